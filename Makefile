@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A thin front: meson builds user space, Kbuild the driver, tests/ tests. See `make help`.
+
+BUILD ?= build
+KDIR ?= /lib/modules/$(shell uname -r)/build
+MESON_OPTIONS ?=
+DESTDIR ?=
+MODULES = $(DESTDIR)/lib/modules
+STEPS ?=
+
+all: $(BUILD)/build.ninja
+	$(if $(MESON_OPTIONS),meson configure $(BUILD) $(MESON_OPTIONS))
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	tests/setup.sh build
+	meson setup $(MESON_OPTIONS) $(BUILD)
+
+driver:
+	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR); set KDIR" >&2; exit 1; }
+	$(MAKE) -C driver KDIR=$(KDIR) O=$(abspath $(BUILD))/driver
+
+install: all driver
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+	release=$$(/sbin/modinfo -F vermagic $(BUILD)/driver/ubd.ko | cut -d' ' -f1) && \
+		install -D -m 644 $(BUILD)/driver/ubd.ko $(MODULES)/$$release/updates/ubd.ko && \
+		if [ -z "$(DESTDIR)" ]; then /sbin/depmod $$release; fi
+
+check:
+	tests/setup.sh check
+	tests/run-all --build $(BUILD) $(STEPS)
+
+demo:
+	tests/setup.sh check
+	tests/vm/demo $(BUILD)
+
+bench:
+	tests/setup.sh bench
+	bench/run $(BUILD)
+
+clean:
+	rm -rf $(BUILD)
+
+distclean: clean
+	rm -rf .cache
+
+help:
+	@echo 'make            build the server and the tools in $(BUILD)/'
+	@echo 'make driver     build ubd.ko for the running kernel, or with KDIR=... for another'
+	@echo 'make install    install all of it; DESTDIR=... is respected'
+	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
+	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
+	@echo 'make bench      measurements, see docs/performance.md'
+	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
+	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
+
+.PHONY: all driver install check demo bench clean distclean help
