@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/ubdcN: one process opens it, maps the descriptors and issues the I/O
+ * commands.
+ *
+ * That process is the server, and its death must be noticed at once. The file's
+ * ->release cannot tell: every pending FETCH holds the file, and Linux 6.1 cannot
+ * cancel it. So there are these signs, and each of them aborts the device:
+ *
+ *   1. ->flush: the opener's file table closes its last descriptor of the file, by
+ *      close() or because the process exits. A child's copy is in another table.
+ *   2. The opener's thread group is gone, said by the wait queue that wakes
+ *      pollers of a pidfd. For the case that a child shares the file table.
+ *   3. A request finds that the thread or the ring of its FETCH is gone
+ *      (ubd_deliver()) although the process lives.
+ *
+ * Those come at once, and are all there is when a server dies as servers do. Two
+ * cases are left in which the process cannot finish to die, or does not die:
+ *
+ *   4. One of its threads waits, unkillably, for a request to its own device. So
+ *      blk-mq's timer, which runs while requests are in flight, has us look
+ *      whether the process is being ended, or a FETCH has lost its thread or ring.
+ *   5. A ring is closed, or a thread ends, with FETCHes pending and no request in
+ *      sight. Nobody waits then, but io_uring warns of a ring that cannot be freed
+ *      for five minutes. So the watch work looks twice a minute.
+ */
+#include <linux/fdtable.h>
+#include <linux/fs.h>
+#include <linux/nospec.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+#define UBD_WATCH_INTERVAL (30 * HZ)
+
+/* ---- signs of death ---- */
+
+static int ubd_is_this_file(const void *file, struct file *candidate, unsigned int fd)
+{
+	return candidate == file;
+}
+
+static int ubd_char_flush(struct file *file, fl_owner_t files)
+{
+	struct ubd_device *dev = file->private_data;
+
+	if (files != dev->opener_files)
+		return 0;
+	/* The descriptor that is being closed has left the table already. */
+	if (!iterate_fd(files, 0, ubd_is_this_file, file))
+		ubd_device_abort(dev);
+	return 0;
+}
+
+/* True once the thread group is gone, or is being ended as a whole. */
+static bool ubd_is_ended(struct pid *opener)
+{
+	struct task_struct *task;
+	bool ended;
+
+	rcu_read_lock();
+	task = pid_task(opener, PIDTYPE_TGID);
+	ended = !task || !atomic_read(&task->signal->live) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+	rcu_read_unlock();
+	return ended;
+}
+
+static void ubd_check_server(struct ubd_device *dev)
+{
+	struct pid *opener;
+
+	spin_lock(&dev->lock);
+	opener = get_pid(dev->opener);
+	spin_unlock(&dev->lock);
+
+	if (opener && (ubd_is_ended(opener) || ubd_has_orphans(dev)))
+		ubd_device_abort(dev);
+	put_pid(opener);
+}
+
+static void ubd_check_work(struct work_struct *work)
+{
+	struct ubd_device *dev = container_of(work, struct ubd_device, check_work);
+
+	ubd_check_server(dev);
+	ubd_device_put(dev);
+}
+
+/*
+ * Called with the wait queue's lock held, so it cannot abort by itself. Not every
+ * call is a death: a debugger is told of the main thread's end in the same way.
+ */
+static int ubd_opener_exits(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
+{
+	struct ubd_device *dev = container_of(entry, struct ubd_device, on_exit);
+
+	ubd_queue_work(dev, ubd_check_wq, &dev->check_work);
+	return 0;
+}
+
+/* Holds no reference: ubd_delete() cancels it. */
+static void ubd_watch_work(struct work_struct *work)
+{
+	struct ubd_device *dev = container_of(to_delayed_work(work), struct ubd_device, watch_work);
+
+	ubd_check_server(dev);
+	if (!test_bit(UBD_ABORTED, &dev->flags))
+		queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
+}
+
+/* ---- file operations ---- */
+
+/* Under dev->lock, before DELETE is asked for, so that ubd_delete() cancels the work. */
+static void ubd_set_opener(struct ubd_device *dev)
+{
+	dev->opened = true;
+	dev->opener = get_pid(task_tgid(current));
+	dev->opener_files = current->files;
+	queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
+}
+
+static int ubd_char_open(struct inode *inode, struct file *file)
+{
+	struct ubd_device *dev = container_of(inode->i_cdev, struct ubd_device, cdev);
+	int err = 0;
+
+	/* R6: one opener, once. What follows its end is the end of the device. */
+	spin_lock(&dev->lock);
+	if (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE))
+		err = -ENODEV;
+	else if (dev->opened)
+		err = -EBUSY;
+	else
+		ubd_set_opener(dev);
+	spin_unlock(&dev->lock);
+	if (err)
+		return err;
+
+	file->private_data = ubd_device_get(dev);
+	init_waitqueue_func_entry(&dev->on_exit, ubd_opener_exits);
+	add_wait_queue(&dev->opener->wait_pidfd, &dev->on_exit);
+	return nonseekable_open(inode, file);
+}
+
+static int ubd_char_release(struct inode *inode, struct file *file)
+{
+	struct ubd_device *dev = file->private_data;
+	struct pid *opener = dev->opener;
+
+	ubd_device_abort(dev);
+	remove_wait_queue(&opener->wait_pidfd, &dev->on_exit);
+	spin_lock(&dev->lock);
+	dev->opener = NULL;
+	spin_unlock(&dev->lock);
+	put_pid(opener);
+	ubd_device_put(dev);
+	return 0;
+}
+
+/* R10: read-only for good, and for the opener's eyes only. */
+static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct ubd_device *dev = file->private_data;
+	u64 off = (u64)vma->vm_pgoff << PAGE_SHIFT;
+	u64 q_id = div64_u64(off, UBD_DESC_MMAP_STRIDE);
+
+	if (task_tgid(current) != dev->opener)
+		return -EPERM;
+	if (vma->vm_flags & VM_WRITE)
+		return -EACCES;
+	if (!(vma->vm_flags & VM_MAYSHARE) || q_id >= dev->tag_set.nr_hw_queues ||
+	    off != ubd_desc_mmap_offset(q_id) || vma->vm_end - vma->vm_start != ubd_descs_size(dev))
+		return -EINVAL;
+
+	ubd_vma_seal(vma);
+	return remap_vmalloc_range(vma, dev->queues[q_id].descs, 0);
+}
+
+static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	const struct ubdsrv_io_cmd *sqe = cmd->cmd;
+	struct ubd_device *dev = cmd->file->private_data;
+	/* The SQE is the server's memory: each field is read once. */
+	u16 q_id = READ_ONCE(sqe->q_id);
+	u16 tag_nr = READ_ONCE(sqe->tag);
+	s32 result = READ_ONCE(sqe->result);
+	u64 addr = READ_ONCE(sqe->addr);
+	struct ubd_tag *tag;
+
+	if (task_tgid(current) != dev->opener)
+		return -EPERM;
+	if (cmd->flags || q_id >= dev->tag_set.nr_hw_queues || tag_nr >= dev->tag_set.queue_depth)
+		return -EINVAL;
+	q_id = array_index_nospec(q_id, dev->tag_set.nr_hw_queues);
+	tag_nr = array_index_nospec(tag_nr, dev->tag_set.queue_depth);
+	tag = &dev->queues[q_id].tags[tag_nr];
+
+	switch (cmd->cmd_op) {
+	case UBD_IO_FETCH_REQ:
+		return addr ? ubd_fetch(tag, cmd, addr) : -EINVAL;
+	case UBD_IO_COMMIT_AND_FETCH_REQ:
+		return addr ? ubd_commit(tag, result, cmd, addr) : -EINVAL;
+	case UBD_IO_COMMIT_REQ:
+		return ubd_commit(tag, result, NULL, 0);
+	default:
+		return -EINVAL;
+	}
+}
+
+static const struct file_operations ubd_char_fops = {
+	.owner = THIS_MODULE,
+	.open = ubd_char_open,
+	.flush = ubd_char_flush,
+	.release = ubd_char_release,
+	.mmap = ubd_char_mmap,
+	.uring_cmd = ubd_char_uring_cmd,
+	.llseek = no_llseek,
+};
+
+void ubd_char_init(struct ubd_device *dev)
+{
+	cdev_init(&dev->cdev, &ubd_char_fops);
+	dev->cdev.owner = THIS_MODULE;
+	INIT_WORK(&dev->check_work, ubd_check_work);
+	INIT_DEFERRABLE_WORK(&dev->watch_work, ubd_watch_work);
+}

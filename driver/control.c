@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Control fds. Such a file is the authority over one device (R2): whoever has it
+ * may do all that is here, and whoever was handed it too (R3); no command names a
+ * device by number.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/cpumask.h>
+#include <linux/fs.h>
+#include <linux/pid.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+int ubd_ctrl_begin(struct io_uring_cmd *cmd, unsigned int issue_flags,
+		   struct ubd_ctrl_args *ret_args)
+{
+	const struct ubdsrv_ctrl_cmd *sqe = cmd->cmd;
+
+	if (issue_flags & IO_URING_F_NONBLOCK)
+		return -EAGAIN;
+	if (cmd->flags || READ_ONCE(sqe->reserved))
+		return -EINVAL;
+	ret_args->queue_id = READ_ONCE(sqe->queue_id);
+	ret_args->len = READ_ONCE(sqe->len);
+	ret_args->buf = u64_to_user_ptr(READ_ONCE(sqe->addr));
+	if (ret_args->queue_id && cmd->cmd_op != UBD_CMD_GET_QUEUE_AFFINITY)
+		return -EINVAL;
+	return 0;
+}
+
+int ubd_ctrl_copy_in(const struct ubd_ctrl_args *args, void *ret_data, size_t size)
+{
+	if (args->len != size)
+		return -EINVAL;
+	return copy_from_user(ret_data, args->buf, size) ? -EFAULT : 0;
+}
+
+int ubd_ctrl_copy_out(const struct ubd_ctrl_args *args, const void *data, size_t size)
+{
+	if (args->len != size)
+		return -EINVAL;
+	return copy_to_user(args->buf, data, size) ? -EFAULT : 0;
+}
+
+void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_info)
+{
+	struct user_namespace *ns = current_user_ns();
+
+	*ret_info = (struct ubdsrv_ctrl_dev_info){
+		.nr_hw_queues = dev->tag_set.nr_hw_queues,
+		.queue_depth = dev->tag_set.queue_depth,
+		.dev_id = dev->id,
+		.max_io_bytes = dev->max_io_bytes,
+		.ubdsrv_pid = -1,
+		.owner_uid = from_kuid_munged(ns, dev->owner_uid),
+		.owner_gid = from_kgid_munged(ns, dev->owner_gid),
+	};
+	spin_lock(&dev->lock);
+	ret_info->state = dev->state;
+	if (dev->opener)
+		ret_info->ubdsrv_pid = pid_vnr(dev->opener);
+	spin_unlock(&dev->lock);
+}
+
+static int ubd_ctrl_get_info(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	ubd_device_info(dev, &info);
+	return ubd_ctrl_copy_out(args, &info, sizeof(info));
+}
+
+static int ubd_ctrl_set_params(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	struct ubd_params params;
+	int err;
+
+	err = ubd_ctrl_copy_in(args, &params, sizeof(params));
+	return err ? err : ubd_device_set_params(dev, &params);
+}
+
+static int ubd_ctrl_get_params(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	struct ubd_params params;
+
+	spin_lock(&dev->lock);
+	params = dev->params;
+	spin_unlock(&dev->lock);
+	return ubd_ctrl_copy_out(args, &params, sizeof(params));
+}
+
+static int ubd_ctrl_get_affinity(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	const unsigned int *queue_of = dev->tag_set.map[HCTX_TYPE_DEFAULT].mq_map;
+	size_t size = min_t(size_t, args->len, cpumask_size());
+	cpumask_var_t mask;
+	unsigned int cpu;
+	int err = 0;
+
+	if (args->queue_id >= dev->tag_set.nr_hw_queues || args->len % sizeof(u64) ||
+	    args->len * BITS_PER_BYTE < nr_cpu_ids)
+		return -EINVAL;
+	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
+		return -ENOMEM;
+	for_each_possible_cpu (cpu)
+		if (queue_of[cpu] == args->queue_id)
+			cpumask_set_cpu(cpu, mask);
+
+	if (copy_to_user(args->buf, cpumask_bits(mask), size) ||
+	    clear_user(args->buf + size, args->len - size))
+		err = -EFAULT;
+	free_cpumask_var(mask);
+	return err;
+}
+
+/* START_DEV, STOP_DEV and DEL_DEV have no buffer. */
+static int ubd_ctrl_act(struct ubd_device *dev, const struct ubd_ctrl_args *args,
+			int (*act)(struct ubd_device *dev))
+{
+	return args->len || args->buf ? -EINVAL : act(dev);
+}
+
+static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_device *dev = cmd->file->private_data;
+	struct ubd_ctrl_args args;
+	int err;
+
+	err = ubd_ctrl_begin(cmd, issue_flags, &args);
+	if (err)
+		return err;
+	if (test_bit(UBD_DELETED, &dev->flags))
+		return -ENODEV;
+
+	switch (cmd->cmd_op) {
+	case UBD_CMD_GET_QUEUE_AFFINITY:
+		return ubd_ctrl_get_affinity(dev, &args);
+	case UBD_CMD_GET_DEV_INFO:
+		return ubd_ctrl_get_info(dev, &args);
+	case UBD_CMD_GET_PARAMS:
+		return ubd_ctrl_get_params(dev, &args);
+	case UBD_CMD_SET_PARAMS:
+		return ubd_ctrl_set_params(dev, &args);
+	case UBD_CMD_START_DEV:
+		return ubd_ctrl_act(dev, &args, ubd_device_start);
+	case UBD_CMD_STOP_DEV:
+		return ubd_ctrl_act(dev, &args, ubd_device_stop);
+	case UBD_CMD_DEL_DEV:
+		return ubd_ctrl_act(dev, &args, ubd_device_delete);
+	default:
+		return -EINVAL;
+	}
+}
+
+static int ubd_control_release(struct inode *inode, struct file *file)
+{
+	struct ubd_device *dev = file->private_data;
+
+	ubd_device_put_control(dev);
+	ubd_device_put(dev);
+	return 0;
+}
+
+static const struct file_operations ubd_control_fops = {
+	.owner = THIS_MODULE,
+	.release = ubd_control_release,
+	.uring_cmd = ubd_control_uring_cmd,
+	.llseek = no_llseek,
+};
+
+struct file *ubd_control_file(struct ubd_device *dev)
+{
+	struct file *file = anon_inode_getfile("[ubd-device]", &ubd_control_fops, dev, O_RDWR);
+
+	if (IS_ERR(file)) {
+		ubd_device_put_control(dev);
+		ubd_device_put(dev);
+	}
+	return file;
+}

@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The life of a device: ADD_DEV makes it, the life work starts, stops and deletes
+ * its disk, the last reference frees it. See ubd.h for who holds references and
+ * why the life work exists.
+ */
+#include <linux/blkdev.h>
+#include <linux/cred.h>
+#include <linux/log2.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+/* By id. A device in it with nr_control 0 is being made or going away. */
+static DEFINE_XARRAY_ALLOC(ubd_devices);
+
+/* ---- parameters ---- */
+
+#define UBD_ATTRS_KNOWN                                                                            \
+	(UBD_ATTR_READ_ONLY | UBD_ATTR_ROTATIONAL | UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA)
+
+static bool ubd_is_block_size(u32 bytes)
+{
+	return is_power_of_2(bytes) && bytes >= SECTOR_SIZE && bytes <= PAGE_SIZE;
+}
+
+static bool ubd_are_sizes_valid(const struct ubd_params *p, u32 max_io_bytes)
+{
+	u32 block_sectors = p->logical_block_size >> SECTOR_SHIFT;
+
+	return ubd_is_block_size(p->logical_block_size) &&
+	       ubd_is_block_size(p->physical_block_size) &&
+	       p->physical_block_size >= p->logical_block_size && p->io_min &&
+	       p->io_min % p->logical_block_size == 0 && p->io_opt % p->logical_block_size == 0 &&
+	       p->max_io_sectors >= PAGE_SECTORS && p->max_io_sectors % block_sectors == 0 &&
+	       p->max_io_sectors <= max_io_bytes >> SECTOR_SHIFT && p->dev_sectors &&
+	       p->dev_sectors % block_sectors == 0 && p->dev_sectors <= LLONG_MAX >> SECTOR_SHIFT;
+}
+
+static bool ubd_are_discards_valid(const struct ubd_params *p)
+{
+	u32 block_sectors = p->logical_block_size >> SECTOR_SHIFT;
+
+	if (p->max_write_zeroes_sectors % block_sectors || p->max_discard_sectors % block_sectors)
+		return false;
+	if (!p->max_discard_sectors)
+		return true;
+	return p->discard_granularity && p->discard_granularity % p->logical_block_size == 0 &&
+	       p->max_discard_sectors >= p->discard_granularity >> SECTOR_SHIFT;
+}
+
+static bool ubd_are_params_valid(const struct ubd_params *p, u32 max_io_bytes)
+{
+	if ((p->attrs & ~UBD_ATTRS_KNOWN) || p->reserved0 ||
+	    memchr_inv(p->reserved1, 0, sizeof(p->reserved1)))
+		return false;
+	if ((p->attrs & UBD_ATTR_FUA) && !(p->attrs & UBD_ATTR_VOLATILE_CACHE))
+		return false;
+	return ubd_are_sizes_valid(p, max_io_bytes) && ubd_are_discards_valid(p);
+}
+
+int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params)
+{
+	int err = 0;
+
+	if (!ubd_are_params_valid(params, dev->max_io_bytes))
+		return -EINVAL;
+
+	spin_lock(&dev->lock);
+	if (dev->state != UBD_S_DEV_ADDED || dev->starting) {
+		err = -EBUSY;
+	} else {
+		dev->params = *params;
+		dev->has_params = true;
+	}
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+static void ubd_apply_params(struct gendisk *disk, const struct ubd_params *p)
+{
+	struct request_queue *q = disk->queue;
+
+	blk_queue_logical_block_size(q, p->logical_block_size);
+	blk_queue_physical_block_size(q, p->physical_block_size);
+	blk_queue_io_min(q, p->io_min);
+	blk_queue_io_opt(q, p->io_opt);
+	blk_queue_max_hw_sectors(q, p->max_io_sectors);
+	/* Data is copied segment by segment: their number and size do not matter. */
+	blk_queue_max_segments(q, USHRT_MAX);
+	blk_queue_max_segment_size(q, UINT_MAX);
+
+	q->limits.discard_granularity = p->discard_granularity;
+	blk_queue_max_discard_sectors(q, p->max_discard_sectors);
+	blk_queue_max_write_zeroes_sectors(q, p->max_write_zeroes_sectors);
+
+	blk_queue_write_cache(q, p->attrs & UBD_ATTR_VOLATILE_CACHE, p->attrs & UBD_ATTR_FUA);
+	if (!(p->attrs & UBD_ATTR_ROTATIONAL))
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	set_disk_ro(disk, p->attrs & UBD_ATTR_READ_ONLY);
+	set_capacity(disk, p->dev_sectors);
+}
+
+/* ---- the life work ---- */
+
+static const struct block_device_operations ubd_disk_ops = {
+	.owner = THIS_MODULE,
+};
+
+static void ubd_set_state(struct ubd_device *dev, u16 state)
+{
+	spin_lock(&dev->lock);
+	dev->state = state;
+	spin_unlock(&dev->lock);
+}
+
+/* params are constant meanwhile, since dev->starting is set. */
+static int ubd_add_disk(struct ubd_device *dev)
+{
+	struct gendisk *disk;
+	int err;
+
+	disk = blk_mq_alloc_disk(&dev->tag_set, dev);
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+	disk->fops = &ubd_disk_ops;
+	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%u", dev->id);
+	ubd_apply_params(disk, &dev->params);
+
+	err = device_add_disk(&dev->device, disk, NULL);
+	if (err) {
+		put_disk(disk);
+		return err;
+	}
+	dev->disk = disk;
+	ubd_set_state(dev, UBD_S_DEV_LIVE);
+	return 0;
+}
+
+static void ubd_start(struct ubd_device *dev)
+{
+	int err = -ENODEV;
+
+	if (!test_bit(UBD_ABORTED, &dev->flags))
+		err = ubd_add_disk(dev);
+	/* The server may have died while partitions were looked for. */
+	if (!err && test_bit(UBD_ABORTED, &dev->flags))
+		err = -ENODEV;
+
+	spin_lock(&dev->lock);
+	dev->starting = false;
+	dev->start_error = err;
+	spin_unlock(&dev->lock);
+}
+
+/*
+ * Removes the disk first, with the server at work: del_gendisk() writes back what
+ * the page cache holds. If the server dies in the middle, ubd_device_abort() ends
+ * what we wait for.
+ */
+static void ubd_stop(struct ubd_device *dev)
+{
+	if (dev->disk) {
+		del_gendisk(dev->disk);
+		put_disk(dev->disk);
+		dev->disk = NULL;
+	}
+	ubd_device_abort(dev);
+	ubd_set_state(dev, UBD_S_DEV_STOPPED);
+}
+
+static void ubd_delete(struct ubd_device *dev)
+{
+	if (test_bit(UBD_DELETED, &dev->flags))
+		return;
+	cancel_delayed_work_sync(&dev->watch_work);
+	cdev_device_del(&dev->cdev, &dev->device);
+	xa_erase(&ubd_devices, dev->id);
+	set_bit(UBD_DELETED, &dev->flags);
+	ubd_device_put(dev);
+}
+
+static void ubd_life_work(struct work_struct *work)
+{
+	struct ubd_device *dev = container_of(work, struct ubd_device, life_work);
+	unsigned int asked;
+
+	spin_lock(&dev->lock);
+	asked = dev->asked;
+	dev->asked &= ~UBD_ASK_START;
+	spin_unlock(&dev->lock);
+
+	if (asked & UBD_ASK_START)
+		ubd_start(dev);
+	if (asked & (UBD_ASK_STOP | UBD_ASK_DELETE))
+		ubd_stop(dev);
+	if (asked & UBD_ASK_DELETE)
+		ubd_delete(dev);
+	wake_up_all(&dev->wait);
+	ubd_device_put(dev);
+}
+
+void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct work_struct *work)
+{
+	ubd_device_get(dev);
+	if (!queue_work(wq, work))
+		ubd_device_put(dev);
+}
+
+void ubd_device_ask(struct ubd_device *dev, unsigned int what)
+{
+	spin_lock(&dev->lock);
+	dev->asked |= what;
+	spin_unlock(&dev->lock);
+	wake_up_all(&dev->wait);
+	ubd_queue_work(dev, ubd_life_wq, &dev->life_work);
+}
+
+/*
+ * ---- commands ----
+ *
+ * They wait in a worker thread of io_uring. Killable, not interruptible: a signal
+ * that stops the process for a while would end an interruptible wait there.
+ */
+
+void ubd_device_abort(struct ubd_device *dev)
+{
+	if (test_and_set_bit(UBD_ABORTED, &dev->flags))
+		return;
+	ubd_abort_tags(dev);
+	ubd_device_ask(dev, UBD_ASK_STOP);
+}
+
+static bool ubd_is_ending(struct ubd_device *dev)
+{
+	return READ_ONCE(dev->asked) & (UBD_ASK_STOP | UBD_ASK_DELETE);
+}
+
+static int ubd_claim_start(struct ubd_device *dev)
+{
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev))
+		err = -ENODEV;
+	else if (dev->state != UBD_S_DEV_ADDED || dev->starting)
+		err = -EBUSY;
+	else if (!dev->has_params)
+		err = -EINVAL;
+	else
+		dev->starting = true;
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+static void ubd_unclaim_start(struct ubd_device *dev)
+{
+	spin_lock(&dev->lock);
+	dev->starting = false;
+	spin_unlock(&dev->lock);
+}
+
+int ubd_device_start(struct ubd_device *dev)
+{
+	int err;
+
+	err = ubd_claim_start(dev);
+	if (err)
+		return err;
+
+	err = wait_event_killable(dev->wait,
+				  !atomic_read(&dev->nr_unfetched) || ubd_is_ending(dev));
+	if (!err && ubd_is_ending(dev))
+		err = -ENODEV;
+	if (err) {
+		ubd_unclaim_start(dev);
+		return err;
+	}
+
+	/* What was asked for cannot be taken back: if we are killed it goes on. */
+	ubd_device_ask(dev, UBD_ASK_START);
+	err = wait_event_killable(dev->wait, !READ_ONCE(dev->starting));
+	return err ? err : READ_ONCE(dev->start_error);
+}
+
+int ubd_device_stop(struct ubd_device *dev)
+{
+	ubd_device_ask(dev, UBD_ASK_STOP);
+	return wait_event_killable(dev->wait, READ_ONCE(dev->state) == UBD_S_DEV_STOPPED);
+}
+
+int ubd_device_delete(struct ubd_device *dev)
+{
+	ubd_device_ask(dev, UBD_ASK_DELETE);
+	return wait_event_killable(dev->wait, test_bit(UBD_DELETED, &dev->flags));
+}
+
+void ubd_device_put_control(struct ubd_device *dev)
+{
+	if (!refcount_dec_and_test(&dev->nr_control))
+		return;
+	ubd_device_abort(dev);
+	ubd_device_ask(dev, UBD_ASK_DELETE);
+}
+
+/* ---- birth and end ---- */
+
+static void ubd_device_release(struct device *device)
+{
+	struct ubd_device *dev = container_of(device, struct ubd_device, device);
+
+	ubd_queues_free(dev);
+	if (dev->tag_set.tags)
+		blk_mq_free_tag_set(&dev->tag_set);
+	kfree(dev);
+}
+
+static bool ubd_is_info_valid(const struct ubdsrv_ctrl_dev_info *info)
+{
+	return info->nr_hw_queues && info->nr_hw_queues <= UBD_MAX_NR_HW_QUEUES &&
+	       info->queue_depth && info->queue_depth <= UBD_MAX_QUEUE_DEPTH &&
+	       info->max_io_bytes && info->max_io_bytes <= UBD_MAX_IO_BYTES &&
+	       PAGE_ALIGNED(info->max_io_bytes) && !info->flags &&
+	       (info->dev_id < UBD_MAX_DEVICES || info->dev_id == UBD_DEV_ID_ANY);
+}
+
+static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *info)
+{
+	struct ubd_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+
+	if (!dev)
+		return NULL;
+	dev->max_io_bytes = info->max_io_bytes;
+	dev->owner_uid = current_euid();
+	dev->owner_gid = current_egid();
+	spin_lock_init(&dev->lock);
+	init_waitqueue_head(&dev->wait);
+	INIT_WORK(&dev->life_work, ubd_life_work);
+	ubd_char_init(dev);
+	device_initialize(&dev->device);
+	dev->device.class = ubd_class;
+	dev->device.release = ubd_device_release;
+	return dev;
+}
+
+/* blk-mq may grant fewer tags than asked for; the queues follow what it granted. */
+static int ubd_alloc_tags(struct ubd_device *dev, const struct ubdsrv_ctrl_dev_info *info)
+{
+	int err;
+
+	dev->tag_set.ops = &ubd_mq_ops;
+	dev->tag_set.nr_hw_queues = min_t(u32, info->nr_hw_queues, num_online_cpus());
+	dev->tag_set.queue_depth = info->queue_depth;
+	dev->tag_set.numa_node = NUMA_NO_NODE;
+	/* blk-mq adds a second to it: how often ubd_timeout() is called. */
+	dev->tag_set.timeout = HZ / 10;
+	/* The server's own I/O is scheduled where the image lies. */
+	dev->tag_set.flags = BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	dev->tag_set.driver_data = dev;
+	err = blk_mq_alloc_tag_set(&dev->tag_set);
+	if (err)
+		return err;
+	return ubd_queues_alloc(dev);
+}
+
+static int ubd_take_id(struct ubd_device *dev, u32 wanted)
+{
+	int err;
+
+	if (wanted == UBD_DEV_ID_ANY) {
+		err = xa_alloc(&ubd_devices, &dev->id, dev, XA_LIMIT(0, UBD_MAX_DEVICES - 1),
+			       GFP_KERNEL);
+		return err == -EBUSY ? -ENOSPC : err;
+	}
+	dev->id = wanted;
+	err = xa_insert(&ubd_devices, wanted, dev, GFP_KERNEL);
+	return err == -EBUSY ? -EEXIST : err;
+}
+
+static int ubd_add_node(struct ubd_device *dev)
+{
+	int err;
+
+	dev->device.devt = MKDEV(MAJOR(ubd_chrdev_base), MINOR(ubd_chrdev_base) + dev->id);
+	err = dev_set_name(&dev->device, "ubdc%u", dev->id);
+	if (err)
+		return err;
+	return cdev_device_add(&dev->cdev, &dev->device);
+}
+
+struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info)
+{
+	struct ubd_device *dev;
+	int err;
+
+	if (!ubd_is_info_valid(info))
+		return ERR_PTR(-EINVAL);
+	dev = ubd_device_alloc(info);
+	if (!dev)
+		return ERR_PTR(-ENOMEM);
+
+	err = ubd_alloc_tags(dev, info);
+	if (err)
+		goto put_device;
+	err = ubd_take_id(dev, info->dev_id);
+	if (err)
+		goto put_device;
+	err = ubd_add_node(dev);
+	if (err)
+		goto erase_id;
+
+	ubd_device_get(dev);
+	refcount_set(&dev->nr_control, 1);
+	return dev;
+
+erase_id:
+	xa_erase(&ubd_devices, dev->id);
+put_device:
+	ubd_device_put(dev);
+	return ERR_PTR(err);
+}
+
+struct ubd_device *ubd_device_find(u32 id)
+{
+	struct ubd_device *dev;
+
+	xa_lock(&ubd_devices);
+	dev = xa_load(&ubd_devices, id);
+	if (dev && refcount_inc_not_zero(&dev->nr_control))
+		ubd_device_get(dev);
+	else
+		dev = NULL;
+	xa_unlock(&ubd_devices);
+	return dev;
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The module, and /dev/ubd-control: how to get a control fd. No command on it
+ * changes a device that exists (R2).
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+struct workqueue_struct *ubd_life_wq;
+struct workqueue_struct *ubd_check_wq;
+struct class *ubd_class;
+dev_t ubd_chrdev_base;
+
+static int ubd_get_features(const struct ubd_ctrl_args *args)
+{
+	u64 features = 0;
+
+	return ubd_ctrl_copy_out(args, &features, sizeof(features));
+}
+
+/*
+ * A close-on-exec descriptor of a new control file, for one nr_control and one
+ * reference, which are gone if it fails. If @info is given it is copied out first.
+ */
+static int ubd_install_control(struct ubd_device *dev, const struct ubd_ctrl_args *args,
+			       const struct ubdsrv_ctrl_dev_info *info)
+{
+	struct file *file = ubd_control_file(dev);
+	int fd, err = 0;
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		err = fd;
+		goto put_file;
+	}
+	if (info)
+		err = ubd_ctrl_copy_out(args, info, sizeof(*info));
+	if (err)
+		goto put_fd;
+	fd_install(fd, file);
+	return fd;
+
+put_fd:
+	put_unused_fd(fd);
+put_file:
+	fput(file);
+	return err;
+}
+
+static int ubd_add_dev(const struct ubd_ctrl_args *args)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	struct ubd_device *dev;
+	int err;
+
+	/* R1: whoever serves a mounted disk can do much to the kernel. */
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	err = ubd_ctrl_copy_in(args, &info, sizeof(info));
+	if (err)
+		return err;
+	if (info.reserved0 || info.reserved1 ||
+	    memchr_inv(info.reserved2, 0, sizeof(info.reserved2)))
+		return -EINVAL;
+
+	dev = ubd_device_add(&info);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+	ubd_device_info(dev, &info);
+	return ubd_install_control(dev, args, &info);
+}
+
+/* R2b: the checked way back to a device. */
+static int ubd_open_dev(const struct ubd_ctrl_args *args)
+{
+	struct ubd_open_dev arg;
+	struct ubd_device *dev;
+	int err;
+
+	err = ubd_ctrl_copy_in(args, &arg, sizeof(arg));
+	if (err)
+		return err;
+	if (memchr_inv(arg.reserved, 0, sizeof(arg.reserved)))
+		return -EINVAL;
+
+	dev = ubd_device_find(arg.dev_id);
+	if (!dev)
+		return -ENODEV;
+	if (!uid_eq(current_euid(), dev->owner_uid) && !capable(CAP_SYS_ADMIN)) {
+		ubd_device_put_control(dev);
+		ubd_device_put(dev);
+		return -EACCES;
+	}
+	return ubd_install_control(dev, args, NULL);
+}
+
+static int ubd_misc_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_ctrl_args args;
+	int err;
+
+	err = ubd_ctrl_begin(cmd, issue_flags, &args);
+	if (err)
+		return err;
+
+	switch (cmd->cmd_op) {
+	case UBD_CMD_GET_FEATURES:
+		return ubd_get_features(&args);
+	case UBD_CMD_ADD_DEV:
+		return ubd_cmd_return(cmd, ubd_add_dev(&args), issue_flags);
+	case UBD_CMD_OPEN_DEV:
+		return ubd_cmd_return(cmd, ubd_open_dev(&args), issue_flags);
+	default:
+		return -EINVAL;
+	}
+}
+
+static const struct file_operations ubd_misc_fops = {
+	.owner = THIS_MODULE,
+	.open = nonseekable_open,
+	.uring_cmd = ubd_misc_uring_cmd,
+	.llseek = no_llseek,
+};
+
+static struct miscdevice ubd_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "ubd-control",
+	.mode = 0600,
+	.fops = &ubd_misc_fops,
+};
+
+static int __init ubd_init(void)
+{
+	int err;
+
+	BUILD_BUG_ON(sizeof(struct ubdsrv_ctrl_cmd) != 16);
+	BUILD_BUG_ON(sizeof(struct ubdsrv_io_cmd) != 16);
+	BUILD_BUG_ON(sizeof(struct ubdsrv_io_desc) != 24);
+	BUILD_BUG_ON(sizeof(struct ubdsrv_ctrl_dev_info) != 72);
+	BUILD_BUG_ON(sizeof(struct ubd_params) != 80);
+	BUILD_BUG_ON(sizeof(struct ubd_open_dev) != 16);
+
+	ubd_check_wq = alloc_workqueue("ubd-check", WQ_UNBOUND, 0);
+	if (!ubd_check_wq)
+		return -ENOMEM;
+	ubd_life_wq = alloc_workqueue("ubd-life", WQ_UNBOUND, 0);
+	if (!ubd_life_wq) {
+		err = -ENOMEM;
+		goto destroy_check_wq;
+	}
+	ubd_class = ubd_class_create("ubd");
+	if (IS_ERR(ubd_class)) {
+		err = PTR_ERR(ubd_class);
+		goto destroy_life_wq;
+	}
+	err = alloc_chrdev_region(&ubd_chrdev_base, 0, UBD_MAX_DEVICES, "ubdc");
+	if (err)
+		goto destroy_class;
+	err = misc_register(&ubd_misc);
+	if (err)
+		goto unregister_chrdev;
+	return 0;
+
+unregister_chrdev:
+	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
+destroy_class:
+	class_destroy(ubd_class);
+destroy_life_wq:
+	destroy_workqueue(ubd_life_wq);
+destroy_check_wq:
+	destroy_workqueue(ubd_check_wq);
+	return err;
+}
+
+/*
+ * Every control file holds the module, and so do open nodes; what can be left is the
+ * work that deletes devices whose last file has been closed. While it waits for the
+ * last requests, their timer may still queue checks, hence the order.
+ */
+static void __exit ubd_exit(void)
+{
+	misc_deregister(&ubd_misc);
+	destroy_workqueue(ubd_life_wq);
+	destroy_workqueue(ubd_check_wq);
+	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
+	class_destroy(ubd_class);
+}
+
+module_init(ubd_init);
+module_exit(ubd_exit);
+MODULE_DESCRIPTION("Block devices served by a process through io_uring");
+MODULE_LICENSE("GPL");

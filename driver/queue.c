@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tags: how a request goes from blk-mq to the server and back. The states are
+ * drawn in ubd.h.
+ *
+ * A request that finds no FETCH on its tag is kept (UBD_TAG_QUEUED) until one
+ * comes: only COMMIT_REQ without a FETCH leads there, and a server that never
+ * fetches again is like one that never answers. Nothing is requeued or retried.
+ *
+ * Data is copied, never pinned: a WRITE's by the fetching task before its CQE, a
+ * READ's by the committing task. A copy that faults fails the request.
+ */
+#include <linux/blk-mq.h>
+#include <linux/uio.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+/* ---- requests ---- */
+
+/* The one place where a request that queue_rq accepted ends. */
+static void ubd_end_request(struct request *rq, blk_status_t status)
+{
+	blk_mq_end_request(rq, status);
+}
+
+static bool ubd_moves_data(const struct request *rq)
+{
+	return req_op(rq) == REQ_OP_READ || req_op(rq) == REQ_OP_WRITE;
+}
+
+/* The wire's operation, or a negative errno for what no server is asked to do. */
+static int ubd_wire_op(const struct request *rq)
+{
+	switch (req_op(rq)) {
+	case REQ_OP_READ:
+		return UBD_IO_OP_READ;
+	case REQ_OP_WRITE:
+		return UBD_IO_OP_WRITE;
+	case REQ_OP_FLUSH:
+		return UBD_IO_OP_FLUSH;
+	case REQ_OP_DISCARD:
+		return UBD_IO_OP_DISCARD;
+	case REQ_OP_WRITE_ZEROES:
+		return UBD_IO_OP_WRITE_ZEROES;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 addr)
+{
+	struct ubd_queue *q = tag->queue;
+	struct ubdsrv_io_desc *desc = &q->descs[tag - q->tags];
+	u32 op_flags = ubd_wire_op(rq);
+
+	if (rq->cmd_flags & REQ_FUA)
+		op_flags |= UBD_IO_F_FUA;
+	if (req_op(rq) == REQ_OP_WRITE_ZEROES && (rq->cmd_flags & REQ_NOUNMAP))
+		op_flags |= UBD_IO_F_NOUNMAP;
+
+	/*
+	 * R9: plain stores. io_uring publishes the CQE after them, in this task,
+	 * by a store-release of the CQ ring's tail; the server sees the tail by a
+	 * load-acquire, and reads the descriptor after that. Nobody reads it
+	 * earlier, and the server's reads of the previous request happened before
+	 * its COMMIT, which happened before we got here through tag->lock.
+	 */
+	desc->op_flags = op_flags;
+	desc->nr_sectors = req_op(rq) == REQ_OP_FLUSH ? 0 : blk_rq_sectors(rq);
+	desc->start_sector = req_op(rq) == REQ_OP_FLUSH ? 0 : blk_rq_pos(rq);
+	desc->addr = addr;
+}
+
+/* Copies all of the request's data; @direction is ITER_DEST towards the server. */
+static int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
+{
+	struct req_iterator pos;
+	struct iov_iter iter;
+	struct bio_vec bvec;
+	struct iovec iov;
+	int err;
+
+	err = import_single_range(direction, u64_to_user_ptr(addr), blk_rq_bytes(rq), &iov, &iter);
+	if (err)
+		return err;
+
+	rq_for_each_segment (bvec, rq, pos) {
+		size_t copied;
+
+		if (direction == ITER_DEST)
+			copied =
+				copy_page_to_iter(bvec.bv_page, bvec.bv_offset, bvec.bv_len, &iter);
+		else
+			copied = copy_page_from_iter(bvec.bv_page, bvec.bv_offset, bvec.bv_len,
+						     &iter);
+		if (copied != bvec.bv_len)
+			return -EFAULT;
+	}
+	return 0;
+}
+
+/*
+ * What the server's result means. Only the errors that file systems act upon are
+ * passed on: others, such as EAGAIN, would have a meaning inside the kernel
+ * that a server has no say in.
+ */
+static blk_status_t ubd_result_status(const struct request *rq, s32 result)
+{
+	s64 wanted = ubd_moves_data(rq) ? blk_rq_bytes(rq) : 0;
+
+	if (result == wanted)
+		return BLK_STS_OK;
+	if (result == -ENOSPC || result == -EDQUOT)
+		return BLK_STS_NOSPC;
+	if (result == -EOPNOTSUPP)
+		return BLK_STS_NOTSUPP;
+	return BLK_STS_IOERR;
+}
+
+/* ---- to the server ---- */
+
+static bool ubd_is_aborted(const struct ubd_tag *tag)
+{
+	return test_bit(UBD_ABORTED, &tag->queue->dev->flags);
+}
+
+/*
+ * Takes the request of a tag whose task work has begun. False if it was aborted
+ * in the meantime; the command is the caller's then.
+ */
+static bool ubd_begin_move(struct ubd_tag *tag, struct request **ret_rq, u64 *ret_addr)
+{
+	bool alive;
+
+	spin_lock(&tag->lock);
+	alive = tag->rq != NULL;
+	if (alive) {
+		tag->state = UBD_TAG_MOVING;
+		*ret_rq = tag->rq;
+		*ret_addr = tag->addr;
+	} else {
+		tag->state = UBD_TAG_IDLE;
+		tag->cmd = NULL;
+	}
+	spin_unlock(&tag->lock);
+	return alive;
+}
+
+/*
+ * After the copy: the request is the server's, or it failed and the FETCH waits
+ * for the next one, or both have been aborted. Returns the state reached.
+ */
+static enum ubd_tag_state ubd_end_move(struct ubd_tag *tag, int copy_error)
+{
+	enum ubd_tag_state state;
+
+	spin_lock(&tag->lock);
+	if (ubd_is_aborted(tag))
+		state = UBD_TAG_IDLE;
+	else if (copy_error)
+		state = UBD_TAG_READY;
+	else
+		state = UBD_TAG_SERVED;
+	if (state != UBD_TAG_READY)
+		tag->cmd = NULL;
+	if (state != UBD_TAG_SERVED)
+		tag->rq = NULL;
+	tag->state = state;
+	spin_unlock(&tag->lock);
+	return state;
+}
+
+static struct ubd_tag *ubd_cmd_tag(struct io_uring_cmd *cmd)
+{
+	return *(struct ubd_tag **)cmd->pdu;
+}
+
+/*
+ * Task work of a FETCH that has got a request. It runs in the task that issued the
+ * FETCH, or, if that is gone, in whatever context io_uring finds: then there is
+ * no address space to copy to, and the tag has lost its server.
+ */
+static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_tag *tag = ubd_cmd_tag(cmd);
+	struct ubd_device *dev = tag->queue->dev;
+	bool lost = task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
+		    ubd_cmd_is_orphan(cmd);
+	enum ubd_tag_state state;
+	struct request *rq;
+	int err = 0;
+	u64 addr;
+
+	if (lost)
+		ubd_device_abort(dev);
+
+	if (!ubd_begin_move(tag, &rq, &addr)) {
+		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		return;
+	}
+
+	if (lost)
+		err = -EFAULT;
+	else if (req_op(rq) == REQ_OP_WRITE)
+		err = ubd_copy_data(rq, ITER_DEST, addr);
+	if (!err)
+		ubd_fill_desc(tag, rq, addr);
+
+	/*
+	 * From here the tag may be committed by another thread, so neither rq nor
+	 * the tag is ours unless ubd_end_move() says so.
+	 */
+	state = ubd_end_move(tag, err);
+	if (state != UBD_TAG_SERVED)
+		ubd_end_request(rq, BLK_STS_IOERR);
+	/* R9: publishes the descriptor, see ubd_fill_desc(). */
+	if (state != UBD_TAG_READY)
+		io_uring_cmd_done(cmd, state == UBD_TAG_SERVED ? UBD_IO_RES_OK : UBD_IO_RES_ABORT,
+				  0, issue_flags);
+}
+
+/*
+ * The tag is in HANDOVER, which keeps @cmd from being completed by anybody but
+ * ubd_deliver().
+ */
+static void ubd_hand_over(struct io_uring_cmd *cmd)
+{
+	io_uring_cmd_complete_in_task(cmd, ubd_deliver);
+}
+
+static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)
+{
+	struct ubd_queue *q = hctx->driver_data;
+	struct request *rq = bd->rq;
+	struct ubd_tag *tag = &q->tags[rq->tag];
+	struct io_uring_cmd *cmd;
+
+	if (ubd_wire_op(rq) < 0)
+		return BLK_STS_NOTSUPP;
+
+	blk_mq_start_request(rq);
+
+	spin_lock(&tag->lock);
+	if (ubd_is_aborted(tag)) {
+		spin_unlock(&tag->lock);
+		return BLK_STS_IOERR;
+	}
+	cmd = tag->cmd;
+	tag->rq = rq;
+	tag->state = cmd ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
+	spin_unlock(&tag->lock);
+
+	if (cmd)
+		ubd_hand_over(cmd);
+	return BLK_STS_OK;
+}
+
+static int ubd_init_hctx(struct blk_mq_hw_ctx *hctx, void *data, unsigned int queue_num)
+{
+	struct ubd_device *dev = data;
+
+	hctx->driver_data = &dev->queues[queue_num];
+	return 0;
+}
+
+/*
+ * A request may take as long as it likes while its server lives. The timer only
+ * has that looked at, in case no other sign of death comes, see char.c.
+ */
+static enum blk_eh_timer_return ubd_timeout(struct request *rq)
+{
+	struct ubd_queue *q = rq->mq_hctx->driver_data;
+
+	ubd_queue_work(q->dev, ubd_check_wq, &q->dev->check_work);
+	return BLK_EH_RESET_TIMER;
+}
+
+const struct blk_mq_ops ubd_mq_ops = {
+	.queue_rq = ubd_queue_rq,
+	.timeout = ubd_timeout,
+	.init_hctx = ubd_init_hctx,
+};
+
+/* ---- the I/O commands ---- */
+
+/* START_DEV waits for the first FETCH of every tag. Called under tag->lock. */
+static bool ubd_is_first_fetch(struct ubd_tag *tag)
+{
+	bool first = !tag->fetched;
+
+	tag->fetched = true;
+	return first;
+}
+
+int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
+{
+	struct ubd_device *dev = tag->queue->dev;
+	bool has_request, first;
+	int err = 0;
+
+	*(struct ubd_tag **)cmd->pdu = tag;
+
+	spin_lock(&tag->lock);
+	if (ubd_is_aborted(tag))
+		err = UBD_IO_RES_ABORT;
+	else if (tag->state != UBD_TAG_IDLE && tag->state != UBD_TAG_QUEUED)
+		err = -EBUSY;
+	if (err) {
+		spin_unlock(&tag->lock);
+		return err;
+	}
+	has_request = tag->state == UBD_TAG_QUEUED;
+	tag->state = has_request ? UBD_TAG_HANDOVER : UBD_TAG_READY;
+	tag->cmd = cmd;
+	tag->addr = addr;
+	first = ubd_is_first_fetch(tag);
+	spin_unlock(&tag->lock);
+
+	if (has_request)
+		ubd_hand_over(cmd);
+	if (first && atomic_dec_and_test(&dev->nr_unfetched))
+		wake_up_all(&dev->wait);
+	return -EIOCBQUEUED;
+}
+
+/* Takes the request that the server has, and where its data is. */
+static int ubd_begin_commit(struct ubd_tag *tag, struct request **ret_rq, u64 *ret_addr)
+{
+	int err = 0;
+
+	spin_lock(&tag->lock);
+	if (ubd_is_aborted(tag)) {
+		err = UBD_IO_RES_ABORT;
+	} else if (tag->state != UBD_TAG_SERVED) {
+		err = -EINVAL;
+	} else {
+		tag->state = UBD_TAG_COMMITTING;
+		*ret_rq = tag->rq;
+		*ret_addr = tag->addr;
+	}
+	spin_unlock(&tag->lock);
+	return err;
+}
+
+/* Before the request ends, since its tag may be used again at once. */
+static int ubd_end_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
+{
+	int res = 0;
+
+	spin_lock(&tag->lock);
+	tag->rq = NULL;
+	tag->state = UBD_TAG_IDLE;
+	if (cmd && ubd_is_aborted(tag)) {
+		res = UBD_IO_RES_ABORT;
+	} else if (cmd) {
+		tag->cmd = cmd;
+		tag->addr = addr;
+		tag->state = UBD_TAG_READY;
+		res = -EIOCBQUEUED;
+	}
+	spin_unlock(&tag->lock);
+	return res;
+}
+
+int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr)
+{
+	blk_status_t status;
+	struct request *rq;
+	u64 data_addr;
+	int res;
+
+	res = ubd_begin_commit(tag, &rq, &data_addr);
+	if (res)
+		return res;
+
+	status = ubd_result_status(rq, result);
+	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ &&
+	    ubd_copy_data(rq, ITER_SOURCE, data_addr))
+		status = BLK_STS_IOERR;
+
+	if (cmd)
+		*(struct ubd_tag **)cmd->pdu = tag;
+	res = ubd_end_commit(tag, cmd, addr);
+	ubd_end_request(rq, status);
+	return res;
+}
+
+/* ---- the end ---- */
+
+static void ubd_abort_tag(struct ubd_tag *tag)
+{
+	struct io_uring_cmd *cmd = NULL;
+	struct request *rq = NULL;
+
+	spin_lock(&tag->lock);
+	switch (tag->state) {
+	case UBD_TAG_READY:
+		cmd = tag->cmd;
+		tag->cmd = NULL;
+		tag->state = UBD_TAG_IDLE;
+		break;
+	case UBD_TAG_QUEUED:
+	case UBD_TAG_SERVED:
+		tag->state = UBD_TAG_IDLE;
+		fallthrough;
+	case UBD_TAG_HANDOVER:
+		rq = tag->rq;
+		tag->rq = NULL;
+		break;
+	case UBD_TAG_IDLE:
+	case UBD_TAG_MOVING:
+	case UBD_TAG_COMMITTING:
+		break;
+	}
+	spin_unlock(&tag->lock);
+
+	if (rq)
+		ubd_end_request(rq, BLK_STS_IOERR);
+	if (cmd)
+		ubd_cmd_done_anywhere(cmd, UBD_IO_RES_ABORT);
+}
+
+/* Calls @fn for every tag until it returns true; returns whether one did. */
+static bool ubd_any_tag(struct ubd_device *dev, bool (*fn)(struct ubd_tag *tag))
+{
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
+		for (unsigned int j = 0; j < dev->tag_set.queue_depth; j++) {
+			if (fn(&dev->queues[i].tags[j]))
+				return true;
+		}
+		cond_resched();
+	}
+	return false;
+}
+
+static bool ubd_abort_and_go_on(struct ubd_tag *tag)
+{
+	ubd_abort_tag(tag);
+	return false;
+}
+
+void ubd_abort_tags(struct ubd_device *dev)
+{
+	ubd_any_tag(dev, ubd_abort_and_go_on);
+}
+
+static bool ubd_tag_is_orphan(struct ubd_tag *tag)
+{
+	bool orphan;
+
+	spin_lock(&tag->lock);
+	orphan = tag->state == UBD_TAG_READY && ubd_cmd_is_orphan(tag->cmd);
+	spin_unlock(&tag->lock);
+	return orphan;
+}
+
+bool ubd_has_orphans(struct ubd_device *dev)
+{
+	return ubd_any_tag(dev, ubd_tag_is_orphan);
+}
+
+/* ---- memory ---- */
+
+size_t ubd_descs_size(const struct ubd_device *dev)
+{
+	return PAGE_ALIGN(dev->tag_set.queue_depth * sizeof(struct ubdsrv_io_desc));
+}
+
+static int ubd_queue_alloc(struct ubd_device *dev, struct ubd_queue *q)
+{
+	unsigned int depth = dev->tag_set.queue_depth;
+
+	q->dev = dev;
+	q->descs = vmalloc_user(ubd_descs_size(dev));
+	q->tags = kvcalloc(depth, sizeof(*q->tags), GFP_KERNEL_ACCOUNT);
+	if (!q->descs || !q->tags)
+		return -ENOMEM;
+
+	for (unsigned int i = 0; i < depth; i++) {
+		spin_lock_init(&q->tags[i].lock);
+		q->tags[i].queue = q;
+	}
+	return 0;
+}
+
+/* On failure too the caller calls ubd_queues_free(). */
+int ubd_queues_alloc(struct ubd_device *dev)
+{
+	unsigned int nr = dev->tag_set.nr_hw_queues;
+	int err = 0;
+
+	BUILD_BUG_ON(UBD_DESC_MMAP_STRIDE % PAGE_SIZE);
+
+	dev->queues = kcalloc(nr, sizeof(*dev->queues), GFP_KERNEL_ACCOUNT);
+	if (!dev->queues)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < nr && !err; i++)
+		err = ubd_queue_alloc(dev, &dev->queues[i]);
+	atomic_set(&dev->nr_unfetched, nr * dev->tag_set.queue_depth);
+	return err;
+}
+
+void ubd_queues_free(struct ubd_device *dev)
+{
+	if (!dev->queues)
+		return;
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
+		vfree(dev->queues[i].descs);
+		kvfree(dev->queues[i].tags);
+	}
+	kfree(dev->queues);
+}

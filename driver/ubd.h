@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ubd.ko: block devices served by a process through io_uring.
+ *
+ *   main.c     module, and /dev/ubd-control: ADD_DEV, OPEN_DEV
+ *   control.c  control fds and the commands on them
+ *   device.c   the life of a device, from ADD_DEV to its release
+ *   char.c     /dev/ubdcN: its one opener, the mapping, the I/O commands
+ *   queue.c    tags: how a request goes to the server and comes back
+ *
+ * Who keeps what alive
+ *   struct ubd_device is counted by its struct device. References are held by
+ *   its being registered (dropped by the life work when it deletes the device),
+ *   by every control file, by the open file of /dev/ubdcN and by every work item
+ *   queued. A pending FETCH holds the file of /dev/ubdcN.
+ *   @nr_control counts control files; when it drops to 0 the device is aborted
+ *   and deleted.
+ *
+ * Who does what
+ *   Only the life work starts, stops and deletes a disk, so these never overlap;
+ *   commands ask for it and wait. It runs on a workqueue and not in the command's
+ *   own task since add_disk() and del_gendisk() wait for I/O that the server must
+ *   answer: were a thread of the server to sleep in there, SIGKILL could not end
+ *   it, its files would stay open, and nobody would notice the death.
+ *   ubd_abort() fails what is in flight and refuses what is to come. It may run
+ *   at any time, also while the life work waits in del_gendisk().
+ *
+ * Locks, in taking order
+ *   lock                     guards
+ *   io_uring's uring_lock    taken by io_uring around our command and task work
+ *                            handlers; never by us
+ *   ubd_device.lock          state, asked, starting, start_error, params, opened,
+ *                            opener
+ *   ubd_tag.lock             state, cmd, rq, addr, fetched of one tag
+ * The two spinlocks are never held together, nor across anything that sleeps,
+ * completes a command or ends a request. UBD_ABORTED is set before ubd_abort()
+ * takes any tag's lock and read under the tag's lock by whoever puts a command or a
+ * request there: so what ubd_abort() has not seen is refused.
+ */
+#ifndef UBD_H
+#define UBD_H
+
+#include <linux/blk-mq.h>
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/io_uring.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <linux/ubd_cmd.h>
+
+#define UBD_MAX_DEVICES 4096
+
+/*
+ * A tag's states. "cmd" and "rq" say which of the two the tag holds.
+ *
+ *              FETCH                queue_rq
+ *   IDLE ----------------> READY -------------> HANDOVER
+ *     |  queue_rq                   FETCH          ^ |  task work begins
+ *     +----------> QUEUED -------------------------+ v
+ *   ^                ^                             MOVING  (WRITE data to the server)
+ *   | COMMIT_REQ     |                               |
+ *   +------------ COMMITTING <------------------- SERVED
+ *      -> READY with COMMIT_AND_FETCH     COMMIT*
+ *
+ * ubd_abort() takes rq out of QUEUED, HANDOVER and SERVED and cmd out of READY.
+ * MOVING and COMMITTING belong to the task that copies data; it looks at
+ * UBD_ABORTED when it has done so.
+ */
+enum ubd_tag_state {
+	UBD_TAG_IDLE,	    /* neither */
+	UBD_TAG_READY,	    /* cmd: waits for a request */
+	UBD_TAG_QUEUED,	    /* rq: waits for a FETCH, there was none after COMMIT_REQ */
+	UBD_TAG_HANDOVER,   /* cmd and rq (NULL once aborted): task work is queued */
+	UBD_TAG_MOVING,	    /* cmd and rq: task work copies */
+	UBD_TAG_SERVED,	    /* rq: the server has it */
+	UBD_TAG_COMMITTING, /* rq: a COMMIT copies */
+};
+
+struct ubd_tag {
+	spinlock_t lock;
+	enum ubd_tag_state state;
+	bool fetched; /* there was a FETCH; START_DEV waits for it */
+	struct io_uring_cmd *cmd;
+	struct request *rq;
+	u64 addr; /* the server's buffer, from the last FETCH */
+	struct ubd_queue *queue;
+} ____cacheline_aligned_in_smp;
+
+struct ubd_queue {
+	struct ubd_device *dev;
+	struct ubdsrv_io_desc *descs; /* vmalloc_user(), mapped by the server */
+	struct ubd_tag *tags;
+};
+
+/* ubd_device.flags */
+#define UBD_ABORTED    0 /* no request is accepted any more; never cleared */
+#define UBD_DELETED    1 /* the nodes are gone and the id is free; never cleared */
+
+/* ubd_device.asked: what the life work is to do. STOP and DELETE stay set. */
+#define UBD_ASK_START  (1u << 0)
+#define UBD_ASK_STOP   (1u << 1)
+#define UBD_ASK_DELETE (1u << 2)
+
+struct ubd_device {
+	/* Constant once ADD_DEV has returned. */
+	struct device device; /* ubdcN; its count is that of the struct */
+	struct cdev cdev;
+	u32 id;
+	u32 max_io_bytes;
+	kuid_t owner_uid;
+	kgid_t owner_gid;
+	struct blk_mq_tag_set tag_set;
+	struct ubd_queue *queues; /* tag_set.nr_hw_queues of tag_set.queue_depth tags */
+
+	refcount_t nr_control;	/* open control files */
+	unsigned long flags;	/* atomic bits */
+	atomic_t nr_unfetched;	/* tags that never had a FETCH */
+	wait_queue_head_t wait; /* for nr_unfetched, state, asked and flags */
+
+	spinlock_t lock;
+	u16 state; /* UBD_S_DEV_*; changed by the life work only */
+	unsigned int asked;
+	bool starting;	 /* a START_DEV is under way */
+	int start_error; /* how the life work's last start ended */
+	bool has_params;
+	bool opened; /* ubdcN was opened, perhaps closed again */
+	struct ubd_params params;
+
+	/*
+	 * The server: set by the open of ubdcN, constant while that file is open.
+	 * opener is also read without the file, under lock.
+	 */
+	struct pid *opener;		 /* thread group */
+	fl_owner_t opener_files;	 /* its file table; compared only */
+	struct wait_queue_entry on_exit; /* on opener->wait_pidfd */
+
+	struct gendisk *disk; /* life work only */
+	struct work_struct life_work;
+	struct work_struct check_work;	/* does the server live? */
+	struct delayed_work watch_work; /* the same, now and then */
+};
+
+/* ---- main.c ---- */
+
+/*
+ * The life work may wait for a server; what finds out that the server is dead must
+ * not stand in line behind it.
+ */
+extern struct workqueue_struct *ubd_life_wq;
+extern struct workqueue_struct *ubd_check_wq;
+extern struct class *ubd_class;
+extern dev_t ubd_chrdev_base;
+
+/* ---- control.c ---- */
+
+/* The fields of one control command, read from the SQE once and checked. */
+struct ubd_ctrl_args {
+	u16 queue_id;
+	u16 len;
+	void __user *buf;
+};
+
+/*
+ * Reads @cmd's argument; -EINVAL if a reserved field or a command flag is set.
+ * Every control command may sleep, so -EAGAIN sends it to an io_uring worker.
+ */
+int ubd_ctrl_begin(struct io_uring_cmd *cmd, unsigned int issue_flags,
+		   struct ubd_ctrl_args *ret_args);
+
+/* Copy the command's struct; -EINVAL unless the buffer has its size, -EFAULT. */
+int ubd_ctrl_copy_in(const struct ubd_ctrl_args *args, void *ret_data, size_t size);
+int ubd_ctrl_copy_out(const struct ubd_ctrl_args *args, const void *data, size_t size);
+
+/* What GET_DEV_INFO says, as the calling process is to see it. */
+void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_info);
+
+/*
+ * A control file, which takes over one count of nr_control and one reference; on
+ * failure (ERR_PTR) both are dropped.
+ */
+struct file *ubd_control_file(struct ubd_device *dev);
+
+/* ---- device.c ---- */
+
+/*
+ * A new device with its node, one nr_control and one reference. The caller has
+ * checked that @info's reserved fields are zero. ERR_PTR: -EINVAL, -EEXIST if the
+ * wanted id is in use, -ENOSPC if none is free, -ENOMEM.
+ */
+struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info);
+
+/* The device of an id with one more nr_control and reference, or NULL. */
+struct ubd_device *ubd_device_find(u32 id);
+
+static inline struct ubd_device *ubd_device_get(struct ubd_device *dev)
+{
+	get_device(&dev->device);
+	return dev;
+}
+
+static inline void ubd_device_put(struct ubd_device *dev)
+{
+	put_device(&dev->device);
+}
+
+/* One control file less; without any the device is aborted and deleted. */
+void ubd_device_put_control(struct ubd_device *dev);
+
+/* Control commands. All but set_params wait, until they are done or the task is killed. */
+int ubd_device_start(struct ubd_device *dev);
+int ubd_device_stop(struct ubd_device *dev);
+int ubd_device_delete(struct ubd_device *dev);
+int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params);
+
+/*
+ * The server is gone or of no use: every request of it fails now and for ever,
+ * its FETCH commands end, and the disk is removed. Any process context.
+ */
+void ubd_device_abort(struct ubd_device *dev);
+
+/* Has the life work do @what (UBD_ASK_*) and wakes whoever waits. Any context. */
+void ubd_device_ask(struct ubd_device *dev, unsigned int what);
+
+/* Queues a work item of the device, which then holds a reference while it is pending. */
+void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct work_struct *work);
+
+/* ---- char.c ---- */
+
+void ubd_char_init(struct ubd_device *dev);
+
+/* ---- queue.c ---- */
+
+extern const struct blk_mq_ops ubd_mq_ops;
+
+int ubd_queues_alloc(struct ubd_device *dev);
+void ubd_queues_free(struct ubd_device *dev);
+size_t ubd_descs_size(const struct ubd_device *dev);
+
+/* The I/O commands. As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request. */
+int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
+
+/* Ends the request that the server has; then fetches with @cmd, unless it is NULL. */
+int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr);
+
+/* Fails every request and FETCH; UBD_ABORTED is set. */
+void ubd_abort_tags(struct ubd_device *dev);
+
+/* True if a FETCH waits that can never be answered. */
+bool ubd_has_orphans(struct ubd_device *dev);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
+/*
+ * The wire between ubd.ko and a server: the only file both sides share.
+ *
+ * Three nodes speak it, all by IORING_OP_URING_CMD in a plain 64-byte SQE
+ * (sqe->cmd_op holds the command, sqe->cmd its 16-byte argument):
+ *
+ *   /dev/ubd-control   UBD_CMD_GET_FEATURES, UBD_CMD_ADD_DEV, UBD_CMD_OPEN_DEV
+ *   a control fd       every other UBD_CMD_*; the fd names the device, so no
+ *                      command takes a device number (review R2)
+ *   /dev/ubdcN         UBD_IO_*; mmap() of the request descriptors
+ *
+ * The numbers 0x01..0x07, 0x20..0x22 and the struct names are those of the
+ * RFC of May 2022. Every reserved field must be zero, every unknown command,
+ * flag or size is refused with -EINVAL.
+ *
+ * Sizes and offsets: a sector is 512 bytes, whatever the block size.
+ */
+#ifndef _UAPI_LINUX_UBD_CMD_H
+#define _UAPI_LINUX_UBD_CMD_H
+
+#include <linux/types.h>
+
+/* ---- control commands ---- */
+
+/* On a control fd. */
+#define UBD_CMD_GET_QUEUE_AFFINITY	0x01	/* buffer: cpu mask of queue_id */
+#define UBD_CMD_GET_DEV_INFO		0x02	/* buffer: struct ubdsrv_ctrl_dev_info */
+/* On /dev/ubd-control. */
+#define UBD_CMD_ADD_DEV			0x04	/* buffer: struct ubdsrv_ctrl_dev_info, in and out;
+						 * cqe->res: the control fd, close-on-exec */
+/* On a control fd. */
+#define UBD_CMD_DEL_DEV			0x05	/* stop, then delete; waits until the nodes are gone */
+#define UBD_CMD_START_DEV		0x06	/* waits for all FETCH commands, then adds the disk */
+#define UBD_CMD_STOP_DEV		0x07	/* removes the disk, aborts the FETCH commands */
+#define UBD_CMD_SET_PARAMS		0x08	/* buffer: struct ubd_params; before START_DEV only */
+#define UBD_CMD_GET_PARAMS		0x09	/* buffer: struct ubd_params */
+/* On /dev/ubd-control. */
+#define UBD_CMD_OPEN_DEV		0x0a	/* buffer: struct ubd_open_dev; cqe->res: a control fd,
+						 * for the owner or CAP_SYS_ADMIN, else -EACCES */
+#define UBD_CMD_GET_FEATURES		0x0b	/* buffer: __u64 of UBD_F_* this driver knows */
+
+/*
+ * sqe->cmd of every control command.
+ * @len is the size in bytes of the buffer at @addr: exactly the size of the
+ * struct named above (GET_QUEUE_AFFINITY: any multiple of 8 that holds
+ * nr_cpu_ids bits). @queue_id is used by GET_QUEUE_AFFINITY only.
+ */
+struct ubdsrv_ctrl_cmd {
+	__u16	queue_id;
+	__u16	len;
+	__u32	reserved;
+	__u64	addr;
+};
+
+#define UBD_MAX_QUEUE_DEPTH	4096
+#define UBD_MAX_NR_HW_QUEUES	4096
+/* Largest request the driver hands to a server, in bytes. */
+#define UBD_MAX_IO_BYTES	(32u << 20)
+
+/* ubdsrv_ctrl_dev_info.state */
+#define UBD_S_DEV_ADDED		0	/* added, not yet started */
+#define UBD_S_DEV_LIVE		1	/* /dev/ubdbN is there */
+#define UBD_S_DEV_STOPPED	2	/* stopped for good; only DEL_DEV is left */
+
+/* dev_id of ADD_DEV: the driver picks the lowest free one. */
+#define UBD_DEV_ID_ANY		((__u32)-1)
+
+struct ubdsrv_ctrl_dev_info {
+	__u16	nr_hw_queues;		/* in: wanted, out: granted (at most the CPUs) */
+	__u16	queue_depth;		/* in: wanted, out: granted */
+	__u16	state;			/* out: UBD_S_* */
+	__u16	reserved0;
+	__u32	dev_id;			/* in: wanted or UBD_DEV_ID_ANY, out: N of ubdcN and ubdbN */
+	__u32	max_io_bytes;		/* in and out: largest request, multiple of the page size */
+	__u64	flags;			/* UBD_F_*; unknown ones are refused */
+	__s32	ubdsrv_pid;		/* out: tgid of the opener of ubdcN, -1 if none */
+	__u32	owner_uid;		/* out: in the reader's user namespace */
+	__u32	owner_gid;		/* out */
+	__u32	reserved1;
+	__u64	reserved2[4];
+};
+
+struct ubd_open_dev {
+	__u32	dev_id;
+	__u32	reserved[3];
+};
+
+/* ubd_params.attrs */
+#define UBD_ATTR_READ_ONLY	(1u << 0)
+#define UBD_ATTR_ROTATIONAL	(1u << 1)
+#define UBD_ATTR_VOLATILE_CACHE	(1u << 2)	/* the driver sends FLUSH */
+#define UBD_ATTR_FUA		(1u << 3)	/* ... and UBD_IO_F_FUA; needs VOLATILE_CACHE */
+
+/*
+ * Limits of the block device. Block sizes are powers of two from 512 to the
+ * page size of the kernel. Zero for io_opt, max_discard_sectors or
+ * max_write_zeroes_sectors says that there is none.
+ */
+struct ubd_params {
+	__u32	attrs;				/* UBD_ATTR_* */
+	__u32	logical_block_size;		/* bytes */
+	__u32	physical_block_size;		/* bytes */
+	__u32	io_min;				/* bytes */
+	__u32	io_opt;				/* bytes */
+	__u32	max_io_sectors;			/* at most max_io_bytes / 512 */
+	__u32	discard_granularity;		/* bytes */
+	__u32	max_discard_sectors;
+	__u32	max_write_zeroes_sectors;
+	__u32	reserved0;
+	__u64	dev_sectors;			/* capacity */
+	__u64	reserved1[4];
+};
+
+/* ---- I/O commands on /dev/ubdcN ---- */
+
+#define UBD_IO_FETCH_REQ		0x20	/* wait for a request on (q_id, tag) */
+#define UBD_IO_COMMIT_AND_FETCH_REQ	0x21	/* complete it and wait for the next */
+#define UBD_IO_COMMIT_REQ		0x22	/* complete it, wait for none: ends at once */
+
+/*
+ * cqe->res of FETCH_REQ and COMMIT_AND_FETCH_REQ: UBD_IO_RES_OK when the
+ * descriptor of the tag is filled, UBD_IO_RES_ABORT when the device is
+ * stopped (there is no request, do not fetch again), or another negative
+ * errno when the command itself was wrong (it then changed nothing).
+ */
+#define UBD_IO_RES_OK			0
+#define UBD_IO_RES_ABORT		(-19)	/* -ENODEV */
+
+/*
+ * sqe->cmd of every I/O command.
+ * @addr: for FETCH_REQ and COMMIT_AND_FETCH_REQ, not zero: the server's buffer
+ * for the request to come, max_io_bytes long. The driver copies a WRITE's data
+ * into it before the FETCH completes, and takes a READ's data out of it while it
+ * handles the COMMIT of that request. COMMIT_REQ ignores it.
+ * @result: for COMMIT*: bytes done (READ, WRITE), 0 for the others, or a
+ * negative errno. Ignored by FETCH_REQ. A short READ or WRITE is an I/O error.
+ */
+struct ubdsrv_io_cmd {
+	__u16	q_id;
+	__u16	tag;
+	__s32	result;
+	__u64	addr;
+};
+
+/* ubdsrv_io_desc.op_flags: operation in bits 0-7, flags above */
+#define UBD_IO_OP_READ			0
+#define UBD_IO_OP_WRITE			1
+#define UBD_IO_OP_FLUSH			2
+#define UBD_IO_OP_DISCARD		3
+#define UBD_IO_OP_WRITE_ZEROES		5
+
+#define UBD_IO_F_FUA			(1u << 13)	/* durable before it completes */
+#define UBD_IO_F_NOUNMAP		(1u << 15)	/* WRITE_ZEROES: keep the space */
+
+/*
+ * What the driver asks for. mmap() of /dev/ubdcN, read-only and shared, shows
+ * the array of queue q at offset ubd_desc_mmap_offset(q); its length is
+ * queue_depth descriptors, rounded up to the page size. A descriptor may be
+ * read from the CQE of its FETCH until its COMMIT is submitted.
+ */
+struct ubdsrv_io_desc {
+	__u32	op_flags;
+	__u32	nr_sectors;
+	__u64	start_sector;
+	__u64	addr;			/* as given by the FETCH */
+};
+
+/*
+ * Offset in bytes of a queue's descriptors in the mapping of /dev/ubdcN. The stride
+ * holds UBD_MAX_QUEUE_DEPTH of them and is a multiple of every page size in use.
+ */
+#define UBD_DESC_MMAP_STRIDE	(128ull << 10)
+
+static inline __u64 ubd_desc_mmap_offset(__u16 q_id)
+{
+	return q_id * UBD_DESC_MMAP_STRIDE;
+}
+
+static inline __u8 ubd_desc_op(const struct ubdsrv_io_desc *desc)
+{
+	return desc->op_flags & 0xff;
+}
+
+#endif
