@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Coroutines: their stacks, the switch to and from them, yield and wake.
+ *
+ * Which coroutine runs next is the loop's business (loop.c).
+ *
+ * A mapping holds, from its lowest address: the guard, the stack, and the
+ * struct coroutine. A coroutine that has ended waits in the pool of its thread,
+ * still inside coroutine_main(), for the next function to run.
+ */
+#include "coroutine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <glib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "aio.h"
+#include "co_switch.h"
+#include "internal.h"
+#include "sanitizers.h"
+
+/* Wider than a page, so that a function with a large frame cannot step over it. */
+#define CO_GUARD_SIZE	(64 * 1024)
+
+/* A pool keeps so many ended coroutines, or as many as co_reserve() was asked for. */
+#define CO_POOL_KEEP	256
+
+/*
+ * Stacks start at different offsets. If not, the hottest lines of all of them
+ * would compete for the same few sets of the CPU's caches.
+ */
+#define CO_COLOURS	32
+#define CO_COLOUR_STEP	192
+#define CO_HEAD_SIZE	8192 /* room for the struct coroutine and the colour */
+
+#define CO_MAPPING_SIZE (CO_GUARD_SIZE + CO_STACK_SIZE + CO_HEAD_SIZE)
+
+G_STATIC_ASSERT(sizeof(struct coroutine) + CO_COLOURS * CO_COLOUR_STEP <= CO_HEAD_SIZE);
+
+struct co_thread {
+	struct coroutine *self;
+	void *context; /* of the loop, while a coroutine runs */
+	struct coroutine *pool;
+	unsigned pooled;
+	unsigned reserved; /* by co_reserve() */
+	bool registered;   /* its pool is emptied when the thread ends */
+
+	/* The thread's own stack. */
+	const void *stack;
+	size_t stack_size;
+	void *asan_frames;
+	void *tsan_fiber;
+};
+
+static __thread struct co_thread co_thread;
+
+/* ---- stacks ---- */
+
+static void coroutine_free(struct coroutine *co)
+{
+	char *mapping = (char *)co->stack - CO_GUARD_SIZE;
+
+	tsan_free_fiber(co->tsan_fiber);
+	asan_forget(mapping, CO_MAPPING_SIZE);
+	munmap(mapping, CO_MAPPING_SIZE);
+}
+
+static void coroutine_main(void);
+
+/* NULL when there is no memory. */
+static struct coroutine *coroutine_alloc(void)
+{
+	static _Atomic unsigned colours;
+	struct coroutine *co;
+	char *mapping;
+	size_t offset;
+
+	/* Closed first: a process with locked memory would else get pages for the guard. */
+	mapping = mmap(NULL, CO_MAPPING_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
+		       -1, 0);
+	if (mapping == MAP_FAILED)
+		return NULL;
+	if (mprotect(mapping + CO_GUARD_SIZE, CO_MAPPING_SIZE - CO_GUARD_SIZE,
+		     PROT_READ | PROT_WRITE)) {
+		munmap(mapping, CO_MAPPING_SIZE);
+		return NULL;
+	}
+	/* Relaxed: any number will do. */
+	offset = atomic_fetch_add_explicit(&colours, 1, memory_order_relaxed) % CO_COLOURS;
+	offset = CO_MAPPING_SIZE - sizeof(*co) - offset * CO_COLOUR_STEP;
+	co = (struct coroutine *)(mapping + (offset & ~(size_t)63));
+	co->stack = mapping + CO_GUARD_SIZE;
+	co->context = co_switch_prepare(co->stack, (char *)co - (char *)co->stack, coroutine_main);
+	co->tsan_fiber = tsan_new_fiber();
+	return co;
+}
+
+static void pool_free(void *arg)
+{
+	struct co_thread *thread = arg;
+
+	while (thread->pool) {
+		struct coroutine *co = thread->pool;
+
+		thread->pool = co->next;
+		coroutine_free(co);
+	}
+	thread->pooled = 0;
+}
+
+static void pool_put(struct co_thread *thread, struct coroutine *co)
+{
+	static GPrivate at_thread_end = G_PRIVATE_INIT(pool_free);
+
+	if (thread->pooled >= MAX(CO_POOL_KEEP, thread->reserved)) {
+		coroutine_free(co);
+		return;
+	}
+	if (!thread->registered) {
+		g_private_set(&at_thread_end, thread);
+		thread->registered = true;
+	}
+	co->next = thread->pool;
+	thread->pool = co;
+	thread->pooled++;
+}
+
+int co_reserve(unsigned count)
+{
+	struct co_thread *thread = &co_thread;
+
+	thread->reserved = MAX(thread->reserved, count);
+	while (thread->pooled < count) {
+		struct coroutine *co = coroutine_alloc();
+
+		if (!co)
+			return -ENOMEM;
+		pool_put(thread, co);
+	}
+	return 0;
+}
+
+struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
+{
+	struct co_thread *thread = &co_thread;
+	struct coroutine *co = thread->pool;
+
+	if (co) {
+		thread->pool = co->next;
+		thread->pooled--;
+	} else {
+		co = coroutine_alloc();
+		if (!co)
+			g_error("no memory for the stack of a coroutine");
+	}
+	co->loop = loop;
+	co->fn = fn;
+	co->arg = arg;
+	/* Relaxed: nobody else knows of it yet; aio_loop_post() orders it for another thread. */
+	atomic_store_explicit(&co->state, CO_NEW, memory_order_relaxed);
+	return co;
+}
+
+/* ---- switching ---- */
+
+bool coroutine_resume(struct coroutine *co)
+{
+	struct co_thread *thread = &co_thread;
+
+	assert(!thread->self);
+	/* Relaxed: its one waker has done its part, and the next is not told of it yet. */
+	atomic_store_explicit(&co->state, CO_RUNNING, memory_order_relaxed);
+	thread->self = co;
+	thread->tsan_fiber = tsan_this_fiber();
+	co->thread = thread;
+	asan_leave(&thread->asan_frames, co->stack, CO_STACK_SIZE + CO_HEAD_SIZE);
+	tsan_switch(co->tsan_fiber);
+	co_switch(&thread->context, co->context);
+	asan_arrive(thread->asan_frames, NULL, NULL);
+	thread->self = NULL;
+	if (co->fn)
+		return false;
+	asan_forget(co->stack, CO_STACK_SIZE);
+	pool_put(thread, co);
+	return true;
+}
+
+/*
+ * Back to the loop. An ended coroutine may come back on another thread, so
+ * nothing here may be taken from thread-local storage: the compiler could keep
+ * its address across the switch.
+ */
+static void coroutine_leave(struct coroutine *co, bool ended)
+{
+	struct co_thread *thread = co->thread;
+
+	asan_leave(ended ? NULL : &co->asan_frames, thread->stack, thread->stack_size);
+	tsan_switch(thread->tsan_fiber);
+	co_switch(&co->context, thread->context);
+	asan_arrive(ended ? NULL : co->asan_frames, &co->thread->stack, &co->thread->stack_size);
+}
+
+static void coroutine_main(void)
+{
+	struct coroutine *co = co_thread.self;
+
+	asan_arrive(NULL, &co->thread->stack, &co->thread->stack_size);
+	for (;;) {
+		co->fn(co->arg);
+		co->fn = NULL;
+		coroutine_leave(co, true);
+	}
+}
+
+struct coroutine *co_self(void)
+{
+	return co_thread.self;
+}
+
+/* ---- start, yield, wake ---- */
+
+void co_start(co_fn *fn, void *arg)
+{
+	struct aio_loop *loop = aio_loop_current();
+	struct coroutine *co;
+
+	assert(loop);
+	co = coroutine_new(loop, fn, arg);
+	if (co_self())
+		aio_loop_ready(loop, co);
+	else
+		aio_loop_resume(loop, co);
+}
+
+void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg)
+{
+	aio_loop_post(loop, coroutine_new(loop, fn, arg));
+}
+
+void co_yield(void)
+{
+	struct coroutine *co = co_self();
+	enum co_state state = CO_RUNNING;
+
+	assert(co);
+	/*
+	 * Pairs with the exchange in co_wake(), which has a total order with this.
+	 * Release: a waker that finds CO_YIELDED writes co->next, after our last use
+	 * of it. Acquire, where the waker was first: we see what it wrote before.
+	 */
+	if (!atomic_compare_exchange_strong_explicit(&co->state, &state, CO_YIELDED,
+						     memory_order_release, memory_order_acquire)) {
+		assert(state == CO_WOKEN);
+		aio_loop_ready(co->loop, co);
+	}
+	coroutine_leave(co, false);
+}
+
+void co_wake(struct coroutine *co)
+{
+	enum co_state state;
+
+	if (co->loop == aio_loop_current()) {
+		/* Relaxed, and no exchange: yield and its only waker are on one thread. */
+		state = atomic_load_explicit(&co->state, memory_order_relaxed);
+		atomic_store_explicit(&co->state, CO_WOKEN, memory_order_relaxed);
+		if (state == CO_YIELDED)
+			aio_loop_ready(co->loop, co);
+	} else {
+		/* See co_yield(). If it has not yielded yet, it may be gone after this. */
+		state = atomic_exchange_explicit(&co->state, CO_WOKEN, memory_order_acq_rel);
+		if (state == CO_YIELDED)
+			aio_loop_post(co->loop, co);
+	}
+	/* A second wake for one yield is somebody's mistake. */
+	assert(state == CO_YIELDED || state == CO_RUNNING);
+}

@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The loop: one io_uring, the coroutines that are ready, and the door through
+ * which other threads hand coroutines in.
+ *
+ * A turn: run what is ready, enter the kernel once (submit everything that was
+ * prepared, wait if nothing is ready), take in what came through the door, call
+ * back for what the kernel has completed.
+ *
+ * 1. Whatever happens on a loop happens on its thread, save aio_loop_post(),
+ *    aio_loop_stop() and aio_loop_id().
+ * 2. The ring is enabled by the thread that first runs the loop, which makes that
+ *    thread the only one that may submit (IORING_SETUP_SINGLE_ISSUER).
+ */
+#include "aio.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "colock.h"
+#include "error.h"
+#include "internal.h"
+#include "sanitizers.h"
+
+/*
+ * Coroutines that run at most between two looks at the ring, so that some which
+ * keep each other ready cannot shut out those that wait for I/O.
+ */
+#define LOOP_RUN_MAX 256
+
+/*
+ * The part of a loop that other threads touch. A door outlives its loop: a thread
+ * that has posted a coroutine may look at @asleep and ring the bell after the
+ * coroutine has run and the loop was freed. What it disturbs then is at worst the
+ * next loop behind the same door, with a turn that finds nothing to do. For the
+ * same reason the eventfd, once made, is never closed.
+ */
+struct loop_door {
+	/* A stack, newest first. */
+	_Alignas(64) struct coroutine *_Atomic inbox;
+	/* The loop's thread is in the kernel, or about to be, and needs the bell. */
+	_Atomic bool asleep;
+	int bell;   /* an eventfd; 0 until the door is used first */
+	bool taken; /* guarded by doors_guard */
+};
+
+static struct loop_door doors[AIO_MAX_LOOPS];
+static struct thread_lock doors_guard = THREAD_LOCK_INIT;
+
+struct aio_loop {
+	struct io_uring ring;
+	struct loop_door *door;
+	struct coroutine *ready;
+	struct coroutine **ready_end;
+	struct aio_op bell_op;
+	unsigned ops;	     /* SQEs handed out whose last CQE has not come */
+	unsigned coroutines; /* begun and not ended */
+	pthread_t thread;    /* the first to run it, once... */
+	bool owned;	     /* ... this is set */
+	_Atomic bool stop;
+};
+
+static __thread struct aio_loop *current_loop;
+
+/* ---- doors ---- */
+
+static struct loop_door *door_take(GError **err)
+{
+	struct loop_door *door = NULL;
+
+	thread_lock(&doors_guard);
+	for (unsigned i = 0; i < AIO_MAX_LOOPS && !door; i++)
+		if (!doors[i].taken)
+			door = &doors[i];
+	if (!door) {
+		g_set_error(err, UBD_ERROR, ENOSPC, "there are %d event loops already, the most",
+			    AIO_MAX_LOOPS);
+	} else if (!door->bell && (door->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+		g_set_error(err, UBD_ERROR, errno, "cannot make an eventfd: %s", g_strerror(errno));
+		door->bell = 0;
+		door = NULL;
+	} else {
+		door->taken = true;
+	}
+	thread_unlock(&doors_guard);
+	return door;
+}
+
+static void door_leave(struct loop_door *door)
+{
+	thread_lock(&doors_guard);
+	door->taken = false;
+	thread_unlock(&doors_guard);
+}
+
+/*
+ * The order that no wake-up is lost in: the ringer stores (inbox or stop) and then
+ * loads asleep; the loop stores asleep and then loads inbox and stop. All four are
+ * seq_cst, so in their total order at least one of the two sees the other's store.
+ */
+static void door_ring(struct loop_door *door)
+{
+	static const uint64_t one = 1;
+
+	if (!atomic_load_explicit(&door->asleep, memory_order_seq_cst))
+		return;
+	/* Relaxed: only picks one of several ringers; the eventfd orders nothing we need. */
+	if (!atomic_exchange_explicit(&door->asleep, false, memory_order_relaxed))
+		return;
+	/* EAGAIN: the counter is full, so it is readable. */
+	while (write(door->bell, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void aio_loop_post(struct aio_loop *loop, struct coroutine *co)
+{
+	struct loop_door *door = loop->door;
+	struct coroutine *first = atomic_load_explicit(&door->inbox, memory_order_relaxed);
+
+	/*
+	 * seq_cst for door_ring(); its release part hands over what the caller wrote,
+	 * to the acquire in take_inbox(). Relaxed on failure: @first is not looked into.
+	 */
+	do {
+		co->next = first;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&door->inbox, &first, co, memory_order_seq_cst, memory_order_relaxed));
+	door_ring(door);
+}
+
+static void take_inbox(struct aio_loop *loop)
+{
+	struct coroutine *newest, *oldest = NULL;
+
+	/* Relaxed: a look before the costly exchange; what comes later is seen before sleeping. */
+	if (!atomic_load_explicit(&loop->door->inbox, memory_order_relaxed))
+		return;
+	newest = atomic_exchange_explicit(&loop->door->inbox, NULL, memory_order_acquire);
+	while (newest) {
+		struct coroutine *next = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+	}
+	while (oldest) {
+		struct coroutine *next = oldest->next;
+
+		aio_loop_ready(loop, oldest);
+		oldest = next;
+	}
+}
+
+/* Whether the loop is to return: @done is set or, where that is NULL, it was told to stop. */
+static bool is_over(struct aio_loop *loop, const bool *done)
+{
+	/*
+	 * Acquire: what was done before aio_loop_stop() is seen behind aio_loop_run().
+	 * The rest of seq_cst is for door_ring().
+	 */
+	return done ? *done : atomic_load_explicit(&loop->stop, memory_order_seq_cst);
+}
+
+/* Asks to be woken by the bell; false if there is something to do instead. */
+static bool fall_asleep(struct aio_loop *loop, const bool *done)
+{
+	struct loop_door *door = loop->door;
+
+	/* See door_ring(). */
+	atomic_store_explicit(&door->asleep, true, memory_order_seq_cst);
+	if (!atomic_load_explicit(&door->inbox, memory_order_seq_cst) && !is_over(loop, done))
+		return true;
+	atomic_store_explicit(&door->asleep, false, memory_order_relaxed);
+	return false;
+}
+
+static void arm_bell(struct aio_loop *loop)
+{
+	struct io_uring_sqe *sqe = aio_get_sqe(loop);
+
+	/*
+	 * Multishot: one CQE for every ring, without rearming. The eventfd is not
+	 * read: a read still armed in a dying ring would steal the ring of the next
+	 * loop behind this door. Its counter cannot overflow in a lifetime.
+	 */
+	io_uring_prep_poll_multishot(sqe, loop->door->bell, POLLIN);
+	aio_sqe_set_op(sqe, &loop->bell_op);
+}
+
+static void bell_rang(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct aio_loop *loop =
+		(struct aio_loop *)((char *)op - offsetof(struct aio_loop, bell_op));
+
+	/* The kernel ends a multishot poll with -ECANCELED when it finds no room for its CQE. */
+	assert(res >= 0 || res == -ECANCELED);
+	if (!(flags & IORING_CQE_F_MORE))
+		arm_bell(loop);
+}
+
+/* ---- life ---- */
+
+static int ring_init(struct io_uring *ring, unsigned entries)
+{
+	/*
+	 * Best first. DEFER_TASKRUN (6.1): completions run when the loop asks for
+	 * them, not in the midst of its work; it needs SINGLE_ISSUER, and the ring
+	 * disabled until the thread that will run the loop is known. TASKRUN_FLAG lets
+	 * a turn that does not wait see without a system call that there are some.
+	 * SUBMIT_ALL: one bad SQE does not keep back those behind it.
+	 */
+	static const unsigned flags[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+			IORING_SETUP_R_DISABLED,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+			IORING_SETUP_R_DISABLED,
+		IORING_SETUP_R_DISABLED,
+	};
+	int ret = -EINVAL;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(flags) && ret == -EINVAL; i++)
+		ret = io_uring_queue_init(entries, ring, flags[i]);
+	tsan_after_map(doors);
+	return ret;
+}
+
+struct aio_loop *aio_loop_new(unsigned entries, GError **err)
+{
+	struct loop_door *door = door_take(err);
+	struct aio_loop *loop;
+	int ret;
+
+	if (!door)
+		return NULL;
+	loop = g_new0(struct aio_loop, 1);
+	loop->door = door;
+	loop->ready_end = &loop->ready;
+	loop->bell_op.done = bell_rang;
+	ret = ring_init(&loop->ring, entries);
+	if (ret) {
+		g_set_error(err, UBD_ERROR, -ret, "cannot make an io_uring of %u entries: %s",
+			    entries, g_strerror(-ret));
+		door_leave(door);
+		g_free(loop);
+		return NULL;
+	}
+	return loop;
+}
+
+void aio_loop_free(struct aio_loop *loop)
+{
+	if (!loop)
+		return;
+	assert(loop != current_loop);
+	assert(!loop->coroutines && !loop->ready);
+	/* The bell alone is armed, and dies with the ring. */
+	assert(loop->ops == loop->owned);
+	/* Relaxed: a post that is not ordered before this call is the caller's mistake anyway. */
+	assert(!atomic_load_explicit(&loop->door->inbox, memory_order_relaxed));
+	tsan_before_unmap(doors);
+	io_uring_queue_exit(&loop->ring);
+	door_leave(loop->door);
+	g_free(loop);
+}
+
+struct aio_loop *aio_loop_current(void)
+{
+	return current_loop;
+}
+
+unsigned aio_loop_id(const struct aio_loop *loop)
+{
+	return loop->door - doors;
+}
+
+/* ---- the ring ---- */
+
+/* Errors that pass: a signal, no memory for requests, a full completion queue. */
+static void check_enter(int ret)
+{
+	if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
+		g_error("io_uring_enter: %s", g_strerror(-ret));
+}
+
+/* Completions wait in the kernel, and come out only when asked for. */
+static bool ring_holds_back(const struct io_uring *ring)
+{
+	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static void enter(struct aio_loop *loop, bool wait)
+{
+	struct io_uring *ring = &loop->ring;
+
+	if (wait)
+		check_enter(io_uring_submit_and_wait(ring, 1));
+	else if (io_uring_sq_ready(ring) || ring_holds_back(ring))
+		check_enter(io_uring_submit_and_get_events(ring));
+}
+
+static void complete(struct aio_loop *loop, const struct io_uring_cqe *cqe)
+{
+	struct aio_op *op = io_uring_cqe_get_data(cqe);
+	int32_t res = cqe->res;
+	uint32_t flags = cqe->flags;
+
+	/* First give the slot back: done() may submit, and the kernel may want it. */
+	io_uring_cq_advance(&loop->ring, 1);
+	if (!(flags & IORING_CQE_F_MORE))
+		loop->ops--;
+	assert(op);
+	op->done(op, res, flags);
+}
+
+static void reap(struct aio_loop *loop)
+{
+	struct io_uring *ring = &loop->ring;
+	unsigned budget = ring->cq.ring_entries;
+	struct io_uring_cqe *cqe;
+	unsigned head;
+
+	io_uring_for_each_cqe(ring, head, cqe) {
+		if (!budget--)
+			break;
+		complete(loop, cqe);
+	}
+}
+
+struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop)
+{
+	struct io_uring_sqe *sqe;
+
+	assert(loop == current_loop);
+	while (!(sqe = io_uring_get_sqe(&loop->ring)))
+		check_enter(io_uring_submit_and_get_events(&loop->ring));
+	loop->ops++;
+	memset(sqe, 0, sizeof(*sqe));
+	return sqe;
+}
+
+void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
+{
+	io_uring_sqe_set_data(sqe, op);
+}
+
+/* ---- running ---- */
+
+void aio_loop_ready(struct aio_loop *loop, struct coroutine *co)
+{
+	co->next = NULL;
+	*loop->ready_end = co;
+	loop->ready_end = &co->next;
+}
+
+void aio_loop_resume(struct aio_loop *loop, struct coroutine *co)
+{
+	/* Relaxed: nobody wakes a coroutine that is new or ready. */
+	if (atomic_load_explicit(&co->state, memory_order_relaxed) == CO_NEW)
+		loop->coroutines++;
+	if (coroutine_resume(co))
+		loop->coroutines--;
+}
+
+static void run_ready(struct aio_loop *loop)
+{
+	for (unsigned i = 0; i < LOOP_RUN_MAX && loop->ready; i++) {
+		struct coroutine *co = loop->ready;
+
+		loop->ready = co->next;
+		if (!loop->ready)
+			loop->ready_end = &loop->ready;
+		aio_loop_resume(loop, co);
+	}
+}
+
+static void turn(struct aio_loop *loop, const bool *done)
+{
+	bool wait;
+
+	run_ready(loop);
+	wait = !loop->ready && fall_asleep(loop, done);
+	enter(loop, wait);
+	/* Relaxed: a ringer that still sees it set rings once too often. */
+	if (wait)
+		atomic_store_explicit(&loop->door->asleep, false, memory_order_relaxed);
+	take_inbox(loop);
+	reap(loop);
+}
+
+static void loop_enter(struct aio_loop *loop)
+{
+	assert(!current_loop);
+	current_loop = loop;
+	if (loop->owned) {
+		assert(pthread_equal(loop->thread, pthread_self()));
+		return;
+	}
+	/* Not io_uring_enable_rings(), which liburing 2.3 declares and forgets to export. */
+	if (syscall(__NR_io_uring_register, loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+		    0))
+		g_error("cannot enable an io_uring: %s", g_strerror(errno));
+	loop->thread = pthread_self();
+	loop->owned = true;
+	arm_bell(loop);
+}
+
+/* Takes turns until @done, or until it is stopped. */
+static void run_until(struct aio_loop *loop, const bool *done)
+{
+	do
+		turn(loop, done);
+	while (!is_over(loop, done));
+	/* Callbacks of the last turn may have prepared operations. */
+	enter(loop, false);
+	current_loop = NULL;
+}
+
+void aio_loop_run(struct aio_loop *loop)
+{
+	loop_enter(loop);
+	run_until(loop, NULL);
+	/* Relaxed: only a later run looks at it again. */
+	atomic_store_explicit(&loop->stop, false, memory_order_relaxed);
+}
+
+void aio_loop_stop(struct aio_loop *loop)
+{
+	struct loop_door *door = loop->door;
+
+	/* The loop may be gone after this; see door_ring(). */
+	atomic_store_explicit(&loop->stop, true, memory_order_seq_cst);
+	door_ring(door);
+}
+
+struct run_co {
+	co_fn *fn;
+	void *arg;
+	bool done;
+};
+
+static void run_co(void *arg)
+{
+	struct run_co *run = arg;
+
+	run->fn(run->arg);
+	run->done = true;
+}
+
+void aio_loop_run_co(struct aio_loop *loop, co_fn *fn, void *arg)
+{
+	struct run_co run = { .fn = fn, .arg = arg };
+
+	loop_enter(loop);
+	aio_loop_ready(loop, coroutine_new(loop, run_co, &run));
+	run_until(loop, &run.done);
+}
