@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The bottom node `file`: a regular file or a block device of the host.
+ *
+ * It keeps these promises to the nodes above:
+ *  - a transfer is done in whole or fails; reads beyond the end give zeroes;
+ *  - writes beyond the end let a regular file grow, at any alignment;
+ *  - a flush that succeeded made all durable that had completed before it; where
+ *    the kernel once failed to write data back, no later flush succeeds.
+ *
+ * What may sleep without the ring (open, stat, ftruncate, lseek, ioctl) runs on a worker.
+ */
+#include <errno.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file_open.h"
+
+/* Iovecs per system call; they live on the stack. */
+#define IOVECS_PER_CALL 64
+struct file {
+	int fd;
+	bool is_bdev;
+	/* What the file system or device has refused once is not tried again. */
+	_Atomic bool no_punch_hole;
+	_Atomic bool no_zero_range;
+	_Atomic bool no_fallocate;
+	_Atomic bool no_discard;
+	_Atomic bool no_seek_hole;
+
+	/* Something changed that no fdatasync started since has covered. */
+	_Atomic bool dirty;
+	struct thread_lock flush_lock;
+	struct co_queue flush_queue; /* waits for the end of an fdatasync */
+	bool flush_running GUARDED_BY(flush_lock);
+	uint64_t flushes_started GUARDED_BY(flush_lock);
+	uint64_t flushes_ended GUARDED_BY(flush_lock);
+	int flush_error GUARDED_BY(flush_lock); /* the first one, for good */
+};
+
+/* ---- open ---- */
+
+static int close_on_worker(void *arg)
+{
+	return close(*(int *)arg) < 0 ? -errno : 0;
+}
+
+static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	struct file_open opened = {.filename = img->filename, .flags = opts->flags};
+	struct file *file;
+	int ret = file_co_open_fd(&opened, err);
+
+	if (ret)
+		return ret;
+	file = g_new0(struct file, 1);
+	file->fd = opened.fd;
+	file->is_bdev = opened.is_bdev;
+	thread_lock_init(&file->flush_lock);
+	co_queue_init(&file->flush_queue);
+	img->opaque = file;
+	img->size = opened.size;
+	img->limits = opened.limits;
+	return 0;
+}
+
+static int file_co_close(struct image *img)
+{
+	struct file *file = img->opaque;
+	int ret = co_run_on_worker(close_on_worker, &file->fd);
+
+	co_queue_destroy(&file->flush_queue);
+	thread_lock_destroy(&file->flush_lock);
+	g_free(file);
+	return ret;
+}
+
+/* ---- read and write ---- */
+
+/*
+ * Fills @iov with the first pieces of a view, at most IOVECS_PER_CALL; returns how
+ * many, and in *bytes what they hold of it.
+ */
+static unsigned first_pieces(struct iovec *iov, struct iobuf mem, uint64_t *bytes)
+{
+	uint64_t held = 0;
+	unsigned skipped = 0;
+
+	while (mem.skip >= mem.iov[skipped].iov_len)
+		mem.skip -= mem.iov[skipped++].iov_len;
+	mem.iov += skipped;
+	mem.niov = MIN(mem.niov - skipped, IOVECS_PER_CALL);
+	for (unsigned i = 0; i < mem.niov && held < *bytes + mem.skip; i++)
+		held += mem.iov[i].iov_len;
+	*bytes = MIN(*bytes, held - mem.skip);
+	return iobuf_clip(iov, mem, *bytes);
+}
+
+static bool is_transient(ssize_t ret)
+{
+	return ret == -EINTR || ret == -EAGAIN;
+}
+
+static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct file *file = img->opaque;
+	struct iovec iov[IOVECS_PER_CALL];
+
+	while (bytes) {
+		uint64_t asked = bytes;
+		unsigned niov = first_pieces(iov, mem, &asked);
+		ssize_t ret = co_preadv(file->fd, iov, niov, off);
+
+		if (is_transient(ret)) {
+			co_reschedule();
+			continue;
+		}
+		if (ret < 0)
+			return ret;
+		mem = iobuf_advance(mem, ret);
+		off += ret;
+		bytes -= ret;
+		/*
+		 * The end of the file: nothing more comes, or, where transfers come in
+		 * whole blocks, a part of one.
+		 */
+		if (ret == 0 || ((uint64_t)ret < asked && ret % img->limits.request_alignment)) {
+			iobuf_fill(mem, 0, bytes);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Notes a change, after it is done and before anybody is told. Where the flag
+ * is set already, the line it lies in stays shared between the loops: when a
+ * flush clears it after this load, its fdatasync starts after the change and covers it.
+ */
+static void file_set_dirty(struct file *file)
+{
+	if (!atomic_load(&file->dirty))
+		atomic_store(&file->dirty, true);
+}
+
+static void file_grow(struct image *img, uint64_t end)
+{
+	uint64_t size = atomic_load(&img->size);
+
+	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
+		;
+}
+
+static int write_all(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct file *file = img->opaque;
+	struct iovec iov[IOVECS_PER_CALL];
+
+	while (bytes) {
+		uint64_t asked = bytes;
+		unsigned niov = first_pieces(iov, mem, &asked);
+		ssize_t ret = co_pwritev(file->fd, iov, niov, off, 0);
+
+		if (is_transient(ret)) {
+			co_reschedule();
+			continue;
+		}
+		if (ret < 0)
+			return ret;
+		/* The rest of a short write starts on a multiple again. */
+		ret -= ret % img->limits.request_alignment;
+		if (!ret)
+			return -EIO;
+		mem = iobuf_advance(mem, ret);
+		off += ret;
+		bytes -= ret;
+	}
+	return 0;
+}
+
+static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			   unsigned flags)
+{
+	int ret = write_all(img, off, bytes, mem);
+
+	/* Also when it failed: a part may have been written. */
+	file_set_dirty(img->opaque);
+	if (!ret)
+		file_grow(img, off + bytes);
+	return ret;
+}
+
+/* ---- flush ---- */
+
+/* Runs one fdatasync for all who wait. The lock is dropped meanwhile. */
+static void run_fdatasync(struct file *file) REQUIRES(file->flush_lock)
+{
+	int ret;
+
+	file->flush_running = true;
+	file->flushes_started++;
+	atomic_store(&file->dirty, false);
+	thread_unlock(&file->flush_lock);
+
+	do {
+		ret = co_fdatasync(file->fd);
+	} while (is_transient(ret));
+
+	thread_lock(&file->flush_lock);
+	/*
+	 * The kernel tells of data that it could not write back once, then takes
+	 * its pages for clean: the next fdatasync would succeed without it. So
+	 * the first error stays.
+	 */
+	if (ret && !file->flush_error)
+		file->flush_error = ret;
+	file->flush_running = false;
+	file->flushes_ended++;
+	co_queue_wake_all(&file->flush_queue);
+}
+
+/*
+ * An fdatasync covers what had completed before it started. So whoever comes
+ * while one runs needs the next; all who come meanwhile share that one.
+ */
+static int file_co_flush(struct image *img)
+{
+	struct file *file = img->opaque;
+	uint64_t wanted;
+	int ret;
+
+	thread_lock(&file->flush_lock);
+	/* When all is clean, the one that runs, if any, was started after the last change. */
+	wanted = file->flushes_started + atomic_load(&file->dirty);
+	while (file->flushes_ended < wanted && !file->flush_error) {
+		if (file->flush_running)
+			co_queue_wait_thread(&file->flush_queue, &file->flush_lock);
+		else
+			run_fdatasync(file);
+	}
+	ret = file->flush_error;
+	thread_unlock(&file->flush_lock);
+	return ret;
+}
+
+/* ---- zeroes and discard ---- */
+
+static bool is_refusal(int ret)
+{
+	return ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOTTY;
+}
+
+/* fallocate, or -ENOTSUP for ever after it was refused once. */
+static int try_fallocate(struct file *file, _Atomic bool *refused, int mode, uint64_t off,
+			 uint64_t bytes)
+{
+	int ret;
+
+	if (atomic_load(refused))
+		return -ENOTSUP;
+	do {
+		ret = co_fallocate(file->fd, mode, off, bytes);
+	} while (is_transient(ret));
+	if (!is_refusal(ret))
+		return ret;
+	atomic_store(refused, true);
+	return -ENOTSUP;
+}
+
+/*
+ * Lets the file grow to @end, which the punched hole before it did not do.
+ * ftruncate() could cut off what another request has appended meanwhile; a write never shrinks.
+ */
+static int extend_with_zeroes(struct image *img, uint64_t end)
+{
+	uint32_t bytes = img->limits.request_alignment;
+	void *zeroes = try_iobuf_alloc0(bytes);
+	struct iovec iov;
+	int ret;
+
+	if (!zeroes)
+		return -ENOMEM;
+	ret = write_all(img, end - bytes, bytes, IOBUF(&iov, zeroes, bytes));
+	iobuf_free(zeroes);
+	return ret;
+}
+
+static int punch_to_zero(struct image *img, uint64_t off, uint64_t bytes)
+{
+	struct file *file = img->opaque;
+	int ret = try_fallocate(file, &file->no_punch_hole,
+				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, bytes);
+
+	if (!ret && off + bytes > img->size)
+		ret = extend_with_zeroes(img, off + bytes);
+	return ret;
+}
+
+static int zero_range(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	struct file *file = img->opaque;
+	int ret = -ENOTSUP;
+
+	if (file->is_bdev && off + bytes > img->size)
+		return -ENOSPC;
+	if (flags & IMAGE_REQ_MAY_UNMAP)
+		ret = punch_to_zero(img, off, bytes);
+	/* New space reads as zeroes anyhow, and more file systems can do this. */
+	if (ret == -ENOTSUP && off >= img->size)
+		ret = try_fallocate(file, &file->no_fallocate, 0, off, bytes);
+	if (ret == -ENOTSUP)
+		ret = try_fallocate(file, &file->no_zero_range, FALLOC_FL_ZERO_RANGE, off, bytes);
+	return ret;
+}
+
+static int file_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	int ret = zero_range(img, off, bytes, flags);
+
+	file_set_dirty(img->opaque);
+	if (!ret)
+		file_grow(img, off + bytes);
+	return ret;
+}
+
+struct bdev_discard_job {
+	int fd;
+	uint64_t range[2];
+};
+
+static int bdev_discard_on_worker(void *arg)
+{
+	struct bdev_discard_job *job = arg;
+
+	return ioctl(job->fd, BLKDISCARD, job->range) < 0 ? -errno : 0;
+}
+
+static int bdev_co_discard(struct file *file, uint64_t off, uint64_t bytes)
+{
+	struct bdev_discard_job job = {file->fd, {off, bytes}};
+	int ret;
+
+	if (atomic_load(&file->no_discard))
+		return -ENOTSUP;
+	ret = co_run_on_worker(bdev_discard_on_worker, &job);
+	if (!is_refusal(ret))
+		return ret;
+	atomic_store(&file->no_discard, true);
+	return -ENOTSUP;
+}
+
+static int file_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	struct file *file = img->opaque;
+	int ret;
+
+	/* Behind the end there is nothing to give back, and a device would be asked too much. */
+	if (off >= img->size)
+		return 0;
+	bytes = MIN(bytes, img->size - off);
+	if (file->is_bdev)
+		ret = bdev_co_discard(file, off, bytes);
+	else
+		ret = try_fallocate(file, &file->no_punch_hole,
+				    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, bytes);
+	file_set_dirty(file);
+	return ret;
+}
+
+/* ---- size and space ---- */
+
+struct truncate_job {
+	int fd;
+	uint64_t size;
+};
+
+static int truncate_on_worker(void *arg)
+{
+	struct truncate_job *job = arg;
+	int ret;
+
+	do {
+		ret = ftruncate(job->fd, job->size) < 0 ? -errno : 0;
+	} while (ret == -EINTR);
+	return ret;
+}
+
+static int file_co_truncate(struct image *img, uint64_t size)
+{
+	struct file *file = img->opaque;
+	struct truncate_job job = {file->fd, size};
+	int ret;
+
+	/* A device is as big as it is. */
+	if (file->is_bdev)
+		return size <= img->size ? 0 : -ENOSPC;
+	ret = co_run_on_worker(truncate_on_worker, &job);
+	file_set_dirty(file);
+	if (!ret)
+		img->size = size;
+	return ret;
+}
+
+struct seek_job {
+	int fd;
+	off_t off;
+	off_t ret_data; /* the next data from off on, < 0: -errno */
+	off_t ret_hole; /* the next hole from ret_data == off on, < 0: -errno */
+};
+
+static int seek_on_worker(void *arg)
+{
+	struct seek_job *job = arg;
+
+	job->ret_data = lseek(job->fd, job->off, SEEK_DATA);
+	if (job->ret_data < 0)
+		return -errno;
+	if (job->ret_data > job->off)
+		return 0;
+	job->ret_hole = lseek(job->fd, job->off, SEEK_HOLE);
+	return job->ret_hole < 0 ? -errno : 0;
+}
+
+/* Where holes cannot be told from data, all is data. */
+static int file_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+				struct image_extent *ret_extent)
+{
+	struct file *file = img->opaque;
+	struct seek_job job = {.fd = file->fd, .off = off};
+	unsigned kind = IMAGE_EXTENT_DATA;
+	int ret = -EINVAL;
+
+	if (!file->is_bdev && !atomic_load(&file->no_seek_hole)) {
+		ret = co_run_on_worker(seek_on_worker, &job);
+		if (ret == -EINVAL || is_refusal(ret))
+			atomic_store(&file->no_seek_hole, true);
+	}
+	if (ret == -ENXIO) { /* no data up to the end, and behind it */
+		kind = IMAGE_EXTENT_ZERO;
+	} else if (!ret && job.ret_data > job.off) {
+		kind = IMAGE_EXTENT_ZERO;
+		bytes = MIN(bytes, (uint64_t)(job.ret_data - job.off));
+	} else if (!ret && job.ret_hole > job.off) {
+		bytes = MIN(bytes, (uint64_t)(job.ret_hole - job.off));
+	}
+	ret_extent->bytes = bytes;
+	ret_extent->flags = kind | IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET;
+	ret_extent->host_off = off;
+	return 0;
+}
+
+struct blocks_job {
+	int fd;
+	int64_t ret_bytes;
+};
+
+static int blocks_on_worker(void *arg)
+{
+	struct blocks_job *job = arg;
+	struct stat st;
+
+	if (fstat(job->fd, &st) < 0)
+		return -errno;
+	job->ret_bytes = (int64_t)st.st_blocks * 512;
+	return 0;
+}
+
+static int64_t file_co_allocated_bytes(struct image *img)
+{
+	struct file *file = img->opaque;
+	struct blocks_job job = {.fd = file->fd};
+	int ret = co_run_on_worker(blocks_on_worker, &job);
+
+	return ret ?: job.ret_bytes;
+}
+
+static int file_co_create(const char *filename, struct image *below,
+			  const struct image_create_opts *opts, GError **err)
+{
+	return file_co_create_fd(filename, err);
+}
+
+const struct image_ops image_file_ops = {
+	.name = "file",
+	.is_bottom = true,
+	.co_open = file_co_open,
+	.co_close = file_co_close,
+	.co_preadv = file_co_preadv,
+	.co_pwritev = file_co_pwritev,
+	.co_flush = file_co_flush,
+	.co_pdiscard = file_co_pdiscard,
+	.co_pwrite_zeroes = file_co_pwrite_zeroes,
+	.co_block_status = file_co_block_status,
+	.co_truncate = file_co_truncate,
+	.co_allocated_bytes = file_co_allocated_bytes,
+	.co_create = file_co_create,
+};

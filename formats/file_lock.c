@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Image locks: see file_lock.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+
+#include "file_lock.h"
+
+#define PERM_BASE     100
+#define UNSHARED_BASE 200
+#define PERM_COUNT    4
+
+/* Holds the byte of each bit that is set. */
+static int take_bytes(int fd, unsigned bits, off_t base)
+{
+	for (unsigned i = 0; i < PERM_COUNT; i++) {
+		struct flock lock = {
+			.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1};
+
+		if ((bits & (1u << i)) && fcntl(fd, F_OFD_SETLK, &lock) < 0)
+			return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	}
+	return 0;
+}
+
+/* Looks whether anybody else holds the byte of a bit that is set. */
+static int look_for_holders(int fd, unsigned bits, off_t base)
+{
+	for (unsigned i = 0; i < PERM_COUNT; i++) {
+		struct flock lock = {
+			.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1};
+
+		if (!(bits & (1u << i)))
+			continue;
+		if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+			return -errno;
+		if (lock.l_type != F_UNLCK)
+			return -EBUSY;
+	}
+	return 0;
+}
+
+int file_lock(int fd, unsigned perms, unsigned unshared)
+{
+	int ret;
+
+	/* Take first, look after: of two who come at the same time, at least one sees the other. */
+	ret = take_bytes(fd, perms, PERM_BASE);
+	if (!ret)
+		ret = take_bytes(fd, unshared, UNSHARED_BASE);
+	if (!ret)
+		ret = look_for_holders(fd, perms, UNSHARED_BASE);
+	if (!ret)
+		ret = look_for_holders(fd, unshared, PERM_BASE);
+	return ret;
+}

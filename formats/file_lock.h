@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Image locks, understood by QEMU and by us.
+ *
+ * A user of an image says with byte locks on the image file what it does with
+ * it (permissions, bytes 100 and up) and what it cannot bear others to do
+ * (bytes 200 and up). Both kinds are shared locks, so that any number of
+ * users may hold them; whoever comes looks for a holder of the opposite byte. They are
+ * open file description locks: they go when the file is closed, also by a crash.
+ */
+#ifndef UBD_FILE_LOCK_H
+#define UBD_FILE_LOCK_H
+
+/* The numbers are the bytes' places in the file: an ABI with QEMU. */
+enum file_lock_perm {
+	FILE_LOCK_CONSISTENT_READ = 1 << 0,
+	FILE_LOCK_WRITE = 1 << 1,
+	FILE_LOCK_WRITE_UNCHANGED = 1 << 2,
+	FILE_LOCK_RESIZE = 1 << 3,
+	FILE_LOCK_ALL = (1 << 4) - 1,
+};
+
+/*
+ * Locks @fd for use with @perms, while nobody else may have @unshared. The
+ * file must be open for reading. -EBUSY when that clashes with another user; other
+ * errors where the file system has no locks. After a failure close the file.
+ */
+int file_lock(int fd, unsigned perms, unsigned unshared);
+
+#endif

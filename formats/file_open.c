@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Opens the host file of an image: see file_open.h. All of it runs on a worker. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file_lock.h"
+#include "file_open.h"
+
+/* No device or file system wants more than this for O_DIRECT. */
+#define MAX_DIRECT_ALIGN 65536
+
+static int G_GNUC_PRINTF(3, 4) open_failed(struct file_open *job, int ret, const char *format, ...)
+{
+	g_autofree char *reason = NULL;
+	va_list args;
+
+	va_start(args, format);
+	reason = g_strdup_vprintf(format, args);
+	va_end(args);
+	g_set_error(&job->err, UBD_ERROR, -ret, "Could not open '%s': %s", job->filename, reason);
+	return ret;
+}
+
+static const char *file_type(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFDIR:
+		return "a directory";
+	case S_IFIFO:
+		return "a pipe";
+	case S_IFCHR:
+		return "a character device";
+	case S_IFSOCK:
+		return "a socket";
+	default:
+		return "not a file";
+	}
+}
+
+static int check_type(struct file_open *job, const struct stat *st)
+{
+	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
+		return 0;
+	return open_failed(job, S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL,
+			   "it is %s, an image must be a regular file or a block device",
+			   file_type(st->st_mode));
+}
+
+static int bdev_geometry(struct file_open *job)
+{
+	int sector_size = 0;
+
+	if (ioctl(job->fd, BLKGETSIZE64, &job->size) < 0 ||
+	    ioctl(job->fd, BLKSSZGET, &sector_size) < 0)
+		return open_failed(job, -errno, "no size of the block device: %s",
+				   g_strerror(errno));
+	/* Also without O_DIRECT: fallocate on a device takes whole sectors only. */
+	job->limits.request_alignment = sector_size;
+	return 0;
+}
+
+/* Whether the kernel takes a direct read of @bytes into @buf. */
+static bool direct_read_works(int fd, void *buf, size_t bytes)
+{
+	ssize_t ret;
+
+	do {
+		ret = pread(fd, buf, bytes, 0);
+	} while (ret < 0 && errno == EINTR);
+	/* An I/O error says nothing against the alignment. */
+	return ret >= 0 || errno != EINVAL;
+}
+
+/* What O_DIRECT needs, by trial; 0 when nothing works. */
+static unsigned probe_direct_alignment(int fd, uint64_t size)
+{
+	char *buf = try_iobuf_alloc(MAX_DIRECT_ALIGN);
+	unsigned align;
+
+	if (!buf)
+		return 0;
+	/* At the end of a file nothing is refused: an empty file tells nothing of smaller ones. */
+	for (align = size ? 512 : 4096; align <= MAX_DIRECT_ALIGN; align *= 2)
+		if (direct_read_works(fd, buf, align))
+			break;
+	iobuf_free(buf);
+	return align <= MAX_DIRECT_ALIGN ? align : 0;
+}
+
+/* The alignment of O_DIRECT on the open file; 0 when it has none. */
+static unsigned direct_alignment(int fd, uint64_t size)
+{
+#ifdef STATX_DIOALIGN
+	struct statx stx;
+
+	/*
+	 * One number for memory and file: the kernel wants every piece of memory
+	 * to be a multiple of the file's alignment in length.
+	 */
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+	    (stx.stx_mask & STATX_DIOALIGN))
+		return stx.stx_dio_mem_align ? MAX(stx.stx_dio_mem_align, stx.stx_dio_offset_align)
+					     : 0;
+#endif
+	return probe_direct_alignment(fd, size);
+}
+
+/* Turns O_DIRECT on where that works; everything else works without it. */
+static int set_up_direct(struct file_open *job)
+{
+	unsigned align = 0;
+
+	if ((job->flags & IMAGE_DIRECT) && fcntl(job->fd, F_SETFL, O_DIRECT) == 0) {
+		align = direct_alignment(job->fd, job->size);
+		if (align > MAX_DIRECT_ALIGN || (align & (align - 1)))
+			align = 0;
+	}
+	if (align) {
+		job->limits.direct = true;
+		job->limits.request_alignment = MAX(align, job->limits.request_alignment);
+		job->limits.memory_alignment = job->limits.request_alignment;
+		return 0;
+	}
+	/* This also takes back the O_NONBLOCK of open(). */
+	if (fcntl(job->fd, F_SETFL, 0) < 0)
+		return open_failed(job, -errno, "%s", g_strerror(errno));
+	return 0;
+}
+
+static int lock_file(struct file_open *job)
+{
+	int ret;
+
+	if (job->flags & IMAGE_FORCE_SHARE)
+		return 0;
+	ret = file_lock(job->fd, job->lock_perms, job->lock_unshared);
+	if (ret == -EBUSY)
+		return open_failed(job, ret, "it is in use by another process%s",
+				   job->flags & IMAGE_RDWR ? ", which must end first"
+							   : " (sharing can be forced)");
+	if (ret)
+		return open_failed(job, ret, "the image cannot be locked: %s", g_strerror(-ret));
+	return 0;
+}
+
+static int measure(struct file_open *job)
+{
+	struct stat st;
+
+	job->limits = (struct image_limits){.request_alignment = 1, .memory_alignment = 1};
+	if (job->is_bdev)
+		return bdev_geometry(job);
+	if (fstat(job->fd, &st) < 0)
+		return open_failed(job, -errno, "%s", g_strerror(errno));
+	job->size = st.st_size;
+	return 0;
+}
+
+static int check_opened(struct file_open *job)
+{
+	struct stat st;
+	int ret;
+
+	if (fstat(job->fd, &st) < 0)
+		return open_failed(job, -errno, "%s", g_strerror(errno));
+	job->is_bdev = S_ISBLK(st.st_mode);
+	ret = check_type(job, &st);
+	ret = ret ?: lock_file(job);
+	/* From here on nobody else lets it grow. */
+	ret = ret ?: measure(job);
+	return ret ?: set_up_direct(job);
+}
+
+/* What the bare words of the system leave open. */
+static const char *open_hint(int error, unsigned flags)
+{
+	if (error == EBUSY)
+		return " (the device is mounted, or another user holds it)";
+	if (error == EACCES && (flags & IMAGE_RDWR))
+		return " (to read and write)";
+	return "";
+}
+
+/* After a failure: nothing stays open, and no file that was not there before. */
+static void discard_fd(struct file_open *job)
+{
+	if (job->made)
+		unlink(job->filename);
+	close(job->fd);
+}
+
+/* Opens, looks what it is, and locks. On a worker. */
+static int open_on_worker(void *arg)
+{
+	struct file_open *job = arg;
+	int flags = (job->flags & IMAGE_RDWR ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
+	struct stat st;
+	int ret;
+
+	/*
+	 * Opening a device node or a pipe can do things or wait, so look first. And
+	 * should it have changed in between, O_NONBLOCK keeps us from waiting.
+	 */
+	if (stat(job->filename, &st) == 0) {
+		ret = check_type(job, &st);
+		if (ret)
+			return ret;
+		/* The kernel refuses to open a mounted device a second time for its own. */
+		if (S_ISBLK(st.st_mode) && (job->flags & IMAGE_RDWR))
+			flags |= O_EXCL;
+	}
+	job->fd = open(job->filename, flags | job->open_flags | O_NONBLOCK, 0644);
+	job->made = job->fd >= 0 && (job->open_flags & O_EXCL) && (job->open_flags & O_CREAT);
+	if (job->fd < 0)
+		return open_failed(job, -errno, "%s%s", g_strerror(errno),
+				   open_hint(errno, job->flags));
+	ret = check_opened(job);
+	if (ret)
+		discard_fd(job);
+	return ret;
+}
+
+static int pass_error(struct file_open *job, int ret, GError **err)
+{
+	if (job->err)
+		g_propagate_error(err, job->err);
+	return ret;
+}
+
+int file_co_open_fd(struct file_open *job, GError **err)
+{
+	/*
+	 * Others may read. But they may not write or resize, neither while we
+	 * write nor while we read: what we know of the image would become wrong.
+	 */
+	job->lock_perms = FILE_LOCK_CONSISTENT_READ;
+	job->lock_unshared = FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
+	if (job->flags & IMAGE_RDWR)
+		job->lock_perms |= FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
+	return pass_error(job, co_run_on_worker(open_on_worker, job), err);
+}
+
+/* ---- create ---- */
+
+static int create_on_worker(void *arg)
+{
+	struct file_open *job = arg;
+	int ret;
+
+	job->open_flags = O_CREAT | O_EXCL;
+	ret = open_on_worker(job);
+	if (ret == -EEXIST) {
+		g_clear_error(&job->err);
+		job->open_flags = 0;
+		ret = open_on_worker(job);
+	}
+	if (ret)
+		return ret;
+	/* Not before the lock: until then it may be an image in use. */
+	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
+		ret = open_failed(job, -errno, "it cannot be emptied: %s", g_strerror(errno));
+		discard_fd(job);
+		return ret;
+	}
+	close(job->fd);
+	return job->made;
+}
+
+int file_co_create_fd(const char *filename, GError **err)
+{
+	/* Alone: what even a reader has open is not emptied. */
+	struct file_open job = {
+		.filename = filename,
+		.flags = IMAGE_RDWR,
+		.lock_perms = FILE_LOCK_CONSISTENT_READ | FILE_LOCK_WRITE | FILE_LOCK_RESIZE,
+		.lock_unshared = FILE_LOCK_ALL,
+	};
+
+	return pass_error(&job, co_run_on_worker(create_on_worker, &job), err);
+}

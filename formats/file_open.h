@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opens the host file of an image: looks what it is, locks it, finds out what
+ * O_DIRECT wants of it.
+ */
+#ifndef UBD_FILE_OPEN_H
+#define UBD_FILE_OPEN_H
+
+#include "image_ops.h"
+
+struct file_open {
+	/* in */
+	const char *filename;
+	unsigned flags; /* IMAGE_* */
+	/* out */
+	int fd; /* the caller closes it */
+	bool is_bdev;
+	uint64_t size;
+	struct image_limits limits;
+	/* for file_open.c */
+	int open_flags;
+	unsigned lock_perms; /* FILE_LOCK_* */
+	unsigned lock_unshared;
+	bool made;
+	GError *err;
+};
+
+/* Opens and locks an image file. */
+int file_co_open_fd(struct file_open *file, GError **err);
+
+/*
+ * Makes an image file, or empties the one that is there, once nobody else has
+ * it open as an image. 1 when there was none before, 0 when there was.
+ */
+int file_co_create_fd(const char *filename, GError **err);
+
+#endif

@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Image nodes: the formats, opening a chain of images, closing it, and what is
+ * known of it. Requests are in image_io.c, making images is in image_create.c.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "image_int.h"
+
+#define PROBE_BYTES 4096
+
+/* ---- formats ---- */
+
+/* raw is last: it takes what no other does. */
+static const struct image_ops *const formats[] = {
+	&image_qcow2_ops,
+	&image_raw_ops,
+};
+
+const char *const *image_formats(void)
+{
+	static const char *names[G_N_ELEMENTS(formats) + 1];
+	static gsize done;
+
+	if (g_once_init_enter(&done)) {
+		for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
+			names[i] = formats[i]->name;
+		g_once_init_leave(&done, 1);
+	}
+	return names;
+}
+
+const struct image_ops *image_find_format(const char *name, GError **err)
+{
+	g_autofree char *known = NULL;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
+		if (strcmp(formats[i]->name, name) == 0)
+			return formats[i];
+	known = g_strjoinv(", ", (char **)image_formats());
+	g_set_error(err, UBD_ERROR, EINVAL, "Unknown format '%s', must be one of: %s", name, known);
+	return NULL;
+}
+
+const struct image_option *image_create_options(const char *format)
+{
+	const struct image_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_create ? ops->create_options : NULL;
+}
+
+const struct image_ops *image_probe_head(const uint8_t *head, size_t len)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
+		if (formats[i]->probe && formats[i]->probe(head, len))
+			return formats[i];
+	return &image_raw_ops;
+}
+
+static int co_probe(struct image *file, const struct image_ops **ret_ops, GError **err)
+{
+	size_t len = MIN(PROBE_BYTES, image_size(file));
+	uint8_t *head = try_iobuf_alloc(PROBE_BYTES);
+	int ret = head ? image_co_pread(file, 0, PROBE_BYTES, head) : -ENOMEM;
+
+	if (!ret)
+		*ret_ops = image_probe_head(head, len);
+	else
+		g_set_error(err, UBD_ERROR, -ret, "Could not read the start of '%s': %s",
+			    file->filename, g_strerror(-ret));
+	iobuf_free(head);
+	return ret;
+}
+
+/* ---- file names ---- */
+
+/* The length of "name:" at the start of @filename as of nbd:..., 0 if there is none. */
+static size_t protocol_length(const char *filename)
+{
+	size_t len = strcspn(filename, ":/");
+
+	return filename[len] == ':' ? len + 1 : 0;
+}
+
+const struct image_ops *image_find_bottom(const char **filename, GError **err)
+{
+	size_t len = protocol_length(*filename);
+
+	if (len == strlen("null:") && strncmp(*filename, "null:", len) == 0)
+		return &image_null_ops;
+	if (len == strlen("file:") && strncmp(*filename, "file:", len) == 0) {
+		*filename += len;
+		return &image_file_ops;
+	}
+	if (!len)
+		return &image_file_ops;
+	g_set_error(err, UBD_ERROR, EINVAL,
+		    "Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
+		    *filename, (int)len - 1, *filename, *filename);
+	return NULL;
+}
+
+char *image_resolve_backing(const char *image_filename, const char *backing_filename)
+{
+	g_autofree char *folder = NULL;
+	const char *slash = strrchr(image_filename, '/');
+
+	if (*backing_filename == '/' || protocol_length(backing_filename) || !slash)
+		return g_strdup(backing_filename);
+	folder = g_strndup(image_filename, slash + 1 - image_filename);
+	return g_strconcat(folder, backing_filename, NULL);
+}
+
+int image_one_line(int ret, GError **err)
+{
+	if (ret && err && *err)
+		for (char *c = (*err)->message; *c; c++)
+			if (g_ascii_iscntrl(*c))
+				*c = '?';
+	return ret;
+}
+
+/* ---- which file it is ---- */
+
+struct file_id_job {
+	const char *filename;
+	struct file_id ret_id;
+};
+
+static int file_id_on_worker(void *arg)
+{
+	struct file_id_job *job = arg;
+	struct stat st;
+
+	if (stat(job->filename, &st) < 0)
+		return 0;
+	job->ret_id.known = true;
+	/* A device may have several nodes. */
+	job->ret_id.dev = S_ISBLK(st.st_mode) ? 0 : st.st_dev;
+	job->ret_id.ino = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_ino;
+	return 0;
+}
+
+struct file_id image_co_file_id(const char *filename)
+{
+	struct file_id_job job = {.filename = filename};
+
+	if (image_find_bottom(&job.filename, NULL) == &image_file_ops)
+		co_run_on_worker(file_id_on_worker, &job);
+	return job.ret_id;
+}
+
+bool file_id_equal(const struct file_id *a, const struct file_id *b)
+{
+	return a->known && b->known && a->dev == b->dev && a->ino == b->ino;
+}
+
+/* ---- one node ---- */
+
+static struct image *node_new(const struct image_ops *ops, const char *filename, unsigned flags)
+{
+	struct image *img = g_new0(struct image, 1);
+
+	img->ops = ops;
+	img->filename = g_strdup(filename);
+	img->flags = flags;
+	img->limits.request_alignment = 1;
+	img->limits.memory_alignment = 1;
+	return img;
+}
+
+static void node_free(struct image *img)
+{
+	if (img->rmw_lock)
+		co_rwlock_destroy(img->rmw_lock);
+	iobuf_free(img->rmw_lock);
+	g_free(img->backing_filename);
+	g_free(img->backing_format);
+	g_free(img->filename);
+	g_free(img);
+}
+
+/* Opens the node itself; what is below it stays when that fails. */
+static int co_node_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	int ret = img->ops->co_open(img, opts, err);
+
+	if (ret || img->limits.request_alignment == 1)
+		return ret;
+	img->rmw_lock = try_iobuf_alloc0(sizeof(*img->rmw_lock));
+	if (!img->rmw_lock) {
+		img->ops->co_close(img);
+		g_set_error(err, UBD_ERROR, ENOMEM, "Could not open '%s': out of memory",
+			    img->filename);
+		return -ENOMEM;
+	}
+	co_rwlock_init(img->rmw_lock);
+	return 0;
+}
+
+int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
+			void *opaque, struct image **ret_img, GError **err)
+{
+	struct image_open_opts opts = {.flags = flags};
+	struct image *img = node_new(ops, filename, flags);
+	int ret;
+
+	img->opaque = opaque;
+	ret = co_node_open(img, &opts, err);
+	if (ret)
+		node_free(img);
+	else
+		*ret_img = img;
+	return ret;
+}
+
+int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
+{
+	const struct image_ops *ops = image_find_bottom(&filename, err);
+
+	return ops ? image_co_new_bottom(ops, filename, flags, NULL, ret_img, err) : -EINVAL;
+}
+
+/* A format node on @file, which it owns from now on, also on failure. */
+static int co_open_format(struct image *file, const struct image_open_opts *opts,
+			  struct image **ret_img, GError **err)
+{
+	const struct image_ops *ops = NULL;
+	struct image *img;
+	int ret = 0;
+
+	if (opts->format) {
+		ops = image_find_format(opts->format, err);
+		ret = ops ? 0 : -EINVAL;
+	} else {
+		ret = co_probe(file, &ops, err);
+	}
+	if (ret) {
+		image_co_close(file);
+		return ret;
+	}
+	img = node_new(ops, file->filename, opts->flags);
+	img->file = file;
+	ret = co_node_open(img, opts, err);
+	if (ret) {
+		node_free(img);
+		image_co_close(file);
+		return ret;
+	}
+	*ret_img = img;
+	return 0;
+}
+
+/* ---- the chain ---- */
+
+/* Opens @layer's backing file, which must be none of @ids, and adds it to them. */
+static int co_open_backing(struct image *layer, const struct image_open_opts *top_opts, GArray *ids,
+			   GError **err)
+{
+	g_autofree char *filename = image_resolve_backing(layer->filename, layer->backing_filename);
+	/* Whatever is done to the top image, the rest of the chain is only read. */
+	struct image_open_opts opts = {
+		.format = layer->backing_format,
+		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
+		.cache_bytes = top_opts->cache_bytes,
+	};
+	struct file_id id = image_co_file_id(filename);
+	struct image *file;
+	int ret;
+
+	if (ids->len >= IMAGE_MAX_CHAIN) {
+		g_set_error(err, UBD_ERROR, ELOOP, "the chain has more than %u images",
+			    IMAGE_MAX_CHAIN);
+		return -ELOOP;
+	}
+	for (guint i = 0; i < ids->len; i++) {
+		if (!file_id_equal(&id, &g_array_index(ids, struct file_id, i)))
+			continue;
+		g_set_error(err, UBD_ERROR, ELOOP,
+			    "'%s' is in the chain above already, which makes it a loop", filename);
+		return -ELOOP;
+	}
+	g_array_append_val(ids, id);
+	ret = image_co_open_bottom(filename, opts.flags, &file, err);
+	return ret ?: co_open_format(file, &opts, &layer->backing, err);
+}
+
+static int co_open_chain(struct image *top, const struct image_open_opts *opts, GError **err)
+{
+	g_autoptr(GArray) ids = g_array_new(false, false, sizeof(struct file_id));
+	struct file_id top_id = image_co_file_id(top->filename);
+	int ret;
+
+	if (opts->flags & IMAGE_NO_BACKING)
+		return 0;
+	g_array_append_val(ids, top_id);
+	for (struct image *layer = top; layer->backing_filename; layer = layer->backing) {
+		ret = co_open_backing(layer, opts, ids, err);
+		if (ret) {
+			g_prefix_error(err, "Could not open '%s': backing file '%s' of '%s': ",
+				       top->filename, layer->backing_filename, layer->filename);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static int co_open_on(struct image *file, const struct image_open_opts *opts,
+		      struct image **ret_img, GError **err)
+{
+	struct image *img;
+	int ret = co_open_format(file, opts, &img, err);
+
+	if (ret)
+		return ret;
+	ret = co_open_chain(img, opts, err);
+	if (ret)
+		image_co_close(img);
+	else
+		*ret_img = img;
+	return ret;
+}
+
+static const struct image_open_opts default_opts;
+
+int image_co_open_on(struct image *file, const struct image_open_opts *opts, struct image **ret_img,
+		     GError **err)
+{
+	return image_one_line(co_open_on(file, opts ?: &default_opts, ret_img, err), err);
+}
+
+int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
+		  GError **err)
+{
+	struct image *file;
+	int ret;
+
+	opts = opts ?: &default_opts;
+	/* Both promise something that a writer cannot keep. */
+	if ((opts->flags & IMAGE_RDWR) && (opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK))) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': it can only be shared or checked read-only",
+			    filename);
+		return image_one_line(-EINVAL, err);
+	}
+	ret = image_co_open_bottom(filename, opts->flags, &file, err);
+	ret = ret ?: co_open_on(file, opts, ret_img, err);
+	return image_one_line(ret, err);
+}
+
+/* Closes the node and what it stands on, but not its backing file. */
+static int co_close_layer(struct image *img)
+{
+	int ret = image_co_flush(img);
+	int close_ret = img->ops->co_close(img);
+	int file_ret = img->file ? co_close_layer(img->file) : 0;
+
+	node_free(img);
+	return ret ?: close_ret ?: file_ret;
+}
+
+int image_co_close(struct image *img)
+{
+	int first_error = 0;
+
+	/* From the top down: what an image has held back may need what is below it. */
+	while (img) {
+		struct image *backing = img->backing;
+		int ret = co_close_layer(img);
+
+		first_error = first_error ?: ret;
+		img = backing;
+	}
+	return first_error;
+}
+
+/* ---- what it is ---- */
+
+const char *image_filename(const struct image *img)
+{
+	return img->filename;
+}
+
+const char *image_format(const struct image *img)
+{
+	return img->ops->name;
+}
+
+uint64_t image_size(const struct image *img)
+{
+	return atomic_load_explicit(&img->size, memory_order_acquire);
+}
+
+bool image_is_read_only(const struct image *img)
+{
+	return !(img->flags & IMAGE_RDWR);
+}
+
+struct image *image_backing(const struct image *img)
+{
+	return img->backing;
+}
+
+struct image *image_file(const struct image *img)
+{
+	return img->file;
+}
+
+const struct image_limits *image_limits(const struct image *img)
+{
+	return &img->limits;
+}
+
+int image_co_get_info(struct image *img, struct image_info *ret_info)
+{
+	struct image_info info = {
+		.format = image_format(img),
+		.virtual_size = image_size(img),
+		.cluster_size = img->limits.cluster_size,
+		.backing_filename = g_strdup(img->backing_filename),
+		.backing_format = g_strdup(img->backing_format),
+	};
+	int ret = 0;
+
+	if (img->backing_filename)
+		info.full_backing_filename =
+			image_resolve_backing(img->filename, img->backing_filename);
+	if (img->ops->co_get_info)
+		ret = img->ops->co_get_info(img, &info);
+	if (ret)
+		image_info_clear(&info);
+	else
+		*ret_info = info;
+	return ret;
+}
+
+void image_info_clear(struct image_info *info)
+{
+	g_free(info->backing_filename);
+	g_free(info->full_backing_filename);
+	g_free(info->backing_format);
+	memset(info, 0, sizeof(*info));
+}
+
+int64_t image_co_allocated_bytes(struct image *img)
+{
+	if (img->ops->co_allocated_bytes)
+		return img->ops->co_allocated_bytes(img);
+	return img->file ? image_co_allocated_bytes(img->file) : -ENOTSUP;
+}
+
+int image_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
+		   struct image_check_result *ret_result)
+{
+	struct image_check_result result = {};
+	int ret;
+
+	if (!img->ops->co_check)
+		return -ENOTSUP;
+	ret = img->ops->co_check(img, report, report_arg, &result);
+	if (!ret)
+		*ret_result = result;
+	return ret;
+}

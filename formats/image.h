@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Image nodes: how everybody else uses a disk image.
+ *
+ * An image is a tree of nodes: a format node (qcow2, raw) on a `file` node,
+ * and, where it has one, on the image below it, its backing file. All calls
+ * here are the checked entry: they refuse what is out of range, read-only or
+ * not implemented, and cut requests to the alignment the node needs. The ops of
+ * a format (image_ops.h) are called by nobody else.
+ *
+ * Threads: a node may be used from any number of loops at the same time once
+ * image_co_open() has returned and until image_co_close() is called; those two
+ * are called by one coroutine, with no request in flight. Functions with _co_
+ * need a coroutine, the others do not.
+ *
+ * Units: offsets and lengths are bytes. Results: 0 or -errno; a request is done
+ * in whole or fails, and when it failed, any part of its range may have been
+ * done. Functions with a GError set it exactly when they fail.
+ */
+#ifndef UBD_IMAGE_H
+#define UBD_IMAGE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "iobuf.h"
+
+struct image;
+struct image_ops;
+
+/* ---- open and close ---- */
+
+enum image_open_flags {
+	IMAGE_RDWR = 1 << 0,
+	/* O_DIRECT; falls back to buffered I/O where the file system has none. */
+	IMAGE_DIRECT = 1 << 1,
+	/* Do not open the backing file; what it would give reads as zeroes. */
+	IMAGE_NO_BACKING = 1 << 2,
+	/* Take no image locks and ignore those of others (read-only; -U of qemu-img). */
+	IMAGE_FORCE_SHARE = 1 << 3,
+	/* Give discarded space back to the file system (else discards are ignored). */
+	IMAGE_UNMAP = 1 << 4,
+	/* Completed writes need not survive: flush does nothing (cache=unsafe, for convert). */
+	IMAGE_NO_FLUSH = 1 << 5,
+	/* For `check`: open what is damaged as far as it can be read. Read-only. */
+	IMAGE_FOR_CHECK = 1 << 6,
+};
+
+struct image_open_opts {
+	/*
+	 * NULL: by header, raw if none matches. Such a raw image refuses (-EPERM)
+	 * to have the header of another format written to its first sector.
+	 */
+	const char *format;
+	unsigned flags;		/* IMAGE_* */
+	uint64_t cache_bytes;	/* metadata cache of each format node; 0: its default */
+};
+
+/* The backing chain is at most this long, the top image included. */
+#define IMAGE_MAX_CHAIN 200
+
+/*
+ * Opens an image with its whole backing chain (read-only below the top one) and
+ * locks it. @opts may be NULL: read-only, by header.
+ * Errors: ENOENT, EACCES..., EINVAL (not a valid image), ENOTSUP (a feature
+ * that is not implemented, named), EBUSY (locked by somebody), ELOOP (a cycle or
+ * too long a chain).
+ */
+int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
+		  GError **err);
+
+/*
+ * The same on a node that is open already, and which the new one owns from
+ * now on, also on failure: for tests that put a node of their own at the bottom.
+ */
+int image_co_open_on(struct image *file, const struct image_open_opts *opts,
+		     struct image **ret_img, GError **err);
+
+/*
+ * Flushes, writes all metadata, drops the locks and frees the node and those
+ * below it, whatever happens. The first error, if any. NULL is fine.
+ */
+int image_co_close(struct image *img);
+
+/* ---- what it is ---- */
+
+const char *image_filename(const struct image *img);	/* owned by the node */
+const char *image_format(const struct image *img);	/* "qcow2", "raw", ... */
+uint64_t image_size(const struct image *img);		/* guest-visible size */
+bool image_is_read_only(const struct image *img);
+struct image *image_backing(const struct image *img);	/* NULL if none */
+struct image *image_file(const struct image *img);	/* the node below, NULL for a bottom node */
+
+struct image_limits {
+	uint32_t request_alignment;	/* requests on a multiple need no read-modify-write; >= 1 */
+	uint32_t memory_alignment;	/* buffers on a multiple need no copy; >= 1 */
+	uint32_t cluster_size;		/* best unit of allocation and discard; 0 if none */
+	bool direct;			/* the bottom really does O_DIRECT */
+};
+
+const struct image_limits *image_limits(const struct image *img);
+
+/* For people and for JSON; strings are NULL where it does not apply. */
+struct image_info {
+	const char *format;
+	uint64_t virtual_size;
+	uint64_t cluster_size;		/* 0 if none */
+	bool encrypted;
+	bool dirty;
+	char *backing_filename;		/* as written in the image */
+	char *full_backing_filename;	/* resolved against the image's folder */
+	char *backing_format;		/* as written in the image */
+	/* qcow2 only (format == "qcow2") */
+	const char *compat;		/* "0.10" or "1.1" */
+	const char *compression_type;	/* "zlib" or "zstd" */
+	bool lazy_refcounts;
+	unsigned refcount_bits;
+	bool corrupt;
+	bool extended_l2;
+};
+
+/* Fills *ret_info; free its strings with image_info_clear(). */
+int image_co_get_info(struct image *img, struct image_info *ret_info);
+void image_info_clear(struct image_info *info);
+
+/* Bytes that the file takes on the host, or -errno. */
+int64_t image_co_allocated_bytes(struct image *img);
+
+/*
+ * ---- requests ----
+ *
+ * -EIO: beyond the end of the image. -EPERM: it is read-only. -EINVAL: unknown
+ * flags. Requests of no bytes do nothing. Everything else comes from below.
+ */
+
+enum image_req_flags {
+	IMAGE_REQ_FUA = 1 << 0,		/* durable before it completes */
+	IMAGE_REQ_MAY_UNMAP = 1 << 1,	/* write zeroes: space may be given back */
+	/* write zeroes: -ENOTSUP instead of writing a buffer of zeroes */
+	IMAGE_REQ_NO_FALLBACK = 1 << 2,
+};
+
+int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+		     unsigned flags);
+/* The same with flat memory. */
+int image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf);
+int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
+		    unsigned flags);
+
+/* All that was acknowledged before is durable (C7). */
+int image_co_flush(struct image *img);
+
+/* Advice: the range is not needed. Whole clusters inside it then read as zeroes or as before. */
+int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
+
+/* Afterwards the range reads as zeroes. */
+int image_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
+
+/* Sets the size. Growth reads as zeroes. Bottom nodes and raw; -ENOTSUP elsewhere. */
+int image_co_truncate(struct image *img, uint64_t size);
+
+enum image_extent_flags {
+	IMAGE_EXTENT_DATA = 1 << 0,		/* reads need I/O on this layer */
+	IMAGE_EXTENT_ZERO = 1 << 1,		/* reads as zeroes */
+	IMAGE_EXTENT_ALLOCATED = 1 << 2,	/* decided by this layer, not by its backing file */
+	IMAGE_EXTENT_OFFSET = 1 << 3,		/* host_off is where the data lies in image_file() */
+	IMAGE_EXTENT_COMPRESSED = 1 << 4,
+};
+
+struct image_extent {
+	uint64_t bytes;		/* how far it goes from the asked offset; > 0 */
+	unsigned flags;		/* IMAGE_EXTENT_* */
+	uint64_t host_off;
+	struct image *layer;	/* the format node that decides it, NULL: none in the chain */
+	unsigned depth;		/* of that layer: 0 is the image asked */
+};
+
+/* The state of the first part of a range (not empty), in this layer alone ... */
+int image_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+			  struct image_extent *ret_extent);
+/* ... and through the chain. Beyond the end of a short backing file all is zero. */
+int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
+				struct image_extent *ret_extent);
+
+/* ---- create ---- */
+
+struct image_option {
+	const char *name;
+	const char *type;	/* "size", "str", "bool (on/off)", "num": for `-o help` */
+	const char *help;
+	/* What `create` says when it was not given; NULL: nothing. */
+	const char *default_value;
+};
+
+struct image_create_opts {
+	uint64_t size;
+	bool size_given;		/* else the size of the backing file */
+	const char *backing_filename;	/* as it is to be written, NULL if none */
+	const char *backing_format;	/* NULL if none */
+	bool backing_unchecked;		/* do not open the backing file (-u) */
+	GHashTable *options;		/* name -> value, both char *; NULL if none */
+};
+
+/*
+ * Makes an image file, or makes one of an existing file or block device. On
+ * failure a file it made is removed again. The created size is in
+ * *ret_size when that is not NULL. Unknown options and values are refused.
+ */
+int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
+		    uint64_t *ret_size, GError **err);
+
+/*
+ * Options of a format in the order in which `create` shows them, ended by a NULL name; NULL if
+ * there is no such format (or it cannot create).
+ */
+const struct image_option *image_create_options(const char *format);
+
+/* The formats, ended by NULL. */
+const char *const *image_formats(void);
+
+/* ---- check ---- */
+
+struct image_check_result {
+	uint64_t corruptions;
+	uint64_t leaks;
+	uint64_t check_errors;		/* what could not be checked, for an I/O error */
+	uint64_t image_end_off;		/* behind the last cluster in use */
+	uint64_t total_clusters;	/* guest clusters */
+	uint64_t allocated_clusters;
+	uint64_t fragmented_clusters;
+	uint64_t compressed_clusters;
+};
+
+/*
+ * Looks at all metadata; changes nothing. @report gets one line, without a
+ * newline, for each finding; may be NULL. -ENOTSUP where the format has no check.
+ */
+int image_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
+		   struct image_check_result *ret_result);
+
+/*
+ * Resolves a backing file name as written in @image_filename: absolute names
+ * as they are, others against the image's folder. The caller frees it.
+ */
+char *image_resolve_backing(const char *image_filename, const char *backing_filename);
+
+#endif

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Image nodes: making an image. All that can be wrong with a request is looked
+ * for before the first file is touched.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "image_int.h"
+
+/* No image is larger: sizes and offsets stay positive as an off_t, and can be rounded up. */
+#define MAX_IMAGE_SIZE ((uint64_t)INT64_MAX - (1 << 30))
+
+struct creation {
+	const char *filename;
+	const struct image_ops *ops;
+	struct image_create_opts opts; /* with the size that was found */
+};
+
+static int G_GNUC_PRINTF(4, 5)
+	refuse(struct creation *c, GError **err, int ret, const char *format, ...)
+{
+	g_autofree char *reason = NULL;
+	va_list args;
+
+	va_start(args, format);
+	reason = g_strdup_vprintf(format, args);
+	va_end(args);
+	g_set_error(err, UBD_ERROR, -ret, "Could not create '%s': %s", c->filename, reason);
+	return ret;
+}
+
+/* ---- options ---- */
+
+static bool option_exists(const struct image_ops *ops, const char *name)
+{
+	for (const struct image_option *option = ops->create_options; option->name; option++)
+		if (strcmp(option->name, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_options(struct creation *c, GError **err)
+{
+	GHashTableIter iter;
+	void *name;
+
+	if (!c->opts.options)
+		return 0;
+	g_hash_table_iter_init(&iter, c->opts.options);
+	while (g_hash_table_iter_next(&iter, &name, NULL))
+		if (!option_exists(c->ops, name))
+			return refuse(c, err, -EINVAL, "format %s has no option '%s'", c->ops->name,
+				      (char *)name);
+	return 0;
+}
+
+/* With the size decided, which together with the options can be more than the format has room for.
+ */
+static int check_with_format(struct creation *c, GError **err)
+{
+	int ret = c->ops->check_create ? c->ops->check_create(&c->opts, err) : 0;
+
+	if (ret)
+		g_prefix_error(err, "Could not create '%s': ", c->filename);
+	return ret;
+}
+
+/* ---- the backing file ---- */
+
+static int check_backing_options(struct creation *c, GError **err)
+{
+	if (c->ops->no_backing)
+		return refuse(c, err, -ENOTSUP, "format %s has no backing files", c->ops->name);
+	if (!*c->opts.backing_filename)
+		return refuse(c, err, -EINVAL, "the name of its backing file is empty");
+	/* What a guest writes to a raw image can look like a header of another format. */
+	if (!c->opts.backing_format)
+		return refuse(c, err, -EINVAL,
+			      "the format of its backing file '%s' must be given (-F)",
+			      c->opts.backing_filename);
+	if (!image_find_format(c->opts.backing_format, err)) {
+		g_prefix_error(err, "Could not create '%s': backing file '%s': ", c->filename,
+			       c->opts.backing_filename);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Whether the file to be made is one that the new image would stand on. */
+static bool co_is_in_chain(struct creation *c, const struct image *chain)
+{
+	struct file_id target = image_co_file_id(c->filename);
+
+	for (; chain; chain = image_backing(chain)) {
+		struct file_id id = image_co_file_id(image_filename(chain));
+
+		if (file_id_equal(&target, &id))
+			return true;
+	}
+	return false;
+}
+
+/* Looks whether the backing file is there and good, and takes its size if none was given. */
+static int co_check_backing(struct creation *c, const char *full_name, GError **err)
+{
+	struct image_open_opts opts = {.format = c->opts.backing_format};
+	struct image *backing;
+	int ret = image_co_open(full_name, &opts, &backing, err);
+
+	if (ret) {
+		g_prefix_error(err, "Could not create '%s': backing file: ", c->filename);
+		return ret;
+	}
+	if (!c->opts.size_given)
+		c->opts.size = image_size(backing);
+	c->opts.size_given = true;
+	if (co_is_in_chain(c, backing))
+		ret = refuse(c, err, -ELOOP, "it is in the backing chain of '%s' itself",
+			     full_name);
+	image_co_close(backing);
+	return ret;
+}
+
+static int co_prepare_backing(struct creation *c, GError **err)
+{
+	g_autofree char *full_name = NULL;
+	struct file_id target, below;
+	int ret = check_backing_options(c, err);
+
+	if (ret)
+		return ret;
+	full_name = image_resolve_backing(c->filename, c->opts.backing_filename);
+	target = image_co_file_id(c->filename);
+	below = image_co_file_id(full_name);
+	if (file_id_equal(&target, &below) || strcmp(c->filename, full_name) == 0)
+		return refuse(c, err, -ELOOP, "it cannot be its own backing file");
+	return c->opts.backing_unchecked ? 0 : co_check_backing(c, full_name, err);
+}
+
+static int check_size(struct creation *c, GError **err)
+{
+	if (!c->opts.size_given)
+		return refuse(c, err, -EINVAL, "its size must be given");
+	if (c->opts.size > MAX_IMAGE_SIZE)
+		return refuse(c, err, -EFBIG, "its size of %" PRIu64 " bytes is more than %" PRIu64,
+			      c->opts.size, MAX_IMAGE_SIZE);
+	return 0;
+}
+
+/* ---- the file ---- */
+
+static int unlink_on_worker(void *arg)
+{
+	return unlink(arg) < 0 ? -errno : 0;
+}
+
+static int co_write_image(struct creation *c, GError **err)
+{
+	struct image *file;
+	int ret, close_ret;
+
+	ret = image_co_open_bottom(c->filename, IMAGE_RDWR, &file, err);
+	if (ret)
+		return ret;
+	ret = c->ops->co_create(NULL, file, &c->opts, err);
+	if (ret)
+		g_prefix_error(err, "Could not create '%s': ", c->filename);
+	close_ret = image_co_close(file);
+	if (!ret && close_ret)
+		ret = refuse(c, err, close_ret, "%s", g_strerror(-close_ret));
+	return ret;
+}
+
+static int co_create(struct creation *c, GError **err)
+{
+	const struct image_ops *bottom = image_find_bottom(&c->filename, err);
+	bool made;
+	int ret;
+
+	if (!bottom)
+		return -EINVAL;
+	if (!c->ops->co_create || !bottom->co_create)
+		return refuse(c, err, -ENOTSUP, "%s cannot be created",
+			      c->ops->co_create ? bottom->name : c->ops->name);
+	ret = check_options(c, err);
+	if (!ret && c->opts.backing_filename)
+		ret = co_prepare_backing(c, err);
+	ret = ret ?: check_size(c, err);
+	ret = ret ?: check_with_format(c, err);
+	ret = ret ?: bottom->co_create(c->filename, NULL, &c->opts, err);
+	if (ret < 0)
+		return ret;
+	made = ret;
+	ret = co_write_image(c, err);
+	if (ret && made)
+		co_run_on_worker(unlink_on_worker, (void *)c->filename);
+	return ret;
+}
+
+int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
+		    uint64_t *ret_size, GError **err)
+{
+	struct creation c = {.filename = filename, .opts = *opts};
+	int ret = -EINVAL;
+
+	c.ops = image_find_format(format, err);
+	if (c.ops)
+		ret = co_create(&c, err);
+	if (!ret && ret_size)
+		*ret_size = c.opts.size;
+	return image_one_line(ret, err);
+}

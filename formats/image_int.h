@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What image.c has for image_create.c and raw.c. */
+#ifndef UBD_IMAGE_INT_H
+#define UBD_IMAGE_INT_H
+
+#include <sys/types.h>
+
+#include "image_ops.h"
+
+/* The format of that name, NULL with @err set if there is none. */
+const struct image_ops *image_find_format(const char *name, GError **err);
+
+/* The format of a file that starts with these bytes; raw when it is no other. */
+const struct image_ops *image_probe_head(const uint8_t *head, size_t len);
+
+/* The bottom that the file name asks for; moves it past a "file:". NULL with @err set if none. */
+const struct image_ops *image_find_bottom(const char **filename, GError **err);
+
+/* Opens the bottom node that the file name asks for, but no format on it. */
+int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
+			 GError **err);
+
+/* Which file it is, whatever its name. */
+struct file_id {
+	bool known;
+	dev_t dev;
+	ino_t ino;
+};
+
+/* Not known where there is no such file. */
+struct file_id image_co_file_id(const char *filename);
+bool file_id_equal(const struct file_id *a, const struct file_id *b);
+
+/*
+ * File names come from images, too: makes a message one line, whatever is in
+ * it. Returns @ret.
+ */
+int image_one_line(int ret, GError **err);
+
+#endif

@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Image nodes: requests. Every request comes through here, on every level; what
+ * a format gets to see is in range, allowed, and of the alignment it asked for.
+ *
+ * A request that is not aligned goes through a bounce buffer. For a write this means to read
+ * the blocks at its ends, to change a part of them and to write them back; the node's
+ * rmw_lock keeps other writes to the same blocks out of that time. Reads need no lock:
+ * what lies beside the changed part is written back as it was.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "image_ops.h"
+
+/* A request of more is done in pieces: one transfer of the kernel stays below 2 GiB. */
+#define MAX_PIECE  (1024ULL * 1024 * 1024)
+/* Memory of one request for bouncing or for zeroes; more than any alignment. */
+#define MAX_BOUNCE (1024ULL * 1024)
+
+static uint64_t align_down(uint64_t value, uint64_t align)
+{
+	return value & ~(align - 1);
+}
+
+static uint64_t align_up(uint64_t value, uint64_t align)
+{
+	return align_down(value + align - 1, align);
+}
+
+/* ---- checks ---- */
+
+/*
+ * Anything past INT64_MAX is out of range, with room to round up. A bottom
+ * node may be read and written behind its end.
+ */
+static int check_range(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t end = img->ops->is_bottom ? INT64_MAX - MAX_BOUNCE : image_size(img);
+
+	return bytes > end || off > end - bytes ? -EIO : 0;
+}
+
+static int check_change(struct image *img, uint64_t off, uint64_t bytes, unsigned flags,
+			unsigned allowed_flags)
+{
+	if (flags & ~allowed_flags)
+		return -EINVAL;
+	if (image_is_read_only(img))
+		return -EPERM;
+	return check_range(img, off, bytes);
+}
+
+static bool range_is_aligned(struct image *img, uint64_t off, uint64_t bytes)
+{
+	return !((off | bytes) & (img->limits.request_alignment - 1));
+}
+
+static bool memory_is_aligned(struct image *img, uint64_t bytes, struct iobuf mem)
+{
+	return img->limits.memory_alignment == 1 ||
+	       iobuf_is_aligned(mem, bytes, img->limits.memory_alignment);
+}
+
+/* The changes of whole blocks go side by side, changes of parts of blocks alone. */
+static void lock_change(struct image *img, bool whole_blocks) NO_THREAD_SAFETY_ANALYSIS
+{
+	if (!img->rmw_lock)
+		return;
+	if (whole_blocks)
+		co_rwlock_rdlock(img->rmw_lock);
+	else
+		co_rwlock_wrlock(img->rmw_lock);
+}
+
+static void unlock_change(struct image *img, bool whole_blocks) NO_THREAD_SAFETY_ANALYSIS
+{
+	if (!img->rmw_lock)
+		return;
+	if (whole_blocks)
+		co_rwlock_rdunlock(img->rmw_lock);
+	else
+		co_rwlock_wrunlock(img->rmw_lock);
+}
+
+/* ---- bouncing ---- */
+
+/* A part of a request, widened to whole blocks, and its memory. */
+struct bounce {
+	uint64_t off, end;		 /* the part */
+	uint64_t block_off, block_bytes; /* the whole blocks around it */
+	uint8_t *buf;
+	struct iovec iov;
+};
+
+static struct iobuf bounce_mem(struct bounce *b)
+{
+	return (struct iobuf){&b->iov, 1, 0};
+}
+
+static uint8_t *bounce_data(struct bounce *b)
+{
+	return b->buf + (b->off - b->block_off);
+}
+
+/* Room for the largest part of a request. */
+static int bounce_init(struct bounce *b, struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint32_t align = img->limits.request_alignment;
+
+	b->end = off;
+	b->buf = try_iobuf_alloc(
+		MIN(align_up(off + bytes, align) - align_down(off, align), MAX(MAX_BOUNCE, align)));
+	return b->buf ? 0 : -ENOMEM;
+}
+
+/* The part that follows, up to the end of the request; false when that was reached. */
+static bool bounce_next(struct bounce *b, struct image *img, uint64_t end)
+{
+	uint32_t align = img->limits.request_alignment;
+
+	if (b->end == end)
+		return false;
+	b->off = b->end;
+	b->block_off = align_down(b->off, align);
+	b->end = MIN(end, b->block_off + MAX(MAX_BOUNCE, align));
+	b->block_bytes = align_up(b->end, align) - b->block_off;
+	b->iov = (struct iovec){b->buf, b->block_bytes};
+	return true;
+}
+
+static int bounced_read(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct bounce b;
+	int ret = bounce_init(&b, img, off, bytes);
+
+	while (!ret && bounce_next(&b, img, off + bytes)) {
+		ret = img->ops->co_preadv(img, b.block_off, b.block_bytes, bounce_mem(&b));
+		if (!ret)
+			iobuf_copy_in(iobuf_advance(mem, b.off - off), bounce_data(&b),
+				      b.end - b.off);
+	}
+	iobuf_free(b.buf);
+	return ret;
+}
+
+static int read_block(struct image *img, struct bounce *b, uint64_t block_off)
+{
+	uint32_t align = img->limits.request_alignment;
+	struct iovec iov;
+
+	return img->ops->co_preadv(img, block_off, align,
+				   IOBUF(&iov, b->buf + (block_off - b->block_off), align));
+}
+
+/* Reads the blocks that the part covers only in part: the first, the last. */
+static int read_edges(struct image *img, struct bounce *b)
+{
+	uint32_t align = img->limits.request_alignment;
+	bool head = b->off != b->block_off;
+	bool tail = b->end & (align - 1);
+	uint64_t last_block = align_down(b->end, align);
+	int ret = 0;
+
+	if (head)
+		ret = read_block(img, b, b->block_off);
+	if (!ret && tail && !(head && last_block == b->block_off))
+		ret = read_block(img, b, last_block);
+	return ret;
+}
+
+/* With the rmw_lock held. */
+static int bounced_write(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			 unsigned flags)
+{
+	struct bounce b;
+	int ret = bounce_init(&b, img, off, bytes);
+
+	while (!ret && bounce_next(&b, img, off + bytes)) {
+		ret = read_edges(img, &b);
+		if (ret)
+			break;
+		iobuf_copy_out(bounce_data(&b), iobuf_advance(mem, b.off - off), b.end - b.off);
+		ret = img->ops->co_pwritev(img, b.block_off, b.block_bytes, bounce_mem(&b), flags);
+	}
+	iobuf_free(b.buf);
+	return ret;
+}
+
+/* ---- read ---- */
+
+static int read_piece(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	if (range_is_aligned(img, off, bytes) && memory_is_aligned(img, bytes, mem))
+		return img->ops->co_preadv(img, off, bytes, mem);
+	return bounced_read(img, off, bytes, mem);
+}
+
+/* Where a piece that starts at @off ends: all but the last end on a multiple of any alignment. */
+static uint64_t piece_bytes(uint64_t off, uint64_t bytes)
+{
+	return MIN(bytes, MAX_PIECE - off % MAX_PIECE);
+}
+
+int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	int ret = check_range(img, off, bytes);
+
+	while (!ret && bytes) {
+		uint64_t piece = piece_bytes(off, bytes);
+
+		ret = read_piece(img, off, piece, mem);
+		mem = iobuf_advance(mem, piece);
+		off += piece;
+		bytes -= piece;
+	}
+	return ret;
+}
+
+int image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf)
+{
+	struct iovec iov;
+
+	return image_co_preadv(img, off, bytes, IOBUF(&iov, buf, bytes));
+}
+
+/* ---- write ---- */
+
+static int write_piece(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+		       unsigned flags)
+{
+	bool whole_blocks = range_is_aligned(img, off, bytes);
+	int ret;
+
+	lock_change(img, whole_blocks);
+	if (whole_blocks && memory_is_aligned(img, bytes, mem))
+		ret = img->ops->co_pwritev(img, off, bytes, mem, flags);
+	else
+		ret = bounced_write(img, off, bytes, mem, flags);
+	unlock_change(img, whole_blocks);
+	return ret;
+}
+
+/* Durable before it completes: by the node itself, or by a flush behind the change. */
+static int finish_change(struct image *img, int ret, unsigned flags, bool fua_done)
+{
+	if (ret || !(flags & IMAGE_REQ_FUA) || fua_done)
+		return ret;
+	return image_co_flush(img);
+}
+
+int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+		     unsigned flags)
+{
+	bool does_fua = img->ops->handles_fua;
+	unsigned op_flags = does_fua ? flags : flags & ~IMAGE_REQ_FUA;
+	int ret = check_change(img, off, bytes, flags, IMAGE_REQ_FUA);
+
+	while (!ret && bytes) {
+		uint64_t piece = piece_bytes(off, bytes);
+
+		ret = write_piece(img, off, piece, mem, op_flags);
+		mem = iobuf_advance(mem, piece);
+		off += piece;
+		bytes -= piece;
+	}
+	return finish_change(img, ret, flags, does_fua);
+}
+
+int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
+		    unsigned flags)
+{
+	struct iovec iov;
+
+	return image_co_pwritev(img, off, bytes, IOBUF(&iov, buf, bytes), flags);
+}
+
+int image_co_flush(struct image *img)
+{
+	if (image_is_read_only(img) || (img->flags & IMAGE_NO_FLUSH))
+		return 0;
+	return img->ops->co_flush(img);
+}
+
+/* ---- zeroes ---- */
+
+static int write_zero_data(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t room = MIN(bytes, MAX_BOUNCE);
+	void *zeroes = try_iobuf_alloc0(room);
+	struct iovec iov;
+	int ret = zeroes ? 0 : -ENOMEM;
+
+	while (!ret && bytes) {
+		/* End on multiples, so that only the ends of all are not aligned. */
+		uint64_t piece = MIN(bytes, room - off % room);
+
+		ret = write_piece(img, off, piece, IOBUF(&iov, zeroes, piece), 0);
+		off += piece;
+		bytes -= piece;
+	}
+	iobuf_free(zeroes);
+	return ret;
+}
+
+/* What the format makes of the range, if it is whole blocks. */
+static int try_zero_op(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	int ret;
+
+	if (!img->ops->co_pwrite_zeroes || !range_is_aligned(img, off, bytes))
+		return -ENOTSUP;
+	lock_change(img, true);
+	ret = img->ops->co_pwrite_zeroes(img, off, bytes, flags);
+	unlock_change(img, true);
+	return ret;
+}
+
+static int zero_part(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	int ret;
+
+	if (!bytes)
+		return 0;
+	ret = try_zero_op(img, off, bytes, flags);
+	if (ret != -ENOTSUP)
+		return ret;
+	/* Less than a block can only be written. */
+	if ((flags & IMAGE_REQ_NO_FALLBACK) && range_is_aligned(img, off, bytes))
+		return -ENOTSUP;
+	return write_zero_data(img, off, bytes);
+}
+
+/*
+ * In three parts, so that a format which only knows whole clusters need not
+ * refuse the whole range for its ends. The middle comes first: when that is
+ * refused under NO_FALLBACK nothing was changed.
+ */
+static int zero_parts(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	uint64_t unit = MAX(img->limits.request_alignment, img->limits.cluster_size);
+	uint64_t end = off + bytes;
+	uint64_t middle = align_up(off, unit);
+	uint64_t middle_end = align_down(end, unit);
+	int ret;
+
+	if (middle >= middle_end)
+		return zero_part(img, off, bytes, flags);
+	ret = zero_part(img, middle, middle_end - middle, flags);
+	if (!ret)
+		ret = zero_part(img, off, middle - off, flags);
+	if (!ret)
+		ret = zero_part(img, middle_end, end - middle_end, flags);
+	return ret;
+}
+
+int image_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	unsigned op_flags = flags & ~IMAGE_REQ_FUA;
+	int ret = check_change(img, off, bytes, flags,
+			       IMAGE_REQ_FUA | IMAGE_REQ_MAY_UNMAP | IMAGE_REQ_NO_FALLBACK);
+
+	if (ret)
+		return ret;
+	if (!(img->flags & IMAGE_UNMAP))
+		op_flags &= ~IMAGE_REQ_MAY_UNMAP;
+	if (bytes)
+		ret = zero_parts(img, off, bytes, op_flags);
+	return finish_change(img, ret, flags, false);
+}
+
+/* ---- discard ---- */
+
+int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint32_t align = img->limits.request_alignment;
+	uint64_t end = align_down(off + bytes, align);
+	int ret = check_change(img, off, bytes, 0, 0);
+
+	if (ret || !(img->flags & IMAGE_UNMAP) || !img->ops->co_pdiscard)
+		return ret;
+	off = align_up(off, align);
+	if (off >= end)
+		return 0;
+	lock_change(img, true);
+	ret = img->ops->co_pdiscard(img, off, end - off);
+	unlock_change(img, true);
+	/* It is advice: who cannot take it does not. */
+	return ret == -ENOTSUP ? 0 : ret;
+}
+
+/* ---- size ---- */
+
+int image_co_truncate(struct image *img, uint64_t size)
+{
+	int ret;
+
+	if (!img->ops->co_truncate)
+		return -ENOTSUP;
+	if (image_is_read_only(img))
+		return -EPERM;
+	if (size > INT64_MAX - MAX_BOUNCE)
+		return -EFBIG;
+	lock_change(img, false);
+	ret = img->ops->co_truncate(img, size);
+	unlock_change(img, false);
+	return ret;
+}
+
+/* ---- block status ---- */
+
+int image_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+			  struct image_extent *ret_extent)
+{
+	struct image_extent extent = {
+		.bytes = bytes,
+		.flags = IMAGE_EXTENT_DATA | IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET,
+		.host_off = off,
+	};
+	int ret = bytes ? check_range(img, off, bytes) : -EINVAL;
+
+	if (!ret && img->ops->co_block_status)
+		ret = img->ops->co_block_status(img, off, bytes, &extent);
+	if (ret)
+		return ret;
+	*ret_extent = extent;
+	ret_extent->bytes = MIN(extent.bytes, bytes);
+	ret_extent->layer = img;
+	ret_extent->depth = 0;
+	return 0;
+}
+
+/* As image_co_block_status() for a layer that may be shorter than what is above it. */
+static int layer_status(struct image *layer, uint64_t off, uint64_t bytes,
+			struct image_extent *ret_extent)
+{
+	uint64_t size = image_size(layer);
+
+	if (off < size)
+		return image_co_block_status(layer, off, MIN(bytes, size - off), ret_extent);
+	/* The end of the layer decides it: nothing below shines through here. */
+	*ret_extent = (struct image_extent){
+		.bytes = bytes,
+		.flags = IMAGE_EXTENT_ZERO | IMAGE_EXTENT_ALLOCATED,
+		.layer = layer,
+	};
+	return 0;
+}
+
+int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
+				struct image_extent *ret_extent)
+{
+	struct image_extent extent;
+	unsigned depth = 0;
+	int ret = bytes ? check_range(img, off, bytes) : -EINVAL;
+
+	if (ret)
+		return ret;
+	for (struct image *layer = img; layer; layer = layer->backing, depth++) {
+		ret = layer_status(layer, off, bytes, &extent);
+		if (ret)
+			return ret;
+		extent.depth = depth;
+		bytes = MIN(bytes, extent.bytes);
+		if (extent.flags & IMAGE_EXTENT_ALLOCATED)
+			break;
+	}
+	if (!(extent.flags & IMAGE_EXTENT_ALLOCATED)) {
+		extent.flags = IMAGE_EXTENT_ZERO;
+		extent.layer = NULL;
+	}
+	*ret_extent = extent;
+	return 0;
+}
+
+/* ---- reading through a chain ---- */
+
+/*
+ * The layer that decides the first part of a range, and how long that is. NULL:
+ * it is behind the end of the layer that would.
+ */
+static int find_layer(struct image *img, uint64_t off, uint64_t *bytes, struct image **ret_layer)
+{
+	struct image_extent extent;
+	int ret;
+
+	for (; img && off < image_size(img); img = img->backing) {
+		*bytes = MIN(*bytes, image_size(img) - off);
+		/* The last one need not be asked, which for a file would be slow. */
+		if (!img->backing)
+			break;
+		ret = image_co_block_status(img, off, *bytes, &extent);
+		if (ret)
+			return ret;
+		*bytes = extent.bytes;
+		if (extent.flags & IMAGE_EXTENT_ALLOCATED)
+			break;
+	}
+	*ret_layer = img && off < image_size(img) ? img : NULL;
+	return 0;
+}
+
+int image_co_preadv_chain(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	while (bytes) {
+		uint64_t part = bytes;
+		struct image *layer;
+		int ret = find_layer(img, off, &part, &layer);
+
+		if (!ret && layer)
+			ret = image_co_preadv(layer, off, part, mem);
+		else if (!ret)
+			iobuf_fill(mem, 0, part);
+		if (ret)
+			return ret;
+		mem = iobuf_advance(mem, part);
+		off += part;
+		bytes -= part;
+	}
+	return 0;
+}

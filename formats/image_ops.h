@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a format implements, and the node it works on. For files in formats/
+ * and for tests that bring a bottom node of their own; others use image.h.
+ *
+ * The checked entry (image_io.c) calls the ops with: a range inside the image
+ * (requests of a bottom node may pass its end: reads get zeroes, writes let it grow),
+ * not empty, on request_alignment (the last block may pass the end of an
+ * image that is no multiple of it); memory on memory_alignment; never a write on a read-only
+ * node; FUA only as a flush behind the write unless `handles_fua`.
+ */
+#ifndef UBD_IMAGE_OPS_H
+#define UBD_IMAGE_OPS_H
+
+#include <stdatomic.h>
+
+#include "colock.h"
+#include "error.h"
+#include "image.h"
+
+struct image_ops {
+	const char *name;
+	/* A bottom node: co_open gets a file name, not a node below. */
+	bool is_bottom;
+	/* co_pwritev honours IMAGE_REQ_FUA itself. */
+	bool handles_fua;
+	/* Never has a backing file. */
+	bool no_backing;
+	/* Ended by a NULL name; NULL: cannot be created. */
+	const struct image_option *create_options;
+
+	/* Whether the first @len bytes of a file are this format; NULL: never by header. */
+	bool (*probe)(const uint8_t *head, size_t len);
+
+	/*
+	 * Sets img->size, img->limits, img->opaque; for a format img->file is
+	 * set already. A format with a backing file sets img->backing_filename (as
+	 * written) and img->backing_format; image.c opens and attaches it. On failure it
+	 * leaves nothing behind.
+	 */
+	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
+	/* Writes what is held back and frees img->opaque, whatever happens. */
+	int (*co_close)(struct image *img);
+
+	int (*co_preadv)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+	int (*co_pwritev)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			  unsigned flags);
+	int (*co_flush)(struct image *img);
+	/* NULL: discards are ignored. */
+	int (*co_pdiscard)(struct image *img, uint64_t off, uint64_t bytes);
+	/*
+	 * NULL or -ENOTSUP: the checked entry writes a buffer of zeroes, unless
+	 * the flags have NO_FALLBACK; for the op they matter where it asks the node below.
+	 */
+	int (*co_pwrite_zeroes)(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
+	/* NULL: all of it is data of this layer at the same offset. */
+	int (*co_block_status)(struct image *img, uint64_t off, uint64_t bytes,
+			       struct image_extent *ret_extent);
+	int (*co_truncate)(struct image *img, uint64_t size);
+	int (*co_get_info)(struct image *img, struct image_info *info);
+	int64_t (*co_allocated_bytes)(struct image *img);
+	int (*co_check)(struct image *img, void (*report)(void *arg, const char *line),
+			void *report_arg, struct image_check_result *result);
+
+	/*
+	 * Whether co_create takes these options and this size, before any file is touched.
+	 * NULL: it takes all whose names are in create_options. Its errors name no file.
+	 */
+	int (*check_create)(const struct image_create_opts *opts, GError **err);
+	/*
+	 * Bottom: makes the file or, with an exclusive lock, empties what is
+	 * there; returns 1 when there was none, 0 when there was.
+	 * Format: writes an image to @file, a bottom node opened read-write and
+	 * empty (a block device is as it was); opts->size is decided by then.
+	 */
+	int (*co_create)(const char *filename, struct image *file,
+			 const struct image_create_opts *opts, GError **err);
+};
+
+struct image {
+	const struct image_ops *ops;
+	char *filename;
+	struct image *file;		/* owned; NULL for a bottom node */
+	struct image *backing;		/* owned; NULL if none */
+	char *backing_filename;		/* as written in the image; NULL if none */
+	char *backing_format;		/* as written in the image; NULL if none */
+	_Atomic uint64_t size;
+	unsigned flags;			/* IMAGE_* it was opened with */
+	struct image_limits limits;
+	/*
+	 * Requests on request_alignment take it for reading, a write that needs
+	 * read-modify-write for writing. Not used where request_alignment is 1.
+	 */
+	struct co_rwlock *rmw_lock;
+	void *opaque;			/* the format's own */
+};
+
+extern const struct image_ops image_file_ops;
+extern const struct image_ops image_null_ops;
+extern const struct image_ops image_raw_ops;
+extern const struct image_ops image_qcow2_ops;
+
+/*
+ * A bottom node with @ops for image_co_open_on(); @opaque is set before
+ * ops->co_open, which is called here.
+ */
+int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
+			void *opaque, struct image **ret_img, GError **err);
+
+/*
+ * For a format with a backing file: reads what the chain from @img (NULL: none)
+ * down gives; zeroes behind the end of a layer. Walks down the chain instead of letting each
+ * layer call the next, since a stack does not hold the longest chain.
+ */
+int image_co_preadv_chain(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+
+#endif

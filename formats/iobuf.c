@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The memory of requests: views, copies, and memory fit for O_DIRECT. */
+#include <glib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "iobuf.h"
+
+#define IOBUF_ALIGN 4096
+/* No use has more; and far beyond it, sanitizers end the process instead of giving NULL. */
+#define IOBUF_MAX   (64ULL * 1024 * 1024 * 1024)
+
+/* A walk over the pieces of a view. */
+struct iobuf_iter {
+	const struct iovec *iov;
+	size_t skip;
+	size_t left;
+};
+
+static struct iobuf_iter iter_start(struct iobuf mem, size_t bytes)
+{
+	return (struct iobuf_iter){mem.iov, mem.skip, bytes};
+}
+
+/* The next piece, never an empty one; false at the end. */
+static bool iter_next(struct iobuf_iter *iter, struct iovec *ret_piece)
+{
+	if (!iter->left)
+		return false;
+	while (iter->skip >= iter->iov->iov_len) {
+		iter->skip -= iter->iov->iov_len;
+		iter->iov++;
+	}
+	ret_piece->iov_base = (char *)iter->iov->iov_base + iter->skip;
+	ret_piece->iov_len = MIN(iter->iov->iov_len - iter->skip, iter->left);
+	iter->left -= ret_piece->iov_len;
+	iter->skip = 0;
+	iter->iov++;
+	return true;
+}
+
+unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes)
+{
+	struct iobuf_iter iter = iter_start(mem, bytes);
+	unsigned count = 0;
+
+	while (iter_next(&iter, &dst[count]))
+		count++;
+	return count;
+}
+
+void iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes)
+{
+	struct iobuf_iter iter = iter_start(dst, bytes);
+	const char *from = src;
+	struct iovec piece;
+
+	while (iter_next(&iter, &piece)) {
+		memcpy(piece.iov_base, from, piece.iov_len);
+		from += piece.iov_len;
+	}
+}
+
+void iobuf_copy_out(void *dst, struct iobuf src, size_t bytes)
+{
+	struct iobuf_iter iter = iter_start(src, bytes);
+	char *to = dst;
+	struct iovec piece;
+
+	while (iter_next(&iter, &piece)) {
+		memcpy(to, piece.iov_base, piece.iov_len);
+		to += piece.iov_len;
+	}
+}
+
+void iobuf_fill(struct iobuf dst, uint8_t byte, size_t bytes)
+{
+	struct iobuf_iter iter = iter_start(dst, bytes);
+	struct iovec piece;
+
+	while (iter_next(&iter, &piece))
+		memset(piece.iov_base, byte, piece.iov_len);
+}
+
+bool iobuf_is_zero(struct iobuf mem, size_t bytes)
+{
+	struct iobuf_iter iter = iter_start(mem, bytes);
+	struct iovec piece;
+
+	while (iter_next(&iter, &piece))
+		if (!buffer_is_zero(piece.iov_base, piece.iov_len))
+			return false;
+	return true;
+}
+
+bool iobuf_is_aligned(struct iobuf mem, size_t bytes, size_t align)
+{
+	struct iobuf_iter iter = iter_start(mem, bytes);
+	struct iovec piece;
+
+	while (iter_next(&iter, &piece))
+		if (((uintptr_t)piece.iov_base | piece.iov_len) & (align - 1))
+			return false;
+	return true;
+}
+
+bool buffer_is_zero(const void *buf, size_t bytes)
+{
+	const uint8_t *p = buf;
+
+	/* Most memory that is not zero shows it at one of its ends or in the middle. */
+	if (bytes && (p[0] | p[bytes / 2] | p[bytes - 1]))
+		return false;
+	/*
+	 * All is zero when the first byte is and each byte equals the one before
+	 * it. The C library's memcmp() is the fastest loop there is for this machine.
+	 */
+	return bytes < 2 || memcmp(p, p + 1, bytes - 1) == 0;
+}
+
+void *try_iobuf_alloc(size_t bytes)
+{
+	if (bytes > IOBUF_MAX)
+		return NULL;
+	/* Also of nothing there is one block: NULL means that there is no memory. */
+	return aligned_alloc(IOBUF_ALIGN,
+			     (MAX(bytes, 1) + IOBUF_ALIGN - 1) & ~(size_t)(IOBUF_ALIGN - 1));
+}
+
+void *try_iobuf_alloc0(size_t bytes)
+{
+	void *buf = try_iobuf_alloc(bytes);
+
+	if (buf)
+		memset(buf, 0, bytes);
+	return buf;
+}
+
+void iobuf_free(void *buf)
+{
+	free(buf);
+}

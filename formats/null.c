@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The bottom node `null`, for measuring what everything above it costs: it
+ * reads as zeroes and forgets what is written. Its file name is "null:SIZE",
+ * as in null:10G.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "image_ops.h"
+
+/* Reads a number of bytes with an optional suffix k, M, G or T. */
+static bool try_parse_size(const char *text, uint64_t *ret_size)
+{
+	static const char suffixes[] = "kMGT";
+	const char *suffix;
+	unsigned shift = 0;
+	guint64 number;
+	char *end;
+
+	if (!g_ascii_isdigit(*text))
+		return false;
+	errno = 0;
+	number = g_ascii_strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (*end) {
+		suffix = strchr(suffixes, *end);
+		if (!suffix || end[1])
+			return false;
+		shift = 10 * (suffix - suffixes + 1);
+	}
+	if (number > (uint64_t)INT64_MAX >> shift)
+		return false;
+	*ret_size = number << shift;
+	return true;
+}
+
+static int null_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	uint64_t size;
+
+	if (!try_parse_size(img->filename + strlen("null:"), &size)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': it must be null:SIZE, as in null:10G",
+			    img->filename);
+		return -EINVAL;
+	}
+	img->size = size;
+	return 0;
+}
+
+static int null_co_close(struct image *img)
+{
+	return 0;
+}
+
+static int null_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	iobuf_fill(mem, 0, bytes);
+	return 0;
+}
+
+static int null_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			   unsigned flags)
+{
+	return 0;
+}
+
+static int null_co_flush(struct image *img)
+{
+	return 0;
+}
+
+static int null_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	return 0;
+}
+
+static int null_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	return 0;
+}
+
+static int null_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+				struct image_extent *ret_extent)
+{
+	ret_extent->bytes = bytes;
+	ret_extent->flags = IMAGE_EXTENT_ZERO | IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET;
+	ret_extent->host_off = off;
+	return 0;
+}
+
+static int null_co_truncate(struct image *img, uint64_t size)
+{
+	img->size = size;
+	return 0;
+}
+
+static int64_t null_co_allocated_bytes(struct image *img)
+{
+	return 0;
+}
+
+const struct image_ops image_null_ops = {
+	.name = "null",
+	.is_bottom = true,
+	.co_open = null_co_open,
+	.co_close = null_co_close,
+	.co_preadv = null_co_preadv,
+	.co_pwritev = null_co_pwritev,
+	.co_flush = null_co_flush,
+	.co_pdiscard = null_co_pdiscard,
+	.co_pwrite_zeroes = null_co_pwrite_zeroes,
+	.co_block_status = null_co_block_status,
+	.co_truncate = null_co_truncate,
+	.co_allocated_bytes = null_co_allocated_bytes,
+};

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * L2 slices in memory.
+ *
+ * A shard's lock is held for a lookup or an eviction, never across I/O. A miss
+ * takes a slot, marks it `loading` and reads; others who want the same slice
+ * wait for that one load. A slot with a pin or a dirty mark is not evicted;
+ * where a shard has no other, the image is written back first (flush.c).
+ */
+#include "qcow2.h"
+
+#include <string.h>
+
+static struct shard *shard_of(struct l2_cache *cache, uint64_t host_off)
+{
+	return &cache->shards[host_off / cache->slice_bytes % cache->nr_shards];
+}
+
+static struct slice **bucket_of(const struct l2_cache *cache, struct shard *shard,
+				uint64_t host_off)
+{
+	return &shard->hash[host_off / cache->slice_bytes / cache->nr_shards & shard->hash_mask];
+}
+
+static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_slices)
+{
+	unsigned hash_size = 2;
+
+	while (hash_size < nr_slices)
+		hash_size *= 2;
+	thread_lock_init(&shard->lock);
+	co_queue_init(&shard->waiters);
+	shard->hash_mask = hash_size - 1;
+	shard->hash = g_try_new0(struct slice *, hash_size);
+	shard->slices = g_try_new0(struct slice, nr_slices);
+	if (!shard->hash || !shard->slices)
+		return -ENOMEM;
+	shard->nr_slices = nr_slices;
+	for (unsigned i = 0; i < nr_slices; i++)
+		shard->slices[i].shard = shard;
+	return 0;
+}
+
+int l2_cache_init(struct qcow2 *q, uint64_t bytes)
+{
+	struct l2_cache *cache = &q->cache;
+	uint64_t wanted = bytes / cache->slice_bytes;
+	unsigned per_shard;
+	int ret;
+
+	wanted = MIN(MAX(wanted, 2), 1u << 24);
+	cache->nr_shards = wanted >= 8 * QCOW2_MAX_SHARDS ? QCOW2_MAX_SHARDS : 1;
+	per_shard = wanted / cache->nr_shards;
+	cache->nr_slices = per_shard * cache->nr_shards;
+	for (unsigned i = 0; i < cache->nr_shards; i++) {
+		ret = shard_init(cache, &cache->shards[i], per_shard);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void l2_cache_destroy(struct qcow2 *q)
+{
+	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
+		struct shard *shard = &q->cache.shards[i];
+
+		for (unsigned j = 0; shard->slices && j < shard->nr_slices; j++)
+			iobuf_free((void *)shard->slices[j].entries);
+		g_free(shard->slices);
+		g_free(shard->hash);
+		co_queue_destroy(&shard->waiters);
+		thread_lock_destroy(&shard->lock);
+	}
+}
+
+static struct slice *find(struct l2_cache *cache, struct shard *shard, uint64_t host_off)
+{
+	struct slice *slice = *bucket_of(cache, shard, host_off);
+
+	while (slice && slice->host_off != host_off)
+		slice = slice->hash_next;
+	return slice;
+}
+
+static void unhash(struct l2_cache *cache, struct slice *slice)
+{
+	struct slice **link = bucket_of(cache, slice->shard, slice->host_off);
+
+	while (*link != slice)
+		link = &(*link)->hash_next;
+	*link = slice->hash_next;
+	slice->host_off = 0;
+}
+
+/*
+ * A slot that may be used, or NULL; *ret_dirty says whether writing back would help.
+ *
+ * The pins are looked at before the dirty mark: who makes a slice dirty holds a
+ * pin and drops it (release) after, so seeing no pin (acquire) means seeing the mark.
+ * flush.c clears the mark under the shard lock.
+ */
+static struct slice *find_victim(struct l2_cache *cache, struct shard *shard, bool *ret_dirty)
+{
+	*ret_dirty = false;
+	for (unsigned i = 0; i < 2 * shard->nr_slices; i++) {
+		struct slice *slice = &shard->slices[shard->hand];
+
+		shard->hand = (shard->hand + 1) % shard->nr_slices;
+		if (atomic_load(&slice->pins) > 0)
+			continue;
+		if (atomic_load(&slice->dirty)) {
+			*ret_dirty = true;
+			continue;
+		}
+		if (slice->referenced) {
+			slice->referenced = false;
+			continue;
+		}
+		if (slice->host_off)
+			unhash(cache, slice);
+		return slice;
+	}
+	return NULL;
+}
+
+static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off)
+{
+	if (!slice->entries)
+		slice->entries = try_iobuf_alloc(q->cache.slice_bytes);
+	if (!slice->entries)
+		return -ENOMEM;
+	return image_co_pread(q->file, host_off, q->cache.slice_bytes, (void *)slice->entries);
+}
+
+static void wait_for_shard(struct shard *shard) REQUIRES(shard->lock)
+{
+	/*
+	 * Counted before the last look at the pins by find_victim() was over:
+	 * slice_put() drops its pin first and looks at the count second.
+	 */
+	co_queue_wait_thread(&shard->waiters, &shard->lock);
+}
+
+/* Takes a slot for @host_off, which is not there, and reads it. Shard lock held; drops it. */
+static int slice_co_fill(struct qcow2 *q, struct slice *slice, uint64_t host_off)
+	NO_THREAD_SAFETY_ANALYSIS /* a lock of the caller's, dropped here */
+{
+	struct shard *shard = slice->shard;
+	struct slice **bucket = bucket_of(&q->cache, shard, host_off);
+	int ret;
+
+	slice->host_off = host_off;
+	slice->hash_next = *bucket;
+	*bucket = slice;
+	slice->loading = true;
+	atomic_store(&slice->pins, 1);
+	thread_unlock(&shard->lock);
+
+	ret = slice_co_load(q, slice, host_off);
+
+	thread_lock(&shard->lock);
+	slice->loading = false;
+	if (ret) {
+		unhash(&q->cache, slice);
+		atomic_store(&slice->pins, 0);
+	}
+	co_queue_wake_all(&shard->waiters);
+	thread_unlock(&shard->lock);
+	return ret;
+}
+
+int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice)
+	NO_THREAD_SAFETY_ANALYSIS /* slice_co_fill() drops the lock */
+{
+	uint64_t in_table = qcow2_l2_index(q, guest_off) >> q->slice_bits;
+	uint64_t host_off = l2_off + in_table * q->cache.slice_bytes;
+	struct shard *shard = shard_of(&q->cache, host_off);
+	struct slice *slice;
+	bool dirty;
+	int ret;
+
+	thread_lock(&shard->lock);
+	for (;;) {
+		slice = find(&q->cache, shard, host_off);
+		if (slice && !slice->loading) {
+			atomic_fetch_add(&slice->pins, 1);
+			slice->referenced = true;
+			thread_unlock(&shard->lock);
+			*ret_slice = slice;
+			return 0;
+		}
+		if (slice) {
+			co_queue_wait_thread(&shard->waiters, &shard->lock);
+			continue;
+		}
+		atomic_fetch_add(&shard->nr_waiters, 1);
+		slice = find_victim(&q->cache, shard, &dirty);
+		if (!slice && !dirty)
+			wait_for_shard(shard);
+		atomic_fetch_sub(&shard->nr_waiters, 1);
+		if (slice) {
+			ret = slice_co_fill(q, slice, host_off);
+			if (!ret)
+				*ret_slice = slice;
+			return ret;
+		}
+		if (dirty) {
+			thread_unlock(&shard->lock);
+			ret = qcow2_co_flush_all(q);
+			if (ret)
+				return ret;
+			thread_lock(&shard->lock);
+		}
+	}
+}
+
+void slice_put(struct slice *slice)
+{
+	struct shard *shard = slice->shard;
+
+	/* seq_cst against nr_waiters: see wait_for_shard(). */
+	if (atomic_fetch_sub(&slice->pins, 1) != 1 || atomic_load(&shard->nr_waiters) == 0)
+		return;
+	thread_lock(&shard->lock);
+	co_queue_wake_all(&shard->waiters);
+	thread_unlock(&shard->lock);
+}
+
+void slice_mark_dirty(struct qcow2 *q, struct slice *slice)
+{
+	if (atomic_load_explicit(&slice->dirty, memory_order_relaxed))
+		return;
+	atomic_store(&slice->dirty, true);
+	slice->dirty_next = q->dirty_slices;
+	q->dirty_slices = slice;
+}
+
+void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, uint64_t entry)
+{
+	atomic_store_explicit(&slice->entries[index], htobe64(entry), memory_order_release);
+	slice_mark_dirty(q, slice);
+}
+
+void slice_begin_clean(struct slice *slice)
+{
+	thread_lock(&slice->shard->lock);
+	atomic_fetch_add(&slice->pins, 1);
+	atomic_store(&slice->dirty, false);
+	thread_unlock(&slice->shard->lock);
+}

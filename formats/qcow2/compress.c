@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Compressed clusters: read, inflated on a worker thread. */
+#include "qcow2.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+struct inflate_job {
+	uint8_t type; /* QCOW2_COMPRESSION_* */
+	const void *src;
+	size_t src_bytes; /* a bound: the data may end earlier */
+	void *dst;
+	size_t dst_bytes;
+};
+
+/* "clusters with the deflate compression type do not have zlib headers" */
+static int inflate_deflate(const struct inflate_job *job)
+{
+	z_stream stream = {
+		.next_in = (Bytef *)job->src,
+		.avail_in = job->src_bytes,
+		.next_out = job->dst,
+		.avail_out = job->dst_bytes,
+	};
+	int ret;
+
+	/* 15 bits take every window that the data may have been made with. */
+	if (inflateInit2(&stream, -15) != Z_OK)
+		return -ENOMEM;
+	ret = inflate(&stream, Z_FINISH);
+	inflateEnd(&stream);
+	/* "decompression stops when it has produced a cluster of data" */
+	if (stream.avail_out != 0 || (ret != Z_STREAM_END && ret != Z_BUF_ERROR && ret != Z_OK))
+		return -EIO;
+	return 0;
+}
+
+static int inflate_zstd(const struct inflate_job *job)
+{
+	ZSTD_inBuffer in = { job->src, job->src_bytes, 0 };
+	ZSTD_outBuffer out = { job->dst, job->dst_bytes, 0 };
+	ZSTD_DCtx *ctx = ZSTD_createDCtx();
+	size_t in_before, out_before, ret;
+
+	if (!ctx)
+		return -ENOMEM;
+	do {
+		in_before = in.pos;
+		out_before = out.pos;
+		ret = ZSTD_decompressStream(ctx, &out, &in);
+	} while (!ZSTD_isError(ret) && out.pos < out.size &&
+		 (in.pos > in_before || out.pos > out_before));
+	ZSTD_freeDCtx(ctx);
+	return ZSTD_isError(ret) || out.pos < out.size ? -EIO : 0;
+}
+
+static int inflate_work(void *arg)
+{
+	const struct inflate_job *job = arg;
+
+	return job->type == QCOW2_COMPRESSION_ZSTD ? inflate_zstd(job) : inflate_deflate(job);
+}
+
+int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf)
+{
+	struct inflate_job job = {
+		.type = q->compression_type,
+		.dst = buf,
+		.dst_bytes = q->cluster_size,
+	};
+	uint64_t host_off;
+	uint32_t bytes;
+	void *src;
+	int ret;
+
+	qcow2_compressed_range(q, entry, &host_off, &bytes);
+	src = try_iobuf_alloc(bytes);
+	if (!src)
+		return -ENOMEM;
+	ret = image_co_pread(q->file, host_off, bytes, src);
+	if (!ret) {
+		job.src = src;
+		job.src_bytes = bytes;
+		ret = co_run_on_worker(inflate_work, &job);
+	}
+	iobuf_free(src);
+	return ret;
+}

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Creates an empty image: header, refcount table, refcount blocks, L1 table, in
+ * this order from cluster 0 on. The header is written last, so that what was
+ * not finished does not look like an image.
+ */
+#include "qcow2.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADER_LENGTH sizeof(struct qcow2_disk_header)
+
+/* In the order in which QEMU's tools show them. */
+const struct image_option qcow2_create_options[] = {
+	{ "encryption", "bool (on/off)", "Encrypt the image (not supported yet)", NULL },
+	{ "cluster_size", "size", "qcow2 cluster size", "65536" },
+	{ "extended_l2", "bool (on/off)", "Extended L2 entries (not supported yet)", "off" },
+	{ "preallocation", "str", "Preallocation mode (allowed values: off)", NULL },
+	{ "compression_type", "str", "Compression method used for image cluster compression",
+	  "zlib" },
+	{ "size", "size", "Virtual disk size", NULL },
+	{ "compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])", NULL },
+	{ "backing_file", "str", "File name of a base image", NULL },
+	{ "backing_fmt", "str", "Image format of the base image", NULL },
+	{ "data_file", "str", "File name of an external data file (not supported yet)", NULL },
+	{ "data_file_raw", "bool (on/off)", "Keep the data file a raw image (not supported yet)",
+	  NULL },
+	{ "lazy_refcounts", "bool (on/off)", "Postpone refcount updates", "off" },
+	{ "refcount_bits", "num", "Width of a reference count entry in bits", "16" },
+	{ NULL, NULL, NULL, NULL },
+};
+
+struct layout {
+	uint32_t version;
+	unsigned cluster_bits;
+	uint64_t cluster_size;
+	unsigned refcount_order;
+	bool lazy_refcounts;
+	uint8_t compression_type;
+	uint64_t size;
+	uint64_t l1_entries;
+	/* in clusters */
+	uint64_t l1_clusters;
+	uint64_t nr_refblocks;
+	uint64_t reftable_clusters;
+};
+
+static uint64_t div_up(uint64_t a, uint64_t b)
+{
+	return a / b + (a % b != 0);
+}
+
+/* ---- options ---- */
+
+static int bad_value(const char *name, const char *value, const char *allowed, GError **err)
+{
+	g_set_error(err, UBD_ERROR, EINVAL, "%s is '%s', must be %s", name, value, allowed);
+	return -EINVAL;
+}
+
+/* A number with an optional suffix of 1024s. */
+static bool parse_bytes(const char *value, uint64_t *ret_bytes)
+{
+	static const char suffixes[] = "bkmgt";
+	const char *suffix;
+	char *end;
+	uint64_t number;
+
+	if (!g_ascii_isdigit(*value))
+		return false;
+	errno = 0;
+	number = g_ascii_strtoull(value, &end, 10);
+	if (errno || strlen(end) > 1)
+		return false;
+	suffix = *end ? strchr(suffixes, g_ascii_tolower(*end)) : suffixes;
+	if (!suffix || number > UINT64_MAX >> (10 * (suffix - suffixes)))
+		return false;
+	*ret_bytes = number << (10 * (suffix - suffixes));
+	return true;
+}
+
+static int parse_power_of_two(const char *name, const char *value, uint64_t min, uint64_t max,
+			      const char *allowed, unsigned *ret_log2, GError **err)
+{
+	uint64_t number;
+
+	if (!parse_bytes(value, &number) || number < min || number > max || number & (number - 1))
+		return bad_value(name, value, allowed, err);
+	*ret_log2 = __builtin_ctzll(number);
+	return 0;
+}
+
+static int parse_on_off(const char *name, const char *value, bool *ret_on, GError **err)
+{
+	*ret_on = !strcmp(value, "on");
+	return *ret_on || !strcmp(value, "off") ? 0 : bad_value(name, value, "on or off", err);
+}
+
+static int parse_compat(struct layout *l, const char *value, GError **err)
+{
+	if (!strcmp(value, "v3") || !strcmp(value, "1.1"))
+		l->version = 3;
+	else if (!strcmp(value, "v2") || !strcmp(value, "0.10"))
+		l->version = 2;
+	else
+		return bad_value("compat", value, "v2 (0.10) or v3 (1.1)", err);
+	return 0;
+}
+
+static int parse_compression(struct layout *l, const char *value, GError **err)
+{
+	if (!strcmp(value, "zlib"))
+		l->compression_type = QCOW2_COMPRESSION_ZLIB;
+	else if (!strcmp(value, "zstd"))
+		l->compression_type = QCOW2_COMPRESSION_ZSTD;
+	else
+		return bad_value("compression_type", value, "zlib or zstd", err);
+	return 0;
+}
+
+static int not_yet(const char *name, const char *value, GError **err)
+{
+	g_set_error(err, UBD_ERROR, ENOTSUP, "%s=%s is not supported yet", name, value);
+	return -ENOTSUP;
+}
+
+static int parse_option(struct layout *l, const char *name, const char *value, GError **err)
+{
+	if (!strcmp(name, "cluster_size"))
+		return parse_power_of_two(name, value, 512, 2 << 20,
+					  "a power of two from 512 to 2M", &l->cluster_bits, err);
+	if (!strcmp(name, "refcount_bits"))
+		return parse_power_of_two(name, value, 1, 64, "a power of two from 1 to 64",
+					  &l->refcount_order, err);
+	if (!strcmp(name, "compat"))
+		return parse_compat(l, value, err);
+	if (!strcmp(name, "compression_type"))
+		return parse_compression(l, value, err);
+	if (!strcmp(name, "lazy_refcounts"))
+		return parse_on_off(name, value, &l->lazy_refcounts, err);
+	if (!strcmp(name, "preallocation"))
+		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
+	if (!strcmp(name, "extended_l2") || !strcmp(name, "data_file_raw") ||
+	    !strcmp(name, "encryption"))
+		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
+	if (!strcmp(name, "data_file"))
+		return not_yet(name, value, err);
+	/* These came to us as fields of image_create_opts. */
+	if (!strcmp(name, "size") || !strcmp(name, "backing_file") || !strcmp(name, "backing_fmt"))
+		return 0;
+	g_set_error(err, UBD_ERROR, EINVAL, "qcow2 has no option '%s'; see -o help", name);
+	return -EINVAL;
+}
+
+static int parse_options(struct layout *l, const struct image_create_opts *opts, GError **err)
+{
+	GHashTableIter iter;
+	gpointer name, value;
+	int ret;
+
+	if (opts->options) {
+		g_hash_table_iter_init(&iter, opts->options);
+		while (g_hash_table_iter_next(&iter, &name, &value)) {
+			ret = parse_option(l, name, value, err);
+			if (ret)
+				return ret;
+		}
+	}
+	l->cluster_size = 1ull << l->cluster_bits;
+	if (l->version < 3 &&
+	    (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "refcount_bits other than 16, lazy_refcounts and compression_type "
+			    "need compat=v3");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* ---- layout ---- */
+
+static int plan_layout(struct layout *l, uint64_t size, GError **err)
+{
+	uint64_t l1_covers = l->cluster_size * (l->cluster_size / 8);
+	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
+	uint64_t total;
+
+	if (size > INT64_MAX - 511) {
+		g_set_error(err, UBD_ERROR, EFBIG, "size %" PRIu64 " is too large", size);
+		return -EFBIG;
+	}
+	l->size = (size + 511) & ~511ull;
+	l->l1_entries = div_up(l->size, l1_covers);
+	if (l->l1_entries * 8 > QCOW2_MAX_L1_BYTES) {
+		g_set_error(err, UBD_ERROR, EFBIG,
+			    "size %" PRIu64 " is too large for cluster_size %" PRIu64
+			    ", which allows %" PRIu64,
+			    size, l->cluster_size, l1_covers * (QCOW2_MAX_L1_BYTES / 8));
+		return -EFBIG;
+	}
+	l->l1_clusters = MAX(div_up(l->l1_entries * 8, l->cluster_size), 1);
+	l->reftable_clusters = 1;
+	l->nr_refblocks = 1;
+	for (;;) {
+		total = 1 + l->reftable_clusters + l->nr_refblocks + l->l1_clusters;
+		if (l->nr_refblocks * per_block < total)
+			l->nr_refblocks++;
+		else if (l->reftable_clusters * (l->cluster_size / 8) < l->nr_refblocks)
+			l->reftable_clusters++;
+		else
+			return 0;
+	}
+}
+
+static uint64_t cluster_off(const struct layout *l, uint64_t cluster)
+{
+	return cluster << l->cluster_bits;
+}
+
+/* ---- writing ---- */
+
+static int write_reftable(const struct layout *l, struct image *file)
+{
+	uint64_t bytes = cluster_off(l, l->reftable_clusters);
+	uint64_t *table = try_iobuf_alloc0(bytes);
+	int ret;
+
+	if (!table)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < l->nr_refblocks; i++)
+		table[i] = htobe64(cluster_off(l, 1 + l->reftable_clusters + i));
+	ret = image_co_pwrite(file, cluster_off(l, 1), bytes, table, 0);
+	iobuf_free(table);
+	return ret;
+}
+
+static int write_refblocks(const struct layout *l, struct image *file)
+{
+	uint64_t total = 1 + l->reftable_clusters + l->nr_refblocks + l->l1_clusters;
+	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
+	uint8_t *block = try_iobuf_alloc(l->cluster_size);
+	int ret = block ? 0 : -ENOMEM;
+
+	for (uint64_t i = 0; i < l->nr_refblocks && !ret; i++) {
+		memset(block, 0, l->cluster_size);
+		for (uint64_t j = 0; j < per_block && i * per_block + j < total; j++)
+			qcow2_refcount_store(l->refcount_order, block, j, 1);
+		ret = image_co_pwrite(file, cluster_off(l, 1 + l->reftable_clusters + i),
+				      l->cluster_size, block, 0);
+	}
+	iobuf_free(block);
+	return ret;
+}
+
+static uint64_t l1_off(const struct layout *l)
+{
+	return cluster_off(l, 1 + l->reftable_clusters + l->nr_refblocks);
+}
+
+static void put_extension(uint8_t *cluster, size_t *off, uint32_t type, const void *data,
+			  uint32_t bytes)
+{
+	struct qcow2_disk_extension ext = { htobe32(type), htobe32(bytes) };
+
+	memcpy(cluster + *off, &ext, sizeof(ext));
+	if (bytes)
+		memcpy(cluster + *off + sizeof(ext), data, bytes);
+	*off += sizeof(ext) + ((bytes + 7) & ~7u);
+}
+
+static const struct qcow2_disk_feature_name feature_names[] = {
+	{ 0, 0, "dirty bit" },
+	{ 0, 1, "corrupt bit" },
+	{ 0, 2, "external data file" },
+	{ 0, 3, "compression type" },
+	{ 0, 4, "extended L2 entries" },
+	{ 1, 0, "lazy refcounts" },
+	{ 2, 0, "bitmaps" },
+	{ 2, 1, "raw external data" },
+};
+
+static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *disk)
+{
+	disk->magic = htobe32(QCOW2_MAGIC);
+	disk->version = htobe32(l->version);
+	disk->cluster_bits = htobe32(l->cluster_bits);
+	disk->size = htobe64(l->size);
+	disk->l1_size = htobe32(l->l1_entries);
+	disk->l1_table_offset = htobe64(l1_off(l));
+	disk->refcount_table_offset = htobe64(cluster_off(l, 1));
+	disk->refcount_table_clusters = htobe32(l->reftable_clusters);
+	if (l->version < 3)
+		return;
+	disk->refcount_order = htobe32(l->refcount_order);
+	disk->header_length = htobe32(HEADER_LENGTH);
+	disk->compression_type = l->compression_type;
+	if (l->compression_type)
+		disk->incompatible_features = htobe64(QCOW2_INCOMPAT_COMPRESSION);
+	if (l->lazy_refcounts)
+		disk->compatible_features = htobe64(QCOW2_COMPAT_LAZY_REFCOUNTS);
+}
+
+/* What header, backing file's name and its format take, without what can be left out. */
+static size_t header_bytes(const struct layout *l, const struct image_create_opts *opts)
+{
+	size_t name_bytes = opts->backing_filename ? strlen(opts->backing_filename) : 0;
+	size_t format_bytes = opts->backing_format ? strlen(opts->backing_format) : 0;
+	size_t fixed = l->version < 3 ? QCOW2_V2_HEADER_LENGTH : HEADER_LENGTH;
+
+	return fixed + name_bytes + 8 + (format_bytes ? 8 + ((format_bytes + 7) & ~7ul) : 0);
+}
+
+static int check_header_fits(const struct layout *l, const struct image_create_opts *opts,
+			     GError **err)
+{
+	size_t name_bytes = opts->backing_filename ? strlen(opts->backing_filename) : 0;
+
+	if (name_bytes <= QCOW2_MAX_BACKING_NAME && header_bytes(l, opts) <= l->cluster_size)
+		return 0;
+	g_set_error(err, UBD_ERROR, EINVAL,
+		    "the backing file's name has %zu bytes, too many for the header", name_bytes);
+	return -EINVAL;
+}
+
+/* Header, extensions and the backing file's name; they fit into a cluster. */
+static void fill_header(const struct layout *l, const struct image_create_opts *opts,
+			uint8_t *cluster)
+{
+	struct qcow2_disk_header *disk = (void *)cluster;
+	size_t name_bytes = opts->backing_filename ? strlen(opts->backing_filename) : 0;
+	size_t format_bytes = opts->backing_format ? strlen(opts->backing_format) : 0;
+	size_t off = l->version < 3 ? QCOW2_V2_HEADER_LENGTH : HEADER_LENGTH;
+
+	fill_fixed_header(l, disk);
+	if (format_bytes)
+		put_extension(cluster, &off, QCOW2_EXT_BACKING_FORMAT, opts->backing_format,
+			      format_bytes);
+	if (l->version >= 3 && header_bytes(l, opts) + 8 + sizeof(feature_names) <= l->cluster_size)
+		put_extension(cluster, &off, QCOW2_EXT_FEATURE_NAMES, feature_names,
+			      sizeof(feature_names));
+	put_extension(cluster, &off, QCOW2_EXT_END, NULL, 0);
+	if (name_bytes) {
+		disk->backing_file_offset = htobe64(off);
+		disk->backing_file_size = htobe32(name_bytes);
+		memcpy(cluster + off, opts->backing_filename, name_bytes);
+	}
+}
+
+/* An old header must not name the new tables while they are written. */
+static int write_all(const struct layout *l, struct image *file, const uint8_t *header)
+{
+	return image_co_pwrite_zeroes(file, 0, l->cluster_size, 0) ?:
+	       image_co_flush(file) ?:
+	       write_reftable(l, file) ?:
+	       write_refblocks(l, file) ?:
+	       image_co_pwrite_zeroes(file, l1_off(l), cluster_off(l, l->l1_clusters), 0) ?:
+	       image_co_flush(file) ?:
+	       image_co_pwrite(file, 0, l->cluster_size, header, 0) ?:
+	       image_co_flush(file);
+}
+
+static int plan(struct layout *l, const struct image_create_opts *opts, GError **err)
+{
+	*l = (struct layout){ .version = 3, .cluster_bits = 16, .refcount_order = 4 };
+	return parse_options(l, opts, err) ?:
+	       plan_layout(l, opts->size, err) ?:
+	       check_header_fits(l, opts, err);
+}
+
+int qcow2_check_create(const struct image_create_opts *opts, GError **err)
+{
+	struct layout l;
+
+	return plan(&l, opts, err);
+}
+
+int qcow2_co_create(const char *filename, struct image *file, const struct image_create_opts *opts,
+		    GError **err)
+{
+	struct layout l;
+	uint8_t *header;
+	int ret = plan(&l, opts, err);
+
+	if (ret)
+		return ret;
+	header = try_iobuf_alloc0(l.cluster_size);
+	if (!header) {
+		g_set_error(err, UBD_ERROR, ENOMEM, "no memory");
+		return -ENOMEM;
+	}
+	fill_header(&l, opts, header);
+	ret = write_all(&l, file, header);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot write the image: %s", g_strerror(-ret));
+	iobuf_free(header);
+	return ret;
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Writing back (C7), one at a time under flush_lock:
+ *
+ *   1. under alloc_lock: write refcounts; copy the dirty L2 slices, the list of
+ *      new L1 entries and the list of freed clusters
+ *   2. flush the file: refcounts (C1), all data that these entries point to
+ *      (C2) and new, empty L2 tables (C3) are durable
+ *   3. write the copies of L2 slices and the L1 entries, in any order
+ *   4. flush the file: everything acknowledged before step 1 is durable
+ *   5. clusters freed before step 1 may go (C4); reclaim.c
+ *
+ * When 3 has nothing to write, 2 was all. On failure the copies' originals
+ * are marked dirty again and the lists are put back: nothing is lost (C6).
+ */
+#include "qcow2.h"
+
+#include <string.h>
+
+/* L1 entries are written in units of this size, aligned. */
+#define L1_UNIT_ENTRIES (4096 / sizeof(uint64_t))
+
+/* What one write-back takes with it. */
+struct writeback {
+	GPtrArray *slices; /* struct slice *, pinned, by host_off */
+	uint8_t *copies;   /* their contents, in that order */
+	GArray *l1;	   /* uint32_t */
+	GArray *unlinked;  /* struct freed_run */
+};
+
+static gint compare_slices(gconstpointer a, gconstpointer b)
+{
+	const struct slice *x = *(const struct slice *const *)a;
+	const struct slice *y = *(const struct slice *const *)b;
+
+	return x->host_off < y->host_off ? -1 : x->host_off > y->host_off;
+}
+
+static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->alloc_lock)
+{
+	size_t nr = 0;
+
+	for (const struct slice *slice = q->dirty_slices; slice; slice = slice->dirty_next)
+		nr++;
+	if (!nr)
+		return 0;
+	wb->copies = try_iobuf_alloc(nr * q->cache.slice_bytes);
+	if (!wb->copies)
+		return -ENOMEM;
+	while (q->dirty_slices) {
+		struct slice *slice = q->dirty_slices;
+
+		q->dirty_slices = slice->dirty_next;
+		slice_begin_clean(slice);
+		g_ptr_array_add(wb->slices, slice);
+	}
+	g_ptr_array_sort(wb->slices, compare_slices);
+	for (size_t i = 0; i < nr; i++) {
+		const struct slice *slice = wb->slices->pdata[i];
+
+		memcpy(wb->copies + i * q->cache.slice_bytes, (const void *)slice->entries,
+		       q->cache.slice_bytes);
+	}
+	return 0;
+}
+
+static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q->alloc_lock)
+{
+	int ret;
+
+	wb->slices = g_ptr_array_new();
+	co_mutex_lock(&q->alloc_lock);
+	ret = qcow2_co_write_refcounts(q) ?: copy_dirty_slices(q, wb);
+	if (!ret) {
+		wb->l1 = q->dirty_l1;
+		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+		wb->unlinked = q->unlinked;
+		q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+	}
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
+/* Neighbours in one write. */
+static int write_slices(struct qcow2 *q, const struct writeback *wb)
+{
+	uint32_t size = q->cache.slice_bytes;
+	guint first = 0, end;
+	int ret;
+
+	for (; first < wb->slices->len; first = end) {
+		const struct slice *slice = wb->slices->pdata[first];
+
+		for (end = first + 1; end < wb->slices->len; end++) {
+			const struct slice *next = wb->slices->pdata[end];
+
+			if (next->host_off != slice->host_off + (uint64_t)(end - first) * size)
+				break;
+		}
+		ret = image_co_pwrite(q->file, slice->host_off, (uint64_t)(end - first) * size,
+				      wb->copies + (size_t)first * size, 0);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static gint compare_indices(gconstpointer a, gconstpointer b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * From l1_disk, not from l1: an entry that came since step 1 names a table that
+ * no flush has covered (C3).
+ */
+static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
+{
+	uint64_t written_unit = UINT64_MAX;
+	int ret;
+
+	g_array_sort(wb->l1, compare_indices);
+	for (guint i = 0; i < wb->l1->len; i++) {
+		uint32_t index = g_array_index(wb->l1, uint32_t, i);
+
+		q->l1_disk[index] = htobe64(atomic_load(&q->l1[index]));
+	}
+	for (guint i = 0; i < wb->l1->len; i++) {
+		uint64_t unit = g_array_index(wb->l1, uint32_t, i) / L1_UNIT_ENTRIES;
+		uint64_t first = unit * L1_UNIT_ENTRIES;
+		uint64_t nr = MIN(L1_UNIT_ENTRIES, q->l1_size - first);
+
+		if (unit == written_unit)
+			continue;
+		ret = image_co_pwrite(q->file, q->l1_off + first * sizeof(uint64_t),
+				      nr * sizeof(uint64_t), &q->l1_disk[first], 0);
+		if (ret)
+			return ret;
+		written_unit = unit;
+	}
+	return 0;
+}
+
+/* Steps 2 to 4. */
+static int writeback_co_run(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
+{
+	int ret = 0;
+
+	if (!RULE_BROKEN(2))
+		ret = image_co_flush(q->file);
+	co_mutex_lock(&q->alloc_lock);
+	qcow2_refcounts_synced(q, ret == 0);
+	co_mutex_unlock(&q->alloc_lock);
+	if (ret || (!wb->slices->len && !wb->l1->len))
+		return ret;
+	ret = write_slices(q, wb) ?: write_l1(q, wb);
+	if (ret || RULE_BROKEN(7))
+		return ret;
+	return image_co_flush(q->file);
+}
+
+static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->flush_lock)
+{
+	uint64_t epoch = atomic_load(&q->epoch);
+
+	for (guint i = 0; i < wb->unlinked->len; i++) {
+		struct freed_run run = g_array_index(wb->unlinked, struct freed_run, i);
+
+		run.epoch = epoch;
+		g_array_append_val(q->freed, run);
+	}
+}
+
+static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q->alloc_lock)
+{
+	co_mutex_lock(&q->alloc_lock);
+	for (guint i = 0; i < wb->slices->len && !RULE_BROKEN(6); i++)
+		slice_mark_dirty(q, wb->slices->pdata[i]);
+	if (wb->l1)
+		g_array_append_vals(q->dirty_l1, wb->l1->data, wb->l1->len);
+	if (wb->unlinked)
+		g_array_append_vals(q->unlinked, wb->unlinked->data, wb->unlinked->len);
+	co_mutex_unlock(&q->alloc_lock);
+}
+
+static void writeback_clear(struct writeback *wb)
+{
+	for (guint i = 0; i < wb->slices->len; i++)
+		slice_put(wb->slices->pdata[i]);
+	g_ptr_array_unref(wb->slices);
+	iobuf_free(wb->copies);
+	if (wb->l1)
+		g_array_unref(wb->l1);
+	if (wb->unlinked)
+		g_array_unref(wb->unlinked);
+}
+
+static int co_write_back(struct qcow2 *q) REQUIRES(q->flush_lock)
+{
+	struct writeback wb = { 0 };
+	int ret;
+
+	ret = writeback_co_begin(q, &wb);
+	if (!ret)
+		ret = writeback_co_run(q, &wb);
+	if (ret)
+		writeback_put_back(q, &wb);
+	else
+		writeback_finish(q, &wb);
+	writeback_clear(&wb);
+	return ret;
+}
+
+/*
+ * Flushes that overlap share one: whoever comes while one runs is served by the
+ * next that starts, whoever's it is.
+ */
+int qcow2_co_flush_all(struct qcow2 *q)
+{
+	uint64_t started = atomic_load(&q->flush_started);
+	int ret;
+
+	co_mutex_lock(&q->flush_lock);
+	/* flush_done > started: that one began after we came. */
+	if (q->flush_done <= started) {
+		uint64_t number = atomic_fetch_add(&q->flush_started, 1) + 1;
+
+		q->flush_result = co_write_back(q);
+		q->flush_done = number;
+		if (!q->flush_result)
+			qcow2_co_reclaim(q);
+	}
+	ret = q->flush_result;
+	co_mutex_unlock(&q->flush_lock);
+	return ret;
+}
+
+int qcow2_co_flush(struct image *img)
+{
+	struct qcow2 *q = img->opaque;
+	int ret;
+
+	co_rwlock_rdlock(&q->struct_lock);
+	ret = qcow2_co_flush_all(q);
+	co_rwlock_rdunlock(&q->struct_lock);
+	return ret;
+}
+
+int qcow2_co_flush_and_reclaim(struct qcow2 *q)
+{
+	int ret = qcow2_co_flush_all(q);
+
+	/* With no request in flight every freed cluster can go at once; then write that. */
+	return ret ?: qcow2_co_flush_all(q);
+}

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The header: read, checked field by field, and the few places where it is
+ * changed in an open image. Every number comes from an untrusted file.
+ */
+#include "qcow2.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+/* What is looked at: the header and its extensions end in the first cluster. */
+struct raw_header {
+	uint8_t *buf;
+	size_t bytes; /* of the first cluster that are in the file */
+	uint32_t header_length;
+};
+
+static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+	G_GNUC_PRINTF(4, 5);
+
+static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
+	return -code;
+}
+
+static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError **err)
+{
+	uint64_t file_size = image_size(q->file);
+	uint8_t fixed[sizeof(struct qcow2_disk_header)] = { 0 };
+	struct qcow2_disk_header *disk = (void *)fixed;
+	int ret;
+
+	if (file_size < QCOW2_V2_HEADER_LENGTH)
+		return refuse(q, EINVAL, err,
+			      "the file has %" PRIu64 " bytes, too few for a qcow2 header",
+			      file_size);
+	ret = image_co_pread(q->file, 0, MIN(file_size, sizeof(fixed)), fixed);
+	if (ret)
+		return refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
+	if (be32toh(disk->magic) != QCOW2_MAGIC)
+		return refuse(q, EINVAL, err, "not a qcow2 image (the magic number is 0x%08x)",
+			      be32toh(disk->magic));
+	q->version = be32toh(disk->version);
+	if (q->version < 2 || q->version > 3)
+		return refuse(q, ENOTSUP, err, "qcow2 version %u is not supported, 2 and 3 are",
+			      q->version);
+	q->cluster_bits = be32toh(disk->cluster_bits);
+	if (q->cluster_bits < QCOW2_MIN_CLUSTER_BITS || q->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
+		return refuse(q, EINVAL, err, "cluster_bits is %u, must be %u to %u",
+			      q->cluster_bits, QCOW2_MIN_CLUSTER_BITS, QCOW2_MAX_CLUSTER_BITS);
+	q->cluster_size = 1u << q->cluster_bits;
+
+	raw->bytes = MIN(file_size, q->cluster_size);
+	raw->buf = try_iobuf_alloc0(MAX(q->cluster_size, sizeof(fixed)));
+	if (!raw->buf)
+		return refuse(q, ENOMEM, err, "no memory for the header");
+	ret = image_co_pread(q->file, 0, raw->bytes, raw->buf);
+	if (ret)
+		return refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
+	return 0;
+}
+
+/* The fields of version 3; version 2 has them implied. */
+static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err)
+{
+	const struct qcow2_disk_header *disk = (void *)raw->buf;
+
+	q->refcount_order = 4;
+	raw->header_length = QCOW2_V2_HEADER_LENGTH;
+	if (q->version < 3)
+		return 0;
+	raw->header_length = be32toh(disk->header_length);
+	if (raw->header_length < QCOW2_V3_HEADER_LENGTH || raw->header_length % 8 ||
+	    raw->header_length > raw->bytes)
+		return refuse(q, EINVAL, err,
+			      "header_length is %u, must be a multiple of 8 from %u to %zu",
+			      raw->header_length, QCOW2_V3_HEADER_LENGTH, raw->bytes);
+	q->refcount_order = be32toh(disk->refcount_order);
+	if (q->refcount_order > QCOW2_MAX_REFCOUNT_ORDER)
+		return refuse(q, EINVAL, err, "refcount_order is %u, must be 0 to %u",
+			      q->refcount_order, QCOW2_MAX_REFCOUNT_ORDER);
+	q->incompatible_features = be64toh(disk->incompatible_features);
+	q->compatible_features = be64toh(disk->compatible_features);
+	q->autoclear_features = be64toh(disk->autoclear_features);
+	if (raw->header_length > offsetof(struct qcow2_disk_header, compression_type))
+		q->compression_type = disk->compression_type;
+	return 0;
+}
+
+/* The name of an incompatible feature from the image's own table, or NULL. */
+static char *find_feature_name(const struct raw_header *raw, size_t table, uint32_t bytes,
+			       unsigned bit)
+{
+	struct qcow2_disk_feature_name entry;
+
+	for (uint32_t off = 0; off + sizeof(entry) <= bytes; off += sizeof(entry)) {
+		memcpy(&entry, raw->buf + table + off, sizeof(entry));
+		if (entry.type == 0 && entry.bit == bit)
+			return g_strndup(entry.name, sizeof(entry.name));
+	}
+	return NULL;
+}
+
+static int refuse_feature(struct qcow2 *q, GError **err, const struct raw_header *raw, size_t names,
+			  uint32_t names_bytes, unsigned bit)
+{
+	g_autofree char *name = names ? find_feature_name(raw, names, names_bytes, bit) : NULL;
+	g_autofree char *safe = name ? g_strescape(name, NULL) : NULL;
+
+	return refuse(q, ENOTSUP, err, "incompatible feature bit %u (%s) is not supported", bit,
+		      safe && *safe ? safe : "unnamed");
+}
+
+static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t names,
+			  uint32_t names_bytes, GError **err)
+{
+	uint64_t known = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_COMPRESSION;
+	uint64_t unknown;
+
+	if (q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
+		return refuse(q, ENOTSUP, err, "an external data file is not supported yet");
+	if (q->incompatible_features & QCOW2_INCOMPAT_EXTENDED_L2)
+		return refuse(q, ENOTSUP, err, "extended L2 entries are not supported yet");
+	unknown = q->incompatible_features & ~known;
+	if (unknown)
+		return refuse_feature(q, err, raw, names, names_bytes, __builtin_ctzll(unknown));
+	if (!!(q->incompatible_features & QCOW2_INCOMPAT_COMPRESSION) != !!q->compression_type)
+		return refuse(q, EINVAL, err,
+			      "compression_type is %u, but the compression type bit is %s",
+			      q->compression_type, q->compression_type ? "not set" : "set");
+	if (q->compression_type > QCOW2_COMPRESSION_ZSTD)
+		return refuse(q, ENOTSUP, err, "compression type %u is not supported",
+			      q->compression_type);
+	return 0;
+}
+
+static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t data,
+			   const struct qcow2_disk_extension *ext, GError **err)
+{
+	switch (ext->type) {
+	case QCOW2_EXT_BACKING_FORMAT:
+		if (ext->length > 15)
+			return refuse(
+				q, EINVAL, err,
+				"the backing format's name has %u bytes, at most 15 are valid",
+				ext->length);
+		g_free(q->img->backing_format);
+		q->img->backing_format = g_strndup((const char *)raw->buf + data, ext->length);
+		break;
+	case QCOW2_EXT_BITMAPS:
+		q->has_bitmaps = true;
+		break;
+	default:
+		/* "Unknown header extension, can be safely ignored" */
+		break;
+	}
+	return 0;
+}
+
+/*
+ * Walks the extensions up to @end; *ret_names and *ret_names_bytes are where the
+ * feature name table is, 0 if there is none.
+ */
+static int parse_extensions(struct qcow2 *q, const struct raw_header *raw, size_t end,
+			    size_t *ret_names, uint32_t *ret_names_bytes, GError **err)
+{
+	struct qcow2_disk_extension ext;
+	size_t off = raw->header_length;
+	int ret;
+
+	*ret_names = 0;
+	*ret_names_bytes = 0;
+	while (off + sizeof(ext) <= end) {
+		memcpy(&ext, raw->buf + off, sizeof(ext));
+		ext.type = be32toh(ext.type);
+		ext.length = be32toh(ext.length);
+		off += sizeof(ext);
+		if (ext.type == QCOW2_EXT_END)
+			return 0;
+		if (ext.length > end - off)
+			return refuse(q, EINVAL, err,
+				      "header extension 0x%08x has %u bytes, only %zu are left",
+				      ext.type, ext.length, end - off);
+		if (ext.type == QCOW2_EXT_FEATURE_NAMES) {
+			*ret_names = off;
+			*ret_names_bytes = ext.length;
+		}
+		ret = parse_extension(q, raw, off, &ext, err);
+		if (ret)
+			return ret;
+		off += ((size_t)ext.length + 7) & ~(size_t)7;
+	}
+	return 0;
+}
+
+static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GError **err)
+{
+	const struct qcow2_disk_header *disk = (void *)raw->buf;
+	uint64_t off = be64toh(disk->backing_file_offset);
+	uint32_t bytes = be32toh(disk->backing_file_size);
+
+	if (!off)
+		return 0;
+	if (!bytes || bytes > QCOW2_MAX_BACKING_NAME)
+		return refuse(q, EINVAL, err, "backing_file_size is %u, must be 1 to %u", bytes,
+			      QCOW2_MAX_BACKING_NAME);
+	if (off < raw->header_length || off > raw->bytes || bytes > raw->bytes - off)
+		return refuse(q, EINVAL, err,
+			      "the backing file's name lies at %" PRIu64
+			      ", must be in the first cluster behind the header",
+			      off);
+	if (memchr(raw->buf + off, 0, bytes))
+		return refuse(q, EINVAL, err, "the backing file's name has a zero byte in it");
+	q->img->backing_filename = g_strndup((const char *)raw->buf + off, bytes);
+	return 0;
+}
+
+/* A table that the header points to: aligned, of a size that can be, and inside the file. */
+static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t bytes,
+		       uint64_t max_bytes, GError **err)
+{
+	uint64_t file_size = image_size(q->file);
+
+	if (bytes > max_bytes)
+		return refuse(q, EFBIG, err,
+			      "the %s has %" PRIu64 " bytes, at most %" PRIu64 " are supported",
+			      name, bytes, max_bytes);
+	if (qcow2_in_cluster(q, off))
+		return refuse(q, EINVAL, err,
+			      "the %s lies at 0x%" PRIx64
+			      ", must be a multiple of the cluster size %u",
+			      name, off, q->cluster_size);
+	if (bytes && (!off || off >= file_size || bytes > file_size - off))
+		return refuse(q, EINVAL, err,
+			      "the %s (0x%" PRIx64 ", %" PRIu64
+			      " bytes) lies outside the file of %" PRIu64 " bytes",
+			      name, off, bytes, file_size);
+	return 0;
+}
+
+static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
+			GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	uint64_t size = be64toh(disk->size);
+	uint64_t l1_covers = 1ull << (q->cluster_bits + q->l2_bits);
+	uint64_t l1_needed = size / l1_covers + (size % l1_covers != 0);
+	uint64_t reftable_clusters = be32toh(disk->refcount_table_clusters);
+	int ret;
+
+	q->l1_size = be32toh(disk->l1_size);
+	q->l1_off = be64toh(disk->l1_table_offset);
+	q->reftable_off = be64toh(disk->refcount_table_offset);
+	q->reftable_size = (reftable_clusters << q->cluster_bits) / sizeof(uint64_t);
+	q->nr_snapshots = be32toh(disk->nb_snapshots);
+	q->snapshots_off = be64toh(disk->snapshots_offset);
+
+	ret = check_table(q, "L1 table", q->l1_off, (uint64_t)q->l1_size * 8, QCOW2_MAX_L1_BYTES,
+			  err);
+	if (ret)
+		return ret;
+	if (q->l1_size < l1_needed)
+		return refuse(q, EINVAL, err,
+			      "the L1 table has %u entries, a disk of %" PRIu64
+			      " bytes needs %" PRIu64,
+			      q->l1_size, size, l1_needed);
+	if (!reftable_clusters)
+		return refuse(q, EINVAL, err, "refcount_table_clusters is 0, must be at least 1");
+	ret = check_table(q, "refcount table", q->reftable_off, q->reftable_size * 8,
+			  QCOW2_MAX_REFTABLE_BYTES, err);
+	if (ret)
+		return ret;
+	if (q->nr_snapshots > QCOW2_MAX_SNAPSHOTS)
+		return refuse(q, EFBIG, err, "nb_snapshots is %u, at most %u are supported",
+			      q->nr_snapshots, QCOW2_MAX_SNAPSHOTS);
+	if (size > INT64_MAX)
+		return refuse(q, EFBIG, err,
+			      "the size is %" PRIu64 " bytes, at most %" PRId64 " are supported",
+			      size, INT64_MAX);
+	atomic_store(&q->img->size, size);
+	return 0;
+}
+
+static void set_geometry(struct qcow2 *q)
+{
+	uint32_t slice_bytes = MIN(q->cluster_size, 4096);
+
+	q->l2_bits = q->cluster_bits - 3;
+	q->refblock_bits = q->cluster_bits + 3 - q->refcount_order;
+	q->cache.slice_bytes = slice_bytes;
+	q->slice_bits = __builtin_ctz(slice_bytes) - 3;
+}
+
+int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+{
+	const struct qcow2_disk_header *disk;
+	struct raw_header raw = { 0 };
+	uint32_t names_bytes = 0;
+	uint64_t end;
+	size_t names = 0;
+	int ret;
+
+	ret = co_read_first_cluster(q, &raw, err);
+	if (ret)
+		goto out;
+	disk = (void *)raw.buf;
+	if (be32toh(disk->crypt_method)) {
+		ret = refuse(q, ENOTSUP, err, "encryption (crypt_method %u) is not supported yet",
+			     be32toh(disk->crypt_method));
+		goto out;
+	}
+	ret = parse_v3_fields(q, &raw, err);
+	if (ret)
+		goto out;
+	set_geometry(q);
+	end = be64toh(disk->backing_file_offset);
+	if (!end || end > raw.bytes)
+		end = raw.bytes;
+	ret = parse_extensions(q, &raw, end, &names, &names_bytes, err) ?:
+	      check_features(q, &raw, names, names_bytes, err) ?:
+	      parse_backing_name(q, &raw, err) ?:
+	      parse_tables(q, disk, err);
+out:
+	iobuf_free(raw.buf);
+	return ret;
+}
+
+int qcow2_check_writable(struct qcow2 *q, GError **err)
+{
+	if (q->incompatible_features & QCOW2_INCOMPAT_CORRUPT)
+		return refuse(q, EROFS, err,
+			      "the image is marked corrupt; it can only be opened read-only");
+	if (q->incompatible_features & QCOW2_INCOMPAT_DIRTY)
+		return refuse(q, ENOTSUP, err,
+			      "the image was not closed properly (dirty bit) and must be repaired "
+			      "first, which is not supported yet; it can be opened read-only");
+	if (q->nr_snapshots)
+		return refuse(q, ENOTSUP, err,
+			      "writing to an image with internal snapshots is not supported yet; "
+			      "it can be opened read-only");
+	if (q->has_bitmaps)
+		return refuse(q, ENOTSUP, err,
+			      "writing to an image with persistent bitmaps is not supported yet; "
+			      "it can be opened read-only");
+	return 0;
+}
+
+/* Changes bytes of the header, all in one 512-byte sector, by one write. */
+static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t bytes)
+{
+	uint8_t *sector = try_iobuf_alloc(512);
+	int ret;
+
+	if (!sector)
+		return -ENOMEM;
+	ret = image_co_pread(q->file, 0, 512, sector);
+	if (!ret) {
+		memcpy(sector + off, data, bytes);
+		ret = image_co_pwrite(q->file, 0, 512, sector, 0);
+	}
+	iobuf_free(sector);
+	return ret;
+}
+
+int qcow2_co_clear_autoclear(struct qcow2 *q)
+{
+	uint64_t none = 0;
+	int ret;
+
+	if (!q->autoclear_features)
+		return 0;
+	ret = co_patch_header(q, offsetof(struct qcow2_disk_header, autoclear_features), &none,
+			      sizeof(none));
+	/* Before anything else is written. */
+	if (!ret)
+		ret = image_co_flush(q->file);
+	if (!ret)
+		q->autoclear_features = 0;
+	return ret;
+}
+
+int qcow2_co_set_corrupt_bit(struct qcow2 *q)
+{
+	uint64_t features = htobe64(q->incompatible_features | QCOW2_INCOMPAT_CORRUPT);
+
+	if (q->version < 3)
+		return 0;
+	return co_patch_header(q, offsetof(struct qcow2_disk_header, incompatible_features),
+			       &features, sizeof(features))
+		       ?: image_co_flush(q->file);
+}
+
+int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
+{
+	struct {
+		uint64_t off;
+		uint32_t clusters;
+	} __attribute__((packed)) fields = { htobe64(reftable_off), htobe32(clusters) };
+
+	return co_patch_header(q, offsetof(struct qcow2_disk_header, refcount_table_offset),
+			       &fields, sizeof(fields));
+}

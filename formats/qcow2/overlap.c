@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The overlap check: nothing is written over the image's own tables, whatever
+ * refcounts and L2 entries say (P3). What fires marks the image as corrupt.
+ *
+ * The host clusters of all live metadata are in a set under alloc_lock, and in a
+ * filter of bits that is read without a lock: a write in place asks that first.
+ */
+#include "qcow2.h"
+
+#include <inttypes.h>
+
+/* 64 KiB: with the tables of a 1 TiB image, one data cluster in 200 is looked up for nothing. */
+#define FILTER_BITS 19
+
+static unsigned filter_bit(uint64_t cluster)
+{
+	return cluster * 0x9e3779b97f4a7c15ull >> (64 - FILTER_BITS);
+}
+
+static bool may_be_metadata(const struct qcow2 *q, uint64_t cluster)
+{
+	unsigned bit = filter_bit(cluster);
+
+	/* Relaxed: who may write to a cluster learnt of it through alloc_lock or an L2 entry. */
+	return atomic_load_explicit(&q->metadata_filter[bit / 64], memory_order_relaxed) >>
+		       (bit % 64) &
+	       1;
+}
+
+/* False: it is metadata of another kind already. */
+static bool add_one(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+{
+	unsigned bit = filter_bit(cluster);
+
+	atomic_fetch_or_explicit(&q->metadata_filter[bit / 64], 1ull << (bit % 64),
+				 memory_order_relaxed);
+	return g_hash_table_add(q->metadata, GSIZE_TO_POINTER(cluster));
+}
+
+void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+{
+	for (uint64_t i = 0; i < nr; i++)
+		add_one(q, first_cluster + i);
+}
+
+void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+{
+	for (uint64_t i = 0; i < nr; i++)
+		g_hash_table_remove(q->metadata, GSIZE_TO_POINTER(first_cluster + i));
+}
+
+int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+{
+	for (uint64_t i = first_cluster; i < first_cluster + nr; i++) {
+		if (!g_hash_table_contains(q->metadata, GSIZE_TO_POINTER(i)))
+			continue;
+		/* If the bit cannot be written, we stop all the same. */
+		if (!q->broken)
+			qcow2_co_set_corrupt_bit(q);
+		q->broken = -EIO;
+		return -EIO;
+	}
+	return 0;
+}
+
+int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
+{
+	uint64_t last = qcow2_cluster_index(q, host_off + bytes - 1);
+	int ret = 0;
+
+	for (uint64_t i = qcow2_cluster_index(q, host_off); i <= last && !ret; i++) {
+		if (!may_be_metadata(q, i))
+			continue;
+		co_mutex_lock(&q->alloc_lock);
+		ret = qcow2_co_check_overlap_locked(q, i, 1);
+		co_mutex_unlock(&q->alloc_lock);
+	}
+	return ret;
+}
+
+/* A table of the image as it is opened. */
+static int claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t first = qcow2_cluster_index(q, host_off);
+	uint64_t nr = qcow2_clusters_for(q, bytes);
+
+	for (uint64_t i = 0; i < nr; i++) {
+		if (add_one(q, first + i))
+			continue;
+		g_set_error(err, UBD_ERROR, EIO,
+			    "%s: the %s at 0x%" PRIx64 " overlaps other metadata; "
+			    "the image is corrupt and can only be opened read-only",
+			    q->img->filename, what, host_off);
+		return -EIO;
+	}
+	return 0;
+}
+
+static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < q->reftable_size && !ret; i++)
+		if (q->reftable[i])
+			ret = claim(q, "refcount block", q->reftable[i], q->cluster_size, err);
+	for (uint32_t i = 0; i < q->l1_size && !ret; i++)
+		if (q->l1[i] & QCOW2_OFFSET_MASK)
+			ret = claim(q, "L2 table", q->l1[i] & QCOW2_OFFSET_MASK, q->cluster_size,
+				    err);
+	return ret;
+}
+
+int qcow2_claim_metadata(struct qcow2 *q, GError **err)
+{
+	q->metadata = g_hash_table_new(NULL, NULL);
+	q->metadata_filter = g_new0(_Atomic uint64_t, (1u << FILTER_BITS) / 64);
+	return claim(q, "header", 0, q->cluster_size, err) ?:
+	       claim(q, "refcount table", q->reftable_off, q->reftable_size * sizeof(uint64_t),
+		     err) ?:
+	       claim(q, "L1 table", q->l1_off, q->l1_size * sizeof(uint64_t), err) ?:
+	       claim_blocks_and_l2(q, err);
+}
+
+void qcow2_metadata_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
+{
+	g_free((void *)q->metadata_filter);
+	if (q->metadata)
+		g_hash_table_destroy(q->metadata);
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* qcow2: open, close, and the table of what the format implements. */
+#include "qcow2.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
+#define DEFAULT_CACHE_BYTES (32ull << 20)
+
+#ifdef UBD_MUTANTS
+unsigned qcow2_break_rule;
+#endif
+
+static bool probe(const uint8_t *head, size_t len)
+{
+	uint32_t magic;
+
+	if (len < sizeof(magic))
+		return false;
+	memcpy(&magic, head, sizeof(magic));
+	return be32toh(magic) == QCOW2_MAGIC;
+}
+
+static int l1_co_load(struct qcow2 *q,
+		      GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
+	int ret = 0;
+
+	/* At least one entry, so that a disk of size 0 needs no special case. */
+	q->l1_disk = try_iobuf_alloc0(MAX(bytes, sizeof(uint64_t)));
+	q->l1 = g_try_new0(_Atomic uint64_t, MAX(q->l1_size, 1));
+	if (!q->l1_disk || !q->l1)
+		ret = -ENOMEM;
+	else if (bytes)
+		ret = image_co_pread(q->file, q->l1_off, bytes, q->l1_disk);
+	if (ret) {
+		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read the L1 table: %s",
+			    q->img->filename, g_strerror(-ret));
+		return ret;
+	}
+	for (uint32_t i = 0; i < q->l1_size; i++)
+		atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]), memory_order_relaxed);
+	return 0;
+}
+
+static int cache_init(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+{
+	uint64_t all_tables = (uint64_t)q->l1_size << q->cluster_bits;
+	uint64_t bytes = opts->cache_bytes ?: MIN(DEFAULT_CACHE_BYTES, all_tables);
+	int ret = l2_cache_init(q, bytes);
+
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "%s: no memory for a cache of %" PRIu64 " bytes",
+			    q->img->filename, bytes);
+	return ret;
+}
+
+static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
+{
+	l2_cache_destroy(q);
+	qcow2_refcount_destroy(q);
+	qcow2_metadata_destroy(q);
+	g_free((void *)q->l1);
+	iobuf_free(q->l1_disk);
+	g_array_unref(q->dirty_l1);
+	g_array_unref(q->unlinked);
+	g_array_unref(q->freed);
+	co_queue_destroy(&q->plan_ended);
+	co_mutex_destroy(&q->flush_lock);
+	co_mutex_destroy(&q->alloc_lock);
+	co_rwlock_destroy(&q->struct_lock);
+	iobuf_free(q);
+}
+
+static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* as above */
+{
+	struct qcow2 *q = try_iobuf_alloc0(sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->img = img;
+	q->file = img->file;
+	q->unmap = img->flags & IMAGE_UNMAP;
+	co_rwlock_init(&q->struct_lock);
+	co_mutex_init(&q->alloc_lock);
+	co_mutex_init(&q->flush_lock);
+	co_queue_init(&q->plan_ended);
+	q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+	q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+	q->freed = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+	/* Not zero, so that `epoch - 1` of reclaim.c needs no special case. */
+	q->epoch = 1;
+	return q;
+}
+
+static int prepare_for_writing(struct qcow2 *q, GError **err)
+{
+	int ret = qcow2_check_writable(q, err) ?: qcow2_co_refcount_init(q, err);
+
+	if (ret)
+		return ret;
+	ret = qcow2_co_clear_autoclear(q);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "%s: cannot write the header: %s",
+			    q->img->filename, g_strerror(-ret));
+	return ret;
+}
+
+static int co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	struct qcow2 *q = qcow2_new(img);
+	int ret;
+
+	if (!q) {
+		g_set_error(err, UBD_ERROR, ENOMEM, "%s: no memory", img->filename);
+		return -ENOMEM;
+	}
+	ret = qcow2_co_read_header(q, opts, err) ?: l1_co_load(q, err) ?: cache_init(q, opts, err);
+	if (!ret && img->flags & IMAGE_RDWR)
+		ret = prepare_for_writing(q, err);
+	if (ret) {
+		qcow2_free(q);
+		return ret;
+	}
+	img->opaque = q;
+	img->limits = img->file->limits;
+	img->limits.cluster_size = q->cluster_size;
+	return 0;
+}
+
+static int co_close(struct image *img)
+{
+	struct qcow2 *q = img->opaque;
+	int ret = img->flags & IMAGE_RDWR ? qcow2_co_flush_and_reclaim(q) : 0;
+
+	qcow2_free(q);
+	return ret;
+}
+
+static int co_get_info(struct image *img, struct image_info *info)
+{
+	const struct qcow2 *q = img->opaque;
+
+	info->cluster_size = q->cluster_size;
+	info->dirty = q->incompatible_features & QCOW2_INCOMPAT_DIRTY;
+	info->compat = q->version < 3 ? "0.10" : "1.1";
+	info->compression_type = q->compression_type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";
+	info->lazy_refcounts = q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
+	info->refcount_bits = 1u << q->refcount_order;
+	info->corrupt = q->incompatible_features & QCOW2_INCOMPAT_CORRUPT;
+	info->extended_l2 = q->incompatible_features & QCOW2_INCOMPAT_EXTENDED_L2;
+	return 0;
+}
+
+const struct image_ops image_qcow2_ops = {
+	.name = "qcow2",
+	.create_options = qcow2_create_options,
+	.probe = probe,
+	.co_open = co_open,
+	.co_close = co_close,
+	.co_preadv = qcow2_co_preadv,
+	.co_pwritev = qcow2_co_pwritev,
+	.co_flush = qcow2_co_flush,
+	.co_pdiscard = qcow2_co_pdiscard,
+	.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
+	.co_block_status = qcow2_co_block_status,
+	.co_get_info = co_get_info,
+	.co_check = qcow2_co_check,
+	.check_create = qcow2_check_create,
+	.co_create = qcow2_co_create,
+};

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qcow2: the state of an open image and who may touch it.
+ *
+ * Locks, in taking order
+ *
+ *   struct_lock   co_rwlock    every request reads; resize and close write
+ *   a pin         slice.pins   an L2 slice in use stays in memory
+ *   flush_lock    co_mutex     one writer-back at a time
+ *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
+ *                              held across metadata I/O, never guest data
+ *   shard lock    thread_lock  lookup, pin and eviction in one cache shard
+ *
+ * A slice is pinned before alloc_lock is taken, never under it: a pin may wait
+ * for another coroutine to unpin, and that one may need alloc_lock to get there.
+ *
+ * An L1 or L2 entry is one 64-bit word. It is stored with release under
+ * alloc_lock and loaded with acquire without any lock; who sees a new mapping
+ * sees a cluster whose data was written before.
+ *
+ * Order on disk: the rules C1 to C7 are in docs/design.md. How they are kept:
+ *
+ *   refcount slices   In memory a refcount is never below the number of
+ *                     pointers that are on disk or may get there. So they may be
+ *                     written at any time (C1, C4).
+ *   L2 slices, L1     Written by flush.c only: a copy is made under alloc_lock,
+ *                     then all refcounts are written, then the file is flushed, and
+ *                     only then is the copy written (C1, C2, C3).
+ *   freed clusters    Keep their refcount until the flush that removed the last
+ *                     pointer is complete and all requests that began before have
+ *                     ended (C4, C5); reclaim.c.
+ */
+#ifndef UBD_QCOW2_H
+#define UBD_QCOW2_H
+
+#include <endian.h>
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "image_ops.h"
+#include "layout.h"
+
+struct slice;
+struct shard;
+
+/* ---- the L2 slice cache: cache.c ---- */
+
+/* A piece of an L2 table in memory. */
+struct slice {
+	uint64_t host_off;	   /* where it lies in the file; 0: the slot is free */
+	_Atomic uint64_t *entries; /* as on disk: big-endian */
+	_Atomic unsigned pins;	   /* raised under the shard lock */
+	_Atomic bool dirty;	   /* set with a pin and alloc_lock, cleared by flush.c */
+	bool loading;		   /* shard lock: entries are not there yet */
+	bool referenced;	   /* shard lock: used since the clock's hand passed */
+	struct slice *hash_next;   /* shard lock */
+	struct slice *dirty_next;  /* alloc_lock: q->dirty_slices */
+	struct shard *shard;
+};
+
+struct shard {
+	struct thread_lock lock;
+	struct slice *slices;
+	unsigned nr_slices;
+	unsigned hand; /* lock */
+	struct slice **hash;
+	unsigned hash_mask;
+	/* Those who wait for a load or for a slot to become free. */
+	struct co_queue waiters;
+	_Atomic unsigned nr_waiters;
+};
+
+#define QCOW2_MAX_SHARDS 16
+
+struct l2_cache {
+	struct shard shards[QCOW2_MAX_SHARDS];
+	unsigned nr_shards;
+	uint32_t slice_bytes;
+	unsigned nr_slices;
+	_Atomic uint64_t hits, misses;
+};
+
+/* ---- requests in flight and freed clusters: reclaim.c ---- */
+
+struct epoch_slot {
+	_Alignas(64) _Atomic uint64_t active[2]; /* requests of even and of odd epochs */
+};
+
+/* A run of host clusters that lost one reference each. */
+struct freed_run {
+	uint64_t cluster; /* host cluster index */
+	uint64_t nr_clusters;
+	uint64_t epoch; /* set once the loss is durable */
+};
+
+/* ---- writes that allocate: write.c ---- */
+
+/*
+ * A plan covers guest clusters that are being filled: their entries are changed
+ * by nobody but the plan's owner until it ends.
+ */
+struct plan {
+	uint64_t first_cluster; /* guest cluster index */
+	uint64_t nr_clusters;
+	struct plan *next, **prev;
+};
+
+/* ---- refcounts: refcount.c ---- */
+
+struct refcount_slice {
+	uint64_t host_off; /* 0: the slot is free */
+	uint8_t *data;
+	bool dirty;    /* differs from the file */
+	bool unsynced; /* written, but the file was not flushed since */
+	bool referenced;
+};
+
+struct qcow2 {
+	struct image *img;
+	struct image *file;
+
+	/* ---- constant while open ---- */
+	uint32_t version;
+	unsigned cluster_bits;
+	uint32_t cluster_size;
+	unsigned l2_bits;    /* log2 of entries in an L2 table */
+	unsigned slice_bits; /* log2 of entries in a slice */
+	unsigned refcount_order;
+	unsigned refblock_bits; /* log2 of entries in a refcount block */
+	uint64_t incompatible_features;
+	uint64_t compatible_features;
+	uint64_t autoclear_features;
+	uint8_t compression_type;
+	uint32_t nr_snapshots;
+	uint64_t snapshots_off;
+	bool has_bitmaps;
+	bool unmap; /* freed clusters are punched out of the file */
+
+	struct co_rwlock struct_lock;
+	uint32_t l1_size; /* struct_lock */
+	uint64_t l1_off;  /* struct_lock */
+	/* Host order. Entries: alloc_lock to store, nothing to load. */
+	_Atomic uint64_t *l1;
+
+	struct l2_cache cache;
+
+	struct co_mutex alloc_lock;
+	uint64_t *reftable GUARDED_BY(alloc_lock);     /* host order */
+	uint64_t reftable_size GUARDED_BY(alloc_lock); /* entries */
+	uint64_t reftable_off GUARDED_BY(alloc_lock);
+	uint8_t *reftable_state GUARDED_BY(alloc_lock); /* per unit: REFTABLE_UNIT_* */
+	/* The header on disk may name this table, or a larger one that was to follow it. */
+	bool reftable_unsettled GUARDED_BY(alloc_lock);
+	/* Set when the image is corrupt: no more metadata is written. */
+	int broken GUARDED_BY(alloc_lock);
+	struct refcount_slice *refcount_slices GUARDED_BY(alloc_lock);
+	unsigned nr_refcount_slices;
+	uint32_t refcount_slice_bytes;
+	unsigned refcount_hand GUARDED_BY(alloc_lock);
+	uint64_t free_hint GUARDED_BY(alloc_lock); /* no free cluster below */
+	/* From here on the file was never written: it reads as zeroes. */
+	uint64_t zero_off GUARDED_BY(alloc_lock);
+	struct plan *plans GUARDED_BY(alloc_lock);
+	struct co_queue plan_ended GUARDED_BY(alloc_lock);
+	struct slice *dirty_slices GUARDED_BY(alloc_lock);
+	GArray *dirty_l1 GUARDED_BY(alloc_lock); /* uint32_t: L1 indices */
+	GArray *unlinked GUARDED_BY(alloc_lock); /* struct freed_run: pointer gone in memory */
+	/* Host cluster numbers of live metadata: nothing else is written there. */
+	GHashTable *metadata GUARDED_BY(alloc_lock);
+	/* The same by a hash, without a lock: a bit that is not set says no. Bits are only set. */
+	_Atomic uint64_t *metadata_filter;
+	_Atomic uint64_t nr_unlinked; /* clusters in it and in freed */
+
+	struct co_mutex flush_lock;
+	GArray *freed GUARDED_BY(flush_lock);	  /* struct freed_run: pointer gone on disk */
+	uint64_t *l1_disk GUARDED_BY(flush_lock); /* big-endian: what may be on disk */
+	/* Flushes are numbered in the order they start; see qcow2_flush(). */
+	_Atomic uint64_t flush_started;
+	uint64_t flush_done GUARDED_BY(flush_lock);
+	int flush_result GUARDED_BY(flush_lock);
+
+	_Atomic uint64_t epoch;
+	struct epoch_slot epoch_slots[AIO_MAX_LOOPS];
+};
+
+/*
+ * Mutants for the tests of the crash test: which C rule to break, 0 for none.
+ * Constant 0 unless built with -Dmutants=true.
+ */
+#ifdef UBD_MUTANTS
+extern unsigned qcow2_break_rule;
+#define RULE_BROKEN(n) (qcow2_break_rule == (n))
+#else
+#define RULE_BROKEN(n) false
+#endif
+
+/* ---- small helpers ---- */
+
+static inline uint64_t qcow2_cluster_index(const struct qcow2 *q, uint64_t off)
+{
+	return off >> q->cluster_bits;
+}
+
+static inline uint64_t qcow2_in_cluster(const struct qcow2 *q, uint64_t off)
+{
+	return off & (q->cluster_size - 1);
+}
+
+static inline uint64_t qcow2_cluster_start(const struct qcow2 *q, uint64_t off)
+{
+	return off & ~(uint64_t)(q->cluster_size - 1);
+}
+
+static inline uint64_t qcow2_clusters_for(const struct qcow2 *q, uint64_t bytes)
+{
+	return (bytes >> q->cluster_bits) + (qcow2_in_cluster(q, bytes) != 0);
+}
+
+static inline uint32_t qcow2_l1_index(const struct qcow2 *q, uint64_t guest_off)
+{
+	return guest_off >> (q->cluster_bits + q->l2_bits);
+}
+
+static inline uint64_t qcow2_l2_index(const struct qcow2 *q, uint64_t guest_off)
+{
+	return (guest_off >> q->cluster_bits) & ((1ull << q->l2_bits) - 1);
+}
+
+static inline uint32_t qcow2_slice_index(const struct qcow2 *q, uint64_t guest_off)
+{
+	return (guest_off >> q->cluster_bits) & ((1ull << q->slice_bits) - 1);
+}
+
+static inline uint64_t slice_load(const struct slice *slice, unsigned index)
+{
+	return be64toh(atomic_load_explicit(&slice->entries[index], memory_order_acquire));
+}
+
+/* ---- header.c ---- */
+
+/*
+ * Reads and checks the header and its extensions, fills the constant part of
+ * @q and img->size, backing_filename and backing_format. The rest of @q is left.
+ */
+int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+
+/* Refuses what a writer may not touch: dirty, corrupt, snapshots, bitmaps. */
+int qcow2_check_writable(struct qcow2 *q, GError **err);
+
+/* Clears the autoclear bits we do not know, before the first write. */
+int qcow2_co_clear_autoclear(struct qcow2 *q);
+
+/* Sets the corrupt bit, where the version has one. */
+int qcow2_co_set_corrupt_bit(struct qcow2 *q) REQUIRES(q->alloc_lock);
+
+/* Points the header at another refcount table (one sector, one write). */
+int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
+	REQUIRES(q->alloc_lock);
+
+/* ---- cache.c ---- */
+
+/* @bytes: of all slices together; at least two slices are made. -ENOMEM. */
+int l2_cache_init(struct qcow2 *q, uint64_t bytes);
+void l2_cache_destroy(struct qcow2 *q);
+
+/*
+ * Pins the slice of @guest_off's entry in the L2 table at @l2_off; loads it where
+ * needed. Not under alloc_lock (see above). Unpin it with slice_put().
+ */
+int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice);
+void slice_put(struct slice *slice);
+
+/* Stores an entry and marks the slice dirty. Slice pinned. */
+void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, uint64_t entry)
+	REQUIRES(q->alloc_lock);
+
+/* For flush.c: pins a slice that is dirty and clears its mark; and the way back. */
+void slice_begin_clean(struct slice *slice);
+void slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lock);
+
+/* ---- mapping.c ---- */
+
+enum mapping_type {
+	MAPPING_UNALLOCATED,
+	MAPPING_ZERO,		/* zero flag, no host cluster */
+	MAPPING_ZERO_ALLOCATED, /* zero flag, and a host cluster kept for it */
+	MAPPING_NORMAL,
+	MAPPING_COMPRESSED,
+};
+
+/* What a guest range is mapped to. */
+struct mapping {
+	enum mapping_type type;
+	bool copied;	   /* NORMAL, ZERO_ALLOCATED: refcount is one, may be written in place */
+	uint64_t host_off; /* NORMAL: of the asked offset; ZERO_ALLOCATED: likewise */
+	uint64_t bytes;	   /* from the asked offset on, all of this type and contiguous */
+	uint64_t entry;	   /* COMPRESSED: its L2 entry (one cluster) */
+};
+
+/* Checks an L2 entry against the specification. -EIO: it cannot be. */
+int qcow2_entry_type(const struct qcow2 *q, uint64_t entry, enum mapping_type *ret_type);
+
+/* Looks at the first part of a guest range. No lock but a shard's; yields on a miss. */
+int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct mapping *ret_map);
+
+/* Where the compressed data of an entry lies; *ret_bytes is a bound. */
+void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret_host_off,
+			    uint32_t *ret_bytes);
+
+/*
+ * The slice of a guest offset, pinned, of a table that may be written; makes the L2
+ * table where there is none. Not under alloc_lock.
+ */
+int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slice **ret_slice)
+	EXCLUDES(q->alloc_lock);
+
+/* An entry that points nowhere any more: gives up the clusters it pointed to, later. */
+void qcow2_unlink_entry(struct qcow2 *q, uint64_t entry) REQUIRES(q->alloc_lock);
+
+/* ---- read.c ---- */
+
+int qcow2_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+/* The same within a request: struct_lock and epoch are the caller's. */
+int qcow2_co_read_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem);
+int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+			  struct image_extent *ret_extent);
+
+/* ---- compress.c ---- */
+
+/* Reads and inflates one compressed cluster into @buf (cluster_size bytes). */
+int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf);
+
+/* ---- write.c ---- */
+
+int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+		     unsigned flags);
+int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem);
+
+/*
+ * How many clusters from @first on no plan covers, up to @nr. Zero: it waited
+ * for the plan that covers the first one; what was looked up before is old now.
+ */
+uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
+	REQUIRES(q->alloc_lock);
+
+/* ---- zero.c ---- */
+
+int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
+int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
+
+/* ---- refcount.c ---- */
+
+int qcow2_co_refcount_init(struct qcow2 *q, GError **err);
+void qcow2_refcount_destroy(struct qcow2 *q);
+
+/*
+ * Takes up to @nr contiguous host clusters, at least one; their refcounts
+ * become one. *ret_fresh: they were never written and read as zeroes.
+ * -ENOSPC, -EFBIG, or what the I/O gave; nothing was taken then.
+ */
+int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
+			    bool *ret_fresh) REQUIRES(q->alloc_lock);
+
+/* Lowers the refcounts of clusters that nothing on disk points to. */
+int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);
+
+int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refcount)
+	REQUIRES(q->alloc_lock);
+
+/* Writes all refcounts and the refcount table, without a flush of the file. */
+int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);
+/* What was written is durable / cannot be relied on. */
+void qcow2_refcounts_synced(struct qcow2 *q, bool durable) REQUIRES(q->alloc_lock);
+
+/* A number in a refcount block as on disk. */
+uint64_t qcow2_refcount_load(unsigned order, const void *block, uint64_t index);
+void qcow2_refcount_store(unsigned order, void *block, uint64_t index, uint64_t value);
+
+/* ---- refgrow.c ---- */
+
+/* The refcount table is written in units; the state of each is in reftable_state. */
+#define REFTABLE_UNIT_BYTES    4096u
+#define REFTABLE_UNIT_ENTRIES  (REFTABLE_UNIT_BYTES / sizeof(uint64_t))
+#define REFTABLE_UNIT_DIRTY    1
+#define REFTABLE_UNIT_UNSYNCED 2
+
+/* Whether the refcount of a cluster can be set; else it is zero. */
+static inline bool qcow2_refblock_exists(const struct qcow2 *q, uint64_t cluster)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t index = cluster >> q->refblock_bits;
+
+	return index < q->reftable_size && q->reftable[index];
+}
+
+/* Makes sure that the refcount of a free cluster can be set. *ret_again: look for one again. */
+int qcow2_co_make_countable(struct qcow2 *q, uint64_t cluster, bool *ret_again)
+	REQUIRES(q->alloc_lock);
+
+/* What is below the end of @end_cluster may have been written. */
+static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
+	REQUIRES(q->alloc_lock)
+{
+	q->zero_off = MAX(q->zero_off, end_cluster << q->cluster_bits);
+}
+
+/* ---- overlap.c ---- */
+
+/* Collects the image's tables when it is opened. -EIO: they overlap each other. */
+int qcow2_claim_metadata(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
+void qcow2_metadata_destroy(struct qcow2 *q);
+
+/*
+ * The overlap check: 0, or -EIO where data is about to be written over the
+ * image's own tables; the image is marked corrupt then and takes no more metadata.
+ */
+int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
+	EXCLUDES(q->alloc_lock);
+int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+	REQUIRES(q->alloc_lock);
+
+/* Tells the overlap check of new metadata. */
+void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+	REQUIRES(q->alloc_lock);
+
+void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+	REQUIRES(q->alloc_lock);
+
+/* ---- flush.c ---- */
+
+/* C7. Not within alloc_lock or flush_lock. */
+int qcow2_co_flush_all(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
+int qcow2_co_flush(struct image *img);
+/* For close: also gives back every freed cluster. No request may be in flight. */
+int qcow2_co_flush_and_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
+
+/* ---- reclaim.c ---- */
+
+/*
+ * Every request that uses mappings is bracketed by these: struct_lock is read, and the
+ * request is counted in an epoch (C5). The result is handed to qcow2_request_end().
+ */
+uint64_t qcow2_co_request_begin(struct qcow2 *q) ACQUIRE_SHARED(q->struct_lock);
+void qcow2_request_end(struct qcow2 *q, uint64_t epoch) RELEASE_SHARED(q->struct_lock);
+
+/* Gives back those freed clusters that nobody can see any more. */
+int qcow2_co_reclaim(struct qcow2 *q) REQUIRES(q->flush_lock);
+
+/* ---- create.c, check.c ---- */
+
+extern const struct image_option qcow2_create_options[];
+int qcow2_check_create(const struct image_create_opts *opts, GError **err);
+int qcow2_co_create(const char *filename, struct image *file, const struct image_create_opts *opts,
+		    GError **err);
+int qcow2_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
+		   struct image_check_result *result);
+
+#endif

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Reads, and the state of a range. No lock is held during I/O but struct_lock for reading. */
+#include "qcow2.h"
+
+static int read_compressed(struct qcow2 *q, uint64_t entry, uint64_t off, uint64_t bytes,
+			   struct iobuf mem)
+{
+	uint8_t *cluster = try_iobuf_alloc(q->cluster_size);
+	int ret;
+
+	if (!cluster)
+		return -ENOMEM;
+	ret = qcow2_co_read_compressed(q, entry, cluster);
+	if (!ret)
+		iobuf_copy_in(mem, cluster + qcow2_in_cluster(q, off), bytes);
+	iobuf_free(cluster);
+	return ret;
+}
+
+static int read_mapped(struct qcow2 *q, const struct mapping *map, uint64_t off, struct iobuf mem)
+{
+	switch (map->type) {
+	case MAPPING_UNALLOCATED:
+		return image_co_preadv_chain(image_backing(q->img), off, map->bytes, mem);
+	case MAPPING_ZERO:
+	case MAPPING_ZERO_ALLOCATED:
+		iobuf_fill(mem, 0, map->bytes);
+		return 0;
+	case MAPPING_NORMAL:
+		return image_co_preadv(q->file, map->host_off, map->bytes, mem);
+	case MAPPING_COMPRESSED:
+		return read_compressed(q, map->entry, off, map->bytes, mem);
+	}
+	return -EIO;
+}
+
+int qcow2_co_read_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct mapping map;
+	int ret;
+
+	while (bytes) {
+		ret = qcow2_co_lookup(q, off, bytes, &map);
+		if (ret)
+			return ret;
+		ret = read_mapped(q, &map, off, mem);
+		if (ret)
+			return ret;
+		off += map.bytes;
+		bytes -= map.bytes;
+		mem = iobuf_advance(mem, map.bytes);
+	}
+	return 0;
+}
+
+int qcow2_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct qcow2 *q = img->opaque;
+	uint64_t epoch;
+	int ret;
+
+	epoch = qcow2_co_request_begin(q);
+	ret = qcow2_co_read_range(q, off, bytes, mem);
+	qcow2_request_end(q, epoch);
+	return ret;
+}
+
+static unsigned extent_flags(enum mapping_type type)
+{
+	switch (type) {
+	case MAPPING_UNALLOCATED:
+		return 0;
+	case MAPPING_ZERO:
+		return IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_ZERO;
+	case MAPPING_ZERO_ALLOCATED:
+		return IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_ZERO | IMAGE_EXTENT_OFFSET;
+	case MAPPING_NORMAL:
+		return IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_DATA | IMAGE_EXTENT_OFFSET;
+	case MAPPING_COMPRESSED:
+		return IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_DATA | IMAGE_EXTENT_COMPRESSED;
+	}
+	return 0;
+}
+
+int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+			  struct image_extent *ret_extent)
+{
+	struct qcow2 *q = img->opaque;
+	struct mapping map;
+	int ret;
+
+	co_rwlock_rdlock(&q->struct_lock);
+	ret = qcow2_co_lookup(q, off, bytes, &map);
+	co_rwlock_rdunlock(&q->struct_lock);
+	if (ret)
+		return ret;
+	*ret_extent = (struct image_extent){
+		.bytes = map.bytes,
+		.flags = extent_flags(map.type),
+		.host_off = map.host_off,
+	};
+	return 0;
+}

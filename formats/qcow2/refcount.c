@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Refcounts: loading, changing and writing them back, and finding free clusters.
+ *
+ * Everything here runs under alloc_lock. In memory a refcount is never below the
+ * number of pointers that are on disk or on their way there: it is raised before
+ * a plan is made, and lowered by reclaim.c only. So slices and table may be
+ * written at any time and in any order among themselves (C1, C4), with one
+ * exception: a table entry is set only once its block is on disk (C3), which is
+ * why making a block flushes the file.
+ */
+#include "qcow2.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define REFCOUNT_SLICES	       64
+/* The refcount table is written in units of this many bytes. */
+#define REFTABLE_UNIT_BYTES    4096u
+#define REFTABLE_UNIT_ENTRIES  (REFTABLE_UNIT_BYTES / sizeof(uint64_t))
+
+#define REFTABLE_UNIT_DIRTY    1
+#define REFTABLE_UNIT_UNSYNCED 2
+
+/* "Refcount block entry": below a byte, "bit 0 means the least significant bit". */
+uint64_t qcow2_refcount_load(unsigned order, const void *block, uint64_t index)
+{
+	switch (order) {
+	case 0:
+	case 1:
+	case 2: {
+		unsigned bits = 1u << order, per_byte = 8 / bits;
+		uint8_t byte = ((const uint8_t *)block)[index / per_byte];
+
+		return byte >> (index % per_byte * bits) & ((1u << bits) - 1);
+	}
+	case 3:
+		return ((const uint8_t *)block)[index];
+	case 4:
+		return be16toh(((const uint16_t *)block)[index]);
+	case 5:
+		return be32toh(((const uint32_t *)block)[index]);
+	default:
+		return be64toh(((const uint64_t *)block)[index]);
+	}
+}
+
+void qcow2_refcount_store(unsigned order, void *block, uint64_t index, uint64_t value)
+{
+	switch (order) {
+	case 0:
+	case 1:
+	case 2: {
+		unsigned bits = 1u << order, per_byte = 8 / bits;
+		unsigned shift = index % per_byte * bits;
+		uint8_t *byte = &((uint8_t *)block)[index / per_byte];
+
+		*byte = (*byte & ~(((1u << bits) - 1) << shift)) | (value << shift);
+		break;
+	}
+	case 3:
+		((uint8_t *)block)[index] = value;
+		break;
+	case 4:
+		((uint16_t *)block)[index] = htobe16(value);
+		break;
+	case 5:
+		((uint32_t *)block)[index] = htobe32(value);
+		break;
+	default:
+		((uint64_t *)block)[index] = htobe64(value);
+		break;
+	}
+}
+
+/* ---- the table ---- */
+
+static uint64_t reftable_units(const struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	return (q->reftable_size + REFTABLE_UNIT_ENTRIES - 1) / REFTABLE_UNIT_ENTRIES;
+}
+
+static int reftable_co_write_unit(struct qcow2 *q, uint64_t unit) REQUIRES(q->alloc_lock)
+{
+	uint64_t first = unit * REFTABLE_UNIT_ENTRIES;
+	uint64_t nr = MIN(REFTABLE_UNIT_ENTRIES, q->reftable_size - first);
+	uint64_t *buf = try_iobuf_alloc(nr * sizeof(uint64_t));
+	int ret;
+
+	if (!buf)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < nr; i++)
+		buf[i] = htobe64(q->reftable[first + i]);
+	ret = image_co_pwrite(q->file, q->reftable_off + unit * REFTABLE_UNIT_BYTES,
+			      nr * sizeof(uint64_t), buf, 0);
+	iobuf_free(buf);
+	return ret;
+}
+
+static int reftable_co_write_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	int ret;
+
+	for (uint64_t unit = 0; unit < reftable_units(q); unit++) {
+		if (!(q->reftable_state[unit] & REFTABLE_UNIT_DIRTY))
+			continue;
+		ret = reftable_co_write_unit(q, unit);
+		if (ret)
+			return ret;
+		q->reftable_state[unit] = REFTABLE_UNIT_UNSYNCED;
+	}
+	return 0;
+}
+
+/* ---- slices of refcount blocks ---- */
+
+static int slice_co_write(struct qcow2 *q, struct refcount_slice *slice) REQUIRES(q->alloc_lock)
+{
+	int ret =
+		image_co_pwrite(q->file, slice->host_off, q->refcount_slice_bytes, slice->data, 0);
+
+	if (!ret) {
+		slice->dirty = false;
+		slice->unsynced = true;
+	}
+	return ret;
+}
+
+/*
+ * Makes sure that metadata may be written. When the header could not be moved on to a
+ * larger table, nobody knows which of the two is on disk, and only one can be kept
+ * right: the header is set back first (C6).
+ */
+static int reftable_co_settle(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	uint32_t clusters = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
+	int ret;
+
+	if (q->broken || !q->reftable_unsettled)
+		return q->broken;
+	ret = qcow2_co_write_reftable_pointer(q, q->reftable_off, clusters);
+	if (!ret)
+		ret = image_co_flush(q->file);
+	if (!ret)
+		q->reftable_unsettled = false;
+	return ret;
+}
+
+int qcow2_co_write_refcounts(struct qcow2 *q)
+{
+	int ret = reftable_co_settle(q);
+
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < q->nr_refcount_slices; i++) {
+		if (!q->refcount_slices[i].dirty)
+			continue;
+		ret = slice_co_write(q, &q->refcount_slices[i]);
+		if (ret)
+			return ret;
+	}
+	return reftable_co_write_dirty(q);
+}
+
+void qcow2_refcounts_synced(struct qcow2 *q, bool durable)
+{
+	for (unsigned i = 0; i < q->nr_refcount_slices; i++) {
+		struct refcount_slice *slice = &q->refcount_slices[i];
+
+		/* C6: what may be lost is dirty again. */
+		if (slice->unsynced && !durable)
+			slice->dirty = true;
+		slice->unsynced = false;
+	}
+	for (uint64_t unit = 0; unit < reftable_units(q); unit++) {
+		if (q->reftable_state[unit] & REFTABLE_UNIT_UNSYNCED && !durable)
+			q->reftable_state[unit] |= REFTABLE_UNIT_DIRTY;
+		q->reftable_state[unit] &= ~REFTABLE_UNIT_UNSYNCED;
+	}
+}
+
+static struct refcount_slice *find_victim(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	for (unsigned i = 0; i < 2 * q->nr_refcount_slices; i++) {
+		struct refcount_slice *slice = &q->refcount_slices[q->refcount_hand];
+
+		q->refcount_hand = (q->refcount_hand + 1) % q->nr_refcount_slices;
+		if (slice->dirty || slice->unsynced)
+			continue;
+		if (!slice->referenced)
+			return slice;
+		slice->referenced = false;
+	}
+	return NULL;
+}
+
+static int make_slices_clean(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	int ret = qcow2_co_write_refcounts(q) ?: image_co_flush(q->file);
+
+	qcow2_refcounts_synced(q, ret == 0);
+	return ret;
+}
+
+static int get_slice(struct qcow2 *q, uint64_t host_off, struct refcount_slice **ret_slice)
+	REQUIRES(q->alloc_lock)
+{
+	struct refcount_slice *slice;
+	int ret;
+
+	for (unsigned i = 0; i < q->nr_refcount_slices; i++) {
+		slice = &q->refcount_slices[i];
+		if (slice->host_off == host_off) {
+			slice->referenced = true;
+			*ret_slice = slice;
+			return 0;
+		}
+	}
+	slice = find_victim(q);
+	if (!slice) {
+		ret = make_slices_clean(q);
+		if (ret)
+			return ret;
+		slice = find_victim(q);
+	}
+	slice->host_off = 0;
+	if (!slice->data)
+		slice->data = try_iobuf_alloc(q->refcount_slice_bytes);
+	if (!slice->data)
+		return -ENOMEM;
+	ret = image_co_pread(q->file, host_off, q->refcount_slice_bytes, slice->data);
+	if (ret)
+		return ret;
+	slice->host_off = host_off;
+	slice->referenced = true;
+	*ret_slice = slice;
+	return 0;
+}
+
+/* The slice with the refcount of a cluster whose block exists, and its index there. */
+static int slice_of_cluster(struct qcow2 *q, uint64_t cluster, struct refcount_slice **ret_slice,
+			    uint64_t *ret_index) REQUIRES(q->alloc_lock)
+{
+	uint64_t per_slice = ((uint64_t)q->refcount_slice_bytes << 3) >> q->refcount_order;
+	uint64_t in_block = cluster & ((1ull << q->refblock_bits) - 1);
+	uint64_t block_off = q->reftable[cluster >> q->refblock_bits];
+
+	*ret_index = in_block % per_slice;
+	return get_slice(q, block_off + in_block / per_slice * q->refcount_slice_bytes, ret_slice);
+}
+
+int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refcount)
+{
+	struct refcount_slice *slice;
+	uint64_t index;
+	int ret;
+
+	if (!qcow2_refblock_exists(q, cluster)) {
+		*ret_refcount = 0;
+		return 0;
+	}
+	ret = slice_of_cluster(q, cluster, &slice, &index);
+	if (!ret)
+		*ret_refcount = qcow2_refcount_load(q->refcount_order, slice->data, index);
+	return ret;
+}
+
+/* Of a cluster whose block exists. */
+static int set_refcount(struct qcow2 *q, uint64_t cluster, uint64_t refcount)
+	REQUIRES(q->alloc_lock)
+{
+	struct refcount_slice *slice;
+	uint64_t index;
+	int ret = slice_of_cluster(q, cluster, &slice, &index);
+
+	if (ret)
+		return ret;
+	qcow2_refcount_store(q->refcount_order, slice->data, index, refcount);
+	slice->dirty = !RULE_BROKEN(1);
+	return 0;
+}
+
+int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
+{
+	uint64_t refcount;
+	int ret;
+
+	for (uint64_t i = cluster; i < cluster + nr; i++) {
+		ret = qcow2_co_get_refcount(q, i, &refcount);
+		if (ret)
+			return ret;
+		/* Zero: the image's refcount was wrong. It cannot get better by going on. */
+		if (!refcount)
+			return -EIO;
+		ret = set_refcount(q, i, refcount - 1);
+		if (ret)
+			return ret;
+		if (refcount == 1)
+			q->free_hint = MIN(q->free_hint, i);
+	}
+	return 0;
+}
+
+/* ---- allocation ---- */
+
+/* The first cluster from free_hint on with refcount zero; its block may not exist. */
+static int find_free(struct qcow2 *q, uint64_t *ret_cluster) REQUIRES(q->alloc_lock)
+{
+	uint64_t cluster = q->free_hint;
+	uint64_t refcount;
+	int ret;
+
+	for (;; cluster++) {
+		ret = qcow2_co_get_refcount(q, cluster, &refcount);
+		if (ret)
+			return ret;
+		if (!refcount)
+			break;
+		q->free_hint = cluster + 1;
+	}
+	*ret_cluster = cluster;
+	return 0;
+}
+
+/* Raises the refcounts of free clusters from @cluster on; how many, or -errno. */
+static int64_t take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock)
+{
+	uint64_t refcount, taken = 0;
+	int ret = 0;
+
+	while (taken < nr && qcow2_refblock_exists(q, cluster + taken)) {
+		ret = qcow2_co_get_refcount(q, cluster + taken, &refcount);
+		if (ret || refcount)
+			break;
+		/* P3: the refcount says that it is free, but the image's own tables lie there. */
+		ret = qcow2_co_check_overlap_locked(q, cluster + taken, 1)
+			      ?: set_refcount(q, cluster + taken, 1);
+		if (ret)
+			break;
+		taken++;
+	}
+	return taken ? (int64_t)taken : ret;
+}
+
+int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
+			    bool *ret_fresh)
+{
+	uint64_t cluster;
+	int64_t taken;
+	bool again;
+	int ret;
+
+	ret = reftable_co_settle(q);
+	if (ret)
+		return ret;
+	do {
+		ret = find_free(q, &cluster);
+		if (ret)
+			return ret;
+		if ((cluster + nr) << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
+			return -EFBIG;
+		ret = qcow2_co_make_countable(q, cluster, &again);
+		if (ret)
+			return ret;
+	} while (again);
+
+	taken = take_run(q, cluster, nr);
+	if (taken < 0)
+		return taken;
+	if (q->free_hint == cluster)
+		q->free_hint = cluster + taken;
+	*ret_host_off = cluster << q->cluster_bits;
+	*ret_nr = taken;
+	*ret_fresh = *ret_host_off >= q->zero_off;
+	qcow2_raise_zero_off(q, cluster + taken);
+	return 0;
+}
+
+/* ---- open and close ---- */
+
+static int check_reftable_entry(struct qcow2 *q, uint64_t index, GError **err)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t entry = q->reftable[index];
+
+	if (entry & ~QCOW2_REFTABLE_OFFSET_MASK || qcow2_in_cluster(q, entry) ||
+	    entry >= QCOW2_MAX_HOST_OFFSET) {
+		g_set_error(err, UBD_ERROR, EIO,
+			    "%s: refcount table entry %" PRIu64 " is 0x%" PRIx64
+			    ", must be a multiple of the cluster size %" PRIu32,
+			    q->img->filename, index, entry, q->cluster_size);
+		return -EIO;
+	}
+	return 0;
+}
+
+static int reftable_co_load(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
+{
+	uint64_t bytes = q->reftable_size * sizeof(uint64_t);
+	int ret;
+
+	q->reftable = g_try_new0(uint64_t, q->reftable_size);
+	q->reftable_state = g_try_malloc0(reftable_units(q));
+	if (!q->reftable || !q->reftable_state)
+		ret = -ENOMEM;
+	else
+		ret = image_co_pread(q->file, q->reftable_off, bytes, q->reftable);
+	if (ret) {
+		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read the refcount table: %s",
+			    q->img->filename, g_strerror(-ret));
+		return ret;
+	}
+	for (uint64_t i = 0; i < q->reftable_size; i++) {
+		q->reftable[i] = be64toh(q->reftable[i]);
+		ret = check_reftable_entry(q, i, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+int qcow2_co_refcount_init(struct qcow2 *q, GError **err)
+{
+	int ret;
+
+	q->refcount_slice_bytes = MIN(q->cluster_size, 4096);
+	q->nr_refcount_slices = REFCOUNT_SLICES;
+	co_mutex_lock(&q->alloc_lock);
+	q->refcount_slices = g_new0(struct refcount_slice, REFCOUNT_SLICES);
+	q->zero_off = qcow2_clusters_for(q, image_size(q->file)) << q->cluster_bits;
+	ret = reftable_co_load(q, err) ?: qcow2_claim_metadata(q, err);
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
+void qcow2_refcount_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS
+{
+	for (unsigned i = 0; i < q->nr_refcount_slices; i++)
+		iobuf_free(q->refcount_slices[i].data);
+	g_free(q->refcount_slices);
+	g_free(q->reftable);
+	g_free(q->reftable_state);
+}

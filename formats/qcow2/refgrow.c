@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The refcount structures grow: new refcount blocks, and a larger refcount table.
+ * Both are rare, and flush the file under alloc_lock (C3).
+ */
+#include "qcow2.h"
+
+#include <string.h>
+
+/* C3: the file is flushed between the block and its table entry. */
+static int write_durably(struct qcow2 *q, uint64_t host_off, uint64_t bytes, const void *buf)
+	REQUIRES(q->alloc_lock)
+{
+	int ret = image_co_pwrite(q->file, host_off, bytes, buf, 0);
+
+	if (ret || RULE_BROKEN(3))
+		return ret;
+	return image_co_flush(q->file);
+}
+
+/* A new block for the refcount of @cluster, which becomes its home and first entry. */
+static int refblock_co_create(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+{
+	uint64_t index = cluster >> q->refblock_bits;
+	void *block = try_iobuf_alloc0(q->cluster_size);
+	int ret;
+
+	if (!block)
+		return -ENOMEM;
+	qcow2_refcount_store(q->refcount_order, block, cluster & ((1ull << q->refblock_bits) - 1),
+			     1);
+	qcow2_raise_zero_off(q, cluster + 1);
+	ret = write_durably(q, cluster << q->cluster_bits, q->cluster_size, block);
+	iobuf_free(block);
+	if (ret)
+		return ret;
+	qcow2_add_metadata(q, cluster, 1);
+	q->reftable[index] = cluster << q->cluster_bits;
+	q->reftable_state[index / REFTABLE_UNIT_ENTRIES] |= REFTABLE_UNIT_DIRTY;
+	return 0;
+}
+
+/* A larger table, while it is made. */
+struct new_reftable {
+	uint64_t start; /* host cluster: first the new blocks, then the table */
+	uint64_t nr_blocks;
+	uint64_t nr_clusters; /* of the table */
+	uint64_t size;	      /* entries */
+	uint8_t *blocks;
+	uint64_t *entries; /* host order */
+	uint64_t *disk;	   /* big-endian */
+	uint8_t *state;
+};
+
+static void new_reftable_clear(struct new_reftable *new)
+{
+	iobuf_free(new->blocks);
+	iobuf_free(new->disk);
+	g_free(new->entries);
+	g_free(new->state);
+}
+
+/*
+ * The new table and the blocks that count it lie behind all that the old one
+ * covers: nothing is in use there.
+ */
+static int new_reftable_plan(struct qcow2 *q, uint64_t min_size, struct new_reftable *new)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t per_block = 1ull << q->refblock_bits;
+	uint64_t bytes = (min_size + min_size / 2) * sizeof(uint64_t);
+	uint64_t used;
+	int ret;
+
+	new->nr_clusters = MAX(qcow2_clusters_for(q, bytes), 1);
+	new->size = (new->nr_clusters << q->cluster_bits) / sizeof(uint64_t);
+	new->start = q->reftable_size << q->refblock_bits;
+	new->nr_blocks = 1;
+	while (new->nr_blocks * per_block < new->nr_blocks + new->nr_clusters)
+		new->nr_blocks++;
+	used = new->nr_blocks + new->nr_clusters;
+	if (new->size * sizeof(uint64_t) > QCOW2_MAX_REFTABLE_BYTES ||
+	    q->reftable_size + new->nr_blocks > new->size ||
+	    (new->start + used) << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
+		return -EFBIG;
+	ret = qcow2_co_check_overlap_locked(q, new->start, used);
+	if (ret)
+		return ret;
+
+	new->blocks = try_iobuf_alloc0(new->nr_blocks << q->cluster_bits);
+	new->disk = try_iobuf_alloc0(new->nr_clusters << q->cluster_bits);
+	new->entries = g_try_new0(uint64_t, new->size);
+	new->state = g_try_malloc0((new->size + REFTABLE_UNIT_ENTRIES - 1) / REFTABLE_UNIT_ENTRIES);
+	if (!new->blocks || !new->disk || !new->entries || !new->state)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < used; i++)
+		qcow2_refcount_store(q->refcount_order,
+				     new->blocks + (i / per_block << q->cluster_bits),
+				     i % per_block, 1);
+	memcpy(new->entries, q->reftable, q->reftable_size * sizeof(uint64_t));
+	for (uint64_t i = 0; i < new->nr_blocks; i++)
+		new->entries[q->reftable_size + i] = (new->start + i) << q->cluster_bits;
+	for (uint64_t i = 0; i < new->size; i++)
+		new->disk[i] = htobe64(new->entries[i]);
+	return 0;
+}
+
+/*
+ * Blocks and table are on disk before the header names them (C3), and so are
+ * the blocks that the old table's dirty units name: they were flushed when made.
+ */
+static int new_reftable_co_write(struct qcow2 *q, const struct new_reftable *new)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t table_off = (new->start + new->nr_blocks) << q->cluster_bits;
+	int ret;
+
+	qcow2_raise_zero_off(q, new->start + new->nr_blocks + new->nr_clusters);
+	ret = image_co_pwrite(q->file, new->start << q->cluster_bits,
+			      new->nr_blocks << q->cluster_bits, new->blocks, 0);
+	if (!ret)
+		ret = write_durably(q, table_off, new->nr_clusters << q->cluster_bits, new->disk);
+	if (ret)
+		return ret;
+	ret = qcow2_co_write_reftable_pointer(q, table_off, new->nr_clusters);
+	if (!ret)
+		ret = image_co_flush(q->file);
+	q->reftable_unsettled = ret != 0;
+	return ret;
+}
+
+static int reftable_co_grow(struct qcow2 *q, uint64_t min_size) REQUIRES(q->alloc_lock)
+{
+	struct new_reftable new = { 0 };
+	uint64_t old_cluster = qcow2_cluster_index(q, q->reftable_off);
+	uint64_t old_clusters = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
+	int ret;
+
+	ret = new_reftable_plan(q, min_size, &new) ?: new_reftable_co_write(q, &new);
+	if (ret) {
+		new_reftable_clear(&new);
+		return ret;
+	}
+	qcow2_add_metadata(q, new.start, new.nr_blocks + new.nr_clusters);
+	g_free(q->reftable);
+	g_free(q->reftable_state);
+	q->reftable = g_steal_pointer(&new.entries);
+	q->reftable_state = g_steal_pointer(&new.state);
+	q->reftable_size = new.size;
+	q->reftable_off = (new.start + new.nr_blocks) << q->cluster_bits;
+	new_reftable_clear(&new);
+
+	/* C4: the header that named the old table is gone from disk. Else it leaks. */
+	qcow2_remove_metadata(q, old_cluster, old_clusters);
+	qcow2_co_put_clusters(q, old_cluster, old_clusters);
+	return 0;
+}
+
+int qcow2_co_make_countable(struct qcow2 *q, uint64_t cluster, bool *ret_again)
+{
+	int ret;
+
+	*ret_again = false;
+	if (qcow2_refblock_exists(q, cluster))
+		return 0;
+	ret = qcow2_co_check_overlap_locked(q, cluster, 1);
+	if (ret)
+		return ret;
+	*ret_again = true;
+	if (cluster >> q->refblock_bits >= q->reftable_size)
+		return reftable_co_grow(q, (cluster >> q->refblock_bits) + 1);
+	return refblock_co_create(q, cluster);
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Writes.
+ *
+ * In place: the range is mapped to clusters that are ours alone; no lock is taken.
+ *
+ * Otherwise a plan, in three steps:
+ *   plan   alloc_lock: the guest clusters are claimed, host clusters taken
+ *   move   no lock: the guest's data and, around it, what the clusters held before
+ *   link   alloc_lock: the L2 entries, the old clusters given up, the claim dropped
+ *
+ * Who wants to change an entry under a plan waits until it has ended.
+ */
+#include "qcow2.h"
+
+#include <string.h>
+
+/* ---- plans ---- */
+
+static void plan_begin(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock)
+{
+	plan->next = q->plans;
+	plan->prev = &q->plans;
+	if (q->plans)
+		q->plans->prev = &plan->next;
+	q->plans = plan;
+}
+
+static void plan_end(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock)
+{
+	*plan->prev = plan->next;
+	if (plan->next)
+		plan->next->prev = plan->prev;
+	co_queue_wake_all(&q->plan_ended);
+}
+
+uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
+{
+	for (const struct plan *plan = q->plans; plan; plan = plan->next) {
+		uint64_t plan_end = plan->first_cluster + plan->nr_clusters;
+
+		if (first >= plan_end || plan->first_cluster >= first + nr)
+			continue;
+		if (plan->first_cluster <= first) {
+			co_queue_wait(&q->plan_ended, &q->alloc_lock);
+			return 0;
+		}
+		nr = plan->first_cluster - first;
+	}
+	return nr;
+}
+
+/* ---- one write that allocates ---- */
+
+struct alloc_write {
+	uint64_t off; /* guest range; within one slice */
+	uint64_t bytes;
+	struct iobuf mem;
+	struct slice *slice; /* pinned */
+	unsigned index;	     /* of the first cluster in it */
+	struct plan plan;
+	uint64_t host_off; /* of the first cluster */
+	bool reuses;	   /* the clusters are those of zero entries, not new ones */
+	bool fresh;	   /* new clusters that read as zeroes */
+};
+
+/*
+ * Clusters from the first on that one plan can fill: either new ones are
+ * needed for all, or all keep the cluster that their zero flag hides.
+ * Zero: the first one may be written in place.
+ */
+static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t first = slice_load(w->slice, w->index);
+	enum mapping_type type;
+	uint64_t count;
+
+	for (count = 0; count < nr; count++) {
+		uint64_t entry = slice_load(w->slice, w->index + count);
+		bool copied = entry & QCOW2_COPIED;
+
+		if (qcow2_entry_type(q, entry, &type))
+			return count ? (int64_t)count : -EIO;
+		if (count == 0)
+			w->reuses = type == MAPPING_ZERO_ALLOCATED && copied;
+		if (type == MAPPING_NORMAL && copied)
+			break;
+		if (w->reuses && entry != first + (count << q->cluster_bits))
+			break;
+		if (!w->reuses && type == MAPPING_ZERO_ALLOCATED && copied)
+			break;
+	}
+	return count;
+}
+
+/* Claims guest and host clusters. 0: planned; 1: look again, something changed; or -errno. */
+static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(q->alloc_lock)
+{
+	uint64_t first = qcow2_cluster_index(q, w->off);
+	uint64_t in_cluster = qcow2_in_cluster(q, w->off);
+	uint64_t nr = qcow2_clusters_for(q, in_cluster + w->bytes);
+	int64_t count;
+	int ret;
+
+	nr = MIN(nr, (1ull << q->slice_bits) - w->index);
+	nr = qcow2_co_wait_for_plans(q, first, nr);
+	if (!nr)
+		return 1;
+	count = count_plannable(q, w, nr);
+	if (count <= 0)
+		return count ?: 1;
+	nr = count;
+	if (w->reuses) {
+		w->host_off = slice_load(w->slice, w->index) & QCOW2_OFFSET_MASK;
+		ret = qcow2_co_check_overlap_locked(q, qcow2_cluster_index(q, w->host_off), nr);
+	} else {
+		ret = qcow2_co_alloc_clusters(q, nr, &w->host_off, &nr, &w->fresh);
+	}
+	if (ret)
+		return ret;
+	w->bytes = MIN(w->bytes, (nr << q->cluster_bits) - in_cluster);
+	w->plan.first_cluster = first;
+	w->plan.nr_clusters = nr;
+	plan_begin(q, &w->plan);
+	return 0;
+}
+
+/* Whether a guest range reads as zeroes without looking at data. */
+static int reads_as_zero(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *ret_zero)
+{
+	struct mapping map;
+	int ret = qcow2_co_lookup(q, off, bytes, &map);
+
+	if (ret)
+		return ret;
+	*ret_zero = map.type == MAPPING_ZERO || map.type == MAPPING_ZERO_ALLOCATED ||
+		    (map.type == MAPPING_UNALLOCATED &&
+		     (!q->img->backing || off >= image_size(q->img->backing)));
+	return 0;
+}
+
+/*
+ * What a cluster that is written in part held before, beside the guest's data:
+ * @bytes at @off, never past the end of the cluster. *ret_buf is NULL when
+ * nothing must be written, for the new cluster reads as zeroes already.
+ */
+static int read_edge(struct qcow2 *q, const struct alloc_write *w, uint64_t off, uint64_t bytes,
+		     void **ret_buf)
+{
+	struct iovec vec;
+	void *buf;
+	bool zero;
+	int ret;
+
+	*ret_buf = NULL;
+	if (!bytes)
+		return 0;
+	ret = reads_as_zero(q, off, bytes, &zero);
+	if (ret || (zero && w->fresh))
+		return ret;
+	buf = zero ? try_iobuf_alloc0(bytes) : try_iobuf_alloc(bytes);
+	if (!buf)
+		return -ENOMEM;
+	if (!zero)
+		ret = qcow2_co_read_range(q, off, bytes, IOBUF(&vec, buf, bytes));
+	if (ret)
+		iobuf_free(buf);
+	else
+		*ret_buf = buf;
+	return ret;
+}
+
+/* One write of all that there is: edge, guest data, edge. */
+static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, void *head,
+			    uint64_t head_bytes, void *tail, uint64_t tail_bytes)
+{
+	g_autofree struct iovec *vecs = g_try_new(struct iovec, iobuf_max_iovecs(w->mem) + 2);
+	uint64_t host_off = w->host_off + (head ? 0 : head_bytes);
+	uint64_t bytes = w->bytes;
+	unsigned nr = 0;
+
+	if (!vecs)
+		return -ENOMEM;
+	if (head) {
+		vecs[nr++] = (struct iovec){ head, head_bytes };
+		bytes += head_bytes;
+	}
+	nr += iobuf_clip(&vecs[nr], w->mem, w->bytes);
+	if (tail) {
+		vecs[nr++] = (struct iovec){ tail, tail_bytes };
+		bytes += tail_bytes;
+	}
+	return image_co_pwritev(q->file, host_off, bytes, (struct iobuf){ vecs, nr, 0 }, 0);
+}
+
+/* The guest's data and the edges; C2: the flush before the entries are written covers them. */
+static int alloc_write_co_move(struct qcow2 *q, const struct alloc_write *w)
+{
+	uint64_t start = qcow2_cluster_start(q, w->off);
+	uint64_t end = start + (w->plan.nr_clusters << q->cluster_bits);
+	uint64_t head_bytes = w->off - start;
+	uint64_t tail_bytes = end - (w->off + w->bytes);
+	void *head = NULL, *tail = NULL;
+	int ret;
+
+	if (!head_bytes && !tail_bytes)
+		return image_co_pwritev(q->file, w->host_off, w->bytes, w->mem, 0);
+	ret = read_edge(q, w, start, head_bytes, &head);
+	if (!ret)
+		ret = read_edge(q, w, w->off + w->bytes, tail_bytes, &tail);
+	if (!ret)
+		ret = write_with_edges(q, w, head, head_bytes, tail, tail_bytes);
+	iobuf_free(head);
+	iobuf_free(tail);
+	return ret;
+}
+
+static void alloc_write_link(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
+{
+	for (uint64_t i = 0; i < w->plan.nr_clusters; i++) {
+		uint64_t old = slice_load(w->slice, w->index + i);
+
+		slice_store(q, w->slice, w->index + i,
+			    (w->host_off + (i << q->cluster_bits)) | QCOW2_COPIED);
+		if (!w->reuses)
+			qcow2_unlink_entry(q, old);
+	}
+}
+
+/* C6: nothing points to the clusters; if they cannot be given back they leak. */
+static void alloc_write_undo(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
+{
+	if (!w->reuses)
+		qcow2_co_put_clusters(q, qcow2_cluster_index(q, w->host_off), w->plan.nr_clusters);
+}
+
+/*
+ * Writes the first part of the range, the clusters of which are not ours alone
+ * yet. *ret_done: how much; 0 when the mapping must be looked at again.
+ */
+static int co_write_allocating(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem,
+			       uint64_t *ret_done)
+{
+	struct alloc_write w = { .off = off, .bytes = bytes, .mem = mem };
+	int ret;
+
+	*ret_done = 0;
+	ret = qcow2_co_get_writable_slice(q, off, &w.slice);
+	if (ret)
+		return ret;
+	w.index = qcow2_slice_index(q, off);
+
+	co_mutex_lock(&q->alloc_lock);
+	ret = alloc_write_co_plan(q, &w);
+	co_mutex_unlock(&q->alloc_lock);
+	if (ret) {
+		slice_put(w.slice);
+		return ret < 0 ? ret : 0;
+	}
+
+	ret = alloc_write_co_move(q, &w);
+
+	co_mutex_lock(&q->alloc_lock);
+	if (ret)
+		alloc_write_undo(q, &w);
+	else
+		alloc_write_link(q, &w);
+	plan_end(q, &w.plan);
+	co_mutex_unlock(&q->alloc_lock);
+	slice_put(w.slice);
+	if (!ret)
+		*ret_done = w.bytes;
+	return ret;
+}
+
+int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct mapping map;
+	uint64_t done;
+	int ret;
+
+	while (bytes) {
+		ret = qcow2_co_lookup(q, off, bytes, &map);
+		if (ret)
+			return ret;
+		if (map.type == MAPPING_NORMAL && map.copied) {
+			ret = qcow2_co_check_overlap(q, map.host_off, map.bytes)
+				      ?: image_co_pwritev(q->file, map.host_off, map.bytes, mem, 0);
+			done = map.bytes;
+		} else {
+			ret = co_write_allocating(q, off, bytes, mem, &done);
+		}
+		if (ret)
+			return ret;
+		off += done;
+		bytes -= done;
+		mem = iobuf_advance(mem, done);
+	}
+	return 0;
+}
+
+int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+		     unsigned flags)
+{
+	struct qcow2 *q = img->opaque;
+	uint64_t epoch;
+	int ret;
+
+	epoch = qcow2_co_request_begin(q);
+	ret = qcow2_co_write_range(q, off, bytes, mem);
+	qcow2_request_end(q, epoch);
+	return ret;
+}

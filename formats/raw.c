@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The format `raw`: the file is the disk.
+ *
+ * A disk has whole sectors: a file that does not end on one is taken to have
+ * zeroes up to there, and gets them with the first write behind its end.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "image_int.h"
+
+#define SECTOR_SIZE	   512
+#define ZEROES_BUFFER_SIZE (1024 * 1024)
+
+static uint64_t whole_sectors(uint64_t bytes)
+{
+	return (bytes + SECTOR_SIZE - 1) & ~(uint64_t)(SECTOR_SIZE - 1);
+}
+
+/*
+ * Where nobody said that it is raw, its first sector says so, and that can be
+ * changed by whoever uses the disk: with a header of another format there, the next user
+ * would open a backing file of his choice. So the first sector is guarded.
+ */
+static int raw_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	bool guessed = !opts->format;
+
+	img->size = whole_sectors(image_size(img->file));
+	img->limits = *image_limits(img->file);
+	img->opaque = GINT_TO_POINTER(guessed);
+	/* It is written in whole then, and can be looked at. */
+	if (guessed && !image_is_read_only(img))
+		img->limits.request_alignment = MAX(img->limits.request_alignment, SECTOR_SIZE);
+	return 0;
+}
+
+static bool looks_like_another_format(struct iobuf mem)
+{
+	uint8_t head[SECTOR_SIZE];
+
+	iobuf_copy_out(head, mem, sizeof(head));
+	return image_probe_head(head, sizeof(head)) != &image_raw_ops;
+}
+
+/*
+ * With O_DIRECT the last sectors can only be written together with what
+ * lies behind them in a bigger block; then the file has grown beyond the disk.
+ */
+static int raw_co_close(struct image *img)
+{
+	if (image_is_read_only(img) || image_size(img->file) <= img->size)
+		return 0;
+	return image_co_truncate(img->file, img->size);
+}
+
+static int raw_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	return image_co_preadv(img->file, off, bytes, mem);
+}
+
+static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			  unsigned flags)
+{
+	bool guessed = img->opaque;
+
+	if (guessed && off == 0 && looks_like_another_format(mem))
+		return -EPERM;
+	return image_co_pwritev(img->file, off, bytes, mem, flags);
+}
+
+static int raw_co_flush(struct image *img)
+{
+	return image_co_flush(img->file);
+}
+
+static int raw_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	return image_co_pdiscard(img->file, off, bytes);
+}
+
+static int raw_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	return image_co_pwrite_zeroes(img->file, off, bytes, flags);
+}
+
+static int raw_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+			       struct image_extent *ret_extent)
+{
+	int ret = image_co_block_status(img->file, off, bytes, ret_extent);
+
+	/* Where the bottom finds it is its own business. */
+	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET;
+	ret_extent->host_off = off;
+	return ret;
+}
+
+static int raw_co_truncate(struct image *img, uint64_t size)
+{
+	int ret = image_co_truncate(img->file, whole_sectors(size));
+
+	if (!ret)
+		img->size = whole_sectors(size);
+	return ret;
+}
+
+/* ---- create ---- */
+
+enum preallocation {
+	PREALLOC_OFF,
+	PREALLOC_FALLOC,
+	PREALLOC_FULL,
+};
+
+static int parse_preallocation(const struct image_create_opts *opts, enum preallocation *ret_mode,
+			       GError **err)
+{
+	static const char *const names[] = {"off", "falloc", "full"};
+	const char *value =
+		opts->options ? g_hash_table_lookup(opts->options, "preallocation") : NULL;
+
+	*ret_mode = PREALLOC_OFF;
+	if (!value)
+		return 0;
+	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			*ret_mode = i;
+			return 0;
+		}
+	}
+	g_set_error(err, UBD_ERROR, EINVAL, "preallocation is '%s', must be off, falloc or full",
+		    value);
+	return -EINVAL;
+}
+
+/* Writes zeroes as data, so that even the device below has space for them. */
+static int co_write_zero_data(struct image *file, uint64_t size)
+{
+	void *zeroes = try_iobuf_alloc0(ZEROES_BUFFER_SIZE);
+	int ret = zeroes ? 0 : -ENOMEM;
+
+	for (uint64_t off = 0; !ret && off < size; off += ZEROES_BUFFER_SIZE)
+		ret = image_co_pwrite(file, off, MIN(size - off, ZEROES_BUFFER_SIZE), zeroes, 0);
+	iobuf_free(zeroes);
+	return ret;
+}
+
+static int co_preallocate(struct image *file, uint64_t size, enum preallocation mode)
+{
+	int ret = 0;
+
+	if (mode == PREALLOC_FALLOC && size)
+		ret = image_co_pwrite_zeroes(file, 0, size, IMAGE_REQ_NO_FALLBACK);
+	else if (mode == PREALLOC_FULL)
+		ret = co_write_zero_data(file, size);
+	return ret ?: image_co_truncate(file, size);
+}
+
+static int raw_check_create(const struct image_create_opts *opts, GError **err)
+{
+	enum preallocation mode;
+
+	return parse_preallocation(opts, &mode, err);
+}
+
+static int raw_co_create(const char *filename, struct image *file,
+			 const struct image_create_opts *opts, GError **err)
+{
+	uint64_t size = whole_sectors(opts->size);
+	enum preallocation mode;
+	int ret = parse_preallocation(opts, &mode, err);
+
+	if (ret)
+		return ret;
+	ret = co_preallocate(file, size, mode);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot make it %" PRIu64 " bytes long: %s", size,
+			    g_strerror(-ret));
+	return ret;
+}
+
+static const struct image_option raw_create_options[] = {
+	{"size", "size", "Virtual disk size", NULL},
+	{"preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL},
+	{NULL, NULL, NULL, NULL},
+};
+
+const struct image_ops image_raw_ops = {
+	.name = "raw",
+	.no_backing = true,
+	.create_options = raw_create_options,
+	.co_open = raw_co_open,
+	.co_close = raw_co_close,
+	.co_preadv = raw_co_preadv,
+	.co_pwritev = raw_co_pwritev,
+	.co_flush = raw_co_flush,
+	.co_pdiscard = raw_co_pdiscard,
+	.co_pwrite_zeroes = raw_co_pwrite_zeroes,
+	.co_block_status = raw_co_block_status,
+	.co_truncate = raw_co_truncate,
+	.check_create = raw_check_create,
+	.co_create = raw_co_create,
+};
