@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Control commands to the driver, each a passthrough command on a small ring
+ * of our own. Stopping a device waits for requests that the queue threads
+ * serve, so nothing that they wait for may ever run on this thread.
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+
+#define CONTROL_NODE "/dev/ubd-control"
+
+struct control {
+	struct io_uring ring;
+	int fd; /* the device's control fd, -1 before ADD_DEV */
+};
+
+static int control_command(struct control *control, int fd, uint32_t op,
+			   struct ubdsrv_ctrl_cmd *cmd)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&control->ring);
+	struct io_uring_cqe *cqe;
+	int res;
+
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, cmd, sizeof(*cmd));
+	res = io_uring_submit(&control->ring);
+	if (res < 0)
+		return res;
+	do {
+		res = io_uring_wait_cqe(&control->ring, &cqe);
+	} while (res == -EINTR);
+	if (res < 0)
+		return res;
+	res = cqe->res;
+	io_uring_cqe_seen(&control->ring, cqe);
+	return res;
+}
+
+/* A command to the device, with a buffer (NULL: none). */
+static int device_command(struct control *control, uint32_t op, void *buf, size_t len)
+{
+	struct ubdsrv_ctrl_cmd cmd = { .len = len, .addr = (uintptr_t)buf };
+
+	return control_command(control, control->fd, op, &cmd);
+}
+
+static int open_control_node(GError **err)
+{
+	int fd = open(CONTROL_NODE, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	if (fd == -ENOENT || fd == -ENODEV || fd == -ENXIO)
+		g_set_error(err, UBD_ERROR, -fd,
+			    CONTROL_NODE ": no such file; load the driver: modprobe ubd");
+	else
+		g_set_error(err, UBD_ERROR, -fd, CONTROL_NODE ": %s", g_strerror(-fd));
+	return fd;
+}
+
+static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GError **err)
+{
+	if (res == -EPERM || res == -EACCES)
+		g_set_error(err, UBD_ERROR, -res,
+			    CONTROL_NODE ": not permitted to add a device (needs CAP_SYS_ADMIN)");
+	else if (info->dev_id == UBD_DEV_ID_ANY)
+		g_set_error(err, UBD_ERROR, -res, CONTROL_NODE ": cannot add a device: %s",
+			    g_strerror(-res));
+	else if (res == -EEXIST)
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: the number is in use",
+			    info->dev_id);
+	else
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot add this device: %s",
+			    info->dev_id, g_strerror(-res));
+}
+
+static int add_dev(struct control *control, struct ubdsrv_ctrl_dev_info *info, GError **err)
+{
+	struct ubdsrv_ctrl_cmd cmd = { .len = sizeof(*info), .addr = (uintptr_t)info };
+	int node_fd = open_control_node(err);
+	int res;
+
+	if (node_fd < 0)
+		return node_fd;
+	res = control_command(control, node_fd, UBD_CMD_ADD_DEV, &cmd);
+	close(node_fd);
+	if (res < 0) {
+		set_add_error(res, info, err);
+		return res;
+	}
+	control->fd = res;
+	return 0;
+}
+
+struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)
+{
+	struct control *control = g_new0(struct control, 1);
+	int res;
+
+	control->fd = -1;
+	res = io_uring_queue_init(4, &control->ring, 0);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "io_uring: %s", g_strerror(-res));
+		g_free(control);
+		return NULL;
+	}
+	if (add_dev(control, info, err) < 0) {
+		control_free(control);
+		return NULL;
+	}
+	return control;
+}
+
+void control_free(struct control *control)
+{
+	if (!control)
+		return;
+	if (control->fd >= 0)
+		close(control->fd);
+	io_uring_queue_exit(&control->ring);
+	g_free(control);
+}
+
+int control_set_params(struct control *control, const struct ubd_params *params)
+{
+	struct ubd_params copy = *params;
+
+	return device_command(control, UBD_CMD_SET_PARAMS, &copy, sizeof(copy));
+}
+
+int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus)
+{
+	cpu_set_t cpus;
+	struct ubdsrv_ctrl_cmd cmd = {
+		.queue_id = q_id,
+		.len = sizeof(cpus),
+		.addr = (uintptr_t)&cpus,
+	};
+	int res;
+
+	CPU_ZERO(&cpus);
+	res = control_command(control, control->fd, UBD_CMD_GET_QUEUE_AFFINITY, &cmd);
+	if (res < 0)
+		return res;
+	*ret_cpus = cpus;
+	return 0;
+}
+
+int control_start_dev(struct control *control)
+{
+	return device_command(control, UBD_CMD_START_DEV, NULL, 0);
+}
+
+int control_stop_dev(struct control *control)
+{
+	return device_command(control, UBD_CMD_STOP_DEV, NULL, 0);
+}
+
+int control_del_dev(struct control *control)
+{
+	return device_command(control, UBD_CMD_DEL_DEV, NULL, 0);
+}

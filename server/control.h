@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Control commands to the driver: one at a time, each waits for its answer.
+ *
+ * A struct control holds the control fd of one device. Whoever holds that fd
+ * may do everything to the device and needs no privilege for it; when the last
+ * one closes it, the driver stops and deletes the device.
+ *
+ * Main thread only.
+ */
+#ifndef UBD_CONTROL_H
+#define UBD_CONTROL_H
+
+#include <glib.h>
+#include <linux/ubd_cmd.h>
+#include <sched.h>
+#include <stdint.h>
+
+struct control;
+
+/*
+ * Adds a device as @info asks for; @info then says what the driver granted.
+ * The caller frees it with control_free(). NULL with @err set on failure, and
+ * nothing is left behind.
+ */
+struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err);
+
+/* Closes the control fd, with which the device goes away. NULL is fine. */
+void control_free(struct control *control);
+
+/* Each 0 or -errno. */
+int control_set_params(struct control *control, const struct ubd_params *params);
+int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus);
+int control_start_dev(struct control *control);
+int control_stop_dev(struct control *control);
+int control_del_dev(struct control *control);
+
+#endif

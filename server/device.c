@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The life of a block device. */
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "error.h"
+#include "params.h"
+#include "queue.h"
+#include "report.h"
+
+/*
+ * Every tag has a buffer of this size that stays in memory, so that no request
+ * ever waits for memory that only the device itself could free (by writing).
+ * Larger requests would make little faster and cost that much more.
+ */
+#define MAX_IO_BYTES	   (128u << 10)
+
+#define SECTOR_SIZE	   512
+
+/* By default; more queues than that hardly help, but take memory. */
+#define DEFAULT_MAX_QUEUES 4
+
+struct device {
+	struct device_config config;
+	struct control *control;
+	struct ubdsrv_ctrl_dev_info info;
+	char *path;
+	int char_fd;
+	int event_fd;
+	struct queue **queues; /* info.nr_hw_queues, NULL where not started */
+	bool stopped;
+};
+
+static uint16_t default_queues(void)
+{
+	return CLAMP(g_get_num_processors(), 1, DEFAULT_MAX_QUEUES);
+}
+
+static int choose_params(const struct device_config *config, struct ubd_params *ret_params,
+			 GError **err)
+{
+	struct image *image = config->image;
+	struct params_input input = {
+		.limits = image_limits(image),
+		.image_size = image_size(image),
+		.read_only = image_is_read_only(image),
+		.discard = config->discard,
+	};
+	uint32_t cut_bytes;
+	int res = params_of_image(&input, ret_params, &cut_bytes, err);
+
+	if (res < 0)
+		g_prefix_error(err, "%s: ", image_filename(image));
+	else if (cut_bytes)
+		report_note("%s: the last %u bytes are no whole block and not on the device",
+			    image_filename(image), cut_bytes);
+	return res;
+}
+
+static int set_params(struct device *device, struct ubd_params *params, GError **err)
+{
+	int res;
+
+	params->max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
+	res = control_set_params(device->control, params);
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res,
+			    "%s: the driver refused the device's parameters: %s",
+			    image_filename(device->config.image), g_strerror(-res));
+	return res;
+}
+
+static int open_char_node(struct device *device, GError **err)
+{
+	g_autofree char *path = g_strdup_printf("/dev/ubdc%u", device->info.dev_id);
+	int error;
+
+	device->char_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (device->char_fd >= 0)
+		return 0;
+	error = errno;
+	g_set_error(err, UBD_ERROR, error, "%s: %s", path, g_strerror(error));
+	return -error;
+}
+
+static int open_event_fd(struct device *device, GError **err)
+{
+	int error;
+
+	device->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (device->event_fd >= 0)
+		return 0;
+	error = errno;
+	g_set_error(err, UBD_ERROR, error, "eventfd: %s", g_strerror(error));
+	return -error;
+}
+
+struct device *device_add(const struct device_config *config, GError **err)
+{
+	struct device *device;
+	struct ubd_params params;
+
+	if (choose_params(config, &params, err) < 0)
+		return NULL;
+	device = g_new0(struct device, 1);
+	device->config = *config;
+	device->char_fd = -1;
+	device->event_fd = -1;
+	device->info = (struct ubdsrv_ctrl_dev_info){
+		.nr_hw_queues = config->queues ? config->queues : default_queues(),
+		.queue_depth = config->depth,
+		.dev_id = config->id,
+		.max_io_bytes = MAX_IO_BYTES,
+	};
+	device->control = control_add_dev(&device->info, err);
+	if (!device->control) {
+		g_free(device);
+		return NULL;
+	}
+	device->path = g_strdup_printf("/dev/ubdb%u", device->info.dev_id);
+	device->queues = g_new0(struct queue *, device->info.nr_hw_queues);
+	if (set_params(device, &params, err) < 0 || open_char_node(device, err) < 0 ||
+	    open_event_fd(device, err) < 0) {
+		device_free(device);
+		return NULL;
+	}
+	return device;
+}
+
+static struct queue *start_queue(struct device *device, uint16_t q_id, GError **err)
+{
+	cpu_set_t cpus;
+	struct queue_config config = {
+		.char_fd = device->char_fd,
+		.event_fd = device->event_fd,
+		.q_id = q_id,
+		.depth = device->info.queue_depth,
+		.max_io_bytes = device->info.max_io_bytes,
+		.image = device->config.image,
+	};
+	int res = control_get_queue_affinity(device->control, q_id, &cpus);
+
+	if (res == 0)
+		config.cpus = &cpus;
+	else
+		report_verbose("queue %u: its CPUs are not known: %s", q_id, g_strerror(-res));
+	return queue_new(&config, err);
+}
+
+static int start_queues(struct device *device, GError **err)
+{
+	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+		device->queues[i] = start_queue(device, i, err);
+		if (!device->queues[i])
+			return -1;
+	}
+	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+		int res = queue_wait_ready(device->queues[i], err);
+
+		if (res < 0)
+			return res;
+	}
+	return 0;
+}
+
+int device_start(struct device *device, GError **err)
+{
+	int res = start_queues(device, err);
+
+	if (res < 0)
+		return res;
+	res = control_start_dev(device->control);
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "%s: cannot start: %s", device->path,
+			    g_strerror(-res));
+	return res;
+}
+
+const char *device_path(const struct device *device)
+{
+	return device->path;
+}
+
+static void report_failure(struct device *device, unsigned q_id, const struct queue_events *events)
+{
+	if (events->request_errno)
+		report_error(
+			"%s: a request failed: %s (more failures on queue %u are only counted)",
+			image_filename(device->config.image), g_strerror(events->request_errno),
+			q_id);
+}
+
+/* Whether the device is to end, for what its queues tell; *ret_end says why. */
+static bool look_at_queues(struct device *device, enum device_end *ret_end)
+{
+	bool ended = false, broken = false;
+
+	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+		struct queue_events events = queue_poll(device->queues[i]);
+
+		report_failure(device, i, &events);
+		if (events.broken)
+			report_error("%s: the driver refused a command of queue %u: %s",
+				     device->path, i, g_strerror(-events.broken));
+		broken |= events.broken != 0;
+		ended |= events.ended;
+	}
+	if (!broken && !ended)
+		return false;
+	*ret_end = broken ? DEVICE_END_BROKEN : DEVICE_END_STOPPED;
+	return true;
+}
+
+/* With the node closed the driver fails all that waits for us. */
+static void close_char_node(struct device *device)
+{
+	if (device->char_fd >= 0)
+		close(device->char_fd);
+	device->char_fd = -1;
+}
+
+enum device_end device_wait(struct device *device, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{ .fd = signal_fd, .events = POLLIN },
+		{ .fd = device->event_fd, .events = POLLIN },
+	};
+	enum device_end end;
+	eventfd_t count;
+
+	for (;;) {
+		if (poll(fds, G_N_ELEMENTS(fds), -1) < 0)
+			continue; /* EINTR: stopped and continued */
+		if (fds[1].revents) {
+			eventfd_read(device->event_fd, &count);
+			if (look_at_queues(device, &end))
+				break;
+		}
+		if (fds[0].revents) {
+			end = DEVICE_END_SIGNAL;
+			break;
+		}
+	}
+	/* Stopping would wait for the lost request for ever. */
+	if (end == DEVICE_END_BROKEN)
+		close_char_node(device);
+	return end;
+}
+
+static void wait_for_queues(struct device *device)
+{
+	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+		struct queue_stats stats;
+		struct queue_events events;
+
+		if (!device->queues[i])
+			continue;
+		stats = queue_wait(device->queues[i]);
+		events = queue_poll(device->queues[i]);
+		report_failure(device, i, &events);
+		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
+			       " bytes read, %" PRIu64 " bytes written",
+			       device->path, i, stats.requests, stats.failed, stats.read_bytes,
+			       stats.written_bytes);
+	}
+}
+
+int device_stop(struct device *device)
+{
+	int res;
+
+	if (device->stopped)
+		return 0;
+	device->stopped = true;
+	res = control_stop_dev(device->control);
+	if (res < 0)
+		close_char_node(device);
+	wait_for_queues(device);
+	return res;
+}
+
+void device_free(struct device *device)
+{
+	if (!device)
+		return;
+	device_stop(device);
+	for (unsigned i = 0; i < device->info.nr_hw_queues; i++)
+		queue_free(device->queues[i]);
+	close_char_node(device);
+	if (device->event_fd >= 0)
+		close(device->event_fd);
+	control_del_dev(device->control);
+	control_free(device->control);
+	g_free(device->queues);
+	g_free(device->path);
+	g_free(device);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The life of a block device, from the driver's side of the server:
+ *
+ *   device_add()      the driver knows it, nobody else does
+ *   device_start()    /dev/ubdbN is there, the queues serve it
+ *   device_wait()     until it is to end, and says why
+ *   device_stop()     no more requests; the queue threads have ended
+ *   device_free()     gone
+ *
+ * The image is closed between the last two, so that the number of the device is
+ * free again only when the image is safe. Main thread only.
+ */
+#ifndef UBD_DEVICE_H
+#define UBD_DEVICE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image.h"
+
+struct device;
+
+struct device_config {
+	struct image *image;
+	bool discard;	 /* take discards */
+	uint32_t id;	 /* or UBD_DEV_ID_ANY */
+	uint16_t queues; /* 0: one per CPU, up to a few */
+	uint16_t depth;
+};
+
+/* The most queues that may be asked for; each has an aio loop, the main thread too. */
+#define DEVICE_MAX_QUEUES 128
+
+/* NULL with @err set, and nothing is left behind. Free with device_free(). */
+struct device *device_add(const struct device_config *config, GError **err);
+
+/* After a failure device_stop() is due as after a success. */
+int device_start(struct device *device, GError **err);
+
+/* "/dev/ubdbN", owned by the device. */
+const char *device_path(const struct device *device);
+
+enum device_end {
+	DEVICE_END_SIGNAL,  /* @signal_fd has something to read */
+	DEVICE_END_STOPPED, /* somebody else stopped the device */
+	DEVICE_END_BROKEN,  /* the driver refused a command of ours, a request is lost */
+};
+
+/* Reports failed requests while it waits. */
+enum device_end device_wait(struct device *device, int signal_fd);
+
+/*
+ * Waits for the requests in flight. Does nothing the second time. 0 or -errno: the
+ * device was not stopped as it should, but it will be by device_free().
+ */
+int device_stop(struct device *device);
+
+/* Deletes the device; stops it first if need be. NULL is fine. */
+void device_free(struct device *device);
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What block device an image makes. */
+#include "params.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "error.h"
+
+#define SECTOR_SIZE	    512u
+/* File systems align to it, and disks under the image like it. */
+#define PHYSICAL_BLOCK_SIZE 4096u
+/*
+ * A discard of a whole disk takes a few requests, and none of them lasts so
+ * long that others wait for it in vain.
+ */
+#define MAX_DISCARD_BYTES   (256u << 20)
+
+int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
+		    uint32_t *ret_cut_bytes, GError **err)
+{
+	uint32_t block_size = MAX(SECTOR_SIZE, input->limits->request_alignment);
+	uint32_t physical = MAX(PHYSICAL_BLOCK_SIZE, block_size);
+	uint32_t cluster_size = input->limits->cluster_size;
+	uint32_t cut_bytes;
+	struct ubd_params params = {
+		.logical_block_size = block_size,
+		.physical_block_size = physical,
+		.io_min = physical,
+		.io_opt = cluster_size ? MAX(cluster_size, physical) : 0,
+		.discard_granularity = cluster_size ? MAX(cluster_size, block_size) : physical,
+	};
+
+	if (block_size > sysconf(_SC_PAGESIZE)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "its storage needs blocks of %u bytes, a block device has at most %ld",
+			    block_size, sysconf(_SC_PAGESIZE));
+		return -EINVAL;
+	}
+	cut_bytes = input->image_size % block_size;
+	params.dev_sectors = (input->image_size - cut_bytes) / SECTOR_SIZE;
+	if (params.dev_sectors == 0) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "its size is %" PRIu64 " bytes, a block device has at least %u",
+			    input->image_size, block_size);
+		return -EINVAL;
+	}
+	if (input->read_only)
+		params.attrs = UBD_ATTR_READ_ONLY;
+	else
+		params.attrs = UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA;
+	if (!input->read_only && input->discard)
+		params.max_discard_sectors = MAX_DISCARD_BYTES / SECTOR_SIZE;
+	if (!input->read_only)
+		params.max_write_zeroes_sectors = MAX_DISCARD_BYTES / SECTOR_SIZE;
+	*ret_params = params;
+	*ret_cut_bytes = cut_bytes;
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What block device an image makes: capacity, block sizes, limits. */
+#ifndef UBD_PARAMS_H
+#define UBD_PARAMS_H
+
+#include <glib.h>
+#include <linux/ubd_cmd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image.h"
+
+struct params_input {
+	const struct image_limits *limits;
+	uint64_t image_size; /* bytes */
+	bool read_only;
+	bool discard; /* the device takes discards */
+};
+
+/*
+ * Fills *ret_params but for max_io_sectors, which the driver decides. The capacity is a multiple of
+ * the logical block size; *ret_cut_bytes is what of the image lies behind it. -EINVAL for an image
+ * that cannot be a block device: smaller than a block, or with blocks larger than a page.
+ */
+int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
+		    uint32_t *ret_cut_bytes, GError **err);
+
+#endif

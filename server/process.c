@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the server does with its own process. */
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "report.h"
+
+/* Enough for the loop and GLib; the work is done on the coroutines' stacks. */
+#define THREAD_STACK_SIZE (256 << 10)
+/* Of the main thread, touched in advance. */
+#define MAIN_STACK_SIZE	  (256 << 10)
+
+/* ---- daemon ---- */
+
+static int daemon_parent_fd = -1;
+
+/* Waits for the child to be live or dead; never returns. */
+static void wait_for_child(pid_t child, int fd)
+{
+	char byte;
+	ssize_t n;
+	int status;
+
+	do {
+		n = read(fd, &byte, 1);
+	} while (n < 0 && errno == EINTR);
+	/* _exit(): what was buffered before the fork is the child's to write. */
+	if (n == 1)
+		_exit(0);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status))
+		report_error("ended by signal %d before the device was live", WTERMSIG(status));
+	_exit(1);
+}
+
+int daemon_begin(GError **err)
+{
+	int fds[2];
+	pid_t child;
+	int error;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		goto fail;
+	child = fork();
+	if (child < 0) {
+		error = errno;
+		close(fds[0]);
+		close(fds[1]);
+		errno = error;
+		goto fail;
+	}
+	if (child > 0) {
+		close(fds[1]);
+		wait_for_child(child, fds[0]);
+	}
+	close(fds[0]);
+	daemon_parent_fd = fds[1];
+	setsid();
+	return 0;
+fail:
+	error = errno;
+	g_set_error(err, UBD_ERROR, error, "cannot become a daemon: %s", g_strerror(error));
+	return -error;
+}
+
+void daemon_live(void)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	report_to_syslog();
+	if (chdir("/") < 0)
+		report_error("/: %s", g_strerror(errno));
+	for (int fd = 0; null_fd >= 0 && fd <= 2; fd++)
+		dup2(null_fd, fd);
+	if (null_fd > 2)
+		close(null_fd);
+	/* The parent may be gone (killed): that is no reason for the disk to go. */
+	if (write(daemon_parent_fd, "", 1) < 0)
+		report_verbose("nobody waits for the device");
+	close(daemon_parent_fd);
+}
+
+/* ---- memory ---- */
+
+void process_be_io_flusher(void)
+{
+	FILE *file;
+
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
+		report_verbose("PR_SET_IO_FLUSHER: %s", g_strerror(errno));
+	file = fopen("/proc/self/oom_score_adj", "we");
+	if (file) {
+		fputs("-1000", file);
+		if (fclose(file) == 0)
+			return;
+	}
+	report_verbose("/proc/self/oom_score_adj: %s", g_strerror(errno));
+}
+
+/* A locked stack keeps what was touched once. */
+static void touch_stack(void)
+{
+	volatile char room[MAIN_STACK_SIZE];
+
+	for (size_t i = 0; i < sizeof(room); i += 1024)
+		room[i] = 0;
+}
+
+int process_lock_memory(void)
+{
+	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	pthread_attr_t attr;
+
+	/* Capabilities go, the limit stays: later allocations must be allowed to lock. */
+	setrlimit(RLIMIT_MEMLOCK, &all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
+	pthread_setattr_default_np(&attr);
+	pthread_attr_destroy(&attr);
+	/*
+	 * Without MCL_ONFAULT: a page that is locked only once it was touched
+	 * has to be found first, in the middle of a request.
+	 */
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		return -errno;
+	touch_stack();
+	return 0;
+}
+
+/* ---- privileges ---- */
+
+int process_drop_privileges(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	if (syscall(SYS_capset, &header, none) < 0)
+		return -errno;
+	return 0;
+}

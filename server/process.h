@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the server does with its own process: becoming a daemon, and behaving as
+ * a part of the way to a disk, where a wait for memory may be a wait for itself.
+ *
+ * In the order of a start: daemon_begin(), process_be_io_flusher(),
+ * process_lock_memory(), process_drop_privileges(), daemon_live(). All on
+ * the main thread; the threads it makes afterwards inherit the rest.
+ */
+#ifndef UBD_PROCESS_H
+#define UBD_PROCESS_H
+
+#include <glib.h>
+
+/*
+ * Goes on in a child; the parent waits in here and exits: 0 once the child has
+ * called daemon_live(), 1 when the child ends before.
+ */
+int daemon_begin(GError **err);
+
+/* Lets go of terminal, folder and parent. Messages go to the system's log from now on. */
+void daemon_live(void);
+
+/*
+ * Memory that this process needs is never made free by writing to a disk, for
+ * the disk may be the one it serves, and it is not the one to kill when there
+ * is none left. What is not permitted is left as it is.
+ */
+void process_be_io_flusher(void);
+
+/*
+ * All memory, also what will be allocated, stays in RAM. Threads made from now on
+ * get small stacks, for these are in RAM as a whole. 0 or -errno.
+ */
+int process_lock_memory(void);
+
+/*
+ * Drops every capability for good, for this thread and those it makes from now on:
+ * all that a running server does, it does with file descriptors it has. 0 or -errno.
+ */
+int process_drop_privileges(void);
+
+#endif

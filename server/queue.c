@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Queue threads, tags and requests.
+ *
+ * The way of a request: the FETCH of its tag completes, a coroutine reads the
+ * descriptor and calls the image, request_complete() hands the result back and
+ * fetches the next one with the same command. That function is the only one
+ * that ends a request.
+ *
+ * Nothing here allocates memory once the thread has begun: buffers belong to
+ * their tag and are there from the start, and so are the coroutines' stacks.
+ */
+#include "queue.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "aio.h"
+#include "error.h"
+
+#define SECTOR_SHIFT 9
+
+struct request {
+	struct aio_op op; /* the FETCH, alone or with a COMMIT */
+	struct queue *queue;
+	uint16_t tag;
+	void *buf; /* max_io_bytes, page aligned */
+};
+
+enum queue_state {
+	QUEUE_STARTING,
+	QUEUE_READY, /* the driver has taken the FETCH of every tag */
+	QUEUE_ENDED,
+};
+
+struct queue {
+	struct queue_config config;
+	cpu_set_t cpus; /* what config.cpus points to */
+	struct aio_loop *loop;
+	const struct ubdsrv_io_desc *descs;
+	size_t descs_bytes;
+	uint8_t *bufs;
+	size_t bufs_bytes;
+	struct request *requests;
+	struct aio_op ready_op;
+	unsigned live_tags;	  /* queue thread only */
+	struct queue_stats stats; /* queue thread only, while it runs */
+
+	pthread_t thread;
+	bool thread_started;
+	GMutex lock;
+	GCond state_changed;
+	enum queue_state state; /* guarded by lock */
+
+	/* For queue_poll(): the first of each, 0 if none. */
+	_Atomic int broken; /* -errno */
+	_Atomic int request_errno;
+	bool told_request_errno; /* main thread only */
+};
+
+static void queue_set_state(struct queue *queue, enum queue_state state)
+{
+	g_mutex_lock(&queue->lock);
+	queue->state = state;
+	g_cond_signal(&queue->state_changed);
+	g_mutex_unlock(&queue->lock);
+}
+
+static void tell_main_thread(struct queue *queue)
+{
+	/* Fails only when 2^64 - 2 events wait to be read, and then one is waiting. */
+	eventfd_write(queue->config.event_fd, 1);
+}
+
+/* Keeps the first error only: what fails once tends to fail a thousand times. */
+static void tell_error(struct queue *queue, _Atomic int *first, int error)
+{
+	int none = 0;
+
+	if (atomic_compare_exchange_strong(first, &none, error))
+		tell_main_thread(queue);
+}
+
+/* ---- requests ---- */
+
+static void submit(struct request *req, uint32_t op, int32_t result)
+{
+	struct queue *queue = req->queue;
+	struct io_uring_sqe *sqe = aio_get_sqe(queue->loop);
+	struct ubdsrv_io_cmd cmd = {
+		.q_id = queue->config.q_id,
+		.tag = req->tag,
+		.result = result,
+		.addr = (uintptr_t)req->buf,
+	};
+
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, queue->config.char_fd, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	aio_sqe_set_op(sqe, &req->op);
+}
+
+/* Ends a request, and fetches the tag's next one. @res: bytes done, 0, or -errno. */
+static void request_complete(struct request *req, int res)
+{
+	struct queue *queue = req->queue;
+
+	queue->stats.requests++;
+	if (res < 0) {
+		queue->stats.failed++;
+		tell_error(queue, &queue->request_errno, -res);
+	}
+	submit(req, UBD_IO_COMMIT_AND_FETCH_REQ, res);
+}
+
+static unsigned request_flags(const struct ubdsrv_io_desc *desc)
+{
+	unsigned flags = 0;
+
+	if (desc->op_flags & UBD_IO_F_FUA)
+		flags |= IMAGE_REQ_FUA;
+	if (ubd_desc_op(desc) == UBD_IO_OP_WRITE_ZEROES && !(desc->op_flags & UBD_IO_F_NOUNMAP))
+		flags |= IMAGE_REQ_MAY_UNMAP;
+	return flags;
+}
+
+static int request_read(struct request *req, uint64_t guest_off, uint64_t bytes)
+{
+	struct queue *queue = req->queue;
+	int res = image_co_pread(queue->config.image, guest_off, bytes, req->buf);
+
+	if (res < 0)
+		return res;
+	queue->stats.read_bytes += bytes;
+	return bytes;
+}
+
+static int request_write(struct request *req, uint64_t guest_off, uint64_t bytes, unsigned flags)
+{
+	struct queue *queue = req->queue;
+	int res = image_co_pwrite(queue->config.image, guest_off, bytes, req->buf, flags);
+
+	if (res < 0)
+		return res;
+	queue->stats.written_bytes += bytes;
+	return bytes;
+}
+
+static int request_serve(struct request *req)
+{
+	/* A copy: the mapping is the driver's again as soon as the request is committed. */
+	struct ubdsrv_io_desc desc = req->queue->descs[req->tag];
+	struct image *image = req->queue->config.image;
+	uint64_t guest_off = desc.start_sector << SECTOR_SHIFT;
+	uint64_t bytes = (uint64_t)desc.nr_sectors << SECTOR_SHIFT;
+	unsigned flags = request_flags(&desc);
+
+	switch (ubd_desc_op(&desc)) {
+	case UBD_IO_OP_READ:
+		return request_read(req, guest_off, bytes);
+	case UBD_IO_OP_WRITE:
+		return request_write(req, guest_off, bytes, flags);
+	case UBD_IO_OP_FLUSH:
+		return image_co_flush(image);
+	case UBD_IO_OP_DISCARD:
+		return image_co_pdiscard(image, guest_off, bytes);
+	case UBD_IO_OP_WRITE_ZEROES:
+		return image_co_pwrite_zeroes(image, guest_off, bytes, flags);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static void request_co(void *arg)
+{
+	struct request *req = arg;
+
+	request_complete(req, request_serve(req));
+}
+
+static void request_fetched(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct request *req = (struct request *)((char *)op - offsetof(struct request, op));
+	struct queue *queue = req->queue;
+
+	if (res == UBD_IO_RES_OK) {
+		co_start(request_co, req);
+		return;
+	}
+	if (res != UBD_IO_RES_ABORT)
+		tell_error(queue, &queue->broken, res);
+	if (--queue->live_tags == 0)
+		aio_loop_stop(queue->loop);
+}
+
+/* ---- the thread ---- */
+
+static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct queue *queue = (struct queue *)((char *)op - offsetof(struct queue, ready_op));
+
+	queue_set_state(queue, QUEUE_READY);
+}
+
+/*
+ * A ring starts its commands in order, and a refused FETCH completes at once:
+ * when the NOP behind them completes, whatever was refused is known.
+ */
+static void fetch_all_co(void *arg)
+{
+	struct queue *queue = arg;
+	struct io_uring_sqe *sqe;
+
+	for (unsigned tag = 0; tag < queue->config.depth; tag++)
+		submit(&queue->requests[tag], UBD_IO_FETCH_REQ, 0);
+	sqe = aio_get_sqe(queue->loop);
+	io_uring_prep_nop(sqe);
+	queue->ready_op.done = queue_ready;
+	aio_sqe_set_op(sqe, &queue->ready_op);
+}
+
+/* The buffers, in memory from the start and for good. */
+static int allocate_buffers(struct queue *queue)
+{
+	const struct queue_config *config = &queue->config;
+
+	queue->bufs_bytes = (size_t)config->depth * config->max_io_bytes;
+	queue->bufs = mmap(NULL, queue->bufs_bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (queue->bufs == MAP_FAILED) {
+		queue->bufs = NULL;
+		return -errno;
+	}
+	for (unsigned tag = 0; tag < config->depth; tag++) {
+		queue->requests[tag] = (struct request){
+			.op.done = request_fetched,
+			.queue = queue,
+			.tag = tag,
+			.buf = queue->bufs + (size_t)tag * config->max_io_bytes,
+		};
+	}
+	return 0;
+}
+
+static int queue_thread_prepare(struct queue *queue)
+{
+	char name[16];
+	int res;
+
+	snprintf(name, sizeof(name), "ubd-queue-%u", queue->config.q_id);
+	pthread_setname_np(pthread_self(), name);
+	/*
+	 * It fails where the CPUs are not ours to use (a cpuset), or are gone;
+	 * the queue works as well elsewhere. Before the buffers are touched, so
+	 * that they lie near.
+	 */
+	if (queue->config.cpus)
+		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
+	res = allocate_buffers(queue);
+	if (res < 0)
+		return res;
+	return co_reserve(queue->config.depth + 1);
+}
+
+static void *queue_thread(void *arg)
+{
+	struct queue *queue = arg;
+	int res = queue_thread_prepare(queue);
+
+	if (res < 0) {
+		tell_error(queue, &queue->broken, res);
+	} else {
+		co_start_on(queue->loop, fetch_all_co, queue);
+		aio_loop_run(queue->loop);
+	}
+	queue_set_state(queue, QUEUE_ENDED);
+	tell_main_thread(queue);
+	return NULL;
+}
+
+/* ---- for the main thread ---- */
+
+static int map_descriptors(struct queue *queue)
+{
+	const struct queue_config *config = &queue->config;
+	size_t page = sysconf(_SC_PAGESIZE);
+	size_t bytes = config->depth * sizeof(struct ubdsrv_io_desc);
+	void *map;
+
+	bytes = (bytes + page - 1) & ~(page - 1);
+	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, config->char_fd,
+		   ubd_desc_mmap_offset(config->q_id));
+	if (map == MAP_FAILED)
+		return -errno;
+	queue->descs = map;
+	queue->descs_bytes = bytes;
+	return 0;
+}
+
+/* Enough that a turn in which every tag commits and does I/O needs one system call. */
+static unsigned ring_entries(uint16_t depth)
+{
+	unsigned entries = 64;
+
+	while (entries < 2u * depth)
+		entries *= 2;
+	return entries;
+}
+
+struct queue *queue_new(const struct queue_config *config, GError **err)
+{
+	struct queue *queue = g_new0(struct queue, 1);
+	int res;
+
+	queue->config = *config;
+	if (config->cpus) {
+		queue->cpus = *config->cpus;
+		queue->config.cpus = &queue->cpus;
+	}
+	queue->requests = g_new0(struct request, config->depth);
+	queue->live_tags = config->depth;
+	g_mutex_init(&queue->lock);
+	g_cond_init(&queue->state_changed);
+
+	queue->loop = aio_loop_new(ring_entries(config->depth), err);
+	if (!queue->loop)
+		goto fail;
+	res = map_descriptors(queue);
+	if (!res)
+		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "queue %u: %s", config->q_id, g_strerror(-res));
+		goto fail;
+	}
+	queue->thread_started = true;
+	return queue;
+fail:
+	queue_free(queue);
+	return NULL;
+}
+
+int queue_wait_ready(struct queue *queue, GError **err)
+{
+	int res;
+
+	g_mutex_lock(&queue->lock);
+	while (queue->state == QUEUE_STARTING)
+		g_cond_wait(&queue->state_changed, &queue->lock);
+	g_mutex_unlock(&queue->lock);
+	res = atomic_load(&queue->broken);
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "queue %u: cannot start: %s", queue->config.q_id,
+			    g_strerror(-res));
+	return res;
+}
+
+struct queue_events queue_poll(struct queue *queue)
+{
+	struct queue_events events = { .broken = atomic_load(&queue->broken) };
+
+	g_mutex_lock(&queue->lock);
+	events.ended = queue->state == QUEUE_ENDED;
+	g_mutex_unlock(&queue->lock);
+	if (!queue->told_request_errno) {
+		events.request_errno = atomic_load(&queue->request_errno);
+		queue->told_request_errno = events.request_errno;
+	}
+	return events;
+}
+
+struct queue_stats queue_wait(struct queue *queue)
+{
+	if (queue->thread_started)
+		pthread_join(queue->thread, NULL);
+	queue->thread_started = false;
+	return queue->stats;
+}
+
+void queue_free(struct queue *queue)
+{
+	if (!queue)
+		return;
+	queue_wait(queue);
+	aio_loop_free(queue->loop);
+	if (queue->descs)
+		munmap((void *)queue->descs, queue->descs_bytes);
+	if (queue->bufs)
+		munmap(queue->bufs, queue->bufs_bytes);
+	g_mutex_clear(&queue->lock);
+	g_cond_clear(&queue->state_changed);
+	g_free(queue->requests);
+	g_free(queue);
+}

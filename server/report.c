@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the server says to people. */
+#include "report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <syslog.h>
+
+static bool verbose_wanted;
+static bool use_syslog;
+
+void report_init(bool verbose)
+{
+	verbose_wanted = verbose;
+}
+
+void report_to_syslog(void)
+{
+	openlog("ubd-serve", LOG_PID, LOG_DAEMON);
+	use_syslog = true;
+}
+
+static void report(int priority, const char *format, va_list args)
+{
+	if (use_syslog) {
+		vsyslog(priority, format, args);
+		return;
+	}
+	g_autofree char *line = g_strdup_vprintf(format, args);
+
+	fprintf(stderr, "ubd-serve: %s\n", line);
+}
+
+void report_error(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	report(LOG_ERR, format, args);
+	va_end(args);
+}
+
+void report_note(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	report(LOG_NOTICE, format, args);
+	va_end(args);
+}
+
+void report_verbose(const char *format, ...)
+{
+	va_list args;
+
+	if (!verbose_wanted)
+		return;
+	va_start(args, format);
+	report(LOG_INFO, format, args);
+	va_end(args);
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Command lines and option lists; see options.h. */
+#include "options.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* ---- command lines ---- */
+
+static bool takes_value(const GOptionEntry *entry)
+{
+	return entry && entry->arg != G_OPTION_ARG_NONE;
+}
+
+static const GOptionEntry *find_short(const GOptionEntry *entries, char letter)
+{
+	for (; entries->long_name; entries++)
+		if (entries->short_name == letter)
+			return entries;
+	return NULL;
+}
+
+static const GOptionEntry *find_long(const GOptionEntry *entries, const char *name)
+{
+	for (; entries->long_name; entries++)
+		if (*entries->long_name && strcmp(entries->long_name, name) == 0)
+			return entries;
+	return NULL;
+}
+
+/*
+ * Adds "-xyfraw" as "-xyf" "raw", where f is the option with a value. Returns
+ * whether the value is still to come, as the next word.
+ */
+static bool add_short_options(GStrvBuilder *words, const GOptionEntry *entries, const char *word)
+{
+	for (const char *letter = word + 1; *letter; letter++) {
+		g_autofree char *letters = NULL;
+
+		if (!takes_value(find_short(entries, *letter)))
+			continue;
+		if (!letter[1])
+			break;
+		letters = g_strndup(word, letter + 1 - word);
+		g_strv_builder_add_many(words, letters, letter + 1, NULL);
+		return false;
+	}
+	g_strv_builder_add(words, word);
+	return word[1] && takes_value(find_short(entries, word[strlen(word) - 1]));
+}
+
+static char **split_attached_values(const GOptionEntry *entries, char *const *argv)
+{
+	g_autoptr(GStrvBuilder) words = g_strv_builder_new();
+	bool is_value = true; /* argv[0] is no option either */
+	bool options_ended = false;
+
+	for (; *argv; argv++) {
+		const char *word = *argv;
+
+		if (is_value || options_ended || word[0] != '-') {
+			g_strv_builder_add(words, word);
+			is_value = false;
+		} else if (word[1] == '-') {
+			g_strv_builder_add(words, word);
+			options_ended = !word[2];
+			is_value = takes_value(find_long(entries, word + 2));
+		} else {
+			is_value = add_short_options(words, entries, word);
+		}
+	}
+	return g_strv_builder_end(words);
+}
+
+bool options_parse(const GOptionEntry *entries, const char *summary, char *const *argv,
+		   GError **err)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_auto(GStrv) words = split_attached_values(entries, argv);
+
+	g_option_context_add_main_entries(context, entries, NULL);
+	g_option_context_set_summary(context, summary);
+	g_option_context_set_help_enabled(context, summary != NULL);
+	return g_option_context_parse_strv(context, &words, err);
+}
+
+/* ---- option lists ---- */
+
+/* The part up to a single comma, doubled ones made single; *list is set behind the comma or NULL.
+ */
+static char *next_part(const char **list)
+{
+	GString *part = g_string_new(NULL);
+	const char *c = *list;
+
+	while (*c && (c[0] != ',' || c[1] == ',')) {
+		g_string_append_c(part, *c);
+		c += c[0] == ',' ? 2 : 1;
+	}
+	*list = *c ? c + 1 : NULL;
+	return g_string_free(part, FALSE);
+}
+
+bool option_list_parse(const char *list, GHashTable *options)
+{
+	while (list) {
+		g_autofree char *part = next_part(&list);
+		char *value = strchr(part, '=');
+
+		if (!*part || value == part)
+			return false;
+		if (value)
+			*value++ = '\0';
+		g_hash_table_replace(options, g_strdup(part), g_strdup(value ?: "on"));
+	}
+	return true;
+}
+
+bool option_list_asks_help(const char *list)
+{
+	while (list) {
+		g_autofree char *part = next_part(&list);
+
+		if (strcmp(part, "help") == 0 || strcmp(part, "?") == 0)
+			return true;
+	}
+	return false;
+}
+
+char *option_value_quote(const char *value)
+{
+	GString *quoted = g_string_new(value);
+
+	g_string_replace(quoted, ",", ",,", 0);
+	return g_string_free(quoted, FALSE);
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What every tool starts with and ends in; see tool.h. */
+#include "tool.h"
+
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "aio.h"
+
+#define RING_ENTRIES 256
+
+static const char *name;
+
+void tool_init(const char *tool)
+{
+	name = tool;
+	/* File names are shown as they are; numbers are for scripts, so in no country's way. */
+	setlocale(LC_CTYPE, "");
+	g_set_prgname(tool);
+}
+
+const char *tool_name(void)
+{
+	return name;
+}
+
+void tool_error(const char *fmt, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s: ", name);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+void tool_print_version(void)
+{
+	printf("%s version %s\n", name, UBD_VERSION);
+}
+
+struct main_job {
+	int (*co_main)(void *arg);
+	void *arg;
+	int ret;
+};
+
+static void main_co(void *arg)
+{
+	struct main_job *job = arg;
+
+	job->ret = job->co_main(job->arg);
+}
+
+int tool_run_co(int (*co_main)(void *arg), void *arg)
+{
+	struct main_job job = { .co_main = co_main, .arg = arg };
+	g_autoptr(GError) err = NULL;
+	struct aio_loop *loop = aio_loop_new(RING_ENTRIES, &err);
+
+	if (!loop) {
+		tool_error("%s", err->message);
+		return 1;
+	}
+	aio_loop_run_co(loop, main_co, &job);
+	aio_loop_free(loop);
+	return job.ret;
+}
+
+int tool_co_open(const char *filename, const char *format, unsigned flags, struct image **ret_img)
+{
+	struct image_open_opts opts = { .format = format, .flags = flags };
+	g_autoptr(GError) err = NULL;
+	int ret = image_co_open(filename, &opts, ret_img, &err);
+
+	if (ret)
+		tool_error("%s", err->message);
+	return ret;
+}
+
+int tool_co_close(struct image *img, int ret)
+{
+	g_autofree char *filename = img ? g_strdup(image_filename(img)) : NULL;
+	int close_ret = image_co_close(img);
+
+	if (!ret && close_ret) {
+		tool_error("%s: Could not close it: %s", filename, g_strerror(-close_ret));
+		ret = close_ret;
+	}
+	return ret;
+}

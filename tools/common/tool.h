@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What every tool starts with and ends in: its name, its errors, its loop. */
+#ifndef UBD_TOOL_H
+#define UBD_TOOL_H
+
+#include <glib.h>
+
+#include "image.h"
+
+/* Before anything else in main(). @name stays the caller's. */
+void tool_init(const char *name);
+
+const char *tool_name(void);
+
+/* One line on standard error: the tool's name, then the message. */
+void tool_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+void tool_print_version(void);
+
+/* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
+ * loop. */
+int tool_run_co(int (*co_fn)(void *arg), void *arg);
+
+/*
+ * Opens an image by the name of its format (NULL: by header) and with IMAGE_*
+ * flags, or says why not.
+ */
+int tool_co_open(const char *filename, const char *format, unsigned flags, struct image **ret_img);
+
+/*
+ * Closes the image. When that fails and nothing went wrong before (@ret is 0), it says so
+ * and returns the error; else @ret. NULL is fine.
+ */
+int tool_co_close(struct image *img, int ret);
+
+#endif

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-img bench: measures how fast an image is read or written.
+ *
+ * As qemu-img's, with two more options: --queues has the image used by that many
+ * threads at a time, with a loop each, and --random goes all over the place.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cache_mode.h"
+#include "colock.h"
+#include "img.h"
+
+#define RING_ENTRIES 256
+#define MAX_DEPTH    4096
+#define MAX_QUEUES   64
+
+struct bench {
+	const char *filename;
+	const char *format;
+	unsigned open_flags;
+	unsigned write_flags;
+	bool write;
+	bool random;
+	bool no_drain;
+	uint64_t count;
+	uint64_t depth;
+	uint64_t queues;
+	uint64_t flush_interval;
+	uint64_t pattern;
+	uint64_t start;
+	uint64_t step;
+	uint64_t buffer_bytes;
+
+	struct image *img;
+	uint64_t size;
+	_Atomic uint64_t next; /* number of the next request, of all queues */
+	_Atomic int error;     /* the first one */
+	_Atomic unsigned queues_left;
+	struct coroutine *waiter;
+};
+
+/* One loop and what runs on it; touched by its thread alone. */
+struct bench_queue {
+	struct bench *bench;
+	struct aio_loop *loop;
+	GThread *thread; /* NULL for the loop of main() */
+	uint64_t remaining;
+	unsigned in_flight;
+	unsigned workers;
+	uint64_t random_state;
+	/* No request starts until those in flight are done and flushed. */
+	bool draining;
+	struct thread_lock lock; /* of drained, which wants one */
+	struct co_queue drained;
+};
+
+static void fail(struct bench *bench, int error)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&bench->error, &none, error);
+}
+
+/* ---- where the requests go ---- */
+
+/* SplitMix64, the same sequence in each run. */
+static uint64_t next_random(struct bench_queue *queue)
+{
+	uint64_t z = queue->random_state += 0x9e3779b97f4a7c15;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+	return z ^ (z >> 31);
+}
+
+static uint64_t next_off(struct bench_queue *queue)
+{
+	struct bench *bench = queue->bench;
+	uint64_t number, off;
+
+	if (bench->random) {
+		uint64_t places = (bench->size - bench->start) / MAX(bench->buffer_bytes, 1);
+
+		return bench->start + next_random(queue) % places * bench->buffer_bytes;
+	}
+	number = atomic_fetch_add_explicit(&bench->next, 1, memory_order_relaxed);
+	off = (bench->start + number * bench->step) % bench->size;
+	return off + bench->buffer_bytes <= bench->size ? off : 0;
+}
+
+/* ---- requests ---- */
+
+static void co_wait_drained(struct bench_queue *queue)
+{
+	thread_lock(&queue->lock);
+	while (queue->draining)
+		co_queue_wait_thread(&queue->drained, &queue->lock);
+	thread_unlock(&queue->lock);
+}
+
+static void co_flush(struct bench_queue *queue)
+{
+	int ret = image_co_flush(queue->bench->img);
+
+	if (ret)
+		fail(queue->bench, ret);
+}
+
+static void co_flush_drained(struct bench_queue *queue)
+{
+	co_flush(queue);
+	thread_lock(&queue->lock);
+	queue->draining = false;
+	co_queue_wake_all(&queue->drained);
+	thread_unlock(&queue->lock);
+}
+
+/* Counts a request; *ret_flush if it is the last before a flush. False if there are no more. */
+static bool co_begin_request(struct bench_queue *queue, bool *ret_flush)
+{
+	struct bench *bench = queue->bench;
+
+	if (bench->flush_interval)
+		co_wait_drained(queue);
+	if (!queue->remaining || atomic_load_explicit(&bench->error, memory_order_relaxed))
+		return false;
+	queue->remaining--;
+	queue->in_flight++;
+	*ret_flush = bench->flush_interval && queue->remaining % bench->flush_interval == 0;
+	if (*ret_flush && !bench->no_drain)
+		queue->draining = true;
+	return true;
+}
+
+static void co_end_request(struct bench_queue *queue, bool flush)
+{
+	queue->in_flight--;
+	if (queue->draining && !queue->in_flight)
+		co_flush_drained(queue);
+	else if (flush && queue->bench->no_drain)
+		co_flush(queue);
+}
+
+static int co_request(struct bench_queue *queue, void *buf)
+{
+	struct bench *bench = queue->bench;
+	uint64_t off = next_off(queue);
+
+	return bench->write ? image_co_pwrite(bench->img, off, bench->buffer_bytes, buf,
+					      bench->write_flags)
+			    : image_co_pread(bench->img, off, bench->buffer_bytes, buf);
+}
+
+static void worker_co(void *arg)
+{
+	struct bench_queue *queue = arg;
+	struct bench *bench = queue->bench;
+	void *buf = try_iobuf_alloc(MAX(bench->buffer_bytes, 1));
+	bool flush;
+	int ret;
+
+	if (buf)
+		memset(buf, bench->pattern, bench->buffer_bytes);
+	else
+		fail(bench, -ENOMEM);
+	while (buf && co_begin_request(queue, &flush)) {
+		ret = co_request(queue, buf);
+		if (ret)
+			fail(bench, ret);
+		co_end_request(queue, flush);
+	}
+	iobuf_free(buf);
+	if (--queue->workers == 0 && atomic_fetch_sub(&bench->queues_left, 1) == 1)
+		co_wake(bench->waiter);
+}
+
+/* ---- queues ---- */
+
+static void queue_co(void *arg)
+{
+	struct bench_queue *queue = arg;
+
+	queue->workers = queue->bench->depth;
+	for (unsigned i = 0; i < queue->bench->depth; i++)
+		co_start(worker_co, queue);
+}
+
+static void *queue_thread(void *loop)
+{
+	aio_loop_run(loop);
+	return NULL;
+}
+
+static void init_queue(struct bench *bench, unsigned number, struct bench_queue *queue)
+{
+	queue->bench = bench;
+	queue->remaining = bench->count / bench->queues + (number < bench->count % bench->queues);
+	queue->random_state = number;
+	thread_lock_init(&queue->lock);
+	co_queue_init(&queue->drained);
+}
+
+/* The first queue is on the loop that runs already. */
+static bool start_loop(struct bench_queue *queue, unsigned number)
+{
+	g_autoptr(GError) err = NULL;
+
+	if (number == 0) {
+		queue->loop = aio_loop_current();
+		return true;
+	}
+	queue->loop = aio_loop_new(RING_ENTRIES, &err);
+	if (!queue->loop) {
+		tool_error("%s", err->message);
+		return false;
+	}
+	queue->thread = g_thread_new("bench", queue_thread, queue->loop);
+	return true;
+}
+
+static void stop_loop(struct bench_queue *queue)
+{
+	if (queue->thread) {
+		aio_loop_stop(queue->loop);
+		g_thread_join(queue->thread);
+		aio_loop_free(queue->loop);
+	}
+	co_queue_destroy(&queue->drained);
+	thread_lock_destroy(&queue->lock);
+}
+
+/* Returns how long it took, in microseconds. */
+static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues)
+{
+	int64_t begin = g_get_monotonic_time();
+
+	atomic_store(&bench->queues_left, bench->queues);
+	bench->waiter = co_self();
+	for (unsigned i = 0; i < bench->queues; i++)
+		co_start_on(queues[i].loop, queue_co, &queues[i]);
+	co_yield();
+	return g_get_monotonic_time() - begin;
+}
+
+/* ---- the command ---- */
+
+static void print_plan(const struct bench *bench)
+{
+	printf("Sending %" PRIu64 " %s requests, %" PRIu64 " bytes each, %" PRIu64 " in parallel ",
+	       bench->count, bench->write ? "write" : "read", bench->buffer_bytes, bench->depth);
+	if (bench->random)
+		printf("(at random from offset %" PRIu64 " on)\n", bench->start);
+	else
+		printf("(starting at offset %" PRIu64 ", step size %" PRIu64 ")\n", bench->start,
+		       bench->step);
+	if (bench->queues > 1)
+		printf("Using %" PRIu64 " queues with as many in parallel each\n", bench->queues);
+	if (bench->flush_interval)
+		printf("Sending flush every %" PRIu64 " requests\n", bench->flush_interval);
+	fflush(stdout);
+}
+
+static int co_measure(struct bench *bench)
+{
+	g_autofree struct bench_queue *queues = g_new0(struct bench_queue, bench->queues);
+	int64_t microseconds = 0;
+	unsigned started = 0;
+
+	print_plan(bench);
+	for (; started < bench->queues; started++) {
+		init_queue(bench, started, &queues[started]);
+		if (!start_loop(&queues[started], started))
+			break;
+	}
+	if (started == bench->queues)
+		microseconds = co_run_queues(bench, queues);
+	for (unsigned i = 0; i < started; i++)
+		stop_loop(&queues[i]);
+	if (started < bench->queues)
+		return -ENOMEM;
+	if (bench->error)
+		tool_error("%s: Failed request: %s", bench->filename, g_strerror(-bench->error));
+	else
+		printf("Run completed in %3.3f seconds.\n", microseconds / 1e6);
+	return bench->error;
+}
+
+static int co_bench_opened(struct bench *bench, struct image *img)
+{
+	bench->img = img;
+	bench->size = image_size(img);
+	if (bench->size && bench->buffer_bytes <= bench->size &&
+	    bench->start <= bench->size - bench->buffer_bytes)
+		return co_measure(bench);
+	tool_error("%s: Failed request: %" PRIu64 " bytes at offset %" PRIu64
+		   " are not in the image of %" PRIu64 " bytes",
+		   bench->filename, bench->buffer_bytes, bench->start, bench->size);
+	return -EIO;
+}
+
+static int co_bench(void *arg)
+{
+	struct bench *bench = arg;
+	struct image *img;
+	int ret = tool_co_open(bench->filename, bench->format, bench->open_flags, &img);
+
+	if (!ret)
+		ret = tool_co_close(img, co_bench_opened(bench, img));
+	return ret ? 1 : 0;
+}
+
+/* ---- options ---- */
+
+static bool parse_cache(struct bench *bench, const char *name)
+{
+	struct cache_mode mode = { 0 };
+
+	if (name && !cache_mode_parse(name, &mode)) {
+		tool_error("Invalid cache mode: %s", name);
+		return false;
+	}
+	bench->open_flags |= mode.open_flags;
+	bench->write_flags = cache_mode_write_flags(&mode);
+	return true;
+}
+
+/* All that QEMU can do its I/O with; here it is io_uring in any case. */
+static bool check_aio(const char *name)
+{
+	static const char *const names[] = { "threads", "native", "io_uring", NULL };
+
+	if (!name || g_strv_contains(names, name))
+		return true;
+	tool_error("Invalid aio option: %s", name);
+	return false;
+}
+
+static bool check_flush_interval(const struct bench *bench)
+{
+	if (!bench->flush_interval)
+		return true;
+	if (!bench->write)
+		tool_error("--flush-interval is only available in write tests");
+	else if (bench->flush_interval < bench->depth)
+		tool_error("Flush interval can't be smaller than depth");
+	else
+		return true;
+	return false;
+}
+
+int img_bench(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *cache = NULL, *aio = NULL, *count = NULL, *depth = NULL,
+			*size = NULL, *start = NULL, *step = NULL, *interval = NULL,
+			*pattern = NULL, *queues = NULL;
+	g_auto(GStrv) filenames = NULL;
+	gboolean write = FALSE, native = FALSE, no_drain = FALSE, quiet = FALSE,
+		 force_share = FALSE, random = FALSE;
+	const GOptionEntry entries[] = {
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: by its header)", "FMT" },
+		{ "count", 'c', 0, G_OPTION_ARG_FILENAME, &count,
+		  "Requests in all (default: 75000)", "N" },
+		{ "depth", 'd', 0, G_OPTION_ARG_FILENAME, &depth,
+		  "Requests at a time (default: 64)", "N" },
+		{ "buffer-size", 's', 0, G_OPTION_ARG_FILENAME, &size,
+		  "Bytes of a request (default: 4k)", "SIZE" },
+		{ "offset", 'o', 0, G_OPTION_ARG_FILENAME, &start, "Where the first request begins",
+		  "OFFSET" },
+		{ "step-size", 'S', 0, G_OPTION_ARG_FILENAME, &step,
+		  "From the start of a request to the next one's (default: its size)", "SIZE" },
+		{ "write", 'w', 0, G_OPTION_ARG_NONE, &write, "Write (default: read)", NULL },
+		{ "pattern", 0, 0, G_OPTION_ARG_FILENAME, &pattern, "Byte to write (default: 0)",
+		  "BYTE" },
+		{ "flush-interval", 0, 0, G_OPTION_ARG_FILENAME, &interval,
+		  "Flush each time that so many are written", "N" },
+		{ "no-drain", 0, 0, G_OPTION_ARG_NONE, &no_drain,
+		  "Flush while other requests are in flight", NULL },
+		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
+		  "Cache mode: none, writeback (default)...", "CACHE" },
+		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
+		  "threads, native or io_uring; it is io_uring in any case", "AIO" },
+		{ "native", 'n', 0, G_OPTION_ARG_NONE, &native,
+		  "Taken for qemu-img's sake, without effect", NULL },
+		{ "queues", 0, 0, G_OPTION_ARG_FILENAME, &queues,
+		  "Threads that use the image at a time (default: 1)", "N" },
+		{ "random", 0, 0, G_OPTION_ARG_NONE, &random, "At random offsets", NULL },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		  "Open the image even if somebody writes to it", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet,
+		  "Taken for qemu-img's sake, without effect", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
+		  "FILENAME" },
+		{},
+	};
+	struct bench bench = { .count = 75000, .depth = 64, .queues = 1, .buffer_bytes = 4096 };
+
+	if (!img_parse(command, entries, argv) ||
+	    !img_parse_number("request count", count, 0, INT32_MAX, &bench.count) ||
+	    !img_parse_number("queue depth", depth, 1, MAX_DEPTH, &bench.depth) ||
+	    !img_parse_number("number of queues", queues, 1, MAX_QUEUES, &bench.queues) ||
+	    !img_parse_number("flush interval", interval, 0, INT32_MAX, &bench.flush_interval) ||
+	    !img_parse_number("pattern byte", pattern, 0, UINT8_MAX, &bench.pattern) ||
+	    !img_parse_size("buffer size", size, INT32_MAX, &bench.buffer_bytes) ||
+	    !img_parse_size("offset", start, INT64_MAX, &bench.start) ||
+	    !img_parse_size("step_size", step, INT32_MAX, &bench.step) || !check_aio(aio) ||
+	    !parse_cache(&bench, cache))
+		return 1;
+	bench.step = bench.step ?: bench.buffer_bytes;
+	bench.write = write;
+	bench.random = random;
+	bench.no_drain = no_drain;
+	bench.open_flags |=
+		(write ? IMAGE_RDWR | IMAGE_UNMAP : 0) | (force_share ? IMAGE_FORCE_SHARE : 0);
+	bench.format = format;
+	bench.filename = img_only_filename(command, filenames);
+	if (!bench.filename || !check_flush_interval(&bench))
+		return 1;
+	return tool_run_co(co_bench, &bench);
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-img convert: copies an image into a new one, of any format.
+ *
+ * A copy that fails or is interrupted must not look like one that is complete: its file is
+ * removed. While it is made it need not survive a crash, but when
+ * convert says that it is done, it is on disk (unless -t unsafe asks for less).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "aio.h"
+#include "cache_mode.h"
+#include "copy.h"
+#include "img.h"
+#include "new_image.h"
+
+#define DEFAULT_COROUTINES 8
+#define MAX_COROUTINES	   16
+#define DEFAULT_SPARSE	   4096
+#define MAX_SPARSE	   (16 * 1024 * 1024)
+#define SECTOR_SIZE	   512
+
+struct convert_job {
+	const char *source_name;
+	const char *source_format;
+	unsigned source_flags;
+	struct new_image target;
+	bool target_exists; /* -n */
+	struct cache_mode target_mode;
+	bool sync_at_end;
+	uint64_t coroutines;
+	uint64_t sparse_bytes;
+	bool out_of_order;
+	bool show_progress;
+};
+
+/* ---- interruption ---- */
+
+static volatile bool interrupted;
+
+static void on_signal(int signal)
+{
+	interrupted = true;
+}
+
+static void catch_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = on_signal,
+				    .sa_flags = SA_RESTART | SA_RESETHAND };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
+		sigaction(signals[i], &action, NULL);
+}
+
+/* ---- the target's file ---- */
+
+static bool is_block_device(const char *filename)
+{
+	struct stat st;
+
+	return stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
+static void remove_target(const char *filename)
+{
+	struct stat st;
+
+	if (stat(filename, &st) == 0 && S_ISREG(st.st_mode) && unlink(filename) < 0)
+		tool_error("%s: could not remove the incomplete copy: %s", filename,
+			   g_strerror(errno));
+}
+
+static int fsync_on_worker(void *arg)
+{
+	const char *filename = arg;
+	int fd = open(filename, O_RDONLY | O_CLOEXEC);
+	int ret = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+/* All that was written to a file is synced, whoever wrote it. */
+static int co_sync_target(const char *filename)
+{
+	int ret = co_run_on_worker(fsync_on_worker, (void *)filename);
+
+	if (ret)
+		tool_error("%s: Could not sync it: %s", filename, g_strerror(-ret));
+	return ret;
+}
+
+/* ---- the copy ---- */
+
+static int check_sizes(const struct image *source, const struct image *target)
+{
+	if (image_size(target) >= image_size(source))
+		return 0;
+	tool_error("%s: output file is smaller than input file", image_filename(target));
+	return -EINVAL;
+}
+
+static int co_copy(const struct convert_job *job, struct image *source, struct image *target)
+{
+	struct progress progress;
+	struct copy_opts opts = {
+		.source = source,
+		.target = target,
+		.coroutines = job->coroutines,
+		.sparse_bytes = job->sparse_bytes,
+		.out_of_order = job->out_of_order,
+		.target_is_zero = !job->target_exists && !job->target.backing_filename &&
+				  !is_block_device(job->target.filename),
+		.target_has_backing = job->target.backing_filename,
+		.write_flags = cache_mode_write_flags(&job->target_mode),
+		.progress = &progress,
+		.interrupted = &interrupted,
+	};
+	int ret = check_sizes(source, target);
+
+	if (ret)
+		return ret;
+	progress_start(&progress, job->show_progress, image_size(source));
+	ret = copy_co_run(&opts);
+	progress_end(&progress, ret);
+	return ret;
+}
+
+static int co_fill_target(const struct convert_job *job, struct image *source)
+{
+	unsigned flags =
+		IMAGE_RDWR | job->target_mode.open_flags | (job->sparse_bytes ? IMAGE_UNMAP : 0);
+	struct image *target;
+	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
+
+	if (ret)
+		return ret;
+	ret = tool_co_close(target, co_copy(job, source, target));
+	if (!ret && job->sync_at_end)
+		ret = co_sync_target(job->target.filename);
+	return ret;
+}
+
+static int co_make_target(struct convert_job *job, struct image *source)
+{
+	int ret;
+
+	if (job->target_exists)
+		return co_fill_target(job, source);
+	job->target.size = image_size(source);
+	job->target.size_given = true;
+	ret = new_image_co_create(&job->target);
+	if (ret)
+		return ret;
+	ret = co_fill_target(job, source);
+	if (ret)
+		remove_target(job->target.filename);
+	return ret;
+}
+
+static int co_convert(void *arg)
+{
+	struct convert_job *job = arg;
+	struct image *source;
+	int ret = tool_co_open(job->source_name, job->source_format, job->source_flags, &source);
+
+	if (!ret)
+		ret = tool_co_close(source, co_make_target(job, source));
+	return ret ? 1 : 0;
+}
+
+/* ---- options ---- */
+
+static bool parse_cache(const char *what, const char *name, struct cache_mode *mode)
+{
+	if (!name || cache_mode_parse(name, mode))
+		return true;
+	tool_error("Invalid %s option: %s", what, name);
+	return false;
+}
+
+static bool parse_sparse(const char *text, uint64_t *ret_bytes)
+{
+	if (!img_parse_size("buffer size for sparse output", text, INT64_MAX, ret_bytes))
+		return false;
+	if (*ret_bytes % SECTOR_SIZE == 0 && *ret_bytes <= MAX_SPARSE)
+		return true;
+	tool_error(
+		"Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "
+		"Select 0 to disable sparse detection (fully allocates output).",
+		SECTOR_SIZE, MAX_SPARSE);
+	return false;
+}
+
+int img_convert(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *target_format = NULL, *backing = NULL,
+			*backing_format = NULL, *sparse = NULL, *cache = NULL, *source_cache = NULL,
+			*coroutines = NULL;
+	g_auto(GStrv) lists = NULL, words = NULL;
+	gboolean compress = FALSE, existing = FALSE, progress = FALSE, quiet = FALSE,
+		 out_of_order = FALSE, force_share = FALSE;
+	const GOptionEntry entries[] = {
+		{ "source-format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the source (default: by its header)", "FMT" },
+		{ "target-format", 'O', 0, G_OPTION_ARG_FILENAME, &target_format,
+		  "Format of the target (default: raw)", "FMT" },
+		{ "target-format-options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &lists,
+		  "Options of the target's format; -o help lists them", "NAME=VALUE,..." },
+		{ "backing", 'B', 0, G_OPTION_ARG_FILENAME, &backing,
+		  "Backing file of the target, with the contents of the source's", "FILE" },
+		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &backing_format,
+		  "Format of the backing file", "FMT" },
+		{ "no-create", 'n', 0, G_OPTION_ARG_NONE, &existing,
+		  "Fill a target that is there, do not create it", NULL },
+		{ "sparse-size", 'S', 0, G_OPTION_ARG_FILENAME, &sparse,
+		  "Zeroes of that length become a hole (default: 4k; 0: none do)", "SIZE" },
+		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &compress,
+		  "Compress the target; this is not supported yet", NULL },
+		{ "target-cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
+		  "Cache mode of the target: none, writeback..., unsafe", "CACHE" },
+		{ "source-cache", 'T', 0, G_OPTION_ARG_FILENAME, &source_cache,
+		  "Cache mode of the source (default: writeback)", "CACHE" },
+		{ "parallel", 'm', 0, G_OPTION_ARG_FILENAME, &coroutines,
+		  "How many parts are read at a time (default: 8)", "N" },
+		{ "oob", 'W', 0, G_OPTION_ARG_NONE, &out_of_order,
+		  "Write the parts as they come, not in their order", NULL },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		  "Open the source even if somebody writes to it", NULL },
+		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show how far it is", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "SOURCE TARGET" },
+		{},
+	};
+	struct cache_mode source_mode = { 0 };
+	struct convert_job job = {
+		.target_mode = { .open_flags = IMAGE_NO_FLUSH },
+		.coroutines = DEFAULT_COROUTINES,
+		.sparse_bytes = DEFAULT_SPARSE,
+	};
+	int status = 1;
+
+	if (!img_parse(command, entries, argv))
+		return 1;
+	if (new_image_asks_help(lists))
+		return new_image_print_options(target_format ?: "raw") ? 0 : 1;
+	if (!words || !words[1] || words[2])
+		return img_usage_error(command, "Expecting the file names of source and target");
+	if (!parse_cache("cache", cache, &job.target_mode) ||
+	    !parse_cache("source cache", source_cache, &source_mode) ||
+	    !parse_sparse(sparse, &job.sparse_bytes) ||
+	    !img_parse_number("number of coroutines", coroutines, 1, MAX_COROUTINES,
+			      &job.coroutines))
+		return 1;
+	if (compress) {
+		tool_error("%s: -c: Writing compressed images is not supported yet", words[1]);
+		return 1;
+	}
+	if (existing && lists) {
+		tool_error("%s: -o has no effect when skipping image creation", words[1]);
+		return 1;
+	}
+	job.source_name = words[0];
+	job.source_format = format;
+	job.source_flags = source_mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.target_exists = existing;
+	job.sync_at_end = !cache;
+	job.out_of_order = out_of_order;
+	job.show_progress = progress && !quiet;
+	if (new_image_init(&job.target, words[1], target_format ?: "raw", lists)) {
+		new_image_set_backing(&job.target, backing, backing_format);
+		catch_signals();
+		status = tool_run_co(co_convert, &job);
+	}
+	new_image_clear(&job.target);
+	return status;
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Copies the contents of an image into another; see copy.h.
+ *
+ * Workers take pieces one after the other from a cursor, read them side by side, and write
+ * them one after the other, each when it is its turn.
+ */
+#include "copy.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "colock.h"
+#include "img.h"
+
+#define PIECE_BYTES	 (2 * 1024 * 1024)
+#define ZERO_PIECE_BYTES (1024 * 1024 * 1024)
+
+enum piece_kind {
+	PIECE_DATA, /* to be read, and written but for its zeroes */
+	PIECE_ZERO, /* reads as zeroes */
+	PIECE_SKIP, /* the target has it from its backing file */
+};
+
+struct piece {
+	uint64_t off;
+	uint64_t bytes;
+	enum piece_kind kind;
+};
+
+struct copy {
+	const struct copy_opts *opts;
+	uint64_t size;
+	uint64_t unit; /* in which zeroes are looked for; multiples of it are not cut */
+	uint64_t buffer_bytes;
+	int error; /* the first one */
+	unsigned workers;
+	struct coroutine *waiter;
+
+	struct co_mutex cursor_lock;
+	uint64_t cursor;     /* where the next piece begins, and ... */
+	struct piece extent; /* ... what is known from there on */
+
+	struct co_mutex turn_lock;
+	struct co_queue turn_changed;
+	uint64_t turn; /* the piece that begins here is to be written */
+};
+
+static void fail(struct copy *copy, const struct image *img, const char *what, uint64_t off,
+		 int error)
+{
+	if (!copy->error)
+		tool_error("%s: error while %s at byte %" PRIu64 ": %s", image_filename(img), what,
+			   off, g_strerror(-error));
+	copy->error = copy->error ?: error;
+}
+
+static void check_interrupt(struct copy *copy)
+{
+	if (!*copy->opts->interrupted || copy->error)
+		return;
+	tool_error("%s: interrupted", image_filename(copy->opts->target));
+	copy->error = -EINTR;
+}
+
+/* ---- the pieces ---- */
+
+/* Whether the target's backing file gives the same as what is below the source. */
+static bool is_below_target(const struct copy *copy, uint64_t off)
+{
+	const struct image *backing = image_backing(copy->opts->target);
+
+	return copy->opts->target_has_backing && backing && off < image_size(backing);
+}
+
+static int co_status(struct copy *copy, uint64_t off, struct image_extent *ret_extent)
+{
+	struct image *source = copy->opts->source;
+	uint64_t bytes = copy->size - off;
+	int ret;
+
+	if (!is_below_target(copy, off))
+		return image_co_block_status_chain(source, off, bytes, ret_extent);
+	bytes = MIN(bytes, image_size(image_backing(copy->opts->target)) - off);
+	ret = image_co_block_status(source, off, bytes, ret_extent);
+	/* Nothing is below it: then it is what the chain says, zeroes. */
+	if (!ret && !(ret_extent->flags & IMAGE_EXTENT_ALLOCATED) && !image_backing(source))
+		ret = image_co_block_status_chain(source, off, bytes, ret_extent);
+	return ret;
+}
+
+static enum piece_kind kind_of(const struct copy *copy, const struct image_extent *extent)
+{
+	if (extent->flags & IMAGE_EXTENT_ZERO)
+		return copy->opts->sparse_bytes ? PIECE_ZERO : PIECE_DATA;
+	/* Asked for the top layer alone, it is neither where that layer leaves it to the next. */
+	return extent->flags & IMAGE_EXTENT_DATA ? PIECE_DATA : PIECE_SKIP;
+}
+
+static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
+{
+	struct image_extent extent;
+	int ret = co_status(copy, copy->cursor, &extent);
+
+	if (!ret)
+		copy->extent = (struct piece){ copy->cursor, extent.bytes, kind_of(copy, &extent) };
+	else
+		fail(copy, copy->opts->source, "reading the metadata", copy->cursor, ret);
+	return ret;
+}
+
+/* How much of the rest of an extent makes one piece; it ends on a unit where it can. */
+static uint64_t piece_bytes(const struct copy *copy, uint64_t off, uint64_t left)
+{
+	uint64_t max = copy->extent.kind == PIECE_DATA ? copy->buffer_bytes : ZERO_PIECE_BYTES;
+
+	return MIN(left, max - off % copy->unit);
+}
+
+/* False at the end, and when something failed. */
+static bool co_next_piece(struct copy *copy, struct piece *ret_piece)
+{
+	uint64_t extent_end;
+	bool found = false;
+
+	co_mutex_lock(&copy->cursor_lock);
+	check_interrupt(copy);
+	if (copy->error || copy->cursor == copy->size)
+		goto out;
+	extent_end = copy->extent.off + copy->extent.bytes;
+	if (copy->cursor == extent_end) {
+		if (co_look_ahead(copy))
+			goto out;
+		extent_end = copy->extent.off + copy->extent.bytes;
+	}
+	*ret_piece = (struct piece){
+		.off = copy->cursor,
+		.bytes = piece_bytes(copy, copy->cursor, extent_end - copy->cursor),
+		.kind = copy->extent.kind,
+	};
+	copy->cursor += ret_piece->bytes;
+	found = true;
+out:
+	co_mutex_unlock(&copy->cursor_lock);
+	return found;
+}
+
+/* ---- whose turn it is ---- */
+
+static void co_wait_for_turn(struct copy *copy, const struct piece *piece)
+{
+	co_mutex_lock(&copy->turn_lock);
+	while (copy->turn != piece->off && !copy->error)
+		co_queue_wait(&copy->turn_changed, &copy->turn_lock);
+	co_mutex_unlock(&copy->turn_lock);
+}
+
+/* Also after a failure: who waits has to see it. */
+static void co_pass_turn(struct copy *copy, const struct piece *piece)
+{
+	co_mutex_lock(&copy->turn_lock);
+	copy->turn = piece->off + piece->bytes;
+	co_queue_wake_all(&copy->turn_changed);
+	co_mutex_unlock(&copy->turn_lock);
+}
+
+/* ---- one piece ---- */
+
+static int co_write_zeroes(struct copy *copy, uint64_t off, uint64_t bytes)
+{
+	if (copy->opts->target_is_zero)
+		return 0;
+	return image_co_pwrite_zeroes(copy->opts->target, off, bytes,
+				      IMAGE_REQ_MAY_UNMAP | copy->opts->write_flags);
+}
+
+/* How far @buf is all zeroes, or all not, by whole units. */
+static uint64_t run_length(const struct copy *copy, const char *buf, uint64_t off, uint64_t bytes,
+			   bool *ret_zero)
+{
+	bool zero = false;
+	uint64_t len = 0;
+
+	/* Nothing is looked for: all of it counts as data. */
+	while (len < bytes && copy->opts->sparse_bytes) {
+		uint64_t step = MIN(bytes - len, copy->unit - (off + len) % copy->unit);
+		bool step_is_zero = buffer_is_zero(buf + len, step);
+
+		if (len && step_is_zero != zero)
+			break;
+		zero = step_is_zero;
+		len += step;
+	}
+	*ret_zero = zero;
+	return copy->opts->sparse_bytes ? len : bytes;
+}
+
+static int co_write_data(struct copy *copy, const struct piece *piece, const char *buf)
+{
+	uint64_t done = 0;
+	int ret = 0;
+
+	while (!ret && done < piece->bytes) {
+		uint64_t off = piece->off + done;
+		bool zero;
+		uint64_t len = run_length(copy, buf + done, off, piece->bytes - done, &zero);
+
+		ret = zero ? co_write_zeroes(copy, off, len)
+			   : image_co_pwrite(copy->opts->target, off, len, buf + done,
+					     copy->opts->write_flags);
+		done += len;
+	}
+	return ret;
+}
+
+static int co_write_piece(struct copy *copy, const struct piece *piece, const char *buf)
+{
+	switch (piece->kind) {
+	case PIECE_DATA:
+		return co_write_data(copy, piece, buf);
+	case PIECE_ZERO:
+		return co_write_zeroes(copy, piece->off, piece->bytes);
+	case PIECE_SKIP:
+		break;
+	}
+	return 0;
+}
+
+static void co_copy_piece(struct copy *copy, const struct piece *piece, char *buf)
+{
+	int ret = 0;
+
+	if (piece->kind == PIECE_DATA)
+		ret = image_co_pread(copy->opts->source, piece->off, piece->bytes, buf);
+	if (ret)
+		fail(copy, copy->opts->source, "reading", piece->off, ret);
+	if (!copy->opts->out_of_order)
+		co_wait_for_turn(copy, piece);
+	if (!copy->error) {
+		ret = co_write_piece(copy, piece, buf);
+		if (ret)
+			fail(copy, copy->opts->target, "writing", piece->off, ret);
+		else
+			progress_add(copy->opts->progress, piece->bytes);
+	}
+	co_pass_turn(copy, piece);
+}
+
+static void worker_co(void *arg)
+{
+	struct copy *copy = arg;
+	char *buf = try_iobuf_alloc(copy->buffer_bytes);
+	struct piece piece;
+
+	if (!buf)
+		fail(copy, copy->opts->target, "getting memory", 0, -ENOMEM);
+	while (buf && co_next_piece(copy, &piece))
+		co_copy_piece(copy, &piece, buf);
+	iobuf_free(buf);
+	if (--copy->workers == 0)
+		co_wake(copy->waiter);
+}
+
+/* ---- the copy ---- */
+
+int copy_co_run(const struct copy_opts *opts)
+{
+	uint64_t cluster = image_limits(opts->target)->cluster_size ?: 1;
+	struct copy copy = {
+		.opts = opts,
+		.size = image_size(opts->source),
+		/* A cluster that has data takes its space as a whole. */
+		.unit = (MAX(opts->sparse_bytes, 1) + cluster - 1) / cluster * cluster,
+		.workers = opts->coroutines,
+		.waiter = co_self(),
+	};
+
+	copy.buffer_bytes = (PIECE_BYTES + copy.unit - 1) / copy.unit * copy.unit;
+	co_mutex_init(&copy.cursor_lock);
+	co_mutex_init(&copy.turn_lock);
+	co_queue_init(&copy.turn_changed);
+	for (unsigned i = 0; i < opts->coroutines; i++)
+		co_start(worker_co, &copy);
+	co_yield();
+	co_queue_destroy(&copy.turn_changed);
+	co_mutex_destroy(&copy.turn_lock);
+	co_mutex_destroy(&copy.cursor_lock);
+	return copy.error;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* ubd-img create: makes an empty image, or one that stands on a backing file. */
+#include "img.h"
+#include "new_image.h"
+
+static int co_create(void *arg)
+{
+	return new_image_co_create(arg) ? 1 : 0;
+}
+
+/* A disk without a sector is no use to anybody; a missing size comes from the backing file. */
+static bool take_size(struct new_image *new, const char *text)
+{
+	if (text && new->size_given) {
+		tool_error("%s: The image size must be specified only once", new->filename);
+		return false;
+	}
+	if (!img_parse_size("image size", text, INT64_MAX, &new->size))
+		return false;
+	new->size_given |= text != NULL;
+	if (!new->size_given && (!new->backing_filename || new->backing_unchecked)) {
+		tool_error("%s: Image creation needs a size parameter", new->filename);
+		return false;
+	}
+	if (new->size_given && !new->size) {
+		tool_error("%s: The image size must not be 0", new->filename);
+		return false;
+	}
+	return true;
+}
+
+static int create(struct new_image *new, const char *size, bool quiet)
+{
+	int status;
+
+	if (!take_size(new, size))
+		return 1;
+	status = tool_run_co(co_create, new);
+	if (!status && !quiet)
+		new_image_print(new);
+	return status;
+}
+
+int img_create(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *backing = NULL, *backing_format = NULL;
+	g_auto(GStrv) lists = NULL, words = NULL;
+	gboolean quiet = FALSE, unchecked = FALSE;
+	const GOptionEntry entries[] = {
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: raw)", "FMT" },
+		{ "options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &lists,
+		  "Options of the format; -o help lists them", "NAME=VALUE,..." },
+		{ "backing", 'b', 0, G_OPTION_ARG_FILENAME, &backing,
+		  "Backing file: what is not written in the image is read from there", "FILE" },
+		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &backing_format,
+		  "Format of the backing file", "FMT" },
+		{ "backing-unsafe", 'u', 0, G_OPTION_ARG_NONE, &unchecked,
+		  "Do not look whether the backing file is there and good", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "FILENAME [SIZE]" },
+		{},
+	};
+	struct new_image new;
+	int status = 1;
+
+	if (!img_parse(command, entries, argv))
+		return 1;
+	if (new_image_asks_help(lists))
+		return new_image_print_options(format ?: "raw") ? 0 : 1;
+	if (!words || (words[1] && words[2]))
+		return img_usage_error(command, "Expecting image file name and size");
+	if (new_image_init(&new, words[0], format ?: "raw", lists)) {
+		new_image_set_backing(&new, backing, backing_format);
+		new.backing_unchecked = unchecked;
+		status = create(&new, words[1], quiet);
+	}
+	new_image_clear(&new);
+	return status;
+}

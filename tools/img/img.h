@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The commands of ubd-img, a file each, and what they share.
+ *
+ * A command gets its own words (argv[0] is its name), prints what is to be said, errors
+ * included, and returns the exit status.
+ */
+#ifndef UBD_IMG_H
+#define UBD_IMG_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "options.h"
+#include "size.h"
+#include "tool.h"
+
+struct img_command {
+	const char *name;
+	const char *summary; /* for --help of the command and of ubd-img */
+	int (*run)(const struct img_command *command, char **argv);
+};
+
+int img_bench(const struct img_command *command, char **argv);
+int img_check(const struct img_command *command, char **argv);
+int img_convert(const struct img_command *command, char **argv);
+int img_create(const struct img_command *command, char **argv);
+int img_info(const struct img_command *command, char **argv);
+int img_map(const struct img_command *command, char **argv);
+
+/* Parses the words of a command, or says what is wrong with them. */
+bool img_parse(const struct img_command *command, const GOptionEntry *entries, char **argv);
+
+/* What is wrong with the words, and where to look. Returns 1, the exit status. */
+int img_usage_error(const struct img_command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* The one file that the command wants, NULL (and said so) if it is none or several. */
+const char *img_only_filename(const struct img_command *command, char **filenames);
+
+/*
+ * Values of options; NULL leaves *ret as it is. False, and said so, for a bad
+ * one; @what names it ("buffer size").
+ */
+bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes);
+bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
+		      uint64_t *ret_number);
+/* --output: human (also for NULL) or json. */
+bool img_parse_output(const char *text, bool *ret_json);
+
+#endif

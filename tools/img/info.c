@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-img info: says what an image is, and with --backing-chain what those below it are.
+ *
+ * Each image is opened alone: what is wrong with its backing file is no reason to be
+ * silent about it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "img.h"
+#include "info_text.h"
+#include "json_text.h"
+
+struct info_job {
+	const char *filename;
+	const char *format;
+	unsigned flags;
+	bool json;
+	bool chain;
+};
+
+struct image_facts {
+	char *filename;
+	int64_t allocated; /* -errno if unknown */
+	struct image_info info;
+};
+
+static void free_facts(void *arg)
+{
+	struct image_facts *facts = arg;
+
+	g_free(facts->filename);
+	image_info_clear(&facts->info);
+	g_free(facts);
+}
+
+/* ---- gathering ---- */
+
+static int co_get_facts(const struct info_job *job, const char *filename, const char *format,
+			struct image_facts **ret_facts)
+{
+	struct image_facts *facts;
+	struct image *img;
+	int ret = tool_co_open(filename, format, job->flags, &img);
+
+	if (ret)
+		return ret;
+	facts = g_new0(struct image_facts, 1);
+	facts->filename = g_strdup(filename);
+	facts->allocated = image_co_allocated_bytes(img);
+	ret = image_co_get_info(img, &facts->info);
+	if (ret)
+		tool_error("%s: Could not get its information: %s", filename, g_strerror(-ret));
+	ret = tool_co_close(img, ret);
+	if (ret)
+		free_facts(facts);
+	else
+		*ret_facts = facts;
+	return ret;
+}
+
+static bool is_known(GPtrArray *chain, const char *filename)
+{
+	for (guint i = 0; i < chain->len; i++) {
+		const struct image_facts *facts = chain->pdata[i];
+
+		if (strcmp(facts->filename, filename) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int co_get_chain(const struct info_job *job, GPtrArray *chain)
+{
+	const char *filename = job->filename, *format = job->format;
+	struct image_facts *facts;
+
+	do {
+		if (is_known(chain, filename) || chain->len == IMAGE_MAX_CHAIN) {
+			tool_error("%s: Backing file '%s' creates an infinite loop.", job->filename,
+				   filename);
+			return -ELOOP;
+		}
+		if (co_get_facts(job, filename, format, &facts))
+			return -EIO;
+		g_ptr_array_add(chain, facts);
+		filename = facts->info.full_backing_filename;
+		format = facts->info.backing_format;
+	} while (job->chain && filename);
+	return 0;
+}
+
+/* ---- for people ---- */
+
+static void print_backing(const struct image_info *info)
+{
+	if (!info->backing_filename)
+		return;
+	printf("backing file: %s", info->backing_filename);
+	if (info->full_backing_filename &&
+	    strcmp(info->backing_filename, info->full_backing_filename) != 0)
+		printf(" (actual path: %s)", info->full_backing_filename);
+	putchar('\n');
+	if (info->backing_format)
+		printf("backing file format: %s\n", info->backing_format);
+}
+
+static void print_facts(const struct image_facts *facts)
+{
+	const struct image_info *info = &facts->info;
+	g_autofree char *virtual_size = size_to_text(info->virtual_size);
+	g_autofree char *disk_size =
+		facts->allocated < 0 ? g_strdup("unavailable") : size_to_text(facts->allocated);
+
+	printf("image: %s\n"
+	       "file format: %s\n"
+	       "virtual size: %s (%" PRIu64 " bytes)\n"
+	       "disk size: %s\n",
+	       facts->filename, info->format, virtual_size, info->virtual_size, disk_size);
+	if (info->encrypted)
+		printf("encrypted: yes\n");
+	if (info->cluster_size)
+		printf("cluster_size: %" PRIu64 "\n", info->cluster_size);
+	if (info->dirty)
+		printf("cleanly shut down: no\n");
+	print_backing(info);
+	info_print_specific(info);
+}
+
+static void print_chain(GPtrArray *chain)
+{
+	for (guint i = 0; i < chain->len; i++) {
+		if (i)
+			putchar('\n');
+		print_facts(chain->pdata[i]);
+	}
+}
+
+/* ---- for scripts ---- */
+
+static void add_specific(JsonBuilder *builder, const struct image_info *info)
+{
+	bool is_v3;
+
+	if (strcmp(info->format, "qcow2") != 0)
+		return;
+	is_v3 = strcmp(info->compat, "0.10") != 0;
+	json_builder_set_member_name(builder, "format-specific");
+	json_builder_begin_object(builder);
+	json_add_string(builder, "type", "qcow2");
+	json_builder_set_member_name(builder, "data");
+	json_builder_begin_object(builder);
+	json_add_string(builder, "compat", info->compat);
+	json_add_string(builder, "compression-type", info->compression_type);
+	if (is_v3)
+		json_add_bool(builder, "lazy-refcounts", info->lazy_refcounts);
+	json_add_int(builder, "refcount-bits", info->refcount_bits);
+	if (is_v3) {
+		json_add_bool(builder, "corrupt", info->corrupt);
+		json_add_bool(builder, "extended-l2", info->extended_l2);
+	}
+	json_builder_end_object(builder);
+	json_builder_end_object(builder);
+}
+
+/* In the order of QEMU 7.2, for those who compare texts. */
+static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
+{
+	const struct image_info *info = &facts->info;
+
+	json_builder_begin_object(builder);
+	if (info->backing_format)
+		json_add_string(builder, "backing-filename-format", info->backing_format);
+	json_add_int(builder, "virtual-size", info->virtual_size);
+	json_add_string(builder, "filename", facts->filename);
+	if (info->cluster_size)
+		json_add_int(builder, "cluster-size", info->cluster_size);
+	json_add_string(builder, "format", info->format);
+	if (facts->allocated >= 0)
+		json_add_int(builder, "actual-size", facts->allocated);
+	add_specific(builder, info);
+	if (info->full_backing_filename)
+		json_add_string(builder, "full-backing-filename", info->full_backing_filename);
+	if (info->backing_filename)
+		json_add_string(builder, "backing-filename", info->backing_filename);
+	if (info->encrypted)
+		json_add_bool(builder, "encrypted", true);
+	json_add_bool(builder, "dirty-flag", info->dirty);
+	json_builder_end_object(builder);
+}
+
+static void print_json(const struct info_job *job, GPtrArray *chain)
+{
+	g_autoptr(JsonBuilder) builder = json_builder_new();
+	g_autoptr(JsonNode) root = NULL;
+
+	if (job->chain)
+		json_builder_begin_array(builder);
+	for (guint i = 0; i < chain->len; i++)
+		add_facts(builder, chain->pdata[i]);
+	if (job->chain)
+		json_builder_end_array(builder);
+	root = json_builder_get_root(builder);
+	json_print(root);
+}
+
+/* ---- the command ---- */
+
+static int co_info(void *arg)
+{
+	const struct info_job *job = arg;
+	g_autoptr(GPtrArray) chain = g_ptr_array_new_with_free_func(free_facts);
+
+	if (co_get_chain(job, chain))
+		return 1;
+	if (job->json)
+		print_json(job, chain);
+	else
+		print_chain(chain);
+	return 0;
+}
+
+int img_info(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *output = NULL;
+	g_auto(GStrv) filenames = NULL;
+	gboolean force_share = FALSE, chain = FALSE;
+	const GOptionEntry entries[] = {
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: by its header)", "FMT" },
+		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output, "Print it as human or json",
+		  "OFMT" },
+		{ "backing-chain", 0, 0, G_OPTION_ARG_NONE, &chain,
+		  "Go on with the backing file, its backing file...", NULL },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		  "Open the image even if somebody writes to it", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
+		  "FILENAME" },
+		{},
+	};
+	struct info_job job = { 0 };
+
+	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+		return 1;
+	job.filename = img_only_filename(command, filenames);
+	if (!job.filename)
+		return 1;
+	job.format = format;
+	job.flags = IMAGE_NO_BACKING | (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.chain = chain;
+	return tool_run_co(co_info, &job);
+}

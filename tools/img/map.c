@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-img map: says for each part of an image which file of the chain decides it,
+ * and where its data lies in there.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "img.h"
+
+struct map_job {
+	const char *filename;
+	const char *format;
+	unsigned flags;
+	bool json;
+	uint64_t start;
+	uint64_t length; /* UINT64_MAX: to the end */
+};
+
+/* Neighbouring extents that continue each other, as one. */
+struct map_entry {
+	uint64_t start;
+	struct image_extent extent;
+};
+
+/* ---- output ---- */
+
+static const char *truth(unsigned flags)
+{
+	return flags ? "true" : "false";
+}
+
+static void print_json_entry(const struct map_entry *entry)
+{
+	const struct image_extent *extent = &entry->extent;
+
+	printf("{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %u, \"present\": %s, "
+	       "\"zero\": %s, \"data\": %s",
+	       entry->start, extent->bytes, extent->depth,
+	       truth(extent->flags & IMAGE_EXTENT_ALLOCATED),
+	       truth(extent->flags & IMAGE_EXTENT_ZERO), truth(extent->flags & IMAGE_EXTENT_DATA));
+	if (extent->flags & IMAGE_EXTENT_OFFSET)
+		printf(", \"offset\": %" PRIu64, extent->host_off);
+	putchar('}');
+}
+
+/* Only what has to be read from somewhere is worth a line. */
+static int print_human_entry(const struct map_entry *entry)
+{
+	const struct image_extent *extent = &entry->extent;
+
+	if (!(extent->flags & IMAGE_EXTENT_DATA) || (extent->flags & IMAGE_EXTENT_ZERO))
+		return 0;
+	if (!(extent->flags & IMAGE_EXTENT_OFFSET)) {
+		tool_error("File contains external, encrypted or compressed clusters.");
+		return -ENOTSUP;
+	}
+	printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", entry->start, extent->bytes,
+	       extent->host_off, image_filename(image_file(extent->layer) ?: extent->layer));
+	return 0;
+}
+
+static void print_header(const struct map_job *job)
+{
+	if (job->json)
+		putchar('[');
+	else
+		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+}
+
+static int print_entry(const struct map_job *job, const struct map_entry *entry, bool is_last)
+{
+	if (!job->json)
+		return print_human_entry(entry);
+	print_json_entry(entry);
+	printf(is_last ? "]\n" : ",\n");
+	return 0;
+}
+
+/* ---- the walk ---- */
+
+/*
+ * Whether the file has fewer clusters than the format took from it: metadata was preallocated,
+ * or clusters were written in part. Then, as with QEMU, the file is asked which data are zeroes;
+ * else it would only cost time.
+ */
+static bool co_is_sparse(struct image *layer)
+{
+	uint64_t cluster = image_limits(layer)->cluster_size;
+	int64_t allocated = image_co_allocated_bytes(layer);
+	uint64_t on_disk, taken;
+
+	if (!cluster || !image_file(layer) || allocated < 0)
+		return false;
+	on_disk = allocated / cluster;
+	taken = (image_size(image_file(layer)) + cluster - 1) / cluster;
+	return taken >= MAX(on_disk * 10 / 9, on_disk + 2);
+}
+
+/* For each layer of the chain, whether it is so. */
+static bool *co_find_sparse_layers(struct image *img)
+{
+	bool *sparse = g_new0(bool, IMAGE_MAX_CHAIN);
+
+	for (unsigned depth = 0; img; img = image_backing(img), depth++)
+		sparse[depth] = co_is_sparse(img);
+	return sparse;
+}
+
+/* Cuts the extent to what is all zeroes or all not in the file, and says which. */
+static int co_look_below(struct image_extent *extent)
+{
+	struct image *file = image_file(extent->layer);
+	uint64_t size = image_size(file);
+	struct image_extent below;
+	int ret;
+
+	if (extent->host_off >= size) {
+		extent->flags |= IMAGE_EXTENT_ZERO;
+		return 0;
+	}
+	ret = image_co_block_status(file, extent->host_off,
+				    MIN(extent->bytes, size - extent->host_off), &below);
+	if (ret)
+		return ret;
+	extent->bytes = below.bytes;
+	extent->flags |= below.flags & IMAGE_EXTENT_ZERO;
+	return 0;
+}
+
+static int co_status(struct image *img, const bool *sparse, uint64_t off, uint64_t bytes,
+		     struct image_extent *ret_extent)
+{
+	const unsigned has_place = IMAGE_EXTENT_DATA | IMAGE_EXTENT_OFFSET;
+	int ret = image_co_block_status_chain(img, off, bytes, ret_extent);
+
+	if (ret || !ret_extent->layer)
+		return ret;
+	/* Behind the end of a short backing file: what is above it gives the zeroes. */
+	if (off >= image_size(ret_extent->layer)) {
+		ret_extent->flags &= ~IMAGE_EXTENT_ALLOCATED;
+		ret_extent->layer = NULL;
+		ret_extent->depth--;
+		return 0;
+	}
+	if ((ret_extent->flags & has_place) == has_place && sparse[ret_extent->depth])
+		return co_look_below(ret_extent);
+	return 0;
+}
+
+static bool continues(const struct map_entry *entry, const struct image_extent *next)
+{
+	const struct image_extent *extent = &entry->extent;
+
+	if (extent->flags != next->flags || extent->depth != next->depth ||
+	    extent->layer != next->layer)
+		return false;
+	return !(next->flags & IMAGE_EXTENT_OFFSET) ||
+	       extent->host_off + extent->bytes == next->host_off;
+}
+
+static int co_print_map(const struct map_job *job, struct image *img)
+{
+	uint64_t size = image_size(img);
+	uint64_t end = job->start < size ? job->start + MIN(job->length, size - job->start) : 0;
+	g_autofree bool *sparse = co_find_sparse_layers(img);
+	struct map_entry entry = { .start = job->start };
+	int ret = 0;
+
+	print_header(job);
+	for (uint64_t off = job->start; !ret && off < end; off = entry.start + entry.extent.bytes) {
+		struct image_extent next;
+
+		ret = co_status(img, sparse, off, end - off, &next);
+		if (ret) {
+			tool_error("%s: Failed to read image metadata: %s", job->filename,
+				   g_strerror(-ret));
+			return ret;
+		}
+		if (entry.extent.bytes && continues(&entry, &next)) {
+			entry.extent.bytes += next.bytes;
+			continue;
+		}
+		if (entry.extent.bytes)
+			ret = print_entry(job, &entry, false);
+		entry = (struct map_entry){ .start = off, .extent = next };
+	}
+	return ret ?: print_entry(job, &entry, true);
+}
+
+static int co_map(void *arg)
+{
+	const struct map_job *job = arg;
+	struct image *img;
+	int ret;
+
+	ret = tool_co_open(job->filename, job->format, job->flags, &img);
+	if (!ret)
+		ret = tool_co_close(img, co_print_map(job, img));
+	return ret ? 1 : 0;
+}
+
+int img_map(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *output = NULL, *start = NULL, *length = NULL;
+	g_auto(GStrv) filenames = NULL;
+	gboolean force_share = FALSE;
+	const GOptionEntry entries[] = {
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: by its header)", "FMT" },
+		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output, "Print it as human or json",
+		  "OFMT" },
+		{ "start-offset", 's', 0, G_OPTION_ARG_FILENAME, &start, "Begin there", "OFFSET" },
+		{ "max-length", 'l', 0, G_OPTION_ARG_FILENAME, &length, "Go that far", "LEN" },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		  "Open the image even if somebody writes to it", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
+		  "FILENAME" },
+		{},
+	};
+	struct map_job job = { .length = UINT64_MAX };
+
+	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json) ||
+	    !img_parse_size("start offset", start, INT64_MAX, &job.start) ||
+	    !img_parse_size("max length", length, INT64_MAX, &job.length))
+		return 1;
+	job.filename = img_only_filename(command, filenames);
+	if (!job.filename)
+		return 1;
+	job.format = format;
+	job.flags = force_share ? IMAGE_FORCE_SHARE : 0;
+	return tool_run_co(co_map, &job);
+}

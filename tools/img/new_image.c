@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* A new image as described by options; see new_image.h. */
+#include "new_image.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "img.h"
+
+/* ---- options ---- */
+
+static const struct image_option *find_options(const char *format)
+{
+	const struct image_option *options = image_create_options(format);
+
+	if (!options)
+		tool_error("Unknown file format '%s'", format);
+	return options;
+}
+
+static bool is_option(const struct new_image *new, const char *name)
+{
+	for (const struct image_option *o = image_create_options(new->format); o->name; o++)
+		if (strcmp(o->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Takes an option out of the table; NULL if it is not in there. */
+static char *steal_option(struct new_image *new, const char *name)
+{
+	g_autofree char *stolen_name = NULL;
+	char *value = NULL;
+
+	/* An option that the format does not have stays, and is refused with its name. */
+	if (is_option(new, name))
+		g_hash_table_steal_extended(new->options, name, (void **)&stolen_name,
+					    (void **)&value);
+	return value;
+}
+
+static bool take_size(struct new_image *new)
+{
+	g_autofree char *size = steal_option(new, "size");
+
+	new->size_given = size;
+	return img_parse_size("image size", size, INT64_MAX, &new->size);
+}
+
+bool new_image_init(struct new_image *new, const char *filename, const char *format,
+		    char *const *option_lists)
+{
+	*new = (struct new_image){ .filename = filename, .format = format };
+	if (!find_options(format))
+		return false;
+	new->options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	for (; option_lists && *option_lists; option_lists++) {
+		if (!option_list_parse(*option_lists, new->options)) {
+			tool_error("%s: Invalid option list: %s", filename, *option_lists);
+			return false;
+		}
+	}
+	new->backing_filename = steal_option(new, "backing_file");
+	new->backing_format = steal_option(new, "backing_fmt");
+	return take_size(new);
+}
+
+void new_image_clear(struct new_image *new)
+{
+	g_clear_pointer(&new->options, g_hash_table_unref);
+	g_clear_pointer(&new->backing_filename, g_free);
+	g_clear_pointer(&new->backing_format, g_free);
+}
+
+void new_image_set_backing(struct new_image *new, const char *filename, const char *format)
+{
+	if (filename) {
+		g_free(new->backing_filename);
+		new->backing_filename = g_strdup(filename);
+	}
+	if (format) {
+		g_free(new->backing_format);
+		new->backing_format = g_strdup(format);
+	}
+}
+
+/* ---- create ---- */
+
+int new_image_co_create(struct new_image *new)
+{
+	struct image_create_opts opts = {
+		.size = new->size,
+		.size_given = new->size_given,
+		.backing_filename = new->backing_filename,
+		.backing_format = new->backing_format,
+		.backing_unchecked = new->backing_unchecked,
+		.options = new->options,
+	};
+	g_autoptr(GError) err = NULL;
+	int ret;
+
+	if (new->backing_format && !new->backing_filename) {
+		tool_error("%s: Backing format cannot be used without backing file", new->filename);
+		return -EINVAL;
+	}
+	ret = image_co_create(new->filename, new->format, &opts, &new->size, &err);
+	if (ret)
+		tool_error("%s", err->message);
+	return ret;
+}
+
+/* ---- for people ---- */
+
+/* The value that an option was made with; NULL if it is not to be shown. The caller frees it. */
+static char *value_text(const struct new_image *new, const struct image_option *option)
+{
+	const char *value =
+		g_hash_table_lookup(new->options, option->name) ?: option->default_value;
+	uint64_t bytes;
+
+	if (strcmp(option->name, "backing_file") == 0)
+		value = new->backing_filename;
+	else if (strcmp(option->name, "backing_fmt") == 0)
+		value = new->backing_format;
+	else if (strcmp(option->name, "size") == 0)
+		return g_strdup_printf("%" PRIu64, new->size);
+	if (value && strcmp(option->type, "size") == 0 && !size_parse(value, &bytes))
+		return g_strdup_printf("%" PRIu64, bytes);
+	return value ? option_value_quote(value) : NULL;
+}
+
+void new_image_print(const struct new_image *new)
+{
+	printf("Formatting '%s', fmt=%s", new->filename, new->format);
+	for (const struct image_option *o = image_create_options(new->format); o->name; o++) {
+		g_autofree char *value = value_text(new, o);
+
+		if (value)
+			printf(" %s=%s", o->name, value);
+	}
+	putchar('\n');
+}
+
+bool new_image_asks_help(char *const *option_lists)
+{
+	for (; option_lists && *option_lists; option_lists++)
+		if (option_list_asks_help(*option_lists))
+			return true;
+	return false;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	const struct image_option *const *one = a, *const *other = b;
+
+	return strcmp((*one)->name, (*other)->name);
+}
+
+bool new_image_print_options(const char *format)
+{
+	const struct image_option *options = find_options(format);
+	g_autoptr(GPtrArray) sorted = g_ptr_array_new();
+
+	if (!options)
+		return false;
+	for (; options->name; options++)
+		g_ptr_array_add(sorted, (void *)options);
+	qsort(sorted->pdata, sorted->len, sizeof(sorted->pdata[0]), compare_names);
+	printf("Supported %s options:\n", format);
+	for (guint i = 0; i < sorted->len; i++) {
+		const struct image_option *o = sorted->pdata[i];
+		g_autofree char *name = g_strdup_printf("%s=<%s>", o->name, o->type);
+
+		printf("  %-22s - %s\n", name, o->help);
+	}
+	return true;
+}

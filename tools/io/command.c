@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-io: the table of commands, and how a line finds and runs one.
+ *
+ * Words of a line are separated by blanks; nothing quotes them.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aio.h"
+#include "io.h"
+#include "options.h"
+#include "size.h"
+#include "tool.h"
+
+#define MAX_SLEEP_MS (24 * 60 * 60 * 1000)
+
+static int co_cmd_abort(struct io_session *session, const struct io_command *command, char **argv);
+static int co_cmd_help(struct io_session *session, const struct io_command *command, char **argv);
+static int co_cmd_quit(struct io_session *session, const struct io_command *command, char **argv);
+static int co_cmd_sigraise(struct io_session *session, const struct io_command *command,
+			   char **argv);
+static int co_cmd_sleep(struct io_session *session, const struct io_command *command, char **argv);
+
+#define REPORT_HELP                                                                                \
+	" -C   print the statistics as numbers: bytes,requests,time,bytes/s,requests/s\n"          \
+	" -q   print no statistics\n"
+
+static const struct io_command commands[] = {
+	{ "abort", NULL, 0, 0, false, "", "ends the program as a crash would", NULL, co_cmd_abort },
+	{ "alloc", NULL, 1, 2, true, "off [len]",
+	  "says how much of a range (512 bytes by default) is allocated in the image", NULL,
+	  io_co_cmd_alloc },
+	{ "close", "c", 0, 0, true, "", "closes the image", NULL, io_co_cmd_close },
+	{ "discard", "d", 2, -1, true, "[-Cq] off len", "discards a range", REPORT_HELP,
+	  io_co_cmd_discard },
+	{ "flush", "f", 0, 0, true, "", "makes durable what was written", NULL, io_co_cmd_flush },
+	{ "help", "?", 0, 1, false, "[command]", "lists the commands, or explains one", NULL,
+	  co_cmd_help },
+	{ "info", "i", 0, 0, true, "", "says what the image is", NULL, io_co_cmd_info },
+	{ "length", "l", 0, 0, true, "", "prints the size of the image", NULL, io_co_cmd_length },
+	{ "map", NULL, 0, 0, true, "", "says which parts are allocated in the image", NULL,
+	  io_co_cmd_map },
+	{ "open", "o", 1, -1, false, "[-rCnU] [-t cache] [-d discard] [-o driver=fmt] file",
+	  "opens an image",
+	  " -r   read-only\n"
+	  " -C   copy on read: what is read from a backing file is written to the image\n"
+	  " -n   the same as -t none\n"
+	  " -U   even if somebody writes to it\n"
+	  " -t   cache mode: none, directsync, writeback, writethrough (default), unsafe\n"
+	  " -d   discards: unmap (default) or ignore\n"
+	  " -o   driver=FMT, the format (default: by its header)\n",
+	  io_co_cmd_open },
+	{ "quit", "q", 0, 0, false, "", "ends the program", NULL, co_cmd_quit },
+	{ "read", "r", 2, -1, true, "[-Cpqv] [-P pattern [-s off] [-l len]] off len",
+	  "reads a range",
+	  " -P   say so if not all that was read is this byte, and exit with status 1\n"
+	  " -s   with -P, look from this byte of the range on\n"
+	  " -l   with -P, look at that many bytes\n"
+	  " -p   nothing\n"
+	  " -v   show what was read\n" REPORT_HELP,
+	  io_co_cmd_read },
+	{ "readv", NULL, 2, -1, true, "[-Cqv] [-P pattern] off len [len..]",
+	  "reads a range into several buffers",
+	  " -P   say so if not all that was read is this byte, and exit with status 1\n"
+	  " -v   show what was read\n" REPORT_HELP,
+	  io_co_cmd_readv },
+	{ "sigraise", NULL, 1, 1, false, "signal", "sends the signal of that number to the program",
+	  NULL, co_cmd_sigraise },
+	{ "sleep", NULL, 1, 1, false, "ms", "waits that many milliseconds", NULL, co_cmd_sleep },
+	{ "truncate", "t", 1, 1, true, "size", "sets the size of the image", NULL,
+	  io_co_cmd_truncate },
+	{ "write", "w", 2, -1, true, "[-cCfnpquz] [-P pattern | -s source_file] off len",
+	  "writes a range, of bytes 0xcd if nothing else is said",
+	  " -P   write this byte\n"
+	  " -s   write what is in this file, over and over\n"
+	  " -z   write zeroes, without data where the image can\n"
+	  " -n   with -z, fail where the image cannot\n"
+	  " -u   with -z, space may be given back\n"
+	  " -f   it is durable when it is done (force unit access)\n"
+	  " -c   compressed; this is not supported yet\n"
+	  " -p   nothing\n" REPORT_HELP,
+	  io_co_cmd_write },
+	{ "writev", NULL, 2, -1, true, "[-Cfq] [-P pattern] off len [len..]",
+	  "writes a range from several buffers",
+	  " -P   write this byte\n"
+	  " -f   it is durable when it is done (force unit access)\n" REPORT_HELP,
+	  io_co_cmd_writev },
+};
+
+static const struct io_command *find_command(const char *name)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+		if (strcmp(name, commands[i].name) == 0 ||
+		    g_strcmp0(name, commands[i].short_name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* ---- words ---- */
+
+void io_print_usage(const struct io_command *command)
+{
+	printf("%s%s%s -- %s\n", command->name, *command->usage ? " " : "", command->usage,
+	       command->summary);
+}
+
+bool io_parse(const struct io_command *command, const GOptionEntry *entries, char **argv)
+{
+	g_autoptr(GError) err = NULL;
+
+	if (options_parse(entries, NULL, argv, &err))
+		return true;
+	tool_error("%s: %s; try 'help %s'", command->name, err->message, command->name);
+	return false;
+}
+
+bool io_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	int ret = text ? size_parse(text, ret_bytes) : 0;
+
+	if (ret == -ERANGE)
+		printf("Parsing error: argument too large -- %s\n", text);
+	else if (ret)
+		printf("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- %s\n",
+		       text);
+	return !ret;
+}
+
+bool io_parse_pattern(const char *text, uint8_t *ret_byte)
+{
+	uint64_t byte;
+
+	if (number_parse(text, 0, UINT8_MAX, &byte)) {
+		printf("%s is not a valid pattern byte\n", text);
+		return false;
+	}
+	*ret_byte = byte;
+	return true;
+}
+
+/* ---- lines ---- */
+
+static int check_count(const struct io_command *command, int count)
+{
+	if (count >= command->min_args && (command->max_args < 0 || count <= command->max_args))
+		return 0;
+	if (command->max_args < 0)
+		tool_error("bad argument count %d to %s, expected at least %d arguments", count,
+			   command->name, command->min_args);
+	else if (command->min_args == command->max_args)
+		tool_error("bad argument count %d to %s, expected %d arguments", count,
+			   command->name, command->min_args);
+	else
+		tool_error("bad argument count %d to %s, expected between %d and %d arguments",
+			   count, command->name, command->min_args, command->max_args);
+	return -EINVAL;
+}
+
+/* The words between blanks, none of them empty. */
+static char **split_words(const char *line)
+{
+	g_autoptr(GStrvBuilder) words = g_strv_builder_new();
+	g_auto(GStrv) parts = g_strsplit_set(line, " \t\r\n", -1);
+
+	for (char **part = parts; *part; part++)
+		if (**part)
+			g_strv_builder_add(words, *part);
+	return g_strv_builder_end(words);
+}
+
+int io_co_run_line(struct io_session *session, const char *line)
+{
+	g_auto(GStrv) words = split_words(line);
+	const struct io_command *command;
+
+	if (!words[0])
+		return 0;
+	command = find_command(words[0]);
+	if (!command) {
+		tool_error("command \"%s\" not found", words[0]);
+		return -EINVAL;
+	}
+	if (command->needs_image && !session->img) {
+		tool_error("no file open, try 'help open'");
+		return -EINVAL;
+	}
+	if (check_count(command, g_strv_length(words) - 1))
+		return -EINVAL;
+	return command->co_run(session, command, words);
+}
+
+/* ---- commands that need no image ---- */
+
+static int co_cmd_abort(struct io_session *session, const struct io_command *command, char **argv)
+{
+	abort();
+}
+
+static int co_cmd_help(struct io_session *session, const struct io_command *command, char **argv)
+{
+	const struct io_command *asked = argv[1] ? find_command(argv[1]) : NULL;
+
+	if (argv[1] && !asked) {
+		printf("command %s not found\n", argv[1]);
+		return -EINVAL;
+	}
+	if (asked) {
+		io_print_usage(asked);
+		if (asked->help)
+			printf("\n%s\n", asked->help);
+		return 0;
+	}
+	for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+		io_print_usage(&commands[i]);
+	printf("\nUse 'help commandname' for extended help.\n");
+	return 0;
+}
+
+static int co_cmd_quit(struct io_session *session, const struct io_command *command, char **argv)
+{
+	session->quit = true;
+	return 0;
+}
+
+static int parse_number(const char *text, uint64_t max, uint64_t *ret_number)
+{
+	if (number_parse(text, 0, max, ret_number) == 0)
+		return 0;
+	printf("%s is not a valid number\n", text);
+	return -EINVAL;
+}
+
+static int co_cmd_sigraise(struct io_session *session, const struct io_command *command,
+			   char **argv)
+{
+	uint64_t number;
+
+	if (parse_number(argv[1], SIGRTMAX, &number))
+		return -EINVAL;
+	/* What was said so far is to be seen, whatever the signal does. */
+	fflush(stdout);
+	raise(number);
+	return 0;
+}
+
+static int co_cmd_sleep(struct io_session *session, const struct io_command *command, char **argv)
+{
+	uint64_t ms;
+
+	if (parse_number(argv[1], MAX_SLEEP_MS, &ms))
+		return -EINVAL;
+	fflush(stdout);
+	co_sleep_ns(ms * 1000000);
+	return 0;
+}

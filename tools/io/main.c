@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-io: reads and writes parts of an image by commands, from the command line (-c) or
+ * from standard input, with qemu-io's commands, output and exit status.
+ *
+ * All commands are run, also after one that failed; that some did is the exit status.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aio.h"
+#include "io.h"
+#include "options.h"
+#include "tool.h"
+
+struct io_job {
+	struct io_session session;
+	const char *filename; /* NULL: open none at first */
+	char **lines;	      /* -c; NULL: standard input */
+};
+
+static int co_run_lines(struct io_session *session, char **lines)
+{
+	int first_error = 0;
+
+	for (; *lines && !session->quit; lines++) {
+		int ret = io_co_run_line(session, *lines);
+
+		first_error = first_error ?: ret;
+	}
+	return first_error;
+}
+
+/* ---- standard input ---- */
+
+struct input {
+	char *line;
+	size_t size;
+};
+
+/* On a worker: the loop goes on while nobody types. */
+static int read_line_on_worker(void *arg)
+{
+	struct input *input = arg;
+
+	return getline(&input->line, &input->size, stdin) < 0 ? -EIO : 0;
+}
+
+static int co_run_script(struct io_session *session)
+{
+	struct input input = { 0 };
+	int first_error = 0;
+
+	while (!session->quit) {
+		int ret;
+
+		/* Also for a program: it can wait for it to know that a command is done. */
+		printf("%s> ", tool_name());
+		fflush(stdout);
+		if (co_run_on_worker(read_line_on_worker, &input))
+			break;
+		ret = io_co_run_line(session, input.line);
+		first_error = first_error ?: ret;
+	}
+	free(input.line);
+	return first_error;
+}
+
+/* ---- main ---- */
+
+static int co_main(void *arg)
+{
+	struct io_job *job = arg;
+	struct io_session *session = &job->session;
+	int ret, close_ret;
+
+	if (job->filename && io_co_open(session, job->filename))
+		return EXIT_FAILURE;
+	ret = job->lines ? co_run_lines(session, job->lines) : co_run_script(session);
+	close_ret = io_co_close(session);
+	return ret || close_ret ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int usage_error(const char *reason)
+{
+	tool_error("%s; try '%s --help'", reason, tool_name());
+	return EXIT_FAILURE;
+}
+
+/* Standard output may be a full disk or a closed pipe: then what was to be told was not told. */
+static int finish(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	tool_error("standard output: %s", g_strerror(errno));
+	return EXIT_FAILURE;
+}
+
+static bool is_aio_name(const char *name)
+{
+	static const char *const names[] = { "threads", "native", "io_uring", NULL };
+
+	return !name || g_strv_contains(names, name);
+}
+
+int main(int argc, char **argv)
+{
+	g_autofree char *format = NULL, *cache = NULL, *discard = NULL, *aio = NULL;
+	g_auto(GStrv) lines = NULL, words = NULL;
+	gboolean read_only = FALSE, direct = FALSE, copy_on_read = FALSE, misalign = FALSE,
+		 native = FALSE, share = FALSE, version = FALSE;
+	const GOptionEntry entries[] = {
+		{ "cmd", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &lines,
+		  "Run this command; may be given again (default: those on standard input)",
+		  "COMMAND" },
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: by its header)", "FMT" },
+		{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &read_only, "Open the image read-only",
+		  NULL },
+		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
+		  "Cache mode: none, directsync, writeback, writethrough (default), unsafe",
+		  "CACHE" },
+		{ "nocache", 'n', 0, G_OPTION_ARG_NONE, &direct, "The same as -t none", NULL },
+		{ "discard", 'd', 0, G_OPTION_ARG_FILENAME, &discard,
+		  "Discards: unmap (default) or ignore", "MODE" },
+		{ "copy-on-read", 'C', 0, G_OPTION_ARG_NONE, &copy_on_read,
+		  "Write what is read from a backing file to the image", NULL },
+		{ "misalign", 'm', 0, G_OPTION_ARG_NONE, &misalign,
+		  "Use buffers that are no good for O_DIRECT", NULL },
+		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
+		  "threads, native or io_uring; it is io_uring in any case", "AIO" },
+		{ "native-aio", 'k', 0, G_OPTION_ARG_NONE, &native,
+		  "Taken for qemu-io's sake, without effect", NULL },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share,
+		  "Open the image even if somebody writes to it (needs -r)", NULL },
+		{ "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit",
+		  NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "[FILENAME]" },
+		{},
+	};
+	struct io_job job = { .session.opts = { .cache = { .writethrough = true },
+						.unmap = true } };
+	struct io_open_opts *opts = &job.session.opts;
+	g_autoptr(GError) err = NULL;
+
+	tool_init("ubd-io");
+	if (!options_parse(entries, "Reads and writes parts of an image; see ubd-io -c help.", argv,
+			   &err))
+		return usage_error(err->message);
+	if (version) {
+		tool_print_version();
+		return finish(EXIT_SUCCESS);
+	}
+	if (words && words[1])
+		return usage_error("Expecting one image file name");
+	if (!is_aio_name(aio)) {
+		tool_error("Invalid aio option: %s", aio);
+		return EXIT_FAILURE;
+	}
+	if (!io_parse_modes(cache ?: direct ? "none" : NULL, discard, opts))
+		return EXIT_FAILURE;
+	opts->format = format;
+	opts->read_only = read_only;
+	opts->force_share = share;
+	opts->copy_on_read = copy_on_read;
+	job.session.misalign = misalign;
+	job.filename = words ? words[0] : NULL;
+	job.lines = lines;
+	return finish(tool_run_co(co_main, &job));
+}

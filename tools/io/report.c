@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The lines that say what a request did; see report.h. */
+#include "report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "size.h"
+
+#define DUMP_WIDTH 16
+
+/* Hours, minutes, seconds and hundredths, in @full; else no more of them than there are. */
+static char *time_text(int64_t microseconds, bool full)
+{
+	unsigned hundredths = microseconds / 10000 % 100;
+	uint64_t seconds = microseconds / G_USEC_PER_SEC;
+	unsigned s = seconds % 60, m = seconds / 60 % 60, h = seconds / 3600;
+
+	if (full || h)
+		return g_strdup_printf("%u:%02u:%02u.%02u", h, m, s, hundredths);
+	if (m)
+		return g_strdup_printf("%u:%02u.%02u", m, s, hundredths);
+	return g_strdup_printf("%02u.%02u sec", s, hundredths);
+}
+
+void report_request(const struct report_opts *opts, const char *verb, uint64_t off, uint64_t bytes,
+		    int64_t started)
+{
+	int64_t microseconds = MAX(g_get_monotonic_time() - started, 1);
+	double per_second = (double)G_USEC_PER_SEC / microseconds;
+	g_autofree char *time = time_text(microseconds, opts->machine);
+	g_autofree char *size = size_to_io_text(bytes);
+	g_autofree char *rate = size_to_io_text(bytes * per_second);
+
+	if (opts->quiet)
+		return;
+	if (opts->machine) {
+		printf("%" PRIu64 ",1,%s,%.3f,%.3f\n", bytes, time, bytes * per_second, per_second);
+		return;
+	}
+	printf("%s %" PRIu64 "/%" PRIu64 " bytes at offset %" PRIu64 "\n", verb, bytes, bytes, off);
+	printf("%s, 1 ops; %s (%s/sec and %.4f ops/sec)\n", size, time, rate, per_second);
+}
+
+void report_dump(const uint8_t *buf, uint64_t off, uint64_t bytes)
+{
+	for (uint64_t line = 0; line < bytes; line += DUMP_WIDTH) {
+		uint64_t end = MIN(line + DUMP_WIDTH, bytes);
+
+		printf("%08" PRIx64 ":  ", off + line);
+		for (uint64_t i = line; i < end; i++)
+			printf("%02x ", buf[i]);
+		putchar(' ');
+		for (uint64_t i = line; i < end; i++)
+			putchar(g_ascii_isalnum(buf[i]) ? buf[i] : '.');
+		putchar('\n');
+	}
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The two lines that say what a request did, and the dump of what it read. */
+#ifndef UBD_REPORT_H
+#define UBD_REPORT_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct report_opts {
+	gboolean quiet;	  /* -q: nothing */
+	gboolean machine; /* -C: one line of numbers */
+};
+
+/* @verb is "read", "wrote", ...; @started is g_get_monotonic_time() of before. */
+void report_request(const struct report_opts *opts, const char *verb, uint64_t off, uint64_t bytes,
+		    int64_t started);
+
+/* Hexadecimal, 16 bytes to the line; @off is that of the first. */
+void report_dump(const uint8_t *buf, uint64_t off, uint64_t bytes);
+
+#endif

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* ubd-io: opens and closes the image that the commands work on. */
+#include <errno.h>
+#include <string.h>
+
+#include "io.h"
+#include "options.h"
+#include "tool.h"
+
+static unsigned open_flags(const struct io_open_opts *opts)
+{
+	return opts->cache.open_flags | (opts->read_only ? 0 : IMAGE_RDWR) |
+	       (opts->force_share ? IMAGE_FORCE_SHARE : 0) | (opts->unmap ? IMAGE_UNMAP : 0);
+}
+
+int io_co_open(struct io_session *session, const char *filename)
+{
+	const struct io_open_opts *opts = &session->opts;
+
+	if (session->img) {
+		tool_error("file open already, try 'help close'");
+		return -EBUSY;
+	}
+	if (opts->copy_on_read && opts->read_only) {
+		tool_error("can't open '%s': Can't use copy-on-read on read-only device", filename);
+		return -EINVAL;
+	}
+	return tool_co_open(filename, opts->format, open_flags(opts), &session->img);
+}
+
+int io_co_close(struct io_session *session)
+{
+	struct image *img = session->img;
+
+	session->img = NULL;
+	return tool_co_close(img, 0);
+}
+
+/* ---- modes ---- */
+
+static bool parse_discard(const char *name, bool *ret_unmap)
+{
+	static const char *const off[] = { "ignore", "off", NULL }, *const on[] = { "unmap", "on",
+										    NULL };
+
+	*ret_unmap = g_strv_contains(on, name);
+	return *ret_unmap || g_strv_contains(off, name);
+}
+
+bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts *opts)
+{
+	if (cache && !cache_mode_parse(cache, &opts->cache)) {
+		tool_error("Invalid cache option: %s", cache);
+		return false;
+	}
+	if (discard && !parse_discard(discard, &opts->unmap)) {
+		tool_error("Invalid discard option: %s", discard);
+		return false;
+	}
+	return true;
+}
+
+/* ---- the commands ---- */
+
+/* driver=FMT is all that there is. */
+static bool parse_driver(const char *list, char **ret_format)
+{
+	g_autoptr(GHashTable) table =
+		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	g_autofree char *name = NULL;
+
+	if (!list)
+		return true;
+	if (!option_list_parse(list, table)) {
+		tool_error("Invalid option list: %s", list);
+		return false;
+	}
+	g_hash_table_steal_extended(table, "driver", (void **)&name, (void **)ret_format);
+	if (g_hash_table_size(table) == 0)
+		return true;
+	tool_error("open -o %s: only driver=FMT is supported", list);
+	return false;
+}
+
+int io_co_cmd_open(struct io_session *session, const struct io_command *command, char **argv)
+{
+	g_autofree char *cache = NULL, *discard = NULL, *list = NULL, *format = NULL;
+	g_auto(GStrv) words = NULL;
+	gboolean read_only = FALSE, direct = FALSE, share = FALSE, copy_on_read = FALSE;
+	const GOptionEntry entries[] = {
+		{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &read_only, NULL, NULL },
+		{ "copy-on-read", 'C', 0, G_OPTION_ARG_NONE, &copy_on_read, NULL, NULL },
+		{ "nocache", 'n', 0, G_OPTION_ARG_NONE, &direct, NULL, NULL },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share, NULL, NULL },
+		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache, NULL, NULL },
+		{ "discard", 'd', 0, G_OPTION_ARG_FILENAME, &discard, NULL, NULL },
+		{ "options", 'o', 0, G_OPTION_ARG_FILENAME, &list, NULL, NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, NULL },
+		{},
+	};
+	struct io_open_opts opts = { .cache = { .writethrough = true }, .unmap = true };
+	int ret;
+
+	if (!io_parse(command, entries, argv))
+		return -EINVAL;
+	if (!words || words[1]) {
+		io_print_usage(command);
+		return -EINVAL;
+	}
+	if (!io_parse_modes(cache
+				    ?: direct ? "none"
+					      : NULL,
+			    discard, &opts) ||
+	    !parse_driver(list, &format))
+		return -EINVAL;
+	opts.format = format;
+	opts.read_only = read_only;
+	opts.force_share = share;
+	opts.copy_on_read = copy_on_read;
+	session->opts = opts;
+	ret = io_co_open(session, words[0]);
+	session->opts.format = NULL;
+	return ret;
+}
+
+int io_co_cmd_close(struct io_session *session, const struct io_command *command, char **argv)
+{
+	return io_co_close(session);
+}
