@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a guest disk must hold: one version per sector. For users who see to it
+ * that no sector is in two requests at a time (other sectors may be, from any
+ * thread).
+ */
+#ifndef UBD_TESTS_MODEL_H
+#define UBD_TESTS_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct model {
+	uint64_t sectors;
+	uint32_t *version;
+	uint8_t *maybe_zero; /* a discard may have zeroed it, or not */
+};
+
+/* @initial: the version of each sector. */
+void model_init(struct model *model, uint64_t bytes, const uint32_t *initial);
+void model_destroy(struct model *model);
+
+void model_written(struct model *model, uint64_t guest_off, uint64_t bytes, uint32_t version);
+void model_discarded(struct model *model, uint64_t guest_off, uint64_t bytes);
+
+/*
+ * Compares what was read. What a discard left open is settled by the first
+ * read. NULL if all is right; else what is wrong, which the caller frees.
+ */
+char *model_check(struct model *model, uint64_t guest_off, uint64_t bytes, const void *buf);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A request of a guest, as a value: drawn at one place, done at another, printed at a third. */
+#ifndef UBD_TESTS_REQUEST_H
+#define UBD_TESTS_REQUEST_H
+
+#include <stdint.h>
+
+#include "image.h"
+
+enum request_kind {
+	REQUEST_READ,
+	REQUEST_WRITE,
+	REQUEST_ZERO,
+	REQUEST_DISCARD,
+	REQUEST_FLUSH,
+};
+
+struct request {
+	enum request_kind kind;
+	unsigned flags; /* IMAGE_REQ_* */
+	uint64_t off;
+	uint64_t bytes;
+};
+
+/* Does it, with the data in @buf. 0 or -errno. */
+int request_co_perform(const struct request *request, struct image *img, void *buf);
+
+/* For people. The caller frees it. */
+char *request_describe(const struct request *request);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Ends a test that hangs: when nobody has called watchdog_kick() for @seconds,
+ * what the test is doing is printed and the process aborts.
+ */
+#ifndef UBD_TESTS_WATCHDOG_H
+#define UBD_TESTS_WATCHDOG_H
+
+/* @dump runs on a thread of its own and may find things in motion. */
+void watchdog_start(unsigned seconds, void (*dump)(void *arg), void *arg);
+/* Any thread. */
+void watchdog_kick(void);
+/* Until the next watchdog_start(). */
+void watchdog_stop(void);
+
+#endif

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* One crash test; see case.h. */
+#include "case.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "afterwards.h"
+#include "crew.h"
+#include "history.h"
+#include "memnode.h"
+#include "replay.h"
+#include "scratch.h"
+#include "watchdog.h"
+#include "workload.h"
+
+/* One cut of so many is shown to qemu-img, or written to again. */
+#define EVERY_BY_QEMU_IMG 40
+#define EVERY_CONTINUED	  6
+
+#define SECONDS_TO_HANG	  60
+
+/* A workload and all that it did. */
+struct recording {
+	const struct crash_case *c;
+	struct crash_stats *stats;
+	struct crew *crew;
+	char *folder;
+	char *filename; /* of the image before; backing files are relative to it */
+	uint32_t *initial;
+	struct memdisk *before;
+	struct memdisk *live;
+	struct memnode node;
+	struct history history;
+	struct workload workload;
+	char *failure;
+};
+
+/* A moment to cut the power in. */
+struct cut {
+	unsigned number;
+	uint64_t tick;
+};
+
+/* ---- recording ---- */
+
+static void dump(void *arg)
+{
+	struct recording *rec = arg;
+	g_autofree char *text = crash_case_describe(rec->c);
+
+	fprintf(stderr, "%s\n", text);
+	workload_dump(&rec->workload);
+	memnode_dump(&rec->node);
+}
+
+static void recording_init(struct recording *rec, const struct crash_case *c,
+			   struct crash_stats *stats)
+{
+	struct rng rng = rng_of(c->seed, 0x696d616765);
+
+	*rec = (struct recording){ .c = c, .stats = stats, .folder = scratch_new() };
+	rec->filename = prepare_image(rec->folder, &c->spec, &rng, &rec->initial);
+	rec->before = memdisk_new(NULL);
+	if (memdisk_load(rec->before, rec->filename) < 0)
+		g_error("%s: cannot be read", rec->filename);
+	rec->live = memdisk_new(rec->before);
+
+	memnode_init(&rec->node, rec->live, c->seed);
+	memnode_start_log(&rec->node);
+	rec->node.alignment = c->alignment;
+	rec->node.max_delay = c->max_delay;
+	rec->node.percent_late = c->percent_late;
+	rec->node.no_write_zeroes = c->no_write_zeroes;
+	rec->node.flush_does_nothing = c->flush_does_nothing;
+
+	history_init(&rec->history, c->spec.size, rec->initial);
+	rec->workload = (struct workload){
+		.node = &rec->node,
+		.history = &rec->history,
+		.seed = c->seed,
+		.jobs = c->jobs,
+		.ops_per_job = c->ops_per_job,
+		.percent_flush = c->percent_flush,
+		.faults = c->fault_permille,
+	};
+	rec->crew = crew_new(c->loops);
+}
+
+static void recording_destroy(struct recording *rec)
+{
+	crew_free(rec->crew);
+	history_destroy(&rec->history);
+	memnode_destroy(&rec->node);
+	memdisk_free(rec->live);
+	memdisk_free(rec->before);
+	g_free(rec->initial);
+	g_free(rec->filename);
+	g_free(rec->folder);
+}
+
+/* After failures too, a flush that succeeds makes everything durable. */
+static char *co_last_flush(struct recording *rec)
+{
+	uint32_t version =
+		history_begin(&rec->history, GUEST_FLUSH, 0, 0, false, memnode_tick(&rec->node));
+	int ret = image_co_flush(rec->workload.img);
+
+	if (ret < 0)
+		return g_strdup_printf("the last flush failed: %s", strerror(-ret));
+	history_end(&rec->history, version, memnode_tick(&rec->node), false);
+	return NULL;
+}
+
+static char *co_use_image(struct recording *rec)
+{
+	char *failure;
+
+	atomic_store(&rec->node.fault_permille, rec->c->fault_permille);
+	failure = workload_co_run(&rec->workload, rec->crew);
+	atomic_store(&rec->node.fault_permille, 0);
+	rec->stats->failed_requests += rec->workload.failed_requests;
+	return failure ? failure : co_last_flush(rec);
+}
+
+static char *co_record(struct recording *rec)
+{
+	g_autoptr(GError) err = NULL;
+	struct image_open_opts opts = {
+		.format = rec->c->spec.format,
+		.flags = IMAGE_RDWR | (rec->c->unmap ? IMAGE_UNMAP : 0),
+		.cache_bytes = rec->c->cache_bytes,
+	};
+	char *failure;
+	int ret;
+
+	if (memnode_co_open_image(&rec->node, rec->filename, &opts, &rec->workload.img, &err) < 0)
+		return g_strdup_printf("the image does not open: %s", err->message);
+	failure = co_use_image(rec);
+	ret = image_co_close(rec->workload.img);
+	if (!failure && ret < 0)
+		failure = g_strdup_printf("close failed: %s", strerror(-ret));
+	rec->stats->disk_requests += rec->node.log->len;
+	rec->stats->guest_requests += rec->c->jobs * rec->c->ops_per_job;
+	return failure;
+}
+
+/* ---- cutting ---- */
+
+static int compare_cuts(const void *a, const void *b)
+{
+	const struct cut *x = a, *y = b;
+
+	return x->tick < y->tick ? -1 : x->tick > y->tick;
+}
+
+/* The ends of all flushes: just before one, the most is at stake. */
+static GArray *flush_ends(const struct recording *rec)
+{
+	GArray *ends = g_array_new(false, false, sizeof(uint64_t));
+
+	for (unsigned i = 0; i < rec->node.log->len; i++) {
+		const struct disk_op *op = rec->node.log->pdata[i];
+
+		if (op->kind == DISK_FLUSH && op->end != DISK_NEVER)
+			g_array_append_val(ends, op->end);
+	}
+	return ends;
+}
+
+/* In order of time. Half of them are anywhere, half just before the end of a flush. */
+static struct cut *draw_cuts(const struct recording *rec)
+{
+	const struct crash_case *c = rec->c;
+	struct cut *cuts = g_new(struct cut, c->cuts);
+	struct rng rng = rng_of(c->seed, 0x63757473);
+	GArray *ends = flush_ends(rec);
+
+	for (unsigned i = 0; i < c->cuts; i++) {
+		cuts[i] = (struct cut){ i, rng_between(&rng, 1, rec->node.ticks) };
+		if (ends->len && i % 2)
+			cuts[i].tick = g_array_index(ends, uint64_t, cuts[i].tick % ends->len) - 1;
+	}
+	g_array_free(ends, true);
+	qsort(cuts, c->cuts, sizeof(*cuts), compare_cuts);
+	return cuts;
+}
+
+static char *co_look_at(struct recording *rec, const struct cut *cut, struct memdisk *disk)
+{
+	struct aftermath after = {
+		.spec = &rec->c->spec,
+		.filename = rec->filename,
+		.folder = rec->folder,
+		.disk = disk,
+		.history = &rec->history,
+		.cut = cut->tick,
+		.leaks_allowed = true,
+	};
+	char *failure = aftermath_co_check(&after);
+
+	if (!failure && cut->number % EVERY_BY_QEMU_IMG == 0) {
+		rec->stats->cuts_by_qemu_img++;
+		failure = aftermath_check_by_qemu_img(&after);
+	}
+	if (!failure && cut->number % EVERY_CONTINUED == 0) {
+		rec->stats->cuts_continued++;
+		failure = aftermath_co_continue(&after, rec->c->seed + cut->number);
+	}
+	aftermath_destroy(&after);
+	return failure;
+}
+
+static void save_record(const struct recording *rec, const char *filename)
+{
+	GString *text = g_string_new(NULL);
+
+	for (unsigned i = 0; i < rec->node.log->len; i++) {
+		g_autofree char *line = disk_op_describe(rec->node.log->pdata[i]);
+
+		g_string_append_printf(text, "disk  %s\n", line);
+	}
+	for (unsigned i = 0; i < rec->history.ops->len; i++) {
+		g_autofree char *line = guest_op_describe(
+			i + VERSION_FIRST, &g_array_index(rec->history.ops, struct guest_op, i));
+
+		g_string_append_printf(text, "guest %s\n", line);
+	}
+	g_file_set_contents(filename, text->str, text->len, NULL);
+	g_string_free(text, true);
+}
+
+/* Keeps the image and what was done to it, for whoever looks for the reason. */
+static void save_evidence(const struct recording *rec, const struct memdisk *disk)
+{
+	g_autofree char *image = scratch_file(rec->folder, "after-cut");
+	g_autofree char *record = scratch_file(rec->folder, "record");
+
+	save_record(rec, record);
+	memdisk_save(disk, image);
+}
+
+/* Takes over @failure. */
+static char *report(const struct recording *rec, const struct cut *cut, const struct memdisk *disk,
+		    char *failure)
+{
+	g_autofree char *reason = failure;
+	const char *kept_in = "", *folder = "";
+
+	if (rec->c->keep_evidence) {
+		save_evidence(rec, disk);
+		kept_in = "\nkept in ";
+		folder = rec->folder;
+	}
+	return g_strdup_printf("--seed %" G_GUINT64_FORMAT " --cut %u, at tick %" G_GUINT64_FORMAT
+			       ": %s%s%s",
+			       rec->c->seed, cut->number, cut->tick, reason, kept_in, folder);
+}
+
+static char *co_cut_once(struct recording *rec, struct replay *replay, const struct cut *cut)
+{
+	struct rng rng = rng_of(rec->c->seed, 0x63757400 + cut->number);
+	struct memdisk *disk = replay_cut(replay, cut->tick, &rng);
+	char *failure = co_look_at(rec, cut, disk);
+
+	watchdog_kick();
+	rec->stats->cuts++;
+	if (failure)
+		failure = report(rec, cut, disk, failure);
+	memdisk_free(disk);
+	return failure;
+}
+
+static char *co_cut_all(struct recording *rec)
+{
+	g_autofree struct cut *cuts = draw_cuts(rec);
+	struct replay replay;
+	char *failure = NULL;
+
+	replay_init(&replay, rec->before, rec->node.log);
+	for (unsigned i = 0; !failure && i < rec->c->cuts; i++) {
+		if (rec->c->only_cut == CUT_ALL || rec->c->only_cut == (int)cuts[i].number)
+			failure = co_cut_once(rec, &replay, &cuts[i]);
+	}
+	replay_destroy(&replay);
+	return failure;
+}
+
+/* No cut at all: nothing may be lost then, clusters neither. */
+static char *co_look_at_the_end(struct recording *rec)
+{
+	struct aftermath after = {
+		.spec = &rec->c->spec,
+		.filename = rec->filename,
+		.folder = rec->folder,
+		.disk = rec->live,
+		.history = &rec->history,
+		.cut = rec->node.ticks,
+		.leaks_allowed = rec->c->fault_permille,
+	};
+	struct cut end = { 0, rec->node.ticks };
+	char *failure = aftermath_co_check(&after);
+
+	if (!failure)
+		failure = aftermath_check_by_qemu_img(&after);
+	aftermath_destroy(&after);
+	return failure ? report(rec, &end, rec->live, g_strconcat("without a cut: ", failure, NULL))
+		       : NULL;
+}
+
+static void case_co(void *arg)
+{
+	struct recording *rec = arg;
+	struct cut now = { 0, 0 };
+
+	rec->failure = co_record(rec);
+	if (rec->failure) {
+		now.tick = rec->node.ticks;
+		rec->failure = report(rec, &now, rec->live, rec->failure);
+	}
+	if (!rec->failure && !rec->c->flush_does_nothing)
+		rec->failure = co_look_at_the_end(rec);
+	if (!rec->failure)
+		rec->failure = co_cut_all(rec);
+}
+
+char *crash_case_run(const struct crash_case *c, struct crash_stats *stats)
+{
+	struct recording rec;
+	char *failure;
+
+	recording_init(&rec, c, stats);
+	watchdog_start(SECONDS_TO_HANG, dump, &rec);
+	crew_run_co(rec.crew, case_co, &rec);
+	watchdog_stop();
+	failure = rec.failure;
+	if (!failure || !c->keep_evidence)
+		scratch_remove(rec.folder);
+	recording_destroy(&rec);
+	return failure;
+}
+
+char *crash_case_describe(const struct crash_case *c)
+{
+	g_autofree char *spec = image_spec_describe(&c->spec);
+
+	return g_strdup_printf(
+		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
+		"%u%% flushes, cache %" G_GUINT64_FORMAT ", disk: delay %u, %u%% late, "
+		"alignment %u, %u/1000 faults%s%s",
+		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush, c->cache_bytes,
+		c->max_delay, c->percent_late, c->alignment, c->fault_permille,
+		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "");
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Power cuts: does an image survive them, and everything that was flushed?
+ *
+ *	crash [--seed N] [--seeds COUNT | --seconds S] [--cuts N] ...
+ *
+ * A seed decides on an image, a workload, and a number of cuts; the options set
+ * some of it to what is wanted. What a failure prints repeats it: exactly on
+ * one loop, roughly on several.
+ *
+ * With --break RULE something is broken on purpose, and the test passes if that
+ * is found out: `flush` is a disk whose flushes do nothing, C1 to C7 are the
+ * rules of the qcow2 format (where the build has its mutants).
+ */
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "case.h"
+
+/* The exit status that means "skipped" to meson. */
+#define EXIT_SKIPPED 77
+
+#ifdef UBD_MUTANTS
+extern unsigned qcow2_break_rule;
+#endif
+
+static struct {
+	gint64 seed;
+	int seeds;
+	int seconds;
+	int cuts;
+	int only_cut;
+	char *format;
+	int size_mib;
+	int cluster_size;
+	int refcount_bits;
+	int loops;
+	int jobs;
+	int requests;
+	int cache_bytes;
+	int faults;
+	char *broken;
+	gboolean verbose;
+} options = {
+	.seed = 1,
+	.seeds = 60,
+	.cuts = 60,
+	.only_cut = CUT_ALL,
+	.loops = -1,
+	.cache_bytes = -1,
+	.faults = -1,
+};
+
+static const GOptionEntry option_entries[] = {
+	{ "seed", 's', 0, G_OPTION_ARG_INT64, &options.seed, "The first seed (1)", "N" },
+	{ "seeds", 0, 0, G_OPTION_ARG_INT, &options.seeds, "How many seeds (60)", "COUNT" },
+	{ "seconds", 0, 0, G_OPTION_ARG_INT, &options.seconds, "As many seeds as take so long",
+	  "S" },
+	{ "cuts", 0, 0, G_OPTION_ARG_INT, &options.cuts, "Power cuts per seed (60)", "N" },
+	{ "cut", 0, 0, G_OPTION_ARG_INT, &options.only_cut, "Only this one, of one seed", "K" },
+	{ "format", 0, 0, G_OPTION_ARG_STRING, &options.format, "qcow2 (the default) or raw", "F" },
+	{ "size", 0, 0, G_OPTION_ARG_INT, &options.size_mib, "Size of the disk", "MIB" },
+	{ "cluster-size", 0, 0, G_OPTION_ARG_INT, &options.cluster_size, "In bytes", "N" },
+	{ "refcount-bits", 0, 0, G_OPTION_ARG_INT, &options.refcount_bits, "1 to 64", "N" },
+	{ "loops", 0, 0, G_OPTION_ARG_INT, &options.loops, "Threads with a loop each", "N" },
+	{ "jobs", 0, 0, G_OPTION_ARG_INT, &options.jobs, "Requests in flight", "N" },
+	{ "requests", 0, 0, G_OPTION_ARG_INT, &options.requests, "Of each job", "N" },
+	{ "cache-bytes", 0, 0, G_OPTION_ARG_INT, &options.cache_bytes, "Metadata cache", "N" },
+	{ "faults", 0, 0, G_OPTION_ARG_INT, &options.faults, "Failing disk requests in 1000", "N" },
+	{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken,
+	  "Break it; pass if that is caught: flush, C1 to C7", "RULE" },
+	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say what is done", NULL },
+	{ 0 },
+};
+
+/* ---- from a seed to a case ---- */
+
+#define DRAW(rng, array) ((array)[rng_below(rng, G_N_ELEMENTS(array))])
+
+static void draw_filling(struct image_spec *spec, struct rng *rng)
+{
+	static const enum prepared_backing backings[] = {
+		BACKING_NONE, BACKING_NONE, BACKING_RAW, BACKING_RAW, BACKING_QCOW2, BACKING_SHORT,
+	};
+
+	spec->backing = DRAW(rng, backings);
+	spec->percent_filled = rng_percent(rng, 50) ? 0 : 40;
+	spec->compressed = spec->percent_filled && rng_percent(rng, 50);
+	spec->compression = spec->compat == 3 && rng_percent(rng, 30) ? "zstd" : "zlib";
+}
+
+static void draw_spec(struct image_spec *spec, struct rng *rng)
+{
+	static const unsigned cluster_sizes[] = { 512, 512, 512, 512, 1024, 4096, 4096, 65536 };
+	/* Wide ones make refcount blocks cover little, so that many are made. */
+	static const unsigned refcount_bits[] = { 1, 2, 8, 16, 16, 32, 64, 64, 64, 64 };
+
+	spec->format = options.format ? options.format : "qcow2";
+	spec->cluster_size = DRAW(rng, cluster_sizes);
+	spec->refcount_bits = DRAW(rng, refcount_bits);
+	spec->compat = rng_percent(rng, 15) ? 2 : 3;
+	/* Small, so that clusters are freed and used again. */
+	spec->size = spec->cluster_size == 65536 ? 8 << 20 : rng_between(rng, 1, 3) << 20;
+	draw_filling(spec, rng);
+}
+
+static void draw_disk(struct crash_case *c, struct rng *rng)
+{
+	static const uint32_t alignments[] = { 1, 1, 512, 4096 };
+	static const unsigned late[] = { 0, 3, 3, 10 };
+
+	c->max_delay = rng_between(rng, 0, 6);
+	c->percent_late = DRAW(rng, late);
+	c->alignment = DRAW(rng, alignments);
+	c->no_write_zeroes = rng_percent(rng, 20);
+	c->fault_permille = rng_percent(rng, 30) ? rng_between(rng, 5, 60) : 0;
+}
+
+static void draw_workload(struct crash_case *c, struct rng *rng)
+{
+	static const unsigned loops[] = { 1, 1, 2, 4 };
+	static const unsigned flushes[] = { 2, 5, 15, 15 };
+	static const unsigned caches[] = { 1, 16 << 10, 0 };
+	unsigned requests = rng_between(rng, 200, 500) << rng_below(rng, 3);
+
+	c->loops = DRAW(rng, loops);
+	c->jobs = rng_percent(rng, 15) ? 1 : rng_between(rng, 4, 32);
+	c->ops_per_job = 1 + requests / c->jobs;
+	c->percent_flush = DRAW(rng, flushes);
+	c->cache_bytes = DRAW(rng, caches);
+	c->unmap = rng_percent(rng, 50);
+}
+
+/* A disk of few clusters that many jobs fight for: each is freed and used again often. */
+static void make_crowded(struct crash_case *c, struct rng *rng)
+{
+	c->spec.size = 1 << 20;
+	c->spec.cluster_size = 4096;
+	c->jobs = 40;
+	c->ops_per_job = 50;
+	c->percent_late = rng_between(rng, 3, 10);
+}
+
+static void set_what_is_wanted(struct crash_case *c)
+{
+	struct image_spec *spec = &c->spec;
+
+	if (options.cluster_size)
+		spec->cluster_size = options.cluster_size;
+	if (options.refcount_bits) {
+		spec->refcount_bits = options.refcount_bits;
+		spec->compat = 3;
+	}
+	if (options.size_mib)
+		spec->size = (uint64_t)options.size_mib << 20;
+	if (options.loops > 0)
+		c->loops = options.loops;
+	if (options.jobs > 0)
+		c->jobs = options.jobs;
+	if (options.requests > 0)
+		c->ops_per_job = options.requests;
+	if (options.cache_bytes >= 0)
+		c->cache_bytes = options.cache_bytes;
+	if (options.faults >= 0)
+		c->fault_permille = options.faults;
+	/* A narrow one cannot count the compressed clusters that share a host cluster. */
+	if (spec->compat == 3 && spec->refcount_bits < 8)
+		spec->compressed = false;
+}
+
+static struct crash_case case_of(uint64_t seed)
+{
+	struct rng rng = rng_of(seed, 0x63617365);
+	struct crash_case c = {
+		.seed = seed,
+		.cuts = options.cuts,
+		.only_cut = options.only_cut,
+		.keep_evidence = !options.broken,
+		.flush_does_nothing = options.broken && g_str_equal(options.broken, "flush"),
+	};
+
+	draw_spec(&c.spec, &rng);
+	draw_workload(&c, &rng);
+	draw_disk(&c, &rng);
+	if (rng_percent(&rng, 20))
+		make_crowded(&c, &rng);
+	set_what_is_wanted(&c);
+	return c;
+}
+
+/* ---- running them ---- */
+
+static bool time_is_left(gint64 began, int done)
+{
+	if (options.only_cut != CUT_ALL)
+		return done == 0;
+	if (options.seconds)
+		return g_get_monotonic_time() - began < options.seconds * G_TIME_SPAN_SECOND;
+	return done < options.seeds;
+}
+
+/* NULL, or the first failure. */
+static char *run_cases(struct crash_stats *stats)
+{
+	gint64 began = g_get_monotonic_time();
+	char *failure = NULL;
+
+	for (int i = 0; !failure && time_is_left(began, i); i++) {
+		struct crash_case c = case_of(options.seed + i);
+		g_autofree char *text = crash_case_describe(&c);
+
+		if (options.verbose)
+			printf("%s\n", text);
+		fflush(stdout);
+		failure = crash_case_run(&c, stats);
+		if (failure && !options.broken)
+			printf("%s\n", text);
+	}
+	printf("%" G_GUINT64_FORMAT " cuts (%" G_GUINT64_FORMAT
+	       " seen by qemu-img, %" G_GUINT64_FORMAT " written to again), %" G_GUINT64_FORMAT
+	       " guest requests (%" G_GUINT64_FORMAT " failed as they were to), %" G_GUINT64_FORMAT
+	       " disk requests, %.1f s\n",
+	       stats->cuts, stats->cuts_by_qemu_img, stats->cuts_continued, stats->guest_requests,
+	       stats->failed_requests, stats->disk_requests,
+	       (g_get_monotonic_time() - began) / (double)G_TIME_SPAN_SECOND);
+	return failure;
+}
+
+static int run_whole(void)
+{
+	struct crash_stats stats = { 0 };
+	g_autofree char *failure = run_cases(&stats);
+
+	if (failure)
+		printf("FAILED %s\n", failure);
+	return failure ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* Whether the rule is known and could be broken. */
+static bool break_rule(void)
+{
+	if (g_str_equal(options.broken, "flush"))
+		return true;
+#ifdef UBD_MUTANTS
+	if (options.broken[0] == 'C' && options.broken[1] >= '1' && options.broken[1] <= '7') {
+		qcow2_break_rule = options.broken[1] - '0';
+		return true;
+	}
+#endif
+	return false;
+}
+
+static int run_broken(void)
+{
+	struct crash_stats stats = { 0 };
+	g_autofree char *failure = NULL;
+
+	if (!break_rule()) {
+		fprintf(stderr, "crash: this build cannot break %s\n", options.broken);
+		return EXIT_SKIPPED;
+	}
+	failure = run_cases(&stats);
+	if (failure)
+		printf("%s is broken, and that was caught: %s\n", options.broken, failure);
+	else
+		printf("FAILED: %s is broken, and nobody noticed\n", options.broken);
+	return failure ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new("- cut the power of disk images");
+	g_autoptr(GError) err = NULL;
+
+	g_option_context_add_main_entries(context, option_entries, NULL);
+	if (!g_option_context_parse(context, &argc, &argv, &err)) {
+		fprintf(stderr, "crash: %s\n", err->message);
+		return EXIT_FAILURE;
+	}
+	return options.broken ? run_broken() : run_whole();
+}

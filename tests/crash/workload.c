@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* A guest with several requests in flight; see workload.h. */
+#include "workload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "request.h"
+#include "watchdog.h"
+
+#define MAX_BYTES (64u << 10)
+
+/* A coroutine that does one request after the other. */
+struct job {
+	struct workload *workload;
+	struct rng rng;
+	uint8_t *buf;
+	struct request request; /* the present one */
+	uint64_t since;		/* when it began; 0: between two */
+};
+
+/* ---- what to do next ---- */
+
+static enum request_kind draw_kind(struct job *job)
+{
+	static const struct {
+		enum request_kind kind;
+		unsigned percent;
+	} mix[] = {
+		{ REQUEST_WRITE, 55 },
+		{ REQUEST_READ, 15 },
+		{ REQUEST_ZERO, 12 },
+		{ REQUEST_DISCARD, 18 },
+	};
+	unsigned ticket = rng_below(&job->rng, 100);
+	unsigned i = 0;
+
+	if (rng_percent(&job->rng, job->workload->percent_flush))
+		return REQUEST_FLUSH;
+	while (ticket >= mix[i].percent)
+		ticket -= mix[i++].percent;
+	return mix[i].kind;
+}
+
+static uint64_t draw_bytes(struct job *job, uint64_t unit)
+{
+	uint64_t bytes;
+
+	switch (rng_below(&job->rng, 4)) {
+	case 0:
+		return rng_between(&job->rng, 1, 16) * SECTOR_SIZE;
+	case 1:
+		return rng_between(&job->rng, 1, 16) * 4096;
+	case 2:
+		return rng_between(&job->rng, 1, MAX_BYTES / SECTOR_SIZE) * SECTOR_SIZE;
+	default:
+		bytes = rng_between(&job->rng, 1, 4) * unit;
+		return MIN(bytes, MAX_BYTES);
+	}
+}
+
+/* Half of all requests are for a few clusters; some are on clusters, most are not. */
+static void draw_range(struct job *job, struct request *request)
+{
+	struct image *img = job->workload->img;
+	uint64_t size = image_size(img);
+	uint64_t unit = MAX(image_limits(img)->cluster_size, SECTOR_SIZE);
+	uint64_t span = rng_percent(&job->rng, 50) ? MIN(size, MAX(8 * unit, MAX_BYTES)) : size;
+	uint64_t align = rng_percent(&job->rng, 30) ? unit : SECTOR_SIZE;
+
+	request->off = rng_below(&job->rng, span / align) * align;
+	request->bytes = draw_bytes(job, unit);
+	request->bytes = MIN(request->bytes, size - request->off);
+}
+
+static void draw_request(struct job *job, struct request *request)
+{
+	*request = (struct request){ .kind = draw_kind(job) };
+	if (request->kind != REQUEST_FLUSH)
+		draw_range(job, request);
+	if (request->kind == REQUEST_ZERO && rng_percent(&job->rng, 50))
+		request->flags |= IMAGE_REQ_MAY_UNMAP;
+	if (request->kind == REQUEST_ZERO || request->kind == REQUEST_WRITE)
+		request->flags |= rng_percent(&job->rng, 8) ? IMAGE_REQ_FUA : 0;
+}
+
+/* ---- doing it ---- */
+
+static void fail(struct workload *workload, char *failure)
+{
+	thread_lock(&workload->lock);
+	if (!workload->failure)
+		workload->failure = g_steal_pointer(&failure);
+	thread_unlock(&workload->lock);
+	g_free(failure);
+	atomic_store(&workload->stop, true);
+}
+
+static void note_error(struct job *job, int error)
+{
+	g_autofree char *what = request_describe(&job->request);
+
+	atomic_fetch_add(&job->workload->failed_requests, 1);
+	if (!job->workload->faults)
+		fail(job->workload, g_strdup_printf("%s: %s", what, strerror(-error)));
+}
+
+static void co_read(struct job *job)
+{
+	struct workload *workload = job->workload;
+	const struct request *request = &job->request;
+	char *wrong;
+	int ret;
+
+	memset(job->buf, 0xa5, request->bytes);
+	ret = request_co_perform(request, workload->img, job->buf);
+	if (ret < 0) {
+		note_error(job, ret);
+		return;
+	}
+	wrong = history_check_read(workload->history, job->since, memnode_tick(workload->node),
+				   request->off, request->bytes, job->buf);
+	if (wrong)
+		fail(workload, g_strdup_printf("a read while the image was in use: %s", wrong));
+	g_free(wrong);
+}
+
+static enum guest_op_kind guest_kind(enum request_kind kind)
+{
+	switch (kind) {
+	case REQUEST_WRITE:
+		return GUEST_WRITE;
+	case REQUEST_ZERO:
+		return GUEST_ZERO;
+	case REQUEST_DISCARD:
+		return GUEST_DISCARD;
+	default:
+		return GUEST_FLUSH;
+	}
+}
+
+static void co_change(struct job *job)
+{
+	struct workload *workload = job->workload;
+	const struct request *request = &job->request;
+	uint32_t version;
+	int ret;
+
+	version = history_begin(workload->history, guest_kind(request->kind), request->off,
+				request->bytes, request->flags & IMAGE_REQ_FUA, job->since);
+	if (request->kind == REQUEST_WRITE)
+		stamp_fill(job->buf, request->off, request->bytes, version);
+	ret = request_co_perform(request, workload->img, job->buf);
+	if (ret < 0)
+		note_error(job, ret);
+	history_end(workload->history, version, memnode_tick(workload->node), ret < 0);
+}
+
+static void job_co(void *arg)
+{
+	struct job *job = arg;
+	struct workload *workload = job->workload;
+
+	for (unsigned i = 0; i < workload->ops_per_job && !atomic_load(&workload->stop); i++) {
+		draw_request(job, &job->request);
+		job->since = memnode_tick(workload->node);
+		if (job->request.kind == REQUEST_READ)
+			co_read(job);
+		else
+			co_change(job);
+		job->since = 0;
+		watchdog_kick();
+	}
+}
+
+static struct job *new_jobs(struct workload *workload)
+{
+	struct job *jobs = g_new0(struct job, workload->jobs);
+
+	for (unsigned i = 0; i < workload->jobs; i++) {
+		jobs[i].workload = workload;
+		jobs[i].rng = rng_of(workload->seed, i);
+		jobs[i].buf = g_malloc(MAX_BYTES);
+	}
+	return jobs;
+}
+
+static void free_jobs(struct workload *workload)
+{
+	for (unsigned i = 0; i < workload->jobs; i++)
+		g_free(workload->job_list[i].buf);
+	g_clear_pointer(&workload->job_list, g_free);
+}
+
+char *workload_co_run(struct workload *workload, struct crew *crew)
+{
+	g_autofree void **args = g_new(void *, workload->jobs);
+
+	thread_lock_init(&workload->lock);
+	workload->job_list = new_jobs(workload);
+	for (unsigned i = 0; i < workload->jobs; i++)
+		args[i] = &workload->job_list[i];
+	crew_co_run_all(crew, job_co, args, workload->jobs);
+	free_jobs(workload);
+	thread_lock_destroy(&workload->lock);
+	return g_steal_pointer(&workload->failure);
+}
+
+void workload_dump(struct workload *workload)
+{
+	for (unsigned i = 0; workload->job_list && i < workload->jobs; i++) {
+		const struct job *job = &workload->job_list[i];
+
+		g_autofree char *what = request_describe(&job->request);
+
+		if (job->since)
+			fprintf(stderr, "job %u: %s since tick %" G_GUINT64_FORMAT "\n", i, what,
+				job->since);
+	}
+}

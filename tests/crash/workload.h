@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest with several requests in flight: random reads, writes, write zeroes,
+ * discards and flushes, on the same sectors too. What it reads is checked against
+ * its history.
+ */
+#ifndef UBD_TESTS_WORKLOAD_H
+#define UBD_TESTS_WORKLOAD_H
+
+#include "crew.h"
+#include "history.h"
+#include "memnode.h"
+
+struct workload {
+	/* Set before it is run. */
+	struct image *img;
+	struct memnode *node; /* for its clock */
+	struct history *history;
+	uint64_t seed;
+	unsigned jobs;
+	unsigned ops_per_job;
+	unsigned percent_flush;
+	bool faults; /* requests may fail */
+	/* Its own. */
+	struct job *job_list;
+	struct thread_lock lock;
+	char *failure; /* lock: the first one */
+	_Atomic bool stop;
+	_Atomic uint64_t failed_requests;
+};
+
+/* Runs it to its end. NULL if all went well; else what went wrong, which the caller frees. */
+char *workload_co_run(struct workload *workload, struct crew *crew);
+
+/* Prints what each job is doing. For a test that hangs. */
+void workload_dump(struct workload *workload);
+
+#endif

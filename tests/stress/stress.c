@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Many jobs on several loops use one image: is every sector what was written?
+ *
+ *	stress [--seed N] [--seconds S] [--loops N] [--depth N] [SCENARIO...]
+ *
+ * Prints `ok NAME` or `not ok NAME` for each scenario. A seed repeats what
+ * the jobs ask for, but not how the threads run.
+ */
+#include <glib.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "scenario.h"
+
+static struct {
+	gint64 seed;
+	double seconds;
+	int loops;
+	int depth;
+	int rounds;
+	gboolean list;
+	char **names;
+} options = { .seed = 1, .seconds = 5, .loops = 4, .depth = 8, .rounds = 3 };
+
+static const GOptionEntry option_entries[] = {
+	{ "seed", 's', 0, G_OPTION_ARG_INT64, &options.seed, "The seed (1)", "N" },
+	{ "seconds", 0, 0, G_OPTION_ARG_DOUBLE, &options.seconds, "Of each scenario (5)", "S" },
+	{ "loops", 0, 0, G_OPTION_ARG_INT, &options.loops, "Threads with a loop each (4)", "N" },
+	{ "depth", 0, 0, G_OPTION_ARG_INT, &options.depth, "Jobs per loop (8)", "N" },
+	{ "rounds", 0, 0, G_OPTION_ARG_INT, &options.rounds, "Open and look so often (3)", "N" },
+	{ "list", 'l', 0, G_OPTION_ARG_NONE, &options.list, "Print the scenarios", NULL },
+	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.names, NULL,
+	  "[SCENARIO...]" },
+	{ 0 },
+};
+
+#define QCOW2(mib, cluster, ...)                                                                   \
+	{                                                                                          \
+		.format = "qcow2", .size = (uint64_t)(mib) << 20, .cluster_size = (cluster),       \
+		__VA_ARGS__                                                                        \
+	}
+
+#define ALL_KINDS(reckless)                                                                        \
+	{                                                                                          \
+		.percent_write = 40, .percent_zero = 8, .percent_discard = 10, .percent_flush = 2, \
+		.min_bytes = 512, .max_bytes = 64 << 10, .percent_hot = 40,                        \
+		.percent_reckless = (reckless)                                                     \
+	}
+
+static const struct scenario scenarios[] = {
+	{
+		.name = "raw",
+		.spec = { .format = "raw", .size = 8 << 20 },
+		.disk = DISK_IN_MEMORY,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		/* What a node with sectors of 4096 must merge. */
+		.name = "raw-unaligned",
+		.spec = { .format = "raw", .size = 4 << 20 },
+		.disk = DISK_IN_MEMORY,
+		.alignment = 4096,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		.name = "default-clusters",
+		.spec = QCOW2(64, 65536),
+		.disk = DISK_IN_MEMORY,
+		.unmap = true,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		/* Neighbours in a cluster belong to different threads while it is copied up. */
+		.name = "copy-on-write",
+		.spec = QCOW2(64, 65536, .backing = BACKING_RAW),
+		.disk = DISK_IN_MEMORY,
+		.mix = { .percent_write = 60,
+			 .percent_flush = 1,
+			 .min_bytes = 512,
+			 .max_bytes = 8192,
+			 .percent_hot = 20 },
+	},
+	{
+		/* Metadata larger than the cache many times over. */
+		.name = "tiny-cache",
+		.spec = QCOW2(32, 512, .refcount_bits = 64, .backing = BACKING_QCOW2,
+			      .percent_filled = 30),
+		.disk = DISK_IN_MEMORY,
+		.cache_bytes = 1,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		.name = "compressed",
+		.spec = QCOW2(32, 4096, .backing = BACKING_SHORT, .percent_filled = 60,
+			      .compressed = true),
+		.disk = DISK_IN_MEMORY,
+		.cache_bytes = 32 << 10,
+		.alignment = 512,
+		.unmap = true,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		.name = "one-bit-refcounts",
+		.spec = QCOW2(16, 1024, .refcount_bits = 1),
+		.disk = DISK_IN_MEMORY,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		.name = "version-2",
+		.spec = QCOW2(16, 4096, .compat = 2, .backing = BACKING_RAW),
+		.disk = DISK_IN_MEMORY,
+		.alignment = 4096,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		/* Hardly anything but freeing clusters and using them again. */
+		.name = "reuse",
+		.spec = QCOW2(2, 4096),
+		.disk = DISK_IN_MEMORY,
+		.unmap = true,
+		.mix = { .percent_write = 40,
+			 .percent_zero = 15,
+			 .percent_discard = 25,
+			 .percent_flush = 5,
+			 .min_bytes = 512,
+			 .max_bytes = 64 << 10,
+			 .percent_reckless = 80,
+			 .percent_hot = 30 },
+	},
+	{
+		/*
+		 * Overlays whose L2 tables are there already lost data in other
+		 * multi-queue implementations: many jobs, 4k to 64k mixed.
+		 */
+		.name = "populated-overlay",
+		.spec = QCOW2(256, 65536, .backing = BACKING_RAW, .percent_filled = 30),
+		.disk = DISK_FILE,
+		.mix = { .percent_write = 60,
+			 .percent_flush = 1,
+			 .min_bytes = 4096,
+			 .max_bytes = 64 << 10,
+			 .percent_hot = 5 },
+	},
+	{
+		.name = "small-clusters",
+		.spec = QCOW2(32, 4096, .backing = BACKING_SHORT, .percent_filled = 20),
+		.disk = DISK_FILE,
+		.unmap = true,
+		.cache_bytes = 32 << 10,
+		.mix = ALL_KINDS(0),
+	},
+	{
+		.name = "direct",
+		.spec = QCOW2(128, 65536, .backing = BACKING_QCOW2, .percent_filled = 20,
+			      .compressed = true),
+		.disk = DISK_DIRECT,
+		.cache_bytes = 16 << 10,
+		.unmap = true,
+		.mix = ALL_KINDS(0),
+	},
+	{
+		.name = "large-clusters",
+		.spec = QCOW2(128, 2 << 20, .backing = BACKING_RAW),
+		.disk = DISK_FILE,
+		.mix = ALL_KINDS(0),
+	},
+};
+
+static bool is_wanted(const struct scenario *scenario)
+{
+	return !options.names ||
+	       g_strv_contains((const char *const *)options.names, scenario->name);
+}
+
+/* Whether it passed. */
+static bool run_one(const struct scenario *listed)
+{
+	struct scenario scenario = *listed;
+	g_autofree char *spec = image_spec_describe(&scenario.spec);
+	g_autofree char *failure = NULL;
+	uint64_t requests;
+
+	scenario.seed = options.seed;
+	scenario.loops = options.loops;
+	scenario.depth = options.depth;
+	scenario.rounds = options.rounds;
+	scenario.seconds = options.seconds;
+	failure = scenario_run(&scenario, &requests);
+	if (failure)
+		printf("%s\n", failure);
+	printf("%s %s (seed %" G_GUINT64_FORMAT ", %s, %" G_GUINT64_FORMAT " requests)\n",
+	       failure ? "not ok" : "ok", scenario.name, scenario.seed, spec, requests);
+	fflush(stdout);
+	return !failure;
+}
+
+/* How many of the names given are no scenario's. */
+static unsigned count_unknown(void)
+{
+	unsigned unknown = 0;
+
+	for (char **name = options.names; name && *name; name++) {
+		bool found = false;
+
+		for (unsigned i = 0; i < G_N_ELEMENTS(scenarios); i++)
+			found |= g_str_equal(*name, scenarios[i].name);
+		if (!found)
+			fprintf(stderr, "stress: no scenario %s\n", *name);
+		unknown += !found;
+	}
+	return unknown;
+}
+
+static int run_wanted(void)
+{
+	unsigned failed = 0;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(scenarios); i++) {
+		if (is_wanted(&scenarios[i]))
+			failed += !run_one(&scenarios[i]);
+	}
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	g_autoptr(GOptionContext) context =
+		g_option_context_new("- use disk images from many sides");
+	g_autoptr(GError) err = NULL;
+
+	g_option_context_add_main_entries(context, option_entries, NULL);
+	if (!g_option_context_parse(context, &argc, &argv, &err)) {
+		fprintf(stderr, "stress: %s\n", err->message);
+		return EXIT_FAILURE;
+	}
+	if (options.loops < 1 || options.depth < 1 || options.rounds < 1 || count_unknown())
+		return EXIT_FAILURE;
+	if (options.list) {
+		for (unsigned i = 0; i < G_N_ELEMENTS(scenarios); i++)
+			printf("%s\n", scenarios[i].name);
+		return EXIT_SUCCESS;
+	}
+	return run_wanted();
+}

@@ -1,0 +1,712 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The loop: operations, a ring that is full, wakes from other threads, workers.
+ *
+ * All of it runs three times: with the best ring the kernel has, and with those
+ * that older kernels grant, whose refusals are played by __wrap_io_uring_queue_init().
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <linux/falloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "aio-test.h"
+#include "colock.h"
+#include "error.h"
+
+/* ---- kernels that refuse flags ---- */
+
+static unsigned refused_flags;
+static _Atomic unsigned granted_flags;
+
+int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+
+int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+{
+	if (flags & refused_flags)
+		return -EINVAL;
+	granted_flags = flags;
+	return __real_io_uring_queue_init(entries, ring, flags);
+}
+
+static void test_ring_has_best_flags(void)
+{
+	struct aio_loop *loop = test_loop_new();
+
+	if (!(refused_flags & IORING_SETUP_DEFER_TASKRUN))
+		g_assert_cmphex(granted_flags & IORING_SETUP_DEFER_TASKRUN, !=, 0);
+	else if (!(refused_flags & IORING_SETUP_COOP_TASKRUN))
+		g_assert_cmphex(granted_flags & IORING_SETUP_COOP_TASKRUN, !=, 0);
+	aio_loop_free(loop);
+}
+
+/* ---- files ---- */
+
+static int open_temp(void)
+{
+	g_autofree char *path = NULL;
+	int fd = g_file_open_tmp("ubd-aio-XXXXXX", &path, NULL);
+
+	g_assert_cmpint(fd, >=, 0);
+	g_assert_cmpint(g_unlink(path), ==, 0);
+	return fd;
+}
+
+static void read_what_was_written(void *arg)
+{
+	int fd = *(int *)arg;
+	char head[] = "head", tail[] = "and tail", back[32] = { 0 };
+	struct iovec out[] = { { head, 4 }, { tail, 8 } };
+	struct iovec in[] = { { back, 5 }, { back + 5, 27 } };
+
+	g_assert_cmpint(co_pwritev(fd, out, 2, 10, 0), ==, 12);
+	g_assert_cmpint(co_preadv(fd, in, 2, 8), ==, 14); /* short: the file ends there */
+	g_assert_cmpmem(back, 14, "\0\0headand tail", 14);
+	g_assert_cmpint(co_preadv(fd, in, 1, 100), ==, 0);
+	g_assert_cmpint(co_pwritev(fd, out, 1, 0, RWF_DSYNC), ==, 4);
+	g_assert_cmpint(co_preadv(fd, in, 1, 0), ==, 5);
+	g_assert_cmpmem(back, 5, "head\0", 5);
+	g_assert_cmpint(co_fdatasync(fd), ==, 0);
+}
+
+static void punch_hole(void *arg)
+{
+	int fd = *(int *)arg;
+	char data[8192], back[8192];
+	struct iovec iov = { data, sizeof(data) };
+	struct stat st;
+
+	memset(data, 0x5a, sizeof(data));
+	g_assert_cmpint(co_pwritev(fd, &iov, 1, 0, 0), ==, sizeof(data));
+	g_assert_cmpint(co_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), ==,
+			0);
+	iov.iov_base = back;
+	g_assert_cmpint(co_preadv(fd, &iov, 1, 0), ==, sizeof(back));
+	memset(data, 0, 4096);
+	g_assert_cmpmem(data, sizeof(data), back, sizeof(back));
+	g_assert_cmpint(co_fallocate(fd, 0, 0, 1 << 20), ==, 0);
+	g_assert_cmpint(fstat(fd, &st), ==, 0);
+	g_assert_cmpint(st.st_size, ==, 1 << 20);
+}
+
+static void fail_on_bad_fd(void *arg)
+{
+	char byte;
+	struct iovec iov = { &byte, 1 };
+
+	g_assert_cmpint(co_preadv(-1, &iov, 1, 0), ==, -EBADF);
+	g_assert_cmpint(co_pwritev(-1, &iov, 1, 0, 0), ==, -EBADF);
+	g_assert_cmpint(co_fdatasync(-1), ==, -EBADF);
+	g_assert_cmpint(co_fallocate(-1, 0, 0, 1), ==, -EBADF);
+	g_assert_cmpint(co_poll(-1, POLLIN), ==, -EBADF);
+	g_assert_cmpint(co_pwritev(*(int *)arg, &iov, 1, 0, 1 << 30), ==, -EOPNOTSUPP);
+}
+
+static void run_on_temp(co_fn *fn)
+{
+	int fd = open_temp();
+
+	test_run(fn, &fd);
+	close(fd);
+}
+
+static void test_read_what_was_written(void)
+{
+	run_on_temp(read_what_was_written);
+}
+
+static void test_fallocate(void)
+{
+	run_on_temp(punch_hole);
+}
+
+static void test_errors_are_returned(void)
+{
+	run_on_temp(fail_on_bad_fd);
+}
+
+/* ---- poll and sleep ---- */
+
+static void write_byte(void *arg)
+{
+	g_assert_cmpint(write(*(int *)arg, "x", 1), ==, 1);
+}
+
+static void poll_pipe(void *arg)
+{
+	int fds[2];
+
+	g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+	g_assert_cmpint(co_poll(fds[1], POLLOUT), ==, POLLOUT);
+	co_start(write_byte, &fds[1]);
+	g_assert_cmpint(co_poll(fds[0], POLLIN | POLLPRI), ==, POLLIN);
+	close(fds[1]);
+	g_assert_cmpint(read(fds[0], &(char){ 0 }, 1), ==, 1);
+	g_assert_cmpint(co_poll(fds[0], POLLIN), ==, POLLHUP);
+	close(fds[0]);
+}
+
+static void test_poll(void)
+{
+	test_run(poll_pipe, NULL);
+}
+
+#define MS UINT64_C(1000000)
+
+static void sleep_and_check(void *arg)
+{
+	uint64_t begin = test_now_ns();
+
+	co_sleep_ns(0);
+	co_sleep_ns(20 * MS);
+	g_assert_cmpuint(test_now_ns() - begin, >=, 20 * MS);
+}
+
+static void test_sleep(void)
+{
+	test_run(sleep_and_check, NULL);
+}
+
+/* ---- a full ring ---- */
+
+#define OPS 10000
+
+struct polls {
+	struct aio_op op[OPS];
+	unsigned left;
+	int fds[2];
+	struct coroutine *waiter;
+};
+
+static struct polls polls;
+
+static void poll_done(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	g_assert_cmpint(res, ==, POLLIN);
+	op->done = NULL; /* a second completion would crash */
+	if (!--polls.left)
+		co_wake(polls.waiter);
+}
+
+/* On a ring of 64 entries they fill the SQ often and, all ready at once, the CQ. */
+static void outnumber_ring(void *arg)
+{
+	g_assert_cmpint(pipe2(polls.fds, O_CLOEXEC), ==, 0);
+	polls.waiter = co_self();
+	polls.left = OPS;
+	for (unsigned i = 0; i < OPS; i++) {
+		struct io_uring_sqe *sqe = aio_get_sqe(aio_loop_current());
+
+		polls.op[i].done = poll_done;
+		io_uring_prep_poll_add(sqe, polls.fds[0], POLLIN);
+		aio_sqe_set_op(sqe, &polls.op[i]);
+	}
+	co_sleep_ns(MS);
+	g_assert_cmpuint(polls.left, ==, OPS);
+	write_byte(&polls.fds[1]);
+	co_yield();
+	close(polls.fds[0]);
+	close(polls.fds[1]);
+}
+
+static void test_full_ring_loses_nothing(void)
+{
+	test_run(outnumber_ring, NULL);
+	g_assert_cmpuint(polls.left, ==, 0);
+}
+
+#ifdef UNDER_TSAN
+#define WAITERS 500 /* it is slow to make fibers, and may have 8000 at most */
+#else
+#define WAITERS 5000
+#endif
+
+static void poll_once(void *arg)
+{
+	g_assert_cmpint(co_poll(*(int *)arg, POLLIN), ==, POLLIN);
+}
+
+static void outnumber_ring_by_coroutines(void *arg)
+{
+	int fds[2];
+
+	g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+	write_byte(&fds[1]);
+	test_co_crew(WAITERS, poll_once, &fds[0]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_more_coroutines_than_entries(void)
+{
+	test_run(outnumber_ring_by_coroutines, NULL);
+}
+
+/* ---- fairness ---- */
+
+static bool slept;
+
+static void be_ready_for_ever(void *arg)
+{
+	while (!slept)
+		co_reschedule();
+}
+
+static void sleep_amid_busy_ones(void *arg)
+{
+	slept = false;
+	co_start(be_ready_for_ever, NULL);
+	co_start(be_ready_for_ever, NULL);
+	co_sleep_ns(2 * MS);
+	slept = true;
+	co_reschedule();
+	co_reschedule();
+}
+
+static void test_busy_coroutines_do_not_shut_out_others(void)
+{
+	test_run(sleep_amid_busy_ones, NULL);
+}
+
+/* ---- life ---- */
+
+static void test_ids_are_reused_lowest_first(void)
+{
+	struct aio_loop *loops[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		loops[i] = test_loop_new();
+		g_assert_cmpuint(aio_loop_id(loops[i]), ==, i);
+	}
+	aio_loop_free(loops[1]);
+	aio_loop_free(loops[2]);
+	loops[1] = test_loop_new();
+	g_assert_cmpuint(aio_loop_id(loops[1]), ==, 1);
+	loops[2] = test_loop_new();
+	g_assert_cmpuint(aio_loop_id(loops[2]), ==, 2);
+	for (unsigned i = 0; i < 4; i++)
+		aio_loop_free(loops[i]);
+	aio_loop_free(NULL);
+}
+
+static void test_too_many_loops(void)
+{
+	g_autoptr(GError) err = NULL;
+	struct aio_loop *loops[AIO_MAX_LOOPS];
+
+	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++) {
+		loops[i] = aio_loop_new(1, &err);
+		g_assert_no_error(err);
+	}
+	g_assert_null(aio_loop_new(1, &err));
+	g_assert_error(err, UBD_ERROR, ENOSPC);
+	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++)
+		aio_loop_free(loops[i]);
+}
+
+static void test_impossible_ring(void)
+{
+	g_autoptr(GError) err = NULL;
+	struct aio_loop *loop;
+
+	g_assert_null(aio_loop_new(0, &err));
+	g_assert_error(err, UBD_ERROR, EINVAL);
+	/* Its id is free again. */
+	loop = test_loop_new();
+	g_assert_cmpuint(aio_loop_id(loop), ==, 0);
+	aio_loop_free(loop);
+}
+
+static void *stop_soon(void *loop)
+{
+	g_usleep(5000);
+	aio_loop_stop(loop);
+	return NULL;
+}
+
+static void test_stop_from_another_thread(void)
+{
+	struct aio_loop *loop = test_loop_new();
+	GThread *thread = g_thread_new("stopper", stop_soon, loop);
+
+	aio_loop_run(loop);
+	g_assert_null(aio_loop_current());
+	g_thread_join(thread);
+	aio_loop_stop(loop);
+	aio_loop_run(loop); /* returns: a stop before the run is not lost */
+	aio_loop_free(loop);
+}
+
+struct write_op {
+	struct aio_op op;
+	struct aio_loop *loop;
+	int32_t res;
+};
+
+static void write_done(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	((struct write_op *)op)->res = res;
+	aio_loop_stop(((struct write_op *)op)->loop);
+}
+
+/* The last thing a coroutine does is to prepare an operation, and not to wait for it. */
+static void write_and_end(void *arg)
+{
+	struct write_op *write = arg;
+	struct io_uring_sqe *sqe = aio_get_sqe(write->loop);
+
+	io_uring_prep_nop(sqe);
+	aio_sqe_set_op(sqe, &write->op);
+}
+
+static void test_operation_outlives_its_coroutine(void)
+{
+	struct write_op write = { .op.done = write_done, .loop = test_loop_new(), .res = 1 };
+
+	aio_loop_run_co(write.loop, write_and_end, &write);
+	aio_loop_run(write.loop);
+	g_assert_cmpint(write.res, ==, 0);
+	aio_loop_free(write.loop);
+}
+
+struct last_write {
+	struct aio_op nop;
+	struct aio_op write;
+	struct aio_loop *loop;
+	int fds[2];
+	bool written;
+};
+
+static void last_write_done(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct last_write *last =
+		(struct last_write *)((char *)op - offsetof(struct last_write, write));
+
+	last->written = res == 1;
+	aio_loop_stop(last->loop);
+}
+
+static void write_and_stop(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct last_write *last = (struct last_write *)op;
+	struct io_uring_sqe *sqe = aio_get_sqe(last->loop);
+
+	io_uring_prep_write(sqe, last->fds[1], "x", 1, 0);
+	aio_sqe_set_op(sqe, &last->write);
+	aio_loop_stop(last->loop);
+}
+
+static void prepare_nop(void *arg)
+{
+	struct last_write *last = arg;
+	struct io_uring_sqe *sqe = aio_get_sqe(last->loop);
+
+	io_uring_prep_nop(sqe);
+	aio_sqe_set_op(sqe, &last->nop);
+}
+
+/* A server that stops in the callback that commits its last request must still commit it. */
+static void test_last_turn_is_submitted(void)
+{
+	struct last_write last = {
+		.nop.done = write_and_stop,
+		.write.done = last_write_done,
+		.loop = test_loop_new(),
+	};
+	struct pollfd poll_in = { .events = POLLIN };
+
+	g_assert_cmpint(pipe2(last.fds, O_CLOEXEC), ==, 0);
+	co_start_on(last.loop, prepare_nop, &last);
+	aio_loop_run(last.loop);
+	poll_in.fd = last.fds[0];
+	g_assert_cmpint(poll(&poll_in, 1, 1000), ==, 1);
+	/* Its completion is kept for the next run. */
+	g_assert_false(last.written);
+	aio_loop_run(last.loop);
+	g_assert_true(last.written);
+	aio_loop_free(last.loop);
+	close(last.fds[0]);
+	close(last.fds[1]);
+}
+
+static void wait_to_be_continued(void *arg)
+{
+	*(struct coroutine **)arg = co_self();
+	co_yield();
+	*(struct coroutine **)arg = NULL;
+}
+
+static void start_and_leave(void *arg)
+{
+	co_start(wait_to_be_continued, arg);
+	co_reschedule();
+}
+
+static void continue_it(void *arg)
+{
+	co_wake(*(struct coroutine **)arg);
+	co_reschedule();
+}
+
+static void test_coroutine_stays_between_runs(void)
+{
+	struct aio_loop *loop = test_loop_new();
+	struct coroutine *co = NULL;
+
+	aio_loop_run_co(loop, start_and_leave, &co);
+	g_assert_nonnull(co);
+	aio_loop_run_co(loop, continue_it, &co);
+	g_assert_null(co);
+	aio_loop_free(loop);
+}
+
+/* ---- wakes from other threads ---- */
+
+#ifdef UNDER_TSAN
+#define ROUNDS 3000
+#else
+#define ROUNDS 8000
+#endif
+
+/* Two loops that wait for each other: whenever one wakes the other, that falls asleep. */
+struct echo {
+	struct coroutine *_Atomic caller;
+	struct coroutine *_Atomic callee;
+	unsigned served;
+};
+
+static struct coroutine *take(struct coroutine *_Atomic *slot)
+{
+	return atomic_exchange(slot, NULL);
+}
+
+/* The wake is to come at any moment of the callee's way to sleep. */
+static void wait_a_moment(GRand *rand)
+{
+	for (volatile unsigned n = g_rand_int_range(rand, 0, 400); n; n--)
+		;
+}
+
+static void echo_caller(void *arg)
+{
+	struct echo *echo = arg;
+	GRand *rand = g_rand_new_with_seed(g_test_rand_int());
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct coroutine *callee;
+
+		while (!(callee = take(&echo->callee)))
+			co_reschedule();
+		atomic_store(&echo->caller, co_self());
+		wait_a_moment(rand);
+		co_wake(callee);
+		co_yield();
+	}
+	g_rand_free(rand);
+}
+
+static void echo_callee(void *arg)
+{
+	struct echo *echo = arg;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		atomic_store(&echo->callee, co_self());
+		co_yield();
+		echo->served++;
+		co_wake(take(&echo->caller));
+	}
+}
+
+static void *echo_thread(void *arg)
+{
+	test_run(echo_callee, arg);
+	return NULL;
+}
+
+static void test_no_wake_is_lost(void)
+{
+	struct echo echo = { .served = 0 };
+	GThread *thread = g_thread_new("echo", echo_thread, &echo);
+
+	test_run(echo_caller, &echo);
+	g_thread_join(thread);
+	g_assert_cmpuint(echo.served, ==, ROUNDS);
+}
+
+/* ---- workers ---- */
+
+static int add_one(void *arg)
+{
+	return ++*(int *)arg;
+}
+
+static int check_signals(void *arg)
+{
+	sigset_t mask;
+
+	g_assert_null(aio_loop_current());
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	return sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM) &&
+	       sigismember(&mask, SIGCHLD);
+}
+
+static void work(void *arg)
+{
+	int number = 41;
+
+	g_assert_cmpint(co_run_on_worker(add_one, &number), ==, 42);
+	g_assert_cmpint(number, ==, 42);
+	g_assert_cmpint(co_run_on_worker(check_signals, NULL), ==, 1);
+}
+
+static void test_worker(void)
+{
+	test_run(work, NULL);
+}
+
+static int get_thread_id(void *arg)
+{
+	return gettid();
+}
+
+static void ask_for_thread_id(void *ret_tid)
+{
+	*(int *)ret_tid = co_run_on_worker(get_thread_id, NULL);
+}
+
+static void test_workers_end(void)
+{
+	g_autofree char *task = NULL;
+	int tid = 0;
+
+	test_run(ask_for_thread_id, &tid);
+	g_assert_cmpint(tid, !=, 0);
+	g_assert_cmpint(tid, !=, gettid());
+	task = g_strdup_printf("/proc/self/task/%d", tid);
+	aio_workers_end();
+	/* It has left the pool; its last instructions are the C library's. */
+	for (unsigned ms = 0; ms < 5000 && g_access(task, F_OK) == 0; ms++)
+		g_usleep(1000);
+	g_assert_cmpint(g_access(task, F_OK), !=, 0);
+	/* The next job gets a new one. */
+	test_run(work, NULL);
+}
+
+static unsigned at_work;
+static unsigned most_at_work;
+static struct thread_lock at_work_guard = THREAD_LOCK_INIT;
+
+static int count_at_work(void *arg)
+{
+	thread_lock(&at_work_guard);
+	at_work++;
+	most_at_work = MAX(most_at_work, at_work);
+	thread_unlock(&at_work_guard);
+	g_usleep(2000);
+	thread_lock(&at_work_guard);
+	at_work--;
+	thread_unlock(&at_work_guard);
+	return 0;
+}
+
+static void work_counted(void *arg)
+{
+	co_run_on_worker(count_at_work, NULL);
+}
+
+static void many_work(void *arg)
+{
+	test_co_crew(40, work_counted, NULL);
+}
+
+static void test_workers_are_one_per_cpu(void)
+{
+	most_at_work = 0;
+	test_run(many_work, NULL);
+	g_assert_cmpuint(most_at_work, ==, g_get_num_processors());
+}
+
+/* The worker's co_wake() may still be at its end when the loop is freed. */
+static void test_loop_ends_while_it_is_woken(void)
+{
+	for (unsigned i = 0; i < ROUNDS / 10; i++)
+		test_run(work, NULL);
+}
+
+/* ---- */
+
+static const struct {
+	const char *name;
+	void (*fn)(void);
+} tests[] = {
+	{ "ring-has-best-flags", test_ring_has_best_flags },
+	{ "read-what-was-written", test_read_what_was_written },
+	{ "fallocate", test_fallocate },
+	{ "errors-are-returned", test_errors_are_returned },
+	{ "poll", test_poll },
+	{ "sleep", test_sleep },
+	{ "full-ring-loses-nothing", test_full_ring_loses_nothing },
+	{ "more-coroutines-than-entries", test_more_coroutines_than_entries },
+	{ "busy-ones-do-not-shut-out-others", test_busy_coroutines_do_not_shut_out_others },
+	{ "ids-are-reused-lowest-first", test_ids_are_reused_lowest_first },
+	{ "too-many-loops", test_too_many_loops },
+	{ "impossible-ring", test_impossible_ring },
+	{ "stop-from-another-thread", test_stop_from_another_thread },
+	{ "operation-outlives-its-coroutine", test_operation_outlives_its_coroutine },
+	{ "last-turn-is-submitted", test_last_turn_is_submitted },
+	{ "coroutine-stays-between-runs", test_coroutine_stays_between_runs },
+	{ "no-wake-is-lost", test_no_wake_is_lost },
+	{ "worker", test_worker },
+	{ "workers-end", test_workers_end },
+	{ "workers-are-one-per-cpu", test_workers_are_one_per_cpu },
+	{ "loop-ends-while-it-is-woken", test_loop_ends_while_it_is_woken },
+};
+
+struct kernel {
+	const char *name;
+	unsigned refused;
+};
+
+static const struct kernel kernels[] = {
+	{ "best-ring", 0 },
+	{ "no-defer-taskrun", IORING_SETUP_DEFER_TASKRUN },
+	{ "plain-ring", IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN },
+};
+
+struct test_case {
+	void (*fn)(void);
+	unsigned refused;
+};
+
+static void run_case(gconstpointer data)
+{
+	const struct test_case *test = data;
+
+	refused_flags = test->refused;
+	test->fn();
+}
+
+int main(int argc, char **argv)
+{
+	static struct test_case cases[G_N_ELEMENTS(kernels)][G_N_ELEMENTS(tests)];
+
+	g_test_init(&argc, &argv, NULL);
+	for (unsigned k = 0; k < G_N_ELEMENTS(kernels); k++)
+		for (unsigned t = 0; t < G_N_ELEMENTS(tests); t++) {
+			g_autofree char *path =
+				g_strdup_printf("/loop/%s/%s", kernels[k].name, tests[t].name);
+
+			cases[k][t] = (struct test_case){ tests[t].fn, kernels[k].refused };
+			g_test_add_data_func(path, &cases[k][t], run_case);
+		}
+	return g_test_run();
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What block device an image makes. */
+#include <errno.h>
+#include <glib.h>
+
+#include "error.h"
+#include "params.h"
+
+#define MIB (1u << 20)
+
+/* A writable image of @size bytes without special wishes. */
+static struct params_input input_of_size(const struct image_limits *limits, uint64_t size)
+{
+	return (struct params_input){
+		.limits = limits,
+		.image_size = size,
+		.discard = true,
+	};
+}
+
+static struct ubd_params params_of(const struct params_input *input, uint32_t *ret_cut_bytes)
+{
+	struct ubd_params params;
+	GError *err = NULL;
+
+	g_assert_cmpint(params_of_image(input, &params, ret_cut_bytes, &err), ==, 0);
+	g_assert_no_error(err);
+	return params;
+}
+
+static void refuses(const struct params_input *input)
+{
+	struct ubd_params params;
+	uint32_t cut_bytes;
+	g_autoptr(GError) err = NULL;
+
+	g_assert_cmpint(params_of_image(input, &params, &cut_bytes, &err), ==, -EINVAL);
+	g_assert_error(err, UBD_ERROR, EINVAL);
+}
+
+static void test_clusters(void)
+{
+	const struct image_limits limits = { 1, 1, 65536, false };
+	struct params_input input = input_of_size(&limits, 10 * MIB);
+	uint32_t cut_bytes;
+	struct ubd_params params = params_of(&input, &cut_bytes);
+
+	g_assert_cmpuint(params.logical_block_size, ==, 512);
+	g_assert_cmpuint(params.physical_block_size, ==, 4096);
+	g_assert_cmpuint(params.io_opt, ==, 65536);
+	g_assert_cmpuint(params.discard_granularity, ==, 65536);
+	g_assert_cmpuint(params.max_discard_sectors % (65536 / 512), ==, 0);
+	g_assert_cmpuint(params.max_discard_sectors, >, 0);
+	g_assert_cmpuint(params.dev_sectors, ==, 10 * MIB / 512);
+	g_assert_cmpuint(params.attrs, ==, UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA);
+	g_assert_cmpuint(cut_bytes, ==, 0);
+}
+
+/* Clusters of 512 bytes on a disk with blocks of 4096. */
+static void test_clusters_smaller_than_blocks(void)
+{
+	const struct image_limits limits = { 4096, 4096, 512, true };
+	struct params_input input = input_of_size(&limits, MIB);
+	uint32_t cut_bytes;
+	struct ubd_params params = params_of(&input, &cut_bytes);
+
+	g_assert_cmpuint(params.logical_block_size, ==, 4096);
+	g_assert_cmpuint(params.io_opt, ==, 4096);
+	g_assert_cmpuint(params.discard_granularity, ==, 4096);
+}
+
+static void test_capacity_is_whole_blocks(void)
+{
+	const struct image_limits limits = { 4096, 4096, 0, true };
+	struct params_input input = input_of_size(&limits, MIB + 4095);
+	uint32_t cut_bytes;
+
+	g_assert_cmpuint(params_of(&input, &cut_bytes).dev_sectors, ==, MIB / 512);
+	g_assert_cmpuint(cut_bytes, ==, 4095);
+}
+
+static void test_read_only(void)
+{
+	const struct image_limits limits = { 512, 1, 0, false };
+	struct params_input input = input_of_size(&limits, MIB);
+	struct ubd_params params;
+	uint32_t cut_bytes;
+
+	input.read_only = true;
+	params = params_of(&input, &cut_bytes);
+	g_assert_cmpuint(params.attrs, ==, UBD_ATTR_READ_ONLY);
+	g_assert_cmpuint(params.max_discard_sectors, ==, 0);
+	g_assert_cmpuint(params.max_write_zeroes_sectors, ==, 0);
+}
+
+static void test_discard_ignored(void)
+{
+	const struct image_limits limits = { 512, 1, 0, false };
+	struct params_input input = input_of_size(&limits, MIB);
+	struct ubd_params params;
+	uint32_t cut_bytes;
+
+	input.discard = false;
+	params = params_of(&input, &cut_bytes);
+	g_assert_cmpuint(params.max_discard_sectors, ==, 0);
+	g_assert_cmpuint(params.max_write_zeroes_sectors, >, 0);
+}
+
+static void test_refused(void)
+{
+	const struct image_limits small = { 512, 1, 0, false };
+	const struct image_limits large = { MIB, 1, 0, false };
+	struct params_input empty = input_of_size(&small, 0);
+	struct params_input tiny = input_of_size(&small, 511);
+	struct params_input large_blocks = input_of_size(&large, 10 * MIB);
+
+	refuses(&empty);
+	refuses(&tiny);
+	refuses(&large_blocks);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/server/params/clusters", test_clusters);
+	g_test_add_func("/server/params/clusters-smaller-than-blocks",
+			test_clusters_smaller_than_blocks);
+	g_test_add_func("/server/params/capacity-is-whole-blocks", test_capacity_is_whole_blocks);
+	g_test_add_func("/server/params/read-only", test_read_only);
+	g_test_add_func("/server/params/discard-ignored", test_discard_ignored);
+	g_test_add_func("/server/params/refused", test_refused);
+	return g_test_run();
+}

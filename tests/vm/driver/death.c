@@ -1,0 +1,658 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A server that dies, or loses what it needs to serve: whoever waits for it gets an
+ * error within a second, and the device goes away.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SECOND	    1.0
+
+/* Requests from this sector on are kept by keep_some(). */
+#define KEPT_SECTOR 16384
+
+/* Seen by the test and by the server's process. */
+struct shared {
+	int id;	     /* of the device once it is live, before that -1 */
+	int nr_kept; /* requests that the server has and does not answer */
+	int step;    /* the test's own */
+};
+
+static struct shared *shared;
+
+static void share(void)
+{
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(shared != MAP_FAILED);
+	shared->id = -1;
+}
+
+static int get(int *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
+static void set(int *field, int value)
+{
+	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
+}
+
+static int keep_some(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (desc->start_sector < KEPT_SECTOR)
+		return server_handle(server, desc, buffer);
+	__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
+	return SERVER_KEEP;
+}
+
+static int keep_all(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
+	return SERVER_KEEP;
+}
+
+static void serve_for_ever(void *arg)
+{
+	struct server server;
+
+	server_init(&server);
+	server.handle = arg;
+	server_run(&server);
+	set(&shared->id, server.info.dev_id);
+	for (;;)
+		pause();
+}
+
+/* A server in a process of its own; returns its pid when the device is live. */
+static int spawn_server(int (*handle)(struct server *, const struct ubdsrv_io_desc *, uint8_t *))
+{
+	int pid;
+
+	share();
+	pid = spawn(serve_for_ever, handle);
+	WAIT_UNTIL(get(&shared->id) >= 0, 10);
+	return pid;
+}
+
+/* ---- requests under way ---- */
+
+struct client {
+	struct io_uring ring;
+	int disk;
+	int nr;
+};
+
+/* Half reads and half writes, of 4 KiB each, from @sector on. */
+static void client_submit(struct client *client, int nr, uint64_t sector)
+{
+	client->disk = open_disk(get(&shared->id), O_RDWR);
+	client->nr = nr;
+	CHECK_EQ(io_uring_queue_init(nr, &client->ring, 0), 0);
+	for (int i = 0; i < nr; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&client->ring);
+		uint64_t off = (sector + i * 8) * 512;
+
+		if (i % 2)
+			io_uring_prep_read(sqe, client->disk, aligned(4096), 4096, off);
+		else
+			io_uring_prep_write(sqe, client->disk, aligned(4096), 4096, off);
+	}
+	CHECK_EQ(io_uring_submit(&client->ring), nr);
+}
+
+/* Every request ends with an error before @end. */
+static void client_check_failed(struct client *client, double end)
+{
+	struct io_uring_cqe *cqe;
+
+	for (int i = 0; i < client->nr; i++) {
+		struct __kernel_timespec limit = {.tv_sec = 3};
+
+		CHECK_EQ(io_uring_wait_cqe_timeout(&client->ring, &cqe, &limit), 0);
+		/* EIO; but what comes after the disk has gone finds its end, at 0. */
+		CHECK(cqe->res == -EIO || cqe->res == -ENOSPC || cqe->res == 0);
+		io_uring_cqe_seen(&client->ring, cqe);
+	}
+	if (now() > end)
+		fail("the last request ended %.2f s too late", now() - end);
+	io_uring_queue_exit(&client->ring);
+	close(client->disk);
+}
+
+static void check_gone(uint32_t id)
+{
+	WAIT_UNTIL(!exists(block_node(id)), SECOND);
+	WAIT_UNTIL(!exists(char_node(id)), SECOND);
+}
+
+static void kill_and_check(int pid, struct client *client)
+{
+	double start = now();
+
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	if (client)
+		client_check_failed(client, start + SECOND);
+	check_exit(pid, SIGKILL);
+	check_gone(shared->id);
+}
+
+/* ---- SIGKILL ---- */
+
+static void an_idle_server_is_killed(void)
+{
+	kill_and_check(spawn_server(keep_some), NULL);
+}
+
+/* More requests than tags: some the server has, some wait for a tag. */
+static void a_server_is_killed_with_requests_in_its_hands(void)
+{
+	int pid = spawn_server(keep_some);
+	struct client client;
+
+	client_submit(&client, 64, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
+	kill_and_check(pid, &client);
+}
+
+/* A stopped process runs no task work: the requests are on their way to it. */
+static void a_stopped_server_is_killed(void)
+{
+	int pid = spawn_server(keep_some);
+	struct client client;
+
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	usleep(50000);
+	client_submit(&client, 64, 0);
+	usleep(100000);
+	CHECK_EQ(get(&shared->nr_kept), 0);
+	kill_and_check(pid, &client);
+}
+
+static void a_server_is_killed_with_dirty_pages(void)
+{
+	int pid = spawn_server(keep_some), disk;
+	char data[65536];
+
+	memset(data, 1, sizeof(data));
+	disk = open(block_node(shared->id), O_WRONLY);
+	CHECK(disk >= 0);
+	for (int i = 0; i < 64; i++)
+		CHECK_EQ(pwrite(disk, data, sizeof(data), (off_t)i * sizeof(data)), sizeof(data));
+	kill_and_check(pid, NULL);
+	CHECK(fsync(disk) < 0);
+	close(disk);
+}
+
+/* Readers and writers that go on until they fail, killed at various moments. */
+static void hammer(void *arg)
+{
+	uint8_t *data = aligned(16384);
+	int disk = open(block_node(get(&shared->id)), O_RDWR | O_DIRECT);
+
+	for (unsigned int i = getpid(); disk >= 0; i++) {
+		off_t off = (i * 7919 % 256) * 16384;
+		ssize_t res =
+			i % 3 ? pread(disk, data, 16384, off) : pwrite(disk, data, 16384, off);
+
+		if (res != 16384)
+			break;
+	}
+}
+
+static void a_busy_server_is_killed_again_and_again(void)
+{
+	for (int round = 0; round < 15; round++) {
+		int pid = spawn_server(server_handle), clients[4];
+		double start;
+
+		for (int i = 0; i < 4; i++)
+			clients[i] = spawn(hammer, NULL);
+		usleep(20000 + round * 3000);
+		start = now();
+		CHECK_EQ(kill(pid, SIGKILL), 0);
+		for (int i = 0; i < 4; i++)
+			check_exit(clients[i], 0);
+		if (now() - start > SECOND)
+			fail("round %d: the last client ended after %.2f s", round, now() - start);
+		check_exit(pid, SIGKILL);
+		check_gone(shared->id);
+	}
+}
+
+/* ---- while it starts ---- */
+
+static void start_for_ever(void *arg)
+{
+	struct server server;
+
+	server_init(&server);
+	server.handle = arg;
+	server_add(&server);
+	server_open(&server);
+	set(&shared->id, server.info.dev_id);
+	if (arg)
+		server_serve(&server);
+	server_start(&server);
+}
+
+/* The kernel looks for partitions, and the server does not answer. */
+static void a_server_is_killed_while_partitions_are_looked_for(void)
+{
+	int pid;
+
+	share();
+	pid = spawn(start_for_ever, keep_all);
+	WAIT_UNTIL(get(&shared->nr_kept) > 0, 10);
+	kill_and_check(pid, NULL);
+}
+
+static void a_server_is_killed_while_start_waits_for_fetches(void)
+{
+	int pid;
+
+	share();
+	pid = spawn(start_for_ever, NULL);
+	WAIT_UNTIL(get(&shared->id) >= 0, 10);
+	usleep(200000);
+	kill_and_check(pid, NULL);
+}
+
+/* Somebody else has asked for the end, and the server does not write back. */
+static void stop_from_outside(void *arg)
+{
+	int fd = open_dev(get(&shared->id));
+
+	CHECK(fd >= 0);
+	set(&shared->step, 1);
+	CHECK_EQ(control(fd, UBD_CMD_STOP_DEV, NULL, 0), 0);
+	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
+}
+
+static void a_server_is_killed_while_it_is_stopped(void)
+{
+	int pid = spawn_server(keep_some), disk, stopper;
+	char data[4096] = {};
+
+	disk = open(block_node(shared->id), O_WRONLY);
+	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
+	stopper = spawn(stop_from_outside, NULL);
+	WAIT_UNTIL(get(&shared->nr_kept) > 0, 5);
+	CHECK_EQ(waitpid(stopper, NULL, WNOHANG), 0);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	check_exit(stopper, 0);
+	check_exit(pid, SIGKILL);
+	check_gone(shared->id);
+	close(disk);
+}
+
+static void whoever_waits_for_stop_can_be_killed(void)
+{
+	int pid = spawn_server(keep_some), disk, stopper;
+	char data[4096] = {};
+
+	disk = open(block_node(shared->id), O_WRONLY);
+	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
+	stopper = spawn(stop_from_outside, NULL);
+	WAIT_UNTIL(get(&shared->nr_kept) > 0, 5);
+	CHECK_EQ(kill(stopper, SIGKILL), 0);
+	check_exit(stopper, SIGKILL);
+	kill_and_check(pid, NULL);
+	close(disk);
+}
+
+/* ---- parts of a server that go, and parts that do not matter ---- */
+
+static void nothing(void *arg)
+{
+}
+
+static void close_cdev(void *arg)
+{
+	close(((struct server *)arg)->cdev);
+}
+
+static void check_serves(struct server *server)
+{
+	int disk = open_disk(server->info.dev_id, O_RDWR);
+
+	CHECK_EQ(pwrite(disk, aligned(4096), 4096, 4096), 4096);
+	close(disk);
+}
+
+static void a_child_that_closes_its_copy_changes_nothing(void)
+{
+	struct server server;
+
+	server_init(&server);
+	server_run(&server);
+	check_exit(spawn(close_cdev, &server), 0);
+	check_exit(spawn(nothing, NULL), 0);
+	check_serves(&server);
+	server_delete(&server);
+}
+
+static void a_child_that_runs_a_program_changes_nothing(void)
+{
+	struct server server;
+
+	server_init(&server);
+	server_run(&server);
+	for (int i = 0; i < 3; i++) {
+		int pid = vfork();
+
+		if (pid == 0) {
+			execl("/bin/busybox", "busybox", "true", NULL);
+			_exit(1);
+		}
+		check_exit(pid, 0);
+	}
+	check_serves(&server);
+	server_delete(&server);
+}
+
+static void the_last_descriptor_of_the_opener_counts(void)
+{
+	struct server server;
+	int copy;
+
+	server_init(&server);
+	server_run(&server);
+	copy = dup(server.cdev);
+	CHECK(copy >= 0);
+	close(copy);
+	check_serves(&server);
+	copy = dup(server.cdev);
+	close(server.cdev);
+	server.cdev = copy; /* for the queue threads, which look it up each time */
+	check_serves(&server);
+	close(copy);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SECOND);
+	CHECK(!exists(block_node(server.info.dev_id)));
+}
+
+/* The copy in a child keeps the file, but cannot serve. */
+static void sleep_on(void *arg)
+{
+	for (;;)
+		pause();
+}
+
+static void serve_with_child(void *arg)
+{
+	struct server server;
+
+	server_init(&server);
+	server.handle = keep_some;
+	server_run(&server);
+	fcntl(server.cdev, F_SETFD, 0);
+	set(&shared->step, spawn(sleep_on, NULL));
+	set(&shared->id, server.info.dev_id);
+	for (;;)
+		pause();
+}
+
+/* A child has copies of everything, so only the disk goes away, and the rest with the child. */
+static void a_server_is_killed_and_a_child_keeps_its_files(void)
+{
+	struct client client;
+	double start;
+	int pid;
+
+	share();
+	pid = spawn(serve_with_child, NULL);
+	WAIT_UNTIL(get(&shared->id) >= 0, 10);
+	client_submit(&client, 16, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
+	start = now();
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	client_check_failed(&client, start + SECOND);
+	WAIT_UNTIL(!exists(block_node(shared->id)), SECOND);
+	CHECK_EQ(kill(shared->step, SIGKILL), 0);
+	check_gone(shared->id);
+}
+
+/* A child that shares the file table itself: the table is not closed when the opener dies. */
+static int sleep_with_shared_files(void *arg)
+{
+	sleep_on(arg);
+	return 0;
+}
+
+static void serve_with_shared_files(void *arg)
+{
+	static char stack[65536];
+	struct server server;
+	int pid;
+
+	server_init(&server);
+	server.handle = keep_some;
+	server_run(&server);
+	pid = clone(sleep_with_shared_files, stack + sizeof(stack), CLONE_FILES | SIGCHLD, NULL);
+	CHECK(pid > 0);
+	set(&shared->step, pid);
+	set(&shared->id, server.info.dev_id);
+	for (;;)
+		pause();
+}
+
+static void a_server_is_killed_that_shared_its_file_table(void)
+{
+	struct client client;
+	double start;
+	int pid;
+
+	share();
+	pid = spawn(serve_with_shared_files, NULL);
+	WAIT_UNTIL(get(&shared->id) >= 0, 10);
+	client_submit(&client, 16, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
+	start = now();
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	client_check_failed(&client, start + SECOND);
+	WAIT_UNTIL(!exists(block_node(shared->id)), SECOND);
+	CHECK_EQ(kill(shared->step, SIGKILL), 0);
+	check_gone(shared->id);
+}
+
+/* Fetches every tag of every queue on one ring, in a thread that then ends. */
+static void *fetch_all(void *arg)
+{
+	struct server *server = arg;
+	struct io_uring *ring = &server->queues[0].ring;
+
+	for (int q = 0; q < server->info.nr_hw_queues; q++)
+		for (int tag = 0; tag < server->info.queue_depth; tag++)
+			prep_io(io_uring_get_sqe(ring), server->cdev, UBD_IO_FETCH_REQ, q, tag, 0,
+				server_buffer(&server->queues[q], tag));
+	CHECK_EQ(io_uring_submit(ring), 16);
+	return NULL;
+}
+
+/* A server without threads, whose one ring is its first queue's. */
+static void open_with_one_ring(struct server *server)
+{
+	server_init(server);
+	server_add(server);
+	server_open(server);
+	CHECK_EQ(io_uring_queue_init(16, &server->queues[0].ring, 0), 0);
+}
+
+/* Nobody can receive what the partition scan asks for, and the scan finds that out. */
+static void check_start_fails(struct server *server)
+{
+	double start = now();
+
+	CHECK_EQ(control(server->control, UBD_CMD_START_DEV, NULL, 0), -ENODEV);
+	WAIT_UNTIL(get_state(server->control) == UBD_S_DEV_STOPPED, SECOND);
+	CHECK(now() - start < SECOND);
+}
+
+static void the_thread_that_fetched_ends(void)
+{
+	struct server server;
+	pthread_t thread;
+
+	open_with_one_ring(&server);
+	CHECK_EQ(pthread_create(&thread, NULL, fetch_all, &server), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	check_start_fails(&server);
+}
+
+static void a_ring_is_closed_with_its_fetches(void)
+{
+	struct server server;
+
+	open_with_one_ring(&server);
+	fetch_all(&server);
+	io_uring_queue_exit(&server.queues[0].ring);
+	check_start_fails(&server);
+}
+
+/* No request comes, so the kernel has to look for itself; it does so every half minute. */
+static void a_ring_closed_in_silence_is_noticed(void)
+{
+	struct server server;
+
+	open_with_one_ring(&server);
+	fetch_all(&server);
+	io_uring_queue_exit(&server.queues[0].ring);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, 45);
+}
+
+/* Serves until told to leave, with the FETCHes pending. */
+static int leave_when_told(struct server *server, const struct ubdsrv_io_desc *desc,
+			   uint8_t *buffer)
+{
+	if (desc->start_sector >= KEPT_SECTOR)
+		syscall(SYS_exit, 0);
+	return server_handle(server, desc, buffer);
+}
+
+/* The request is in the hands of a thread that is gone; the next one tells. */
+static void a_queue_thread_ends_while_the_device_is_live(void)
+{
+	struct server server;
+	int disk, client;
+
+	share();
+	server_init(&server);
+	server.info.nr_hw_queues = 1;
+	server.handle = leave_when_told;
+	server_run(&server);
+	shared->id = server.info.dev_id;
+	client = spawn(hammer, NULL);
+	disk = open_disk(server.info.dev_id, O_RDONLY);
+	CHECK(pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512) <= 0);
+	close(disk);
+	check_exit(client, 0);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SECOND);
+}
+
+/* A thread of the server waits for its own device, and so cannot be killed. */
+static void wait_for_own_disk(void *arg)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.handle = keep_some;
+	server_run(&server);
+	set(&shared->id, server.info.dev_id);
+	disk = open_disk(server.info.dev_id, O_RDONLY);
+	pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512);
+	pause();
+}
+
+static void a_server_is_killed_that_waits_for_itself(void)
+{
+	double start;
+	int pid;
+
+	share();
+	pid = spawn(wait_for_own_disk, NULL);
+	WAIT_UNTIL(get(&shared->nr_kept) == 1, 10);
+	start = now();
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	check_exit(pid, SIGKILL);
+	if (now() - start > 3 * SECOND)
+		fail("it took %.2f s", now() - start);
+	check_gone(shared->id);
+}
+
+/* Linux 6.1 has a thread wait for its FETCHes before it executes another program. */
+static void execute_with_fetches(void *arg)
+{
+	struct server server;
+	struct io_uring ring;
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe;
+
+	open_with_one_ring(&server);
+	fetch_all(&server);
+	CHECK_EQ(io_uring_queue_init(2, &ring, 0), 0);
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, server.control, NULL, 0, 0);
+	sqe->cmd_op = UBD_CMD_START_DEV;
+	memset(sqe->cmd, 0, 16);
+	CHECK_EQ(io_uring_submit(&ring), 1);
+	CHECK_EQ(io_uring_wait_cqe(&server.queues[0].ring, &cqe), 0);
+	execl("/bin/busybox", "busybox", "true", NULL);
+	fail("no /bin/busybox");
+}
+
+static void a_server_executes_another_program(void)
+{
+	double start = now();
+
+	check_exit(spawn(execute_with_fetches, NULL), 0);
+	if (now() - start > 4 * SECOND)
+		fail("it took %.2f s", now() - start);
+	WAIT_UNTIL(!exists("/dev/ubdc0"), SECOND);
+}
+
+int main(int argc, char **argv)
+{
+	const struct test tests[] = {
+		{"an idle server is killed", an_idle_server_is_killed},
+		{"a server is killed with requests in its hands",
+		 a_server_is_killed_with_requests_in_its_hands},
+		{"a stopped server is killed", a_stopped_server_is_killed},
+		{"a server is killed with dirty pages", a_server_is_killed_with_dirty_pages},
+		{"a busy server is killed again and again",
+		 a_busy_server_is_killed_again_and_again},
+		{"a server is killed while partitions are looked for",
+		 a_server_is_killed_while_partitions_are_looked_for},
+		{"a server is killed while START_DEV waits for FETCHes",
+		 a_server_is_killed_while_start_waits_for_fetches},
+		{"a server is killed while it is stopped", a_server_is_killed_while_it_is_stopped},
+		{"whoever waits for STOP_DEV can be killed", whoever_waits_for_stop_can_be_killed},
+		{"a child that closes its copy changes nothing",
+		 a_child_that_closes_its_copy_changes_nothing},
+		{"a child that runs a program changes nothing",
+		 a_child_that_runs_a_program_changes_nothing},
+		{"the last descriptor of the opener counts",
+		 the_last_descriptor_of_the_opener_counts},
+		{"a server is killed and a child keeps its files",
+		 a_server_is_killed_and_a_child_keeps_its_files},
+		{"a server is killed that shared its file table",
+		 a_server_is_killed_that_shared_its_file_table},
+		{"the thread that fetched ends", the_thread_that_fetched_ends},
+		{"a queue thread ends while the device is live",
+		 a_queue_thread_ends_while_the_device_is_live},
+		{"a ring is closed with its FETCHes", a_ring_is_closed_with_its_fetches},
+		{"a server is killed that waits for itself",
+		 a_server_is_killed_that_waits_for_itself},
+		{"a server executes another program", a_server_executes_another_program},
+		{"a ring closed in silence is noticed", a_ring_closed_in_silence_is_noticed},
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See lib.h. */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEST_SECONDS 60
+
+/* ---- the runner ---- */
+
+static int reason_fd = -1; /* a pipe to the runner */
+
+void fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vdprintf(reason_fd, format, args);
+	va_end(args);
+	_exit(1);
+}
+
+double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+int spawn(void (*run)(void *arg), void *arg)
+{
+	int pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid)
+		return pid;
+	run(arg);
+	_exit(0);
+}
+
+void check_exit(int pid, int signal)
+{
+	int status;
+
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	if (signal)
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == signal);
+	else
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void run_in_child(const struct test *test)
+{
+	setpgid(0, 0);
+	alarm(TEST_SECONDS);
+	test->run();
+	_exit(0);
+}
+
+/* Nothing of a test may be left, whatever way it ended. */
+static bool is_all_gone(void)
+{
+	char line[64];
+	FILE *modules = fopen("/proc/modules", "re");
+	unsigned int users = 1;
+
+	while (modules && fgets(line, sizeof(line), modules))
+		if (sscanf(line, "ubd %*u %u", &users) == 1)
+			break;
+	if (modules)
+		fclose(modules);
+	return users == 0 && !exists("/sys/class/ubd/ubdc0");
+}
+
+static void say_end(int status, char *ret_reason, size_t size)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		snprintf(ret_reason, size, "time limit of %d s passed", TEST_SECONDS);
+	else if (WIFSIGNALED(status))
+		snprintf(ret_reason, size, "%s", strsignal(WTERMSIG(status)));
+}
+
+/* A test that not even a signal ends waits in the kernel, for ever: then nothing else can run. */
+static int wait_for_end(const struct test *test, int pid)
+{
+	double end = now() + TEST_SECONDS + 5;
+	int status;
+
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (now() > end) {
+			printf("not ok %s: it cannot be killed\n", test->name);
+			exit(1);
+		}
+		usleep(2000);
+	}
+	return status;
+}
+
+static bool run_test(const struct test *test)
+{
+	char reason[1024] = "";
+	int status, pid, pipe_fds[2];
+	ssize_t len;
+
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return false;
+	pid = fork();
+	if (pid == 0) {
+		reason_fd = pipe_fds[1];
+		run_in_child(test);
+	}
+	status = wait_for_end(test, pid);
+	kill(-pid, SIGKILL);
+	fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
+	len = read(pipe_fds[0], reason, sizeof(reason) - 1);
+	if (len < 0)
+		say_end(status, reason, sizeof(reason));
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+
+	for (double end = now() + 3; !is_all_gone() && now() < end;)
+		usleep(2000);
+	if (!reason[0] && !is_all_gone())
+		snprintf(reason, sizeof(reason), "something is left behind 3 s later");
+
+	if (!reason[0] && status == 0)
+		printf("ok %s\n", test->name);
+	else
+		printf("not ok %s: %s\n", test->name, reason);
+	fflush(stdout);
+	return !reason[0] && status == 0;
+}
+
+static bool is_wanted(const struct test *test, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], test->name))
+			return true;
+	return argc <= 1;
+}
+
+int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
+{
+	bool good = true;
+
+	/* What a test started and left is ours to end and to wait for. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (size_t i = 0; i < nr; i++)
+		if (is_wanted(&tests[i], argc, argv))
+			good &= run_test(&tests[i]);
+	return good ? 0 : 1;
+}
+
+/* ---- control commands ---- */
+
+static int wait_result(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	do {
+		res = io_uring_wait_cqe(ring, &cqe);
+	} while (res == -EINTR);
+	CHECK_EQ(res, 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+int command(int fd, uint32_t op, const void *arg)
+{
+	struct io_uring ring;
+	struct io_uring_sqe *sqe;
+	int res;
+
+	CHECK_EQ(io_uring_queue_init(2, &ring, 0), 0);
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, arg, 16);
+	CHECK_EQ(io_uring_submit(&ring), 1);
+	res = wait_result(&ring);
+	io_uring_queue_exit(&ring);
+	return res;
+}
+
+int control(int fd, uint32_t op, void *buf, size_t len)
+{
+	struct ubdsrv_ctrl_cmd cmd = {.len = len, .addr = (uintptr_t)buf};
+
+	return command(fd, op, &cmd);
+}
+
+static int on_control_node(uint32_t op, void *buf, size_t len)
+{
+	int fd = open("/dev/ubd-control", O_RDWR | O_CLOEXEC);
+	int res;
+
+	CHECK(fd >= 0);
+	res = control(fd, op, buf, len);
+	close(fd);
+	return res;
+}
+
+int add_dev(struct ubdsrv_ctrl_dev_info *info)
+{
+	return on_control_node(UBD_CMD_ADD_DEV, info, sizeof(*info));
+}
+
+int open_dev(uint32_t id)
+{
+	struct ubd_open_dev arg = {.dev_id = id};
+
+	return on_control_node(UBD_CMD_OPEN_DEV, &arg, sizeof(arg));
+}
+
+struct ubdsrv_ctrl_dev_info usual_info(void)
+{
+	return (struct ubdsrv_ctrl_dev_info){
+		.nr_hw_queues = 2,
+		.queue_depth = 8,
+		.dev_id = UBD_DEV_ID_ANY,
+		.max_io_bytes = 128 << 10,
+	};
+}
+
+struct ubd_params usual_params(void)
+{
+	return (struct ubd_params){
+		.attrs = UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA,
+		.logical_block_size = 512,
+		.physical_block_size = 4096,
+		.io_min = 4096,
+		.io_opt = 65536,
+		.max_io_sectors = 256,
+		.discard_granularity = 4096,
+		.max_discard_sectors = 2048,
+		.max_write_zeroes_sectors = 2048,
+		.dev_sectors = 32768,
+	};
+}
+
+int get_state(int control_fd)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	CHECK_EQ(control(control_fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)), 0);
+	return info.state;
+}
+
+const char *char_node(uint32_t id)
+{
+	static __thread char path[32];
+
+	snprintf(path, sizeof(path), "/dev/ubdc%u", id);
+	return path;
+}
+
+const char *block_node(uint32_t id)
+{
+	static __thread char path[32];
+
+	snprintf(path, sizeof(path), "/dev/ubdb%u", id);
+	return path;
+}
+
+bool exists(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0;
+}
+
+/* ---- the server ---- */
+
+void server_init(struct server *server)
+{
+	*server = (struct server){
+		.info = usual_info(),
+		.params = usual_params(),
+		.handle = server_handle,
+		.control = -1,
+		.cdev = -1,
+	};
+}
+
+int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	uint8_t *place = server->memory + desc->start_sector * 512;
+	size_t bytes = (size_t)desc->nr_sectors * 512;
+
+	switch (ubd_desc_op(desc)) {
+	case UBD_IO_OP_READ:
+		memcpy(buffer, place, bytes);
+		return bytes;
+	case UBD_IO_OP_WRITE:
+		memcpy(place, buffer, bytes);
+		return bytes;
+	case UBD_IO_OP_DISCARD:
+	case UBD_IO_OP_WRITE_ZEROES:
+		memset(place, 0, bytes);
+		return 0;
+	case UBD_IO_OP_FLUSH:
+		return 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+void server_add(struct server *server)
+{
+	server->control = add_dev(&server->info);
+	CHECK(server->control >= 0);
+	CHECK_EQ(control(server->control, UBD_CMD_SET_PARAMS, &server->params,
+			 sizeof(server->params)),
+		 0);
+	server->memory = mmap(NULL, server->params.dev_sectors * 512, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(server->memory != MAP_FAILED);
+}
+
+static size_t descs_size(const struct server *server)
+{
+	return (server->info.queue_depth * sizeof(struct ubdsrv_io_desc) + 4095) & ~4095UL;
+}
+
+uint8_t *server_buffer(struct server_queue *queue, uint16_t tag)
+{
+	return queue->buffers + (size_t)tag * queue->server->info.max_io_bytes;
+}
+
+static void open_queue(struct server *server, uint16_t q_id)
+{
+	struct server_queue *queue = &server->queues[q_id];
+	size_t size = (size_t)server->info.queue_depth * server->info.max_io_bytes;
+
+	queue->server = server;
+	queue->q_id = q_id;
+	queue->descs = mmap(NULL, descs_size(server), PROT_READ, MAP_SHARED, server->cdev,
+			    ubd_desc_mmap_offset(q_id));
+	CHECK(queue->descs != MAP_FAILED);
+	queue->buffers = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CHECK(queue->buffers != MAP_FAILED);
+}
+
+void server_open(struct server *server)
+{
+	server->cdev = open(char_node(server->info.dev_id), O_RDWR | O_CLOEXEC);
+	CHECK(server->cdev >= 0);
+	server->queues = calloc(server->info.nr_hw_queues, sizeof(*server->queues));
+	for (uint16_t i = 0; i < server->info.nr_hw_queues; i++)
+		open_queue(server, i);
+}
+
+void prep_io(struct io_uring_sqe *sqe, int cdev, uint32_t op, uint16_t q_id, uint16_t tag,
+	     int32_t result, void *buffer)
+{
+	struct ubdsrv_io_cmd cmd = {
+		.q_id = q_id,
+		.tag = tag,
+		.result = result,
+		.addr = (uintptr_t)buffer,
+	};
+
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, cdev, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	sqe->user_data = tag;
+}
+
+int io_command(int cdev, uint32_t op, uint16_t q_id, uint16_t tag, int32_t result, void *buffer)
+{
+	struct ubdsrv_io_cmd cmd = {
+		.q_id = q_id,
+		.tag = tag,
+		.result = result,
+		.addr = (uintptr_t)buffer,
+	};
+
+	return command(cdev, op, &cmd);
+}
+
+static void queue_io(struct server_queue *queue, uint32_t op, uint16_t tag, int32_t result)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&queue->ring);
+
+	CHECK(sqe);
+	prep_io(sqe, queue->server->cdev, op, queue->q_id, tag, result, server_buffer(queue, tag));
+}
+
+/* Returns how many FETCHes wait after it. */
+static int answer(struct server_queue *queue, const struct io_uring_cqe *cqe, int pending)
+{
+	struct server *server = queue->server;
+	uint16_t tag = cqe->user_data;
+	int result;
+
+	if (cqe->res != UBD_IO_RES_OK) {
+		CHECK_EQ(cqe->res, UBD_IO_RES_ABORT);
+		return pending - 1;
+	}
+	result = server->handle(server, &queue->descs[tag], server_buffer(queue, tag));
+	if (result == SERVER_KEEP)
+		return pending - 1;
+	queue_io(queue, UBD_IO_COMMIT_AND_FETCH_REQ, tag, result);
+	return pending;
+}
+
+static void *queue_thread(void *arg)
+{
+	struct server_queue *queue = arg;
+	int pending = queue->server->info.queue_depth;
+	struct io_uring_cqe *cqe;
+
+	CHECK_EQ(io_uring_queue_init(pending * 2, &queue->ring, 0), 0);
+	for (int tag = 0; tag < pending; tag++)
+		queue_io(queue, UBD_IO_FETCH_REQ, tag, 0);
+	while (pending) {
+		int res = io_uring_submit_and_wait(&queue->ring, 1);
+
+		CHECK(res >= 0 || res == -EINTR);
+		while (io_uring_peek_cqe(&queue->ring, &cqe) == 0) {
+			pending = answer(queue, cqe, pending);
+			io_uring_cqe_seen(&queue->ring, cqe);
+		}
+	}
+	io_uring_queue_exit(&queue->ring);
+	return NULL;
+}
+
+void server_serve(struct server *server)
+{
+	for (int i = 0; i < server->info.nr_hw_queues; i++)
+		CHECK_EQ(pthread_create(&server->queues[i].thread, NULL, queue_thread,
+					&server->queues[i]),
+			 0);
+}
+
+void server_start(struct server *server)
+{
+	CHECK_EQ(control(server->control, UBD_CMD_START_DEV, NULL, 0), 0);
+}
+
+void server_run(struct server *server)
+{
+	server_add(server);
+	server_open(server);
+	server_serve(server);
+	server_start(server);
+}
+
+void server_delete(struct server *server)
+{
+	CHECK_EQ(control(server->control, UBD_CMD_DEL_DEV, NULL, 0), 0);
+	for (int i = 0; i < server->info.nr_hw_queues; i++)
+		CHECK_EQ(pthread_join(server->queues[i].thread, NULL), 0);
+	close(server->cdev);
+	close(server->control);
+}
+
+/* ---- its client ---- */
+
+int open_disk(uint32_t id, int flags)
+{
+	int fd = open(block_node(id), flags | O_DIRECT | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	return fd;
+}
+
+void *aligned(size_t size)
+{
+	void *memory;
+
+	CHECK_EQ(posix_memalign(&memory, 4096, size), 0);
+	memset(memory, 0, size);
+	return memory;
+}

@@ -1,0 +1,573 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What reaches the server, and how its answers reach whoever asked. */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FLAGS (UBD_IO_F_FUA | UBD_IO_F_NOUNMAP)
+
+/* The requests since forget(), as the server saw them. */
+struct log {
+	pthread_mutex_t lock;
+	size_t nr;
+	struct ubdsrv_io_desc descs[256];
+};
+
+static struct log requests = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void forget(void)
+{
+	pthread_mutex_lock(&requests.lock);
+	requests.nr = 0;
+	pthread_mutex_unlock(&requests.lock);
+}
+
+static int log_and_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	CHECK_EQ(desc->addr, (uintptr_t)buffer);
+	pthread_mutex_lock(&requests.lock);
+	if (requests.nr < 256)
+		requests.descs[requests.nr++] = *desc;
+	pthread_mutex_unlock(&requests.lock);
+	return server_handle(server, desc, buffer);
+}
+
+/* The n-th request was this one. */
+static void check_request(size_t n, uint32_t op_flags, uint64_t sector, uint32_t nr_sectors)
+{
+	const struct ubdsrv_io_desc *desc = &requests.descs[n];
+
+	CHECK(n < requests.nr);
+	CHECK_EQ(desc->op_flags, op_flags);
+	CHECK_EQ(desc->start_sector, sector);
+	CHECK_EQ(desc->nr_sectors, nr_sectors);
+}
+
+/* A running server that logs, and its disk; the log is empty. */
+static int run_logged(struct server *server, uint32_t attrs)
+{
+	int disk;
+
+	server_init(server);
+	server->params.attrs = attrs;
+	server->handle = log_and_handle;
+	server_run(server);
+	disk = open_disk(server->info.dev_id, attrs & UBD_ATTR_READ_ONLY ? O_RDONLY : O_RDWR);
+	forget();
+	return disk;
+}
+
+static void fill(uint8_t *data, size_t size, unsigned int seed)
+{
+	for (size_t i = 0; i < size; i++)
+		data[i] = rand_r(&seed) >> 8;
+}
+
+static void what_is_written_is_read(void)
+{
+	const size_t sizes[] = {512, 4096, 4608, 65536, 131072, 1 << 20};
+	uint8_t *out = aligned(1 << 20), *in = aligned(1 << 20);
+	struct server server;
+	int disk = run_logged(&server, 0);
+
+	for (size_t i = 0; i < 6; i++) {
+		off_t off = 512 * (1 + 7 * i);
+
+		fill(out, sizes[i], i);
+		CHECK_EQ(pwrite(disk, out, sizes[i], off), sizes[i]);
+		CHECK(!memcmp(server.memory + off, out, sizes[i]));
+		memset(in, 0, sizes[i]);
+		CHECK_EQ(pread(disk, in, sizes[i], off), sizes[i]);
+		CHECK(!memcmp(in, out, sizes[i]));
+	}
+	close(disk);
+	server_delete(&server);
+}
+
+static void no_request_is_larger_than_allowed(void)
+{
+	uint8_t *data = aligned(1 << 20);
+	struct server server;
+	int disk = run_logged(&server, 0);
+	uint64_t sectors = 0;
+
+	CHECK_EQ(pwrite(disk, data, 1 << 20, 0), 1 << 20);
+	for (size_t i = 0; i < requests.nr; i++) {
+		CHECK(requests.descs[i].nr_sectors <= server.params.max_io_sectors);
+		sectors += requests.descs[i].nr_sectors;
+	}
+	CHECK_EQ(sectors, 2048);
+	close(disk);
+	server_delete(&server);
+}
+
+static void many_requests_at_once_do_not_mix(void)
+{
+	enum { NR = 128, SIZE = 8192 };
+	uint8_t *data = aligned(NR * SIZE);
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	struct server server;
+	int disk = run_logged(&server, 0);
+
+	CHECK_EQ(io_uring_queue_init(NR, &ring, 0), 0);
+	fill(server.memory, NR * SIZE, 42);
+	for (int i = 0; i < NR; i++)
+		io_uring_prep_read(io_uring_get_sqe(&ring), disk, data + i * SIZE, SIZE,
+				   (off_t)i * SIZE);
+	CHECK_EQ(io_uring_submit(&ring), NR);
+	for (int i = 0; i < NR; i++) {
+		CHECK_EQ(io_uring_wait_cqe(&ring, &cqe), 0);
+		CHECK_EQ(cqe->res, SIZE);
+		io_uring_cqe_seen(&ring, cqe);
+	}
+	CHECK(!memcmp(data, server.memory, NR * SIZE));
+	close(disk);
+	server_delete(&server);
+}
+
+static void flush_and_fua_arrive(void)
+{
+	struct server server;
+	uint8_t *data = aligned(4096);
+	int disk = run_logged(&server, UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA);
+	int durable = open_disk(server.info.dev_id, O_WRONLY | O_DSYNC);
+
+	CHECK_EQ(pwrite(disk, data, 4096, 8192), 4096);
+	check_request(0, UBD_IO_OP_WRITE, 16, 8);
+	CHECK_EQ(fsync(disk), 0);
+	check_request(1, UBD_IO_OP_FLUSH, 0, 0);
+	CHECK_EQ(pwrite(durable, data, 4096, 4096), 4096);
+	check_request(2, UBD_IO_OP_WRITE | UBD_IO_F_FUA, 8, 8);
+	close(durable);
+	close(disk);
+	server_delete(&server);
+}
+
+static void without_fua_a_flush_follows(void)
+{
+	struct server server;
+	uint8_t *data = aligned(4096);
+	int disk = run_logged(&server, UBD_ATTR_VOLATILE_CACHE);
+	int durable = open_disk(server.info.dev_id, O_WRONLY | O_DSYNC);
+
+	CHECK_EQ(pwrite(durable, data, 4096, 4096), 4096);
+	check_request(0, UBD_IO_OP_WRITE, 8, 8);
+	check_request(1, UBD_IO_OP_FLUSH, 0, 0);
+	close(durable);
+	close(disk);
+	server_delete(&server);
+}
+
+static void without_a_cache_no_flush_comes(void)
+{
+	struct server server;
+	uint8_t *data = aligned(4096);
+	int disk = run_logged(&server, 0);
+
+	CHECK_EQ(pwrite(disk, data, 4096, 0), 4096);
+	CHECK_EQ(fsync(disk), 0);
+	check_request(0, UBD_IO_OP_WRITE, 0, 8);
+	CHECK_EQ(requests.nr, 1);
+	close(disk);
+	server_delete(&server);
+}
+
+static void discard_and_write_zeroes_arrive(void)
+{
+	uint64_t range[2] = {65536, 8192};
+	struct server server;
+	int disk = run_logged(&server, 0);
+
+	CHECK_EQ(ioctl(disk, BLKDISCARD, range), 0);
+	check_request(0, UBD_IO_OP_DISCARD, 128, 16);
+	CHECK_EQ(ioctl(disk, BLKZEROOUT, range), 0);
+	check_request(1, UBD_IO_OP_WRITE_ZEROES | UBD_IO_F_NOUNMAP, 128, 16);
+	CHECK_EQ(fallocate(disk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 65536, 8192), 0);
+	check_request(2, UBD_IO_OP_WRITE_ZEROES, 128, 16);
+	CHECK_EQ(requests.nr, 3);
+	close(disk);
+	server_delete(&server);
+}
+
+static void a_large_discard_is_split_at_the_limit(void)
+{
+	uint64_t range[2] = {0, 4 << 20};
+	struct server server;
+	int disk = run_logged(&server, 0);
+	uint64_t sectors = 0;
+
+	CHECK_EQ(ioctl(disk, BLKDISCARD, range), 0);
+	for (size_t i = 0; i < requests.nr; i++) {
+		CHECK_EQ(requests.descs[i].op_flags & ~FLAGS, UBD_IO_OP_DISCARD);
+		CHECK(requests.descs[i].nr_sectors <= server.params.max_discard_sectors);
+		sectors += requests.descs[i].nr_sectors;
+	}
+	CHECK_EQ(sectors, 8192);
+	close(disk);
+	server_delete(&server);
+}
+
+static void a_disk_without_discard_refuses_it(void)
+{
+	uint64_t range[2] = {0, 4096};
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.params.max_discard_sectors = 0;
+	server.params.discard_granularity = 0;
+	server_run(&server);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	CHECK(ioctl(disk, BLKDISCARD, range) < 0);
+	CHECK_EQ(errno, EOPNOTSUPP);
+	close(disk);
+	server_delete(&server);
+}
+
+static void a_read_only_disk_cannot_be_written(void)
+{
+	struct server server;
+	int disk = run_logged(&server, UBD_ATTR_READ_ONLY);
+	int writer = open(block_node(server.info.dev_id), O_WRONLY | O_DIRECT);
+	int read_only = 0;
+
+	CHECK_EQ(ioctl(disk, BLKROGET, &read_only), 0);
+	CHECK_EQ(read_only, 1);
+	/* Whether the open fails or the write depends on the kernel's version. */
+	CHECK(writer < 0 || pwrite(writer, aligned(4096), 4096, 0) < 0);
+	CHECK_EQ(requests.nr, 0);
+	close(writer);
+	close(disk);
+	server_delete(&server);
+}
+
+static long queue_attribute(uint32_t id, const char *name)
+{
+	char path[96];
+	long value = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/ubdb%u/queue/%s", id, name);
+	file = fopen(path, "re");
+	CHECK(file);
+	CHECK_EQ(fscanf(file, "%ld", &value), 1);
+	fclose(file);
+	return value;
+}
+
+static void the_limits_are_those_of_the_parameters(void)
+{
+	struct server server;
+	uint64_t size;
+	uint32_t id;
+	int disk;
+
+	server_init(&server);
+	server.params.attrs |= UBD_ATTR_ROTATIONAL;
+	server.params.logical_block_size = 1024;
+	server.params.max_io_sectors = 128;
+	server_run(&server);
+	id = server.info.dev_id;
+	CHECK_EQ(queue_attribute(id, "logical_block_size"), 1024);
+	CHECK_EQ(queue_attribute(id, "physical_block_size"), 4096);
+	CHECK_EQ(queue_attribute(id, "minimum_io_size"), 4096);
+	CHECK_EQ(queue_attribute(id, "optimal_io_size"), 65536);
+	CHECK_EQ(queue_attribute(id, "max_hw_sectors_kb"), 64);
+	CHECK_EQ(queue_attribute(id, "discard_granularity"), 4096);
+	CHECK_EQ(queue_attribute(id, "discard_max_bytes"), 1 << 20);
+	CHECK_EQ(queue_attribute(id, "write_zeroes_max_bytes"), 1 << 20);
+	CHECK_EQ(queue_attribute(id, "rotational"), 1);
+	CHECK_EQ(queue_attribute(id, "fua"), 1);
+
+	disk = open_disk(id, O_RDONLY);
+	CHECK_EQ(ioctl(disk, BLKGETSIZE64, &size), 0);
+	CHECK_EQ(size, 16 << 20);
+	close(disk);
+	server_delete(&server);
+}
+
+/* The first sector holds a table with one partition, of 4096 sectors from 2048 on. */
+static void partitions_are_found(void)
+{
+	const uint8_t entry[16] = {0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0};
+	struct server server;
+	char path[48];
+
+	server_init(&server);
+	server_add(&server);
+	memcpy(server.memory + 446, entry, sizeof(entry));
+	memcpy(server.memory + 510, "\x55\xaa", 2);
+	server_open(&server);
+	server_serve(&server);
+	server_start(&server);
+	snprintf(path, sizeof(path), "%sp1", block_node(server.info.dev_id));
+	CHECK(exists(path));
+	server_delete(&server);
+	CHECK(!exists(path));
+}
+
+/* ---- answers ---- */
+
+/* Sectors of whose requests fail_by_sector() makes something of. */
+enum { GOOD, IO_ERROR, NO_SPACE, UNSUPPORTED, SHORT, LONG, TRY_AGAIN };
+
+static int fail_by_sector(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	int result = server_handle(server, desc, buffer);
+
+	switch (desc->start_sector / 1024) {
+	case IO_ERROR:
+		return -EIO;
+	case NO_SPACE:
+		return -ENOSPC;
+	case UNSUPPORTED:
+		return -EOPNOTSUPP;
+	case SHORT:
+		return result - 512;
+	case LONG:
+		return result + 512;
+	case TRY_AGAIN:
+		return -EAGAIN;
+	default:
+		return result;
+	}
+}
+
+static void check_write_error(int disk, int place, int wanted)
+{
+	uint8_t *data = aligned(4096);
+	ssize_t res = pwrite(disk, data, 4096, place * 1024 * 512);
+
+	CHECK_EQ(res < 0 ? errno : 0, wanted);
+	free(data);
+}
+
+static void the_servers_errors_reach_the_caller(void)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.handle = fail_by_sector;
+	server_run(&server);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	check_write_error(disk, GOOD, 0);
+	check_write_error(disk, IO_ERROR, EIO);
+	check_write_error(disk, NO_SPACE, ENOSPC);
+	check_write_error(disk, UNSUPPORTED, EOPNOTSUPP);
+	check_write_error(disk, SHORT, EIO);
+	check_write_error(disk, LONG, EIO);
+	check_write_error(disk, TRY_AGAIN, EIO);
+	check_write_error(disk, GOOD, 0);
+	close(disk);
+	server_delete(&server);
+}
+
+static int vanish_buffer(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	int result = server_handle(server, desc, buffer);
+
+	if (desc->start_sector == 1024)
+		CHECK_EQ(mprotect(buffer, server->info.max_io_bytes, PROT_NONE), 0);
+	return result;
+}
+
+/* One tag, so that every request has the buffer that has gone. */
+static void run_with_one_tag(struct server *server)
+{
+	server_init(server);
+	server->info.nr_hw_queues = 1;
+	server->info.queue_depth = 1;
+	server->handle = vanish_buffer;
+	server_run(server);
+}
+
+static void a_buffer_that_faults_fails_the_request_only(void)
+{
+	struct server server;
+	uint8_t *data = aligned(4096);
+	int disk;
+
+	run_with_one_tag(&server);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	/* The COMMIT cannot take the data out, then the FETCH cannot bring any in. */
+	CHECK(pread(disk, data, 4096, 1024 * 512) < 0);
+	CHECK_EQ(errno, EIO);
+	CHECK(pwrite(disk, data, 4096, 0) < 0);
+	CHECK_EQ(errno, EIO);
+	/* The same FETCH still waits, and works once its buffer is back. */
+	CHECK_EQ(mprotect(server_buffer(&server.queues[0], 0), server.info.max_io_bytes,
+			  PROT_READ | PROT_WRITE),
+		 0);
+	CHECK_EQ(pwrite(disk, data, 4096, 0), 4096);
+	CHECK_EQ(pread(disk, data, 4096, 0), 4096);
+	close(disk);
+	server_delete(&server);
+}
+
+/* ---- a server by hand: one tag, one ring ---- */
+
+struct hand {
+	struct server server;
+	struct io_uring ring;
+	uint8_t *buffer;
+};
+
+static void hand_submit(struct hand *hand, uint32_t op, int32_t result)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&hand->ring);
+
+	prep_io(sqe, hand->server.cdev, op, 0, 0, result, hand->buffer);
+	CHECK_EQ(io_uring_submit(&hand->ring), 1);
+}
+
+static int hand_wait(struct hand *hand)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	CHECK_EQ(io_uring_wait_cqe(&hand->ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(&hand->ring, cqe);
+	return res;
+}
+
+static void *start_thread(void *arg)
+{
+	server_start(arg);
+	return NULL;
+}
+
+/* Serves by @op until START_DEV has found no partitions. */
+static void hand_run(struct hand *hand, unsigned int ring_flags)
+{
+	struct server *server = &hand->server;
+	struct io_uring_cqe *cqe;
+	pthread_t thread;
+
+	server_init(server);
+	server->info.nr_hw_queues = 1;
+	server->info.queue_depth = 1;
+	server_add(server);
+	server_open(server);
+	hand->buffer = server_buffer(&server->queues[0], 0);
+	CHECK_EQ(io_uring_queue_init(4, &hand->ring, ring_flags), 0);
+	hand_submit(hand, UBD_IO_FETCH_REQ, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, start_thread, server), 0);
+	while (get_state(server->control) != UBD_S_DEV_LIVE) {
+		struct __kernel_timespec tick = {.tv_nsec = 1000000};
+
+		if (io_uring_wait_cqe_timeout(&hand->ring, &cqe, &tick))
+			continue;
+		CHECK_EQ(cqe->res, UBD_IO_RES_OK);
+		io_uring_cqe_seen(&hand->ring, cqe);
+		hand_submit(hand, UBD_IO_COMMIT_AND_FETCH_REQ,
+			    server_handle(server, server->queues[0].descs, hand->buffer));
+	}
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+/* Reads 4 KiB at 64 KiB in a process of its own, which exits with 0 if that works. */
+static void read_some(void *arg)
+{
+	int disk = open_disk(*(uint32_t *)arg, O_RDONLY);
+
+	CHECK_EQ(pread(disk, aligned(4096), 4096, 65536), 4096);
+	close(disk);
+}
+
+static void hand_end(struct hand *hand)
+{
+	CHECK_EQ(control(hand->server.control, UBD_CMD_STOP_DEV, NULL, 0), 0);
+	CHECK_EQ(hand_wait(hand), UBD_IO_RES_ABORT);
+	CHECK_EQ(control(hand->server.control, UBD_CMD_DEL_DEV, NULL, 0), 0);
+	io_uring_queue_exit(&hand->ring);
+	close(hand->server.cdev);
+	close(hand->server.control);
+}
+
+static void a_request_waits_for_the_fetch_after_commit(void)
+{
+	struct hand hand;
+	uint32_t id;
+	int first, second;
+
+	hand_run(&hand, 0);
+	id = hand.server.info.dev_id;
+	first = spawn(read_some, &id);
+	CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
+	hand_submit(&hand, UBD_IO_COMMIT_REQ, 4096);
+	CHECK_EQ(hand_wait(&hand), 0);
+	check_exit(first, 0);
+
+	/* Now the tag has no FETCH; a request comes all the same. */
+	second = spawn(read_some, &id);
+	usleep(300000);
+	hand_submit(&hand, UBD_IO_FETCH_REQ, 0);
+	CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
+	CHECK_EQ(hand.server.queues[0].descs[0].start_sector, 128);
+	hand_submit(&hand, UBD_IO_COMMIT_AND_FETCH_REQ, 4096);
+	check_exit(second, 0);
+	hand_end(&hand);
+}
+
+static void serve_one_read(unsigned int ring_flags)
+{
+	struct hand hand;
+	int reader;
+
+	hand_run(&hand, ring_flags);
+	reader = spawn(read_some, &hand.server.info.dev_id);
+	CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
+	hand_submit(&hand, UBD_IO_COMMIT_AND_FETCH_REQ, 4096);
+	check_exit(reader, 0);
+	hand_end(&hand);
+}
+
+static void a_ring_that_defers_its_task_work_serves(void)
+{
+	serve_one_read(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+}
+
+static void a_ring_with_a_polling_kernel_thread_serves(void)
+{
+	serve_one_read(IORING_SETUP_SQPOLL);
+}
+
+int main(int argc, char **argv)
+{
+	const struct test tests[] = {
+		{"what is written is read", what_is_written_is_read},
+		{"no request is larger than allowed", no_request_is_larger_than_allowed},
+		{"many requests at once do not mix", many_requests_at_once_do_not_mix},
+		{"flush and FUA arrive", flush_and_fua_arrive},
+		{"without FUA a flush follows", without_fua_a_flush_follows},
+		{"without a cache no flush comes", without_a_cache_no_flush_comes},
+		{"discard and write zeroes arrive", discard_and_write_zeroes_arrive},
+		{"a large discard is split at the limit", a_large_discard_is_split_at_the_limit},
+		{"a disk without discard refuses it", a_disk_without_discard_refuses_it},
+		{"a read-only disk cannot be written", a_read_only_disk_cannot_be_written},
+		{"the limits are those of the parameters", the_limits_are_those_of_the_parameters},
+		{"partitions are found", partitions_are_found},
+		{"the server's errors reach the caller", the_servers_errors_reach_the_caller},
+		{"a buffer that faults fails the request only",
+		 a_buffer_that_faults_fails_the_request_only},
+		{"a request waits for the FETCH after COMMIT_REQ",
+		 a_request_waits_for_the_fetch_after_commit},
+		{"a ring that defers its task work serves",
+		 a_ring_that_defers_its_task_work_serves},
+		{"a ring with a polling kernel thread serves",
+		 a_ring_with_a_polling_kernel_thread_serves},
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}
