@@ -144,20 +144,23 @@ static bool mutex_is_free_soon(struct co_mutex *mutex, struct coroutine *co) REQ
 	       atomic_load_explicit(&holder->state, memory_order_relaxed) == CO_RUNNING;
 }
 
-/* Takes the mutex, if need be by trying for a while: much cheaper than to sleep and be woken. */
+/*
+ * Takes the mutex, if need be by trying for a while: much cheaper than to sleep and be woken.
+ * False only when the last try failed under the guard that is held on return: who sleeps on a
+ * free mutex is woken by nobody.
+ */
 static bool mutex_spin(struct co_mutex *mutex, struct coroutine *co) REQUIRES(mutex->guard)
 {
-	for (unsigned i = 0; i < MUTEX_SPINS; i++) {
+	for (unsigned i = 0;; i++) {
 		if (mutex_try(mutex, co))
 			return true;
-		if (!mutex_is_free_soon(mutex, co))
+		if (i == MUTEX_SPINS || !mutex_is_free_soon(mutex, co))
 			return false;
 		thread_unlock(&mutex->guard);
 		for (unsigned n = 0; n < MUTEX_SPIN_PAUSES; n++)
 			cpu_relax();
 		thread_lock(&mutex->guard);
 	}
-	return false;
 }
 
 void co_mutex_lock(struct co_mutex *mutex)

@@ -150,6 +150,47 @@ static void test_mutex_starves_nobody(void)
 	test_run(take_again_and_again, NULL);
 }
 
+#define MEETINGS   20000
+#define MEETING_NS 10000 /* longer than a mutex is tried for before its taker goes to sleep */
+
+static _Atomic unsigned arrived;
+
+/* Both are here, or one never comes. */
+static void meet(unsigned number)
+{
+	uint64_t deadline = test_now_ns() + UINT64_C(20000000000);
+
+	arrived++;
+	while (arrived < LOOPS * number) {
+		g_assert_cmpuint(test_now_ns(), <, deadline);
+		g_thread_yield();
+	}
+}
+
+/* Nobody comes later, who would wake one that went to sleep on a free mutex. */
+static void take_once_and_meet(void *arg)
+{
+	GRand *rand = g_rand_new_with_seed(aio_loop_id(aio_loop_current()));
+
+	for (unsigned i = 0; i < MEETINGS; i++) {
+		uint64_t until;
+
+		meet(2 * i + 1);
+		co_mutex_lock(&mutex);
+		until = test_now_ns() + g_rand_int_range(rand, 0, MEETING_NS);
+		while (test_now_ns() < until)
+			;
+		co_mutex_unlock(&mutex);
+		meet(2 * i + 2);
+	}
+	g_rand_free(rand);
+}
+
+static void test_mutex_is_never_slept_on_while_free(void)
+{
+	test_run_crews(LOOPS, 1, take_once_and_meet, NULL);
+}
+
 static void destroy_held(void *arg) NO_THREAD_SAFETY_ANALYSIS
 {
 	co_mutex_lock(&mutex);
@@ -432,6 +473,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/mutex/try-never-waits", test_mutex_try_never_waits);
 	g_test_add_func("/mutex/keeps-the-order", test_mutex_keeps_the_order);
 	g_test_add_func("/mutex/starves-nobody", test_mutex_starves_nobody);
+	g_test_add_func("/mutex/is-never-slept-on-while-free",
+			test_mutex_is_never_slept_on_while_free);
 	g_test_add_func("/mutex/destroy-asserts-free", test_mutex_destroy_asserts_free);
 	g_test_add_func("/queue/wakes-in-order", test_queue_wakes_in_order);
 	g_test_add_func("/queue/across-loops", test_queue_across_loops);
