@@ -387,15 +387,23 @@ int qcow2_co_clear_autoclear(struct qcow2 *q)
 	return ret;
 }
 
+int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
+{
+	uint64_t disk = htobe64(features);
+	int ret = co_patch_header(q, offsetof(struct qcow2_disk_header, incompatible_features),
+				  &disk, sizeof(disk))
+			  ?: image_co_flush(q->file);
+
+	if (!ret)
+		q->incompatible_features = features;
+	return ret;
+}
+
 int qcow2_co_set_corrupt_bit(struct qcow2 *q)
 {
-	uint64_t features = htobe64(q->incompatible_features | QCOW2_INCOMPAT_CORRUPT);
-
 	if (q->version < 3)
 		return 0;
-	return co_patch_header(q, offsetof(struct qcow2_disk_header, incompatible_features),
-			       &features, sizeof(features))
-		       ?: image_co_flush(q->file);
+	return qcow2_co_write_incompatible(q, q->incompatible_features | QCOW2_INCOMPAT_CORRUPT);
 }
 
 int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)

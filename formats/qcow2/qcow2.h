@@ -127,7 +127,8 @@ struct qcow2 {
 	unsigned slice_bits; /* log2 of entries in a slice */
 	unsigned refcount_order;
 	unsigned refblock_bits; /* log2 of entries in a refcount block */
-	uint64_t incompatible_features;
+	/* Bits DIRTY and CORRUPT change, under alloc_lock. */
+	_Atomic uint64_t incompatible_features;
 	uint64_t compatible_features;
 	uint64_t autoclear_features;
 	uint8_t compression_type;
@@ -153,6 +154,7 @@ struct qcow2 {
 	bool reftable_unsettled GUARDED_BY(alloc_lock);
 	/* Set when the image is corrupt: no more metadata is written. */
 	int broken GUARDED_BY(alloc_lock);
+	unsigned dirty_users GUARDED_BY(alloc_lock); /* qcow2_co_set_dirty() without its clear */
 	struct refcount_slice *refcount_slices GUARDED_BY(alloc_lock);
 	unsigned nr_refcount_slices;
 	uint32_t refcount_slice_bytes;
@@ -253,9 +255,37 @@ int qcow2_co_clear_autoclear(struct qcow2 *q);
 /* Sets the corrupt bit, where the version has one. */
 int qcow2_co_set_corrupt_bit(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
+/* Writes the incompatible feature bits (one sector) and flushes the file. Version 3. */
+int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features) REQUIRES(q->alloc_lock);
+
 /* Points the header at another refcount table (one sector, one write). */
 int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
 	REQUIRES(q->alloc_lock);
+
+/* ---- dirty.c ---- */
+
+/*
+ * The dirty bit, around a change during which refcounts or copied flags on disk may be
+ * wrong, so that a cut in the middle would leave an image that check calls corrupt:
+ *
+ *	ret = qcow2_co_set_dirty(q);	durable on disk when it returns 0
+ *	...the change, in any number of steps, the lock may be dropped...
+ *	if (all of it is on disk)
+ *		ret = qcow2_co_clear_dirty(q);
+ *
+ * The next open for writing then counts all references, corrects refcounts and copied flags,
+ * and clears the bit. Only these two can be repaired that way: L1 and L2 tables, the snapshot
+ * table and all else must be whole at each instant (C2, C3).
+ *
+ * Each set that succeeded is followed by one clear, or by none, when the change went wrong half
+ * way: then the bit stays for the next open. They nest: the last clear counts. Clear
+ * writes all refcounts and flushes the file first; L2 slices and L1 entries the
+ * caller has flushed before (qcow2_co_flush_all(), not under alloc_lock).
+ *
+ * Version 2 has no such bit: both return 0 and do nothing.
+ */
+int qcow2_co_set_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
+int qcow2_co_clear_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
 /* ---- cache.c ---- */
 
