@@ -282,6 +282,30 @@ static int co_check_snapshots(struct check *c)
 	return 0;
 }
 
+/* ---- bitmaps ---- */
+
+static int count_bitmap_range(void *arg, const char *what, uint64_t host_off, uint64_t bytes)
+{
+	count_table(arg, what, host_off, bytes);
+	return 0;
+}
+
+static int bitmap_problem(void *arg, const char *text)
+{
+	struct check *c = arg;
+
+	say(c, "ERROR %s", text);
+	c->result->corruptions++;
+	return 0;
+}
+
+static int co_check_bitmaps(struct check *c)
+{
+	const struct bitmap_walk walk = { count_bitmap_range, bitmap_problem, c };
+
+	return qcow2_co_walk_bitmaps(c->q, &walk);
+}
+
 /* ---- refcounts ---- */
 
 static int co_load_reftable(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* constant: read-only */
@@ -357,6 +381,7 @@ static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* constant: 
 	count_range(c, 0, q->cluster_size);
 	return co_check_l1(c, q->l1_off, q->l1_size, true) ?:
 	       co_check_snapshots(c) ?:
+	       co_check_bitmaps(c) ?:
 	       co_compare(c);
 }
 
@@ -373,8 +398,6 @@ int qcow2_co_check(struct image *img, void (*report)(void *arg, const char *line
 	};
 	int ret;
 
-	if (q->has_bitmaps)
-		return -ENOTSUP;
 	result->total_clusters = qcow2_clusters_for(q, image_size(img));
 	c.counted = g_try_new0(uint16_t, c.nr_clusters);
 	if (!c.counted)

@@ -143,6 +143,24 @@ static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t 
 	return 0;
 }
 
+/* What it says is checked when the bitmaps are looked at, if they are valid at all. */
+static void parse_bitmaps_extension(struct qcow2 *q, const struct raw_header *raw, size_t data,
+				    const struct qcow2_disk_extension *ext)
+{
+	struct qcow2_disk_bitmaps disk = { 0 };
+
+	memcpy(&disk, raw->buf + data, MIN(ext->length, sizeof(disk)));
+	q->bitmaps_ext = (struct bitmaps_extension){
+		.present = true,
+		.header_off = data,
+		.bytes = ext->length,
+		.nr = be32toh(disk.nb_bitmaps),
+		.reserved = be32toh(disk.reserved),
+		.directory_bytes = be64toh(disk.bitmap_directory_size),
+		.directory_off = be64toh(disk.bitmap_directory_offset),
+	};
+}
+
 static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t data,
 			   const struct qcow2_disk_extension *ext, GError **err)
 {
@@ -157,7 +175,7 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 		q->img->backing_format = g_strndup((const char *)raw->buf + data, ext->length);
 		break;
 	case QCOW2_EXT_BITMAPS:
-		q->has_bitmaps = true;
+		parse_bitmaps_extension(q, raw, data, ext);
 		break;
 	default:
 		/* "Unknown header extension, can be safely ignored" */
@@ -346,7 +364,7 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 		return refuse(q, ENOTSUP, err,
 			      "writing to an image with internal snapshots is not supported yet; "
 			      "it can be opened read-only");
-	if (q->has_bitmaps)
+	if (q->bitmaps_ext.present)
 		return refuse(q, ENOTSUP, err,
 			      "writing to an image with persistent bitmaps is not supported yet; "
 			      "it can be opened read-only");

@@ -78,6 +78,42 @@ struct qcow2_disk_extension {
 #define QCOW2_EXT_ENCRYPTION	 0x0537be77u
 #define QCOW2_EXT_DATA_FILE	 0x44415441u
 
+/* Section "Bitmaps extension". */
+struct qcow2_disk_bitmaps {
+	uint32_t nb_bitmaps;
+	uint32_t reserved;
+	uint64_t bitmap_directory_size;
+	uint64_t bitmap_directory_offset;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct qcow2_disk_bitmaps) == 24, "bitmaps extension");
+
+/* Section "Bitmap directory": the fixed part of an entry. */
+struct qcow2_disk_bitmap {
+	uint64_t bitmap_table_offset;
+	uint32_t bitmap_table_size;
+	uint32_t flags;
+	uint8_t type;
+	uint8_t granularity_bits;
+	uint16_t name_size;
+	uint32_t extra_data_size;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct qcow2_disk_bitmap) == 24, "bitmap directory entry");
+
+#define QCOW2_BITMAP_IN_USE		(1u << 0)
+#define QCOW2_BITMAP_AUTO		(1u << 1)
+#define QCOW2_BITMAP_EXTRA_COMPATIBLE	(1u << 2)
+#define QCOW2_BITMAP_TYPE_DIRTY		1
+
+#define QCOW2_BITMAP_TABLE_ALL_ONES	(1ull << 0)
+#define QCOW2_BITMAP_TABLE_RESERVED	0xff000000000001feull
+
+/* QEMU's limits. */
+#define QCOW2_MAX_BITMAPS		65535
+#define QCOW2_MAX_BITMAP_NAME		1023
+#define QCOW2_MAX_BITMAP_DIRECTORY	(QCOW2_MAX_BITMAPS * 1024u)
+
 /* Section "Feature name table". */
 struct qcow2_disk_feature_name {
 	uint8_t type; /* 0 incompatible, 1 compatible, 2 autoclear */

@@ -134,7 +134,16 @@ struct qcow2 {
 	uint8_t compression_type;
 	uint32_t nr_snapshots;
 	uint64_t snapshots_off;
-	bool has_bitmaps;
+	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock. */
+	struct bitmaps_extension {
+		bool present;
+		uint32_t header_off; /* of its data in the header */
+		uint32_t bytes;
+		uint32_t nr;
+		uint32_t reserved;
+		uint64_t directory_bytes;
+		uint64_t directory_off;
+	} bitmaps_ext;
 	bool unmap; /* freed clusters are punched out of the file */
 
 	struct co_rwlock struct_lock;
@@ -475,6 +484,24 @@ void qcow2_request_end(struct qcow2 *q, uint64_t epoch) RELEASE_SHARED(q->struct
 
 /* Gives back those freed clusters that nobody can see any more. */
 int qcow2_co_reclaim(struct qcow2 *q) REQUIRES(q->flush_lock);
+
+/* ---- bitmap*.c ---- */
+
+/* The image has bitmaps that are valid; stale ones are leaks. */
+bool qcow2_has_bitmaps(const struct qcow2 *q);
+
+/*
+ * What walks over the bitmaps tells: each range of the file that they take (@what
+ * names it), and what is wrong. Either stops the walk by returning -errno.
+ */
+struct bitmap_walk {
+	int (*range)(void *arg, const char *what, uint64_t host_off, uint64_t bytes);
+	int (*problem)(void *arg, const char *text);
+	void *arg;
+};
+
+/* Walks over the bitmaps on disk. -errno: what could not be read, or what stopped it. */
+int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk);
 
 /* ---- create.c, check.c ---- */
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Persistent dirty bitmaps (section "Bitmaps" of the specification): what bitmap*.c
+ * share. What the rest of qcow2 calls is in qcow2.h.
+ *
+ * On disk a directory names the bitmaps, each has a table, and the table names the
+ * clusters with its bits. What the header's extension names never changes in place, with
+ * one exception; a change makes new clusters (bitmap_commit.c):
+ *
+ *   1. bits and tables of the bitmaps that changed, and a directory for all
+ *   2. flush: they and their refcounts are durable (C1, C3)
+ *   3. the header's extension names the new directory; flush
+ *   4. what only the old directory named is given back (C4)
+ *
+ * The exception: while guest data changes, the bitmaps that are to track it are
+ * marked IN_USE in the directory. The mark is durable before the first change
+ * gets to the disk, and the next commit makes a directory without it. So a
+ * bitmap whose mark is not set has every change in it; a power cut leaves the mark
+ * behind, and then nobody uses the bitmap again. It is set at the first change,
+ * not at open: an image that was opened and not written to keeps its bitmaps.
+ *
+ * In memory a tracked bitmap has the bits that were set since its last commit,
+ * and only those: opening an image reads no bits, and storing them ORs them into
+ * the clusters that they are in.
+ */
+#ifndef UBD_QCOW2_BITMAP_H
+#define UBD_QCOW2_BITMAP_H
+
+#include "dirty_bits.h"
+#include "qcow2.h"
+
+struct bitmap {
+	char *name;
+	uint32_t flags; /* of its directory entry; IN_USE here says: inconsistent */
+	unsigned granularity_bits;
+	uint8_t *extra; /* extra data, left as it is */
+	uint32_t extra_bytes;
+	uint64_t table_off;
+	uint32_t table_entries;
+	uint64_t entry_off; /* of its directory entry, in the directory */
+	bool marked;	    /* guarded by bitmap_lock: IN_USE is durable on disk, by us */
+	/* Set since the last commit. Only where changes are tracked. */
+	struct dirty_bits *fresh;
+	/* The disk's size changed since the last commit: all is stored anew. */
+	bool resized;
+};
+
+static inline bool bitmap_is_inconsistent(const struct bitmap *bitmap)
+{
+	return bitmap->flags & QCOW2_BITMAP_IN_USE;
+}
+
+static inline bool bitmap_is_tracked(const struct bitmap *bitmap)
+{
+	return !bitmap_is_inconsistent(bitmap) && bitmap->flags & QCOW2_BITMAP_AUTO;
+}
+
+struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags);
+/* Without its bits. */
+struct bitmap *bitmap_copy(const struct bitmap *bitmap);
+void bitmap_free(void *bitmap);
+
+/* A list of bitmaps that owns them. */
+GPtrArray *bitmap_list_new(void);
+struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
+
+/* ---- bitmap_dir.c: directories as bytes ---- */
+
+/*
+ * Parses a directory of @nr bitmaps. *ret_list is the caller's. -EINVAL, -ENOTSUP: it
+ * cannot be, or has what is not supported.
+ */
+int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtrArray **ret_list,
+			   GError **err);
+
+/* The directory of a list, as on disk; sets entry_off. *ret_bytes: its size. NULL: no memory. */
+uint8_t *bitmap_directory_build(const GPtrArray *list, uint64_t *ret_bytes);
+
+/* ---- bitmap_read.c ---- */
+
+/* Of a table entry, host order. */
+bool bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry);
+
+/* Clusters of bits for a disk of the image's size. */
+uint64_t bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits);
+
+/* Reads and checks the image's directory. No bitmaps: an empty list. @err names the file. */
+int bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err);
+
+/* A bitmap's table, in host order; free it with iobuf_free(). */
+int bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t **ret_table);
+
+/* The bits of a table entry: a cluster. */
+int bitmap_co_read_cluster(struct qcow2 *q, uint64_t entry, uint8_t *buf);
+
+/* All of a bitmap's bits: those on disk and the fresh ones. The caller frees them. */
+int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
+		   GError **err);
+
+/* ---- bitmap_commit.c ---- */
+
+/*
+ * Makes @next the image's bitmaps, on disk and in memory, and takes it over; the old list
+ * is freed. On failure @next is freed, all is as it was, save when it is not known which
+ * directory the header names: then the image takes no more changes.
+ */
+int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next) REQUIRES(q->struct_lock);
+
+#endif

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Bitmaps: directories as bytes. Pure code; every number comes from an untrusted file. */
+#include "bitmap.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags)
+{
+	struct bitmap *bitmap = g_new0(struct bitmap, 1);
+
+	bitmap->name = g_strdup(name);
+	bitmap->granularity_bits = granularity_bits;
+	bitmap->flags = flags;
+	return bitmap;
+}
+
+struct bitmap *bitmap_copy(const struct bitmap *bitmap)
+{
+	struct bitmap *copy = g_memdup2(bitmap, sizeof(*bitmap));
+
+	copy->name = g_strdup(bitmap->name);
+	copy->extra = g_memdup2(bitmap->extra, bitmap->extra_bytes);
+	copy->fresh = NULL;
+	return copy;
+}
+
+void bitmap_free(void *arg)
+{
+	struct bitmap *bitmap = arg;
+
+	if (!bitmap)
+		return;
+	dirty_bits_free(bitmap->fresh);
+	g_free(bitmap->name);
+	g_free(bitmap->extra);
+	g_free(bitmap);
+}
+
+GPtrArray *bitmap_list_new(void)
+{
+	return g_ptr_array_new_with_free_func(bitmap_free);
+}
+
+struct bitmap *bitmap_find(const GPtrArray *list, const char *name)
+{
+	for (guint i = 0; i < list->len; i++) {
+		struct bitmap *bitmap = list->pdata[i];
+
+		if (strcmp(bitmap->name, name) == 0)
+			return bitmap;
+	}
+	return NULL;
+}
+
+/* ---- parsing ---- */
+
+static uint64_t entry_bytes(uint32_t extra_bytes, uint32_t name_bytes)
+{
+	uint64_t bytes = sizeof(struct qcow2_disk_bitmap) + (uint64_t)extra_bytes + name_bytes;
+
+	return (bytes + 7) & ~7ull;
+}
+
+static int check_entry(const struct qcow2_disk_bitmap *disk, uint64_t left, uint32_t index,
+		       GError **err)
+{
+	uint32_t flags = be32toh(disk->flags);
+	uint16_t name_bytes = be16toh(disk->name_size);
+	uint64_t bytes = entry_bytes(be32toh(disk->extra_data_size), name_bytes);
+
+	if (!name_bytes || name_bytes > QCOW2_MAX_BITMAP_NAME) {
+		g_set_error(err, UBD_ERROR, EINVAL, "bitmap %u: name_size is %u, must be 1 to %u",
+			    index, name_bytes, QCOW2_MAX_BITMAP_NAME);
+		return -EINVAL;
+	}
+	if (bytes > left) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "bitmap %u: its directory entry has %" PRIu64 " bytes, only %" PRIu64
+			    " are left",
+			    index, bytes, left);
+		return -EINVAL;
+	}
+	if (disk->type != QCOW2_BITMAP_TYPE_DIRTY) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "bitmap %u: type is %u, only %u (dirty tracking) is supported", index,
+			    disk->type, QCOW2_BITMAP_TYPE_DIRTY);
+		return -ENOTSUP;
+	}
+	if (flags & ~(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO | QCOW2_BITMAP_EXTRA_COMPATIBLE)) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "bitmap %u: flags are 0x%x, bits 3 to 31 must be 0", index, flags);
+		return -ENOTSUP;
+	}
+	if (disk->granularity_bits < DIRTY_BITS_MIN_GRANULARITY_BITS ||
+	    disk->granularity_bits > DIRTY_BITS_MAX_GRANULARITY_BITS) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "bitmap %u: granularity_bits is %u, must be %u to %u", index,
+			    disk->granularity_bits, DIRTY_BITS_MIN_GRANULARITY_BITS,
+			    DIRTY_BITS_MAX_GRANULARITY_BITS);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+/* *ret_bytes: how long the entry is. */
+static int parse_entry(const uint8_t *buf, uint64_t left, uint32_t index,
+		       struct bitmap **ret_bitmap, uint64_t *ret_bytes, GError **err)
+{
+	g_autofree char *name = NULL;
+	struct qcow2_disk_bitmap disk;
+	uint32_t extra_bytes;
+	int ret;
+
+	if (left < sizeof(disk)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "bitmap %u: only %" PRIu64 " bytes of the directory are left", index,
+			    left);
+		return -EINVAL;
+	}
+	memcpy(&disk, buf, sizeof(disk));
+	ret = check_entry(&disk, left, index, err);
+	if (ret)
+		return ret;
+	extra_bytes = be32toh(disk.extra_data_size);
+	name = g_strndup((const char *)buf + sizeof(disk) + extra_bytes, be16toh(disk.name_size));
+	if (strlen(name) != be16toh(disk.name_size)) {
+		g_set_error(err, UBD_ERROR, EINVAL, "bitmap %u: its name has a zero byte in it",
+			    index);
+		return -EINVAL;
+	}
+	*ret_bytes = entry_bytes(extra_bytes, be16toh(disk.name_size));
+	*ret_bitmap = bitmap_new(name, disk.granularity_bits, be32toh(disk.flags));
+	(*ret_bitmap)->table_off = be64toh(disk.bitmap_table_offset);
+	(*ret_bitmap)->table_entries = be32toh(disk.bitmap_table_size);
+	(*ret_bitmap)->extra_bytes = extra_bytes;
+	(*ret_bitmap)->extra = g_memdup2(buf + sizeof(disk), extra_bytes);
+	return 0;
+}
+
+int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtrArray **ret_list,
+			   GError **err)
+{
+	g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+	g_autoptr(GPtrArray) list = bitmap_list_new();
+	uint64_t off = 0, this_bytes = 0;
+
+	for (uint32_t i = 0; i < nr; i++, off += this_bytes) {
+		struct bitmap *bitmap;
+		int ret = parse_entry(dir + off, bytes - off, i, &bitmap, &this_bytes, err);
+
+		if (ret)
+			return ret;
+		bitmap->entry_off = off;
+		g_ptr_array_add(list, bitmap);
+		if (!g_hash_table_add(names, bitmap->name)) {
+			g_set_error(err, UBD_ERROR, EINVAL, "two bitmaps have the name '%s'",
+				    bitmap->name);
+			return -EINVAL;
+		}
+	}
+	if (off != bytes) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "bitmap_directory_size is %" PRIu64 ", the entries have %" PRIu64
+			    " bytes",
+			    bytes, off);
+		return -EINVAL;
+	}
+	*ret_list = g_steal_pointer(&list);
+	return 0;
+}
+
+/* ---- building ---- */
+
+static void build_entry(struct bitmap *bitmap, uint8_t *buf)
+{
+	size_t name_bytes = strlen(bitmap->name);
+	struct qcow2_disk_bitmap disk = {
+		.bitmap_table_offset = htobe64(bitmap->table_off),
+		.bitmap_table_size = htobe32(bitmap->table_entries),
+		.flags = htobe32(bitmap->flags),
+		.type = QCOW2_BITMAP_TYPE_DIRTY,
+		.granularity_bits = bitmap->granularity_bits,
+		.name_size = htobe16(name_bytes),
+		.extra_data_size = htobe32(bitmap->extra_bytes),
+	};
+
+	memcpy(buf, &disk, sizeof(disk));
+	if (bitmap->extra_bytes)
+		memcpy(buf + sizeof(disk), bitmap->extra, bitmap->extra_bytes);
+	memcpy(buf + sizeof(disk) + bitmap->extra_bytes, bitmap->name, name_bytes);
+}
+
+static uint64_t bitmap_entry_bytes(const struct bitmap *bitmap)
+{
+	return entry_bytes(bitmap->extra_bytes, strlen(bitmap->name));
+}
+
+uint8_t *bitmap_directory_build(const GPtrArray *list, uint64_t *ret_bytes)
+{
+	uint64_t bytes = 0;
+	uint8_t *buf;
+
+	for (guint i = 0; i < list->len; i++) {
+		struct bitmap *bitmap = list->pdata[i];
+
+		bitmap->entry_off = bytes;
+		bytes += bitmap_entry_bytes(bitmap);
+	}
+	buf = try_iobuf_alloc0(bytes);
+	for (guint i = 0; buf && i < list->len; i++) {
+		struct bitmap *bitmap = list->pdata[i];
+
+		build_entry(bitmap, buf + bitmap->entry_off);
+	}
+	*ret_bytes = bytes;
+	return buf;
+}
