@@ -7,10 +7,11 @@
 
 #include "stamp.h"
 
-void model_init(struct model *model, uint64_t bytes, const uint32_t *initial)
+void model_init(struct model *model, uint64_t bytes, uint64_t max_bytes, const uint32_t *initial)
 {
-	model->sectors = bytes / SECTOR_SIZE;
-	model->version = g_memdup2(initial, model->sectors * sizeof(*initial));
+	model->sectors = max_bytes / SECTOR_SIZE;
+	model->version = g_new0(uint32_t, model->sectors);
+	memcpy(model->version, initial, bytes / SECTOR_SIZE * sizeof(*initial));
 	model->maybe_zero = g_new0(uint8_t, model->sectors);
 }
 
@@ -24,6 +25,14 @@ void model_written(struct model *model, uint64_t guest_off, uint64_t bytes, uint
 {
 	for (uint64_t i = guest_off / SECTOR_SIZE; i < (guest_off + bytes) / SECTOR_SIZE; i++) {
 		model->version[i] = version;
+		model->maybe_zero[i] = false;
+	}
+}
+
+void model_set(struct model *model, uint64_t first, uint64_t end, const uint32_t *versions)
+{
+	for (uint64_t i = first; i < end; i++) {
+		model->version[i] = versions ? versions[i] : VERSION_ZERO;
 		model->maybe_zero[i] = false;
 	}
 }

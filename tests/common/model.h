@@ -16,11 +16,13 @@ struct model {
 	uint8_t *maybe_zero; /* a discard may have zeroed it, or not */
 };
 
-/* @initial: the version of each sector. */
-void model_init(struct model *model, uint64_t bytes, const uint32_t *initial);
+/* @initial: the version of each sector of @bytes; up to @max_bytes the rest is zeroes. */
+void model_init(struct model *model, uint64_t bytes, uint64_t max_bytes, const uint32_t *initial);
 void model_destroy(struct model *model);
 
 void model_written(struct model *model, uint64_t guest_off, uint64_t bytes, uint32_t version);
+/* Sectors [first, end) hold @versions from now on; NULL: zeroes. */
+void model_set(struct model *model, uint64_t first, uint64_t end, const uint32_t *versions);
 void model_discarded(struct model *model, uint64_t guest_off, uint64_t bytes);
 
 /*

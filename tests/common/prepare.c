@@ -102,8 +102,10 @@ static char *creation_options(const struct image_spec *spec)
 {
 	if (spec->compat == 2)
 		return g_strdup_printf("compat=0.10,cluster_size=%u", spec->cluster_size);
-	return g_strdup_printf("compat=1.1,cluster_size=%u,refcount_bits=%u,compression_type=%s",
-			       spec->cluster_size, refcount_bits_of(spec), compression_of(spec));
+	return g_strdup_printf("compat=1.1,cluster_size=%u,refcount_bits=%u,compression_type=%s,"
+			       "lazy_refcounts=%s",
+			       spec->cluster_size, refcount_bits_of(spec), compression_of(spec),
+			       spec->lazy_refcounts ? "on" : "off");
 }
 
 static void convert_filling(const char *filling, const struct image_spec *spec, const char *image)
@@ -163,10 +165,11 @@ char *image_spec_describe(const struct image_spec *spec)
 
 	if (g_str_equal(spec->format, "raw"))
 		return g_strdup_printf("raw of %u MiB", mib);
-	return g_strdup_printf("qcow2 v%u of %u MiB, %u-byte clusters, %u-bit refcounts%s, "
+	return g_strdup_printf("qcow2 v%u of %u MiB, %u-byte clusters, %u-bit %srefcounts%s, "
 			       "%u%% filled%s%s",
 			       spec->compat == 2 ? 2 : 3, mib, spec->cluster_size,
-			       refcount_bits_of(spec), backings[spec->backing],
-			       spec->percent_filled, spec->compressed ? " and compressed by " : "",
+			       refcount_bits_of(spec), spec->lazy_refcounts ? "lazy " : "",
+			       backings[spec->backing], spec->percent_filled,
+			       spec->compressed ? " and compressed by " : "",
 			       spec->compressed ? compression_of(spec) : "");
 }

@@ -20,6 +20,7 @@ struct image_spec {
 	unsigned cluster_size;
 	unsigned refcount_bits; /* 0: 16 */
 	unsigned compat;	/* version of the format, 2 or 3; 0: 3 */
+	bool lazy_refcounts;
 	enum prepared_backing backing;
 	unsigned percent_filled; /* of it is data in the image itself already ... */
 	bool compressed;	 /* ... in compressed clusters */

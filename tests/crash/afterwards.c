@@ -105,6 +105,7 @@ static char *co_read_all(struct image *img,
 struct history_check {
 	struct aftermath *after;
 	uint64_t settled;
+	uint32_t *found;
 };
 
 static char *check_by_history(void *arg, uint64_t off, uint64_t bytes, const void *buf)
@@ -114,7 +115,7 @@ static char *check_by_history(void *arg, uint64_t off, uint64_t bytes, const voi
 
 	for (uint64_t done = 0; done < bytes; done += SECTOR_SIZE)
 		stamp_parse((const char *)buf + done, off + done,
-			    &after->found[(off + done) / SECTOR_SIZE]);
+			    &check->found[(off + done) / SECTOR_SIZE]);
 	return history_check_cut(after->history, after->cut, check->settled, off, bytes, buf);
 }
 
@@ -123,26 +124,86 @@ static char *check_by_model(void *arg, uint64_t off, uint64_t bytes, const void 
 	return model_check(arg, off, bytes, buf);
 }
 
+static int co_open_once_more(const struct structural_view *view, const struct image_open_opts *opts,
+			     struct image **ret_img, GError **err)
+{
+	const struct aftermath *after = view->arg;
+
+	return memnode_co_open_image(after->once_more, after->filename, opts, ret_img, err);
+}
+
+static char *co_check_contents(struct aftermath *after, struct image *img, uint32_t *found)
+{
+	uint64_t settled = history_settled_at(after->history, after->cut);
+	struct history_check check = { after, settled, found };
+	struct structural_view view = { img, after->cut, co_open_once_more, after };
+	char *failure;
+
+	if (!history_size_is_allowed(after->history, after->cut, settled, image_size(img)))
+		return g_strdup_printf("the size of the disk is %" G_GUINT64_FORMAT,
+				       image_size(img));
+	after->size = image_size(img);
+	failure = co_read_all(img, check_by_history, &check);
+	return failure ? failure : structural_co_verify(after->structural, &view);
+}
+
+static bool co_is_dirty(struct image *img)
+{
+	struct image_info info;
+	bool dirty;
+
+	if (image_co_get_info(img, &info) < 0)
+		return false;
+	dirty = info.dirty || info.corrupt;
+	image_info_clear(&info);
+	return dirty;
+}
+
 char *aftermath_co_check(struct aftermath *after)
 {
-	struct history_check check = { after, history_settled_at(after->history, after->cut) };
 	struct reopened reopened;
 	char *failure = co_reopen(after, 0, &reopened);
 	char *close_failure;
 
 	if (failure)
 		return failure;
+	after->once_more = &reopened.node;
+	after->dirty = co_is_dirty(reopened.img);
 	after->found = g_new0(uint32_t, after->history->sectors);
-	failure = co_check_metadata(reopened.img, after->leaks_allowed);
-	if (!failure && image_size(reopened.img) != after->spec->size)
-		failure = g_strdup("the size of the disk has changed");
+	if (!after->dirty)
+		failure = co_check_metadata(reopened.img, after->leaks_allowed);
 	if (!failure)
-		failure = co_read_all(reopened.img, check_by_history, &check);
+		failure = co_check_contents(after, reopened.img, after->found);
 	close_failure = co_close(&reopened);
 	if (!failure)
 		return close_failure;
 	g_free(close_failure);
 	return failure;
+}
+
+static char *co_open_for_repair(struct aftermath *after)
+{
+	struct reopened reopened;
+	char *failure = co_reopen(after, IMAGE_RDWR, &reopened);
+
+	return failure ? failure : co_close(&reopened);
+}
+
+char *aftermath_co_repair(struct aftermath *after)
+{
+	g_autofree uint32_t *before = g_steal_pointer(&after->found);
+	g_autofree char *reason = NULL;
+	char *failure;
+
+	failure = co_open_for_repair(after);
+	if (!failure)
+		failure = aftermath_co_check(after);
+	if (!failure && after->dirty)
+		failure = g_strdup("it is not repaired");
+	if (!failure && memcmp(before, after->found, after->history->sectors * sizeof(*before)))
+		failure = g_strdup("the repair changed what it holds");
+	reason = failure;
+	return reason ? g_strconcat("opened for writing: ", failure, NULL) : NULL;
 }
 
 char *aftermath_check_by_qemu_img(struct aftermath *after)
@@ -232,7 +293,7 @@ char *aftermath_co_continue(struct aftermath *after, uint64_t seed)
 	char *failure;
 	g_autofree char *reason = NULL;
 
-	model_init(&model, after->spec->size, after->found);
+	model_init(&model, after->size, after->size, after->found);
 	failure = co_use_again(after, &model, seed);
 	if (!failure)
 		failure = co_check_more(after, &model);

@@ -4,8 +4,9 @@
 #define UBD_TESTS_AFTERWARDS_H
 
 #include "history.h"
-#include "memdisk.h"
+#include "memnode.h"
 #include "prepare.h"
+#include "structural.h"
 
 struct aftermath {
 	/* Set before use. */
@@ -16,14 +17,27 @@ struct aftermath {
 	struct history *history;
 	uint64_t cut;
 	bool leaks_allowed;
-	/* What was found in each sector. */
+	struct structural *structural; /* whose operations look at what they made */
+	/* What was found: whether the image needs a repair, its size, and each sector. */
+	bool dirty;
+	uint64_t size;
 	uint32_t *found;
+	struct memnode *once_more; /* its own: for structural_view.co_open */
 };
 
 /* These return NULL if all is well; else what is wrong, which the caller frees. */
 
-/* It opens, has no corruption, and every sector holds what its history allows. */
+/*
+ * It opens, and every sector holds what its history allows. It has no corruption, unless it
+ * says itself that it needs a repair.
+ */
 char *aftermath_co_check(struct aftermath *after);
+
+/*
+ * Opened for writing it repairs itself, so that then it needs no repair, has no corruption, and
+ * holds what it did before. Changes the disk; after aftermath_co_check(), if it is dirty.
+ */
+char *aftermath_co_repair(struct aftermath *after);
 
 /* qemu-img finds no corruption either. */
 char *aftermath_check_by_qemu_img(struct aftermath *after);

@@ -20,6 +20,8 @@
 #define EVERY_CONTINUED	  6
 
 #define SECONDS_TO_HANG	  60
+/* Turns of the loop between two structural operations. */
+#define MAX_PAUSE	  400
 
 /* A workload and all that it did. */
 struct recording {
@@ -29,10 +31,12 @@ struct recording {
 	char *folder;
 	char *filename; /* of the image before; backing files are relative to it */
 	uint32_t *initial;
+	uint32_t becoming; /* the number of the operation under way in the history */
 	struct memdisk *before;
 	struct memdisk *live;
 	struct memnode node;
 	struct history history;
+	struct structural structural;
 	struct workload workload;
 	char *failure;
 };
@@ -55,6 +59,81 @@ static void dump(void *arg)
 	memnode_dump(&rec->node);
 }
 
+/* ---- what structural operations ask for ---- */
+
+static char *co_open(struct recording *rec)
+{
+	g_autoptr(GError) err = NULL;
+	struct image_open_opts opts = {
+		.format = rec->c->spec.format,
+		.flags = IMAGE_RDWR | (rec->c->unmap ? IMAGE_UNMAP : 0),
+		.cache_bytes = rec->c->cache_bytes,
+	};
+
+	if (memnode_co_open_image(&rec->node, rec->filename, &opts, &rec->structural.img, &err) ==
+	    0)
+		return NULL;
+	rec->structural.img = NULL;
+	return g_strdup_printf("the image does not open: %s", err->message);
+}
+
+/* Without faults: what cannot be written at close is lost, and nobody can say what. */
+static int co_reopen(struct structural *s)
+{
+	struct recording *rec = s->arg;
+	int ret;
+
+	atomic_store(&rec->node.fault_permille, 0);
+	ret = image_co_close(g_steal_pointer(&s->img));
+	s->failure = co_open(rec);
+	if (ret < 0 && !s->failure)
+		s->failure = g_strdup_printf("close failed: %s", strerror(-ret));
+	atomic_store(&rec->node.fault_permille, rec->c->fault_permille);
+	return ret;
+}
+
+static void begin_become(struct structural *s, const uint32_t *versions, uint64_t size)
+{
+	struct recording *rec = s->arg;
+
+	rec->becoming =
+		history_begin_become(&rec->history, versions, size, memnode_tick(&rec->node));
+}
+
+static void end_become(struct structural *s, bool failed)
+{
+	struct recording *rec = s->arg;
+
+	history_end_become(&rec->history, rec->becoming, memnode_tick(&rec->node), failed,
+			   image_size(s->img));
+}
+
+static uint64_t now(struct structural *s)
+{
+	struct recording *rec = s->arg;
+
+	return memnode_tick(&rec->node);
+}
+
+static void init_structural(struct recording *rec)
+{
+	const struct crash_case *c = rec->c;
+	struct structural *s = &rec->structural;
+
+	structural_init(s, &c->spec, c->seed);
+	s->only = c->operation;
+	s->count = structural_fits(&c->spec, c->operation) ? c->operations : 0;
+	s->faults = c->fault_permille;
+	s->max_pause = MAX_PAUSE;
+	s->co_reopen = co_reopen;
+	s->begin = begin_become;
+	s->end = end_become;
+	s->now = now;
+	s->arg = rec;
+}
+
+/* ---- */
+
 static void recording_init(struct recording *rec, const struct crash_case *c,
 			   struct crash_stats *stats)
 {
@@ -75,8 +154,10 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 	rec->node.no_write_zeroes = c->no_write_zeroes;
 	rec->node.flush_does_nothing = c->flush_does_nothing;
 
-	history_init(&rec->history, c->spec.size, rec->initial);
+	history_init(&rec->history, c->spec.size, structural_max_size(&c->spec), rec->initial);
+	init_structural(rec);
 	rec->workload = (struct workload){
+		.structural = &rec->structural,
 		.node = &rec->node,
 		.history = &rec->history,
 		.seed = c->seed,
@@ -91,6 +172,7 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 static void recording_destroy(struct recording *rec)
 {
 	crew_free(rec->crew);
+	structural_destroy(&rec->structural);
 	history_destroy(&rec->history);
 	memnode_destroy(&rec->node);
 	memdisk_free(rec->live);
@@ -105,7 +187,7 @@ static char *co_last_flush(struct recording *rec)
 {
 	uint32_t version =
 		history_begin(&rec->history, GUEST_FLUSH, 0, 0, false, memnode_tick(&rec->node));
-	int ret = image_co_flush(rec->workload.img);
+	int ret = image_co_flush(rec->structural.img);
 
 	if (ret < 0)
 		return g_strdup_printf("the last flush failed: %s", strerror(-ret));
@@ -126,23 +208,18 @@ static char *co_use_image(struct recording *rec)
 
 static char *co_record(struct recording *rec)
 {
-	g_autoptr(GError) err = NULL;
-	struct image_open_opts opts = {
-		.format = rec->c->spec.format,
-		.flags = IMAGE_RDWR | (rec->c->unmap ? IMAGE_UNMAP : 0),
-		.cache_bytes = rec->c->cache_bytes,
-	};
-	char *failure;
+	char *failure = co_open(rec);
 	int ret;
 
-	if (memnode_co_open_image(&rec->node, rec->filename, &opts, &rec->workload.img, &err) < 0)
-		return g_strdup_printf("the image does not open: %s", err->message);
+	if (failure)
+		return failure;
 	failure = co_use_image(rec);
-	ret = image_co_close(rec->workload.img);
+	ret = image_co_close(rec->structural.img);
 	if (!failure && ret < 0)
 		failure = g_strdup_printf("close failed: %s", strerror(-ret));
 	rec->stats->disk_requests += rec->node.log->len;
 	rec->stats->guest_requests += rec->c->jobs * rec->c->ops_per_job;
+	rec->stats->operations += rec->structural.performed;
 	return failure;
 }
 
@@ -197,9 +274,14 @@ static char *co_look_at(struct recording *rec, const struct cut *cut, struct mem
 		.history = &rec->history,
 		.cut = cut->tick,
 		.leaks_allowed = true,
+		.structural = &rec->structural,
 	};
 	char *failure = aftermath_co_check(&after);
 
+	if (!failure && after.dirty) {
+		rec->stats->cuts_repaired++;
+		failure = aftermath_co_repair(&after);
+	}
 	if (!failure && cut->number % EVERY_BY_QEMU_IMG == 0) {
 		rec->stats->cuts_by_qemu_img++;
 		failure = aftermath_check_by_qemu_img(&after);
@@ -298,6 +380,7 @@ static char *co_look_at_the_end(struct recording *rec)
 		.history = &rec->history,
 		.cut = rec->node.ticks,
 		.leaks_allowed = rec->c->fault_permille,
+		.structural = &rec->structural,
 	};
 	struct cut end = { 0, rec->node.ticks };
 	char *failure = aftermath_co_check(&after);
@@ -348,8 +431,9 @@ char *crash_case_describe(const struct crash_case *c)
 	return g_strdup_printf(
 		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
 		"%u%% flushes, cache %" G_GUINT64_FORMAT ", disk: delay %u, %u%% late, "
-		"alignment %u, %u/1000 faults%s%s",
+		"alignment %u, %u/1000 faults%s%s, %u operations%s%s",
 		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush, c->cache_bytes,
 		c->max_delay, c->percent_late, c->alignment, c->fault_permille,
-		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "");
+		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "",
+		c->operations, c->operation ? " " : "", c->operation ? c->operation : "");
 }

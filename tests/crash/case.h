@@ -25,6 +25,8 @@ struct crash_case {
 	unsigned jobs;
 	unsigned ops_per_job;
 	unsigned percent_flush;
+	unsigned operations;	 /* structural ones, beside the jobs */
+	const char *operation;	 /* only this one; NULL: all */
 	unsigned max_delay;	 /* of a request to the disk, in turns of the loop */
 	unsigned percent_late;	 /* of those requests take much longer */
 	uint32_t alignment;	 /* of requests to the disk */
@@ -40,9 +42,11 @@ struct crash_stats {
 	uint64_t disk_requests;
 	uint64_t guest_requests;
 	uint64_t failed_requests;
+	uint64_t operations;
 	uint64_t cuts;
 	uint64_t cuts_by_qemu_img;
 	uint64_t cuts_continued;
+	uint64_t cuts_repaired;
 };
 
 /*

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "case.h"
+#include "structural.h"
 
 /* The exit status that means "skipped" to meson. */
 #define EXIT_SKIPPED 77
@@ -41,6 +42,7 @@ static struct {
 	int requests;
 	int cache_bytes;
 	int faults;
+	char *operation;
 	char *broken;
 	gboolean verbose;
 } options = {
@@ -69,6 +71,8 @@ static const GOptionEntry option_entries[] = {
 	{ "requests", 0, 0, G_OPTION_ARG_INT, &options.requests, "Of each job", "N" },
 	{ "cache-bytes", 0, 0, G_OPTION_ARG_INT, &options.cache_bytes, "Metadata cache", "N" },
 	{ "faults", 0, 0, G_OPTION_ARG_INT, &options.faults, "Failing disk requests in 1000", "N" },
+	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
+	  "Of the structural operations only this one; or none", "NAME" },
 	{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken,
 	  "Break it; pass if that is caught: flush, C1 to C7", "RULE" },
 	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say what is done", NULL },
@@ -101,6 +105,7 @@ static void draw_spec(struct image_spec *spec, struct rng *rng)
 	spec->cluster_size = DRAW(rng, cluster_sizes);
 	spec->refcount_bits = DRAW(rng, refcount_bits);
 	spec->compat = rng_percent(rng, 15) ? 2 : 3;
+	spec->lazy_refcounts = spec->compat == 3 && rng_percent(rng, 15);
 	/* Small, so that clusters are freed and used again. */
 	spec->size = spec->cluster_size == 65536 ? 8 << 20 : rng_between(rng, 1, 3) << 20;
 	draw_filling(spec, rng);
@@ -131,6 +136,7 @@ static void draw_workload(struct crash_case *c, struct rng *rng)
 	c->percent_flush = DRAW(rng, flushes);
 	c->cache_bytes = DRAW(rng, caches);
 	c->unmap = rng_percent(rng, 50);
+	c->operations = rng_percent(rng, 70) ? rng_between(rng, 1, 12) : 0;
 }
 
 /* A disk of few clusters that many jobs fight for: each is freed and used again often. */
@@ -163,6 +169,10 @@ static void set_what_is_wanted(struct crash_case *c)
 		c->ops_per_job = options.requests;
 	if (options.cache_bytes >= 0)
 		c->cache_bytes = options.cache_bytes;
+	if (options.operation) {
+		c->operation = options.operation;
+		c->operations = g_str_equal(options.operation, "none") ? 0 : MAX(c->operations, 4);
+	}
 	if (options.faults >= 0)
 		c->fault_permille = options.faults;
 	/* A narrow one cannot count the compressed clusters that share a host cluster. */
@@ -219,12 +229,13 @@ static char *run_cases(struct crash_stats *stats)
 			printf("%s\n", text);
 	}
 	printf("%" G_GUINT64_FORMAT " cuts (%" G_GUINT64_FORMAT
-	       " seen by qemu-img, %" G_GUINT64_FORMAT " written to again), %" G_GUINT64_FORMAT
-	       " guest requests (%" G_GUINT64_FORMAT " failed as they were to), %" G_GUINT64_FORMAT
-	       " disk requests, %.1f s\n",
-	       stats->cuts, stats->cuts_by_qemu_img, stats->cuts_continued, stats->guest_requests,
-	       stats->failed_requests, stats->disk_requests,
-	       (g_get_monotonic_time() - began) / (double)G_TIME_SPAN_SECOND);
+	       " seen by qemu-img, %" G_GUINT64_FORMAT " written to again, %" G_GUINT64_FORMAT
+	       " repaired), %" G_GUINT64_FORMAT " guest requests (%" G_GUINT64_FORMAT
+	       " failed as they were to), %" G_GUINT64_FORMAT
+	       " structural operations, %" G_GUINT64_FORMAT " disk requests, %.1f s\n",
+	       stats->cuts, stats->cuts_by_qemu_img, stats->cuts_continued, stats->cuts_repaired,
+	       stats->guest_requests, stats->failed_requests, stats->operations,
+	       stats->disk_requests, (g_get_monotonic_time() - began) / (double)G_TIME_SPAN_SECOND);
 	return failure;
 }
 
@@ -277,6 +288,11 @@ int main(int argc, char **argv)
 	g_option_context_add_main_entries(context, option_entries, NULL);
 	if (!g_option_context_parse(context, &argc, &argv, &err)) {
 		fprintf(stderr, "crash: %s\n", err->message);
+		return EXIT_FAILURE;
+	}
+	if (options.operation && !g_str_equal(options.operation, "none") &&
+	    !structural_is_known(options.operation)) {
+		fprintf(stderr, "crash: no operation %s\n", options.operation);
 		return EXIT_FAILURE;
 	}
 	return options.broken ? run_broken() : run_whole();

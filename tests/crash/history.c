@@ -17,12 +17,21 @@ struct view {
 	bool live;	  /* not a cut: FUA makes no difference */
 };
 
-void history_init(struct history *history, uint64_t bytes, const uint32_t *initial)
+static void op_clear(void *op)
 {
-	history->sectors = bytes / SECTOR_SIZE;
-	history->initial = initial;
+	g_free(((struct guest_op *)op)->versions);
+}
+
+void history_init(struct history *history, uint64_t bytes, uint64_t max_bytes,
+		  const uint32_t *initial)
+{
+	history->sectors = max_bytes / SECTOR_SIZE;
+	history->size = history->initial_size = bytes;
+	history->initial = g_new0(uint32_t, history->sectors);
+	memcpy(history->initial, initial, bytes / SECTOR_SIZE * sizeof(*initial));
 	thread_lock_init(&history->lock);
 	history->ops = g_array_new(false, false, sizeof(struct guest_op));
+	g_array_set_clear_func(history->ops, op_clear);
 	history->entries = g_array_new(false, false, sizeof(struct history_entry));
 	history->newest = g_new0(uint32_t, history->sectors);
 }
@@ -32,6 +41,7 @@ void history_destroy(struct history *history)
 	g_array_free(history->ops, true);
 	g_array_free(history->entries, true);
 	g_free(history->newest);
+	g_free(history->initial);
 	thread_lock_destroy(&history->lock);
 }
 
@@ -45,23 +55,58 @@ static struct history_entry *entry_at(struct history *history, uint32_t index)
 	return &g_array_index(history->entries, struct history_entry, index);
 }
 
-uint32_t history_begin(struct history *history, enum guest_op_kind kind, uint64_t off,
-		       uint64_t bytes, bool fua, uint64_t now)
+/* Lock held. */
+static uint32_t add_op(struct history *history, const struct guest_op *op)
 {
-	struct guest_op op = { kind, fua, false, off, bytes, now, GUEST_NEVER };
-	uint32_t index;
+	uint32_t index = history->ops->len;
 
-	thread_lock(&history->lock);
-	index = history->ops->len;
-	g_array_append_val(history->ops, op);
-	for (uint64_t i = off / SECTOR_SIZE; i < (off + bytes) / SECTOR_SIZE; i++) {
+	g_array_append_vals(history->ops, op, 1);
+	for (uint64_t i = op->off / SECTOR_SIZE; i < (op->off + op->bytes) / SECTOR_SIZE; i++) {
 		struct history_entry entry = { index, history->newest[i] };
 
 		g_array_append_val(history->entries, entry);
 		history->newest[i] = history->entries->len;
 	}
-	thread_unlock(&history->lock);
 	return index + VERSION_FIRST;
+}
+
+uint32_t history_begin(struct history *history, enum guest_op_kind kind, uint64_t off,
+		       uint64_t bytes, bool fua, uint64_t now)
+{
+	struct guest_op op = { .kind = kind,
+			       .fua = fua,
+			       .off = off,
+			       .bytes = bytes,
+			       .start = now,
+			       .end = GUEST_NEVER };
+	uint32_t version;
+
+	thread_lock(&history->lock);
+	version = add_op(history, &op);
+	thread_unlock(&history->lock);
+	return version;
+}
+
+uint32_t history_begin_become(struct history *history, const uint32_t *versions, uint64_t size,
+			      uint64_t now)
+{
+	struct guest_op op = {
+		.kind = GUEST_BECOME, .start = now, .end = GUEST_NEVER, .size = size
+	};
+	uint32_t version;
+
+	thread_lock(&history->lock);
+	if (versions) {
+		op.bytes = history->sectors * SECTOR_SIZE;
+		op.versions = g_new0(uint32_t, history->sectors);
+		memcpy(op.versions, versions, size / SECTOR_SIZE * sizeof(*versions));
+	} else {
+		op.off = MIN(size, history->size);
+		op.bytes = MAX(size, history->size) - op.off;
+	}
+	version = add_op(history, &op);
+	thread_unlock(&history->lock);
+	return version;
 }
 
 void history_end(struct history *history, uint32_t version, uint64_t now, bool failed)
@@ -72,6 +117,15 @@ void history_end(struct history *history, uint32_t version, uint64_t now, bool f
 	op = op_at(history, version - VERSION_FIRST);
 	op->end = now;
 	op->failed = failed;
+	thread_unlock(&history->lock);
+}
+
+void history_end_become(struct history *history, uint32_t version, uint64_t now, bool failed,
+			uint64_t size)
+{
+	history_end(history, version, now, failed);
+	thread_lock(&history->lock);
+	history->size = size;
 	thread_unlock(&history->lock);
 }
 
@@ -111,8 +165,10 @@ static uint64_t gone_before(struct history *history, uint64_t sector, const stru
 	return latest;
 }
 
-static uint32_t version_left_by(const struct guest_op *op, uint32_t index)
+static uint32_t version_left_by(const struct guest_op *op, uint32_t index, uint64_t sector)
 {
+	if (op->kind == GUEST_BECOME && op->versions)
+		return op->versions[sector];
 	return op->kind == GUEST_WRITE ? index + VERSION_FIRST : VERSION_ZERO;
 }
 
@@ -128,7 +184,7 @@ static bool is_allowed(struct history *history, uint64_t sector, uint32_t versio
 		const struct guest_op *op = op_at(history, index);
 
 		if (op->start <= view->now && op->end >= limit &&
-		    version_left_by(op, index) == version)
+		    version_left_by(op, index, sector) == version)
 			return true;
 	}
 	return false;
@@ -190,13 +246,35 @@ char *history_check_read(struct history *history, uint64_t start, uint64_t end, 
 	return check(history, &view, off, bytes, buf);
 }
 
+bool history_size_is_allowed(struct history *history, uint64_t cut, uint64_t settled, uint64_t size)
+{
+	struct view view = { .now = cut, .settled = settled };
+	uint64_t limit = 0;
+	bool allowed;
+
+	thread_lock(&history->lock);
+	for (unsigned i = 0; i < history->ops->len; i++) {
+		const struct guest_op *op = op_at(history, i);
+
+		if (op->kind == GUEST_BECOME && is_settled(op, &view))
+			limit = MAX(limit, op->start);
+	}
+	allowed = !limit && size == history->initial_size;
+	for (unsigned i = 0; i < history->ops->len; i++) {
+		const struct guest_op *op = op_at(history, i);
+
+		allowed |= op->kind == GUEST_BECOME && op->start <= cut && op->end >= limit &&
+			   op->size == size;
+	}
+	thread_unlock(&history->lock);
+	return allowed;
+}
+
 char *guest_op_describe(uint32_t version, const struct guest_op *op)
 {
 	static const char *const names[] = {
-		[GUEST_WRITE] = "write",
-		[GUEST_ZERO] = "write zeroes",
-		[GUEST_DISCARD] = "discard",
-		[GUEST_FLUSH] = "flush",
+		[GUEST_WRITE] = "write", [GUEST_ZERO] = "write zeroes", [GUEST_DISCARD] = "discard",
+		[GUEST_FLUSH] = "flush", [GUEST_BECOME] = "become",
 	};
 	g_autofree char *until = op->end == GUEST_NEVER
 					 ? g_strdup("...")

@@ -106,7 +106,8 @@ static GArray *draw_order(const struct replay *replay, uint64_t cut, struct rng 
 
 		if (op->start > cut)
 			break;
-		if (op->end < replay->durable_at || op->kind == DISK_FLUSH)
+		/* One without an end failed, and did nothing. */
+		if (op->end < replay->durable_at || op->end == DISK_NEVER || op->kind == DISK_FLUSH)
 			continue;
 		pending.when = rng_between(rng, op->start, MIN(op->end, cut));
 		g_array_append_val(order, pending);

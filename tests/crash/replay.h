@@ -13,7 +13,7 @@
 #include "memnode.h"
 
 struct replay {
-	const GPtrArray *log; /* in order of start */
+	const GPtrArray *log; /* in order of start; nothing is in flight */
 	GPtrArray *by_end;    /* what took effect, in that order */
 	unsigned nr_durable;  /* how many of those are in @durable */
 	uint64_t durable_at;  /* the start of the flush that made it durable */

@@ -63,7 +63,7 @@ static uint64_t draw_bytes(struct job *job, uint64_t unit)
 /* Half of all requests are for a few clusters; some are on clusters, most are not. */
 static void draw_range(struct job *job, struct request *request)
 {
-	struct image *img = job->workload->img;
+	struct image *img = job->workload->structural->img;
 	uint64_t size = image_size(img);
 	uint64_t unit = MAX(image_limits(img)->cluster_size, SECTOR_SIZE);
 	uint64_t span = rng_percent(&job->rng, 50) ? MIN(size, MAX(8 * unit, MAX_BYTES)) : size;
@@ -114,7 +114,7 @@ static void co_read(struct job *job)
 	int ret;
 
 	memset(job->buf, 0xa5, request->bytes);
-	ret = request_co_perform(request, workload->img, job->buf);
+	ret = request_co_perform(request, workload->structural->img, job->buf);
 	if (ret < 0) {
 		note_error(job, ret);
 		return;
@@ -151,18 +151,19 @@ static void co_change(struct job *job)
 				request->bytes, request->flags & IMAGE_REQ_FUA, job->since);
 	if (request->kind == REQUEST_WRITE)
 		stamp_fill(job->buf, request->off, request->bytes, version);
-	ret = request_co_perform(request, workload->img, job->buf);
+	ret = request_co_perform(request, workload->structural->img, job->buf);
 	if (ret < 0)
 		note_error(job, ret);
 	history_end(workload->history, version, memnode_tick(workload->node), ret < 0);
 }
 
-static void job_co(void *arg)
+/* Size and image stay as they are during a request. */
+static void co_do_one(struct job *job)
 {
-	struct job *job = arg;
 	struct workload *workload = job->workload;
 
-	for (unsigned i = 0; i < workload->ops_per_job && !atomic_load(&workload->stop); i++) {
+	co_rwlock_rdlock(&workload->structural->lock);
+	if (workload->structural->img) {
 		draw_request(job, &job->request);
 		job->since = memnode_tick(workload->node);
 		if (job->request.kind == REQUEST_READ)
@@ -170,15 +171,46 @@ static void job_co(void *arg)
 		else
 			co_change(job);
 		job->since = 0;
+	}
+	co_rwlock_rdunlock(&workload->structural->lock);
+}
+
+static void guest_co(struct job *job)
+{
+	struct workload *workload = job->workload;
+
+	for (unsigned i = 0; i < workload->ops_per_job && !atomic_load(&workload->stop); i++) {
+		co_do_one(job);
 		watchdog_kick();
 	}
+	if (atomic_fetch_sub(&workload->jobs_left, 1) == 1)
+		atomic_store(&workload->jobs_done, true);
+}
+
+static void structural_co(struct workload *workload)
+{
+	char *failure = structural_co_run(workload->structural, &workload->jobs_done);
+
+	if (failure)
+		fail(workload, failure);
+}
+
+/* The one after the guest's is for structural operations. */
+static void job_co(void *arg)
+{
+	struct job *job = arg;
+
+	if (job == &job->workload->job_list[job->workload->jobs])
+		structural_co(job->workload);
+	else
+		guest_co(job);
 }
 
 static struct job *new_jobs(struct workload *workload)
 {
-	struct job *jobs = g_new0(struct job, workload->jobs);
+	struct job *jobs = g_new0(struct job, workload->jobs + 1);
 
-	for (unsigned i = 0; i < workload->jobs; i++) {
+	for (unsigned i = 0; i <= workload->jobs; i++) {
 		jobs[i].workload = workload;
 		jobs[i].rng = rng_of(workload->seed, i);
 		jobs[i].buf = g_malloc(MAX_BYTES);
@@ -188,20 +220,21 @@ static struct job *new_jobs(struct workload *workload)
 
 static void free_jobs(struct workload *workload)
 {
-	for (unsigned i = 0; i < workload->jobs; i++)
+	for (unsigned i = 0; i <= workload->jobs; i++)
 		g_free(workload->job_list[i].buf);
 	g_clear_pointer(&workload->job_list, g_free);
 }
 
 char *workload_co_run(struct workload *workload, struct crew *crew)
 {
-	g_autofree void **args = g_new(void *, workload->jobs);
+	g_autofree void **args = g_new(void *, workload->jobs + 1);
 
 	thread_lock_init(&workload->lock);
+	workload->jobs_left = workload->jobs;
 	workload->job_list = new_jobs(workload);
-	for (unsigned i = 0; i < workload->jobs; i++)
+	for (unsigned i = 0; i <= workload->jobs; i++)
 		args[i] = &workload->job_list[i];
-	crew_co_run_all(crew, job_co, args, workload->jobs);
+	crew_co_run_all(crew, job_co, args, workload->jobs + 1);
 	free_jobs(workload);
 	thread_lock_destroy(&workload->lock);
 	return g_steal_pointer(&workload->failure);
@@ -209,6 +242,7 @@ char *workload_co_run(struct workload *workload, struct crew *crew)
 
 void workload_dump(struct workload *workload)
 {
+	structural_dump(workload->structural);
 	for (unsigned i = 0; workload->job_list && i < workload->jobs; i++) {
 		const struct job *job = &workload->job_list[i];
 

@@ -2,7 +2,7 @@
 /*
  * A guest with several requests in flight: random reads, writes, write zeroes,
  * discards and flushes, on the same sectors too. What it reads is checked against
- * its history.
+ * its history. Beside it, one job does structural operations.
  */
 #ifndef UBD_TESTS_WORKLOAD_H
 #define UBD_TESTS_WORKLOAD_H
@@ -10,11 +10,12 @@
 #include "crew.h"
 #include "history.h"
 #include "memnode.h"
+#include "structural.h"
 
 struct workload {
 	/* Set before it is run. */
-	struct image *img;
-	struct memnode *node; /* for its clock */
+	struct structural *structural; /* the image, and what else is done to it */
+	struct memnode *node;	       /* for its clock */
 	struct history *history;
 	uint64_t seed;
 	unsigned jobs;
@@ -26,6 +27,8 @@ struct workload {
 	struct thread_lock lock;
 	char *failure; /* lock: the first one */
 	_Atomic bool stop;
+	_Atomic unsigned jobs_left;
+	_Atomic bool jobs_done;
 	_Atomic uint64_t failed_requests;
 };
 

@@ -45,8 +45,8 @@ static enum request_kind draw_kind(struct job *job)
 static void draw_range(struct job *job, struct request *request)
 {
 	const struct job_mix *mix = job->set->mix;
-	uint64_t size = image_size(job->set->img);
-	uint64_t cluster = MAX(image_limits(job->set->img)->cluster_size, SECTOR_SIZE);
+	uint64_t size = image_size(job->set->structural->img);
+	uint64_t cluster = MAX(image_limits(job->set->structural->img)->cluster_size, SECTOR_SIZE);
 	bool hot = rng_percent(&job->rng, mix->percent_hot);
 	uint64_t span = hot ? MIN(size, MAX(HOT_CLUSTERS * cluster, 64 * SECTOR_SIZE)) : size;
 	uint64_t most = hot ? MIN(mix->max_bytes, 4 * mix->min_bytes) : mix->max_bytes;
@@ -59,14 +59,14 @@ static void draw_range(struct job *job, struct request *request)
 /* On whole clusters now and then: only those are freed or become zero. */
 static void align_to_clusters(struct job *job, struct request *request)
 {
-	uint64_t cluster = image_limits(job->set->img)->cluster_size;
+	uint64_t cluster = image_limits(job->set->structural->img)->cluster_size;
 
 	if (cluster <= SECTOR_SIZE || cluster > job->set->mix->max_bytes ||
 	    !rng_percent(&job->rng, 50))
 		return;
 	request->off -= request->off % cluster;
 	request->bytes = MIN(request->bytes - request->bytes % cluster + cluster,
-			     image_size(job->set->img) - request->off);
+			     image_size(job->set->structural->img) - request->off);
 	request->bytes = MIN(request->bytes, job->set->mix->max_bytes);
 }
 
@@ -88,16 +88,22 @@ static void draw_request(struct job *job, struct request *request)
 
 /* ---- doing it ---- */
 
-static void fail(struct job *job, const char *why)
+/* Takes over @failure. */
+static void fail(struct job_set *set, char *failure)
 {
-	struct job_set *set = job->set;
-	g_autofree char *what = request_describe(&job->request);
-
 	thread_lock(&set->lock);
 	if (!set->failure)
-		set->failure = g_strdup_printf("%s: %s", what, why);
+		set->failure = g_steal_pointer(&failure);
 	thread_unlock(&set->lock);
+	g_free(failure);
 	atomic_store(&set->stop, true);
+}
+
+static void fail_request(struct job *job, const char *why)
+{
+	g_autofree char *what = request_describe(&job->request);
+
+	fail(job->set, g_strdup_printf("%s: %s", what, why));
 }
 
 static void prepare_buffer(struct job *job, uint32_t version)
@@ -149,7 +155,7 @@ static void account(struct job *job, uint32_t version)
 		wrong = job->reckless ? check_reckless(request, job->buf)
 				      : model_check(model, request->off, request->bytes, job->buf);
 		if (wrong)
-			fail(job, wrong);
+			fail_request(job, wrong);
 		break;
 	case REQUEST_FLUSH:
 		break;
@@ -164,40 +170,73 @@ static void co_do(struct job *job)
 
 	prepare_buffer(job, version);
 	job->busy = true;
-	ret = request_co_perform(&job->request, set->img, job->buf);
+	ret = request_co_perform(&job->request, set->structural->img, job->buf);
 	job->busy = false;
 	if (ret < 0)
-		fail(job, strerror(-ret));
+		fail_request(job, strerror(-ret));
 	else
 		account(job, version);
 	atomic_fetch_add_explicit(&set->requests, 1, memory_order_relaxed);
 	watchdog_kick();
 }
 
+/* Size and image stay as they are during a request. False: others had its sectors. */
+static bool co_try_one(struct job *job)
+{
+	struct job_set *set = job->set;
+	const struct request *request = &job->request;
+	bool done = true;
+
+	co_rwlock_rdlock(&set->structural->lock);
+	draw_request(job, &job->request);
+	if (job->reckless) {
+		co_do(job);
+	} else if (try_claim(set->claims, request->off, request->bytes)) {
+		co_do(job);
+		unclaim(set->claims, request->off, request->bytes);
+	} else {
+		done = false;
+	}
+	co_rwlock_rdunlock(&set->structural->lock);
+	return done;
+}
+
+static void guest_co(struct job *job)
+{
+	struct job_set *set = job->set;
+
+	while (!atomic_load(&set->stop) && g_get_monotonic_time() < set->until) {
+		if (!co_try_one(job))
+			co_reschedule();
+	}
+	if (atomic_fetch_sub(&set->jobs_left, 1) == 1)
+		atomic_store(&set->jobs_done, true);
+}
+
+static void structural_co(struct job_set *set)
+{
+	char *failure = structural_co_run(set->structural, &set->jobs_done);
+
+	if (failure)
+		fail(set, failure);
+}
+
+/* The one after the guest's is for structural operations. */
 static void job_co(void *arg)
 {
 	struct job *job = arg;
-	struct job_set *set = job->set;
-	const struct request *request = &job->request;
 
-	while (!atomic_load(&set->stop) && g_get_monotonic_time() < set->until) {
-		draw_request(job, &job->request);
-		if (job->reckless) {
-			co_do(job);
-		} else if (try_claim(set->claims, request->off, request->bytes)) {
-			co_do(job);
-			unclaim(set->claims, request->off, request->bytes);
-		} else {
-			co_reschedule();
-		}
-	}
+	if (job == &job->set->jobs[job->set->count])
+		structural_co(job->set);
+	else
+		guest_co(job);
 }
 
 static struct job *new_jobs(struct job_set *set)
 {
-	struct job *jobs = g_new0(struct job, set->count);
+	struct job *jobs = g_new0(struct job, set->count + 1);
 
-	for (unsigned i = 0; i < set->count; i++) {
+	for (unsigned i = 0; i <= set->count; i++) {
 		jobs[i].set = set;
 		jobs[i].rng = rng_of(set->seed, i);
 		jobs[i].buf = g_malloc(set->mix->max_bytes);
@@ -209,21 +248,22 @@ static void free_jobs(struct job_set *set)
 {
 	struct job *jobs = g_steal_pointer(&set->jobs);
 
-	for (unsigned i = 0; i < set->count; i++)
+	for (unsigned i = 0; i <= set->count; i++)
 		g_free(jobs[i].buf);
 	g_free(jobs);
 }
 
 char *jobs_co_run(struct job_set *set, struct crew *crew)
 {
-	g_autofree void **args = g_new(void *, set->count);
+	g_autofree void **args = g_new(void *, set->count + 1);
 
 	thread_lock_init(&set->lock);
 	set->until = g_get_monotonic_time() + set->seconds * G_TIME_SPAN_SECOND;
+	set->jobs_left = set->count;
 	set->jobs = new_jobs(set);
-	for (unsigned i = 0; i < set->count; i++)
+	for (unsigned i = 0; i <= set->count; i++)
 		args[i] = &set->jobs[i];
-	crew_co_run_all(crew, job_co, args, set->count);
+	crew_co_run_all(crew, job_co, args, set->count + 1);
 	free_jobs(set);
 	thread_lock_destroy(&set->lock);
 	return g_steal_pointer(&set->failure);
@@ -231,6 +271,8 @@ char *jobs_co_run(struct job_set *set, struct crew *crew)
 
 void jobs_dump(struct job_set *set)
 {
+	if (set->structural)
+		structural_dump(set->structural);
 	for (unsigned i = 0; set->jobs && i < set->count; i++) {
 		g_autofree char *what = request_describe(&set->jobs[i].request);
 

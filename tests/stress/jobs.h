@@ -3,6 +3,7 @@
  * Jobs that use one image from several loops at once, for some time. Every
  * read is compared with what was written, sector by sector. Some reads go where
  * others write or discard at the same time: they must find sectors that belong there.
+ * One more job does structural operations.
  */
 #ifndef UBD_TESTS_JOBS_H
 #define UBD_TESTS_JOBS_H
@@ -12,6 +13,7 @@
 #include "crew.h"
 #include "image.h"
 #include "model.h"
+#include "structural.h"
 
 /* Of 100 requests; the rest are reads. */
 struct job_mix {
@@ -32,7 +34,7 @@ struct job_mix {
 
 struct job_set {
 	/* Set before they are run. */
-	struct image *img;
+	struct structural *structural; /* the image, and what else is done to it */
 	struct model *model;
 	struct claims *claims;
 	const struct job_mix *mix;
@@ -46,6 +48,8 @@ struct job_set {
 	struct thread_lock lock;
 	char *failure; /* lock: the first one */
 	_Atomic bool stop;
+	_Atomic unsigned jobs_left;
+	_Atomic bool jobs_done;
 	_Atomic uint64_t requests;
 };
 

@@ -15,6 +15,8 @@
 #define READ_BYTES	(1u << 20)
 #define MAX_DELAY	4
 #define PERCENT_LATE	2
+/* Turns of the loop between two structural operations: caches get warm meanwhile. */
+#define MAX_PAUSE	3000
 
 /* A scenario that runs. */
 struct run {
@@ -24,10 +26,12 @@ struct run {
 	char *filename;
 	struct memdisk *disk; /* where it is in memory */
 	struct memnode node;  /* likewise, while it is open */
+	struct structural structural;
 	struct model model;
 	struct claims claims;
 	struct job_set jobs;
 	_Atomic uint32_t next_version;
+	uint64_t size; /* of the guest's disk */
 	uint64_t requests;
 	char *failure;
 };
@@ -76,6 +80,62 @@ static char *co_close(struct image *img, char *failure)
 	return !failure && ret < 0 ? explain("close", ret) : failure;
 }
 
+static char *co_open_for_use(struct run *run)
+{
+	unsigned flags = IMAGE_RDWR | (run->scenario->unmap ? IMAGE_UNMAP : 0);
+
+	run->structural.img = NULL;
+	return co_open(run, flags, &run->structural.img);
+}
+
+/* ---- what structural operations ask for ---- */
+
+static int co_reopen(struct structural *s)
+{
+	struct run *run = s->arg;
+	int ret = image_co_close(g_steal_pointer(&s->img));
+
+	s->failure = co_open_for_use(run);
+	return ret;
+}
+
+static void begin_become(struct structural *s, const uint32_t *versions, uint64_t size)
+{
+	struct run *run = s->arg;
+	uint64_t kept = MIN(size, run->size) / SECTOR_SIZE;
+
+	if (versions)
+		model_set(&run->model, 0, size / SECTOR_SIZE, versions);
+	model_set(&run->model, versions ? size / SECTOR_SIZE : kept, run->model.sectors, NULL);
+	run->size = size;
+}
+
+/* No faults: where it failed, the test has failed. */
+static void end_become(struct structural *s, bool failed)
+{
+}
+
+static uint64_t now(struct structural *s)
+{
+	return 0;
+}
+
+static void init_structural(struct run *run)
+{
+	const struct scenario *scenario = run->scenario;
+	struct structural *s = &run->structural;
+
+	structural_init(s, &scenario->spec, scenario->seed);
+	s->only = scenario->operation;
+	s->count = structural_fits(&scenario->spec, s->only) ? UINT_MAX : 0;
+	s->max_pause = MAX_PAUSE;
+	s->co_reopen = co_reopen;
+	s->begin = begin_become;
+	s->end = end_become;
+	s->now = now;
+	s->arg = run;
+}
+
 /* ---- looking at it ---- */
 
 static void print_finding(void *arg, const char *line)
@@ -116,16 +176,32 @@ static char *co_check_contents(struct run *run, struct image *img)
 	return failure;
 }
 
+static int co_open_once_more(const struct structural_view *view, const struct image_open_opts *opts,
+			     struct image **ret_img, GError **err)
+{
+	struct run *run = view->arg;
+
+	if (run->disk)
+		return memnode_co_open_image(&run->node, run->filename, opts, ret_img, err);
+	return image_co_open(run->filename, opts, ret_img, err);
+}
+
 static char *co_look(struct run *run)
 {
-	struct image *img;
+	struct image *img = NULL;
 	char *failure = co_open(run, 0, &img);
+	struct structural_view view = { img, UINT64_MAX, co_open_once_more, run };
 
 	if (failure)
 		return failure;
 	failure = co_check_metadata(img);
+	if (!failure && image_size(img) != run->size)
+		failure = g_strdup_printf("the size of the disk is %" G_GUINT64_FORMAT,
+					  image_size(img));
 	if (!failure)
 		failure = co_check_contents(run, img);
+	if (!failure)
+		failure = structural_co_verify(&run->structural, &view);
 	return co_close(img, failure);
 }
 
@@ -141,8 +217,8 @@ static char *compare_by_qemu_img(struct run *run)
 		   run->filename, raw, NULL);
 	if (memdisk_load(copy, raw) < 0)
 		failure = g_strdup_printf("%s cannot be read", raw);
-	for (uint64_t off = 0; !failure && off < run->scenario->spec.size; off += READ_BYTES) {
-		uint64_t bytes = MIN(READ_BYTES, run->scenario->spec.size - off);
+	for (uint64_t off = 0; !failure && off < run->size; off += READ_BYTES) {
+		uint64_t bytes = MIN(READ_BYTES, run->size - off);
 
 		memdisk_read(copy, off, bytes, buf);
 		failure = model_check(&run->model, off, bytes, buf);
@@ -172,13 +248,12 @@ static char *look_by_qemu_img(struct run *run)
 static char *co_use(struct run *run, unsigned round)
 {
 	const struct scenario *scenario = run->scenario;
-	struct image *img;
-	char *failure = co_open(run, IMAGE_RDWR | (scenario->unmap ? IMAGE_UNMAP : 0), &img);
+	char *failure = co_open_for_use(run);
 
 	if (failure)
 		return failure;
 	run->jobs = (struct job_set){
-		.img = img,
+		.structural = &run->structural,
 		.model = &run->model,
 		.claims = &run->claims,
 		.mix = &scenario->mix,
@@ -189,7 +264,7 @@ static char *co_use(struct run *run, unsigned round)
 	};
 	failure = jobs_co_run(&run->jobs, run->crew);
 	run->requests += run->jobs.requests;
-	return co_close(img, failure);
+	return co_close(run->structural.img, failure);
 }
 
 static void run_co(void *arg)
@@ -214,9 +289,11 @@ static void run_init(struct run *run, const struct scenario *scenario)
 
 	*run = (struct run){ .scenario = scenario, .folder = scratch_new() };
 	run->next_version = VERSION_FIRST;
+	run->size = scenario->spec.size;
 	run->filename = prepare_image(run->folder, &scenario->spec, &rng, &initial);
-	model_init(&run->model, scenario->spec.size, initial);
-	claims_init(&run->claims, scenario->spec.size);
+	model_init(&run->model, scenario->spec.size, structural_max_size(&scenario->spec), initial);
+	init_structural(run);
+	claims_init(&run->claims, structural_max_size(&scenario->spec));
 	if (scenario->disk == DISK_IN_MEMORY) {
 		run->disk = memdisk_new(NULL);
 		if (memdisk_load(run->disk, run->filename) < 0)
@@ -235,6 +312,7 @@ static void run_destroy(struct run *run)
 	if (run->disk)
 		memnode_destroy(&run->node);
 	memdisk_free(run->disk);
+	structural_destroy(&run->structural);
 	claims_destroy(&run->claims);
 	model_destroy(&run->model);
 	g_free(run->filename);
@@ -251,7 +329,8 @@ static char *report(struct run *run, char *failure)
 	return g_strdup_printf("%s\nthe image is kept as %s", reason, run->filename);
 }
 
-char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests)
+char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests,
+		   uint64_t *ret_operations)
 {
 	struct run run;
 	char *failure;
@@ -266,6 +345,7 @@ char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests)
 	else
 		scratch_remove(run.folder);
 	*ret_requests = run.requests;
+	*ret_operations = run.structural.performed;
 	run_destroy(&run);
 	return failure;
 }

@@ -29,12 +29,14 @@ struct scenario {
 	unsigned rounds;
 	double seconds; /* of all rounds */
 	uint64_t seed;
+	const char *operation; /* only this structural operation; NULL: all */
 };
 
 /*
- * *ret_requests: how many were done. NULL if it passed; else what went wrong and
+ * *ret_requests, *ret_operations: how many were done. NULL if it passed; else what went wrong and
  * where the image is kept, which the caller frees.
  */
-char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests);
+char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests,
+		   uint64_t *ret_operations);
 
 #endif

@@ -19,6 +19,7 @@ static struct {
 	int loops;
 	int depth;
 	int rounds;
+	char *operation;
 	gboolean list;
 	char **names;
 } options = { .seed = 1, .seconds = 5, .loops = 4, .depth = 8, .rounds = 3 };
@@ -29,6 +30,8 @@ static const GOptionEntry option_entries[] = {
 	{ "loops", 0, 0, G_OPTION_ARG_INT, &options.loops, "Threads with a loop each (4)", "N" },
 	{ "depth", 0, 0, G_OPTION_ARG_INT, &options.depth, "Jobs per loop (8)", "N" },
 	{ "rounds", 0, 0, G_OPTION_ARG_INT, &options.rounds, "Open and look so often (3)", "N" },
+	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
+	  "Of the structural operations only this one; or none", "NAME" },
 	{ "list", 'l', 0, G_OPTION_ARG_NONE, &options.list, "Print the scenarios", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.names, NULL,
 	  "[SCENARIO...]" },
@@ -179,18 +182,20 @@ static bool run_one(const struct scenario *listed)
 	struct scenario scenario = *listed;
 	g_autofree char *spec = image_spec_describe(&scenario.spec);
 	g_autofree char *failure = NULL;
-	uint64_t requests;
+	uint64_t requests, operations;
 
+	scenario.operation = options.operation;
 	scenario.seed = options.seed;
 	scenario.loops = options.loops;
 	scenario.depth = options.depth;
 	scenario.rounds = options.rounds;
 	scenario.seconds = options.seconds;
-	failure = scenario_run(&scenario, &requests);
+	failure = scenario_run(&scenario, &requests, &operations);
 	if (failure)
 		printf("%s\n", failure);
-	printf("%s %s (seed %" G_GUINT64_FORMAT ", %s, %" G_GUINT64_FORMAT " requests)\n",
-	       failure ? "not ok" : "ok", scenario.name, scenario.seed, spec, requests);
+	printf("%s %s (seed %" G_GUINT64_FORMAT ", %s, %" G_GUINT64_FORMAT
+	       " requests, %" G_GUINT64_FORMAT " structural operations)\n",
+	       failure ? "not ok" : "ok", scenario.name, scenario.seed, spec, requests, operations);
 	fflush(stdout);
 	return !failure;
 }
@@ -232,6 +237,11 @@ int main(int argc, char **argv)
 	g_option_context_add_main_entries(context, option_entries, NULL);
 	if (!g_option_context_parse(context, &argc, &argv, &err)) {
 		fprintf(stderr, "stress: %s\n", err->message);
+		return EXIT_FAILURE;
+	}
+	if (options.operation && !g_str_equal(options.operation, "none") &&
+	    !structural_is_known(options.operation)) {
+		fprintf(stderr, "stress: no operation %s\n", options.operation);
 		return EXIT_FAILURE;
 	}
 	if (options.loops < 1 || options.depth < 1 || options.rounds < 1 || count_unknown())

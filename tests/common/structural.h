@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Structural operations: what is done to an image as a whole, between the guest's
+ * requests or beside them. The crash and the stress test perform them by an extra
+ * job, and so test each of them together with all others.
+ *
+ * To add one:
+ *
+ *   1. Write it in a file of its own, tests/common/structural-SUBJECT.c:
+ *
+ *	static int co_grow(struct structural *s)
+ *	{
+ *		uint64_t size = ...;	(see structural_draw_size())
+ *		int ret;
+ *
+ *		structural_begin(s, NULL, size);
+ *		ret = image_co_resize(s->img, size, ...);
+ *		structural_end(s, ret);
+ *		return ret;
+ *	}
+ *	const struct structural_op structural_grow = {
+ *		.name = "grow", .exclusive = true, .co_perform = co_grow,
+ *	};
+ *
+ *   2. Declare it at the end of this header, put it into the table in structural.c
+ *	and the file into tests/common/meson.build.
+ *
+ *   3. Run it alone: `crash --operation grow --seeds 50`, and with --faults 30;
+ *	`stress --operation grow`; then all together.
+ *
+ * An operation draws from s->rng, so that a seed repeats it. What it does to its own
+ * subject it may remember with structural_remember(), and look at after each cut in
+ * co_verify.
+ */
+#ifndef UBD_TESTS_STRUCTURAL_H
+#define UBD_TESTS_STRUCTURAL_H
+
+#include <glib.h>
+
+#include "colock.h"
+#include "image.h"
+#include "prepare.h"
+#include "rng.h"
+
+struct structural;
+
+/* An image as it was found after a power cut, or after the end. */
+struct structural_view {
+	struct image *img; /* read-only; not what an operation may close */
+	/* What ended before it must be there as far as it was to be durable. In ticks. */
+	uint64_t cut;
+	/* Opens it once more, with options of the caller's: a snapshot of it, say. */
+	int (*co_open)(const struct structural_view *view, const struct image_open_opts *opts,
+		       struct image **ret_img, GError **err);
+	void *arg;
+};
+
+struct structural_op {
+	const char *name;
+	/*
+	 * No request of the guest is in flight meanwhile: for all that changes what the guest
+	 * sees, or s->img. The others run beside the guest's requests.
+	 */
+	bool exclusive;
+	/* Which images it can be done to; NULL: all of qcow2. */
+	bool (*fits)(const struct image_spec *spec);
+	/* 0 or -errno, which fails the test where no faults are injected. */
+	int (*co_perform)(struct structural *s);
+	/*
+	 * Whether what it made is as it must be; NULL: there is nothing to look at. What
+	 * it returns says what is wrong, and is freed by the caller.
+	 */
+	char *(*co_verify)(struct structural *s, const struct structural_view *view);
+};
+
+struct structural {
+	/* Set before it is run. */
+	const struct image_spec *spec;
+	const char *only;   /* the name of an operation, NULL: all */
+	unsigned count;	    /* how many operations; 0: none */
+	unsigned max_pause; /* between two, in turns of the loop */
+	bool faults;	    /* they may fail */
+	struct rng rng;
+	/* The image: readers use it, an exclusive operation may replace it. */
+	struct co_rwlock lock;
+	struct image *img; /* lock */
+	/* The test's: closes s->img and opens it again. 0, or -errno, and s->img is NULL. */
+	int (*co_reopen)(struct structural *s);
+	/* The test's: see structural_begin(), structural_end() and structural_now(). */
+	void (*begin)(struct structural *s, const uint32_t *versions, uint64_t size);
+	void (*end)(struct structural *s, bool failed);
+	uint64_t (*now)(struct structural *s);
+	void *arg; /* the test's */
+	/* Its own. */
+	GHashTable *memory;
+	unsigned next_number;
+	const struct structural_op *running;
+	_Atomic unsigned performed;
+	unsigned failed;
+	char *failure; /* the first one */
+};
+
+void structural_init(struct structural *s, const struct image_spec *spec, uint64_t seed);
+void structural_destroy(struct structural *s);
+
+bool structural_is_known(const char *name);
+
+/* Whether some operation, or the one named @only, can be done to such an image. */
+bool structural_fits(const struct image_spec *spec, const char *only);
+
+/*
+ * The extra job: s->count operations with pauses, until *stop. NULL if all went well;
+ * else what went wrong, which the caller frees.
+ */
+char *structural_co_run(struct structural *s, const _Atomic bool *stop);
+
+/* Calls co_verify of all operations. NULL if all is well; else the caller frees it. */
+char *structural_co_verify(struct structural *s, const struct structural_view *view);
+
+/* Prints what is being done. For a test that hangs. */
+void structural_dump(const struct structural *s);
+
+/* ---- for operations ---- */
+
+/* No image grows beyond. */
+static inline uint64_t structural_max_size(const struct image_spec *spec)
+{
+	return spec->size + spec->size / 2;
+}
+
+/* Half of spec->size up to that, in whole sectors. */
+uint64_t structural_draw_size(struct structural *s);
+
+/*
+ * For exclusive ones, around what changes the contents: the disk is going to have this
+ * size, and sector i is going to hold @versions[i] (see stamp.h). NULL: sectors stay as they
+ * are; those that are cut off or added become zero. Until structural_end() either may be found.
+ */
+void structural_begin(struct structural *s, const uint32_t *versions, uint64_t size);
+/* @ret: of the operation. If it failed, it may have been done in part. */
+void structural_end(struct structural *s, int ret);
+
+/* The moment, in the ticks that structural_view.cut is in. */
+uint64_t structural_now(struct structural *s);
+
+/*
+ * The version of each sector of an image, for the caller to free. NULL and
+ * *ret_failure, likewise: it cannot be read, or a sector is none that was written.
+ */
+uint32_t *structural_co_versions(struct image *img, char **ret_failure);
+
+/* A name that no other call gives. The caller frees it. */
+char *structural_new_name(struct structural *s, const char *prefix);
+
+/*
+ * What an operation wants to know later, by name; the memory becomes the table's, which
+ * frees it by g_free(). Names are those of structural_new_name(), or begin with the operation's.
+ */
+void structural_remember(struct structural *s, const char *name, void *what);
+void *structural_recall(const struct structural *s, const char *name);
+
+/* ---- the operations ---- */
+
+extern const struct structural_op structural_reopen; /* structural-basic.c */
+extern const struct structural_op structural_map;
+extern const struct structural_op structural_truncate;
+
+#endif
