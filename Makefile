@@ -26,6 +26,14 @@ install: all driver
 		install -D -m 644 $(BUILD)/driver/ubd.ko $(MODULES)/$$release/updates/ubd.ko && \
 		if [ -z "$(DESTDIR)" ]; then /sbin/depmod $$release; fi
 
+# The sources of ubd.ko where DKMS finds them, to build them for each kernel that is installed.
+install-dkms:
+	version=$$(sed -n "s/.*version: '\(.*\)',/\1/p" meson.build | head -1) && \
+		dir=$(DESTDIR)/usr/src/ubd-$$version && \
+		install -D -m 644 -t $$dir/driver driver/*.[ch] driver/Makefile driver/Kbuild && \
+		install -D -m 644 -t $$dir/include/uapi/linux include/uapi/linux/ubd_cmd.h && \
+		sed "s/@VERSION@/$$version/" driver/dkms.conf >$$dir/dkms.conf
+
 check:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) $(STEPS)
@@ -48,10 +56,11 @@ help:
 	@echo 'make            build the server and the tools in $(BUILD)/'
 	@echo 'make driver     build ubd.ko for the running kernel, or with KDIR=... for another'
 	@echo 'make install    install all of it; DESTDIR=... is respected'
+	@echo 'make install-dkms   the driver's sources to /usr/src, for DKMS'
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
 	@echo 'make bench      measurements, see docs/performance.md'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install check demo bench clean distclean help
+.PHONY: all driver install install-dkms check demo bench clean distclean help
