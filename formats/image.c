@@ -53,6 +53,13 @@ const struct image_option *image_create_options(const char *format)
 	return ops && ops->co_create ? ops->create_options : NULL;
 }
 
+bool image_format_can_compress(const char *format)
+{
+	const struct image_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_pwrite_compressed;
+}
+
 const struct image_ops *image_probe_head(const uint8_t *head, size_t len)
 {
 	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)

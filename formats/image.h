@@ -149,6 +149,12 @@ int image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf);
 int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
 		    unsigned flags);
 
+/*
+ * Writes whole clusters (the last one of an image may be shorter), compressed where that makes
+ * them smaller. -ENOTSUP where the image cannot hold them, -EINVAL for parts of clusters.
+ */
+int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+
 /* All that was acknowledged before is durable (C7). */
 int image_co_flush(struct image *img);
 
@@ -216,6 +222,9 @@ int image_co_create(const char *filename, const char *format, const struct image
  * there is no such format (or it cannot create).
  */
 const struct image_option *image_create_options(const char *format);
+
+/* Whether there is such a format and it can hold compressed data. */
+bool image_format_can_compress(const char *format);
 
 /* The formats, ended by NULL. */
 const char *const *image_formats(void);

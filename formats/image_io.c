@@ -275,6 +275,21 @@ int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void 
 	return image_co_pwritev(img, off, bytes, IOBUF(&iov, buf, bytes), flags);
 }
 
+int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	bool whole_blocks = range_is_aligned(img, off, bytes);
+	int ret = check_change(img, off, bytes, 0, 0);
+
+	if (!img->ops->co_pwrite_compressed)
+		return -ENOTSUP;
+	if (ret || !bytes)
+		return ret;
+	lock_change(img, whole_blocks);
+	ret = img->ops->co_pwrite_compressed(img, off, bytes, mem);
+	unlock_change(img, whole_blocks);
+	return ret;
+}
+
 int image_co_flush(struct image *img)
 {
 	if (image_is_read_only(img) || (img->flags & IMAGE_NO_FLUSH))

@@ -45,6 +45,12 @@ struct image_ops {
 	int (*co_preadv)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 	int (*co_pwritev)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			  unsigned flags);
+	/*
+	 * Any range inside the image, any memory; -EINVAL where it is not made of whole
+	 * clusters. NULL: the format cannot compress.
+	 */
+	int (*co_pwrite_compressed)(struct image *img, uint64_t off, uint64_t bytes,
+				    struct iobuf mem);
 	int (*co_flush)(struct image *img);
 	/* NULL: discards are ignored. */
 	int (*co_pdiscard)(struct image *img, uint64_t off, uint64_t bytes);

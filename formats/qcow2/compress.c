@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Compressed clusters: read, inflated on a worker thread. */
+/* The data of compressed clusters: read, inflated and deflated, on worker threads. */
 #include "qcow2.h"
 
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 struct inflate_job {
 	uint8_t type; /* QCOW2_COMPRESSION_* */
@@ -84,5 +85,73 @@ int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf)
 		ret = co_run_on_worker(inflate_work, &job);
 	}
 	iobuf_free(src);
+	return ret;
+}
+
+/* ---- the other way ---- */
+
+struct deflate_job {
+	uint8_t type; /* QCOW2_COMPRESSION_* */
+	const void *src;
+	size_t src_bytes;
+	void *dst;
+	size_t dst_bytes;
+	size_t ret_bytes; /* 0: there was not enough room */
+};
+
+/* QEMU inflates with a window of 12 bits, so no more is made use of. */
+#define DEFLATE_WINDOW_BITS 12
+#define DEFLATE_MEM_LEVEL   9
+
+static int deflate_raw(struct deflate_job *job)
+{
+	z_stream stream = {
+		.next_in = (Bytef *)job->src,
+		.avail_in = job->src_bytes,
+		.next_out = job->dst,
+		.avail_out = job->dst_bytes,
+	};
+
+	if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -DEFLATE_WINDOW_BITS,
+			 DEFLATE_MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+		return -ENOMEM;
+	if (deflate(&stream, Z_FINISH) == Z_STREAM_END)
+		job->ret_bytes = job->dst_bytes - stream.avail_out;
+	deflateEnd(&stream);
+	return 0;
+}
+
+static int deflate_zstd(struct deflate_job *job)
+{
+	size_t ret = ZSTD_compress(job->dst, job->dst_bytes, job->src, job->src_bytes,
+				   ZSTD_CLEVEL_DEFAULT);
+
+	if (!ZSTD_isError(ret))
+		job->ret_bytes = ret;
+	else if (ZSTD_getErrorCode(ret) != ZSTD_error_dstSize_tooSmall)
+		return ZSTD_getErrorCode(ret) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
+	return 0;
+}
+
+static int deflate_work(void *arg)
+{
+	struct deflate_job *job = arg;
+
+	return job->type == QCOW2_COMPRESSION_ZSTD ? deflate_zstd(job) : deflate_raw(job);
+}
+
+int qcow2_co_compress(struct qcow2 *q, const void *src, void *dst, uint32_t *ret_bytes)
+{
+	struct deflate_job job = {
+		.type = q->compression_type,
+		.src = src,
+		.src_bytes = q->cluster_size,
+		.dst = dst,
+		.dst_bytes = q->cluster_size - 1,
+	};
+	int ret = co_run_on_worker(deflate_work, &job);
+
+	if (!ret)
+		*ret_bytes = job.ret_bytes;
 	return ret;
 }

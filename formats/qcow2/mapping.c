@@ -107,11 +107,30 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 	return ret;
 }
 
+/* "Compressed Clusters Descriptor (x = 62 - (cluster_bits - 8))" */
+static unsigned compressed_offset_bits(const struct qcow2 *q)
+{
+	return 62 - (q->cluster_bits - 8);
+}
+
+bool qcow2_compressed_entry(const struct qcow2 *q, uint64_t host_off, uint32_t bytes,
+			    uint64_t *ret_entry)
+{
+	unsigned x = compressed_offset_bits(q);
+	uint64_t last = host_off + bytes - 1;
+	uint64_t extra_sectors = (last >> 9) - (host_off >> 9);
+
+	/* "those upper bits must be set to 0": the ones beyond 55. */
+	if (last >> x || last >= QCOW2_MAX_HOST_OFFSET)
+		return false;
+	*ret_entry = QCOW2_COMPRESSED | extra_sectors << x | host_off;
+	return true;
+}
+
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret_host_off,
 			    uint32_t *ret_bytes)
 {
-	/* "Compressed Clusters Descriptor (x = 62 - (cluster_bits - 8))" */
-	unsigned x = 62 - (q->cluster_bits - 8);
+	unsigned x = compressed_offset_bits(q);
 	uint64_t descriptor = entry & ~(QCOW2_COPIED | QCOW2_COMPRESSED);
 	uint64_t host_off = descriptor & ((1ull << x) - 1);
 	uint64_t extra_sectors = descriptor >> x;

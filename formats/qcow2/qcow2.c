@@ -162,6 +162,7 @@ const struct image_ops image_qcow2_ops = {
 	.co_close = co_close,
 	.co_preadv = qcow2_co_preadv,
 	.co_pwritev = qcow2_co_pwritev,
+	.co_pwrite_compressed = qcow2_co_pwrite_compressed,
 	.co_flush = qcow2_co_flush,
 	.co_pdiscard = qcow2_co_pdiscard,
 	.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,

@@ -171,6 +171,11 @@ struct qcow2 {
 	uint64_t free_hint GUARDED_BY(alloc_lock); /* no free cluster below */
 	/* From here on the file was never written: it reads as zeroes. */
 	uint64_t zero_off GUARDED_BY(alloc_lock);
+	/*
+	 * Behind the compressed data that was placed last, in a host cluster with room and a
+	 * refcount above zero; 0: in none.
+	 */
+	uint64_t byte_tail GUARDED_BY(alloc_lock);
 	struct plan *plans GUARDED_BY(alloc_lock);
 	struct co_queue plan_ended GUARDED_BY(alloc_lock);
 	struct slice *dirty_slices GUARDED_BY(alloc_lock);
@@ -345,6 +350,9 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 /* Where the compressed data of an entry lies; *ret_bytes is a bound. */
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret_host_off,
 			    uint32_t *ret_bytes);
+/* The entry of compressed data, less than a cluster; false: it lies too far behind for one. */
+bool qcow2_compressed_entry(const struct qcow2 *q, uint64_t host_off, uint32_t bytes,
+			    uint64_t *ret_entry);
 
 /*
  * The slice of a guest offset, pinned, of a table that may be written; makes the L2
@@ -369,11 +377,44 @@ int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 /* Reads and inflates one compressed cluster into @buf (cluster_size bytes). */
 int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf);
 
+/*
+ * Compresses a cluster into @dst, which has room for one. *ret_bytes is less than a
+ * cluster; 0: it does not shrink.
+ */
+int qcow2_co_compress(struct qcow2 *q, const void *src, void *dst, uint32_t *ret_bytes);
+
+/* ---- write_compressed.c ---- */
+
+int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+
+/* ---- alloc_bytes.c ---- */
+
+/*
+ * Takes room for compressed data, less than a cluster, and a reference on each host
+ * cluster that it touches. -EFBIG: no L2 entry can name it there; or as
+ * qcow2_co_alloc_clusters().
+ */
+int qcow2_co_alloc_bytes(struct qcow2 *q, uint32_t bytes, uint64_t *ret_host_off)
+	REQUIRES(q->alloc_lock);
+/* Gives up the references; the room is not used again before the whole cluster is. */
+int qcow2_co_put_bytes(struct qcow2 *q, uint64_t host_off, uint32_t bytes) REQUIRES(q->alloc_lock);
+
+/* A host cluster is about to be free: nothing more is put into it. */
+static inline void qcow2_leave_cluster(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+{
+	if (qcow2_cluster_index(q, q->byte_tail) == cluster)
+		q->byte_tail = 0;
+}
+
 /* ---- write.c ---- */
 
 int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 		     unsigned flags);
 int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem);
+
+/* Claims and releases guest clusters. Before: qcow2_co_wait_for_plans(). */
+void qcow2_plan_begin(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock);
+void qcow2_plan_end(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock);
 
 /*
  * How many clusters from @first on no plan covers, up to @nr. Zero: it waited
@@ -399,6 +440,9 @@ void qcow2_refcount_destroy(struct qcow2 *q);
  */
 int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
 			    bool *ret_fresh) REQUIRES(q->alloc_lock);
+
+/* Raises the refcount of a cluster in use. -EMLINK: it is as high as its width allows. */
+int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 
 /* Lowers the refcounts of clusters that nothing on disk points to. */
 int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);

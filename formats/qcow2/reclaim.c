@@ -79,6 +79,9 @@ static int give_back(struct qcow2 *q, const struct freed_run *run) REQUIRES(q->f
 	for (uint64_t i = 0; q->unmap && i < run->nr_clusters; i++) {
 		co_mutex_lock(&q->alloc_lock);
 		ret = qcow2_co_get_refcount(q, run->cluster + i, &refcount);
+		/* Compressed data must not come there between this look and the hole. */
+		if (!ret && refcount == 1)
+			qcow2_leave_cluster(q, run->cluster + i);
 		co_mutex_unlock(&q->alloc_lock);
 		if (!ret && refcount == 1)
 			image_co_pdiscard(q->file, (run->cluster + i) << q->cluster_bits,

@@ -280,6 +280,17 @@ static int set_refcount(struct qcow2 *q, uint64_t cluster, uint64_t refcount)
 	return 0;
 }
 
+int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster)
+{
+	uint64_t max = UINT64_MAX >> (64 - (1u << q->refcount_order));
+	uint64_t refcount;
+	int ret = qcow2_co_get_refcount(q, cluster, &refcount);
+
+	if (ret)
+		return ret;
+	return refcount < max ? set_refcount(q, cluster, refcount + 1) : -EMLINK;
+}
+
 int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 {
 	uint64_t refcount;
@@ -295,8 +306,10 @@ int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 		ret = set_refcount(q, i, refcount - 1);
 		if (ret)
 			return ret;
-		if (refcount == 1)
+		if (refcount == 1) {
 			q->free_hint = MIN(q->free_hint, i);
+			qcow2_leave_cluster(q, i);
+		}
 	}
 	return 0;
 }

@@ -17,7 +17,7 @@
 
 /* ---- plans ---- */
 
-static void plan_begin(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock)
+void qcow2_plan_begin(struct qcow2 *q, struct plan *plan)
 {
 	plan->next = q->plans;
 	plan->prev = &q->plans;
@@ -26,7 +26,7 @@ static void plan_begin(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_loc
 	q->plans = plan;
 }
 
-static void plan_end(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock)
+void qcow2_plan_end(struct qcow2 *q, struct plan *plan)
 {
 	*plan->prev = plan->next;
 	if (plan->next)
@@ -122,7 +122,7 @@ static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(
 	w->bytes = MIN(w->bytes, (nr << q->cluster_bits) - in_cluster);
 	w->plan.first_cluster = first;
 	w->plan.nr_clusters = nr;
-	plan_begin(q, &w->plan);
+	qcow2_plan_begin(q, &w->plan);
 	return 0;
 }
 
@@ -266,7 +266,7 @@ static int co_write_allocating(struct qcow2 *q, uint64_t off, uint64_t bytes, st
 		alloc_write_undo(q, &w);
 	else
 		alloc_write_link(q, &w);
-	plan_end(q, &w.plan);
+	qcow2_plan_end(q, &w.plan);
 	co_mutex_unlock(&q->alloc_lock);
 	slice_put(w.slice);
 	if (!ret)

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ struct convert_job {
 	bool sync_at_end;
 	uint64_t coroutines;
 	uint64_t sparse_bytes;
+	bool compress;
 	bool out_of_order;
 	bool show_progress;
 };
@@ -116,6 +118,7 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 		.coroutines = job->coroutines,
 		.sparse_bytes = job->sparse_bytes,
 		.out_of_order = job->out_of_order,
+		.compress = job->compress,
 		.target_is_zero = !job->target_exists && !job->target.backing_filename &&
 				  !is_block_device(job->target.filename),
 		.target_has_backing = job->target.backing_filename,
@@ -199,6 +202,20 @@ static bool parse_sparse(const char *text, uint64_t *ret_bytes)
 	return false;
 }
 
+static bool check_compression(const struct new_image *target)
+{
+	const char *preallocation = g_hash_table_lookup(target->options, "preallocation");
+
+	if (!image_format_can_compress(target->format))
+		tool_error("%s: Compression not supported for this file format", target->filename);
+	else if (preallocation && strcmp(preallocation, "off"))
+		tool_error("%s: Compression and preallocation not supported at the same time",
+			   target->filename);
+	else
+		return true;
+	return false;
+}
+
 int img_convert(const struct img_command *command, char **argv)
 {
 	g_autofree char *format = NULL, *target_format = NULL, *backing = NULL,
@@ -223,7 +240,7 @@ int img_convert(const struct img_command *command, char **argv)
 		{ "sparse-size", 'S', 0, G_OPTION_ARG_FILENAME, &sparse,
 		  "Zeroes of that length become a hole (default: 4k; 0: none do)", "SIZE" },
 		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &compress,
-		  "Compress the target; this is not supported yet", NULL },
+		  "Compress the target", NULL },
 		{ "target-cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
 		  "Cache mode of the target: none, writeback..., unsafe", "CACHE" },
 		{ "source-cache", 'T', 0, G_OPTION_ARG_FILENAME, &source_cache,
@@ -260,10 +277,6 @@ int img_convert(const struct img_command *command, char **argv)
 	    !img_parse_number("number of coroutines", coroutines, 1, MAX_COROUTINES,
 			      &job.coroutines))
 		return 1;
-	if (compress) {
-		tool_error("%s: -c: Writing compressed images is not supported yet", words[1]);
-		return 1;
-	}
 	if (existing && lists) {
 		tool_error("%s: -o has no effect when skipping image creation", words[1]);
 		return 1;
@@ -273,9 +286,11 @@ int img_convert(const struct img_command *command, char **argv)
 	job.source_flags = source_mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.target_exists = existing;
 	job.sync_at_end = !cache;
+	job.compress = compress;
 	job.out_of_order = out_of_order;
 	job.show_progress = progress && !quiet;
-	if (new_image_init(&job.target, words[1], target_format ?: "raw", lists)) {
+	if (new_image_init(&job.target, words[1], target_format ?: "raw", lists) &&
+	    (!compress || check_compression(&job.target))) {
 		new_image_set_backing(&job.target, backing, backing_format);
 		catch_signals();
 		status = tool_run_co(co_convert, &job);

@@ -31,7 +31,8 @@ struct piece {
 struct copy {
 	const struct copy_opts *opts;
 	uint64_t size;
-	uint64_t unit; /* in which zeroes are looked for; multiples of it are not cut */
+	uint64_t cluster; /* of the target; 1 if it has none */
+	uint64_t unit;	  /* in which zeroes are looked for; multiples of it are not cut */
 	uint64_t buffer_bytes;
 	int error; /* the first one */
 	unsigned workers;
@@ -97,6 +98,22 @@ static enum piece_kind kind_of(const struct copy *copy, const struct image_exten
 	return extent->flags & IMAGE_EXTENT_DATA ? PIECE_DATA : PIECE_SKIP;
 }
 
+/* A compressed cluster is written as a whole: where it is of several kinds all of it is data. */
+static void cut_to_clusters(struct copy *copy) REQUIRES(copy->cursor_lock)
+{
+	struct piece *extent = &copy->extent;
+	uint64_t end = extent->off + extent->bytes;
+
+	if (end == copy->size || end % copy->cluster == 0)
+		return;
+	if (extent->bytes > copy->cluster) {
+		extent->bytes -= end % copy->cluster;
+	} else {
+		extent->bytes = MIN(copy->cluster, copy->size - extent->off);
+		extent->kind = PIECE_DATA;
+	}
+}
+
 static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
 {
 	struct image_extent extent;
@@ -106,6 +123,8 @@ static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
 		copy->extent = (struct piece){ copy->cursor, extent.bytes, kind_of(copy, &extent) };
 	else
 		fail(copy, copy->opts->source, "reading the metadata", copy->cursor, ret);
+	if (!ret && copy->opts->compress)
+		cut_to_clusters(copy);
 	return ret;
 }
 
@@ -195,6 +214,32 @@ static uint64_t run_length(const struct copy *copy, const char *buf, uint64_t of
 	return copy->opts->sparse_bytes ? len : bytes;
 }
 
+static int co_write_compressed(struct copy *copy, uint64_t off, uint64_t bytes, const char *buf)
+{
+	struct image *target = copy->opts->target;
+	struct iovec iov;
+	int ret = image_co_pwrite_compressed(target, off, bytes, IOBUF(&iov, buf, bytes));
+
+	return ret || !(copy->opts->write_flags & IMAGE_REQ_FUA) ? ret : image_co_flush(target);
+}
+
+static int co_write_run(struct copy *copy, uint64_t off, uint64_t bytes, const char *buf)
+{
+	struct image *target = copy->opts->target;
+	uint64_t end = off + bytes, whole = 0;
+	int ret = 0;
+
+	/* Of a larger target only whole clusters can be compressed. */
+	if (copy->opts->compress)
+		whole = end == image_size(target) ? bytes : bytes - end % copy->cluster;
+	if (whole)
+		ret = co_write_compressed(copy, off, whole, buf);
+	if (ret || whole == bytes)
+		return ret;
+	return image_co_pwrite(target, off + whole, bytes - whole, buf + whole,
+			       copy->opts->write_flags);
+}
+
 static int co_write_data(struct copy *copy, const struct piece *piece, const char *buf)
 {
 	uint64_t done = 0;
@@ -206,8 +251,7 @@ static int co_write_data(struct copy *copy, const struct piece *piece, const cha
 		uint64_t len = run_length(copy, buf + done, off, piece->bytes - done, &zero);
 
 		ret = zero ? co_write_zeroes(copy, off, len)
-			   : image_co_pwrite(copy->opts->target, off, len, buf + done,
-					     copy->opts->write_flags);
+			   : co_write_run(copy, off, len, buf + done);
 		done += len;
 	}
 	return ret;
@@ -269,6 +313,7 @@ int copy_co_run(const struct copy_opts *opts)
 	struct copy copy = {
 		.opts = opts,
 		.size = image_size(opts->source),
+		.cluster = cluster,
 		/* A cluster that has data takes its space as a whole. */
 		.unit = (MAX(opts->sparse_bytes, 1) + cluster - 1) / cluster * cluster,
 		.workers = opts->coroutines,

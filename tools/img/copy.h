@@ -17,6 +17,8 @@ struct copy_opts {
 	uint64_t sparse_bytes;
 	/* Else in the order of the offsets, so that clusters are allocated in it. */
 	bool out_of_order;
+	/* Compress the target's clusters. */
+	bool compress;
 	/* What was never written to the target reads as zeroes. */
 	bool target_is_zero;
 	/* The target stands on the same data as the source: what the source has from there is left

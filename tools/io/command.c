@@ -81,7 +81,7 @@ static const struct io_command commands[] = {
 	  " -n   with -z, fail where the image cannot\n"
 	  " -u   with -z, space may be given back\n"
 	  " -f   it is durable when it is done (force unit access)\n"
-	  " -c   compressed; this is not supported yet\n"
+	  " -c   compressed: whole clusters, or the end of the image\n"
 	  " -p   nothing\n" REPORT_HELP,
 	  io_co_cmd_write },
 	{ "writev", NULL, 2, -1, true, "[-Cfq] [-P pattern] off len [len..]",

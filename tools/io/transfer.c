@@ -254,6 +254,8 @@ static int check_write_opts(const struct write_opts *opts)
 		wrong = "-n requires -z to be specified";
 	else if (opts->unmap && !opts->zeroes)
 		wrong = "-u requires -z to be specified";
+	else if (opts->fua && opts->compressed)
+		wrong = "-f and -b or -c cannot be specified at the same time";
 	if (wrong)
 		printf("%s\n", wrong);
 	return wrong ? -EINVAL : 0;
@@ -284,6 +286,20 @@ static int fill_buffer(struct buffer *buffer, uint64_t bytes, const struct write
 	return 0;
 }
 
+static int co_write_buffer(struct io_session *session, const struct write_opts *opts, uint64_t off,
+			   uint64_t bytes, const struct buffer *buffer)
+{
+	unsigned flags = write_flags(session, opts->fua);
+	struct iovec iov;
+	int ret;
+
+	if (!opts->compressed)
+		return image_co_pwrite(session->img, off, bytes, buffer->start, flags);
+	ret = image_co_pwrite_compressed(session->img, off, bytes,
+					 IOBUF(&iov, buffer->start, bytes));
+	return ret || !(flags & IMAGE_REQ_FUA) ? ret : image_co_flush(session->img);
+}
+
 static int co_write_data(struct io_session *session, const struct io_command *command,
 			 const struct write_opts *opts, uint64_t off, uint64_t bytes)
 {
@@ -296,8 +312,7 @@ static int co_write_data(struct io_session *session, const struct io_command *co
 	ret = fill_buffer(&buffer, bytes, opts);
 	if (!ret) {
 		started = g_get_monotonic_time();
-		ret = image_co_pwrite(session->img, off, bytes, buffer.start,
-				      write_flags(session, opts->fua));
+		ret = co_write_buffer(session, opts, off, bytes, &buffer);
 		if (ret)
 			request_failed(command, ret);
 		else
@@ -349,8 +364,6 @@ int io_co_cmd_write(struct io_session *session, const struct io_command *command
 	    (!opts.no_fallback && !check_length(words[1], bytes, " without -n")))
 		goto out;
 	ret = check_writable(session);
-	if (!ret && opts.compressed)
-		ret = request_failed(command, -ENOTSUP);
 	ret = ret ?: co_write(session, command, &opts, off, bytes);
 out:
 	g_free(opts.pattern);

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Compressed writes: whole clusters, or the shorter last one of the image.
+ *
+ * They go in batches. The clusters of a batch are compressed side by side, on the worker
+ * pool; then those that shrank are written by plans, as other allocating writes are (write.c),
+ * and the others as they are. What lies side by side in the file is written at once.
+ *
+ * What the guest clusters were before does not matter: it is replaced as a whole, and
+ * given up when the new entry is stored.
+ */
+#include "qcow2.h"
+
+#include <string.h>
+
+/* Memory for one request; a cluster may be larger. */
+#define BATCH_BYTES    (2u << 20)
+#define BATCH_CLUSTERS 32
+
+struct piece {
+	struct batch *batch;
+	void *data;	/* compressed */
+	uint32_t bytes; /* 0: it does not shrink */
+	uint64_t host_off;
+};
+
+struct batch {
+	struct qcow2 *q;
+	uint64_t off; /* guest range */
+	uint64_t bytes;
+	struct iobuf mem;
+	struct piece pieces[BATCH_CLUSTERS]; /* one per cluster */
+	unsigned nr;
+	unsigned compressing;
+	struct coroutine *waiter;
+	int error; /* the first one */
+};
+
+static uint64_t piece_start(const struct batch *b, unsigned index)
+{
+	return (uint64_t)index << b->q->cluster_bits;
+}
+
+/* The last one may be short. */
+static uint64_t piece_bytes(const struct batch *b, unsigned index)
+{
+	return MIN(b->q->cluster_size, b->bytes - piece_start(b, index));
+}
+
+/* ---- compressing ---- */
+
+static int co_compress_piece(struct piece *piece)
+{
+	struct batch *b = piece->batch;
+	unsigned index = piece - b->pieces;
+	uint64_t bytes = piece_bytes(b, index);
+	uint8_t *src = try_iobuf_alloc(b->q->cluster_size);
+	int ret = -ENOMEM;
+
+	piece->data = try_iobuf_alloc(b->q->cluster_size);
+	if (src && piece->data) {
+		iobuf_copy_out(src, iobuf_advance(b->mem, piece_start(b, index)), bytes);
+		memset(src + bytes, 0, b->q->cluster_size - bytes);
+		ret = qcow2_co_compress(b->q, src, piece->data, &piece->bytes);
+	}
+	iobuf_free(src);
+	return ret;
+}
+
+static void compress_co(void *arg)
+{
+	struct piece *piece = arg;
+	struct batch *b = piece->batch;
+	int ret = co_compress_piece(piece);
+
+	b->error = b->error ?: ret;
+	if (--b->compressing == 0)
+		co_wake(b->waiter);
+}
+
+static int co_compress_all(struct batch *b)
+{
+	b->compressing = b->nr;
+	b->waiter = co_self();
+	for (unsigned i = 0; i < b->nr; i++) {
+		b->pieces[i].batch = b;
+		co_start(compress_co, &b->pieces[i]);
+	}
+	co_yield();
+	return b->error;
+}
+
+/* ---- a run of compressed clusters ---- */
+
+struct packed_write {
+	struct batch *batch;
+	struct piece *pieces;
+	unsigned nr;
+	struct slice *slice; /* pinned */
+	unsigned index;	     /* of the first cluster in it */
+	struct plan plan;
+};
+
+/* Takes room for as many as there is; at least one, or -errno. */
+static int packed_write_co_alloc(struct qcow2 *q, struct packed_write *w) REQUIRES(q->alloc_lock)
+{
+	enum mapping_type type;
+	unsigned i;
+	int ret = 0;
+
+	for (i = 0; i < w->nr; i++) {
+		ret = qcow2_entry_type(q, slice_load(w->slice, w->index + i), &type)
+			      ?: qcow2_co_alloc_bytes(q, w->pieces[i].bytes,
+						      &w->pieces[i].host_off);
+		if (ret)
+			break;
+	}
+	w->nr = i;
+	return i ? 0 : ret;
+}
+
+/* Claims guest clusters and host bytes. 0: planned; 1: look again, or -errno. */
+static int packed_write_co_plan(struct qcow2 *q, struct packed_write *w, uint64_t first)
+	REQUIRES(q->alloc_lock)
+{
+	int ret;
+
+	w->nr = qcow2_co_wait_for_plans(q, first, w->nr);
+	if (!w->nr)
+		return 1;
+	ret = packed_write_co_alloc(q, w);
+	if (ret)
+		return ret;
+	w->plan.first_cluster = first;
+	w->plan.nr_clusters = w->nr;
+	qcow2_plan_begin(q, &w->plan);
+	return 0;
+}
+
+/* C2: the flush before the entries are written covers it. */
+static int packed_write_co_move(struct qcow2 *q, const struct packed_write *w)
+{
+	struct iovec vecs[BATCH_CLUSTERS];
+	int ret = 0;
+
+	for (unsigned i = 0; i < w->nr && !ret;) {
+		uint64_t host_off = w->pieces[i].host_off, end = host_off;
+		unsigned nr = 0;
+
+		for (; i < w->nr && w->pieces[i].host_off == end; i++) {
+			vecs[nr++] = (struct iovec){ w->pieces[i].data, w->pieces[i].bytes };
+			end += w->pieces[i].bytes;
+		}
+		ret = image_co_pwritev(q->file, host_off, end - host_off,
+				       (struct iobuf){ vecs, nr, 0 }, 0);
+	}
+	return ret;
+}
+
+static void packed_write_link(struct qcow2 *q, const struct packed_write *w) REQUIRES(q->alloc_lock)
+{
+	for (unsigned i = 0; i < w->nr; i++) {
+		uint64_t old = slice_load(w->slice, w->index + i);
+		uint64_t entry = 0;
+
+		qcow2_compressed_entry(q, w->pieces[i].host_off, w->pieces[i].bytes, &entry);
+		slice_store(q, w->slice, w->index + i, entry);
+		qcow2_unlink_entry(q, old);
+	}
+}
+
+/* C6: nothing points there; what cannot be given back leaks. */
+static void packed_write_undo(struct qcow2 *q, const struct packed_write *w) REQUIRES(q->alloc_lock)
+{
+	for (unsigned i = 0; i < w->nr; i++)
+		qcow2_co_put_bytes(q, w->pieces[i].host_off, w->pieces[i].bytes);
+}
+
+/* Writes the first w->nr pieces; fewer are done where there is no more room. */
+static int packed_write_co_run(struct packed_write *w, uint64_t off)
+{
+	struct qcow2 *q = w->batch->q;
+	int ret = qcow2_co_get_writable_slice(q, off, &w->slice);
+
+	if (ret)
+		return ret;
+	w->index = qcow2_slice_index(q, off);
+	w->nr = MIN(w->nr, (1u << q->slice_bits) - w->index);
+	co_mutex_lock(&q->alloc_lock);
+	ret = packed_write_co_plan(q, w, qcow2_cluster_index(q, off));
+	co_mutex_unlock(&q->alloc_lock);
+	if (!ret) {
+		ret = packed_write_co_move(q, w);
+		co_mutex_lock(&q->alloc_lock);
+		if (ret)
+			packed_write_undo(q, w);
+		else
+			packed_write_link(q, w);
+		qcow2_plan_end(q, &w->plan);
+		co_mutex_unlock(&q->alloc_lock);
+	}
+	slice_put(w->slice);
+	return ret;
+}
+
+/* ---- a batch ---- */
+
+static int co_write_plain(struct batch *b, unsigned index)
+{
+	uint64_t start = piece_start(b, index);
+
+	return qcow2_co_write_range(b->q, b->off + start, piece_bytes(b, index),
+				    iobuf_advance(b->mem, start));
+}
+
+/* Writes the pieces from @first on; *ret_nr: how many; none: look again. */
+static int co_write_pieces(struct batch *b, unsigned first, unsigned *ret_nr)
+{
+	struct packed_write w = { .batch = b, .pieces = &b->pieces[first] };
+	int ret = -EFBIG;
+
+	while (first + w.nr < b->nr && b->pieces[first + w.nr].bytes)
+		w.nr++;
+	if (w.nr)
+		ret = packed_write_co_run(&w, b->off + piece_start(b, first));
+	*ret_nr = ret ? 0 : w.nr;
+	/* It does not shrink, or lies where no compressed cluster can. */
+	if (ret == -EFBIG) {
+		*ret_nr = 1;
+		ret = co_write_plain(b, first);
+	}
+	return MIN(ret, 0);
+}
+
+static int co_write_batch(struct batch *b)
+{
+	int ret = co_compress_all(b);
+	unsigned nr;
+
+	for (unsigned i = 0; i < b->nr && !ret; i += nr)
+		ret = co_write_pieces(b, i, &nr);
+	for (unsigned i = 0; i < b->nr; i++)
+		iobuf_free(b->pieces[i].data);
+	return ret;
+}
+
+static int co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	uint64_t most = MIN(BATCH_CLUSTERS, MAX(BATCH_BYTES >> q->cluster_bits, 1))
+			<< q->cluster_bits;
+	int ret = 0;
+
+	while (bytes && !ret) {
+		struct batch b = { .q = q, .off = off, .bytes = MIN(bytes, most), .mem = mem };
+
+		b.nr = qcow2_clusters_for(q, b.bytes);
+		ret = co_write_batch(&b);
+		off += b.bytes;
+		bytes -= b.bytes;
+		mem = iobuf_advance(mem, b.bytes);
+	}
+	return ret;
+}
+
+int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct qcow2 *q = img->opaque;
+	uint64_t end = off + bytes;
+	uint64_t epoch;
+	int ret;
+
+	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
+		return -EINVAL;
+	epoch = qcow2_co_request_begin(q);
+	ret = co_write_range(q, off, bytes, mem);
+	qcow2_request_end(q, epoch);
+	return ret;
+}
