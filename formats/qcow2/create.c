@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADER_LENGTH sizeof(struct qcow2_disk_header)
-
 /* In the order in which QEMU's tools show them. */
 const struct image_option qcow2_create_options[] = {
 	{ "encryption", "bool (on/off)", "Encrypt the image (not supported yet)", NULL },
@@ -259,28 +257,6 @@ static uint64_t l1_off(const struct layout *l)
 	return cluster_off(l, 1 + l->reftable_clusters + l->nr_refblocks);
 }
 
-static void put_extension(uint8_t *cluster, size_t *off, uint32_t type, const void *data,
-			  uint32_t bytes)
-{
-	struct qcow2_disk_extension ext = { htobe32(type), htobe32(bytes) };
-
-	memcpy(cluster + *off, &ext, sizeof(ext));
-	if (bytes)
-		memcpy(cluster + *off + sizeof(ext), data, bytes);
-	*off += sizeof(ext) + ((bytes + 7) & ~7u);
-}
-
-static const struct qcow2_disk_feature_name feature_names[] = {
-	{ 0, 0, "dirty bit" },
-	{ 0, 1, "corrupt bit" },
-	{ 0, 2, "external data file" },
-	{ 0, 3, "compression type" },
-	{ 0, 4, "extended L2 entries" },
-	{ 1, 0, "lazy refcounts" },
-	{ 2, 0, "bitmaps" },
-	{ 2, 1, "raw external data" },
-};
-
 static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *disk)
 {
 	disk->magic = htobe32(QCOW2_MAGIC);
@@ -294,7 +270,6 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 	if (l->version < 3)
 		return;
 	disk->refcount_order = htobe32(l->refcount_order);
-	disk->header_length = htobe32(HEADER_LENGTH);
 	disk->compression_type = l->compression_type;
 	if (l->compression_type)
 		disk->incompatible_features = htobe64(QCOW2_INCOMPAT_COMPRESSION);
@@ -302,50 +277,21 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 		disk->compatible_features = htobe64(QCOW2_COMPAT_LAZY_REFCOUNTS);
 }
 
-/* What header, backing file's name and its format take, without what can be left out. */
-static size_t header_bytes(const struct layout *l, const struct image_create_opts *opts)
+/* Header, extensions and the backing file's name; @cluster NULL: only whether they fit. */
+static int fill_header(const struct layout *l, const struct image_create_opts *opts,
+		       uint8_t *cluster, GError **err)
 {
-	size_t name_bytes = opts->backing_filename ? strlen(opts->backing_filename) : 0;
-	size_t format_bytes = opts->backing_format ? strlen(opts->backing_format) : 0;
-	size_t fixed = l->version < 3 ? QCOW2_V2_HEADER_LENGTH : HEADER_LENGTH;
+	g_autoptr(GPtrArray) extensions = header_extensions_new();
+	struct header_content content = {
+		.extensions = extensions,
+		.backing_filename = opts->backing_filename,
+	};
 
-	return fixed + name_bytes + 8 + (format_bytes ? 8 + ((format_bytes + 7) & ~7ul) : 0);
-}
-
-static int check_header_fits(const struct layout *l, const struct image_create_opts *opts,
-			     GError **err)
-{
-	size_t name_bytes = opts->backing_filename ? strlen(opts->backing_filename) : 0;
-
-	if (name_bytes <= QCOW2_MAX_BACKING_NAME && header_bytes(l, opts) <= l->cluster_size)
-		return 0;
-	g_set_error(err, UBD_ERROR, EINVAL,
-		    "the backing file's name has %zu bytes, too many for the header", name_bytes);
-	return -EINVAL;
-}
-
-/* Header, extensions and the backing file's name; they fit into a cluster. */
-static void fill_header(const struct layout *l, const struct image_create_opts *opts,
-			uint8_t *cluster)
-{
-	struct qcow2_disk_header *disk = (void *)cluster;
-	size_t name_bytes = opts->backing_filename ? strlen(opts->backing_filename) : 0;
-	size_t format_bytes = opts->backing_format ? strlen(opts->backing_format) : 0;
-	size_t off = l->version < 3 ? QCOW2_V2_HEADER_LENGTH : HEADER_LENGTH;
-
-	fill_fixed_header(l, disk);
-	if (format_bytes)
-		put_extension(cluster, &off, QCOW2_EXT_BACKING_FORMAT, opts->backing_format,
-			      format_bytes);
-	if (l->version >= 3 && header_bytes(l, opts) + 8 + sizeof(feature_names) <= l->cluster_size)
-		put_extension(cluster, &off, QCOW2_EXT_FEATURE_NAMES, feature_names,
-			      sizeof(feature_names));
-	put_extension(cluster, &off, QCOW2_EXT_END, NULL, 0);
-	if (name_bytes) {
-		disk->backing_file_offset = htobe64(off);
-		disk->backing_file_size = htobe32(name_bytes);
-		memcpy(cluster + off, opts->backing_filename, name_bytes);
-	}
+	fill_fixed_header(l, &content.fixed);
+	if (opts->backing_format)
+		header_extensions_add(extensions, QCOW2_EXT_BACKING_FORMAT, opts->backing_format,
+				      strlen(opts->backing_format));
+	return header_fill(&content, l->cluster_size, cluster, err);
 }
 
 /* An old header must not name the new tables while they are written. */
@@ -366,7 +312,7 @@ static int plan(struct layout *l, const struct image_create_opts *opts, GError *
 	*l = (struct layout){ .version = 3, .cluster_bits = 16, .refcount_order = 4 };
 	return parse_options(l, opts, err) ?:
 	       plan_layout(l, opts->size, err) ?:
-	       check_header_fits(l, opts, err);
+	       fill_header(l, opts, NULL, err);
 }
 
 int qcow2_check_create(const struct image_create_opts *opts, GError **err)
@@ -390,10 +336,13 @@ int qcow2_co_create(const char *filename, struct image *file, const struct image
 		g_set_error(err, UBD_ERROR, ENOMEM, "no memory");
 		return -ENOMEM;
 	}
-	fill_header(&l, opts, header);
+	ret = fill_header(&l, opts, header, err);
+	if (ret)
+		goto out;
 	ret = write_all(&l, file, header);
 	if (ret)
 		g_set_error(err, UBD_ERROR, -ret, "cannot write the image: %s", g_strerror(-ret));
+out:
 	iobuf_free(header);
 	return ret;
 }

@@ -61,6 +61,8 @@ _Static_assert(sizeof(struct qcow2_disk_header) == 112, "qcow2 header");
 
 #define QCOW2_AUTOCLEAR_BITMAPS	      (1ull << 0)
 #define QCOW2_AUTOCLEAR_DATA_FILE_RAW (1ull << 1)
+/* The autoclear features that a writer here keeps right; all others it clears. */
+#define QCOW2_AUTOCLEAR_KNOWN	      0ull
 
 #define QCOW2_COMPRESSION_ZLIB	      0
 #define QCOW2_COMPRESSION_ZSTD	      1
@@ -77,6 +79,8 @@ struct qcow2_disk_extension {
 #define QCOW2_EXT_BITMAPS	 0x23852875u
 #define QCOW2_EXT_ENCRYPTION	 0x0537be77u
 #define QCOW2_EXT_DATA_FILE	 0x44415441u
+/* Ours ("ubdp"): nothing is in it, the extensions go on behind it. See header_layout.h. */
+#define QCOW2_EXT_PADDING	 0x75626470u
 
 /* Section "Bitmaps extension". */
 struct qcow2_disk_bitmaps {

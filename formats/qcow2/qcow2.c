@@ -67,6 +67,9 @@ static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last wh
 	g_array_unref(q->dirty_l1);
 	g_array_unref(q->unlinked);
 	g_array_unref(q->freed);
+	g_ptr_array_unref(q->extensions);
+	if (q->unknown_fields)
+		g_bytes_unref(q->unknown_fields);
 	co_queue_destroy(&q->plan_ended);
 	co_mutex_destroy(&q->flush_lock);
 	co_mutex_destroy(&q->alloc_lock);
@@ -90,6 +93,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 	q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
 	q->freed = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+	q->extensions = header_extensions_new();
 	/* Not zero, so that `epoch - 1` of reclaim.c needs no special case. */
 	q->epoch = 1;
 	return q;

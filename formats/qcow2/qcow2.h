@@ -37,6 +37,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "header_layout.h"
 #include "image_ops.h"
 #include "layout.h"
 
@@ -159,8 +160,12 @@ struct qcow2 {
 	uint64_t reftable_size GUARDED_BY(alloc_lock); /* entries */
 	uint64_t reftable_off GUARDED_BY(alloc_lock);
 	uint8_t *reftable_state GUARDED_BY(alloc_lock); /* per unit: REFTABLE_UNIT_* */
-	/* The header on disk may name this table, or a larger one that was to follow it. */
-	bool reftable_unsettled GUARDED_BY(alloc_lock);
+	/* What the header says beside the fields here: it is kept as it was found. */
+	GBytes *unknown_fields; /* constant; NULL if none */
+	/* All but the backing format, which is in img, feature names and padding. */
+	GPtrArray *extensions GUARDED_BY(alloc_lock); /* struct header_extension */
+	/* The header on disk may be the one that is here, or another that was to follow it. */
+	bool header_unsettled GUARDED_BY(alloc_lock);
 	/* Set when the image is corrupt: no more metadata is written. */
 	int broken GUARDED_BY(alloc_lock);
 	unsigned dirty_users GUARDED_BY(alloc_lock); /* qcow2_co_set_dirty() without its clear */
@@ -252,7 +257,7 @@ static inline uint64_t slice_load(const struct slice *slice, unsigned index)
 	return be64toh(atomic_load_explicit(&slice->entries[index], memory_order_acquire));
 }
 
-/* ---- header.c ---- */
+/* ---- header_read.c ---- */
 
 /*
  * Reads and checks the header and its extensions, fills the constant part of
@@ -262,6 +267,24 @@ int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GE
 
 /* Refuses what a writer may not touch: dirty, corrupt, snapshots, bitmaps. */
 int qcow2_check_writable(struct qcow2 *q, GError **err);
+
+/* ---- header_write.c ---- */
+
+/*
+ * Writes the header from what @q says: all fields, extensions, the backing file's name
+ * and format of q->img. Whatever was written to the file before is durable before the new
+ * header is (C3), and that is durable when this returns.
+ *
+ * A cut at any instant leaves the old or the new header. So it does when it fails with
+ * -ENOSPC or -ENOTSUP: nothing was written, @err names what does not fit. After another
+ * error nobody knows which of the two is on disk: the caller sets @q's fields back and keeps
+ * what either of them names; the next metadata write writes the header again first (C6).
+ */
+int qcow2_co_update_header(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
+
+/* Sets, or with NULL removes, an extension; it is written by the next update. */
+void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)
+	REQUIRES(q->alloc_lock);
 
 /* Clears the autoclear bits we do not know, before the first write. */
 int qcow2_co_clear_autoclear(struct qcow2 *q);

@@ -127,28 +127,20 @@ static int slice_co_write(struct qcow2 *q, struct refcount_slice *slice) REQUIRE
 }
 
 /*
- * Makes sure that metadata may be written. When the header could not be moved on to a
- * larger table, nobody knows which of the two is on disk, and only one can be kept
- * right: the header is set back first (C6).
+ * Makes sure that metadata may be written. When the header could not be replaced, nobody
+ * knows which of the two is on disk, and only one can be kept right: it is set back
+ * first (C6).
  */
-static int reftable_co_settle(struct qcow2 *q) REQUIRES(q->alloc_lock)
+static int header_co_settle(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
-	uint32_t clusters = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
-	int ret;
-
-	if (q->broken || !q->reftable_unsettled)
+	if (q->broken || !q->header_unsettled)
 		return q->broken;
-	ret = qcow2_co_write_reftable_pointer(q, q->reftable_off, clusters);
-	if (!ret)
-		ret = image_co_flush(q->file);
-	if (!ret)
-		q->reftable_unsettled = false;
-	return ret;
+	return qcow2_co_update_header(q, NULL);
 }
 
 int qcow2_co_write_refcounts(struct qcow2 *q)
 {
-	int ret = reftable_co_settle(q);
+	int ret = header_co_settle(q);
 
 	if (ret)
 		return ret;
@@ -363,7 +355,7 @@ int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off
 	bool again;
 	int ret;
 
-	ret = reftable_co_settle(q);
+	ret = header_co_settle(q);
 	if (ret)
 		return ret;
 	do {

@@ -125,7 +125,7 @@ static int new_reftable_co_write(struct qcow2 *q, const struct new_reftable *new
 	ret = qcow2_co_write_reftable_pointer(q, table_off, new->nr_clusters);
 	if (!ret)
 		ret = image_co_flush(q->file);
-	q->reftable_unsettled = ret != 0;
+	q->header_unsettled = ret != 0;
 	return ret;
 }
 

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * The header: read, checked field by field, and the few places where it is
- * changed in an open image. Every number comes from an untrusted file.
- */
+/* The header is read, checked field by field. Every number comes from an untrusted file. */
 #include "qcow2.h"
 
 #include <inttypes.h>
@@ -93,6 +90,9 @@ static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err
 	q->autoclear_features = be64toh(disk->autoclear_features);
 	if (raw->header_length > offsetof(struct qcow2_disk_header, compression_type))
 		q->compression_type = disk->compression_type;
+	if (raw->header_length > sizeof(*disk))
+		q->unknown_fields =
+			g_bytes_new(raw->buf + sizeof(*disk), raw->header_length - sizeof(*disk));
 	return 0;
 }
 
@@ -161,8 +161,10 @@ static void parse_bitmaps_extension(struct qcow2 *q, const struct raw_header *ra
 	};
 }
 
+/* What is unknown "can be safely ignored", but is kept when the header is written. */
 static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t data,
-			   const struct qcow2_disk_extension *ext, GError **err)
+			   const struct qcow2_disk_extension *ext,
+			   GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
 	switch (ext->type) {
 	case QCOW2_EXT_BACKING_FORMAT:
@@ -173,14 +175,17 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 				ext->length);
 		g_free(q->img->backing_format);
 		q->img->backing_format = g_strndup((const char *)raw->buf + data, ext->length);
-		break;
+		return 0;
+	case QCOW2_EXT_FEATURE_NAMES:
+	case QCOW2_EXT_PADDING:
+		return 0;
 	case QCOW2_EXT_BITMAPS:
 		parse_bitmaps_extension(q, raw, data, ext);
 		break;
 	default:
-		/* "Unknown header extension, can be safely ignored" */
 		break;
 	}
+	header_extensions_add(q->extensions, ext->type, raw->buf + data, ext->length);
 	return 0;
 }
 
@@ -191,32 +196,26 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 static int parse_extensions(struct qcow2 *q, const struct raw_header *raw, size_t end,
 			    size_t *ret_names, uint32_t *ret_names_bytes, GError **err)
 {
+	struct header_cursor cursor = { raw->buf, raw->header_length, end };
 	struct qcow2_disk_extension ext;
-	size_t off = raw->header_length;
-	int ret;
+	size_t data;
+	int found, ret;
 
 	*ret_names = 0;
 	*ret_names_bytes = 0;
-	while (off + sizeof(ext) <= end) {
-		memcpy(&ext, raw->buf + off, sizeof(ext));
-		ext.type = be32toh(ext.type);
-		ext.length = be32toh(ext.length);
-		off += sizeof(ext);
-		if (ext.type == QCOW2_EXT_END)
-			return 0;
-		if (ext.length > end - off)
-			return refuse(q, EINVAL, err,
-				      "header extension 0x%08x has %u bytes, only %zu are left",
-				      ext.type, ext.length, end - off);
+	while ((found = header_next_extension(&cursor, &ext, &data)) > 0) {
 		if (ext.type == QCOW2_EXT_FEATURE_NAMES) {
-			*ret_names = off;
+			*ret_names = data;
 			*ret_names_bytes = ext.length;
 		}
-		ret = parse_extension(q, raw, off, &ext, err);
+		ret = parse_extension(q, raw, data, &ext, err);
 		if (ret)
 			return ret;
-		off += ((size_t)ext.length + 7) & ~(size_t)7;
 	}
+	if (found < 0)
+		return refuse(q, EINVAL, err,
+			      "header extension 0x%08x has %u bytes, only %zu are left", ext.type,
+			      ext.length, cursor.end - cursor.off);
 	return 0;
 }
 
@@ -369,68 +368,4 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 			      "writing to an image with persistent bitmaps is not supported yet; "
 			      "it can be opened read-only");
 	return 0;
-}
-
-/* Changes bytes of the header, all in one 512-byte sector, by one write. */
-static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t bytes)
-{
-	uint8_t *sector = try_iobuf_alloc(512);
-	int ret;
-
-	if (!sector)
-		return -ENOMEM;
-	ret = image_co_pread(q->file, 0, 512, sector);
-	if (!ret) {
-		memcpy(sector + off, data, bytes);
-		ret = image_co_pwrite(q->file, 0, 512, sector, 0);
-	}
-	iobuf_free(sector);
-	return ret;
-}
-
-int qcow2_co_clear_autoclear(struct qcow2 *q)
-{
-	uint64_t none = 0;
-	int ret;
-
-	if (!q->autoclear_features)
-		return 0;
-	ret = co_patch_header(q, offsetof(struct qcow2_disk_header, autoclear_features), &none,
-			      sizeof(none));
-	/* Before anything else is written. */
-	if (!ret)
-		ret = image_co_flush(q->file);
-	if (!ret)
-		q->autoclear_features = 0;
-	return ret;
-}
-
-int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
-{
-	uint64_t disk = htobe64(features);
-	int ret = co_patch_header(q, offsetof(struct qcow2_disk_header, incompatible_features),
-				  &disk, sizeof(disk))
-			  ?: image_co_flush(q->file);
-
-	if (!ret)
-		q->incompatible_features = features;
-	return ret;
-}
-
-int qcow2_co_set_corrupt_bit(struct qcow2 *q)
-{
-	if (q->version < 3)
-		return 0;
-	return qcow2_co_write_incompatible(q, q->incompatible_features | QCOW2_INCOMPAT_CORRUPT);
-}
-
-int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
-{
-	struct {
-		uint64_t off;
-		uint32_t clusters;
-	} __attribute__((packed)) fields = { htobe64(reftable_off), htobe32(clusters) };
-
-	return co_patch_header(q, offsetof(struct qcow2_disk_header, refcount_table_offset),
-			       &fields, sizeof(fields));
 }

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The header of an open image is changed: in whole, or a few bytes of its first sector.
+ * All of it under alloc_lock, so that there is one at a time.
+ */
+#include "qcow2.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* ---- a few bytes ---- */
+
+/* Changes bytes of the header, all in one 512-byte sector, by one write. */
+static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t bytes)
+{
+	uint8_t *sector = try_iobuf_alloc(512);
+	int ret;
+
+	if (!sector)
+		return -ENOMEM;
+	ret = image_co_pread(q->file, 0, 512, sector);
+	if (!ret) {
+		memcpy(sector + off, data, bytes);
+		ret = image_co_pwrite(q->file, 0, 512, sector, 0);
+	}
+	iobuf_free(sector);
+	return ret;
+}
+
+int qcow2_co_clear_autoclear(struct qcow2 *q)
+{
+	uint64_t known = q->autoclear_features & QCOW2_AUTOCLEAR_KNOWN;
+	uint64_t disk = htobe64(known);
+	int ret;
+
+	if (q->autoclear_features == known)
+		return 0;
+	ret = co_patch_header(q, offsetof(struct qcow2_disk_header, autoclear_features), &disk,
+			      sizeof(disk));
+	/* Before anything else is written. */
+	if (!ret)
+		ret = image_co_flush(q->file);
+	if (!ret)
+		q->autoclear_features = known;
+	return ret;
+}
+
+int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
+{
+	uint64_t disk = htobe64(features);
+	int ret = co_patch_header(q, offsetof(struct qcow2_disk_header, incompatible_features),
+				  &disk, sizeof(disk))
+			  ?: image_co_flush(q->file);
+
+	if (!ret)
+		q->incompatible_features = features;
+	return ret;
+}
+
+int qcow2_co_set_corrupt_bit(struct qcow2 *q)
+{
+	if (q->version < 3)
+		return 0;
+	return qcow2_co_write_incompatible(q, q->incompatible_features | QCOW2_INCOMPAT_CORRUPT);
+}
+
+int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
+{
+	struct {
+		uint64_t off;
+		uint32_t clusters;
+	} __attribute__((packed)) fields = { htobe64(reftable_off), htobe32(clusters) };
+
+	return co_patch_header(q, offsetof(struct qcow2_disk_header, refcount_table_offset),
+			       &fields, sizeof(fields));
+}
+
+/* ---- all of it ---- */
+
+void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)
+{
+	header_extensions_set(q->extensions, type, data, bytes);
+}
+
+static void fill_fixed(struct qcow2 *q, struct qcow2_disk_header *disk) REQUIRES(q->alloc_lock)
+{
+	*disk = (struct qcow2_disk_header){
+		.magic = htobe32(QCOW2_MAGIC),
+		.version = htobe32(q->version),
+		.cluster_bits = htobe32(q->cluster_bits),
+		.size = htobe64(image_size(q->img)),
+		.l1_size = htobe32(q->l1_size),
+		.l1_table_offset = htobe64(q->l1_off),
+		.refcount_table_offset = htobe64(q->reftable_off),
+		.refcount_table_clusters =
+			htobe32(qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t))),
+		.nb_snapshots = htobe32(q->nr_snapshots),
+		.snapshots_offset = htobe64(q->snapshots_off),
+	};
+	if (q->version < 3)
+		return;
+	disk->incompatible_features = htobe64(q->incompatible_features);
+	disk->compatible_features = htobe64(q->compatible_features);
+	disk->autoclear_features = htobe64(q->autoclear_features);
+	disk->refcount_order = htobe32(q->refcount_order);
+	disk->compression_type = q->compression_type;
+}
+
+/* The extensions in the order in which they are written; free it with g_ptr_array_unref(). */
+static GPtrArray *all_extensions(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	static const uint32_t small_ones[] = { QCOW2_EXT_BITMAPS, QCOW2_EXT_DATA_FILE };
+	const char *format = q->img->backing_format;
+	GPtrArray *list = header_extensions_new();
+
+	/* What is ours and changes comes first: there is most room in the first sector. */
+	if (format)
+		header_extensions_add(list, QCOW2_EXT_BACKING_FORMAT, format, strlen(format));
+	for (unsigned i = 0; i < G_N_ELEMENTS(small_ones); i++) {
+		const struct header_extension *ext =
+			header_extensions_find(q->extensions, small_ones[i]);
+
+		if (ext)
+			header_extensions_add(list, ext->type, ext->data, ext->bytes);
+	}
+	for (guint i = 0; i < q->extensions->len; i++) {
+		const struct header_extension *ext = q->extensions->pdata[i];
+
+		if (ext->type != QCOW2_EXT_BITMAPS && ext->type != QCOW2_EXT_DATA_FILE)
+			header_extensions_add(list, ext->type, ext->data, ext->bytes);
+	}
+	return list;
+}
+
+static int co_plan(struct qcow2 *q, struct header_plan *plan, GError **err) REQUIRES(q->alloc_lock)
+{
+	g_autoptr(GPtrArray) extensions = all_extensions(q);
+	struct header_content content = {
+		.extensions = extensions,
+		.backing_filename = q->img->backing_filename,
+	};
+	uint8_t *old = try_iobuf_alloc0(q->cluster_size);
+	struct header_extent extent;
+	int ret;
+
+	fill_fixed(q, &content.fixed);
+	if (q->unknown_fields)
+		content.unknown_fields =
+			g_bytes_get_data(q->unknown_fields, &content.unknown_bytes);
+	ret = old ? image_co_pread(q->file, 0, q->cluster_size, old) : -ENOMEM;
+	if (!ret)
+		ret = header_find_extent(old, q->cluster_size, &extent);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot read the header: %s", g_strerror(-ret));
+	else
+		ret = header_plan(&content, old, &extent, q->cluster_size, plan, err);
+	iobuf_free(old);
+	return ret;
+}
+
+static int co_run_plan(struct qcow2 *q, const struct header_plan *plan) REQUIRES(q->alloc_lock)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < plan->nr_steps && !ret; i++) {
+		const struct header_step *step = &plan->steps[i];
+
+		q->header_unsettled = true;
+		ret = image_co_pwrite(q->file, step->off, step->bytes, step->data, 0)
+			      ?: image_co_flush(q->file);
+	}
+	if (!ret)
+		q->header_unsettled = false;
+	return ret;
+}
+
+int qcow2_co_update_header(struct qcow2 *q, GError **err)
+{
+	struct header_plan plan;
+	int ret;
+
+	ret = image_co_flush(q->file);
+	if (ret) {
+		g_set_error(err, UBD_ERROR, -ret, "cannot flush the image: %s", g_strerror(-ret));
+		return ret;
+	}
+	ret = co_plan(q, &plan, err);
+	if (ret)
+		return ret;
+	ret = co_run_plan(q, &plan);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot write the header: %s", g_strerror(-ret));
+	header_plan_clear(&plan);
+	return ret;
+}
