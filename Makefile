@@ -38,6 +38,9 @@ check:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) $(STEPS)
 
+check-litmus:
+	tests/litmus
+
 demo:
 	tests/setup.sh check
 	tests/vm/demo $(BUILD)
@@ -56,11 +59,12 @@ help:
 	@echo 'make            build the server and the tools in $(BUILD)/'
 	@echo 'make driver     build ubd.ko for the running kernel, or with KDIR=... for another'
 	@echo 'make install    install all of it; DESTDIR=... is respected'
-	@echo 'make install-dkms   the driver's sources to /usr/src, for DKMS'
+	@echo 'make install-dkms   the sources of the driver to /usr/src, for DKMS'
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
+	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make bench      measurements, see docs/performance.md'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-dkms check demo bench clean distclean help
+.PHONY: all driver install install-dkms check check-litmus demo bench clean distclean help
