@@ -445,7 +445,10 @@ int image_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 	return 0;
 }
 
-/* As image_co_block_status() for a layer that may be shorter than what is above it. */
+/*
+ * As image_co_block_status() for a layer that may be shorter than what is above it, which
+ * *ret_extent was filled for before.
+ */
 static int layer_status(struct image *layer, uint64_t off, uint64_t bytes,
 			struct image_extent *ret_extent)
 {
@@ -453,19 +456,21 @@ static int layer_status(struct image *layer, uint64_t off, uint64_t bytes,
 
 	if (off < size)
 		return image_co_block_status(layer, off, MIN(bytes, size - off), ret_extent);
-	/* The end of the layer decides it: nothing below shines through here. */
-	*ret_extent = (struct image_extent){
-		.bytes = bytes,
-		.flags = IMAGE_EXTENT_ZERO | IMAGE_EXTENT_ALLOCATED,
-		.layer = layer,
-	};
+	/*
+	 * The end of the layer decides it: nothing below shines through here. A place
+	 * that the layer above has for it, but does not use, stays.
+	 */
+	ret_extent->flags &= IMAGE_EXTENT_OFFSET;
+	ret_extent->flags |= IMAGE_EXTENT_ZERO | IMAGE_EXTENT_ALLOCATED;
+	ret_extent->bytes = bytes;
+	ret_extent->layer = layer;
 	return 0;
 }
 
 int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 				struct image_extent *ret_extent)
 {
-	struct image_extent extent;
+	struct image_extent extent = {0};
 	unsigned depth = 0;
 	int ret = bytes ? check_range(img, off, bytes) : -EINVAL;
 
@@ -481,7 +486,8 @@ int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 			break;
 	}
 	if (!(extent.flags & IMAGE_EXTENT_ALLOCATED)) {
-		extent.flags = IMAGE_EXTENT_ZERO;
+		/* A place that is there, but not in use, is worth telling. */
+		extent.flags = IMAGE_EXTENT_ZERO | (extent.flags & IMAGE_EXTENT_OFFSET);
 		extent.layer = NULL;
 	}
 	*ret_extent = extent;

@@ -236,9 +236,41 @@ void slice_mark_dirty(struct qcow2 *q, struct slice *slice)
 	q->dirty_slices = slice;
 }
 
-void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, uint64_t entry)
+/* Who loads meanwhile sees the count odd or changed, for it is stored before the words. */
+static void store_extended(struct slice *slice, unsigned index, struct l2_entry entry)
 {
-	atomic_store_explicit(&slice->entries[index], htobe64(entry), memory_order_release);
+	unsigned seq = atomic_load_explicit(&slice->seq, memory_order_relaxed);
+
+	atomic_store_explicit(&slice->seq, seq + 1, memory_order_relaxed);
+	atomic_store_explicit(&slice->entries[2 * index], htobe64(entry.desc),
+			      memory_order_release);
+	atomic_store_explicit(&slice->entries[2 * index + 1], htobe64(entry.bitmap),
+			      memory_order_release);
+	atomic_store_explicit(&slice->seq, seq + 2, memory_order_release);
+}
+
+struct l2_entry slice_load_extended(const struct slice *slice, unsigned index)
+{
+	unsigned before, after;
+	uint64_t desc, bitmap;
+
+	do {
+		before = atomic_load_explicit(&slice->seq, memory_order_acquire);
+		desc = atomic_load_explicit(&slice->entries[2 * index], memory_order_acquire);
+		bitmap = atomic_load_explicit(&slice->entries[2 * index + 1], memory_order_acquire);
+		/* Not before the words were loaded, for those are acquired. */
+		after = atomic_load_explicit(&slice->seq, memory_order_relaxed);
+	} while (before & 1 || before != after);
+	return (struct l2_entry){ be64toh(desc), be64toh(bitmap) };
+}
+
+void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
+{
+	if (q->extended_l2)
+		store_extended(slice, index, entry);
+	else
+		atomic_store_explicit(&slice->entries[index], htobe64(entry.desc),
+				      memory_order_release);
 	slice_mark_dirty(q, slice);
 }
 

@@ -124,12 +124,14 @@ static int co_check_copied(struct check *c, const char *name, uint64_t entry, ui
 	return 0;
 }
 
-static void count_stats(struct check *c, enum mapping_type type, uint64_t host_off)
+static void count_stats(struct check *c, uint64_t desc, uint64_t host_off)
 {
-	if (type == MAPPING_UNALLOCATED || type == MAPPING_ZERO)
+	bool compressed = desc & QCOW2_COMPRESSED;
+
+	if (!compressed && !qcow2_has_cluster(c->q, desc))
 		return;
 	c->result->allocated_clusters++;
-	if (type == MAPPING_COMPRESSED) {
+	if (compressed) {
 		/* Compressed clusters are fragmented by nature. */
 		c->result->compressed_clusters++;
 		c->result->fragmented_clusters++;
@@ -140,42 +142,55 @@ static void count_stats(struct check *c, enum mapping_type type, uint64_t host_o
 	c->next_host_off = host_off + c->q->cluster_size;
 }
 
-static int co_check_l2_entry(struct check *c, uint64_t entry, uint64_t guest_off, bool active)
+static void say_bad_l2_entry(struct check *c, struct l2_entry entry, uint64_t guest_off)
 {
-	struct qcow2 *q = c->q;
-	uint64_t host_off = entry & QCOW2_OFFSET_MASK;
-	enum mapping_type type;
+	if (c->q->extended_l2)
+		say(c,
+		    "ERROR L2 entry 0x%" PRIx64 " with subclusters 0x%" PRIx64
+		    " of guest offset 0x%" PRIx64 " cannot be",
+		    entry.desc, entry.bitmap, guest_off);
+	else
+		say(c, "ERROR L2 entry 0x%" PRIx64 " of guest offset 0x%" PRIx64 " cannot be",
+		    entry.desc, guest_off);
+	c->result->corruptions++;
+}
+
+static void check_compressed(struct check *c, uint64_t desc, uint64_t guest_off)
+{
+	uint64_t host_off;
 	uint32_t bytes;
 
-	if (qcow2_entry_type(q, entry, &type)) {
-		say(c, "ERROR L2 entry 0x%" PRIx64 " of guest offset 0x%" PRIx64 " cannot be",
-		    entry, guest_off);
+	if (desc & QCOW2_COPIED) {
+		say(c,
+		    "ERROR compressed cluster of guest offset 0x%" PRIx64
+		    " has the copied flag set",
+		    guest_off);
 		c->result->corruptions++;
+	}
+	qcow2_compressed_range(c->q, desc, &host_off, &bytes);
+	count_data(c, host_off, bytes, guest_off);
+}
+
+static int co_check_l2_entry(struct check *c, struct l2_entry entry, uint64_t guest_off,
+			     bool active)
+{
+	struct qcow2 *q = c->q;
+	uint64_t host_off = entry.desc & QCOW2_OFFSET_MASK;
+
+	if (qcow2_check_entry(q, entry)) {
+		say_bad_l2_entry(c, entry, guest_off);
 		return 0;
 	}
 	if (active)
-		count_stats(c, type, host_off);
-	switch (type) {
-	case MAPPING_UNALLOCATED:
-	case MAPPING_ZERO:
-		return 0;
-	case MAPPING_NORMAL:
-	case MAPPING_ZERO_ALLOCATED:
-		count_data(c, host_off, q->cluster_size, guest_off);
-		return active ? co_check_copied(c, "data", entry, host_off) : 0;
-	case MAPPING_COMPRESSED:
-		if (entry & QCOW2_COPIED) {
-			say(c,
-			    "ERROR compressed cluster of guest offset 0x%" PRIx64
-			    " has the copied flag set",
-			    guest_off);
-			c->result->corruptions++;
-		}
-		qcow2_compressed_range(q, entry, &host_off, &bytes);
-		count_data(c, host_off, bytes, guest_off);
+		count_stats(c, entry.desc, host_off);
+	if (entry.desc & QCOW2_COMPRESSED) {
+		check_compressed(c, entry.desc, guest_off);
 		return 0;
 	}
-	return 0;
+	if (!qcow2_has_cluster(q, entry.desc))
+		return 0;
+	count_data(c, host_off, q->cluster_size, guest_off);
+	return active ? co_check_copied(c, "data", entry.desc, host_off) : 0;
 }
 
 static int co_check_l2(struct check *c, uint64_t l2_off, uint64_t guest_off, bool active)
@@ -192,9 +207,8 @@ static int co_check_l2(struct check *c, uint64_t l2_off, uint64_t guest_off, boo
 	/* Between two tables there is often a table, which is not called fragmentation. */
 	c->next_host_off = 0;
 	for (uint64_t i = 0; i < 1ull << q->l2_bits && !ret; i++)
-		if (table[i])
-			ret = co_check_l2_entry(c, be64toh(table[i]),
-						guest_off + (i << q->cluster_bits), active);
+		ret = co_check_l2_entry(c, qcow2_l2_table_entry(q, table, i),
+					guest_off + (i << q->cluster_bits), active);
 	iobuf_free(table);
 	return ret;
 }

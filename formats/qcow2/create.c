@@ -14,7 +14,7 @@
 const struct image_option qcow2_create_options[] = {
 	{ "encryption", "bool (on/off)", "Encrypt the image (not supported yet)", NULL },
 	{ "cluster_size", "size", "qcow2 cluster size", "65536" },
-	{ "extended_l2", "bool (on/off)", "Extended L2 entries (not supported yet)", "off" },
+	{ "extended_l2", "bool (on/off)", "Extended L2 tables", "off" },
 	{ "preallocation", "str", "Preallocation mode (allowed values: off)", NULL },
 	{ "compression_type", "str", "Compression method used for image cluster compression",
 	  "zlib" },
@@ -36,6 +36,7 @@ struct layout {
 	uint64_t cluster_size;
 	unsigned refcount_order;
 	bool lazy_refcounts;
+	bool extended_l2;
 	uint8_t compression_type;
 	uint64_t size;
 	uint64_t l1_entries;
@@ -140,8 +141,9 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 		return parse_on_off(name, value, &l->lazy_refcounts, err);
 	if (!strcmp(name, "preallocation"))
 		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
-	if (!strcmp(name, "extended_l2") || !strcmp(name, "data_file_raw") ||
-	    !strcmp(name, "encryption"))
+	if (!strcmp(name, "extended_l2"))
+		return parse_on_off(name, value, &l->extended_l2, err);
+	if (!strcmp(name, "data_file_raw") || !strcmp(name, "encryption"))
 		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
 	if (!strcmp(name, "data_file"))
 		return not_yet(name, value, err);
@@ -167,11 +169,18 @@ static int parse_options(struct layout *l, const struct image_create_opts *opts,
 		}
 	}
 	l->cluster_size = 1ull << l->cluster_bits;
-	if (l->version < 3 &&
-	    (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type)) {
+	if (l->version < 3 && (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type ||
+			       l->extended_l2)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "refcount_bits other than 16, lazy_refcounts and compression_type "
-			    "need compat=v3");
+			    "refcount_bits other than 16, lazy_refcounts, compression_type and "
+			    "extended_l2 need compat=v3");
+		return -EINVAL;
+	}
+	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "cluster_size is %" PRIu64
+			    ", must be at least 16384 with extended_l2=on",
+			    l->cluster_size);
 		return -EINVAL;
 	}
 	return 0;
@@ -181,7 +190,7 @@ static int parse_options(struct layout *l, const struct image_create_opts *opts,
 
 static int plan_layout(struct layout *l, uint64_t size, GError **err)
 {
-	uint64_t l1_covers = l->cluster_size * (l->cluster_size / 8);
+	uint64_t l1_covers = l->cluster_size * (l->cluster_size / (l->extended_l2 ? 16 : 8));
 	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
 	uint64_t total;
 
@@ -271,8 +280,9 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 		return;
 	disk->refcount_order = htobe32(l->refcount_order);
 	disk->compression_type = l->compression_type;
-	if (l->compression_type)
-		disk->incompatible_features = htobe64(QCOW2_INCOMPAT_COMPRESSION);
+	disk->incompatible_features =
+		htobe64((l->compression_type ? QCOW2_INCOMPAT_COMPRESSION : 0) |
+			(l->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0));
 	if (l->lazy_refcounts)
 		disk->compatible_features = htobe64(QCOW2_COMPAT_LAZY_REFCOUNTS);
 }

@@ -88,6 +88,7 @@ static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err
 	q->incompatible_features = be64toh(disk->incompatible_features);
 	q->compatible_features = be64toh(disk->compatible_features);
 	q->autoclear_features = be64toh(disk->autoclear_features);
+	q->extended_l2 = q->incompatible_features & QCOW2_INCOMPAT_EXTENDED_L2;
 	if (raw->header_length > offsetof(struct qcow2_disk_header, compression_type))
 		q->compression_type = disk->compression_type;
 	if (raw->header_length > sizeof(*disk))
@@ -123,16 +124,19 @@ static int refuse_feature(struct qcow2 *q, GError **err, const struct raw_header
 static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t names,
 			  uint32_t names_bytes, GError **err)
 {
-	uint64_t known = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_COMPRESSION;
+	uint64_t known = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT |
+			 QCOW2_INCOMPAT_COMPRESSION | QCOW2_INCOMPAT_EXTENDED_L2;
 	uint64_t unknown;
 
 	if (q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
 		return refuse(q, ENOTSUP, err, "an external data file is not supported yet");
-	if (q->incompatible_features & QCOW2_INCOMPAT_EXTENDED_L2)
-		return refuse(q, ENOTSUP, err, "extended L2 entries are not supported yet");
 	unknown = q->incompatible_features & ~known;
 	if (unknown)
 		return refuse_feature(q, err, raw, names, names_bytes, __builtin_ctzll(unknown));
+	if (q->extended_l2 && q->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS)
+		return refuse(q, EINVAL, err,
+			      "cluster_bits is %u, must be at least %u with extended L2 entries",
+			      q->cluster_bits, QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS);
 	if (!!(q->incompatible_features & QCOW2_INCOMPAT_COMPRESSION) != !!q->compression_type)
 		return refuse(q, EINVAL, err,
 			      "compression_type is %u, but the compression type bit is %s",
@@ -309,11 +313,13 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 static void set_geometry(struct qcow2 *q)
 {
 	uint32_t slice_bytes = MIN(q->cluster_size, 4096);
+	unsigned entry_bits = q->extended_l2 ? 4 : 3;
 
-	q->l2_bits = q->cluster_bits - 3;
+	q->subcluster_bits = q->cluster_bits - (q->extended_l2 ? QCOW2_SUBCLUSTER_BITS : 0);
+	q->l2_bits = q->cluster_bits - entry_bits;
 	q->refblock_bits = q->cluster_bits + 3 - q->refcount_order;
 	q->cache.slice_bytes = slice_bytes;
-	q->slice_bits = __builtin_ctz(slice_bytes) - 3;
+	q->slice_bits = __builtin_ctz(slice_bytes) - entry_bits;
 }
 
 int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err)

@@ -44,6 +44,7 @@ _Static_assert(sizeof(struct qcow2_disk_header) == 112, "qcow2 header");
 
 #define QCOW2_MIN_CLUSTER_BITS	      9
 #define QCOW2_MAX_CLUSTER_BITS	      21
+#define QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS 14
 #define QCOW2_MAX_REFCOUNT_ORDER      6
 #define QCOW2_MAX_BACKING_NAME	      1023
 /* QEMU's limits on tables, kept so that images interchange. */

@@ -7,69 +7,142 @@
 
 #include <string.h>
 
-int qcow2_entry_type(const struct qcow2 *q, uint64_t entry, enum mapping_type *ret_type)
+int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc)
 {
-	uint64_t host_off = entry & QCOW2_OFFSET_MASK;
+	if (desc & QCOW2_COMPRESSED)
+		return qcow2_has_data_file(q) ? -EIO : 0;
+	if (desc & QCOW2_L2_RESERVED || qcow2_in_cluster(q, desc & QCOW2_OFFSET_MASK))
+		return -EIO;
+	/* Bit 0 "with version 2 or with extended L2 entries ... is always 0". */
+	if (desc & QCOW2_ZERO)
+		return q->version < 3 || q->extended_l2 ? -EIO : 0;
+	return desc & QCOW2_COPIED && !qcow2_has_cluster(q, desc) ? -EIO : 0;
+}
 
-	if (entry & QCOW2_COMPRESSED) {
+int qcow2_check_entry(const struct qcow2 *q, struct l2_entry entry)
+{
+	int ret = qcow2_check_descriptor(q, entry.desc);
+
+	if (ret || !q->extended_l2)
+		return ret;
+	if (entry.desc & QCOW2_COMPRESSED)
+		return entry.bitmap ? -EIO : 0;
+	if (!subclusters_valid(entry.bitmap))
+		return -EIO;
+	return subclusters_allocated(entry.bitmap) && !qcow2_has_cluster(q, entry.desc) ? -EIO : 0;
+}
+
+static enum mapping_type subcluster_type(const struct qcow2 *q, struct l2_entry entry,
+					 unsigned subcluster)
+{
+	uint32_t bit = 1u << subcluster;
+	bool has_cluster = qcow2_has_cluster(q, entry.desc);
+
+	if (subclusters_allocated(entry.bitmap) & bit)
+		return MAPPING_NORMAL;
+	if (subclusters_zero(entry.bitmap) & bit)
+		return has_cluster ? MAPPING_ZERO_ALLOCATED : MAPPING_ZERO;
+	return has_cluster ? MAPPING_HOLE : MAPPING_UNALLOCATED;
+}
+
+static enum mapping_type cluster_type(const struct qcow2 *q, uint64_t desc)
+{
+	bool has_cluster = qcow2_has_cluster(q, desc);
+
+	if (desc & QCOW2_ZERO)
+		return has_cluster ? MAPPING_ZERO_ALLOCATED : MAPPING_ZERO;
+	return has_cluster ? MAPPING_NORMAL : MAPPING_UNALLOCATED;
+}
+
+int qcow2_entry_type(const struct qcow2 *q, struct l2_entry entry, unsigned subcluster,
+		     enum mapping_type *ret_type)
+{
+	int ret = qcow2_check_entry(q, entry);
+
+	if (ret)
+		return ret;
+	if (entry.desc & QCOW2_COMPRESSED)
 		*ret_type = MAPPING_COMPRESSED;
-		return 0;
-	}
-	if (entry & QCOW2_L2_RESERVED || qcow2_in_cluster(q, host_off))
-		return -EIO;
-	if (entry & QCOW2_ZERO) {
-		/* Bit 0 "with version 2 ... is always 0". */
-		if (q->version < 3)
-			return -EIO;
-		*ret_type = host_off ? MAPPING_ZERO_ALLOCATED : MAPPING_ZERO;
-		return 0;
-	}
-	/* "The offset may only be 0 with bit 63 set ... when an external data file is used." */
-	if (!host_off && entry & QCOW2_COPIED)
-		return -EIO;
-	*ret_type = host_off ? MAPPING_NORMAL : MAPPING_UNALLOCATED;
+	else if (q->extended_l2)
+		*ret_type = subcluster_type(q, entry, subcluster);
+	else
+		*ret_type = cluster_type(q, entry.desc);
 	return 0;
 }
 
+uint32_t qcow2_data_subclusters(const struct qcow2 *q, struct l2_entry entry)
+{
+	if (entry.desc & QCOW2_COMPRESSED)
+		return QCOW2_ALL_SUBCLUSTERS;
+	if (q->extended_l2)
+		return subclusters_allocated(entry.bitmap);
+	return cluster_type(q, entry.desc) == MAPPING_NORMAL;
+}
+
 /* Whether the entry goes on where the ones before it, @clusters of them, left off. */
-static bool continues(const struct qcow2 *q, uint64_t first, uint64_t entry, uint64_t clusters)
+static bool continues(const struct qcow2 *q, enum mapping_type first_type, uint64_t first,
+		      struct l2_entry entry, uint64_t clusters)
 {
 	enum mapping_type type;
 
-	if (qcow2_entry_type(q, entry, &type))
+	if (qcow2_entry_type(q, entry, 0, &type) || type != first_type)
 		return false;
 	switch (type) {
 	case MAPPING_UNALLOCATED:
 	case MAPPING_ZERO:
-		return entry == first;
+		return true;
+	case MAPPING_HOLE:
 	case MAPPING_NORMAL:
 	case MAPPING_ZERO_ALLOCATED:
-		return entry == first + (clusters << q->cluster_bits);
+		return entry.desc == first + (clusters << q->cluster_bits);
 	case MAPPING_COMPRESSED:
 		return false;
 	}
 	return false;
 }
 
+/* The bytes from the start of a subcluster on, in its cluster, that are in its state. */
+static uint64_t run_bytes(const struct qcow2 *q, struct l2_entry entry, unsigned subcluster)
+{
+	if (!q->extended_l2)
+		return q->cluster_size;
+	return (uint64_t)subclusters_run(entry.bitmap, subcluster) << q->subcluster_bits;
+}
+
+/* With an external data file "the offset ... must match the guest offset". */
+static bool lies_wrong(const struct qcow2 *q, uint64_t desc, uint64_t guest_off)
+{
+	return qcow2_has_data_file(q) && qcow2_has_cluster(q, desc) &&
+	       (desc & QCOW2_OFFSET_MASK) != qcow2_cluster_start(q, guest_off);
+}
+
 static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_off, uint64_t bytes,
 			  struct mapping *map)
 {
 	unsigned index = qcow2_slice_index(q, guest_off);
+	unsigned subcluster = qcow2_subcluster_index(q, guest_off);
 	uint64_t in_cluster = qcow2_in_cluster(q, guest_off);
-	uint64_t wanted = qcow2_clusters_for(q, in_cluster + bytes);
 	uint64_t most = (1ull << q->slice_bits) - index;
-	uint64_t first = slice_load(slice, index), nr = 1;
+	struct l2_entry first = slice_load(q, slice, index);
+	uint64_t end, nr = 1; /* from the start of the first cluster on */
 	int ret;
 
-	ret = qcow2_entry_type(q, first, &map->type);
-	if (ret)
-		return ret;
-	while (nr < wanted && nr < most && continues(q, first, slice_load(slice, index + nr), nr))
+	ret = qcow2_entry_type(q, first, subcluster, &map->type);
+	if (ret || lies_wrong(q, first.desc, guest_off))
+		return ret ?: -EIO;
+	end = ((uint64_t)subcluster << q->subcluster_bits) + run_bytes(q, first, subcluster);
+	while (end == nr << q->cluster_bits && end < in_cluster + bytes && nr < most) {
+		struct l2_entry next = slice_load(q, slice, index + nr);
+
+		if (!continues(q, map->type, first.desc, next, nr))
+			break;
+		end += run_bytes(q, next, 0);
 		nr++;
-	map->entry = first;
-	map->copied = first & QCOW2_COPIED;
-	map->host_off = (first & QCOW2_OFFSET_MASK) + in_cluster;
-	map->bytes = MIN(bytes, (nr << q->cluster_bits) - in_cluster);
+	}
+	map->entry = first.desc;
+	map->copied = qcow2_has_own_cluster(q, first.desc);
+	map->host_off = (first.desc & QCOW2_OFFSET_MASK) + in_cluster;
+	map->bytes = MIN(bytes, end - in_cluster);
 	return 0;
 }
 
@@ -231,26 +304,19 @@ static void unlink_clusters(struct qcow2 *q, uint64_t first_off, uint64_t last_o
 	atomic_fetch_add(&q->nr_unlinked, run.nr_clusters);
 }
 
-void qcow2_unlink_entry(struct qcow2 *q, uint64_t entry)
+void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc)
 {
-	uint64_t host_off = entry & QCOW2_OFFSET_MASK;
-	enum mapping_type type;
+	uint64_t host_off = desc & QCOW2_OFFSET_MASK;
 	uint32_t bytes;
 
-	if (qcow2_entry_type(q, entry, &type))
+	/* Clusters of an external data file are not counted. */
+	if (qcow2_has_data_file(q) || qcow2_check_descriptor(q, desc))
 		return;
-	switch (type) {
-	case MAPPING_UNALLOCATED:
-	case MAPPING_ZERO:
-		break;
-	case MAPPING_NORMAL:
-	case MAPPING_ZERO_ALLOCATED:
-		unlink_clusters(q, host_off, host_off);
-		break;
-	case MAPPING_COMPRESSED:
+	if (desc & QCOW2_COMPRESSED) {
 		/* One reference on every host cluster that its sectors touch. */
-		qcow2_compressed_range(q, entry, &host_off, &bytes);
+		qcow2_compressed_range(q, desc, &host_off, &bytes);
 		unlink_clusters(q, host_off, host_off + bytes - 1);
-		break;
+	} else if (host_off) {
+		unlink_clusters(q, host_off, host_off);
 	}
 }

@@ -69,6 +69,9 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 	uint64_t last = qcow2_cluster_index(q, host_off + bytes - 1);
 	int ret = 0;
 
+	/* Nothing of ours lies in an external data file. */
+	if (qcow2_has_data_file(q))
+		return 0;
 	for (uint64_t i = qcow2_cluster_index(q, host_off); i <= last && !ret; i++) {
 		if (!may_be_metadata(q, i))
 			continue;

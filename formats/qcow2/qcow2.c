@@ -85,6 +85,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 		return NULL;
 	q->img = img;
 	q->file = img->file;
+	q->data_file = img->file;
 	q->unmap = img->flags & IMAGE_UNMAP;
 	co_rwlock_init(&q->struct_lock);
 	co_mutex_init(&q->alloc_lock);

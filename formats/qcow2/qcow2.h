@@ -16,7 +16,8 @@
  *
  * An L1 or L2 entry is one 64-bit word. It is stored with release under
  * alloc_lock and loaded with acquire without any lock; who sees a new mapping
- * sees a cluster whose data was written before.
+ * sees a cluster whose data was written before. An extended L2 entry has two words:
+ * the slice counts its stores, and who loads looks at the count before and after.
  *
  * Order on disk: the rules C1 to C7 are in docs/design.md. How they are kept:
  *
@@ -40,6 +41,7 @@
 #include "header_layout.h"
 #include "image_ops.h"
 #include "layout.h"
+#include "subcluster.h"
 
 struct slice;
 struct shard;
@@ -50,6 +52,7 @@ struct shard;
 struct slice {
 	uint64_t host_off;	   /* where it lies in the file; 0: the slot is free */
 	_Atomic uint64_t *entries; /* as on disk: big-endian */
+	_Atomic unsigned seq;	   /* extended L2 entries: odd while one is stored; alloc_lock */
 	_Atomic unsigned pins;	   /* raised under the shard lock */
 	_Atomic bool dirty;	   /* set with a pin and alloc_lock, cleared by flush.c */
 	bool loading;		   /* shard lock: entries are not there yet */
@@ -119,13 +122,16 @@ struct refcount_slice {
 struct qcow2 {
 	struct image *img;
 	struct image *file;
+	struct image *data_file; /* where guest clusters lie: `file`, or an external data file */
 
 	/* ---- constant while open ---- */
 	uint32_t version;
 	unsigned cluster_bits;
 	uint32_t cluster_size;
-	unsigned l2_bits;    /* log2 of entries in an L2 table */
-	unsigned slice_bits; /* log2 of entries in a slice */
+	bool extended_l2;
+	unsigned subcluster_bits; /* log2 of its bytes; without extended L2 entries cluster_bits */
+	unsigned l2_bits;	  /* log2 of entries in an L2 table */
+	unsigned slice_bits;	  /* log2 of entries in a slice */
 	unsigned refcount_order;
 	unsigned refblock_bits; /* log2 of entries in a refcount block */
 	/* Bits DIRTY and CORRUPT change, under alloc_lock. */
@@ -252,9 +258,23 @@ static inline uint32_t qcow2_slice_index(const struct qcow2 *q, uint64_t guest_o
 	return (guest_off >> q->cluster_bits) & ((1ull << q->slice_bits) - 1);
 }
 
-static inline uint64_t slice_load(const struct slice *slice, unsigned index)
+static inline unsigned qcow2_subcluster_index(const struct qcow2 *q, uint64_t off)
 {
-	return be64toh(atomic_load_explicit(&slice->entries[index], memory_order_acquire));
+	return qcow2_in_cluster(q, off) >> q->subcluster_bits;
+}
+
+static inline bool qcow2_has_data_file(const struct qcow2 *q)
+{
+	return q->data_file != q->file;
+}
+
+/* An entry of an L2 table as it was read from the file. */
+static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const uint64_t *table,
+						   uint64_t index)
+{
+	if (!q->extended_l2)
+		return (struct l2_entry){ be64toh(table[index]), 0 };
+	return (struct l2_entry){ be64toh(table[2 * index]), be64toh(table[2 * index + 1]) };
 }
 
 /* ---- header_read.c ---- */
@@ -338,8 +358,22 @@ int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct sl
 void slice_put(struct slice *slice);
 
 /* Stores an entry and marks the slice dirty. Slice pinned. */
-void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, uint64_t entry)
+void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 	REQUIRES(q->alloc_lock);
+
+/* Both words of an extended entry, from one store. */
+struct l2_entry slice_load_extended(const struct slice *slice, unsigned index);
+
+/* Slice pinned; no lock. */
+static inline struct l2_entry slice_load(const struct qcow2 *q, const struct slice *slice,
+					 unsigned index)
+{
+	const _Atomic uint64_t *word = &slice->entries[index];
+
+	if (q->extended_l2)
+		return slice_load_extended(slice, index);
+	return (struct l2_entry){ be64toh(atomic_load_explicit(word, memory_order_acquire)), 0 };
+}
 
 /* For flush.c: pins a slice that is dirty and clears its mark; and the way back. */
 void slice_begin_clean(struct slice *slice);
@@ -347,9 +381,11 @@ void slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lo
 
 /* ---- mapping.c ---- */
 
+/* The state of a subcluster, which is the cluster where there are no extended L2 entries. */
 enum mapping_type {
-	MAPPING_UNALLOCATED,
-	MAPPING_ZERO,		/* zero flag, no host cluster */
+	MAPPING_UNALLOCATED, /* no host cluster */
+	MAPPING_HOLE,	     /* not allocated, in a host cluster that others of its cluster use */
+	MAPPING_ZERO,	     /* zero flag, no host cluster */
 	MAPPING_ZERO_ALLOCATED, /* zero flag, and a host cluster kept for it */
 	MAPPING_NORMAL,
 	MAPPING_COMPRESSED,
@@ -358,14 +394,52 @@ enum mapping_type {
 /* What a guest range is mapped to. */
 struct mapping {
 	enum mapping_type type;
-	bool copied;	   /* NORMAL, ZERO_ALLOCATED: refcount is one, may be written in place */
-	uint64_t host_off; /* NORMAL: of the asked offset; ZERO_ALLOCATED: likewise */
+	bool copied;	   /* with a host cluster: refcount is one, may be written in place */
+	uint64_t host_off; /* with a host cluster: of the asked offset in q->data_file */
 	uint64_t bytes;	   /* from the asked offset on, all of this type and contiguous */
-	uint64_t entry;	   /* COMPRESSED: its L2 entry (one cluster) */
+	uint64_t entry;	   /* COMPRESSED: the descriptor in its L2 entry (one cluster) */
 };
 
-/* Checks an L2 entry against the specification. -EIO: it cannot be. */
-int qcow2_entry_type(const struct qcow2 *q, uint64_t entry, enum mapping_type *ret_type);
+/* Checks an L2 entry against the specification; its first word alone. -EIO: it cannot be. */
+int qcow2_check_entry(const struct qcow2 *q, struct l2_entry entry);
+int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc);
+
+/* Checks an L2 entry and tells the state of a subcluster. */
+int qcow2_entry_type(const struct qcow2 *q, struct l2_entry entry, unsigned subcluster,
+		     enum mapping_type *ret_type);
+
+/* Whether a standard cluster's entry names a host cluster. */
+static inline bool qcow2_has_cluster(const struct qcow2 *q, uint64_t desc)
+{
+	if (desc & QCOW2_COMPRESSED)
+		return false;
+	/* "The offset may only be 0 with bit 63 set ... when an external data file is used." */
+	return desc & QCOW2_OFFSET_MASK || (qcow2_has_data_file(q) && desc & QCOW2_COPIED);
+}
+
+/* The same, and nobody else uses it. */
+static inline bool qcow2_has_own_cluster(const struct qcow2 *q, uint64_t desc)
+{
+	return qcow2_has_cluster(q, desc) && (desc & QCOW2_COPIED || qcow2_has_data_file(q));
+}
+
+/* The subclusters of a valid entry that hold data of this image. */
+uint32_t qcow2_data_subclusters(const struct qcow2 *q, struct l2_entry entry);
+
+/* Whether an unallocated cluster reads as zeroes: there is no backing file as far as this. */
+static inline bool qcow2_nothing_below(const struct qcow2 *q, uint64_t off)
+{
+	return !q->img->backing || off >= image_size(q->img->backing);
+}
+
+/* Whether what @map says of @off reads as zeroes, as can be told without looking at data. */
+static inline bool qcow2_mapping_is_zero(const struct qcow2 *q, const struct mapping *map,
+					 uint64_t off)
+{
+	if (map->type == MAPPING_UNALLOCATED || map->type == MAPPING_HOLE)
+		return qcow2_nothing_below(q, off);
+	return map->type == MAPPING_ZERO || map->type == MAPPING_ZERO_ALLOCATED;
+}
 
 /* Looks at the first part of a guest range. No lock but a shard's; yields on a miss. */
 int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct mapping *ret_map);
@@ -384,8 +458,8 @@ bool qcow2_compressed_entry(const struct qcow2 *q, uint64_t host_off, uint32_t b
 int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slice **ret_slice)
 	EXCLUDES(q->alloc_lock);
 
-/* An entry that points nowhere any more: gives up the clusters it pointed to, later. */
-void qcow2_unlink_entry(struct qcow2 *q, uint64_t entry) REQUIRES(q->alloc_lock);
+/* A descriptor that is in no entry any more: gives up the clusters it named, later. */
+void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock);
 
 /* ---- read.c ---- */
 

@@ -21,13 +21,14 @@ static int read_mapped(struct qcow2 *q, const struct mapping *map, uint64_t off,
 {
 	switch (map->type) {
 	case MAPPING_UNALLOCATED:
+	case MAPPING_HOLE:
 		return image_co_preadv_chain(image_backing(q->img), off, map->bytes, mem);
 	case MAPPING_ZERO:
 	case MAPPING_ZERO_ALLOCATED:
 		iobuf_fill(mem, 0, map->bytes);
 		return 0;
 	case MAPPING_NORMAL:
-		return image_co_preadv(q->file, map->host_off, map->bytes, mem);
+		return image_co_preadv(q->data_file, map->host_off, map->bytes, mem);
 	case MAPPING_COMPRESSED:
 		return read_compressed(q, map->entry, off, map->bytes, mem);
 	}
@@ -70,6 +71,8 @@ static unsigned extent_flags(enum mapping_type type)
 	switch (type) {
 	case MAPPING_UNALLOCATED:
 		return 0;
+	case MAPPING_HOLE:
+		return IMAGE_EXTENT_OFFSET;
 	case MAPPING_ZERO:
 		return IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_ZERO;
 	case MAPPING_ZERO_ALLOCATED:

@@ -9,6 +9,11 @@
  *   move   no lock: the guest's data and, around it, what the clusters held before
  *   link   alloc_lock: the L2 entries, the old clusters given up, the claim dropped
  *
+ * With extended L2 entries the same is true of subclusters, but plans are of
+ * clusters: a subcluster that is not allocated gets its place in the cluster that
+ * is there, and what surrounds the guest's data is the rest of its subcluster. Others may
+ * write meanwhile in place to allocated subclusters of a cluster under a plan.
+ *
  * Who wants to change an entry under a plan waits until it has ended.
  */
 #include "qcow2.h"
@@ -60,38 +65,88 @@ struct alloc_write {
 	unsigned index;	     /* of the first cluster in it */
 	struct plan plan;
 	uint64_t host_off; /* of the first cluster */
-	bool reuses;	   /* the clusters are those of zero entries, not new ones */
+	uint64_t fill_off; /* guest range that is written: the data and its edges, as far ... */
+	uint64_t fill_end; /* ... as they must be; whole subclusters become allocated */
+	bool reuses;	   /* the clusters are those of the old entries, not new ones */
 	bool fresh;	   /* new clusters that read as zeroes */
 };
 
 /*
  * Clusters from the first on that one plan can fill: either new ones are
- * needed for all, or all keep the cluster that their zero flag hides.
+ * needed for all, or all keep the cluster that they have.
  * Zero: the first one may be written in place.
  */
 static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
 	REQUIRES(q->alloc_lock)
 {
-	uint64_t first = slice_load(w->slice, w->index);
+	uint64_t first = slice_load(q, w->slice, w->index).desc & QCOW2_OFFSET_MASK;
+	unsigned subcluster = qcow2_subcluster_index(q, w->off);
 	enum mapping_type type;
 	uint64_t count;
 
 	for (count = 0; count < nr; count++) {
-		uint64_t entry = slice_load(w->slice, w->index + count);
-		bool copied = entry & QCOW2_COPIED;
+		struct l2_entry entry = slice_load(q, w->slice, w->index + count);
+		uint64_t host_off = entry.desc & QCOW2_OFFSET_MASK;
+		bool own = qcow2_has_own_cluster(q, entry.desc);
 
-		if (qcow2_entry_type(q, entry, &type))
+		if (qcow2_entry_type(q, entry, count ? 0 : subcluster, &type))
 			return count ? (int64_t)count : -EIO;
 		if (count == 0)
-			w->reuses = type == MAPPING_ZERO_ALLOCATED && copied;
-		if (type == MAPPING_NORMAL && copied)
+			w->reuses = own || qcow2_has_data_file(q);
+		if (type == MAPPING_NORMAL && own)
 			break;
-		if (w->reuses && entry != first + (count << q->cluster_bits))
-			break;
-		if (!w->reuses && type == MAPPING_ZERO_ALLOCATED && copied)
+		/* In an external data file every cluster has its place. */
+		if (qcow2_has_data_file(q))
+			continue;
+		if (w->reuses != own || (own && host_off != first + (count << q->cluster_bits)))
 			break;
 	}
 	return count;
+}
+
+/* Where the clusters of a plan that takes no new ones lie. */
+static int reuse_clusters(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
+	REQUIRES(q->alloc_lock)
+{
+	if (qcow2_has_data_file(q)) {
+		w->host_off = qcow2_cluster_start(q, w->off);
+		return 0;
+	}
+	w->host_off = slice_load(q, w->slice, w->index).desc & QCOW2_OFFSET_MASK;
+	return qcow2_co_check_overlap_locked(q, qcow2_cluster_index(q, w->host_off), nr);
+}
+
+/*
+ * The head: a new cluster needs all that the old one had, an old one the rest of a subcluster
+ * that becomes allocated.
+ */
+static uint64_t find_fill_off(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
+{
+	uint32_t data = qcow2_data_subclusters(q, slice_load(q, w->slice, w->index));
+	uint64_t start = qcow2_cluster_start(q, w->off);
+	unsigned first = qcow2_subcluster_index(q, w->off);
+
+	/* The first subcluster is not allocated, or there were nothing to plan. */
+	if (!w->reuses && data)
+		first = MIN(first, (unsigned)__builtin_ctz(data));
+	return start + ((uint64_t)first << q->subcluster_bits);
+}
+
+/* The tail, likewise. */
+static uint64_t find_fill_end(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
+{
+	unsigned index = w->index + w->plan.nr_clusters - 1;
+	uint32_t data = qcow2_data_subclusters(q, slice_load(q, w->slice, index));
+	uint64_t last_off = w->off + w->bytes - 1;
+	uint64_t start = qcow2_cluster_start(q, last_off);
+	unsigned last = qcow2_subcluster_index(q, last_off);
+
+	if (w->reuses && data & 1u << last)
+		return last_off + 1;
+	/* More bits than subclusters: compressed, which is the whole cluster. */
+	if (!w->reuses && data)
+		last = MAX(last, 31 - (unsigned)__builtin_clz(data));
+	return MIN(start + ((last + 1ull) << q->subcluster_bits), start + q->cluster_size);
 }
 
 /* Claims guest and host clusters. 0: planned; 1: look again, something changed; or -errno. */
@@ -111,17 +166,17 @@ static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(
 	if (count <= 0)
 		return count ?: 1;
 	nr = count;
-	if (w->reuses) {
-		w->host_off = slice_load(w->slice, w->index) & QCOW2_OFFSET_MASK;
-		ret = qcow2_co_check_overlap_locked(q, qcow2_cluster_index(q, w->host_off), nr);
-	} else {
+	if (w->reuses)
+		ret = reuse_clusters(q, w, nr);
+	else
 		ret = qcow2_co_alloc_clusters(q, nr, &w->host_off, &nr, &w->fresh);
-	}
 	if (ret)
 		return ret;
 	w->bytes = MIN(w->bytes, (nr << q->cluster_bits) - in_cluster);
 	w->plan.first_cluster = first;
 	w->plan.nr_clusters = nr;
+	w->fill_off = find_fill_off(q, w);
+	w->fill_end = find_fill_end(q, w);
 	qcow2_plan_begin(q, &w->plan);
 	return 0;
 }
@@ -130,13 +185,14 @@ static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(
 static int reads_as_zero(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *ret_zero)
 {
 	struct mapping map;
-	int ret = qcow2_co_lookup(q, off, bytes, &map);
+	int ret;
 
-	if (ret)
-		return ret;
-	*ret_zero = map.type == MAPPING_ZERO || map.type == MAPPING_ZERO_ALLOCATED ||
-		    (map.type == MAPPING_UNALLOCATED &&
-		     (!q->img->backing || off >= image_size(q->img->backing)));
+	for (*ret_zero = true; bytes && *ret_zero; off += map.bytes, bytes -= map.bytes) {
+		ret = qcow2_co_lookup(q, off, bytes, &map);
+		if (ret)
+			return ret;
+		*ret_zero = qcow2_mapping_is_zero(q, &map, off);
+	}
 	return 0;
 }
 
@@ -176,7 +232,8 @@ static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, void *
 			    uint64_t head_bytes, void *tail, uint64_t tail_bytes)
 {
 	g_autofree struct iovec *vecs = g_try_new(struct iovec, iobuf_max_iovecs(w->mem) + 2);
-	uint64_t host_off = w->host_off + (head ? 0 : head_bytes);
+	uint64_t data_off = w->host_off + qcow2_in_cluster(q, w->off);
+	uint64_t host_off = data_off - (head ? head_bytes : 0);
 	uint64_t bytes = w->bytes;
 	unsigned nr = 0;
 
@@ -191,22 +248,21 @@ static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, void *
 		vecs[nr++] = (struct iovec){ tail, tail_bytes };
 		bytes += tail_bytes;
 	}
-	return image_co_pwritev(q->file, host_off, bytes, (struct iobuf){ vecs, nr, 0 }, 0);
+	return image_co_pwritev(q->data_file, host_off, bytes, (struct iobuf){ vecs, nr, 0 }, 0);
 }
 
 /* The guest's data and the edges; C2: the flush before the entries are written covers them. */
 static int alloc_write_co_move(struct qcow2 *q, const struct alloc_write *w)
 {
-	uint64_t start = qcow2_cluster_start(q, w->off);
-	uint64_t end = start + (w->plan.nr_clusters << q->cluster_bits);
-	uint64_t head_bytes = w->off - start;
-	uint64_t tail_bytes = end - (w->off + w->bytes);
+	uint64_t head_bytes = w->off - w->fill_off;
+	uint64_t tail_bytes = w->fill_end - (w->off + w->bytes);
 	void *head = NULL, *tail = NULL;
 	int ret;
 
 	if (!head_bytes && !tail_bytes)
-		return image_co_pwritev(q->file, w->host_off, w->bytes, w->mem, 0);
-	ret = read_edge(q, w, start, head_bytes, &head);
+		return image_co_pwritev(q->data_file, w->host_off + qcow2_in_cluster(q, w->off),
+					w->bytes, w->mem, 0);
+	ret = read_edge(q, w, w->fill_off, head_bytes, &head);
 	if (!ret)
 		ret = read_edge(q, w, w->off + w->bytes, tail_bytes, &tail);
 	if (!ret)
@@ -216,15 +272,31 @@ static int alloc_write_co_move(struct qcow2 *q, const struct alloc_write *w)
 	return ret;
 }
 
+/* The subclusters of a plan's cluster that it has filled. */
+static uint32_t filled_subclusters(struct qcow2 *q, const struct alloc_write *w, uint64_t i)
+{
+	uint64_t start = qcow2_cluster_start(q, w->off) + (i << q->cluster_bits);
+	uint64_t from = MAX(w->fill_off, start);
+	uint64_t last = MIN(w->fill_end, start + q->cluster_size) - 1;
+	unsigned first = qcow2_subcluster_index(q, from);
+
+	return subclusters_mask(first, qcow2_subcluster_index(q, last) - first + 1);
+}
+
 static void alloc_write_link(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
 	for (uint64_t i = 0; i < w->plan.nr_clusters; i++) {
-		uint64_t old = slice_load(w->slice, w->index + i);
+		struct l2_entry old = slice_load(q, w->slice, w->index + i);
+		struct l2_entry new = {
+			.desc = (w->host_off + (i << q->cluster_bits)) | QCOW2_COPIED,
+		};
 
-		slice_store(q, w->slice, w->index + i,
-			    (w->host_off + (i << q->cluster_bits)) | QCOW2_COPIED);
+		/* Of subclusters that were not filled the old data, if any, is in this cluster. */
+		if (q->extended_l2)
+			new.bitmap = subclusters_allocate(old.bitmap, filled_subclusters(q, w, i));
+		slice_store(q, w->slice, w->index + i, new);
 		if (!w->reuses)
-			qcow2_unlink_entry(q, old);
+			qcow2_unlink_entry(q, old.desc);
 	}
 }
 
@@ -286,7 +358,8 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 			return ret;
 		if (map.type == MAPPING_NORMAL && map.copied) {
 			ret = qcow2_co_check_overlap(q, map.host_off, map.bytes)
-				      ?: image_co_pwritev(q->file, map.host_off, map.bytes, mem, 0);
+				      ?: image_co_pwritev(q->data_file, map.host_off, map.bytes,
+							  mem, 0);
 			done = map.bytes;
 		} else {
 			ret = co_write_allocating(q, off, bytes, mem, &done);

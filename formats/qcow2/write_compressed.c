@@ -104,12 +104,11 @@ struct packed_write {
 /* Takes room for as many as there is; at least one, or -errno. */
 static int packed_write_co_alloc(struct qcow2 *q, struct packed_write *w) REQUIRES(q->alloc_lock)
 {
-	enum mapping_type type;
 	unsigned i;
 	int ret = 0;
 
 	for (i = 0; i < w->nr; i++) {
-		ret = qcow2_entry_type(q, slice_load(w->slice, w->index + i), &type)
+		ret = qcow2_check_entry(q, slice_load(q, w->slice, w->index + i))
 			      ?: qcow2_co_alloc_bytes(q, w->pieces[i].bytes,
 						      &w->pieces[i].host_off);
 		if (ret)
@@ -160,12 +159,12 @@ static int packed_write_co_move(struct qcow2 *q, const struct packed_write *w)
 static void packed_write_link(struct qcow2 *q, const struct packed_write *w) REQUIRES(q->alloc_lock)
 {
 	for (unsigned i = 0; i < w->nr; i++) {
-		uint64_t old = slice_load(w->slice, w->index + i);
-		uint64_t entry = 0;
+		struct l2_entry old = slice_load(q, w->slice, w->index + i);
+		struct l2_entry new = { 0, 0 };
 
-		qcow2_compressed_entry(q, w->pieces[i].host_off, w->pieces[i].bytes, &entry);
-		slice_store(q, w->slice, w->index + i, entry);
-		qcow2_unlink_entry(q, old);
+		qcow2_compressed_entry(q, w->pieces[i].host_off, w->pieces[i].bytes, &new.desc);
+		slice_store(q, w->slice, w->index + i, new);
+		qcow2_unlink_entry(q, old.desc);
 	}
 }
 

@@ -4,11 +4,15 @@
  *
  * Whole clusters are changed in the L2 table; a cluster covered in part is
  * written with zeroes where it does not read so already, or, for a discard, left alone.
+ * With extended L2 entries this is true of subclusters.
  *
  * Version 3 has the zero flag: a discarded cluster gets it, so that the backing
  * file's data does not come back. Version 2 has not: there a cluster is
  * deallocated only where nothing lies below, else discard leaves it and write
  * zeroes writes.
+ *
+ * What lies in an external data file is given up by a hole in it, made before the
+ * entry changes: a plan keeps others from filling the cluster meanwhile.
  */
 #include "qcow2.h"
 
@@ -20,67 +24,126 @@ enum zero_kind {
 	ZERO_DISCARD, /* need not keep space, need not succeed */
 	ZERO_UNMAP,   /* need not keep space */
 	ZERO_KEEP,    /* keep what is allocated */
+	ZERO_EMPTY,   /* only where this image has no data of its own */
 };
 
-/* Whether an unallocated cluster reads as zeroes. */
-static bool nothing_below(struct qcow2 *q, uint64_t off)
+/* Whether the host cluster stays in the entry, for data to come. */
+static bool keeps_cluster(struct qcow2 *q, enum zero_kind kind, uint64_t desc)
 {
-	return !q->img->backing || off >= image_size(q->img->backing);
+	return (kind == ZERO_KEEP || kind == ZERO_EMPTY) && qcow2_has_own_cluster(q, desc);
 }
 
-/*
- * The entry that makes a cluster read as zeroes. False: there is none, and
- * zeroes must be written.
- */
-static bool zero_entry(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t old,
-		       uint64_t *ret_entry)
+static bool zero_cluster(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t old,
+			 uint64_t *ret_desc)
 {
-	bool allocated_alone = old & QCOW2_COPIED && !(old & QCOW2_COMPRESSED);
-
 	if (q->version >= 3) {
-		if (kind == ZERO_KEEP && allocated_alone)
-			*ret_entry = old | QCOW2_ZERO;
-		else if (!(old & (QCOW2_COMPRESSED | QCOW2_OFFSET_MASK)) && nothing_below(q, off))
-			*ret_entry = old;
+		if (keeps_cluster(q, kind, old))
+			*ret_desc = old | QCOW2_ZERO;
+		else if (!old && qcow2_nothing_below(q, off))
+			*ret_desc = old;
 		else
-			*ret_entry = QCOW2_ZERO;
+			*ret_desc = QCOW2_ZERO;
 		return true;
 	}
-	*ret_entry = 0;
-	return nothing_below(q, off) && (kind != ZERO_KEEP || !old);
+	*ret_desc = 0;
+	return qcow2_nothing_below(q, off) && (kind != ZERO_KEEP || !old);
+}
+
+/* The same for subclusters. A cluster with no data left is given up. */
+static bool zero_subclusters(struct qcow2 *q, enum zero_kind kind, uint64_t off,
+			     struct l2_entry old, uint32_t mask, struct l2_entry *ret_new)
+{
+	if (old.desc & QCOW2_COMPRESSED) {
+		*ret_new = (struct l2_entry){ 0, subclusters_make_zero(0, mask) };
+		return mask == QCOW2_ALL_SUBCLUSTERS;
+	}
+	*ret_new = old;
+	if (qcow2_nothing_below(q, off))
+		mask &= subclusters_allocated(old.bitmap);
+	ret_new->bitmap = subclusters_make_zero(old.bitmap, mask);
+	if (!subclusters_allocated(ret_new->bitmap) && !keeps_cluster(q, kind, old.desc))
+		ret_new->desc = 0;
+	return true;
 }
 
 /*
- * Changes the entries of clusters from @off on, all in one slice, until one
- * that cannot be. *ret_nr: how many were done; none and success: look again.
+ * The entry that makes subclusters of the cluster at @off read as zeroes. False: there is
+ * none, and zeroes must be written.
+ */
+static bool zero_entry(struct qcow2 *q, enum zero_kind kind, uint64_t off, struct l2_entry old,
+		       uint32_t mask, struct l2_entry *ret_new)
+{
+	if (kind == ZERO_EMPTY && qcow2_data_subclusters(q, old) & mask)
+		return false;
+	if (q->extended_l2)
+		return zero_subclusters(q, kind, off, old, mask, ret_new);
+	ret_new->bitmap = 0;
+	return zero_cluster(q, kind, off, old.desc, &ret_new->desc);
+}
+
+/* The subclusters of a range within one cluster; at the image's end, with those behind it. */
+static uint32_t range_mask(const struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	unsigned first = qcow2_subcluster_index(q, off);
+	unsigned last = qcow2_subcluster_index(q, off + bytes - 1);
+
+	if (q->extended_l2 && off + bytes == image_size(q->img))
+		last = 31;
+	return subclusters_mask(first, last - first + 1);
+}
+
+static uint64_t bytes_to_boundary(uint64_t off, uint64_t boundary)
+{
+	return boundary - (off & (boundary - 1));
+}
+
+/*
+ * Changes the entries of a range in one slice, up to a cluster whose entry cannot be.
+ * *ret_done: how much of it; less than a cluster never is.
  */
 static int zero_entries(struct qcow2 *q, enum zero_kind kind, struct slice *slice, uint64_t off,
-			uint64_t nr, uint64_t *ret_nr) REQUIRES(q->alloc_lock)
+			uint64_t bytes, uint64_t *ret_done) REQUIRES(q->alloc_lock)
 {
 	unsigned index = qcow2_slice_index(q, off);
-	enum mapping_type type;
-	uint64_t i;
+	uint64_t part;
 
-	*ret_nr = 0;
-	nr = qcow2_co_wait_for_plans(q, qcow2_cluster_index(q, off), nr);
-	for (i = 0; i < nr; i++) {
-		uint64_t old = slice_load(slice, index + i), new;
+	for (*ret_done = 0; *ret_done < bytes; *ret_done += part, off += part, index++) {
+		struct l2_entry old = slice_load(q, slice, index), new;
 
-		if (qcow2_entry_type(q, old, &type))
+		part = MIN(bytes - *ret_done, bytes_to_boundary(off, q->cluster_size));
+		if (qcow2_check_entry(q, old))
 			return -EIO;
-		if (!zero_entry(q, kind, off + (i << q->cluster_bits), old, &new)) {
-			if (kind != ZERO_DISCARD)
-				return i ? 0 : -ENOTSUP;
-			new = old;
+		if (!zero_entry(q, kind, qcow2_cluster_start(q, off), old, range_mask(q, off, part),
+				&new)) {
+			if (kind == ZERO_DISCARD)
+				continue;
+			return *ret_done ? 0 : -ENOTSUP;
 		}
-		*ret_nr = i + 1;
-		if (new == old)
+		if (new.desc == old.desc &&new.bitmap == old.bitmap)
 			continue;
-		slice_store(q, slice, index + i, new);
-		if (!(new &QCOW2_OFFSET_MASK))
-			qcow2_unlink_entry(q, old);
+		slice_store(q, slice, index, new);
+		if (!qcow2_has_cluster(q, new.desc))
+			qcow2_unlink_entry(q, old.desc);
 	}
 	return 0;
+}
+
+/* Makes a hole in the data file where no plan but ours can fill it again. */
+static int co_punch_data_file(struct qcow2 *q, uint64_t off, uint64_t bytes) REQUIRES(q->alloc_lock)
+{
+	struct plan plan = {
+		.first_cluster = qcow2_cluster_index(q, off),
+		.nr_clusters = qcow2_clusters_for(q, qcow2_in_cluster(q, off) + bytes),
+	};
+	int ret;
+
+	qcow2_plan_begin(q, &plan);
+	co_mutex_unlock(&q->alloc_lock);
+	ret = image_co_pdiscard(q->data_file, off, bytes);
+	co_mutex_lock(&q->alloc_lock);
+	/* Its entries are changed before the lock is dropped. */
+	qcow2_plan_end(q, &plan);
+	return ret;
 }
 
 /* Where there is no L2 table, one is needed only to hide what lies below. */
@@ -90,22 +153,34 @@ static bool needs_no_table(struct qcow2 *q, enum zero_kind kind, uint64_t off)
 
 	if (l1_index < q->l1_size && atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK)
 		return false;
-	return nothing_below(q, off) || (kind == ZERO_DISCARD && q->version < 3);
+	return qcow2_nothing_below(q, off) || (kind == ZERO_DISCARD && q->version < 3);
 }
 
-static uint64_t bytes_to_boundary(uint64_t off, uint64_t boundary)
+/* Waits for plans; then the part of a range in one slice that is under none, or nothing. */
+static int zero_in_slice(struct qcow2 *q, enum zero_kind kind, struct slice *slice, uint64_t off,
+			 uint64_t bytes, uint64_t *ret_done) REQUIRES(q->alloc_lock)
 {
-	return boundary - (off & (boundary - 1));
+	uint64_t in_cluster = qcow2_in_cluster(q, off);
+	uint64_t nr = qcow2_clusters_for(q, in_cluster + bytes);
+	int ret = 0;
+
+	nr = qcow2_co_wait_for_plans(q, qcow2_cluster_index(q, off), nr);
+	*ret_done = 0;
+	if (!nr)
+		return 0;
+	bytes = MIN(bytes, (nr << q->cluster_bits) - in_cluster);
+	if (qcow2_has_data_file(q) && (kind == ZERO_DISCARD || kind == ZERO_UNMAP))
+		ret = co_punch_data_file(q, off, bytes);
+	return ret ?: zero_entries(q, kind, slice, off, bytes, ret_done);
 }
 
-/* A range of whole clusters. *ret_done as of zero_entries(), in bytes. */
-static int co_zero_clusters(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes,
-			    uint64_t *ret_done)
+/* A range of whole subclusters. *ret_done: how much of it; none and success: look again. */
+static int co_zero_whole(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes,
+			 uint64_t *ret_done)
 {
 	uint64_t slice_covers = 1ull << (q->cluster_bits + q->slice_bits);
 	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
 	struct slice *slice;
-	uint64_t nr;
 	int ret;
 
 	if (needs_no_table(q, kind, off)) {
@@ -116,13 +191,10 @@ static int co_zero_clusters(struct qcow2 *q, enum zero_kind kind, uint64_t off, 
 	if (ret)
 		return ret;
 	bytes = MIN(bytes, bytes_to_boundary(off, slice_covers));
-	nr = qcow2_clusters_for(q, bytes);
 	co_mutex_lock(&q->alloc_lock);
-	ret = zero_entries(q, kind, slice, off, nr, &nr);
+	ret = zero_in_slice(q, kind, slice, off, bytes, ret_done);
 	co_mutex_unlock(&q->alloc_lock);
 	slice_put(slice);
-	/* The last cluster may go past the end of the image. */
-	*ret_done = MIN(bytes, nr << q->cluster_bits);
 	return ret;
 }
 
@@ -144,7 +216,49 @@ static int co_write_zero_buffer(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return ret;
 }
 
-/* A part of a cluster. */
+/* Whether the backing file, of which there is something, reads as zeroes in the range. */
+static int co_zero_below(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *ret_zero)
+{
+	struct image *backing = q->img->backing;
+	struct image_extent extent;
+	int ret;
+
+	*ret_zero = true;
+	for (; *ret_zero && bytes && !qcow2_nothing_below(q, off); off += extent.bytes) {
+		bytes = MIN(bytes, image_size(backing) - off);
+		ret = image_co_block_status_chain(backing, off, bytes, &extent);
+		if (ret)
+			return ret;
+		*ret_zero = extent.flags & IMAGE_EXTENT_ZERO;
+		bytes -= extent.bytes;
+	}
+	return 0;
+}
+
+/*
+ * Where nothing of the subcluster around the range is in this image, and all beside the
+ * range reads as zeroes, the whole gets the zero flag. -ENOTSUP: it is not so.
+ */
+static int co_zero_around(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	uint64_t unit = 1ull << q->subcluster_bits;
+	uint64_t start = off & ~(unit - 1);
+	uint64_t end = MIN(start + unit, image_size(q->img));
+	uint64_t done = 0;
+	bool zero;
+	int ret;
+
+	ret = co_zero_below(q, start, off - start, &zero);
+	if (!ret && zero)
+		ret = co_zero_below(q, off + bytes, end - (off + bytes), &zero);
+	if (!ret && !zero)
+		ret = -ENOTSUP;
+	while (!ret && !done)
+		ret = co_zero_whole(q, ZERO_EMPTY, start, end - start, &done);
+	return ret;
+}
+
+/* A part of a subcluster. */
 static int co_zero_part(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
 {
 	struct mapping map;
@@ -153,35 +267,37 @@ static int co_zero_part(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint
 	if (kind == ZERO_DISCARD)
 		return 0;
 	ret = qcow2_co_lookup(q, off, bytes, &map);
-	if (ret)
+	if (ret || qcow2_mapping_is_zero(q, &map, off))
 		return ret;
-	if (map.type == MAPPING_ZERO || map.type == MAPPING_ZERO_ALLOCATED ||
-	    (map.type == MAPPING_UNALLOCATED && nothing_below(q, off)))
-		return 0;
+	if (map.type == MAPPING_UNALLOCATED || map.type == MAPPING_HOLE) {
+		ret = co_zero_around(q, off, bytes);
+		if (ret != -ENOTSUP)
+			return ret;
+	}
 	return co_write_zero_buffer(q, off, bytes);
 }
 
 static int co_zero_range(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
 {
+	uint64_t unit = 1ull << q->subcluster_bits;
 	uint64_t end = off + bytes, done;
-	/* The image's last cluster counts as whole when all of it that the guest sees is meant. */
-	uint64_t whole_end = end == image_size(q->img) ? end : qcow2_cluster_start(q, end);
+	/* The image's last unit counts as whole when all of it that the guest sees is meant. */
+	uint64_t whole_end = end == image_size(q->img) ? end : end & ~(unit - 1);
 	int ret;
 
-	while (off < end) {
-		if (qcow2_in_cluster(q, off) || off >= whole_end) {
-			done = MIN(end - off, bytes_to_boundary(off, q->cluster_size));
+	for (; off < end; off += done) {
+		if (off & (unit - 1) || off >= whole_end) {
+			done = MIN(end - off, bytes_to_boundary(off, unit));
 			ret = co_zero_part(q, kind, off, done);
 		} else {
-			ret = co_zero_clusters(q, kind, off, whole_end - off, &done);
+			ret = co_zero_whole(q, kind, off, whole_end - off, &done);
 			if (ret == -ENOTSUP) {
-				done = MIN(end - off, q->cluster_size);
+				done = MIN(end - off, bytes_to_boundary(off, q->cluster_size));
 				ret = co_write_zero_buffer(q, off, done);
 			}
 		}
 		if (ret)
 			return ret;
-		off += done;
 	}
 	return 0;
 }
