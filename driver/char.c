@@ -5,7 +5,7 @@
  *
  * That process is the server, and its death must be noticed at once. The file's
  * ->release cannot tell: every pending FETCH holds the file, and Linux 6.1 cannot
- * cancel it. So there are these signs, and each of them aborts the device:
+ * cancel it. So there are these signs, and each of them calls ubd_server_gone():
  *
  *   1. ->flush: the opener's file table closes its last descriptor of the file, by
  *      close() or because the process exits. A child's copy is in another table.
@@ -51,7 +51,7 @@ static int ubd_char_flush(struct file *file, fl_owner_t files)
 		return 0;
 	/* The descriptor that is being closed has left the table already. */
 	if (!iterate_fd(files, 0, ubd_is_this_file, file))
-		ubd_device_abort(dev);
+		ubd_server_gone(dev);
 	return 0;
 }
 
@@ -78,7 +78,7 @@ static void ubd_check_server(struct ubd_device *dev)
 	spin_unlock(&dev->lock);
 
 	if (opener && (ubd_is_ended(opener) || ubd_has_orphans(dev)))
-		ubd_device_abort(dev);
+		ubd_server_gone(dev);
 	put_pid(opener);
 }
 
@@ -91,7 +91,7 @@ static void ubd_check_work(struct work_struct *work)
 }
 
 /*
- * Called with the wait queue's lock held, so it cannot abort by itself. Not every
+ * Called with the wait queue's lock held, so it cannot act by itself. Not every
  * call is a death: a debugger is told of the main thread's end in the same way.
  */
 static int ubd_opener_exits(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
@@ -108,7 +108,7 @@ static void ubd_watch_work(struct work_struct *work)
 	struct ubd_device *dev = container_of(to_delayed_work(work), struct ubd_device, watch_work);
 
 	ubd_check_server(dev);
-	if (!test_bit(UBD_ABORTED, &dev->flags))
+	if (!test_bit(UBD_ABORTED, &dev->flags) && !test_bit(UBD_AWAY, &dev->flags))
 		queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
 }
 
@@ -118,6 +118,9 @@ static void ubd_watch_work(struct work_struct *work)
 static void ubd_set_opener(struct ubd_device *dev)
 {
 	dev->opened = true;
+	dev->detached = false;
+	clear_bit(UBD_AWAY, &dev->flags);
+	clear_bit(UBD_DRAINING, &dev->flags);
 	dev->opener = get_pid(task_tgid(current));
 	dev->opener_files = current->files;
 	queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
@@ -128,7 +131,7 @@ static int ubd_char_open(struct inode *inode, struct file *file)
 	struct ubd_device *dev = container_of(inode->i_cdev, struct ubd_device, cdev);
 	int err = 0;
 
-	/* R6: one opener, once. What follows its end is the end of the device. */
+	/* R6: one opener, once; and once more after each START_RECOVERY. */
 	spin_lock(&dev->lock);
 	if (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE))
 		err = -ENODEV;
@@ -151,11 +154,12 @@ static int ubd_char_release(struct inode *inode, struct file *file)
 	struct ubd_device *dev = file->private_data;
 	struct pid *opener = dev->opener;
 
-	ubd_device_abort(dev);
+	ubd_server_gone(dev);
 	remove_wait_queue(&opener->wait_pidfd, &dev->on_exit);
 	spin_lock(&dev->lock);
 	dev->opener = NULL;
 	spin_unlock(&dev->lock);
+	wake_up_all(&dev->wait);
 	put_pid(opener);
 	ubd_device_put(dev);
 	return 0;

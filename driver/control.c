@@ -53,6 +53,7 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 		.queue_depth = dev->tag_set.queue_depth,
 		.dev_id = dev->id,
 		.max_io_bytes = dev->max_io_bytes,
+		.flags = dev->recovery,
 		.ubdsrv_pid = -1,
 		.owner_uid = from_kuid_munged(ns, dev->owner_uid),
 		.owner_gid = from_kgid_munged(ns, dev->owner_gid),
@@ -115,7 +116,7 @@ static int ubd_ctrl_get_affinity(struct ubd_device *dev, const struct ubd_ctrl_a
 	return err;
 }
 
-/* START_DEV, STOP_DEV and DEL_DEV have no buffer. */
+/* Commands that have no buffer. */
 static int ubd_ctrl_act(struct ubd_device *dev, const struct ubd_ctrl_args *args,
 			int (*act)(struct ubd_device *dev))
 {
@@ -149,6 +150,12 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 		return ubd_ctrl_act(dev, &args, ubd_device_stop);
 	case UBD_CMD_DEL_DEV:
 		return ubd_ctrl_act(dev, &args, ubd_device_delete);
+	case UBD_CMD_QUIESCE:
+		return ubd_ctrl_act(dev, &args, ubd_device_quiesce);
+	case UBD_CMD_START_RECOVERY:
+		return ubd_ctrl_act(dev, &args, ubd_device_start_recovery);
+	case UBD_CMD_END_RECOVERY:
+		return ubd_ctrl_act(dev, &args, ubd_device_end_recovery);
 	default:
 		return -EINVAL;
 	}

@@ -14,7 +14,7 @@
 #include "compat.h"
 #include "ubd.h"
 
-/* By id. A device in it with nr_control 0 is being made or going away. */
+/* By id. With nr_control 0 a device is being made, or going away, or outlives its server. */
 static DEFINE_XARRAY_ALLOC(ubd_devices);
 
 /* ---- parameters ---- */
@@ -156,13 +156,25 @@ static void ubd_start(struct ubd_device *dev)
 	spin_unlock(&dev->lock);
 }
 
+static bool ubd_is_served(struct ubd_device *dev)
+{
+	bool served;
+
+	spin_lock(&dev->lock);
+	served = dev->state == UBD_S_DEV_LIVE && !test_bit(UBD_AWAY, &dev->flags);
+	spin_unlock(&dev->lock);
+	return served;
+}
+
 /*
  * Removes the disk first, with the server at work: del_gendisk() writes back what
  * the page cache holds. If the server dies in the middle, ubd_device_abort() ends
- * what we wait for.
+ * what we wait for: since STOP has been asked for, the device no more outlives it.
  */
 static void ubd_stop(struct ubd_device *dev)
 {
+	if (!ubd_is_served(dev))
+		ubd_device_abort(dev);
 	if (dev->disk) {
 		del_gendisk(dev->disk);
 		put_disk(dev->disk);
@@ -180,6 +192,9 @@ static void ubd_delete(struct ubd_device *dev)
 	cdev_device_del(&dev->cdev, &dev->device);
 	xa_erase(&ubd_devices, dev->id);
 	set_bit(UBD_DELETED, &dev->flags);
+	/* ubd_exit() waits for this work to return. */
+	if (dev->recovery)
+		module_put(THIS_MODULE);
 	ubd_device_put(dev);
 }
 
@@ -230,11 +245,11 @@ void ubd_device_abort(struct ubd_device *dev)
 {
 	if (test_and_set_bit(UBD_ABORTED, &dev->flags))
 		return;
-	ubd_abort_tags(dev);
+	ubd_detach_tags(dev);
 	ubd_device_ask(dev, UBD_ASK_STOP);
 }
 
-static bool ubd_is_ending(struct ubd_device *dev)
+bool ubd_is_ending(struct ubd_device *dev)
 {
 	return READ_ONCE(dev->asked) & (UBD_ASK_STOP | UBD_ASK_DELETE);
 }
@@ -300,7 +315,12 @@ int ubd_device_delete(struct ubd_device *dev)
 
 void ubd_device_put_control(struct ubd_device *dev)
 {
-	if (!refcount_dec_and_test(&dev->nr_control))
+	bool ends;
+
+	spin_lock(&dev->lock);
+	ends = --dev->nr_control == 0 && !ubd_outlives_server(dev);
+	spin_unlock(&dev->lock);
+	if (!ends)
 		return;
 	ubd_device_abort(dev);
 	ubd_device_ask(dev, UBD_ASK_DELETE);
@@ -318,12 +338,20 @@ static void ubd_device_release(struct device *device)
 	kfree(dev);
 }
 
+static bool ubd_are_flags_valid(u64 flags)
+{
+	u64 how = flags & (UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO);
+
+	return !(flags & ~UBD_FLAGS_KNOWN) && hweight64(how) <= 1 &&
+	       (!how || (flags & UBD_F_USER_RECOVERY));
+}
+
 static bool ubd_is_info_valid(const struct ubdsrv_ctrl_dev_info *info)
 {
 	return info->nr_hw_queues && info->nr_hw_queues <= UBD_MAX_NR_HW_QUEUES &&
 	       info->queue_depth && info->queue_depth <= UBD_MAX_QUEUE_DEPTH &&
 	       info->max_io_bytes && info->max_io_bytes <= UBD_MAX_IO_BYTES &&
-	       PAGE_ALIGNED(info->max_io_bytes) && !info->flags &&
+	       PAGE_ALIGNED(info->max_io_bytes) && ubd_are_flags_valid(info->flags) &&
 	       (info->dev_id < UBD_MAX_DEVICES || info->dev_id == UBD_DEV_ID_ANY);
 }
 
@@ -334,6 +362,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *in
 	if (!dev)
 		return NULL;
 	dev->max_io_bytes = info->max_io_bytes;
+	dev->recovery = info->flags;
 	dev->owner_uid = current_euid();
 	dev->owner_gid = current_egid();
 	spin_lock_init(&dev->lock);
@@ -412,8 +441,13 @@ struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info)
 	if (err)
 		goto erase_id;
 
+	/* With nobody there, a device that waits for a server still holds the module. */
+	if (dev->recovery)
+		__module_get(THIS_MODULE);
 	ubd_device_get(dev);
-	refcount_set(&dev->nr_control, 1);
+	spin_lock(&dev->lock);
+	dev->nr_control = 1;
+	spin_unlock(&dev->lock);
 	return dev;
 
 erase_id:
@@ -423,15 +457,28 @@ put_device:
 	return ERR_PTR(err);
 }
 
+/* Nobody comes back to a device that is being made or deleted. */
+static bool ubd_take_control(struct ubd_device *dev)
+{
+	bool found;
+
+	spin_lock(&dev->lock);
+	found = dev->nr_control || ubd_outlives_server(dev);
+	if (found) {
+		dev->nr_control++;
+		ubd_device_get(dev);
+	}
+	spin_unlock(&dev->lock);
+	return found;
+}
+
 struct ubd_device *ubd_device_find(u32 id)
 {
 	struct ubd_device *dev;
 
 	xa_lock(&ubd_devices);
 	dev = xa_load(&ubd_devices, id);
-	if (dev && refcount_inc_not_zero(&dev->nr_control))
-		ubd_device_get(dev);
-	else
+	if (dev && !ubd_take_control(dev))
 		dev = NULL;
 	xa_unlock(&ubd_devices);
 	return dev;

@@ -20,7 +20,7 @@ dev_t ubd_chrdev_base;
 
 static int ubd_get_features(const struct ubd_ctrl_args *args)
 {
-	u64 features = 0;
+	u64 features = UBD_FLAGS_KNOWN;
 
 	return ubd_ctrl_copy_out(args, &features, sizeof(features));
 }

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Tags: how a request goes from blk-mq to the server and back. The states are
- * drawn in ubd.h.
+ * Requests: how one goes from blk-mq to the server and back. The states of its tag
+ * are drawn in ubd.h.
  *
  * A request that finds no FETCH on its tag is kept (UBD_TAG_QUEUED) until one
- * comes: only COMMIT_REQ without a FETCH leads there, and a server that never
- * fetches again is like one that never answers. Nothing is requeued or retried.
+ * comes: after a COMMIT_REQ without a FETCH, and while the device waits for a new
+ * server. blk-mq is never told to requeue.
  *
  * Data is copied, never pinned: a WRITE's by the fetching task before its CQE, a
  * READ's by the committing task. A copy that faults fails the request.
  */
 #include <linux/blk-mq.h>
+#include <linux/sched/signal.h>
 #include <linux/uio.h>
-#include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "ubd.h"
 
 /* ---- requests ---- */
 
-/* The one place where a request that queue_rq accepted ends. */
-static void ubd_end_request(struct request *rq, blk_status_t status)
+void ubd_end_request(struct request *rq, blk_status_t status)
 {
 	blk_mq_end_request(rq, status);
 }
@@ -121,51 +120,59 @@ static blk_status_t ubd_result_status(const struct request *rq, s32 result)
 
 /* ---- to the server ---- */
 
-static bool ubd_is_aborted(const struct ubd_tag *tag)
+/*
+ * A thread that is being killed is soon gone, and its memory may be out of reach
+ * already: what it fails to copy says nothing about the request.
+ */
+static bool ubd_is_dying(void)
 {
-	return test_bit(UBD_ABORTED, &tag->queue->dev->flags);
+	return fatal_signal_pending(current) || (current->flags & PF_EXITING);
 }
 
 /*
- * Takes the request of a tag whose task work has begun. False if it was aborted
- * in the meantime; the command is the caller's then.
+ * Takes the request of a tag whose task work has begun. False if it was detached
+ * in the meantime: @cmd is the caller's then, and the tag may be another server's.
  */
-static bool ubd_begin_move(struct ubd_tag *tag, struct request **ret_rq, u64 *ret_addr)
+static bool ubd_begin_move(struct ubd_tag *tag, const struct io_uring_cmd *cmd,
+			   struct request **ret_rq, u64 *ret_addr)
 {
-	bool alive;
+	bool attached;
 
 	spin_lock(&tag->lock);
-	alive = tag->rq != NULL;
-	if (alive) {
+	attached = tag->cmd == cmd;
+	if (attached) {
 		tag->state = UBD_TAG_MOVING;
 		*ret_rq = tag->rq;
 		*ret_addr = tag->addr;
-	} else {
-		tag->state = UBD_TAG_IDLE;
-		tag->cmd = NULL;
 	}
 	spin_unlock(&tag->lock);
-	return alive;
+	return attached;
+}
+
+/* Where a tag gets to after the copy, see ubd_end_move(). */
+static enum ubd_tag_state ubd_moved_state(const struct ubd_tag *tag, int copy_error)
+{
+	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY))
+		return ubd_tag_keeps(tag, false) ? UBD_TAG_QUEUED : UBD_TAG_IDLE;
+	if (!copy_error)
+		return UBD_TAG_SERVED;
+	return ubd_tag_flag(tag, UBD_DRAINING) ? UBD_TAG_IDLE : UBD_TAG_READY;
 }
 
 /*
- * After the copy: the request is the server's, or it failed and the FETCH waits
- * for the next one, or both have been aborted. Returns the state reached.
+ * After the copy the request is the server's (SERVED), or it failed and the FETCH waits for
+ * the next one (READY) or has to end (IDLE), or the server is gone and the
+ * request failed (IDLE) or waits for another (QUEUED). Returns the state reached.
  */
 static enum ubd_tag_state ubd_end_move(struct ubd_tag *tag, int copy_error)
 {
 	enum ubd_tag_state state;
 
 	spin_lock(&tag->lock);
-	if (ubd_is_aborted(tag))
-		state = UBD_TAG_IDLE;
-	else if (copy_error)
-		state = UBD_TAG_READY;
-	else
-		state = UBD_TAG_SERVED;
+	state = ubd_moved_state(tag, copy_error);
 	if (state != UBD_TAG_READY)
 		tag->cmd = NULL;
-	if (state != UBD_TAG_SERVED)
+	if (state == UBD_TAG_READY || state == UBD_TAG_IDLE)
 		tag->rq = NULL;
 	tag->state = state;
 	spin_unlock(&tag->lock);
@@ -194,9 +201,9 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	u64 addr;
 
 	if (lost)
-		ubd_device_abort(dev);
+		ubd_server_gone(dev);
 
-	if (!ubd_begin_move(tag, &rq, &addr)) {
+	if (!ubd_begin_move(tag, cmd, &rq, &addr)) {
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 		return;
 	}
@@ -207,13 +214,15 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		err = ubd_copy_data(rq, ITER_DEST, addr);
 	if (!err)
 		ubd_fill_desc(tag, rq, addr);
+	else if (ubd_is_dying())
+		ubd_server_gone(dev);
 
 	/*
 	 * From here the tag may be committed by another thread, so neither rq nor
 	 * the tag is ours unless ubd_end_move() says so.
 	 */
 	state = ubd_end_move(tag, err);
-	if (state != UBD_TAG_SERVED)
+	if (state == UBD_TAG_READY || state == UBD_TAG_IDLE)
 		ubd_end_request(rq, BLK_STS_IOERR);
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
 	if (state != UBD_TAG_READY)
@@ -243,7 +252,7 @@ static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	blk_mq_start_request(rq);
 
 	spin_lock(&tag->lock);
-	if (ubd_is_aborted(tag)) {
+	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_FAILING)) {
 		spin_unlock(&tag->lock);
 		return BLK_STS_IOERR;
 	}
@@ -285,7 +294,14 @@ const struct blk_mq_ops ubd_mq_ops = {
 
 /* ---- the I/O commands ---- */
 
-/* START_DEV waits for the first FETCH of every tag. Called under tag->lock. */
+/* A FETCH is refused: the device has ended, or the server that sends it is to. */
+static bool ubd_takes_no_fetch(const struct ubd_tag *tag)
+{
+	return ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY) ||
+	       ubd_tag_flag(tag, UBD_DRAINING);
+}
+
+/* START_DEV and END_RECOVERY wait for the first FETCH of every tag. Called under tag->lock. */
 static bool ubd_is_first_fetch(struct ubd_tag *tag)
 {
 	bool first = !tag->fetched;
@@ -303,7 +319,7 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	*(struct ubd_tag **)cmd->pdu = tag;
 
 	spin_lock(&tag->lock);
-	if (ubd_is_aborted(tag))
+	if (ubd_takes_no_fetch(tag))
 		err = UBD_IO_RES_ABORT;
 	else if (tag->state != UBD_TAG_IDLE && tag->state != UBD_TAG_QUEUED)
 		err = -EBUSY;
@@ -331,7 +347,7 @@ static int ubd_begin_commit(struct ubd_tag *tag, struct request **ret_rq, u64 *r
 	int err = 0;
 
 	spin_lock(&tag->lock);
-	if (ubd_is_aborted(tag)) {
+	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
 		err = UBD_IO_RES_ABORT;
 	} else if (tag->state != UBD_TAG_SERVED) {
 		err = -EINVAL;
@@ -344,6 +360,20 @@ static int ubd_begin_commit(struct ubd_tag *tag, struct request **ret_rq, u64 *r
 	return err;
 }
 
+/* The server died while its answer was copied: true if the request waits for the next. */
+static bool ubd_keep_uncommitted(struct ubd_tag *tag)
+{
+	bool keep;
+
+	spin_lock(&tag->lock);
+	keep = ubd_tag_keeps(tag, true);
+	tag->state = keep ? UBD_TAG_QUEUED : UBD_TAG_IDLE;
+	if (!keep)
+		tag->rq = NULL;
+	spin_unlock(&tag->lock);
+	return keep;
+}
+
 /* Before the request ends, since its tag may be used again at once. */
 static int ubd_end_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 {
@@ -352,7 +382,7 @@ static int ubd_end_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 add
 	spin_lock(&tag->lock);
 	tag->rq = NULL;
 	tag->state = UBD_TAG_IDLE;
-	if (cmd && ubd_is_aborted(tag)) {
+	if (cmd && ubd_takes_no_fetch(tag)) {
 		res = UBD_IO_RES_ABORT;
 	} else if (cmd) {
 		tag->cmd = cmd;
@@ -379,136 +409,16 @@ int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 ad
 	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ &&
 	    ubd_copy_data(rq, ITER_SOURCE, data_addr))
 		status = BLK_STS_IOERR;
+	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying()) {
+		ubd_server_gone(tag->queue->dev);
+		if (!ubd_keep_uncommitted(tag))
+			ubd_end_request(rq, status);
+		return UBD_IO_RES_ABORT;
+	}
 
 	if (cmd)
 		*(struct ubd_tag **)cmd->pdu = tag;
 	res = ubd_end_commit(tag, cmd, addr);
 	ubd_end_request(rq, status);
 	return res;
-}
-
-/* ---- the end ---- */
-
-static void ubd_abort_tag(struct ubd_tag *tag)
-{
-	struct io_uring_cmd *cmd = NULL;
-	struct request *rq = NULL;
-
-	spin_lock(&tag->lock);
-	switch (tag->state) {
-	case UBD_TAG_READY:
-		cmd = tag->cmd;
-		tag->cmd = NULL;
-		tag->state = UBD_TAG_IDLE;
-		break;
-	case UBD_TAG_QUEUED:
-	case UBD_TAG_SERVED:
-		tag->state = UBD_TAG_IDLE;
-		fallthrough;
-	case UBD_TAG_HANDOVER:
-		rq = tag->rq;
-		tag->rq = NULL;
-		break;
-	case UBD_TAG_IDLE:
-	case UBD_TAG_MOVING:
-	case UBD_TAG_COMMITTING:
-		break;
-	}
-	spin_unlock(&tag->lock);
-
-	if (rq)
-		ubd_end_request(rq, BLK_STS_IOERR);
-	if (cmd)
-		ubd_cmd_done_anywhere(cmd, UBD_IO_RES_ABORT);
-}
-
-/* Calls @fn for every tag until it returns true; returns whether one did. */
-static bool ubd_any_tag(struct ubd_device *dev, bool (*fn)(struct ubd_tag *tag))
-{
-	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
-		for (unsigned int j = 0; j < dev->tag_set.queue_depth; j++) {
-			if (fn(&dev->queues[i].tags[j]))
-				return true;
-		}
-		cond_resched();
-	}
-	return false;
-}
-
-static bool ubd_abort_and_go_on(struct ubd_tag *tag)
-{
-	ubd_abort_tag(tag);
-	return false;
-}
-
-void ubd_abort_tags(struct ubd_device *dev)
-{
-	ubd_any_tag(dev, ubd_abort_and_go_on);
-}
-
-static bool ubd_tag_is_orphan(struct ubd_tag *tag)
-{
-	bool orphan;
-
-	spin_lock(&tag->lock);
-	orphan = tag->state == UBD_TAG_READY && ubd_cmd_is_orphan(tag->cmd);
-	spin_unlock(&tag->lock);
-	return orphan;
-}
-
-bool ubd_has_orphans(struct ubd_device *dev)
-{
-	return ubd_any_tag(dev, ubd_tag_is_orphan);
-}
-
-/* ---- memory ---- */
-
-size_t ubd_descs_size(const struct ubd_device *dev)
-{
-	return PAGE_ALIGN(dev->tag_set.queue_depth * sizeof(struct ubdsrv_io_desc));
-}
-
-static int ubd_queue_alloc(struct ubd_device *dev, struct ubd_queue *q)
-{
-	unsigned int depth = dev->tag_set.queue_depth;
-
-	q->dev = dev;
-	q->descs = vmalloc_user(ubd_descs_size(dev));
-	q->tags = kvcalloc(depth, sizeof(*q->tags), GFP_KERNEL_ACCOUNT);
-	if (!q->descs || !q->tags)
-		return -ENOMEM;
-
-	for (unsigned int i = 0; i < depth; i++) {
-		spin_lock_init(&q->tags[i].lock);
-		q->tags[i].queue = q;
-	}
-	return 0;
-}
-
-/* On failure too the caller calls ubd_queues_free(). */
-int ubd_queues_alloc(struct ubd_device *dev)
-{
-	unsigned int nr = dev->tag_set.nr_hw_queues;
-	int err = 0;
-
-	BUILD_BUG_ON(UBD_DESC_MMAP_STRIDE % PAGE_SIZE);
-
-	dev->queues = kcalloc(nr, sizeof(*dev->queues), GFP_KERNEL_ACCOUNT);
-	if (!dev->queues)
-		return -ENOMEM;
-	for (unsigned int i = 0; i < nr && !err; i++)
-		err = ubd_queue_alloc(dev, &dev->queues[i]);
-	atomic_set(&dev->nr_unfetched, nr * dev->tag_set.queue_depth);
-	return err;
-}
-
-void ubd_queues_free(struct ubd_device *dev)
-{
-	if (!dev->queues)
-		return;
-	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
-		vfree(dev->queues[i].descs);
-		kvfree(dev->queues[i].tags);
-	}
-	kfree(dev->queues);
 }

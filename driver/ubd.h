@@ -5,8 +5,10 @@
  *   main.c     module, and /dev/ubd-control: ADD_DEV, OPEN_DEV
  *   control.c  control fds and the commands on them
  *   device.c   the life of a device, from ADD_DEV to its release
+ *   recovery.c when the server goes and another one comes
  *   char.c     /dev/ubdcN: its one opener, the mapping, the I/O commands
- *   queue.c    tags: how a request goes to the server and comes back
+ *   queue.c    requests: how one goes to the server and comes back
+ *   tag.c      what is done to all tags at once, and their memory
  *
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
@@ -14,7 +16,7 @@
  *   by every control file, by the open file of /dev/ubdcN and by every work item
  *   queued. A pending FETCH holds the file of /dev/ubdcN.
  *   @nr_control counts control files; when it drops to 0 the device is aborted
- *   and deleted.
+ *   and deleted, unless it outlives its server (ubd_outlives_server()).
  *
  * Who does what
  *   Only the life work starts, stops and deletes a disk, so these never overlap;
@@ -22,20 +24,26 @@
  *   own task since add_disk() and del_gendisk() wait for I/O that the server must
  *   answer: were a thread of the server to sleep in there, SIGKILL could not end
  *   it, its files would stay open, and nobody would notice the death.
- *   ubd_abort() fails what is in flight and refuses what is to come. It may run
- *   at any time, also while the life work waits in del_gendisk().
+ *   ubd_device_abort() fails what is in flight and refuses what is to come. It may
+ *   run at any time, also while the life work waits in del_gendisk().
+ *   ubd_server_gone() is called by whoever finds the server dead or leaving. It aborts
+ *   the device, or, if that outlives its server, takes all requests and
+ *   commands from the tags as the device's flags say and leaves it QUIESCED.
  *
  * Locks, in taking order
  *   lock                     guards
  *   io_uring's uring_lock    taken by io_uring around our command and task work
  *                            handlers; never by us
+ *   ubd_devices' xa_lock     which ids there are
  *   ubd_device.lock          state, asked, starting, start_error, params, opened,
- *                            opener
+ *                            opener, detached, nr_control; sets and clears UBD_AWAY,
+ *                            UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             state, cmd, rq, addr, fetched of one tag
- * The two spinlocks are never held together, nor across anything that sleeps,
- * completes a command or ends a request. UBD_ABORTED is set before ubd_abort()
- * takes any tag's lock and read under the tag's lock by whoever puts a command or a
- * request there: so what ubd_abort() has not seen is refused.
+ * The last two are never held together, nor across anything that sleeps, completes
+ * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
+ * the tags are gone through and read under the tag's lock by whoever puts a command
+ * or a request there: so what was not seen there is refused. They are cleared, but for
+ * UBD_ABORTED, by the open of ubdcN, when no command is left.
  */
 #ifndef UBD_H
 #define UBD_H
@@ -44,7 +52,6 @@
 #include <linux/cdev.h>
 #include <linux/device.h>
 #include <linux/io_uring.h>
-#include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -52,6 +59,9 @@
 #include <linux/ubd_cmd.h>
 
 #define UBD_MAX_DEVICES 4096
+
+#define UBD_FLAGS_KNOWN                                                                            \
+	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO)
 
 /*
  * A tag's states. "cmd" and "rq" say which of the two the tag holds.
@@ -65,15 +75,16 @@
  *   +------------ COMMITTING <------------------- SERVED
  *      -> READY with COMMIT_AND_FETCH     COMMIT*
  *
- * ubd_abort() takes rq out of QUEUED, HANDOVER and SERVED and cmd out of READY.
- * MOVING and COMMITTING belong to the task that copies data; it looks at
- * UBD_ABORTED when it has done so.
+ * When the device is aborted or its server is gone, ubd_detach_tags() takes cmd out of
+ * READY and HANDOVER, and rq out of QUEUED, HANDOVER and SERVED or leaves it behind in
+ * QUEUED. MOVING and COMMITTING belong to the task that copies data; it looks at
+ * the device's flags when it has done so.
  */
 enum ubd_tag_state {
 	UBD_TAG_IDLE,	    /* neither */
 	UBD_TAG_READY,	    /* cmd: waits for a request */
-	UBD_TAG_QUEUED,	    /* rq: waits for a FETCH, there was none after COMMIT_REQ */
-	UBD_TAG_HANDOVER,   /* cmd and rq (NULL once aborted): task work is queued */
+	UBD_TAG_QUEUED,	    /* rq: waits for a FETCH, after COMMIT_REQ or for a new server */
+	UBD_TAG_HANDOVER,   /* cmd and rq: task work is queued */
 	UBD_TAG_MOVING,	    /* cmd and rq: task work copies */
 	UBD_TAG_SERVED,	    /* rq: the server has it */
 	UBD_TAG_COMMITTING, /* rq: a COMMIT copies */
@@ -82,7 +93,7 @@ enum ubd_tag_state {
 struct ubd_tag {
 	spinlock_t lock;
 	enum ubd_tag_state state;
-	bool fetched; /* there was a FETCH; START_DEV waits for it */
+	bool fetched; /* this server has sent a FETCH */
 	struct io_uring_cmd *cmd;
 	struct request *rq;
 	u64 addr; /* the server's buffer, from the last FETCH */
@@ -98,6 +109,9 @@ struct ubd_queue {
 /* ubd_device.flags */
 #define UBD_ABORTED    0 /* no request is accepted any more; never cleared */
 #define UBD_DELETED    1 /* the nodes are gone and the id is free; never cleared */
+#define UBD_AWAY       2 /* the server is gone: neither FETCH nor COMMIT */
+#define UBD_DRAINING   3 /* the server is to leave: no FETCH */
+#define UBD_FAILING    4 /* no request is accepted before END_RECOVERY */
 
 /* ubd_device.asked: what the life work is to do. STOP and DELETE stay set. */
 #define UBD_ASK_START  (1u << 0)
@@ -110,23 +124,25 @@ struct ubd_device {
 	struct cdev cdev;
 	u32 id;
 	u32 max_io_bytes;
+	u64 recovery; /* UBD_F_USER_RECOVERY* */
 	kuid_t owner_uid;
 	kgid_t owner_gid;
 	struct blk_mq_tag_set tag_set;
 	struct ubd_queue *queues; /* tag_set.nr_hw_queues of tag_set.queue_depth tags */
 
-	refcount_t nr_control;	/* open control files */
 	unsigned long flags;	/* atomic bits */
-	atomic_t nr_unfetched;	/* tags that never had a FETCH */
-	wait_queue_head_t wait; /* for nr_unfetched, state, asked and flags */
+	atomic_t nr_unfetched;	/* tags that had no FETCH by this server */
+	wait_queue_head_t wait; /* for nr_unfetched, flags, and all that lock guards */
 
 	spinlock_t lock;
-	u16 state; /* UBD_S_DEV_*; changed by the life work only */
+	u16 state;		 /* UBD_S_DEV_* */
+	unsigned int nr_control; /* open control files */
 	unsigned int asked;
 	bool starting;	 /* a START_DEV is under way */
 	int start_error; /* how the life work's last start ended */
 	bool has_params;
-	bool opened; /* ubdcN was opened, perhaps closed again */
+	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
+	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
 	struct ubd_params params;
 
 	/*
@@ -206,7 +222,7 @@ static inline void ubd_device_put(struct ubd_device *dev)
 	put_device(&dev->device);
 }
 
-/* One control file less; without any the device is aborted and deleted. */
+/* One control file less; without any, most devices are aborted and deleted. */
 void ubd_device_put_control(struct ubd_device *dev);
 
 /* Control commands. All but set_params wait, until they are done or the task is killed. */
@@ -221,6 +237,9 @@ int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *param
  */
 void ubd_device_abort(struct ubd_device *dev);
 
+/* Somebody has asked for the end. Exact under dev->lock. */
+bool ubd_is_ending(struct ubd_device *dev);
+
 /* Has the life work do @what (UBD_ASK_*) and wakes whoever waits. Any context. */
 void ubd_device_ask(struct ubd_device *dev, unsigned int what);
 
@@ -231,13 +250,25 @@ void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct 
 
 void ubd_char_init(struct ubd_device *dev);
 
+/* ---- recovery.c ---- */
+
+/* The device waits for a new server when its server goes, or does so now. Under dev->lock. */
+bool ubd_outlives_server(const struct ubd_device *dev);
+
+/* The server is gone, or lost what it needs to serve. Any process context. */
+void ubd_server_gone(struct ubd_device *dev);
+
+/* Control commands that wait, until they are done or the task is killed. */
+int ubd_device_quiesce(struct ubd_device *dev);
+int ubd_device_start_recovery(struct ubd_device *dev);
+int ubd_device_end_recovery(struct ubd_device *dev);
+
 /* ---- queue.c ---- */
 
 extern const struct blk_mq_ops ubd_mq_ops;
 
-int ubd_queues_alloc(struct ubd_device *dev);
-void ubd_queues_free(struct ubd_device *dev);
-size_t ubd_descs_size(const struct ubd_device *dev);
+/* The one place where a request that queue_rq accepted ends. */
+void ubd_end_request(struct request *rq, blk_status_t status);
 
 /* The I/O commands. As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request. */
 int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
@@ -245,8 +276,28 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
 /* Ends the request that the server has; then fetches with @cmd, unless it is NULL. */
 int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr);
 
-/* Fails every request and FETCH; UBD_ABORTED is set. */
-void ubd_abort_tags(struct ubd_device *dev);
+/* ---- tag.c ---- */
+
+int ubd_queues_alloc(struct ubd_device *dev);
+void ubd_queues_free(struct ubd_device *dev);
+size_t ubd_descs_size(const struct ubd_device *dev);
+
+static inline bool ubd_tag_flag(const struct ubd_tag *tag, int flag)
+{
+	return test_bit(flag, &tag->queue->dev->flags);
+}
+
+/*
+ * Whether a request of a server that is gone is kept for the next one; if not it
+ * fails. @served: the server has had it. Under tag->lock.
+ */
+bool ubd_tag_keeps(const struct ubd_tag *tag, bool served);
+
+/* UBD_ABORTED or UBD_AWAY is set: ends every FETCH, and keeps or fails every request. */
+void ubd_detach_tags(struct ubd_device *dev);
+
+/* UBD_DRAINING is set: ends every FETCH that has no request. */
+void ubd_drain_tags(struct ubd_device *dev);
 
 /* True if a FETCH waits that can never be answered. */
 bool ubd_has_orphans(struct ubd_device *dev);

@@ -39,6 +39,11 @@
 #define UBD_CMD_OPEN_DEV		0x0a	/* buffer: struct ubd_open_dev; cqe->res: a control fd,
 						 * for the owner or CAP_SYS_ADMIN, else -EACCES */
 #define UBD_CMD_GET_FEATURES		0x0b	/* buffer: __u64 of UBD_F_* this driver knows */
+/* On a control fd, for devices with UBD_F_USER_RECOVERY. */
+#define UBD_CMD_QUIESCE			0x0d	/* the server is to leave; waits until it has */
+#define UBD_CMD_START_RECOVERY		0x0e	/* waits until the last server is gone; then
+						 * /dev/ubdcN can be opened once more */
+#define UBD_CMD_END_RECOVERY		0x0f	/* waits for all FETCH commands of the new server */
 
 /*
  * sqe->cmd of every control command.
@@ -62,6 +67,20 @@ struct ubdsrv_ctrl_cmd {
 #define UBD_S_DEV_ADDED		0	/* added, not yet started */
 #define UBD_S_DEV_LIVE		1	/* /dev/ubdbN is there */
 #define UBD_S_DEV_STOPPED	2	/* stopped for good; only DEL_DEV is left */
+#define UBD_S_DEV_QUIESCED	3	/* the server is leaving or gone, the disk is still there */
+#define UBD_S_DEV_RECOVERING	4	/* START_RECOVERY has been, END_RECOVERY not yet */
+
+/*
+ * ubdsrv_ctrl_dev_info.flags. Without any a device ends with its server.
+ * With UBD_F_USER_RECOVERY a device that is live outlives its server, and its control
+ * fds, until STOP_DEV. Requests that the server had fail; those it did not get yet wait
+ * for the next server, and so do later ones. _REISSUE: also what the server had
+ * waits, and is given to the next one, so it may be done twice. _FAIL_IO: all
+ * fail until END_RECOVERY. Either of them needs UBD_F_USER_RECOVERY and excludes the other.
+ */
+#define UBD_F_USER_RECOVERY		(1ull << 0)
+#define UBD_F_USER_RECOVERY_REISSUE	(1ull << 1)
+#define UBD_F_USER_RECOVERY_FAIL_IO	(1ull << 2)
 
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)
@@ -121,8 +140,8 @@ struct ubd_params {
 /*
  * cqe->res of FETCH_REQ and COMMIT_AND_FETCH_REQ: UBD_IO_RES_OK when the
  * descriptor of the tag is filled, UBD_IO_RES_ABORT when the device is
- * stopped (there is no request, do not fetch again), or another negative
- * errno when the command itself was wrong (it then changed nothing).
+ * stopped or its server is to leave (there is no request, do not fetch again;
+ * GET_DEV_INFO tells which), or another negative errno when the command itself was wrong (it then changed nothing).
  */
 #define UBD_IO_RES_OK			0
 #define UBD_IO_RES_ABORT		(-19)	/* -ENODEV */

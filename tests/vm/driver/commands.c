@@ -36,7 +36,11 @@ static void add_refuses_what_it_does_not_know(void)
 	CHECK_INFO_REFUSED(reserved0, 1);
 	CHECK_INFO_REFUSED(reserved1, 1);
 	CHECK_INFO_REFUSED(reserved2[3], 1);
-	CHECK_INFO_REFUSED(flags, 1);
+	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY_REISSUE);
+	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY_FAIL_IO);
+	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
+					  UBD_F_USER_RECOVERY_FAIL_IO);
+	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY | 1ull << 3);
 	CHECK_INFO_REFUSED(flags, 1ull << 63);
 	CHECK_INFO_REFUSED(max_io_bytes, 0);
 	CHECK_INFO_REFUSED(max_io_bytes, 4096 + 512);
@@ -141,12 +145,13 @@ static void control_commands_refuse_wrong_arguments(void)
 	CHECK_EQ(control(fd, UBD_CMD_START_DEV, &info, 0), -EINVAL);
 	CHECK_EQ(control(fd, UBD_CMD_STOP_DEV, NULL, 8), -EINVAL);
 	CHECK_EQ(control(fd, UBD_CMD_DEL_DEV, NULL, 8), -EINVAL);
+	CHECK_EQ(control(fd, UBD_CMD_QUIESCE, NULL, 8), -EINVAL);
 	CHECK_EQ(get_state(fd), UBD_S_DEV_ADDED);
 }
 
 static void unknown_commands_are_refused(void)
 {
-	const uint32_t unknown[] = {0, 0x03, 0x0c, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
+	const uint32_t unknown[] = {0, 0x03, 0x0c, 0x10, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
 	struct ubdsrv_ctrl_dev_info info = usual_info();
 	int node = open("/dev/ubd-control", O_RDWR), fd = add_dev(&info);
 
@@ -161,14 +166,15 @@ static void unknown_commands_are_refused(void)
 	CHECK_EQ(control(fd, UBD_CMD_GET_FEATURES, &info, 8), -EINVAL);
 }
 
-static void get_features_tells_of_none_yet(void)
+static void get_features_tells_what_add_takes(void)
 {
 	int node = open("/dev/ubd-control", O_RDWR);
 	uint64_t features = ~0ull;
 
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 4), -EINVAL);
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 8), 0);
-	CHECK_EQ(features, 0);
+	CHECK_EQ(features, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
+				   UBD_F_USER_RECOVERY_FAIL_IO);
 }
 
 #define CHECK_PARAM_REFUSED(fd, field, value)                                                      \
@@ -404,7 +410,7 @@ int main(int argc, char **argv)
 		{"control commands refuse wrong arguments",
 		 control_commands_refuse_wrong_arguments},
 		{"unknown commands are refused", unknown_commands_are_refused},
-		{"GET_FEATURES tells of none yet", get_features_tells_of_none_yet},
+		{"GET_FEATURES tells what ADD_DEV takes", get_features_tells_what_add_takes},
 		{"SET_PARAMS refuses what cannot be", set_params_refuses_what_cannot_be},
 		{"blocks of 4096 bytes make units of 8 sectors",
 		 blocks_of_4096_make_units_of_8_sectors},

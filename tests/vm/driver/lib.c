@@ -326,6 +326,8 @@ void server_add(struct server *server)
 	CHECK_EQ(control(server->control, UBD_CMD_SET_PARAMS, &server->params,
 			 sizeof(server->params)),
 		 0);
+	if (server->memory)
+		return;
 	server->memory = mmap(NULL, server->params.dev_sectors * 512, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	CHECK(server->memory != MAP_FAILED);
@@ -460,6 +462,24 @@ void server_run(struct server *server)
 	server_open(server);
 	server_serve(server);
 	server_start(server);
+}
+
+void server_attach(struct server *server, uint32_t id)
+{
+	server->control = open_dev(id);
+	CHECK(server->control >= 0);
+	CHECK_EQ(control(server->control, UBD_CMD_GET_DEV_INFO, &server->info,
+			 sizeof(server->info)),
+		 0);
+	CHECK_EQ(control(server->control, UBD_CMD_START_RECOVERY, NULL, 0), 0);
+	server_open(server);
+	server_serve(server);
+}
+
+void server_recover(struct server *server, uint32_t id)
+{
+	server_attach(server, id);
+	CHECK_EQ(control(server->control, UBD_CMD_END_RECOVERY, NULL, 0), 0);
 }
 
 void server_delete(struct server *server)

@@ -121,7 +121,7 @@ struct server {
 
 	int control;
 	int cdev;
-	uint8_t *memory;
+	uint8_t *memory; /* of the disk; made by server_add() unless it is there */
 	struct server_queue *queues;
 };
 
@@ -139,6 +139,13 @@ void server_delete(struct server *server); /* DEL_DEV, threads ended, everything
 
 /* All up to the start. */
 void server_run(struct server *server);
+
+/*
+ * The same for a server that takes over device @id, with the memory that the test has set: one
+ * in two steps, of which the second is END_RECOVERY.
+ */
+void server_attach(struct server *server, uint32_t id);
+void server_recover(struct server *server, uint32_t id);
 
 /* The buffer of a tag. */
 uint8_t *server_buffer(struct server_queue *queue, uint16_t tag);

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * When the server goes and another one comes.
+ *
+ * A device that outlives its server becomes QUIESCED: no command is accepted, and
+ * requests wait on their tags or fail, as the device's flags say. START_RECOVERY waits
+ * until nothing of the old server is left (its file of ubdcN has been released, so all
+ * its commands have ended) and lets ubdcN be opened once more. The new server's FETCH of
+ * a tag takes the request that waits there, as a first FETCH does for START_DEV.
+ *
+ * QUIESCE is the same without haste: FETCHes end, and what the server has it may
+ * still commit, so that it can close its image in good order before it leaves.
+ */
+#include <linux/sched/signal.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+bool ubd_outlives_server(const struct ubd_device *dev)
+{
+	if (!dev->recovery || (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE)))
+		return false;
+	return dev->state == UBD_S_DEV_LIVE || dev->state == UBD_S_DEV_QUIESCED ||
+	       dev->state == UBD_S_DEV_RECOVERING;
+}
+
+/* Nothing of the last server is left, not even a command. Under dev->lock. */
+static bool ubd_has_left(const struct ubd_device *dev)
+{
+	return dev->detached && !dev->opener;
+}
+
+void ubd_server_gone(struct ubd_device *dev)
+{
+	bool outlives, first = false;
+
+	/* From here no STOP_DEV counts on the server, see ubd_stop(). */
+	spin_lock(&dev->lock);
+	outlives = ubd_outlives_server(dev);
+	if (outlives) {
+		if (dev->recovery & UBD_F_USER_RECOVERY_FAIL_IO)
+			set_bit(UBD_FAILING, &dev->flags);
+		first = !test_and_set_bit(UBD_AWAY, &dev->flags);
+	}
+	spin_unlock(&dev->lock);
+
+	if (!outlives)
+		ubd_device_abort(dev);
+	if (!first)
+		return;
+
+	ubd_detach_tags(dev);
+	spin_lock(&dev->lock);
+	dev->detached = true;
+	if (dev->state != UBD_S_DEV_STOPPED)
+		dev->state = UBD_S_DEV_QUIESCED;
+	spin_unlock(&dev->lock);
+	wake_up_all(&dev->wait);
+}
+
+/*
+ * ---- commands ----
+ *
+ * Each tries, and while it gets -EAGAIN waits and tries again.
+ */
+
+static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
+{
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev)) {
+		err = -ENODEV;
+	} else if (!dev->recovery || dev->state == UBD_S_DEV_ADDED) {
+		err = -EINVAL;
+	} else if (dev->state == UBD_S_DEV_RECOVERING) {
+		err = -EBUSY;
+	} else if (dev->state == UBD_S_DEV_LIVE) {
+		dev->state = UBD_S_DEV_QUIESCED;
+		set_bit(UBD_DRAINING, &dev->flags);
+		*ret_drain = true;
+	}
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+/* -EAGAIN while the server that was told to leave is there. */
+static int ubd_try_left(struct ubd_device *dev)
+{
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev))
+		err = -ENODEV;
+	else if (dev->state == UBD_S_DEV_QUIESCED && !ubd_has_left(dev))
+		err = -EAGAIN;
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+int ubd_device_quiesce(struct ubd_device *dev)
+{
+	bool drain = false;
+	int err, res;
+
+	err = ubd_try_quiesce(dev, &drain);
+	if (err)
+		return err;
+	/* What was asked for cannot be taken back: if we are killed it goes on. */
+	if (drain)
+		ubd_drain_tags(dev);
+	err = wait_event_killable(dev->wait, (res = ubd_try_left(dev)) != -EAGAIN);
+	return err ? err : res;
+}
+
+static int ubd_try_start_recovery(struct ubd_device *dev)
+{
+	bool served;
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	served =
+		dev->state == UBD_S_DEV_LIVE || (dev->state == UBD_S_DEV_RECOVERING && dev->opener);
+	if (ubd_is_ending(dev)) {
+		err = -ENODEV;
+	} else if (!dev->recovery || dev->state == UBD_S_DEV_ADDED) {
+		err = -EINVAL;
+	} else if (served && !test_bit(UBD_AWAY, &dev->flags)) {
+		err = -EBUSY;
+	} else if (served || !ubd_has_left(dev)) {
+		err = -EAGAIN;
+	} else {
+		dev->state = UBD_S_DEV_RECOVERING;
+		dev->opened = false;
+	}
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+int ubd_device_start_recovery(struct ubd_device *dev)
+{
+	int err, res;
+
+	err = wait_event_killable(dev->wait, (res = ubd_try_start_recovery(dev)) != -EAGAIN);
+	return err ? err : res;
+}
+
+static int ubd_try_end_recovery(struct ubd_device *dev)
+{
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev)) {
+		err = -ENODEV;
+	} else if (dev->state != UBD_S_DEV_RECOVERING) {
+		err = -EINVAL;
+	} else if (atomic_read(&dev->nr_unfetched)) {
+		err = -EAGAIN;
+	} else {
+		dev->state = UBD_S_DEV_LIVE;
+		clear_bit(UBD_FAILING, &dev->flags);
+	}
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+int ubd_device_end_recovery(struct ubd_device *dev)
+{
+	int err, res;
+
+	err = wait_event_killable(dev->wait, (res = ubd_try_end_recovery(dev)) != -EAGAIN);
+	return err ? err : res;
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is done to all tags at once: taking them from a server that is gone or leaves,
+ * looking for lost ones; and their memory.
+ */
+#include <linux/blk-mq.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+bool ubd_tag_keeps(const struct ubd_tag *tag, bool served)
+{
+	u64 recovery = tag->queue->dev->recovery;
+
+	if (ubd_tag_flag(tag, UBD_ABORTED) || (recovery & UBD_F_USER_RECOVERY_FAIL_IO))
+		return false;
+	return !served || (recovery & UBD_F_USER_RECOVERY_REISSUE);
+}
+
+/* Calls @fn for every tag until it returns true; returns whether one did. */
+static bool ubd_any_tag(struct ubd_device *dev, bool (*fn)(struct ubd_tag *tag))
+{
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
+		for (unsigned int j = 0; j < dev->tag_set.queue_depth; j++) {
+			if (fn(&dev->queues[i].tags[j]))
+				return true;
+		}
+		cond_resched();
+	}
+	return false;
+}
+
+/* ---- taking tags from a server ---- */
+
+/* The next server's FETCH will be the first again. Called under tag->lock. */
+static void ubd_forget_fetch(struct ubd_tag *tag)
+{
+	if (tag->fetched)
+		atomic_inc(&tag->queue->dev->nr_unfetched);
+	tag->fetched = false;
+}
+
+/*
+ * Keeps the request or takes it out; returns it if it is to fail. The command of a
+ * HANDOVER is left to its task work, which finds it gone from the tag.
+ */
+static struct request *ubd_detach_request(struct ubd_tag *tag)
+{
+	struct request *rq = tag->rq;
+
+	tag->cmd = NULL;
+	if (ubd_tag_keeps(tag, tag->state == UBD_TAG_SERVED)) {
+		tag->state = UBD_TAG_QUEUED;
+		return NULL;
+	}
+	tag->rq = NULL;
+	tag->state = UBD_TAG_IDLE;
+	return rq;
+}
+
+static struct io_uring_cmd *ubd_take_ready(struct ubd_tag *tag)
+{
+	struct io_uring_cmd *cmd = tag->cmd;
+
+	tag->cmd = NULL;
+	tag->state = UBD_TAG_IDLE;
+	return cmd;
+}
+
+static bool ubd_detach_tag(struct ubd_tag *tag)
+{
+	struct io_uring_cmd *cmd = NULL;
+	struct request *rq = NULL;
+
+	spin_lock(&tag->lock);
+	ubd_forget_fetch(tag);
+	switch (tag->state) {
+	case UBD_TAG_READY:
+		cmd = ubd_take_ready(tag);
+		break;
+	case UBD_TAG_QUEUED:
+	case UBD_TAG_HANDOVER:
+	case UBD_TAG_SERVED:
+		rq = ubd_detach_request(tag);
+		break;
+	case UBD_TAG_IDLE:
+	case UBD_TAG_MOVING:
+	case UBD_TAG_COMMITTING:
+		break;
+	}
+	spin_unlock(&tag->lock);
+
+	if (rq)
+		ubd_end_request(rq, BLK_STS_IOERR);
+	if (cmd)
+		ubd_cmd_done_anywhere(cmd, UBD_IO_RES_ABORT);
+	return false;
+}
+
+void ubd_detach_tags(struct ubd_device *dev)
+{
+	ubd_any_tag(dev, ubd_detach_tag);
+}
+
+static bool ubd_drain_tag(struct ubd_tag *tag)
+{
+	struct io_uring_cmd *cmd = NULL;
+
+	spin_lock(&tag->lock);
+	if (tag->state == UBD_TAG_READY)
+		cmd = ubd_take_ready(tag);
+	spin_unlock(&tag->lock);
+
+	if (cmd)
+		ubd_cmd_done_anywhere(cmd, UBD_IO_RES_ABORT);
+	return false;
+}
+
+void ubd_drain_tags(struct ubd_device *dev)
+{
+	ubd_any_tag(dev, ubd_drain_tag);
+}
+
+/* ---- looking for lost ones ---- */
+
+static bool ubd_tag_is_orphan(struct ubd_tag *tag)
+{
+	bool orphan;
+
+	spin_lock(&tag->lock);
+	orphan = tag->state == UBD_TAG_READY && ubd_cmd_is_orphan(tag->cmd);
+	spin_unlock(&tag->lock);
+	return orphan;
+}
+
+bool ubd_has_orphans(struct ubd_device *dev)
+{
+	return ubd_any_tag(dev, ubd_tag_is_orphan);
+}
+
+/* ---- memory ---- */
+
+size_t ubd_descs_size(const struct ubd_device *dev)
+{
+	return PAGE_ALIGN(dev->tag_set.queue_depth * sizeof(struct ubdsrv_io_desc));
+}
+
+static int ubd_queue_alloc(struct ubd_device *dev, struct ubd_queue *q)
+{
+	unsigned int depth = dev->tag_set.queue_depth;
+
+	q->dev = dev;
+	q->descs = vmalloc_user(ubd_descs_size(dev));
+	q->tags = kvcalloc(depth, sizeof(*q->tags), GFP_KERNEL_ACCOUNT);
+	if (!q->descs || !q->tags)
+		return -ENOMEM;
+
+	for (unsigned int i = 0; i < depth; i++) {
+		spin_lock_init(&q->tags[i].lock);
+		q->tags[i].queue = q;
+	}
+	return 0;
+}
+
+/* On failure too the caller calls ubd_queues_free(). */
+int ubd_queues_alloc(struct ubd_device *dev)
+{
+	unsigned int nr = dev->tag_set.nr_hw_queues;
+	int err = 0;
+
+	BUILD_BUG_ON(UBD_DESC_MMAP_STRIDE % PAGE_SIZE);
+
+	dev->queues = kcalloc(nr, sizeof(*dev->queues), GFP_KERNEL_ACCOUNT);
+	if (!dev->queues)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < nr && !err; i++)
+		err = ubd_queue_alloc(dev, &dev->queues[i]);
+	atomic_set(&dev->nr_unfetched, nr * dev->tag_set.queue_depth);
+	return err;
+}
+
+void ubd_queues_free(struct ubd_device *dev)
+{
+	if (!dev->queues)
+		return;
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
+		vfree(dev->queues[i].descs);
+		kvfree(dev->queues[i].tags);
+	}
+	kfree(dev->queues);
+}

@@ -1,0 +1,698 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Devices that outlive their server. Servers are processes of their own and keep the
+ * disk in memory that all of them share, so that what one has written the next one finds.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REISSUE	    (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
+#define FAIL_IO	    (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO)
+
+/* Requests from this sector on are kept by a server that is told so. */
+#define KEPT_SECTOR 16384
+
+/* Long for what takes no time on a machine that is not busy. */
+#define AGE	    20
+
+static struct shared {
+	int id;	     /* of the device once it is live or recovered, before that -1 */
+	int keeps;   /* keep what is behind KEPT_SECTOR */
+	int nr_kept; /* requests that a server has had and not answered */
+	int release; /* hold_back() is to answer, writers are to end */
+	int left;    /* a quiesced server has nothing more to do */
+	uint8_t *disk;
+} * shared;
+
+static int get(int *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
+static void set(int *field, int value)
+{
+	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
+}
+
+static void *share_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(memory != MAP_FAILED);
+	return memory;
+}
+
+static void share(void)
+{
+	shared = share_memory(4096);
+	shared->disk = share_memory(usual_params().dev_sectors * 512);
+	shared->id = -1;
+	shared->keeps = true;
+}
+
+static int keep_if_told(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (desc->start_sector < KEPT_SECTOR || !get(&shared->keeps))
+		return server_handle(server, desc, buffer);
+	__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
+	return SERVER_KEEP;
+}
+
+/* Holds a queue's thread until the test lets it go on. */
+static int hold_back(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (desc->start_sector >= KEPT_SECTOR) {
+		__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
+		while (!get(&shared->release))
+			usleep(1000);
+	}
+	return server_handle(server, desc, buffer);
+}
+
+static void init_server(struct server *server)
+{
+	server_init(server);
+	server->handle = keep_if_told;
+	server->memory = shared->disk;
+}
+
+static void serve_for_ever(struct server *server)
+{
+	set(&shared->id, server->info.dev_id);
+	for (;;)
+		pause();
+}
+
+static void serve_first(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.info.flags = *(uint64_t *)arg;
+	server_run(&server);
+	serve_for_ever(&server);
+}
+
+static void serve_next(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server_recover(&server, *(int *)arg);
+	serve_for_ever(&server);
+}
+
+static int wait_for_server(int pid)
+{
+	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
+	return pid;
+}
+
+static int spawn_first(uint64_t flags)
+{
+	share();
+	return wait_for_server(spawn(serve_first, &flags));
+}
+
+static int spawn_next(void)
+{
+	int id = get(&shared->id);
+
+	set(&shared->id, -1);
+	return wait_for_server(spawn(serve_next, &id));
+}
+
+static void kill_server(int pid)
+{
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	check_exit(pid, SIGKILL);
+}
+
+/* A control fd of the device, which waits for a server. */
+static int open_waiting(void)
+{
+	int fd = open_dev(get(&shared->id));
+
+	CHECK(fd >= 0);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
+	return fd;
+}
+
+static void delete_device(void)
+{
+	int id = get(&shared->id), fd = open_dev(id);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(control(fd, UBD_CMD_DEL_DEV, NULL, 0), 0);
+	CHECK(!exists(char_node(id)));
+	CHECK(!exists(block_node(id)));
+	close(fd);
+}
+
+/* ---- requests under way ---- */
+
+struct client {
+	struct io_uring ring;
+	int disk;
+	int nr;
+	uint8_t *data[64];
+};
+
+/* Reads and writes in turn, of 4 KiB each, from @sector on; a write's bytes are its number. */
+static void client_submit(struct client *client, int nr, uint64_t sector)
+{
+	client->disk = open_disk(get(&shared->id), O_RDWR);
+	client->nr = nr;
+	CHECK_EQ(io_uring_queue_init(nr, &client->ring, 0), 0);
+	for (int i = 0; i < nr; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&client->ring);
+		uint64_t off = (sector + i * 8) * 512;
+
+		client->data[i] = aligned(4096);
+		memset(client->data[i], i, 4096);
+		if (i % 2)
+			io_uring_prep_read(sqe, client->disk, client->data[i], 4096, off);
+		else
+			io_uring_prep_write(sqe, client->disk, client->data[i], 4096, off);
+		sqe->user_data = i;
+	}
+	CHECK_EQ(io_uring_submit(&client->ring), nr);
+}
+
+/* Waits for all; returns how many failed. */
+static int client_wait(struct client *client)
+{
+	struct __kernel_timespec limit = { .tv_sec = AGE };
+	struct io_uring_cqe *cqe;
+	int failed = 0;
+
+	for (int i = 0; i < client->nr; i++) {
+		CHECK_EQ(io_uring_wait_cqe_timeout(&client->ring, &cqe, &limit), 0);
+		CHECK(cqe->res == 4096 || cqe->res == -EIO);
+		failed += cqe->res != 4096;
+		io_uring_cqe_seen(&client->ring, cqe);
+	}
+	io_uring_queue_exit(&client->ring);
+	close(client->disk);
+	return failed;
+}
+
+static void check_written(const struct client *client, uint64_t sector)
+{
+	for (int i = 0; i < client->nr; i += 2)
+		CHECK(!memcmp(shared->disk + (sector + i * 8) * 512, client->data[i], 4096));
+}
+
+/* ---- life without a server ---- */
+
+static void a_device_outlives_its_server(void)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	int pid = spawn_first(REISSUE), fd;
+
+	kill_server(pid);
+	fd = open_waiting();
+	CHECK_EQ(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)), 0);
+	CHECK_EQ(info.flags, REISSUE);
+	WAIT_UNTIL(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)) == 0 &&
+			   info.ubdsrv_pid == -1,
+		   AGE);
+	CHECK(exists(block_node(info.dev_id)));
+	close(fd);
+	usleep(100000);
+	CHECK(exists(block_node(info.dev_id)));
+	delete_device();
+}
+
+static void a_device_not_yet_live_does_not(void)
+{
+	struct server server;
+
+	share();
+	init_server(&server);
+	server.info.flags = REISSUE;
+	server_add(&server);
+	server_open(&server);
+	close(server.control);
+	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), AGE);
+}
+
+static void an_unheld_device_lives_while_it_is_served(void)
+{
+	struct server server;
+
+	share();
+	init_server(&server);
+	server.info.flags = REISSUE;
+	server_run(&server);
+	close(server.control);
+	usleep(100000);
+	server.control = open_dev(server.info.dev_id);
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_LIVE);
+	server_delete(&server);
+}
+
+static void a_waiting_device_holds_the_module(void)
+{
+	kill_server(spawn_first(REISSUE));
+	close(open_waiting());
+	CHECK(syscall(SYS_delete_module, "ubd", O_NONBLOCK) < 0);
+	CHECK_EQ(errno, EWOULDBLOCK);
+	delete_device();
+}
+
+/* ---- what becomes of requests ---- */
+
+/* More than there are tags: some the server has had, some wait for a tag. */
+static void reissue_loses_no_request(void)
+{
+	int pid = spawn_first(REISSUE);
+	struct client client;
+
+	client_submit(&client, 64, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
+	kill_server(pid);
+	set(&shared->keeps, false);
+	pid = spawn_next();
+	CHECK_EQ(client_wait(&client), 0);
+	check_written(&client, KEPT_SECTOR);
+	kill_server(pid);
+	delete_device();
+}
+
+/* A stopped process runs no task work: the requests are on their way to it. */
+static void reissue_loses_nothing_that_was_on_its_way(void)
+{
+	int pid = spawn_first(REISSUE);
+	struct client client;
+
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	usleep(50000);
+	client_submit(&client, 64, 0);
+	usleep(100000);
+	kill_server(pid);
+	pid = spawn_next();
+	CHECK_EQ(client_wait(&client), 0);
+	check_written(&client, 0);
+	kill_server(pid);
+	delete_device();
+}
+
+/* What the server had fails, what comes later waits. */
+static void without_reissue_the_servers_requests_fail(void)
+{
+	int pid = spawn_first(UBD_F_USER_RECOVERY);
+	struct client had, later;
+	int fd;
+
+	client_submit(&had, 8, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) == 8, AGE);
+	kill_server(pid);
+	CHECK_EQ(client_wait(&had), 8);
+	fd = open_waiting();
+	client_submit(&later, 32, 0);
+	usleep(100000);
+	CHECK_EQ(io_uring_cq_ready(&later.ring), 0);
+	close(fd);
+	pid = spawn_next();
+	CHECK_EQ(client_wait(&later), 0);
+	check_written(&later, 0);
+	kill_server(pid);
+	delete_device();
+}
+
+static void fail_io_fails_all_until_the_end_of_recovery(void)
+{
+	int pid = spawn_first(FAIL_IO);
+	struct server server;
+	struct client client;
+	int fd;
+
+	client_submit(&client, 32, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
+	kill_server(pid);
+	CHECK_EQ(client_wait(&client), 32);
+	fd = open_waiting();
+	client_submit(&client, 32, 0);
+	CHECK_EQ(client_wait(&client), 32);
+
+	init_server(&server);
+	server_attach(&server, get(&shared->id));
+	client_submit(&client, 32, 0);
+	CHECK_EQ(client_wait(&client), 32);
+	CHECK_EQ(control(server.control, UBD_CMD_END_RECOVERY, NULL, 0), 0);
+	client_submit(&client, 32, 0);
+	CHECK_EQ(client_wait(&client), 0);
+	close(fd);
+	server_delete(&server);
+}
+
+/* Writes each block with a number that grows, and finds it there the next time. */
+static void write_and_verify(void *arg)
+{
+	int disk = open_disk(get(&shared->id), O_RDWR), first = *(int *)arg;
+	uint32_t *data = aligned(4096), written[64] = {};
+
+	for (uint32_t i = 0; !get(&shared->release); i++) {
+		uint32_t block = i * 37 % 64;
+		off_t off = (off_t)(first + block) * 4096;
+
+		CHECK_EQ(pread(disk, data, 4096, off), 4096);
+		CHECK_EQ(data[0], written[block]);
+		CHECK_EQ(data[1023], written[block]);
+		for (int j = 0; j < 1024; j++)
+			data[j] = i + 1;
+		CHECK_EQ(pwrite(disk, data, 4096, off), 4096);
+		written[block] = i + 1;
+	}
+}
+
+static void a_verifying_writer_goes_on_across_ten_deaths(void)
+{
+	int pid = spawn_first(REISSUE), writers[4];
+
+	set(&shared->keeps, false);
+	for (int i = 0; i < 4; i++) {
+		int first = i * 64;
+
+		writers[i] = spawn(write_and_verify, &first);
+	}
+	for (int round = 0; round < 10; round++) {
+		usleep(20000 + round * 7000);
+		kill_server(pid);
+		pid = spawn_next();
+	}
+	usleep(50000);
+	set(&shared->release, true);
+	for (int i = 0; i < 4; i++)
+		check_exit(writers[i], 0);
+	kill_server(pid);
+	delete_device();
+}
+
+/* ---- QUIESCE ---- */
+
+static void quiesce(void *arg)
+{
+	CHECK_EQ(control(*(int *)arg, UBD_CMD_QUIESCE, NULL, 0), 0);
+}
+
+static void leave_when_told(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.handle = hold_back;
+	server.info.flags = UBD_F_USER_RECOVERY;
+	server_run(&server);
+	set(&shared->id, server.info.dev_id);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(server.queues[i].thread, NULL), 0);
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_QUIESCED);
+	set(&shared->left, true);
+	while (get(&shared->left))
+		usleep(1000);
+}
+
+/* It commits what it has; that it has gone is known when its file is closed. */
+static void quiesce_lets_the_server_finish(void)
+{
+	struct client had, later;
+	int pid, fd, server;
+
+	share();
+	server = wait_for_server(spawn(leave_when_told, NULL));
+	client_submit(&had, 1, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) == 1, AGE);
+	fd = open_dev(get(&shared->id));
+	pid = spawn(quiesce, &fd);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
+	client_submit(&later, 32, 0);
+	usleep(100000);
+	CHECK_EQ(io_uring_cq_ready(&had.ring), 0);
+	set(&shared->release, true);
+	CHECK_EQ(client_wait(&had), 0);
+	WAIT_UNTIL(get(&shared->left), AGE);
+	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+	CHECK_EQ(io_uring_cq_ready(&later.ring), 0);
+	set(&shared->left, false);
+	check_exit(server, 0);
+	check_exit(pid, 0);
+
+	server = spawn_next();
+	CHECK_EQ(client_wait(&later), 0);
+	check_written(&later, 0);
+	kill_server(server);
+	close(fd);
+	delete_device();
+}
+
+static void a_server_killed_while_it_is_quiesced_is_gone_too(void)
+{
+	int server = spawn_first(REISSUE), fd, pid;
+	struct client client;
+
+	client_submit(&client, 4, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) == 4, AGE);
+	fd = open_dev(get(&shared->id));
+	pid = spawn(quiesce, &fd);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
+	kill_server(server);
+	check_exit(pid, 0);
+	set(&shared->keeps, false);
+	server = spawn_next();
+	CHECK_EQ(client_wait(&client), 0);
+	kill_server(server);
+	close(fd);
+	delete_device();
+}
+
+/* ---- what is refused ---- */
+
+static void check_refused(int fd, int quiesce, int start, int end)
+{
+	CHECK_EQ(control(fd, UBD_CMD_QUIESCE, NULL, 0), quiesce);
+	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), start);
+	CHECK_EQ(control(fd, UBD_CMD_END_RECOVERY, NULL, 0), end);
+}
+
+static void recovery_at_the_wrong_time_is_refused(void)
+{
+	struct server server;
+	int pid;
+
+	share();
+	init_server(&server);
+	server.info.flags = REISSUE;
+	server_add(&server);
+	check_refused(server.control, -EINVAL, -EINVAL, -EINVAL);
+	server_open(&server);
+	server_serve(&server);
+	server_start(&server);
+	CHECK_EQ(control(server.control, UBD_CMD_START_RECOVERY, NULL, 0), -EBUSY);
+	CHECK_EQ(control(server.control, UBD_CMD_END_RECOVERY, NULL, 0), -EINVAL);
+	CHECK_EQ(control(server.control, UBD_CMD_STOP_DEV, NULL, 0), 0);
+	check_refused(server.control, -ENODEV, -ENODEV, -ENODEV);
+	server_delete(&server);
+
+	pid = spawn_first(REISSUE);
+	kill_server(pid);
+	init_server(&server);
+	server.control = open_waiting();
+	CHECK_EQ(control(server.control, UBD_CMD_END_RECOVERY, NULL, 0), -EINVAL);
+	CHECK_EQ(control(server.control, UBD_CMD_START_DEV, NULL, 0), -EBUSY);
+	CHECK(open(char_node(get(&shared->id)), O_RDWR) < 0);
+	CHECK_EQ(errno, EBUSY);
+	close(server.control);
+	server_attach(&server, get(&shared->id));
+	CHECK_EQ(control(server.control, UBD_CMD_QUIESCE, NULL, 0), -EBUSY);
+	CHECK_EQ(control(server.control, UBD_CMD_START_RECOVERY, NULL, 0), -EBUSY);
+	CHECK_EQ(control(server.control, UBD_CMD_START_DEV, NULL, 0), -EBUSY);
+	CHECK_EQ(control(server.control, UBD_CMD_SET_PARAMS, &server.params, sizeof(server.params)),
+		 -EBUSY);
+	CHECK_EQ(control(server.control, UBD_CMD_END_RECOVERY, NULL, 0), 0);
+	CHECK_EQ(control(server.control, UBD_CMD_END_RECOVERY, NULL, 0), -EINVAL);
+	server_delete(&server);
+}
+
+static void a_device_without_recovery_refuses_it(void)
+{
+	struct server server;
+
+	server_init(&server);
+	server_run(&server);
+	check_refused(server.control, -EINVAL, -EINVAL, -EINVAL);
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_LIVE);
+	server_delete(&server);
+}
+
+/* ---- ends in the middle ---- */
+
+static void attach_and_wait(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server_attach(&server, *(int *)arg);
+	set(&shared->id, server.info.dev_id);
+	pause();
+}
+
+static void start_recovery(void *arg)
+{
+	int fd = open_dev(*(int *)arg);
+
+	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), 0);
+}
+
+static void a_server_that_dies_while_it_recovers_is_followed_by_another(void)
+{
+	int pid = spawn_first(REISSUE), id = get(&shared->id);
+	struct client client;
+
+	client_submit(&client, 64, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
+	kill_server(pid);
+	/* One that does no more than ask ... */
+	check_exit(spawn(start_recovery, &id), 0);
+	/* ... and one that has been given requests. */
+	set(&shared->nr_kept, 0);
+	set(&shared->id, -1);
+	pid = wait_for_server(spawn(attach_and_wait, &id));
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
+	kill_server(pid);
+	set(&shared->keeps, false);
+	pid = spawn_next();
+	CHECK_EQ(client_wait(&client), 0);
+	kill_server(pid);
+	delete_device();
+}
+
+static void stop_from_outside(void *arg)
+{
+	CHECK_EQ(control(*(int *)arg, UBD_CMD_STOP_DEV, NULL, 0), 0);
+}
+
+/* In a process of its own: the workers of the test's for io_uring all wait for the disk. */
+static void stop_waiting(void *arg)
+{
+	WAIT_UNTIL(get_state(*(int *)arg) == UBD_S_DEV_QUIESCED, AGE);
+	stop_from_outside(arg);
+}
+
+static void stop_fails_what_waits(void)
+{
+	int pid = spawn_first(REISSUE), fd = open_dev(get(&shared->id));
+	struct client client;
+
+	client_submit(&client, 64, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
+	kill_server(pid);
+	check_exit(spawn(stop_waiting, &fd), 0);
+	/* Those that had no tag find the end of the disk, at 0. */
+	for (int i = 0; i < 64; i++) {
+		struct io_uring_cqe *cqe;
+
+		CHECK_EQ(io_uring_wait_cqe(&client.ring, &cqe), 0);
+		CHECK(cqe->res == -EIO || cqe->res == -ENOSPC || cqe->res == 0);
+		io_uring_cqe_seen(&client.ring, cqe);
+	}
+	close(client.disk);
+	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
+	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), -ENODEV);
+	/* A stopped device does not outlive its last control fd. */
+	close(fd);
+	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
+}
+
+/* Its dirty page is on the way to a server that does not answer. */
+static void a_server_killed_while_it_is_stopped_is_not_waited_for(void)
+{
+	int server = spawn_first(REISSUE), disk, fd, pid;
+	char data[4096] = {};
+
+	disk = open(block_node(get(&shared->id)), O_WRONLY);
+	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
+	fd = open_dev(get(&shared->id));
+	pid = spawn(stop_from_outside, &fd);
+	WAIT_UNTIL(get(&shared->nr_kept) > 0, AGE);
+	kill_server(server);
+	check_exit(pid, 0);
+	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
+	close(disk);
+	close(fd);
+	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
+}
+
+/* ---- waits that can be killed ---- */
+
+static void kill_waiting(void (*run)(void *), void *arg)
+{
+	int pid = spawn(run, arg);
+
+	usleep(200000);
+	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	check_exit(pid, SIGKILL);
+}
+
+static void end_recovery(void *arg)
+{
+	control(*(int *)arg, UBD_CMD_END_RECOVERY, NULL, 0);
+}
+
+/* A server that does not leave, and then a recovery without a server. */
+static void every_wait_can_be_killed(void)
+{
+	int pid = spawn_first(REISSUE), id = get(&shared->id), fd = open_dev(id);
+
+	kill_waiting(quiesce, &fd);
+	kill_waiting(start_recovery, &id);
+	kill_server(pid);
+	check_exit(spawn(start_recovery, &id), 0);
+	kill_waiting(end_recovery, &fd);
+	kill_server(spawn_next());
+	close(fd);
+	delete_device();
+}
+
+int main(int argc, char **argv)
+{
+	const struct test tests[] = {
+		{ "a device outlives its server", a_device_outlives_its_server },
+		{ "a device that is not yet live does not", a_device_not_yet_live_does_not },
+		{ "an unheld device lives while it is served",
+		  an_unheld_device_lives_while_it_is_served },
+		{ "a waiting device holds the module", a_waiting_device_holds_the_module },
+		{ "reissue loses no request", reissue_loses_no_request },
+		{ "reissue loses nothing that was on its way",
+		  reissue_loses_nothing_that_was_on_its_way },
+		{ "without reissue the server's requests fail",
+		  without_reissue_the_servers_requests_fail },
+		{ "FAIL_IO fails all until END_RECOVERY",
+		  fail_io_fails_all_until_the_end_of_recovery },
+		{ "a verifying writer goes on across ten deaths",
+		  a_verifying_writer_goes_on_across_ten_deaths },
+		{ "QUIESCE lets the server finish", quiesce_lets_the_server_finish },
+		{ "a server killed while it is quiesced is gone too",
+		  a_server_killed_while_it_is_quiesced_is_gone_too },
+		{ "recovery at the wrong time is refused", recovery_at_the_wrong_time_is_refused },
+		{ "a device without recovery refuses it", a_device_without_recovery_refuses_it },
+		{ "a server that dies while it recovers is followed by another",
+		  a_server_that_dies_while_it_recovers_is_followed_by_another },
+		{ "STOP_DEV fails what waits", stop_fails_what_waits },
+		{ "a server killed while it is stopped is not waited for",
+		  a_server_killed_while_it_is_stopped_is_not_waited_for },
+		{ "every wait can be killed", every_wait_can_be_killed },
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}
