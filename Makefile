@@ -7,6 +7,7 @@ MESON_OPTIONS ?=
 DESTDIR ?=
 MODULES = $(DESTDIR)/lib/modules
 STEPS ?=
+FUZZ_SECONDS ?= 600
 
 all: $(BUILD)/build.ninja
 	$(if $(MESON_OPTIONS),meson configure $(BUILD) $(MESON_OPTIONS))
@@ -45,6 +46,12 @@ demo:
 	tests/setup.sh check
 	tests/vm/demo $(BUILD)
 
+# Of each target; what it finds is kept in $(BUILD)/check/fuzz/fuzz.
+fuzz:
+	tests/setup.sh check
+	tests/run-all --build $(BUILD) build-fuzz
+	tests/fuzz/run $(BUILD)/check/fuzz $(FUZZ_SECONDS)
+
 bench:
 	tests/setup.sh bench
 	bench/run $(BUILD)
@@ -63,8 +70,9 @@ help:
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
+	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-dkms check check-litmus demo bench clean distclean help
+.PHONY: all driver install install-dkms check check-litmus demo fuzz bench clean distclean help

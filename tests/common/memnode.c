@@ -145,9 +145,12 @@ static int co_change(struct memnode *node, enum disk_op_kind kind, uint64_t off,
 
 /* ---- the node's ops ---- */
 
-static bool in_reach(uint64_t off, uint64_t bytes)
+static bool in_reach(const struct image *img, uint64_t off, uint64_t bytes)
 {
-	return off <= MEMDISK_MAX_SIZE && bytes <= MEMDISK_MAX_SIZE - off;
+	const struct memnode *node = img->opaque;
+	uint64_t max_size = node->max_size ? node->max_size : MEMDISK_MAX_SIZE;
+
+	return off <= max_size && bytes <= max_size - off;
 }
 
 static int memnode_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
@@ -195,7 +198,7 @@ static int memnode_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, s
 	uint8_t *data;
 	int ret;
 
-	if (!in_reach(off, bytes))
+	if (!in_reach(img, off, bytes))
 		return -EFBIG;
 	data = g_malloc(bytes);
 	iobuf_copy_out(data, mem, bytes);
@@ -212,7 +215,7 @@ static int memnode_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t by
 
 	if (node->no_write_zeroes)
 		return -ENOTSUP;
-	if (!in_reach(off, bytes))
+	if (!in_reach(img, off, bytes))
 		return -EFBIG;
 	ret = co_change(node, DISK_ZERO, off, bytes, NULL);
 	if (!ret)
@@ -253,7 +256,7 @@ static int memnode_co_truncate(struct image *img, uint64_t size)
 {
 	int ret;
 
-	if (!in_reach(size, 0))
+	if (!in_reach(img, size, 0))
 		return -EFBIG;
 	ret = co_change(img->opaque, DISK_TRUNCATE, size, 0, NULL);
 	if (!ret)

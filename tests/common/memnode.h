@@ -46,6 +46,7 @@ struct memnode {
 	 * and what it sets free.
 	 */
 	unsigned percent_late;
+	uint64_t max_size;		 /* of the file; 0: MEMDISK_MAX_SIZE */
 	bool no_write_zeroes;		 /* the op is missing, as on some file systems */
 	bool flush_does_nothing;	 /* a disk that lies, to test the tests with */
 	GPtrArray *log;			 /* of struct disk_op in order of their start */
