@@ -4,13 +4,38 @@
 
 #include <errno.h>
 
+void request_compress(struct request *request, const struct image *img, uint64_t max_bytes)
+{
+	uint64_t cluster = image_limits(img)->cluster_size;
+	uint64_t end;
+
+	if (!image_format_can_compress(image_format(img)) || cluster > max_bytes)
+		return;
+	end = (request->off + request->bytes + cluster - 1) / cluster * cluster;
+	request->off -= request->off % cluster;
+	end = MIN(end, request->off + max_bytes / cluster * cluster);
+	request->bytes = MIN(end, image_size(img)) - request->off;
+	request->flags = 0;
+	request->compressed = true;
+}
+
+static int co_write(const struct request *request, struct image *img, void *buf)
+{
+	struct iovec iov;
+
+	if (!request->compressed)
+		return image_co_pwrite(img, request->off, request->bytes, buf, request->flags);
+	return image_co_pwrite_compressed(img, request->off, request->bytes,
+					  IOBUF(&iov, buf, request->bytes));
+}
+
 int request_co_perform(const struct request *request, struct image *img, void *buf)
 {
 	switch (request->kind) {
 	case REQUEST_READ:
 		return image_co_pread(img, request->off, request->bytes, buf);
 	case REQUEST_WRITE:
-		return image_co_pwrite(img, request->off, request->bytes, buf, request->flags);
+		return co_write(request, img, buf);
 	case REQUEST_ZERO:
 		return image_co_pwrite_zeroes(img, request->off, request->bytes, request->flags);
 	case REQUEST_DISCARD:
@@ -29,8 +54,9 @@ char *request_describe(const struct request *request)
 		[REQUEST_FLUSH] = "flush",
 	};
 
-	return g_strdup_printf("%s %#" G_GINT64_MODIFIER "x + %#" G_GINT64_MODIFIER "x%s%s",
+	return g_strdup_printf("%s %#" G_GINT64_MODIFIER "x + %#" G_GINT64_MODIFIER "x%s%s%s",
 			       names[request->kind], request->off, request->bytes,
+			       request->compressed ? " compressed" : "",
 			       request->flags & IMAGE_REQ_FUA ? " FUA" : "",
 			       request->flags & IMAGE_REQ_MAY_UNMAP ? " may unmap" : "");
 }

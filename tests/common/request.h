@@ -17,10 +17,17 @@ enum request_kind {
 
 struct request {
 	enum request_kind kind;
-	unsigned flags; /* IMAGE_REQ_* */
+	unsigned flags;	 /* IMAGE_REQ_* */
+	bool compressed; /* a write */
 	uint64_t off;
 	uint64_t bytes;
 };
+
+/*
+ * Makes a compressed write of a write, of the clusters that it touches, where the image can
+ * have one of at most @max_bytes.
+ */
+void request_compress(struct request *request, const struct image *img, uint64_t max_bytes);
 
 /* Does it, with the data in @buf. 0 or -errno. */
 int request_co_perform(const struct request *request, struct image *img, void *buf);

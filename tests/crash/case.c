@@ -164,6 +164,7 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 		.jobs = c->jobs,
 		.ops_per_job = c->ops_per_job,
 		.percent_flush = c->percent_flush,
+		.percent_compressed = c->percent_compressed,
 		.faults = c->fault_permille,
 	};
 	rec->crew = crew_new(c->loops);
@@ -430,10 +431,12 @@ char *crash_case_describe(const struct crash_case *c)
 
 	return g_strdup_printf(
 		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
-		"%u%% flushes, cache %" G_GUINT64_FORMAT ", disk: delay %u, %u%% late, "
+		"%u%% flushes, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
+		", disk: delay %u, %u%% late, "
 		"alignment %u, %u/1000 faults%s%s, %u operations%s%s",
-		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush, c->cache_bytes,
-		c->max_delay, c->percent_late, c->alignment, c->fault_permille,
-		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "",
-		c->operations, c->operation ? " " : "", c->operation ? c->operation : "");
+		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush,
+		c->percent_compressed, c->cache_bytes, c->max_delay, c->percent_late, c->alignment,
+		c->fault_permille, c->no_write_zeroes ? ", no write zeroes" : "",
+		c->unmap ? ", unmap" : "", c->operations, c->operation ? " " : "",
+		c->operation ? c->operation : "");
 }

@@ -25,6 +25,7 @@ struct crash_case {
 	unsigned jobs;
 	unsigned ops_per_job;
 	unsigned percent_flush;
+	unsigned percent_compressed; /* of the writes */
 	unsigned operations;	 /* structural ones, beside the jobs */
 	const char *operation;	 /* only this one; NULL: all */
 	unsigned max_delay;	 /* of a request to the disk, in turns of the loop */

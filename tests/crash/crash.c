@@ -135,6 +135,7 @@ static void draw_workload(struct crash_case *c, struct rng *rng)
 	c->ops_per_job = 1 + requests / c->jobs;
 	c->percent_flush = DRAW(rng, flushes);
 	c->cache_bytes = DRAW(rng, caches);
+	c->percent_compressed = rng_percent(rng, 40) ? rng_between(rng, 5, 90) : 0;
 	c->unmap = rng_percent(rng, 50);
 	c->operations = rng_percent(rng, 70) ? rng_between(rng, 1, 12) : 0;
 }

@@ -83,6 +83,9 @@ static void draw_request(struct job *job, struct request *request)
 		request->flags |= IMAGE_REQ_MAY_UNMAP;
 	if (request->kind == REQUEST_ZERO || request->kind == REQUEST_WRITE)
 		request->flags |= rng_percent(&job->rng, 8) ? IMAGE_REQ_FUA : 0;
+	if (request->kind == REQUEST_WRITE &&
+	    rng_percent(&job->rng, job->workload->percent_compressed))
+		request_compress(request, job->workload->structural->img, MAX_BYTES);
 }
 
 /* ---- doing it ---- */

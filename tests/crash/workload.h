@@ -21,6 +21,7 @@ struct workload {
 	unsigned jobs;
 	unsigned ops_per_job;
 	unsigned percent_flush;
+	unsigned percent_compressed; /* of the writes */
 	bool faults; /* requests may fail */
 	/* Its own. */
 	struct job *job_list;

@@ -84,6 +84,9 @@ static void draw_request(struct job *job, struct request *request)
 		request->flags |= IMAGE_REQ_MAY_UNMAP;
 	if (request->kind == REQUEST_WRITE && rng_percent(&job->rng, 1))
 		request->flags |= IMAGE_REQ_FUA;
+	if (request->kind == REQUEST_WRITE &&
+	    rng_percent(&job->rng, job->set->mix->percent_compressed))
+		request_compress(request, job->set->structural->img, job->set->mix->max_bytes);
 }
 
 /* ---- doing it ---- */

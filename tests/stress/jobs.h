@@ -18,6 +18,7 @@
 /* Of 100 requests; the rest are reads. */
 struct job_mix {
 	unsigned percent_write;
+	unsigned percent_compressed; /* of the writes */
 	unsigned percent_zero;
 	unsigned percent_discard;
 	unsigned percent_flush;

@@ -51,6 +51,13 @@ static const GOptionEntry option_entries[] = {
 		.percent_reckless = (reckless)                                                     \
 	}
 
+#define COMPRESSED(reckless)                                                                       \
+	{                                                                                          \
+		.percent_write = 50, .percent_compressed = 60, .percent_zero = 8,                  \
+		.percent_discard = 10, .percent_flush = 2, .min_bytes = 512,                       \
+		.max_bytes = 64 << 10, .percent_hot = 40, .percent_reckless = (reckless)           \
+	}
+
 static const struct scenario scenarios[] = {
 	{
 		.name = "raw",
@@ -102,6 +109,30 @@ static const struct scenario scenarios[] = {
 		.alignment = 512,
 		.unmap = true,
 		.mix = ALL_KINDS(30),
+	},
+	{
+		/* Many of them share a cluster, a sector, and what the disk writes in one piece. */
+		.name = "compressed-writes",
+		.spec = QCOW2(8, 4096, .refcount_bits = 4, .backing = BACKING_RAW,
+			      .percent_filled = 20),
+		.disk = DISK_IN_MEMORY,
+		.alignment = 4096,
+		.unmap = true,
+		.mix = COMPRESSED(30),
+	},
+	{
+		.name = "compressed-buffered",
+		.spec = QCOW2(64, 65536, .compression = "zstd"),
+		.disk = DISK_FILE,
+		.unmap = true,
+		.mix = COMPRESSED(0),
+	},
+	{
+		.name = "compressed-direct",
+		.spec = QCOW2(16, 512, .backing = BACKING_SHORT),
+		.disk = DISK_DIRECT,
+		.unmap = true,
+		.mix = COMPRESSED(0),
 	},
 	{
 		.name = "one-bit-refcounts",
