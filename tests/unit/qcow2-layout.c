@@ -51,7 +51,8 @@ static void test_entry_types(void)
 		{ 3, 0x50000 | QCOW2_COPIED, 0, MAPPING_NORMAL },
 		{ 3, 0x50000, 0, MAPPING_NORMAL },
 		{ 3, QCOW2_COMPRESSED | 0x12345, 0, MAPPING_COMPRESSED },
-		/* Not a multiple of the cluster size, reserved bits, an offset of 0 that is used. */
+		/* Not a multiple of the cluster size, reserved bits, an offset of 0 that is used.
+		 */
 		{ 3, 0x50200 | QCOW2_COPIED, -EIO, 0 },
 		{ 3, 0x50002, -EIO, 0 },
 		{ 3, 0x50000 | 1ull << 57, -EIO, 0 },
@@ -92,6 +93,51 @@ static void test_compressed_range(void)
 	g_assert_cmpuint(bytes, ==, 1024);
 }
 
+/* What the writer makes the reader understands; at the limits of the format too. */
+static void test_compressed_entry(void)
+{
+	static const struct {
+		unsigned cluster_bits;
+		uint64_t host_off;
+		uint32_t bytes;
+		bool fits;
+		uint32_t readable;
+	} cases[] = {
+		{ 16, 0x50000, 1, true, 512 },
+		{ 16, 0x50123, 512 - 0x123, true, 512 - 0x123 },
+		{ 16, 0x50123, 512 - 0x123 + 1, true, 1024 - 0x123 },
+		/* As many sectors as there can be. */
+		{ 9, 0x1ff, 511, true, 513 },
+		{ 16, 0x501ff, 65535, true, 65537 },
+		{ 21, 0x501ff, (2 << 20) - 1, true, (2 << 20) + 1 },
+		/* 49 bits of offset; and no more than 56 where there is room for them. */
+		{ 21, (1ull << 49) - 512, 512, true, 512 },
+		{ 21, (1ull << 49) - 511, 512, false, 0 },
+		{ 21, 1ull << 49, 1, false, 0 },
+		{ 16, (1ull << 54) - 1, 1, true, 1 },
+		{ 16, (1ull << 54) - 1, 2, false, 0 },
+		{ 9, (1ull << 56) - 2, 2, true, 2 },
+		{ 9, (1ull << 56) - 1, 2, false, 0 },
+	};
+	g_autofree struct qcow2 *q = g_new0(struct qcow2, 1);
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+		uint64_t entry = 0, host_off;
+		uint32_t bytes;
+
+		q->cluster_bits = cases[i].cluster_bits;
+		g_assert_cmpint(
+			qcow2_compressed_entry(q, cases[i].host_off, cases[i].bytes, &entry), ==,
+			cases[i].fits);
+		if (!cases[i].fits)
+			continue;
+		g_assert_cmphex(entry >> 62, ==, 1);
+		qcow2_compressed_range(q, entry, &host_off, &bytes);
+		g_assert_cmphex(host_off, ==, cases[i].host_off);
+		g_assert_cmpuint(bytes, ==, cases[i].readable);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -99,5 +145,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/qcow2/refcount-bytes", test_refcount_bytes);
 	g_test_add_func("/qcow2/entry-types", test_entry_types);
 	g_test_add_func("/qcow2/compressed-range", test_compressed_range);
+	g_test_add_func("/qcow2/compressed-entry", test_compressed_entry);
 	return g_test_run();
 }

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Room for compressed data: how it is packed and counted, and what makes the allocator move on. */
+#include "image-test.h"
+#include "image_int.h"
+#include "qcow2/qcow2.h"
+
+#define CLUSTER 65536u
+
+static struct image *co_open_new(const char *cluster_size, const char *refcount_bits)
+{
+	g_autoptr(GHashTable) options = g_hash_table_new(g_str_hash, g_str_equal);
+	struct image_create_opts opts = { .size = 64 << 20,
+					  .size_given = true,
+					  .options = options };
+	g_autoptr(GError) err = NULL;
+
+	g_hash_table_insert(options, "cluster_size", (char *)cluster_size);
+	g_hash_table_insert(options, "refcount_bits", (char *)refcount_bits);
+	image_co_create("disk", "qcow2", &opts, NULL, &err);
+	g_assert_no_error(err);
+	return co_open_ok("disk", "qcow2", IMAGE_RDWR | IMAGE_UNMAP);
+}
+
+/* In a new image of default clusters. */
+#define ALLOC_TEST(name, refcount_bits)                                                            \
+	static void name##_run(struct qcow2 *q) REQUIRES(q->alloc_lock);                           \
+	CO_TEST(name)                                                                              \
+	{                                                                                          \
+		struct image *img = co_open_new("64k", refcount_bits);                             \
+		struct qcow2 *q = img->opaque;                                                     \
+                                                                                                   \
+		co_mutex_lock(&q->alloc_lock);                                                     \
+		name##_run(q);                                                                     \
+		co_mutex_unlock(&q->alloc_lock);                                                   \
+		g_assert_cmpint(image_co_close(img), ==, 0);                                       \
+	}                                                                                          \
+	static void name##_run(struct qcow2 *q)
+
+static uint64_t co_alloc(struct qcow2 *q, uint32_t bytes) REQUIRES(q->alloc_lock)
+{
+	uint64_t host_off;
+
+	g_assert_cmpint(qcow2_co_alloc_bytes(q, bytes, &host_off), ==, 0);
+	return host_off;
+}
+
+static uint64_t co_refcount(struct qcow2 *q, uint64_t host_off) REQUIRES(q->alloc_lock)
+{
+	uint64_t refcount;
+
+	g_assert_cmpint(qcow2_co_get_refcount(q, host_off / CLUSTER, &refcount), ==, 0);
+	return refcount;
+}
+
+static uint64_t co_alloc_cluster(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	uint64_t host_off, nr;
+	bool fresh;
+
+	g_assert_cmpint(qcow2_co_alloc_clusters(q, 1, &host_off, &nr, &fresh), ==, 0);
+	return host_off;
+}
+
+ALLOC_TEST(test_packs, "16")
+{
+	uint64_t first = co_alloc(q, 1000);
+
+	g_assert_cmpuint(first % CLUSTER, ==, 0);
+	g_assert_cmpuint(co_alloc(q, 1), ==, first + 1000);
+	g_assert_cmpuint(co_alloc(q, 500), ==, first + 1001);
+	g_assert_cmpuint(co_refcount(q, first), ==, 3);
+	g_assert_cmpint(qcow2_co_put_bytes(q, first + 1000, 1), ==, 0);
+	g_assert_cmpuint(co_refcount(q, first), ==, 2);
+	/* What became free in the middle is not used again. */
+	g_assert_cmpuint(co_alloc(q, 1), ==, first + 1501);
+}
+
+ALLOC_TEST(test_crosses_a_border, "16")
+{
+	uint64_t first = co_alloc(q, CLUSTER - 10);
+	uint64_t second = co_alloc(q, 100);
+
+	g_assert_cmpuint(second, ==, first + CLUSTER - 10);
+	g_assert_cmpuint(co_refcount(q, first), ==, 2);
+	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 1);
+	g_assert_cmpuint(co_alloc(q, 100), ==, second + 100);
+	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 2);
+	g_assert_cmpint(qcow2_co_put_bytes(q, second, 100), ==, 0);
+	g_assert_cmpuint(co_refcount(q, first), ==, 1);
+	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 1);
+}
+
+/* A full cluster is left, and the next one is not entered before it is needed. */
+ALLOC_TEST(test_fills_a_cluster, "16")
+{
+	uint64_t first = co_alloc(q, CLUSTER - 10);
+
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER - 10);
+	g_assert_cmpuint(co_refcount(q, first), ==, 2);
+	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 0);
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER);
+	g_assert_cmpuint(co_refcount(q, first), ==, 2);
+}
+
+/* Where somebody else has the next cluster, the rest of this one is given up. */
+ALLOC_TEST(test_no_neighbour, "16")
+{
+	uint64_t first = co_alloc(q, CLUSTER - 10);
+	uint64_t other = co_alloc_cluster(q);
+
+	g_assert_cmpuint(other, ==, first + CLUSTER);
+	g_assert_cmpuint(co_alloc(q, 100), ==, other + CLUSTER);
+	g_assert_cmpuint(co_refcount(q, first), ==, 1);
+	g_assert_cmpuint(co_refcount(q, other), ==, 1);
+	g_assert_cmpuint(co_refcount(q, other + CLUSTER), ==, 1);
+}
+
+ALLOC_TEST(test_one_bit, "1")
+{
+	uint64_t first = co_alloc(q, CLUSTER - 10);
+
+	g_assert_cmpuint(co_alloc(q, 5), ==, first + CLUSTER);
+	g_assert_cmpuint(co_alloc(q, 100), ==, first + 2 * CLUSTER);
+	for (unsigned i = 0; i < 3; i++)
+		g_assert_cmpuint(co_refcount(q, first + i * CLUSTER), ==, 1);
+}
+
+ALLOC_TEST(test_two_bits, "2")
+{
+	uint64_t first = co_alloc(q, 10);
+
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + 10);
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + 20);
+	g_assert_cmpuint(co_refcount(q, first), ==, 3);
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER);
+	g_assert_cmpuint(co_refcount(q, first), ==, 3);
+	/* Full in another way: it would have to count the one that crosses the border. */
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER + 10);
+	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER + 20);
+	g_assert_cmpuint(co_alloc(q, CLUSTER - 1), ==, first + 2 * CLUSTER);
+	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 3);
+}
+
+/* Whoever gets the freed cluster next does not get company. */
+ALLOC_TEST(test_leaves_a_freed_cluster, "16")
+{
+	uint64_t first = co_alloc(q, 1000);
+
+	g_assert_cmpint(qcow2_co_put_bytes(q, first, 1000), ==, 0);
+	g_assert_cmpuint(co_refcount(q, first), ==, 0);
+	g_assert_cmpuint(co_alloc_cluster(q), ==, first);
+	g_assert_cmpuint(co_alloc(q, 1000), ==, first + CLUSTER);
+}
+
+/* ---- a disk so large that its end is out of reach for a descriptor ---- */
+
+/* With clusters of 2 MiB a descriptor has 49 bits of offset. */
+#define REACH (1ull << 49)
+#define FAR   (REACH - (1ull << 30))
+#define NEAR  (1ull << 30)
+
+static uint64_t folded(uint64_t off)
+{
+	return off >= FAR ? off - FAR + NEAR : off;
+}
+
+static int far_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	const struct image *file = img->opaque;
+
+	img->size = file->size;
+	img->limits = file->limits;
+	return 0;
+}
+
+static int far_co_close(struct image *img)
+{
+	return image_co_close(img->opaque);
+}
+
+static int far_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	return image_co_preadv(img->opaque, folded(off), bytes, mem);
+}
+
+static int far_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			  unsigned flags)
+{
+	return image_co_pwritev(img->opaque, folded(off), bytes, mem, flags);
+}
+
+static int far_co_flush(struct image *img)
+{
+	return image_co_flush(img->opaque);
+}
+
+static const struct image_ops far_ops = {
+	.name = "far",
+	.is_bottom = true,
+	.co_open = far_co_open,
+	.co_close = far_co_close,
+	.co_preadv = far_co_preadv,
+	.co_pwritev = far_co_pwritev,
+	.co_flush = far_co_flush,
+};
+
+static struct image *co_open_far(void)
+{
+	struct image_open_opts opts = { .format = "qcow2", .flags = IMAGE_RDWR };
+	g_autoptr(GError) err = NULL;
+	struct image *file = NULL, *bottom = NULL, *img = NULL;
+
+	g_assert_cmpint(image_co_close(co_open_new("2M", "16")), ==, 0);
+	image_co_open_bottom("disk", IMAGE_RDWR, &file, &err);
+	g_assert_no_error(err);
+	image_co_new_bottom(&far_ops, "far", IMAGE_RDWR, file, &bottom, &err);
+	g_assert_no_error(err);
+	image_co_open_on(bottom, &opts, &img, &err);
+	g_assert_no_error(err);
+	return img;
+}
+
+static void co_expect(struct image *img, uint64_t off, uint64_t bytes, uint8_t byte)
+{
+	g_autofree uint8_t *buf = g_malloc(bytes);
+
+	g_assert_cmpint(image_co_pread(img, off, bytes, buf), ==, 0);
+	for (uint64_t i = 0; i < bytes; i++)
+		g_assert_cmpuint(buf[i], ==, byte);
+}
+
+CO_TEST(test_far_away)
+{
+	const uint32_t bytes = 2 << 20;
+	struct image *img = co_open_far();
+	struct qcow2 *q = img->opaque;
+	g_autofree uint8_t *buf = g_malloc(bytes);
+	struct image_extent extent;
+	struct iovec iov;
+
+	co_mutex_lock(&q->alloc_lock);
+	q->free_hint = REACH / bytes - 3;
+	co_mutex_unlock(&q->alloc_lock);
+	for (unsigned i = 0; i < 4; i++) {
+		memset(buf, 0x11 + i, bytes);
+		/* The first one took the last cluster in reach. */
+		if (i == 1) {
+			co_mutex_lock(&q->alloc_lock);
+			q->byte_tail = 0;
+			q->free_hint = MAX(q->free_hint, REACH / bytes);
+			co_mutex_unlock(&q->alloc_lock);
+		}
+		g_assert_cmpint(image_co_pwrite_compressed(img, (uint64_t)i * bytes, bytes,
+							   IOBUF(&iov, buf, bytes)),
+				==, 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		co_expect(img, (uint64_t)i * bytes, bytes, 0x11 + i);
+		image_co_block_status(img, (uint64_t)i * bytes, bytes, &extent);
+		g_assert_cmpint(!!(extent.flags & IMAGE_EXTENT_COMPRESSED), ==, i == 0);
+	}
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/qcow2/alloc-bytes/packs", test_packs);
+	g_test_add_func("/qcow2/alloc-bytes/crosses-a-border", test_crosses_a_border);
+	g_test_add_func("/qcow2/alloc-bytes/fills-a-cluster", test_fills_a_cluster);
+	g_test_add_func("/qcow2/alloc-bytes/no-neighbour", test_no_neighbour);
+	g_test_add_func("/qcow2/alloc-bytes/one-bit", test_one_bit);
+	g_test_add_func("/qcow2/alloc-bytes/two-bits", test_two_bits);
+	g_test_add_func("/qcow2/alloc-bytes/leaves-a-freed-cluster", test_leaves_a_freed_cluster);
+	g_test_add_func("/qcow2/alloc-bytes/far-away", test_far_away);
+	return leave_scratch(folder, g_test_run());
+}
