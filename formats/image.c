@@ -343,18 +343,23 @@ int image_co_open_on(struct image *file, const struct image_open_opts *opts, str
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err)
 {
+	unsigned bottom_flags;
 	struct image *file;
 	int ret;
 
 	opts = opts ?: &default_opts;
 	/* Both promise something that a writer cannot keep. */
-	if ((opts->flags & IMAGE_RDWR) && (opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK))) {
+	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK)) ||
+	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': it can only be shared or checked read-only",
 			    filename);
 		return image_one_line(-EINVAL, err);
 	}
-	ret = image_co_open_bottom(filename, opts->flags, &file, err);
+	bottom_flags = opts->flags & ~IMAGE_FOR_REPAIR;
+	if (opts->flags & IMAGE_FOR_REPAIR)
+		bottom_flags |= IMAGE_RDWR;
+	ret = image_co_open_bottom(filename, bottom_flags, &file, err);
 	ret = ret ?: co_open_on(file, opts, ret_img, err);
 	return image_one_line(ret, err);
 }
@@ -463,12 +468,22 @@ int64_t image_co_allocated_bytes(struct image *img)
 int image_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
 		   struct image_check_result *ret_result)
 {
+	struct image_check_opts opts = {.report = report, .report_arg = report_arg};
+
+	return image_co_repair(img, &opts, ret_result);
+}
+
+int image_co_repair(struct image *img, const struct image_check_opts *opts,
+		    struct image_check_result *ret_result)
+{
 	struct image_check_result result = {};
 	int ret;
 
 	if (!img->ops->co_check)
 		return -ENOTSUP;
-	ret = img->ops->co_check(img, report, report_arg, &result);
+	if (opts->fix && !(img->flags & IMAGE_FOR_REPAIR))
+		return -EPERM;
+	ret = img->ops->co_check(img, opts, &result);
 	if (!ret)
 		*ret_result = result;
 	return ret;

@@ -45,6 +45,11 @@ enum image_open_flags {
 	IMAGE_NO_FLUSH = 1 << 5,
 	/* For `check`: open what is damaged as far as it can be read. Read-only. */
 	IMAGE_FOR_CHECK = 1 << 6,
+	/*
+	 * For a repair, with IMAGE_FOR_CHECK: the file is opened for writing, so that
+	 * image_co_repair() can. The image is read-only for everything else.
+	 */
+	IMAGE_FOR_REPAIR = 1 << 7,
 };
 
 struct image_open_opts {
@@ -240,6 +245,23 @@ struct image_check_result {
 	uint64_t allocated_clusters;
 	uint64_t fragmented_clusters;
 	uint64_t compressed_clusters;
+	uint64_t corruptions_fixed; /* by image_co_repair(), no more in corruptions and leaks */
+	uint64_t leaks_fixed;
+};
+
+enum image_check_fix {
+	IMAGE_CHECK_FIX_LEAKS = 1 << 0,
+	IMAGE_CHECK_FIX_ERRORS = 1 << 1,
+};
+
+struct image_check_opts {
+	unsigned fix; /* IMAGE_CHECK_FIX_* */
+	/* Gets one line, without a newline, for each finding; may be NULL. */
+	void (*report)(void *arg, const char *line);
+	void *report_arg;
+	/* How far it is; may be NULL. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *progress_arg;
 };
 
 /*
@@ -248,6 +270,14 @@ struct image_check_result {
  */
 int image_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
 		   struct image_check_result *ret_result);
+
+/*
+ * The same with all that can be wished for. @opts->fix wants an image opened with
+ * IMAGE_FOR_REPAIR (-EPERM). Cut at any instant, a repair leaves an image that is not worse,
+ * and can be repeated.
+ */
+int image_co_repair(struct image *img, const struct image_check_opts *opts,
+		    struct image_check_result *ret_result);
 
 /*
  * Resolves a backing file name as written in @image_filename: absolute names

@@ -65,8 +65,8 @@ struct image_ops {
 	int (*co_truncate)(struct image *img, uint64_t size);
 	int (*co_get_info)(struct image *img, struct image_info *info);
 	int64_t (*co_allocated_bytes)(struct image *img);
-	int (*co_check)(struct image *img, void (*report)(void *arg, const char *line),
-			void *report_arg, struct image_check_result *result);
+	int (*co_check)(struct image *img, const struct image_check_opts *opts,
+			struct image_check_result *result);
 
 	/*
 	 * Whether co_create takes these options and this size, before any file is touched.

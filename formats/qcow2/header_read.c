@@ -268,6 +268,30 @@ static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t
 	return 0;
 }
 
+static int check_reftable(struct qcow2 *q, uint64_t clusters,
+			  GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	if (!clusters)
+		return refuse(q, EINVAL, err, "refcount_table_clusters is 0, must be at least 1");
+	return check_table(q, "refcount table", q->reftable_off, q->reftable_size * 8,
+			   QCOW2_MAX_REFTABLE_BYTES, err);
+}
+
+/* A check can do without, and make a new one. */
+static int parse_reftable(struct qcow2 *q, uint64_t clusters, GError **err)
+{
+	g_autoptr(GError) why = NULL;
+	int ret = check_reftable(q, clusters, &why);
+
+	if (ret && q->img->flags & IMAGE_FOR_CHECK) {
+		q->reftable_bad = true;
+		return 0;
+	}
+	if (ret)
+		g_propagate_error(err, g_steal_pointer(&why));
+	return ret;
+}
+
 static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 			GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
@@ -293,10 +317,7 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 			      "the L1 table has %u entries, a disk of %" PRIu64
 			      " bytes needs %" PRIu64,
 			      q->l1_size, size, l1_needed);
-	if (!reftable_clusters)
-		return refuse(q, EINVAL, err, "refcount_table_clusters is 0, must be at least 1");
-	ret = check_table(q, "refcount table", q->reftable_off, q->reftable_size * 8,
-			  QCOW2_MAX_REFTABLE_BYTES, err);
+	ret = parse_reftable(q, reftable_clusters, err);
 	if (ret)
 		return ret;
 	if (q->nr_snapshots > QCOW2_MAX_SNAPSHOTS)

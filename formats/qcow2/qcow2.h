@@ -151,6 +151,7 @@ struct qcow2 {
 		uint64_t directory_bytes;
 		uint64_t directory_off;
 	} bitmaps_ext;
+	bool reftable_bad; /* IMAGE_FOR_CHECK: the header names no refcount table that can be */
 	bool unmap; /* freed clusters are punched out of the file */
 
 	struct co_rwlock struct_lock;
@@ -650,7 +651,13 @@ extern const struct image_option qcow2_create_options[];
 int qcow2_check_create(const struct image_create_opts *opts, GError **err);
 int qcow2_co_create(const char *filename, struct image *file, const struct image_create_opts *opts,
 		    GError **err);
-int qcow2_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
+int qcow2_co_check(struct image *img, const struct image_check_opts *opts,
 		   struct image_check_result *result);
+/*
+ * The same before the image is open: only what the header says need be known. What is
+ * in memory of refcounts and L1 is read from the file afterwards.
+ */
+int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
+			struct image_check_result *result);
 
 #endif

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-img check: looks for errors in the metadata of an image and changes nothing. */
+/* ubd-img check: looks for errors in the metadata of an image and, if asked, repairs them. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cache_mode.h"
 #include "img.h"
 #include "json_text.h"
+#include "progress.h"
 
 /* Exit status, as of qemu-img check. */
 enum {
@@ -23,6 +25,8 @@ struct check_job {
 	unsigned flags;
 	bool json;
 	bool quiet;
+	unsigned fix; /* IMAGE_CHECK_FIX_* */
+	struct progress progress;
 };
 
 static void print_finding(void *arg, const char *line)
@@ -89,8 +93,10 @@ static void print_json(const struct image *img, const struct image_check_result 
 	add_unless_zero(builder, "compressed-clusters", result->compressed_clusters);
 	add_unless_zero(builder, "total-clusters", result->total_clusters);
 	add_unless_zero(builder, "corruptions", result->corruptions);
+	add_unless_zero(builder, "corruptions-fixed", result->corruptions_fixed);
 	json_add_int(builder, "check-errors", result->check_errors);
 	add_unless_zero(builder, "leaks", result->leaks);
+	add_unless_zero(builder, "leaks-fixed", result->leaks_fixed);
 	add_unless_zero(builder, "allocated-clusters", result->allocated_clusters);
 	json_add_string(builder, "filename", image_filename(img));
 	json_add_string(builder, "format", image_format(img));
@@ -111,10 +117,57 @@ static int status_of(const struct image_check_result *result)
 	return result->leaks ? CHECK_LEAKS : CHECK_OK;
 }
 
-static int co_check_opened(const struct check_job *job, struct image *img)
+static void show_progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct progress *progress = arg;
+
+	progress->total = total;
+	progress_add(progress, done - progress->done);
+}
+
+static int co_check_once(struct check_job *job, struct image *img, unsigned fix,
+			 struct image_check_result *result)
+{
+	struct image_check_opts opts = {
+		.fix = fix,
+		.report = print_finding,
+		.progress = show_progress,
+		.progress_arg = &job->progress,
+	};
+	int ret;
+
+	progress_start(&job->progress, job->progress.enabled, 0);
+	ret = image_co_repair(img, &opts, result);
+	progress_end(&job->progress, ret);
+	return ret;
+}
+
+/* What was repaired is looked at once more, and that is the result. */
+static int co_check_twice(struct check_job *job, struct image *img,
+			  struct image_check_result *result)
+{
+	struct image_check_result first;
+	int ret = co_check_once(job, img, job->fix, &first);
+
+	*result = first;
+	if (ret || (!first.corruptions_fixed && !first.leaks_fixed))
+		return ret;
+	if (!job->json && !job->quiet)
+		printf("The following inconsistencies were found and repaired:\n\n"
+		       "    %" PRIu64 " leaked clusters\n"
+		       "    %" PRIu64 " corruptions\n\n"
+		       "Double checking the fixed image now...\n",
+		       first.leaks_fixed, first.corruptions_fixed);
+	ret = co_check_once(job, img, 0, result);
+	result->leaks_fixed = first.leaks_fixed;
+	result->corruptions_fixed = first.corruptions_fixed;
+	return ret;
+}
+
+static int co_check_opened(struct check_job *job, struct image *img)
 {
 	struct image_check_result result = { 0 };
-	int ret = image_co_check(img, print_finding, NULL, &result);
+	int ret = co_check_twice(job, img, &result);
 
 	if (ret == -ENOTSUP) {
 		tool_error("This image format does not support checks");
@@ -133,7 +186,7 @@ static int co_check_opened(const struct check_job *job, struct image *img)
 
 static int co_check(void *arg)
 {
-	const struct check_job *job = arg;
+	struct check_job *job = arg;
 	struct image *img;
 	int status;
 
@@ -145,22 +198,34 @@ static int co_check(void *arg)
 	return status;
 }
 
+static bool parse_repair(const char *what, unsigned *ret_fix)
+{
+	if (strcmp(what, "leaks") == 0)
+		*ret_fix = IMAGE_CHECK_FIX_LEAKS;
+	else if (strcmp(what, "all") == 0)
+		*ret_fix = IMAGE_CHECK_FIX_LEAKS | IMAGE_CHECK_FIX_ERRORS;
+	else
+		tool_error("Unknown option value for -r (expecting 'leaks' or 'all'): %s", what);
+	return *ret_fix;
+}
+
 int img_check(const struct img_command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL, *cache = NULL, *repair = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean force_share = FALSE, quiet = FALSE;
+	gboolean force_share = FALSE, quiet = FALSE, progress = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: by its header)", "FMT" },
 		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output, "Print it as human or json",
 		  "OFMT" },
 		{ "repair", 'r', 0, G_OPTION_ARG_FILENAME, &repair,
-		  "Repair leaks or all; this is not supported yet", "WHAT" },
+		  "Repair what is wrong: leaks, or all", "WHAT" },
 		{ "cache", 'T', 0, G_OPTION_ARG_FILENAME, &cache,
 		  "Cache mode of the image: none, writeback (default)...", "CACHE" },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if somebody writes to it", NULL },
+		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show how far it is", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print what is wrong only", NULL },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
@@ -178,12 +243,12 @@ int img_check(const struct img_command *command, char **argv)
 		tool_error("Invalid source cache option: %s", cache);
 		return CHECK_FAILED;
 	}
-	if (repair) {
-		tool_error("%s: -r %s: Repairing is not supported yet", job.filename, repair);
+	if (repair && !parse_repair(repair, &job.fix))
 		return CHECK_FAILED;
-	}
 	job.format = format;
-	job.flags = IMAGE_FOR_CHECK | mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.flags = IMAGE_FOR_CHECK | mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0) |
+		    (job.fix ? IMAGE_FOR_REPAIR : 0);
 	job.quiet = quiet;
+	job.progress.enabled = progress && !quiet && !job.json;
 	return tool_run_co(co_check, &job);
 }
