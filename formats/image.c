@@ -191,10 +191,30 @@ static void node_free(struct image *img)
 	g_free(img);
 }
 
+static int check_snapshot_opts(const struct image *img, const struct image_open_opts *opts,
+			       GError **err)
+{
+	if (!opts->snapshot && !opts->snapshot_id && !opts->snapshot_name)
+		return 0;
+	if (!img->ops->co_snapshot_list) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "Could not open '%s': the format %s has no snapshots", img->filename,
+			    img->ops->name);
+		return -ENOTSUP;
+	}
+	if (!image_is_read_only(img)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': a snapshot can only be opened read-only",
+			    img->filename);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* Opens the node itself; what is below it stays when that fails. */
 static int co_node_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	int ret = img->ops->co_open(img, opts, err);
+	int ret = check_snapshot_opts(img, opts, err) ?: img->ops->co_open(img, opts, err);
 
 	if (ret || img->limits.request_alignment == 1)
 		return ret;

@@ -60,6 +60,12 @@ struct image_open_opts {
 	const char *format;
 	unsigned flags;		/* IMAGE_* */
 	uint64_t cache_bytes;	/* metadata cache of each format node; 0: its default */
+	/*
+	 * The contents of this snapshot instead of the present ones, read-only: by ID or, if
+	 * there is none, by name. NULL: by these two, one of which may be NULL; both: no snapshot.
+	 */
+	const char *snapshot;
+	const char *snapshot_id, *snapshot_name;
 };
 
 /* The backing chain is at most this long, the top image included. */
@@ -270,6 +276,35 @@ struct image_check_opts {
  */
 int image_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
 		   struct image_check_result *ret_result);
+
+/* ---- snapshots inside of an image ---- */
+
+struct image_snapshot {
+	char *id;
+	char *name;
+	uint64_t vm_state_size; /* bytes; 0: there is none */
+	uint32_t date_sec;	/* since 1970 */
+	uint32_t date_nsec;
+	uint64_t vm_clock_nsec; /* how long the guest had been running */
+	uint64_t icount;	/* UINT64_MAX: not known */
+	uint64_t disk_size;
+};
+
+/* A GArray of struct image_snapshot, empty where the format has none; g_array_unref() it. */
+int image_co_snapshot_list(struct image *img, GArray **ret_list);
+
+/*
+ * The image's contents, kept under a name (and an ID that is made up); going back to
+ * them; and giving them up. All or nothing, whatever happens. Requests in flight are
+ * waited for, and new ones wait. -ENOTSUP: the format has no snapshots; -ENOENT;
+ * -EOVERFLOW: a refcount is at its maximum; -EUCLEAN: the image is corrupt.
+ *
+ * Names need not be unique: the first one is meant. @which may be an ID as well.
+ * Going back may change the size of the image.
+ */
+int image_co_snapshot_create(struct image *img, const char *name, GError **err);
+int image_co_snapshot_apply(struct image *img, const char *which, GError **err);
+int image_co_snapshot_delete(struct image *img, const char *name, GError **err);
 
 /*
  * The same with all that can be wished for. @opts->fix wants an image opened with

@@ -69,6 +69,16 @@ struct image_ops {
 			struct image_check_result *result);
 
 	/*
+	 * Snapshots inside of the image; NULL where the format has none. The list is of
+	 * struct image_snapshot, see image.h. The others change an image that may be written, with
+	 * requests in flight.
+	 */
+	int (*co_snapshot_list)(struct image *img, GArray *list);
+	int (*co_snapshot_create)(struct image *img, const char *name, GError **err);
+	int (*co_snapshot_apply)(struct image *img, const char *which, GError **err);
+	int (*co_snapshot_delete)(struct image *img, const char *name, GError **err);
+
+	/*
 	 * Whether co_create takes these options and this size, before any file is touched.
 	 * NULL: it takes all whose names are in create_options. Its errors name no file.
 	 */

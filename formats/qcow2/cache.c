@@ -9,6 +9,7 @@
  */
 #include "qcow2.h"
 
+#include <assert.h>
 #include <string.h>
 
 static struct shard *shard_of(struct l2_cache *cache, uint64_t host_off)
@@ -122,6 +123,23 @@ static struct slice *find_victim(struct l2_cache *cache, struct shard *shard, bo
 		return slice;
 	}
 	return NULL;
+}
+
+void l2_cache_forget(struct qcow2 *q)
+{
+	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
+		struct shard *shard = &q->cache.shards[i];
+
+		thread_lock(&shard->lock);
+		for (unsigned j = 0; j < shard->nr_slices; j++) {
+			struct slice *slice = &shard->slices[j];
+
+			assert(!atomic_load(&slice->pins) && !atomic_load(&slice->dirty));
+			if (slice->host_off)
+				unhash(&q->cache, slice);
+		}
+		thread_unlock(&shard->lock);
+	}
 }
 
 static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off)

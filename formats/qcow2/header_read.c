@@ -386,10 +386,6 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 		return refuse(q, ENOTSUP, err,
 			      "the image was not closed properly (dirty bit) and must be repaired "
 			      "first, which is not supported yet; it can be opened read-only");
-	if (q->nr_snapshots)
-		return refuse(q, ENOTSUP, err,
-			      "writing to an image with internal snapshots is not supported yet; "
-			      "it can be opened read-only");
 	if (q->bitmaps_ext.present)
 		return refuse(q, ENOTSUP, err,
 			      "writing to an image with persistent bitmaps is not supported yet; "

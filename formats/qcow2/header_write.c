@@ -75,6 +75,36 @@ int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint
 			       &fields, sizeof(fields));
 }
 
+void qcow2_get_roots(const struct qcow2 *q, struct qcow2_roots *roots)
+{
+	*roots = (struct qcow2_roots){
+		.size = image_size(q->img),
+		.l1_size = q->l1_size,
+		.l1_off = q->l1_off,
+		.reftable_off = q->reftable_off,
+		.reftable_clusters = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t)),
+		.nr_snapshots = q->nr_snapshots,
+		.snapshots_off = q->snapshots_off,
+	};
+}
+
+int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots)
+{
+	size_t start = offsetof(struct qcow2_disk_header, size);
+	/* Encryption, which lies in between, is refused when the image is opened. */
+	struct qcow2_disk_header disk = {
+		.size = htobe64(roots->size),
+		.l1_size = htobe32(roots->l1_size),
+		.l1_table_offset = htobe64(roots->l1_off),
+		.refcount_table_offset = htobe64(roots->reftable_off),
+		.refcount_table_clusters = htobe32(roots->reftable_clusters),
+		.nb_snapshots = htobe32(roots->nr_snapshots),
+		.snapshots_offset = htobe64(roots->snapshots_off),
+	};
+
+	return co_patch_header(q, start, (uint8_t *)&disk + start, QCOW2_V2_HEADER_LENGTH - start);
+}
+
 /* ---- all of it ---- */
 
 void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)

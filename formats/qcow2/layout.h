@@ -51,6 +51,8 @@ _Static_assert(sizeof(struct qcow2_disk_header) == 112, "qcow2 header");
 #define QCOW2_MAX_L1_BYTES	      (32u << 20)
 #define QCOW2_MAX_REFTABLE_BYTES      (8u << 20)
 #define QCOW2_MAX_SNAPSHOTS	      65536
+#define QCOW2_MAX_SNAPSHOT_EXTRA      1024
+#define QCOW2_MAX_SNAPSHOT_TABLE      (64u << 20)
 
 #define QCOW2_INCOMPAT_DIRTY	      (1ull << 0)
 #define QCOW2_INCOMPAT_CORRUPT	      (1ull << 1)
@@ -137,6 +139,13 @@ struct qcow2_disk_snapshot {
 	uint64_t vm_clock_nsec;
 	uint32_t vm_state_size;
 	uint32_t extra_data_size;
+} __attribute__((packed));
+
+/* The extra data that follows it, as far as it is known. */
+struct qcow2_disk_snapshot_extra {
+	uint64_t vm_state_size; /* if present, instead of the 32 bits */
+	uint64_t disk_size;
+	uint64_t icount; /* instructions executed, UINT64_MAX if they were not counted */
 } __attribute__((packed));
 
 /* Section "Cluster mapping". */

@@ -212,31 +212,62 @@ void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret
 	*ret_bytes = (extra_sectors + 1) * 512 - (host_off & 511);
 }
 
-/* Fills a new L2 table with zeroes. C3: it is on disk with the next flush, before its L1 entry. */
-static int l2_table_co_create(struct qcow2 *q, uint32_t l1_index) REQUIRES(q->alloc_lock)
+/*
+ * Makes a new L2 table with these entries, big-endian. C3: it is on disk with the next
+ * flush, before its L1 entry.
+ */
+static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *entries)
+	REQUIRES(q->alloc_lock)
 {
 	uint64_t host_off, nr;
-	void *zeroes;
 	bool fresh;
 	int ret;
 
-	zeroes = try_iobuf_alloc0(q->cluster_size);
-	if (!zeroes)
-		return -ENOMEM;
 	ret = qcow2_co_alloc_clusters(q, 1, &host_off, &nr, &fresh);
 	if (ret)
-		goto out_free;
-	ret = image_co_pwrite(q->file, host_off, q->cluster_size, zeroes, 0);
+		return ret;
+	ret = image_co_pwrite(q->file, host_off, q->cluster_size, entries, 0);
 	if (ret) {
 		/* C6: nothing points there; if even this fails, the cluster leaks. */
 		qcow2_co_put_clusters(q, qcow2_cluster_index(q, host_off), 1);
-		goto out_free;
+		return ret;
 	}
-	qcow2_add_metadata(q, qcow2_cluster_index(q, host_off), 1);
+	qcow2_add_l2_table(q, qcow2_cluster_index(q, host_off));
 	g_array_append_val(q->dirty_l1, l1_index);
 	atomic_store_explicit(&q->l1[l1_index], host_off | QCOW2_COPIED, memory_order_release);
-out_free:
+	return 0;
+}
+
+static int l2_table_co_create(struct qcow2 *q, uint32_t l1_index) REQUIRES(q->alloc_lock)
+{
+	uint64_t *zeroes = try_iobuf_alloc0(q->cluster_size);
+	int ret = zeroes ? l2_table_co_new(q, l1_index, zeroes) : -ENOMEM;
+
 	iobuf_free(zeroes);
+	return ret;
+}
+
+/*
+ * A table of our own in the place of one that snapshots have as well. What is on disk
+ * is what it holds, for nobody changes such a table; and all that it points to is shared.
+ */
+static int l2_table_co_unshare(struct qcow2 *q, uint32_t l1_index, uint64_t old_off)
+	REQUIRES(q->alloc_lock)
+{
+	struct freed_run old = { .cluster = qcow2_cluster_index(q, old_off), 1, .is_l2 = true };
+	uint64_t *entries = try_iobuf_alloc(q->cluster_size);
+	int ret = entries ? image_co_pread(q->file, old_off, q->cluster_size, entries) : -ENOMEM;
+
+	for (uint64_t i = 0; i < 1ull << q->l2_bits && !ret; i++)
+		entries[i * qcow2_l2_stride(q)] &= htobe64(~QCOW2_COPIED);
+	if (!ret)
+		ret = l2_table_co_new(q, l1_index, entries);
+	if (!ret) {
+		/* C4: with the flush that writes the L1 entry. */
+		g_array_append_val(q->unlinked, old);
+		atomic_fetch_add(&q->nr_unlinked, 1);
+	}
+	iobuf_free(entries);
 	return ret;
 }
 
@@ -254,11 +285,12 @@ static int l2_table_co_make_writable(struct qcow2 *q, uint32_t l1_index) EXCLUDE
 	} else if (!l2_off) {
 		ret = l2_table_co_create(q, l1_index);
 	} else {
-		/* Not marked as ours alone, though there are no snapshots: ask the refcount. */
 		ret = qcow2_co_get_refcount(q, qcow2_cluster_index(q, l2_off), &refcount);
-		if (!ret && refcount != 1)
+		if (!ret && !refcount)
 			ret = -EIO;
-		if (!ret) {
+		if (!ret && refcount > 1)
+			ret = l2_table_co_unshare(q, l1_index, l2_off);
+		else if (!ret) {
 			g_array_append_val(q->dirty_l1, l1_index);
 			atomic_store(&q->l1[l1_index], l1_entry | QCOW2_COPIED);
 		}

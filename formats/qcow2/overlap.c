@@ -6,7 +6,7 @@
  * The host clusters of all live metadata are in a set under alloc_lock, and in a
  * filter of bits that is read without a lock: a write in place asks that first.
  */
-#include "qcow2.h"
+#include "snapshot.h"
 
 #include <inttypes.h>
 
@@ -28,26 +28,48 @@ static bool may_be_metadata(const struct qcow2 *q, uint64_t cluster)
 	       1;
 }
 
-/* False: it is metadata of another kind already. */
-static bool add_one(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+/* Sets what is known of a cluster. False: it was metadata already. */
+static bool set_owners(struct qcow2 *q, uint64_t cluster, unsigned owners) REQUIRES(q->alloc_lock)
 {
 	unsigned bit = filter_bit(cluster);
 
 	atomic_fetch_or_explicit(&q->metadata_filter[bit / 64], 1ull << (bit % 64),
 				 memory_order_relaxed);
-	return g_hash_table_add(q->metadata, GSIZE_TO_POINTER(cluster));
+	return g_hash_table_insert(q->metadata, GSIZE_TO_POINTER(cluster),
+				   GUINT_TO_POINTER(owners));
+}
+
+/* How many L1 tables name this L2 table; 0 if it is none. */
+static unsigned l2_owners(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+{
+	return GPOINTER_TO_UINT(g_hash_table_lookup(q->metadata, GSIZE_TO_POINTER(cluster)));
 }
 
 void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 {
 	for (uint64_t i = 0; i < nr; i++)
-		add_one(q, first_cluster + i);
+		set_owners(q, first_cluster + i, 0);
 }
 
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 {
 	for (uint64_t i = 0; i < nr; i++)
 		g_hash_table_remove(q->metadata, GSIZE_TO_POINTER(first_cluster + i));
+}
+
+void qcow2_add_l2_table(struct qcow2 *q, uint64_t cluster)
+{
+	set_owners(q, cluster, l2_owners(q, cluster) + 1);
+}
+
+void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster)
+{
+	unsigned owners = l2_owners(q, cluster);
+
+	if (owners > 1)
+		set_owners(q, cluster, owners - 1);
+	else
+		g_hash_table_remove(q->metadata, GSIZE_TO_POINTER(cluster));
 }
 
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
@@ -82,6 +104,15 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 	return ret;
 }
 
+static int refuse_overlap(struct qcow2 *q, const char *what, uint64_t host_off, GError **err)
+{
+	g_set_error(err, UBD_ERROR, EIO,
+		    "%s: the %s at 0x%" PRIx64 " overlaps other metadata; "
+		    "the image is corrupt and can only be opened read-only",
+		    q->img->filename, what, host_off);
+	return -EIO;
+}
+
 /* A table of the image as it is opened. */
 static int claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
 	REQUIRES(q->alloc_lock)
@@ -89,15 +120,21 @@ static int claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t 
 	uint64_t first = qcow2_cluster_index(q, host_off);
 	uint64_t nr = qcow2_clusters_for(q, bytes);
 
-	for (uint64_t i = 0; i < nr; i++) {
-		if (add_one(q, first + i))
-			continue;
-		g_set_error(err, UBD_ERROR, EIO,
-			    "%s: the %s at 0x%" PRIx64 " overlaps other metadata; "
-			    "the image is corrupt and can only be opened read-only",
-			    q->img->filename, what, host_off);
-		return -EIO;
-	}
+	for (uint64_t i = 0; i < nr; i++)
+		if (!set_owners(q, first + i, 0))
+			return refuse_overlap(q, what, host_off, err);
+	return 0;
+}
+
+/* The same for an L2 table, which the L1 tables of snapshots may name, too. */
+static int claim_l2(struct qcow2 *q, uint64_t host_off, bool shared, GError **err)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t cluster = qcow2_cluster_index(q, host_off);
+	unsigned owners = l2_owners(q, cluster);
+
+	if (!set_owners(q, cluster, owners + 1) && (!owners || !shared))
+		return refuse_overlap(q, "L2 table", host_off, err);
 	return 0;
 }
 
@@ -110,8 +147,35 @@ static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_
 			ret = claim(q, "refcount block", q->reftable[i], q->cluster_size, err);
 	for (uint32_t i = 0; i < q->l1_size && !ret; i++)
 		if (q->l1[i] & QCOW2_OFFSET_MASK)
-			ret = claim(q, "L2 table", q->l1[i] & QCOW2_OFFSET_MASK, q->cluster_size,
-				    err);
+			ret = claim_l2(q, q->l1[i] & QCOW2_OFFSET_MASK, false, err);
+	return ret;
+}
+
+static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, GError **err)
+	REQUIRES(q->alloc_lock)
+{
+	g_autofree uint64_t *l1 = NULL;
+	int ret = claim(q, "L1 table of a snapshot", snapshot->l1_off,
+			snapshot->l1_size * sizeof(uint64_t), err);
+
+	if (ret)
+		return ret;
+	ret = snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read the L1 table of snapshot %s: %s",
+			    q->img->filename, snapshot->id, g_strerror(-ret));
+	for (uint32_t i = 0; i < snapshot->l1_size && !ret; i++)
+		if (l1[i] & QCOW2_OFFSET_MASK)
+			ret = claim_l2(q, l1[i] & QCOW2_OFFSET_MASK, true, err);
+	return ret;
+}
+
+static int claim_snapshots(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
+{
+	int ret = claim(q, "snapshot table", q->snapshots_off, snapshot_table_bytes(q), err);
+
+	for (guint i = 0; i < q->snapshots->len && !ret; i++)
+		ret = co_claim_snapshot(q, q->snapshots->pdata[i], err);
 	return ret;
 }
 
@@ -123,7 +187,8 @@ int qcow2_claim_metadata(struct qcow2 *q, GError **err)
 	       claim(q, "refcount table", q->reftable_off, q->reftable_size * sizeof(uint64_t),
 		     err) ?:
 	       claim(q, "L1 table", q->l1_off, q->l1_size * sizeof(uint64_t), err) ?:
-	       claim_blocks_and_l2(q, err);
+	       claim_blocks_and_l2(q, err) ?:
+	       claim_snapshots(q, err);
 }
 
 void qcow2_metadata_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */

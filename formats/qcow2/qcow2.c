@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qcow2: open, close, and the table of what the format implements. */
-#include "qcow2.h"
+#include "snapshot.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -70,6 +70,7 @@ static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last wh
 	g_ptr_array_unref(q->extensions);
 	if (q->unknown_fields)
 		g_bytes_unref(q->unknown_fields);
+	g_ptr_array_unref(q->snapshots);
 	co_queue_destroy(&q->plan_ended);
 	co_mutex_destroy(&q->flush_lock);
 	co_mutex_destroy(&q->alloc_lock);
@@ -95,6 +96,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
 	q->freed = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
 	q->extensions = header_extensions_new();
+	q->snapshots = g_ptr_array_new_with_free_func(snapshot_free);
 	/* Not zero, so that `epoch - 1` of reclaim.c needs no special case. */
 	q->epoch = 1;
 	return q;
@@ -122,7 +124,11 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 		g_set_error(err, UBD_ERROR, ENOMEM, "%s: no memory", img->filename);
 		return -ENOMEM;
 	}
-	ret = qcow2_co_read_header(q, opts, err) ?: l1_co_load(q, err) ?: cache_init(q, opts, err);
+	ret = qcow2_co_read_header(q, opts, err)   ?:
+	      snapshot_table_co_load(q, opts, err) ?:
+	      snapshot_select(q, opts, err)	   ?:
+	      l1_co_load(q, err)		   ?:
+	      cache_init(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = prepare_for_writing(q, err);
 	if (ret) {
@@ -174,6 +180,10 @@ const struct image_ops image_qcow2_ops = {
 	.co_block_status = qcow2_co_block_status,
 	.co_get_info = co_get_info,
 	.co_check = qcow2_co_check,
+	.co_snapshot_list = qcow2_co_snapshot_list,
+	.co_snapshot_create = qcow2_co_snapshot_create,
+	.co_snapshot_apply = qcow2_co_snapshot_apply,
+	.co_snapshot_delete = qcow2_co_snapshot_delete,
 	.check_create = qcow2_check_create,
 	.co_create = qcow2_co_create,
 };

@@ -4,7 +4,7 @@
  *
  * Locks, in taking order
  *
- *   struct_lock   co_rwlock    every request reads; resize and close write
+ *   struct_lock   co_rwlock    every request reads; snapshots, resize and close write
  *   a pin         slice.pins   an L2 slice in use stays in memory
  *   flush_lock    co_mutex     one writer-back at a time
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
@@ -95,6 +95,7 @@ struct freed_run {
 	uint64_t cluster; /* host cluster index */
 	uint64_t nr_clusters;
 	uint64_t epoch; /* set once the loss is durable */
+	bool is_l2;	/* an L2 table that the active L1 table no longer names */
 };
 
 /* ---- writes that allocate: write.c ---- */
@@ -139,8 +140,6 @@ struct qcow2 {
 	uint64_t compatible_features;
 	uint64_t autoclear_features;
 	uint8_t compression_type;
-	uint32_t nr_snapshots;
-	uint64_t snapshots_off;
 	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock. */
 	struct bitmaps_extension {
 		bool present;
@@ -159,6 +158,9 @@ struct qcow2 {
 	uint64_t l1_off;  /* struct_lock */
 	/* Host order. Entries: alloc_lock to store, nothing to load. */
 	_Atomic uint64_t *l1;
+	uint32_t nr_snapshots;	/* struct_lock */
+	uint64_t snapshots_off; /* struct_lock */
+	GPtrArray *snapshots;	/* struct_lock; of struct snapshot */
 
 	struct l2_cache cache;
 
@@ -193,7 +195,10 @@ struct qcow2 {
 	struct slice *dirty_slices GUARDED_BY(alloc_lock);
 	GArray *dirty_l1 GUARDED_BY(alloc_lock); /* uint32_t: L1 indices */
 	GArray *unlinked GUARDED_BY(alloc_lock); /* struct freed_run: pointer gone in memory */
-	/* Host cluster numbers of live metadata: nothing else is written there. */
+	/*
+	 * Host cluster numbers of live metadata: nothing else is written there. The value is
+	 * how many L1 tables name it, for an L2 table; 0 for everything else.
+	 */
 	GHashTable *metadata GUARDED_BY(alloc_lock);
 	/* The same by a hash, without a lock: a bit that is not set says no. Bits are only set. */
 	_Atomic uint64_t *metadata_filter;
@@ -254,6 +259,12 @@ static inline uint64_t qcow2_l2_index(const struct qcow2 *q, uint64_t guest_off)
 	return (guest_off >> q->cluster_bits) & ((1ull << q->l2_bits) - 1);
 }
 
+/* How many 64-bit words an L2 entry has. */
+static inline unsigned qcow2_l2_stride(const struct qcow2 *q)
+{
+	return q->cluster_size / sizeof(uint64_t) >> q->l2_bits;
+}
+
 static inline uint32_t qcow2_slice_index(const struct qcow2 *q, uint64_t guest_off)
 {
 	return (guest_off >> q->cluster_bits) & ((1ull << q->slice_bits) - 1);
@@ -286,7 +297,7 @@ static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const 
  */
 int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 
-/* Refuses what a writer may not touch: dirty, corrupt, snapshots, bitmaps. */
+/* Refuses what a writer may not touch: dirty, corrupt, bitmaps. */
 int qcow2_check_writable(struct qcow2 *q, GError **err);
 
 /* ---- header_write.c ---- */
@@ -345,11 +356,30 @@ int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint
 int qcow2_co_set_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 int qcow2_co_clear_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
+/* What the header says of the disk and of where the tables are: all of it in its first sector. */
+struct qcow2_roots {
+	uint64_t size;
+	uint32_t l1_size;
+	uint64_t l1_off;
+	uint64_t reftable_off;
+	uint32_t reftable_clusters;
+	uint32_t nr_snapshots;
+	uint64_t snapshots_off;
+};
+
+void qcow2_get_roots(const struct qcow2 *q, struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
+
+/* Writes them to the header (one sector, one write). */
+int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
+
 /* ---- cache.c ---- */
 
 /* @bytes: of all slices together; at least two slices are made. -ENOMEM. */
 int l2_cache_init(struct qcow2 *q, uint64_t bytes);
 void l2_cache_destroy(struct qcow2 *q);
+
+/* Forgets all slices. No request may be in flight, no slice dirty. */
+void l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
 
 /*
  * Pins the slice of @guest_off's entry in the L2 table at @l2_off; loads it where
@@ -553,6 +583,10 @@ int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);
 /* What was written is durable / cannot be relied on. */
 void qcow2_refcounts_synced(struct qcow2 *q, bool durable) REQUIRES(q->alloc_lock);
 
+/* Another table, which is on disk already, takes the place of all refcounts; owns both arrays. */
+void qcow2_refcount_replace(struct qcow2 *q, uint64_t *reftable, uint8_t *state, uint64_t size,
+			    uint64_t reftable_off, uint64_t free_hint) REQUIRES(q->alloc_lock);
+
 /* A number in a refcount block as on disk. */
 uint64_t qcow2_refcount_load(unsigned order, const void *block, uint64_t index);
 void qcow2_refcount_store(unsigned order, void *block, uint64_t index, uint64_t value);
@@ -607,6 +641,10 @@ void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
+/* The same for an L2 table: one L1 table more, or less, names it. */
+void qcow2_add_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
+void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
+
 /* ---- flush.c ---- */
 
 /* C7. Not within alloc_lock or flush_lock. */
@@ -644,6 +682,13 @@ struct bitmap_walk {
 
 /* Walks over the bitmaps on disk. -errno: what could not be read, or what stopped it. */
 int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk);
+
+/* ---- snapshot.c; see image_ops.h ---- */
+
+int qcow2_co_snapshot_list(struct image *img, GArray *list);
+int qcow2_co_snapshot_create(struct image *img, const char *name, GError **err);
+int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err);
+int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err);
 
 /* ---- create.c, check.c ---- */
 

@@ -89,6 +89,8 @@ static int give_back(struct qcow2 *q, const struct freed_run *run) REQUIRES(q->f
 	}
 	co_mutex_lock(&q->alloc_lock);
 	ret = qcow2_co_put_clusters(q, run->cluster, run->nr_clusters);
+	if (run->is_l2)
+		qcow2_drop_l2_table(q, run->cluster);
 	co_mutex_unlock(&q->alloc_lock);
 	atomic_fetch_sub(&q->nr_unlinked, run->nr_clusters);
 	return ret;

@@ -438,6 +438,24 @@ int qcow2_co_refcount_init(struct qcow2 *q, GError **err)
 	return ret;
 }
 
+void qcow2_refcount_replace(struct qcow2 *q, uint64_t *reftable, uint8_t *state, uint64_t size,
+			    uint64_t reftable_off, uint64_t free_hint)
+{
+	for (unsigned i = 0; i < q->nr_refcount_slices; i++) {
+		struct refcount_slice *slice = &q->refcount_slices[i];
+
+		slice->host_off = 0;
+		slice->dirty = slice->unsynced = false;
+	}
+	g_free(q->reftable);
+	g_free(q->reftable_state);
+	q->reftable = reftable;
+	q->reftable_state = state;
+	q->reftable_size = size;
+	q->reftable_off = reftable_off;
+	q->free_hint = free_hint;
+}
+
 void qcow2_refcount_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS
 {
 	for (unsigned i = 0; i < q->nr_refcount_slices; i++)

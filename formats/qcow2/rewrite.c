@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Several tables changed as one; see rewrite.h. */
+#include "rewrite.h"
+
+#include <string.h>
+
+/* More refcounts than this are not held in memory: those of 128 TiB with default options. */
+#define MAX_REFCOUNT_BYTES (4ull << 30)
+
+struct table_change {
+	uint64_t first_cluster;
+	uint64_t nr_clusters;
+	bool is_l2;
+	int delta;
+};
+
+static uint64_t per_block(const struct qcow2 *q)
+{
+	return 1ull << q->refblock_bits;
+}
+
+/* ---- begin and end ---- */
+
+static int block_new(const struct qcow2 *q, struct rewrite_block *block)
+{
+	block->counts = try_iobuf_alloc0(q->cluster_size);
+	block->was_used = g_try_malloc0((per_block(q) + 7) / 8);
+	return block->counts && block->was_used ? 0 : -ENOMEM;
+}
+
+static int block_co_load(struct qcow2 *q, struct rewrite_block *block, uint64_t host_off)
+{
+	int ret = block_new(q, block);
+
+	if (!ret)
+		ret = image_co_pread(q->file, host_off, q->cluster_size, block->counts);
+	for (uint64_t i = 0; i < per_block(q) && !ret; i++)
+		if (qcow2_refcount_load(q->refcount_order, block->counts, i))
+			block->was_used[i / 8] |= 1u << (i % 8);
+	return ret;
+}
+
+int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw)
+{
+	uint64_t bytes = 0;
+	int ret = q->broken;
+
+	*rw = (struct rewrite){ .tables = g_array_new(FALSE, FALSE, sizeof(struct table_change)) };
+	qcow2_get_roots(q, &rw->roots);
+	rw->blocks = g_try_new0(struct rewrite_block, q->reftable_size);
+	if (!rw->blocks)
+		return -ENOMEM;
+	rw->nr_blocks = q->reftable_size;
+	for (uint64_t i = 0; i < q->reftable_size && !ret; i++) {
+		if (!q->reftable[i])
+			continue;
+		bytes += q->cluster_size;
+		if (bytes > MAX_REFCOUNT_BYTES)
+			return -EFBIG;
+		ret = block_co_load(q, &rw->blocks[i], q->reftable[i]);
+	}
+	return ret;
+}
+
+void rewrite_end(struct rewrite *rw)
+{
+	for (uint64_t i = 0; i < rw->nr_blocks; i++) {
+		iobuf_free(rw->blocks[i].counts);
+		g_free(rw->blocks[i].was_used);
+	}
+	g_free(rw->blocks);
+	g_free(rw->l1);
+	g_array_unref(rw->tables);
+}
+
+/* ---- refcounts ---- */
+
+uint64_t rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster)
+{
+	uint64_t index = cluster >> q->refblock_bits;
+
+	if (index >= rw->nr_blocks || !rw->blocks[index].counts)
+		return 0;
+	return qcow2_refcount_load(q->refcount_order, rw->blocks[index].counts,
+				   cluster & (per_block(q) - 1));
+}
+
+/* Of a cluster whose block exists. */
+static void set_refcount(const struct qcow2 *q, struct rewrite *rw, uint64_t cluster,
+			 uint64_t refcount)
+{
+	qcow2_refcount_store(q->refcount_order, rw->blocks[cluster >> q->refblock_bits].counts,
+			     cluster & (per_block(q) - 1), refcount);
+}
+
+int rewrite_count(const struct qcow2 *q, struct rewrite *rw, uint64_t first_cluster, uint64_t nr,
+		  int delta)
+{
+	uint64_t max = UINT64_MAX >> (64 - (1u << q->refcount_order));
+
+	for (uint64_t i = first_cluster; i < first_cluster + nr; i++) {
+		uint64_t refcount = rewrite_refcount(q, rw, i);
+
+		/* It has a reference, or we would not be here. */
+		if (!refcount)
+			return -EUCLEAN;
+		if (delta > 0 && refcount == max)
+			return -EOVERFLOW;
+		set_refcount(q, rw, i, refcount + delta);
+	}
+	return 0;
+}
+
+/* ---- allocation ---- */
+
+static bool is_free(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster)
+{
+	uint64_t index = cluster >> q->refblock_bits, bit = cluster & (per_block(q) - 1);
+
+	if (index >= rw->nr_blocks || !rw->blocks[index].counts)
+		return true;
+	return !(rw->blocks[index].was_used[bit / 8] >> (bit % 8) & 1) &&
+	       !rewrite_refcount(q, rw, cluster);
+}
+
+/* Makes room for the refcount of a cluster. */
+static int make_countable(const struct qcow2 *q, struct rewrite *rw, uint64_t cluster)
+{
+	uint64_t index = cluster >> q->refblock_bits;
+
+	if (index >= rw->nr_blocks) {
+		uint64_t nr = index + index / 4 + 1;
+		struct rewrite_block *blocks = g_try_renew(struct rewrite_block, rw->blocks, nr);
+
+		if (!blocks)
+			return -ENOMEM;
+		memset(&blocks[rw->nr_blocks], 0, (nr - rw->nr_blocks) * sizeof(*blocks));
+		rw->blocks = blocks;
+		rw->nr_blocks = nr;
+	}
+	return rw->blocks[index].counts ? 0 : block_new(q, &rw->blocks[index]);
+}
+
+int rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64_t *ret_host_off)
+{
+	uint64_t end = rw->free_hint, first, run = 0;
+	int ret = 0;
+
+	while (run < nr)
+		run = is_free(q, rw, end++) ? run + 1 : 0;
+	first = end - nr;
+	if (end << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
+		return -EFBIG;
+	/* P3: the refcounts say that it is free, but the image's own tables lie there. */
+	ret = qcow2_co_check_overlap_locked(q, first, nr);
+	for (uint64_t i = first; i < end && !ret; i++) {
+		ret = make_countable(q, rw, i);
+		if (!ret)
+			set_refcount(q, rw, i, 1);
+	}
+	if (ret)
+		return ret;
+	if (nr == 1 || first == rw->free_hint)
+		rw->free_hint = end;
+	qcow2_raise_zero_off(q, end);
+	*ret_host_off = first << q->cluster_bits;
+	return 0;
+}
+
+/* ---- what the overlap check is to know ---- */
+
+static void note(struct rewrite *rw, struct table_change change)
+{
+	g_array_append_val(rw->tables, change);
+}
+
+void rewrite_note_table(struct rewrite *rw, uint64_t first_cluster, uint64_t nr, int delta)
+{
+	note(rw, (struct table_change){ first_cluster, nr, false, delta });
+}
+
+void rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta)
+{
+	note(rw, (struct table_change){ cluster, 1, true, delta });
+}
+
+static void tell_overlap_check(struct qcow2 *q, const struct rewrite *rw) REQUIRES(q->alloc_lock)
+{
+	for (guint i = 0; i < rw->tables->len; i++) {
+		const struct table_change *c = &g_array_index(rw->tables, struct table_change, i);
+
+		if (c->is_l2 && c->delta > 0)
+			qcow2_add_l2_table(q, c->first_cluster);
+		else if (c->is_l2)
+			qcow2_drop_l2_table(q, c->first_cluster);
+		else if (c->delta > 0)
+			qcow2_add_metadata(q, c->first_cluster, c->nr_clusters);
+		else
+			qcow2_remove_metadata(q, c->first_cluster, c->nr_clusters);
+	}
+}
+
+/* ---- commit ---- */
+
+/* What is made before the header is written, so that nothing can fail behind it. */
+struct successor {
+	uint64_t reftable_size; /* entries */
+	uint64_t *reftable;	/* host order */
+	uint64_t *reftable_disk;
+	uint8_t *reftable_state;
+	_Atomic uint64_t *l1;
+	uint64_t *l1_disk;
+};
+
+static void successor_clear(struct successor *next)
+{
+	g_free(next->reftable);
+	iobuf_free(next->reftable_disk);
+	g_free(next->reftable_state);
+	g_free((void *)next->l1);
+	iobuf_free(next->l1_disk);
+}
+
+/* The present table and its blocks: they will be free. */
+static int drop_refcount_structure(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock)
+{
+	uint64_t table = qcow2_cluster_index(q, q->reftable_off);
+	uint64_t nr = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
+	int ret = rewrite_count(q, rw, table, nr, -1);
+
+	rewrite_note_table(rw, table, nr, -1);
+	for (uint64_t i = 0; i < q->reftable_size && !ret; i++) {
+		uint64_t cluster = qcow2_cluster_index(q, q->reftable[i]);
+
+		if (!cluster)
+			continue;
+		ret = rewrite_count(q, rw, cluster, 1, -1);
+		rewrite_note_table(rw, cluster, 1, -1);
+	}
+	return ret;
+}
+
+static uint64_t used_blocks(const struct rewrite *rw)
+{
+	uint64_t nr = rw->nr_blocks;
+
+	while (nr && !rw->blocks[nr - 1].counts)
+		nr--;
+	return nr;
+}
+
+/* A table with room for the blocks that count the new blocks, too. */
+static int place_table(struct qcow2 *q, struct rewrite *rw, struct successor *next)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t used = used_blocks(rw);
+	uint64_t entries = MAX(q->reftable_size, used + used / 4 + 8);
+	uint64_t nr = qcow2_clusters_for(q, entries * sizeof(uint64_t));
+	int ret;
+
+	if (nr << q->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
+		return -EFBIG;
+	ret = rewrite_alloc(q, rw, nr, &rw->roots.reftable_off);
+	if (ret)
+		return ret;
+	rewrite_note_table(rw, qcow2_cluster_index(q, rw->roots.reftable_off), nr, 1);
+	rw->roots.reftable_clusters = nr;
+	next->reftable_size = (nr << q->cluster_bits) / sizeof(uint64_t);
+	next->reftable = g_try_new0(uint64_t, next->reftable_size);
+	next->reftable_disk = try_iobuf_alloc0(nr << q->cluster_bits);
+	next->reftable_state = g_try_malloc0(next->reftable_size / REFTABLE_UNIT_ENTRIES + 1);
+	return next->reftable && next->reftable_disk && next->reftable_state ? 0 : -ENOMEM;
+}
+
+/* Gives each block a place. Places need refcounts, so blocks may be added on the way. */
+static int place_blocks(struct qcow2 *q, struct rewrite *rw, struct successor *next)
+	REQUIRES(q->alloc_lock)
+{
+	bool placed;
+	int ret;
+
+	do {
+		placed = false;
+		for (uint64_t i = 0; i < used_blocks(rw); i++) {
+			if (i >= next->reftable_size)
+				return -EFBIG;
+			if (!rw->blocks[i].counts || next->reftable[i])
+				continue;
+			ret = rewrite_alloc(q, rw, 1, &next->reftable[i]);
+			if (ret)
+				return ret;
+			rewrite_note_table(rw, qcow2_cluster_index(q, next->reftable[i]), 1, 1);
+			next->reftable_disk[i] = htobe64(next->reftable[i]);
+			placed = true;
+		}
+	} while (placed);
+	return 0;
+}
+
+static int place_refcounts(struct qcow2 *q, struct rewrite *rw, struct successor *next)
+	REQUIRES(q->alloc_lock)
+{
+	return drop_refcount_structure(q, rw) ?:
+	       place_table(q, rw, next)	      ?:
+	       place_blocks(q, rw, next);
+}
+
+static int co_write_refcounts(struct qcow2 *q, const struct rewrite *rw,
+			      const struct successor *next)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < used_blocks(rw) && !ret; i++)
+		if (rw->blocks[i].counts)
+			ret = image_co_pwrite(q->file, next->reftable[i], q->cluster_size,
+					      rw->blocks[i].counts, 0);
+	if (ret)
+		return ret;
+	return image_co_pwrite(q->file, rw->roots.reftable_off,
+			       next->reftable_size * sizeof(uint64_t), next->reftable_disk, 0);
+}
+
+/* Writes the L1 table to its place, which it has already. */
+static int co_write_l1(struct qcow2 *q, const struct rewrite *rw, struct successor *next)
+{
+	uint32_t size = rw->roots.l1_size;
+
+	/* At least one entry, as when the image is opened. */
+	next->l1 = g_try_new0(_Atomic uint64_t, MAX(size, 1));
+	next->l1_disk = try_iobuf_alloc0(MAX(size, 1) * sizeof(uint64_t));
+	if (!next->l1 || !next->l1_disk)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < size; i++) {
+		atomic_store_explicit(&next->l1[i], rw->l1[i], memory_order_relaxed);
+		next->l1_disk[i] = htobe64(rw->l1[i]);
+	}
+	if (!size)
+		return 0;
+	return image_co_pwrite(q->file, rw->roots.l1_off, size * sizeof(uint64_t), next->l1_disk,
+			       0);
+}
+
+/* All that is new is durable before the header names it (C1, C2, C3). */
+static int co_switch(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock)
+{
+	int ret = image_co_flush(q->file);
+
+	if (ret)
+		return ret;
+	ret = qcow2_co_write_roots(q, &rw->roots) ?: image_co_flush(q->file);
+	/* C6: nobody knows which roots are on disk; the old ones are written back before more. */
+	if (ret)
+		q->header_unsettled = true;
+	return ret;
+}
+
+static uint64_t lowest_free(const struct qcow2 *q, const struct rewrite *rw)
+{
+	uint64_t cluster = 0;
+
+	while (rewrite_refcount(q, rw, cluster))
+		cluster++;
+	return cluster;
+}
+
+static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *next)
+	REQUIRES(q->struct_lock, q->flush_lock, q->alloc_lock)
+{
+	if (rw->l1) {
+		g_free((void *)q->l1);
+		iobuf_free(q->l1_disk);
+		q->l1 = g_steal_pointer(&next->l1);
+		q->l1_disk = g_steal_pointer(&next->l1_disk);
+		q->l1_off = rw->roots.l1_off;
+		q->l1_size = rw->roots.l1_size;
+	}
+	qcow2_refcount_replace(q, g_steal_pointer(&next->reftable),
+			       g_steal_pointer(&next->reftable_state), next->reftable_size,
+			       rw->roots.reftable_off, lowest_free(q, rw));
+	q->nr_snapshots = rw->roots.nr_snapshots;
+	q->snapshots_off = rw->roots.snapshots_off;
+	atomic_store(&q->img->size, rw->roots.size);
+	tell_overlap_check(q, rw);
+	l2_cache_forget(q);
+}
+
+/* C5: the freeing is durable, and no request is in flight. It is only advice. */
+static void co_punch_freed(struct qcow2 *q, const struct rewrite *rw)
+{
+	uint64_t end = used_blocks(rw) << q->refblock_bits, run = 0;
+
+	for (uint64_t i = 0; i <= end; i++) {
+		const struct rewrite_block *block = &rw->blocks[i >> q->refblock_bits];
+		uint64_t bit = i & (per_block(q) - 1);
+
+		if (i < end && block->counts && block->was_used[bit / 8] >> (bit % 8) & 1 &&
+		    !qcow2_refcount_load(q->refcount_order, block->counts, bit)) {
+			run++;
+			continue;
+		}
+		if (run)
+			image_co_pdiscard(q->file, (i - run) << q->cluster_bits,
+					  run << q->cluster_bits);
+		run = 0;
+	}
+}
+
+int rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
+{
+	struct successor next = { 0 };
+	int ret;
+
+	ret = place_refcounts(q, rw, &next) ?: co_write_refcounts(q, rw, &next);
+	if (!ret && rw->l1)
+		ret = co_write_l1(q, rw, &next);
+	if (!ret)
+		ret = co_switch(q, rw);
+	if (!ret) {
+		take_over(q, rw, &next);
+		if (q->unmap)
+			co_punch_freed(q, rw);
+	}
+	successor_clear(&next);
+	return ret;
+}

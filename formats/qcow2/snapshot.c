@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Internal snapshots: made, gone back to, deleted.
+ *
+ * A snapshot is an L1 table of its own. The refcount of an L2 table and of a data
+ * cluster is the number of L1 tables, the active one included, that lead to it;
+ * the flag "copied" in the active tables says that this number is one, and in the
+ * tables of snapshots it says nothing.
+ *
+ * Each operation is the same three steps on what is to be (rewrite.h): one
+ * reference more or less on all that a tree leads to, the active tables made anew
+ * where a flag changes, and another snapshot table. Then all of it is put in place
+ * at once. Requests wait meanwhile.
+ */
+#include "snapshot.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "rewrite.h"
+
+/* As long as QEMU shows them. */
+#define MAX_NAME_BYTES 255
+
+/* A snapshot operation while it is done. */
+struct change {
+	struct rewrite rw;
+	GPtrArray *snapshots; /* those that there will be; owns none of them */
+};
+
+/* ---- trees ---- */
+
+/* The host clusters that an L2 entry holds a reference on; none: *ret_nr is 0. */
+static int entry_clusters(const struct qcow2 *q, uint64_t entry, uint64_t *ret_first,
+			  uint64_t *ret_nr)
+{
+	uint64_t host_off = entry & QCOW2_OFFSET_MASK;
+	uint32_t bytes;
+
+	if (entry & QCOW2_COMPRESSED) {
+		qcow2_compressed_range(q, entry, &host_off, &bytes);
+		*ret_first = qcow2_cluster_index(q, host_off);
+		*ret_nr = qcow2_cluster_index(q, host_off + bytes - 1) - *ret_first + 1;
+		return 0;
+	}
+	if (entry & QCOW2_L2_RESERVED || qcow2_in_cluster(q, host_off))
+		return -EUCLEAN;
+	*ret_first = qcow2_cluster_index(q, host_off);
+	*ret_nr = host_off != 0;
+	return 0;
+}
+
+static int co_read_l2(const struct qcow2 *q, uint64_t l1_entry, uint64_t *table)
+{
+	uint64_t l2_off = l1_entry & QCOW2_OFFSET_MASK;
+
+	if (l1_entry & QCOW2_L1_RESERVED || qcow2_in_cluster(q, l2_off))
+		return -EUCLEAN;
+	return image_co_pread(q->file, l2_off, q->cluster_size, table);
+}
+
+static uint64_t words_in_table(const struct qcow2 *q)
+{
+	return q->cluster_size / sizeof(uint64_t);
+}
+
+static int count_entries(struct qcow2 *q, struct change *ch, const uint64_t *table, int delta)
+{
+	uint64_t first, nr;
+	int ret = 0;
+
+	for (uint64_t i = 0; i < words_in_table(q) && !ret; i += qcow2_l2_stride(q)) {
+		if (!table[i])
+			continue;
+		ret = entry_clusters(q, be64toh(table[i]), &first, &nr);
+		if (!ret)
+			ret = rewrite_count(q, &ch->rw, first, nr, delta);
+	}
+	return ret;
+}
+
+/* One reference more or less on all L2 tables and clusters that an L1 table leads to. */
+static int co_count_tree(struct qcow2 *q, struct change *ch, const uint64_t *l1, uint32_t size,
+			 int delta)
+{
+	uint64_t *table = try_iobuf_alloc(q->cluster_size);
+	int ret = table ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; i < size && !ret; i++) {
+		uint64_t cluster = qcow2_cluster_index(q, l1[i] & QCOW2_OFFSET_MASK);
+
+		if (!cluster)
+			continue;
+		ret = co_read_l2(q, l1[i], table)   ?:
+		      count_entries(q, ch, table, delta) ?:
+		      rewrite_count(q, &ch->rw, cluster, 1, delta);
+		rewrite_note_l2(&ch->rw, cluster, delta);
+	}
+	iobuf_free(table);
+	return ret;
+}
+
+/* Sets the "copied" flags of a table by the refcounts. *ret_changed: some were wrong. */
+static int set_copied_flags(struct qcow2 *q, struct change *ch, uint64_t *table, bool *ret_changed)
+{
+
+	*ret_changed = false;
+	for (uint64_t i = 0; i < words_in_table(q); i += qcow2_l2_stride(q)) {
+		uint64_t entry = be64toh(table[i]), wanted = entry & ~QCOW2_COPIED, refcount;
+
+		if (!(entry & QCOW2_OFFSET_MASK) || entry & QCOW2_COMPRESSED)
+			continue;
+		refcount = rewrite_refcount(q, &ch->rw,
+					    qcow2_cluster_index(q, entry & QCOW2_OFFSET_MASK));
+		if (!refcount)
+			return -EUCLEAN;
+		if (refcount == 1)
+			wanted |= QCOW2_COPIED;
+		*ret_changed |= wanted != entry;
+		table[i] = htobe64(wanted);
+	}
+	return 0;
+}
+
+/* An active L2 table: where flags change a new one takes its place. */
+static int co_settle_l2(struct qcow2 *q, struct change *ch, uint64_t *l1_entry, uint64_t *table)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t l2_off = *l1_entry & QCOW2_OFFSET_MASK;
+	uint64_t cluster = qcow2_cluster_index(q, l2_off);
+	bool changed;
+	int ret = co_read_l2(q, *l1_entry, table) ?: set_copied_flags(q, ch, table, &changed);
+
+	if (!ret && changed) {
+		ret = rewrite_count(q, &ch->rw, cluster, 1, -1) ?:
+		      rewrite_alloc(q, &ch->rw, 1, &l2_off)     ?:
+		      image_co_pwrite(q->file, l2_off, q->cluster_size, table, 0);
+		rewrite_note_l2(&ch->rw, cluster, -1);
+		cluster = qcow2_cluster_index(q, l2_off);
+		rewrite_note_l2(&ch->rw, cluster, 1);
+	}
+	*l1_entry = l2_off;
+	if (!ret && rewrite_refcount(q, &ch->rw, cluster) == 1)
+		*l1_entry |= QCOW2_COPIED;
+	return ret;
+}
+
+/* What the active L1 table is to be; takes @l1, and gives it a place. */
+static int co_settle_active(struct qcow2 *q, struct change *ch, uint64_t *l1, uint32_t size)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t nr = qcow2_clusters_for(q, size * sizeof(uint64_t));
+	uint64_t *table = try_iobuf_alloc(q->cluster_size);
+	int ret = table ? 0 : -ENOMEM;
+
+	ch->rw.l1 = l1;
+	ch->rw.roots.l1_size = size;
+	ch->rw.roots.l1_off = 0;
+	for (uint32_t i = 0; i < size && !ret; i++)
+		if (l1[i] & QCOW2_OFFSET_MASK)
+			ret = co_settle_l2(q, ch, &l1[i], table);
+	iobuf_free(table);
+	if (ret || !nr)
+		return ret;
+	ret = rewrite_alloc(q, &ch->rw, nr, &ch->rw.roots.l1_off);
+	if (!ret)
+		rewrite_note_table(&ch->rw, qcow2_cluster_index(q, ch->rw.roots.l1_off), nr, 1);
+	return ret;
+}
+
+/* Clusters of a table that is not needed any more. */
+static int drop_table(struct qcow2 *q, struct change *ch, uint64_t host_off, uint64_t bytes)
+{
+	uint64_t first = qcow2_cluster_index(q, host_off);
+	uint64_t nr = qcow2_clusters_for(q, bytes);
+
+	rewrite_note_table(&ch->rw, first, nr, -1);
+	return rewrite_count(q, &ch->rw, first, nr, -1);
+}
+
+static int drop_l1(struct qcow2 *q, struct change *ch, uint64_t l1_off, uint32_t l1_size)
+{
+	return drop_table(q, ch, l1_off, l1_size * sizeof(uint64_t));
+}
+
+/* ---- the table of snapshots ---- */
+
+static int co_write_snapshots(struct qcow2 *q, struct change *ch) REQUIRES(q->alloc_lock)
+{
+	struct qcow2_roots *roots = &ch->rw.roots;
+	uint8_t *table;
+	uint64_t bytes, nr;
+	int ret = snapshot_table_build(ch->snapshots, &table, &bytes);
+
+	if (ret)
+		return ret;
+	nr = qcow2_clusters_for(q, bytes);
+	ret = drop_table(q, ch, q->snapshots_off, snapshot_table_bytes(q));
+	roots->nr_snapshots = ch->snapshots->len;
+	roots->snapshots_off = 0;
+	if (!ret && nr) {
+		ret = rewrite_alloc(q, &ch->rw, nr, &roots->snapshots_off)
+			      ?: image_co_pwrite(q->file, roots->snapshots_off, bytes, table, 0);
+		rewrite_note_table(&ch->rw, qcow2_cluster_index(q, roots->snapshots_off), nr, 1);
+	}
+	iobuf_free(table);
+	return ret;
+}
+
+/* ---- operations ---- */
+
+static int co_fill_create(struct qcow2 *q, struct change *ch, struct snapshot *new)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t *l1;
+	int ret = snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1);
+
+	if (ret)
+		return ret;
+	/* The present L1 table becomes the snapshot's. */
+	snapshot_set_l1(new, q->l1_size ? q->l1_off : 0, q->l1_size);
+	g_ptr_array_add(ch->snapshots, new);
+	ret = co_count_tree(q, ch, l1, q->l1_size, 1);
+	if (ret) {
+		g_free(l1);
+		return ret;
+	}
+	return co_settle_active(q, ch, l1, q->l1_size) ?: co_write_snapshots(q, ch);
+}
+
+/* The part of a snapshot's L1 table that maps its disk; what is behind it is VM state. */
+static int co_load_disk_l1(struct qcow2 *q, const struct snapshot *s, uint32_t size,
+			   uint64_t **ret_l1)
+{
+	uint64_t *l1 = g_try_new0(uint64_t, MAX(size, 1)), *all;
+	int ret = l1 ? snapshot_co_load_l1(q, s->l1_off, s->l1_size, &all) : -ENOMEM;
+
+	if (ret) {
+		g_free(l1);
+		return ret;
+	}
+	memcpy(l1, all, MIN(size, s->l1_size) * sizeof(uint64_t));
+	g_free(all);
+	*ret_l1 = l1;
+	return 0;
+}
+
+static int co_drop_active_tree(struct qcow2 *q, struct change *ch)
+{
+	g_autofree uint64_t *l1 = NULL;
+
+	return snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1) ?:
+	       co_count_tree(q, ch, l1, q->l1_size, -1)		  ?:
+	       drop_l1(q, ch, q->l1_off, q->l1_size);
+}
+
+static int co_fill_apply(struct qcow2 *q, struct change *ch, struct snapshot *s)
+	REQUIRES(q->alloc_lock)
+{
+	uint32_t size = snapshot_l1_needed(q, s->disk_size);
+	uint64_t *l1;
+	/* First, so that no refcount is higher than it will be. The snapshot holds what it has. */
+	int ret = co_drop_active_tree(q, ch) ?: co_load_disk_l1(q, s, size, &l1);
+
+	if (ret)
+		return ret;
+	ch->rw.roots.size = s->disk_size;
+	ret = co_count_tree(q, ch, l1, size, 1);
+	if (ret) {
+		g_free(l1);
+		return ret;
+	}
+	return co_settle_active(q, ch, l1, size);
+}
+
+static int co_fill_delete(struct qcow2 *q, struct change *ch, struct snapshot *s)
+	REQUIRES(q->alloc_lock)
+{
+	g_autofree uint64_t *dead_l1 = NULL;
+	uint64_t *l1;
+	int ret;
+
+	g_ptr_array_remove(ch->snapshots, s);
+	ret = snapshot_co_load_l1(q, s->l1_off, s->l1_size, &dead_l1) ?:
+	      co_count_tree(q, ch, dead_l1, s->l1_size, -1)	      ?:
+	      drop_l1(q, ch, s->l1_off, s->l1_size)		      ?:
+	      drop_l1(q, ch, q->l1_off, q->l1_size)		      ?:
+	      snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1);
+	if (ret)
+		return ret;
+	return co_settle_active(q, ch, l1, q->l1_size) ?: co_write_snapshots(q, ch);
+}
+
+typedef int fill_fn(struct qcow2 *q, struct change *ch, struct snapshot *s);
+
+static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s)
+	REQUIRES(q->struct_lock, q->flush_lock)
+{
+	struct change ch = { .snapshots = g_ptr_array_new() };
+	int ret;
+
+	g_ptr_array_extend(ch.snapshots, q->snapshots, NULL, NULL);
+	co_mutex_lock(&q->alloc_lock);
+	ret = rewrite_co_begin(q, &ch.rw);
+	if (!ret)
+		ret = fill(q, &ch, s);
+	if (!ret)
+		ret = rewrite_co_commit(q, &ch.rw);
+	rewrite_end(&ch.rw);
+	co_mutex_unlock(&q->alloc_lock);
+	if (!ret) {
+		/* The array owns them; who is in none of the two is the caller's. */
+		g_ptr_array_set_free_func(q->snapshots, NULL);
+		g_ptr_array_set_size(q->snapshots, 0);
+		g_ptr_array_extend(q->snapshots, ch.snapshots, NULL, NULL);
+		g_ptr_array_set_free_func(q->snapshots, snapshot_free);
+	}
+	g_ptr_array_unref(ch.snapshots);
+	return ret;
+}
+
+/* Everything in memory goes to the file first, freed clusters too. */
+static int co_change(struct qcow2 *q, fill_fn *fill, struct snapshot *s) REQUIRES(q->struct_lock)
+{
+	int ret = qcow2_co_flush_and_reclaim(q);
+
+	if (ret)
+		return ret;
+	co_mutex_lock(&q->flush_lock);
+	ret = co_change_locked(q, fill, s);
+	co_mutex_unlock(&q->flush_lock);
+	return ret;
+}
+
+static int explain(const struct qcow2 *q, int ret, GError **err)
+{
+	const char *filename = q->img->filename;
+
+	if (ret == -EOVERFLOW)
+		g_set_error(err, UBD_ERROR, EOVERFLOW,
+			    "%s: a refcount of %u bits cannot count one more snapshot", filename,
+			    1u << q->refcount_order);
+	else if (ret == -EUCLEAN)
+		g_set_error(err, UBD_ERROR, EUCLEAN,
+			    "%s: its tables and refcounts contradict each other; check it first",
+			    filename);
+	else if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "%s: %s", filename, g_strerror(-ret));
+	return ret;
+}
+
+static int not_found(const struct qcow2 *q, const char *which, GError **err)
+{
+	g_set_error(err, UBD_ERROR, ENOENT, "%s: there is no snapshot '%s'", q->img->filename,
+		    which);
+	return -ENOENT;
+}
+
+/* ---- entries ---- */
+
+int qcow2_co_snapshot_list(struct image *img, GArray *list)
+{
+	struct qcow2 *q = img->opaque;
+
+	co_rwlock_rdlock(&q->struct_lock);
+	for (guint i = 0; i < q->snapshots->len; i++) {
+		const struct snapshot *s = q->snapshots->pdata[i];
+		struct image_snapshot entry = {
+			.id = g_strdup(s->id),
+			.name = g_strdup(s->name),
+			.vm_state_size = s->vm_state_size,
+			.date_sec = s->date_sec,
+			.date_nsec = s->date_nsec,
+			.vm_clock_nsec = s->vm_clock_nsec,
+			.icount = s->icount,
+			.disk_size = s->disk_size,
+		};
+
+		g_array_append_val(list, entry);
+	}
+	co_rwlock_rdunlock(&q->struct_lock);
+	return 0;
+}
+
+static int check_create(const struct qcow2 *q, const char *name, GError **err)
+{
+	if (strlen(name) > MAX_NAME_BYTES) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "%s: a snapshot's name has at most %u bytes, not %zu", q->img->filename,
+			    MAX_NAME_BYTES, strlen(name));
+		return -EINVAL;
+	}
+	if (q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "%s: an image with an external data file cannot have snapshots",
+			    q->img->filename);
+		return -ENOTSUP;
+	}
+	if (q->nr_snapshots >= QCOW2_MAX_SNAPSHOTS) {
+		g_set_error(err, UBD_ERROR, EFBIG, "%s: an image has at most %u snapshots",
+			    q->img->filename, QCOW2_MAX_SNAPSHOTS);
+		return -EFBIG;
+	}
+	return 0;
+}
+
+int qcow2_co_snapshot_create(struct image *img, const char *name, GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	struct snapshot *new;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	ret = check_create(q, name, err);
+	if (!ret) {
+		new = snapshot_new(q, name, image_size(img));
+		ret = explain(q, co_change(q, co_fill_create, new), err);
+		if (ret)
+			snapshot_free(new);
+	}
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}
+
+int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	struct snapshot *s;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	s = snapshot_find_any(q, which);
+	ret = s ? explain(q, co_change(q, co_fill_apply, s), err) : not_found(q, which, err);
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}
+
+int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	struct snapshot *s;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	s = snapshot_find(q, NULL, name);
+	ret = s ? explain(q, co_change(q, co_fill_delete, s), err) : not_found(q, name, err);
+	if (!ret)
+		snapshot_free(s);
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The snapshots of an image and the table they are listed in. */
+#ifndef UBD_QCOW2_SNAPSHOT_H
+#define UBD_QCOW2_SNAPSHOT_H
+
+#include "qcow2.h"
+
+struct snapshot {
+	uint64_t l1_off;
+	uint32_t l1_size; /* entries */
+	char *id;
+	char *name;
+	uint32_t date_sec;
+	uint32_t date_nsec;
+	uint64_t vm_clock_nsec;
+	uint64_t vm_state_size;
+	uint64_t disk_size;
+	uint64_t icount; /* UINT64_MAX: not given */
+	/* The entry as on disk, without padding: what we do not know of it is kept. */
+	uint8_t *raw;
+	size_t raw_bytes;
+};
+
+/* ---- snapshot_table.c ---- */
+
+/*
+ * Reads the table that the header names into q->snapshots. With IMAGE_FOR_CHECK a bad one
+ * counts as empty: the check looks at it by itself.
+ */
+int snapshot_table_co_load(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+
+/* Bytes of the table that q->snapshots make. */
+uint64_t snapshot_table_bytes(const struct qcow2 *q);
+
+/* The table of some snapshots, as on disk. -EFBIG: it is too large. Free it with iobuf_free(). */
+int snapshot_table_build(const GPtrArray *snapshots, uint8_t **ret_table, uint64_t *ret_bytes);
+
+/* A snapshot of now, of a disk of this size, with an ID of its own. */
+struct snapshot *snapshot_new(const struct qcow2 *q, const char *name, uint64_t disk_size);
+void snapshot_free(void *snapshot);
+
+/* Where its L1 table is. */
+void snapshot_set_l1(struct snapshot *snapshot, uint64_t l1_off, uint32_t l1_size);
+
+/* The first with this ID and name, either of which may be NULL. NULL: there is none. */
+struct snapshot *snapshot_find(const struct qcow2 *q, const char *id, const char *name);
+/* By ID; if there is none, by name. */
+struct snapshot *snapshot_find_any(const struct qcow2 *q, const char *id_or_name);
+
+/* The entries of an L1 table, in host order. g_free() them. */
+int snapshot_co_load_l1(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size, uint64_t **ret_l1);
+
+/* How many L1 entries a disk needs. */
+uint64_t snapshot_l1_needed(const struct qcow2 *q, uint64_t disk_size);
+
+/*
+ * With opts->snapshot...: makes the image be that snapshot, before its L1 table is
+ * loaded. It can only be read then.
+ */
+int snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+
+#endif
