@@ -35,6 +35,7 @@
 static struct {
 	char **filenames; /* what is no option; one is right */
 	char *format;
+	char *snapshot;
 	char *pid_file;
 	gboolean read_only;
 	gboolean daemonize;
@@ -112,6 +113,8 @@ static const GOptionEntry option_entries[] = {
 	  "Format of the image: qcow2 or raw; without it, by the image's header", "FORMAT" },
 	{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &options.read_only,
 	  "Make a read-only device, and do not write to the image", NULL },
+	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
+	  "Serve this snapshot inside of the image (name or ID), read-only", "SNAPSHOT" },
 	{ "queues", 0, 0, G_OPTION_ARG_INT, &options.queues,
 	  "Hardware queues, each with a thread (default: one per CPU, at most 4)", "N" },
 	{ "depth", 0, 0, G_OPTION_ARG_INT, &options.depth,
@@ -213,9 +216,10 @@ static int open_writable_or_not(struct aio_loop *loop, struct open_job *job)
 static struct image *open_image(struct aio_loop *loop, GError **err)
 {
 	struct open_job job = { .opts = { .format = options.format,
+					  .snapshot = options.snapshot,
 					  .cache_bytes = options.cache_bytes } };
 
-	if (!options.read_only)
+	if (!options.read_only && !options.snapshot)
 		job.opts.flags |= IMAGE_RDWR;
 	if (options.direct)
 		job.opts.flags |= IMAGE_DIRECT;

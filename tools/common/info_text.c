@@ -2,8 +2,12 @@
 /* The part of an image's information that its format alone has; see info_text.h. */
 #include "info_text.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#include "size.h"
 
 static const char *truth(bool value)
 {
@@ -29,4 +33,34 @@ void info_print_specific(const struct image_info *info)
 		printf("    corrupt: %s\n"
 		       "    extended l2: %s\n",
 		       truth(info->corrupt), truth(info->extended_l2));
+}
+
+static void print_snapshot(const struct image_snapshot *snapshot)
+{
+	uint64_t clock_ms = snapshot->vm_clock_nsec / 1000000;
+	g_autofree char *vm_size = size_to_text(snapshot->vm_state_size);
+	char date[20] = "", clock[40], icount[21] = "";
+	time_t when = snapshot->date_sec;
+	struct tm local;
+
+	if (localtime_r(&when, &local))
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &local);
+	snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", clock_ms / 3600000,
+		 (unsigned)(clock_ms / 60000 % 60), (unsigned)(clock_ms / 1000 % 60),
+		 (unsigned)(clock_ms % 1000));
+	if (snapshot->icount != UINT64_MAX)
+		snprintf(icount, sizeof(icount), "%" PRIu64, snapshot->icount);
+	printf("%-9s %-16s %8s %19s%13s%11s\n", snapshot->id, snapshot->name, vm_size, date, clock,
+	       icount);
+}
+
+void info_print_snapshots(const GArray *list)
+{
+	if (!list->len)
+		return;
+	printf("Snapshot list:\n"
+	       "%-9s %-16s %8s %19s%13s%11s\n",
+	       "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	for (guint i = 0; i < list->len; i++)
+		print_snapshot(&g_array_index(list, struct image_snapshot, i));
 }

@@ -8,4 +8,7 @@
 /* "Format specific information:" and what follows; nothing for a format without. */
 void info_print_specific(const struct image_info *info);
 
+/* "Snapshot list:" and what follows; nothing for an empty list of struct image_snapshot. */
+void info_print_snapshots(const GArray *list);
+
 #endif

@@ -72,8 +72,15 @@ int tool_run_co(int (*co_main)(void *arg), void *arg)
 int tool_co_open(const char *filename, const char *format, unsigned flags, struct image **ret_img)
 {
 	struct image_open_opts opts = { .format = format, .flags = flags };
+
+	return tool_co_open_opts(filename, &opts, ret_img);
+}
+
+int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
+		      struct image **ret_img)
+{
 	g_autoptr(GError) err = NULL;
-	int ret = image_co_open(filename, &opts, ret_img, &err);
+	int ret = image_co_open(filename, opts, ret_img, &err);
 
 	if (ret)
 		tool_error("%s", err->message);

@@ -27,6 +27,10 @@ int tool_run_co(int (*co_fn)(void *arg), void *arg);
  */
 int tool_co_open(const char *filename, const char *format, unsigned flags, struct image **ret_img);
 
+/* The same with all that can be said of how to open it. */
+int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
+		      struct image **ret_img);
+
 /*
  * Closes the image. When that fails and nothing went wrong before (@ret is 0), it says so
  * and returns the error; else @ret. NULL is fine.

@@ -28,8 +28,7 @@
 
 struct convert_job {
 	const char *source_name;
-	const char *source_format;
-	unsigned source_flags;
+	struct image_open_opts source_opts;
 	struct new_image target;
 	bool target_exists; /* -n */
 	struct cache_mode target_mode;
@@ -172,7 +171,7 @@ static int co_convert(void *arg)
 {
 	struct convert_job *job = arg;
 	struct image *source;
-	int ret = tool_co_open(job->source_name, job->source_format, job->source_flags, &source);
+	int ret = tool_co_open_opts(job->source_name, &job->source_opts, &source);
 
 	if (!ret)
 		ret = tool_co_close(source, co_make_target(job, source));
@@ -220,7 +219,9 @@ int img_convert(const struct img_command *command, char **argv)
 {
 	g_autofree char *format = NULL, *target_format = NULL, *backing = NULL,
 			*backing_format = NULL, *sparse = NULL, *cache = NULL, *source_cache = NULL,
-			*coroutines = NULL;
+			*coroutines = NULL, *snapshot = NULL;
+	g_autoptr(GHashTable) snapshot_options =
+		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	g_auto(GStrv) lists = NULL, words = NULL;
 	gboolean compress = FALSE, existing = FALSE, progress = FALSE, quiet = FALSE,
 		 out_of_order = FALSE, force_share = FALSE;
@@ -237,6 +238,9 @@ int img_convert(const struct img_command *command, char **argv)
 		  "Format of the backing file", "FMT" },
 		{ "no-create", 'n', 0, G_OPTION_ARG_NONE, &existing,
 		  "Fill a target that is there, do not create it", NULL },
+		{ "snapshot", 'l', 0, G_OPTION_ARG_FILENAME, &snapshot,
+		  "Copy this snapshot of the source; or snapshot.id=...,snapshot.name=...",
+		  "SNAPSHOT" },
 		{ "sparse-size", 'S', 0, G_OPTION_ARG_FILENAME, &sparse,
 		  "Zeroes of that length become a hole (default: 4k; 0: none do)", "SIZE" },
 		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &compress,
@@ -275,15 +279,16 @@ int img_convert(const struct img_command *command, char **argv)
 	    !parse_cache("source cache", source_cache, &source_mode) ||
 	    !parse_sparse(sparse, &job.sparse_bytes) ||
 	    !img_parse_number("number of coroutines", coroutines, 1, MAX_COROUTINES,
-			      &job.coroutines))
+			      &job.coroutines) ||
+	    !img_parse_snapshot(snapshot, snapshot_options, &job.source_opts))
 		return 1;
 	if (existing && lists) {
 		tool_error("%s: -o has no effect when skipping image creation", words[1]);
 		return 1;
 	}
 	job.source_name = words[0];
-	job.source_format = format;
-	job.source_flags = source_mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.source_opts.format = format;
+	job.source_opts.flags = source_mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.target_exists = existing;
 	job.sync_at_end = !cache;
 	job.compress = compress;

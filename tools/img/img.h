@@ -28,6 +28,7 @@ int img_convert(const struct img_command *command, char **argv);
 int img_create(const struct img_command *command, char **argv);
 int img_info(const struct img_command *command, char **argv);
 int img_map(const struct img_command *command, char **argv);
+int img_snapshot(const struct img_command *command, char **argv);
 
 /* Parses the words of a command, or says what is wrong with them. */
 bool img_parse(const struct img_command *command, const GOptionEntry *entries, char **argv);
@@ -45,6 +46,11 @@ const char *img_only_filename(const struct img_command *command, char **filename
 bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes);
 bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
 		      uint64_t *ret_number);
+/*
+ * The snapshot that -l names, as an ID or name or by snapshot.id= and snapshot.name=; NULL
+ * leaves *opts as it is. @text, and what is added to @options, must live as long as *opts.
+ */
+bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open_opts *opts);
 /* --output: human (also for NULL) or json. */
 bool img_parse_output(const char *text, bool *ret_json);
 

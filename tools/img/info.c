@@ -25,6 +25,7 @@ struct image_facts {
 	char *filename;
 	int64_t allocated; /* -errno if unknown */
 	struct image_info info;
+	GArray *snapshots; /* struct image_snapshot */
 };
 
 static void free_facts(void *arg)
@@ -33,6 +34,8 @@ static void free_facts(void *arg)
 
 	g_free(facts->filename);
 	image_info_clear(&facts->info);
+	if (facts->snapshots)
+		g_array_unref(facts->snapshots);
 	g_free(facts);
 }
 
@@ -50,7 +53,8 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	facts = g_new0(struct image_facts, 1);
 	facts->filename = g_strdup(filename);
 	facts->allocated = image_co_allocated_bytes(img);
-	ret = image_co_get_info(img, &facts->info);
+	ret = image_co_get_info(img, &facts->info)
+		      ?: image_co_snapshot_list(img, &facts->snapshots);
 	if (ret)
 		tool_error("%s: Could not get its information: %s", filename, g_strerror(-ret));
 	ret = tool_co_close(img, ret);
@@ -126,6 +130,7 @@ static void print_facts(const struct image_facts *facts)
 	if (info->dirty)
 		printf("cleanly shut down: no\n");
 	print_backing(info);
+	info_print_snapshots(facts->snapshots);
 	info_print_specific(info);
 }
 
@@ -165,6 +170,33 @@ static void add_specific(JsonBuilder *builder, const struct image_info *info)
 	json_builder_end_object(builder);
 }
 
+static void add_snapshot(JsonBuilder *builder, const struct image_snapshot *snapshot)
+{
+	json_builder_begin_object(builder);
+	if (snapshot->icount != UINT64_MAX)
+		json_add_int(builder, "icount", snapshot->icount);
+	json_add_int(builder, "vm-clock-nsec",
+		     snapshot->vm_clock_nsec % G_GUINT64_CONSTANT(1000000000));
+	json_add_string(builder, "name", snapshot->name);
+	json_add_int(builder, "date-sec", snapshot->date_sec);
+	json_add_int(builder, "date-nsec", snapshot->date_nsec);
+	json_add_int(builder, "vm-clock-sec", snapshot->vm_clock_nsec / 1000000000);
+	json_add_string(builder, "id", snapshot->id);
+	json_add_int(builder, "vm-state-size", snapshot->vm_state_size);
+	json_builder_end_object(builder);
+}
+
+static void add_snapshots(JsonBuilder *builder, const GArray *list)
+{
+	if (!list->len)
+		return;
+	json_builder_set_member_name(builder, "snapshots");
+	json_builder_begin_array(builder);
+	for (guint i = 0; i < list->len; i++)
+		add_snapshot(builder, &g_array_index(list, struct image_snapshot, i));
+	json_builder_end_array(builder);
+}
+
 /* In the order of QEMU 7.2, for those who compare texts. */
 static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
 {
@@ -173,6 +205,7 @@ static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
 	json_builder_begin_object(builder);
 	if (info->backing_format)
 		json_add_string(builder, "backing-filename-format", info->backing_format);
+	add_snapshots(builder, facts->snapshots);
 	json_add_int(builder, "virtual-size", info->virtual_size);
 	json_add_string(builder, "filename", facts->filename);
 	if (info->cluster_size)

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* ubd-img snapshot: lists, makes, applies and deletes the snapshots inside of an image. */
+#include <stdio.h>
+#include <string.h>
+
+#include "img.h"
+#include "info_text.h"
+
+typedef int change_fn(struct image *img, const char *name, GError **err);
+
+struct snapshot_job {
+	const char *filename;
+	unsigned flags;
+	change_fn *co_change; /* NULL: list them */
+	const char *verb;
+	const char *name;
+};
+
+static int co_list(struct image *img)
+{
+	GArray *list;
+	int ret = image_co_snapshot_list(img, &list);
+
+	if (ret) {
+		tool_error("%s: Could not list the snapshots: %s", image_filename(img),
+			   g_strerror(-ret));
+		return ret;
+	}
+	info_print_snapshots(list);
+	g_array_unref(list);
+	return 0;
+}
+
+static int co_change(const struct snapshot_job *job, struct image *img)
+{
+	g_autoptr(GError) err = NULL;
+	int ret = job->co_change(img, job->name, &err);
+
+	if (ret)
+		tool_error("Could not %s snapshot '%s': %s", job->verb, job->name, err->message);
+	return ret;
+}
+
+static int co_snapshot(void *arg)
+{
+	const struct snapshot_job *job = arg;
+	struct image *img;
+	int ret = tool_co_open(job->filename, NULL, job->flags, &img);
+
+	if (!ret)
+		ret = tool_co_close(img, job->co_change ? co_change(job, img) : co_list(img));
+	return ret ? 1 : 0;
+}
+
+/* What is to be done; false: two things at once. */
+static bool set_action(struct snapshot_job *job, change_fn *co_change_fn, const char *verb,
+		       char **names)
+{
+	if (!names)
+		return true;
+	if (job->verb || names[1])
+		return false;
+	job->co_change = co_change_fn;
+	job->verb = verb;
+	job->name = names[0];
+	return true;
+}
+
+int img_snapshot(const struct img_command *command, char **argv)
+{
+	g_auto(GStrv) apply = NULL, create = NULL, delete = NULL, filenames = NULL;
+	gboolean list = FALSE, quiet = FALSE, force_share = FALSE;
+	const GOptionEntry entries[] = {
+		{ "list", 'l', 0, G_OPTION_ARG_NONE, &list, "List all snapshots (the default)",
+		  NULL },
+		{ "apply", 'a', 0, G_OPTION_ARG_FILENAME_ARRAY, &apply,
+		  "Go back to this snapshot (name or ID)", "SNAPSHOT" },
+		{ "create", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &create,
+		  "Keep what the image holds under this name", "SNAPSHOT" },
+		{ "delete", 'd', 0, G_OPTION_ARG_FILENAME_ARRAY, &delete,
+		  "Delete the snapshot of this name", "SNAPSHOT" },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		  "Open the image even if somebody writes to it (with -l)", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
+		  "FILENAME" },
+		{},
+	};
+	struct snapshot_job job = { 0 };
+
+	if (!img_parse(command, entries, argv))
+		return 1;
+	job.filename = img_only_filename(command, filenames);
+	if (!job.filename)
+		return 1;
+	if (!set_action(&job, image_co_snapshot_apply, "apply", apply) ||
+	    !set_action(&job, image_co_snapshot_create, "create", create) ||
+	    !set_action(&job, image_co_snapshot_delete, "delete", delete) || (list && job.verb))
+		return img_usage_error(command, "%s: Cannot mix '-l', '-a', '-c', '-d'",
+				       job.filename);
+	job.flags = (job.co_change ? IMAGE_RDWR | IMAGE_UNMAP : 0) | IMAGE_NO_BACKING |
+		    (force_share ? IMAGE_FORCE_SHARE : 0);
+	return tool_run_co(co_snapshot, &job);
+}
+
+/* ---- snapshots named by other commands ---- */
+
+bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open_opts *opts)
+{
+	if (!text)
+		return true;
+	if (!g_str_has_prefix(text, "snapshot.")) {
+		opts->snapshot = text;
+		return true;
+	}
+	if (option_list_parse(text, options)) {
+		unsigned known;
+
+		opts->snapshot_id = g_hash_table_lookup(options, "snapshot.id");
+		opts->snapshot_name = g_hash_table_lookup(options, "snapshot.name");
+		known = !!opts->snapshot_id + !!opts->snapshot_name;
+		if (known && known == g_hash_table_size(options))
+			return true;
+	}
+	tool_error("Failed in parsing snapshot param '%s': it is not SNAPSHOT or "
+		   "snapshot.id=ID,snapshot.name=NAME",
+		   text);
+	return false;
+}
