@@ -475,6 +475,7 @@ void image_info_clear(struct image_info *info)
 	g_free(info->backing_filename);
 	g_free(info->full_backing_filename);
 	g_free(info->backing_format);
+	g_clear_pointer(&info->bitmaps, g_ptr_array_unref);
 	memset(info, 0, sizeof(*info));
 }
 

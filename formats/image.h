@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dirty_bits.h"
 #include "iobuf.h"
 
 struct image;
@@ -129,6 +130,7 @@ struct image_info {
 	unsigned refcount_bits;
 	bool corrupt;
 	bool extended_l2;
+	GPtrArray *bitmaps; /* of image_co_bitmap_list(), by whoever asked for it; else NULL */
 };
 
 /* Fills *ret_info; free its strings with image_info_clear(). */
@@ -200,6 +202,51 @@ int image_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 /* ... and through the chain. Beyond the end of a short backing file all is zero. */
 int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 				struct image_extent *ret_extent);
+
+/*
+ * ---- dirty bitmaps ----
+ *
+ * An image may have bitmaps of what was written to it, for backups: while a
+ * bitmap is enabled, every change of the disk is in it. They are kept in the
+ * image. One that somebody did not close properly is inconsistent: it can only be
+ * removed.
+ */
+
+struct image_bitmap {
+	char *name;
+	uint64_t granularity; /* bytes of the disk for each bit */
+	bool enabled;
+	bool inconsistent;
+};
+
+enum image_bitmap_action {
+	IMAGE_BITMAP_ADD,	/* an enabled one, with nothing in it */
+	IMAGE_BITMAP_REMOVE,
+	IMAGE_BITMAP_CLEAR,
+	IMAGE_BITMAP_ENABLE,
+	IMAGE_BITMAP_DISABLE,
+};
+
+/* Whether the format has bitmaps at all; the others below give -ENOTSUP where not. */
+bool image_has_bitmaps(const struct image *img);
+
+/* The bitmaps in order, struct image_bitmap *; the caller unrefs the list. */
+int image_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err);
+
+/* Changes a bitmap, durably. @granularity is for ADD: 0 is the default. */
+int image_co_bitmap_change(struct image *img, enum image_bitmap_action action, const char *name,
+			   uint64_t granularity, GError **err);
+
+/*
+ * What is dirty in a bitmap of @src, which may be the same image, is then dirty in this
+ * one, durably. Disks of the same size.
+ */
+int image_co_bitmap_merge(struct image *img, const char *name, struct image *src,
+			  const char *src_name, GError **err);
+
+/* What is dirty. The caller frees it with dirty_bits_free(). */
+int image_co_bitmap_load(struct image *img, const char *name, struct dirty_bits **ret_bits,
+			 GError **err);
 
 /* ---- create ---- */
 

@@ -78,6 +78,15 @@ struct image_ops {
 	int (*co_snapshot_apply)(struct image *img, const char *which, GError **err);
 	int (*co_snapshot_delete)(struct image *img, const char *name, GError **err);
 
+	/* Dirty bitmaps; all or none. Not called on a read-only node: change and merge. */
+	int (*co_bitmap_list)(struct image *img, GPtrArray **ret_list, GError **err);
+	int (*co_bitmap_load)(struct image *img, const char *name, struct dirty_bits **ret_bits,
+			      GError **err);
+	int (*co_bitmap_change)(struct image *img, enum image_bitmap_action action,
+				const char *name, uint64_t granularity, GError **err);
+	int (*co_bitmap_merge)(struct image *img, const char *name, const struct dirty_bits *src,
+			       GError **err);
+
 	/*
 	 * Whether co_create takes these options and this size, before any file is touched.
 	 * NULL: it takes all whose names are in create_options. Its errors name no file.

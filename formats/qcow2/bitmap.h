@@ -38,7 +38,6 @@ struct bitmap {
 	uint64_t table_off;
 	uint32_t table_entries;
 	uint64_t entry_off; /* of its directory entry, in the directory */
-	bool marked;	    /* guarded by bitmap_lock: IN_USE is durable on disk, by us */
 	/* Set since the last commit. Only where changes are tracked. */
 	struct dirty_bits *fresh;
 	/* The disk's size changed since the last commit: all is stored anew. */
@@ -55,6 +54,12 @@ static inline bool bitmap_is_tracked(const struct bitmap *bitmap)
 	return !bitmap_is_inconsistent(bitmap) && bitmap->flags & QCOW2_BITMAP_AUTO;
 }
 
+/* Extra data that we do not know may say more than we do: "the bitmap must not be used". */
+static inline bool bitmap_is_usable(const struct bitmap *bitmap)
+{
+	return !bitmap->extra_bytes || bitmap->flags & QCOW2_BITMAP_EXTRA_COMPATIBLE;
+}
+
 struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags);
 /* Without its bits. */
 struct bitmap *bitmap_copy(const struct bitmap *bitmap);
@@ -62,6 +67,7 @@ void bitmap_free(void *bitmap);
 
 /* A list of bitmaps that owns them. */
 GPtrArray *bitmap_list_new(void);
+GPtrArray *bitmap_list_copy(const GPtrArray *list);
 struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
 
 /* ---- bitmap_dir.c: directories as bytes ---- */
@@ -73,8 +79,11 @@ struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
 int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtrArray **ret_list,
 			   GError **err);
 
-/* The directory of a list, as on disk; sets entry_off. *ret_bytes: its size. NULL: no memory. */
-uint8_t *bitmap_directory_build(const GPtrArray *list, uint64_t *ret_bytes);
+/*
+ * The directory of a list, as on disk, with zeroes up to a multiple of @unit; sets
+ * entry_off. *ret_bytes: its size without them. NULL: no memory. Free it with iobuf_free().
+ */
+uint8_t *bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes);
 
 /* ---- bitmap_read.c ---- */
 
@@ -100,10 +109,31 @@ int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bi
 /* ---- bitmap_commit.c ---- */
 
 /*
- * Makes @next the image's bitmaps, on disk and in memory, and takes it over; the old list
- * is freed. On failure @next is freed, all is as it was, save when it is not known which
- * directory the header names: then the image takes no more changes.
+ * Makes @next the image's bitmaps, on disk and in memory; it is taken over. A bitmap
+ * that the image has already goes on with its fresh bits unless it has some of its
+ * own, and with its table unless it has none.
+ *
+ * On failure @next is freed and all is as it was, save when it is not known which
+ * directory the header names: then no bitmap is changed any more, and where one is tracked,
+ * nothing.
  */
-int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next) REQUIRES(q->struct_lock);
+int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q->struct_lock);
+
+/* ---- bitmap_track.c ---- */
+
+/* All bits in memory of one image's tracked bitmaps are at most this. */
+#define BITMAPS_MAX_TRACKED_BYTES (1ull << 30)
+
+/* Gives the tracked bitmaps of a list that have none yet memory for fresh bits. -EFBIG, -ENOMEM. */
+int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list);
+
+/* Makes @list, which is as on disk, the image's bitmaps; frees the old one. */
+void bitmaps_adopt(struct qcow2 *q, GPtrArray *list) REQUIRES(q->struct_lock);
+
+/*
+ * Marks bitmaps IN_USE on disk, durably: those that are tracked or, before the size
+ * changes, all that are consistent.
+ */
+int bitmaps_co_mark_in_use(struct qcow2 *q, bool all) REQUIRES_SHARED(q->struct_lock);
 
 #endif

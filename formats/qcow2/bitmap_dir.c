@@ -42,6 +42,15 @@ GPtrArray *bitmap_list_new(void)
 	return g_ptr_array_new_with_free_func(bitmap_free);
 }
 
+GPtrArray *bitmap_list_copy(const GPtrArray *list)
+{
+	GPtrArray *copy = bitmap_list_new();
+
+	for (guint i = 0; i < list->len; i++)
+		g_ptr_array_add(copy, bitmap_copy(list->pdata[i]));
+	return copy;
+}
+
 struct bitmap *bitmap_find(const GPtrArray *list, const char *name)
 {
 	for (guint i = 0; i < list->len; i++) {
@@ -196,7 +205,7 @@ static uint64_t bitmap_entry_bytes(const struct bitmap *bitmap)
 	return entry_bytes(bitmap->extra_bytes, strlen(bitmap->name));
 }
 
-uint8_t *bitmap_directory_build(const GPtrArray *list, uint64_t *ret_bytes)
+uint8_t *bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes)
 {
 	uint64_t bytes = 0;
 	uint8_t *buf;
@@ -207,7 +216,7 @@ uint8_t *bitmap_directory_build(const GPtrArray *list, uint64_t *ret_bytes)
 		bitmap->entry_off = bytes;
 		bytes += bitmap_entry_bytes(bitmap);
 	}
-	buf = try_iobuf_alloc0(bytes);
+	buf = try_iobuf_alloc0((bytes + unit - 1) / unit * unit);
 	for (guint i = 0; buf && i < list->len; i++) {
 		struct bitmap *bitmap = list->pdata[i];
 

@@ -156,7 +156,6 @@ static void parse_bitmaps_extension(struct qcow2 *q, const struct raw_header *ra
 	memcpy(&disk, raw->buf + data, MIN(ext->length, sizeof(disk)));
 	q->bitmaps_ext = (struct bitmaps_extension){
 		.present = true,
-		.header_off = data,
 		.bytes = ext->length,
 		.nr = be32toh(disk.nb_bitmaps),
 		.reserved = be32toh(disk.reserved),
@@ -386,9 +385,5 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 		return refuse(q, ENOTSUP, err,
 			      "the image was not closed properly (dirty bit) and must be repaired "
 			      "first, which is not supported yet; it can be opened read-only");
-	if (q->bitmaps_ext.present)
-		return refuse(q, ENOTSUP, err,
-			      "writing to an image with persistent bitmaps is not supported yet; "
-			      "it can be opened read-only");
 	return 0;
 }

@@ -30,9 +30,13 @@ static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t
 int qcow2_co_clear_autoclear(struct qcow2 *q)
 {
 	uint64_t known = q->autoclear_features & QCOW2_AUTOCLEAR_KNOWN;
-	uint64_t disk = htobe64(known);
+	uint64_t disk;
 	int ret;
 
+	/* Without the extension there are no bitmaps, whatever the bit says. */
+	if (!q->bitmaps_ext.present)
+		known &= ~QCOW2_AUTOCLEAR_BITMAPS;
+	disk = htobe64(known);
 	if (q->autoclear_features == known)
 		return 0;
 	ret = co_patch_header(q, offsetof(struct qcow2_disk_header, autoclear_features), &disk,

@@ -113,9 +113,7 @@ static int refuse_overlap(struct qcow2 *q, const char *what, uint64_t host_off, 
 	return -EIO;
 }
 
-/* A table of the image as it is opened. */
-static int claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
-	REQUIRES(q->alloc_lock)
+int qcow2_claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
 {
 	uint64_t first = qcow2_cluster_index(q, host_off);
 	uint64_t nr = qcow2_clusters_for(q, bytes);
@@ -144,7 +142,8 @@ static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_
 
 	for (uint64_t i = 0; i < q->reftable_size && !ret; i++)
 		if (q->reftable[i])
-			ret = claim(q, "refcount block", q->reftable[i], q->cluster_size, err);
+			ret = qcow2_claim(q, "refcount block", q->reftable[i], q->cluster_size,
+					  err);
 	for (uint32_t i = 0; i < q->l1_size && !ret; i++)
 		if (q->l1[i] & QCOW2_OFFSET_MASK)
 			ret = claim_l2(q, q->l1[i] & QCOW2_OFFSET_MASK, false, err);
@@ -155,8 +154,8 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 	REQUIRES(q->alloc_lock)
 {
 	g_autofree uint64_t *l1 = NULL;
-	int ret = claim(q, "L1 table of a snapshot", snapshot->l1_off,
-			snapshot->l1_size * sizeof(uint64_t), err);
+	int ret = qcow2_claim(q, "L1 table of a snapshot", snapshot->l1_off,
+			      snapshot->l1_size * sizeof(uint64_t), err);
 
 	if (ret)
 		return ret;
@@ -172,7 +171,7 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 
 static int claim_snapshots(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
 {
-	int ret = claim(q, "snapshot table", q->snapshots_off, snapshot_table_bytes(q), err);
+	int ret = qcow2_claim(q, "snapshot table", q->snapshots_off, snapshot_table_bytes(q), err);
 
 	for (guint i = 0; i < q->snapshots->len && !ret; i++)
 		ret = co_claim_snapshot(q, q->snapshots->pdata[i], err);
@@ -183,10 +182,10 @@ int qcow2_claim_metadata(struct qcow2 *q, GError **err)
 {
 	q->metadata = g_hash_table_new(NULL, NULL);
 	q->metadata_filter = g_new0(_Atomic uint64_t, (1u << FILTER_BITS) / 64);
-	return claim(q, "header", 0, q->cluster_size, err) ?:
-	       claim(q, "refcount table", q->reftable_off, q->reftable_size * sizeof(uint64_t),
+	return qcow2_claim(q, "header", 0, q->cluster_size, err) ?:
+	       qcow2_claim(q, "refcount table", q->reftable_off, q->reftable_size * sizeof(uint64_t),
 		     err) ?:
-	       claim(q, "L1 table", q->l1_off, q->l1_size * sizeof(uint64_t), err) ?:
+	       qcow2_claim(q, "L1 table", q->l1_off, q->l1_size * sizeof(uint64_t), err) ?:
 	       claim_blocks_and_l2(q, err) ?:
 	       claim_snapshots(q, err);
 }

@@ -62,6 +62,7 @@ static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last wh
 	l2_cache_destroy(q);
 	qcow2_refcount_destroy(q);
 	qcow2_metadata_destroy(q);
+	qcow2_bitmaps_destroy(q);
 	g_free((void *)q->l1);
 	iobuf_free(q->l1_disk);
 	g_array_unref(q->dirty_l1);
@@ -89,6 +90,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	q->data_file = img->file;
 	q->unmap = img->flags & IMAGE_UNMAP;
 	co_rwlock_init(&q->struct_lock);
+	co_mutex_init(&q->bitmap_lock);
 	co_mutex_init(&q->alloc_lock);
 	co_mutex_init(&q->flush_lock);
 	co_queue_init(&q->plan_ended);
@@ -104,7 +106,8 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 
 static int prepare_for_writing(struct qcow2 *q, GError **err)
 {
-	int ret = qcow2_check_writable(q, err) ?: qcow2_co_refcount_init(q, err);
+	int ret = qcow2_check_writable(q, err) ?: qcow2_co_refcount_init(q, err) ?:
+		  qcow2_co_bitmaps_open(q, err);
 
 	if (ret)
 		return ret;
@@ -144,10 +147,14 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 static int co_close(struct image *img)
 {
 	struct qcow2 *q = img->opaque;
-	int ret = img->flags & IMAGE_RDWR ? qcow2_co_flush_and_reclaim(q) : 0;
+	int ret = 0, flush_ret = 0;
 
+	if (img->flags & IMAGE_RDWR) {
+		ret = qcow2_co_bitmaps_close(q);
+		flush_ret = qcow2_co_flush_and_reclaim(q);
+	}
 	qcow2_free(q);
-	return ret;
+	return ret ?: flush_ret;
 }
 
 static int co_get_info(struct image *img, struct image_info *info)
@@ -184,6 +191,10 @@ const struct image_ops image_qcow2_ops = {
 	.co_snapshot_create = qcow2_co_snapshot_create,
 	.co_snapshot_apply = qcow2_co_snapshot_apply,
 	.co_snapshot_delete = qcow2_co_snapshot_delete,
+	.co_bitmap_list = qcow2_co_bitmap_list,
+	.co_bitmap_load = qcow2_co_bitmap_load,
+	.co_bitmap_change = qcow2_co_bitmap_change,
+	.co_bitmap_merge = qcow2_co_bitmap_merge,
 	.check_create = qcow2_check_create,
 	.co_create = qcow2_co_create,
 };

@@ -4,7 +4,8 @@
  *
  * Locks, in taking order
  *
- *   struct_lock   co_rwlock    every request reads; snapshots, resize and close write
+ *   struct_lock   co_rwlock    every request reads; snapshots, bitmaps, resize and close write
+ *   bitmap_lock   co_mutex     marking bitmaps as in use, at the first change
  *   a pin         slice.pins   an L2 slice in use stays in memory
  *   flush_lock    co_mutex     one writer-back at a time
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
@@ -143,7 +144,6 @@ struct qcow2 {
 	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock. */
 	struct bitmaps_extension {
 		bool present;
-		uint32_t header_off; /* of its data in the header */
 		uint32_t bytes;
 		uint32_t nr;
 		uint32_t reserved;
@@ -161,6 +161,15 @@ struct qcow2 {
 	uint32_t nr_snapshots;	/* struct_lock */
 	uint64_t snapshots_off; /* struct_lock */
 	GPtrArray *snapshots;	/* struct_lock; of struct snapshot */
+
+	/* Persistent bitmaps of an image that is written; see bitmap.h. */
+	GPtrArray *bitmaps GUARDED_BY(struct_lock); /* struct bitmap; NULL: read-only */
+	bool bitmaps_tracked GUARDED_BY(struct_lock); /* one of them tracks changes */
+	/* Not known which directory the header names: what tracked changes fail with. */
+	int bitmaps_broken GUARDED_BY(struct_lock);
+	struct co_mutex bitmap_lock;
+	_Atomic bool bitmaps_marked; /* bitmap_lock to set: the tracked ones are IN_USE on disk */
+	bool bitmaps_touched GUARDED_BY(bitmap_lock); /* some may be */
 
 	struct l2_cache cache;
 
@@ -318,7 +327,7 @@ int qcow2_co_update_header(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock
 void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)
 	REQUIRES(q->alloc_lock);
 
-/* Clears the autoclear bits we do not know, before the first write. */
+/* Clears the autoclear bits that we do not keep right, before the first write. */
 int qcow2_co_clear_autoclear(struct qcow2 *q);
 
 /* Sets the corrupt bit, where the version has one. */
@@ -625,6 +634,10 @@ static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 int qcow2_claim_metadata(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
 void qcow2_metadata_destroy(struct qcow2 *q);
 
+/* A table of the image as it is opened. -EIO: it overlaps others. */
+int qcow2_claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
+	REQUIRES(q->alloc_lock);
+
 /*
  * The overlap check: 0, or -EIO where data is about to be written over the
  * image's own tables; the image is marked corrupt then and takes no more metadata.
@@ -679,6 +692,47 @@ struct bitmap_walk {
 	int (*problem)(void *arg, const char *text);
 	void *arg;
 };
+
+/*
+ * Every change of guest data calls this first, within its request: it is remembered in
+ * the bitmaps that track changes. Without one it costs a load.
+ */
+int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes) REQUIRES_SHARED(q->struct_lock);
+
+static inline int qcow2_co_track_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
+	REQUIRES_SHARED(q->struct_lock)
+{
+	return q->bitmaps_tracked ? qcow2_co_track(q, off, bytes) : 0;
+}
+
+/*
+ * Before the disk's size changes: no bitmap on disk counts until the image is closed,
+ * when all are stored in the new size. As in QEMU, what is new is clean. -ENOTSUP, with
+ * a reason: a bitmap that is inconsistent cannot be resized.
+ */
+int qcow2_co_bitmaps_resize(struct qcow2 *q, uint64_t new_size, GError **err)
+	REQUIRES(q->struct_lock);
+
+/*
+ * Before a snapshot is applied, with its disk's size: what changes is not known, so all of
+ * the disk becomes dirty. As qcow2_co_bitmaps_resize() where the size changes.
+ */
+int qcow2_co_bitmaps_replace_disk(struct qcow2 *q, uint64_t new_size, GError **err)
+	REQUIRES(q->struct_lock);
+
+/* Opens the bitmaps of an image that is to be written; refuses those it cannot keep right. */
+int qcow2_co_bitmaps_open(struct qcow2 *q, GError **err);
+/* Stores what was tracked. No request is in flight. */
+int qcow2_co_bitmaps_close(struct qcow2 *q);
+void qcow2_bitmaps_destroy(struct qcow2 *q);
+
+int qcow2_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err);
+int qcow2_co_bitmap_load(struct image *img, const char *name, struct dirty_bits **ret_bits,
+			 GError **err);
+int qcow2_co_bitmap_change(struct image *img, enum image_bitmap_action action, const char *name,
+			   uint64_t granularity, GError **err);
+int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirty_bits *src,
+			  GError **err);
 
 /* Walks over the bitmaps on disk. -errno: what could not be read, or what stopped it. */
 int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk);

@@ -430,7 +430,9 @@ int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err)
 
 	co_rwlock_wrlock(&q->struct_lock);
 	s = snapshot_find_any(q, which);
-	ret = s ? explain(q, co_change(q, co_fill_apply, s), err) : not_found(q, which, err);
+	ret = s ? qcow2_co_bitmaps_replace_disk(q, s->disk_size, err) : not_found(q, which, err);
+	if (!ret)
+		ret = explain(q, co_change(q, co_fill_apply, s), err);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }

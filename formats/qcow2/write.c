@@ -381,7 +381,7 @@ int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iob
 	int ret;
 
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_write_range(q, off, bytes, mem);
+	ret = qcow2_co_track_change(q, off, bytes) ?: qcow2_co_write_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
 	return ret;
 }

@@ -25,7 +25,7 @@ static void test_round_trip(void)
 	g_autoptr(GError) err = NULL;
 	const struct bitmap *bitmap;
 	uint64_t bytes;
-	uint8_t *dir = bitmap_directory_build(list, &bytes);
+	uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
 
 	g_assert_cmpuint(bytes, ==, 32 + 40);
 	g_assert_cmpint(bitmap_directory_parse(dir, bytes, 2, &parsed, &err), ==, 0);
@@ -73,7 +73,7 @@ static void test_refused(void)
 		g_autoptr(GPtrArray) list = sample_list(), parsed = NULL;
 		g_autoptr(GError) err = NULL;
 		uint64_t bytes;
-		uint8_t *dir = bitmap_directory_build(list, &bytes);
+		uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
 		int ret;
 
 		dir[cases[i].off] = cases[i].value;
@@ -91,7 +91,7 @@ static void test_sizes(void)
 {
 	g_autoptr(GPtrArray) list = sample_list();
 	uint64_t bytes;
-	uint8_t *dir = bitmap_directory_build(list, &bytes);
+	uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
 
 	for (uint32_t nr = 0; nr < 5; nr++) {
 		for (uint64_t part = 0; part <= bytes; part++) {
@@ -116,7 +116,7 @@ static void test_same_name(void)
 
 	g_ptr_array_add(list, bitmap_new("one", 16, 0));
 	g_ptr_array_add(list, bitmap_new("one", 17, 0));
-	dir = bitmap_directory_build(list, &bytes);
+	dir = bitmap_directory_build(list, 512, &bytes);
 	g_assert_cmpint(bitmap_directory_parse(dir, bytes, 2, &parsed, &err), ==, -EINVAL);
 	g_assert_nonnull(strstr(err->message, "'one'"));
 	iobuf_free(dir);
@@ -128,7 +128,7 @@ static void test_random(void)
 	for (unsigned i = 0; i < 20000; i++) {
 		g_autoptr(GPtrArray) list = sample_list(), parsed = NULL;
 		uint64_t bytes;
-		uint8_t *dir = bitmap_directory_build(list, &bytes);
+		uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
 		g_autofree uint8_t *exact = g_memdup2(dir, bytes);
 		unsigned flips = g_test_rand_int_range(1, 5);
 

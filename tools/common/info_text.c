@@ -14,6 +14,28 @@ static const char *truth(bool value)
 	return value ? "true" : "false";
 }
 
+static void print_bitmaps(const GPtrArray *bitmaps)
+{
+	if (!bitmaps || !bitmaps->len)
+		return;
+	printf("    bitmaps:\n");
+	for (guint i = 0; i < bitmaps->len; i++) {
+		const struct image_bitmap *bitmap = bitmaps->pdata[i];
+		unsigned nr_flags = 0;
+
+		printf("        [%u]:\n"
+		       "            flags:\n",
+		       i);
+		if (bitmap->inconsistent)
+			printf("                [%u]: in-use\n", nr_flags++);
+		if (bitmap->enabled)
+			printf("                [%u]: auto\n", nr_flags);
+		printf("            name: %s\n"
+		       "            granularity: %" PRIu64 "\n",
+		       bitmap->name, bitmap->granularity);
+	}
+}
+
 void info_print_specific(const struct image_info *info)
 {
 	bool is_v3;
@@ -28,6 +50,7 @@ void info_print_specific(const struct image_info *info)
 	/* Version 2 has no room in its header for the others. */
 	if (is_v3)
 		printf("    lazy refcounts: %s\n", truth(info->lazy_refcounts));
+	print_bitmaps(info->bitmaps);
 	printf("    refcount bits: %u\n", info->refcount_bits);
 	if (is_v3)
 		printf("    corrupt: %s\n"

@@ -9,7 +9,7 @@
 
 static bool takes_value(const GOptionEntry *entry)
 {
-	return entry && entry->arg != G_OPTION_ARG_NONE;
+	return entry && entry->arg != G_OPTION_ARG_NONE && !(entry->flags & G_OPTION_FLAG_NO_ARG);
 }
 
 static const GOptionEntry *find_short(const GOptionEntry *entries, char letter)

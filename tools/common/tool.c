@@ -87,6 +87,20 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 	return ret;
 }
 
+int tool_co_get_bitmaps(struct image *img, GPtrArray **ret_bitmaps)
+{
+	g_autoptr(GError) err = NULL;
+	int ret;
+
+	*ret_bitmaps = NULL;
+	if (!image_has_bitmaps(img))
+		return 0;
+	ret = image_co_bitmap_list(img, ret_bitmaps, &err);
+	if (ret)
+		tool_error("%s", err->message);
+	return ret;
+}
+
 int tool_co_close(struct image *img, int ret)
 {
 	g_autofree char *filename = img ? g_strdup(image_filename(img)) : NULL;

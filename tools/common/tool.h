@@ -31,6 +31,9 @@ int tool_co_open(const char *filename, const char *format, unsigned flags, struc
 int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		      struct image **ret_img);
 
+/* The bitmaps of an image, or says why not. NULL for a format that has none. */
+int tool_co_get_bitmaps(struct image *img, GPtrArray **ret_bitmaps);
+
 /*
  * Closes the image. When that fails and nothing went wrong before (@ret is 0), it says so
  * and returns the error; else @ret. NULL is fine.

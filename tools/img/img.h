@@ -23,6 +23,7 @@ struct img_command {
 };
 
 int img_bench(const struct img_command *command, char **argv);
+int img_bitmap(const struct img_command *command, char **argv);
 int img_check(const struct img_command *command, char **argv);
 int img_convert(const struct img_command *command, char **argv);
 int img_create(const struct img_command *command, char **argv);

@@ -57,6 +57,8 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 		      ?: image_co_snapshot_list(img, &facts->snapshots);
 	if (ret)
 		tool_error("%s: Could not get its information: %s", filename, g_strerror(-ret));
+	if (!ret)
+		ret = tool_co_get_bitmaps(img, &facts->info.bitmaps);
 	ret = tool_co_close(img, ret);
 	if (ret)
 		free_facts(facts);
@@ -145,6 +147,32 @@ static void print_chain(GPtrArray *chain)
 
 /* ---- for scripts ---- */
 
+static void add_bitmap(JsonBuilder *builder, const struct image_bitmap *bitmap)
+{
+	json_builder_begin_object(builder);
+	json_builder_set_member_name(builder, "flags");
+	json_builder_begin_array(builder);
+	if (bitmap->inconsistent)
+		json_builder_add_string_value(builder, "in-use");
+	if (bitmap->enabled)
+		json_builder_add_string_value(builder, "auto");
+	json_builder_end_array(builder);
+	json_add_string(builder, "name", bitmap->name);
+	json_add_int(builder, "granularity", bitmap->granularity);
+	json_builder_end_object(builder);
+}
+
+static void add_bitmaps(JsonBuilder *builder, const GPtrArray *bitmaps)
+{
+	if (!bitmaps || !bitmaps->len)
+		return;
+	json_builder_set_member_name(builder, "bitmaps");
+	json_builder_begin_array(builder);
+	for (guint i = 0; i < bitmaps->len; i++)
+		add_bitmap(builder, bitmaps->pdata[i]);
+	json_builder_end_array(builder);
+}
+
 static void add_specific(JsonBuilder *builder, const struct image_info *info)
 {
 	bool is_v3;
@@ -161,6 +189,7 @@ static void add_specific(JsonBuilder *builder, const struct image_info *info)
 	json_add_string(builder, "compression-type", info->compression_type);
 	if (is_v3)
 		json_add_bool(builder, "lazy-refcounts", info->lazy_refcounts);
+	add_bitmaps(builder, info->bitmaps);
 	json_add_int(builder, "refcount-bits", info->refcount_bits);
 	if (is_v3) {
 		json_add_bool(builder, "corrupt", info->corrupt);

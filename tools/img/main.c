@@ -14,6 +14,7 @@
 
 static const struct img_command commands[] = {
 	{ "bench", "Measures how fast an image is read or written", img_bench },
+	{ "bitmap", "Changes or shows a bitmap of what was written to an image", img_bitmap },
 	{ "check", "Looks for errors in the metadata of an image", img_check },
 	{ "convert", "Copies an image into a new one, of any format", img_convert },
 	{ "create", "Makes an empty image, or one on a backing file", img_create },

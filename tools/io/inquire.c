@@ -97,6 +97,11 @@ int io_co_cmd_info(struct io_session *session, const struct io_command *command,
 
 	if (ret)
 		return status_failed(session, ret);
+	ret = tool_co_get_bitmaps(session->img, &info.bitmaps);
+	if (ret) {
+		image_info_clear(&info);
+		return 1;
+	}
 	g_autofree char *cluster = size_to_io_text(info.cluster_size);
 
 	printf("format name: %s\n"

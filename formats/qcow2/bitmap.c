@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Bitmaps: what users do with them. Every change is a list that is committed, or not. */
+#include "bitmap.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+	G_GNUC_PRINTF(4, 5);
+
+static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
+	return -code;
+}
+
+/* The bitmap of that name, for @use: one that is not inconsistent or of an unknown kind. */
+static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char *name,
+		       struct bitmap **ret_bitmap, GError **err)
+{
+	struct bitmap *bitmap = bitmap_find(list, name);
+
+	if (!bitmap)
+		return refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
+	if (bitmap_is_inconsistent(bitmap))
+		return refuse(q, EINVAL, err,
+			      "Bitmap '%s' is inconsistent and cannot be used; it can only be "
+			      "removed",
+			      name);
+	if (!bitmap_is_usable(bitmap))
+		return refuse(q, ENOTSUP, err, "Bitmap '%s' has extra data, which is not supported",
+			      name);
+	*ret_bitmap = bitmap;
+	return 0;
+}
+
+/* ---- changes ---- */
+
+/* As QEMU: a cluster, but neither very small nor very large. */
+static unsigned default_granularity_bits(const struct qcow2 *q)
+{
+	return CLAMP(q->cluster_bits, 12, 16);
+}
+
+static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
+		      uint64_t granularity, GError **err)
+{
+	uint64_t min = 1ull << DIRTY_BITS_MIN_GRANULARITY_BITS;
+	uint64_t max = 1ull << DIRTY_BITS_MAX_GRANULARITY_BITS;
+	unsigned bits =
+		granularity ? (unsigned)__builtin_ctzll(granularity) : default_granularity_bits(q);
+
+	if (!*name)
+		return refuse(q, EINVAL, err, "Bitmap name cannot be empty");
+	if (strlen(name) > QCOW2_MAX_BITMAP_NAME)
+		return refuse(q, EINVAL, err, "Bitmap name has %zu bytes, at most %u are valid",
+			      strlen(name), QCOW2_MAX_BITMAP_NAME);
+	if (granularity && (granularity != 1ull << bits || granularity < min || granularity > max))
+		return refuse(q, EINVAL, err,
+			      "Granularity must be power of 2, from %" PRIu64 " to %" PRIu64, min,
+			      max);
+	if (q->version < 3)
+		return refuse(q, ENOTSUP, err, "Cannot store dirty bitmaps in qcow2 v2 files");
+	if (bitmap_find(next, name))
+		return refuse(q, EEXIST, err, "Bitmap already exists: %s", name);
+	if (next->len >= QCOW2_MAX_BITMAPS)
+		return refuse(q, EFBIG, err, "Maximum number of persistent bitmaps (%u) is reached",
+			      QCOW2_MAX_BITMAPS);
+	if (!image_size(q->img))
+		return refuse(q, EINVAL, err, "A disk of size 0 has nothing to be tracked");
+	if (dirty_bits_bytes(image_size(q->img), bits) > DIRTY_BITS_MAX_BYTES)
+		return refuse(q, EFBIG, err,
+			      "Too much space will be occupied by the bitmap. Use larger "
+			      "granularity");
+	g_ptr_array_add(next, bitmap_new(name, bits, QCOW2_BITMAP_AUTO));
+	return 0;
+}
+
+static int remove_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name, GError **err)
+{
+	struct bitmap *bitmap = bitmap_find(next, name);
+
+	if (!bitmap)
+		return refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
+	g_ptr_array_remove(next, bitmap);
+	return 0;
+}
+
+static int clear_bitmap(const struct qcow2 *q, struct bitmap *bitmap, GError **err)
+{
+	bitmap->fresh = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
+	if (!bitmap->fresh)
+		return refuse(q, ENOMEM, err, "No memory for bitmap '%s'", bitmap->name);
+	bitmap->table_off = 0;
+	bitmap->table_entries = 0;
+	return 0;
+}
+
+static int apply(const struct qcow2 *q, GPtrArray *next, enum image_bitmap_action action,
+		 const char *name, uint64_t granularity, GError **err)
+{
+	struct bitmap *bitmap;
+	int ret;
+
+	if (action == IMAGE_BITMAP_ADD)
+		return add_bitmap(q, next, name, granularity, err);
+	if (action == IMAGE_BITMAP_REMOVE)
+		return remove_bitmap(q, next, name, err);
+	ret = find_usable(q, next, name, &bitmap, err);
+	if (ret)
+		return ret;
+	if (action == IMAGE_BITMAP_CLEAR)
+		return clear_bitmap(q, bitmap, err);
+	if (action == IMAGE_BITMAP_ENABLE)
+		bitmap->flags |= QCOW2_BITMAP_AUTO;
+	else
+		bitmap->flags &= ~QCOW2_BITMAP_AUTO;
+	return 0;
+}
+
+static int co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q->struct_lock)
+{
+	int ret = bitmaps_co_commit(q, next, err);
+
+	if (ret)
+		g_prefix_error(err, "%s: Could not store its bitmaps: ", q->img->filename);
+	return ret;
+}
+
+int qcow2_co_bitmap_change(struct image *img, enum image_bitmap_action action, const char *name,
+			   uint64_t granularity, GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	GPtrArray *next;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	next = bitmap_list_copy(q->bitmaps);
+	ret = apply(q, next, action, name, granularity, err);
+	if (ret)
+		g_ptr_array_unref(next);
+	else
+		ret = co_commit(q, next, err);
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}
+
+/* ---- merging ---- */
+
+static int merge(struct qcow2 *q, GPtrArray *next, const char *name, const struct dirty_bits *src,
+		 GError **err) REQUIRES(q->struct_lock)
+{
+	uint64_t size = image_size(q->img);
+	struct bitmap *bitmap;
+	int ret = find_usable(q, next, name, &bitmap, err);
+
+	if (ret)
+		return ret;
+	if (src->disk_bytes != size)
+		return refuse(q, EINVAL, err,
+			      "Bitmaps are of different sizes (destination size is %" PRIu64
+			      ", source size is %" PRIu64 ") and can't be merged",
+			      size, src->disk_bytes);
+	bitmap->fresh = dirty_bits_try_new(size, bitmap->granularity_bits);
+	if (!bitmap->fresh)
+		return refuse(q, ENOMEM, err, "No memory for bitmap '%s'", name);
+	dirty_bits_merge(bitmap->fresh, src);
+	if (bitmap_find(q->bitmaps, name)->fresh)
+		dirty_bits_merge(bitmap->fresh, bitmap_find(q->bitmaps, name)->fresh);
+	return 0;
+}
+
+int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirty_bits *src,
+			  GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	GPtrArray *next;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	next = bitmap_list_copy(q->bitmaps);
+	ret = merge(q, next, name, src, err);
+	if (ret)
+		g_ptr_array_unref(next);
+	else
+		ret = co_commit(q, next, err);
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}
+
+/* ---- looking ---- */
+
+/* Those in memory or, for a read-only image, those on disk. The caller's. */
+static int co_get_list(struct qcow2 *q, GPtrArray **ret_list, GError **err)
+	REQUIRES_SHARED(q->struct_lock)
+{
+	if (!q->bitmaps)
+		return bitmaps_co_read_directory(q, ret_list, err);
+	*ret_list = g_ptr_array_ref(q->bitmaps);
+	return 0;
+}
+
+static void free_image_bitmap(void *arg)
+{
+	struct image_bitmap *bitmap = arg;
+
+	g_free(bitmap->name);
+	g_free(bitmap);
+}
+
+int qcow2_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err)
+{
+	g_autoptr(GPtrArray) list = NULL;
+	struct qcow2 *q = img->opaque;
+	int ret;
+
+	co_rwlock_rdlock(&q->struct_lock);
+	ret = co_get_list(q, &list, err);
+	if (!ret)
+		*ret_list = g_ptr_array_new_with_free_func(free_image_bitmap);
+	for (guint i = 0; !ret && i < list->len; i++) {
+		const struct bitmap *bitmap = list->pdata[i];
+		struct image_bitmap *entry = g_new0(struct image_bitmap, 1);
+
+		entry->name = g_strdup(bitmap->name);
+		entry->granularity = 1ull << bitmap->granularity_bits;
+		entry->enabled = bitmap->flags & QCOW2_BITMAP_AUTO;
+		entry->inconsistent = bitmap_is_inconsistent(bitmap);
+		g_ptr_array_add(*ret_list, entry);
+	}
+	co_rwlock_rdunlock(&q->struct_lock);
+	return ret;
+}
+
+int qcow2_co_bitmap_load(struct image *img, const char *name, struct dirty_bits **ret_bits,
+			 GError **err)
+{
+	g_autoptr(GPtrArray) list = NULL;
+	struct qcow2 *q = img->opaque;
+	struct bitmap *bitmap;
+	int ret;
+
+	co_rwlock_rdlock(&q->struct_lock);
+	ret = co_get_list(q, &list, err) ?:
+	      find_usable(q, list, name, &bitmap, err) ?:
+	      bitmap_co_load(q, bitmap, ret_bits, err);
+	co_rwlock_rdunlock(&q->struct_lock);
+	return ret;
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Bitmaps while the image is open for writing: opening them, marking them as in
+ * use, setting bits, storing them at the end; and what other features need of them.
+ */
+#include "bitmap.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+
+int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list)
+{
+	uint64_t size = image_size(q->img), bytes = 0;
+
+	for (guint i = 0; i < list->len; i++) {
+		struct bitmap *bitmap = list->pdata[i];
+
+		if (!bitmap_is_tracked(bitmap))
+			continue;
+		bytes += dirty_bits_bytes(size, bitmap->granularity_bits);
+		if (bytes > BITMAPS_MAX_TRACKED_BYTES)
+			return -EFBIG;
+		if (!bitmap->fresh)
+			bitmap->fresh = dirty_bits_try_new(size, bitmap->granularity_bits);
+		if (!bitmap->fresh)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void bitmaps_adopt(struct qcow2 *q, GPtrArray *list)
+{
+	if (q->bitmaps)
+		g_ptr_array_unref(q->bitmaps);
+	q->bitmaps = list;
+	q->bitmaps_tracked = false;
+	for (guint i = 0; i < list->len; i++)
+		q->bitmaps_tracked |= bitmap_is_tracked(list->pdata[i]);
+	co_mutex_lock(&q->bitmap_lock);
+	q->bitmaps_touched = false;
+	co_mutex_unlock(&q->bitmap_lock);
+	atomic_store(&q->bitmaps_marked, false);
+}
+
+/* ---- open and close ---- */
+
+struct claim {
+	struct qcow2 *q;
+	GError **err;
+};
+
+static int claim_range(void *arg, const char *what, uint64_t host_off, uint64_t bytes)
+{
+	struct claim *claim = arg;
+	int ret;
+
+	co_mutex_lock(&claim->q->alloc_lock);
+	ret = qcow2_claim(claim->q, what, host_off, bytes, claim->err);
+	co_mutex_unlock(&claim->q->alloc_lock);
+	return ret;
+}
+
+/* P3: what we do not understand we cannot keep right. */
+static int refuse(void *arg, const char *text)
+{
+	struct claim *claim = arg;
+
+	g_set_error(claim->err, UBD_ERROR, EINVAL, "%s: %s; the image can only be opened read-only",
+		    claim->q->img->filename, text);
+	return -EINVAL;
+}
+
+static int check_trackable(struct claim *claim, GPtrArray *list)
+{
+	int ret;
+
+	for (guint i = 0; i < list->len; i++) {
+		const struct bitmap *bitmap = list->pdata[i];
+		g_autofree char *text = NULL;
+
+		if (!bitmap_is_tracked(bitmap) || bitmap_is_usable(bitmap))
+			continue;
+		text = g_strdup_printf("bitmap '%s' has extra data, which is not supported",
+				       bitmap->name);
+		return refuse(claim, text);
+	}
+	ret = bitmaps_make_tracked(claim->q, list);
+	if (ret == -EFBIG)
+		return refuse(claim, "its enabled bitmaps need more memory than 1 GiB");
+	return ret ? refuse(claim, "no memory for its bitmaps") : 0;
+}
+
+static void drop_extension(struct qcow2 *q)
+{
+	co_mutex_lock(&q->alloc_lock);
+	q->bitmaps_ext = (struct bitmaps_extension){ 0 };
+	qcow2_set_extension(q, QCOW2_EXT_BITMAPS, NULL, 0);
+	co_mutex_unlock(&q->alloc_lock);
+}
+
+int qcow2_co_bitmaps_open(struct qcow2 *q,
+			  GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	struct claim claim = { q, err };
+	const struct bitmap_walk walk = { claim_range, refuse, &claim };
+	g_autoptr(GPtrArray) list = NULL;
+	int ret;
+
+	/* Stale ones are leaks; the extension goes when the header is written. */
+	if (!qcow2_has_bitmaps(q))
+		drop_extension(q);
+	ret = qcow2_co_walk_bitmaps(q, &walk);
+	if (ret && err && !*err)
+		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read its bitmaps: %s",
+			    q->img->filename, g_strerror(-ret));
+	ret = ret ?: bitmaps_co_read_directory(q, &list, err) ?: check_trackable(&claim, list);
+	if (!ret)
+		bitmaps_adopt(q, g_steal_pointer(&list));
+	return ret;
+}
+
+int qcow2_co_bitmaps_close(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* no request in flight */
+{
+	if (!q->bitmaps || !q->bitmaps_touched)
+		return 0;
+	return bitmaps_co_commit(q, bitmap_list_copy(q->bitmaps), NULL);
+}
+
+void qcow2_bitmaps_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
+{
+	if (q->bitmaps)
+		g_ptr_array_unref(q->bitmaps);
+	co_mutex_destroy(&q->bitmap_lock);
+}
+
+/* ---- tracking ---- */
+
+/* In place, in one sector; each mark is for itself. */
+static int co_write_mark(struct qcow2 *q, const struct bitmap *bitmap) REQUIRES(q->bitmap_lock)
+{
+	uint32_t flags = htobe32(bitmap->flags | QCOW2_BITMAP_IN_USE);
+
+	return image_co_pwrite(q->file,
+			       q->bitmaps_ext.directory_off + bitmap->entry_off +
+				       offsetof(struct qcow2_disk_bitmap, flags),
+			       sizeof(flags), &flags, 0);
+}
+
+static int co_write_marks(struct qcow2 *q, bool all) REQUIRES(q->bitmap_lock)
+{
+	int ret = 0;
+
+	q->bitmaps_touched = true;
+	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
+		const struct bitmap *bitmap = q->bitmaps->pdata[i];
+
+		if (bitmap_is_tracked(bitmap) || (all && !bitmap_is_inconsistent(bitmap)))
+			ret = co_write_mark(q, bitmap);
+	}
+	return ret ?: image_co_flush(q->file);
+}
+
+int bitmaps_co_mark_in_use(struct qcow2 *q, bool all)
+{
+	int ret = q->bitmaps_broken;
+
+	co_mutex_lock(&q->bitmap_lock);
+	if (!ret && (all || !atomic_load(&q->bitmaps_marked)))
+		ret = co_write_marks(q, all);
+	/* Release: who sees it goes on to change guest data. */
+	if (!ret)
+		atomic_store(&q->bitmaps_marked, true);
+	co_mutex_unlock(&q->bitmap_lock);
+	return ret;
+}
+
+/*
+ * The mark is durable before the data is on its way: a cut between the two must
+ * not leave changed data beside a bitmap that says it is consistent.
+ */
+int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	int ret = 0;
+
+	if (!atomic_load(&q->bitmaps_marked) && !RULE_BROKEN(8))
+		ret = bitmaps_co_mark_in_use(q, false);
+	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
+		const struct bitmap *bitmap = q->bitmaps->pdata[i];
+
+		if (bitmap->fresh)
+			dirty_bits_set(bitmap->fresh, off, bytes);
+	}
+	return ret;
+}
+
+/* ---- for other features ---- */
+
+static int refuse_resize(const struct qcow2 *q, const struct bitmap *bitmap, uint64_t new_size,
+			 GError **err)
+{
+	if (bitmap_is_inconsistent(bitmap) || !bitmap_is_usable(bitmap))
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "%s: bitmap '%s' is %s and cannot be resized; remove it first",
+			    q->img->filename, bitmap->name,
+			    bitmap_is_inconsistent(bitmap) ? "inconsistent" : "of an unknown kind");
+	else if (dirty_bits_bytes(new_size, bitmap->granularity_bits) > DIRTY_BITS_MAX_BYTES)
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "%s: bitmap '%s' would need more than %llu MiB for a disk of %" PRIu64
+			    " bytes",
+			    q->img->filename, bitmap->name, DIRTY_BITS_MAX_BYTES >> 20, new_size);
+	else
+		return 0;
+	return -ENOTSUP;
+}
+
+/* The fresh bits of a tracked bitmap for the larger of both sizes: either may come to be. */
+static int resize_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t new_size)
+{
+	struct dirty_bits *bits =
+		dirty_bits_try_new(MAX(new_size, image_size(q->img)), bitmap->granularity_bits);
+
+	if (!bits)
+		return -ENOMEM;
+	dirty_bits_merge(bits, bitmap->fresh);
+	dirty_bits_free(bitmap->fresh);
+	bitmap->fresh = bits;
+	return 0;
+}
+
+static int explain(const struct qcow2 *q, int ret, GError **err)
+{
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "%s: cannot change its bitmaps: %s",
+			    q->img->filename, g_strerror(-ret));
+	return ret;
+}
+
+int qcow2_co_bitmaps_resize(struct qcow2 *q, uint64_t new_size, GError **err)
+{
+	int ret = 0;
+
+	for (guint i = 0; i < q->bitmaps->len && !ret; i++)
+		ret = refuse_resize(q, q->bitmaps->pdata[i], new_size, err);
+	if (ret || !q->bitmaps->len)
+		return ret;
+	ret = bitmaps_co_mark_in_use(q, true);
+	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
+		struct bitmap *bitmap = q->bitmaps->pdata[i];
+
+		bitmap->resized = true;
+		if (bitmap->fresh)
+			ret = resize_fresh(q, bitmap, new_size);
+	}
+	return explain(q, ret, err);
+}
+
+int qcow2_co_bitmaps_replace_disk(struct qcow2 *q, uint64_t new_size, GError **err)
+{
+	int ret = 0;
+
+	if (new_size != image_size(q->img))
+		ret = qcow2_co_bitmaps_resize(q, new_size, err);
+	if (ret || !q->bitmaps_tracked)
+		return ret;
+	return explain(q, qcow2_co_track(q, 0, INT64_MAX), err);
+}

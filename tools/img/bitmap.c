@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-img bitmap: actions on a bitmap of what was written to an image, in the order in
+ * which they are given; and --dump, which qemu-img has not.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "img.h"
+#include "json_text.h"
+
+struct action {
+	const char *name;
+	bool merge;
+	enum image_bitmap_action change; /* where it is no merge */
+	char *source;			 /* merge: the other bitmap's name */
+};
+
+struct bitmap_job {
+	const char *filename;
+	const char *format;
+	const char *bitmap;
+	GArray *actions; /* struct action */
+	uint64_t granularity;
+	const char *source_filename; /* -b */
+	const char *source_format;
+	bool json;
+};
+
+static const struct action known_actions[] = {
+	{ .name = "add", .change = IMAGE_BITMAP_ADD },
+	{ .name = "remove", .change = IMAGE_BITMAP_REMOVE },
+	{ .name = "clear", .change = IMAGE_BITMAP_CLEAR },
+	{ .name = "enable", .change = IMAGE_BITMAP_ENABLE },
+	{ .name = "disable", .change = IMAGE_BITMAP_DISABLE },
+	{ .name = "merge", .merge = true },
+};
+
+/* ---- changing ---- */
+
+static int co_act(const struct bitmap_job *job, const struct action *action, struct image *img,
+		  struct image *source)
+{
+	g_autoptr(GError) err = NULL;
+	int ret;
+
+	if (action->merge)
+		ret = image_co_bitmap_merge(img, job->bitmap, source ?: img, action->source, &err);
+	else
+		ret = image_co_bitmap_change(img, action->change, job->bitmap, job->granularity,
+					     &err);
+	if (ret)
+		tool_error("Operation %s on bitmap %s failed: %s", action->name, job->bitmap,
+			   err->message);
+	return ret;
+}
+
+static int co_change_opened(const struct bitmap_job *job, struct image *img)
+{
+	struct image *source = NULL;
+	int ret = 0;
+
+	if (job->source_filename)
+		ret = tool_co_open(job->source_filename, job->source_format, 0, &source);
+	for (guint i = 0; !ret && i < job->actions->len; i++)
+		ret = co_act(job, &g_array_index(job->actions, struct action, i), img, source);
+	return tool_co_close(source, ret);
+}
+
+static int co_change(void *arg)
+{
+	const struct bitmap_job *job = arg;
+	struct image *img;
+	int ret = tool_co_open(job->filename, job->format, IMAGE_RDWR | IMAGE_NO_BACKING, &img);
+
+	if (!ret)
+		ret = tool_co_close(img, co_change_opened(job, img));
+	return ret ? 1 : 0;
+}
+
+/* ---- showing ---- */
+
+static void print_extents(const struct dirty_bits *bits)
+{
+	printf("%-16s%s\n", "Offset", "Length");
+	for (uint64_t off = 0, bytes; off < bits->disk_bytes; off += bytes) {
+		bool dirty;
+
+		bytes = dirty_bits_extent(bits, off, &dirty);
+		if (dirty)
+			printf("%#-16" PRIx64 "%#" PRIx64 "\n", off, bytes);
+	}
+}
+
+static void print_json(const struct bitmap_job *job, const struct dirty_bits *bits)
+{
+	g_autoptr(JsonBuilder) builder = json_builder_new();
+	g_autoptr(JsonNode) root = NULL;
+
+	json_builder_begin_object(builder);
+	json_add_string(builder, "name", job->bitmap);
+	json_add_int(builder, "granularity", 1ll << bits->granularity_bits);
+	json_add_int(builder, "virtual-size", bits->disk_bytes);
+	json_add_int(builder, "dirty-bytes", dirty_bits_count(bits));
+	json_builder_set_member_name(builder, "dirty");
+	json_builder_begin_array(builder);
+	for (uint64_t off = 0, bytes; off < bits->disk_bytes; off += bytes) {
+		bool dirty;
+
+		bytes = dirty_bits_extent(bits, off, &dirty);
+		if (!dirty)
+			continue;
+		json_builder_begin_object(builder);
+		json_add_int(builder, "start", off);
+		json_add_int(builder, "length", bytes);
+		json_builder_end_object(builder);
+	}
+	json_builder_end_array(builder);
+	json_builder_end_object(builder);
+	root = json_builder_get_root(builder);
+	json_print(root);
+}
+
+static int co_dump(void *arg)
+{
+	const struct bitmap_job *job = arg;
+	struct dirty_bits *bits = NULL;
+	g_autoptr(GError) err = NULL;
+	struct image *img;
+	int ret = tool_co_open(job->filename, job->format, IMAGE_NO_BACKING, &img);
+
+	if (ret)
+		return 1;
+	ret = image_co_bitmap_load(img, job->bitmap, &bits, &err);
+	if (ret)
+		tool_error("%s", err->message);
+	else if (job->json)
+		print_json(job, bits);
+	else
+		print_extents(bits);
+	dirty_bits_free(bits);
+	return tool_co_close(img, ret) ? 1 : 0;
+}
+
+/* ---- options ---- */
+
+/* Where the parser's callback puts the actions. */
+static GArray *parsed_actions;
+
+static gboolean add_action(const char *option, const char *value, void *arg, GError **err)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(known_actions); i++) {
+		struct action action = known_actions[i];
+
+		if (strcmp(option + strlen("--"), action.name) != 0)
+			continue;
+		action.source = g_strdup(value);
+		g_array_append_val(parsed_actions, action);
+	}
+	return TRUE;
+}
+
+static void clear_action(void *arg)
+{
+	g_free(((struct action *)arg)->source);
+}
+
+static bool has_action(const struct bitmap_job *job, const char *name)
+{
+	for (guint i = 0; i < job->actions->len; i++)
+		if (strcmp(g_array_index(job->actions, struct action, i).name, name) == 0)
+			return true;
+	return false;
+}
+
+/* As qemu-img has it; and what it says. */
+static bool check_usage(const struct img_command *command, const struct bitmap_job *job, bool dump,
+			bool granularity_given)
+{
+	const char *wrong = NULL;
+
+	if (!job->actions->len && !dump)
+		wrong = "Need at least one of --add, --remove, --clear, --enable, --disable, "
+			"--merge or --dump";
+	else if (job->actions->len && dump)
+		wrong = "--dump goes with no other action";
+	else if (granularity_given && !has_action(job, "add"))
+		wrong = "granularity only supported with --add";
+	else if (job->source_format && !job->source_filename)
+		wrong = "-F only supported with -b";
+	else if (job->source_filename && !has_action(job, "merge"))
+		wrong = "Merge bitmap source file only supported with --merge";
+	if (wrong)
+		img_usage_error(command, "%s", wrong);
+	return !wrong;
+}
+
+static int run(const struct img_command *command, struct bitmap_job *job, char **words, bool dump,
+	       const char *granularity)
+{
+	if (!words || !words[0] || !words[1] || words[2])
+		return img_usage_error(command, "Expecting filename and bitmap name");
+	if (!check_usage(command, job, dump, granularity) ||
+	    !img_parse_size("granularity", granularity, INT64_MAX, &job->granularity))
+		return 1;
+	job->filename = words[0];
+	job->bitmap = words[1];
+	return tool_run_co(dump ? co_dump : co_change, job);
+}
+
+int img_bitmap(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *source_filename = NULL, *source_format = NULL,
+			*granularity = NULL, *output = NULL;
+	g_autoptr(GArray) actions = g_array_new(FALSE, FALSE, sizeof(struct action));
+	g_auto(GStrv) words = NULL;
+	gboolean dump = FALSE;
+	const GOptionEntry entries[] = {
+		{ "add", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
+		  "Add a bitmap, enabled, with nothing in it", NULL },
+		{ "remove", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action, "Remove it",
+		  NULL },
+		{ "clear", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
+		  "Forget what is in it", NULL },
+		{ "enable", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
+		  "From now on, put into it what is written to the image", NULL },
+		{ "disable", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
+		  "Do so no more", NULL },
+		{ "merge", 0, G_OPTION_FLAG_FILENAME, G_OPTION_ARG_CALLBACK, add_action,
+		  "Add what is in another bitmap", "SOURCE" },
+		{ "dump", 0, 0, G_OPTION_ARG_NONE, &dump, "Print what is in it", NULL },
+		{ "granularity", 'g', 0, G_OPTION_ARG_FILENAME, &granularity,
+		  "For --add: bytes of the disk for each bit, 512 to 2G", "SIZE" },
+		{ "source-file", 'b', 0, G_OPTION_ARG_FILENAME, &source_filename,
+		  "For --merge: the image that has SOURCE (default: the same)", "FILE" },
+		{ "source-format", 'F', 0, G_OPTION_ARG_FILENAME, &source_format,
+		  "Format of that image (default: by its header)", "FMT" },
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: by its header)", "FMT" },
+		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output,
+		  "For --dump: print it as human or json", "OFMT" },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "FILENAME BITMAP" },
+		{},
+	};
+	struct bitmap_job job = { .actions = actions };
+
+	g_array_set_clear_func(actions, clear_action);
+	parsed_actions = actions;
+	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+		return 1;
+	job.format = format;
+	job.source_filename = source_filename;
+	job.source_format = source_format;
+	return run(command, &job, words, dump, granularity);
+}
