@@ -31,6 +31,9 @@ struct file_id {
 struct file_id image_co_file_id(const char *filename);
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 
+/* Writes zeroes as data, so that even the device below has space for them. */
+int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes);
+
 /*
  * File names come from images, too: makes a message one line, whatever is in
  * it. Returns @ret.

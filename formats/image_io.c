@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "image_ops.h"
+#include "image_int.h"
 
 /* A request of more is done in pieces: one transfer of the kernel stays below 2 GiB. */
 #define MAX_PIECE  (1024ULL * 1024 * 1024)
@@ -299,7 +299,7 @@ int image_co_flush(struct image *img)
 
 /* ---- zeroes ---- */
 
-static int write_zero_data(struct image *img, uint64_t off, uint64_t bytes)
+int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes)
 {
 	uint64_t room = MIN(bytes, MAX_BOUNCE);
 	void *zeroes = try_iobuf_alloc0(room);
@@ -343,7 +343,7 @@ static int zero_part(struct image *img, uint64_t off, uint64_t bytes, unsigned f
 	/* Less than a block can only be written. */
 	if ((flags & IMAGE_REQ_NO_FALLBACK) && range_is_aligned(img, off, bytes))
 		return -ENOTSUP;
-	return write_zero_data(img, off, bytes);
+	return image_co_write_zero_data(img, off, bytes);
 }
 
 /*

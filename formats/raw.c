@@ -10,8 +10,7 @@
 
 #include "image_int.h"
 
-#define SECTOR_SIZE	   512
-#define ZEROES_BUFFER_SIZE (1024 * 1024)
+#define SECTOR_SIZE 512
 
 static uint64_t whole_sectors(uint64_t bytes)
 {
@@ -134,26 +133,14 @@ static int parse_preallocation(const struct image_create_opts *opts, enum preall
 	return -EINVAL;
 }
 
-/* Writes zeroes as data, so that even the device below has space for them. */
-static int co_write_zero_data(struct image *file, uint64_t size)
-{
-	void *zeroes = try_iobuf_alloc0(ZEROES_BUFFER_SIZE);
-	int ret = zeroes ? 0 : -ENOMEM;
-
-	for (uint64_t off = 0; !ret && off < size; off += ZEROES_BUFFER_SIZE)
-		ret = image_co_pwrite(file, off, MIN(size - off, ZEROES_BUFFER_SIZE), zeroes, 0);
-	iobuf_free(zeroes);
-	return ret;
-}
-
 static int co_preallocate(struct image *file, uint64_t size, enum preallocation mode)
 {
 	int ret = 0;
 
 	if (mode == PREALLOC_FALLOC && size)
 		ret = image_co_pwrite_zeroes(file, 0, size, IMAGE_REQ_NO_FALLBACK);
-	else if (mode == PREALLOC_FULL)
-		ret = co_write_zero_data(file, size);
+	else if (mode == PREALLOC_FULL && size)
+		ret = image_co_write_zero_data(file, 0, size);
 	return ret ?: image_co_truncate(file, size);
 }
 

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Creates an empty image: header, refcount table, refcount blocks, L1 table, in
- * this order from cluster 0 on. The header is written last, so that what was
- * not finished does not look like an image.
+ * Creates an empty image: its options, and its header, which is written last, so that
+ * what was not finished does not look like an image. For the rest see create_layout.c.
  */
-#include "qcow2.h"
+#include "create.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "qcow2.h"
 
 /* In the order in which QEMU's tools show them. */
 const struct image_option qcow2_create_options[] = {
 	{ "encryption", "bool (on/off)", "Encrypt the image (not supported yet)", NULL },
 	{ "cluster_size", "size", "qcow2 cluster size", "65536" },
 	{ "extended_l2", "bool (on/off)", "Extended L2 tables", "off" },
-	{ "preallocation", "str", "Preallocation mode (allowed values: off)", NULL },
+	{ "preallocation", "str",
+	  "Preallocation mode (allowed values: off, metadata, falloc, full)", NULL },
 	{ "compression_type", "str", "Compression method used for image cluster compression",
 	  "zlib" },
 	{ "size", "size", "Virtual disk size", NULL },
@@ -29,27 +31,6 @@ const struct image_option qcow2_create_options[] = {
 	{ "refcount_bits", "num", "Width of a reference count entry in bits", "16" },
 	{ NULL, NULL, NULL, NULL },
 };
-
-struct layout {
-	uint32_t version;
-	unsigned cluster_bits;
-	uint64_t cluster_size;
-	unsigned refcount_order;
-	bool lazy_refcounts;
-	bool extended_l2;
-	uint8_t compression_type;
-	uint64_t size;
-	uint64_t l1_entries;
-	/* in clusters */
-	uint64_t l1_clusters;
-	uint64_t nr_refblocks;
-	uint64_t reftable_clusters;
-};
-
-static uint64_t div_up(uint64_t a, uint64_t b)
-{
-	return a / b + (a % b != 0);
-}
 
 /* ---- options ---- */
 
@@ -119,6 +100,19 @@ static int parse_compression(struct layout *l, const char *value, GError **err)
 	return 0;
 }
 
+static int parse_preallocation(struct layout *l, const char *value, GError **err)
+{
+	static const char *const names[] = { "off", "metadata", "falloc", "full" };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (!strcmp(value, names[i])) {
+			l->preallocation = i;
+			return 0;
+		}
+	}
+	return bad_value("preallocation", value, "off, metadata, falloc or full", err);
+}
+
 static int not_yet(const char *name, const char *value, GError **err)
 {
 	g_set_error(err, UBD_ERROR, ENOTSUP, "%s=%s is not supported yet", name, value);
@@ -140,7 +134,7 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 	if (!strcmp(name, "lazy_refcounts"))
 		return parse_on_off(name, value, &l->lazy_refcounts, err);
 	if (!strcmp(name, "preallocation"))
-		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
+		return parse_preallocation(l, value, err);
 	if (!strcmp(name, "extended_l2"))
 		return parse_on_off(name, value, &l->extended_l2, err);
 	if (!strcmp(name, "data_file_raw") || !strcmp(name, "encryption"))
@@ -152,6 +146,33 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 		return 0;
 	g_set_error(err, UBD_ERROR, EINVAL, "qcow2 has no option '%s'; see -o help", name);
 	return -EINVAL;
+}
+
+static int check_combination(const struct layout *l, const struct image_create_opts *opts,
+			     GError **err)
+{
+	if (l->version < 3 && (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type ||
+			       l->extended_l2)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "refcount_bits other than 16, lazy_refcounts, compression_type and "
+			    "extended_l2 need compat=v3");
+		return -EINVAL;
+	}
+	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "cluster_size is %" PRIu64
+			    ", must be at least 16384 with extended_l2=on",
+			    l->cluster_size);
+		return -EINVAL;
+	}
+	/* A cluster that has a place in the file hides what is below, but for subclusters. */
+	if (l->preallocation != PREALLOC_OFF && opts->backing_filename && !l->extended_l2) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Backing file and preallocation can only be used at the same time if "
+			    "extended_l2 is on");
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int parse_options(struct layout *l, const struct image_create_opts *opts, GError **err)
@@ -169,102 +190,10 @@ static int parse_options(struct layout *l, const struct image_create_opts *opts,
 		}
 	}
 	l->cluster_size = 1ull << l->cluster_bits;
-	if (l->version < 3 && (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type ||
-			       l->extended_l2)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "refcount_bits other than 16, lazy_refcounts, compression_type and "
-			    "extended_l2 need compat=v3");
-		return -EINVAL;
-	}
-	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "cluster_size is %" PRIu64
-			    ", must be at least 16384 with extended_l2=on",
-			    l->cluster_size);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-/* ---- layout ---- */
-
-static int plan_layout(struct layout *l, uint64_t size, GError **err)
-{
-	uint64_t l1_covers = l->cluster_size * (l->cluster_size / (l->extended_l2 ? 16 : 8));
-	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
-	uint64_t total;
-
-	if (size > INT64_MAX - 511) {
-		g_set_error(err, UBD_ERROR, EFBIG, "size %" PRIu64 " is too large", size);
-		return -EFBIG;
-	}
-	l->size = (size + 511) & ~511ull;
-	l->l1_entries = div_up(l->size, l1_covers);
-	if (l->l1_entries * 8 > QCOW2_MAX_L1_BYTES) {
-		g_set_error(err, UBD_ERROR, EFBIG,
-			    "size %" PRIu64 " is too large for cluster_size %" PRIu64
-			    ", which allows %" PRIu64,
-			    size, l->cluster_size, l1_covers * (QCOW2_MAX_L1_BYTES / 8));
-		return -EFBIG;
-	}
-	l->l1_clusters = MAX(div_up(l->l1_entries * 8, l->cluster_size), 1);
-	l->reftable_clusters = 1;
-	l->nr_refblocks = 1;
-	for (;;) {
-		total = 1 + l->reftable_clusters + l->nr_refblocks + l->l1_clusters;
-		if (l->nr_refblocks * per_block < total)
-			l->nr_refblocks++;
-		else if (l->reftable_clusters * (l->cluster_size / 8) < l->nr_refblocks)
-			l->reftable_clusters++;
-		else
-			return 0;
-	}
-}
-
-static uint64_t cluster_off(const struct layout *l, uint64_t cluster)
-{
-	return cluster << l->cluster_bits;
+	return check_combination(l, opts, err);
 }
 
 /* ---- writing ---- */
-
-static int write_reftable(const struct layout *l, struct image *file)
-{
-	uint64_t bytes = cluster_off(l, l->reftable_clusters);
-	uint64_t *table = try_iobuf_alloc0(bytes);
-	int ret;
-
-	if (!table)
-		return -ENOMEM;
-	for (uint64_t i = 0; i < l->nr_refblocks; i++)
-		table[i] = htobe64(cluster_off(l, 1 + l->reftable_clusters + i));
-	ret = image_co_pwrite(file, cluster_off(l, 1), bytes, table, 0);
-	iobuf_free(table);
-	return ret;
-}
-
-static int write_refblocks(const struct layout *l, struct image *file)
-{
-	uint64_t total = 1 + l->reftable_clusters + l->nr_refblocks + l->l1_clusters;
-	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
-	uint8_t *block = try_iobuf_alloc(l->cluster_size);
-	int ret = block ? 0 : -ENOMEM;
-
-	for (uint64_t i = 0; i < l->nr_refblocks && !ret; i++) {
-		memset(block, 0, l->cluster_size);
-		for (uint64_t j = 0; j < per_block && i * per_block + j < total; j++)
-			qcow2_refcount_store(l->refcount_order, block, j, 1);
-		ret = image_co_pwrite(file, cluster_off(l, 1 + l->reftable_clusters + i),
-				      l->cluster_size, block, 0);
-	}
-	iobuf_free(block);
-	return ret;
-}
-
-static uint64_t l1_off(const struct layout *l)
-{
-	return cluster_off(l, 1 + l->reftable_clusters + l->nr_refblocks);
-}
 
 static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *disk)
 {
@@ -273,8 +202,8 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 	disk->cluster_bits = htobe32(l->cluster_bits);
 	disk->size = htobe64(l->size);
 	disk->l1_size = htobe32(l->l1_entries);
-	disk->l1_table_offset = htobe64(l1_off(l));
-	disk->refcount_table_offset = htobe64(cluster_off(l, 1));
+	disk->l1_table_offset = htobe64(qcow2_layout_l1_off(l));
+	disk->refcount_table_offset = htobe64(l->cluster_size);
 	disk->refcount_table_clusters = htobe32(l->reftable_clusters);
 	if (l->version < 3)
 		return;
@@ -309,9 +238,7 @@ static int write_all(const struct layout *l, struct image *file, const uint8_t *
 {
 	return image_co_pwrite_zeroes(file, 0, l->cluster_size, 0) ?:
 	       image_co_flush(file) ?:
-	       write_reftable(l, file) ?:
-	       write_refblocks(l, file) ?:
-	       image_co_pwrite_zeroes(file, l1_off(l), cluster_off(l, l->l1_clusters), 0) ?:
+	       qcow2_co_write_layout(l, file) ?:
 	       image_co_flush(file) ?:
 	       image_co_pwrite(file, 0, l->cluster_size, header, 0) ?:
 	       image_co_flush(file);
@@ -321,7 +248,7 @@ static int plan(struct layout *l, const struct image_create_opts *opts, GError *
 {
 	*l = (struct layout){ .version = 3, .cluster_bits = 16, .refcount_order = 4 };
 	return parse_options(l, opts, err) ?:
-	       plan_layout(l, opts->size, err) ?:
+	       qcow2_plan_layout(l, opts->size, err) ?:
 	       fill_header(l, opts, NULL, err);
 }
 
