@@ -229,6 +229,7 @@ enum image_bitmap_action {
 
 /* Whether the format has bitmaps at all; the others below give -ENOTSUP where not. */
 bool image_has_bitmaps(const struct image *img);
+bool image_format_has_bitmaps(const char *format);
 
 /* The bitmaps in order, struct image_bitmap *; the caller unrefs the list. */
 int image_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err);

@@ -16,6 +16,13 @@ bool image_has_bitmaps(const struct image *img)
 	return img->ops->co_bitmap_list;
 }
 
+bool image_format_has_bitmaps(const char *format)
+{
+	const struct image_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_bitmap_list;
+}
+
 static int check_change(const struct image *img, GError **err)
 {
 	if (!image_has_bitmaps(img))

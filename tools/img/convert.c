@@ -17,6 +17,7 @@
 #include "aio.h"
 #include "cache_mode.h"
 #include "copy.h"
+#include "copy_bitmaps.h"
 #include "img.h"
 #include "new_image.h"
 
@@ -36,6 +37,8 @@ struct convert_job {
 	uint64_t coroutines;
 	uint64_t sparse_bytes;
 	bool compress;
+	bool bitmaps;
+	bool skip_broken_bitmaps;
 	bool out_of_order;
 	bool show_progress;
 };
@@ -144,7 +147,10 @@ static int co_fill_target(const struct convert_job *job, struct image *source)
 
 	if (ret)
 		return ret;
-	ret = tool_co_close(target, co_copy(job, source, target));
+	ret = co_copy(job, source, target);
+	if (!ret && job->bitmaps)
+		ret = copy_bitmaps_co_run(source, target);
+	ret = tool_co_close(target, ret);
 	if (!ret && job->sync_at_end)
 		ret = co_sync_target(job->target.filename);
 	return ret;
@@ -154,6 +160,9 @@ static int co_make_target(struct convert_job *job, struct image *source)
 {
 	int ret;
 
+	if (job->bitmaps &&
+	    !copy_bitmaps_co_check(source, job->target.format, job->skip_broken_bitmaps))
+		return -EINVAL;
 	if (job->target_exists)
 		return co_fill_target(job, source);
 	job->target.size = image_size(source);
@@ -223,7 +232,7 @@ int img_convert(const struct img_command *command, char **argv)
 	g_autoptr(GHashTable) snapshot_options =
 		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	g_auto(GStrv) lists = NULL, words = NULL;
-	gboolean compress = FALSE, existing = FALSE, progress = FALSE, quiet = FALSE,
+	gboolean bitmaps = FALSE, skip_broken = FALSE, compress = FALSE, existing = FALSE, progress = FALSE, quiet = FALSE,
 		 out_of_order = FALSE, force_share = FALSE;
 	const GOptionEntry entries[] = {
 		{ "source-format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
@@ -236,6 +245,10 @@ int img_convert(const struct img_command *command, char **argv)
 		  "Backing file of the target, with the contents of the source's", "FILE" },
 		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &backing_format,
 		  "Format of the backing file", "FMT" },
+		{ "bitmaps", 0, 0, G_OPTION_ARG_NONE, &bitmaps,
+		  "Copy the dirty bitmaps of the source, too", NULL },
+		{ "skip-broken-bitmaps", 0, 0, G_OPTION_ARG_NONE, &skip_broken,
+		  "With --bitmaps: leave out those that are inconsistent", NULL },
 		{ "no-create", 'n', 0, G_OPTION_ARG_NONE, &existing,
 		  "Fill a target that is there, do not create it", NULL },
 		{ "snapshot", 'l', 0, G_OPTION_ARG_FILENAME, &snapshot,
@@ -282,6 +295,8 @@ int img_convert(const struct img_command *command, char **argv)
 			      &job.coroutines) ||
 	    !img_parse_snapshot(snapshot, snapshot_options, &job.source_opts))
 		return 1;
+	if (skip_broken && !bitmaps)
+		return img_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
 	if (existing && lists) {
 		tool_error("%s: -o has no effect when skipping image creation", words[1]);
 		return 1;
@@ -292,6 +307,8 @@ int img_convert(const struct img_command *command, char **argv)
 	job.target_exists = existing;
 	job.sync_at_end = !cache;
 	job.compress = compress;
+	job.bitmaps = bitmaps;
+	job.skip_broken_bitmaps = skip_broken;
 	job.out_of_order = out_of_order;
 	job.show_progress = progress && !quiet;
 	if (new_image_init(&job.target, words[1], target_format ?: "raw", lists) &&
