@@ -83,25 +83,61 @@ static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GErr
 			    info->dev_id, g_strerror(-res));
 }
 
+/* A command that returns the device's control fd. */
+static int get_control_fd(struct control *control, int node_fd, uint32_t op, void *buf, size_t len)
+{
+	struct ubdsrv_ctrl_cmd cmd = { .len = len, .addr = (uintptr_t)buf };
+	int res = control_command(control, node_fd, op, &cmd);
+
+	if (res < 0)
+		return res;
+	control->fd = res;
+	return 0;
+}
+
 static int add_dev(struct control *control, struct ubdsrv_ctrl_dev_info *info, GError **err)
 {
-	struct ubdsrv_ctrl_cmd cmd = { .len = sizeof(*info), .addr = (uintptr_t)info };
 	int node_fd = open_control_node(err);
 	int res;
 
 	if (node_fd < 0)
 		return node_fd;
-	res = control_command(control, node_fd, UBD_CMD_ADD_DEV, &cmd);
+	res = get_control_fd(control, node_fd, UBD_CMD_ADD_DEV, info, sizeof(*info));
 	close(node_fd);
-	if (res < 0) {
+	if (res < 0)
 		set_add_error(res, info, err);
-		return res;
-	}
-	control->fd = res;
-	return 0;
+	return res;
 }
 
-struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)
+static const char *open_error(int res)
+{
+	switch (res) {
+	case -ENODEV:
+		return "there is no such device";
+	case -EACCES:
+		return "it is another user's device";
+	default:
+		return g_strerror(-res);
+	}
+}
+
+static int open_dev(struct control *control, uint32_t id, GError **err)
+{
+	struct ubd_open_dev arg = { .dev_id = id };
+	int node_fd = open_control_node(err);
+	int res;
+
+	if (node_fd < 0)
+		return node_fd;
+	res = get_control_fd(control, node_fd, UBD_CMD_OPEN_DEV, &arg, sizeof(arg));
+	close(node_fd);
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", id, open_error(res));
+	return res;
+}
+
+/* Without a device; NULL with @err set on failure. */
+static struct control *control_new(GError **err)
 {
 	struct control *control = g_new0(struct control, 1);
 	int res;
@@ -113,7 +149,48 @@ struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)
 		g_free(control);
 		return NULL;
 	}
+	return control;
+}
+
+struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)
+{
+	struct control *control = control_new(err);
+
+	if (!control)
+		return NULL;
 	if (add_dev(control, info, err) < 0) {
+		control_free(control);
+		return NULL;
+	}
+	return control;
+}
+
+static int get_recovery_info(struct control *control, uint32_t id,
+			     struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+{
+	int res = open_dev(control, id, err);
+
+	if (res < 0)
+		return res;
+	res = control_get_info(control, ret_info);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", id, g_strerror(-res));
+		return res;
+	}
+	if (ret_info->flags & UBD_F_USER_RECOVERY)
+		return 0;
+	g_set_error(err, UBD_ERROR, EINVAL,
+		    "/dev/ubdb%u: its server was started without --recovery", id);
+	return -EINVAL;
+}
+
+struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+{
+	struct control *control = control_new(err);
+
+	if (!control)
+		return NULL;
+	if (get_recovery_info(control, id, ret_info, err) < 0) {
 		control_free(control);
 		return NULL;
 	}
@@ -128,6 +205,16 @@ void control_free(struct control *control)
 		close(control->fd);
 	io_uring_queue_exit(&control->ring);
 	g_free(control);
+}
+
+int control_get_info(struct control *control, struct ubdsrv_ctrl_dev_info *ret_info)
+{
+	return device_command(control, UBD_CMD_GET_DEV_INFO, ret_info, sizeof(*ret_info));
+}
+
+int control_get_params(struct control *control, struct ubd_params *ret_params)
+{
+	return device_command(control, UBD_CMD_GET_PARAMS, ret_params, sizeof(*ret_params));
 }
 
 int control_set_params(struct control *control, const struct ubd_params *params)
@@ -168,4 +255,19 @@ int control_stop_dev(struct control *control)
 int control_del_dev(struct control *control)
 {
 	return device_command(control, UBD_CMD_DEL_DEV, NULL, 0);
+}
+
+int control_take_over(struct control *control)
+{
+	int res = device_command(control, UBD_CMD_QUIESCE, NULL, 0);
+
+	/* -EBUSY: another server is about to recover it, as START_RECOVERY finds out, or was. */
+	if (res < 0 && res != -EBUSY)
+		return res;
+	return device_command(control, UBD_CMD_START_RECOVERY, NULL, 0);
+}
+
+int control_end_recovery(struct control *control)
+{
+	return device_command(control, UBD_CMD_END_RECOVERY, NULL, 0);
 }

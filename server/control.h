@@ -25,14 +25,29 @@ struct control;
  */
 struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err);
 
-/* Closes the control fd, with which the device goes away. NULL is fine. */
+/*
+ * The device of a number, and what the driver knows of it, if it was added with recovery;
+ * otherwise and on failure NULL with @err set. The caller frees it with control_free().
+ */
+struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
+
+/* Closes the control fd; if it is the last, a device without recovery goes away. NULL is fine. */
 void control_free(struct control *control);
 
 /* Each 0 or -errno. */
+int control_get_info(struct control *control, struct ubdsrv_ctrl_dev_info *ret_info);
 int control_set_params(struct control *control, const struct ubd_params *params);
+int control_get_params(struct control *control, struct ubd_params *ret_params);
 int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
 int control_del_dev(struct control *control);
+
+/*
+ * Makes way for this process to serve the device: a server that is there is asked to
+ * leave, and its end is waited for.
+ */
+int control_take_over(struct control *control);
+int control_end_recovery(struct control *control);
 
 #endif

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -34,8 +35,10 @@ struct device {
 	char *path;
 	int char_fd;
 	int event_fd;
-	struct queue **queues; /* info.nr_hw_queues, NULL where not started */
+	struct queue **queues; /* info.nr_hw_queues, NULL where not started; NULL before them */
 	bool stopped;
+	bool stays; /* the next server's: not ours to stop and to delete */
+	bool left;  /* the driver has ended our FETCHes in good order */
 };
 
 static uint16_t default_queues(void)
@@ -43,15 +46,26 @@ static uint16_t default_queues(void)
 	return CLAMP(g_get_num_processors(), 1, DEFAULT_MAX_QUEUES);
 }
 
-static int choose_params(const struct device_config *config, struct ubd_params *ret_params,
-			 GError **err)
+/*
+ * A device that outlives its server goes on as if nothing had happened: what it was
+ * told is written must not be lost with our memory. A raw image's file has it at once, other
+ * formats have metadata to write.
+ */
+static bool is_write_through(const struct device *device)
 {
-	struct image *image = config->image;
+	return (device->info.flags & UBD_F_USER_RECOVERY) &&
+	       strcmp(image_format(device->config.image), "raw") != 0;
+}
+
+static int choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)
+{
+	struct image *image = device->config.image;
 	struct params_input input = {
 		.limits = image_limits(image),
 		.image_size = image_size(image),
 		.read_only = image_is_read_only(image),
-		.discard = config->discard,
+		.discard = device->config.discard,
+		.write_through = is_write_through(device),
 	};
 	uint32_t cut_bytes;
 	int res = params_of_image(&input, ret_params, &cut_bytes, err);
@@ -66,15 +80,37 @@ static int choose_params(const struct device_config *config, struct ubd_params *
 
 static int set_params(struct device *device, struct ubd_params *params, GError **err)
 {
-	int res;
+	int res = control_set_params(device->control, params);
 
-	params->max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
-	res = control_set_params(device->control, params);
 	if (res < 0)
 		g_set_error(err, UBD_ERROR, -res,
 			    "%s: the driver refused the device's parameters: %s",
 			    image_filename(device->config.image), g_strerror(-res));
 	return res;
+}
+
+/* The image that is to be served must be the one that was; what can be seen of that is. */
+static int check_params(struct device *device, const struct ubd_params *params, GError **err)
+{
+	const char *filename = image_filename(device->config.image);
+	struct ubd_params had;
+	int res = control_get_params(device->control, &had);
+
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "%s: %s", device->path, g_strerror(-res));
+	else if (params->dev_sectors != had.dev_sectors)
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "%s: it makes a device of %" PRIu64 " sectors, but %s has %" PRIu64,
+			    filename, (uint64_t)params->dev_sectors, device->path,
+			    (uint64_t)had.dev_sectors);
+	else if (memcmp(params, &had, sizeof(had)) != 0)
+		g_set_error(
+			err, UBD_ERROR, EINVAL,
+			"%s: its blocks or clusters are not those of the image that %s was made of",
+			filename, device->path);
+	else
+		return 0;
+	return res < 0 ? res : -EINVAL;
 }
 
 static int open_char_node(struct device *device, GError **err)
@@ -102,14 +138,45 @@ static int open_event_fd(struct device *device, GError **err)
 	return -error;
 }
 
-struct device *device_add(const struct device_config *config, GError **err)
+static int adopt_recovered(struct device *device, GError **err)
 {
-	struct device *device;
+	int res;
+
+	device->control = device->config.recovered;
+	device->stays = true;
+	res = control_get_info(device->control, &device->info);
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "the device: %s", g_strerror(-res));
+	return res;
+}
+
+static int add_new(struct device *device, GError **err)
+{
+	device->control = control_add_dev(&device->info, err);
+	return device->control ? 0 : -1;
+}
+
+/* The image's parameters first: a bad image is told before the driver is asked. */
+static int get_device(struct device *device, GError **err)
+{
+	bool recovered = device->config.recovered;
 	struct ubd_params params;
 
-	if (choose_params(config, &params, err) < 0)
-		return NULL;
-	device = g_new0(struct device, 1);
+	if (recovered && adopt_recovered(device, err) < 0)
+		return -1;
+	if (choose_params(device, &params, err) < 0)
+		return -1;
+	if (!recovered && add_new(device, err) < 0)
+		return -1;
+	device->path = g_strdup_printf("/dev/ubdb%u", device->info.dev_id);
+	params.max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
+	return recovered ? check_params(device, &params, err) : set_params(device, &params, err);
+}
+
+struct device *device_add(const struct device_config *config, GError **err)
+{
+	struct device *device = g_new0(struct device, 1);
+
 	device->config = *config;
 	device->char_fd = -1;
 	device->event_fd = -1;
@@ -118,20 +185,16 @@ struct device *device_add(const struct device_config *config, GError **err)
 		.queue_depth = config->depth,
 		.dev_id = config->id,
 		.max_io_bytes = MAX_IO_BYTES,
+		.flags = config->recovery,
 	};
-	device->control = control_add_dev(&device->info, err);
-	if (!device->control) {
-		g_free(device);
-		return NULL;
-	}
-	device->path = g_strdup_printf("/dev/ubdb%u", device->info.dev_id);
+	if (get_device(device, err) < 0 || open_char_node(device, err) < 0 ||
+	    open_event_fd(device, err) < 0)
+		goto fail;
 	device->queues = g_new0(struct queue *, device->info.nr_hw_queues);
-	if (set_params(device, &params, err) < 0 || open_char_node(device, err) < 0 ||
-	    open_event_fd(device, err) < 0) {
-		device_free(device);
-		return NULL;
-	}
 	return device;
+fail:
+	device_free(device);
+	return NULL;
 }
 
 static struct queue *start_queue(struct device *device, uint16_t q_id, GError **err)
@@ -144,6 +207,7 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.depth = device->info.queue_depth,
 		.max_io_bytes = device->info.max_io_bytes,
 		.image = device->config.image,
+		.write_through = is_write_through(device),
 	};
 	int res = control_get_queue_affinity(device->control, q_id, &cpus);
 
@@ -176,7 +240,11 @@ int device_start(struct device *device, GError **err)
 
 	if (res < 0)
 		return res;
-	res = control_start_dev(device->control);
+	if (device->config.recovered)
+		res = control_end_recovery(device->control);
+	else
+		res = control_start_dev(device->control);
+	device->stays &= res < 0;
 	if (res < 0)
 		g_set_error(err, UBD_ERROR, -res, "%s: cannot start: %s", device->path,
 			    g_strerror(-res));
@@ -226,6 +294,14 @@ static void close_char_node(struct device *device)
 	device->char_fd = -1;
 }
 
+/* Somebody wants another server for the device, which is to stay. */
+static bool is_to_leave(struct device *device)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	return control_get_info(device->control, &info) == 0 && info.state == UBD_S_DEV_QUIESCED;
+}
+
 enum device_end device_wait(struct device *device, int signal_fd)
 {
 	struct pollfd fds[] = {
@@ -248,15 +324,20 @@ enum device_end device_wait(struct device *device, int signal_fd)
 			break;
 		}
 	}
-	/* Stopping would wait for the lost request for ever. */
-	if (end == DEVICE_END_BROKEN)
+	if (end == DEVICE_END_BROKEN) {
+		/* Stopping would wait for the lost request for ever. */
 		close_char_node(device);
+		device->stays = device->info.flags & UBD_F_USER_RECOVERY;
+	} else if (is_to_leave(device)) {
+		device->stays = device->left = true;
+		end = DEVICE_END_LEFT;
+	}
 	return end;
 }
 
 static void wait_for_queues(struct device *device)
 {
-	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++) {
 		struct queue_stats stats;
 		struct queue_events events;
 
@@ -274,13 +355,14 @@ static void wait_for_queues(struct device *device)
 
 int device_stop(struct device *device)
 {
-	int res;
+	int res = 0;
 
 	if (device->stopped)
 		return 0;
 	device->stopped = true;
-	res = control_stop_dev(device->control);
-	if (res < 0)
+	if (device->control && !device->stays)
+		res = control_stop_dev(device->control);
+	if (res < 0 || (device->stays && !device->left))
 		close_char_node(device);
 	wait_for_queues(device);
 	return res;
@@ -291,12 +373,13 @@ void device_free(struct device *device)
 	if (!device)
 		return;
 	device_stop(device);
-	for (unsigned i = 0; i < device->info.nr_hw_queues; i++)
+	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++)
 		queue_free(device->queues[i]);
 	close_char_node(device);
 	if (device->event_fd >= 0)
 		close(device->event_fd);
-	control_del_dev(device->control);
+	if (device->control && !device->stays)
+		control_del_dev(device->control);
 	control_free(device->control);
 	g_free(device->queues);
 	g_free(device->path);

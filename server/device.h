@@ -2,14 +2,15 @@
 /*
  * The life of a block device, from the driver's side of the server:
  *
- *   device_add()      the driver knows it, nobody else does
+ *   device_add()      the driver knows it, nobody else does; or knew it before, as
+ *                     the device of a server that is gone
  *   device_start()    /dev/ubdbN is there, the queues serve it
  *   device_wait()     until it is to end, and says why
  *   device_stop()     no more requests; the queue threads have ended
- *   device_free()     gone
+ *   device_free()     gone, or left to the next server
  *
  * The image is closed between the last two, so that the number of the device is
- * free again only when the image is safe. Main thread only.
+ * free again, or the next server goes on, only when the image is safe. Main thread only.
  */
 #ifndef UBD_DEVICE_H
 #define UBD_DEVICE_H
@@ -18,16 +19,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "control.h"
 #include "image.h"
 
 struct device;
 
 struct device_config {
 	struct image *image;
-	bool discard;	 /* take discards */
+	bool discard; /* take discards */
+	/*
+	 * A device that was taken over; device_add() owns it from then on, also when it fails.
+	 * It is not deleted before it is live again. NULL: a new device.
+	 */
+	struct control *recovered;
+	/* For a new one only. */
 	uint32_t id;	 /* or UBD_DEV_ID_ANY */
 	uint16_t queues; /* 0: one per CPU, up to a few */
 	uint16_t depth;
+	uint64_t recovery; /* UBD_F_USER_RECOVERY*: whether it outlives its server, and how */
 };
 
 /* The most queues that may be asked for; each has an aio loop, the main thread too. */
@@ -45,6 +54,7 @@ const char *device_path(const struct device *device);
 enum device_end {
 	DEVICE_END_SIGNAL,  /* @signal_fd has something to read */
 	DEVICE_END_STOPPED, /* somebody else stopped the device */
+	DEVICE_END_LEFT,    /* somebody else is to serve the device */
 	DEVICE_END_BROKEN,  /* the driver refused a command of ours, a request is lost */
 };
 

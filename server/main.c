@@ -18,17 +18,18 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "control.h"
 #include "device.h"
 #include "error.h"
 #include "image.h"
 #include "process.h"
 #include "report.h"
 
-#define DEFAULT_DEPTH 64
-#define NOT_GIVEN     INT_MIN
+#define DEFAULT_DEPTH  64
+#define NOT_GIVEN      INT_MIN
 
-#define DEFAULT_DEPTH 64
-#define NOT_GIVEN     INT_MIN
+/* How long a new server waits for the image of the old one. */
+#define UNLOCK_SECONDS 30
 
 /* ---- options ---- */
 
@@ -44,13 +45,16 @@ static struct {
 	int queues;
 	int depth;
 	int id;
+	int recover;
+	uint64_t recovery; /* UBD_F_USER_RECOVERY* */
 	bool direct;
 	bool discard;
 	uint64_t cache_bytes; /* 0: the format's default */
 } options = {
 	.queues = NOT_GIVEN,
-	.depth = DEFAULT_DEPTH,
+	.depth = NOT_GIVEN,
 	.id = NOT_GIVEN,
+	.recover = NOT_GIVEN,
 	.direct = true,
 	.discard = true,
 };
@@ -76,6 +80,27 @@ static gboolean parse_discard(const char *name, const char *value, void *data, G
 	if (options.discard || strcmp(value, "ignore") == 0)
 		return TRUE;
 	return bad_value(name, value, "unmap or ignore", err);
+}
+
+static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
+{
+	static const struct {
+		const char *name;
+		uint64_t flags;
+	} modes[] = {
+		{ "none", 0 },
+		{ "fail", UBD_F_USER_RECOVERY },
+		{ "reissue", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE },
+		{ "fail-io", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+		if (strcmp(value, modes[i].name) == 0) {
+			options.recovery = modes[i].flags;
+			return TRUE;
+		}
+	}
+	return bad_value(name, value, "none, fail, reissue or fail-io", err);
 }
 
 /* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
@@ -127,6 +152,10 @@ static const GOptionEntry option_entries[] = {
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &options.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
+	{ "recovery", 0, 0, G_OPTION_ARG_CALLBACK, parse_recovery,
+	  "The device outlives its server; requests then fail or wait (default: none)", "MODE" },
+	{ "recover", 0, 0, G_OPTION_ARG_INT, &options.recover,
+	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
 	  "Return when the device is live, and go on in the background", NULL },
 	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
@@ -154,9 +183,21 @@ static bool options_are_valid(void)
 		report_error("expecting one image; see ubd-serve --help");
 		return false;
 	}
+	if (options.recover != NOT_GIVEN &&
+	    (options.queues != NOT_GIVEN || options.depth != NOT_GIVEN || options.id != NOT_GIVEN ||
+	     options.recovery || options.read_only || !options.discard)) {
+		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
+			     "--read-only, --discard and --recovery cannot be given");
+		return false;
+	}
+	if (options.snapshot && (options.recovery || options.recover != NOT_GIVEN)) {
+		report_error("--snapshot: cannot be given with --recovery or --recover");
+		return false;
+	}
 	return check_range("queues", options.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", options.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
-	       check_range("id", options.id, 0, INT_MAX);
+	       check_range("id", options.id, 0, INT_MAX) &&
+	       check_range("recover", options.recover, 0, INT_MAX);
 }
 
 static bool parse_options(int *argc, char ***argv)
@@ -197,17 +238,33 @@ static bool is_write_refusal(int res)
 	return res == -EACCES || res == -EPERM || res == -EROFS;
 }
 
+/*
+ * An old server's I/O may go on for a while after its death, and until it has ended,
+ * it holds the lock of the image. Two servers writing would be the end of it.
+ */
+static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
+{
+	gint64 end = g_get_monotonic_time() + UNLOCK_SECONDS * G_USEC_PER_SEC;
+
+	aio_loop_run_co(loop, open_image_co, job);
+	while (job->res == -EBUSY && options.recover != NOT_GIVEN && g_get_monotonic_time() < end) {
+		g_clear_error(&job->err);
+		g_usleep(G_USEC_PER_SEC / 20);
+		aio_loop_run_co(loop, open_image_co, job);
+	}
+}
+
 /* A file that may only be read makes a read-only device, as with a real disk. */
 static int open_writable_or_not(struct aio_loop *loop, struct open_job *job)
 {
-	aio_loop_run_co(loop, open_image_co, job);
+	open_when_unlocked(loop, job);
 	if (!is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR))
 		return job->res;
 
 	g_autoptr(GError) why = g_steal_pointer(&job->err);
 
 	job->opts.flags &= ~IMAGE_RDWR;
-	aio_loop_run_co(loop, open_image_co, job);
+	open_when_unlocked(loop, job);
 	if (job->res == 0)
 		report_note("%s; the device is read-only", why->message);
 	return job->res;
@@ -368,6 +425,9 @@ static bool run_device(struct device *device, int signal_fd)
 	case DEVICE_END_STOPPED:
 		report_note("%s: somebody else has stopped the device", device_path(device));
 		return true;
+	case DEVICE_END_LEFT:
+		report_note("%s: left to the next server", device_path(device));
+		return true;
 	case DEVICE_END_BROKEN:
 		break;
 	}
@@ -383,14 +443,17 @@ static bool stop_device(struct device *device)
 	return res == 0;
 }
 
-static bool serve_image(struct aio_loop *loop, struct image *image, int signal_fd)
+static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
+			int signal_fd)
 {
 	struct device_config config = {
 		.image = image,
 		.discard = options.discard,
 		.id = options.id == NOT_GIVEN ? UBD_DEV_ID_ANY : (uint32_t)options.id,
 		.queues = options.queues == NOT_GIVEN ? 0 : options.queues,
-		.depth = options.depth,
+		.depth = options.depth == NOT_GIVEN ? DEFAULT_DEPTH : options.depth,
+		.recovery = options.recovery,
+		.recovered = recovered,
 	};
 	g_autoptr(GError) err = NULL;
 	struct device *device = device_add(&config, &err);
@@ -409,7 +472,36 @@ static bool serve_image(struct aio_loop *loop, struct image *image, int signal_f
 	return ok;
 }
 
-static bool serve(int signal_fd)
+/* Waits for the end of the device's last server; the device's own options are taken up. */
+static struct control *take_over(GError **err)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	struct ubd_params params;
+	struct control *control = control_open_dev(options.recover, &info, err);
+	int res;
+
+	if (!control)
+		return NULL;
+	if (info.ubdsrv_pid >= 0)
+		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info.dev_id,
+			       info.ubdsrv_pid);
+	res = control_take_over(control);
+	if (res == 0)
+		res = control_get_params(control, &params);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot be taken over: %s",
+			    info.dev_id,
+			    res == -EBUSY ? "another server is at it" : g_strerror(-res));
+		control_free(control);
+		return NULL;
+	}
+	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
+	options.discard = params.max_discard_sectors != 0;
+	return control;
+}
+
+/* Takes @recovered over, NULL for a new device. */
+static bool serve(struct control *recovered, int signal_fd)
 {
 	g_autoptr(GError) err = NULL;
 	struct aio_loop *loop = aio_loop_new(64, &err);
@@ -418,16 +510,20 @@ static bool serve(int signal_fd)
 
 	if (!image)
 		report_error("%s", err->message);
-	else if (format_is_known(image))
-		ok = serve_image(loop, image, signal_fd);
-	else
-		close_image(loop, image);
+	if (image && format_is_known(image)) {
+		ok = serve_image(loop, image, recovered, signal_fd);
+	} else {
+		if (image)
+			close_image(loop, image);
+		control_free(recovered);
+	}
 	aio_loop_free(loop);
 	return ok;
 }
 
 int main(int argc, char **argv)
 {
+	struct control *recovered = NULL;
 	g_autoptr(GError) err = NULL;
 	int signal_fd;
 
@@ -441,6 +537,14 @@ int main(int argc, char **argv)
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
+	/* Signals still end it while it waits for the last server. */
+	if (options.recover != NOT_GIVEN) {
+		recovered = take_over(&err);
+		if (!recovered) {
+			report_error("%s", err->message);
+			return EXIT_FAILURE;
+		}
+	}
 	signal_fd = block_signals(&err);
 	if (signal_fd < 0) {
 		report_error("%s", err->message);
@@ -448,5 +552,5 @@ int main(int argc, char **argv)
 	}
 	process_be_io_flusher();
 	memory_lock_error = process_lock_memory();
-	return serve(signal_fd) ? EXIT_SUCCESS : EXIT_FAILURE;
+	return serve(recovered, signal_fd) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -119,11 +119,11 @@ static void request_complete(struct request *req, int res)
 	submit(req, UBD_IO_COMMIT_AND_FETCH_REQ, res);
 }
 
-static unsigned request_flags(const struct ubdsrv_io_desc *desc)
+static unsigned request_flags(const struct queue *queue, const struct ubdsrv_io_desc *desc)
 {
 	unsigned flags = 0;
 
-	if (desc->op_flags & UBD_IO_F_FUA)
+	if (queue->config.write_through || (desc->op_flags & UBD_IO_F_FUA))
 		flags |= IMAGE_REQ_FUA;
 	if (ubd_desc_op(desc) == UBD_IO_OP_WRITE_ZEROES && !(desc->op_flags & UBD_IO_F_NOUNMAP))
 		flags |= IMAGE_REQ_MAY_UNMAP;
@@ -159,7 +159,7 @@ static int request_serve(struct request *req)
 	struct image *image = req->queue->config.image;
 	uint64_t guest_off = desc.start_sector << SECTOR_SHIFT;
 	uint64_t bytes = (uint64_t)desc.nr_sectors << SECTOR_SHIFT;
-	unsigned flags = request_flags(&desc);
+	unsigned flags = request_flags(req->queue, &desc);
 
 	switch (ubd_desc_op(&desc)) {
 	case UBD_IO_OP_READ:

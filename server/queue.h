@@ -13,6 +13,7 @@
 #include <glib.h>
 #include <linux/ubd_cmd.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "image.h"
@@ -26,6 +27,7 @@ struct queue_config {
 	uint16_t depth;
 	uint32_t max_io_bytes;
 	struct image *image;
+	bool write_through;    /* what changes the image is durable when it completes */
 	const cpu_set_t *cpus; /* where the thread runs; NULL: anywhere */
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A server that dies, or loses what it needs to serve: whoever waits for it gets an
- * error within a second, and the device goes away.
+ * error at once, and the device goes away.
  */
 #include "lib.h"
 
@@ -14,7 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SECOND	    1.0
+/* Seconds on a machine that is busy; else it takes no time. */
+#define SOON	    5.0
 
 /* Requests from this sector on are kept by keep_some(). */
 #define KEPT_SECTOR 16384
@@ -114,7 +115,7 @@ static void client_check_failed(struct client *client, double end)
 	struct io_uring_cqe *cqe;
 
 	for (int i = 0; i < client->nr; i++) {
-		struct __kernel_timespec limit = {.tv_sec = 3};
+		struct __kernel_timespec limit = {.tv_sec = 10};
 
 		CHECK_EQ(io_uring_wait_cqe_timeout(&client->ring, &cqe, &limit), 0);
 		/* EIO; but what comes after the disk has gone finds its end, at 0. */
@@ -129,8 +130,8 @@ static void client_check_failed(struct client *client, double end)
 
 static void check_gone(uint32_t id)
 {
-	WAIT_UNTIL(!exists(block_node(id)), SECOND);
-	WAIT_UNTIL(!exists(char_node(id)), SECOND);
+	WAIT_UNTIL(!exists(block_node(id)), SOON);
+	WAIT_UNTIL(!exists(char_node(id)), SOON);
 }
 
 static void kill_and_check(int pid, struct client *client)
@@ -139,7 +140,7 @@ static void kill_and_check(int pid, struct client *client)
 
 	CHECK_EQ(kill(pid, SIGKILL), 0);
 	if (client)
-		client_check_failed(client, start + SECOND);
+		client_check_failed(client, start + SOON);
 	check_exit(pid, SIGKILL);
 	check_gone(shared->id);
 }
@@ -220,7 +221,7 @@ static void a_busy_server_is_killed_again_and_again(void)
 		CHECK_EQ(kill(pid, SIGKILL), 0);
 		for (int i = 0; i < 4; i++)
 			check_exit(clients[i], 0);
-		if (now() - start > SECOND)
+		if (now() - start > SOON)
 			fail("round %d: the last client ended after %.2f s", round, now() - start);
 		check_exit(pid, SIGKILL);
 		check_gone(shared->id);
@@ -374,7 +375,7 @@ static void the_last_descriptor_of_the_opener_counts(void)
 	server.cdev = copy; /* for the queue threads, which look it up each time */
 	check_serves(&server);
 	close(copy);
-	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SECOND);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SOON);
 	CHECK(!exists(block_node(server.info.dev_id)));
 }
 
@@ -413,8 +414,8 @@ static void a_server_is_killed_and_a_child_keeps_its_files(void)
 	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
 	start = now();
 	CHECK_EQ(kill(pid, SIGKILL), 0);
-	client_check_failed(&client, start + SECOND);
-	WAIT_UNTIL(!exists(block_node(shared->id)), SECOND);
+	client_check_failed(&client, start + SOON);
+	WAIT_UNTIL(!exists(block_node(shared->id)), SOON);
 	CHECK_EQ(kill(shared->step, SIGKILL), 0);
 	check_gone(shared->id);
 }
@@ -456,8 +457,8 @@ static void a_server_is_killed_that_shared_its_file_table(void)
 	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
 	start = now();
 	CHECK_EQ(kill(pid, SIGKILL), 0);
-	client_check_failed(&client, start + SECOND);
-	WAIT_UNTIL(!exists(block_node(shared->id)), SECOND);
+	client_check_failed(&client, start + SOON);
+	WAIT_UNTIL(!exists(block_node(shared->id)), SOON);
 	CHECK_EQ(kill(shared->step, SIGKILL), 0);
 	check_gone(shared->id);
 }
@@ -491,8 +492,8 @@ static void check_start_fails(struct server *server)
 	double start = now();
 
 	CHECK_EQ(control(server->control, UBD_CMD_START_DEV, NULL, 0), -ENODEV);
-	WAIT_UNTIL(get_state(server->control) == UBD_S_DEV_STOPPED, SECOND);
-	CHECK(now() - start < SECOND);
+	WAIT_UNTIL(get_state(server->control) == UBD_S_DEV_STOPPED, SOON);
+	CHECK(now() - start < SOON);
 }
 
 static void the_thread_that_fetched_ends(void)
@@ -553,7 +554,7 @@ static void a_queue_thread_ends_while_the_device_is_live(void)
 	CHECK(pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512) <= 0);
 	close(disk);
 	check_exit(client, 0);
-	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SECOND);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SOON);
 }
 
 /* A thread of the server waits for its own device, and so cannot be killed. */
@@ -582,7 +583,7 @@ static void a_server_is_killed_that_waits_for_itself(void)
 	start = now();
 	CHECK_EQ(kill(pid, SIGKILL), 0);
 	check_exit(pid, SIGKILL);
-	if (now() - start > 3 * SECOND)
+	if (now() - start > 3 * SOON)
 		fail("it took %.2f s", now() - start);
 	check_gone(shared->id);
 }
@@ -613,9 +614,9 @@ static void a_server_executes_another_program(void)
 	double start = now();
 
 	check_exit(spawn(execute_with_fetches, NULL), 0);
-	if (now() - start > 4 * SECOND)
+	if (now() - start > 4 * SOON)
 		fail("it took %.2f s", now() - start);
-	WAIT_UNTIL(!exists("/dev/ubdc0"), SECOND);
+	WAIT_UNTIL(!exists("/dev/ubdc0"), SOON);
 }
 
 int main(int argc, char **argv)

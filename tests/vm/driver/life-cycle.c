@@ -127,8 +127,8 @@ static void the_last_control_fd_holds_the_device(void)
 	close(server.control);
 	CHECK_EQ(get_state(second), UBD_S_DEV_LIVE);
 	close(second);
-	WAIT_UNTIL(!exists(block_node(server.info.dev_id)), 1);
-	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), 1);
+	WAIT_UNTIL(!exists(block_node(server.info.dev_id)), 5);
+	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), 5);
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(pthread_join(server.queues[i].thread, NULL), 0);
 }
@@ -144,7 +144,7 @@ static void the_end_of_the_last_control_fd_fails_open_disks(void)
 	disk = open_disk(server.info.dev_id, O_RDWR);
 	CHECK_EQ(pread(disk, data, 4096, 0), 4096);
 	close(server.control);
-	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), 1);
+	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), 5);
 	CHECK(pread(disk, data, 4096, 8192) <= 0);
 	close(disk);
 }
@@ -157,7 +157,7 @@ static void an_added_device_ends_with_its_control_fd(void)
 	CHECK(fd >= 0);
 	CHECK(exists(char_node(info.dev_id)));
 	close(fd);
-	WAIT_UNTIL(!exists(char_node(info.dev_id)), 1);
+	WAIT_UNTIL(!exists(char_node(info.dev_id)), 5);
 }
 
 /* ---- START_DEV ---- */
