@@ -67,6 +67,8 @@ struct image_open_opts {
 	 */
 	const char *snapshot;
 	const char *snapshot_id, *snapshot_name;
+	/* Gets a line, without a newline, about what people should know; may be NULL. */
+	void (*warn)(const char *line);
 };
 
 /* The backing chain is at most this long, the top image included. */

@@ -226,6 +226,11 @@ struct open_job {
 	int res;
 };
 
+static void warn(const char *line)
+{
+	report_note("%s", line);
+}
+
 static void open_image_co(void *arg)
 {
 	struct open_job *job = arg;
@@ -274,7 +279,8 @@ static struct image *open_image(struct aio_loop *loop, GError **err)
 {
 	struct open_job job = { .opts = { .format = options.format,
 					  .snapshot = options.snapshot,
-					  .cache_bytes = options.cache_bytes } };
+					  .cache_bytes = options.cache_bytes,
+					  .warn = warn } };
 
 	if (!options.read_only && !options.snapshot)
 		job.opts.flags |= IMAGE_RDWR;

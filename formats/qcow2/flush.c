@@ -64,13 +64,23 @@ static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 	return 0;
 }
 
+/* C1, C4: before entries that name clusters. Lazily, it is enough that the image is dirty. */
+static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	if (!qcow2_is_lazy(q))
+		return qcow2_co_write_refcounts(q);
+	if (!q->dirty_slices && !q->dirty_l1->len)
+		return 0;
+	return qcow2_co_be_lazy(q) ?: qcow2_co_write_reftable(q);
+}
+
 static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q->alloc_lock)
 {
 	int ret;
 
 	wb->slices = g_ptr_array_new();
 	co_mutex_lock(&q->alloc_lock);
-	ret = qcow2_co_write_refcounts(q) ?: copy_dirty_slices(q, wb);
+	ret = write_refcounts(q) ?: copy_dirty_slices(q, wb);
 	if (!ret) {
 		wb->l1 = q->dirty_l1;
 		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));

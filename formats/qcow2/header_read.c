@@ -380,10 +380,7 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 {
 	if (q->incompatible_features & QCOW2_INCOMPAT_CORRUPT)
 		return refuse(q, EROFS, err,
-			      "the image is marked corrupt; it can only be opened read-only");
-	if (q->incompatible_features & QCOW2_INCOMPAT_DIRTY)
-		return refuse(q, ENOTSUP, err,
-			      "the image was not closed properly (dirty bit) and must be repaired "
-			      "first, which is not supported yet; it can be opened read-only");
+			      "the image is marked corrupt; it can only be opened read-only, or "
+			      "repaired by check -r all");
 	return 0;
 }

@@ -106,8 +106,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 
 static int prepare_for_writing(struct qcow2 *q, GError **err)
 {
-	int ret = qcow2_check_writable(q, err) ?: qcow2_co_refcount_init(q, err) ?:
-		  qcow2_co_bitmaps_open(q, err);
+	int ret = qcow2_co_refcount_init(q, err) ?: qcow2_co_bitmaps_open(q, err);
 
 	if (ret)
 		return ret;
@@ -127,7 +126,10 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 		g_set_error(err, UBD_ERROR, ENOMEM, "%s: no memory", img->filename);
 		return -ENOMEM;
 	}
-	ret = qcow2_co_read_header(q, opts, err)   ?:
+	ret = qcow2_co_read_header(q, opts, err);
+	if (!ret && img->flags & IMAGE_RDWR)
+		ret = qcow2_check_writable(q, err) ?: qcow2_co_repair_dirty(q, opts, err);
+	ret = ret				   ?:
 	      snapshot_table_co_load(q, opts, err) ?:
 	      snapshot_select(q, opts, err)	   ?:
 	      l1_co_load(q, err)		   ?:
@@ -151,7 +153,7 @@ static int co_close(struct image *img)
 
 	if (img->flags & IMAGE_RDWR) {
 		ret = qcow2_co_bitmaps_close(q);
-		flush_ret = qcow2_co_flush_and_reclaim(q);
+		flush_ret = qcow2_co_flush_and_reclaim(q) ?: qcow2_co_end_lazy(q);
 	}
 	qcow2_free(q);
 	return ret ?: flush_ret;

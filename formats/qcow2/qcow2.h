@@ -187,6 +187,7 @@ struct qcow2 {
 	/* Set when the image is corrupt: no more metadata is written. */
 	int broken GUARDED_BY(alloc_lock);
 	unsigned dirty_users GUARDED_BY(alloc_lock); /* qcow2_co_set_dirty() without its clear */
+	bool lazy_dirty GUARDED_BY(alloc_lock);	     /* one of them is for lazy refcounts */
 	struct refcount_slice *refcount_slices GUARDED_BY(alloc_lock);
 	unsigned nr_refcount_slices;
 	uint32_t refcount_slice_bytes;
@@ -380,6 +381,20 @@ void qcow2_get_roots(const struct qcow2 *q, struct qcow2_roots *roots) REQUIRES(
 
 /* Writes them to the header (one sector, one write). */
 int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
+/*
+ * Before an image is written that has the bit: repairs it, and tells the user. The refcount
+ * table may be another one then. -EROFS: errors are left.
+ */
+int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+
+/* Before L1 or L2 entries are written by a flush that writes no refcounts; and at close. */
+int qcow2_co_be_lazy(struct qcow2 *q) REQUIRES(q->alloc_lock);
+int qcow2_co_end_lazy(struct qcow2 *q) EXCLUDES(q->alloc_lock);
+
+static inline bool qcow2_is_lazy(const struct qcow2 *q)
+{
+	return q->version >= 3 && q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
+}
 
 /* ---- cache.c ---- */
 
@@ -589,6 +604,8 @@ int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refco
 
 /* Writes all refcounts and the refcount table, without a flush of the file. */
 int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);
+/* Only the table: the blocks that it names are durable, and may be wrong while the image is dirty. */
+int qcow2_co_write_reftable(struct qcow2 *q) REQUIRES(q->alloc_lock);
 /* What was written is durable / cannot be relied on. */
 void qcow2_refcounts_synced(struct qcow2 *q, bool durable) REQUIRES(q->alloc_lock);
 

@@ -138,6 +138,11 @@ static int header_co_settle(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return qcow2_co_update_header(q, NULL);
 }
 
+int qcow2_co_write_reftable(struct qcow2 *q)
+{
+	return header_co_settle(q) ?: reftable_co_write_dirty(q);
+}
+
 int qcow2_co_write_refcounts(struct qcow2 *q)
 {
 	int ret = header_co_settle(q);

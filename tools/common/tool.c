@@ -36,6 +36,11 @@ void tool_error(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
+void tool_warn(const char *line)
+{
+	fprintf(stderr, "%s: warning: %s\n", name, line);
+}
+
 void tool_print_version(void)
 {
 	printf("%s version %s\n", name, UBD_VERSION);
@@ -79,8 +84,12 @@ int tool_co_open(const char *filename, const char *format, unsigned flags, struc
 int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		      struct image **ret_img)
 {
+	struct image_open_opts warning = *opts;
 	g_autoptr(GError) err = NULL;
-	int ret = image_co_open(filename, opts, ret_img, &err);
+	int ret;
+
+	warning.warn = tool_warn;
+	ret = image_co_open(filename, &warning, ret_img, &err);
 
 	if (ret)
 		tool_error("%s", err->message);

@@ -15,6 +15,9 @@ const char *tool_name(void);
 /* One line on standard error: the tool's name, then the message. */
 void tool_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
+/* Likewise, of what is no error: "ubd-img: warning: ...". For image_open_opts. */
+void tool_warn(const char *line);
+
 void tool_print_version(void);
 
 /* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
