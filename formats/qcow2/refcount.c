@@ -459,6 +459,8 @@ void qcow2_refcount_replace(struct qcow2 *q, uint64_t *reftable, uint8_t *state,
 	q->reftable_size = size;
 	q->reftable_off = reftable_off;
 	q->free_hint = free_hint;
+	/* Its cluster may be free now. */
+	q->byte_tail = 0;
 }
 
 void qcow2_refcount_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS

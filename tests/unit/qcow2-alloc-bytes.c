@@ -152,6 +152,25 @@ ALLOC_TEST(test_leaves_a_freed_cluster, "16")
 	g_assert_cmpuint(co_alloc(q, 1000), ==, first + CLUSTER);
 }
 
+/* ... also where the last reference was that of a snapshot. */
+CO_TEST(test_leaves_a_deleted_snapshot)
+{
+	struct image *img = co_open_new("64k", "16");
+	struct qcow2 *q = img->opaque;
+	g_autofree uint8_t *buf = g_malloc0(CLUSTER);
+	struct iovec iov;
+
+	g_assert_cmpint(image_co_pwrite_compressed(img, 0, CLUSTER, IOBUF(&iov, buf, CLUSTER)), ==,
+			0);
+	g_assert_cmpint(image_co_snapshot_create(img, "s", NULL), ==, 0);
+	g_assert_cmpint(image_co_pwrite(img, 0, CLUSTER, buf, 0), ==, 0);
+	g_assert_cmpint(image_co_snapshot_delete(img, "s", NULL), ==, 0);
+	co_mutex_lock(&q->alloc_lock);
+	g_assert_cmpuint(co_alloc(q, 100) % CLUSTER, ==, 0);
+	co_mutex_unlock(&q->alloc_lock);
+	image_co_close(img);
+}
+
 /* ---- a disk so large that its end is out of reach for a descriptor ---- */
 
 /* With clusters of 2 MiB a descriptor has 49 bits of offset. */
@@ -274,6 +293,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/qcow2/alloc-bytes/one-bit", test_one_bit);
 	g_test_add_func("/qcow2/alloc-bytes/two-bits", test_two_bits);
 	g_test_add_func("/qcow2/alloc-bytes/leaves-a-freed-cluster", test_leaves_a_freed_cluster);
+	g_test_add_func("/qcow2/alloc-bytes/leaves-a-deleted-snapshot",
+			test_leaves_a_deleted_snapshot);
 	g_test_add_func("/qcow2/alloc-bytes/far-away", test_far_away);
 	return leave_scratch(folder, g_test_run());
 }
