@@ -377,6 +377,8 @@ static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *nex
 	qcow2_refcount_replace(q, g_steal_pointer(&next->reftable),
 			       g_steal_pointer(&next->reftable_state), next->reftable_size,
 			       rw->roots.reftable_off, lowest_free(q, rw));
+	/* C5: the cluster that compressed data was appended to may be free now. */
+	q->byte_tail = 0;
 	q->nr_snapshots = rw->roots.nr_snapshots;
 	q->snapshots_off = rw->roots.snapshots_off;
 	atomic_store(&q->img->size, rw->roots.size);

@@ -18,6 +18,8 @@ static const struct {
 	{ &structural_reopen, 1 },
 	{ &structural_map, 1 },
 	{ &structural_truncate, 1 },
+	{ &structural_snapshot, 2 },
+	{ &structural_snapshot_beside, 2 },
 };
 
 void structural_init(struct structural *s, const struct image_spec *spec, uint64_t seed)

@@ -164,5 +164,7 @@ void *structural_recall(const struct structural *s, const char *name);
 extern const struct structural_op structural_reopen; /* structural-basic.c */
 extern const struct structural_op structural_map;
 extern const struct structural_op structural_truncate;
+extern const struct structural_op structural_snapshot; /* structural-snapshot.c */
+extern const struct structural_op structural_snapshot_beside;
 
 #endif
