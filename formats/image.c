@@ -369,7 +369,7 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 
 	opts = opts ?: &default_opts;
 	/* Both promise something that a writer cannot keep. */
-	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK)) ||
+	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE)) ||
 	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': it can only be shared or checked read-only",
@@ -442,6 +442,11 @@ struct image *image_file(const struct image *img)
 	return img->file;
 }
 
+struct image *image_data_file(const struct image *img)
+{
+	return img->data_file ?: img->file;
+}
+
 const struct image_limits *image_limits(const struct image *img)
 {
 	return &img->limits;
@@ -476,6 +481,7 @@ void image_info_clear(struct image_info *info)
 	g_free(info->full_backing_filename);
 	g_free(info->backing_format);
 	g_clear_pointer(&info->bitmaps, g_ptr_array_unref);
+	g_free(info->data_file);
 	memset(info, 0, sizeof(*info));
 }
 

@@ -51,6 +51,8 @@ enum image_open_flags {
 	 * image_co_repair() can. The image is read-only for everything else.
 	 */
 	IMAGE_FOR_REPAIR = 1 << 7,
+	/* Do not open an external data file; what it would give reads as zeroes. Read-only. */
+	IMAGE_NO_DATA_FILE = 1 << 8,
 };
 
 struct image_open_opts {
@@ -69,6 +71,11 @@ struct image_open_opts {
 	const char *snapshot_id, *snapshot_name;
 	/* Gets a line, without a newline, about what people should know; may be NULL. */
 	void (*warn)(const char *line);
+	/*
+	 * The external data file of the top image, a bottom node that stays the
+	 * caller's and is closed after the image; NULL: the one that the image names.
+	 */
+	struct image *data_file;
 };
 
 /* The backing chain is at most this long, the top image included. */
@@ -105,6 +112,8 @@ uint64_t image_size(const struct image *img);		/* guest-visible size */
 bool image_is_read_only(const struct image *img);
 struct image *image_backing(const struct image *img);	/* NULL if none */
 struct image *image_file(const struct image *img);	/* the node below, NULL for a bottom node */
+/* The node in which the data of IMAGE_EXTENT_OFFSET lie: image_file() or an external data file. */
+struct image *image_data_file(const struct image *img);
 
 struct image_limits {
 	uint32_t request_alignment;	/* requests on a multiple need no read-modify-write; >= 1 */
@@ -133,6 +142,8 @@ struct image_info {
 	bool corrupt;
 	bool extended_l2;
 	GPtrArray *bitmaps; /* of image_co_bitmap_list(), by whoever asked for it; else NULL */
+	char *data_file;		/* as written in the image */
+	bool data_file_raw;
 };
 
 /* Fills *ret_info; free its strings with image_info_clear(). */
@@ -186,7 +197,7 @@ enum image_extent_flags {
 	IMAGE_EXTENT_DATA = 1 << 0,		/* reads need I/O on this layer */
 	IMAGE_EXTENT_ZERO = 1 << 1,		/* reads as zeroes */
 	IMAGE_EXTENT_ALLOCATED = 1 << 2,	/* decided by this layer, not by its backing file */
-	IMAGE_EXTENT_OFFSET = 1 << 3,		/* host_off is where the data lies in image_file() */
+	IMAGE_EXTENT_OFFSET = 1 << 3,		/* host_off is where the data lies in image_data_file() */
 	IMAGE_EXTENT_COMPRESSED = 1 << 4,
 };
 

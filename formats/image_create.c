@@ -156,6 +156,24 @@ static int unlink_on_worker(void *arg)
 	return unlink(arg) < 0 ? -errno : 0;
 }
 
+void image_co_unlink(const char *filename)
+{
+	co_run_on_worker(unlink_on_worker, (void *)filename);
+}
+
+int image_co_create_bottom(const char *filename, GError **err)
+{
+	const struct image_create_opts opts = {};
+	const struct image_ops *bottom = image_find_bottom(&filename, err);
+
+	if (!bottom)
+		return -EINVAL;
+	if (bottom->co_create)
+		return bottom->co_create(filename, NULL, &opts, err);
+	g_set_error(err, UBD_ERROR, ENOTSUP, "%s cannot be created", bottom->name);
+	return -ENOTSUP;
+}
+
 static int co_write_image(struct creation *c, GError **err)
 {
 	struct image *file;
@@ -195,7 +213,7 @@ static int co_create(struct creation *c, GError **err)
 	made = ret;
 	ret = co_write_image(c, err);
 	if (ret && made)
-		co_run_on_worker(unlink_on_worker, (void *)c->filename);
+		image_co_unlink(c->filename);
 	return ret;
 }
 

@@ -20,6 +20,14 @@ const struct image_ops *image_find_bottom(const char **filename, GError **err);
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
 			 GError **err);
 
+/*
+ * Makes the file that the name asks for, or empties it (a block device stays as it was).
+ * 1 when there was none, 0 when there was.
+ */
+int image_co_create_bottom(const char *filename, GError **err);
+/* Removes what was made. */
+void image_co_unlink(const char *filename);
+
 /* Which file it is, whatever its name. */
 struct file_id {
 	bool known;

@@ -106,6 +106,7 @@ struct image {
 	const struct image_ops *ops;
 	char *filename;
 	struct image *file;		/* owned; NULL for a bottom node */
+	struct image *data_file;	/* the format's; NULL: data are in @file */
 	struct image *backing;		/* owned; NULL if none */
 	char *backing_filename;		/* as written in the image; NULL if none */
 	char *backing_format;		/* as written in the image; NULL if none */

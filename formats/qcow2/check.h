@@ -59,6 +59,7 @@ struct check {
 	bool table_changed; /* l2_table has to be written */
 	int table_fixable;  /* whether l2_table may be: -1 not known yet */
 	uint64_t table_off;
+	uint64_t table_guest_off; /* of its first entry */
 	uint64_t next_host_off; /* where the data would go on unfragmented */
 
 	/* Found. */

@@ -131,6 +131,7 @@ static int co_walk_l1_entry(struct check *c, uint64_t index, bool active, uint64
 	}
 	if (qcow2_cluster_index(c->q, l2_off) >= c->nr_clusters)
 		return 0;
+	c->table_guest_off = index << (c->q->cluster_bits + c->q->l2_bits);
 	return co_walk_l2(c, l2_off, active);
 }
 

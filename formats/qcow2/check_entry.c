@@ -14,6 +14,7 @@
 struct place {
 	uint64_t *disk; /* one word, or two with extended L2 entries */
 	struct l2_entry entry;
+	uint64_t guest_off;
 };
 
 /* Bits that are zero in an entry that is not compressed. */
@@ -129,6 +130,11 @@ static void count_standard(struct check *c, struct place *p, bool active)
 		count_stats(c, host_off, false);
 	if (!qcow2_has_data_file(c->q))
 		check_count_range(c, host_off, c->q->cluster_size);
+	else if (qcow2_is_misplaced(c->q, p->entry.desc, p->guest_off))
+		check_corrupt(c, false,
+			      " data cluster of guest offset 0x%" PRIx64
+			      " lies elsewhere in the external data file: l2_entry=%" PRIx64,
+			      p->guest_off, p->entry.desc);
 }
 
 /* ---- copied flags ---- */
@@ -203,7 +209,8 @@ int check_co_l2_entries(struct check *c, bool active)
 
 	for (uint64_t i = 0; i < 1ull << c->q->l2_bits && !ret; i++) {
 		struct place p = { (uint64_t *)c->l2_table + i * words,
-				   qcow2_l2_table_entry(c->q, table, i) };
+				   qcow2_l2_table_entry(c->q, table, i),
+				   c->table_guest_off + (i << c->q->cluster_bits) };
 
 		if (p.entry.desc || p.entry.bitmap)
 			ret = co_look_at(c, &p, active);

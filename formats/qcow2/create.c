@@ -24,8 +24,8 @@ const struct image_option qcow2_create_options[] = {
 	{ "compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])", NULL },
 	{ "backing_file", "str", "File name of a base image", NULL },
 	{ "backing_fmt", "str", "Image format of the base image", NULL },
-	{ "data_file", "str", "File name of an external data file (not supported yet)", NULL },
-	{ "data_file_raw", "bool (on/off)", "Keep the data file a raw image (not supported yet)",
+	{ "data_file", "str", "File name of an external data file", NULL },
+	{ "data_file_raw", "bool (on/off)", "The external data file must stay valid as a raw image",
 	  NULL },
 	{ "lazy_refcounts", "bool (on/off)", "Postpone refcount updates", "off" },
 	{ "refcount_bits", "num", "Width of a reference count entry in bits", "16" },
@@ -137,10 +137,14 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 		return parse_preallocation(l, value, err);
 	if (!strcmp(name, "extended_l2"))
 		return parse_on_off(name, value, &l->extended_l2, err);
-	if (!strcmp(name, "data_file_raw") || !strcmp(name, "encryption"))
+	if (!strcmp(name, "data_file_raw"))
+		return parse_on_off(name, value, &l->data_file_raw, err);
+	if (!strcmp(name, "encryption"))
 		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
-	if (!strcmp(name, "data_file"))
-		return not_yet(name, value, err);
+	if (!strcmp(name, "data_file")) {
+		l->data_file = value;
+		return *value ? 0 : bad_value(name, value, "the name of a file", err);
+	}
 	/* These came to us as fields of image_create_opts. */
 	if (!strcmp(name, "size") || !strcmp(name, "backing_file") || !strcmp(name, "backing_fmt"))
 		return 0;
@@ -152,10 +156,10 @@ static int check_combination(const struct layout *l, const struct image_create_o
 			     GError **err)
 {
 	if (l->version < 3 && (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type ||
-			       l->extended_l2)) {
+			       l->extended_l2 || l->data_file)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "refcount_bits other than 16, lazy_refcounts, compression_type and "
-			    "extended_l2 need compat=v3");
+			    "refcount_bits other than 16, lazy_refcounts, compression_type, "
+			    "extended_l2 and data_file need compat=v3");
 		return -EINVAL;
 	}
 	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS) {
@@ -163,6 +167,12 @@ static int check_combination(const struct layout *l, const struct image_create_o
 			    "cluster_size is %" PRIu64
 			    ", must be at least 16384 with extended_l2=on",
 			    l->cluster_size);
+		return -EINVAL;
+	}
+	if (l->data_file_raw && (!l->data_file || opts->backing_filename)) {
+		g_set_error(err, UBD_ERROR, EINVAL, "data_file_raw=on %s",
+			    l->data_file ? "and a backing file cannot be used together"
+					 : "needs data_file");
 		return -EINVAL;
 	}
 	/* A cluster that has a place in the file hides what is below, but for subclusters. */
@@ -190,6 +200,9 @@ static int parse_options(struct layout *l, const struct image_create_opts *opts,
 		}
 	}
 	l->cluster_size = 1ull << l->cluster_bits;
+	/* So that a raw data file is right even when changes of entries are lost. */
+	if (l->data_file_raw && l->preallocation == PREALLOC_OFF)
+		l->preallocation = PREALLOC_METADATA;
 	return check_combination(l, opts, err);
 }
 
@@ -211,7 +224,10 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 	disk->compression_type = l->compression_type;
 	disk->incompatible_features =
 		htobe64((l->compression_type ? QCOW2_INCOMPAT_COMPRESSION : 0) |
-			(l->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0));
+			(l->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0) |
+			(l->data_file ? QCOW2_INCOMPAT_DATA_FILE : 0));
+	if (l->data_file_raw)
+		disk->autoclear_features = htobe64(QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	if (l->lazy_refcounts)
 		disk->compatible_features = htobe64(QCOW2_COMPAT_LAZY_REFCOUNTS);
 }
@@ -230,15 +246,20 @@ static int fill_header(const struct layout *l, const struct image_create_opts *o
 	if (opts->backing_format)
 		header_extensions_add(extensions, QCOW2_EXT_BACKING_FORMAT, opts->backing_format,
 				      strlen(opts->backing_format));
+	if (l->data_file)
+		header_extensions_add(extensions, QCOW2_EXT_DATA_FILE, l->data_file,
+				      strlen(l->data_file));
 	return header_fill(&content, l->cluster_size, cluster, err);
 }
 
 /* An old header must not name the new tables while they are written. */
-static int write_all(const struct layout *l, struct image *file, const uint8_t *header)
+static int write_all(const struct layout *l, struct image *file, struct image *data_file,
+		     const uint8_t *header)
 {
 	return image_co_pwrite_zeroes(file, 0, l->cluster_size, 0) ?:
 	       image_co_flush(file) ?:
-	       qcow2_co_write_layout(l, file) ?:
+	       qcow2_co_write_layout(l, file, data_file) ?:
+	       (data_file ? image_co_flush(data_file) : 0) ?:
 	       image_co_flush(file) ?:
 	       image_co_pwrite(file, 0, l->cluster_size, header, 0) ?:
 	       image_co_flush(file);
@@ -259,6 +280,30 @@ int qcow2_check_create(const struct image_create_opts *opts, GError **err)
 	return plan(&l, opts, err);
 }
 
+/* Writes the image with its external data file, which does not stay if that fails. */
+static int co_write_with_data_file(const struct layout *l, struct image *file,
+				   const uint8_t *header, GError **err)
+{
+	g_autofree char *made = NULL;
+	struct image *data_file = NULL;
+	int ret = 0;
+
+	if (l->data_file)
+		ret = qcow2_co_create_data_file(image_filename(file), l->data_file, &data_file,
+						&made, err);
+	if (!ret) {
+		ret = write_all(l, file, data_file, header);
+		ret = ret ?: image_co_close(g_steal_pointer(&data_file));
+		if (ret)
+			g_set_error(err, UBD_ERROR, -ret, "cannot write the image: %s",
+				    g_strerror(-ret));
+	}
+	image_co_close(data_file);
+	if (ret && made)
+		image_co_unlink(made);
+	return ret;
+}
+
 int qcow2_co_create(const char *filename, struct image *file, const struct image_create_opts *opts,
 		    GError **err)
 {
@@ -274,12 +319,8 @@ int qcow2_co_create(const char *filename, struct image *file, const struct image
 		return -ENOMEM;
 	}
 	ret = fill_header(&l, opts, header, err);
-	if (ret)
-		goto out;
-	ret = write_all(&l, file, header);
-	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot write the image: %s", g_strerror(-ret));
-out:
+	if (!ret)
+		ret = co_write_with_data_file(&l, file, header, err);
 	iobuf_free(header);
 	return ret;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A new image: header, refcount table, refcount blocks, L1 table and, where its clusters
- * are preallocated, all L2 tables and all data, each in one piece. Where an entry points
+ * are preallocated, all L2 tables and all data, each in one piece; with an external data file
+ * the data go there. Where an entry points
  * to is known from its number, so that no table is in memory as a whole.
  */
 #include "create.h"
@@ -100,9 +101,10 @@ int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 		return -EFBIG;
 	}
 	l->l1_clusters = MAX(div_up(l->l1_entries * sizeof(uint64_t), l->cluster_size), 1);
+	l->guest_clusters = div_up(l->size, l->cluster_size);
 	if (l->preallocation != PREALLOC_OFF) {
 		l->nr_l2_tables = l->l1_entries;
-		l->data_clusters = div_up(l->size, l->cluster_size);
+		l->data_clusters = l->data_file ? 0 : l->guest_clusters;
 	}
 	return plan_refcounts(l, err);
 }
@@ -141,15 +143,23 @@ static void fill_l1(const struct layout *l, uint8_t *buf, uint64_t off, uint64_t
 		      l2_off(l), l->nr_l2_tables, QCOW2_COPIED);
 }
 
-/* Extended entries have no subcluster allocated, so that what is below shows through. */
+/*
+ * Extended entries have no subcluster allocated, so that what is below shows through. Below a
+ * raw data file there is nothing, and what is in it counts.
+ */
 static void fill_l2(const struct layout *l, uint8_t *buf, uint64_t off, uint64_t bytes)
 {
 	unsigned words = l2_entry_bytes(l) / sizeof(uint64_t);
 	uint64_t first = off / l2_entry_bytes(l), nr = bytes / l2_entry_bytes(l);
 
-	for (uint64_t i = 0; i < nr; i++)
-		fill_pointers(l, (uint64_t *)buf + i * words, first + i, 1, data_off(l),
-			      l->data_clusters, QCOW2_COPIED);
+	for (uint64_t i = 0; i < nr && first + i < l->guest_clusters; i++) {
+		uint64_t *entry = (uint64_t *)buf + i * words;
+
+		fill_pointers(l, entry, first + i, 1, l->data_file ? 0 : data_off(l),
+			      l->guest_clusters, QCOW2_COPIED);
+		if (l->extended_l2 && l->data_file_raw)
+			entry[1] = htobe64(QCOW2_ALL_SUBCLUSTERS);
+	}
 }
 
 static int co_write_table(const struct layout *l, struct image *file, uint64_t table_off,
@@ -179,16 +189,15 @@ static int co_write_table(const struct layout *l, struct image *file, uint64_t t
 /* ---- data ---- */
 
 /* A file ends before the data, and grows with zeroes; of a block device nothing is known. */
-static int co_make_data(const struct layout *l, struct image *file)
+static int co_make_data(const struct layout *l, struct image *file, uint64_t off, uint64_t bytes)
 {
-	uint64_t off = data_off(l), bytes = l->data_clusters << l->cluster_bits;
 	uint64_t end = off + bytes;
 	uint64_t old_end = MIN(image_size(file), end);
 	int ret = 0;
 
 	switch (l->preallocation) {
 	case PREALLOC_OFF:
-		return 0;
+		return l->data_file ? image_co_truncate(file, end) : 0;
 	case PREALLOC_METADATA:
 		if (old_end > off)
 			ret = image_co_pwrite_zeroes(file, off, old_end - off, 0);
@@ -201,11 +210,14 @@ static int co_make_data(const struct layout *l, struct image *file)
 	return -EINVAL;
 }
 
-int qcow2_co_write_layout(const struct layout *l, struct image *file)
+int qcow2_co_write_layout(const struct layout *l, struct image *file, struct image *data_file)
 {
+	uint64_t off = data_file ? 0 : data_off(l);
+	uint64_t bytes = data_file ? l->size : l->data_clusters << l->cluster_bits;
+
 	return co_write_table(l, file, reftable_off(l), l->reftable_clusters, fill_reftable) ?:
 	       co_write_table(l, file, refblocks_off(l), l->nr_refblocks, fill_refblocks) ?:
 	       co_write_table(l, file, qcow2_layout_l1_off(l), l->l1_clusters, fill_l1) ?:
 	       co_write_table(l, file, l2_off(l), l->nr_l2_tables, fill_l2) ?:
-	       co_make_data(l, file);
+	       co_make_data(l, data_file ?: file, off, bytes);
 }

@@ -5,7 +5,7 @@
  *   1. under alloc_lock: write refcounts; copy the dirty L2 slices, the list of
  *      new L1 entries and the list of freed clusters
  *   2. flush the file: refcounts (C1), all data that these entries point to
- *      (C2) and new, empty L2 tables (C3) are durable
+ *      (C2) and new, empty L2 tables (C3) are durable; an external data file likewise
  *   3. write the copies of L2 slices and the L1 entries, in any order
  *   4. flush the file: everything acknowledged before step 1 is durable
  *   5. clusters freed before step 1 may go (C4); reclaim.c
@@ -153,13 +153,21 @@ static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flu
 	return 0;
 }
 
+/* Step 2. */
+static int co_flush_files(struct qcow2 *q)
+{
+	int ret = image_co_flush(q->file);
+
+	return ret || !qcow2_has_data_file(q) ? ret : image_co_flush(q->data_file);
+}
+
 /* Steps 2 to 4. */
 static int writeback_co_run(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
 {
 	int ret = 0;
 
 	if (!RULE_BROKEN(2))
-		ret = image_co_flush(q->file);
+		ret = co_flush_files(q);
 	co_mutex_lock(&q->alloc_lock);
 	qcow2_refcounts_synced(q, ret == 0);
 	co_mutex_unlock(&q->alloc_lock);

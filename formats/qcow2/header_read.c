@@ -125,11 +125,10 @@ static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t 
 			  uint32_t names_bytes, GError **err)
 {
 	uint64_t known = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT |
-			 QCOW2_INCOMPAT_COMPRESSION | QCOW2_INCOMPAT_EXTENDED_L2;
+			 QCOW2_INCOMPAT_COMPRESSION | QCOW2_INCOMPAT_EXTENDED_L2 |
+			 QCOW2_INCOMPAT_DATA_FILE;
 	uint64_t unknown;
 
-	if (q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
-		return refuse(q, ENOTSUP, err, "an external data file is not supported yet");
 	unknown = q->incompatible_features & ~known;
 	if (unknown)
 		return refuse_feature(q, err, raw, names, names_bytes, __builtin_ctzll(unknown));
@@ -182,6 +181,13 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 	case QCOW2_EXT_FEATURE_NAMES:
 	case QCOW2_EXT_PADDING:
 		return 0;
+	case QCOW2_EXT_DATA_FILE:
+		g_free(q->data_filename);
+		q->data_filename = g_strndup((const char *)raw->buf + data, ext->length);
+		if (!ext->length || strlen(q->data_filename) != ext->length)
+			return refuse(q, EINVAL, err,
+				      "the data file's name is empty or has a zero byte in it");
+		break;
 	case QCOW2_EXT_BITMAPS:
 		parse_bitmaps_extension(q, raw, data, ext);
 		break;

@@ -65,7 +65,7 @@ _Static_assert(sizeof(struct qcow2_disk_header) == 112, "qcow2 header");
 #define QCOW2_AUTOCLEAR_BITMAPS	      (1ull << 0)
 #define QCOW2_AUTOCLEAR_DATA_FILE_RAW (1ull << 1)
 /* The autoclear features that a writer here keeps right; all others it clears. */
-#define QCOW2_AUTOCLEAR_KNOWN	      QCOW2_AUTOCLEAR_BITMAPS
+#define QCOW2_AUTOCLEAR_KNOWN	      (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_FILE_RAW)
 
 #define QCOW2_COMPRESSION_ZLIB	      0
 #define QCOW2_COMPRESSION_ZSTD	      1

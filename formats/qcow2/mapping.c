@@ -109,13 +109,6 @@ static uint64_t run_bytes(const struct qcow2 *q, struct l2_entry entry, unsigned
 	return (uint64_t)subclusters_run(entry.bitmap, subcluster) << q->subcluster_bits;
 }
 
-/* With an external data file "the offset ... must match the guest offset". */
-static bool lies_wrong(const struct qcow2 *q, uint64_t desc, uint64_t guest_off)
-{
-	return qcow2_has_data_file(q) && qcow2_has_cluster(q, desc) &&
-	       (desc & QCOW2_OFFSET_MASK) != qcow2_cluster_start(q, guest_off);
-}
-
 static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_off, uint64_t bytes,
 			  struct mapping *map)
 {
@@ -128,7 +121,7 @@ static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_o
 	int ret;
 
 	ret = qcow2_entry_type(q, first, subcluster, &map->type);
-	if (ret || lies_wrong(q, first.desc, guest_off))
+	if (ret || qcow2_is_misplaced(q, first.desc, guest_off))
 		return ret ?: -EIO;
 	end = ((uint64_t)subcluster << q->subcluster_bits) + run_bytes(q, first, subcluster);
 	while (end == nr << q->cluster_bits && end < in_cluster + bytes && nr < most) {

@@ -69,6 +69,7 @@ static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last wh
 	g_array_unref(q->unlinked);
 	g_array_unref(q->freed);
 	g_ptr_array_unref(q->extensions);
+	g_free(q->data_filename);
 	if (q->unknown_fields)
 		g_bytes_unref(q->unknown_fields);
 	g_ptr_array_unref(q->snapshots);
@@ -126,7 +127,7 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 		g_set_error(err, UBD_ERROR, ENOMEM, "%s: no memory", img->filename);
 		return -ENOMEM;
 	}
-	ret = qcow2_co_read_header(q, opts, err);
+	ret = qcow2_co_read_header(q, opts, err) ?: qcow2_co_open_data_file(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = qcow2_check_writable(q, err) ?: qcow2_co_repair_dirty(q, opts, err);
 	ret = ret				   ?:
@@ -137,11 +138,12 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = prepare_for_writing(q, err);
 	if (ret) {
+		qcow2_co_close_data_file(q);
 		qcow2_free(q);
 		return ret;
 	}
 	img->opaque = q;
-	img->limits = img->file->limits;
+	img->limits = q->data_file->limits;
 	img->limits.cluster_size = q->cluster_size;
 	return 0;
 }
@@ -149,14 +151,15 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 static int co_close(struct image *img)
 {
 	struct qcow2 *q = img->opaque;
-	int ret = 0, flush_ret = 0;
+	int ret = 0, flush_ret = 0, data_ret;
 
 	if (img->flags & IMAGE_RDWR) {
 		ret = qcow2_co_bitmaps_close(q);
 		flush_ret = qcow2_co_flush_and_reclaim(q) ?: qcow2_co_end_lazy(q);
 	}
+	data_ret = qcow2_co_close_data_file(q);
 	qcow2_free(q);
-	return ret ?: flush_ret;
+	return ret ?: flush_ret ?: data_ret;
 }
 
 static int co_get_info(struct image *img, struct image_info *info)
@@ -170,7 +173,9 @@ static int co_get_info(struct image *img, struct image_info *info)
 	info->lazy_refcounts = q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
 	info->refcount_bits = 1u << q->refcount_order;
 	info->corrupt = q->incompatible_features & QCOW2_INCOMPAT_CORRUPT;
-	info->extended_l2 = q->incompatible_features & QCOW2_INCOMPAT_EXTENDED_L2;
+	info->extended_l2 = q->extended_l2;
+	info->data_file = g_strdup(q->data_filename);
+	info->data_file_raw = q->data_file_raw;
 	return 0;
 }
 

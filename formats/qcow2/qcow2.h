@@ -131,6 +131,9 @@ struct qcow2 {
 	unsigned cluster_bits;
 	uint32_t cluster_size;
 	bool extended_l2;
+	char *data_filename; /* as written in the image; NULL if it has none */
+	bool owns_data_file;
+	bool data_file_raw;	  /* the data file alone reads as the guest sees the disk */
 	unsigned subcluster_bits; /* log2 of its bytes; without extended L2 entries cluster_bits */
 	unsigned l2_bits;	  /* log2 of entries in an L2 table */
 	unsigned slice_bits;	  /* log2 of entries in a slice */
@@ -478,6 +481,13 @@ static inline bool qcow2_has_own_cluster(const struct qcow2 *q, uint64_t desc)
 	return qcow2_has_cluster(q, desc) && (desc & QCOW2_COPIED || qcow2_has_data_file(q));
 }
 
+/* With an external data file "the offset ... must match the guest offset". */
+static inline bool qcow2_is_misplaced(const struct qcow2 *q, uint64_t desc, uint64_t guest_off)
+{
+	return qcow2_has_data_file(q) && qcow2_has_cluster(q, desc) &&
+	       (desc & QCOW2_OFFSET_MASK) != qcow2_cluster_start(q, guest_off);
+}
+
 /* The subclusters of a valid entry that hold data of this image. */
 uint32_t qcow2_data_subclusters(const struct qcow2 *q, struct l2_entry entry);
 
@@ -579,6 +589,22 @@ uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
 
 int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
 int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
+
+/* ---- data_file.c ---- */
+
+/* Opens the external data file where the image has one; when the header was read. */
+int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+int qcow2_co_close_data_file(struct qcow2 *q);
+
+/* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */
+int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);
+
+/*
+ * Makes the data file of a new image, or empties it, and opens it. *ret_made: its full name, to
+ * be freed, if there was none before; also on failure.
+ */
+int qcow2_co_create_data_file(const char *image_filename, const char *name, struct image **ret_node,
+			      char **ret_made, GError **err);
 
 /* ---- refcount.c ---- */
 

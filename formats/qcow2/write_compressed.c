@@ -268,6 +268,9 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	uint64_t epoch;
 	int ret;
 
+	/* "neither compressed clusters nor internal snapshots are supported" */
+	if (qcow2_has_data_file(q))
+		return -ENOTSUP;
 	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
 		return -EINVAL;
 	epoch = qcow2_co_request_begin(q);

@@ -139,7 +139,7 @@ static int co_punch_data_file(struct qcow2 *q, uint64_t off, uint64_t bytes) REQ
 
 	qcow2_plan_begin(q, &plan);
 	co_mutex_unlock(&q->alloc_lock);
-	ret = image_co_pdiscard(q->data_file, off, bytes);
+	ret = qcow2_co_discard_data(q, off, bytes);
 	co_mutex_lock(&q->alloc_lock);
 	/* Its entries are changed before the lock is dropped. */
 	qcow2_plan_end(q, &plan);
@@ -302,6 +302,16 @@ static int co_zero_range(struct qcow2 *q, enum zero_kind kind, uint64_t off, uin
 	return 0;
 }
 
+static int co_zero_any(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
+{
+	if (!q->data_file_raw)
+		return co_zero_range(q, kind, off, bytes);
+	if (kind == ZERO_DISCARD)
+		return qcow2_co_discard_data(q, off, bytes);
+	return image_co_pwrite_zeroes(q->data_file, off, bytes,
+				      kind == ZERO_UNMAP ? IMAGE_REQ_MAY_UNMAP : 0);
+}
+
 static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off, uint64_t bytes)
 {
 	struct qcow2 *q = img->opaque;
@@ -309,7 +319,7 @@ static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off,
 	int ret;
 
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_track_change(q, off, bytes) ?: co_zero_range(q, kind, off, bytes);
+	ret = qcow2_co_track_change(q, off, bytes) ?: co_zero_any(q, kind, off, bytes);
 	qcow2_request_end(q, epoch);
 
 	/* A guest that never flushes still gets its space back. */

@@ -71,13 +71,26 @@ static bool is_block_device(const char *filename)
 	return stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
-static void remove_target(const char *filename)
+static void remove_file(const char *filename)
 {
 	struct stat st;
 
 	if (stat(filename, &st) == 0 && S_ISREG(st.st_mode) && unlink(filename) < 0)
 		tool_error("%s: could not remove the incomplete copy: %s", filename,
 			   g_strerror(errno));
+}
+
+/* With its external data file, which was made together with it. */
+static void remove_target(const struct new_image *target)
+{
+	const char *data_file =
+		target->options ? g_hash_table_lookup(target->options, "data_file") : NULL;
+	g_autofree char *data_filename =
+		data_file ? image_resolve_backing(target->filename, data_file) : NULL;
+
+	remove_file(target->filename);
+	if (data_filename)
+		remove_file(data_filename);
 }
 
 static int fsync_on_worker(void *arg)
@@ -142,18 +155,23 @@ static int co_fill_target(const struct convert_job *job, struct image *source)
 {
 	unsigned flags =
 		IMAGE_RDWR | job->target_mode.open_flags | (job->sparse_bytes ? IMAGE_UNMAP : 0);
+	g_autofree char *data_filename = NULL;
 	struct image *target;
 	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
 
 	if (ret)
 		return ret;
+	data_filename = g_strdup(image_filename(image_data_file(target)));
 	ret = co_copy(job, source, target);
 	if (!ret && job->bitmaps)
 		ret = copy_bitmaps_co_run(source, target);
 	ret = tool_co_close(target, ret);
-	if (!ret && job->sync_at_end)
-		ret = co_sync_target(job->target.filename);
-	return ret;
+	if (ret || !job->sync_at_end)
+		return ret;
+	/* An external data file before what points there. */
+	if (strcmp(data_filename, job->target.filename) != 0)
+		ret = co_sync_target(data_filename);
+	return ret ?: co_sync_target(job->target.filename);
 }
 
 static int co_make_target(struct convert_job *job, struct image *source)
@@ -172,7 +190,7 @@ static int co_make_target(struct convert_job *job, struct image *source)
 		return ret;
 	ret = co_fill_target(job, source);
 	if (ret)
-		remove_target(job->target.filename);
+		remove_target(&job->target);
 	return ret;
 }
 

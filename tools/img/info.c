@@ -191,6 +191,10 @@ static void add_specific(JsonBuilder *builder, const struct image_info *info)
 		json_add_bool(builder, "lazy-refcounts", info->lazy_refcounts);
 	add_bitmaps(builder, info->bitmaps);
 	json_add_int(builder, "refcount-bits", info->refcount_bits);
+	if (info->data_file) {
+		json_add_string(builder, "data-file", info->data_file);
+		json_add_bool(builder, "data-file-raw", info->data_file_raw);
+	}
 	if (is_v3) {
 		json_add_bool(builder, "corrupt", info->corrupt);
 		json_add_bool(builder, "extended-l2", info->extended_l2);
@@ -310,7 +314,7 @@ int img_info(const struct img_command *command, char **argv)
 	if (!job.filename)
 		return 1;
 	job.format = format;
-	job.flags = IMAGE_NO_BACKING | (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.flags = IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.chain = chain;
 	return tool_run_co(co_info, &job);
 }

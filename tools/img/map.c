@@ -57,7 +57,7 @@ static int print_human_entry(const struct map_entry *entry)
 		return -ENOTSUP;
 	}
 	printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", entry->start, extent->bytes,
-	       extent->host_off, image_filename(image_file(extent->layer) ?: extent->layer));
+	       extent->host_off, image_filename(image_data_file(extent->layer) ?: extent->layer));
 	return 0;
 }
 
@@ -111,7 +111,7 @@ static bool *co_find_sparse_layers(struct image *img)
 /* Cuts the extent to what is all zeroes or all not in the file, and says which. */
 static int co_look_below(struct image_extent *extent)
 {
-	struct image *file = image_file(extent->layer);
+	struct image *file = image_data_file(extent->layer);
 	uint64_t size = image_size(file);
 	struct image_extent below;
 	int ret;

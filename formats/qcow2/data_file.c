@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The external data file: guest clusters lie there, each at its guest offset, and
+ * nothing else does. It has no refcounts, no epochs (a cluster never becomes another one's)
+ * and no overlap check.
+ *
+ * A raw one always reads as the guest sees the disk. So what the guest zeroes or discards is
+ * zeroed there; the L2 entries stay as they are, for they say that the data file decides, or
+ * that it is all zeroes.
+ */
+#include "qcow2.h"
+
+#include "image_int.h"
+
+static int refuse(const struct qcow2 *q, GError **err, const char *reason)
+{
+	g_set_error(err, UBD_ERROR, EINVAL, "%s: %s", q->img->filename, reason);
+	return -EINVAL;
+}
+
+static int check_data_file(const struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+{
+	bool raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	bool external = q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
+
+	if (raw && !external)
+		return refuse(q, err,
+			      "the raw external data bit is set, but there is no "
+			      "external data file");
+	if (raw && q->img->backing_filename)
+		return refuse(q, err,
+			      "a raw external data file and a backing file cannot be "
+			      "used together");
+	if (external && q->nr_snapshots)
+		return refuse(q, err,
+			      "an external data file and internal snapshots cannot be "
+			      "used together");
+	if (external && !q->data_filename && !opts->data_file)
+		return refuse(q, err, "it needs an external data file, but does not name it");
+	if (!external && opts->data_file)
+		return refuse(q, err, "it has no external data file");
+	return 0;
+}
+
+static int co_open_by_name(struct qcow2 *q, GError **err)
+{
+	g_autofree char *filename = image_resolve_backing(q->img->filename, q->data_filename);
+	bool unwanted = q->img->flags & IMAGE_NO_DATA_FILE;
+	int ret = image_co_open_bottom(unwanted ? "null:0" : filename, q->img->flags,
+				       &q->img->data_file, err);
+
+	if (ret)
+		g_prefix_error(err, "%s: external data file: ", q->img->filename);
+	return ret;
+}
+
+int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+{
+	int ret = check_data_file(q, opts, err);
+
+	if (ret || !(q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE))
+		return ret;
+	q->owns_data_file = !opts->data_file;
+	q->img->data_file = opts->data_file;
+	if (q->owns_data_file)
+		ret = co_open_by_name(q, err);
+	if (ret)
+		return ret;
+	q->data_file = q->img->data_file;
+	q->data_file_raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	return 0;
+}
+
+int qcow2_co_close_data_file(struct qcow2 *q)
+{
+	int ret = q->owns_data_file ? image_co_close(q->img->data_file) : 0;
+
+	q->img->data_file = NULL;
+	q->data_file = q->file;
+	return ret;
+}
+
+int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	/* A discard of a device might leave anything. */
+	int ret = image_co_pwrite_zeroes(q->data_file, off, bytes,
+					 IMAGE_REQ_MAY_UNMAP | IMAGE_REQ_NO_FALLBACK);
+
+	return ret == -ENOTSUP ? 0 : ret;
+}
+
+/* ---- create ---- */
+
+int qcow2_co_create_data_file(const char *image_filename, const char *name, struct image **ret_node,
+			      char **ret_made, GError **err)
+{
+	g_autofree char *filename = image_resolve_backing(image_filename, name);
+	struct file_id image = image_co_file_id(image_filename);
+	struct file_id data = image_co_file_id(filename);
+	int made;
+
+	if (file_id_equal(&image, &data)) {
+		g_set_error(err, UBD_ERROR, EINVAL, "it cannot be its own data file");
+		return -EINVAL;
+	}
+	made = image_co_create_bottom(filename, err);
+	if (made < 0)
+		return made;
+	if (made)
+		*ret_made = g_strdup(filename);
+	return image_co_open_bottom(filename, IMAGE_RDWR, ret_node, err);
+}
