@@ -151,7 +151,7 @@ static int co_write_marks(struct qcow2 *q, bool all) REQUIRES(q->bitmap_lock)
 	int ret = 0;
 
 	q->bitmaps_touched = true;
-	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
+	for (guint i = 0; i < q->bitmaps->len && !ret && !RULE_BROKEN(RULE_BITMAP_MARK); i++) {
 		const struct bitmap *bitmap = q->bitmaps->pdata[i];
 
 		if (bitmap_is_tracked(bitmap) || (all && !bitmap_is_inconsistent(bitmap)))
@@ -182,7 +182,7 @@ int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	int ret = 0;
 
-	if (!atomic_load(&q->bitmaps_marked) && !RULE_BROKEN(8))
+	if (!atomic_load(&q->bitmaps_marked))
 		ret = bitmaps_co_mark_in_use(q, false);
 	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
 		const struct bitmap *bitmap = q->bitmaps->pdata[i];

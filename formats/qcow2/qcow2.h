@@ -230,9 +230,11 @@ struct qcow2 {
 };
 
 /*
- * Mutants for the tests of the crash test: which C rule to break, 0 for none.
+ * Mutants for the tests of the crash test: which C rule to break, or the mark of bitmaps;
+ * 0 for none.
  * Constant 0 unless built with -Dmutants=true.
  */
+#define RULE_BITMAP_MARK 8
 #ifdef UBD_MUTANTS
 extern unsigned qcow2_break_rule;
 #define RULE_BROKEN(n) (qcow2_break_rule == (n))

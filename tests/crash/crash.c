@@ -256,6 +256,10 @@ static bool break_rule(void)
 	if (g_str_equal(options.broken, "flush"))
 		return true;
 #ifdef UBD_MUTANTS
+	if (g_str_equal(options.broken, "bitmap-mark")) {
+		qcow2_break_rule = 8;
+		return true;
+	}
 	if (options.broken[0] == 'C' && options.broken[1] >= '1' && options.broken[1] <= '7') {
 		qcow2_break_rule = options.broken[1] - '0';
 		return true;
