@@ -37,6 +37,9 @@ const struct structural_op structural_map = {
 	.co_perform = co_map,
 };
 
+/* Of what random faults make fail. */
+#define MAX_TRIES 30
+
 static bool is_raw(const struct image_spec *spec)
 {
 	return g_str_equal(spec->format, "raw");
@@ -46,13 +49,14 @@ static bool is_raw(const struct image_spec *spec)
 static int co_truncate(struct structural *s)
 {
 	uint64_t size = structural_draw_size(s) & ~(uint64_t)4095;
+	unsigned tries = 0;
 	int ret;
 
 	structural_begin(s, NULL, size);
 	/* Until the new size is durable, a cut may leave any that later writes need. */
 	do {
 		ret = image_co_truncate(s->img, size) ?: image_co_flush(s->img);
-	} while (ret < 0 && s->faults);
+	} while (ret < 0 && s->faults && ++tries < MAX_TRIES);
 	structural_end(s, ret);
 	return ret;
 }

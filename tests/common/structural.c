@@ -48,11 +48,19 @@ bool structural_is_known(const char *name)
 	return false;
 }
 
+bool structural_op_fits(const struct structural_op *op, const struct image_spec *spec)
+{
+	return op->fits ? op->fits(spec) : g_str_equal(spec->format, "qcow2");
+}
+
+const struct structural_op *structural_op_at(unsigned index)
+{
+	return index < G_N_ELEMENTS(operations) ? operations[index].op : NULL;
+}
+
 static bool fits(const struct structural_op *op, const struct image_spec *spec, const char *only)
 {
-	if (only && !g_str_equal(only, op->name))
-		return false;
-	return op->fits ? op->fits(spec) : g_str_equal(spec->format, "qcow2");
+	return (!only || g_str_equal(only, op->name)) && structural_op_fits(op, spec);
 }
 
 static unsigned weight_of_all(const struct image_spec *spec, const char *only)
@@ -85,7 +93,7 @@ static const struct structural_op *draw_operation(struct structural *s)
 /* ---- doing it ---- */
 
 /* The lock is shared by those who only use s->img, the guest's requests among them. */
-static int co_perform(struct structural *s, const struct structural_op *op)
+int structural_co_perform(struct structural *s, const struct structural_op *op)
 	NO_THREAD_SAFETY_ANALYSIS /* one lock or the other */
 {
 	int ret;
@@ -113,7 +121,7 @@ char *structural_co_run(struct structural *s, const _Atomic bool *stop)
 		for (unsigned j = rng_below(&s->rng, s->max_pause + 1); j && !atomic_load(stop);
 		     j--)
 			co_reschedule();
-		ret = co_perform(s, op);
+		ret = structural_co_perform(s, op);
 		atomic_fetch_add(&s->performed, 1);
 		s->failed += ret < 0;
 		if (ret < 0 && !s->faults && !s->failure)

@@ -108,6 +108,12 @@ bool structural_is_known(const char *name);
 /* Whether some operation, or the one named @only, can be done to such an image. */
 bool structural_fits(const struct image_spec *spec, const char *only);
 
+/* The operations by number; NULL behind the last one. */
+const struct structural_op *structural_op_at(unsigned index);
+bool structural_op_fits(const struct structural_op *op, const struct image_spec *spec);
+/* Does one now; its result. Used by who decides himself what is done when. */
+int structural_co_perform(struct structural *s, const struct structural_op *op);
+
 /*
  * The extra job: s->count operations with pauses, until *stop. NULL if all went well;
  * else what went wrong, which the caller frees.

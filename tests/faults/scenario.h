@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One run of a scenario: an image, steps that use it, and perhaps a fault.
+ *
+ * What is demanded, whatever fails:
+ *
+ *   - a step that was acknowledged is done: what is read is what was written, now and after
+ *     the image was closed and opened again;
+ *   - a short transfer and an interrupted call are not noticed by anybody;
+ *   - when the fault is gone, the open image can be used, unless a flush of the file failed:
+ *     the kernel tells of lost data once, so then every flush fails until it is opened again,
+ *     and so may what needs one;
+ *   - the file is free of corruption after it was closed, and can be used again.
+ */
+#ifndef UBD_TESTS_FAULTS_SCENARIO_H
+#define UBD_TESTS_FAULTS_SCENARIO_H
+
+#include "inject.h"
+#include "prepare.h"
+#include "request.h"
+#include "structural.h"
+
+struct step {
+	bool operation; /* the scenario's, and not a request */
+	struct request request;
+};
+
+struct scenario {
+	char *name;
+	struct image_spec spec;
+	bool unmap;
+	uint64_t cache_bytes;
+	const struct step *steps;
+	unsigned nr_steps;
+	const struct structural_op *operation; /* NULL where no step is one */
+};
+
+/* A prepared image, which each run starts with again. */
+struct stage {
+	const struct scenario *scenario;
+	char *folder;
+	char *filename;
+	uint8_t *contents;
+	size_t bytes;
+	uint32_t *initial;
+};
+
+void stage_init(struct stage *stage, const struct scenario *scenario);
+void stage_destroy(struct stage *stage);
+
+struct fault {
+	enum fault_kind kind;
+	unsigned at; /* the number of the call below the file node */
+	bool lasting;
+};
+
+/*
+ * Runs it with the fault. *ret_calls: how many calls below the file node there were while it
+ * could happen. @by_qemu_img: it is to check the file at the end too. NULL, or what is
+ * wrong, which the caller frees.
+ */
+char *stage_co_run(const struct stage *stage, const struct fault *fault, bool by_qemu_img,
+		   unsigned *ret_calls);
+
+#endif
