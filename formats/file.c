@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file_lock.h"
 #include "file_open.h"
 
 /* Iovecs per system call; they live on the stack. */
@@ -46,7 +47,10 @@ struct file {
 
 static int close_on_worker(void *arg)
 {
-	return close(*(int *)arg) < 0 ? -errno : 0;
+	int fd = *(int *)arg;
+
+	file_unlock(fd);
+	return close(fd) < 0 ? -errno : 0;
 }
 
 static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)

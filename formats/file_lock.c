@@ -40,6 +40,19 @@ static int look_for_holders(int fd, unsigned bits, off_t base)
 	return 0;
 }
 
+void file_unlock(int fd)
+{
+	struct flock lock = {
+		.l_type = F_UNLCK,
+		.l_whence = SEEK_SET,
+		.l_start = PERM_BASE,
+		.l_len = UNSHARED_BASE + PERM_COUNT - PERM_BASE,
+	};
+
+	/* Where there are no locks there is nothing to give up. */
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 int file_lock(int fd, unsigned perms, unsigned unshared)
 {
 	int ret;

@@ -27,4 +27,10 @@ enum file_lock_perm {
  */
 int file_lock(int fd, unsigned perms, unsigned unshared);
 
+/*
+ * Gives the locks up before the file is closed: its description may live on for a moment in
+ * io_uring, or in a child, and whoever opens the image next is not to be refused for that.
+ */
+void file_unlock(int fd);
+
 #endif

@@ -169,6 +169,24 @@ CO_TEST(test_we_refuse_ourselves)
 	image_co_close(img);
 }
 
+/* As the kernel may for a moment, for requests that are over; here it is a child. */
+CO_TEST(test_closed_is_unlocked_whoever_has_the_file)
+{
+	struct image *img = co_open_ok("top", NULL, IMAGE_RDWR);
+	pid_t child = fork();
+
+	if (child == 0) {
+		alarm(20);
+		pause();
+		_exit(0);
+	}
+	image_co_close(img);
+	img = co_open_ok("top", NULL, IMAGE_RDWR);
+	image_co_close(img);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
 CO_TEST(test_sharing_is_for_readers)
 {
 	co_open_fails("top", NULL, IMAGE_RDWR | IMAGE_FORCE_SHARE, EINVAL, "read-only");
@@ -209,6 +227,8 @@ int main(int argc, char **argv)
 			test_we_write_raw_and_qemu_is_refused);
 	g_test_add_func("/lock/we-share-and-qemu-may-write", test_we_share_and_qemu_may_write);
 	g_test_add_func("/lock/we-refuse-ourselves", test_we_refuse_ourselves);
+	g_test_add_func("/lock/closed-is-unlocked-whoever-has-the-file",
+			test_closed_is_unlocked_whoever_has_the_file);
 	g_test_add_func("/lock/sharing-is-for-readers", test_sharing_is_for_readers);
 	g_test_add_func("/lock/create-spares-an-image-in-use", test_create_spares_an_image_in_use);
 	return leave_scratch(scratch, g_test_run());
