@@ -32,13 +32,13 @@ static void note_run(const struct commit *c, GArray *runs, uint64_t host_off, ui
 }
 
 /* Nothing on disk names them: a failure to write their refcounts leaks them. */
-static void put_runs(const struct commit *c, const GArray *runs) REQUIRES(c->q->alloc_lock)
+static void put_runs(struct qcow2 *q, const GArray *runs) REQUIRES(q->alloc_lock)
 {
 	for (guint i = 0; i < runs->len; i++) {
 		const struct freed_run *run = &g_array_index(runs, struct freed_run, i);
 
-		qcow2_remove_metadata(c->q, run->cluster, run->nr_clusters);
-		qcow2_co_put_clusters(c->q, run->cluster, run->nr_clusters);
+		qcow2_remove_metadata(q, run->cluster, run->nr_clusters);
+		qcow2_co_put_clusters(q, run->cluster, run->nr_clusters);
 	}
 }
 
@@ -301,21 +301,20 @@ static void set_extension(struct qcow2 *q, const struct bitmaps_extension *ext)
 }
 
 /* C4: when the directory that named them is gone from disk, what it alone named is free. */
-static int co_switch(struct commit *c, GError **err) REQUIRES(c->q->alloc_lock)
+static int co_switch(struct qcow2 *q, const struct commit *c, GError **err) REQUIRES(q->alloc_lock)
 {
-	struct qcow2 *q = c->q;
 	const struct bitmaps_extension old = q->bitmaps_ext;
 	int ret;
 
 	set_extension(q, &c->ext);
 	ret = qcow2_co_update_header(q, err);
 	if (!ret) {
-		put_runs(c, c->dropped);
+		put_runs(q, c->dropped);
 		return 0;
 	}
 	set_extension(q, &old);
 	if (ret == -ENOSPC || ret == -ENOTSUP)
-		put_runs(c, c->added);
+		put_runs(q, c->added);
 	else
 		/* Either directory may be the one: neither is given back. */
 		q->bitmaps_broken = ret;
@@ -337,18 +336,17 @@ static void adopt_next(struct qcow2 *q, GPtrArray *next) REQUIRES(q->struct_lock
 	bitmaps_adopt(q, next);
 }
 
-static int co_commit(struct commit *c, GError **err) REQUIRES(c->q->struct_lock)
+static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q->struct_lock)
 {
-	struct qcow2 *q = c->q;
 	int ret = q->bitmaps_broken ?: co_commit_prepare(c);
 
 	if (ret)
 		g_set_error(err, UBD_ERROR, -ret, "%s", g_strerror(-ret));
 	co_mutex_lock(&q->alloc_lock);
 	if (ret)
-		put_runs(c, c->added);
+		put_runs(q, c->added);
 	else
-		ret = co_switch(c, err);
+		ret = co_switch(q, c, err);
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;
 }
@@ -361,7 +359,7 @@ int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err)
 		.added = g_array_new(FALSE, FALSE, sizeof(struct freed_run)),
 		.dropped = g_array_new(FALSE, FALSE, sizeof(struct freed_run)),
 	};
-	int ret = co_commit(&c, err);
+	int ret = co_commit(q, &c, err);
 
 	if (ret)
 		g_ptr_array_unref(next);
