@@ -266,7 +266,14 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 	} else {
 		ret = co_probe(file, &ops, err);
 	}
+	if (!ret && opts->data_file && ops != &image_qcow2_ops) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': format %s has no external data files",
+			    file->filename, ops->name);
+		ret = -EINVAL;
+	}
 	if (ret) {
+		image_co_close(opts->data_file);
 		image_co_close(file);
 		return ret;
 	}

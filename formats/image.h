@@ -72,8 +72,8 @@ struct image_open_opts {
 	/* Gets a line, without a newline, about what people should know; may be NULL. */
 	void (*warn)(const char *line);
 	/*
-	 * The external data file of the top image, a bottom node that stays the
-	 * caller's and is closed after the image; NULL: the one that the image names.
+	 * The external data file of the top image, a bottom node that the image owns from
+	 * now on, also on failure; NULL: the one that the image names.
 	 */
 	struct image *data_file;
 };

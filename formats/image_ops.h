@@ -36,7 +36,7 @@ struct image_ops {
 	 * Sets img->size, img->limits, img->opaque; for a format img->file is
 	 * set already. A format with a backing file sets img->backing_filename (as
 	 * written) and img->backing_format; image.c opens and attaches it. On failure it
-	 * leaves nothing behind.
+	 * leaves nothing behind, opts->data_file neither.
 	 */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
 	/* Writes what is held back and frees img->opaque, whatever happens. */

@@ -4,9 +4,9 @@
  * nothing else does. It has no refcounts, no epochs (a cluster never becomes another one's)
  * and no overlap check.
  *
- * A raw one always reads as the guest sees the disk. So what the guest zeroes or discards is
- * zeroed there; the L2 entries stay as they are, for they say that the data file decides, or
- * that it is all zeroes.
+ * A raw one always reads as the guest sees the disk: it decides. Reads go there without a look
+ * at the entries; what the guest zeroes or discards is zeroed there, and the entries stay
+ * as they are. Writes allocate where create has not, for others who do look.
  */
 #include "qcow2.h"
 
@@ -18,7 +18,7 @@ static int refuse(const struct qcow2 *q, GError **err, const char *reason)
 	return -EINVAL;
 }
 
-static int check_data_file(const struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+static int check_data_file(const struct qcow2 *q, GError **err)
 {
 	bool raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	bool external = q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
@@ -35,9 +35,9 @@ static int check_data_file(const struct qcow2 *q, const struct image_open_opts *
 		return refuse(q, err,
 			      "an external data file and internal snapshots cannot be "
 			      "used together");
-	if (external && !q->data_filename && !opts->data_file)
+	if (external && !q->data_filename && !q->img->data_file)
 		return refuse(q, err, "it needs an external data file, but does not name it");
-	if (!external && opts->data_file)
+	if (!external && q->img->data_file)
 		return refuse(q, err, "it has no external data file");
 	return 0;
 }
@@ -54,15 +54,13 @@ static int co_open_by_name(struct qcow2 *q, GError **err)
 	return ret;
 }
 
-int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+int qcow2_co_open_data_file(struct qcow2 *q, GError **err)
 {
-	int ret = check_data_file(q, opts, err);
+	int ret = check_data_file(q, err);
 
 	if (ret || !(q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE))
 		return ret;
-	q->owns_data_file = !opts->data_file;
-	q->img->data_file = opts->data_file;
-	if (q->owns_data_file)
+	if (!q->img->data_file)
 		ret = co_open_by_name(q, err);
 	if (ret)
 		return ret;
@@ -73,7 +71,7 @@ int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts,
 
 int qcow2_co_close_data_file(struct qcow2 *q)
 {
-	int ret = q->owns_data_file ? image_co_close(q->img->data_file) : 0;
+	int ret = image_co_close(q->img->data_file);
 
 	q->img->data_file = NULL;
 	q->data_file = q->file;

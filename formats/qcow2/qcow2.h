@@ -131,8 +131,7 @@ struct qcow2 {
 	unsigned cluster_bits;
 	uint32_t cluster_size;
 	bool extended_l2;
-	char *data_filename; /* as written in the image; NULL if it has none */
-	bool owns_data_file;
+	char *data_filename;	  /* as written in the image; NULL if it has none */
 	bool data_file_raw;	  /* the data file alone reads as the guest sees the disk */
 	unsigned subcluster_bits; /* log2 of its bytes; without extended L2 entries cluster_bits */
 	unsigned l2_bits;	  /* log2 of entries in an L2 table */
@@ -144,7 +143,8 @@ struct qcow2 {
 	uint64_t compatible_features;
 	uint64_t autoclear_features;
 	uint8_t compression_type;
-	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock. */
+	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock.
+	 */
 	struct bitmaps_extension {
 		bool present;
 		uint32_t bytes;
@@ -154,7 +154,7 @@ struct qcow2 {
 		uint64_t directory_off;
 	} bitmaps_ext;
 	bool reftable_bad; /* IMAGE_FOR_CHECK: the header names no refcount table that can be */
-	bool unmap; /* freed clusters are punched out of the file */
+	bool unmap;	   /* freed clusters are punched out of the file */
 
 	struct co_rwlock struct_lock;
 	uint32_t l1_size; /* struct_lock */
@@ -166,7 +166,7 @@ struct qcow2 {
 	GPtrArray *snapshots;	/* struct_lock; of struct snapshot */
 
 	/* Persistent bitmaps of an image that is written; see bitmap.h. */
-	GPtrArray *bitmaps GUARDED_BY(struct_lock); /* struct bitmap; NULL: read-only */
+	GPtrArray *bitmaps GUARDED_BY(struct_lock);   /* struct bitmap; NULL: read-only */
 	bool bitmaps_tracked GUARDED_BY(struct_lock); /* one of them tracks changes */
 	/* Not known which directory the header names: what tracked changes fail with. */
 	int bitmaps_broken GUARDED_BY(struct_lock);
@@ -594,8 +594,11 @@ int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsi
 
 /* ---- data_file.c ---- */
 
-/* Opens the external data file where the image has one; when the header was read. */
-int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+/*
+ * Opens the external data file where the image has one, unless img->data_file is set; when the
+ * header was read.
+ */
+int qcow2_co_open_data_file(struct qcow2 *q, GError **err);
 int qcow2_co_close_data_file(struct qcow2 *q);
 
 /* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */
@@ -632,7 +635,8 @@ int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refco
 
 /* Writes all refcounts and the refcount table, without a flush of the file. */
 int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);
-/* Only the table: the blocks that it names are durable, and may be wrong while the image is dirty. */
+/* Only the table: the blocks that it names are durable, and may be wrong while the image is dirty.
+ */
 int qcow2_co_write_reftable(struct qcow2 *q) REQUIRES(q->alloc_lock);
 /* What was written is durable / cannot be relied on. */
 void qcow2_refcounts_synced(struct qcow2 *q, bool durable) REQUIRES(q->alloc_lock);
@@ -679,21 +683,9 @@ static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 int qcow2_claim_metadata(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
 void qcow2_metadata_destroy(struct qcow2 *q);
 
-/* What a host cluster holds, if it is no data. */
-enum metadata_kind {
-	METADATA_NONE,
-	METADATA_HEADER,
-	METADATA_L1,
-	METADATA_L2,
-	METADATA_REFTABLE,
-	METADATA_REFBLOCK,
-	METADATA_BITMAPS,
-	METADATA_OTHER, /* never written in place: snapshots and their L1 tables */
-};
-
 /* A table of the image as it is opened. -EIO: it overlaps others. */
-int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint64_t host_off,
-		uint64_t bytes, GError **err) REQUIRES(q->alloc_lock);
+int qcow2_claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
+	REQUIRES(q->alloc_lock);
 
 /*
  * The overlap check: 0, or -EIO where data is about to be written over the
@@ -704,17 +696,9 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
-/*
- * Before metadata is written in place: 0, or -EIO where something else lies than @kind; the
- * image is marked corrupt then, as above. New tables need it not: the clusters
- * that they are written to were looked at when they were taken.
- */
-int qcow2_co_check_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t host_off,
-			    uint64_t bytes) REQUIRES(q->alloc_lock);
-
 /* Tells the overlap check of new metadata. */
-void qcow2_add_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t first_cluster,
-			uint64_t nr) REQUIRES(q->alloc_lock);
+void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+	REQUIRES(q->alloc_lock);
 
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);

@@ -61,7 +61,11 @@ int qcow2_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobu
 	int ret;
 
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_read_range(q, off, bytes, mem);
+	/* A raw data file decides, whatever the entries say. */
+	if (q->data_file_raw)
+		ret = image_co_preadv(q->data_file, off, bytes, mem);
+	else
+		ret = qcow2_co_read_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
 	return ret;
 }

@@ -66,7 +66,7 @@ struct alloc_write {
 	struct plan plan;
 	uint64_t host_off; /* of the first cluster */
 	uint64_t fill_off; /* guest range that is written: the data and its edges, as far ... */
-	uint64_t fill_end; /* ... as they must be; whole subclusters become allocated */
+	uint64_t fill_end; /* ... as they must be; all that it touches becomes allocated */
 	bool reuses;	   /* the clusters are those of the old entries, not new ones */
 	bool fresh;	   /* new clusters that read as zeroes */
 };
@@ -126,6 +126,9 @@ static uint64_t find_fill_off(struct qcow2 *q, const struct alloc_write *w) REQU
 	uint64_t start = qcow2_cluster_start(q, w->off);
 	unsigned first = qcow2_subcluster_index(q, w->off);
 
+	/* What lies beside it in a raw data file is right already. */
+	if (q->data_file_raw)
+		return w->off;
 	/* The first subcluster is not allocated, or there were nothing to plan. */
 	if (!w->reuses && data)
 		first = MIN(first, (unsigned)__builtin_ctz(data));
@@ -141,7 +144,7 @@ static uint64_t find_fill_end(struct qcow2 *q, const struct alloc_write *w) REQU
 	uint64_t start = qcow2_cluster_start(q, last_off);
 	unsigned last = qcow2_subcluster_index(q, last_off);
 
-	if (w->reuses && data & 1u << last)
+	if (q->data_file_raw || (w->reuses && data & 1u << last))
 		return last_off + 1;
 	/* More bits than subclusters: compressed, which is the whole cluster. */
 	if (!w->reuses && data)
