@@ -41,12 +41,18 @@ void memnode_start_log(struct memnode *node)
 	node->log = g_ptr_array_new_with_free_func(disk_op_free);
 }
 
+/* With the node's lock held. A clock of its own is taken after it. */
+static uint64_t tick(struct memnode *node)
+{
+	return node->clock ? memnode_tick(node->clock) : ++node->ticks;
+}
+
 uint64_t memnode_tick(struct memnode *node)
 {
 	uint64_t now;
 
 	thread_lock(&node->lock);
-	now = ++node->ticks;
+	now = tick(node);
 	thread_unlock(&node->lock);
 	return now;
 }
@@ -90,7 +96,7 @@ static struct disk_op *begin(struct memnode *node, enum disk_op_kind kind, uint6
 	atomic_fetch_add(&node->in_flight, 1);
 	thread_lock(&node->lock);
 	*ret_fault = maybe_fail(node, op);
-	op->start = ++node->ticks;
+	op->start = tick(node);
 	if (node->log)
 		g_ptr_array_add(node->log, op);
 	thread_unlock(&node->lock);
@@ -124,7 +130,7 @@ static int end(struct memnode *node, struct disk_op *op, int fault)
 	thread_lock(&node->lock);
 	if (!undone) {
 		take_effect(node, op);
-		op->end = ++node->ticks;
+		op->end = tick(node);
 	}
 	thread_unlock(&node->lock);
 	if (!node->log)
@@ -280,13 +286,15 @@ static const struct image_ops memnode_ops = {
 int memnode_co_open_image(struct memnode *node, const char *filename,
 			  const struct image_open_opts *opts, struct image **ret_img, GError **err)
 {
+	struct image_open_opts with_data = *opts;
 	struct image *bottom;
 	int ret;
 
 	ret = image_co_new_bottom(&memnode_ops, filename, opts->flags, node, &bottom, err);
-	if (ret < 0)
-		return ret;
-	return image_co_open_on(bottom, opts, ret_img, err);
+	if (!ret && node->data)
+		ret = image_co_new_bottom(&memnode_ops, filename, opts->flags, node->data,
+					  &with_data.data_file, err);
+	return ret ? ret : image_co_open_on(bottom, &with_data, ret_img, err);
 }
 
 /* ---- for people ---- */

@@ -46,7 +46,10 @@ struct memnode {
 	 * and what it sets free.
 	 */
 	unsigned percent_late;
-	uint64_t max_size;		 /* of the file; 0: MEMDISK_MAX_SIZE */
+	uint64_t max_size; /* of the file; 0: MEMDISK_MAX_SIZE */
+	/* Of an image with an external data file: that one's, and whose clock it goes by. */
+	struct memnode *data;
+	struct memnode *clock;
 	bool no_write_zeroes;		 /* the op is missing, as on some file systems */
 	bool flush_does_nothing;	 /* a disk that lies, to test the tests with */
 	GPtrArray *log;			 /* of struct disk_op in order of their start */

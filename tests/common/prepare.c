@@ -108,9 +108,23 @@ static char *creation_options(const struct image_spec *spec)
 			       spec->lazy_refcounts ? "on" : "off");
 }
 
-static void convert_filling(const char *filling, const struct image_spec *spec, const char *image)
+/* What the format has beside that. */
+static char *feature_options(const char *folder, const struct image_spec *spec)
 {
-	g_autofree char *options = creation_options(spec);
+	g_autofree char *data_file = scratch_file(folder, "image.data");
+	g_autofree char *data = g_strdup_printf(",data_file=%s,data_file_raw=%s", data_file,
+						spec->data_file_raw ? "on" : "off");
+
+	return g_strconcat(spec->extended_l2 ? ",extended_l2=on" : "", spec->data_file ? data : "",
+			   NULL);
+}
+
+static void convert_filling(const char *folder, const char *filling, const struct image_spec *spec,
+			    const char *image)
+{
+	g_autofree char *basic = creation_options(spec);
+	g_autofree char *features = feature_options(folder, spec);
+	g_autofree char *options = g_strconcat(basic, features, NULL);
 
 	if (spec->compressed)
 		run_or_die("qemu-img", "convert", "-q", "-c", "-f", "raw", "-O", "qcow2", "-o",
@@ -130,7 +144,7 @@ static char *prepare_qcow2(const char *folder, const struct image_spec *spec, st
 	if (spec->backing != BACKING_NONE)
 		backing = prepare_backing(folder, spec, rng, initial);
 	make_filling(filling, spec, rng, initial);
-	convert_filling(filling, spec, image);
+	convert_filling(folder, filling, spec, image);
 	if (backing)
 		run_or_die("qemu-img", "rebase", "-q", "-u", "-b", backing, "-F",
 			   spec->backing == BACKING_QCOW2 ? "qcow2" : "raw", image, NULL);
@@ -165,9 +179,13 @@ char *image_spec_describe(const struct image_spec *spec)
 
 	if (g_str_equal(spec->format, "raw"))
 		return g_strdup_printf("raw of %u MiB", mib);
-	return g_strdup_printf("qcow2 v%u of %u MiB, %u-byte clusters, %u-bit %srefcounts%s, "
+	return g_strdup_printf("qcow2 v%u of %u MiB, %u-byte clusters%s%s, %u-bit %srefcounts%s, "
 			       "%u%% filled%s%s",
 			       spec->compat == 2 ? 2 : 3, mib, spec->cluster_size,
+			       spec->extended_l2 ? " with subclusters" : "",
+			       spec->data_file_raw ? ", raw data file"
+			       : spec->data_file   ? ", data file"
+						   : "",
 			       refcount_bits_of(spec), spec->lazy_refcounts ? "lazy " : "",
 			       backings[spec->backing], spec->percent_filled,
 			       spec->compressed ? " and compressed by " : "",

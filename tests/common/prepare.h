@@ -21,6 +21,9 @@ struct image_spec {
 	unsigned refcount_bits; /* 0: 16 */
 	unsigned compat;	/* version of the format, 2 or 3; 0: 3 */
 	bool lazy_refcounts;
+	bool extended_l2;
+	bool data_file;	    /* an external one; then not compressed */
+	bool data_file_raw; /* then without a backing file */
 	enum prepared_backing backing;
 	unsigned percent_filled; /* of it is data in the image itself already ... */
 	bool compressed;	 /* ... in compressed clusters */

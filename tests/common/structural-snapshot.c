@@ -243,8 +243,15 @@ static char *co_verify(struct structural *s, const struct structural_view *view)
 	return failure;
 }
 
+/* An image with an external data file has no snapshots. */
+static bool has_snapshots(const struct image_spec *spec)
+{
+	return g_str_equal(spec->format, "qcow2") && !spec->data_file;
+}
+
 const struct structural_op structural_snapshot = {
 	.name = "snapshot",
+	.fits = has_snapshots,
 	.exclusive = true,
 	.co_perform = co_snapshot,
 	.co_verify = co_verify,
@@ -253,5 +260,6 @@ const struct structural_op structural_snapshot = {
 /* Verified with the others. */
 const struct structural_op structural_snapshot_beside = {
 	.name = "snapshot-beside",
+	.fits = has_snapshots,
 	.co_perform = co_snapshot_beside,
 };

@@ -21,7 +21,7 @@
 
 /* The image, open on the disk. */
 struct reopened {
-	struct memnode node;
+	struct memnode node, data;
 	struct image *img;
 };
 
@@ -31,8 +31,11 @@ static char *co_reopen(struct aftermath *after, unsigned flags, struct reopened 
 	struct image_open_opts opts = { .format = after->spec->format, .flags = flags };
 
 	memnode_init(&ret->node, after->disk, after->cut);
+	memnode_init(&ret->data, after->data_disk, after->cut);
+	ret->node.data = after->data_disk ? &ret->data : NULL;
 	if (memnode_co_open_image(&ret->node, after->filename, &opts, &ret->img, &err) == 0)
 		return NULL;
+	memnode_destroy(&ret->data);
 	memnode_destroy(&ret->node);
 	return g_strdup_printf("the image does not open: %s", err->message);
 }
@@ -41,6 +44,7 @@ static char *co_close(struct reopened *reopened)
 {
 	int ret = image_co_close(reopened->img);
 
+	memnode_destroy(&reopened->data);
 	memnode_destroy(&reopened->node);
 	return ret < 0 ? g_strdup_printf("close failed: %s", strerror(-ret)) : NULL;
 }

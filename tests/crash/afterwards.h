@@ -14,6 +14,7 @@ struct aftermath {
 	const char *filename; /* what backing files are relative to */
 	const char *folder;   /* for the file that qemu-img looks at */
 	struct memdisk *disk;
+	struct memdisk *data_disk; /* of the external data file; NULL if there is none */
 	struct history *history;
 	uint64_t cut;
 	bool leaks_allowed;

@@ -34,6 +34,10 @@ struct recording {
 	uint32_t becoming; /* the number of the operation under way in the history */
 	struct memdisk *before;
 	struct memdisk *live;
+	/* The same of the external data file; NULL if there is none. */
+	struct memnode data_node;
+	struct memdisk *data_before;
+	struct memdisk *data_live;
 	struct memnode node;
 	struct history history;
 	struct structural structural;
@@ -57,6 +61,12 @@ static void dump(void *arg)
 	fprintf(stderr, "%s\n", text);
 	workload_dump(&rec->workload);
 	memnode_dump(&rec->node);
+}
+
+static void set_faults(struct recording *rec, unsigned permille)
+{
+	atomic_store(&rec->node.fault_permille, permille);
+	atomic_store(&rec->data_node.fault_permille, permille);
 }
 
 /* ---- what structural operations ask for ---- */
@@ -83,12 +93,12 @@ static int co_reopen(struct structural *s)
 	struct recording *rec = s->arg;
 	int ret;
 
-	atomic_store(&rec->node.fault_permille, 0);
+	set_faults(rec, 0);
 	ret = image_co_close(g_steal_pointer(&s->img));
 	s->failure = co_open(rec);
 	if (ret < 0 && !s->failure)
 		s->failure = g_strdup_printf("close failed: %s", strerror(-ret));
-	atomic_store(&rec->node.fault_permille, rec->c->fault_permille);
+	set_faults(rec, rec->c->fault_permille);
 	return ret;
 }
 
@@ -134,6 +144,35 @@ static void init_structural(struct recording *rec)
 
 /* ---- */
 
+static void init_disk(struct recording *rec, struct memnode *node, const char *filename,
+		      struct memdisk **ret_before, struct memdisk **ret_live)
+{
+	const struct crash_case *c = rec->c;
+
+	*ret_before = memdisk_new(NULL);
+	if (memdisk_load(*ret_before, filename) < 0)
+		g_error("%s: cannot be read", filename);
+	*ret_live = memdisk_new(*ret_before);
+
+	memnode_init(node, *ret_live, c->seed);
+	memnode_start_log(node);
+	node->alignment = c->alignment;
+	node->max_delay = c->max_delay;
+	node->percent_late = c->percent_late;
+	node->no_write_zeroes = c->no_write_zeroes;
+	node->flush_does_nothing = c->flush_does_nothing;
+}
+
+/* A cut is at the same time for both. */
+static void init_data_disk(struct recording *rec)
+{
+	g_autofree char *filename = scratch_file(rec->folder, "image.data");
+
+	init_disk(rec, &rec->data_node, filename, &rec->data_before, &rec->data_live);
+	rec->data_node.clock = &rec->node;
+	rec->node.data = &rec->data_node;
+}
+
 static void recording_init(struct recording *rec, const struct crash_case *c,
 			   struct crash_stats *stats)
 {
@@ -141,19 +180,9 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 
 	*rec = (struct recording){ .c = c, .stats = stats, .folder = scratch_new() };
 	rec->filename = prepare_image(rec->folder, &c->spec, &rng, &rec->initial);
-	rec->before = memdisk_new(NULL);
-	if (memdisk_load(rec->before, rec->filename) < 0)
-		g_error("%s: cannot be read", rec->filename);
-	rec->live = memdisk_new(rec->before);
-
-	memnode_init(&rec->node, rec->live, c->seed);
-	memnode_start_log(&rec->node);
-	rec->node.alignment = c->alignment;
-	rec->node.max_delay = c->max_delay;
-	rec->node.percent_late = c->percent_late;
-	rec->node.no_write_zeroes = c->no_write_zeroes;
-	rec->node.flush_does_nothing = c->flush_does_nothing;
-
+	init_disk(rec, &rec->node, rec->filename, &rec->before, &rec->live);
+	if (c->spec.data_file)
+		init_data_disk(rec);
 	history_init(&rec->history, c->spec.size, structural_max_size(&c->spec), rec->initial);
 	init_structural(rec);
 	rec->workload = (struct workload){
@@ -178,6 +207,11 @@ static void recording_destroy(struct recording *rec)
 	memnode_destroy(&rec->node);
 	memdisk_free(rec->live);
 	memdisk_free(rec->before);
+	if (rec->c->spec.data_file) {
+		memnode_destroy(&rec->data_node);
+		memdisk_free(rec->data_live);
+		memdisk_free(rec->data_before);
+	}
 	g_free(rec->initial);
 	g_free(rec->filename);
 	g_free(rec->folder);
@@ -200,9 +234,9 @@ static char *co_use_image(struct recording *rec)
 {
 	char *failure;
 
-	atomic_store(&rec->node.fault_permille, rec->c->fault_permille);
+	set_faults(rec, rec->c->fault_permille);
 	failure = workload_co_run(&rec->workload, rec->crew);
-	atomic_store(&rec->node.fault_permille, 0);
+	set_faults(rec, 0);
 	rec->stats->failed_requests += rec->workload.failed_requests;
 	return failure ? failure : co_last_flush(rec);
 }
@@ -265,13 +299,15 @@ static struct cut *draw_cuts(const struct recording *rec)
 	return cuts;
 }
 
-static char *co_look_at(struct recording *rec, const struct cut *cut, struct memdisk *disk)
+static char *co_look_at(struct recording *rec, const struct cut *cut, struct memdisk *disk,
+			struct memdisk *data_disk)
 {
 	struct aftermath after = {
 		.spec = &rec->c->spec,
 		.filename = rec->filename,
 		.folder = rec->folder,
 		.disk = disk,
+		.data_disk = data_disk,
 		.history = &rec->history,
 		.cut = cut->tick,
 		.leaks_allowed = true,
@@ -341,16 +377,20 @@ static char *report(const struct recording *rec, const struct cut *cut, const st
 			       rec->c->seed, cut->number, cut->tick, reason, kept_in, folder);
 }
 
-static char *co_cut_once(struct recording *rec, struct replay *replay, const struct cut *cut)
+/* @data: of the external data file, NULL if there is none. */
+static char *co_cut_once(struct recording *rec, struct replay *replay, struct replay *data,
+			 const struct cut *cut)
 {
 	struct rng rng = rng_of(rec->c->seed, 0x63757400 + cut->number);
 	struct memdisk *disk = replay_cut(replay, cut->tick, &rng);
-	char *failure = co_look_at(rec, cut, disk);
+	struct memdisk *data_disk = data ? replay_cut(data, cut->tick, &rng) : NULL;
+	char *failure = co_look_at(rec, cut, disk, data_disk);
 
 	watchdog_kick();
 	rec->stats->cuts++;
 	if (failure)
 		failure = report(rec, cut, disk, failure);
+	memdisk_free(data_disk);
 	memdisk_free(disk);
 	return failure;
 }
@@ -358,14 +398,19 @@ static char *co_cut_once(struct recording *rec, struct replay *replay, const str
 static char *co_cut_all(struct recording *rec)
 {
 	g_autofree struct cut *cuts = draw_cuts(rec);
-	struct replay replay;
+	bool has_data = rec->c->spec.data_file;
+	struct replay replay, data;
 	char *failure = NULL;
 
 	replay_init(&replay, rec->before, rec->node.log);
+	if (has_data)
+		replay_init(&data, rec->data_before, rec->data_node.log);
 	for (unsigned i = 0; !failure && i < rec->c->cuts; i++) {
 		if (rec->c->only_cut == CUT_ALL || rec->c->only_cut == (int)cuts[i].number)
-			failure = co_cut_once(rec, &replay, &cuts[i]);
+			failure = co_cut_once(rec, &replay, has_data ? &data : NULL, &cuts[i]);
 	}
+	if (has_data)
+		replay_destroy(&data);
 	replay_destroy(&replay);
 	return failure;
 }
@@ -378,6 +423,7 @@ static char *co_look_at_the_end(struct recording *rec)
 		.filename = rec->filename,
 		.folder = rec->folder,
 		.disk = rec->live,
+		.data_disk = rec->data_live,
 		.history = &rec->history,
 		.cut = rec->node.ticks,
 		.leaks_allowed = rec->c->fault_permille,

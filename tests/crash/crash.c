@@ -42,6 +42,8 @@ static struct {
 	int requests;
 	int cache_bytes;
 	int faults;
+	gboolean extended_l2;
+	gboolean data_file;
 	char *operation;
 	char *broken;
 	gboolean verbose;
@@ -66,6 +68,9 @@ static const GOptionEntry option_entries[] = {
 	{ "size", 0, 0, G_OPTION_ARG_INT, &options.size_mib, "Size of the disk", "MIB" },
 	{ "cluster-size", 0, 0, G_OPTION_ARG_INT, &options.cluster_size, "In bytes", "N" },
 	{ "refcount-bits", 0, 0, G_OPTION_ARG_INT, &options.refcount_bits, "1 to 64", "N" },
+	{ "extended-l2", 0, 0, G_OPTION_ARG_NONE, &options.extended_l2, "With subclusters", NULL },
+	{ "data-file", 0, 0, G_OPTION_ARG_NONE, &options.data_file, "With an external data file",
+	  NULL },
 	{ "loops", 0, 0, G_OPTION_ARG_INT, &options.loops, "Threads with a loop each", "N" },
 	{ "jobs", 0, 0, G_OPTION_ARG_INT, &options.jobs, "Requests in flight", "N" },
 	{ "requests", 0, 0, G_OPTION_ARG_INT, &options.requests, "Of each job", "N" },
@@ -95,6 +100,23 @@ static void draw_filling(struct image_spec *spec, struct rng *rng)
 	spec->compression = spec->compat == 3 && rng_percent(rng, 30) ? "zstd" : "zlib";
 }
 
+static void draw_features(struct image_spec *spec, struct rng *rng)
+{
+	if (options.extended_l2 || options.data_file)
+		spec->compat = 3;
+	if (spec->compat == 2 || !g_str_equal(spec->format, "qcow2"))
+		return;
+	spec->extended_l2 = options.extended_l2 || rng_percent(rng, 15);
+	if (spec->extended_l2)
+		spec->cluster_size = MAX(spec->cluster_size, 16384);
+	spec->data_file = options.data_file || rng_percent(rng, 10);
+	if (spec->data_file)
+		spec->compressed = false;
+	spec->data_file_raw = spec->data_file && rng_percent(rng, 30);
+	if (spec->data_file_raw)
+		spec->backing = BACKING_NONE;
+}
+
 static void draw_spec(struct image_spec *spec, struct rng *rng)
 {
 	static const unsigned cluster_sizes[] = { 512, 512, 512, 512, 1024, 4096, 4096, 65536 };
@@ -109,6 +131,7 @@ static void draw_spec(struct image_spec *spec, struct rng *rng)
 	/* Small, so that clusters are freed and used again. */
 	spec->size = spec->cluster_size == 65536 ? 8 << 20 : rng_between(rng, 1, 3) << 20;
 	draw_filling(spec, rng);
+	draw_features(spec, rng);
 }
 
 static void draw_disk(struct crash_case *c, struct rng *rng)
@@ -148,6 +171,17 @@ static void make_crowded(struct crash_case *c, struct rng *rng)
 	c->jobs = 40;
 	c->ops_per_job = 50;
 	c->percent_late = rng_between(rng, 3, 10);
+}
+
+/* Subclusters need large clusters; in a data file nothing is compressed. */
+static void fit_to_features(struct crash_case *c)
+{
+	if (options.extended_l2)
+		c->spec.cluster_size = MAX(c->spec.cluster_size, 16384);
+	if (c->spec.cluster_size < 16384)
+		c->spec.extended_l2 = false;
+	if (c->spec.data_file)
+		c->percent_compressed = 0;
 }
 
 static void set_what_is_wanted(struct crash_case *c)
@@ -198,6 +232,7 @@ static struct crash_case case_of(uint64_t seed)
 	if (rng_percent(&rng, 20))
 		make_crowded(&c, &rng);
 	set_what_is_wanted(&c);
+	fit_to_features(&c);
 	return c;
 }
 

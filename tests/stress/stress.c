@@ -58,13 +58,6 @@ static const GOptionEntry option_entries[] = {
 		.max_bytes = 64 << 10, .percent_hot = 40, .percent_reckless = (reckless)           \
 	}
 
-#define COMPRESSED_REUSE                                                                           \
-	{                                                                                          \
-		.percent_write = 45, .percent_compressed = 6, .percent_zero = 10,                  \
-		.percent_discard = 20, .percent_flush = 15, .min_bytes = 512,                      \
-		.max_bytes = 64 << 10, .percent_hot = 50, .percent_reckless = 50                   \
-	}
-
 static const struct scenario scenarios[] = {
 	{
 		.name = "raw",
@@ -108,6 +101,47 @@ static const struct scenario scenarios[] = {
 		.mix = ALL_KINDS(30),
 	},
 	{
+		/* Jobs write to subclusters of a cluster while others fill its neighbours. */
+		.name = "subclusters",
+		.spec = QCOW2(16, 16384, .extended_l2 = true, .backing = BACKING_RAW,
+			      .percent_filled = 20, .compressed = true),
+		.disk = DISK_IN_MEMORY,
+		.cache_bytes = 1,
+		.unmap = true,
+		.mix = { .percent_write = 50,
+			 .percent_zero = 10,
+			 .percent_discard = 10,
+			 .percent_flush = 2,
+			 .min_bytes = 512,
+			 .max_bytes = 16 << 10,
+			 .percent_hot = 60,
+			 .percent_reckless = 30 },
+	},
+	{
+		.name = "subclusters-large",
+		.spec = QCOW2(32, 2 << 20, .extended_l2 = true, .backing = BACKING_SHORT),
+		.disk = DISK_FILE,
+		.unmap = true,
+		.mix = ALL_KINDS(0),
+	},
+	{
+		.name = "data-file",
+		.spec = QCOW2(32, 65536, .data_file = true, .backing = BACKING_RAW,
+			      .percent_filled = 20),
+		.disk = DISK_FILE,
+		.unmap = true,
+		.mix = ALL_KINDS(30),
+	},
+	{
+		.name = "data-file-raw",
+		.spec = QCOW2(32, 65536, .data_file = true, .data_file_raw = true,
+			      .extended_l2 = true),
+		.disk = DISK_DIRECT,
+		.cache_bytes = 16 << 10,
+		.unmap = true,
+		.mix = ALL_KINDS(30),
+	},
+	{
 		.name = "compressed",
 		.spec = QCOW2(32, 4096, .backing = BACKING_SHORT, .percent_filled = 60,
 			      .compressed = true),
@@ -120,28 +154,12 @@ static const struct scenario scenarios[] = {
 	{
 		/* Many of them share a cluster, a sector, and what the disk writes in one piece. */
 		.name = "compressed-writes",
-		.spec = QCOW2(2, 4096, .refcount_bits = 4, .backing = BACKING_RAW,
+		.spec = QCOW2(8, 4096, .refcount_bits = 4, .backing = BACKING_RAW,
 			      .percent_filled = 20),
 		.disk = DISK_IN_MEMORY,
 		.alignment = 4096,
 		.unmap = true,
 		.mix = COMPRESSED(30),
-	},
-	{
-		/* Hardly is some data packed when its cluster is free again, and somebody else's
-		   ... */
-		.name = "compressed-reuse",
-		.spec = QCOW2(1, 4096),
-		.disk = DISK_IN_MEMORY,
-		.mix = COMPRESSED_REUSE,
-	},
-	{
-		/* ... or punched out of the file. */
-		.name = "compressed-punched",
-		.spec = QCOW2(1, 4096),
-		.disk = DISK_IN_MEMORY,
-		.unmap = true,
-		.mix = COMPRESSED_REUSE,
 	},
 	{
 		.name = "compressed-buffered",
@@ -152,8 +170,9 @@ static const struct scenario scenarios[] = {
 	},
 	{
 		.name = "compressed-direct",
-		.spec = QCOW2(4, 512, .backing = BACKING_SHORT),
+		.spec = QCOW2(16, 512, .backing = BACKING_SHORT),
 		.disk = DISK_DIRECT,
+		.unmap = true,
 		.mix = COMPRESSED(0),
 	},
 	{
