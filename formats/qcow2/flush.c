@@ -67,6 +67,8 @@ static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 /* C1, C4: before entries that name clusters. Lazily, it is enough that the image is dirty. */
 static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
+	if (RULE_BROKEN(1))
+		return 0;
 	if (!qcow2_is_lazy(q))
 		return qcow2_co_write_refcounts(q);
 	if (!q->dirty_slices && !q->dirty_l1->len)
@@ -164,9 +166,9 @@ static int co_flush_files(struct qcow2 *q)
 /* Steps 2 to 4. */
 static int writeback_co_run(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
 {
-	int ret = 0;
+	int ret = RULE_BROKEN(RULE_C3_L2_TABLE) ? write_l1(q, wb) : 0;
 
-	if (!RULE_BROKEN(2))
+	if (!ret && !RULE_BROKEN(2))
 		ret = co_flush_files(q);
 	co_mutex_lock(&q->alloc_lock);
 	qcow2_refcounts_synced(q, ret == 0);
@@ -194,7 +196,7 @@ static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q->alloc_lock)
 {
 	co_mutex_lock(&q->alloc_lock);
-	for (guint i = 0; i < wb->slices->len && !RULE_BROKEN(6); i++)
+	for (guint i = 0; i < wb->slices->len; i++)
 		slice_mark_dirty(q, wb->slices->pdata[i]);
 	if (wb->l1)
 		g_array_append_vals(q->dirty_l1, wb->l1->data, wb->l1->len);
@@ -215,6 +217,17 @@ static void writeback_clear(struct writeback *wb)
 		g_array_unref(wb->unlinked);
 }
 
+/* The mutant of C1: refcounts last. */
+static int co_write_late(struct qcow2 *q)
+{
+	int ret;
+
+	co_mutex_lock(&q->alloc_lock);
+	ret = qcow2_co_write_refcounts(q);
+	co_mutex_unlock(&q->alloc_lock);
+	return ret ?: image_co_flush(q->file);
+}
+
 static int co_write_back(struct qcow2 *q) REQUIRES(q->flush_lock)
 {
 	struct writeback wb = { 0 };
@@ -223,6 +236,8 @@ static int co_write_back(struct qcow2 *q) REQUIRES(q->flush_lock)
 	ret = writeback_co_begin(q, &wb);
 	if (!ret)
 		ret = writeback_co_run(q, &wb);
+	if (!ret && RULE_BROKEN(1))
+		ret = co_write_late(q);
 	if (ret)
 		writeback_put_back(q, &wb);
 	else
@@ -245,9 +260,10 @@ int qcow2_co_flush_all(struct qcow2 *q)
 	if (q->flush_done <= started) {
 		uint64_t number = atomic_fetch_add(&q->flush_started, 1) + 1;
 
-		q->flush_result = co_write_back(q);
+		ret = co_write_back(q);
+		q->flush_result = RULE_BROKEN(6) ? 0 : ret;
 		q->flush_done = number;
-		if (!q->flush_result)
+		if (!ret)
 			qcow2_co_reclaim(q);
 	}
 	ret = q->flush_result;

@@ -235,6 +235,7 @@ struct qcow2 {
  * Constant 0 unless built with -Dmutants=true.
  */
 #define RULE_BITMAP_MARK 8
+#define RULE_C3_L2_TABLE 9 /* 3 is of refcount blocks */
 #ifdef UBD_MUTANTS
 extern unsigned qcow2_break_rule;
 #define RULE_BROKEN(n) (qcow2_break_rule == (n))

@@ -273,7 +273,7 @@ static int set_refcount(struct qcow2 *q, uint64_t cluster, uint64_t refcount)
 	if (ret)
 		return ret;
 	qcow2_refcount_store(q->refcount_order, slice->data, index, refcount);
-	slice->dirty = !RULE_BROKEN(1);
+	slice->dirty = true;
 	return 0;
 }
 

@@ -295,6 +295,10 @@ static bool break_rule(void)
 		qcow2_break_rule = 8;
 		return true;
 	}
+	if (g_str_equal(options.broken, "C3-l2-table")) {
+		qcow2_break_rule = 9;
+		return true;
+	}
 	if (options.broken[0] == 'C' && options.broken[1] >= '1' && options.broken[1] <= '7') {
 		qcow2_break_rule = options.broken[1] - '0';
 		return true;
