@@ -208,8 +208,33 @@ static int refuse_resize(const struct qcow2 *q, const struct bitmap *bitmap, uin
 			    "%s: bitmap '%s' would need more than %llu MiB for a disk of %" PRIu64
 			    " bytes",
 			    q->img->filename, bitmap->name, DIRTY_BITS_MAX_BYTES >> 20, new_size);
+	else if (!new_size)
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "%s: a disk of size 0 cannot have bitmaps; remove them first",
+			    q->img->filename);
 	else
 		return 0;
+	return -ENOTSUP;
+}
+
+static int check_resize(const struct qcow2 *q, uint64_t new_size, GError **err)
+{
+	uint64_t bytes = 0;
+
+	for (guint i = 0; i < q->bitmaps->len; i++) {
+		const struct bitmap *bitmap = q->bitmaps->pdata[i];
+		int ret = refuse_resize(q, bitmap, new_size, err);
+
+		if (ret)
+			return ret;
+		if (bitmap_is_tracked(bitmap))
+			bytes += dirty_bits_bytes(new_size, bitmap->granularity_bits);
+	}
+	if (bytes <= BITMAPS_MAX_TRACKED_BYTES)
+		return 0;
+	g_set_error(err, UBD_ERROR, ENOTSUP,
+		    "%s: its enabled bitmaps would need more memory than 1 GiB; disable some first",
+		    q->img->filename);
 	return -ENOTSUP;
 }
 
@@ -237,10 +262,8 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 
 int qcow2_co_bitmaps_resize(struct qcow2 *q, uint64_t new_size, GError **err)
 {
-	int ret = 0;
+	int ret = check_resize(q, new_size, err);
 
-	for (guint i = 0; i < q->bitmaps->len && !ret; i++)
-		ret = refuse_resize(q, q->bitmaps->pdata[i], new_size, err);
 	if (ret || !q->bitmaps->len)
 		return ret;
 	ret = bitmaps_co_mark_in_use(q, true);
