@@ -158,9 +158,13 @@ static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flu
 /* Step 2. */
 static int co_flush_files(struct qcow2 *q)
 {
-	int ret = image_co_flush(q->file);
+	int ret = 0;
 
-	return ret || !qcow2_has_data_file(q) ? ret : image_co_flush(q->data_file);
+	if (!RULE_BROKEN(2) || qcow2_has_data_file(q))
+		ret = image_co_flush(q->file);
+	if (!ret && !RULE_BROKEN(2) && qcow2_has_data_file(q))
+		ret = image_co_flush(q->data_file);
+	return ret;
 }
 
 /* Steps 2 to 4. */
@@ -168,8 +172,7 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb) REQUIRE
 {
 	int ret = RULE_BROKEN(RULE_C3_L2_TABLE) ? write_l1(q, wb) : 0;
 
-	if (!ret && !RULE_BROKEN(2))
-		ret = co_flush_files(q);
+	ret = ret ?: co_flush_files(q);
 	co_mutex_lock(&q->alloc_lock);
 	qcow2_refcounts_synced(q, ret == 0);
 	co_mutex_unlock(&q->alloc_lock);
