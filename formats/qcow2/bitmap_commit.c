@@ -81,7 +81,7 @@ static int co_write_new(struct commit *c, const void *buf, uint64_t bytes, uint6
 	co_mutex_lock(&q->alloc_lock);
 	ret = co_take_contiguous(q, nr, &host_off);
 	if (!ret)
-		qcow2_add_metadata(q, qcow2_cluster_index(q, host_off), nr);
+		qcow2_add_metadata(q, METADATA_BITMAPS, qcow2_cluster_index(q, host_off), nr);
 	co_mutex_unlock(&q->alloc_lock);
 	if (ret)
 		return ret;

@@ -55,7 +55,7 @@ static int claim_range(void *arg, const char *what, uint64_t host_off, uint64_t 
 	int ret;
 
 	co_mutex_lock(&claim->q->alloc_lock);
-	ret = qcow2_claim(claim->q, what, host_off, bytes, claim->err);
+	ret = qcow2_claim(claim->q, METADATA_BITMAPS, what, host_off, bytes, claim->err);
 	co_mutex_unlock(&claim->q->alloc_lock);
 	return ret;
 }
@@ -139,11 +139,14 @@ void qcow2_bitmaps_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the las
 static int co_write_mark(struct qcow2 *q, const struct bitmap *bitmap) REQUIRES(q->bitmap_lock)
 {
 	uint32_t flags = htobe32(bitmap->flags | QCOW2_BITMAP_IN_USE);
+	uint64_t host_off = q->bitmaps_ext.directory_off + bitmap->entry_off +
+			    offsetof(struct qcow2_disk_bitmap, flags);
+	int ret;
 
-	return image_co_pwrite(q->file,
-			       q->bitmaps_ext.directory_off + bitmap->entry_off +
-				       offsetof(struct qcow2_disk_bitmap, flags),
-			       sizeof(flags), &flags, 0);
+	co_mutex_lock(&q->alloc_lock);
+	ret = qcow2_co_check_metadata(q, METADATA_BITMAPS, host_off, sizeof(flags));
+	co_mutex_unlock(&q->alloc_lock);
+	return ret ?: image_co_pwrite(q->file, host_off, sizeof(flags), &flags, 0);
 }
 
 static int co_write_marks(struct qcow2 *q, bool all) REQUIRES(q->bitmap_lock)

@@ -36,6 +36,23 @@ static gint compare_slices(gconstpointer a, gconstpointer b)
 	return x->host_off < y->host_off ? -1 : x->host_off > y->host_off;
 }
 
+/* P3: what is written in step 3 is looked at in step 1, where the lock is held. */
+static int check_targets(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	int ret = 0;
+
+	for (const struct slice *slice = q->dirty_slices; slice && !ret; slice = slice->dirty_next)
+		ret = qcow2_co_check_metadata(q, METADATA_L2, slice->host_off,
+					      q->cache.slice_bytes);
+	for (guint i = 0; i < q->dirty_l1->len && !ret; i++) {
+		uint64_t index = g_array_index(q->dirty_l1, uint32_t, i);
+
+		ret = qcow2_co_check_metadata(q, METADATA_L1, q->l1_off + index * sizeof(uint64_t),
+					      sizeof(uint64_t));
+	}
+	return ret;
+}
+
 static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->alloc_lock)
 {
 	size_t nr = 0;
@@ -82,7 +99,7 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q-
 
 	wb->slices = g_ptr_array_new();
 	co_mutex_lock(&q->alloc_lock);
-	ret = write_refcounts(q) ?: copy_dirty_slices(q, wb);
+	ret = check_targets(q) ?: write_refcounts(q) ?: copy_dirty_slices(q, wb);
 	if (!ret) {
 		wb->l1 = q->dirty_l1;
 		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));

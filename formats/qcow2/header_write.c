@@ -75,8 +75,10 @@ int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint
 		uint32_t clusters;
 	} __attribute__((packed)) fields = { htobe64(reftable_off), htobe32(clusters) };
 
-	return co_patch_header(q, offsetof(struct qcow2_disk_header, refcount_table_offset),
-			       &fields, sizeof(fields));
+	return qcow2_co_check_metadata(q, METADATA_HEADER, 0, 512)
+		       ?: co_patch_header(q,
+					  offsetof(struct qcow2_disk_header, refcount_table_offset),
+					  &fields, sizeof(fields));
 }
 
 void qcow2_get_roots(const struct qcow2 *q, struct qcow2_roots *roots)
@@ -106,7 +108,9 @@ int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots)
 		.snapshots_offset = htobe64(roots->snapshots_off),
 	};
 
-	return co_patch_header(q, start, (uint8_t *)&disk + start, QCOW2_V2_HEADER_LENGTH - start);
+	return qcow2_co_check_metadata(q, METADATA_HEADER, 0, 512)
+		       ?: co_patch_header(q, start, (uint8_t *)&disk + start,
+					  QCOW2_V2_HEADER_LENGTH - start);
 }
 
 /* ---- all of it ---- */
@@ -194,7 +198,7 @@ static int co_plan(struct qcow2 *q, struct header_plan *plan, GError **err) REQU
 
 static int co_run_plan(struct qcow2 *q, const struct header_plan *plan) REQUIRES(q->alloc_lock)
 {
-	int ret = 0;
+	int ret = qcow2_co_check_metadata(q, METADATA_HEADER, 0, q->cluster_size);
 
 	for (unsigned i = 0; i < plan->nr_steps && !ret; i++) {
 		const struct header_step *step = &plan->steps[i];

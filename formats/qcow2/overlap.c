@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The overlap check: nothing is written over the image's own tables, whatever
- * refcounts and L2 entries say (P3). What fires marks the image as corrupt.
+ * refcounts and L2 entries say (P3), and a table only where that very table lies. What
+ * fires marks the image as corrupt.
  *
- * The host clusters of all live metadata are in a set under alloc_lock, and in a
- * filter of bits that is read without a lock: a write in place asks that first.
+ * The host clusters of all live metadata are in a table under alloc_lock, with what they are,
+ * and in a filter of bits that is read without a lock: a write in place asks that first.
  */
 #include "snapshot.h"
 
@@ -28,27 +29,43 @@ static bool may_be_metadata(const struct qcow2 *q, uint64_t cluster)
 	       1;
 }
 
-/* Sets what is known of a cluster. False: it was metadata already. */
-static bool set_owners(struct qcow2 *q, uint64_t cluster, unsigned owners) REQUIRES(q->alloc_lock)
+/* What is known of a cluster: its kind, and of an L2 table how many L1 tables name it. */
+#define KIND_BITS 4
+#define KIND_MASK ((1u << KIND_BITS) - 1)
+
+/* Sets it. False: the cluster was metadata already. */
+static bool set_known(struct qcow2 *q, uint64_t cluster, enum metadata_kind kind, unsigned owners)
+	REQUIRES(q->alloc_lock)
 {
 	unsigned bit = filter_bit(cluster);
 
 	atomic_fetch_or_explicit(&q->metadata_filter[bit / 64], 1ull << (bit % 64),
 				 memory_order_relaxed);
 	return g_hash_table_insert(q->metadata, GSIZE_TO_POINTER(cluster),
-				   GUINT_TO_POINTER(owners));
+				   GUINT_TO_POINTER(owners << KIND_BITS | kind));
+}
+
+static unsigned get_known(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+{
+	return GPOINTER_TO_UINT(g_hash_table_lookup(q->metadata, GSIZE_TO_POINTER(cluster)));
+}
+
+static enum metadata_kind kind_of(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
+{
+	return get_known(q, cluster) & KIND_MASK;
 }
 
 /* How many L1 tables name this L2 table; 0 if it is none. */
 static unsigned l2_owners(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
 {
-	return GPOINTER_TO_UINT(g_hash_table_lookup(q->metadata, GSIZE_TO_POINTER(cluster)));
+	return get_known(q, cluster) >> KIND_BITS;
 }
 
-void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+void qcow2_add_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t first_cluster,
+			uint64_t nr)
 {
 	for (uint64_t i = 0; i < nr; i++)
-		set_owners(q, first_cluster + i, 0);
+		set_known(q, first_cluster + i, kind, 0);
 }
 
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
@@ -59,7 +76,7 @@ void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 
 void qcow2_add_l2_table(struct qcow2 *q, uint64_t cluster)
 {
-	set_owners(q, cluster, l2_owners(q, cluster) + 1);
+	set_known(q, cluster, METADATA_L2, l2_owners(q, cluster) + 1);
 }
 
 void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster)
@@ -67,22 +84,39 @@ void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster)
 	unsigned owners = l2_owners(q, cluster);
 
 	if (owners > 1)
-		set_owners(q, cluster, owners - 1);
+		set_known(q, cluster, METADATA_L2, owners - 1);
 	else
 		g_hash_table_remove(q->metadata, GSIZE_TO_POINTER(cluster));
 }
 
+static int co_fire(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	/* If the bit cannot be written, we stop all the same. */
+	if (!q->broken)
+		qcow2_co_set_corrupt_bit(q);
+	q->broken = -EIO;
+	return -EIO;
+}
+
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 {
-	for (uint64_t i = first_cluster; i < first_cluster + nr; i++) {
-		if (!g_hash_table_contains(q->metadata, GSIZE_TO_POINTER(i)))
-			continue;
-		/* If the bit cannot be written, we stop all the same. */
-		if (!q->broken)
-			qcow2_co_set_corrupt_bit(q);
-		q->broken = -EIO;
-		return -EIO;
-	}
+	for (uint64_t i = first_cluster; i < first_cluster + nr; i++)
+		if (kind_of(q, i) != METADATA_NONE)
+			return co_fire(q);
+	return 0;
+}
+
+int qcow2_co_check_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t host_off,
+			    uint64_t bytes)
+{
+	uint64_t last = qcow2_cluster_index(q, host_off + bytes - 1);
+
+	/* None: the image is being opened, or repaired. */
+	if (q->broken || !q->metadata)
+		return q->broken;
+	for (uint64_t i = qcow2_cluster_index(q, host_off); i <= last; i++)
+		if (kind_of(q, i) != kind)
+			return co_fire(q);
 	return 0;
 }
 
@@ -113,13 +147,14 @@ static int refuse_overlap(struct qcow2 *q, const char *what, uint64_t host_off, 
 	return -EIO;
 }
 
-int qcow2_claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
+int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint64_t host_off,
+		uint64_t bytes, GError **err)
 {
 	uint64_t first = qcow2_cluster_index(q, host_off);
 	uint64_t nr = qcow2_clusters_for(q, bytes);
 
 	for (uint64_t i = 0; i < nr; i++)
-		if (!set_owners(q, first + i, 0))
+		if (!set_known(q, first + i, kind, 0))
 			return refuse_overlap(q, what, host_off, err);
 	return 0;
 }
@@ -131,7 +166,7 @@ static int claim_l2(struct qcow2 *q, uint64_t host_off, bool shared, GError **er
 	uint64_t cluster = qcow2_cluster_index(q, host_off);
 	unsigned owners = l2_owners(q, cluster);
 
-	if (!set_owners(q, cluster, owners + 1) && (!owners || !shared))
+	if (!set_known(q, cluster, METADATA_L2, owners + 1) && (!owners || !shared))
 		return refuse_overlap(q, "L2 table", host_off, err);
 	return 0;
 }
@@ -142,8 +177,8 @@ static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_
 
 	for (uint64_t i = 0; i < q->reftable_size && !ret; i++)
 		if (q->reftable[i])
-			ret = qcow2_claim(q, "refcount block", q->reftable[i], q->cluster_size,
-					  err);
+			ret = qcow2_claim(q, METADATA_REFBLOCK, "refcount block", q->reftable[i],
+					  q->cluster_size, err);
 	for (uint32_t i = 0; i < q->l1_size && !ret; i++)
 		if (q->l1[i] & QCOW2_OFFSET_MASK)
 			ret = claim_l2(q, q->l1[i] & QCOW2_OFFSET_MASK, false, err);
@@ -154,7 +189,7 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 	REQUIRES(q->alloc_lock)
 {
 	g_autofree uint64_t *l1 = NULL;
-	int ret = qcow2_claim(q, "L1 table of a snapshot", snapshot->l1_off,
+	int ret = qcow2_claim(q, METADATA_OTHER, "L1 table of a snapshot", snapshot->l1_off,
 			      snapshot->l1_size * sizeof(uint64_t), err);
 
 	if (ret)
@@ -171,7 +206,8 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 
 static int claim_snapshots(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
 {
-	int ret = qcow2_claim(q, "snapshot table", q->snapshots_off, snapshot_table_bytes(q), err);
+	int ret = qcow2_claim(q, METADATA_OTHER, "snapshot table", q->snapshots_off,
+			      snapshot_table_bytes(q), err);
 
 	for (guint i = 0; i < q->snapshots->len && !ret; i++)
 		ret = co_claim_snapshot(q, q->snapshots->pdata[i], err);
@@ -182,10 +218,10 @@ int qcow2_claim_metadata(struct qcow2 *q, GError **err)
 {
 	q->metadata = g_hash_table_new(NULL, NULL);
 	q->metadata_filter = g_new0(_Atomic uint64_t, (1u << FILTER_BITS) / 64);
-	return qcow2_claim(q, "header", 0, q->cluster_size, err) ?:
-	       qcow2_claim(q, "refcount table", q->reftable_off, q->reftable_size * sizeof(uint64_t),
+	return qcow2_claim(q, METADATA_HEADER, "header", 0, q->cluster_size, err) ?:
+	       qcow2_claim(q, METADATA_REFTABLE, "refcount table", q->reftable_off, q->reftable_size * sizeof(uint64_t),
 		     err) ?:
-	       qcow2_claim(q, "L1 table", q->l1_off, q->l1_size * sizeof(uint64_t), err) ?:
+	       qcow2_claim(q, METADATA_L1, "L1 table", q->l1_off, q->l1_size * sizeof(uint64_t), err) ?:
 	       claim_blocks_and_l2(q, err) ?:
 	       claim_snapshots(q, err);
 }

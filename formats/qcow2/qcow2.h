@@ -684,9 +684,21 @@ static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 int qcow2_claim_metadata(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
 void qcow2_metadata_destroy(struct qcow2 *q);
 
+/* What a host cluster holds, if it is no data. */
+enum metadata_kind {
+	METADATA_NONE,
+	METADATA_HEADER,
+	METADATA_L1,
+	METADATA_L2,
+	METADATA_REFTABLE,
+	METADATA_REFBLOCK,
+	METADATA_BITMAPS,
+	METADATA_OTHER, /* never written in place: snapshots and their L1 tables */
+};
+
 /* A table of the image as it is opened. -EIO: it overlaps others. */
-int qcow2_claim(struct qcow2 *q, const char *what, uint64_t host_off, uint64_t bytes, GError **err)
-	REQUIRES(q->alloc_lock);
+int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint64_t host_off,
+		uint64_t bytes, GError **err) REQUIRES(q->alloc_lock);
 
 /*
  * The overlap check: 0, or -EIO where data is about to be written over the
@@ -697,9 +709,17 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
+/*
+ * Before metadata is written in place: 0, or -EIO where something else lies than @kind; the
+ * image is marked corrupt then, as above. New tables need it not: the clusters
+ * that they are written to were looked at when they were taken.
+ */
+int qcow2_co_check_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t host_off,
+			    uint64_t bytes) REQUIRES(q->alloc_lock);
+
 /* Tells the overlap check of new metadata. */
-void qcow2_add_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
-	REQUIRES(q->alloc_lock);
+void qcow2_add_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t first_cluster,
+			uint64_t nr) REQUIRES(q->alloc_lock);
 
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);

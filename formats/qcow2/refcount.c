@@ -85,14 +85,15 @@ static int reftable_co_write_unit(struct qcow2 *q, uint64_t unit) REQUIRES(q->al
 	uint64_t first = unit * REFTABLE_UNIT_ENTRIES;
 	uint64_t nr = MIN(REFTABLE_UNIT_ENTRIES, q->reftable_size - first);
 	uint64_t *buf = try_iobuf_alloc(nr * sizeof(uint64_t));
+	uint64_t off = q->reftable_off + unit * REFTABLE_UNIT_BYTES;
 	int ret;
 
 	if (!buf)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < nr; i++)
 		buf[i] = htobe64(q->reftable[first + i]);
-	ret = image_co_pwrite(q->file, q->reftable_off + unit * REFTABLE_UNIT_BYTES,
-			      nr * sizeof(uint64_t), buf, 0);
+	ret = qcow2_co_check_metadata(q, METADATA_REFTABLE, off, nr * sizeof(uint64_t))
+		      ?: image_co_pwrite(q->file, off, nr * sizeof(uint64_t), buf, 0);
 	iobuf_free(buf);
 	return ret;
 }
@@ -116,8 +117,10 @@ static int reftable_co_write_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock)
 
 static int slice_co_write(struct qcow2 *q, struct refcount_slice *slice) REQUIRES(q->alloc_lock)
 {
-	int ret =
-		image_co_pwrite(q->file, slice->host_off, q->refcount_slice_bytes, slice->data, 0);
+	int ret = qcow2_co_check_metadata(q, METADATA_REFBLOCK, slice->host_off,
+					  q->refcount_slice_bytes)
+			  ?: image_co_pwrite(q->file, slice->host_off, q->refcount_slice_bytes,
+					     slice->data, 0);
 
 	if (!ret) {
 		slice->dirty = false;

@@ -34,7 +34,7 @@ static int refblock_co_create(struct qcow2 *q, uint64_t cluster) REQUIRES(q->all
 	iobuf_free(block);
 	if (ret)
 		return ret;
-	qcow2_add_metadata(q, cluster, 1);
+	qcow2_add_metadata(q, METADATA_REFBLOCK, cluster, 1);
 	q->reftable[index] = cluster << q->cluster_bits;
 	q->reftable_state[index / REFTABLE_UNIT_ENTRIES] |= REFTABLE_UNIT_DIRTY;
 	return 0;
@@ -141,7 +141,8 @@ static int reftable_co_grow(struct qcow2 *q, uint64_t min_size) REQUIRES(q->allo
 		new_reftable_clear(&new);
 		return ret;
 	}
-	qcow2_add_metadata(q, new.start, new.nr_blocks + new.nr_clusters);
+	qcow2_add_metadata(q, METADATA_REFBLOCK, new.start, new.nr_blocks);
+	qcow2_add_metadata(q, METADATA_REFTABLE, new.start + new.nr_blocks, new.nr_clusters);
 	g_free(q->reftable);
 	g_free(q->reftable_state);
 	q->reftable = g_steal_pointer(&new.entries);

@@ -10,7 +10,7 @@
 struct table_change {
 	uint64_t first_cluster;
 	uint64_t nr_clusters;
-	bool is_l2;
+	enum metadata_kind kind;
 	int delta;
 };
 
@@ -174,14 +174,15 @@ static void note(struct rewrite *rw, struct table_change change)
 	g_array_append_val(rw->tables, change);
 }
 
-void rewrite_note_table(struct rewrite *rw, uint64_t first_cluster, uint64_t nr, int delta)
+void rewrite_note_table(struct rewrite *rw, enum metadata_kind kind, uint64_t first_cluster,
+			uint64_t nr, int delta)
 {
-	note(rw, (struct table_change){ first_cluster, nr, false, delta });
+	note(rw, (struct table_change){ first_cluster, nr, kind, delta });
 }
 
 void rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta)
 {
-	note(rw, (struct table_change){ cluster, 1, true, delta });
+	note(rw, (struct table_change){ cluster, 1, METADATA_L2, delta });
 }
 
 static void tell_overlap_check(struct qcow2 *q, const struct rewrite *rw) REQUIRES(q->alloc_lock)
@@ -189,12 +190,12 @@ static void tell_overlap_check(struct qcow2 *q, const struct rewrite *rw) REQUIR
 	for (guint i = 0; i < rw->tables->len; i++) {
 		const struct table_change *c = &g_array_index(rw->tables, struct table_change, i);
 
-		if (c->is_l2 && c->delta > 0)
+		if (c->kind == METADATA_L2 && c->delta > 0)
 			qcow2_add_l2_table(q, c->first_cluster);
-		else if (c->is_l2)
+		else if (c->kind == METADATA_L2)
 			qcow2_drop_l2_table(q, c->first_cluster);
 		else if (c->delta > 0)
-			qcow2_add_metadata(q, c->first_cluster, c->nr_clusters);
+			qcow2_add_metadata(q, c->kind, c->first_cluster, c->nr_clusters);
 		else
 			qcow2_remove_metadata(q, c->first_cluster, c->nr_clusters);
 	}
@@ -228,14 +229,14 @@ static int drop_refcount_structure(struct qcow2 *q, struct rewrite *rw) REQUIRES
 	uint64_t nr = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
 	int ret = rewrite_count(q, rw, table, nr, -1);
 
-	rewrite_note_table(rw, table, nr, -1);
+	rewrite_note_table(rw, METADATA_REFTABLE, table, nr, -1);
 	for (uint64_t i = 0; i < q->reftable_size && !ret; i++) {
 		uint64_t cluster = qcow2_cluster_index(q, q->reftable[i]);
 
 		if (!cluster)
 			continue;
 		ret = rewrite_count(q, rw, cluster, 1, -1);
-		rewrite_note_table(rw, cluster, 1, -1);
+		rewrite_note_table(rw, METADATA_REFBLOCK, cluster, 1, -1);
 	}
 	return ret;
 }
@@ -263,7 +264,8 @@ static int place_table(struct qcow2 *q, struct rewrite *rw, struct successor *ne
 	ret = rewrite_alloc(q, rw, nr, &rw->roots.reftable_off);
 	if (ret)
 		return ret;
-	rewrite_note_table(rw, qcow2_cluster_index(q, rw->roots.reftable_off), nr, 1);
+	rewrite_note_table(rw, METADATA_REFTABLE, qcow2_cluster_index(q, rw->roots.reftable_off),
+			   nr, 1);
 	rw->roots.reftable_clusters = nr;
 	next->reftable_size = (nr << q->cluster_bits) / sizeof(uint64_t);
 	next->reftable = g_try_new0(uint64_t, next->reftable_size);
@@ -289,7 +291,8 @@ static int place_blocks(struct qcow2 *q, struct rewrite *rw, struct successor *n
 			ret = rewrite_alloc(q, rw, 1, &next->reftable[i]);
 			if (ret)
 				return ret;
-			rewrite_note_table(rw, qcow2_cluster_index(q, next->reftable[i]), 1, 1);
+			rewrite_note_table(rw, METADATA_REFBLOCK,
+					   qcow2_cluster_index(q, next->reftable[i]), 1, 1);
 			next->reftable_disk[i] = htobe64(next->reftable[i]);
 			placed = true;
 		}

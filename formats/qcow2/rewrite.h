@@ -54,7 +54,8 @@ int rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64_t *re
 	REQUIRES(q->alloc_lock);
 
 /* A table that there will be (@delta 1) or that is gone (-1), for the overlap check. */
-void rewrite_note_table(struct rewrite *rw, uint64_t first_cluster, uint64_t nr, int delta);
+void rewrite_note_table(struct rewrite *rw, enum metadata_kind kind, uint64_t first_cluster,
+			uint64_t nr, int delta);
 void rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta);
 
 /*

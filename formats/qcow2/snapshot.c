@@ -164,7 +164,8 @@ static int co_settle_active(struct qcow2 *q, struct change *ch, uint64_t *l1, ui
 		return ret;
 	ret = rewrite_alloc(q, &ch->rw, nr, &ch->rw.roots.l1_off);
 	if (!ret)
-		rewrite_note_table(&ch->rw, qcow2_cluster_index(q, ch->rw.roots.l1_off), nr, 1);
+		rewrite_note_table(&ch->rw, METADATA_L1,
+				   qcow2_cluster_index(q, ch->rw.roots.l1_off), nr, 1);
 	return ret;
 }
 
@@ -174,7 +175,7 @@ static int drop_table(struct qcow2 *q, struct change *ch, uint64_t host_off, uin
 	uint64_t first = qcow2_cluster_index(q, host_off);
 	uint64_t nr = qcow2_clusters_for(q, bytes);
 
-	rewrite_note_table(&ch->rw, first, nr, -1);
+	rewrite_note_table(&ch->rw, METADATA_OTHER, first, nr, -1);
 	return rewrite_count(q, &ch->rw, first, nr, -1);
 }
 
@@ -201,7 +202,8 @@ static int co_write_snapshots(struct qcow2 *q, struct change *ch) REQUIRES(q->al
 	if (!ret && nr) {
 		ret = rewrite_alloc(q, &ch->rw, nr, &roots->snapshots_off)
 			      ?: image_co_pwrite(q->file, roots->snapshots_off, bytes, table, 0);
-		rewrite_note_table(&ch->rw, qcow2_cluster_index(q, roots->snapshots_off), nr, 1);
+		rewrite_note_table(&ch->rw, METADATA_OTHER,
+				   qcow2_cluster_index(q, roots->snapshots_off), nr, 1);
 	}
 	iobuf_free(table);
 	return ret;
