@@ -190,7 +190,25 @@ int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
 /* Afterwards the range reads as zeroes. */
 int image_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
 
-/* Sets the size. Growth reads as zeroes. Bottom nodes and raw; -ENOTSUP elsewhere. */
+enum image_preallocation {
+	IMAGE_PREALLOC_OFF,
+	IMAGE_PREALLOC_METADATA, /* all of the tables, none of the space */
+	IMAGE_PREALLOC_FALLOC,	 /* space is reserved */
+	IMAGE_PREALLOC_FULL,	 /* space is written to */
+};
+
+/* The mode's name ("off", "metadata", "falloc", "full"); false if there is none. */
+bool image_parse_preallocation(const char *name, enum image_preallocation *ret_mode);
+
+/*
+ * Sets the size; no request may be in flight. What is added reads as zeroes, in a layer above
+ * a longer backing file too, and has its space as @mode says; what is cut off is lost. It is
+ * durable when it returns. When it failed the size may be any between the old and the new
+ * one. -ENOTSUP: the format, or what is in the image, does not allow it.
+ */
+int image_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
+
+/* The same without preallocation, and, for bottom nodes and raw, durable with the next flush. */
 int image_co_truncate(struct image *img, uint64_t size);
 
 enum image_extent_flags {

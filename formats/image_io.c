@@ -406,18 +406,62 @@ int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 
 /* ---- size ---- */
 
-int image_co_truncate(struct image *img, uint64_t size)
+bool image_parse_preallocation(const char *name, enum image_preallocation *ret_mode)
 {
-	int ret;
+	static const char *const names[] = {"off", "metadata", "falloc", "full"};
 
-	if (!img->ops->co_truncate)
+	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*ret_mode = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int check_resize(struct image *img, uint64_t size)
+{
+	if (!img->ops->co_truncate && !img->ops->co_resize)
 		return -ENOTSUP;
 	if (image_is_read_only(img))
 		return -EPERM;
-	if (size > INT64_MAX - MAX_BOUNCE)
-		return -EFBIG;
+	return size > INT64_MAX - MAX_BOUNCE ? -EFBIG : 0;
+}
+
+static int resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err)
+{
+	int ret;
+
+	if (img->ops->co_resize)
+		return img->ops->co_resize(img, size, mode, err);
+	ret = mode == IMAGE_PREALLOC_OFF ? img->ops->co_truncate(img, size) : -ENOTSUP;
+	if (ret)
+		g_set_error_literal(err, UBD_ERROR, -ret, g_strerror(-ret));
+	return ret;
+}
+
+int image_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err)
+{
+	int ret = check_resize(img, size);
+
+	if (ret) {
+		g_set_error_literal(err, UBD_ERROR, -ret, g_strerror(-ret));
+		return ret;
+	}
 	lock_change(img, false);
-	ret = img->ops->co_truncate(img, size);
+	ret = resize(img, size, mode, err);
+	unlock_change(img, false);
+	return ret ?: image_co_flush(img);
+}
+
+int image_co_truncate(struct image *img, uint64_t size)
+{
+	int ret = check_resize(img, size);
+
+	if (ret)
+		return ret;
+	lock_change(img, false);
+	ret = resize(img, size, IMAGE_PREALLOC_OFF, NULL);
 	unlock_change(img, false);
 	return ret;
 }

@@ -62,7 +62,11 @@ struct image_ops {
 	/* NULL: all of it is data of this layer at the same offset. */
 	int (*co_block_status)(struct image *img, uint64_t off, uint64_t bytes,
 			       struct image_extent *ret_extent);
+	/* Of a bottom node; NULL: it cannot change. */
 	int (*co_truncate)(struct image *img, uint64_t size);
+	/* Of a format, all of image_co_resize(); its errors name no file. NULL: it cannot change. */
+	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
+			 GError **err);
 	int (*co_get_info)(struct image *img, struct image_info *info);
 	int64_t (*co_allocated_bytes)(struct image *img);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,

@@ -95,58 +95,70 @@ static int raw_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 	return ret;
 }
 
-static int raw_co_truncate(struct image *img, uint64_t size)
-{
-	int ret = image_co_truncate(img->file, whole_sectors(size));
+/* ---- size ---- */
 
-	if (!ret)
+/* Lets the file grow from @old to @size. */
+static int co_preallocate(struct image *file, uint64_t old, uint64_t size,
+			  enum image_preallocation mode)
+{
+	int ret = 0;
+
+	if (mode == IMAGE_PREALLOC_FALLOC && size > old)
+		ret = image_co_pwrite_zeroes(file, old, size - old, IMAGE_REQ_NO_FALLBACK);
+	else if (mode == IMAGE_PREALLOC_FULL && size > old)
+		ret = image_co_write_zero_data(file, old, size - old);
+	return ret ?: image_co_truncate(file, size);
+}
+
+static int check_mode(enum image_preallocation mode, GError **err)
+{
+	if (mode != IMAGE_PREALLOC_METADATA)
+		return 0;
+	g_set_error(err, UBD_ERROR, ENOTSUP,
+		    "preallocation is 'metadata', must be off, falloc or full for format raw");
+	return -ENOTSUP;
+}
+
+static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocation mode,
+			 GError **err)
+{
+	uint64_t old = image_size(img->file);
+	int ret = check_mode(mode, err);
+
+	if (ret)
+		return ret;
+	ret = co_preallocate(img->file, old, size, mode);
+	if (!ret) {
 		img->size = whole_sectors(size);
+		return 0;
+	}
+	g_set_error(err, UBD_ERROR, -ret, "cannot make it %" PRIu64 " bytes long: %s", size,
+		    g_strerror(-ret));
+	if (size > old)
+		image_co_truncate(img->file, old);
 	return ret;
 }
 
 /* ---- create ---- */
 
-enum preallocation {
-	PREALLOC_OFF,
-	PREALLOC_FALLOC,
-	PREALLOC_FULL,
-};
-
-static int parse_preallocation(const struct image_create_opts *opts, enum preallocation *ret_mode,
-			       GError **err)
+static int parse_preallocation(const struct image_create_opts *opts,
+			       enum image_preallocation *ret_mode, GError **err)
 {
-	static const char *const names[] = {"off", "falloc", "full"};
 	const char *value =
 		opts->options ? g_hash_table_lookup(opts->options, "preallocation") : NULL;
 
-	*ret_mode = PREALLOC_OFF;
-	if (!value)
+	*ret_mode = IMAGE_PREALLOC_OFF;
+	if (!value || (image_parse_preallocation(value, ret_mode) &&
+		       *ret_mode != IMAGE_PREALLOC_METADATA))
 		return 0;
-	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-		if (strcmp(value, names[i]) == 0) {
-			*ret_mode = i;
-			return 0;
-		}
-	}
 	g_set_error(err, UBD_ERROR, EINVAL, "preallocation is '%s', must be off, falloc or full",
 		    value);
 	return -EINVAL;
 }
 
-static int co_preallocate(struct image *file, uint64_t size, enum preallocation mode)
-{
-	int ret = 0;
-
-	if (mode == PREALLOC_FALLOC && size)
-		ret = image_co_pwrite_zeroes(file, 0, size, IMAGE_REQ_NO_FALLBACK);
-	else if (mode == PREALLOC_FULL && size)
-		ret = image_co_write_zero_data(file, 0, size);
-	return ret ?: image_co_truncate(file, size);
-}
-
 static int raw_check_create(const struct image_create_opts *opts, GError **err)
 {
-	enum preallocation mode;
+	enum image_preallocation mode;
 
 	return parse_preallocation(opts, &mode, err);
 }
@@ -155,12 +167,12 @@ static int raw_co_create(const char *filename, struct image *file,
 			 const struct image_create_opts *opts, GError **err)
 {
 	uint64_t size = whole_sectors(opts->size);
-	enum preallocation mode;
+	enum image_preallocation mode;
 	int ret = parse_preallocation(opts, &mode, err);
 
 	if (ret)
 		return ret;
-	ret = co_preallocate(file, size, mode);
+	ret = co_preallocate(file, 0, size, mode);
 	if (ret)
 		g_set_error(err, UBD_ERROR, -ret, "cannot make it %" PRIu64 " bytes long: %s", size,
 			    g_strerror(-ret));
@@ -185,7 +197,7 @@ const struct image_ops image_raw_ops = {
 	.co_pdiscard = raw_co_pdiscard,
 	.co_pwrite_zeroes = raw_co_pwrite_zeroes,
 	.co_block_status = raw_co_block_status,
-	.co_truncate = raw_co_truncate,
+	.co_resize = raw_co_resize,
 	.check_create = raw_check_create,
 	.co_create = raw_co_create,
 };

@@ -142,6 +142,24 @@ void l2_cache_forget(struct qcow2 *q)
 	}
 }
 
+void l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)
+{
+	struct l2_cache *cache = &q->cache;
+
+	for (uint64_t off = l2_off; off < l2_off + q->cluster_size; off += cache->slice_bytes) {
+		struct shard *shard = shard_of(cache, off);
+		struct slice *slice;
+
+		thread_lock(&shard->lock);
+		slice = find(cache, shard, off);
+		if (slice) {
+			assert(!atomic_load(&slice->pins) && !atomic_load(&slice->dirty));
+			unhash(cache, slice);
+		}
+		thread_unlock(&shard->lock);
+	}
+}
+
 static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off)
 {
 	if (!slice->entries)

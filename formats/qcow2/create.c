@@ -102,14 +102,8 @@ static int parse_compression(struct layout *l, const char *value, GError **err)
 
 static int parse_preallocation(struct layout *l, const char *value, GError **err)
 {
-	static const char *const names[] = { "off", "metadata", "falloc", "full" };
-
-	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-		if (!strcmp(value, names[i])) {
-			l->preallocation = i;
-			return 0;
-		}
-	}
+	if (image_parse_preallocation(value, &l->preallocation))
+		return 0;
 	return bad_value("preallocation", value, "off, metadata, falloc or full", err);
 }
 
@@ -176,7 +170,7 @@ static int check_combination(const struct layout *l, const struct image_create_o
 		return -EINVAL;
 	}
 	/* A cluster that has a place in the file hides what is below, but for subclusters. */
-	if (l->preallocation != PREALLOC_OFF && opts->backing_filename && !l->extended_l2) {
+	if (l->preallocation != IMAGE_PREALLOC_OFF && opts->backing_filename && !l->extended_l2) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Backing file and preallocation can only be used at the same time if "
 			    "extended_l2 is on");
@@ -201,8 +195,8 @@ static int parse_options(struct layout *l, const struct image_create_opts *opts,
 	}
 	l->cluster_size = 1ull << l->cluster_bits;
 	/* So that a raw data file is right even when changes of entries are lost. */
-	if (l->data_file_raw && l->preallocation == PREALLOC_OFF)
-		l->preallocation = PREALLOC_METADATA;
+	if (l->data_file_raw && l->preallocation == IMAGE_PREALLOC_OFF)
+		l->preallocation = IMAGE_PREALLOC_METADATA;
 	return check_combination(l, opts, err);
 }
 

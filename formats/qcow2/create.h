@@ -5,13 +5,6 @@
 
 #include "image_int.h"
 
-enum preallocation {
-	PREALLOC_OFF,
-	PREALLOC_METADATA, /* every guest cluster has a host cluster */
-	PREALLOC_FALLOC,   /* ... that has its space in the file system */
-	PREALLOC_FULL,	   /* ... that zeroes are written to */
-};
-
 /* In this order from cluster 0 on; the header takes one. */
 struct layout {
 	/* set by the options */
@@ -24,7 +17,7 @@ struct layout {
 	const char *data_file; /* as it is to be written, NULL if none */
 	bool data_file_raw;
 	uint8_t compression_type;
-	enum preallocation preallocation;
+	enum image_preallocation preallocation;
 	/* set by qcow2_plan_layout() */
 	uint64_t size;
 	uint64_t l1_entries;

@@ -102,7 +102,7 @@ int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 	}
 	l->l1_clusters = MAX(div_up(l->l1_entries * sizeof(uint64_t), l->cluster_size), 1);
 	l->guest_clusters = div_up(l->size, l->cluster_size);
-	if (l->preallocation != PREALLOC_OFF) {
+	if (l->preallocation != IMAGE_PREALLOC_OFF) {
 		l->nr_l2_tables = l->l1_entries;
 		l->data_clusters = l->data_file ? 0 : l->guest_clusters;
 	}
@@ -196,15 +196,15 @@ static int co_make_data(const struct layout *l, struct image *file, uint64_t off
 	int ret = 0;
 
 	switch (l->preallocation) {
-	case PREALLOC_OFF:
+	case IMAGE_PREALLOC_OFF:
 		return l->data_file ? image_co_truncate(file, end) : 0;
-	case PREALLOC_METADATA:
+	case IMAGE_PREALLOC_METADATA:
 		if (old_end > off)
 			ret = image_co_pwrite_zeroes(file, off, old_end - off, 0);
 		return ret ?: image_co_truncate(file, end);
-	case PREALLOC_FALLOC:
+	case IMAGE_PREALLOC_FALLOC:
 		return image_co_pwrite_zeroes(file, off, bytes, IMAGE_REQ_NO_FALLBACK);
-	case PREALLOC_FULL:
+	case IMAGE_PREALLOC_FULL:
 		return image_co_write_zero_data(file, off, bytes);
 	}
 	return -EINVAL;

@@ -194,6 +194,7 @@ const struct image_ops image_qcow2_ops = {
 	.co_pdiscard = qcow2_co_pdiscard,
 	.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
 	.co_block_status = qcow2_co_block_status,
+	.co_resize = qcow2_co_resize,
 	.co_get_info = co_get_info,
 	.co_check = qcow2_co_check,
 	.co_snapshot_list = qcow2_co_snapshot_list,

@@ -408,6 +408,8 @@ static inline bool qcow2_is_lazy(const struct qcow2 *q)
 int l2_cache_init(struct qcow2 *q, uint64_t bytes);
 void l2_cache_destroy(struct qcow2 *q);
 
+/* Forgets the slices of an L2 table that is gone. None of them may be in use or dirty. */
+void l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off);
 /* Forgets all slices. No request may be in flight, no slice dirty. */
 void l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
 
@@ -593,6 +595,20 @@ uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
 int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
 int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
 
+/* For growth: from now on the range reads as zeroes, whatever lies below. struct_lock held. */
+int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes);
+
+/* ---- resize.c, prealloc.c ---- */
+
+int qcow2_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
+
+/*
+ * Gives the guest clusters in a range, which reads as zeroes, host clusters that do so. Within
+ * struct_lock for writing.
+ */
+int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end,
+			 enum image_preallocation mode) EXCLUDES(q->alloc_lock);
+
 /* ---- data_file.c ---- */
 
 /*
@@ -669,6 +685,13 @@ static inline bool qcow2_refblock_exists(const struct qcow2 *q, uint64_t cluster
 
 /* Makes sure that the refcount of a free cluster can be set. *ret_again: look for one again. */
 int qcow2_co_make_countable(struct qcow2 *q, uint64_t cluster, bool *ret_again)
+	REQUIRES(q->alloc_lock);
+
+/*
+ * Contiguous clusters for a table of any length; their refcounts become one. Nothing may
+ * point to them yet, so what fails leaves at worst leaks. Errors of qcow2_co_alloc_clusters().
+ */
+int qcow2_co_alloc_contiguous(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off)
 	REQUIRES(q->alloc_lock);
 
 /* What is below the end of @end_cluster may have been written. */

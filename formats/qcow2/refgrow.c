@@ -40,6 +40,16 @@ static int refblock_co_create(struct qcow2 *q, uint64_t cluster) REQUIRES(q->all
 	return 0;
 }
 
+/* The refcounts of the first @used clusters that a row of new blocks counts become one. */
+static void count_used(const struct qcow2 *q, uint8_t *blocks, uint64_t used)
+{
+	uint64_t per_block = 1ull << q->refblock_bits;
+
+	for (uint64_t i = 0; i < used; i++)
+		qcow2_refcount_store(q->refcount_order, blocks + (i / per_block << q->cluster_bits),
+				     i % per_block, 1);
+}
+
 /* A larger table, while it is made. */
 struct new_reftable {
 	uint64_t start; /* host cluster: first the new blocks, then the table */
@@ -93,10 +103,7 @@ static int new_reftable_plan(struct qcow2 *q, uint64_t min_size, struct new_reft
 	new->state = g_try_malloc0((new->size + REFTABLE_UNIT_ENTRIES - 1) / REFTABLE_UNIT_ENTRIES);
 	if (!new->blocks || !new->disk || !new->entries || !new->state)
 		return -ENOMEM;
-	for (uint64_t i = 0; i < used; i++)
-		qcow2_refcount_store(q->refcount_order,
-				     new->blocks + (i / per_block << q->cluster_bits),
-				     i % per_block, 1);
+	count_used(q, new->blocks, used);
 	memcpy(new->entries, q->reftable, q->reftable_size * sizeof(uint64_t));
 	for (uint64_t i = 0; i < new->nr_blocks; i++)
 		new->entries[q->reftable_size + i] = (new->start + i) << q->cluster_bits;
@@ -171,4 +178,92 @@ int qcow2_co_make_countable(struct qcow2 *q, uint64_t cluster, bool *ret_again)
 	if (cluster >> q->refblock_bits >= q->reftable_size)
 		return reftable_co_grow(q, (cluster >> q->refblock_bits) + 1);
 	return refblock_co_create(q, cluster);
+}
+
+/* ---- long tables ---- */
+
+/* Clusters that are free and lie behind each other are looked for so many times. */
+#define MAX_TRIES 16
+
+/* Where no refcount block counts any more. */
+static uint64_t first_uncounted(const struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	uint64_t index = q->reftable_size;
+
+	while (index && !q->reftable[index - 1])
+		index--;
+	return index;
+}
+
+/* Behind all that is counted, with refcount blocks of their own in front of them. */
+static int alloc_with_blocks(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t per_block = 1ull << q->refblock_bits, nr_blocks = 1, index, start;
+	uint8_t *blocks;
+	int ret;
+
+	while (nr_blocks * per_block < nr_blocks + nr)
+		nr_blocks++;
+	for (;;) {
+		index = first_uncounted(q);
+		if (index + nr_blocks <= q->reftable_size)
+			break;
+		ret = reftable_co_grow(q, index + nr_blocks);
+		if (ret)
+			return ret;
+	}
+	start = index << q->refblock_bits;
+	if ((start + nr_blocks + nr) << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
+		return -EFBIG;
+	ret = qcow2_co_check_overlap_locked(q, start, nr_blocks + nr);
+	if (ret)
+		return ret;
+	blocks = try_iobuf_alloc0(nr_blocks << q->cluster_bits);
+	if (!blocks)
+		return -ENOMEM;
+	count_used(q, blocks, nr_blocks + nr);
+	qcow2_raise_zero_off(q, start + nr_blocks + nr);
+	ret = write_durably(q, start << q->cluster_bits, nr_blocks << q->cluster_bits, blocks);
+	iobuf_free(blocks);
+	if (ret)
+		return ret;
+	qcow2_add_metadata(q, METADATA_REFBLOCK, start, nr_blocks);
+	for (uint64_t i = 0; i < nr_blocks; i++) {
+		q->reftable[index + i] = (start + i) << q->cluster_bits;
+		q->reftable_state[(index + i) / REFTABLE_UNIT_ENTRIES] |= REFTABLE_UNIT_DIRTY;
+	}
+	*ret_host_off = (start + nr_blocks) << q->cluster_bits;
+	return 0;
+}
+
+struct run {
+	uint64_t host_off;
+	uint64_t nr;
+};
+
+int qcow2_co_alloc_contiguous(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off)
+{
+	struct run short_runs[MAX_TRIES];
+	unsigned nr_short = 0;
+	bool fresh;
+	int ret = 0;
+
+	while (nr < 1ull << q->refblock_bits && nr_short < MAX_TRIES) {
+		struct run *run = &short_runs[nr_short];
+
+		ret = qcow2_co_alloc_clusters(q, nr, &run->host_off, &run->nr, &fresh);
+		if (ret || run->nr == nr)
+			break;
+		nr_short++;
+	}
+	if (!ret && nr_short < MAX_TRIES && nr < 1ull << q->refblock_bits)
+		*ret_host_off = short_runs[nr_short].host_off;
+	else if (!ret)
+		ret = alloc_with_blocks(q, nr, ret_host_off);
+	/* Nothing points to them; what cannot be given back leaks (C6). */
+	for (unsigned i = 0; i < nr_short; i++)
+		qcow2_co_put_clusters(q, qcow2_cluster_index(q, short_runs[i].host_off),
+				      short_runs[i].nr);
+	return ret;
 }

@@ -312,6 +312,11 @@ static int co_zero_any(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint6
 				      kind == ZERO_UNMAP ? IMAGE_REQ_MAY_UNMAP : 0);
 }
 
+int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	return co_zero_any(q, ZERO_UNMAP, off, bytes);
+}
+
 static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off, uint64_t bytes)
 {
 	struct qcow2 *q = img->opaque;

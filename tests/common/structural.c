@@ -21,6 +21,7 @@ static const struct {
 	{ &structural_snapshot, 2 },
 	{ &structural_snapshot_beside, 2 },
 	{ &structural_bitmaps, 2 },
+	{ &structural_resize, 1 },
 };
 
 void structural_init(struct structural *s, const struct image_spec *spec, uint64_t seed)

@@ -29,6 +29,7 @@ int img_convert(const struct img_command *command, char **argv);
 int img_create(const struct img_command *command, char **argv);
 int img_info(const struct img_command *command, char **argv);
 int img_map(const struct img_command *command, char **argv);
+int img_resize(const struct img_command *command, char **argv);
 int img_snapshot(const struct img_command *command, char **argv);
 
 /* Parses the words of a command, or says what is wrong with them. */

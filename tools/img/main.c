@@ -20,6 +20,7 @@ static const struct img_command commands[] = {
 	{ "create", "Makes an empty image, or one on a backing file", img_create },
 	{ "info", "Says what an image is", img_info },
 	{ "map", "Says where each part of an image lies", img_map },
+	{ "resize", "Gives the disk in an image another size", img_resize },
 	{ "snapshot", "Works on the snapshots inside of an image", img_snapshot },
 };
 

@@ -549,17 +549,35 @@ int io_co_cmd_flush(struct io_session *session, const struct io_command *command
 
 int io_co_cmd_truncate(struct io_session *session, const struct io_command *command, char **argv)
 {
+	g_autofree char *preallocation = NULL;
+	g_auto(GStrv) words = NULL;
+	const GOptionEntry entries[] = {
+		{ "preallocation", 'm', 0, G_OPTION_ARG_STRING, &preallocation, NULL, NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &words, NULL, NULL },
+		{},
+	};
+	enum image_preallocation mode = IMAGE_PREALLOC_OFF;
+	g_autoptr(GError) err = NULL;
 	uint64_t size;
 	int ret;
 
-	if (!io_parse_size(argv[1], &size))
+	if (!io_parse(command, entries, argv))
+		return -EINVAL;
+	if (!words || words[1]) {
+		io_print_usage(command);
+		return -EINVAL;
+	}
+	if (preallocation && !image_parse_preallocation(preallocation, &mode)) {
+		tool_error("Invalid preallocation mode '%s'", preallocation);
+		return -EINVAL;
+	}
+	if (!io_parse_size(words[0], &size))
 		return -EINVAL;
 	ret = check_writable(session);
 	if (ret)
 		return ret;
-	ret = image_co_truncate(session->img, size);
+	ret = image_co_resize(session->img, size, mode, &err);
 	if (ret)
-		tool_error("%s: truncate failed: %s", image_filename(session->img),
-			   g_strerror(-ret));
+		tool_error("%s: truncate failed: %s", image_filename(session->img), err->message);
 	return ret;
 }

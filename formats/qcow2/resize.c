@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The disk grows and shrinks, with struct_lock held for writing, so that no request is in flight.
+ *
+ * Growth: a longer L1 table is written beside the old one, and the header names it; then all
+ * that is going to be added is made to read as zeroes; then the header gets the new size.
+ * Nothing of this can be seen by whoever finds the old size after a power cut.
+ *
+ * Shrinking goes the other way: the new size is durable before the first reference is
+ * given up. What a cut leaves behind the end of the disk is referenced, and growth
+ * makes it zero.
+ */
+#include "qcow2.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int failed(int ret, const char *what, GError **err)
+{
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot %s: %s", what, g_strerror(-ret));
+	return ret;
+}
+
+static uint64_t cluster_end(const struct qcow2 *q, uint64_t off)
+{
+	return qcow2_clusters_for(q, off) << q->cluster_bits;
+}
+
+static int co_write_size(struct qcow2 *q, uint64_t size, GError **err)
+{
+	uint64_t old = image_size(q->img);
+	int ret;
+
+	co_mutex_lock(&q->alloc_lock);
+	atomic_store(&q->img->size, size);
+	ret = qcow2_co_update_header(q, err);
+	if (ret)
+		atomic_store(&q->img->size, old);
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
+/* ---- the L1 table ---- */
+
+/* A longer L1 table, while it is made. */
+struct new_l1 {
+	uint32_t size;
+	uint64_t off;
+	_Atomic uint64_t *entries;
+	uint64_t *disk;
+};
+
+static int new_l1_init(struct qcow2 *q, struct new_l1 *new, uint32_t size)
+{
+	new->size = size;
+	new->entries = g_try_new0(_Atomic uint64_t, size);
+	new->disk = try_iobuf_alloc0(size * sizeof(uint64_t));
+	if (!new->entries || !new->disk)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < q->l1_size; i++) {
+		uint64_t entry = atomic_load(&q->l1[i]);
+
+		atomic_store(&new->entries[i], entry);
+		new->disk[i] = htobe64(entry);
+	}
+	return 0;
+}
+
+static void new_l1_clear(struct new_l1 *new)
+{
+	g_free((void *)new->entries);
+	iobuf_free(new->disk);
+}
+
+/* Everything was flushed: the entries in memory are those on disk. */
+static int new_l1_co_write(struct qcow2 *q, struct new_l1 *new) REQUIRES(q->alloc_lock)
+{
+	uint64_t nr = qcow2_clusters_for(q, new->size * sizeof(uint64_t));
+	int ret = qcow2_co_alloc_contiguous(q, nr, &new->off);
+
+	if (ret)
+		return ret;
+	/* C1: its refcount is on disk before the header names it. */
+	ret = image_co_pwrite(q->file, new->off, new->size * sizeof(uint64_t), new->disk, 0)
+		      ?: qcow2_co_write_refcounts(q);
+	if (ret)
+		qcow2_co_put_clusters(q, qcow2_cluster_index(q, new->off), nr);
+	return ret;
+}
+
+/* The header names it; then the old one is given up (C4). */
+static int new_l1_co_settle(struct qcow2 *q, struct new_l1 *new, GError **err)
+	REQUIRES(q->flush_lock, q->alloc_lock)
+{
+	uint64_t old_off = q->l1_off;
+	uint32_t old_size = q->l1_size;
+	uint64_t old_nr = qcow2_clusters_for(q, old_size * sizeof(uint64_t));
+	int ret;
+
+	q->l1_off = new->off;
+	q->l1_size = new->size;
+	ret = qcow2_co_update_header(q, err);
+	if (ret) {
+		/* The header on disk may name the new table: its clusters are kept. */
+		q->l1_off = old_off;
+		q->l1_size = old_size;
+		return ret;
+	}
+	qcow2_refcounts_synced(q, true);
+	g_free((void *)q->l1);
+	iobuf_free(q->l1_disk);
+	q->l1 = g_steal_pointer(&new->entries);
+	q->l1_disk = g_steal_pointer(&new->disk);
+	qcow2_add_metadata(q, METADATA_L1, qcow2_cluster_index(q, new->off),
+			   qcow2_clusters_for(q, new->size * sizeof(uint64_t)));
+	qcow2_remove_metadata(q, qcow2_cluster_index(q, old_off), old_nr);
+	qcow2_co_put_clusters(q, qcow2_cluster_index(q, old_off), old_nr);
+	return 0;
+}
+
+static int co_grow_l1(struct qcow2 *q, uint32_t size, GError **err)
+{
+	struct new_l1 new = { 0 };
+	int ret;
+
+	ret = failed(new_l1_init(q, &new, size), "grow the L1 table", err);
+	if (!ret) {
+		co_mutex_lock(&q->flush_lock);
+		co_mutex_lock(&q->alloc_lock);
+		ret = failed(new_l1_co_write(q, &new), "grow the L1 table", err)
+			      ?: new_l1_co_settle(q, &new, err);
+		co_mutex_unlock(&q->alloc_lock);
+		co_mutex_unlock(&q->flush_lock);
+	}
+	new_l1_clear(&new);
+	return ret;
+}
+
+/* ---- growth ---- */
+
+static int check_l1_size(const struct qcow2 *q, uint64_t size, uint64_t *ret_entries, GError **err)
+{
+	uint64_t covers = 1ull << (q->cluster_bits + q->l2_bits);
+
+	*ret_entries = size / covers + (size % covers != 0);
+	if (*ret_entries * sizeof(uint64_t) <= QCOW2_MAX_L1_BYTES)
+		return 0;
+	g_set_error(err, UBD_ERROR, EFBIG,
+		    "size %" PRIu64 " is too large for cluster_size %" PRIu32
+		    ", which allows %" PRIu64,
+		    size, q->cluster_size, covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
+	return -EFBIG;
+}
+
+/*
+ * What is added is zero, whatever the last cluster, older tables and the backing file have.
+ * A raw data file has the disk as it is, and so there all of it is allocated.
+ */
+static int co_fill(struct qcow2 *q, uint64_t old, uint64_t size, enum image_preallocation mode)
+{
+	uint64_t end = q->data_file_raw ? size : cluster_end(q, size);
+	int ret = 0;
+
+	if (q->data_file_raw && mode == IMAGE_PREALLOC_OFF)
+		mode = IMAGE_PREALLOC_METADATA;
+	if (qcow2_has_data_file(q))
+		ret = image_co_truncate(q->data_file, size);
+	ret = ret ?: qcow2_co_zero_range(q, old, end - old);
+	/* A cluster that the old end lies in may show what is below. */
+	if (!ret && mode != IMAGE_PREALLOC_OFF)
+		ret = qcow2_co_preallocate(q, cluster_end(q, old), size, mode);
+	return ret ?: qcow2_co_flush_all(q);
+}
+
+static int co_grow(struct qcow2 *q, uint64_t size, enum image_preallocation mode, GError **err)
+{
+	uint64_t old = image_size(q->img), entries;
+	int ret;
+
+	ret = check_l1_size(q, size, &entries, err);
+	if (!ret && entries > q->l1_size)
+		ret = co_grow_l1(q, entries, err);
+	return ret ?: failed(co_fill(q, old, size, mode), "grow the image", err)
+		       ?: co_write_size(q, size, err);
+}
+
+/* ---- shrinking ---- */
+
+/* The entries from @off to the end of its L2 table. */
+static int co_forget_rest(struct qcow2 *q, uint64_t off)
+{
+	uint64_t slice_covers = 1ull << (q->cluster_bits + q->slice_bits);
+	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
+	uint64_t end = (off | (table_covers - 1)) + 1;
+	struct slice *slice;
+	int ret;
+
+	for (; off < end; off = (off | (slice_covers - 1)) + 1) {
+		ret = qcow2_co_get_writable_slice(q, off, &slice);
+		if (ret)
+			return ret;
+		co_mutex_lock(&q->alloc_lock);
+		for (unsigned i = qcow2_slice_index(q, off); i < 1u << q->slice_bits; i++) {
+			struct l2_entry old = slice_load(q, slice, i);
+
+			if (!old.desc && !old.bitmap)
+				continue;
+			slice_store(q, slice, i, (struct l2_entry){ 0 });
+			qcow2_unlink_entry(q, old.desc);
+		}
+		co_mutex_unlock(&q->alloc_lock);
+		slice_put(slice);
+	}
+	return 0;
+}
+
+/* A whole L2 table and all it names. It is read before anything is given up (C6). */
+static int co_forget_table(struct qcow2 *q, uint32_t l1_index)
+{
+	uint64_t l2_off = atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
+	uint64_t *table = try_iobuf_alloc(q->cluster_size);
+	struct freed_run run = { qcow2_cluster_index(q, l2_off), 1, .is_l2 = true };
+	int ret = table ? image_co_pread(q->file, l2_off, q->cluster_size, table) : -ENOMEM;
+
+	if (!ret) {
+		co_mutex_lock(&q->alloc_lock);
+		for (uint64_t i = 0; i < 1ull << q->l2_bits; i++)
+			qcow2_unlink_entry(q, qcow2_l2_table_entry(q, table, i).desc);
+		atomic_store(&q->l1[l1_index], 0);
+		g_array_append_val(q->dirty_l1, l1_index);
+		g_array_append_val(q->unlinked, run);
+		atomic_fetch_add(&q->nr_unlinked, 1);
+		co_mutex_unlock(&q->alloc_lock);
+		l2_cache_forget_table(q, l2_off);
+	}
+	iobuf_free(table);
+	return ret;
+}
+
+static bool has_table(const struct qcow2 *q, uint32_t l1_index)
+{
+	return l1_index < q->l1_size && atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
+}
+
+/* Gives up all behind the end of the disk, which is durable. */
+static int co_forget(struct qcow2 *q, uint64_t size)
+{
+	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
+	uint64_t off = cluster_end(q, size);
+	uint32_t index = qcow2_l1_index(q, off);
+	int ret = 0;
+
+	if (off & (table_covers - 1)) {
+		if (has_table(q, index))
+			ret = co_forget_rest(q, off);
+		index++;
+	}
+	for (; !ret && index < q->l1_size; index++)
+		if (has_table(q, index))
+			ret = co_forget_table(q, index);
+	return ret ?: qcow2_co_flush_and_reclaim(q);
+}
+
+/* The file ends behind its last cluster in use. */
+static int co_cut_file(struct qcow2 *q)
+{
+	uint64_t end = qcow2_clusters_for(q, image_size(q->file)), refcount;
+	int ret = 0;
+
+	co_mutex_lock(&q->alloc_lock);
+	for (; end; end--) {
+		ret = qcow2_co_get_refcount(q, end - 1, &refcount);
+		if (ret || refcount)
+			break;
+	}
+	if (!ret && end << q->cluster_bits < image_size(q->file))
+		ret = image_co_truncate(q->file, end << q->cluster_bits);
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
+static int co_shrink(struct qcow2 *q, uint64_t size, GError **err)
+{
+	int ret = co_write_size(q, size, err);
+
+	if (!ret && qcow2_has_data_file(q))
+		ret = failed(image_co_truncate(q->data_file, size), "shrink the data file", err);
+	return ret ?: failed(co_forget(q, size) ?: co_cut_file(q), "shrink the image", err);
+}
+
+/* ---- both ---- */
+
+static int check_resize(struct qcow2 *q, uint64_t size, GError **err)
+{
+	if (size % 512) {
+		g_set_error(err, UBD_ERROR, EINVAL, "the new size must be a multiple of 512");
+		return -EINVAL;
+	}
+	if (q->version < 3 && q->nr_snapshots) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "can't resize a version 2 image which has snapshots");
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+int qcow2_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	ret = check_resize(q, size, err);
+	if (!ret)
+		ret = failed(qcow2_co_flush_all(q), "flush the image", err);
+	if (!ret && size != image_size(img))
+		ret = qcow2_co_bitmaps_resize(q, size, err);
+	if (!ret && size > image_size(img))
+		ret = co_grow(q, size, mode, err);
+	else if (!ret && size < image_size(img))
+		ret = co_shrink(q, size, err);
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}

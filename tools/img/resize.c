@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* ubd-img resize: gives a disk another size. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "img.h"
+
+struct resize_job {
+	const char *filename;
+	const char *format;
+	char sign; /* '+' and '-': @bytes is the difference; else 0 */
+	uint64_t bytes;
+	bool shrink;
+	enum image_preallocation mode;
+};
+
+/* The last word, which may begin with a minus sign and be no option for all that. */
+static char *take_last_word(char **argv)
+{
+	guint nr = g_strv_length(argv);
+	char *last;
+
+	if (nr < 2)
+		return NULL;
+	last = argv[nr - 1];
+	argv[nr - 1] = NULL;
+	return last;
+}
+
+static bool parse_new_size(struct resize_job *job, const char *text)
+{
+	if (*text == '+' || *text == '-')
+		job->sign = *text++;
+	return img_parse_size("image size", text, INT64_MAX, &job->bytes);
+}
+
+static int find_size(const struct resize_job *job, uint64_t old, uint64_t *ret_size)
+{
+	uint64_t size = job->bytes;
+
+	if (job->sign == '+')
+		size = job->bytes > INT64_MAX - old ? INT64_MAX : old + job->bytes;
+	else if (job->sign == '-')
+		size = job->bytes >= old ? 0 : old - job->bytes;
+	if (!size) {
+		tool_error("%s: New image size must be positive", job->filename);
+		return -1;
+	}
+	if (size < old && job->mode != IMAGE_PREALLOC_OFF) {
+		tool_error("%s: Preallocation can only be used for growing images", job->filename);
+		return -1;
+	}
+	if (size < old && !job->shrink) {
+		tool_error("%s: Use the --shrink option to perform a shrink operation; all data "
+			   "beyond the new end is then lost",
+			   job->filename);
+		return -1;
+	}
+	*ret_size = size;
+	return 0;
+}
+
+static int co_resize(void *arg)
+{
+	const struct resize_job *job = arg;
+	g_autoptr(GError) err = NULL;
+	struct image *img;
+	uint64_t size;
+	int ret;
+
+	if (tool_co_open(job->filename, job->format, IMAGE_RDWR | IMAGE_UNMAP, &img))
+		return 1;
+	ret = find_size(job, image_size(img), &size);
+	if (!ret) {
+		ret = image_co_resize(img, size, job->mode, &err);
+		if (ret)
+			tool_error("%s: %s", job->filename, err->message);
+	}
+	return tool_co_close(img, ret) ? 1 : 0;
+}
+
+int img_resize(const struct img_command *command, char **argv)
+{
+	g_autofree char *format = NULL, *preallocation = NULL, *size = NULL;
+	g_auto(GStrv) filenames = NULL;
+	gboolean quiet = FALSE, shrink = FALSE;
+	const GOptionEntry entries[] = {
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: by its header)", "FMT" },
+		{ "preallocation", 0, 0, G_OPTION_ARG_FILENAME, &preallocation,
+		  "Space for what is added: off (default), metadata, falloc or full", "MODE" },
+		{ "shrink", 0, 0, G_OPTION_ARG_NONE, &shrink,
+		  "Allow a smaller size, and the loss of data with it", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
+		  "FILENAME [+|-]SIZE" },
+		{},
+	};
+	struct resize_job job = { 0 };
+	const char *last = argv[1] ? argv[g_strv_length(argv) - 1] : "";
+
+	if (strcmp(last, "-h") != 0 && strcmp(last, "--help") != 0)
+		size = g_strdup(take_last_word(argv));
+	if (!img_parse(command, entries, argv))
+		return 1;
+	if (!size || !filenames)
+		return img_usage_error(command, "Expecting image file name and size");
+	job.filename = img_only_filename(command, filenames);
+	if (!job.filename || !parse_new_size(&job, size))
+		return 1;
+	if (preallocation && !image_parse_preallocation(preallocation, &job.mode)) {
+		tool_error("Invalid preallocation mode '%s'", preallocation);
+		return 1;
+	}
+	job.format = format;
+	job.shrink = shrink;
+	if (tool_run_co(co_resize, &job))
+		return 1;
+	if (!quiet)
+		printf("Image resized.\n");
+	return 0;
+}
