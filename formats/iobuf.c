@@ -3,10 +3,12 @@
 #include <glib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "iobuf.h"
 
 #define IOBUF_ALIGN 4096
+#define HUGE_PAGE   (2u << 20)
 /* No use has more; and far beyond it, sanitizers end the process instead of giving NULL. */
 #define IOBUF_MAX   (64ULL * 1024 * 1024 * 1024)
 
@@ -133,6 +135,19 @@ void *try_iobuf_alloc0(size_t bytes)
 
 	if (buf)
 		memset(buf, 0, bytes);
+	return buf;
+}
+
+void *try_iobuf_alloc_huge(size_t bytes)
+{
+	void *buf = NULL;
+
+	if (bytes < HUGE_PAGE)
+		return try_iobuf_alloc(bytes);
+	if (bytes > IOBUF_MAX || posix_memalign(&buf, HUGE_PAGE, bytes))
+		return NULL;
+	/* Only advice. */
+	madvise(buf, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
 	return buf;
 }
 

@@ -18,6 +18,7 @@
 #define RING_ENTRIES 256
 #define MAX_DEPTH    4096
 #define MAX_QUEUES   64
+#define BUFFER_ALIGN 4096
 
 struct bench {
 	const char *filename;
@@ -51,7 +52,8 @@ struct bench_queue {
 	GThread *thread; /* NULL for the loop of main() */
 	uint64_t remaining;
 	unsigned in_flight;
-	unsigned workers;
+	unsigned started, ended; /* workers */
+	char *bufs;		 /* of all of them */
 	uint64_t random_state;
 	/* No request starts until those in flight are done and flushed. */
 	bool draining;
@@ -156,26 +158,26 @@ static int co_request(struct bench_queue *queue, void *buf)
 			    : image_co_pread(bench->img, off, bench->buffer_bytes, buf);
 }
 
+static uint64_t buffer_room(const struct bench *bench)
+{
+	return (MAX(bench->buffer_bytes, 1) + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
+}
+
 static void worker_co(void *arg)
 {
 	struct bench_queue *queue = arg;
 	struct bench *bench = queue->bench;
-	void *buf = try_iobuf_alloc(MAX(bench->buffer_bytes, 1));
+	char *buf = queue->bufs + queue->started++ * buffer_room(bench);
 	bool flush;
 	int ret;
 
-	if (buf)
-		memset(buf, bench->pattern, bench->buffer_bytes);
-	else
-		fail(bench, -ENOMEM);
-	while (buf && co_begin_request(queue, &flush)) {
+	while (co_begin_request(queue, &flush)) {
 		ret = co_request(queue, buf);
 		if (ret)
 			fail(bench, ret);
 		co_end_request(queue, flush);
 	}
-	iobuf_free(buf);
-	if (--queue->workers == 0 && atomic_fetch_sub(&bench->queues_left, 1) == 1)
+	if (++queue->ended == bench->depth && atomic_fetch_sub(&bench->queues_left, 1) == 1)
 		co_wake(bench->waiter);
 }
 
@@ -185,7 +187,6 @@ static void queue_co(void *arg)
 {
 	struct bench_queue *queue = arg;
 
-	queue->workers = queue->bench->depth;
 	for (unsigned i = 0; i < queue->bench->depth; i++)
 		co_start(worker_co, queue);
 }
@@ -196,13 +197,21 @@ static void *queue_thread(void *loop)
 	return NULL;
 }
 
-static void init_queue(struct bench *bench, unsigned number, struct bench_queue *queue)
+static bool init_queue(struct bench *bench, unsigned number, struct bench_queue *queue)
 {
+	uint64_t bytes = bench->depth * buffer_room(bench);
+
 	queue->bench = bench;
 	queue->remaining = bench->count / bench->queues + (number < bench->count % bench->queues);
 	queue->random_state = number;
 	thread_lock_init(&queue->lock);
 	co_queue_init(&queue->drained);
+	queue->bufs = try_iobuf_alloc_huge(bytes);
+	if (queue->bufs)
+		memset(queue->bufs, bench->pattern, bytes);
+	else
+		tool_error("no memory for buffers of %" PRIu64 " bytes", bytes);
+	return queue->bufs;
 }
 
 /* The first queue is on the loop that runs already. */
@@ -230,6 +239,7 @@ static void stop_loop(struct bench_queue *queue)
 		g_thread_join(queue->thread);
 		aio_loop_free(queue->loop);
 	}
+	iobuf_free(queue->bufs);
 	co_queue_destroy(&queue->drained);
 	thread_lock_destroy(&queue->lock);
 }
@@ -270,18 +280,17 @@ static int co_measure(struct bench *bench)
 	g_autofree struct bench_queue *queues = g_new0(struct bench_queue, bench->queues);
 	int64_t microseconds = 0;
 	unsigned started = 0;
+	bool ready = true;
 
 	print_plan(bench);
-	for (; started < bench->queues; started++) {
-		init_queue(bench, started, &queues[started]);
-		if (!start_loop(&queues[started], started))
-			break;
-	}
-	if (started == bench->queues)
+	for (; started < bench->queues && ready; started++)
+		ready = init_queue(bench, started, &queues[started]) &&
+			start_loop(&queues[started], started);
+	if (ready)
 		microseconds = co_run_queues(bench, queues);
 	for (unsigned i = 0; i < started; i++)
 		stop_loop(&queues[i]);
-	if (started < bench->queues)
+	if (!ready)
 		return -ENOMEM;
 	if (bench->error)
 		tool_error("%s: Failed request: %s", bench->filename, g_strerror(-bench->error));

@@ -293,7 +293,7 @@ static void co_copy_piece(struct copy *copy, const struct piece *piece, char *bu
 static void worker_co(void *arg)
 {
 	struct copy *copy = arg;
-	char *buf = try_iobuf_alloc(copy->buffer_bytes);
+	char *buf = try_iobuf_alloc_huge(copy->buffer_bytes);
 	struct piece piece;
 
 	if (!buf)
