@@ -96,6 +96,15 @@ int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 	struct mapping map;
 	int ret;
 
+	/* As reads find it: all of it is data of the data file. */
+	if (q->data_file_raw) {
+		*ret_extent = (struct image_extent){
+			.bytes = bytes,
+			.flags = extent_flags(MAPPING_NORMAL),
+			.host_off = off,
+		};
+		return 0;
+	}
 	co_rwlock_rdlock(&q->struct_lock);
 	ret = qcow2_co_lookup(q, off, bytes, &map);
 	co_rwlock_rdunlock(&q->struct_lock);
