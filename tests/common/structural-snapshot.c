@@ -211,14 +211,19 @@ static bool is_listed(const GArray *list, const char *name)
 	return false;
 }
 
+static bool is_past(uint64_t when, const struct structural_view *view)
+{
+	return when != NEVER && when <= view->cut;
+}
+
 static char *co_verify_one(const struct structural_view *view, const GArray *list,
 			   const struct kept *kept, const char *name)
 {
 	bool found = is_listed(list, name);
 
-	if (!found && kept->created <= view->cut && kept->delete_began > view->cut)
+	if (!found && is_past(kept->created, view) && !is_past(kept->delete_began, view))
 		return g_strdup("it is not there");
-	if (found && (kept->create_began > view->cut || kept->deleted <= view->cut))
+	if (found && (!is_past(kept->create_began, view) || is_past(kept->deleted, view)))
 		return g_strdup("it is there");
 	return found ? co_look_into(view, kept, name) : NULL;
 }
