@@ -43,7 +43,7 @@ static int block_co_load(struct qcow2 *q, struct rewrite_block *block, uint64_t 
 int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw)
 {
 	uint64_t bytes = 0;
-	int ret = q->broken;
+	int ret;
 
 	*rw = (struct rewrite){ .tables = g_array_new(FALSE, FALSE, sizeof(struct table_change)) };
 	qcow2_get_roots(q, &rw->roots);
@@ -51,6 +51,8 @@ int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw)
 	if (!rw->blocks)
 		return -ENOMEM;
 	rw->nr_blocks = q->reftable_size;
+	/* With lazy refcounts the flush before left them in memory. */
+	ret = qcow2_co_write_refcounts(q);
 	for (uint64_t i = 0; i < q->reftable_size && !ret; i++) {
 		if (!q->reftable[i])
 			continue;

@@ -351,6 +351,17 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 	return ret;
 }
 
+/* A cluster of a data file has no refcount, so there is no sharing it. */
+static int check_data_file(const struct qcow2 *q, GError **err)
+{
+	if (!qcow2_has_data_file(q))
+		return 0;
+	g_set_error(err, UBD_ERROR, ENOTSUP,
+		    "%s: an image with an external data file cannot have snapshots",
+		    q->img->filename);
+	return -ENOTSUP;
+}
+
 static int not_found(const struct qcow2 *q, const char *which, GError **err)
 {
 	g_set_error(err, UBD_ERROR, ENOENT, "%s: there is no snapshot '%s'", q->img->filename,
@@ -392,12 +403,6 @@ static int check_create(const struct qcow2 *q, const char *name, GError **err)
 			    MAX_NAME_BYTES, strlen(name));
 		return -EINVAL;
 	}
-	if (q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "%s: an image with an external data file cannot have snapshots",
-			    q->img->filename);
-		return -ENOTSUP;
-	}
 	if (q->nr_snapshots >= QCOW2_MAX_SNAPSHOTS) {
 		g_set_error(err, UBD_ERROR, EFBIG, "%s: an image has at most %u snapshots",
 			    q->img->filename, QCOW2_MAX_SNAPSHOTS);
@@ -413,7 +418,7 @@ int qcow2_co_snapshot_create(struct image *img, const char *name, GError **err)
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	ret = check_create(q, name, err);
+	ret = check_data_file(q, err) ?: check_create(q, name, err);
 	if (!ret) {
 		new = snapshot_new(q, name, image_size(img));
 		ret = explain(q, co_change(q, co_fill_create, new), err);
@@ -432,7 +437,9 @@ int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err)
 
 	co_rwlock_wrlock(&q->struct_lock);
 	s = snapshot_find_any(q, which);
-	ret = s ? qcow2_co_bitmaps_replace_disk(q, s->disk_size, err) : not_found(q, which, err);
+	ret = s ? check_data_file(q, err) : not_found(q, which, err);
+	if (!ret)
+		ret = qcow2_co_bitmaps_replace_disk(q, s->disk_size, err);
 	if (!ret)
 		ret = explain(q, co_change(q, co_fill_apply, s), err);
 	co_rwlock_wrunlock(&q->struct_lock);
@@ -447,7 +454,9 @@ int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err)
 
 	co_rwlock_wrlock(&q->struct_lock);
 	s = snapshot_find(q, NULL, name);
-	ret = s ? explain(q, co_change(q, co_fill_delete, s), err) : not_found(q, name, err);
+	ret = s ? check_data_file(q, err) : not_found(q, name, err);
+	if (!ret)
+		ret = explain(q, co_change(q, co_fill_delete, s), err);
 	if (!ret)
 		snapshot_free(s);
 	co_rwlock_wrunlock(&q->struct_lock);
