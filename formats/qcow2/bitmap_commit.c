@@ -340,9 +340,12 @@ static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q
 {
 	int ret = q->bitmaps_broken ?: co_commit_prepare(c);
 
+	co_mutex_lock(&q->alloc_lock);
+	/* C1: with lazy refcounts the flush left them in memory. The switch begins with another. */
+	if (!ret)
+		ret = qcow2_co_write_refcounts(q);
 	if (ret)
 		g_set_error(err, UBD_ERROR, -ret, "%s", g_strerror(-ret));
-	co_mutex_lock(&q->alloc_lock);
 	if (ret)
 		put_runs(q, c->added);
 	else
