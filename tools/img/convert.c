@@ -31,7 +31,8 @@ struct convert_job {
 	const char *source_name;
 	struct image_open_opts source_opts;
 	struct new_image target;
-	bool target_exists; /* -n */
+	bool target_exists;  /* -n */
+	bool target_is_zero; /* what is there reads as zeroes */
 	struct cache_mode target_mode;
 	bool sync_at_end;
 	uint64_t coroutines;
@@ -134,8 +135,9 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 		.sparse_bytes = job->sparse_bytes,
 		.out_of_order = job->out_of_order,
 		.compress = job->compress,
-		.target_is_zero = !job->target_exists && !job->target.backing_filename &&
-				  !is_block_device(job->target.filename),
+		.target_is_zero = job->target_is_zero ||
+				  (!job->target_exists && !job->target.backing_filename &&
+				   !is_block_device(job->target.filename)),
 		.target_has_backing = job->target.backing_filename,
 		.write_flags = cache_mode_write_flags(&job->target_mode),
 		.progress = &progress,
@@ -250,8 +252,9 @@ int img_convert(const struct img_command *command, char **argv)
 	g_autoptr(GHashTable) snapshot_options =
 		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	g_auto(GStrv) lists = NULL, words = NULL;
-	gboolean bitmaps = FALSE, skip_broken = FALSE, compress = FALSE, existing = FALSE, progress = FALSE, quiet = FALSE,
-		 out_of_order = FALSE, force_share = FALSE;
+	gboolean bitmaps = FALSE, skip_broken = FALSE, compress = FALSE, existing = FALSE,
+		 is_zero = FALSE, progress = FALSE, quiet = FALSE, out_of_order = FALSE,
+		 force_share = FALSE;
 	const GOptionEntry entries[] = {
 		{ "source-format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the source (default: by its header)", "FMT" },
@@ -267,6 +270,8 @@ int img_convert(const struct img_command *command, char **argv)
 		  "Copy the dirty bitmaps of the source, too", NULL },
 		{ "skip-broken-bitmaps", 0, 0, G_OPTION_ARG_NONE, &skip_broken,
 		  "With --bitmaps: leave out those that are inconsistent", NULL },
+		{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &is_zero,
+		  "With -n: the target reads as zeroes, do not write them", NULL },
 		{ "no-create", 'n', 0, G_OPTION_ARG_NONE, &existing,
 		  "Fill a target that is there, do not create it", NULL },
 		{ "snapshot", 'l', 0, G_OPTION_ARG_FILENAME, &snapshot,
@@ -274,8 +279,7 @@ int img_convert(const struct img_command *command, char **argv)
 		  "SNAPSHOT" },
 		{ "sparse-size", 'S', 0, G_OPTION_ARG_FILENAME, &sparse,
 		  "Zeroes of that length become a hole (default: 4k; 0: none do)", "SIZE" },
-		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &compress,
-		  "Compress the target", NULL },
+		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &compress, "Compress the target", NULL },
 		{ "target-cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
 		  "Cache mode of the target: none, writeback..., unsafe", "CACHE" },
 		{ "source-cache", 'T', 0, G_OPTION_ARG_FILENAME, &source_cache,
@@ -315,6 +319,16 @@ int img_convert(const struct img_command *command, char **argv)
 		return 1;
 	if (skip_broken && !bitmaps)
 		return img_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
+	if (is_zero && !existing) {
+		tool_error("%s: --target-is-zero requires use of -n flag", words[1]);
+		return 1;
+	}
+	if (is_zero && backing) {
+		tool_error("%s: Cannot use --target-is-zero when the destination image has a "
+			   "backing file",
+			   words[1]);
+		return 1;
+	}
 	if (existing && lists) {
 		tool_error("%s: -o has no effect when skipping image creation", words[1]);
 		return 1;
@@ -323,6 +337,7 @@ int img_convert(const struct img_command *command, char **argv)
 	job.source_opts.format = format;
 	job.source_opts.flags = source_mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.target_exists = existing;
+	job.target_is_zero = is_zero;
 	job.sync_at_end = !cache;
 	job.compress = compress;
 	job.bitmaps = bitmaps;
