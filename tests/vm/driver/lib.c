@@ -343,7 +343,7 @@ uint8_t *server_buffer(struct server_queue *queue, uint16_t tag)
 	return queue->buffers + (size_t)tag * queue->server->info.max_io_bytes;
 }
 
-static void open_queue(struct server *server, uint16_t q_id)
+static void map_queue(struct server *server, uint16_t q_id)
 {
 	struct server_queue *queue = &server->queues[q_id];
 	size_t size = (size_t)server->info.queue_depth * server->info.max_io_bytes;
@@ -358,13 +358,18 @@ static void open_queue(struct server *server, uint16_t q_id)
 	CHECK(queue->buffers != MAP_FAILED);
 }
 
+void server_map(struct server *server)
+{
+	server->queues = calloc(server->info.nr_hw_queues, sizeof(*server->queues));
+	for (uint16_t i = 0; i < server->info.nr_hw_queues; i++)
+		map_queue(server, i);
+}
+
 void server_open(struct server *server)
 {
 	server->cdev = open(char_node(server->info.dev_id), O_RDWR | O_CLOEXEC);
 	CHECK(server->cdev >= 0);
-	server->queues = calloc(server->info.nr_hw_queues, sizeof(*server->queues));
-	for (uint16_t i = 0; i < server->info.nr_hw_queues; i++)
-		open_queue(server, i);
+	server_map(server);
 }
 
 void prep_io(struct io_uring_sqe *sqe, int cdev, uint32_t op, uint16_t q_id, uint16_t tag,

@@ -79,20 +79,21 @@ static void stop_writes_back_what_is_cached(void)
 	server_delete(&server);
 }
 
-static void ten_devices_live_at_once(void)
+static void many_devices_live_at_once(void)
 {
-	static struct server servers[10];
+	static struct server servers[64];
 	uint8_t *out = aligned(4096), *in = aligned(4096);
-	int disks[10];
+	int disks[64];
 
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 64; i++) {
 		server_init(&servers[i]);
+		servers[i].info.queue_depth = 4;
 		server_run(&servers[i]);
 		disks[i] = open_disk(servers[i].info.dev_id, O_RDWR);
 		memset(out, i + 1, 4096);
 		CHECK_EQ(pwrite(disks[i], out, 4096, 4096), 4096);
 	}
-	for (int i = 9; i >= 0; i--) {
+	for (int i = 63; i >= 0; i--) {
 		CHECK_EQ(pread(disks[i], in, 4096, 4096), 4096);
 		CHECK_EQ(in[4095], i + 1);
 		CHECK_EQ(servers[i].memory[4096], i + 1);
@@ -206,7 +207,7 @@ int main(int argc, char **argv)
 		{"STOP_DEV removes the disk and ends the FETCHes",
 		 stop_removes_the_disk_and_ends_the_fetches},
 		{"STOP_DEV writes back what is cached", stop_writes_back_what_is_cached},
-		{"ten devices live at once", ten_devices_live_at_once},
+		{"64 devices live at once", many_devices_live_at_once},
 		{"lives follow each other", lives_follow_each_other},
 		{"the last control fd holds the device", the_last_control_fd_holds_the_device},
 		{"the end of the last control fd fails open disks",

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Ends that come from outside and at any time: nobody hangs, and nothing is left. */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Long for what takes no time on a machine that is not busy. */
+#define AGE 30
+
+/* ---- mounted ---- */
+
+static void make_file_system(void *arg)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	dup2(null, 1);
+	dup2(null, 2);
+	execlp("mkfs.ext4", "mkfs.ext4", "-q", arg, NULL);
+	_exit(1);
+}
+
+static void mount_disk(const struct server *server)
+{
+	char disk[32];
+
+	strcpy(disk, block_node(server->info.dev_id));
+	check_exit(spawn(make_file_system, disk), 0);
+	CHECK_EQ(mount(disk, "/mnt", "ext4", 0, NULL), 0);
+}
+
+/* Dirty pages and an open file are there when the device goes. */
+static void the_last_control_fd_closes_while_mounted(void)
+{
+	struct server server;
+	char data[65536];
+	int file;
+
+	memset(data, 1, sizeof(data));
+	server_init(&server);
+	server_run(&server);
+	mount_disk(&server);
+	file = open("/mnt/file", O_RDWR | O_CREAT, 0600);
+	CHECK(file >= 0);
+	CHECK_EQ(write(file, data, sizeof(data)), sizeof(data));
+	close(server.control);
+	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), AGE);
+	CHECK(!exists(block_node(server.info.dev_id)));
+	CHECK(fsync(file) < 0);
+	close(file);
+	CHECK_EQ(umount("/mnt"), 0);
+}
+
+/* ---- races ---- */
+
+static bool may_be(int res)
+{
+	return res == 0 || res == -ENODEV || res == -EBUSY || res == -EINVAL;
+}
+
+/* A server whose device anybody may stop or delete under its hands. */
+static void serve_in_a_race(struct server *server)
+{
+	server_init(server);
+	server->info.queue_depth = 4;
+	server->control = add_dev(&server->info);
+	CHECK(server->control >= 0);
+	server->memory = aligned(server->params.dev_sectors * 512);
+	CHECK(may_be(control(server->control, UBD_CMD_SET_PARAMS, &server->params,
+			     sizeof(server->params))));
+	server->cdev = open(char_node(server->info.dev_id), O_RDWR | O_CLOEXEC);
+	if (server->cdev >= 0) {
+		server_map(server);
+		server_serve(server);
+		CHECK(may_be(control(server->control, UBD_CMD_START_DEV, NULL, 0)));
+	}
+	CHECK(may_be(control(server->control, UBD_CMD_DEL_DEV, NULL, 0)));
+}
+
+static void serve_again_and_again(void *arg)
+{
+	for (double end = now() + *(int *)arg; now() < end;) {
+		struct server *server = calloc(1, sizeof(*server));
+		int pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			serve_in_a_race(server);
+			_exit(0);
+		}
+		check_exit(pid, 0);
+		free(server);
+	}
+}
+
+/* Takes any device there is, and sends it anything. */
+static void interfere(void *arg)
+{
+	const uint32_t ops[] = { UBD_CMD_START_DEV, UBD_CMD_STOP_DEV, UBD_CMD_DEL_DEV,
+				 UBD_CMD_QUIESCE, UBD_CMD_START_RECOVERY };
+	struct ubdsrv_ctrl_dev_info info;
+	unsigned int seed = getpid();
+
+	for (double end = now() + *(int *)arg; now() < end;) {
+		int fd = open_dev(rand_r(&seed) % 4), res;
+
+		if (fd < 0) {
+			CHECK_EQ(fd, -ENODEV);
+			continue;
+		}
+		res = control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info));
+		CHECK(res == 0 || res == -ENODEV);
+		usleep(rand_r(&seed) % 20000);
+		/* START_DEV may wait for FETCHes until the device is stopped, which its server
+		 * does. */
+		CHECK(may_be(control(fd, ops[rand_r(&seed) % 5], NULL, 0)));
+		close(fd);
+	}
+}
+
+static void lives_race_with_commands_from_others(void)
+{
+	int seconds = 8, pids[6];
+
+	for (int i = 0; i < 6; i++)
+		pids[i] = spawn(i < 3 ? serve_again_and_again : interfere, &seconds);
+	for (int i = 0; i < 6; i++)
+		check_exit(pids[i], 0);
+}
+
+/* ---- waits that can be killed ---- */
+
+static void start(void *arg)
+{
+	control(*(int *)arg, UBD_CMD_START_DEV, NULL, 0);
+}
+
+static void delete (void *arg)
+{
+	control(*(int *)arg, UBD_CMD_DEL_DEV, NULL, 0);
+}
+
+static void kill_waiting(void (*run)(void *), int control_fd)
+{
+	int pid = spawn(run, &control_fd);
+
+	usleep(300000);
+	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	check_exit(pid, SIGKILL);
+}
+
+/* No FETCH has come yet, so nothing has begun: the device can be started later. */
+static void whoever_waits_for_start_can_be_killed(void)
+{
+	struct server server;
+
+	server_init(&server);
+	server_add(&server);
+	server_open(&server);
+	kill_waiting(start, server.control);
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_ADDED);
+	server_serve(&server);
+	server_start(&server);
+	server_delete(&server);
+}
+
+/* Keeps what is asked of the second half until it is told to go on. */
+static int hold(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	while (desc->start_sector >= 16384 &&
+	       !__atomic_load_n((int *)server->data, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	return server_handle(server, desc, buffer);
+}
+
+/* What was asked for goes on: here, writing back, when the server answers again. */
+static void whoever_waits_for_delete_can_be_killed(void)
+{
+	struct server server;
+	char data[4096] = { 1 };
+	int disk, goes_on = 0;
+
+	server_init(&server);
+	server.handle = hold;
+	server.data = &goes_on;
+	server_run(&server);
+	disk = open(block_node(server.info.dev_id), O_WRONLY);
+	CHECK_EQ(pwrite(disk, data, 4096, 16384 * 512), 4096);
+	kill_waiting(delete, server.control);
+	CHECK(exists(char_node(server.info.dev_id)));
+	__atomic_store_n(&goes_on, 1, __ATOMIC_SEQ_CST);
+	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), AGE);
+	CHECK_EQ(server.memory[16384 * 512], 1);
+	close(disk);
+}
+
+int main(int argc, char **argv)
+{
+	const struct test tests[] = {
+		{ "the last control fd closes while mounted",
+		  the_last_control_fd_closes_while_mounted },
+		{ "lives race with commands from others", lives_race_with_commands_from_others },
+		{ "whoever waits for START_DEV can be killed",
+		  whoever_waits_for_start_can_be_killed },
+		{ "whoever waits for DEL_DEV can be killed",
+		  whoever_waits_for_delete_can_be_killed },
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}
