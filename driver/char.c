@@ -23,6 +23,9 @@
  *   5. A ring is closed, or a thread ends, with FETCHes pending and no request in
  *      sight. Nobody waits then, but io_uring warns of a ring that cannot be freed
  *      for five minutes. So the watch work looks twice a minute.
+ *
+ * And a server that does not answer for request_timeout seconds is treated as dead; that
+ * is looked at together with 4.
  */
 #include <linux/fdtable.h>
 #include <linux/fs.h>
@@ -77,8 +80,12 @@ static void ubd_check_server(struct ubd_device *dev)
 	opener = get_pid(dev->opener);
 	spin_unlock(&dev->lock);
 
-	if (opener && (ubd_is_ended(opener) || ubd_has_orphans(dev)))
+	if (opener && (ubd_is_ended(opener) || ubd_has_orphans(dev))) {
 		ubd_server_gone(dev);
+	} else if (opener && ubd_has_overdue(dev)) {
+		dev_warn(&dev->device, "the server does not answer\n");
+		ubd_server_gone(dev);
+	}
 	put_pid(opener);
 }
 

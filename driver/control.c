@@ -92,6 +92,15 @@ static int ubd_ctrl_get_params(struct ubd_device *dev, const struct ubd_ctrl_arg
 	return ubd_ctrl_copy_out(args, &params, sizeof(params));
 }
 
+static int ubd_ctrl_update_size(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	u64 sectors;
+	int err;
+
+	err = ubd_ctrl_copy_in(args, &sectors, sizeof(sectors));
+	return err ? err : ubd_device_update_size(dev, sectors);
+}
+
 static int ubd_ctrl_get_affinity(struct ubd_device *dev, const struct ubd_ctrl_args *args)
 {
 	const unsigned int *queue_of = dev->tag_set.map[HCTX_TYPE_DEFAULT].mq_map;
@@ -144,6 +153,8 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 		return ubd_ctrl_get_params(dev, &args);
 	case UBD_CMD_SET_PARAMS:
 		return ubd_ctrl_set_params(dev, &args);
+	case UBD_CMD_UPDATE_SIZE:
+		return ubd_ctrl_update_size(dev, &args);
 	case UBD_CMD_START_DEV:
 		return ubd_ctrl_act(dev, &args, ubd_device_start);
 	case UBD_CMD_STOP_DEV:

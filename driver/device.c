@@ -27,6 +27,11 @@ static bool ubd_is_block_size(u32 bytes)
 	return is_power_of_2(bytes) && bytes >= SECTOR_SIZE && bytes <= PAGE_SIZE;
 }
 
+static bool ubd_is_capacity(u64 sectors, u32 block_sectors)
+{
+	return sectors && sectors % block_sectors == 0 && sectors <= LLONG_MAX >> SECTOR_SHIFT;
+}
+
 static bool ubd_are_sizes_valid(const struct ubd_params *p, u32 max_io_bytes)
 {
 	u32 block_sectors = p->logical_block_size >> SECTOR_SHIFT;
@@ -36,8 +41,8 @@ static bool ubd_are_sizes_valid(const struct ubd_params *p, u32 max_io_bytes)
 	       p->physical_block_size >= p->logical_block_size && p->io_min &&
 	       p->io_min % p->logical_block_size == 0 && p->io_opt % p->logical_block_size == 0 &&
 	       p->max_io_sectors >= PAGE_SECTORS && p->max_io_sectors % block_sectors == 0 &&
-	       p->max_io_sectors <= max_io_bytes >> SECTOR_SHIFT && p->dev_sectors &&
-	       p->dev_sectors % block_sectors == 0 && p->dev_sectors <= LLONG_MAX >> SECTOR_SHIFT;
+	       p->max_io_sectors <= max_io_bytes >> SECTOR_SHIFT &&
+	       ubd_is_capacity(p->dev_sectors, block_sectors);
 }
 
 static bool ubd_are_discards_valid(const struct ubd_params *p)
@@ -156,6 +161,23 @@ static void ubd_start(struct ubd_device *dev)
 	spin_unlock(&dev->lock);
 }
 
+/* Whoever has the disk open learns of it by a uevent. */
+static void ubd_resize(struct ubd_device *dev)
+{
+	u64 sectors;
+
+	spin_lock(&dev->lock);
+	sectors = dev->params.dev_sectors;
+	spin_unlock(&dev->lock);
+
+	if (dev->disk)
+		set_capacity_and_notify(dev->disk, sectors);
+
+	spin_lock(&dev->lock);
+	dev->resizing = false;
+	spin_unlock(&dev->lock);
+}
+
 static bool ubd_is_served(struct ubd_device *dev)
 {
 	bool served;
@@ -205,11 +227,13 @@ static void ubd_life_work(struct work_struct *work)
 
 	spin_lock(&dev->lock);
 	asked = dev->asked;
-	dev->asked &= ~UBD_ASK_START;
+	dev->asked &= ~(UBD_ASK_START | UBD_ASK_RESIZE);
 	spin_unlock(&dev->lock);
 
 	if (asked & UBD_ASK_START)
 		ubd_start(dev);
+	if (asked & UBD_ASK_RESIZE)
+		ubd_resize(dev);
 	if (asked & (UBD_ASK_STOP | UBD_ASK_DELETE))
 		ubd_stop(dev);
 	if (asked & UBD_ASK_DELETE)
@@ -299,6 +323,37 @@ int ubd_device_start(struct ubd_device *dev)
 	ubd_device_ask(dev, UBD_ASK_START);
 	err = wait_event_killable(dev->wait, !READ_ONCE(dev->starting));
 	return err ? err : READ_ONCE(dev->start_error);
+}
+
+static int ubd_claim_resize(struct ubd_device *dev, u64 sectors)
+{
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev)) {
+		err = -ENODEV;
+	} else if (dev->state == UBD_S_DEV_ADDED ||
+		   !ubd_is_capacity(sectors, dev->params.logical_block_size >> SECTOR_SHIFT)) {
+		err = -EINVAL;
+	} else if (dev->resizing) {
+		err = -EBUSY;
+	} else {
+		dev->params.dev_sectors = sectors;
+		dev->resizing = true;
+	}
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
+{
+	int err;
+
+	err = ubd_claim_resize(dev, sectors);
+	if (err)
+		return err;
+	ubd_device_ask(dev, UBD_ASK_RESIZE);
+	return wait_event_killable(dev->wait, !READ_ONCE(dev->resizing));
 }
 
 int ubd_device_stop(struct ubd_device *dev)

@@ -258,6 +258,7 @@ static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	}
 	cmd = tag->cmd;
 	tag->rq = rq;
+	tag->since = jiffies;
 	tag->state = cmd ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
 	spin_unlock(&tag->lock);
 
@@ -275,8 +276,8 @@ static int ubd_init_hctx(struct blk_mq_hw_ctx *hctx, void *data, unsigned int qu
 }
 
 /*
- * A request may take as long as it likes while its server lives. The timer only
- * has that looked at, in case no other sign of death comes, see char.c.
+ * Called about once a second while there are requests. Nothing is decided here: the
+ * work looks whether the server lives and answers, see char.c.
  */
 static enum blk_eh_timer_return ubd_timeout(struct request *rq)
 {
@@ -328,6 +329,8 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 		return err;
 	}
 	has_request = tag->state == UBD_TAG_QUEUED;
+	if (has_request)
+		tag->since = jiffies;
 	tag->state = has_request ? UBD_TAG_HANDOVER : UBD_TAG_READY;
 	tag->cmd = cmd;
 	tag->addr = addr;

@@ -4,10 +4,18 @@
  * looking for lost ones; and their memory.
  */
 #include <linux/blk-mq.h>
+#include <linux/jiffies.h>
+#include <linux/moduleparam.h>
 #include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "ubd.h"
+
+/* A server that lives but does not answer must not keep its callers waiting for ever. */
+static unsigned int request_timeout = 300;
+module_param(request_timeout, uint, 0644);
+MODULE_PARM_DESC(request_timeout, "Seconds that a server may take for a request before it counts "
+				  "as dead; 0: any time (default 300)");
 
 bool ubd_tag_keeps(const struct ubd_tag *tag, bool served)
 {
@@ -137,6 +145,33 @@ static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 bool ubd_has_orphans(struct ubd_device *dev)
 {
 	return ubd_any_tag(dev, ubd_tag_is_orphan);
+}
+
+/* Whether it is up to this server that the tag's request goes on. Under tag->lock. */
+static bool ubd_is_servers_turn(const struct ubd_tag *tag)
+{
+	if (!tag->rq || ubd_tag_flag(tag, UBD_AWAY))
+		return false;
+	/* For want of a FETCH: not if it has not got there yet, and not if it may send none. */
+	if (tag->state == UBD_TAG_QUEUED)
+		return tag->fetched && !ubd_tag_flag(tag, UBD_DRAINING);
+	return true;
+}
+
+static bool ubd_tag_is_overdue(struct ubd_tag *tag)
+{
+	unsigned long limit = READ_ONCE(request_timeout) * (unsigned long)HZ;
+	bool overdue;
+
+	spin_lock(&tag->lock);
+	overdue = limit && ubd_is_servers_turn(tag) && time_after(jiffies, tag->since + limit);
+	spin_unlock(&tag->lock);
+	return overdue;
+}
+
+bool ubd_has_overdue(struct ubd_device *dev)
+{
+	return ubd_any_tag(dev, ubd_tag_is_overdue);
 }
 
 /* ---- memory ---- */

@@ -35,7 +35,7 @@
  *   io_uring's uring_lock    taken by io_uring around our command and task work
  *                            handlers; never by us
  *   ubd_devices' xa_lock     which ids there are
- *   ubd_device.lock          state, asked, starting, start_error, params, opened,
+ *   ubd_device.lock          state, asked, starting, start_error, resizing, params, opened,
  *                            opener, detached, nr_control; sets and clears UBD_AWAY,
  *                            UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             state, cmd, rq, addr, fetched of one tag
@@ -96,7 +96,8 @@ struct ubd_tag {
 	bool fetched; /* this server has sent a FETCH */
 	struct io_uring_cmd *cmd;
 	struct request *rq;
-	u64 addr; /* the server's buffer, from the last FETCH */
+	u64 addr;	     /* the server's buffer, from the last FETCH */
+	unsigned long since; /* jiffies: when rq came, or was given to this server */
 	struct ubd_queue *queue;
 } ____cacheline_aligned_in_smp;
 
@@ -117,6 +118,7 @@ struct ubd_queue {
 #define UBD_ASK_START  (1u << 0)
 #define UBD_ASK_STOP   (1u << 1)
 #define UBD_ASK_DELETE (1u << 2)
+#define UBD_ASK_RESIZE (1u << 3)
 
 struct ubd_device {
 	/* Constant once ADD_DEV has returned. */
@@ -140,6 +142,7 @@ struct ubd_device {
 	unsigned int asked;
 	bool starting;	 /* a START_DEV is under way */
 	int start_error; /* how the life work's last start ended */
+	bool resizing;	 /* an UPDATE_SIZE is under way */
 	bool has_params;
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
@@ -155,7 +158,7 @@ struct ubd_device {
 
 	struct gendisk *disk; /* life work only */
 	struct work_struct life_work;
-	struct work_struct check_work;	/* does the server live? */
+	struct work_struct check_work;	/* does the server live, and answer? */
 	struct delayed_work watch_work; /* the same, now and then */
 };
 
@@ -229,6 +232,7 @@ void ubd_device_put_control(struct ubd_device *dev);
 int ubd_device_start(struct ubd_device *dev);
 int ubd_device_stop(struct ubd_device *dev);
 int ubd_device_delete(struct ubd_device *dev);
+int ubd_device_update_size(struct ubd_device *dev, u64 sectors);
 int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params);
 
 /*
@@ -301,5 +305,8 @@ void ubd_drain_tags(struct ubd_device *dev);
 
 /* True if a FETCH waits that can never be answered. */
 bool ubd_has_orphans(struct ubd_device *dev);
+
+/* True if the server has had a request for longer than it may. */
+bool ubd_has_overdue(struct ubd_device *dev);
 
 #endif

@@ -39,6 +39,9 @@
 #define UBD_CMD_OPEN_DEV		0x0a	/* buffer: struct ubd_open_dev; cqe->res: a control fd,
 						 * for the owner or CAP_SYS_ADMIN, else -EACCES */
 #define UBD_CMD_GET_FEATURES		0x0b	/* buffer: __u64 of UBD_F_* this driver knows */
+/* On a control fd. */
+#define UBD_CMD_UPDATE_SIZE		0x0c	/* buffer: __u64, the new dev_sectors; of a device
+						 * that was started; its users get a uevent */
 /* On a control fd, for devices with UBD_F_USER_RECOVERY. */
 #define UBD_CMD_QUIESCE			0x0d	/* the server is to leave; waits until it has */
 #define UBD_CMD_START_RECOVERY		0x0e	/* waits until the last server is gone; then

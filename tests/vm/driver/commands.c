@@ -151,7 +151,7 @@ static void control_commands_refuse_wrong_arguments(void)
 
 static void unknown_commands_are_refused(void)
 {
-	const uint32_t unknown[] = {0, 0x03, 0x0c, 0x10, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
+	const uint32_t unknown[] = {0, 0x03, 0x10, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
 	struct ubdsrv_ctrl_dev_info info = usual_info();
 	int node = open("/dev/ubd-control", O_RDWR), fd = add_dev(&info);
 
