@@ -29,6 +29,7 @@
 
 struct image;
 struct image_ops;
+struct image_option;
 
 /* ---- open and close ---- */
 
@@ -210,6 +211,19 @@ int image_co_resize(struct image *img, uint64_t size, enum image_preallocation m
 
 /* The same without preallocation, and, for bottom nodes and raw, durable with the next flush. */
 int image_co_truncate(struct image *img, uint64_t size);
+
+/*
+ * Changes options of the image (name -> value, both char *; a size in bytes); no request may be
+ * in flight. A cut or an error at any time leaves an image that holds the same, and some of the
+ * changes may be done. @progress, which may be NULL, is called while something is long.
+ * -ENOTSUP: what is in the image does not allow it; -EINVAL: no such option or value.
+ */
+int image_co_amend(struct image *img, GHashTable *options,
+		   void (*progress)(void *arg, uint64_t done, uint64_t total), void *progress_arg,
+		   GError **err);
+
+/* As image_create_options(), for amend. */
+const struct image_option *image_amend_options(const char *format);
 
 enum image_extent_flags {
 	IMAGE_EXTENT_DATA = 1 << 0,		/* reads need I/O on this layer */

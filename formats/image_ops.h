@@ -62,6 +62,11 @@ struct image_ops {
 	/* NULL: all of it is data of this layer at the same offset. */
 	int (*co_block_status)(struct image *img, uint64_t off, uint64_t bytes,
 			       struct image_extent *ret_extent);
+	/* Of image_co_amend(); options are those of amend_options, its errors name no file. */
+	const struct image_option *amend_options;
+	int (*co_amend)(struct image *img, GHashTable *options,
+			void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+			GError **err);
 	/* Of a bottom node; NULL: it cannot change. */
 	int (*co_truncate)(struct image *img, uint64_t size);
 	/* Of a format, all of image_co_resize(); its errors name no file. NULL: it cannot change. */

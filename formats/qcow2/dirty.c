@@ -110,8 +110,8 @@ int qcow2_co_end_lazy(struct qcow2 *q)
 	int ret = 0;
 
 	co_mutex_lock(&q->alloc_lock);
-	if (q->lazy_dirty)
-		ret = qcow2_co_clear_dirty(q);
+	/* Without the bit only clusters were given up, and no flush has written that. */
+	ret = q->lazy_dirty ? qcow2_co_clear_dirty(q) : qcow2_co_write_refcounts(q);
 	if (!ret)
 		q->lazy_dirty = false;
 	co_mutex_unlock(&q->alloc_lock);

@@ -601,6 +601,8 @@ int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes);
 /* ---- resize.c, prealloc.c ---- */
 
 int qcow2_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
+int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocation mode,
+			   GError **err) REQUIRES(q->struct_lock);
 
 /*
  * Gives the guest clusters in a range, which reads as zeroes, host clusters that do so. Within
@@ -627,6 +629,13 @@ int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);
  */
 int qcow2_co_create_data_file(const char *image_filename, const char *name, struct image **ret_node,
 			      char **ret_made, GError **err);
+
+/* ---- amend.c ---- */
+
+extern const struct image_option qcow2_amend_options[];
+int qcow2_co_amend(struct image *img, GHashTable *options,
+		   void (*report)(void *arg, uint64_t done, uint64_t total), void *arg,
+		   GError **err);
 
 /* ---- refcount.c ---- */
 

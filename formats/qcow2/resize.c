@@ -305,21 +305,30 @@ static int check_resize(struct qcow2 *q, uint64_t size, GError **err)
 	return 0;
 }
 
+int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocation mode,
+			   GError **err)
+{
+	uint64_t old = image_size(q->img);
+	int ret = check_resize(q, size, err);
+
+	if (!ret)
+		ret = failed(qcow2_co_flush_all(q), "flush the image", err);
+	if (!ret && size != old)
+		ret = qcow2_co_bitmaps_resize(q, size, err);
+	if (!ret && size > old)
+		ret = co_grow(q, size, mode, err);
+	else if (!ret && size < old)
+		ret = co_shrink(q, size, err);
+	return ret;
+}
+
 int qcow2_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err)
 {
 	struct qcow2 *q = img->opaque;
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	ret = check_resize(q, size, err);
-	if (!ret)
-		ret = failed(qcow2_co_flush_all(q), "flush the image", err);
-	if (!ret && size != image_size(img))
-		ret = qcow2_co_bitmaps_resize(q, size, err);
-	if (!ret && size > image_size(img))
-		ret = co_grow(q, size, mode, err);
-	else if (!ret && size < image_size(img))
-		ret = co_shrink(q, size, err);
+	ret = qcow2_co_resize_locked(q, size, mode, err);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }

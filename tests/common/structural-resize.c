@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Structural operations that give a qcow2 image another size. */
+/* Structural operations that give a qcow2 image another size, or another format. */
 #include "structural.h"
 
 #include <errno.h>
@@ -32,4 +32,31 @@ const struct structural_op structural_resize = {
 	.exclusive = true,
 	.fits = is_qcow2,
 	.co_perform = co_resize,
+};
+
+/* Another width of the refcounts; and from version 2 to 3 and back, where that can be. */
+static int co_amend(struct structural *s)
+{
+	static const char *const widths[] = { "16", "32", "64", "8" };
+	GHashTable *options = g_hash_table_new(g_str_hash, g_str_equal);
+	int ret;
+
+	g_hash_table_insert(options, (void *)"compat", (void *)"1.1");
+	g_hash_table_insert(options, (void *)"refcount_bits",
+			    (void *)widths[rng_below(&s->rng, G_N_ELEMENTS(widths))]);
+	if (rng_percent(&s->rng, 30)) {
+		g_hash_table_insert(options, (void *)"compat", (void *)"0.10");
+		g_hash_table_insert(options, (void *)"refcount_bits", (void *)"16");
+	}
+	ret = image_co_amend(s->img, options, NULL, NULL, NULL);
+	g_hash_table_destroy(options);
+	/* Not every image can be of version 2. */
+	return ret == -ENOTSUP ? 0 : ret;
+}
+
+const struct structural_op structural_amend = {
+	.name = "amend",
+	.exclusive = true,
+	.fits = is_qcow2,
+	.co_perform = co_amend,
 };

@@ -22,6 +22,7 @@ static const struct {
 	{ &structural_snapshot_beside, 2 },
 	{ &structural_bitmaps, 2 },
 	{ &structural_resize, 1 },
+	{ &structural_amend, 1 },
 };
 
 void structural_init(struct structural *s, const struct image_spec *spec, uint64_t seed)

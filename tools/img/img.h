@@ -22,6 +22,7 @@ struct img_command {
 	int (*run)(const struct img_command *command, char **argv);
 };
 
+int img_amend(const struct img_command *command, char **argv);
 int img_bench(const struct img_command *command, char **argv);
 int img_bitmap(const struct img_command *command, char **argv);
 int img_check(const struct img_command *command, char **argv);

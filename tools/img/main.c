@@ -13,6 +13,7 @@
 #include "img.h"
 
 static const struct img_command commands[] = {
+	{ "amend", "Changes options of an image", img_amend },
 	{ "bench", "Measures how fast an image is read or written", img_bench },
 	{ "bitmap", "Changes or shows a bitmap of what was written to an image", img_bitmap },
 	{ "check", "Looks for errors in the metadata of an image", img_check },

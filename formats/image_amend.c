@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Image nodes: options of an image that exists are changed. */
+#include <errno.h>
+#include <string.h>
+
+#include "image_int.h"
+
+const struct image_option *image_amend_options(const char *format)
+{
+	const struct image_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_amend ? ops->amend_options : NULL;
+}
+
+static bool has_option(const struct image_option *option, const char *name)
+{
+	for (; option && option->name; option++)
+		if (strcmp(option->name, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_options(const struct image_ops *ops, GHashTable *options, GError **err)
+{
+	GHashTableIter iter;
+	void *name;
+
+	g_hash_table_iter_init(&iter, options);
+	while (g_hash_table_iter_next(&iter, &name, NULL)) {
+		if (has_option(ops->amend_options, name))
+			continue;
+		g_set_error(err, UBD_ERROR, EINVAL, "Invalid parameter '%s'%s", (char *)name,
+			    has_option(ops->create_options, name)
+				    ? ": this option is only supported for image creation"
+				    : "");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_image(const struct image *img, GError **err)
+{
+	if (!img->ops->co_amend) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "format %s does not support option amendment", img->ops->name);
+		return -ENOTSUP;
+	}
+	if (image_is_read_only(img)) {
+		g_set_error(err, UBD_ERROR, EPERM, "it is read-only");
+		return -EPERM;
+	}
+	return 0;
+}
+
+int image_co_amend(struct image *img, GHashTable *options,
+		   void (*progress)(void *arg, uint64_t done, uint64_t total), void *progress_arg,
+		   GError **err)
+{
+	int ret = check_image(img, err) ?: check_options(img->ops, options, err);
+
+	return ret ?: img->ops->co_amend(img, options, progress, progress_arg, err);
+}

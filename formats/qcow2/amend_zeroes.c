@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Zero flags, which version 2 has not, are dropped where nothing lies below and become
+ * written zeroes elsewhere. The guest sees no difference at any time.
+ */
+#include "amend.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "snapshot.h"
+
+static bool is_zero(uint64_t desc)
+{
+	return desc & QCOW2_ZERO && !(desc & QCOW2_COMPRESSED);
+}
+
+static uint64_t table_covers(const struct qcow2 *q)
+{
+	return 1ull << (q->cluster_bits + q->l2_bits);
+}
+
+/* ---- the disk ---- */
+
+static bool may_drop(struct qcow2 *q, uint64_t off)
+{
+	return off >= image_size(q->img) || qcow2_nothing_below(q, off);
+}
+
+static int co_drop(struct qcow2 *q, uint64_t off) REQUIRES(q->struct_lock)
+{
+	unsigned index = qcow2_slice_index(q, off);
+	struct slice *slice;
+	int ret = qcow2_co_get_writable_slice(q, off, &slice);
+
+	if (ret)
+		return ret;
+	co_mutex_lock(&q->alloc_lock);
+	qcow2_unlink_entry(q, slice_load(q, slice, index).desc);
+	slice_store(q, slice, index, (struct l2_entry){ 0 });
+	co_mutex_unlock(&q->alloc_lock);
+	slice_put(slice);
+	return 0;
+}
+
+static int co_write_zeroes(struct qcow2 *q, uint64_t off, void *zeroes) REQUIRES(q->struct_lock)
+{
+	uint64_t bytes = MIN(q->cluster_size, image_size(q->img) - off);
+	struct iovec vec;
+
+	return qcow2_co_write_range(q, off, bytes, IOBUF(&vec, zeroes, bytes));
+}
+
+/* All of one L2 table, which may be exchanged for another meanwhile. */
+static int co_expand_table(struct qcow2 *q, uint64_t start, void *zeroes) REQUIRES(q->struct_lock)
+{
+	int ret = 0;
+
+	for (uint64_t off = start; off < start + table_covers(q) && !ret; off += q->cluster_size) {
+		uint64_t l2_off = atomic_load(&q->l1[qcow2_l1_index(q, off)]) & QCOW2_OFFSET_MASK;
+		struct slice *slice;
+		bool zero;
+
+		ret = slice_co_get(q, l2_off, off, &slice);
+		if (ret)
+			break;
+		zero = is_zero(slice_load(q, slice, qcow2_slice_index(q, off)).desc);
+		slice_put(slice);
+		if (zero)
+			ret = may_drop(q, off) ? co_drop(q, off) : co_write_zeroes(q, off, zeroes);
+	}
+	return ret;
+}
+
+static int co_expand_disk(struct qcow2 *q, const struct amend_progress *progress)
+	REQUIRES(q->struct_lock)
+{
+	void *zeroes = try_iobuf_alloc0(q->cluster_size);
+	int ret = zeroes ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; i < q->l1_size && !ret; i++) {
+		if (atomic_load(&q->l1[i]) & QCOW2_OFFSET_MASK)
+			ret = co_expand_table(q, i * table_covers(q), zeroes);
+		amend_report(progress, i + 1, q->l1_size);
+	}
+	iobuf_free(zeroes);
+	return ret ?: qcow2_co_flush_and_reclaim(q);
+}
+
+/* ---- snapshots ---- */
+
+static int co_has_zeroes(struct qcow2 *q, uint64_t l2_off, bool *ret_has)
+{
+	uint64_t *table = try_iobuf_alloc(q->cluster_size);
+	int ret = table ? image_co_pread(q->file, l2_off, q->cluster_size, table) : -ENOMEM;
+
+	for (uint64_t i = 0; !ret && i < 1ull << q->l2_bits; i++)
+		*ret_has |= is_zero(qcow2_l2_table_entry(q, table, i).desc);
+	iobuf_free(table);
+	return ret;
+}
+
+/* What a snapshot has stays as it is. */
+static int co_check_snapshot(struct qcow2 *q, const struct snapshot *snapshot, GError **err)
+{
+	g_autofree uint64_t *l1 = NULL;
+	bool has = false;
+	int ret = snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
+
+	for (uint32_t i = 0; i < snapshot->l1_size && !ret && !has; i++)
+		if (l1[i] & QCOW2_OFFSET_MASK)
+			ret = co_has_zeroes(q, l1[i] & QCOW2_OFFSET_MASK, &has);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot read snapshot '%s': %s", snapshot->name,
+			    g_strerror(-ret));
+	else if (has)
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "snapshot '%s' has zero clusters, which version 2 cannot have; "
+			    "delete it first",
+			    snapshot->name);
+	return ret ?: has ? -ENOTSUP : 0;
+}
+
+int amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progress, GError **err)
+{
+	int ret = 0;
+
+	for (guint i = 0; i < q->snapshots->len && !ret; i++)
+		ret = co_check_snapshot(q, q->snapshots->pdata[i], err);
+	if (ret)
+		return ret;
+	ret = co_expand_disk(q, progress);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "cannot replace zero clusters: %s",
+			    g_strerror(-ret));
+	return ret;
+}
