@@ -316,23 +316,53 @@ int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 
 /* ---- allocation ---- */
 
-/* The first cluster from free_hint on with refcount zero; its block may not exist. */
-static int find_free(struct qcow2 *q, uint64_t *ret_cluster) REQUIRES(q->alloc_lock)
+/* What one allocation looks at before it takes space at the end: 128 KiB of 16-bit refcounts. */
+#define SCAN_CLUSTERS 65536u
+
+/*
+ * Moves *cluster on to one with refcount zero, whose block may not exist, or by @nr clusters.
+ * *ret_found: it is free.
+ */
+static int scan(struct qcow2 *q, uint64_t *cluster, uint64_t nr, bool *ret_found)
+	REQUIRES(q->alloc_lock)
 {
-	uint64_t cluster = q->free_hint;
-	uint64_t refcount;
+	uint64_t per_slice = ((uint64_t)q->refcount_slice_bytes << 3) >> q->refcount_order;
+	struct refcount_slice *slice;
+	uint64_t index;
 	int ret;
 
-	for (;; cluster++) {
-		ret = qcow2_co_get_refcount(q, cluster, &refcount);
+	*ret_found = false;
+	while (nr) {
+		*ret_found = !qcow2_refblock_exists(q, *cluster);
+		if (*ret_found)
+			return 0;
+		ret = slice_of_cluster(q, *cluster, &slice, &index);
 		if (ret)
 			return ret;
-		if (!refcount)
-			break;
-		q->free_hint = cluster + 1;
+		for (; index < per_slice && nr; index++, nr--, ++*cluster) {
+			*ret_found = !qcow2_refcount_load(q->refcount_order, slice->data, index);
+			if (*ret_found)
+				return 0;
+		}
 	}
-	*ret_cluster = cluster;
 	return 0;
+}
+
+/*
+ * A free cluster; its block may not exist. The lowest one, unless that is far away: a large
+ * image is looked through bit by bit, some at each allocation, and until a hole is
+ * found they take space behind all that was ever written.
+ */
+static int find_free(struct qcow2 *q, uint64_t *ret_cluster) REQUIRES(q->alloc_lock)
+{
+	bool found;
+	int ret = scan(q, &q->free_hint, SCAN_CLUSTERS, &found);
+
+	*ret_cluster = q->free_hint;
+	if (ret || found)
+		return ret;
+	*ret_cluster = MAX(q->free_hint, q->zero_off >> q->cluster_bits);
+	return scan(q, ret_cluster, UINT64_MAX, &found);
 }
 
 /* Raises the refcounts of free clusters from @cluster on; how many, or -errno. */

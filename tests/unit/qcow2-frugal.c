@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * How much of the file is read and written for metadata: on a node that counts, and that
+ * forgets the guest's data, which is written in pieces that are larger than any table.
+ */
+#include "image-test.h"
+#include "qcow2/qcow2.h"
+
+#define KIB	   1024ull
+#define MIB	   (1024 * KIB)
+#define GIB	   (1024 * MIB)
+#define TIB	   (1024 * GIB)
+
+#define DATA_PIECE MIB
+#define MAX_TABLE  (64 * KIB)
+
+struct counter {
+	struct image *inner; /* a raw image */
+	uint64_t end;	     /* of what was written; the file is ahead of it */
+	uint64_t read, written, writes;
+};
+
+static int counter_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	struct counter *counter = img->opaque;
+
+	img->size = counter->end = image_size(counter->inner);
+	return 0;
+}
+
+static int counter_co_close(struct image *img)
+{
+	return 0;
+}
+
+static int counter_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct counter *counter = img->opaque;
+	uint64_t size = image_size(counter->inner), there = off < size ? size - off : 0;
+
+	counter->read += bytes;
+	there = MIN(there, bytes);
+	if (there < bytes)
+		iobuf_fill(mem, 0, bytes);
+	return there ? image_co_preadv(counter->inner, off, there, mem) : 0;
+}
+
+static int counter_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			      unsigned flags)
+{
+	struct counter *counter = img->opaque;
+
+	counter->end = MAX(counter->end, off + bytes);
+	if (counter->end > image_size(counter->inner))
+		g_assert_cmpint(image_co_truncate(counter->inner, counter->end + 64 * MIB), ==, 0);
+	img->size = counter->end;
+	if (bytes > MAX_TABLE)
+		return 0;
+	counter->written += bytes;
+	counter->writes++;
+	return image_co_pwritev(counter->inner, off, bytes, mem, 0);
+}
+
+static int counter_co_flush(struct image *img)
+{
+	return 0;
+}
+
+static const struct image_ops counter_ops = {
+	.name = "counter",
+	.is_bottom = true,
+	.co_open = counter_co_open,
+	.co_close = counter_co_close,
+	.co_preadv = counter_co_preadv,
+	.co_pwritev = counter_co_pwritev,
+	.co_flush = counter_co_flush,
+};
+
+static void co_create(uint64_t size, const char *name, const char *value)
+{
+	g_autoptr(GHashTable) options = g_hash_table_new(g_str_hash, g_str_equal);
+	struct image_create_opts opts = { .size = size, .size_given = true, .options = options };
+	g_autoptr(GError) err = NULL;
+
+	if (name)
+		g_hash_table_insert(options, (char *)name, (char *)value);
+	image_co_create("disk", "qcow2", &opts, NULL, &err);
+	g_assert_no_error(err);
+}
+
+static struct image *co_open_counted(struct counter *counter, unsigned flags, uint64_t cache_bytes)
+{
+	struct image_open_opts opts = { .format = "qcow2",
+					.flags = flags,
+					.cache_bytes = cache_bytes };
+	g_autoptr(GError) err = NULL;
+	struct image *bottom, *img;
+
+	*counter = (struct counter){ .inner = co_open_ok("disk", "raw", IMAGE_RDWR) };
+	image_co_new_bottom(&counter_ops, "disk", flags, counter, &bottom, &err);
+	g_assert_no_error(err);
+	image_co_open_on(bottom, &opts, &img, &err);
+	g_assert_no_error(err);
+	return img;
+}
+
+static void co_close_counted(struct counter *counter, struct image *img)
+{
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	g_assert_cmpint(image_co_truncate(counter->inner, counter->end), ==, 0);
+	g_assert_cmpint(image_co_close(counter->inner), ==, 0);
+}
+
+/* Its L1 table has 1 MiB. */
+CO_TEST(test_opening_64_tib)
+{
+	struct counter counter;
+
+	co_create(64 * TIB, NULL, NULL);
+	co_close_counted(&counter, co_open_counted(&counter, 0, 0));
+	g_assert_cmpuint(counter.read, <=, MIB + 128 * KIB);
+	co_close_counted(&counter, co_open_counted(&counter, IMAGE_RDWR, 0));
+	g_assert_cmpuint(counter.read, <=, MIB + 256 * KIB);
+	g_assert_cmpuint(counter.written, ==, 0);
+}
+
+static void co_fill(struct image *img, uint64_t bytes, uint64_t flush_every)
+{
+	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
+
+	for (uint64_t off = 0; off < bytes; off += DATA_PIECE) {
+		g_assert_cmpint(image_co_pwrite(img, off, DATA_PIECE, buf, 0), ==, 0);
+		if ((off + DATA_PIECE) % flush_every == 0)
+			g_assert_cmpint(image_co_flush(img), ==, 0);
+	}
+}
+
+CO_TEST(test_sequential_fill)
+{
+	struct counter counter;
+	struct image *img;
+
+	co_create(GIB, NULL, NULL);
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	co_fill(img, GIB, GIB);
+	co_close_counted(&counter, img);
+	g_test_message("%" G_GUINT64_FORMAT " bytes of metadata, one flush", counter.written);
+	g_assert_cmpuint(counter.written, <, 512 * KIB);
+}
+
+CO_TEST(test_sequential_fill_with_flushes)
+{
+	struct counter eager, lazy;
+	struct image *img;
+
+	co_create(GIB, NULL, NULL);
+	img = co_open_counted(&eager, IMAGE_RDWR, 0);
+	co_fill(img, GIB, 16 * MIB);
+	co_close_counted(&eager, img);
+	g_assert_cmpuint(eager.written, <, MIB);
+
+	co_create(GIB, "lazy_refcounts", "on");
+	img = co_open_counted(&lazy, IMAGE_RDWR, 0);
+	co_fill(img, GIB, 16 * MIB);
+	co_close_counted(&lazy, img);
+	g_test_message("64 flushes: %" G_GUINT64_FORMAT " writes of %" G_GUINT64_FORMAT
+		       " bytes, lazy %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT,
+		       eager.writes, eager.written, lazy.writes, lazy.written);
+	/* One write of refcounts for each flush is saved. */
+	g_assert_cmpuint(lazy.writes + 56, <=, eager.writes);
+}
+
+/* All refcounts of an image one: nobody looks at all of them to find out. */
+static void co_make_full(void)
+{
+	struct counter counter;
+	struct image *img = co_open_counted(&counter, IMAGE_RDWR, 0);
+
+	co_fill(img, 256 * MIB, GIB);
+	co_close_counted(&counter, img);
+}
+
+CO_TEST(test_first_allocation_in_a_full_image)
+{
+	struct counter counter;
+	struct image *img;
+	uint8_t buf[512] = { 1 };
+	uint64_t opened;
+
+	/* 256 Ki clusters of 1 KiB and some tables: 520 KiB of refcounts. */
+	co_create(512 * MIB, "cluster_size", "1024");
+	co_make_full();
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	opened = counter.read;
+	g_assert_cmpint(image_co_pwrite(img, 300 * MIB, sizeof(buf), buf, 0), ==, 0);
+	g_assert_cmpuint(counter.read - opened, <, 320 * KIB);
+	co_close_counted(&counter, img);
+}
+
+/* A hole that the scan has not come to yet is found in the end: the file does not grow for ever. */
+CO_TEST(test_holes_are_found)
+{
+	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
+	struct counter counter;
+	struct image *img;
+	uint64_t size;
+
+	co_create(512 * MIB, "cluster_size", "1024");
+	co_make_full();
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	g_assert_cmpint(image_co_pdiscard(img, 128 * MIB, 64 * MIB), ==, 0);
+	co_close_counted(&counter, img);
+
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	size = counter.end;
+	for (unsigned i = 0; i < 64; i++)
+		g_assert_cmpint(
+			image_co_pwrite(img, 128 * MIB + i * DATA_PIECE, DATA_PIECE, buf, 0), ==,
+			0);
+	g_assert_cmpuint(counter.end, <, size + 16 * MIB);
+	co_close_counted(&counter, img);
+}
+
+/* Reads all over a disk whose tables do not fit into the cache. */
+CO_TEST(test_small_cache)
+{
+	enum { NR = 600, CACHE = 64 * 1024 };
+	struct counter counter;
+	struct image *img = NULL;
+	struct qcow2 *q;
+
+	co_create(TIB, NULL, NULL);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		img = co_open_counted(&counter, IMAGE_RDWR, CACHE);
+		q = img->opaque;
+		g_assert_cmpuint((uint64_t)q->cache.nr_slices * q->cache.slice_bytes, <=, CACHE);
+		for (uint64_t i = 0; i < NR; i++) {
+			uint64_t off = i * 7919 % NR * (TIB / NR) & ~4095ull, buf[64] = { i + 1 };
+
+			if (!pass) {
+				g_assert_cmpint(image_co_pwrite(img, off, sizeof(buf), buf, 0), ==,
+						0);
+				continue;
+			}
+			g_assert_cmpint(image_co_pread(img, off, sizeof(buf), buf), ==, 0);
+			g_assert_cmpuint(buf[0], ==, i + 1);
+		}
+		co_close_counted(&counter, img);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/frugal/opening-64-tib", test_opening_64_tib);
+	g_test_add_func("/frugal/sequential-fill", test_sequential_fill);
+	g_test_add_func("/frugal/sequential-fill-with-flushes", test_sequential_fill_with_flushes);
+	g_test_add_func("/frugal/first-allocation-in-a-full-image",
+			test_first_allocation_in_a_full_image);
+	g_test_add_func("/frugal/holes-are-found", test_holes_are_found);
+	g_test_add_func("/frugal/small-cache", test_small_cache);
+	return leave_scratch(folder, g_test_run());
+}
