@@ -58,6 +58,13 @@ static const GOptionEntry option_entries[] = {
 		.max_bytes = 64 << 10, .percent_hot = 40, .percent_reckless = (reckless)           \
 	}
 
+#define COMPRESSED_REUSE                                                                           \
+	{                                                                                          \
+		.percent_write = 45, .percent_compressed = 6, .percent_zero = 10,                  \
+		.percent_discard = 20, .percent_flush = 15, .min_bytes = 512,                      \
+		.max_bytes = 64 << 10, .percent_hot = 50, .percent_reckless = 50                   \
+	}
+
 static const struct scenario scenarios[] = {
 	{
 		.name = "raw",
@@ -154,12 +161,28 @@ static const struct scenario scenarios[] = {
 	{
 		/* Many of them share a cluster, a sector, and what the disk writes in one piece. */
 		.name = "compressed-writes",
-		.spec = QCOW2(8, 4096, .refcount_bits = 4, .backing = BACKING_RAW,
+		.spec = QCOW2(2, 4096, .refcount_bits = 4, .backing = BACKING_RAW,
 			      .percent_filled = 20),
 		.disk = DISK_IN_MEMORY,
 		.alignment = 4096,
 		.unmap = true,
 		.mix = COMPRESSED(30),
+	},
+	{
+		/* Hardly is some data packed when its cluster is free again, and somebody else's
+		   ... */
+		.name = "compressed-reuse",
+		.spec = QCOW2(1, 4096),
+		.disk = DISK_IN_MEMORY,
+		.mix = COMPRESSED_REUSE,
+	},
+	{
+		/* ... or punched out of the file. */
+		.name = "compressed-punched",
+		.spec = QCOW2(1, 4096),
+		.disk = DISK_IN_MEMORY,
+		.unmap = true,
+		.mix = COMPRESSED_REUSE,
 	},
 	{
 		.name = "compressed-buffered",
@@ -170,9 +193,8 @@ static const struct scenario scenarios[] = {
 	},
 	{
 		.name = "compressed-direct",
-		.spec = QCOW2(16, 512, .backing = BACKING_SHORT),
+		.spec = QCOW2(4, 512, .backing = BACKING_SHORT),
 		.disk = DISK_DIRECT,
-		.unmap = true,
 		.mix = COMPRESSED(0),
 	},
 	{

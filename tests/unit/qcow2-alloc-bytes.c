@@ -213,6 +213,24 @@ static int far_co_flush(struct image *img)
 	return image_co_flush(img->opaque);
 }
 
+/* The image whose allocator is asked for room while a cluster is punched. */
+static struct qcow2 *asked;
+static unsigned punched;
+
+static int far_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t host_off;
+
+	if (!asked)
+		return 0;
+	co_mutex_lock(&asked->alloc_lock);
+	host_off = co_alloc(asked, 100);
+	co_mutex_unlock(&asked->alloc_lock);
+	g_assert_true(host_off + 100 <= off || host_off >= off + bytes);
+	punched++;
+	return 0;
+}
+
 static const struct image_ops far_ops = {
 	.name = "far",
 	.is_bottom = true,
@@ -221,18 +239,20 @@ static const struct image_ops far_ops = {
 	.co_preadv = far_co_preadv,
 	.co_pwritev = far_co_pwritev,
 	.co_flush = far_co_flush,
+	.co_pdiscard = far_co_pdiscard,
 };
 
-static struct image *co_open_far(void)
+static struct image *co_open_far(const char *cluster_size)
 {
-	struct image_open_opts opts = { .format = "qcow2", .flags = IMAGE_RDWR };
+	const unsigned flags = IMAGE_RDWR | IMAGE_UNMAP;
+	struct image_open_opts opts = { .format = "qcow2", .flags = flags };
 	g_autoptr(GError) err = NULL;
 	struct image *file = NULL, *bottom = NULL, *img = NULL;
 
-	g_assert_cmpint(image_co_close(co_open_new("2M", "16")), ==, 0);
+	g_assert_cmpint(image_co_close(co_open_new(cluster_size, "16")), ==, 0);
 	image_co_open_bottom("disk", IMAGE_RDWR, &file, &err);
 	g_assert_no_error(err);
-	image_co_new_bottom(&far_ops, "far", IMAGE_RDWR, file, &bottom, &err);
+	image_co_new_bottom(&far_ops, "far", flags, file, &bottom, &err);
 	g_assert_no_error(err);
 	image_co_open_on(bottom, &opts, &img, &err);
 	g_assert_no_error(err);
@@ -251,7 +271,7 @@ static void co_expect(struct image *img, uint64_t off, uint64_t bytes, uint8_t b
 CO_TEST(test_far_away)
 {
 	const uint32_t bytes = 2 << 20;
-	struct image *img = co_open_far();
+	struct image *img = co_open_far("2M");
 	struct qcow2 *q = img->opaque;
 	g_autofree uint8_t *buf = g_malloc(bytes);
 	struct image_extent extent;
@@ -281,6 +301,25 @@ CO_TEST(test_far_away)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
+/* Between the look at a freed cluster and its hole nothing comes there. */
+CO_TEST(test_leaves_a_punched_cluster)
+{
+	struct image *img = co_open_far("64k");
+	g_autofree uint8_t *buf = g_malloc0(CLUSTER);
+	struct iovec iov;
+
+	asked = img->opaque;
+	punched = 0;
+	g_assert_cmpint(image_co_pwrite_compressed(img, 0, CLUSTER, IOBUF(&iov, buf, CLUSTER)), ==,
+			0);
+	g_assert_cmpint(image_co_pwrite(img, 0, CLUSTER, buf, 0), ==, 0);
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	g_assert_cmpuint(punched, ==, 1);
+	asked = NULL;
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -295,6 +334,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/qcow2/alloc-bytes/leaves-a-freed-cluster", test_leaves_a_freed_cluster);
 	g_test_add_func("/qcow2/alloc-bytes/leaves-a-deleted-snapshot",
 			test_leaves_a_deleted_snapshot);
+	g_test_add_func("/qcow2/alloc-bytes/leaves-a-punched-cluster",
+			test_leaves_a_punched_cluster);
 	g_test_add_func("/qcow2/alloc-bytes/far-away", test_far_away);
 	return leave_scratch(folder, g_test_run());
 }
