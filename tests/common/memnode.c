@@ -163,6 +163,7 @@ static int memnode_co_open(struct image *img, const struct image_open_opts *opts
 {
 	struct memnode *node = img->opaque;
 
+	atomic_store(&node->flush_failed, false);
 	img->size = memdisk_size(node->disk);
 	img->limits = (struct image_limits){
 		.request_alignment = node->alignment ? node->alignment : 1,
@@ -252,10 +253,16 @@ static int memnode_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 static int memnode_co_flush(struct image *img)
 {
 	struct memnode *node = img->opaque;
+	int ret;
 
 	if (node->flush_does_nothing)
 		return 0;
-	return co_change(node, DISK_FLUSH, 0, 0, NULL);
+	if (atomic_load(&node->flush_failed))
+		return -EIO;
+	ret = co_change(node, DISK_FLUSH, 0, 0, NULL);
+	if (ret < 0 && node->flush_error_stays)
+		atomic_store(&node->flush_failed, true);
+	return ret;
 }
 
 static int memnode_co_truncate(struct image *img, uint64_t size)

@@ -50,7 +50,12 @@ struct memnode {
 	/* Of an image with an external data file: that one's, and whose clock it goes by. */
 	struct memnode *data;
 	struct memnode *clock;
-	bool no_write_zeroes;		 /* the op is missing, as on some file systems */
+	bool no_write_zeroes; /* the op is missing, as on some file systems */
+	/*
+	 * As the file node: a flush that failed may have lost data for good, so that
+	 * all later ones fail too, until it is opened again.
+	 */
+	bool flush_error_stays;
 	bool flush_does_nothing;	 /* a disk that lies, to test the tests with */
 	GPtrArray *log;			 /* of struct disk_op in order of their start */
 	_Atomic unsigned fault_permille; /* of writes, flushes and the like; may change later */
@@ -60,6 +65,7 @@ struct memnode {
 	uint64_t ticks;
 	_Atomic unsigned in_flight;
 	_Atomic uint64_t faults;
+	_Atomic bool flush_failed; /* and stays so */
 };
 
 /* @seed decides on delays and faults. */

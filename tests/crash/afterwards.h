@@ -18,11 +18,12 @@ struct aftermath {
 	struct history *history;
 	uint64_t cut;
 	bool leaks_allowed;
-	struct structural *structural; /* whose operations look at what they made */
+	struct structural *structural; /* whose operations look at what they made; may be NULL */
 	/* What was found: whether the image needs a repair, its size, and each sector. */
 	bool dirty;
 	uint64_t size;
 	uint32_t *found;
+	unsigned cuts_again;	   /* how many aftermath_co_continue() made */
 	struct memnode *once_more; /* its own: for structural_view.co_open */
 };
 
@@ -44,8 +45,10 @@ char *aftermath_co_repair(struct aftermath *after);
 char *aftermath_check_by_qemu_img(struct aftermath *after);
 
 /*
- * It can go on being used: more is written, and then it has no corruption and holds
- * just that. Changes the disk; after aftermath_co_check().
+ * It can go on being used, in a layer on the disk, which stays: it is opened for writing (and
+ * repaired), more is written, and then it has no corruption and holds just that. And all of this
+ * again after another cut somewhere meanwhile, in the repair maybe. After aftermath_co_check();
+ * again.c.
  */
 char *aftermath_co_continue(struct aftermath *after, uint64_t seed);
 

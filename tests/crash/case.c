@@ -87,12 +87,20 @@ static char *co_open(struct recording *rec)
 	return g_strdup_printf("the image does not open: %s", err->message);
 }
 
+/* A flush of a disk failed, and so must all later ones. */
+static bool has_lost(struct recording *rec)
+{
+	return atomic_load(&rec->node.flush_failed) || atomic_load(&rec->data_node.flush_failed);
+}
+
 /* Without faults: what cannot be written at close is lost, and nobody can say what. */
 static int co_reopen(struct structural *s)
 {
 	struct recording *rec = s->arg;
 	int ret;
 
+	if (has_lost(rec))
+		return 0;
 	set_faults(rec, 0);
 	ret = image_co_close(g_steal_pointer(&s->img));
 	s->failure = co_open(rec);
@@ -161,6 +169,7 @@ static void init_disk(struct recording *rec, struct memnode *node, const char *f
 	node->percent_late = c->percent_late;
 	node->no_write_zeroes = c->no_write_zeroes;
 	node->flush_does_nothing = c->flush_does_nothing;
+	node->flush_error_stays = c->flush_error_stays;
 }
 
 /* A cut is at the same time for both. */
@@ -224,6 +233,9 @@ static char *co_last_flush(struct recording *rec)
 		history_begin(&rec->history, GUEST_FLUSH, 0, 0, false, memnode_tick(&rec->node));
 	int ret = image_co_flush(rec->structural.img);
 
+	if (has_lost(rec))
+		return ret < 0 ? NULL
+			       : g_strdup("a flush succeeded after one of the disk had failed");
 	if (ret < 0)
 		return g_strdup_printf("the last flush failed: %s", strerror(-ret));
 	history_end(&rec->history, version, memnode_tick(&rec->node), false);
@@ -244,13 +256,15 @@ static char *co_use_image(struct recording *rec)
 static char *co_record(struct recording *rec)
 {
 	char *failure = co_open(rec);
+	bool lost;
 	int ret;
 
 	if (failure)
 		return failure;
 	failure = co_use_image(rec);
+	lost = has_lost(rec);
 	ret = image_co_close(rec->structural.img);
-	if (!failure && ret < 0)
+	if (!failure && ret < 0 && !lost)
 		failure = g_strdup_printf("close failed: %s", strerror(-ret));
 	rec->stats->disk_requests += rec->node.log->len;
 	rec->stats->guest_requests += rec->c->jobs * rec->c->ops_per_job;
@@ -313,8 +327,15 @@ static char *co_look_at(struct recording *rec, const struct cut *cut, struct mem
 		.leaks_allowed = true,
 		.structural = &rec->structural,
 	};
+	struct memdisk *repaired = memdisk_new(disk);
 	char *failure = aftermath_co_check(&after);
 
+	if (!failure && cut->number % EVERY_CONTINUED == 0) {
+		rec->stats->cuts_continued++;
+		failure = aftermath_co_continue(&after, rec->c->seed + cut->number);
+		rec->stats->cuts_again += after.cuts_again;
+	}
+	after.disk = repaired;
 	if (!failure && after.dirty) {
 		rec->stats->cuts_repaired++;
 		failure = aftermath_co_repair(&after);
@@ -323,10 +344,7 @@ static char *co_look_at(struct recording *rec, const struct cut *cut, struct mem
 		rec->stats->cuts_by_qemu_img++;
 		failure = aftermath_check_by_qemu_img(&after);
 	}
-	if (!failure && cut->number % EVERY_CONTINUED == 0) {
-		rec->stats->cuts_continued++;
-		failure = aftermath_co_continue(&after, rec->c->seed + cut->number);
-	}
+	memdisk_free(repaired);
 	aftermath_destroy(&after);
 	return failure;
 }
@@ -430,7 +448,12 @@ static char *co_look_at_the_end(struct recording *rec)
 		.structural = &rec->structural,
 	};
 	struct cut end = { 0, rec->node.ticks };
-	char *failure = aftermath_co_check(&after);
+	char *failure;
+
+	/* Then all that the cuts look at was lost here too. */
+	if (has_lost(rec))
+		return NULL;
+	failure = aftermath_co_check(&after);
 
 	if (!failure)
 		failure = aftermath_check_by_qemu_img(&after);
@@ -479,10 +502,10 @@ char *crash_case_describe(const struct crash_case *c)
 		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
 		"%u%% flushes, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
 		", disk: delay %u, %u%% late, "
-		"alignment %u, %u/1000 faults%s%s, %u operations%s%s",
+		"alignment %u, %u/1000 faults%s%s%s, %u operations%s%s",
 		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush,
 		c->percent_compressed, c->cache_bytes, c->max_delay, c->percent_late, c->alignment,
 		c->fault_permille, c->no_write_zeroes ? ", no write zeroes" : "",
-		c->unmap ? ", unmap" : "", c->operations, c->operation ? " " : "",
-		c->operation ? c->operation : "");
+		c->unmap ? ", unmap" : "", c->flush_error_stays ? ", failed flushes stay" : "",
+		c->operations, c->operation ? " " : "", c->operation ? c->operation : "");
 }

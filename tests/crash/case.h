@@ -26,14 +26,15 @@ struct crash_case {
 	unsigned ops_per_job;
 	unsigned percent_flush;
 	unsigned percent_compressed; /* of the writes */
-	unsigned operations;	 /* structural ones, beside the jobs */
-	const char *operation;	 /* only this one; NULL: all */
-	unsigned max_delay;	 /* of a request to the disk, in turns of the loop */
-	unsigned percent_late;	 /* of those requests take much longer */
-	uint32_t alignment;	 /* of requests to the disk */
-	bool no_write_zeroes;	 /* the disk cannot do it */
-	unsigned fault_permille; /* of requests to the disk */
-	bool flush_does_nothing; /* the disk lies */
+	unsigned operations;	     /* structural ones, beside the jobs */
+	const char *operation;	     /* only this one; NULL: all */
+	unsigned max_delay;	     /* of a request to the disk, in turns of the loop */
+	unsigned percent_late;	     /* of those requests take much longer */
+	uint32_t alignment;	     /* of requests to the disk */
+	bool no_write_zeroes;	     /* the disk cannot do it */
+	unsigned fault_permille;     /* of requests to the disk */
+	bool flush_error_stays;	     /* and loses data: see memnode.h */
+	bool flush_does_nothing;     /* the disk lies */
 	unsigned cuts;
 	int only_cut;	    /* the number of one cut, or CUT_ALL */
 	bool keep_evidence; /* leave the image and the record of a failure behind */
@@ -47,6 +48,7 @@ struct crash_stats {
 	uint64_t cuts;
 	uint64_t cuts_by_qemu_img;
 	uint64_t cuts_continued;
+	uint64_t cuts_again; /* of those */
 	uint64_t cuts_repaired;
 };
 

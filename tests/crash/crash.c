@@ -144,6 +144,7 @@ static void draw_disk(struct crash_case *c, struct rng *rng)
 	c->alignment = DRAW(rng, alignments);
 	c->no_write_zeroes = rng_percent(rng, 20);
 	c->fault_permille = rng_percent(rng, 30) ? rng_between(rng, 5, 60) : 0;
+	c->flush_error_stays = rng_percent(rng, 30);
 }
 
 static void draw_workload(struct crash_case *c, struct rng *rng)
@@ -265,13 +266,15 @@ static char *run_cases(struct crash_stats *stats)
 			printf("%s\n", text);
 	}
 	printf("%" G_GUINT64_FORMAT " cuts (%" G_GUINT64_FORMAT
-	       " seen by qemu-img, %" G_GUINT64_FORMAT " written to again, %" G_GUINT64_FORMAT
+	       " seen by qemu-img, %" G_GUINT64_FORMAT
+	       " written to again and cut %" G_GUINT64_FORMAT " times more, %" G_GUINT64_FORMAT
 	       " repaired), %" G_GUINT64_FORMAT " guest requests (%" G_GUINT64_FORMAT
 	       " failed as they were to), %" G_GUINT64_FORMAT
 	       " structural operations, %" G_GUINT64_FORMAT " disk requests, %.1f s\n",
-	       stats->cuts, stats->cuts_by_qemu_img, stats->cuts_continued, stats->cuts_repaired,
-	       stats->guest_requests, stats->failed_requests, stats->operations,
-	       stats->disk_requests, (g_get_monotonic_time() - began) / (double)G_TIME_SPAN_SECOND);
+	       stats->cuts, stats->cuts_by_qemu_img, stats->cuts_continued, stats->cuts_again,
+	       stats->cuts_repaired, stats->guest_requests, stats->failed_requests,
+	       stats->operations, stats->disk_requests,
+	       (g_get_monotonic_time() - began) / (double)G_TIME_SPAN_SECOND);
 	return failure;
 }
 

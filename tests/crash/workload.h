@@ -22,7 +22,7 @@ struct workload {
 	unsigned ops_per_job;
 	unsigned percent_flush;
 	unsigned percent_compressed; /* of the writes */
-	bool faults; /* requests may fail */
+	bool faults;		     /* requests may fail */
 	/* Its own. */
 	struct job *job_list;
 	struct thread_lock lock;
