@@ -221,6 +221,8 @@ static int co_fill_create(struct qcow2 *q, struct change *ch, struct snapshot *n
 		return ret;
 	/* The present L1 table becomes the snapshot's. */
 	snapshot_set_l1(new, q->l1_size ? q->l1_off : 0, q->l1_size);
+	rewrite_note_table(&ch->rw, METADATA_OTHER, qcow2_cluster_index(q, new->l1_off),
+			   qcow2_clusters_for(q, new->l1_size * sizeof(uint64_t)), 1);
 	g_ptr_array_add(ch->snapshots, new);
 	ret = co_count_tree(q, ch, l1, q->l1_size, 1);
 	if (ret) {
