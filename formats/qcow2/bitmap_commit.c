@@ -308,8 +308,11 @@ static int co_switch(struct qcow2 *q, const struct commit *c, GError **err) REQU
 
 	set_extension(q, &c->ext);
 	ret = qcow2_co_update_header(q, err);
+	qcow2_refcounts_synced(q, ret == 0);
 	if (!ret) {
 		put_runs(q, c->dropped);
+		/* Else they leak. */
+		qcow2_co_write_refcounts(q);
 		return 0;
 	}
 	set_extension(q, &old);
