@@ -8,6 +8,8 @@ DESTDIR ?=
 MODULES = $(DESTDIR)/lib/modules
 STEPS ?=
 FUZZ_SECONDS ?= 600
+CRASH_SECONDS ?= 1800
+CRASH_SEED ?= 1000
 
 all: $(BUILD)/build.ninja
 	$(if $(MESON_OPTIONS),meson configure $(BUILD) $(MESON_OPTIONS))
@@ -46,6 +48,12 @@ demo:
 	tests/setup.sh check
 	tests/vm/demo $(BUILD)
 
+# Power cuts with other seeds than those of `make check`.
+check-crash:
+	tests/setup.sh check
+	tests/run-all --build $(BUILD) build-plain
+	$(BUILD)/check/plain/tests/crash/crash --seed $(CRASH_SEED) --seconds $(CRASH_SECONDS)
+
 # Of each target; what it finds is kept in $(BUILD)/check/fuzz/fuzz.
 fuzz:
 	tests/setup.sh check
@@ -70,9 +78,10 @@ help:
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
+	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-dkms check check-litmus demo fuzz bench clean distclean help
+.PHONY: all driver install install-dkms check check-litmus check-crash demo fuzz bench clean distclean help

@@ -240,6 +240,18 @@ static const struct scenario scenarios[] = {
 			 .percent_hot = 5 },
 	},
 	{
+		/* The same with a cache of two slices: each look at a table may go to the disk. */
+		.name = "populated-overlay-cold",
+		.spec = QCOW2(64, 4096, .backing = BACKING_RAW, .percent_filled = 30),
+		.disk = DISK_IN_MEMORY,
+		.cache_bytes = 1,
+		.mix = { .percent_write = 60,
+			 .percent_flush = 1,
+			 .min_bytes = 4096,
+			 .max_bytes = 64 << 10,
+			 .percent_hot = 5 },
+	},
+	{
 		.name = "small-clusters",
 		.spec = QCOW2(32, 4096, .backing = BACKING_SHORT, .percent_filled = 20),
 		.disk = DISK_FILE,
