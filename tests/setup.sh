@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs the Debian packages that building and testing need.
-# Usage: tests/setup.sh build|check|bench
+# Usage: tests/setup.sh build|check|debug-kernel|bench
 # Without root it uses sudo; on another system it says what is missing, and fails if anything is.
 set -eu
 PATH=$PATH:/sbin:/usr/sbin
@@ -15,9 +15,10 @@ check_packages=("${build_packages[@]}" clang libclang-rt-14-dev shellcheck qemu-
 case "${1:-}" in
 build) packages=("${build_packages[@]}") ;;
 check) packages=("${check_packages[@]}") ;;
+debug-kernel) packages=("${check_packages[@]}" bc bison flex libelf-dev libssl-dev) ;;
 bench) packages=("${check_packages[@]}" nbd-client) ;;
 *)
-	echo "usage: $0 build|check|bench" >&2
+	echo "usage: $0 build|check|debug-kernel|bench" >&2
 	exit 2
 	;;
 esac

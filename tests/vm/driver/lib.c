@@ -19,7 +19,7 @@
 
 /* ---- the runner ---- */
 
-static int reason_fd = -1; /* a pipe to the runner */
+static int reason_fd = STDERR_FILENO; /* of a test: a pipe to the runner */
 
 void fail(const char *format, ...)
 {
