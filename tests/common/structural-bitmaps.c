@@ -23,7 +23,8 @@ struct state {
 	bool enabled;
 	bool unknown; /* the operation failed, and may have been done or not */
 	uint64_t sectors;
-	uint32_t data[]; /* see began_at() and dirty() */
+	unsigned nr_sizes; /* of the disk, noted by then */
+	uint32_t data[];   /* see began_at() and dirty() */
 };
 
 /* What the disk held when the bitmap was added, cleared or enabled. */
@@ -74,14 +75,44 @@ static struct state *newest_state(struct structural *s, unsigned number)
 	return nr ? state_of(s, number, nr - 1) : NULL;
 }
 
-/* Whether the bitmap had to have the sector when the disk held @version there. */
-static bool must_have(struct state *state, uint64_t sector, uint32_t version)
+/* Sectors that were on the disk all the time from the state to @cut. */
+static uint64_t sectors_that_stayed(const struct structural *s, const struct state *state,
+				    uint64_t cut)
 {
-	return dirty(state)[sector] || (state->enabled && began_at(state)[sector] != version);
+	return structural_fewest_sectors(s, state->nr_sizes, state->sectors, cut);
+}
+
+/*
+ * Whether the bitmap had to have the sector when the disk held @version there. One that was cut
+ * off and added again is zero and clean, as in QEMU, until it is written to.
+ */
+static bool must_have(struct state *state, uint64_t stayed, uint64_t sector, uint32_t version)
+{
+	uint32_t began = sector < state->sectors ? began_at(state)[sector] : VERSION_ZERO;
+
+	if (sector < stayed && dirty(state)[sector])
+		return true;
+	return state->enabled && version != began && (sector < stayed || version != VERSION_ZERO);
+}
+
+/* What is left of @old: its sectors that stayed, and of the others those that are not zero. */
+static void carry_over(const struct structural *s, struct state *old, struct state *new,
+		       const uint32_t *versions)
+{
+	uint64_t stayed = sectors_that_stayed(s, old, UINT64_MAX);
+
+	new->exists = old->exists;
+	new->enabled = old->enabled;
+	for (uint64_t i = 0; i < MIN(old->sectors, new->sectors); i++) {
+		if (i < stayed || versions[i] != VERSION_ZERO)
+			began_at(new)[i] = began_at(old)[i];
+		if (i < stayed)
+			dirty(new)[i] = dirty(old)[i];
+	}
 }
 
 /* A copy of the newest state, for the operation that begins now. */
-static struct state *begin_state(struct structural *s, unsigned number)
+static struct state *begin_state(struct structural *s, unsigned number, const uint32_t *versions)
 {
 	uint64_t sectors = image_size(s->img) / SECTOR_SIZE;
 	struct state *old = newest_state(s, number);
@@ -89,16 +120,10 @@ static struct state *begin_state(struct structural *s, unsigned number)
 	g_autofree char *key =
 		g_strdup_printf("bitmap-%u/%u", number, book_of(s)->nr_states[number]++);
 
-	if (old) {
-		uint64_t kept = MIN(sectors, old->sectors);
-
-		new->exists = old->exists;
-		new->enabled = old->enabled;
-		new->sectors = sectors;
-		memcpy(began_at(new), began_at(old), kept * sizeof(uint32_t));
-		memcpy(dirty(new), dirty(old), kept * sizeof(uint32_t));
-	}
 	new->sectors = sectors;
+	new->nr_sizes = s->sizes->len;
+	if (old)
+		carry_over(s, old, new, versions);
 	new->start = structural_now(s);
 	new->end = UINT64_MAX;
 	structural_remember(s, key, new);
@@ -124,7 +149,7 @@ static int co_add(struct structural *s, const uint32_t *versions)
 	unsigned number = book_of(s)->nr++;
 	g_autofree char *name = bitmap_name(number);
 	uint64_t granularity = 1ull << rng_between(&s->rng, 9, 17);
-	struct state *state = begin_state(s, number);
+	struct state *state = begin_state(s, number, versions);
 
 	state->exists = true;
 	state->enabled = true;
@@ -137,10 +162,11 @@ static int co_change(struct structural *s, unsigned number, enum image_bitmap_ac
 		     const uint32_t *versions)
 {
 	g_autofree char *name = bitmap_name(number);
-	struct state *state = begin_state(s, number);
+	struct state *state = begin_state(s, number, versions);
 
 	for (uint64_t i = 0; i < state->sectors; i++)
-		dirty(state)[i] = action != IMAGE_BITMAP_CLEAR && must_have(state, i, versions[i]);
+		dirty(state)[i] = action != IMAGE_BITMAP_CLEAR &&
+				  must_have(state, state->sectors, i, versions[i]);
 	begin_anew(state, versions);
 	state->exists = action != IMAGE_BITMAP_REMOVE;
 	if (action == IMAGE_BITMAP_ENABLE || action == IMAGE_BITMAP_DISABLE)
@@ -152,10 +178,11 @@ static int co_merge(struct structural *s, unsigned from, unsigned to, const uint
 {
 	g_autofree char *name = bitmap_name(to), *source = bitmap_name(from);
 	struct state *src = newest_state(s, from);
-	struct state *state = begin_state(s, to);
+	uint64_t stayed = sectors_that_stayed(s, src, UINT64_MAX);
+	struct state *state = begin_state(s, to, versions);
 
-	for (uint64_t i = 0; i < MIN(state->sectors, src->sectors); i++)
-		dirty(state)[i] |= must_have(src, i, versions[i]);
+	for (uint64_t i = 0; i < state->sectors; i++)
+		dirty(state)[i] |= must_have(src, stayed, i, versions[i]);
 	return end_state(s, state, image_co_bitmap_merge(s->img, name, s->img, source, NULL));
 }
 
@@ -224,6 +251,7 @@ struct found {
 	GPtrArray *list;
 	uint32_t *versions;
 	uint64_t sectors;
+	uint64_t cut;
 };
 
 static const struct image_bitmap *find_bitmap(const struct found *found, const char *name)
@@ -240,14 +268,12 @@ static const struct image_bitmap *find_bitmap(const struct found *found, const c
 static char *check_bits(const struct found *found, struct state *state, const char *name,
 			const struct dirty_bits *bits)
 {
-	/* What is cut off from the disk and added again is clean, as in QEMU. */
-	uint64_t may_be_new = found->s->only ? UINT64_MAX : found->s->spec->size / 2 / SECTOR_SIZE;
+	uint64_t stayed = sectors_that_stayed(found->s, state, found->cut);
 
-	for (uint64_t i = 0; i < MIN(state->sectors, found->sectors); i++) {
+	for (uint64_t i = 0; i < found->sectors; i++) {
 		bool is_dirty;
 
-		if (!must_have(state, i, found->versions[i]) ||
-		    (found->versions[i] == VERSION_ZERO && i >= may_be_new))
+		if (!must_have(state, stayed, i, found->versions[i]))
 			continue;
 		dirty_bits_extent(bits, i * SECTOR_SIZE, &is_dirty);
 		if (!is_dirty)
@@ -309,7 +335,7 @@ static char *co_verify_one(const struct found *found, unsigned number, unsigned 
 
 static char *co_verify(struct structural *s, const struct structural_view *view)
 {
-	struct found found = { .s = s, .img = view->img };
+	struct found found = { .s = s, .img = view->img, .cut = view->cut };
 	const struct book *book = book_of(s);
 	char *failure = NULL;
 

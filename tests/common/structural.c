@@ -31,11 +31,13 @@ void structural_init(struct structural *s, const struct image_spec *spec, uint64
 	s->rng = rng_of(seed, 0x737472756374);
 	co_rwlock_init(&s->lock);
 	s->memory = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	s->sizes = g_array_new(FALSE, FALSE, sizeof(struct structural_size));
 }
 
 void structural_destroy(struct structural *s)
 {
 	g_hash_table_unref(s->memory);
+	g_array_unref(s->sizes);
 	co_rwlock_destroy(&s->lock);
 }
 
@@ -164,6 +166,9 @@ uint64_t structural_draw_size(struct structural *s)
 
 void structural_begin(struct structural *s, const uint32_t *versions, uint64_t size)
 {
+	struct structural_size noted = { structural_now(s), size / SECTOR_SIZE };
+
+	g_array_append_val(s->sizes, noted);
 	s->begin(s, versions, size);
 }
 
@@ -175,6 +180,19 @@ void structural_end(struct structural *s, int ret)
 uint64_t structural_now(struct structural *s)
 {
 	return s->now(s);
+}
+
+uint64_t structural_fewest_sectors(const struct structural *s, unsigned nr_sizes, uint64_t sectors,
+				   uint64_t cut)
+{
+	for (unsigned i = nr_sizes; i < s->sizes->len; i++) {
+		const struct structural_size *size =
+			&g_array_index(s->sizes, struct structural_size, i);
+
+		if (size->since <= cut)
+			sectors = MIN(sectors, size->sectors);
+	}
+	return sectors;
 }
 
 uint32_t *structural_co_versions(struct image *img, char **ret_failure)

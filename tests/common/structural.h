@@ -73,6 +73,12 @@ struct structural_op {
 	char *(*co_verify)(struct structural *s, const struct structural_view *view);
 };
 
+/* A size that the disk was to have; see structural_begin(). */
+struct structural_size {
+	uint64_t since; /* in ticks */
+	uint64_t sectors;
+};
+
 struct structural {
 	/* Set before it is run. */
 	const struct image_spec *spec;
@@ -93,6 +99,7 @@ struct structural {
 	void *arg; /* the test's */
 	/* Its own. */
 	GHashTable *memory;
+	GArray *sizes; /* struct structural_size: those the disk was to have, in turn */
 	unsigned next_number;
 	const struct structural_op *running;
 	_Atomic unsigned performed;
@@ -148,6 +155,13 @@ void structural_end(struct structural *s, int ret);
 
 /* The moment, in the ticks that structural_view.cut is in. */
 uint64_t structural_now(struct structural *s);
+
+/*
+ * The fewest sectors that the disk may have had by a cut, since s->sizes had @nr_sizes
+ * elements and it had @sectors: those from there on may have been cut off.
+ */
+uint64_t structural_fewest_sectors(const struct structural *s, unsigned nr_sizes, uint64_t sectors,
+				   uint64_t cut);
 
 /*
  * The version of each sector of an image, for the caller to free. NULL and
