@@ -9,12 +9,27 @@ static bool is_qcow2(const struct image_spec *spec)
 	return g_str_equal(spec->format, "qcow2");
 }
 
+/* Version 2 cannot be resized where there are snapshots: they do not know their size. */
+static int co_may_resize(struct structural *s, bool *ret_may)
+{
+	g_autoptr(GArray) list = NULL;
+	struct image_info info = { 0 };
+	int ret = image_co_snapshot_list(s->img, &list) ?: image_co_get_info(s->img, &info);
+
+	*ret_may = !ret && (!g_str_equal(info.compat, "0.10") || !list->len);
+	image_info_clear(&info);
+	return ret;
+}
+
 static int co_resize(struct structural *s)
 {
 	uint64_t old = image_size(s->img), size = structural_draw_size(s);
 	enum image_preallocation mode = IMAGE_PREALLOC_OFF;
-	int ret;
+	bool may;
+	int ret = co_may_resize(s, &may);
 
+	if (ret || !may)
+		return ret;
 	if (size > old && rng_percent(&s->rng, 40))
 		mode = rng_between(&s->rng, IMAGE_PREALLOC_METADATA, IMAGE_PREALLOC_FULL);
 	structural_begin(s, NULL, size);
@@ -23,8 +38,7 @@ static int co_resize(struct structural *s)
 	if (ret < 0 && s->faults)
 		ret = image_co_resize(s->img, size, mode, NULL);
 	structural_end(s, ret);
-	/* Version 2 cannot, where there are snapshots. */
-	return ret == -ENOTSUP && s->spec->compat == 2 ? 0 : ret;
+	return ret;
 }
 
 const struct structural_op structural_resize = {
