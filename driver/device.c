@@ -253,6 +253,12 @@ void ubd_device_ask(struct ubd_device *dev, unsigned int what)
 {
 	spin_lock(&dev->lock);
 	dev->asked |= what;
+	/*
+	 * The last control file may have left it alone as one that outlives its server,
+	 * which it then did not: nobody is there to ask for the rest.
+	 */
+	if ((dev->asked & UBD_ASK_STOP) && dev->added && !dev->nr_control)
+		dev->asked |= UBD_ASK_DELETE;
 	spin_unlock(&dev->lock);
 	wake_up_all(&dev->wait);
 	ubd_queue_work(dev, ubd_life_wq, &dev->life_work);
@@ -502,6 +508,7 @@ struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info)
 	ubd_device_get(dev);
 	spin_lock(&dev->lock);
 	dev->nr_control = 1;
+	dev->added = true;
 	spin_unlock(&dev->lock);
 	return dev;
 

@@ -36,7 +36,7 @@
  *                            handlers; never by us
  *   ubd_devices' xa_lock     which ids there are
  *   ubd_device.lock          state, asked, starting, start_error, resizing, params, opened,
- *                            opener, detached, nr_control; sets and clears UBD_AWAY,
+ *                            opener, detached, nr_control, added; sets and clears UBD_AWAY,
  *                            UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             state, cmd, rq, addr, fetched of one tag
  * The last two are never held together, nor across anything that sleeps, completes
@@ -139,6 +139,7 @@ struct ubd_device {
 	spinlock_t lock;
 	u16 state;		 /* UBD_S_DEV_* */
 	unsigned int nr_control; /* open control files */
+	bool added;		 /* nr_control counts: ADD_DEV has got that far */
 	unsigned int asked;
 	bool starting;	 /* a START_DEV is under way */
 	int start_error; /* how the life work's last start ended */
