@@ -32,6 +32,9 @@ struct run {
 	struct job_set jobs;
 	_Atomic uint32_t next_version;
 	uint64_t size; /* of the guest's disk */
+	/* What it is going to be, while an operation changes it. */
+	const uint32_t *next_versions;
+	uint64_t next_size;
 	uint64_t requests;
 	char *failure;
 };
@@ -102,17 +105,25 @@ static int co_reopen(struct structural *s)
 static void begin_become(struct structural *s, const uint32_t *versions, uint64_t size)
 {
 	struct run *run = s->arg;
-	uint64_t kept = MIN(size, run->size) / SECTOR_SIZE;
 
-	if (versions)
-		model_set(&run->model, 0, size / SECTOR_SIZE, versions);
-	model_set(&run->model, versions ? size / SECTOR_SIZE : kept, run->model.sectors, NULL);
-	run->size = size;
+	run->next_versions = versions;
+	run->next_size = size;
 }
 
-/* No faults: where it failed, the test has failed. */
+/* No faults: what failed, for want of wider refcounts, has changed nothing. */
 static void end_become(struct structural *s, bool failed)
 {
+	struct run *run = s->arg;
+	const uint32_t *versions = run->next_versions;
+	uint64_t sectors = run->next_size / SECTOR_SIZE;
+	uint64_t kept = MIN(sectors, run->size / SECTOR_SIZE);
+
+	if (failed)
+		return;
+	if (versions)
+		model_set(&run->model, 0, sectors, versions);
+	model_set(&run->model, versions ? sectors : kept, run->model.sectors, NULL);
+	run->size = run->next_size;
 }
 
 static uint64_t now(struct structural *s)
