@@ -25,6 +25,7 @@
 #include "error.h"
 
 #define SECTOR_SHIFT 9
+#define HUGE_PAGE    (2u << 20)
 
 struct request {
 	struct aio_op op; /* the FETCH, alone or with a COMMIT */
@@ -45,8 +46,8 @@ struct queue {
 	struct aio_loop *loop;
 	const struct ubdsrv_io_desc *descs;
 	size_t descs_bytes;
-	uint8_t *bufs;
-	size_t bufs_bytes;
+	void *bufs_map; /* NULL, or the mapping that has the buffers */
+	size_t bufs_map_bytes;
 	struct request *requests;
 	struct aio_op ready_op;
 	unsigned live_tags;	  /* queue thread only */
@@ -225,24 +226,42 @@ static void fetch_all_co(void *arg)
 	aio_sqe_set_op(sqe, &queue->ready_op);
 }
 
-/* The buffers, in memory from the start and for good. */
+/*
+ * The buffers' memory, there from the start and for good; in huge pages where the system has
+ * them: what is one piece for us is few for the disk below. Locked memory has its pages as soon
+ * as it may be accessed, so the advice comes before that. NULL if there is no memory.
+ */
+static uint8_t *map_buffers(struct queue *queue, size_t bytes)
+{
+	uint8_t *bufs;
+	void *map;
+
+	map = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		return NULL;
+	queue->bufs_map = map;
+	queue->bufs_map_bytes = bytes + HUGE_PAGE;
+	bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+	madvise(bufs, bytes, MADV_HUGEPAGE); /* only advice */
+	if (mprotect(bufs, bytes, PROT_READ | PROT_WRITE) < 0)
+		return NULL;
+	memset(bufs, 0, bytes);
+	return bufs;
+}
+
 static int allocate_buffers(struct queue *queue)
 {
 	const struct queue_config *config = &queue->config;
+	uint8_t *bufs = map_buffers(queue, (size_t)config->depth * config->max_io_bytes);
 
-	queue->bufs_bytes = (size_t)config->depth * config->max_io_bytes;
-	queue->bufs = mmap(NULL, queue->bufs_bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (queue->bufs == MAP_FAILED) {
-		queue->bufs = NULL;
-		return -errno;
-	}
+	if (!bufs)
+		return -ENOMEM;
 	for (unsigned tag = 0; tag < config->depth; tag++) {
 		queue->requests[tag] = (struct request){
 			.op.done = request_fetched,
 			.queue = queue,
 			.tag = tag,
-			.buf = queue->bufs + (size_t)tag * config->max_io_bytes,
+			.buf = bufs + (size_t)tag * config->max_io_bytes,
 		};
 	}
 	return 0;
@@ -390,8 +409,8 @@ void queue_free(struct queue *queue)
 	aio_loop_free(queue->loop);
 	if (queue->descs)
 		munmap((void *)queue->descs, queue->descs_bytes);
-	if (queue->bufs)
-		munmap(queue->bufs, queue->bufs_bytes);
+	if (queue->bufs_map)
+		munmap(queue->bufs_map, queue->bufs_map_bytes);
 	g_mutex_clear(&queue->lock);
 	g_cond_clear(&queue->state_changed);
 	g_free(queue->requests);
