@@ -5,21 +5,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
-	G_GNUC_PRINTF(4, 5);
-
-static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
-{
-	g_autofree char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
-	va_end(args);
-	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
-	return -code;
-}
-
 /* The bitmap of that name, for @use: one that is not inconsistent or of an unknown kind. */
 static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char *name,
 		       struct bitmap **ret_bitmap, GError **err)
@@ -27,15 +12,16 @@ static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char 
 	struct bitmap *bitmap = bitmap_find(list, name);
 
 	if (!bitmap)
-		return refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
+		return qcow2_refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
 	if (bitmap_is_inconsistent(bitmap))
-		return refuse(q, EINVAL, err,
-			      "Bitmap '%s' is inconsistent and cannot be used; it can only be "
-			      "removed",
-			      name);
+		return qcow2_refuse(
+			q, EINVAL, err,
+			"Bitmap '%s' is inconsistent and cannot be used; it can only be "
+			"removed",
+			name);
 	if (!bitmap_is_usable(bitmap))
-		return refuse(q, ENOTSUP, err, "Bitmap '%s' has extra data, which is not supported",
-			      name);
+		return qcow2_refuse(q, ENOTSUP, err,
+				    "Bitmap '%s' has extra data, which is not supported", name);
 	*ret_bitmap = bitmap;
 	return 0;
 }
@@ -57,27 +43,30 @@ static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
 		granularity ? (unsigned)__builtin_ctzll(granularity) : default_granularity_bits(q);
 
 	if (!*name)
-		return refuse(q, EINVAL, err, "Bitmap name cannot be empty");
+		return qcow2_refuse(q, EINVAL, err, "Bitmap name cannot be empty");
 	if (strlen(name) > QCOW2_MAX_BITMAP_NAME)
-		return refuse(q, EINVAL, err, "Bitmap name has %zu bytes, at most %u are valid",
-			      strlen(name), QCOW2_MAX_BITMAP_NAME);
+		return qcow2_refuse(q, EINVAL, err,
+				    "Bitmap name has %zu bytes, at most %u are valid", strlen(name),
+				    QCOW2_MAX_BITMAP_NAME);
 	if (granularity && (granularity != 1ull << bits || granularity < min || granularity > max))
-		return refuse(q, EINVAL, err,
-			      "Granularity must be power of 2, from %" PRIu64 " to %" PRIu64, min,
-			      max);
+		return qcow2_refuse(q, EINVAL, err,
+				    "Granularity must be power of 2, from %" PRIu64 " to %" PRIu64,
+				    min, max);
 	if (q->version < 3)
-		return refuse(q, ENOTSUP, err, "Cannot store dirty bitmaps in qcow2 v2 files");
+		return qcow2_refuse(q, ENOTSUP, err,
+				    "Cannot store dirty bitmaps in qcow2 v2 files");
 	if (bitmap_find(next, name))
-		return refuse(q, EEXIST, err, "Bitmap already exists: %s", name);
+		return qcow2_refuse(q, EEXIST, err, "Bitmap already exists: %s", name);
 	if (next->len >= QCOW2_MAX_BITMAPS)
-		return refuse(q, EFBIG, err, "Maximum number of persistent bitmaps (%u) is reached",
-			      QCOW2_MAX_BITMAPS);
+		return qcow2_refuse(q, EFBIG, err,
+				    "Maximum number of persistent bitmaps (%u) is reached",
+				    QCOW2_MAX_BITMAPS);
 	if (!image_size(q->img))
-		return refuse(q, EINVAL, err, "A disk of size 0 has nothing to be tracked");
+		return qcow2_refuse(q, EINVAL, err, "A disk of size 0 has nothing to be tracked");
 	if (dirty_bits_bytes(image_size(q->img), bits) > DIRTY_BITS_MAX_BYTES)
-		return refuse(q, EFBIG, err,
-			      "Too much space will be occupied by the bitmap. Use larger "
-			      "granularity");
+		return qcow2_refuse(q, EFBIG, err,
+				    "Too much space will be occupied by the bitmap. Use larger "
+				    "granularity");
 	g_ptr_array_add(next, bitmap_new(name, bits, QCOW2_BITMAP_AUTO));
 	return 0;
 }
@@ -87,7 +76,7 @@ static int remove_bitmap(const struct qcow2 *q, GPtrArray *next, const char *nam
 	struct bitmap *bitmap = bitmap_find(next, name);
 
 	if (!bitmap)
-		return refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
+		return qcow2_refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
 	g_ptr_array_remove(next, bitmap);
 	return 0;
 }
@@ -96,7 +85,7 @@ static int clear_bitmap(const struct qcow2 *q, struct bitmap *bitmap, GError **e
 {
 	bitmap->fresh = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
 	if (!bitmap->fresh)
-		return refuse(q, ENOMEM, err, "No memory for bitmap '%s'", bitmap->name);
+		return qcow2_refuse(q, ENOMEM, err, "No memory for bitmap '%s'", bitmap->name);
 	bitmap->table_off = 0;
 	bitmap->table_entries = 0;
 	return 0;
@@ -163,13 +152,13 @@ static int merge(struct qcow2 *q, GPtrArray *next, const char *name, const struc
 	if (ret)
 		return ret;
 	if (src->disk_bytes != size)
-		return refuse(q, EINVAL, err,
-			      "Bitmaps are of different sizes (destination size is %" PRIu64
-			      ", source size is %" PRIu64 ") and can't be merged",
-			      size, src->disk_bytes);
+		return qcow2_refuse(q, EINVAL, err,
+				    "Bitmaps are of different sizes (destination size is %" PRIu64
+				    ", source size is %" PRIu64 ") and can't be merged",
+				    size, src->disk_bytes);
 	bitmap->fresh = dirty_bits_try_new(size, bitmap->granularity_bits);
 	if (!bitmap->fresh)
-		return refuse(q, ENOMEM, err, "No memory for bitmap '%s'", name);
+		return qcow2_refuse(q, ENOMEM, err, "No memory for bitmap '%s'", name);
 	dirty_bits_merge(bitmap->fresh, src);
 	if (bitmap_find(q->bitmaps, name)->fresh)
 		dirty_bits_merge(bitmap->fresh, bitmap_find(q->bitmaps, name)->fresh);

@@ -3,7 +3,6 @@
 #include "qcow2.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -14,21 +13,6 @@ struct raw_header {
 	uint32_t header_length;
 };
 
-static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
-	G_GNUC_PRINTF(4, 5);
-
-static int refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
-{
-	g_autofree char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
-	va_end(args);
-	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
-	return -code;
-}
-
 static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError **err)
 {
 	uint64_t file_size = image_size(q->file);
@@ -37,32 +21,34 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	int ret;
 
 	if (file_size < QCOW2_V2_HEADER_LENGTH)
-		return refuse(q, EINVAL, err,
-			      "the file has %" PRIu64 " bytes, too few for a qcow2 header",
-			      file_size);
+		return qcow2_refuse(q, EINVAL, err,
+				    "the file has %" PRIu64 " bytes, too few for a qcow2 header",
+				    file_size);
 	ret = image_co_pread(q->file, 0, MIN(file_size, sizeof(fixed)), fixed);
 	if (ret)
-		return refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
+		return qcow2_refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
 	if (be32toh(disk->magic) != QCOW2_MAGIC)
-		return refuse(q, EINVAL, err, "not a qcow2 image (the magic number is 0x%08x)",
-			      be32toh(disk->magic));
+		return qcow2_refuse(q, EINVAL, err,
+				    "not a qcow2 image (the magic number is 0x%08x)",
+				    be32toh(disk->magic));
 	q->version = be32toh(disk->version);
 	if (q->version < 2 || q->version > 3)
-		return refuse(q, ENOTSUP, err, "qcow2 version %u is not supported, 2 and 3 are",
-			      q->version);
+		return qcow2_refuse(q, ENOTSUP, err,
+				    "qcow2 version %u is not supported, 2 and 3 are", q->version);
 	q->cluster_bits = be32toh(disk->cluster_bits);
 	if (q->cluster_bits < QCOW2_MIN_CLUSTER_BITS || q->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
-		return refuse(q, EINVAL, err, "cluster_bits is %u, must be %u to %u",
-			      q->cluster_bits, QCOW2_MIN_CLUSTER_BITS, QCOW2_MAX_CLUSTER_BITS);
+		return qcow2_refuse(q, EINVAL, err, "cluster_bits is %u, must be %u to %u",
+				    q->cluster_bits, QCOW2_MIN_CLUSTER_BITS,
+				    QCOW2_MAX_CLUSTER_BITS);
 	q->cluster_size = 1u << q->cluster_bits;
 
 	raw->bytes = MIN(file_size, q->cluster_size);
 	raw->buf = try_iobuf_alloc0(MAX(q->cluster_size, sizeof(fixed)));
 	if (!raw->buf)
-		return refuse(q, ENOMEM, err, "no memory for the header");
+		return qcow2_refuse(q, ENOMEM, err, "no memory for the header");
 	ret = image_co_pread(q->file, 0, raw->bytes, raw->buf);
 	if (ret)
-		return refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
+		return qcow2_refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
 	return 0;
 }
 
@@ -78,13 +64,13 @@ static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err
 	raw->header_length = be32toh(disk->header_length);
 	if (raw->header_length < QCOW2_V3_HEADER_LENGTH || raw->header_length % 8 ||
 	    raw->header_length > raw->bytes)
-		return refuse(q, EINVAL, err,
-			      "header_length is %u, must be a multiple of 8 from %u to %zu",
-			      raw->header_length, QCOW2_V3_HEADER_LENGTH, raw->bytes);
+		return qcow2_refuse(q, EINVAL, err,
+				    "header_length is %u, must be a multiple of 8 from %u to %zu",
+				    raw->header_length, QCOW2_V3_HEADER_LENGTH, raw->bytes);
 	q->refcount_order = be32toh(disk->refcount_order);
 	if (q->refcount_order > QCOW2_MAX_REFCOUNT_ORDER)
-		return refuse(q, EINVAL, err, "refcount_order is %u, must be 0 to %u",
-			      q->refcount_order, QCOW2_MAX_REFCOUNT_ORDER);
+		return qcow2_refuse(q, EINVAL, err, "refcount_order is %u, must be 0 to %u",
+				    q->refcount_order, QCOW2_MAX_REFCOUNT_ORDER);
 	q->incompatible_features = be64toh(disk->incompatible_features);
 	q->compatible_features = be64toh(disk->compatible_features);
 	q->autoclear_features = be64toh(disk->autoclear_features);
@@ -117,8 +103,8 @@ static int refuse_feature(struct qcow2 *q, GError **err, const struct raw_header
 	g_autofree char *name = names ? find_feature_name(raw, names, names_bytes, bit) : NULL;
 	g_autofree char *safe = name ? g_strescape(name, NULL) : NULL;
 
-	return refuse(q, ENOTSUP, err, "incompatible feature bit %u (%s) is not supported", bit,
-		      safe && *safe ? safe : "unnamed");
+	return qcow2_refuse(q, ENOTSUP, err, "incompatible feature bit %u (%s) is not supported",
+			    bit, safe && *safe ? safe : "unnamed");
 }
 
 static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t names,
@@ -133,16 +119,17 @@ static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t 
 	if (unknown)
 		return refuse_feature(q, err, raw, names, names_bytes, __builtin_ctzll(unknown));
 	if (q->extended_l2 && q->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS)
-		return refuse(q, EINVAL, err,
-			      "cluster_bits is %u, must be at least %u with extended L2 entries",
-			      q->cluster_bits, QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS);
+		return qcow2_refuse(
+			q, EINVAL, err,
+			"cluster_bits is %u, must be at least %u with extended L2 entries",
+			q->cluster_bits, QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS);
 	if (!!(q->incompatible_features & QCOW2_INCOMPAT_COMPRESSION) != !!q->compression_type)
-		return refuse(q, EINVAL, err,
-			      "compression_type is %u, but the compression type bit is %s",
-			      q->compression_type, q->compression_type ? "not set" : "set");
+		return qcow2_refuse(q, EINVAL, err,
+				    "compression_type is %u, but the compression type bit is %s",
+				    q->compression_type, q->compression_type ? "not set" : "set");
 	if (q->compression_type > QCOW2_COMPRESSION_ZSTD)
-		return refuse(q, ENOTSUP, err, "compression type %u is not supported",
-			      q->compression_type);
+		return qcow2_refuse(q, ENOTSUP, err, "compression type %u is not supported",
+				    q->compression_type);
 	return 0;
 }
 
@@ -171,7 +158,7 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 	switch (ext->type) {
 	case QCOW2_EXT_BACKING_FORMAT:
 		if (ext->length > 15)
-			return refuse(
+			return qcow2_refuse(
 				q, EINVAL, err,
 				"the backing format's name has %u bytes, at most 15 are valid",
 				ext->length);
@@ -185,8 +172,9 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 		g_free(q->data_filename);
 		q->data_filename = g_strndup((const char *)raw->buf + data, ext->length);
 		if (!ext->length || strlen(q->data_filename) != ext->length)
-			return refuse(q, EINVAL, err,
-				      "the data file's name is empty or has a zero byte in it");
+			return qcow2_refuse(
+				q, EINVAL, err,
+				"the data file's name is empty or has a zero byte in it");
 		break;
 	case QCOW2_EXT_BITMAPS:
 		parse_bitmaps_extension(q, raw, data, ext);
@@ -222,9 +210,9 @@ static int parse_extensions(struct qcow2 *q, const struct raw_header *raw, size_
 			return ret;
 	}
 	if (found < 0)
-		return refuse(q, EINVAL, err,
-			      "header extension 0x%08x has %u bytes, only %zu are left", ext.type,
-			      ext.length, cursor.end - cursor.off);
+		return qcow2_refuse(q, EINVAL, err,
+				    "header extension 0x%08x has %u bytes, only %zu are left",
+				    ext.type, ext.length, cursor.end - cursor.off);
 	return 0;
 }
 
@@ -237,15 +225,16 @@ static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GEr
 	if (!off)
 		return 0;
 	if (!bytes || bytes > QCOW2_MAX_BACKING_NAME)
-		return refuse(q, EINVAL, err, "backing_file_size is %u, must be 1 to %u", bytes,
-			      QCOW2_MAX_BACKING_NAME);
+		return qcow2_refuse(q, EINVAL, err, "backing_file_size is %u, must be 1 to %u",
+				    bytes, QCOW2_MAX_BACKING_NAME);
 	if (off < raw->header_length || off > raw->bytes || bytes > raw->bytes - off)
-		return refuse(q, EINVAL, err,
-			      "the backing file's name lies at %" PRIu64
-			      ", must be in the first cluster behind the header",
-			      off);
+		return qcow2_refuse(q, EINVAL, err,
+				    "the backing file's name lies at %" PRIu64
+				    ", must be in the first cluster behind the header",
+				    off);
 	if (memchr(raw->buf + off, 0, bytes))
-		return refuse(q, EINVAL, err, "the backing file's name has a zero byte in it");
+		return qcow2_refuse(q, EINVAL, err,
+				    "the backing file's name has a zero byte in it");
 	q->img->backing_filename = g_strndup((const char *)raw->buf + off, bytes);
 	return 0;
 }
@@ -257,19 +246,20 @@ static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t
 	uint64_t file_size = image_size(q->file);
 
 	if (bytes > max_bytes)
-		return refuse(q, EFBIG, err,
-			      "the %s has %" PRIu64 " bytes, at most %" PRIu64 " are supported",
-			      name, bytes, max_bytes);
+		return qcow2_refuse(q, EFBIG, err,
+				    "the %s has %" PRIu64 " bytes, at most %" PRIu64
+				    " are supported",
+				    name, bytes, max_bytes);
 	if (qcow2_in_cluster(q, off))
-		return refuse(q, EINVAL, err,
-			      "the %s lies at 0x%" PRIx64
-			      ", must be a multiple of the cluster size %u",
-			      name, off, q->cluster_size);
+		return qcow2_refuse(q, EINVAL, err,
+				    "the %s lies at 0x%" PRIx64
+				    ", must be a multiple of the cluster size %u",
+				    name, off, q->cluster_size);
 	if (bytes && (!off || off >= file_size || bytes > file_size - off))
-		return refuse(q, EINVAL, err,
-			      "the %s (0x%" PRIx64 ", %" PRIu64
-			      " bytes) lies outside the file of %" PRIu64 " bytes",
-			      name, off, bytes, file_size);
+		return qcow2_refuse(q, EINVAL, err,
+				    "the %s (0x%" PRIx64 ", %" PRIu64
+				    " bytes) lies outside the file of %" PRIu64 " bytes",
+				    name, off, bytes, file_size);
 	return 0;
 }
 
@@ -277,7 +267,8 @@ static int check_reftable(struct qcow2 *q, uint64_t clusters,
 			  GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
 	if (!clusters)
-		return refuse(q, EINVAL, err, "refcount_table_clusters is 0, must be at least 1");
+		return qcow2_refuse(q, EINVAL, err,
+				    "refcount_table_clusters is 0, must be at least 1");
 	return check_table(q, "refcount table", q->reftable_off, q->reftable_size * 8,
 			   QCOW2_MAX_REFTABLE_BYTES, err);
 }
@@ -318,20 +309,21 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 	if (ret)
 		return ret;
 	if (q->l1_size < l1_needed)
-		return refuse(q, EINVAL, err,
-			      "the L1 table has %u entries, a disk of %" PRIu64
-			      " bytes needs %" PRIu64,
-			      q->l1_size, size, l1_needed);
+		return qcow2_refuse(q, EINVAL, err,
+				    "the L1 table has %u entries, a disk of %" PRIu64
+				    " bytes needs %" PRIu64,
+				    q->l1_size, size, l1_needed);
 	ret = parse_reftable(q, reftable_clusters, err);
 	if (ret)
 		return ret;
 	if (q->nr_snapshots > QCOW2_MAX_SNAPSHOTS)
-		return refuse(q, EFBIG, err, "nb_snapshots is %u, at most %u are supported",
-			      q->nr_snapshots, QCOW2_MAX_SNAPSHOTS);
+		return qcow2_refuse(q, EFBIG, err, "nb_snapshots is %u, at most %u are supported",
+				    q->nr_snapshots, QCOW2_MAX_SNAPSHOTS);
 	if (size > INT64_MAX)
-		return refuse(q, EFBIG, err,
-			      "the size is %" PRIu64 " bytes, at most %" PRId64 " are supported",
-			      size, INT64_MAX);
+		return qcow2_refuse(q, EFBIG, err,
+				    "the size is %" PRIu64 " bytes, at most %" PRId64
+				    " are supported",
+				    size, INT64_MAX);
 	atomic_store(&q->img->size, size);
 	return 0;
 }
@@ -362,8 +354,9 @@ int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GE
 		goto out;
 	disk = (void *)raw.buf;
 	if (be32toh(disk->crypt_method)) {
-		ret = refuse(q, ENOTSUP, err, "encryption (crypt_method %u) is not supported yet",
-			     be32toh(disk->crypt_method));
+		ret = qcow2_refuse(q, ENOTSUP, err,
+				   "encryption (crypt_method %u) is not supported yet",
+				   be32toh(disk->crypt_method));
 		goto out;
 	}
 	ret = parse_v3_fields(q, &raw, err);
@@ -385,8 +378,9 @@ out:
 int qcow2_check_writable(struct qcow2 *q, GError **err)
 {
 	if (q->incompatible_features & QCOW2_INCOMPAT_CORRUPT)
-		return refuse(q, EROFS, err,
-			      "the image is marked corrupt; it can only be opened read-only, or "
-			      "repaired by check -r all");
+		return qcow2_refuse(
+			q, EROFS, err,
+			"the image is marked corrupt; it can only be opened read-only, or "
+			"repaired by check -r all");
 	return 0;
 }

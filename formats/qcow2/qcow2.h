@@ -305,6 +305,12 @@ static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const 
 	return (struct l2_entry){ be64toh(table[2 * index]), be64toh(table[2 * index + 1]) };
 }
 
+/* ---- qcow2.c ---- */
+
+/* Sets an error that names the image. Returns -@code. */
+int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+	G_GNUC_PRINTF(4, 5);
+
 /* ---- header_read.c ---- */
 
 /*
