@@ -136,6 +136,9 @@ int img_amend(const struct img_command *command, char **argv)
 	}
 	job.format = format;
 	job.flags = IMAGE_RDWR | IMAGE_UNMAP | mode.open_flags;
+	/* The present one may be gone, which is why it is to be another. */
+	if (g_hash_table_contains(options, "backing_file"))
+		job.flags |= IMAGE_NO_BACKING;
 	job.progress.enabled = progress && !quiet;
 	return tool_run_co(co_amend, &job);
 }
