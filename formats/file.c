@@ -55,7 +55,7 @@ static int close_on_worker(void *arg)
 
 static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	struct file_open opened = {.filename = img->filename, .flags = opts->flags};
+	struct file_open opened = { .filename = img->filename, .flags = opts->flags };
 	struct file *file;
 	int ret = file_co_open_fd(&opened, err);
 
@@ -186,6 +186,16 @@ static int write_all(struct image *img, uint64_t off, uint64_t bytes, struct iob
 	return 0;
 }
 
+/* What lies behind img->size is taken for zeroes, so a write that failed must not leave it short.
+ */
+static uint64_t end_of_file(struct image *img)
+{
+	const struct file *file = img->opaque;
+	struct stat st;
+
+	return !file->is_bdev && !fstat(file->fd, &st) ? (uint64_t)st.st_size : 0;
+}
+
 static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			   unsigned flags)
 {
@@ -193,8 +203,7 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 
 	/* Also when it failed: a part may have been written. */
 	file_set_dirty(img->opaque);
-	if (!ret)
-		file_grow(img, off + bytes);
+	file_grow(img, ret ? end_of_file(img) : off + bytes);
 	return ret;
 }
 
@@ -345,7 +354,7 @@ static int bdev_discard_on_worker(void *arg)
 
 static int bdev_co_discard(struct file *file, uint64_t off, uint64_t bytes)
 {
-	struct bdev_discard_job job = {file->fd, {off, bytes}};
+	struct bdev_discard_job job = { file->fd, { off, bytes } };
 	int ret;
 
 	if (atomic_load(&file->no_discard))
@@ -396,7 +405,7 @@ static int truncate_on_worker(void *arg)
 static int file_co_truncate(struct image *img, uint64_t size)
 {
 	struct file *file = img->opaque;
-	struct truncate_job job = {file->fd, size};
+	struct truncate_job job = { file->fd, size };
 	int ret;
 
 	/* A device is as big as it is. */
@@ -434,7 +443,7 @@ static int file_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 				struct image_extent *ret_extent)
 {
 	struct file *file = img->opaque;
-	struct seek_job job = {.fd = file->fd, .off = off};
+	struct seek_job job = { .fd = file->fd, .off = off };
 	unsigned kind = IMAGE_EXTENT_DATA;
 	int ret = -EINVAL;
 
@@ -476,7 +485,7 @@ static int blocks_on_worker(void *arg)
 static int64_t file_co_allocated_bytes(struct image *img)
 {
 	struct file *file = img->opaque;
-	struct blocks_job job = {.fd = file->fd};
+	struct blocks_job job = { .fd = file->fd };
 	int ret = co_run_on_worker(blocks_on_worker, &job);
 
 	return ret ?: job.ret_bytes;
