@@ -12,33 +12,28 @@
 
 #include "image_int.h"
 
-static int refuse(const struct qcow2 *q, GError **err, const char *reason)
-{
-	g_set_error(err, UBD_ERROR, EINVAL, "%s: %s", q->img->filename, reason);
-	return -EINVAL;
-}
-
 static int check_data_file(const struct qcow2 *q, GError **err)
 {
 	bool raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	bool external = q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
 
 	if (raw && !external)
-		return refuse(q, err,
-			      "the raw external data bit is set, but there is no "
-			      "external data file");
+		return qcow2_refuse(q, EINVAL, err,
+				    "the raw external data bit is set, but there is no "
+				    "external data file");
 	if (raw && q->img->backing_filename)
-		return refuse(q, err,
-			      "a raw external data file and a backing file cannot be "
-			      "used together");
+		return qcow2_refuse(q, EINVAL, err,
+				    "a raw external data file and a backing file cannot be "
+				    "used together");
 	if (external && q->nr_snapshots)
-		return refuse(q, err,
-			      "an external data file and internal snapshots cannot be "
-			      "used together");
+		return qcow2_refuse(q, EINVAL, err,
+				    "an external data file and internal snapshots cannot be "
+				    "used together");
 	if (external && !q->data_filename && !q->img->data_file)
-		return refuse(q, err, "it needs an external data file, but does not name it");
+		return qcow2_refuse(q, EINVAL, err,
+				    "it needs an external data file, but does not name it");
 	if (!external && q->img->data_file)
-		return refuse(q, err, "it has no external data file");
+		return qcow2_refuse(q, EINVAL, err, "it has no external data file");
 	return 0;
 }
 

@@ -14,13 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define REFCOUNT_SLICES	       64
-/* The refcount table is written in units of this many bytes. */
-#define REFTABLE_UNIT_BYTES    4096u
-#define REFTABLE_UNIT_ENTRIES  (REFTABLE_UNIT_BYTES / sizeof(uint64_t))
-
-#define REFTABLE_UNIT_DIRTY    1
-#define REFTABLE_UNIT_UNSYNCED 2
+#define REFCOUNT_SLICES 64
 
 /* "Refcount block entry": below a byte, "bit 0 means the least significant bit". */
 uint64_t qcow2_refcount_load(unsigned order, const void *block, uint64_t index)
