@@ -5,6 +5,7 @@
  *   main.c     module, and /dev/ubd-control: ADD_DEV, OPEN_DEV
  *   control.c  control fds and the commands on them
  *   device.c   the life of a device, from ADD_DEV to its release
+ *   params.c   what its server says of the disk
  *   recovery.c when the server goes and another one comes
  *   char.c     /dev/ubdcN: its one opener, the mapping, the I/O commands
  *   queue.c    requests: how one goes to the server and comes back
@@ -229,12 +230,10 @@ static inline void ubd_device_put(struct ubd_device *dev)
 /* One control file less; without any, most devices are aborted and deleted. */
 void ubd_device_put_control(struct ubd_device *dev);
 
-/* Control commands. All but set_params wait, until they are done or the task is killed. */
+/* Control commands that wait, until they are done or the task is killed. */
 int ubd_device_start(struct ubd_device *dev);
 int ubd_device_stop(struct ubd_device *dev);
 int ubd_device_delete(struct ubd_device *dev);
-int ubd_device_update_size(struct ubd_device *dev, u64 sectors);
-int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params);
 
 /*
  * The server is gone or of no use: every request of it fails now and for ever,
@@ -250,6 +249,16 @@ void ubd_device_ask(struct ubd_device *dev, unsigned int what);
 
 /* Queues a work item of the device, which then holds a reference while it is pending. */
 void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct work_struct *work);
+
+/* ---- params.c ---- */
+
+/* Control commands; the second waits, until it is done or the task is killed. */
+int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params);
+int ubd_device_update_size(struct ubd_device *dev, u64 sectors);
+
+/* For the life work: @p to a disk that is to be added; a new capacity to one that is there. */
+void ubd_apply_params(struct gendisk *disk, const struct ubd_params *p);
+void ubd_resize(struct ubd_device *dev);
 
 /* ---- char.c ---- */
 
