@@ -2,13 +2,12 @@
 /*
  * ubd-serve: serves a disk image as a block device until it is told to stop.
  *
- * Here are the options and the order of things: image, device, queues, and back.
+ * Here is the order of things: image, device, queues, and back.
  * Whatever fails, the way back is the same: no more requests, the image closed,
  * the device deleted.
  */
 #include <errno.h>
 #include <glib.h>
-#include <limits.h>
 #include <linux/ubd_cmd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,200 +21,12 @@
 #include "device.h"
 #include "error.h"
 #include "image.h"
+#include "options.h"
 #include "process.h"
 #include "report.h"
 
-#define DEFAULT_DEPTH  64
-#define NOT_GIVEN      INT_MIN
-
 /* How long a new server waits for the image of the old one. */
 #define UNLOCK_SECONDS 30
-
-/* ---- options ---- */
-
-static struct {
-	char **filenames; /* what is no option; one is right */
-	char *format;
-	char *snapshot;
-	char *pid_file;
-	gboolean read_only;
-	gboolean daemonize;
-	gboolean verbose;
-	gboolean version;
-	int queues;
-	int depth;
-	int id;
-	int recover;
-	uint64_t recovery; /* UBD_F_USER_RECOVERY* */
-	bool direct;
-	bool discard;
-	uint64_t cache_bytes; /* 0: the format's default */
-} options = {
-	.queues = NOT_GIVEN,
-	.depth = NOT_GIVEN,
-	.id = NOT_GIVEN,
-	.recover = NOT_GIVEN,
-	.direct = true,
-	.discard = true,
-};
-
-static gboolean bad_value(const char *name, const char *value, const char *allowed, GError **err)
-{
-	g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: \"%s\" is not %s", name,
-		    value, allowed);
-	return FALSE;
-}
-
-static gboolean parse_cache(const char *name, const char *value, void *data, GError **err)
-{
-	options.direct = strcmp(value, "none") == 0;
-	if (options.direct || strcmp(value, "writeback") == 0)
-		return TRUE;
-	return bad_value(name, value, "none or writeback", err);
-}
-
-static gboolean parse_discard(const char *name, const char *value, void *data, GError **err)
-{
-	options.discard = strcmp(value, "unmap") == 0;
-	if (options.discard || strcmp(value, "ignore") == 0)
-		return TRUE;
-	return bad_value(name, value, "unmap or ignore", err);
-}
-
-static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
-{
-	static const struct {
-		const char *name;
-		uint64_t flags;
-	} modes[] = {
-		{ "none", 0 },
-		{ "fail", UBD_F_USER_RECOVERY },
-		{ "reissue", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE },
-		{ "fail-io", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO },
-	};
-
-	for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
-		if (strcmp(value, modes[i].name) == 0) {
-			options.recovery = modes[i].flags;
-			return TRUE;
-		}
-	}
-	return bad_value(name, value, "none, fail, reissue or fail-io", err);
-}
-
-/* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
-static int suffix_shift(const char *suffix)
-{
-	static const char letters[] = "kmgt";
-	const char *found;
-
-	if (!*suffix)
-		return 0;
-	found = strchr(letters, g_ascii_tolower(*suffix));
-	if (!found || suffix[1])
-		return -1;
-	return 10 * (found - letters + 1);
-}
-
-static gboolean parse_cache_size(const char *name, const char *value, void *data, GError **err)
-{
-	char *suffix;
-	uint64_t number;
-	int shift;
-
-	errno = 0;
-	number = g_ascii_strtoull(value, &suffix, 10);
-	shift = suffix_shift(suffix);
-	if (!g_ascii_isdigit(*value) || errno || shift < 0 || number == 0 ||
-	    number > ((uint64_t)INT64_MAX >> shift))
-		return bad_value(name, value, "a size (such as 16M)", err);
-	options.cache_bytes = number << shift;
-	return TRUE;
-}
-
-static const GOptionEntry option_entries[] = {
-	{ "format", 'f', 0, G_OPTION_ARG_STRING, &options.format,
-	  "Format of the image: qcow2 or raw; without it, by the image's header", "FORMAT" },
-	{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &options.read_only,
-	  "Make a read-only device, and do not write to the image", NULL },
-	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
-	  "Serve this snapshot inside of the image (name or ID), read-only", "SNAPSHOT" },
-	{ "queues", 0, 0, G_OPTION_ARG_INT, &options.queues,
-	  "Hardware queues, each with a thread (default: one per CPU, at most 4)", "N" },
-	{ "depth", 0, 0, G_OPTION_ARG_INT, &options.depth,
-	  "Requests in flight in each queue (default: " G_STRINGIFY(DEFAULT_DEPTH) ")", "N" },
-	{ "cache", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache,
-	  "none: past the host's page cache (default); writeback: through it", "MODE" },
-	{ "cache-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache_size,
-	  "Memory for the image's metadata (default: by the image's size)", "SIZE" },
-	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
-	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
-	{ "id", 0, 0, G_OPTION_ARG_INT, &options.id,
-	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
-	{ "recovery", 0, 0, G_OPTION_ARG_CALLBACK, parse_recovery,
-	  "The device outlives its server; requests then fail or wait (default: none)", "MODE" },
-	{ "recover", 0, 0, G_OPTION_ARG_INT, &options.recover,
-	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
-	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
-	  "Return when the device is live, and go on in the background", NULL },
-	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
-	  "Write the server's process number to FILE while the device is live", "FILE" },
-	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say more about what is done",
-	  NULL },
-	{ "version", 0, 0, G_OPTION_ARG_NONE, &options.version, "Print the version and exit",
-	  NULL },
-	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.filenames, NULL,
-	  "IMAGE" },
-	{}
-};
-
-static bool check_range(const char *name, int value, int min, int max)
-{
-	if (value == NOT_GIVEN || (value >= min && value <= max))
-		return true;
-	report_error("--%s: %d is not in %d to %d", name, value, min, max);
-	return false;
-}
-
-static bool options_are_valid(void)
-{
-	if (!options.filenames || options.filenames[1]) {
-		report_error("expecting one image; see ubd-serve --help");
-		return false;
-	}
-	if (options.recover != NOT_GIVEN &&
-	    (options.queues != NOT_GIVEN || options.depth != NOT_GIVEN || options.id != NOT_GIVEN ||
-	     options.recovery || options.read_only || !options.discard)) {
-		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
-			     "--read-only, --discard and --recovery cannot be given");
-		return false;
-	}
-	if (options.snapshot && (options.recovery || options.recover != NOT_GIVEN)) {
-		report_error("--snapshot: cannot be given with --recovery or --recover");
-		return false;
-	}
-	return check_range("queues", options.queues, 1, DEVICE_MAX_QUEUES) &&
-	       check_range("depth", options.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
-	       check_range("id", options.id, 0, INT_MAX) &&
-	       check_range("recover", options.recover, 0, INT_MAX);
-}
-
-static bool parse_options(int *argc, char ***argv)
-{
-	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-	g_autoptr(GError) err = NULL;
-
-	g_option_context_set_summary(
-		context, "Serves a disk image as a block device, whose name it prints when the\n"
-			 "device is live, until it gets SIGINT, SIGTERM or SIGHUP.");
-	g_option_context_add_main_entries(context, option_entries, NULL);
-	if (!g_option_context_parse(context, argc, argv, &err)) {
-		report_error("%s", err->message);
-		return false;
-	}
-	report_init(options.verbose);
-	return options.version || options_are_valid();
-}
 
 /* ---- the image ---- */
 
@@ -235,7 +46,7 @@ static void open_image_co(void *arg)
 {
 	struct open_job *job = arg;
 
-	job->res = image_co_open(options.filenames[0], &job->opts, &job->image, &job->err);
+	job->res = image_co_open(options.filename, &job->opts, &job->image, &job->err);
 }
 
 static bool is_write_refusal(int res)
@@ -252,7 +63,8 @@ static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
 	gint64 end = g_get_monotonic_time() + UNLOCK_SECONDS * G_USEC_PER_SEC;
 
 	aio_loop_run_co(loop, open_image_co, job);
-	while (job->res == -EBUSY && options.recover != NOT_GIVEN && g_get_monotonic_time() < end) {
+	while (job->res == -EBUSY && options.recover != UBD_DEV_ID_ANY &&
+	       g_get_monotonic_time() < end) {
 		g_clear_error(&job->err);
 		g_usleep(G_USEC_PER_SEC / 20);
 		aio_loop_run_co(loop, open_image_co, job);
@@ -293,7 +105,7 @@ static struct image *open_image(struct aio_loop *loop, GError **err)
 		return NULL;
 	}
 	if (options.direct && !image_limits(job.image)->direct)
-		report_verbose("%s: no O_DIRECT here, using the page cache", options.filenames[0]);
+		report_verbose("%s: no O_DIRECT here, using the page cache", options.filename);
 	return job.image;
 }
 
@@ -315,8 +127,7 @@ static bool close_image(struct aio_loop *loop, struct image *image)
 
 	aio_loop_run_co(loop, close_image_co, &job);
 	if (job.res < 0)
-		report_error("%s: closing the image: %s", options.filenames[0],
-			     g_strerror(-job.res));
+		report_error("%s: closing the image: %s", options.filename, g_strerror(-job.res));
 	return job.res == 0;
 }
 
@@ -336,7 +147,7 @@ static bool format_is_known(struct image *image)
 		return true;
 	report_error(
 		"%s: no format is known by its header; if it is a raw image, give --format raw",
-		options.filenames[0]);
+		options.filename);
 	return false;
 }
 
@@ -455,9 +266,9 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	struct device_config config = {
 		.image = image,
 		.discard = options.discard,
-		.id = options.id == NOT_GIVEN ? UBD_DEV_ID_ANY : (uint32_t)options.id,
-		.queues = options.queues == NOT_GIVEN ? 0 : options.queues,
-		.depth = options.depth == NOT_GIVEN ? DEFAULT_DEPTH : options.depth,
+		.id = options.id,
+		.queues = options.queues,
+		.depth = options.depth,
 		.recovery = options.recovery,
 		.recovered = recovered,
 	};
@@ -533,7 +344,7 @@ int main(int argc, char **argv)
 	g_autoptr(GError) err = NULL;
 	int signal_fd;
 
-	if (!parse_options(&argc, &argv))
+	if (!options_parse(&argc, &argv))
 		return EXIT_FAILURE;
 	if (options.version) {
 		printf("ubd-serve %s\n", UBD_VERSION);
@@ -544,7 +355,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	/* Signals still end it while it waits for the last server. */
-	if (options.recover != NOT_GIVEN) {
+	if (options.recover != UBD_DEV_ID_ANY) {
 		recovered = take_over(&err);
 		if (!recovered) {
 			report_error("%s", err->message);

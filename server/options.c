@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The command line of ubd-serve. */
+#include "options.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "device.h"
+#include "report.h"
+
+#define DEFAULT_DEPTH 64
+#define NOT_GIVEN     INT_MIN
+
+struct options options = {
+	.direct = true,
+	.discard = true,
+	.id = UBD_DEV_ID_ANY,
+	.depth = DEFAULT_DEPTH,
+	.recover = UBD_DEV_ID_ANY,
+};
+
+/* Numbers as they were given. */
+static struct {
+	char **filenames; /* what is no option; one is right */
+	int queues, depth, id, recover;
+} given = {
+	.queues = NOT_GIVEN,
+	.depth = NOT_GIVEN,
+	.id = NOT_GIVEN,
+	.recover = NOT_GIVEN,
+};
+
+static gboolean bad_value(const char *name, const char *value, const char *allowed, GError **err)
+{
+	g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: \"%s\" is not %s", name,
+		    value, allowed);
+	return FALSE;
+}
+
+static gboolean parse_cache(const char *name, const char *value, void *data, GError **err)
+{
+	options.direct = strcmp(value, "none") == 0;
+	if (options.direct || strcmp(value, "writeback") == 0)
+		return TRUE;
+	return bad_value(name, value, "none or writeback", err);
+}
+
+static gboolean parse_discard(const char *name, const char *value, void *data, GError **err)
+{
+	options.discard = strcmp(value, "unmap") == 0;
+	if (options.discard || strcmp(value, "ignore") == 0)
+		return TRUE;
+	return bad_value(name, value, "unmap or ignore", err);
+}
+
+static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
+{
+	static const struct {
+		const char *name;
+		uint64_t flags;
+	} modes[] = {
+		{ "none", 0 },
+		{ "fail", UBD_F_USER_RECOVERY },
+		{ "reissue", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE },
+		{ "fail-io", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+		if (strcmp(value, modes[i].name) == 0) {
+			options.recovery = modes[i].flags;
+			return TRUE;
+		}
+	}
+	return bad_value(name, value, "none, fail, reissue or fail-io", err);
+}
+
+/* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
+static int suffix_shift(const char *suffix)
+{
+	static const char letters[] = "kmgt";
+	const char *found;
+
+	if (!*suffix)
+		return 0;
+	found = strchr(letters, g_ascii_tolower(*suffix));
+	if (!found || suffix[1])
+		return -1;
+	return 10 * (found - letters + 1);
+}
+
+static gboolean parse_cache_size(const char *name, const char *value, void *data, GError **err)
+{
+	char *suffix;
+	uint64_t number;
+	int shift;
+
+	errno = 0;
+	number = g_ascii_strtoull(value, &suffix, 10);
+	shift = suffix_shift(suffix);
+	if (!g_ascii_isdigit(*value) || errno || shift < 0 || number == 0 ||
+	    number > ((uint64_t)INT64_MAX >> shift))
+		return bad_value(name, value, "a size (such as 16M)", err);
+	options.cache_bytes = number << shift;
+	return TRUE;
+}
+
+static const GOptionEntry option_entries[] = {
+	{ "format", 'f', 0, G_OPTION_ARG_STRING, &options.format,
+	  "Format of the image: qcow2 or raw; without it, by the image's header", "FORMAT" },
+	{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &options.read_only,
+	  "Make a read-only device, and do not write to the image", NULL },
+	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
+	  "Serve this snapshot inside of the image (name or ID), read-only", "SNAPSHOT" },
+	{ "queues", 0, 0, G_OPTION_ARG_INT, &given.queues,
+	  "Hardware queues, each with a thread (default: one per CPU, at most 4)", "N" },
+	{ "depth", 0, 0, G_OPTION_ARG_INT, &given.depth,
+	  "Requests in flight in each queue (default: " G_STRINGIFY(DEFAULT_DEPTH) ")", "N" },
+	{ "cache", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache,
+	  "none: past the host's page cache (default); writeback: through it", "MODE" },
+	{ "cache-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache_size,
+	  "Memory for the image's metadata (default: by the image's size)", "SIZE" },
+	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
+	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
+	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
+	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
+	{ "recovery", 0, 0, G_OPTION_ARG_CALLBACK, parse_recovery,
+	  "The device outlives its server; requests then fail or wait (default: none)", "MODE" },
+	{ "recover", 0, 0, G_OPTION_ARG_INT, &given.recover,
+	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
+	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
+	  "Return when the device is live, and go on in the background", NULL },
+	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
+	  "Write the server's process number to FILE while the device is live", "FILE" },
+	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say more about what is done",
+	  NULL },
+	{ "version", 0, 0, G_OPTION_ARG_NONE, &options.version, "Print the version and exit",
+	  NULL },
+	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &given.filenames, NULL, "IMAGE" },
+	{}
+};
+
+static bool check_range(const char *name, int value, int min, int max)
+{
+	if (value == NOT_GIVEN || (value >= min && value <= max))
+		return true;
+	report_error("--%s: %d is not in %d to %d", name, value, min, max);
+	return false;
+}
+
+static bool options_are_valid(void)
+{
+	if (!given.filenames || given.filenames[1]) {
+		report_error("expecting one image; see ubd-serve --help");
+		return false;
+	}
+	if (given.recover != NOT_GIVEN &&
+	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
+	     options.recovery || options.read_only || !options.discard)) {
+		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
+			     "--read-only, --discard and --recovery cannot be given");
+		return false;
+	}
+	if (options.snapshot && (options.recovery || given.recover != NOT_GIVEN)) {
+		report_error("--snapshot: cannot be given with --recovery or --recover");
+		return false;
+	}
+	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
+	       check_range("depth", given.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
+	       check_range("id", given.id, 0, INT_MAX) &&
+	       check_range("recover", given.recover, 0, INT_MAX);
+}
+
+static void take_numbers(void)
+{
+	if (given.queues != NOT_GIVEN)
+		options.queues = given.queues;
+	if (given.depth != NOT_GIVEN)
+		options.depth = given.depth;
+	if (given.id != NOT_GIVEN)
+		options.id = given.id;
+	if (given.recover != NOT_GIVEN)
+		options.recover = given.recover;
+}
+
+bool options_parse(int *argc, char ***argv)
+{
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_autoptr(GError) err = NULL;
+
+	g_option_context_set_summary(
+		context, "Serves a disk image as a block device, whose name it prints when the\n"
+			 "device is live, until it gets SIGINT, SIGTERM or SIGHUP.");
+	g_option_context_add_main_entries(context, option_entries, NULL);
+	if (!g_option_context_parse(context, argc, argv, &err)) {
+		report_error("%s", err->message);
+		return false;
+	}
+	report_init(options.verbose);
+	if (options.version)
+		return true;
+	if (!options_are_valid())
+		return false;
+	options.filename = given.filenames[0];
+	take_numbers();
+	return true;
+}

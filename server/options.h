@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command line of ubd-serve, read and checked. */
+#ifndef UBD_OPTIONS_H
+#define UBD_OPTIONS_H
+
+#include <glib.h>
+#include <linux/ubd_cmd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+	const char *filename;
+	char *format;
+	char *snapshot;
+	char *pid_file;
+	gboolean read_only;
+	gboolean daemonize;
+	gboolean verbose;
+	gboolean version; /* print it; all others are not checked then */
+	bool direct;
+	bool discard;
+	uint64_t cache_bytes; /* 0: the format's default */
+	uint16_t queues;      /* 0: the device's default */
+	uint16_t depth;
+	uint32_t id;	   /* or UBD_DEV_ID_ANY */
+	uint64_t recovery; /* UBD_F_USER_RECOVERY* */
+	uint32_t recover;  /* a device to take over, or UBD_DEV_ID_ANY: none */
+};
+
+/* Main thread only. */
+extern struct options options;
+
+/* Fills @options; false after telling what is wrong. */
+bool options_parse(int *argc, char ***argv);
+
+#endif
