@@ -35,6 +35,7 @@
 #include <linux/vmalloc.h>
 
 #include "compat.h"
+#include "trace.h"
 #include "ubd.h"
 
 #define UBD_WATCH_INTERVAL (30 * HZ)
@@ -130,6 +131,7 @@ static void ubd_set_opener(struct ubd_device *dev)
 	clear_bit(UBD_DRAINING, &dev->flags);
 	dev->opener = get_pid(task_tgid(current));
 	dev->opener_files = current->files;
+	trace_ubd_server_open(dev);
 	queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
 }
 

@@ -11,6 +11,7 @@
 #include <linux/xarray.h>
 
 #include "compat.h"
+#include "trace.h"
 #include "ubd.h"
 
 /* By id. With nr_control 0 a device is being made, or going away, or outlives its server. */
@@ -165,6 +166,7 @@ void ubd_device_abort(struct ubd_device *dev)
 {
 	if (test_and_set_bit(UBD_ABORTED, &dev->flags))
 		return;
+	trace_ubd_abort(dev);
 	ubd_detach_tags(dev);
 	ubd_device_ask(dev, UBD_ASK_STOP);
 }

@@ -15,12 +15,14 @@
 #include <linux/uio.h>
 
 #include "compat.h"
+#include "trace.h"
 #include "ubd.h"
 
 /* ---- requests ---- */
 
 void ubd_end_request(struct request *rq, blk_status_t status)
 {
+	trace_ubd_end(rq, blk_status_to_errno(status));
 	blk_mq_end_request(rq, status);
 }
 
@@ -175,6 +177,8 @@ static enum ubd_tag_state ubd_end_move(struct ubd_tag *tag, int copy_error)
 	if (state == UBD_TAG_READY || state == UBD_TAG_IDLE)
 		tag->rq = NULL;
 	tag->state = state;
+	if (state == UBD_TAG_SERVED)
+		trace_ubd_serve(tag->rq);
 	spin_unlock(&tag->lock);
 	return state;
 }
@@ -256,6 +260,7 @@ static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 		spin_unlock(&tag->lock);
 		return BLK_STS_IOERR;
 	}
+	trace_ubd_queue(rq);
 	cmd = tag->cmd;
 	tag->rq = rq;
 	tag->since = jiffies;
@@ -408,6 +413,7 @@ int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 ad
 	if (res)
 		return res;
 
+	trace_ubd_commit(rq, result);
 	status = ubd_result_status(rq, result);
 	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ &&
 	    ubd_copy_data(rq, ITER_SOURCE, data_addr))

@@ -14,6 +14,7 @@
 #include <linux/sched/signal.h>
 
 #include "compat.h"
+#include "trace.h"
 #include "ubd.h"
 
 bool ubd_outlives_server(const struct ubd_device *dev)
@@ -49,6 +50,7 @@ void ubd_server_gone(struct ubd_device *dev)
 	if (!first)
 		return;
 
+	trace_ubd_server_gone(dev);
 	ubd_detach_tags(dev);
 	spin_lock(&dev->lock);
 	dev->detached = true;
@@ -158,6 +160,7 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 		err = -EAGAIN;
 	} else {
 		dev->state = UBD_S_DEV_LIVE;
+		trace_ubd_recovered(dev);
 		clear_bit(UBD_FAILING, &dev->flags);
 	}
 	spin_unlock(&dev->lock);

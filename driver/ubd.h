@@ -10,6 +10,7 @@
  *   char.c     /dev/ubdcN: its one opener, the mapping, the I/O commands
  *   queue.c    requests: how one goes to the server and comes back
  *   tag.c      what is done to all tags at once, and their memory
+ *   trace.h    tracepoints
  *
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
