@@ -53,7 +53,7 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 		.queue_depth = dev->tag_set.queue_depth,
 		.dev_id = dev->id,
 		.max_io_bytes = dev->max_io_bytes,
-		.flags = dev->recovery,
+		.flags = dev->features,
 		.ubdsrv_pid = -1,
 		.owner_uid = from_kuid_munged(ns, dev->owner_uid),
 		.owner_gid = from_kgid_munged(ns, dev->owner_gid),
@@ -114,7 +114,7 @@ static int ubd_ctrl_get_affinity(struct ubd_device *dev, const struct ubd_ctrl_a
 		return -EINVAL;
 	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
 		return -ENOMEM;
-	for_each_possible_cpu (cpu)
+	for_each_possible_cpu(cpu)
 		if (queue_of[cpu] == args->queue_id)
 			cpumask_set_cpu(cpu, mask);
 

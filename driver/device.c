@@ -106,7 +106,7 @@ static void ubd_delete(struct ubd_device *dev)
 	xa_erase(&ubd_devices, dev->id);
 	set_bit(UBD_DELETED, &dev->flags);
 	/* ubd_exit() waits for this work to return. */
-	if (dev->recovery)
+	if (ubd_recovers(dev))
 		module_put(THIS_MODULE);
 	ubd_device_put(dev);
 }
@@ -284,7 +284,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *in
 	if (!dev)
 		return NULL;
 	dev->max_io_bytes = info->max_io_bytes;
-	dev->recovery = info->flags;
+	dev->features = info->flags;
 	dev->owner_uid = current_euid();
 	dev->owner_gid = current_egid();
 	spin_lock_init(&dev->lock);
@@ -364,7 +364,7 @@ struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info)
 		goto erase_id;
 
 	/* With nobody there, a device that waits for a server still holds the module. */
-	if (dev->recovery)
+	if (ubd_recovers(dev))
 		__module_get(THIS_MODULE);
 	ubd_device_get(dev);
 	spin_lock(&dev->lock);

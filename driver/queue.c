@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Requests: how one goes from blk-mq to the server and back. The states of its tag
+ * Requests: how one goes from blk-mq to the server. The states of its tag
  * are drawn in ubd.h.
  *
  * A request that finds no FETCH on its tag is kept (UBD_TAG_QUEUED) until one
  * comes: after a COMMIT_REQ without a FETCH, and while the device waits for a new
  * server. blk-mq is never told to requeue.
- *
- * Data is copied, never pinned: a WRITE's by the fetching task before its CQE, a
- * READ's by the committing task. A copy that faults fails the request.
  */
 #include <linux/blk-mq.h>
-#include <linux/sched/signal.h>
-#include <linux/uio.h>
+#include <linux/sched.h>
 
 #include "compat.h"
 #include "trace.h"
@@ -24,11 +20,6 @@ void ubd_end_request(struct request *rq, blk_status_t status)
 {
 	trace_ubd_end(rq, blk_status_to_errno(status));
 	blk_mq_end_request(rq, status);
-}
-
-static bool ubd_moves_data(const struct request *rq)
-{
-	return req_op(rq) == REQ_OP_READ || req_op(rq) == REQ_OP_WRITE;
 }
 
 /* The wire's operation, or a negative errno for what no server is asked to do. */
@@ -74,62 +65,7 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 	desc->addr = addr;
 }
 
-/* Copies all of the request's data; @direction is ITER_DEST towards the server. */
-static int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
-{
-	struct req_iterator pos;
-	struct iov_iter iter;
-	struct bio_vec bvec;
-	struct iovec iov;
-	int err;
-
-	err = import_single_range(direction, u64_to_user_ptr(addr), blk_rq_bytes(rq), &iov, &iter);
-	if (err)
-		return err;
-
-	rq_for_each_segment (bvec, rq, pos) {
-		size_t copied;
-
-		if (direction == ITER_DEST)
-			copied =
-				copy_page_to_iter(bvec.bv_page, bvec.bv_offset, bvec.bv_len, &iter);
-		else
-			copied = copy_page_from_iter(bvec.bv_page, bvec.bv_offset, bvec.bv_len,
-						     &iter);
-		if (copied != bvec.bv_len)
-			return -EFAULT;
-	}
-	return 0;
-}
-
-/*
- * What the server's result means. Only the errors that file systems act upon are
- * passed on: others, such as EAGAIN, would have a meaning inside the kernel
- * that a server has no say in.
- */
-static blk_status_t ubd_result_status(const struct request *rq, s32 result)
-{
-	s64 wanted = ubd_moves_data(rq) ? blk_rq_bytes(rq) : 0;
-
-	if (result == wanted)
-		return BLK_STS_OK;
-	if (result == -ENOSPC || result == -EDQUOT)
-		return BLK_STS_NOSPC;
-	if (result == -EOPNOTSUPP)
-		return BLK_STS_NOTSUPP;
-	return BLK_STS_IOERR;
-}
-
 /* ---- to the server ---- */
-
-/*
- * A thread that is being killed is soon gone, and its memory may be out of reach
- * already: what it fails to copy says nothing about the request.
- */
-static bool ubd_is_dying(void)
-{
-	return fatal_signal_pending(current) || (current->flags & PF_EXITING);
-}
 
 /*
  * Takes the request of a tag whose task work has begun. False if it was detached
@@ -183,11 +119,6 @@ static enum ubd_tag_state ubd_end_move(struct ubd_tag *tag, int copy_error)
 	return state;
 }
 
-static struct ubd_tag *ubd_cmd_tag(struct io_uring_cmd *cmd)
-{
-	return *(struct ubd_tag **)cmd->pdu;
-}
-
 /*
  * Task work of a FETCH that has got a request. It runs in the task that issued the
  * FETCH, or, if that is gone, in whatever context io_uring finds: then there is
@@ -195,7 +126,7 @@ static struct ubd_tag *ubd_cmd_tag(struct io_uring_cmd *cmd)
  */
 static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct ubd_tag *tag = ubd_cmd_tag(cmd);
+	struct ubd_tag *tag = *ubd_cmd_tag(cmd);
 	struct ubd_device *dev = tag->queue->dev;
 	bool lost = task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
 		    ubd_cmd_is_orphan(cmd);
@@ -234,11 +165,7 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 				  0, issue_flags);
 }
 
-/*
- * The tag is in HANDOVER, which keeps @cmd from being completed by anybody but
- * ubd_deliver().
- */
-static void ubd_hand_over(struct io_uring_cmd *cmd)
+void ubd_hand_over(struct io_uring_cmd *cmd)
 {
 	io_uring_cmd_complete_in_task(cmd, ubd_deliver);
 }
@@ -297,137 +224,3 @@ const struct blk_mq_ops ubd_mq_ops = {
 	.timeout = ubd_timeout,
 	.init_hctx = ubd_init_hctx,
 };
-
-/* ---- the I/O commands ---- */
-
-/* A FETCH is refused: the device has ended, or the server that sends it is to. */
-static bool ubd_takes_no_fetch(const struct ubd_tag *tag)
-{
-	return ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY) ||
-	       ubd_tag_flag(tag, UBD_DRAINING);
-}
-
-/* START_DEV and END_RECOVERY wait for the first FETCH of every tag. Called under tag->lock. */
-static bool ubd_is_first_fetch(struct ubd_tag *tag)
-{
-	bool first = !tag->fetched;
-
-	tag->fetched = true;
-	return first;
-}
-
-int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
-{
-	struct ubd_device *dev = tag->queue->dev;
-	bool has_request, first;
-	int err = 0;
-
-	*(struct ubd_tag **)cmd->pdu = tag;
-
-	spin_lock(&tag->lock);
-	if (ubd_takes_no_fetch(tag))
-		err = UBD_IO_RES_ABORT;
-	else if (tag->state != UBD_TAG_IDLE && tag->state != UBD_TAG_QUEUED)
-		err = -EBUSY;
-	if (err) {
-		spin_unlock(&tag->lock);
-		return err;
-	}
-	has_request = tag->state == UBD_TAG_QUEUED;
-	if (has_request)
-		tag->since = jiffies;
-	tag->state = has_request ? UBD_TAG_HANDOVER : UBD_TAG_READY;
-	tag->cmd = cmd;
-	tag->addr = addr;
-	first = ubd_is_first_fetch(tag);
-	spin_unlock(&tag->lock);
-
-	if (has_request)
-		ubd_hand_over(cmd);
-	if (first && atomic_dec_and_test(&dev->nr_unfetched))
-		wake_up_all(&dev->wait);
-	return -EIOCBQUEUED;
-}
-
-/* Takes the request that the server has, and where its data is. */
-static int ubd_begin_commit(struct ubd_tag *tag, struct request **ret_rq, u64 *ret_addr)
-{
-	int err = 0;
-
-	spin_lock(&tag->lock);
-	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
-		err = UBD_IO_RES_ABORT;
-	} else if (tag->state != UBD_TAG_SERVED) {
-		err = -EINVAL;
-	} else {
-		tag->state = UBD_TAG_COMMITTING;
-		*ret_rq = tag->rq;
-		*ret_addr = tag->addr;
-	}
-	spin_unlock(&tag->lock);
-	return err;
-}
-
-/* The server died while its answer was copied: true if the request waits for the next. */
-static bool ubd_keep_uncommitted(struct ubd_tag *tag)
-{
-	bool keep;
-
-	spin_lock(&tag->lock);
-	keep = ubd_tag_keeps(tag, true);
-	tag->state = keep ? UBD_TAG_QUEUED : UBD_TAG_IDLE;
-	if (!keep)
-		tag->rq = NULL;
-	spin_unlock(&tag->lock);
-	return keep;
-}
-
-/* Before the request ends, since its tag may be used again at once. */
-static int ubd_end_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
-{
-	int res = 0;
-
-	spin_lock(&tag->lock);
-	tag->rq = NULL;
-	tag->state = UBD_TAG_IDLE;
-	if (cmd && ubd_takes_no_fetch(tag)) {
-		res = UBD_IO_RES_ABORT;
-	} else if (cmd) {
-		tag->cmd = cmd;
-		tag->addr = addr;
-		tag->state = UBD_TAG_READY;
-		res = -EIOCBQUEUED;
-	}
-	spin_unlock(&tag->lock);
-	return res;
-}
-
-int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr)
-{
-	blk_status_t status;
-	struct request *rq;
-	u64 data_addr;
-	int res;
-
-	res = ubd_begin_commit(tag, &rq, &data_addr);
-	if (res)
-		return res;
-
-	trace_ubd_commit(rq, result);
-	status = ubd_result_status(rq, result);
-	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ &&
-	    ubd_copy_data(rq, ITER_SOURCE, data_addr))
-		status = BLK_STS_IOERR;
-	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying()) {
-		ubd_server_gone(tag->queue->dev);
-		if (!ubd_keep_uncommitted(tag))
-			ubd_end_request(rq, status);
-		return UBD_IO_RES_ABORT;
-	}
-
-	if (cmd)
-		*(struct ubd_tag **)cmd->pdu = tag;
-	res = ubd_end_commit(tag, cmd, addr);
-	ubd_end_request(rq, status);
-	return res;
-}

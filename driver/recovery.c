@@ -19,7 +19,7 @@
 
 bool ubd_outlives_server(const struct ubd_device *dev)
 {
-	if (!dev->recovery || (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE)))
+	if (!ubd_recovers(dev) || (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE)))
 		return false;
 	return dev->state == UBD_S_DEV_LIVE || dev->state == UBD_S_DEV_QUIESCED ||
 	       dev->state == UBD_S_DEV_RECOVERING;
@@ -39,7 +39,7 @@ void ubd_server_gone(struct ubd_device *dev)
 	spin_lock(&dev->lock);
 	outlives = ubd_outlives_server(dev);
 	if (outlives) {
-		if (dev->recovery & UBD_F_USER_RECOVERY_FAIL_IO)
+		if (dev->features & UBD_F_USER_RECOVERY_FAIL_IO)
 			set_bit(UBD_FAILING, &dev->flags);
 		first = !test_and_set_bit(UBD_AWAY, &dev->flags);
 	}
@@ -73,7 +73,7 @@ static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
 	spin_lock(&dev->lock);
 	if (ubd_is_ending(dev)) {
 		err = -ENODEV;
-	} else if (!dev->recovery || dev->state == UBD_S_DEV_ADDED) {
+	} else if (!ubd_recovers(dev) || dev->state == UBD_S_DEV_ADDED) {
 		err = -EINVAL;
 	} else if (dev->state == UBD_S_DEV_RECOVERING) {
 		err = -EBUSY;
@@ -125,7 +125,7 @@ static int ubd_try_start_recovery(struct ubd_device *dev)
 		dev->state == UBD_S_DEV_LIVE || (dev->state == UBD_S_DEV_RECOVERING && dev->opener);
 	if (ubd_is_ending(dev)) {
 		err = -ENODEV;
-	} else if (!dev->recovery || dev->state == UBD_S_DEV_ADDED) {
+	} else if (!ubd_recovers(dev) || dev->state == UBD_S_DEV_ADDED) {
 		err = -EINVAL;
 	} else if (served && !test_bit(UBD_AWAY, &dev->flags)) {
 		err = -EBUSY;

@@ -19,11 +19,11 @@ MODULE_PARM_DESC(request_timeout, "Seconds that a server may take for a request 
 
 bool ubd_tag_keeps(const struct ubd_tag *tag, bool served)
 {
-	u64 recovery = tag->queue->dev->recovery;
+	u64 features = tag->queue->dev->features;
 
-	if (ubd_tag_flag(tag, UBD_ABORTED) || (recovery & UBD_F_USER_RECOVERY_FAIL_IO))
+	if (ubd_tag_flag(tag, UBD_ABORTED) || (features & UBD_F_USER_RECOVERY_FAIL_IO))
 		return false;
-	return !served || (recovery & UBD_F_USER_RECOVERY_REISSUE);
+	return !served || (features & UBD_F_USER_RECOVERY_REISSUE);
 }
 
 /* Calls @fn for every tag until it returns true; returns whether one did. */

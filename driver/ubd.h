@@ -7,8 +7,10 @@
  *   device.c   the life of a device, from ADD_DEV to its release
  *   params.c   what its server says of the disk
  *   recovery.c when the server goes and another one comes
- *   char.c     /dev/ubdcN: its one opener, the mapping, the I/O commands
- *   queue.c    requests: how one goes to the server and comes back
+ *   char.c     /dev/ubdcN: its one opener, and the mapping
+ *   queue.c    requests: how one goes from blk-mq to the server
+ *   io.c       the I/O commands: how it comes back, and the next is asked for
+ *   copy.c     its data
  *   tag.c      what is done to all tags at once, and their memory
  *   trace.h    tracepoints
  *
@@ -128,7 +130,7 @@ struct ubd_device {
 	struct cdev cdev;
 	u32 id;
 	u32 max_io_bytes;
-	u64 recovery; /* UBD_F_USER_RECOVERY* */
+	u64 features; /* UBD_F_* */
 	kuid_t owner_uid;
 	kgid_t owner_gid;
 	struct blk_mq_tag_set tag_set;
@@ -267,6 +269,11 @@ void ubd_char_init(struct ubd_device *dev);
 
 /* ---- recovery.c ---- */
 
+static inline bool ubd_recovers(const struct ubd_device *dev)
+{
+	return dev->features & UBD_F_USER_RECOVERY;
+}
+
 /* The device waits for a new server when its server goes, or does so now. Under dev->lock. */
 bool ubd_outlives_server(const struct ubd_device *dev);
 
@@ -285,11 +292,36 @@ extern const struct blk_mq_ops ubd_mq_ops;
 /* The one place where a request that queue_rq accepted ends. */
 void ubd_end_request(struct request *rq, blk_status_t status);
 
-/* The I/O commands. As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request. */
+/*
+ * Gives a tag's request to the server by its FETCH. The tag is in HANDOVER, which keeps
+ * @cmd from being completed in any other way.
+ */
+void ubd_hand_over(struct io_uring_cmd *cmd);
+
+/* The tag of a FETCH. */
+static inline struct ubd_tag **ubd_cmd_tag(struct io_uring_cmd *cmd)
+{
+	return (struct ubd_tag **)cmd->pdu;
+}
+
+/* ---- io.c ---- */
+
+/* As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request. */
 int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
 
 /* Ends the request that the server has; then fetches with @cmd, unless it is NULL. */
 int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr);
+
+/* ---- copy.c ---- */
+
+/*
+ * True in a thread that is being killed. It is soon gone, and its memory may be out of reach
+ * already: what it fails to copy says nothing about the request.
+ */
+bool ubd_is_dying(void);
+
+/* Copies all of the request's data; @direction is ITER_DEST towards the server. */
+int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr);
 
 /* ---- tag.c ---- */
 
