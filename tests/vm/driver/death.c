@@ -3,7 +3,7 @@
  * A server that dies, or loses what it needs to serve: whoever waits for it gets an
  * error at once, and the device goes away.
  */
-#include "lib.h"
+#include "actors.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -14,124 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Seconds on a machine that is busy; else it takes no time. */
-#define SOON	    5.0
-
-/* Requests from this sector on are kept by keep_some(). */
-#define KEPT_SECTOR 16384
-
-/* Seen by the test and by the server's process. */
-struct shared {
-	int id;	     /* of the device once it is live, before that -1 */
-	int nr_kept; /* requests that the server has and does not answer */
-	int step;    /* the test's own */
-};
-
-static struct shared *shared;
-
-static void share(void)
-{
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(shared != MAP_FAILED);
-	shared->id = -1;
-}
-
-static int get(int *field)
-{
-	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
-}
-
-static void set(int *field, int value)
-{
-	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
-}
-
-static int keep_some(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
-{
-	if (desc->start_sector < KEPT_SECTOR)
-		return server_handle(server, desc, buffer);
-	__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
-	return SERVER_KEEP;
-}
-
-static int keep_all(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
-{
-	__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
-	return SERVER_KEEP;
-}
-
-static void serve_for_ever(void *arg)
-{
-	struct server server;
-
-	server_init(&server);
-	server.handle = arg;
-	server_run(&server);
-	set(&shared->id, server.info.dev_id);
-	for (;;)
-		pause();
-}
-
-/* A server in a process of its own; returns its pid when the device is live. */
-static int spawn_server(int (*handle)(struct server *, const struct ubdsrv_io_desc *, uint8_t *))
-{
-	int pid;
-
-	share();
-	pid = spawn(serve_for_ever, handle);
-	WAIT_UNTIL(get(&shared->id) >= 0, 10);
-	return pid;
-}
-
-/* ---- requests under way ---- */
-
-struct client {
-	struct io_uring ring;
-	int disk;
-	int nr;
-};
-
-/* Half reads and half writes, of 4 KiB each, from @sector on. */
-static void client_submit(struct client *client, int nr, uint64_t sector)
-{
-	client->disk = open_disk(get(&shared->id), O_RDWR);
-	client->nr = nr;
-	CHECK_EQ(io_uring_queue_init(nr, &client->ring, 0), 0);
-	for (int i = 0; i < nr; i++) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&client->ring);
-		uint64_t off = (sector + i * 8) * 512;
-
-		if (i % 2)
-			io_uring_prep_read(sqe, client->disk, aligned(4096), 4096, off);
-		else
-			io_uring_prep_write(sqe, client->disk, aligned(4096), 4096, off);
-	}
-	CHECK_EQ(io_uring_submit(&client->ring), nr);
-}
-
 /* Every request ends with an error before @end. */
 static void client_check_failed(struct client *client, double end)
 {
-	struct io_uring_cqe *cqe;
-
-	for (int i = 0; i < client->nr; i++) {
-		struct __kernel_timespec limit = {.tv_sec = 10};
-
-		CHECK_EQ(io_uring_wait_cqe_timeout(&client->ring, &cqe, &limit), 0);
-		/* EIO; but what comes after the disk has gone finds its end, at 0. */
-		CHECK(cqe->res == -EIO || cqe->res == -ENOSPC || cqe->res == 0);
-		io_uring_cqe_seen(&client->ring, cqe);
-	}
+	CHECK_EQ(client_wait(client), client->nr);
 	if (now() > end)
 		fail("the last request ended %.2f s too late", now() - end);
-	io_uring_queue_exit(&client->ring);
-	close(client->disk);
-}
-
-static void check_gone(uint32_t id)
-{
-	WAIT_UNTIL(!exists(block_node(id)), SOON);
-	WAIT_UNTIL(!exists(char_node(id)), SOON);
 }
 
 static void kill_and_check(int pid, struct client *client)
@@ -149,13 +37,13 @@ static void kill_and_check(int pid, struct client *client)
 
 static void an_idle_server_is_killed(void)
 {
-	kill_and_check(spawn_server(keep_some), NULL);
+	kill_and_check(spawn_server(0), NULL);
 }
 
 /* More requests than tags: some the server has, some wait for a tag. */
 static void a_server_is_killed_with_requests_in_its_hands(void)
 {
-	int pid = spawn_server(keep_some);
+	int pid = spawn_server(0);
 	struct client client;
 
 	client_submit(&client, 64, KEPT_SECTOR);
@@ -166,7 +54,7 @@ static void a_server_is_killed_with_requests_in_its_hands(void)
 /* A stopped process runs no task work: the requests are on their way to it. */
 static void a_stopped_server_is_killed(void)
 {
-	int pid = spawn_server(keep_some);
+	int pid = spawn_server(0);
 	struct client client;
 
 	CHECK_EQ(kill(pid, SIGSTOP), 0);
@@ -179,7 +67,7 @@ static void a_stopped_server_is_killed(void)
 
 static void a_server_is_killed_with_dirty_pages(void)
 {
-	int pid = spawn_server(keep_some), disk;
+	int pid = spawn_server(0), disk;
 	char data[65536];
 
 	memset(data, 1, sizeof(data));
@@ -193,25 +81,10 @@ static void a_server_is_killed_with_dirty_pages(void)
 }
 
 /* Readers and writers that go on until they fail, killed at various moments. */
-static void hammer(void *arg)
-{
-	uint8_t *data = aligned(16384);
-	int disk = open(block_node(get(&shared->id)), O_RDWR | O_DIRECT);
-
-	for (unsigned int i = getpid(); disk >= 0; i++) {
-		off_t off = (i * 7919 % 256) * 16384;
-		ssize_t res =
-			i % 3 ? pread(disk, data, 16384, off) : pwrite(disk, data, 16384, off);
-
-		if (res != 16384)
-			break;
-	}
-}
-
 static void a_busy_server_is_killed_again_and_again(void)
 {
 	for (int round = 0; round < 15; round++) {
-		int pid = spawn_server(server_handle), clients[4];
+		int pid = spawn_server(0), clients[4];
 		double start;
 
 		for (int i = 0; i < 4; i++)
@@ -272,14 +145,13 @@ static void stop_from_outside(void *arg)
 	int fd = open_dev(get(&shared->id));
 
 	CHECK(fd >= 0);
-	set(&shared->step, 1);
 	CHECK_EQ(control(fd, UBD_CMD_STOP_DEV, NULL, 0), 0);
 	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
 }
 
 static void a_server_is_killed_while_it_is_stopped(void)
 {
-	int pid = spawn_server(keep_some), disk, stopper;
+	int pid = spawn_server(0), disk, stopper;
 	char data[4096] = {};
 
 	disk = open(block_node(shared->id), O_WRONLY);
@@ -296,7 +168,7 @@ static void a_server_is_killed_while_it_is_stopped(void)
 
 static void whoever_waits_for_stop_can_be_killed(void)
 {
-	int pid = spawn_server(keep_some), disk, stopper;
+	int pid = spawn_server(0), disk, stopper;
 	char data[4096] = {};
 
 	disk = open(block_node(shared->id), O_WRONLY);
@@ -391,10 +263,10 @@ static void serve_with_child(void *arg)
 	struct server server;
 
 	server_init(&server);
-	server.handle = keep_some;
+	server.handle = keep_if_told;
 	server_run(&server);
 	fcntl(server.cdev, F_SETFD, 0);
-	set(&shared->step, spawn(sleep_on, NULL));
+	set(&shared->child, spawn(sleep_on, NULL));
 	set(&shared->id, server.info.dev_id);
 	for (;;)
 		pause();
@@ -416,7 +288,7 @@ static void a_server_is_killed_and_a_child_keeps_its_files(void)
 	CHECK_EQ(kill(pid, SIGKILL), 0);
 	client_check_failed(&client, start + SOON);
 	WAIT_UNTIL(!exists(block_node(shared->id)), SOON);
-	CHECK_EQ(kill(shared->step, SIGKILL), 0);
+	CHECK_EQ(kill(shared->child, SIGKILL), 0);
 	check_gone(shared->id);
 }
 
@@ -434,11 +306,11 @@ static void serve_with_shared_files(void *arg)
 	int pid;
 
 	server_init(&server);
-	server.handle = keep_some;
+	server.handle = keep_if_told;
 	server_run(&server);
 	pid = clone(sleep_with_shared_files, stack + sizeof(stack), CLONE_FILES | SIGCHLD, NULL);
 	CHECK(pid > 0);
-	set(&shared->step, pid);
+	set(&shared->child, pid);
 	set(&shared->id, server.info.dev_id);
 	for (;;)
 		pause();
@@ -459,7 +331,7 @@ static void a_server_is_killed_that_shared_its_file_table(void)
 	CHECK_EQ(kill(pid, SIGKILL), 0);
 	client_check_failed(&client, start + SOON);
 	WAIT_UNTIL(!exists(block_node(shared->id)), SOON);
-	CHECK_EQ(kill(shared->step, SIGKILL), 0);
+	CHECK_EQ(kill(shared->child, SIGKILL), 0);
 	check_gone(shared->id);
 }
 
@@ -564,7 +436,7 @@ static void wait_for_own_disk(void *arg)
 	int disk;
 
 	server_init(&server);
-	server.handle = keep_some;
+	server.handle = keep_if_told;
 	server_run(&server);
 	set(&shared->id, server.info.dev_id);
 	disk = open_disk(server.info.dev_id, O_RDONLY);

@@ -21,9 +21,6 @@
 #define HOSTILE_UID 1000
 #define HONEST_UID  1001
 
-/* Long for what takes no time on a machine that is not busy. */
-#define AGE	    30
-
 /* A tag that no other command here names, of queues that are one deeper than it. */
 #define LAST_TAG    9
 

@@ -55,6 +55,9 @@ __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ..
 /* Seconds of CLOCK_MONOTONIC. */
 double now(void);
 
+/* Seconds: long for what takes no time on a machine that is not busy. */
+#define AGE 30
+
 /* Waits until the condition holds, and fails the test if it does not within @seconds. */
 #define WAIT_UNTIL(condition, seconds)                                                             \
 	do {                                                                                       \

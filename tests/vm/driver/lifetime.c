@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Ends that come from outside and at any time: nobody hangs, and nothing is left. */
-#include "lib.h"
+#include "actors.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -11,29 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Long for what takes no time on a machine that is not busy. */
-#define AGE 30
-
 /* ---- mounted ---- */
-
-static void make_file_system(void *arg)
-{
-	int null = open("/dev/null", O_RDWR);
-
-	dup2(null, 1);
-	dup2(null, 2);
-	execlp("mkfs.ext4", "mkfs.ext4", "-q", arg, NULL);
-	_exit(1);
-}
-
-static void mount_disk(const struct server *server)
-{
-	char disk[32];
-
-	strcpy(disk, block_node(server->info.dev_id));
-	check_exit(spawn(make_file_system, disk), 0);
-	CHECK_EQ(mount(disk, "/mnt", "ext4", 0, NULL), 0);
-}
 
 /* Dirty pages and an open file are there when the device goes. */
 static void the_last_control_fd_closes_while_mounted(void)
@@ -45,7 +23,8 @@ static void the_last_control_fd_closes_while_mounted(void)
 	memset(data, 1, sizeof(data));
 	server_init(&server);
 	server_run(&server);
-	mount_disk(&server);
+	make_file_system(server.info.dev_id);
+	mount_disk(server.info.dev_id);
 	file = open("/mnt/file", O_RDWR | O_CREAT, 0600);
 	CHECK(file >= 0);
 	CHECK_EQ(write(file, data, sizeof(data)), sizeof(data));
@@ -146,16 +125,6 @@ static void delete (void *arg)
 	control(*(int *)arg, UBD_CMD_DEL_DEV, NULL, 0);
 }
 
-static void kill_waiting(void (*run)(void *), int control_fd)
-{
-	int pid = spawn(run, &control_fd);
-
-	usleep(300000);
-	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
-	CHECK_EQ(kill(pid, SIGKILL), 0);
-	check_exit(pid, SIGKILL);
-}
-
 /* No FETCH has come yet, so nothing has begun: the device can be started later. */
 static void whoever_waits_for_start_can_be_killed(void)
 {
@@ -164,7 +133,7 @@ static void whoever_waits_for_start_can_be_killed(void)
 	server_init(&server);
 	server_add(&server);
 	server_open(&server);
-	kill_waiting(start, server.control);
+	kill_waiting(start, &server.control);
 	CHECK_EQ(get_state(server.control), UBD_S_DEV_ADDED);
 	server_serve(&server);
 	server_start(&server);
@@ -193,7 +162,7 @@ static void whoever_waits_for_delete_can_be_killed(void)
 	server_run(&server);
 	disk = open(block_node(server.info.dev_id), O_WRONLY);
 	CHECK_EQ(pwrite(disk, data, 4096, 16384 * 512), 4096);
-	kill_waiting(delete, server.control);
+	kill_waiting(delete, &server.control);
 	CHECK(exists(char_node(server.info.dev_id)));
 	__atomic_store_n(&goes_on, 1, __ATOMIC_SEQ_CST);
 	WAIT_UNTIL(!exists(char_node(server.info.dev_id)), AGE);

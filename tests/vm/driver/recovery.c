@@ -3,7 +3,7 @@
  * Devices that outlive their server. Servers are processes of their own and keep the
  * disk in memory that all of them share, so that what one has written the next one finds.
  */
-#include "lib.h"
+#include "actors.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -17,55 +17,6 @@
 #define REISSUE	    (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
 #define FAIL_IO	    (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO)
 
-/* Requests from this sector on are kept by a server that is told so. */
-#define KEPT_SECTOR 16384
-
-/* Long for what takes no time on a machine that is not busy. */
-#define AGE	    20
-
-static struct shared {
-	int id;	     /* of the device once it is live or recovered, before that -1 */
-	int keeps;   /* keep what is behind KEPT_SECTOR */
-	int nr_kept; /* requests that a server has had and not answered */
-	int release; /* hold_back() is to answer, writers are to end */
-	int left;    /* a quiesced server has nothing more to do */
-	uint8_t *disk;
-} * shared;
-
-static int get(int *field)
-{
-	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
-}
-
-static void set(int *field, int value)
-{
-	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
-}
-
-static void *share_memory(size_t size)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(memory != MAP_FAILED);
-	return memory;
-}
-
-static void share(void)
-{
-	shared = share_memory(4096);
-	shared->disk = share_memory(usual_params().dev_sectors * 512);
-	shared->id = -1;
-	shared->keeps = true;
-}
-
-static int keep_if_told(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
-{
-	if (desc->start_sector < KEPT_SECTOR || !get(&shared->keeps))
-		return server_handle(server, desc, buffer);
-	__atomic_add_fetch(&shared->nr_kept, 1, __ATOMIC_SEQ_CST);
-	return SERVER_KEEP;
-}
-
 /* Holds a queue's thread until the test lets it go on. */
 static int hold_back(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
 {
@@ -77,146 +28,12 @@ static int hold_back(struct server *server, const struct ubdsrv_io_desc *desc, u
 	return server_handle(server, desc, buffer);
 }
 
-static void init_server(struct server *server)
-{
-	server_init(server);
-	server->handle = keep_if_told;
-	server->memory = shared->disk;
-}
-
-static void serve_for_ever(struct server *server)
-{
-	set(&shared->id, server->info.dev_id);
-	for (;;)
-		pause();
-}
-
-static void serve_first(void *arg)
-{
-	struct server server;
-
-	init_server(&server);
-	server.info.flags = *(uint64_t *)arg;
-	server_run(&server);
-	serve_for_ever(&server);
-}
-
-static void serve_next(void *arg)
-{
-	struct server server;
-
-	init_server(&server);
-	server_recover(&server, *(int *)arg);
-	serve_for_ever(&server);
-}
-
-static int wait_for_server(int pid)
-{
-	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
-	return pid;
-}
-
-static int spawn_first(uint64_t flags)
-{
-	share();
-	return wait_for_server(spawn(serve_first, &flags));
-}
-
-static int spawn_next(void)
-{
-	int id = get(&shared->id);
-
-	set(&shared->id, -1);
-	return wait_for_server(spawn(serve_next, &id));
-}
-
-static void kill_server(int pid)
-{
-	CHECK_EQ(kill(pid, SIGKILL), 0);
-	check_exit(pid, SIGKILL);
-}
-
-/* A control fd of the device, which waits for a server. */
-static int open_waiting(void)
-{
-	int fd = open_dev(get(&shared->id));
-
-	CHECK(fd >= 0);
-	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
-	return fd;
-}
-
-static void delete_device(void)
-{
-	int id = get(&shared->id), fd = open_dev(id);
-
-	CHECK(fd >= 0);
-	CHECK_EQ(control(fd, UBD_CMD_DEL_DEV, NULL, 0), 0);
-	CHECK(!exists(char_node(id)));
-	CHECK(!exists(block_node(id)));
-	close(fd);
-}
-
-/* ---- requests under way ---- */
-
-struct client {
-	struct io_uring ring;
-	int disk;
-	int nr;
-	uint8_t *data[64];
-};
-
-/* Reads and writes in turn, of 4 KiB each, from @sector on; a write's bytes are its number. */
-static void client_submit(struct client *client, int nr, uint64_t sector)
-{
-	client->disk = open_disk(get(&shared->id), O_RDWR);
-	client->nr = nr;
-	CHECK_EQ(io_uring_queue_init(nr, &client->ring, 0), 0);
-	for (int i = 0; i < nr; i++) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&client->ring);
-		uint64_t off = (sector + i * 8) * 512;
-
-		client->data[i] = aligned(4096);
-		memset(client->data[i], i, 4096);
-		if (i % 2)
-			io_uring_prep_read(sqe, client->disk, client->data[i], 4096, off);
-		else
-			io_uring_prep_write(sqe, client->disk, client->data[i], 4096, off);
-		sqe->user_data = i;
-	}
-	CHECK_EQ(io_uring_submit(&client->ring), nr);
-}
-
-/* Waits for all; returns how many failed. */
-static int client_wait(struct client *client)
-{
-	struct __kernel_timespec limit = { .tv_sec = AGE };
-	struct io_uring_cqe *cqe;
-	int failed = 0;
-
-	for (int i = 0; i < client->nr; i++) {
-		CHECK_EQ(io_uring_wait_cqe_timeout(&client->ring, &cqe, &limit), 0);
-		CHECK(cqe->res == 4096 || cqe->res == -EIO);
-		failed += cqe->res != 4096;
-		io_uring_cqe_seen(&client->ring, cqe);
-	}
-	io_uring_queue_exit(&client->ring);
-	close(client->disk);
-	return failed;
-}
-
-static void check_written(const struct client *client, uint64_t sector)
-{
-	for (int i = 0; i < client->nr; i += 2)
-		CHECK(!memcmp(shared->disk + (sector + i * 8) * 512, client->data[i], 4096));
-}
-
 /* ---- life without a server ---- */
 
 static void a_device_outlives_its_server(void)
 {
 	struct ubdsrv_ctrl_dev_info info;
-	int pid = spawn_first(REISSUE), fd;
+	int pid = spawn_server(REISSUE), fd;
 
 	kill_server(pid);
 	fd = open_waiting();
@@ -262,7 +79,7 @@ static void an_unheld_device_lives_while_it_is_served(void)
 
 static void a_waiting_device_holds_the_module(void)
 {
-	kill_server(spawn_first(REISSUE));
+	kill_server(spawn_server(REISSUE));
 	close(open_waiting());
 	CHECK(syscall(SYS_delete_module, "ubd", O_NONBLOCK) < 0);
 	CHECK_EQ(errno, EWOULDBLOCK);
@@ -274,7 +91,7 @@ static void a_waiting_device_holds_the_module(void)
 /* More than there are tags: some the server has had, some wait for a tag. */
 static void reissue_loses_no_request(void)
 {
-	int pid = spawn_first(REISSUE);
+	int pid = spawn_server(REISSUE);
 	struct client client;
 
 	client_submit(&client, 64, KEPT_SECTOR);
@@ -291,7 +108,7 @@ static void reissue_loses_no_request(void)
 /* A stopped process runs no task work: the requests are on their way to it. */
 static void reissue_loses_nothing_that_was_on_its_way(void)
 {
-	int pid = spawn_first(REISSUE);
+	int pid = spawn_server(REISSUE);
 	struct client client;
 
 	CHECK_EQ(kill(pid, SIGSTOP), 0);
@@ -309,7 +126,7 @@ static void reissue_loses_nothing_that_was_on_its_way(void)
 /* What the server had fails, what comes later waits. */
 static void without_reissue_the_servers_requests_fail(void)
 {
-	int pid = spawn_first(UBD_F_USER_RECOVERY);
+	int pid = spawn_server(UBD_F_USER_RECOVERY);
 	struct client had, later;
 	int fd;
 
@@ -331,7 +148,7 @@ static void without_reissue_the_servers_requests_fail(void)
 
 static void fail_io_fails_all_until_the_end_of_recovery(void)
 {
-	int pid = spawn_first(FAIL_IO);
+	int pid = spawn_server(FAIL_IO);
 	struct server server;
 	struct client client;
 	int fd;
@@ -377,7 +194,7 @@ static void write_and_verify(void *arg)
 
 static void a_verifying_writer_goes_on_across_ten_deaths(void)
 {
-	int pid = spawn_first(REISSUE), writers[4];
+	int pid = spawn_server(REISSUE), writers[4];
 
 	set(&shared->keeps, false);
 	for (int i = 0; i < 4; i++) {
@@ -457,7 +274,7 @@ static void quiesce_lets_the_server_finish(void)
 
 static void a_server_killed_while_it_is_quiesced_is_gone_too(void)
 {
-	int server = spawn_first(REISSUE), fd, pid;
+	int server = spawn_server(REISSUE), fd, pid;
 	struct client client;
 
 	client_submit(&client, 4, KEPT_SECTOR);
@@ -503,7 +320,7 @@ static void recovery_at_the_wrong_time_is_refused(void)
 	check_refused(server.control, -ENODEV, -ENODEV, -ENODEV);
 	server_delete(&server);
 
-	pid = spawn_first(REISSUE);
+	pid = spawn_server(REISSUE);
 	kill_server(pid);
 	init_server(&server);
 	server.control = open_waiting();
@@ -555,7 +372,7 @@ static void start_recovery(void *arg)
 
 static void a_server_that_dies_while_it_recovers_is_followed_by_another(void)
 {
-	int pid = spawn_first(REISSUE), id = get(&shared->id);
+	int pid = spawn_server(REISSUE), id = get(&shared->id);
 	struct client client;
 
 	client_submit(&client, 64, KEPT_SECTOR);
@@ -590,22 +407,14 @@ static void stop_waiting(void *arg)
 
 static void stop_fails_what_waits(void)
 {
-	int pid = spawn_first(REISSUE), fd = open_dev(get(&shared->id));
+	int pid = spawn_server(REISSUE), fd = open_dev(get(&shared->id));
 	struct client client;
 
 	client_submit(&client, 64, KEPT_SECTOR);
 	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
 	kill_server(pid);
 	check_exit(spawn(stop_waiting, &fd), 0);
-	/* Those that had no tag find the end of the disk, at 0. */
-	for (int i = 0; i < 64; i++) {
-		struct io_uring_cqe *cqe;
-
-		CHECK_EQ(io_uring_wait_cqe(&client.ring, &cqe), 0);
-		CHECK(cqe->res == -EIO || cqe->res == -ENOSPC || cqe->res == 0);
-		io_uring_cqe_seen(&client.ring, cqe);
-	}
-	close(client.disk);
+	CHECK_EQ(client_wait(&client), 64);
 	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
 	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), -ENODEV);
 	/* A stopped device does not outlive its last control fd. */
@@ -616,7 +425,7 @@ static void stop_fails_what_waits(void)
 /* Its dirty page is on the way to a server that does not answer. */
 static void a_server_killed_while_it_is_stopped_is_not_waited_for(void)
 {
-	int server = spawn_first(REISSUE), disk, fd, pid;
+	int server = spawn_server(REISSUE), disk, fd, pid;
 	char data[4096] = {};
 
 	disk = open(block_node(get(&shared->id)), O_WRONLY);
@@ -634,16 +443,6 @@ static void a_server_killed_while_it_is_stopped_is_not_waited_for(void)
 
 /* ---- waits that can be killed ---- */
 
-static void kill_waiting(void (*run)(void *), void *arg)
-{
-	int pid = spawn(run, arg);
-
-	usleep(200000);
-	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
-	CHECK_EQ(kill(pid, SIGKILL), 0);
-	check_exit(pid, SIGKILL);
-}
-
 static void end_recovery(void *arg)
 {
 	control(*(int *)arg, UBD_CMD_END_RECOVERY, NULL, 0);
@@ -652,7 +451,7 @@ static void end_recovery(void *arg)
 /* A server that does not leave, and then a recovery without a server. */
 static void every_wait_can_be_killed(void)
 {
-	int pid = spawn_first(REISSUE), id = get(&shared->id), fd = open_dev(id);
+	int pid = spawn_server(REISSUE), id = get(&shared->id), fd = open_dev(id);
 
 	kill_waiting(quiesce, &fd);
 	kill_waiting(start_recovery, &id);

@@ -13,8 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Long for what takes no time on a machine that is not busy. */
-#define AGE	    30
 #define KEPT_SECTOR 16384
 
 /* ---- size ---- */
