@@ -27,7 +27,9 @@
  * And a server that does not answer for request_timeout seconds is treated as dead; that
  * is looked at together with 4.
  */
+#include <linux/anon_inodes.h>
 #include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
 #include <linux/pid.h>
@@ -135,9 +137,8 @@ static void ubd_set_opener(struct ubd_device *dev)
 	queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
 }
 
-static int ubd_char_open(struct inode *inode, struct file *file)
+static int ubd_attach_server(struct ubd_device *dev, struct file *file)
 {
-	struct ubd_device *dev = container_of(inode->i_cdev, struct ubd_device, cdev);
 	int err = 0;
 
 	/* R6: one opener, once; and once more after each START_RECOVERY. */
@@ -155,14 +156,26 @@ static int ubd_char_open(struct inode *inode, struct file *file)
 	file->private_data = ubd_device_get(dev);
 	init_waitqueue_func_entry(&dev->on_exit, ubd_opener_exits);
 	add_wait_queue(&dev->opener->wait_pidfd, &dev->on_exit);
-	return nonseekable_open(inode, file);
+	return 0;
+}
+
+static int ubd_char_open(struct inode *inode, struct file *file)
+{
+	struct ubd_device *dev = container_of(inode->i_cdev, struct ubd_device, cdev);
+	int err = ubd_attach_server(dev, file);
+
+	return err ? err : nonseekable_open(inode, file);
 }
 
 static int ubd_char_release(struct inode *inode, struct file *file)
 {
 	struct ubd_device *dev = file->private_data;
-	struct pid *opener = dev->opener;
+	struct pid *opener;
 
+	/* Of ubd_char_file(), when the device has a server already. */
+	if (!dev)
+		return 0;
+	opener = dev->opener;
 	ubd_server_gone(dev);
 	remove_wait_queue(&opener->wait_pidfd, &dev->on_exit);
 	spin_lock(&dev->lock);
@@ -233,6 +246,20 @@ static const struct file_operations ubd_char_fops = {
 	.uring_cmd = ubd_char_uring_cmd,
 	.llseek = no_llseek,
 };
+
+struct file *ubd_char_file(struct ubd_device *dev)
+{
+	struct file *file = anon_inode_getfile("[ubd-char]", &ubd_char_fops, NULL, O_RDWR);
+	int err;
+
+	if (IS_ERR(file))
+		return file;
+	err = ubd_attach_server(dev, file);
+	if (!err)
+		return file;
+	fput(file);
+	return ERR_PTR(err);
+}
 
 void ubd_char_init(struct ubd_device *dev)
 {

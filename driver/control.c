@@ -6,6 +6,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/cpumask.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/pid.h>
 #include <linux/uaccess.h>
@@ -132,6 +133,27 @@ static int ubd_ctrl_act(struct ubd_device *dev, const struct ubd_ctrl_args *args
 	return args->len || args->buf ? -EINVAL : act(dev);
 }
 
+/* Commands that return a descriptor, of the file that @open makes. */
+static int ubd_ctrl_open(struct ubd_device *dev, const struct ubd_ctrl_args *args,
+			 struct file *(*open)(struct ubd_device *dev))
+{
+	struct file *file;
+	int fd;
+
+	if (args->len || args->buf)
+		return -EINVAL;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	file = open(dev);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	fd_install(fd, file);
+	return fd;
+}
+
 static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ubd_device *dev = cmd->file->private_data;
@@ -167,6 +189,8 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 		return ubd_ctrl_act(dev, &args, ubd_device_start_recovery);
 	case UBD_CMD_END_RECOVERY:
 		return ubd_ctrl_act(dev, &args, ubd_device_end_recovery);
+	case UBD_CMD_OPEN_CHAR:
+		return ubd_cmd_return(cmd, ubd_ctrl_open(dev, &args, ubd_char_file), issue_flags);
 	default:
 		return -EINVAL;
 	}

@@ -267,6 +267,9 @@ void ubd_resize(struct ubd_device *dev);
 
 void ubd_char_init(struct ubd_device *dev);
 
+/* A file as the open of ubdcN gives it, for a task to whom that node is out of reach; or ERR_PTR. */
+struct file *ubd_char_file(struct ubd_device *dev);
+
 /* ---- recovery.c ---- */
 
 static inline bool ubd_recovers(const struct ubd_device *dev)

@@ -242,6 +242,11 @@ int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t
 	return 0;
 }
 
+int control_open_char(struct control *control)
+{
+	return device_command(control, UBD_CMD_OPEN_CHAR, NULL, 0);
+}
+
 int control_start_dev(struct control *control)
 {
 	return device_command(control, UBD_CMD_START_DEV, NULL, 0);

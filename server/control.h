@@ -39,6 +39,8 @@ int control_get_info(struct control *control, struct ubdsrv_ctrl_dev_info *ret_i
 int control_set_params(struct control *control, const struct ubd_params *params);
 int control_get_params(struct control *control, struct ubd_params *ret_params);
 int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus);
+/* The server's file, as the open of /dev/ubdcN gives it, but in a container too; an fd or -errno. */
+int control_open_char(struct control *control);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
 int control_del_dev(struct control *control);

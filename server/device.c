@@ -3,7 +3,6 @@
 #include "device.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
@@ -113,17 +112,15 @@ static int check_params(struct device *device, const struct ubd_params *params, 
 	return res < 0 ? res : -EINVAL;
 }
 
-static int open_char_node(struct device *device, GError **err)
+/* By the control fd: the node /dev/ubdcN may be out of reach, as it is in a container. */
+static int open_char_file(struct device *device, GError **err)
 {
-	g_autofree char *path = g_strdup_printf("/dev/ubdc%u", device->info.dev_id);
-	int error;
-
-	device->char_fd = open(path, O_RDWR | O_CLOEXEC);
+	device->char_fd = control_open_char(device->control);
 	if (device->char_fd >= 0)
 		return 0;
-	error = errno;
-	g_set_error(err, UBD_ERROR, error, "%s: %s", path, g_strerror(error));
-	return -error;
+	g_set_error(err, UBD_ERROR, -device->char_fd, "/dev/ubdc%u: %s", device->info.dev_id,
+		    g_strerror(-device->char_fd));
+	return device->char_fd;
 }
 
 static int open_event_fd(struct device *device, GError **err)
@@ -187,7 +184,7 @@ struct device *device_add(const struct device_config *config, GError **err)
 		.max_io_bytes = MAX_IO_BYTES,
 		.flags = config->recovery,
 	};
-	if (get_device(device, err) < 0 || open_char_node(device, err) < 0 ||
+	if (get_device(device, err) < 0 || open_char_file(device, err) < 0 ||
 	    open_event_fd(device, err) < 0)
 		goto fail;
 	device->queues = g_new0(struct queue *, device->info.nr_hw_queues);
@@ -286,8 +283,8 @@ static bool look_at_queues(struct device *device, enum device_end *ret_end)
 	return true;
 }
 
-/* With the node closed the driver fails all that waits for us. */
-static void close_char_node(struct device *device)
+/* With the file closed the driver fails all that waits for us. */
+static void close_char_file(struct device *device)
 {
 	if (device->char_fd >= 0)
 		close(device->char_fd);
@@ -326,7 +323,7 @@ enum device_end device_wait(struct device *device, int signal_fd)
 	}
 	if (end == DEVICE_END_BROKEN) {
 		/* Stopping would wait for the lost request for ever. */
-		close_char_node(device);
+		close_char_file(device);
 		device->stays = device->info.flags & UBD_F_USER_RECOVERY;
 	} else if (is_to_leave(device)) {
 		device->stays = device->left = true;
@@ -363,7 +360,7 @@ int device_stop(struct device *device)
 	if (device->control && !device->stays)
 		res = control_stop_dev(device->control);
 	if (res < 0 || (device->stays && !device->left))
-		close_char_node(device);
+		close_char_file(device);
 	wait_for_queues(device);
 	return res;
 }
@@ -375,7 +372,7 @@ void device_free(struct device *device)
 	device_stop(device);
 	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++)
 		queue_free(device->queues[i]);
-	close_char_node(device);
+	close_char_file(device);
 	if (device->event_fd >= 0)
 		close(device->event_fd);
 	if (device->control && !device->stays)

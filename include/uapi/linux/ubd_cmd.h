@@ -47,6 +47,8 @@
 #define UBD_CMD_START_RECOVERY		0x0e	/* waits until the last server is gone; then
 						 * /dev/ubdcN can be opened once more */
 #define UBD_CMD_END_RECOVERY		0x0f	/* waits for all FETCH commands of the new server */
+/* On a control fd, without a buffer: for those who cannot get at the nodes in /dev. */
+#define UBD_CMD_OPEN_CHAR		0x12	/* opens /dev/ubdcN; cqe->res: its fd, close-on-exec */
 
 /*
  * sqe->cmd of every control command.

@@ -26,6 +26,27 @@ static void r6_a_second_open_is_refused(void)
 	server_delete(&server);
 }
 
+static void r6_open_char_is_an_open_like_any_other(void)
+{
+	struct server server;
+
+	server_init(&server);
+	server_add(&server);
+	CHECK_EQ(control(server.control, UBD_CMD_OPEN_CHAR, &server, 8), -EINVAL);
+	server_open_by_control(&server);
+	CHECK_EQ(fcntl(server.cdev, F_GETFD), FD_CLOEXEC);
+	CHECK_EQ(control(server.control, UBD_CMD_OPEN_CHAR, NULL, 0), -EBUSY);
+	CHECK(open(char_node(server.info.dev_id), O_RDWR) < 0);
+	CHECK_EQ(errno, EBUSY);
+	server_serve(&server);
+	server_start(&server);
+	CHECK_EQ(control(server.control, UBD_CMD_OPEN_CHAR, NULL, 0), -EBUSY);
+	server_delete(&server);
+	server_add(&server);
+	server_open(&server);
+	CHECK_EQ(control(server.control, UBD_CMD_OPEN_CHAR, NULL, 0), -EBUSY);
+}
+
 /* A child has the file, but is not the process that opened it. */
 static void command_and_map(void *arg)
 {
@@ -233,6 +254,7 @@ int main(int argc, char **argv)
 {
 	const struct test tests[] = {
 		{"R6: a second open is refused", r6_a_second_open_is_refused},
+		{"R6: OPEN_CHAR is an open like any other", r6_open_char_is_an_open_like_any_other},
 		{"R6: another process is refused", r6_another_process_is_refused},
 		{"R6: another process is refused on the opener's ring",
 		 r6_another_process_is_refused_on_the_openers_ring},

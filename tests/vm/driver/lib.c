@@ -372,6 +372,13 @@ void server_open(struct server *server)
 	server_map(server);
 }
 
+void server_open_by_control(struct server *server)
+{
+	server->cdev = control(server->control, UBD_CMD_OPEN_CHAR, NULL, 0);
+	CHECK(server->cdev >= 0);
+	server_map(server);
+}
+
 void prep_io(struct io_uring_sqe *sqe, int cdev, uint32_t op, uint16_t q_id, uint16_t tag,
 	     int32_t result, void *buffer)
 {

@@ -137,6 +137,7 @@ int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint
 void server_add(struct server *server);	   /* ADD_DEV, SET_PARAMS */
 void server_open(struct server *server);   /* opens ubdcN, maps the descriptors */
 void server_map(struct server *server);    /* no more than the second half of that */
+void server_open_by_control(struct server *server); /* as server_open(), without the node */
 void server_serve(struct server *server);  /* a thread for each queue, all tags fetched */
 void server_start(struct server *server);  /* START_DEV */
 void server_delete(struct server *server); /* DEL_DEV, threads ended, everything closed */
