@@ -223,15 +223,26 @@ int ubd_device_start(struct ubd_device *dev)
 	return err ? err : READ_ONCE(dev->start_error);
 }
 
+/*
+ * The life work may wait for a server that does not answer, as it looks for partitions, and
+ * not get to what is asked of it. Nobody uses the disk at that time: so nothing is written back.
+ */
+static void ubd_ask_end(struct ubd_device *dev, unsigned int what)
+{
+	ubd_device_ask(dev, what);
+	if (READ_ONCE(dev->starting))
+		ubd_device_abort(dev);
+}
+
 int ubd_device_stop(struct ubd_device *dev)
 {
-	ubd_device_ask(dev, UBD_ASK_STOP);
+	ubd_ask_end(dev, UBD_ASK_STOP);
 	return wait_event_killable(dev->wait, READ_ONCE(dev->state) == UBD_S_DEV_STOPPED);
 }
 
 int ubd_device_delete(struct ubd_device *dev)
 {
-	ubd_device_ask(dev, UBD_ASK_DELETE);
+	ubd_ask_end(dev, UBD_ASK_DELETE);
 	return wait_event_killable(dev->wait, test_bit(UBD_DELETED, &dev->flags));
 }
 
