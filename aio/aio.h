@@ -79,12 +79,27 @@ struct aio_op {
 struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop);
 void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 
+/*
+ * Gives the ring a table of @entries registered buffers, all of them empty: for the kernel
+ * (a driver) or aio_loop_set_buffer() to fill. Once, before the loop runs first. 0 or -errno.
+ */
+int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries);
+
+/* Fills an entry with memory of our own, or empties it (NULL, 0). Loop thread. 0 or -errno. */
+int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_t bytes);
+
 /* ---- operations of coroutines: each yields until the kernel has answered ---- */
 
 /* As the system calls of that name; bytes (may be short) or -errno. */
 ssize_t co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_t off);
 /* @rw_flags: RWF_*. */
 ssize_t co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64_t off, int rw_flags);
+/*
+ * The same with @bytes (at most INT_MAX) at @addr of a registered buffer of the running loop; in
+ * one of our own memory @addr is an address, in one that a driver has filled it counts from 0.
+ */
+ssize_t co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
+ssize_t co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
 int co_fdatasync(int fd);
 int co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
 void co_sleep_ns(uint64_t ns);

@@ -351,6 +351,22 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 	io_uring_sqe_set_data(sqe, op);
 }
 
+int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries)
+{
+	assert(!loop->owned);
+	return io_uring_register_buffers_sparse(&loop->ring, entries);
+}
+
+int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_t bytes)
+{
+	const struct iovec iov = { base, bytes };
+	int ret;
+
+	assert(loop == current_loop);
+	ret = io_uring_register_buffers_update_tag(&loop->ring, index, &iov, NULL, 1);
+	return MIN(ret, 0);
+}
+
 /* ---- running ---- */
 
 void aio_loop_ready(struct aio_loop *loop, struct coroutine *co)

@@ -65,6 +65,22 @@ ssize_t co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64_t off,
 	return co_op_wait(sqe);
 }
 
+ssize_t co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off)
+{
+	struct io_uring_sqe *sqe = co_get_sqe();
+
+	io_uring_prep_read_fixed(sqe, fd, (void *)(uintptr_t)addr, bytes, off, index);
+	return co_op_wait(sqe);
+}
+
+ssize_t co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off)
+{
+	struct io_uring_sqe *sqe = co_get_sqe();
+
+	io_uring_prep_write_fixed(sqe, fd, (void *)(uintptr_t)addr, bytes, off, index);
+	return co_op_wait(sqe);
+}
+
 int co_fdatasync(int fd)
 {
 	struct io_uring_sqe *sqe = co_get_sqe();
