@@ -109,15 +109,40 @@ static bool is_transient(ssize_t ret)
 	return ret == -EINTR || ret == -EAGAIN;
 }
 
+/* One transfer of the first of *bytes, as many as fit; *bytes is how many were asked for. */
+static ssize_t co_read_some(const struct file *file, uint64_t off, struct iobuf mem,
+			    uint64_t *bytes)
+{
+	struct iovec iov[IOVECS_PER_CALL];
+	unsigned niov;
+
+	if (mem.fixed)
+		return co_read_fixed(file->fd, mem.fixed->index, iobuf_fixed_addr(mem), *bytes,
+				     off);
+	niov = first_pieces(iov, mem, bytes);
+	return co_preadv(file->fd, iov, niov, off);
+}
+
+static ssize_t co_write_some(const struct file *file, uint64_t off, struct iobuf mem,
+			     uint64_t *bytes)
+{
+	struct iovec iov[IOVECS_PER_CALL];
+	unsigned niov;
+
+	if (mem.fixed)
+		return co_write_fixed(file->fd, mem.fixed->index, iobuf_fixed_addr(mem), *bytes,
+				      off);
+	niov = first_pieces(iov, mem, bytes);
+	return co_pwritev(file->fd, iov, niov, off, 0);
+}
+
 static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	struct file *file = img->opaque;
-	struct iovec iov[IOVECS_PER_CALL];
 
 	while (bytes) {
 		uint64_t asked = bytes;
-		unsigned niov = first_pieces(iov, mem, &asked);
-		ssize_t ret = co_preadv(file->fd, iov, niov, off);
+		ssize_t ret = co_read_some(file, off, mem, &asked);
 
 		if (is_transient(ret)) {
 			co_reschedule();
@@ -132,10 +157,8 @@ static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struc
 		 * The end of the file: nothing more comes, or, where transfers come in
 		 * whole blocks, a part of one.
 		 */
-		if (ret == 0 || ((uint64_t)ret < asked && ret % img->limits.request_alignment)) {
-			iobuf_fill(mem, 0, bytes);
-			return 0;
-		}
+		if (ret == 0 || ((uint64_t)ret < asked && ret % img->limits.request_alignment))
+			return iobuf_zero(mem, bytes);
 	}
 	return 0;
 }
@@ -162,12 +185,10 @@ static void file_grow(struct image *img, uint64_t end)
 static int write_all(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	struct file *file = img->opaque;
-	struct iovec iov[IOVECS_PER_CALL];
 
 	while (bytes) {
 		uint64_t asked = bytes;
-		unsigned niov = first_pieces(iov, mem, &asked);
-		ssize_t ret = co_pwritev(file->fd, iov, niov, off, 0);
+		ssize_t ret = co_write_some(file, off, mem, &asked);
 
 		if (is_transient(ret)) {
 			co_reschedule();

@@ -62,6 +62,15 @@ static bool memory_is_aligned(struct image *img, uint64_t bytes, struct iobuf me
 	       iobuf_is_aligned(mem, bytes, img->limits.memory_alignment);
 }
 
+/*
+ * Where the data of a fixed buffer lie only the kernel knows: it refuses what is not aligned, and
+ * then that goes through a bounce buffer.
+ */
+static bool is_refused(struct iobuf mem, int ret)
+{
+	return mem.fixed && ret == -EINVAL;
+}
+
 /* The changes of whole blocks go side by side, changes of parts of blocks alone. */
 static void lock_change(struct image *img, bool whole_blocks) NO_THREAD_SAFETY_ANALYSIS
 {
@@ -95,7 +104,7 @@ struct bounce {
 
 static struct iobuf bounce_mem(struct bounce *b)
 {
-	return (struct iobuf){&b->iov, 1, 0};
+	return (struct iobuf){&b->iov, 1, 0, NULL};
 }
 
 static uint8_t *bounce_data(struct bounce *b)
@@ -137,8 +146,8 @@ static int bounced_read(struct image *img, uint64_t off, uint64_t bytes, struct 
 	while (!ret && bounce_next(&b, img, off + bytes)) {
 		ret = img->ops->co_preadv(img, b.block_off, b.block_bytes, bounce_mem(&b));
 		if (!ret)
-			iobuf_copy_in(iobuf_advance(mem, b.off - off), bounce_data(&b),
-				      b.end - b.off);
+			ret = iobuf_copy_in(iobuf_advance(mem, b.off - off), bounce_data(&b),
+					    b.end - b.off);
 	}
 	iobuf_free(b.buf);
 	return ret;
@@ -180,7 +189,10 @@ static int bounced_write(struct image *img, uint64_t off, uint64_t bytes, struct
 		ret = read_edges(img, &b);
 		if (ret)
 			break;
-		iobuf_copy_out(bounce_data(&b), iobuf_advance(mem, b.off - off), b.end - b.off);
+		ret = iobuf_copy_out(bounce_data(&b), iobuf_advance(mem, b.off - off),
+				     b.end - b.off);
+		if (ret)
+			break;
 		ret = img->ops->co_pwritev(img, b.block_off, b.block_bytes, bounce_mem(&b), flags);
 	}
 	iobuf_free(b.buf);
@@ -191,9 +203,12 @@ static int bounced_write(struct image *img, uint64_t off, uint64_t bytes, struct
 
 static int read_piece(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
-	if (range_is_aligned(img, off, bytes) && memory_is_aligned(img, bytes, mem))
-		return img->ops->co_preadv(img, off, bytes, mem);
-	return bounced_read(img, off, bytes, mem);
+	int ret;
+
+	if (!range_is_aligned(img, off, bytes) || !memory_is_aligned(img, bytes, mem))
+		return bounced_read(img, off, bytes, mem);
+	ret = img->ops->co_preadv(img, off, bytes, mem);
+	return is_refused(mem, ret) ? bounced_read(img, off, bytes, mem) : ret;
 }
 
 /* Where a piece that starts at @off ends: all but the last end on a multiple of any alignment. */
@@ -230,12 +245,13 @@ static int write_piece(struct image *img, uint64_t off, uint64_t bytes, struct i
 		       unsigned flags)
 {
 	bool whole_blocks = range_is_aligned(img, off, bytes);
-	int ret;
+	bool direct = whole_blocks && memory_is_aligned(img, bytes, mem);
+	int ret = 0;
 
 	lock_change(img, whole_blocks);
-	if (whole_blocks && memory_is_aligned(img, bytes, mem))
+	if (direct)
 		ret = img->ops->co_pwritev(img, off, bytes, mem, flags);
-	else
+	if (!direct || is_refused(mem, ret))
 		ret = bounced_write(img, off, bytes, mem, flags);
 	unlock_change(img, whole_blocks);
 	return ret;
@@ -575,7 +591,7 @@ int image_co_preadv_chain(struct image *img, uint64_t off, uint64_t bytes, struc
 		if (!ret && layer)
 			ret = image_co_preadv(layer, off, part, mem);
 		else if (!ret)
-			iobuf_fill(mem, 0, part);
+			ret = iobuf_zero(mem, part);
 		if (ret)
 			return ret;
 		mem = iobuf_advance(mem, part);

@@ -51,37 +51,61 @@ unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes)
 	return count;
 }
 
-void iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes)
+int iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes)
 {
 	struct iobuf_iter iter = iter_start(dst, bytes);
 	const char *from = src;
 	struct iovec piece;
 
+	if (dst.fixed)
+		return dst.fixed->copy_in(dst.fixed, dst.skip, src, bytes);
 	while (iter_next(&iter, &piece)) {
 		memcpy(piece.iov_base, from, piece.iov_len);
 		from += piece.iov_len;
 	}
+	return 0;
 }
 
-void iobuf_copy_out(void *dst, struct iobuf src, size_t bytes)
+int iobuf_copy_out(void *dst, struct iobuf src, size_t bytes)
 {
 	struct iobuf_iter iter = iter_start(src, bytes);
 	char *to = dst;
 	struct iovec piece;
 
+	if (src.fixed)
+		return src.fixed->copy_out(src.fixed, src.skip, dst, bytes);
 	while (iter_next(&iter, &piece)) {
 		memcpy(to, piece.iov_base, piece.iov_len);
 		to += piece.iov_len;
 	}
+	return 0;
 }
 
-void iobuf_fill(struct iobuf dst, uint8_t byte, size_t bytes)
+static int zero_fixed(struct iobuf dst, size_t bytes)
+{
+	static const uint8_t zeroes[64 << 10];
+	int ret = 0;
+
+	while (bytes && !ret) {
+		size_t piece = MIN(bytes, sizeof(zeroes));
+
+		ret = iobuf_copy_in(dst, zeroes, piece);
+		dst = iobuf_advance(dst, piece);
+		bytes -= piece;
+	}
+	return ret;
+}
+
+int iobuf_zero(struct iobuf dst, size_t bytes)
 {
 	struct iobuf_iter iter = iter_start(dst, bytes);
 	struct iovec piece;
 
+	if (dst.fixed)
+		return zero_fixed(dst, bytes);
 	while (iter_next(&iter, &piece))
-		memset(piece.iov_base, byte, piece.iov_len);
+		memset(piece.iov_base, 0, piece.iov_len);
+	return 0;
 }
 
 bool iobuf_is_zero(struct iobuf mem, size_t bytes)
@@ -100,6 +124,8 @@ bool iobuf_is_aligned(struct iobuf mem, size_t bytes, size_t align)
 	struct iobuf_iter iter = iter_start(mem, bytes);
 	struct iovec piece;
 
+	if (mem.fixed)
+		return true;
 	while (iter_next(&iter, &piece))
 		if (((uintptr_t)piece.iov_base | piece.iov_len) & (align - 1))
 			return false;

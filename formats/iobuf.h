@@ -9,25 +9,44 @@
 #include <sys/uio.h>
 
 /*
- * The bytes from @skip on of @niov iovecs at @iov. Passed by value; it owns
- * nothing. How many bytes are meant is said beside it.
+ * Data that are not in our memory, but in a registered buffer of the loop that the request
+ * lives on. A file is read into and written from it as it is (aio.h); who has to see the
+ * bytes, or to make them, copies. The copies never yield; 0 or -errno.
+ */
+struct fixed_buf {
+	unsigned index; /* in the table of the loop */
+	uint64_t addr;	/* of its first byte, for the ring */
+	int (*copy_in)(const struct fixed_buf *buf, size_t off, const void *src, size_t bytes);
+	int (*copy_out)(const struct fixed_buf *buf, size_t off, void *dst, size_t bytes);
+};
+
+/*
+ * The bytes from @skip on of @niov iovecs at @iov or, where that is not NULL, of @fixed.
+ * Passed by value; it owns nothing. How many bytes are meant is said beside it.
  */
 struct iobuf {
 	const struct iovec *iov;
 	unsigned niov;
 	size_t skip;
+	const struct fixed_buf *fixed;
 };
 
 /* A view of one piece of memory: struct iovec v; IOBUF(&v, p, n). */
-#define IOBUF(iovec_ptr, base, len) \
-	(*(iovec_ptr) = (struct iovec){ (void *)(base), (len) }, \
-	 (struct iobuf){ (iovec_ptr), 1, 0 })
+#define IOBUF(iovec_ptr, base, len)                                                                \
+	(*(iovec_ptr) = (struct iovec){ (void *)(base), (len) },                                   \
+	 (struct iobuf){ (iovec_ptr), 1, 0, NULL })
 
 /* The same view, @bytes further on. */
 static inline struct iobuf iobuf_advance(struct iobuf mem, size_t bytes)
 {
 	mem.skip += bytes;
 	return mem;
+}
+
+/* Where the data of a fixed buffer start, for the ring. */
+static inline uint64_t iobuf_fixed_addr(struct iobuf mem)
+{
+	return mem.fixed->addr + mem.skip;
 }
 
 /* How many iovecs iobuf_clip() needs at most. */
@@ -38,17 +57,22 @@ static inline unsigned iobuf_max_iovecs(struct iobuf mem)
 
 /*
  * Writes the iovecs of exactly the first @bytes of @mem to @dst (room for
- * iobuf_max_iovecs()); returns their number. @mem must hold @bytes.
+ * iobuf_max_iovecs()); returns their number. @mem must hold @bytes. Memory only.
  */
 unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes);
 
-/* Copies; the other side is flat memory. */
-void iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes);
-void iobuf_copy_out(void *dst, struct iobuf src, size_t bytes);
-void iobuf_fill(struct iobuf dst, uint8_t byte, size_t bytes);
+/* Copies; the other side is flat memory. 0, or what a fixed buffer's copy gave; memory cannot fail.
+ */
+int iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes);
+int iobuf_copy_out(void *dst, struct iobuf src, size_t bytes);
+int iobuf_zero(struct iobuf dst, size_t bytes);
+/* Memory only. */
 bool iobuf_is_zero(struct iobuf mem, size_t bytes);
 
-/* Whether every piece of the first @bytes starts and ends on a multiple of @align (a power of two). */
+/*
+ * Whether every piece of the first @bytes starts and ends on a multiple of @align (a power of
+ * two). Of a fixed buffer only I/O will show it, by -EINVAL.
+ */
 bool iobuf_is_aligned(struct iobuf mem, size_t bytes, size_t align);
 
 /* Whether flat memory is all zero; fast. */

@@ -57,8 +57,7 @@ static int null_co_close(struct image *img)
 
 static int null_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
-	iobuf_fill(mem, 0, bytes);
-	return 0;
+	return iobuf_zero(mem, bytes);
 }
 
 static int null_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,

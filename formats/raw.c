@@ -35,12 +35,15 @@ static int raw_co_open(struct image *img, const struct image_open_opts *opts, GE
 	return 0;
 }
 
-static bool looks_like_another_format(struct iobuf mem)
+/* -EPERM if the first sector is to look like another format. */
+static int check_head(struct iobuf mem)
 {
 	uint8_t head[SECTOR_SIZE];
+	int ret = iobuf_copy_out(head, mem, sizeof(head));
 
-	iobuf_copy_out(head, mem, sizeof(head));
-	return image_probe_head(head, sizeof(head)) != &image_raw_ops;
+	if (ret)
+		return ret;
+	return image_probe_head(head, sizeof(head)) == &image_raw_ops ? 0 : -EPERM;
 }
 
 /*
@@ -63,10 +66,9 @@ static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 			  unsigned flags)
 {
 	bool guessed = img->opaque;
+	int ret = guessed && off == 0 ? check_head(mem) : 0;
 
-	if (guessed && off == 0 && looks_like_another_format(mem))
-		return -EPERM;
-	return image_co_pwritev(img->file, off, bytes, mem, flags);
+	return ret ?: image_co_pwritev(img->file, off, bytes, mem, flags);
 }
 
 static int raw_co_flush(struct image *img)
@@ -148,8 +150,8 @@ static int parse_preallocation(const struct image_create_opts *opts,
 		opts->options ? g_hash_table_lookup(opts->options, "preallocation") : NULL;
 
 	*ret_mode = IMAGE_PREALLOC_OFF;
-	if (!value || (image_parse_preallocation(value, ret_mode) &&
-		       *ret_mode != IMAGE_PREALLOC_METADATA))
+	if (!value ||
+	    (image_parse_preallocation(value, ret_mode) && *ret_mode != IMAGE_PREALLOC_METADATA))
 		return 0;
 	g_set_error(err, UBD_ERROR, EINVAL, "preallocation is '%s', must be off, falloc or full",
 		    value);
@@ -180,9 +182,9 @@ static int raw_co_create(const char *filename, struct image *file,
 }
 
 static const struct image_option raw_create_options[] = {
-	{"size", "size", "Virtual disk size", NULL},
-	{"preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL},
-	{NULL, NULL, NULL, NULL},
+	{ "size", "size", "Virtual disk size", NULL },
+	{ "preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL },
+	{ NULL, NULL, NULL, NULL },
 };
 
 const struct image_ops image_raw_ops = {

@@ -12,7 +12,7 @@ static int read_compressed(struct qcow2 *q, uint64_t entry, uint64_t off, uint64
 		return -ENOMEM;
 	ret = qcow2_co_read_compressed(q, entry, cluster);
 	if (!ret)
-		iobuf_copy_in(mem, cluster + qcow2_in_cluster(q, off), bytes);
+		ret = iobuf_copy_in(mem, cluster + qcow2_in_cluster(q, off), bytes);
 	iobuf_free(cluster);
 	return ret;
 }
@@ -25,8 +25,7 @@ static int read_mapped(struct qcow2 *q, const struct mapping *map, uint64_t off,
 		return image_co_preadv_chain(image_backing(q->img), off, map->bytes, mem);
 	case MAPPING_ZERO:
 	case MAPPING_ZERO_ALLOCATED:
-		iobuf_fill(mem, 0, map->bytes);
-		return 0;
+		return iobuf_zero(mem, map->bytes);
 	case MAPPING_NORMAL:
 		return image_co_preadv(q->data_file, map->host_off, map->bytes, mem);
 	case MAPPING_COMPRESSED:

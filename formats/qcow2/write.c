@@ -230,48 +230,80 @@ static int read_edge(struct qcow2 *q, const struct alloc_write *w, uint64_t off,
 	return ret;
 }
 
+/* What is written around the guest's data; NULL: nothing. */
+struct edges {
+	void *head, *tail;
+	uint64_t head_bytes, tail_bytes;
+};
+
 /* One write of all that there is: edge, guest data, edge. */
-static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, void *head,
-			    uint64_t head_bytes, void *tail, uint64_t tail_bytes)
+static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, struct iobuf mem,
+			    const struct edges *edges)
 {
-	g_autofree struct iovec *vecs = g_try_new(struct iovec, iobuf_max_iovecs(w->mem) + 2);
+	g_autofree struct iovec *vecs = g_try_new(struct iovec, iobuf_max_iovecs(mem) + 2);
 	uint64_t data_off = w->host_off + qcow2_in_cluster(q, w->off);
-	uint64_t host_off = data_off - (head ? head_bytes : 0);
+	uint64_t host_off = data_off - (edges->head ? edges->head_bytes : 0);
 	uint64_t bytes = w->bytes;
 	unsigned nr = 0;
 
 	if (!vecs)
 		return -ENOMEM;
-	if (head) {
-		vecs[nr++] = (struct iovec){ head, head_bytes };
-		bytes += head_bytes;
+	if (edges->head) {
+		vecs[nr++] = (struct iovec){ edges->head, edges->head_bytes };
+		bytes += edges->head_bytes;
 	}
-	nr += iobuf_clip(&vecs[nr], w->mem, w->bytes);
-	if (tail) {
-		vecs[nr++] = (struct iovec){ tail, tail_bytes };
-		bytes += tail_bytes;
+	nr += iobuf_clip(&vecs[nr], mem, w->bytes);
+	if (edges->tail) {
+		vecs[nr++] = (struct iovec){ edges->tail, edges->tail_bytes };
+		bytes += edges->tail_bytes;
 	}
-	return image_co_pwritev(q->data_file, host_off, bytes, (struct iobuf){ vecs, nr, 0 }, 0);
+	return image_co_pwritev(q->data_file, host_off, bytes, (struct iobuf){ vecs, nr, 0, NULL },
+				0);
+}
+
+/* One write takes memory: what is in a fixed buffer is copied. */
+static int copy_and_write_with_edges(struct qcow2 *q, const struct alloc_write *w,
+				     const struct edges *edges)
+{
+	void *buf = try_iobuf_alloc(w->bytes);
+	struct iovec iov;
+	int ret;
+
+	if (!buf)
+		return -ENOMEM;
+	ret = iobuf_copy_out(buf, w->mem, w->bytes);
+	if (!ret)
+		ret = write_with_edges(q, w, IOBUF(&iov, buf, w->bytes), edges);
+	iobuf_free(buf);
+	return ret;
+}
+
+static int move(struct qcow2 *q, const struct alloc_write *w, const struct edges *edges)
+{
+	if (!edges->head && !edges->tail)
+		return image_co_pwritev(q->data_file, w->host_off + qcow2_in_cluster(q, w->off),
+					w->bytes, w->mem, 0);
+	if (w->mem.fixed)
+		return copy_and_write_with_edges(q, w, edges);
+	return write_with_edges(q, w, w->mem, edges);
 }
 
 /* The guest's data and the edges; C2: the flush before the entries are written covers them. */
 static int alloc_write_co_move(struct qcow2 *q, const struct alloc_write *w)
 {
-	uint64_t head_bytes = w->off - w->fill_off;
-	uint64_t tail_bytes = w->fill_end - (w->off + w->bytes);
-	void *head = NULL, *tail = NULL;
+	struct edges edges = {
+		.head_bytes = w->off - w->fill_off,
+		.tail_bytes = w->fill_end - (w->off + w->bytes),
+	};
 	int ret;
 
-	if (!head_bytes && !tail_bytes)
-		return image_co_pwritev(q->data_file, w->host_off + qcow2_in_cluster(q, w->off),
-					w->bytes, w->mem, 0);
-	ret = read_edge(q, w, w->fill_off, head_bytes, &head);
+	ret = read_edge(q, w, w->fill_off, edges.head_bytes, &edges.head);
 	if (!ret)
-		ret = read_edge(q, w, w->off + w->bytes, tail_bytes, &tail);
+		ret = read_edge(q, w, w->off + w->bytes, edges.tail_bytes, &edges.tail);
 	if (!ret)
-		ret = write_with_edges(q, w, head, head_bytes, tail, tail_bytes);
-	iobuf_free(head);
-	iobuf_free(tail);
+		ret = move(q, w, &edges);
+	iobuf_free(edges.head);
+	iobuf_free(edges.tail);
 	return ret;
 }
 

@@ -59,9 +59,9 @@ static int co_compress_piece(struct piece *piece)
 
 	piece->data = try_iobuf_alloc(b->q->cluster_size);
 	if (src && piece->data) {
-		iobuf_copy_out(src, iobuf_advance(b->mem, piece_start(b, index)), bytes);
+		ret = iobuf_copy_out(src, iobuf_advance(b->mem, piece_start(b, index)), bytes);
 		memset(src + bytes, 0, b->q->cluster_size - bytes);
-		ret = qcow2_co_compress(b->q, src, piece->data, &piece->bytes);
+		ret = ret ?: qcow2_co_compress(b->q, src, piece->data, &piece->bytes);
 	}
 	iobuf_free(src);
 	return ret;
@@ -151,7 +151,7 @@ static int packed_write_co_move(struct qcow2 *q, const struct packed_write *w)
 			end += w->pieces[i].bytes;
 		}
 		ret = image_co_pwritev(q->file, host_off, end - host_off,
-				       (struct iobuf){ vecs, nr, 0 }, 0);
+				       (struct iobuf){ vecs, nr, 0, NULL }, 0);
 	}
 	return ret;
 }

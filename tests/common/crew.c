@@ -5,6 +5,8 @@
 #include <glib.h>
 #include <stdatomic.h>
 
+#include "fixed.h"
+
 #define RING_ENTRIES 128
 
 struct crew {
@@ -41,6 +43,8 @@ struct crew *crew_new(unsigned loops)
 
 		if (!loop)
 			g_error("no loop: %s", err->message);
+		if (aio_loop_make_buffers(loop, FIXED_BUFFERS) < 0)
+			g_error("no table of registered buffers");
 		g_ptr_array_add(crew->loops, loop);
 		if (i)
 			g_ptr_array_add(crew->threads, g_thread_new("loop", loop_thread, loop));

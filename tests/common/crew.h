@@ -7,7 +7,7 @@
 
 struct crew;
 
-/* @loops loops; the first one is run by the calling thread. Ends the process if there are none. */
+/* @loops loops, with FIXED_BUFFERS registered buffers each; the first one is run by the calling thread. Ends the process if there are none. */
 struct crew *crew_new(unsigned loops);
 void crew_free(struct crew *crew);
 

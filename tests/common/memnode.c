@@ -186,8 +186,7 @@ static int memnode_co_preadv(struct image *img, uint64_t off, uint64_t bytes, st
 	thread_lock(&node->lock);
 	memdisk_read(node->disk, off, bytes, data);
 	thread_unlock(&node->lock);
-	iobuf_copy_in(mem, data, bytes);
-	return 0;
+	return iobuf_copy_in(mem, data, bytes);
 }
 
 /* The node's size follows the disk's; of two that finish at once the larger one stays. */
@@ -208,7 +207,11 @@ static int memnode_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, s
 	if (!in_reach(img, off, bytes))
 		return -EFBIG;
 	data = g_malloc(bytes);
-	iobuf_copy_out(data, mem, bytes);
+	ret = iobuf_copy_out(data, mem, bytes);
+	if (ret) {
+		g_free(data);
+		return ret;
+	}
 	ret = co_change(img->opaque, DISK_WRITE, off, bytes, data);
 	if (!ret)
 		grow_to(img, off + bytes);

@@ -19,23 +19,20 @@ void request_compress(struct request *request, const struct image *img, uint64_t
 	request->compressed = true;
 }
 
-static int co_write(const struct request *request, struct image *img, void *buf)
+static int co_write(const struct request *request, struct image *img, struct iobuf mem)
 {
-	struct iovec iov;
-
 	if (!request->compressed)
-		return image_co_pwrite(img, request->off, request->bytes, buf, request->flags);
-	return image_co_pwrite_compressed(img, request->off, request->bytes,
-					  IOBUF(&iov, buf, request->bytes));
+		return image_co_pwritev(img, request->off, request->bytes, mem, request->flags);
+	return image_co_pwrite_compressed(img, request->off, request->bytes, mem);
 }
 
-int request_co_perform(const struct request *request, struct image *img, void *buf)
+int request_co_perform(const struct request *request, struct image *img, struct iobuf mem)
 {
 	switch (request->kind) {
 	case REQUEST_READ:
-		return image_co_pread(img, request->off, request->bytes, buf);
+		return image_co_preadv(img, request->off, request->bytes, mem);
 	case REQUEST_WRITE:
-		return co_write(request, img, buf);
+		return co_write(request, img, mem);
 	case REQUEST_ZERO:
 		return image_co_pwrite_zeroes(img, request->off, request->bytes, request->flags);
 	case REQUEST_DISCARD:

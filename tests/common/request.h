@@ -29,8 +29,8 @@ struct request {
  */
 void request_compress(struct request *request, const struct image *img, uint64_t max_bytes);
 
-/* Does it, with the data in @buf. 0 or -errno. */
-int request_co_perform(const struct request *request, struct image *img, void *buf);
+/* Does it, with the data in @mem. 0 or -errno. */
+int request_co_perform(const struct request *request, struct image *img, struct iobuf mem);
 
 /* For people. The caller frees it. */
 char *request_describe(const struct request *request);

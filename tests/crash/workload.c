@@ -6,17 +6,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fixed.h"
 #include "request.h"
 #include "watchdog.h"
 
-#define MAX_BYTES (64u << 10)
+#define MAX_BYTES     (64u << 10)
+/* Requests whose data are in a registered buffer, of 100. */
+#define PERCENT_FIXED 40
 
 /* A coroutine that does one request after the other. */
 struct job {
 	struct workload *workload;
 	struct rng rng;
+	struct rng fixed_rng; /* of its own: where data are changes nothing else */
 	uint8_t *buf;
+	struct fixed_memory fixed;
 	struct request request; /* the present one */
+	bool in_fixed;		/* its data are in the registered buffer */
 	uint64_t since;		/* when it began; 0: between two */
 };
 
@@ -86,6 +92,7 @@ static void draw_request(struct job *job, struct request *request)
 	if (request->kind == REQUEST_WRITE &&
 	    rng_percent(&job->rng, job->workload->percent_compressed))
 		request_compress(request, job->workload->structural->img, MAX_BYTES);
+	job->in_fixed = rng_percent(&job->fixed_rng, PERCENT_FIXED);
 }
 
 /* ---- doing it ---- */
@@ -109,6 +116,16 @@ static void note_error(struct job *job, int error)
 		fail(job->workload, g_strdup_printf("%s: %s", what, strerror(-error)));
 }
 
+static int co_perform(struct job *job)
+{
+	const struct request *request = &job->request;
+	struct iovec iov;
+	struct iobuf mem = job->in_fixed ? fixed_memory_view(&job->fixed)
+					  : IOBUF(&iov, job->buf, request->bytes);
+
+	return request_co_perform(request, job->workload->structural->img, mem);
+}
+
 static void co_read(struct job *job)
 {
 	struct workload *workload = job->workload;
@@ -117,7 +134,7 @@ static void co_read(struct job *job)
 	int ret;
 
 	memset(job->buf, 0xa5, request->bytes);
-	ret = request_co_perform(request, workload->structural->img, job->buf);
+	ret = co_perform(job);
 	if (ret < 0) {
 		note_error(job, ret);
 		return;
@@ -154,7 +171,7 @@ static void co_change(struct job *job)
 				request->bytes, request->flags & IMAGE_REQ_FUA, job->since);
 	if (request->kind == REQUEST_WRITE)
 		stamp_fill(job->buf, request->off, request->bytes, version);
-	ret = request_co_perform(request, workload->structural->img, job->buf);
+	ret = co_perform(job);
 	if (ret < 0)
 		note_error(job, ret);
 	history_end(workload->history, version, memnode_tick(workload->node), ret < 0);
@@ -182,10 +199,12 @@ static void guest_co(struct job *job)
 {
 	struct workload *workload = job->workload;
 
+	fixed_memory_init(&job->fixed, job - workload->job_list, job->buf, MAX_BYTES);
 	for (unsigned i = 0; i < workload->ops_per_job && !atomic_load(&workload->stop); i++) {
 		co_do_one(job);
 		watchdog_kick();
 	}
+	fixed_memory_destroy(&job->fixed);
 	if (atomic_fetch_sub(&workload->jobs_left, 1) == 1)
 		atomic_store(&workload->jobs_done, true);
 }
@@ -216,6 +235,7 @@ static struct job *new_jobs(struct workload *workload)
 	for (unsigned i = 0; i <= workload->jobs; i++) {
 		jobs[i].workload = workload;
 		jobs[i].rng = rng_of(workload->seed, i);
+		jobs[i].fixed_rng = rng_of(workload->seed + 1, i);
 		jobs[i].buf = g_malloc(MAX_BYTES);
 	}
 	return jobs;

@@ -191,6 +191,7 @@ static int co_change(struct run *run, const struct step *step)
 	const struct request *request = &step->request;
 	struct structural *s = &run->structural;
 	bool durable = request->kind == REQUEST_FLUSH || request->flags & IMAGE_REQ_FUA;
+	struct iovec iov;
 	uint32_t version;
 	int ret;
 
@@ -198,7 +199,7 @@ static int co_change(struct run *run, const struct step *step)
 				request->bytes, request->flags & IMAGE_REQ_FUA, tick(s));
 	if (request->kind == REQUEST_WRITE)
 		stamp_fill(run->buf, request->off, request->bytes, version);
-	ret = request_co_perform(request, s->img, run->buf);
+	ret = request_co_perform(request, s->img, IOBUF(&iov, run->buf, request->bytes));
 	history_end(&run->history, version, tick(s), ret < 0);
 	run->no_flush |= inject_take_sync();
 	if (ret >= 0 && durable && run->no_flush)

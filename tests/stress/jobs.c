@@ -6,18 +6,25 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fixed.h"
 #include "request.h"
 #include "rng.h"
 #include "stamp.h"
 #include "watchdog.h"
 
-#define HOT_CLUSTERS 8
+#define HOT_CLUSTERS  8
+/* Requests whose data are in a registered buffer, of 100; some where O_DIRECT cannot have them. */
+#define PERCENT_FIXED 40
+#define MISALIGNED    24
 
 struct job {
 	struct job_set *set;
 	struct rng rng;
-	uint8_t *buf;
+	uint8_t *memory; /* max_bytes and MISALIGNED */
+	struct fixed_memory fixed;
 	struct request request; /* the present one */
+	bool in_fixed;		/* its data are in the registered buffer */
+	unsigned shift;		/* where in the memory they begin */
 	bool reckless;		/* a read without a claim */
 	bool busy;
 };
@@ -70,6 +77,11 @@ static void align_to_clusters(struct job *job, struct request *request)
 	request->bytes = MIN(request->bytes, job->set->mix->max_bytes);
 }
 
+static uint8_t *data(const struct job *job)
+{
+	return job->memory + job->shift;
+}
+
 static void draw_request(struct job *job, struct request *request)
 {
 	*request = (struct request){ .kind = draw_kind(job) };
@@ -87,6 +99,8 @@ static void draw_request(struct job *job, struct request *request)
 	if (request->kind == REQUEST_WRITE &&
 	    rng_percent(&job->rng, job->set->mix->percent_compressed))
 		request_compress(request, job->set->structural->img, job->set->mix->max_bytes);
+	job->in_fixed = rng_percent(&job->rng, PERCENT_FIXED);
+	job->shift = job->in_fixed && rng_percent(&job->rng, 10) ? MISALIGNED : 0;
 }
 
 /* ---- doing it ---- */
@@ -114,9 +128,9 @@ static void prepare_buffer(struct job *job, uint32_t version)
 	const struct request *request = &job->request;
 
 	if (request->kind == REQUEST_WRITE)
-		stamp_fill(job->buf, request->off, request->bytes, version);
+		stamp_fill(data(job), request->off, request->bytes, version);
 	else if (request->kind == REQUEST_READ)
-		memset(job->buf, 0xa5, request->bytes);
+		memset(data(job), 0xa5, request->bytes);
 }
 
 /* All that can be said of a sector that others may be changing. NULL: it is fine. */
@@ -155,8 +169,8 @@ static void account(struct job *job, uint32_t version)
 		model_discarded(model, request->off, request->bytes);
 		break;
 	case REQUEST_READ:
-		wrong = job->reckless ? check_reckless(request, job->buf)
-				      : model_check(model, request->off, request->bytes, job->buf);
+		wrong = job->reckless ? check_reckless(request, data(job))
+				      : model_check(model, request->off, request->bytes, data(job));
 		if (wrong)
 			fail_request(job, wrong);
 		break;
@@ -169,11 +183,15 @@ static void co_do(struct job *job)
 {
 	struct job_set *set = job->set;
 	uint32_t version = atomic_fetch_add_explicit(set->next_version, 1, memory_order_relaxed);
+	struct iovec iov;
+	struct iobuf mem = job->in_fixed
+				   ? iobuf_advance(fixed_memory_view(&job->fixed), job->shift)
+				   : IOBUF(&iov, data(job), job->request.bytes);
 	int ret;
 
 	prepare_buffer(job, version);
 	job->busy = true;
-	ret = request_co_perform(&job->request, set->structural->img, job->buf);
+	ret = request_co_perform(&job->request, set->structural->img, mem);
 	job->busy = false;
 	if (ret < 0)
 		fail_request(job, strerror(-ret));
@@ -208,10 +226,13 @@ static void guest_co(struct job *job)
 {
 	struct job_set *set = job->set;
 
+	fixed_memory_init(&job->fixed, job - set->jobs, job->memory,
+			  set->mix->max_bytes + MISALIGNED);
 	while (!atomic_load(&set->stop) && g_get_monotonic_time() < set->until) {
 		if (!co_try_one(job))
 			co_reschedule();
 	}
+	fixed_memory_destroy(&job->fixed);
 	if (atomic_fetch_sub(&set->jobs_left, 1) == 1)
 		atomic_store(&set->jobs_done, true);
 }
@@ -242,7 +263,7 @@ static struct job *new_jobs(struct job_set *set)
 	for (unsigned i = 0; i <= set->count; i++) {
 		jobs[i].set = set;
 		jobs[i].rng = rng_of(set->seed, i);
-		jobs[i].buf = g_malloc(set->mix->max_bytes);
+		jobs[i].memory = try_iobuf_alloc(set->mix->max_bytes + MISALIGNED);
 	}
 	return jobs;
 }
@@ -252,7 +273,7 @@ static void free_jobs(struct job_set *set)
 	struct job *jobs = g_steal_pointer(&set->jobs);
 
 	for (unsigned i = 0; i <= set->count; i++)
-		g_free(jobs[i].buf);
+		iobuf_free(jobs[i].memory);
 	g_free(jobs);
 }
 

@@ -11,7 +11,7 @@ static struct iovec pieces[] = {{text, 3}, {text + 3, 0}, {text + 5, 2}, {text +
 
 static struct iobuf view(size_t skip)
 {
-	return (struct iobuf){pieces, G_N_ELEMENTS(pieces), skip};
+	return (struct iobuf){pieces, G_N_ELEMENTS(pieces), skip, NULL};
 }
 
 static void test_copy_out_of_every_range(void)
@@ -35,8 +35,8 @@ static void test_copy_in_changes_only_its_range(void)
 	memcpy(before, text, sizeof(text));
 	iobuf_copy_in(view(2), "XYZ", 3);
 	g_assert_cmpstr(text, ==, "abX--YZ-fghi");
-	iobuf_fill(view(6), '.', 2);
-	g_assert_cmpstr(text, ==, "abX--YZ-f..i");
+	iobuf_zero(view(6), 2);
+	g_assert_cmpmem(text, sizeof(text), "abX--YZ-f\0\0i", sizeof(text));
 	memcpy(text, before, sizeof(text));
 }
 
@@ -56,7 +56,7 @@ static void test_alignment_looks_at_every_edge(void)
 {
 	uint8_t *buf = try_iobuf_alloc(8192);
 	struct iovec iov[] = {{buf, 1024}, {buf + 4096, 512}};
-	struct iobuf mem = {iov, 2, 0};
+	struct iobuf mem = {iov, 2, 0, NULL};
 
 	g_assert_true(iobuf_is_aligned(mem, 1536, 512));
 	g_assert_false(iobuf_is_aligned(mem, 1536, 1024));
@@ -90,7 +90,7 @@ static void test_is_zero_skips_what_is_outside(void)
 {
 	char buf[] = {1, 0, 0, 1, 0, 1};
 	struct iovec iov[] = {{buf, 3}, {buf + 4, 2}};
-	struct iobuf mem = {iov, 2, 1};
+	struct iobuf mem = {iov, 2, 1, NULL};
 
 	g_assert_true(iobuf_is_zero(mem, 3));
 	g_assert_false(iobuf_is_zero(mem, 4));

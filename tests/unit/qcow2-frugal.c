@@ -41,7 +41,7 @@ static int counter_co_preadv(struct image *img, uint64_t off, uint64_t bytes, st
 	counter->read += bytes;
 	there = MIN(there, bytes);
 	if (there < bytes)
-		iobuf_fill(mem, 0, bytes);
+		iobuf_zero(mem, bytes);
 	return there ? image_co_preadv(counter->inner, off, there, mem) : 0;
 }
 

@@ -435,7 +435,7 @@ static void put_vector(struct vector *vector)
 
 static struct iobuf vector_mem(const struct vector *vector)
 {
-	return (struct iobuf){ vector->iov, vector->count, 0 };
+	return (struct iobuf){ vector->iov, vector->count, 0, NULL };
 }
 
 int io_co_cmd_readv(struct io_session *session, const struct io_command *command, char **argv)
