@@ -313,6 +313,13 @@ int image_co_flush(struct image *img)
 	return img->ops->co_flush(img);
 }
 
+int image_co_write_back(struct image *img)
+{
+	if (image_is_read_only(img) || !img->ops->co_write_back)
+		return 0;
+	return img->ops->co_write_back(img);
+}
+
 /* ---- zeroes ---- */
 
 int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes)

@@ -52,6 +52,8 @@ struct image_ops {
 	int (*co_pwrite_compressed)(struct image *img, uint64_t off, uint64_t bytes,
 				    struct iobuf mem);
 	int (*co_flush)(struct image *img);
+	/* NULL: nothing that was acknowledged is held in memory. */
+	int (*co_write_back)(struct image *img);
 	/* NULL: discards are ignored. */
 	int (*co_pdiscard)(struct image *img, uint64_t off, uint64_t bytes);
 	/*

@@ -45,17 +45,6 @@ static uint16_t default_queues(void)
 	return CLAMP(g_get_num_processors(), 1, DEFAULT_MAX_QUEUES);
 }
 
-/*
- * A device that outlives its server goes on as if nothing had happened: what it was
- * told is written must not be lost with our memory. A raw image's file has it at once, other
- * formats have metadata to write.
- */
-static bool is_write_through(const struct device *device)
-{
-	return (device->info.flags & UBD_F_USER_RECOVERY) &&
-	       strcmp(image_format(device->config.image), "raw") != 0;
-}
-
 static int choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)
 {
 	struct image *image = device->config.image;
@@ -64,7 +53,6 @@ static int choose_params(const struct device *device, struct ubd_params *ret_par
 		.image_size = image_size(image),
 		.read_only = image_is_read_only(image),
 		.discard = device->config.discard,
-		.write_through = is_write_through(device),
 	};
 	uint32_t cut_bytes;
 	int res = params_of_image(&input, ret_params, &cut_bytes, err);
@@ -204,7 +192,7 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.depth = device->info.queue_depth,
 		.max_io_bytes = device->info.max_io_bytes,
 		.image = device->config.image,
-		.write_through = is_write_through(device),
+		.outlived = device->info.flags & UBD_F_USER_RECOVERY,
 	};
 	int res = control_get_queue_affinity(device->control, q_id, &cpus);
 

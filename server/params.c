@@ -48,7 +48,7 @@ int params_of_image(const struct params_input *input, struct ubd_params *ret_par
 	}
 	if (input->read_only)
 		params.attrs = UBD_ATTR_READ_ONLY;
-	else if (!input->write_through)
+	else
 		params.attrs = UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA;
 	if (!input->read_only && input->discard)
 		params.max_discard_sectors = MAX_DISCARD_BYTES / SECTOR_SIZE;

@@ -14,8 +14,7 @@ struct params_input {
 	const struct image_limits *limits;
 	uint64_t image_size; /* bytes */
 	bool read_only;
-	bool discard;	    /* the device takes discards */
-	bool write_through; /* writes are durable when they complete */
+	bool discard; /* the device takes discards */
 };
 
 /*

@@ -120,15 +120,28 @@ static void request_complete(struct request *req, int res)
 	submit(req, UBD_IO_COMMIT_AND_FETCH_REQ, res);
 }
 
-static unsigned request_flags(const struct queue *queue, const struct ubdsrv_io_desc *desc)
+static unsigned request_flags(const struct ubdsrv_io_desc *desc)
 {
 	unsigned flags = 0;
 
-	if (queue->config.write_through || (desc->op_flags & UBD_IO_F_FUA))
+	if (desc->op_flags & UBD_IO_F_FUA)
 		flags |= IMAGE_REQ_FUA;
 	if (ubd_desc_op(desc) == UBD_IO_OP_WRITE_ZEROES && !(desc->op_flags & UBD_IO_F_NOUNMAP))
 		flags |= IMAGE_REQ_MAY_UNMAP;
 	return flags;
+}
+
+/*
+ * To the users of a device that outlives its server nothing has happened when this process dies:
+ * what they were told is written must not go with our memory.
+ */
+static int request_settle(struct request *req, int res)
+{
+	struct queue *queue = req->queue;
+
+	if (res < 0 || !queue->config.outlived)
+		return res;
+	return image_co_write_back(queue->config.image);
 }
 
 static int request_read(struct request *req, uint64_t guest_off, uint64_t bytes)
@@ -147,6 +160,7 @@ static int request_write(struct request *req, uint64_t guest_off, uint64_t bytes
 	struct queue *queue = req->queue;
 	int res = image_co_pwrite(queue->config.image, guest_off, bytes, req->buf, flags);
 
+	res = request_settle(req, res);
 	if (res < 0)
 		return res;
 	queue->stats.written_bytes += bytes;
@@ -160,7 +174,7 @@ static int request_serve(struct request *req)
 	struct image *image = req->queue->config.image;
 	uint64_t guest_off = desc.start_sector << SECTOR_SHIFT;
 	uint64_t bytes = (uint64_t)desc.nr_sectors << SECTOR_SHIFT;
-	unsigned flags = request_flags(req->queue, &desc);
+	unsigned flags = request_flags(&desc);
 
 	switch (ubd_desc_op(&desc)) {
 	case UBD_IO_OP_READ:
@@ -172,7 +186,7 @@ static int request_serve(struct request *req)
 	case UBD_IO_OP_DISCARD:
 		return image_co_pdiscard(image, guest_off, bytes);
 	case UBD_IO_OP_WRITE_ZEROES:
-		return image_co_pwrite_zeroes(image, guest_off, bytes, flags);
+		return request_settle(req, image_co_pwrite_zeroes(image, guest_off, bytes, flags));
 	default:
 		return -EOPNOTSUPP;
 	}

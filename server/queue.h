@@ -27,7 +27,7 @@ struct queue_config {
 	uint16_t depth;
 	uint32_t max_io_bytes;
 	struct image *image;
-	bool write_through;    /* what changes the image is durable when it completes */
+	bool outlived;	       /* by the device: what was acknowledged is in the file */
 	const cpu_set_t *cpus; /* where the thread runs; NULL: anywhere */
 };
 

@@ -302,6 +302,7 @@ struct l2_entry slice_load_extended(const struct slice *slice, unsigned index)
 
 void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 {
+	atomic_fetch_add(&q->changes, 1);
 	if (q->extended_l2)
 		store_extended(slice, index, entry);
 	else

@@ -12,6 +12,9 @@
  *
  * When 3 has nothing to write, 2 was all. On failure the copies' originals
  * are marked dirty again and the lists are put back: nothing is lost (C6).
+ *
+ * What only has to outlive the process ends after 3. The next flush covers what it wrote, by its
+ * step 2; what was freed waits for that.
  */
 #include "qcow2.h"
 
@@ -26,6 +29,7 @@ struct writeback {
 	uint8_t *copies;   /* their contents, in that order */
 	GArray *l1;	   /* uint32_t */
 	GArray *unlinked;  /* struct freed_run */
+	uint64_t changes;  /* so many of them were made before */
 };
 
 static gint compare_slices(gconstpointer a, gconstpointer b)
@@ -105,6 +109,7 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q-
 		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 		wb->unlinked = q->unlinked;
 		q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+		wb->changes = atomic_load(&q->changes);
 	}
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;
@@ -184,8 +189,9 @@ static int co_flush_files(struct qcow2 *q)
 	return ret;
 }
 
-/* Steps 2 to 4. */
-static int writeback_co_run(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
+/* Steps 2 to 4, the last only to be @durable. */
+static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool durable)
+	REQUIRES(q->flush_lock)
 {
 	int ret = RULE_BROKEN(RULE_C3_L2_TABLE) ? write_l1(q, wb) : 0;
 
@@ -196,12 +202,13 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb) REQUIRE
 	if (ret || (!wb->slices->len && !wb->l1->len))
 		return ret;
 	ret = write_slices(q, wb) ?: write_l1(q, wb);
-	if (ret || RULE_BROKEN(7))
+	if (ret || !durable || RULE_BROKEN(7))
 		return ret;
 	return image_co_flush(q->file);
 }
 
-static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->flush_lock)
+/* Step 5. */
+static void writeback_free(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
 {
 	uint64_t epoch = atomic_load(&q->epoch);
 
@@ -213,6 +220,25 @@ static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 	}
 }
 
+static void put_back_unlinked(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->alloc_lock)
+{
+	g_array_append_vals(q->unlinked, wb->unlinked->data, wb->unlinked->len);
+}
+
+static void writeback_finish(struct qcow2 *q, const struct writeback *wb, bool durable)
+	REQUIRES(q->flush_lock) EXCLUDES(q->alloc_lock)
+{
+	atomic_store(&q->changes_written,
+		     RULE_BROKEN(RULE_WRITE_BACK) ? atomic_load(&q->changes) : wb->changes);
+	if (durable) {
+		writeback_free(q, wb);
+		return;
+	}
+	co_mutex_lock(&q->alloc_lock);
+	put_back_unlinked(q, wb);
+	co_mutex_unlock(&q->alloc_lock);
+}
+
 static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q->alloc_lock)
 {
 	co_mutex_lock(&q->alloc_lock);
@@ -221,7 +247,7 @@ static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q
 	if (wb->l1)
 		g_array_append_vals(q->dirty_l1, wb->l1->data, wb->l1->len);
 	if (wb->unlinked)
-		g_array_append_vals(q->unlinked, wb->unlinked->data, wb->unlinked->len);
+		put_back_unlinked(q, wb);
 	co_mutex_unlock(&q->alloc_lock);
 }
 
@@ -248,20 +274,20 @@ static int co_write_late(struct qcow2 *q)
 	return ret ?: image_co_flush(q->file);
 }
 
-static int co_write_back(struct qcow2 *q) REQUIRES(q->flush_lock)
+static int writeback_co(struct qcow2 *q, bool durable) REQUIRES(q->flush_lock)
 {
 	struct writeback wb = { 0 };
 	int ret;
 
 	ret = writeback_co_begin(q, &wb);
 	if (!ret)
-		ret = writeback_co_run(q, &wb);
+		ret = writeback_co_run(q, &wb, durable);
 	if (!ret && RULE_BROKEN(1))
 		ret = co_write_late(q);
 	if (ret)
 		writeback_put_back(q, &wb);
 	else
-		writeback_finish(q, &wb);
+		writeback_finish(q, &wb, durable);
 	writeback_clear(&wb);
 	return ret;
 }
@@ -280,7 +306,7 @@ int qcow2_co_flush_all(struct qcow2 *q)
 	if (q->flush_done <= started) {
 		uint64_t number = atomic_fetch_add(&q->flush_started, 1) + 1;
 
-		ret = co_write_back(q);
+		ret = writeback_co(q, true);
 		q->flush_result = RULE_BROKEN(6) ? 0 : ret;
 		q->flush_done = number;
 		if (!ret)
@@ -298,6 +324,27 @@ int qcow2_co_flush(struct image *img)
 
 	co_rwlock_rdlock(&q->struct_lock);
 	ret = qcow2_co_flush_all(q);
+	co_rwlock_rdunlock(&q->struct_lock);
+	return ret;
+}
+
+/*
+ * To be called after a request: what that has seen of the mapping was counted before.
+ * Whatever others hold in memory is written as well, by one of those who wait for the lock.
+ */
+int qcow2_co_write_back(struct image *img)
+{
+	struct qcow2 *q = img->opaque;
+	uint64_t changes = atomic_load(&q->changes);
+	int ret = 0;
+
+	if (atomic_load(&q->changes_written) >= changes)
+		return 0;
+	co_rwlock_rdlock(&q->struct_lock);
+	co_mutex_lock(&q->flush_lock);
+	if (atomic_load(&q->changes_written) < changes)
+		ret = writeback_co(q, false);
+	co_mutex_unlock(&q->flush_lock);
 	co_rwlock_rdunlock(&q->struct_lock);
 	return ret;
 }

@@ -205,6 +205,13 @@ void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret
 	*ret_bytes = (extra_sectors + 1) * 512 - (host_off & 511);
 }
 
+void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry)
+{
+	atomic_fetch_add(&q->changes, 1);
+	g_array_append_val(q->dirty_l1, l1_index);
+	atomic_store_explicit(&q->l1[l1_index], entry, memory_order_release);
+}
+
 /*
  * Makes a new L2 table with these entries, big-endian. C3: it is on disk with the next
  * flush, before its L1 entry.
@@ -226,8 +233,7 @@ static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *e
 		return ret;
 	}
 	qcow2_add_l2_table(q, qcow2_cluster_index(q, host_off));
-	g_array_append_val(q->dirty_l1, l1_index);
-	atomic_store_explicit(&q->l1[l1_index], host_off | QCOW2_COPIED, memory_order_release);
+	qcow2_l1_store(q, l1_index, host_off | QCOW2_COPIED);
 	return 0;
 }
 
@@ -283,10 +289,8 @@ static int l2_table_co_make_writable(struct qcow2 *q, uint32_t l1_index) EXCLUDE
 			ret = -EIO;
 		if (!ret && refcount > 1)
 			ret = l2_table_co_unshare(q, l1_index, l2_off);
-		else if (!ret) {
-			g_array_append_val(q->dirty_l1, l1_index);
-			atomic_store(&q->l1[l1_index], l1_entry | QCOW2_COPIED);
-		}
+		else if (!ret)
+			qcow2_l1_store(q, l1_index, l1_entry | QCOW2_COPIED);
 	}
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;

@@ -204,6 +204,7 @@ const struct image_ops image_qcow2_ops = {
 	.co_pwritev = qcow2_co_pwritev,
 	.co_pwrite_compressed = qcow2_co_pwrite_compressed,
 	.co_flush = qcow2_co_flush,
+	.co_write_back = qcow2_co_write_back,
 	.co_pdiscard = qcow2_co_pdiscard,
 	.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
 	.co_block_status = qcow2_co_block_status,

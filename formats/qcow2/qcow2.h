@@ -216,6 +216,12 @@ struct qcow2 {
 	/* The same by a hash, without a lock: a bit that is not set says no. Bits are only set. */
 	_Atomic uint64_t *metadata_filter;
 	_Atomic uint64_t nr_unlinked; /* clusters in it and in freed */
+	/*
+	 * Stores to L1 and L2 entries so far, and how many of them are in the file. Counted
+	 * before the store: who sees a mapping sees that it has been counted.
+	 */
+	_Atomic uint64_t changes;	  /* alloc_lock to raise */
+	_Atomic uint64_t changes_written; /* flush_lock to set */
 
 	struct co_mutex flush_lock;
 	GArray *freed GUARDED_BY(flush_lock);	  /* struct freed_run: pointer gone on disk */
@@ -236,6 +242,7 @@ struct qcow2 {
  */
 #define RULE_BITMAP_MARK 8
 #define RULE_C3_L2_TABLE 9 /* 3 is of refcount blocks */
+#define RULE_WRITE_BACK	 10 /* what comes while a write-back is under way is not in it */
 #ifdef UBD_MUTANTS
 extern unsigned qcow2_break_rule;
 #define RULE_BROKEN(n) (qcow2_break_rule == (n))
@@ -449,6 +456,9 @@ void slice_begin_clean(struct slice *slice);
 void slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lock);
 
 /* ---- mapping.c ---- */
+
+/* Stores an L1 entry, to be written by the next flush. */
+void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry) REQUIRES(q->alloc_lock);
 
 /* The state of a subcluster, which is the cluster where there are no extended L2 entries. */
 enum mapping_type {
@@ -771,6 +781,7 @@ void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lo
 /* C7. Not within alloc_lock or flush_lock. */
 int qcow2_co_flush_all(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 int qcow2_co_flush(struct image *img);
+int qcow2_co_write_back(struct image *img);
 /* For close: also gives back every freed cluster. No request may be in flight. */
 int qcow2_co_flush_and_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 

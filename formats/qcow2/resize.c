@@ -227,8 +227,7 @@ static int co_forget_table(struct qcow2 *q, uint32_t l1_index)
 		co_mutex_lock(&q->alloc_lock);
 		for (uint64_t i = 0; i < 1ull << q->l2_bits; i++)
 			qcow2_unlink_entry(q, qcow2_l2_table_entry(q, table, i).desc);
-		atomic_store(&q->l1[l1_index], 0);
-		g_array_append_val(q->dirty_l1, l1_index);
+		qcow2_l1_store(q, l1_index, 0);
 		g_array_append_val(q->unlinked, run);
 		atomic_fetch_add(&q->nr_unlinked, 1);
 		co_mutex_unlock(&q->alloc_lock);

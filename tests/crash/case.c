@@ -204,6 +204,8 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 		.percent_flush = c->percent_flush,
 		.percent_compressed = c->percent_compressed,
 		.faults = c->fault_permille,
+		.write_back = c->write_back,
+		.write_back_settles = c->kills,
 	};
 	rec->crew = crew_new(c->loops);
 }
@@ -421,8 +423,11 @@ static char *co_cut_all(struct recording *rec)
 	char *failure = NULL;
 
 	replay_init(&replay, rec->before, rec->node.log);
-	if (has_data)
+	replay.process_only = rec->c->kills;
+	if (has_data) {
 		replay_init(&data, rec->data_before, rec->data_node.log);
+		data.process_only = rec->c->kills;
+	}
 	for (unsigned i = 0; !failure && i < rec->c->cuts; i++) {
 		if (rec->c->only_cut == CUT_ALL || rec->c->only_cut == (int)cuts[i].number)
 			failure = co_cut_once(rec, &replay, has_data ? &data : NULL, &cuts[i]);
@@ -500,10 +505,13 @@ char *crash_case_describe(const struct crash_case *c)
 
 	return g_strdup_printf(
 		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
-		"%u%% flushes, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
+		"%u%% flushes%s, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
 		", disk: delay %u, %u%% late, "
 		"alignment %u, %u/1000 faults%s%s%s, %u operations%s%s",
 		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush,
+		c->kills	? ", kills"
+		: c->write_back ? ", write-backs"
+				: "",
 		c->percent_compressed, c->cache_bytes, c->max_delay, c->percent_late, c->alignment,
 		c->fault_permille, c->no_write_zeroes ? ", no write zeroes" : "",
 		c->unmap ? ", unmap" : "", c->flush_error_stays ? ", failed flushes stay" : "",

@@ -26,6 +26,8 @@ struct crash_case {
 	unsigned ops_per_job;
 	unsigned percent_flush;
 	unsigned percent_compressed; /* of the writes */
+	bool write_back;	     /* changes are written back before they end */
+	bool kills;		     /* no power is cut, the process dies; with write_back */
 	unsigned operations;	     /* structural ones, beside the jobs */
 	const char *operation;	     /* only this one; NULL: all */
 	unsigned max_delay;	     /* of a request to the disk, in turns of the loop */

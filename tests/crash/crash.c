@@ -8,6 +8,9 @@
  * some of it to what is wanted. What a failure prints repeats it: exactly on
  * one loop, roughly on several.
  *
+ * With --kill no power is cut but the process dies: the disk keeps all that it was given, and
+ * everything that was written back must be there.
+ *
  * With --break RULE something is broken on purpose, and the test passes if that
  * is found out: `flush` is a disk whose flushes do nothing, C1 to C7 are the
  * rules of the qcow2 format (where the build has its mutants).
@@ -43,6 +46,7 @@ static struct {
 	int cache_bytes;
 	int faults;
 	gboolean extended_l2;
+	gboolean kill;
 	gboolean data_file;
 	char *operation;
 	char *broken;
@@ -76,6 +80,8 @@ static const GOptionEntry option_entries[] = {
 	{ "requests", 0, 0, G_OPTION_ARG_INT, &options.requests, "Of each job", "N" },
 	{ "cache-bytes", 0, 0, G_OPTION_ARG_INT, &options.cache_bytes, "Metadata cache", "N" },
 	{ "faults", 0, 0, G_OPTION_ARG_INT, &options.faults, "Failing disk requests in 1000", "N" },
+	{ "kill", 0, 0, G_OPTION_ARG_NONE, &options.kill,
+	  "No power cuts: the process dies, what was acknowledged must be there", NULL },
 	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
 	  "Of the structural operations only this one; or none", "NAME" },
 	{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken,
@@ -234,6 +240,8 @@ static struct crash_case case_of(uint64_t seed)
 		make_crowded(&c, &rng);
 	set_what_is_wanted(&c);
 	fit_to_features(&c);
+	c.kills = options.kill;
+	c.write_back = c.kills || rng_percent(&rng, 25);
 	return c;
 }
 
@@ -300,6 +308,10 @@ static bool break_rule(void)
 	}
 	if (g_str_equal(options.broken, "C3-l2-table")) {
 		qcow2_break_rule = 9;
+		return true;
+	}
+	if (g_str_equal(options.broken, "write-back")) {
+		qcow2_break_rule = 10;
 		return true;
 	}
 	if (options.broken[0] == 'C' && options.broken[1] >= '1' && options.broken[1] <= '7') {

@@ -156,6 +156,7 @@ static void apply_by_luck(struct memdisk *disk, const struct disk_op *op, const 
 
 struct memdisk *replay_cut(struct replay *replay, uint64_t cut, struct rng *rng)
 {
+	static const struct luck certain = { .percent_there = 100 };
 	struct luck luck = draw_luck(rng);
 	struct memdisk *disk;
 	GArray *order;
@@ -163,8 +164,12 @@ struct memdisk *replay_cut(struct replay *replay, uint64_t cut, struct rng *rng)
 	advance_durable(replay, cut);
 	disk = memdisk_new(replay->durable);
 	order = draw_order(replay, cut, rng);
-	for (unsigned i = 0; i < order->len; i++)
-		apply_by_luck(disk, g_array_index(order, struct pending, i).op, &luck, rng);
+	for (unsigned i = 0; i < order->len; i++) {
+		const struct disk_op *op = g_array_index(order, struct pending, i).op;
+		bool is_there = replay->process_only && op->end <= cut;
+
+		apply_by_luck(disk, op, is_there ? &certain : &luck, rng);
+	}
 	g_array_free(order, true);
 	return disk;
 }

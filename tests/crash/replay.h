@@ -6,6 +6,8 @@
  * after, or was in flight, each request is there in whole, or not at all, or only
  * some of its sectors; in any order that the times of the requests allow. The
  * size of the file goes with it, or runs ahead of the data.
+ *
+ * If only the process has died, all that had ended is there.
  */
 #ifndef UBD_TESTS_REPLAY_H
 #define UBD_TESTS_REPLAY_H
@@ -14,6 +16,7 @@
 
 struct replay {
 	const GPtrArray *log; /* in order of start; nothing is in flight */
+	bool process_only;    /* has died, set after replay_init(): no power was cut */
 	GPtrArray *by_end;    /* what took effect, in that order */
 	unsigned nr_durable;  /* how many of those are in @durable */
 	uint64_t durable_at;  /* the start of the flush that made it durable */

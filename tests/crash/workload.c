@@ -167,11 +167,14 @@ static void co_change(struct job *job)
 	uint32_t version;
 	int ret;
 
-	version = history_begin(workload->history, guest_kind(request->kind), request->off,
-				request->bytes, request->flags & IMAGE_REQ_FUA, job->since);
+	version = history_begin(
+		workload->history, guest_kind(request->kind), request->off, request->bytes,
+		request->flags & IMAGE_REQ_FUA || workload->write_back_settles, job->since);
 	if (request->kind == REQUEST_WRITE)
 		stamp_fill(job->buf, request->off, request->bytes, version);
 	ret = co_perform(job);
+	if (!ret && workload->write_back)
+		ret = image_co_write_back(workload->structural->img);
 	if (ret < 0)
 		note_error(job, ret);
 	history_end(workload->history, version, memnode_tick(workload->node), ret < 0);

@@ -23,6 +23,8 @@ struct workload {
 	unsigned percent_flush;
 	unsigned percent_compressed; /* of the writes */
 	bool faults;		     /* requests may fail */
+	bool write_back;	     /* changes are written back before they end */
+	bool write_back_settles;     /* and are there afterwards, as FUA is, after what comes */
 	/* Its own. */
 	struct job *job_list;
 	struct thread_lock lock;

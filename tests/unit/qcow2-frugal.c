@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * How much of the file is read and written for metadata: on a node that counts, and that
- * forgets the guest's data, which is written in pieces that are larger than any table.
+ * forgets the guest's data, which is written in pieces that are larger than any table. And how
+ * often it is flushed.
  */
 #include "image-test.h"
 #include "qcow2/qcow2.h"
@@ -17,7 +18,7 @@
 struct counter {
 	struct image *inner; /* a raw image */
 	uint64_t end;	     /* of what was written; the file is ahead of it */
-	uint64_t read, written, writes;
+	uint64_t read, written, writes, flushes;
 };
 
 static int counter_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
@@ -63,6 +64,9 @@ static int counter_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, s
 
 static int counter_co_flush(struct image *img)
 {
+	struct counter *counter = img->opaque;
+
+	counter->flushes++;
 	return 0;
 }
 
@@ -170,6 +174,34 @@ CO_TEST(test_sequential_fill_with_flushes)
 	g_assert_cmpuint(lazy.writes + 56, <=, eager.writes);
 }
 
+/* For a device that outlives its server: what can be lost with memory is written, no more. */
+CO_TEST(test_write_back)
+{
+	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
+	struct counter counter;
+	struct image *img;
+
+	co_create(GIB, NULL, NULL);
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	g_assert_cmpint(image_co_write_back(img), ==, 0);
+	g_assert_cmpuint(counter.writes, ==, 0);
+	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
+	g_assert_cmpint(image_co_write_back(img), ==, 0);
+	/* C1 and C2 are kept, and nothing is durable. */
+	g_assert_cmpuint(counter.flushes, ==, 1);
+	counter.writes = counter.flushes = 0;
+	/* Over what is there: neither metadata nor a flush. */
+	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
+	g_assert_cmpint(image_co_write_back(img), ==, 0);
+	g_assert_cmpuint(counter.writes, ==, 0);
+	g_assert_cmpuint(counter.flushes, ==, 0);
+	/* One flush is enough for what was written back before. */
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	g_assert_cmpuint(counter.writes, ==, 0);
+	g_assert_cmpuint(counter.flushes, ==, 1);
+	co_close_counted(&counter, img);
+}
+
 /* All refcounts of an image one: nobody looks at all of them to find out. */
 static void co_make_full(void)
 {
@@ -257,6 +289,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/frugal/opening-64-tib", test_opening_64_tib);
 	g_test_add_func("/frugal/sequential-fill", test_sequential_fill);
 	g_test_add_func("/frugal/sequential-fill-with-flushes", test_sequential_fill_with_flushes);
+	g_test_add_func("/frugal/write-back", test_write_back);
 	g_test_add_func("/frugal/first-allocation-in-a-full-image",
 			test_first_allocation_in_a_full_image);
 	g_test_add_func("/frugal/holes-are-found", test_holes_are_found);

@@ -56,19 +56,6 @@ static void test_clusters(void)
 	g_assert_cmpuint(cut_bytes, ==, 0);
 }
 
-/* For a device that outlives its server: no cache that could be lost with it. */
-static void test_write_through(void)
-{
-	const struct image_limits limits = { 1, 1, 65536, false };
-	struct params_input input = input_of_size(&limits, 10 * MIB);
-	uint32_t cut_bytes;
-
-	input.write_through = true;
-	g_assert_cmpuint(params_of(&input, &cut_bytes).attrs, ==, 0);
-	input.read_only = true;
-	g_assert_cmpuint(params_of(&input, &cut_bytes).attrs, ==, UBD_ATTR_READ_ONLY);
-}
-
 /* Clusters of 512 bytes on a disk with blocks of 4096. */
 static void test_clusters_smaller_than_blocks(void)
 {
@@ -141,7 +128,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/server/params/capacity-is-whole-blocks", test_capacity_is_whole_blocks);
 	g_test_add_func("/server/params/read-only", test_read_only);
 	g_test_add_func("/server/params/discard-ignored", test_discard_ignored);
-	g_test_add_func("/server/params/write-through", test_write_through);
 	g_test_add_func("/server/params/refused", test_refused);
 	return g_test_run();
 }
