@@ -192,6 +192,8 @@ static void co_do(struct job *job)
 	prepare_buffer(job, version);
 	job->busy = true;
 	ret = request_co_perform(&job->request, set->structural->img, mem);
+	if (!ret && rng_percent(&job->rng, 2))
+		ret = image_co_write_back(set->structural->img);
 	job->busy = false;
 	if (ret < 0)
 		fail_request(job, strerror(-ret));
