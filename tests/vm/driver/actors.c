@@ -207,6 +207,25 @@ void hammer(void *arg)
 	}
 }
 
+void write_and_verify(void *arg)
+{
+	int disk = open_disk(get(&shared->id), O_RDWR), first = *(int *)arg;
+	uint32_t *data = aligned(4096), written[64] = {};
+
+	for (uint32_t i = 0; !get(&shared->release); i++) {
+		uint32_t block = i * 37 % 64;
+		off_t off = (off_t)(first + block) * 4096;
+
+		CHECK_EQ(pread(disk, data, 4096, off), 4096);
+		CHECK_EQ(data[0], written[block]);
+		CHECK_EQ(data[1023], written[block]);
+		for (int j = 0; j < 1024; j++)
+			data[j] = i + 1;
+		CHECK_EQ(pwrite(disk, data, 4096, off), 4096);
+		written[block] = i + 1;
+	}
+}
+
 static void execute_mkfs(void *arg)
 {
 	int null = open("/dev/null", O_RDWR);

@@ -90,6 +90,12 @@ void check_written(const struct client *client, uint64_t sector);
 /* For spawn(): reads and writes the first 4 MiB until that fails. */
 void hammer(void *arg);
 
+/*
+ * For spawn(), of 64 blocks of 4 KiB from number *(int *)@arg on, all zero at first: writes each with
+ * a number that grows, and finds it there the next time, until shared->release is set.
+ */
+void write_and_verify(void *arg);
+
 /* An ext4 of the whole device at /mnt. */
 void make_file_system(uint32_t id);
 void mount_disk(uint32_t id);

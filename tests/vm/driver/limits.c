@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Requests at the limits of a queue and of a disk: lengths, alignment, the end. A server is asked
+ * for nothing that is larger than allowed, crossing the end, or touching what nobody asked for.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+#define MAX_IO (128 << 10)
+
+/* What the server was asked for. */
+static _Atomic uint32_t most_sectors, nr_requests;
+
+static int check_and_handle(struct server *server, const struct ubdsrv_io_desc *desc,
+			    uint8_t *buffer)
+{
+	uint32_t limit = server->params.max_io_sectors;
+
+	if (ubd_desc_op(desc) == UBD_IO_OP_DISCARD)
+		limit = server->params.max_discard_sectors;
+	else if (ubd_desc_op(desc) == UBD_IO_OP_WRITE_ZEROES)
+		limit = server->params.max_write_zeroes_sectors;
+	CHECK(desc->nr_sectors <= limit);
+	CHECK(desc->start_sector + desc->nr_sectors <= server->params.dev_sectors);
+	if (desc->nr_sectors > most_sectors)
+		most_sectors = desc->nr_sectors;
+	nr_requests++;
+	return server_handle(server, desc, buffer);
+}
+
+static uint8_t expected(size_t off)
+{
+	return off / 512 * 7 + off % 512;
+}
+
+/* A server whose disk is full of a pattern. */
+static void run_filled(struct server *server, uint64_t dev_sectors)
+{
+	server->handle = check_and_handle;
+	server->params.dev_sectors = dev_sectors;
+	server->memory = aligned(dev_sectors * 512);
+	for (size_t i = 0; i < dev_sectors * 512; i++)
+		server->memory[i] = expected(i);
+	server_run(server);
+	most_sectors = nr_requests = 0;
+}
+
+/* The disk is as it was, but for @bytes zeroes at @off. */
+static void check_zeroed(struct server *server, size_t off, size_t bytes)
+{
+	for (size_t i = 0; i < 4 << 20; i++) {
+		uint8_t wanted = i >= off && i < off + bytes ? 0 : expected(i);
+
+		if (server->memory[i] != wanted)
+			fail("byte %zu is %u, not %u", i, server->memory[i], wanted);
+	}
+}
+
+/* ---- lengths and alignment ---- */
+
+static void check_pieces(int disk, size_t off, size_t bytes)
+{
+	uint8_t *data = aligned(bytes);
+
+	CHECK_EQ(pread(disk, data, bytes, off), bytes);
+	for (size_t i = 0; i < bytes; i++)
+		if (data[i] != expected(off + i))
+			fail("%zu bytes from %zu on: byte %zu is wrong", bytes, off, i);
+	CHECK_EQ(pwrite(disk, data, bytes, off), bytes);
+	free(data);
+}
+
+static void requests_at_the_limit_and_beyond(void)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	run_filled(&server, 32768);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	check_pieces(disk, 0, MAX_IO);
+	CHECK_EQ(most_sectors, MAX_IO / 512);
+	CHECK_EQ(nr_requests, 2);
+	check_pieces(disk, 512, MAX_IO);
+	check_pieces(disk, 0, MAX_IO - 512);
+	check_pieces(disk, 0, MAX_IO + 512);
+	check_pieces(disk, 3584, 8 * MAX_IO + 512);
+	check_zeroed(&server, 0, 0);
+	close(disk);
+	server_delete(&server);
+}
+
+static void set_attribute(const struct server *server, const char *name, int value)
+{
+	char path[96];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/ubdb%u/queue/%s", server->info.dev_id, name);
+	file = fopen(path, "we");
+	CHECK(file);
+	fprintf(file, "%d", value);
+	CHECK_EQ(fclose(file), 0);
+}
+
+static void an_administrators_limit_is_kept(void)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	run_filled(&server, 32768);
+	set_attribute(&server, "max_sectors_kb", 4);
+	set_attribute(&server, "nomerges", 2);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	check_pieces(disk, 512, MAX_IO);
+	CHECK_EQ(most_sectors, 8);
+	check_zeroed(&server, 0, 0);
+	close(disk);
+	server_delete(&server);
+}
+
+/* Many pieces of memory in one request, each at an odd place of its page. */
+static void a_vector_of_odd_pieces_is_one_request(void)
+{
+	uint8_t *memory = aligned(64 * 8192);
+	struct iovec pieces[64];
+	struct server server;
+	size_t off = 4096;
+	int disk;
+
+	server_init(&server);
+	run_filled(&server, 32768);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	for (int i = 0; i < 64; i++)
+		pieces[i] = (struct iovec){ memory + i * 8192 + i % 8 * 512 + 512, 1536 };
+	CHECK_EQ(preadv(disk, pieces, 64, off), 64 * 1536);
+	for (int i = 0; i < 64; i++)
+		for (int j = 0; j < 1536; j++, off++)
+			CHECK_EQ(((uint8_t *)pieces[i].iov_base)[j], expected(off));
+	CHECK_EQ(nr_requests, 1);
+	CHECK_EQ(pwritev(disk, pieces, 64, 4096), 64 * 1536);
+	check_zeroed(&server, 0, 0);
+	close(disk);
+	server_delete(&server);
+}
+
+/* Whether a buffer at any address will do is up to the kernel's version; the data is not. */
+static void a_buffer_at_an_odd_address_is_refused_or_works(void)
+{
+	uint8_t *memory = aligned(16384);
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	run_filled(&server, 32768);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	for (int shift = 1; shift <= 512; shift *= 2) {
+		ssize_t res = pread(disk, memory + shift, 8192, 1024);
+
+		if (res < 0) {
+			CHECK_EQ(errno, EINVAL);
+			CHECK(shift < 512);
+			continue;
+		}
+		CHECK_EQ(res, 8192);
+		for (int i = 0; i < 8192; i++)
+			CHECK_EQ(memory[shift + i], expected(1024 + i));
+		CHECK_EQ(pwrite(disk, memory + shift, 8192, 1024), 8192);
+	}
+	CHECK(pread(disk, memory, 100, 0) < 0);
+	CHECK_EQ(errno, EINVAL);
+	CHECK(pread(disk, memory, 512, 100) < 0);
+	check_zeroed(&server, 0, 0);
+	close(disk);
+	server_delete(&server);
+}
+
+/* ---- discard and zeroes ---- */
+
+/* Nothing outside of what was asked for, whatever the granularity is. */
+static void odd_ranges_are_zeroed_and_no_more(void)
+{
+	const size_t ranges[][2] = { { 512, 512 },
+				     { 512, 20480 },
+				     { 3584, 1024 },
+				     { 0, 4608 },
+				     { 5120, (1 << 20) + 512 },
+				     { 512, 3 << 20 } };
+
+	for (size_t i = 0; i < 2 * sizeof(ranges) / sizeof(*ranges); i++) {
+		uint64_t range[2] = { ranges[i / 2][0], ranges[i / 2][1] };
+		struct server server;
+		int disk;
+
+		server_init(&server);
+		run_filled(&server, 32768);
+		disk = open_disk(server.info.dev_id, O_RDWR);
+		CHECK_EQ(ioctl(disk, i % 2 ? BLKZEROOUT : BLKDISCARD, range), 0);
+		check_zeroed(&server, range[0], range[1]);
+		close(disk);
+		server_delete(&server);
+	}
+}
+
+static void ranges_beyond_the_end_are_refused(void)
+{
+	uint64_t range[2] = { 32767 * 512, 1024 }, odd[2] = { 100, 512 };
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	run_filled(&server, 32768);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	CHECK(ioctl(disk, BLKDISCARD, range) < 0);
+	CHECK(ioctl(disk, BLKZEROOUT, range) < 0);
+	CHECK(ioctl(disk, BLKDISCARD, odd) < 0);
+	CHECK(ioctl(disk, BLKZEROOUT, odd) < 0);
+	CHECK_EQ(nr_requests, 0);
+	check_zeroed(&server, 0, 0);
+	close(disk);
+	server_delete(&server);
+}
+
+/* ---- the end ---- */
+
+/* Of a disk that is no multiple of a page: read ahead, read behind, written in part. */
+static void readahead_stops_at_the_end(void)
+{
+	const uint64_t sectors = 16384 - 5, bytes = sectors * 512;
+	uint8_t *data = aligned(1 << 20);
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	run_filled(&server, sectors);
+	disk = open(block_node(server.info.dev_id), O_RDWR | O_CLOEXEC);
+	CHECK_EQ(posix_fadvise(disk, bytes - 65536, 1 << 20, POSIX_FADV_WILLNEED), 0);
+	CHECK_EQ(pread(disk, data, 1 << 20, bytes - 300000), 300000);
+	for (int i = 0; i < 300000; i++)
+		CHECK_EQ(data[i], expected(bytes - 300000 + i));
+	CHECK_EQ(pread(disk, data, 4096, bytes), 0);
+	CHECK_EQ(pwrite(disk, "end", 3, bytes - 3), 3);
+	CHECK_EQ(pwrite(disk, data, 1, bytes), -1);
+	CHECK_EQ(errno, ENOSPC);
+	CHECK_EQ(fsync(disk), 0);
+	CHECK(!memcmp(server.memory + bytes - 3, "end", 3));
+	CHECK_EQ(server.memory[bytes - 4], expected(bytes - 4));
+	close(disk);
+
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	CHECK_EQ(pread(disk, data, 4096, bytes - 512), 512);
+	CHECK_EQ(pwrite(disk, data, 4096, bytes - 512), 512);
+	close(disk);
+	server_delete(&server);
+}
+
+int main(int argc, char **argv)
+{
+	const struct test tests[] = {
+		{ "requests at the limit and beyond", requests_at_the_limit_and_beyond },
+		{ "an administrator's limit is kept", an_administrators_limit_is_kept },
+		{ "a vector of odd pieces is one request", a_vector_of_odd_pieces_is_one_request },
+		{ "a buffer at an odd address is refused or works",
+		  a_buffer_at_an_odd_address_is_refused_or_works },
+		{ "odd ranges are zeroed and no more", odd_ranges_are_zeroed_and_no_more },
+		{ "ranges beyond the end are refused", ranges_beyond_the_end_are_refused },
+		{ "readahead stops at the end", readahead_stops_at_the_end },
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}
