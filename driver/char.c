@@ -4,8 +4,9 @@
  * commands.
  *
  * That process is the server, and its death must be noticed at once. The file's
- * ->release cannot tell: every pending FETCH holds the file, and Linux 6.1 cannot
- * cancel it. So there are these signs, and each of them calls ubd_server_gone():
+ * ->release cannot tell: every pending FETCH holds the file. Newer kernels cancel a FETCH
+ * when its ring or its thread goes (ubd_cancel_fetch()); Linux 6.1 does not. So there are
+ * these signs, and each of them calls ubd_server_gone():
  *
  *   1. ->flush: the opener's file table closes its last descriptor of the file, by
  *      close() or because the process exits. A child's copy is in another table.
@@ -206,9 +207,9 @@ static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 	return remap_vmalloc_range(vma, dev->queues[q_id].descs, 0);
 }
 
-static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	const struct ubdsrv_io_cmd *sqe = cmd->cmd;
+	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
 	struct ubd_device *dev = cmd->file->private_data;
 	/* The SQE is the server's memory: each field is read once. */
 	u16 q_id = READ_ONCE(sqe->q_id);
@@ -219,22 +220,36 @@ static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
-	if (cmd->flags || q_id >= dev->tag_set.nr_hw_queues || tag_nr >= dev->tag_set.queue_depth)
+	if (ubd_cmd_flags(cmd) || q_id >= dev->tag_set.nr_hw_queues || tag_nr >= dev->tag_set.queue_depth)
 		return -EINVAL;
 	q_id = array_index_nospec(q_id, dev->tag_set.nr_hw_queues);
 	tag_nr = array_index_nospec(tag_nr, dev->tag_set.queue_depth);
 	tag = &dev->queues[q_id].tags[tag_nr];
 
+	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
+		return ubd_commit(tag, result, NULL, 0);
+	if (!addr)
+		return -EINVAL;
+
+	*ubd_cmd_tag(cmd) = tag;
+	ubd_cmd_mark_cancelable(cmd, issue_flags);
 	switch (cmd->cmd_op) {
 	case UBD_IO_FETCH_REQ:
-		return addr ? ubd_fetch(tag, cmd, addr) : -EINVAL;
+		return ubd_fetch(tag, cmd, addr);
 	case UBD_IO_COMMIT_AND_FETCH_REQ:
-		return addr ? ubd_commit(tag, result, cmd, addr) : -EINVAL;
-	case UBD_IO_COMMIT_REQ:
-		return ubd_commit(tag, result, NULL, 0);
+		return ubd_commit(tag, result, cmd, addr);
 	default:
 		return -EINVAL;
 	}
+}
+
+static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	if (ubd_cmd_is_canceled(issue_flags)) {
+		ubd_cancel_fetch(cmd, issue_flags);
+		return 0;
+	}
+	return ubd_cmd_return(cmd, ubd_io_cmd(cmd, issue_flags), issue_flags);
 }
 
 static const struct file_operations ubd_char_fops = {
@@ -244,7 +259,6 @@ static const struct file_operations ubd_char_fops = {
 	.release = ubd_char_release,
 	.mmap = ubd_char_mmap,
 	.uring_cmd = ubd_char_uring_cmd,
-	.llseek = no_llseek,
 };
 
 struct file *ubd_char_file(struct ubd_device *dev)

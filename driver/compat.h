@@ -2,62 +2,200 @@
 /*
  * What differs between kernel versions: the only file that looks at
  * LINUX_VERSION_CODE, and the only one that looks into io_uring's structs.
+ * Built for and tested on 6.1, 6.12 and 7.2.
  */
 #ifndef UBD_COMPAT_H
 #define UBD_COMPAT_H
 
+#include <linux/blk-mq.h>
 #include <linux/device/class.h>
 #include <linux/io_uring.h>
 #include <linux/io_uring_types.h>
 #include <linux/mm.h>
 #include <linux/percpu-refcount.h>
+#include <linux/uio.h>
 #include <linux/version.h>
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0) || LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
-#error "this version of ubd builds for Linux 6.1 only"
+#define UBD_KERNEL_IS(major, minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
+
+#if !UBD_KERNEL_IS(6, 1) || (UBD_KERNEL_IS(6, 2) && !UBD_KERNEL_IS(6, 12))
+#error "this version of ubd builds for Linux 6.1, and for 6.12 and later"
 #endif
+
+#if UBD_KERNEL_IS(6, 12)
+#include <linux/io_uring/cmd.h>
+#endif
+
+/* ---- devices and memory ---- */
 
 static inline struct class *ubd_class_create(const char *name)
 {
+#if UBD_KERNEL_IS(6, 12)
+	return class_create(name);
+#else
 	return class_create(THIS_MODULE, name);
+#endif
 }
 
 /* No mprotect() can make the mapping writable, and no child inherits it. */
 static inline void ubd_vma_seal(struct vm_area_struct *vma)
 {
+#if UBD_KERNEL_IS(6, 12)
+	vm_flags_mod(vma, VM_DONTCOPY, VM_MAYWRITE);
+#else
 	vma->vm_flags &= ~VM_MAYWRITE;
 	vma->vm_flags |= VM_DONTCOPY;
+#endif
 }
 
+/* The memory of a server; @direction is ITER_DEST or ITER_SOURCE. -EFAULT if it cannot be. */
+static inline int ubd_import_buffer(unsigned int direction, u64 addr, size_t len,
+				    struct iov_iter *ret_iter)
+{
+#if UBD_KERNEL_IS(6, 12)
+	return import_ubuf(direction, u64_to_user_ptr(addr), len, ret_iter);
+#else
+	if (!access_ok(u64_to_user_ptr(addr), len))
+		return -EFAULT;
+	iov_iter_ubuf(ret_iter, direction, u64_to_user_ptr(addr), len);
+	return 0;
+#endif
+}
+
+/* ---- disks ---- */
+
+/* Since 6.14 there is no other way. */
+#if UBD_KERNEL_IS(6, 14)
+#define BLK_MQ_F_SHOULD_MERGE 0
+#endif
+
 /*
- * True if @cmd can no longer do its work: its ring is being torn down, or the thread
- * that issued it has begun to exit or to execute another program, and waits for its
- * commands to end. Linux 6.1 does not tell a driver (later kernels cancel the
- * command), so it must look. The caller sees to it that @cmd is not completed
- * meanwhile.
+ * A disk with @limits, of which no member is used that 6.1 does not have; what it
+ * lacks are the features. ERR_PTR.
+ */
+static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *queuedata,
+					     struct queue_limits *limits, bool write_cache,
+					     bool fua, bool rotational)
+{
+#if UBD_KERNEL_IS(6, 12)
+	limits->features |= (write_cache ? BLK_FEAT_WRITE_CACHE : 0) | (fua ? BLK_FEAT_FUA : 0) |
+			    (rotational ? BLK_FEAT_ROTATIONAL : 0);
+	return blk_mq_alloc_disk(set, limits, queuedata);
+#else
+	struct gendisk *disk = blk_mq_alloc_disk(set, queuedata);
+	struct request_queue *q;
+
+	if (IS_ERR(disk))
+		return disk;
+	q = disk->queue;
+	blk_queue_logical_block_size(q, limits->logical_block_size);
+	blk_queue_physical_block_size(q, limits->physical_block_size);
+	blk_queue_io_min(q, limits->io_min);
+	blk_queue_io_opt(q, limits->io_opt);
+	blk_queue_max_hw_sectors(q, limits->max_hw_sectors);
+	blk_queue_max_segments(q, limits->max_segments);
+	blk_queue_max_segment_size(q, limits->max_segment_size);
+	q->limits.discard_granularity = limits->discard_granularity;
+	blk_queue_max_discard_sectors(q, limits->max_hw_discard_sectors);
+	blk_queue_max_write_zeroes_sectors(q, limits->max_write_zeroes_sectors);
+	blk_queue_write_cache(q, write_cache, fua);
+	if (!rotational)
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	return disk;
+#endif
+}
+
+/* ---- io_uring commands ---- */
+
+/* What the SQE has for the driver. It may be the server's memory: read each field once. */
+#if UBD_KERNEL_IS(6, 12)
+#define ubd_cmd_sqe(cmd, type) ((const type *)(cmd)->sqe->cmd)
+#else
+#define ubd_cmd_sqe(cmd, type) ((const type *)(cmd)->cmd)
+#endif
+
+/* The flags that the server gave; newer kernels have some of their own beside them. */
+static inline u32 ubd_cmd_flags(const struct io_uring_cmd *cmd)
+{
+#ifdef IORING_URING_CMD_MASK
+	return cmd->flags & IORING_URING_CMD_MASK;
+#else
+	return cmd->flags;
+#endif
+}
+
+static inline void ubd_cmd_done(struct io_uring_cmd *cmd, int res, unsigned int issue_flags)
+{
+#if UBD_KERNEL_IS(6, 18)
+	io_uring_cmd_done(cmd, res, issue_flags);
+#else
+	io_uring_cmd_done(cmd, res, 0, issue_flags);
+#endif
+}
+
+/* Defines @name, task work for io_uring_cmd_complete_in_task() that calls fn(cmd, issue_flags). */
+#if UBD_KERNEL_IS(6, 19)
+#define UBD_CMD_TASK_WORK(name, fn)                                                                \
+	static void name(struct io_tw_req req, io_tw_token_t token)                                \
+	{                                                                                          \
+		fn(io_uring_cmd_from_tw(req), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);                 \
+	}
+#else
+#define UBD_CMD_TASK_WORK(name, fn)                                                                \
+	static void name(struct io_uring_cmd *cmd, unsigned int issue_flags)                       \
+	{                                                                                          \
+		fn(cmd, issue_flags);                                                              \
+	}
+#endif
+
+/*
+ * True if @cmd can no longer do its work, since its ring is being torn down or, in 6.1, since
+ * the thread that issued it has begun to exit or to execute another program, and waits
+ * for its commands to end. The caller sees to it that @cmd is not completed meanwhile.
  */
 static inline bool ubd_cmd_is_orphan(struct io_uring_cmd *cmd)
 {
 	struct io_kiocb *req = cmd_to_io_kiocb(cmd);
 
-	return percpu_ref_is_dying(&req->ctx->refs) || atomic_read(&req->task->io_uring->in_idle);
+	if (percpu_ref_is_dying(&req->ctx->refs))
+		return true;
+#if UBD_KERNEL_IS(6, 12)
+	return false;
+#else
+	return atomic_read(&req->task->io_uring->in_idle);
+#endif
 }
 
 /*
- * Completes @cmd at once from any context that may take io_uring's completion
- * lock (a spinlock), whatever the task that issued it does.
+ * Newer kernels tell the driver that the ring or the thread of a command goes: they call
+ * ->uring_cmd() once more, with IO_URING_F_CANCEL, under the ring's uring_lock. To be told, a
+ * command is to be marked before anybody may complete it; from then on it ends by
+ * ubd_cmd_done() only, see ubd_cmd_return().
  */
-static inline void ubd_cmd_done_anywhere(struct io_uring_cmd *cmd, int res)
+static inline void ubd_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	io_uring_cmd_done(cmd, res, 0, IO_URING_F_UNLOCKED);
+#if UBD_KERNEL_IS(6, 12)
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+#endif
 }
 
-/* What ->uring_cmd() returns so that @res becomes the CQE's: 6.1 loses a positive one. */
+static inline bool ubd_cmd_is_canceled(unsigned int issue_flags)
+{
+#if UBD_KERNEL_IS(6, 12)
+	return issue_flags & IO_URING_F_CANCEL;
+#else
+	return false;
+#endif
+}
+
+/*
+ * What ->uring_cmd() returns so that @res becomes the CQE's. Of a positive one 6.1 loses
+ * the value, and a marked command would stay among those that can be cancelled.
+ */
 static inline int ubd_cmd_return(struct io_uring_cmd *cmd, int res, unsigned int issue_flags)
 {
-	if (res <= 0)
-		return res;
-	io_uring_cmd_done(cmd, res, 0, issue_flags);
+	if (res != -EIOCBQUEUED)
+		ubd_cmd_done(cmd, res, issue_flags);
 	return -EIOCBQUEUED;
 }
 

@@ -17,11 +17,11 @@
 int ubd_ctrl_begin(struct io_uring_cmd *cmd, unsigned int issue_flags,
 		   struct ubd_ctrl_args *ret_args)
 {
-	const struct ubdsrv_ctrl_cmd *sqe = cmd->cmd;
+	const struct ubdsrv_ctrl_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_ctrl_cmd);
 
 	if (issue_flags & IO_URING_F_NONBLOCK)
 		return -EAGAIN;
-	if (cmd->flags || READ_ONCE(sqe->reserved))
+	if (ubd_cmd_flags(cmd) || READ_ONCE(sqe->reserved))
 		return -EINVAL;
 	ret_args->queue_id = READ_ONCE(sqe->queue_id);
 	ret_args->len = READ_ONCE(sqe->len);
@@ -209,7 +209,6 @@ static const struct file_operations ubd_control_fops = {
 	.owner = THIS_MODULE,
 	.release = ubd_control_release,
 	.uring_cmd = ubd_control_uring_cmd,
-	.llseek = no_llseek,
 };
 
 struct file *ubd_control_file(struct ubd_device *dev)

@@ -20,10 +20,9 @@ int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
 	struct req_iterator pos;
 	struct iov_iter iter;
 	struct bio_vec bvec;
-	struct iovec iov;
 	int err;
 
-	err = import_single_range(direction, u64_to_user_ptr(addr), blk_rq_bytes(rq), &iov, &iter);
+	err = ubd_import_buffer(direction, addr, blk_rq_bytes(rq), &iter);
 	if (err)
 		return err;
 

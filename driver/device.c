@@ -36,12 +36,11 @@ static int ubd_add_disk(struct ubd_device *dev)
 	struct gendisk *disk;
 	int err;
 
-	disk = blk_mq_alloc_disk(&dev->tag_set, dev);
+	disk = ubd_params_disk(dev);
 	if (IS_ERR(disk))
 		return PTR_ERR(disk);
 	disk->fops = &ubd_disk_ops;
 	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%u", dev->id);
-	ubd_apply_params(disk, &dev->params);
 
 	err = device_add_disk(&dev->device, disk, NULL);
 	if (err) {

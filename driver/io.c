@@ -54,8 +54,6 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	bool has_request, first;
 	int err = 0;
 
-	*ubd_cmd_tag(cmd) = tag;
-
 	spin_lock(&tag->lock);
 	if (ubd_takes_no_fetch(tag))
 		err = UBD_IO_RES_ABORT;
@@ -157,8 +155,6 @@ int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 ad
 		return UBD_IO_RES_ABORT;
 	}
 
-	if (cmd)
-		*ubd_cmd_tag(cmd) = tag;
 	res = ubd_end_commit(tag, cmd, addr);
 	ubd_end_request(rq, status);
 	return res;

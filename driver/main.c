@@ -128,7 +128,6 @@ static const struct file_operations ubd_misc_fops = {
 	.owner = THIS_MODULE,
 	.open = nonseekable_open,
 	.uring_cmd = ubd_misc_uring_cmd,
-	.llseek = no_llseek,
 };
 
 static struct miscdevice ubd_misc = {

@@ -76,28 +76,31 @@ int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *param
 	return err;
 }
 
-void ubd_apply_params(struct gendisk *disk, const struct ubd_params *p)
+struct gendisk *ubd_params_disk(struct ubd_device *dev)
 {
-	struct request_queue *q = disk->queue;
+	const struct ubd_params *p = &dev->params;
+	struct queue_limits limits = {
+		.logical_block_size = p->logical_block_size,
+		.physical_block_size = p->physical_block_size,
+		.io_min = p->io_min,
+		.io_opt = p->io_opt,
+		.max_hw_sectors = p->max_io_sectors,
+		/* Data is copied segment by segment: their number and size do not matter. */
+		.max_segments = USHRT_MAX,
+		.max_segment_size = UINT_MAX,
+		.discard_granularity = p->discard_granularity,
+		.max_hw_discard_sectors = p->max_discard_sectors,
+		.max_write_zeroes_sectors = p->max_write_zeroes_sectors,
+	};
+	struct gendisk *disk;
 
-	blk_queue_logical_block_size(q, p->logical_block_size);
-	blk_queue_physical_block_size(q, p->physical_block_size);
-	blk_queue_io_min(q, p->io_min);
-	blk_queue_io_opt(q, p->io_opt);
-	blk_queue_max_hw_sectors(q, p->max_io_sectors);
-	/* Data is copied segment by segment: their number and size do not matter. */
-	blk_queue_max_segments(q, USHRT_MAX);
-	blk_queue_max_segment_size(q, UINT_MAX);
-
-	q->limits.discard_granularity = p->discard_granularity;
-	blk_queue_max_discard_sectors(q, p->max_discard_sectors);
-	blk_queue_max_write_zeroes_sectors(q, p->max_write_zeroes_sectors);
-
-	blk_queue_write_cache(q, p->attrs & UBD_ATTR_VOLATILE_CACHE, p->attrs & UBD_ATTR_FUA);
-	if (!(p->attrs & UBD_ATTR_ROTATIONAL))
-		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
-	set_disk_ro(disk, p->attrs & UBD_ATTR_READ_ONLY);
-	set_capacity(disk, p->dev_sectors);
+	disk = ubd_alloc_disk(&dev->tag_set, dev, &limits, p->attrs & UBD_ATTR_VOLATILE_CACHE,
+			      p->attrs & UBD_ATTR_FUA, p->attrs & UBD_ATTR_ROTATIONAL);
+	if (!IS_ERR(disk)) {
+		set_disk_ro(disk, p->attrs & UBD_ATTR_READ_ONLY);
+		set_capacity(disk, p->dev_sectors);
+	}
+	return disk;
 }
 
 /* ---- capacity ---- */

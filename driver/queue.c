@@ -139,7 +139,7 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		ubd_server_gone(dev);
 
 	if (!ubd_begin_move(tag, cmd, &rq, &addr)) {
-		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
 		return;
 	}
 
@@ -161,13 +161,27 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		ubd_end_request(rq, BLK_STS_IOERR);
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
 	if (state != UBD_TAG_READY)
-		io_uring_cmd_done(cmd, state == UBD_TAG_SERVED ? UBD_IO_RES_OK : UBD_IO_RES_ABORT,
-				  0, issue_flags);
+		ubd_cmd_done(cmd, state == UBD_TAG_SERVED ? UBD_IO_RES_OK : UBD_IO_RES_ABORT,
+			     issue_flags);
 }
+
+UBD_CMD_TASK_WORK(ubd_deliver_work, ubd_deliver)
 
 void ubd_hand_over(struct io_uring_cmd *cmd)
 {
-	io_uring_cmd_complete_in_task(cmd, ubd_deliver);
+	io_uring_cmd_complete_in_task(cmd, ubd_deliver_work);
+}
+
+static void ubd_end_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
+}
+
+UBD_CMD_TASK_WORK(ubd_abort_work, ubd_end_fetch)
+
+void ubd_abort_fetch(struct io_uring_cmd *cmd)
+{
+	io_uring_cmd_complete_in_task(cmd, ubd_abort_work);
 }
 
 static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)

@@ -102,7 +102,7 @@ static bool ubd_detach_tag(struct ubd_tag *tag)
 	if (rq)
 		ubd_end_request(rq, BLK_STS_IOERR);
 	if (cmd)
-		ubd_cmd_done_anywhere(cmd, UBD_IO_RES_ABORT);
+		ubd_abort_fetch(cmd);
 	return false;
 }
 
@@ -121,13 +121,29 @@ static bool ubd_drain_tag(struct ubd_tag *tag)
 	spin_unlock(&tag->lock);
 
 	if (cmd)
-		ubd_cmd_done_anywhere(cmd, UBD_IO_RES_ABORT);
+		ubd_abort_fetch(cmd);
 	return false;
 }
 
 void ubd_drain_tags(struct ubd_device *dev)
 {
 	ubd_any_tag(dev, ubd_drain_tag);
+}
+
+void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_tag *tag = *ubd_cmd_tag(cmd);
+	bool waits;
+
+	spin_lock(&tag->lock);
+	waits = tag->state == UBD_TAG_READY && tag->cmd == cmd;
+	if (waits)
+		ubd_take_ready(tag);
+	spin_unlock(&tag->lock);
+
+	ubd_server_gone(tag->queue->dev);
+	if (waits)
+		ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
 }
 
 /* ---- looking for lost ones ---- */

@@ -55,12 +55,13 @@
 #include <linux/blk-mq.h>
 #include <linux/cdev.h>
 #include <linux/device.h>
-#include <linux/io_uring.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include <linux/ubd_cmd.h>
+
+#include "compat.h"
 
 #define UBD_MAX_DEVICES 4096
 
@@ -79,6 +80,7 @@
  *   +------------ COMMITTING <------------------- SERVED
  *      -> READY with COMMIT_AND_FETCH     COMMIT*
  *
+ * When io_uring cancels the command, ubd_cancel_fetch() takes it out of READY.
  * When the device is aborted or its server is gone, ubd_detach_tags() takes cmd out of
  * READY and HANDOVER, and rq out of QUEUED, HANDOVER and SERVED or leaves it behind in
  * QUEUED. MOVING and COMMITTING belong to the task that copies data; it looks at
@@ -259,8 +261,8 @@ void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct 
 int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params);
 int ubd_device_update_size(struct ubd_device *dev, u64 sectors);
 
-/* For the life work: @p to a disk that is to be added; a new capacity to one that is there. */
-void ubd_apply_params(struct gendisk *disk, const struct ubd_params *p);
+/* For the life work: a disk that is to be added (ERR_PTR); a new capacity to one that is there. */
+struct gendisk *ubd_params_disk(struct ubd_device *dev);
 void ubd_resize(struct ubd_device *dev);
 
 /* ---- char.c ---- */
@@ -300,6 +302,12 @@ void ubd_end_request(struct request *rq, blk_status_t status);
  * @cmd from being completed in any other way.
  */
 void ubd_hand_over(struct io_uring_cmd *cmd);
+
+/*
+ * Ends a FETCH that has been taken from its tag. By task work, since the caller may hold
+ * the lock of a ring, and then can complete no command of another.
+ */
+void ubd_abort_fetch(struct io_uring_cmd *cmd);
 
 /* The tag of a FETCH. */
 static inline struct ubd_tag **ubd_cmd_tag(struct io_uring_cmd *cmd)
@@ -345,6 +353,12 @@ bool ubd_tag_keeps(const struct ubd_tag *tag, bool served);
 
 /* UBD_ABORTED or UBD_AWAY is set: ends every FETCH, and keeps or fails every request. */
 void ubd_detach_tags(struct ubd_device *dev);
+
+/*
+ * io_uring gives up a FETCH, since its ring or its thread goes: so the server is gone. Ends the
+ * command if it waits for a request; else whoever has it does. May come more than once.
+ */
+void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* UBD_DRAINING is set: ends every FETCH that has no request. */
 void ubd_drain_tags(struct ubd_device *dev);
