@@ -8,6 +8,7 @@
 #define UBD_COMPAT_H
 
 #include <linux/blk-mq.h>
+#include <linux/blkdev.h>
 #include <linux/device/class.h>
 #include <linux/io_uring.h>
 #include <linux/io_uring_types.h>
@@ -35,6 +36,19 @@ static inline struct class *ubd_class_create(const char *name)
 #else
 	return class_create(THIS_MODULE, name);
 #endif
+}
+
+/* The device that device_type.devnode() gets. */
+#if UBD_KERNEL_IS(6, 12)
+typedef const struct device ubd_devnode_device;
+#else
+typedef struct device ubd_devnode_device;
+#endif
+
+/* The block device of a file that is open. */
+static inline struct block_device *ubd_file_bdev(struct file *file)
+{
+	return I_BDEV(file->f_mapping->host);
 }
 
 /* No mprotect() can make the mapping writable, and no child inherits it. */

@@ -191,6 +191,8 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 		return ubd_ctrl_act(dev, &args, ubd_device_end_recovery);
 	case UBD_CMD_OPEN_CHAR:
 		return ubd_cmd_return(cmd, ubd_ctrl_open(dev, &args, ubd_char_file), issue_flags);
+	case UBD_CMD_OPEN_BLOCK:
+		return ubd_cmd_return(cmd, ubd_ctrl_open(dev, &args, ubd_block_file), issue_flags);
 	default:
 		return -EINVAL;
 	}

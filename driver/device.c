@@ -6,6 +6,7 @@
  */
 #include <linux/blkdev.h>
 #include <linux/cred.h>
+#include <linux/mount.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
@@ -23,13 +24,6 @@ static const struct block_device_operations ubd_disk_ops = {
 	.owner = THIS_MODULE,
 };
 
-static void ubd_set_state(struct ubd_device *dev, u16 state)
-{
-	spin_lock(&dev->lock);
-	dev->state = state;
-	spin_unlock(&dev->lock);
-}
-
 /* params are constant meanwhile, since dev->starting is set. */
 static int ubd_add_disk(struct ubd_device *dev)
 {
@@ -40,15 +34,21 @@ static int ubd_add_disk(struct ubd_device *dev)
 	if (IS_ERR(disk))
 		return PTR_ERR(disk);
 	disk->fops = &ubd_disk_ops;
+	disk->major = ubd_block_major;
+	disk->first_minor = dev->id;
+	disk->minors = 1;
 	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%u", dev->id);
+	ubd_restrict_disk(dev, disk);
 
 	err = device_add_disk(&dev->device, disk, NULL);
 	if (err) {
 		put_disk(disk);
 		return err;
 	}
+	spin_lock(&dev->lock);
 	dev->disk = disk;
-	ubd_set_state(dev, UBD_S_DEV_LIVE);
+	dev->state = UBD_S_DEV_LIVE;
+	spin_unlock(&dev->lock);
 	return 0;
 }
 
@@ -85,15 +85,20 @@ static bool ubd_is_served(struct ubd_device *dev)
  */
 static void ubd_stop(struct ubd_device *dev)
 {
+	struct gendisk *disk = dev->disk;
+
 	if (!ubd_is_served(dev))
 		ubd_device_abort(dev);
-	if (dev->disk) {
-		del_gendisk(dev->disk);
-		put_disk(dev->disk);
-		dev->disk = NULL;
-	}
+	if (disk)
+		del_gendisk(disk);
 	ubd_device_abort(dev);
-	ubd_set_state(dev, UBD_S_DEV_STOPPED);
+
+	spin_lock(&dev->lock);
+	dev->disk = NULL;
+	dev->state = UBD_S_DEV_STOPPED;
+	spin_unlock(&dev->lock);
+	if (disk)
+		put_disk(disk);
 }
 
 static void ubd_delete(struct ubd_device *dev)
@@ -267,6 +272,9 @@ static void ubd_device_release(struct device *device)
 	ubd_queues_free(dev);
 	if (dev->tag_set.tags)
 		blk_mq_free_tag_set(&dev->tag_set);
+	if (dev->mnt)
+		mntput(dev->mnt);
+	ubd_uncharge(dev);
 	kfree(dev);
 }
 
@@ -289,7 +297,7 @@ static bool ubd_is_info_valid(const struct ubdsrv_ctrl_dev_info *info)
 
 static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *info)
 {
-	struct ubd_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	struct ubd_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
 
 	if (!dev)
 		return NULL;
@@ -303,6 +311,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *in
 	ubd_char_init(dev);
 	device_initialize(&dev->device);
 	dev->device.class = ubd_class;
+	dev->device.type = &ubd_device_type;
 	dev->device.release = ubd_device_release;
 	return dev;
 }
@@ -332,7 +341,7 @@ static int ubd_take_id(struct ubd_device *dev, u32 wanted)
 	int err;
 
 	if (wanted == UBD_DEV_ID_ANY) {
-		err = xa_alloc(&ubd_devices, &dev->id, dev, XA_LIMIT(0, UBD_MAX_DEVICES - 1),
+		err = xa_alloc(&ubd_devices, &dev->id, dev, XA_LIMIT(ubd_min_id(dev), UBD_MAX_DEVICES - 1),
 			       GFP_KERNEL);
 		return err == -EBUSY ? -ENOSPC : err;
 	}
@@ -352,17 +361,25 @@ static int ubd_add_node(struct ubd_device *dev)
 	return cdev_device_add(&dev->cdev, &dev->device);
 }
 
-struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info)
+struct ubd_device *ubd_device_add(struct ubdsrv_ctrl_dev_info *info, bool privileged)
 {
 	struct ubd_device *dev;
 	int err;
 
-	if (!ubd_is_info_valid(info))
-		return ERR_PTR(-EINVAL);
+	err = ubd_is_info_valid(info) ? 0 : -EINVAL;
+	if (!err && !privileged)
+		err = ubd_restrict_info(info);
+	if (err)
+		return ERR_PTR(err);
 	dev = ubd_device_alloc(info);
 	if (!dev)
 		return ERR_PTR(-ENOMEM);
 
+	if (!privileged)
+		err = ubd_charge(dev);
+	if (err)
+		goto put_device;
+	ubd_pace(dev);
 	err = ubd_alloc_tags(dev, info);
 	if (err)
 		goto put_device;

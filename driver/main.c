@@ -3,6 +3,7 @@
  * The module, and /dev/ubd-control: how to get a control fd. No command on it
  * changes a device that exists (R2).
  */
+#include <linux/blkdev.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/file.h>
@@ -17,10 +18,11 @@ struct workqueue_struct *ubd_life_wq;
 struct workqueue_struct *ubd_check_wq;
 struct class *ubd_class;
 dev_t ubd_chrdev_base;
+int ubd_block_major;
 
 static int ubd_get_features(const struct ubd_ctrl_args *args)
 {
-	u64 features = UBD_FLAGS_KNOWN;
+	u64 features = ubd_features();
 
 	return ubd_ctrl_copy_out(args, &features, sizeof(features));
 }
@@ -62,9 +64,6 @@ static int ubd_add_dev(const struct ubd_ctrl_args *args)
 	struct ubd_device *dev;
 	int err;
 
-	/* R1: whoever serves a mounted disk can do much to the kernel. */
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
 	err = ubd_ctrl_copy_in(args, &info, sizeof(info));
 	if (err)
 		return err;
@@ -72,11 +71,23 @@ static int ubd_add_dev(const struct ubd_ctrl_args *args)
 	    memchr_inv(info.reserved2, 0, sizeof(info.reserved2)))
 		return -EINVAL;
 
-	dev = ubd_device_add(&info);
+	/* R1: whoever serves a mounted disk can do much to the kernel. R4: what is left to others. */
+	dev = ubd_device_add(&info, capable(CAP_SYS_ADMIN));
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 	ubd_device_info(dev, &info);
 	return ubd_install_control(dev, args, &info);
+}
+
+/*
+ * Root's uid alone proves nothing: it is that of every container without a user
+ * namespace of its own.
+ */
+static bool ubd_may_open(const struct ubd_device *dev)
+{
+	if (uid_eq(current_euid(), dev->owner_uid) && !uid_eq(dev->owner_uid, GLOBAL_ROOT_UID))
+		return true;
+	return capable(CAP_SYS_ADMIN);
 }
 
 /* R2b: the checked way back to a device. */
@@ -95,7 +106,7 @@ static int ubd_open_dev(const struct ubd_ctrl_args *args)
 	dev = ubd_device_find(arg.dev_id);
 	if (!dev)
 		return -ENODEV;
-	if (!uid_eq(current_euid(), dev->owner_uid) && !capable(CAP_SYS_ADMIN)) {
+	if (!ubd_may_open(dev)) {
 		ubd_device_put_control(dev);
 		ubd_device_put(dev);
 		return -EACCES;
@@ -164,11 +175,18 @@ static int __init ubd_init(void)
 	err = alloc_chrdev_region(&ubd_chrdev_base, 0, UBD_MAX_DEVICES, "ubdc");
 	if (err)
 		goto destroy_class;
+	ubd_block_major = register_blkdev(0, "ubd");
+	if (ubd_block_major < 0) {
+		err = ubd_block_major;
+		goto unregister_chrdev;
+	}
 	err = misc_register(&ubd_misc);
 	if (err)
-		goto unregister_chrdev;
+		goto unregister_blkdev;
 	return 0;
 
+unregister_blkdev:
+	unregister_blkdev(ubd_block_major, "ubd");
 unregister_chrdev:
 	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
 destroy_class:
@@ -190,6 +208,7 @@ static void __exit ubd_exit(void)
 	misc_deregister(&ubd_misc);
 	destroy_workqueue(ubd_life_wq);
 	destroy_workqueue(ubd_check_wq);
+	unregister_blkdev(ubd_block_major, "ubd");
 	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
 	class_destroy(ubd_class);
 }

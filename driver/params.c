@@ -149,6 +149,7 @@ int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
 	err = ubd_claim_resize(dev, sectors);
 	if (err)
 		return err;
+	ubd_pace(dev);
 	ubd_device_ask(dev, UBD_ASK_RESIZE);
 	return wait_event_killable(dev->wait, !READ_ONCE(dev->resizing));
 }

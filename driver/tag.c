@@ -176,7 +176,8 @@ static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 
 static bool ubd_tag_is_overdue(struct ubd_tag *tag)
 {
-	unsigned long limit = READ_ONCE(request_timeout) * (unsigned long)HZ;
+	unsigned long seconds = ubd_limit_timeout(tag->queue->dev, READ_ONCE(request_timeout));
+	unsigned long limit = seconds * HZ;
 	bool overdue;
 
 	spin_lock(&tag->lock);

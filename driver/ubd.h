@@ -7,7 +7,10 @@
  *   device.c   the life of a device, from ADD_DEV to its release
  *   params.c   what its server says of the disk
  *   recovery.c when the server goes and another one comes
+ *   unprivileged.c  what is limited where no administrator has added the device
  *   char.c     /dev/ubdcN: its one opener, and the mapping
+ *   node.c     /dev/ubdcN: whose it is, and its attributes in sysfs
+ *   block.c    /dev/ubdbN without its node
  *   queue.c    requests: how one goes from blk-mq to the server
  *   io.c       the I/O commands: how it comes back, and the next is asked for
  *   copy.c     its data
@@ -135,6 +138,7 @@ struct ubd_device {
 	u64 features; /* UBD_F_* */
 	kuid_t owner_uid;
 	kgid_t owner_gid;
+	struct ubd_user *user; /* who is charged for the device, if it is unprivileged */
 	struct blk_mq_tag_set tag_set;
 	struct ubd_queue *queues; /* tag_set.nr_hw_queues of tag_set.queue_depth tags */
 
@@ -163,7 +167,8 @@ struct ubd_device {
 	fl_owner_t opener_files;	 /* its file table; compared only */
 	struct wait_queue_entry on_exit; /* on opener->wait_pidfd */
 
-	struct gendisk *disk; /* life work only */
+	struct gendisk *disk; /* set and cleared by the life work, under lock */
+	struct vfsmount *mnt; /* of block.c, from the first OPEN_BLOCK on */
 	struct work_struct life_work;
 	struct work_struct check_work;	/* does the server live, and answer? */
 	struct delayed_work watch_work; /* the same, now and then */
@@ -179,6 +184,7 @@ extern struct workqueue_struct *ubd_life_wq;
 extern struct workqueue_struct *ubd_check_wq;
 extern struct class *ubd_class;
 extern dev_t ubd_chrdev_base;
+extern int ubd_block_major; /* our own, so that a device cgroup can tell our disks from others */
 
 /* ---- control.c ---- */
 
@@ -213,10 +219,11 @@ struct file *ubd_control_file(struct ubd_device *dev);
 
 /*
  * A new device with its node, one nr_control and one reference. The caller has
- * checked that @info's reserved fields are zero. ERR_PTR: -EINVAL, -EEXIST if the
- * wanted id is in use, -ENOSPC if none is free, -ENOMEM.
+ * checked that @info's reserved fields are zero. Unless it is @privileged, @info is cut down
+ * to what it may be. ERR_PTR: -EINVAL, -EEXIST if the wanted id is in use, -ENOSPC if none
+ * is free, -EPERM and -EDQUOT of unprivileged.c, -ENOMEM.
  */
-struct ubd_device *ubd_device_add(const struct ubdsrv_ctrl_dev_info *info);
+struct ubd_device *ubd_device_add(struct ubdsrv_ctrl_dev_info *info, bool privileged);
 
 /* The device of an id with one more nr_control and reference, or NULL. */
 struct ubd_device *ubd_device_find(u32 id);
@@ -271,6 +278,37 @@ void ubd_char_init(struct ubd_device *dev);
 
 /* A file as the open of ubdcN gives it, for a task to whom that node is out of reach; or ERR_PTR. */
 struct file *ubd_char_file(struct ubd_device *dev);
+
+/* ---- node.c ---- */
+
+extern const struct device_type ubd_device_type;
+
+/* ---- block.c ---- */
+
+/* A file of the disk's, as the open of ubdbN gives it; or ERR_PTR. */
+struct file *ubd_block_file(struct ubd_device *dev);
+
+/* ---- unprivileged.c ---- */
+
+/* What GET_FEATURES says. */
+u64 ubd_features(void);
+
+/* Cuts @info down to what a task without CAP_SYS_ADMIN may have, or -EPERM. */
+int ubd_restrict_info(struct ubdsrv_ctrl_dev_info *info);
+
+/* Makes @dev one of the unprivileged devices that the task has; -EDQUOT: it has too many. */
+int ubd_charge(struct ubd_device *dev);
+
+/* All that follows concerns devices that were charged only; others are as they are. */
+void ubd_uncharge(struct ubd_device *dev);
+u32 ubd_min_id(const struct ubd_device *dev);
+void ubd_restrict_disk(const struct ubd_device *dev, struct gendisk *disk);
+
+/* The request timeout in seconds, 0 for none. */
+unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int seconds);
+
+/* Before what tells udev: waits a while, or until the task is killed. */
+void ubd_pace(const struct ubd_device *dev);
 
 /* ---- recovery.c ---- */
 

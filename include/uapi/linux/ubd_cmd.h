@@ -49,6 +49,7 @@
 #define UBD_CMD_END_RECOVERY		0x0f	/* waits for all FETCH commands of the new server */
 /* On a control fd, without a buffer: for those who cannot get at the nodes in /dev. */
 #define UBD_CMD_OPEN_CHAR		0x12	/* opens /dev/ubdcN; cqe->res: its fd, close-on-exec */
+#define UBD_CMD_OPEN_BLOCK		0x13	/* opens /dev/ubdbN of a device that was started; the same */
 
 /*
  * sqe->cmd of every control command.
@@ -86,6 +87,11 @@ struct ubdsrv_ctrl_cmd {
 #define UBD_F_USER_RECOVERY		(1ull << 0)
 #define UBD_F_USER_RECOVERY_REISSUE	(1ull << 1)
 #define UBD_F_USER_RECOVERY_FAIL_IO	(1ull << 2)
+/*
+ * Out only: whoever added the device had no CAP_SYS_ADMIN. GET_FEATURES has it while such
+ * users may add devices, which get no other UBD_F_* and are limited in number and size.
+ */
+#define UBD_F_UNPRIVILEGED		(1ull << 5)
 
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)

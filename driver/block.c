@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * OPEN_BLOCK: the block device for those to whom its node is out of reach.
+ *
+ * It is a node all the same: an inode that names the disk by its number, as in devtmpfs, but
+ * on a file system without a name of which each device has one. So the file is one of a block
+ * device in every respect, and can be opened again by its owner through /proc/PID/fd.
+ *
+ * A number may be given to another disk one day. The inode keeps its own disk, and what has
+ * been opened is compared with that.
+ */
+#include <linux/blkdev.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+#define UBD_FS_MAGIC 0x75626466 /* "ubdf" */
+
+/* What opens block devices; no symbol of it is exported, but each node has a pointer to it. */
+static const struct file_operations *ubd_blk_fops;
+
+/* ---- the file system ---- */
+
+static void ubd_evict_inode(struct inode *inode)
+{
+	struct gendisk *disk = inode->i_private;
+
+	truncate_inode_pages_final(&inode->i_data);
+	clear_inode(inode);
+	if (disk)
+		put_disk(disk);
+}
+
+static const struct super_operations ubd_super_ops = {
+	.evict_inode = ubd_evict_inode,
+	.statfs = simple_statfs,
+};
+
+static int ubd_init_fs_context(struct fs_context *fc)
+{
+	struct pseudo_fs_context *ctx = init_pseudo(fc, UBD_FS_MAGIC);
+
+	if (!ctx)
+		return -ENOMEM;
+	ctx->ops = &ubd_super_ops;
+	return 0;
+}
+
+static struct file_system_type ubd_fs_type = {
+	.owner = THIS_MODULE,
+	.name = "ubd",
+	.init_fs_context = ubd_init_fs_context,
+	.kill_sb = kill_anon_super,
+};
+
+static struct vfsmount *ubd_get_mount(struct ubd_device *dev)
+{
+	struct vfsmount *mnt = READ_ONCE(dev->mnt);
+
+	if (mnt)
+		return mnt;
+	mnt = vfs_kern_mount(&ubd_fs_type, SB_KERNMOUNT, ubd_fs_type.name, NULL);
+	if (IS_ERR(mnt) || !cmpxchg(&dev->mnt, NULL, mnt))
+		return mnt;
+	/* Somebody else was faster. */
+	mntput(mnt);
+	return READ_ONCE(dev->mnt);
+}
+
+/* ---- opening ---- */
+
+static int ubd_block_open(struct inode *inode, struct file *file)
+{
+	int err;
+
+	replace_fops(file, READ_ONCE(ubd_blk_fops));
+	err = file->f_op->open(inode, file);
+	if (!err && ubd_file_bdev(file)->bd_disk != inode->i_private) {
+		file->f_op->release(inode, file);
+		err = -ENXIO;
+	}
+	return err;
+}
+
+static const struct file_operations ubd_block_fops = {
+	.owner = THIS_MODULE,
+	.open = ubd_block_open,
+};
+
+/*
+ * Of a file that only holds a path. alloc_file_pseudo() would drop a reference of an owner that
+ * it has not taken; the path holds the module as well.
+ */
+static const struct file_operations ubd_path_fops = {};
+
+/* Takes over one reference of @disk, in any case. */
+static struct inode *ubd_block_inode(const struct ubd_device *dev, struct super_block *sb,
+				     struct gendisk *disk)
+{
+	struct inode *inode = new_inode(sb);
+
+	if (!inode) {
+		put_disk(disk);
+		return NULL;
+	}
+	inode->i_ino = get_next_ino();
+	inode->i_uid = dev->owner_uid;
+	inode->i_gid = dev->owner_gid;
+	inode->i_flags |= S_NOATIME | S_NOCMTIME;
+	init_special_inode(inode, S_IFBLK | 0600, disk_devt(disk));
+	WRITE_ONCE(ubd_blk_fops, inode->i_fop);
+	inode->i_fop = &ubd_block_fops;
+	inode->i_private = disk;
+	return inode;
+}
+
+static struct gendisk *ubd_get_disk(struct ubd_device *dev)
+{
+	struct gendisk *disk;
+
+	spin_lock(&dev->lock);
+	if (dev->disk) {
+		disk = dev->disk;
+		get_device(disk_to_dev(disk));
+	} else {
+		disk = ERR_PTR(ubd_is_ending(dev) ? -ENODEV : -EINVAL);
+	}
+	spin_unlock(&dev->lock);
+	return disk;
+}
+
+struct file *ubd_block_file(struct ubd_device *dev)
+{
+	struct vfsmount *mnt = ubd_get_mount(dev);
+	struct file *path_file, *file;
+	struct gendisk *disk;
+	struct inode *inode;
+	int flags;
+
+	if (IS_ERR(mnt))
+		return ERR_CAST(mnt);
+	disk = ubd_get_disk(dev);
+	if (IS_ERR(disk))
+		return ERR_CAST(disk);
+	flags = O_LARGEFILE | (get_disk_ro(disk) ? O_RDONLY : O_RDWR);
+	inode = ubd_block_inode(dev, mnt->mnt_sb, disk);
+	if (!inode)
+		return ERR_PTR(-ENOMEM);
+
+	path_file = alloc_file_pseudo(inode, mnt, disk->disk_name, O_RDWR, &ubd_path_fops);
+	if (IS_ERR(path_file)) {
+		iput(inode);
+		return path_file;
+	}
+	file = dentry_open(&path_file->f_path, flags, current_cred());
+	fput(path_file);
+	return file;
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Devices of users without CAP_SYS_ADMIN (R4): who may have how many, and what such a
+ * device is not. docs/security.md has the reasons, threat by threat.
+ *
+ * Devices are counted by who is answerable for the task, see ubd_whose(): in a user
+ * namespace uids cost nothing, so it is not them that are counted.
+ */
+#include <linux/backing-dev.h>
+#include <linux/blkdev.h>
+#include <linux/cred.h>
+#include <linux/moduleparam.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/user_namespace.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+static bool unprivileged;
+module_param(unprivileged, bool, 0644);
+MODULE_PARM_DESC(unprivileged, "Whether users without CAP_SYS_ADMIN who can open /dev/ubd-control "
+			       "may add devices (default N)");
+
+static unsigned int unprivileged_per_user = 4;
+module_param(unprivileged_per_user, uint, 0644);
+MODULE_PARM_DESC(unprivileged_per_user, "How many devices such a user may have (default 4)");
+
+static unsigned int unprivileged_total = 64;
+module_param(unprivileged_total, uint, 0644);
+MODULE_PARM_DESC(unprivileged_total, "How many devices all such users may have (default 64)");
+
+/* For whoever looks at such a disk, root included, can be made to wait so long. */
+static unsigned int unprivileged_timeout = 30;
+module_param(unprivileged_timeout, uint, 0644);
+MODULE_PARM_DESC(unprivileged_timeout, "As request_timeout, for the devices of such users, where "
+				       "it is less (default 30)");
+
+/* Numbers below are the administrator's: what he expects at one of them is his. */
+#define UBD_UNPRIVILEGED_MIN_ID	    2048
+
+#define UBD_UNPRIVILEGED_MAX_QUEUES 4
+#define UBD_UNPRIVILEGED_MAX_DEPTH  128
+#define UBD_UNPRIVILEGED_MAX_BYTES  (1u << 20)
+
+/* How often in a second a device may be added or resized, of which udev is told. */
+#define UBD_UNPRIVILEGED_EVENTS	    4
+
+struct ubd_user {
+	struct list_head list;
+	struct user_namespace *ns; /* is the user; or NULL: uid is */
+	kuid_t uid;
+	unsigned int nr_devices;
+};
+
+static DEFINE_SPINLOCK(ubd_users_lock);
+static LIST_HEAD(ubd_users); /* those who have devices */
+static unsigned int ubd_nr_unprivileged;
+
+u64 ubd_features(void)
+{
+	return UBD_FLAGS_KNOWN | (READ_ONCE(unprivileged) ? UBD_F_UNPRIVILEGED : 0);
+}
+
+/* ---- counting ---- */
+
+/*
+ * In the initial user namespace a user is a uid. Elsewhere it is who has made the outermost
+ * of the task's namespaces, whichever of the uids that were delegated to him he takes. Root
+ * makes them for others: there each one is a user.
+ */
+static void ubd_whose(struct ubd_user *user)
+{
+	struct user_namespace *ns = current_user_ns();
+
+	user->uid = current_euid();
+	for (; ns != &init_user_ns; ns = ns->parent) {
+		user->uid = ns->owner;
+		user->ns = ns;
+	}
+	if (user->ns && uid_eq(user->uid, GLOBAL_ROOT_UID))
+		get_user_ns(user->ns);
+	else
+		user->ns = NULL;
+}
+
+static void ubd_user_free(struct ubd_user *user)
+{
+	if (user->ns)
+		put_user_ns(user->ns);
+	kfree(user);
+}
+
+/* Under ubd_users_lock. */
+static struct ubd_user *ubd_user_find(const struct ubd_user *like)
+{
+	struct ubd_user *user;
+
+	list_for_each_entry(user, &ubd_users,
+			    list) if (user->ns == like->ns &&
+				      (user->ns || uid_eq(user->uid, like->uid))) return user;
+	return NULL;
+}
+
+/* One device more: of @fresh, or whom it is like. NULL: there may be no more. */
+static struct ubd_user *ubd_user_count(struct ubd_user *fresh)
+{
+	struct ubd_user *user;
+
+	spin_lock(&ubd_users_lock);
+	user = ubd_user_find(fresh) ?: fresh;
+	if (user->nr_devices >= READ_ONCE(unprivileged_per_user) ||
+	    ubd_nr_unprivileged >= READ_ONCE(unprivileged_total)) {
+		user = NULL;
+	} else {
+		ubd_nr_unprivileged++;
+		if (!user->nr_devices++)
+			list_add(&user->list, &ubd_users);
+	}
+	spin_unlock(&ubd_users_lock);
+	return user;
+}
+
+int ubd_charge(struct ubd_device *dev)
+{
+	struct ubd_user *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+
+	if (!fresh)
+		return -ENOMEM;
+	ubd_whose(fresh);
+	dev->user = ubd_user_count(fresh);
+	if (dev->user != fresh)
+		ubd_user_free(fresh);
+	if (!dev->user)
+		return -EDQUOT;
+	dev->features |= UBD_F_UNPRIVILEGED;
+	return 0;
+}
+
+void ubd_uncharge(struct ubd_device *dev)
+{
+	struct ubd_user *user = dev->user;
+	bool last;
+
+	if (!user)
+		return;
+	spin_lock(&ubd_users_lock);
+	ubd_nr_unprivileged--;
+	last = !--user->nr_devices;
+	if (last)
+		list_del(&user->list);
+	spin_unlock(&ubd_users_lock);
+	if (last)
+		ubd_user_free(user);
+}
+
+/* ---- what such a device is not ---- */
+
+int ubd_restrict_info(struct ubdsrv_ctrl_dev_info *info)
+{
+	if (!READ_ONCE(unprivileged))
+		return -EPERM;
+	/* It does not outlive those who hold it. */
+	if (info->flags || info->dev_id < UBD_UNPRIVILEGED_MIN_ID)
+		return -EPERM;
+	info->nr_hw_queues = min_t(u16, info->nr_hw_queues, UBD_UNPRIVILEGED_MAX_QUEUES);
+	info->queue_depth = min_t(u16, info->queue_depth, UBD_UNPRIVILEGED_MAX_DEPTH);
+	info->max_io_bytes = min_t(u32, info->max_io_bytes, UBD_UNPRIVILEGED_MAX_BYTES);
+	return 0;
+}
+
+u32 ubd_min_id(const struct ubd_device *dev)
+{
+	return dev->user ? UBD_UNPRIVILEGED_MIN_ID : 0;
+}
+
+void ubd_restrict_disk(const struct ubd_device *dev, struct gendisk *disk)
+{
+	if (!dev->user)
+		return;
+	/* The kernel parses nothing of it. */
+	disk->flags |= GENHD_FL_NO_PART;
+	/* Its dirty pages are few, and do not count against other disks. */
+	disk->bdi->capabilities |= BDI_CAP_STRICTLIMIT;
+	bdi_set_max_ratio(disk->bdi, 1);
+}
+
+unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int seconds)
+{
+	return dev->user ? min_not_zero(seconds, READ_ONCE(unprivileged_timeout)) : seconds;
+}
+
+void ubd_pace(const struct ubd_device *dev)
+{
+	if (dev->user)
+		schedule_timeout_killable(HZ / UBD_UNPRIVILEGED_EVENTS);
+}
