@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a driver costs: a server that does nothing, or next to nothing, and a client with 32
+ *requests of 4 KiB in flight per queue.
+ *
+ *	null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]
+ *
+ *	DRIVER     ubd or ublk (Linux's own)
+ *	OPERATION  read or write
+ *	WAY        one: COMMIT_AND_FETCH_REQ. two: COMMIT_REQ, then FETCH_REQ. one-each, two-each:
+ *the same with a system call for each command FILE       requests are passed on to it, as by a loop
+ *device with direct I/O
+ *
+ * Prints one line:
+ *
+ *	KIND DRIVER QUEUES OPERATION WAY RATE SERVER BUSY
+ *
+ * KIND is null or loop, RATE is requests a second, SERVER the server's CPU time for each in
+ * microseconds (its own and what the kernel does in its name), BUSY that of the whole machine.
+ * The client is a process of its own, with a thread for each queue.
+ */
+#include "null-bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEPTH	   32
+#define BLOCK	   4096
+#define NULL_BYTES (1ull << 30)
+#define MAX_QUEUES 64
+/* user_data of what goes to the file, beside the tag. */
+#define FILE_IO	   (1u << 16)
+
+static struct options {
+	const struct driver *driver;
+	unsigned nr_queues;
+	bool write;
+	bool two_commands; /* COMMIT_REQ and FETCH_REQ, not COMMIT_AND_FETCH_REQ */
+	bool one_by_one;   /* a system call for each command */
+	double seconds;
+	const char *way;
+	const char *path;
+} options;
+
+struct queue {
+	unsigned id;
+	pthread_t thread;
+	struct io_uring ring;
+	const struct ubdsrv_io_desc *descs;
+	char *buffers;
+	unsigned pending; /* tags that are fetched, or will be */
+};
+
+/* Of a client's thread. */
+struct client {
+	pthread_t thread;
+	unsigned id;
+	long count;
+};
+
+static struct disk disk;
+static struct queue queues[MAX_QUEUES];
+static int file_fd = -1;
+
+void die(const char *what, int error)
+{
+	fprintf(stderr, "null-bench: %s: %s\n", what, strerror(error));
+	exit(1);
+}
+
+int check(const char *what, int ret)
+{
+	if (ret < 0)
+		die(what, errno);
+	return ret;
+}
+
+static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	int error = pthread_create(thread, NULL, run, arg);
+
+	if (error)
+		die("a thread", error);
+}
+
+static void *allocate(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die("memory", errno);
+	return memory;
+}
+
+/*
+ * Completions come when the thread asks for them, and only it submits. The same for
+ * servers and clients.
+ */
+static void init_ring(struct io_uring *ring, unsigned entries)
+{
+	int ret = io_uring_queue_init(entries, ring,
+				      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+
+	if (ret)
+		die("a ring", -ret);
+}
+
+int command(const char *what, int fd, uint32_t op, const void *arg, size_t size)
+{
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int ret;
+
+	ret = io_uring_queue_init(1, &ring, IORING_SETUP_SQE128);
+	if (ret)
+		die("a ring", -ret);
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, arg, size);
+	ret = io_uring_submit_and_wait(&ring, 1);
+	if (ret < 0)
+		die(what, -ret);
+	ret = io_uring_wait_cqe(&ring, &cqe);
+	if (!ret)
+		ret = cqe->res;
+	if (ret < 0)
+		die(what, -ret);
+	io_uring_queue_exit(&ring);
+	return ret;
+}
+
+/* ---- the server ---- */
+
+static void send_command(struct queue *q, uint32_t op, unsigned tag, int result)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
+	struct ubdsrv_io_cmd cmd = {
+		.q_id = q->id,
+		.tag = tag,
+		.result = result,
+		.addr = (uintptr_t)(q->buffers + (size_t)tag * IO_BYTES),
+	};
+
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, disk.cdev, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	io_uring_sqe_set_data64(sqe, tag);
+	if (op == options.driver->commit)
+		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+	if (options.one_by_one)
+		io_uring_submit(&q->ring);
+}
+
+static void answer(struct queue *q, unsigned tag, int result)
+{
+	if (!options.two_commands) {
+		send_command(q, options.driver->commit_and_fetch, tag, result);
+		return;
+	}
+	send_command(q, options.driver->commit, tag, result);
+	send_command(q, options.driver->fetch, tag, 0);
+}
+
+static void pass_on(struct queue *q, unsigned tag)
+{
+	const struct ubdsrv_io_desc *desc = &q->descs[tag];
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
+	bool write = ubd_desc_op(desc) == UBD_IO_OP_WRITE;
+
+	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, file_fd,
+			 (void *)(uintptr_t)desc->addr, desc->nr_sectors << 9,
+			 desc->start_sector << 9);
+	io_uring_sqe_set_data64(sqe, tag | FILE_IO);
+}
+
+static void complete(struct queue *q, const struct io_uring_cqe *cqe)
+{
+	unsigned tag = cqe->user_data & ~FILE_IO;
+
+	if (cqe->user_data & FILE_IO)
+		answer(q, tag, cqe->res);
+	else if (cqe->res == UBD_IO_RES_ABORT)
+		q->pending--;
+	else if (cqe->res != UBD_IO_RES_OK)
+		die("the driver refused a command", -cqe->res);
+	else if (file_fd >= 0)
+		pass_on(q, tag);
+	else
+		answer(q, tag, q->descs[tag].nr_sectors << 9);
+}
+
+static void *serve(void *arg)
+{
+	struct queue *q = arg;
+	struct io_uring_cqe *cqe;
+
+	init_ring(&q->ring, 2 * DEPTH);
+	q->pending = DEPTH;
+	for (unsigned tag = 0; tag < DEPTH; tag++)
+		send_command(q, options.driver->fetch, tag, 0);
+	while (q->pending) {
+		unsigned head, count = 0;
+		int ret = io_uring_submit_and_wait(&q->ring, 1);
+
+		if (ret < 0 && ret != -EINTR)
+			die("io_uring_enter", -ret);
+		io_uring_for_each_cqe(&q->ring, head, cqe)
+		{
+			count++;
+			complete(q, cqe);
+		}
+		io_uring_cq_advance(&q->ring, count);
+	}
+	io_uring_queue_exit(&q->ring);
+	return NULL;
+}
+
+/* Left to the kernel a disk of one queue may get a scheduler, and one of several has none. */
+static void set_no_scheduler(void)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/%sb%u/queue/scheduler", options.driver->name,
+		 disk.id);
+	fd = check(path, open(path, O_WRONLY));
+	check(path, write(fd, "none", 4));
+	close(fd);
+}
+
+static void start_server(void)
+{
+	disk.nr_queues = options.nr_queues;
+	disk.depth = DEPTH;
+	disk.bytes = file_fd < 0 ? NULL_BYTES : (uint64_t)lseek(file_fd, 0, SEEK_END);
+	options.driver->add(&disk);
+	if (disk.nr_queues != options.nr_queues)
+		die("not enough CPUs for the queues", EINVAL);
+	for (unsigned i = 0; i < disk.nr_queues; i++) {
+		struct queue *q = &queues[i];
+
+		q->id = i;
+		q->buffers = allocate(DEPTH * IO_BYTES);
+		q->descs = mmap(NULL, DEPTH * sizeof(*q->descs), PROT_READ, MAP_SHARED, disk.cdev,
+				i * options.driver->desc_stride);
+		if (q->descs == MAP_FAILED)
+			die("mmap", errno);
+		start_thread(&q->thread, serve, q);
+	}
+	options.driver->start(&disk);
+	set_no_scheduler();
+}
+
+static void end_server(void)
+{
+	options.driver->stop(&disk);
+	for (unsigned i = 0; i < disk.nr_queues; i++) {
+		pthread_join(queues[i].thread, NULL);
+		munmap((void *)queues[i].descs, DEPTH * sizeof(*queues[i].descs));
+	}
+	options.driver->remove(&disk);
+}
+
+/* ---- the client ---- */
+
+static double now(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static void submit_request(struct io_uring *ring, int fd, char *buffer)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	uint64_t block = rand() % (disk.bytes / BLOCK);
+
+	io_uring_prep_rw(options.write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, buffer, BLOCK,
+			 block * BLOCK);
+	io_uring_sqe_set_data(sqe, buffer);
+}
+
+/* Each thread on a processor of its own, and so on a queue of its own. */
+static void pin(unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	check("a processor", sched_setaffinity(0, sizeof(set), &set));
+}
+
+static void *request(void *arg)
+{
+	struct client *client = arg;
+	char *buffers = allocate(DEPTH * BLOCK), name[64];
+	double end = now(CLOCK_MONOTONIC) + options.seconds;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int fd;
+
+	pin(client->id);
+	snprintf(name, sizeof(name), "/dev/%sb%u", options.driver->name, disk.id);
+	fd = check(name, open(name, O_RDWR | O_DIRECT));
+	init_ring(&ring, DEPTH);
+	for (int i = 0; i < DEPTH; i++)
+		submit_request(&ring, fd, buffers + i * BLOCK);
+	while (now(CLOCK_MONOTONIC) < end) {
+		unsigned head, count = 0;
+		int ret = io_uring_submit_and_wait(&ring, 1);
+
+		if (ret < 0 && ret != -EINTR)
+			die("io_uring_enter", -ret);
+		io_uring_for_each_cqe(&ring, head, cqe)
+		{
+			count++;
+			if (cqe->res != BLOCK)
+				die("a request", cqe->res < 0 ? -cqe->res : EIO);
+			submit_request(&ring, fd, io_uring_cqe_get_data(cqe));
+		}
+		io_uring_cq_advance(&ring, count);
+		client->count += count;
+	}
+	io_uring_queue_exit(&ring);
+	close(fd);
+	return NULL;
+}
+
+/* Waits for the word to begin, and for what the disk has become; says how many were done. */
+static void be_client(int from_server, int to_server)
+{
+	struct client clients[MAX_QUEUES] = {};
+	long count = 0;
+
+	if (read(from_server, &disk, sizeof(disk)) != sizeof(disk))
+		exit(1);
+	for (unsigned i = 0; i < options.nr_queues; i++) {
+		clients[i].id = i;
+		start_thread(&clients[i].thread, request, &clients[i]);
+	}
+	for (unsigned i = 0; i < options.nr_queues; i++) {
+		pthread_join(clients[i].thread, NULL);
+		count += clients[i].count;
+	}
+	check("a pipe", write(to_server, &count, sizeof(count)));
+	exit(0);
+}
+
+/* ---- both ---- */
+
+/* Seconds that all processors together were not idle. */
+static double busy_seconds(void)
+{
+	unsigned long user, nice, system, irq, softirq;
+	FILE *file = fopen("/proc/stat", "r");
+
+	if (!file || fscanf(file, "cpu %lu %lu %lu %*u %*u %lu %lu", &user, &nice, &system, &irq,
+			    &softirq) != 5)
+		die("/proc/stat", EINVAL);
+	fclose(file);
+	return (double)(user + nice + system + irq + softirq) / sysconf(_SC_CLK_TCK);
+}
+
+static void measure(int to_client, int from_client)
+{
+	double start = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+	double busy = busy_seconds(), count;
+	long answer;
+
+	check("a pipe", write(to_client, &disk, sizeof(disk)));
+	if (read(from_client, &answer, sizeof(answer)) != sizeof(answer))
+		die("the client", EPIPE);
+	count = answer;
+	printf("%s %s %u %s %s %.0f %.2f %.2f\n", options.path ? "loop" : "null",
+	       options.driver->name, options.nr_queues, options.write ? "write" : "read",
+	       options.way, count / (now(CLOCK_MONOTONIC) - start),
+	       (now(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6,
+	       (busy_seconds() - busy) / count * 1e6);
+	fflush(stdout);
+}
+
+static void parse(int argc, char **argv)
+{
+	const struct driver *drivers[] = { &ubd_driver, &ublk_driver };
+
+	if (argc < 6 || argc > 7) {
+		fprintf(stderr, "usage: null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]\n");
+		exit(1);
+	}
+	for (int i = 0; i < 2; i++)
+		if (strcmp(argv[1], drivers[i]->name) == 0)
+			options.driver = drivers[i];
+	options.nr_queues = atoi(argv[2]);
+	options.write = strcmp(argv[3], "write") == 0;
+	options.way = argv[4];
+	options.two_commands = strncmp(options.way, "two", 3) == 0;
+	options.one_by_one = strstr(options.way, "-each");
+	options.seconds = atof(argv[5]);
+	options.path = argc > 6 ? argv[6] : NULL;
+	if (!options.driver || !options.nr_queues || options.nr_queues > MAX_QUEUES ||
+	    (options.two_commands && !options.driver->commit))
+		die("arguments", EINVAL);
+	if (options.path)
+		file_fd = check(options.path, open(options.path, O_RDWR | O_DIRECT | O_CLOEXEC));
+}
+
+int main(int argc, char **argv)
+{
+	int to_client[2], to_server[2];
+
+	parse(argc, argv);
+	check("a pipe", pipe(to_client));
+	check("a pipe", pipe(to_server));
+	if (check("a process", fork()) == 0) {
+		close(to_client[1]);
+		be_client(to_client[0], to_server[1]);
+	}
+	close(to_server[1]);
+	start_server();
+	measure(to_client[1], to_server[0]);
+	end_server();
+	wait(NULL);
+	return 0;
+}
