@@ -66,7 +66,11 @@ static struct vfsmount *ubd_get_mount(struct ubd_device *dev)
 	if (mnt)
 		return mnt;
 	mnt = vfs_kern_mount(&ubd_fs_type, SB_KERNMOUNT, ubd_fs_type.name, NULL);
-	if (IS_ERR(mnt) || !cmpxchg(&dev->mnt, NULL, mnt))
+	if (IS_ERR(mnt))
+		return mnt;
+	/* Some kernels expect no nodes here. */
+	mnt->mnt_sb->s_iflags &= ~SB_I_NODEV;
+	if (!cmpxchg(&dev->mnt, NULL, mnt))
 		return mnt;
 	/* Somebody else was faster. */
 	mntput(mnt);

@@ -1,100 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Devices of users without CAP_SYS_ADMIN (R4): from inside user, mount and PID namespaces in
- * which there is nothing but /dev/ubd-control; their limits; and that users are kept apart (R5).
+ * which there is nothing but /dev/ubd-control; and that users are kept apart (R5).
  */
-#include "lib.h"
+#include "users.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#define ALICE  1000
-#define BOB    1001
-#define SUBUID 100000 /* the first of those that an administrator has delegated */
-#define MIN_ID 2048   /* of an unprivileged device */
-
-/* Long for what takes no time on a machine that is not busy. */
-#define AGE    30
-
-/* ---- the administrator ---- */
-
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	CHECK(fd >= 0);
-	CHECK_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
-}
-
-static void set_param(const char *name, const char *value)
-{
-	char path[80];
-
-	snprintf(path, sizeof(path), "/sys/module/ubd/parameters/%s", name);
-	write_file(path, value);
-}
-
-static void read_attr(uint32_t id, const char *name, char *ret_text, size_t size)
-{
-	char path[80];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/class/ubd/ubdc%u/%s", id, name);
-	fd = open(path, O_RDONLY);
-	CHECK(fd >= 0);
-	memset(ret_text, 0, size);
-	CHECK(read(fd, ret_text, size - 1) > 0);
-	close(fd);
-}
-
-static void allow(void)
-{
-	set_param("unprivileged", "1");
-	set_param("unprivileged_per_user", "2");
-	set_param("unprivileged_total", "64");
-	set_param("unprivileged_timeout", "30");
-	CHECK_EQ(chmod("/dev/ubd-control", 0666), 0);
-}
-
-static void forbid(void)
-{
-	set_param("unprivileged", "0");
-	chmod("/dev/ubd-control", 0600);
-}
-
-/* ---- users ---- */
-
-static void become(uid_t uid)
-{
-	CHECK_EQ(setgroups(0, NULL), 0);
-	CHECK_EQ(setresgid(uid, uid, uid), 0);
-	CHECK_EQ(setresuid(uid, uid, uid), 0);
-	CHECK_EQ(prctl(PR_SET_DUMPABLE, 1), 0); /* else /proc/self is root's */
-}
-
-/* Becomes root of a user namespace of the caller's own, in which there are no other users. */
-static void enter_namespace(int more)
-{
-	char map[32];
-
-	snprintf(map, sizeof(map), "0 %u 1", geteuid());
-	CHECK_EQ(unshare(CLONE_NEWUSER | more), 0);
-	write_file("/proc/self/setgroups", "deny");
-	write_file("/proc/self/uid_map", map);
-	write_file("/proc/self/gid_map", map);
-}
 
 /* All that is left in /dev is ubd-control. */
 static void empty_dev(void)
@@ -106,24 +24,6 @@ static void empty_dev(void)
 	CHECK_EQ(mount("/dev/ubd-control", "/mnt/ubd-control", NULL, MS_BIND, NULL), 0);
 	CHECK_EQ(mount("/mnt", "/dev", NULL, MS_MOVE, NULL), 0);
 	CHECK(!exists("/dev/null"));
-}
-
-static int try_add(struct ubdsrv_ctrl_dev_info *ret_info)
-{
-	*ret_info = usual_info();
-	return add_dev(ret_info);
-}
-
-/* Adds devices until it is refused, for which there must be one reason only. */
-static int add_all(void)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	int nr = 0, res;
-
-	while ((res = try_add(&info)) >= 0)
-		nr++;
-	CHECK_EQ(res, -EDQUOT);
-	return nr;
 }
 
 /* ---- who may ---- */
@@ -228,276 +128,20 @@ static void r4_a_container_has_a_device_of_its_own(void)
 	check_exit(spawn(run_container, NULL), 0);
 }
 
-/* ---- limits ---- */
-
-static struct shared {
-	int stage;
-} * shared;
-
-static void share(void)
-{
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(shared != MAP_FAILED);
-}
-
-static void reach(int stage)
-{
-	__atomic_store_n(&shared->stage, stage, __ATOMIC_SEQ_CST);
-}
-
-static void await(int stage)
-{
-	WAIT_UNTIL(__atomic_load_n(&shared->stage, __ATOMIC_SEQ_CST) >= stage, AGE);
-}
-
-static void have_one(void *arg)
-{
-	struct ubdsrv_ctrl_dev_info info;
-
-	become(ALICE);
-	enter_namespace(0);
-	CHECK(try_add(&info) >= 0);
-	reach(1);
-	await(2);
-}
-
-static void have_the_rest(void *arg)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	int first;
-
-	become(ALICE);
-	first = try_add(&info);
-	CHECK(first >= 0);
-	CHECK_EQ(add_all(), 0);
-	close(first);
-	WAIT_UNTIL((first = try_add(&info)) >= 0, AGE);
-	CHECK_EQ(add_all(), 0);
-}
-
-static void have_all_as(void *arg)
-{
-	become(*(uid_t *)arg);
-	CHECK_EQ(add_all(), 2);
-}
-
-/* A namespace is no way around it, and others are not concerned. */
-static void r4_a_user_has_so_many_devices(void)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	uid_t bob = BOB;
-	int other;
-
-	allow();
-	share();
-	other = spawn(have_one, NULL);
-	await(1);
-	check_exit(spawn(have_the_rest, NULL), 0);
-	check_exit(spawn(have_all_as, &bob), 0);
-	CHECK(try_add(&info) >= 0);
-	CHECK(info.dev_id < MIN_ID);
-	CHECK(!(info.flags & UBD_F_UNPRIVILEGED));
-	reach(2);
-	check_exit(other, 0);
-}
-
-static void map_subuids(int pid)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
-	write_file(path, "0 100000 10");
-	snprintf(path, sizeof(path), "/proc/%d/gid_map", pid);
-	write_file(path, "0 100000 10");
-}
-
-static void have_all_by_subuids(void *arg)
-{
-	struct ubdsrv_ctrl_dev_info info;
-
-	if (arg)
-		become(ALICE);
-	CHECK_EQ(unshare(CLONE_NEWUSER), 0);
-	reach(1);
-	await(2);
-	CHECK_EQ(setresuid(1, 1, 0), 0);
-	CHECK(try_add(&info) >= 0);
-	CHECK_EQ(info.owner_uid, 1);
-	CHECK_EQ(setresuid(2, 2, 0), 0);
-	CHECK_EQ(add_all(), 1);
-	reach(3);
-	await(4);
-}
-
-static int spawn_with_subuids(void *arg)
-{
-	int pid;
-
-	share();
-	pid = spawn(have_all_by_subuids, arg);
-	await(1);
-	map_subuids(pid);
-	reach(2);
-	await(3);
-	return pid;
-}
-
-static void have_none(void *arg)
-{
-	become(ALICE);
-	CHECK_EQ(add_all(), 0);
-}
-
-/* Who delegates uids does not delegate devices. */
-static void r4_uids_in_a_namespace_are_one_user(void)
-{
-	int pid;
-
-	allow();
-	pid = spawn_with_subuids("");
-	check_exit(spawn(have_none, NULL), 0);
-	reach(4);
-	check_exit(pid, 0);
-}
-
-/* As root's container engine makes them. */
-static void r4_containers_of_root_are_users_each(void)
-{
-	int first, second;
-
-	allow();
-	first = spawn_with_subuids(NULL);
-	second = spawn_with_subuids(NULL);
-	reach(4);
-	check_exit(second, 0);
-	CHECK_EQ(kill(first, SIGKILL), 0);
-	check_exit(first, SIGKILL);
-}
-
-static void add_in_a_full_house(void *arg)
-{
-	struct ubdsrv_ctrl_dev_info info;
-
-	become(BOB);
-	CHECK_EQ(try_add(&info), -EDQUOT);
-}
-
-static void r4_all_users_have_so_many_devices(void)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	int alice;
-
-	allow();
-	set_param("unprivileged_total", "1");
-	share();
-	alice = spawn(have_one, NULL);
-	await(1);
-	check_exit(spawn(add_in_a_full_house, NULL), 0);
-	CHECK(try_add(&info) >= 0);
-	reach(2);
-	check_exit(alice, 0);
-}
-
-/* ---- what such a device is not ---- */
-
-static int add_with(uint64_t flags, uint32_t id)
-{
-	struct ubdsrv_ctrl_dev_info info = usual_info();
-
-	info.flags = flags;
-	info.dev_id = id;
-	return add_dev(&info);
-}
-
-static void ask_for_too_much(void *arg)
-{
-	struct ubdsrv_ctrl_dev_info info = usual_info();
-
-	become(ALICE);
-	CHECK_EQ(add_with(UBD_F_USER_RECOVERY, UBD_DEV_ID_ANY), -EPERM);
-	CHECK_EQ(add_with(UBD_F_UNPRIVILEGED, UBD_DEV_ID_ANY), -EINVAL);
-	CHECK_EQ(add_with(0, 0), -EPERM);
-	CHECK_EQ(add_with(0, MIN_ID - 1), -EPERM);
-	CHECK(add_with(0, MIN_ID + 7) >= 0);
-	info.nr_hw_queues = 64;
-	info.queue_depth = UBD_MAX_QUEUE_DEPTH;
-	info.max_io_bytes = UBD_MAX_IO_BYTES;
-	CHECK(add_dev(&info) >= 0);
-	CHECK(info.nr_hw_queues <= 4);
-	CHECK_EQ(info.queue_depth, 128);
-	CHECK_EQ(info.max_io_bytes, 1 << 20);
-}
-
-static void r4_what_may_be_asked_for(void)
-{
-	allow();
-	CHECK_EQ(add_with(UBD_F_UNPRIVILEGED, UBD_DEV_ID_ANY), -EINVAL);
-	check_exit(spawn(ask_for_too_much, NULL), 0);
-}
-
-static int count(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
-{
-	__atomic_add_fetch((int *)server->data, 1, __ATOMIC_SEQ_CST);
-	return server_handle(server, desc, buffer);
-}
-
-static int requests_at_start(void)
-{
-	struct server server;
-	int nr = 0;
-
-	server_init(&server);
-	server.handle = count;
-	server.data = &nr;
-	server_run(&server);
-	server_delete(&server);
-	return nr;
-}
-
-static void start_unseen(void *arg)
-{
-	become(ALICE);
-	CHECK_EQ(requests_at_start(), 0);
-}
-
-static void r4_the_kernel_looks_for_no_partitions(void)
-{
-	allow();
-	CHECK(requests_at_start() > 0);
-	check_exit(spawn(start_unseen, NULL), 0);
-}
-
-static int keep(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
-{
-	return SERVER_KEEP;
-}
-
-static void keep_waiting(void *arg)
-{
-	struct server server;
-	double start = now();
-	int disk;
-
-	become(ALICE);
-	server_init(&server);
-	server.handle = keep;
-	server_run(&server);
-	disk = control(server.control, UBD_CMD_OPEN_BLOCK, NULL, 0);
-	CHECK(pread(disk, aligned(4096), 4096, 0) < 0);
-	CHECK_EQ(errno, EIO);
-	CHECK(now() - start < AGE);
-}
-
-static void r4_nobody_is_kept_waiting_for_long(void)
-{
-	allow();
-	set_param("request_timeout", "0");
-	set_param("unprivileged_timeout", "1");
-	check_exit(spawn(keep_waiting, NULL), 0);
-	set_param("request_timeout", "300");
-}
-
 /* ---- users side by side ---- */
+
+static void read_attr(uint32_t id, const char *name, char *ret_text, size_t size)
+{
+	char path[80];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/ubd/ubdc%u/%s", id, name);
+	fd = open(path, O_RDONLY);
+	CHECK(fd >= 0);
+	memset(ret_text, 0, size);
+	CHECK(read(fd, ret_text, size - 1) > 0);
+	close(fd);
+}
 
 static void serve(void *arg)
 {
@@ -573,7 +217,7 @@ static void r5_users_are_kept_apart(void)
 	int alice, control_fd;
 
 	allow();
-	share();
+	share_stage();
 	alice = spawn(serve, NULL);
 	await(1);
 	check_nodes();
@@ -639,13 +283,6 @@ int main(int argc, char **argv)
 		{ "R4: it is off by default", r4_is_off_by_default },
 		{ "R4: a container has a device of its own",
 		  r4_a_container_has_a_device_of_its_own },
-		{ "R4: a user has so many devices", r4_a_user_has_so_many_devices },
-		{ "R4: uids in a namespace are one user", r4_uids_in_a_namespace_are_one_user },
-		{ "R4: containers of root are users each", r4_containers_of_root_are_users_each },
-		{ "R4: all users have so many devices", r4_all_users_have_so_many_devices },
-		{ "R4: what may be asked for", r4_what_may_be_asked_for },
-		{ "R4: the kernel looks for no partitions", r4_the_kernel_looks_for_no_partitions },
-		{ "R4: nobody is kept waiting for long", r4_nobody_is_kept_waiting_for_long },
 		{ "R5: users are kept apart", r5_users_are_kept_apart },
 		{ "R2b: root is no owner without the capability",
 		  r2b_root_is_no_owner_without_the_capability },

@@ -3,6 +3,7 @@
 #include "lib.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -75,13 +76,14 @@ static bool is_all_gone(void)
 	char line[64];
 	FILE *modules = fopen("/proc/modules", "re");
 	unsigned int users = 1;
+	glob_t nodes;
 
 	while (modules && fgets(line, sizeof(line), modules))
 		if (sscanf(line, "ubd %*u %u", &users) == 1)
 			break;
 	if (modules)
 		fclose(modules);
-	return users == 0 && !exists("/sys/class/ubd/ubdc0");
+	return users == 0 && glob("/sys/class/ubd/ubdc*", 0, NULL, &nodes) == GLOB_NOMATCH;
 }
 
 static void say_end(int status, char *ret_reason, size_t size)
