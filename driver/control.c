@@ -93,6 +93,23 @@ static int ubd_ctrl_get_params(struct ubd_device *dev, const struct ubd_ctrl_arg
 	return ubd_ctrl_copy_out(args, &params, sizeof(params));
 }
 
+static int ubd_ctrl_set_identity(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	struct ubd_identity identity;
+	int err;
+
+	err = ubd_ctrl_copy_in(args, &identity, sizeof(identity));
+	return err ? err : ubd_device_set_identity(dev, &identity);
+}
+
+static int ubd_ctrl_get_identity(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+{
+	struct ubd_identity identity;
+
+	ubd_device_get_identity(dev, &identity);
+	return ubd_ctrl_copy_out(args, &identity, sizeof(identity));
+}
+
 static int ubd_ctrl_update_size(struct ubd_device *dev, const struct ubd_ctrl_args *args)
 {
 	u64 sectors;
@@ -175,6 +192,10 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 		return ubd_ctrl_get_params(dev, &args);
 	case UBD_CMD_SET_PARAMS:
 		return ubd_ctrl_set_params(dev, &args);
+	case UBD_CMD_SET_IDENTITY:
+		return ubd_ctrl_set_identity(dev, &args);
+	case UBD_CMD_GET_IDENTITY:
+		return ubd_ctrl_get_identity(dev, &args);
 	case UBD_CMD_UPDATE_SIZE:
 		return ubd_ctrl_update_size(dev, &args);
 	case UBD_CMD_START_DEV:

@@ -24,7 +24,7 @@ static const struct block_device_operations ubd_disk_ops = {
 	.owner = THIS_MODULE,
 };
 
-/* params are constant meanwhile, since dev->starting is set. */
+/* params and identity are constant meanwhile, since dev->starting is set. */
 static int ubd_add_disk(struct ubd_device *dev)
 {
 	struct gendisk *disk;
@@ -34,13 +34,14 @@ static int ubd_add_disk(struct ubd_device *dev)
 	if (IS_ERR(disk))
 		return PTR_ERR(disk);
 	disk->fops = &ubd_disk_ops;
+	disk->private_data = dev;
 	disk->major = ubd_block_major;
 	disk->first_minor = dev->id;
 	disk->minors = 1;
 	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%u", dev->id);
 	ubd_restrict_disk(dev, disk);
 
-	err = device_add_disk(&dev->device, disk, NULL);
+	err = device_add_disk(&dev->device, disk, ubd_disk_groups);
 	if (err) {
 		put_disk(disk);
 		return err;

@@ -158,6 +158,7 @@ static int __init ubd_init(void)
 	BUILD_BUG_ON(sizeof(struct ubdsrv_ctrl_dev_info) != 72);
 	BUILD_BUG_ON(sizeof(struct ubd_params) != 80);
 	BUILD_BUG_ON(sizeof(struct ubd_open_dev) != 16);
+	BUILD_BUG_ON(sizeof(struct ubd_identity) != 128);
 
 	ubd_check_wq = alloc_workqueue("ubd-check", WQ_UNBOUND, 0);
 	if (!ubd_check_wq)

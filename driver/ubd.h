@@ -6,6 +6,7 @@
  *   control.c  control fds and the commands on them
  *   device.c   the life of a device, from ADD_DEV to its release
  *   params.c   what its server says of the disk
+ *   identity.c by which names the disk is found again
  *   recovery.c when the server goes and another one comes
  *   unprivileged.c  what is limited where no administrator has added the device
  *   char.c     /dev/ubdcN: its one opener, and the mapping
@@ -42,7 +43,7 @@
  *   io_uring's uring_lock    taken by io_uring around our command and task work
  *                            handlers; never by us
  *   ubd_devices' xa_lock     which ids there are
- *   ubd_device.lock          state, asked, starting, start_error, resizing, params, opened,
+ *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity, opened,
  *                            opener, detached, nr_control, added; sets and clears UBD_AWAY,
  *                            UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             state, cmd, rq, addr, fetched of one tag
@@ -158,6 +159,7 @@ struct ubd_device {
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
 	struct ubd_params params;
+	struct ubd_identity identity;
 
 	/*
 	 * The server: set by the open of ubdcN, constant while that file is open.
@@ -271,6 +273,15 @@ int ubd_device_update_size(struct ubd_device *dev, u64 sectors);
 /* For the life work: a disk that is to be added (ERR_PTR); a new capacity to one that is there. */
 struct gendisk *ubd_params_disk(struct ubd_device *dev);
 void ubd_resize(struct ubd_device *dev);
+
+/* ---- identity.c ---- */
+
+/* Control commands. */
+int ubd_device_set_identity(struct ubd_device *dev, const struct ubd_identity *identity);
+void ubd_device_get_identity(struct ubd_device *dev, struct ubd_identity *ret_identity);
+
+/* Attributes of a disk, whose private_data is its device. */
+extern const struct attribute_group *ubd_disk_groups[];
 
 /* ---- char.c ---- */
 

@@ -47,6 +47,9 @@
 #define UBD_CMD_START_RECOVERY		0x0e	/* waits until the last server is gone; then
 						 * /dev/ubdcN can be opened once more */
 #define UBD_CMD_END_RECOVERY		0x0f	/* waits for all FETCH commands of the new server */
+/* On a control fd. */
+#define UBD_CMD_SET_IDENTITY		0x10	/* buffer: struct ubd_identity; before START_DEV only */
+#define UBD_CMD_GET_IDENTITY		0x11	/* buffer: struct ubd_identity */
 /* On a control fd, without a buffer: for those who cannot get at the nodes in /dev. */
 #define UBD_CMD_OPEN_CHAR		0x12	/* opens /dev/ubdcN; cqe->res: its fd, close-on-exec */
 #define UBD_CMD_OPEN_BLOCK		0x13	/* opens /dev/ubdbN of a device that was started; the same */
@@ -140,6 +143,19 @@ struct ubd_params {
 	__u32	reserved0;
 	__u64	dev_sectors;			/* capacity */
 	__u64	reserved1[4];
+};
+
+#define UBD_SERIAL_SIZE		64
+
+/*
+ * By what the disk is found again, whichever number it has: attributes of the disk in sysfs.
+ * The serial is at most 63 letters, digits and "+-.:=@_" of ASCII, padded with zeroes; an
+ * empty one, and a UUID of zeroes, say that there is none. The UUID is as RFC 9562 writes it.
+ */
+struct ubd_identity {
+	char	serial[UBD_SERIAL_SIZE];
+	__u8	uuid[16];
+	__u64	reserved[6];
 };
 
 /* ---- I/O commands on /dev/ubdcN ---- */
