@@ -299,6 +299,12 @@ static struct control *take_over(GError **err)
 
 	if (!control)
 		return NULL;
+	if (!(info.flags & UBD_F_USER_RECOVERY)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "/dev/ubdb%u: its server was started without --recovery", info.dev_id);
+		control_free(control);
+		return NULL;
+	}
 	if (info.ubdsrv_pid >= 0)
 		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info.dev_id,
 			       info.ubdsrv_pid);

@@ -26,10 +26,16 @@ struct control;
 struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err);
 
 /*
- * The device of a number, and what the driver knows of it, if it was added with recovery;
- * otherwise and on failure NULL with @err set. The caller frees it with control_free().
+ * The device of a number, and what the driver knows of it; NULL with @err set on failure. The
+ * caller frees it with control_free().
  */
 struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
+
+/* The same for a control fd that this process was given, and which it owns no more afterwards. */
+struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
+
+/* The control fd; it stays @control's. */
+int control_fd(const struct control *control);
 
 /* Closes the control fd; if it is the last, a device without recovery goes away. NULL is fine. */
 void control_free(struct control *control);
@@ -39,11 +45,18 @@ int control_get_info(struct control *control, struct ubdsrv_ctrl_dev_info *ret_i
 int control_set_params(struct control *control, const struct ubd_params *params);
 int control_get_params(struct control *control, struct ubd_params *ret_params);
 int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus);
-/* The server's file, as the open of /dev/ubdcN gives it, but in a container too; an fd or -errno. */
+/* The server's file, as the open of /dev/ubdcN gives it, but in a container too; an fd or -errno.
+ */
 int control_open_char(struct control *control);
+
+/* Likewise a file of the disk, as the open of /dev/ubdbN gives it. */
+int control_open_block(struct control *control);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
 int control_del_dev(struct control *control);
+
+/* The server is to leave a device with recovery; waits until it has. */
+int control_quiesce(struct control *control);
 
 /*
  * Makes way for this process to serve the device: a server that is there is asked to

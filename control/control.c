@@ -69,9 +69,16 @@ static int open_control_node(GError **err)
 
 static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GError **err)
 {
+	const char *what = info->flags			    ? "a device with recovery"
+			   : info->dev_id == UBD_DEV_ID_ANY ? "a device"
+							    : "this device";
+
 	if (res == -EPERM || res == -EACCES)
 		g_set_error(err, UBD_ERROR, -res,
-			    CONTROL_NODE ": not permitted to add a device (needs CAP_SYS_ADMIN)");
+			    CONTROL_NODE ": not permitted to add %s (needs CAP_SYS_ADMIN)", what);
+	else if (res == -EDQUOT)
+		g_set_error(err, UBD_ERROR, -res,
+			    CONTROL_NODE ": you have as many devices as the driver lets you have");
 	else if (info->dev_id == UBD_DEV_ID_ANY)
 		g_set_error(err, UBD_ERROR, -res, CONTROL_NODE ": cannot add a device: %s",
 			    g_strerror(-res));
@@ -145,7 +152,10 @@ static struct control *control_new(GError **err)
 	control->fd = -1;
 	res = io_uring_queue_init(4, &control->ring, 0);
 	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "io_uring: %s", g_strerror(-res));
+		g_set_error(err, UBD_ERROR, -res, "io_uring: %s%s", g_strerror(-res),
+			    res == -EPERM || res == -ENOSYS
+				    ? " (refused by a seccomp profile or kernel.io_uring_disabled?)"
+				    : "");
 		g_free(control);
 		return NULL;
 	}
@@ -165,23 +175,17 @@ struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)
 	return control;
 }
 
-static int get_recovery_info(struct control *control, uint32_t id,
-			     struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+static int get_info_of(struct control *control, uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info,
+		       GError **err)
 {
 	int res = open_dev(control, id, err);
 
 	if (res < 0)
 		return res;
 	res = control_get_info(control, ret_info);
-	if (res < 0) {
+	if (res < 0)
 		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", id, g_strerror(-res));
-		return res;
-	}
-	if (ret_info->flags & UBD_F_USER_RECOVERY)
-		return 0;
-	g_set_error(err, UBD_ERROR, EINVAL,
-		    "/dev/ubdb%u: its server was started without --recovery", id);
-	return -EINVAL;
+	return res;
 }
 
 struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
@@ -190,11 +194,35 @@ struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_i
 
 	if (!control)
 		return NULL;
-	if (get_recovery_info(control, id, ret_info, err) < 0) {
+	if (get_info_of(control, id, ret_info, err) < 0) {
 		control_free(control);
 		return NULL;
 	}
 	return control;
+}
+
+struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+{
+	struct control *control = control_new(err);
+	int res;
+
+	if (!control) {
+		close(fd);
+		return NULL;
+	}
+	control->fd = fd;
+	res = control_get_info(control, ret_info);
+	if (res == 0)
+		return control;
+	g_set_error(err, UBD_ERROR, -res, "descriptor %d: %s", fd,
+		    res == -EOPNOTSUPP ? "it is no control fd of ubd" : g_strerror(-res));
+	control_free(control);
+	return NULL;
+}
+
+int control_fd(const struct control *control)
+{
+	return control->fd;
 }
 
 void control_free(struct control *control)
@@ -247,6 +275,11 @@ int control_open_char(struct control *control)
 	return device_command(control, UBD_CMD_OPEN_CHAR, NULL, 0);
 }
 
+int control_open_block(struct control *control)
+{
+	return device_command(control, UBD_CMD_OPEN_BLOCK, NULL, 0);
+}
+
 int control_start_dev(struct control *control)
 {
 	return device_command(control, UBD_CMD_START_DEV, NULL, 0);
@@ -262,9 +295,14 @@ int control_del_dev(struct control *control)
 	return device_command(control, UBD_CMD_DEL_DEV, NULL, 0);
 }
 
+int control_quiesce(struct control *control)
+{
+	return device_command(control, UBD_CMD_QUIESCE, NULL, 0);
+}
+
 int control_take_over(struct control *control)
 {
-	int res = device_command(control, UBD_CMD_QUIESCE, NULL, 0);
+	int res = control_quiesce(control);
 
 	/* -EBUSY: another server is about to recover it, as START_RECOVERY finds out, or was. */
 	if (res < 0 && res != -EBUSY)
