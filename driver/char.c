@@ -32,7 +32,6 @@
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
@@ -157,15 +156,16 @@ static int ubd_attach_server(struct ubd_device *dev, struct file *file)
 	file->private_data = ubd_device_get(dev);
 	init_waitqueue_func_entry(&dev->on_exit, ubd_opener_exits);
 	add_wait_queue(&dev->opener->wait_pidfd, &dev->on_exit);
+	/* ubd_read_iter() waits for nothing but the caller's own memory. */
+	file->f_mode |= FMODE_PREAD | FMODE_PWRITE | FMODE_NOWAIT;
 	return 0;
 }
 
 static int ubd_char_open(struct inode *inode, struct file *file)
 {
 	struct ubd_device *dev = container_of(inode->i_cdev, struct ubd_device, cdev);
-	int err = ubd_attach_server(dev, file);
 
-	return err ? err : nonseekable_open(inode, file);
+	return ubd_attach_server(dev, file);
 }
 
 static int ubd_char_release(struct inode *inode, struct file *file)
@@ -220,15 +220,13 @@ static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
-	if (ubd_cmd_flags(cmd) || q_id >= dev->tag_set.nr_hw_queues || tag_nr >= dev->tag_set.queue_depth)
+	tag = ubd_find_tag(dev, q_id, tag_nr);
+	if (ubd_cmd_flags(cmd) || !tag)
 		return -EINVAL;
-	q_id = array_index_nospec(q_id, dev->tag_set.nr_hw_queues);
-	tag_nr = array_index_nospec(tag_nr, dev->tag_set.queue_depth);
-	tag = &dev->queues[q_id].tags[tag_nr];
 
 	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
 		return ubd_commit(tag, result, NULL, 0);
-	if (!addr)
+	if (!addr == ubd_copies_data(tag))
 		return -EINVAL;
 
 	*ubd_cmd_tag(cmd) = tag;
@@ -258,6 +256,8 @@ static const struct file_operations ubd_char_fops = {
 	.flush = ubd_char_flush,
 	.release = ubd_char_release,
 	.mmap = ubd_char_mmap,
+	.read_iter = ubd_read_iter,
+	.write_iter = ubd_write_iter,
 	.uring_cmd = ubd_char_uring_cmd,
 };
 

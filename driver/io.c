@@ -48,6 +48,13 @@ static bool ubd_is_first_fetch(struct ubd_tag *tag)
 	return first;
 }
 
+/* The tag has no FETCH, and its request, if there is one, has been committed or is new. */
+static bool ubd_may_wait(const struct ubd_tag *tag)
+{
+	return tag->state == UBD_TAG_IDLE || tag->state == UBD_TAG_QUEUED ||
+	       (tag->state == UBD_TAG_HELD && !tag->cmd);
+}
+
 int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 {
 	struct ubd_device *dev = tag->queue->dev;
@@ -57,7 +64,7 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	spin_lock(&tag->lock);
 	if (ubd_takes_no_fetch(tag))
 		err = UBD_IO_RES_ABORT;
-	else if (tag->state != UBD_TAG_IDLE && tag->state != UBD_TAG_QUEUED)
+	else if (!ubd_may_wait(tag))
 		err = -EBUSY;
 	if (err) {
 		spin_unlock(&tag->lock);
@@ -66,7 +73,8 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	has_request = tag->state == UBD_TAG_QUEUED;
 	if (has_request)
 		tag->since = jiffies;
-	tag->state = has_request ? UBD_TAG_HANDOVER : UBD_TAG_READY;
+	if (tag->state != UBD_TAG_HELD)
+		tag->state = has_request ? UBD_TAG_HANDOVER : UBD_TAG_READY;
 	tag->cmd = cmd;
 	tag->addr = addr;
 	first = ubd_is_first_fetch(tag);
@@ -98,37 +106,41 @@ static int ubd_begin_commit(struct ubd_tag *tag, struct request **ret_rq, u64 *r
 	return err;
 }
 
-/* The server died while its answer was copied: true if the request waits for the next. */
-static bool ubd_keep_uncommitted(struct ubd_tag *tag)
+/* The server died while its answer was copied: the request may be one for the next. */
+static int ubd_undo_commit(struct ubd_tag *tag)
 {
-	bool keep;
+	struct request *failed;
 
+	ubd_server_gone(tag->queue->dev);
 	spin_lock(&tag->lock);
-	keep = ubd_tag_keeps(tag, true);
-	tag->state = keep ? UBD_TAG_QUEUED : UBD_TAG_IDLE;
-	if (!keep)
-		tag->rq = NULL;
+	failed = ubd_settle(tag, ubd_tag_keeps(tag, true), BLK_STS_IOERR);
 	spin_unlock(&tag->lock);
-	return keep;
+
+	if (failed)
+		ubd_end_request(failed, BLK_STS_IOERR);
+	return UBD_IO_RES_ABORT;
 }
 
-/* Before the request ends, since its tag may be used again at once. */
-static int ubd_end_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
+static int ubd_end_commit(struct ubd_tag *tag, blk_status_t status, struct io_uring_cmd *cmd,
+			  u64 addr)
 {
+	struct request *rq;
 	int res = 0;
 
 	spin_lock(&tag->lock);
-	tag->rq = NULL;
-	tag->state = UBD_TAG_IDLE;
 	if (cmd && ubd_takes_no_fetch(tag)) {
 		res = UBD_IO_RES_ABORT;
 	} else if (cmd) {
 		tag->cmd = cmd;
 		tag->addr = addr;
-		tag->state = UBD_TAG_READY;
 		res = -EIOCBQUEUED;
 	}
+	/* Before the request ends, since its tag may be used again at once. */
+	rq = ubd_settle(tag, false, status);
 	spin_unlock(&tag->lock);
+
+	if (rq)
+		ubd_end_request(rq, status);
 	return res;
 }
 
@@ -137,25 +149,19 @@ int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 ad
 	blk_status_t status;
 	struct request *rq;
 	u64 data_addr;
-	int res;
+	int err;
 
-	res = ubd_begin_commit(tag, &rq, &data_addr);
-	if (res)
-		return res;
+	err = ubd_begin_commit(tag, &rq, &data_addr);
+	if (err)
+		return err;
 
 	trace_ubd_commit(rq, result);
 	status = ubd_result_status(rq, result);
-	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ &&
+	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ && ubd_copies_data(tag) &&
 	    ubd_copy_data(rq, ITER_SOURCE, data_addr))
 		status = BLK_STS_IOERR;
-	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying()) {
-		ubd_server_gone(tag->queue->dev);
-		if (!ubd_keep_uncommitted(tag))
-			ubd_end_request(rq, status);
-		return UBD_IO_RES_ABORT;
-	}
+	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying())
+		return ubd_undo_commit(tag);
 
-	res = ubd_end_commit(tag, cmd, addr);
-	ubd_end_request(rq, status);
-	return res;
+	return ubd_end_commit(tag, status, cmd, addr);
 }

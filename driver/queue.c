@@ -87,36 +87,35 @@ static bool ubd_begin_move(struct ubd_tag *tag, const struct io_uring_cmd *cmd,
 	return attached;
 }
 
-/* Where a tag gets to after the copy, see ubd_end_move(). */
-static enum ubd_tag_state ubd_moved_state(const struct ubd_tag *tag, int copy_error)
-{
-	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY))
-		return ubd_tag_keeps(tag, false) ? UBD_TAG_QUEUED : UBD_TAG_IDLE;
-	if (!copy_error)
-		return UBD_TAG_SERVED;
-	return ubd_tag_flag(tag, UBD_DRAINING) ? UBD_TAG_IDLE : UBD_TAG_READY;
-}
-
 /*
- * After the copy the request is the server's (SERVED), or it failed and the FETCH waits for
- * the next one (READY) or has to end (IDLE), or the server is gone and the
- * request failed (IDLE) or waits for another (QUEUED). Returns the state reached.
+ * After the copy the request is the server's, or it failed and the FETCH waits for the
+ * next one or has to end, or the server is gone and the request failed or waits for
+ * another. Returns the result of the FETCH, -EIOCBQUEUED if it waits, and in
+ * @ret_failed the request if it failed.
  */
-static enum ubd_tag_state ubd_end_move(struct ubd_tag *tag, int copy_error)
+static int ubd_end_move(struct ubd_tag *tag, int copy_error, struct request **ret_failed)
 {
-	enum ubd_tag_state state;
+	int res = UBD_IO_RES_ABORT;
 
+	*ret_failed = NULL;
 	spin_lock(&tag->lock);
-	state = ubd_moved_state(tag, copy_error);
-	if (state != UBD_TAG_READY)
+	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
 		tag->cmd = NULL;
-	if (state == UBD_TAG_READY || state == UBD_TAG_IDLE)
-		tag->rq = NULL;
-	tag->state = state;
-	if (state == UBD_TAG_SERVED)
+		*ret_failed = ubd_settle(tag, ubd_tag_keeps(tag, false), BLK_STS_IOERR);
+	} else if (!copy_error) {
+		tag->cmd = NULL;
+		tag->state = UBD_TAG_SERVED;
 		trace_ubd_serve(tag->rq);
+		res = UBD_IO_RES_OK;
+	} else {
+		if (ubd_tag_flag(tag, UBD_DRAINING))
+			tag->cmd = NULL;
+		else
+			res = -EIOCBQUEUED;
+		*ret_failed = ubd_settle(tag, false, BLK_STS_IOERR);
+	}
 	spin_unlock(&tag->lock);
-	return state;
+	return res;
 }
 
 /*
@@ -130,9 +129,8 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	struct ubd_device *dev = tag->queue->dev;
 	bool lost = task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
 		    ubd_cmd_is_orphan(cmd);
-	enum ubd_tag_state state;
-	struct request *rq;
-	int err = 0;
+	struct request *rq, *failed;
+	int res, err = 0;
 	u64 addr;
 
 	if (lost)
@@ -145,7 +143,7 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 	if (lost)
 		err = -EFAULT;
-	else if (req_op(rq) == REQ_OP_WRITE)
+	else if (req_op(rq) == REQ_OP_WRITE && ubd_copies_data(tag))
 		err = ubd_copy_data(rq, ITER_DEST, addr);
 	if (!err)
 		ubd_fill_desc(tag, rq, addr);
@@ -156,13 +154,12 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	 * From here the tag may be committed by another thread, so neither rq nor
 	 * the tag is ours unless ubd_end_move() says so.
 	 */
-	state = ubd_end_move(tag, err);
-	if (state == UBD_TAG_READY || state == UBD_TAG_IDLE)
-		ubd_end_request(rq, BLK_STS_IOERR);
+	res = ubd_end_move(tag, err, &failed);
+	if (failed)
+		ubd_end_request(failed, BLK_STS_IOERR);
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
-	if (state != UBD_TAG_READY)
-		ubd_cmd_done(cmd, state == UBD_TAG_SERVED ? UBD_IO_RES_OK : UBD_IO_RES_ABORT,
-			     issue_flags);
+	if (res != -EIOCBQUEUED)
+		ubd_cmd_done(cmd, res, issue_flags);
 }
 
 UBD_CMD_TASK_WORK(ubd_deliver_work, ubd_deliver)

@@ -6,6 +6,7 @@
 #include <linux/blk-mq.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
+#include <linux/nospec.h>
 #include <linux/vmalloc.h>
 
 #include "compat.h"
@@ -24,6 +25,63 @@ bool ubd_tag_keeps(const struct ubd_tag *tag, bool served)
 	if (ubd_tag_flag(tag, UBD_ABORTED) || (features & UBD_F_USER_RECOVERY_FAIL_IO))
 		return false;
 	return !served || (features & UBD_F_USER_RECOVERY_REISSUE);
+}
+
+struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr)
+{
+	unsigned int nr_queues = dev->tag_set.nr_hw_queues, depth = dev->tag_set.queue_depth;
+
+	if (q_id >= nr_queues || tag_nr >= depth)
+		return NULL;
+	q_id = array_index_nospec(q_id, nr_queues);
+	return &dev->queues[q_id].tags[array_index_nospec(tag_nr, depth)];
+}
+
+/* ---- the end of a request, and its holds ---- */
+
+static struct request *ubd_settle_now(struct ubd_tag *tag)
+{
+	struct request *rq = tag->rq;
+
+	if (tag->keep) {
+		tag->since = jiffies;
+		tag->state = tag->cmd ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
+		return NULL;
+	}
+	tag->rq = NULL;
+	tag->state = tag->cmd ? UBD_TAG_READY : UBD_TAG_IDLE;
+	return rq;
+}
+
+struct request *ubd_settle(struct ubd_tag *tag, bool keep, blk_status_t status)
+{
+	tag->keep = keep;
+	tag->status = status;
+	if (!tag->holds)
+		return ubd_settle_now(tag);
+	tag->state = UBD_TAG_HELD;
+	return NULL;
+}
+
+void ubd_drop_hold(struct ubd_tag *tag)
+{
+	struct io_uring_cmd *cmd = NULL;
+	struct request *rq = NULL;
+	blk_status_t status;
+
+	spin_lock(&tag->lock);
+	if (--tag->holds == 0 && tag->state == UBD_TAG_HELD) {
+		rq = ubd_settle_now(tag);
+		if (tag->state == UBD_TAG_HANDOVER)
+			cmd = tag->cmd;
+	}
+	status = tag->status;
+	spin_unlock(&tag->lock);
+
+	if (rq)
+		ubd_end_request(rq, status);
+	if (cmd)
+		ubd_hand_over(cmd);
 }
 
 /* Calls @fn for every tag until it returns true; returns whether one did. */
@@ -55,24 +113,25 @@ static void ubd_forget_fetch(struct ubd_tag *tag)
  */
 static struct request *ubd_detach_request(struct ubd_tag *tag)
 {
-	struct request *rq = tag->rq;
+	bool keep = ubd_tag_keeps(tag, tag->state == UBD_TAG_SERVED);
 
 	tag->cmd = NULL;
-	if (ubd_tag_keeps(tag, tag->state == UBD_TAG_SERVED)) {
-		tag->state = UBD_TAG_QUEUED;
-		return NULL;
-	}
-	tag->rq = NULL;
-	tag->state = UBD_TAG_IDLE;
-	return rq;
+	return ubd_settle(tag, keep, BLK_STS_IOERR);
 }
 
-static struct io_uring_cmd *ubd_take_ready(struct ubd_tag *tag)
+/* A FETCH that has no request yet. */
+static bool ubd_fetch_waits(const struct ubd_tag *tag)
+{
+	return tag->cmd && (tag->state == UBD_TAG_READY || tag->state == UBD_TAG_HELD);
+}
+
+static struct io_uring_cmd *ubd_take_fetch(struct ubd_tag *tag)
 {
 	struct io_uring_cmd *cmd = tag->cmd;
 
 	tag->cmd = NULL;
-	tag->state = UBD_TAG_IDLE;
+	if (tag->state == UBD_TAG_READY)
+		tag->state = UBD_TAG_IDLE;
 	return cmd;
 }
 
@@ -85,7 +144,12 @@ static bool ubd_detach_tag(struct ubd_tag *tag)
 	ubd_forget_fetch(tag);
 	switch (tag->state) {
 	case UBD_TAG_READY:
-		cmd = ubd_take_ready(tag);
+		cmd = ubd_take_fetch(tag);
+		break;
+	case UBD_TAG_HELD:
+		cmd = ubd_take_fetch(tag);
+		if (tag->keep)
+			ubd_settle(tag, ubd_tag_keeps(tag, true), BLK_STS_IOERR);
 		break;
 	case UBD_TAG_QUEUED:
 	case UBD_TAG_HANDOVER:
@@ -116,8 +180,8 @@ static bool ubd_drain_tag(struct ubd_tag *tag)
 	struct io_uring_cmd *cmd = NULL;
 
 	spin_lock(&tag->lock);
-	if (tag->state == UBD_TAG_READY)
-		cmd = ubd_take_ready(tag);
+	if (ubd_fetch_waits(tag))
+		cmd = ubd_take_fetch(tag);
 	spin_unlock(&tag->lock);
 
 	if (cmd)
@@ -136,9 +200,9 @@ void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	bool waits;
 
 	spin_lock(&tag->lock);
-	waits = tag->state == UBD_TAG_READY && tag->cmd == cmd;
+	waits = tag->cmd == cmd && ubd_fetch_waits(tag);
 	if (waits)
-		ubd_take_ready(tag);
+		ubd_take_fetch(tag);
 	spin_unlock(&tag->lock);
 
 	ubd_server_gone(tag->queue->dev);
@@ -153,7 +217,7 @@ static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 	bool orphan;
 
 	spin_lock(&tag->lock);
-	orphan = tag->state == UBD_TAG_READY && ubd_cmd_is_orphan(tag->cmd);
+	orphan = ubd_fetch_waits(tag) && ubd_cmd_is_orphan(tag->cmd);
 	spin_unlock(&tag->lock);
 	return orphan;
 }
@@ -166,7 +230,10 @@ bool ubd_has_orphans(struct ubd_device *dev)
 /* Whether it is up to this server that the tag's request goes on. Under tag->lock. */
 static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 {
-	if (!tag->rq || ubd_tag_flag(tag, UBD_AWAY))
+	if (!tag->rq || ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY))
+		return false;
+	/* What the last server left behind keeps it. */
+	if (tag->state == UBD_TAG_HELD && tag->keep)
 		return false;
 	/* For want of a FETCH: not if it has not got there yet, and not if it may send none. */
 	if (tag->state == UBD_TAG_QUEUED)

@@ -46,7 +46,7 @@
  *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity, opened,
  *                            opener, detached, nr_control, added; sets and clears UBD_AWAY,
  *                            UBD_DRAINING and UBD_FAILING
- *   ubd_tag.lock             state, cmd, rq, addr, fetched of one tag
+ *   ubd_tag.lock             all of one tag that is not constant
  * The last two are never held together, nor across anything that sleeps, completes
  * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
  * the tags are gone through and read under the tag's lock by whoever puts a command
@@ -70,7 +70,8 @@
 #define UBD_MAX_DEVICES 4096
 
 #define UBD_FLAGS_KNOWN                                                                            \
-	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO)
+	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO |         \
+	 UBD_F_USER_COPY)
 
 /*
  * A tag's states. "cmd" and "rq" say which of the two the tag holds.
@@ -86,9 +87,16 @@
  *
  * When io_uring cancels the command, ubd_cancel_fetch() takes it out of READY.
  * When the device is aborted or its server is gone, ubd_detach_tags() takes cmd out of
- * READY and HANDOVER, and rq out of QUEUED, HANDOVER and SERVED or leaves it behind in
+ * READY, HANDOVER and HELD, and rq out of QUEUED, HANDOVER and SERVED or leaves it behind in
  * QUEUED. MOVING and COMMITTING belong to the task that copies data; it looks at
  * the device's flags when it has done so.
+ *
+ * While a request is SERVED its pages may be held by who uses them: a user copy in another
+ * thread. A request that is to end, or to wait for the next server, while it is
+ * held becomes HELD, and does so when the last hold is dropped (ubd_settle()):
+ *
+ *   COMMITTING, SERVED --holds--> HELD ---> IDLE, or READY if there is a cmd: the request ends
+ *                                   \----> QUEUED, or HANDOVER if there is one: the next server's
  */
 enum ubd_tag_state {
 	UBD_TAG_IDLE,	    /* neither */
@@ -98,6 +106,7 @@ enum ubd_tag_state {
 	UBD_TAG_MOVING,	    /* cmd and rq: task work copies */
 	UBD_TAG_SERVED,	    /* rq: the server has it */
 	UBD_TAG_COMMITTING, /* rq: a COMMIT copies */
+	UBD_TAG_HELD,	    /* rq, perhaps cmd: settled, but somebody uses its data */
 };
 
 struct ubd_tag {
@@ -106,6 +115,9 @@ struct ubd_tag {
 	bool fetched; /* this server has sent a FETCH */
 	struct io_uring_cmd *cmd;
 	struct request *rq;
+	unsigned int holds;  /* who uses the data of rq, beside MOVING and COMMITTING */
+	bool keep;	     /* HELD: rq is for the next server; else it ends with */
+	blk_status_t status; /* this */
 	u64 addr;	     /* the server's buffer, from the last FETCH */
 	unsigned long since; /* jiffies: when rq came, or was given to this server */
 	struct ubd_queue *queue;
@@ -383,6 +395,15 @@ bool ubd_is_dying(void);
 /* Copies all of the request's data; @direction is ITER_DEST towards the server. */
 int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr);
 
+static inline bool ubd_copies_data(const struct ubd_tag *tag)
+{
+	return !(tag->queue->dev->features & UBD_F_USER_COPY);
+}
+
+/* pread() and pwrite() of /dev/ubdcN. */
+ssize_t ubd_read_iter(struct kiocb *iocb, struct iov_iter *data);
+ssize_t ubd_write_iter(struct kiocb *iocb, struct iov_iter *data);
+
 /* ---- tag.c ---- */
 
 int ubd_queues_alloc(struct ubd_device *dev);
@@ -399,6 +420,19 @@ static inline bool ubd_tag_flag(const struct ubd_tag *tag, int flag)
  * fails. @served: the server has had it. Under tag->lock.
  */
 bool ubd_tag_keeps(const struct ubd_tag *tag, bool served);
+
+/* The tag of these numbers, which nobody has checked; NULL if there is none. */
+struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr);
+
+/*
+ * The tag's request ends with @status, or waits for the next server if @keep: now or when the
+ * last hold is dropped. Returns it if the caller has to end it. tag->cmd is NULL or the
+ * FETCH that waits on. Under tag->lock.
+ */
+struct request *ubd_settle(struct ubd_tag *tag, bool keep, blk_status_t status);
+
+/* One hold less. No tag lock may be held. */
+void ubd_drop_hold(struct ubd_tag *tag);
 
 /* UBD_ABORTED or UBD_AWAY is set: ends every FETCH, and keeps or fails every request. */
 void ubd_detach_tags(struct ubd_device *dev);

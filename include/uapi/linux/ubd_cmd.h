@@ -96,6 +96,12 @@ struct ubdsrv_ctrl_cmd {
  */
 #define UBD_F_UNPRIVILEGED		(1ull << 5)
 
+/*
+ * The server moves the data of requests itself, by pread() and pwrite() of /dev/ubdcN at
+ * ubd_data_offset(); it names no buffers.
+ */
+#define UBD_F_USER_COPY			(1ull << 3)
+
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)
 
@@ -178,7 +184,8 @@ struct ubd_identity {
  * @addr: for FETCH_REQ and COMMIT_AND_FETCH_REQ, not zero: the server's buffer
  * for the request to come, max_io_bytes long. The driver copies a WRITE's data
  * into it before the FETCH completes, and takes a READ's data out of it while it
- * handles the COMMIT of that request. COMMIT_REQ ignores it.
+ * handles the COMMIT of that request. With UBD_F_USER_COPY it must be zero, and the
+ * driver copies nothing. COMMIT_REQ ignores it.
  * @result: for COMMIT*: bytes done (READ, WRITE), 0 for the others, or a
  * negative errno. Ignored by FETCH_REQ. A short READ or WRITE is an I/O error.
  */
@@ -221,6 +228,20 @@ struct ubdsrv_io_desc {
 static inline __u64 ubd_desc_mmap_offset(__u16 q_id)
 {
 	return q_id * UBD_DESC_MMAP_STRIDE;
+}
+
+/*
+ * With UBD_F_USER_COPY: where in /dev/ubdcN the data of a tag's request begins, from the CQE of
+ * its FETCH until its COMMIT. pread() takes the data of a WRITE, pwrite() gives that of a READ,
+ * in one piece or in many; readv(), writev() and io_uring's READ and WRITE do so too. All that is
+ * asked for must lie within the request.
+ */
+#define UBD_DATA_TAG_SHIFT	25	/* below it: the byte in the request */
+#define UBD_DATA_QUEUE_SHIFT	37
+
+static inline __u64 ubd_data_offset(__u16 q_id, __u16 tag)
+{
+	return (__u64)q_id << UBD_DATA_QUEUE_SHIFT | (__u64)tag << UBD_DATA_TAG_SHIFT;
 }
 
 static inline __u8 ubd_desc_op(const struct ubdsrv_io_desc *desc)

@@ -21,6 +21,7 @@
 /* ---- the runner ---- */
 
 static int reason_fd = STDERR_FILENO; /* of a test: a pipe to the runner */
+static uint64_t data_path;	      /* UBD_F_*, of every server */
 
 void fail(const char *format, ...)
 {
@@ -157,6 +158,11 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 {
 	bool good = true;
 
+	if (argc > 1 && !strcmp(argv[1], "--user-copy")) {
+		data_path = UBD_F_USER_COPY;
+		argc--;
+		argv++;
+	}
 	/* What a test started and left is ours to end and to wait for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (size_t i = 0; i < nr; i++)
@@ -323,6 +329,7 @@ int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint
 
 void server_add(struct server *server)
 {
+	server->info.flags |= data_path;
 	server->control = add_dev(&server->info);
 	CHECK(server->control >= 0);
 	CHECK_EQ(control(server->control, UBD_CMD_SET_PARAMS, &server->params,
@@ -388,7 +395,7 @@ void prep_io(struct io_uring_sqe *sqe, int cdev, uint32_t op, uint16_t q_id, uin
 		.q_id = q_id,
 		.tag = tag,
 		.result = result,
-		.addr = (uintptr_t)buffer,
+		.addr = data_path ? 0 : (uintptr_t)buffer,
 	};
 
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, cdev, NULL, 0, 0);
@@ -414,7 +421,29 @@ static void queue_io(struct server_queue *queue, uint32_t op, uint16_t tag, int3
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&queue->ring);
 
 	CHECK(sqe);
-	prep_io(sqe, queue->server->cdev, op, queue->q_id, tag, result, server_buffer(queue, tag));
+	prep_io(sqe, queue->server->cdev, op, queue->q_id, tag, result,
+		queue->server->info.flags & UBD_F_USER_COPY ? NULL : server_buffer(queue, tag));
+}
+
+/* With UBD_F_USER_COPY; fails only when the device is ending. */
+static void move_data(struct server_queue *queue, uint16_t tag, uint8_t op)
+{
+	const struct server *server = queue->server;
+	const struct ubdsrv_io_desc *desc = &queue->descs[tag];
+	size_t bytes = (size_t)desc->nr_sectors * 512;
+	off_t off = ubd_data_offset(queue->q_id, tag);
+	ssize_t res = bytes;
+
+	if (!(server->info.flags & UBD_F_USER_COPY) || ubd_desc_op(desc) != op)
+		return;
+	if (op == UBD_IO_OP_WRITE)
+		res = pread(server->cdev, server_buffer(queue, tag), bytes, off);
+	else
+		res = pwrite(server->cdev, server_buffer(queue, tag), bytes, off);
+	if (res < 0)
+		CHECK_EQ(errno, ENODEV);
+	else
+		CHECK_EQ(res, bytes);
 }
 
 /* Returns how many FETCHes wait after it. */
@@ -428,9 +457,11 @@ static int answer(struct server_queue *queue, const struct io_uring_cqe *cqe, in
 		CHECK_EQ(cqe->res, UBD_IO_RES_ABORT);
 		return pending - 1;
 	}
+	move_data(queue, tag, UBD_IO_OP_WRITE);
 	result = server->handle(server, &queue->descs[tag], server_buffer(queue, tag));
 	if (result == SERVER_KEEP)
 		return pending - 1;
+	move_data(queue, tag, UBD_IO_OP_READ);
 	queue_io(queue, UBD_IO_COMMIT_AND_FETCH_REQ, tag, result);
 	return pending;
 }

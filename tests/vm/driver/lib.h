@@ -26,7 +26,8 @@ struct test {
 };
 
 /*
- * Runs the tests named on the command line, or all. Prints `ok NAME` or
+ * Runs the tests named on the command line, or all; after --user-copy with servers that
+ * have UBD_F_USER_COPY. Prints `ok NAME` or
  * `not ok NAME: why` for each, returns main()'s exit status.
  */
 int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
