@@ -252,6 +252,18 @@ int control_set_params(struct control *control, const struct ubd_params *params)
 	return device_command(control, UBD_CMD_SET_PARAMS, &copy, sizeof(copy));
 }
 
+int control_get_identity(struct control *control, struct ubd_identity *ret_identity)
+{
+	return device_command(control, UBD_CMD_GET_IDENTITY, ret_identity, sizeof(*ret_identity));
+}
+
+int control_set_identity(struct control *control, const struct ubd_identity *identity)
+{
+	struct ubd_identity copy = *identity;
+
+	return device_command(control, UBD_CMD_SET_IDENTITY, &copy, sizeof(copy));
+}
+
 int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus)
 {
 	cpu_set_t cpus;

@@ -53,6 +53,7 @@ static int choose_params(const struct device *device, struct ubd_params *ret_par
 		.image_size = image_size(image),
 		.read_only = image_is_read_only(image),
 		.discard = device->config.discard,
+		.block_size = device->config.block_size,
 	};
 	uint32_t cut_bytes;
 	int res = params_of_image(&input, ret_params, &cut_bytes, err);
@@ -67,7 +68,8 @@ static int choose_params(const struct device *device, struct ubd_params *ret_par
 
 static int set_params(struct device *device, struct ubd_params *params, GError **err)
 {
-	int res = control_set_params(device->control, params);
+	int res = control_set_params(device->control, params)
+			  ?: control_set_identity(device->control, &device->config.identity);
 
 	if (res < 0)
 		g_set_error(err, UBD_ERROR, -res,
@@ -76,7 +78,15 @@ static int set_params(struct device *device, struct ubd_params *params, GError *
 	return res;
 }
 
-/* The image that is to be served must be the one that was; what can be seen of that is. */
+static bool have_same_limits(const struct ubd_params *a, const struct ubd_params *b)
+{
+	struct ubd_params copy = *a;
+
+	copy.dev_sectors = b->dev_sectors;
+	return memcmp(&copy, b, sizeof(copy)) == 0;
+}
+
+/* The device stays as it was made, so the image must be able to serve it; it may have grown. */
 static int check_params(struct device *device, const struct ubd_params *params, GError **err)
 {
 	const char *filename = image_filename(device->config.image);
@@ -85,12 +95,12 @@ static int check_params(struct device *device, const struct ubd_params *params, 
 
 	if (res < 0)
 		g_set_error(err, UBD_ERROR, -res, "%s: %s", device->path, g_strerror(-res));
-	else if (params->dev_sectors != had.dev_sectors)
+	else if (params->dev_sectors < had.dev_sectors)
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "%s: it makes a device of %" PRIu64 " sectors, but %s has %" PRIu64,
 			    filename, (uint64_t)params->dev_sectors, device->path,
 			    (uint64_t)had.dev_sectors);
-	else if (memcmp(params, &had, sizeof(had)) != 0)
+	else if (!have_same_limits(params, &had))
 		g_set_error(
 			err, UBD_ERROR, EINVAL,
 			"%s: its blocks or clusters are not those of the image that %s was made of",

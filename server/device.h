@@ -26,7 +26,8 @@ struct device;
 
 struct device_config {
 	struct image *image;
-	bool discard; /* take discards */
+	bool discard;	     /* take discards */
+	uint32_t block_size; /* logical, bytes; 0: the image's */
 	/*
 	 * A device that was taken over; device_add() owns it from then on, also when it fails.
 	 * It is not deleted before it is live again. NULL: a new device.
@@ -37,6 +38,7 @@ struct device_config {
 	uint16_t queues; /* 0: one per CPU, up to a few */
 	uint16_t depth;
 	uint64_t recovery; /* UBD_F_USER_RECOVERY*: whether it outlives its server, and how */
+	struct ubd_identity identity;
 };
 
 /* The most queues that may be asked for; each has an aio loop, the main thread too. */

@@ -20,6 +20,7 @@
 #include "control.h"
 #include "device.h"
 #include "error.h"
+#include "identity.h"
 #include "image.h"
 #include "options.h"
 #include "process.h"
@@ -269,7 +270,9 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.id = options.id,
 		.queues = options.queues,
 		.depth = options.depth,
+		.block_size = options.block_size,
 		.recovery = options.recovery,
+		.identity = options.identity,
 		.recovered = recovered,
 	};
 	g_autoptr(GError) err = NULL;
@@ -289,6 +292,33 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	return ok;
 }
 
+/* Before anybody is asked to leave. A device or an image without a UUID may be the right one. */
+static int check_identity(struct control *control, GError **err)
+{
+	static const uint8_t none[sizeof(options.identity.uuid)];
+	const uint8_t *uuid = options.identity.uuid;
+	g_autofree char *wanted = NULL, *found = NULL;
+	struct ubd_identity had;
+	int res = control_get_identity(control, &had);
+
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", options.recover,
+			    g_strerror(-res));
+		return res;
+	}
+	if (memcmp(uuid, had.uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
+	    memcmp(had.uuid, none, sizeof(none)) == 0)
+		return 0;
+	wanted = identity_format_uuid(had.uuid);
+	found = identity_format_uuid(uuid);
+	g_set_error(
+		err, UBD_ERROR, EINVAL,
+		"%s: its UUID is %s, and that of /dev/ubdb%u is %s; if the image was moved, give "
+		"--uuid=%s",
+		options.filename, found, options.recover, wanted, wanted);
+	return -EINVAL;
+}
+
 /* Waits for the end of the device's last server; the device's own options are taken up. */
 static struct control *take_over(GError **err)
 {
@@ -302,6 +332,10 @@ static struct control *take_over(GError **err)
 	if (!(info.flags & UBD_F_USER_RECOVERY)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "/dev/ubdb%u: its server was started without --recovery", info.dev_id);
+		control_free(control);
+		return NULL;
+	}
+	if (check_identity(control, err) < 0) {
 		control_free(control);
 		return NULL;
 	}
@@ -320,6 +354,7 @@ static struct control *take_over(GError **err)
 	}
 	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
 	options.discard = params.max_discard_sectors != 0;
+	options.block_size = params.logical_block_size;
 	return control;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "device.h"
+#include "identity.h"
 #include "report.h"
 
 #define DEFAULT_DEPTH 64
@@ -25,6 +26,7 @@ struct options options = {
 static struct {
 	char **filenames; /* what is no option; one is right */
 	int queues, depth, id, recover;
+	char *serial, *uuid;
 } given = {
 	.queues = NOT_GIVEN,
 	.depth = NOT_GIVEN,
@@ -106,6 +108,19 @@ static gboolean parse_cache_size(const char *name, const char *value, void *data
 	return TRUE;
 }
 
+static gboolean parse_block_size(const char *name, const char *value, void *data, GError **err)
+{
+	static const char *const sizes[] = { "512", "1024", "2048", "4096" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		if (strcmp(value, sizes[i]) == 0) {
+			options.block_size = 512u << i;
+			return TRUE;
+		}
+	}
+	return bad_value(name, value, "512, 1024, 2048 or 4096", err);
+}
+
 static const GOptionEntry option_entries[] = {
 	{ "format", 'f', 0, G_OPTION_ARG_STRING, &options.format,
 	  "Format of the image: qcow2 or raw; without it, by the image's header", "FORMAT" },
@@ -125,6 +140,13 @@ static const GOptionEntry option_entries[] = {
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
+	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
+	  "Bytes of a block: 512 to 4096 (default: 512, or what the image's storage needs)",
+	  "BYTES" },
+	{ "serial", 0, 0, G_OPTION_ARG_STRING, &given.serial,
+	  "Serial number (default: made of the image's path); empty: none", "SERIAL" },
+	{ "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid,
+	  "UUID of the disk (default: made of the image's path); empty: none", "UUID" },
 	{ "recovery", 0, 0, G_OPTION_ARG_CALLBACK, parse_recovery,
 	  "The device outlives its server; requests then fail or wait (default: none)", "MODE" },
 	{ "recover", 0, 0, G_OPTION_ARG_INT, &given.recover,
@@ -157,9 +179,11 @@ static bool options_are_valid(void)
 	}
 	if (given.recover != NOT_GIVEN &&
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
-	     options.recovery || options.read_only || !options.discard)) {
+	     options.recovery || options.read_only || !options.discard || options.block_size ||
+	     given.serial)) {
 		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
-			     "--read-only, --discard and --recovery cannot be given");
+			     "--read-only, --discard, --logical-block-size, --serial and "
+			     "--recovery cannot be given");
 		return false;
 	}
 	if (options.snapshot && (options.recovery || given.recover != NOT_GIVEN)) {
@@ -184,6 +208,29 @@ static void take_numbers(void)
 		options.recover = given.recover;
 }
 
+/* What was given, and for the rest what the image's name says. */
+static bool take_identity(void)
+{
+	struct ubd_identity *identity = &options.identity;
+
+	identity_of_file(options.filename, options.snapshot, identity);
+	if (given.serial && !identity_is_serial(given.serial)) {
+		report_error("--serial: \"%s\" is not " IDENTITY_SERIAL_RULE, given.serial);
+		return false;
+	}
+	if (given.serial) {
+		memset(identity->serial, 0, sizeof(identity->serial));
+		memcpy(identity->serial, given.serial, strlen(given.serial));
+	}
+	if (given.uuid && !*given.uuid) {
+		memset(identity->uuid, 0, sizeof(identity->uuid));
+	} else if (given.uuid && !identity_parse_uuid(given.uuid, identity->uuid)) {
+		report_error("--uuid: \"%s\" is not a UUID", given.uuid);
+		return false;
+	}
+	return true;
+}
+
 bool options_parse(int *argc, char ***argv)
 {
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -204,5 +251,5 @@ bool options_parse(int *argc, char ***argv)
 		return false;
 	options.filename = given.filenames[0];
 	take_numbers();
-	return true;
+	return take_identity();
 }

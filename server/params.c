@@ -20,7 +20,8 @@
 int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
 		    uint32_t *ret_cut_bytes, GError **err)
 {
-	uint32_t block_size = MAX(SECTOR_SIZE, input->limits->request_alignment);
+	uint32_t needed = MAX(SECTOR_SIZE, input->limits->request_alignment);
+	uint32_t block_size = input->block_size ?: needed;
 	uint32_t physical = MAX(PHYSICAL_BLOCK_SIZE, block_size);
 	uint32_t cluster_size = input->limits->cluster_size;
 	uint32_t cut_bytes;
@@ -36,6 +37,13 @@ int params_of_image(const struct params_input *input, struct ubd_params *ret_par
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "its storage needs blocks of %u bytes, a block device has at most %ld",
 			    block_size, sysconf(_SC_PAGESIZE));
+		return -EINVAL;
+	}
+	if (block_size < needed) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "its storage needs blocks of %u bytes, they cannot be %u (or use the "
+			    "page cache: --cache=writeback)",
+			    needed, block_size);
 		return -EINVAL;
 	}
 	cut_bytes = input->image_size % block_size;

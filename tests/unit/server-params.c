@@ -69,6 +69,30 @@ static void test_clusters_smaller_than_blocks(void)
 	g_assert_cmpuint(params.discard_granularity, ==, 4096);
 }
 
+static void test_block_size_is_given(void)
+{
+	const struct image_limits limits = { 512, 512, 65536, true };
+	const struct image_limits large = { 4096, 4096, 65536, true };
+	struct params_input input = input_of_size(&limits, MIB + 3584);
+	struct ubd_params params;
+	uint32_t cut_bytes;
+
+	for (input.block_size = 512; input.block_size <= 4096; input.block_size *= 2) {
+		params = params_of(&input, &cut_bytes);
+		g_assert_cmpuint(params.logical_block_size, ==, input.block_size);
+		g_assert_cmpuint(params.physical_block_size, ==, 4096);
+		g_assert_cmpuint(params.dev_sectors * 512 + cut_bytes, ==, MIB + 3584);
+		g_assert_cmpuint(params.dev_sectors * 512 % input.block_size, ==, 0);
+		g_assert_cmpuint(cut_bytes, <, input.block_size);
+	}
+	/* Smaller than what the storage can do. */
+	input = input_of_size(&large, MIB);
+	input.block_size = 512;
+	refuses(&input);
+	input.block_size = 4096;
+	params_of(&input, &cut_bytes);
+}
+
 static void test_capacity_is_whole_blocks(void)
 {
 	const struct image_limits limits = { 4096, 4096, 0, true };
@@ -125,6 +149,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/server/params/clusters", test_clusters);
 	g_test_add_func("/server/params/clusters-smaller-than-blocks",
 			test_clusters_smaller_than_blocks);
+	g_test_add_func("/server/params/block-size-is-given", test_block_size_is_given);
 	g_test_add_func("/server/params/capacity-is-whole-blocks", test_capacity_is_whole_blocks);
 	g_test_add_func("/server/params/read-only", test_read_only);
 	g_test_add_func("/server/params/discard-ignored", test_discard_ignored);

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* By which names a disk is found again. */
+#include "identity.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MACHINE_ID   "/etc/machine-id"
+#define DIGEST_BYTES 32
+/* Of the digest, behind what the UUID takes. */
+#define SERIAL_BYTES 10
+
+bool identity_parse_uuid(const char *text, uint8_t ret_uuid[16])
+{
+	if (!g_uuid_string_is_valid(text))
+		return false;
+	for (int i = 0; i < 16; i++) {
+		text += *text == '-';
+		ret_uuid[i] = g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]);
+		text += 2;
+	}
+	return true;
+}
+
+char *identity_format_uuid(const uint8_t uuid[16])
+{
+	GString *text = g_string_new(NULL);
+
+	for (int i = 0; i < 16; i++)
+		g_string_append_printf(text, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "",
+				       uuid[i]);
+	return g_string_free(text, FALSE);
+}
+
+bool identity_is_serial(const char *text)
+{
+	return strlen(text) < UBD_SERIAL_SIZE &&
+	       strspn(text, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "+-.:=@_") == strlen(text);
+}
+
+void identity_derive(const char *machine_id, const char *path, const char *snapshot,
+		     struct ubd_identity *ret_identity)
+{
+	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+	gsize bytes = DIGEST_BYTES;
+	uint8_t digest[DIGEST_BYTES];
+
+	/* Each with its end, so that no two combinations are one. */
+	g_checksum_update(sum, (const guchar *)machine_id, strlen(machine_id) + 1);
+	g_checksum_update(sum, (const guchar *)path, strlen(path) + 1);
+	if (snapshot)
+		g_checksum_update(sum, (const guchar *)snapshot, strlen(snapshot) + 1);
+	g_checksum_get_digest(sum, digest, &bytes);
+
+	*ret_identity = (struct ubd_identity){ 0 };
+	memcpy(ret_identity->uuid, digest, sizeof(ret_identity->uuid));
+	/* RFC 9562: version 8, made up by other rules than those in there. */
+	ret_identity->uuid[6] = (ret_identity->uuid[6] & 0x0f) | 0x80;
+	ret_identity->uuid[8] = (ret_identity->uuid[8] & 0x3f) | 0x80;
+	for (int i = 0; i < SERIAL_BYTES; i++)
+		g_snprintf(ret_identity->serial + 2 * i, 3, "%02x",
+			   digest[sizeof(ret_identity->uuid) + i]);
+}
+
+/*
+ * Without links, except for a disk: there it is the links that are the same after a start, as
+ * /dev/disk/by-id/..., not what they point to.
+ */
+static char *stable_path(const char *filename)
+{
+	char *real = realpath(filename, NULL), *path;
+	struct stat st;
+
+	if (!real || (stat(filename, &st) == 0 && S_ISBLK(st.st_mode)))
+		path = g_canonicalize_filename(filename, NULL);
+	else
+		path = g_strdup(real);
+	free(real);
+	return path;
+}
+
+void identity_of_file(const char *filename, const char *snapshot, struct ubd_identity *ret_identity)
+{
+	g_autofree char *machine_id = NULL, *path = NULL;
+
+	*ret_identity = (struct ubd_identity){ 0 };
+	if (g_str_has_prefix(filename, "null:"))
+		return;
+	path = stable_path(filename);
+	g_file_get_contents(MACHINE_ID, &machine_id, NULL, NULL);
+	if (machine_id)
+		g_strchomp(machine_id);
+	identity_derive(machine_id ?: "", path, snapshot, ret_identity);
+}
