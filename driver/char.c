@@ -4,9 +4,9 @@
  * commands.
  *
  * That process is the server, and its death must be noticed at once. The file's
- * ->release cannot tell: every pending FETCH holds the file. Newer kernels cancel a FETCH
- * when its ring or its thread goes (ubd_cancel_fetch()); Linux 6.1 does not. So there are
- * these signs, and each of them calls ubd_server_gone():
+ * ->release cannot tell: every pending FETCH holds the file. Newer kernels cancel a FETCH when
+ * its ring goes (ubd_cancel_fetch()); Linux 6.1 does not, and none does when a single thread
+ * ends. So there are these signs, and each of them calls ubd_server_gone():
  *
  *   1. ->flush: the opener's file table closes its last descriptor of the file, by
  *      close() or because the process exits. A child's copy is in another table.

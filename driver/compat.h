@@ -14,6 +14,7 @@
 #include <linux/io_uring_types.h>
 #include <linux/mm.h>
 #include <linux/percpu-refcount.h>
+#include <linux/sched.h>
 #include <linux/uio.h>
 #include <linux/version.h>
 
@@ -163,9 +164,9 @@ static inline void ubd_cmd_done(struct io_uring_cmd *cmd, int res, unsigned int 
 #endif
 
 /*
- * True if @cmd can no longer do its work, since its ring is being torn down or, in 6.1, since
- * the thread that issued it has begun to exit or to execute another program, and waits
- * for its commands to end. The caller sees to it that @cmd is not completed meanwhile.
+ * True if @cmd can no longer do its work: its ring is being torn down, or the thread that issued
+ * it has begun to exit or, in 6.1, to execute another program (newer kernels cancel the
+ * command then). The caller sees to it that @cmd is not completed meanwhile.
  */
 static inline bool ubd_cmd_is_orphan(struct io_uring_cmd *cmd)
 {
@@ -174,14 +175,15 @@ static inline bool ubd_cmd_is_orphan(struct io_uring_cmd *cmd)
 	if (percpu_ref_is_dying(&req->ctx->refs))
 		return true;
 #if UBD_KERNEL_IS(6, 12)
-	return false;
+	return READ_ONCE(io_uring_cmd_get_task(cmd)->flags) & PF_EXITING;
 #else
 	return atomic_read(&req->task->io_uring->in_idle);
 #endif
 }
 
 /*
- * Newer kernels tell the driver that the ring or the thread of a command goes: they call
+ * Newer kernels tell the driver that the ring of a command goes, or that its thread executes
+ * another program (but not that one thread of several ends): they call
  * ->uring_cmd() once more, with IO_URING_F_CANCEL, under the ring's uring_lock. To be told, a
  * command is to be marked before anybody may complete it; from then on it ends by
  * ubd_cmd_done() only, see ubd_cmd_return().
