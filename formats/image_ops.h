@@ -7,7 +7,8 @@
  * (requests of a bottom node may pass its end: reads get zeroes, writes let it grow),
  * not empty, on request_alignment (the last block may pass the end of an
  * image that is no multiple of it); memory on memory_alignment; never a write on a read-only
- * node; FUA only as a flush behind the write unless `handles_fua`.
+ * node; FUA only as a flush behind the write unless `handles_fua`. An op that cannot use the data
+ * in a fixed buffer answers -EINVAL, and is called again with a copy of them in memory.
  */
 #ifndef UBD_IMAGE_OPS_H
 #define UBD_IMAGE_OPS_H

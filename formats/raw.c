@@ -35,14 +35,17 @@ static int raw_co_open(struct image *img, const struct image_open_opts *opts, GE
 	return 0;
 }
 
-/* -EPERM if the first sector is to look like another format. */
+/*
+ * -EPERM if the first sector is to look like another format. Who made the request might change
+ * what is in a fixed buffer after the look: refused, it comes again in memory.
+ */
 static int check_head(struct iobuf mem)
 {
 	uint8_t head[SECTOR_SIZE];
-	int ret = iobuf_copy_out(head, mem, sizeof(head));
 
-	if (ret)
-		return ret;
+	if (mem.fixed)
+		return -EINVAL;
+	iobuf_copy_out(head, mem, sizeof(head));
 	return image_probe_head(head, sizeof(head)) == &image_raw_ops ? 0 : -EPERM;
 }
 

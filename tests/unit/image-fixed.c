@@ -239,7 +239,8 @@ FIXED_TEST(test_another_header_is_not_written_to_a_guessed_raw)
 	memcpy(memory, "QFI\xfb\0\0\0\3", 8);
 	start_counting();
 	g_assert_cmpint(image_co_pwritev(img, 0, 4 * K, view(), 0), ==, -EPERM);
-	assert_moved(0, 512);
+	/* Who looks at it has a copy, and it is that which is written. */
+	assert_moved(0, 4 * K);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
