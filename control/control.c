@@ -69,9 +69,10 @@ static int open_control_node(GError **err)
 
 static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GError **err)
 {
-	const char *what = info->flags			    ? "a device with recovery"
-			   : info->dev_id == UBD_DEV_ID_ANY ? "a device"
-							    : "this device";
+	const char *what = info->flags & UBD_F_USER_RECOVERY ? "a device with recovery"
+			   : info->flags		     ? "a device of this kind"
+			   : info->dev_id == UBD_DEV_ID_ANY  ? "a device"
+							     : "this device";
 
 	if (res == -EPERM || res == -EACCES)
 		g_set_error(err, UBD_ERROR, -res,
@@ -160,6 +161,28 @@ static struct control *control_new(GError **err)
 		return NULL;
 	}
 	return control;
+}
+
+int control_get_features(uint64_t *ret_features, GError **err)
+{
+	struct ubdsrv_ctrl_cmd cmd = { .len = sizeof(*ret_features),
+				       .addr = (uintptr_t)ret_features };
+	struct control *control = control_new(err);
+	int node_fd, res;
+
+	if (!control)
+		return -EINVAL;
+	node_fd = open_control_node(err);
+	if (node_fd < 0) {
+		control_free(control);
+		return node_fd;
+	}
+	res = control_command(control, node_fd, UBD_CMD_GET_FEATURES, &cmd);
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, CONTROL_NODE ": %s", g_strerror(-res));
+	close(node_fd);
+	control_free(control);
+	return res;
 }
 
 struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)

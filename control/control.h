@@ -18,6 +18,9 @@
 
 struct control;
 
+/* UBD_F_* that the driver knows, and that the kernel allows it. 0 or -errno with @err set. */
+int control_get_features(uint64_t *ret_features, GError **err);
+
 /*
  * Adds a device as @info asks for; @info then says what the driver granted.
  * The caller frees it with control_free(). NULL with @err set on failure, and

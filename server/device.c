@@ -16,11 +16,13 @@
 #include "report.h"
 
 /*
- * Every tag has a buffer of this size that stays in memory, so that no request
- * ever waits for memory that only the device itself could free (by writing).
- * Larger requests would make little faster and cost that much more.
+ * The largest request. Where the driver copies, every tag has a buffer of this size that stays
+ * in memory, so that no request ever waits for memory that only the device itself could free
+ * (by writing). Larger requests would make little faster and cost that much more.
  */
-#define MAX_IO_BYTES	   (128u << 10)
+#define MAX_COPY_BYTES	   (128u << 10)
+/* Otherwise requests take no memory, or share it. */
+#define MAX_IO_BYTES	   (1u << 20)
 
 #define SECTOR_SIZE	   512
 
@@ -145,8 +147,36 @@ static int adopt_recovered(struct device *device, GError **err)
 	return res;
 }
 
+static int choose_data(struct device *device, GError **err)
+{
+	static const uint64_t flags[] = {
+		[DEVICE_DATA_COPY] = 0,
+		[DEVICE_DATA_USER_COPY] = UBD_F_USER_COPY,
+	};
+	enum device_data way = device->config.data;
+	uint64_t offered;
+	int res = control_get_features(&offered, err);
+
+	if (res < 0)
+		return res;
+	if (way == DEVICE_DATA_ANY)
+		way = DEVICE_DATA_COPY;
+	if (flags[way] & ~offered) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "the driver has no user copy; take another --data");
+		return -ENOTSUP;
+	}
+	device->info.flags |= flags[way];
+	device->info.max_io_bytes = flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;
+	return 0;
+}
+
 static int add_new(struct device *device, GError **err)
 {
+	int res = choose_data(device, err);
+
+	if (res < 0)
+		return res;
 	device->control = control_add_dev(&device->info, err);
 	return device->control ? 0 : -1;
 }
@@ -179,7 +209,6 @@ struct device *device_add(const struct device_config *config, GError **err)
 		.nr_hw_queues = config->queues ? config->queues : default_queues(),
 		.queue_depth = config->depth,
 		.dev_id = config->id,
-		.max_io_bytes = MAX_IO_BYTES,
 		.flags = config->recovery,
 	};
 	if (get_device(device, err) < 0 || open_char_file(device, err) < 0 ||
@@ -201,6 +230,7 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.q_id = q_id,
 		.depth = device->info.queue_depth,
 		.max_io_bytes = device->info.max_io_bytes,
+		.features = device->info.flags,
 		.image = device->config.image,
 		.outlived = device->info.flags & UBD_F_USER_RECOVERY,
 	};

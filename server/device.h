@@ -24,6 +24,13 @@
 
 struct device;
 
+/* How the data of requests get to the server and back; see data.h. */
+enum device_data {
+	DEVICE_DATA_ANY, /* copy */
+	DEVICE_DATA_COPY,
+	DEVICE_DATA_USER_COPY,
+};
+
 struct device_config {
 	struct image *image;
 	bool discard;	     /* take discards */
@@ -39,6 +46,7 @@ struct device_config {
 	uint16_t depth;
 	uint64_t recovery; /* UBD_F_USER_RECOVERY*: whether it outlives its server, and how */
 	struct ubd_identity identity;
+	enum device_data data;
 };
 
 /* The most queues that may be asked for; each has an aio loop, the main thread too. */

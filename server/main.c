@@ -273,6 +273,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.block_size = options.block_size,
 		.recovery = options.recovery,
 		.identity = options.identity,
+		.data = options.data,
 		.recovered = recovered,
 	};
 	g_autoptr(GError) err = NULL;

@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "device.h"
 #include "identity.h"
 #include "report.h"
 
@@ -78,6 +77,22 @@ static gboolean parse_recovery(const char *name, const char *value, void *data, 
 	return bad_value(name, value, "none, fail, reissue or fail-io", err);
 }
 
+static gboolean parse_data(const char *name, const char *value, void *data, GError **err)
+{
+	static const char *const names[] = {
+		[DEVICE_DATA_COPY] = "copy",
+		[DEVICE_DATA_USER_COPY] = "user-copy",
+	};
+
+	for (size_t i = DEVICE_DATA_COPY; i < G_N_ELEMENTS(names); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			options.data = i;
+			return TRUE;
+		}
+	}
+	return bad_value(name, value, "copy or user-copy", err);
+}
+
 /* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
 static int suffix_shift(const char *suffix)
 {
@@ -138,6 +153,8 @@ static const GOptionEntry option_entries[] = {
 	  "Memory for the image's metadata (default: by the image's size)", "SIZE" },
 	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
+	{ "data", 0, 0, G_OPTION_ARG_CALLBACK, parse_data,
+	  "How data pass: copy (by the driver, default) or user-copy (by the server)", "WAY" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
@@ -179,10 +196,10 @@ static bool options_are_valid(void)
 	}
 	if (given.recover != NOT_GIVEN &&
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
-	     options.recovery || options.read_only || !options.discard || options.block_size ||
-	     given.serial)) {
+	     options.recovery || options.data || options.read_only || !options.discard ||
+	     options.block_size || given.serial)) {
 		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
-			     "--read-only, --discard, --logical-block-size, --serial and "
+			     "--read-only, --data, --discard, --logical-block-size, --serial and "
 			     "--recovery cannot be given");
 		return false;
 	}

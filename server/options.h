@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "device.h"
+
 struct options {
 	const char *filename;
 	char *format;
@@ -24,6 +26,7 @@ struct options {
 	uint16_t depth;
 	uint32_t id;		      /* or UBD_DEV_ID_ANY */
 	uint64_t recovery;	      /* UBD_F_USER_RECOVERY* */
+	enum device_data data;
 	uint32_t recover;	      /* a device to take over, or UBD_DEV_ID_ANY: none */
 	uint32_t block_size;	      /* logical, bytes; 0: the image's */
 	struct ubd_identity identity; /* of the device, or to be compared with it */

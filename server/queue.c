@@ -7,8 +7,8 @@
  * fetches the next one with the same command. That function is the only one
  * that ends a request.
  *
- * Nothing here allocates memory once the thread has begun: buffers belong to
- * their tag and are there from the start, and so are the coroutines' stacks.
+ * Nothing here allocates memory once the thread has begun: buffers (data.h) are there from
+ * the start, and so are the coroutines' stacks.
  */
 #include "queue.h"
 
@@ -22,16 +22,15 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "data.h"
 #include "error.h"
 
 #define SECTOR_SHIFT 9
-#define HUGE_PAGE    (2u << 20)
 
 struct request {
 	struct aio_op op; /* the FETCH, alone or with a COMMIT */
 	struct queue *queue;
 	uint16_t tag;
-	void *buf; /* max_io_bytes, page aligned */
 };
 
 enum queue_state {
@@ -46,8 +45,7 @@ struct queue {
 	struct aio_loop *loop;
 	const struct ubdsrv_io_desc *descs;
 	size_t descs_bytes;
-	void *bufs_map; /* NULL, or the mapping that has the buffers */
-	size_t bufs_map_bytes;
+	struct data *data;
 	struct request *requests;
 	struct aio_op ready_op;
 	unsigned live_tags;	  /* queue thread only */
@@ -98,7 +96,7 @@ static void submit(struct request *req, uint32_t op, int32_t result)
 		.q_id = queue->config.q_id,
 		.tag = req->tag,
 		.result = result,
-		.addr = (uintptr_t)req->buf,
+		.addr = data_fetch_addr(queue->data, req->tag),
 	};
 
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, queue->config.char_fd, NULL, 0, 0);
@@ -144,10 +142,11 @@ static int request_settle(struct request *req, int res)
 	return image_co_write_back(queue->config.image);
 }
 
-static int request_read(struct request *req, uint64_t guest_off, uint64_t bytes)
+static int request_read(struct request *req, const struct ubdsrv_io_desc *desc)
 {
 	struct queue *queue = req->queue;
-	int res = image_co_pread(queue->config.image, guest_off, bytes, req->buf);
+	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	int res = data_co_read(queue->data, req->tag, desc, queue->config.image);
 
 	if (res < 0)
 		return res;
@@ -155,10 +154,11 @@ static int request_read(struct request *req, uint64_t guest_off, uint64_t bytes)
 	return bytes;
 }
 
-static int request_write(struct request *req, uint64_t guest_off, uint64_t bytes, unsigned flags)
+static int request_write(struct request *req, const struct ubdsrv_io_desc *desc, unsigned flags)
 {
 	struct queue *queue = req->queue;
-	int res = image_co_pwrite(queue->config.image, guest_off, bytes, req->buf, flags);
+	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	int res = data_co_write(queue->data, req->tag, desc, queue->config.image, flags);
 
 	res = request_settle(req, res);
 	if (res < 0)
@@ -178,9 +178,9 @@ static int request_serve(struct request *req)
 
 	switch (ubd_desc_op(&desc)) {
 	case UBD_IO_OP_READ:
-		return request_read(req, guest_off, bytes);
+		return request_read(req, &desc);
 	case UBD_IO_OP_WRITE:
-		return request_write(req, guest_off, bytes, flags);
+		return request_write(req, &desc, flags);
 	case UBD_IO_OP_FLUSH:
 		return image_co_flush(image);
 	case UBD_IO_OP_DISCARD:
@@ -240,47 +240,6 @@ static void fetch_all_co(void *arg)
 	aio_sqe_set_op(sqe, &queue->ready_op);
 }
 
-/*
- * The buffers' memory, there from the start and for good; in huge pages where the system has
- * them: what is one piece for us is few for the disk below. Locked memory has its pages as soon
- * as it may be accessed, so the advice comes before that. NULL if there is no memory.
- */
-static uint8_t *map_buffers(struct queue *queue, size_t bytes)
-{
-	uint8_t *bufs;
-	void *map;
-
-	map = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
-		return NULL;
-	queue->bufs_map = map;
-	queue->bufs_map_bytes = bytes + HUGE_PAGE;
-	bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-	madvise(bufs, bytes, MADV_HUGEPAGE); /* only advice */
-	if (mprotect(bufs, bytes, PROT_READ | PROT_WRITE) < 0)
-		return NULL;
-	memset(bufs, 0, bytes);
-	return bufs;
-}
-
-static int allocate_buffers(struct queue *queue)
-{
-	const struct queue_config *config = &queue->config;
-	uint8_t *bufs = map_buffers(queue, (size_t)config->depth * config->max_io_bytes);
-
-	if (!bufs)
-		return -ENOMEM;
-	for (unsigned tag = 0; tag < config->depth; tag++) {
-		queue->requests[tag] = (struct request){
-			.op.done = request_fetched,
-			.queue = queue,
-			.tag = tag,
-			.buf = bufs + (size_t)tag * config->max_io_bytes,
-		};
-	}
-	return 0;
-}
-
 static int queue_thread_prepare(struct queue *queue)
 {
 	char name[16];
@@ -295,7 +254,7 @@ static int queue_thread_prepare(struct queue *queue)
 	 */
 	if (queue->config.cpus)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
-	res = allocate_buffers(queue);
+	res = data_allocate(queue->data);
 	if (res < 0)
 		return res;
 	return co_reserve(queue->config.depth + 1);
@@ -346,6 +305,28 @@ static unsigned ring_entries(uint16_t depth)
 	return entries;
 }
 
+static struct request *new_requests(struct queue *queue)
+{
+	struct request *requests = g_new(struct request, queue->config.depth);
+
+	for (unsigned tag = 0; tag < queue->config.depth; tag++)
+		requests[tag] = (struct request){ { request_fetched }, queue, tag };
+	return requests;
+}
+
+static struct data *new_data(struct queue *queue)
+{
+	const struct data_config config = {
+		.char_fd = queue->config.char_fd,
+		.features = queue->config.features,
+		.q_id = queue->config.q_id,
+		.depth = queue->config.depth,
+		.max_io_bytes = queue->config.max_io_bytes,
+	};
+
+	return data_new(&config);
+}
+
 struct queue *queue_new(const struct queue_config *config, GError **err)
 {
 	struct queue *queue = g_new0(struct queue, 1);
@@ -356,7 +337,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 		queue->cpus = *config->cpus;
 		queue->config.cpus = &queue->cpus;
 	}
-	queue->requests = g_new0(struct request, config->depth);
+	queue->requests = new_requests(queue);
 	queue->live_tags = config->depth;
 	g_mutex_init(&queue->lock);
 	g_cond_init(&queue->state_changed);
@@ -364,6 +345,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 	queue->loop = aio_loop_new(ring_entries(config->depth), err);
 	if (!queue->loop)
 		goto fail;
+	queue->data = new_data(queue);
 	res = map_descriptors(queue);
 	if (!res)
 		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
@@ -423,8 +405,7 @@ void queue_free(struct queue *queue)
 	aio_loop_free(queue->loop);
 	if (queue->descs)
 		munmap((void *)queue->descs, queue->descs_bytes);
-	if (queue->bufs_map)
-		munmap(queue->bufs_map, queue->bufs_map_bytes);
+	data_free(queue->data);
 	g_mutex_clear(&queue->lock);
 	g_cond_clear(&queue->state_changed);
 	g_free(queue->requests);

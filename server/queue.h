@@ -26,6 +26,7 @@ struct queue_config {
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
+	uint64_t features; /* UBD_F_* of the device */
 	struct image *image;
 	bool outlived;	       /* by the device: what was acknowledged is in the file */
 	const cpu_set_t *cpus; /* where the thread runs; NULL: anywhere */

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* How the data of requests get between the driver and the image; see data.h. */
+#include "data.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "bounce.h"
+
+#define SECTOR_SHIFT 9
+#define HUGE_PAGE    (2u << 20)
+/* What the tags of a queue share: enough for as many requests as keep a disk busy. */
+#define SHARED_BYTES (4u << 20)
+
+/* The data of a tag's request. */
+struct tag_data {
+	struct data *data;
+	uint16_t tag;
+};
+
+struct data {
+	struct data_config config;
+	struct tag_data *tags;
+	struct bounce bounce; /* user copy */
+	uint8_t *bufs;	      /* what it gives out, or max_io_bytes for each tag */
+	void *map;	      /* NULL, or the mapping that has the buffers */
+	size_t map_bytes;
+};
+
+static bool is_user_copy(const struct data *data)
+{
+	return data->config.features & UBD_F_USER_COPY;
+}
+
+/* ---- copies by us ---- */
+
+static uint64_t data_off(const struct tag_data *td, size_t off)
+{
+	return ubd_data_offset(td->data->config.q_id, td->tag) + off;
+}
+
+/* The data of a WRITE. The copy is all that it does, so it does not hold up the loop. */
+static int take(const struct tag_data *td, size_t off, void *dst, size_t bytes)
+{
+	ssize_t res = pread(td->data->config.char_fd, dst, bytes, data_off(td, off));
+
+	if (res < 0)
+		return -errno;
+	return (size_t)res == bytes ? 0 : -EIO;
+}
+
+/* The data of a READ. */
+static int give(const struct tag_data *td, size_t off, const void *src, size_t bytes)
+{
+	ssize_t res = pwrite(td->data->config.char_fd, src, bytes, data_off(td, off));
+
+	if (res < 0)
+		return -errno;
+	return (size_t)res == bytes ? 0 : -EIO;
+}
+
+/* ---- requests ---- */
+
+static uint8_t *tag_buffer(const struct tag_data *td)
+{
+	return td->data->bufs + (size_t)td->tag * td->data->config.max_io_bytes;
+}
+
+static int co_read_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
+			   uint64_t bytes)
+{
+	void *buf = bounce_co_get(&td->data->bounce, bytes);
+	int res = image_co_pread(image, guest_off, bytes, buf);
+
+	if (!res)
+		res = give(td, 0, buf, bytes);
+	bounce_put(&td->data->bounce, buf, bytes);
+	return res;
+}
+
+int data_co_read(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+		 struct image *image)
+{
+	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
+	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	struct tag_data *td = &data->tags[tag];
+
+	if (is_user_copy(data))
+		return co_read_bounced(td, image, guest_off, bytes);
+	return image_co_pread(image, guest_off, bytes, tag_buffer(td));
+}
+
+static int co_write_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
+			    uint64_t bytes, unsigned flags)
+{
+	void *buf = bounce_co_get(&td->data->bounce, bytes);
+	int res = take(td, 0, buf, bytes);
+
+	if (!res)
+		res = image_co_pwrite(image, guest_off, bytes, buf, flags);
+	bounce_put(&td->data->bounce, buf, bytes);
+	return res;
+}
+
+int data_co_write(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+		  struct image *image, unsigned flags)
+{
+	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
+	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	struct tag_data *td = &data->tags[tag];
+
+	if (is_user_copy(data))
+		return co_write_bounced(td, image, guest_off, bytes, flags);
+	return image_co_pwrite(image, guest_off, bytes, tag_buffer(td), flags);
+}
+
+uint64_t data_fetch_addr(const struct data *data, uint16_t tag)
+{
+	return is_user_copy(data) ? 0 : (uintptr_t)tag_buffer(&data->tags[tag]);
+}
+
+/* ---- memory ---- */
+
+static size_t memory_bytes(const struct data *data)
+{
+	size_t all = (size_t)data->config.depth * data->config.max_io_bytes;
+
+	return is_user_copy(data) ? MIN(all, MAX(SHARED_BYTES, data->config.max_io_bytes)) : all;
+}
+
+/*
+ * There from the start and for good; in huge pages where the system has them: what is one
+ * piece for us is few for the disk below. Locked memory has its pages as soon as it may be
+ * accessed, so the advice comes before that.
+ */
+int data_allocate(struct data *data)
+{
+	size_t bytes = memory_bytes(data);
+	void *map;
+
+	map = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	data->map = map;
+	data->map_bytes = bytes + HUGE_PAGE;
+	data->bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+	madvise(data->bufs, bytes, MADV_HUGEPAGE); /* only advice */
+	if (mprotect(data->bufs, bytes, PROT_READ | PROT_WRITE) < 0)
+		return -ENOMEM;
+	memset(data->bufs, 0, bytes);
+	bounce_init(&data->bounce, data->bufs, is_user_copy(data) ? bytes : 0);
+	return 0;
+}
+
+static void init_tags(struct data *data)
+{
+	data->tags = g_new(struct tag_data, data->config.depth);
+	for (unsigned tag = 0; tag < data->config.depth; tag++) {
+		data->tags[tag] = (struct tag_data){
+			.data = data,
+			.tag = tag,
+		};
+	}
+}
+
+struct data *data_new(const struct data_config *config)
+{
+	struct data *data = g_new0(struct data, 1);
+
+	data->config = *config;
+	init_tags(data);
+	return data;
+}
+
+void data_free(struct data *data)
+{
+	if (!data)
+		return;
+	if (data->bufs)
+		bounce_destroy(&data->bounce);
+	if (data->map)
+		munmap(data->map, data->map_bytes);
+	g_free(data->tags);
+	g_free(data);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How the data of a queue's requests get between the driver and the image. The device's flags say
+ * which of two ways it is:
+ *
+ *   copy        The driver copies, from and to a buffer that belongs to the tag.
+ *   user copy   We copy, by pread() and pwrite() of /dev/ubdcN. The queue's tags share memory.
+ *
+ * The queue's thread only, but for data_new() and data_free().
+ */
+#ifndef UBD_DATA_H
+#define UBD_DATA_H
+
+#include <glib.h>
+#include <linux/ubd_cmd.h>
+#include <stdint.h>
+
+#include "image.h"
+
+struct data;
+
+struct data_config {
+	int char_fd;	   /* of /dev/ubdcN; the caller's */
+	uint64_t features; /* UBD_F_* of the device */
+	uint16_t q_id;
+	uint16_t depth;
+	uint32_t max_io_bytes;
+};
+
+struct data *data_new(const struct data_config *config);
+/* No request is in flight. NULL is fine. */
+void data_free(struct data *data);
+
+/* All memory that requests take, here once and for all. 0 or -errno. */
+int data_allocate(struct data *data);
+
+/* What a FETCH of the tag has to say about where the data go. */
+uint64_t data_fetch_addr(const struct data *data, uint16_t tag);
+
+/* Serves the tag's READ or WRITE. 0 or -errno. */
+int data_co_read(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+		 struct image *image);
+/* @flags: IMAGE_REQ_*. */
+int data_co_write(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+		  struct image *image, unsigned flags);
+
+#endif

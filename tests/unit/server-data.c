@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * How data pass between driver and image. A file takes the place of /dev/ubdcN: what is
+ * written to it at a tag's place is what the driver would get.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "data.h"
+#include "image-test.h"
+
+#define DEPTH	 8
+#define TAG	 5
+#define MAX_IO	 (1u << 20)
+#define IO_BYTES (256u << 10)
+
+static int char_fd;
+static uint8_t buf[IO_BYTES];
+
+static struct data *co_new_data(uint64_t features)
+{
+	const struct data_config config = {
+		.char_fd = char_fd,
+		.features = features,
+		.depth = DEPTH,
+		.max_io_bytes = MAX_IO,
+	};
+	struct data *data = data_new(&config);
+
+	g_assert_cmpint(data_allocate(data), ==, 0);
+	return data;
+}
+
+static struct image *co_new_image(void)
+{
+	g_unlink("disk");
+	co_create_ok("disk", "raw", 4 * MAX_IO, NULL, NULL);
+	return co_open_ok("disk", "raw", IMAGE_RDWR);
+}
+
+static struct ubdsrv_io_desc desc_of(uint8_t op, uint64_t off, uint32_t bytes)
+{
+	return (struct ubdsrv_io_desc){
+		.op_flags = op,
+		.start_sector = off / 512,
+		.nr_sectors = bytes / 512,
+	};
+}
+
+static void assert_all(const uint8_t *at, char byte)
+{
+	for (unsigned i = 0; i < IO_BYTES; i++)
+		g_assert_cmphex(at[i], ==, byte);
+}
+
+CO_TEST(test_copy_uses_the_tags_buffer)
+{
+	struct data *data = co_new_data(0);
+	struct image *img = co_new_image();
+	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_WRITE, MAX_IO, IO_BYTES);
+	uint8_t *mine = (uint8_t *)(uintptr_t)data_fetch_addr(data, TAG);
+
+	g_assert_cmpuint(data_fetch_addr(data, TAG + 1), ==, (uintptr_t)mine + MAX_IO);
+	memset(mine, 'c', IO_BYTES);
+	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, 0);
+	g_assert_cmpint(image_co_pread(img, MAX_IO, IO_BYTES, buf), ==, 0);
+	assert_all(buf, 'c');
+	desc = desc_of(UBD_IO_OP_READ, 2 * MAX_IO, IO_BYTES);
+	g_assert_cmpint(data_co_read(data, TAG, &desc, img), ==, 0);
+	assert_all(mine, 0);
+	data_free(data);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+CO_TEST(test_user_copy_moves_data_by_the_file)
+{
+	struct data *data = co_new_data(UBD_F_USER_COPY);
+	struct image *img = co_new_image();
+	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_WRITE, MAX_IO, IO_BYTES);
+
+	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, 0);
+	memset(buf, 'w', IO_BYTES);
+	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG)), ==, IO_BYTES);
+	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, 0);
+	memset(buf, 0, IO_BYTES);
+	g_assert_cmpint(image_co_pread(img, MAX_IO, IO_BYTES, buf), ==, 0);
+	assert_all(buf, 'w');
+
+	desc = desc_of(UBD_IO_OP_READ, MAX_IO, IO_BYTES);
+	g_assert_cmpint(data_co_read(data, TAG + 1, &desc, img), ==, 0);
+	memset(buf, 0, IO_BYTES);
+	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG + 1)), ==, IO_BYTES);
+	assert_all(buf, 'w');
+	data_free(data);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+/* The driver has less than the request says: it has gone meanwhile. */
+CO_TEST(test_short_copies_fail_the_request)
+{
+	struct data *data = co_new_data(UBD_F_USER_COPY);
+	struct image *img = co_new_image();
+	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_WRITE, 0, IO_BYTES);
+
+	g_assert_cmpint(ftruncate(char_fd, ubd_data_offset(0, TAG) + 512), ==, 0);
+	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, -EIO);
+	data_free(data);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+/* More than the tags share, all at once: some wait for the others. */
+struct reader {
+	struct data *data;
+	struct image *img;
+	unsigned tag;
+	unsigned *left;
+};
+
+static void reader_co(void *arg)
+{
+	struct reader *reader = arg;
+	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_READ, 0, MAX_IO);
+
+	g_assert_cmpint(data_co_read(reader->data, reader->tag, &desc, reader->img), ==, 0);
+	(*reader->left)--;
+}
+
+CO_TEST(test_tags_share_memory)
+{
+	struct data *data = co_new_data(UBD_F_USER_COPY);
+	struct image *img = co_new_image();
+	struct reader readers[DEPTH];
+	unsigned left = DEPTH;
+
+	for (unsigned tag = 0; tag < DEPTH; tag++) {
+		readers[tag] = (struct reader){ data, img, tag, &left };
+		co_start(reader_co, &readers[tag]);
+	}
+	while (left)
+		co_reschedule();
+	data_free(data);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+	int status;
+
+	char_fd = open("char", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	g_assert_cmpint(char_fd, >=, 0);
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/data/copy-uses-the-tags-buffer", test_copy_uses_the_tags_buffer);
+	g_test_add_func("/data/user-copy-moves-data-by-the-file",
+			test_user_copy_moves_data_by_the_file);
+	g_test_add_func("/data/short-copies-fail-the-request", test_short_copies_fail_the_request);
+	g_test_add_func("/data/tags-share-memory", test_tags_share_memory);
+	status = g_test_run();
+	close(char_fd);
+	return leave_scratch(folder, status);
+}
