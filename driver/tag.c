@@ -241,21 +241,46 @@ static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 	return true;
 }
 
-static bool ubd_tag_is_overdue(struct ubd_tag *tag)
+/* The server may not have the tag's request any more, but still uses its data. Under tag->lock. */
+static bool ubd_is_clung_to(const struct ubd_tag *tag)
+{
+	if (!ubd_tag_flag(tag, UBD_ABORTED) && !ubd_tag_flag(tag, UBD_AWAY))
+		return false;
+	return tag->state == UBD_TAG_MOVING || tag->state == UBD_TAG_COMMITTING ||
+	       tag->state == UBD_TAG_HELD;
+}
+
+/* The tag's request is one that @fits tells, and has been there for too long. */
+static bool ubd_tag_is_late(struct ubd_tag *tag, bool (*fits)(const struct ubd_tag *tag))
 {
 	unsigned long seconds = ubd_limit_timeout(tag->queue->dev, READ_ONCE(request_timeout));
 	unsigned long limit = seconds * HZ;
-	bool overdue;
+	bool late;
 
 	spin_lock(&tag->lock);
-	overdue = limit && ubd_is_servers_turn(tag) && time_after(jiffies, tag->since + limit);
+	late = limit && fits(tag) && time_after(jiffies, tag->since + limit);
 	spin_unlock(&tag->lock);
-	return overdue;
+	return late;
+}
+
+static bool ubd_tag_is_overdue(struct ubd_tag *tag)
+{
+	return ubd_tag_is_late(tag, ubd_is_servers_turn);
 }
 
 bool ubd_has_overdue(struct ubd_device *dev)
 {
 	return ubd_any_tag(dev, ubd_tag_is_overdue);
+}
+
+static bool ubd_tag_is_stuck(struct ubd_tag *tag)
+{
+	return ubd_tag_is_late(tag, ubd_is_clung_to);
+}
+
+bool ubd_has_stuck(struct ubd_device *dev)
+{
+	return ubd_any_tag(dev, ubd_tag_is_stuck);
 }
 
 /* ---- memory ---- */

@@ -452,4 +452,7 @@ bool ubd_has_orphans(struct ubd_device *dev);
 /* True if the server has had a request for longer than it may. */
 bool ubd_has_overdue(struct ubd_device *dev);
 
+/* True if one of its threads still uses a request's data so long after that. */
+bool ubd_has_stuck(struct ubd_device *dev);
+
 #endif

@@ -596,6 +596,27 @@ static void a_request_is_reissued_after_the_copy(void)
 	close(fd);
 }
 
+static void set_timeout(const char *seconds)
+{
+	int fd = open("/sys/module/ubd/parameters/request_timeout", O_WRONLY);
+
+	CHECK_EQ(write(fd, seconds, strlen(seconds)), strlen(seconds));
+	close(fd);
+}
+
+/* Its copy would never end, and its request neither. */
+static void a_server_that_sleeps_in_a_copy_is_killed(void)
+{
+	int server = spawn_sleeper(UBD_F_USER_COPY), client = spawn_client(fail_to_write_kept);
+
+	WAIT_UNTIL(get(&shared->asleep), AGE);
+	set_timeout("1");
+	check_exit(server, SIGKILL);
+	set_timeout("300");
+	check_exit(client, 0);
+	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
+}
+
 /* The data of requests is moved by four threads that hurry, while others commit and the end comes.
  */
 struct race {
@@ -685,6 +706,8 @@ int main(int argc, char **argv)
 		{ "a server killed during a copy fails the request",
 		  a_server_killed_during_a_copy_fails_the_request },
 		{ "a request is reissued after the copy", a_request_is_reissued_after_the_copy },
+		{ "a server that sleeps in a copy is killed",
+		  a_server_that_sleeps_in_a_copy_is_killed },
 		{ "copies race with commits and the end", copies_race_with_commits_and_the_end },
 	};
 
