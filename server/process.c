@@ -126,8 +126,12 @@ int process_lock_memory(void)
 	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
 	pthread_attr_t attr;
 
-	/* Capabilities go, the limit stays: later allocations must be allowed to lock. */
-	setrlimit(RLIMIT_MEMLOCK, &all);
+	/*
+	 * Capabilities go, the limit stays: later allocations must be allowed to lock. Where the
+	 * limit may not be raised, they would fail.
+	 */
+	if (setrlimit(RLIMIT_MEMLOCK, &all) < 0)
+		return -errno;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
 	pthread_setattr_default_np(&attr);
