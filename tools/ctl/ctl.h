@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ubdctl: what its commands share.
+ *
+ * A command names its device by number, which takes the owner's or the administrator's rights,
+ * or takes the control fd that ubdctl was started with: one that `ubdctl run` or
+ * `ubdctl receive` has passed on, in the way of systemd (LISTEN_FDS, LISTEN_FDNAMES).
+ */
+#ifndef UBD_CTL_H
+#define UBD_CTL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "control.h"
+
+struct ctl_command {
+	const char *name;
+	const char *summary;
+	int (*run)(const struct ctl_command *command, char **argv); /* an exit status */
+};
+
+int ctl_list(const struct ctl_command *command, char **argv);
+int ctl_info(const struct ctl_command *command, char **argv);
+int ctl_stop(const struct ctl_command *command, char **argv);
+int ctl_delete(const struct ctl_command *command, char **argv);
+int ctl_quiesce(const struct ctl_command *command, char **argv);
+int ctl_grant(const struct ctl_command *command, char **argv);
+int ctl_receive(const struct ctl_command *command, char **argv);
+int ctl_run(const struct ctl_command *command, char **argv);
+
+/* Parses the command's own words; says why not. */
+bool ctl_parse(const struct ctl_command *command, const GOptionEntry *entries, char **argv);
+
+/* Says what is wrong with the command line; returns 1, the exit status. */
+int ctl_usage_error(const struct ctl_command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* human or json; anything else is told. */
+bool ctl_parse_output(const char *text, bool *ret_json);
+
+/* "7", "ubdb7" or "/dev/ubdb7"; anything else is told. */
+bool ctl_parse_device(const char *text, uint32_t *ret_id);
+
+/* The device of that name, NULL: of the control fd passed on; says why not. */
+struct control *ctl_open(const char *name, struct ubdsrv_ctrl_dev_info *ret_info);
+
+/* ---- fds.c: descriptors that go from process to process ---- */
+
+#define CTL_MAX_FDS 2
+
+/* Which descriptors of a device, by name and in this order. */
+struct ctl_fds {
+	int control; /* -1: not among them */
+	int disk;
+};
+
+void ctl_fds_close(struct ctl_fds *fds);
+
+/* What was passed on to this process; all -1 if nothing was. */
+struct ctl_fds ctl_fds_inherited(void);
+
+/*
+ * Executes a program that gets them as descriptors 3 and up, and "{}" in its arguments replaced by
+ * a path of the disk. Returns, having said why, only on failure.
+ */
+void ctl_fds_exec(struct ctl_fds *fds, char **argv);
+
+/* Over a connected UNIX socket. False with @err set; what was received by then is closed. */
+bool ctl_fds_send(int socket, const struct ctl_fds *fds, GError **err);
+bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err);
+
+/* ---- socket.c ---- */
+
+/* Who may connect, and to whom a disk is given; uid -1: nobody said so. */
+struct ctl_owner {
+	uid_t uid;
+	gid_t gid;
+};
+
+/* A connection to a socket of that path, or -1 with @err set. */
+int ctl_socket_connect(const char *path, GError **err);
+
+/*
+ * Makes the socket, which only @owner (or, if there is none, this user) can connect to, waits
+ * for one connection, and removes the socket. -1 with @err set.
+ */
+int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err);
+
+#endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What ubdctl says of a device; see describe.h. */
+#include "describe.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "json_text.h"
+#include "size.h"
+
+int describe(struct control *control, struct description *ret_description)
+{
+	int res = control_get_info(control, &ret_description->info);
+
+	if (res == 0)
+		res = control_get_params(control, &ret_description->params);
+	ret_description->started = ret_description->params.dev_sectors != 0;
+	return res;
+}
+
+const char *describe_state(const struct description *description)
+{
+	static const char *const names[] = {
+		[UBD_S_DEV_ADDED] = "added",	       [UBD_S_DEV_LIVE] = "live",
+		[UBD_S_DEV_STOPPED] = "stopped",       [UBD_S_DEV_QUIESCED] = "quiesced",
+		[UBD_S_DEV_RECOVERING] = "recovering",
+	};
+	unsigned state = description->info.state;
+
+	return state < G_N_ELEMENTS(names) ? names[state] : "unknown";
+}
+
+uint64_t describe_size(const struct description *description)
+{
+	return description->params.dev_sectors * 512;
+}
+
+/* As the option --recovery of ubd-serve has it. */
+static const char *recovery(uint64_t flags)
+{
+	if (flags & UBD_F_USER_RECOVERY_REISSUE)
+		return "reissue";
+	if (flags & UBD_F_USER_RECOVERY_FAIL_IO)
+		return "fail-io";
+	return flags & UBD_F_USER_RECOVERY ? "fail" : "none";
+}
+
+static const char *yes_or_no(uint64_t flag)
+{
+	return flag ? "yes" : "no";
+}
+
+static void print_bytes(const char *name, uint64_t bytes)
+{
+	g_autofree char *text = size_to_text(bytes);
+
+	printf("%s: %s (%" PRIu64 " bytes)\n", name, text, bytes);
+}
+
+static void print_disk(const struct ubd_params *params)
+{
+	print_bytes("size", (uint64_t)params->dev_sectors * 512);
+	printf("read-only: %s\n", yes_or_no(params->attrs & UBD_ATTR_READ_ONLY));
+	printf("write cache: %s\n", yes_or_no(params->attrs & UBD_ATTR_VOLATILE_CACHE));
+	printf("block size: %u logical, %u physical\n", params->logical_block_size,
+	       params->physical_block_size);
+	printf("preferred I/O: %u minimal, %u optimal\n", params->io_min, params->io_opt);
+	printf("discard: %s\n", yes_or_no(params->max_discard_sectors));
+}
+
+void describe_text(const struct description *description)
+{
+	const struct ubdsrv_ctrl_dev_info *info = &description->info;
+
+	printf("device: /dev/ubdb%u\n", info->dev_id);
+	printf("state: %s\n", describe_state(description));
+	if (info->ubdsrv_pid >= 0)
+		printf("server: process %d\n", info->ubdsrv_pid);
+	printf("owner: user %u, group %u\n", info->owner_uid, info->owner_gid);
+	printf("unprivileged: %s\n", yes_or_no(info->flags & UBD_F_UNPRIVILEGED));
+	printf("recovery: %s\n", recovery(info->flags));
+	printf("queues: %u, each for %u requests of up to %u bytes\n", info->nr_hw_queues,
+	       info->queue_depth, info->max_io_bytes);
+	if (description->started)
+		print_disk(&description->params);
+}
+
+static void add_disk(const struct ubd_params *params, JsonBuilder *builder)
+{
+	json_add_int(builder, "size", params->dev_sectors * 512);
+	json_add_bool(builder, "read-only", !!(params->attrs & UBD_ATTR_READ_ONLY));
+	json_add_bool(builder, "rotational", !!(params->attrs & UBD_ATTR_ROTATIONAL));
+	json_add_bool(builder, "volatile-cache", !!(params->attrs & UBD_ATTR_VOLATILE_CACHE));
+	json_add_bool(builder, "fua", !!(params->attrs & UBD_ATTR_FUA));
+	json_add_int(builder, "logical-block-size", params->logical_block_size);
+	json_add_int(builder, "physical-block-size", params->physical_block_size);
+	json_add_int(builder, "io-min", params->io_min);
+	json_add_int(builder, "io-opt", params->io_opt);
+	json_add_int(builder, "discard-granularity", params->discard_granularity);
+	json_add_int(builder, "max-discard-sectors", params->max_discard_sectors);
+	json_add_int(builder, "max-write-zeroes-sectors", params->max_write_zeroes_sectors);
+}
+
+void describe_json(const struct description *description, JsonBuilder *builder)
+{
+	const struct ubdsrv_ctrl_dev_info *info = &description->info;
+	g_autofree char *path = g_strdup_printf("/dev/ubdb%u", info->dev_id);
+
+	json_builder_begin_object(builder);
+	json_add_string(builder, "device", path);
+	json_add_int(builder, "id", info->dev_id);
+	json_add_string(builder, "state", describe_state(description));
+	if (info->ubdsrv_pid >= 0)
+		json_add_int(builder, "server-pid", info->ubdsrv_pid);
+	json_add_int(builder, "owner-uid", info->owner_uid);
+	json_add_int(builder, "owner-gid", info->owner_gid);
+	json_add_bool(builder, "unprivileged", !!(info->flags & UBD_F_UNPRIVILEGED));
+	json_add_string(builder, "recovery", recovery(info->flags));
+	json_add_int(builder, "queues", info->nr_hw_queues);
+	json_add_int(builder, "queue-depth", info->queue_depth);
+	json_add_int(builder, "max-io-bytes", info->max_io_bytes);
+	if (description->started)
+		add_disk(&description->params, builder);
+	json_builder_end_object(builder);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What ubdctl says of a device, as text and as JSON. */
+#ifndef UBD_CTL_DESCRIBE_H
+#define UBD_CTL_DESCRIBE_H
+
+#include <json-glib/json-glib.h>
+
+#include "ctl.h"
+
+struct description {
+	struct ubdsrv_ctrl_dev_info info;
+	struct ubd_params params;
+	bool started; /* params are those of a disk */
+};
+
+/* Of an open device, as far as it can be told: 0 or -errno. */
+int describe(struct control *control, struct description *ret_description);
+
+/* "live" and so on. */
+const char *describe_state(const struct description *description);
+
+/* Bytes, 0 without a disk. */
+uint64_t describe_size(const struct description *description);
+
+void describe_text(const struct description *description);
+void describe_json(const struct description *description, JsonBuilder *builder);
+
+#endif

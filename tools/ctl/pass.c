@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* ubdctl run, grant and receive: descriptors of a device for other programs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl.h"
+#include "tool.h"
+
+#define NOT_GIVEN ((uid_t)-1)
+
+/* ---- what is passed on ---- */
+
+struct choice {
+	gboolean disk_only, control_only;
+};
+
+#define CHOICE_ENTRIES(choice)                                                                     \
+	{ "disk-only",                                                                             \
+	  0,                                                                                       \
+	  0,                                                                                       \
+	  G_OPTION_ARG_NONE,                                                                       \
+	  &(choice).disk_only,                                                                     \
+	  "The disk alone, without the right to end the device",                                   \
+	  NULL },                                                                                  \
+	{                                                                                          \
+		"control-only", 0, 0, G_OPTION_ARG_NONE, &(choice).control_only,                   \
+			"The control fd alone", NULL                                               \
+	}
+
+static bool is_choice(const struct ctl_command *command, const struct choice *choice)
+{
+	if (!choice->disk_only || !choice->control_only)
+		return true;
+	ctl_usage_error(command, "--disk-only and --control-only exclude each other");
+	return false;
+}
+
+static bool open_disk(struct control *control, uint32_t id, const struct ctl_owner *owner,
+		      struct ctl_fds *fds)
+{
+	int fd = control_open_block(control);
+
+	if (fd < 0) {
+		tool_error("/dev/ubdb%u: %s", id,
+			   fd == -EINVAL ? "there is no disk yet" : g_strerror(-fd));
+		return false;
+	}
+	fds->disk = fd;
+	/* Whom it belongs to can open it again, by a path in /proc. */
+	if (owner && owner->uid != NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
+		tool_error("/dev/ubdb%u: cannot be given to user %u: %s", id, owner->uid,
+			   g_strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* False, having said why, and nothing is open. */
+static bool open_fds(const char *device, const struct choice *choice, const struct ctl_owner *owner,
+		     struct ctl_fds *ret_fds)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	struct control *control = ctl_open(device, &info);
+	bool ok;
+
+	*ret_fds = (struct ctl_fds){ -1, -1 };
+	if (!control)
+		return false;
+	ok = choice->control_only || open_disk(control, info.dev_id, owner, ret_fds);
+	if (ok && !choice->disk_only) {
+		ret_fds->control = dup(control_fd(control));
+		ok = ret_fds->control >= 0;
+		if (!ok)
+			tool_error("dup: %s", g_strerror(errno));
+	}
+	if (!ok)
+		ctl_fds_close(ret_fds);
+	control_free(control);
+	return ok;
+}
+
+/* Cuts @argv off before "--" and returns what is behind it; NULL, having said so, if nothing is. */
+static char **cut_program(const struct ctl_command *command, char **argv)
+{
+	for (; *argv; argv++) {
+		if (strcmp(*argv, "--") == 0 && argv[1]) {
+			*argv = NULL;
+			return argv + 1;
+		}
+		if (strcmp(*argv, "--help") == 0 || strcmp(*argv, "-h") == 0)
+			return argv;
+	}
+	ctl_usage_error(command, "expecting a program, behind \"--\"");
+	return NULL;
+}
+
+int ctl_run(const struct ctl_command *command, char **argv)
+{
+	g_auto(GStrv) words = NULL;
+	struct choice choice = {};
+	const GOptionEntry entries[] = {
+		CHOICE_ENTRIES(choice),
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "DEVICE -- PROGRAM [ARGUMENT...]" },
+		{},
+	};
+	char **program = cut_program(command, argv);
+	struct ctl_fds fds;
+
+	if (!program || !ctl_parse(command, entries, argv) || !is_choice(command, &choice))
+		return EXIT_FAILURE;
+	if (!words || words[1])
+		return ctl_usage_error(command, "expecting one device");
+	if (open_fds(words[0], &choice, NULL, &fds))
+		ctl_fds_exec(&fds, program);
+	return EXIT_FAILURE;
+}
+
+/* ---- over a socket ---- */
+
+#define LISTEN_ENTRY(listens)                                                                      \
+	{                                                                                          \
+		"listen", 0, 0, G_OPTION_ARG_NONE, &(listens),                                     \
+			"Make the socket, and wait for the other side", NULL                       \
+	}
+
+static int get_connection(const char *path, bool listens, const struct ctl_owner *owner)
+{
+	g_autoptr(GError) err = NULL;
+	int fd = listens ? ctl_socket_accept(path, owner, &err) : ctl_socket_connect(path, &err);
+
+	if (fd < 0)
+		tool_error("%s", err->message);
+	return fd;
+}
+
+/* UID or UID:GID; the group is by default that of the same number. */
+static bool parse_owner(const char *text, struct ctl_owner *ret_owner)
+{
+	g_auto(GStrv) parts = g_strsplit(text ?: "", ":", 2);
+	guint64 uid, gid;
+
+	*ret_owner = (struct ctl_owner){ NOT_GIVEN, NOT_GIVEN };
+	if (!text)
+		return true;
+	if (!g_ascii_string_to_unsigned(parts[0] ?: "", 10, 0, NOT_GIVEN - 1, &uid, NULL) ||
+	    !g_ascii_string_to_unsigned(parts[0] && parts[1] ? parts[1] : parts[0], 10, 0,
+					NOT_GIVEN - 1, &gid, NULL)) {
+		tool_error("--owner: \"%s\" is not UID or UID:GID", text);
+		return false;
+	}
+	*ret_owner = (struct ctl_owner){ uid, gid };
+	return true;
+}
+
+static int grant(struct ctl_fds *fds, const char *path, bool listens, const struct ctl_owner *owner)
+{
+	g_autoptr(GError) err = NULL;
+	int socket = get_connection(path, listens, owner);
+	bool ok = socket >= 0;
+
+	if (ok && !ctl_fds_send(socket, fds, &err)) {
+		tool_error("%s: %s", path, err->message);
+		ok = false;
+	}
+	if (socket >= 0)
+		close(socket);
+	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int ctl_grant(const struct ctl_command *command, char **argv)
+{
+	g_auto(GStrv) words = NULL;
+	g_autofree char *owner_text = NULL;
+	gboolean listens = FALSE;
+	struct choice choice = {};
+	const GOptionEntry entries[] = {
+		CHOICE_ENTRIES(choice),
+		LISTEN_ENTRY(listens),
+		{ "owner", 0, 0, G_OPTION_ARG_STRING, &owner_text,
+		  "To whom the disk, and with --listen the socket, are given", "UID[:GID]" },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "DEVICE SOCKET" },
+		{},
+	};
+	struct ctl_owner owner;
+	struct ctl_fds fds;
+	int status;
+
+	if (!ctl_parse(command, entries, argv) || !is_choice(command, &choice) ||
+	    !parse_owner(owner_text, &owner))
+		return EXIT_FAILURE;
+	if (!words || !words[1] || words[2])
+		return ctl_usage_error(command, "expecting a device and a socket");
+	if (!open_fds(words[0], &choice, &owner, &fds))
+		return EXIT_FAILURE;
+	status = grant(&fds, words[1], listens, &owner);
+	ctl_fds_close(&fds);
+	return status;
+}
+
+int ctl_receive(const struct ctl_command *command, char **argv)
+{
+	const struct ctl_owner nobody = { NOT_GIVEN, NOT_GIVEN };
+	g_auto(GStrv) words = NULL;
+	gboolean listens = FALSE;
+	const GOptionEntry entries[] = {
+		LISTEN_ENTRY(listens),
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "SOCKET -- PROGRAM [ARGUMENT...]" },
+		{},
+	};
+	char **program = cut_program(command, argv);
+	g_autoptr(GError) err = NULL;
+	struct ctl_fds fds;
+	int socket;
+
+	if (!program || !ctl_parse(command, entries, argv))
+		return EXIT_FAILURE;
+	if (!words || words[1])
+		return ctl_usage_error(command, "expecting one socket");
+	socket = get_connection(words[0], listens, &nobody);
+	if (socket < 0)
+		return EXIT_FAILURE;
+	if (ctl_fds_receive(socket, &fds, &err))
+		ctl_fds_exec(&fds, program);
+	else
+		tool_error("%s: %s", words[0], err->message);
+	return EXIT_FAILURE;
+}
