@@ -41,6 +41,12 @@ check:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) $(STEPS)
 
+# On the kernels of other Debian releases too.
+check-kernels:
+	tests/setup.sh check
+	tests/run-all --build $(BUILD) vm-driver vm-server $(foreach kernel,6.12 7.2, \
+		vm-driver-$(kernel) vm-server-$(kernel))
+
 # FUZZ_SECONDS=60: of random use of the driver's interfaces, on each kernel.
 check-debug-kernel:
 	tests/setup.sh debug-kernel
@@ -83,6 +89,7 @@ help:
 	@echo 'make install-dkms   the sources of the driver to /usr/src, for DKMS'
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
+	@echo 'make check-kernels   the driver and the server on Linux 6.1, 6.12 and 7.2'
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on'
@@ -91,4 +98,4 @@ help:
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-dkms check check-crash check-debug-kernel check-litmus demo fuzz bench clean distclean help
+.PHONY: all driver install install-dkms check check-crash check-debug-kernel check-kernels check-litmus demo fuzz bench clean distclean help

@@ -460,7 +460,7 @@ static void a_server_is_killed_that_waits_for_itself(void)
 	check_gone(shared->id);
 }
 
-/* Linux 6.1 has a thread wait for its FETCHes before it executes another program. */
+/* Linux has a thread wait for its FETCHes before it executes another program. */
 static void execute_with_fetches(void *arg)
 {
 	struct server server;
