@@ -18,7 +18,7 @@
 
 void ubd_end_request(struct request *rq, blk_status_t status)
 {
-	trace_ubd_end(rq, blk_status_to_errno(status));
+	trace_ubd_end(rq, status);
 	blk_mq_end_request(rq, status);
 }
 

@@ -76,7 +76,8 @@ DEFINE_EVENT(ubd_request, ubd_serve,
 	TP_ARGS(rq)
 );
 
-DECLARE_EVENT_CLASS(ubd_answer,
+/* The server's answer has come, in the task that sends it: bytes, or an errno. */
+TRACE_EVENT(ubd_commit,
 	TP_PROTO(const struct request *rq, int result),
 	TP_ARGS(rq, result),
 	TP_STRUCT__entry(UBD_TRACE_FIELDS __field(int, result)),
@@ -84,16 +85,16 @@ DECLARE_EVENT_CLASS(ubd_answer,
 	TP_printk(UBD_TRACE_FORMAT " result=%d", UBD_TRACE_VALUES, __entry->result)
 );
 
-/* The server's answer has come, in the task that sends it: bytes, or an errno. */
-DEFINE_EVENT(ubd_answer, ubd_commit,
-	TP_PROTO(const struct request *rq, int result),
-	TP_ARGS(rq, result)
-);
-
-/* It ends, by a server's answer or for want of a server: 0, or what its issuer is told. */
-DEFINE_EVENT(ubd_answer, ubd_end,
-	TP_PROTO(const struct request *rq, int result),
-	TP_ARGS(rq, result)
+/*
+ * It ends, by a server's answer or for want of a server: 0, or the errno that its issuer is
+ * told, which is made of @status here since a caller would do it with tracing switched off.
+ */
+TRACE_EVENT(ubd_end,
+	TP_PROTO(const struct request *rq, blk_status_t status),
+	TP_ARGS(rq, status),
+	TP_STRUCT__entry(UBD_TRACE_FIELDS __field(int, result)),
+	TP_fast_assign(UBD_TRACE_ASSIGN(rq); __entry->result = blk_status_to_errno(status);),
+	TP_printk(UBD_TRACE_FORMAT " result=%d", UBD_TRACE_VALUES, __entry->result)
 );
 
 DECLARE_EVENT_CLASS(ubd_server,
