@@ -234,7 +234,7 @@ static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	if (!addr == ubd_copies_data(tag))
 		return -EINVAL;
 
-	*ubd_cmd_tag(cmd) = tag;
+	ubd_cmd(cmd)->tag = tag;
 	ubd_cmd_mark_cancelable(cmd, issue_flags);
 	switch (cmd->cmd_op) {
 	case UBD_IO_FETCH_REQ:

@@ -163,6 +163,18 @@ static inline void ubd_cmd_done(struct io_uring_cmd *cmd, int res, unsigned int 
 	}
 #endif
 
+/* One task work can end both: they are of the same ring, and were sent by the same thread. */
+static inline bool ubd_cmds_go_together(struct io_uring_cmd *a, struct io_uring_cmd *b)
+{
+	struct io_kiocb *one = cmd_to_io_kiocb(a), *other = cmd_to_io_kiocb(b);
+
+#if UBD_KERNEL_IS(6, 13)
+	return one->ctx == other->ctx && one->tctx == other->tctx;
+#else
+	return one->ctx == other->ctx && one->task == other->task;
+#endif
+}
+
 /*
  * True if @cmd can no longer do its work: its ring is being torn down, or the thread that issued
  * it has begun to exit or, in 6.1, to execute another program (newer kernels cancel the

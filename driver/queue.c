@@ -119,13 +119,13 @@ static int ubd_end_move(struct ubd_tag *tag, int copy_error, struct request **re
 }
 
 /*
- * Task work of a FETCH that has got a request. It runs in the task that issued the
+ * A FETCH has got a request. This is task work: it runs in the task that issued the
  * FETCH, or, if that is gone, in whatever context io_uring finds: then there is
  * no address space to copy to, and the tag has lost its server.
  */
 static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct ubd_tag *tag = *ubd_cmd_tag(cmd);
+	struct ubd_tag *tag = ubd_cmd(cmd)->tag;
 	struct ubd_device *dev = tag->queue->dev;
 	bool lost = task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
 		    ubd_cmd_is_orphan(cmd);
@@ -162,11 +162,53 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		ubd_cmd_done(cmd, res, issue_flags);
 }
 
-UBD_CMD_TASK_WORK(ubd_deliver_work, ubd_deliver)
+static struct io_uring_cmd *ubd_batched_cmd(struct llist_node *node)
+{
+	return container_of((void *)llist_entry(node, struct ubd_cmd, next), struct io_uring_cmd,
+			    pdu);
+}
+
+/*
+ * All FETCHes of one task and ring that got requests together. Whose task work this is does
+ * not matter: where one of them runs, all would.
+ */
+static void ubd_deliver_batch(struct io_uring_cmd *first, unsigned int issue_flags)
+{
+	struct llist_node *node, *next;
+
+	llist_for_each_safe(node, next, &ubd_cmd(first)->next)
+		ubd_deliver(ubd_batched_cmd(node), issue_flags);
+}
+
+UBD_CMD_TASK_WORK(ubd_deliver_work, ubd_deliver_batch)
 
 void ubd_hand_over(struct io_uring_cmd *cmd)
 {
+	ubd_cmd(cmd)->next.next = NULL;
 	io_uring_cmd_complete_in_task(cmd, ubd_deliver_work);
+}
+
+/*
+ * blk-mq hands requests out in batches; one task work does for all that the same thread has
+ * FETCHes for on the same ring. A queue may be run on several CPUs at once: whoever
+ * has come to the end of a batch also sends what others have added so far.
+ */
+static void ubd_send_batch(struct ubd_queue *q)
+{
+	struct llist_node *node = llist_reverse_order(llist_del_all(&q->batch));
+
+	while (node) {
+		struct io_uring_cmd *first = ubd_batched_cmd(node);
+		struct llist_node *rest;
+
+		while (node->next && ubd_cmds_go_together(first, ubd_batched_cmd(node->next)))
+			node = node->next;
+		/* Cut here, since the first part is gone as soon as it is queued. */
+		rest = node->next;
+		node->next = NULL;
+		io_uring_cmd_complete_in_task(first, ubd_deliver_work);
+		node = rest;
+	}
 }
 
 static void ubd_end_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
@@ -181,10 +223,8 @@ void ubd_abort_fetch(struct io_uring_cmd *cmd)
 	io_uring_cmd_complete_in_task(cmd, ubd_abort_work);
 }
 
-static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)
+static blk_status_t ubd_accept(struct ubd_queue *q, struct request *rq)
 {
-	struct ubd_queue *q = hctx->driver_data;
-	struct request *rq = bd->rq;
 	struct ubd_tag *tag = &q->tags[rq->tag];
 	struct io_uring_cmd *cmd;
 
@@ -206,8 +246,25 @@ static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	spin_unlock(&tag->lock);
 
 	if (cmd)
-		ubd_hand_over(cmd);
+		llist_add(&ubd_cmd(cmd)->next, &q->batch);
 	return BLK_STS_OK;
+}
+
+static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq_queue_data *bd)
+{
+	struct ubd_queue *q = hctx->driver_data;
+	blk_status_t status = ubd_accept(q, bd->rq);
+
+	/* Whether blk-mq says that the batch is over after an error depends on its version. */
+	if (bd->last || status != BLK_STS_OK)
+		ubd_send_batch(q);
+	return status;
+}
+
+/* The batch is over although its last request did not say so. */
+static void ubd_commit_rqs(struct blk_mq_hw_ctx *hctx)
+{
+	ubd_send_batch(hctx->driver_data);
 }
 
 static int ubd_init_hctx(struct blk_mq_hw_ctx *hctx, void *data, unsigned int queue_num)
@@ -232,6 +289,7 @@ static enum blk_eh_timer_return ubd_timeout(struct request *rq)
 
 const struct blk_mq_ops ubd_mq_ops = {
 	.queue_rq = ubd_queue_rq,
+	.commit_rqs = ubd_commit_rqs,
 	.timeout = ubd_timeout,
 	.init_hctx = ubd_init_hctx,
 };

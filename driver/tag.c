@@ -196,7 +196,7 @@ void ubd_drain_tags(struct ubd_device *dev)
 
 void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct ubd_tag *tag = *ubd_cmd_tag(cmd);
+	struct ubd_tag *tag = ubd_cmd(cmd)->tag;
 	bool waits;
 
 	spin_lock(&tag->lock);

@@ -125,6 +125,7 @@ struct ubd_tag {
 
 struct ubd_queue {
 	struct ubd_device *dev;
+	struct llist_head batch;      /* FETCHes with requests, before more that come at once */
 	struct ubdsrv_io_desc *descs; /* vmalloc_user(), mapped by the server */
 	struct ubd_tag *tags;
 };
@@ -370,10 +371,16 @@ void ubd_hand_over(struct io_uring_cmd *cmd);
  */
 void ubd_abort_fetch(struct io_uring_cmd *cmd);
 
-/* The tag of a FETCH. */
-static inline struct ubd_tag **ubd_cmd_tag(struct io_uring_cmd *cmd)
+/* What the driver keeps in a FETCH. */
+struct ubd_cmd {
+	struct ubd_tag *tag;
+	struct llist_node next; /* in HANDOVER: of ubd_queue.batch, or of the same task work */
+};
+
+static inline struct ubd_cmd *ubd_cmd(struct io_uring_cmd *cmd)
 {
-	return (struct ubd_tag **)cmd->pdu;
+	BUILD_BUG_ON(sizeof(struct ubd_cmd) > sizeof(cmd->pdu));
+	return (struct ubd_cmd *)cmd->pdu;
 }
 
 /* ---- io.c ---- */
