@@ -144,6 +144,52 @@ static void servers_are_traced(void)
 	find(&text, " ubd_abort: dev=%u", id);
 }
 
+static int count(const char *text, const char *what)
+{
+	int nr = 0;
+
+	for (; (text = strstr(text, what)); text++)
+		nr++;
+	return nr;
+}
+
+/* Requests that come together take one task work of the thread that serves them, not one each. */
+static void a_batch_is_handed_over_at_once(void)
+{
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	struct server server;
+	const char *text;
+	int disk;
+
+	server_init(&server);
+	server.info.nr_hw_queues = 1;
+	server_run(&server);
+	disk = open_disk(server.info.dev_id, O_RDONLY);
+	CHECK_EQ(io_uring_queue_init(8, &ring, 0), 0);
+	/* Far apart, so that they are not merged. */
+	for (int i = 0; i < 8; i++)
+		io_uring_prep_read(io_uring_get_sqe(&ring), disk, aligned(4096), 4096, i << 20);
+	begin();
+	write_file(TRACEFS "kprobe_events", "p:ubd_test_work ubd:ubd_deliver_work");
+	write_file(TRACEFS "events/kprobes/ubd_test_work/enable", "1");
+	CHECK_EQ(io_uring_submit(&ring), 8);
+	for (int i = 0; i < 8; i++) {
+		CHECK_EQ(io_uring_wait_cqe(&ring, &cqe), 0);
+		CHECK_EQ(cqe->res, 4096);
+		io_uring_cqe_seen(&ring, cqe);
+	}
+	write_file(TRACEFS "events/kprobes/ubd_test_work/enable", "0");
+	text = end();
+	write_file(TRACEFS "kprobe_events", "\n");
+	CHECK_EQ(count(text, " ubd_queue: "), 8);
+	CHECK_EQ(count(text, " ubd_serve: "), 8);
+	CHECK_EQ(count(text, " ubd_test_work: "), 1);
+	io_uring_queue_exit(&ring);
+	close(disk);
+	server_delete(&server);
+}
+
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -151,6 +197,7 @@ int main(int argc, char **argv)
 		{ "an error is traced as said and as told",
 		  an_error_is_traced_as_said_and_as_told },
 		{ "servers are traced", servers_are_traced },
+		{ "a batch is handed over at once", a_batch_is_handed_over_at_once },
 	};
 
 	return RUN_TESTS(tests, argc, argv);
