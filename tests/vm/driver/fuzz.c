@@ -31,10 +31,10 @@
 
 /* For the whole run: what was done, and how often the driver agreed. */
 static struct {
-	_Atomic unsigned long actions, added, started, served, recovered, mapped;
+	_Atomic unsigned long actions, added, started, served, recovered, mapped, opened;
 } * tally;
 
-enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, KINDS };
+enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, DISK, KINDS };
 
 #define PER_KIND 3
 
@@ -123,6 +123,7 @@ static unsigned any_id(struct thread *t)
 /* ---- commands ---- */
 
 static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe);
+static void open_block(struct thread *t);
 
 /* Submits, and takes what answers there are; waits for the first so long. */
 static void wait_for_answers(struct thread *t, unsigned milliseconds)
@@ -180,8 +181,14 @@ static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe)
 		keep_file(t, CONTROL_FD, cqe->res);
 	} else if (op == UBD_CMD_OPEN_DEV && cqe->res >= 0) {
 		keep_file(t, CONTROL_FD, cqe->res);
+	} else if (op == UBD_CMD_OPEN_CHAR && cqe->res >= 0) {
+		keep_file(t, CHAR_NODE, cqe->res);
+	} else if (op == UBD_CMD_OPEN_BLOCK && cqe->res >= 0) {
+		tally->opened++;
+		keep_file(t, DISK, cqe->res);
 	} else if (op == UBD_CMD_START_DEV && cqe->res == 0) {
 		tally->started++;
+		open_block(t);
 	} else if (op == UBD_CMD_END_RECOVERY && cqe->res == 0) {
 		tally->recovered++;
 	} else if (fetch && cqe->res == UBD_IO_RES_OK) {
@@ -239,7 +246,17 @@ static void set_params(struct thread *t)
 
 static void open_char(struct thread *t)
 {
-	keep_file(t, CHAR_NODE, open(char_node(any_id(t)), O_RDWR | O_CLOEXEC));
+	if (one_in(t, 2)) {
+		keep_file(t, CHAR_NODE, open(char_node(any_id(t)), O_RDWR | O_CLOEXEC));
+		return;
+	}
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_OPEN_CHAR, NULL, 0);
+	wait_for_answers(t, 100);
+}
+
+static void open_block(struct thread *t)
+{
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_OPEN_BLOCK, NULL, 0);
 }
 
 static void map(struct thread *t)
@@ -341,7 +358,10 @@ static void use_disk(struct thread *t)
 
 	if (fork())
 		return;
-	int fd = open(block_node(id), O_RDWR | O_DIRECT | O_CLOEXEC);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_of(t, DISK));
+	int fd = open(one_in(t, 2) ? path : block_node(id), O_RDWR | O_DIRECT | O_CLOEXEC);
 	void *memory = aligned(4096);
 
 	if (one_in(t, 2))
@@ -386,6 +406,7 @@ static void act(struct thread *t)
 		change_state,
 		send_any_control,
 		open_by_id,
+		open_block,
 		close_one,
 		use_disk,
 		use_disk,
@@ -536,9 +557,9 @@ int main(int argc, char **argv)
 		fail("devices are left that cannot be deleted\n");
 	}
 	printf("seed %llu: %u rounds, %lu actions, %lu devices added, %lu started, %lu requests "
-	       "served, %lu mappings, %lu recoveries\n",
+	       "served, %lu mappings, %lu recoveries, %lu disks opened\n",
 	       (unsigned long long)seed, rounds, tally->actions, tally->added, tally->started,
-	       tally->served, tally->mapped, tally->recovered);
+	       tally->served, tally->mapped, tally->recovered, tally->opened);
 	fflush(stdout);
 	/* Else it tests less than it says. */
 	CHECK(tally->added && tally->started && tally->served && tally->mapped);

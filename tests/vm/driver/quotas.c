@@ -185,6 +185,7 @@ static void ask_for_too_much(void *arg)
 
 	become(ALICE);
 	CHECK_EQ(add_with(UBD_F_USER_RECOVERY, UBD_DEV_ID_ANY), -EPERM);
+	CHECK_EQ(add_with(UBD_F_USER_COPY, UBD_DEV_ID_ANY), -EPERM);
 	CHECK_EQ(add_with(UBD_F_UNPRIVILEGED, UBD_DEV_ID_ANY), -EINVAL);
 	CHECK_EQ(add_with(0, 0), -EPERM);
 	CHECK_EQ(add_with(0, MIN_ID - 1), -EPERM);
