@@ -315,6 +315,11 @@ int control_open_block(struct control *control)
 	return device_command(control, UBD_CMD_OPEN_BLOCK, NULL, 0);
 }
 
+int control_update_size(struct control *control, uint64_t sectors)
+{
+	return device_command(control, UBD_CMD_UPDATE_SIZE, &sectors, sizeof(sectors));
+}
+
 int control_start_dev(struct control *control)
 {
 	return device_command(control, UBD_CMD_START_DEV, NULL, 0);

@@ -56,6 +56,8 @@ int control_open_char(struct control *control);
 
 /* Likewise a file of the disk, as the open of /dev/ubdbN gives it. */
 int control_open_block(struct control *control);
+/* The disk's new size, of one that was started; its users are told. */
+int control_update_size(struct control *control, uint64_t sectors);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
 int control_del_dev(struct control *control);

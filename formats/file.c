@@ -439,6 +439,28 @@ static int file_co_truncate(struct image *img, uint64_t size)
 	return ret;
 }
 
+static int measure_on_worker(void *arg)
+{
+	struct truncate_job *job = arg;
+	off_t end = lseek(job->fd, 0, SEEK_END);
+
+	if (end < 0)
+		return -errno;
+	job->size = end;
+	return 0;
+}
+
+static int file_co_refresh_size(struct image *img)
+{
+	struct file *file = img->opaque;
+	struct truncate_job job = { file->fd, 0 };
+	int ret = co_run_on_worker(measure_on_worker, &job);
+
+	if (!ret)
+		file_grow(img, job.size);
+	return ret;
+}
+
 struct seek_job {
 	int fd;
 	off_t off;
@@ -530,6 +552,7 @@ const struct image_ops image_file_ops = {
 	.co_pwrite_zeroes = file_co_pwrite_zeroes,
 	.co_block_status = file_co_block_status,
 	.co_truncate = file_co_truncate,
+	.co_refresh_size = file_co_refresh_size,
 	.co_allocated_bytes = file_co_allocated_bytes,
 	.co_create = file_co_create,
 };

@@ -208,12 +208,18 @@ enum image_preallocation {
 bool image_parse_preallocation(const char *name, enum image_preallocation *ret_mode);
 
 /*
- * Sets the size; no request may be in flight. What is added reads as zeroes, in a layer above
+ * Sets the size; no request may be in flight, but when the image grows. What is added reads as zeroes, in a layer above
  * a longer backing file too, and has its space as @mode says; what is cut off is lost. It is
  * durable when it returns. When it failed the size may be any between the old and the new
  * one. -ENOTSUP: the format, or what is in the image, does not allow it.
  */
 int image_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
+
+/*
+ * Takes up what somebody else has added to the file, or to the block device; requests may be in flight.
+ * It never gets smaller. -ENOTSUP: its file does not decide on the image's size.
+ */
+int image_co_refresh_size(struct image *img);
 
 /* The same without preallocation, and, for bottom nodes and raw, durable with the next flush. */
 int image_co_truncate(struct image *img, uint64_t size);

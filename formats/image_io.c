@@ -477,6 +477,11 @@ int image_co_resize(struct image *img, uint64_t size, enum image_preallocation m
 	return ret ?: image_co_flush(img);
 }
 
+int image_co_refresh_size(struct image *img)
+{
+	return img->ops->co_refresh_size ? img->ops->co_refresh_size(img) : -ENOTSUP;
+}
+
 int image_co_truncate(struct image *img, uint64_t size)
 {
 	int ret = check_resize(img, size);

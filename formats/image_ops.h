@@ -75,6 +75,8 @@ struct image_ops {
 	/* Of a format, all of image_co_resize(); its errors name no file. NULL: it cannot change. */
 	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
 			 GError **err);
+	/* Makes img->size larger if the file is; NULL: something else decides on it. */
+	int (*co_refresh_size)(struct image *img);
 	int (*co_get_info)(struct image *img, struct image_info *info);
 	int64_t (*co_allocated_bytes)(struct image *img);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,

@@ -144,6 +144,15 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 	return ret;
 }
 
+static int raw_co_refresh_size(struct image *img)
+{
+	int ret = image_co_refresh_size(img->file);
+
+	if (!ret)
+		img->size = MAX(img->size, whole_sectors(image_size(img->file)));
+	return ret;
+}
+
 /* ---- create ---- */
 
 static int parse_preallocation(const struct image_create_opts *opts,
@@ -203,6 +212,7 @@ const struct image_ops image_raw_ops = {
 	.co_pwrite_zeroes = raw_co_pwrite_zeroes,
 	.co_block_status = raw_co_block_status,
 	.co_resize = raw_co_resize,
+	.co_refresh_size = raw_co_refresh_size,
 	.check_create = raw_check_create,
 	.co_create = raw_co_create,
 };

@@ -37,6 +37,8 @@ struct device {
 	int char_fd;
 	int event_fd;
 	struct queue **queues; /* info.nr_hw_queues, NULL where not started; NULL before them */
+	uint64_t sectors;      /* its size */
+	uint32_t block_size;   /* logical, bytes */
 	bool stopped;
 	bool stays; /* the next server's: not ours to stop and to delete */
 	bool left;  /* the driver has ended our FETCHes in good order */
@@ -107,8 +109,10 @@ static int check_params(struct device *device, const struct ubd_params *params, 
 			err, UBD_ERROR, EINVAL,
 			"%s: its blocks or clusters are not those of the image that %s was made of",
 			filename, device->path);
-	else
+	else {
+		device->sectors = had.dev_sectors;
 		return 0;
+	}
 	return res < 0 ? res : -EINVAL;
 }
 
@@ -195,6 +199,8 @@ static int get_device(struct device *device, GError **err)
 		return -1;
 	device->path = g_strdup_printf("/dev/ubdb%u", device->info.dev_id);
 	params.max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
+	device->block_size = params.logical_block_size;
+	device->sectors = params.dev_sectors;
 	return recovered ? check_params(device, &params, err) : set_params(device, &params, err);
 }
 
@@ -281,6 +287,26 @@ const char *device_path(const struct device *device)
 	return device->path;
 }
 
+uint64_t device_size(const struct device *device)
+{
+	return device->sectors * SECTOR_SIZE;
+}
+
+int device_grow(struct device *device)
+{
+	uint64_t size = image_size(device->config.image);
+	uint64_t sectors = (size - size % device->block_size) / SECTOR_SIZE;
+	int res;
+
+	if (sectors <= device->sectors)
+		return 0;
+	res = control_update_size(device->control, sectors);
+	if (res < 0)
+		return res;
+	device->sectors = sectors;
+	return 0;
+}
+
 static void report_failure(struct device *device, unsigned q_id, const struct queue_events *events)
 {
 	if (events->request_errno)
@@ -327,11 +353,12 @@ static bool is_to_leave(struct device *device)
 	return control_get_info(device->control, &info) == 0 && info.state == UBD_S_DEV_QUIESCED;
 }
 
-enum device_end device_wait(struct device *device, int signal_fd)
+enum device_end device_wait(struct device *device, int signal_fd, int command_fd)
 {
 	struct pollfd fds[] = {
 		{ .fd = signal_fd, .events = POLLIN },
 		{ .fd = device->event_fd, .events = POLLIN },
+		{ .fd = command_fd, .events = POLLIN },
 	};
 	enum device_end end;
 	eventfd_t count;
@@ -348,6 +375,8 @@ enum device_end device_wait(struct device *device, int signal_fd)
 			end = DEVICE_END_SIGNAL;
 			break;
 		}
+		if (fds[2].revents)
+			return DEVICE_COMMAND;
 	}
 	if (end == DEVICE_END_BROKEN) {
 		/* Stopping would wait for the lost request for ever. */

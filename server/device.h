@@ -61,15 +61,23 @@ int device_start(struct device *device, GError **err);
 /* "/dev/ubdbN", owned by the device. */
 const char *device_path(const struct device *device);
 
+/* What device_wait() has found. */
 enum device_end {
+	DEVICE_COMMAND,	    /* no end: @command_fd has something to read */
 	DEVICE_END_SIGNAL,  /* @signal_fd has something to read */
 	DEVICE_END_STOPPED, /* somebody else stopped the device */
 	DEVICE_END_LEFT,    /* somebody else is to serve the device */
 	DEVICE_END_BROKEN,  /* the driver refused a command of ours, a request is lost */
 };
 
-/* Reports failed requests while it waits. */
-enum device_end device_wait(struct device *device, int signal_fd);
+/* Reports failed requests while it waits. @command_fd may be -1. */
+enum device_end device_wait(struct device *device, int signal_fd, int command_fd);
+
+/* The image has grown: so does the device, by whole blocks. 0 or -errno. */
+int device_grow(struct device *device);
+
+/* Bytes. */
+uint64_t device_size(const struct device *device);
 
 /*
  * Waits for the requests in flight. Does nothing the second time. 0 or -errno: the

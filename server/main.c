@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "commands.h"
 #include "control.h"
 #include "device.h"
 #include "error.h"
@@ -226,17 +227,43 @@ static void drop_privileges(void)
 		report_note("cannot drop privileges: %s", g_strerror(-res));
 }
 
+static struct commands *commands; /* NULL without --socket */
+
+static bool open_socket(GError **err)
+{
+	if (!options.socket)
+		return true;
+	commands = commands_new(options.socket, err);
+	return commands;
+}
+
+/* Serves those who have commands until the device is to end; why. */
+static enum device_end wait_for_end(struct aio_loop *loop, struct image *image,
+				    struct device *device, int signal_fd)
+{
+	enum device_end end;
+
+	do {
+		end = device_wait(device, signal_fd, commands_fd(commands));
+		if (end == DEVICE_COMMAND && !commands_serve(commands, loop, image, device))
+			end = DEVICE_END_SIGNAL;
+	} while (end == DEVICE_COMMAND);
+	return end;
+}
+
 /* Makes the device live and waits for its end. */
-static bool run_device(struct device *device, int signal_fd)
+static bool run_device(struct aio_loop *loop, struct image *image, struct device *device,
+		       int signal_fd)
 {
 	g_autoptr(GError) err = NULL;
 
 	drop_privileges();
-	if (!write_pid_file(&err) || device_start(device, &err) < 0 || !announce(device, &err)) {
+	if (!write_pid_file(&err) || !open_socket(&err) || device_start(device, &err) < 0 ||
+	    !announce(device, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
-	switch (device_wait(device, signal_fd)) {
+	switch (wait_for_end(loop, image, device, signal_fd)) {
 	case DEVICE_END_SIGNAL:
 		report_verbose("%s: stopping", device_path(device));
 		return true;
@@ -247,6 +274,7 @@ static bool run_device(struct device *device, int signal_fd)
 		report_note("%s: left to the next server", device_path(device));
 		return true;
 	case DEVICE_END_BROKEN:
+	case DEVICE_COMMAND:
 		break;
 	}
 	return false;
@@ -285,7 +313,8 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		close_image(loop, image);
 		return false;
 	}
-	ok = run_device(device, signal_fd);
+	ok = run_device(loop, image, device, signal_fd);
+	commands_free(commands);
 	ok &= stop_device(device);
 	ok &= close_image(loop, image);
 	device_free(device);

@@ -172,6 +172,8 @@ static const GOptionEntry option_entries[] = {
 	  "Return when the device is live, and go on in the background", NULL },
 	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
 	  "Write the server's process number to FILE while the device is live", "FILE" },
+	{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &options.socket,
+	  "Take commands at this UNIX socket: status, resize, quit", "FILE" },
 	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say more about what is done",
 	  NULL },
 	{ "version", 0, 0, G_OPTION_ARG_NONE, &options.version, "Print the version and exit",

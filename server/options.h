@@ -15,6 +15,7 @@ struct options {
 	char *format;
 	char *snapshot;
 	char *pid_file;
+	char *socket; /* where it takes commands; NULL: nowhere */
 	gboolean read_only;
 	gboolean daemonize;
 	gboolean verbose;

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Commands to a running server. */
+#include "commands.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <json-glib/json-glib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "report.h"
+
+#define MAX_LINE       4096
+#define CLIENT_SECONDS 2
+
+struct commands {
+	int fd;
+	char *path;
+};
+
+/* What a command works on. */
+struct target {
+	struct aio_loop *loop;
+	struct image *image;
+	struct device *device;
+};
+
+/* ---- the socket ---- */
+
+static bool is_abandoned(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool refused;
+
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+		  errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+/* Nobody but its user may connect. */
+static int bind_privately(int fd, const struct sockaddr_un *address)
+{
+	mode_t mask = umask(0177);
+	int res = bind(fd, (const struct sockaddr *)address, sizeof(*address));
+
+	if (res < 0 && errno == EADDRINUSE && is_abandoned(address)) {
+		unlink(address->sun_path);
+		res = bind(fd, (const struct sockaddr *)address, sizeof(*address));
+	}
+	res = res < 0 ? -errno : 0;
+	umask(mask);
+	return res;
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, res;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	res = bind_privately(fd, &address);
+	if (!res && listen(fd, 8) < 0)
+		res = -errno;
+	if (!res)
+		return fd;
+	close(fd);
+	return res;
+}
+
+struct commands *commands_new(const char *path, GError **err)
+{
+	struct commands *commands;
+	int fd = listen_at(path);
+
+	if (fd < 0) {
+		g_set_error(err, UBD_ERROR, -fd, "%s: cannot make the socket: %s", path,
+			    g_strerror(-fd));
+		return NULL;
+	}
+	commands = g_new(struct commands, 1);
+	commands->fd = fd;
+	/* A daemon's folder changes. */
+	commands->path = g_canonicalize_filename(path, NULL);
+	return commands;
+}
+
+int commands_fd(const struct commands *commands)
+{
+	return commands ? commands->fd : -1;
+}
+
+void commands_free(struct commands *commands)
+{
+	if (!commands)
+		return;
+	unlink(commands->path);
+	close(commands->fd);
+	g_free(commands->path);
+	g_free(commands);
+}
+
+/* ---- what they do ---- */
+
+static void answer_status(const struct target *target, JsonObject *answer)
+{
+	json_object_set_string_member(answer, "device", device_path(target->device));
+	json_object_set_string_member(answer, "image", image_filename(target->image));
+	json_object_set_string_member(answer, "format", image_format(target->image));
+	json_object_set_int_member(answer, "size", device_size(target->device));
+	json_object_set_boolean_member(answer, "read-only", image_is_read_only(target->image));
+	json_object_set_int_member(answer, "pid", getpid());
+}
+
+struct resize_job {
+	struct image *image;
+	uint64_t size; /* 0: what the file has become */
+	GError *err;
+	int res;
+};
+
+static void resize_co(void *arg)
+{
+	struct resize_job *job = arg;
+
+	if (job->size) {
+		job->res = image_co_resize(job->image, job->size, IMAGE_PREALLOC_OFF, &job->err);
+		return;
+	}
+	job->res = image_co_refresh_size(job->image);
+	if (job->res == -ENOTSUP)
+		job->res = 0;
+	if (job->res < 0)
+		g_set_error_literal(&job->err, UBD_ERROR, -job->res, g_strerror(-job->res));
+}
+
+/* *ret_size: 0 without one. */
+static bool get_size(const struct target *target, JsonObject *command, uint64_t *ret_size,
+		     GError **err)
+{
+	JsonNode *node = json_object_get_member(command, "size");
+	uint64_t now = device_size(target->device);
+
+	*ret_size = 0;
+	if (!node)
+		return true;
+	if (json_node_get_value_type(node) != G_TYPE_INT64 || json_node_get_int(node) <= 0) {
+		g_set_error(err, UBD_ERROR, EINVAL, "\"size\" must be a number of bytes");
+		return false;
+	}
+	*ret_size = json_node_get_int(node);
+	/* Nobody knows what its users have behind the new end. */
+	if (*ret_size < MAX(now, image_size(target->image))) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "%s has %" PRIu64 " bytes, and a device in use is not made smaller",
+			    device_path(target->device), now);
+		return false;
+	}
+	return true;
+}
+
+static void answer_resize(const struct target *target, JsonObject *command, JsonObject *answer)
+{
+	struct resize_job job = { .image = target->image };
+	g_autoptr(GError) err = NULL;
+	int res;
+
+	if (!get_size(target, command, &job.size, &err)) {
+		json_object_set_string_member(answer, "error", err->message);
+		return;
+	}
+	aio_loop_run_co(target->loop, resize_co, &job);
+	if (job.res < 0) {
+		json_object_set_string_member(answer, "error", job.err->message);
+		g_error_free(job.err);
+		return;
+	}
+	res = device_grow(target->device);
+	if (res < 0)
+		json_object_set_string_member(answer, "error", g_strerror(-res));
+	json_object_set_int_member(answer, "size", device_size(target->device));
+	report_verbose("%s: %" PRIu64 " bytes", device_path(target->device),
+		       device_size(target->device));
+}
+
+/* False: the server is to end. */
+static bool answer_command(const struct target *target, JsonObject *command, JsonObject *answer)
+{
+	JsonNode *node = json_object_get_member(command, "command");
+	const char *name = "";
+
+	if (node && json_node_get_value_type(node) == G_TYPE_STRING)
+		name = json_node_get_string(node);
+	if (strcmp(name, "status") == 0)
+		answer_status(target, answer);
+	else if (strcmp(name, "resize") == 0)
+		answer_resize(target, command, answer);
+	else if (strcmp(name, "quit") == 0)
+		return false;
+	else
+		json_object_set_string_member(answer, "error",
+					      "\"command\" must be status, resize or quit");
+	return true;
+}
+
+/* ---- clients ---- */
+
+/* A line without its newline; false: none came in time. */
+static bool read_line(int fd, char *line, size_t size)
+{
+	size_t len = 0;
+
+	while (len < size - 1) {
+		ssize_t got = recv(fd, line + len, size - 1 - len, 0);
+		char *end;
+
+		if (got <= 0)
+			return false;
+		line[len + got] = 0;
+		end = strchr(line + len, '\n');
+		len += got;
+		if (end) {
+			*end = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void send_answer(int fd, JsonObject *answer)
+{
+	g_autoptr(JsonNode) node = json_node_alloc();
+	g_autofree char *text = NULL, *line = NULL;
+
+	json_node_init_object(node, answer);
+	text = json_to_string(node, FALSE);
+	line = g_strconcat(text, "\n", NULL);
+	/* Who does not listen does not want to know. */
+	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
+		report_verbose("a client left before its answer: %s", g_strerror(errno));
+}
+
+static bool serve_client(int fd, const struct target *target)
+{
+	g_autoptr(JsonObject) answer = json_object_new();
+	g_autoptr(GError) err = NULL;
+	g_autoptr(JsonNode) node = NULL;
+	char line[MAX_LINE];
+	bool goes_on = true;
+
+	if (!read_line(fd, line, sizeof(line)))
+		return true;
+	node = json_from_string(line, &err);
+	if (node && JSON_NODE_HOLDS_OBJECT(node))
+		goes_on = answer_command(target, json_node_get_object(node), answer);
+	else
+		json_object_set_string_member(answer, "error", "a line must be a JSON object");
+	send_answer(fd, answer);
+	return goes_on;
+}
+
+bool commands_serve(struct commands *commands, struct aio_loop *loop, struct image *image,
+		    struct device *device)
+{
+	const struct target target = { loop, image, device };
+	const struct timeval limit = { .tv_sec = CLIENT_SECONDS };
+	int fd = accept4(commands->fd, NULL, NULL, SOCK_CLOEXEC);
+	bool goes_on;
+
+	if (fd < 0)
+		return true;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	goes_on = serve_client(fd, &target);
+	close(fd);
+	return goes_on;
+}
