@@ -282,6 +282,16 @@ int device_start(struct device *device, GError **err)
 	return res;
 }
 
+int device_control_fd(const struct device *device)
+{
+	return control_fd(device->control);
+}
+
+bool device_recovers(const struct device *device)
+{
+	return device->info.flags & UBD_F_USER_RECOVERY;
+}
+
 const char *device_path(const struct device *device)
 {
 	return device->path;

@@ -58,6 +58,10 @@ struct device *device_add(const struct device_config *config, GError **err);
 /* After a failure device_stop() is due as after a success. */
 int device_start(struct device *device, GError **err);
 
+/* Its control fd, and whether it outlives its server. */
+int device_control_fd(const struct device *device);
+bool device_recovers(const struct device *device);
+
 /* "/dev/ubdbN", owned by the device. */
 const char *device_path(const struct device *device);
 

@@ -26,6 +26,7 @@
 #include "options.h"
 #include "process.h"
 #include "report.h"
+#include "supervisor.h"
 
 /* How long a new server waits for the image of the old one. */
 #define UNLOCK_SECONDS 30
@@ -213,6 +214,9 @@ static bool announce(struct device *device, GError **err)
 	}
 	if (options.daemonize)
 		daemon_live();
+	if (device_recovers(device))
+		supervisor_store_fd(device_control_fd(device));
+	supervisor_ready(device_path(device));
 	return true;
 }
 
@@ -315,6 +319,9 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	}
 	ok = run_device(loop, image, device, signal_fd);
 	commands_free(commands);
+	/* After a failure the next server goes on with it. */
+	if (ok && device_recovers(device))
+		supervisor_drop_fd();
 	ok &= stop_device(device);
 	ok &= close_image(loop, image);
 	device_free(device);
@@ -350,42 +357,82 @@ static int check_identity(struct control *control, GError **err)
 }
 
 /* Waits for the end of the device's last server; the device's own options are taken up. */
-static struct control *take_over(GError **err)
+static int take_over_control(struct control *control, const struct ubdsrv_ctrl_dev_info *info,
+			     GError **err)
 {
-	struct ubdsrv_ctrl_dev_info info;
 	struct ubd_params params;
-	struct control *control = control_open_dev(options.recover, &info, err);
-	int res;
+	int res = check_identity(control, err);
 
-	if (!control)
-		return NULL;
-	if (!(info.flags & UBD_F_USER_RECOVERY)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "/dev/ubdb%u: its server was started without --recovery", info.dev_id);
-		control_free(control);
-		return NULL;
-	}
-	if (check_identity(control, err) < 0) {
-		control_free(control);
-		return NULL;
-	}
-	if (info.ubdsrv_pid >= 0)
-		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info.dev_id,
-			       info.ubdsrv_pid);
+	if (res < 0)
+		return res;
+	if (info->ubdsrv_pid >= 0)
+		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info->dev_id,
+			       info->ubdsrv_pid);
 	res = control_take_over(control);
 	if (res == 0)
 		res = control_get_params(control, &params);
 	if (res < 0) {
 		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot be taken over: %s",
-			    info.dev_id,
+			    info->dev_id,
 			    res == -EBUSY ? "another server is at it" : g_strerror(-res));
-		control_free(control);
-		return NULL;
+		return res;
 	}
 	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
 	options.discard = params.max_discard_sectors != 0;
 	options.block_size = params.logical_block_size;
-	return control;
+	return 0;
+}
+
+/* The device of --recover. */
+static struct control *open_last(struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+{
+	struct control *control = control_open_dev(options.recover, ret_info, err);
+
+	if (!control || ret_info->flags & UBD_F_USER_RECOVERY)
+		return control;
+	g_set_error(err, UBD_ERROR, EINVAL,
+		    "/dev/ubdb%u: its server was started without --recovery", ret_info->dev_id);
+	control_free(control);
+	return NULL;
+}
+
+/* The device of a server that died, kept by the service manager; NULL if it has ended as well. */
+static struct control *adopt_kept(int fd, struct ubdsrv_ctrl_dev_info *ret_info)
+{
+	g_autoptr(GError) err = NULL;
+	struct control *control = control_adopt(fd, ret_info, &err);
+
+	if (control && ret_info->flags & UBD_F_USER_RECOVERY &&
+	    ret_info->state != UBD_S_DEV_STOPPED && ret_info->state != UBD_S_DEV_ADDED) {
+		options.recover = ret_info->dev_id;
+		return control;
+	}
+	control_free(control);
+	supervisor_drop_fd();
+	return NULL;
+}
+
+/*
+ * The device that is to be recovered, in *ret_control, NULL for a new one. @kept_fd is what the
+ * service manager had for us, or -1: then the options that make a device are for the first start.
+ */
+static int take_over(int kept_fd, struct control **ret_control, GError **err)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	struct control *control = NULL;
+	int res;
+
+	if (kept_fd >= 0)
+		control = adopt_kept(kept_fd, &info);
+	else if (options.recover != UBD_DEV_ID_ANY && !(control = open_last(&info, err)))
+		return -1;
+	*ret_control = control;
+	if (!control)
+		return 0;
+	res = take_over_control(control, &info, err);
+	if (res < 0)
+		control_free(control);
+	return res;
 }
 
 /* Takes @recovered over, NULL for a new device. */
@@ -411,9 +458,9 @@ static bool serve(struct control *recovered, int signal_fd)
 
 int main(int argc, char **argv)
 {
+	int kept_fd = supervisor_take_fd(), signal_fd;
 	struct control *recovered = NULL;
 	g_autoptr(GError) err = NULL;
-	int signal_fd;
 
 	if (!options_parse(&argc, &argv))
 		return EXIT_FAILURE;
@@ -426,12 +473,9 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	/* Signals still end it while it waits for the last server. */
-	if (options.recover != UBD_DEV_ID_ANY) {
-		recovered = take_over(&err);
-		if (!recovered) {
-			report_error("%s", err->message);
-			return EXIT_FAILURE;
-		}
+	if (take_over(kept_fd, &recovered, &err) < 0) {
+		report_error("%s", err->message);
+		return EXIT_FAILURE;
 	}
 	signal_fd = block_signals(&err);
 	if (signal_fd < 0) {

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The service manager that has started us. */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "report.h"
+
+#define FIRST_FD 3
+#define FD_NAME	 "ubd"
+
+/* A message, with a descriptor unless that is -1. */
+static int send_message(const char *text, int fd)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct iovec iov = { (char *)text, strlen(text) };
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {};
+	struct msghdr msg = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
+	int sock, res;
+
+	if (!path || !*path)
+		return 0;
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	msg.msg_namelen = offsetof(struct sockaddr_un, sun_path) + strlen(path);
+	/* In the abstract namespace. */
+	if (*path == '@')
+		address.sun_path[0] = 0;
+	if (fd >= 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		control.align.cmsg_level = SOL_SOCKET;
+		control.align.cmsg_type = SCM_RIGHTS;
+		control.align.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+	}
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return -errno;
+	res = sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	close(sock);
+	return res;
+}
+
+static void tell(const char *text, int fd)
+{
+	int res = send_message(text, fd);
+
+	if (res < 0)
+		report_note("the service manager cannot be told: %s", g_strerror(-res));
+}
+
+/* The place of ours among those that were handed to us; -1: none. */
+static int find_fd(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *nr = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES");
+	g_auto(GStrv) list = g_strsplit(names ?: "", ":", -1);
+
+	if (!pid || !nr || atoi(pid) != getpid())
+		return -1;
+	for (int i = 0; list[i] && i < atoi(nr); i++)
+		if (strcmp(list[i], FD_NAME) == 0)
+			return FIRST_FD + i;
+	return -1;
+}
+
+int supervisor_take_fd(void)
+{
+	int fd = find_fd();
+
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -1;
+	return fd;
+}
+
+void supervisor_store_fd(int fd)
+{
+	tell("FDSTORE=1\nFDNAME=" FD_NAME, fd);
+}
+
+void supervisor_drop_fd(void)
+{
+	tell("FDSTOREREMOVE=1\nFDNAME=" FD_NAME, -1);
+}
+
+void supervisor_ready(const char *status)
+{
+	g_autofree char *text = g_strdup_printf("READY=1\nSTATUS=%s\nMAINPID=%d", status, getpid());
+
+	tell(text, -1);
+}
