@@ -144,12 +144,26 @@ static int open_dev(struct control *control, uint32_t id, GError **err)
 	return res;
 }
 
+/*
+ * Linux 7.2 ends a thread's io_uring worker with its last ring, and a command that comes at that
+ * moment may wait for a worker for ever. So a thread that had a ring always has one.
+ */
+static void keep_worker(void)
+{
+	static __thread struct io_uring ring;
+	static __thread pid_t owner; /* not a parent's, whose rings are not ours */
+
+	if (owner != gettid() && !io_uring_queue_init(1, &ring, 0))
+		owner = gettid();
+}
+
 /* Without a device; NULL with @err set on failure. */
 static struct control *control_new(GError **err)
 {
 	struct control *control = g_new0(struct control, 1);
 	int res;
 
+	keep_worker();
 	control->fd = -1;
 	res = io_uring_queue_init(4, &control->ring, 0);
 	if (res < 0) {

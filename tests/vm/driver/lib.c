@@ -187,21 +187,32 @@ static int wait_result(struct io_uring *ring)
 	return res;
 }
 
+/*
+ * A ring of the thread that lasts: on Linux 7.2 a command that needs a worker may wait for ever
+ * when it comes just after the thread's last ring has been closed, which ends the worker.
+ */
+static struct io_uring *command_ring(void)
+{
+	static __thread struct io_uring ring;
+	static __thread pid_t owner;
+
+	if (owner != gettid()) {
+		CHECK_EQ(io_uring_queue_init(2, &ring, 0), 0);
+		owner = gettid();
+	}
+	return &ring;
+}
+
 int command(int fd, uint32_t op, const void *arg)
 {
-	struct io_uring ring;
-	struct io_uring_sqe *sqe;
-	int res;
+	struct io_uring *ring = command_ring();
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
-	CHECK_EQ(io_uring_queue_init(2, &ring, 0), 0);
-	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, arg, 16);
-	CHECK_EQ(io_uring_submit(&ring), 1);
-	res = wait_result(&ring);
-	io_uring_queue_exit(&ring);
-	return res;
+	CHECK_EQ(io_uring_submit(ring), 1);
+	return wait_result(ring);
 }
 
 int control(int fd, uint32_t op, void *buf, size_t len)
