@@ -40,7 +40,7 @@ static void add_refuses_what_it_does_not_know(void)
 	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY_FAIL_IO);
 	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
 					  UBD_F_USER_RECOVERY_FAIL_IO);
-	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY | 1ull << 3);
+	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY | 1ull << 62);
 	CHECK_INFO_REFUSED(flags, 1ull << 63);
 	CHECK_INFO_REFUSED(max_io_bytes, 0);
 	CHECK_INFO_REFUSED(max_io_bytes, 4096 + 512);
@@ -174,7 +174,7 @@ static void get_features_tells_what_add_takes(void)
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 4), -EINVAL);
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 8), 0);
 	CHECK_EQ(features, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
-				   UBD_F_USER_RECOVERY_FAIL_IO);
+				   UBD_F_USER_RECOVERY_FAIL_IO | UBD_F_USER_COPY);
 }
 
 #define CHECK_PARAM_REFUSED(fd, field, value)                                                      \
