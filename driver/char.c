@@ -63,7 +63,10 @@ static int ubd_char_flush(struct file *file, fl_owner_t files)
 	return 0;
 }
 
-/* True once the thread group is gone, or is being ended as a whole. */
+/*
+ * True once the thread group is gone, or is being ended as a whole. The flags are guarded by a lock
+ * that modules cannot take; whoever misses a change looks again a second later.
+ */
 static bool ubd_is_ended(struct pid *opener)
 {
 	struct task_struct *task;
@@ -72,7 +75,7 @@ static bool ubd_is_ended(struct pid *opener)
 	rcu_read_lock();
 	task = pid_task(opener, PIDTYPE_TGID);
 	ended = !task || !atomic_read(&task->signal->live) ||
-		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+		(data_race(READ_ONCE(task->signal->flags)) & SIGNAL_GROUP_EXIT);
 	rcu_read_unlock();
 	return ended;
 }

@@ -176,9 +176,9 @@ void ubd_device_abort(struct ubd_device *dev)
 	ubd_device_ask(dev, UBD_ASK_STOP);
 }
 
-bool ubd_is_ending(struct ubd_device *dev)
+bool ubd_is_ending(const struct ubd_device *dev)
 {
-	return READ_ONCE(dev->asked) & (UBD_ASK_STOP | UBD_ASK_DELETE);
+	return dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE);
 }
 
 static int ubd_claim_start(struct ubd_device *dev)
@@ -205,27 +205,49 @@ static void ubd_unclaim_start(struct ubd_device *dev)
 	spin_unlock(&dev->lock);
 }
 
-int ubd_device_start(struct ubd_device *dev)
+/* -EAGAIN while a tag has had no FETCH. */
+static int ubd_try_fetched(struct ubd_device *dev)
+{
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev))
+		err = -ENODEV;
+	else if (atomic_read(&dev->nr_unfetched))
+		err = -EAGAIN;
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+/* -EAGAIN while the life work is not done with it. */
+static int ubd_try_started(struct ubd_device *dev)
 {
 	int err;
+
+	spin_lock(&dev->lock);
+	err = dev->starting ? -EAGAIN : dev->start_error;
+	spin_unlock(&dev->lock);
+	return err;
+}
+
+int ubd_device_start(struct ubd_device *dev)
+{
+	int err, res;
 
 	err = ubd_claim_start(dev);
 	if (err)
 		return err;
 
-	err = wait_event_killable(dev->wait,
-				  !atomic_read(&dev->nr_unfetched) || ubd_is_ending(dev));
-	if (!err && ubd_is_ending(dev))
-		err = -ENODEV;
-	if (err) {
+	err = wait_event_killable(dev->wait, (res = ubd_try_fetched(dev)) != -EAGAIN);
+	if (err || res) {
 		ubd_unclaim_start(dev);
-		return err;
+		return err ? err : res;
 	}
 
 	/* What was asked for cannot be taken back: if we are killed it goes on. */
 	ubd_device_ask(dev, UBD_ASK_START);
-	err = wait_event_killable(dev->wait, !READ_ONCE(dev->starting));
-	return err ? err : READ_ONCE(dev->start_error);
+	err = wait_event_killable(dev->wait, (res = ubd_try_started(dev)) != -EAGAIN);
+	return err ? err : res;
 }
 
 /*
@@ -235,14 +257,24 @@ int ubd_device_start(struct ubd_device *dev)
 static void ubd_ask_end(struct ubd_device *dev, unsigned int what)
 {
 	ubd_device_ask(dev, what);
-	if (READ_ONCE(dev->starting))
+	if (ubd_try_started(dev) == -EAGAIN)
 		ubd_device_abort(dev);
+}
+
+static bool ubd_is_stopped(struct ubd_device *dev)
+{
+	bool stopped;
+
+	spin_lock(&dev->lock);
+	stopped = dev->state == UBD_S_DEV_STOPPED;
+	spin_unlock(&dev->lock);
+	return stopped;
 }
 
 int ubd_device_stop(struct ubd_device *dev)
 {
 	ubd_ask_end(dev, UBD_ASK_STOP);
-	return wait_event_killable(dev->wait, READ_ONCE(dev->state) == UBD_S_DEV_STOPPED);
+	return wait_event_killable(dev->wait, ubd_is_stopped(dev));
 }
 
 int ubd_device_delete(struct ubd_device *dev)

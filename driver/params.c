@@ -142,6 +142,16 @@ static int ubd_claim_resize(struct ubd_device *dev, u64 sectors)
 	return err;
 }
 
+static bool ubd_is_resized(struct ubd_device *dev)
+{
+	bool resized;
+
+	spin_lock(&dev->lock);
+	resized = !dev->resizing;
+	spin_unlock(&dev->lock);
+	return resized;
+}
+
 int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
 {
 	int err;
@@ -151,5 +161,5 @@ int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
 		return err;
 	ubd_pace(dev);
 	ubd_device_ask(dev, UBD_ASK_RESIZE);
-	return wait_event_killable(dev->wait, !READ_ONCE(dev->resizing));
+	return wait_event_killable(dev->wait, ubd_is_resized(dev));
 }

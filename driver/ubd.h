@@ -268,8 +268,8 @@ int ubd_device_delete(struct ubd_device *dev);
  */
 void ubd_device_abort(struct ubd_device *dev);
 
-/* Somebody has asked for the end. Exact under dev->lock. */
-bool ubd_is_ending(struct ubd_device *dev);
+/* Somebody has asked for the end. Under dev->lock. */
+bool ubd_is_ending(const struct ubd_device *dev);
 
 /* Has the life work do @what (UBD_ASK_*) and wakes whoever waits. Any context. */
 void ubd_device_ask(struct ubd_device *dev, unsigned int what);

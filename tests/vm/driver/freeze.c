@@ -25,7 +25,8 @@ static int set_attribute(const char *name, const char *value)
 
 	snprintf(path, sizeof(path), "/sys/block/ubdb%d/queue/%s", get(&shared->id), name);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	CHECK(fd >= 0);
+	if (fd < 0)
+		return -errno;
 	res = write(fd, value, strlen(value));
 	close(fd);
 	return res < 0 ? -errno : 0;
