@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What is done in a round of fuzz.c. */
+#include "fuzz.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, KINDS };
+
+#define PER_KIND 3
+
+/* What the threads of a round share. -1 where there is no file. */
+static _Atomic int files[KINDS][PER_KIND];
+static _Atomic int served[KINDS];
+static unsigned usual_id; /* of the one who serves */
+static uint8_t *buffers;  /* QUEUES * DEPTH */
+
+/* The last mapping of descriptors. */
+static struct {
+	uint8_t *_Atomic memory;
+	_Atomic size_t bytes;
+} mapping;
+
+void forget_files(void)
+{
+	buffers = aligned((size_t)QUEUES * DEPTH * IO_BYTES);
+	memset(files, 0xff, sizeof(files));
+	memset(served, 0xff, sizeof(served));
+	usual_id = DEVICES;
+}
+
+/* ---- chance ---- */
+
+uint64_t draw(struct thread *t)
+{
+	t->state ^= t->state << 13;
+	t->state ^= t->state >> 7;
+	t->state ^= t->state << 17;
+	return t->state;
+}
+
+unsigned below(struct thread *t, unsigned limit)
+{
+	return (draw(t) >> 20) % limit;
+}
+
+/* Numbers that tend to be a limit of something. */
+static uint64_t odd_number(struct thread *t)
+{
+	static const uint64_t numbers[] = {
+		0, 1, 7, 511, 512, 4095, 4096, 65535, 1u << 31, UINT32_MAX, INT64_MAX, UINT64_MAX
+	};
+
+	return one_in(t, 3) ? draw(t) : numbers[below(t, sizeof(numbers) / sizeof(*numbers))];
+}
+
+/* Now and then makes a word of a struct wrong. */
+static void spoil(struct thread *t, void *data, size_t bytes)
+{
+	uint64_t number = odd_number(t);
+	size_t width = 1u << below(t, 4);
+
+	if (one_in(t, 40) && bytes >= width)
+		memcpy((uint8_t *)data + below(t, bytes / width) * width, &number, width);
+}
+
+/* ---- files ---- */
+
+/* That of the one who serves, or any; now and then one of another kind. */
+static int file_of(struct thread *t, enum kind kind)
+{
+	if (t->is_server ? !one_in(t, 50) : one_in(t, 8))
+		return served[kind];
+	return files[one_in(t, 12) ? below(t, KINDS) : kind][below(t, PER_KIND)];
+}
+
+static void keep_file(struct thread *t, enum kind kind, int fd)
+{
+	int old;
+
+	if (fd < 0)
+		return;
+	if (t->is_server)
+		served[kind] = fd;
+	old = atomic_exchange(&files[kind][below(t, PER_KIND)], fd);
+	if (old >= 0)
+		close(old);
+}
+
+static unsigned any_id(struct thread *t)
+{
+	if (t->is_server ? !one_in(t, 20) : one_in(t, 8))
+		return usual_id;
+	return one_in(t, 20) ? odd_number(t) : below(t, DEVICES);
+}
+
+/* ---- commands ---- */
+
+static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe);
+
+/* Submits, and takes what answers there are; waits for the first so long. */
+static void wait_for_answers(struct thread *t, unsigned milliseconds)
+{
+	struct __kernel_timespec moment = { .tv_nsec = milliseconds * 1000000 };
+	struct io_uring_cqe *cqe, copy;
+
+	io_uring_submit(&t->ring);
+	while (!io_uring_wait_cqe_timeout(&t->ring, &cqe, &moment) && cqe) {
+		copy = *cqe;
+		io_uring_cqe_seen(&t->ring, cqe);
+		handle_cqe(t, &copy);
+		moment.tv_nsec = 0;
+	}
+}
+
+static void take_answers(struct thread *t)
+{
+	wait_for_answers(t, below(t, 3));
+}
+
+static struct io_uring_sqe *new_sqe(struct thread *t)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&t->ring);
+
+	if (!sqe) {
+		io_uring_submit(&t->ring);
+		sqe = io_uring_get_sqe(&t->ring);
+	}
+	return sqe;
+}
+
+/*
+ * io_uring's own: who executes it and in what order, what ends with it, and the file by its place
+ * in the ring's table.
+ */
+static void vary(struct thread *t, struct io_uring_sqe *sqe)
+{
+	static const unsigned flags[] = { IOSQE_ASYNC, IOSQE_IO_LINK, IOSQE_IO_HARDLINK,
+					  IOSQE_IO_DRAIN, IOSQE_CQE_SKIP_SUCCESS };
+	int place = below(t, PER_KIND);
+
+	if (one_in(t, t->is_server ? 200 : 20))
+		sqe->flags |= flags[below(t, sizeof(flags) / sizeof(*flags))];
+	if (t->has_table && one_in(t, 10) &&
+	    io_uring_register_files_update(&t->ring, place, &sqe->fd, 1) == 1) {
+		sqe->fd = place;
+		sqe->flags |= IOSQE_FIXED_FILE;
+	}
+}
+
+/* user_data: the command, and for I/O commands queue and tag above. */
+static void send_io(struct thread *t, int fd, uint32_t op, unsigned q_id, unsigned tag, int result)
+{
+	struct io_uring_sqe *sqe = new_sqe(t);
+	unsigned slot = (q_id * DEPTH + tag) % (QUEUES * DEPTH);
+
+	if (!sqe)
+		return;
+	prep_io(sqe, fd, op, q_id, tag, result,
+		t->user_copy ? NULL : buffers + (size_t)slot * IO_BYTES);
+	spoil(t, sqe->cmd, 16);
+	vary(t, sqe);
+	sqe->user_data = op | (uint64_t)q_id << 16 | (uint64_t)tag << 32;
+}
+
+/* With user copy, the data of a request that was fetched; else anything. */
+static void copy_data(struct thread *t, unsigned q_id, unsigned tag)
+{
+	unsigned slot = (q_id * DEPTH + tag) % (QUEUES * DEPTH);
+	uint8_t *buffer = buffers + (size_t)slot * IO_BYTES;
+	uint64_t off = ubd_data_offset(q_id, tag) + (one_in(t, 4) ? below(t, IO_BYTES) : 0);
+	size_t bytes = one_in(t, 4) ? below(t, IO_BYTES) : 4096;
+	int fd = file_of(t, CHAR_NODE);
+	ssize_t res = one_in(t, 2) ? pread(fd, buffer, bytes, off) : pwrite(fd, buffer, bytes, off);
+
+	if (res > 0)
+		tally->copied++;
+}
+
+static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe)
+{
+	unsigned op = cqe->user_data & 0xffff;
+	bool fetch = op == UBD_IO_FETCH_REQ || op == UBD_IO_COMMIT_AND_FETCH_REQ;
+
+	if (op == UBD_CMD_ADD_DEV && cqe->res >= 0) {
+		tally->added++;
+		keep_file(t, CONTROL_FD, cqe->res);
+	} else if (op == UBD_CMD_OPEN_DEV && cqe->res >= 0) {
+		keep_file(t, CONTROL_FD, cqe->res);
+	} else if (op == UBD_CMD_START_DEV && cqe->res == 0) {
+		tally->started++;
+	} else if (op == UBD_CMD_END_RECOVERY && cqe->res == 0) {
+		tally->recovered++;
+	} else if ((op == UBD_CMD_OPEN_CHAR || op == UBD_CMD_OPEN_BLOCK) && cqe->res >= 0) {
+		keep_file(t, CHAR_NODE, cqe->res);
+	} else if (fetch && cqe->res == UBD_IO_RES_OK) {
+		unsigned q_id = cqe->user_data >> 16 & 0xffff, tag = cqe->user_data >> 32 & 0xffff;
+
+		tally->served++;
+		if (t->user_copy || one_in(t, 10))
+			copy_data(t, q_id, tag);
+		send_io(t, file_of(t, CHAR_NODE), UBD_IO_COMMIT_AND_FETCH_REQ, q_id, tag,
+			one_in(t, 10) ? (int)draw(t) : 4096);
+	}
+}
+
+static void send_control(struct thread *t, int fd, uint32_t op, const void *data, size_t bytes)
+{
+	/* What a command reads and writes must live until it is answered: for the whole round. */
+	void *copy = malloc(bytes + 1);
+	struct ubdsrv_ctrl_cmd cmd = { .len = bytes };
+	struct io_uring_sqe *sqe = new_sqe(t);
+
+	if (!sqe || !copy)
+		return;
+	memcpy(copy, data, bytes);
+	spoil(t, copy, bytes);
+	cmd.addr = bytes ? (uintptr_t)copy : 0;
+	spoil(t, &cmd, sizeof(cmd));
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	vary(t, sqe);
+	sqe->user_data = op;
+}
+
+/* ---- actions ---- */
+
+static void add(struct thread *t)
+{
+	struct ubdsrv_ctrl_dev_info info = usual_info();
+	int fd = open("/dev/ubd-control", O_RDWR | O_CLOEXEC);
+
+	info.queue_depth = DEPTH;
+	info.max_io_bytes = IO_BYTES;
+	info.dev_id = any_id(t);
+	if (one_in(t, 2))
+		info.flags = UBD_F_USER_RECOVERY | below(t, 3) << 1;
+	if (one_in(t, 2))
+		info.flags |= features & (one_in(t, 3) ? draw(t) : UBD_F_USER_COPY);
+	t->user_copy = t->is_server && (info.flags & UBD_F_USER_COPY);
+	send_control(t, fd, UBD_CMD_ADD_DEV, &info, sizeof(info));
+	wait_for_answers(t, 100);
+	keep_file(t, CONTROL_NODE, fd);
+}
+
+static void set_params(struct thread *t)
+{
+	struct ubd_params params = usual_params();
+
+	params.max_io_sectors = IO_BYTES >> 9;
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_SET_PARAMS, &params, sizeof(params));
+	wait_for_answers(t, 100);
+}
+
+static void open_char(struct thread *t)
+{
+	keep_file(t, CHAR_NODE, open(char_node(any_id(t)), O_RDWR | O_CLOEXEC));
+}
+
+/* By the kernel, for which it is no fault of ours if there is nothing any more. */
+static void touch(const uint8_t *memory, size_t bytes)
+{
+	int fd = memfd_create("touch", MFD_CLOEXEC);
+
+	for (size_t i = 0; i < bytes && i < 65536; i += 4096)
+		(void)!pwrite(fd, memory + i, 1, 0);
+	close(fd);
+}
+
+static void map(struct thread *t)
+{
+	int prot = one_in(t, 4) ? below(t, 8) : PROT_READ;
+	int flags = one_in(t, 4) ? MAP_PRIVATE : MAP_SHARED;
+	uint64_t off = one_in(t, 4) ? odd_number(t) & ~4095ull
+				    : ubd_desc_mmap_offset(below(t, QUEUES + 1));
+	size_t bytes = one_in(t, 4) ? 1 + below(t, 1 << 20) : DEPTH * sizeof(struct ubdsrv_io_desc);
+	uint8_t *memory = mmap(NULL, bytes, prot, flags, file_of(t, CHAR_NODE), off);
+
+	if (memory == MAP_FAILED)
+		return;
+	tally->mapped++;
+	mapping.memory = memory;
+	mapping.bytes = bytes;
+	touch(memory, bytes);
+}
+
+/*
+ * Whatever can be done to memory, but for what breaks the machine's own (MADV_HWPOISON). Nobody
+ * else does so meanwhile: what is there later may be other memory.
+ */
+static void change_mapping(struct thread *t)
+{
+	uint8_t *memory = atomic_exchange(&mapping.memory, NULL), *moved;
+	size_t bytes = mapping.bytes;
+
+	if (!memory)
+		return;
+	switch (below(t, 6)) {
+	case 0:
+		munmap(memory, bytes);
+		return;
+	case 1:
+		moved = mremap(memory, bytes, bytes + 4096, MREMAP_MAYMOVE);
+		break;
+	case 2:
+		moved = mremap(memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+		break;
+	case 3:
+		mprotect(memory, bytes, below(t, 8));
+		moved = memory;
+		break;
+	default:
+		madvise(memory, bytes, below(t, 26));
+		moved = memory;
+	}
+	if (moved == MAP_FAILED)
+		moved = memory;
+	touch(moved, bytes);
+	mapping.memory = moved;
+}
+
+/* What these files are not for. */
+static void misuse(struct thread *t)
+{
+	int fd = file_of(t, below(t, KINDS));
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN | POLLOUT };
+	uint8_t data[512];
+
+	switch (below(t, 6)) {
+	case 0:
+		(void)!pread(fd, data, sizeof(data), odd_number(t) & INT64_MAX);
+		break;
+	case 1:
+		(void)!pwrite(fd, data, below(t, sizeof(data)), odd_number(t) & INT64_MAX);
+		break;
+	case 2:
+		lseek(fd, odd_number(t) & INT64_MAX, below(t, 5));
+		break;
+	case 3:
+		ioctl(fd, draw(t), data);
+		break;
+	case 4:
+		poll(&poll_fd, 1, 0);
+		break;
+	default:
+		fsync(fd);
+		(void)!ftruncate(fd, odd_number(t) & INT64_MAX);
+	}
+}
+
+static void copy_any(struct thread *t)
+{
+	copy_data(t, below(t, QUEUES + 1), below(t, DEPTH + 1));
+}
+
+static void fetch_all(struct thread *t)
+{
+	int fd = file_of(t, CHAR_NODE);
+
+	for (unsigned i = 0; i < QUEUES * DEPTH; i++)
+		send_io(t, fd, UBD_IO_FETCH_REQ, i / DEPTH, i % DEPTH, 0);
+}
+
+static void send_any_io(struct thread *t)
+{
+	send_io(t, file_of(t, CHAR_NODE), UBD_IO_FETCH_REQ + below(t, 4), below(t, QUEUES + 1),
+		below(t, DEPTH + 1), one_in(t, 2) ? (int)draw(t) : 4096);
+}
+
+static void change_state(struct thread *t)
+{
+	static const uint32_t ops[] = { UBD_CMD_START_RECOVERY, UBD_CMD_END_RECOVERY,
+					UBD_CMD_QUIESCE, UBD_CMD_STOP_DEV, UBD_CMD_DEL_DEV };
+
+	send_control(t, file_of(t, CONTROL_FD), ops[below(t, sizeof(ops) / sizeof(*ops))], NULL, 0);
+}
+
+static void start(struct thread *t)
+{
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_START_DEV, NULL, 0);
+}
+
+static void send_any_control(struct thread *t)
+{
+	static const size_t sizes[] = { 0,
+					8,
+					sizeof(struct ubd_open_dev),
+					sizeof(struct ubd_params),
+					sizeof(struct ubd_identity),
+					sizeof(struct ubdsrv_ctrl_dev_info) };
+	uint8_t data[256];
+	size_t bytes = one_in(t, 4) ? below(t, sizeof(data))
+				    : sizes[below(t, sizeof(sizes) / sizeof(*sizes))];
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = one_in(t, 3) ? draw(t) : 0;
+	send_control(t, file_of(t, below(t, KINDS)), below(t, 0x18), data, bytes);
+}
+
+static void open_by_id(struct thread *t)
+{
+	struct ubd_open_dev arg = { .dev_id = any_id(t) };
+	int fd = open("/dev/ubd-control", O_RDWR | O_CLOEXEC);
+
+	send_control(t, fd, UBD_CMD_OPEN_DEV, &arg, sizeof(arg));
+	take_answers(t);
+	keep_file(t, CONTROL_NODE, fd);
+}
+
+static void close_one(struct thread *t)
+{
+	int fd = atomic_exchange(&files[below(t, KINDS)][below(t, PER_KIND)], -1);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+static void cancel(struct thread *t)
+{
+	struct io_uring_sqe *sqe = new_sqe(t);
+
+	if (!sqe)
+		return;
+	io_uring_prep_cancel64(sqe, UBD_IO_FETCH_REQ, IORING_ASYNC_CANCEL_ANY);
+	sqe->user_data = 0;
+}
+
+void open_ring(struct thread *t)
+{
+	static const unsigned kinds[] = { 0,
+					  0,
+					  0,
+					  IORING_SETUP_COOP_TASKRUN,
+					  IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+					  IORING_SETUP_SQPOLL,
+					  IORING_SETUP_IOPOLL };
+	struct io_uring_params params = { .sq_thread_idle = 20 };
+
+	params.flags = kinds[below(t, sizeof(kinds) / sizeof(*kinds) - t->is_server)];
+	if (io_uring_queue_init_params(32, &t->ring, &params) &&
+	    io_uring_queue_init(32, &t->ring, 0))
+		_exit(0);
+	t->has_table = one_in(t, 2) && !io_uring_register_files_sparse(&t->ring, PER_KIND);
+}
+
+static void change_ring(struct thread *t)
+{
+	io_uring_queue_exit(&t->ring);
+	open_ring(t);
+}
+
+/* A user of the disk: a process of its own, for it may have to wait. */
+static void use_disk(struct thread *t)
+{
+	unsigned id = any_id(t);
+	uint64_t range[2] = { (uint64_t)below(t, 4096) * 4096, 4096 };
+	bool direct = one_in(t, 2);
+
+	if (fork())
+		return;
+	int fd = open(block_node(id), O_RDWR | (direct ? O_DIRECT : 0) | O_CLOEXEC);
+	void *memory = aligned(4096);
+
+	if (one_in(t, 2))
+		(void)!pread(fd, memory, 4096, range[0]);
+	else
+		(void)!pwrite(fd, memory, 4096, range[0]);
+	if (one_in(t, 4))
+		ioctl(fd, one_in(t, 2) ? BLKDISCARD : BLKZEROOUT, range);
+	if (one_in(t, 4))
+		ioctl(fd, one_in(t, 2) ? BLKRRPART : BLKFLSBUF);
+	fsync(fd);
+	_exit(0);
+}
+
+/* A child with what we have open does some of the above and goes. */
+static void child_acts(struct thread *t)
+{
+	if (fork())
+		return;
+	open_ring(t);
+	for (unsigned i = below(t, 8); i; i--)
+		act(t);
+	_exit(0);
+}
+
+void act(struct thread *t)
+{
+	static void (*const actions[])(struct thread *) = {
+		add,	    add,	 set_params,	 set_params,   open_char,
+		open_char,  map,	 change_mapping, misuse,       copy_any,
+		fetch_all,  fetch_all,	 fetch_all,	 start,	       start,
+		start,	    send_any_io, send_any_io,	 change_state, send_any_control,
+		open_by_id, close_one,	 use_disk,	 use_disk,
+	};
+
+	tally->actions++;
+	if (one_in(t, 60))
+		child_acts(t);
+	else if (one_in(t, 60))
+		cancel(t);
+	else if (one_in(t, 80))
+		change_ring(t);
+	else
+		actions[below(t, sizeof(actions) / sizeof(*actions))](t);
+	take_answers(t);
+}
+
+void live(struct thread *t)
+{
+	static void (*const steps[])(struct thread *) = {
+		add, set_params, open_char, map, fetch_all, start,
+	};
+
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		steps[i](t);
+		take_answers(t);
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		if (one_in(t, 10))
+			act(t);
+		take_answers(t);
+	}
+}
