@@ -63,10 +63,13 @@ static int ubd_char_flush(struct file *file, fl_owner_t files)
 	return 0;
 }
 
-/*
- * True once the thread group is gone, or is being ended as a whole. The flags are guarded by a lock
- * that modules cannot take; whoever misses a change looks again a second later.
- */
+static bool ubd_is_group_exiting(const struct task_struct *task)
+{
+	/* Their lock no module can take; whoever misses a change looks again a second later. */
+	return data_race(READ_ONCE(task->signal->flags)) & SIGNAL_GROUP_EXIT;
+}
+
+/* True once the thread group is gone, or is being ended as a whole. */
 static bool ubd_is_ended(struct pid *opener)
 {
 	struct task_struct *task;
@@ -74,8 +77,7 @@ static bool ubd_is_ended(struct pid *opener)
 
 	rcu_read_lock();
 	task = pid_task(opener, PIDTYPE_TGID);
-	ended = !task || !atomic_read(&task->signal->live) ||
-		(data_race(READ_ONCE(task->signal->flags)) & SIGNAL_GROUP_EXIT);
+	ended = !task || !atomic_read(&task->signal->live) || ubd_is_group_exiting(task);
 	rcu_read_unlock();
 	return ended;
 }

@@ -374,8 +374,8 @@ static int ubd_take_id(struct ubd_device *dev, u32 wanted)
 	int err;
 
 	if (wanted == UBD_DEV_ID_ANY) {
-		err = xa_alloc(&ubd_devices, &dev->id, dev, XA_LIMIT(ubd_min_id(dev), UBD_MAX_DEVICES - 1),
-			       GFP_KERNEL);
+		err = xa_alloc(&ubd_devices, &dev->id, dev,
+			       XA_LIMIT(ubd_min_id(dev), UBD_MAX_DEVICES - 1), GFP_KERNEL);
 		return err == -EBUSY ? -ENOSPC : err;
 	}
 	dev->id = wanted;

@@ -71,7 +71,7 @@ static int ubd_add_dev(const struct ubd_ctrl_args *args)
 	    memchr_inv(info.reserved2, 0, sizeof(info.reserved2)))
 		return -EINVAL;
 
-	/* R1: whoever serves a mounted disk can do much to the kernel. R4: what is left to others. */
+	/* R1: who serves a mounted disk can do much to the kernel. R4: what is left to others. */
 	dev = ubd_device_add(&info, capable(CAP_SYS_ADMIN));
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);

@@ -32,7 +32,7 @@ static DEVICE_ATTR_RO(owner_gid);
 
 static ssize_t unprivileged_show(struct device *device, struct device_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%d\n", ubd_of_device(device)->user != NULL);
+	return sysfs_emit(buf, "%d\n", !!ubd_of_device(device)->user);
 }
 static DEVICE_ATTR_RO(unprivileged);
 

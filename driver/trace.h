@@ -16,19 +16,22 @@
 
 /* clang-format off */
 
+/* To sparse an operation is no number, and here is no place for a cast. */
+#ifndef __CHECKER__
 TRACE_DEFINE_ENUM(REQ_OP_READ);
 TRACE_DEFINE_ENUM(REQ_OP_WRITE);
 TRACE_DEFINE_ENUM(REQ_OP_FLUSH);
 TRACE_DEFINE_ENUM(REQ_OP_DISCARD);
 TRACE_DEFINE_ENUM(REQ_OP_WRITE_ZEROES);
+#endif
 
 #define UBD_TRACE_OP(op)						\
 	__print_symbolic(op,						\
-			 { REQ_OP_READ, "read" },			\
-			 { REQ_OP_WRITE, "write" },			\
-			 { REQ_OP_FLUSH, "flush" },			\
-			 { REQ_OP_DISCARD, "discard" },			\
-			 { REQ_OP_WRITE_ZEROES, "write_zeroes" })
+			 { (__force u8)REQ_OP_READ, "read" },		\
+			 { (__force u8)REQ_OP_WRITE, "write" },		\
+			 { (__force u8)REQ_OP_FLUSH, "flush" },		\
+			 { (__force u8)REQ_OP_DISCARD, "discard" },		\
+			 { (__force u8)REQ_OP_WRITE_ZEROES, "write_zeroes" })
 
 #define UBD_TRACE_FIELDS						\
 	__field(u32, dev)						\
@@ -45,7 +48,7 @@ TRACE_DEFINE_ENUM(REQ_OP_WRITE_ZEROES);
 		__entry->dev = q->dev->id;				\
 		__entry->queue = (rq)->mq_hctx->queue_num;		\
 		__entry->tag = (rq)->tag;				\
-		__entry->op = req_op(rq);				\
+		__entry->op = (__force u8)req_op(rq);			\
 		/* A flush has no place. */				\
 		__entry->sector = blk_rq_bytes(rq) ? blk_rq_pos(rq) : 0; \
 		__entry->bytes = blk_rq_bytes(rq);			\

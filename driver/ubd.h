@@ -43,8 +43,8 @@
  *   io_uring's uring_lock    taken by io_uring around our command and task work
  *                            handlers; never by us
  *   ubd_devices' xa_lock     which ids there are
- *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity, opened,
- *                            opener, detached, nr_control, added; sets and clears UBD_AWAY,
+ *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity,
+ *                            opened, opener, detached, nr_control, added; sets and clears UBD_AWAY,
  *                            UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             all of one tag that is not constant
  * The last two are never held together, nor across anything that sleeps, completes
@@ -110,7 +110,7 @@ enum ubd_tag_state {
 };
 
 struct ubd_tag {
-	spinlock_t lock;
+	spinlock_t lock; /* of all below but queue, which is constant */
 	enum ubd_tag_state state;
 	bool fetched; /* this server has sent a FETCH */
 	struct io_uring_cmd *cmd;
@@ -138,10 +138,10 @@ struct ubd_queue {
 #define UBD_FAILING    4 /* no request is accepted before END_RECOVERY */
 
 /* ubd_device.asked: what the life work is to do. STOP and DELETE stay set. */
-#define UBD_ASK_START  (1u << 0)
-#define UBD_ASK_STOP   (1u << 1)
-#define UBD_ASK_DELETE (1u << 2)
-#define UBD_ASK_RESIZE (1u << 3)
+#define UBD_ASK_START  BIT(0)
+#define UBD_ASK_STOP   BIT(1)
+#define UBD_ASK_DELETE BIT(2)
+#define UBD_ASK_RESIZE BIT(3)
 
 struct ubd_device {
 	/* Constant once ADD_DEV has returned. */
@@ -160,7 +160,7 @@ struct ubd_device {
 	atomic_t nr_unfetched;	/* tags that had no FETCH by this server */
 	wait_queue_head_t wait; /* for nr_unfetched, flags, and all that lock guards */
 
-	spinlock_t lock;
+	spinlock_t lock;	 /* of what follows, see above */
 	u16 state;		 /* UBD_S_DEV_* */
 	unsigned int nr_control; /* open control files */
 	bool added;		 /* nr_control counts: ADD_DEV has got that far */
@@ -300,7 +300,7 @@ extern const struct attribute_group *ubd_disk_groups[];
 
 void ubd_char_init(struct ubd_device *dev);
 
-/* A file as the open of ubdcN gives it, for a task to whom that node is out of reach; or ERR_PTR. */
+/* A file as the open of ubdcN gives it, for a task that cannot reach that node; or ERR_PTR. */
 struct file *ubd_char_file(struct ubd_device *dev);
 
 /* ---- node.c ---- */

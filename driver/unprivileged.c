@@ -11,6 +11,7 @@
 #include <linux/cred.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/user_namespace.h>
 
@@ -41,7 +42,7 @@ MODULE_PARM_DESC(unprivileged_timeout, "As request_timeout, for the devices of s
 
 #define UBD_UNPRIVILEGED_MAX_QUEUES 4
 #define UBD_UNPRIVILEGED_MAX_DEPTH  128
-#define UBD_UNPRIVILEGED_MAX_BYTES  (1u << 20)
+#define UBD_UNPRIVILEGED_MAX_BYTES  SZ_1M
 
 /* How often in a second a device may be added or resized, of which udev is told. */
 #define UBD_UNPRIVILEGED_EVENTS	    4
@@ -96,9 +97,9 @@ static struct ubd_user *ubd_user_find(const struct ubd_user *like)
 {
 	struct ubd_user *user;
 
-	list_for_each_entry(user, &ubd_users,
-			    list) if (user->ns == like->ns &&
-				      (user->ns || uid_eq(user->uid, like->uid))) return user;
+	list_for_each_entry(user, &ubd_users, list)
+		if (user->ns == like->ns && (user->ns || uid_eq(user->uid, like->uid)))
+			return user;
 	return NULL;
 }
 

@@ -10,7 +10,7 @@ build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev li
 	libglib2.0-dev libjson-glib-dev)
 check_packages=("${build_packages[@]}" clang libclang-rt-14-dev shellcheck qemu-utils qemu-system-x86
 	linux-headers-amd64 busybox-static fio libnbd-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
-	kmod python3 mandoc dkms)
+	kmod python3 mandoc dkms sparse)
 
 case "${1:-}" in
 build) packages=("${build_packages[@]}") ;;
