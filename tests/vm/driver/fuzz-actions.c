@@ -5,12 +5,13 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, KINDS };
+enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, DISK, KINDS };
 
 #define PER_KIND 3
 
@@ -102,6 +103,7 @@ static unsigned any_id(struct thread *t)
 /* ---- commands ---- */
 
 static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe);
+static void open_block(struct thread *t);
 
 /* Submits, and takes what answers there are; waits for the first so long. */
 static void wait_for_answers(struct thread *t, unsigned milliseconds)
@@ -194,10 +196,14 @@ static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe)
 		keep_file(t, CONTROL_FD, cqe->res);
 	} else if (op == UBD_CMD_START_DEV && cqe->res == 0) {
 		tally->started++;
+		open_block(t);
 	} else if (op == UBD_CMD_END_RECOVERY && cqe->res == 0) {
 		tally->recovered++;
-	} else if ((op == UBD_CMD_OPEN_CHAR || op == UBD_CMD_OPEN_BLOCK) && cqe->res >= 0) {
+	} else if (op == UBD_CMD_OPEN_CHAR && cqe->res >= 0) {
 		keep_file(t, CHAR_NODE, cqe->res);
+	} else if (op == UBD_CMD_OPEN_BLOCK && cqe->res >= 0) {
+		tally->opened++;
+		keep_file(t, DISK, cqe->res);
 	} else if (fetch && cqe->res == UBD_IO_RES_OK) {
 		unsigned q_id = cqe->user_data >> 16 & 0xffff, tag = cqe->user_data >> 32 & 0xffff;
 
@@ -260,7 +266,17 @@ static void set_params(struct thread *t)
 
 static void open_char(struct thread *t)
 {
-	keep_file(t, CHAR_NODE, open(char_node(any_id(t)), O_RDWR | O_CLOEXEC));
+	if (one_in(t, 2)) {
+		keep_file(t, CHAR_NODE, open(char_node(any_id(t)), O_RDWR | O_CLOEXEC));
+		return;
+	}
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_OPEN_CHAR, NULL, 0);
+	wait_for_answers(t, 100);
+}
+
+static void open_block(struct thread *t)
+{
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_OPEN_BLOCK, NULL, 0);
 }
 
 /* By the kernel, for which it is no fault of ours if there is nothing any more. */
@@ -464,7 +480,11 @@ static void use_disk(struct thread *t)
 
 	if (fork())
 		return;
-	int fd = open(block_node(id), O_RDWR | (direct ? O_DIRECT : 0) | O_CLOEXEC);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_of(t, DISK));
+	int fd = open(one_in(t, 2) ? path : block_node(id),
+		      O_RDWR | (direct ? O_DIRECT : 0) | O_CLOEXEC);
 	void *memory = aligned(4096);
 
 	if (one_in(t, 2))
@@ -497,7 +517,7 @@ void act(struct thread *t)
 		open_char,  map,	 change_mapping, misuse,       copy_any,
 		fetch_all,  fetch_all,	 fetch_all,	 start,	       start,
 		start,	    send_any_io, send_any_io,	 change_state, send_any_control,
-		open_by_id, close_one,	 use_disk,	 use_disk,
+		open_by_id, open_block,	 close_one,	 use_disk,     use_disk,
 	};
 
 	tally->actions++;
