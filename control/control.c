@@ -248,9 +248,13 @@ struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GEr
 		return NULL;
 	}
 	control->fd = fd;
+	*ret_info = (struct ubdsrv_ctrl_dev_info){};
 	res = control_get_info(control, ret_info);
-	if (res == 0)
+	if (res == 0 && ret_info->nr_hw_queues)
 		return control;
+	/* Some files, such as /dev/null, agree to any command. */
+	if (res == 0)
+		res = -EOPNOTSUPP;
 	g_set_error(err, UBD_ERROR, -res, "descriptor %d: %s", fd,
 		    res == -EOPNOTSUPP ? "it is no control fd of ubd" : g_strerror(-res));
 	control_free(control);
