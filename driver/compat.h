@@ -120,6 +120,13 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 #endif
 }
 
+/* What ->queue_rqs() gets; rq_list_pop() takes either. */
+#if UBD_KERNEL_IS(6, 12)
+typedef struct rq_list ubd_rq_list;
+#else
+typedef struct request *ubd_rq_list;
+#endif
+
 /* ---- io_uring commands ---- */
 
 /* What the SQE has for the driver. It may be the server's memory: read each field once. */

@@ -261,6 +261,27 @@ static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	return status;
 }
 
+/* What a plug has gathered for the disk, perhaps for several of its queues. */
+static void ubd_queue_rqs(ubd_rq_list *requests)
+{
+	struct ubd_queue *q = NULL;
+	struct request *rq;
+
+	while ((rq = rq_list_pop(requests))) {
+		struct ubd_queue *next = rq->mq_hctx->driver_data;
+		blk_status_t status;
+
+		if (q && q != next)
+			ubd_send_batch(q);
+		q = next;
+		status = ubd_accept(q, rq);
+		if (status != BLK_STS_OK)
+			blk_mq_end_request(rq, status);
+	}
+	if (q)
+		ubd_send_batch(q);
+}
+
 /* The batch is over although its last request did not say so. */
 static void ubd_commit_rqs(struct blk_mq_hw_ctx *hctx)
 {
@@ -289,6 +310,7 @@ static enum blk_eh_timer_return ubd_timeout(struct request *rq)
 
 const struct blk_mq_ops ubd_mq_ops = {
 	.queue_rq = ubd_queue_rq,
+	.queue_rqs = ubd_queue_rqs,
 	.commit_rqs = ubd_commit_rqs,
 	.timeout = ubd_timeout,
 	.init_hctx = ubd_init_hctx,
