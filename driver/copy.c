@@ -34,11 +34,13 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 		skip = 0;
 		__bio_for_each_segment(seg, bio, pos, start) {
 			size_t len = min_t(size_t, seg.bv_len, iov_iter_count(data)), copied;
+			void *bytes = bvec_kmap_local(&seg);
 
 			if (iov_iter_rw(data) == READ)
-				copied = copy_page_to_iter(seg.bv_page, seg.bv_offset, len, data);
+				copied = _copy_to_iter(bytes, len, data);
 			else
-				copied = copy_page_from_iter(seg.bv_page, seg.bv_offset, len, data);
+				copied = _copy_from_iter(bytes, len, data);
+			kunmap_local(bytes);
 			if (copied != len || !iov_iter_count(data))
 				return wanted - iov_iter_count(data);
 		}

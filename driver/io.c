@@ -35,8 +35,8 @@ static blk_status_t ubd_result_status(const struct request *rq, s32 result)
 /* A FETCH is refused: the device has ended, or the server that sends it is to. */
 static bool ubd_takes_no_fetch(const struct ubd_tag *tag)
 {
-	return ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY) ||
-	       ubd_tag_flag(tag, UBD_DRAINING);
+	return READ_ONCE(tag->queue->dev->flags) &
+	       (BIT(UBD_ABORTED) | BIT(UBD_AWAY) | BIT(UBD_DRAINING));
 }
 
 /* START_DEV and END_RECOVERY wait for the first FETCH of every tag. Called under tag->lock. */

@@ -68,51 +68,64 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 /* ---- to the server ---- */
 
 /*
- * Takes the request of a tag whose task work has begun. False if it was detached
- * in the meantime: @cmd is the caller's then, and the tag may be another server's.
+ * Copies a WRITE's data to the server. Under tag->lock, which it drops meanwhile: a tag that is
+ * MOVING is nobody else's.
  */
-static bool ubd_begin_move(struct ubd_tag *tag, const struct io_uring_cmd *cmd,
-			   struct request **ret_rq, u64 *ret_addr)
+static int ubd_copy_out(struct ubd_tag *tag) __must_hold(&tag->lock)
 {
-	bool attached;
+	int err;
 
-	spin_lock(&tag->lock);
-	attached = tag->cmd == cmd;
-	if (attached) {
-		tag->state = UBD_TAG_MOVING;
-		*ret_rq = tag->rq;
-		*ret_addr = tag->addr;
-	}
+	tag->state = UBD_TAG_MOVING;
 	spin_unlock(&tag->lock);
-	return attached;
+	err = ubd_copy_data(tag->rq, ITER_DEST, tag->addr);
+	if (err && ubd_is_dying())
+		ubd_server_gone(tag->queue->dev);
+	spin_lock(&tag->lock);
+	return err;
 }
 
 /*
  * After the copy the request is the server's, or it failed and the FETCH waits for the
  * next one or has to end, or the server is gone and the request failed or waits for
  * another. Returns the result of the FETCH, -EIOCBQUEUED if it waits, and in
- * @ret_failed the request if it failed.
+ * @ret_failed the request if it failed. Under tag->lock.
  */
 static int ubd_end_move(struct ubd_tag *tag, int copy_error, struct request **ret_failed)
+{
+	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
+		tag->cmd = NULL;
+		*ret_failed = ubd_settle(tag, ubd_tag_keeps(tag, false), BLK_STS_IOERR);
+		return UBD_IO_RES_ABORT;
+	}
+	if (!copy_error) {
+		ubd_fill_desc(tag, tag->rq, tag->addr);
+		tag->cmd = NULL;
+		tag->state = UBD_TAG_SERVED;
+		trace_ubd_serve(tag->rq);
+		return UBD_IO_RES_OK;
+	}
+	if (ubd_tag_flag(tag, UBD_DRAINING))
+		tag->cmd = NULL;
+	*ret_failed = ubd_settle(tag, false, BLK_STS_IOERR);
+	return tag->cmd ? -EIOCBQUEUED : UBD_IO_RES_ABORT;
+}
+
+/*
+ * Hands the tag's request to the server, @err being 0, or fails it. Returns as
+ * ubd_end_move().
+ */
+static int ubd_move(struct ubd_tag *tag, const struct io_uring_cmd *cmd, int err,
+		    struct request **ret_failed)
 {
 	int res = UBD_IO_RES_ABORT;
 
 	*ret_failed = NULL;
 	spin_lock(&tag->lock);
-	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
-		tag->cmd = NULL;
-		*ret_failed = ubd_settle(tag, ubd_tag_keeps(tag, false), BLK_STS_IOERR);
-	} else if (!copy_error) {
-		tag->cmd = NULL;
-		tag->state = UBD_TAG_SERVED;
-		trace_ubd_serve(tag->rq);
-		res = UBD_IO_RES_OK;
-	} else {
-		if (ubd_tag_flag(tag, UBD_DRAINING))
-			tag->cmd = NULL;
-		else
-			res = -EIOCBQUEUED;
-		*ret_failed = ubd_settle(tag, false, BLK_STS_IOERR);
+	/* If it was detached in the meantime, the tag may be another server's. */
+	if (tag->cmd == cmd) {
+		if (!err && req_op(tag->rq) == REQ_OP_WRITE && ubd_copies_data(tag))
+			err = ubd_copy_out(tag);
+		res = ubd_end_move(tag, err, ret_failed);
 	}
 	spin_unlock(&tag->lock);
 	return res;
@@ -129,32 +142,14 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	struct ubd_device *dev = tag->queue->dev;
 	bool lost = task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
 		    ubd_cmd_is_orphan(cmd);
-	struct request *rq, *failed;
-	int res, err = 0;
-	u64 addr;
+	struct request *failed;
+	int res;
 
 	if (lost)
 		ubd_server_gone(dev);
 
-	if (!ubd_begin_move(tag, cmd, &rq, &addr)) {
-		ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
-		return;
-	}
-
-	if (lost)
-		err = -EFAULT;
-	else if (req_op(rq) == REQ_OP_WRITE && ubd_copies_data(tag))
-		err = ubd_copy_data(rq, ITER_DEST, addr);
-	if (!err)
-		ubd_fill_desc(tag, rq, addr);
-	else if (ubd_is_dying())
-		ubd_server_gone(dev);
-
-	/*
-	 * From here the tag may be committed by another thread, so neither rq nor
-	 * the tag is ours unless ubd_end_move() says so.
-	 */
-	res = ubd_end_move(tag, err, &failed);
+	/* From here the tag may be committed by another thread: it is not ours. */
+	res = ubd_move(tag, cmd, lost ? -EFAULT : 0, &failed);
 	if (failed)
 		ubd_end_request(failed, BLK_STS_IOERR);
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */

@@ -85,6 +85,8 @@
  *   +------------ COMMITTING <------------------- SERVED
  *      -> READY with COMMIT_AND_FETCH     COMMIT*
  *
+ * What has no data to be copied goes from HANDOVER to SERVED at once.
+ *
  * When io_uring cancels the command, ubd_cancel_fetch() takes it out of READY.
  * When the device is aborted or its server is gone, ubd_detach_tags() takes cmd out of
  * READY, HANDOVER and HELD, and rq out of QUEUED, HANDOVER and SERVED or leaves it behind in
