@@ -14,8 +14,8 @@
 #include "error.h"
 #include "tool.h"
 
-#define FIRST_FD     3 /* as in sd_listen_fds(3) */
-#define NAME_CONTROL "ubd-control"
+#define FIRST_FD     3	   /* as in sd_listen_fds(3) */
+#define NAME_CONTROL "ubd" /* as ubd-serve names it to its service manager */
 #define NAME_DISK    "ubd-disk"
 
 /* The text of a message: this, then the names. */
