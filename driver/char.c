@@ -235,8 +235,8 @@ static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		return -EINVAL;
 
 	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
-		return ubd_commit(tag, result, NULL, 0);
-	if (!addr == ubd_copies_data(tag))
+		return ubd_commit(tag, cmd, result, 0, issue_flags);
+	if (!ubd_is_addr_valid(tag, addr))
 		return -EINVAL;
 
 	ubd_cmd(cmd)->tag = tag;
@@ -245,7 +245,7 @@ static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	case UBD_IO_FETCH_REQ:
 		return ubd_fetch(tag, cmd, addr);
 	case UBD_IO_COMMIT_AND_FETCH_REQ:
-		return ubd_commit(tag, result, cmd, addr);
+		return ubd_commit(tag, cmd, result, addr, issue_flags);
 	default:
 		return -EINVAL;
 	}

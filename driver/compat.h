@@ -224,6 +224,45 @@ static inline bool ubd_cmd_is_canceled(unsigned int issue_flags)
 }
 
 /*
+ * Newer kernels let a driver register the pages of a request in the table of fixed buffers of
+ * the ring of @cmd. @release is called with @rq, without tag->lock, when nobody uses
+ * them any more and they have left the table: by ubd_cmd_unregister(), or
+ * by what the owner of the ring does to it, its end included.
+ */
+#if UBD_KERNEL_IS(6, 15)
+#define UBD_F_ZERO_COPY_HERE UBD_F_ZERO_COPY
+
+static inline int ubd_cmd_register(struct io_uring_cmd *cmd, struct request *rq,
+				   void (*release)(void *rq), u32 index, unsigned int issue_flags)
+{
+	return io_buffer_register_bvec(cmd, rq, release, index, issue_flags);
+}
+
+static inline void ubd_cmd_unregister(struct io_uring_cmd *cmd, u32 index, unsigned int issue_flags)
+{
+	io_buffer_unregister_bvec(cmd, index, issue_flags);
+}
+#else
+#define UBD_F_ZERO_COPY_HERE 0
+
+static inline int ubd_cmd_register(struct io_uring_cmd *cmd, struct request *rq,
+				   void (*release)(void *rq), u32 index, unsigned int issue_flags)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void ubd_cmd_unregister(struct io_uring_cmd *cmd, u32 index, unsigned int issue_flags)
+{
+}
+#endif
+
+/* Stands for the ring of @cmd: to be compared only. */
+static inline const void *ubd_cmd_ring(struct io_uring_cmd *cmd)
+{
+	return cmd_to_io_kiocb(cmd)->ctx;
+}
+
+/*
  * What ->uring_cmd() returns so that @res becomes the CQE's. Of a positive one 6.1 loses
  * the value, and a marked command would stay among those that can be cancelled.
  */

@@ -2,7 +2,8 @@
 /*
  * The data of requests. It is copied, never pinned: by the driver, a WRITE's in the fetching
  * task before its CQE and a READ's in the committing task, and then a copy that faults fails
- * the request; or by the server when and where it likes (UBD_F_USER_COPY).
+ * the request; or by the server when and where it likes (UBD_F_USER_COPY). Or it is not copied:
+ * io_uring reads and writes the pages of the request themselves (UBD_F_ZERO_COPY).
  */
 #include <linux/blk-mq.h>
 #include <linux/sched/signal.h>
@@ -50,7 +51,7 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 
 /* ---- by the driver ---- */
 
-int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
+static int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
 {
 	struct iov_iter data;
 	int err;
@@ -59,6 +60,109 @@ int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
 	if (err)
 		return err;
 	return ubd_copy_segments(rq, 0, &data) == blk_rq_bytes(rq) ? 0 : -EFAULT;
+}
+
+/* ---- as a fixed buffer of a ring ---- */
+
+static void ubd_forget_buffer(struct ubd_tag *tag)
+{
+	if (tag->ring)
+		atomic_dec(&tag->queue->dev->nr_buffers);
+	tag->ring = NULL;
+}
+
+/* io_uring has done with the pages. */
+static void ubd_buffer_released(void *data)
+{
+	struct request *rq = data;
+	struct ubd_queue *q = rq->mq_hctx->driver_data;
+	struct ubd_tag *tag = &q->tags[rq->tag];
+
+	spin_lock(&tag->lock);
+	ubd_forget_buffer(tag);
+	spin_unlock(&tag->lock);
+	ubd_drop_hold(tag);
+}
+
+/* The tag is in MOVING, so nobody settles its request meanwhile. */
+static int ubd_register(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct request *rq,
+			u32 index, unsigned int issue_flags)
+{
+	int err;
+
+	spin_lock(&tag->lock);
+	tag->holds++;
+	tag->ring = ubd_cmd_ring(cmd);
+	tag->buffer = index;
+	atomic_inc(&tag->queue->dev->nr_buffers);
+	spin_unlock(&tag->lock);
+
+	err = ubd_cmd_register(cmd, rq, ubd_buffer_released, index, issue_flags);
+	if (err)
+		ubd_buffer_released(rq);
+	return err;
+}
+
+bool ubd_take_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, u32 *ret_index)
+{
+	if (!tag->ring || ubd_is_elsewhere(tag, cmd))
+		return false;
+	ubd_forget_buffer(tag);
+	*ret_index = tag->buffer;
+	return true;
+}
+
+void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_device *dev = ubd_cmd(cmd)->tag->queue->dev;
+	unsigned int depth = dev->tag_set.queue_depth;
+
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues * depth; i++) {
+		struct ubd_tag *tag = &dev->queues[i / depth].tags[i % depth];
+		bool taken;
+		u32 index;
+
+		if (!atomic_read(&dev->nr_buffers))
+			break;
+		spin_lock(&tag->lock);
+		taken = (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) &&
+			ubd_take_buffer(tag, cmd, &index);
+		spin_unlock(&tag->lock);
+		if (taken)
+			ubd_cmd_unregister(cmd, index, issue_flags);
+	}
+}
+
+/* ---- around the time that the server has it ---- */
+
+static bool ubd_copies_data(const struct ubd_tag *tag)
+{
+	return !(tag->queue->dev->features & UBD_F_USER_COPY);
+}
+
+bool ubd_is_addr_valid(const struct ubd_tag *tag, u64 addr)
+{
+	if (ubd_copies_data(tag))
+		return addr;
+	return addr <= (tag->queue->dev->features & UBD_F_ZERO_COPY ? U16_MAX : 0);
+}
+
+int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
+		   u32 *ret_op_flags)
+{
+	if (ubd_copies_data(tag))
+		return ubd_copy_data(tag->rq, ITER_DEST, tag->addr);
+	/* If it fails, the server can still copy. */
+	if (!ubd_register(tag, cmd, tag->rq, tag->addr, issue_flags))
+		*ret_op_flags = UBD_IO_F_REGISTERED;
+	return 0;
+}
+
+int ubd_take_data(struct ubd_tag *tag, struct request *rq, u64 addr)
+{
+	if (!ubd_copies_data(tag) || req_op(rq) != REQ_OP_READ)
+		return 0;
+	return ubd_copy_data(rq, ITER_SOURCE, addr);
 }
 
 /* ---- by the server ---- */

@@ -316,7 +316,8 @@ static bool ubd_are_flags_valid(u64 flags)
 	u64 how = flags & (UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO);
 
 	return !(flags & ~UBD_FLAGS_KNOWN) && hweight64(how) <= 1 &&
-	       (!how || (flags & UBD_F_USER_RECOVERY));
+	       (!how || (flags & UBD_F_USER_RECOVERY)) &&
+	       (!(flags & UBD_F_ZERO_COPY) || (flags & UBD_F_USER_COPY));
 }
 
 static bool ubd_is_info_valid(const struct ubdsrv_ctrl_dev_info *info)

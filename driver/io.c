@@ -9,11 +9,6 @@
 #include "trace.h"
 #include "ubd.h"
 
-static bool ubd_moves_data(const struct request *rq)
-{
-	return req_op(rq) == REQ_OP_READ || req_op(rq) == REQ_OP_WRITE;
-}
-
 /*
  * What the server's result means. Only the errors that file systems act upon are
  * passed on: others, such as EAGAIN, would have a meaning inside the kernel
@@ -21,7 +16,7 @@ static bool ubd_moves_data(const struct request *rq)
  */
 static blk_status_t ubd_result_status(const struct request *rq, s32 result)
 {
-	s64 wanted = ubd_moves_data(rq) ? blk_rq_bytes(rq) : 0;
+	s64 wanted = ubd_has_data(rq) ? blk_rq_bytes(rq) : 0;
 
 	if (result == wanted)
 		return BLK_STS_OK;
@@ -87,22 +82,32 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	return -EIOCBQUEUED;
 }
 
-/* Takes the request that the server has, and where its data is. */
-static int ubd_begin_commit(struct ubd_tag *tag, struct request **ret_rq, u64 *ret_addr)
+/*
+ * Takes the request that the server has, and where its data is. A buffer can only be taken out
+ * of a ring by a command on that ring; this one does so even if it comes too late for more.
+ */
+static int ubd_begin_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
+			    struct request **ret_rq, u64 *ret_addr)
 {
+	bool has_buffer;
 	int err = 0;
+	u32 index;
 
 	spin_lock(&tag->lock);
 	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
 		err = UBD_IO_RES_ABORT;
-	} else if (tag->state != UBD_TAG_SERVED) {
+	} else if (tag->state != UBD_TAG_SERVED || ubd_is_elsewhere(tag, cmd)) {
 		err = -EINVAL;
 	} else {
 		tag->state = UBD_TAG_COMMITTING;
 		*ret_rq = tag->rq;
 		*ret_addr = tag->addr;
 	}
+	has_buffer = err != -EINVAL && ubd_take_buffer(tag, cmd, &index);
 	spin_unlock(&tag->lock);
+
+	if (has_buffer)
+		ubd_cmd_unregister(cmd, index, issue_flags);
 	return err;
 }
 
@@ -144,24 +149,26 @@ static int ubd_end_commit(struct ubd_tag *tag, blk_status_t status, struct io_ur
 	return res;
 }
 
-int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr)
+int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
+	       unsigned int issue_flags)
 {
 	blk_status_t status;
 	struct request *rq;
 	u64 data_addr;
 	int err;
 
-	err = ubd_begin_commit(tag, &rq, &data_addr);
+	err = ubd_begin_commit(tag, cmd, issue_flags, &rq, &data_addr);
 	if (err)
 		return err;
 
 	trace_ubd_commit(rq, result);
 	status = ubd_result_status(rq, result);
-	if (status == BLK_STS_OK && req_op(rq) == REQ_OP_READ && ubd_copies_data(tag) &&
-	    ubd_copy_data(rq, ITER_SOURCE, data_addr))
+	if (status == BLK_STS_OK && ubd_take_data(tag, rq, data_addr))
 		status = BLK_STS_IOERR;
 	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying())
 		return ubd_undo_commit(tag);
 
+	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
+		cmd = NULL;
 	return ubd_end_commit(tag, status, cmd, addr);
 }

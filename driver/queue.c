@@ -41,12 +41,12 @@ static int ubd_wire_op(const struct request *rq)
 	}
 }
 
-static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 addr)
+static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 addr, u32 op_flags)
 {
 	struct ubd_queue *q = tag->queue;
 	struct ubdsrv_io_desc *desc = &q->descs[tag - q->tags];
-	u32 op_flags = ubd_wire_op(rq);
 
+	op_flags |= ubd_wire_op(rq);
 	if (rq->cmd_flags & REQ_FUA)
 		op_flags |= UBD_IO_F_FUA;
 	if (req_op(rq) == REQ_OP_WRITE_ZEROES && (rq->cmd_flags & REQ_NOUNMAP))
@@ -68,16 +68,17 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 /* ---- to the server ---- */
 
 /*
- * Copies a WRITE's data to the server. Under tag->lock, which it drops meanwhile: a tag that is
- * MOVING is nobody else's.
+ * Does what is to be done for the data of a request. Under tag->lock, which it drops meanwhile: a
+ * tag that is MOVING is nobody else's.
  */
-static int ubd_copy_out(struct ubd_tag *tag) __must_hold(&tag->lock)
+static int ubd_move_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
+			 u32 *ret_op_flags) __must_hold(&tag->lock)
 {
 	int err;
 
 	tag->state = UBD_TAG_MOVING;
 	spin_unlock(&tag->lock);
-	err = ubd_copy_data(tag->rq, ITER_DEST, tag->addr);
+	err = ubd_bring_data(tag, cmd, issue_flags, ret_op_flags);
 	if (err && ubd_is_dying())
 		ubd_server_gone(tag->queue->dev);
 	spin_lock(&tag->lock);
@@ -90,7 +91,8 @@ static int ubd_copy_out(struct ubd_tag *tag) __must_hold(&tag->lock)
  * another. Returns the result of the FETCH, -EIOCBQUEUED if it waits, and in
  * @ret_failed the request if it failed. Under tag->lock.
  */
-static int ubd_end_move(struct ubd_tag *tag, int copy_error, struct request **ret_failed)
+static int ubd_end_move(struct ubd_tag *tag, int copy_error, u32 op_flags,
+			struct request **ret_failed)
 {
 	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
 		tag->cmd = NULL;
@@ -98,7 +100,7 @@ static int ubd_end_move(struct ubd_tag *tag, int copy_error, struct request **re
 		return UBD_IO_RES_ABORT;
 	}
 	if (!copy_error) {
-		ubd_fill_desc(tag, tag->rq, tag->addr);
+		ubd_fill_desc(tag, tag->rq, tag->addr, op_flags);
 		tag->cmd = NULL;
 		tag->state = UBD_TAG_SERVED;
 		trace_ubd_serve(tag->rq);
@@ -114,20 +116,27 @@ static int ubd_end_move(struct ubd_tag *tag, int copy_error, struct request **re
  * Hands the tag's request to the server, @err being 0, or fails it. Returns as
  * ubd_end_move().
  */
-static int ubd_move(struct ubd_tag *tag, const struct io_uring_cmd *cmd, int err,
-		    struct request **ret_failed)
+static int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
+		    unsigned int issue_flags, struct request **ret_failed)
 {
 	int res = UBD_IO_RES_ABORT;
+	u32 index, op_flags = 0;
+	bool has_buffer = false;
 
 	*ret_failed = NULL;
 	spin_lock(&tag->lock);
 	/* If it was detached in the meantime, the tag may be another server's. */
 	if (tag->cmd == cmd) {
-		if (!err && req_op(tag->rq) == REQ_OP_WRITE && ubd_copies_data(tag))
-			err = ubd_copy_out(tag);
-		res = ubd_end_move(tag, err, ret_failed);
+		if (!err && ubd_brings_data(tag))
+			err = ubd_move_data(tag, cmd, issue_flags, &op_flags);
+		res = ubd_end_move(tag, err, op_flags, ret_failed);
+		/* No COMMIT will take it out. */
+		has_buffer = res == UBD_IO_RES_ABORT && ubd_take_buffer(tag, cmd, &index);
 	}
 	spin_unlock(&tag->lock);
+
+	if (has_buffer)
+		ubd_cmd_unregister(cmd, index, issue_flags);
 	return res;
 }
 
@@ -149,7 +158,7 @@ static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		ubd_server_gone(dev);
 
 	/* From here the tag may be committed by another thread: it is not ours. */
-	res = ubd_move(tag, cmd, lost ? -EFAULT : 0, &failed);
+	res = ubd_move(tag, cmd, lost ? -EFAULT : 0, issue_flags, &failed);
 	if (failed)
 		ubd_end_request(failed, BLK_STS_IOERR);
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
@@ -208,6 +217,7 @@ static void ubd_send_batch(struct ubd_queue *q)
 
 static void ubd_end_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
+	ubd_take_buffers(cmd, issue_flags);
 	ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
 }
 

@@ -41,7 +41,7 @@
  * Locks, in taking order
  *   lock                     guards
  *   io_uring's uring_lock    taken by io_uring around our command and task work
- *                            handlers; never by us
+ *                            handlers and when buffers come and go; never by us
  *   ubd_devices' xa_lock     which ids there are
  *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity,
  *                            opened, opener, detached, nr_control, added; sets and clears UBD_AWAY,
@@ -67,11 +67,13 @@
 
 #include "compat.h"
 
+#include "compat.h"
+
 #define UBD_MAX_DEVICES 4096
 
 #define UBD_FLAGS_KNOWN                                                                            \
 	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO |         \
-	 UBD_F_USER_COPY)
+	 UBD_F_USER_COPY | UBD_F_ZERO_COPY_HERE)
 
 /*
  * A tag's states. "cmd" and "rq" say which of the two the tag holds.
@@ -94,7 +96,7 @@
  * the device's flags when it has done so.
  *
  * While a request is SERVED its pages may be held by who uses them: a user copy in another
- * thread. A request that is to end, or to wait for the next server, while it is
+ * thread, or io_uring as a fixed buffer. A request that is to end, or to wait for the next server, while it is
  * held becomes HELD, and does so when the last hold is dropped (ubd_settle()):
  *
  *   COMMITTING, SERVED --holds--> HELD ---> IDLE, or READY if there is a cmd: the request ends
@@ -120,7 +122,9 @@ struct ubd_tag {
 	unsigned int holds;  /* who uses the data of rq, beside MOVING and COMMITTING */
 	bool keep;	     /* HELD: rq is for the next server; else it ends with */
 	blk_status_t status; /* this */
-	u64 addr;	     /* the server's buffer, from the last FETCH */
+	u64 addr;	     /* the server's buffer or its index, from the last FETCH */
+	const void *ring;    /* where the pages of rq are fixed buffer */
+	u32 buffer;	     /* this; NULL if nowhere, or when that is being undone */
 	unsigned long since; /* jiffies: when rq came, or was given to this server */
 	struct ubd_queue *queue;
 } ____cacheline_aligned_in_smp;
@@ -160,6 +164,7 @@ struct ubd_device {
 
 	unsigned long flags;	/* atomic bits */
 	atomic_t nr_unfetched;	/* tags that had no FETCH by this server */
+	atomic_t nr_buffers;	/* tags whose ring is not NULL */
 	wait_queue_head_t wait; /* for nr_unfetched, flags, and all that lock guards */
 
 	spinlock_t lock;	 /* of what follows, see above */
@@ -390,8 +395,9 @@ static inline struct ubd_cmd *ubd_cmd(struct io_uring_cmd *cmd)
 /* As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request. */
 int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
 
-/* Ends the request that the server has; then fetches with @cmd, unless it is NULL. */
-int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 addr);
+/* Ends the request that the server has; then fetches if @cmd is a COMMIT_AND_FETCH_REQ. */
+int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
+	       unsigned int issue_flags);
 
 /* ---- copy.c ---- */
 
@@ -401,13 +407,52 @@ int ubd_commit(struct ubd_tag *tag, s32 result, struct io_uring_cmd *cmd, u64 ad
  */
 bool ubd_is_dying(void);
 
-/* Copies all of the request's data; @direction is ITER_DEST towards the server. */
-int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr);
-
-static inline bool ubd_copies_data(const struct ubd_tag *tag)
+static inline bool ubd_has_data(const struct request *rq)
 {
-	return !(tag->queue->dev->features & UBD_F_USER_COPY);
+	return req_op(rq) == REQ_OP_READ || req_op(rq) == REQ_OP_WRITE;
 }
+
+/* What a FETCH of the tag says of data. */
+bool ubd_is_addr_valid(const struct ubd_tag *tag, u64 addr);
+
+/* Whether there is something to do for the data of a request before the server gets it. */
+static inline bool ubd_brings_data(const struct ubd_tag *tag)
+{
+	u64 features = tag->queue->dev->features;
+
+	if (features & UBD_F_ZERO_COPY)
+		return ubd_has_data(tag->rq);
+	return !(features & UBD_F_USER_COPY) && req_op(tag->rq) == REQ_OP_WRITE;
+}
+
+/*
+ * Does it: copies, or registers with the ring of @cmd if that can be. Of a tag that is MOVING, in
+ * the task that fetched. -EFAULT if it cannot copy. @ret_op_flags are for the descriptor, else
+ * unchanged.
+ */
+int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
+		   u32 *ret_op_flags);
+
+/* Copies a READ's data that the server has answered well, unless that is up to the server. */
+int ubd_take_data(struct ubd_tag *tag, struct request *rq, u64 addr);
+
+/* The data is a fixed buffer of another ring than @cmd's. Under tag->lock. */
+static inline bool ubd_is_elsewhere(const struct ubd_tag *tag, struct io_uring_cmd *cmd)
+{
+	return tag->ring && tag->ring != ubd_cmd_ring(cmd);
+}
+
+/*
+ * Whether the data is a fixed buffer of @cmd's ring, which it then is to be no more: the caller
+ * calls ubd_cmd_unregister(). Under tag->lock.
+ */
+bool ubd_take_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, u32 *ret_index);
+
+/*
+ * The server is gone, but its ring may live on in a child: takes out of the ring of @cmd what is
+ * in it. In task work.
+ */
+void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* pread() and pwrite() of /dev/ubdcN. */
 ssize_t ubd_read_iter(struct kiocb *iocb, struct iov_iter *data);

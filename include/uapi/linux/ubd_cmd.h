@@ -102,6 +102,12 @@ struct ubdsrv_ctrl_cmd {
  */
 #define UBD_F_USER_COPY			(1ull << 3)
 
+/*
+ * Besides, the pages of a READ or WRITE are a fixed buffer of the ring that fetches it, at the index
+ * that the FETCH names, from its CQE until the COMMIT. Needs UBD_F_USER_COPY, and Linux 6.15.
+ */
+#define UBD_F_ZERO_COPY			(1ull << 4)
+
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)
 
@@ -185,7 +191,8 @@ struct ubd_identity {
  * for the request to come, max_io_bytes long. The driver copies a WRITE's data
  * into it before the FETCH completes, and takes a READ's data out of it while it
  * handles the COMMIT of that request. With UBD_F_USER_COPY it must be zero, and the
- * driver copies nothing. COMMIT_REQ ignores it.
+ * driver copies nothing. With UBD_F_ZERO_COPY it is an index of the ring's table of fixed
+ * buffers, at most 65535, that is free when the request comes. COMMIT_REQ ignores it.
  * @result: for COMMIT*: bytes done (READ, WRITE), 0 for the others, or a
  * negative errno. Ignored by FETCH_REQ. A short READ or WRITE is an I/O error.
  */
@@ -205,6 +212,8 @@ struct ubdsrv_io_cmd {
 
 #define UBD_IO_F_FUA			(1u << 13)	/* durable before it completes */
 #define UBD_IO_F_NOUNMAP		(1u << 15)	/* WRITE_ZEROES: keep the space */
+#define UBD_IO_F_REGISTERED		(1u << 16)	/* the data is fixed buffer @addr; else
+							 * it is to be copied */
 
 /*
  * What the driver asks for. mmap() of /dev/ubdcN, read-only and shared, shows

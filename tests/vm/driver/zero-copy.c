@@ -1,0 +1,646 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * UBD_F_ZERO_COPY: the pages of a request are a fixed buffer of the server's ring, until the COMMIT
+ * and until nobody uses them any more.
+ *
+ * The server is the test itself, with one queue and one ring. Its disk is a file in memory, for
+ * fixed reads and writes. Requests for sectors from KEPT_SECTOR on are left to the test.
+ */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#define DEPTH	    4
+#define KEPT_SECTOR 16384
+#define SIZE	    65536
+#define ZERO_COPY   (UBD_F_USER_COPY | UBD_F_ZERO_COPY)
+#define REISSUE	    (ZERO_COPY | UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
+#define IS_FIXED_IO (1u << 16) /* in user_data, beside the tag */
+
+struct disk_server {
+	struct server server;
+	struct io_uring ring;
+	int file;
+	int kept;	       /* tag of the request that the test is to serve, or -1 */
+	unsigned int nr_fixed; /* requests served by fixed I/O */
+	pthread_t starter;
+};
+
+static struct shared {
+	int id;
+	int step;
+	int child;
+	int control; /* fds of the server of which clients are to keep no copy */
+	int ring;
+} * shared;
+
+static int get(int *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
+static void set(int *field, int value)
+{
+	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
+}
+
+static void share(void)
+{
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(shared != MAP_FAILED);
+	shared->id = -1;
+}
+
+/* ---- the server ---- */
+
+static struct ubdsrv_io_desc *desc_of(struct disk_server *s, int tag)
+{
+	return &s->server.queues[0].descs[tag];
+}
+
+/* Every tag has its own number as the index of its buffer. */
+static void send_io(struct disk_server *s, struct io_uring *ring, uint32_t op, int tag, int result)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	prep_io(sqe, s->server.cdev, op, 0, tag, result, (void *)(uintptr_t)tag);
+	CHECK_EQ(io_uring_submit(ring), 1);
+}
+
+static void init_server(struct disk_server *s, uint64_t flags, unsigned int nr_buffers)
+{
+	server_init(&s->server);
+	s->server.info.nr_hw_queues = 1;
+	s->server.info.queue_depth = DEPTH;
+	s->server.info.flags = flags;
+	s->kept = -1;
+	s->nr_fixed = 0;
+	CHECK_EQ(io_uring_queue_init(32, &s->ring, 0), 0);
+	/* Mappings in a client would keep the ring. */
+	CHECK_EQ(io_uring_ring_dontfork(&s->ring), 0);
+	CHECK_EQ(io_uring_register_buffers_sparse(&s->ring, nr_buffers), 0);
+}
+
+static void fetch_all(struct disk_server *s)
+{
+	for (int tag = 0; tag < DEPTH; tag++)
+		send_io(s, &s->ring, UBD_IO_FETCH_REQ, tag, 0);
+}
+
+/* By fixed I/O if that can be, else by a copy; returns true if the answer is there. */
+static bool begin_request(struct disk_server *s, int tag, int *ret_result)
+{
+	const struct ubdsrv_io_desc *desc = desc_of(s, tag);
+	bool writes = ubd_desc_op(desc) == UBD_IO_OP_WRITE;
+	size_t bytes = desc->nr_sectors * 512;
+	off_t off = desc->start_sector * 512;
+	uint8_t *data;
+
+	CHECK_EQ(desc->addr, tag);
+	*ret_result = 0;
+	if (!writes && ubd_desc_op(desc) != UBD_IO_OP_READ) {
+		CHECK(!(desc->op_flags & UBD_IO_F_REGISTERED));
+		return true;
+	}
+	if (desc->op_flags & UBD_IO_F_REGISTERED) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+
+		if (writes)
+			io_uring_prep_write_fixed(sqe, s->file, NULL, bytes, off, tag);
+		else
+			io_uring_prep_read_fixed(sqe, s->file, NULL, bytes, off, tag);
+		sqe->user_data = tag | IS_FIXED_IO;
+		CHECK_EQ(io_uring_submit(&s->ring), 1);
+		s->nr_fixed++;
+		return false;
+	}
+	data = aligned(bytes);
+	if (writes) {
+		CHECK_EQ(pread(s->server.cdev, data, bytes, ubd_data_offset(0, tag)), bytes);
+		CHECK_EQ(pwrite(s->file, data, bytes, off), bytes);
+	} else {
+		CHECK_EQ(pread(s->file, data, bytes, off), bytes);
+		CHECK_EQ(pwrite(s->server.cdev, data, bytes, ubd_data_offset(0, tag)), bytes);
+	}
+	free(data);
+	*ret_result = bytes;
+	return true;
+}
+
+/* What one completion asks for. */
+static void handle(struct disk_server *s, unsigned int user_data, int res)
+{
+	int tag = user_data & 0xffff, result = res;
+
+	if (!(user_data & IS_FIXED_IO)) {
+		CHECK_EQ(res, UBD_IO_RES_OK);
+		if (desc_of(s, tag)->start_sector >= KEPT_SECTOR) {
+			s->kept = tag;
+			return;
+		}
+		if (!begin_request(s, tag, &result))
+			return;
+	}
+	send_io(s, &s->ring, UBD_IO_COMMIT_AND_FETCH_REQ, tag, result);
+}
+
+static void serve_while(struct disk_server *s, bool (*goes_on)(struct disk_server *, int), int arg)
+{
+	struct __kernel_timespec tick = { .tv_nsec = 2000000 };
+	struct io_uring_cqe *cqe;
+	unsigned int user_data;
+	double end = now() + AGE;
+	int res;
+
+	while (goes_on(s, arg)) {
+		CHECK(now() < end);
+		if (io_uring_wait_cqe_timeout(&s->ring, &cqe, &tick))
+			continue;
+		user_data = cqe->user_data;
+		res = cqe->res;
+		io_uring_cqe_seen(&s->ring, cqe);
+		handle(s, user_data, res);
+	}
+}
+
+static bool is_not_in_state(struct disk_server *s, int state)
+{
+	return get_state(s->server.control) != state;
+}
+
+static bool keeps_none(struct disk_server *s, int arg)
+{
+	return s->kept < 0;
+}
+
+static void *start(void *arg)
+{
+	server_start(arg);
+	return NULL;
+}
+
+static void *end_recovery(void *arg)
+{
+	CHECK_EQ(control(((struct server *)arg)->control, UBD_CMD_END_RECOVERY, NULL, 0), 0);
+	return NULL;
+}
+
+static void go_live(struct disk_server *s, void *(*how)(void *))
+{
+	pthread_t thread;
+
+	server_open(&s->server);
+	fetch_all(s);
+	CHECK_EQ(pthread_create(&thread, NULL, how, &s->server), 0);
+	serve_while(s, is_not_in_state, UBD_S_DEV_LIVE);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	set(&shared->control, s->server.control);
+	set(&shared->ring, s->ring.ring_fd);
+	set(&shared->id, s->server.info.dev_id);
+}
+
+static void run_server(struct disk_server *s, uint64_t flags, unsigned int nr_buffers)
+{
+	s->file = memfd_create("disk", MFD_CLOEXEC);
+	CHECK_EQ(ftruncate(s->file, usual_params().dev_sectors * 512), 0);
+	init_server(s, flags, nr_buffers);
+	server_add(&s->server);
+	go_live(s, start);
+}
+
+static void delete_server(struct disk_server *s)
+{
+	CHECK_EQ(control(s->server.control, UBD_CMD_DEL_DEV, NULL, 0), 0);
+	io_uring_queue_exit(&s->ring);
+	close(s->server.cdev);
+	close(s->server.control);
+	close(s->file);
+}
+
+/* ---- clients: processes that do one thing to the disk ---- */
+
+static void fill(uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		data[i] = i * 7 + i / 251;
+}
+
+static void write_and_read(void *arg)
+{
+	const size_t sizes[] = { 512, 4096, 4608, 65536, 131072, 1 << 20 };
+	uint8_t *out = aligned(1 << 20), *in = aligned(1 << 20);
+	int disk = open_disk(get(&shared->id), O_RDWR);
+
+	for (size_t i = 0; i < 6; i++) {
+		off_t off = *(int *)arg + 512 * (1 + 7 * i);
+
+		fill(out, sizes[i]);
+		CHECK_EQ(pwrite(disk, out, sizes[i], off), sizes[i]);
+		memset(in, 0, sizes[i]);
+		CHECK_EQ(pread(disk, in, sizes[i], off), sizes[i]);
+		CHECK(!memcmp(in, out, sizes[i]));
+		CHECK_EQ(fsync(disk), 0);
+	}
+}
+
+static void write_kept(void *arg)
+{
+	uint8_t *data = aligned(SIZE);
+
+	fill(data, SIZE);
+	CHECK_EQ(pwrite(open_disk(get(&shared->id), O_RDWR), data, SIZE, KEPT_SECTOR * 512), SIZE);
+}
+
+static void fail_to_write_kept(void *arg)
+{
+	int disk = open_disk(get(&shared->id), O_RDWR);
+
+	close(get(&shared->control));
+	close(get(&shared->ring));
+	CHECK(pwrite(disk, aligned(SIZE), SIZE, KEPT_SECTOR * 512) < 0);
+	CHECK_EQ(errno, EIO);
+}
+
+static bool is_running(int pid)
+{
+	return waitpid(pid, NULL, WNOHANG) == 0;
+}
+
+static bool client_runs(struct disk_server *s, int pid)
+{
+	siginfo_t info = {};
+
+	CHECK_EQ(waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+	return info.si_pid == 0;
+}
+
+static int spawn_kept(struct disk_server *s, void (*run)(void *))
+{
+	int pid = spawn(run, NULL);
+
+	serve_while(s, keeps_none, 0);
+	return pid;
+}
+
+static int commit(struct disk_server *s, struct io_uring *ring, int result)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	send_io(s, ring, UBD_IO_COMMIT_REQ, s->kept, result);
+	CHECK_EQ(io_uring_wait_cqe(ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+/* ---- tests ---- */
+
+static void data_is_not_copied(void)
+{
+	struct disk_server s;
+	int pid, place = 0;
+
+	share();
+	run_server(&s, ZERO_COPY, DEPTH);
+	s.nr_fixed = 0;
+	pid = spawn(write_and_read, &place);
+	serve_while(&s, client_runs, pid);
+	check_exit(pid, 0);
+	CHECK(s.nr_fixed >= 12);
+	delete_server(&s);
+}
+
+/* Of the four tags two have an index that the table has not got. */
+static void what_cannot_be_registered_is_served_all_the_same(void)
+{
+	struct disk_server s;
+	int pids[4];
+
+	share();
+	run_server(&s, ZERO_COPY, 2);
+	for (int i = 0; i < 4; i++) {
+		int place = i * (2 << 20);
+
+		pids[i] = spawn(write_and_read, &place);
+	}
+	for (int i = 0; i < 4; i++) {
+		serve_while(&s, client_runs, pids[i]);
+		check_exit(pids[i], 0);
+	}
+	delete_server(&s);
+}
+
+static void wrong_uses_are_refused(void)
+{
+	struct ubdsrv_ctrl_dev_info info = usual_info();
+	struct disk_server s;
+	struct io_uring other;
+	int pid;
+
+	info.flags = UBD_F_ZERO_COPY;
+	CHECK_EQ(add_dev(&info), -EINVAL);
+
+	share();
+	run_server(&s, ZERO_COPY, DEPTH);
+	CHECK_EQ(io_command(s.server.cdev, UBD_IO_FETCH_REQ, 0, 0, 0, (void *)65536), -EINVAL);
+	pid = spawn_kept(&s, write_kept);
+	CHECK_EQ(io_uring_queue_init(4, &other, 0), 0);
+	CHECK_EQ(commit(&s, &other, SIZE), -EINVAL);
+	CHECK(is_running(pid));
+	CHECK_EQ(commit(&s, &s.ring, SIZE), 0);
+	check_exit(pid, 0);
+	io_uring_queue_exit(&other);
+	delete_server(&s);
+}
+
+/* Whose owner takes the pages out of the table, in this or in that way. */
+static void a_buffer_that_the_server_unregisters_is_gone_and_no_more(void)
+{
+	struct disk_server s;
+	struct iovec none = {};
+	struct io_uring other;
+	int pid;
+
+	share();
+	run_server(&s, ZERO_COPY, DEPTH);
+	pid = spawn_kept(&s, write_kept);
+	CHECK_EQ(io_uring_register_buffers_update_tag(&s.ring, s.kept, &none, NULL, 1), 1);
+	CHECK_EQ(pread(s.server.cdev, aligned(SIZE), SIZE, ubd_data_offset(0, s.kept)), SIZE);
+	CHECK(is_running(pid));
+	CHECK_EQ(io_uring_queue_init(4, &other, 0), 0);
+	CHECK_EQ(commit(&s, &other, SIZE), 0);
+	check_exit(pid, 0);
+	io_uring_queue_exit(&other);
+	delete_server(&s);
+}
+
+/* ---- fixed I/O that takes time: into a pipe that is full ---- */
+
+struct full_pipe {
+	int fds[2];
+	size_t bytes;
+};
+
+static void start_slow_io(struct disk_server *s, struct full_pipe *full)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+	uint8_t byte = 0;
+
+	CHECK_EQ(pipe(full->fds), 0);
+	fcntl(full->fds[1], F_SETFL, O_NONBLOCK);
+	for (full->bytes = 0; write(full->fds[1], &byte, 1) == 1;)
+		full->bytes++;
+	fcntl(full->fds[1], F_SETFL, 0);
+	CHECK(desc_of(s, s->kept)->op_flags & UBD_IO_F_REGISTERED);
+	io_uring_prep_write_fixed(sqe, full->fds[1], NULL, 4096, -1, s->kept);
+	sqe->user_data = IS_FIXED_IO | s->kept;
+	CHECK_EQ(io_uring_submit(&s->ring), 1);
+	usleep(20000);
+	CHECK_EQ(io_uring_cq_ready(&s->ring), 0);
+}
+
+static void end_slow_io(struct disk_server *s, struct full_pipe *full)
+{
+	uint8_t *data = aligned(full->bytes + 4096), *wanted = aligned(4096);
+	struct io_uring_cqe *cqe;
+	size_t nr = 0;
+
+	while (nr < full->bytes + 4096) {
+		ssize_t res = read(full->fds[0], data + nr, full->bytes + 4096 - nr);
+
+		CHECK(res > 0);
+		nr += res;
+	}
+	fill(wanted, 4096);
+	CHECK(!memcmp(data + full->bytes, wanted, 4096));
+	CHECK_EQ(io_uring_wait_cqe(&s->ring, &cqe), 0);
+	CHECK_EQ(cqe->user_data, IS_FIXED_IO | s->kept);
+	CHECK_EQ(cqe->res, 4096);
+	io_uring_cqe_seen(&s->ring, cqe);
+	/* io_uring lets go of the pages when it next runs for the ring. */
+	io_uring_get_events(&s->ring);
+}
+
+static void a_commit_during_fixed_io_ends_the_request_after_it(void)
+{
+	struct full_pipe full;
+	struct disk_server s;
+	int pid;
+
+	share();
+	run_server(&s, ZERO_COPY, DEPTH);
+	pid = spawn_kept(&s, write_kept);
+	start_slow_io(&s, &full);
+	CHECK_EQ(commit(&s, &s.ring, SIZE), 0);
+	send_io(&s, &s.ring, UBD_IO_FETCH_REQ, s.kept, 0);
+	usleep(50000);
+	CHECK(is_running(pid));
+	end_slow_io(&s, &full);
+	check_exit(pid, 0);
+	/* The tag serves on. */
+	s.kept = -1;
+	for (int i = 0; i < DEPTH; i++) {
+		pid = spawn_kept(&s, write_kept);
+		send_io(&s, &s.ring, UBD_IO_COMMIT_AND_FETCH_REQ, s.kept, SIZE);
+		s.kept = -1;
+		check_exit(pid, 0);
+	}
+	delete_server(&s);
+}
+
+/* A COMMIT that is refused for that takes the pages out of the ring all the same. */
+static void an_aborted_request_ends_when_it_is_committed(void)
+{
+	struct disk_server s;
+	int pid;
+
+	share();
+	run_server(&s, ZERO_COPY, DEPTH);
+	pid = spawn_kept(&s, fail_to_write_kept);
+	usleep(50000);
+	close(s.server.control);
+	for (int i = 0; i < DEPTH - 1; i++) {
+		struct io_uring_cqe *cqe;
+
+		CHECK_EQ(io_uring_wait_cqe(&s.ring, &cqe), 0);
+		CHECK_EQ(cqe->res, UBD_IO_RES_ABORT);
+		io_uring_cqe_seen(&s.ring, cqe);
+	}
+	CHECK(is_running(pid));
+	CHECK_EQ(commit(&s, &s.ring, SIZE), UBD_IO_RES_ABORT);
+	check_exit(pid, 0);
+	io_uring_queue_exit(&s.ring);
+	close(s.server.cdev);
+}
+
+static void serve_slowly(void *arg)
+{
+	struct full_pipe full;
+	struct disk_server s;
+
+	run_server(&s, *(uint64_t *)arg, DEPTH);
+	serve_while(&s, keeps_none, 0);
+	start_slow_io(&s, &full);
+	set(&shared->step, 1);
+	pause();
+}
+
+static void serve_next(void *arg)
+{
+	struct disk_server s;
+
+	init_server(&s, REISSUE, DEPTH);
+	s.server.control = open_dev(*(int *)arg);
+	s.server.info.dev_id = *(int *)arg;
+	CHECK_EQ(control(s.server.control, UBD_CMD_START_RECOVERY, NULL, 0), 0);
+	go_live(&s, end_recovery);
+	serve_while(&s, keeps_none, 0);
+	CHECK_EQ(commit(&s, &s.ring, SIZE), 0);
+	set(&shared->step, 2);
+	pause();
+}
+
+static int spawn_slow(uint64_t flags)
+{
+	int pid;
+
+	share();
+	pid = spawn(serve_slowly, &flags);
+	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
+	return pid;
+}
+
+static void kill_server(int pid)
+{
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	check_exit(pid, SIGKILL);
+}
+
+static void a_server_killed_during_fixed_io_fails_the_request(void)
+{
+	int server = spawn_slow(ZERO_COPY), client = spawn(fail_to_write_kept, NULL);
+
+	WAIT_UNTIL(get(&shared->step) == 1, AGE);
+	kill_server(server);
+	check_exit(client, 0);
+	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
+}
+
+static void a_request_is_reissued_after_fixed_io(void)
+{
+	int server = spawn_slow(REISSUE), client = spawn(write_kept, NULL);
+	int id = get(&shared->id), fd;
+
+	WAIT_UNTIL(get(&shared->step) == 1, AGE);
+	kill_server(server);
+	server = spawn(serve_next, &id);
+	WAIT_UNTIL(get(&shared->step) == 2, AGE);
+	check_exit(client, 0);
+	fd = open_dev(id);
+	CHECK_EQ(control(fd, UBD_CMD_DEL_DEV, NULL, 0), 0);
+	kill_server(server);
+	close(fd);
+}
+
+/* Its pages are nobody's any more; another ring may commit. */
+static void a_ring_that_is_closed_lets_go_of_the_pages(void)
+{
+	struct disk_server s;
+	struct io_uring other;
+	int pid;
+
+	share();
+	run_server(&s, ZERO_COPY, DEPTH);
+	pid = spawn_kept(&s, fail_to_write_kept);
+	CHECK_EQ(io_uring_queue_init(4, &other, 0), 0);
+	io_uring_queue_exit(&s.ring);
+	WAIT_UNTIL(commit(&s, &other, -EIO) != -EINVAL, AGE);
+	check_exit(pid, 0);
+	io_uring_queue_exit(&other);
+	close(s.server.control);
+	close(s.server.cdev);
+}
+
+static void sleep_on(void *arg)
+{
+	pause();
+}
+
+/* A child has the ring, with the pages in it; the server's FETCHes take them out when they end. */
+static void serve_with_child(void *arg)
+{
+	struct disk_server s;
+
+	run_server(&s, ZERO_COPY, DEPTH);
+	serve_while(&s, keeps_none, 0);
+	set(&shared->child, spawn(sleep_on, NULL));
+	set(&shared->step, 1);
+	pause();
+}
+
+static void a_ring_that_outlives_the_server_does_not_keep_the_pages(void)
+{
+	int server, client;
+
+	share();
+	server = spawn(serve_with_child, NULL);
+	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
+	client = spawn(fail_to_write_kept, NULL);
+	WAIT_UNTIL(get(&shared->step) == 1, AGE);
+	kill_server(server);
+	check_exit(client, 0);
+	CHECK_EQ(kill(get(&shared->child), SIGKILL), 0);
+	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
+}
+
+/* Said of the driver by itself; a kernel that is new enough must have it. */
+static bool has_zero_copy(void)
+{
+	int fd = open("/dev/ubd-control", O_RDWR | O_CLOEXEC), major, minor;
+	struct utsname name;
+	uint64_t features;
+
+	CHECK_EQ(control(fd, UBD_CMD_GET_FEATURES, &features, sizeof(features)), 0);
+	close(fd);
+	CHECK_EQ(uname(&name), 0);
+	CHECK_EQ(sscanf(name.release, "%d.%d", &major, &minor), 2);
+	CHECK_EQ(!!(features & UBD_F_ZERO_COPY), major > 6 || (major == 6 && minor >= 15));
+	return features & UBD_F_ZERO_COPY;
+}
+
+int main(int argc, char **argv)
+{
+	const struct test tests[] = {
+		{ "data is not copied", data_is_not_copied },
+		{ "what cannot be registered is served all the same",
+		  what_cannot_be_registered_is_served_all_the_same },
+		{ "wrong uses are refused", wrong_uses_are_refused },
+		{ "a buffer that the server unregisters is gone and no more",
+		  a_buffer_that_the_server_unregisters_is_gone_and_no_more },
+		{ "a COMMIT during fixed I/O ends the request after it",
+		  a_commit_during_fixed_io_ends_the_request_after_it },
+		{ "an aborted request ends when it is committed",
+		  an_aborted_request_ends_when_it_is_committed },
+		{ "a server killed during fixed I/O fails the request",
+		  a_server_killed_during_fixed_io_fails_the_request },
+		{ "a request is reissued after fixed I/O", a_request_is_reissued_after_fixed_io },
+		{ "a ring that is closed lets go of the pages",
+		  a_ring_that_is_closed_lets_go_of_the_pages },
+		{ "a ring that outlives the server does not keep the pages",
+		  a_ring_that_outlives_the_server_does_not_keep_the_pages },
+	};
+
+	if (!has_zero_copy()) {
+		puts("ok zero copy # SKIP this kernel has none");
+		return 0;
+	}
+	return RUN_TESTS(tests, argc, argv);
+}
