@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bounce.h"
+#include "error.h"
 
 #define SECTOR_SHIFT 9
 #define HUGE_PAGE    (2u << 20)
@@ -16,14 +17,17 @@
 
 /* The data of a tag's request. */
 struct tag_data {
+	struct fixed_buf fixed; /* zero copy: its pages */
 	struct data *data;
 	uint16_t tag;
+	bool copied; /* some of it, by the copies of @fixed */
 };
 
 struct data {
 	struct data_config config;
 	struct tag_data *tags;
-	struct bounce bounce; /* user copy */
+	struct data_stats stats;
+	struct bounce bounce; /* user copy, zero copy */
 	uint8_t *bufs;	      /* what it gives out, or max_io_bytes for each tag */
 	void *map;	      /* NULL, or the mapping that has the buffers */
 	size_t map_bytes;
@@ -32,6 +36,11 @@ struct data {
 static bool is_user_copy(const struct data *data)
 {
 	return data->config.features & UBD_F_USER_COPY;
+}
+
+static bool is_zero_copy(const struct data *data)
+{
+	return data->config.features & UBD_F_ZERO_COPY;
 }
 
 /* ---- copies by us ---- */
@@ -61,11 +70,45 @@ static int give(const struct tag_data *td, size_t off, const void *src, size_t b
 	return (size_t)res == bytes ? 0 : -EIO;
 }
 
+static int fixed_copy_in(const struct fixed_buf *buf, size_t off, const void *src, size_t bytes)
+{
+	struct tag_data *td = (struct tag_data *)buf;
+
+	td->copied = true;
+	return give(td, off, src, bytes);
+}
+
+static int fixed_copy_out(const struct fixed_buf *buf, size_t off, void *dst, size_t bytes)
+{
+	struct tag_data *td = (struct tag_data *)buf;
+
+	td->copied = true;
+	return take(td, off, dst, bytes);
+}
+
 /* ---- requests ---- */
+
+static bool is_registered(const struct ubdsrv_io_desc *desc)
+{
+	return desc->op_flags & UBD_IO_F_REGISTERED;
+}
+
+static struct iobuf fixed_view(const struct tag_data *td)
+{
+	return (struct iobuf){ .fixed = &td->fixed };
+}
 
 static uint8_t *tag_buffer(const struct tag_data *td)
 {
 	return td->data->bufs + (size_t)td->tag * td->data->config.max_io_bytes;
+}
+
+static void count(struct tag_data *td)
+{
+	if (td->copied)
+		td->data->stats.copied++;
+	else
+		td->data->stats.zero_copy++;
 }
 
 static int co_read_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
@@ -86,10 +129,17 @@ int data_co_read(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *d
 	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
 	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
 	struct tag_data *td = &data->tags[tag];
+	int res;
 
-	if (is_user_copy(data))
-		return co_read_bounced(td, image, guest_off, bytes);
-	return image_co_pread(image, guest_off, bytes, tag_buffer(td));
+	td->copied = !is_registered(desc);
+	if (is_registered(desc))
+		res = image_co_preadv(image, guest_off, bytes, fixed_view(td));
+	else if (is_user_copy(data))
+		res = co_read_bounced(td, image, guest_off, bytes);
+	else
+		res = image_co_pread(image, guest_off, bytes, tag_buffer(td));
+	count(td);
+	return res;
 }
 
 static int co_write_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
@@ -110,15 +160,29 @@ int data_co_write(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *
 	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
 	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
 	struct tag_data *td = &data->tags[tag];
+	int res;
 
-	if (is_user_copy(data))
-		return co_write_bounced(td, image, guest_off, bytes, flags);
-	return image_co_pwrite(image, guest_off, bytes, tag_buffer(td), flags);
+	td->copied = !is_registered(desc);
+	if (is_registered(desc))
+		res = image_co_pwritev(image, guest_off, bytes, fixed_view(td), flags);
+	else if (is_user_copy(data))
+		res = co_write_bounced(td, image, guest_off, bytes, flags);
+	else
+		res = image_co_pwrite(image, guest_off, bytes, tag_buffer(td), flags);
+	count(td);
+	return res;
 }
 
 uint64_t data_fetch_addr(const struct data *data, uint16_t tag)
 {
+	if (is_zero_copy(data))
+		return tag; /* in the ring's table */
 	return is_user_copy(data) ? 0 : (uintptr_t)tag_buffer(&data->tags[tag]);
+}
+
+struct data_stats data_stats(const struct data *data)
+{
+	return data->stats;
 }
 
 /* ---- memory ---- */
@@ -159,16 +223,26 @@ static void init_tags(struct data *data)
 	data->tags = g_new(struct tag_data, data->config.depth);
 	for (unsigned tag = 0; tag < data->config.depth; tag++) {
 		data->tags[tag] = (struct tag_data){
+			.fixed = { tag, 0, fixed_copy_in, fixed_copy_out },
 			.data = data,
 			.tag = tag,
 		};
 	}
 }
 
-struct data *data_new(const struct data_config *config)
+struct data *data_new(const struct data_config *config, struct aio_loop *loop, GError **err)
 {
-	struct data *data = g_new0(struct data, 1);
+	struct data *data;
+	int res = 0;
 
+	if (config->features & UBD_F_ZERO_COPY)
+		res = aio_loop_make_buffers(loop, config->depth);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "cannot register %u buffers: %s", config->depth,
+			    g_strerror(-res));
+		return NULL;
+	}
+	data = g_new0(struct data, 1);
 	data->config = *config;
 	init_tags(data);
 	return data;

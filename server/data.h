@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How the data of a queue's requests get between the driver and the image. The device's flags say
- * which of two ways it is:
+ * which of three ways it is:
  *
  *   copy        The driver copies, from and to a buffer that belongs to the tag.
  *   user copy   We copy, by pread() and pwrite() of /dev/ubdcN. The queue's tags share memory.
+ *   zero copy   The pages of a request are a registered buffer of the queue's ring, and the image's
+ *               file is read into them and written from them. What cannot be done that way is
+ *               copied as in user copy.
  *
  * The queue's thread only, but for data_new() and data_free().
  */
@@ -15,6 +18,7 @@
 #include <linux/ubd_cmd.h>
 #include <stdint.h>
 
+#include "aio.h"
 #include "image.h"
 
 struct data;
@@ -27,7 +31,13 @@ struct data_config {
 	uint32_t max_io_bytes;
 };
 
-struct data *data_new(const struct data_config *config);
+struct data_stats {
+	uint64_t zero_copy; /* reads and writes whose data nobody has copied */
+	uint64_t copied;    /* the others */
+};
+
+/* Before @loop runs first. NULL with @err set on failure. */
+struct data *data_new(const struct data_config *config, struct aio_loop *loop, GError **err);
 /* No request is in flight. NULL is fine. */
 void data_free(struct data *data);
 
@@ -43,5 +53,7 @@ int data_co_read(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *d
 /* @flags: IMAGE_REQ_*. */
 int data_co_write(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
 		  struct image *image, unsigned flags);
+
+struct data_stats data_stats(const struct data *data);
 
 #endif

@@ -151,38 +151,41 @@ static int adopt_recovered(struct device *device, GError **err)
 	return res;
 }
 
-static int choose_data(struct device *device, GError **err)
-{
-	static const uint64_t flags[] = {
-		[DEVICE_DATA_COPY] = 0,
-		[DEVICE_DATA_USER_COPY] = UBD_F_USER_COPY,
-	};
-	enum device_data way = device->config.data;
-	uint64_t offered;
-	int res = control_get_features(&offered, err);
+static const uint64_t data_flags[] = {
+	[DEVICE_DATA_COPY] = 0,
+	[DEVICE_DATA_USER_COPY] = UBD_F_USER_COPY,
+	[DEVICE_DATA_ZERO_COPY] = UBD_F_USER_COPY | UBD_F_ZERO_COPY,
+};
 
-	if (res < 0)
-		return res;
-	if (way == DEVICE_DATA_ANY)
-		way = DEVICE_DATA_COPY;
-	if (flags[way] & ~offered) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "the driver has no user copy; take another --data");
-		return -ENOTSUP;
-	}
-	device->info.flags |= flags[way];
-	device->info.max_io_bytes = flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;
-	return 0;
+static bool add_with(struct device *device, enum device_data way, GError **err)
+{
+	device->info.flags = device->config.recovery | data_flags[way];
+	device->info.max_io_bytes = data_flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;
+	device->control = control_add_dev(&device->info, err);
+	return device->control;
 }
 
 static int add_new(struct device *device, GError **err)
 {
-	int res = choose_data(device, err);
+	enum device_data way = device->config.data;
+	uint64_t offered;
 
-	if (res < 0)
-		return res;
-	device->control = control_add_dev(&device->info, err);
-	return device->control ? 0 : -1;
+	if (control_get_features(&offered, err) < 0)
+		return -1;
+	if (way == DEVICE_DATA_ANY) {
+		/* Users without privileges may not have it; if it is something else, the next
+		 * tells. */
+		if (offered & UBD_F_ZERO_COPY && add_with(device, DEVICE_DATA_ZERO_COPY, NULL))
+			return 0;
+		way = DEVICE_DATA_COPY;
+	}
+	if (data_flags[way] & ~offered) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "the driver has no %s copy on this kernel; take another --data",
+			    way == DEVICE_DATA_ZERO_COPY ? "zero" : "user");
+		return -1;
+	}
+	return add_with(device, way, err) ? 0 : -1;
 }
 
 /* The image's parameters first: a bad image is told before the driver is asked. */
@@ -215,7 +218,6 @@ struct device *device_add(const struct device_config *config, GError **err)
 		.nr_hw_queues = config->queues ? config->queues : default_queues(),
 		.queue_depth = config->depth,
 		.dev_id = config->id,
-		.flags = config->recovery,
 	};
 	if (get_device(device, err) < 0 || open_char_file(device, err) < 0 ||
 	    open_event_fd(device, err) < 0)
@@ -411,9 +413,10 @@ static void wait_for_queues(struct device *device)
 		events = queue_poll(device->queues[i]);
 		report_failure(device, i, &events);
 		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
-			       " bytes read, %" PRIu64 " bytes written",
+			       " bytes read, %" PRIu64 " bytes written; data of %" PRIu64
+			       " by zero copy, of %" PRIu64 " copied",
 			       device->path, i, stats.requests, stats.failed, stats.read_bytes,
-			       stats.written_bytes);
+			       stats.written_bytes, stats.data.zero_copy, stats.data.copied);
 	}
 }
 

@@ -26,9 +26,10 @@ struct device;
 
 /* How the data of requests get to the server and back; see data.h. */
 enum device_data {
-	DEVICE_DATA_ANY, /* copy */
+	DEVICE_DATA_ANY, /* zero copy where the driver offers it, else copy */
 	DEVICE_DATA_COPY,
 	DEVICE_DATA_USER_COPY,
+	DEVICE_DATA_ZERO_COPY,
 };
 
 struct device_config {

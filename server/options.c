@@ -82,6 +82,7 @@ static gboolean parse_data(const char *name, const char *value, void *data, GErr
 	static const char *const names[] = {
 		[DEVICE_DATA_COPY] = "copy",
 		[DEVICE_DATA_USER_COPY] = "user-copy",
+		[DEVICE_DATA_ZERO_COPY] = "zero-copy",
 	};
 
 	for (size_t i = DEVICE_DATA_COPY; i < G_N_ELEMENTS(names); i++) {
@@ -90,7 +91,7 @@ static gboolean parse_data(const char *name, const char *value, void *data, GErr
 			return TRUE;
 		}
 	}
-	return bad_value(name, value, "copy or user-copy", err);
+	return bad_value(name, value, "copy, user-copy or zero-copy", err);
 }
 
 /* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
@@ -154,7 +155,7 @@ static const GOptionEntry option_entries[] = {
 	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
 	{ "data", 0, 0, G_OPTION_ARG_CALLBACK, parse_data,
-	  "How data pass: copy (by the driver, default) or user-copy (by the server)", "WAY" },
+	  "How data pass: copy, user-copy, zero-copy (default: zero-copy, else copy)", "WAY" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,

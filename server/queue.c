@@ -314,7 +314,7 @@ static struct request *new_requests(struct queue *queue)
 	return requests;
 }
 
-static struct data *new_data(struct queue *queue)
+static struct data *new_data(struct queue *queue, GError **err)
 {
 	const struct data_config config = {
 		.char_fd = queue->config.char_fd,
@@ -324,7 +324,7 @@ static struct data *new_data(struct queue *queue)
 		.max_io_bytes = queue->config.max_io_bytes,
 	};
 
-	return data_new(&config);
+	return data_new(&config, queue->loop, err);
 }
 
 struct queue *queue_new(const struct queue_config *config, GError **err)
@@ -343,9 +343,10 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 	g_cond_init(&queue->state_changed);
 
 	queue->loop = aio_loop_new(ring_entries(config->depth), err);
-	if (!queue->loop)
+	if (queue->loop)
+		queue->data = new_data(queue, err);
+	if (!queue->data)
 		goto fail;
-	queue->data = new_data(queue);
 	res = map_descriptors(queue);
 	if (!res)
 		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
@@ -394,6 +395,7 @@ struct queue_stats queue_wait(struct queue *queue)
 	if (queue->thread_started)
 		pthread_join(queue->thread, NULL);
 	queue->thread_started = false;
+	queue->stats.data = data_stats(queue->data);
 	return queue->stats;
 }
 
@@ -401,7 +403,8 @@ void queue_free(struct queue *queue)
 {
 	if (!queue)
 		return;
-	queue_wait(queue);
+	if (queue->thread_started)
+		queue_wait(queue);
 	aio_loop_free(queue->loop);
 	if (queue->descs)
 		munmap((void *)queue->descs, queue->descs_bytes);

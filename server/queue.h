@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "data.h"
 #include "image.h"
 
 struct queue;
@@ -58,6 +59,7 @@ struct queue_stats {
 	uint64_t failed;
 	uint64_t read_bytes;
 	uint64_t written_bytes;
+	struct data_stats data;
 };
 
 /* Waits for the end of the thread, which comes when the device is stopped. */

@@ -17,7 +17,7 @@
 static int char_fd;
 static uint8_t buf[IO_BYTES];
 
-static struct data *co_new_data(uint64_t features)
+static struct data *new_data(uint64_t features, struct aio_loop *loop)
 {
 	const struct data_config config = {
 		.char_fd = char_fd,
@@ -25,10 +25,16 @@ static struct data *co_new_data(uint64_t features)
 		.depth = DEPTH,
 		.max_io_bytes = MAX_IO,
 	};
-	struct data *data = data_new(&config);
+	struct data *data = data_new(&config, loop, NULL);
 
+	g_assert_nonnull(data);
 	g_assert_cmpint(data_allocate(data), ==, 0);
 	return data;
+}
+
+static struct data *co_new_data(uint64_t features)
+{
+	return new_data(features, aio_loop_current());
 }
 
 static struct image *co_new_image(void)
@@ -38,10 +44,10 @@ static struct image *co_new_image(void)
 	return co_open_ok("disk", "raw", IMAGE_RDWR);
 }
 
-static struct ubdsrv_io_desc desc_of(uint8_t op, uint64_t off, uint32_t bytes)
+static struct ubdsrv_io_desc desc_of(uint32_t op_flags, uint64_t off, uint32_t bytes)
 {
 	return (struct ubdsrv_io_desc){
-		.op_flags = op,
+		.op_flags = op_flags,
 		.start_sector = off / 512,
 		.nr_sectors = bytes / 512,
 	};
@@ -68,6 +74,7 @@ CO_TEST(test_copy_uses_the_tags_buffer)
 	desc = desc_of(UBD_IO_OP_READ, 2 * MAX_IO, IO_BYTES);
 	g_assert_cmpint(data_co_read(data, TAG, &desc, img), ==, 0);
 	assert_all(mine, 0);
+	g_assert_cmpuint(data_stats(data).copied, ==, 2);
 	data_free(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
@@ -91,6 +98,7 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 	memset(buf, 0, IO_BYTES);
 	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG + 1)), ==, IO_BYTES);
 	assert_all(buf, 'w');
+	g_assert_cmpuint(data_stats(data).copied, ==, 2);
 	data_free(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
@@ -138,8 +146,45 @@ CO_TEST(test_tags_share_memory)
 	}
 	while (left)
 		co_reschedule();
+	g_assert_cmpuint(data_stats(data).copied, ==, DEPTH);
 	data_free(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+/*
+ * What no file moves is copied: from a null image a READ's zeroes, to it nothing. A request that
+ * the driver could not register is copied as a whole.
+ */
+static void zero_copy_co(void *arg)
+{
+	struct data *data = arg;
+	struct image *img = co_open_ok("null:4M", "raw", IMAGE_RDWR);
+	struct ubdsrv_io_desc read = desc_of(UBD_IO_OP_READ | UBD_IO_F_REGISTERED, 0, IO_BYTES);
+	struct ubdsrv_io_desc write = desc_of(UBD_IO_OP_WRITE | UBD_IO_F_REGISTERED, 0, IO_BYTES);
+	struct ubdsrv_io_desc other = desc_of(UBD_IO_OP_READ, 0, IO_BYTES);
+
+	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, TAG);
+	memset(buf, '?', IO_BYTES);
+	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG)), ==, IO_BYTES);
+	g_assert_cmpint(data_co_read(data, TAG, &read, img), ==, 0);
+	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG)), ==, IO_BYTES);
+	assert_all(buf, 0);
+	g_assert_cmpint(data_co_write(data, TAG, &write, img, 0), ==, 0);
+	g_assert_cmpuint(data_stats(data).copied, ==, 1);
+	g_assert_cmpuint(data_stats(data).zero_copy, ==, 1);
+	g_assert_cmpint(data_co_read(data, TAG, &other, img), ==, 0);
+	g_assert_cmpuint(data_stats(data).copied, ==, 2);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+static void test_zero_copy_copies_what_it_must(void)
+{
+	struct aio_loop *loop = aio_loop_new(64, NULL);
+	struct data *data = new_data(UBD_F_USER_COPY | UBD_F_ZERO_COPY, loop);
+
+	aio_loop_run_co(loop, zero_copy_co, data);
+	data_free(data);
+	aio_loop_free(loop);
 }
 
 int main(int argc, char **argv)
@@ -155,6 +200,7 @@ int main(int argc, char **argv)
 			test_user_copy_moves_data_by_the_file);
 	g_test_add_func("/data/short-copies-fail-the-request", test_short_copies_fail_the_request);
 	g_test_add_func("/data/tags-share-memory", test_tags_share_memory);
+	g_test_add_func("/data/zero-copy-copies-what-it-must", test_zero_copy_copies_what_it_must);
 	status = g_test_run();
 	close(char_fd);
 	return leave_scratch(folder, status);
