@@ -51,13 +51,20 @@ static int check_head(struct iobuf mem)
 
 /*
  * With O_DIRECT the last sectors can only be written together with what
- * lies behind them in a bigger block; then the file has grown beyond the disk.
+ * lies behind them in a bigger block; then the file has grown beyond the disk. What
+ * somebody else has added since is not ours to cut.
  */
 static int raw_co_close(struct image *img)
 {
-	if (image_is_read_only(img) || image_size(img->file) <= img->size)
+	uint64_t written_end = image_size(img->file);
+	int ret;
+
+	if (image_is_read_only(img) || written_end <= img->size)
 		return 0;
-	return image_co_truncate(img->file, img->size);
+	ret = image_co_refresh_size(img->file);
+	if (ret < 0 && ret != -ENOTSUP)
+		return ret;
+	return image_size(img->file) > written_end ? 0 : image_co_truncate(img->file, img->size);
 }
 
 static int raw_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)

@@ -583,6 +583,31 @@ CO_TEST(test_truncate)
 	image_co_close(img);
 }
 
+/* A raw image of two sectors, which have been written as a part of a bigger block. */
+static struct image *co_raw_with_tail(void)
+{
+	g_autofree char *block = g_malloc0(4096);
+	struct image_open_opts opts = {.format = "raw", .flags = IMAGE_RDWR};
+	struct image *img = co_new_file(1024, 0);
+
+	g_assert_cmpint(image_co_open_on(img, &opts, &img, NULL), ==, 0);
+	g_assert_cmpint(image_co_pwrite(image_file(img), 0, 4096, block, 0), ==, 0);
+	return img;
+}
+
+CO_TEST(test_raw_cuts_only_what_it_added)
+{
+	struct image *img = co_raw_with_tail();
+
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	g_assert_cmpuint(size_on_disk(), ==, 1024);
+
+	img = co_raw_with_tail();
+	g_assert_cmpint(truncate("file", 65536), ==, 0);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	g_assert_cmpuint(size_on_disk(), ==, 65536);
+}
+
 int main(int argc, char **argv)
 {
 	char *scratch;
@@ -610,5 +635,6 @@ int main(int argc, char **argv)
 			test_zeroes_are_zero_and_let_it_grow);
 	g_test_add_func("/file/refusals-are-remembered", test_refusals_are_remembered);
 	g_test_add_func("/file/truncate", test_truncate);
+	g_test_add_func("/file/raw-cuts-only-what-it-added", test_raw_cuts_only_what_it_added);
 	return leave_scratch(scratch, g_test_run());
 }
