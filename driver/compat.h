@@ -52,14 +52,14 @@ static inline struct block_device *ubd_file_bdev(struct file *file)
 	return I_BDEV(file->f_mapping->host);
 }
 
-/* No mprotect() can make the mapping writable, and no child inherits it. */
+/* No mprotect() can make the mapping writable, and no child inherits it: VM_IO refuses MADV_DOFORK. */
 static inline void ubd_vma_seal(struct vm_area_struct *vma)
 {
 #if UBD_KERNEL_IS(6, 12)
-	vm_flags_mod(vma, VM_DONTCOPY, VM_MAYWRITE);
+	vm_flags_mod(vma, VM_DONTCOPY | VM_IO, VM_MAYWRITE);
 #else
 	vma->vm_flags &= ~VM_MAYWRITE;
-	vma->vm_flags |= VM_DONTCOPY;
+	vma->vm_flags |= VM_DONTCOPY | VM_IO;
 #endif
 }
 

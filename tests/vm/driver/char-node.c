@@ -247,6 +247,8 @@ static void a_child_does_not_inherit_the_mapping(void)
 	server_init(&server);
 	server_add(&server);
 	server_open(&server);
+	CHECK(madvise(server.queues[0].descs, 4096, MADV_DOFORK) < 0);
+	CHECK_EQ(errno, EINVAL);
 	check_exit(spawn(look, server.queues[0].descs), 0);
 }
 
