@@ -605,22 +605,32 @@ static unsigned at_work;
 static unsigned most_at_work;
 static struct thread_lock at_work_guard = THREAD_LOCK_INIT;
 
-static int count_at_work(void *arg)
+static unsigned count_at_work(int change)
 {
+	unsigned most;
+
 	thread_lock(&at_work_guard);
-	at_work++;
+	at_work += change;
 	most_at_work = MAX(most_at_work, at_work);
+	most = most_at_work;
 	thread_unlock(&at_work_guard);
+	return most;
+}
+
+/* Stays until there is one for each CPU, and then until another could have come. */
+static int meet_at_work(void *arg)
+{
+	count_at_work(1);
+	for (unsigned ms = 0; ms < 5000 && count_at_work(0) < g_get_num_processors(); ms++)
+		g_usleep(1000);
 	g_usleep(2000);
-	thread_lock(&at_work_guard);
-	at_work--;
-	thread_unlock(&at_work_guard);
+	count_at_work(-1);
 	return 0;
 }
 
 static void work_counted(void *arg)
 {
-	co_run_on_worker(count_at_work, NULL);
+	co_run_on_worker(meet_at_work, NULL);
 }
 
 static void many_work(void *arg)
