@@ -120,6 +120,12 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 #endif
 }
 
+/*
+ * Whether blk-mq may hand over all requests of a plug by ->queue_rqs(): on 6.1 its timer would not find
+ * them, unless the driver noted each in a table that is blk-mq's.
+ */
+#define UBD_TAKES_PLUGS UBD_KERNEL_IS(6, 12)
+
 /* What ->queue_rqs() gets; rq_list_pop() takes either. */
 #if UBD_KERNEL_IS(6, 12)
 typedef struct rq_list ubd_rq_list;

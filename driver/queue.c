@@ -315,7 +315,7 @@ static enum blk_eh_timer_return ubd_timeout(struct request *rq)
 
 const struct blk_mq_ops ubd_mq_ops = {
 	.queue_rq = ubd_queue_rq,
-	.queue_rqs = ubd_queue_rqs,
+	.queue_rqs = UBD_TAKES_PLUGS ? ubd_queue_rqs : NULL,
 	.commit_rqs = ubd_commit_rqs,
 	.timeout = ubd_timeout,
 	.init_hctx = ubd_init_hctx,
