@@ -13,28 +13,17 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "command.h"
 #include "control.h"
 
-struct ctl_command {
-	const char *name;
-	const char *summary;
-	int (*run)(const struct ctl_command *command, char **argv); /* an exit status */
-};
-
-int ctl_list(const struct ctl_command *command, char **argv);
-int ctl_info(const struct ctl_command *command, char **argv);
-int ctl_stop(const struct ctl_command *command, char **argv);
-int ctl_delete(const struct ctl_command *command, char **argv);
-int ctl_quiesce(const struct ctl_command *command, char **argv);
-int ctl_grant(const struct ctl_command *command, char **argv);
-int ctl_receive(const struct ctl_command *command, char **argv);
-int ctl_run(const struct ctl_command *command, char **argv);
-
-/* Parses the command's own words; says why not. */
-bool ctl_parse(const struct ctl_command *command, const GOptionEntry *entries, char **argv);
-
-/* Says what is wrong with the command line; returns 1, the exit status. */
-int ctl_usage_error(const struct ctl_command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+int ctl_list(const struct command *command, char **argv);
+int ctl_info(const struct command *command, char **argv);
+int ctl_stop(const struct command *command, char **argv);
+int ctl_delete(const struct command *command, char **argv);
+int ctl_quiesce(const struct command *command, char **argv);
+int ctl_grant(const struct command *command, char **argv);
+int ctl_receive(const struct command *command, char **argv);
+int ctl_run(const struct command *command, char **argv);
 
 /* human or json; anything else is told. */
 bool ctl_parse_output(const char *text, bool *ret_json);

@@ -13,11 +13,11 @@ static const char *only_device(char **words)
 	return words ? words[0] : NULL;
 }
 
-static bool is_one(const struct ctl_command *command, char **words)
+static bool is_one(const struct command *command, char **words)
 {
 	if (!words || !words[1])
 		return true;
-	ctl_usage_error(command, "\"%s\" is too much", words[1]);
+	command_usage_error(command, "\"%s\" is too much", words[1]);
 	return false;
 }
 
@@ -33,7 +33,7 @@ static void print_json(const struct description *description)
 	json_print(root);
 }
 
-int ctl_info(const struct ctl_command *command, char **argv)
+int ctl_info(const struct command *command, char **argv)
 {
 	g_autofree char *output = NULL;
 	g_auto(GStrv) words = NULL;
@@ -48,7 +48,7 @@ int ctl_info(const struct ctl_command *command, char **argv)
 	bool json;
 	int res;
 
-	if (!ctl_parse(command, entries, argv) || !ctl_parse_output(output, &json) ||
+	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json) ||
 	    !is_one(command, words))
 		return EXIT_FAILURE;
 	control = ctl_open(only_device(words), &description.info);
@@ -67,7 +67,7 @@ int ctl_info(const struct ctl_command *command, char **argv)
 
 /* ---- what ends ---- */
 
-static int act(const struct ctl_command *command, char **argv, int (*fn)(struct control *control),
+static int act(const struct command *command, char **argv, int (*fn)(struct control *control),
 	       const char *einval)
 {
 	g_auto(GStrv) words = NULL;
@@ -79,7 +79,7 @@ static int act(const struct ctl_command *command, char **argv, int (*fn)(struct 
 	struct control *control;
 	int res;
 
-	if (!ctl_parse(command, entries, argv) || !is_one(command, words))
+	if (!command_parse(command, entries, argv) || !is_one(command, words))
 		return EXIT_FAILURE;
 	control = ctl_open(only_device(words), &info);
 	if (!control)
@@ -92,17 +92,17 @@ static int act(const struct ctl_command *command, char **argv, int (*fn)(struct 
 	return res < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int ctl_stop(const struct ctl_command *command, char **argv)
+int ctl_stop(const struct command *command, char **argv)
 {
 	return act(command, argv, control_stop_dev, NULL);
 }
 
-int ctl_delete(const struct ctl_command *command, char **argv)
+int ctl_delete(const struct command *command, char **argv)
 {
 	return act(command, argv, control_del_dev, NULL);
 }
 
-int ctl_quiesce(const struct ctl_command *command, char **argv)
+int ctl_quiesce(const struct command *command, char **argv)
 {
 	return act(command, argv, control_quiesce,
 		   "its server was started without --recovery, or it is not live yet");

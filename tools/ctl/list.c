@@ -131,7 +131,7 @@ static void print_json(const GArray *list)
 	json_print(root);
 }
 
-int ctl_list(const struct ctl_command *command, char **argv)
+int ctl_list(const struct command *command, char **argv)
 {
 	g_autofree char *output = NULL;
 	g_auto(GStrv) rest = NULL;
@@ -144,10 +144,10 @@ int ctl_list(const struct ctl_command *command, char **argv)
 	g_autoptr(GArray) list = NULL;
 	bool json;
 
-	if (!ctl_parse(command, entries, argv) || !ctl_parse_output(output, &json))
+	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json))
 		return EXIT_FAILURE;
 	if (rest)
-		return ctl_usage_error(command, "\"%s\" is too much", rest[0]);
+		return command_usage_error(command, "\"%s\" is too much", rest[0]);
 	list = list_devices(NULL);
 	if (!list) {
 		tool_error("there is no " SYSFS "; load the driver: modprobe ubd");

@@ -29,11 +29,11 @@ struct choice {
 			"The control fd alone", NULL                                               \
 	}
 
-static bool is_choice(const struct ctl_command *command, const struct choice *choice)
+static bool is_choice(const struct command *command, const struct choice *choice)
 {
 	if (!choice->disk_only || !choice->control_only)
 		return true;
-	ctl_usage_error(command, "--disk-only and --control-only exclude each other");
+	command_usage_error(command, "--disk-only and --control-only exclude each other");
 	return false;
 }
 
@@ -82,7 +82,7 @@ static bool open_fds(const char *device, const struct choice *choice, const stru
 }
 
 /* Cuts @argv off before "--" and returns what is behind it; NULL, having said so, if nothing is. */
-static char **cut_program(const struct ctl_command *command, char **argv)
+static char **cut_program(const struct command *command, char **argv)
 {
 	for (; *argv; argv++) {
 		if (strcmp(*argv, "--") == 0 && argv[1]) {
@@ -92,11 +92,11 @@ static char **cut_program(const struct ctl_command *command, char **argv)
 		if (strcmp(*argv, "--help") == 0 || strcmp(*argv, "-h") == 0)
 			return argv;
 	}
-	ctl_usage_error(command, "expecting a program, behind \"--\"");
+	command_usage_error(command, "expecting a program, behind \"--\"");
 	return NULL;
 }
 
-int ctl_run(const struct ctl_command *command, char **argv)
+int ctl_run(const struct command *command, char **argv)
 {
 	g_auto(GStrv) words = NULL;
 	struct choice choice = {};
@@ -109,10 +109,10 @@ int ctl_run(const struct ctl_command *command, char **argv)
 	char **program = cut_program(command, argv);
 	struct ctl_fds fds;
 
-	if (!program || !ctl_parse(command, entries, argv) || !is_choice(command, &choice))
+	if (!program || !command_parse(command, entries, argv) || !is_choice(command, &choice))
 		return EXIT_FAILURE;
 	if (!words || words[1])
-		return ctl_usage_error(command, "expecting one device");
+		return command_usage_error(command, "expecting one device");
 	if (open_fds(words[0], &choice, NULL, &fds))
 		ctl_fds_exec(&fds, program);
 	return EXIT_FAILURE;
@@ -170,7 +170,7 @@ static int grant(struct ctl_fds *fds, const char *path, bool listens, const stru
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-int ctl_grant(const struct ctl_command *command, char **argv)
+int ctl_grant(const struct command *command, char **argv)
 {
 	g_auto(GStrv) words = NULL;
 	g_autofree char *owner_text = NULL;
@@ -189,11 +189,11 @@ int ctl_grant(const struct ctl_command *command, char **argv)
 	struct ctl_fds fds;
 	int status;
 
-	if (!ctl_parse(command, entries, argv) || !is_choice(command, &choice) ||
+	if (!command_parse(command, entries, argv) || !is_choice(command, &choice) ||
 	    !parse_owner(owner_text, &owner))
 		return EXIT_FAILURE;
 	if (!words || !words[1] || words[2])
-		return ctl_usage_error(command, "expecting a device and a socket");
+		return command_usage_error(command, "expecting a device and a socket");
 	if (!open_fds(words[0], &choice, &owner, &fds))
 		return EXIT_FAILURE;
 	status = grant(&fds, words[1], listens, &owner);
@@ -201,7 +201,7 @@ int ctl_grant(const struct ctl_command *command, char **argv)
 	return status;
 }
 
-int ctl_receive(const struct ctl_command *command, char **argv)
+int ctl_receive(const struct command *command, char **argv)
 {
 	const struct ctl_owner nobody = { NOT_GIVEN, NOT_GIVEN };
 	g_auto(GStrv) words = NULL;
@@ -217,10 +217,10 @@ int ctl_receive(const struct ctl_command *command, char **argv)
 	struct ctl_fds fds;
 	int socket;
 
-	if (!program || !ctl_parse(command, entries, argv))
+	if (!program || !command_parse(command, entries, argv))
 		return EXIT_FAILURE;
 	if (!words || words[1])
-		return ctl_usage_error(command, "expecting one socket");
+		return command_usage_error(command, "expecting one socket");
 	socket = get_connection(words[0], listens, &nobody);
 	if (socket < 0)
 		return EXIT_FAILURE;

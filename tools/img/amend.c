@@ -96,7 +96,7 @@ static bool asks_help(char **lists)
 	return false;
 }
 
-int img_amend(const struct img_command *command, char **argv)
+int img_amend(const struct command *command, char **argv)
 {
 	g_autoptr(GHashTable) options =
 		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -121,12 +121,12 @@ int img_amend(const struct img_command *command, char **argv)
 	struct amend_job job = { .options = options };
 	struct cache_mode mode = { 0 };
 
-	if (!img_parse(command, entries, argv))
+	if (!command_parse(command, entries, argv))
 		return 1;
 	if (asks_help(lists))
 		return print_help(format ?: "qcow2") ? 0 : 1;
 	if (!lists)
-		return img_usage_error(command, "Must specify options (-o)");
+		return command_usage_error(command, "Must specify options (-o)");
 	job.filename = img_only_filename(command, filenames);
 	if (!job.filename || !parse_lists(lists, options) || !parse_size(options))
 		return 1;

@@ -362,7 +362,7 @@ static bool check_flush_interval(const struct bench *bench)
 	return false;
 }
 
-int img_bench(const struct img_command *command, char **argv)
+int img_bench(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *cache = NULL, *aio = NULL, *count = NULL, *depth = NULL,
 			*size = NULL, *start = NULL, *step = NULL, *interval = NULL,
@@ -409,7 +409,7 @@ int img_bench(const struct img_command *command, char **argv)
 	};
 	struct bench bench = { .count = 75000, .depth = 64, .queues = 1, .buffer_bytes = 4096 };
 
-	if (!img_parse(command, entries, argv) ||
+	if (!command_parse(command, entries, argv) ||
 	    !img_parse_number("request count", count, 0, INT32_MAX, &bench.count) ||
 	    !img_parse_number("queue depth", depth, 1, MAX_DEPTH, &bench.depth) ||
 	    !img_parse_number("number of queues", queues, 1, MAX_QUEUES, &bench.queues) ||

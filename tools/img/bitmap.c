@@ -176,7 +176,7 @@ static bool has_action(const struct bitmap_job *job, const char *name)
 }
 
 /* As qemu-img has it; and what it says. */
-static bool check_usage(const struct img_command *command, const struct bitmap_job *job, bool dump,
+static bool check_usage(const struct command *command, const struct bitmap_job *job, bool dump,
 			bool granularity_given)
 {
 	const char *wrong = NULL;
@@ -193,15 +193,15 @@ static bool check_usage(const struct img_command *command, const struct bitmap_j
 	else if (job->source_filename && !has_action(job, "merge"))
 		wrong = "Merge bitmap source file only supported with --merge";
 	if (wrong)
-		img_usage_error(command, "%s", wrong);
+		command_usage_error(command, "%s", wrong);
 	return !wrong;
 }
 
-static int run(const struct img_command *command, struct bitmap_job *job, char **words, bool dump,
+static int run(const struct command *command, struct bitmap_job *job, char **words, bool dump,
 	       const char *granularity)
 {
 	if (!words || !words[0] || !words[1] || words[2])
-		return img_usage_error(command, "Expecting filename and bitmap name");
+		return command_usage_error(command, "Expecting filename and bitmap name");
 	if (!check_usage(command, job, dump, granularity) ||
 	    !img_parse_size("granularity", granularity, INT64_MAX, &job->granularity))
 		return 1;
@@ -210,7 +210,7 @@ static int run(const struct img_command *command, struct bitmap_job *job, char *
 	return tool_run_co(dump ? co_dump : co_change, job);
 }
 
-int img_bitmap(const struct img_command *command, char **argv)
+int img_bitmap(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *source_filename = NULL, *source_format = NULL,
 			*granularity = NULL, *output = NULL;
@@ -249,7 +249,7 @@ int img_bitmap(const struct img_command *command, char **argv)
 
 	g_array_set_clear_func(actions, clear_action);
 	parsed_actions = actions;
-	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
 		return 1;
 	job.format = format;
 	job.source_filename = source_filename;

@@ -209,7 +209,7 @@ static bool parse_repair(const char *what, unsigned *ret_fix)
 	return *ret_fix;
 }
 
-int img_check(const struct img_command *command, char **argv)
+int img_check(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL, *cache = NULL, *repair = NULL;
 	g_auto(GStrv) filenames = NULL;
@@ -234,7 +234,7 @@ int img_check(const struct img_command *command, char **argv)
 	struct check_job job = { 0 };
 	struct cache_mode mode = { 0 };
 
-	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
 		return CHECK_FAILED;
 	job.filename = img_only_filename(command, filenames);
 	if (!job.filename)

@@ -244,7 +244,7 @@ static bool check_compression(const struct new_image *target)
 	return false;
 }
 
-int img_convert(const struct img_command *command, char **argv)
+int img_convert(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *target_format = NULL, *backing = NULL,
 			*backing_format = NULL, *sparse = NULL, *cache = NULL, *source_cache = NULL,
@@ -304,12 +304,12 @@ int img_convert(const struct img_command *command, char **argv)
 	};
 	int status = 1;
 
-	if (!img_parse(command, entries, argv))
+	if (!command_parse(command, entries, argv))
 		return 1;
 	if (new_image_asks_help(lists))
 		return new_image_print_options(target_format ?: "raw") ? 0 : 1;
 	if (!words || !words[1] || words[2])
-		return img_usage_error(command, "Expecting the file names of source and target");
+		return command_usage_error(command, "Expecting the file names of source and target");
 	if (!parse_cache("cache", cache, &job.target_mode) ||
 	    !parse_cache("source cache", source_cache, &source_mode) ||
 	    !parse_sparse(sparse, &job.sparse_bytes) ||
@@ -318,7 +318,7 @@ int img_convert(const struct img_command *command, char **argv)
 	    !img_parse_snapshot(snapshot, snapshot_options, &job.source_opts))
 		return 1;
 	if (skip_broken && !bitmaps)
-		return img_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
+		return command_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
 	if (is_zero && !existing) {
 		tool_error("%s: --target-is-zero requires use of -n flag", words[1]);
 		return 1;

@@ -41,7 +41,7 @@ static int create(struct new_image *new, const char *size, bool quiet)
 	return status;
 }
 
-int img_create(const struct img_command *command, char **argv)
+int img_create(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *backing = NULL, *backing_format = NULL;
 	g_auto(GStrv) lists = NULL, words = NULL;
@@ -65,12 +65,12 @@ int img_create(const struct img_command *command, char **argv)
 	struct new_image new;
 	int status = 1;
 
-	if (!img_parse(command, entries, argv))
+	if (!command_parse(command, entries, argv))
 		return 1;
 	if (new_image_asks_help(lists))
 		return new_image_print_options(format ?: "raw") ? 0 : 1;
 	if (!words || (words[1] && words[2]))
-		return img_usage_error(command, "Expecting image file name and size");
+		return command_usage_error(command, "Expecting image file name and size");
 	if (new_image_init(&new, words[0], format ?: "raw", lists)) {
 		new_image_set_backing(&new, backing, backing_format);
 		new.backing_unchecked = unchecked;

@@ -12,35 +12,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "command.h"
 #include "options.h"
 #include "size.h"
 #include "tool.h"
 
-struct img_command {
-	const char *name;
-	const char *summary; /* for --help of the command and of ubd-img */
-	int (*run)(const struct img_command *command, char **argv);
-};
-
-int img_amend(const struct img_command *command, char **argv);
-int img_bench(const struct img_command *command, char **argv);
-int img_bitmap(const struct img_command *command, char **argv);
-int img_check(const struct img_command *command, char **argv);
-int img_convert(const struct img_command *command, char **argv);
-int img_create(const struct img_command *command, char **argv);
-int img_info(const struct img_command *command, char **argv);
-int img_map(const struct img_command *command, char **argv);
-int img_resize(const struct img_command *command, char **argv);
-int img_snapshot(const struct img_command *command, char **argv);
-
-/* Parses the words of a command, or says what is wrong with them. */
-bool img_parse(const struct img_command *command, const GOptionEntry *entries, char **argv);
-
-/* What is wrong with the words, and where to look. Returns 1, the exit status. */
-int img_usage_error(const struct img_command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+int img_amend(const struct command *command, char **argv);
+int img_bench(const struct command *command, char **argv);
+int img_bitmap(const struct command *command, char **argv);
+int img_check(const struct command *command, char **argv);
+int img_convert(const struct command *command, char **argv);
+int img_create(const struct command *command, char **argv);
+int img_info(const struct command *command, char **argv);
+int img_map(const struct command *command, char **argv);
+int img_resize(const struct command *command, char **argv);
+int img_snapshot(const struct command *command, char **argv);
 
 /* The one file that the command wants, NULL (and said so) if it is none or several. */
-const char *img_only_filename(const struct img_command *command, char **filenames);
+const char *img_only_filename(const struct command *command, char **filenames);
 
 /*
  * Values of options; NULL leaves *ret as it is. False, and said so, for a bad

@@ -288,7 +288,7 @@ static int co_info(void *arg)
 	return 0;
 }
 
-int img_info(const struct img_command *command, char **argv)
+int img_info(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL;
 	g_auto(GStrv) filenames = NULL;
@@ -308,7 +308,7 @@ int img_info(const struct img_command *command, char **argv)
 	};
 	struct info_job job = { 0 };
 
-	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
 		return 1;
 	job.filename = img_only_filename(command, filenames);
 	if (!job.filename)

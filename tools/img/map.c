@@ -201,7 +201,7 @@ static int co_map(void *arg)
 	return ret ? 1 : 0;
 }
 
-int img_map(const struct img_command *command, char **argv)
+int img_map(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL, *start = NULL, *length = NULL;
 	g_auto(GStrv) filenames = NULL;
@@ -221,7 +221,7 @@ int img_map(const struct img_command *command, char **argv)
 	};
 	struct map_job job = { .length = UINT64_MAX };
 
-	if (!img_parse(command, entries, argv) || !img_parse_output(output, &job.json) ||
+	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json) ||
 	    !img_parse_size("start offset", start, INT64_MAX, &job.start) ||
 	    !img_parse_size("max length", length, INT64_MAX, &job.length))
 		return 1;

@@ -80,7 +80,7 @@ static int co_resize(void *arg)
 	return tool_co_close(img, ret) ? 1 : 0;
 }
 
-int img_resize(const struct img_command *command, char **argv)
+int img_resize(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *preallocation = NULL, *size = NULL;
 	g_auto(GStrv) filenames = NULL;
@@ -102,10 +102,10 @@ int img_resize(const struct img_command *command, char **argv)
 
 	if (strcmp(last, "-h") != 0 && strcmp(last, "--help") != 0)
 		size = g_strdup(take_last_word(argv));
-	if (!img_parse(command, entries, argv))
+	if (!command_parse(command, entries, argv))
 		return 1;
 	if (!size || !filenames)
-		return img_usage_error(command, "Expecting image file name and size");
+		return command_usage_error(command, "Expecting image file name and size");
 	job.filename = img_only_filename(command, filenames);
 	if (!job.filename || !parse_new_size(&job, size))
 		return 1;

@@ -66,7 +66,7 @@ static bool set_action(struct snapshot_job *job, change_fn *co_change_fn, const 
 	return true;
 }
 
-int img_snapshot(const struct img_command *command, char **argv)
+int img_snapshot(const struct command *command, char **argv)
 {
 	g_auto(GStrv) apply = NULL, create = NULL, delete = NULL, filenames = NULL;
 	gboolean list = FALSE, quiet = FALSE, force_share = FALSE;
@@ -88,7 +88,7 @@ int img_snapshot(const struct img_command *command, char **argv)
 	};
 	struct snapshot_job job = { 0 };
 
-	if (!img_parse(command, entries, argv))
+	if (!command_parse(command, entries, argv))
 		return 1;
 	job.filename = img_only_filename(command, filenames);
 	if (!job.filename)
@@ -96,7 +96,7 @@ int img_snapshot(const struct img_command *command, char **argv)
 	if (!set_action(&job, image_co_snapshot_apply, "apply", apply) ||
 	    !set_action(&job, image_co_snapshot_create, "create", create) ||
 	    !set_action(&job, image_co_snapshot_delete, "delete", delete) || (list && job.verb))
-		return img_usage_error(command, "%s: Cannot mix '-l', '-a', '-c', '-d'",
+		return command_usage_error(command, "%s: Cannot mix '-l', '-a', '-c', '-d'",
 				       job.filename);
 	job.flags = (job.co_change ? IMAGE_RDWR | IMAGE_UNMAP : 0) | IMAGE_NO_BACKING |
 		    (force_share ? IMAGE_FORCE_SHARE : 0);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Tools that are a set of commands: TOOL COMMAND [OPTION...] [WORD...]. */
+#ifndef UBD_COMMAND_H
+#define UBD_COMMAND_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct command {
+	const char *name;
+	const char *summary; /* for --help of the command and of the tool */
+	int (*run)(const struct command *command, char **argv); /* an exit status */
+};
+
+/* main() of such a tool. @print_help says what the tool is, command_print_all() what it can do. */
+int command_main(const char *tool, const struct command *commands, size_t nr,
+		 void (*print_help)(void), int argc, char **argv);
+
+/* A line for each. */
+void command_print_all(const struct command *commands, size_t nr);
+
+/* Parses the words of a command, or says what is wrong with them. */
+bool command_parse(const struct command *command, const GOptionEntry *entries, char **argv);
+
+/* What is wrong with the words, and where to look. Returns 1, the exit status. */
+int command_usage_error(const struct command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+#endif
