@@ -28,16 +28,6 @@ void share(void)
 	*shared = (struct shared){ .id = -1, .keeps = true, .disk = shared->disk };
 }
 
-int get(int *field)
-{
-	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
-}
-
-void set(int *field, int value)
-{
-	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
-}
-
 /* ---- servers ---- */
 
 int keep_all(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)

@@ -30,9 +30,6 @@ extern struct shared *shared;
 /* Makes it, or begins anew. */
 void share(void);
 
-int get(int *field);
-void set(int *field, int value);
-
 /* ---- servers ---- */
 
 typedef int handle_fn(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer);

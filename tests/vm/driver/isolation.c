@@ -32,16 +32,6 @@ static struct shared {
 	int ends;
 } * shared;
 
-static int get(int *field)
-{
-	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
-}
-
-static void set(int *field, int value)
-{
-	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
-}
-
 static void share(void)
 {
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -171,6 +171,16 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 	return good ? 0 : 1;
 }
 
+int get(int *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
+void set(int *field, int value)
+{
+	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
+}
+
 /* ---- control commands ---- */
 
 static int wait_result(struct io_uring *ring)

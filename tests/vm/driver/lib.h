@@ -74,6 +74,10 @@ int spawn(void (*run)(void *arg), void *arg);
 /* Waits for a child and checks that it exited with 0, or was killed by @signal. */
 void check_exit(int pid, int signal);
 
+/* A number that several processes share. */
+int get(int *field);
+void set(int *field, int value);
+
 /* ---- control commands ---- */
 
 /* One command on a ring of its own; returns cqe->res. */

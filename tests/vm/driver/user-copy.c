@@ -6,7 +6,7 @@
  * The server's threads keep requests for sectors from KEPT_SECTOR on, which the test then serves
  * by hand.
  */
-#include "lib.h"
+#include "users.h"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -34,16 +34,6 @@ static struct shared {
 	int control; /* the server's fd, of which clients are to keep no copy */
 	uint8_t *disk;
 } * shared;
-
-static int get(int *field)
-{
-	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
-}
-
-static void set(int *field, int value)
-{
-	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
-}
 
 static void *map_memory(size_t size, int flags)
 {
@@ -596,23 +586,15 @@ static void a_request_is_reissued_after_the_copy(void)
 	close(fd);
 }
 
-static void set_timeout(const char *seconds)
-{
-	int fd = open("/sys/module/ubd/parameters/request_timeout", O_WRONLY);
-
-	CHECK_EQ(write(fd, seconds, strlen(seconds)), strlen(seconds));
-	close(fd);
-}
-
 /* Its copy would never end, and its request neither. */
 static void a_server_that_sleeps_in_a_copy_is_killed(void)
 {
 	int server = spawn_sleeper(UBD_F_USER_COPY), client = spawn_client(fail_to_write_kept);
 
 	WAIT_UNTIL(get(&shared->asleep), AGE);
-	set_timeout("1");
+	set_param("request_timeout", "1");
 	check_exit(server, SIGKILL);
-	set_timeout("300");
+	set_param("request_timeout", "300");
 	check_exit(client, 0);
 	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
 }
