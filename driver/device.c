@@ -111,8 +111,7 @@ static void ubd_delete(struct ubd_device *dev)
 	xa_erase(&ubd_devices, dev->id);
 	set_bit(UBD_DELETED, &dev->flags);
 	/* ubd_exit() waits for this work to return. */
-	if (ubd_recovers(dev))
-		module_put(THIS_MODULE);
+	module_put(THIS_MODULE);
 	ubd_device_put(dev);
 }
 
@@ -424,9 +423,7 @@ struct ubd_device *ubd_device_add(struct ubdsrv_ctrl_dev_info *info, bool privil
 	if (err)
 		goto erase_id;
 
-	/* With nobody there, a device that waits for a server still holds the module. */
-	if (ubd_recovers(dev))
-		__module_get(THIS_MODULE);
+	__module_get(THIS_MODULE);
 	ubd_device_get(dev);
 	spin_lock(&dev->lock);
 	dev->nr_control = 1;

@@ -10,6 +10,7 @@
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 
 #include "compat.h"
 #include "ubd.h"
@@ -200,9 +201,13 @@ destroy_check_wq:
 }
 
 /*
- * Every control file holds the module, and so do open nodes; what can be left is the
- * work that deletes devices whose last file has been closed. While it waits for the
- * last requests, their timer may still queue checks, hence the order.
+ * Nothing holds the module, see ubd.h: what can be left is the end of the work that deleted the
+ * last device, and checks that the timers of its requests have queued.
+ *
+ * And whoever io_uring has called to let go of a request's pages, or to end a command: what he did
+ * there may be what let the device go, and he need not have returned since, if he was preempted.
+ * But he does not sleep after that: so once every task has slept, or left the kernel, none is in
+ * here.
  */
 static void __exit ubd_exit(void)
 {
@@ -212,6 +217,7 @@ static void __exit ubd_exit(void)
 	unregister_blkdev(ubd_block_major, "ubd");
 	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
 	class_destroy(ubd_class);
+	synchronize_rcu_tasks();
 }
 
 module_init(ubd_init);

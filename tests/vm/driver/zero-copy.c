@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
@@ -591,6 +592,69 @@ static void a_ring_that_outlives_the_server_does_not_keep_the_pages(void)
 	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
 }
 
+/* ---- the module ---- */
+
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "ubd", O_NONBLOCK) ? errno : 0;
+}
+
+static void load(void)
+{
+	int fd = open("/root/ubd.ko", O_RDONLY | O_CLOEXEC);
+
+	CHECK_EQ(syscall(SYS_finit_module, fd, "", 0), 0);
+	close(fd);
+}
+
+/* Has the ring, and no other file of the driver. */
+static void keep_ring(void *arg)
+{
+	struct disk_server *s = arg;
+
+	close(s->server.control);
+	close(s->server.cdev);
+	set(&shared->step, 1);
+	pause();
+}
+
+/* START_DEV looks for partitions. What it reads is fetched by the only FETCH, and never answered.
+ */
+static void start_with_child(void *arg)
+{
+	struct disk_server s;
+	pthread_t thread;
+
+	init_server(&s, ZERO_COPY, 1);
+	s.server.info.queue_depth = 1;
+	server_add(&s.server);
+	server_open(&s.server);
+	send_io(&s, &s.ring, UBD_IO_FETCH_REQ, 0, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, start, &s.server), 0);
+	WAIT_UNTIL(io_uring_cq_ready(&s.ring), AGE);
+	CHECK(desc_of(&s, 0)->op_flags & UBD_IO_F_REGISTERED);
+	set(&shared->child, spawn(keep_ring, &s));
+	pause();
+}
+
+/* And not before: a request is not over before that, and then its device goes. */
+static void the_module_goes_when_io_uring_has_let_go_of_the_pages(void)
+{
+	for (int round = 0; round < 5; round++) {
+		int server;
+
+		share();
+		server = spawn(start_with_child, NULL);
+		WAIT_UNTIL(get(&shared->step) == 1, AGE);
+		kill_server(server);
+		usleep(20000);
+		CHECK_EQ(unload(), EAGAIN);
+		CHECK_EQ(kill(get(&shared->child), SIGKILL), 0);
+		WAIT_UNTIL(unload() == 0, AGE);
+		load();
+	}
+}
+
 /* Said of the driver by itself; a kernel that is new enough must have it. */
 static bool has_zero_copy(void)
 {
@@ -626,6 +690,8 @@ int main(int argc, char **argv)
 		  a_ring_that_is_closed_lets_go_of_the_pages },
 		{ "a ring that outlives the server does not keep the pages",
 		  a_ring_that_outlives_the_server_does_not_keep_the_pages },
+		{ "the module goes when io_uring has let go of the pages",
+		  the_module_goes_when_io_uring_has_let_go_of_the_pages },
 	};
 
 	if (!has_zero_copy()) {
