@@ -31,6 +31,9 @@ struct aio_loop;
  */
 struct aio_loop *aio_loop_new(unsigned entries, GError **err);
 
+/* Says that io_uring_queue_init() has returned @res, and what to do where io_uring is refused. */
+void aio_set_ring_error(int res, GError **err);
+
 /*
  * Frees a loop that does not run, and on which no coroutine and no operation is left.
  * NULL is fine. Any thread.

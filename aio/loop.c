@@ -232,6 +232,16 @@ static int ring_init(struct io_uring *ring, unsigned entries)
 	return ret;
 }
 
+void aio_set_ring_error(int res, GError **err)
+{
+	bool refused = res == -ENOSYS || res == -EPERM;
+
+	g_set_error(err, UBD_ERROR, -res, "cannot make an io_uring: %s%s", g_strerror(-res),
+		    refused ? "; if a container's seccomp profile or kernel.io_uring_disabled"
+			      " refuses it, see \"Users and containers\" in ubd-serve(8)"
+			    : "");
+}
+
 struct aio_loop *aio_loop_new(unsigned entries, GError **err)
 {
 	struct loop_door *door = door_take(err);
@@ -246,8 +256,7 @@ struct aio_loop *aio_loop_new(unsigned entries, GError **err)
 	loop->bell_op.done = bell_rang;
 	ret = ring_init(&loop->ring, entries);
 	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret, "cannot make an io_uring of %u entries: %s",
-			    entries, g_strerror(-ret));
+		aio_set_ring_error(ret, err);
 		door_leave(door);
 		g_free(loop);
 		return NULL;
@@ -327,7 +336,8 @@ static void reap(struct aio_loop *loop)
 	struct io_uring_cqe *cqe;
 	unsigned head;
 
-	io_uring_for_each_cqe(ring, head, cqe) {
+	io_uring_for_each_cqe(ring, head, cqe)
+	{
 		if (!budget--)
 			break;
 		complete(loop, cqe);

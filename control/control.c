@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aio.h"
 #include "error.h"
 
 #define CONTROL_NODE "/dev/ubd-control"
@@ -167,10 +168,7 @@ static struct control *control_new(GError **err)
 	control->fd = -1;
 	res = io_uring_queue_init(4, &control->ring, 0);
 	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "io_uring: %s%s", g_strerror(-res),
-			    res == -EPERM || res == -ENOSYS
-				    ? " (refused by a seccomp profile or kernel.io_uring_disabled?)"
-				    : "");
+		aio_set_ring_error(res, err);
 		g_free(control);
 		return NULL;
 	}

@@ -105,9 +105,11 @@ static bool place(int *fds, unsigned nr)
 
 static void replace_braces(char **argv, const char *path)
 {
-	for (; path && *argv; argv++)
-		if (strcmp(*argv, "{}") == 0)
-			*argv = (char *)path;
+	for (; path && *argv; argv++) {
+		g_auto(GStrv) parts = g_strsplit(*argv, "{}", -1);
+
+		*argv = g_strjoinv(path, parts);
+	}
 }
 
 void ctl_fds_exec(struct ctl_fds *fds, char **argv)
