@@ -24,6 +24,7 @@ static struct {
 	/* A worker calls ftruncate(). */
 	_Atomic bool paused;
 	_Atomic unsigned calls;
+	unsigned fixed_calls;
 	_Atomic unsigned hits;
 	_Atomic bool hit_sync;
 } fault;
@@ -35,6 +36,7 @@ void inject_start(enum fault_kind kind, unsigned at, bool lasting)
 	fault.lasting = lasting;
 	fault.paused = false;
 	fault.calls = 0;
+	fault.fixed_calls = 0;
 	fault.hits = 0;
 	fault.hit_sync = false;
 }
@@ -53,6 +55,11 @@ void inject_pause(bool pause)
 unsigned inject_calls(void)
 {
 	return fault.calls;
+}
+
+unsigned inject_fixed_calls(void)
+{
+	return fault.fixed_calls;
 }
 
 unsigned inject_hits(void)
@@ -116,7 +123,16 @@ static int error_of(enum fault_kind kind)
 	return kind == FAULT_ENOSPC ? -ENOSPC : kind == FAULT_INTR ? -EINTR : -EIO;
 }
 
-/* The first half, in whole units. Returns how many vectors that are. */
+/* In whole units. */
+static size_t half_of(size_t bytes, unsigned unit)
+{
+	size_t half = bytes / 2 / unit * unit;
+
+	/* Nothing at all would be the end of the file. */
+	return !half && unit == 1 ? bytes : half;
+}
+
+/* The first half. Returns how many vectors that are. */
 static unsigned halve(struct iovec *half, const struct iovec *iov, unsigned niov, unsigned unit)
 {
 	size_t bytes = 0, left;
@@ -124,10 +140,7 @@ static unsigned halve(struct iovec *half, const struct iovec *iov, unsigned niov
 
 	for (unsigned i = 0; i < niov; i++)
 		bytes += iov[i].iov_len;
-	left = bytes / 2 / unit * unit;
-	/* Nothing at all would be the end of the file. */
-	if (!left && unit == 1)
-		left = bytes;
+	left = half_of(bytes, unit);
 	for (; nr < niov && nr < MAX_IOVECS && left; nr++) {
 		half[nr] = iov[nr];
 		if (half[nr].iov_len > left)
@@ -143,6 +156,10 @@ ssize_t __real_co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_
 ssize_t __wrap_co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_t off);
 ssize_t __real_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64_t off, int flags);
 ssize_t __wrap_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64_t off, int flags);
+ssize_t __real_co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
+ssize_t __wrap_co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
+ssize_t __real_co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
+ssize_t __wrap_co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
 int __real_co_fdatasync(int fd);
 int __wrap_co_fdatasync(int fd);
 int __real_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
@@ -170,6 +187,33 @@ ssize_t __wrap_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64
 	if (kind == FAULT_TORN)
 		__real_co_pwritev(fd, half, halve(half, iov, niov, SECTOR), off, flags);
 	return kind ? error_of(kind) : __real_co_pwritev(fd, iov, niov, off, flags);
+}
+
+static enum fault_kind next_fixed(enum call call)
+{
+	if (!fault.paused)
+		fault.fixed_calls++;
+	return next(call);
+}
+
+ssize_t __wrap_co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off)
+{
+	enum fault_kind kind = next_fixed(CALL_READ);
+
+	if (kind == FAULT_SHORT)
+		return __real_co_read_fixed(fd, index, addr, half_of(bytes, 1), off);
+	return kind ? error_of(kind) : __real_co_read_fixed(fd, index, addr, bytes, off);
+}
+
+ssize_t __wrap_co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off)
+{
+	enum fault_kind kind = next_fixed(CALL_WRITE);
+
+	if (kind == FAULT_SHORT)
+		return __real_co_write_fixed(fd, index, addr, half_of(bytes, 1), off);
+	if (kind == FAULT_TORN)
+		__real_co_write_fixed(fd, index, addr, half_of(bytes, SECTOR), off);
+	return kind ? error_of(kind) : __real_co_write_fixed(fd, index, addr, bytes, off);
 }
 
 int __wrap_co_fdatasync(int fd)

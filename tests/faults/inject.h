@@ -36,6 +36,8 @@ void inject_pause(bool pause);
 
 /* How many calls there were since the start. */
 unsigned inject_calls(void);
+/* How many of them were transfers of a registered buffer. */
+unsigned inject_fixed_calls(void);
 /* How many went wrong. */
 unsigned inject_hits(void);
 /* Whether an fdatasync() went wrong since this was asked last. */

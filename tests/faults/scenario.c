@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fixed.h"
 #include "history.h"
 #include "scratch.h"
 #include "stamp.h"
@@ -23,6 +24,7 @@ struct run {
 	uint64_t ticks;
 	uint32_t becoming;
 	uint8_t *buf;
+	struct fixed_memory fixed; /* the same, if the scenario wants that */
 	/* An fdatasync() failed: no flush succeeds any more. */
 	bool no_flush;
 	/* Something is not known to be durable, and the image was closed all the same. */
@@ -146,13 +148,16 @@ static void end_become(struct structural *s, bool failed)
 static void run_init(struct run *run, const struct stage *stage, const struct fault *fault)
 {
 	const struct image_spec *spec = &stage->scenario->spec;
+	uint64_t max = structural_max_size(spec);
 	struct structural *s = &run->structural;
 
 	memset(run, 0, sizeof(*run));
 	run->stage = stage;
 	run->fault = fault;
-	run->buf = g_malloc(structural_max_size(spec));
-	history_init(&run->history, spec->size, structural_max_size(spec), stage->initial);
+	run->buf = g_malloc(max);
+	if (stage->scenario->fixed)
+		fixed_memory_init(&run->fixed, 0, run->buf, max);
+	history_init(&run->history, spec->size, max, stage->initial);
 	structural_init(s, spec, 1);
 	s->faults = !fault_must_be_hidden(fault->kind);
 	s->co_reopen = co_reopen;
@@ -166,6 +171,8 @@ static void run_destroy(struct run *run)
 {
 	structural_destroy(&run->structural);
 	history_destroy(&run->history);
+	if (run->stage->scenario->fixed)
+		fixed_memory_destroy(&run->fixed);
 	g_free(run->buf);
 	g_free(run->open_error);
 }
@@ -186,12 +193,22 @@ static enum guest_op_kind guest_kind(enum request_kind kind)
 	}
 }
 
+/* Does it with the run's memory. */
+static int co_perform(struct run *run, const struct request *request)
+{
+	struct iovec iov;
+	struct iobuf mem = IOBUF(&iov, run->buf, request->bytes);
+
+	if (run->stage->scenario->fixed)
+		mem = fixed_memory_view(&run->fixed);
+	return request_co_perform(request, run->structural.img, mem);
+}
+
 static int co_change(struct run *run, const struct step *step)
 {
 	const struct request *request = &step->request;
 	struct structural *s = &run->structural;
 	bool durable = request->kind == REQUEST_FLUSH || request->flags & IMAGE_REQ_FUA;
-	struct iovec iov;
 	uint32_t version;
 	int ret;
 
@@ -199,7 +216,7 @@ static int co_change(struct run *run, const struct step *step)
 				request->bytes, request->flags & IMAGE_REQ_FUA, tick(s));
 	if (request->kind == REQUEST_WRITE)
 		stamp_fill(run->buf, request->off, request->bytes, version);
-	ret = request_co_perform(request, s->img, IOBUF(&iov, run->buf, request->bytes));
+	ret = co_perform(run, request);
 	history_end(&run->history, version, tick(s), ret < 0);
 	run->no_flush |= inject_take_sync();
 	if (ret >= 0 && durable && run->no_flush)
@@ -209,8 +226,9 @@ static int co_change(struct run *run, const struct step *step)
 
 static int co_read(struct run *run, uint64_t off, uint64_t bytes)
 {
+	struct request request = { .kind = REQUEST_READ, .off = off, .bytes = bytes };
 	uint64_t start = tick(&run->structural);
-	int ret = image_co_pread(run->structural.img, off, bytes, run->buf);
+	int ret = co_perform(run, &request);
 	char *wrong = NULL;
 
 	if (ret < 0)
@@ -431,6 +449,8 @@ char *stage_co_run(const struct stage *stage, const struct fault *fault, bool by
 	inject_start(fault->kind, fault->at, fault->lasting);
 	co_run(&run);
 	*ret_calls = inject_calls();
+	if (stage->scenario->fixed && !fault->kind && !inject_fixed_calls())
+		fail(&run, g_strdup("no transfer used the registered buffer"));
 	if (!run.failure && by_qemu_img && g_str_equal(stage->scenario->spec.format, "qcow2") &&
 	    !qemu_img_check(stage->filename, true, &wrong))
 		fail(&run, wrong);

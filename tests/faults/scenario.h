@@ -29,6 +29,7 @@ struct scenario {
 	char *name;
 	struct image_spec spec;
 	bool unmap;
+	bool fixed; /* the data of requests are in a registered buffer */
 	uint64_t cache_bytes;
 	const struct step *steps;
 	unsigned nr_steps;

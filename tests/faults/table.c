@@ -126,6 +126,14 @@ static const struct scenario of_requests[] = {
 	  STEPS(zeroes) },
 };
 
+/* As a server with zero copy has the data of requests. */
+static const struct scenario of_fixed_buffers[] = {
+	{ .name = "writes", .spec = QCOW2(512), STEPS(writes) },
+	{ .name = "copy-on-write", .spec = QCOW2(4096, .backing = BACKING_RAW), STEPS(writes) },
+	{ .name = "compressed", .spec = QCOW2(4096), STEPS(compressed) },
+	{ .name = "raw", .spec = { .format = "raw", .size = 256 * K }, STEPS(writes) },
+};
+
 static void free_scenario(void *arg)
 {
 	struct scenario *scenario = arg;
@@ -134,12 +142,13 @@ static void free_scenario(void *arg)
 	g_free(scenario);
 }
 
-static void add(GPtrArray *table, const struct scenario *scenario, const char *prefix)
+static struct scenario *add(GPtrArray *table, const struct scenario *scenario, const char *prefix)
 {
 	struct scenario *copy = g_memdup2(scenario, sizeof(*scenario));
 
 	copy->name = g_strconcat(prefix, scenario->name, NULL);
 	g_ptr_array_add(table, copy);
+	return copy;
 }
 
 static void add_operation(GPtrArray *table, const struct structural_op *op)
@@ -163,6 +172,8 @@ GPtrArray *table_of_scenarios(void)
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(of_requests); i++)
 		add(table, &of_requests[i], "");
+	for (unsigned i = 0; i < G_N_ELEMENTS(of_fixed_buffers); i++)
+		add(table, &of_fixed_buffers[i], "fixed-")->fixed = true;
 	for (unsigned i = 0; structural_op_at(i); i++)
 		add_operation(table, structural_op_at(i));
 	return table;
