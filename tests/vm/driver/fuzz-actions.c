@@ -11,25 +11,24 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, DISK, KINDS };
-
 #define PER_KIND 3
 
 /* What the threads of a round share. -1 where there is no file. */
 static _Atomic int files[KINDS][PER_KIND];
 static _Atomic int served[KINDS];
-static unsigned usual_id; /* of the one who serves */
-static uint8_t *buffers;  /* QUEUES * DEPTH */
+static _Atomic unsigned usual_id; /* of the one who serves */
 
 /* The last mapping of descriptors. */
-static struct {
-	uint8_t *_Atomic memory;
-	_Atomic size_t bytes;
-} mapping;
+struct mapping {
+	uint8_t *memory;
+	size_t bytes;
+};
 
-void forget_files(void)
+static struct mapping *_Atomic last_mapping;
+
+void begin_round(struct thread *chance)
 {
-	buffers = aligned((size_t)QUEUES * DEPTH * IO_BYTES);
+	begin_data(chance);
 	memset(files, 0xff, sizeof(files));
 	memset(served, 0xff, sizeof(served));
 	usual_id = DEVICES;
@@ -51,7 +50,7 @@ unsigned below(struct thread *t, unsigned limit)
 }
 
 /* Numbers that tend to be a limit of something. */
-static uint64_t odd_number(struct thread *t)
+uint64_t odd_number(struct thread *t)
 {
 	static const uint64_t numbers[] = {
 		0, 1, 7, 511, 512, 4095, 4096, 65535, 1u << 31, UINT32_MAX, INT64_MAX, UINT64_MAX
@@ -73,7 +72,7 @@ static void spoil(struct thread *t, void *data, size_t bytes)
 /* ---- files ---- */
 
 /* That of the one who serves, or any; now and then one of another kind. */
-static int file_of(struct thread *t, enum kind kind)
+int file_of(struct thread *t, enum kind kind)
 {
 	if (t->is_server ? !one_in(t, 50) : one_in(t, 8))
 		return served[kind];
@@ -86,8 +85,13 @@ static void keep_file(struct thread *t, enum kind kind, int fd)
 
 	if (fd < 0)
 		return;
-	if (t->is_server)
-		served[kind] = fd;
+	/* What the others do not close. */
+	if (t->is_server) {
+		old = atomic_exchange(&served[kind], fd);
+		if (old >= 0)
+			close(old);
+		fd = dup(fd);
+	}
 	old = atomic_exchange(&files[kind][below(t, PER_KIND)], fd);
 	if (old >= 0)
 		close(old);
@@ -125,7 +129,7 @@ static void take_answers(struct thread *t)
 	wait_for_answers(t, below(t, 3));
 }
 
-static struct io_uring_sqe *new_sqe(struct thread *t)
+struct io_uring_sqe *new_sqe(struct thread *t)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&t->ring);
 
@@ -140,7 +144,7 @@ static struct io_uring_sqe *new_sqe(struct thread *t)
  * io_uring's own: who executes it and in what order, what ends with it, and the file by its place
  * in the ring's table.
  */
-static void vary(struct thread *t, struct io_uring_sqe *sqe)
+void vary(struct thread *t, struct io_uring_sqe *sqe)
 {
 	static const unsigned flags[] = { IOSQE_ASYNC, IOSQE_IO_LINK, IOSQE_IO_HARDLINK,
 					  IOSQE_IO_DRAIN, IOSQE_CQE_SKIP_SUCCESS };
@@ -163,25 +167,10 @@ static void send_io(struct thread *t, int fd, uint32_t op, unsigned q_id, unsign
 
 	if (!sqe)
 		return;
-	prep_io(sqe, fd, op, q_id, tag, result,
-		t->user_copy ? NULL : buffers + (size_t)slot * IO_BYTES);
+	prep_io(sqe, fd, op, q_id, tag, result, fetch_addr(slot));
 	spoil(t, sqe->cmd, 16);
 	vary(t, sqe);
 	sqe->user_data = op | (uint64_t)q_id << 16 | (uint64_t)tag << 32;
-}
-
-/* With user copy, the data of a request that was fetched; else anything. */
-static void copy_data(struct thread *t, unsigned q_id, unsigned tag)
-{
-	unsigned slot = (q_id * DEPTH + tag) % (QUEUES * DEPTH);
-	uint8_t *buffer = buffers + (size_t)slot * IO_BYTES;
-	uint64_t off = ubd_data_offset(q_id, tag) + (one_in(t, 4) ? below(t, IO_BYTES) : 0);
-	size_t bytes = one_in(t, 4) ? below(t, IO_BYTES) : 4096;
-	int fd = file_of(t, CHAR_NODE);
-	ssize_t res = one_in(t, 2) ? pread(fd, buffer, bytes, off) : pwrite(fd, buffer, bytes, off);
-
-	if (res > 0)
-		tally->copied++;
 }
 
 static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe)
@@ -204,12 +193,16 @@ static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe)
 	} else if (op == UBD_CMD_OPEN_BLOCK && cqe->res >= 0) {
 		tally->opened++;
 		keep_file(t, DISK, cqe->res);
+	} else if (op == DATA_BY_RING && cqe->res > 0) {
+		tally->copied_by_ring++;
+	} else if (op == DATA_FIXED && cqe->res > 0) {
+		tally->fixed++;
 	} else if (fetch && cqe->res == UBD_IO_RES_OK) {
 		unsigned q_id = cqe->user_data >> 16 & 0xffff, tag = cqe->user_data >> 32 & 0xffff;
 
 		tally->served++;
-		if (t->user_copy || one_in(t, 10))
-			copy_data(t, q_id, tag);
+		for (unsigned i = data_path ? 1 + below(t, 3) : one_in(t, 10); i; i--)
+			move_data(t, q_id, tag);
 		send_io(t, file_of(t, CHAR_NODE), UBD_IO_COMMIT_AND_FETCH_REQ, q_id, tag,
 			one_in(t, 10) ? (int)draw(t) : 4096);
 	}
@@ -247,9 +240,8 @@ static void add(struct thread *t)
 	info.dev_id = any_id(t);
 	if (one_in(t, 2))
 		info.flags = UBD_F_USER_RECOVERY | below(t, 3) << 1;
-	if (one_in(t, 2))
-		info.flags |= features & (one_in(t, 3) ? draw(t) : UBD_F_USER_COPY);
-	t->user_copy = t->is_server && (info.flags & UBD_F_USER_COPY);
+	t->recovers = info.flags & UBD_F_USER_RECOVERY;
+	info.flags |= one_in(t, 20) ? draw(t) & features : data_path;
 	send_control(t, fd, UBD_CMD_ADD_DEV, &info, sizeof(info));
 	wait_for_answers(t, 100);
 	keep_file(t, CONTROL_NODE, fd);
@@ -289,6 +281,35 @@ static void touch(const uint8_t *memory, size_t bytes)
 	close(fd);
 }
 
+static struct mapping take_mapping(void)
+{
+	struct mapping *last = atomic_exchange(&last_mapping, NULL), map = {};
+
+	if (last)
+		map = *last;
+	free(last);
+	return map;
+}
+
+static void unmap(void)
+{
+	struct mapping map = take_mapping();
+
+	if (map.memory)
+		munmap(map.memory, map.bytes);
+}
+
+static void keep_mapping(struct mapping map)
+{
+	struct mapping *copy = malloc(sizeof(map));
+
+	unmap();
+	*copy = map;
+	copy = atomic_exchange(&last_mapping, copy);
+	/* Another thread has been here meanwhile. */
+	free(copy);
+}
+
 static void map(struct thread *t)
 {
 	int prot = one_in(t, 4) ? below(t, 8) : PROT_READ;
@@ -301,9 +322,8 @@ static void map(struct thread *t)
 	if (memory == MAP_FAILED)
 		return;
 	tally->mapped++;
-	mapping.memory = memory;
-	mapping.bytes = bytes;
 	touch(memory, bytes);
+	keep_mapping((struct mapping){ memory, bytes });
 }
 
 /*
@@ -312,33 +332,31 @@ static void map(struct thread *t)
  */
 static void change_mapping(struct thread *t)
 {
-	uint8_t *memory = atomic_exchange(&mapping.memory, NULL), *moved;
-	size_t bytes = mapping.bytes;
+	struct mapping map = take_mapping();
+	uint8_t *moved = map.memory;
 
-	if (!memory)
+	if (!map.memory)
 		return;
 	switch (below(t, 6)) {
 	case 0:
-		munmap(memory, bytes);
+		munmap(map.memory, map.bytes);
 		return;
 	case 1:
-		moved = mremap(memory, bytes, bytes + 4096, MREMAP_MAYMOVE);
+		moved = mremap(map.memory, map.bytes, map.bytes + 4096, MREMAP_MAYMOVE);
 		break;
 	case 2:
-		moved = mremap(memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+		moved = mremap(map.memory, map.bytes, map.bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
 		break;
 	case 3:
-		mprotect(memory, bytes, below(t, 8));
-		moved = memory;
+		mprotect(map.memory, map.bytes, below(t, 8));
 		break;
 	default:
-		madvise(memory, bytes, below(t, 26));
-		moved = memory;
+		madvise(map.memory, map.bytes, below(t, 26));
 	}
-	if (moved == MAP_FAILED)
-		moved = memory;
-	touch(moved, bytes);
-	mapping.memory = moved;
+	if (moved != MAP_FAILED)
+		map.memory = moved;
+	touch(map.memory, map.bytes);
+	keep_mapping(map);
 }
 
 /* What these files are not for. */
@@ -370,9 +388,9 @@ static void misuse(struct thread *t)
 	}
 }
 
-static void copy_any(struct thread *t)
+static void move_any(struct thread *t)
 {
-	copy_data(t, below(t, QUEUES + 1), below(t, DEPTH + 1));
+	move_data(t, below(t, QUEUES + 1), below(t, DEPTH + 1));
 }
 
 static void fetch_all(struct thread *t)
@@ -462,7 +480,9 @@ void open_ring(struct thread *t)
 	if (io_uring_queue_init_params(32, &t->ring, &params) &&
 	    io_uring_queue_init(32, &t->ring, 0))
 		_exit(0);
+	io_uring_ring_dontfork(&t->ring);
 	t->has_table = one_in(t, 2) && !io_uring_register_files_sparse(&t->ring, PER_KIND);
+	add_buffers(t);
 }
 
 static void change_ring(struct thread *t)
@@ -480,6 +500,7 @@ static void use_disk(struct thread *t)
 
 	if (fork())
 		return;
+	close_inherited(!one_in(t, 8));
 	char path[32];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_of(t, DISK));
@@ -504,6 +525,7 @@ static void child_acts(struct thread *t)
 {
 	if (fork())
 		return;
+	close_inherited(false);
 	open_ring(t);
 	for (unsigned i = below(t, 8); i; i--)
 		act(t);
@@ -514,7 +536,7 @@ void act(struct thread *t)
 {
 	static void (*const actions[])(struct thread *) = {
 		add,	    add,	 set_params,	 set_params,   open_char,
-		open_char,  map,	 change_mapping, misuse,       copy_any,
+		open_char,  map,	 change_mapping, misuse,       move_any,
 		fetch_all,  fetch_all,	 fetch_all,	 start,	       start,
 		start,	    send_any_io, send_any_io,	 change_state, send_any_control,
 		open_by_id, open_block,	 close_one,	 use_disk,     use_disk,
@@ -532,19 +554,54 @@ void act(struct thread *t)
 	take_answers(t);
 }
 
+/* Closes all of ubdcN that is known, so that the server is gone. */
+static void leave(struct thread *t)
+{
+	unmap();
+	for (unsigned i = 0; i <= PER_KIND; i++) {
+		_Atomic int *file = i < PER_KIND ? &files[CHAR_NODE][i] : &served[CHAR_NODE];
+		int fd = atomic_exchange(file, -1);
+
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void start_recovery(struct thread *t)
+{
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_START_RECOVERY, NULL, 0);
+	wait_for_answers(t, 100);
+}
+
+static void end_recovery(struct thread *t)
+{
+	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_END_RECOVERY, NULL, 0);
+}
+
+#define STEPS 6
+
 void live(struct thread *t)
 {
-	static void (*const steps[])(struct thread *) = {
+	static void (*const first[STEPS])(struct thread *) = {
 		add, set_params, open_char, map, fetch_all, start,
 	};
+	static void (*const again[STEPS])(struct thread *) = {
+		leave, start_recovery, open_char, map, fetch_all, end_recovery,
+	};
+	bool recovers = t->recovers && one_in(t, 2);
 
-	for (unsigned i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
-		steps[i](t);
+	/* The last device may not be gone yet. */
+	if (!recovers)
+		usual_id = DEVICES + below(t, 16);
+	for (unsigned i = 0; i < STEPS; i++) {
+		(recovers ? again : first)[i](t);
 		take_answers(t);
 	}
-	for (unsigned i = 0; i < 200; i++) {
+	for (unsigned i = below(t, 120); i; i--) {
 		if (one_in(t, 10))
 			act(t);
+		else if (one_in(t, 10))
+			use_disk(t);
 		take_answers(t);
 	}
 }

@@ -50,7 +50,7 @@ static void round_main(uint64_t seed)
 	pthread_t thread;
 
 	setpgid(0, 0);
-	forget_files();
+	begin_round(&chance);
 	for (unsigned i = 0; i < THREADS; i++) {
 		threads[i].state = draw(&chance);
 		threads[i].is_server = i == 0;
@@ -107,7 +107,8 @@ static void run_round(uint64_t seed)
 	CHECK(pid >= 0);
 	if (!pid)
 		round_main(seed);
-	usleep(2000000);
+	for (double end = now() + 2; waitpid(pid, NULL, WNOHANG) == 0 && now() < end;)
+		usleep(2000);
 	kill(-pid, SIGKILL);
 	kill(pid, SIGKILL);
 	delete_all();
@@ -148,12 +149,16 @@ int main(int argc, char **argv)
 		fail("devices are left that cannot be deleted\n");
 	}
 	printf("seed %llu: %u rounds, %lu actions, %lu devices added, %lu started, %lu requests "
-	       "served, %lu copied by the server, %lu mappings, %lu recoveries, %lu disks opened\n",
+	       "served, %lu copies, %lu by the ring, %lu transfers of fixed buffers, %lu mappings, "
+	       "%lu recoveries, %lu disks opened\n",
 	       (unsigned long long)seed, rounds, tally->actions, tally->added, tally->started,
-	       tally->served, tally->copied, tally->mapped, tally->recovered, tally->opened);
+	       tally->served, tally->copied, tally->copied_by_ring, tally->fixed, tally->mapped,
+	       tally->recovered, tally->opened);
 	fflush(stdout);
 	/* Else it tests less than it says. */
 	CHECK(tally->added && tally->started && tally->served && tally->mapped);
+	CHECK(tally->copied && tally->copied_by_ring);
+	CHECK(tally->fixed || !(features & UBD_F_ZERO_COPY));
 	puts("ok the interfaces withstand random use");
 	return 0;
 }

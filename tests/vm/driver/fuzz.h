@@ -12,7 +12,8 @@
 
 /* For the whole run, seen by all processes: what was done, and how often the driver agreed. */
 struct tally {
-	_Atomic unsigned long actions, added, started, served, recovered, mapped, copied, opened;
+	_Atomic unsigned long actions, added, started, served, recovered, mapped, opened;
+	_Atomic unsigned long copied, copied_by_ring, fixed; /* pieces of data */
 };
 
 extern struct tally *tally;
@@ -22,7 +23,7 @@ struct thread {
 	uint64_t state; /* of draw() */
 	bool is_server; /* does what a server does, most of the time */
 	bool has_table; /* the ring has one of registered files */
-	bool user_copy; /* the device that it added has UBD_F_USER_COPY */
+	bool recovers;	/* the device that it added has UBD_F_USER_RECOVERY */
 	struct io_uring ring;
 };
 
@@ -34,8 +35,10 @@ static inline bool one_in(struct thread *t, unsigned n)
 	return below(t, n) == 0;
 }
 
+/* ---- fuzz-actions.c ---- */
+
 /* Before the threads of a round begin. */
-void forget_files(void);
+void begin_round(struct thread *chance);
 
 /* A ring of one kind or another; ends the process if there is none. */
 void open_ring(struct thread *t);
@@ -43,5 +46,40 @@ void open_ring(struct thread *t);
 /* What a server does, but for the chance in it; or anything. */
 void live(struct thread *t);
 void act(struct thread *t);
+
+/* For what others put into them. */
+enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, DISK, KINDS };
+
+uint64_t odd_number(struct thread *t);
+int file_of(struct thread *t, enum kind kind);
+struct io_uring_sqe *new_sqe(struct thread *t);
+void vary(struct thread *t, struct io_uring_sqe *sqe);
+
+/* ---- fuzz-data.c ---- */
+
+/* In user_data, in place of a command. */
+#define DATA_BY_RING 0xfffe
+#define DATA_FIXED   0xffff
+
+/* UBD_F_USER_COPY and _ZERO_COPY: of most devices of the round. */
+extern uint64_t data_path;
+
+/* Chooses it, and makes what requests and their data need. */
+void begin_data(struct thread *chance);
+
+/* What a FETCH says of data, or a copy of the tag's uses. */
+void *fetch_addr(unsigned slot);
+
+/* Registers buffers with a new ring, or not. */
+void add_buffers(struct thread *t);
+
+/*
+ * A child that waits for a disk must not keep a ring in whose table are the pages that it waits
+ * for, as docs/protocol.md tells servers; and START_RECOVERY waits until nobody has ubdcN.
+ */
+void close_inherited(bool char_nodes);
+
+/* Data of a request, or what goes for such: by a call, by the ring, as a fixed buffer. */
+void move_data(struct thread *t, unsigned q_id, unsigned tag);
 
 #endif
