@@ -23,16 +23,6 @@ bool identity_parse_uuid(const char *text, uint8_t ret_uuid[16])
 	return true;
 }
 
-char *identity_format_uuid(const uint8_t uuid[16])
-{
-	GString *text = g_string_new(NULL);
-
-	for (int i = 0; i < 16; i++)
-		g_string_append_printf(text, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "",
-				       uuid[i]);
-	return g_string_free(text, FALSE);
-}
-
 bool identity_is_serial(const char *text)
 {
 	return strlen(text) < UBD_SERIAL_SIZE &&

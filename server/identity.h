@@ -17,8 +17,6 @@
 
 /* The UUID in the usual notation, or false. */
 bool identity_parse_uuid(const char *text, uint8_t ret_uuid[16]);
-/* The caller frees it. */
-char *identity_format_uuid(const uint8_t uuid[16]);
 
 bool identity_is_serial(const char *text);
 

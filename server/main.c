@@ -346,8 +346,8 @@ static int check_identity(struct control *control, GError **err)
 	if (memcmp(uuid, had.uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
 	    memcmp(had.uuid, none, sizeof(none)) == 0)
 		return 0;
-	wanted = identity_format_uuid(had.uuid);
-	found = identity_format_uuid(uuid);
+	wanted = control_uuid_to_text(had.uuid);
+	found = control_uuid_to_text(uuid);
 	g_set_error(
 		err, UBD_ERROR, EINVAL,
 		"%s: its UUID is %s, and that of /dev/ubdb%u is %s; if the image was moved, give "

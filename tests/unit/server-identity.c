@@ -3,6 +3,7 @@
 #include <glib.h>
 #include <string.h>
 
+#include "control.h"
 #include "identity.h"
 
 static void test_uuid(void)
@@ -14,7 +15,7 @@ static void test_uuid(void)
 	g_assert_true(identity_parse_uuid(text, uuid));
 	for (int i = 0; i < 16; i++)
 		g_assert_cmpuint(uuid[i], ==, i * 0x11);
-	back = identity_format_uuid(uuid);
+	back = control_uuid_to_text(uuid);
 	g_assert_cmpstr(back, ==, text);
 	g_assert_true(identity_parse_uuid("FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", uuid));
 	g_assert_cmpuint(uuid[15], ==, 0xff);
@@ -48,7 +49,7 @@ static void test_derived(void)
 	g_autofree char *uuid = NULL;
 
 	identity_derive("0123456789abcdef0123456789abcdef", "/images/disk.qcow2", NULL, &identity);
-	uuid = identity_format_uuid(identity.uuid);
+	uuid = control_uuid_to_text(identity.uuid);
 	g_assert_cmpstr(uuid, ==, "3a3f9c32-867b-8592-b8c5-b666e3b96e01");
 	g_assert_cmpstr(identity.serial, ==, "4a8e2f21ead7851fd877");
 	g_assert_true(identity_is_serial(identity.serial));

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "json_text.h"
 #include "size.h"
@@ -14,6 +15,8 @@ int describe(struct control *control, struct description *ret_description)
 
 	if (res == 0)
 		res = control_get_params(control, &ret_description->params);
+	if (res == 0)
+		res = control_get_identity(control, &ret_description->identity);
 	ret_description->started = ret_description->params.dev_sectors != 0;
 	return res;
 }
@@ -50,6 +53,30 @@ static const char *yes_or_no(uint64_t flag)
 	return flag ? "yes" : "no";
 }
 
+/* NULL: it has none. The caller frees it. */
+static char *uuid(const struct description *description)
+{
+	static const uint8_t none[16];
+	const uint8_t *id = description->identity.uuid;
+
+	return memcmp(id, none, sizeof(none)) == 0 ? NULL : control_uuid_to_text(id);
+}
+
+const char *describe_serial(const struct description *description)
+{
+	return description->identity.serial[0] ? description->identity.serial : NULL;
+}
+
+static void print_identity(const struct description *description)
+{
+	g_autofree char *uuid_text = uuid(description);
+
+	if (describe_serial(description))
+		printf("serial: %s\n", describe_serial(description));
+	if (uuid_text)
+		printf("UUID: %s\n", uuid_text);
+}
+
 static void print_bytes(const char *name, uint64_t bytes)
 {
 	g_autofree char *text = size_to_text(bytes);
@@ -73,6 +100,7 @@ void describe_text(const struct description *description)
 	const struct ubdsrv_ctrl_dev_info *info = &description->info;
 
 	printf("device: /dev/ubdb%u\n", info->dev_id);
+	print_identity(description);
 	printf("state: %s\n", describe_state(description));
 	if (info->ubdsrv_pid >= 0)
 		printf("server: process %d\n", info->ubdsrv_pid);
@@ -105,10 +133,15 @@ void describe_json(const struct description *description, JsonBuilder *builder)
 {
 	const struct ubdsrv_ctrl_dev_info *info = &description->info;
 	g_autofree char *path = g_strdup_printf("/dev/ubdb%u", info->dev_id);
+	g_autofree char *uuid_text = uuid(description);
 
 	json_builder_begin_object(builder);
 	json_add_string(builder, "device", path);
 	json_add_int(builder, "id", info->dev_id);
+	if (describe_serial(description))
+		json_add_string(builder, "serial", describe_serial(description));
+	if (uuid_text)
+		json_add_string(builder, "uuid", uuid_text);
 	json_add_string(builder, "state", describe_state(description));
 	if (info->ubdsrv_pid >= 0)
 		json_add_int(builder, "server-pid", info->ubdsrv_pid);

@@ -10,6 +10,7 @@
 struct description {
 	struct ubdsrv_ctrl_dev_info info;
 	struct ubd_params params;
+	struct ubd_identity identity;
 	bool started; /* params are those of a disk */
 };
 
@@ -18,6 +19,9 @@ int describe(struct control *control, struct description *ret_description);
 
 /* "live" and so on. */
 const char *describe_state(const struct description *description);
+
+/* The serial number, NULL if it has none. */
+const char *describe_serial(const struct description *description);
 
 /* Bytes, 0 without a disk. */
 uint64_t describe_size(const struct description *description);

@@ -82,20 +82,21 @@ static void print_row(const struct listed *device)
 	g_autofree char *size = NULL, *server = NULL;
 
 	if (!device->known) {
-		printf("%-14s %-11s %10s %7s %6s %8u %8s\n", path, "-", "-", "-", "-",
-		       device->owner_uid, "-");
+		printf("%-14s %-11s %10s %7s %6s %8u %8s  %s\n", path, "-", "-", "-", "-",
+		       device->owner_uid, "-", "-");
 		return;
 	}
 	size = size_to_text(describe_size(&device->description));
 	server = info->ubdsrv_pid >= 0 ? g_strdup_printf("%d", info->ubdsrv_pid) : g_strdup("-");
-	printf("%-14s %-11s %10s %7u %6u %8u %8s\n", path, describe_state(&device->description),
-	       size, info->nr_hw_queues, info->queue_depth, info->owner_uid, server);
+	printf("%-14s %-11s %10s %7u %6u %8u %8s  %s\n", path, describe_state(&device->description),
+	       size, info->nr_hw_queues, info->queue_depth, info->owner_uid, server,
+	       describe_serial(&device->description) ?: "-");
 }
 
 static void print_table(const GArray *list)
 {
-	printf("%-14s %-11s %10s %7s %6s %8s %8s\n", "DEVICE", "STATE", "SIZE", "QUEUES", "DEPTH",
-	       "OWNER", "SERVER");
+	printf("%-14s %-11s %10s %7s %6s %8s %8s  %s\n", "DEVICE", "STATE", "SIZE", "QUEUES",
+	       "DEPTH", "OWNER", "SERVER", "SERIAL");
 	for (unsigned i = 0; i < list->len; i++)
 		print_row(&g_array_index(list, struct listed, i));
 }
