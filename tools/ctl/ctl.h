@@ -23,6 +23,7 @@ int ctl_delete(const struct command *command, char **argv);
 int ctl_quiesce(const struct command *command, char **argv);
 int ctl_grant(const struct command *command, char **argv);
 int ctl_receive(const struct command *command, char **argv);
+int ctl_resize(const struct command *command, char **argv);
 int ctl_run(const struct command *command, char **argv);
 
 /* human or json; anything else is told. */

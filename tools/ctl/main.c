@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{ "list", "Lists all devices", ctl_list },
 	{ "quiesce", "Has the server of a device with recovery leave", ctl_quiesce },
 	{ "receive", "Runs a program with the descriptors that were granted", ctl_receive },
+	{ "resize", "Asks a server to let its disk grow", ctl_resize },
 	{ "run", "Runs a program with descriptors of a device", ctl_run },
 	{ "stop", "Stops a device: its disk goes away", ctl_stop },
 };
