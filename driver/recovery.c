@@ -156,7 +156,8 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 		err = -ENODEV;
 	} else if (dev->state != UBD_S_DEV_RECOVERING) {
 		err = -EINVAL;
-	} else if (atomic_read(&dev->nr_unfetched)) {
+	} else if (test_bit(UBD_AWAY, &dev->flags) || atomic_read(&dev->nr_unfetched)) {
+		/* Nobody has opened ubdcN yet; or who did has gone, and the state is about to tell. */
 		err = -EAGAIN;
 	} else {
 		dev->state = UBD_S_DEV_LIVE;

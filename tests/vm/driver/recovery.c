@@ -373,6 +373,29 @@ static void a_server_that_dies_while_it_recovers_is_followed_by_another(void)
 	delete_device();
 }
 
+/* Which of the two is first does not matter: there is no server, so requests fail. */
+static void a_server_that_dies_as_its_recovery_ends_has_gone(void)
+{
+	int pid = spawn_server(FAIL_IO), id = get(&shared->id), fd = open_dev(id), res;
+	struct client client;
+
+	kill_server(pid);
+	for (int round = 0; round < 8; round++) {
+		set(&shared->id, -1);
+		pid = wait_for_server(spawn(attach_and_wait, &id));
+		CHECK_EQ(kill(pid, SIGKILL), 0);
+		usleep(round * 500);
+		res = control(fd, UBD_CMD_END_RECOVERY, NULL, 0);
+		CHECK(res == 0 || res == -EINVAL);
+		check_exit(pid, SIGKILL);
+		WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
+		client_submit(&client, 4, 0);
+		CHECK_EQ(client_wait(&client), 4);
+	}
+	close(fd);
+	delete_device();
+}
+
 static void stop_from_outside(void *arg)
 {
 	CHECK_EQ(control(*(int *)arg, UBD_CMD_STOP_DEV, NULL, 0), 0);
@@ -467,6 +490,8 @@ int main(int argc, char **argv)
 		{ "a device without recovery refuses it", a_device_without_recovery_refuses_it },
 		{ "a server that dies while it recovers is followed by another",
 		  a_server_that_dies_while_it_recovers_is_followed_by_another },
+		{ "a server that dies as its recovery ends has gone",
+		  a_server_that_dies_as_its_recovery_ends_has_gone },
 		{ "STOP_DEV fails what waits", stop_fails_what_waits },
 		{ "a server killed while it is stopped is not waited for",
 		  a_server_killed_while_it_is_stopped_is_not_waited_for },
