@@ -76,6 +76,12 @@ int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *param
 	return err;
 }
 
+/* A request has less than 4 GiB. Linux 6.1 does not see to that when it writes zeroes. */
+static u32 ubd_limit_sectors(const struct ubd_params *p, u32 sectors)
+{
+	return min_t(u32, sectors, round_down(UINT_MAX, p->logical_block_size) >> SECTOR_SHIFT);
+}
+
 struct gendisk *ubd_params_disk(struct ubd_device *dev)
 {
 	const struct ubd_params *p = &dev->params;
@@ -89,8 +95,8 @@ struct gendisk *ubd_params_disk(struct ubd_device *dev)
 		.max_segments = USHRT_MAX,
 		.max_segment_size = UINT_MAX,
 		.discard_granularity = p->discard_granularity,
-		.max_hw_discard_sectors = p->max_discard_sectors,
-		.max_write_zeroes_sectors = p->max_write_zeroes_sectors,
+		.max_hw_discard_sectors = ubd_limit_sectors(p, p->max_discard_sectors),
+		.max_write_zeroes_sectors = ubd_limit_sectors(p, p->max_write_zeroes_sectors),
 	};
 	struct gendisk *disk;
 

@@ -228,6 +228,45 @@ static void ranges_beyond_the_end_are_refused(void)
 	server_delete(&server);
 }
 
+/* A disk without memory, which reads as zeroes: what is zeroed in it is counted. */
+static _Atomic uint64_t zeroed_sectors;
+
+static int count_zeroed(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (ubd_desc_op(desc) != UBD_IO_OP_READ) {
+		CHECK(desc->nr_sectors);
+		zeroed_sectors += desc->nr_sectors;
+		return 0;
+	}
+	memset(buffer, 0, desc->nr_sectors * 512);
+	return desc->nr_sectors * 512;
+}
+
+/* The kernel counts the bytes of a request in 32 bits, the limits have them for sectors. */
+static void no_limit_is_too_large(void)
+{
+	const uint64_t bytes = 9ull << 30;
+	uint64_t range[2] = { 0, bytes };
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.handle = count_zeroed;
+	server.memory = aligned(4096);
+	server.params.dev_sectors = bytes / 512;
+	server.params.max_discard_sectors = UINT32_MAX;
+	server.params.max_write_zeroes_sectors = UINT32_MAX;
+	server_run(&server);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	for (int i = 0; i < 2; i++) {
+		zeroed_sectors = 0;
+		CHECK_EQ(ioctl(disk, i ? BLKZEROOUT : BLKDISCARD, range), 0);
+		CHECK_EQ(zeroed_sectors, bytes / 512);
+	}
+	close(disk);
+	server_delete(&server);
+}
+
 /* ---- the end ---- */
 
 /* Of a disk that is no multiple of a page: read ahead, read behind, written in part. */
@@ -271,6 +310,7 @@ int main(int argc, char **argv)
 		  a_buffer_at_an_odd_address_is_refused_or_works },
 		{ "odd ranges are zeroed and no more", odd_ranges_are_zeroed_and_no_more },
 		{ "ranges beyond the end are refused", ranges_beyond_the_end_are_refused },
+		{ "no limit is too large", no_limit_is_too_large },
 		{ "readahead stops at the end", readahead_stops_at_the_end },
 	};
 

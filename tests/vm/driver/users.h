@@ -13,9 +13,6 @@
 #define SUBUID 100000 /* the first of those that an administrator has delegated */
 #define MIN_ID 2048   /* of an unprivileged device */
 
-/* Long for what takes no time on a machine that is not busy. */
-#define AGE    30
-
 void write_file(const char *path, const char *text);
 
 /* ---- the administrator ---- */
