@@ -82,24 +82,44 @@ static bool ubd_is_ended(struct pid *opener)
 	return ended;
 }
 
-static void ubd_check_server(struct ubd_device *dev)
+/* The server, if there is one: what is found out concerns no other until ubd_end_check(). */
+static struct pid *ubd_begin_check(struct ubd_device *dev)
 {
 	struct pid *opener;
 
 	spin_lock(&dev->lock);
 	opener = get_pid(dev->opener);
+	if (opener)
+		dev->nr_checks++;
 	spin_unlock(&dev->lock);
+	return opener;
+}
 
-	if (opener && (ubd_is_ended(opener) || ubd_has_orphans(dev))) {
+static void ubd_end_check(struct ubd_device *dev, struct pid *opener)
+{
+	spin_lock(&dev->lock);
+	dev->nr_checks--;
+	spin_unlock(&dev->lock);
+	wake_up_all(&dev->wait);
+	put_pid(opener);
+}
+
+static void ubd_check_server(struct ubd_device *dev)
+{
+	struct pid *opener = ubd_begin_check(dev);
+
+	if (!opener)
+		return;
+	if (ubd_is_ended(opener) || ubd_has_orphans(dev)) {
 		ubd_server_gone(dev);
-	} else if (opener && ubd_has_overdue(dev)) {
+	} else if (ubd_has_overdue(dev)) {
 		dev_warn(&dev->device, "the server does not answer\n");
 		ubd_server_gone(dev);
-	} else if (opener && ubd_has_stuck(dev)) {
+	} else if (ubd_has_stuck(dev)) {
 		dev_warn(&dev->device, "the server keeps the data of a request: killed\n");
 		kill_pid(opener, SIGKILL, 1);
 	}
-	put_pid(opener);
+	ubd_end_check(dev, opener);
 }
 
 static void ubd_check_work(struct work_struct *work)

@@ -25,10 +25,13 @@ bool ubd_outlives_server(const struct ubd_device *dev)
 	       dev->state == UBD_S_DEV_RECOVERING;
 }
 
-/* Nothing of the last server is left, not even a command. Under dev->lock. */
+/*
+ * Nothing of the last server is left, not even a command, or somebody who finds it dead when
+ * the next one is there. Under dev->lock.
+ */
 static bool ubd_has_left(const struct ubd_device *dev)
 {
-	return dev->detached && !dev->opener;
+	return dev->detached && !dev->opener && !dev->nr_checks;
 }
 
 void ubd_server_gone(struct ubd_device *dev)

@@ -47,8 +47,8 @@
  *                            handlers and when buffers come and go; never by us
  *   ubd_devices' xa_lock     which ids there are
  *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity,
- *                            opened, opener, detached, nr_control, added; sets and clears UBD_AWAY,
- *                            UBD_DRAINING and UBD_FAILING
+ *                            opened, opener, detached, nr_checks, nr_control, added; sets and
+ *                            clears UBD_AWAY, UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             all of one tag that is not constant
  * The last two are never held together, nor across anything that sleeps, completes
  * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
@@ -181,6 +181,7 @@ struct ubd_device {
 	bool has_params;
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
+	unsigned int nr_checks; /* those who look whether the server lives: no other one may come */
 	struct ubd_params params;
 	struct ubd_identity identity;
 
