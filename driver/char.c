@@ -34,6 +34,7 @@
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
@@ -171,9 +172,12 @@ static int ubd_attach_server(struct ubd_device *dev, struct file *file)
 {
 	int err = 0;
 
-	/* R6: one opener, once; and once more after each START_RECOVERY. */
+	/*
+	 * R6: one opener, once; and once more after each START_RECOVERY. None as long as ADD_DEV
+	 * may fail, for it does so without ubd_delete().
+	 */
 	spin_lock(&dev->lock);
-	if (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE))
+	if (!dev->added || ubd_is_ending(dev))
 		err = -ENODEV;
 	else if (dev->opened)
 		err = -EBUSY;
@@ -223,7 +227,7 @@ static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct ubd_device *dev = file->private_data;
 	u64 off = (u64)vma->vm_pgoff << PAGE_SHIFT;
-	u64 q_id = div64_u64(off, UBD_DESC_MMAP_STRIDE);
+	u64 q_id = off / UBD_DESC_MMAP_STRIDE;
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
@@ -233,6 +237,7 @@ static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 	    off != ubd_desc_mmap_offset(q_id) || vma->vm_end - vma->vm_start != ubd_descs_size(dev))
 		return -EINVAL;
 
+	q_id = array_index_nospec(q_id, dev->tag_set.nr_hw_queues);
 	ubd_vma_seal(vma);
 	return remap_vmalloc_range(vma, dev->queues[q_id].descs, 0);
 }

@@ -19,7 +19,7 @@
 
 bool ubd_outlives_server(const struct ubd_device *dev)
 {
-	if (!ubd_recovers(dev) || (dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE)))
+	if (!ubd_recovers(dev) || ubd_is_ending(dev))
 		return false;
 	return dev->state == UBD_S_DEV_LIVE || dev->state == UBD_S_DEV_QUIESCED ||
 	       dev->state == UBD_S_DEV_RECOVERING;

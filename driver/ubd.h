@@ -70,8 +70,6 @@
 
 #include "compat.h"
 
-#include "compat.h"
-
 #define UBD_MAX_DEVICES 4096
 
 #define UBD_FLAGS_KNOWN                                                                            \
