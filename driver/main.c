@@ -161,7 +161,8 @@ static int __init ubd_init(void)
 	BUILD_BUG_ON(sizeof(struct ubd_open_dev) != 16);
 	BUILD_BUG_ON(sizeof(struct ubd_identity) != 128);
 
-	ubd_check_wq = alloc_workqueue("ubd-check", WQ_UNBOUND, 0);
+	/* Memory may only come free when it has ended the requests of a dead server. */
+	ubd_check_wq = alloc_workqueue("ubd-check", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!ubd_check_wq)
 		return -ENOMEM;
 	ubd_life_wq = alloc_workqueue("ubd-life", WQ_UNBOUND, 0);
