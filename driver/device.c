@@ -159,13 +159,6 @@ void ubd_device_ask(struct ubd_device *dev, unsigned int what)
 	ubd_queue_work(dev, ubd_life_wq, &dev->life_work);
 }
 
-/*
- * ---- commands ----
- *
- * They wait in a worker thread of io_uring. Killable, not interruptible: a signal
- * that stops the process for a while would end an interruptible wait there.
- */
-
 void ubd_device_abort(struct ubd_device *dev)
 {
 	if (test_and_set_bit(UBD_ABORTED, &dev->flags))
@@ -178,6 +171,21 @@ void ubd_device_abort(struct ubd_device *dev)
 bool ubd_is_ending(const struct ubd_device *dev)
 {
 	return dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE);
+}
+
+/* ---- commands ---- */
+
+/*
+ * They wait in a worker thread of io_uring. Killable, not interruptible: a signal
+ * that stops the process for a while would end an interruptible wait there.
+ */
+int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev))
+{
+	int res;
+
+	if (wait_event_killable(dev->wait, (res = try(dev)) != -EAGAIN))
+		return -EINTR;
+	return res;
 }
 
 static int ubd_claim_start(struct ubd_device *dev)
@@ -231,22 +239,21 @@ static int ubd_try_started(struct ubd_device *dev)
 
 int ubd_device_start(struct ubd_device *dev)
 {
-	int err, res;
+	int err;
 
 	err = ubd_claim_start(dev);
 	if (err)
 		return err;
 
-	err = wait_event_killable(dev->wait, (res = ubd_try_fetched(dev)) != -EAGAIN);
-	if (err || res) {
+	err = ubd_wait(dev, ubd_try_fetched);
+	if (err) {
 		ubd_unclaim_start(dev);
-		return err ? err : res;
+		return err;
 	}
 
 	/* What was asked for cannot be taken back: if we are killed it goes on. */
 	ubd_device_ask(dev, UBD_ASK_START);
-	err = wait_event_killable(dev->wait, (res = ubd_try_started(dev)) != -EAGAIN);
-	return err ? err : res;
+	return ubd_wait(dev, ubd_try_started);
 }
 
 /*
@@ -260,26 +267,31 @@ static void ubd_ask_end(struct ubd_device *dev, unsigned int what)
 		ubd_device_abort(dev);
 }
 
-static bool ubd_is_stopped(struct ubd_device *dev)
+static int ubd_try_stopped(struct ubd_device *dev)
 {
 	bool stopped;
 
 	spin_lock(&dev->lock);
 	stopped = dev->state == UBD_S_DEV_STOPPED;
 	spin_unlock(&dev->lock);
-	return stopped;
+	return stopped ? 0 : -EAGAIN;
 }
 
 int ubd_device_stop(struct ubd_device *dev)
 {
 	ubd_ask_end(dev, UBD_ASK_STOP);
-	return wait_event_killable(dev->wait, ubd_is_stopped(dev));
+	return ubd_wait(dev, ubd_try_stopped);
+}
+
+static int ubd_try_deleted(struct ubd_device *dev)
+{
+	return test_bit(UBD_DELETED, &dev->flags) ? 0 : -EAGAIN;
 }
 
 int ubd_device_delete(struct ubd_device *dev)
 {
 	ubd_ask_end(dev, UBD_ASK_DELETE);
-	return wait_event_killable(dev->wait, test_bit(UBD_DELETED, &dev->flags));
+	return ubd_wait(dev, ubd_try_deleted);
 }
 
 void ubd_device_put_control(struct ubd_device *dev)

@@ -5,7 +5,6 @@
  */
 #include <linux/blkdev.h>
 #include <linux/log2.h>
-#include <linux/sched/signal.h>
 
 #include "compat.h"
 #include "ubd.h"
@@ -148,14 +147,14 @@ static int ubd_claim_resize(struct ubd_device *dev, u64 sectors)
 	return err;
 }
 
-static bool ubd_is_resized(struct ubd_device *dev)
+static int ubd_try_resized(struct ubd_device *dev)
 {
-	bool resized;
+	bool resizing;
 
 	spin_lock(&dev->lock);
-	resized = !dev->resizing;
+	resizing = dev->resizing;
 	spin_unlock(&dev->lock);
-	return resized;
+	return resizing ? -EAGAIN : 0;
 }
 
 int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
@@ -167,5 +166,5 @@ int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
 		return err;
 	ubd_pace(dev);
 	ubd_device_ask(dev, UBD_ASK_RESIZE);
-	return wait_event_killable(dev->wait, ubd_is_resized(dev));
+	return ubd_wait(dev, ubd_try_resized);
 }

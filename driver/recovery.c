@@ -11,8 +11,6 @@
  * QUIESCE is the same without haste: FETCHes end, and what the server has it may
  * still commit, so that it can close its image in good order before it leaves.
  */
-#include <linux/sched/signal.h>
-
 #include "compat.h"
 #include "trace.h"
 #include "ubd.h"
@@ -63,11 +61,7 @@ void ubd_server_gone(struct ubd_device *dev)
 	wake_up_all(&dev->wait);
 }
 
-/*
- * ---- commands ----
- *
- * Each tries, and while it gets -EAGAIN waits and tries again.
- */
+/* ---- commands ---- */
 
 static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
 {
@@ -106,7 +100,7 @@ static int ubd_try_left(struct ubd_device *dev)
 int ubd_device_quiesce(struct ubd_device *dev)
 {
 	bool drain = false;
-	int err, res;
+	int err;
 
 	err = ubd_try_quiesce(dev, &drain);
 	if (err)
@@ -114,8 +108,7 @@ int ubd_device_quiesce(struct ubd_device *dev)
 	/* What was asked for cannot be taken back: if we are killed it goes on. */
 	if (drain)
 		ubd_drain_tags(dev);
-	err = wait_event_killable(dev->wait, (res = ubd_try_left(dev)) != -EAGAIN);
-	return err ? err : res;
+	return ubd_wait(dev, ubd_try_left);
 }
 
 static int ubd_try_start_recovery(struct ubd_device *dev)
@@ -144,10 +137,7 @@ static int ubd_try_start_recovery(struct ubd_device *dev)
 
 int ubd_device_start_recovery(struct ubd_device *dev)
 {
-	int err, res;
-
-	err = wait_event_killable(dev->wait, (res = ubd_try_start_recovery(dev)) != -EAGAIN);
-	return err ? err : res;
+	return ubd_wait(dev, ubd_try_start_recovery);
 }
 
 static int ubd_try_end_recovery(struct ubd_device *dev)
@@ -160,7 +150,8 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 	} else if (dev->state != UBD_S_DEV_RECOVERING) {
 		err = -EINVAL;
 	} else if (test_bit(UBD_AWAY, &dev->flags) || atomic_read(&dev->nr_unfetched)) {
-		/* Nobody has opened ubdcN yet; or who did has gone, and the state is about to tell. */
+		/* Nobody has opened ubdcN yet; or who did has gone, and the state is about to tell.
+		 */
 		err = -EAGAIN;
 	} else {
 		dev->state = UBD_S_DEV_LIVE;
@@ -173,8 +164,5 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 
 int ubd_device_end_recovery(struct ubd_device *dev)
 {
-	int err, res;
-
-	err = wait_event_killable(dev->wait, (res = ubd_try_end_recovery(dev)) != -EAGAIN);
-	return err ? err : res;
+	return ubd_wait(dev, ubd_try_end_recovery);
 }

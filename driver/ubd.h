@@ -272,6 +272,12 @@ int ubd_device_stop(struct ubd_device *dev);
 int ubd_device_delete(struct ubd_device *dev);
 
 /*
+ * For such: calls @try, once and whenever dev->wait is woken, until it does not return -EAGAIN.
+ * -EINTR if the task is killed meanwhile.
+ */
+int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev));
+
+/*
  * The server is gone or of no use: every request of it fails now and for ever,
  * its FETCH commands end, and the disk is removed. Any process context.
  */

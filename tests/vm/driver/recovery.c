@@ -14,8 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define REISSUE	    (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
-#define FAIL_IO	    (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO)
+#define REISSUE (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
+#define FAIL_IO (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO)
 
 /* Holds a queue's thread until the test lets it go on. */
 static int hold_back(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
