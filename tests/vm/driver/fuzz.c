@@ -68,16 +68,6 @@ static bool is_left(int group)
 	return kill(-group, 0) == 0;
 }
 
-/* Where in the kernel the processes are that cannot be killed. */
-static void tell_hang(void)
-{
-	fflush(stdout);
-	(void)!system("for t in /proc/[0-9]*/task/*; do"
-		      " case $(cat $t/comm)$(cat $t/stack) in driver-fuzz*|*ubd_*)"
-		      " echo \"# $t $(cat $t/comm) $(grep State $t/status)\";"
-		      " sed 's/^/#   /' $t/stack;; esac; done");
-}
-
 /* Devices with recovery keep their requests for a server that never comes. Returns how many. */
 static unsigned delete_all(void)
 {
@@ -116,7 +106,7 @@ static void run_round(uint64_t seed)
 	for (double end = now() + SECONDS_TO_END; is_left(pid) && now() < end; usleep(2000))
 		waitpid(pid, NULL, WNOHANG);
 	if (is_left(pid)) {
-		tell_hang();
+		tell_tasks();
 		fail("a round is not over %d s after it was killed\n", SECONDS_TO_END);
 	}
 }
@@ -145,7 +135,7 @@ int main(int argc, char **argv)
 	for (double end = now() + SECONDS_TO_END; delete_all() && now() < end;)
 		usleep(2000);
 	if (delete_all()) {
-		tell_hang();
+		tell_tasks();
 		fail("devices are left that cannot be deleted\n");
 	}
 	printf("seed %llu: %u rounds, %lu actions, %lu devices added, %lu started, %lu requests "

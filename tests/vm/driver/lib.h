@@ -35,6 +35,12 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
 #define RUN_TESTS(tests, argc, argv)                                                               \
 	run_tests(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
 
+/*
+ * Prints where in the kernel the tests' processes are, and all who are in the driver. The runner
+ * does so for a test that does not end.
+ */
+void tell_tasks(void);
+
 /* Ends the test as failed. */
 __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ...);
 
