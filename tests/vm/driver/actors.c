@@ -127,6 +127,27 @@ void delete_device(void)
 	CHECK(!exists(block_node(shared->id)));
 }
 
+void stop_from_outside(void *arg)
+{
+	int fd = open_dev(get(&shared->id));
+
+	CHECK(fd >= 0);
+	CHECK_EQ(control(fd, UBD_CMD_STOP_DEV, NULL, 0), 0);
+	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
+}
+
+int spawn_waiting_stop(int *ret_disk)
+{
+	int disk = open(block_node(get(&shared->id)), O_WRONLY), stopper;
+	char data[4096] = {};
+
+	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
+	stopper = spawn(stop_from_outside, NULL);
+	WAIT_UNTIL(get(&shared->nr_kept) > 0, AGE);
+	*ret_disk = disk;
+	return stopper;
+}
+
 void check_gone(uint32_t id)
 {
 	WAIT_UNTIL(!exists(block_node(id)), SOON);

@@ -60,6 +60,15 @@ int open_waiting(void);
 /* DEL_DEV from outside, and nothing of the device is left. */
 void delete_device(void);
 
+/* For spawn(): STOP_DEV, and the device is stopped. */
+void stop_from_outside(void *arg);
+
+/*
+ * That in a process of its own: it waits for a server that does not answer, since @ret_disk has
+ * a dirty page.
+ */
+int spawn_waiting_stop(int *ret_disk);
+
 /* Both nodes go away soon. */
 void check_gone(uint32_t id);
 

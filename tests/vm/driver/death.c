@@ -9,8 +9,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,25 +137,10 @@ static void a_server_is_killed_while_start_waits_for_fetches(void)
 	kill_and_check(pid, NULL);
 }
 
-/* Somebody else has asked for the end, and the server does not write back. */
-static void stop_from_outside(void *arg)
-{
-	int fd = open_dev(get(&shared->id));
-
-	CHECK(fd >= 0);
-	CHECK_EQ(control(fd, UBD_CMD_STOP_DEV, NULL, 0), 0);
-	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
-}
-
 static void a_server_is_killed_while_it_is_stopped(void)
 {
-	int pid = spawn_server(0), disk, stopper;
-	char data[4096] = {};
+	int pid = spawn_server(0), disk, stopper = spawn_waiting_stop(&disk);
 
-	disk = open(block_node(shared->id), O_WRONLY);
-	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
-	stopper = spawn(stop_from_outside, NULL);
-	WAIT_UNTIL(get(&shared->nr_kept) > 0, 5);
 	CHECK_EQ(waitpid(stopper, NULL, WNOHANG), 0);
 	CHECK_EQ(kill(pid, SIGKILL), 0);
 	check_exit(stopper, 0);
@@ -168,15 +151,9 @@ static void a_server_is_killed_while_it_is_stopped(void)
 
 static void whoever_waits_for_stop_can_be_killed(void)
 {
-	int pid = spawn_server(0), disk, stopper;
-	char data[4096] = {};
+	int pid = spawn_server(0), disk, stopper = spawn_waiting_stop(&disk);
 
-	disk = open(block_node(shared->id), O_WRONLY);
-	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
-	stopper = spawn(stop_from_outside, NULL);
-	WAIT_UNTIL(get(&shared->nr_kept) > 0, 5);
-	CHECK_EQ(kill(stopper, SIGKILL), 0);
-	check_exit(stopper, SIGKILL);
+	kill_server(stopper);
 	kill_and_check(pid, NULL);
 	close(disk);
 }
@@ -262,26 +239,22 @@ static void serve_with_child(void *arg)
 {
 	struct server server;
 
-	server_init(&server);
-	server.handle = keep_if_told;
+	init_server(&server);
 	server_run(&server);
 	fcntl(server.cdev, F_SETFD, 0);
 	set(&shared->child, spawn(sleep_on, NULL));
-	set(&shared->id, server.info.dev_id);
-	for (;;)
-		pause();
+	serve_for_ever(&server);
 }
 
 /* A child has copies of everything, so only the disk goes away, and the rest with the child. */
-static void a_server_is_killed_and_a_child_keeps_its_files(void)
+static void kill_all_but_the_child(void (*serve)(void *))
 {
 	struct client client;
 	double start;
 	int pid;
 
 	share();
-	pid = spawn(serve_with_child, NULL);
-	WAIT_UNTIL(get(&shared->id) >= 0, 10);
+	pid = wait_for_server(spawn(serve, NULL));
 	client_submit(&client, 16, KEPT_SECTOR);
 	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
 	start = now();
@@ -290,6 +263,11 @@ static void a_server_is_killed_and_a_child_keeps_its_files(void)
 	WAIT_UNTIL(!exists(block_node(shared->id)), SOON);
 	CHECK_EQ(kill(shared->child, SIGKILL), 0);
 	check_gone(shared->id);
+}
+
+static void a_server_is_killed_and_a_child_keeps_its_files(void)
+{
+	kill_all_but_the_child(serve_with_child);
 }
 
 /* A child that shares the file table itself: the table is not closed when the opener dies. */
@@ -305,128 +283,17 @@ static void serve_with_shared_files(void *arg)
 	struct server server;
 	int pid;
 
-	server_init(&server);
-	server.handle = keep_if_told;
+	init_server(&server);
 	server_run(&server);
 	pid = clone(sleep_with_shared_files, stack + sizeof(stack), CLONE_FILES | SIGCHLD, NULL);
 	CHECK(pid > 0);
 	set(&shared->child, pid);
-	set(&shared->id, server.info.dev_id);
-	for (;;)
-		pause();
+	serve_for_ever(&server);
 }
 
 static void a_server_is_killed_that_shared_its_file_table(void)
 {
-	struct client client;
-	double start;
-	int pid;
-
-	share();
-	pid = spawn(serve_with_shared_files, NULL);
-	WAIT_UNTIL(get(&shared->id) >= 0, 10);
-	client_submit(&client, 16, KEPT_SECTOR);
-	WAIT_UNTIL(get(&shared->nr_kept) >= 8, 5);
-	start = now();
-	CHECK_EQ(kill(pid, SIGKILL), 0);
-	client_check_failed(&client, start + SOON);
-	WAIT_UNTIL(!exists(block_node(shared->id)), SOON);
-	CHECK_EQ(kill(shared->child, SIGKILL), 0);
-	check_gone(shared->id);
-}
-
-/* Fetches every tag of every queue on one ring, in a thread that then ends. */
-static void *fetch_all(void *arg)
-{
-	struct server *server = arg;
-	struct io_uring *ring = &server->queues[0].ring;
-
-	for (int q = 0; q < server->info.nr_hw_queues; q++)
-		for (int tag = 0; tag < server->info.queue_depth; tag++)
-			prep_io(io_uring_get_sqe(ring), server->cdev, UBD_IO_FETCH_REQ, q, tag, 0,
-				server_buffer(&server->queues[q], tag));
-	CHECK_EQ(io_uring_submit(ring), 16);
-	return NULL;
-}
-
-/* A server without threads, whose one ring is its first queue's. */
-static void open_with_one_ring(struct server *server)
-{
-	server_init(server);
-	server_add(server);
-	server_open(server);
-	CHECK_EQ(io_uring_queue_init(16, &server->queues[0].ring, 0), 0);
-}
-
-/* Nobody can receive what the partition scan asks for, and the scan finds that out. */
-static void check_start_fails(struct server *server)
-{
-	double start = now();
-
-	CHECK_EQ(control(server->control, UBD_CMD_START_DEV, NULL, 0), -ENODEV);
-	WAIT_UNTIL(get_state(server->control) == UBD_S_DEV_STOPPED, SOON);
-	CHECK(now() - start < SOON);
-}
-
-static void the_thread_that_fetched_ends(void)
-{
-	struct server server;
-	pthread_t thread;
-
-	open_with_one_ring(&server);
-	CHECK_EQ(pthread_create(&thread, NULL, fetch_all, &server), 0);
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	check_start_fails(&server);
-}
-
-static void a_ring_is_closed_with_its_fetches(void)
-{
-	struct server server;
-
-	open_with_one_ring(&server);
-	fetch_all(&server);
-	io_uring_queue_exit(&server.queues[0].ring);
-	check_start_fails(&server);
-}
-
-/* No request comes, so the kernel has to look for itself; it does so every half minute. */
-static void a_ring_closed_in_silence_is_noticed(void)
-{
-	struct server server;
-
-	open_with_one_ring(&server);
-	fetch_all(&server);
-	io_uring_queue_exit(&server.queues[0].ring);
-	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, 45);
-}
-
-/* Serves until told to leave, with the FETCHes pending. */
-static int leave_when_told(struct server *server, const struct ubdsrv_io_desc *desc,
-			   uint8_t *buffer)
-{
-	if (desc->start_sector >= KEPT_SECTOR)
-		syscall(SYS_exit, 0);
-	return server_handle(server, desc, buffer);
-}
-
-/* The request is in the hands of a thread that is gone; the next one tells. */
-static void a_queue_thread_ends_while_the_device_is_live(void)
-{
-	struct server server;
-	int disk, client;
-
-	share();
-	server_init(&server);
-	server.info.nr_hw_queues = 1;
-	server.handle = leave_when_told;
-	server_run(&server);
-	shared->id = server.info.dev_id;
-	client = spawn(hammer, NULL);
-	disk = open_disk(server.info.dev_id, O_RDONLY);
-	CHECK(pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512) <= 0);
-	close(disk);
-	check_exit(client, 0);
-	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, SOON);
+	kill_all_but_the_child(serve_with_shared_files);
 }
 
 /* A thread of the server waits for its own device, and so cannot be killed. */
@@ -460,71 +327,36 @@ static void a_server_is_killed_that_waits_for_itself(void)
 	check_gone(shared->id);
 }
 
-/* Linux has a thread wait for its FETCHes before it executes another program. */
-static void execute_with_fetches(void *arg)
-{
-	struct server server;
-	struct io_uring ring;
-	struct io_uring_cqe *cqe;
-	struct io_uring_sqe *sqe;
-
-	open_with_one_ring(&server);
-	fetch_all(&server);
-	CHECK_EQ(io_uring_queue_init(2, &ring, 0), 0);
-	sqe = io_uring_get_sqe(&ring);
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, server.control, NULL, 0, 0);
-	sqe->cmd_op = UBD_CMD_START_DEV;
-	memset(sqe->cmd, 0, 16);
-	CHECK_EQ(io_uring_submit(&ring), 1);
-	CHECK_EQ(io_uring_wait_cqe(&server.queues[0].ring, &cqe), 0);
-	execl("/bin/busybox", "busybox", "true", NULL);
-	fail("no /bin/busybox");
-}
-
-static void a_server_executes_another_program(void)
-{
-	double start = now();
-
-	check_exit(spawn(execute_with_fetches, NULL), 0);
-	if (now() - start > 4 * SOON)
-		fail("it took %.2f s", now() - start);
-	WAIT_UNTIL(!exists("/dev/ubdc0"), SOON);
-}
-
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
-		{"an idle server is killed", an_idle_server_is_killed},
-		{"a server is killed with requests in its hands",
-		 a_server_is_killed_with_requests_in_its_hands},
-		{"a stopped server is killed", a_stopped_server_is_killed},
-		{"a server is killed with dirty pages", a_server_is_killed_with_dirty_pages},
-		{"a busy server is killed again and again",
-		 a_busy_server_is_killed_again_and_again},
-		{"a server is killed while partitions are looked for",
-		 a_server_is_killed_while_partitions_are_looked_for},
-		{"a server is killed while START_DEV waits for FETCHes",
-		 a_server_is_killed_while_start_waits_for_fetches},
-		{"a server is killed while it is stopped", a_server_is_killed_while_it_is_stopped},
-		{"whoever waits for STOP_DEV can be killed", whoever_waits_for_stop_can_be_killed},
-		{"a child that closes its copy changes nothing",
-		 a_child_that_closes_its_copy_changes_nothing},
-		{"a child that runs a program changes nothing",
-		 a_child_that_runs_a_program_changes_nothing},
-		{"the last descriptor of the opener counts",
-		 the_last_descriptor_of_the_opener_counts},
-		{"a server is killed and a child keeps its files",
-		 a_server_is_killed_and_a_child_keeps_its_files},
-		{"a server is killed that shared its file table",
-		 a_server_is_killed_that_shared_its_file_table},
-		{"the thread that fetched ends", the_thread_that_fetched_ends},
-		{"a queue thread ends while the device is live",
-		 a_queue_thread_ends_while_the_device_is_live},
-		{"a ring is closed with its FETCHes", a_ring_is_closed_with_its_fetches},
-		{"a server is killed that waits for itself",
-		 a_server_is_killed_that_waits_for_itself},
-		{"a server executes another program", a_server_executes_another_program},
-		{"a ring closed in silence is noticed", a_ring_closed_in_silence_is_noticed},
+		{ "an idle server is killed", an_idle_server_is_killed },
+		{ "a server is killed with requests in its hands",
+		  a_server_is_killed_with_requests_in_its_hands },
+		{ "a stopped server is killed", a_stopped_server_is_killed },
+		{ "a server is killed with dirty pages", a_server_is_killed_with_dirty_pages },
+		{ "a busy server is killed again and again",
+		  a_busy_server_is_killed_again_and_again },
+		{ "a server is killed while partitions are looked for",
+		  a_server_is_killed_while_partitions_are_looked_for },
+		{ "a server is killed while START_DEV waits for FETCHes",
+		  a_server_is_killed_while_start_waits_for_fetches },
+		{ "a server is killed while it is stopped",
+		  a_server_is_killed_while_it_is_stopped },
+		{ "whoever waits for STOP_DEV can be killed",
+		  whoever_waits_for_stop_can_be_killed },
+		{ "a child that closes its copy changes nothing",
+		  a_child_that_closes_its_copy_changes_nothing },
+		{ "a child that runs a program changes nothing",
+		  a_child_that_runs_a_program_changes_nothing },
+		{ "the last descriptor of the opener counts",
+		  the_last_descriptor_of_the_opener_counts },
+		{ "a server is killed and a child keeps its files",
+		  a_server_is_killed_and_a_child_keeps_its_files },
+		{ "a server is killed that shared its file table",
+		  a_server_is_killed_that_shared_its_file_table },
+		{ "a server is killed that waits for itself",
+		  a_server_is_killed_that_waits_for_itself },
 	};
 
 	return RUN_TESTS(tests, argc, argv);

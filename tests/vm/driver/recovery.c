@@ -396,16 +396,11 @@ static void a_server_that_dies_as_its_recovery_ends_has_gone(void)
 	delete_device();
 }
 
-static void stop_from_outside(void *arg)
-{
-	CHECK_EQ(control(*(int *)arg, UBD_CMD_STOP_DEV, NULL, 0), 0);
-}
-
 /* In a process of its own: the workers of the test's for io_uring all wait for the disk. */
 static void stop_waiting(void *arg)
 {
-	WAIT_UNTIL(get_state(*(int *)arg) == UBD_S_DEV_QUIESCED, AGE);
-	stop_from_outside(arg);
+	close(open_waiting());
+	stop_from_outside(NULL);
 }
 
 static void stop_fails_what_waits(void)
@@ -416,7 +411,7 @@ static void stop_fails_what_waits(void)
 	client_submit(&client, 64, KEPT_SECTOR);
 	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
 	kill_server(pid);
-	check_exit(spawn(stop_waiting, &fd), 0);
+	check_exit(spawn(stop_waiting, NULL), 0);
 	CHECK_EQ(client_wait(&client), 64);
 	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
 	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), -ENODEV);
@@ -428,19 +423,11 @@ static void stop_fails_what_waits(void)
 /* Its dirty page is on the way to a server that does not answer. */
 static void a_server_killed_while_it_is_stopped_is_not_waited_for(void)
 {
-	int server = spawn_server(REISSUE), disk, fd, pid;
-	char data[4096] = {};
+	int server = spawn_server(REISSUE), disk, stopper = spawn_waiting_stop(&disk);
 
-	disk = open(block_node(get(&shared->id)), O_WRONLY);
-	CHECK_EQ(pwrite(disk, data, 4096, KEPT_SECTOR * 512), 4096);
-	fd = open_dev(get(&shared->id));
-	pid = spawn(stop_from_outside, &fd);
-	WAIT_UNTIL(get(&shared->nr_kept) > 0, AGE);
 	kill_server(server);
-	check_exit(pid, 0);
-	CHECK_EQ(get_state(fd), UBD_S_DEV_STOPPED);
+	check_exit(stopper, 0);
 	close(disk);
-	close(fd);
 	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
 }
 
