@@ -201,7 +201,7 @@ struct ubd_device {
 /* ---- main.c ---- */
 
 /*
- * The life work may wait for a server; what finds out that the server is dead must
+ * The life work may wait for a server (R5: for its own, each device has one); what finds out that the server is dead must
  * not stand in line behind it.
  */
 extern struct workqueue_struct *ubd_life_wq;

@@ -90,11 +90,6 @@ struct ubdsrv_ctrl_cmd {
 #define UBD_F_USER_RECOVERY		(1ull << 0)
 #define UBD_F_USER_RECOVERY_REISSUE	(1ull << 1)
 #define UBD_F_USER_RECOVERY_FAIL_IO	(1ull << 2)
-/*
- * Out only: whoever added the device had no CAP_SYS_ADMIN. GET_FEATURES has it while such
- * users may add devices, which get no other UBD_F_* and are limited in number and size.
- */
-#define UBD_F_UNPRIVILEGED		(1ull << 5)
 
 /*
  * The server moves the data of requests itself, by pread() and pwrite() of /dev/ubdcN at
@@ -108,6 +103,12 @@ struct ubdsrv_ctrl_cmd {
  */
 #define UBD_F_ZERO_COPY			(1ull << 4)
 
+/*
+ * Out only: whoever added the device had no CAP_SYS_ADMIN. GET_FEATURES has it while such
+ * users may add devices, which get no other UBD_F_* and are limited in number and size.
+ */
+#define UBD_F_UNPRIVILEGED		(1ull << 5)
+
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)
 
@@ -119,7 +120,8 @@ struct ubdsrv_ctrl_dev_info {
 	__u32	dev_id;			/* in: wanted or UBD_DEV_ID_ANY, out: N of ubdcN and ubdbN */
 	__u32	max_io_bytes;		/* in and out: largest request, multiple of the page size */
 	__u64	flags;			/* UBD_F_*; unknown ones are refused */
-	__s32	ubdsrv_pid;		/* out: tgid of the opener of ubdcN, -1 if none */
+	__s32	ubdsrv_pid;		/* out: tgid of the opener of ubdcN, -1 if none,
+						 * 0 if not in the reader's PID namespace */
 	__u32	owner_uid;		/* out: in the reader's user namespace */
 	__u32	owner_gid;		/* out */
 	__u32	reserved1;
@@ -173,14 +175,15 @@ struct ubd_identity {
 /* ---- I/O commands on /dev/ubdcN ---- */
 
 #define UBD_IO_FETCH_REQ		0x20	/* wait for a request on (q_id, tag) */
-#define UBD_IO_COMMIT_AND_FETCH_REQ	0x21	/* complete it and wait for the next */
+#define UBD_IO_COMMIT_AND_FETCH_REQ	0x21	/* complete it and wait for the next (R7) */
 #define UBD_IO_COMMIT_REQ		0x22	/* complete it, wait for none: ends at once */
 
 /*
  * cqe->res of FETCH_REQ and COMMIT_AND_FETCH_REQ: UBD_IO_RES_OK when the
  * descriptor of the tag is filled, UBD_IO_RES_ABORT when the device is
  * stopped or its server is to leave (there is no request, do not fetch again;
- * GET_DEV_INFO tells which), or another negative errno when the command itself was wrong (it then changed nothing).
+ * GET_DEV_INFO tells which), or another negative errno when the command itself
+ * was wrong (it then changed nothing).
  */
 #define UBD_IO_RES_OK			0
 #define UBD_IO_RES_ABORT		(-19)	/* -ENODEV */
@@ -216,7 +219,7 @@ struct ubdsrv_io_cmd {
 							 * it is to be copied */
 
 /*
- * What the driver asks for. mmap() of /dev/ubdcN, read-only and shared, shows
+ * What the driver asks for; a CQE has no room for it (R8). mmap() of /dev/ubdcN, read-only and shared, shows
  * the array of queue q at offset ubd_desc_mmap_offset(q); its length is
  * queue_depth descriptors, rounded up to the page size. A descriptor may be
  * read from the CQE of its FETCH until its COMMIT is submitted.

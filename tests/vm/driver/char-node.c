@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* /dev/ubdcN belongs to one process (R6), and what it maps is never writable (R10). */
+/* The nodes: who gets at them (R1), one process has /dev/ubdcN (R6), what it maps is read-only (R10). */
 #include "lib.h"
 
 #include <fcntl.h>
@@ -147,7 +147,7 @@ static void another_thread_may_fetch(void)
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
-static void nodes_are_roots_alone(void)
+static void r1_the_nodes_are_roots_alone(void)
 {
 	struct server server;
 	struct stat st;
@@ -262,7 +262,7 @@ int main(int argc, char **argv)
 		 r6_another_process_is_refused_on_the_openers_ring},
 		{"the opener's pid is told", the_openers_pid_is_told},
 		{"another thread may fetch", another_thread_may_fetch},
-		{"the nodes are root's alone", nodes_are_roots_alone},
+		{"R1: the nodes are root's alone", r1_the_nodes_are_roots_alone},
 		{"R10: no writable mapping", r10_no_writable_mapping},
 		{"R10: mprotect cannot make it writable", r10_mprotect_cannot_make_it_writable},
 		{"R10: the back door is shut", r10_the_back_door_is_shut},
