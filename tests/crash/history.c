@@ -87,6 +87,32 @@ uint32_t history_begin(struct history *history, enum guest_op_kind kind, uint64_
 	return version;
 }
 
+static enum guest_op_kind guest_kind(enum request_kind kind)
+{
+	switch (kind) {
+	case REQUEST_WRITE:
+		return GUEST_WRITE;
+	case REQUEST_ZERO:
+		return GUEST_ZERO;
+	case REQUEST_DISCARD:
+		return GUEST_DISCARD;
+	default:
+		return GUEST_FLUSH;
+	}
+}
+
+uint32_t history_begin_request(struct history *history, const struct request *request, bool settles,
+			       uint64_t now, uint8_t *buf)
+{
+	bool fua = settles || request->flags & IMAGE_REQ_FUA;
+	uint32_t version = history_begin(history, guest_kind(request->kind), request->off,
+					 request->bytes, fua, now);
+
+	if (request->kind == REQUEST_WRITE)
+		stamp_fill(buf, request->off, request->bytes, version);
+	return version;
+}
+
 uint32_t history_begin_become(struct history *history, const uint32_t *versions, uint64_t size,
 			      uint64_t now)
 {

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "colock.h"
+#include "request.h"
 #include "stamp.h"
 
 enum guest_op_kind {
@@ -66,6 +67,11 @@ void history_destroy(struct history *history);
 uint32_t history_begin(struct history *history, enum guest_op_kind kind, uint64_t off,
 		       uint64_t bytes, bool fua, uint64_t now);
 void history_end(struct history *history, uint32_t version, uint64_t now, bool failed);
+
+/* The same for a request that changes something; stamps a write's data, @buf. @settles: as FUA
+ * does. */
+uint32_t history_begin_request(struct history *history, const struct request *request, bool settles,
+			       uint64_t now, uint8_t *buf);
 
 /*
  * The whole disk is about to change: to a size and to @versions of its sectors; NULL: only what

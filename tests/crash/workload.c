@@ -146,20 +146,6 @@ static void co_read(struct job *job)
 	g_free(wrong);
 }
 
-static enum guest_op_kind guest_kind(enum request_kind kind)
-{
-	switch (kind) {
-	case REQUEST_WRITE:
-		return GUEST_WRITE;
-	case REQUEST_ZERO:
-		return GUEST_ZERO;
-	case REQUEST_DISCARD:
-		return GUEST_DISCARD;
-	default:
-		return GUEST_FLUSH;
-	}
-}
-
 static void co_change(struct job *job)
 {
 	struct workload *workload = job->workload;
@@ -167,11 +153,8 @@ static void co_change(struct job *job)
 	uint32_t version;
 	int ret;
 
-	version = history_begin(
-		workload->history, guest_kind(request->kind), request->off, request->bytes,
-		request->flags & IMAGE_REQ_FUA || workload->write_back_settles, job->since);
-	if (request->kind == REQUEST_WRITE)
-		stamp_fill(job->buf, request->off, request->bytes, version);
+	version = history_begin_request(workload->history, request, workload->write_back_settles,
+					job->since, job->buf);
 	ret = co_perform(job);
 	if (!ret && workload->write_back)
 		ret = image_co_write_back(workload->structural->img);

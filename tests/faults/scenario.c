@@ -12,7 +12,6 @@
 #include "fixed.h"
 #include "history.h"
 #include "scratch.h"
-#include "stamp.h"
 
 #define READ_BYTES (64u << 10)
 
@@ -179,20 +178,6 @@ static void run_destroy(struct run *run)
 
 /* ---- steps ---- */
 
-static enum guest_op_kind guest_kind(enum request_kind kind)
-{
-	switch (kind) {
-	case REQUEST_WRITE:
-		return GUEST_WRITE;
-	case REQUEST_ZERO:
-		return GUEST_ZERO;
-	case REQUEST_DISCARD:
-		return GUEST_DISCARD;
-	default:
-		return GUEST_FLUSH;
-	}
-}
-
 /* Does it with the run's memory. */
 static int co_perform(struct run *run, const struct request *request)
 {
@@ -212,10 +197,7 @@ static int co_change(struct run *run, const struct step *step)
 	uint32_t version;
 	int ret;
 
-	version = history_begin(&run->history, guest_kind(request->kind), request->off,
-				request->bytes, request->flags & IMAGE_REQ_FUA, tick(s));
-	if (request->kind == REQUEST_WRITE)
-		stamp_fill(run->buf, request->off, request->bytes, version);
+	version = history_begin_request(&run->history, request, false, tick(s), run->buf);
 	ret = co_perform(run, request);
 	history_end(&run->history, version, tick(s), ret < 0);
 	run->no_flush |= inject_take_sync();
