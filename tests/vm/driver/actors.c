@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -25,7 +26,7 @@ void share(void)
 		shared = share_memory(4096);
 		shared->disk = share_memory(usual_params().dev_sectors * 512);
 	}
-	*shared = (struct shared){ .id = -1, .keeps = true, .disk = shared->disk };
+	*shared = (struct shared){ .id = -1, .keeps = true, .control = -1, .disk = shared->disk };
 }
 
 /* ---- servers ---- */
@@ -200,6 +201,26 @@ int client_wait(struct client *client)
 	io_uring_queue_exit(&client->ring);
 	close(client->disk);
 	return failed;
+}
+
+void check_write_and_read(const struct server *server, int disk)
+{
+	const size_t sizes[] = { 512, 4096, 4608, 65536, 131072, 1 << 20 };
+	uint8_t *out = aligned(1 << 20), *in = aligned(1 << 20);
+
+	for (size_t i = 0; i < 6; i++) {
+		off_t off = 512 * (1 + 7 * i);
+
+		for (size_t j = 0; j < sizes[i]; j++)
+			out[j] = j * 13 + j / 253 + i;
+		CHECK_EQ(pwrite(disk, out, sizes[i], off), sizes[i]);
+		CHECK(!memcmp(server->memory + off, out, sizes[i]));
+		memset(in, 0, sizes[i]);
+		CHECK_EQ(pread(disk, in, sizes[i], off), sizes[i]);
+		CHECK(!memcmp(in, out, sizes[i]));
+	}
+	free(out);
+	free(in);
 }
 
 void check_written(const struct client *client, uint64_t sector)

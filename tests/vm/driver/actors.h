@@ -16,12 +16,15 @@
 
 /* Seen by all processes of a test. */
 struct shared {
-	int id;	       /* of the device once it is live or recovered, before that -1 */
-	int keeps;     /* requests behind KEPT_SECTOR are kept; from the start true */
-	int nr_kept;   /* requests that a server has had and not answered */
-	int release;   /* the test's own: somebody may go on, or is to end */
-	int left;      /* the test's own: somebody has nothing more to do */
-	int child;     /* the test's own: a process that a server has started */
+	int id;	     /* of the device once it is live or recovered, before that -1 */
+	int keeps;   /* requests behind KEPT_SECTOR are kept; from the start true */
+	int nr_kept; /* requests that a server has had and not answered */
+	int release; /* the test's own: somebody may go on, or is to end */
+	int left;    /* the test's own: somebody has nothing more to do */
+	int child;   /* the test's own: a process that a server has started */
+	int q_id;    /* kept.h: where the last request is that was kept */
+	int tag;
+	int control;   /* kept.h: the server's fd, of which clients are to keep no copy; or -1 */
 	uint8_t *disk; /* what all servers of the test serve */
 };
 
@@ -90,6 +93,9 @@ void client_submit(struct client *client, int nr, uint64_t sector);
 /* Waits for all, and closes the disk; returns how many failed. */
 int client_wait(struct client *client);
 
+/* Writes of 512 bytes to 1 MiB arrive in the server's memory, and are read back. */
+void check_write_and_read(const struct server *server, int disk);
+
 /* What was written is on shared->disk. */
 void check_written(const struct client *client, uint64_t sector);
 
@@ -97,8 +103,8 @@ void check_written(const struct client *client, uint64_t sector);
 void hammer(void *arg);
 
 /*
- * For spawn(), of 64 blocks of 4 KiB from number *(int *)@arg on, all zero at first: writes each with
- * a number that grows, and finds it there the next time, until shared->release is set.
+ * For spawn(), of 64 blocks of 4 KiB from number *(int *)@arg on, all zero at first: writes each
+ * with a number that grows, and finds it there the next time, until shared->release is set.
  */
 void write_and_verify(void *arg);
 

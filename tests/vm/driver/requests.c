@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What reaches the server: operations, flags, limits. Answers are in answers.c. */
-#include "lib.h"
+#include "actors.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -72,21 +72,10 @@ static void fill(uint8_t *data, size_t size, unsigned int seed)
 
 static void what_is_written_is_read(void)
 {
-	const size_t sizes[] = {512, 4096, 4608, 65536, 131072, 1 << 20};
-	uint8_t *out = aligned(1 << 20), *in = aligned(1 << 20);
 	struct server server;
 	int disk = run_logged(&server, 0);
 
-	for (size_t i = 0; i < 6; i++) {
-		off_t off = 512 * (1 + 7 * i);
-
-		fill(out, sizes[i], i);
-		CHECK_EQ(pwrite(disk, out, sizes[i], off), sizes[i]);
-		CHECK(!memcmp(server.memory + off, out, sizes[i]));
-		memset(in, 0, sizes[i]);
-		CHECK_EQ(pread(disk, in, sizes[i], off), sizes[i]);
-		CHECK(!memcmp(in, out, sizes[i]));
-	}
+	check_write_and_read(&server, disk);
 	close(disk);
 	server_delete(&server);
 }
