@@ -52,7 +52,10 @@ static inline struct block_device *ubd_file_bdev(struct file *file)
 	return I_BDEV(file->f_mapping->host);
 }
 
-/* No mprotect() can make the mapping writable, and no child inherits it: VM_IO refuses MADV_DOFORK. */
+/*
+ * No mprotect() can make the mapping writable, and no child inherits it: VM_IO refuses
+ * MADV_DOFORK.
+ */
 static inline void ubd_vma_seal(struct vm_area_struct *vma)
 {
 #if UBD_KERNEL_IS(6, 12)
@@ -121,8 +124,8 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 }
 
 /*
- * Whether blk-mq may hand over all requests of a plug by ->queue_rqs(): on 6.1 its timer would not find
- * them, unless the driver noted each in a table that is blk-mq's.
+ * Whether blk-mq may hand over all requests of a plug by ->queue_rqs(): on 6.1 its timer would
+ * not find them, unless the driver noted each in a table that is blk-mq's.
  */
 #define UBD_TAKES_PLUGS UBD_KERNEL_IS(6, 12)
 

@@ -181,11 +181,10 @@ bool ubd_is_ending(const struct ubd_device *dev)
  */
 int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev))
 {
-	int res;
+	int err, res;
 
-	if (wait_event_killable(dev->wait, (res = try(dev)) != -EAGAIN))
-		return -EINTR;
-	return res;
+	err = wait_event_killable(dev->wait, (res = try(dev)) != -EAGAIN);
+	return err ? -EINTR : res;
 }
 
 static int ubd_claim_start(struct ubd_device *dev)

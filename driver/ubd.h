@@ -97,8 +97,9 @@
  * the device's flags when it has done so.
  *
  * While a request is SERVED its pages may be held by who uses them: a user copy in another
- * thread, or io_uring as a fixed buffer. A request that is to end, or to wait for the next server, while it is
- * held becomes HELD, and does so when the last hold is dropped (ubd_settle()):
+ * thread, or io_uring as a fixed buffer. A request that is to end, or to wait for the next
+ * server, while it is held becomes HELD, and does so when the last hold is dropped
+ * (ubd_settle()):
  *
  *   COMMITTING, SERVED --holds--> HELD ---> IDLE, or READY if there is a cmd: the request ends
  *                                   \----> QUEUED, or HANDOVER if there is one: the next server's
@@ -201,8 +202,8 @@ struct ubd_device {
 /* ---- main.c ---- */
 
 /*
- * The life work may wait for a server (R5: for its own, each device has one); what finds out that the server is dead must
- * not stand in line behind it.
+ * The life work may wait for a server (R5: for its own, each device has one); what finds out
+ * that the server is dead must not stand in line behind it.
  */
 extern struct workqueue_struct *ubd_life_wq;
 extern struct workqueue_struct *ubd_check_wq;
