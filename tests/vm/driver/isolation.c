@@ -24,6 +24,8 @@
 /* A tag that no other command here names, of queues that are one deeper than it. */
 #define LAST_TAG    9
 
+#define IS_COPY	    0x10000 /* in user_data */
+
 static struct shared {
 	int hostile_id; /* of the device, before there is one -1 */
 	int honest_id;
@@ -126,6 +128,30 @@ static uint64_t one_of(unsigned int *seed, const uint64_t *values, size_t nr)
 	one_of(seed, (const uint64_t[]){ __VA_ARGS__ },                                            \
 	       sizeof((const uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t))
 
+/* UBD_F_* of a device, a different way each round. */
+static uint64_t way_for_data(int round)
+{
+	int fd = open("/dev/ubd-control", O_RDWR | O_CLOEXEC);
+	uint64_t features;
+
+	CHECK_EQ(control(fd, UBD_CMD_GET_FEATURES, &features, sizeof(features)), 0);
+	close(fd);
+	return (uint64_t[]){ 0, UBD_F_USER_COPY,
+			     features & (UBD_F_USER_COPY | UBD_F_ZERO_COPY) }[round % 3];
+}
+
+/* What most FETCHes name, unless the device copies nothing; or an index. */
+static void *buffer_for(uint64_t flags)
+{
+	return flags & UBD_F_USER_COPY ? NULL : aligned(128 << 10);
+}
+
+static void init_ring(struct io_uring *ring)
+{
+	CHECK_EQ(io_uring_queue_init(64, ring, IORING_SETUP_SUBMIT_ALL), 0);
+	CHECK_EQ(io_uring_register_buffers_sparse(ring, 4), 0);
+}
+
 static void prep_nonsense(struct io_uring_sqe *sqe, int cdev, unsigned int *seed, void *buffer)
 {
 	uint32_t op =
@@ -139,24 +165,55 @@ static void prep_nonsense(struct io_uring_sqe *sqe, int cdev, unsigned int *seed
 	sqe->rw_flags = ONE_OF(seed, 0, 0, 0, 0, 1, 1u << 31);
 }
 
+static off_t data_of_any_tag(unsigned int *seed)
+{
+	return ubd_data_offset(ONE_OF(seed, 0, 1, 0, 1, 2), ONE_OF(seed, 0, 1, 2, 3, 4, 5, 8)) +
+	       ONE_OF(seed, 0, 0, 512, 4096, UBD_MAX_IO_BYTES - 1);
+}
+
+/* By a call, or from and into the pages of requests. */
+static void copy_nonsense(struct io_uring *ring, int cdev, unsigned int *seed, void *memory)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	size_t bytes = ONE_OF(seed, 1, 512, 4096, 65536);
+	off_t off = data_of_any_tag(seed);
+	ssize_t res;
+
+	res = rand_r(seed) % 2 ? pread(cdev, memory, bytes, off) : pwrite(cdev, memory, bytes, off);
+	CHECK(res >= 0 || is_errno_of_the_wire(-errno));
+	if (rand_r(seed) % 2)
+		io_uring_prep_read_fixed(sqe, cdev, NULL, bytes, off, rand_r(seed) % 5);
+	else
+		io_uring_prep_write_fixed(sqe, cdev, NULL, bytes, off, rand_r(seed) % 5);
+	sqe->user_data = IS_COPY;
+}
+
+static void take_answers(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(ring, &cqe) == 0) {
+		CHECK(is_errno_of_the_wire(cqe->res) ||
+		      (cqe->user_data == IS_COPY && cqe->res > 0));
+		io_uring_cqe_seen(ring, cqe);
+	}
+}
+
 /* Commands from several threads, each with a ring of its own, as long as the process lives. */
 static void *send_nonsense(void *arg)
 {
-	int cdev = *(int *)arg;
+	const struct server *server = arg;
+	void *buffer = buffer_for(server->info.flags), *memory = aligned(65536);
 	unsigned int seed = gettid();
-	void *buffer = aligned(128 << 10);
 	struct io_uring ring;
-	struct io_uring_cqe *cqe;
 
-	CHECK_EQ(io_uring_queue_init(64, &ring, IORING_SETUP_SUBMIT_ALL), 0);
+	init_ring(&ring);
 	for (;;) {
 		for (int i = 0; i < 8; i++)
-			prep_nonsense(io_uring_get_sqe(&ring), cdev, &seed, buffer);
+			prep_nonsense(io_uring_get_sqe(&ring), server->cdev, &seed, buffer);
+		copy_nonsense(&ring, server->cdev, &seed, memory);
 		CHECK(io_uring_submit(&ring) >= 0);
-		while (io_uring_peek_cqe(&ring, &cqe) == 0) {
-			CHECK(is_errno_of_the_wire(cqe->res));
-			io_uring_cqe_seen(&ring, cqe);
-		}
+		take_answers(&ring);
 		__atomic_add_fetch(&shared->nr_commands, 8, __ATOMIC_SEQ_CST);
 	}
 	return NULL;
@@ -202,12 +259,13 @@ static void be_hostile(void *arg)
 
 	become(HOSTILE_UID);
 	server_init(&server);
+	server.info.flags = *(uint64_t *)arg;
 	server_add(&server);
 	server_open(&server);
 	drop_rights();
 	set(&shared->hostile_id, server.info.dev_id);
 	for (int i = 0; i < 3; i++)
-		CHECK_EQ(pthread_create(&threads[i], NULL, send_nonsense, &server.cdev), 0);
+		CHECK_EQ(pthread_create(&threads[i], NULL, send_nonsense, &server), 0);
 	CHECK_EQ(pthread_create(&threads[3], NULL, start_in_a_thread, &server.control), 0);
 	for (int i = 0;; i++) {
 		reach_for_the_other(node);
@@ -227,9 +285,11 @@ static void r5_a_hostile_user_harms_only_himself(void)
 	client = spawn(verify, NULL);
 	check_goes_on(5);
 	for (int round = 0; round < 3; round++) {
+		uint64_t flags = way_for_data(round);
+
 		set(&shared->nr_commands, 0);
 		set(&shared->hostile_id, -1);
-		hostile = spawn(be_hostile, NULL);
+		hostile = spawn(be_hostile, &flags);
 		WAIT_UNTIL(get(&shared->nr_commands) > 2000, AGE);
 		CHECK_EQ(waitpid(hostile, NULL, WNOHANG), 0);
 		check_goes_on(10);
@@ -297,21 +357,18 @@ struct storm {
 static void *storm(void *arg)
 {
 	struct storm *storm = arg;
-	void *buffer = aligned(128 << 10);
+	void *buffer = buffer_for(storm->server->info.flags);
 	unsigned int seed = gettid();
 	struct io_uring ring;
 	struct io_uring_cqe *cqe;
 	bool is_last;
 	int res;
 
-	CHECK_EQ(io_uring_queue_init(64, &ring, IORING_SETUP_SUBMIT_ALL), 0);
+	init_ring(&ring);
 	while (!__atomic_load_n(&storm->ends, __ATOMIC_SEQ_CST)) {
 		prep_nonsense(io_uring_get_sqe(&ring), storm->server->cdev, &seed, buffer);
 		CHECK(io_uring_submit(&ring) >= 0);
-		while (io_uring_peek_cqe(&ring, &cqe) == 0) {
-			CHECK(is_errno_of_the_wire(cqe->res));
-			io_uring_cqe_seen(&ring, cqe);
-		}
+		take_answers(&ring);
 	}
 	/* After DEL_DEV none may wait any more: not the last, and none of those before it. */
 	prep_io(io_uring_get_sqe(&ring), storm->server->cdev, UBD_IO_FETCH_REQ, 0, LAST_TAG, 0,
@@ -337,6 +394,7 @@ static void commands_race_with_stop_and_delete(void)
 		pthread_t threads[3];
 
 		server_init(&server);
+		server.info.flags = way_for_data(round);
 		server.info.queue_depth = LAST_TAG + 1;
 		server_add(&server);
 		server_open(&server);
@@ -356,7 +414,7 @@ static void commands_race_with_stop_and_delete(void)
 
 static void *exit_soon(void *arg)
 {
-	usleep(*(int *)arg);
+	usleep(10000 + *(int *)arg * 3000);
 	_exit(0);
 }
 
@@ -368,6 +426,7 @@ static void exit_in_a_storm(void *arg)
 
 	storms.server = &server;
 	server_init(&server);
+	server.info.flags = way_for_data(*(int *)arg);
 	server_add(&server);
 	server_open(&server);
 	CHECK_EQ(pthread_create(&thread, NULL, exit_soon, arg), 0);
@@ -379,9 +438,7 @@ static void exit_in_a_storm(void *arg)
 static void commands_race_with_the_exit_of_their_sender(void)
 {
 	for (int round = 0; round < 15; round++) {
-		int us = 10000 + round * 3000;
-
-		check_exit(spawn(exit_in_a_storm, &us), 0);
+		check_exit(spawn(exit_in_a_storm, &round), 0);
 		WAIT_UNTIL(!exists("/dev/ubdc0"), AGE);
 	}
 }
