@@ -8,8 +8,11 @@
 
 #include "lib.h"
 
-/* Seconds on a machine that is busy; else it takes no time. */
-#define SOON	    5.0
+/*
+ * Seconds on a machine that is very busy; else it takes no time. For what it is not told of the
+ * driver looks after 30.
+ */
+#define SOON	    15.0
 
 /* Requests from this sector on are kept by keep_if_told(). */
 #define KEPT_SECTOR 16384

@@ -98,25 +98,28 @@ void tell_tasks(void)
 /* A test that not even a signal ends waits in the kernel, for ever: then nothing else can run. */
 static int wait_for_end(const struct test *test, int pid, char *ret_reason, size_t size)
 {
-	double end = now() + TEST_SECONDS;
-	int status;
+	int left = NR_SLEEPS(TEST_SECONDS), status;
 
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (now() > end && !ret_reason[0]) {
+	for (; waitpid(pid, &status, WNOHANG) == 0; left--, usleep(2000)) {
+		if (left == 0) {
 			tell_tasks();
 			snprintf(ret_reason, size, "time limit of %d s passed. ", TEST_SECONDS);
 			kill(pid, SIGKILL);
 		}
-		if (now() > end + 5) {
+		if (left < -NR_SLEEPS(5)) {
 			tell_tasks();
 			printf("not ok %s: it cannot be killed\n", test->name);
 			exit(1);
 		}
-		usleep(2000);
 	}
 	if (WIFSIGNALED(status) && !ret_reason[0])
 		snprintf(ret_reason, size, "%s", strsignal(WTERMSIG(status)));
 	return status;
+}
+
+static const char *by_user_copy(void)
+{
+	return data_path ? ", by user copy" : "";
 }
 
 static bool run_test(const struct test *test)
@@ -140,15 +143,15 @@ static bool run_test(const struct test *test)
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
 
-	for (double end = now() + 10; !is_all_gone() && now() < end;)
+	for (int left = NR_SLEEPS(10); !is_all_gone() && left; left--)
 		usleep(2000);
 	if (!reason[0] && !is_all_gone())
 		snprintf(reason, sizeof(reason), "something is left behind 10 s later");
 
 	if (!reason[0] && status == 0)
-		printf("ok %s\n", test->name);
+		printf("ok %s%s\n", test->name, by_user_copy());
 	else
-		printf("not ok %s: %s\n", test->name, reason);
+		printf("not ok %s%s: %s\n", test->name, by_user_copy(), reason);
 	fflush(stdout);
 	return !reason[0] && status == 0;
 }
@@ -176,6 +179,12 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 		if (is_wanted(&tests[i], argc, argv))
 			good &= run_test(&tests[i]);
 	return good ? 0 : 1;
+}
+
+int run_tests_by_user_copy(const struct test *tests, size_t nr, int argc, char **argv)
+{
+	data_path = UBD_F_USER_COPY;
+	return run_tests(tests, nr, argc, argv);
 }
 
 int get(int *field)

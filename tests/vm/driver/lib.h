@@ -35,6 +35,12 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
 #define RUN_TESTS(tests, argc, argv)                                                               \
 	run_tests(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
 
+/* The same, always with servers that have UBD_F_USER_COPY. */
+int run_tests_by_user_copy(const struct test *tests, size_t nr, int argc, char **argv);
+
+#define RUN_TESTS_BY_USER_COPY(tests, argc, argv)                                                  \
+	run_tests_by_user_copy(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
+
 /*
  * Prints where in the kernel the tests' processes are, and all who are in the driver. The runner
  * does so for a test that does not end.
@@ -65,11 +71,18 @@ double now(void);
 /* Seconds: long for what takes no time on a machine that is not busy. */
 #define AGE 30
 
-/* Waits until the condition holds, and fails the test if it does not within @seconds. */
+/* How often to sleep for 2 ms within so many seconds. */
+#define NR_SLEEPS(seconds) ((int)((seconds)*500))
+
+/*
+ * Waits until the condition holds, and fails the test if it does not within @seconds. Sleeps are
+ * counted, and not seconds: a machine that is let run for a moment now and then gets as many
+ * chances as any.
+ */
 #define WAIT_UNTIL(condition, seconds)                                                             \
 	do {                                                                                       \
-		for (double end_ = now() + (seconds); !(condition); usleep(2000))                  \
-			if (now() > end_)                                                          \
+		for (int left_ = NR_SLEEPS(seconds); !(condition); usleep(2000))                   \
+			if (!left_--)                                                              \
 				fail("%s:%d: %s not within %g s", __FILE__, __LINE__, #condition,  \
 				     (double)(seconds));                                           \
 	} while (0)

@@ -484,6 +484,16 @@ int main(int argc, char **argv)
 		  a_server_killed_while_it_is_stopped_is_not_waited_for },
 		{ "every wait can be killed", every_wait_can_be_killed },
 	};
+	/* In another way a server has the data of requests, or is on its way to it, when it dies. */
+	const struct test of_data[] = {
+		{ "reissue loses no request", reissue_loses_no_request },
+		{ "reissue loses nothing that was on its way",
+		  reissue_loses_nothing_that_was_on_its_way },
+		{ "a verifying writer goes on across ten deaths",
+		  a_verifying_writer_goes_on_across_ten_deaths },
+		{ "QUIESCE lets the server finish", quiesce_lets_the_server_finish },
+	};
+	int failed = RUN_TESTS(tests, argc, argv);
 
-	return RUN_TESTS(tests, argc, argv);
+	return failed | RUN_TESTS_BY_USER_COPY(of_data, argc, argv);
 }
