@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -49,6 +50,14 @@ static uint16_t default_queues(void)
 	return CLAMP(g_get_num_processors(), 1, DEFAULT_MAX_QUEUES);
 }
 
+static bool is_disk(const struct image *image)
+{
+	struct stat st;
+
+	return strcmp(image_format(image), "raw") == 0 && stat(image_filename(image), &st) == 0 &&
+	       S_ISBLK(st.st_mode);
+}
+
 static int choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)
 {
 	struct image *image = device->config.image;
@@ -57,6 +66,7 @@ static int choose_params(const struct device *device, struct ubd_params *ret_par
 		.image_size = image_size(image),
 		.read_only = image_is_read_only(image),
 		.discard = device->config.discard,
+		.is_disk = is_disk(image),
 		.block_size = device->config.block_size,
 	};
 	uint32_t cut_bytes;

@@ -159,7 +159,7 @@ static const GOptionEntry option_entries[] = {
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
-	  "Bytes of a block: 512 to 4096 (default: 512, or what the image's storage needs)",
+	  "Bytes of a block: 512 to 4096 (default: 512, or that of a raw disk)",
 	  "BYTES" },
 	{ "serial", 0, 0, G_OPTION_ARG_STRING, &given.serial,
 	  "Serial number (default: made of the image's path); empty: none", "SERIAL" },

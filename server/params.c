@@ -17,35 +17,34 @@
  */
 #define MAX_DISCARD_BYTES   (256u << 20)
 
+/*
+ * What is on a disk was made for its blocks, and what is in an image file for those of 512 bytes
+ * that images have in QEMU, wherever the file is now. The image layer does what is less than a
+ * block of the storage.
+ */
+static uint32_t default_block_size(const struct params_input *input)
+{
+	if (!input->is_disk)
+		return SECTOR_SIZE;
+	return CLAMP(input->limits->request_alignment, SECTOR_SIZE, sysconf(_SC_PAGESIZE));
+}
+
 int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
 		    uint32_t *ret_cut_bytes, GError **err)
 {
-	uint32_t needed = MAX(SECTOR_SIZE, input->limits->request_alignment);
-	uint32_t block_size = input->block_size ?: needed;
+	uint32_t block_size = input->block_size ?: default_block_size(input);
 	uint32_t physical = MAX(PHYSICAL_BLOCK_SIZE, block_size);
 	uint32_t cluster_size = input->limits->cluster_size;
+	uint32_t discard = MAX(block_size, input->limits->request_alignment);
 	uint32_t cut_bytes;
 	struct ubd_params params = {
 		.logical_block_size = block_size,
 		.physical_block_size = physical,
 		.io_min = physical,
 		.io_opt = cluster_size ? MAX(cluster_size, physical) : 0,
-		.discard_granularity = cluster_size ? MAX(cluster_size, block_size) : physical,
+		.discard_granularity = MAX(discard, cluster_size ?: physical),
 	};
 
-	if (block_size > sysconf(_SC_PAGESIZE)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "its storage needs blocks of %u bytes, a block device has at most %ld",
-			    block_size, sysconf(_SC_PAGESIZE));
-		return -EINVAL;
-	}
-	if (block_size < needed) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "its storage needs blocks of %u bytes, they cannot be %u (or use the "
-			    "page cache: --cache=writeback)",
-			    needed, block_size);
-		return -EINVAL;
-	}
 	cut_bytes = input->image_size % block_size;
 	params.dev_sectors = (input->image_size - cut_bytes) / SECTOR_SIZE;
 	if (params.dev_sectors == 0) {

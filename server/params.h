@@ -15,13 +15,14 @@ struct params_input {
 	uint64_t image_size; /* bytes */
 	bool read_only;
 	bool discard;	     /* the device takes discards */
-	uint32_t block_size; /* logical, 512 to 4096; 0: the least that the image allows */
+	bool is_disk;	     /* the image is a disk, and all of it */
+	uint32_t block_size; /* logical, 512 to 4096; 0: a disk's own, else 512 */
 };
 
 /*
  * Fills *ret_params but for max_io_sectors, which the driver decides. The capacity is a multiple of
  * the logical block size; *ret_cut_bytes is what of the image lies behind it. -EINVAL for an image
- * that cannot be such a block device: smaller than a block, or with larger blocks.
+ * that is smaller than a block.
  */
 int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
 		    uint32_t *ret_cut_bytes, GError **err);
