@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is done to all tags at once: taking them from a server that is gone or leaves,
- * looking for lost ones; and their memory.
+ * How a request leaves its tag, and who puts that off; what is done to all tags at once:
+ * taking them from a server that is gone or leaves, looking for lost ones; and their memory.
  */
 #include <linux/blk-mq.h>
 #include <linux/jiffies.h>

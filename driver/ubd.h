@@ -15,14 +15,14 @@
  *   queue.c    requests: how one goes from blk-mq to the server
  *   io.c       the I/O commands: how it comes back, and the next is asked for
  *   copy.c     its data
- *   tag.c      what is done to all tags at once, and their memory
+ *   tag.c      how a request leaves its tag; what is done to all tags at once; their memory
  *   trace.h    tracepoints
  *
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
- *   its being registered (dropped by the life work when it deletes the device),
- *   by every control file, by the open file of /dev/ubdcN and by every work item
- *   queued. A pending FETCH holds the file of /dev/ubdcN.
+ *   its being registered (dropped by the life work when it deletes the device, which
+ *   cancels the watch work first), by every control file, by the open file of /dev/ubdcN
+ *   and by every other work item queued. A pending FETCH holds the file of /dev/ubdcN.
  *   @nr_control counts control files; when it drops to 0 the device is aborted
  *   and deleted, unless it outlives its server (ubd_outlives_server()).
  *   The module is held by every open file of ours, and by every device until the life work has
@@ -39,7 +39,9 @@
  *   run at any time, also while the life work waits in del_gendisk().
  *   ubd_server_gone() is called by whoever finds the server dead or leaving. It aborts
  *   the device, or, if that outlives its server, takes all requests and
- *   commands from the tags as the device's flags say and leaves it QUIESCED.
+ *   commands from the tags as the device's flags say and leaves it QUIESCED. Whoever calls
+ *   it keeps the next server out meanwhile: by the server's file, which is open, a command,
+ *   which holds that, or @nr_checks.
  *
  * Locks, in taking order
  *   lock                     guards
