@@ -42,6 +42,8 @@ static void add_refuses_what_it_does_not_know(void)
 					  UBD_F_USER_RECOVERY_FAIL_IO);
 	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY | 1ull << 62);
 	CHECK_INFO_REFUSED(flags, 1ull << 63);
+	CHECK_INFO_REFUSED(flags, UBD_F_UNPRIVILEGED);
+	CHECK_INFO_REFUSED(flags, UBD_F_ZERO_COPY); /* without UBD_F_USER_COPY */
 	CHECK_INFO_REFUSED(max_io_bytes, 0);
 	CHECK_INFO_REFUSED(max_io_bytes, 4096 + 512);
 	CHECK_INFO_REFUSED(max_io_bytes, UBD_MAX_IO_BYTES + 4096);
@@ -151,7 +153,7 @@ static void control_commands_refuse_wrong_arguments(void)
 
 static void unknown_commands_are_refused(void)
 {
-	const uint32_t unknown[] = {0, 0x03, 0x10, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
+	const uint32_t unknown[] = {0, 0x03, 0x14, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
 	struct ubdsrv_ctrl_dev_info info = usual_info();
 	int node = open("/dev/ubd-control", O_RDWR), fd = add_dev(&info);
 
@@ -173,8 +175,10 @@ static void get_features_tells_what_add_takes(void)
 
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 4), -EINVAL);
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 8), 0);
-	CHECK_EQ(features, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
-				   UBD_F_USER_RECOVERY_FAIL_IO | UBD_F_USER_COPY);
+	/* Zero copy is there where the kernel can do it. */
+	CHECK_EQ(features & ~UBD_F_ZERO_COPY, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
+						      UBD_F_USER_RECOVERY_FAIL_IO |
+						      UBD_F_USER_COPY);
 }
 
 #define CHECK_PARAM_REFUSED(fd, field, value)                                                      \
