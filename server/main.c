@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <glib.h>
+#include <inttypes.h>
 #include <linux/ubd_cmd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,9 +25,11 @@
 #include "identity.h"
 #include "image.h"
 #include "options.h"
+#include "others.h"
 #include "process.h"
 #include "report.h"
 #include "supervisor.h"
+#include "takeover.h"
 
 /* How long a new server waits for the image of the old one. */
 #define UNLOCK_SECONDS 30
@@ -293,6 +296,18 @@ static bool stop_device(struct device *device)
 	return res == 0;
 }
 
+/* Whoever looks for a disk by its serial number may find the other one. */
+static void tell_of_twin(void)
+{
+	const char *serial = options.identity.serial;
+	int64_t id = serial[0] ? others_find("serial", serial) : -1;
+
+	if (id >= 0)
+		report_note("/dev/ubdb%" PRId64 " has the serial number %s as well: "
+			    "/dev/disk/by-id/ubd-%s will be one of the two",
+			    id, serial, serial);
+}
+
 static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
 			int signal_fd)
 {
@@ -309,9 +324,12 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.recovered = recovered,
 	};
 	g_autoptr(GError) err = NULL;
-	struct device *device = device_add(&config, &err);
+	struct device *device;
 	bool ok;
 
+	if (!recovered)
+		tell_of_twin();
+	device = device_add(&config, &err);
 	if (!device) {
 		report_error("%s", err->message);
 		close_image(loop, image);
@@ -327,112 +345,6 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	device_free(device);
 	remove_pid_file();
 	return ok;
-}
-
-/* Before anybody is asked to leave. A device or an image without a UUID may be the right one. */
-static int check_identity(struct control *control, GError **err)
-{
-	static const uint8_t none[sizeof(options.identity.uuid)];
-	const uint8_t *uuid = options.identity.uuid;
-	g_autofree char *wanted = NULL, *found = NULL;
-	struct ubd_identity had;
-	int res = control_get_identity(control, &had);
-
-	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", options.recover,
-			    g_strerror(-res));
-		return res;
-	}
-	if (memcmp(uuid, had.uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
-	    memcmp(had.uuid, none, sizeof(none)) == 0)
-		return 0;
-	wanted = control_uuid_to_text(had.uuid);
-	found = control_uuid_to_text(uuid);
-	g_set_error(
-		err, UBD_ERROR, EINVAL,
-		"%s: its UUID is %s, and that of /dev/ubdb%u is %s; if the image was moved, give "
-		"--uuid=%s",
-		options.filename, found, options.recover, wanted, wanted);
-	return -EINVAL;
-}
-
-/* Waits for the end of the device's last server; the device's own options are taken up. */
-static int take_over_control(struct control *control, const struct ubdsrv_ctrl_dev_info *info,
-			     GError **err)
-{
-	struct ubd_params params;
-	int res = check_identity(control, err);
-
-	if (res < 0)
-		return res;
-	if (info->ubdsrv_pid >= 0)
-		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info->dev_id,
-			       info->ubdsrv_pid);
-	res = control_take_over(control);
-	if (res == 0)
-		res = control_get_params(control, &params);
-	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot be taken over: %s",
-			    info->dev_id,
-			    res == -EBUSY ? "another server is at it" : g_strerror(-res));
-		return res;
-	}
-	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
-	options.discard = params.max_discard_sectors != 0;
-	options.block_size = params.logical_block_size;
-	return 0;
-}
-
-/* The device of --recover. */
-static struct control *open_last(struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
-{
-	struct control *control = control_open_dev(options.recover, ret_info, err);
-
-	if (!control || ret_info->flags & UBD_F_USER_RECOVERY)
-		return control;
-	g_set_error(err, UBD_ERROR, EINVAL,
-		    "/dev/ubdb%u: its server was started without --recovery", ret_info->dev_id);
-	control_free(control);
-	return NULL;
-}
-
-/* The device of a server that died, kept by the service manager; NULL if it has ended as well. */
-static struct control *adopt_kept(int fd, struct ubdsrv_ctrl_dev_info *ret_info)
-{
-	g_autoptr(GError) err = NULL;
-	struct control *control = control_adopt(fd, ret_info, &err);
-
-	if (control && ret_info->flags & UBD_F_USER_RECOVERY &&
-	    ret_info->state != UBD_S_DEV_STOPPED && ret_info->state != UBD_S_DEV_ADDED) {
-		options.recover = ret_info->dev_id;
-		return control;
-	}
-	control_free(control);
-	supervisor_drop_fd();
-	return NULL;
-}
-
-/*
- * The device that is to be recovered, in *ret_control, NULL for a new one. @kept_fd is what the
- * service manager had for us, or -1: then the options that make a device are for the first start.
- */
-static int take_over(int kept_fd, struct control **ret_control, GError **err)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	struct control *control = NULL;
-	int res;
-
-	if (kept_fd >= 0)
-		control = adopt_kept(kept_fd, &info);
-	else if (options.recover != UBD_DEV_ID_ANY && !(control = open_last(&info, err)))
-		return -1;
-	*ret_control = control;
-	if (!control)
-		return 0;
-	res = take_over_control(control, &info, err);
-	if (res < 0)
-		control_free(control);
-	return res;
 }
 
 /* Takes @recovered over, NULL for a new device. */
@@ -473,7 +385,7 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	/* Signals still end it while it waits for the last server. */
-	if (take_over(kept_fd, &recovered, &err) < 0) {
+	if (takeover_begin(kept_fd, &recovered, &err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}

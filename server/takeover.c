@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Which device a server goes on with; see takeover.h. */
+#include "takeover.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "options.h"
+#include "others.h"
+#include "report.h"
+#include "supervisor.h"
+
+/* Before anybody is asked to leave. A device or an image without a UUID may be the right one. */
+static int check_identity(struct control *control, GError **err)
+{
+	static const uint8_t none[sizeof(options.identity.uuid)];
+	const uint8_t *uuid = options.identity.uuid;
+	g_autofree char *wanted = NULL, *found = NULL;
+	struct ubd_identity had;
+	int res = control_get_identity(control, &had);
+
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", options.recover,
+			    g_strerror(-res));
+		return res;
+	}
+	if (memcmp(uuid, had.uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
+	    memcmp(had.uuid, none, sizeof(none)) == 0)
+		return 0;
+	wanted = control_uuid_to_text(had.uuid);
+	found = control_uuid_to_text(uuid);
+	g_set_error(
+		err, UBD_ERROR, EINVAL,
+		"%s: its UUID is %s, and that of /dev/ubdb%u is %s; if the image was moved, give "
+		"--uuid=%s",
+		options.filename, found, options.recover, wanted, wanted);
+	return -EINVAL;
+}
+
+/* Waits for the end of the device's last server; the device's own options are taken up. */
+static int take_over_control(struct control *control, const struct ubdsrv_ctrl_dev_info *info,
+			     GError **err)
+{
+	struct ubd_params params;
+	int res = check_identity(control, err);
+
+	if (res < 0)
+		return res;
+	if (info->ubdsrv_pid >= 0)
+		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info->dev_id,
+			       info->ubdsrv_pid);
+	res = control_take_over(control);
+	if (res == 0)
+		res = control_get_params(control, &params);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot be taken over: %s",
+			    info->dev_id,
+			    res == -EBUSY ? "another server is at it" : g_strerror(-res));
+		return res;
+	}
+	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
+	options.discard = params.max_discard_sectors != 0;
+	options.block_size = params.logical_block_size;
+	return 0;
+}
+
+/* The device of --recover. */
+static struct control *open_last(struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+{
+	struct control *control = control_open_dev(options.recover, ret_info, err);
+
+	if (!control || ret_info->flags & UBD_F_USER_RECOVERY)
+		return control;
+	g_set_error(err, UBD_ERROR, EINVAL,
+		    "/dev/ubdb%u: its server was started without --recovery", ret_info->dev_id);
+	control_free(control);
+	return NULL;
+}
+
+/* The device of a server that died, kept by the service manager; NULL if it has ended as well. */
+static struct control *adopt_kept(int fd, struct ubdsrv_ctrl_dev_info *ret_info)
+{
+	g_autoptr(GError) err = NULL;
+	struct control *control = control_adopt(fd, ret_info, &err);
+
+	if (control && ret_info->flags & UBD_F_USER_RECOVERY &&
+	    ret_info->state != UBD_S_DEV_STOPPED && ret_info->state != UBD_S_DEV_ADDED) {
+		options.recover = ret_info->dev_id;
+		return control;
+	}
+	control_free(control);
+	supervisor_drop_fd();
+	return NULL;
+}
+
+/*
+ * The device of this image that waits for a server, though nobody has named it: a service manager
+ * that gave up has let go of it. NULL if there is none.
+ */
+static struct control *open_waiting(struct ubdsrv_ctrl_dev_info *ret_info)
+{
+	g_autofree char *uuid = control_uuid_to_text(options.identity.uuid);
+	int64_t id = others_find("uuid", uuid);
+	struct control *control = id < 0 ? NULL : control_open_dev(id, ret_info, NULL);
+
+	if (control && ret_info->state == UBD_S_DEV_QUIESCED)
+		return control;
+	control_free(control);
+	return NULL;
+}
+
+/*
+ * A second device of the image would change it behind the back of what is mounted on the first. In
+ * *ret_control the one that waits; false with @err set if it was not asked for.
+ */
+static bool mind_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control **ret_control,
+			 GError **err)
+{
+	struct control *control = options.read_only ? NULL : open_waiting(ret_info);
+
+	*ret_control = options.recovery ? control : NULL;
+	if (!control)
+		return true;
+	if (options.recovery) {
+		options.recover = ret_info->dev_id;
+		report_note("/dev/ubdb%u waits for a server of this image, and is taken over",
+			    ret_info->dev_id);
+		return true;
+	}
+	g_set_error(
+		err, UBD_ERROR, EBUSY,
+		"%s: /dev/ubdb%u is made of it and waits for a server; --recover=%u takes it over, "
+		"'ubdctl delete %u' ends it",
+		options.filename, ret_info->dev_id, ret_info->dev_id, ret_info->dev_id);
+	control_free(control);
+	return false;
+}
+
+int takeover_begin(int kept_fd, struct control **ret_control, GError **err)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	struct control *control = NULL;
+	int res;
+
+	if (kept_fd >= 0)
+		control = adopt_kept(kept_fd, &info);
+	else if (options.recover != UBD_DEV_ID_ANY && !(control = open_last(&info, err)))
+		return -1;
+	if (!control && !mind_waiting(&info, &control, err))
+		return -1;
+	*ret_control = control;
+	if (!control)
+		return 0;
+	res = take_over_control(control, &info, err);
+	if (res < 0)
+		control_free(control);
+	return res;
+}
