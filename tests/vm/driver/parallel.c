@@ -194,7 +194,7 @@ static void *start(void *arg)
 	return NULL;
 }
 
-static void live(struct server *server, bool in_peace)
+static void live(struct server *server, unsigned int round)
 {
 	struct ubd_identity identity = { .serial = "parallel" };
 	pthread_t starter;
@@ -205,21 +205,23 @@ static void live(struct server *server, bool in_peace)
 	server_open(server);
 	server_serve(server);
 	CHECK_EQ(pthread_create(&starter, NULL, start, server), 0);
-	if (!in_peace)
+	if (round % 2) {
+		usleep(round * 7919 % 50000);
 		CHECK_EQ(control(server->control, UBD_CMD_STOP_DEV, NULL, 0), 0);
+	}
 	CHECK_EQ(pthread_join(starter, NULL), 0);
-	if (in_peace)
+	if (round % 2 == 0)
 		CHECK_EQ(get_state(server->control), UBD_S_DEV_LIVE);
 	server_delete(server);
 }
 
-/* From ADD_DEV to DEL_DEV, with a STOP_DEV beside START_DEV every other time. */
+/* From ADD_DEV to DEL_DEV, with a STOP_DEV somewhere in START_DEV every other time. */
 static void come_and_go(void *arg)
 {
 	struct server server;
 
 	for (unsigned int i = 0; !get(&shared->release); i++)
-		live(&server, i % 2);
+		live(&server, i);
 }
 
 /* ---- tests ---- */
