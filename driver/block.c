@@ -124,16 +124,17 @@ static struct inode *ubd_block_inode(const struct ubd_device *dev, struct super_
 	return inode;
 }
 
+/* Not one that is being removed: whoever opens it waits until its partitions have gone. */
 static struct gendisk *ubd_get_disk(struct ubd_device *dev)
 {
-	struct gendisk *disk;
+	struct gendisk *disk = ERR_PTR(-EINVAL);
 
 	spin_lock(&dev->lock);
-	if (dev->disk) {
+	if (ubd_is_ending(dev)) {
+		disk = ERR_PTR(-ENODEV);
+	} else if (dev->disk) {
 		disk = dev->disk;
 		get_device(disk_to_dev(disk));
-	} else {
-		disk = ERR_PTR(ubd_is_ending(dev) ? -ENODEV : -EINVAL);
 	}
 	spin_unlock(&dev->lock);
 	return disk;

@@ -3,6 +3,7 @@
  * Devices of users without CAP_SYS_ADMIN (R4): from inside user, mount and PID namespaces in
  * which there is nothing but /dev/ubd-control; and that users are kept apart (R5).
  */
+#include "actors.h"
 #include "users.h"
 
 #include <fcntl.h>
@@ -277,6 +278,18 @@ static void a_block_file_is_of_one_disk(void)
 	server_delete(&servers[1]);
 }
 
+static void a_disk_that_is_being_removed_is_not_opened(void)
+{
+	int server = spawn_server(0), disk, stopper = spawn_waiting_stop(&disk);
+	int fd = open_dev(get(&shared->id));
+
+	CHECK_EQ(control(fd, UBD_CMD_OPEN_BLOCK, NULL, 0), -ENODEV);
+	kill_server(server);
+	check_exit(stopper, 0);
+	close(disk);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -287,6 +300,8 @@ int main(int argc, char **argv)
 		{ "R2b: root is no owner without the capability",
 		  r2b_root_is_no_owner_without_the_capability },
 		{ "a block file is of one disk", a_block_file_is_of_one_disk },
+		{ "a disk that is being removed is not opened",
+		  a_disk_that_is_being_removed_is_not_opened },
 	};
 	int status;
 
