@@ -27,8 +27,8 @@ struct test {
 
 /*
  * Runs the tests named on the command line, or all; after --user-copy with servers that
- * have UBD_F_USER_COPY. Prints `ok NAME` or
- * `not ok NAME: why` for each, returns main()'s exit status.
+ * have UBD_F_USER_COPY. Prints `ok NAME` or `not ok NAME: why` for each, returns main()'s
+ * exit status.
  */
 int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
 
@@ -156,6 +156,9 @@ struct server {
 
 void server_init(struct server *server);
 int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer);
+
+/* UBD_F_* that server_add() adds. */
+extern uint64_t server_data_path;
 
 /* The steps of a life, in this order. Each checks that it succeeds. */
 void server_add(struct server *server);	   /* ADD_DEV, SET_PARAMS */

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Each test in a process of its own, with a time limit; see lib.h. */
+#include "lib.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEST_SECONDS 120
+
+static int reason_fd = STDERR_FILENO; /* of a test: a pipe to the runner */
+
+void fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vdprintf(reason_fd, format, args);
+	va_end(args);
+	_exit(1);
+}
+
+double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+int spawn(void (*run)(void *arg), void *arg)
+{
+	int pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid)
+		return pid;
+	run(arg);
+	_exit(0);
+}
+
+void check_exit(int pid, int signal)
+{
+	int status;
+
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	if (signal)
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == signal);
+	else
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void run_in_child(const struct test *test)
+{
+	setpgid(0, 0);
+	test->run();
+	_exit(0);
+}
+
+/* Nothing of a test may be left, whatever way it ended. */
+static bool is_all_gone(void)
+{
+	char line[64];
+	FILE *modules = fopen("/proc/modules", "re");
+	unsigned int users = 1;
+	glob_t nodes;
+
+	while (modules && fgets(line, sizeof(line), modules))
+		if (sscanf(line, "ubd %*u %u", &users) == 1)
+			break;
+	if (modules)
+		fclose(modules);
+	return users == 0 && glob("/sys/class/ubd/ubdc*", 0, NULL, &nodes) == GLOB_NOMATCH;
+}
+
+void tell_tasks(void)
+{
+	fflush(stdout);
+	(void)!system("for t in /proc/[0-9]*/task/*; do"
+		      " case $(cat $t/comm)$(cat $t/stack) in driver-*|iou-*|*ubd_*)"
+		      " echo \"# $t $(cat $t/comm) $(grep State $t/status)\";"
+		      " sed 's/^/#   /' $t/stack;; esac; done 2>/dev/null");
+}
+
+/* A test that not even a signal ends waits in the kernel, for ever: then nothing else can run. */
+static int wait_for_end(const struct test *test, int pid, char *ret_reason, size_t size)
+{
+	int left = NR_SLEEPS(TEST_SECONDS), status;
+
+	for (; waitpid(pid, &status, WNOHANG) == 0; left--, usleep(2000)) {
+		if (left == 0) {
+			tell_tasks();
+			snprintf(ret_reason, size, "time limit of %d s passed. ", TEST_SECONDS);
+			kill(pid, SIGKILL);
+		}
+		if (left < -NR_SLEEPS(5)) {
+			tell_tasks();
+			printf("not ok %s: it cannot be killed\n", test->name);
+			exit(1);
+		}
+	}
+	if (WIFSIGNALED(status) && !ret_reason[0])
+		snprintf(ret_reason, size, "%s", strsignal(WTERMSIG(status)));
+	return status;
+}
+
+static const char *by_user_copy(void)
+{
+	return server_data_path ? ", by user copy" : "";
+}
+
+static bool run_test(const struct test *test)
+{
+	char reason[1024] = "";
+	int status, pid, pipe_fds[2];
+	size_t said;
+
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return false;
+	pid = fork();
+	if (pid == 0) {
+		reason_fd = pipe_fds[1];
+		run_in_child(test);
+	}
+	status = wait_for_end(test, pid, reason, sizeof(reason));
+	kill(-pid, SIGKILL);
+	fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
+	said = strlen(reason);
+	(void)!read(pipe_fds[0], reason + said, sizeof(reason) - 1 - said);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+
+	for (int left = NR_SLEEPS(10); !is_all_gone() && left; left--)
+		usleep(2000);
+	if (!reason[0] && !is_all_gone())
+		snprintf(reason, sizeof(reason), "something is left behind 10 s later");
+
+	if (!reason[0] && status == 0)
+		printf("ok %s%s\n", test->name, by_user_copy());
+	else
+		printf("not ok %s%s: %s\n", test->name, by_user_copy(), reason);
+	fflush(stdout);
+	return !reason[0] && status == 0;
+}
+
+static bool is_wanted(const struct test *test, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], test->name))
+			return true;
+	return argc <= 1;
+}
+
+int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
+{
+	bool good = true;
+
+	if (argc > 1 && !strcmp(argv[1], "--user-copy")) {
+		server_data_path = UBD_F_USER_COPY;
+		argc--;
+		argv++;
+	}
+	/* What a test started and left is ours to end and to wait for. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (size_t i = 0; i < nr; i++)
+		if (is_wanted(&tests[i], argc, argv))
+			good &= run_test(&tests[i]);
+	return good ? 0 : 1;
+}
+
+int run_tests_by_user_copy(const struct test *tests, size_t nr, int argc, char **argv)
+{
+	server_data_path = UBD_F_USER_COPY;
+	return run_tests(tests, nr, argc, argv);
+}
+
+int get(int *field)
+{
+	return __atomic_load_n(field, __ATOMIC_SEQ_CST);
+}
+
+void set(int *field, int value)
+{
+	__atomic_store_n(field, value, __ATOMIC_SEQ_CST);
+}
