@@ -65,7 +65,7 @@ static void spoil(struct thread *t, void *data, size_t bytes)
 	uint64_t number = odd_number(t);
 	size_t width = 1u << below(t, 4);
 
-	if (one_in(t, 40) && bytes >= width)
+	if (one_in(t, t->is_server ? 120 : 40) && bytes >= width)
 		memcpy((uint8_t *)data + below(t, bytes / width) * width, &number, width);
 }
 
@@ -74,7 +74,7 @@ static void spoil(struct thread *t, void *data, size_t bytes)
 /* That of the one who serves, or any; now and then one of another kind. */
 int file_of(struct thread *t, enum kind kind)
 {
-	if (t->is_server ? !one_in(t, 50) : one_in(t, 8))
+	if (t->is_server ? !one_in(t, 100) : one_in(t, 8))
 		return served[kind];
 	return files[one_in(t, 12) ? below(t, KINDS) : kind][below(t, PER_KIND)];
 }
@@ -85,8 +85,8 @@ static void keep_file(struct thread *t, enum kind kind, int fd)
 
 	if (fd < 0)
 		return;
-	/* What the others do not close. */
-	if (t->is_server) {
+	/* What the others do not close; and if one of them has been faster, that will do. */
+	if (t->is_server || served[kind] < 0) {
 		old = atomic_exchange(&served[kind], fd);
 		if (old >= 0)
 			close(old);
@@ -508,10 +508,14 @@ static void use_disk(struct thread *t)
 		      O_RDWR | (direct ? O_DIRECT : 0) | O_CLOEXEC);
 	void *memory = aligned(4096);
 
-	if (one_in(t, 2))
-		(void)!pread(fd, memory, 4096, range[0]);
-	else
-		(void)!pwrite(fd, memory, 4096, range[0]);
+	for (unsigned i = 1 + below(t, 8); i; i--) {
+		off_t off = range[0] + below(t, 64) * 4096;
+
+		if (one_in(t, 2))
+			(void)!pread(fd, memory, 4096, off);
+		else
+			(void)!pwrite(fd, memory, 4096, off);
+	}
 	if (one_in(t, 4))
 		ioctl(fd, one_in(t, 2) ? BLKDISCARD : BLKZEROOUT, range);
 	if (one_in(t, 4))
@@ -578,23 +582,22 @@ static void end_recovery(struct thread *t)
 	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_END_RECOVERY, NULL, 0);
 }
 
-#define STEPS 6
-
 void live(struct thread *t)
 {
-	static void (*const first[STEPS])(struct thread *) = {
-		add, set_params, open_char, map, fetch_all, start,
+	static void (*const first[])(struct thread *) = {
+		add, set_params, open_char, map, fetch_all, start, NULL,
 	};
-	static void (*const again[STEPS])(struct thread *) = {
-		leave, start_recovery, open_char, map, fetch_all, end_recovery,
+	static void (*const again[])(struct thread *) = {
+		start_recovery, open_char, map, fetch_all, end_recovery, NULL,
 	};
 	bool recovers = t->recovers && one_in(t, 2);
 
+	leave(t);
 	/* The last device may not be gone yet. */
 	if (!recovers)
 		usual_id = DEVICES + below(t, 16);
-	for (unsigned i = 0; i < STEPS; i++) {
-		(recovers ? again : first)[i](t);
+	for (void (*const *step)(struct thread *) = recovers ? again : first; *step; step++) {
+		(*step)(t);
 		take_answers(t);
 	}
 	for (unsigned i = below(t, 120); i; i--) {
