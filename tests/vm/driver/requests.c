@@ -122,7 +122,7 @@ static void many_requests_at_once_do_not_mix(void)
 	server_delete(&server);
 }
 
-static void flush_and_fua_arrive(void)
+static void r8_the_descriptor_tells_it_all(void)
 {
 	struct server server;
 	uint8_t *data = aligned(4096);
@@ -309,7 +309,8 @@ int main(int argc, char **argv)
 		{"what is written is read", what_is_written_is_read},
 		{"no request is larger than allowed", no_request_is_larger_than_allowed},
 		{"many requests at once do not mix", many_requests_at_once_do_not_mix},
-		{"flush and FUA arrive", flush_and_fua_arrive},
+		{"R8: the descriptor tells operation, flags, place and length",
+		 r8_the_descriptor_tells_it_all},
 		{"without FUA a flush follows", without_fua_a_flush_follows},
 		{"without a cache no flush comes", without_a_cache_no_flush_comes},
 		{"discard and write zeroes arrive", discard_and_write_zeroes_arrive},
