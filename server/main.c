@@ -303,9 +303,10 @@ static void tell_of_twin(void)
 	int64_t id = serial[0] ? others_find("serial", serial) : -1;
 
 	if (id >= 0)
-		report_note("/dev/ubdb%" PRId64 " has the serial number %s as well: "
-			    "/dev/disk/by-id/ubd-%s will be one of the two",
-			    id, serial, serial);
+		report_note(
+			"/dev/ubdb%" PRId64
+			" has the serial number %s as well: who looks for it finds one of the two",
+			id, serial);
 }
 
 static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
