@@ -48,8 +48,7 @@ static int take_over_control(struct control *control, const struct ubdsrv_ctrl_d
 	if (res < 0)
 		return res;
 	if (info->ubdsrv_pid >= 0)
-		report_verbose("/dev/ubdb%u: waiting for process %d to leave", info->dev_id,
-			       info->ubdsrv_pid);
+		report_verbose("/dev/ubdb%u: waiting for its server to leave", info->dev_id);
 	res = control_take_over(control);
 	if (res == 0)
 		res = control_get_params(control, &params);

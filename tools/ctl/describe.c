@@ -102,8 +102,10 @@ void describe_text(const struct description *description)
 	printf("device: /dev/ubdb%u\n", info->dev_id);
 	print_identity(description);
 	printf("state: %s\n", describe_state(description));
-	if (info->ubdsrv_pid >= 0)
+	if (info->ubdsrv_pid > 0)
 		printf("server: process %d\n", info->ubdsrv_pid);
+	else if (info->ubdsrv_pid == 0)
+		puts("server: outside of this PID namespace");
 	printf("owner: user %u, group %u\n", info->owner_uid, info->owner_gid);
 	printf("unprivileged: %s\n", yes_or_no(info->flags & UBD_F_UNPRIVILEGED));
 	printf("recovery: %s\n", recovery(info->flags));
@@ -143,7 +145,7 @@ void describe_json(const struct description *description, JsonBuilder *builder)
 	if (uuid_text)
 		json_add_string(builder, "uuid", uuid_text);
 	json_add_string(builder, "state", describe_state(description));
-	if (info->ubdsrv_pid >= 0)
+	if (info->ubdsrv_pid > 0)
 		json_add_int(builder, "server-pid", info->ubdsrv_pid);
 	json_add_int(builder, "owner-uid", info->owner_uid);
 	json_add_int(builder, "owner-gid", info->owner_gid);

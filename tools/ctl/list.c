@@ -75,6 +75,12 @@ static GArray *list_devices(GError **err)
 	return list;
 }
 
+/* The process; a container does not see one outside of its PID namespace. */
+static char *server_text(int pid)
+{
+	return pid > 0 ? g_strdup_printf("%d", pid) : g_strdup(pid == 0 ? "outside" : "-");
+}
+
 static void print_row(const struct listed *device)
 {
 	const struct ubdsrv_ctrl_dev_info *info = &device->description.info;
@@ -87,7 +93,7 @@ static void print_row(const struct listed *device)
 		return;
 	}
 	size = size_to_text(describe_size(&device->description));
-	server = info->ubdsrv_pid >= 0 ? g_strdup_printf("%d", info->ubdsrv_pid) : g_strdup("-");
+	server = server_text(info->ubdsrv_pid);
 	printf("%-14s %-11s %10s %7u %6u %8u %8s  %s\n", path, describe_state(&device->description),
 	       size, info->nr_hw_queues, info->queue_depth, info->owner_uid, server,
 	       describe_serial(&device->description) ?: "-");
