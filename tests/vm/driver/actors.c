@@ -26,7 +26,9 @@ void share(void)
 		shared = share_memory(4096);
 		shared->disk = share_memory(usual_params().dev_sectors * 512);
 	}
-	*shared = (struct shared){ .id = -1, .keeps = true, .control = -1, .disk = shared->disk };
+	*shared = (struct shared){
+		.id = -1, .keeps = true, .control = -1, .ring = -1, .disk = shared->disk
+	};
 }
 
 /* ---- servers ---- */

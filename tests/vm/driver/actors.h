@@ -25,9 +25,11 @@ struct shared {
 	int release; /* the test's own: somebody may go on, or is to end */
 	int left;    /* the test's own: somebody has nothing more to do */
 	int child;   /* the test's own: a process that a server has started */
+	int step;    /* the test's own: how far somebody has got */
 	int q_id;    /* kept.h: where the last request is that was kept */
 	int tag;
-	int control;   /* kept.h: the server's fd, of which clients are to keep no copy; or -1 */
+	int control; /* kept.h: fds of the server of which clients are to keep no copy; or -1 */
+	int ring;
 	uint8_t *disk; /* what all servers of the test serve */
 };
 

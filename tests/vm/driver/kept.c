@@ -50,9 +50,9 @@ void run_copy_server(struct server *server)
 
 /* ---- clients ---- */
 
-void fill_kept(uint8_t *data)
+void fill_kept(uint8_t *data, size_t size)
 {
-	for (size_t i = 0; i < KEPT_BYTES; i++)
+	for (size_t i = 0; i < size; i++)
 		data[i] = i * 7 + i / 251;
 }
 
@@ -60,7 +60,7 @@ void write_kept(void *arg)
 {
 	uint8_t *data = aligned(KEPT_BYTES);
 
-	fill_kept(data);
+	fill_kept(data, KEPT_BYTES);
 	CHECK_EQ(pwrite(open_disk(get(&shared->id), O_RDWR), data, KEPT_BYTES, KEPT_SECTOR * 512),
 		 KEPT_BYTES);
 }
@@ -69,7 +69,7 @@ void read_kept(void *arg)
 {
 	uint8_t *data = aligned(KEPT_BYTES), *wanted = aligned(KEPT_BYTES);
 
-	fill_kept(wanted);
+	fill_kept(wanted, KEPT_BYTES);
 	CHECK_EQ(pread(open_disk(get(&shared->id), O_RDWR), data, KEPT_BYTES, KEPT_SECTOR * 512),
 		 KEPT_BYTES);
 	CHECK(!memcmp(data, wanted, KEPT_BYTES));
@@ -80,6 +80,7 @@ void fail_to_write_kept(void *arg)
 	int disk = open_disk(get(&shared->id), O_RDWR);
 
 	close(get(&shared->control));
+	close(get(&shared->ring));
 	CHECK(pwrite(disk, aligned(KEPT_BYTES), KEPT_BYTES, KEPT_SECTOR * 512) < 0);
 	CHECK_EQ(errno, EIO);
 }

@@ -17,8 +17,8 @@ void *map_pages(size_t size);
 void init_copy_server(struct server *server);
 void run_copy_server(struct server *server);
 
-/* What write_kept() writes and read_kept() wants to read. */
-void fill_kept(uint8_t *data);
+/* What write_kept() writes and read_kept() wants to read; or as much of it. */
+void fill_kept(uint8_t *data, size_t size);
 
 /* ---- clients: processes that do one thing to the disk ---- */
 

@@ -71,7 +71,7 @@ static void check_start_of_write(const struct missing *missing)
 {
 	uint8_t *wanted = aligned(KEPT_BYTES);
 
-	fill_kept(wanted);
+	fill_kept(wanted, KEPT_BYTES);
 	CHECK(!memcmp(missing->page, wanted, 4096));
 }
 
@@ -210,7 +210,7 @@ static void a_request_is_reissued_after_the_copy(void)
 	set(&shared->keeps, false);
 	server = spawn_next();
 	check_exit(client, 0);
-	fill_kept(wanted);
+	fill_kept(wanted, KEPT_BYTES);
 	CHECK(!memcmp(shared->disk + KEPT_SECTOR * 512, wanted, KEPT_BYTES));
 	kill_server(server);
 	delete_device();

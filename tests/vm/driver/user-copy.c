@@ -61,7 +61,7 @@ static void a_write_is_taken_in_parts(void)
 	int pid;
 
 	run_copy_server(&server);
-	fill_kept(wanted);
+	fill_kept(wanted, KEPT_BYTES);
 	pid = spawn_client(write_kept);
 	off = kept_data();
 	CHECK_EQ(pread(server.cdev, data, 513, off), 513);
@@ -84,7 +84,7 @@ static void a_read_is_given_in_parts(void)
 	int pid;
 
 	run_copy_server(&server);
-	fill_kept(data);
+	fill_kept(data, KEPT_BYTES);
 	pid = spawn_client(read_kept);
 	off = kept_data();
 	CHECK_EQ(pwrite(server.cdev, data + 50513, KEPT_BYTES - 50513, off + 50513),
@@ -150,7 +150,7 @@ static void copies_of_what_the_server_has_not_are_refused(void)
 	check_copies(cdev, off, 512, EINVAL, EINVAL);
 
 	pid = spawn_client(read_kept);
-	fill_kept(shared->disk);
+	fill_kept(shared->disk, KEPT_BYTES);
 	off = kept_data();
 	check_copies(cdev, off, 512, EINVAL, 0);
 	CHECK_EQ(pwrite(cdev, shared->disk, KEPT_BYTES, off), KEPT_BYTES);

@@ -2,227 +2,21 @@
 /*
  * UBD_F_ZERO_COPY: the pages of a request are a fixed buffer of the server's ring, until the COMMIT
  * and until nobody uses them any more.
- *
- * The server is the test itself, with one queue and one ring. Its disk is a file in memory, for
- * fixed reads and writes. Requests for sectors from KEPT_SECTOR on are left to the test.
  */
-#include "lib.h"
+#include "fixed.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#define DEPTH	    4
-#define KEPT_SECTOR 16384
-#define SIZE	    65536
-#define ZERO_COPY   (UBD_F_USER_COPY | UBD_F_ZERO_COPY)
-#define REISSUE	    (ZERO_COPY | UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
-#define IS_FIXED_IO (1u << 16) /* in user_data, beside the tag */
+#define REISSUE (ZERO_COPY | UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
 
-struct disk_server {
-	struct server server;
-	struct io_uring ring;
-	int file;
-	int kept;	       /* tag of the request that the test is to serve, or -1 */
-	unsigned int nr_fixed; /* requests served by fixed I/O */
-	pthread_t starter;
-};
-
-static struct shared {
-	int id;
-	int step;
-	int child;
-	int control; /* fds of the server of which clients are to keep no copy */
-	int ring;
-} * shared;
-
-static void share(void)
-{
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(shared != MAP_FAILED);
-	shared->id = -1;
-}
-
-/* ---- the server ---- */
-
-static struct ubdsrv_io_desc *desc_of(struct disk_server *s, int tag)
-{
-	return &s->server.queues[0].descs[tag];
-}
-
-/* Every tag has its own number as the index of its buffer. */
-static void send_io(struct disk_server *s, struct io_uring *ring, uint32_t op, int tag, int result)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-
-	prep_io(sqe, s->server.cdev, op, 0, tag, result, (void *)(uintptr_t)tag);
-	CHECK_EQ(io_uring_submit(ring), 1);
-}
-
-static void init_server(struct disk_server *s, uint64_t flags, unsigned int nr_buffers)
-{
-	server_init(&s->server);
-	s->server.info.nr_hw_queues = 1;
-	s->server.info.queue_depth = DEPTH;
-	s->server.info.flags = flags;
-	s->kept = -1;
-	s->nr_fixed = 0;
-	CHECK_EQ(io_uring_queue_init(32, &s->ring, 0), 0);
-	/* Mappings in a client would keep the ring. */
-	CHECK_EQ(io_uring_ring_dontfork(&s->ring), 0);
-	CHECK_EQ(io_uring_register_buffers_sparse(&s->ring, nr_buffers), 0);
-}
-
-static void fetch_all(struct disk_server *s)
-{
-	for (int tag = 0; tag < DEPTH; tag++)
-		send_io(s, &s->ring, UBD_IO_FETCH_REQ, tag, 0);
-}
-
-/* By fixed I/O if that can be, else by a copy; returns true if the answer is there. */
-static bool begin_request(struct disk_server *s, int tag, int *ret_result)
-{
-	const struct ubdsrv_io_desc *desc = desc_of(s, tag);
-	bool writes = ubd_desc_op(desc) == UBD_IO_OP_WRITE;
-	size_t bytes = desc->nr_sectors * 512;
-	off_t off = desc->start_sector * 512;
-	uint8_t *data;
-
-	CHECK_EQ(desc->addr, tag);
-	*ret_result = 0;
-	if (!writes && ubd_desc_op(desc) != UBD_IO_OP_READ) {
-		CHECK(!(desc->op_flags & UBD_IO_F_REGISTERED));
-		return true;
-	}
-	if (desc->op_flags & UBD_IO_F_REGISTERED) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
-
-		if (writes)
-			io_uring_prep_write_fixed(sqe, s->file, NULL, bytes, off, tag);
-		else
-			io_uring_prep_read_fixed(sqe, s->file, NULL, bytes, off, tag);
-		sqe->user_data = tag | IS_FIXED_IO;
-		CHECK_EQ(io_uring_submit(&s->ring), 1);
-		s->nr_fixed++;
-		return false;
-	}
-	data = aligned(bytes);
-	if (writes) {
-		CHECK_EQ(pread(s->server.cdev, data, bytes, ubd_data_offset(0, tag)), bytes);
-		CHECK_EQ(pwrite(s->file, data, bytes, off), bytes);
-	} else {
-		CHECK_EQ(pread(s->file, data, bytes, off), bytes);
-		CHECK_EQ(pwrite(s->server.cdev, data, bytes, ubd_data_offset(0, tag)), bytes);
-	}
-	free(data);
-	*ret_result = bytes;
-	return true;
-}
-
-/* What one completion asks for. */
-static void handle(struct disk_server *s, unsigned int user_data, int res)
-{
-	int tag = user_data & 0xffff, result = res;
-
-	if (!(user_data & IS_FIXED_IO)) {
-		CHECK_EQ(res, UBD_IO_RES_OK);
-		if (desc_of(s, tag)->start_sector >= KEPT_SECTOR) {
-			s->kept = tag;
-			return;
-		}
-		if (!begin_request(s, tag, &result))
-			return;
-	}
-	send_io(s, &s->ring, UBD_IO_COMMIT_AND_FETCH_REQ, tag, result);
-}
-
-static void serve_while(struct disk_server *s, bool (*goes_on)(struct disk_server *, int), int arg)
-{
-	struct __kernel_timespec tick = { .tv_nsec = 2000000 };
-	struct io_uring_cqe *cqe;
-	unsigned int user_data;
-	double end = now() + AGE;
-	int res;
-
-	while (goes_on(s, arg)) {
-		CHECK(now() < end);
-		if (io_uring_wait_cqe_timeout(&s->ring, &cqe, &tick))
-			continue;
-		user_data = cqe->user_data;
-		res = cqe->res;
-		io_uring_cqe_seen(&s->ring, cqe);
-		handle(s, user_data, res);
-	}
-}
-
-static bool is_not_in_state(struct disk_server *s, int state)
-{
-	return get_state(s->server.control) != state;
-}
-
-static bool keeps_none(struct disk_server *s, int arg)
-{
-	return s->kept < 0;
-}
-
-static void *start(void *arg)
-{
-	server_start(arg);
-	return NULL;
-}
-
-static void *end_recovery(void *arg)
-{
-	CHECK_EQ(control(((struct server *)arg)->control, UBD_CMD_END_RECOVERY, NULL, 0), 0);
-	return NULL;
-}
-
-static void go_live(struct disk_server *s, void *(*how)(void *))
-{
-	pthread_t thread;
-
-	server_open(&s->server);
-	fetch_all(s);
-	CHECK_EQ(pthread_create(&thread, NULL, how, &s->server), 0);
-	serve_while(s, is_not_in_state, UBD_S_DEV_LIVE);
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	set(&shared->control, s->server.control);
-	set(&shared->ring, s->ring.ring_fd);
-	set(&shared->id, s->server.info.dev_id);
-}
-
-static void run_server(struct disk_server *s, uint64_t flags, unsigned int nr_buffers)
-{
-	s->file = memfd_create("disk", MFD_CLOEXEC);
-	CHECK_EQ(ftruncate(s->file, usual_params().dev_sectors * 512), 0);
-	init_server(s, flags, nr_buffers);
-	server_add(&s->server);
-	go_live(s, start);
-}
-
-static void delete_server(struct disk_server *s)
-{
-	CHECK_EQ(control(s->server.control, UBD_CMD_DEL_DEV, NULL, 0), 0);
-	io_uring_queue_exit(&s->ring);
-	close(s->server.cdev);
-	close(s->server.control);
-	close(s->file);
-}
-
-/* ---- clients: processes that do one thing to the disk ---- */
-
-static void fill(uint8_t *data, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		data[i] = i * 7 + i / 251;
-}
-
+/* In a process of its own. */
 static void write_and_read(void *arg)
 {
 	const size_t sizes[] = { 512, 4096, 4608, 65536, 131072, 1 << 20 };
@@ -232,7 +26,7 @@ static void write_and_read(void *arg)
 	for (size_t i = 0; i < 6; i++) {
 		off_t off = *(int *)arg + 512 * (1 + 7 * i);
 
-		fill(out, sizes[i]);
+		fill_kept(out, sizes[i]);
 		CHECK_EQ(pwrite(disk, out, sizes[i], off), sizes[i]);
 		memset(in, 0, sizes[i]);
 		CHECK_EQ(pread(disk, in, sizes[i], off), sizes[i]);
@@ -241,98 +35,47 @@ static void write_and_read(void *arg)
 	}
 }
 
-static void write_kept(void *arg)
-{
-	uint8_t *data = aligned(SIZE);
-
-	fill(data, SIZE);
-	CHECK_EQ(pwrite(open_disk(get(&shared->id), O_RDWR), data, SIZE, KEPT_SECTOR * 512), SIZE);
-}
-
-static void fail_to_write_kept(void *arg)
-{
-	int disk = open_disk(get(&shared->id), O_RDWR);
-
-	close(get(&shared->control));
-	close(get(&shared->ring));
-	CHECK(pwrite(disk, aligned(SIZE), SIZE, KEPT_SECTOR * 512) < 0);
-	CHECK_EQ(errno, EIO);
-}
-
-static bool is_running(int pid)
-{
-	return waitpid(pid, NULL, WNOHANG) == 0;
-}
-
-static bool client_runs(struct disk_server *s, int pid)
-{
-	siginfo_t info = {};
-
-	CHECK_EQ(waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT), 0);
-	return info.si_pid == 0;
-}
-
-static int spawn_kept(struct disk_server *s, void (*run)(void *))
-{
-	int pid = spawn(run, NULL);
-
-	serve_while(s, keeps_none, 0);
-	return pid;
-}
-
-static int commit(struct disk_server *s, struct io_uring *ring, int result)
-{
-	struct io_uring_cqe *cqe;
-	int res;
-
-	send_io(s, ring, UBD_IO_COMMIT_REQ, s->kept, result);
-	CHECK_EQ(io_uring_wait_cqe(ring, &cqe), 0);
-	res = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return res;
-}
-
 /* ---- tests ---- */
 
 static void data_is_not_copied(void)
 {
-	struct disk_server s;
+	struct fixed_server s;
 	int pid, place = 0;
 
 	share();
-	run_server(&s, ZERO_COPY, DEPTH);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
 	s.nr_fixed = 0;
 	pid = spawn(write_and_read, &place);
-	serve_while(&s, client_runs, pid);
+	fixed_serve_while(&s, fixed_client_runs, pid);
 	check_exit(pid, 0);
 	CHECK(s.nr_fixed >= 12);
-	delete_server(&s);
+	fixed_delete(&s);
 }
 
 /* Of the four tags two have an index that the table has not got. */
 static void what_cannot_be_registered_is_served_all_the_same(void)
 {
-	struct disk_server s;
+	struct fixed_server s;
 	int pids[4];
 
 	share();
-	run_server(&s, ZERO_COPY, 2);
+	fixed_run(&s, ZERO_COPY, 2);
 	for (int i = 0; i < 4; i++) {
 		int place = i * (2 << 20);
 
 		pids[i] = spawn(write_and_read, &place);
 	}
 	for (int i = 0; i < 4; i++) {
-		serve_while(&s, client_runs, pids[i]);
+		fixed_serve_while(&s, fixed_client_runs, pids[i]);
 		check_exit(pids[i], 0);
 	}
-	delete_server(&s);
+	fixed_delete(&s);
 }
 
 static void wrong_uses_are_refused(void)
 {
 	struct ubdsrv_ctrl_dev_info info = usual_info();
-	struct disk_server s;
+	struct fixed_server s;
 	struct io_uring other;
 	int pid;
 
@@ -340,37 +83,38 @@ static void wrong_uses_are_refused(void)
 	CHECK_EQ(add_dev(&info), -EINVAL);
 
 	share();
-	run_server(&s, ZERO_COPY, DEPTH);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
 	CHECK_EQ(io_command(s.server.cdev, UBD_IO_FETCH_REQ, 0, 0, 0, (void *)65536), -EINVAL);
-	pid = spawn_kept(&s, write_kept);
+	pid = fixed_spawn_client(&s, write_kept);
 	CHECK_EQ(io_uring_queue_init(4, &other, 0), 0);
-	CHECK_EQ(commit(&s, &other, SIZE), -EINVAL);
+	CHECK_EQ(fixed_commit(&s, &other, KEPT_BYTES), -EINVAL);
 	CHECK(is_running(pid));
-	CHECK_EQ(commit(&s, &s.ring, SIZE), 0);
+	CHECK_EQ(fixed_commit(&s, &s.ring, KEPT_BYTES), 0);
 	check_exit(pid, 0);
 	io_uring_queue_exit(&other);
-	delete_server(&s);
+	fixed_delete(&s);
 }
 
 /* Whose owner takes the pages out of the table, in this or in that way. */
 static void a_buffer_that_the_server_unregisters_is_gone_and_no_more(void)
 {
-	struct disk_server s;
+	struct fixed_server s;
 	struct iovec none = {};
 	struct io_uring other;
 	int pid;
 
 	share();
-	run_server(&s, ZERO_COPY, DEPTH);
-	pid = spawn_kept(&s, write_kept);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
+	pid = fixed_spawn_client(&s, write_kept);
 	CHECK_EQ(io_uring_register_buffers_update_tag(&s.ring, s.kept, &none, NULL, 1), 1);
-	CHECK_EQ(pread(s.server.cdev, aligned(SIZE), SIZE, ubd_data_offset(0, s.kept)), SIZE);
+	CHECK_EQ(pread(s.server.cdev, aligned(KEPT_BYTES), KEPT_BYTES, ubd_data_offset(0, s.kept)),
+		 KEPT_BYTES);
 	CHECK(is_running(pid));
 	CHECK_EQ(io_uring_queue_init(4, &other, 0), 0);
-	CHECK_EQ(commit(&s, &other, SIZE), 0);
+	CHECK_EQ(fixed_commit(&s, &other, KEPT_BYTES), 0);
 	check_exit(pid, 0);
 	io_uring_queue_exit(&other);
-	delete_server(&s);
+	fixed_delete(&s);
 }
 
 /* ---- fixed I/O that takes time: into a pipe that is full ---- */
@@ -380,7 +124,7 @@ struct full_pipe {
 	size_t bytes;
 };
 
-static void start_slow_io(struct disk_server *s, struct full_pipe *full)
+static void start_slow_io(struct fixed_server *s, struct full_pipe *full)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
 	uint8_t byte = 0;
@@ -390,7 +134,7 @@ static void start_slow_io(struct disk_server *s, struct full_pipe *full)
 	for (full->bytes = 0; write(full->fds[1], &byte, 1) == 1;)
 		full->bytes++;
 	fcntl(full->fds[1], F_SETFL, 0);
-	CHECK(desc_of(s, s->kept)->op_flags & UBD_IO_F_REGISTERED);
+	CHECK(fixed_desc(s, s->kept)->op_flags & UBD_IO_F_REGISTERED);
 	io_uring_prep_write_fixed(sqe, full->fds[1], NULL, 4096, -1, s->kept);
 	sqe->user_data = IS_FIXED_IO | s->kept;
 	CHECK_EQ(io_uring_submit(&s->ring), 1);
@@ -398,7 +142,7 @@ static void start_slow_io(struct disk_server *s, struct full_pipe *full)
 	CHECK_EQ(io_uring_cq_ready(&s->ring), 0);
 }
 
-static void end_slow_io(struct disk_server *s, struct full_pipe *full)
+static void end_slow_io(struct fixed_server *s, struct full_pipe *full)
 {
 	uint8_t *data = aligned(full->bytes + 4096), *wanted = aligned(4096);
 	struct io_uring_cqe *cqe;
@@ -410,7 +154,7 @@ static void end_slow_io(struct disk_server *s, struct full_pipe *full)
 		CHECK(res > 0);
 		nr += res;
 	}
-	fill(wanted, 4096);
+	fill_kept(wanted, 4096);
 	CHECK(!memcmp(data + full->bytes, wanted, 4096));
 	CHECK_EQ(io_uring_wait_cqe(&s->ring, &cqe), 0);
 	CHECK_EQ(cqe->user_data, IS_FIXED_IO | s->kept);
@@ -423,42 +167,42 @@ static void end_slow_io(struct disk_server *s, struct full_pipe *full)
 static void a_commit_during_fixed_io_ends_the_request_after_it(void)
 {
 	struct full_pipe full;
-	struct disk_server s;
+	struct fixed_server s;
 	int pid;
 
 	share();
-	run_server(&s, ZERO_COPY, DEPTH);
-	pid = spawn_kept(&s, write_kept);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
+	pid = fixed_spawn_client(&s, write_kept);
 	start_slow_io(&s, &full);
-	CHECK_EQ(commit(&s, &s.ring, SIZE), 0);
-	send_io(&s, &s.ring, UBD_IO_FETCH_REQ, s.kept, 0);
+	CHECK_EQ(fixed_commit(&s, &s.ring, KEPT_BYTES), 0);
+	fixed_send(&s, &s.ring, UBD_IO_FETCH_REQ, s.kept, 0);
 	usleep(50000);
 	CHECK(is_running(pid));
 	end_slow_io(&s, &full);
 	check_exit(pid, 0);
 	/* The tag serves on. */
 	s.kept = -1;
-	for (int i = 0; i < DEPTH; i++) {
-		pid = spawn_kept(&s, write_kept);
-		send_io(&s, &s.ring, UBD_IO_COMMIT_AND_FETCH_REQ, s.kept, SIZE);
+	for (int i = 0; i < FIXED_DEPTH; i++) {
+		pid = fixed_spawn_client(&s, write_kept);
+		fixed_send(&s, &s.ring, UBD_IO_COMMIT_AND_FETCH_REQ, s.kept, KEPT_BYTES);
 		s.kept = -1;
 		check_exit(pid, 0);
 	}
-	delete_server(&s);
+	fixed_delete(&s);
 }
 
 /* A COMMIT that is refused for that takes the pages out of the ring all the same. */
 static void an_aborted_request_ends_when_it_is_committed(void)
 {
-	struct disk_server s;
+	struct fixed_server s;
 	int pid;
 
 	share();
-	run_server(&s, ZERO_COPY, DEPTH);
-	pid = spawn_kept(&s, fail_to_write_kept);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
+	pid = fixed_spawn_client(&s, fail_to_write_kept);
 	usleep(50000);
 	close(s.server.control);
-	for (int i = 0; i < DEPTH - 1; i++) {
+	for (int i = 0; i < FIXED_DEPTH - 1; i++) {
 		struct io_uring_cqe *cqe;
 
 		CHECK_EQ(io_uring_wait_cqe(&s.ring, &cqe), 0);
@@ -466,7 +210,7 @@ static void an_aborted_request_ends_when_it_is_committed(void)
 		io_uring_cqe_seen(&s.ring, cqe);
 	}
 	CHECK(is_running(pid));
-	CHECK_EQ(commit(&s, &s.ring, SIZE), UBD_IO_RES_ABORT);
+	CHECK_EQ(fixed_commit(&s, &s.ring, KEPT_BYTES), UBD_IO_RES_ABORT);
 	check_exit(pid, 0);
 	io_uring_queue_exit(&s.ring);
 	close(s.server.cdev);
@@ -475,10 +219,10 @@ static void an_aborted_request_ends_when_it_is_committed(void)
 static void serve_slowly(void *arg)
 {
 	struct full_pipe full;
-	struct disk_server s;
+	struct fixed_server s;
 
-	run_server(&s, *(uint64_t *)arg, DEPTH);
-	serve_while(&s, keeps_none, 0);
+	fixed_run(&s, *(uint64_t *)arg, FIXED_DEPTH);
+	fixed_serve_while(&s, fixed_keeps_none, 0);
 	start_slow_io(&s, &full);
 	set(&shared->step, 1);
 	pause();
@@ -486,15 +230,15 @@ static void serve_slowly(void *arg)
 
 static void serve_next(void *arg)
 {
-	struct disk_server s;
+	struct fixed_server s;
 
-	init_server(&s, REISSUE, DEPTH);
+	fixed_init(&s, REISSUE, FIXED_DEPTH);
 	s.server.control = open_dev(*(int *)arg);
 	s.server.info.dev_id = *(int *)arg;
 	CHECK_EQ(control(s.server.control, UBD_CMD_START_RECOVERY, NULL, 0), 0);
-	go_live(&s, end_recovery);
-	serve_while(&s, keeps_none, 0);
-	CHECK_EQ(commit(&s, &s.ring, SIZE), 0);
+	fixed_go_live(&s, fixed_end_recovery);
+	fixed_serve_while(&s, fixed_keeps_none, 0);
+	CHECK_EQ(fixed_commit(&s, &s.ring, KEPT_BYTES), 0);
 	set(&shared->step, 2);
 	pause();
 }
@@ -507,12 +251,6 @@ static int spawn_slow(uint64_t flags)
 	pid = spawn(serve_slowly, &flags);
 	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
 	return pid;
-}
-
-static void kill_server(int pid)
-{
-	CHECK_EQ(kill(pid, SIGKILL), 0);
-	check_exit(pid, SIGKILL);
 }
 
 static void a_server_killed_during_fixed_io_fails_the_request(void)
@@ -544,16 +282,16 @@ static void a_request_is_reissued_after_fixed_io(void)
 /* Its pages are nobody's any more; another ring may commit. */
 static void a_ring_that_is_closed_lets_go_of_the_pages(void)
 {
-	struct disk_server s;
+	struct fixed_server s;
 	struct io_uring other;
 	int pid;
 
 	share();
-	run_server(&s, ZERO_COPY, DEPTH);
-	pid = spawn_kept(&s, fail_to_write_kept);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
+	pid = fixed_spawn_client(&s, fail_to_write_kept);
 	CHECK_EQ(io_uring_queue_init(4, &other, 0), 0);
 	io_uring_queue_exit(&s.ring);
-	WAIT_UNTIL(commit(&s, &other, -EIO) != -EINVAL, AGE);
+	WAIT_UNTIL(fixed_commit(&s, &other, -EIO) != -EINVAL, AGE);
 	check_exit(pid, 0);
 	io_uring_queue_exit(&other);
 	close(s.server.control);
@@ -568,10 +306,10 @@ static void sleep_on(void *arg)
 /* A child has the ring, with the pages in it; the server's FETCHes take them out when they end. */
 static void serve_with_child(void *arg)
 {
-	struct disk_server s;
+	struct fixed_server s;
 
-	run_server(&s, ZERO_COPY, DEPTH);
-	serve_while(&s, keeps_none, 0);
+	fixed_run(&s, ZERO_COPY, FIXED_DEPTH);
+	fixed_serve_while(&s, fixed_keeps_none, 0);
 	set(&shared->child, spawn(sleep_on, NULL));
 	set(&shared->step, 1);
 	pause();
@@ -610,7 +348,7 @@ static void load(void)
 /* Has the ring, and no other file of the driver. */
 static void keep_ring(void *arg)
 {
-	struct disk_server *s = arg;
+	struct fixed_server *s = arg;
 
 	close(s->server.control);
 	close(s->server.cdev);
@@ -622,17 +360,17 @@ static void keep_ring(void *arg)
  */
 static void start_with_child(void *arg)
 {
-	struct disk_server s;
+	struct fixed_server s;
 	pthread_t thread;
 
-	init_server(&s, ZERO_COPY, 1);
+	fixed_init(&s, ZERO_COPY, 1);
 	s.server.info.queue_depth = 1;
 	server_add(&s.server);
 	server_open(&s.server);
-	send_io(&s, &s.ring, UBD_IO_FETCH_REQ, 0, 0);
-	CHECK_EQ(pthread_create(&thread, NULL, start, &s.server), 0);
+	fixed_send(&s, &s.ring, UBD_IO_FETCH_REQ, 0, 0);
+	CHECK_EQ(pthread_create(&thread, NULL, fixed_start, &s.server), 0);
 	WAIT_UNTIL(io_uring_cq_ready(&s.ring), AGE);
-	CHECK(desc_of(&s, 0)->op_flags & UBD_IO_F_REGISTERED);
+	CHECK(fixed_desc(&s, 0)->op_flags & UBD_IO_F_REGISTERED);
 	set(&shared->child, spawn(keep_ring, &s));
 	pause();
 }
