@@ -219,10 +219,11 @@ struct ubdsrv_io_cmd {
 							 * it is to be copied */
 
 /*
- * What the driver asks for; a CQE has no room for it (R8). mmap() of /dev/ubdcN, read-only and shared, shows
- * the array of queue q at offset ubd_desc_mmap_offset(q); its length is
- * queue_depth descriptors, rounded up to the page size. A descriptor may be
- * read from the CQE of its FETCH until its COMMIT is submitted.
+ * What the driver asks for; a CQE has no room for it (R8). mmap() of /dev/ubdcN,
+ * read-only and shared, shows the array of queue q at offset
+ * ubd_desc_mmap_offset(q); its length is queue_depth descriptors, rounded up to
+ * the page size. A descriptor may be read from the CQE of its FETCH until its
+ * COMMIT is submitted.
  */
 struct ubdsrv_io_desc {
 	__u32	op_flags;
