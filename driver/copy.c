@@ -125,7 +125,7 @@ void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		if (!atomic_read(&dev->nr_buffers))
 			break;
 		spin_lock(&tag->lock);
-		taken = (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) &&
+		taken = ubd_has_lost_server(tag) &&
 			ubd_take_buffer(tag, cmd, &index);
 		spin_unlock(&tag->lock);
 		if (taken)
@@ -173,7 +173,7 @@ static int ubd_hold(struct ubd_tag *tag, struct request **ret_rq)
 	int err = 0;
 
 	spin_lock(&tag->lock);
-	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
+	if (ubd_has_lost_server(tag)) {
 		err = -ENODEV;
 	} else if (tag->state != UBD_TAG_SERVED) {
 		err = -EINVAL;

@@ -94,7 +94,7 @@ static int ubd_begin_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsig
 	u32 index;
 
 	spin_lock(&tag->lock);
-	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
+	if (ubd_has_lost_server(tag)) {
 		err = UBD_IO_RES_ABORT;
 	} else if (tag->state != UBD_TAG_SERVED || ubd_is_elsewhere(tag, cmd)) {
 		err = -EINVAL;

@@ -94,7 +94,7 @@ static int ubd_move_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned
 static int ubd_end_move(struct ubd_tag *tag, int copy_error, u32 op_flags,
 			struct request **ret_failed)
 {
-	if (ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY)) {
+	if (ubd_has_lost_server(tag)) {
 		tag->cmd = NULL;
 		*ret_failed = ubd_settle(tag, ubd_tag_keeps(tag, false), BLK_STS_IOERR);
 		return UBD_IO_RES_ABORT;

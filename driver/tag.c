@@ -6,7 +6,6 @@
 #include <linux/blk-mq.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
-#include <linux/nospec.h>
 #include <linux/vmalloc.h>
 
 #include "compat.h"
@@ -25,16 +24,6 @@ bool ubd_tag_keeps(const struct ubd_tag *tag, bool served)
 	if (ubd_tag_flag(tag, UBD_ABORTED) || (features & UBD_F_USER_RECOVERY_FAIL_IO))
 		return false;
 	return !served || (features & UBD_F_USER_RECOVERY_REISSUE);
-}
-
-struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr)
-{
-	unsigned int nr_queues = dev->tag_set.nr_hw_queues, depth = dev->tag_set.queue_depth;
-
-	if (q_id >= nr_queues || tag_nr >= depth)
-		return NULL;
-	q_id = array_index_nospec(q_id, nr_queues);
-	return &dev->queues[q_id].tags[array_index_nospec(tag_nr, depth)];
 }
 
 /* ---- the end of a request, and its holds ---- */
@@ -230,7 +219,7 @@ bool ubd_has_orphans(struct ubd_device *dev)
 /* Whether it is up to this server that the tag's request goes on. Under tag->lock. */
 static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 {
-	if (!tag->rq || ubd_tag_flag(tag, UBD_ABORTED) || ubd_tag_flag(tag, UBD_AWAY))
+	if (!tag->rq || ubd_has_lost_server(tag))
 		return false;
 	/* What the last server left behind keeps it. */
 	if (tag->state == UBD_TAG_HELD && tag->keep)

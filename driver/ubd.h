@@ -64,6 +64,7 @@
 #include <linux/blk-mq.h>
 #include <linux/cdev.h>
 #include <linux/device.h>
+#include <linux/nospec.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -480,6 +481,12 @@ static inline bool ubd_tag_flag(const struct ubd_tag *tag, int flag)
 	return test_bit(flag, &tag->queue->dev->flags);
 }
 
+/* Whatever its server has or sends is of no use any more. Under tag->lock. */
+static inline bool ubd_has_lost_server(const struct ubd_tag *tag)
+{
+	return READ_ONCE(tag->queue->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY));
+}
+
 /*
  * Whether a request of a server that is gone is kept for the next one; if not it
  * fails. @served: the server has had it. Under tag->lock.
@@ -487,7 +494,15 @@ static inline bool ubd_tag_flag(const struct ubd_tag *tag, int flag)
 bool ubd_tag_keeps(const struct ubd_tag *tag, bool served);
 
 /* The tag of these numbers, which nobody has checked; NULL if there is none. */
-struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr);
+static inline struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr)
+{
+	unsigned int nr_queues = dev->tag_set.nr_hw_queues, depth = dev->tag_set.queue_depth;
+
+	if (q_id >= nr_queues || tag_nr >= depth)
+		return NULL;
+	q_id = array_index_nospec(q_id, nr_queues);
+	return &dev->queues[q_id].tags[array_index_nospec(tag_nr, depth)];
+}
 
 /*
  * The tag's request ends with @status, or waits for the next server if @keep: now or when the
