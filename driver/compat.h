@@ -15,7 +15,6 @@
 #include <linux/mm.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched.h>
-#include <linux/uio.h>
 #include <linux/version.h>
 
 #define UBD_KERNEL_IS(major, minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
@@ -63,20 +62,6 @@ static inline void ubd_vma_seal(struct vm_area_struct *vma)
 #else
 	vma->vm_flags &= ~VM_MAYWRITE;
 	vma->vm_flags |= VM_DONTCOPY | VM_IO;
-#endif
-}
-
-/* The memory of a server; @direction is ITER_DEST or ITER_SOURCE. -EFAULT if it cannot be. */
-static inline int ubd_import_buffer(unsigned int direction, u64 addr, size_t len,
-				    struct iov_iter *ret_iter)
-{
-#if UBD_KERNEL_IS(6, 12)
-	return import_ubuf(direction, u64_to_user_ptr(addr), len, ret_iter);
-#else
-	if (!access_ok(u64_to_user_ptr(addr), len))
-		return -EFAULT;
-	iov_iter_ubuf(ret_iter, direction, u64_to_user_ptr(addr), len);
-	return 0;
 #endif
 }
 

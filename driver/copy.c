@@ -7,6 +7,7 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
 
 #include "compat.h"
@@ -51,15 +52,31 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 
 /* ---- by the driver ---- */
 
-static int ubd_copy_data(struct request *rq, unsigned int direction, u64 addr)
+/*
+ * Without the checks that copy_to_user() makes of objects in the kernel, as all that copies
+ * to and from bios: their pages may be of any slab cache.
+ */
+static int ubd_copy_data(struct request *rq, u64 addr)
 {
-	struct iov_iter data;
-	int err;
+	bool is_write = req_op(rq) == REQ_OP_WRITE;
+	void __user *data = u64_to_user_ptr(addr);
+	struct req_iterator pos;
+	struct bio_vec seg;
 
-	err = ubd_import_buffer(direction, addr, blk_rq_bytes(rq), &data);
-	if (err)
-		return err;
-	return ubd_copy_segments(rq, 0, &data) == blk_rq_bytes(rq) ? 0 : -EFAULT;
+	rq_for_each_segment(seg, rq, pos) {
+		void *bytes = bvec_kmap_local(&seg);
+		unsigned long left;
+
+		if (is_write)
+			left = _copy_to_user(data, bytes, seg.bv_len);
+		else
+			left = _copy_from_user(bytes, data, seg.bv_len);
+		kunmap_local(bytes);
+		if (left)
+			return -EFAULT;
+		data += seg.bv_len;
+	}
+	return 0;
 }
 
 /* ---- as a fixed buffer of a ring ---- */
@@ -151,7 +168,7 @@ int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int i
 		   u32 *ret_op_flags)
 {
 	if (ubd_copies_data(tag))
-		return ubd_copy_data(tag->rq, ITER_DEST, tag->addr);
+		return ubd_copy_data(tag->rq, tag->addr);
 	/* If it fails, the server can still copy. */
 	if (!ubd_register(tag, cmd, tag->rq, tag->addr, issue_flags))
 		*ret_op_flags = UBD_IO_F_REGISTERED;
@@ -162,7 +179,7 @@ int ubd_take_data(struct ubd_tag *tag, struct request *rq, u64 addr)
 {
 	if (!ubd_copies_data(tag) || req_op(rq) != REQ_OP_READ)
 		return 0;
-	return ubd_copy_data(rq, ITER_SOURCE, addr);
+	return ubd_copy_data(rq, addr);
 }
 
 /* ---- by the server ---- */
