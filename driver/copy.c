@@ -142,8 +142,7 @@ void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		if (!atomic_read(&dev->nr_buffers))
 			break;
 		spin_lock(&tag->lock);
-		taken = ubd_has_lost_server(tag) &&
-			ubd_take_buffer(tag, cmd, &index);
+		taken = ubd_has_lost_server(tag) && ubd_take_buffer(tag, cmd, &index);
 		spin_unlock(&tag->lock);
 		if (taken)
 			ubd_cmd_unregister(cmd, index, issue_flags);
