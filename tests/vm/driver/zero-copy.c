@@ -245,12 +245,8 @@ static void serve_next(void *arg)
 
 static int spawn_slow(uint64_t flags)
 {
-	int pid;
-
 	share();
-	pid = spawn(serve_slowly, &flags);
-	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
-	return pid;
+	return wait_for_server(spawn(serve_slowly, &flags));
 }
 
 static void a_server_killed_during_fixed_io_fails_the_request(void)
@@ -266,17 +262,15 @@ static void a_server_killed_during_fixed_io_fails_the_request(void)
 static void a_request_is_reissued_after_fixed_io(void)
 {
 	int server = spawn_slow(REISSUE), client = spawn(write_kept, NULL);
-	int id = get(&shared->id), fd;
+	int id = get(&shared->id);
 
 	WAIT_UNTIL(get(&shared->step) == 1, AGE);
 	kill_server(server);
 	server = spawn(serve_next, &id);
 	WAIT_UNTIL(get(&shared->step) == 2, AGE);
 	check_exit(client, 0);
-	fd = open_dev(id);
-	CHECK_EQ(control(fd, UBD_CMD_DEL_DEV, NULL, 0), 0);
+	delete_device();
 	kill_server(server);
-	close(fd);
 }
 
 /* Its pages are nobody's any more; another ring may commit. */
@@ -320,8 +314,7 @@ static void a_ring_that_outlives_the_server_does_not_keep_the_pages(void)
 	int server, client;
 
 	share();
-	server = spawn(serve_with_child, NULL);
-	WAIT_UNTIL(get(&shared->id) >= 0, AGE);
+	server = wait_for_server(spawn(serve_with_child, NULL));
 	client = spawn(fail_to_write_kept, NULL);
 	WAIT_UNTIL(get(&shared->step) == 1, AGE);
 	kill_server(server);
