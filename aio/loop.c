@@ -336,8 +336,7 @@ static void reap(struct aio_loop *loop)
 	struct io_uring_cqe *cqe;
 	unsigned head;
 
-	io_uring_for_each_cqe(ring, head, cqe)
-	{
+	io_uring_for_each_cqe(ring, head, cqe) {
 		if (!budget--)
 			break;
 		complete(loop, cqe);

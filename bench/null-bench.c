@@ -218,8 +218,7 @@ static void *serve(void *arg)
 
 		if (ret < 0 && ret != -EINTR)
 			die("io_uring_enter", -ret);
-		io_uring_for_each_cqe(&q->ring, head, cqe)
-		{
+		io_uring_for_each_cqe(&q->ring, head, cqe) {
 			count++;
 			complete(q, cqe);
 		}
@@ -326,8 +325,7 @@ static void *request(void *arg)
 
 		if (ret < 0 && ret != -EINTR)
 			die("io_uring_enter", -ret);
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
+		io_uring_for_each_cqe(&ring, head, cqe) {
 			count++;
 			if (cqe->res != BLOCK)
 				die("a request", cqe->res < 0 ? -cqe->res : EIO);
