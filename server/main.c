@@ -28,6 +28,7 @@
 #include "others.h"
 #include "process.h"
 #include "report.h"
+#include "std_fds.h"
 #include "supervisor.h"
 #include "takeover.h"
 
@@ -371,10 +372,12 @@ static bool serve(struct control *recovered, int signal_fd)
 
 int main(int argc, char **argv)
 {
-	int kept_fd = supervisor_take_fd(), signal_fd;
+	int kept_fd, signal_fd;
 	struct control *recovered = NULL;
 	g_autoptr(GError) err = NULL;
 
+	std_fds_open();
+	kept_fd = supervisor_take_fd();
 	if (!options_parse(&argc, &argv))
 		return EXIT_FAILURE;
 	if (options.version) {

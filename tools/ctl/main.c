@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "std_fds.h"
 #include "tool.h"
 
 static const struct command commands[] = {
@@ -91,5 +92,6 @@ struct control *ctl_open(const char *name, struct ubdsrv_ctrl_dev_info *ret_info
 
 int main(int argc, char **argv)
 {
+	std_fds_open();
 	return command_main("ubdctl", commands, G_N_ELEMENTS(commands), print_help, argc, argv);
 }

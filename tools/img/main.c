@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "img.h"
+#include "std_fds.h"
 
 static const struct command commands[] = {
 	{ "amend", "Changes options of an image", img_amend },
@@ -97,5 +98,6 @@ bool img_parse_output(const char *text, bool *ret_json)
 
 int main(int argc, char **argv)
 {
+	std_fds_open();
 	return command_main("ubd-img", commands, G_N_ELEMENTS(commands), print_help, argc, argv);
 }

@@ -13,6 +13,7 @@
 #include "aio.h"
 #include "io.h"
 #include "options.h"
+#include "std_fds.h"
 #include "tool.h"
 
 struct io_job {
@@ -146,6 +147,7 @@ int main(int argc, char **argv)
 	struct io_open_opts *opts = &job.session.opts;
 	g_autoptr(GError) err = NULL;
 
+	std_fds_open();
 	tool_init("ubd-io");
 	if (!options_parse(entries, "Reads and writes parts of an image; see ubd-io -c help.", argv,
 			   &err))
