@@ -3,12 +3,17 @@
  * Control commands to the driver, each a passthrough command on a small ring
  * of our own. Stopping a device waits for requests that the queue threads
  * serve, so nothing that they wait for may ever run on this thread.
+ *
+ * The kernel writes to the memory that a command names, the caller's, until the command is
+ * answered. So a command is either taken back before the kernel has seen it, or its answer is
+ * waited for, whatever io_uring_enter() says meanwhile: none is ever left for the next one.
  */
 #include "control.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,30 +24,48 @@
 
 struct control {
 	struct io_uring ring;
+	/* An entry of the ring that the kernel has not taken, to be filled anew; NULL if none. */
+	struct io_uring_sqe *unsent;
 	int fd; /* the device's control fd, -1 before ADD_DEV */
 };
 
-static int control_command(struct control *control, int fd, uint32_t op,
-			   struct ubdsrv_ctrl_cmd *cmd)
+/* 0, or -errno, and then the kernel knows nothing of the command. */
+static int send_command(struct control *control, int fd, uint32_t op,
+			const struct ubdsrv_ctrl_cmd *cmd)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&control->ring);
-	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe = control->unsent ?: io_uring_get_sqe(&control->ring);
 	int res;
 
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, cmd, sizeof(*cmd));
-	res = io_uring_submit(&control->ring);
-	if (res < 0)
-		return res;
 	do {
-		res = io_uring_wait_cqe(&control->ring, &cqe);
-	} while (res == -EINTR);
-	if (res < 0)
-		return res;
+		res = io_uring_submit(&control->ring);
+	} while (res == -EINTR && io_uring_sq_ready(&control->ring));
+	control->unsent = io_uring_sq_ready(&control->ring) ? sqe : NULL;
+	return control->unsent ? MIN(res, -EAGAIN) : 0;
+}
+
+static int wait_for_answer(struct io_uring *ring)
+{
+	struct pollfd answered = { .fd = ring->ring_fd, .events = POLLIN };
+	struct io_uring_cqe *cqe;
+	int res;
+
+	/* Where the ring cannot wait, poll() can. */
+	while (io_uring_wait_cqe(ring, &cqe) < 0)
+		poll(&answered, 1, -1);
 	res = cqe->res;
-	io_uring_cqe_seen(&control->ring, cqe);
+	io_uring_cqe_seen(ring, cqe);
 	return res;
+}
+
+static int control_command(struct control *control, int fd, uint32_t op,
+			   struct ubdsrv_ctrl_cmd *cmd)
+{
+	int res = send_command(control, fd, op, cmd);
+
+	return res ?: wait_for_answer(&control->ring);
 }
 
 /* A command to the device, with a buffer (NULL: none). */

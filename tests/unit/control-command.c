@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Control commands when io_uring_enter() fails: each gets its own answer, and none runs after it
+ * was said to have failed. /dev/null, which agrees to any command, is the driver.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+
+#include "control.h"
+
+#define DEV_ID 7
+
+/* The next calls of each kind fail with this, once; 0: they do not. */
+static int submit_error, wait_error;
+static unsigned last_op, commands;
+
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
+int __real___io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned submit,
+			      unsigned wait_nr, sigset_t *sigmask);
+int __wrap___io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned submit,
+			      unsigned wait_nr, sigset_t *sigmask);
+
+/* What the driver does: it fills the caller's buffer. */
+static void play_driver(const struct io_uring_sqe *sqe)
+{
+	const struct ubdsrv_ctrl_cmd *cmd = (const void *)sqe->cmd;
+	struct ubdsrv_ctrl_dev_info *info = (void *)(uintptr_t)cmd->addr;
+
+	last_op = sqe->cmd_op;
+	commands++;
+	if (last_op == UBD_CMD_GET_DEV_INFO)
+		*info = (struct ubdsrv_ctrl_dev_info){ .dev_id = DEV_ID, .nr_hw_queues = 1 };
+}
+
+/* Takes the answer out of the ring, to be put back when it was waited for in vain. */
+static void delay_answer(struct io_uring *ring)
+{
+	while (!io_uring_cq_ready(ring))
+		;
+	io_uring_cq_advance(ring, 1);
+}
+
+static void put_answer_back(struct io_uring *ring)
+{
+	__atomic_sub_fetch(ring->cq.khead, 1, __ATOMIC_RELEASE);
+}
+
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	int error = submit_error, ret;
+
+	submit_error = 0;
+	if (error)
+		return error;
+	g_assert_cmpuint(io_uring_sq_ready(ring), ==, 1);
+	play_driver(&ring->sq.sqes[(ring->sq.sqe_tail - 1) & (ring->sq.ring_entries - 1)]);
+	ret = __real_io_uring_submit(ring);
+	if (wait_error)
+		delay_answer(ring);
+	return ret;
+}
+
+int __wrap___io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned submit,
+			      unsigned wait_nr, sigset_t *sigmask)
+{
+	int error = wait_error;
+
+	wait_error = 0;
+	if (!error)
+		return __real___io_uring_get_cqe(ring, cqe, submit, wait_nr, sigmask);
+	put_answer_back(ring);
+	return error;
+}
+
+static struct control *adopt(void)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	g_autoptr(GError) err = NULL;
+	struct control *control = control_adopt(open("/dev/null", O_RDWR | O_CLOEXEC), &info, &err);
+
+	g_assert_no_error(err);
+	g_assert_cmpuint(info.dev_id, ==, DEV_ID);
+	return control;
+}
+
+/* The next command is that command, and has its answer. */
+static void expect_sound(struct control *control)
+{
+	struct ubdsrv_ctrl_dev_info info = { 0 };
+	unsigned before = commands;
+
+	g_assert_cmpint(control_get_info(control, &info), ==, 0);
+	g_assert_cmpuint(info.dev_id, ==, DEV_ID);
+	g_assert_cmpuint(commands, ==, before + 1);
+	g_assert_cmpuint(last_op, ==, UBD_CMD_GET_DEV_INFO);
+}
+
+/* More often than the ring has entries. */
+static void test_refused_command_never_runs(void)
+{
+	struct control *control = adopt();
+	unsigned before = commands;
+
+	for (int i = 0; i < 10; i++) {
+		submit_error = i % 2 ? -EAGAIN : -ENOMEM;
+		g_assert_cmpint(control_stop_dev(control), ==, i % 2 ? -EAGAIN : -ENOMEM);
+	}
+	g_assert_cmpuint(commands, ==, before);
+	expect_sound(control);
+	expect_sound(control);
+	control_free(control);
+}
+
+static void test_interrupted_command_is_sent(void)
+{
+	struct control *control = adopt();
+
+	submit_error = -EINTR;
+	expect_sound(control);
+	control_free(control);
+}
+
+static void test_failed_wait_is_no_answer(void)
+{
+	static const int errors[] = { -EINTR, -EAGAIN, -EBUSY, -ENOMEM };
+	struct control *control = adopt();
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(errors); i++) {
+		wait_error = errors[i];
+		expect_sound(control);
+		g_assert_cmpint(wait_error, ==, 0);
+	}
+	control_free(control);
+}
+
+/* On older kernels it knows none. */
+static bool null_takes_commands(void)
+{
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	bool takes;
+
+	g_assert_cmpint(io_uring_queue_init(1, &ring, 0), ==, 0);
+	io_uring_prep_rw(IORING_OP_URING_CMD, io_uring_get_sqe(&ring),
+			 open("/dev/null", O_RDWR | O_CLOEXEC), NULL, 0, 0);
+	g_assert_cmpint(__real_io_uring_submit(&ring), ==, 1);
+	g_assert_cmpint(io_uring_wait_cqe(&ring, &cqe), ==, 0);
+	takes = !cqe->res;
+	io_uring_queue_exit(&ring);
+	return takes;
+}
+
+static void skip(void)
+{
+	g_test_skip("/dev/null takes no commands here");
+}
+
+int main(int argc, char **argv)
+{
+	bool works = null_takes_commands();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/control/refused-command-never-runs",
+			works ? test_refused_command_never_runs : skip);
+	g_test_add_func("/control/interrupted-command-is-sent",
+			works ? test_interrupted_command_is_sent : skip);
+	g_test_add_func("/control/failed-wait-is-no-answer",
+			works ? test_failed_wait_is_no_answer : skip);
+	return g_test_run();
+}
