@@ -16,6 +16,7 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t stop_cond;
 	bool stop; /* lock */
+	const char *name;
 	unsigned seconds;
 	void (*dump)(void *arg);
 	void *arg;
@@ -25,7 +26,10 @@ static _Atomic unsigned kicks;
 
 static void bite(void)
 {
-	fprintf(stderr, "no progress for %u seconds\n", dog.seconds);
+	if (dog.name)
+		printf("not ok %s: ", dog.name);
+	printf("no progress for %u seconds\n", dog.seconds);
+	fflush(stdout);
 	if (dog.dump)
 		dog.dump(dog.arg);
 	fflush(NULL);
@@ -60,9 +64,10 @@ static void *watch(void *unused)
 	return NULL;
 }
 
-void watchdog_start(unsigned seconds, void (*dump)(void *arg), void *arg)
+void watchdog_start(const char *name, unsigned seconds, void (*dump)(void *arg), void *arg)
 {
 	watchdog_stop();
+	dog.name = name;
 	dog.seconds = seconds;
 	dog.dump = dump;
 	dog.arg = arg;

@@ -19,7 +19,6 @@
 #define EVERY_BY_QEMU_IMG 40
 #define EVERY_CONTINUED	  6
 
-#define SECONDS_TO_HANG	  60
 /* Turns of the loop between two structural operations. */
 #define MAX_PAUSE	  400
 
@@ -489,7 +488,7 @@ char *crash_case_run(const struct crash_case *c, struct crash_stats *stats)
 	char *failure;
 
 	recording_init(&rec, c, stats);
-	watchdog_start(SECONDS_TO_HANG, dump, &rec);
+	watchdog_start(NULL, SECONDS_TO_HANG, dump, &rec);
 	crew_run_co(rec.crew, case_co, &rec);
 	watchdog_stop();
 	failure = rec.failure;

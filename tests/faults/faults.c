@@ -18,8 +18,6 @@
 #include "table.h"
 #include "watchdog.h"
 
-#define SECONDS_TO_HANG 60
-
 static struct {
 	int every;
 	int by_qemu_img;
@@ -114,7 +112,7 @@ static bool run_scenario(struct crew *crew, const struct scenario *scenario)
 	struct campaign campaign = { 0 };
 
 	stage_init(&campaign.stage, scenario);
-	watchdog_start(SECONDS_TO_HANG, dump, &campaign);
+	watchdog_start(scenario->name, SECONDS_TO_HANG, dump, &campaign);
 	crew_run_co(crew, campaign_co, &campaign);
 	watchdog_stop();
 	stage_destroy(&campaign.stage);

@@ -11,7 +11,6 @@
 #include "stamp.h"
 #include "watchdog.h"
 
-#define SECONDS_TO_HANG 60
 #define READ_BYTES	(1u << 20)
 #define MAX_DELAY	4
 #define PERCENT_LATE	2
@@ -347,7 +346,7 @@ char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests,
 	char *failure;
 
 	run_init(&run, scenario);
-	watchdog_start(SECONDS_TO_HANG, dump, &run);
+	watchdog_start(scenario->name, SECONDS_TO_HANG, dump, &run);
 	crew_run_co(run.crew, run_co, &run);
 	watchdog_stop();
 	failure = run.failure;

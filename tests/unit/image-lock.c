@@ -176,7 +176,7 @@ CO_TEST(test_closed_is_unlocked_whoever_has_the_file)
 	pid_t child = fork();
 
 	if (child == 0) {
-		alarm(20);
+		alarm(600);
 		pause();
 		_exit(0);
 	}
