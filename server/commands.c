@@ -7,20 +7,18 @@
 #include <json-glib/json-glib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "error.h"
 #include "report.h"
+#include "runfile.h"
 
 #define MAX_LINE       4096
 #define CLIENT_SECONDS 2
 
 struct commands {
-	int fd;
-	char *path;
+	struct runfile *socket;
 };
 
 /* What a command works on. */
@@ -32,83 +30,28 @@ struct target {
 
 /* ---- the socket ---- */
 
-static bool is_abandoned(const struct sockaddr_un *address)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool refused;
-
-	if (fd < 0)
-		return false;
-	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-		  errno == ECONNREFUSED;
-	close(fd);
-	return refused;
-}
-
-/* Nobody but its user may connect. */
-static int bind_privately(int fd, const struct sockaddr_un *address)
-{
-	mode_t mask = umask(0177);
-	int res = bind(fd, (const struct sockaddr *)address, sizeof(*address));
-
-	if (res < 0 && errno == EADDRINUSE && is_abandoned(address)) {
-		unlink(address->sun_path);
-		res = bind(fd, (const struct sockaddr *)address, sizeof(*address));
-	}
-	res = res < 0 ? -errno : 0;
-	umask(mask);
-	return res;
-}
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, res;
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	res = bind_privately(fd, &address);
-	if (!res && listen(fd, 8) < 0)
-		res = -errno;
-	if (!res)
-		return fd;
-	close(fd);
-	return res;
-}
-
 struct commands *commands_new(const char *path, GError **err)
 {
+	struct runfile *socket = runfile_new_socket(path, err);
 	struct commands *commands;
-	int fd = listen_at(path);
 
-	if (fd < 0) {
-		g_set_error(err, UBD_ERROR, -fd, "%s: cannot make the socket: %s", path,
-			    g_strerror(-fd));
+	if (!socket)
 		return NULL;
-	}
 	commands = g_new(struct commands, 1);
-	commands->fd = fd;
-	/* A daemon's folder changes. */
-	commands->path = g_canonicalize_filename(path, NULL);
+	commands->socket = socket;
 	return commands;
 }
 
 int commands_fd(const struct commands *commands)
 {
-	return commands ? commands->fd : -1;
+	return commands ? runfile_fd(commands->socket) : -1;
 }
 
 void commands_free(struct commands *commands)
 {
 	if (!commands)
 		return;
-	unlink(commands->path);
-	close(commands->fd);
-	g_free(commands->path);
+	runfile_remove(commands->socket);
 	g_free(commands);
 }
 
@@ -276,7 +219,7 @@ bool commands_serve(struct commands *commands, struct aio_loop *loop, struct ima
 {
 	const struct target target = { loop, image, device };
 	const struct timeval limit = { .tv_sec = CLIENT_SECONDS };
-	int fd = accept4(commands->fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(commands_fd(commands), NULL, NULL, SOCK_CLOEXEC);
 	bool goes_on;
 
 	if (fd < 0)

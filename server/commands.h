@@ -24,8 +24,8 @@
 struct commands;
 
 /*
- * Makes the socket @path, or takes the place of one that nobody listens at. NULL with @err set on
- * failure. Free it with commands_free().
+ * Listens at the socket @path, which is made as runfile.h says. NULL with @err set on failure. Free
+ * it with commands_free().
  */
 struct commands *commands_new(const char *path, GError **err);
 

@@ -28,6 +28,7 @@
 #include "others.h"
 #include "process.h"
 #include "report.h"
+#include "runfile.h"
 #include "std_fds.h"
 #include "supervisor.h"
 #include "takeover.h"
@@ -182,26 +183,19 @@ static int block_signals(GError **err)
 	return fd;
 }
 
-static char *written_pid_file; /* NULL if there is none to remove */
+static struct runfile *pid_file; /* NULL if there is none to remove */
 
 static bool write_pid_file(GError **err)
 {
-	g_autofree char *text = g_strdup_printf("%d\n", getpid());
-
-	if (!options.pid_file)
-		return true;
-	if (!g_file_set_contents(options.pid_file, text, -1, err))
-		return false;
-	/* A daemon's folder changes. */
-	written_pid_file = g_canonicalize_filename(options.pid_file, NULL);
-	return true;
+	if (options.pid_file)
+		pid_file = runfile_new_pid(options.pid_file, err);
+	return pid_file || !options.pid_file;
 }
 
 static void remove_pid_file(void)
 {
-	if (written_pid_file)
-		unlink(written_pid_file);
-	g_clear_pointer(&written_pid_file, g_free);
+	runfile_remove(pid_file);
+	pid_file = NULL;
 }
 
 /* Says what it could not lock once that matters, not beside a reason to fail. */
@@ -280,6 +274,8 @@ static bool run_device(struct aio_loop *loop, struct image *image, struct device
 		return true;
 	case DEVICE_END_LEFT:
 		report_note("%s: left to the next server", device_path(device));
+		/* Which may want a pid file of the same name. */
+		remove_pid_file();
 		return true;
 	case DEVICE_END_BROKEN:
 	case DEVICE_COMMAND:

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The pid file and the socket of a server; see runfile.h.
+ *
+ * Which file is ours is told by its inode. The lock on a pid file keeps other servers from it, and
+ * the lock on the folder of a socket, held from the look at an old socket until the new one
+ * listens, keeps two servers from taking each other's for abandoned.
+ */
+#include "runfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "error.h"
+
+/* A number and a newline are shorter. */
+#define MAX_PID_FILE  32
+/* How long to wait for other servers that make their sockets in the same folder. */
+#define LOCK_ATTEMPTS 50
+#define LOCK_PAUSE_US 20000
+
+struct runfile {
+	int fd;
+	char *path; /* absolute: a daemon's folder changes */
+	dev_t dev;
+	ino_t ino;
+};
+
+static bool is_at(const char *path, dev_t dev, ino_t ino)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+/* Owns @fd from now on. */
+static struct runfile *runfile_new(int fd, const char *path, const struct stat *st)
+{
+	struct runfile *file = g_new(struct runfile, 1);
+
+	*file = (struct runfile){ fd, g_canonicalize_filename(path, NULL), st->st_dev, st->st_ino };
+	return file;
+}
+
+int runfile_fd(const struct runfile *file)
+{
+	return file->fd;
+}
+
+void runfile_remove(struct runfile *file)
+{
+	if (!file)
+		return;
+	/* Before it is closed: while the file is locked, or listens, nobody replaces it. */
+	if (is_at(file->path, file->dev, file->ino))
+		unlink(file->path);
+	close(file->fd);
+	g_free(file->path);
+	g_free(file);
+}
+
+/* ---- the pid file ---- */
+
+/* Empty, or a number and a newline: all that a server writes, or dies before it has written. */
+static bool is_pid_file(int fd)
+{
+	char text[MAX_PID_FILE + 1];
+	ssize_t len = pread(fd, text, MAX_PID_FILE, 0);
+	size_t digits;
+
+	if (len < 0 || len == MAX_PID_FILE)
+		return false;
+	text[len] = 0;
+	digits = strspn(text, G_CSET_DIGITS);
+	return len == 0 || (digits > 0 && strcmp(text + digits, "\n") == 0);
+}
+
+/* A regular file, locked, in *ret_st; or -errno: -EEXIST if it is none of a server's. */
+static int open_pid_file(const char *path, struct stat *ret_st)
+{
+	int fd, res;
+
+	/* Opening what is not a regular file can have effects. */
+	if (lstat(path, ret_st) == 0 && !S_ISREG(ret_st->st_mode))
+		return -EEXIST;
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return errno == ELOOP ? -EEXIST : -errno;
+	if (fstat(fd, ret_st) < 0)
+		res = -errno;
+	else if (!S_ISREG(ret_st->st_mode) || !is_pid_file(fd))
+		res = -EEXIST;
+	else
+		res = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	if (!res && is_at(path, ret_st->st_dev, ret_st->st_ino))
+		return fd;
+	close(fd);
+	/* Its server has removed it meanwhile. */
+	return res ?: -EAGAIN;
+}
+
+static int write_pid(int fd)
+{
+	g_autofree char *text = g_strdup_printf("%d\n", getpid());
+	ssize_t len = strlen(text), written;
+
+	/* In this order a reader never finds it empty. */
+	written = pwrite(fd, text, len, 0);
+	if (written < 0 || ftruncate(fd, len) < 0)
+		return -errno;
+	return written == len ? 0 : -ENOSPC;
+}
+
+static const char *pid_file_error(int res)
+{
+	switch (res) {
+	case -EEXIST:
+		return "it exists and is not a pid file; give another name or remove it";
+	case -EWOULDBLOCK:
+		return "another process is using it";
+	default:
+		return g_strerror(-res);
+	}
+}
+
+struct runfile *runfile_new_pid(const char *path, GError **err)
+{
+	struct runfile *file = NULL;
+	struct stat st;
+	int fd, res;
+
+	/* -EWOULDBLOCK too: a server that was killed may still have its files open. */
+	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
+		fd = open_pid_file(path, &st);
+		if (fd != -EAGAIN)
+			break;
+		g_usleep(LOCK_PAUSE_US);
+	}
+	res = fd;
+	if (fd >= 0) {
+		file = runfile_new(fd, path, &st);
+		res = write_pid(fd);
+	}
+	if (res >= 0)
+		return file;
+	runfile_remove(file);
+	g_set_error(err, UBD_ERROR, -res, "%s: cannot make the pid file: %s", path,
+		    pid_file_error(res));
+	return NULL;
+}
+
+/* ---- the socket ---- */
+
+/* Keeps other servers from making or replacing a socket in this folder. The lock's fd or -errno. */
+static int lock_folder(const char *path)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+
+	if (fd < 0)
+		return -errno;
+	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return fd;
+		error = errno;
+		if (error != EWOULDBLOCK)
+			break;
+		g_usleep(LOCK_PAUSE_US);
+	}
+	close(fd);
+	return -error;
+}
+
+/*
+ * What has the name of a socket that is to be made: 0 if it is a socket that nobody listens at,
+ * which *ret_st tells; -EEXIST if it is no socket, -EADDRINUSE.
+ */
+static int look_at_old(const struct sockaddr_un *address, struct stat *ret_st)
+{
+	bool refused;
+	int fd;
+
+	/* A regular file refuses a connection, too. */
+	if (lstat(address->sun_path, ret_st) < 0)
+		return -errno;
+	if (!S_ISSOCK(ret_st->st_mode))
+		return -EEXIST;
+	/* Not to wait for a server that does not take connections any more. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+		  errno == ECONNREFUSED;
+	close(fd);
+	return refused ? 0 : -EADDRINUSE;
+}
+
+static int bind_privately(int fd, const struct sockaddr_un *address)
+{
+	mode_t mask = umask(0177);
+	int res = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+	umask(mask);
+	return res;
+}
+
+static int replace_old(int fd, const struct sockaddr_un *address)
+{
+	struct stat old;
+	int res = look_at_old(address, &old);
+
+	/* -ENOENT: its server has removed it by now. */
+	if (res < 0 && res != -ENOENT)
+		return res;
+	if (res == 0 && is_at(address->sun_path, old.st_dev, old.st_ino))
+		unlink(address->sun_path);
+	return bind_privately(fd, address);
+}
+
+/* In a locked folder. */
+static int listen_at(int fd, const struct sockaddr_un *address, struct stat *ret_st)
+{
+	int res = bind_privately(fd, address);
+
+	if (res == -EADDRINUSE)
+		res = replace_old(fd, address);
+	if (res < 0)
+		return res;
+	if (listen(fd, 8) == 0 && lstat(address->sun_path, ret_st) == 0)
+		return 0;
+	res = -errno;
+	unlink(address->sun_path);
+	return res;
+}
+
+static int make_socket(const char *path, struct stat *ret_st)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int lock, fd, res;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	lock = lock_folder(path);
+	if (lock < 0)
+		return lock;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	res = fd < 0 ? -errno : listen_at(fd, &address, ret_st);
+	close(lock);
+	if (!res)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return res;
+}
+
+static const char *socket_error(int res)
+{
+	switch (res) {
+	case -EEXIST:
+		return "it exists and is not a socket; give another name or remove it";
+	case -EWOULDBLOCK:
+		return "another process has locked its folder";
+	default:
+		return g_strerror(-res);
+	}
+}
+
+struct runfile *runfile_new_socket(const char *path, GError **err)
+{
+	struct stat st;
+	int fd = make_socket(path, &st);
+
+	if (fd >= 0)
+		return runfile_new(fd, path, &st);
+	g_set_error(err, UBD_ERROR, -fd, "%s: cannot make the socket: %s", path, socket_error(fd));
+	return NULL;
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the pid file and the socket of a server replace, and what is removed at the end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "runfile.h"
+
+typedef struct runfile *make_fn(const char *path, GError **err);
+
+static void write_file(const char *path, const char *text)
+{
+	g_assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+static void assert_holds(const char *path, const char *text)
+{
+	g_autofree char *found = NULL;
+
+	g_assert_true(g_file_get_contents(path, &found, NULL, NULL));
+	g_assert_cmpstr(found, ==, text);
+}
+
+static ino_t inode(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) < 0 ? 0 : st.st_ino;
+}
+
+static void assert_refuses(make_fn *make, const char *path, const char *reason)
+{
+	g_autoptr(GError) err = NULL;
+	ino_t before = inode(path);
+
+	g_assert_null(make(path, &err));
+	g_assert_nonnull(strstr(err->message, path));
+	if (!strstr(err->message, reason))
+		g_error("\"%s\" does not say \"%s\"", err->message, reason);
+	g_assert_cmpuint(inode(path), ==, before);
+}
+
+static struct runfile *make(make_fn *fn, const char *path)
+{
+	g_autoptr(GError) err = NULL;
+	struct runfile *file = fn(path, &err);
+
+	g_assert_no_error(err);
+	return file;
+}
+
+/* A socket that listens, or one that nobody listens at any more. */
+static int make_socket(const char *path, int type)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type, 0);
+
+	strcpy(address.sun_path, path);
+	g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+	if (type == SOCK_STREAM)
+		g_assert_cmpint(listen(fd, 1), ==, 0);
+	return fd;
+}
+
+static bool answers(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	bool ok;
+
+	strcpy(address.sun_path, path);
+	ok = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+	close(fd);
+	return ok;
+}
+
+/* What has the name of an image, by mistake or by link, stays. */
+static void test_nothing_else_is_replaced(void)
+{
+	static const struct {
+		make_fn *make;
+		const char *reason;
+	} kinds[] = {
+		{ runfile_new_pid, "is not a pid file" },
+		{ runfile_new_socket, "is not a socket" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+		write_file("image", "QFI\xfb and more");
+		assert_refuses(kinds[i].make, "image", kinds[i].reason);
+		assert_holds("image", "QFI\xfb and more");
+		g_assert_cmpint(symlink("image", "link"), ==, 0);
+		assert_refuses(kinds[i].make, "link", kinds[i].reason);
+		assert_holds("image", "QFI\xfb and more");
+		g_assert_cmpint(symlink("missing", "dangling"), ==, 0);
+		assert_refuses(kinds[i].make, "dangling", kinds[i].reason);
+		g_assert_cmpuint(inode("missing"), ==, 0);
+		g_assert_cmpint(mkfifo("fifo", 0600), ==, 0);
+		assert_refuses(kinds[i].make, "fifo", kinds[i].reason);
+		g_assert_cmpint(mkdir("folder", 0700), ==, 0);
+		assert_refuses(kinds[i].make, "folder", kinds[i].reason);
+		assert_refuses(kinds[i].make, "/dev/null", kinds[i].reason);
+		assert_refuses(kinds[i].make, "nowhere/name", "No such file");
+		for (const char *const *name = (const char *const[]){ "image", "link", "dangling",
+								      "fifo", "folder", NULL };
+		     *name; name++)
+			g_assert_cmpint(g_remove(*name), ==, 0);
+	}
+}
+
+static void test_only_pid_files_are(void)
+{
+	static const char *const others[] = {
+		"12", "\n", "12\n\n", "x12\n", "12 and more\n", "-1\n"
+	};
+	g_autofree char *long_number = g_strnfill(4096, '1');
+
+	for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+		write_file("pid", others[i]);
+		assert_refuses(runfile_new_pid, "pid", "is not a pid file");
+		assert_holds("pid", others[i]);
+	}
+	long_number[4095] = '\n';
+	write_file("pid", long_number);
+	assert_refuses(runfile_new_pid, "pid", "is not a pid file");
+	assert_holds("pid", long_number);
+	g_assert_cmpint(unlink("pid"), ==, 0);
+}
+
+static void test_pid_file_of_the_dead(void)
+{
+	static const char *const left[] = { "", "1\n", "4194304000000000000\n" };
+	g_autofree char *own = g_strdup_printf("%d\n", getpid());
+
+	for (size_t i = 0; i < G_N_ELEMENTS(left); i++) {
+		struct runfile *file;
+
+		write_file("pid", left[i]);
+		file = make(runfile_new_pid, "pid");
+		assert_holds("pid", own);
+		runfile_remove(file);
+		g_assert_cmpuint(inode("pid"), ==, 0);
+	}
+}
+
+static void test_pid_file_of_the_living(void)
+{
+	struct runfile *file = make(runfile_new_pid, "pid");
+
+	assert_refuses(runfile_new_pid, "pid", "another process is using it");
+	runfile_remove(file);
+	file = make(runfile_new_pid, "pid");
+	runfile_remove(file);
+	runfile_remove(NULL);
+}
+
+/* Who has another file at this name by now keeps it. */
+static void test_only_its_own_is_removed(void)
+{
+	struct runfile *old = make(runfile_new_pid, "pid"), *next;
+
+	g_assert_cmpint(unlink("pid"), ==, 0);
+	next = make(runfile_new_pid, "pid");
+	runfile_remove(old);
+	g_assert_cmpuint(inode("pid"), !=, 0);
+	runfile_remove(next);
+	g_assert_cmpuint(inode("pid"), ==, 0);
+
+	old = make(runfile_new_socket, "socket");
+	g_assert_cmpint(rename("socket", "moved"), ==, 0);
+	next = make(runfile_new_socket, "socket");
+	runfile_remove(old);
+	g_assert_true(answers("socket"));
+	runfile_remove(next);
+	g_assert_cmpuint(inode("socket"), ==, 0);
+	g_assert_cmpint(unlink("moved"), ==, 0);
+
+	old = make(runfile_new_pid, "pid");
+	g_assert_cmpint(unlink("pid"), ==, 0);
+	runfile_remove(old);
+}
+
+/* A daemon's folder is another one at its end. */
+static void test_folder_may_change(void)
+{
+	struct runfile *pid = make(runfile_new_pid, "pid");
+	struct runfile *socket = make(runfile_new_socket, "socket");
+	g_autofree char *folder = g_get_current_dir();
+
+	g_assert_cmpint(chdir("/"), ==, 0);
+	runfile_remove(pid);
+	runfile_remove(socket);
+	g_assert_cmpint(chdir(folder), ==, 0);
+	g_assert_cmpuint(inode("pid"), ==, 0);
+	g_assert_cmpuint(inode("socket"), ==, 0);
+}
+
+static void test_sockets(void)
+{
+	struct runfile *file = make(runfile_new_socket, "socket");
+	struct stat st;
+	int fd;
+
+	g_assert_cmpint(lstat("socket", &st), ==, 0);
+	g_assert_cmpint(st.st_mode, ==, S_IFSOCK | 0600);
+	g_assert_true(answers("socket"));
+	assert_refuses(runfile_new_socket, "socket", "Address already in use");
+	g_assert_true(answers("socket"));
+	runfile_remove(file);
+	g_assert_cmpuint(inode("socket"), ==, 0);
+
+	close(make_socket("socket", SOCK_STREAM));
+	file = make(runfile_new_socket, "socket");
+	g_assert_true(answers("socket"));
+	runfile_remove(file);
+
+	/* Of another type it is not a server's. */
+	fd = make_socket("socket", SOCK_DGRAM);
+	assert_refuses(runfile_new_socket, "socket", "Address already in use");
+	close(fd);
+	g_assert_cmpint(unlink("socket"), ==, 0);
+
+	/* One that takes no more connections is in use. */
+	fd = make_socket("socket", SOCK_STREAM);
+	g_assert_cmpint(listen(fd, 0), ==, 0);
+	for (int i = 0; i < 4; i++) {
+		struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "socket" };
+		int client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+		connect(client, (struct sockaddr *)&address, sizeof(address));
+	}
+	assert_refuses(runfile_new_socket, "socket", "Address already in use");
+	close(fd);
+	g_assert_cmpint(unlink("socket"), ==, 0);
+}
+
+/* Between its bind() and its listen() another server's socket looks abandoned. */
+static void test_one_socket_at_a_time(void)
+{
+	int folder = open(".", O_RDONLY | O_DIRECTORY);
+
+	close(make_socket("socket", SOCK_STREAM));
+	g_assert_cmpint(flock(folder, LOCK_EX), ==, 0);
+	assert_refuses(runfile_new_socket, "socket", "has locked its folder");
+	close(folder);
+	runfile_remove(make(runfile_new_socket, "socket"));
+}
+
+int main(int argc, char **argv)
+{
+	g_autofree char *folder = NULL;
+	int res;
+
+	g_test_init(&argc, &argv, NULL);
+	folder = g_dir_make_tmp("ubd-runfile-XXXXXX", NULL);
+	g_assert_cmpint(chdir(folder), ==, 0);
+	g_test_add_func("/runfile/nothing-else-is-replaced", test_nothing_else_is_replaced);
+	g_test_add_func("/runfile/only-pid-files-are", test_only_pid_files_are);
+	g_test_add_func("/runfile/pid-file-of-the-dead", test_pid_file_of_the_dead);
+	g_test_add_func("/runfile/pid-file-of-the-living", test_pid_file_of_the_living);
+	g_test_add_func("/runfile/only-its-own-is-removed", test_only_its_own_is_removed);
+	g_test_add_func("/runfile/folder-may-change", test_folder_may_change);
+	g_test_add_func("/runfile/sockets", test_sockets);
+	g_test_add_func("/runfile/one-socket-at-a-time", test_one_socket_at_a_time);
+	res = g_test_run();
+	g_assert_cmpint(chdir("/"), ==, 0);
+	g_assert_cmpint(rmdir(folder), ==, 0);
+	return res;
+}
