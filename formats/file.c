@@ -4,6 +4,8 @@
  *
  * It keeps these promises to the nodes above:
  *  - a transfer is done in whole or fails; reads beyond the end give zeroes;
+ *  - what the file once had and somebody else has cut off is an error to read, not zeroes,
+ *    also when the file has become longer again;
  *  - writes beyond the end let a regular file grow, at any alignment;
  *  - a flush that succeeded made all durable that had completed before it; where
  *    the kernel once failed to write data back, no later flush succeeds.
@@ -23,9 +25,15 @@
 
 /* Iovecs per system call; they live on the stack. */
 #define IOVECS_PER_CALL 64
+
 struct file {
 	int fd;
 	bool is_bdev;
+	bool had_no_name; /* from the start: an unlinked file that was passed on */
+	/* What others have done to it: IMAGE_TROUBLE_CUT, _DELETED. */
+	_Atomic unsigned troubles;
+	/* With IMAGE_TROUBLE_CUT: the part of the file that was cut off. */
+	_Atomic uint64_t cut_from, cut_to;
 	/* What the file system or device has refused once is not tried again. */
 	_Atomic bool no_punch_hole;
 	_Atomic bool no_zero_range;
@@ -64,6 +72,8 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	file = g_new0(struct file, 1);
 	file->fd = opened.fd;
 	file->is_bdev = opened.is_bdev;
+	file->had_no_name = opened.has_no_name;
+	file->cut_from = UINT64_MAX;
 	thread_lock_init(&file->flush_lock);
 	co_queue_init(&file->flush_queue);
 	img->opaque = file;
@@ -81,6 +91,67 @@ static int file_co_close(struct image *img)
 	thread_lock_destroy(&file->flush_lock);
 	g_free(file);
 	return ret;
+}
+
+/* ---- what others do to it ---- */
+
+/* Its locks keep out only those who ask for them. */
+static void note_cut(struct file *file, uint64_t end, uint64_t size)
+{
+	uint64_t from = atomic_load(&file->cut_from), to = atomic_load(&file->cut_to);
+
+	while (to < size && !atomic_compare_exchange_weak(&file->cut_to, &to, size))
+		;
+	while (from > end && !atomic_compare_exchange_weak(&file->cut_from, &from, end))
+		;
+	atomic_fetch_or(&file->troubles, IMAGE_TROUBLE_CUT);
+}
+
+static bool was_cut_off(const struct file *file, uint64_t off, uint64_t bytes)
+{
+	return off + bytes > atomic_load(&file->cut_from) && off < atomic_load(&file->cut_to);
+}
+
+/*
+ * The file ends at @end, and ended at @size or behind it when the caller began to look. Returns
+ * whether others have cut it: we may have done so ourselves meanwhile.
+ */
+static bool is_cut(struct image *img, uint64_t end, uint64_t size)
+{
+	size = MIN(size, image_size(img));
+	if (end >= size)
+		return false;
+	note_cut(img->opaque, end, size);
+	return true;
+}
+
+static int64_t length_of(int fd)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	return end < 0 ? -errno : end;
+}
+
+static void look_for_deletion(struct file *file)
+{
+	struct stat st;
+	int error = fstat(file->fd, &st) < 0 ? errno : 0;
+
+	/* A server of NFS says ESTALE. */
+	if (error ? error == ESTALE : S_ISREG(st.st_mode) && st.st_nlink == 0)
+		atomic_fetch_or(&file->troubles, IMAGE_TROUBLE_DELETED);
+}
+
+static void file_inspect(struct image *img)
+{
+	struct file *file = img->opaque;
+	uint64_t size = image_size(img);
+	int64_t end = length_of(file->fd);
+
+	if (end >= 0)
+		is_cut(img, end, size);
+	if (!file->had_no_name)
+		look_for_deletion(file);
 }
 
 /* ---- read and write ---- */
@@ -139,7 +210,10 @@ static ssize_t co_write_some(const struct file *file, uint64_t off, struct iobuf
 static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	struct file *file = img->opaque;
+	uint64_t size = image_size(img);
 
+	if (was_cut_off(file, off, bytes))
+		return -EIO;
 	while (bytes) {
 		uint64_t asked = bytes;
 		ssize_t ret = co_read_some(file, off, mem, &asked);
@@ -158,7 +232,7 @@ static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struc
 		 * whole blocks, a part of one.
 		 */
 		if (ret == 0 || ((uint64_t)ret < asked && ret % img->limits.request_alignment))
-			return iobuf_zero(mem, bytes);
+			return is_cut(img, off, size) ? -EIO : iobuf_zero(mem, bytes);
 	}
 	return 0;
 }
@@ -427,25 +501,31 @@ static int file_co_truncate(struct image *img, uint64_t size)
 {
 	struct file *file = img->opaque;
 	struct truncate_job job = { file->fd, size };
+	uint64_t old_size = image_size(img);
 	int ret;
 
 	/* A device is as big as it is. */
 	if (file->is_bdev)
-		return size <= img->size ? 0 : -ENOSPC;
+		return size <= old_size ? 0 : -ENOSPC;
+	/* First, so that nobody finds a file that is shorter than we know it to be. */
+	if (size < old_size)
+		img->size = size;
 	ret = co_run_on_worker(truncate_on_worker, &job);
 	file_set_dirty(file);
 	if (!ret)
 		img->size = size;
+	else
+		file_grow(img, old_size);
 	return ret;
 }
 
 static int measure_on_worker(void *arg)
 {
 	struct truncate_job *job = arg;
-	off_t end = lseek(job->fd, 0, SEEK_END);
+	int64_t end = length_of(job->fd);
 
 	if (end < 0)
-		return -errno;
+		return end;
 	job->size = end;
 	return 0;
 }
@@ -466,6 +546,7 @@ struct seek_job {
 	off_t off;
 	off_t ret_data; /* the next data from off on, < 0: -errno */
 	off_t ret_hole; /* the next hole from ret_data == off on, < 0: -errno */
+	int64_t ret_end; /* of the file, if there are no data from off on; < 0: -errno */
 };
 
 static int seek_on_worker(void *arg)
@@ -473,8 +554,12 @@ static int seek_on_worker(void *arg)
 	struct seek_job *job = arg;
 
 	job->ret_data = lseek(job->fd, job->off, SEEK_DATA);
-	if (job->ret_data < 0)
-		return -errno;
+	if (job->ret_data < 0) {
+		int error = errno;
+
+		job->ret_end = length_of(job->fd);
+		return -error;
+	}
 	if (job->ret_data > job->off)
 		return 0;
 	job->ret_hole = lseek(job->fd, job->off, SEEK_HOLE);
@@ -488,14 +573,20 @@ static int file_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 	struct file *file = img->opaque;
 	struct seek_job job = { .fd = file->fd, .off = off };
 	unsigned kind = IMAGE_EXTENT_DATA;
+	uint64_t size = image_size(img);
 	int ret = -EINVAL;
 
+	if (was_cut_off(file, off, bytes))
+		return -EIO;
 	if (!file->is_bdev && !atomic_load(&file->no_seek_hole)) {
 		ret = co_run_on_worker(seek_on_worker, &job);
 		if (ret == -EINVAL || is_refusal(ret))
 			atomic_store(&file->no_seek_hole, true);
 	}
 	if (ret == -ENXIO) { /* no data up to the end, and behind it */
+		if (job.ret_end >= 0 && is_cut(img, job.ret_end, size) &&
+		    was_cut_off(file, off, bytes))
+			return -EIO;
 		kind = IMAGE_EXTENT_ZERO;
 	} else if (!ret && job.ret_data > job.off) {
 		kind = IMAGE_EXTENT_ZERO;
@@ -534,6 +625,18 @@ static int64_t file_co_allocated_bytes(struct image *img)
 	return ret ?: job.ret_bytes;
 }
 
+static unsigned file_troubles(const struct image *img)
+{
+	struct file *file = img->opaque;
+	unsigned troubles = atomic_load(&file->troubles);
+
+	thread_lock(&file->flush_lock);
+	if (file->flush_error)
+		troubles |= IMAGE_TROUBLE_LOST;
+	thread_unlock(&file->flush_lock);
+	return troubles;
+}
+
 static int file_co_create(const char *filename, struct image *below,
 			  const struct image_create_opts *opts, GError **err)
 {
@@ -554,5 +657,7 @@ const struct image_ops image_file_ops = {
 	.co_truncate = file_co_truncate,
 	.co_refresh_size = file_co_refresh_size,
 	.co_allocated_bytes = file_co_allocated_bytes,
+	.inspect = file_inspect,
+	.troubles = file_troubles,
 	.co_create = file_co_create,
 };

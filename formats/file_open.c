@@ -169,6 +169,7 @@ static int check_opened(struct file_open *job)
 	if (fstat(job->fd, &st) < 0)
 		return open_failed(job, -errno, "%s", g_strerror(errno));
 	job->is_bdev = S_ISBLK(st.st_mode);
+	job->has_no_name = st.st_nlink == 0;
 	ret = check_type(job, &st);
 	ret = ret ?: lock_file(job);
 	/* From here on nobody else lets it grow. */

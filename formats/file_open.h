@@ -15,6 +15,7 @@ struct file_open {
 	/* out */
 	int fd; /* the caller closes it */
 	bool is_bdev;
+	bool has_no_name; /* it was deleted before */
 	uint64_t size;
 	struct image_limits limits;
 	/* for file_open.c */

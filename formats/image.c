@@ -459,6 +459,52 @@ const struct image_limits *image_limits(const struct image *img)
 	return &img->limits;
 }
 
+/* ---- what has befallen its files ---- */
+
+static const char *bottom_with(const struct image *node, unsigned trouble)
+{
+	bool has = node && node->ops->troubles && node->ops->troubles(node) & trouble;
+
+	return has ? node->filename : NULL;
+}
+
+const char *image_troubled_file(const struct image *img, enum image_trouble trouble)
+{
+	const char *found = NULL;
+
+	for (; img && !found; img = img->backing)
+		found = bottom_with(img, trouble) ?: bottom_with(img->file, trouble)
+			?: bottom_with(img->data_file, trouble);
+	return found;
+}
+
+unsigned image_troubles(const struct image *img)
+{
+	static const unsigned all[] = { IMAGE_TROUBLE_LOST, IMAGE_TROUBLE_CUT,
+					IMAGE_TROUBLE_DELETED };
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(all); i++)
+		if (image_troubled_file(img, all[i]))
+			found |= all[i];
+	return found;
+}
+
+static void inspect_bottom(struct image *node)
+{
+	if (node && node->ops->inspect)
+		node->ops->inspect(node);
+}
+
+void image_inspect(struct image *img)
+{
+	for (; img; img = img->backing) {
+		inspect_bottom(img);
+		inspect_bottom(img->file);
+		inspect_bottom(img->data_file);
+	}
+}
+
 int image_co_get_info(struct image *img, struct image_info *ret_info)
 {
 	struct image_info info = {

@@ -154,6 +154,27 @@ void image_info_clear(struct image_info *info);
 /* Bytes that the file takes on the host, or -errno. */
 int64_t image_co_allocated_bytes(struct image *img);
 
+/* What has befallen a file of the image; it stays so until the image is closed. */
+enum image_trouble {
+	/* A flush failed: what was acknowledged before may be lost, and no later flush succeeds. */
+	IMAGE_TROUBLE_LOST = 1 << 0,
+	/* Somebody else has cut it: reads of what is gone fail. */
+	IMAGE_TROUBLE_CUT = 1 << 1,
+	/* It was deleted: what is written goes with the last program that has it open. */
+	IMAGE_TROUBLE_DELETED = 1 << 2,
+};
+
+/* What is known of all files of the chain: enum image_trouble. Any thread; never waits. */
+unsigned image_troubles(const struct image *img);
+/* The first file that has this trouble, owned by its node; NULL: none has. */
+const char *image_troubled_file(const struct image *img, enum image_trouble trouble);
+
+/*
+ * Looks whether files were cut or deleted, of which requests need not notice anything. Any thread
+ * that may wait for a file system that does not answer.
+ */
+void image_inspect(struct image *img);
+
 /*
  * ---- requests ----
  *

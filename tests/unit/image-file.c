@@ -332,6 +332,7 @@ CO_TEST(test_a_failed_flush_fails_for_good)
 	kernel.error = -EIO;
 	kernel.errors = 1;
 	g_assert_cmpint(image_co_flush(img), ==, -EIO);
+	g_assert_cmpuint(image_troubles(img), ==, IMAGE_TROUBLE_LOST);
 	g_assert_cmpint(image_co_flush(img), ==, -EIO);
 	g_assert_cmpint(image_co_pwrite(img, 0, 1, "n", 0), ==, 0);
 	g_assert_cmpint(image_co_flush(img), ==, -EIO);
@@ -583,6 +584,134 @@ CO_TEST(test_truncate)
 	image_co_close(img);
 }
 
+/* ---- what others do to it ---- */
+
+static void check_read_fails(struct image *img, uint64_t off, uint64_t bytes)
+{
+	g_autofree char *data = g_malloc(bytes);
+
+	g_assert_cmpint(image_co_pread(img, off, bytes, data), ==, -EIO);
+}
+
+CO_TEST(test_what_others_cut_off_is_an_error)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+		struct image *img = co_new_file(65536, modes[i]);
+
+		g_assert_cmpint(truncate("file", 10000), ==, 0);
+		check_bytes(img, 0, 8192, 'o');
+		/* Behind what it ever had nothing is missing. */
+		check_bytes(img, 65536, 4096, 0);
+		g_assert_cmpuint(image_troubles(img), ==, 0);
+		check_read_fails(img, 8192, 4096);
+		check_read_fails(img, 61440, 4096);
+		check_read_fails(img, 61440, 8192);
+		g_assert_cmpuint(image_troubles(img), ==, IMAGE_TROUBLE_CUT);
+		g_assert_cmpstr(image_troubled_file(img, IMAGE_TROUBLE_CUT), ==, "file");
+		check_bytes(img, 0, 8192, 'o');
+		check_bytes(img, 65536, 4096, 0);
+		image_co_close(img);
+	}
+}
+
+/* The hole that it then has was something else once. */
+CO_TEST(test_what_was_cut_off_does_not_come_back)
+{
+	struct image *img = co_new_file(65536, 0);
+	struct image_extent extent;
+
+	g_assert_cmpint(truncate("file", 4096), ==, 0);
+	image_inspect(img);
+	g_assert_cmpuint(image_troubles(img), ==, IMAGE_TROUBLE_CUT);
+	g_assert_cmpint(image_co_pwrite(img, 70000, 3, "new", 0), ==, 0);
+	check_read_fails(img, 8192, 4096);
+	g_assert_cmpint(image_co_block_status(img, 8192, 4096, &extent), ==, -EIO);
+	check_bytes(img, 0, 4096, 'o');
+	check_bytes(img, 65536, 4464, 0);
+	image_co_close(img);
+}
+
+CO_TEST(test_block_status_notices_a_cut)
+{
+	struct image *img = co_new_file(65536, 0);
+	struct image_extent extent;
+
+	g_assert_cmpint(truncate("file", 4096), ==, 0);
+	g_assert_cmpint(image_co_block_status(img, 0, 4096, &extent), ==, 0);
+	g_assert_cmpint(image_co_block_status(img, 8192, 4096, &extent), ==, -EIO);
+	g_assert_cmpint(image_co_block_status(img, 65536, 4096, &extent), ==, 0);
+	g_assert_true(extent.flags & IMAGE_EXTENT_ZERO);
+	image_co_close(img);
+}
+
+/* Neither a cut of our own nor what makes it longer. */
+CO_TEST(test_what_is_no_cut)
+{
+	struct image *img = co_new_file(65536, 0);
+
+	g_assert_cmpint(image_co_truncate(img, 4096), ==, 0);
+	image_inspect(img);
+	check_bytes(img, 4096, 61440, 0);
+	g_assert_cmpint(truncate("file", 131072), ==, 0);
+	image_inspect(img);
+	g_assert_cmpint(image_co_pwrite(img, 8192, 3, "new", 0), ==, 0);
+	check_bytes(img, 4096, 4096, 0);
+	g_assert_cmpuint(image_troubles(img), ==, 0);
+	image_co_close(img);
+}
+
+CO_TEST(test_deletion_is_noticed)
+{
+	struct image *img = co_new_file(4096, 0);
+
+	/* Another name is as good. */
+	g_assert_cmpint(link("file", "other"), ==, 0);
+	g_assert_cmpint(unlink("file"), ==, 0);
+	image_inspect(img);
+	g_assert_cmpuint(image_troubles(img), ==, 0);
+	g_assert_cmpint(unlink("other"), ==, 0);
+	image_inspect(img);
+	g_assert_cmpuint(image_troubles(img), ==, IMAGE_TROUBLE_DELETED);
+	g_assert_cmpint(image_co_pwrite(img, 0, 1, "n", 0), ==, 0);
+	image_co_close(img);
+}
+
+/* A file that had no name from the start is as its owner wants it. */
+CO_TEST(test_a_file_without_a_name)
+{
+	struct image *img = NULL;
+	g_autofree char *name = NULL;
+	int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0) {
+		g_test_skip("no O_TMPFILE here");
+		return;
+	}
+	name = g_strdup_printf("/proc/self/fd/%d", fd);
+	img = co_open_ok(name, "raw", IMAGE_RDWR);
+	image_inspect(img);
+	g_assert_cmpuint(image_troubles(img), ==, 0);
+	image_co_close(img);
+	close(fd);
+}
+
+CO_TEST(test_troubles_of_the_whole_chain)
+{
+	struct image *img;
+
+	co_create_ok("base", "raw", 65536, NULL, NULL);
+	co_create_ok("top", "qcow2", 65536, "base", "raw");
+	img = co_open_ok("top", NULL, IMAGE_RDWR);
+	g_assert_cmpint(truncate("base", 512), ==, 0);
+	g_assert_cmpint(unlink("top"), ==, 0);
+	image_inspect(img);
+	g_assert_cmpuint(image_troubles(img), ==, IMAGE_TROUBLE_CUT | IMAGE_TROUBLE_DELETED);
+	g_assert_cmpstr(image_troubled_file(img, IMAGE_TROUBLE_CUT), ==, "base");
+	g_assert_cmpstr(image_troubled_file(img, IMAGE_TROUBLE_DELETED), ==, "top");
+	check_read_fails(img, 0, 4096);
+	image_co_close(img);
+}
+
 /* A raw image of two sectors, which have been written as a part of a bigger block. */
 static struct image *co_raw_with_tail(void)
 {
@@ -635,6 +764,15 @@ int main(int argc, char **argv)
 			test_zeroes_are_zero_and_let_it_grow);
 	g_test_add_func("/file/refusals-are-remembered", test_refusals_are_remembered);
 	g_test_add_func("/file/truncate", test_truncate);
+	g_test_add_func("/file/what-others-cut-off-is-an-error",
+			test_what_others_cut_off_is_an_error);
+	g_test_add_func("/file/what-was-cut-off-does-not-come-back",
+			test_what_was_cut_off_does_not_come_back);
+	g_test_add_func("/file/block-status-notices-a-cut", test_block_status_notices_a_cut);
+	g_test_add_func("/file/what-is-no-cut", test_what_is_no_cut);
+	g_test_add_func("/file/deletion-is-noticed", test_deletion_is_noticed);
+	g_test_add_func("/file/a-file-without-a-name", test_a_file_without_a_name);
+	g_test_add_func("/file/troubles-of-the-whole-chain", test_troubles_of_the_whole_chain);
 	g_test_add_func("/file/raw-cuts-only-what-it-added", test_raw_cuts_only_what_it_added);
 	return leave_scratch(scratch, g_test_run());
 }
