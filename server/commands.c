@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-glib/json-glib.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -15,6 +15,7 @@
 #include "runfile.h"
 
 #define MAX_LINE       4096
+/* For a client's whole line, and for its taking the answer. */
 #define CLIENT_SECONDS 2
 
 struct commands {
@@ -160,13 +161,28 @@ static bool answer_command(const struct target *target, JsonObject *command, Jso
 
 /* ---- clients ---- */
 
+static gint64 deadline_from_now(void)
+{
+	return g_get_monotonic_time() + CLIENT_SECONDS * G_USEC_PER_SEC;
+}
+
+/* Whether @events come before the deadline, however often some have come before. */
+static bool wait_for(int fd, short events, gint64 deadline)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = events };
+	gint64 left_us = deadline - g_get_monotonic_time();
+
+	return left_us > 0 && poll(&poll_fd, 1, left_us / 1000 + 1) > 0;
+}
+
 /* A line without its newline; false: none came in time. */
 static bool read_line(int fd, char *line, size_t size)
 {
+	gint64 deadline = deadline_from_now();
 	size_t len = 0;
 
-	while (len < size - 1) {
-		ssize_t got = recv(fd, line + len, size - 1 - len, 0);
+	while (len < size - 1 && wait_for(fd, POLLIN, deadline)) {
+		ssize_t got = recv(fd, line + len, size - 1 - len, MSG_DONTWAIT);
 		char *end;
 
 		if (got <= 0)
@@ -182,6 +198,23 @@ static bool read_line(int fd, char *line, size_t size)
 	return false;
 }
 
+/* False: the client does not take all of it. */
+static bool send_line(int fd, const char *line)
+{
+	gint64 deadline = deadline_from_now();
+	size_t left = strlen(line);
+
+	while (left && wait_for(fd, POLLOUT, deadline)) {
+		ssize_t sent = send(fd, line, left, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (sent < 0)
+			return false;
+		line += sent;
+		left -= sent;
+	}
+	return !left;
+}
+
 static void send_answer(int fd, JsonObject *answer)
 {
 	g_autoptr(JsonNode) node = json_node_alloc();
@@ -190,9 +223,9 @@ static void send_answer(int fd, JsonObject *answer)
 	json_node_init_object(node, answer);
 	text = json_to_string(node, FALSE);
 	line = g_strconcat(text, "\n", NULL);
-	/* Who does not listen does not want to know. */
-	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
-		report_verbose("a client left before its answer: %s", g_strerror(errno));
+	/* A client that does not listen does not want to know. */
+	if (!send_line(fd, line))
+		report_verbose("a client left before its answer");
 }
 
 static bool serve_client(int fd, const struct target *target)
@@ -218,14 +251,11 @@ bool commands_serve(struct commands *commands, struct aio_loop *loop, struct ima
 		    struct device *device)
 {
 	const struct target target = { loop, image, device };
-	const struct timeval limit = { .tv_sec = CLIENT_SECONDS };
 	int fd = accept4(commands_fd(commands), NULL, NULL, SOCK_CLOEXEC);
 	bool goes_on;
 
 	if (fd < 0)
 		return true;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	goes_on = serve_client(fd, &target);
 	close(fd);
 	return goes_on;

@@ -9,7 +9,7 @@
  *	{"command": "quit"}			as SIGTERM
  *
  * The answer has "error", a text, if it was not done. Main thread only; a client that is slow keeps
- * no request of the device waiting, and is given up after a while.
+ * no request of the device waiting, and is given up after 2 seconds, however it spends them.
  */
 #ifndef UBD_COMMANDS_H
 #define UBD_COMMANDS_H
