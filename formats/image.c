@@ -9,9 +9,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "foreign.h"
 #include "image_int.h"
-
-#define PROBE_BYTES 4096
 
 /* ---- formats ---- */
 
@@ -62,6 +61,11 @@ bool image_format_can_compress(const char *format)
 
 const struct image_ops *image_probe_head(const uint8_t *head, size_t len)
 {
+	/* Before our own, as qcow2's magic number is that of its version 1 as well. */
+	const struct image_ops *foreign = foreign_probe_head(head, len);
+
+	if (foreign)
+		return foreign;
 	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
 		if (formats[i]->probe && formats[i]->probe(head, len))
 			return formats[i];
@@ -70,16 +74,25 @@ const struct image_ops *image_probe_head(const uint8_t *head, size_t len)
 
 static int co_probe(struct image *file, const struct image_ops **ret_ops, GError **err)
 {
-	size_t len = MIN(PROBE_BYTES, image_size(file));
-	uint8_t *head = try_iobuf_alloc(PROBE_BYTES);
-	int ret = head ? image_co_pread(file, 0, PROBE_BYTES, head) : -ENOMEM;
+	uint64_t size = image_size(file);
+	const struct image_ops *ops, *at_end;
+	uint8_t buf[MAX(FOREIGN_HEAD_BYTES, FOREIGN_TAIL_BYTES)];
+	int ret = image_co_pread(file, 0, FOREIGN_HEAD_BYTES, buf);
 
+	if (!ret) {
+		ops = image_probe_head(buf, MIN(FOREIGN_HEAD_BYTES, size));
+		if (ops == &image_raw_ops && size >= FOREIGN_TAIL_BYTES) {
+			ret = image_co_pread(file, size - FOREIGN_TAIL_BYTES, FOREIGN_TAIL_BYTES,
+					     buf);
+			at_end = ret ? NULL : foreign_probe_tail(buf);
+			ops = at_end ?: ops;
+		}
+	}
 	if (!ret)
-		*ret_ops = image_probe_head(head, len);
+		*ret_ops = ops;
 	else
-		g_set_error(err, UBD_ERROR, -ret, "Could not read the start of '%s': %s",
+		g_set_error(err, UBD_ERROR, -ret, "Could not read '%s' to find its format: %s",
 			    file->filename, g_strerror(-ret));
-	iobuf_free(head);
 	return ret;
 }
 
@@ -261,10 +274,14 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 	int ret = 0;
 
 	if (opts->format) {
-		ops = image_find_format(opts->format, err);
+		if (opts->flags & IMAGE_INFO_ONLY)
+			ops = foreign_find(opts->format);
+		ops = ops ?: image_find_format(opts->format, err);
 		ret = ops ? 0 : -EINVAL;
 	} else {
 		ret = co_probe(file, &ops, err);
+		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
+			ret = foreign_refuse(ops, file->filename, err);
 	}
 	if (!ret && opts->data_file && ops != &image_qcow2_ops) {
 		g_set_error(err, UBD_ERROR, EINVAL,
@@ -320,7 +337,9 @@ static int co_open_backing(struct image *layer, const struct image_open_opts *to
 	}
 	g_array_append_val(ids, id);
 	ret = image_co_open_bottom(filename, opts.flags, &file, err);
-	return ret ?: co_open_format(file, &opts, &layer->backing, err);
+	ret = ret ?: co_open_format(file, &opts, &layer->backing, err);
+	/* It is the top image's format that the caller can choose. */
+	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
 }
 
 static int co_open_chain(struct image *top, const struct image_open_opts *opts, GError **err)
@@ -376,14 +395,15 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 
 	opts = opts ?: &default_opts;
 	/* Both promise something that a writer cannot keep. */
-	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE)) ||
+	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK |
+							IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY)) ||
 	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': it can only be shared or checked read-only",
 			    filename);
 		return image_one_line(-EINVAL, err);
 	}
-	bottom_flags = opts->flags & ~IMAGE_FOR_REPAIR;
+	bottom_flags = opts->flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
 	if (opts->flags & IMAGE_FOR_REPAIR)
 		bottom_flags |= IMAGE_RDWR;
 	ret = image_co_open_bottom(filename, bottom_flags, &file, err);

@@ -54,12 +54,18 @@ enum image_open_flags {
 	IMAGE_FOR_REPAIR = 1 << 7,
 	/* Do not open an external data file; what it would give reads as zeroes. Read-only. */
 	IMAGE_NO_DATA_FILE = 1 << 8,
+	/*
+	 * For `info`: open also what can be told about but not read, as encrypted images and those
+	 * of other programs. Every request is refused (-EPERM). Read-only.
+	 */
+	IMAGE_INFO_ONLY = 1 << 9,
 };
 
 struct image_open_opts {
 	/*
 	 * NULL: by header, raw if none matches. Such a raw image refuses (-EPERM)
-	 * to have the header of another format written to its first sector.
+	 * to have the header of another format written to its first sector. A file of another
+	 * program (a disk of another hypervisor, an archive) is refused (-EMEDIUMTYPE).
 	 */
 	const char *format;
 	unsigned flags;		/* IMAGE_* */

@@ -10,7 +10,7 @@
 /* The format of that name, NULL with @err set if there is none. */
 const struct image_ops *image_find_format(const char *name, GError **err);
 
-/* The format of a file that starts with these bytes; raw when it is no other. */
+/* The format of a file that starts with these bytes, which may be of another program; else raw. */
 const struct image_ops *image_probe_head(const uint8_t *head, size_t len);
 
 /* The bottom that the file name asks for; moves it past a "file:". NULL with @err set if none. */

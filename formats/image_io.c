@@ -38,6 +38,8 @@ static int check_range(struct image *img, uint64_t off, uint64_t bytes)
 {
 	uint64_t end = img->ops->is_bottom ? INT64_MAX - MAX_BOUNCE : image_size(img);
 
+	if (img->flags & IMAGE_INFO_ONLY)
+		return -EPERM;
 	return bytes > end || off > end - bytes ? -EIO : 0;
 }
 

@@ -25,6 +25,8 @@ struct image_ops {
 	bool is_bottom;
 	/* co_pwritev honours IMAGE_REQ_FUA itself. */
 	bool handles_fua;
+	/* Of another program: opened with IMAGE_INFO_ONLY alone. */
+	bool info_only;
 	/* Never has a backing file. */
 	bool no_backing;
 	/* Ended by a NULL name; NULL: cannot be created. */

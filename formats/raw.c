@@ -20,7 +20,11 @@ static uint64_t whole_sectors(uint64_t bytes)
 /*
  * Where nobody said that it is raw, its first sector says so, and that can be
  * changed by whoever uses the disk: with a header of another format there, the next user
- * would open a backing file of his choice. So the first sector is guarded.
+ * (or QEMU, which knows more formats) would open a backing file of his choice. So the first
+ * sector is guarded.
+ *
+ * The last one is not, although two formats show there: such a file is refused, and no other
+ * file is opened for it. And the end moves when the disk is resized, to what was written unseen.
  */
 static int raw_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {

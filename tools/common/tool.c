@@ -91,7 +91,9 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 	warning.warn = tool_warn;
 	ret = image_co_open(filename, &warning, ret_img, &err);
 
-	if (ret)
+	if (ret == -EMEDIUMTYPE && !opts->format)
+		tool_error("%s; if it is a raw disk with such contents, give -f raw", err->message);
+	else if (ret)
 		tool_error("%s", err->message);
 	return ret;
 }

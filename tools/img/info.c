@@ -314,7 +314,8 @@ int img_info(const struct command *command, char **argv)
 	if (!job.filename)
 		return 1;
 	job.format = format;
-	job.flags = IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.flags = IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |
+		    (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.chain = chain;
 	return tool_run_co(co_info, &job);
 }

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Formats of other programs: see foreign.h. Here are their magic numbers, and where their headers
+ * have the size of the disk.
+ *
+ * The names are those that qemu-img gives them. It does not look for all of them: to QEMU a fixed
+ * VHD and anything compressed is raw.
+ */
+#include "foreign.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SECTOR_SIZE 512
+
+/* What to advise depends on it. */
+enum kind {
+	KIND_DISK, /* QEMU can convert it */
+	KIND_ENCRYPTED,
+	KIND_COMPRESSED,
+	KIND_ARCHIVE,
+};
+
+struct foreign {
+	struct image_ops ops;
+	enum kind kind;
+	const char *what;
+	const char *unpack; /* the command that unpacks it */
+	/* The size of the disk as the header in @file says; NULL: as large as the file. */
+	int (*co_disk_size)(struct image *file, uint64_t *ret_bytes);
+};
+
+/* ---- numbers in headers ---- */
+
+static uint32_t le32(const uint8_t *p)
+{
+	uint32_t value;
+
+	memcpy(&value, p, sizeof(value));
+	return GUINT32_FROM_LE(value);
+}
+
+static uint64_t le64(const uint8_t *p)
+{
+	uint64_t value;
+
+	memcpy(&value, p, sizeof(value));
+	return GUINT64_FROM_LE(value);
+}
+
+static uint32_t be32(const uint8_t *p)
+{
+	return GUINT32_SWAP_LE_BE(le32(p));
+}
+
+static uint64_t be64(const uint8_t *p)
+{
+	return GUINT64_SWAP_LE_BE(le64(p));
+}
+
+static int sectors_to_bytes(uint64_t sectors, uint64_t *ret_bytes)
+{
+	if (sectors > (uint64_t)INT64_MAX / SECTOR_SIZE)
+		return -EINVAL;
+	*ret_bytes = sectors * SECTOR_SIZE;
+	return 0;
+}
+
+/* ---- sizes of disks ---- */
+
+/* The sectors of the extents that a text descriptor lists: "RW 4096 FLAT "disk-flat.vmdk" 0". */
+static uint64_t descriptor_sectors(const char *text)
+{
+	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+	uint64_t sectors = 0;
+
+	for (char **line = lines; *line; line++) {
+		g_auto(GStrv) words = g_strsplit(*line, " ", 3);
+		guint64 number;
+
+		if (!words[0] || !words[1] ||
+		    (strcmp(words[0], "RW") && strcmp(words[0], "RDONLY") &&
+		     strcmp(words[0], "NOACCESS")))
+			continue;
+		if (g_ascii_string_to_unsigned(words[1], 10, 0, INT64_MAX / SECTOR_SIZE, &number,
+					       NULL) &&
+		    sectors <= INT64_MAX)
+			sectors += number;
+	}
+	return sectors;
+}
+
+static int vmdk_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	char text[4096] = { 0 };
+	const uint8_t *header = (uint8_t *)text;
+	int ret = image_co_pread(file, 0, sizeof(text) - 1, text);
+
+	if (ret)
+		return ret;
+	if (memcmp(text, "KDMV", 4) == 0)
+		return sectors_to_bytes(le64(header + 12), ret_bytes);
+	if (memcmp(text, "COWD", 4) == 0)
+		return sectors_to_bytes(le32(header + 12), ret_bytes);
+	return sectors_to_bytes(descriptor_sectors(text), ret_bytes);
+}
+
+static int vdi_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t header[512];
+	int ret = image_co_pread(file, 0, sizeof(header), header);
+
+	*ret_bytes = le64(header + 0x170);
+	return ret;
+}
+
+/* A table of the VHDX has entries of 32 bytes, each with a GUID first. */
+static const uint8_t *find_guid(const uint8_t *entries, uint32_t nr, uint32_t max, const char *guid)
+{
+	for (uint32_t i = 0; i < MIN(nr, max); i++)
+		if (memcmp(entries + i * 32, guid, 16) == 0)
+			return entries + i * 32;
+	return NULL;
+}
+
+/* The region table says where the metadata are, and these have the size as one of their items. */
+static int vhdx_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	static const char metadata_region[] =
+		"\x06\xa2\x7c\x8b\x90\x47\x9a\x4b\xb8\xfe\x57\x5f\x05\x0f\x88\x6e";
+	static const char disk_size_item[] =
+		"\x24\x42\xa5\x2f\x1b\xcd\x76\x48\xb2\x11\x5d\xbe\xd8\x3b\xf4\xb8";
+	uint8_t table[4096], size[8];
+	const uint8_t *entry;
+	uint64_t region_off;
+	int ret = image_co_pread(file, 192 * 1024, sizeof(table), table);
+
+	if (ret)
+		return ret;
+	entry = find_guid(table + 16, le32(table + 8), (sizeof(table) - 16) / 32, metadata_region);
+	if (!entry)
+		return -EINVAL;
+	region_off = le64(entry + 16);
+	ret = image_co_pread(file, region_off, sizeof(table), table);
+	if (ret)
+		return ret;
+	entry = find_guid(table + 32, le32(table + 8) >> 16, (sizeof(table) - 32) / 32,
+			  disk_size_item);
+	if (!entry)
+		return -EINVAL;
+	ret = image_co_pread(file, region_off + le32(entry + 16), sizeof(size), size);
+	*ret_bytes = le64(size);
+	return ret;
+}
+
+/* Who made it meant the size and not the geometry, which cannot express every size. */
+static bool vpc_has_exact_size(const uint8_t *creator)
+{
+	static const char exact[][5] = { "win ", "qem2", "d2v ", "tap\0", "CXS " };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(exact); i++)
+		if (memcmp(creator, exact[i], 4) == 0)
+			return true;
+	return false;
+}
+
+static int vpc_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	static const uint32_t max_geometry = 65535 * 16 * 255;
+	uint8_t footer[SECTOR_SIZE];
+	uint32_t sectors;
+	int ret = image_co_pread(file, 0, sizeof(footer), footer);
+
+	if (!ret && memcmp(footer, "conectix", 8) != 0) {
+		/* The old ones have a byte less. */
+		uint64_t off = image_size(file) - sizeof(footer);
+
+		ret = image_co_pread(file, off, sizeof(footer), footer);
+		if (!ret && memcmp(footer, "conectix", 8) != 0)
+			ret = image_co_pread(file, off + 1, sizeof(footer), footer);
+	}
+	if (ret)
+		return ret;
+	sectors = (be32(footer + 56) >> 16) * footer[58] * footer[59];
+	*ret_bytes = vpc_has_exact_size(footer + 28) || sectors >= max_geometry
+			     ? be64(footer + 48)
+			     : (uint64_t)sectors * SECTOR_SIZE;
+	return 0;
+}
+
+static int qed_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t header[64];
+	int ret = image_co_pread(file, 0, sizeof(header), header);
+
+	*ret_bytes = le64(header + 48);
+	return ret;
+}
+
+static int parallels_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t header[64];
+	int ret = image_co_pread(file, 0, sizeof(header), header);
+	bool has_ext_size = memcmp(header, "WithouFreSpacExt", 16) == 0;
+
+	return ret
+		       ?: sectors_to_bytes(has_ext_size ? le64(header + 36) : le32(header + 36),
+					   ret_bytes);
+}
+
+static int qcow_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t header[48];
+	int ret = image_co_pread(file, 0, sizeof(header), header);
+
+	*ret_bytes = be64(header + 24);
+	return ret;
+}
+
+/* Version 1 says where the data begin; version 2 in JSON, somewhere else. */
+static int luks_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t header[112];
+	int ret = image_co_pread(file, 0, sizeof(header), header);
+	uint64_t data_off = (uint64_t)be32(header + 104) * SECTOR_SIZE;
+
+	*ret_bytes = image_size(file);
+	if (be32(header + 4) >> 16 != 0xbabe || (be32(header + 4) & 0xffff) != 1)
+		return ret;
+	*ret_bytes -= MIN(data_off, *ret_bytes);
+	return ret;
+}
+
+static int bochs_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t header[96];
+	int ret = image_co_pread(file, 0, sizeof(header), header);
+
+	/* Version 2 has a timestamp before it. */
+	*ret_bytes = le64(header + (le32(header + 64) == 0x00010000 ? 84 : 88));
+	return ret;
+}
+
+static int cloop_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t numbers[8];
+	int ret = image_co_pread(file, 128, sizeof(numbers), numbers);
+
+	*ret_bytes = (uint64_t)be32(numbers) * be32(numbers + 4);
+	return ret;
+}
+
+static int dmg_co_disk_size(struct image *file, uint64_t *ret_bytes)
+{
+	uint8_t trailer[SECTOR_SIZE];
+	int ret =
+		image_co_pread(file, image_size(file) - sizeof(trailer), sizeof(trailer), trailer);
+
+	return ret ?: sectors_to_bytes(be64(trailer + 492), ret_bytes);
+}
+
+/* ---- the node ---- */
+
+static const struct foreign *foreign_of(const struct image_ops *ops)
+{
+	return (const struct foreign *)ops;
+}
+
+static int foreign_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	const struct foreign *foreign = foreign_of(img->ops);
+	uint64_t bytes = image_size(img->file);
+	int ret = foreign->co_disk_size ? foreign->co_disk_size(img->file, &bytes) : 0;
+
+	if (!ret && bytes > INT64_MAX - SECTOR_SIZE)
+		ret = -EINVAL;
+	if (ret) {
+		g_set_error(
+			err, UBD_ERROR, -ret,
+			"Could not open '%s': no size of the disk in its header (format %s): %s",
+			img->filename, img->ops->name, g_strerror(-ret));
+		return ret;
+	}
+	img->size = (bytes + SECTOR_SIZE - 1) & ~(uint64_t)(SECTOR_SIZE - 1);
+	return 0;
+}
+
+static int foreign_co_close(struct image *img)
+{
+	return 0;
+}
+
+static int foreign_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	return -ENOTSUP;
+}
+
+static int foreign_co_flush(struct image *img)
+{
+	return 0;
+}
+
+static int foreign_co_get_info(struct image *img, struct image_info *info)
+{
+	info->encrypted = foreign_of(img->ops)->kind == KIND_ENCRYPTED;
+	return 0;
+}
+
+/* ---- the table ---- */
+
+#define OPS(format)                                                                                \
+	.ops = {                                                                                   \
+		.name = (format),                                                                  \
+		.info_only = true,                                                                 \
+		.no_backing = true,                                                                \
+		.co_open = foreign_co_open,                                                        \
+		.co_close = foreign_co_close,                                                      \
+		.co_preadv = foreign_co_preadv,                                                    \
+		.co_flush = foreign_co_flush,                                                      \
+		.co_get_info = foreign_co_get_info,                                                \
+	}
+
+static const struct foreign formats[] = {
+	{ OPS("vmdk"), KIND_DISK, "a VMware disk", NULL, vmdk_co_disk_size },
+	{ OPS("vdi"), KIND_DISK, "a VirtualBox disk", NULL, vdi_co_disk_size },
+	{ OPS("vhdx"), KIND_DISK, "a Hyper-V disk", NULL, vhdx_co_disk_size },
+	{ OPS("vpc"), KIND_DISK, "a Virtual PC disk (VHD)", NULL, vpc_co_disk_size },
+	{ OPS("qed"), KIND_DISK, "a QED disk", NULL, qed_co_disk_size },
+	{ OPS("parallels"), KIND_DISK, "a Parallels disk", NULL, parallels_co_disk_size },
+	{ OPS("qcow"), KIND_DISK, "a disk of qcow version 1", NULL, qcow_co_disk_size },
+	{ OPS("dmg"), KIND_DISK, "an Apple disk image", NULL, dmg_co_disk_size },
+	{ OPS("bochs"), KIND_DISK, "a Bochs disk", NULL, bochs_co_disk_size },
+	{ OPS("cloop"), KIND_DISK, "a compressed loop image", NULL, cloop_co_disk_size },
+	{ OPS("luks"), KIND_ENCRYPTED, "encrypted with LUKS", NULL, luks_co_disk_size },
+	{ OPS("gzip"), KIND_COMPRESSED, "compressed by gzip", "gzip -d", NULL },
+	{ OPS("xz"), KIND_COMPRESSED, "compressed by xz", "xz -d", NULL },
+	{ OPS("zstd"), KIND_COMPRESSED, "compressed by zstd", "zstd -d", NULL },
+	{ OPS("bzip2"), KIND_COMPRESSED, "compressed by bzip2", "bzip2 -d", NULL },
+	{ OPS("zip"), KIND_ARCHIVE, "a ZIP archive", "unzip", NULL },
+	{ OPS("tar"), KIND_ARCHIVE, "a tar archive, as an OVA is", "tar -xf", NULL },
+};
+
+#define MAGIC(format, off, bytes)                                                                  \
+	{                                                                                          \
+		(format), (bytes), sizeof(bytes) - 1, (off)                                        \
+	}
+
+/* By the offset from the start of the file; all within FOREIGN_HEAD_BYTES. */
+static const struct magic {
+	const char *format;
+	const char *bytes;
+	uint16_t len;
+	uint16_t off;
+} head_magics[] = {
+	MAGIC("vmdk", 0, "KDMV"),
+	MAGIC("vmdk", 0, "COWD"),
+	MAGIC("vdi", 64, "\x7f\x10\xda\xbe"),
+	MAGIC("vhdx", 0, "vhdxfile"),
+	MAGIC("vpc", 0, "conectix"),
+	MAGIC("qed", 0, "QED\0"),
+	MAGIC("parallels", 0, "WithoutFreeSpace"),
+	MAGIC("parallels", 0, "WithouFreSpacExt"),
+	MAGIC("qcow", 0, "QFI\xfb\0\0\0\1"),
+	MAGIC("bochs", 0, "Bochs Virtual HD Image\0"),
+	MAGIC("cloop", 0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop "),
+	MAGIC("luks", 0, "LUKS\xba\xbe\0\1"),
+	MAGIC("luks", 0, "LUKS\xba\xbe\0\2"),
+	MAGIC("gzip", 0, "\x1f\x8b\x08"),
+	MAGIC("xz", 0,
+	      "\xfd"
+	      "7zXZ\0"),
+	MAGIC("zstd", 0, "\x28\xb5\x2f\xfd"),
+	MAGIC("bzip2", 4, "1AY&SY"),
+	MAGIC("zip", 0, "PK\3\4"),
+	MAGIC("zip", 0, "PK\5\6"),
+	MAGIC("zip", 0, "PK\7\x8PK\3\4"),
+	MAGIC("tar", 257, "ustar"),
+};
+
+/* By the offset from the end. */
+static const struct magic tail_magics[] = {
+	MAGIC("vpc", 512, "conectix"),
+	MAGIC("vpc", 511, "conectix"),
+	MAGIC("dmg", 512, "koly\0\0\0\4"),
+};
+
+/* A text of comments and empty lines up to the one with a version: how descriptors begin. */
+static bool is_vmdk_descriptor(const uint8_t *head, size_t bytes)
+{
+	const char *line = (const char *)head, *end = line + bytes;
+
+	while (line < end) {
+		const char *newline = memchr(line, '\n', end - line);
+		g_autofree char *text = newline ? g_strndup(line, newline - line) : NULL;
+
+		if (!text)
+			return false;
+		g_strstrip(text);
+		if (*text && *text != '#')
+			return strcmp(text, "version=1") == 0 || strcmp(text, "version=2") == 0 ||
+			       strcmp(text, "version=3") == 0;
+		line = newline + 1;
+	}
+	return false;
+}
+
+const struct image_ops *foreign_find(const char *name)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
+		if (strcmp(formats[i].ops.name, name) == 0)
+			return &formats[i].ops;
+	return NULL;
+}
+
+const struct image_ops *foreign_probe_head(const uint8_t *head, size_t bytes)
+{
+	bytes = MIN(bytes, FOREIGN_HEAD_BYTES);
+	for (const struct magic *magic = head_magics;
+	     magic < head_magics + G_N_ELEMENTS(head_magics); magic++)
+		if (magic->off + magic->len <= bytes &&
+		    memcmp(head + magic->off, magic->bytes, magic->len) == 0)
+			return foreign_find(magic->format);
+	return is_vmdk_descriptor(head, bytes) ? foreign_find("vmdk") : NULL;
+}
+
+const struct image_ops *foreign_probe_tail(const uint8_t *tail)
+{
+	for (const struct magic *magic = tail_magics;
+	     magic < tail_magics + G_N_ELEMENTS(tail_magics); magic++)
+		if (memcmp(tail + FOREIGN_TAIL_BYTES - magic->off, magic->bytes, magic->len) == 0)
+			return foreign_find(magic->format);
+	return NULL;
+}
+
+int foreign_refuse(const struct image_ops *ops, const char *filename, GError **err)
+{
+	const struct foreign *foreign = foreign_of(ops);
+	g_autofree char *advice = NULL;
+
+	switch (foreign->kind) {
+	case KIND_DISK:
+		advice = g_strdup_printf("convert it first (qemu-img convert -f %s -O qcow2)",
+					 ops->name);
+		break;
+	case KIND_ENCRYPTED:
+		advice = g_strdup("decrypt it first (qemu-img convert, or cryptsetup)");
+		break;
+	case KIND_COMPRESSED:
+	case KIND_ARCHIVE:
+		advice = g_strdup_printf("unpack it first (%s)", foreign->unpack);
+		break;
+	}
+	g_set_error(err, UBD_ERROR, EMEDIUMTYPE,
+		    "Could not open '%s': it is %s (format %s), which is not supported; %s",
+		    filename, foreign->what, ops->name, advice);
+	return -EMEDIUMTYPE;
+}
