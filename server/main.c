@@ -219,14 +219,15 @@ static bool announce(struct device *device, GError **err)
 }
 
 /* Before the queue threads are made; the workers that opened the image have to go. */
-static void drop_privileges(void)
+static bool drop_privileges(GError **err)
 {
 	int res;
 
 	aio_workers_end();
 	res = process_drop_privileges();
 	if (res < 0)
-		report_note("cannot drop privileges: %s", g_strerror(-res));
+		g_set_error(err, UBD_ERROR, -res, "cannot drop privileges: %s", g_strerror(-res));
+	return res == 0;
 }
 
 static struct commands *commands; /* NULL without --socket */
@@ -259,9 +260,8 @@ static bool run_device(struct aio_loop *loop, struct image *image, struct device
 {
 	g_autoptr(GError) err = NULL;
 
-	drop_privileges();
-	if (!write_pid_file(&err) || !open_socket(&err) || device_start(device, &err) < 0 ||
-	    !announce(device, &err)) {
+	if (!drop_privileges(&err) || !write_pid_file(&err) || !open_socket(&err) ||
+	    device_start(device, &err) < 0 || !announce(device, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}

@@ -148,14 +148,25 @@ int process_lock_memory(void)
 
 /* ---- privileges ---- */
 
+static bool has_none(const struct __user_cap_data_struct *data)
+{
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		if (data[i].effective | data[i].permitted | data[i].inheritable)
+			return false;
+	return true;
+}
+
 int process_drop_privileges(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	if (syscall(SYS_capset, &header, none) < 0)
+	if (syscall(SYS_capset, &header, data) < 0)
 		return -errno;
-	return 0;
+	/* A filter of system calls may have answered in the kernel's place. */
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	return has_none(data) && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : -EPERM;
 }

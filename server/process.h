@@ -36,7 +36,8 @@ int process_lock_memory(void);
 
 /*
  * Drops every capability for good, for this thread and those it makes from now on:
- * all that a running server does, it does with file descriptors it has. 0 or -errno.
+ * all that a running server does, it does with file descriptors it has. It keeps its user, and with
+ * uid 0 what belongs to root. 0 or -errno; 0 only once the kernel says that they are gone.
  */
 int process_drop_privileges(void);
 
