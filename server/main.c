@@ -293,17 +293,23 @@ static bool stop_device(struct device *device)
 	return res == 0;
 }
 
-/* Whoever looks for a disk by its serial number may find the other one. */
+/* Lookups by serial number may find either one. */
 static void tell_of_twin(void)
 {
 	const char *serial = options.identity.serial;
-	int64_t id = serial[0] ? others_find("serial", serial) : -1;
+	g_autoptr(GArray) twins = NULL;
+	const struct other *twin;
 
-	if (id >= 0)
-		report_note(
-			"/dev/ubdb%" PRId64
-			" has the serial number %s as well: who looks for it finds one of the two",
-			id, serial);
+	if (!serial[0])
+		return;
+	twins = others_find("serial", serial);
+	if (!twins->len)
+		return;
+	/* The privileged one, if there is any: by the serial number of others no links are made. */
+	twin = &g_array_index(twins, struct other, 0);
+	report_note(
+		"/dev/ubdb%u%s also has the serial number %s: lookups by it may find either one",
+		twin->id, twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
 static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,

@@ -2,29 +2,41 @@
 /* The other disks of ubd; see others.h. */
 #include "others.h"
 
-#include <glib.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#define DISKS "/sys/block"
+const char *others_folder = "/sys/block";
 
 static bool has(const char *name, const char *attribute, const char *value)
 {
-	g_autofree char *path = g_build_filename(DISKS, name, attribute, NULL);
+	g_autofree char *path = g_build_filename(others_folder, name, attribute, NULL);
 	g_autofree char *text = NULL;
 
 	return g_file_get_contents(path, &text, NULL, NULL) && strcmp(g_strchomp(text), value) == 0;
 }
 
-int64_t others_find(const char *attribute, const char *value)
+static int compare(const void *a, const void *b)
 {
-	g_autoptr(GDir) dir = g_dir_open(DISKS, 0, NULL);
-	const char *name;
-	unsigned id;
+	const struct other *one = a, *two = b;
 
-	while (dir && (name = g_dir_read_name(dir)))
-		if (sscanf(name, "ubdb%u", &id) == 1 && has(name, attribute, value))
-			return id;
-	return -1;
+	if (one->unprivileged != two->unprivileged)
+		return one->unprivileged - two->unprivileged;
+	return (one->id > two->id) - (one->id < two->id);
+}
+
+GArray *others_find(const char *attribute, const char *value)
+{
+	g_autoptr(GDir) dir = g_dir_open(others_folder, 0, NULL);
+	GArray *found = g_array_new(FALSE, FALSE, sizeof(struct other));
+	struct other other;
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		if (sscanf(name, "ubdb%u", &other.id) != 1 || !has(name, attribute, value))
+			continue;
+		other.unprivileged = has(name, "device/unprivileged", "1");
+		g_array_append_val(found, other);
+	}
+	g_array_sort(found, compare);
+	return found;
 }

@@ -93,20 +93,48 @@ static struct control *adopt_kept(int fd, struct ubdsrv_ctrl_dev_info *ret_info)
 	return NULL;
 }
 
+/* Also while a server that was to recover it has begun, and has died or not opened it yet. */
+static bool waits(const struct ubdsrv_ctrl_dev_info *info)
+{
+	return info->state == UBD_S_DEV_QUIESCED ||
+	       (info->state == UBD_S_DEV_RECOVERING && info->ubdsrv_pid == -1);
+}
+
 /*
  * The device of this image that waits for a server, though nobody has named it: a service manager
- * that gave up has let go of it. NULL if there is none.
+ * that gave up has let go of it. All disks of its UUID are looked at, for anybody can give that to
+ * an unprivileged one. *ret_control is NULL if there is none; false with @err set if there are
+ * several.
  */
-static struct control *open_waiting(struct ubdsrv_ctrl_dev_info *ret_info)
+static bool open_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control **ret_control,
+			 GError **err)
 {
 	g_autofree char *uuid = control_uuid_to_text(options.identity.uuid);
-	int64_t id = others_find("uuid", uuid);
-	struct control *control = id < 0 ? NULL : control_open_dev(id, ret_info, NULL);
+	g_autoptr(GArray) others = others_find("uuid", uuid);
 
-	if (control && ret_info->state == UBD_S_DEV_QUIESCED)
-		return control;
-	control_free(control);
-	return NULL;
+	*ret_control = NULL;
+	for (unsigned i = 0; i < others->len; i++) {
+		struct ubdsrv_ctrl_dev_info info;
+		struct control *control =
+			control_open_dev(g_array_index(others, struct other, i).id, &info, NULL);
+
+		if (!control || !waits(&info)) {
+			control_free(control);
+			continue;
+		}
+		if (*ret_control) {
+			g_set_error(err, UBD_ERROR, EEXIST,
+				    "%s: both /dev/ubdb%u and /dev/ubdb%u wait for a server of "
+				    "this image; --recover=N takes one over",
+				    options.filename, ret_info->dev_id, info.dev_id);
+			control_free(control);
+			control_free(*ret_control);
+			return false;
+		}
+		*ret_control = control;
+		*ret_info = info;
+	}
+	return true;
 }
 
 /*
@@ -116,12 +144,15 @@ static struct control *open_waiting(struct ubdsrv_ctrl_dev_info *ret_info)
 static bool mind_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control **ret_control,
 			 GError **err)
 {
-	struct control *control = options.read_only ? NULL : open_waiting(ret_info);
+	struct control *control = NULL;
 
-	*ret_control = options.recovery ? control : NULL;
+	*ret_control = NULL;
+	if (!options.read_only && !open_waiting(ret_info, &control, err))
+		return false;
 	if (!control)
 		return true;
 	if (options.recovery) {
+		*ret_control = control;
 		options.recover = ret_info->dev_id;
 		report_note("/dev/ubdb%u waits for a server of this image, and is taken over",
 			    ret_info->dev_id);
