@@ -31,16 +31,21 @@ static int co_drop(struct qcow2 *q, uint64_t off) REQUIRES(q->struct_lock)
 {
 	unsigned index = qcow2_slice_index(q, off);
 	struct slice *slice;
+	uint64_t desc;
 	int ret = qcow2_co_get_writable_slice(q, off, &slice);
 
 	if (ret)
 		return ret;
 	co_mutex_lock(&q->alloc_lock);
-	qcow2_unlink_entry(q, slice_load(q, slice, index).desc);
-	slice_store(q, slice, index, (struct l2_entry){ 0 });
+	desc = slice_load(q, slice, index).desc;
+	ret = qcow2_co_check_unlink(q, desc);
+	if (!ret) {
+		qcow2_unlink_entry(q, desc);
+		slice_store(q, slice, index, (struct l2_entry){ 0 });
+	}
 	co_mutex_unlock(&q->alloc_lock);
 	slice_put(slice);
-	return 0;
+	return ret;
 }
 
 static int co_write_zeroes(struct qcow2 *q, uint64_t off, void *zeroes) REQUIRES(q->struct_lock)

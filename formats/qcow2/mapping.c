@@ -319,33 +319,44 @@ int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slic
 	return slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, ret_slice);
 }
 
-static void unlink_clusters(struct qcow2 *q, uint64_t first_off, uint64_t last_off)
-	REQUIRES(q->alloc_lock)
+/* The host clusters that a descriptor holds references on; *ret_nr is 0: on none. */
+static void named_clusters(const struct qcow2 *q, uint64_t desc, uint64_t *ret_first,
+			   uint64_t *ret_nr)
 {
-	struct freed_run run = { .cluster = qcow2_cluster_index(q, first_off) };
+	uint64_t host_off = desc & QCOW2_OFFSET_MASK;
+	uint32_t bytes = 1;
 
-	run.nr_clusters = qcow2_cluster_index(q, last_off) - run.cluster + 1;
+	*ret_nr = 0;
+	/* Clusters of an external data file are not counted. */
+	if (qcow2_has_data_file(q) || qcow2_check_descriptor(q, desc))
+		return;
+	if (desc & QCOW2_COMPRESSED)
+		qcow2_compressed_range(q, desc, &host_off, &bytes);
+	else if (!host_off)
+		return;
+	*ret_first = qcow2_cluster_index(q, host_off);
+	*ret_nr = qcow2_cluster_index(q, host_off + bytes - 1) - *ret_first + 1;
+}
+
+int qcow2_co_check_unlink(struct qcow2 *q, uint64_t desc)
+{
+	uint64_t first, nr;
+
+	named_clusters(q, desc, &first, &nr);
+	return nr ? qcow2_co_check_overlap_locked(q, first, nr) : 0;
+}
+
+void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc)
+{
+	struct freed_run run = { 0 };
+
+	named_clusters(q, desc, &run.cluster, &run.nr_clusters);
+	if (!run.nr_clusters)
+		return;
 	if (RULE_BROKEN(4)) {
 		qcow2_co_put_clusters(q, run.cluster, run.nr_clusters);
 		return;
 	}
 	g_array_append_val(q->unlinked, run);
 	atomic_fetch_add(&q->nr_unlinked, run.nr_clusters);
-}
-
-void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc)
-{
-	uint64_t host_off = desc & QCOW2_OFFSET_MASK;
-	uint32_t bytes;
-
-	/* Clusters of an external data file are not counted. */
-	if (qcow2_has_data_file(q) || qcow2_check_descriptor(q, desc))
-		return;
-	if (desc & QCOW2_COMPRESSED) {
-		/* One reference on every host cluster that its sectors touch. */
-		qcow2_compressed_range(q, desc, &host_off, &bytes);
-		unlink_clusters(q, host_off, host_off + bytes - 1);
-	} else if (host_off) {
-		unlink_clusters(q, host_off, host_off);
-	}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The overlap check: nothing is written over the image's own tables, whatever
- * refcounts and L2 entries say (P3), and a table only where that very table lies. What
- * fires marks the image as corrupt.
+ * refcounts and L2 entries say (P3), and a table only where that very table lies. Nor is
+ * a table freed because an L2 entry or a refcount says so. What fires marks the image as corrupt.
  *
  * The host clusters of all live metadata are in a table under alloc_lock, with what they are,
  * and in a filter of bits that is read without a lock: a write in place asks that first.
@@ -89,6 +89,18 @@ void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster)
 		g_hash_table_remove(q->metadata, GSIZE_TO_POINTER(cluster));
 }
 
+GHashTable *qcow2_copy_metadata(struct qcow2 *q)
+{
+	GHashTable *copy = g_hash_table_new(NULL, NULL);
+	GHashTableIter iter;
+	void *cluster, *known;
+
+	g_hash_table_iter_init(&iter, q->metadata);
+	while (g_hash_table_iter_next(&iter, &cluster, &known))
+		g_hash_table_insert(copy, cluster, known);
+	return copy;
+}
+
 static int co_fire(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	/* If the bit cannot be written, we stop all the same. */
@@ -98,12 +110,34 @@ static int co_fire(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return -EIO;
 }
 
+/* Whichever is quicker: by the clusters, or by the tables. */
+static bool any_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+	REQUIRES(q->alloc_lock)
+{
+	GHashTableIter iter;
+	void *cluster;
+
+	if (nr <= g_hash_table_size(q->metadata)) {
+		for (uint64_t i = first_cluster; i < first_cluster + nr; i++)
+			if (may_be_metadata(q, i) && kind_of(q, i) != METADATA_NONE)
+				return true;
+		return false;
+	}
+	g_hash_table_iter_init(&iter, q->metadata);
+	while (g_hash_table_iter_next(&iter, &cluster, NULL))
+		if (GPOINTER_TO_SIZE(cluster) - first_cluster < nr)
+			return true;
+	return false;
+}
+
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 {
-	for (uint64_t i = first_cluster; i < first_cluster + nr; i++)
-		if (kind_of(q, i) != METADATA_NONE)
-			return co_fire(q);
-	return 0;
+	return any_metadata(q, first_cluster, nr) ? co_fire(q) : 0;
+}
+
+int qcow2_co_check_last_owners(struct qcow2 *q, uint64_t cluster, uint64_t owners)
+{
+	return l2_owners(q, cluster) == owners ? 0 : co_fire(q);
 }
 
 int qcow2_co_check_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t host_off,

@@ -544,6 +544,11 @@ bool qcow2_compressed_entry(const struct qcow2 *q, uint64_t host_off, uint32_t b
 int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slice **ret_slice)
 	EXCLUDES(q->alloc_lock);
 
+/*
+ * Before an entry is replaced that has this descriptor: the overlap check of the clusters that
+ * it names, for they will be freed.
+ */
+int qcow2_co_check_unlink(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock);
 /* A descriptor that is in no entry any more: gives up the clusters it named, later. */
 void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock);
 
@@ -754,7 +759,14 @@ int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint
  */
 int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 	EXCLUDES(q->alloc_lock);
+/*
+ * The same for whole host clusters: before they are written, and before they are freed, punched
+ * or cut off.
+ */
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
+	REQUIRES(q->alloc_lock);
+/* Before the refcount of an L2 table falls to zero: just @owners L1 tables may know it. */
+int qcow2_co_check_last_owners(struct qcow2 *q, uint64_t cluster, uint64_t owners)
 	REQUIRES(q->alloc_lock);
 
 /*
@@ -771,6 +783,9 @@ void qcow2_add_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t first
 
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
+
+/* What it knows, to be changed and put in the place of q->metadata. */
+GHashTable *qcow2_copy_metadata(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
 /* The same for an L2 table: one L1 table more, or less, names it. */
 void qcow2_add_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);

@@ -66,10 +66,33 @@ static bool try_epoch_advance(struct qcow2 *q) REQUIRES(q->flush_lock)
 	return true;
 }
 
+/*
+ * P3: what is punched or has its refcount lowered is not another table of the image, nor a
+ * table that somebody names still.
+ */
+static int check_freed(struct qcow2 *q, const struct freed_run *run) REQUIRES(q->alloc_lock)
+{
+	uint64_t refcount;
+	int ret = q->broken;
+
+	if (ret)
+		return ret;
+	if (!run->is_l2)
+		return qcow2_co_check_overlap_locked(q, run->cluster, run->nr_clusters);
+	ret = qcow2_co_get_refcount(q, run->cluster, &refcount);
+	return ret || refcount > 1 ? ret : qcow2_co_check_last_owners(q, run->cluster, 1);
+}
+
 static int give_back(struct qcow2 *q, const struct freed_run *run) REQUIRES(q->flush_lock)
 {
 	uint64_t refcount = 0;
-	int ret = 0;
+	int ret;
+
+	co_mutex_lock(&q->alloc_lock);
+	ret = check_freed(q, run);
+	co_mutex_unlock(&q->alloc_lock);
+	if (ret)
+		return ret;
 
 	/*
 	 * Punched while the refcount still keeps everybody else away. A cluster

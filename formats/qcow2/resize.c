@@ -187,6 +187,24 @@ static int co_grow(struct qcow2 *q, uint64_t size, enum image_preallocation mode
 
 /* ---- shrinking ---- */
 
+/* The entries of a slice from @index on. */
+static int forget_entries(struct qcow2 *q, struct slice *slice, unsigned index)
+	REQUIRES(q->alloc_lock)
+{
+	for (unsigned i = index; i < 1u << q->slice_bits; i++) {
+		struct l2_entry old = slice_load(q, slice, i);
+		int ret = qcow2_co_check_unlink(q, old.desc);
+
+		if (ret)
+			return ret;
+		if (!old.desc && !old.bitmap)
+			continue;
+		slice_store(q, slice, i, (struct l2_entry){ 0 });
+		qcow2_unlink_entry(q, old.desc);
+	}
+	return 0;
+}
+
 /* The entries from @off to the end of its L2 table. */
 static int co_forget_rest(struct qcow2 *q, uint64_t off)
 {
@@ -194,24 +212,37 @@ static int co_forget_rest(struct qcow2 *q, uint64_t off)
 	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
 	uint64_t end = (off | (table_covers - 1)) + 1;
 	struct slice *slice;
-	int ret;
+	int ret = 0;
 
-	for (; off < end; off = (off | (slice_covers - 1)) + 1) {
+	for (; off < end && !ret; off = (off | (slice_covers - 1)) + 1) {
 		ret = qcow2_co_get_writable_slice(q, off, &slice);
 		if (ret)
 			return ret;
 		co_mutex_lock(&q->alloc_lock);
-		for (unsigned i = qcow2_slice_index(q, off); i < 1u << q->slice_bits; i++) {
-			struct l2_entry old = slice_load(q, slice, i);
-
-			if (!old.desc && !old.bitmap)
-				continue;
-			slice_store(q, slice, i, (struct l2_entry){ 0 });
-			qcow2_unlink_entry(q, old.desc);
-		}
+		ret = forget_entries(q, slice, qcow2_slice_index(q, off));
 		co_mutex_unlock(&q->alloc_lock);
 		slice_put(slice);
 	}
+	return ret;
+}
+
+static int unlink_table(struct qcow2 *q, uint32_t l1_index, uint64_t l2_off, const uint64_t *table)
+	REQUIRES(q->alloc_lock)
+{
+	struct freed_run run = { qcow2_cluster_index(q, l2_off), 1, .is_l2 = true };
+	uint64_t nr = 1ull << q->l2_bits;
+
+	for (uint64_t i = 0; i < nr; i++) {
+		int ret = qcow2_co_check_unlink(q, qcow2_l2_table_entry(q, table, i).desc);
+
+		if (ret)
+			return ret;
+	}
+	for (uint64_t i = 0; i < nr; i++)
+		qcow2_unlink_entry(q, qcow2_l2_table_entry(q, table, i).desc);
+	qcow2_l1_store(q, l1_index, 0);
+	g_array_append_val(q->unlinked, run);
+	atomic_fetch_add(&q->nr_unlinked, 1);
 	return 0;
 }
 
@@ -220,19 +251,15 @@ static int co_forget_table(struct qcow2 *q, uint32_t l1_index)
 {
 	uint64_t l2_off = atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
 	uint64_t *table = try_iobuf_alloc(q->cluster_size);
-	struct freed_run run = { qcow2_cluster_index(q, l2_off), 1, .is_l2 = true };
 	int ret = table ? image_co_pread(q->file, l2_off, q->cluster_size, table) : -ENOMEM;
 
 	if (!ret) {
 		co_mutex_lock(&q->alloc_lock);
-		for (uint64_t i = 0; i < 1ull << q->l2_bits; i++)
-			qcow2_unlink_entry(q, qcow2_l2_table_entry(q, table, i).desc);
-		qcow2_l1_store(q, l1_index, 0);
-		g_array_append_val(q->unlinked, run);
-		atomic_fetch_add(&q->nr_unlinked, 1);
+		ret = unlink_table(q, l1_index, l2_off, table);
 		co_mutex_unlock(&q->alloc_lock);
-		l2_cache_forget_table(q, l2_off);
 	}
+	if (!ret)
+		l2_cache_forget_table(q, l2_off);
 	iobuf_free(table);
 	return ret;
 }
@@ -264,7 +291,8 @@ static int co_forget(struct qcow2 *q, uint64_t size)
 /* The file ends behind its last cluster in use. */
 static int co_cut_file(struct qcow2 *q)
 {
-	uint64_t end = qcow2_clusters_for(q, image_size(q->file)), refcount;
+	uint64_t file_end = qcow2_clusters_for(q, image_size(q->file));
+	uint64_t end = file_end, refcount;
 	int ret = 0;
 
 	co_mutex_lock(&q->alloc_lock);
@@ -273,6 +301,8 @@ static int co_cut_file(struct qcow2 *q)
 		if (ret || refcount)
 			break;
 	}
+	if (!ret && end < file_end)
+		ret = qcow2_co_check_overlap_locked(q, end, file_end - end);
 	if (!ret && end << q->cluster_bits < image_size(q->file))
 		ret = image_co_truncate(q->file, end << q->cluster_bits);
 	co_mutex_unlock(&q->alloc_lock);

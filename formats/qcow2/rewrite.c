@@ -345,6 +345,30 @@ static int co_write_l1(struct qcow2 *q, const struct rewrite *rw, struct success
 			       0);
 }
 
+static bool becomes_free(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster)
+{
+	const struct rewrite_block *block = &rw->blocks[cluster >> q->refblock_bits];
+	uint64_t bit = cluster & (per_block(q) - 1);
+
+	return block->counts && block->was_used[bit / 8] >> (bit % 8) & 1 &&
+	       !qcow2_refcount_load(q->refcount_order, block->counts, bit);
+}
+
+/*
+ * P3: what is free from now on is no table of the image as it is to be. @q knows its tables
+ * already.
+ */
+static int check_freed(struct qcow2 *q, const struct rewrite *rw) REQUIRES(q->alloc_lock)
+{
+	uint64_t end = used_blocks(rw) << q->refblock_bits;
+	int ret = q->broken;
+
+	for (uint64_t i = 0; i < end && !ret; i++)
+		if (becomes_free(q, rw, i))
+			ret = qcow2_co_check_overlap_locked(q, i, 1);
+	return ret;
+}
+
 /* All that is new is durable before the header names it (C1, C2, C3). */
 static int co_switch(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock)
 {
@@ -387,7 +411,6 @@ static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *nex
 	q->nr_snapshots = rw->roots.nr_snapshots;
 	q->snapshots_off = rw->roots.snapshots_off;
 	atomic_store(&q->img->size, rw->roots.size);
-	tell_overlap_check(q, rw);
 	l2_cache_forget(q);
 }
 
@@ -397,11 +420,7 @@ static void co_punch_freed(struct qcow2 *q, const struct rewrite *rw)
 	uint64_t end = used_blocks(rw) << q->refblock_bits, run = 0;
 
 	for (uint64_t i = 0; i <= end; i++) {
-		const struct rewrite_block *block = &rw->blocks[i >> q->refblock_bits];
-		uint64_t bit = i & (per_block(q) - 1);
-
-		if (i < end && block->counts && block->was_used[bit / 8] >> (bit % 8) & 1 &&
-		    !qcow2_refcount_load(q->refcount_order, block->counts, bit)) {
+		if (i < end && becomes_free(q, rw, i)) {
 			run++;
 			continue;
 		}
@@ -412,16 +431,32 @@ static void co_punch_freed(struct qcow2 *q, const struct rewrite *rw)
 	}
 }
 
+static int co_write_successor(struct qcow2 *q, struct rewrite *rw, struct successor *next)
+	REQUIRES(q->alloc_lock)
+{
+	int ret = check_freed(q, rw) ?: co_write_refcounts(q, rw, next);
+
+	if (!ret && rw->l1)
+		ret = co_write_l1(q, rw, next);
+	return ret ?: co_switch(q, rw);
+}
+
 int rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 {
 	struct successor next = { 0 };
-	int ret;
+	GHashTable *metadata;
+	int ret = place_refcounts(q, rw, &next);
 
-	ret = place_refcounts(q, rw, &next) ?: co_write_refcounts(q, rw, &next);
-	if (!ret && rw->l1)
-		ret = co_write_l1(q, rw, &next);
-	if (!ret)
-		ret = co_switch(q, rw);
+	if (!ret) {
+		metadata = q->metadata;
+		q->metadata = qcow2_copy_metadata(q);
+		tell_overlap_check(q, rw);
+		ret = co_write_successor(q, rw, &next);
+		/* Of the two the one that is not true. */
+		g_hash_table_destroy(ret ? q->metadata : metadata);
+		if (ret)
+			q->metadata = metadata;
+	}
 	if (!ret) {
 		take_over(q, rw, &next);
 		if (q->unmap)

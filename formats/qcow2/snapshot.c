@@ -65,6 +65,7 @@ static uint64_t words_in_table(const struct qcow2 *q)
 }
 
 static int count_entries(struct qcow2 *q, struct change *ch, const uint64_t *table, int delta)
+	REQUIRES(q->alloc_lock)
 {
 	uint64_t first, nr;
 	int ret = 0;
@@ -73,6 +74,9 @@ static int count_entries(struct qcow2 *q, struct change *ch, const uint64_t *tab
 		if (!table[i])
 			continue;
 		ret = entry_clusters(q, be64toh(table[i]), &first, &nr);
+		/* P3: what loses a reference may become free. */
+		if (!ret && delta < 0)
+			ret = qcow2_co_check_overlap_locked(q, first, nr);
 		if (!ret)
 			ret = rewrite_count(q, &ch->rw, first, nr, delta);
 	}
@@ -81,7 +85,7 @@ static int count_entries(struct qcow2 *q, struct change *ch, const uint64_t *tab
 
 /* One reference more or less on all L2 tables and clusters that an L1 table leads to. */
 static int co_count_tree(struct qcow2 *q, struct change *ch, const uint64_t *l1, uint32_t size,
-			 int delta)
+			 int delta) REQUIRES(q->alloc_lock)
 {
 	uint64_t *table = try_iobuf_alloc(q->cluster_size);
 	int ret = table ? 0 : -ENOMEM;
@@ -249,7 +253,7 @@ static int co_load_disk_l1(struct qcow2 *q, const struct snapshot *s, uint32_t s
 	return 0;
 }
 
-static int co_drop_active_tree(struct qcow2 *q, struct change *ch)
+static int co_drop_active_tree(struct qcow2 *q, struct change *ch) REQUIRES(q->alloc_lock)
 {
 	g_autofree uint64_t *l1 = NULL;
 

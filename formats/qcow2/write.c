@@ -152,6 +152,17 @@ static uint64_t find_fill_end(struct qcow2 *q, const struct alloc_write *w) REQU
 	return MIN(start + ((last + 1ull) << q->subcluster_bits), start + q->cluster_size);
 }
 
+/* What the plan's clusters were is given up when it is linked: P3. */
+static int check_old_clusters(struct qcow2 *q, const struct alloc_write *w, uint64_t nr)
+	REQUIRES(q->alloc_lock)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < nr && !ret; i++)
+		ret = qcow2_co_check_unlink(q, slice_load(q, w->slice, w->index + i).desc);
+	return ret;
+}
+
 /* Claims guest and host clusters. 0: planned; 1: look again, something changed; or -errno. */
 static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
@@ -172,7 +183,8 @@ static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(
 	if (w->reuses)
 		ret = reuse_clusters(q, w, nr);
 	else
-		ret = qcow2_co_alloc_clusters(q, nr, &w->host_off, &nr, &w->fresh);
+		ret = check_old_clusters(q, w, nr)
+			      ?: qcow2_co_alloc_clusters(q, nr, &w->host_off, &nr, &w->fresh);
 	if (ret)
 		return ret;
 	w->bytes = MIN(w->bytes, (nr << q->cluster_bits) - in_cluster);

@@ -108,9 +108,11 @@ static int packed_write_co_alloc(struct qcow2 *q, struct packed_write *w) REQUIR
 	int ret = 0;
 
 	for (i = 0; i < w->nr; i++) {
-		ret = qcow2_check_entry(q, slice_load(q, w->slice, w->index + i))
-			      ?: qcow2_co_alloc_bytes(q, w->pieces[i].bytes,
-						      &w->pieces[i].host_off);
+		struct l2_entry old = slice_load(q, w->slice, w->index + i);
+
+		ret = qcow2_check_entry(q, old)		     ?:
+		      qcow2_co_check_unlink(q, old.desc) ?:
+		      qcow2_co_alloc_bytes(q, w->pieces[i].bytes, &w->pieces[i].host_off);
 		if (ret)
 			break;
 	}

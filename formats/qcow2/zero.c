@@ -121,9 +121,14 @@ static int zero_entries(struct qcow2 *q, enum zero_kind kind, struct slice *slic
 		}
 		if (new.desc == old.desc &&new.bitmap == old.bitmap)
 			continue;
-		slice_store(q, slice, index, new);
-		if (!qcow2_has_cluster(q, new.desc))
+		if (!qcow2_has_cluster(q, new.desc)) {
+			int ret = qcow2_co_check_unlink(q, old.desc);
+
+			if (ret)
+				return ret;
 			qcow2_unlink_entry(q, old.desc);
+		}
+		slice_store(q, slice, index, new);
 	}
 	return 0;
 }
