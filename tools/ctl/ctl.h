@@ -56,24 +56,34 @@ struct ctl_fds ctl_fds_inherited(void);
  */
 void ctl_fds_exec(struct ctl_fds *fds, char **argv);
 
-/* Over a connected UNIX socket. False with @err set; what was received by then is closed. */
+/*
+ * Over a connected UNIX socket. False with @err set; what was received by then is closed. What is
+ * received is of ubd, but may be of any device.
+ */
 bool ctl_fds_send(int socket, const struct ctl_fds *fds, GError **err);
 bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err);
 
+/* ---- origin.c: whether the kernel says that a descriptor is ubd's ---- */
+
+bool ctl_is_disk(int fd);
+bool ctl_is_control(int fd);
+
 /* ---- socket.c ---- */
 
-/* Who may connect, and to whom a disk is given; uid -1: nobody said so. */
+#define CTL_NOT_GIVEN ((uid_t)-1)
+
+/* Who is at the other side, and to whom a disk is given. */
 struct ctl_owner {
-	uid_t uid;
+	uid_t uid; /* CTL_NOT_GIVEN: it may be anybody */
 	gid_t gid;
 };
 
-/* A connection to a socket of that path, or -1 with @err set. */
-int ctl_socket_connect(const char *path, GError **err);
+/* A connection to a socket of that path, where @owner must listen; or -1 with @err set. */
+int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError **err);
 
 /*
  * Makes the socket, which only @owner (or, if there is none, this user) can connect to, waits
- * for one connection, and removes the socket. -1 with @err set.
+ * for a connection of @owner, and removes the socket. -1 with @err set.
  */
 int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err);
 

@@ -183,11 +183,24 @@ static unsigned take_rights(struct msghdr *msg, int *ret_fds)
 	return nr;
 }
 
+/* The other side may say that anything is a disk, say a file that a program would then destroy. */
+static bool are_ubds(const struct ctl_fds *fds, GError **err)
+{
+	if (fds->control >= 0 && !ctl_is_control(fds->control))
+		g_set_error(err, UBD_ERROR, EPROTO, "what came as a control fd is none of ubd");
+	else if (fds->disk >= 0 && !ctl_is_disk(fds->disk))
+		g_set_error(err, UBD_ERROR, EPROTO, "what came as a disk is none of ubd");
+	else
+		return true;
+	return false;
+}
+
 bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err)
 {
 	char text[MAX_TEXT + 1];
 	union rights rights;
 	int numbers[CTL_MAX_FDS];
+	struct ctl_fds fds;
 	struct iovec iov = { text, MAX_TEXT };
 	struct msghdr msg = {
 		.msg_iov = &iov,
@@ -205,11 +218,16 @@ bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err)
 	text[len] = '\0';
 	nr = take_rights(&msg, numbers);
 	if (nr && !(msg.msg_flags & MSG_CTRUNC) && g_str_has_prefix(text, MAGIC) &&
-	    unpack(numbers, nr, text + strlen(MAGIC), ret_fds))
+	    unpack(numbers, nr, text + strlen(MAGIC), &fds)) {
+		if (!are_ubds(&fds, err))
+			goto close_fds;
+		*ret_fds = fds;
 		return true;
-	while (nr)
-		close(numbers[--nr]);
+	}
 	g_set_error(err, UBD_ERROR, EPROTO, "%s",
 		    len ? "what came is not from ubdctl grant" : "the other side has sent nothing");
+close_fds:
+	while (nr)
+		close(numbers[--nr]);
 	return false;
 }

@@ -8,8 +8,6 @@
 #include "ctl.h"
 #include "tool.h"
 
-#define NOT_GIVEN ((uid_t)-1)
-
 /* ---- what is passed on ---- */
 
 struct choice {
@@ -49,7 +47,7 @@ static bool open_disk(struct control *control, uint32_t id, const struct ctl_own
 	}
 	fds->disk = fd;
 	/* Whom it belongs to can open it again, by a path in /proc. */
-	if (owner && owner->uid != NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
+	if (owner && owner->uid != CTL_NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
 		tool_error("/dev/ubdb%u: cannot be given to user %u: %s", id, owner->uid,
 			   g_strerror(errno));
 		return false;
@@ -129,7 +127,8 @@ int ctl_run(const struct command *command, char **argv)
 static int get_connection(const char *path, bool listens, const struct ctl_owner *owner)
 {
 	g_autoptr(GError) err = NULL;
-	int fd = listens ? ctl_socket_accept(path, owner, &err) : ctl_socket_connect(path, &err);
+	int fd = listens ? ctl_socket_accept(path, owner, &err)
+			 : ctl_socket_connect(path, owner, &err);
 
 	if (fd < 0)
 		tool_error("%s", err->message);
@@ -142,12 +141,12 @@ static bool parse_owner(const char *text, struct ctl_owner *ret_owner)
 	g_auto(GStrv) parts = g_strsplit(text ?: "", ":", 2);
 	guint64 uid, gid;
 
-	*ret_owner = (struct ctl_owner){ NOT_GIVEN, NOT_GIVEN };
+	*ret_owner = (struct ctl_owner){ CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 	if (!text)
 		return true;
-	if (!g_ascii_string_to_unsigned(parts[0] ?: "", 10, 0, NOT_GIVEN - 1, &uid, NULL) ||
+	if (!g_ascii_string_to_unsigned(parts[0] ?: "", 10, 0, CTL_NOT_GIVEN - 1, &uid, NULL) ||
 	    !g_ascii_string_to_unsigned(parts[0] && parts[1] ? parts[1] : parts[0], 10, 0,
-					NOT_GIVEN - 1, &gid, NULL)) {
+					CTL_NOT_GIVEN - 1, &gid, NULL)) {
 		tool_error("--owner: \"%s\" is not UID or UID:GID", text);
 		return false;
 	}
@@ -180,7 +179,7 @@ int ctl_grant(const struct command *command, char **argv)
 		CHOICE_ENTRIES(choice),
 		LISTEN_ENTRY(listens),
 		{ "owner", 0, 0, G_OPTION_ARG_STRING, &owner_text,
-		  "To whom the disk, and with --listen the socket, are given", "UID[:GID]" },
+		  "The user at the other side, to whom the disk is given", "UID[:GID]" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "DEVICE SOCKET" },
 		{},
@@ -203,7 +202,7 @@ int ctl_grant(const struct command *command, char **argv)
 
 int ctl_receive(const struct command *command, char **argv)
 {
-	const struct ctl_owner nobody = { NOT_GIVEN, NOT_GIVEN };
+	const struct ctl_owner nobody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 	g_auto(GStrv) words = NULL;
 	gboolean listens = FALSE;
 	const GOptionEntry entries[] = {

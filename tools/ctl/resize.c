@@ -61,9 +61,10 @@ static bool resize(const char *path, uint64_t bytes, uint64_t *ret_size, GError 
 {
 	g_autofree char *size = bytes ? g_strdup_printf(", \"size\": %" PRIu64, bytes) : NULL;
 	g_autofree char *line = g_strdup_printf("{\"command\": \"resize\"%s}\n", size ?: "");
+	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 	g_autoptr(GError) reason = NULL;
 	char answer[MAX_ANSWER];
-	int fd = ctl_socket_connect(path, err);
+	int fd = ctl_socket_connect(path, &anybody, err);
 
 	if (fd < 0)
 		return false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* One connection over a UNIX socket with a path. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 
 #include "ctl.h"
 #include "error.h"
+#include "tool.h"
 
 static bool set_address(struct sockaddr_un *address, const char *path, GError **err)
 {
@@ -30,7 +32,25 @@ static int fail(int fd, const char *path, GError **err)
 	return -1;
 }
 
-int ctl_socket_connect(const char *path, GError **err)
+/* False with @err set if the other side is not the user that was asked for, if one was. */
+static bool is_peer(int fd, const char *path, const struct ctl_owner *owner, GError **err)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (owner->uid == CTL_NOT_GIVEN)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		g_set_error(err, UBD_ERROR, errno, "%s: %s", path, g_strerror(errno));
+	else if (peer.uid != owner->uid)
+		g_set_error(err, UBD_ERROR, EACCES, "%s: the other side is user %u, not user %u",
+			    path, peer.uid, owner->uid);
+	else
+		return true;
+	return false;
+}
+
+int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError **err)
 {
 	struct sockaddr_un address;
 	int fd;
@@ -40,42 +60,112 @@ int ctl_socket_connect(const char *path, GError **err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return fail(fd, path, err);
-	return fd;
+	if (is_peer(fd, path, owner, err))
+		return fd;
+	close(fd);
+	return -1;
 }
 
-/* Nobody can connect before listen(), so the socket has its owner and mode in time. */
-static int listen_at(const char *path, const struct ctl_owner *owner, GError **err)
-{
-	struct sockaddr_un address;
+/* ---- listening ---- */
+
+/* A socket that is made at @path, and which file that is. */
+struct listener {
 	int fd;
+	const char *path;
+	dev_t dev;
+	ino_t ino;
+};
+
+/* Whatever has that name by now, only the socket itself is removed. */
+static void remove_listener(const struct listener *listener)
+{
+	struct stat st;
+
+	if (lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
+	    st.st_ino == listener->ino)
+		unlink(listener->path);
+	close(listener->fd);
+}
+
+/*
+ * Somebody who can write to the folder may have put another file at the name of the socket: what is
+ * given away is a socket of ours that has no other name. It is told as soon as that is clear.
+ */
+static int give_to(const struct ctl_owner *owner, struct listener *listener)
+{
+	int fd = open(listener->path, O_PATH | O_NOFOLLOW | O_CLOEXEC), res = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0) {
+		res = -errno;
+	} else if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1) {
+		res = -EEXIST;
+	} else {
+		listener->dev = st.st_dev;
+		listener->ino = st.st_ino;
+		if (fchownat(fd, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0)
+			res = -errno;
+	}
+	close(fd);
+	return res;
+}
+
+/*
+ * Nobody can connect before listen(), so the socket has its owner in time. It takes its mode from
+ * the descriptor when it gets its name.
+ */
+static int listen_at(const char *path, const struct ctl_owner *owner, struct listener *ret_listener,
+		     GError **err)
+{
+	struct listener listener = { .path = path };
+	struct sockaddr_un address;
+	int res;
 
 	if (!set_address(&address, path, err))
 		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return fail(fd, path, err);
-	if (chmod(path, 0600) < 0 || lchown(path, owner->uid, owner->gid) < 0 ||
-	    listen(fd, 1) < 0) {
-		fail(fd, path, err);
-		unlink(path);
-		return -1;
+	listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener.fd < 0 || fchmod(listener.fd, 0600) < 0 ||
+	    bind(listener.fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return fail(listener.fd, path, err);
+	*ret_listener = listener;
+	res = give_to(owner, ret_listener);
+	if (!res && listen(listener.fd, 1) < 0)
+		res = -errno;
+	if (!res)
+		return 0;
+	g_set_error(err, UBD_ERROR, -res, "%s: %s", path, g_strerror(-res));
+	remove_listener(ret_listener);
+	return -1;
+}
+
+/* The first connection of the right user; others are refused, and told. */
+static int accept_peer(const struct listener *listener, const struct ctl_owner *owner, GError **err)
+{
+	for (;;) {
+		g_autoptr(GError) why = NULL;
+		int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0)
+			return fail(-1, listener->path, err);
+		if (is_peer(fd, listener->path, owner, &why))
+			return fd;
+		tool_error("%s", why->message);
+		close(fd);
 	}
-	return fd;
 }
 
 int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err)
 {
-	int listener = listen_at(path, owner, err);
+	struct listener listener = { .fd = -1 };
 	int fd;
 
-	if (listener < 0)
+	if (listen_at(path, owner, &listener, err) < 0)
 		return -1;
-	do {
-		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	} while (fd < 0 && errno == EINTR);
-	if (fd < 0)
-		fail(-1, path, err);
-	unlink(path);
-	close(listener);
+	fd = accept_peer(&listener, owner, err);
+	remove_listener(&listener);
 	return fd;
 }
