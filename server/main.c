@@ -161,7 +161,12 @@ static bool format_is_known(struct image *image)
 
 /* ---- from start to end ---- */
 
-/* Blocks the signals that end the server, in all threads to come; a signalfd of them. */
+/*
+ * Blocks the signals that end the server, in all threads to come; a signalfd of them. Until then
+ * they end the process at once, whatever it waits for: nothing has been made that would be left
+ * behind, a device that is being taken over goes on waiting, and a repair is one that a crash has
+ * ended.
+ */
 static int block_signals(GError **err)
 {
 	struct sigaction hup;
@@ -175,8 +180,6 @@ static int block_signals(GError **err)
 	if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	/* A reader of our output who goes away is no reason to die. */
-	signal(SIGPIPE, SIG_IGN);
 	fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (fd < 0)
 		g_set_error(err, UBD_ERROR, errno, "signalfd: %s", g_strerror(errno));
@@ -255,13 +258,14 @@ static enum device_end wait_for_end(struct aio_loop *loop, struct image *image,
 }
 
 /* Makes the device live and waits for its end. */
-static bool run_device(struct aio_loop *loop, struct image *image, struct device *device,
-		       int signal_fd)
+static bool run_device(struct aio_loop *loop, struct image *image, struct device *device)
 {
 	g_autoptr(GError) err = NULL;
+	int signal_fd;
 
-	if (!drop_privileges(&err) || !write_pid_file(&err) || !open_socket(&err) ||
-	    device_start(device, &err) < 0 || !announce(device, &err)) {
+	if (!drop_privileges(&err) || (signal_fd = block_signals(&err)) < 0 ||
+	    !write_pid_file(&err) || !open_socket(&err) || device_start(device, &err) < 0 ||
+	    !announce(device, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
@@ -312,8 +316,7 @@ static void tell_of_twin(void)
 		twin->id, twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
-static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
-			int signal_fd)
+static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered)
 {
 	struct device_config config = {
 		.image = image,
@@ -339,7 +342,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		close_image(loop, image);
 		return false;
 	}
-	ok = run_device(loop, image, device, signal_fd);
+	ok = run_device(loop, image, device);
 	commands_free(commands);
 	/* After a failure the next server goes on with it. */
 	if (ok && device_recovers(device))
@@ -352,7 +355,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 }
 
 /* Takes @recovered over, NULL for a new device. */
-static bool serve(struct control *recovered, int signal_fd)
+static bool serve(struct control *recovered)
 {
 	g_autoptr(GError) err = NULL;
 	struct aio_loop *loop = aio_loop_new(64, &err);
@@ -362,7 +365,7 @@ static bool serve(struct control *recovered, int signal_fd)
 	if (!image)
 		report_error("%s", err->message);
 	if (image && format_is_known(image)) {
-		ok = serve_image(loop, image, recovered, signal_fd);
+		ok = serve_image(loop, image, recovered);
 	} else {
 		if (image)
 			close_image(loop, image);
@@ -374,7 +377,7 @@ static bool serve(struct control *recovered, int signal_fd)
 
 int main(int argc, char **argv)
 {
-	int kept_fd, signal_fd;
+	int kept_fd;
 	struct control *recovered = NULL;
 	g_autoptr(GError) err = NULL;
 
@@ -386,21 +389,17 @@ int main(int argc, char **argv)
 		printf("ubd-serve %s\n", UBD_VERSION);
 		return EXIT_SUCCESS;
 	}
+	/* A reader of our output who goes away is no reason to die. */
+	signal(SIGPIPE, SIG_IGN);
 	if (options.daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
-	/* Signals still end it while it waits for the last server. */
 	if (takeover_begin(kept_fd, &recovered, &err) < 0) {
-		report_error("%s", err->message);
-		return EXIT_FAILURE;
-	}
-	signal_fd = block_signals(&err);
-	if (signal_fd < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
 	process_be_io_flusher();
 	memory_lock_error = process_lock_memory();
-	return serve(recovered, signal_fd) ? EXIT_SUCCESS : EXIT_FAILURE;
+	return serve(recovered) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,8 +51,8 @@ static void wait_for_child(pid_t child, int fd)
 
 int daemon_begin(GError **err)
 {
+	pid_t parent = getpid(), child;
 	int fds[2];
-	pid_t child;
 	int error;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -71,6 +72,10 @@ int daemon_begin(GError **err)
 	close(fds[0]);
 	daemon_parent_fd = fds[1];
 	setsid();
+	/* Until the device is live a signal to the parent, which waits for that, ends both. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(1);
 	return 0;
 fail:
 	error = errno;
@@ -89,7 +94,7 @@ void daemon_live(void)
 		dup2(null_fd, fd);
 	if (null_fd > 2)
 		close(null_fd);
-	/* The parent may be gone (killed): that is no reason for the disk to go. */
+	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	if (write(daemon_parent_fd, "", 1) < 0)
 		report_verbose("nobody waits for the device");
 	close(daemon_parent_fd);

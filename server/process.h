@@ -14,7 +14,8 @@
 
 /*
  * Goes on in a child; the parent waits in here and exits: 0 once the child has
- * called daemon_live(), 1 when the child ends before.
+ * called daemon_live(), 1 when the child ends before. A signal that ends the parent before that ends
+ * the child.
  */
 int daemon_begin(GError **err);
 

@@ -2,7 +2,10 @@
 /* One connection over a UNIX socket with a path. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -140,13 +143,27 @@ static int listen_at(const char *path, const struct ctl_owner *owner, struct lis
 	return -1;
 }
 
-/* The first connection of the right user; others are refused, and told. */
-static int accept_peer(const struct listener *listener, const struct ctl_owner *owner, GError **err)
+/*
+ * The first connection of the right user; others are refused, and told. -1 without @err if a signal
+ * is to end the process, as @signal_fd tells.
+ */
+static int accept_peer(const struct listener *listener, const struct ctl_owner *owner,
+		       int signal_fd, GError **err)
 {
+	struct pollfd fds[] = {
+		{ .fd = listener->fd, .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
+	};
+
 	for (;;) {
 		g_autoptr(GError) why = NULL;
-		int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+		int fd;
 
+		if (poll(fds, G_N_ELEMENTS(fds), -1) < 0)
+			continue; /* EINTR: stopped and continued */
+		if (fds[1].revents)
+			return -1;
+		fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
 		if (fd < 0)
@@ -158,14 +175,45 @@ static int accept_peer(const struct listener *listener, const struct ctl_owner *
 	}
 }
 
-int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err)
+/* With the signals blocked that end this process; they do so when the caller lets them. */
+static int accept_once(const char *path, const struct ctl_owner *owner, int signal_fd, GError **err)
 {
 	struct listener listener = { .fd = -1 };
 	int fd;
 
 	if (listen_at(path, owner, &listener, err) < 0)
 		return -1;
-	fd = accept_peer(&listener, owner, err);
+	fd = accept_peer(&listener, owner, signal_fd, err);
 	remove_listener(&listener);
+	return fd;
+}
+
+/* Without those that this process ignores: nohup(1), jobs in the background. */
+static sigset_t ending_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+		if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+			sigaddset(&set, signals[i]);
+	return set;
+}
+
+int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err)
+{
+	sigset_t ends = ending_signals(), before;
+	int signal_fd, fd;
+
+	signal_fd = signalfd(-1, &ends, SFD_CLOEXEC);
+	if (signal_fd < 0)
+		return fail(-1, path, err);
+	sigprocmask(SIG_BLOCK, &ends, &before);
+	fd = accept_once(path, owner, signal_fd, err);
+	close(signal_fd);
+	/* Where one was waiting, the process ends here, without its socket. */
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	return fd;
 }
