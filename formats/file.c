@@ -77,6 +77,8 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	thread_lock_init(&file->flush_lock);
 	co_queue_init(&file->flush_queue);
 	img->opaque = file;
+	img->id = opened.id;
+	img->is_bdev = opened.is_bdev;
 	img->size = opened.size;
 	img->limits = opened.limits;
 	return 0;
@@ -637,10 +639,10 @@ static unsigned file_troubles(const struct image *img)
 	return troubles;
 }
 
-static int file_co_create(const char *filename, struct image *below,
-			  const struct image_create_opts *opts, GError **err)
+static int co_create(const char *filename, struct image *below,
+		     const struct image_create_opts *opts, GError **err)
 {
-	return file_co_create_fd(filename, err);
+	return file_co_create(filename, opts->begun, err);
 }
 
 const struct image_ops image_file_ops = {
@@ -659,5 +661,7 @@ const struct image_ops image_file_ops = {
 	.co_allocated_bytes = file_co_allocated_bytes,
 	.inspect = file_inspect,
 	.troubles = file_troubles,
-	.co_create = file_co_create,
+	.identify = file_identify,
+	.stable_name = file_stable_name,
+	.co_create = co_create,
 };

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Opens the host file of an image: see file_open.h. All of it runs on a worker. */
+/*
+ * The names of host files: opens, makes and identifies them, and abandons what was begun; see
+ * file_open.h. All that opens runs on a worker.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +17,44 @@
 
 /* No device or file system wants more than this for O_DIRECT. */
 #define MAX_DIRECT_ALIGN 65536
+/* What is zeroed of a device: no format or partition table is found without it. */
+#define WIPED_BYTES	 65536
+
+/* ---- identity ---- */
+
+static struct file_id id_of(const struct stat *st)
+{
+	/* A device may have several nodes. */
+	if (S_ISBLK(st->st_mode))
+		return (struct file_id){ .known = true, .ino = st->st_rdev };
+	return (struct file_id){ .known = true, .dev = st->st_dev, .ino = st->st_ino };
+}
+
+struct file_id file_identify(const char *filename)
+{
+	struct stat st;
+
+	return stat(filename, &st) < 0 ? (struct file_id){} : id_of(&st);
+}
+
+/*
+ * Without links, except for a disk: there it is the links that are the same after a start, as
+ * /dev/disk/by-id/..., not what they point to.
+ */
+char *file_stable_name(const char *filename)
+{
+	char *real = realpath(filename, NULL), *name;
+	struct stat st;
+
+	if (!real || (stat(filename, &st) == 0 && S_ISBLK(st.st_mode)))
+		name = g_canonicalize_filename(filename, NULL);
+	else
+		name = g_strdup(real);
+	free(real);
+	return name;
+}
+
+/* ---- open ---- */
 
 static int G_GNUC_PRINTF(3, 4) open_failed(struct file_open *job, int ret, const char *format, ...)
 {
@@ -170,6 +212,7 @@ static int check_opened(struct file_open *job)
 		return open_failed(job, -errno, "%s", g_strerror(errno));
 	job->is_bdev = S_ISBLK(st.st_mode);
 	job->has_no_name = st.st_nlink == 0;
+	job->id = id_of(&st);
 	ret = check_type(job, &st);
 	ret = ret ?: lock_file(job);
 	/* From here on nobody else lets it grow. */
@@ -246,7 +289,57 @@ int file_co_open_fd(struct file_open *job, GError **err)
 	return pass_error(job, co_run_on_worker(open_on_worker, job), err);
 }
 
+/* ---- abandon: all of it safe in a signal handler ---- */
+
+static void wipe(int fd)
+{
+	static const char zeroes[WIPED_BYTES];
+
+	/* What cannot be wiped stays: there is nobody left to tell. */
+	if (pwrite(fd, zeroes, sizeof(zeroes), 0) > 0)
+		fsync(fd);
+}
+
+/* Only the file that was begun: the name may be another one's by now. */
+static void abandon(const struct image_begun_file *begun, bool may_wipe)
+{
+	struct file_id id = file_identify(begun->filename);
+	struct stat st;
+	int fd;
+
+	if (!file_id_equal(&id, &begun->id))
+		return;
+	if (begun->made) {
+		unlink(begun->filename);
+		return;
+	}
+	fd = open(begun->filename, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0)
+		wipe(fd);
+	else if (S_ISBLK(st.st_mode) && may_wipe)
+		wipe(fd);
+	close(fd);
+}
+
 /* ---- create ---- */
+
+static void add_to_begun(const struct file_open *job)
+{
+	struct image_begun *begun = job->begun;
+	unsigned nr = begun->nr;
+
+	g_assert(nr < G_N_ELEMENTS(begun->files));
+	begun->files[nr] = (struct image_begun_file){
+		.filename = g_strdup(job->filename),
+		.id = job->id,
+		.made = job->made,
+		.abandon = abandon,
+	};
+	/* Last: a signal may come at any time. */
+	begun->nr = nr + 1;
+}
 
 static int create_on_worker(void *arg)
 {
@@ -262,6 +355,7 @@ static int create_on_worker(void *arg)
 	}
 	if (ret)
 		return ret;
+	add_to_begun(job);
 	/* Not before the lock: until then it may be an image in use. */
 	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
 		ret = open_failed(job, -errno, "it cannot be emptied: %s", g_strerror(errno));
@@ -269,10 +363,10 @@ static int create_on_worker(void *arg)
 		return ret;
 	}
 	close(job->fd);
-	return job->made;
+	return 0;
 }
 
-int file_co_create_fd(const char *filename, GError **err)
+int file_co_create(const char *filename, struct image_begun *begun, GError **err)
 {
 	/* Alone: what even a reader has open is not emptied. */
 	struct file_open job = {
@@ -280,6 +374,7 @@ int file_co_create_fd(const char *filename, GError **err)
 		.flags = IMAGE_RDWR,
 		.lock_perms = FILE_LOCK_CONSISTENT_READ | FILE_LOCK_WRITE | FILE_LOCK_RESIZE,
 		.lock_unshared = FILE_LOCK_ALL,
+		.begun = begun,
 	};
 
 	return pass_error(&job, co_run_on_worker(create_on_worker, &job), err);

@@ -16,6 +16,7 @@ struct file_open {
 	int fd; /* the caller closes it */
 	bool is_bdev;
 	bool has_no_name; /* it was deleted before */
+	struct file_id id;
 	uint64_t size;
 	struct image_limits limits;
 	/* for file_open.c */
@@ -23,6 +24,7 @@ struct file_open {
 	unsigned lock_perms; /* FILE_LOCK_* */
 	unsigned lock_unshared;
 	bool made;
+	struct image_begun *begun;
 	GError *err;
 };
 
@@ -31,8 +33,12 @@ int file_co_open_fd(struct file_open *file, GError **err);
 
 /*
  * Makes an image file, or empties the one that is there, once nobody else has
- * it open as an image. 1 when there was none before, 0 when there was.
+ * it open as an image, and adds it to @begun.
  */
-int file_co_create_fd(const char *filename, GError **err);
+int file_co_create(const char *filename, struct image_begun *begun, GError **err);
+
+/* Of image_ops. */
+struct file_id file_identify(const char *filename);
+char *file_stable_name(const char *filename);
 
 #endif

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "foreign.h"
 #include "image_int.h"
@@ -106,22 +104,28 @@ static size_t protocol_length(const char *filename)
 	return filename[len] == ':' ? len + 1 : 0;
 }
 
-const struct image_ops *image_find_bottom(const char **filename, GError **err)
+const struct image_ops *image_find_bottom(const char *filename, char **ret_name, GError **err)
 {
-	size_t len = protocol_length(*filename);
+	size_t len = protocol_length(filename);
+	const struct image_ops *ops = &image_file_ops;
 
-	if (len == strlen("null:") && strncmp(*filename, "null:", len) == 0)
-		return &image_null_ops;
-	if (len == strlen("file:") && strncmp(*filename, "file:", len) == 0) {
-		*filename += len;
-		return &image_file_ops;
+	if (len == strlen("null:") && strncmp(filename, "null:", len) == 0) {
+		ops = &image_null_ops;
+	} else if (len == strlen("file:") && strncmp(filename, "file:", len) == 0) {
+		filename += len;
+		/* So that what remains has no other meaning when it is resolved once more. */
+		if (protocol_length(filename)) {
+			*ret_name = g_strconcat("./", filename, NULL);
+			return ops;
+		}
+	} else if (len) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
+			    filename, (int)len - 1, filename, filename);
+		return NULL;
 	}
-	if (!len)
-		return &image_file_ops;
-	g_set_error(err, UBD_ERROR, EINVAL,
-		    "Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
-		    *filename, (int)len - 1, *filename, *filename);
-	return NULL;
+	*ret_name = g_strdup(filename);
+	return ops;
 }
 
 char *image_resolve_backing(const char *image_filename, const char *backing_filename)
@@ -147,36 +151,63 @@ int image_one_line(int ret, GError **err)
 /* ---- which file it is ---- */
 
 struct file_id_job {
-	const char *filename;
+	const struct image_ops *ops;
+	char *name;
 	struct file_id ret_id;
 };
 
 static int file_id_on_worker(void *arg)
 {
 	struct file_id_job *job = arg;
-	struct stat st;
 
-	if (stat(job->filename, &st) < 0)
-		return 0;
-	job->ret_id.known = true;
-	/* A device may have several nodes. */
-	job->ret_id.dev = S_ISBLK(st.st_mode) ? 0 : st.st_dev;
-	job->ret_id.ino = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_ino;
+	job->ret_id = job->ops->identify(job->name);
 	return 0;
 }
 
 struct file_id image_co_file_id(const char *filename)
 {
-	struct file_id_job job = {.filename = filename};
+	struct file_id_job job = {};
 
-	if (image_find_bottom(&job.filename, NULL) == &image_file_ops)
+	job.ops = image_find_bottom(filename, &job.name, NULL);
+	if (job.ops && job.ops->identify)
 		co_run_on_worker(file_id_on_worker, &job);
+	g_free(job.name);
 	return job.ret_id;
 }
 
 bool file_id_equal(const struct file_id *a, const struct file_id *b)
 {
 	return a->known && b->known && a->dev == b->dev && a->ino == b->ino;
+}
+
+struct file_id image_file_id(const struct image *img)
+{
+	return img->file ? image_file_id(img->file) : img->id;
+}
+
+bool image_chain_has_file(const struct image *img, const struct file_id *id)
+{
+	for (; img; img = img->backing) {
+		if (file_id_equal(&img->id, id))
+			return true;
+		if (image_chain_has_file(img->file, id) || image_chain_has_file(img->data_file, id))
+			return true;
+	}
+	return false;
+}
+
+bool image_is_on_block_device(const struct image *img)
+{
+	return img && (img->is_bdev || image_is_on_block_device(img->file) ||
+		       image_is_on_block_device(img->data_file));
+}
+
+char *image_stable_name(const char *filename)
+{
+	g_autofree char *name = NULL;
+	const struct image_ops *ops = image_find_bottom(filename, &name, NULL);
+
+	return ops && ops->stable_name ? ops->stable_name(name) : NULL;
 }
 
 /* ---- one node ---- */
@@ -260,9 +291,10 @@ int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsig
 
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
 {
-	const struct image_ops *ops = image_find_bottom(&filename, err);
+	g_autofree char *name = NULL;
+	const struct image_ops *ops = image_find_bottom(filename, &name, err);
 
-	return ops ? image_co_new_bottom(ops, filename, flags, NULL, ret_img, err) : -EINVAL;
+	return ops ? image_co_new_bottom(ops, name, flags, NULL, ret_img, err) : -EINVAL;
 }
 
 /* A format node on @file, which it owns from now on, also on failure. */
@@ -308,9 +340,9 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 
 /* ---- the chain ---- */
 
-/* Opens @layer's backing file, which must be none of @ids, and adds it to them. */
-static int co_open_backing(struct image *layer, const struct image_open_opts *top_opts, GArray *ids,
-			   GError **err)
+/* Opens the backing file of the last @layer, which must not be in the chain from @top down already. */
+static int co_open_backing(const struct image *top, struct image *layer, unsigned depth,
+			   const struct image_open_opts *top_opts, GError **err)
 {
 	g_autofree char *filename = image_resolve_backing(layer->filename, layer->backing_filename);
 	/* Whatever is done to the top image, the rest of the chain is only read. */
@@ -323,19 +355,16 @@ static int co_open_backing(struct image *layer, const struct image_open_opts *to
 	struct image *file;
 	int ret;
 
-	if (ids->len >= IMAGE_MAX_CHAIN) {
+	if (depth >= IMAGE_MAX_CHAIN) {
 		g_set_error(err, UBD_ERROR, ELOOP, "the chain has more than %u images",
 			    IMAGE_MAX_CHAIN);
 		return -ELOOP;
 	}
-	for (guint i = 0; i < ids->len; i++) {
-		if (!file_id_equal(&id, &g_array_index(ids, struct file_id, i)))
-			continue;
+	if (image_chain_has_file(top, &id)) {
 		g_set_error(err, UBD_ERROR, ELOOP,
 			    "'%s' is in the chain above already, which makes it a loop", filename);
 		return -ELOOP;
 	}
-	g_array_append_val(ids, id);
 	ret = image_co_open_bottom(filename, opts.flags, &file, err);
 	ret = ret ?: co_open_format(file, &opts, &layer->backing, err);
 	/* It is the top image's format that the caller can choose. */
@@ -344,15 +373,13 @@ static int co_open_backing(struct image *layer, const struct image_open_opts *to
 
 static int co_open_chain(struct image *top, const struct image_open_opts *opts, GError **err)
 {
-	g_autoptr(GArray) ids = g_array_new(false, false, sizeof(struct file_id));
-	struct file_id top_id = image_co_file_id(top->filename);
+	unsigned depth = 1;
 	int ret;
 
 	if (opts->flags & IMAGE_NO_BACKING)
 		return 0;
-	g_array_append_val(ids, top_id);
 	for (struct image *layer = top; layer->backing_filename; layer = layer->backing) {
-		ret = co_open_backing(layer, opts, ids, err);
+		ret = co_open_backing(top, layer, depth++, opts, err);
 		if (ret) {
 			g_prefix_error(err, "Could not open '%s': backing file '%s' of '%s': ",
 				       top->filename, layer->backing_filename, layer->filename);

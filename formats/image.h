@@ -122,6 +122,28 @@ struct image *image_file(const struct image *img);	/* the node below, NULL for a
 /* The node in which the data of IMAGE_EXTENT_OFFSET lie: image_file() or an external data file. */
 struct image *image_data_file(const struct image *img);
 
+/* Which file or block device of the host it is, whatever its name. */
+struct file_id {
+	bool known;
+	uint64_t dev;
+	uint64_t ino;
+};
+
+bool file_id_equal(const struct file_id *a, const struct file_id *b);
+/* Of a file name; not known where there is no such file, or where a name is not one of a file. */
+struct file_id image_co_file_id(const char *filename);
+/* Of the file that the image is in. */
+struct file_id image_file_id(const struct image *img);
+/* Whether the image or one below it, with their data files, is in that file. */
+bool image_chain_has_file(const struct image *img, const struct file_id *id);
+/* Whether the image's file or its data file is a block device. */
+bool image_is_on_block_device(const struct image *img);
+/*
+ * A name that finds the same image from any folder and after a restart; NULL where there is none.
+ * The caller frees it. Blocks.
+ */
+char *image_stable_name(const char *filename);
+
 struct image_limits {
 	uint32_t request_alignment;	/* requests on a multiple need no read-modify-write; >= 1 */
 	uint32_t memory_alignment;	/* buffers on a multiple need no copy; >= 1 */
@@ -217,6 +239,12 @@ int image_co_flush(struct image *img);
  * nothing is held in memory it costs next to nothing.
  */
 int image_co_write_back(struct image *img);
+
+/*
+ * The end of IMAGE_NO_FLUSH: the next flush, or closing, makes all durable that was written. With no
+ * request in flight.
+ */
+void image_end_no_flush(struct image *img);
 
 /* Advice: the range is not needed. Whole clusters inside it then read as zeroes or as before. */
 int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
@@ -343,6 +371,29 @@ struct image_option {
 	const char *default_value;
 };
 
+/*
+ * The files of a new image that is not whole yet. Whoever began it abandons them when it fails,
+ * or clears this when it is done. Zeroed at first.
+ */
+struct image_begun {
+	/* Something may have been written to a block device. */
+	bool wipe;
+	_Atomic unsigned nr;
+	struct image_begun_file {
+		char *filename;
+		struct file_id id;
+		bool made; /* there was none before */
+		void (*abandon)(const struct image_begun_file *file, bool wipe);
+	} files[2];
+};
+
+/*
+ * Nothing stays that looks like an image: removes files that were made, empties those that were
+ * there, and with @wipe zeroes the start of block devices. Blocks. In a signal handler, too.
+ */
+void image_begun_abandon(const struct image_begun *begun);
+void image_begun_clear(struct image_begun *begun);
+
 struct image_create_opts {
 	uint64_t size;
 	bool size_given;		/* else the size of the backing file */
@@ -350,11 +401,15 @@ struct image_create_opts {
 	const char *backing_format;	/* NULL if none */
 	bool backing_unchecked;		/* do not open the backing file (-u) */
 	GHashTable *options;		/* name -> value, both char *; NULL if none */
+	/* An open image whose files, with those below it, must not be overwritten; may be NULL. */
+	const struct image *source;
+	/* Gets the files of the new image; NULL: not wanted. Empty after a failure. */
+	struct image_begun *begun;
 };
 
 /*
  * Makes an image file, or makes one of an existing file or block device. On
- * failure a file it made is removed again. The created size is in
+ * failure a file it made is removed again, and one that it emptied is empty. The created size is in
  * *ret_size when that is not NULL. Unknown options and values are refused.
  */
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "image_int.h"
 
@@ -16,6 +15,7 @@ struct creation {
 	const char *filename;
 	const struct image_ops *ops;
 	struct image_create_opts opts; /* with the size that was found */
+	struct file_id id, data_id;    /* not known where there is no such file yet */
 };
 
 static int G_GNUC_PRINTF(4, 5)
@@ -88,18 +88,18 @@ static int check_backing_options(struct creation *c, GError **err)
 	return 0;
 }
 
-/* Whether the file to be made is one that the new image would stand on. */
-static bool co_is_in_chain(struct creation *c, const struct image *chain)
+/* What is read must not be what is written. */
+static int check_apart(struct creation *c, const struct image *chain, const char *what, GError **err)
 {
-	struct file_id target = image_co_file_id(c->filename);
+	const char *wrong = NULL;
 
-	for (; chain; chain = image_backing(chain)) {
-		struct file_id id = image_co_file_id(image_filename(chain));
-
-		if (file_id_equal(&target, &id))
-			return true;
-	}
-	return false;
+	if (image_chain_has_file(chain, &c->id))
+		wrong = "it is";
+	else if (image_chain_has_file(chain, &c->data_id))
+		wrong = "its data file is";
+	if (!wrong)
+		return 0;
+	return refuse(c, err, -ELOOP, "%s %s '%s'", wrong, what, image_filename(chain));
 }
 
 /* Looks whether the backing file is there and good, and takes its size if none was given. */
@@ -116,9 +116,7 @@ static int co_check_backing(struct creation *c, const char *full_name, GError **
 	if (!c->opts.size_given)
 		c->opts.size = image_size(backing);
 	c->opts.size_given = true;
-	if (co_is_in_chain(c, backing))
-		ret = refuse(c, err, -ELOOP, "it is in the backing chain of '%s' itself",
-			     full_name);
+	ret = check_apart(c, backing, "in the backing chain of", err);
 	image_co_close(backing);
 	return ret;
 }
@@ -126,16 +124,18 @@ static int co_check_backing(struct creation *c, const char *full_name, GError **
 static int co_prepare_backing(struct creation *c, GError **err)
 {
 	g_autofree char *full_name = NULL;
-	struct file_id target, below;
+	struct file_id below;
 	int ret = check_backing_options(c, err);
 
 	if (ret)
 		return ret;
 	full_name = image_resolve_backing(c->filename, c->opts.backing_filename);
-	target = image_co_file_id(c->filename);
 	below = image_co_file_id(full_name);
-	if (file_id_equal(&target, &below) || strcmp(c->filename, full_name) == 0)
+	/* The name counts where there is no such file yet. */
+	if (file_id_equal(&c->id, &below) || strcmp(c->filename, full_name) == 0)
 		return refuse(c, err, -ELOOP, "it cannot be its own backing file");
+	if (file_id_equal(&c->data_id, &below))
+		return refuse(c, err, -ELOOP, "its data file cannot be its backing file");
 	return c->opts.backing_unchecked ? 0 : co_check_backing(c, full_name, err);
 }
 
@@ -151,26 +151,40 @@ static int check_size(struct creation *c, GError **err)
 
 /* ---- the file ---- */
 
-static int unlink_on_worker(void *arg)
+void image_begun_abandon(const struct image_begun *begun)
 {
-	return unlink(arg) < 0 ? -errno : 0;
+	for (unsigned i = 0; i < begun->nr; i++)
+		begun->files[i].abandon(&begun->files[i], begun->wipe);
 }
 
-void image_co_unlink(const char *filename)
+void image_begun_clear(struct image_begun *begun)
 {
-	co_run_on_worker(unlink_on_worker, (void *)filename);
+	unsigned nr = begun->nr;
+
+	begun->nr = 0;
+	begun->wipe = false;
+	for (unsigned i = 0; i < nr; i++)
+		g_free(begun->files[i].filename);
 }
 
-int image_co_create_bottom(const char *filename, GError **err)
+static int abandon_on_worker(void *arg)
 {
-	const struct image_create_opts opts = {};
-	const struct image_ops *bottom = image_find_bottom(&filename, err);
+	image_begun_abandon(arg);
+	return 0;
+}
+
+int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
+{
+	const struct image_create_opts opts = {.begun = begun};
+	g_autofree char *name = NULL;
+	const struct image_ops *bottom = image_find_bottom(filename, &name, err);
 
 	if (!bottom)
 		return -EINVAL;
 	if (bottom->co_create)
-		return bottom->co_create(filename, NULL, &opts, err);
-	g_set_error(err, UBD_ERROR, ENOTSUP, "%s cannot be created", bottom->name);
+		return bottom->co_create(name, NULL, &opts, err);
+	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created", filename,
+		    bottom->name);
 	return -ENOTSUP;
 }
 
@@ -191,29 +205,50 @@ static int co_write_image(struct creation *c, GError **err)
 	return ret;
 }
 
-static int co_create(struct creation *c, GError **err)
+/* Which files are going to be written. */
+static void co_identify(struct creation *c)
 {
-	const struct image_ops *bottom = image_find_bottom(&c->filename, err);
-	bool made;
-	int ret;
+	const char *data_file =
+		c->opts.options ? g_hash_table_lookup(c->opts.options, "data_file") : NULL;
+	g_autofree char *full_name =
+		data_file ? image_resolve_backing(c->filename, data_file) : NULL;
 
-	if (!bottom)
-		return -EINVAL;
-	if (!c->ops->co_create || !bottom->co_create)
-		return refuse(c, err, -ENOTSUP, "%s cannot be created",
-			      c->ops->co_create ? bottom->name : c->ops->name);
-	ret = check_options(c, err);
+	c->id = image_co_file_id(c->filename);
+	if (full_name)
+		c->data_id = image_co_file_id(full_name);
+}
+
+/* All that can be looked at before a file is touched. */
+static int co_check(struct creation *c, GError **err)
+{
+	int ret = check_options(c, err);
+
+	if (ret)
+		return ret;
+	co_identify(c);
+	if (c->opts.source)
+		ret = check_apart(c, c->opts.source, "a file of the source", err);
 	if (!ret && c->opts.backing_filename)
 		ret = co_prepare_backing(c, err);
-	ret = ret ?: check_size(c, err);
-	ret = ret ?: check_with_format(c, err);
-	ret = ret ?: bottom->co_create(c->filename, NULL, &c->opts, err);
-	if (ret < 0)
-		return ret;
-	made = ret;
-	ret = co_write_image(c, err);
-	if (ret && made)
-		image_co_unlink(c->filename);
+	return ret ?: check_size(c, err) ?: check_with_format(c, err);
+}
+
+static int co_create(struct creation *c, GError **err)
+{
+	struct image_begun begun = {};
+	int ret;
+
+	if (!c->ops->co_create)
+		return refuse(c, err, -ENOTSUP, "%s cannot be created", c->ops->name);
+	if (!c->opts.begun)
+		c->opts.begun = &begun;
+	ret = co_check(c, err) ?:
+	      image_co_create_bottom(c->filename, c->opts.begun, err) ?:
+	      co_write_image(c, err);
+	if (ret)
+		co_run_on_worker(abandon_on_worker, c->opts.begun);
+	if (ret || c->opts.begun == &begun)
+		image_begun_clear(c->opts.begun);
 	return ret;
 }
 

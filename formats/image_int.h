@@ -3,8 +3,6 @@
 #ifndef UBD_IMAGE_INT_H
 #define UBD_IMAGE_INT_H
 
-#include <sys/types.h>
-
 #include "image_ops.h"
 
 /* The format of that name, NULL with @err set if there is none. */
@@ -13,31 +11,21 @@ const struct image_ops *image_find_format(const char *name, GError **err);
 /* The format of a file that starts with these bytes, which may be of another program; else raw. */
 const struct image_ops *image_probe_head(const uint8_t *head, size_t len);
 
-/* The bottom that the file name asks for; moves it past a "file:". NULL with @err set if none. */
-const struct image_ops *image_find_bottom(const char **filename, GError **err);
+/*
+ * The bottom that the file name asks for, and the name without "file:", which the caller frees.
+ * NULL with @err set if there is none.
+ */
+const struct image_ops *image_find_bottom(const char *filename, char **ret_name, GError **err);
 
 /* Opens the bottom node that the file name asks for, but no format on it. */
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
 			 GError **err);
 
 /*
- * Makes the file that the name asks for, or empties it (a block device stays as it was).
- * 1 when there was none, 0 when there was.
+ * Makes the file that the name asks for, or empties it (a block device stays as it was), and adds
+ * it to @begun.
  */
-int image_co_create_bottom(const char *filename, GError **err);
-/* Removes what was made. */
-void image_co_unlink(const char *filename);
-
-/* Which file it is, whatever its name. */
-struct file_id {
-	bool known;
-	dev_t dev;
-	ino_t ino;
-};
-
-/* Not known where there is no such file. */
-struct file_id image_co_file_id(const char *filename);
-bool file_id_equal(const struct file_id *a, const struct file_id *b);
+int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err);
 
 /* Writes zeroes as data, so that even the device below has space for them. */
 int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes);

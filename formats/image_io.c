@@ -322,6 +322,15 @@ int image_co_write_back(struct image *img)
 	return img->ops->co_write_back(img);
 }
 
+void image_end_no_flush(struct image *img)
+{
+	for (; img; img = img->file) {
+		img->flags &= ~IMAGE_NO_FLUSH;
+		if (img->data_file)
+			image_end_no_flush(img->data_file);
+	}
+}
+
 /* ---- zeroes ---- */
 
 int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes)

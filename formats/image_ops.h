@@ -107,13 +107,20 @@ struct image_ops {
 			       GError **err);
 
 	/*
+	 * Bottom: what image_co_file_id() and image_stable_name() say of a name; the first runs on
+	 * a worker. NULL: names stand for nothing that could be found again.
+	 */
+	struct file_id (*identify)(const char *filename);
+	char *(*stable_name)(const char *filename);
+
+	/*
 	 * Whether co_create takes these options and this size, before any file is touched.
 	 * NULL: it takes all whose names are in create_options. Its errors name no file.
 	 */
 	int (*check_create)(const struct image_create_opts *opts, GError **err);
 	/*
 	 * Bottom: makes the file or, with an exclusive lock, empties what is
-	 * there; returns 1 when there was none, 0 when there was.
+	 * there, and adds it to opts->begun.
 	 * Format: writes an image to @file, a bottom node opened read-write and
 	 * empty (a block device is as it was); opts->size is decided by then.
 	 */
@@ -130,6 +137,8 @@ struct image {
 	char *backing_filename;		/* as written in the image; NULL if none */
 	char *backing_format;		/* as written in the image; NULL if none */
 	_Atomic uint64_t size;
+	struct file_id id;		/* of a bottom node; the file that is open */
+	bool is_bdev;			/* of a bottom node: a block device of the host */
 	unsigned flags;			/* IMAGE_* it was opened with */
 	struct image_limits limits;
 	/*

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -52,10 +51,7 @@ static uint16_t default_queues(void)
 
 static bool is_disk(const struct image *image)
 {
-	struct stat st;
-
-	return strcmp(image_format(image), "raw") == 0 && stat(image_filename(image), &st) == 0 &&
-	       S_ISBLK(st.st_mode);
+	return strcmp(image_format(image), "raw") == 0 && image_is_on_block_device(image);
 }
 
 static int choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)

@@ -2,9 +2,9 @@
 /* By which names a disk is found again. */
 #include "identity.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+#include "image.h"
 
 #define MACHINE_ID   "/etc/machine-id"
 #define DIGEST_BYTES 32
@@ -53,31 +53,13 @@ void identity_derive(const char *machine_id, const char *path, const char *snaps
 			   digest[sizeof(ret_identity->uuid) + i]);
 }
 
-/*
- * Without links, except for a disk: there it is the links that are the same after a start, as
- * /dev/disk/by-id/..., not what they point to.
- */
-static char *stable_path(const char *filename)
-{
-	char *real = realpath(filename, NULL), *path;
-	struct stat st;
-
-	if (!real || (stat(filename, &st) == 0 && S_ISBLK(st.st_mode)))
-		path = g_canonicalize_filename(filename, NULL);
-	else
-		path = g_strdup(real);
-	free(real);
-	return path;
-}
-
 void identity_of_file(const char *filename, const char *snapshot, struct ubd_identity *ret_identity)
 {
-	g_autofree char *machine_id = NULL, *path = NULL;
+	g_autofree char *machine_id = NULL, *path = image_stable_name(filename);
 
 	*ret_identity = (struct ubd_identity){ 0 };
-	if (g_str_has_prefix(filename, "null:"))
+	if (!path)
 		return;
-	path = stable_path(filename);
 	g_file_get_contents(MACHINE_ID, &machine_id, NULL, NULL);
 	if (machine_id)
 		g_strchomp(machine_id);

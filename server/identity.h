@@ -24,7 +24,7 @@ bool identity_is_serial(const char *text);
 void identity_derive(const char *machine_id, const char *path, const char *snapshot,
 		     struct ubd_identity *ret_identity);
 
-/* Of an image on this machine, by its name; "null:SIZE" has none. */
+/* Of an image on this machine, by its name; "null:SIZE" has none. Blocks. */
 void identity_of_file(const char *filename, const char *snapshot,
 		      struct ubd_identity *ret_identity);
 

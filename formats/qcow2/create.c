@@ -274,17 +274,15 @@ int qcow2_check_create(const struct image_create_opts *opts, GError **err)
 	return plan(&l, opts, err);
 }
 
-/* Writes the image with its external data file, which does not stay if that fails. */
+/* Writes the image with its external data file. */
 static int co_write_with_data_file(const struct layout *l, struct image *file,
-				   const uint8_t *header, GError **err)
+				   struct image_begun *begun, const uint8_t *header, GError **err)
 {
-	g_autofree char *made = NULL;
 	struct image *data_file = NULL;
 	int ret = 0;
 
 	if (l->data_file)
-		ret = qcow2_co_create_data_file(image_filename(file), l->data_file, &data_file,
-						&made, err);
+		ret = qcow2_co_create_data_file(file, l->data_file, begun, &data_file, err);
 	if (!ret) {
 		ret = write_all(l, file, data_file, header);
 		ret = ret ?: image_co_close(g_steal_pointer(&data_file));
@@ -293,8 +291,6 @@ static int co_write_with_data_file(const struct layout *l, struct image *file,
 				    g_strerror(-ret));
 	}
 	image_co_close(data_file);
-	if (ret && made)
-		image_co_unlink(made);
 	return ret;
 }
 
@@ -314,7 +310,7 @@ int qcow2_co_create(const char *filename, struct image *file, const struct image
 	}
 	ret = fill_header(&l, opts, header, err);
 	if (!ret)
-		ret = co_write_with_data_file(&l, file, header, err);
+		ret = co_write_with_data_file(&l, file, opts->begun, header, err);
 	iobuf_free(header);
 	return ret;
 }

@@ -52,6 +52,7 @@ static int co_open_by_name(struct qcow2 *q, GError **err)
 int qcow2_co_open_data_file(struct qcow2 *q, GError **err)
 {
 	int ret = check_data_file(q, err);
+	struct file_id data;
 
 	if (ret || !(q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE))
 		return ret;
@@ -59,6 +60,10 @@ int qcow2_co_open_data_file(struct qcow2 *q, GError **err)
 		ret = co_open_by_name(q, err);
 	if (ret)
 		return ret;
+	/* Without locks (-U) nothing else would notice. */
+	data = image_file_id(q->img->data_file);
+	if (image_chain_has_file(q->file, &data))
+		return qcow2_refuse(q, EINVAL, err, "it cannot be its own data file");
 	q->data_file = q->img->data_file;
 	q->data_file_raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	return 0;
@@ -84,22 +89,16 @@ int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes)
 
 /* ---- create ---- */
 
-int qcow2_co_create_data_file(const char *image_filename, const char *name, struct image **ret_node,
-			      char **ret_made, GError **err)
+int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,
+			      struct image **ret_node, GError **err)
 {
-	g_autofree char *filename = image_resolve_backing(image_filename, name);
-	struct file_id image = image_co_file_id(image_filename);
-	struct file_id data = image_co_file_id(filename);
-	int made;
+	g_autofree char *filename = image_resolve_backing(image_filename(file), name);
+	struct file_id image = image_file_id(file), data = image_co_file_id(filename);
 
 	if (file_id_equal(&image, &data)) {
 		g_set_error(err, UBD_ERROR, EINVAL, "it cannot be its own data file");
 		return -EINVAL;
 	}
-	made = image_co_create_bottom(filename, err);
-	if (made < 0)
-		return made;
-	if (made)
-		*ret_made = g_strdup(filename);
-	return image_co_open_bottom(filename, IMAGE_RDWR, ret_node, err);
+	return image_co_create_bottom(filename, begun, err)
+		       ?: image_co_open_bottom(filename, IMAGE_RDWR, ret_node, err);
 }

@@ -644,12 +644,9 @@ int qcow2_co_close_data_file(struct qcow2 *q);
 /* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */
 int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
-/*
- * Makes the data file of a new image, or empties it, and opens it. *ret_made: its full name, to
- * be freed, if there was none before; also on failure.
- */
-int qcow2_co_create_data_file(const char *image_filename, const char *name, struct image **ret_node,
-			      char **ret_made, GError **err);
+/* Makes the data file of a new image, which lies in @file, or empties it, and opens it. */
+int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,
+			      struct image **ret_node, GError **err);
 
 /* ---- amend.c ---- */
 
