@@ -57,26 +57,41 @@ static int co_act(const struct bitmap_job *job, const struct action *action, str
 	return ret;
 }
 
-static int co_change_opened(const struct bitmap_job *job, struct image *img)
+static int co_change_opened(const struct bitmap_job *job, struct image *source)
 {
-	struct image *source = NULL;
-	int ret = 0;
+	struct image *img;
+	int ret = tool_co_open(job->filename, job->format, IMAGE_RDWR | IMAGE_NO_BACKING, &img);
 
-	if (job->source_filename)
-		ret = tool_co_open(job->source_filename, job->source_format, 0, &source);
+	if (ret)
+		return ret;
 	for (guint i = 0; !ret && i < job->actions->len; i++)
 		ret = co_act(job, &g_array_index(job->actions, struct action, i), img, source);
-	return tool_co_close(source, ret);
+	return tool_co_close(img, ret);
+}
+
+/* Only its bitmaps are read, so it may well have the image to be changed as its backing file. */
+static int co_open_source(const struct bitmap_job *job, struct image **ret_source)
+{
+	struct file_id id = image_co_file_id(job->filename);
+	int ret = tool_co_open(job->source_filename, job->source_format,
+			       IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE, ret_source);
+
+	if (ret || !image_chain_has_file(*ret_source, &id))
+		return ret;
+	tool_error("%s: it is the image itself, whose bitmaps are merged without -b",
+		   job->source_filename);
+	image_co_close(*ret_source);
+	return -EINVAL;
 }
 
 static int co_change(void *arg)
 {
 	const struct bitmap_job *job = arg;
-	struct image *img;
-	int ret = tool_co_open(job->filename, job->format, IMAGE_RDWR | IMAGE_NO_BACKING, &img);
+	struct image *source = NULL;
+	int ret = job->source_filename ? co_open_source(job, &source) : 0;
 
 	if (!ret)
-		ret = tool_co_close(img, co_change_opened(job, img));
+		ret = tool_co_close(source, co_change_opened(job, source));
 	return ret ? 1 : 0;
 }
 

@@ -7,12 +7,9 @@
  * convert says that it is done, it is on disk (unless -t unsafe asks for less).
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "aio.h"
 #include "cache_mode.h"
@@ -63,56 +60,29 @@ static void catch_signals(void)
 		sigaction(signals[i], &action, NULL);
 }
 
-/* ---- the target's file ---- */
+/* ---- what must not be overwritten ---- */
 
-static bool is_block_device(const char *filename)
+static int refuse_target(const struct convert_job *job, const struct image *source)
 {
-	struct stat st;
-
-	return stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
+	tool_error("%s: it is a file of the source '%s'; nothing was copied", job->target.filename,
+		   image_filename(source));
+	return -EINVAL;
 }
 
-static void remove_file(const char *filename)
+/* Before it is opened, which may change it. */
+static int co_check_existing_target(const struct convert_job *job, const struct image *source)
 {
-	struct stat st;
+	struct file_id id = image_co_file_id(job->target.filename);
 
-	if (stat(filename, &st) == 0 && S_ISREG(st.st_mode) && unlink(filename) < 0)
-		tool_error("%s: could not remove the incomplete copy: %s", filename,
-			   g_strerror(errno));
+	return image_chain_has_file(source, &id) ? refuse_target(job, source) : 0;
 }
 
-/* With its external data file, which was made together with it. */
-static void remove_target(const struct new_image *target)
+static int check_data_file(const struct convert_job *job, const struct image *source,
+			   const struct image *target)
 {
-	const char *data_file =
-		target->options ? g_hash_table_lookup(target->options, "data_file") : NULL;
-	g_autofree char *data_filename =
-		data_file ? image_resolve_backing(target->filename, data_file) : NULL;
+	struct file_id id = image_file_id(image_data_file(target));
 
-	remove_file(target->filename);
-	if (data_filename)
-		remove_file(data_filename);
-}
-
-static int fsync_on_worker(void *arg)
-{
-	const char *filename = arg;
-	int fd = open(filename, O_RDONLY | O_CLOEXEC);
-	int ret = fd < 0 || fsync(fd) < 0 ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
-/* All that was written to a file is synced, whoever wrote it. */
-static int co_sync_target(const char *filename)
-{
-	int ret = co_run_on_worker(fsync_on_worker, (void *)filename);
-
-	if (ret)
-		tool_error("%s: Could not sync it: %s", filename, g_strerror(-ret));
-	return ret;
+	return image_chain_has_file(source, &id) ? refuse_target(job, source) : 0;
 }
 
 /* ---- the copy ---- */
@@ -137,7 +107,7 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 		.compress = job->compress,
 		.target_is_zero = job->target_is_zero ||
 				  (!job->target_exists && !job->target.backing_filename &&
-				   !is_block_device(job->target.filename)),
+				   !image_is_on_block_device(target)),
 		.target_has_backing = job->target.backing_filename,
 		.write_flags = cache_mode_write_flags(&job->target_mode),
 		.progress = &progress,
@@ -157,43 +127,50 @@ static int co_fill_target(const struct convert_job *job, struct image *source)
 {
 	unsigned flags =
 		IMAGE_RDWR | job->target_mode.open_flags | (job->sparse_bytes ? IMAGE_UNMAP : 0);
-	g_autofree char *data_filename = NULL;
 	struct image *target;
 	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
 
 	if (ret)
 		return ret;
-	data_filename = g_strdup(image_filename(image_data_file(target)));
-	ret = co_copy(job, source, target);
+	ret = check_data_file(job, source, target) ?: co_copy(job, source, target);
 	if (!ret && job->bitmaps)
 		ret = copy_bitmaps_co_run(source, target);
-	ret = tool_co_close(target, ret);
-	if (ret || !job->sync_at_end)
-		return ret;
-	/* An external data file before what points there. */
-	if (strcmp(data_filename, job->target.filename) != 0)
-		ret = co_sync_target(data_filename);
-	return ret ?: co_sync_target(job->target.filename);
+	if (!ret && job->sync_at_end)
+		image_end_no_flush(target);
+	return tool_co_close(target, ret);
 }
 
-static int co_make_target(struct convert_job *job, struct image *source)
+static int abandon_on_worker(void *arg)
+{
+	image_begun_abandon(arg);
+	return 0;
+}
+
+static int co_fill_new_target(struct convert_job *job, struct image *source)
 {
 	int ret;
 
-	if (job->bitmaps &&
-	    !copy_bitmaps_co_check(source, job->target.format, job->skip_broken_bitmaps))
-		return -EINVAL;
-	if (job->target_exists)
-		return co_fill_target(job, source);
+	job->target.source = source;
 	job->target.size = image_size(source);
 	job->target.size_given = true;
 	ret = new_image_co_create(&job->target);
 	if (ret)
 		return ret;
+	job->target.begun.wipe = true;
 	ret = co_fill_target(job, source);
 	if (ret)
-		remove_target(&job->target);
+		co_run_on_worker(abandon_on_worker, &job->target.begun);
 	return ret;
+}
+
+static int co_make_target(struct convert_job *job, struct image *source)
+{
+	if (job->bitmaps &&
+	    !copy_bitmaps_co_check(source, job->target.format, job->skip_broken_bitmaps))
+		return -EINVAL;
+	if (!job->target_exists)
+		return co_fill_new_target(job, source);
+	return co_check_existing_target(job, source) ?: co_fill_target(job, source);
 }
 
 static int co_convert(void *arg)

@@ -23,6 +23,7 @@ struct info_job {
 
 struct image_facts {
 	char *filename;
+	struct file_id id;
 	int64_t allocated; /* -errno if unknown */
 	struct image_info info;
 	GArray *snapshots; /* struct image_snapshot */
@@ -51,7 +52,8 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	if (ret)
 		return ret;
 	facts = g_new0(struct image_facts, 1);
-	facts->filename = g_strdup(filename);
+	facts->filename = g_strdup(image_filename(img));
+	facts->id = image_file_id(img);
 	facts->allocated = image_co_allocated_bytes(img);
 	ret = image_co_get_info(img, &facts->info)
 		      ?: image_co_snapshot_list(img, &facts->snapshots);
@@ -67,12 +69,12 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	return ret;
 }
 
-static bool is_known(GPtrArray *chain, const char *filename)
+static bool is_known(GPtrArray *chain, const struct image_facts *facts)
 {
 	for (guint i = 0; i < chain->len; i++) {
-		const struct image_facts *facts = chain->pdata[i];
+		const struct image_facts *known = chain->pdata[i];
 
-		if (strcmp(facts->filename, filename) == 0)
+		if (file_id_equal(&known->id, &facts->id))
 			return true;
 	}
 	return false;
@@ -84,13 +86,14 @@ static int co_get_chain(const struct info_job *job, GPtrArray *chain)
 	struct image_facts *facts;
 
 	do {
-		if (is_known(chain, filename) || chain->len == IMAGE_MAX_CHAIN) {
-			tool_error("%s: Backing file '%s' creates an infinite loop.", job->filename,
-				   filename);
-			return -ELOOP;
-		}
 		if (co_get_facts(job, filename, format, &facts))
 			return -EIO;
+		if (is_known(chain, facts) || chain->len == IMAGE_MAX_CHAIN) {
+			tool_error("%s: Backing file '%s' creates an infinite loop.", job->filename,
+				   filename);
+			free_facts(facts);
+			return -ELOOP;
+		}
 		g_ptr_array_add(chain, facts);
 		filename = facts->info.full_backing_filename;
 		format = facts->info.backing_format;

@@ -69,6 +69,7 @@ bool new_image_init(struct new_image *new, const char *filename, const char *for
 
 void new_image_clear(struct new_image *new)
 {
+	image_begun_clear(&new->begun);
 	g_clear_pointer(&new->options, g_hash_table_unref);
 	g_clear_pointer(&new->backing_filename, g_free);
 	g_clear_pointer(&new->backing_format, g_free);
@@ -97,6 +98,8 @@ int new_image_co_create(struct new_image *new)
 		.backing_format = new->backing_format,
 		.backing_unchecked = new->backing_unchecked,
 		.options = new->options,
+		.source = new->source,
+		.begun = &new->begun,
 	};
 	g_autoptr(GError) err = NULL;
 	int ret;

@@ -17,6 +17,8 @@ struct new_image {
 	bool backing_unchecked;
 	bool size_given;
 	uint64_t size;
+	const struct image *source; /* what must not be overwritten; NULL if there is none */
+	struct image_begun begun;   /* its files, until new_image_clear() */
 };
 
 /*
