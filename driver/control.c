@@ -59,8 +59,12 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 		.owner_uid = from_kuid_munged(ns, dev->owner_uid),
 		.owner_gid = from_kgid_munged(ns, dev->owner_gid),
 	};
+	if (test_bit(UBD_LOST, &dev->flags))
+		ret_info->flags |= UBD_F_LOST;
 	spin_lock(&dev->lock);
 	ret_info->state = dev->state;
+	if (ubd_is_ending(dev))
+		ret_info->flags |= UBD_F_STOPPING;
 	if (dev->opener)
 		ret_info->ubdsrv_pid = pid_vnr(dev->opener);
 	spin_unlock(&dev->lock);

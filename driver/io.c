@@ -9,6 +9,19 @@
 #include "trace.h"
 #include "ubd.h"
 
+/* The kernel must not take for durable what a server, this one or one before it, has lost. */
+static bool ubd_is_lost(const struct ubd_device *dev, const struct request *rq)
+{
+	return test_bit(UBD_LOST, &dev->flags) &&
+	       (req_op(rq) == REQ_OP_FLUSH || (rq->cmd_flags & REQ_FUA));
+}
+
+static void ubd_note_loss(struct ubd_device *dev)
+{
+	if (!test_and_set_bit(UBD_LOST, &dev->flags))
+		dev_warn(&dev->device, "written data may be lost; flushes fail from now on\n");
+}
+
 /*
  * What the server's result means. Only the errors that file systems act upon are
  * passed on: others, such as EAGAIN, would have a meaning inside the kernel
@@ -162,7 +175,11 @@ int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 ad
 		return err;
 
 	trace_ubd_commit(rq, result);
+	if (result == UBD_IO_RES_LOST)
+		ubd_note_loss(tag->queue->dev);
 	status = ubd_result_status(rq, result);
+	if (ubd_is_lost(tag->queue->dev, rq))
+		status = BLK_STS_IOERR;
 	if (status == BLK_STS_OK && ubd_take_data(tag, rq, data_addr))
 		status = BLK_STS_IOERR;
 	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying())

@@ -147,6 +147,7 @@ struct ubd_queue {
 #define UBD_AWAY       2 /* the server is gone: neither FETCH nor COMMIT */
 #define UBD_DRAINING   3 /* the server is to leave: no FETCH */
 #define UBD_FAILING    4 /* no request is accepted before END_RECOVERY */
+#define UBD_LOST       5 /* acknowledged data may be lost: no flush succeeds; never cleared */
 
 /* ubd_device.asked: what the life work is to do. STOP and DELETE stay set. */
 #define UBD_ASK_START  BIT(0)

@@ -109,6 +109,8 @@ void describe_text(const struct description *description)
 	printf("owner: user %u, group %u\n", info->owner_uid, info->owner_gid);
 	printf("unprivileged: %s\n", yes_or_no(info->flags & UBD_F_UNPRIVILEGED));
 	printf("recovery: %s\n", recovery(info->flags));
+	if (info->flags & UBD_F_LOST)
+		puts("written data: may be lost, so flushes fail");
 	printf("queues: %u, each for %u requests of up to %u bytes\n", info->nr_hw_queues,
 	       info->queue_depth, info->max_io_bytes);
 	if (description->started)
@@ -151,6 +153,7 @@ void describe_json(const struct description *description, JsonBuilder *builder)
 	json_add_int(builder, "owner-gid", info->owner_gid);
 	json_add_bool(builder, "unprivileged", !!(info->flags & UBD_F_UNPRIVILEGED));
 	json_add_string(builder, "recovery", recovery(info->flags));
+	json_add_bool(builder, "lost", !!(info->flags & UBD_F_LOST));
 	json_add_int(builder, "queues", info->nr_hw_queues);
 	json_add_int(builder, "queue-depth", info->queue_depth);
 	json_add_int(builder, "max-io-bytes", info->max_io_bytes);

@@ -109,6 +109,15 @@ struct ubdsrv_ctrl_cmd {
  */
 #define UBD_F_UNPRIVILEGED		(1ull << 5)
 
+/*
+ * Out only, of GET_DEV_INFO: a server has answered UBD_IO_RES_LOST. No FLUSH and no write with FUA
+ * of this device succeeds any more, whichever server it has. (Bits 6 and 7 are kept.)
+ */
+#define UBD_F_LOST			(1ull << 8)
+
+/* Out only, of GET_DEV_INFO: STOP_DEV or DEL_DEV has come, and may be waiting for the server. */
+#define UBD_F_STOPPING			(1ull << 9)
+
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)
 
@@ -189,6 +198,12 @@ struct ubd_identity {
 #define UBD_IO_RES_ABORT		(-19)	/* -ENODEV */
 
 /*
+ * ubdsrv_io_cmd.result: an I/O error, and what was written before, and acknowledged, may be lost:
+ * see UBD_F_LOST. No errno, lest a server passes on one that means something else.
+ */
+#define UBD_IO_RES_LOST			(-4095)
+
+/*
  * sqe->cmd of every I/O command.
  * @addr: for FETCH_REQ and COMMIT_AND_FETCH_REQ, not zero: the server's buffer
  * for the request to come, max_io_bytes long. The driver copies a WRITE's data
@@ -196,8 +211,8 @@ struct ubd_identity {
  * handles the COMMIT of that request. With UBD_F_USER_COPY it must be zero, and the
  * driver copies nothing. With UBD_F_ZERO_COPY it is an index of the ring's table of fixed
  * buffers, at most 65535, that is free when the request comes. COMMIT_REQ ignores it.
- * @result: for COMMIT*: bytes done (READ, WRITE), 0 for the others, or a
- * negative errno. Ignored by FETCH_REQ. A short READ or WRITE is an I/O error.
+ * @result: for COMMIT*: bytes done (READ, WRITE), 0 for the others, a
+ * negative errno or UBD_IO_RES_LOST. Ignored by FETCH_REQ. A short READ or WRITE is an I/O error.
  */
 struct ubdsrv_io_cmd {
 	__u16	q_id;

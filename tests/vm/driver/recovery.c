@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +28,16 @@ static int hold_back(struct server *server, const struct ubdsrv_io_desc *desc, u
 			usleep(1000);
 	}
 	return server_handle(server, desc, buffer);
+}
+
+static uint64_t flags_of_device(void)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	int fd = open_dev(get(&shared->id));
+
+	CHECK_EQ(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)), 0);
+	close(fd);
+	return info.flags;
 }
 
 /* ---- life without a server ---- */
@@ -119,6 +131,62 @@ static void reissue_loses_nothing_that_was_on_its_way(void)
 	pid = spawn_next();
 	CHECK_EQ(client_wait(&client), 0);
 	check_written(&client, 0);
+	kill_server(pid);
+	delete_device();
+}
+
+static int lose_when_told(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (ubd_desc_op(desc) == UBD_IO_OP_FLUSH && get(&shared->release))
+		return UBD_IO_RES_LOST;
+	return server_handle(server, desc, buffer);
+}
+
+static void serve_and_lose(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.handle = lose_when_told;
+	server.info.flags = REISSUE;
+	server_run(&server);
+	serve_for_ever(&server);
+}
+
+/* 0 or the errno of a write that is durable when it ends. */
+static int write_durably(int disk, const uint8_t *data)
+{
+	return pwritev2(disk, &(struct iovec){ (void *)data, 4096 }, 1, 0, RWF_DSYNC) < 0 ? errno
+											  : 0;
+}
+
+/* The next server does not know, and says that its flushes have succeeded. */
+static void what_a_server_has_lost_stays_lost(void)
+{
+	uint8_t *data = aligned(4096);
+	int pid, disk;
+
+	share();
+	pid = wait_for_server(spawn(serve_and_lose, NULL));
+	disk = open_disk(get(&shared->id), O_RDWR);
+	CHECK_EQ(fsync(disk), 0);
+	CHECK_EQ(write_durably(disk, data), 0);
+	CHECK(!(flags_of_device() & UBD_F_LOST));
+	set(&shared->release, true);
+	CHECK_EQ(fsync(disk) ? errno : 0, EIO);
+	set(&shared->release, false);
+	CHECK_EQ(fsync(disk) ? errno : 0, EIO);
+	CHECK_EQ(write_durably(disk, data), EIO);
+	kill_server(pid);
+	pid = spawn_next();
+	CHECK(flags_of_device() & UBD_F_LOST);
+	CHECK_EQ(fsync(disk) ? errno : 0, EIO);
+	CHECK_EQ(write_durably(disk, data), EIO);
+	/* All else goes on. */
+	CHECK_EQ(pwrite(disk, data, 4096, 0), 4096);
+	CHECK_EQ(pread(disk, data, 4096, 0), 4096);
+	close(disk);
+	free(data);
 	kill_server(pid);
 	delete_device();
 }
@@ -425,6 +493,7 @@ static void a_server_killed_while_it_is_stopped_is_not_waited_for(void)
 {
 	int server = spawn_server(REISSUE), disk, stopper = spawn_waiting_stop(&disk);
 
+	CHECK(flags_of_device() & UBD_F_STOPPING);
 	kill_server(server);
 	check_exit(stopper, 0);
 	close(disk);
@@ -479,6 +548,7 @@ int main(int argc, char **argv)
 		  a_server_that_dies_while_it_recovers_is_followed_by_another },
 		{ "a server that dies as its recovery ends has gone",
 		  a_server_that_dies_as_its_recovery_ends_has_gone },
+		{ "what a server has lost stays lost", what_a_server_has_lost_stays_lost },
 		{ "STOP_DEV fails what waits", stop_fails_what_waits },
 		{ "a server killed while it is stopped is not waited for",
 		  a_server_killed_while_it_is_stopped_is_not_waited_for },
