@@ -55,12 +55,14 @@ struct check {
 
 	/* This walk. */
 	enum check_walk walk;
-	bool quiet;	    /* what is wrong with the tables was said before */
-	bool table_changed; /* l2_table has to be written */
-	int table_fixable;  /* whether l2_table may be: -1 not known yet */
+	bool quiet;		     /* what is wrong with the tables was said before */
+	bool table_changed;	     /* l2_table has to be written */
+	int table_fixable;	     /* whether l2_table may be: -1 not known yet */
+	struct check_range l1_range; /* where the L1 table lies */
+	int l1_fixable;		     /* whether it may be written: as table_fixable */
 	uint64_t table_off;
 	uint64_t table_guest_off; /* of its first entry */
-	uint64_t next_host_off; /* where the data would go on unfragmented */
+	uint64_t next_host_off;	  /* where the data would go on unfragmented */
 
 	/* Found. */
 	bool rebuild;		/* refcounts cannot be put right where they are */
@@ -144,6 +146,8 @@ int check_co_flush_refs(struct check *c);
 uint64_t check_next_covered(const struct check *c, uint64_t cluster);
 /* Whether something lies in the cluster that is written in place: never an L2 table. */
 bool check_is_fixed(struct check *c, uint64_t cluster);
+/* Whether a table that was counted shares no cluster with another such thing. */
+bool check_is_alone(struct check *c, const struct check_range *table);
 
 /* ---- check_rebuild.c ---- */
 

@@ -104,13 +104,23 @@ static int co_check_l1_copied(struct check *c, uint64_t index, uint64_t *entry)
 	return ret;
 }
 
+/* A corruption of an entry that can be repaired where its table may be written. */
+static bool may_fix_l1(struct check *c)
+{
+	if (c->l1_fixable < 0)
+		c->l1_fixable = check_is_alone(c, &c->l1_range);
+	return c->l1_fixable;
+}
+
 static int co_walk_l1_entry(struct check *c, uint64_t index, bool active, uint64_t *entry)
 {
 	uint64_t l2_off = *entry & QCOW2_OFFSET_MASK;
 	int ret;
 
-	if (*entry & QCOW2_L1_RESERVED && c->walk != CHECK_COPIED)
-		check_corrupt(c, false, " found L1 entry with reserved bits set: %" PRIx64, *entry);
+	if (*entry & QCOW2_L1_RESERVED && c->walk != CHECK_COPIED && !c->quiet &&
+	    check_corrupt(c, may_fix_l1(c), " found L1 entry with reserved bits set: %" PRIx64,
+			  *entry))
+		*entry &= ~QCOW2_L1_RESERVED;
 	if (!l2_off)
 		return 0;
 	if (qcow2_in_cluster(c->q, l2_off)) {
@@ -181,6 +191,9 @@ static int co_walk_l1(struct check *c, uint64_t l1_off, uint64_t entries, bool a
 		c->unreadable_table = true;
 		return 0;
 	}
+	c->l1_fixable = -1;
+	c->l1_range = (struct check_range){ qcow2_cluster_index(c->q, l1_off),
+					    qcow2_clusters_for(c->q, entries * sizeof(uint64_t)) };
 	piece = try_iobuf_alloc(MIN(entries, L1_PIECE) * sizeof(uint64_t));
 	if (!piece)
 		return -ENOMEM;

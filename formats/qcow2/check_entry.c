@@ -17,12 +17,6 @@ struct place {
 	uint64_t guest_off;
 };
 
-/* Bits that are zero in an entry that is not compressed. */
-static uint64_t reserved_bits(const struct qcow2 *q)
-{
-	return QCOW2_L2_RESERVED | (q->version < 3 || q->extended_l2 ? QCOW2_ZERO : (uint64_t)0);
-}
-
 static void store(struct check *c, struct place *p, uint64_t value)
 {
 	p->entry.desc = value;
@@ -111,8 +105,13 @@ static void count_standard(struct check *c, struct place *p, bool active)
 {
 	uint64_t host_off = p->entry.desc & QCOW2_OFFSET_MASK;
 
-	if (p->entry.desc & reserved_bits(c->q))
-		check_corrupt(c, false, " found l2 entry with reserved bits set: %" PRIx64,
+	if (p->entry.desc & qcow2_l2_reserved(c->q) &&
+	    check_corrupt(c, may_fix(c), " found l2 entry with reserved bits set: %" PRIx64,
+			  p->entry.desc))
+		store(c, p, p->entry.desc & ~qcow2_l2_reserved(c->q));
+	/* Whether it reads as zeroes, as in version 3, or as its data nobody knows. */
+	if (c->q->version < 3 && p->entry.desc & QCOW2_ZERO)
+		check_corrupt(c, false, " found l2 entry with the zero flag in version 2: %" PRIx64,
 			      p->entry.desc);
 	if (!qcow2_has_cluster(c->q, p->entry.desc)) {
 		/* "The offset may only be 0 with bit 63 set ... when an external data file is

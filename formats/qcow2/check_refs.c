@@ -139,6 +139,27 @@ bool check_is_fixed(struct check *c, uint64_t cluster)
 	return g_array_binary_search(c->blocks, &cluster, compare_clusters, NULL);
 }
 
+bool check_is_alone(struct check *c, const struct check_range *table)
+{
+	uint64_t end = table->first + table->nr;
+	unsigned overlaps = 0;
+
+	if (!c->blocks)
+		collect_blocks(c);
+	for (guint i = 0; i < c->fixed->len; i++) {
+		const struct check_range *range = &g_array_index(c->fixed, struct check_range, i);
+
+		overlaps += range->first < end && range->first + range->nr > table->first;
+	}
+	for (guint i = 0; i < c->blocks->len; i++) {
+		uint64_t cluster = g_array_index(c->blocks, uint64_t, i);
+
+		overlaps += cluster >= table->first && cluster < end;
+	}
+	/* Itself. */
+	return overlaps == 1;
+}
+
 /* ---- blocks ---- */
 
 static int co_write_refblock(struct check *c)

@@ -19,6 +19,17 @@ int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc)
 	return desc & QCOW2_COPIED && !qcow2_has_cluster(q, desc) ? -EIO : 0;
 }
 
+/*
+ * What reserved bits mean nobody knows. Readers go by the rest, as QEMU does; writers and
+ * everything that counts references go by qcow2_check_entry() and refuse (P3).
+ */
+static struct l2_entry without_reserved(const struct qcow2 *q, struct l2_entry entry)
+{
+	if (!(entry.desc & QCOW2_COMPRESSED))
+		entry.desc &= ~qcow2_l2_reserved(q);
+	return entry;
+}
+
 int qcow2_check_entry(const struct qcow2 *q, struct l2_entry entry)
 {
 	int ret = qcow2_check_descriptor(q, entry.desc);
@@ -116,15 +127,18 @@ static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_o
 	unsigned subcluster = qcow2_subcluster_index(q, guest_off);
 	uint64_t in_cluster = qcow2_in_cluster(q, guest_off);
 	uint64_t most = (1ull << q->slice_bits) - index;
-	struct l2_entry first = slice_load(q, slice, index);
+	struct l2_entry loaded = slice_load(q, slice, index);
+	struct l2_entry first = without_reserved(q, loaded);
 	uint64_t end, nr = 1; /* from the start of the first cluster on */
 	int ret;
 
+	map->reserved = first.desc != loaded.desc;
 	ret = qcow2_entry_type(q, first, subcluster, &map->type);
 	if (ret || qcow2_is_misplaced(q, first.desc, guest_off))
 		return ret ?: -EIO;
 	end = ((uint64_t)subcluster << q->subcluster_bits) + run_bytes(q, first, subcluster);
-	while (end == nr << q->cluster_bits && end < in_cluster + bytes && nr < most) {
+	while (!map->reserved && end == nr << q->cluster_bits && end < in_cluster + bytes &&
+	       nr < most) {
 		struct l2_entry next = slice_load(q, slice, index + nr);
 
 		if (!continues(q, map->type, first.desc, next, nr))
@@ -141,9 +155,7 @@ static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_o
 
 static int check_l2_offset(struct qcow2 *q, uint64_t l1_entry)
 {
-	if (l1_entry & QCOW2_L1_RESERVED || qcow2_in_cluster(q, l1_entry & QCOW2_OFFSET_MASK))
-		return -EIO;
-	return 0;
+	return qcow2_in_cluster(q, l1_entry & QCOW2_OFFSET_MASK) ? -EIO : 0;
 }
 
 int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct mapping *ret_map)
@@ -159,7 +171,9 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 			   ? atomic_load_explicit(&q->l1[l1_index], memory_order_acquire)
 			   : 0;
 	if (!(l1_entry & QCOW2_OFFSET_MASK)) {
-		*ret_map = (struct mapping){ .type = MAPPING_UNALLOCATED, .bytes = bytes };
+		*ret_map = (struct mapping){ .type = MAPPING_UNALLOCATED,
+					     .bytes = bytes,
+					     .reserved = l1_entry & QCOW2_L1_RESERVED };
 		return 0;
 	}
 	ret = check_l2_offset(q, l1_entry);
@@ -169,6 +183,7 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 	if (ret)
 		return ret;
 	ret = map_from_slice(q, slice, guest_off, bytes, ret_map);
+	ret_map->reserved |= !!(l1_entry & QCOW2_L1_RESERVED);
 	slice_put(slice);
 	return ret;
 }
@@ -305,7 +320,7 @@ int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slic
 	if (l1_index >= q->l1_size)
 		return -EIO;
 	l1_entry = atomic_load_explicit(&q->l1[l1_index], memory_order_acquire);
-	ret = check_l2_offset(q, l1_entry);
+	ret = l1_entry & QCOW2_L1_RESERVED ? -EIO : check_l2_offset(q, l1_entry);
 	if (ret)
 		return ret;
 	if (!(l1_entry & QCOW2_COPIED)) {

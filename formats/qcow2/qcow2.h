@@ -477,6 +477,7 @@ struct mapping {
 	uint64_t host_off; /* with a host cluster: of the asked offset in q->data_file */
 	uint64_t bytes;	   /* from the asked offset on, all of this type and contiguous */
 	uint64_t entry;	   /* COMPRESSED: the descriptor in its L2 entry (one cluster) */
+	bool reserved;	   /* reserved bits are set in an entry: may be read, not written */
 };
 
 /* Checks an L2 entry against the specification; its first word alone. -EIO: it cannot be. */
@@ -500,6 +501,12 @@ static inline bool qcow2_has_cluster(const struct qcow2 *q, uint64_t desc)
 static inline bool qcow2_has_own_cluster(const struct qcow2 *q, uint64_t desc)
 {
 	return qcow2_has_cluster(q, desc) && (desc & QCOW2_COPIED || qcow2_has_data_file(q));
+}
+
+/* The bits that are zero in an entry that is not compressed. */
+static inline uint64_t qcow2_l2_reserved(const struct qcow2 *q)
+{
+	return QCOW2_L2_RESERVED | (q->extended_l2 ? QCOW2_ZERO : 0);
 }
 
 /* With an external data file "the offset ... must match the guest offset". */

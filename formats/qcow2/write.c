@@ -401,8 +401,8 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 
 	while (bytes) {
 		ret = qcow2_co_lookup(q, off, bytes, &map);
-		if (ret)
-			return ret;
+		if (ret || map.reserved)
+			return ret ?: -EIO;
 		if (map.type == MAPPING_NORMAL && map.copied) {
 			ret = qcow2_co_check_overlap(q, map.host_off, map.bytes)
 				      ?: image_co_pwritev(q->data_file, map.host_off, map.bytes,
