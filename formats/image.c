@@ -559,7 +559,7 @@ int image_co_get_info(struct image *img, struct image_info *ret_info)
 		.virtual_size = image_size(img),
 		.cluster_size = img->limits.cluster_size,
 		.backing_filename = g_strdup(img->backing_filename),
-		.backing_format = g_strdup(img->backing_format),
+		.backing_format = g_strdup(img->backing_filename ? img->backing_format : NULL),
 	};
 	int ret = 0;
 

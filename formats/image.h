@@ -166,6 +166,7 @@ struct image_info {
 	/* qcow2 only (format == "qcow2") */
 	const char *compat;		/* "0.10" or "1.1" */
 	const char *compression_type;	/* "zlib" or "zstd" */
+	const char *encryption;		/* "aes", "luks"... or NULL */
 	bool lazy_refcounts;
 	unsigned refcount_bits;
 	bool corrupt;

@@ -208,6 +208,24 @@ static int co_clear_bits(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above 
 	return qcow2_co_write_incompatible(c->q, c->q->incompatible_features & ~bits);
 }
 
+/* What of the L1 table lies behind the end of the file reads as zeroes: they are put there. */
+static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
+{
+	struct qcow2 *q = c->q;
+	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
+	int ret;
+
+	if (!qcow2_is_behind_end(q, q->l1_off, bytes) ||
+	    !check_corrupt(c, true, " L1 table at 0x%" PRIx64 " lies behind the end of the file",
+			   q->l1_off))
+		return 0;
+	ret = image_co_truncate(q->file,
+				q->l1_off + (qcow2_clusters_for(q, bytes) << q->cluster_bits));
+	if (!ret)
+		ret = image_co_flush(q->file);
+	return ret;
+}
+
 /* ---- all ---- */
 
 static int co_check_all(struct check *c)
@@ -255,7 +273,9 @@ int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
 	int ret;
 
 	result->total_clusters = qcow2_clusters_for(q, image_size(q->img));
-	ret = check_init(&c, q) ?: co_check_all(&c);
+	c.q = q;
+	/* First, for the clusters of the file are counted by its size. */
+	ret = co_complete_l1(&c) ?: check_init(&c, q) ?: co_check_all(&c);
 	check_refs_clear(&c);
 	g_free(c.counted);
 	g_free(c.refcount_one);

@@ -163,7 +163,10 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 				"the backing format's name has %u bytes, at most 15 are valid",
 				ext->length);
 		g_free(q->img->backing_format);
-		q->img->backing_format = g_strndup((const char *)raw->buf + data, ext->length);
+		q->img->backing_format = NULL;
+		if (ext->length && raw->buf[data])
+			q->img->backing_format =
+				g_strndup((const char *)raw->buf + data, ext->length);
 		return 0;
 	case QCOW2_EXT_FEATURE_NAMES:
 	case QCOW2_EXT_PADDING:
@@ -224,27 +227,42 @@ static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GEr
 
 	if (!off)
 		return 0;
-	if (!bytes || bytes > QCOW2_MAX_BACKING_NAME)
-		return qcow2_refuse(q, EINVAL, err, "backing_file_size is %u, must be 1 to %u",
+	if (bytes > QCOW2_MAX_BACKING_NAME)
+		return qcow2_refuse(q, EINVAL, err, "backing_file_size is %u, must be 0 to %u",
 				    bytes, QCOW2_MAX_BACKING_NAME);
 	if (off < raw->header_length || off > raw->bytes || bytes > raw->bytes - off)
 		return qcow2_refuse(q, EINVAL, err,
 				    "the backing file's name lies at %" PRIu64
 				    ", must be in the first cluster behind the header",
 				    off);
-	if (memchr(raw->buf + off, 0, bytes))
-		return qcow2_refuse(q, EINVAL, err,
-				    "the backing file's name has a zero byte in it");
-	q->img->backing_filename = g_strndup((const char *)raw->buf + off, bytes);
+	/* Some writers count a zero byte behind it; and an empty name is none. */
+	if (bytes && raw->buf[off])
+		q->img->backing_filename = g_strndup((const char *)raw->buf + off, bytes);
 	return 0;
 }
 
-/* A table that the header points to: aligned, of a size that can be, and inside the file. */
+bool qcow2_is_behind_end(const struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	/* The last cluster need not be there in whole. */
+	uint64_t end = qcow2_clusters_for(q, image_size(q->file)) << q->cluster_bits;
+
+	return bytes && (off >= end || bytes > end - off);
+}
+
+static int refuse_behind_end(struct qcow2 *q, const char *name, uint64_t off, uint64_t bytes,
+			     GError **err)
+{
+	return qcow2_refuse(q, EINVAL, err,
+			    "the %s (0x%" PRIx64 ", %" PRIu64
+			    " bytes) lies outside the file of %" PRIu64
+			    " bytes; the image can only be read, or repaired by check -r all",
+			    name, off, bytes, image_size(q->file));
+}
+
+/* A table that the header points to: aligned and of a size that can be. */
 static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t bytes,
 		       uint64_t max_bytes, GError **err)
 {
-	uint64_t file_size = image_size(q->file);
-
 	if (bytes > max_bytes)
 		return qcow2_refuse(q, EFBIG, err,
 				    "the %s has %" PRIu64 " bytes, at most %" PRIu64
@@ -255,11 +273,21 @@ static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t
 				    "the %s lies at 0x%" PRIx64
 				    ", must be a multiple of the cluster size %u",
 				    name, off, q->cluster_size);
-	if (bytes && (!off || off >= file_size || bytes > file_size - off))
-		return qcow2_refuse(q, EINVAL, err,
-				    "the %s (0x%" PRIx64 ", %" PRIu64
-				    " bytes) lies outside the file of %" PRIu64 " bytes",
-				    name, off, bytes, file_size);
+	return 0;
+}
+
+static int check_l1(struct qcow2 *q,
+		    GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
+	int ret = check_table(q, "L1 table", q->l1_off, bytes, QCOW2_MAX_L1_BYTES, err);
+
+	if (ret)
+		return ret;
+	if (bytes && !q->l1_off)
+		return qcow2_refuse(q, EINVAL, err, "the L1 table lies at 0, where the header is");
+	if (q->img->flags & IMAGE_RDWR && qcow2_is_behind_end(q, q->l1_off, bytes))
+		return refuse_behind_end(q, "L1 table", q->l1_off, bytes, err);
 	return 0;
 }
 
@@ -273,11 +301,20 @@ static int check_reftable(struct qcow2 *q, uint64_t clusters,
 			   QCOW2_MAX_REFTABLE_BYTES, err);
 }
 
-/* A check can do without, and make a new one. */
-static int parse_reftable(struct qcow2 *q, uint64_t clusters, GError **err)
+/* Readers can do without a refcount table, and a repair makes a new one. */
+static int parse_reftable(struct qcow2 *q, uint64_t clusters,
+			  GError **err) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
+	uint64_t off = q->reftable_off, bytes = q->reftable_size * 8;
 	g_autoptr(GError) why = NULL;
 	int ret = check_reftable(q, clusters, &why);
+
+	if (!ret && (!off || qcow2_is_behind_end(q, off, bytes))) {
+		if (q->img->flags & IMAGE_RDWR)
+			return refuse_behind_end(q, "refcount table", off, bytes, err);
+		q->reftable_bad = true;
+		return 0;
+	}
 
 	if (ret && q->img->flags & IMAGE_FOR_CHECK) {
 		q->reftable_bad = true;
@@ -304,8 +341,7 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 	q->nr_snapshots = be32toh(disk->nb_snapshots);
 	q->snapshots_off = be64toh(disk->snapshots_offset);
 
-	ret = check_table(q, "L1 table", q->l1_off, (uint64_t)q->l1_size * 8, QCOW2_MAX_L1_BYTES,
-			  err);
+	ret = check_l1(q, err);
 	if (ret)
 		return ret;
 	if (q->l1_size < l1_needed)
@@ -353,10 +389,11 @@ int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GE
 	if (ret)
 		goto out;
 	disk = (void *)raw.buf;
-	if (be32toh(disk->crypt_method)) {
+	q->crypt_method = be32toh(disk->crypt_method);
+	if (q->crypt_method && !(q->img->flags & IMAGE_INFO_ONLY)) {
 		ret = qcow2_refuse(q, ENOTSUP, err,
 				   "encryption (crypt_method %u) is not supported yet",
-				   be32toh(disk->crypt_method));
+				   q->crypt_method);
 		goto out;
 	}
 	ret = parse_v3_fields(q, &raw, err);

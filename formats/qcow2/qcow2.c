@@ -35,7 +35,23 @@ static bool probe(const uint8_t *head, size_t len)
 	return be32toh(magic) == QCOW2_MAGIC;
 }
 
-static int l1_co_load(struct qcow2 *q,
+/* An image that was never written to may be like that; or the end of its file is missing. */
+static void warn_of_missing_l1(const struct qcow2 *q, const struct image_open_opts *opts)
+	NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
+	g_autofree char *line = NULL;
+
+	if (!opts->warn || q->img->flags & (IMAGE_FOR_CHECK | IMAGE_INFO_ONLY) ||
+	    !qcow2_is_behind_end(q, q->l1_off, bytes))
+		return;
+	line = g_strdup_printf("%s: the L1 table lies behind the end of the file; what it should "
+			       "map reads as unallocated",
+			       q->img->filename);
+	opts->warn(line);
+}
+
+static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 		      GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
 	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
@@ -55,6 +71,7 @@ static int l1_co_load(struct qcow2 *q,
 	}
 	for (uint32_t i = 0; i < q->l1_size; i++)
 		atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]), memory_order_relaxed);
+	warn_of_missing_l1(q, opts);
 	return 0;
 }
 
@@ -148,7 +165,7 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	ret = ret				   ?:
 	      snapshot_table_co_load(q, opts, err) ?:
 	      snapshot_select(q, opts, err)	   ?:
-	      l1_co_load(q, err)		   ?:
+	      l1_co_load(q, opts, err)		   ?:
 	      cache_init(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = prepare_for_writing(q, err);
@@ -182,6 +199,11 @@ static int co_get_info(struct image *img, struct image_info *info)
 	const struct qcow2 *q = img->opaque;
 
 	info->cluster_size = q->cluster_size;
+	info->encrypted = q->crypt_method;
+	if (q->crypt_method)
+		info->encryption = q->crypt_method == 1	  ? "aes"
+				   : q->crypt_method == 2 ? "luks"
+							  : "unknown";
 	info->dirty = q->incompatible_features & QCOW2_INCOMPAT_DIRTY;
 	info->compat = q->version < 3 ? "0.10" : "1.1";
 	info->compression_type = q->compression_type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";

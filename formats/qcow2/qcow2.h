@@ -143,6 +143,7 @@ struct qcow2 {
 	uint64_t compatible_features;
 	uint64_t autoclear_features;
 	uint8_t compression_type;
+	uint32_t crypt_method; /* IMAGE_INFO_ONLY: 0 is none */
 	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock.
 	 */
 	struct bitmaps_extension {
@@ -153,7 +154,7 @@ struct qcow2 {
 		uint64_t directory_bytes;
 		uint64_t directory_off;
 	} bitmaps_ext;
-	bool reftable_bad; /* IMAGE_FOR_CHECK: the header names no refcount table that can be */
+	bool reftable_bad; /* read-only: the header names no refcount table that can be */
 	bool unmap;	   /* freed clusters are punched out of the file */
 
 	struct co_rwlock struct_lock;
@@ -325,6 +326,9 @@ int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *form
  * @q and img->size, backing_filename and backing_format. The rest of @q is left.
  */
 int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
+
+/* Whether a table reaches into clusters behind the end of the file, where all reads as zeroes. */
+bool qcow2_is_behind_end(const struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* Refuses what a writer may not touch: dirty, corrupt, bitmaps. */
 int qcow2_check_writable(struct qcow2 *q, GError **err);

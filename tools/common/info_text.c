@@ -52,6 +52,10 @@ void info_print_specific(const struct image_info *info)
 		printf("    lazy refcounts: %s\n", truth(info->lazy_refcounts));
 	print_bitmaps(info->bitmaps);
 	printf("    refcount bits: %u\n", info->refcount_bits);
+	if (info->encryption)
+		printf("    encrypt:\n"
+		       "        format: %s\n",
+		       info->encryption);
 	if (info->data_file)
 		printf("    data file: %s\n"
 		       "    data file raw: %s\n",

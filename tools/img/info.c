@@ -194,6 +194,12 @@ static void add_specific(JsonBuilder *builder, const struct image_info *info)
 		json_add_bool(builder, "lazy-refcounts", info->lazy_refcounts);
 	add_bitmaps(builder, info->bitmaps);
 	json_add_int(builder, "refcount-bits", info->refcount_bits);
+	if (info->encryption) {
+		json_builder_set_member_name(builder, "encrypt");
+		json_builder_begin_object(builder);
+		json_add_string(builder, "format", info->encryption);
+		json_builder_end_object(builder);
+	}
 	if (info->data_file) {
 		json_add_string(builder, "data-file", info->data_file);
 		json_add_bool(builder, "data-file-raw", info->data_file_raw);
