@@ -271,6 +271,7 @@ static int co_set_features(struct qcow2 *q, const struct amendment *to, GError *
 			qcow2_set_extension(q, QCOW2_EXT_DATA_FILE,
 					    old_name ? old_name->data : NULL,
 					    old_name ? old_name->bytes : 0);
+		qcow2_co_settle_header(q);
 	} else {
 		q->data_file_raw = to->data_file_raw;
 	}
@@ -296,6 +297,7 @@ static int co_set_backing(struct qcow2 *q, const struct amendment *to, GError **
 		g_free(img->backing_format);
 		img->backing_filename = old_name;
 		img->backing_format = old_format;
+		qcow2_co_settle_header(q);
 	} else {
 		g_free(old_name);
 		g_free(old_format);
@@ -314,6 +316,7 @@ static int co_set_version(struct qcow2 *q, uint32_t version, GError **err) REQUI
 	ret = qcow2_co_update_header(q, err);
 	if (ret) {
 		q->version = old;
+		qcow2_co_settle_header(q);
 	} else if (version < 3) {
 		/* What the header does not say any more. */
 		q->compatible_features = q->autoclear_features = 0;

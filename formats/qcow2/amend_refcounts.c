@@ -276,6 +276,7 @@ static int co_settle(struct qcow2 *q, const struct survey *s, GError **err) REQU
 	q->reftable_size = old_size;
 	if (ret) {
 		set_order(q, old_order);
+		qcow2_co_settle_header(q);
 		return ret;
 	}
 	move_metadata(q, s);

@@ -113,9 +113,7 @@ int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bi
  * that the image has already goes on with its fresh bits unless it has some of its
  * own, and with its table unless it has none.
  *
- * On failure @next is freed and all is as it was, save when it is not known which
- * directory the header names: then no bitmap is changed any more, and where one is tracked,
- * nothing.
+ * On failure @next is freed and all is as it was.
  */
 int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q->struct_lock);
 

@@ -316,11 +316,9 @@ static int co_switch(struct qcow2 *q, const struct commit *c, GError **err) REQU
 		return 0;
 	}
 	set_extension(q, &old);
-	if (ret == -ENOSPC || ret == -ENOTSUP)
+	/* Else the header on disk may name the new directory: what it alone names leaks. */
+	if (!qcow2_co_settle_header(q))
 		put_runs(q, c->added);
-	else
-		/* Either directory may be the one: neither is given back. */
-		q->bitmaps_broken = ret;
 	return ret;
 }
 
@@ -341,7 +339,7 @@ static void adopt_next(struct qcow2 *q, GPtrArray *next) REQUIRES(q->struct_lock
 
 static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q->struct_lock)
 {
-	int ret = q->bitmaps_broken ?: co_commit_prepare(c);
+	int ret = co_commit_prepare(c);
 
 	co_mutex_lock(&q->alloc_lock);
 	/* C1: with lazy refcounts the flush left them in memory. The switch begins with another. */

@@ -144,7 +144,8 @@ static int co_write_mark(struct qcow2 *q, const struct bitmap *bitmap) REQUIRES(
 	int ret;
 
 	co_mutex_lock(&q->alloc_lock);
-	ret = qcow2_co_check_metadata(q, METADATA_BITMAPS, host_off, sizeof(flags));
+	ret = qcow2_co_settle_header(q)
+		      ?: qcow2_co_check_metadata(q, METADATA_BITMAPS, host_off, sizeof(flags));
 	co_mutex_unlock(&q->alloc_lock);
 	return ret ?: image_co_pwrite(q->file, host_off, sizeof(flags), &flags, 0);
 }
@@ -165,10 +166,10 @@ static int co_write_marks(struct qcow2 *q, bool all) REQUIRES(q->bitmap_lock)
 
 int bitmaps_co_mark_in_use(struct qcow2 *q, bool all)
 {
-	int ret = q->bitmaps_broken;
+	int ret = 0;
 
 	co_mutex_lock(&q->bitmap_lock);
-	if (!ret && (all || !atomic_load(&q->bitmaps_marked)))
+	if (all || !atomic_load(&q->bitmaps_marked))
 		ret = co_write_marks(q, all);
 	/* Release: who sees it goes on to change guest data. */
 	if (!ret)

@@ -142,9 +142,8 @@ static int co_put_in_force(struct check *c, uint64_t table_off, uint64_t nr_clus
 	NO_THREAD_SAFETY_ANALYSIS /* nobody else works on the image */
 {
 	struct qcow2 *q = c->q;
-	int ret = image_co_flush(q->file) ?:
-		  qcow2_co_write_reftable_pointer(q, table_off, nr_clusters) ?:
-		  image_co_flush(q->file);
+	int ret = image_co_flush(q->file)
+			  ?: qcow2_co_write_reftable_pointer(q, table_off, nr_clusters);
 
 	if (ret)
 		return ret;

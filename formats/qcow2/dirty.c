@@ -17,7 +17,9 @@ int qcow2_co_set_dirty(struct qcow2 *q)
 	if (!q->dirty_users)
 		ret = qcow2_co_write_incompatible(q,
 						  q->incompatible_features | QCOW2_INCOMPAT_DIRTY);
-	if (!ret)
+	if (ret)
+		qcow2_co_settle_header(q);
+	else
 		q->dirty_users++;
 	return ret;
 }
@@ -38,7 +40,10 @@ int qcow2_co_clear_dirty(struct qcow2 *q)
 	ret = ret
 		      ?: qcow2_co_write_incompatible(q, q->incompatible_features &
 								~QCOW2_INCOMPAT_DIRTY);
-	if (!ret)
+	/* C6: as long as somebody relies on the bit it is there. */
+	if (ret)
+		qcow2_co_settle_header(q);
+	else
 		q->dirty_users--;
 	return ret;
 }

@@ -88,8 +88,11 @@ static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 /* C1, C4: before entries that name clusters. Lazily, it is enough that the image is dirty. */
 static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
-	if (RULE_BROKEN(1))
-		return 0;
+	/* C7: what is durable beside another header than ours would be lost. */
+	int ret = qcow2_co_settle_header(q);
+
+	if (ret || RULE_BROKEN(1))
+		return ret;
 	if (!qcow2_is_lazy(q))
 		return qcow2_co_write_refcounts(q);
 	if (!q->dirty_slices && !q->dirty_l1->len)

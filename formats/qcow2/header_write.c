@@ -10,9 +10,11 @@
 
 /* ---- a few bytes ---- */
 
-/* Changes bytes of the header, all in one 512-byte sector, by one write. */
-static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t bytes)
+/* Changes bytes of whichever header is on disk, all in one 512-byte sector, durably. */
+static int co_patch_sector(struct qcow2 *q, size_t off, const void *data, size_t bytes)
+	REQUIRES(q->alloc_lock)
 {
+	bool was_unsettled = q->header_unsettled;
 	uint8_t *sector = try_iobuf_alloc(512);
 	int ret;
 
@@ -21,10 +23,19 @@ static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t
 	ret = image_co_pread(q->file, 0, 512, sector);
 	if (!ret) {
 		memcpy(sector + off, data, bytes);
-		ret = image_co_pwrite(q->file, 0, 512, sector, 0);
+		q->header_unsettled = true;
+		ret = image_co_pwrite(q->file, 0, 512, sector, 0) ?: image_co_flush(q->file);
 	}
+	if (!ret)
+		q->header_unsettled = was_unsettled;
 	iobuf_free(sector);
 	return ret;
+}
+
+static int co_patch_header(struct qcow2 *q, size_t off, const void *data, size_t bytes)
+	REQUIRES(q->alloc_lock)
+{
+	return qcow2_co_settle_header(q) ?: co_patch_sector(q, off, data, bytes);
 }
 
 int qcow2_co_clear_autoclear(struct qcow2 *q)
@@ -39,11 +50,10 @@ int qcow2_co_clear_autoclear(struct qcow2 *q)
 	disk = htobe64(known);
 	if (q->autoclear_features == known)
 		return 0;
+	co_mutex_lock(&q->alloc_lock);
 	ret = co_patch_header(q, offsetof(struct qcow2_disk_header, autoclear_features), &disk,
 			      sizeof(disk));
-	/* Before anything else is written. */
-	if (!ret)
-		ret = image_co_flush(q->file);
+	co_mutex_unlock(&q->alloc_lock);
 	if (!ret)
 		q->autoclear_features = known;
 	return ret;
@@ -53,19 +63,27 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
 {
 	uint64_t disk = htobe64(features);
 	int ret = co_patch_header(q, offsetof(struct qcow2_disk_header, incompatible_features),
-				  &disk, sizeof(disk))
-			  ?: image_co_flush(q->file);
+				  &disk, sizeof(disk));
 
 	if (!ret)
 		q->incompatible_features = features;
 	return ret;
 }
 
+/* In either header, where it is not known which one is on disk. */
 int qcow2_co_set_corrupt_bit(struct qcow2 *q)
 {
+	uint64_t features = q->incompatible_features | QCOW2_INCOMPAT_CORRUPT;
+	uint64_t disk = htobe64(features);
+	int ret;
+
 	if (q->version < 3)
 		return 0;
-	return qcow2_co_write_incompatible(q, q->incompatible_features | QCOW2_INCOMPAT_CORRUPT);
+	ret = co_patch_sector(q, offsetof(struct qcow2_disk_header, incompatible_features), &disk,
+			      sizeof(disk));
+	if (!ret)
+		q->incompatible_features = features;
+	return ret;
 }
 
 int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
@@ -230,4 +248,11 @@ int qcow2_co_update_header(struct qcow2 *q, GError **err)
 		g_set_error(err, UBD_ERROR, -ret, "cannot write the header: %s", g_strerror(-ret));
 	header_plan_clear(&plan);
 	return ret;
+}
+
+int qcow2_co_settle_header(struct qcow2 *q)
+{
+	if (q->broken || !q->header_unsettled || RULE_BROKEN(RULE_C6_HEADER))
+		return q->broken;
+	return qcow2_co_update_header(q, NULL);
 }

@@ -103,10 +103,12 @@ GHashTable *qcow2_copy_metadata(struct qcow2 *q)
 
 static int co_fire(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
-	/* If the bit cannot be written, we stop all the same. */
-	if (!q->broken)
-		qcow2_co_set_corrupt_bit(q);
+	bool was_broken = q->broken;
+
 	q->broken = -EIO;
+	/* If the bit cannot be written, we stop all the same. */
+	if (!was_broken)
+		qcow2_co_set_corrupt_bit(q);
 	return -EIO;
 }
 

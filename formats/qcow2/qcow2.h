@@ -169,8 +169,6 @@ struct qcow2 {
 	/* Persistent bitmaps of an image that is written; see bitmap.h. */
 	GPtrArray *bitmaps GUARDED_BY(struct_lock);   /* struct bitmap; NULL: read-only */
 	bool bitmaps_tracked GUARDED_BY(struct_lock); /* one of them tracks changes */
-	/* Not known which directory the header names: what tracked changes fail with. */
-	int bitmaps_broken GUARDED_BY(struct_lock);
 	struct co_mutex bitmap_lock;
 	_Atomic bool bitmaps_marked; /* bitmap_lock to set: the tracked ones are IN_USE on disk */
 	bool bitmaps_touched GUARDED_BY(bitmap_lock); /* some may be */
@@ -186,8 +184,11 @@ struct qcow2 {
 	GBytes *unknown_fields; /* constant; NULL if none */
 	/* All but the backing format, which is in img, feature names and padding. */
 	GPtrArray *extensions GUARDED_BY(alloc_lock); /* struct header_extension */
-	/* The header on disk may be the one that is here, or another that was to follow it. */
-	bool header_unsettled GUARDED_BY(alloc_lock);
+	/*
+	 * The header on disk may be the one that is here, or another that was to follow it:
+	 * nothing is changed, guest data neither, until it is settled. alloc_lock to set.
+	 */
+	_Atomic bool header_unsettled;
 	/* Set when the image is corrupt: no more metadata is written. */
 	int broken GUARDED_BY(alloc_lock);
 	unsigned dirty_users GUARDED_BY(alloc_lock); /* qcow2_co_set_dirty() without its clear */
@@ -244,6 +245,7 @@ struct qcow2 {
 #define RULE_BITMAP_MARK 8
 #define RULE_C3_L2_TABLE 9 /* 3 is of refcount blocks */
 #define RULE_WRITE_BACK	 10 /* what comes while a write-back is under way is not in it */
+#define RULE_C6_HEADER	 11 /* 6 is of flushes */
 #ifdef UBD_MUTANTS
 extern unsigned qcow2_break_rule;
 #define RULE_BROKEN(n) (qcow2_break_rule == (n))
@@ -341,11 +343,20 @@ int qcow2_check_writable(struct qcow2 *q, GError **err);
  * header is (C3), and that is durable when this returns.
  *
  * A cut at any instant leaves the old or the new header. So it does when it fails with
- * -ENOSPC or -ENOTSUP: nothing was written, @err names what does not fit. After another
- * error nobody knows which of the two is on disk: the caller sets @q's fields back and keeps
- * what either of them names; the next metadata write writes the header again first (C6).
+ * -ENOSPC or -ENOTSUP: nothing was written, @err names what does not fit. After any
+ * error the caller sets @q's fields back and calls qcow2_co_settle_header().
  */
 int qcow2_co_update_header(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
+
+/*
+ * C6: a header that could not be written may be on disk nevertheless, and what is done to
+ * the image while the old one is in force in memory would be lost, or be seen where it
+ * must not, after a power cut. So the header that @q's fields describe is written again: at
+ * once, with the locks still held under which the other one failed, and, as long as that
+ * fails too, before each change and each flush. 0: it is on disk, durably; until then the
+ * caller keeps what either header names.
+ */
+int qcow2_co_settle_header(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
 /* Sets, or with NULL removes, an extension; it is written by the next update. */
 void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)
@@ -622,6 +633,13 @@ void qcow2_plan_end(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock);
 uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
+/*
+ * Every change of guest data calls this first, within its request: it settles the header and
+ * remembers the change in the bitmaps. Mostly that is a few loads.
+ */
+int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
+	REQUIRES_SHARED(q->struct_lock);
+
 /* ---- zero.c ---- */
 
 int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
@@ -835,17 +853,8 @@ struct bitmap_walk {
 	void *arg;
 };
 
-/*
- * Every change of guest data calls this first, within its request: it is remembered in
- * the bitmaps that track changes. Without one it costs a load.
- */
+/* Remembers a change of guest data, within its request, in the bitmaps that track changes. */
 int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes) REQUIRES_SHARED(q->struct_lock);
-
-static inline int qcow2_co_track_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
-	REQUIRES_SHARED(q->struct_lock)
-{
-	return q->bitmaps_tracked ? qcow2_co_track(q, off, bytes) : 0;
-}
 
 /*
  * Before the disk's size changes: no bitmap on disk counts until the image is closed,

@@ -123,26 +123,14 @@ static int slice_co_write(struct qcow2 *q, struct refcount_slice *slice) REQUIRE
 	return ret;
 }
 
-/*
- * Makes sure that metadata may be written. When the header could not be replaced, nobody
- * knows which of the two is on disk, and only one can be kept right: it is set back
- * first (C6).
- */
-static int header_co_settle(struct qcow2 *q) REQUIRES(q->alloc_lock)
-{
-	if (q->broken || !q->header_unsettled)
-		return q->broken;
-	return qcow2_co_update_header(q, NULL);
-}
-
 int qcow2_co_write_reftable(struct qcow2 *q)
 {
-	return header_co_settle(q) ?: reftable_co_write_dirty(q);
+	return qcow2_co_settle_header(q) ?: reftable_co_write_dirty(q);
 }
 
 int qcow2_co_write_refcounts(struct qcow2 *q)
 {
-	int ret = header_co_settle(q);
+	int ret = qcow2_co_settle_header(q);
 
 	if (ret)
 		return ret;
@@ -387,7 +375,7 @@ int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off
 	bool again;
 	int ret;
 
-	ret = header_co_settle(q);
+	ret = qcow2_co_settle_header(q);
 	if (ret)
 		return ret;
 	do {

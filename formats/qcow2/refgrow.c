@@ -130,9 +130,8 @@ static int new_reftable_co_write(struct qcow2 *q, const struct new_reftable *new
 	if (ret)
 		return ret;
 	ret = qcow2_co_write_reftable_pointer(q, table_off, new->nr_clusters);
-	if (!ret)
-		ret = image_co_flush(q->file);
-	q->header_unsettled = ret != 0;
+	if (ret)
+		qcow2_co_settle_header(q);
 	return ret;
 }
 

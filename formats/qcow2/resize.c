@@ -35,8 +35,10 @@ static int co_write_size(struct qcow2 *q, uint64_t size, GError **err)
 	co_mutex_lock(&q->alloc_lock);
 	atomic_store(&q->img->size, size);
 	ret = qcow2_co_update_header(q, err);
-	if (ret)
+	if (ret) {
 		atomic_store(&q->img->size, old);
+		qcow2_co_settle_header(q);
+	}
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;
 }
@@ -102,9 +104,12 @@ static int new_l1_co_settle(struct qcow2 *q, struct new_l1 *new, GError **err)
 	q->l1_size = new->size;
 	ret = qcow2_co_update_header(q, err);
 	if (ret) {
-		/* The header on disk may name the new table: its clusters are kept. */
 		q->l1_off = old_off;
 		q->l1_size = old_size;
+		/* Else the header on disk may name the new table: it leaks. */
+		if (!qcow2_co_settle_header(q))
+			qcow2_co_put_clusters(q, qcow2_cluster_index(q, new->off),
+					      qcow2_clusters_for(q, new->size * sizeof(uint64_t)));
 		return ret;
 	}
 	qcow2_refcounts_synced(q, true);

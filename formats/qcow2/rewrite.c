@@ -376,10 +376,10 @@ static int co_switch(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock
 
 	if (ret)
 		return ret;
-	ret = qcow2_co_write_roots(q, &rw->roots) ?: image_co_flush(q->file);
-	/* C6: nobody knows which roots are on disk; the old ones are written back before more. */
+	ret = qcow2_co_write_roots(q, &rw->roots);
+	/* C6: the new ones may be on disk all the same. */
 	if (ret)
-		q->header_unsettled = true;
+		qcow2_co_settle_header(q);
 	return ret;
 }
 

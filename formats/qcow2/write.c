@@ -420,6 +420,22 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 	return 0;
 }
 
+/* ---- requests ---- */
+
+int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	int ret = 0;
+
+	if (atomic_load(&q->header_unsettled)) {
+		co_mutex_lock(&q->alloc_lock);
+		ret = qcow2_co_settle_header(q);
+		co_mutex_unlock(&q->alloc_lock);
+	}
+	if (!ret && q->bitmaps_tracked)
+		ret = qcow2_co_track(q, off, bytes);
+	return ret;
+}
+
 int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 		     unsigned flags)
 {
@@ -428,7 +444,7 @@ int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iob
 	int ret;
 
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_track_change(q, off, bytes) ?: qcow2_co_write_range(q, off, bytes, mem);
+	ret = qcow2_co_begin_change(q, off, bytes) ?: qcow2_co_write_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
 	return ret;
 }

@@ -276,7 +276,7 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
 		return -EINVAL;
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_track_change(q, off, bytes) ?: co_write_range(q, off, bytes, mem);
+	ret = qcow2_co_begin_change(q, off, bytes) ?: co_write_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
 	return ret;
 }

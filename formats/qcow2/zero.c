@@ -329,7 +329,7 @@ static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off,
 	int ret;
 
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_track_change(q, off, bytes) ?: co_zero_any(q, kind, off, bytes);
+	ret = qcow2_co_begin_change(q, off, bytes) ?: co_zero_any(q, kind, off, bytes);
 	qcow2_request_end(q, epoch);
 
 	/* A guest that never flushes still gets its space back. */

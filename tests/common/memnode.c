@@ -74,12 +74,20 @@ static void co_delay(struct memnode *node)
 
 /* ---- the life of a request that changes the disk ---- */
 
+static bool draw_fault(struct memnode *node, const struct disk_op *op)
+{
+	unsigned permille = atomic_load(&node->fault_permille);
+	unsigned percent = atomic_load(&node->header_fault_percent);
+
+	if (percent && op->kind == DISK_WRITE && !op->off && rng_percent(&node->rng, percent))
+		return true;
+	return permille && rng_below(&node->rng, 1000) < permille;
+}
+
 /* What a request that is to fail does before it does: the first part of it. */
 static int maybe_fail(struct memnode *node, struct disk_op *op)
 {
-	unsigned permille = atomic_load(&node->fault_permille);
-
-	if (!permille || rng_below(&node->rng, 1000) >= permille)
+	if (!draw_fault(node, op))
 		return 0;
 	atomic_fetch_add(&node->faults, 1);
 	if (op->kind != DISK_TRUNCATE)

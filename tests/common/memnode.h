@@ -59,6 +59,8 @@ struct memnode {
 	bool flush_does_nothing;	 /* a disk that lies, to test the tests with */
 	GPtrArray *log;			 /* of struct disk_op in order of their start */
 	_Atomic unsigned fault_permille; /* of writes, flushes and the like; may change later */
+	/* Of writes at the start of the disk; those that fail may be there in whole. Likewise. */
+	_Atomic unsigned header_fault_percent;
 	/* The node's own. */
 	struct thread_lock lock; /* guards the disk, the log and the fields below */
 	struct rng rng;

@@ -194,8 +194,8 @@ static char *co_look_into(const struct structural_view *view, const struct kept 
 	if (view->co_open(view, &opts, &img, &err) < 0)
 		return g_strdup_printf("it does not open: %s", err->message);
 	found = structural_co_versions(img, &failure);
-	/* Of one that could not be made anything may be there. */
-	if (found && kept->known && kept->created != NEVER)
+	/* One that could not be made may be there, but then as it was to be. */
+	if (found && kept->known)
 		failure = compare(kept, found, image_size(img) / SECTOR_SIZE);
 	g_free(found);
 	image_co_close(img);

@@ -62,10 +62,18 @@ static void dump(void *arg)
 	memnode_dump(&rec->node);
 }
 
-static void set_faults(struct recording *rec, unsigned permille)
+static void set_faults(struct recording *rec, bool on)
 {
+	unsigned permille = on ? rec->c->fault_permille : 0;
+
 	atomic_store(&rec->node.fault_permille, permille);
 	atomic_store(&rec->data_node.fault_permille, permille);
+	atomic_store(&rec->node.header_fault_percent, on ? rec->c->header_fault_percent : 0);
+}
+
+static bool has_faults(const struct crash_case *c)
+{
+	return c->fault_permille || c->header_fault_percent;
 }
 
 /* ---- what structural operations ask for ---- */
@@ -100,12 +108,12 @@ static int co_reopen(struct structural *s)
 
 	if (has_lost(rec))
 		return 0;
-	set_faults(rec, 0);
+	set_faults(rec, false);
 	ret = image_co_close(g_steal_pointer(&s->img));
 	s->failure = co_open(rec);
 	if (ret < 0 && !s->failure)
 		s->failure = g_strdup_printf("close failed: %s", strerror(-ret));
-	set_faults(rec, rec->c->fault_permille);
+	set_faults(rec, true);
 	return ret;
 }
 
@@ -140,7 +148,7 @@ static void init_structural(struct recording *rec)
 	structural_init(s, &c->spec, c->seed);
 	s->only = c->operation;
 	s->count = structural_fits(&c->spec, c->operation) ? c->operations : 0;
-	s->faults = c->fault_permille;
+	s->faults = has_faults(c);
 	s->max_pause = MAX_PAUSE;
 	s->co_reopen = co_reopen;
 	s->begin = begin_become;
@@ -202,7 +210,7 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 		.ops_per_job = c->ops_per_job,
 		.percent_flush = c->percent_flush,
 		.percent_compressed = c->percent_compressed,
-		.faults = c->fault_permille,
+		.faults = has_faults(c),
 		.write_back = c->write_back,
 		.write_back_settles = c->kills,
 	};
@@ -247,9 +255,9 @@ static char *co_use_image(struct recording *rec)
 {
 	char *failure;
 
-	set_faults(rec, rec->c->fault_permille);
+	set_faults(rec, true);
 	failure = workload_co_run(&rec->workload, rec->crew);
-	set_faults(rec, 0);
+	set_faults(rec, false);
 	rec->stats->failed_requests += rec->workload.failed_requests;
 	return failure ? failure : co_last_flush(rec);
 }
@@ -448,7 +456,7 @@ static char *co_look_at_the_end(struct recording *rec)
 		.data_disk = rec->data_live,
 		.history = &rec->history,
 		.cut = rec->node.ticks,
-		.leaks_allowed = rec->c->fault_permille,
+		.leaks_allowed = has_faults(rec->c),
 		.structural = &rec->structural,
 	};
 	struct cut end = { 0, rec->node.ticks };
@@ -506,13 +514,14 @@ char *crash_case_describe(const struct crash_case *c)
 		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
 		"%u%% flushes%s, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
 		", disk: delay %u, %u%% late, "
-		"alignment %u, %u/1000 faults%s%s%s, %u operations%s%s",
+		"alignment %u, %u/1000 faults, %u%% of header writes%s%s%s, %u operations%s%s",
 		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush,
 		c->kills	? ", kills"
 		: c->write_back ? ", write-backs"
 				: "",
 		c->percent_compressed, c->cache_bytes, c->max_delay, c->percent_late, c->alignment,
-		c->fault_permille, c->no_write_zeroes ? ", no write zeroes" : "",
-		c->unmap ? ", unmap" : "", c->flush_error_stays ? ", failed flushes stay" : "",
-		c->operations, c->operation ? " " : "", c->operation ? c->operation : "");
+		c->fault_permille, c->header_fault_percent,
+		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "",
+		c->flush_error_stays ? ", failed flushes stay" : "", c->operations,
+		c->operation ? " " : "", c->operation ? c->operation : "");
 }

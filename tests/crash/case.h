@@ -35,6 +35,7 @@ struct crash_case {
 	uint32_t alignment;	     /* of requests to the disk */
 	bool no_write_zeroes;	     /* the disk cannot do it */
 	unsigned fault_permille;     /* of requests to the disk */
+	unsigned header_fault_percent; /* of writes at its start */
 	bool flush_error_stays;	     /* and loses data: see memnode.h */
 	bool flush_does_nothing;     /* the disk lies */
 	unsigned cuts;

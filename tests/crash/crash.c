@@ -45,6 +45,8 @@ static struct {
 	int requests;
 	int cache_bytes;
 	int faults;
+	int header_faults;
+	gboolean lazy;
 	gboolean extended_l2;
 	gboolean kill;
 	gboolean data_file;
@@ -59,6 +61,7 @@ static struct {
 	.loops = -1,
 	.cache_bytes = -1,
 	.faults = -1,
+	.header_faults = -1,
 };
 
 static const GOptionEntry option_entries[] = {
@@ -80,6 +83,9 @@ static const GOptionEntry option_entries[] = {
 	{ "requests", 0, 0, G_OPTION_ARG_INT, &options.requests, "Of each job", "N" },
 	{ "cache-bytes", 0, 0, G_OPTION_ARG_INT, &options.cache_bytes, "Metadata cache", "N" },
 	{ "faults", 0, 0, G_OPTION_ARG_INT, &options.faults, "Failing disk requests in 1000", "N" },
+	{ "header-faults", 0, 0, G_OPTION_ARG_INT, &options.header_faults,
+	  "Failing writes at the start of the disk in 100", "N" },
+	{ "lazy-refcounts", 0, 0, G_OPTION_ARG_NONE, &options.lazy, "With lazy refcounts", NULL },
 	{ "kill", 0, 0, G_OPTION_ARG_NONE, &options.kill,
 	  "No power cuts: the process dies, what was acknowledged must be there", NULL },
 	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
@@ -108,8 +114,9 @@ static void draw_filling(struct image_spec *spec, struct rng *rng)
 
 static void draw_features(struct image_spec *spec, struct rng *rng)
 {
-	if (options.extended_l2 || options.data_file)
+	if (options.extended_l2 || options.data_file || options.lazy)
 		spec->compat = 3;
+	spec->lazy_refcounts |= options.lazy;
 	if (spec->compat == 2 || !g_str_equal(spec->format, "qcow2"))
 		return;
 	spec->extended_l2 = options.extended_l2 || rng_percent(rng, 15);
@@ -217,6 +224,8 @@ static void set_what_is_wanted(struct crash_case *c)
 	}
 	if (options.faults >= 0)
 		c->fault_permille = options.faults;
+	if (options.header_faults >= 0)
+		c->header_fault_percent = options.header_faults;
 	/* A narrow one cannot count the compressed clusters that share a host cluster. */
 	if (spec->compat == 3 && spec->refcount_bits < 8)
 		spec->compressed = false;
@@ -238,6 +247,7 @@ static struct crash_case case_of(uint64_t seed)
 	draw_disk(&c, &rng);
 	if (rng_percent(&rng, 20))
 		make_crowded(&c, &rng);
+	c.header_fault_percent = rng_percent(&rng, 15) ? rng_between(&rng, 10, 60) : 0;
 	set_what_is_wanted(&c);
 	fit_to_features(&c);
 	c.kills = options.kill;
@@ -312,6 +322,10 @@ static bool break_rule(void)
 	}
 	if (g_str_equal(options.broken, "write-back")) {
 		qcow2_break_rule = 10;
+		return true;
+	}
+	if (g_str_equal(options.broken, "C6-header")) {
+		qcow2_break_rule = 11;
 		return true;
 	}
 	if (options.broken[0] == 'C' && options.broken[1] >= '1' && options.broken[1] <= '7') {
