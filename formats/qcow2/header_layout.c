@@ -143,10 +143,16 @@ static uint32_t version_of(const struct header_content *content)
 	return be32toh(content->fixed.version);
 }
 
+static size_t known_bytes(const struct header_content *content)
+{
+	size_t all = header_known_length(version_of(content));
+
+	return version_of(content) < 3 || !content->fixed_bytes ? all : content->fixed_bytes;
+}
+
 static size_t fields_bytes(const struct header_content *content)
 {
-	return header_known_length(version_of(content)) +
-	       (version_of(content) < 3 ? 0 : content->unknown_bytes);
+	return known_bytes(content) + (version_of(content) < 3 ? 0 : content->unknown_bytes);
 }
 
 /* Of the extensions that are needed. */
@@ -191,7 +197,7 @@ static void build(const struct header_content *content, const struct placement *
 		  uint8_t *buf)
 {
 	struct qcow2_disk_header *disk = (void *)buf;
-	size_t known = header_known_length(version_of(content));
+	size_t known = known_bytes(content);
 	size_t off = fields_bytes(content);
 
 	memcpy(buf, &content->fixed, known);

@@ -49,6 +49,11 @@ void header_extensions_add(GPtrArray *list, uint32_t type, const void *data, uin
 struct header_content {
 	/* As on disk, but header_length and where the backing file's name lies are not set. */
 	struct qcow2_disk_header fixed;
+	/*
+	 * How much of it version 3 has: a header of 104 bytes stays one, for some programs
+	 * open no other; 0: all.
+	 */
+	size_t fixed_bytes;
 	const uint8_t *unknown_fields; /* behind ours; version 3 only */
 	size_t unknown_bytes;
 	const GPtrArray *extensions; /* in their order, without feature names */

@@ -61,7 +61,7 @@ static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err
 	raw->header_length = QCOW2_V2_HEADER_LENGTH;
 	if (q->version < 3)
 		return 0;
-	raw->header_length = be32toh(disk->header_length);
+	raw->header_length = q->header_length = be32toh(disk->header_length);
 	if (raw->header_length < QCOW2_V3_HEADER_LENGTH || raw->header_length % 8 ||
 	    raw->header_length > raw->bytes)
 		return qcow2_refuse(q, EINVAL, err,

@@ -200,6 +200,7 @@ static int co_plan(struct qcow2 *q, struct header_plan *plan, GError **err) REQU
 	int ret;
 
 	fill_fixed(q, &content.fixed);
+	content.fixed_bytes = MIN(q->header_length, sizeof(content.fixed));
 	if (q->unknown_fields)
 		content.unknown_fields =
 			g_bytes_get_data(q->unknown_fields, &content.unknown_bytes);

@@ -181,6 +181,7 @@ struct qcow2 {
 	uint64_t reftable_off GUARDED_BY(alloc_lock);
 	uint8_t *reftable_state GUARDED_BY(alloc_lock); /* per unit: REFTABLE_UNIT_* */
 	/* What the header says beside the fields here: it is kept as it was found. */
+	uint32_t header_length; /* constant; 0 if it was opened as version 2 */
 	GBytes *unknown_fields; /* constant; NULL if none */
 	/* All but the backing format, which is in img, feature names and padding. */
 	GPtrArray *extensions GUARDED_BY(alloc_lock); /* struct header_extension */

@@ -22,6 +22,7 @@ struct spec {
 	uint32_t data_file;
 	uint32_t unknown; /* the first of two unknown extensions, the second is small */
 	uint32_t fields;  /* bytes of unknown header fields */
+	bool short_fields; /* 104 bytes of known ones */
 };
 
 static const struct spec plain = { .version = 3, .size = 1 << 20 };
@@ -51,6 +52,7 @@ static void make(struct made *made, const struct spec *spec)
 		.fixed = { .magic = htobe32(QCOW2_MAGIC),
 			   .version = htobe32(spec->version),
 			   .size = htobe64(spec->size) },
+		.fixed_bytes = spec->short_fields ? QCOW2_V3_HEADER_LENGTH : 0,
 		.unknown_fields = made->fields,
 		.unknown_bytes = spec->fields,
 		.extensions = made->extensions,
@@ -218,6 +220,8 @@ static const struct spec specs[] = {
 	{ .version = 3, .size = 1 << 20, .unknown = 333, .bitmaps = 24 },
 	{ .version = 3, .size = 1 << 20, .unknown = 1111, .backing = "base" },
 	{ .version = 3, .size = 1 << 20, .unknown = 1111, .backing = "base", .bitmaps = 24 },
+	{ .version = 3, .size = 1 << 20, .short_fields = true },
+	{ .version = 3, .size = 1 << 20, .short_fields = true, .unknown = 333, .bitmaps = 24 },
 	{ .version = 3, .size = 1 << 20, .fields = 8 },
 	{ .version = 3, .size = 1 << 20, .fields = 64, .unknown = 77, .bitmaps = 24 },
 	{ .version = 3, .size = 1 << 20, .fields = 384, .format = "raw", .backing = "base" },
