@@ -635,8 +635,9 @@ uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
 /*
- * Every change of guest data calls this first, within its request: it settles the header and
- * remembers the change in the bitmaps. Mostly that is a few loads.
+ * Every change of guest data calls this first, within its request: it looks again whether the
+ * range is in the disk, settles the header, and remembers the change in the bitmaps. Mostly
+ * that is a few loads. -EIO: it is behind the end.
  */
 int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	REQUIRES_SHARED(q->struct_lock);

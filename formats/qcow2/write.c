@@ -422,11 +422,20 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 
 /* ---- requests ---- */
 
+/* The last block may pass the end of the disk. */
+static bool is_in_disk(const struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	uint64_t align = q->img->limits.request_alignment;
+
+	return off + bytes <= (image_size(q->img) + align - 1) / align * align;
+}
+
 int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
-	int ret = 0;
+	/* A snapshot of a smaller disk may have been applied since the request was accepted. */
+	int ret = is_in_disk(q, off, bytes) ? 0 : -EIO;
 
-	if (atomic_load(&q->header_unsettled)) {
+	if (!ret && atomic_load(&q->header_unsettled)) {
 		co_mutex_lock(&q->alloc_lock);
 		ret = qcow2_co_settle_header(q);
 		co_mutex_unlock(&q->alloc_lock);

@@ -273,10 +273,13 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	/* "neither compressed clusters nor internal snapshots are supported" */
 	if (qcow2_has_data_file(q))
 		return -ENOTSUP;
-	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
-		return -EINVAL;
 	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_begin_change(q, off, bytes) ?: co_write_range(q, off, bytes, mem);
+	/* Within the request: where the disk has grown the cluster at its old end is a whole one.
+	 */
+	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
+		ret = -EINVAL;
+	else
+		ret = qcow2_co_begin_change(q, off, bytes) ?: co_write_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
 	return ret;
 }

@@ -21,9 +21,15 @@ void request_compress(struct request *request, const struct image *img, uint64_t
 
 static int co_write(const struct request *request, struct image *img, struct iobuf mem)
 {
-	if (!request->compressed)
-		return image_co_pwritev(img, request->off, request->bytes, mem, request->flags);
-	return image_co_pwrite_compressed(img, request->off, request->bytes, mem);
+	int ret = -EINVAL;
+
+	if (request->compressed)
+		ret = image_co_pwrite_compressed(img, request->off, request->bytes, mem);
+	/* The disk has grown since it was drawn: what was its last cluster is a part of one. */
+	if (!request->compressed ||
+	    (ret == -EINVAL && request->off + request->bytes < image_size(img)))
+		ret = image_co_pwritev(img, request->off, request->bytes, mem, request->flags);
+	return ret;
 }
 
 int request_co_perform(const struct request *request, struct image *img, struct iobuf mem)

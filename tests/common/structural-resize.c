@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "stamp.h"
+
 static bool is_qcow2(const struct image_spec *spec)
 {
 	return g_str_equal(spec->format, "qcow2");
@@ -46,6 +48,28 @@ const struct structural_op structural_resize = {
 	.exclusive = true,
 	.fits = is_qcow2,
 	.co_perform = co_resize,
+};
+
+/* By little, so that the end lies within a cluster that others write to meanwhile. */
+static int co_grow(struct structural *s)
+{
+	uint64_t old = image_size(s->img);
+	uint64_t size = old + rng_between(&s->rng, 1, 40) * SECTOR_SIZE;
+	bool may;
+	int ret = co_may_resize(s, &may);
+
+	if (ret || !may || size > structural_max_size(s->spec))
+		return ret;
+	structural_begin(s, NULL, size);
+	ret = image_co_resize(s->img, size, IMAGE_PREALLOC_OFF, NULL);
+	structural_end(s, ret);
+	return ret;
+}
+
+const struct structural_op structural_grow_beside = {
+	.name = "grow-beside",
+	.fits = is_qcow2,
+	.co_perform = co_grow,
 };
 
 /* Another width of the refcounts; and from version 2 to 3 and back, where that can be. */

@@ -15,13 +15,10 @@ static const struct {
 	const struct structural_op *op;
 	unsigned weight;
 } operations[] = {
-	{ &structural_reopen, 1 },
-	{ &structural_map, 1 },
-	{ &structural_truncate, 1 },
-	{ &structural_snapshot, 2 },
-	{ &structural_snapshot_beside, 2 },
-	{ &structural_bitmaps, 2 },
-	{ &structural_resize, 1 },
+	{ &structural_reopen, 1 },	    { &structural_map, 1 },
+	{ &structural_truncate, 1 },	    { &structural_snapshot, 2 },
+	{ &structural_snapshot_beside, 2 }, { &structural_bitmaps, 2 },
+	{ &structural_resize, 1 },	    { &structural_grow_beside, 1 },
 	{ &structural_amend, 1 },
 };
 

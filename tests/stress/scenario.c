@@ -121,7 +121,9 @@ static void end_become(struct structural *s, bool failed)
 		return;
 	if (versions)
 		model_set(&run->model, 0, sectors, versions);
-	model_set(&run->model, versions ? sectors : kept, run->model.sectors, NULL);
+	/* What is added is zero already, and may have been written to by now. */
+	if (versions || kept == sectors)
+		model_set(&run->model, sectors, run->model.sectors, NULL);
 	run->size = run->next_size;
 }
 
