@@ -210,6 +210,7 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 		.ops_per_job = c->ops_per_job,
 		.percent_flush = c->percent_flush,
 		.percent_compressed = c->percent_compressed,
+		.overwrites = c->overwrites,
 		.faults = has_faults(c),
 		.write_back = c->write_back,
 		.write_back_settles = c->kills,
@@ -512,16 +513,16 @@ char *crash_case_describe(const struct crash_case *c)
 
 	return g_strdup_printf(
 		"seed %" G_GUINT64_FORMAT ": %s;\n  %u jobs of %u requests on %u loops, "
-		"%u%% flushes%s, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
+		"%u%% flushes%s%s, %u%% of writes compressed, cache %" G_GUINT64_FORMAT
 		", disk: delay %u, %u%% late, "
 		"alignment %u, %u/1000 faults, %u%% of header writes%s%s%s, %u operations%s%s",
 		c->seed, spec, c->jobs, c->ops_per_job, c->loops, c->percent_flush,
 		c->kills	? ", kills"
 		: c->write_back ? ", write-backs"
 				: "",
-		c->percent_compressed, c->cache_bytes, c->max_delay, c->percent_late, c->alignment,
-		c->fault_permille, c->header_fault_percent,
-		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "",
-		c->flush_error_stays ? ", failed flushes stay" : "", c->operations,
-		c->operation ? " " : "", c->operation ? c->operation : "");
+		c->overwrites ? ", overwrites" : "", c->percent_compressed, c->cache_bytes,
+		c->max_delay, c->percent_late, c->alignment, c->fault_permille,
+		c->header_fault_percent, c->no_write_zeroes ? ", no write zeroes" : "",
+		c->unmap ? ", unmap" : "", c->flush_error_stays ? ", failed flushes stay" : "",
+		c->operations, c->operation ? " " : "", c->operation ? c->operation : "");
 }

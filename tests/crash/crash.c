@@ -48,6 +48,7 @@ static struct {
 	int header_faults;
 	gboolean lazy;
 	gboolean extended_l2;
+	gboolean overwrites;
 	gboolean kill;
 	gboolean data_file;
 	char *operation;
@@ -86,6 +87,8 @@ static const GOptionEntry option_entries[] = {
 	{ "header-faults", 0, 0, G_OPTION_ARG_INT, &options.header_faults,
 	  "Failing writes at the start of the disk in 100", "N" },
 	{ "lazy-refcounts", 0, 0, G_OPTION_ARG_NONE, &options.lazy, "With lazy refcounts", NULL },
+	{ "overwrites", 0, 0, G_OPTION_ARG_NONE, &options.overwrites, "Hardly a request allocates",
+	  NULL },
 	{ "kill", 0, 0, G_OPTION_ARG_NONE, &options.kill,
 	  "No power cuts: the process dies, what was acknowledged must be there", NULL },
 	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
@@ -247,7 +250,9 @@ static struct crash_case case_of(uint64_t seed)
 	draw_disk(&c, &rng);
 	if (rng_percent(&rng, 20))
 		make_crowded(&c, &rng);
-	c.header_fault_percent = rng_percent(&rng, 15) ? rng_between(&rng, 10, 60) : 0;
+	c.overwrites = options.overwrites || rng_percent(&rng, 10);
+	if (options.header_faults < 0 && rng_percent(&rng, 15))
+		c.header_fault_percent = rng_between(&rng, 10, 60);
 	set_what_is_wanted(&c);
 	fit_to_features(&c);
 	c.kills = options.kill;

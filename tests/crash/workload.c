@@ -46,6 +46,8 @@ static enum request_kind draw_kind(struct job *job)
 		return REQUEST_FLUSH;
 	while (ticket >= mix[i].percent)
 		ticket -= mix[i++].percent;
+	if (job->workload->overwrites && mix[i].kind != REQUEST_READ)
+		return REQUEST_WRITE;
 	return mix[i].kind;
 }
 
@@ -72,7 +74,8 @@ static void draw_range(struct job *job, struct request *request)
 	struct image *img = job->workload->structural->img;
 	uint64_t size = image_size(img);
 	uint64_t unit = MAX(image_limits(img)->cluster_size, SECTOR_SIZE);
-	uint64_t span = rng_percent(&job->rng, 50) ? MIN(size, MAX(8 * unit, MAX_BYTES)) : size;
+	bool narrow = rng_percent(&job->rng, 50) || job->workload->overwrites;
+	uint64_t span = narrow ? MIN(size, MAX(8 * unit, MAX_BYTES)) : size;
 	uint64_t align = rng_percent(&job->rng, 30) ? unit : SECTOR_SIZE;
 
 	request->off = rng_below(&job->rng, span / align) * align;

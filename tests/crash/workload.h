@@ -22,6 +22,7 @@ struct workload {
 	unsigned ops_per_job;
 	unsigned percent_flush;
 	unsigned percent_compressed; /* of the writes */
+	bool overwrites;	     /* of a few clusters, so that hardly one allocates */
 	bool faults;		     /* requests may fail */
 	bool write_back;	     /* changes are written back before they end */
 	bool write_back_settles;     /* and are there afterwards, as FUA is, after what comes */
