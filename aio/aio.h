@@ -5,6 +5,9 @@
  * A loop runs callbacks of completed operations and coroutines that are ready,
  * then enters the kernel once per turn: it submits all that was prepared in
  * the turn and waits. Nothing else on the thread sleeps.
+ *
+ * Where io_uring is refused, as in most containers, a program that does not depend on it can have
+ * loops without a ring: the operations of coroutines are then system calls on the worker pool.
  */
 #ifndef UBD_AIO_H
 #define UBD_AIO_H
@@ -30,6 +33,19 @@ struct aio_loop;
  * NULL with @err set (ENOSYS where io_uring is refused, ENOSPC past AIO_MAX_LOOPS).
  */
 struct aio_loop *aio_loop_new(unsigned entries, GError **err);
+
+/* What a loop does the operations of coroutines with. */
+enum aio_engine {
+	AIO_ENGINE_ANY, /* io_uring or, where there is none, threads */
+	AIO_ENGINE_URING,
+	AIO_ENGINE_THREADS,
+};
+
+/*
+ * aio_loop_new() with the choice of the engine. A loop on threads has no operations with a callback
+ * and no registered buffers.
+ */
+struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GError **err);
 
 /* Says that io_uring_queue_init() has returned @res, and what to do where io_uring is refused. */
 void aio_set_ring_error(int res, GError **err);
@@ -77,14 +93,15 @@ struct aio_op {
  * aio_sqe_set_op() after that (liburing's prep functions clear user_data).
  * Submitted at the end of the turn, or earlier when the ring is full: fill it
  * before the next call. Never NULL. Every SQE must have an op and lead to a CQE (no
- * IOSQE_CQE_SKIP_SUCCESS). Loop thread only, while the loop runs.
+ * IOSQE_CQE_SKIP_SUCCESS). Loop thread only, while the loop runs. Not without a ring.
  */
 struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop);
 void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 
 /*
  * Gives the ring a table of @entries registered buffers, all of them empty: for the kernel
- * (a driver) or aio_loop_set_buffer() to fill. Once, before the loop runs first. 0 or -errno.
+ * (a driver) or aio_loop_set_buffer() to fill. Once, before the loop runs first. 0 or -errno;
+ * -EOPNOTSUPP without a ring.
  */
 int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries);
 

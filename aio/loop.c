@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The loop: one io_uring, the coroutines that are ready, and the door through
- * which other threads hand coroutines in.
+ * which other threads hand coroutines in. Or none, and then the loop sleeps in poll(2) and
+ * ops_threads.c does what the kernel is asked for.
  *
  * A turn: run what is ready, enter the kernel once (submit everything that was
  * prepared, wait if nothing is ready), take in what came through the door, call
@@ -55,7 +56,9 @@ static struct loop_door doors[AIO_MAX_LOOPS];
 static struct thread_lock doors_guard = THREAD_LOCK_INIT;
 
 struct aio_loop {
+	bool has_ring;
 	struct io_uring ring;
+	struct loop_wait *waits; /* without a ring */
 	struct loop_door *door;
 	struct coroutine *ready;
 	struct coroutine **ready_end;
@@ -229,6 +232,11 @@ static int ring_init(struct io_uring *ring, unsigned entries)
 	for (unsigned i = 0; i < G_N_ELEMENTS(flags) && ret == -EINVAL; i++)
 		ret = io_uring_queue_init(entries, ring, flags[i]);
 	tsan_after_map(doors);
+	/* Multishot poll, which the bell needs, came with this in Linux 5.13. */
+	if (!ret && !(ring->features & IORING_FEAT_RSRC_TAGS)) {
+		io_uring_queue_exit(ring);
+		ret = -ENOSYS;
+	}
 	return ret;
 }
 
@@ -244,9 +252,14 @@ void aio_set_ring_error(int res, GError **err)
 
 struct aio_loop *aio_loop_new(unsigned entries, GError **err)
 {
+	return aio_loop_new_with(AIO_ENGINE_URING, entries, err);
+}
+
+struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GError **err)
+{
 	struct loop_door *door = door_take(err);
 	struct aio_loop *loop;
-	int ret;
+	int ret = 0;
 
 	if (!door)
 		return NULL;
@@ -254,8 +267,11 @@ struct aio_loop *aio_loop_new(unsigned entries, GError **err)
 	loop->door = door;
 	loop->ready_end = &loop->ready;
 	loop->bell_op.done = bell_rang;
-	ret = ring_init(&loop->ring, entries);
-	if (ret) {
+	if (engine != AIO_ENGINE_THREADS)
+		ret = ring_init(&loop->ring, entries);
+	loop->has_ring = engine != AIO_ENGINE_THREADS && !ret;
+	/* Whatever the reason is (seccomp, sysctl, no memory to lock), the other way may work. */
+	if (ret && engine != AIO_ENGINE_ANY) {
 		aio_set_ring_error(ret, err);
 		door_leave(door);
 		g_free(loop);
@@ -271,11 +287,14 @@ void aio_loop_free(struct aio_loop *loop)
 	assert(loop != current_loop);
 	assert(!loop->coroutines && !loop->ready);
 	/* The bell alone is armed, and dies with the ring. */
-	assert(loop->ops == loop->owned);
+	assert(loop->ops == (loop->has_ring && loop->owned));
+	assert(!loop->waits);
 	/* Relaxed: a post that is not ordered before this call is the caller's mistake anyway. */
 	assert(!atomic_load_explicit(&loop->door->inbox, memory_order_relaxed));
-	tsan_before_unmap(doors);
-	io_uring_queue_exit(&loop->ring);
+	if (loop->has_ring) {
+		tsan_before_unmap(doors);
+		io_uring_queue_exit(&loop->ring);
+	}
 	door_leave(loop->door);
 	g_free(loop);
 }
@@ -283,6 +302,16 @@ void aio_loop_free(struct aio_loop *loop)
 struct aio_loop *aio_loop_current(void)
 {
 	return current_loop;
+}
+
+bool aio_loop_has_ring(const struct aio_loop *loop)
+{
+	return loop->has_ring;
+}
+
+struct loop_wait **aio_loop_waits(struct aio_loop *loop)
+{
+	return &loop->waits;
 }
 
 unsigned aio_loop_id(const struct aio_loop *loop)
@@ -309,7 +338,9 @@ static void enter(struct aio_loop *loop, bool wait)
 {
 	struct io_uring *ring = &loop->ring;
 
-	if (wait)
+	if (!loop->has_ring)
+		threads_enter(&loop->waits, loop->door->bell, wait);
+	else if (wait)
 		check_enter(io_uring_submit_and_wait(ring, 1));
 	else if (io_uring_sq_ready(ring) || ring_holds_back(ring))
 		check_enter(io_uring_submit_and_get_events(ring));
@@ -347,7 +378,7 @@ struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop)
 {
 	struct io_uring_sqe *sqe;
 
-	assert(loop == current_loop);
+	assert(loop == current_loop && loop->has_ring);
 	while (!(sqe = io_uring_get_sqe(&loop->ring)))
 		check_enter(io_uring_submit_and_get_events(&loop->ring));
 	loop->ops++;
@@ -363,6 +394,8 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries)
 {
 	assert(!loop->owned);
+	if (!loop->has_ring)
+		return -EOPNOTSUPP;
 	return io_uring_register_buffers_sparse(&loop->ring, entries);
 }
 
@@ -417,7 +450,18 @@ static void turn(struct aio_loop *loop, const bool *done)
 	if (wait)
 		atomic_store_explicit(&loop->door->asleep, false, memory_order_relaxed);
 	take_inbox(loop);
-	reap(loop);
+	if (loop->has_ring)
+		reap(loop);
+}
+
+/* The ring becomes this thread's. */
+static void enable_ring(struct aio_loop *loop)
+{
+	/* Not io_uring_enable_rings(), which liburing 2.3 declares and forgets to export. */
+	if (syscall(__NR_io_uring_register, loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+		    0))
+		g_error("cannot enable an io_uring: %s", g_strerror(errno));
+	arm_bell(loop);
 }
 
 static void loop_enter(struct aio_loop *loop)
@@ -428,13 +472,10 @@ static void loop_enter(struct aio_loop *loop)
 		assert(pthread_equal(loop->thread, pthread_self()));
 		return;
 	}
-	/* Not io_uring_enable_rings(), which liburing 2.3 declares and forgets to export. */
-	if (syscall(__NR_io_uring_register, loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
-		    0))
-		g_error("cannot enable an io_uring: %s", g_strerror(errno));
 	loop->thread = pthread_self();
 	loop->owned = true;
-	arm_bell(loop);
+	if (loop->has_ring)
+		enable_ring(loop);
 }
 
 /* Takes turns until @done, or until it is stopped. */

@@ -15,6 +15,9 @@
 #include "colock.h"
 #include "internal.h"
 
+/* Threads that wait for devices: the requests in flight that make a disk busy. */
+#define BLOCKED_THREADS_MAX 64u
+
 struct job {
 	int (*fn)(void *arg);
 	void *arg;
@@ -97,13 +100,13 @@ static bool add_thread(void)
 	return !ret;
 }
 
-/* False if there is no thread for it, and there cannot be one. */
-static bool queue_job(struct job *job)
+/* False if there is no thread for it, and there cannot be one. Makes no more than @most. */
+static bool queue_job(struct job *job, unsigned most)
 {
 	bool queued_it;
 
 	thread_lock(&guard);
-	if (queued >= idle && threads < g_get_num_processors() && add_thread())
+	if (queued >= idle && threads < most && add_thread())
 		threads++;
 	queued_it = threads;
 	if (queued_it) {
@@ -116,15 +119,25 @@ static bool queue_job(struct job *job)
 	return queued_it;
 }
 
-int co_run_on_worker(int (*fn)(void *arg), void *arg)
+static int co_run_job(int (*fn)(void *arg), void *arg, unsigned most)
 {
 	struct job job = { .fn = fn, .arg = arg, .co = co_self() };
 
 	/* Without any thread at all it is still right to do the work, only slower. */
-	if (!queue_job(&job))
+	if (!queue_job(&job, most))
 		return fn(arg);
 	co_yield();
 	return job.ret;
+}
+
+int co_run_on_worker(int (*fn)(void *arg), void *arg)
+{
+	return co_run_job(fn, arg, g_get_num_processors());
+}
+
+int co_block_on_worker(int (*fn)(void *arg), void *arg)
+{
+	return co_run_job(fn, arg, MAX(g_get_num_processors(), BLOCKED_THREADS_MAX));
 }
 
 void aio_workers_end(void)

@@ -3,7 +3,8 @@
  * The loop: operations, a ring that is full, wakes from other threads, workers.
  *
  * All of it runs three times: with the best ring the kernel has, and with those
- * that older kernels grant, whose refusals are played by __wrap_io_uring_queue_init().
+ * that older kernels grant, whose refusals are played by __wrap_io_uring_queue_init(). And, but for
+ * what is about rings, on loops without one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,16 +27,24 @@
 
 static unsigned refused_flags;
 static _Atomic unsigned granted_flags;
+static int init_error; /* 0, or what all rings fail with */
+static unsigned missing_features;
 
 int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
 
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
 {
+	int ret;
+
+	if (init_error)
+		return init_error;
 	if (flags & refused_flags)
 		return -EINVAL;
 	granted_flags = flags;
-	return __real_io_uring_queue_init(entries, ring, flags);
+	ret = __real_io_uring_queue_init(entries, ring, flags);
+	ring->features &= ~missing_features;
+	return ret;
 }
 
 static void test_ring_has_best_flags(void)
@@ -47,6 +56,44 @@ static void test_ring_has_best_flags(void)
 	else if (!(refused_flags & IORING_SETUP_COOP_TASKRUN))
 		g_assert_cmphex(granted_flags & IORING_SETUP_COOP_TASKRUN, !=, 0);
 	aio_loop_free(loop);
+}
+
+/* ---- kernels without io_uring ---- */
+
+static void count(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+/* What depends on io_uring is told so, everything else does without. */
+static void expect_no_ring(int error)
+{
+	g_autoptr(GError) err = NULL;
+	struct aio_loop *loop;
+	unsigned runs = 0;
+
+	g_assert_null(aio_loop_new(64, &err));
+	g_assert_error(err, UBD_ERROR, error);
+	loop = aio_loop_new_with(AIO_ENGINE_ANY, 64, NULL);
+	g_assert_nonnull(loop);
+	g_assert_cmpint(aio_loop_make_buffers(loop, 1), ==, -EOPNOTSUPP);
+	aio_loop_run_co(loop, count, &runs);
+	g_assert_cmpuint(runs, ==, 1);
+	aio_loop_free(loop);
+}
+
+static void test_refused_ring(void)
+{
+	static const int errors[] = { EPERM, ENOSYS, ENOMEM };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(errors); i++) {
+		init_error = -errors[i];
+		expect_no_ring(errors[i]);
+	}
+	init_error = 0;
+	missing_features = IORING_FEAT_RSRC_TAGS;
+	expect_no_ring(ENOSYS);
+	missing_features = 0;
 }
 
 /* ---- files ---- */
@@ -158,6 +205,57 @@ static void poll_pipe(void *arg)
 static void test_poll(void)
 {
 	test_run(poll_pipe, NULL);
+}
+
+#define PIPES 3
+
+struct pipes {
+	int fds[PIPES][2];
+	unsigned order[PIPES];
+	unsigned next;
+};
+
+struct pipe_end {
+	struct pipes *pipes;
+	unsigned number;
+	struct coroutine *lead;
+};
+
+static void poll_one(void *arg)
+{
+	struct pipe_end *end = arg;
+
+	g_assert_cmpint(co_poll(end->pipes->fds[end->number][0], POLLIN), ==, POLLIN);
+	end->pipes->order[end->pipes->next++] = end->number;
+	co_wake(end->lead);
+}
+
+/* Each gets its own answer, in whatever order they come. */
+static void poll_several(void *arg)
+{
+	static const unsigned order[PIPES] = { 1, 2, 0 };
+	struct pipes pipes = { .next = 0 };
+	struct pipe_end ends[PIPES];
+
+	for (unsigned i = 0; i < PIPES; i++) {
+		g_assert_cmpint(pipe2(pipes.fds[i], O_CLOEXEC), ==, 0);
+		ends[i] = (struct pipe_end){ &pipes, i, co_self() };
+		co_start(poll_one, &ends[i]);
+	}
+	for (unsigned i = 0; i < PIPES; i++) {
+		write_byte(&pipes.fds[order[i]][1]);
+		co_yield();
+	}
+	g_assert_cmpmem(pipes.order, sizeof(order), order, sizeof(order));
+	for (unsigned i = 0; i < PIPES; i++) {
+		close(pipes.fds[i][0]);
+		close(pipes.fds[i][1]);
+	}
+}
+
+static void test_poll_several(void)
+{
+	test_run(poll_several, NULL);
 }
 
 #define MS UINT64_C(1000000)
@@ -304,10 +402,10 @@ static void test_too_many_loops(void)
 	struct aio_loop *loops[AIO_MAX_LOOPS];
 
 	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++) {
-		loops[i] = aio_loop_new(1, &err);
+		loops[i] = aio_loop_new_with(test_engine(), 1, &err);
 		g_assert_no_error(err);
 	}
-	g_assert_null(aio_loop_new(1, &err));
+	g_assert_null(aio_loop_new_with(test_engine(), 1, &err));
 	g_assert_error(err, UBD_ERROR, ENOSPC);
 	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++)
 		aio_loop_free(loops[i]);
@@ -657,28 +755,31 @@ static void test_loop_ends_while_it_is_woken(void)
 static const struct {
 	const char *name;
 	void (*fn)(void);
+	bool of_ring; /* makes no sense without one */
 } tests[] = {
-	{ "ring-has-best-flags", test_ring_has_best_flags },
-	{ "read-what-was-written", test_read_what_was_written },
-	{ "fallocate", test_fallocate },
-	{ "errors-are-returned", test_errors_are_returned },
-	{ "poll", test_poll },
-	{ "sleep", test_sleep },
-	{ "full-ring-loses-nothing", test_full_ring_loses_nothing },
-	{ "more-coroutines-than-entries", test_more_coroutines_than_entries },
-	{ "busy-ones-do-not-shut-out-others", test_busy_coroutines_do_not_shut_out_others },
-	{ "ids-are-reused-lowest-first", test_ids_are_reused_lowest_first },
-	{ "too-many-loops", test_too_many_loops },
-	{ "impossible-ring", test_impossible_ring },
-	{ "stop-from-another-thread", test_stop_from_another_thread },
-	{ "operation-outlives-its-coroutine", test_operation_outlives_its_coroutine },
-	{ "last-turn-is-submitted", test_last_turn_is_submitted },
-	{ "coroutine-stays-between-runs", test_coroutine_stays_between_runs },
-	{ "no-wake-is-lost", test_no_wake_is_lost },
-	{ "worker", test_worker },
-	{ "workers-end", test_workers_end },
-	{ "workers-are-one-per-cpu", test_workers_are_one_per_cpu },
-	{ "loop-ends-while-it-is-woken", test_loop_ends_while_it_is_woken },
+	{ "ring-has-best-flags", test_ring_has_best_flags, true },
+	{ "refused-ring", test_refused_ring, true },
+	{ "read-what-was-written", test_read_what_was_written, false },
+	{ "fallocate", test_fallocate, false },
+	{ "errors-are-returned", test_errors_are_returned, false },
+	{ "poll", test_poll, false },
+	{ "poll-several", test_poll_several, false },
+	{ "sleep", test_sleep, false },
+	{ "full-ring-loses-nothing", test_full_ring_loses_nothing, true },
+	{ "more-coroutines-than-entries", test_more_coroutines_than_entries, true },
+	{ "busy-ones-do-not-shut-out-others", test_busy_coroutines_do_not_shut_out_others, false },
+	{ "ids-are-reused-lowest-first", test_ids_are_reused_lowest_first, false },
+	{ "too-many-loops", test_too_many_loops, false },
+	{ "impossible-ring", test_impossible_ring, true },
+	{ "stop-from-another-thread", test_stop_from_another_thread, false },
+	{ "operation-outlives-its-coroutine", test_operation_outlives_its_coroutine, true },
+	{ "last-turn-is-submitted", test_last_turn_is_submitted, true },
+	{ "coroutine-stays-between-runs", test_coroutine_stays_between_runs, false },
+	{ "no-wake-is-lost", test_no_wake_is_lost, false },
+	{ "worker", test_worker, false },
+	{ "workers-end", test_workers_end, false },
+	{ "workers-are-one-per-cpu", test_workers_are_one_per_cpu, false },
+	{ "loop-ends-while-it-is-woken", test_loop_ends_while_it_is_woken, false },
 };
 
 struct kernel {
@@ -705,11 +806,25 @@ static void run_case(gconstpointer data)
 	test->fn();
 }
 
+static void add_tests_without_ring(void)
+{
+	for (unsigned t = 0; t < G_N_ELEMENTS(tests); t++) {
+		g_autofree char *path = g_strdup_printf("/loop/threads/%s", tests[t].name);
+
+		if (!tests[t].of_ring)
+			g_test_add_func(path, tests[t].fn);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct test_case cases[G_N_ELEMENTS(kernels)][G_N_ELEMENTS(tests)];
 
 	g_test_init(&argc, &argv, NULL);
+	if (test_engine() == AIO_ENGINE_THREADS) {
+		add_tests_without_ring();
+		return g_test_run();
+	}
 	for (unsigned k = 0; k < G_N_ELEMENTS(kernels); k++)
 		for (unsigned t = 0; t < G_N_ELEMENTS(tests); t++) {
 			g_autofree char *path =

@@ -20,10 +20,17 @@
 #endif
 #endif
 
+/* Of the loops made here; UBD_TEST_AIO=threads runs a test on those without a ring. */
+static inline enum aio_engine test_engine(void)
+{
+	return g_strcmp0(g_getenv("UBD_TEST_AIO"), "threads") ? AIO_ENGINE_URING
+							      : AIO_ENGINE_THREADS;
+}
+
 static inline struct aio_loop *test_loop_new(void)
 {
 	g_autoptr(GError) err = NULL;
-	struct aio_loop *loop = aio_loop_new(64, &err);
+	struct aio_loop *loop = aio_loop_new_with(test_engine(), 64, &err);
 
 	g_assert_no_error(err);
 	g_assert_nonnull(loop);

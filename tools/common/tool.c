@@ -5,6 +5,7 @@
 #include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "aio.h"
 
@@ -46,6 +47,57 @@ void tool_print_version(void)
 	printf("%s version %s\n", name, UBD_VERSION);
 }
 
+/* ---- the loop ---- */
+
+static bool engine_given;
+static enum aio_engine given_engine;
+
+static bool parse_engine(const char *aio, enum aio_engine *ret_engine)
+{
+	static const struct {
+		const char *name;
+		enum aio_engine engine;
+	} engines[] = {
+		{ "threads", AIO_ENGINE_THREADS },
+		{ "native", AIO_ENGINE_ANY },
+		{ "io_uring", AIO_ENGINE_URING },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(engines); i++) {
+		if (strcmp(aio, engines[i].name) == 0) {
+			*ret_engine = engines[i].engine;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool tool_set_aio(const char *aio)
+{
+	engine_given = aio;
+	if (!aio || parse_engine(aio, &given_engine))
+		return true;
+	tool_error("Invalid aio option: %s", aio);
+	return false;
+}
+
+struct aio_loop *tool_loop_new(void)
+{
+	const char *aio = engine_given ? NULL : g_getenv("UBD_AIO");
+	enum aio_engine engine = engine_given ? given_engine : AIO_ENGINE_ANY;
+	g_autoptr(GError) err = NULL;
+	struct aio_loop *loop;
+
+	if (aio && !parse_engine(aio, &engine)) {
+		tool_error("UBD_AIO: '%s' is not threads, native or io_uring", aio);
+		return NULL;
+	}
+	loop = aio_loop_new_with(engine, RING_ENTRIES, &err);
+	if (!loop)
+		tool_error("%s", err->message);
+	return loop;
+}
+
 struct main_job {
 	int (*co_main)(void *arg);
 	void *arg;
@@ -62,13 +114,10 @@ static void main_co(void *arg)
 int tool_run_co(int (*co_main)(void *arg), void *arg)
 {
 	struct main_job job = { .co_main = co_main, .arg = arg };
-	g_autoptr(GError) err = NULL;
-	struct aio_loop *loop = aio_loop_new(RING_ENTRIES, &err);
+	struct aio_loop *loop = tool_loop_new();
 
-	if (!loop) {
-		tool_error("%s", err->message);
+	if (!loop)
 		return 1;
-	}
 	aio_loop_run_co(loop, main_co, &job);
 	aio_loop_free(loop);
 	return job.ret;

@@ -20,6 +20,17 @@ void tool_warn(const char *line);
 
 void tool_print_version(void);
 
+/*
+ * Has the loops made from now on do their I/O as this says, by the names that QEMU gives it:
+ * threads, io_uring, or native: by io_uring where that works, else by threads. NULL: as the
+ * environment variable UBD_AIO says; without it, the same as native. False, and says so, for
+ * another name.
+ */
+bool tool_set_aio(const char *aio);
+
+/* A loop for the calling tool, see aio_loop_new(); NULL, and says why. */
+struct aio_loop *tool_loop_new(void);
+
 /* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
  * loop. */
 int tool_run_co(int (*co_fn)(void *arg), void *arg);

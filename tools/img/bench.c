@@ -15,7 +15,6 @@
 #include "colock.h"
 #include "img.h"
 
-#define RING_ENTRIES 256
 #define MAX_DEPTH    4096
 #define MAX_QUEUES   64
 #define BUFFER_ALIGN 4096
@@ -217,17 +216,13 @@ static bool init_queue(struct bench *bench, unsigned number, struct bench_queue 
 /* The first queue is on the loop that runs already. */
 static bool start_loop(struct bench_queue *queue, unsigned number)
 {
-	g_autoptr(GError) err = NULL;
-
 	if (number == 0) {
 		queue->loop = aio_loop_current();
 		return true;
 	}
-	queue->loop = aio_loop_new(RING_ENTRIES, &err);
-	if (!queue->loop) {
-		tool_error("%s", err->message);
+	queue->loop = tool_loop_new();
+	if (!queue->loop)
 		return false;
-	}
 	queue->thread = g_thread_new("bench", queue_thread, queue->loop);
 	return true;
 }
@@ -338,17 +333,6 @@ static bool parse_cache(struct bench *bench, const char *name)
 	return true;
 }
 
-/* All that QEMU can do its I/O with; here it is io_uring in any case. */
-static bool check_aio(const char *name)
-{
-	static const char *const names[] = { "threads", "native", "io_uring", NULL };
-
-	if (!name || g_strv_contains(names, name))
-		return true;
-	tool_error("Invalid aio option: %s", name);
-	return false;
-}
-
 static bool check_flush_interval(const struct bench *bench)
 {
 	if (!bench->flush_interval)
@@ -393,7 +377,8 @@ int img_bench(const struct command *command, char **argv)
 		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
 		  "Cache mode: none, writeback (default)...", "CACHE" },
 		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
-		  "threads, native or io_uring; it is io_uring in any case", "AIO" },
+		  "Do I/O by threads or io_uring; native: by io_uring if it works (default)",
+		  "AIO" },
 		{ "native", 'n', 0, G_OPTION_ARG_NONE, &native,
 		  "Taken for qemu-img's sake, without effect", NULL },
 		{ "queues", 0, 0, G_OPTION_ARG_FILENAME, &queues,
@@ -417,7 +402,7 @@ int img_bench(const struct command *command, char **argv)
 	    !img_parse_number("pattern byte", pattern, 0, UINT8_MAX, &bench.pattern) ||
 	    !img_parse_size("buffer size", size, INT32_MAX, &bench.buffer_bytes) ||
 	    !img_parse_size("offset", start, INT64_MAX, &bench.start) ||
-	    !img_parse_size("step_size", step, INT32_MAX, &bench.step) || !check_aio(aio) ||
+	    !img_parse_size("step_size", step, INT32_MAX, &bench.step) || !tool_set_aio(aio) ||
 	    !parse_cache(&bench, cache))
 		return 1;
 	bench.step = bench.step ?: bench.buffer_bytes;

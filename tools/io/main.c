@@ -99,13 +99,6 @@ static int finish(int status)
 	return EXIT_FAILURE;
 }
 
-static bool is_aio_name(const char *name)
-{
-	static const char *const names[] = { "threads", "native", "io_uring", NULL };
-
-	return !name || g_strv_contains(names, name);
-}
-
 int main(int argc, char **argv)
 {
 	g_autofree char *format = NULL, *cache = NULL, *discard = NULL, *aio = NULL;
@@ -131,7 +124,8 @@ int main(int argc, char **argv)
 		{ "misalign", 'm', 0, G_OPTION_ARG_NONE, &misalign,
 		  "Use buffers that are no good for O_DIRECT", NULL },
 		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
-		  "threads, native or io_uring; it is io_uring in any case", "AIO" },
+		  "Do I/O by threads or io_uring; native: by io_uring if it works (default)",
+		  "AIO" },
 		{ "native-aio", 'k', 0, G_OPTION_ARG_NONE, &native,
 		  "Taken for qemu-io's sake, without effect", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share,
@@ -158,11 +152,7 @@ int main(int argc, char **argv)
 	}
 	if (words && words[1])
 		return usage_error("Expecting one image file name");
-	if (!is_aio_name(aio)) {
-		tool_error("Invalid aio option: %s", aio);
-		return EXIT_FAILURE;
-	}
-	if (!io_parse_modes(cache ?: direct ? "none" : NULL, discard, opts))
+	if (!tool_set_aio(aio) || !io_parse_modes(cache ?: direct ? "none" : NULL, discard, opts))
 		return EXIT_FAILURE;
 	opts->format = format;
 	opts->read_only = read_only;
