@@ -6,8 +6,8 @@
  * on a file system without a name of which each device has one. So the file is one of a block
  * device in every respect, and can be opened again by its owner through /proc/PID/fd.
  *
- * A number may be given to another disk one day. The inode keeps its own disk, and what has
- * been opened is compared with that.
+ * The inode keeps its disk, and that its number: as long as there is the inode no other disk has
+ * it.
  */
 #include <linux/blkdev.h>
 #include <linux/cred.h>
@@ -21,9 +21,6 @@
 #include "ubd.h"
 
 #define UBD_FS_MAGIC 0x75626466 /* "ubdf" */
-
-/* What opens block devices; no symbol of it is exported, but each node has a pointer to it. */
-static const struct file_operations *ubd_blk_fops;
 
 /* ---- the file system ---- */
 
@@ -79,24 +76,6 @@ static struct vfsmount *ubd_get_mount(struct ubd_device *dev)
 
 /* ---- opening ---- */
 
-static int ubd_block_open(struct inode *inode, struct file *file)
-{
-	int err;
-
-	replace_fops(file, READ_ONCE(ubd_blk_fops));
-	err = file->f_op->open(inode, file);
-	if (!err && ubd_file_bdev(file)->bd_disk != inode->i_private) {
-		file->f_op->release(inode, file);
-		err = -ENXIO;
-	}
-	return err;
-}
-
-static const struct file_operations ubd_block_fops = {
-	.owner = THIS_MODULE,
-	.open = ubd_block_open,
-};
-
 /*
  * Of a file that only holds a path. alloc_file_pseudo() would drop a reference of an owner that
  * it has not taken; the path holds the module as well.
@@ -118,8 +97,6 @@ static struct inode *ubd_block_inode(const struct ubd_device *dev, struct super_
 	inode->i_gid = dev->owner_gid;
 	inode->i_flags |= S_NOATIME | S_NOCMTIME;
 	init_special_inode(inode, S_IFBLK | 0600, disk_devt(disk));
-	WRITE_ONCE(ubd_blk_fops, inode->i_fop);
-	inode->i_fop = &ubd_block_fops;
 	inode->i_private = disk;
 	return inode;
 }

@@ -15,13 +15,37 @@
 #include "trace.h"
 #include "ubd.h"
 
-/* By id. With nr_control 0 a device is being made, or going away, or outlives its server. */
+/*
+ * By id. With nr_control 0 a device is being made, or going away, or outlives its server. One that
+ * was deleted is there as long as somebody has its disk open.
+ */
 static DEFINE_XARRAY_ALLOC(ubd_devices);
 
 /* ---- the life work ---- */
 
+/*
+ * The id is free when neither the device nor its disk has it any more: what is mounted on a dead
+ * disk keeps names in sysfs and procfs that are made of it.
+ */
+static void ubd_put_id(struct ubd_device *dev)
+{
+	if (atomic_dec_and_test(&dev->nr_id_users))
+		xa_erase(&ubd_devices, dev->id);
+}
+
+/* The last one who had it open has gone. ubd_exit() waits for the rest of this. */
+static void ubd_free_disk(struct gendisk *disk)
+{
+	struct ubd_device *dev = disk->private_data;
+
+	ubd_put_id(dev);
+	ubd_device_put(dev);
+	module_put(THIS_MODULE);
+}
+
 static const struct block_device_operations ubd_disk_ops = {
 	.owner = THIS_MODULE,
+	.free_disk = ubd_free_disk,
 };
 
 /* params and identity are constant meanwhile, since dev->starting is set. */
@@ -46,6 +70,10 @@ static int ubd_add_disk(struct ubd_device *dev)
 		put_disk(disk);
 		return err;
 	}
+	/* From here on it ends in ubd_free_disk(). */
+	atomic_inc(&dev->nr_id_users);
+	ubd_device_get(dev);
+	__module_get(THIS_MODULE);
 	spin_lock(&dev->lock);
 	dev->disk = disk;
 	dev->state = UBD_S_DEV_LIVE;
@@ -108,7 +136,7 @@ static void ubd_delete(struct ubd_device *dev)
 		return;
 	cancel_delayed_work_sync(&dev->watch_work);
 	cdev_device_del(&dev->cdev, &dev->device);
-	xa_erase(&ubd_devices, dev->id);
+	ubd_put_id(dev);
 	set_bit(UBD_DELETED, &dev->flags);
 	/* ubd_exit() waits for this work to return. */
 	module_put(THIS_MODULE);
@@ -384,6 +412,7 @@ static int ubd_take_id(struct ubd_device *dev, u32 wanted)
 {
 	int err;
 
+	atomic_set(&dev->nr_id_users, 1);
 	if (wanted == UBD_DEV_ID_ANY) {
 		err = xa_alloc(&ubd_devices, &dev->id, dev,
 			       XA_LIMIT(ubd_min_id(dev), UBD_MAX_DEVICES - 1), GFP_KERNEL);
@@ -449,13 +478,14 @@ put_device:
 	return ERR_PTR(err);
 }
 
-/* Nobody comes back to a device that is being made or deleted. */
+/* Nobody comes back to a device that is being made or deleted, or was. */
 static bool ubd_take_control(struct ubd_device *dev)
 {
 	bool found;
 
 	spin_lock(&dev->lock);
-	found = dev->nr_control || ubd_outlives_server(dev);
+	found = (dev->nr_control || ubd_outlives_server(dev)) &&
+		!test_bit(UBD_DELETED, &dev->flags);
 	if (found) {
 		dev->nr_control++;
 		ubd_device_get(dev);

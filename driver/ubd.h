@@ -21,13 +21,15 @@
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
  *   its being registered (dropped by the life work when it deletes the device, which
- *   cancels the watch work first), by every control file, by the open file of /dev/ubdcN
- *   and by every other work item queued. A pending FETCH holds the file of /dev/ubdcN.
+ *   cancels the watch work first), by every control file, by the open file of /dev/ubdcN,
+ *   by its disk until nobody has that open any more, and by every other work item queued. A pending
+ * FETCH holds the file of /dev/ubdcN.
  *   @nr_control counts control files; when it drops to 0 the device is aborted
  *   and deleted, unless it outlives its server (ubd_outlives_server()).
- *   The module is held by every open file of ours, and by every device until the life work has
- *   deleted it. That is after the last request has ended, and so while io_uring may call us: it
- *   completes commands, which hold their file, and lets go of pages, which keep their request.
+ *   The module is held by every open file of ours, by every disk, and by every device until the
+ *   life work has deleted it. That is after the last request has ended, and so while io_uring may
+ * call us: it completes commands, which hold their file, and lets go of pages, which keep their
+ * request.
  *
  * Who does what
  *   Only the life work starts, stops and deletes a disk, so these never overlap;
@@ -143,7 +145,7 @@ struct ubd_queue {
 
 /* ubd_device.flags */
 #define UBD_ABORTED    0 /* no request is accepted any more; never cleared */
-#define UBD_DELETED    1 /* the nodes are gone and the id is free; never cleared */
+#define UBD_DELETED    1 /* the nodes are gone; never cleared */
 #define UBD_AWAY       2 /* the server is gone: neither FETCH nor COMMIT */
 #define UBD_DRAINING   3 /* the server is to leave: no FETCH */
 #define UBD_FAILING    4 /* no request is accepted before END_RECOVERY */
@@ -159,7 +161,7 @@ struct ubd_device {
 	/* Constant once ADD_DEV has returned. */
 	struct device device; /* ubdcN; its count is that of the struct */
 	struct cdev cdev;
-	u32 id;
+	u32 id; /* nobody else's until nr_id_users is 0 */
 	u32 max_io_bytes;
 	u64 features; /* UBD_F_* */
 	kuid_t owner_uid;
@@ -168,6 +170,7 @@ struct ubd_device {
 	struct blk_mq_tag_set tag_set;
 	struct ubd_queue *queues; /* tag_set.nr_hw_queues of tag_set.queue_depth tags */
 
+	atomic_t nr_id_users;	/* the device until it is deleted; its disk */
 	unsigned long flags;	/* atomic bits */
 	atomic_t nr_unfetched;	/* tags that had no FETCH by this server */
 	atomic_t nr_buffers;	/* tags whose ring is not NULL */

@@ -36,6 +36,52 @@ static void the_last_control_fd_closes_while_mounted(void)
 	CHECK_EQ(umount("/mnt"), 0);
 }
 
+static bool is_free(uint32_t id)
+{
+	struct ubdsrv_ctrl_dev_info info = usual_info();
+	int fd;
+
+	info.dev_id = id;
+	fd = add_dev(&info);
+	if (fd < 0)
+		CHECK_EQ(fd, -EEXIST);
+	else
+		close(fd);
+	return fd >= 0;
+}
+
+/* A file system that is mounted on a dead disk has names that are made of the number. */
+static void a_number_is_free_when_the_last_user_has_gone(void)
+{
+	struct server server, next;
+	int file, id;
+
+	server_init(&server);
+	server_run(&server);
+	id = server.info.dev_id;
+	make_file_system(id);
+	mount_disk(id);
+	file = open("/mnt/file", O_RDWR | O_CREAT, 0600);
+	CHECK(file >= 0);
+	CHECK_EQ(umount2("/mnt", MNT_DETACH), 0);
+	server_delete(&server);
+	CHECK(!exists(char_node(id)));
+	CHECK_EQ(open_dev(id), -ENODEV);
+	CHECK(!is_free(id));
+
+	/* The next device has another number, and can be mounted beside it. */
+	server_init(&next);
+	server_run(&next);
+	CHECK(next.info.dev_id != (uint32_t)id);
+	make_file_system(next.info.dev_id);
+	mount_disk(next.info.dev_id);
+	CHECK_EQ(umount("/mnt"), 0);
+	server_delete(&next);
+
+	close(file);
+	WAIT_UNTIL(is_free(id), AGE);
+}
+
 /* ---- races ---- */
 
 static bool may_be(int res)
@@ -175,6 +221,8 @@ int main(int argc, char **argv)
 	const struct test tests[] = {
 		{ "the last control fd closes while mounted",
 		  the_last_control_fd_closes_while_mounted },
+		{ "a number is free when the last user has gone",
+		  a_number_is_free_when_the_last_user_has_gone },
 		{ "lives race with commands from others", lives_race_with_commands_from_others },
 		{ "whoever waits for START_DEV can be killed",
 		  whoever_waits_for_start_can_be_killed },
