@@ -58,6 +58,7 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 		.ubdsrv_pid = -1,
 		.owner_uid = from_kuid_munged(ns, dev->owner_uid),
 		.owner_gid = from_kgid_munged(ns, dev->owner_gid),
+		.recovery_timeout = dev->recovery_timeout,
 	};
 	if (test_bit(UBD_LOST, &dev->flags))
 		ret_info->flags |= UBD_F_LOST;

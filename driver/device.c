@@ -135,6 +135,7 @@ static void ubd_delete(struct ubd_device *dev)
 	if (test_bit(UBD_DELETED, &dev->flags))
 		return;
 	cancel_delayed_work_sync(&dev->watch_work);
+	cancel_delayed_work_sync(&dev->deadline_work);
 	cdev_device_del(&dev->cdev, &dev->device);
 	ubd_put_id(dev);
 	set_bit(UBD_DELETED, &dev->flags);
@@ -358,12 +359,21 @@ static bool ubd_are_flags_valid(u64 flags)
 	       (!(flags & UBD_F_ZERO_COPY) || (flags & UBD_F_USER_COPY));
 }
 
+static bool ubd_is_recovery_timeout_valid(const struct ubdsrv_ctrl_dev_info *info)
+{
+	if (!info->recovery_timeout)
+		return true;
+	return (info->flags & UBD_F_USER_RECOVERY) &&
+	       info->recovery_timeout <= UBD_MAX_RECOVERY_TIMEOUT;
+}
+
 static bool ubd_is_info_valid(const struct ubdsrv_ctrl_dev_info *info)
 {
 	return info->nr_hw_queues && info->nr_hw_queues <= UBD_MAX_NR_HW_QUEUES &&
 	       info->queue_depth && info->queue_depth <= UBD_MAX_QUEUE_DEPTH &&
 	       info->max_io_bytes && info->max_io_bytes <= UBD_MAX_IO_BYTES &&
 	       PAGE_ALIGNED(info->max_io_bytes) && ubd_are_flags_valid(info->flags) &&
+	       ubd_is_recovery_timeout_valid(info) &&
 	       (info->dev_id < UBD_MAX_DEVICES || info->dev_id == UBD_DEV_ID_ANY);
 }
 
@@ -375,12 +385,14 @@ static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *in
 		return NULL;
 	dev->max_io_bytes = info->max_io_bytes;
 	dev->features = info->flags;
+	dev->recovery_timeout = info->recovery_timeout;
 	dev->owner_uid = current_euid();
 	dev->owner_gid = current_egid();
 	spin_lock_init(&dev->lock);
 	init_waitqueue_head(&dev->wait);
 	INIT_WORK(&dev->life_work, ubd_life_work);
 	ubd_char_init(dev);
+	ubd_recovery_init(dev);
 	device_initialize(&dev->device);
 	dev->device.class = ubd_class;
 	dev->device.type = &ubd_device_type;

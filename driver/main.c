@@ -68,8 +68,7 @@ static int ubd_add_dev(const struct ubd_ctrl_args *args)
 	err = ubd_ctrl_copy_in(args, &info, sizeof(info));
 	if (err)
 		return err;
-	if (info.reserved0 || info.reserved1 ||
-	    memchr_inv(info.reserved2, 0, sizeof(info.reserved2)))
+	if (info.reserved0 || memchr_inv(info.reserved2, 0, sizeof(info.reserved2)))
 		return -EINVAL;
 
 	/* R1: who serves a mounted disk can do much to the kernel. R4: what is left to others. */

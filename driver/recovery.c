@@ -10,10 +10,61 @@
  *
  * QUIESCE is the same without haste: FETCHes end, and what the server has it may
  * still commit, so that it can close its image in good order before it leaves.
+ *
+ * Both begin a wait with a deadline, if the device has one; only END_RECOVERY ends it. So what
+ * happens meanwhile, a server that stays or one that dies as it recovers, puts it off no more.
  */
 #include "compat.h"
 #include "trace.h"
 #include "ubd.h"
+
+/* ---- the deadline ---- */
+
+/* Under dev->lock, when a LIVE device loses its server. */
+static void ubd_begin_wait(struct ubd_device *dev)
+{
+	unsigned long limit = (unsigned long)dev->recovery_timeout * HZ;
+
+	if (!limit)
+		return;
+	dev->deadline = jiffies + limit;
+	mod_delayed_work(ubd_check_wq, &dev->deadline_work, limit);
+}
+
+/* It may be about to run for a wait that is over, and another one have begun. */
+static bool ubd_waits_too_long(const struct ubd_device *dev)
+{
+	bool waits = dev->state != UBD_S_DEV_LIVE || test_bit(UBD_AWAY, &dev->flags);
+
+	return waits && !ubd_is_ending(dev) && time_after_eq(jiffies, dev->deadline);
+}
+
+/* Holds no reference: ubd_delete() cancels it. */
+static void ubd_deadline_work(struct work_struct *work)
+{
+	struct ubd_device *dev =
+		container_of(to_delayed_work(work), struct ubd_device, deadline_work);
+	bool late;
+
+	spin_lock(&dev->lock);
+	late = ubd_waits_too_long(dev);
+	/* From here no server takes over. */
+	if (late)
+		dev->asked |= UBD_ASK_STOP;
+	spin_unlock(&dev->lock);
+	if (!late)
+		return;
+	dev_warn(&dev->device, "no server for %u seconds: the device ends\n",
+		 dev->recovery_timeout);
+	ubd_device_abort(dev);
+}
+
+void ubd_recovery_init(struct ubd_device *dev)
+{
+	INIT_DELAYED_WORK(&dev->deadline_work, ubd_deadline_work);
+}
+
+/* ---- when the server goes ---- */
 
 bool ubd_outlives_server(const struct ubd_device *dev)
 {
@@ -43,6 +94,8 @@ void ubd_server_gone(struct ubd_device *dev)
 		if (dev->features & UBD_F_USER_RECOVERY_FAIL_IO)
 			set_bit(UBD_FAILING, &dev->flags);
 		first = !test_and_set_bit(UBD_AWAY, &dev->flags);
+		if (first && dev->state == UBD_S_DEV_LIVE)
+			ubd_begin_wait(dev);
 	}
 	spin_unlock(&dev->lock);
 
@@ -75,6 +128,9 @@ static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
 	} else if (dev->state == UBD_S_DEV_RECOVERING) {
 		err = -EBUSY;
 	} else if (dev->state == UBD_S_DEV_LIVE) {
+		/* If its server is gone, it waits since then. */
+		if (!test_bit(UBD_AWAY, &dev->flags))
+			ubd_begin_wait(dev);
 		dev->state = UBD_S_DEV_QUIESCED;
 		set_bit(UBD_DRAINING, &dev->flags);
 		*ret_drain = true;
@@ -155,6 +211,7 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 		err = -EAGAIN;
 	} else {
 		dev->state = UBD_S_DEV_LIVE;
+		cancel_delayed_work(&dev->deadline_work);
 		trace_ubd_recovered(dev);
 		clear_bit(UBD_FAILING, &dev->flags);
 	}

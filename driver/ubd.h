@@ -21,9 +21,9 @@
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
  *   its being registered (dropped by the life work when it deletes the device, which
- *   cancels the watch work first), by every control file, by the open file of /dev/ubdcN,
- *   by its disk until nobody has that open any more, and by every other work item queued. A pending
- * FETCH holds the file of /dev/ubdcN.
+ *   cancels the watch and deadline works first), by every control file, by the open file of
+ * /dev/ubdcN, by its disk until nobody has that open any more, and by every other work item queued.
+ * A pending FETCH holds the file of /dev/ubdcN.
  *   @nr_control counts control files; when it drops to 0 the device is aborted
  *   and deleted, unless it outlives its server (ubd_outlives_server()).
  *   The module is held by every open file of ours, by every disk, and by every device until the
@@ -51,8 +51,8 @@
  *                            handlers and when buffers come and go; never by us
  *   ubd_devices' xa_lock     which ids there are
  *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity,
- *                            opened, opener, detached, nr_checks, nr_control, added; sets and
- *                            clears UBD_AWAY, UBD_DRAINING and UBD_FAILING
+ *                            opened, opener, detached, deadline, nr_checks, nr_control, added;
+ *                            sets and clears UBD_AWAY, UBD_DRAINING and UBD_FAILING
  *   ubd_tag.lock             all of one tag that is not constant
  * The last two are never held together, nor across anything that sleeps, completes
  * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
@@ -163,7 +163,8 @@ struct ubd_device {
 	struct cdev cdev;
 	u32 id; /* nobody else's until nr_id_users is 0 */
 	u32 max_io_bytes;
-	u64 features; /* UBD_F_* */
+	u64 features;	      /* UBD_F_* */
+	u32 recovery_timeout; /* seconds, 0: none */
 	kuid_t owner_uid;
 	kgid_t owner_gid;
 	struct ubd_user *user; /* who is charged for the device, if it is unprivileged */
@@ -187,6 +188,8 @@ struct ubd_device {
 	bool has_params;
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
+	unsigned long
+		deadline; /* jiffies: when it ends unless it is LIVE by then; not while it is */
 	unsigned int nr_checks; /* those who look whether the server lives: no other one may come */
 	struct ubd_params params;
 	struct ubd_identity identity;
@@ -204,6 +207,7 @@ struct ubd_device {
 	struct work_struct life_work;
 	struct work_struct check_work;	/* does the server live, and answer? */
 	struct delayed_work watch_work; /* the same, now and then */
+	struct delayed_work deadline_work;
 };
 
 /* ---- main.c ---- */
@@ -358,6 +362,8 @@ unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int second
 void ubd_pace(const struct ubd_device *dev);
 
 /* ---- recovery.c ---- */
+
+void ubd_recovery_init(struct ubd_device *dev);
 
 static inline bool ubd_recovers(const struct ubd_device *dev)
 {

@@ -166,6 +166,8 @@ static const uint64_t data_flags[] = {
 static bool add_with(struct device *device, enum device_data way, GError **err)
 {
 	device->info.flags = device->config.recovery | data_flags[way];
+	if (device->config.recovery)
+		device->info.recovery_timeout = device->config.recovery_timeout;
 	device->info.max_io_bytes = data_flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;
 	device->control = control_add_dev(&device->info, err);
 	return device->control;

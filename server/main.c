@@ -326,6 +326,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.depth = options.depth,
 		.block_size = options.block_size,
 		.recovery = options.recovery,
+		.recovery_timeout = options.recovery_timeout,
 		.identity = options.identity,
 		.data = options.data,
 		.recovered = recovered,

@@ -10,8 +10,10 @@
 #include "identity.h"
 #include "report.h"
 
-#define DEFAULT_DEPTH 64
-#define NOT_GIVEN     INT_MIN
+#define DEFAULT_DEPTH		 64
+#define NOT_GIVEN		 INT_MIN
+/* Time to notice, and to start a server by hand. */
+#define DEFAULT_RECOVERY_TIMEOUT 600
 
 struct options options = {
 	.direct = true,
@@ -19,18 +21,20 @@ struct options options = {
 	.id = UBD_DEV_ID_ANY,
 	.depth = DEFAULT_DEPTH,
 	.recover = UBD_DEV_ID_ANY,
+	.recovery_timeout = DEFAULT_RECOVERY_TIMEOUT,
 };
 
 /* Numbers as they were given. */
 static struct {
 	char **filenames; /* what is no option; one is right */
-	int queues, depth, id, recover;
+	int queues, depth, id, recover, recovery_timeout;
 	char *serial, *uuid;
 } given = {
 	.queues = NOT_GIVEN,
 	.depth = NOT_GIVEN,
 	.id = NOT_GIVEN,
 	.recover = NOT_GIVEN,
+	.recovery_timeout = NOT_GIVEN,
 };
 
 static gboolean bad_value(const char *name, const char *value, const char *allowed, GError **err)
@@ -159,14 +163,17 @@ static const GOptionEntry option_entries[] = {
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
-	  "Bytes of a block: 512 to 4096 (default: 512, or that of a raw disk)",
-	  "BYTES" },
+	  "Bytes of a block: 512 to 4096 (default: 512, or that of a raw disk)", "BYTES" },
 	{ "serial", 0, 0, G_OPTION_ARG_STRING, &given.serial,
 	  "Serial number (default: made of the image's path); empty: none", "SERIAL" },
 	{ "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid,
 	  "UUID of the disk (default: made of the image's path); empty: none", "UUID" },
 	{ "recovery", 0, 0, G_OPTION_ARG_CALLBACK, parse_recovery,
 	  "The device outlives its server; requests then fail or wait (default: none)", "MODE" },
+	{ "recovery-timeout", 0, 0, G_OPTION_ARG_INT, &given.recovery_timeout,
+	  "Seconds that it waits for a server before it ends; 0: for ever (default: " G_STRINGIFY(
+		  DEFAULT_RECOVERY_TIMEOUT) ")",
+	  "N" },
 	{ "recover", 0, 0, G_OPTION_ARG_INT, &given.recover,
 	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
@@ -200,10 +207,14 @@ static bool options_are_valid(void)
 	if (given.recover != NOT_GIVEN &&
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
 	     options.recovery || options.data || options.read_only || !options.discard ||
-	     options.block_size || given.serial)) {
+	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN)) {
 		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
-			     "--read-only, --data, --discard, --logical-block-size, --serial and "
-			     "--recovery cannot be given");
+			     "--read-only, --data, --discard, --logical-block-size, --serial, "
+			     "--recovery and --recovery-timeout cannot be given");
+		return false;
+	}
+	if (given.recovery_timeout != NOT_GIVEN && !options.recovery) {
+		report_error("--recovery-timeout: needs --recovery");
 		return false;
 	}
 	if (options.snapshot && (options.recovery || given.recover != NOT_GIVEN)) {
@@ -213,7 +224,8 @@ static bool options_are_valid(void)
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", given.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
 	       check_range("id", given.id, 0, INT_MAX) &&
-	       check_range("recover", given.recover, 0, INT_MAX);
+	       check_range("recover", given.recover, 0, INT_MAX) &&
+	       check_range("recovery-timeout", given.recovery_timeout, 0, UBD_MAX_RECOVERY_TIMEOUT);
 }
 
 static void take_numbers(void)
@@ -226,6 +238,8 @@ static void take_numbers(void)
 		options.id = given.id;
 	if (given.recover != NOT_GIVEN)
 		options.recover = given.recover;
+	if (given.recovery_timeout != NOT_GIVEN)
+		options.recovery_timeout = given.recovery_timeout;
 }
 
 /* What was given, and for the rest what the image's name says. */

@@ -25,8 +25,9 @@ struct options {
 	uint64_t cache_bytes; /* 0: the format's default */
 	uint16_t queues;      /* 0: the device's default */
 	uint16_t depth;
-	uint32_t id;	   /* or UBD_DEV_ID_ANY */
-	uint64_t recovery; /* UBD_F_USER_RECOVERY* */
+	uint32_t id;		   /* or UBD_DEV_ID_ANY */
+	uint64_t recovery;	   /* UBD_F_USER_RECOVERY* */
+	uint32_t recovery_timeout; /* seconds that the device waits for a server; 0: for ever */
 	enum device_data data;
 	uint32_t recover;	      /* a device to take over, or UBD_DEV_ID_ANY: none */
 	uint32_t block_size;	      /* logical, bytes; 0: the image's */

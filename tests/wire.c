@@ -17,6 +17,7 @@ IS_SIZED(ubdsrv_io_desc, 24);
 IS_AT(ubdsrv_io_desc, addr, 16);
 IS_SIZED(ubdsrv_ctrl_dev_info, 72);
 IS_AT(ubdsrv_ctrl_dev_info, flags, 16);
+IS_AT(ubdsrv_ctrl_dev_info, recovery_timeout, 36);
 IS_AT(ubdsrv_ctrl_dev_info, reserved2, 40);
 IS_SIZED(ubd_open_dev, 16);
 IS_SIZED(ubd_params, 80);

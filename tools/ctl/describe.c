@@ -111,6 +111,8 @@ void describe_text(const struct description *description)
 	printf("recovery: %s\n", recovery(info->flags));
 	if (info->flags & UBD_F_LOST)
 		puts("written data: may be lost, so flushes fail");
+	if (info->recovery_timeout)
+		printf("recovery timeout: %u s\n", info->recovery_timeout);
 	printf("queues: %u, each for %u requests of up to %u bytes\n", info->nr_hw_queues,
 	       info->queue_depth, info->max_io_bytes);
 	if (description->started)
@@ -154,6 +156,8 @@ void describe_json(const struct description *description, JsonBuilder *builder)
 	json_add_bool(builder, "unprivileged", !!(info->flags & UBD_F_UNPRIVILEGED));
 	json_add_string(builder, "recovery", recovery(info->flags));
 	json_add_bool(builder, "lost", !!(info->flags & UBD_F_LOST));
+	if (info->recovery_timeout)
+		json_add_int(builder, "recovery-timeout", info->recovery_timeout);
 	json_add_int(builder, "queues", info->nr_hw_queues);
 	json_add_int(builder, "queue-depth", info->queue_depth);
 	json_add_int(builder, "max-io-bytes", info->max_io_bytes);

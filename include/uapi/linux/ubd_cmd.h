@@ -91,6 +91,9 @@ struct ubdsrv_ctrl_cmd {
 #define UBD_F_USER_RECOVERY_REISSUE	(1ull << 1)
 #define UBD_F_USER_RECOVERY_FAIL_IO	(1ull << 2)
 
+/* Of recovery_timeout: a week. */
+#define UBD_MAX_RECOVERY_TIMEOUT	(7u * 24 * 60 * 60)
+
 /*
  * The server moves the data of requests itself, by pread() and pwrite() of /dev/ubdcN at
  * ubd_data_offset(); it names no buffers.
@@ -133,7 +136,8 @@ struct ubdsrv_ctrl_dev_info {
 						 * 0 if not in the reader's PID namespace */
 	__u32	owner_uid;		/* out: in the reader's user namespace */
 	__u32	owner_gid;		/* out */
-	__u32	reserved1;
+	__u32	recovery_timeout;	/* seconds that it may wait for a server until it ends as
+					 * one without recovery does; 0: for ever */
 	__u64	reserved2[4];
 };
 

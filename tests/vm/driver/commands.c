@@ -34,7 +34,7 @@ static void add_refuses_what_it_does_not_know(void)
 	CHECK_INFO_REFUSED(queue_depth, 0);
 	CHECK_INFO_REFUSED(queue_depth, UBD_MAX_QUEUE_DEPTH + 1);
 	CHECK_INFO_REFUSED(reserved0, 1);
-	CHECK_INFO_REFUSED(reserved1, 1);
+	CHECK_INFO_REFUSED(recovery_timeout, 1); /* without UBD_F_USER_RECOVERY */
 	CHECK_INFO_REFUSED(reserved2[3], 1);
 	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY_REISSUE);
 	CHECK_INFO_REFUSED(flags, UBD_F_USER_RECOVERY_FAIL_IO);
@@ -49,6 +49,22 @@ static void add_refuses_what_it_does_not_know(void)
 	CHECK_INFO_REFUSED(max_io_bytes, UBD_MAX_IO_BYTES + 4096);
 	CHECK_INFO_REFUSED(dev_id, 4096);
 	CHECK_INFO_REFUSED(dev_id, UBD_DEV_ID_ANY - 1);
+}
+
+static void add_refuses_to_wait_longer_than_a_week(void)
+{
+	struct ubdsrv_ctrl_dev_info info = usual_info(), found;
+	int fd;
+
+	info.flags = UBD_F_USER_RECOVERY;
+	info.recovery_timeout = UBD_MAX_RECOVERY_TIMEOUT + 1;
+	check_add_refused(&info, -EINVAL);
+	info.recovery_timeout = UBD_MAX_RECOVERY_TIMEOUT;
+	fd = add_dev(&info);
+	CHECK(fd >= 0);
+	CHECK_EQ(control(fd, UBD_CMD_GET_DEV_INFO, &found, sizeof(found)), 0);
+	CHECK_EQ(found.recovery_timeout, UBD_MAX_RECOVERY_TIMEOUT);
+	close(fd);
 }
 
 static void add_grants_no_more_queues_than_cpus(void)
@@ -406,6 +422,8 @@ int main(int argc, char **argv)
 {
 	const struct test tests[] = {
 		{"ADD_DEV refuses what it does not know", add_refuses_what_it_does_not_know},
+		{ "ADD_DEV refuses to wait longer than a week",
+		  add_refuses_to_wait_longer_than_a_week },
 		{"ADD_DEV grants no more queues than CPUs", add_grants_no_more_queues_than_cpus},
 		{"the deepest queue can be had", the_deepest_queue_can_be_had},
 		{"an id can be asked for once", an_id_can_be_asked_for_once},

@@ -522,6 +522,95 @@ static void every_wait_can_be_killed(void)
 	delete_device();
 }
 
+/* ---- the deadline ---- */
+
+static void serve_until(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.info.flags = REISSUE;
+	server.info.recovery_timeout = *(int *)arg;
+	server_run(&server);
+	serve_for_ever(&server);
+}
+
+static int spawn_server_until(int seconds)
+{
+	share();
+	return wait_for_server(spawn(serve_until, &seconds));
+}
+
+/* Nobody is left who has a control fd, nor one who could end the client's wait. */
+static void without_a_server_in_time_a_device_ends(void)
+{
+	int pid = spawn_server_until(1);
+	struct client client;
+
+	client_submit(&client, 64, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
+	kill_server(pid);
+	CHECK_EQ(client_wait(&client), 64);
+	check_gone(get(&shared->id));
+}
+
+/* Who begins to recover it and does not get on counts as nobody. */
+static void a_recovery_that_does_not_end_is_none(void)
+{
+	int pid = spawn_server_until(1), fd = open_dev(get(&shared->id)), res;
+	struct ubdsrv_ctrl_dev_info info;
+
+	kill_server(pid);
+	res = control(fd, UBD_CMD_START_RECOVERY, NULL, 0);
+	CHECK(res == 0 || res == -ENODEV);
+	CHECK_EQ(control(fd, UBD_CMD_END_RECOVERY, NULL, 0), -ENODEV);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_STOPPED, AGE);
+	CHECK_EQ(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)), 0);
+	CHECK_EQ(info.recovery_timeout, 1);
+	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), -ENODEV);
+	close(fd);
+	check_gone(get(&shared->id));
+}
+
+/* It has a request that it does not finish. */
+static void a_server_that_does_not_leave_is_not_waited_for(void)
+{
+	int pid = spawn_server_until(1), fd = open_dev(get(&shared->id));
+	struct client had;
+
+	client_submit(&had, 1, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) == 1, AGE);
+	/* This waits until the server has gone, and no longer than the device. */
+	CHECK_EQ(control(fd, UBD_CMD_QUIESCE, NULL, 0), -ENODEV);
+	CHECK_EQ(client_wait(&had), 1);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_STOPPED, AGE);
+	close(fd);
+	kill_server(pid);
+	check_gone(get(&shared->id));
+}
+
+/* Its seconds are many enough for a busy machine; each wait has them anew. */
+static void what_is_recovered_in_time_goes_on(void)
+{
+	const int seconds = 6;
+	int pid = spawn_server_until(seconds);
+	struct client client;
+
+	set(&shared->keeps, false);
+	for (int i = 0; i < 2; i++) {
+		usleep(seconds * 600000);
+		kill_server(pid);
+		pid = spawn_next();
+		client_submit(&client, 8, 0);
+		CHECK_EQ(client_wait(&client), 0);
+	}
+	usleep(seconds * 1100000);
+	client_submit(&client, 8, 0);
+	CHECK_EQ(client_wait(&client), 0);
+	kill_server(pid);
+	delete_device();
+}
+
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -553,8 +642,15 @@ int main(int argc, char **argv)
 		{ "a server killed while it is stopped is not waited for",
 		  a_server_killed_while_it_is_stopped_is_not_waited_for },
 		{ "every wait can be killed", every_wait_can_be_killed },
+		{ "without a server in time a device ends",
+		  without_a_server_in_time_a_device_ends },
+		{ "a recovery that does not end is none", a_recovery_that_does_not_end_is_none },
+		{ "a server that does not leave is not waited for",
+		  a_server_that_does_not_leave_is_not_waited_for },
+		{ "what is recovered in time goes on", what_is_recovered_in_time_goes_on },
 	};
-	/* In another way a server has the data of requests, or is on its way to it, when it dies. */
+	/* In another way a server has the data of requests, or is on its way to it, when it dies.
+	 */
 	const struct test of_data[] = {
 		{ "reissue loses no request", reissue_loses_no_request },
 		{ "reissue loses nothing that was on its way",
