@@ -211,6 +211,8 @@ int data_allocate(struct data *data)
 	data->map_bytes = bytes + HUGE_PAGE;
 	data->bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
 	madvise(data->bufs, bytes, MADV_HUGEPAGE); /* only advice */
+	/* Not in a core dump: it is the users' of the disk. */
+	madvise(map, data->map_bytes, MADV_DONTDUMP);
 	if (mprotect(data->bufs, bytes, PROT_READ | PROT_WRITE) < 0)
 		return -ENOMEM;
 	memset(data->bufs, 0, bytes);

@@ -401,6 +401,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	process_be_io_flusher();
+	if (!options.core_dump)
+		process_forbid_core_dumps();
 	memory_lock_error = process_lock_memory();
 	return serve(recovered) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -178,6 +178,8 @@ static const GOptionEntry option_entries[] = {
 	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
 	  "Return when the device is live, and go on in the background", NULL },
+	{ "core-dump", 0, 0, G_OPTION_ARG_NONE, &options.core_dump,
+	  "Dump core after a crash: not to a file system on the device itself", NULL },
 	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
 	  "Write the server's process number to FILE while the device is live", "FILE" },
 	{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &options.socket,

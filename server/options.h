@@ -18,6 +18,7 @@ struct options {
 	char *socket; /* where it takes commands; NULL: nowhere */
 	gboolean read_only;
 	gboolean daemonize;
+	gboolean core_dump; /* if it crashes */
 	gboolean verbose;
 	gboolean version; /* print it; all others are not checked then */
 	bool direct;

@@ -117,6 +117,13 @@ void process_be_io_flusher(void)
 	report_verbose("/proc/self/oom_score_adj: %s", g_strerror(errno));
 }
 
+/* RLIMIT_CORE does not concern programs that take dumps. */
+void process_forbid_core_dumps(void)
+{
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		report_note("core dumps cannot be forbidden: %s", g_strerror(errno));
+}
+
 /* A locked stack keeps what was touched once. */
 static void touch_stack(void)
 {

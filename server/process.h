@@ -4,8 +4,8 @@
  * a part of the way to a disk, where a wait for memory may be a wait for itself.
  *
  * In the order of a start: daemon_begin(), process_be_io_flusher(),
- * process_lock_memory(), process_drop_privileges(), daemon_live(). All on
- * the main thread; the threads it makes afterwards inherit the rest.
+ * process_forbid_core_dumps(), process_lock_memory(), process_drop_privileges(), daemon_live(). All
+ * on the main thread; the threads it makes afterwards inherit the rest.
  */
 #ifndef UBD_PROCESS_H
 #define UBD_PROCESS_H
@@ -14,8 +14,8 @@
 
 /*
  * Goes on in a child; the parent waits in here and exits: 0 once the child has
- * called daemon_live(), 1 when the child ends before. A signal that ends the parent before that ends
- * the child.
+ * called daemon_live(), 1 when the child ends before. A signal that ends the parent before that
+ * ends the child.
  */
 int daemon_begin(GError **err);
 
@@ -28,6 +28,14 @@ void daemon_live(void);
  * is none left. What is not permitted is left as it is.
  */
 void process_be_io_flusher(void);
+
+/*
+ * No core dump of this process is written, to a file or to a program, which may be on the disk that
+ * it serves: the dump would wait for the disk, and whoever is to serve that next for the end of the
+ * dump. Without privileges nobody but root can look into the process then. Behind
+ * process_be_io_flusher(), which needs its own files in /proc.
+ */
+void process_forbid_core_dumps(void);
 
 /*
  * All memory, also what will be allocated, stays in RAM. Threads made from now on

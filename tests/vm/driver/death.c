@@ -327,6 +327,60 @@ static void a_server_is_killed_that_waits_for_itself(void)
 	check_gone(shared->id);
 }
 
+/* ---- a core dump ---- */
+
+#define END_OF_DUMP "/tmp/end-of-dump"
+
+/* What the kernel gives a dump to: it reads none of it before it is told to. */
+static int take_dump(void)
+{
+	char data[65536];
+
+	while (!exists(END_OF_DUMP))
+		usleep(10000);
+	while (read(STDIN_FILENO, data, sizeof(data)) > 0)
+		;
+	return 0;
+}
+
+static void dump_to(const char *pattern)
+{
+	int fd = open("/proc/sys/kernel/core_pattern", O_WRONLY | O_CLOEXEC);
+
+	CHECK_EQ(write(fd, pattern, strlen(pattern)), strlen(pattern));
+	close(fd);
+}
+
+static void dump_to_this_program(void)
+{
+	char pattern[256] = "|";
+	ssize_t len = readlink("/proc/self/exe", pattern + 1, sizeof(pattern) - 16);
+
+	CHECK(len > 0);
+	strcpy(pattern + 1 + len, " take-dump");
+	unlink(END_OF_DUMP);
+	dump_to(pattern);
+}
+
+/* The process is there as long as the dump goes on, which may be long, and has its files open. */
+static void a_server_that_dumps_core_is_dead(void)
+{
+	struct client client;
+	int pid;
+
+	dump_to_this_program();
+	pid = spawn_server(0);
+	client_submit(&client, 8, KEPT_SECTOR);
+	WAIT_UNTIL(get(&shared->nr_kept) == 8, AGE);
+	CHECK_EQ(kill(pid, SIGSEGV), 0);
+	CHECK_EQ(client_wait(&client), 8);
+	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+	close(open(END_OF_DUMP, O_CREAT | O_WRONLY, 0600));
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	check_gone(get(&shared->id));
+	dump_to("core");
+}
+
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -357,6 +411,7 @@ int main(int argc, char **argv)
 		  a_server_is_killed_that_shared_its_file_table },
 		{ "a server is killed that waits for itself",
 		  a_server_is_killed_that_waits_for_itself },
+		{ "a server that dumps core is dead", a_server_that_dumps_core_is_dead },
 	};
 	/* In another way a server has the data of requests, or is on its way to it, when it dies.
 	 */
@@ -367,7 +422,11 @@ int main(int argc, char **argv)
 		{ "a busy server is killed again and again",
 		  a_busy_server_is_killed_again_and_again },
 	};
-	int failed = RUN_TESTS(tests, argc, argv);
+	int failed;
+
+	if (argc == 2 && strcmp(argv[1], "take-dump") == 0)
+		return take_dump();
+	failed = RUN_TESTS(tests, argc, argv);
 
 	return failed | RUN_TESTS_BY_USER_COPY(of_data, argc, argv);
 }
