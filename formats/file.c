@@ -63,7 +63,11 @@ static int close_on_worker(void *arg)
 
 static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	struct file_open opened = { .filename = img->filename, .flags = opts->flags };
+	struct file_open opened = {
+		.filename = img->filename,
+		.flags = opts->flags,
+		.named = opts->named_file,
+	};
 	struct file *file;
 	int ret = file_co_open_fd(&opened, err);
 

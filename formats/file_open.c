@@ -203,6 +203,14 @@ static int measure(struct file_open *job)
 	return 0;
 }
 
+/* What an image names must be allowed. @fd may be of O_PATH. */
+static int check_named(struct file_open *job, int fd)
+{
+	g_autofree char *refusal = job->named ? named_file_refusal(job->named, fd) : NULL;
+
+	return refusal ? open_failed(job, -EPERM, "%s", refusal) : 0;
+}
+
 static int check_opened(struct file_open *job)
 {
 	struct stat st;
@@ -214,6 +222,7 @@ static int check_opened(struct file_open *job)
 	job->has_no_name = st.st_nlink == 0;
 	job->id = id_of(&st);
 	ret = check_type(job, &st);
+	ret = ret ?: check_named(job, job->fd);
 	ret = ret ?: lock_file(job);
 	/* From here on nobody else lets it grow. */
 	ret = ret ?: measure(job);
@@ -221,8 +230,10 @@ static int check_opened(struct file_open *job)
 }
 
 /* What the bare words of the system leave open. */
-static const char *open_hint(int error, unsigned flags)
+static const char *open_hint(int error, unsigned flags, bool named)
 {
+	if (error == ELOOP && named)
+		return " (an image may not name what is reached by a link of /proc)";
 	if (error == EBUSY)
 		return " (the device is mounted, or another user holds it)";
 	if (error == EACCES && (flags & IMAGE_RDWR))
@@ -238,31 +249,54 @@ static void discard_fd(struct file_open *job)
 	close(job->fd);
 }
 
+static int open_file(const struct file_open *job, int flags)
+{
+	if (job->named)
+		return named_file_open(job->filename, flags);
+	return open(job->filename, flags, 0644);
+}
+
+/* Looks at the file without opening it. What cannot be looked at is for open() to refuse. */
+static int look_first(struct file_open *job, bool *ret_is_bdev)
+{
+	int fd = open_file(job, O_PATH | O_CLOEXEC), ret = 0;
+	struct stat st;
+
+	*ret_is_bdev = false;
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) == 0) {
+		*ret_is_bdev = S_ISBLK(st.st_mode);
+		ret = check_type(job, &st);
+	}
+	ret = ret ?: check_named(job, fd);
+	close(fd);
+	return ret;
+}
+
 /* Opens, looks what it is, and locks. On a worker. */
 static int open_on_worker(void *arg)
 {
 	struct file_open *job = arg;
 	int flags = (job->flags & IMAGE_RDWR ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
-	struct stat st;
+	bool is_bdev;
 	int ret;
 
 	/*
 	 * Opening a device node or a pipe can do things or wait, so look first. And
 	 * should it have changed in between, O_NONBLOCK keeps us from waiting.
 	 */
-	if (stat(job->filename, &st) == 0) {
-		ret = check_type(job, &st);
-		if (ret)
-			return ret;
-		/* The kernel refuses to open a mounted device a second time for its own. */
-		if (S_ISBLK(st.st_mode) && (job->flags & IMAGE_RDWR))
-			flags |= O_EXCL;
-	}
-	job->fd = open(job->filename, flags | job->open_flags | O_NONBLOCK, 0644);
+	ret = look_first(job, &is_bdev);
+	if (ret)
+		return ret;
+	/* The kernel refuses to open a mounted device a second time for its own. */
+	if (is_bdev && (job->flags & IMAGE_RDWR))
+		flags |= O_EXCL;
+	job->fd = open_file(job, flags | job->open_flags | O_NONBLOCK);
 	job->made = job->fd >= 0 && (job->open_flags & O_EXCL) && (job->open_flags & O_CREAT);
 	if (job->fd < 0)
 		return open_failed(job, -errno, "%s%s", g_strerror(errno),
-				   open_hint(errno, job->flags));
+				   open_hint(errno, job->flags, job->named));
 	ret = check_opened(job);
 	if (ret)
 		discard_fd(job);

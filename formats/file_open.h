@@ -12,6 +12,7 @@ struct file_open {
 	/* in */
 	const char *filename;
 	unsigned flags; /* IMAGE_* */
+	const struct named_file *named; /* NULL: no image names it */
 	/* out */
 	int fd; /* the caller closes it */
 	bool is_bdev;

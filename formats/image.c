@@ -273,15 +273,15 @@ static int co_node_open(struct image *img, const struct image_open_opts *opts, G
 	return 0;
 }
 
-int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
-			void *opaque, struct image **ret_img, GError **err)
+static int co_new_bottom(const struct image_ops *ops, const char *filename,
+			 const struct image_open_opts *opts, void *opaque, struct image **ret_img,
+			 GError **err)
 {
-	struct image_open_opts opts = {.flags = flags};
-	struct image *img = node_new(ops, filename, flags);
+	struct image *img = node_new(ops, filename, opts->flags);
 	int ret;
 
 	img->opaque = opaque;
-	ret = co_node_open(img, &opts, err);
+	ret = co_node_open(img, opts, err);
 	if (ret)
 		node_free(img);
 	else
@@ -289,12 +289,35 @@ int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsig
 	return ret;
 }
 
-int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
+int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
+			void *opaque, struct image **ret_img, GError **err)
 {
-	g_autofree char *name = NULL;
+	struct image_open_opts opts = { .flags = flags };
+
+	return co_new_bottom(ops, filename, &opts, opaque, ret_img, err);
+}
+
+int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
+			struct image **ret_img, GError **err)
+{
+	struct image_open_opts opts = { .flags = flags, .named_file = named };
+	g_autofree char *name = NULL, *refusal = NULL;
 	const struct image_ops *ops = image_find_bottom(filename, &name, err);
 
-	return ops ? image_co_new_bottom(ops, name, flags, NULL, ret_img, err) : -EINVAL;
+	if (!ops)
+		return -EINVAL;
+	if (named && ops != &image_file_ops)
+		refusal = named_nothing_refusal(named);
+	if (refusal) {
+		g_set_error(err, UBD_ERROR, EPERM, "Could not open '%s': %s", filename, refusal);
+		return -EPERM;
+	}
+	return co_new_bottom(ops, name, &opts, NULL, ret_img, err);
+}
+
+int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
+{
+	return image_co_open_named(filename, flags, NULL, ret_img, err);
 }
 
 /* A format node on @file, which it owns from now on, also on failure. */
@@ -350,7 +373,9 @@ static int co_open_backing(const struct image *top, struct image *layer, unsigne
 		.format = layer->backing_format,
 		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
 		.cache_bytes = top_opts->cache_bytes,
+		.policy = top_opts->policy,
 	};
+	struct named_file named = named_backing_file(opts.policy, layer->filename);
 	struct file_id id = image_co_file_id(filename);
 	struct image *file;
 	int ret;
@@ -365,7 +390,14 @@ static int co_open_backing(const struct image *top, struct image *layer, unsigne
 			    "'%s' is in the chain above already, which makes it a loop", filename);
 		return -ELOOP;
 	}
-	ret = image_co_open_bottom(filename, opts.flags, &file, err);
+	if (!opts.format && opts.policy && opts.policy->formats_given) {
+		g_set_error(err, UBD_ERROR, EPERM,
+			    "the image does not name its format, which is not guessed; write it to "
+			    "the image (qemu-img rebase -u -b FILE -F FORMAT), or give "
+			    "--allow-probing");
+		return -EPERM;
+	}
+	ret = image_co_open_named(filename, opts.flags, &named, &file, err);
 	ret = ret ?: co_open_format(file, &opts, &layer->backing, err);
 	/* It is the top image's format that the caller can choose. */
 	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
@@ -416,6 +448,7 @@ int image_co_open_on(struct image *file, const struct image_open_opts *opts, str
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err)
 {
+	struct named_file named;
 	unsigned bottom_flags;
 	struct image *file;
 	int ret;
@@ -433,7 +466,9 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	bottom_flags = opts->flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
 	if (opts->flags & IMAGE_FOR_REPAIR)
 		bottom_flags |= IMAGE_RDWR;
-	ret = image_co_open_bottom(filename, bottom_flags, &file, err);
+	named = named_backing_file(opts->policy, opts->named_by);
+	ret = image_co_open_named(filename, bottom_flags, opts->named_by ? &named : NULL, &file,
+				  err);
 	ret = ret ?: co_open_on(file, opts, ret_img, err);
 	return image_one_line(ret, err);
 }

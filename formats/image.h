@@ -26,6 +26,7 @@
 
 #include "dirty_bits.h"
 #include "iobuf.h"
+#include "policy.h"
 
 struct image;
 struct image_ops;
@@ -83,6 +84,12 @@ struct image_open_opts {
 	 * now on, also on failure; NULL: the one that the image names.
 	 */
 	struct image *data_file;
+	/* What this image and those below it may name; NULL: any file of policy.h. */
+	const struct image_policy *policy;
+	/* The image that has this one as its backing file, so that the policy holds; or NULL. */
+	const char *named_by;
+	/* Of a bottom node, set by image.c: the same for its file. */
+	const struct named_file *named_file;
 };
 
 /* The backing chain is at most this long, the top image included. */
@@ -402,6 +409,7 @@ struct image_create_opts {
 	const char *backing_format;	/* NULL if none */
 	bool backing_unchecked;		/* do not open the backing file (-u) */
 	GHashTable *options;		/* name -> value, both char *; NULL if none */
+	const struct image_policy *policy; /* for what is below the new image; may be NULL */
 	/* An open image whose files, with those below it, must not be overwritten; may be NULL. */
 	const struct image *source;
 	/* Gets the files of the new image; NULL: not wanted. Empty after a failure. */

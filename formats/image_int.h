@@ -21,6 +21,10 @@ const struct image_ops *image_find_bottom(const char *filename, char **ret_name,
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
 			 GError **err);
 
+/* The same for a name that an image has, under a policy; @named may be NULL. */
+int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
+			struct image **ret_img, GError **err);
+
 /*
  * Makes the file that the name asks for, or empties it (a block device stays as it was), and adds
  * it to @begun.

@@ -100,6 +100,7 @@ static struct image *open_image(struct aio_loop *loop, GError **err)
 	struct open_job job = { .opts = { .format = options.format,
 					  .snapshot = options.snapshot,
 					  .cache_bytes = options.cache_bytes,
+					  .policy = &options.policy,
 					  .warn = warn } };
 
 	if (!options.read_only && !options.snapshot)

@@ -22,6 +22,11 @@ struct options options = {
 	.depth = DEFAULT_DEPTH,
 	.recover = UBD_DEV_ID_ANY,
 	.recovery_timeout = DEFAULT_RECOVERY_TIMEOUT,
+	/* The images may be a stranger's. */
+	.policy = {
+		.data_file = { .from = IMAGE_NAMES_BESIDE },
+		.formats_given = true,
+	},
 };
 
 /* Numbers as they were given. */
@@ -29,7 +34,9 @@ static struct {
 	char **filenames; /* what is no option; one is right */
 	int queues, depth, id, recover, recovery_timeout;
 	char *serial, *uuid;
+	gboolean formats_given;
 } given = {
+	.formats_given = TRUE,
 	.queues = NOT_GIVEN,
 	.depth = NOT_GIVEN,
 	.id = NOT_GIVEN,
@@ -98,6 +105,16 @@ static gboolean parse_data(const char *name, const char *value, void *data, GErr
 	return bad_value(name, value, "copy, user-copy or zero-copy", err);
 }
 
+static gboolean parse_backing(const char *name, const char *value, void *data, GError **err)
+{
+	return image_names_parse(value, &options.policy.backing, err);
+}
+
+static gboolean parse_data_file(const char *name, const char *value, void *data, GError **err)
+{
+	return image_names_parse(value, &options.policy.data_file, err);
+}
+
 /* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
 static int suffix_shift(const char *suffix)
 {
@@ -148,6 +165,14 @@ static const GOptionEntry option_entries[] = {
 	  "Make a read-only device, and do not write to the image", NULL },
 	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
 	  "Serve this snapshot inside of the image (name or ID), read-only", "SNAPSHOT" },
+	{ "allow-backing", 0, 0, G_OPTION_ARG_CALLBACK, parse_backing,
+	  "Backing files that images may name: any (default), none, or only there",
+	  "FOLDER[:FOLDER...]" },
+	{ "allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, parse_data_file,
+	  "External data files: any, none, or only there (default: the image's folder)",
+	  "FOLDER[:FOLDER...]" },
+	{ "allow-probing", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &given.formats_given,
+	  "Guess the format of a backing file where the image does not name it", NULL },
 	{ "queues", 0, 0, G_OPTION_ARG_INT, &given.queues,
 	  "Hardware queues, each with a thread (default: one per CPU, at most 4)", "N" },
 	{ "depth", 0, 0, G_OPTION_ARG_INT, &given.depth,
@@ -242,6 +267,7 @@ static void take_numbers(void)
 		options.recover = given.recover;
 	if (given.recovery_timeout != NOT_GIVEN)
 		options.recovery_timeout = given.recovery_timeout;
+	options.policy.formats_given = given.formats_given;
 }
 
 /* What was given, and for the rest what the image's name says. */

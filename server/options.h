@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "device.h"
+#include "image.h"
 
 struct options {
 	const char *filename;
@@ -23,6 +24,7 @@ struct options {
 	gboolean version; /* print it; all others are not checked then */
 	bool direct;
 	bool discard;
+	struct image_policy policy; /* what images may name */
 	uint64_t cache_bytes; /* 0: the format's default */
 	uint16_t queues;      /* 0: the device's default */
 	uint16_t depth;

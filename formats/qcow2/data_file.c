@@ -37,19 +37,20 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 	return 0;
 }
 
-static int co_open_by_name(struct qcow2 *q, GError **err)
+static int co_open_by_name(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	g_autofree char *filename = image_resolve_backing(q->img->filename, q->data_filename);
+	struct named_file named = named_data_file(opts->policy, q->img->filename);
 	bool unwanted = q->img->flags & IMAGE_NO_DATA_FILE;
-	int ret = image_co_open_bottom(unwanted ? "null:0" : filename, q->img->flags,
-				       &q->img->data_file, err);
+	int ret = image_co_open_named(unwanted ? "null:0" : filename, q->img->flags,
+				      unwanted ? NULL : &named, &q->img->data_file, err);
 
 	if (ret)
 		g_prefix_error(err, "%s: external data file: ", q->img->filename);
 	return ret;
 }
 
-int qcow2_co_open_data_file(struct qcow2 *q, GError **err)
+int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	int ret = check_data_file(q, err);
 	struct file_id data;
@@ -57,7 +58,7 @@ int qcow2_co_open_data_file(struct qcow2 *q, GError **err)
 	if (ret || !(q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE))
 		return ret;
 	if (!q->img->data_file)
-		ret = co_open_by_name(q, err);
+		ret = co_open_by_name(q, opts, err);
 	if (ret)
 		return ret;
 	/* Without locks (-U) nothing else would notice. */

@@ -159,7 +159,7 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 		g_set_error(err, UBD_ERROR, ENOMEM, "%s: no memory", img->filename);
 		return -ENOMEM;
 	}
-	ret = qcow2_co_read_header(q, opts, err) ?: qcow2_co_open_data_file(q, err);
+	ret = qcow2_co_read_header(q, opts, err) ?: qcow2_co_open_data_file(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = qcow2_check_writable(q, err) ?: qcow2_co_repair_dirty(q, opts, err);
 	ret = ret				   ?:

@@ -669,7 +669,7 @@ int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end,
  * Opens the external data file where the image has one, unless img->data_file is set; when the
  * header was read.
  */
-int qcow2_co_open_data_file(struct qcow2 *q, GError **err);
+int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 int qcow2_co_close_data_file(struct qcow2 *q);
 
 /* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */

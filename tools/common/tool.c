@@ -98,6 +98,26 @@ struct aio_loop *tool_loop_new(void)
 	return loop;
 }
 
+struct image_policy tool_policy;
+static bool data_file_is_given;
+
+gboolean tool_allow_backing(const char *option, const char *value, void *data, GError **err)
+{
+	return image_names_parse(value, &tool_policy.backing, err);
+}
+
+gboolean tool_allow_data_file(const char *option, const char *value, void *data, GError **err)
+{
+	data_file_is_given = true;
+	return image_names_parse(value, &tool_policy.data_file, err);
+}
+
+void tool_keep_data_file_beside(void)
+{
+	if (!data_file_is_given)
+		tool_policy.data_file.from = IMAGE_NAMES_BESIDE;
+}
+
 struct main_job {
 	int (*co_main)(void *arg);
 	void *arg;
@@ -138,6 +158,7 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 	int ret;
 
 	warning.warn = tool_warn;
+	warning.policy = &tool_policy;
 	ret = image_co_open(filename, &warning, ret_img, &err);
 
 	if (ret == -EMEDIUMTYPE && !opts->format)

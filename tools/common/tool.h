@@ -31,6 +31,25 @@ bool tool_set_aio(const char *aio);
 /* A loop for the calling tool, see aio_loop_new(); NULL, and says why. */
 struct aio_loop *tool_loop_new(void);
 
+/* What images may name; it applies to all that is opened here. */
+extern struct image_policy tool_policy;
+
+/* The options that set it, for an array of GOptionEntry. */
+#define TOOL_POLICY_OPTIONS                                                                       \
+	{ "allow-backing", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_backing,                       \
+	  "Backing files that images may name: any (default), none, or only there",               \
+	  "FOLDER[:FOLDER...]" },                                                                 \
+	{                                                                                         \
+		"allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_data_file,             \
+			"The same for external data files", "FOLDER[:FOLDER...]"                  \
+	}
+
+/* Unless it was allowed elsewhere, a data file must lie beside its image. */
+void tool_keep_data_file_beside(void);
+
+gboolean tool_allow_backing(const char *option, const char *value, void *data, GError **err);
+gboolean tool_allow_data_file(const char *option, const char *value, void *data, GError **err);
+
 /* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
  * loop. */
 int tool_run_co(int (*co_fn)(void *arg), void *arg);

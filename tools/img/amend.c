@@ -114,6 +114,7 @@ int img_amend(const struct command *command, char **argv)
 		{ "force", 0, 0, G_OPTION_ARG_NONE, &force,
 		  "Taken for the sake of qemu-img, without effect", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

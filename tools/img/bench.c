@@ -388,6 +388,7 @@ int img_bench(const struct command *command, char **argv)
 		  "Open the image even if somebody writes to it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet,
 		  "Taken for qemu-img's sake, without effect", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

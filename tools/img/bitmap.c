@@ -256,6 +256,7 @@ int img_bitmap(const struct command *command, char **argv)
 		  "Format of the image (default: by its header)", "FMT" },
 		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output,
 		  "For --dump: print it as human or json", "OFMT" },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "FILENAME BITMAP" },
 		{},

@@ -58,6 +58,7 @@ int img_create(const struct command *command, char **argv)
 		{ "backing-unsafe", 'u', 0, G_OPTION_ARG_NONE, &unchecked,
 		  "Do not look whether the backing file is there and good", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "FILENAME [SIZE]" },
 		{},

@@ -42,12 +42,16 @@ static void free_facts(void *arg)
 
 /* ---- gathering ---- */
 
+/* @named_by: the image whose backing file it is, NULL for the first. */
 static int co_get_facts(const struct info_job *job, const char *filename, const char *format,
-			struct image_facts **ret_facts)
+			const char *named_by, struct image_facts **ret_facts)
 {
+	struct image_open_opts opts = { .format = format,
+					.flags = job->flags,
+					.named_by = named_by };
 	struct image_facts *facts;
 	struct image *img;
-	int ret = tool_co_open(filename, format, job->flags, &img);
+	int ret = tool_co_open_opts(filename, &opts, &img);
 
 	if (ret)
 		return ret;
@@ -82,11 +86,11 @@ static bool is_known(GPtrArray *chain, const struct image_facts *facts)
 
 static int co_get_chain(const struct info_job *job, GPtrArray *chain)
 {
-	const char *filename = job->filename, *format = job->format;
+	const char *filename = job->filename, *format = job->format, *named_by = NULL;
 	struct image_facts *facts;
 
 	do {
-		if (co_get_facts(job, filename, format, &facts))
+		if (co_get_facts(job, filename, format, named_by, &facts))
 			return -EIO;
 		if (is_known(chain, facts) || chain->len == IMAGE_MAX_CHAIN) {
 			tool_error("%s: Backing file '%s' creates an infinite loop.", job->filename,
@@ -95,6 +99,7 @@ static int co_get_chain(const struct info_job *job, GPtrArray *chain)
 			return -ELOOP;
 		}
 		g_ptr_array_add(chain, facts);
+		named_by = facts->filename;
 		filename = facts->info.full_backing_filename;
 		format = facts->info.backing_format;
 	} while (job->chain && filename);
@@ -311,6 +316,7 @@ int img_info(const struct command *command, char **argv)
 		  "Go on with the backing file, its backing file...", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if somebody writes to it", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

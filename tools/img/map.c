@@ -215,6 +215,7 @@ int img_map(const struct command *command, char **argv)
 		{ "max-length", 'l', 0, G_OPTION_ARG_FILENAME, &length, "Go that far", "LEN" },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if somebody writes to it", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

@@ -98,6 +98,7 @@ int new_image_co_create(struct new_image *new)
 		.backing_format = new->backing_format,
 		.backing_unchecked = new->backing_unchecked,
 		.options = new->options,
+		.policy = &tool_policy,
 		.source = new->source,
 		.begun = &new->begun,
 	};

@@ -93,6 +93,7 @@ int img_resize(const struct command *command, char **argv)
 		{ "shrink", 0, 0, G_OPTION_ARG_NONE, &shrink,
 		  "Allow a smaller size, and the loss of data with it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME [+|-]SIZE" },
 		{},
@@ -115,6 +116,9 @@ int img_resize(const struct command *command, char **argv)
 	}
 	job.format = format;
 	job.shrink = shrink;
+	/* It truncates the data file, which is one that the image chose. */
+	if (shrink)
+		tool_keep_data_file_beside();
 	if (tool_run_co(co_resize, &job))
 		return 1;
 	if (!quiet)

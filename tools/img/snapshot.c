@@ -82,6 +82,7 @@ int img_snapshot(const struct command *command, char **argv)
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if somebody writes to it (with -l)", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

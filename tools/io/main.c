@@ -132,6 +132,7 @@ int main(int argc, char **argv)
 		  "Open the image even if somebody writes to it (needs -r)", NULL },
 		{ "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit",
 		  NULL },
+		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "[FILENAME]" },
 		{},

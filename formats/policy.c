@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What an image may name: see policy.h. */
+#include "policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "error.h"
+
+/* ---- pseudo file systems ---- */
+
+/* Those that linux/magic.h does not have. */
+#define CONFIGFS_MAGIC 0x62656570
+#define FUSECTL_MAGIC  0x65735543
+#define MQUEUE_MAGIC   0x19800202
+
+static const struct {
+	unsigned long magic;
+	const char *name;
+} pseudo_file_systems[] = {
+	{ PROC_SUPER_MAGIC, "proc" },
+	{ SYSFS_MAGIC, "sysfs" },
+	{ DEBUGFS_MAGIC, "debugfs" },
+	{ TRACEFS_MAGIC, "tracefs" },
+	{ SECURITYFS_MAGIC, "securityfs" },
+	{ SELINUX_MAGIC, "selinuxfs" },
+	{ SMACK_MAGIC, "smackfs" },
+	{ CGROUP_SUPER_MAGIC, "cgroup" },
+	{ CGROUP2_SUPER_MAGIC, "cgroup2" },
+	{ RDTGROUP_SUPER_MAGIC, "resctrl" },
+	{ BPF_FS_MAGIC, "bpf" },
+	{ PSTOREFS_MAGIC, "pstore" },
+	{ EFIVARFS_MAGIC, "efivarfs" },
+	{ XENFS_SUPER_MAGIC, "xenfs" },
+	{ BINFMTFS_MAGIC, "binfmt_misc" },
+	{ CONFIGFS_MAGIC, "configfs" },
+	{ FUSECTL_MAGIC, "fusectl" },
+	{ MQUEUE_MAGIC, "mqueue" },
+	{ NSFS_MAGIC, "nsfs" },
+	{ DEVPTS_SUPER_MAGIC, "devpts" },
+	{ PIPEFS_MAGIC, "pipefs" },
+	{ SOCKFS_MAGIC, "sockfs" },
+	{ ANON_INODE_FS_MAGIC, "anon_inode" },
+	{ SECRETMEM_MAGIC, "secretmem" },
+};
+
+/* The name of the pseudo file system that a file lies on, NULL if it is a real one. */
+static const char *pseudo_file_system(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return "unknown";
+	for (size_t i = 0; i < G_N_ELEMENTS(pseudo_file_systems); i++)
+		if ((unsigned long)fs.f_type == pseudo_file_systems[i].magic)
+			return pseudo_file_systems[i].name;
+	return NULL;
+}
+
+/* ---- names ---- */
+
+struct named_file named_backing_file(const struct image_policy *policy, const char *by)
+{
+	return (struct named_file){ by, policy ? &policy->backing : NULL, "--allow-backing" };
+}
+
+struct named_file named_data_file(const struct image_policy *policy, const char *by)
+{
+	return (struct named_file){ by, policy ? &policy->data_file : NULL, "--allow-data-file" };
+}
+
+/* ---- open ---- */
+
+static int openat2_without_magic(const char *filename, int flags)
+{
+	struct open_how how = { .flags = flags | O_LARGEFILE, .resolve = RESOLVE_NO_MAGICLINKS };
+
+	return syscall(SYS_openat2, AT_FDCWD, filename, &how, sizeof(how));
+}
+
+/* Not so before Linux 5.6, or where a filter of system calls is older than that. */
+static bool has_openat2(void)
+{
+	int fd = openat2_without_magic("/", O_PATH | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || (errno != ENOSYS && errno != EPERM);
+}
+
+int named_file_open(const char *filename, int flags)
+{
+	int fd = openat2_without_magic(filename, flags);
+
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM) && !has_openat2())
+		fd = open(filename, flags);
+	return fd;
+}
+
+/* ---- places ---- */
+
+/* Where an open file lies, without links; NULL where that cannot be told. */
+static char *real_name(int fd)
+{
+	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+	char name[PATH_MAX + 1];
+	ssize_t len = readlink(link, name, sizeof(name) - 1);
+
+	return len > 0 && len < (ssize_t)sizeof(name) - 1 && *name == '/' ? g_strndup(name, len)
+									  : NULL;
+}
+
+/* Whether the folder of @filename is @folder, without links. */
+static bool is_folder_of(const char *folder, const char *filename)
+{
+	g_autofree char *parent = g_path_get_dirname(filename);
+	char *real = realpath(parent, NULL);
+	bool same = real && strcmp(real, folder) == 0;
+
+	free(real);
+	return same;
+}
+
+static bool is_beside(const char *image, const char *name)
+{
+	g_autofree char *folder = g_path_get_dirname(name);
+	char *real_image = realpath(image, NULL);
+	bool beside =
+		is_folder_of(folder, image) || (real_image && is_folder_of(folder, real_image));
+
+	free(real_image);
+	return beside;
+}
+
+static bool is_in(char *const *places, const char *name)
+{
+	for (; *places; places++) {
+		size_t len = strlen(*places);
+
+		/* "/" is the only one that ends in a slash. */
+		if (strncmp(*places, name, len) == 0 &&
+		    (!name[len] || name[len] == '/' || (*places)[len - 1] == '/'))
+			return true;
+	}
+	return false;
+}
+
+static bool is_allowed_place(const struct named_file *named, int fd)
+{
+	g_autofree char *name = real_name(fd);
+
+	if (!name)
+		return false;
+	if (named->names->from == IMAGE_NAMES_BESIDE)
+		return is_beside(named->by, name);
+	return is_in(named->names->places, name);
+}
+
+char *named_nothing_refusal(const struct named_file *named)
+{
+	if (!named->names || named->names->from == IMAGE_NAMES_ANYWHERE)
+		return NULL;
+	return g_strdup_printf("an image may not name it (see %s)", named->option);
+}
+
+char *named_file_refusal(const struct named_file *named, int fd)
+{
+	const char *pseudo = pseudo_file_system(fd);
+
+	if (pseudo)
+		return g_strdup_printf("an image may not name files of a pseudo file system (%s)",
+				       pseudo);
+	if (!named->names || named->names->from == IMAGE_NAMES_ANYWHERE)
+		return NULL;
+	if (named->names->from == IMAGE_NAMES_NONE)
+		return named_nothing_refusal(named);
+	if (is_allowed_place(named, fd))
+		return NULL;
+	return g_strdup_printf("an image may not name files there; to allow it, give %s=FOLDER",
+			       named->option);
+}
+
+/* ---- options ---- */
+
+void image_names_clear(struct image_names *names)
+{
+	g_clear_pointer(&names->places, g_strfreev);
+}
+
+static bool parse_places(const char *text, char ***ret_places, GError **err)
+{
+	g_auto(GStrv) places = g_strsplit(text, ":", -1);
+
+	for (char **place = places; *place; place++) {
+		char *real = realpath(*place, NULL);
+
+		if (!real) {
+			g_set_error(err, UBD_ERROR, errno,
+				    "\"%s\" is not any, none or FOLDER[:FOLDER...]: '%s': %s", text,
+				    *place, g_strerror(errno));
+			return false;
+		}
+		g_free(*place);
+		*place = g_strdup(real);
+		free(real);
+	}
+	*ret_places = g_steal_pointer(&places);
+	return true;
+}
+
+bool image_names_parse(const char *text, struct image_names *names, GError **err)
+{
+	struct image_names parsed = {};
+
+	if (strcmp(text, "none") == 0) {
+		parsed.from = IMAGE_NAMES_NONE;
+	} else if (strcmp(text, "any") != 0) {
+		parsed.from = IMAGE_NAMES_LISTED;
+		/* "" would be no place at all. */
+		if (!parse_places(*text ? text : ":", &parsed.places, err))
+			return false;
+	}
+	image_names_clear(names);
+	*names = parsed;
+	return true;
+}
