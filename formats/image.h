@@ -60,6 +60,8 @@ enum image_open_flags {
 	 * of other programs. Every request is refused (-EPERM). Read-only.
 	 */
 	IMAGE_INFO_ONLY = 1 << 9,
+	/* Open an image that was created unfinished, too. */
+	IMAGE_UNFINISHED = 1 << 10,
 };
 
 struct image_open_opts {
@@ -412,6 +414,11 @@ struct image_create_opts {
 	const struct image_policy *policy; /* for what is below the new image; may be NULL */
 	/* An open image whose files, with those below it, must not be overwritten; may be NULL. */
 	const struct image *source;
+	/*
+	 * Nobody opens it (without IMAGE_UNFINISHED) before image_co_finish(), where the format
+	 * can say so in its header.
+	 */
+	bool unfinished;
 	/* Gets the files of the new image; NULL: not wanted. Empty after a failure. */
 	struct image_begun *begun;
 };
@@ -423,6 +430,9 @@ struct image_create_opts {
  */
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
 		    uint64_t *ret_size, GError **err);
+
+/* From now on an image that was created unfinished is one as any other, after all that is in it. */
+int image_co_finish(struct image *img);
 
 /*
  * Options of a format in the order in which `create` shows them, ended by a NULL name; NULL if

@@ -268,3 +268,8 @@ int image_co_create(const char *filename, const char *format, const struct image
 		*ret_size = c.opts.size;
 	return image_one_line(ret, err);
 }
+
+int image_co_finish(struct image *img)
+{
+	return img->ops->co_finish ? img->ops->co_finish(img) : 0;
+}

@@ -67,6 +67,8 @@ struct image_ops {
 	/* NULL: all of it is data of this layer at the same offset. */
 	int (*co_block_status)(struct image *img, uint64_t off, uint64_t bytes,
 			       struct image_extent *ret_extent);
+	/* NULL: no image of the format is unfinished. */
+	int (*co_finish)(struct image *img);
 	/* Of image_co_amend(); options are those of amend_options, its errors name no file. */
 	const struct image_option *amend_options;
 	int (*co_amend)(struct image *img, GHashTable *options,

@@ -237,6 +237,8 @@ static int fill_header(const struct layout *l, const struct image_create_opts *o
 	};
 
 	fill_fixed_header(l, &content.fixed);
+	if (opts->unfinished)
+		content.fixed.magic = htobe32(QCOW2_MAGIC_UNFINISHED);
 	if (opts->backing_format)
 		header_extensions_add(extensions, QCOW2_EXT_BACKING_FORMAT, opts->backing_format,
 				      strlen(opts->backing_format));

@@ -27,10 +27,15 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	ret = image_co_pread(q->file, 0, MIN(file_size, sizeof(fixed)), fixed);
 	if (ret)
 		return qcow2_refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
-	if (be32toh(disk->magic) != QCOW2_MAGIC)
+	q->magic = be32toh(disk->magic);
+	if (q->magic == QCOW2_MAGIC_UNFINISHED && !(q->img->flags & IMAGE_UNFINISHED))
+		return qcow2_refuse(q, EINVAL, err,
+				    "it is an unfinished copy: the program that made it was ended "
+				    "before the end; copy it again");
+	if (q->magic != QCOW2_MAGIC && q->magic != QCOW2_MAGIC_UNFINISHED)
 		return qcow2_refuse(q, EINVAL, err,
 				    "not a qcow2 image (the magic number is 0x%08x)",
-				    be32toh(disk->magic));
+				    q->magic);
 	q->version = be32toh(disk->version);
 	if (q->version < 2 || q->version > 3)
 		return qcow2_refuse(q, ENOTSUP, err,

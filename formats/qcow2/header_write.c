@@ -70,6 +70,23 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
 	return ret;
 }
 
+int qcow2_co_finish(struct image *img)
+{
+	struct qcow2 *q = img->opaque;
+	uint32_t disk = htobe32(QCOW2_MAGIC);
+	int ret;
+
+	if (q->magic == QCOW2_MAGIC)
+		return 0;
+	ret = image_co_flush(img);
+	co_mutex_lock(&q->alloc_lock);
+	ret = ret ?: co_patch_header(q, 0, &disk, sizeof(disk));
+	if (!ret)
+		q->magic = QCOW2_MAGIC;
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
 /* In either header, where it is not known which one is on disk. */
 int qcow2_co_set_corrupt_bit(struct qcow2 *q)
 {
@@ -141,7 +158,7 @@ void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint3
 static void fill_fixed(struct qcow2 *q, struct qcow2_disk_header *disk) REQUIRES(q->alloc_lock)
 {
 	*disk = (struct qcow2_disk_header){
-		.magic = htobe32(QCOW2_MAGIC),
+		.magic = htobe32(q->magic),
 		.version = htobe32(q->version),
 		.cluster_bits = htobe32(q->cluster_bits),
 		.size = htobe64(image_size(q->img)),

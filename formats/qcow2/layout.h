@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #define QCOW2_MAGIC 0x514649fbu /* "QFI\xfb" */
+/* "UFI\xfb", of our own: a copy on its way. For others it is no image. */
+#define QCOW2_MAGIC_UNFINISHED 0x554649fbu
 
 /* Section "Header". */
 struct qcow2_disk_header {

@@ -32,7 +32,8 @@ static bool probe(const uint8_t *head, size_t len)
 	if (len < sizeof(magic))
 		return false;
 	memcpy(&magic, head, sizeof(magic));
-	return be32toh(magic) == QCOW2_MAGIC;
+	magic = be32toh(magic);
+	return magic == QCOW2_MAGIC || magic == QCOW2_MAGIC_UNFINISHED;
 }
 
 /* An image that was never written to may be like that; or the end of its file is missing. */
@@ -233,6 +234,7 @@ const struct image_ops image_qcow2_ops = {
 	.co_resize = qcow2_co_resize,
 	.amend_options = qcow2_amend_options,
 	.co_amend = qcow2_co_amend,
+	.co_finish = qcow2_co_finish,
 	.co_get_info = co_get_info,
 	.co_check = qcow2_co_check,
 	.co_snapshot_list = qcow2_co_snapshot_list,

@@ -126,6 +126,8 @@ struct qcow2 {
 	struct image *file;
 	struct image *data_file; /* where guest clusters lie: `file`, or an external data file */
 
+	uint32_t magic; /* QCOW2_MAGIC, or _UNFINISHED until qcow2_co_finish(), under alloc_lock */
+
 	/* ---- constant while open ---- */
 	uint32_t version;
 	unsigned cluster_bits;
@@ -365,6 +367,9 @@ void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint3
 
 /* Clears the autoclear bits that we do not keep right, before the first write. */
 int qcow2_co_clear_autoclear(struct qcow2 *q);
+
+/* Of image_ops: what was written is flushed before the header says that it is an image. */
+int qcow2_co_finish(struct image *img);
 
 /* Sets the corrupt bit, where the version has one. */
 int qcow2_co_set_corrupt_bit(struct qcow2 *q) REQUIRES(q->alloc_lock);

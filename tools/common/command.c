@@ -58,15 +58,6 @@ static int run_command(const struct command *commands, size_t nr, char **argv)
 	return hint("Command not found: %s", argv[0]);
 }
 
-/* Standard output may be a full disk or a closed pipe: then what was to be told was not told. */
-static int finish(int status)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	tool_error("standard output: %s", g_strerror(errno));
-	return status ?: EXIT_FAILURE;
-}
-
 int command_main(const char *tool, const struct command *commands, size_t nr,
 		 void (*print_help)(void), int argc, char **argv)
 {
@@ -80,6 +71,6 @@ int command_main(const char *tool, const struct command *commands, size_t nr,
 	else if (argv[1][0] == '-')
 		return hint("Unknown option %s", argv[1]);
 	else
-		return finish(run_command(commands, nr, argv + 1));
-	return finish(EXIT_SUCCESS);
+		return tool_finish(run_command(commands, nr, argv + 1));
+	return tool_finish(EXIT_SUCCESS);
 }

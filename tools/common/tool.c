@@ -2,12 +2,18 @@
 /* What every tool starts with and ends in; see tool.h. */
 #include "tool.h"
 
+#include <errno.h>
 #include <locale.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "aio.h"
+#include "progress.h"
 
 #define RING_ENTRIES 256
 
@@ -19,6 +25,10 @@ void tool_init(const char *tool)
 	/* File names are shown as they are; numbers are for scripts, so in no country's way. */
 	setlocale(LC_CTYPE, "");
 	g_set_prgname(tool);
+	/* A full file system or a pipe that nobody reads is an error of the write, not the end. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	progress_listen();
 }
 
 const char *tool_name(void)
@@ -45,6 +55,22 @@ void tool_warn(const char *line)
 void tool_print_version(void)
 {
 	printf("%s version %s\n", name, UBD_VERSION);
+}
+
+/* It has got all that it wanted, then. */
+static bool has_reader_gone(void)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	return poll(&out, 1, 0) == 1 && out.revents & (POLLERR | POLLHUP);
+}
+
+int tool_finish(int status)
+{
+	if ((fflush(stdout) == 0 && !ferror(stdout)) || has_reader_gone())
+		return status;
+	tool_error("standard output: %s", g_strerror(errno));
+	return status ?: EXIT_FAILURE;
 }
 
 /* ---- the loop ---- */

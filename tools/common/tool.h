@@ -21,6 +21,12 @@ void tool_warn(const char *line);
 void tool_print_version(void);
 
 /*
+ * The exit status of a program that would end with @status: standard output may be a full disk,
+ * and then what was to be told was not told.
+ */
+int tool_finish(int status);
+
+/*
  * Has the loops made from now on do their I/O as this says, by the names that QEMU gives it:
  * threads, io_uring, or native: by io_uring where that works, else by threads. NULL: as the
  * environment variable UBD_AIO says; without it, the same as native. False, and says so, for

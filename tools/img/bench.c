@@ -14,6 +14,7 @@
 #include "cache_mode.h"
 #include "colock.h"
 #include "img.h"
+#include "progress.h"
 
 #define MAX_DEPTH    4096
 #define MAX_QUEUES   64
@@ -42,6 +43,8 @@ struct bench {
 	_Atomic int error;     /* the first one */
 	_Atomic unsigned queues_left;
 	struct coroutine *waiter;
+	struct bench_queue *all_queues;
+	struct progress progress;
 };
 
 /* One loop and what runs on it; touched by its thread alone. */
@@ -49,7 +52,7 @@ struct bench_queue {
 	struct bench *bench;
 	struct aio_loop *loop;
 	GThread *thread; /* NULL for the loop of main() */
-	uint64_t remaining;
+	_Atomic uint64_t remaining; /* others look at it, to show the progress */
 	unsigned in_flight;
 	unsigned started, ended; /* workers */
 	char *bufs;		 /* of all of them */
@@ -125,14 +128,17 @@ static void co_flush_drained(struct bench_queue *queue)
 static bool co_begin_request(struct bench_queue *queue, bool *ret_flush)
 {
 	struct bench *bench = queue->bench;
+	uint64_t remaining;
 
 	if (bench->flush_interval)
 		co_wait_drained(queue);
-	if (!queue->remaining || atomic_load_explicit(&bench->error, memory_order_relaxed))
+	remaining = atomic_load_explicit(&queue->remaining, memory_order_relaxed);
+	if (!remaining || atomic_load_explicit(&bench->error, memory_order_relaxed))
 		return false;
-	queue->remaining--;
+	remaining--;
+	atomic_store_explicit(&queue->remaining, remaining, memory_order_relaxed);
 	queue->in_flight++;
-	*ret_flush = bench->flush_interval && queue->remaining % bench->flush_interval == 0;
+	*ret_flush = bench->flush_interval && remaining % bench->flush_interval == 0;
 	if (*ret_flush && !bench->no_drain)
 		queue->draining = true;
 	return true;
@@ -239,17 +245,34 @@ static void stop_loop(struct bench_queue *queue)
 	thread_lock_destroy(&queue->lock);
 }
 
+/* How many requests have begun; in a signal handler. */
+static uint64_t count_begun(void *arg)
+{
+	const struct bench *bench = arg;
+	uint64_t begun = bench->count;
+
+	for (unsigned i = 0; i < bench->queues; i++)
+		begun -= atomic_load_explicit(&bench->all_queues[i].remaining,
+					      memory_order_relaxed);
+	return begun;
+}
+
 /* Returns how long it took, in microseconds. */
 static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues)
 {
-	int64_t begin = g_get_monotonic_time();
+	int64_t begin;
 
+	bench->all_queues = queues;
+	progress_start_counted(&bench->progress, bench->count, count_begun, bench);
+	begin = g_get_monotonic_time();
 	atomic_store(&bench->queues_left, bench->queues);
 	bench->waiter = co_self();
 	for (unsigned i = 0; i < bench->queues; i++)
 		co_start_on(queues[i].loop, queue_co, &queues[i]);
 	co_yield();
-	return g_get_monotonic_time() - begin;
+	begin = g_get_monotonic_time() - begin;
+	progress_end(&bench->progress, false);
+	return begin;
 }
 
 /* ---- the command ---- */

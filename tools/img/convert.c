@@ -3,15 +3,14 @@
  * ubd-img convert: copies an image into a new one, of any format.
  *
  * A copy that fails or is interrupted must not look like one that is complete: its file is
- * removed. While it is made it need not survive a crash, but when
- * convert says that it is done, it is on disk (unless -t unsafe asks for less).
+ * removed, and where that cannot be (SIGKILL, power cuts) its header says so. While it is made
+ * it need not survive a crash, but when convert says that it is done, it is on disk (unless
+ * -t unsafe asks for less).
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "aio.h"
 #include "cache_mode.h"
 #include "copy.h"
 #include "copy_bitmaps.h"
@@ -40,25 +39,6 @@ struct convert_job {
 	bool out_of_order;
 	bool show_progress;
 };
-
-/* ---- interruption ---- */
-
-static volatile bool interrupted;
-
-static void on_signal(int signal)
-{
-	interrupted = true;
-}
-
-static void catch_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction action = { .sa_handler = on_signal,
-				    .sa_flags = SA_RESTART | SA_RESETHAND };
-
-	for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
-		sigaction(signals[i], &action, NULL);
-}
 
 /* ---- what must not be overwritten ---- */
 
@@ -111,7 +91,6 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 		.target_has_backing = job->target.backing_filename,
 		.write_flags = cache_mode_write_flags(&job->target_mode),
 		.progress = &progress,
-		.interrupted = &interrupted,
 	};
 	int ret = check_sizes(source, target);
 
@@ -123,10 +102,23 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 	return ret;
 }
 
+static int co_finish(const struct convert_job *job, struct image *target)
+{
+	int ret;
+
+	if (job->sync_at_end)
+		image_end_no_flush(target);
+	ret = image_co_finish(target);
+	if (ret)
+		tool_error("%s: Could not finish it: %s", job->target.filename, g_strerror(-ret));
+	return ret;
+}
+
 static int co_fill_target(const struct convert_job *job, struct image *source)
 {
 	unsigned flags =
-		IMAGE_RDWR | job->target_mode.open_flags | (job->sparse_bytes ? IMAGE_UNMAP : 0);
+		IMAGE_RDWR | job->target_mode.open_flags | (job->sparse_bytes ? IMAGE_UNMAP : 0) |
+		(job->target.unfinished ? IMAGE_UNFINISHED : 0);
 	struct image *target;
 	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
 
@@ -135,15 +127,9 @@ static int co_fill_target(const struct convert_job *job, struct image *source)
 	ret = check_data_file(job, source, target) ?: co_copy(job, source, target);
 	if (!ret && job->bitmaps)
 		ret = copy_bitmaps_co_run(source, target);
-	if (!ret && job->sync_at_end)
-		image_end_no_flush(target);
+	if (!ret)
+		ret = co_finish(job, target);
 	return tool_co_close(target, ret);
-}
-
-static int abandon_on_worker(void *arg)
-{
-	image_begun_abandon(arg);
-	return 0;
 }
 
 static int co_fill_new_target(struct convert_job *job, struct image *source)
@@ -151,6 +137,7 @@ static int co_fill_new_target(struct convert_job *job, struct image *source)
 	int ret;
 
 	job->target.source = source;
+	job->target.unfinished = true;
 	job->target.size = image_size(source);
 	job->target.size_given = true;
 	ret = new_image_co_create(&job->target);
@@ -159,7 +146,9 @@ static int co_fill_new_target(struct convert_job *job, struct image *source)
 	job->target.begun.wipe = true;
 	ret = co_fill_target(job, source);
 	if (ret)
-		co_run_on_worker(abandon_on_worker, &job->target.begun);
+		new_image_co_abandon(&job->target);
+	else
+		new_image_finish(&job->target);
 	return ret;
 }
 
@@ -325,7 +314,6 @@ int img_convert(const struct command *command, char **argv)
 	if (new_image_init(&job.target, words[1], target_format ?: "raw", lists) &&
 	    (!compress || check_compression(&job.target))) {
 		new_image_set_backing(&job.target, backing, backing_format);
-		catch_signals();
 		status = tool_run_co(co_convert, &job);
 	}
 	new_image_clear(&job.target);

@@ -56,14 +56,6 @@ static void fail(struct copy *copy, const struct image *img, const char *what, u
 	copy->error = copy->error ?: error;
 }
 
-static void check_interrupt(struct copy *copy)
-{
-	if (!*copy->opts->interrupted || copy->error)
-		return;
-	tool_error("%s: interrupted", image_filename(copy->opts->target));
-	copy->error = -EINTR;
-}
-
 /* ---- the pieces ---- */
 
 /* Whether the target's backing file gives the same as what is below the source. */
@@ -143,7 +135,6 @@ static bool co_next_piece(struct copy *copy, struct piece *ret_piece)
 	bool found = false;
 
 	co_mutex_lock(&copy->cursor_lock);
-	check_interrupt(copy);
 	if (copy->error || copy->cursor == copy->size)
 		goto out;
 	extent_end = copy->extent.off + copy->extent.bytes;

@@ -26,8 +26,6 @@ struct copy_opts {
 	bool target_has_backing;
 	unsigned write_flags; /* IMAGE_REQ_* */
 	struct progress *progress;
-	/* When it becomes true, the copy fails with -EINTR. */
-	const volatile bool *interrupted;
 };
 
 /* 0, or -errno of the first failure, of which it has told the user. */

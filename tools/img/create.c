@@ -5,7 +5,10 @@
 
 static int co_create(void *arg)
 {
-	return new_image_co_create(arg) ? 1 : 0;
+	if (new_image_co_create(arg))
+		return 1;
+	new_image_finish(arg);
+	return 0;
 }
 
 /* A disk without a sector is no use to anybody; a missing size comes from the backing file. */

@@ -169,7 +169,9 @@ static int co_print_map(const struct map_job *job, struct image *img)
 	int ret = 0;
 
 	print_header(job);
-	for (uint64_t off = job->start; !ret && off < end; off = entry.start + entry.extent.bytes) {
+	/* Not to the end of a large disk for a reader that has gone. */
+	for (uint64_t off = job->start; !ret && off < end && !ferror(stdout);
+	     off = entry.start + entry.extent.bytes) {
 		struct image_extent next;
 
 		ret = co_status(img, sparse, off, end - off, &next);

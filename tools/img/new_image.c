@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aio.h"
+#include "guard.h"
 #include "img.h"
 
 /* ---- options ---- */
@@ -69,7 +71,6 @@ bool new_image_init(struct new_image *new, const char *filename, const char *for
 
 void new_image_clear(struct new_image *new)
 {
-	image_begun_clear(&new->begun);
 	g_clear_pointer(&new->options, g_hash_table_unref);
 	g_clear_pointer(&new->backing_filename, g_free);
 	g_clear_pointer(&new->backing_format, g_free);
@@ -100,6 +101,7 @@ int new_image_co_create(struct new_image *new)
 		.options = new->options,
 		.policy = &tool_policy,
 		.source = new->source,
+		.unfinished = new->unfinished,
 		.begun = &new->begun,
 	};
 	g_autoptr(GError) err = NULL;
@@ -109,10 +111,31 @@ int new_image_co_create(struct new_image *new)
 		tool_error("%s: Backing format cannot be used without backing file", new->filename);
 		return -EINVAL;
 	}
+	guard_begun(&new->begun);
 	ret = image_co_create(new->filename, new->format, &opts, &new->size, &err);
-	if (ret)
+	if (ret) {
+		guard_begun(NULL);
 		tool_error("%s", err->message);
+	}
 	return ret;
+}
+
+void new_image_finish(struct new_image *new)
+{
+	guard_begun(NULL);
+	image_begun_clear(&new->begun);
+}
+
+static int abandon_on_worker(void *arg)
+{
+	image_begun_abandon(arg);
+	return 0;
+}
+
+void new_image_co_abandon(struct new_image *new)
+{
+	co_run_on_worker(abandon_on_worker, &new->begun);
+	new_image_finish(new);
 }
 
 /* ---- for people ---- */

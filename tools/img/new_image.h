@@ -15,10 +15,11 @@ struct new_image {
 	char *backing_filename;
 	char *backing_format;
 	bool backing_unchecked;
+	bool unfinished; /* until image_co_finish() */
 	bool size_given;
 	uint64_t size;
 	const struct image *source; /* what must not be overwritten; NULL if there is none */
-	struct image_begun begun;   /* its files, until new_image_clear() */
+	struct image_begun begun;   /* its files, from create to finish or abandon */
 };
 
 /*
@@ -32,8 +33,13 @@ void new_image_clear(struct new_image *new);
 /* -b and -F, which win over -o; NULL: not given. */
 void new_image_set_backing(struct new_image *new, const char *filename, const char *format);
 
-/* Makes it, or says why not. On success new->size is what it got. */
+/*
+ * Makes it, or says why not. On success new->size is what it got, and the image is there for
+ * good after new_image_finish(); until then, or new_image_co_abandon(), signals abandon it.
+ */
 int new_image_co_create(struct new_image *new);
+void new_image_finish(struct new_image *new);
+void new_image_co_abandon(struct new_image *new);
 
 /* "Formatting 'disk', fmt=raw size=1048576" */
 void new_image_print(const struct new_image *new);

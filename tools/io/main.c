@@ -90,15 +90,6 @@ static int usage_error(const char *reason)
 	return EXIT_FAILURE;
 }
 
-/* Standard output may be a full disk or a closed pipe: then what was to be told was not told. */
-static int finish(int status)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return status;
-	tool_error("standard output: %s", g_strerror(errno));
-	return EXIT_FAILURE;
-}
-
 int main(int argc, char **argv)
 {
 	g_autofree char *format = NULL, *cache = NULL, *discard = NULL, *aio = NULL;
@@ -149,7 +140,7 @@ int main(int argc, char **argv)
 		return usage_error(err->message);
 	if (version) {
 		tool_print_version();
-		return finish(EXIT_SUCCESS);
+		return tool_finish(EXIT_SUCCESS);
 	}
 	if (words && words[1])
 		return usage_error("Expecting one image file name");
@@ -162,5 +153,5 @@ int main(int argc, char **argv)
 	job.session.misalign = misalign;
 	job.filename = words ? words[0] : NULL;
 	job.lines = lines;
-	return finish(tool_run_co(co_main, &job));
+	return tool_finish(tool_run_co(co_main, &job));
 }
