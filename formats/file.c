@@ -101,7 +101,7 @@ static int file_co_close(struct image *img)
 
 /* ---- what others do to it ---- */
 
-/* Its locks keep out only those who ask for them. */
+/* Image locks keep out only programs that ask for them. */
 static void note_cut(struct file *file, uint64_t end, uint64_t size)
 {
 	uint64_t from = atomic_load(&file->cut_from), to = atomic_load(&file->cut_to);
@@ -403,6 +403,17 @@ static int extend_with_zeroes(struct image *img, uint64_t end)
 	return ret;
 }
 
+/* It may have grown since somebody was refused more. */
+static uint64_t bdev_size(struct image *img)
+{
+	const struct file *file = img->opaque;
+	int64_t end = length_of(file->fd);
+
+	if (end > 0)
+		file_grow(img, end);
+	return image_size(img);
+}
+
 static int punch_to_zero(struct image *img, uint64_t off, uint64_t bytes)
 {
 	struct file *file = img->opaque;
@@ -419,7 +430,7 @@ static int zero_range(struct image *img, uint64_t off, uint64_t bytes, unsigned 
 	struct file *file = img->opaque;
 	int ret = -ENOTSUP;
 
-	if (file->is_bdev && off + bytes > img->size)
+	if (file->is_bdev && off + bytes > bdev_size(img))
 		return -ENOSPC;
 	if (flags & IMAGE_REQ_MAY_UNMAP)
 		ret = punch_to_zero(img, off, bytes);
@@ -512,7 +523,7 @@ static int file_co_truncate(struct image *img, uint64_t size)
 
 	/* A device is as big as it is. */
 	if (file->is_bdev)
-		return size <= old_size ? 0 : -ENOSPC;
+		return size <= bdev_size(img) ? 0 : -ENOSPC;
 	/* First, so that nobody finds a file that is shorter than we know it to be. */
 	if (size < old_size)
 		img->size = size;
