@@ -541,7 +541,7 @@ const struct image_limits *image_limits(const struct image *img)
 	return &img->limits;
 }
 
-/* ---- what has befallen its files ---- */
+/* ---- troubles ---- */
 
 static const char *bottom_with(const struct image *node, unsigned trouble)
 {

@@ -192,7 +192,7 @@ void image_info_clear(struct image_info *info);
 /* Bytes that the file takes on the host, or -errno. */
 int64_t image_co_allocated_bytes(struct image *img);
 
-/* What has befallen a file of the image; it stays so until the image is closed. */
+/* What went wrong with a file of the image, from then on until it is closed. */
 enum image_trouble {
 	/* A flush failed: what was acknowledged before may be lost, and no later flush succeeds. */
 	IMAGE_TROUBLE_LOST = 1 << 0,

@@ -83,7 +83,7 @@ struct image_ops {
 	int (*co_refresh_size)(struct image *img);
 	int (*co_get_info)(struct image *img, struct image_info *info);
 	int64_t (*co_allocated_bytes)(struct image *img);
-	/* Bottom nodes, for image_inspect() and image_troubles(); NULL: nothing can befall it. */
+	/* Bottom nodes, for image_inspect() and image_troubles(); NULL: it has no troubles. */
 	void (*inspect)(struct image *img);
 	unsigned (*troubles)(const struct image *img);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,

@@ -58,6 +58,63 @@ void commands_free(struct commands *commands)
 
 /* ---- what they do ---- */
 
+/* Of each trouble the first file that has it. */
+static void answer_troubles(const struct target *target, JsonObject *answer)
+{
+	static const struct {
+		const char *name;
+		enum image_trouble trouble;
+	} all[] = {
+		{ "lost", IMAGE_TROUBLE_LOST },
+		{ "cut", IMAGE_TROUBLE_CUT },
+		{ "deleted", IMAGE_TROUBLE_DELETED },
+	};
+	JsonObject *troubles = json_object_new();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+		const char *file = image_troubled_file(target->image, all[i].trouble);
+
+		if (file)
+			json_object_set_string_member(troubles, all[i].name, file);
+	}
+	json_object_set_object_member(answer, "troubles", troubles);
+}
+
+static void answer_queues(const struct target *target, JsonObject *answer)
+{
+	JsonArray *queues = json_array_new();
+
+	for (unsigned i = 0; i < device_nr_queues(target->device); i++) {
+		struct queue_stats stats = device_queue_stats(target->device, i);
+		JsonObject *queue = json_object_new();
+
+		json_object_set_int_member(queue, "requests", stats.requests);
+		json_object_set_int_member(queue, "failed", stats.failed);
+		json_object_set_int_member(queue, "held", stats.held);
+		json_object_set_int_member(queue, "bytes-read", stats.read_bytes);
+		json_object_set_int_member(queue, "bytes-written", stats.written_bytes);
+		json_array_add_object_element(queues, queue);
+	}
+	json_object_set_array_member(answer, "queues", queues);
+}
+
+static void answer_last_failure(const struct target *target, JsonObject *answer)
+{
+	gint64 time;
+	struct failure last = device_last_failure(target->device, &time);
+	JsonObject *failure;
+
+	if (!last.count)
+		return;
+	failure = json_object_new();
+	json_object_set_string_member(failure, "operation", failure_operation(&last));
+	json_object_set_int_member(failure, "offset", last.guest_off);
+	json_object_set_int_member(failure, "bytes", last.bytes);
+	json_object_set_string_member(failure, "error", g_strerror(last.error));
+	json_object_set_int_member(failure, "time", time);
+	json_object_set_object_member(answer, "last-failure", failure);
+}
+
 static void answer_status(const struct target *target, JsonObject *answer)
 {
 	json_object_set_string_member(answer, "device", device_path(target->device));
@@ -66,6 +123,9 @@ static void answer_status(const struct target *target, JsonObject *answer)
 	json_object_set_int_member(answer, "size", device_size(target->device));
 	json_object_set_boolean_member(answer, "read-only", image_is_read_only(target->image));
 	json_object_set_int_member(answer, "pid", getpid());
+	answer_troubles(target, answer);
+	answer_queues(target, answer);
+	answer_last_failure(target, answer);
 }
 
 struct resize_job {

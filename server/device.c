@@ -14,6 +14,7 @@
 #include "params.h"
 #include "queue.h"
 #include "report.h"
+#include "watch.h"
 
 /*
  * The largest request. Where the driver copies, every tag has a buffer of this size that stays
@@ -37,6 +38,7 @@ struct device {
 	int char_fd;
 	int event_fd;
 	struct queue **queues; /* info.nr_hw_queues, NULL where not started; NULL before them */
+	struct watch *watch;   /* NULL before the queues */
 	uint64_t sectors;      /* its size */
 	uint32_t block_size;   /* logical, bytes */
 	bool stopped;
@@ -249,6 +251,8 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.features = device->info.flags,
 		.image = device->config.image,
 		.outlived = device->info.flags & UBD_F_USER_RECOVERY,
+		.hold = &device->config.hold,
+		.hold_limit_us = watch_hold_limit_us(device->watch),
 	};
 	int res = control_get_queue_affinity(device->control, q_id, &cpus);
 
@@ -275,12 +279,32 @@ static int start_queues(struct device *device, GError **err)
 	return 0;
 }
 
+static int start_watch(struct device *device, GError **err)
+{
+	const struct watch_config config = {
+		.image = device->config.image,
+		.control = device->control,
+		.event_fd = device->event_fd,
+		.features = device->info.flags,
+		.queues = device->queues,
+		.nr_queues = device->info.nr_hw_queues,
+		.hold = device->config.hold,
+		.watchdog_us = device->config.watchdog_us,
+	};
+
+	device->watch = watch_new(&config, err);
+	return device->watch ? 0 : -1;
+}
+
 int device_start(struct device *device, GError **err)
 {
-	int res = start_queues(device, err);
+	int res = start_watch(device, err) ?: start_queues(device, err);
 
 	if (res < 0)
 		return res;
+	if (device->info.flags & UBD_F_LOST)
+		report_error("%s: a server before this one has lost data: flushes fail",
+			     device->path);
 	if (device->config.recovered)
 		res = control_end_recovery(device->control);
 	else
@@ -327,13 +351,19 @@ int device_grow(struct device *device)
 	return 0;
 }
 
-static void report_failure(struct device *device, unsigned q_id, const struct queue_events *events)
+unsigned device_nr_queues(const struct device *device)
 {
-	if (events->request_errno)
-		report_error(
-			"%s: a request failed: %s (more failures on queue %u are only counted)",
-			image_filename(device->config.image), g_strerror(events->request_errno),
-			q_id);
+	return device->info.nr_hw_queues;
+}
+
+struct queue_stats device_queue_stats(const struct device *device, unsigned q_id)
+{
+	return queue_stats(device->queues[q_id]);
+}
+
+struct failure device_last_failure(const struct device *device, gint64 *ret_time)
+{
+	return watch_last_failure(device->watch, ret_time);
 }
 
 /* Whether the device is to end, for what its queues tell; *ret_end says why. */
@@ -344,7 +374,7 @@ static bool look_at_queues(struct device *device, enum device_end *ret_end)
 	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
 		struct queue_events events = queue_poll(device->queues[i]);
 
-		report_failure(device, i, &events);
+		watch_take(device->watch, &events);
 		if (events.broken)
 			report_error("%s: the driver refused a command of queue %u: %s",
 				     device->path, i, g_strerror(-events.broken));
@@ -373,6 +403,14 @@ static bool is_to_leave(struct device *device)
 	return control_get_info(device->control, &info) == 0 && info.state == UBD_S_DEV_QUIESCED;
 }
 
+/* How many milliseconds it may be until the next look; -1: any number. */
+static int look_around(struct device *device)
+{
+	gint64 now = g_get_monotonic_time(), next = watch_look(device->watch, now);
+
+	return next == G_MAXINT64 ? -1 : MAX(0, next - now) / 1000 + 1;
+}
+
 enum device_end device_wait(struct device *device, int signal_fd, int command_fd)
 {
 	struct pollfd fds[] = {
@@ -384,7 +422,7 @@ enum device_end device_wait(struct device *device, int signal_fd, int command_fd
 	eventfd_t count;
 
 	for (;;) {
-		if (poll(fds, G_N_ELEMENTS(fds), -1) < 0)
+		if (poll(fds, G_N_ELEMENTS(fds), look_around(device)) < 0)
 			continue; /* EINTR: stopped and continued */
 		if (fds[1].revents) {
 			eventfd_read(device->event_fd, &count);
@@ -414,18 +452,30 @@ static void wait_for_queues(struct device *device)
 	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++) {
 		struct queue_stats stats;
 		struct queue_events events;
+		struct data_stats data;
 
 		if (!device->queues[i])
 			continue;
-		stats = queue_wait(device->queues[i]);
+		data = queue_wait(device->queues[i]);
+		stats = queue_stats(device->queues[i]);
 		events = queue_poll(device->queues[i]);
-		report_failure(device, i, &events);
+		watch_take(device->watch, &events);
 		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
 			       " bytes read, %" PRIu64 " bytes written; data of %" PRIu64
 			       " by zero copy, of %" PRIu64 " copied",
 			       device->path, i, stats.requests, stats.failed, stats.read_bytes,
-			       stats.written_bytes, stats.data.zero_copy, stats.data.copied);
+			       stats.written_bytes, data.zero_copy, data.copied);
 	}
+}
+
+/* Neither the end of the device nor that of the threads waits for requests that are held. */
+static void release_held(struct device *device)
+{
+	bool leaves = device->left && device->info.flags & UBD_F_USER_RECOVERY_REISSUE;
+
+	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++)
+		if (device->queues[i])
+			queue_release_held(device->queues[i], leaves ? QUEUE_LEAVES : QUEUE_FAILS);
 }
 
 int device_stop(struct device *device)
@@ -435,12 +485,30 @@ int device_stop(struct device *device)
 	if (device->stopped)
 		return 0;
 	device->stopped = true;
+	release_held(device);
 	if (device->control && !device->stays)
 		res = control_stop_dev(device->control);
 	if (res < 0 || (device->stays && !device->left))
 		close_char_file(device);
 	wait_for_queues(device);
+	if (device->watch)
+		watch_tell_rest(device->watch);
+	/* The image is closed next. */
+	watch_free(device->watch);
+	device->watch = NULL;
 	return res;
+}
+
+void device_note_loss(struct device *device)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	if (!device->stays ||
+	    (control_get_info(device->control, &info) == 0 && info.flags & UBD_F_LOST))
+		return;
+	report_error("%s: it ends here, since another server would not know that data may be lost",
+		     device->path);
+	device->stays = false;
 }
 
 void device_free(struct device *device)

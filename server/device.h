@@ -20,7 +20,10 @@
 #include <stdint.h>
 
 #include "control.h"
+#include "failures.h"
+#include "hold.h"
 #include "image.h"
+#include "queue.h"
 
 struct device;
 
@@ -36,6 +39,8 @@ struct device_config {
 	struct image *image;
 	bool discard;	     /* take discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
+	struct hold_policy hold;
+	guint64 watchdog_us; /* of supervisor_watchdog_us() */
 	/*
 	 * A device that was taken over; device_add() owns it from then on, also when it fails.
 	 * It is not deleted before it is live again. NULL: a new device.
@@ -76,7 +81,10 @@ enum device_end {
 	DEVICE_END_BROKEN,  /* the driver refused a command of ours, a request is lost */
 };
 
-/* Reports failed requests while it waits. @command_fd may be -1. */
+/*
+ * Reports meanwhile what goes wrong, and lets the service manager know that all goes well.
+ * @command_fd may be -1.
+ */
 enum device_end device_wait(struct device *device, int signal_fd, int command_fd);
 
 /* The image has grown: so does the device, by whole blocks. 0 or -errno. */
@@ -84,6 +92,18 @@ int device_grow(struct device *device);
 
 /* Bytes. */
 uint64_t device_size(const struct device *device);
+
+/* What its queues have done so far, and the last request that failed. */
+unsigned device_nr_queues(const struct device *device);
+struct queue_stats device_queue_stats(const struct device *device, unsigned q_id);
+/* Count 0: none; *ret_time is in seconds since 1970. */
+struct failure device_last_failure(const struct device *device, gint64 *ret_time);
+
+/*
+ * Acknowledged data may be lost. The device will not be left to another server unless the driver
+ * knows of the loss. After device_stop().
+ */
+void device_note_loss(struct device *device);
 
 /*
  * Waits for the requests in flight. Does nothing the second time. 0 or -errno: the

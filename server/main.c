@@ -140,6 +140,20 @@ static bool close_image(struct aio_loop *loop, struct image *image)
 	return job.res == 0;
 }
 
+static void flush_image_co(void *arg)
+{
+	/* What it says, image_co_close() says as well. */
+	image_co_flush(arg);
+}
+
+/* The last chance to tell the next server, or to do without one. */
+static void look_for_loss(struct aio_loop *loop, struct image *image, struct device *device)
+{
+	aio_loop_run_co(loop, flush_image_co, image);
+	if (image_troubles(image) & IMAGE_TROUBLE_LOST)
+		device_note_loss(device);
+}
+
 /*
  * "raw" by guess would be a trap: who can write to a raw disk can write a qcow2
  * header to its start, and with that name any file as its backing file, to be
@@ -291,7 +305,10 @@ static bool run_device(struct aio_loop *loop, struct image *image, struct device
 
 static bool stop_device(struct device *device)
 {
-	int res = device_stop(device);
+	int res;
+
+	supervisor_stopping();
+	res = device_stop(device);
 
 	if (res < 0)
 		report_error("%s: cannot stop: %s", device_path(device), g_strerror(-res));
@@ -330,6 +347,8 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.recovery_timeout = options.recovery_timeout,
 		.identity = options.identity,
 		.data = options.data,
+		.hold = options.hold,
+		.watchdog_us = supervisor_watchdog_us(),
 		.recovered = recovered,
 	};
 	g_autoptr(GError) err = NULL;
@@ -350,6 +369,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	if (ok && device_recovers(device))
 		supervisor_drop_fd();
 	ok &= stop_device(device);
+	look_for_loss(loop, image, device);
 	ok &= close_image(loop, image);
 	device_free(device);
 	remove_pid_file();
@@ -393,6 +413,8 @@ int main(int argc, char **argv)
 	}
 	/* A reader of our output who goes away is no reason to die. */
 	signal(SIGPIPE, SIG_IGN);
+	/* A file may not become as long as it would have to (RLIMIT_FSIZE): the request fails. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (options.daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;

@@ -27,12 +27,13 @@ struct options options = {
 		.data_file = { .from = IMAGE_NAMES_BESIDE },
 		.formats_given = true,
 	},
+	.hold = { .on_enospc = true },
 };
 
 /* Numbers as they were given. */
 static struct {
 	char **filenames; /* what is no option; one is right */
-	int queues, depth, id, recover, recovery_timeout;
+	int queues, depth, id, recover, recovery_timeout, hold_timeout;
 	char *serial, *uuid;
 	gboolean formats_given;
 } given = {
@@ -42,6 +43,7 @@ static struct {
 	.id = NOT_GIVEN,
 	.recover = NOT_GIVEN,
 	.recovery_timeout = NOT_GIVEN,
+	.hold_timeout = NOT_GIVEN,
 };
 
 static gboolean bad_value(const char *name, const char *value, const char *allowed, GError **err)
@@ -65,6 +67,17 @@ static gboolean parse_discard(const char *name, const char *value, void *data, G
 	if (options.discard || strcmp(value, "ignore") == 0)
 		return TRUE;
 	return bad_value(name, value, "unmap or ignore", err);
+}
+
+static gboolean parse_hold(const char *name, const char *value, void *data, GError **err)
+{
+	bool *hold =
+		strcmp(name, "--on-error") == 0 ? &options.hold.on_error : &options.hold.on_enospc;
+
+	*hold = strcmp(value, "hold") == 0;
+	if (*hold || strcmp(value, "fail") == 0)
+		return TRUE;
+	return bad_value(name, value, "hold or fail", err);
 }
 
 static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
@@ -185,6 +198,12 @@ static const GOptionEntry option_entries[] = {
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
 	{ "data", 0, 0, G_OPTION_ARG_CALLBACK, parse_data,
 	  "How data pass: copy, user-copy, zero-copy (default: zero-copy, else copy)", "WAY" },
+	{ "on-enospc", 0, 0, G_OPTION_ARG_CALLBACK, parse_hold,
+	  "When a write finds no space: hold and retry it (default), or fail it", "MODE" },
+	{ "on-error", 0, 0, G_OPTION_ARG_CALLBACK, parse_hold,
+	  "On an error of the storage: hold and retry, or fail the request (default)", "MODE" },
+	{ "hold-timeout", 0, 0, G_OPTION_ARG_INT, &given.hold_timeout,
+	  "Seconds to hold a request; 0: as long as the driver waits (default)", "SECONDS" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
@@ -252,7 +271,8 @@ static bool options_are_valid(void)
 	       check_range("depth", given.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
 	       check_range("id", given.id, 0, INT_MAX) &&
 	       check_range("recover", given.recover, 0, INT_MAX) &&
-	       check_range("recovery-timeout", given.recovery_timeout, 0, UBD_MAX_RECOVERY_TIMEOUT);
+	       check_range("recovery-timeout", given.recovery_timeout, 0, UBD_MAX_RECOVERY_TIMEOUT) &&
+	       check_range("hold-timeout", given.hold_timeout, 0, INT_MAX);
 }
 
 static void take_numbers(void)
@@ -268,6 +288,8 @@ static void take_numbers(void)
 	if (given.recovery_timeout != NOT_GIVEN)
 		options.recovery_timeout = given.recovery_timeout;
 	options.policy.formats_given = given.formats_given;
+	if (given.hold_timeout != NOT_GIVEN)
+		options.hold.timeout_s = given.hold_timeout;
 }
 
 /* What was given, and for the rest what the image's name says. */

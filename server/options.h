@@ -32,6 +32,7 @@ struct options {
 	uint64_t recovery;	   /* UBD_F_USER_RECOVERY* */
 	uint32_t recovery_timeout; /* seconds that the device waits for a server; 0: for ever */
 	enum device_data data;
+	struct hold_policy hold;
 	uint32_t recover;	      /* a device to take over, or UBD_DEV_ID_ANY: none */
 	uint32_t block_size;	      /* logical, bytes; 0: the image's */
 	struct ubd_identity identity; /* of the device, or to be compared with it */

@@ -7,6 +7,9 @@
  * fetches the next one with the same command. That function is the only one
  * that ends a request.
  *
+ * A request that fails for a reason that may pass is held (hold.h): its coroutine sleeps and tries
+ * again, with no lock of the image and no memory but the tag's.
+ *
  * Nothing here allocates memory once the thread has begun: buffers (data.h) are there from
  * the start, and so are the coroutines' stacks.
  */
@@ -33,6 +36,11 @@ struct request {
 	uint16_t tag;
 };
 
+/* Written by the queue's thread alone. */
+struct counters {
+	_Atomic uint64_t requests, failed, read_bytes, written_bytes, held;
+};
+
 enum queue_state {
 	QUEUE_STARTING,
 	QUEUE_READY, /* the driver has taken the FETCH of every tag */
@@ -48,19 +56,23 @@ struct queue {
 	struct data *data;
 	struct request *requests;
 	struct aio_op ready_op;
-	unsigned live_tags;	  /* queue thread only */
-	struct queue_stats stats; /* queue thread only, while it runs */
+	unsigned live_tags; /* queue thread only */
+	struct counters counters;
+	_Atomic int release; /* enum queue_release */
 
 	pthread_t thread;
 	bool thread_started;
 	GMutex lock;
 	GCond state_changed;
-	enum queue_state state; /* guarded by lock */
+	/* Guarded by lock. */
+	enum queue_state state;
+	struct failure failed[FAILURES_OPS]; /* since the last queue_poll() */
+	struct failure held;
+	struct coroutine *pulse;
+	bool pulse_is_woken; /* and has not run since */
+	bool is_over;	     /* no tag is left; nobody else wakes the pulse */
 
-	/* For queue_poll(): the first of each, 0 if none. */
-	_Atomic int broken; /* -errno */
-	_Atomic int request_errno;
-	bool told_request_errno; /* main thread only */
+	_Atomic int broken; /* -errno, the first one; 0: none */
 };
 
 static void queue_set_state(struct queue *queue, enum queue_state state)
@@ -77,12 +89,36 @@ static void tell_main_thread(struct queue *queue)
 	eventfd_write(queue->config.event_fd, 1);
 }
 
-/* Keeps the first error only: what fails once tends to fail a thousand times. */
-static void tell_error(struct queue *queue, _Atomic int *first, int error)
+static void tell_broken(struct queue *queue, int error)
 {
 	int none = 0;
 
-	if (atomic_compare_exchange_strong(first, &none, error))
+	if (atomic_compare_exchange_strong(&queue->broken, &none, error))
+		tell_main_thread(queue);
+}
+
+static void count(_Atomic uint64_t *counter, int64_t more)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value + more, memory_order_relaxed);
+}
+
+/* What fails once tends to fail a thousand times: the main thread is told of the first. */
+static void note_failure(struct queue *queue, const struct ubdsrv_io_desc *desc, int error)
+{
+	struct failure failure = failure_of(desc, error);
+	struct failure *noted = &queue->failed[failure.op];
+	bool first;
+
+	g_mutex_lock(&queue->lock);
+	first = !noted->count;
+	if (first)
+		*noted = failure;
+	else
+		noted->count++;
+	g_mutex_unlock(&queue->lock);
+	if (first)
 		tell_main_thread(queue);
 }
 
@@ -106,16 +142,35 @@ static void submit(struct request *req, uint32_t op, int32_t result)
 }
 
 /* Ends a request, and fetches the tag's next one. @res: bytes done, 0, or -errno. */
-static void request_complete(struct request *req, int res)
+static void request_complete(struct request *req, const struct ubdsrv_io_desc *desc, int res)
 {
 	struct queue *queue = req->queue;
 
-	queue->stats.requests++;
+	count(&queue->counters.requests, 1);
 	if (res < 0) {
-		queue->stats.failed++;
-		tell_error(queue, &queue->request_errno, -res);
+		count(&queue->counters.failed, 1);
+		note_failure(queue, desc, -res);
 	}
+	/* The driver remembers it for the servers to come. */
+	if (res < 0 && image_troubles(queue->config.image) & IMAGE_TROUBLE_LOST)
+		res = UBD_IO_RES_LOST;
 	submit(req, UBD_IO_COMMIT_AND_FETCH_REQ, res);
+}
+
+/* There is nothing more to come for it. */
+static void tag_ended(struct queue *queue)
+{
+	bool wakes;
+
+	if (--queue->live_tags)
+		return;
+	g_mutex_lock(&queue->lock);
+	queue->is_over = true;
+	wakes = queue->pulse && !queue->pulse_is_woken;
+	queue->pulse_is_woken = true;
+	g_mutex_unlock(&queue->lock);
+	if (wakes)
+		co_wake(queue->pulse);
 }
 
 static unsigned request_flags(const struct ubdsrv_io_desc *desc)
@@ -150,7 +205,7 @@ static int request_read(struct request *req, const struct ubdsrv_io_desc *desc)
 
 	if (res < 0)
 		return res;
-	queue->stats.read_bytes += bytes;
+	count(&queue->counters.read_bytes, bytes);
 	return bytes;
 }
 
@@ -163,24 +218,22 @@ static int request_write(struct request *req, const struct ubdsrv_io_desc *desc,
 	res = request_settle(req, res);
 	if (res < 0)
 		return res;
-	queue->stats.written_bytes += bytes;
+	count(&queue->counters.written_bytes, bytes);
 	return bytes;
 }
 
-static int request_serve(struct request *req)
+static int request_serve(struct request *req, const struct ubdsrv_io_desc *desc)
 {
-	/* A copy: the mapping is the driver's again as soon as the request is committed. */
-	struct ubdsrv_io_desc desc = req->queue->descs[req->tag];
 	struct image *image = req->queue->config.image;
-	uint64_t guest_off = desc.start_sector << SECTOR_SHIFT;
-	uint64_t bytes = (uint64_t)desc.nr_sectors << SECTOR_SHIFT;
-	unsigned flags = request_flags(&desc);
+	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
+	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	unsigned flags = request_flags(desc);
 
-	switch (ubd_desc_op(&desc)) {
+	switch (ubd_desc_op(desc)) {
 	case UBD_IO_OP_READ:
-		return request_read(req, &desc);
+		return request_read(req, desc);
 	case UBD_IO_OP_WRITE:
-		return request_write(req, &desc, flags);
+		return request_write(req, desc, flags);
 	case UBD_IO_OP_FLUSH:
 		return image_co_flush(image);
 	case UBD_IO_OP_DISCARD:
@@ -192,11 +245,66 @@ static int request_serve(struct request *req)
 	}
 }
 
+/* ---- requests that are held ---- */
+
+static void note_held(struct queue *queue, const struct ubdsrv_io_desc *desc, int error)
+{
+	g_mutex_lock(&queue->lock);
+	queue->held = failure_of(desc, error);
+	g_mutex_unlock(&queue->lock);
+	count(&queue->counters.held, 1);
+	tell_main_thread(queue);
+}
+
+static void note_no_more_held(struct queue *queue)
+{
+	count(&queue->counters.held, -1);
+	tell_main_thread(queue);
+}
+
+/* It failed for a reason that may pass. */
+static bool is_worth_a_try(const struct queue *queue, const struct ubdsrv_io_desc *desc, int res)
+{
+	return res < 0 && hold_wants(queue->config.hold, ubd_desc_op(desc), -res,
+				     image_troubles(queue->config.image));
+}
+
+static bool may_be_held(const struct queue *queue, gint64 begin)
+{
+	return atomic_load(&queue->release) == QUEUE_HOLDS &&
+	       g_get_monotonic_time() - begin < atomic_load(queue->config.hold_limit_us);
+}
+
+/* Tries again until it works, or may not be held any more. */
+static int request_hold(struct request *req, const struct ubdsrv_io_desc *desc, int res)
+{
+	struct queue *queue = req->queue;
+	gint64 begin = g_get_monotonic_time();
+
+	note_held(queue, desc, -res);
+	for (unsigned tries = 0; is_worth_a_try(queue, desc, res) && may_be_held(queue, begin);
+	     tries++) {
+		co_sleep_ns(hold_pause_ns(tries));
+		res = request_serve(req, desc);
+	}
+	note_no_more_held(queue);
+	return res;
+}
+
 static void request_co(void *arg)
 {
 	struct request *req = arg;
+	struct queue *queue = req->queue;
+	/* A copy: the mapping is the driver's again as soon as the request is committed. */
+	struct ubdsrv_io_desc desc = queue->descs[req->tag];
+	int res = request_serve(req, &desc);
 
-	request_complete(req, request_serve(req));
+	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
+		res = request_hold(req, &desc, res);
+	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
+		tag_ended(queue);
+	else
+		request_complete(req, &desc, res);
 }
 
 static void request_fetched(struct aio_op *op, int32_t res, uint32_t flags)
@@ -209,9 +317,8 @@ static void request_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 		return;
 	}
 	if (res != UBD_IO_RES_ABORT)
-		tell_error(queue, &queue->broken, res);
-	if (--queue->live_tags == 0)
-		aio_loop_stop(queue->loop);
+		tell_broken(queue, res);
+	tag_ended(queue);
 }
 
 /* ---- the thread ---- */
@@ -224,6 +331,29 @@ static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 }
 
 /*
+ * Shows that the loop takes its turns, by running when it is woken: by the main thread, and by the
+ * last tag that ends, when it stops the loop.
+ */
+static void pulse_co(void *arg)
+{
+	struct queue *queue = arg;
+	bool is_over;
+
+	g_mutex_lock(&queue->lock);
+	queue->pulse = co_self();
+	is_over = queue->is_over;
+	g_mutex_unlock(&queue->lock);
+	while (!is_over) {
+		co_yield();
+		g_mutex_lock(&queue->lock);
+		queue->pulse_is_woken = false;
+		is_over = queue->is_over;
+		g_mutex_unlock(&queue->lock);
+	}
+	aio_loop_stop(queue->loop);
+}
+
+/*
  * A ring starts its commands in order, and a refused FETCH completes at once:
  * when the NOP behind them completes, whatever was refused is known.
  */
@@ -232,6 +362,7 @@ static void fetch_all_co(void *arg)
 	struct queue *queue = arg;
 	struct io_uring_sqe *sqe;
 
+	co_start(pulse_co, queue);
 	for (unsigned tag = 0; tag < queue->config.depth; tag++)
 		submit(&queue->requests[tag], UBD_IO_FETCH_REQ, 0);
 	sqe = aio_get_sqe(queue->loop);
@@ -257,7 +388,7 @@ static int queue_thread_prepare(struct queue *queue)
 	res = data_allocate(queue->data);
 	if (res < 0)
 		return res;
-	return co_reserve(queue->config.depth + 1);
+	return co_reserve(queue->config.depth + 2);
 }
 
 static void *queue_thread(void *arg)
@@ -266,7 +397,7 @@ static void *queue_thread(void *arg)
 	int res = queue_thread_prepare(queue);
 
 	if (res < 0) {
-		tell_error(queue, &queue->broken, res);
+		tell_broken(queue, res);
 	} else {
 		co_start_on(queue->loop, fetch_all_co, queue);
 		aio_loop_run(queue->loop);
@@ -382,21 +513,54 @@ struct queue_events queue_poll(struct queue *queue)
 
 	g_mutex_lock(&queue->lock);
 	events.ended = queue->state == QUEUE_ENDED;
+	memcpy(events.failed, queue->failed, sizeof(events.failed));
+	memset(queue->failed, 0, sizeof(queue->failed));
+	events.held = queue->held;
 	g_mutex_unlock(&queue->lock);
-	if (!queue->told_request_errno) {
-		events.request_errno = atomic_load(&queue->request_errno);
-		queue->told_request_errno = events.request_errno;
-	}
 	return events;
 }
 
-struct queue_stats queue_wait(struct queue *queue)
+struct queue_stats queue_stats(struct queue *queue)
+{
+	struct counters *counters = &queue->counters;
+
+	return (struct queue_stats){
+		.requests = atomic_load_explicit(&counters->requests, memory_order_relaxed),
+		.failed = atomic_load_explicit(&counters->failed, memory_order_relaxed),
+		.read_bytes = atomic_load_explicit(&counters->read_bytes, memory_order_relaxed),
+		.written_bytes =
+			atomic_load_explicit(&counters->written_bytes, memory_order_relaxed),
+		.held = atomic_load_explicit(&counters->held, memory_order_relaxed),
+	};
+}
+
+void queue_release_held(struct queue *queue, enum queue_release release)
+{
+	atomic_store(&queue->release, release);
+}
+
+bool queue_is_alive(struct queue *queue)
+{
+	struct coroutine *pulse = NULL;
+	bool answered;
+
+	g_mutex_lock(&queue->lock);
+	answered = !queue->pulse_is_woken || queue->is_over;
+	if (answered && !queue->is_over)
+		pulse = queue->pulse;
+	queue->pulse_is_woken |= pulse != NULL;
+	g_mutex_unlock(&queue->lock);
+	if (pulse)
+		co_wake(pulse);
+	return answered;
+}
+
+struct data_stats queue_wait(struct queue *queue)
 {
 	if (queue->thread_started)
 		pthread_join(queue->thread, NULL);
 	queue->thread_started = false;
-	queue->stats.data = data_stats(queue->data);
-	return queue->stats;
+	return data_stats(queue->data);
 }
 
 void queue_free(struct queue *queue)

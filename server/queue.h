@@ -17,6 +17,8 @@
 #include <stdint.h>
 
 #include "data.h"
+#include "failures.h"
+#include "hold.h"
 #include "image.h"
 
 struct queue;
@@ -31,6 +33,8 @@ struct queue_config {
 	struct image *image;
 	bool outlived;	       /* by the device: what was acknowledged is in the file */
 	const cpu_set_t *cpus; /* where the thread runs; NULL: anywhere */
+	const struct hold_policy *hold;
+	const _Atomic gint64 *hold_limit_us; /* of hold_limit_us(), which may change */
 };
 
 /*
@@ -46,9 +50,12 @@ struct queue *queue_new(const struct queue_config *config, GError **err);
 int queue_wait_ready(struct queue *queue, GError **err);
 
 struct queue_events {
-	bool ended;	   /* every tag has ended */
-	int broken;	   /* -errno of a command that the driver refused: a tag is lost */
-	int request_errno; /* of the first request that failed, told once; 0: none, or told */
+	bool ended; /* every tag has ended */
+	int broken; /* -errno of a command that the driver refused: a tag is lost */
+	/* By operation: the requests that have failed since the last call ... */
+	struct failure failed[FAILURES_OPS];
+	/* ... and why the last one is held that is. */
+	struct failure held;
 };
 
 /* What has happened; main thread. */
@@ -59,11 +66,29 @@ struct queue_stats {
 	uint64_t failed;
 	uint64_t read_bytes;
 	uint64_t written_bytes;
-	struct data_stats data;
+	uint64_t held; /* at this moment */
 };
 
-/* Waits for the end of the thread, which comes when the device is stopped. */
-struct queue_stats queue_wait(struct queue *queue);
+/* Any thread. */
+struct queue_stats queue_stats(struct queue *queue);
+
+/*
+ * Stops holding requests. Those that are held get one more try; then they fail, or they stay
+ * unanswered for the next server, and their tags end.
+ */
+enum queue_release {
+	QUEUE_HOLDS,
+	QUEUE_FAILS,
+	QUEUE_LEAVES,
+};
+
+void queue_release_held(struct queue *queue, enum queue_release release);
+
+/* Wakes the queue's loop, and says whether it has run since the last call. Main thread. */
+bool queue_is_alive(struct queue *queue);
+
+/* Waits for the end of the thread, which comes when the device is stopped; its last state. */
+struct data_stats queue_wait(struct queue *queue);
 
 /* Waits likewise, and frees the queue. NULL is fine. */
 void queue_free(struct queue *queue);

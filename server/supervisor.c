@@ -106,3 +106,23 @@ void supervisor_ready(const char *status)
 
 	tell(text, -1);
 }
+
+guint64 supervisor_watchdog_us(void)
+{
+	const char *us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+
+	/* Not ours but that of the process that has started us. */
+	if (!us || (pid && atoi(pid) != getpid()))
+		return 0;
+	return g_ascii_strtoull(us, NULL, 10);
+}
+
+void supervisor_alive(void)
+{
+	tell("WATCHDOG=1", -1);
+}
+
+void supervisor_stopping(void)
+{
+	tell("STOPPING=1", -1);
+}

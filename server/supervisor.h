@@ -8,6 +8,8 @@
 #ifndef UBD_SUPERVISOR_H
 #define UBD_SUPERVISOR_H
 
+#include <glib.h>
+
 /*
  * The fd that was kept, or -1; the caller closes it. Once, before any other thread or process is
  * made: what comes from the environment is taken out of it.
@@ -20,5 +22,12 @@ void supervisor_drop_fd(void);
 
 /* The start is done. @status is for people. */
 void supervisor_ready(const char *status);
+
+/* How often it wants to hear supervisor_alive() from then on, microseconds; 0: never. */
+guint64 supervisor_watchdog_us(void);
+void supervisor_alive(void);
+
+/* The end has begun, and takes its time. */
+void supervisor_stopping(void);
 
 #endif

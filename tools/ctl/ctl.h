@@ -10,6 +10,7 @@
 #define UBD_CTL_H
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -25,6 +26,7 @@ int ctl_grant(const struct command *command, char **argv);
 int ctl_receive(const struct command *command, char **argv);
 int ctl_resize(const struct command *command, char **argv);
 int ctl_run(const struct command *command, char **argv);
+int ctl_status(const struct command *command, char **argv);
 
 /* human or json; anything else is told. */
 bool ctl_parse_output(const char *text, bool *ret_json);
@@ -86,5 +88,13 @@ int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError *
  * for a connection of @owner, and removes the socket. -1 with @err set.
  */
 int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err);
+
+/* ---- ask.c ---- */
+
+/*
+ * Sends @line, with its newline, to a server's socket of that path. The answer, a JSON object, is
+ * the caller's to unref; NULL with @err set, also if the server has answered that it could not.
+ */
+JsonNode *ctl_ask(const char *path, const char *line, GError **err);
 
 #endif

@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{ "receive", "Runs a program with the descriptors that were granted", ctl_receive },
 	{ "resize", "Asks a server to let its disk grow", ctl_resize },
 	{ "run", "Runs a program with descriptors of a device", ctl_run },
+	{ "status", "Show what a server has done, and what has failed", ctl_status },
 	{ "stop", "Stops a device: its disk goes away", ctl_stop },
 };
 

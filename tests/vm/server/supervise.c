@@ -4,7 +4,7 @@
  *
  * Runs the command until it ends with status 0; after each other end it is started again, as a user
  * without privileges, with the descriptor that it had asked to be kept. When it is ready its
- * process number is printed.
+ * process number is printed, and "alive" whenever it says that it is.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -86,6 +86,9 @@ static void take_message(int fd, pid_t child)
 		kept = -1;
 	} else if (strstr(text, "READY=1")) {
 		printf("%d\n", child);
+		fflush(stdout);
+	} else if (strstr(text, "WATCHDOG=1")) {
+		puts("alive");
 		fflush(stdout);
 	}
 }

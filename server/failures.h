@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reports of failed requests: the first one at once, then at most a line every
+ * FAILURES_QUIET_SECONDS for each operation, with a count. Times are those of
+ * g_get_monotonic_time().
+ */
+#ifndef UBD_FAILURES_H
+#define UBD_FAILURES_H
+
+#include <glib.h>
+#include <linux/ubd_cmd.h>
+#include <stdint.h>
+
+/* UBD_IO_OP_*, and the last one for all that a server does not know. */
+#define FAILURES_OPS	       7
+#define FAILURES_QUIET_SECONDS 10
+
+/* Requests of one operation that failed, and the first of them. */
+struct failure {
+	uint64_t count; /* 0: there are none, and nothing else counts */
+	uint8_t op;	/* the index in arrays of FAILURES_OPS */
+	uint64_t guest_off;
+	uint64_t bytes; /* 0: a flush */
+	int error;	/* errno */
+};
+
+struct failure failure_of(const struct ubdsrv_io_desc *desc, int error);
+
+struct failures {
+	struct failure untold[FAILURES_OPS];
+	gint64 quiet_until[FAILURES_OPS];
+};
+
+/* "write", ...; "operation" if the server does not know it. */
+const char *failure_operation(const struct failure *failure);
+/* The first one as part of a sentence; the caller frees it. */
+char *failure_describe(const struct failure *failure);
+
+void failures_add(struct failures *failures, const struct failure *failure);
+
+/*
+ * Says what is due at @now (G_MAXINT64: everything), in lines that begin with @name. Returns when
+ * the next line is due; G_MAXINT64: none is left.
+ */
+gint64 failures_tell(struct failures *failures, const char *name, gint64 now,
+		     void (*say)(const char *line));
+
+#endif

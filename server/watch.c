@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the main thread watches; see watch.h. */
+#include "watch.h"
+
+#include <stdlib.h>
+
+#include "inspector.h"
+#include "report.h"
+#include "supervisor.h"
+
+#define PARAMETERS	    "/sys/module/ubd/parameters/"
+/* How often to check whether held requests delay the end of the device. */
+#define HOLD_CHECK_US	    G_USEC_PER_SEC
+/* A disk with hardly any space may be full and not full by turns. */
+#define HOLD_QUIET_US	    (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
+/* Per limit of the service manager, so that a late one does no harm. */
+#define PULSES_PER_WATCHDOG 4
+
+struct watch {
+	struct watch_config config;
+	struct inspector *inspector;
+	struct failures failures;
+	struct failure last;
+	gint64 last_time;
+	unsigned told_troubles;
+	_Atomic gint64 hold_limit_us;
+	gint64 held_since;	 /* 0: no request is held */
+	gint64 held_check;	 /* the next one, while requests are held */
+	gint64 held_quiet_until; /* no word of it before */
+	bool told_held;
+	struct failure held;
+	gint64 next_pulse;
+};
+
+/* ---- how long requests may be held ---- */
+
+static unsigned parameter(const char *path, unsigned unknown)
+{
+	g_autofree char *text = NULL;
+
+	return g_file_get_contents(path, &text, NULL, NULL) ? strtoul(text, NULL, 10) : unknown;
+}
+
+/* The driver's defaults where a container does not see them. */
+static unsigned drivers_seconds(const struct watch *watch)
+{
+	unsigned all = parameter(PARAMETERS "request_timeout", 300), unprivileged;
+
+	if (!(watch->config.features & UBD_F_UNPRIVILEGED))
+		return all;
+	unprivileged = parameter(PARAMETERS "unprivileged_timeout", 30);
+	return all && unprivileged ? MIN(all, unprivileged) : all ?: unprivileged;
+}
+
+static void update_hold_limit(struct watch *watch)
+{
+	atomic_store(&watch->hold_limit_us,
+		     hold_limit_us(&watch->config.hold, drivers_seconds(watch)));
+}
+
+const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch)
+{
+	return &watch->hold_limit_us;
+}
+
+/* ---- held requests ---- */
+
+static uint64_t count_held(const struct watch *watch)
+{
+	uint64_t held = 0;
+
+	for (unsigned i = 0; i < watch->config.nr_queues; i++)
+		if (watch->config.queues[i])
+			held += queue_stats(watch->config.queues[i]).held;
+	return held;
+}
+
+static void release_held(struct watch *watch, enum queue_release release)
+{
+	for (unsigned i = 0; i < watch->config.nr_queues; i++)
+		queue_release_held(watch->config.queues[i], release);
+}
+
+/* A device that is stopped or handed over does not wait for held requests. */
+static void check_state(struct watch *watch)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	if (control_get_info(watch->config.control, &info) < 0)
+		return;
+	if (info.state == UBD_S_DEV_QUIESCED && info.flags & UBD_F_USER_RECOVERY_REISSUE)
+		release_held(watch, QUEUE_LEAVES);
+	else if (info.state != UBD_S_DEV_LIVE || info.flags & UBD_F_STOPPING)
+		release_held(watch, QUEUE_FAILS);
+}
+
+static void tell_of_hold(struct watch *watch)
+{
+	g_autofree char *what = failure_describe(&watch->held), *limit = NULL;
+	gint64 limit_us = atomic_load(&watch->hold_limit_us);
+
+	if (limit_us < G_MAXINT64)
+		limit = g_strdup_printf(", each for up to %d seconds",
+					(int)(limit_us / G_USEC_PER_SEC));
+	report_error("%s: %s; holding and retrying such requests%s",
+		     image_filename(watch->config.image), what, limit ?: "");
+}
+
+static gint64 look_at_held(struct watch *watch, gint64 now)
+{
+	if (count_held(watch) == 0) {
+		if (watch->told_held)
+			report_note("%s: no request is held any more, after %d seconds",
+				    image_filename(watch->config.image),
+				    (int)((now - watch->held_since) / G_USEC_PER_SEC));
+		watch->held_since = 0;
+		watch->told_held = false;
+		return G_MAXINT64;
+	}
+	if (!watch->held_since)
+		watch->held_since = watch->held_check = now;
+	if (now >= watch->held_check) {
+		update_hold_limit(watch);
+		check_state(watch);
+		watch->held_check = now + HOLD_CHECK_US;
+	}
+	if (!watch->told_held && now >= watch->held_quiet_until) {
+		tell_of_hold(watch);
+		watch->told_held = true;
+		watch->held_quiet_until = now + HOLD_QUIET_US;
+	}
+	return watch->held_check;
+}
+
+/* ---- failed requests ---- */
+
+static void say_error(const char *line)
+{
+	report_error("%s", line);
+}
+
+void watch_take(struct watch *watch, const struct queue_events *events)
+{
+	for (unsigned op = 0; op < FAILURES_OPS; op++) {
+		if (!events->failed[op].count)
+			continue;
+		failures_add(&watch->failures, &events->failed[op]);
+		watch->last = events->failed[op];
+		watch->last_time = g_get_real_time() / G_USEC_PER_SEC;
+	}
+	if (events->held.count)
+		watch->held = events->held;
+}
+
+void watch_tell_rest(struct watch *watch)
+{
+	failures_tell(&watch->failures, image_filename(watch->config.image), G_MAXINT64, say_error);
+}
+
+struct failure watch_last_failure(const struct watch *watch, gint64 *ret_time)
+{
+	*ret_time = watch->last_time;
+	return watch->last;
+}
+
+/* ---- the image's files ---- */
+
+static void look_at_files(struct watch *watch)
+{
+	static const struct {
+		enum image_trouble trouble;
+		const char *text;
+	} all[] = {
+		{ IMAGE_TROUBLE_LOST,
+		  "a flush failed: data written before it may be lost, so every "
+		  "later flush fails too" },
+		{ IMAGE_TROUBLE_CUT,
+		  "somebody has cut this file while it is in use: reads of what is "
+		  "gone fail" },
+		{ IMAGE_TROUBLE_DELETED,
+		  "this file was deleted while it is in use, and is gone when "
+		  "the server ends: copy the device before" },
+	};
+	unsigned troubles = image_troubles(watch->config.image);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
+		if (all[i].trouble & troubles & ~watch->told_troubles)
+			report_error("%s: %s",
+				     image_troubled_file(watch->config.image, all[i].trouble),
+				     all[i].text);
+	watch->told_troubles |= troubles;
+}
+
+/* ---- the loops ---- */
+
+static bool are_all_alive(const struct watch *watch)
+{
+	bool alive = true;
+
+	for (unsigned i = 0; i < watch->config.nr_queues; i++)
+		alive &= queue_is_alive(watch->config.queues[i]);
+	return alive;
+}
+
+/* The service manager hears from us as long as every loop and this thread respond. */
+static gint64 look_at_loops(struct watch *watch, gint64 now)
+{
+	if (!watch->config.watchdog_us)
+		return G_MAXINT64;
+	if (now < watch->next_pulse)
+		return watch->next_pulse;
+	if (are_all_alive(watch))
+		supervisor_alive();
+	watch->next_pulse = now + watch->config.watchdog_us / PULSES_PER_WATCHDOG;
+	return watch->next_pulse;
+}
+
+gint64 watch_look(struct watch *watch, gint64 now)
+{
+	gint64 failures, held, loops;
+
+	failures = failures_tell(&watch->failures, image_filename(watch->config.image), now,
+				 say_error);
+	look_at_files(watch);
+	held = look_at_held(watch, now);
+	loops = look_at_loops(watch, now);
+	return MIN(failures, MIN(held, loops));
+}
+
+/* ---- begin and end ---- */
+
+struct watch *watch_new(const struct watch_config *config, GError **err)
+{
+	struct watch *watch = g_new0(struct watch, 1);
+
+	watch->config = *config;
+	update_hold_limit(watch);
+	watch->inspector = inspector_new(config->image, config->event_fd, err);
+	if (watch->inspector)
+		return watch;
+	watch_free(watch);
+	return NULL;
+}
+
+void watch_free(struct watch *watch)
+{
+	if (!watch)
+		return;
+	inspector_free(watch->inspector);
+	g_free(watch);
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Asks a server something, at the socket of its option --socket. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ctl.h"
+#include "error.h"
+
+/* More than a server has to say of as many queues as it may have. */
+#define MAX_ANSWER (64 << 10)
+
+/* Up to a newline or the end; false with @err set. */
+static bool receive_line(int fd, char *line, size_t size, GError **err)
+{
+	size_t len = 0;
+	ssize_t got;
+
+	do {
+		got = recv(fd, line + len, size - 1 - len, 0);
+		if (got > 0)
+			len += got;
+	} while ((got > 0 && !memchr(line, '\n', len)) || (got < 0 && errno == EINTR));
+	line[len] = 0;
+	if (got > 0)
+		return true;
+	g_set_error(err, UBD_ERROR, EIO, "the server does not answer%s%s", got < 0 ? ": " : "",
+		    got < 0 ? g_strerror(errno) : "");
+	return false;
+}
+
+static JsonNode *parse_answer(const char *line, GError **err)
+{
+	g_autoptr(JsonNode) node = json_from_string(line, NULL);
+	const char *error;
+
+	if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
+		g_set_error(err, UBD_ERROR, EINVAL, "what answers there is not ubd-serve");
+		return NULL;
+	}
+	error = json_object_get_string_member_with_default(json_node_get_object(node), "error",
+							   NULL);
+	if (!error)
+		return g_steal_pointer(&node);
+	g_set_error_literal(err, UBD_ERROR, EINVAL, error);
+	return NULL;
+}
+
+JsonNode *ctl_ask(const char *path, const char *line, GError **err)
+{
+	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
+	g_autofree char *text = g_malloc(MAX_ANSWER);
+	g_autoptr(GError) reason = NULL;
+	JsonNode *answer = NULL;
+	int fd = ctl_socket_connect(path, &anybody, err);
+
+	if (fd < 0)
+		return NULL;
+	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
+		g_set_error(&reason, UBD_ERROR, errno, "%s", g_strerror(errno));
+	else if (receive_line(fd, text, MAX_ANSWER, &reason))
+		answer = parse_answer(text, &reason);
+	close(fd);
+	if (reason)
+		g_set_error(err, UBD_ERROR, reason->code, "%s: %s", path, reason->message);
+	return answer;
+}
