@@ -33,7 +33,7 @@ struct options options = {
 /* Numbers as they were given. */
 static struct {
 	char **filenames; /* what is no option; one is right */
-	int queues, depth, id, recover, recovery_timeout, hold_timeout;
+	int queues, depth, id, recover, recovery_timeout, hold_timeout, kill_after;
 	char *serial, *uuid;
 	gboolean formats_given;
 } given = {
@@ -44,6 +44,7 @@ static struct {
 	.recover = NOT_GIVEN,
 	.recovery_timeout = NOT_GIVEN,
 	.hold_timeout = NOT_GIVEN,
+	.kill_after = NOT_GIVEN,
 };
 
 static gboolean bad_value(const char *name, const char *value, const char *allowed, GError **err)
@@ -220,6 +221,8 @@ static const GOptionEntry option_entries[] = {
 	  "N" },
 	{ "recover", 0, 0, G_OPTION_ARG_INT, &given.recover,
 	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
+	{ "kill-after", 0, 0, G_OPTION_ARG_INT, &given.kill_after,
+	  "Kill the last server if it has not left by then (default: never)", "SECONDS" },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
 	  "Return when the device is live, and go on in the background", NULL },
 	{ "core-dump", 0, 0, G_OPTION_ARG_NONE, &options.core_dump,
@@ -263,6 +266,10 @@ static bool options_are_valid(void)
 		report_error("--recovery-timeout: needs --recovery");
 		return false;
 	}
+	if (given.kill_after != NOT_GIVEN && given.recover == NOT_GIVEN && !options.recovery) {
+		report_error("--kill-after: needs --recover or --recovery");
+		return false;
+	}
 	if (options.snapshot && (options.recovery || given.recover != NOT_GIVEN)) {
 		report_error("--snapshot: cannot be given with --recovery or --recover");
 		return false;
@@ -271,8 +278,10 @@ static bool options_are_valid(void)
 	       check_range("depth", given.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
 	       check_range("id", given.id, 0, INT_MAX) &&
 	       check_range("recover", given.recover, 0, INT_MAX) &&
-	       check_range("recovery-timeout", given.recovery_timeout, 0, UBD_MAX_RECOVERY_TIMEOUT) &&
-	       check_range("hold-timeout", given.hold_timeout, 0, INT_MAX);
+	       check_range("recovery-timeout", given.recovery_timeout, 0,
+			   UBD_MAX_RECOVERY_TIMEOUT) &&
+	       check_range("hold-timeout", given.hold_timeout, 0, INT_MAX) &&
+	       check_range("kill-after", given.kill_after, 1, INT_MAX);
 }
 
 static void take_numbers(void)
@@ -290,6 +299,8 @@ static void take_numbers(void)
 	options.policy.formats_given = given.formats_given;
 	if (given.hold_timeout != NOT_GIVEN)
 		options.hold.timeout_s = given.hold_timeout;
+	if (given.kill_after != NOT_GIVEN)
+		options.kill_after_s = given.kill_after;
 }
 
 /* What was given, and for the rest what the image's name says. */

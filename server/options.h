@@ -33,6 +33,7 @@ struct options {
 	uint32_t recovery_timeout; /* seconds that the device waits for a server; 0: for ever */
 	enum device_data data;
 	struct hold_policy hold;
+	unsigned kill_after_s;	      /* for a server that is to leave; 0: never */
 	uint32_t recover;	      /* a device to take over, or UBD_DEV_ID_ANY: none */
 	uint32_t block_size;	      /* logical, bytes; 0: the image's */
 	struct ubd_identity identity; /* of the device, or to be compared with it */

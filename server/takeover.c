@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "leave.h"
 #include "options.h"
 #include "others.h"
 #include "report.h"
@@ -43,13 +44,16 @@ static int take_over_control(struct control *control, const struct ubdsrv_ctrl_d
 			     GError **err)
 {
 	struct ubd_params params;
+	struct leave *leave;
 	int res = check_identity(control, err);
 
 	if (res < 0)
 		return res;
 	if (info->ubdsrv_pid >= 0)
 		report_verbose("/dev/ubdb%u: waiting for its server to leave", info->dev_id);
+	leave = leave_begin(control, options.kill_after_s);
 	res = control_take_over(control);
+	leave_end(leave);
 	if (res == 0)
 		res = control_get_params(control, &params);
 	if (res < 0) {

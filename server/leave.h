@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The deadline of a server that was asked to leave its device. The device's requests wait for it
+ * from then on, so a server that hangs is reported or killed.
+ */
+#ifndef UBD_LEAVE_H
+#define UBD_LEAVE_H
+
+#include <glib.h>
+
+#include "control.h"
+
+/* Report a server that has not left by then. */
+#define LEAVE_REMIND_SECONDS 30
+
+struct leave;
+
+/*
+ * Call this before asking the server, if there is one, to leave. Kills it after @kill_after_s
+ * seconds, 0: never, from a thread, since the caller waits in the kernel. Main thread.
+ */
+struct leave *leave_begin(struct control *control, unsigned kill_after_s);
+
+/* The server has left. NULL is fine. */
+void leave_end(struct leave *leave);
+
+#endif
