@@ -8,6 +8,7 @@
  * server. blk-mq is never told to requeue.
  */
 #include <linux/blk-mq.h>
+#include <linux/bottom_half.h>
 #include <linux/sched.h>
 
 #include "compat.h"
@@ -16,10 +17,18 @@
 
 /* ---- requests ---- */
 
+/*
+ * The end of a request may drop the last reference to a file, as that of asynchronous I/O does when
+ * its caller has closed the file. In task context fput() leaves the release to the current task,
+ * which here is the server, and a release may wait for I/O of the server's own disk. Where bottom
+ * halves are disabled fput() leaves it to a work item.
+ */
 void ubd_end_request(struct request *rq, blk_status_t status)
 {
 	trace_ubd_end(rq, status);
+	local_bh_disable();
 	blk_mq_end_request(rq, status);
+	local_bh_enable();
 }
 
 /* The wire's operation, or a negative errno for what no server is asked to do. */
@@ -281,7 +290,7 @@ static void ubd_queue_rqs(ubd_rq_list *requests)
 		q = next;
 		status = ubd_accept(q, rq);
 		if (status != BLK_STS_OK)
-			blk_mq_end_request(rq, status);
+			ubd_end_request(rq, status);
 	}
 	if (q)
 		ubd_send_batch(q);

@@ -385,7 +385,7 @@ int ubd_device_end_recovery(struct ubd_device *dev);
 
 extern const struct blk_mq_ops ubd_mq_ops;
 
-/* The one place where a request that queue_rq accepted ends. */
+/* Ends a request that blk-mq has handed over. Process context, no lock held. */
 void ubd_end_request(struct request *rq, blk_status_t status);
 
 /*

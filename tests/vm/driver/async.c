@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Asynchronous I/O whose end drops the last reference to a file. Requests end in a thread of the
+ * server; it must not be the one that then releases the file, since a release may wait for I/O of
+ * the server's own disk.
+ */
+#include "actors.h"
+
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+#define FILE_BYTES  (1 << 20)
+#define DIRTY_BYTES (FILE_BYTES / 2)
+
+/* ---- users ---- */
+
+static aio_context_t new_context(void)
+{
+	aio_context_t context = 0;
+
+	CHECK_EQ(syscall(SYS_io_setup, 1, &context), 0);
+	return context;
+}
+
+/* Reads the first 4 KiB. */
+static void submit_read(aio_context_t context, int fd, void *data)
+{
+	struct iocb read = {
+		.aio_lio_opcode = IOCB_CMD_PREAD,
+		.aio_fildes = fd,
+		.aio_buf = (uintptr_t)data,
+		.aio_nbytes = 4096,
+	};
+	struct iocb *reads[] = { &read };
+
+	CHECK_EQ(syscall(SYS_io_submit, context, 1, reads), 1);
+}
+
+static void wait_for_read(aio_context_t context)
+{
+	struct timespec limit = { .tv_sec = AGE };
+	struct io_event event;
+
+	CHECK_EQ(syscall(SYS_io_getevents, context, 1, 1, &event, &limit), 1);
+	CHECK_EQ(event.res, 4096);
+}
+
+static int open_direct(const char *path)
+{
+	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	return fd;
+}
+
+/*
+ * A file whose first block is on the disk and whose others are dirty pages, without a name: its
+ * release waits until those that are being written have been.
+ */
+static int open_unlinked(int *ret_buffered)
+{
+	static char data[FILE_BYTES];
+	int fd;
+
+	*ret_buffered = open("/mnt/file", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	CHECK(*ret_buffered >= 0);
+	memset(data, 0xa5, sizeof(data));
+	CHECK_EQ(write(*ret_buffered, data, sizeof(data)), sizeof(data));
+	CHECK_EQ(fsync(*ret_buffered), 0);
+	CHECK_EQ(pwrite(*ret_buffered, data, DIRTY_BYTES, FILE_BYTES - DIRTY_BYTES), DIRTY_BYTES);
+	fd = open_direct("/mnt/file");
+	CHECK_EQ(unlink("/mnt/file"), 0);
+	return fd;
+}
+
+/* A disk with a dirty page and no other opener: its release writes the page. */
+static int open_dirty_disk(void)
+{
+	const char *node = block_node(get(&shared->id));
+	char data[4096] = {};
+	int buffered, fd = open_direct(node);
+
+	buffered = open(node, O_RDWR | O_CLOEXEC);
+	CHECK(buffered >= 0);
+	CHECK_EQ(pwrite(buffered, data, sizeof(data), 1 << 20), sizeof(data));
+	close(buffered);
+	return fd;
+}
+
+/* All requests reach the server by one queue, and are served by one thread. */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	CHECK_EQ(sched_setaffinity(0, sizeof(first), &first), 0);
+}
+
+static void read_unlinked_files(void *arg)
+{
+	aio_context_t context = new_context();
+	char *data = aligned(4096);
+
+	stay_on_one_cpu();
+	for (int i = 0; i < 10; i++) {
+		int buffered, fd = open_unlinked(&buffered);
+
+		set(&shared->keeps, true);
+		submit_read(context, fd, data);
+		CHECK_EQ(sync_file_range(buffered, 0, 0, SYNC_FILE_RANGE_WRITE), 0);
+		close(buffered);
+		close(fd);
+		set(&shared->keeps, false);
+		wait_for_read(context);
+		CHECK_EQ(data[4095], (char)0xa5);
+	}
+	sync();
+	CHECK_EQ(umount("/mnt"), 0);
+	set(&shared->left, true);
+}
+
+static void read_dirty_disks(void *arg)
+{
+	aio_context_t context = new_context();
+	char *data = aligned(4096);
+
+	for (int i = 0; i < 10; i++) {
+		int fd = open_dirty_disk();
+
+		set(&shared->keeps, true);
+		submit_read(context, fd, data);
+		close(fd);
+		set(&shared->keeps, false);
+		wait_for_read(context);
+	}
+	set(&shared->left, true);
+}
+
+/* ---- a server that answers ---- */
+
+/*
+ * Answers a read when the user has closed the file; or after a second, for the user may first have
+ * to wait for another request of this queue.
+ */
+static int read_late(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (ubd_desc_op(desc) == UBD_IO_OP_READ)
+		for (int left = NR_SLEEPS(1); left && get(&shared->keeps); left--)
+			usleep(2000);
+	return server_handle(server, desc, buffer);
+}
+
+static void serve_late(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.handle = read_late;
+	server_run(&server);
+	serve_for_ever(&server);
+}
+
+/* The server goes on serving while @use drops last references. */
+static void check_served(int server, void (*use)(void *arg))
+{
+	int user = spawn(use, NULL);
+
+	WAIT_UNTIL(get(&shared->left), 4 * AGE);
+	check_exit(user, 0);
+	kill_server(server);
+	check_gone(shared->id);
+}
+
+static int spawn_late_server(void)
+{
+	share();
+	set(&shared->keeps, false);
+	return wait_for_server(spawn(serve_late, NULL));
+}
+
+static void a_file_without_a_name_is_released_by_somebody_else(void)
+{
+	int server = spawn_late_server();
+
+	make_file_system(shared->id);
+	mount_disk(shared->id);
+	check_served(server, read_unlinked_files);
+}
+
+static void a_disk_with_a_dirty_page_is_released_by_somebody_else(void)
+{
+	check_served(spawn_late_server(), read_dirty_disks);
+}
+
+/* ---- a server that ends ---- */
+
+/* The server has the read, and nobody else has the disk. */
+static void leave_read(void *arg)
+{
+	int fd = open_dirty_disk();
+
+	set(&shared->keeps, true);
+	submit_read(new_context(), fd, aligned(4096));
+	WAIT_UNTIL(get(&shared->nr_kept) > 0, AGE);
+	close(fd);
+	set(&shared->left, true);
+	for (;;)
+		pause();
+}
+
+static int keep_reads(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (get(&shared->keeps) && ubd_desc_op(desc) == UBD_IO_OP_READ)
+		return keep_all(server, desc, buffer);
+	return server_handle(server, desc, buffer);
+}
+
+static void serve_but_reads(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.info.flags = *(uint64_t *)arg;
+	server.handle = keep_reads;
+	server_run(&server);
+	serve_for_ever(&server);
+}
+
+static int spawn_keeping_server(uint64_t flags, int *ret_user)
+{
+	int server;
+
+	share();
+	set(&shared->keeps, false);
+	server = wait_for_server(spawn(serve_but_reads, &flags));
+	*ret_user = spawn(leave_read, NULL);
+	WAIT_UNTIL(get(&shared->left), AGE);
+	return server;
+}
+
+/* The page is written when the next server is there, and only then may the release end. */
+static void a_killed_server_ends_before_the_release(void)
+{
+	int user, server = spawn_keeping_server(UBD_F_USER_RECOVERY, &user);
+
+	kill_server(server);
+	close(open_waiting());
+	set(&shared->keeps, false);
+	server = spawn_next();
+	kill_server(user);
+	delete_device();
+	kill_server(server);
+}
+
+static void an_abort_ends_before_the_release(void)
+{
+	int user, server = spawn_keeping_server(0, &user);
+
+	kill_server(server);
+	check_gone(shared->id);
+	kill_server(user);
+}
+
+static const struct test tests[] = {
+	{ "a file without a name is released by somebody else",
+	  a_file_without_a_name_is_released_by_somebody_else },
+	{ "a disk with a dirty page is released by somebody else",
+	  a_disk_with_a_dirty_page_is_released_by_somebody_else },
+	{ "a killed server ends before the release", a_killed_server_ends_before_the_release },
+	{ "an abort ends before the release", an_abort_ends_before_the_release },
+};
+
+int main(int argc, char **argv)
+{
+	return RUN_TESTS(tests, argc, argv);
+}
