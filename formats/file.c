@@ -83,9 +83,22 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	img->opaque = file;
 	img->id = opened.id;
 	img->is_bdev = opened.is_bdev;
+	img->unlocked = opened.unlocked;
 	img->size = opened.size;
 	img->limits = opened.limits;
 	return 0;
+}
+
+static int file_co_keep_writers_out(struct image *img, GError **err)
+{
+	const struct file *file = img->opaque;
+	struct file_open opened = {
+		.filename = img->filename,
+		.flags = img->flags,
+		.fd = file->fd,
+	};
+
+	return file_co_keep_writers_out_fd(&opened, err);
 }
 
 static int file_co_close(struct image *img)
@@ -664,6 +677,7 @@ const struct image_ops image_file_ops = {
 	.name = "file",
 	.is_bottom = true,
 	.co_open = file_co_open,
+	.co_keep_writers_out = file_co_keep_writers_out,
 	.co_close = file_co_close,
 	.co_preadv = file_co_preadv,
 	.co_pwritev = file_co_pwritev,

@@ -10,21 +10,39 @@
 #define UNSHARED_BASE 200
 #define PERM_COUNT    4
 
+/* Of fcntl(): somebody has the lock, or the file system has none. */
+static int lock_error(int error)
+{
+	switch (error) {
+	case EAGAIN:
+	case EACCES:
+		return -EBUSY;
+	case ENOLCK:
+	case EOPNOTSUPP:
+	case ENOSYS:
+	case EINVAL:
+		return -ENOLCK;
+	default:
+		return -error;
+	}
+}
+
 /* Holds the byte of each bit that is set. */
-static int take_bytes(int fd, unsigned bits, off_t base)
+static int take_bytes(int fd, unsigned bits, off_t base, off_t *ret_off)
 {
 	for (unsigned i = 0; i < PERM_COUNT; i++) {
 		struct flock lock = {
 			.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1};
 
+		*ret_off = lock.l_start;
 		if ((bits & (1u << i)) && fcntl(fd, F_OFD_SETLK, &lock) < 0)
-			return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+			return lock_error(errno);
 	}
 	return 0;
 }
 
 /* Looks whether anybody else holds the byte of a bit that is set. */
-static int look_for_holders(int fd, unsigned bits, off_t base)
+static int look_for_holders(int fd, unsigned bits, off_t base, off_t *ret_off)
 {
 	for (unsigned i = 0; i < PERM_COUNT; i++) {
 		struct flock lock = {
@@ -32,8 +50,9 @@ static int look_for_holders(int fd, unsigned bits, off_t base)
 
 		if (!(bits & (1u << i)))
 			continue;
+		*ret_off = lock.l_start;
 		if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
-			return -errno;
+			return lock_error(errno);
 		if (lock.l_type != F_UNLCK)
 			return -EBUSY;
 	}
@@ -53,17 +72,17 @@ void file_unlock(int fd)
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-int file_lock(int fd, unsigned perms, unsigned unshared)
+int file_lock(int fd, unsigned perms, unsigned unshared, off_t *ret_off)
 {
 	int ret;
 
 	/* Take first, look after: of two who come at the same time, at least one sees the other. */
-	ret = take_bytes(fd, perms, PERM_BASE);
+	ret = take_bytes(fd, perms, PERM_BASE, ret_off);
 	if (!ret)
-		ret = take_bytes(fd, unshared, UNSHARED_BASE);
+		ret = take_bytes(fd, unshared, UNSHARED_BASE, ret_off);
 	if (!ret)
-		ret = look_for_holders(fd, perms, UNSHARED_BASE);
+		ret = look_for_holders(fd, perms, UNSHARED_BASE, ret_off);
 	if (!ret)
-		ret = look_for_holders(fd, unshared, PERM_BASE);
+		ret = look_for_holders(fd, unshared, PERM_BASE, ret_off);
 	return ret;
 }

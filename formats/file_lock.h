@@ -11,6 +11,8 @@
 #ifndef UBD_FILE_LOCK_H
 #define UBD_FILE_LOCK_H
 
+#include <sys/types.h>
+
 /* The numbers are the bytes' places in the file: an ABI with QEMU. */
 enum file_lock_perm {
 	FILE_LOCK_CONSISTENT_READ = 1 << 0,
@@ -22,10 +24,10 @@ enum file_lock_perm {
 
 /*
  * Locks @fd for use with @perms, while nobody else may have @unshared. The
- * file must be open for reading. -EBUSY when that clashes with another user; other
- * errors where the file system has no locks. After a failure close the file.
+ * file must be open for reading. -EBUSY when that clashes with another user, who has byte *ret_off
+ * locked; -ENOLCK where the file system has no locks. After a failure close the file.
  */
-int file_lock(int fd, unsigned perms, unsigned unshared);
+int file_lock(int fd, unsigned perms, unsigned unshared, off_t *ret_off);
 
 /*
  * Gives the locks up before the file is closed: its description may live on for a moment in

@@ -14,6 +14,7 @@
 
 #include "file_lock.h"
 #include "file_open.h"
+#include "lock_holder.h"
 
 /* No device or file system wants more than this for O_DIRECT. */
 #define MAX_DIRECT_ALIGN 65536
@@ -174,17 +175,40 @@ static int set_up_direct(struct file_open *job)
 	return 0;
 }
 
+static bool write_unlocked;
+
+void image_write_unlocked(void)
+{
+	write_unlocked = true;
+}
+
+static int set_in_use(struct file_open *job, off_t locked_off)
+{
+	g_autofree char *holder = lock_holder(job->fd, locked_off);
+
+	return open_failed(job, -EBUSY, "it is in use by another process%s%s%s%s",
+			   holder ? " (" : "", holder ?: "", holder ? ")" : "",
+			   job->flags & IMAGE_RDWR ? ", which must end first"
+						   : " (sharing can be forced)");
+}
+
 static int lock_file(struct file_open *job)
 {
+	off_t off;
 	int ret;
 
 	if (job->flags & IMAGE_FORCE_SHARE)
 		return 0;
-	ret = file_lock(job->fd, job->lock_perms, job->lock_unshared);
+	ret = file_lock(job->fd, job->lock_perms, job->lock_unshared, &off);
 	if (ret == -EBUSY)
-		return open_failed(job, ret, "it is in use by another process%s",
-				   job->flags & IMAGE_RDWR ? ", which must end first"
-							   : " (sharing can be forced)");
+		return set_in_use(job, off);
+	if (ret == -ENOLCK) {
+		job->unlocked = !write_unlocked;
+		if (write_unlocked || !(job->flags & IMAGE_RDWR))
+			return 0;
+		return open_failed(job, ret, "the file system has no locks, so other programs may "
+					     "write to it as well (--no-lock writes nevertheless)");
+	}
 	if (ret)
 		return open_failed(job, ret, "the image cannot be locked: %s", g_strerror(-ret));
 	return 0;
@@ -317,10 +341,23 @@ int file_co_open_fd(struct file_open *job, GError **err)
 	 * write nor while we read: what we know of the image would become wrong.
 	 */
 	job->lock_perms = FILE_LOCK_CONSISTENT_READ;
-	job->lock_unshared = FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
+	if (!(job->flags & IMAGE_BEAR_WRITERS))
+		job->lock_unshared = FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
 	if (job->flags & IMAGE_RDWR)
 		job->lock_perms |= FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
 	return pass_error(job, co_run_on_worker(open_on_worker, job), err);
+}
+
+static int keep_writers_out_on_worker(void *arg)
+{
+	return lock_file(arg);
+}
+
+int file_co_keep_writers_out_fd(struct file_open *job, GError **err)
+{
+	job->lock_perms = 0;
+	job->lock_unshared = FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
+	return pass_error(job, co_run_on_worker(keep_writers_out_on_worker, job), err);
 }
 
 /* ---- abandon: all of it safe in a signal handler ---- */

@@ -17,6 +17,7 @@ struct file_open {
 	int fd; /* the caller closes it */
 	bool is_bdev;
 	bool has_no_name; /* it was deleted before */
+	bool unlocked;	  /* there are no locks here, and nobody has said that this is well */
 	struct file_id id;
 	uint64_t size;
 	struct image_limits limits;
@@ -31,6 +32,9 @@ struct file_open {
 
 /* Opens and locks an image file. */
 int file_co_open_fd(struct file_open *file, GError **err);
+
+/* For an image that was opened with IMAGE_BEAR_WRITERS, @file->fd: takes the lock that it left out. */
+int file_co_keep_writers_out_fd(struct file_open *file, GError **err);
 
 /*
  * Makes an image file, or empties the one that is there, once nobody else has

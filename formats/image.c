@@ -320,6 +320,20 @@ int image_co_open_bottom(const char *filename, unsigned flags, struct image **re
 	return image_co_open_named(filename, flags, NULL, ret_img, err);
 }
 
+static int co_keep_writers_out(struct image *file, GError **err)
+{
+	int ret = file->ops->co_keep_writers_out ? file->ops->co_keep_writers_out(file, err) : 0;
+
+	if (ret || !file->ops->co_refresh_size)
+		return ret;
+	/* It may have grown until now. */
+	ret = file->ops->co_refresh_size(file);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "Could not open '%s': %s", file->filename,
+			    g_strerror(-ret));
+	return ret;
+}
+
 /* A format node on @file, which it owns from now on, also on failure. */
 static int co_open_format(struct image *file, const struct image_open_opts *opts,
 			  struct image **ret_img, GError **err)
@@ -349,9 +363,11 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 		image_co_close(file);
 		return ret;
 	}
-	img = node_new(ops, file->filename, opts->flags);
+	img = node_new(ops, file->filename, opts->flags & ~IMAGE_BEAR_WRITERS);
 	img->file = file;
-	ret = co_node_open(img, opts, err);
+	if (opts->flags & IMAGE_BEAR_WRITERS && !ops->bears_writers)
+		ret = co_keep_writers_out(file, err);
+	ret = ret ?: co_node_open(img, opts, err);
 	if (ret) {
 		node_free(img);
 		image_co_close(file);
@@ -445,6 +461,21 @@ int image_co_open_on(struct image *file, const struct image_open_opts *opts, str
 	return image_one_line(co_open_on(file, opts ?: &default_opts, ret_img, err), err);
 }
 
+/* Once for a chain, whose files tend to be on one file system. */
+static void warn_of_unlocked(const struct image *img, const struct image_open_opts *opts)
+{
+	g_autofree char *line = NULL;
+
+	while (img && !(img->file && img->file->unlocked))
+		img = img->backing;
+	if (!img || !opts->warn)
+		return;
+	line = g_strdup_printf("%s: the file system has no locks, so nobody keeps other programs "
+			       "from writing to it",
+			       img->filename);
+	opts->warn(line);
+}
+
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err)
 {
@@ -456,7 +487,8 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	opts = opts ?: &default_opts;
 	/* Both promise something that a writer cannot keep. */
 	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK |
-							IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY)) ||
+							IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |
+							IMAGE_BEAR_WRITERS)) ||
 	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': it can only be shared or checked read-only",
@@ -470,6 +502,8 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	ret = image_co_open_named(filename, bottom_flags, opts->named_by ? &named : NULL, &file,
 				  err);
 	ret = ret ?: co_open_on(file, opts, ret_img, err);
+	if (!ret)
+		warn_of_unlocked(*ret_img, opts);
 	return image_one_line(ret, err);
 }
 

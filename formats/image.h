@@ -62,7 +62,15 @@ enum image_open_flags {
 	IMAGE_INFO_ONLY = 1 << 9,
 	/* Open an image that was created unfinished, too. */
 	IMAGE_UNFINISHED = 1 << 10,
+	/* Others may write to the image meanwhile, if its format bears it (raw). Read-only. */
+	IMAGE_BEAR_WRITERS = 1 << 11,
 };
+
+/*
+ * From now on images are written to where the file system has no locks, too, and nothing is said of
+ * that. Before the first image is opened.
+ */
+void image_write_unlocked(void);
 
 struct image_open_opts {
 	/*

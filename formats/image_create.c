@@ -105,8 +105,10 @@ static int check_apart(struct creation *c, const struct image *chain, const char
 /* Looks whether the backing file is there and good, and takes its size if none was given. */
 static int co_check_backing(struct creation *c, const char *full_name, GError **err)
 {
+	/* Only looked at: it may be in use. */
 	struct image_open_opts opts = {
 		.format = c->opts.backing_format,
+		.flags = IMAGE_FORCE_SHARE,
 		.policy = c->opts.policy,
 	};
 	struct image *backing;

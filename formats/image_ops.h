@@ -29,6 +29,8 @@ struct image_ops {
 	bool info_only;
 	/* Never has a backing file. */
 	bool no_backing;
+	/* Can be read while others write to it: it keeps nothing of the file in memory. */
+	bool bears_writers;
 	/* Ended by a NULL name; NULL: cannot be created. */
 	const struct image_option *create_options;
 
@@ -42,6 +44,11 @@ struct image_ops {
 	 * leaves nothing behind, opts->data_file neither.
 	 */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
+	/*
+	 * Of a bottom node opened with IMAGE_BEAR_WRITERS: no others may write from now on.
+	 * -EBUSY if one does. NULL: there are none.
+	 */
+	int (*co_keep_writers_out)(struct image *img, GError **err);
 	/* Writes what is held back and frees img->opaque, whatever happens. */
 	int (*co_close)(struct image *img);
 
@@ -141,6 +148,7 @@ struct image {
 	_Atomic uint64_t size;
 	struct file_id id;		/* of a bottom node; the file that is open */
 	bool is_bdev;			/* of a bottom node: a block device of the host */
+	bool unlocked;			/* of a bottom node: without locks, which nobody asked for */
 	unsigned flags;			/* IMAGE_* it was opened with */
 	struct image_limits limits;
 	/*

@@ -213,6 +213,7 @@ static const struct image_option raw_create_options[] = {
 const struct image_ops image_raw_ops = {
 	.name = "raw",
 	.no_backing = true,
+	.bears_writers = true,
 	.create_options = raw_create_options,
 	.co_open = raw_co_open,
 	.co_close = raw_co_close,

@@ -195,6 +195,8 @@ static const GOptionEntry option_entries[] = {
 	  "none: past the host's page cache (default); writeback: through it", "MODE" },
 	{ "cache-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache_size,
 	  "Memory for the image's metadata (default: by the image's size)", "SIZE" },
+	{ "no-lock", 0, 0, G_OPTION_ARG_NONE, &options.no_lock,
+	  "Write to the image also where the file system has no locks", NULL },
 	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
 	{ "data", 0, 0, G_OPTION_ARG_CALLBACK, parse_data,
@@ -346,5 +348,7 @@ bool options_parse(int *argc, char ***argv)
 		return false;
 	options.filename = given.filenames[0];
 	take_numbers();
+	if (options.no_lock)
+		image_write_unlocked();
 	return take_identity();
 }

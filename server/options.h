@@ -18,6 +18,7 @@ struct options {
 	char *pid_file;
 	char *socket; /* where it takes commands; NULL: nowhere */
 	gboolean read_only;
+	gboolean no_lock;
 	gboolean daemonize;
 	gboolean core_dump; /* if it crashes */
 	gboolean verbose;

@@ -118,6 +118,46 @@ CO_TEST(test_qemu_writes_raw_and_we_are_refused)
 	qemu_io_let_go(&qemu);
 }
 
+/* Where that is asked for, and the format keeps nothing in memory. */
+CO_TEST(test_qemu_writes_raw_and_we_look_at_it)
+{
+	struct qemu_io qemu = HOLD("-f", "raw", "raw");
+
+	image_co_close(co_open_ok("raw", "raw", IMAGE_BEAR_WRITERS));
+	image_co_close(co_open_ok("raw", NULL, IMAGE_BEAR_WRITERS));
+	co_open_fails("raw", "raw", IMAGE_RDWR | IMAGE_BEAR_WRITERS, EINVAL, "read-only");
+	qemu_io_let_go(&qemu);
+	qemu = HOLD("-f", "qcow2", "top");
+	co_open_fails("top", "qcow2", IMAGE_BEAR_WRITERS, EBUSY, EBUSY_WORDS);
+	co_open_fails("top", NULL, IMAGE_BEAR_WRITERS, EBUSY, EBUSY_WORDS);
+	image_co_close(co_open_ok("top", "raw", IMAGE_BEAR_WRITERS));
+	qemu_io_let_go(&qemu);
+}
+
+/* From the moment on in which its format is known. */
+CO_TEST(test_looked_at_with_metadata_keeps_writers_out)
+{
+	struct image *img = co_open_ok("top", NULL, IMAGE_BEAR_WRITERS);
+
+	REFUSED("qemu-io", "-f", "qcow2", "top", "-c", "quit");
+	image_co_close(img);
+}
+
+CO_TEST(test_holder_is_named)
+{
+	struct qemu_io qemu = HOLD("-r", "-f", "qcow2", "top");
+	g_autofree char *words = g_strdup_printf("process (PID %d, qemu-io)", (int)qemu.pid);
+	struct image *img;
+
+	co_open_fails("top", NULL, IMAGE_RDWR, EBUSY, words);
+	qemu_io_let_go(&qemu);
+	img = co_open_ok("top", NULL, IMAGE_RDWR);
+	g_free(words);
+	words = g_strdup_printf("process (PID %d, ", (int)getpid());
+	co_open_fails("top", NULL, 0, EBUSY, words);
+	image_co_close(img);
+}
+
 CO_TEST(test_we_write_and_qemu_is_refused)
 {
 	struct image *img = co_open_ok("top", NULL, IMAGE_RDWR);
@@ -221,6 +261,11 @@ int main(int argc, char **argv)
 	g_test_add_func("/lock/qemu-reads-and-we-may-read", test_qemu_reads_and_we_may_read);
 	g_test_add_func("/lock/qemu-writes-raw-and-we-are-refused",
 			test_qemu_writes_raw_and_we_are_refused);
+	g_test_add_func("/lock/qemu-writes-raw-and-we-look-at-it",
+			test_qemu_writes_raw_and_we_look_at_it);
+	g_test_add_func("/lock/looked-at-with-metadata-keeps-writers-out",
+			test_looked_at_with_metadata_keeps_writers_out);
+	g_test_add_func("/lock/holder-is-named", test_holder_is_named);
 	g_test_add_func("/lock/we-write-and-qemu-is-refused", test_we_write_and_qemu_is_refused);
 	g_test_add_func("/lock/we-read-and-qemu-may-read", test_we_read_and_qemu_may_read);
 	g_test_add_func("/lock/we-write-raw-and-qemu-is-refused",

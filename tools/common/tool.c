@@ -73,6 +73,12 @@ int tool_finish(int status)
 	return status ?: EXIT_FAILURE;
 }
 
+gboolean tool_no_lock(const char *option, const char *value, void *data, GError **err)
+{
+	image_write_unlocked();
+	return TRUE;
+}
+
 /* ---- the loop ---- */
 
 static bool engine_given;

@@ -56,6 +56,17 @@ void tool_keep_data_file_beside(void);
 gboolean tool_allow_backing(const char *option, const char *value, void *data, GError **err);
 gboolean tool_allow_data_file(const char *option, const char *value, void *data, GError **err);
 
+/* --no-lock, for commands that write. */
+gboolean tool_no_lock(const char *name, const char *value, void *data, GError **err);
+#define TOOL_NO_LOCK_OPTION                                                                        \
+	{ "no-lock",                                                                               \
+	  0,                                                                                       \
+	  G_OPTION_FLAG_NO_ARG,                                                                    \
+	  G_OPTION_ARG_CALLBACK,                                                                   \
+	  tool_no_lock,                                                                            \
+	  "Write also where the file system has no locks",                                         \
+	  NULL }
+
 /* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
  * loop. */
 int tool_run_co(int (*co_fn)(void *arg), void *arg);

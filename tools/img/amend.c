@@ -115,6 +115,7 @@ int img_amend(const struct command *command, char **argv)
 		  "Taken for the sake of qemu-img, without effect", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

@@ -412,6 +412,7 @@ int img_bench(const struct command *command, char **argv)
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet,
 		  "Taken for qemu-img's sake, without effect", NULL },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},
@@ -434,7 +435,7 @@ int img_bench(const struct command *command, char **argv)
 	bench.random = random;
 	bench.no_drain = no_drain;
 	bench.open_flags |=
-		(write ? IMAGE_RDWR | IMAGE_UNMAP : 0) | (force_share ? IMAGE_FORCE_SHARE : 0);
+		(write ? IMAGE_RDWR | IMAGE_UNMAP : IMAGE_BEAR_WRITERS) | (force_share ? IMAGE_FORCE_SHARE : 0);
 	bench.format = format;
 	bench.filename = img_only_filename(command, filenames);
 	if (!bench.filename || !check_flush_interval(&bench))

@@ -257,6 +257,7 @@ int img_bitmap(const struct command *command, char **argv)
 		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output,
 		  "For --dump: print it as human or json", "OFMT" },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "FILENAME BITMAP" },
 		{},

@@ -228,6 +228,7 @@ int img_check(const struct command *command, char **argv)
 		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show how far it is", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print what is wrong only", NULL },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
 		{},

@@ -259,6 +259,7 @@ int img_convert(const struct command *command, char **argv)
 		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show how far it is", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "SOURCE TARGET" },
 		{},

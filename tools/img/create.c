@@ -62,6 +62,7 @@ int img_create(const struct command *command, char **argv)
 		  "Do not look whether the backing file is there and good", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "FILENAME [SIZE]" },
 		{},

@@ -329,7 +329,7 @@ int img_info(const struct command *command, char **argv)
 	if (!job.filename)
 		return 1;
 	job.format = format;
-	job.flags = IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |
+	job.flags = IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS |
 		    (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.chain = chain;
 	return tool_run_co(co_info, &job);

@@ -232,6 +232,6 @@ int img_map(const struct command *command, char **argv)
 	if (!job.filename)
 		return 1;
 	job.format = format;
-	job.flags = force_share ? IMAGE_FORCE_SHARE : 0;
+	job.flags = IMAGE_BEAR_WRITERS | (force_share ? IMAGE_FORCE_SHARE : 0);
 	return tool_run_co(co_map, &job);
 }

@@ -94,6 +94,7 @@ int img_resize(const struct command *command, char **argv)
 		  "Allow a smaller size, and the loss of data with it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
+		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME [+|-]SIZE" },
 		{},

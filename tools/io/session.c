@@ -9,7 +9,7 @@
 
 static unsigned open_flags(const struct io_open_opts *opts)
 {
-	return opts->cache.open_flags | (opts->read_only ? 0 : IMAGE_RDWR) |
+	return opts->cache.open_flags | (opts->read_only ? IMAGE_BEAR_WRITERS : IMAGE_RDWR) |
 	       (opts->force_share ? IMAGE_FORCE_SHARE : 0) | (opts->unmap ? IMAGE_UNMAP : 0);
 }
 
