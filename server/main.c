@@ -10,6 +10,7 @@
 #include <glib.h>
 #include <inttypes.h>
 #include <linux/ubd_cmd.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -404,6 +405,8 @@ int main(int argc, char **argv)
 	g_autoptr(GError) err = NULL;
 
 	std_fds_open();
+	/* For what people read, not for numbers. */
+	setlocale(LC_CTYPE, "");
 	kept_fd = supervisor_take_fd();
 	if (!options_parse(&argc, &argv))
 		return EXIT_FAILURE;

@@ -2,9 +2,13 @@
 /* What the server says to people. */
 #include "report.h"
 
+#include <stdint.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <syslog.h>
+#include <unistd.h>
 
 static bool verbose_wanted;
 static bool use_syslog;
@@ -20,6 +24,18 @@ void report_to_syslog(void)
 	use_syslog = true;
 }
 
+/* Whether standard error is the journal's, where a line begins with its priority: systemd.exec(5).
+ */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uintmax_t dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%ju:%ju", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 static void report(int priority, const char *format, va_list args)
 {
 	if (use_syslog) {
@@ -28,7 +44,10 @@ static void report(int priority, const char *format, va_list args)
 	}
 	g_autofree char *line = g_strdup_vprintf(format, args);
 
-	fprintf(stderr, "ubd-serve: %s\n", line);
+	if (stderr_is_journal())
+		fprintf(stderr, "<%d>ubd-serve: %s\n", priority, line);
+	else
+		fprintf(stderr, "ubd-serve: %s\n", line);
 }
 
 void report_error(const char *format, ...)
