@@ -217,14 +217,26 @@ static void remove_pid_file(void)
 	pid_file = NULL;
 }
 
-/* Says what it could not lock once that matters, not beside a reason to fail. */
-static int memory_lock_error;
+/* What may go wrong when memory is short; told once it matters, not beside a reason to fail. */
+static int memory_lock_error, io_flusher_error, oom_score_error;
 
-static bool announce(struct device *device, GError **err)
+static void tell_of_memory(void)
 {
 	if (memory_lock_error < 0)
 		report_note("memory is not locked (%s): the device may hang when memory is short",
 			    g_strerror(-memory_lock_error));
+	if (io_flusher_error < 0)
+		report_note("PR_SET_IO_FLUSHER: %s: the device may hang when memory is short",
+			    g_strerror(-io_flusher_error));
+	if (oom_score_error < 0)
+		report_note("/proc/self/oom_score_adj: %s: the server may be killed when memory "
+			    "is short",
+			    g_strerror(-oom_score_error));
+}
+
+static bool announce(struct device *device, GError **err)
+{
+	tell_of_memory();
 	if (printf("%s\n", device_path(device)) < 0 || fflush(stdout) != 0) {
 		g_set_error(err, UBD_ERROR, errno, "standard output: %s", g_strerror(errno));
 		return false;
@@ -426,7 +438,8 @@ int main(int argc, char **argv)
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
-	process_be_io_flusher();
+	io_flusher_error = process_be_io_flusher();
+	oom_score_error = process_shun_oom_killer();
 	if (!options.core_dump)
 		process_forbid_core_dumps();
 	memory_lock_error = process_lock_memory();

@@ -102,19 +102,19 @@ void daemon_live(void)
 
 /* ---- memory ---- */
 
-void process_be_io_flusher(void)
+int process_be_io_flusher(void)
 {
-	FILE *file;
+	return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
 
-	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
-		report_verbose("PR_SET_IO_FLUSHER: %s", g_strerror(errno));
-	file = fopen("/proc/self/oom_score_adj", "we");
-	if (file) {
-		fputs("-1000", file);
-		if (fclose(file) == 0)
-			return;
-	}
-	report_verbose("/proc/self/oom_score_adj: %s", g_strerror(errno));
+int process_shun_oom_killer(void)
+{
+	FILE *file = fopen("/proc/self/oom_score_adj", "we");
+
+	if (!file)
+		return -errno;
+	fputs("-1000", file);
+	return fclose(file) ? -errno : 0;
 }
 
 /* RLIMIT_CORE does not concern programs that take dumps. */

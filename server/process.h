@@ -3,7 +3,7 @@
  * What the server does with its own process: becoming a daemon, and behaving as
  * a part of the way to a disk, where a wait for memory may be a wait for itself.
  *
- * In the order of a start: daemon_begin(), process_be_io_flusher(),
+ * In the order of a start: daemon_begin(), process_be_io_flusher(), process_shun_oom_killer(),
  * process_forbid_core_dumps(), process_lock_memory(), process_drop_privileges(), daemon_live(). All
  * on the main thread; the threads it makes afterwards inherit the rest.
  */
@@ -24,16 +24,18 @@ void daemon_live(void);
 
 /*
  * Memory that this process needs is never made free by writing to a disk, for
- * the disk may be the one it serves, and it is not the one to kill when there
- * is none left. What is not permitted is left as it is.
+ * the disk may be the one it serves. 0 or -errno.
  */
-void process_be_io_flusher(void);
+int process_be_io_flusher(void);
+
+/* It is not the one to kill when there is no memory left. 0 or -errno. */
+int process_shun_oom_killer(void);
 
 /*
  * No core dump of this process is written, to a file or to a program, which may be on the disk that
  * it serves: the dump would wait for the disk, and whoever is to serve that next for the end of the
  * dump. Without privileges nobody but root can look into the process then. Behind
- * process_be_io_flusher(), which needs its own files in /proc.
+ * process_shun_oom_killer(), which needs its own files in /proc.
  */
 void process_forbid_core_dumps(void);
 
