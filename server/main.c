@@ -34,8 +34,9 @@
 #include "supervisor.h"
 #include "takeover.h"
 
-/* How long a new server waits for the image of the old one. */
-#define UNLOCK_SECONDS 30
+/* How long an old server may keep its image before that is worth a line; and then once a minute. */
+#define UNLOCK_SECONDS	    2
+#define UNLOCK_NOTE_SECONDS 60
 
 /* ---- the image ---- */
 
@@ -65,17 +66,23 @@ static bool is_write_refusal(int res)
 
 /*
  * An old server's I/O may go on for a while after its death, and until it has ended,
- * it holds the lock of the image. Two servers writing would be the end of it.
+ * it holds the lock of the image. Two servers writing would be the end of it. And others can take a
+ * lock, all who may read the image: the device, whose users wait, is not given up for that.
  */
 static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
 {
-	gint64 end = g_get_monotonic_time() + UNLOCK_SECONDS * G_USEC_PER_SEC;
+	gint64 note = g_get_monotonic_time() + UNLOCK_SECONDS * G_USEC_PER_SEC;
+	gulong pause = G_USEC_PER_SEC / 20;
 
 	aio_loop_run_co(loop, open_image_co, job);
-	while (job->res == -EBUSY && options.recover != UBD_DEV_ID_ANY &&
-	       g_get_monotonic_time() < end) {
+	while (job->res == -EBUSY && options.recover != UBD_DEV_ID_ANY) {
+		if (g_get_monotonic_time() >= note) {
+			report_note("%s; it is tried again until that ends", job->err->message);
+			note += UNLOCK_NOTE_SECONDS * G_USEC_PER_SEC;
+			pause = G_USEC_PER_SEC;
+		}
 		g_clear_error(&job->err);
-		g_usleep(G_USEC_PER_SEC / 20);
+		g_usleep(pause);
 		aio_loop_run_co(loop, open_image_co, job);
 	}
 }
