@@ -10,6 +10,8 @@ STEPS ?=
 FUZZ_SECONDS ?= 600
 CRASH_SECONDS ?= 1800
 CRASH_SEED ?= 1000
+STRESS_SECONDS ?= 60
+STRESS_SEED ?= 1000
 
 all: $(BUILD)/build.ninja
 	$(if $(MESON_OPTIONS),meson configure $(BUILD) $(MESON_OPTIONS))
@@ -66,6 +68,14 @@ check-crash:
 	tests/run-all --build $(BUILD) build-plain
 	$(BUILD)/check/plain/tests/crash/crash --seed $(CRASH_SEED) --seconds $(CRASH_SECONDS)
 
+# Each scenario for so long, by both sanitizers; all image tests by AddressSanitizer and by threads.
+check-long:
+	tests/setup.sh check
+	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all
+	tests/run-all --build $(BUILD) build-tsan
+	for tree in asan tsan; do \
+		setarch -R tests/stress/run $(BUILD)/check/$$tree --seconds $(STRESS_SECONDS) --seed $(STRESS_SEED) || exit; done
+
 # Of each target; what it finds is kept in $(BUILD)/check/fuzz/fuzz.
 fuzz:
 	tests/setup.sh check
@@ -93,9 +103,10 @@ help:
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on'
+	@echo 'make check-long   what is short in make check: stress for STRESS_SECONDS=60 each, all image tests'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-dkms check check-crash check-debug-kernel check-kernels check-litmus demo fuzz bench clean distclean help
+.PHONY: all driver install install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long demo fuzz bench clean distclean help
