@@ -77,6 +77,13 @@ void aio_loop_stop(struct aio_loop *loop);
 /* Runs the loop on the calling thread until fn(arg) has ended, as a coroutine on it. */
 void aio_loop_run_co(struct aio_loop *loop, co_fn *fn, void *arg);
 
+/*
+ * For a coroutine that goes on after those that wait for it have their answer: neither run
+ * function returns while the loop is held. Each hold needs one release. Loop thread.
+ */
+void aio_loop_hold(struct aio_loop *loop);
+void aio_loop_release(struct aio_loop *loop);
+
 /* ---- operations with a callback ---- */
 
 /*

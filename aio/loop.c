@@ -65,6 +65,7 @@ struct aio_loop {
 	struct aio_op bell_op;
 	unsigned ops;	     /* SQEs handed out whose last CQE has not come */
 	unsigned coroutines; /* begun and not ended */
+	unsigned holds;	     /* aio_loop_hold() without its release */
 	pthread_t thread;    /* the first to run it, once... */
 	bool owned;	     /* ... this is set */
 	_Atomic bool stop;
@@ -161,14 +162,18 @@ static void take_inbox(struct aio_loop *loop)
 	}
 }
 
-/* Whether the loop is to return: @done is set or, where that is NULL, it was told to stop. */
+/*
+ * Whether the loop is to return: @done is set or, where that is NULL, it was told to stop; and
+ * nobody holds it.
+ */
 static bool is_over(struct aio_loop *loop, const bool *done)
 {
 	/*
 	 * Acquire: what was done before aio_loop_stop() is seen behind aio_loop_run().
 	 * The rest of seq_cst is for door_ring().
 	 */
-	return done ? *done : atomic_load_explicit(&loop->stop, memory_order_seq_cst);
+	return !loop->holds &&
+	       (done ? *done : atomic_load_explicit(&loop->stop, memory_order_seq_cst));
 }
 
 /* Asks to be woken by the bell; false if there is something to do instead. */
@@ -504,6 +509,18 @@ void aio_loop_stop(struct aio_loop *loop)
 	/* The loop may be gone after this; see door_ring(). */
 	atomic_store_explicit(&loop->stop, true, memory_order_seq_cst);
 	door_ring(door);
+}
+
+void aio_loop_hold(struct aio_loop *loop)
+{
+	assert(loop == current_loop);
+	loop->holds++;
+}
+
+void aio_loop_release(struct aio_loop *loop)
+{
+	assert(loop == current_loop && loop->holds);
+	loop->holds--;
 }
 
 struct run_co {

@@ -444,6 +444,42 @@ static void test_stop_from_another_thread(void)
 	aio_loop_free(loop);
 }
 
+static void release_late(void *arg)
+{
+	bool *done = arg;
+
+	co_sleep_ns(1000000);
+	*done = true;
+	aio_loop_release(aio_loop_current());
+}
+
+static void go_on_behind(void *arg)
+{
+	aio_loop_hold(aio_loop_current());
+	co_start(release_late, arg);
+}
+
+static void stop_and_go_on(void *arg)
+{
+	aio_loop_stop(aio_loop_current());
+	go_on_behind(arg);
+}
+
+/* Whatever ends the run: what holds the loop goes on first. */
+static void test_held_loop_goes_on(void)
+{
+	struct aio_loop *loop = test_loop_new();
+	bool done = false;
+
+	aio_loop_run_co(loop, go_on_behind, &done);
+	g_assert_true(done);
+	done = false;
+	co_start_on(loop, stop_and_go_on, &done);
+	aio_loop_run(loop);
+	g_assert_true(done);
+	aio_loop_free(loop);
+}
+
 struct write_op {
 	struct aio_op op;
 	struct aio_loop *loop;
@@ -773,6 +809,7 @@ static const struct {
 	{ "impossible-ring", test_impossible_ring, true },
 	{ "stop-from-another-thread", test_stop_from_another_thread, false },
 	{ "operation-outlives-its-coroutine", test_operation_outlives_its_coroutine, true },
+	{ "held-loop-goes-on", test_held_loop_goes_on, false },
 	{ "last-turn-is-submitted", test_last_turn_is_submitted, true },
 	{ "coroutine-stays-between-runs", test_coroutine_stays_between_runs, false },
 	{ "no-wake-is-lost", test_no_wake_is_lost, false },
