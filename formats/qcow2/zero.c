@@ -248,7 +248,8 @@ static int co_zero_around(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	uint64_t unit = 1ull << q->subcluster_bits;
 	uint64_t start = off & ~(unit - 1);
-	uint64_t end = MIN(start + unit, image_size(q->img));
+	/* While the disk grows the range is behind its end. */
+	uint64_t end = MAX(off + bytes, MIN(start + unit, image_size(q->img)));
 	uint64_t done = 0;
 	bool zero;
 	int ret;
