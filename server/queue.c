@@ -388,7 +388,8 @@ static int queue_thread_prepare(struct queue *queue)
 	res = data_allocate(queue->data);
 	if (res < 0)
 		return res;
-	return co_reserve(queue->config.depth + 2);
+	/* Beside requests: two of the queue's own, and the image's reclaimer. */
+	return co_reserve(queue->config.depth + 3);
 }
 
 static void *queue_thread(void *arg)

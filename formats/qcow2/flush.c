@@ -8,7 +8,8 @@
  *      (C2) and new, empty L2 tables (C3) are durable; an external data file likewise
  *   3. write the copies of L2 slices and the L1 entries, in any order
  *   4. flush the file: everything acknowledged before step 1 is durable
- *   5. clusters freed before step 1 may go (C4); reclaim.c
+ *   5. clusters freed before step 1 may go (C4); that is the reclaimer's work, for which no
+ *      flush waits; reclaim.c
  *
  * When 3 has nothing to write, 2 was all. On failure the copies' originals
  * are marked dirty again and the lists are put back: nothing is lost (C6).
@@ -28,8 +29,8 @@ struct writeback {
 	GPtrArray *slices; /* struct slice *, pinned, by host_off */
 	uint8_t *copies;   /* their contents, in that order */
 	GArray *l1;	   /* uint32_t */
-	GArray *unlinked;  /* struct freed_run */
-	uint64_t changes;  /* so many of them were made before */
+	struct freed_runs unlinked;
+	uint64_t changes; /* so many of them were made before */
 };
 
 static gint compare_slices(gconstpointer a, gconstpointer b)
@@ -105,13 +106,13 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q-
 	int ret;
 
 	wb->slices = g_ptr_array_new();
+	freed_runs_init(&wb->unlinked);
 	co_mutex_lock(&q->alloc_lock);
 	ret = check_targets(q) ?: write_refcounts(q) ?: copy_dirty_slices(q, wb);
 	if (!ret) {
 		wb->l1 = q->dirty_l1;
 		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-		wb->unlinked = q->unlinked;
-		q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+		qcow2_take_unlinked(q, &wb->unlinked);
 		wb->changes = atomic_load(&q->changes);
 	}
 	co_mutex_unlock(&q->alloc_lock);
@@ -210,35 +211,17 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool du
 	return image_co_flush(q->file);
 }
 
-/* Step 5. */
-static void writeback_free(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
-{
-	uint64_t epoch = atomic_load(&q->epoch);
-
-	for (guint i = 0; i < wb->unlinked->len; i++) {
-		struct freed_run run = g_array_index(wb->unlinked, struct freed_run, i);
-
-		run.epoch = epoch;
-		g_array_append_val(q->freed, run);
-	}
-}
-
-static void put_back_unlinked(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->alloc_lock)
-{
-	g_array_append_vals(q->unlinked, wb->unlinked->data, wb->unlinked->len);
-}
-
-static void writeback_finish(struct qcow2 *q, const struct writeback *wb, bool durable)
+/* Step 5, for what is @durable. */
+static void writeback_finish(struct qcow2 *q, struct writeback *wb, bool durable)
 	REQUIRES(q->flush_lock) EXCLUDES(q->alloc_lock)
 {
 	atomic_store(&q->changes_written,
 		     RULE_BROKEN(RULE_WRITE_BACK) ? atomic_load(&q->changes) : wb->changes);
-	if (durable) {
-		writeback_free(q, wb);
-		return;
-	}
 	co_mutex_lock(&q->alloc_lock);
-	put_back_unlinked(q, wb);
+	if (durable)
+		qcow2_unlinked_on_disk(q, &wb->unlinked);
+	else
+		qcow2_put_back_unlinked(q, &wb->unlinked);
 	co_mutex_unlock(&q->alloc_lock);
 }
 
@@ -249,8 +232,7 @@ static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q
 		slice_mark_dirty(q, wb->slices->pdata[i]);
 	if (wb->l1)
 		g_array_append_vals(q->dirty_l1, wb->l1->data, wb->l1->len);
-	if (wb->unlinked)
-		put_back_unlinked(q, wb);
+	qcow2_put_back_unlinked(q, &wb->unlinked);
 	co_mutex_unlock(&q->alloc_lock);
 }
 
@@ -262,8 +244,7 @@ static void writeback_clear(struct writeback *wb)
 	iobuf_free(wb->copies);
 	if (wb->l1)
 		g_array_unref(wb->l1);
-	if (wb->unlinked)
-		g_array_unref(wb->unlinked);
+	freed_runs_destroy(&wb->unlinked);
 }
 
 /* The mutant of C1: refcounts last. */
@@ -312,11 +293,11 @@ int qcow2_co_flush_all(struct qcow2 *q)
 		ret = writeback_co(q, true);
 		q->flush_result = RULE_BROKEN(6) ? 0 : ret;
 		q->flush_done = number;
-		if (!ret)
-			qcow2_co_reclaim(q);
 	}
 	ret = q->flush_result;
 	co_mutex_unlock(&q->flush_lock);
+	if (atomic_load(&q->freed_waits))
+		qcow2_start_reclaimer(q);
 	return ret;
 }
 
@@ -356,6 +337,9 @@ int qcow2_co_flush_and_reclaim(struct qcow2 *q)
 {
 	int ret = qcow2_co_flush_all(q);
 
+	if (ret)
+		return ret;
 	/* With no request in flight every freed cluster can go at once; then write that. */
-	return ret ?: qcow2_co_flush_all(q);
+	qcow2_co_reclaim(q);
+	return qcow2_co_flush_all(q);
 }

@@ -268,7 +268,6 @@ static int l2_table_co_create(struct qcow2 *q, uint32_t l1_index) REQUIRES(q->al
 static int l2_table_co_unshare(struct qcow2 *q, uint32_t l1_index, uint64_t old_off)
 	REQUIRES(q->alloc_lock)
 {
-	struct freed_run old = { .cluster = qcow2_cluster_index(q, old_off), 1, .is_l2 = true };
 	uint64_t *entries = try_iobuf_alloc(q->cluster_size);
 	int ret = entries ? image_co_pread(q->file, old_off, q->cluster_size, entries) : -ENOMEM;
 
@@ -276,11 +275,9 @@ static int l2_table_co_unshare(struct qcow2 *q, uint32_t l1_index, uint64_t old_
 		entries[i * qcow2_l2_stride(q)] &= htobe64(~QCOW2_COPIED);
 	if (!ret)
 		ret = l2_table_co_new(q, l1_index, entries);
-	if (!ret) {
-		/* C4: with the flush that writes the L1 entry. */
-		g_array_append_val(q->unlinked, old);
-		atomic_fetch_add(&q->nr_unlinked, 1);
-	}
+	/* C4: with the flush that writes the L1 entry. */
+	if (!ret)
+		qcow2_unlink_clusters(q, qcow2_cluster_index(q, old_off), 1, true);
 	iobuf_free(entries);
 	return ret;
 }
@@ -363,15 +360,14 @@ int qcow2_co_check_unlink(struct qcow2 *q, uint64_t desc)
 
 void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc)
 {
-	struct freed_run run = { 0 };
+	uint64_t first, nr;
 
-	named_clusters(q, desc, &run.cluster, &run.nr_clusters);
-	if (!run.nr_clusters)
+	named_clusters(q, desc, &first, &nr);
+	if (!nr)
 		return;
 	if (RULE_BROKEN(4)) {
-		qcow2_co_put_clusters(q, run.cluster, run.nr_clusters);
+		qcow2_co_put_clusters(q, first, nr);
 		return;
 	}
-	g_array_append_val(q->unlinked, run);
-	atomic_fetch_add(&q->nr_unlinked, run.nr_clusters);
+	qcow2_unlink_clusters(q, first, nr, false);
 }

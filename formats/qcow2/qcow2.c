@@ -97,14 +97,18 @@ static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last wh
 	g_free((void *)q->l1);
 	iobuf_free(q->l1_disk);
 	g_array_unref(q->dirty_l1);
-	g_array_unref(q->unlinked);
-	g_array_unref(q->freed);
+	freed_runs_destroy(&q->unlinked);
+	freed_runs_destroy(&q->freed[0]);
+	freed_runs_destroy(&q->freed[1]);
+	freed_runs_destroy(&q->reclaimable);
 	g_ptr_array_unref(q->extensions);
 	g_free(q->data_filename);
 	if (q->unknown_fields)
 		g_bytes_unref(q->unknown_fields);
 	g_ptr_array_unref(q->snapshots);
 	co_queue_destroy(&q->plan_ended);
+	co_queue_destroy(&q->reclaimed);
+	co_mutex_destroy(&q->reclaim_lock);
 	co_mutex_destroy(&q->flush_lock);
 	co_mutex_destroy(&q->alloc_lock);
 	co_rwlock_destroy(&q->struct_lock);
@@ -125,10 +129,15 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	co_mutex_init(&q->bitmap_lock);
 	co_mutex_init(&q->alloc_lock);
 	co_mutex_init(&q->flush_lock);
+	co_mutex_init(&q->reclaim_lock);
+	co_queue_init(&q->reclaimed);
 	co_queue_init(&q->plan_ended);
 	q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-	q->unlinked = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
-	q->freed = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
+	freed_runs_init(&q->unlinked);
+	freed_runs_init(&q->freed[0]);
+	freed_runs_init(&q->freed[1]);
+	freed_runs_init(&q->reclaimable);
+	q->max_freed_runs = QCOW2_MAX_FREED_RUNS;
 	q->extensions = header_extensions_new();
 	q->snapshots = g_ptr_array_new_with_free_func(snapshot_free);
 	/* Not zero, so that `epoch - 1` of reclaim.c needs no special case. */
@@ -189,6 +198,7 @@ static int co_close(struct image *img)
 	if (img->flags & IMAGE_RDWR) {
 		ret = qcow2_co_bitmaps_close(q);
 		flush_ret = qcow2_co_flush_and_reclaim(q) ?: qcow2_co_end_lazy(q);
+		qcow2_co_end_reclaimer(q);
 	}
 	data_ret = qcow2_co_close_data_file(q);
 	qcow2_free(q);

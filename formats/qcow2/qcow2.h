@@ -8,6 +8,7 @@
  *   bitmap_lock   co_mutex     marking bitmaps as in use, at the first change
  *   a pin         slice.pins   an L2 slice in use stays in memory
  *   flush_lock    co_mutex     one writer-back at a time
+ *   reclaim_lock  co_mutex     one at a time gives freed clusters back
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
  *                              held across metadata I/O, never guest data
  *   shard lock    thread_lock  lookup, pin and eviction in one cache shard
@@ -91,12 +92,36 @@ struct epoch_slot {
 	_Alignas(64) _Atomic uint64_t active[2]; /* requests of even and of odd epochs */
 };
 
-/* A run of host clusters that lost one reference each. */
+/* A run of host clusters that lost so many references each. */
 struct freed_run {
 	uint64_t cluster; /* host cluster index */
 	uint64_t nr_clusters;
-	uint64_t epoch; /* set once the loss is durable */
-	bool is_l2;	/* an L2 table that the active L1 table no longer names */
+	uint64_t references;
+	bool is_l2; /* L2 tables that the active L1 table no longer names */
+};
+
+/* A set of them; freed.c. */
+struct freed_runs {
+	GArray *runs;	/* struct freed_run */
+	guint nr_merged; /* when it was merged last */
+};
+
+void freed_runs_init(struct freed_runs *set);
+void freed_runs_destroy(struct freed_runs *set);
+void freed_runs_clear(struct freed_runs *set);
+void freed_runs_add(struct freed_runs *set, const struct freed_run *run);
+/* All of them; @from is empty afterwards. */
+void freed_runs_move(struct freed_runs *to, struct freed_runs *from);
+/* Sorts them, L2 tables last. Afterwards no cluster is in two runs, and there are as few as can be. */
+void freed_runs_merge(struct freed_runs *set);
+
+/* How many runs are remembered until those who free more wait: 2 MiB. */
+#define QCOW2_MAX_FREED_RUNS 65536u
+
+enum reclaimer_state {
+	RECLAIMER_ENDED,
+	RECLAIMER_RUNS,
+	RECLAIMER_CALLED, /* there may be more for it than it has seen */
 };
 
 /* ---- writes that allocate: write.c ---- */
@@ -212,7 +237,17 @@ struct qcow2 {
 	struct co_queue plan_ended GUARDED_BY(alloc_lock);
 	struct slice *dirty_slices GUARDED_BY(alloc_lock);
 	GArray *dirty_l1 GUARDED_BY(alloc_lock); /* uint32_t: L1 indices */
-	GArray *unlinked GUARDED_BY(alloc_lock); /* struct freed_run: pointer gone in memory */
+	/* Freed clusters on their way; see reclaim.c. */
+	struct freed_runs unlinked GUARDED_BY(alloc_lock);    /* pointer gone in memory */
+	struct freed_runs freed[2] GUARDED_BY(alloc_lock);    /* gone on disk, in an epoch so even */
+	struct freed_runs reclaimable GUARDED_BY(alloc_lock); /* and no request can see it */
+	_Atomic uint64_t nr_unlinked;	/* clusters in unlinked; alloc_lock to set */
+	_Atomic bool freed_waits;	/* there may be some in freed; alloc_lock to set */
+	_Atomic bool freed_full;	/* more runs than max_freed_runs; alloc_lock to set */
+	unsigned max_freed_runs;	/* constant */
+	_Atomic unsigned reclaimer;	/* enum reclaimer_state; alloc_lock to end */
+	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* who waits for the reclaimer */
+	struct co_mutex reclaim_lock;
 	/*
 	 * Host cluster numbers of live metadata: nothing else is written there. The value is
 	 * how many L1 tables name it, for an L2 table; 0 for everything else.
@@ -220,7 +255,6 @@ struct qcow2 {
 	GHashTable *metadata GUARDED_BY(alloc_lock);
 	/* The same by a hash, without a lock: a bit that is not set says no. Bits are only set. */
 	_Atomic uint64_t *metadata_filter;
-	_Atomic uint64_t nr_unlinked; /* clusters in it and in freed */
 	/*
 	 * Stores to L1 and L2 entries so far, and how many of them are in the file. Counted
 	 * before the store: who sees a mapping sees that it has been counted.
@@ -229,14 +263,13 @@ struct qcow2 {
 	_Atomic uint64_t changes_written; /* flush_lock to set */
 
 	struct co_mutex flush_lock;
-	GArray *freed GUARDED_BY(flush_lock);	  /* struct freed_run: pointer gone on disk */
 	uint64_t *l1_disk GUARDED_BY(flush_lock); /* big-endian: what may be on disk */
 	/* Flushes are numbered in the order they start; see qcow2_flush(). */
 	_Atomic uint64_t flush_started;
 	uint64_t flush_done GUARDED_BY(flush_lock);
 	int flush_result GUARDED_BY(flush_lock);
 
-	_Atomic uint64_t epoch;
+	_Atomic uint64_t epoch; /* alloc_lock to raise */
 	struct epoch_slot epoch_slots[AIO_MAX_LOOPS];
 };
 
@@ -707,8 +740,10 @@ int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off
 /* Raises the refcount of a cluster in use. -EMLINK: it is as high as its width allows. */
 int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 
-/* Lowers the refcounts of clusters that nothing on disk points to. */
+/* Lowers the refcounts of clusters that nothing on disk points to by one; of a cluster, by more. */
 int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);
+int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t references)
+	REQUIRES(q->alloc_lock);
 
 int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refcount)
 	REQUIRES(q->alloc_lock);
@@ -842,8 +877,30 @@ int qcow2_co_flush_and_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush
 uint64_t qcow2_co_request_begin(struct qcow2 *q) ACQUIRE_SHARED(q->struct_lock);
 void qcow2_request_end(struct qcow2 *q, uint64_t epoch) RELEASE_SHARED(q->struct_lock);
 
-/* Gives back those freed clusters that nobody can see any more. */
-int qcow2_co_reclaim(struct qcow2 *q) REQUIRES(q->flush_lock);
+/* Clusters that nothing in memory points to any more lose one reference each, later. */
+void qcow2_unlink_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr, bool is_l2)
+	REQUIRES(q->alloc_lock);
+
+/* For flush.c: takes them; then they are gone from disk, too, or they are put back. */
+void qcow2_take_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
+void qcow2_unlinked_on_disk(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
+void qcow2_put_back_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
+
+/*
+ * Lets a coroutine of the running loop give back those freed clusters that nobody can see any
+ * more, unless there is one already, which then looks again.
+ */
+void qcow2_start_reclaimer(struct qcow2 *q);
+/* Waits until it has ended. Nothing may start it again. */
+void qcow2_co_end_reclaimer(struct qcow2 *q) EXCLUDES(q->alloc_lock);
+/* The same here and now. */
+int qcow2_co_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->reclaim_lock);
+
+/*
+ * After a request that may have freed clusters: waits, where more of them than memory is meant
+ * for are on their way. Errors: those of a flush.
+ */
+int qcow2_co_make_room(struct image *img);
 
 /* ---- bitmap*.c ---- */
 

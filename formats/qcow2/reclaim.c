@@ -3,16 +3,24 @@
  * When is a freed cluster free? (C5)
  *
  * Its way: the last pointer is removed in memory (q->unlinked) -> a flush that
- * began after that is complete, so the pointer is gone from disk (q->freed, with
- * the epoch of that time) -> every request that may have looked at the old pointer
- * has ended -> it is punched out of the file -> its refcount falls.
+ * began after that is complete, so the pointer is gone from disk (q->freed) -> every
+ * request that may have looked at the old pointer has ended (q->reclaimable) -> it is
+ * punched out of the file -> its refcount falls.
  *
  * Requests are counted by epoch, in a cache line of their loop, under the
  * parity of the epoch they began in. The epoch e goes on to e + 1 only when no
- * request of e - 1 is left. So once it reached e + 2, no request of epoch e or
- * before is left; one that began later found the pointer gone.
+ * request of e - 1 is left. What was freed in epoch e - 1 is seen by nobody then: requests of
+ * that epoch and before have ended, and one that began later found the pointer gone.
+ *
+ * The last two steps belong to the reclaimer, a coroutine on the loop of the flush, or of the
+ * request, that made work for it. Nobody waits for it but close and what needs everything to
+ * be given back; it holds alloc_lock for a part of a run at a time, and for no hole.
  */
 #include "qcow2.h"
+
+/* One hole in the file, or what is counted under one hold of alloc_lock. */
+#define PART_BYTES    (32ull << 20)
+#define PART_CLUSTERS 8192
 
 static uint64_t epoch_enter(struct qcow2 *q)
 {
@@ -39,8 +47,14 @@ static void epoch_exit(struct qcow2 *q, uint64_t epoch)
 {
 	struct epoch_slot *slot = &q->epoch_slots[aio_loop_id(aio_loop_current())];
 
-	/* Release (and more): the request's I/O is over before it is counted off. */
-	atomic_fetch_sub(&slot->active[epoch & 1], 1);
+	/*
+	 * Release (and more): the request's I/O is over before it is counted off. seq_cst: counted
+	 * off first, looked second. Either the reclaimer sees that, or it is seen here that
+	 * somebody waits for the requests of the epoch before.
+	 */
+	if (atomic_fetch_sub(&slot->active[epoch & 1], 1) == 1 && atomic_load(&q->freed_waits) &&
+	    epoch + 1 == atomic_load(&q->epoch))
+		qcow2_start_reclaimer(q);
 }
 
 uint64_t qcow2_co_request_begin(struct qcow2 *q)
@@ -55,91 +69,305 @@ void qcow2_request_end(struct qcow2 *q, uint64_t epoch)
 	co_rwlock_rdunlock(&q->struct_lock);
 }
 
-static bool try_epoch_advance(struct qcow2 *q) REQUIRES(q->flush_lock)
+/* ---- from unlinked to reclaimable ---- */
+
+/* Memory is bounded: see qcow2_co_make_room(). */
+static void note_room(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	guint nr_runs = q->unlinked.runs->len + q->freed[0].runs->len + q->freed[1].runs->len +
+			q->reclaimable.runs->len;
+
+	atomic_store(&q->freed_full, nr_runs >= q->max_freed_runs);
+}
+
+void qcow2_unlink_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr, bool is_l2)
+{
+	struct freed_run run = { cluster, nr, .references = 1, .is_l2 = is_l2 };
+
+	freed_runs_add(&q->unlinked, &run);
+	atomic_fetch_add(&q->nr_unlinked, nr);
+	note_room(q);
+}
+
+void qcow2_take_unlinked(struct qcow2 *q, struct freed_runs *taken)
+{
+	freed_runs_move(taken, &q->unlinked);
+	atomic_store(&q->nr_unlinked, 0);
+}
+
+void qcow2_put_back_unlinked(struct qcow2 *q, struct freed_runs *taken)
+{
+	for (guint i = 0; i < taken->runs->len; i++)
+		atomic_fetch_add(&q->nr_unlinked,
+				 g_array_index(taken->runs, struct freed_run, i).nr_clusters);
+	freed_runs_move(&q->unlinked, taken);
+	note_room(q);
+}
+
+void qcow2_unlinked_on_disk(struct qcow2 *q, struct freed_runs *taken)
+{
+	struct freed_runs *freed = &q->freed[atomic_load(&q->epoch) & 1];
+
+	if (!taken->runs->len)
+		return;
+	freed_runs_move(RULE_BROKEN(5) ? &q->reclaimable : freed, taken);
+	atomic_store(&q->freed_waits, true);
+	note_room(q);
+}
+
+static bool try_epoch_advance(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	uint64_t epoch = atomic_load(&q->epoch);
+	unsigned other = (epoch + 1) & 1;
 
 	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++)
-		if (atomic_load(&q->epoch_slots[i].active[(epoch + 1) & 1]))
+		if (atomic_load(&q->epoch_slots[i].active[other]))
 			return false;
+	freed_runs_move(&q->reclaimable, &q->freed[other]);
 	atomic_store(&q->epoch, epoch + 1);
 	return true;
+}
+
+static bool any_freed(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	return q->freed[0].runs->len || q->freed[1].runs->len;
+}
+
+/* Whether there is something to give back. */
+static bool find_reclaimable(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	while (any_freed(q) && try_epoch_advance(q))
+		;
+	atomic_store(&q->freed_waits, any_freed(q));
+	return q->reclaimable.runs->len;
+}
+
+/* ---- giving back ---- */
+
+/* What a cluster becomes that loses its references. */
+enum fate {
+	FATE_FREE,
+	FATE_SHARED, /* compressed data, snapshots: others have it, too */
+	FATE_WRONG,  /* the image's refcount is too low: it cannot get better by going on */
+};
+
+/* Where somebody is who goes through merged runs, cluster by cluster. */
+struct walk {
+	const struct freed_run *run, *end;
+	uint64_t in_run;
+};
+
+static uint64_t walk_cluster(const struct walk *walk)
+{
+	return walk->run->cluster + walk->in_run;
+}
+
+static void walk_on(struct walk *walk)
+{
+	if (++walk->in_run < walk->run->nr_clusters)
+		return;
+	walk->run++;
+	walk->in_run = 0;
+}
+
+/* Neighbours in the file that have the same fate. */
+struct part {
+	struct walk start;
+	uint64_t cluster;
+	uint64_t nr_clusters;
+	bool is_l2;
+	enum fate fate;
+};
+
+static int get_fate(struct qcow2 *q, const struct walk *walk, enum fate *ret_fate)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t references = walk->run->references, refcount = 0;
+	int ret = qcow2_co_get_refcount(q, walk_cluster(walk), &refcount);
+
+	if (refcount == references)
+		*ret_fate = FATE_FREE;
+	else
+		*ret_fate = refcount > references ? FATE_SHARED : FATE_WRONG;
+	return ret;
+}
+
+/* Whether the part goes on with the cluster of @walk. */
+static bool continues(struct qcow2 *q, const struct part *part, const struct walk *walk)
+	REQUIRES(q->alloc_lock)
+{
+	enum fate fate;
+
+	return walk->run < walk->end && walk->run->is_l2 == part->is_l2 &&
+	       walk_cluster(walk) == part->cluster + part->nr_clusters &&
+	       !get_fate(q, walk, &fate) && fate == part->fate;
+}
+
+/* Moves @walk over the part that begins there. If the first refcount cannot be read: over one. */
+static int find_part(struct qcow2 *q, struct walk *walk, struct part *part) REQUIRES(q->alloc_lock)
+{
+	uint64_t most = MIN(PART_CLUSTERS, MAX(PART_BYTES >> q->cluster_bits, 1));
+	int ret;
+
+	*part = (struct part){ *walk, walk_cluster(walk), 0, walk->run->is_l2, FATE_WRONG };
+	ret = get_fate(q, walk, &part->fate);
+	do {
+		part->nr_clusters++;
+		walk_on(walk);
+	} while (!ret && part->nr_clusters < most && continues(q, part, walk));
+	return ret;
 }
 
 /*
  * P3: what is punched or has its refcount lowered is not another table of the image, nor a
  * table that somebody names still.
  */
-static int check_freed(struct qcow2 *q, const struct freed_run *run) REQUIRES(q->alloc_lock)
+static int check_part(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
 {
-	uint64_t refcount;
+	struct walk walk = part->start;
 	int ret = q->broken;
 
-	if (ret)
+	if (!ret && !part->is_l2)
+		ret = qcow2_co_check_overlap_locked(q, part->cluster, part->nr_clusters);
+	if (ret || !part->is_l2 || part->fate != FATE_FREE)
 		return ret;
-	if (!run->is_l2)
-		return qcow2_co_check_overlap_locked(q, run->cluster, run->nr_clusters);
-	ret = qcow2_co_get_refcount(q, run->cluster, &refcount);
-	return ret || refcount > 1 ? ret : qcow2_co_check_last_owners(q, run->cluster, 1);
+	for (uint64_t i = 0; i < part->nr_clusters && !ret; i++, walk_on(&walk))
+		ret = qcow2_co_check_last_owners(q, part->cluster + i, walk.run->references);
+	return ret;
 }
 
-static int give_back(struct qcow2 *q, const struct freed_run *run) REQUIRES(q->flush_lock)
+/*
+ * Punched while the refcount still keeps everybody else away. It is only advice, which is
+ * why its result does not matter.
+ */
+static void co_punch(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
 {
-	uint64_t refcount = 0;
-	int ret;
-
-	co_mutex_lock(&q->alloc_lock);
-	ret = check_freed(q, run);
+	/* Compressed data must not come there between this and the hole. */
+	for (uint64_t i = 0; i < part->nr_clusters; i++)
+		qcow2_leave_cluster(q, part->cluster + i);
 	co_mutex_unlock(&q->alloc_lock);
-	if (ret)
-		return ret;
-
-	/*
-	 * Punched while the refcount still keeps everybody else away. A cluster
-	 * that is shared (compressed data, snapshots) stays. That it is only advice
-	 * is why its result does not matter.
-	 */
-	for (uint64_t i = 0; q->unmap && i < run->nr_clusters; i++) {
-		co_mutex_lock(&q->alloc_lock);
-		ret = qcow2_co_get_refcount(q, run->cluster + i, &refcount);
-		/* Compressed data must not come there between this look and the hole. */
-		if (!ret && refcount == 1)
-			qcow2_leave_cluster(q, run->cluster + i);
-		co_mutex_unlock(&q->alloc_lock);
-		if (!ret && refcount == 1)
-			image_co_pdiscard(q->file, (run->cluster + i) << q->cluster_bits,
-					  q->cluster_size);
-	}
+	image_co_pdiscard(q->file, part->cluster << q->cluster_bits,
+			  part->nr_clusters << q->cluster_bits);
 	co_mutex_lock(&q->alloc_lock);
-	ret = qcow2_co_put_clusters(q, run->cluster, run->nr_clusters);
-	if (run->is_l2)
-		qcow2_drop_l2_table(q, run->cluster);
-	co_mutex_unlock(&q->alloc_lock);
-	atomic_fetch_sub(&q->nr_unlinked, run->nr_clusters);
+}
+
+static int put_part(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
+{
+	struct walk walk = part->start;
+	int ret = q->broken;
+
+	if (!ret && part->fate == FATE_WRONG)
+		ret = -EIO;
+	for (uint64_t i = 0; i < part->nr_clusters && !ret; i++, walk_on(&walk))
+		ret = qcow2_co_drop_references(q, part->cluster + i, walk.run->references);
 	return ret;
+}
+
+/* Whatever becomes of their clusters: the L1 tables that knew these L2 tables know them no more. */
+static void forget_tables(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
+{
+	struct walk walk = part->start;
+
+	for (uint64_t i = 0; i < part->nr_clusters; i++, walk_on(&walk))
+		for (uint64_t k = 0; k < walk.run->references; k++)
+			qcow2_drop_l2_table(q, part->cluster + i);
+}
+
+/* What cannot be given back leaks: nothing worse. */
+static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q->alloc_lock)
+{
+	const struct freed_run *runs = (const void *)batch->runs->data;
+	struct walk walk = { runs, runs + batch->runs->len, 0 };
+	int result = 0, ret;
+
+	while (walk.run < walk.end) {
+		struct part part;
+
+		ret = find_part(q, &walk, &part) ?: check_part(q, &part);
+		if (!ret && part.fate == FATE_FREE && q->unmap)
+			co_punch(q, &part);
+		ret = ret ?: put_part(q, &part);
+		if (part.is_l2)
+			forget_tables(q, &part);
+		result = result ?: ret;
+		/* Others' turn. */
+		co_mutex_unlock(&q->alloc_lock);
+		co_reschedule();
+		co_mutex_lock(&q->alloc_lock);
+	}
+	return result;
 }
 
 int qcow2_co_reclaim(struct qcow2 *q)
 {
-	uint64_t epoch;
-	guint done = 0;
+	struct freed_runs batch;
 	int ret = 0;
 
-	if (!q->freed->len)
-		return 0;
-	if (try_epoch_advance(q))
-		try_epoch_advance(q);
-	epoch = atomic_load(&q->epoch);
-	/* Oldest first. A run that could not be given back leaks: nothing worse. */
-	while (done < q->freed->len) {
-		const struct freed_run *run = &g_array_index(q->freed, struct freed_run, done);
-
-		if (run->epoch + 2 > epoch && !RULE_BROKEN(5))
-			break;
-		ret = give_back(q, run) ?: ret;
-		done++;
+	freed_runs_init(&batch);
+	co_mutex_lock(&q->reclaim_lock);
+	co_mutex_lock(&q->alloc_lock);
+	while (find_reclaimable(q)) {
+		freed_runs_move(&batch, &q->reclaimable);
+		note_room(q);
+		co_queue_wake_all(&q->reclaimed);
+		freed_runs_merge(&batch);
+		ret = give_back(q, &batch) ?: ret;
+		freed_runs_clear(&batch);
 	}
-	if (done)
-		g_array_remove_range(q->freed, 0, done);
+	co_mutex_unlock(&q->alloc_lock);
+	co_mutex_unlock(&q->reclaim_lock);
+	freed_runs_destroy(&batch);
+	return ret;
+}
+
+/* ---- the reclaimer ---- */
+
+static void reclaimer_co(void *arg)
+{
+	struct qcow2 *q = arg;
+	unsigned state;
+
+	do {
+		atomic_store(&q->reclaimer, RECLAIMER_RUNS);
+		qcow2_co_reclaim(q);
+		co_mutex_lock(&q->alloc_lock);
+		state = RECLAIMER_RUNS;
+		atomic_compare_exchange_strong(&q->reclaimer, &state, RECLAIMER_ENDED);
+		co_queue_wake_all(&q->reclaimed);
+		/* Where it has ended the image may be gone after this. */
+		co_mutex_unlock(&q->alloc_lock);
+	} while (state != RECLAIMER_RUNS);
+	aio_loop_release(aio_loop_current());
+}
+
+void qcow2_start_reclaimer(struct qcow2 *q)
+{
+	if (atomic_exchange(&q->reclaimer, RECLAIMER_CALLED) != RECLAIMER_ENDED)
+		return;
+	aio_loop_hold(aio_loop_current());
+	co_start(reclaimer_co, q);
+}
+
+void qcow2_co_end_reclaimer(struct qcow2 *q)
+{
+	co_mutex_lock(&q->alloc_lock);
+	while (atomic_load(&q->reclaimer) != RECLAIMER_ENDED)
+		co_queue_wait(&q->reclaimed, &q->alloc_lock);
+	co_mutex_unlock(&q->alloc_lock);
+}
+
+int qcow2_co_make_room(struct image *img)
+{
+	struct qcow2 *q = img->opaque;
+	int ret = 0;
+
+	while (atomic_load(&q->freed_full) && !ret) {
+		ret = qcow2_co_flush(img);
+		co_mutex_lock(&q->alloc_lock);
+		/* What waits for requests in flight, or is being given back, has its end told. */
+		while (!ret && atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
+			co_queue_wait(&q->reclaimed, &q->alloc_lock);
+		co_mutex_unlock(&q->alloc_lock);
+	}
 	return ret;
 }

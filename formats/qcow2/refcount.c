@@ -273,27 +273,31 @@ int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster)
 	return refcount < max ? set_refcount(q, cluster, refcount + 1) : -EMLINK;
 }
 
-int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
+int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t references)
 {
 	uint64_t refcount;
-	int ret;
+	int ret = qcow2_co_get_refcount(q, cluster, &refcount);
 
-	for (uint64_t i = cluster; i < cluster + nr; i++) {
-		ret = qcow2_co_get_refcount(q, i, &refcount);
-		if (ret)
-			return ret;
-		/* Zero: the image's refcount was wrong. It cannot get better by going on. */
-		if (!refcount)
-			return -EIO;
-		ret = set_refcount(q, i, refcount - 1);
-		if (ret)
-			return ret;
-		if (refcount == 1) {
-			q->free_hint = MIN(q->free_hint, i);
-			qcow2_leave_cluster(q, i);
-		}
-	}
+	if (ret)
+		return ret;
+	/* The image's refcount was wrong. It cannot get better by going on. */
+	if (refcount < references)
+		return -EIO;
+	ret = set_refcount(q, cluster, refcount - references);
+	if (ret || refcount > references)
+		return ret;
+	q->free_hint = MIN(q->free_hint, cluster);
+	qcow2_leave_cluster(q, cluster);
 	return 0;
+}
+
+int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
+{
+	int ret = 0;
+
+	for (uint64_t i = cluster; i < cluster + nr && !ret; i++)
+		ret = qcow2_co_drop_references(q, i, 1);
+	return ret;
 }
 
 /* ---- allocation ---- */

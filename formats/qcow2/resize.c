@@ -234,7 +234,6 @@ static int co_forget_rest(struct qcow2 *q, uint64_t off)
 static int unlink_table(struct qcow2 *q, uint32_t l1_index, uint64_t l2_off, const uint64_t *table)
 	REQUIRES(q->alloc_lock)
 {
-	struct freed_run run = { qcow2_cluster_index(q, l2_off), 1, .is_l2 = true };
 	uint64_t nr = 1ull << q->l2_bits;
 
 	for (uint64_t i = 0; i < nr; i++) {
@@ -246,8 +245,7 @@ static int unlink_table(struct qcow2 *q, uint32_t l1_index, uint64_t l2_off, con
 	for (uint64_t i = 0; i < nr; i++)
 		qcow2_unlink_entry(q, qcow2_l2_table_entry(q, table, i).desc);
 	qcow2_l1_store(q, l1_index, 0);
-	g_array_append_val(q->unlinked, run);
-	atomic_fetch_add(&q->nr_unlinked, 1);
+	qcow2_unlink_clusters(q, qcow2_cluster_index(q, l2_off), 1, true);
 	return 0;
 }
 

@@ -455,5 +455,5 @@ int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iob
 	epoch = qcow2_co_request_begin(q);
 	ret = qcow2_co_begin_change(q, off, bytes) ?: qcow2_co_write_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
-	return ret;
+	return ret ?: qcow2_co_make_room(img);
 }

@@ -281,5 +281,5 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	else
 		ret = qcow2_co_begin_change(q, off, bytes) ?: co_write_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
-	return ret;
+	return ret ?: qcow2_co_make_room(img);
 }

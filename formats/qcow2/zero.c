@@ -16,9 +16,11 @@
  */
 #include "qcow2.h"
 
-/* Freed clusters that wait before a discard writes the image back by itself. */
-#define RECLAIM_AT_CLUSTERS 1024
-#define ZERO_BUFFER_BYTES   (256u << 10)
+/* What discards have freed before one of them writes the image back by itself. */
+#define RECLAIM_AT_BYTES  (64ull << 20)
+#define ZERO_BUFFER_BYTES (256u << 10)
+/* A long request is done in parts, each of them a request to everybody else. */
+#define PART_CLUSTERS	  16384
 
 enum zero_kind {
 	ZERO_DISCARD, /* need not keep space, need not succeed */
@@ -323,19 +325,29 @@ int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return co_zero_any(q, ZERO_UNMAP, off, bytes);
 }
 
+static int co_zero_request_part(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
+{
+	uint64_t epoch = qcow2_co_request_begin(q);
+	int ret = qcow2_co_begin_change(q, off, bytes) ?: co_zero_any(q, kind, off, bytes);
+
+	qcow2_request_end(q, epoch);
+	return ret;
+}
+
 static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off, uint64_t bytes)
 {
 	struct qcow2 *q = img->opaque;
-	uint64_t epoch;
-	int ret;
+	uint64_t most = (uint64_t)PART_CLUSTERS << q->cluster_bits;
+	uint64_t part;
+	int ret = 0;
 
-	epoch = qcow2_co_request_begin(q);
-	ret = qcow2_co_begin_change(q, off, bytes) ?: co_zero_any(q, kind, off, bytes);
-	qcow2_request_end(q, epoch);
-
+	for (; bytes && !ret; off += part, bytes -= part) {
+		part = MIN(bytes, bytes_to_boundary(off, most));
+		ret = co_zero_request_part(q, kind, off, part) ?: qcow2_co_make_room(img);
+	}
 	/* A guest that never flushes still gets its space back. */
-	if (!ret && atomic_load(&q->nr_unlinked) >= RECLAIM_AT_CLUSTERS)
-		ret = qcow2_co_flush_all(q);
+	if (!ret && atomic_load(&q->nr_unlinked) >= RECLAIM_AT_BYTES >> q->cluster_bits)
+		ret = qcow2_co_flush(img);
 	return ret;
 }
 

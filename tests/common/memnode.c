@@ -248,6 +248,9 @@ static int memnode_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 	uint64_t size = atomic_load(&img->size);
 	bool taken;
 
+	atomic_fetch_add(&node->discards, 1);
+	while (atomic_load(&node->hold_discards))
+		co_reschedule();
 	if (off >= size)
 		return 0;
 	bytes = MIN(bytes, size - off);
@@ -266,6 +269,7 @@ static int memnode_co_flush(struct image *img)
 	struct memnode *node = img->opaque;
 	int ret;
 
+	atomic_fetch_add(&node->flushes, 1);
 	if (node->flush_does_nothing)
 		return 0;
 	if (atomic_load(&node->flush_failed))

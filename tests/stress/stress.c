@@ -226,6 +226,19 @@ static const struct scenario scenarios[] = {
 			 .percent_hot = 30 },
 	},
 	{
+		/* Much is freed at once, beside flushes and reads that are late. */
+		.name = "discards",
+		.spec = QCOW2(8, 4096),
+		.disk = DISK_IN_MEMORY,
+		.unmap = true,
+		.mix = { .percent_write = 30,
+			 .percent_discard = 30,
+			 .percent_flush = 15,
+			 .min_bytes = 4096,
+			 .max_bytes = 512 << 10,
+			 .percent_reckless = 80 },
+	},
+	{
 		/*
 		 * Overlays whose L2 tables are there already lost data in other
 		 * multi-queue implementations: many jobs, 4k to 64k mixed.

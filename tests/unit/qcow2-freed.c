@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The way of freed clusters: how runs are merged, how many holes and flushes there are, what
+ * waits for what. A request in flight is one that was begun and not ended.
+ */
+#include "image-test.h"
+#include "memnode.h"
+#include "qcow2/qcow2.h"
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+
+/* ---- sets of runs ---- */
+
+static void add(struct freed_runs *set, uint64_t cluster, uint64_t nr, bool is_l2)
+{
+	struct freed_run run = { cluster, nr, 1, is_l2 };
+
+	freed_runs_add(set, &run);
+}
+
+static void assert_run(const struct freed_runs *set, guint index, uint64_t cluster, uint64_t nr,
+		       uint64_t references, bool is_l2)
+{
+	const struct freed_run *run;
+
+	g_assert_cmpuint(index, <, set->runs->len);
+	run = &g_array_index(set->runs, struct freed_run, index);
+	g_assert_cmpuint(run->cluster, ==, cluster);
+	g_assert_cmpuint(run->nr_clusters, ==, nr);
+	g_assert_cmpuint(run->references, ==, references);
+	g_assert_cmpint(run->is_l2, ==, is_l2);
+}
+
+static void test_merge(void)
+{
+	struct freed_runs set;
+
+	freed_runs_init(&set);
+	add(&set, 20, 2, false);
+	add(&set, 18, 2, false);
+	add(&set, 21, 3, false); /* 21 a second time */
+	add(&set, 24, 1, true);
+	add(&set, 24, 1, false);
+	add(&set, 30, 1, false);
+	add(&set, 30, 1, false);
+	add(&set, 31, 1, true);
+	add(&set, 25, 1, true);
+	freed_runs_merge(&set);
+	g_assert_cmpuint(set.runs->len, ==, 6);
+	assert_run(&set, 0, 18, 3, 1, false);
+	assert_run(&set, 1, 21, 1, 2, false);
+	assert_run(&set, 2, 22, 3, 1, false);
+	assert_run(&set, 3, 30, 1, 2, false);
+	assert_run(&set, 4, 24, 2, 1, true);
+	assert_run(&set, 5, 31, 1, 1, true);
+	freed_runs_destroy(&set);
+}
+
+/* Every second cluster, then those between: as many runs as are needed are remembered. */
+static void test_merge_by_itself(void)
+{
+	struct freed_runs set, other;
+
+	freed_runs_init(&set);
+	freed_runs_init(&other);
+	for (uint64_t i = 0; i < 100000; i++)
+		add(&set, 2 * i, 1, false);
+	for (uint64_t i = 0; i < 100000; i++)
+		add(i % 2 ? &set : &other, 2 * i + 1, 1, false);
+	freed_runs_move(&set, &other);
+	g_assert_cmpuint(other.runs->len, ==, 0);
+	freed_runs_merge(&set);
+	g_assert_cmpuint(set.runs->len, ==, 1);
+	assert_run(&set, 0, 0, 200000, 1, false);
+	for (uint64_t i = 0; i < 1000000; i++)
+		add(&set, 300000 - i % 2, 1, false);
+	g_assert_cmpuint(set.runs->len, <, 5000);
+	freed_runs_destroy(&other);
+	freed_runs_destroy(&set);
+}
+
+/* ---- an image on a disk in memory ---- */
+
+static struct memdisk *disk;
+static struct memnode node;
+
+static struct image *co_open(unsigned cluster_size, uint64_t size, const char *preallocation)
+{
+	struct image_open_opts opts = { .format = "qcow2", .flags = IMAGE_RDWR | IMAGE_UNMAP };
+	g_autoptr(GHashTable) options = g_hash_table_new(g_str_hash, g_str_equal);
+	g_autofree char *value = g_strdup_printf("%u", cluster_size);
+	struct image_create_opts create = { .size = size, .size_given = true, .options = options };
+	g_autoptr(GError) err = NULL;
+	struct image *img = NULL;
+
+	g_hash_table_insert(options, "cluster_size", value);
+	g_hash_table_insert(options, "preallocation", (void *)preallocation);
+	image_co_create("disk", "qcow2", &create, NULL, &err);
+	g_assert_no_error(err);
+	disk = memdisk_new(NULL);
+	g_assert_cmpint(memdisk_load(disk, "disk"), ==, 0);
+	memnode_init(&node, disk, 1);
+	memnode_co_open_image(&node, "disk", &opts, &img, &err);
+	g_assert_no_error(err);
+	return img;
+}
+
+/* What was freed has gone: a check finds no leak. */
+static void co_close(struct image *img)
+{
+	struct image_check_result result;
+
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	g_assert_cmpint(memdisk_save(disk, "disk"), ==, 0);
+	memnode_destroy(&node);
+	memdisk_free(disk);
+	img = co_open_ok("disk", "qcow2", IMAGE_FOR_CHECK);
+	g_assert_cmpint(image_co_check(img, NULL, NULL, &result), ==, 0);
+	g_assert_cmpuint(result.leaks + result.corruptions, ==, 0);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+static void co_write(struct image *img, uint64_t off, uint64_t bytes)
+{
+	g_autofree uint8_t *buf = g_malloc(bytes);
+
+	memset(buf, 1, bytes);
+	g_assert_cmpint(image_co_pwrite(img, off, bytes, buf, 0), ==, 0);
+}
+
+static void co_flush(struct image *img)
+{
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+}
+
+/* Several requests of one coroutine. */
+static uint64_t co_begin(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS
+{
+	return qcow2_co_request_begin(q);
+}
+
+static void end(struct qcow2 *q, uint64_t epoch) NO_THREAD_SAFETY_ANALYSIS
+{
+	qcow2_request_end(q, epoch);
+}
+
+/* Until the reclaimer has asked for so many holes. */
+static void co_wait_for_discards(uint64_t nr)
+{
+	while (atomic_load(&node.discards) < nr)
+		co_reschedule();
+}
+
+/* ---- what is done for it ---- */
+
+/* 2048 clusters in 5 runs, for 3 L2 tables and a refcount block lie between. */
+CO_TEST(test_one_hole_for_a_run)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	g_assert_cmpint(image_co_pdiscard(img, 0, 8 * MIB), ==, 0);
+	co_flush(img);
+	co_close(img);
+	g_assert_cmpuint(node.discards, ==, 5);
+}
+
+/* A run of 80 MiB: its holes are bounded. */
+CO_TEST(test_long_runs_in_parts)
+{
+	struct image *img = co_open(64 * KIB, 80 * MIB, "metadata");
+
+	g_assert_cmpint(image_co_pdiscard(img, 0, 80 * MIB), ==, 0);
+	co_close(img);
+	g_assert_cmpuint(node.discards, ==, 3);
+}
+
+/* Several references to a cluster are lost together. */
+CO_TEST(test_compressed)
+{
+	struct image *img = co_open(64 * KIB, 64 * MIB, "off");
+	g_autofree uint8_t *buf = g_malloc0(4 * MIB);
+	struct iovec vec;
+
+	/* A third of each cluster is noise. */
+	for (size_t i = 0; i < 4 * MIB; i++)
+		buf[i] = i % 3 ? 0 : g_random_int();
+	g_assert_cmpint(image_co_pwrite_compressed(img, 0, 4 * MIB, IOBUF(&vec, buf, 4 * MIB)), ==,
+			0);
+	co_flush(img);
+	g_assert_cmpint(image_co_pdiscard(img, 0, 4 * MIB), ==, 0);
+	co_close(img);
+	g_assert_cmpuint(node.discards, ==, 1);
+}
+
+/* A discard flushes when enough is freed, not because of what waits for a request. */
+CO_TEST(test_flushes_with_a_reader)
+{
+	struct image *img = co_open(64 * KIB, 256 * MIB, "metadata");
+	struct qcow2 *q = img->opaque;
+	uint64_t epoch, before = node.flushes;
+
+	epoch = co_begin(q);
+	for (uint64_t i = 0; i < 4000; i++)
+		g_assert_cmpint(image_co_pdiscard(img, i * 64 * KIB, 64 * KIB), ==, 0);
+	g_assert_cmpuint(node.flushes - before, <=, 8);
+	g_assert_cmpuint(node.discards, ==, 0);
+	end(q, epoch);
+	co_close(img);
+	g_assert_cmpuint(node.discards, <=, 10);
+}
+
+/* ---- what waits for what ---- */
+
+/* C5; and when the request ends, no flush is needed for the rest. */
+CO_TEST(test_waits_for_requests)
+{
+	struct image *img = co_open(64 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	uint64_t epoch, later;
+
+	co_write(img, 0, 1 * MIB);
+	co_flush(img);
+	epoch = co_begin(q);
+	g_assert_cmpint(image_co_pdiscard(img, 0, 1 * MIB), ==, 0);
+	for (unsigned i = 0; i < 5; i++) {
+		co_flush(img);
+		co_reschedule();
+	}
+	later = co_begin(q);
+	g_assert_cmpuint(node.discards, ==, 0);
+	end(q, epoch);
+	co_wait_for_discards(1);
+	end(q, later);
+	co_close(img);
+}
+
+CO_TEST(test_flush_does_not_wait)
+{
+	struct image *img = co_open(64 * KIB, 64 * MIB, "off");
+
+	co_write(img, 0, 1 * MIB);
+	co_flush(img);
+	atomic_store(&node.hold_discards, true);
+	g_assert_cmpint(image_co_pdiscard(img, 0, 1 * MIB), ==, 0);
+	co_flush(img);
+	co_wait_for_discards(1);
+	/* It hangs; requests and flushes do not, and new data do not come there. */
+	co_write(img, 0, 1 * MIB);
+	co_flush(img);
+	g_assert_cmpint(image_co_pdiscard(img, 0, 64 * KIB), ==, 0);
+	co_flush(img);
+	g_assert_cmpuint(node.discards, ==, 1);
+	atomic_store(&node.hold_discards, false);
+	co_close(img);
+}
+
+struct discarder {
+	struct image *img;
+	uint64_t done;
+};
+
+/* Every second cluster, so that nothing can be merged. */
+static void discard_scattered(void *arg)
+{
+	struct discarder *d = arg;
+
+	for (; d->done < 1000; d->done++)
+		g_assert_cmpint(image_co_pdiscard(d->img, d->done * 8 * KIB, 4 * KIB), ==, 0);
+}
+
+/* With a request in flight nothing can be given back: who frees more waits, and goes on. */
+CO_TEST(test_memory_is_bounded)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	struct discarder d = { img, 0 };
+	uint64_t epoch, before;
+
+	q->max_freed_runs = 100;
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	epoch = co_begin(q);
+	before = node.flushes;
+	co_start(discard_scattered, &d);
+	for (unsigned i = 0; i < 1000; i++)
+		co_reschedule();
+	g_assert_cmpuint(d.done, ==, 99);
+	g_assert_cmpuint(node.flushes - before, <=, 4);
+	end(q, epoch);
+	while (d.done < 1000)
+		co_reschedule();
+	co_close(img);
+}
+
+/* P3: what has become a table since it was given up is not punched. */
+CO_TEST(test_checks_overlap)
+{
+	struct image *img = co_open(64 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	uint64_t epoch;
+
+	co_write(img, 0, 1 * MIB);
+	co_flush(img);
+	epoch = co_begin(q);
+	g_assert_cmpint(image_co_pdiscard(img, 512 * KIB, 64 * KIB), ==, 0);
+	co_flush(img);
+	co_mutex_lock(&q->alloc_lock);
+	for (uint64_t i = 0; i < 32; i++)
+		qcow2_add_metadata(q, METADATA_OTHER, i, 1);
+	co_mutex_unlock(&q->alloc_lock);
+	end(q, epoch);
+	g_assert_cmpint(image_co_close(img), ==, -EIO);
+	g_assert_cmpuint(node.discards, ==, 0);
+	memnode_destroy(&node);
+	memdisk_free(disk);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/freed/merge", test_merge);
+	g_test_add_func("/freed/merge-by-itself", test_merge_by_itself);
+	g_test_add_func("/freed/one-hole-for-a-run", test_one_hole_for_a_run);
+	g_test_add_func("/freed/long-runs-in-parts", test_long_runs_in_parts);
+	g_test_add_func("/freed/compressed", test_compressed);
+	g_test_add_func("/freed/flushes-with-a-reader", test_flushes_with_a_reader);
+	g_test_add_func("/freed/waits-for-requests", test_waits_for_requests);
+	g_test_add_func("/freed/flush-does-not-wait", test_flush_does_not_wait);
+	g_test_add_func("/freed/memory-is-bounded", test_memory_is_bounded);
+	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
+	return leave_scratch(folder, g_test_run());
+}
