@@ -724,6 +724,14 @@ int qcow2_co_amend(struct image *img, GHashTable *options,
 		   void (*report)(void *arg, uint64_t done, uint64_t total), void *arg,
 		   GError **err);
 
+/* A hole in the file that was found. Hostile images have any number of tables in few holes. */
+struct hole {
+	uint64_t start, end;
+};
+
+/* Whether the file is known to read as zeroes there, without reading it. */
+bool qcow2_co_is_hole(struct qcow2 *q, struct hole *hole, uint64_t host_off, uint64_t bytes);
+
 /* ---- refcount.c ---- */
 
 int qcow2_co_refcount_init(struct qcow2 *q, GError **err);
@@ -747,6 +755,12 @@ int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t referen
 
 int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refcount)
 	REQUIRES(q->alloc_lock);
+
+/*
+ * Moves @end, a cluster, down until the one before is in use. All refcounts were written. It
+ * reads no block that is a hole in the file.
+ */
+int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end) REQUIRES(q->alloc_lock);
 
 /* Writes all refcounts and the refcount table, without a flush of the file. */
 int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);

@@ -351,6 +351,40 @@ static int find_free(struct qcow2 *q, uint64_t *ret_cluster) REQUIRES(q->alloc_l
 	return scan(q, ret_cluster, UINT64_MAX, &found);
 }
 
+/* Down to the last cluster in use of those in a slice, of which @end is behind one. */
+static int find_end_in_slice(struct qcow2 *q, uint64_t *end, bool *ret_found)
+	REQUIRES(q->alloc_lock)
+{
+	struct refcount_slice *slice;
+	uint64_t index;
+	int ret = slice_of_cluster(q, *end - 1, &slice, &index);
+
+	*ret_found = false;
+	for (index++; !ret && !*ret_found && index; index--) {
+		*ret_found = qcow2_refcount_load(q->refcount_order, slice->data, index - 1);
+		*end -= !*ret_found;
+	}
+	return ret;
+}
+
+int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end)
+{
+	bool found = false;
+	int ret = 0;
+
+	*end = MIN(*end, q->reftable_size << q->refblock_bits);
+	while (*end && !found && !ret) {
+		uint64_t index = (*end - 1) >> q->refblock_bits;
+
+		if (!q->reftable[index] ||
+		    qcow2_co_is_hole(q, hole, q->reftable[index], q->cluster_size))
+			*end = index << q->refblock_bits;
+		else
+			ret = find_end_in_slice(q, end, &found);
+	}
+	return ret;
+}
+
 /* Raises the refcounts of free clusters from @cluster on; how many, or -errno. */
 static int64_t take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock)
 {

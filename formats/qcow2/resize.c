@@ -15,6 +15,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define HOLE_BEFORE (1ull << 30)
+
 static int failed(int ret, const char *what, GError **err)
 {
 	if (ret)
@@ -231,10 +233,34 @@ static int co_forget_rest(struct qcow2 *q, uint64_t off)
 	return ret;
 }
 
+static bool is_within(const struct hole *hole, uint64_t host_off, uint64_t bytes)
+{
+	return host_off >= hole->start && host_off + bytes <= hole->end;
+}
+
+bool qcow2_co_is_hole(struct qcow2 *q, struct hole *hole, uint64_t host_off, uint64_t bytes)
+{
+	uint64_t size = image_size(q->file);
+	/* First from some way before: the next one asked for may lie there. */
+	const uint64_t from[] = { host_off & ~(HOLE_BEFORE - 1), host_off };
+	struct image_extent extent;
+
+	if (host_off >= size || bytes > size - host_off)
+		return false;
+	for (unsigned i = 0; i < 2 && !is_within(hole, host_off, bytes); i++) {
+		if (image_co_block_status(q->file, from[i], size - from[i], &extent))
+			return false;
+		if (extent.flags & IMAGE_EXTENT_ZERO)
+			*hole = (struct hole){ from[i], from[i] + extent.bytes };
+	}
+	return is_within(hole, host_off, bytes);
+}
+
+/* @table: NULL if it is empty. */
 static int unlink_table(struct qcow2 *q, uint32_t l1_index, uint64_t l2_off, const uint64_t *table)
 	REQUIRES(q->alloc_lock)
 {
-	uint64_t nr = 1ull << q->l2_bits;
+	uint64_t nr = table ? 1ull << q->l2_bits : 0;
 
 	for (uint64_t i = 0; i < nr; i++) {
 		int ret = qcow2_co_check_unlink(q, qcow2_l2_table_entry(q, table, i).desc);
@@ -249,27 +275,47 @@ static int unlink_table(struct qcow2 *q, uint32_t l1_index, uint64_t l2_off, con
 	return 0;
 }
 
-/* A whole L2 table and all it names. It is read before anything is given up (C6). */
-static int co_forget_table(struct qcow2 *q, uint32_t l1_index)
+/*
+ * A whole L2 table and all it names. It is read before anything is given up (C6). @buf: room
+ * for one.
+ */
+static int co_forget_table(struct qcow2 *q, struct hole *hole, uint32_t l1_index, uint64_t *buf)
 {
 	uint64_t l2_off = atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
-	uint64_t *table = try_iobuf_alloc(q->cluster_size);
-	int ret = table ? image_co_pread(q->file, l2_off, q->cluster_size, table) : -ENOMEM;
+	bool empty = qcow2_co_is_hole(q, hole, l2_off, q->cluster_size);
+	int ret = empty ? 0 : image_co_pread(q->file, l2_off, q->cluster_size, buf);
 
 	if (!ret) {
 		co_mutex_lock(&q->alloc_lock);
-		ret = unlink_table(q, l1_index, l2_off, table);
+		ret = unlink_table(q, l1_index, l2_off, empty ? NULL : buf);
 		co_mutex_unlock(&q->alloc_lock);
 	}
 	if (!ret)
 		l2_cache_forget_table(q, l2_off);
-	iobuf_free(table);
 	return ret;
 }
 
 static bool has_table(const struct qcow2 *q, uint32_t l1_index)
 {
 	return l1_index < q->l1_size && atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
+}
+
+/* Whole tables, from an L1 index on. What was given up must not fill the memory. */
+static int co_forget_tables(struct qcow2 *q, uint32_t index)
+{
+	uint64_t *buf = try_iobuf_alloc(q->cluster_size);
+	struct hole hole = { 0 };
+	int ret = buf ? 0 : -ENOMEM;
+
+	for (; !ret && index < q->l1_size; index++) {
+		if (!has_table(q, index))
+			continue;
+		ret = co_forget_table(q, &hole, index, buf);
+		if (!ret && atomic_load(&q->freed_full))
+			ret = qcow2_co_flush_and_reclaim(q);
+	}
+	iobuf_free(buf);
+	return ret;
 }
 
 /* Gives up all behind the end of the disk, which is durable. */
@@ -285,25 +331,19 @@ static int co_forget(struct qcow2 *q, uint64_t size)
 			ret = co_forget_rest(q, off);
 		index++;
 	}
-	for (; !ret && index < q->l1_size; index++)
-		if (has_table(q, index))
-			ret = co_forget_table(q, index);
-	return ret ?: qcow2_co_flush_and_reclaim(q);
+	return ret ?: co_forget_tables(q, index) ?: qcow2_co_flush_and_reclaim(q);
 }
 
 /* The file ends behind its last cluster in use. */
 static int co_cut_file(struct qcow2 *q)
 {
-	uint64_t file_end = qcow2_clusters_for(q, image_size(q->file));
-	uint64_t end = file_end, refcount;
-	int ret = 0;
+	uint64_t file_end = qcow2_clusters_for(q, image_size(q->file)), end = file_end;
+	struct hole hole = { 0 };
+	int ret;
 
 	co_mutex_lock(&q->alloc_lock);
-	for (; end; end--) {
-		ret = qcow2_co_get_refcount(q, end - 1, &refcount);
-		if (ret || refcount)
-			break;
-	}
+	/* With lazy refcounts the flush left them in memory. */
+	ret = qcow2_co_write_refcounts(q) ?: qcow2_co_find_end(q, &hole, &end);
 	if (!ret && end < file_end)
 		ret = qcow2_co_check_overlap_locked(q, end, file_end - end);
 	if (!ret && end << q->cluster_bits < image_size(q->file))

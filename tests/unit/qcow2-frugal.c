@@ -18,7 +18,7 @@
 struct counter {
 	struct image *inner; /* a raw image */
 	uint64_t end;	     /* of what was written; the file is ahead of it */
-	uint64_t read, written, writes, flushes;
+	uint64_t read, written, writes, flushes, asked;
 };
 
 static int counter_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
@@ -62,6 +62,23 @@ static int counter_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, s
 	return image_co_pwritev(counter->inner, off, bytes, mem, 0);
 }
 
+static int counter_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+				   struct image_extent *extent)
+{
+	struct counter *counter = img->opaque;
+
+	counter->asked++;
+	return image_co_block_status(counter->inner, off, bytes, extent);
+}
+
+static int counter_co_truncate(struct image *img, uint64_t size)
+{
+	struct counter *counter = img->opaque;
+
+	img->size = counter->end = size;
+	return image_co_truncate(counter->inner, size);
+}
+
 static int counter_co_flush(struct image *img)
 {
 	struct counter *counter = img->opaque;
@@ -78,6 +95,8 @@ static const struct image_ops counter_ops = {
 	.co_preadv = counter_co_preadv,
 	.co_pwritev = counter_co_pwritev,
 	.co_flush = counter_co_flush,
+	.co_block_status = counter_co_block_status,
+	.co_truncate = counter_co_truncate,
 };
 
 static void co_create(uint64_t size, const char *name, const char *value)
@@ -281,6 +300,47 @@ CO_TEST(test_small_cache)
 	}
 }
 
+/*
+ * A file of a few KiB whose L1 and refcount table name 16 Ki tables each, all of them in
+ * one hole: a disk that shrinks reads none of them. That the file is not cut there, where the
+ * refcount blocks are, is found without looking at every cluster.
+ */
+CO_TEST(test_shrinking_over_a_hole)
+{
+	enum { NR = 16384 };
+	g_autofree uint64_t *table = g_new0(uint64_t, NR);
+	struct image *raw;
+	struct counter counter;
+	struct image *img;
+	uint64_t opened, l1_off;
+	g_autoptr(GError) err = NULL;
+
+	co_create(NR * 512 * MIB, NULL, NULL);
+	img = co_open_ok("disk", "qcow2", 0);
+	l1_off = ((struct qcow2 *)img->opaque)->l1_off;
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	for (uint64_t i = 1; i < NR; i++)
+		table[i] = htobe64(GIB + i * 64 * KIB);
+	raw = co_open_ok("disk", "raw", IMAGE_RDWR);
+	g_assert_cmpint(image_co_truncate(raw, 4 * GIB), ==, 0);
+	g_assert_cmpint(image_co_pwrite(raw, l1_off, NR * sizeof(uint64_t), table, 0), ==, 0);
+	for (uint64_t i = 0; i < 8191; i++)
+		table[i] = htobe64(2 * GIB + i * 64 * KIB);
+	/* The first refcount block is a real one. */
+	g_assert_cmpint(image_co_pwrite(raw, 64 * KIB + 8, 8191 * sizeof(uint64_t), table, 0), ==,
+			0);
+	g_assert_cmpint(image_co_close(raw), ==, 0);
+
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	opened = counter.read;
+	image_co_resize(img, MIB, IMAGE_PREALLOC_OFF, &err);
+	g_assert_error(err, UBD_ERROR, EIO);
+	g_assert_cmpuint(counter.read - opened, <, 256 * KIB);
+	g_assert_cmpuint(counter.asked, <, 64);
+	g_assert_cmpint(image_co_close(img), ==, -EIO);
+	g_assert_cmpint(image_co_close(counter.inner), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -294,5 +354,6 @@ int main(int argc, char **argv)
 			test_first_allocation_in_a_full_image);
 	g_test_add_func("/frugal/holes-are-found", test_holes_are_found);
 	g_test_add_func("/frugal/small-cache", test_small_cache);
+	g_test_add_func("/frugal/shrinking-over-a-hole", test_shrinking_over_a_hole);
 	return leave_scratch(folder, g_test_run());
 }
