@@ -199,6 +199,10 @@ static bool parse_places(const char *text, char ***ret_places, GError **err)
 {
 	g_auto(GStrv) places = g_strsplit(text, ":", -1);
 
+	if (!*places) {
+		g_set_error(err, UBD_ERROR, EINVAL, "\"\" is not any, none or FOLDER[:FOLDER...]");
+		return false;
+	}
 	for (char **place = places; *place; place++) {
 		char *real = realpath(*place, NULL);
 
@@ -224,8 +228,7 @@ bool image_names_parse(const char *text, struct image_names *names, GError **err
 		parsed.from = IMAGE_NAMES_NONE;
 	} else if (strcmp(text, "any") != 0) {
 		parsed.from = IMAGE_NAMES_LISTED;
-		/* "" would be no place at all. */
-		if (!parse_places(*text ? text : ":", &parsed.places, err))
+		if (!parse_places(text, &parsed.places, err))
 			return false;
 	}
 	image_names_clear(names);
