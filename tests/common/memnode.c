@@ -312,7 +312,8 @@ int memnode_co_open_image(struct memnode *node, const char *filename,
 	struct image *bottom;
 	int ret;
 
-	ret = image_co_new_bottom(&memnode_ops, filename, opts->flags, node, &bottom, err);
+	ret = image_co_new_bottom(&memnode_ops, filename, opts->flags & ~IMAGE_INFO_ONLY, node,
+				  &bottom, err);
 	if (!ret && node->data)
 		ret = image_co_new_bottom(&memnode_ops, filename, opts->flags, node->data,
 					  &with_data.data_file, err);
