@@ -15,7 +15,7 @@
  * are marked dirty again and the lists are put back: nothing is lost (C6).
  *
  * What only has to outlive the process ends after 3. The next flush covers what it wrote, by its
- * step 2; what was freed waits for that.
+ * step 2; the list of freed clusters is left for that one.
  */
 #include "qcow2.h"
 
@@ -26,11 +26,11 @@
 
 /* What one write-back takes with it. */
 struct writeback {
-	GPtrArray *slices; /* struct slice *, pinned, by host_off */
-	uint8_t *copies;   /* their contents, in that order */
-	GArray *l1;	   /* uint32_t */
-	struct freed_runs unlinked;
-	uint64_t changes; /* so many of them were made before */
+	GPtrArray *slices;	    /* struct slice *, pinned, by host_off */
+	uint8_t *copies;	    /* their contents, in that order */
+	GArray *l1;		    /* uint32_t */
+	struct freed_runs unlinked; /* only where it is to be durable */
+	uint64_t changes;	    /* so many of them were made before */
 };
 
 static gint compare_slices(gconstpointer a, gconstpointer b)
@@ -101,7 +101,8 @@ static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return qcow2_co_be_lazy(q) ?: qcow2_co_write_reftable(q);
 }
 
-static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q->alloc_lock)
+static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durable)
+	EXCLUDES(q->alloc_lock)
 {
 	int ret;
 
@@ -112,7 +113,8 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb) EXCLUDES(q-
 	if (!ret) {
 		wb->l1 = q->dirty_l1;
 		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-		qcow2_take_unlinked(q, &wb->unlinked);
+		if (durable)
+			qcow2_take_unlinked(q, &wb->unlinked);
 		wb->changes = atomic_load(&q->changes);
 	}
 	co_mutex_unlock(&q->alloc_lock);
@@ -211,17 +213,14 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool du
 	return image_co_flush(q->file);
 }
 
-/* Step 5, for what is @durable. */
-static void writeback_finish(struct qcow2 *q, struct writeback *wb, bool durable)
-	REQUIRES(q->flush_lock) EXCLUDES(q->alloc_lock)
+/* With step 5. */
+static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->flush_lock)
+	EXCLUDES(q->alloc_lock)
 {
 	atomic_store(&q->changes_written,
 		     RULE_BROKEN(RULE_WRITE_BACK) ? atomic_load(&q->changes) : wb->changes);
 	co_mutex_lock(&q->alloc_lock);
-	if (durable)
-		qcow2_unlinked_on_disk(q, &wb->unlinked);
-	else
-		qcow2_put_back_unlinked(q, &wb->unlinked);
+	qcow2_unlinked_on_disk(q, &wb->unlinked);
 	co_mutex_unlock(&q->alloc_lock);
 }
 
@@ -263,7 +262,7 @@ static int writeback_co(struct qcow2 *q, bool durable) REQUIRES(q->flush_lock)
 	struct writeback wb = { 0 };
 	int ret;
 
-	ret = writeback_co_begin(q, &wb);
+	ret = writeback_co_begin(q, &wb, durable);
 	if (!ret)
 		ret = writeback_co_run(q, &wb, durable);
 	if (!ret && RULE_BROKEN(1))
@@ -271,7 +270,7 @@ static int writeback_co(struct qcow2 *q, bool durable) REQUIRES(q->flush_lock)
 	if (ret)
 		writeback_put_back(q, &wb);
 	else
-		writeback_finish(q, &wb, durable);
+		writeback_finish(q, &wb);
 	writeback_clear(&wb);
 	return ret;
 }
