@@ -34,6 +34,7 @@
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/ktime.h>
 #include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
@@ -215,6 +216,8 @@ static int ubd_char_release(struct inode *inode, struct file *file)
 	remove_wait_queue(&opener->wait_pidfd, &dev->on_exit);
 	spin_lock(&dev->lock);
 	dev->opener = NULL;
+	/* Its process has ended its other I/O by now, or does not count any more. */
+	dev->left_ns = ktime_get_real_ns();
 	spin_unlock(&dev->lock);
 	wake_up_all(&dev->wait);
 	put_pid(opener);

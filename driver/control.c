@@ -66,6 +66,7 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 	ret_info->state = dev->state;
 	if (ubd_is_ending(dev))
 		ret_info->flags |= UBD_F_STOPPING;
+	ret_info->left_ns = dev->left_ns;
 	if (dev->opener)
 		ret_info->ubdsrv_pid = pid_vnr(dev->opener);
 	spin_unlock(&dev->lock);

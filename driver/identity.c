@@ -2,7 +2,7 @@
 /*
  * By which name a disk is found again: serial number and UUID, as its server says, shown as
  * attributes of the disk: /sys/block/ubdbN/serial and uuid, where there are such. Constant once
- * START_DEV is under way.
+ * START_DEV is under way. The rest is for servers.
  */
 #include <linux/blkdev.h>
 #include <linux/ctype.h>
@@ -29,6 +29,21 @@ static bool ubd_is_serial_valid(const char *serial)
 	return true;
 }
 
+/*
+ * The names stay as they are once START_DEV is under way. Who recovers a device may know its
+ * storage by something else. Under dev->lock.
+ */
+static bool ubd_may_be(const struct ubd_device *dev, const struct ubd_identity *identity)
+{
+	const struct ubd_identity *is = &dev->identity;
+
+	if (dev->state == UBD_S_DEV_ADDED)
+		return !dev->starting;
+	return dev->state == UBD_S_DEV_RECOVERING &&
+	       !memcmp(is->serial, identity->serial, sizeof(is->serial)) &&
+	       !memcmp(is->uuid, identity->uuid, sizeof(is->uuid));
+}
+
 int ubd_device_set_identity(struct ubd_device *dev, const struct ubd_identity *identity)
 {
 	int err = 0;
@@ -38,10 +53,10 @@ int ubd_device_set_identity(struct ubd_device *dev, const struct ubd_identity *i
 		return -EINVAL;
 
 	spin_lock(&dev->lock);
-	if (dev->state != UBD_S_DEV_ADDED || dev->starting)
-		err = -EBUSY;
-	else
+	if (ubd_may_be(dev, identity))
 		dev->identity = *identity;
+	else
+		err = -EBUSY;
 	spin_unlock(&dev->lock);
 	return err;
 }

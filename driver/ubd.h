@@ -51,8 +51,9 @@
  *                            handlers and when buffers come and go; never by us
  *   ubd_devices' xa_lock     which ids there are
  *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity,
- *                            opened, opener, detached, deadline, nr_checks, nr_control, added;
- *                            sets and clears UBD_AWAY, UBD_DRAINING and UBD_FAILING
+ *                            opened, opener, left_ns, detached, deadline, nr_checks,
+ *                            nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
+ *                            and UBD_FAILING
  *   ubd_tag.lock             all of one tag that is not constant
  * The last two are never held together, nor across anything that sleeps, completes
  * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
@@ -188,8 +189,8 @@ struct ubd_device {
 	bool has_params;
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
-	unsigned long
-		deadline; /* jiffies: when it ends unless it is LIVE by then; not while it is */
+	unsigned long deadline; /* jiffies: it ends unless it is LIVE by then; not while it is */
+	u64 left_ns;		/* CLOCK_REALTIME: when the last server had closed ubdcN; 0: none has */
 	unsigned int nr_checks; /* those who look whether the server lives: no other one may come */
 	struct ubd_params params;
 	struct ubd_identity identity;

@@ -82,6 +82,7 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	co_queue_init(&file->flush_queue);
 	img->opaque = file;
 	img->id = opened.id;
+	img->changed_ns = opened.changed_ns;
 	img->is_bdev = opened.is_bdev;
 	img->unlocked = opened.unlocked;
 	img->size = opened.size;

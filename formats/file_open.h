@@ -19,6 +19,7 @@ struct file_open {
 	bool has_no_name; /* it was deleted before */
 	bool unlocked;	  /* there are no locks here, and nobody has said that this is well */
 	struct file_id id;
+	int64_t changed_ns;
 	uint64_t size;
 	struct image_limits limits;
 	/* for file_open.c */

@@ -185,6 +185,11 @@ struct file_id image_file_id(const struct image *img)
 	return img->file ? image_file_id(img->file) : img->id;
 }
 
+int64_t image_file_changed_ns(const struct image *img)
+{
+	return img->file ? image_file_changed_ns(img->file) : img->changed_ns;
+}
+
 bool image_chain_has_file(const struct image *img, const struct file_id *id)
 {
 	for (; img; img = img->backing) {
@@ -317,7 +322,7 @@ int image_co_open_named(const char *filename, unsigned flags, const struct named
 
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
 {
-	return image_co_open_named(filename, flags, NULL, ret_img, err);
+	return image_one_line(image_co_open_named(filename, flags, NULL, ret_img, err), err);
 }
 
 static int co_keep_writers_out(struct image *file, GError **err)

@@ -116,6 +116,13 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 		  GError **err);
 
 /*
+ * Opens the bottom node that the file name asks for, and locks it, but no format on it: to be given
+ * to image_co_open_on(). @flags are IMAGE_*.
+ */
+int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
+			 GError **err);
+
+/*
  * The same on a node that is open already, and which the new one owns from
  * now on, also on failure: for tests that put a node of their own at the bottom.
  */
@@ -151,6 +158,12 @@ bool file_id_equal(const struct file_id *a, const struct file_id *b);
 struct file_id image_co_file_id(const char *filename);
 /* Of the file that the image is in. */
 struct file_id image_file_id(const struct image *img);
+/*
+ * When that file was last changed before this program had it locked, by anybody and in any way, in ns
+ * of CLOCK_REALTIME. 0 where it cannot be told: for block devices, and where the clock of another
+ * machine may count.
+ */
+int64_t image_file_changed_ns(const struct image *img);
 /* Whether the image or one below it, with their data files, is in that file. */
 bool image_chain_has_file(const struct image *img, const struct file_id *id);
 /* Whether the image's file or its data file is a block device. */

@@ -17,11 +17,7 @@ const struct image_ops *image_probe_head(const uint8_t *head, size_t len);
  */
 const struct image_ops *image_find_bottom(const char *filename, char **ret_name, GError **err);
 
-/* Opens the bottom node that the file name asks for, but no format on it. */
-int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
-			 GError **err);
-
-/* The same for a name that an image has, under a policy; @named may be NULL. */
+/* image_co_open_bottom() for a name that an image has, under a policy; @named may be NULL. */
 int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
 			struct image **ret_img, GError **err);
 

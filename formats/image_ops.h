@@ -147,6 +147,7 @@ struct image {
 	char *backing_format;		/* as written in the image; NULL if none */
 	_Atomic uint64_t size;
 	struct file_id id;		/* of a bottom node; the file that is open */
+	int64_t changed_ns;		/* of a bottom node: image_file_changed_ns() */
 	bool is_bdev;			/* of a bottom node: a block device of the host */
 	bool unlocked;			/* of a bottom node: without locks, which nobody asked for */
 	unsigned flags;			/* IMAGE_* it was opened with */

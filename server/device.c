@@ -127,7 +127,8 @@ static int check_params(struct device *device, const struct ubd_params *params, 
 /* By the control fd: the node /dev/ubdcN may be out of reach, as it is in a container. */
 static int open_char_file(struct device *device, GError **err)
 {
-	device->char_fd = control_open_char(device->control);
+	if (device->char_fd < 0)
+		device->char_fd = control_open_char(device->control);
 	if (device->char_fd >= 0)
 		return 0;
 	g_set_error(err, UBD_ERROR, -device->char_fd, "/dev/ubdc%u: %s", device->info.dev_id,
@@ -222,7 +223,7 @@ struct device *device_add(const struct device_config *config, GError **err)
 	struct device *device = g_new0(struct device, 1);
 
 	device->config = *config;
-	device->char_fd = -1;
+	device->char_fd = config->recovered ? config->char_fd : -1;
 	device->event_fd = -1;
 	device->info = (struct ubdsrv_ctrl_dev_info){
 		.nr_hw_queues = config->queues ? config->queues : default_queues(),

@@ -46,6 +46,7 @@ struct device_config {
 	 * It is not deleted before it is live again. NULL: a new device.
 	 */
 	struct control *recovered;
+	int char_fd; /* of @recovered: the driver's file, which device_add() owns from then on */
 	/* For a new one only. */
 	uint32_t id;	 /* or UBD_DEV_ID_ANY */
 	uint16_t queues; /* 0: one per CPU, up to a few */

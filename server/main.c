@@ -42,6 +42,8 @@
 
 struct open_job {
 	struct image_open_opts opts;
+	struct control *recovered; /* whose image it is; NULL: a new device's */
+	int char_fd;		   /* of that, once it is ours */
 	struct image *image;
 	GError *err;
 	int res;
@@ -55,8 +57,17 @@ static void warn(const char *line)
 static void open_image_co(void *arg)
 {
 	struct open_job *job = arg;
+	struct image *file;
 
-	job->res = image_co_open(options.filename, &job->opts, &job->image, &job->err);
+	job->res = image_co_open_bottom(options.filename, job->opts.flags, &file, &job->err);
+	if (job->res < 0)
+		return;
+	if (job->recovered)
+		job->res = takeover_claim(job->recovered, file, &job->char_fd, &job->err);
+	if (job->res < 0)
+		image_co_close(file);
+	else
+		job->res = image_co_open_on(file, &job->opts, &job->image, &job->err);
 }
 
 static bool is_write_refusal(int res)
@@ -103,13 +114,18 @@ static int open_writable_or_not(struct aio_loop *loop, struct open_job *job)
 	return job->res;
 }
 
-static struct image *open_image(struct aio_loop *loop, GError **err)
+/* *ret_char_fd: of the device @recovered, if its server is this process now; else -1. */
+static struct image *open_image(struct aio_loop *loop, struct control *recovered, int *ret_char_fd,
+				GError **err)
 {
 	struct open_job job = { .opts = { .format = options.format,
 					  .snapshot = options.snapshot,
 					  .cache_bytes = options.cache_bytes,
 					  .policy = &options.policy,
-					  .warn = warn } };
+					  .warn = warn },
+				.recovered = recovered,
+				.char_fd = -1 };
+	int res;
 
 	if (!options.read_only && !options.snapshot)
 		job.opts.flags |= IMAGE_RDWR;
@@ -117,7 +133,9 @@ static struct image *open_image(struct aio_loop *loop, GError **err)
 		job.opts.flags |= IMAGE_DIRECT;
 	if (options.discard)
 		job.opts.flags |= IMAGE_UNMAP;
-	if (open_writable_or_not(loop, &job) < 0) {
+	res = open_writable_or_not(loop, &job);
+	*ret_char_fd = job.char_fd;
+	if (res < 0) {
 		g_propagate_error(err, job.err);
 		return NULL;
 	}
@@ -354,7 +372,8 @@ static void tell_of_twin(void)
 		twin->id, twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
-static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered)
+static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
+			int char_fd)
 {
 	struct device_config config = {
 		.image = image,
@@ -370,10 +389,15 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.hold = options.hold,
 		.watchdog_us = supervisor_watchdog_us(),
 		.recovered = recovered,
+		.char_fd = char_fd,
 	};
+	const struct file_id id = image_file_id(image);
 	g_autoptr(GError) err = NULL;
 	struct device *device;
 	bool ok;
+
+	config.identity.image_dev = id.dev;
+	config.identity.image_ino = id.ino;
 
 	if (!recovered)
 		tell_of_twin();
@@ -401,16 +425,19 @@ static bool serve(struct control *recovered)
 {
 	g_autoptr(GError) err = NULL;
 	struct aio_loop *loop = aio_loop_new(64, &err);
-	struct image *image = loop ? open_image(loop, &err) : NULL;
+	int char_fd = -1;
+	struct image *image = loop ? open_image(loop, recovered, &char_fd, &err) : NULL;
 	bool ok = false;
 
 	if (!image)
 		report_error("%s", err->message);
 	if (image && format_is_known(image)) {
-		ok = serve_image(loop, image, recovered);
+		ok = serve_image(loop, image, recovered, char_fd);
 	} else {
 		if (image)
 			close_image(loop, image);
+		if (char_fd >= 0)
+			close(char_fd);
 		control_free(recovered);
 	}
 	aio_loop_free(loop);

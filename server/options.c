@@ -225,6 +225,8 @@ static const GOptionEntry option_entries[] = {
 	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
 	{ "kill-after", 0, 0, G_OPTION_ARG_INT, &given.kill_after,
 	  "Kill the last server if it has not left by then (default: never)", "SECONDS" },
+	{ "force", 0, 0, G_OPTION_ARG_NONE, &options.force,
+	  "Take a device over though its image was changed while nobody served it", NULL },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
 	  "Return when the device is live, and go on in the background", NULL },
 	{ "core-dump", 0, 0, G_OPTION_ARG_NONE, &options.core_dump,

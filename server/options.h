@@ -19,6 +19,7 @@ struct options {
 	char *socket; /* where it takes commands; NULL: nowhere */
 	gboolean read_only;
 	gboolean no_lock;
+	gboolean force; /* take an image that was changed behind the device's back */
 	gboolean daemonize;
 	gboolean core_dump; /* if it crashes */
 	gboolean verbose;

@@ -12,6 +12,12 @@
 #include "report.h"
 #include "supervisor.h"
 
+/* What the driver knows of the device that is taken over. */
+static struct {
+	struct ubdsrv_ctrl_dev_info info;
+	struct ubd_identity identity;
+} last;
+
 /* Before anybody is asked to leave. A device or an image without a UUID may be the right one. */
 static int check_identity(struct control *control, GError **err)
 {
@@ -21,6 +27,7 @@ static int check_identity(struct control *control, GError **err)
 	struct ubd_identity had;
 	int res = control_get_identity(control, &had);
 
+	last.identity = had;
 	if (res < 0) {
 		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", options.recover,
 			    g_strerror(-res));
@@ -54,8 +61,9 @@ static int take_over_control(struct control *control, const struct ubdsrv_ctrl_d
 	leave = leave_begin(control, options.kill_after_s);
 	res = control_take_over(control);
 	leave_end(leave);
-	if (res == 0)
-		res = control_get_params(control, &params);
+	res = res ?: control_get_params(control, &params);
+	/* Anew: since when it waits is known only now. */
+	res = res ?: control_get_info(control, &last.info);
 	if (res < 0) {
 		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot be taken over: %s",
 			    info->dev_id,
@@ -189,5 +197,72 @@ int takeover_begin(int kept_fd, struct control **ret_control, GError **err)
 	res = take_over_control(control, &info, err);
 	if (res < 0)
 		control_free(control);
+	return res;
+}
+
+/* ---- the image ---- */
+
+static int refuse_file(const char *why, GError **err)
+{
+	g_set_error(
+		err, UBD_ERROR, ESTALE,
+		"%s: %s, which whoever uses /dev/ubdb%u does not know; --force takes it as it is",
+		options.filename, why, last.info.dev_id);
+	return -ESTALE;
+}
+
+/* Or nobody knows. */
+static bool is_last_file(const struct file_id *id)
+{
+	const struct ubd_identity *had = &last.identity;
+
+	return !id->known || (!had->image_dev && !had->image_ino) ||
+	       (id->dev == had->image_dev && id->ino == had->image_ino);
+}
+
+static int check_file(const struct image *file, GError **err)
+{
+	struct file_id id = image_file_id(file);
+	int64_t changed = image_file_changed_ns(file);
+	g_autofree char *why = NULL;
+
+	if (options.force)
+		return 0;
+	if (!is_last_file(&id))
+		return refuse_file("it is not the file that the device was made of", err);
+	if (!last.info.left_ns || changed <= (int64_t)last.info.left_ns)
+		return 0;
+	why = g_strdup_printf("it was changed %.3f s after the device had lost its server",
+			      (changed - (int64_t)last.info.left_ns) / 1e9);
+	return refuse_file(why, err);
+}
+
+/* For the next server; of an image that was forced upon the device, too. */
+static int keep_file(struct control *recovered, const struct file_id *id)
+{
+	if (is_last_file(id))
+		return 0;
+	last.identity.image_dev = id->dev;
+	last.identity.image_ino = id->ino;
+	return control_set_identity(recovered, &last.identity);
+}
+
+int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
+		   GError **err)
+{
+	struct file_id id = image_file_id(file);
+	int res;
+
+	if (*ret_char_fd >= 0)
+		return 0;
+	res = check_file(file, err);
+	if (res < 0)
+		return res;
+	res = keep_file(recovered, &id) ?: control_open_char(recovered);
+	if (res >= 0) {
+		*ret_char_fd = res;
+		return 0;
+	}
+	g_set_error(err, UBD_ERROR, -res, "/dev/ubdc%u: %s", last.info.dev_id, g_strerror(-res));
 	return res;
 }

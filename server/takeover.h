@@ -9,6 +9,7 @@
 #include <glib.h>
 
 #include "control.h"
+#include "image.h"
 
 /*
  * The device that is to be recovered, in *ret_control, NULL for a new one. @kept_fd is what the
@@ -16,5 +17,14 @@
  * Waits for the end of its last server; the options become those of the device. < 0 with @err set.
  */
 int takeover_begin(int kept_fd, struct control **ret_control, GError **err);
+
+/*
+ * Whether @file, the bottom node of the image, locked and nothing of it read yet, is the file that
+ * the device was made of, and has not been changed while nobody served that. If so this process
+ * becomes the server of @recovered, before it changes anything itself: *ret_char_fd is the driver's
+ * file, or stays as it is if there is one. < 0 with @err set.
+ */
+int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
+		   GError **err);
 
 #endif

@@ -38,6 +38,26 @@ CO_TEST(test_no_permission)
 	g_assert_cmpint(seteuid(getuid()), ==, 0);
 }
 
+/* Whatever file system the test is on: its clock is ours or says nothing. */
+CO_TEST(test_when_a_file_was_changed)
+{
+	struct image *img;
+	int64_t changed;
+	struct stat st;
+
+	write_file("file", "x", 1);
+	g_assert_cmpint(stat("file", &st), ==, 0);
+	img = co_open_ok("file", "raw", 0);
+	changed = image_file_changed_ns(img);
+	if (changed)
+		g_assert_cmpint(changed, ==, st.st_ctim.tv_sec * 1000000000LL + st.st_ctim.tv_nsec);
+	image_co_close(img);
+
+	img = co_open_ok("null:1M", NULL, 0);
+	g_assert_cmpint(image_file_changed_ns(img), ==, 0);
+	image_co_close(img);
+}
+
 static void test_no_permission_for_root(void)
 {
 	write_file("secret", "x", 1);
@@ -304,6 +324,7 @@ int main(int argc, char **argv)
 	scratch = enter_scratch();
 	g_test_add_func("/open/missing-file", test_missing_file);
 	g_test_add_func("/open/wrong-kind-of-file", test_wrong_kind_of_file);
+	g_test_add_func("/open/when-a-file-was-changed", test_when_a_file_was_changed);
 	g_test_add_func("/open/no-permission", test_no_permission_for_root);
 	g_test_add_func("/open/unknown-protocol", test_unknown_protocol);
 	g_test_add_func("/open/unknown-format", test_unknown_format);

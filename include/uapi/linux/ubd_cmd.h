@@ -138,7 +138,9 @@ struct ubdsrv_ctrl_dev_info {
 	__u32	owner_gid;		/* out */
 	__u32	recovery_timeout;	/* seconds that it may wait for a server until it ends as
 					 * one without recovery does; 0: for ever */
-	__u64	reserved2[4];
+	__u64	left_ns;		/* out: when the last server had gone, in ns of
+					 * CLOCK_REALTIME; 0: none has */
+	__u64	reserved2[3];
 };
 
 struct ubd_open_dev {
@@ -178,11 +180,15 @@ struct ubd_params {
  * By what the disk is found again, whichever number it has: attributes of the disk in sysfs.
  * The serial is at most 63 letters, digits and "+-.:=@_" of ASCII, padded with zeroes; an
  * empty one, and a UUID of zeroes, say that there is none. The UUID is as RFC 9562 writes it.
+ * By the last two, which are the servers' own, the next server knows the disk's storage again: say,
+ * the file's st_dev and st_ino; zeroes if it does not matter.
  */
 struct ubd_identity {
 	char	serial[UBD_SERIAL_SIZE];
 	__u8	uuid[16];
-	__u64	reserved[6];
+	__u64	image_dev;
+	__u64	image_ino;
+	__u64	reserved[4];
 };
 
 /* ---- I/O commands on /dev/ubdcN ---- */

@@ -117,7 +117,7 @@ static void what_cannot_be_is_refused(void)
 	bad.serial[UBD_SERIAL_SIZE - 1] = 'x';
 	CHECK_EQ(set_identity(fd, &bad), -EINVAL);
 	bad = usual_identity();
-	bad.reserved[5] = 1;
+	bad.reserved[3] = 1;
 	CHECK_EQ(set_identity(fd, &bad), -EINVAL);
 	CHECK_EQ(control(fd, UBD_CMD_SET_IDENTITY, &bad, sizeof(bad) - 8), -EINVAL);
 	CHECK_EQ(control(fd, UBD_CMD_SET_IDENTITY, NULL, sizeof(bad)), -EFAULT);

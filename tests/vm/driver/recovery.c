@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REISSUE (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
@@ -95,6 +96,59 @@ static void a_waiting_device_holds_the_module(void)
 	close(open_waiting());
 	CHECK(syscall(SYS_delete_module, "ubd", O_NONBLOCK) < 0);
 	CHECK_EQ(errno, EWOULDBLOCK);
+	delete_device();
+}
+
+static uint64_t realtime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void it_tells_when_its_server_has_gone(void)
+{
+	int pid = spawn_server(REISSUE), fd = open_dev(get(&shared->id));
+	struct ubdsrv_ctrl_dev_info info;
+	uint64_t before;
+
+	CHECK_EQ(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)), 0);
+	CHECK_EQ(info.left_ns, 0);
+	for (int i = 0; i < 2; i++) {
+		before = realtime();
+		kill_server(pid);
+		WAIT_UNTIL(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)) == 0 &&
+				   info.ubdsrv_pid == -1,
+			   AGE);
+		CHECK(info.left_ns > before && info.left_ns < realtime());
+		pid = spawn_next();
+	}
+	kill_server(pid);
+	close(fd);
+	delete_device();
+}
+
+static void only_its_storage_can_be_named_anew(void)
+{
+	struct ubd_identity identity = { .serial = "serial", .uuid = { 1 }, .image_ino = 1 };
+	struct ubd_identity found;
+	int pid = spawn_server(REISSUE), fd = open_dev(get(&shared->id));
+
+	CHECK_EQ(control(fd, UBD_CMD_SET_IDENTITY, &identity, sizeof(identity)), -EBUSY);
+	kill_server(pid);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
+	identity = (struct ubd_identity){ .image_dev = 2, .image_ino = 3 };
+	CHECK_EQ(control(fd, UBD_CMD_SET_IDENTITY, &identity, sizeof(identity)), -EBUSY);
+	CHECK_EQ(control(fd, UBD_CMD_START_RECOVERY, NULL, 0), 0);
+	identity.uuid[0] = 1;
+	CHECK_EQ(control(fd, UBD_CMD_SET_IDENTITY, &identity, sizeof(identity)), -EBUSY);
+	identity.uuid[0] = 0;
+	CHECK_EQ(control(fd, UBD_CMD_SET_IDENTITY, &identity, sizeof(identity)), 0);
+	CHECK_EQ(control(fd, UBD_CMD_GET_IDENTITY, &found, sizeof(found)), 0);
+	CHECK(!memcmp(&found, &identity, sizeof(found)));
+	kill_server(spawn_next());
+	close(fd);
 	delete_device();
 }
 
@@ -619,6 +673,8 @@ int main(int argc, char **argv)
 		{ "an unheld device lives while it is served",
 		  an_unheld_device_lives_while_it_is_served },
 		{ "a waiting device holds the module", a_waiting_device_holds_the_module },
+		{ "it tells when its server has gone", it_tells_when_its_server_has_gone },
+		{ "only its storage can be named anew", only_its_storage_can_be_named_anew },
 		{ "reissue loses no request", reissue_loses_no_request },
 		{ "reissue loses nothing that was on its way",
 		  reissue_loses_nothing_that_was_on_its_way },
