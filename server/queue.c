@@ -269,23 +269,38 @@ static bool is_worth_a_try(const struct queue *queue, const struct ubdsrv_io_des
 				     image_troubles(queue->config.image));
 }
 
-static bool may_be_held(const struct queue *queue, gint64 begin)
+/* A lack of space shows at once; storage that fails may have taken long to do so. */
+static gint64 begin_of_request(const struct queue *queue)
 {
-	return atomic_load(&queue->release) == QUEUE_HOLDS &&
-	       g_get_monotonic_time() - begin < atomic_load(queue->config.hold_limit_us);
+	return queue->config.hold->on_error ? g_get_monotonic_time() : 0;
 }
 
-/* Tries again until it works, or may not be held any more. */
-static int request_hold(struct request *req, const struct ubdsrv_io_desc *desc, int res)
+static bool may_be_held(const struct queue *queue, gint64 age_us)
+{
+	return atomic_load(&queue->release) == QUEUE_HOLDS &&
+	       age_us < atomic_load(queue->config.hold_limit_us);
+}
+
+/*
+ * Tries again until it works, or may not be held any more. @begin: of the first try, 0: just now.
+ * The next try must end in time, too, if it takes as long as the slowest so far.
+ */
+static int request_hold(struct request *req, const struct ubdsrv_io_desc *desc, int res,
+			gint64 begin)
 {
 	struct queue *queue = req->queue;
-	gint64 begin = g_get_monotonic_time();
+	gint64 now = g_get_monotonic_time(), slowest = begin ? now - begin : 0, start;
 
+	begin = now - slowest;
 	note_held(queue, desc, -res);
-	for (unsigned tries = 0; is_worth_a_try(queue, desc, res) && may_be_held(queue, begin);
+	for (unsigned tries = 0;
+	     is_worth_a_try(queue, desc, res) && may_be_held(queue, now - begin + slowest);
 	     tries++) {
 		co_sleep_ns(hold_pause_ns(tries));
+		start = g_get_monotonic_time();
 		res = request_serve(req, desc);
+		now = g_get_monotonic_time();
+		slowest = MAX(slowest, now - start);
 	}
 	note_no_more_held(queue);
 	return res;
@@ -297,10 +312,11 @@ static void request_co(void *arg)
 	struct queue *queue = req->queue;
 	/* A copy: the mapping is the driver's again as soon as the request is committed. */
 	struct ubdsrv_io_desc desc = queue->descs[req->tag];
+	gint64 begin = begin_of_request(queue);
 	int res = request_serve(req, &desc);
 
 	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
-		res = request_hold(req, &desc, res);
+		res = request_hold(req, &desc, res, begin);
 	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
 		tag_ended(queue);
 	else
