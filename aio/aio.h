@@ -78,8 +78,8 @@ void aio_loop_stop(struct aio_loop *loop);
 void aio_loop_run_co(struct aio_loop *loop, co_fn *fn, void *arg);
 
 /*
- * For a coroutine that goes on after those that wait for it have their answer: neither run
- * function returns while the loop is held. Each hold needs one release. Loop thread.
+ * Neither run function returns while the loop is held. For coroutines that go on after the
+ * request that started them was answered. Each hold needs one release. Loop thread.
  */
 void aio_loop_hold(struct aio_loop *loop);
 void aio_loop_release(struct aio_loop *loop);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Sets of freed host clusters, as runs. Most are freed in the order in which they lie, so a
- * new one mostly makes the last run longer. The rest is sorted and merged now and then, when
- * the set has doubled: that keeps it as small as it can be, at little cost for each run.
+ * Sets of freed host clusters, as runs. Clusters are mostly freed in the order in which they lie,
+ * so a new one mostly extends the last run. Whenever a set has doubled, it is sorted and
+ * merged, which keeps it small at little cost per run.
  */
 #include "qcow2.h"
 
@@ -65,7 +65,7 @@ void freed_runs_move(struct freed_runs *to, struct freed_runs *from)
 	freed_runs_clear(from);
 }
 
-/* Where the references that a cluster has lost become more or less. */
+/* A place where the number of lost references changes. */
 struct edge {
 	bool is_l2;
 	uint64_t cluster;

@@ -92,7 +92,7 @@ struct epoch_slot {
 	_Alignas(64) _Atomic uint64_t active[2]; /* requests of even and of odd epochs */
 };
 
-/* A run of host clusters that lost so many references each. */
+/* A run of host clusters, each of which lost the same number of references. */
 struct freed_run {
 	uint64_t cluster; /* host cluster index */
 	uint64_t nr_clusters;
@@ -102,26 +102,26 @@ struct freed_run {
 
 /* A set of them; freed.c. */
 struct freed_runs {
-	GArray *runs;	/* struct freed_run */
-	guint nr_merged; /* when it was merged last */
+	GArray *runs;	 /* struct freed_run */
+	guint nr_merged; /* runs that were left by the last merge */
 };
 
 void freed_runs_init(struct freed_runs *set);
 void freed_runs_destroy(struct freed_runs *set);
 void freed_runs_clear(struct freed_runs *set);
 void freed_runs_add(struct freed_runs *set, const struct freed_run *run);
-/* All of them; @from is empty afterwards. */
+/* Moves all of @from, which is empty afterwards. */
 void freed_runs_move(struct freed_runs *to, struct freed_runs *from);
-/* Sorts them, L2 tables last. Afterwards no cluster is in two runs, and there are as few as can be. */
+/* Sorts the runs, L2 tables last, and makes them disjoint and as few as possible. */
 void freed_runs_merge(struct freed_runs *set);
 
-/* How many runs are remembered until those who free more wait: 2 MiB. */
+/* With more runs (2 MiB) in memory, requests that free clusters wait for the reclaimer. */
 #define QCOW2_MAX_FREED_RUNS 65536u
 
 enum reclaimer_state {
 	RECLAIMER_ENDED,
 	RECLAIMER_RUNS,
-	RECLAIMER_CALLED, /* there may be more for it than it has seen */
+	RECLAIMER_CALLED, /* it must look again before it ends */
 };
 
 /* ---- writes that allocate: write.c ---- */
@@ -237,16 +237,16 @@ struct qcow2 {
 	struct co_queue plan_ended GUARDED_BY(alloc_lock);
 	struct slice *dirty_slices GUARDED_BY(alloc_lock);
 	GArray *dirty_l1 GUARDED_BY(alloc_lock); /* uint32_t: L1 indices */
-	/* Freed clusters on their way; see reclaim.c. */
+	/* Freed clusters, by stage; see reclaim.c. */
 	struct freed_runs unlinked GUARDED_BY(alloc_lock);    /* pointer gone in memory */
-	struct freed_runs freed[2] GUARDED_BY(alloc_lock);    /* gone on disk, in an epoch so even */
+	struct freed_runs freed[2] GUARDED_BY(alloc_lock);    /* gone from disk; by parity of epoch */
 	struct freed_runs reclaimable GUARDED_BY(alloc_lock); /* and no request can see it */
-	_Atomic uint64_t nr_unlinked;	/* clusters in unlinked; alloc_lock to set */
-	_Atomic bool freed_waits;	/* there may be some in freed; alloc_lock to set */
-	_Atomic bool freed_full;	/* more runs than max_freed_runs; alloc_lock to set */
-	unsigned max_freed_runs;	/* constant */
-	_Atomic unsigned reclaimer;	/* enum reclaimer_state; alloc_lock to end */
-	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* who waits for the reclaimer */
+	_Atomic uint64_t nr_unlinked; /* clusters in unlinked; alloc_lock to set */
+	_Atomic bool freed_waits;     /* there may be some in freed; alloc_lock to set */
+	_Atomic bool freed_full;      /* max_freed_runs is reached; alloc_lock to set */
+	unsigned max_freed_runs;      /* constant */
+	_Atomic unsigned reclaimer;   /* enum reclaimer_state; alloc_lock to end it */
+	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room, or for its end */
 	struct co_mutex reclaim_lock;
 	/*
 	 * Host cluster numbers of live metadata: nothing else is written there. The value is
@@ -724,7 +724,7 @@ int qcow2_co_amend(struct image *img, GHashTable *options,
 		   void (*report)(void *arg, uint64_t done, uint64_t total), void *arg,
 		   GError **err);
 
-/* A hole in the file that was found. Hostile images have any number of tables in few holes. */
+/* A hole in the file, as last found. A hostile image may have many tables in few holes. */
 struct hole {
 	uint64_t start, end;
 };
@@ -748,8 +748,9 @@ int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off
 /* Raises the refcount of a cluster in use. -EMLINK: it is as high as its width allows. */
 int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 
-/* Lowers the refcounts of clusters that nothing on disk points to by one; of a cluster, by more. */
+/* Lowers by one the refcounts of clusters that nothing on disk points to. */
 int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);
+/* The same for one cluster that has lost several references. */
 int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t references)
 	REQUIRES(q->alloc_lock);
 
@@ -757,8 +758,8 @@ int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refco
 	REQUIRES(q->alloc_lock);
 
 /*
- * Moves @end, a cluster, down until the one before is in use. All refcounts were written. It
- * reads no block that is a hole in the file.
+ * Lowers *@end, a cluster index, until the cluster before it is in use. The caller has written all
+ * refcounts: a refcount block that is a hole in the file is not read.
  */
 int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end) REQUIRES(q->alloc_lock);
 
@@ -847,7 +848,7 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
  */
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
-/* Before the refcount of an L2 table falls to zero: just @owners L1 tables may know it. */
+/* Before the refcount of an L2 table falls to zero: it must be named by @owners L1 tables. */
 int qcow2_co_check_last_owners(struct qcow2 *q, uint64_t cluster, uint64_t owners)
 	REQUIRES(q->alloc_lock);
 

@@ -12,13 +12,13 @@
  * request of e - 1 is left. What was freed in epoch e - 1 is seen by nobody then: requests of
  * that epoch and before have ended, and one that began later found the pointer gone.
  *
- * The last two steps belong to the reclaimer, a coroutine on the loop of the flush, or of the
- * request, that made work for it. Nobody waits for it but close and what needs everything to
- * be given back; it holds alloc_lock for a part of a run at a time, and for no hole.
+ * The reclaimer does the last two steps: a coroutine on the loop of the flush or request that
+ * started it. Only close, and operations that need all clusters given back, wait for it. It
+ * holds alloc_lock for one part of a run at a time, and never while it punches.
  */
 #include "qcow2.h"
 
-/* One hole in the file, or what is counted under one hold of alloc_lock. */
+/* The most that is punched by one call, or counted under one hold of alloc_lock. */
 #define PART_BYTES    (32ull << 20)
 #define PART_CLUSTERS 8192
 
@@ -49,8 +49,8 @@ static void epoch_exit(struct qcow2 *q, uint64_t epoch)
 
 	/*
 	 * Release (and more): the request's I/O is over before it is counted off. seq_cst: counted
-	 * off first, looked second. Either the reclaimer sees that, or it is seen here that
-	 * somebody waits for the requests of the epoch before.
+	 * off first, looked second. Either the reclaimer sees the count, or we see that clusters
+	 * wait for the requests of the last epoch.
 	 */
 	if (atomic_fetch_sub(&slot->active[epoch & 1], 1) == 1 && atomic_load(&q->freed_waits) &&
 	    epoch + 1 == atomic_load(&q->epoch))
@@ -147,11 +147,11 @@ static bool find_reclaimable(struct qcow2 *q) REQUIRES(q->alloc_lock)
 /* What a cluster becomes that loses its references. */
 enum fate {
 	FATE_FREE,
-	FATE_SHARED, /* compressed data, snapshots: others have it, too */
+	FATE_SHARED, /* still referenced: compressed data, snapshots */
 	FATE_WRONG,  /* the image's refcount is too low: it cannot get better by going on */
 };
 
-/* Where somebody is who goes through merged runs, cluster by cluster. */
+/* A position in merged runs, moved cluster by cluster. */
 struct walk {
 	const struct freed_run *run, *end;
 	uint64_t in_run;
@@ -203,7 +203,7 @@ static bool continues(struct qcow2 *q, const struct part *part, const struct wal
 	       !get_fate(q, walk, &fate) && fate == part->fate;
 }
 
-/* Moves @walk over the part that begins there. If the first refcount cannot be read: over one. */
+/* Moves @walk over the part that begins there; over one cluster if its refcount cannot be read. */
 static int find_part(struct qcow2 *q, struct walk *walk, struct part *part) REQUIRES(q->alloc_lock)
 {
 	uint64_t most = MIN(PART_CLUSTERS, MAX(PART_BYTES >> q->cluster_bits, 1));
@@ -263,7 +263,7 @@ static int put_part(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_
 	return ret;
 }
 
-/* Whatever becomes of their clusters: the L1 tables that knew these L2 tables know them no more. */
+/* No L1 table names these L2 tables any more, whatever becomes of their clusters. */
 static void forget_tables(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
 {
 	struct walk walk = part->start;
@@ -273,7 +273,7 @@ static void forget_tables(struct qcow2 *q, const struct part *part) REQUIRES(q->
 			qcow2_drop_l2_table(q, part->cluster + i);
 }
 
-/* What cannot be given back leaks: nothing worse. */
+/* What cannot be given back leaks, nothing worse. */
 static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q->alloc_lock)
 {
 	const struct freed_run *runs = (const void *)batch->runs->data;
@@ -290,7 +290,7 @@ static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q
 		if (part.is_l2)
 			forget_tables(q, &part);
 		result = result ?: ret;
-		/* Others' turn. */
+		/* Let others have the lock and the loop. */
 		co_mutex_unlock(&q->alloc_lock);
 		co_reschedule();
 		co_mutex_lock(&q->alloc_lock);
@@ -334,7 +334,7 @@ static void reclaimer_co(void *arg)
 		state = RECLAIMER_RUNS;
 		atomic_compare_exchange_strong(&q->reclaimer, &state, RECLAIMER_ENDED);
 		co_queue_wake_all(&q->reclaimed);
-		/* Where it has ended the image may be gone after this. */
+		/* If it has ended, the image may be gone after this. */
 		co_mutex_unlock(&q->alloc_lock);
 	} while (state != RECLAIMER_RUNS);
 	aio_loop_release(aio_loop_current());
@@ -364,7 +364,7 @@ int qcow2_co_make_room(struct image *img)
 	while (atomic_load(&q->freed_full) && !ret) {
 		ret = qcow2_co_flush(img);
 		co_mutex_lock(&q->alloc_lock);
-		/* What waits for requests in flight, or is being given back, has its end told. */
+		/* The reclaimer wakes us when it has taken what waits for requests in flight. */
 		while (!ret && atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
 			co_queue_wait(&q->reclaimed, &q->alloc_lock);
 		co_mutex_unlock(&q->alloc_lock);

@@ -16,10 +16,10 @@
  */
 #include "qcow2.h"
 
-/* What discards have freed before one of them writes the image back by itself. */
+/* A discard flushes the image by itself when so much is unlinked. */
 #define RECLAIM_AT_BYTES  (64ull << 20)
 #define ZERO_BUFFER_BYTES (256u << 10)
-/* A long request is done in parts, each of them a request to everybody else. */
+/* A longer request is done in parts, each with its own epoch. */
 #define PART_CLUSTERS	  16384
 
 enum zero_kind {

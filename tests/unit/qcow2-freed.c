@@ -295,6 +295,28 @@ CO_TEST(test_memory_is_bounded)
 	co_close(img);
 }
 
+/* When there is no more room and no flush succeeds either, requests fail and do not hang. */
+CO_TEST(test_no_room_and_no_flush)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	int ret = 0;
+
+	q->max_freed_runs = 10;
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	atomic_store(&node.fault_permille, 1000);
+	for (uint64_t i = 0; i < 10; i++) {
+		g_assert_cmpint(ret, ==, 0);
+		ret = image_co_pdiscard(img, i * 8 * KIB, 4 * KIB);
+	}
+	g_assert_cmpint(ret, <, 0);
+	g_assert_cmpint(image_co_pwrite_zeroes(img, 4 * MIB, 4 * KIB, IMAGE_REQ_MAY_UNMAP), <, 0);
+	atomic_store(&node.fault_permille, 0);
+	g_assert_cmpint(image_co_pdiscard(img, 6 * MIB, 4 * KIB), ==, 0);
+	co_close(img);
+}
+
 /* P3: what has become a table since it was given up is not punched. */
 CO_TEST(test_checks_overlap)
 {
@@ -332,6 +354,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/waits-for-requests", test_waits_for_requests);
 	g_test_add_func("/freed/flush-does-not-wait", test_flush_does_not_wait);
 	g_test_add_func("/freed/memory-is-bounded", test_memory_is_bounded);
+	g_test_add_func("/freed/no-room-and-no-flush", test_no_room_and_no_flush);
 	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
 	return leave_scratch(folder, g_test_run());
 }
