@@ -107,7 +107,7 @@ static int vmdk_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int vdi_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t header[512];
+	uint8_t header[512] = { 0 };
 	int ret = image_co_pread(file, 0, sizeof(header), header);
 
 	*ret_bytes = le64(header + 0x170);
@@ -130,7 +130,7 @@ static int vhdx_co_disk_size(struct image *file, uint64_t *ret_bytes)
 		"\x06\xa2\x7c\x8b\x90\x47\x9a\x4b\xb8\xfe\x57\x5f\x05\x0f\x88\x6e";
 	static const char disk_size_item[] =
 		"\x24\x42\xa5\x2f\x1b\xcd\x76\x48\xb2\x11\x5d\xbe\xd8\x3b\xf4\xb8";
-	uint8_t table[4096], size[8];
+	uint8_t table[4096], size[8] = { 0 };
 	const uint8_t *entry;
 	uint64_t region_off;
 	int ret = image_co_pread(file, 192 * 1024, sizeof(table), table);
@@ -167,7 +167,7 @@ static bool vpc_has_exact_size(const uint8_t *creator)
 static int vpc_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
 	static const uint32_t max_geometry = 65535 * 16 * 255;
-	uint8_t footer[SECTOR_SIZE];
+	uint8_t footer[SECTOR_SIZE] = { 0 };
 	uint32_t sectors;
 	int ret = image_co_pread(file, 0, sizeof(footer), footer);
 
@@ -190,7 +190,7 @@ static int vpc_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int qed_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t header[64];
+	uint8_t header[64] = { 0 };
 	int ret = image_co_pread(file, 0, sizeof(header), header);
 
 	*ret_bytes = le64(header + 48);
@@ -199,7 +199,7 @@ static int qed_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int parallels_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t header[64];
+	uint8_t header[64] = { 0 };
 	int ret = image_co_pread(file, 0, sizeof(header), header);
 	bool has_ext_size = memcmp(header, "WithouFreSpacExt", 16) == 0;
 
@@ -210,7 +210,7 @@ static int parallels_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int qcow_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t header[48];
+	uint8_t header[48] = { 0 };
 	int ret = image_co_pread(file, 0, sizeof(header), header);
 
 	*ret_bytes = be64(header + 24);
@@ -220,7 +220,7 @@ static int qcow_co_disk_size(struct image *file, uint64_t *ret_bytes)
 /* Version 1 says where the data begin; version 2 in JSON, somewhere else. */
 static int luks_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t header[112];
+	uint8_t header[112] = { 0 };
 	int ret = image_co_pread(file, 0, sizeof(header), header);
 	uint64_t data_off = (uint64_t)be32(header + 104) * SECTOR_SIZE;
 
@@ -233,7 +233,7 @@ static int luks_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int bochs_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t header[96];
+	uint8_t header[96] = { 0 };
 	int ret = image_co_pread(file, 0, sizeof(header), header);
 
 	/* Version 2 has a timestamp before it. */
@@ -243,7 +243,7 @@ static int bochs_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int cloop_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t numbers[8];
+	uint8_t numbers[8] = { 0 };
 	int ret = image_co_pread(file, 128, sizeof(numbers), numbers);
 
 	*ret_bytes = (uint64_t)be32(numbers) * be32(numbers + 4);
@@ -252,7 +252,7 @@ static int cloop_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 static int dmg_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
-	uint8_t trailer[SECTOR_SIZE];
+	uint8_t trailer[SECTOR_SIZE] = { 0 };
 	int ret =
 		image_co_pread(file, image_size(file) - sizeof(trailer), sizeof(trailer), trailer);
 

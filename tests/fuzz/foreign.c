@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Headers of other programs' formats, in which `info` looks for the size of the disk. The input lies
- * wherever one of them has something to read.
+ * Headers of other programs' formats, in which `info` looks for the size of the disk. The input
+ * lies wherever one of them has something to read.
  */
 #include "aio.h"
 #include "fuzz.h"
