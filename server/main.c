@@ -372,6 +372,16 @@ static void tell_of_twin(void)
 		twin->id, twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
+/* Only now: an image that makes another device is not taken, whatever --force says. */
+static void keep_image(struct control *recovered, const struct image *image)
+{
+	int res = takeover_keep_image(recovered, image);
+
+	if (res < 0)
+		report_note("%s: the next server will not know it again: %s", options.filename,
+			    g_strerror(-res));
+}
+
 static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
 			int char_fd)
 {
@@ -407,6 +417,8 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		close_image(loop, image);
 		return false;
 	}
+	if (recovered)
+		keep_image(recovered, image);
 	ok = run_device(loop, image, device);
 	commands_free(commands);
 	/* After a failure the next server goes on with it. */

@@ -237,20 +237,9 @@ static int check_file(const struct image *file, GError **err)
 	return refuse_file(why, err);
 }
 
-/* For the next server; of an image that was forced upon the device, too. */
-static int keep_file(struct control *recovered, const struct file_id *id)
-{
-	if (is_last_file(id))
-		return 0;
-	last.identity.image_dev = id->dev;
-	last.identity.image_ino = id->ino;
-	return control_set_identity(recovered, &last.identity);
-}
-
 int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
 		   GError **err)
 {
-	struct file_id id = image_file_id(file);
 	int res;
 
 	if (*ret_char_fd >= 0)
@@ -258,11 +247,22 @@ int takeover_claim(struct control *recovered, const struct image *file, int *ret
 	res = check_file(file, err);
 	if (res < 0)
 		return res;
-	res = keep_file(recovered, &id) ?: control_open_char(recovered);
+	res = control_open_char(recovered);
 	if (res >= 0) {
 		*ret_char_fd = res;
 		return 0;
 	}
 	g_set_error(err, UBD_ERROR, -res, "/dev/ubdc%u: %s", last.info.dev_id, g_strerror(-res));
 	return res;
+}
+
+int takeover_keep_image(struct control *recovered, const struct image *image)
+{
+	struct file_id id = image_file_id(image);
+
+	if (is_last_file(&id))
+		return 0;
+	last.identity.image_dev = id.dev;
+	last.identity.image_ino = id.ino;
+	return control_set_identity(recovered, &last.identity);
 }

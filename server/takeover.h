@@ -27,4 +27,10 @@ int takeover_begin(int kept_fd, struct control **ret_control, GError **err);
 int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
 		   GError **err);
 
+/*
+ * For the next server: this image, which may have been forced upon the device, is the device's.
+ * Before END_RECOVERY. 0 or -errno.
+ */
+int takeover_keep_image(struct control *recovered, const struct image *image);
+
 #endif
