@@ -6,6 +6,9 @@
  * A suspended stack, from its saved sp upwards:
  *   0 x19 to x28, 80 x29, 88 x30, 96 d8 to d15, 160 fpcr, 168 nothing
  * CO_SWITCH_FRAME_* in co_switch.c repeat this.
+ *
+ * BTI: the note at the end says that indirect branches go to a landing pad only. The way out is a
+ * return, which needs none.
  */
 	.text
 	.globl	co_switch
@@ -13,6 +16,7 @@
 	.type	co_switch, %function
 	.p2align 4
 co_switch:
+	hint	#34 /* bti c */
 	sub	sp, sp, #176
 	stp	x19, x20, [sp]
 	stp	x21, x22, [sp, #16]
@@ -46,3 +50,10 @@ co_switch:
 	.size	co_switch, . - co_switch
 
 	.section .note.GNU-stack, "", %progbits
+
+	/* NT_GNU_PROPERTY_TYPE_0: GNU_PROPERTY_AARCH64_FEATURE_1_AND is ..._FEATURE_1_BTI. */
+	.section .note.gnu.property, "a"
+	.p2align 3
+	.long	4, 16, 5
+	.asciz	"GNU"
+	.long	0xc0000000, 4, 1, 0

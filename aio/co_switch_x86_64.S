@@ -6,6 +6,11 @@
  * A suspended stack, from its saved rsp upwards:
  *   0 mxcsr, 4 x87 control word, 8 r15, 16 r14, 24 r13, 32 r12, 40 rbx, 48 rbp, 56 return address
  * CO_SWITCH_FRAME_* in co_switch.c repeat this.
+ *
+ * CET: the note at the end says that indirect branches go to an endbr64 only (IBT), but for the one
+ * here, a return in disguise, which is not tracked. It does not say SHSTK: each coroutine would
+ * need a shadow stack that is switched with its stack. The linker drops from a program what
+ * one of its objects does not say, so a shadow stack is never turned on for it.
  */
 	.text
 	.globl	co_switch
@@ -14,6 +19,7 @@
 	.p2align 4
 co_switch:
 	.cfi_startproc
+	endbr64
 	pushq	%rbp
 	pushq	%rbx
 	pushq	%r12
@@ -36,8 +42,15 @@ co_switch:
 	popq	%rbp
 	/* Not ret: the CPU's stack of return addresses has another one on top. */
 	popq	%rcx
-	jmp	*%rcx
+	notrack jmp	*%rcx
 	.cfi_endproc
 	.size	co_switch, . - co_switch
 
 	.section .note.GNU-stack, "", @progbits
+
+	/* NT_GNU_PROPERTY_TYPE_0: GNU_PROPERTY_X86_FEATURE_1_AND is GNU_PROPERTY_X86_FEATURE_1_IBT. */
+	.section .note.gnu.property, "a"
+	.p2align 3
+	.long	4, 16, 5
+	.asciz	"GNU"
+	.long	0xc0000002, 4, 1, 0

@@ -307,7 +307,7 @@ static void wait_for_own_disk(void *arg)
 	server_run(&server);
 	set(&shared->id, server.info.dev_id);
 	disk = open_disk(server.info.dev_id, O_RDONLY);
-	pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512);
+	(void)!pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512);
 	pause();
 }
 

@@ -246,9 +246,9 @@ static void *copy_anything(void *arg)
 
 		/* What a read gets is what the server's own thread puts there last, or this. */
 		if (rand_r(&seed) % 2)
-			pread(race->server->cdev, data, 4096, off);
+			(void)!pread(race->server->cdev, data, 4096, off);
 		else
-			pwrite(race->server->cdev, data, 512, off);
+			(void)!pwrite(race->server->cdev, data, 512, off);
 	}
 	return NULL;
 }
