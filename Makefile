@@ -25,8 +25,10 @@ driver:
 	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR); set KDIR" >&2; exit 1; }
 	$(MAKE) -C driver KDIR=$(KDIR) O=$(abspath $(BUILD))/driver
 
-install: all driver
+install: all
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
+
+install-driver: driver
 	release=$$(/sbin/modinfo -F vermagic $(BUILD)/driver/ubd.ko | cut -d' ' -f1) && \
 		install -D -m 644 $(BUILD)/driver/ubd.ko $(MODULES)/$$release/updates/ubd.ko && \
 		if [ -z "$(DESTDIR)" ]; then /sbin/depmod $$release; fi
@@ -95,7 +97,8 @@ distclean: clean
 help:
 	@echo 'make            build the server and the tools in $(BUILD)/'
 	@echo 'make driver     build ubd.ko for the running kernel, or with KDIR=... for another'
-	@echo 'make install    install all of it; DESTDIR=... is respected'
+	@echo 'make install    install the server and the tools; DESTDIR=... is respected'
+	@echo 'make install-driver   build and install ubd.ko, as make driver does; needs kernel headers'
 	@echo 'make install-dkms   the sources of the driver to /usr/src, for DKMS'
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
@@ -109,4 +112,4 @@ help:
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long demo fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long demo fuzz bench clean distclean help
