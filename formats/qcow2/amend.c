@@ -31,9 +31,7 @@ struct amendment {
 	unsigned refcount_order;
 	bool lazy_refcounts;
 	bool data_file_raw;
-	const char *data_file;	      /* NULL: as it is */
-	const char *backing_filename; /* empty: none */
-	const char *backing_format;
+	const char *data_file; /* NULL: as it is */
 	uint64_t size;
 };
 
@@ -103,11 +101,10 @@ static int parse_option(struct amendment *to, const char *name, const char *valu
 		to->data_file = value;
 		return 0;
 	}
-	if (!strcmp(name, "backing_file"))
-		to->backing_filename = value;
-	else
-		to->backing_format = value;
-	return 0;
+	/* What the image has from there would become something else. */
+	return refuse(ENOTSUP, err,
+		      "Cannot amend the backing file; that is for 'qemu-img rebase', or for convert "
+		      "-B, which makes a new image");
 }
 
 static int parse_options(struct qcow2 *q, GHashTable *options, struct amendment *to, GError **err)
@@ -122,8 +119,6 @@ static int parse_options(struct qcow2 *q, GHashTable *options, struct amendment 
 		.lazy_refcounts = q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS,
 		.data_file_raw = q->data_file_raw,
 		.size = image_size(q->img),
-		.backing_filename = q->img->backing_filename ?: "",
-		.backing_format = q->img->backing_format ?: "",
 	};
 	g_hash_table_iter_init(&iter, options);
 	while (!ret && g_hash_table_iter_next(&iter, &name, &value))
@@ -186,50 +181,8 @@ static int check_v3(const struct qcow2 *q, GError **err)
 	return 0;
 }
 
-static bool backing_changes(const struct qcow2 *q, const struct amendment *to)
+static int check(const struct qcow2 *q, const struct amendment *to, GError **err)
 {
-	return strcmp(to->backing_filename, q->img->backing_filename ?: "") ||
-	       strcmp(to->backing_format, q->img->backing_format ?: "");
-}
-
-/*
- * Of a backing file only its name is changed, as an administrator does who has moved it. What
- * the other steps do depends on the one that is open, so they are not mixed.
- */
-static int check_backing(const struct qcow2 *q, const struct amendment *to, GHashTable *options,
-			 GError **err)
-{
-	guint named = g_hash_table_contains(options, "backing_file") +
-		      g_hash_table_contains(options, "backing_fmt");
-	bool none = !*to->backing_filename;
-
-	if (!backing_changes(q, to))
-		return 0;
-	if (g_hash_table_size(options) != named)
-		return refuse(ENOTSUP, err,
-			      "backing_file and backing_fmt cannot be amended together with other "
-			      "options");
-	if (!none && !*to->backing_format)
-		return refuse(EINVAL, err, "backing_file needs its format: give backing_fmt");
-	if (none && g_hash_table_contains(options, "backing_fmt") && *to->backing_format)
-		return refuse(EINVAL, err, "backing_fmt is '%s', but there is no backing file",
-			      to->backing_format);
-	if (!none && !g_strv_contains(image_formats(), to->backing_format))
-		return refuse(EINVAL, err, "backing_fmt is '%s', which is no known format",
-			      to->backing_format);
-	if (!none && q->data_file_raw)
-		return refuse(ENOTSUP, err,
-			      "an image with a raw data file cannot have a backing file");
-	return 0;
-}
-
-static int check(const struct qcow2 *q, const struct amendment *to, GHashTable *options,
-		 GError **err)
-{
-	int ret = check_backing(q, to, options, err);
-
-	if (ret)
-		return ret;
 	if (to->data_file && !qcow2_has_data_file(q))
 		return refuse(EINVAL, err,
 			      "data_file can only be set for images that use an "
@@ -279,33 +232,6 @@ static int co_set_features(struct qcow2 *q, const struct amendment *to, GError *
 	return ret;
 }
 
-/* In the header: the backing file that is open stays in use until the image is closed. */
-static int co_set_backing(struct qcow2 *q, const struct amendment *to, GError **err)
-	REQUIRES(q->struct_lock)
-{
-	struct image *img = q->img;
-	bool none = !*to->backing_filename;
-	char *old_name = img->backing_filename, *old_format = img->backing_format;
-	int ret;
-
-	co_mutex_lock(&q->alloc_lock);
-	img->backing_filename = none ? NULL : g_strdup(to->backing_filename);
-	img->backing_format = none ? NULL : g_strdup(to->backing_format);
-	ret = qcow2_co_update_header(q, err);
-	if (ret) {
-		g_free(img->backing_filename);
-		g_free(img->backing_format);
-		img->backing_filename = old_name;
-		img->backing_format = old_format;
-		qcow2_co_settle_header(q);
-	} else {
-		g_free(old_name);
-		g_free(old_format);
-	}
-	co_mutex_unlock(&q->alloc_lock);
-	return ret;
-}
-
 static int co_set_version(struct qcow2 *q, uint32_t version, GError **err) REQUIRES(q->struct_lock)
 {
 	uint32_t old = q->version;
@@ -338,8 +264,6 @@ static int co_apply(struct qcow2 *q, const struct amendment *to,
 {
 	int ret = co_flush(q, err);
 
-	if (!ret && backing_changes(q, to))
-		return co_set_backing(q, to, err);
 	if (!ret && to->version > q->version)
 		ret = co_set_version(q, to->version, err);
 	if (!ret && to->refcount_order != q->refcount_order)
@@ -364,7 +288,7 @@ int qcow2_co_amend(struct image *img, GHashTable *options,
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	ret = parse_options(q, options, &to, err) ?: check(q, &to, options, err);
+	ret = parse_options(q, options, &to, err) ?: check(q, &to, err);
 	if (!ret)
 		ret = co_apply(q, &to, &progress, err);
 	co_rwlock_wrunlock(&q->struct_lock);
