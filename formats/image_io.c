@@ -374,8 +374,7 @@ static int zero_part(struct image *img, uint64_t off, uint64_t bytes, unsigned f
 	ret = try_zero_op(img, off, bytes, flags);
 	if (ret != -ENOTSUP)
 		return ret;
-	/* Less than a block can only be written. */
-	if ((flags & IMAGE_REQ_NO_FALLBACK) && range_is_aligned(img, off, bytes))
+	if (flags & IMAGE_REQ_NO_FALLBACK)
 		return -ENOTSUP;
 	return image_co_write_zero_data(img, off, bytes);
 }
@@ -411,6 +410,9 @@ int image_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsi
 
 	if (ret)
 		return ret;
+	/* Less than a block can only be written; so before anything is changed. */
+	if (flags & IMAGE_REQ_NO_FALLBACK && !range_is_aligned(img, off, bytes))
+		return -ENOTSUP;
 	if (!(img->flags & IMAGE_UNMAP))
 		op_flags &= ~IMAGE_REQ_MAY_UNMAP;
 	if (bytes)

@@ -266,8 +266,9 @@ static int co_zero_around(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return ret;
 }
 
-/* A part of a subcluster. */
-static int co_zero_part(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
+/* A part of a subcluster. @may_write: what no entry can say is written. */
+static int co_zero_part(struct qcow2 *q, enum zero_kind kind, bool may_write, uint64_t off,
+			uint64_t bytes)
 {
 	struct mapping map;
 	int ret;
@@ -282,10 +283,11 @@ static int co_zero_part(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint
 		if (ret != -ENOTSUP)
 			return ret;
 	}
-	return co_write_zero_buffer(q, off, bytes);
+	return may_write ? co_write_zero_buffer(q, off, bytes) : -ENOTSUP;
 }
 
-static int co_zero_range(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
+static int co_zero_range(struct qcow2 *q, enum zero_kind kind, bool may_write, uint64_t off,
+			 uint64_t bytes)
 {
 	uint64_t unit = 1ull << q->subcluster_bits;
 	uint64_t end = off + bytes, done;
@@ -296,10 +298,10 @@ static int co_zero_range(struct qcow2 *q, enum zero_kind kind, uint64_t off, uin
 	for (; off < end; off += done) {
 		if (off & (unit - 1) || off >= whole_end) {
 			done = MIN(end - off, bytes_to_boundary(off, unit));
-			ret = co_zero_part(q, kind, off, done);
+			ret = co_zero_part(q, kind, may_write, off, done);
 		} else {
 			ret = co_zero_whole(q, kind, off, whole_end - off, &done);
-			if (ret == -ENOTSUP) {
+			if (ret == -ENOTSUP && may_write) {
 				done = MIN(end - off, bytes_to_boundary(off, q->cluster_size));
 				ret = co_write_zero_buffer(q, off, done);
 			}
@@ -310,31 +312,36 @@ static int co_zero_range(struct qcow2 *q, enum zero_kind kind, uint64_t off, uin
 	return 0;
 }
 
-static int co_zero_any(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
+static int co_zero_any(struct qcow2 *q, enum zero_kind kind, bool may_write, uint64_t off,
+		       uint64_t bytes)
 {
 	if (!q->data_file_raw)
-		return co_zero_range(q, kind, off, bytes);
+		return co_zero_range(q, kind, may_write, off, bytes);
 	if (kind == ZERO_DISCARD)
 		return qcow2_co_discard_data(q, off, bytes);
 	return image_co_pwrite_zeroes(q->data_file, off, bytes,
-				      kind == ZERO_UNMAP ? IMAGE_REQ_MAY_UNMAP : 0);
+				      (kind == ZERO_UNMAP ? IMAGE_REQ_MAY_UNMAP : 0) |
+					      (may_write ? 0 : IMAGE_REQ_NO_FALLBACK));
 }
 
 int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
-	return co_zero_any(q, ZERO_UNMAP, off, bytes);
+	return co_zero_any(q, ZERO_UNMAP, true, off, bytes);
 }
 
-static int co_zero_request_part(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes)
+static int co_zero_request_part(struct qcow2 *q, enum zero_kind kind, bool may_write, uint64_t off,
+				uint64_t bytes)
 {
 	uint64_t epoch = qcow2_co_request_begin(q);
-	int ret = qcow2_co_begin_change(q, off, bytes) ?: co_zero_any(q, kind, off, bytes);
+	int ret = qcow2_co_begin_change(q, off, bytes)
+			  ?: co_zero_any(q, kind, may_write, off, bytes);
 
 	qcow2_request_end(q, epoch);
 	return ret;
 }
 
-static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off, uint64_t bytes)
+static int co_zero_request(struct image *img, enum zero_kind kind, bool may_write, uint64_t off,
+			   uint64_t bytes)
 {
 	struct qcow2 *q = img->opaque;
 	uint64_t most = (uint64_t)PART_CLUSTERS << q->cluster_bits;
@@ -343,7 +350,7 @@ static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off,
 
 	for (; bytes && !ret; off += part, bytes -= part) {
 		part = MIN(bytes, bytes_to_boundary(off, most));
-		ret = co_zero_request_part(q, kind, off, part) ?: qcow2_co_make_room(img);
+		ret = co_zero_request_part(q, kind, may_write, off, part) ?: qcow2_co_make_room(img);
 	}
 	/* A guest that never flushes still gets its space back. */
 	if (!ret && atomic_load(&q->nr_unlinked) >= RECLAIM_AT_BYTES >> q->cluster_bits)
@@ -353,11 +360,11 @@ static int co_zero_request(struct image *img, enum zero_kind kind, uint64_t off,
 
 int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 {
-	return co_zero_request(img, ZERO_DISCARD, off, bytes);
+	return co_zero_request(img, ZERO_DISCARD, true, off, bytes);
 }
 
 int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
-	return co_zero_request(img, flags & IMAGE_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP, off,
-			       bytes);
+	return co_zero_request(img, flags & IMAGE_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP,
+			       !(flags & IMAGE_REQ_NO_FALLBACK), off, bytes);
 }
