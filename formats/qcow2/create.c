@@ -209,7 +209,7 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 	disk->cluster_bits = htobe32(l->cluster_bits);
 	disk->size = htobe64(l->size);
 	disk->l1_size = htobe32(l->l1_entries);
-	disk->l1_table_offset = htobe64(qcow2_layout_l1_off(l));
+	disk->l1_table_offset = htobe64(l->l1_entries ? qcow2_layout_l1_off(l) : 0);
 	disk->refcount_table_offset = htobe64(l->cluster_size);
 	disk->refcount_table_clusters = htobe32(l->reftable_clusters);
 	if (l->version < 3)

@@ -100,7 +100,7 @@ int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 			    l1_covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
 		return -EFBIG;
 	}
-	l->l1_clusters = MAX(div_up(l->l1_entries * sizeof(uint64_t), l->cluster_size), 1);
+	l->l1_clusters = div_up(l->l1_entries * sizeof(uint64_t), l->cluster_size);
 	l->guest_clusters = div_up(l->size, l->cluster_size);
 	if (l->preallocation != IMAGE_PREALLOC_OFF) {
 		l->nr_l2_tables = l->l1_entries;

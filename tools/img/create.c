@@ -11,7 +11,7 @@ static int co_create(void *arg)
 	return 0;
 }
 
-/* A disk without a sector is no use to anybody; a missing size comes from the backing file. */
+/* A missing size comes from the backing file. */
 static bool take_size(struct new_image *new, const char *text)
 {
 	if (text && new->size_given) {
@@ -23,10 +23,6 @@ static bool take_size(struct new_image *new, const char *text)
 	new->size_given |= text != NULL;
 	if (!new->size_given && (!new->backing_filename || new->backing_unchecked)) {
 		tool_error("%s: Image creation needs a size parameter", new->filename);
-		return false;
-	}
-	if (new->size_given && !new->size) {
-		tool_error("%s: The image size must not be 0", new->filename);
 		return false;
 	}
 	return true;
