@@ -365,7 +365,8 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 				    "the size is %" PRIu64 " bytes, at most %" PRId64
 				    " are supported",
 				    size, INT64_MAX);
-	atomic_store(&q->img->size, size);
+	/* A part of a sector at the end is not on the disk, for QEMU neither. */
+	atomic_store(&q->img->size, size & ~511ull);
 	return 0;
 }
 

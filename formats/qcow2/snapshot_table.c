@@ -98,6 +98,7 @@ static struct snapshot *parse_entry(const struct reader *r, const uint8_t *raw, 
 	if (extra_bytes >= offsetof(struct qcow2_disk_snapshot_extra, icount))
 		s->disk_size =
 			load_be64(extra + offsetof(struct qcow2_disk_snapshot_extra, disk_size));
+	s->disk_size &= ~511ull; /* as of the image itself */
 	if (extra_bytes >= sizeof(struct qcow2_disk_snapshot_extra))
 		s->icount = load_be64(extra + offsetof(struct qcow2_disk_snapshot_extra, icount));
 	s->id = g_strndup((const char *)extra + extra_bytes, be16toh(disk.id_size));
