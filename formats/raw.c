@@ -143,6 +143,11 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 
 	if (ret)
 		return ret;
+	if (size != old && image_is_on_block_device(img)) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "a block device keeps its size of %" PRIu64 " bytes", old);
+		return -ENOTSUP;
+	}
 	ret = co_preallocate(img->file, old, size, mode);
 	if (!ret) {
 		img->size = whole_sectors(size);
