@@ -452,7 +452,10 @@ struct image_create_opts {
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
 		    uint64_t *ret_size, GError **err);
 
-/* From now on an image that was created unfinished is one as any other, after all that is in it. */
+/*
+ * All that is to be in a new image was written: one that was created unfinished is then as any
+ * other, and its file is made whole sectors.
+ */
 int image_co_finish(struct image *img);
 
 /*

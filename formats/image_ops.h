@@ -74,7 +74,7 @@ struct image_ops {
 	/* NULL: all of it is data of this layer at the same offset. */
 	int (*co_block_status)(struct image *img, uint64_t off, uint64_t bytes,
 			       struct image_extent *ret_extent);
-	/* NULL: no image of the format is unfinished. */
+	/* NULL: nothing is to be done at the end of a copy. */
 	int (*co_finish)(struct image *img);
 	/* Of image_co_amend(); options are those of amend_options, its errors name no file. */
 	const struct image_option *amend_options;

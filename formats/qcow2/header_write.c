@@ -70,14 +70,22 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
 	return ret;
 }
 
+/* Other programs refuse a file that does not. */
+static int co_end_on_sector(struct qcow2 *q)
+{
+	uint64_t size = image_size(q->file), end = (size + 511) & ~511ull;
+
+	return size == end ? 0 : image_co_truncate(q->file, end);
+}
+
 int qcow2_co_finish(struct image *img)
 {
 	struct qcow2 *q = img->opaque;
 	uint32_t disk = htobe32(QCOW2_MAGIC);
-	int ret;
+	int ret = co_end_on_sector(q);
 
-	if (q->magic == QCOW2_MAGIC)
-		return 0;
+	if (ret || q->magic == QCOW2_MAGIC)
+		return ret;
 	ret = image_co_flush(img);
 	co_mutex_lock(&q->alloc_lock);
 	ret = ret ?: co_patch_header(q, 0, &disk, sizeof(disk));
