@@ -341,7 +341,7 @@ static int co_keep_writers_out(struct image *file, GError **err)
 
 /* A format node on @file, which it owns from now on, also on failure. */
 static int co_open_format(struct image *file, const struct image_open_opts *opts,
-			  struct image **ret_img, GError **err)
+			  struct image_memory *memory, struct image **ret_img, GError **err)
 {
 	const struct image_ops *ops = NULL;
 	struct image *img;
@@ -370,6 +370,7 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 	}
 	img = node_new(ops, file->filename, opts->flags & ~IMAGE_BEAR_WRITERS);
 	img->file = file;
+	img->memory = memory;
 	if (opts->flags & IMAGE_BEAR_WRITERS && !ops->bears_writers)
 		ret = co_keep_writers_out(file, err);
 	ret = ret ?: co_node_open(img, opts, err);
@@ -393,7 +394,8 @@ static int co_open_backing(const struct image *top, struct image *layer, unsigne
 	struct image_open_opts opts = {
 		.format = layer->backing_format,
 		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
-		.cache_bytes = top_opts->cache_bytes,
+		.cache_bytes =
+			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
 		.policy = top_opts->policy,
 	};
 	struct named_file named = named_backing_file(opts.policy, layer->filename);
@@ -419,7 +421,7 @@ static int co_open_backing(const struct image *top, struct image *layer, unsigne
 		return -EPERM;
 	}
 	ret = image_co_open_named(filename, opts.flags, &named, &file, err);
-	ret = ret ?: co_open_format(file, &opts, &layer->backing, err);
+	ret = ret ?: co_open_format(file, &opts, top->memory, &layer->backing, err);
 	/* It is the top image's format that the caller can choose. */
 	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
 }
@@ -445,11 +447,14 @@ static int co_open_chain(struct image *top, const struct image_open_opts *opts, 
 static int co_open_on(struct image *file, const struct image_open_opts *opts,
 		      struct image **ret_img, GError **err)
 {
+	struct image_memory *memory = image_memory_new(opts->memory_limit);
 	struct image *img;
-	int ret = co_open_format(file, opts, &img, err);
+	int ret = co_open_format(file, opts, memory, &img, err);
 
-	if (ret)
+	if (ret) {
+		g_free(memory);
 		return ret;
+	}
 	ret = co_open_chain(img, opts, err);
 	if (ret)
 		image_co_close(img);
@@ -525,6 +530,7 @@ static int co_close_layer(struct image *img)
 
 int image_co_close(struct image *img)
 {
+	struct image_memory *memory = img ? img->memory : NULL;
 	int first_error = 0;
 
 	/* From the top down: what an image has held back may need what is below it. */
@@ -535,6 +541,7 @@ int image_co_close(struct image *img)
 		first_error = first_error ?: ret;
 		img = backing;
 	}
+	g_free(memory);
 	return first_error;
 }
 

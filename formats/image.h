@@ -81,6 +81,7 @@ struct image_open_opts {
 	const char *format;
 	unsigned flags;		/* IMAGE_* */
 	uint64_t cache_bytes;	/* metadata cache of each format node; 0: its default */
+	uint64_t memory_limit;	/* of all nodes of the chain; 0: that of image_set_memory_limit() */
 	/*
 	 * The contents of this snapshot instead of the present ones, read-only: by ID or, if
 	 * there is none, by name. NULL: by these two, one of which may be NULL; both: no snapshot.
@@ -101,6 +102,13 @@ struct image_open_opts {
 	/* Of a bottom node, set by image.c: the same for its file. */
 	const struct named_file *named_file;
 };
+
+/*
+ * What an image and its backing files may take in memory for tables, caches and bitmaps; what
+ * needs more is refused (EFBIG). Sets it for images that are opened from now on.
+ */
+#define IMAGE_DEFAULT_MEMORY_LIMIT (512ull << 20)
+void image_set_memory_limit(uint64_t bytes);
 
 /* The backing chain is at most this long, the top image included. */
 #define IMAGE_MAX_CHAIN 200

@@ -27,6 +27,9 @@ int image_co_open_named(const char *filename, unsigned flags, const struct named
  */
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err);
 
+/* The memory of a chain, with a limit; 0: the default. Nodes share it; its top one frees it. */
+struct image_memory *image_memory_new(uint64_t limit);
+
 /* Writes zeroes as data, so that even the device below has space for them. */
 int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes);
 

@@ -19,6 +19,8 @@
 #include "error.h"
 #include "image.h"
 
+struct image_memory;
+
 struct image_ops {
 	const char *name;
 	/* A bottom node: co_open gets a file name, not a node below. */
@@ -157,8 +159,22 @@ struct image {
 	 * read-modify-write for writing. Not used where request_alignment is 1.
 	 */
 	struct co_rwlock *rmw_lock;
+	struct image_memory *memory;	/* the chain's; NULL for a bottom node */
 	void *opaque;			/* the format's own */
 };
+
+/*
+ * Before a format allocates what lives as long as the image and whose size an image decides:
+ * counts it. -EFBIG: it is more than is left, and @err, which may be NULL, says of @what. What
+ * was not put back at close need not be.
+ */
+int image_memory_take(const struct image *img, uint64_t bytes, const char *what, GError **err);
+/* The same where there is no way back, or what was taken lives on in another place. */
+void image_memory_count(const struct image *img, uint64_t bytes);
+void image_memory_put(const struct image *img, uint64_t bytes);
+uint64_t image_memory_left(const struct image *img);
+/* A cache that need not be so large takes at most this part of what is left. */
+#define IMAGE_CACHE_SHARE 8
 
 extern const struct image_ops image_file_ops;
 extern const struct image_ops image_null_ops;

@@ -121,6 +121,7 @@ static struct image *open_image(struct aio_loop *loop, struct control *recovered
 	struct open_job job = { .opts = { .format = options.format,
 					  .snapshot = options.snapshot,
 					  .cache_bytes = options.cache_bytes,
+					  .memory_limit = options.memory_limit,
 					  .policy = &options.policy,
 					  .warn = warn },
 				.recovered = recovered,

@@ -143,8 +143,9 @@ static int suffix_shift(const char *suffix)
 	return 10 * (found - letters + 1);
 }
 
-static gboolean parse_cache_size(const char *name, const char *value, void *data, GError **err)
+static gboolean parse_size(const char *name, const char *value, void *data, GError **err)
 {
+	bool is_limit = g_str_equal(name, "--memory-limit");
 	char *suffix;
 	uint64_t number;
 	int shift;
@@ -155,7 +156,7 @@ static gboolean parse_cache_size(const char *name, const char *value, void *data
 	if (!g_ascii_isdigit(*value) || errno || shift < 0 || number == 0 ||
 	    number > ((uint64_t)INT64_MAX >> shift))
 		return bad_value(name, value, "a size (such as 16M)", err);
-	options.cache_bytes = number << shift;
+	*(is_limit ? &options.memory_limit : &options.cache_bytes) = number << shift;
 	return TRUE;
 }
 
@@ -193,10 +194,12 @@ static const GOptionEntry option_entries[] = {
 	  "Requests in flight in each queue (default: " G_STRINGIFY(DEFAULT_DEPTH) ")", "N" },
 	{ "cache", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache,
 	  "none: past the host's page cache (default); writeback: through it", "MODE" },
-	{ "cache-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache_size,
+	{ "cache-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_size,
 	  "Memory for the image's metadata (default: by the image's size)", "SIZE" },
 	{ "no-lock", 0, 0, G_OPTION_ARG_NONE, &options.no_lock,
 	  "Write to the image also where the file system has no locks", NULL },
+	{ "memory-limit", 0, 0, G_OPTION_ARG_CALLBACK, parse_size,
+	  "Most memory for what images and backing files hold in it (default: 512M)", "SIZE" },
 	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
 	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
 	{ "data", 0, 0, G_OPTION_ARG_CALLBACK, parse_data,

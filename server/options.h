@@ -28,6 +28,7 @@ struct options {
 	bool discard;
 	struct image_policy policy; /* what images may name */
 	uint64_t cache_bytes; /* 0: the format's default */
+	uint64_t memory_limit; /* of the chain of images; 0: the default */
 	uint16_t queues;      /* 0: the device's default */
 	uint16_t depth;
 	uint32_t id;		   /* or UBD_DEV_ID_ANY */

@@ -83,9 +83,10 @@ static int remove_bitmap(const struct qcow2 *q, GPtrArray *next, const char *nam
 
 static int clear_bitmap(const struct qcow2 *q, struct bitmap *bitmap, GError **err)
 {
-	bitmap->fresh = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
-	if (!bitmap->fresh)
-		return qcow2_refuse(q, ENOMEM, err, "No memory for bitmap '%s'", bitmap->name);
+	int ret = bitmap_make_fresh(q, bitmap, image_size(q->img), err);
+
+	if (ret)
+		return ret;
 	bitmap->table_off = 0;
 	bitmap->table_entries = 0;
 	return 0;
@@ -156,9 +157,9 @@ static int merge(struct qcow2 *q, GPtrArray *next, const char *name, const struc
 				    "Bitmaps are of different sizes (destination size is %" PRIu64
 				    ", source size is %" PRIu64 ") and can't be merged",
 				    size, src->disk_bytes);
-	bitmap->fresh = dirty_bits_try_new(size, bitmap->granularity_bits);
-	if (!bitmap->fresh)
-		return qcow2_refuse(q, ENOMEM, err, "No memory for bitmap '%s'", name);
+	ret = bitmap_make_fresh(q, bitmap, size, err);
+	if (ret)
+		return ret;
 	dirty_bits_merge(bitmap->fresh, src);
 	if (bitmap_find(q->bitmaps, name)->fresh)
 		dirty_bits_merge(bitmap->fresh, bitmap_find(q->bitmaps, name)->fresh);

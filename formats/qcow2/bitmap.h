@@ -30,6 +30,7 @@
 #include "qcow2.h"
 
 struct bitmap {
+	const struct image *img; /* that its fresh bits are counted for */
 	char *name;
 	uint32_t flags; /* of its directory entry; IN_USE here says: inconsistent */
 	unsigned granularity_bits;
@@ -59,6 +60,14 @@ static inline bool bitmap_is_usable(const struct bitmap *bitmap)
 {
 	return !bitmap->extra_bytes || bitmap->flags & QCOW2_BITMAP_EXTRA_COMPATIBLE;
 }
+
+/*
+ * Gives it bits in memory, all clean, for a disk of this size, in the place of those it has.
+ * -EFBIG, -ENOMEM: it stays as it was.
+ */
+int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
+		      GError **err);
+void bitmap_drop_fresh(struct bitmap *bitmap);
 
 struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags);
 /* Without its bits. */
@@ -119,11 +128,15 @@ int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q
 
 /* ---- bitmap_track.c ---- */
 
-/* All bits in memory of one image's tracked bitmaps are at most this. */
-#define BITMAPS_MAX_TRACKED_BYTES (1ull << 30)
+/*
+ * Gives the tracked bitmaps of a list that have none memory for fresh bits, except those that
+ * can have that of a bitmap in @old (by name; NULL: none). -EFBIG, -ENOMEM.
+ */
+int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old, GError **err);
 
-/* Gives the tracked bitmaps of a list that have none yet memory for fresh bits. -EFBIG, -ENOMEM. */
-int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list);
+/* The bitmap in @old whose fresh bits this one can have; NULL if there is none. */
+struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
+				  const struct bitmap *bitmap);
 
 /* Makes @list, which is as on disk, the image's bitmaps; frees the old one. */
 void bitmaps_adopt(struct qcow2 *q, GPtrArray *list) REQUIRES(q->struct_lock);

@@ -13,6 +13,7 @@
 struct commit {
 	struct qcow2 *q;
 	GPtrArray *next;
+	GHashTable *old; /* name -> struct bitmap, the image's */
 	GArray *added;	 /* struct freed_run: what the new directory alone names */
 	GArray *dropped; /* struct freed_run: what the old directory alone names */
 	struct bitmaps_extension ext;
@@ -219,18 +220,23 @@ static int co_drop_bitmap(struct commit *c, const struct bitmap *bitmap)
 	return 0;
 }
 
+static GHashTable *index_by_name(const GPtrArray *list)
+{
+	GHashTable *index = g_hash_table_new(g_str_hash, g_str_equal);
+
+	for (guint i = 0; i < list->len; i++)
+		g_hash_table_insert(index, ((struct bitmap *)list->pdata[i])->name, list->pdata[i]);
+	return index;
+}
+
 /* Tables and bits of what is new or changed; what is gone or emptied is dropped. */
 static int co_store_bitmaps(struct commit *c)
 {
-	g_autoptr(GHashTable) old_by_name = g_hash_table_new(g_str_hash, g_str_equal);
-	const GPtrArray *list = c->q->bitmaps;
+	g_autoptr(GHashTable) old_by_name = index_by_name(c->q->bitmaps);
 	GHashTableIter iter;
 	void *gone;
 	int ret = 0;
 
-	for (guint i = 0; i < list->len; i++)
-		g_hash_table_insert(old_by_name, ((struct bitmap *)list->pdata[i])->name,
-				    list->pdata[i]);
 	for (guint i = 0; i < c->next->len && !ret; i++) {
 		struct bitmap *bitmap = c->next->pdata[i];
 		struct bitmap *old = g_hash_table_lookup(old_by_name, bitmap->name);
@@ -273,10 +279,10 @@ static int co_store_directory(struct commit *c)
 }
 
 /* Before the header: nothing has changed yet that counts. */
-static int co_commit_prepare(struct commit *c)
+static int co_commit_prepare(struct commit *c, GError **err)
 {
 	return co_store_bitmaps(c) ?:
-	       bitmaps_make_tracked(c->q, c->next) ?:
+	       bitmaps_make_tracked(c->q, c->next, c->old, err) ?:
 	       co_store_directory(c) ?:
 	       /* C1, C3 */
 	       qcow2_co_flush_all(c->q);
@@ -323,29 +329,35 @@ static int co_switch(struct qcow2 *q, const struct commit *c, GError **err) REQU
 }
 
 /* All that @next says is on disk. */
-static void adopt_next(struct qcow2 *q, GPtrArray *next) REQUIRES(q->struct_lock)
+static void adopt_next(struct qcow2 *q, const struct commit *c) REQUIRES(q->struct_lock)
 {
-	for (guint i = 0; i < next->len; i++) {
-		struct bitmap *bitmap = next->pdata[i];
+	for (guint i = 0; i < c->next->len; i++) {
+		struct bitmap *bitmap = c->next->pdata[i];
 
 		bitmap->resized = false;
-		if (bitmap_is_tracked(bitmap))
-			dirty_bits_clear_all(bitmap->fresh);
-		else
-			g_clear_pointer(&bitmap->fresh, dirty_bits_free);
+		if (!bitmap_is_tracked(bitmap)) {
+			bitmap_drop_fresh(bitmap);
+			continue;
+		}
+		if (!bitmap->fresh) {
+			bitmap->fresh =
+				g_steal_pointer(&bitmap_predecessor(q, c->old, bitmap)->fresh);
+			bitmap->img = q->img;
+		}
+		dirty_bits_clear_all(bitmap->fresh);
 	}
-	bitmaps_adopt(q, next);
+	bitmaps_adopt(q, c->next);
 }
 
 static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q->struct_lock)
 {
-	int ret = co_commit_prepare(c);
+	int ret = co_commit_prepare(c, err);
 
 	co_mutex_lock(&q->alloc_lock);
 	/* C1: with lazy refcounts the flush left them in memory. The switch begins with another. */
 	if (!ret)
 		ret = qcow2_co_write_refcounts(q);
-	if (ret)
+	if (ret && err && !*err)
 		g_set_error(err, UBD_ERROR, -ret, "%s", g_strerror(-ret));
 	if (ret)
 		put_runs(q, c->added);
@@ -360,6 +372,7 @@ int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err)
 	struct commit c = {
 		.q = q,
 		.next = next,
+		.old = index_by_name(q->bitmaps),
 		.added = g_array_new(FALSE, FALSE, sizeof(struct freed_run)),
 		.dropped = g_array_new(FALSE, FALSE, sizeof(struct freed_run)),
 	};
@@ -368,7 +381,8 @@ int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err)
 	if (ret)
 		g_ptr_array_unref(next);
 	else
-		adopt_next(q, next);
+		adopt_next(q, &c);
+	g_hash_table_unref(c.old);
 	g_array_unref(c.added);
 	g_array_unref(c.dropped);
 	return ret;

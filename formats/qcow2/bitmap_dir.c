@@ -22,7 +22,38 @@ struct bitmap *bitmap_copy(const struct bitmap *bitmap)
 	copy->name = g_strdup(bitmap->name);
 	copy->extra = g_memdup2(bitmap->extra, bitmap->extra_bytes);
 	copy->fresh = NULL;
+	copy->img = NULL;
 	return copy;
+}
+
+int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
+		      GError **err)
+{
+	uint64_t bytes = dirty_bits_bytes(disk_bytes, bitmap->granularity_bits);
+	g_autofree char *what = g_strdup_printf("bitmap '%s'", bitmap->name);
+	struct dirty_bits *bits;
+	int ret = qcow2_take_memory(q, bytes, what, err);
+
+	if (ret)
+		return ret;
+	bits = dirty_bits_try_new(disk_bytes, bitmap->granularity_bits);
+	if (!bits) {
+		image_memory_put(q->img, bytes);
+		return qcow2_refuse(q, ENOMEM, err, "No memory for bitmap '%s'", bitmap->name);
+	}
+	bitmap_drop_fresh(bitmap);
+	bitmap->fresh = bits;
+	bitmap->img = q->img;
+	return 0;
+}
+
+void bitmap_drop_fresh(struct bitmap *bitmap)
+{
+	if (!bitmap->fresh)
+		return;
+	image_memory_put(bitmap->img,
+			 dirty_bits_bytes(bitmap->fresh->disk_bytes, bitmap->granularity_bits));
+	g_clear_pointer(&bitmap->fresh, dirty_bits_free);
 }
 
 void bitmap_free(void *arg)
@@ -31,7 +62,7 @@ void bitmap_free(void *arg)
 
 	if (!bitmap)
 		return;
-	dirty_bits_free(bitmap->fresh);
+	bitmap_drop_fresh(bitmap);
 	g_free(bitmap->name);
 	g_free(bitmap->extra);
 	g_free(bitmap);

@@ -181,9 +181,17 @@ static int co_load_bits(struct qcow2 *q, const struct bitmap *bitmap, struct dir
 int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
 		   GError **err)
 {
-	struct dirty_bits *bits = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
-	int ret = bits ? co_load_bits(q, bitmap, bits) : -ENOMEM;
+	uint64_t bytes = dirty_bits_bytes(image_size(q->img), bitmap->granularity_bits);
+	g_autofree char *what = g_strdup_printf("bitmap '%s'", bitmap->name);
+	struct dirty_bits *bits;
+	int ret = qcow2_take_memory(q, bytes, what, err);
 
+	if (ret)
+		return ret;
+	/* It is the caller's, and for a short time. */
+	image_memory_put(q->img, bytes);
+	bits = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
+	ret = bits ? co_load_bits(q, bitmap, bits) : -ENOMEM;
 	if (ret) {
 		g_set_error(err, UBD_ERROR, -ret, "cannot read bitmap '%s': %s", bitmap->name,
 			    g_strerror(-ret));

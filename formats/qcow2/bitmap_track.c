@@ -8,24 +8,29 @@
 #include <inttypes.h>
 #include <stddef.h>
 
-int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list)
+struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
+				  const struct bitmap *bitmap)
 {
-	uint64_t size = image_size(q->img), bytes = 0;
+	struct bitmap *found = old ? g_hash_table_lookup(old, bitmap->name) : NULL;
 
-	for (guint i = 0; i < list->len; i++) {
+	if (!found || !found->fresh || found->granularity_bits != bitmap->granularity_bits ||
+	    found->fresh->disk_bytes != image_size(q->img))
+		return NULL;
+	return found;
+}
+
+int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old, GError **err)
+{
+	int ret = 0;
+
+	for (guint i = 0; i < list->len && !ret; i++) {
 		struct bitmap *bitmap = list->pdata[i];
 
-		if (!bitmap_is_tracked(bitmap))
-			continue;
-		bytes += dirty_bits_bytes(size, bitmap->granularity_bits);
-		if (bytes > BITMAPS_MAX_TRACKED_BYTES)
-			return -EFBIG;
-		if (!bitmap->fresh)
-			bitmap->fresh = dirty_bits_try_new(size, bitmap->granularity_bits);
-		if (!bitmap->fresh)
-			return -ENOMEM;
+		if (bitmap_is_tracked(bitmap) && !bitmap->fresh &&
+		    !bitmap_predecessor(q, old, bitmap))
+			ret = bitmap_make_fresh(q, bitmap, image_size(q->img), err);
 	}
-	return 0;
+	return ret;
 }
 
 void bitmaps_adopt(struct qcow2 *q, GPtrArray *list)
@@ -72,8 +77,6 @@ static int refuse(void *arg, const char *text)
 
 static int check_trackable(struct claim *claim, GPtrArray *list)
 {
-	int ret;
-
 	for (guint i = 0; i < list->len; i++) {
 		const struct bitmap *bitmap = list->pdata[i];
 		g_autofree char *text = NULL;
@@ -84,10 +87,7 @@ static int check_trackable(struct claim *claim, GPtrArray *list)
 				       bitmap->name);
 		return refuse(claim, text);
 	}
-	ret = bitmaps_make_tracked(claim->q, list);
-	if (ret == -EFBIG)
-		return refuse(claim, "its enabled bitmaps need more memory than 1 GiB");
-	return ret ? refuse(claim, "no memory for its bitmaps") : 0;
+	return bitmaps_make_tracked(claim->q, list, NULL, claim->err);
 }
 
 static void drop_extension(struct qcow2 *q)
@@ -96,6 +96,16 @@ static void drop_extension(struct qcow2 *q)
 	q->bitmaps_ext = (struct bitmaps_extension){ 0 };
 	qcow2_set_extension(q, QCOW2_EXT_BITMAPS, NULL, 0);
 	co_mutex_unlock(&q->alloc_lock);
+}
+
+/* Of the directory, as it is and in parts; what is out of range is refused afterwards. */
+static int take_memory(const struct qcow2 *q, GError **err)
+{
+	uint64_t bytes = MIN(q->bitmaps_ext.directory_bytes, QCOW2_MAX_BITMAP_DIRECTORY);
+	uint64_t nr = MIN(q->bitmaps_ext.nr, QCOW2_MAX_BITMAPS);
+
+	return qcow2_take_memory(q, 2 * bytes + nr * sizeof(struct bitmap), "the bitmap directory",
+				 err);
 }
 
 int qcow2_co_bitmaps_open(struct qcow2 *q,
@@ -109,7 +119,7 @@ int qcow2_co_bitmaps_open(struct qcow2 *q,
 	/* Stale ones are leaks; the extension goes when the header is written. */
 	if (!qcow2_has_bitmaps(q))
 		drop_extension(q);
-	ret = qcow2_co_walk_bitmaps(q, &walk);
+	ret = take_memory(q, err) ?: qcow2_co_walk_bitmaps(q, &walk);
 	if (ret && err && !*err)
 		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read its bitmaps: %s",
 			    q->img->filename, g_strerror(-ret));
@@ -223,42 +233,37 @@ static int refuse_resize(const struct qcow2 *q, const struct bitmap *bitmap, uin
 
 static int check_resize(const struct qcow2 *q, uint64_t new_size, GError **err)
 {
-	uint64_t bytes = 0;
+	int ret = 0;
 
-	for (guint i = 0; i < q->bitmaps->len; i++) {
-		const struct bitmap *bitmap = q->bitmaps->pdata[i];
-		int ret = refuse_resize(q, bitmap, new_size, err);
-
-		if (ret)
-			return ret;
-		if (bitmap_is_tracked(bitmap))
-			bytes += dirty_bits_bytes(new_size, bitmap->granularity_bits);
-	}
-	if (bytes <= BITMAPS_MAX_TRACKED_BYTES)
-		return 0;
-	g_set_error(err, UBD_ERROR, ENOTSUP,
-		    "%s: its enabled bitmaps would need more memory than 1 GiB; disable some first",
-		    q->img->filename);
-	return -ENOTSUP;
+	for (guint i = 0; i < q->bitmaps->len && !ret; i++)
+		ret = refuse_resize(q, q->bitmaps->pdata[i], new_size, err);
+	return ret;
 }
 
 /* The fresh bits of a tracked bitmap for the larger of both sizes: either may come to be. */
-static int resize_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t new_size)
+static int resize_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t new_size,
+			GError **err)
 {
-	struct dirty_bits *bits =
-		dirty_bits_try_new(MAX(new_size, image_size(q->img)), bitmap->granularity_bits);
+	uint64_t size = MAX(new_size, image_size(q->img));
+	struct bitmap *larger;
+	int ret;
 
-	if (!bits)
-		return -ENOMEM;
-	dirty_bits_merge(bits, bitmap->fresh);
-	dirty_bits_free(bitmap->fresh);
-	bitmap->fresh = bits;
-	return 0;
+	if (bitmap->fresh->disk_bytes == size)
+		return 0;
+	larger = bitmap_copy(bitmap);
+	ret = bitmap_make_fresh(q, larger, size, err);
+	if (!ret) {
+		dirty_bits_merge(larger->fresh, bitmap->fresh);
+		bitmap_drop_fresh(bitmap);
+		bitmap->fresh = g_steal_pointer(&larger->fresh);
+	}
+	bitmap_free(larger);
+	return ret;
 }
 
 static int explain(const struct qcow2 *q, int ret, GError **err)
 {
-	if (ret)
+	if (ret && err && !*err)
 		g_set_error(err, UBD_ERROR, -ret, "%s: cannot change its bitmaps: %s",
 			    q->img->filename, g_strerror(-ret));
 	return ret;
@@ -276,7 +281,7 @@ int qcow2_co_bitmaps_resize(struct qcow2 *q, uint64_t new_size, GError **err)
 
 		bitmap->resized = true;
 		if (bitmap->fresh)
-			ret = resize_fresh(q, bitmap, new_size);
+			ret = resize_fresh(q, bitmap, new_size, err);
 	}
 	return explain(q, ret, err);
 }

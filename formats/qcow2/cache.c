@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * L2 slices in memory.
+ * L2 slices in memory; and, of an L1 table that is not in memory as a whole, its slices.
  *
  * A shard's lock is held for a lookup or an eviction, never across I/O. A miss
  * takes a slot, marks it `loading` and reads; others who want the same slice
@@ -10,6 +10,7 @@
 #include "qcow2.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 
 static struct shard *shard_of(struct l2_cache *cache, uint64_t host_off)
@@ -37,12 +38,22 @@ static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_s
 	if (!shard->hash || !shard->slices)
 		return -ENOMEM;
 	shard->nr_slices = nr_slices;
-	for (unsigned i = 0; i < nr_slices; i++)
-		shard->slices[i].shard = shard;
 	return 0;
 }
 
-int l2_cache_init(struct qcow2 *q, uint64_t bytes)
+/* With its slot, two buckets at most, and the copy that a write-back makes. */
+static uint64_t bytes_per_slice(const struct qcow2 *q)
+{
+	return q->cache.slice_bytes * (image_is_read_only(q->img) ? 1 : 2) + sizeof(struct slice) +
+	       2 * sizeof(struct slice *);
+}
+
+static int no_memory(const struct qcow2 *q, uint64_t bytes, GError **err)
+{
+	return qcow2_refuse(q, ENOMEM, err, "no memory for a cache of %" PRIu64 " bytes", bytes);
+}
+
+int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
 {
 	struct l2_cache *cache = &q->cache;
 	uint64_t wanted = bytes / cache->slice_bytes;
@@ -53,10 +64,14 @@ int l2_cache_init(struct qcow2 *q, uint64_t bytes)
 	cache->nr_shards = wanted >= 8 * QCOW2_MAX_SHARDS ? QCOW2_MAX_SHARDS : 1;
 	per_shard = wanted / cache->nr_shards;
 	cache->nr_slices = per_shard * cache->nr_shards;
+	ret = qcow2_take_memory(q, cache->nr_slices * bytes_per_slice(q), "the metadata cache",
+				err);
+	if (ret)
+		return ret;
 	for (unsigned i = 0; i < cache->nr_shards; i++) {
 		ret = shard_init(cache, &cache->shards[i], per_shard);
 		if (ret)
-			return ret;
+			return no_memory(q, bytes, err);
 	}
 	return 0;
 }
@@ -179,13 +194,14 @@ static void wait_for_shard(struct shard *shard) REQUIRES(shard->lock)
 }
 
 /* Takes a slot for @host_off, which is not there, and reads it. Shard lock held; drops it. */
-static int slice_co_fill(struct qcow2 *q, struct slice *slice, uint64_t host_off)
+static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *slice,
+			 uint64_t host_off)
 	NO_THREAD_SAFETY_ANALYSIS /* a lock of the caller's, dropped here */
 {
-	struct shard *shard = slice->shard;
 	struct slice **bucket = bucket_of(&q->cache, shard, host_off);
 	int ret;
 
+	slice->shard = shard;
 	slice->host_off = host_off;
 	slice->hash_next = *bucket;
 	*bucket = slice;
@@ -207,10 +223,15 @@ static int slice_co_fill(struct qcow2 *q, struct slice *slice, uint64_t host_off
 }
 
 int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice)
-	NO_THREAD_SAFETY_ANALYSIS /* slice_co_fill() drops the lock */
 {
 	uint64_t in_table = qcow2_l2_index(q, guest_off) >> q->slice_bits;
-	uint64_t host_off = l2_off + in_table * q->cache.slice_bytes;
+
+	return slice_co_get_at(q, l2_off + in_table * q->cache.slice_bytes, ret_slice);
+}
+
+int slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice)
+	NO_THREAD_SAFETY_ANALYSIS /* slice_co_fill() drops the lock */
+{
 	struct shard *shard = shard_of(&q->cache, host_off);
 	struct slice *slice;
 	bool dirty;
@@ -236,7 +257,7 @@ int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct sl
 			wait_for_shard(shard);
 		atomic_fetch_sub(&shard->nr_waiters, 1);
 		if (slice) {
-			ret = slice_co_fill(q, slice, host_off);
+			ret = slice_co_fill(q, shard, slice, host_off);
 			if (!ret)
 				*ret_slice = slice;
 			return ret;

@@ -158,18 +158,39 @@ static int check_l2_offset(struct qcow2 *q, uint64_t l1_entry)
 	return qcow2_in_cluster(q, l1_entry & QCOW2_OFFSET_MASK) ? -EIO : 0;
 }
 
+static int l1_co_load_entry(struct qcow2 *q, uint32_t index, uint64_t *ret_entry)
+{
+	uint64_t off = q->l1_off + index * sizeof(uint64_t);
+	uint64_t in_slice = off & (q->cache.slice_bytes - 1);
+	struct slice *slice;
+	int ret;
+
+	*ret_entry = 0;
+	if (index >= q->l1_size)
+		return 0;
+	if (q->l1) {
+		*ret_entry = atomic_load_explicit(&q->l1[index], memory_order_acquire);
+		return 0;
+	}
+	ret = slice_co_get_at(q, off - in_slice, &slice);
+	if (ret)
+		return ret;
+	*ret_entry = be64toh(slice->entries[in_slice / sizeof(uint64_t)]);
+	slice_put(slice);
+	return 0;
+}
+
 int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct mapping *ret_map)
 {
-	uint32_t l1_index = qcow2_l1_index(q, guest_off);
 	uint64_t table_bytes = 1ull << (q->cluster_bits + q->l2_bits);
 	uint64_t l1_entry;
 	struct slice *slice;
 	int ret;
 
 	bytes = MIN(bytes, table_bytes - (guest_off & (table_bytes - 1)));
-	l1_entry = l1_index < q->l1_size
-			   ? atomic_load_explicit(&q->l1[l1_index], memory_order_acquire)
-			   : 0;
+	ret = l1_co_load_entry(q, qcow2_l1_index(q, guest_off), &l1_entry);
+	if (ret)
+		return ret;
 	if (!(l1_entry & QCOW2_OFFSET_MASK)) {
 		*ret_map = (struct mapping){ .type = MAPPING_UNALLOCATED,
 					     .bytes = bytes,

@@ -174,6 +174,28 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 	return ret;
 }
 
+/* Of one element, with the room that a hash table keeps and needs to grow. */
+#define METADATA_BYTES 60
+#define METADATA_STEP  4096u
+
+/*
+ * Memory for @nr more of the tables that an image has when it is opened. What is added later grows
+ * with what is written, and is not refused.
+ */
+static int count_metadata(struct qcow2 *q, uint64_t nr, GError **err) REQUIRES(q->alloc_lock)
+{
+	guint known = g_hash_table_size(q->metadata);
+	int ret;
+
+	if (known + nr <= q->metadata_counted)
+		return 0;
+	nr = MAX(nr, METADATA_STEP);
+	ret = qcow2_take_memory(q, nr * METADATA_BYTES, "the list of its tables", err);
+	if (!ret)
+		q->metadata_counted = known + nr;
+	return ret;
+}
+
 static int refuse_overlap(struct qcow2 *q, const char *what, uint64_t host_off, GError **err)
 {
 	g_set_error(err, UBD_ERROR, EIO,
@@ -188,7 +210,10 @@ int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint
 {
 	uint64_t first = qcow2_cluster_index(q, host_off);
 	uint64_t nr = qcow2_clusters_for(q, bytes);
+	int ret = count_metadata(q, nr, err);
 
+	if (ret)
+		return ret;
 	for (uint64_t i = 0; i < nr; i++)
 		if (!set_known(q, first + i, kind, 0))
 			return refuse_overlap(q, what, host_off, err);
@@ -201,10 +226,11 @@ static int claim_l2(struct qcow2 *q, uint64_t host_off, bool shared, GError **er
 {
 	uint64_t cluster = qcow2_cluster_index(q, host_off);
 	unsigned owners = l2_owners(q, cluster);
+	int ret = count_metadata(q, 1, err);
 
-	if (!set_known(q, cluster, METADATA_L2, owners + 1) && (!owners || !shared))
-		return refuse_overlap(q, "L2 table", host_off, err);
-	return 0;
+	if (!ret && !set_known(q, cluster, METADATA_L2, owners + 1) && (!owners || !shared))
+		ret = refuse_overlap(q, "L2 table", host_off, err);
+	return ret;
 }
 
 static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)

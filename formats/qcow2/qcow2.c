@@ -9,6 +9,9 @@
 /* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
 #define DEFAULT_CACHE_BYTES (32ull << 20)
 
+/* A longer L1 table of an image that is only read does not get into memory as a whole. */
+#define MAX_READ_ONLY_L1_BYTES (64u << 10)
+
 #ifdef UBD_MUTANTS
 unsigned qcow2_break_rule;
 #endif
@@ -23,6 +26,15 @@ int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *form
 	va_end(args);
 	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
 	return -code;
+}
+
+int qcow2_take_memory(const struct qcow2 *q, uint64_t bytes, const char *what, GError **err)
+{
+	int ret = image_memory_take(q->img, bytes, what, err);
+
+	if (ret)
+		g_prefix_error(err, "%s: ", q->img->filename);
+	return ret;
 }
 
 static bool probe(const uint8_t *head, size_t len)
@@ -56,8 +68,15 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 		      GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
 	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
-	int ret = 0;
+	int ret;
 
+	if (image_is_read_only(q->img) && bytes > MAX_READ_ONLY_L1_BYTES) {
+		warn_of_missing_l1(q, opts);
+		return 0;
+	}
+	ret = qcow2_take_memory(q, qcow2_l1_memory(q->l1_size), "the L1 table", err);
+	if (ret)
+		return ret;
 	/* At least one entry, so that a disk of size 0 needs no special case. */
 	q->l1_disk = try_iobuf_alloc0(MAX(bytes, sizeof(uint64_t)));
 	q->l1 = g_try_new0(_Atomic uint64_t, MAX(q->l1_size, 1));
@@ -79,13 +98,10 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 static int cache_init(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	uint64_t all_tables = (uint64_t)q->l1_size << q->cluster_bits;
-	uint64_t bytes = opts->cache_bytes ?: MIN(DEFAULT_CACHE_BYTES, all_tables);
-	int ret = l2_cache_init(q, bytes);
+	/* What is below it gets a part of the rest. */
+	uint64_t most = MIN(DEFAULT_CACHE_BYTES, image_memory_left(q->img) / IMAGE_CACHE_SHARE);
 
-	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "%s: no memory for a cache of %" PRIu64 " bytes",
-			    q->img->filename, bytes);
-	return ret;
+	return l2_cache_init(q, opts->cache_bytes ?: MIN(most, all_tables), err);
 }
 
 static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */

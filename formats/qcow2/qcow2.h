@@ -187,7 +187,10 @@ struct qcow2 {
 	struct co_rwlock struct_lock;
 	uint32_t l1_size; /* struct_lock */
 	uint64_t l1_off;  /* struct_lock */
-	/* Host order. Entries: alloc_lock to store, nothing to load. */
+	/*
+	 * Host order. Entries: alloc_lock to store, nothing to load. NULL: it is long and only
+	 * read, and comes through the cache; mapping.c.
+	 */
 	_Atomic uint64_t *l1;
 	uint32_t nr_snapshots;	/* struct_lock */
 	uint64_t snapshots_off; /* struct_lock */
@@ -253,6 +256,7 @@ struct qcow2 {
 	 * how many L1 tables name it, for an L2 table; 0 for everything else.
 	 */
 	GHashTable *metadata GUARDED_BY(alloc_lock);
+	guint metadata_counted GUARDED_BY(alloc_lock); /* elements whose memory was taken */
 	/* The same by a hash, without a lock: a bit that is not set says no. Bits are only set. */
 	_Atomic uint64_t *metadata_filter;
 	/*
@@ -290,6 +294,12 @@ extern unsigned qcow2_break_rule;
 #endif
 
 /* ---- small helpers ---- */
+
+/* Of an L1 table that may be written: in both orders. */
+static inline uint64_t qcow2_l1_memory(uint32_t l1_size)
+{
+	return MAX(l1_size, 1) * 2 * sizeof(uint64_t);
+}
 
 static inline uint64_t qcow2_cluster_index(const struct qcow2 *q, uint64_t off)
 {
@@ -356,6 +366,9 @@ static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const 
 /* Sets an error that names the image. Returns -@code. */
 int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
 	G_GNUC_PRINTF(4, 5);
+
+/* image_memory_take(), with an error that names the image. */
+int qcow2_take_memory(const struct qcow2 *q, uint64_t bytes, const char *what, GError **err);
 
 /* ---- header_read.c ---- */
 
@@ -471,8 +484,8 @@ static inline bool qcow2_is_lazy(const struct qcow2 *q)
 
 /* ---- cache.c ---- */
 
-/* @bytes: of all slices together; at least two slices are made. -ENOMEM. */
-int l2_cache_init(struct qcow2 *q, uint64_t bytes);
+/* @bytes: of all slices together; at least two slices are made. -ENOMEM, -EFBIG. */
+int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err);
 void l2_cache_destroy(struct qcow2 *q);
 
 /* Forgets the slices of an L2 table that is gone. None of them may be in use or dirty. */
@@ -485,6 +498,8 @@ void l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
  * needed. Not under alloc_lock (see above). Unpin it with slice_put().
  */
 int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice);
+/* The same for a slice by its place in the file, a multiple of the slice size. */
+int slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice);
 void slice_put(struct slice *slice);
 
 /* Stores an entry and marks the slice dirty. Slice pinned. */

@@ -460,8 +460,12 @@ static int check_reftable_entry(struct qcow2 *q, uint64_t index, GError **err)
 static int reftable_co_load(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
 {
 	uint64_t bytes = q->reftable_size * sizeof(uint64_t);
-	int ret;
+	uint64_t slices = (uint64_t)q->nr_refcount_slices * q->refcount_slice_bytes;
+	int ret =
+		qcow2_take_memory(q, bytes + reftable_units(q) + slices, "the refcount table", err);
 
+	if (ret)
+		return ret;
 	q->reftable = g_try_new0(uint64_t, q->reftable_size);
 	q->reftable_state = g_try_malloc0(reftable_units(q));
 	if (!q->reftable || !q->reftable_state)

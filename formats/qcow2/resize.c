@@ -129,8 +129,12 @@ static int new_l1_co_settle(struct qcow2 *q, struct new_l1 *new, GError **err)
 static int co_grow_l1(struct qcow2 *q, uint32_t size, GError **err)
 {
 	struct new_l1 new = { 0 };
+	uint32_t old_size = q->l1_size;
 	int ret;
 
+	ret = image_memory_take(q->img, qcow2_l1_memory(size), "the L1 table", err);
+	if (ret)
+		return ret;
 	ret = failed(new_l1_init(q, &new, size), "grow the L1 table", err);
 	if (!ret) {
 		co_mutex_lock(&q->flush_lock);
@@ -140,6 +144,7 @@ static int co_grow_l1(struct qcow2 *q, uint32_t size, GError **err)
 		co_mutex_unlock(&q->alloc_lock);
 		co_mutex_unlock(&q->flush_lock);
 	}
+	image_memory_put(q->img, qcow2_l1_memory(ret ? size : old_size));
 	new_l1_clear(&new);
 	return ret;
 }

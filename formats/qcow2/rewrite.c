@@ -4,9 +4,6 @@
 
 #include <string.h>
 
-/* More refcounts than this are not held in memory: those of 128 TiB with default options. */
-#define MAX_REFCOUNT_BYTES (4ull << 30)
-
 struct table_change {
 	uint64_t first_cluster;
 	uint64_t nr_clusters;
@@ -40,13 +37,31 @@ static int block_co_load(struct qcow2 *q, struct rewrite_block *block, uint64_t 
 	return ret;
 }
 
-int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw)
+/* All refcount blocks, and some more for the clusters that are taken. */
+static int take_memory(struct qcow2 *q, struct rewrite *rw, GError **err) REQUIRES(q->alloc_lock)
 {
-	uint64_t bytes = 0;
+	uint64_t nr = 2, bytes;
+	int ret;
+
+	for (uint64_t i = 0; i < q->reftable_size; i++)
+		nr += q->reftable[i] != 0;
+	bytes = nr * (q->cluster_size + per_block(q) / 8) +
+		q->reftable_size * sizeof(struct rewrite_block);
+	ret = qcow2_take_memory(q, bytes, "a copy of all refcounts", err);
+	if (!ret)
+		rw->memory = bytes;
+	return ret;
+}
+
+int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err)
+{
 	int ret;
 
 	*rw = (struct rewrite){ .tables = g_array_new(FALSE, FALSE, sizeof(struct table_change)) };
 	qcow2_get_roots(q, &rw->roots);
+	ret = take_memory(q, rw, err);
+	if (ret)
+		return ret;
 	rw->blocks = g_try_new0(struct rewrite_block, q->reftable_size);
 	if (!rw->blocks)
 		return -ENOMEM;
@@ -56,16 +71,14 @@ int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw)
 	for (uint64_t i = 0; i < q->reftable_size && !ret; i++) {
 		if (!q->reftable[i])
 			continue;
-		bytes += q->cluster_size;
-		if (bytes > MAX_REFCOUNT_BYTES)
-			return -EFBIG;
 		ret = block_co_load(q, &rw->blocks[i], q->reftable[i]);
 	}
 	return ret;
 }
 
-void rewrite_end(struct rewrite *rw)
+void rewrite_end(struct qcow2 *q, struct rewrite *rw)
 {
+	image_memory_put(q->img, rw->memory);
 	for (uint64_t i = 0; i < rw->nr_blocks; i++) {
 		iobuf_free(rw->blocks[i].counts);
 		g_free(rw->blocks[i].was_used);
@@ -401,7 +414,9 @@ static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *nex
 		q->l1 = g_steal_pointer(&next->l1);
 		q->l1_disk = g_steal_pointer(&next->l1_disk);
 		q->l1_off = rw->roots.l1_off;
+		image_memory_put(q->img, qcow2_l1_memory(q->l1_size));
 		q->l1_size = rw->roots.l1_size;
+		image_memory_count(q->img, qcow2_l1_memory(q->l1_size));
 	}
 	qcow2_refcount_replace(q, g_steal_pointer(&next->reftable),
 			       g_steal_pointer(&next->reftable_state), next->reftable_size,

@@ -30,6 +30,7 @@ struct rewrite {
 	struct rewrite_block *blocks;
 	uint64_t nr_blocks;
 	uint64_t free_hint;	  /* no cluster below may be taken */
+	uint64_t memory;	  /* that was taken */
 	GArray *tables;		  /* struct table_change, for the overlap check */
 	struct qcow2_roots roots; /* what the header is to say */
 	uint64_t *l1;		  /* host order; NULL: the L1 table stays */
@@ -38,10 +39,11 @@ struct rewrite {
 /*
  * All of it under struct_lock for writing, with nothing in flight and everything
  * flushed and given back: the file has what is in memory. Errors: 0 or -errno;
- * -EUCLEAN: what the image says contradicts itself. rewrite_end() is always due.
+ * -EUCLEAN: what the image says contradicts itself; -EFBIG: it needs more memory than is
+ * allowed, as @err says. rewrite_end() is always due.
  */
-int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock);
-void rewrite_end(struct rewrite *rw);
+int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err) REQUIRES(q->alloc_lock);
+void rewrite_end(struct qcow2 *q, struct rewrite *rw);
 
 uint64_t rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster);
 

@@ -26,6 +26,7 @@
 struct change {
 	struct rewrite rw;
 	GPtrArray *snapshots; /* those that there will be; owns none of them */
+	GError **err;	      /* set where the errno does not say it */
 };
 
 /* ---- trees ---- */
@@ -267,9 +268,13 @@ static int co_fill_apply(struct qcow2 *q, struct change *ch, struct snapshot *s)
 {
 	uint32_t size = snapshot_l1_needed(q, s->disk_size);
 	uint64_t *l1;
-	/* First, so that no refcount is higher than it will be. The snapshot holds what it has. */
-	int ret = co_drop_active_tree(q, ch) ?: co_load_disk_l1(q, s, size, &l1);
+	int ret = qcow2_take_memory(q, qcow2_l1_memory(size), "the L1 table", ch->err);
 
+	if (ret)
+		return ret;
+	ch->rw.memory += qcow2_l1_memory(size);
+	/* First, so that no refcount is higher than it will be. The snapshot holds what it has. */
+	ret = co_drop_active_tree(q, ch) ?: co_load_disk_l1(q, s, size, &l1);
 	if (ret)
 		return ret;
 	ch->rw.roots.size = s->disk_size;
@@ -301,20 +306,20 @@ static int co_fill_delete(struct qcow2 *q, struct change *ch, struct snapshot *s
 
 typedef int fill_fn(struct qcow2 *q, struct change *ch, struct snapshot *s);
 
-static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s)
+static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s, GError **err)
 	REQUIRES(q->struct_lock, q->flush_lock)
 {
-	struct change ch = { .snapshots = g_ptr_array_new() };
+	struct change ch = { .snapshots = g_ptr_array_new(), .err = err };
 	int ret;
 
 	g_ptr_array_extend(ch.snapshots, q->snapshots, NULL, NULL);
 	co_mutex_lock(&q->alloc_lock);
-	ret = rewrite_co_begin(q, &ch.rw);
+	ret = rewrite_co_begin(q, &ch.rw, err);
 	if (!ret)
 		ret = fill(q, &ch, s);
 	if (!ret)
 		ret = rewrite_co_commit(q, &ch.rw);
-	rewrite_end(&ch.rw);
+	rewrite_end(q, &ch.rw);
 	co_mutex_unlock(&q->alloc_lock);
 	if (!ret) {
 		/* The array owns them; who is in none of the two is the caller's. */
@@ -328,14 +333,15 @@ static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s)
 }
 
 /* Everything in memory goes to the file first, freed clusters too. */
-static int co_change(struct qcow2 *q, fill_fn *fill, struct snapshot *s) REQUIRES(q->struct_lock)
+static int co_change(struct qcow2 *q, fill_fn *fill, struct snapshot *s, GError **err)
+	REQUIRES(q->struct_lock)
 {
 	int ret = qcow2_co_flush_and_reclaim(q);
 
 	if (ret)
 		return ret;
 	co_mutex_lock(&q->flush_lock);
-	ret = co_change_locked(q, fill, s);
+	ret = co_change_locked(q, fill, s, err);
 	co_mutex_unlock(&q->flush_lock);
 	return ret;
 }
@@ -344,6 +350,9 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 {
 	const char *filename = q->img->filename;
 
+	/* It said so already. */
+	if (err && *err)
+		return ret;
 	if (ret == -EOVERFLOW)
 		g_set_error(err, UBD_ERROR, EOVERFLOW,
 			    "%s: a refcount of %u bits cannot count one more snapshot", filename,
@@ -427,7 +436,7 @@ int qcow2_co_snapshot_create(struct image *img, const char *name, GError **err)
 	ret = check_data_file(q, err) ?: check_create(q, name, err);
 	if (!ret) {
 		new = snapshot_new(q, name, image_size(img));
-		ret = explain(q, co_change(q, co_fill_create, new), err);
+		ret = explain(q, co_change(q, co_fill_create, new, err), err);
 		if (ret)
 			snapshot_free(new);
 	}
@@ -447,7 +456,7 @@ int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err)
 	if (!ret)
 		ret = qcow2_co_bitmaps_replace_disk(q, s->disk_size, err);
 	if (!ret)
-		ret = explain(q, co_change(q, co_fill_apply, s), err);
+		ret = explain(q, co_change(q, co_fill_apply, s, err), err);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }
@@ -462,7 +471,7 @@ int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err)
 	s = snapshot_find(q, NULL, name);
 	ret = s ? check_data_file(q, err) : not_found(q, name, err);
 	if (!ret)
-		ret = explain(q, co_change(q, co_fill_delete, s), err);
+		ret = explain(q, co_change(q, co_fill_delete, s, err), err);
 	if (!ret)
 		snapshot_free(s);
 	co_rwlock_wrunlock(&q->struct_lock);

@@ -164,6 +164,10 @@ static int co_read_entry(struct reader *r, guint number, uint64_t *off, GError *
 				 QCOW2_MAX_SNAPSHOT_TABLE);
 	if (ret)
 		return bad_entry(r, number, -ret, err, "cannot be read: %s", g_strerror(-ret));
+	/* As it is in the table, in parts, and as it was read. */
+	ret = qcow2_take_memory(r->q, sizeof(*s) + 3 * bytes, "the list of snapshots", err);
+	if (ret)
+		return ret;
 	s = parse_entry(r, r->bytes->data + *off, bytes);
 	g_ptr_array_add(r->q->snapshots, s);
 	*off += (bytes + 7) & ~7ull;

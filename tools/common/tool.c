@@ -14,6 +14,7 @@
 
 #include "aio.h"
 #include "progress.h"
+#include "size.h"
 
 #define RING_ENTRIES 256
 
@@ -163,10 +164,25 @@ static void main_co(void *arg)
 	job->ret = job->co_main(job->arg);
 }
 
+static bool take_memory_limit(void)
+{
+	const char *text = g_getenv("UBD_MEMORY_LIMIT");
+	uint64_t bytes;
+
+	if (!text)
+		return true;
+	if (size_parse(text, &bytes) || !bytes) {
+		tool_error("UBD_MEMORY_LIMIT is '%s', must be a size such as 512M", text);
+		return false;
+	}
+	image_set_memory_limit(bytes);
+	return true;
+}
+
 int tool_run_co(int (*co_main)(void *arg), void *arg)
 {
 	struct main_job job = { .co_main = co_main, .arg = arg };
-	struct aio_loop *loop = tool_loop_new();
+	struct aio_loop *loop = take_memory_limit() ? tool_loop_new() : NULL;
 
 	if (!loop)
 		return 1;

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a chain of images may take in memory, since the images say how large their tables are:
+ * nodes take it before they allocate, when they are opened or change, and never in a request.
+ * Counted are tables, caches and bitmaps, which live as long as the image; buffers of
+ * requests are not.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "image_int.h"
+
+struct image_memory {
+	uint64_t limit;
+	_Atomic uint64_t used;
+};
+
+static _Atomic uint64_t default_limit = IMAGE_DEFAULT_MEMORY_LIMIT;
+
+void image_set_memory_limit(uint64_t bytes)
+{
+	atomic_store(&default_limit, bytes);
+}
+
+struct image_memory *image_memory_new(uint64_t limit)
+{
+	struct image_memory *memory = g_new0(struct image_memory, 1);
+
+	memory->limit = limit ?: atomic_load(&default_limit);
+	return memory;
+}
+
+uint64_t image_memory_left(const struct image *img)
+{
+	uint64_t used = atomic_load(&img->memory->used);
+
+	return used < img->memory->limit ? img->memory->limit - used : 0;
+}
+
+int image_memory_take(const struct image *img, uint64_t bytes, const char *what, GError **err)
+{
+	struct image_memory *memory = img->memory;
+	uint64_t used = atomic_load(&memory->used);
+
+	do {
+		if (used <= memory->limit && bytes <= memory->limit - used)
+			continue;
+		g_set_error(err, UBD_ERROR, EFBIG,
+			    "%s needs %" PRIu64 " bytes of memory; %" PRIu64
+			    " are left of the limit of %" PRIu64
+			    " for an image and its backing files",
+			    what, bytes, image_memory_left(img), memory->limit);
+		return -EFBIG;
+	} while (!atomic_compare_exchange_weak(&memory->used, &used, used + bytes));
+	return 0;
+}
+
+void image_memory_count(const struct image *img, uint64_t bytes)
+{
+	atomic_fetch_add(&img->memory->used, bytes);
+}
+
+void image_memory_put(const struct image *img, uint64_t bytes)
+{
+	atomic_fetch_sub(&img->memory->used, bytes);
+}
