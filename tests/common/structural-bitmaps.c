@@ -222,6 +222,16 @@ static int co_act(struct structural *s, const GArray *usable, const uint32_t *ve
 			 actions[rng_below(&s->rng, G_N_ELEMENTS(actions))], versions);
 }
 
+/* Another operation may have made it version 2. */
+static bool co_can_have_bitmaps(struct structural *s)
+{
+	struct image_info info = { 0 };
+	bool can = image_co_get_info(s->img, &info) == 0 && !g_str_equal(info.compat, "0.10");
+
+	image_info_clear(&info);
+	return can;
+}
+
 static int co_bitmaps(struct structural *s)
 {
 	g_autofree uint32_t *versions = NULL;
@@ -230,6 +240,8 @@ static int co_bitmaps(struct structural *s)
 	g_autoptr(GArray) usable = NULL;
 	int ret;
 
+	if (!co_can_have_bitmaps(s))
+		return 0;
 	/* Which stores what was tracked, and reads it again. */
 	if (rng_percent(&s->rng, 30))
 		return s->co_reopen(s);
