@@ -240,6 +240,7 @@ static int check_file(const struct image *file, GError **err)
 int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
 		   GError **err)
 {
+	struct file_id id = image_file_id(file);
 	int res;
 
 	if (*ret_char_fd >= 0)
@@ -247,6 +248,9 @@ int takeover_claim(struct control *recovered, const struct image *file, int *ret
 	res = check_file(file, err);
 	if (res < 0)
 		return res;
+	/* Should it make another device, nothing has happened to the device's own image. */
+	if (!is_last_file(&id))
+		return 0;
 	res = control_open_char(recovered);
 	if (res >= 0) {
 		*ret_char_fd = res;

@@ -22,7 +22,8 @@ int takeover_begin(int kept_fd, struct control **ret_control, GError **err);
  * Whether @file, the bottom node of the image, locked and nothing of it read yet, is the file that
  * the device was made of, and has not been changed while nobody served that. If so this process
  * becomes the server of @recovered, before it changes anything itself: *ret_char_fd is the driver's
- * file, or stays as it is if there is one. < 0 with @err set.
+ * file, or stays as it is if there is one, or if another file is forced upon the device. < 0 with
+ * @err set.
  */
 int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
 		   GError **err);
