@@ -444,33 +444,6 @@ static int co_open_chain(struct image *top, const struct image_open_opts *opts, 
 	return 0;
 }
 
-static int co_open_on(struct image *file, const struct image_open_opts *opts,
-		      struct image **ret_img, GError **err)
-{
-	struct image_memory *memory = image_memory_new(opts->memory_limit);
-	struct image *img;
-	int ret = co_open_format(file, opts, memory, &img, err);
-
-	if (ret) {
-		g_free(memory);
-		return ret;
-	}
-	ret = co_open_chain(img, opts, err);
-	if (ret)
-		image_co_close(img);
-	else
-		*ret_img = img;
-	return ret;
-}
-
-static const struct image_open_opts default_opts;
-
-int image_co_open_on(struct image *file, const struct image_open_opts *opts, struct image **ret_img,
-		     GError **err)
-{
-	return image_one_line(co_open_on(file, opts ?: &default_opts, ret_img, err), err);
-}
-
 /* Once for a chain, whose files tend to be on one file system. */
 static void warn_of_unlocked(const struct image *img, const struct image_open_opts *opts)
 {
@@ -484,6 +457,35 @@ static void warn_of_unlocked(const struct image *img, const struct image_open_op
 			       "from writing to it",
 			       img->filename);
 	opts->warn(line);
+}
+
+static int co_open_on(struct image *file, const struct image_open_opts *opts,
+		      struct image **ret_img, GError **err)
+{
+	struct image_memory *memory = image_memory_new(opts->memory_limit);
+	struct image *img;
+	int ret = co_open_format(file, opts, memory, &img, err);
+
+	if (ret) {
+		g_free(memory);
+		return ret;
+	}
+	ret = co_open_chain(img, opts, err);
+	if (ret) {
+		image_co_close(img);
+		return ret;
+	}
+	warn_of_unlocked(img, opts);
+	*ret_img = img;
+	return 0;
+}
+
+static const struct image_open_opts default_opts;
+
+int image_co_open_on(struct image *file, const struct image_open_opts *opts, struct image **ret_img,
+		     GError **err)
+{
+	return image_one_line(co_open_on(file, opts ?: &default_opts, ret_img, err), err);
 }
 
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
@@ -512,8 +514,6 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	ret = image_co_open_named(filename, bottom_flags, opts->named_by ? &named : NULL, &file,
 				  err);
 	ret = ret ?: co_open_on(file, opts, ret_img, err);
-	if (!ret)
-		warn_of_unlocked(*ret_img, opts);
 	return image_one_line(ret, err);
 }
 

@@ -88,6 +88,21 @@ CO_TEST(test_without_locks)
 	}
 }
 
+/* As the server opens it, which looks at the file first. */
+CO_TEST(test_opened_on_its_file)
+{
+	struct image_open_opts opts = { .warn = note };
+	g_autoptr(GError) err = NULL;
+	struct image *file, *img;
+
+	lock_error = ENOLCK;
+	notes = 0;
+	g_assert_cmpint(image_co_open_bottom("top", 0, &file, &err), ==, 0);
+	g_assert_cmpint(image_co_open_on(file, &opts, &img, &err), ==, 0);
+	g_assert_cmpuint(notes, ==, 1);
+	image_co_close(img);
+}
+
 /* Other errors are none of the file system's kind. */
 CO_TEST(test_failed_lock)
 {
@@ -116,6 +131,7 @@ int main(int argc, char **argv)
 			       "qemu-img create -q -f qcow2 -b base -F qcow2 top"),
 			==, 0);
 	g_test_add_func("/unlocked/without-locks", test_without_locks);
+	g_test_add_func("/unlocked/opened-on-its-file", test_opened_on_its_file);
 	g_test_add_func("/unlocked/failed-lock", test_failed_lock);
 	g_test_add_func("/unlocked/asked-for", test_asked_for);
 	return leave_scratch(scratch, g_test_run());
