@@ -8,39 +8,13 @@
 #include <string.h>
 
 #include "image_ops.h"
-
-/* Reads a number of bytes with an optional suffix k, M, G or T. */
-static bool try_parse_size(const char *text, uint64_t *ret_size)
-{
-	static const char suffixes[] = "kMGT";
-	const char *suffix;
-	unsigned shift = 0;
-	guint64 number;
-	char *end;
-
-	if (!g_ascii_isdigit(*text))
-		return false;
-	errno = 0;
-	number = g_ascii_strtoull(text, &end, 10);
-	if (errno)
-		return false;
-	if (*end) {
-		suffix = strchr(suffixes, *end);
-		if (!suffix || end[1])
-			return false;
-		shift = 10 * (suffix - suffixes + 1);
-	}
-	if (number > (uint64_t)INT64_MAX >> shift)
-		return false;
-	*ret_size = number << shift;
-	return true;
-}
+#include "values.h"
 
 static int null_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
 	uint64_t size;
 
-	if (!try_parse_size(img->filename + strlen("null:"), &size)) {
+	if (size_parse(img->filename + strlen("null:"), &size)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': it must be null:SIZE, as in null:10G",
 			    img->filename);

@@ -9,6 +9,7 @@
 
 #include "identity.h"
 #include "report.h"
+#include "values.h"
 
 #define DEFAULT_DEPTH		 64
 #define NOT_GIVEN		 INT_MIN
@@ -129,34 +130,13 @@ static gboolean parse_data_file(const char *name, const char *value, void *data,
 	return image_names_parse(value, &options.policy.data_file, err);
 }
 
-/* 0 for no suffix, 10 for k, 20 for M...; -1 for anything else. */
-static int suffix_shift(const char *suffix)
-{
-	static const char letters[] = "kmgt";
-	const char *found;
-
-	if (!*suffix)
-		return 0;
-	found = strchr(letters, g_ascii_tolower(*suffix));
-	if (!found || suffix[1])
-		return -1;
-	return 10 * (found - letters + 1);
-}
-
 static gboolean parse_size(const char *name, const char *value, void *data, GError **err)
 {
 	bool is_limit = g_str_equal(name, "--memory-limit");
-	char *suffix;
-	uint64_t number;
-	int shift;
+	uint64_t *bytes = is_limit ? &options.memory_limit : &options.cache_bytes;
 
-	errno = 0;
-	number = g_ascii_strtoull(value, &suffix, 10);
-	shift = suffix_shift(suffix);
-	if (!g_ascii_isdigit(*value) || errno || shift < 0 || number == 0 ||
-	    number > ((uint64_t)INT64_MAX >> shift))
+	if (size_parse(value, bytes) || !*bytes)
 		return bad_value(name, value, "a size (such as 16M)", err);
-	*(is_limit ? &options.memory_limit : &options.cache_bytes) = number << shift;
 	return TRUE;
 }
 

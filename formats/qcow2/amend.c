@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "snapshot.h"
+#include "values.h"
 
 /* In the order in which QEMU's tools show them. */
 const struct image_option qcow2_amend_options[] = {
@@ -53,8 +54,7 @@ static int refuse(int code, GError **err, const char *format, ...)
 
 static int parse_on_off(const char *name, const char *value, bool *ret_on, GError **err)
 {
-	*ret_on = !strcmp(value, "on");
-	if (*ret_on || !strcmp(value, "off"))
+	if (bool_parse(value, ret_on))
 		return 0;
 	return refuse(EINVAL, err, "%s is '%s', must be on or off", name, value);
 }
@@ -72,10 +72,9 @@ static int parse_compat(struct amendment *to, const char *value, GError **err)
 
 static int parse_refcount_bits(struct amendment *to, const char *value, GError **err)
 {
-	char *end;
-	uint64_t bits = g_ascii_strtoull(value, &end, 10);
+	uint64_t bits;
 
-	if (!g_ascii_isdigit(*value) || *end || !bits || bits > 64 || bits & (bits - 1))
+	if (number_parse(value, 1, 64, &bits) || bits & (bits - 1))
 		return refuse(EINVAL, err,
 			      "refcount_bits is '%s', must be a power of two from 1 to 64", value);
 	to->refcount_order = __builtin_ctzll(bits);

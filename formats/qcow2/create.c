@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "qcow2.h"
+#include "values.h"
 
 /* In the order in which QEMU's tools show them. */
 const struct image_option qcow2_create_options[] = {
@@ -40,33 +41,12 @@ static int bad_value(const char *name, const char *value, const char *allowed, G
 	return -EINVAL;
 }
 
-/* A number with an optional suffix of 1024s. */
-static bool parse_bytes(const char *value, uint64_t *ret_bytes)
-{
-	static const char suffixes[] = "bkmgt";
-	const char *suffix;
-	char *end;
-	uint64_t number;
-
-	if (!g_ascii_isdigit(*value))
-		return false;
-	errno = 0;
-	number = g_ascii_strtoull(value, &end, 10);
-	if (errno || strlen(end) > 1)
-		return false;
-	suffix = *end ? strchr(suffixes, g_ascii_tolower(*end)) : suffixes;
-	if (!suffix || number > UINT64_MAX >> (10 * (suffix - suffixes)))
-		return false;
-	*ret_bytes = number << (10 * (suffix - suffixes));
-	return true;
-}
-
 static int parse_power_of_two(const char *name, const char *value, uint64_t min, uint64_t max,
 			      const char *allowed, unsigned *ret_log2, GError **err)
 {
 	uint64_t number;
 
-	if (!parse_bytes(value, &number) || number < min || number > max || number & (number - 1))
+	if (size_parse(value, &number) || number < min || number > max || number & (number - 1))
 		return bad_value(name, value, allowed, err);
 	*ret_log2 = __builtin_ctzll(number);
 	return 0;
@@ -74,8 +54,7 @@ static int parse_power_of_two(const char *name, const char *value, uint64_t min,
 
 static int parse_on_off(const char *name, const char *value, bool *ret_on, GError **err)
 {
-	*ret_on = !strcmp(value, "on");
-	return *ret_on || !strcmp(value, "off") ? 0 : bad_value(name, value, "on or off", err);
+	return bool_parse(value, ret_on) ? 0 : bad_value(name, value, "on or off", err);
 }
 
 static int parse_compat(struct layout *l, const char *value, GError **err)
@@ -115,6 +94,8 @@ static int not_yet(const char *name, const char *value, GError **err)
 
 static int parse_option(struct layout *l, const char *name, const char *value, GError **err)
 {
+	bool encrypted;
+
 	if (!strcmp(name, "cluster_size"))
 		return parse_power_of_two(name, value, 512, 2 << 20,
 					  "a power of two from 512 to 2M", &l->cluster_bits, err);
@@ -134,7 +115,9 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 	if (!strcmp(name, "data_file_raw"))
 		return parse_on_off(name, value, &l->data_file_raw, err);
 	if (!strcmp(name, "encryption"))
-		return strcmp(value, "off") ? not_yet(name, value, err) : 0;
+		return parse_on_off(name, value, &encrypted, err)
+			       ?: encrypted ? not_yet(name, value, err)
+					    : 0;
 	if (!strcmp(name, "data_file")) {
 		l->data_file = value;
 		return *value ? 0 : bad_value(name, value, "the name of a file", err);

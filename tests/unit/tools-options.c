@@ -102,6 +102,25 @@ static void test_value_like_option(void)
 	clear(&p);
 }
 
+static void test_shortened_names(void)
+{
+	struct parsed p;
+
+	parse(&p, "tool --form raw --qui --opt=a=b file");
+	assert_words(&p, "file");
+	g_assert_cmpstr(p.format, ==, "raw");
+	g_assert_cmpstr(p.options[0], ==, "a=b");
+	g_assert_true(p.quiet);
+	clear(&p);
+	/* force and format; one that there is not */
+	parse(&p, "tool --fo file");
+	g_assert_false(p.ok);
+	clear(&p);
+	parse(&p, "tool --formats=raw file");
+	g_assert_false(p.ok);
+	clear(&p);
+}
+
 static void test_words_behind_dashes(void)
 {
 	struct parsed p;
@@ -224,6 +243,7 @@ static void test_cache_modes(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/options/shortened-names", test_shortened_names);
 	g_test_add_func("/options/value-is-next-word", test_value_is_next_word);
 	g_test_add_func("/options/value-behind-letter", test_value_behind_letter);
 	g_test_add_func("/options/letters-together", test_letters_together);

@@ -35,6 +35,9 @@ static void test_suffixes(void)
 	assert_size("6P", 6ull << 50);
 	assert_size("7E", 7ull << 60);
 	assert_size(" 1k", 1024);
+	assert_size("+1M", 1 << 20);
+	assert_size(" +1M", 1 << 20);
+	assert_size("010", 10);
 }
 
 static void test_hexadecimal(void)
@@ -57,9 +60,14 @@ static void test_fractions(void)
 	assert_size("0.1M", 104858);
 	assert_size("1.999999999G", 2147483647);
 	assert_size("1.99999999999G", 2147483648);
+	assert_size("1.M", 1048576);
+	assert_size("1.k", 1024);
+	assert_size("1.", 1);
+	assert_size("1.0", 1);
+	assert_size("2.b", 2);
+	assert_size("0.0001k", 0);
 	assert_no_size("1.5", -EINVAL);
 	assert_no_size("1.5b", -EINVAL);
-	assert_no_size("1.k", -EINVAL);
 	assert_no_size(".5k", -EINVAL);
 	assert_no_size("1.5.5k", -EINVAL);
 	assert_no_size("1,5k", -EINVAL);
@@ -67,7 +75,7 @@ static void test_fractions(void)
 
 static void test_no_sizes(void)
 {
-	static const char *const bad[] = { "",	   " ",	  "k",	 "abc", "-1",  "+1",  "1kk",
+	static const char *const bad[] = { "",	   " ",	  "k",	 "abc", "-1",  "++1", "1kk",
 					   "1KiB", "1 k", "1k ", "1e3", "nan", "inf", "1Q" };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++)
@@ -103,6 +111,25 @@ static void test_numbers(void)
 	g_assert_cmpint(number_parse("0x", 0, 4096, &number), ==, -EINVAL);
 	g_assert_cmpint(number_parse("", 0, 4096, &number), ==, -EINVAL);
 	g_assert_cmpuint(number, ==, 1);
+}
+
+/* Each spelling that QEMU 7.2 takes, and some that it does not. */
+static void test_booleans(void)
+{
+	static const struct {
+		const char *text;
+		int on; /* -1: not a boolean */
+	} spellings[] = {
+		{ "on", 1 },   { "yes", 1 }, { "true", 1 },  { "y", 1 },  { "off", 0 },
+		{ "no", 0 },   { "n", 0 },   { "false", 0 }, { "1", -1 }, { "0", -1 },
+		{ "", -1 },    { "ON", -1 }, { "t", -1 },    { "f", -1 }, { "on ", -1 },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(spellings); i++) {
+		bool on;
+
+		g_assert_cmpint(bool_parse(spellings[i].text, &on) ? on : -1, ==, spellings[i].on);
+	}
 }
 
 static void assert_text(char *text, const char *expected)
@@ -148,6 +175,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/size/no-sizes", test_no_sizes);
 	g_test_add_func("/size/limits", test_limits);
 	g_test_add_func("/size/numbers", test_numbers);
+	g_test_add_func("/size/booleans", test_booleans);
 	g_test_add_func("/size/to-text", test_to_text);
 	g_test_add_func("/size/to-io-text", test_to_io_text);
 	return g_test_run();

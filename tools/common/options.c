@@ -20,12 +20,34 @@ static const GOptionEntry *find_short(const GOptionEntry *entries, char letter)
 	return NULL;
 }
 
-static const GOptionEntry *find_long(const GOptionEntry *entries, const char *name)
+/* The only option whose long name begins so, or has it in full; NULL if there is none. */
+static const GOptionEntry *find_by_prefix(const GOptionEntry *entries, const char *name, size_t len)
 {
-	for (; entries->long_name; entries++)
-		if (*entries->long_name && strcmp(entries->long_name, name) == 0)
+	const GOptionEntry *found = NULL;
+
+	for (; entries->long_name; entries++) {
+		if (!*entries->long_name || strncmp(entries->long_name, name, len))
+			continue;
+		if (!entries->long_name[len])
 			return entries;
-	return NULL;
+		if (found)
+			return NULL;
+		found = entries;
+	}
+	return found;
+}
+
+/* Adds "--name" or "--name=value", a shortened name in full. Returns as add_short_options(). */
+static bool add_long_option(GStrvBuilder *words, const GOptionEntry *entries, const char *word)
+{
+	size_t len = strcspn(word + 2, "=");
+	const GOptionEntry *entry = len ? find_by_prefix(entries, word + 2, len) : NULL;
+	g_autofree char *full = NULL;
+
+	if (entry)
+		full = g_strconcat("--", entry->long_name, word + 2 + len, NULL);
+	g_strv_builder_add(words, full ?: word);
+	return !word[2 + len] && takes_value(entry);
 }
 
 /*
@@ -62,9 +84,8 @@ static char **split_attached_values(const GOptionEntry *entries, char *const *ar
 			g_strv_builder_add(words, word);
 			is_value = false;
 		} else if (word[1] == '-') {
-			g_strv_builder_add(words, word);
 			options_ended = !word[2];
-			is_value = takes_value(find_long(entries, word + 2));
+			is_value = add_long_option(words, entries, word);
 		} else {
 			is_value = add_short_options(words, entries, word);
 		}

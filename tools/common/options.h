@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Command lines on GLib's option parser, which lacks one thing that users of
- * QEMU's tools write: the value of a short option right behind its letter (-fraw).
+ * Command lines on GLib's option parser, which lacks two things that users of QEMU's tools
+ * write: the value of a short option right behind its letter (-fraw), and long names that are
+ * shortened (--out=json).
  */
 #ifndef UBD_OPTIONS_H
 #define UBD_OPTIONS_H

@@ -1,92 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Sizes and numbers as people write and read them; see size.h. */
+/* Sizes as people read them; see size.h. */
 #include "size.h"
 
-#include <errno.h>
 #include <glib.h>
-#include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
-
-static const char suffixes[] = "bkmgtpe";
-
-/* The power of two that a suffix stands for, -1 if it is none; no suffix is 0. */
-static int suffix_shift(const char *suffix)
-{
-	const char *found;
-
-	if (!*suffix)
-		return 0;
-	found = strchr(suffixes, g_ascii_tolower(*suffix));
-	return found && !suffix[1] ? 10 * (found - suffixes) : -1;
-}
-
-/* ".625" and the like; *end is behind the digits. At least one digit. */
-static bool parse_fraction(const char *text, double *ret_fraction, const char **ret_end)
-{
-	double weight = 1;
-
-	*ret_fraction = 0;
-	*ret_end = text;
-	if (*text != '.')
-		return true;
-	for (text++; g_ascii_isdigit(*text); text++) {
-		weight /= 10;
-		*ret_fraction += weight * g_ascii_digit_value(*text);
-	}
-	*ret_end = text;
-	return weight < 1;
-}
-
-int size_parse(const char *text, uint64_t *ret_bytes)
-{
-	bool hex, has_fraction;
-	const char *suffix;
-	double fraction;
-	uint64_t whole, part;
-	char *end;
-	int shift;
-
-	while (g_ascii_isspace(*text))
-		text++;
-	if (!g_ascii_isdigit(*text))
-		return -EINVAL;
-	hex = text[0] == '0' && g_ascii_tolower(text[1]) == 'x';
-	if (hex && !g_ascii_isxdigit(text[2]))
-		return -EINVAL;
-	errno = 0;
-	whole = g_ascii_strtoull(text, &end, hex ? 16 : 10);
-	if (errno)
-		return -errno;
-	has_fraction = *end == '.';
-	if ((has_fraction && hex) || !parse_fraction(end, &fraction, &suffix))
-		return -EINVAL;
-	shift = suffix_shift(suffix);
-	if (shift < 0 || (has_fraction && shift == 0))
-		return -EINVAL;
-	part = fraction * (1ull << shift) + 0.5;
-	if (whole > ((uint64_t)INT64_MAX - part) >> shift)
-		return -ERANGE;
-	*ret_bytes = (whole << shift) + part;
-	return 0;
-}
-
-int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number)
-{
-	uint64_t number;
-	char *end;
-
-	if (!g_ascii_isdigit(*text))
-		return -EINVAL;
-	errno = 0;
-	number = g_ascii_strtoull(text, &end, 0);
-	if (*end)
-		return -EINVAL;
-	if (errno || number < min || number > max)
-		return -ERANGE;
-	*ret_number = number;
-	return 0;
-}
 
 char *size_to_text(uint64_t bytes)
 {
