@@ -61,7 +61,7 @@ static int run_command(const struct command *commands, size_t nr, char **argv)
 int command_main(const char *tool, const struct command *commands, size_t nr,
 		 void (*print_help)(void), int argc, char **argv)
 {
-	tool_init(tool);
+	tool_init(tool, argc ? argv[0] : NULL);
 	if (argc < 2)
 		return hint("Not enough arguments%s", "");
 	if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)

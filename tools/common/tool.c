@@ -20,12 +20,12 @@
 
 static const char *name;
 
-void tool_init(const char *tool)
+void tool_init(const char *tool, const char *argv0)
 {
-	name = tool;
+	name = argv0 && *argv0 ? g_path_get_basename(argv0) : tool;
 	/* File names are shown as they are; numbers are for scripts, so in no country's way. */
 	setlocale(LC_CTYPE, "");
-	g_set_prgname(tool);
+	g_set_prgname(name);
 	/* A full file system or a pipe that nobody reads is an error of the write, not the end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
@@ -55,7 +55,11 @@ void tool_warn(const char *line)
 
 void tool_print_version(void)
 {
-	printf("%s version %s\n", name, UBD_VERSION);
+	/* Scripts look there for what QEMU's tools of that version can do. */
+	if (g_str_has_prefix(name, "qemu-"))
+		printf("%s version 7.2.0 (ubd %s)\n", name, UBD_VERSION);
+	else
+		printf("%s version %s\n", name, UBD_VERSION);
 }
 
 /* It has got all that it wanted, then. */

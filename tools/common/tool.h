@@ -7,8 +7,12 @@
 
 #include "image.h"
 
-/* Before anything else in main(). @name stays the caller's. */
-void tool_init(const char *name);
+/*
+ * Before anything else in main(). The tool's name, in its messages and elsewhere, is the one by
+ * which it was called, as qemu-img through a link; @name where that is not known, and stays the
+ * caller's.
+ */
+void tool_init(const char *name, const char *argv0);
 
 const char *tool_name(void);
 
@@ -41,13 +45,17 @@ struct aio_loop *tool_loop_new(void);
 extern struct image_policy tool_policy;
 
 /* The options that set it, for an array of GOptionEntry. */
-#define TOOL_POLICY_OPTIONS                                                                       \
-	{ "allow-backing", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_backing,                       \
-	  "Backing files that images may name: any (default), none, or only there",               \
-	  "FOLDER[:FOLDER...]" },                                                                 \
-	{                                                                                         \
-		"allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_data_file,             \
-			"The same for external data files", "FOLDER[:FOLDER...]"                  \
+#define TOOL_POLICY_OPTIONS                                                                        \
+	{ "allow-backing",                                                                         \
+	  0,                                                                                       \
+	  0,                                                                                       \
+	  G_OPTION_ARG_CALLBACK,                                                                   \
+	  tool_allow_backing,                                                                      \
+	  "Backing files that images may name: any (default), none, or only there",                \
+	  "FOLDER[:FOLDER...]" },                                                                  \
+	{                                                                                          \
+		"allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_data_file,              \
+			"The same for external data files", "FOLDER[:FOLDER...]"                   \
 	}
 
 /* Unless it was allowed elsewhere, a data file must lie beside its image. */
@@ -59,13 +67,10 @@ gboolean tool_allow_data_file(const char *option, const char *value, void *data,
 /* --no-lock, for commands that write. */
 gboolean tool_no_lock(const char *name, const char *value, void *data, GError **err);
 #define TOOL_NO_LOCK_OPTION                                                                        \
-	{ "no-lock",                                                                               \
-	  0,                                                                                       \
-	  G_OPTION_FLAG_NO_ARG,                                                                    \
-	  G_OPTION_ARG_CALLBACK,                                                                   \
-	  tool_no_lock,                                                                            \
-	  "Write also where the file system has no locks",                                         \
-	  NULL }
+	{                                                                                          \
+		"no-lock", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, tool_no_lock,           \
+			"Write also where the file system has no locks", NULL                      \
+	}
 
 /* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
  * loop. */

@@ -27,7 +27,7 @@ static const struct command commands[] = {
 static void print_help(void)
 {
 	printf("Usage:\n"
-	       "  ubd-img COMMAND [OPTION...] [FILENAME...]\n"
+	       "  %s COMMAND [OPTION...] [FILENAME...]\n"
 	       "\n"
 	       "Works on disk images.\n"
 	       "\n"
@@ -35,9 +35,10 @@ static void print_help(void)
 	       "  -h, --help        Show this help, or after a command its own\n"
 	       "  -V, --version     Print the version and exit\n"
 	       "\n"
-	       "Commands:\n");
+	       "Commands:\n",
+	       tool_name());
 	command_print_all(commands, G_N_ELEMENTS(commands));
-	printf("\nFormats:");
+	printf("\nSupported formats:");
 	for (const char *const *format = image_formats(); *format; format++)
 		printf(" %s", *format);
 	putchar('\n');

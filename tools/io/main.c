@@ -135,7 +135,7 @@ int main(int argc, char **argv)
 	g_autoptr(GError) err = NULL;
 
 	std_fds_open();
-	tool_init("ubd-io");
+	tool_init("ubd-io", argv[0]);
 	if (!options_parse(entries, "Reads and writes parts of an image; see ubd-io -c help.", argv,
 			   &err))
 		return usage_error(err->message);
