@@ -22,6 +22,18 @@
 #define PART_BYTES    (32ull << 20)
 #define PART_CLUSTERS 8192
 
+/*
+ * seq_cst: counted off first, looked second. Either the reclaimer sees that the count is gone, or
+ * we see that clusters wait for it. What counts is parity: a count that comes too late may be of an
+ * epoch that is long over, and the reclaimer takes it for one of the last.
+ */
+static void count_off(struct qcow2 *q, struct epoch_slot *slot, uint64_t epoch)
+{
+	if (atomic_fetch_sub(&slot->active[epoch & 1], 1) == 1 && atomic_load(&q->freed_waits) &&
+	    (epoch & 1) != (atomic_load(&q->epoch) & 1))
+		qcow2_start_reclaimer(q);
+}
+
 static uint64_t epoch_enter(struct qcow2 *q)
 {
 	struct epoch_slot *slot = &q->epoch_slots[aio_loop_id(aio_loop_current())];
@@ -38,23 +50,16 @@ static uint64_t epoch_enter(struct qcow2 *q)
 		now = atomic_load(&q->epoch);
 		if (now == epoch)
 			return epoch;
-		atomic_fetch_sub(&slot->active[epoch & 1], 1);
+		/* The reclaimer may have seen this count, too, and ended because of it. */
+		count_off(q, slot, epoch);
 		epoch = now;
 	}
 }
 
 static void epoch_exit(struct qcow2 *q, uint64_t epoch)
 {
-	struct epoch_slot *slot = &q->epoch_slots[aio_loop_id(aio_loop_current())];
-
-	/*
-	 * Release (and more): the request's I/O is over before it is counted off. seq_cst: counted
-	 * off first, looked second. Either the reclaimer sees the count, or we see that clusters
-	 * wait for the requests of the last epoch.
-	 */
-	if (atomic_fetch_sub(&slot->active[epoch & 1], 1) == 1 && atomic_load(&q->freed_waits) &&
-	    epoch + 1 == atomic_load(&q->epoch))
-		qcow2_start_reclaimer(q);
+	/* Its release part: the request's I/O is over before it is counted off. */
+	count_off(q, &q->epoch_slots[aio_loop_id(aio_loop_current())], epoch);
 }
 
 uint64_t qcow2_co_request_begin(struct qcow2 *q)

@@ -7,8 +7,9 @@
 #include "memnode.h"
 #include "qcow2/qcow2.h"
 
-#define KIB 1024ull
-#define MIB (1024 * KIB)
+#define KIB			 1024ull
+#define MIB			 (1024 * KIB)
+#define ROUNDS_WITH_ANOTHER_LOOP 8
 
 /* ---- sets of runs ---- */
 
@@ -295,6 +296,57 @@ CO_TEST(test_memory_is_bounded)
 	co_close(img);
 }
 
+struct passer {
+	struct aio_loop *loop;
+	struct qcow2 *q;
+	_Atomic bool stop, ended;
+};
+
+static void pass_co(void *arg)
+{
+	struct passer *p = arg;
+
+	while (!atomic_load(&p->stop)) {
+		for (unsigned i = 0; i < 1000; i++)
+			end(p->q, co_begin(p->q));
+		co_reschedule();
+	}
+}
+
+static void *passer_thread(void *arg)
+{
+	struct passer *p = arg;
+
+	aio_loop_run_co(p->loop, pass_co, p);
+	atomic_store(&p->ended, true);
+	return NULL;
+}
+
+/* A request that begins while the epoch moves on is counted twice, and must not hold it up. */
+CO_TEST(test_epoch_moves_while_requests_begin)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct passer p = { .loop = aio_loop_new(64, NULL), .q = img->opaque };
+	GThread *thread;
+
+	p.q->max_freed_runs = 2;
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	thread = g_thread_new("passer", passer_thread, &p);
+	for (unsigned n = 0; n < ROUNDS_WITH_ANOTHER_LOOP; n++) {
+		struct discarder d = { img, 0 };
+
+		discard_scattered(&d);
+		co_write(img, 0, 8 * MIB);
+	}
+	atomic_store(&p.stop, true);
+	while (!atomic_load(&p.ended))
+		co_reschedule();
+	g_thread_join(thread);
+	aio_loop_free(p.loop);
+	co_close(img);
+}
+
 /* When there is no more room and no flush succeeds either, requests fail and do not hang. */
 CO_TEST(test_no_room_and_no_flush)
 {
@@ -354,6 +406,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/waits-for-requests", test_waits_for_requests);
 	g_test_add_func("/freed/flush-does-not-wait", test_flush_does_not_wait);
 	g_test_add_func("/freed/memory-is-bounded", test_memory_is_bounded);
+	g_test_add_func("/freed/epoch-moves-while-requests-begin",
+			test_epoch_moves_while_requests_begin);
 	g_test_add_func("/freed/no-room-and-no-flush", test_no_room_and_no_flush);
 	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
 	return leave_scratch(folder, g_test_run());
