@@ -211,7 +211,7 @@ static int bind_privately(int fd, const struct sockaddr_un *address)
 	return res;
 }
 
-static int replace_old(int fd, const struct sockaddr_un *address)
+static int replace_old(int fd, const struct sockaddr_un *address, int lock_error)
 {
 	struct stat old;
 	int res = look_at_old(address, &old);
@@ -219,18 +219,20 @@ static int replace_old(int fd, const struct sockaddr_un *address)
 	/* -ENOENT: its server has removed it by now. */
 	if (res < 0 && res != -ENOENT)
 		return res;
+	if (res == 0 && lock_error < 0)
+		return lock_error;
 	if (res == 0 && is_at(address->sun_path, old.st_dev, old.st_ino))
 		unlink(address->sun_path);
 	return bind_privately(fd, address);
 }
 
-/* In a locked folder. */
-static int listen_at(int fd, const struct sockaddr_un *address, struct stat *ret_st)
+/* @lock_error: 0, or why the folder is not locked: then no old socket is replaced. */
+static int listen_at(int fd, const struct sockaddr_un *address, int lock_error, struct stat *ret_st)
 {
 	int res = bind_privately(fd, address);
 
 	if (res == -EADDRINUSE)
-		res = replace_old(fd, address);
+		res = replace_old(fd, address, lock_error);
 	if (res < 0)
 		return res;
 	if (listen(fd, 8) == 0 && lstat(address->sun_path, ret_st) == 0)
@@ -248,12 +250,12 @@ static int make_socket(const char *path, struct stat *ret_st)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(address.sun_path, path);
+	/* Everybody who can read the folder can lock it; that is no reason to have no socket. */
 	lock = lock_folder(path);
-	if (lock < 0)
-		return lock;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	res = fd < 0 ? -errno : listen_at(fd, &address, ret_st);
-	close(lock);
+	res = fd < 0 ? -errno : listen_at(fd, &address, MIN(lock, 0), ret_st);
+	if (lock >= 0)
+		close(lock);
 	if (!res)
 		return fd;
 	if (fd >= 0)

@@ -254,6 +254,16 @@ static void test_one_socket_at_a_time(void)
 	runfile_remove(make(runfile_new_socket, "socket"));
 }
 
+/* As everybody may do with /run. */
+static void test_locked_folder_takes_a_new_socket(void)
+{
+	int folder = open(".", O_RDONLY | O_DIRECTORY);
+
+	g_assert_cmpint(flock(folder, LOCK_SH), ==, 0);
+	runfile_remove(make(runfile_new_socket, "socket"));
+	close(folder);
+}
+
 int main(int argc, char **argv)
 {
 	g_autofree char *folder = NULL;
@@ -270,6 +280,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/folder-may-change", test_folder_may_change);
 	g_test_add_func("/runfile/sockets", test_sockets);
 	g_test_add_func("/runfile/one-socket-at-a-time", test_one_socket_at_a_time);
+	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
+			test_locked_folder_takes_a_new_socket);
 	res = g_test_run();
 	g_assert_cmpint(chdir("/"), ==, 0);
 	g_assert_cmpint(rmdir(folder), ==, 0);
