@@ -477,6 +477,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	/* A file may not become as long as it would have to (RLIMIT_FSIZE): the request fails. */
 	signal(SIGXFSZ, SIG_IGN);
+	process_heed_signals();
 	if (options.daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;

@@ -100,6 +100,23 @@ void daemon_live(void)
 	close(daemon_parent_fd);
 }
 
+/* ---- signals ---- */
+
+static void end_by_signal(int number)
+{
+	_exit(128 + number);
+}
+
+void process_heed_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action;
+
+	for (size_t i = 0; getpid() == 1 && i < sizeof(signals) / sizeof(*signals); i++)
+		if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+			signal(signals[i], end_by_signal);
+}
+
 /* ---- memory ---- */
 
 int process_be_io_flusher(void)

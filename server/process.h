@@ -3,14 +3,21 @@
  * What the server does with its own process: becoming a daemon, and behaving as
  * a part of the way to a disk, where a wait for memory may be a wait for itself.
  *
- * In the order of a start: daemon_begin(), process_be_io_flusher(), process_shun_oom_killer(),
- * process_forbid_core_dumps(), process_lock_memory(), process_drop_privileges(), daemon_live(). All
- * on the main thread; the threads it makes afterwards inherit the rest.
+ * In the order of a start: process_heed_signals(), daemon_begin(), process_be_io_flusher(),
+ * process_shun_oom_killer(), process_forbid_core_dumps(), process_lock_memory(),
+ * process_drop_privileges(), daemon_live(). All on the main thread; the threads it makes afterwards
+ * inherit the rest.
  */
 #ifndef UBD_PROCESS_H
 #define UBD_PROCESS_H
 
 #include <glib.h>
+
+/*
+ * SIGINT, SIGTERM and SIGHUP are to end the first process of a PID namespace, too, to which the
+ * kernel delivers only those that it handles. Until they are blocked.
+ */
+void process_heed_signals(void);
 
 /*
  * Goes on in a child; the parent waits in here and exits: 0 once the child has
