@@ -3,8 +3,10 @@
 #include "device.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -297,26 +299,6 @@ static int start_watch(struct device *device, GError **err)
 	return device->watch ? 0 : -1;
 }
 
-int device_start(struct device *device, GError **err)
-{
-	int res = start_watch(device, err) ?: start_queues(device, err);
-
-	if (res < 0)
-		return res;
-	if (device->info.flags & UBD_F_LOST)
-		report_error("%s: a server before this one has lost data: flushes fail",
-			     device->path);
-	if (device->config.recovered)
-		res = control_end_recovery(device->control);
-	else
-		res = control_start_dev(device->control);
-	device->stays &= res < 0;
-	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "%s: cannot start: %s", device->path,
-			    g_strerror(-res));
-	return res;
-}
-
 int device_control_fd(const struct device *device)
 {
 	return control_fd(device->control);
@@ -410,6 +392,112 @@ static int look_around(struct device *device)
 	gint64 now = g_get_monotonic_time(), next = watch_look(device->watch, now);
 
 	return next == G_MAXINT64 ? -1 : MAX(0, next - now) / 1000 + 1;
+}
+
+/* ---- the start ---- */
+
+/* START_DEV on a thread: it waits for reads of the image, and those may take long. */
+struct start {
+	struct control *control; /* nobody else's */
+	int event_fd;
+	int res;
+	_Atomic bool done; /* and then res counts */
+};
+
+static void *start_thread(void *arg)
+{
+	struct start *start = arg;
+
+	start->res = control_start_dev(start->control);
+	atomic_store(&start->done, true);
+	eventfd_write(start->event_fd, 1);
+	return NULL;
+}
+
+/* Whether a signal came first. Then, and if a request is lost, the driver ends the wait. */
+static bool watch_start(struct device *device, struct start *start, int signal_fd)
+{
+	struct pollfd fds[] = {
+		{ .fd = device->event_fd, .events = POLLIN },
+		{ .fd = signal_fd, .events = POLLIN },
+	};
+	enum device_end end;
+	eventfd_t count;
+
+	while (!atomic_load(&start->done)) {
+		if (poll(fds, G_N_ELEMENTS(fds), look_around(device)) < 0)
+			continue; /* EINTR: stopped and continued */
+		if (fds[1].revents) {
+			control_stop_dev(device->control);
+			return true;
+		}
+		if (fds[0].revents) {
+			eventfd_read(device->event_fd, &count);
+			if (look_at_queues(device, &end) && end == DEVICE_END_BROKEN)
+				close_char_file(device);
+		}
+	}
+	return false;
+}
+
+/* Of the same file, with a ring that another thread may use meanwhile. */
+static struct control *second_control(const struct device *device, GError **err)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	int fd = fcntl(control_fd(device->control), F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0)
+		return control_adopt(fd, &info, err);
+	g_set_error(err, UBD_ERROR, errno, "%s: %s", device->path, g_strerror(errno));
+	return NULL;
+}
+
+static int start_new(struct device *device, int signal_fd, GError **err)
+{
+	struct start start = { .event_fd = device->event_fd };
+	GThread *thread = NULL;
+	bool ends;
+
+	start.control = second_control(device, err);
+	if (start.control)
+		thread = g_thread_try_new("ubd-start", start_thread, &start, err);
+	if (!thread) {
+		control_free(start.control);
+		return -EAGAIN;
+	}
+	ends = watch_start(device, &start, signal_fd);
+	g_thread_join(thread);
+	control_free(start.control);
+	if (!ends && !start.res)
+		return 0;
+	g_set_error(err, UBD_ERROR, ends ? EINTR : -start.res, "%s: cannot start: %s", device->path,
+		    ends ? "ended by a signal" : g_strerror(-start.res));
+	return ends ? -EINTR : start.res;
+}
+
+static int start_recovered(struct device *device, GError **err)
+{
+	int res = control_end_recovery(device->control);
+
+	device->stays = res < 0;
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "%s: cannot start: %s", device->path,
+			    g_strerror(-res));
+	return res;
+}
+
+int device_start(struct device *device, int signal_fd, GError **err)
+{
+	int res = start_watch(device, err) ?: start_queues(device, err);
+
+	if (res < 0)
+		return res;
+	if (device->info.flags & UBD_F_LOST)
+		report_error("%s: a server before this one has lost data: flushes fail",
+			     device->path);
+	if (device->config.recovered)
+		return start_recovered(device, err);
+	return start_new(device, signal_fd, err);
 }
 
 enum device_end device_wait(struct device *device, int signal_fd, int command_fd)

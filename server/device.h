@@ -63,8 +63,11 @@ struct device_config {
 /* NULL with @err set, and nothing is left behind. Free with device_free(). */
 struct device *device_add(const struct device_config *config, GError **err);
 
-/* After a failure device_stop() is due as after a success. */
-int device_start(struct device *device, GError **err);
+/*
+ * A signal at @signal_fd ends the wait for a new device's start, which is a failure then. After a
+ * failure device_stop() is due as after a success.
+ */
+int device_start(struct device *device, int signal_fd, GError **err);
 
 /* Its control fd, and whether it outlives its server. */
 int device_control_fd(const struct device *device);

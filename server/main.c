@@ -318,8 +318,8 @@ static bool run_device(struct aio_loop *loop, struct image *image, struct device
 	int signal_fd;
 
 	if (!drop_privileges(&err) || (signal_fd = block_signals(&err)) < 0 ||
-	    !write_pid_file(&err) || !open_socket(&err) || device_start(device, &err) < 0 ||
-	    !announce(device, &err)) {
+	    !write_pid_file(&err) || !open_socket(&err) ||
+	    device_start(device, signal_fd, &err) < 0 || !announce(device, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}

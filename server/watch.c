@@ -90,7 +90,8 @@ static void check_state(struct watch *watch)
 		return;
 	if (info.state == UBD_S_DEV_QUIESCED && info.flags & UBD_F_USER_RECOVERY_REISSUE)
 		release_held(watch, QUEUE_LEAVES);
-	else if (info.state != UBD_S_DEV_LIVE || info.flags & UBD_F_STOPPING)
+	else if (info.state == UBD_S_DEV_QUIESCED || info.state == UBD_S_DEV_STOPPED ||
+		 info.flags & UBD_F_STOPPING)
 		release_held(watch, QUEUE_FAILS);
 }
 
