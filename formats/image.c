@@ -94,6 +94,19 @@ static int co_probe(struct image *file, const struct image_ops **ret_ops, GError
 	return ret;
 }
 
+/* What is called a foreign format must be of it: its header is not looked at any further. */
+static int co_check_foreign(struct image *file, const struct image_ops *ops, GError **err)
+{
+	const struct image_ops *found;
+	int ret = co_probe(file, &found, err);
+
+	if (ret || found == ops)
+		return ret;
+	g_set_error(err, UBD_ERROR, EINVAL, "Could not open '%s': Image is not in %s format",
+		    file->filename, ops->name);
+	return -EINVAL;
+}
+
 /* ---- file names ---- */
 
 /* The length of "name:" at the start of @filename as of nbd:..., 0 if there is none. */
@@ -350,8 +363,9 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 	if (opts->format) {
 		if (opts->flags & IMAGE_INFO_ONLY)
 			ops = foreign_find(opts->format);
+		ret = ops ? co_check_foreign(file, ops, err) : 0;
 		ops = ops ?: image_find_format(opts->format, err);
-		ret = ops ? 0 : -EINVAL;
+		ret = ops ? ret : -EINVAL;
 	} else {
 		ret = co_probe(file, &ops, err);
 		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
