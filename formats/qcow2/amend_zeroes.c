@@ -85,7 +85,8 @@ static int co_expand_disk(struct qcow2 *q, const struct amend_progress *progress
 
 	for (uint32_t i = 0; i < q->l1_size && !ret; i++) {
 		if (atomic_load(&q->l1[i]) & QCOW2_OFFSET_MASK)
-			ret = co_expand_table(q, i * table_covers(q), zeroes);
+			ret = co_expand_table(q, i * table_covers(q), zeroes)
+				      ?: qcow2_co_make_room_alone(q);
 		amend_report(progress, i + 1, q->l1_size);
 	}
 	iobuf_free(zeroes);

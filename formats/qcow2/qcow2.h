@@ -931,6 +931,8 @@ int qcow2_co_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->reclaim_lock);
  * for are on their way. Errors: those of a flush.
  */
 int qcow2_co_make_room(struct image *img);
+/* The same within an operation that keeps requests out. */
+int qcow2_co_make_room_alone(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 
 /* ---- bitmap*.c ---- */
 

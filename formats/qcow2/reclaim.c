@@ -376,3 +376,8 @@ int qcow2_co_make_room(struct image *img)
 	}
 	return ret;
 }
+
+int qcow2_co_make_room_alone(struct qcow2 *q)
+{
+	return atomic_load(&q->freed_full) ? qcow2_co_flush_and_reclaim(q) : 0;
+}

@@ -165,6 +165,23 @@ static int check_l1_size(const struct qcow2 *q, uint64_t size, uint64_t *ret_ent
 	return -EFBIG;
 }
 
+/* Table by table, for those of the past may be full of clusters. */
+static int co_zero_added(struct qcow2 *q, uint64_t off, uint64_t end)
+{
+	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
+	uint64_t part;
+	int ret = 0;
+
+	/* There is nothing in tables. */
+	if (q->data_file_raw)
+		return qcow2_co_zero_range(q, off, end - off);
+	for (; off < end && !ret; off += part) {
+		part = MIN(end - off, table_covers - (off & (table_covers - 1)));
+		ret = qcow2_co_zero_range(q, off, part) ?: qcow2_co_make_room_alone(q);
+	}
+	return ret;
+}
+
 /*
  * What is added is zero, whatever the last cluster, older tables and the backing file have.
  * A raw data file has the disk as it is, and so there all of it is allocated.
@@ -178,7 +195,7 @@ static int co_fill(struct qcow2 *q, uint64_t old, uint64_t size, enum image_prea
 		mode = IMAGE_PREALLOC_METADATA;
 	if (qcow2_has_data_file(q))
 		ret = image_co_truncate(q->data_file, size);
-	ret = ret ?: qcow2_co_zero_range(q, old, end - old);
+	ret = ret ?: co_zero_added(q, old, end);
 	/* A cluster that the old end lies in may show what is below. */
 	if (!ret && mode != IMAGE_PREALLOC_OFF)
 		ret = qcow2_co_preallocate(q, cluster_end(q, old), size, mode);
@@ -315,9 +332,7 @@ static int co_forget_tables(struct qcow2 *q, uint32_t index)
 	for (; !ret && index < q->l1_size; index++) {
 		if (!has_table(q, index))
 			continue;
-		ret = co_forget_table(q, &hole, index, buf);
-		if (!ret && atomic_load(&q->freed_full))
-			ret = qcow2_co_flush_and_reclaim(q);
+		ret = co_forget_table(q, &hole, index, buf) ?: qcow2_co_make_room_alone(q);
 	}
 	iobuf_free(buf);
 	return ret;

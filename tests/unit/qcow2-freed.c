@@ -347,6 +347,53 @@ CO_TEST(test_epoch_moves_while_requests_begin)
 	co_close(img);
 }
 
+/* 32 full tables, where no two neighbours are neighbours in the file. */
+static void co_write_scattered(struct image *img)
+{
+	for (uint64_t first = 0; first < 8 * KIB; first += 4 * KIB)
+		for (uint64_t off = first; off < 64 * MIB; off += 8 * KIB)
+			co_write(img, off, 4 * KIB);
+	co_flush(img);
+}
+
+CO_TEST(test_memory_of_amend_is_bounded)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	g_autoptr(GHashTable) options = g_hash_table_new(g_str_hash, g_str_equal);
+	uint64_t before;
+
+	co_write_scattered(img);
+	g_assert_cmpint(image_co_pwrite_zeroes(img, 0, 64 * MIB, 0), ==, 0);
+	co_flush(img);
+	((struct qcow2 *)img->opaque)->max_freed_runs = 100;
+	before = node.flushes;
+	g_hash_table_insert(options, (void *)"compat", (void *)"0.10");
+	g_assert_cmpint(image_co_amend(img, options, NULL, NULL, NULL), ==, 0);
+	g_assert_cmpuint(node.flushes - before, >=, 32);
+	co_close(img);
+}
+
+/* What a shrink that was cut short has left behind the end of the disk. */
+CO_TEST(test_memory_of_growth_is_bounded)
+{
+	struct image_open_opts opts = { .format = "qcow2", .flags = IMAGE_RDWR | IMAGE_UNMAP };
+	const uint64_t size = GUINT64_TO_BE(64 * KIB);
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	uint64_t before;
+
+	co_write_scattered(img);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	memdisk_write(disk, offsetof(struct qcow2_disk_header, size), sizeof(size), &size);
+	memnode_destroy(&node);
+	memnode_init(&node, disk, 1);
+	g_assert_cmpint(memnode_co_open_image(&node, "disk", &opts, &img, NULL), ==, 0);
+	((struct qcow2 *)img->opaque)->max_freed_runs = 100;
+	before = node.flushes;
+	g_assert_cmpint(image_co_resize(img, 64 * MIB, IMAGE_PREALLOC_OFF, NULL), ==, 0);
+	g_assert_cmpuint(node.flushes - before, >=, 32);
+	co_close(img);
+}
+
 /* When there is no more room and no flush succeeds either, requests fail and do not hang. */
 CO_TEST(test_no_room_and_no_flush)
 {
@@ -408,6 +455,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/memory-is-bounded", test_memory_is_bounded);
 	g_test_add_func("/freed/epoch-moves-while-requests-begin",
 			test_epoch_moves_while_requests_begin);
+	g_test_add_func("/freed/memory-of-amend-is-bounded", test_memory_of_amend_is_bounded);
+	g_test_add_func("/freed/memory-of-growth-is-bounded", test_memory_of_growth_is_bounded);
 	g_test_add_func("/freed/no-room-and-no-flush", test_no_room_and_no_flush);
 	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
 	return leave_scratch(folder, g_test_run());
