@@ -493,7 +493,7 @@ int device_start(struct device *device, int signal_fd, GError **err)
 	if (res < 0)
 		return res;
 	if (device->info.flags & UBD_F_LOST)
-		report_error("%s: a server before this one has lost data: flushes fail",
+		report_error("%s: an earlier server has lost data: flushes fail",
 			     device->path);
 	if (device->config.recovered)
 		return start_recovered(device, err);

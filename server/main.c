@@ -88,7 +88,7 @@ static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
 	aio_loop_run_co(loop, open_image_co, job);
 	while (job->res == -EBUSY && options.recover != UBD_DEV_ID_ANY) {
 		if (g_get_monotonic_time() >= note) {
-			report_note("%s; it is tried again until that ends", job->err->message);
+			report_note("%s; retrying until it ends", job->err->message);
 			note += UNLOCK_NOTE_SECONDS * G_USEC_PER_SEC;
 			pause = G_USEC_PER_SEC;
 		}

@@ -206,7 +206,7 @@ static int refuse_file(const char *why, GError **err)
 {
 	g_set_error(
 		err, UBD_ERROR, ESTALE,
-		"%s: %s, which whoever uses /dev/ubdb%u does not know; --force takes it as it is",
+		"%s: %s, but the users of /dev/ubdb%u still rely on the old contents; --force accepts it",
 		options.filename, why, last.info.dev_id);
 	return -ESTALE;
 }

@@ -111,7 +111,7 @@ static gint64 look_at_held(struct watch *watch, gint64 now)
 {
 	if (count_held(watch) == 0) {
 		if (watch->told_held)
-			report_note("%s: no request is held any more, after %d seconds",
+			report_note("%s: no more requests are held, after %d seconds",
 				    image_filename(watch->config.image),
 				    (int)((now - watch->held_since) / G_USEC_PER_SEC));
 		watch->held_since = 0;
@@ -176,11 +176,11 @@ static void look_at_files(struct watch *watch)
 		  "a flush failed: data written before it may be lost, so every "
 		  "later flush fails too" },
 		{ IMAGE_TROUBLE_CUT,
-		  "somebody has cut this file while it is in use: reads of what is "
-		  "gone fail" },
+		  "another program has truncated this file: reads of what was cut "
+		  "off fail" },
 		{ IMAGE_TROUBLE_DELETED,
-		  "this file was deleted while it is in use, and is gone when "
-		  "the server ends: copy the device before" },
+		  "this file was deleted and is gone when the server ends: copy the "
+		  "device before that" },
 	};
 	unsigned troubles = image_troubles(watch->config.image);
 

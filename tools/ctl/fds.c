@@ -187,9 +187,11 @@ static unsigned take_rights(struct msghdr *msg, int *ret_fds)
 static bool are_ubds(const struct ctl_fds *fds, GError **err)
 {
 	if (fds->control >= 0 && !ctl_is_control(fds->control))
-		g_set_error(err, UBD_ERROR, EPROTO, "what came as a control fd is none of ubd");
+		g_set_error(err, UBD_ERROR, EPROTO,
+			    "the descriptor received as a control fd is not one of ubd's");
 	else if (fds->disk >= 0 && !ctl_is_disk(fds->disk))
-		g_set_error(err, UBD_ERROR, EPROTO, "what came as a disk is none of ubd");
+		g_set_error(err, UBD_ERROR, EPROTO,
+			    "the descriptor received as a disk is not one of ubd's");
 	else
 		return true;
 	return false;

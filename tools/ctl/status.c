@@ -59,7 +59,7 @@ static void print_troubles(JsonObject *troubles)
 		const char *name, *text;
 	} all[] = {
 		{ "lost", "data may be lost, since a flush has failed" },
-		{ "cut", "somebody has cut this file" },
+		{ "cut", "another program has truncated this file" },
 		{ "deleted", "this file was deleted" },
 	};
 
