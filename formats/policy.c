@@ -18,9 +18,12 @@
 /* ---- pseudo file systems ---- */
 
 /* Those that linux/magic.h does not have. */
-#define CONFIGFS_MAGIC 0x62656570
-#define FUSECTL_MAGIC  0x65735543
-#define MQUEUE_MAGIC   0x19800202
+#define CONFIGFS_MAGIC	 0x62656570
+#define FUNCTIONFS_MAGIC 0x0a647361
+#define FUSECTL_MAGIC	 0x65735543
+#define MQUEUE_MAGIC	 0x19800202
+#define NFSD_MAGIC	 0x6e667364
+#define RPC_PIPEFS_MAGIC 0x67596969
 
 static const struct {
 	unsigned long magic;
@@ -33,6 +36,7 @@ static const struct {
 	{ SECURITYFS_MAGIC, "securityfs" },
 	{ SELINUX_MAGIC, "selinuxfs" },
 	{ SMACK_MAGIC, "smackfs" },
+	{ AAFS_MAGIC, "apparmorfs" },
 	{ CGROUP_SUPER_MAGIC, "cgroup" },
 	{ CGROUP2_SUPER_MAGIC, "cgroup2" },
 	{ RDTGROUP_SUPER_MAGIC, "resctrl" },
@@ -43,6 +47,10 @@ static const struct {
 	{ BINFMTFS_MAGIC, "binfmt_misc" },
 	{ CONFIGFS_MAGIC, "configfs" },
 	{ FUSECTL_MAGIC, "fusectl" },
+	{ FUNCTIONFS_MAGIC, "functionfs" },
+	{ BINDERFS_SUPER_MAGIC, "binder" },
+	{ NFSD_MAGIC, "nfsd" },
+	{ RPC_PIPEFS_MAGIC, "rpc_pipefs" },
 	{ MQUEUE_MAGIC, "mqueue" },
 	{ NSFS_MAGIC, "nsfs" },
 	{ DEVPTS_SUPER_MAGIC, "devpts" },
