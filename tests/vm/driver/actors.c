@@ -248,9 +248,12 @@ void hammer(void *arg)
 
 void write_and_verify(void *arg)
 {
-	int disk = open_disk(get(&shared->id), O_RDWR), first = *(int *)arg;
 	uint32_t *data = aligned(4096), written[64] = {};
+	int first = *(int *)arg, id, disk;
 
+	/* On a busy machine servers may be following each other by now. */
+	WAIT_UNTIL((id = get(&shared->id)) >= 0, AGE);
+	disk = open_disk(id, O_RDWR);
 	for (uint32_t i = 0; !get(&shared->release); i++) {
 		uint32_t block = i * 37 % 64;
 		off_t off = (off_t)(first + block) * 4096;
