@@ -75,6 +75,15 @@ static bool is_write_refusal(int res)
 	return res == -EACCES || res == -EPERM || res == -EROFS;
 }
 
+/* Its deadline has passed, or somebody has stopped it. */
+static bool has_ended(struct control *recovered)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	return control_get_info(recovered, &info) < 0 || info.state == UBD_S_DEV_STOPPED ||
+	       info.flags & UBD_F_STOPPING;
+}
+
 /*
  * An old server's I/O may go on for a while after its death, and until it has ended,
  * it holds the lock of the image. Two servers writing would be the end of it. And others can take a
@@ -86,7 +95,11 @@ static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
 	gulong pause = G_USEC_PER_SEC / 20;
 
 	aio_loop_run_co(loop, open_image_co, job);
-	while (job->res == -EBUSY && options.recover != UBD_DEV_ID_ANY) {
+	while (job->res == -EBUSY && job->recovered) {
+		if (has_ended(job->recovered)) {
+			g_prefix_error(&job->err, "/dev/ubdb%u has ended: ", options.recover);
+			return;
+		}
 		if (g_get_monotonic_time() >= note) {
 			report_note("%s; retrying until it ends", job->err->message);
 			note += UNLOCK_NOTE_SECONDS * G_USEC_PER_SEC;
