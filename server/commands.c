@@ -58,6 +58,14 @@ void commands_free(struct commands *commands)
 
 /* ---- what they do ---- */
 
+/* A file's name, in messages too, may be any bytes, and JSON has none but UTF-8. */
+static void set_text(JsonObject *object, const char *name, const char *text)
+{
+	g_autofree char *valid = g_utf8_make_valid(text, -1);
+
+	json_object_set_string_member(object, name, valid);
+}
+
 /* Of each trouble the first file that has it. */
 static void answer_troubles(const struct target *target, JsonObject *answer)
 {
@@ -75,7 +83,7 @@ static void answer_troubles(const struct target *target, JsonObject *answer)
 		const char *file = image_troubled_file(target->image, all[i].trouble);
 
 		if (file)
-			json_object_set_string_member(troubles, all[i].name, file);
+			set_text(troubles, all[i].name, file);
 	}
 	json_object_set_object_member(answer, "troubles", troubles);
 }
@@ -107,19 +115,19 @@ static void answer_last_failure(const struct target *target, JsonObject *answer)
 	if (!last.count)
 		return;
 	failure = json_object_new();
-	json_object_set_string_member(failure, "operation", failure_operation(&last));
+	set_text(failure, "operation", failure_operation(&last));
 	json_object_set_int_member(failure, "offset", last.guest_off);
 	json_object_set_int_member(failure, "bytes", last.bytes);
-	json_object_set_string_member(failure, "error", g_strerror(last.error));
+	set_text(failure, "error", g_strerror(last.error));
 	json_object_set_int_member(failure, "time", time);
 	json_object_set_object_member(answer, "last-failure", failure);
 }
 
 static void answer_status(const struct target *target, JsonObject *answer)
 {
-	json_object_set_string_member(answer, "device", device_path(target->device));
-	json_object_set_string_member(answer, "image", image_filename(target->image));
-	json_object_set_string_member(answer, "format", image_format(target->image));
+	set_text(answer, "device", device_path(target->device));
+	set_text(answer, "image", image_filename(target->image));
+	set_text(answer, "format", image_format(target->image));
 	json_object_set_int_member(answer, "size", device_size(target->device));
 	json_object_set_boolean_member(answer, "read-only", image_is_read_only(target->image));
 	json_object_set_int_member(answer, "pid", getpid());
@@ -182,18 +190,18 @@ static void answer_resize(const struct target *target, JsonObject *command, Json
 	int res;
 
 	if (!get_size(target, command, &job.size, &err)) {
-		json_object_set_string_member(answer, "error", err->message);
+		set_text(answer, "error", err->message);
 		return;
 	}
 	aio_loop_run_co(target->loop, resize_co, &job);
 	if (job.res < 0) {
-		json_object_set_string_member(answer, "error", job.err->message);
+		set_text(answer, "error", job.err->message);
 		g_error_free(job.err);
 		return;
 	}
 	res = device_grow(target->device);
 	if (res < 0)
-		json_object_set_string_member(answer, "error", g_strerror(-res));
+		set_text(answer, "error", g_strerror(-res));
 	json_object_set_int_member(answer, "size", device_size(target->device));
 	report_verbose("%s: %" PRIu64 " bytes", device_path(target->device),
 		       device_size(target->device));
@@ -214,8 +222,7 @@ static bool answer_command(const struct target *target, JsonObject *command, Jso
 	else if (strcmp(name, "quit") == 0)
 		return false;
 	else
-		json_object_set_string_member(answer, "error",
-					      "\"command\" must be status, resize or quit");
+		set_text(answer, "error", "\"command\" must be status, resize or quit");
 	return true;
 }
 
@@ -302,7 +309,7 @@ static bool serve_client(int fd, const struct target *target)
 	if (node && JSON_NODE_HOLDS_OBJECT(node))
 		goes_on = answer_command(target, json_node_get_object(node), answer);
 	else
-		json_object_set_string_member(answer, "error", "a line must be a JSON object");
+		set_text(answer, "error", "a line must be a JSON object");
 	send_answer(fd, answer);
 	return goes_on;
 }
