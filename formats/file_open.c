@@ -443,11 +443,13 @@ static void add_to_begun(const struct file_open *job)
 	begun->nr = nr + 1;
 }
 
-static int create_on_worker(void *arg)
+/* Makes the file, or opens one that is there, and adds it to what was begun. */
+static int begin_file(struct file_open *job)
 {
-	struct file_open *job = arg;
 	int ret;
 
+	/* A signal that ends the program meanwhile finds no file that was made and not added. */
+	job->begun->making = true;
 	job->open_flags = O_CREAT | O_EXCL;
 	ret = open_on_worker(job);
 	if (ret == -EEXIST) {
@@ -455,9 +457,19 @@ static int create_on_worker(void *arg)
 		job->open_flags = 0;
 		ret = open_on_worker(job);
 	}
+	if (!ret)
+		add_to_begun(job);
+	job->begun->making = false;
+	return ret;
+}
+
+static int create_on_worker(void *arg)
+{
+	struct file_open *job = arg;
+	int ret = begin_file(job);
+
 	if (ret)
 		return ret;
-	add_to_begun(job);
 	/* Not before the lock: until then it may be an image in use. */
 	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
 		ret = open_failed(job, -errno, "it cannot be emptied: %s", g_strerror(errno));

@@ -417,6 +417,8 @@ struct image_option {
 struct image_begun {
 	/* Something may have been written to a block device. */
 	bool wipe;
+	/* A worker, whom no signal interrupts, is about to make a file and to add it. */
+	_Atomic bool making;
 	_Atomic unsigned nr;
 	struct image_begun_file {
 		char *filename;
@@ -428,7 +430,8 @@ struct image_begun {
 
 /*
  * Nothing stays that looks like an image: removes files that were made, empties those that were
- * there, and with @wipe zeroes the start of block devices. Blocks. In a signal handler, too.
+ * there, and with @wipe zeroes the start of block devices. Blocks. In a signal handler, too; it
+ * waits up to a second for a file that is being made.
  */
 void image_begun_abandon(const struct image_begun *begun);
 void image_begun_clear(struct image_begun *begun);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "image_int.h"
 
@@ -158,6 +159,11 @@ static int check_size(struct creation *c, GError **err)
 
 void image_begun_abandon(const struct image_begun *begun)
 {
+	static const struct timespec pause = {.tv_nsec = 1000000};
+
+	/* Not longer, lest a file system that does not answer keeps a signal from its work. */
+	for (int left = 1000; begun->making && left; left--)
+		nanosleep(&pause, NULL);
 	for (unsigned i = 0; i < begun->nr; i++)
 		begun->files[i].abandon(&begun->files[i], begun->wipe);
 }

@@ -220,6 +220,35 @@ static void test_formats_and_options(void)
 	g_assert_null(image_create_options("vmdk"));
 }
 
+static _Atomic bool abandoned;
+
+static void note_abandoned(const struct image_begun_file *file, bool wipe)
+{
+	abandoned = true;
+}
+
+static void *make_slowly(void *arg)
+{
+	struct image_begun *begun = arg;
+
+	g_usleep(50000);
+	begun->files[0].abandon = note_abandoned;
+	begun->nr = 1;
+	begun->making = false;
+	return NULL;
+}
+
+/* A signal handler must not miss the file that a worker has made and not yet added. */
+static void test_abandoning_waits_for_a_file_that_is_made(void)
+{
+	struct image_begun begun = { .making = true };
+	GThread *worker = g_thread_new("worker", make_slowly, &begun);
+
+	image_begun_abandon(&begun);
+	g_assert_true(abandoned);
+	g_thread_join(worker);
+}
+
 int main(int argc, char **argv)
 {
 	char *scratch;
@@ -236,6 +265,8 @@ int main(int argc, char **argv)
 			test_bad_requests_do_not_empty_a_file);
 	g_test_add_func("/create/places-where-no-file-can-be", test_places_where_no_file_can_be);
 	g_test_add_func("/create/a-failure-leaves-no-file", test_a_failure_leaves_no_file);
+	g_test_add_func("/create/abandoning-waits-for-a-file-that-is-made",
+			test_abandoning_waits_for_a_file_that_is_made);
 	g_test_add_func("/create/the-backing-file-gives-the-size",
 			test_the_backing_file_gives_the_size);
 	g_test_add_func("/create/backing-files-that-are-refused",
