@@ -22,13 +22,21 @@
  * its caller has closed the file. In task context fput() leaves the release to the current task,
  * which here is the server, and a release may wait for I/O of the server's own disk. Where bottom
  * halves are disabled fput() leaves it to a work item.
+ *
+ * Not when the server is gone. A release may then wait for the next one, and there is one work item
+ * for the whole system: the files of the dead server, which the next one waits for, may be behind.
  */
 void ubd_end_request(struct request *rq, blk_status_t status)
 {
+	struct ubd_queue *q = rq->mq_hctx->driver_data;
+	bool has_server = !(READ_ONCE(q->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY)));
+
 	trace_ubd_end(rq, status);
-	local_bh_disable();
+	if (has_server)
+		local_bh_disable();
 	blk_mq_end_request(rq, status);
-	local_bh_enable();
+	if (has_server)
+		local_bh_enable();
 }
 
 /* The wire's operation, or a negative errno for what no server is asked to do. */

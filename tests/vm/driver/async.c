@@ -244,20 +244,6 @@ static int spawn_keeping_server(uint64_t flags, int *ret_user)
 	return server;
 }
 
-/* The page is written when the next server is there, and only then may the release end. */
-static void a_killed_server_ends_before_the_release(void)
-{
-	int user, server = spawn_keeping_server(UBD_F_USER_RECOVERY, &user);
-
-	kill_server(server);
-	close(open_waiting());
-	set(&shared->keeps, false);
-	server = spawn_next();
-	kill_server(user);
-	delete_device();
-	kill_server(server);
-}
-
 static void an_abort_ends_before_the_release(void)
 {
 	int user, server = spawn_keeping_server(0, &user);
@@ -272,7 +258,6 @@ static const struct test tests[] = {
 	  a_file_without_a_name_is_released_by_somebody_else },
 	{ "a disk with a dirty page is released by somebody else",
 	  a_disk_with_a_dirty_page_is_released_by_somebody_else },
-	{ "a killed server ends before the release", a_killed_server_ends_before_the_release },
 	{ "an abort ends before the release", an_abort_ends_before_the_release },
 };
 
