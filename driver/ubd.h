@@ -22,14 +22,14 @@
  *   struct ubd_device is counted by its struct device. References are held by
  *   its being registered (dropped by the life work when it deletes the device, which
  *   cancels the watch and deadline works first), by every control file, by the open file of
- * /dev/ubdcN, by its disk until nobody has that open any more, and by every other work item queued.
- * A pending FETCH holds the file of /dev/ubdcN.
+ *   /dev/ubdcN, by its disk until nobody has that open any more, and by every other work item
+ *   queued. A pending FETCH holds the file of /dev/ubdcN.
  *   @nr_control counts control files; when it drops to 0 the device is aborted
  *   and deleted, unless it outlives its server (ubd_outlives_server()).
  *   The module is held by every open file of ours, by every disk, and by every device until the
  *   life work has deleted it. That is after the last request has ended, and so while io_uring may
- * call us: it completes commands, which hold their file, and lets go of pages, which keep their
- * request.
+ *   call us: it completes commands, which hold their file, and lets go of pages, which keep their
+ *   request.
  *
  * Who does what
  *   Only the life work starts, stops and deletes a disk, so these never overlap;
