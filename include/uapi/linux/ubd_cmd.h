@@ -113,8 +113,14 @@ struct ubdsrv_ctrl_cmd {
 #define UBD_F_UNPRIVILEGED		(1ull << 5)
 
 /*
+ * Requests come and go in batches: by UBD_IO_FETCH_BATCH and UBD_IO_COMMIT_BATCH, and the three
+ * commands for a single tag are -EINVAL. Needs Linux 6.18; goes with every other flag.
+ */
+#define UBD_F_BATCH			(1ull << 6)
+
+/*
  * Out only, of GET_DEV_INFO: a server has answered UBD_IO_RES_LOST. No FLUSH and no write with FUA
- * of this device succeeds any more, whichever server it has. (Bits 6 and 7 are kept.)
+ * of this device succeeds any more, whichever server it has. (Bit 7 is kept.)
  */
 #define UBD_F_LOST			(1ull << 8)
 
@@ -196,6 +202,9 @@ struct ubd_identity {
 #define UBD_IO_FETCH_REQ		0x20	/* wait for a request on (q_id, tag) */
 #define UBD_IO_COMMIT_AND_FETCH_REQ	0x21	/* complete it and wait for the next (R7) */
 #define UBD_IO_COMMIT_REQ		0x22	/* complete it, wait for none: ends at once */
+/* On a device with UBD_F_BATCH, in their place. */
+#define UBD_IO_FETCH_BATCH		0x23	/* tell of every request of the queue */
+#define UBD_IO_COMMIT_BATCH		0x24	/* complete requests, and wait for more */
 
 /*
  * cqe->res of FETCH_REQ and COMMIT_AND_FETCH_REQ: UBD_IO_RES_OK when the
@@ -214,7 +223,7 @@ struct ubd_identity {
 #define UBD_IO_RES_LOST			(-4095)
 
 /*
- * sqe->cmd of every I/O command.
+ * sqe->cmd of the I/O commands for one tag.
  * @addr: for FETCH_REQ and COMMIT_AND_FETCH_REQ, not zero: the server's buffer
  * for the request to come, max_io_bytes long. The driver copies a WRITE's data
  * into it before the FETCH completes, and takes a READ's data out of it while it
@@ -230,6 +239,34 @@ struct ubdsrv_io_cmd {
 	__s32	result;
 	__u64	addr;
 };
+
+/*
+ * FETCH_BATCH: one per queue, which stays. Its SQE has IOSQE_BUFFER_SELECT, a buf_group, and
+ * IORING_URING_CMD_MULTISHOT in uring_cmd_flags; its ubdsrv_io_cmd has zeroes beside @q_id. Each
+ * CQE with IORING_CQE_F_MORE tells of requests: res bytes of __u16 tags, whose descriptors are
+ * filled, in the provided buffer that it names. The last CQE has no IORING_CQE_F_MORE, and its
+ * res is UBD_IO_RES_ABORT as above, or
+ *   -ENOBUFS  there was no provided buffer, or no room for the CQE: requests wait for the next
+ *             FETCH_BATCH,
+ *   -EFAULT   the provided buffer cannot be written to; the same,
+ *   -EBUSY    the queue has one already,
+ *   -EINVAL   and the other errors of a command that was wrong.
+ *
+ * COMMIT_BATCH: @addr is an array of @tag struct ubd_batch_entry, from 1 to the depth of the
+ * queue, and @result is 0. It is read while the command is issued: the memory may be used again
+ * when io_uring_enter() has returned. cqe->res is the number of entries that were done, in their
+ * order, and the first one that is refused ends the batch; if that is the first of all, cqe->res
+ * is its negative errno. With IOSQE_CQE_SKIP_SUCCESS there is a CQE only if not all were done.
+ */
+struct ubd_batch_entry {
+	__u16	tag;
+	__u16	flags;			/* UBD_BATCH_*, at least one */
+	__s32	result;			/* as that of ubdsrv_io_cmd; 0 without UBD_BATCH_COMMIT */
+	__u64	addr;			/* the same; 0 without UBD_BATCH_FETCH */
+};
+
+#define UBD_BATCH_COMMIT	(1u << 0)	/* complete the tag's request */
+#define UBD_BATCH_FETCH		(1u << 1)	/* the tag waits for its next request */
 
 /* ubdsrv_io_desc.op_flags: operation in bits 0-7, flags above */
 #define UBD_IO_OP_READ			0
