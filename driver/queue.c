@@ -245,13 +245,38 @@ void ubd_abort_fetch(struct io_uring_cmd *cmd)
 	io_uring_cmd_complete_in_task(cmd, ubd_abort_work);
 }
 
+/* A partition may reach beyond the end of a disk that has shrunk. */
+static bool ubd_is_beyond_end(const struct request *rq)
+{
+	/* The capacity changes without a lock; what is under way at that time counts as before. */
+	return req_op(rq) != REQ_OP_FLUSH &&
+	       blk_rq_pos(rq) + blk_rq_sectors(rq) > data_race(get_capacity(rq->q->disk));
+}
+
+/* The block layer only warns of writes to a read-only disk. */
+static bool ubd_is_forbidden_write(const struct ubd_device *dev, const struct request *rq)
+{
+	return (dev->params.attrs & UBD_ATTR_READ_ONLY) && op_is_write(req_op(rq));
+}
+
+/* What no server is asked to do. */
+static blk_status_t ubd_check_request(const struct ubd_device *dev, const struct request *rq)
+{
+	if (ubd_wire_op(rq) < 0)
+		return BLK_STS_NOTSUPP;
+	if (ubd_is_beyond_end(rq) || ubd_is_forbidden_write(dev, rq))
+		return BLK_STS_IOERR;
+	return BLK_STS_OK;
+}
+
 static blk_status_t ubd_accept(struct ubd_queue *q, struct request *rq)
 {
 	struct ubd_tag *tag = &q->tags[rq->tag];
+	blk_status_t status = ubd_check_request(q->dev, rq);
 	struct io_uring_cmd *cmd;
 
-	if (ubd_wire_op(rq) < 0)
-		return BLK_STS_NOTSUPP;
+	if (status != BLK_STS_OK)
+		return status;
 
 	blk_mq_start_request(rq);
 

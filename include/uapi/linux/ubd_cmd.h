@@ -155,7 +155,7 @@ struct ubd_open_dev {
 };
 
 /* ubd_params.attrs */
-#define UBD_ATTR_READ_ONLY	(1u << 0)
+#define UBD_ATTR_READ_ONLY	(1u << 0)	/* no write gets to the server */
 #define UBD_ATTR_ROTATIONAL	(1u << 1)
 #define UBD_ATTR_VOLATILE_CACHE	(1u << 2)	/* the driver sends FLUSH */
 #define UBD_ATTR_FUA		(1u << 3)	/* ... and UBD_IO_F_FUA; needs VOLATILE_CACHE */

@@ -6,6 +6,7 @@
 #include "lib.h"
 
 #include <fcntl.h>
+#include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,6 +301,94 @@ static void readahead_stops_at_the_end(void)
 	server_delete(&server);
 }
 
+static void resize(struct server *server, uint64_t sectors)
+{
+	CHECK_EQ(control(server->control, UBD_CMD_UPDATE_SIZE, &sectors, sizeof(sectors)), 0);
+	server->params.dev_sectors = sectors;
+}
+
+/* The second half of the disk as a partition, which the kernel keeps as it is when the disk
+ * shrinks. */
+static int add_partition(const struct server *server)
+{
+	struct blkpg_partition partition = { .start = 8 << 20, .length = 8 << 20, .pno = 1 };
+	struct blkpg_ioctl_arg arg = { .op = BLKPG_ADD_PARTITION,
+				       .datalen = sizeof(partition),
+				       .data = &partition };
+	int disk = open_disk(server->info.dev_id, O_RDWR), part;
+	char path[48];
+
+	CHECK_EQ(ioctl(disk, BLKPG, &arg), 0);
+	close(disk);
+	snprintf(path, sizeof(path), "%sp1", block_node(server->info.dev_id));
+	WAIT_UNTIL(exists(path), AGE);
+	part = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	CHECK(part >= 0);
+	return part;
+}
+
+static void check_out_of_reach(int part, uint64_t off)
+{
+	uint64_t range[2] = { off, 4096 };
+	uint32_t before = nr_requests;
+	void *data = aligned(4096);
+
+	CHECK(pread(part, data, 4096, off) < 0);
+	CHECK_EQ(errno, EIO);
+	CHECK(pwrite(part, data, 4096, off) < 0);
+	CHECK_EQ(errno, EIO);
+	CHECK(ioctl(part, BLKDISCARD, range) < 0);
+	CHECK(ioctl(part, BLKZEROOUT, range) < 0);
+	CHECK_EQ(nr_requests, before);
+}
+
+static void a_partition_ends_with_its_disk(void)
+{
+	void *data = aligned(4096);
+	struct server server;
+	int part;
+
+	server_init(&server);
+	run_filled(&server, 32768);
+	part = add_partition(&server);
+	resize(&server, 24576);
+	check_out_of_reach(part, 4 << 20);
+	check_out_of_reach(part, (4 << 20) - 512);
+	check_out_of_reach(part, (8 << 20) - 4096);
+	CHECK_EQ(pread(part, data, 4096, (4 << 20) - 4096), 4096);
+	CHECK_EQ(fsync(part), 0);
+	check_zeroed(&server, 0, 0);
+	resize(&server, 32768);
+	CHECK_EQ(pread(part, data, 4096, 4 << 20), 4096);
+	close(part);
+	server_delete(&server);
+}
+
+/* The disk ends in front of the request while the server has it. */
+static int shrink_and_handle(struct server *server, const struct ubdsrv_io_desc *desc,
+			     uint8_t *buffer)
+{
+	if (desc->start_sector >= 24576 && server->params.dev_sectors > 24576)
+		resize(server, 24576);
+	return server_handle(server, desc, buffer);
+}
+
+static void a_request_outlives_the_end_of_its_disk(void)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.handle = shrink_and_handle;
+	server_run(&server);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	CHECK_EQ(pread(disk, aligned(4096), 4096, 12 << 20), 4096);
+	CHECK_EQ(server.params.dev_sectors, 24576);
+	CHECK_EQ(pread(disk, aligned(4096), 4096, 12 << 20), 0);
+	close(disk);
+	server_delete(&server);
+}
+
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -312,6 +401,9 @@ int main(int argc, char **argv)
 		{ "ranges beyond the end are refused", ranges_beyond_the_end_are_refused },
 		{ "no limit is too large", no_limit_is_too_large },
 		{ "readahead stops at the end", readahead_stops_at_the_end },
+		{ "a partition ends with its disk", a_partition_ends_with_its_disk },
+		{ "a request outlives the end of its disk",
+		  a_request_outlives_the_end_of_its_disk },
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
 #include <unistd.h>
 
 #define FLAGS (UBD_IO_F_FUA | UBD_IO_F_NOUNMAP)
@@ -238,6 +240,59 @@ static void a_read_only_disk_cannot_be_written(void)
 	server_delete(&server);
 }
 
+/* A swap space of 64 pages. */
+static void make_swap(uint8_t *memory)
+{
+	uint32_t header[3] = { 1, 63, 0 };
+
+	memcpy(memory + 1024, header, sizeof(header));
+	memcpy(memory + 4096 - 10, "SWAPSPACE2", 10);
+}
+
+/* That blk-mq has ended, well or not. */
+static unsigned long nr_writes(uint32_t id)
+{
+	unsigned long nr = 0;
+	char path[48];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/ubdb%u/stat", id);
+	file = fopen(path, "re");
+	CHECK(file);
+	CHECK_EQ(fscanf(file, "%*u %*u %*u %*u %lu", &nr), 1);
+	fclose(file);
+	return nr;
+}
+
+/*
+ * The block layer itself only warns of writes to such a disk. A file of the disk refuses them, and
+ * so does a file system; swap does not.
+ */
+static void no_write_reaches_the_server_of_a_read_only_disk(void)
+{
+	uint8_t *pages = aligned(16 * 4096);
+	struct server server;
+
+	server_init(&server);
+	server.params.attrs = UBD_ATTR_READ_ONLY;
+	server.handle = log_and_handle;
+	server_add(&server);
+	make_swap(server.memory);
+	server_open(&server);
+	server_serve(&server);
+	server_start(&server);
+	forget();
+	CHECK_EQ(swapon(block_node(server.info.dev_id), 0), 0);
+	memset(pages, 0x5a, 16 * 4096);
+	CHECK_EQ(madvise(pages, 16 * 4096, MADV_PAGEOUT), 0);
+	CHECK_EQ(swapoff(block_node(server.info.dev_id)), 0);
+	CHECK_EQ(pages[0], 0x5a);
+	CHECK(nr_writes(server.info.dev_id));
+	for (size_t i = 0; i < requests.nr; i++)
+		CHECK_EQ(ubd_desc_op(&requests.descs[i]), UBD_IO_OP_READ);
+	server_delete(&server);
+}
+
 static long queue_attribute(uint32_t id, const char *name)
 {
 	char path[96];
@@ -317,6 +372,8 @@ int main(int argc, char **argv)
 		{"a large discard is split at the limit", a_large_discard_is_split_at_the_limit},
 		{"a disk without discard refuses it", a_disk_without_discard_refuses_it},
 		{"a read-only disk cannot be written", a_read_only_disk_cannot_be_written},
+		{"no write reaches the server of a read-only disk",
+		 no_write_reaches_the_server_of_a_read_only_disk},
 		{"the limits are those of the parameters", the_limits_are_those_of_the_parameters},
 		{"partitions are found", partitions_are_found},
 	};
