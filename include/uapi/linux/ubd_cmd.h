@@ -256,7 +256,9 @@ struct ubdsrv_io_cmd {
  * queue, and @result is 0. It is read while the command is issued: the memory may be used again
  * when io_uring_enter() has returned. cqe->res is the number of entries that were done, in their
  * order, and the first one that is refused ends the batch; if that is the first of all, cqe->res
- * is its negative errno. With IOSQE_CQE_SKIP_SUCCESS there is a CQE only if not all were done.
+ * is its negative errno. It is UBD_IO_RES_ABORT, whatever was done before, once the device is
+ * stopped or the server counts as gone. With IOSQE_CQE_SKIP_SUCCESS there is a CQE only if not all
+ * were done.
  */
 struct ubd_batch_entry {
 	__u16	tag;
