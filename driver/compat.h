@@ -78,11 +78,12 @@ static inline void ubd_vma_seal(struct vm_area_struct *vma)
  */
 static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *queuedata,
 					     struct queue_limits *limits, bool write_cache,
-					     bool fua, bool rotational)
+					     bool fua, bool rotational, bool stable_writes)
 {
 #if UBD_KERNEL_IS(6, 12)
 	limits->features |= (write_cache ? BLK_FEAT_WRITE_CACHE : 0) | (fua ? BLK_FEAT_FUA : 0) |
-			    (rotational ? BLK_FEAT_ROTATIONAL : 0);
+			    (rotational ? BLK_FEAT_ROTATIONAL : 0) |
+			    (stable_writes ? BLK_FEAT_STABLE_WRITES : 0);
 	return blk_mq_alloc_disk(set, limits, queuedata);
 #else
 	struct gendisk *disk = blk_mq_alloc_disk(set, queuedata);
@@ -98,12 +99,16 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 	blk_queue_max_hw_sectors(q, limits->max_hw_sectors);
 	blk_queue_max_segments(q, limits->max_segments);
 	blk_queue_max_segment_size(q, limits->max_segment_size);
+	blk_queue_segment_boundary(q, limits->seg_boundary_mask);
+	blk_queue_dma_alignment(q, limits->dma_alignment);
 	q->limits.discard_granularity = limits->discard_granularity;
 	blk_queue_max_discard_sectors(q, limits->max_hw_discard_sectors);
 	blk_queue_max_write_zeroes_sectors(q, limits->max_write_zeroes_sectors);
 	blk_queue_write_cache(q, write_cache, fua);
 	if (!rotational)
 		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	if (stable_writes)
+		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
 	return disk;
 #endif
 }

@@ -10,7 +10,8 @@
 #include "ubd.h"
 
 #define UBD_ATTRS_KNOWN                                                                            \
-	(UBD_ATTR_READ_ONLY | UBD_ATTR_ROTATIONAL | UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA)
+	(UBD_ATTR_READ_ONLY | UBD_ATTR_ROTATIONAL | UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA |       \
+	 UBD_ATTR_STABLE_WRITES)
 
 static bool ubd_is_block_size(u32 bytes)
 {
@@ -47,14 +48,41 @@ static bool ubd_are_discards_valid(const struct ubd_params *p)
 	       p->max_discard_sectors >= p->discard_granularity >> SECTOR_SHIFT;
 }
 
+static u32 ubd_dma_alignment(const struct ubd_params *p)
+{
+	return p->dma_alignment ?: SECTOR_SIZE;
+}
+
+/*
+ * Less than this the block layer does not take. Its users read and write single blocks, which lie
+ * in memory as they do on the disk. And it cannot split one: a block whose pieces are as small as
+ * they may be must fit into a request.
+ */
+static bool ubd_are_segments_valid(const struct ubd_params *p)
+{
+	u32 alignment = ubd_dma_alignment(p);
+
+	if (!is_power_of_2(alignment) || alignment < 4 || alignment > p->logical_block_size)
+		return false;
+	if (p->max_segments &&
+	    (p->max_segments > USHRT_MAX || p->max_segments < p->logical_block_size / alignment))
+		return false;
+	if (p->max_segment_size && (p->max_segment_size < PAGE_SIZE ||
+				    p->max_segment_size % max_t(u32, alignment, SECTOR_SIZE)))
+		return false;
+	return !p->segment_boundary ||
+	       (is_power_of_2(p->segment_boundary) && p->segment_boundary >= PAGE_SIZE);
+}
+
 static bool ubd_are_params_valid(const struct ubd_params *p, u32 max_io_bytes)
 {
-	if ((p->attrs & ~UBD_ATTRS_KNOWN) || p->reserved0 ||
+	if ((p->attrs & ~UBD_ATTRS_KNOWN) || p->request_timeout ||
 	    memchr_inv(p->reserved1, 0, sizeof(p->reserved1)))
 		return false;
 	if ((p->attrs & UBD_ATTR_FUA) && !(p->attrs & UBD_ATTR_VOLATILE_CACHE))
 		return false;
-	return ubd_are_sizes_valid(p, max_io_bytes) && ubd_are_discards_valid(p);
+	return ubd_are_sizes_valid(p, max_io_bytes) && ubd_are_discards_valid(p) &&
+	       ubd_are_segments_valid(p);
 }
 
 int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *params)
@@ -90,9 +118,11 @@ struct gendisk *ubd_params_disk(struct ubd_device *dev)
 		.io_min = p->io_min,
 		.io_opt = p->io_opt,
 		.max_hw_sectors = p->max_io_sectors,
-		/* Data is copied segment by segment: their number and size do not matter. */
-		.max_segments = USHRT_MAX,
-		.max_segment_size = UINT_MAX,
+		/* Data is copied segment by segment: their number and size do not matter to us. */
+		.max_segments = p->max_segments ?: USHRT_MAX,
+		.max_segment_size = p->max_segment_size ?: UINT_MAX,
+		.dma_alignment = ubd_dma_alignment(p) - 1,
+		.seg_boundary_mask = (p->segment_boundary ?: BIT_ULL(32)) - 1,
 		.discard_granularity = p->discard_granularity,
 		.max_hw_discard_sectors = ubd_limit_sectors(p, p->max_discard_sectors),
 		.max_write_zeroes_sectors = ubd_limit_sectors(p, p->max_write_zeroes_sectors),
@@ -100,7 +130,8 @@ struct gendisk *ubd_params_disk(struct ubd_device *dev)
 	struct gendisk *disk;
 
 	disk = ubd_alloc_disk(&dev->tag_set, dev, &limits, p->attrs & UBD_ATTR_VOLATILE_CACHE,
-			      p->attrs & UBD_ATTR_FUA, p->attrs & UBD_ATTR_ROTATIONAL);
+			      p->attrs & UBD_ATTR_FUA, p->attrs & UBD_ATTR_ROTATIONAL,
+			      p->attrs & UBD_ATTR_STABLE_WRITES);
 	if (!IS_ERR(disk)) {
 		set_disk_ro(disk, p->attrs & UBD_ATTR_READ_ONLY);
 		set_capacity(disk, p->dev_sectors);

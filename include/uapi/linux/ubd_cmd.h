@@ -53,6 +53,8 @@
 /* On a control fd, without a buffer: for those who cannot get at the nodes in /dev. */
 #define UBD_CMD_OPEN_CHAR		0x12	/* opens /dev/ubdcN; cqe->res: its fd, close-on-exec */
 #define UBD_CMD_OPEN_BLOCK		0x13	/* opens /dev/ubdbN of a device that was started; the same */
+/* On a control fd, without a buffer. */
+#define UBD_CMD_TRY_STOP_DEV		0x14	/* STOP_DEV, or -EBUSY if somebody has the disk open */
 
 /*
  * sqe->cmd of every control command.
@@ -127,6 +129,9 @@ struct ubdsrv_ctrl_cmd {
 /* Out only, of GET_DEV_INFO: STOP_DEV or DEL_DEV has come, and may be waiting for the server. */
 #define UBD_F_STOPPING			(1ull << 9)
 
+/* The kernel does not look for partitions by itself; BLKRRPART still makes it do so. */
+#define UBD_F_NO_AUTO_PART_SCAN		(1ull << 10)
+
 /* dev_id of ADD_DEV: the driver picks the lowest free one. */
 #define UBD_DEV_ID_ANY		((__u32)-1)
 
@@ -159,11 +164,23 @@ struct ubd_open_dev {
 #define UBD_ATTR_ROTATIONAL	(1u << 1)
 #define UBD_ATTR_VOLATILE_CACHE	(1u << 2)	/* the driver sends FLUSH */
 #define UBD_ATTR_FUA		(1u << 3)	/* ... and UBD_IO_F_FUA; needs VOLATILE_CACHE */
+#define UBD_ATTR_STABLE_WRITES	(1u << 4)	/* pages do not change while they are written */
+
+/* request_timeout: there is none, whatever the module's parameter says. */
+#define UBD_NO_REQUEST_TIMEOUT	((__u32)-1)
 
 /*
  * Limits of the block device. Block sizes are powers of two from 512 to the
  * page size of the kernel. Zero for io_opt, max_discard_sectors or
  * max_write_zeroes_sectors says that there is none.
+ *
+ * The last four limit the pieces of memory that a request's data is in, as the block layer counts
+ * them, for servers that hand these on (UBD_F_ZERO_COPY). Zero: as the driver sees fit, which
+ * copies any. dma_alignment is that of their addresses and sizes: a power of two from 4 to
+ * logical_block_size. max_segments is at most 65535, and at least as many as a logical block has
+ * pieces of dma_alignment (0: 512) bytes. max_segment_size is at least the page size, and a multiple
+ * of 512 and of dma_alignment. segment_boundary, a power of two from the page size on, is
+ * what no piece crosses a multiple of.
  */
 struct ubd_params {
 	__u32	attrs;				/* UBD_ATTR_* */
@@ -175,9 +192,14 @@ struct ubd_params {
 	__u32	discard_granularity;		/* bytes */
 	__u32	max_discard_sectors;
 	__u32	max_write_zeroes_sectors;
-	__u32	reserved0;
+	__u32	request_timeout;		/* seconds that the server may take until it counts as
+						 * dead; 0: the module's request_timeout */
 	__u64	dev_sectors;			/* capacity */
-	__u64	reserved1[4];
+	__u32	dma_alignment;			/* bytes */
+	__u32	max_segments;
+	__u32	max_segment_size;		/* bytes */
+	__u32	segment_boundary;		/* bytes */
+	__u64	reserved1[2];
 };
 
 #define UBD_SERIAL_SIZE		64

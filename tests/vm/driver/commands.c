@@ -212,7 +212,7 @@ static void set_params_refuses_what_cannot_be(void)
 
 	CHECK(fd >= 0);
 	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), 0);
-	CHECK_PARAM_REFUSED(fd, attrs, 1u << 4);
+	CHECK_PARAM_REFUSED(fd, attrs, 1u << 5);
 	CHECK_PARAM_REFUSED(fd, attrs, UBD_ATTR_FUA);
 	CHECK_PARAM_REFUSED(fd, logical_block_size, 0);
 	CHECK_PARAM_REFUSED(fd, logical_block_size, 256);
@@ -229,8 +229,16 @@ static void set_params_refuses_what_cannot_be(void)
 	CHECK_PARAM_REFUSED(fd, discard_granularity, 0);
 	CHECK_PARAM_REFUSED(fd, discard_granularity, 100);
 	CHECK_PARAM_REFUSED(fd, max_discard_sectors, 7);
-	CHECK_PARAM_REFUSED(fd, reserved0, 1);
+	CHECK_PARAM_REFUSED(fd, dma_alignment, 2);
+	CHECK_PARAM_REFUSED(fd, dma_alignment, 96);
+	CHECK_PARAM_REFUSED(fd, dma_alignment, 1024);
+	CHECK_PARAM_REFUSED(fd, max_segments, 65536);
+	CHECK_PARAM_REFUSED(fd, max_segment_size, 2048);
+	CHECK_PARAM_REFUSED(fd, max_segment_size, 4096 + 4);
+	CHECK_PARAM_REFUSED(fd, segment_boundary, 2048);
+	CHECK_PARAM_REFUSED(fd, segment_boundary, 12288);
 	CHECK_PARAM_REFUSED(fd, reserved1[0], 1);
+	CHECK_PARAM_REFUSED(fd, reserved1[1], 1);
 	CHECK_PARAM_REFUSED(fd, dev_sectors, 0);
 	CHECK_PARAM_REFUSED(fd, dev_sectors, 1ull << 55);
 	CHECK_PARAM_REFUSED(fd, dev_sectors, ~0ull);
@@ -254,6 +262,16 @@ static void blocks_of_4096_make_units_of_8_sectors(void)
 	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), -EINVAL);
 	params.max_write_zeroes_sectors = 2048;
 	params.max_io_sectors = 9;
+	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), -EINVAL);
+	params.max_io_sectors = 256;
+	params.max_segments = 7;
+	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), -EINVAL);
+	params.max_segments = 8;
+	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), 0);
+	params.dma_alignment = 4096;
+	params.max_segments = 1;
+	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), 0);
+	params.max_segment_size = 4096 + 512;
 	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), -EINVAL);
 }
 

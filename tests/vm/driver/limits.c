@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 #define MAX_IO (128 << 10)
@@ -110,6 +111,20 @@ static void set_attribute(const struct server *server, const char *name, int val
 	CHECK_EQ(fclose(file), 0);
 }
 
+static int get_attribute(const struct server *server, const char *name)
+{
+	char path[96];
+	FILE *file;
+	int value;
+
+	snprintf(path, sizeof(path), "/sys/block/ubdb%u/queue/%s", server->info.dev_id, name);
+	file = fopen(path, "re");
+	CHECK(file);
+	CHECK_EQ(fscanf(file, "%d", &value), 1);
+	fclose(file);
+	return value;
+}
+
 static void an_administrators_limit_is_kept(void)
 {
 	struct server server;
@@ -181,6 +196,136 @@ static void a_buffer_at_an_odd_address_is_refused_or_works(void)
 	check_zeroed(&server, 0, 0);
 	close(disk);
 	server_delete(&server);
+}
+
+/* ---- pieces of memory ---- */
+
+/* Reads a block into memory that is @shift bytes off; returns 0 or an errno. */
+static int read_shifted(int disk, int shift)
+{
+	static uint8_t memory[16384] __attribute__((aligned(4096)));
+
+	if (pread(disk, memory + shift, 4096, 4096) < 0)
+		return errno;
+	for (int i = 0; i < 4096; i++)
+		CHECK_EQ(memory[shift + i], expected(4096 + i));
+	return 0;
+}
+
+static void run_aligned(uint32_t block_size, uint32_t alignment, int good, int bad)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.params.logical_block_size = block_size;
+	server.params.dma_alignment = alignment;
+	run_filled(&server, 32768);
+	CHECK_EQ(get_attribute(&server, "dma_alignment"), (alignment ?: 512) - 1);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	CHECK_EQ(read_shifted(disk, good), 0);
+	CHECK_EQ(read_shifted(disk, bad), EINVAL);
+	close(disk);
+	server_delete(&server);
+}
+
+static void memory_is_aligned_as_the_server_wants(void)
+{
+	run_aligned(512, 0, 512, 256);
+	run_aligned(512, 4, 12, 2);
+	run_aligned(4096, 512, 1536, 4);
+	run_aligned(4096, 4096, 4096, 512);
+}
+
+/* 2 MiB in one piece; NULL if this kernel has none. */
+static uint8_t *one_piece(void)
+{
+	int fd = open("/proc/sys/vm/nr_hugepages", O_WRONLY | O_CLOEXEC);
+	uint8_t *memory;
+
+	if (fd < 0)
+		return NULL;
+	CHECK_EQ(write(fd, "1", 1), 1);
+	close(fd);
+	memory = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
+	CHECK(memory != MAP_FAILED);
+	return memory;
+}
+
+/* Reads 128 KiB by requests of at most @bytes. */
+static void check_cut(uint8_t *memory, uint32_t segments, uint32_t segment_size, uint32_t boundary,
+		      uint32_t bytes)
+{
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.params.max_segments = segments;
+	server.params.max_segment_size = segment_size;
+	server.params.segment_boundary = boundary;
+	run_filled(&server, 32768);
+	disk = open_disk(server.info.dev_id, O_RDONLY);
+	CHECK_EQ(pread(disk, memory, MAX_IO, 0), MAX_IO);
+	for (size_t i = 0; i < MAX_IO; i++)
+		CHECK_EQ(memory[i], expected(i));
+	CHECK_EQ(most_sectors, bytes / 512);
+	close(disk);
+	server_delete(&server);
+}
+
+static void a_request_has_so_many_pieces(void)
+{
+	uint8_t *memory = one_piece();
+
+	if (!memory)
+		return;
+	check_cut(memory, 0, 0, 0, MAX_IO);
+	check_cut(memory, 1, 0, 0, MAX_IO);
+	check_cut(memory, 1, 12288, 0, 12288);
+	check_cut(memory, 2, 12288, 0, 24576);
+	check_cut(memory, 1, 0, 8192, 8192);
+	check_cut(memory, 3, 0, 8192, 24576);
+	check_cut(memory, 0, 0, 4096, MAX_IO);
+}
+
+/* As many as a block may have; whether Linux takes any smaller than a block is up to its version. */
+static void a_block_of_many_pieces_is_one_request(void)
+{
+	uint8_t *memory = aligned(16384);
+	struct iovec pieces[16];
+	struct server server;
+	int disk;
+
+	server_init(&server);
+	server.params.logical_block_size = 4096;
+	server.params.max_segments = 8;
+	run_filled(&server, 32768);
+	disk = open_disk(server.info.dev_id, O_RDWR);
+	for (int i = 0; i < 16; i++)
+		pieces[i] = (struct iovec){ memory + i * 1024, 512 };
+	if (preadv(disk, pieces, 16, 0) < 0) {
+		CHECK_EQ(errno, EINVAL);
+	} else {
+		for (int i = 0; i < 8192; i++)
+			CHECK_EQ(memory[i / 512 * 1024 + i % 512], expected(i));
+		CHECK_EQ(nr_requests, 2);
+	}
+	close(disk);
+	server_delete(&server);
+}
+
+static void pages_stay_as_they_are_if_the_server_wants_that(void)
+{
+	struct server server;
+
+	for (int wanted = 0; wanted < 2; wanted++) {
+		server_init(&server);
+		server.params.attrs |= wanted ? UBD_ATTR_STABLE_WRITES : 0;
+		server_run(&server);
+		CHECK_EQ(get_attribute(&server, "stable_writes"), wanted);
+		server_delete(&server);
+	}
 }
 
 /* ---- discard and zeroes ---- */
@@ -397,6 +542,11 @@ int main(int argc, char **argv)
 		{ "a vector of odd pieces is one request", a_vector_of_odd_pieces_is_one_request },
 		{ "a buffer at an odd address is refused or works",
 		  a_buffer_at_an_odd_address_is_refused_or_works },
+		{ "memory is aligned as the server wants", memory_is_aligned_as_the_server_wants },
+		{ "a request has so many pieces", a_request_has_so_many_pieces },
+		{ "a block of many pieces is one request", a_block_of_many_pieces_is_one_request },
+		{ "pages stay as they are if the server wants that",
+		  pages_stay_as_they_are_if_the_server_wants_that },
 		{ "odd ranges are zeroed and no more", odd_ranges_are_zeroed_and_no_more },
 		{ "ranges beyond the end are refused", ranges_beyond_the_end_are_refused },
 		{ "no limit is too large", no_limit_is_too_large },
