@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* How a server's answers reach whoever asked: results, buffers that are gone, COMMIT and FETCH
  * apart. */
-#include "lib.h"
+#include "hand.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -107,107 +107,26 @@ static void a_buffer_that_faults_fails_the_request_only(void)
 	server_delete(&server);
 }
 
-/* ---- a server by hand: one tag, one ring ---- */
-
-struct hand {
-	struct server server;
-	struct io_uring ring;
-	uint8_t *buffer;
-};
-
-static void hand_submit(struct hand *hand, uint32_t op, int32_t result)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&hand->ring);
-
-	prep_io(sqe, hand->server.cdev, op, 0, 0, result, hand->buffer);
-	CHECK_EQ(io_uring_submit(&hand->ring), 1);
-}
-
-static int hand_wait(struct hand *hand)
-{
-	struct io_uring_cqe *cqe;
-	int res;
-
-	CHECK_EQ(io_uring_wait_cqe(&hand->ring, &cqe), 0);
-	res = cqe->res;
-	io_uring_cqe_seen(&hand->ring, cqe);
-	return res;
-}
-
-static void *start_thread(void *arg)
-{
-	server_start(arg);
-	return NULL;
-}
-
-/* Serves by @op until START_DEV has found no partitions. */
-static void hand_run(struct hand *hand, unsigned int ring_flags)
-{
-	struct server *server = &hand->server;
-	struct io_uring_cqe *cqe;
-	pthread_t thread;
-
-	server_init(server);
-	server->info.nr_hw_queues = 1;
-	server->info.queue_depth = 1;
-	server_add(server);
-	server_open(server);
-	hand->buffer = server_buffer(&server->queues[0], 0);
-	CHECK_EQ(io_uring_queue_init(4, &hand->ring, ring_flags), 0);
-	hand_submit(hand, UBD_IO_FETCH_REQ, 0);
-	CHECK_EQ(pthread_create(&thread, NULL, start_thread, server), 0);
-	while (get_state(server->control) != UBD_S_DEV_LIVE) {
-		struct __kernel_timespec tick = { .tv_nsec = 1000000 };
-
-		if (io_uring_wait_cqe_timeout(&hand->ring, &cqe, &tick))
-			continue;
-		CHECK_EQ(cqe->res, UBD_IO_RES_OK);
-		io_uring_cqe_seen(&hand->ring, cqe);
-		hand_submit(hand, UBD_IO_COMMIT_AND_FETCH_REQ,
-			    server_handle(server, server->queues[0].descs, hand->buffer));
-	}
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-}
-
-/* Reads 4 KiB at 64 KiB in a process of its own, which exits with 0 if that works. */
-static void read_some(void *arg)
-{
-	int disk = open_disk(*(uint32_t *)arg, O_RDONLY);
-
-	CHECK_EQ(pread(disk, aligned(4096), 4096, 65536), 4096);
-	close(disk);
-}
-
-static void hand_end(struct hand *hand)
-{
-	CHECK_EQ(control(hand->server.control, UBD_CMD_STOP_DEV, NULL, 0), 0);
-	CHECK_EQ(hand_wait(hand), UBD_IO_RES_ABORT);
-	CHECK_EQ(control(hand->server.control, UBD_CMD_DEL_DEV, NULL, 0), 0);
-	io_uring_queue_exit(&hand->ring);
-	close(hand->server.cdev);
-	close(hand->server.control);
-}
+/* ---- COMMIT and FETCH ---- */
 
 static void a_request_waits_for_the_fetch_after_commit(void)
 {
 	struct hand hand;
-	uint32_t id;
 	int first, second;
 
 	hand_run(&hand, 0);
-	id = hand.server.info.dev_id;
-	first = spawn(read_some, &id);
+	first = hand_spawn_reader(&hand);
 	CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
 	hand_submit(&hand, UBD_IO_COMMIT_REQ, 4096);
 	CHECK_EQ(hand_wait(&hand), 0);
 	check_exit(first, 0);
 
 	/* Now the tag has no FETCH; a request comes all the same. */
-	second = spawn(read_some, &id);
+	second = hand_spawn_reader(&hand);
 	usleep(300000);
 	hand_submit(&hand, UBD_IO_FETCH_REQ, 0);
 	CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
-	CHECK_EQ(hand.server.queues[0].descs[0].start_sector, 128);
+	CHECK_EQ(hand_desc(&hand)->start_sector, 128);
 	hand_submit(&hand, UBD_IO_COMMIT_AND_FETCH_REQ, 4096);
 	check_exit(second, 0);
 	hand_end(&hand);
@@ -221,10 +140,10 @@ static void r7_one_command_answers_and_asks_again(void)
 	int reader;
 
 	hand_run(&hand, 0);
-	desc = &hand.server.queues[0].descs[0];
+	desc = hand_desc(&hand);
 	for (int i = 0; i < 2; i++) {
 		CHECK_EQ(io_uring_cq_ready(&hand.ring), 0);
-		reader = spawn(read_some, &hand.server.info.dev_id);
+		reader = hand_spawn_reader(&hand);
 		CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
 		CHECK_EQ(desc->op_flags, UBD_IO_OP_READ);
 		CHECK_EQ(desc->start_sector, 65536 / 512);
@@ -236,29 +155,6 @@ static void r7_one_command_answers_and_asks_again(void)
 	hand_end(&hand);
 }
 
-static void serve_one_read(unsigned int ring_flags)
-{
-	struct hand hand;
-	int reader;
-
-	hand_run(&hand, ring_flags);
-	reader = spawn(read_some, &hand.server.info.dev_id);
-	CHECK_EQ(hand_wait(&hand), UBD_IO_RES_OK);
-	hand_submit(&hand, UBD_IO_COMMIT_AND_FETCH_REQ, 4096);
-	check_exit(reader, 0);
-	hand_end(&hand);
-}
-
-static void a_ring_that_defers_its_task_work_serves(void)
-{
-	serve_one_read(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-}
-
-static void a_ring_with_a_polling_kernel_thread_serves(void)
-{
-	serve_one_read(IORING_SETUP_SQPOLL);
-}
-
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -268,10 +164,6 @@ int main(int argc, char **argv)
 		{ "a request waits for the FETCH after COMMIT_REQ",
 		  a_request_waits_for_the_fetch_after_commit },
 		{ "R7: one command answers and asks again", r7_one_command_answers_and_asks_again },
-		{ "a ring that defers its task work serves",
-		  a_ring_that_defers_its_task_work_serves },
-		{ "a ring with a polling kernel thread serves",
-		  a_ring_with_a_polling_kernel_thread_serves },
 	};
 
 	return RUN_TESTS(tests, argc, argv);
