@@ -26,9 +26,7 @@
  *      for five minutes. So the watch work looks twice a minute.
  *
  * And a server that does not answer for request_timeout seconds is treated as dead; that
- * is looked at together with 4. If it then still uses the data of a request, say since it
- * copies them to memory that somebody does not give it, that request cannot end, and the server is
- * killed.
+ * is looked at together with 4.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fdtable.h>
@@ -117,9 +115,6 @@ static void ubd_check_server(struct ubd_device *dev)
 	} else if (ubd_has_overdue(dev)) {
 		dev_warn(&dev->device, "the server does not answer\n");
 		ubd_server_gone(dev);
-	} else if (ubd_has_stuck(dev)) {
-		dev_warn(&dev->device, "the server keeps the data of a request: killed\n");
-		kill_pid(opener, SIGKILL, 1);
 	}
 	ubd_end_check(dev, opener);
 }

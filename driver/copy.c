@@ -4,14 +4,24 @@
  * task before its CQE and a READ's in the committing task, and then a copy that faults fails
  * the request; or by the server when and where it likes (UBD_F_USER_COPY). Or it is not copied:
  * io_uring reads and writes the pages of the request themselves (UBD_F_ZERO_COPY).
+ *
+ * A copy never waits for the server's memory, which may be in a file system whose server does not
+ * answer: it is done with page faults disabled. Where memory is missing, the request goes back to
+ * where it was, for others to take; then the memory is faulted in, and we look again. So a request
+ * is never out of reach for longer than it takes to copy its data.
  */
 #include <linux/blk-mq.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
 #include "compat.h"
 #include "ubd.h"
+
+/* So much is copied under tag->lock: cheaper than to claim the tag. */
+#define UBD_SHORT_COPY SZ_16K
 
 bool ubd_is_dying(void)
 {
@@ -53,30 +63,83 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 /* ---- by the driver ---- */
 
 /*
- * Without the checks that copy_to_user() makes of objects in the kernel, as all that copies
- * to and from bios: their pages may be of any slab cache.
+ * Goes on from where @copy has got to; -EFAULT if it comes to memory that is missing. Without the
+ * checks that copy_to_user() makes of objects in the kernel, as all that copies to and from bios:
+ * their pages may be of any slab cache.
  */
-static int ubd_copy_data(struct request *rq, u64 addr)
+static int ubd_copy_on(struct request *rq, struct ubd_copy *copy)
 {
 	bool is_write = req_op(rq) == REQ_OP_WRITE;
-	void __user *data = u64_to_user_ptr(addr);
+	size_t skip = copy->done;
 	struct req_iterator pos;
+	unsigned long left = 0;
 	struct bio_vec seg;
 
+	pagefault_disable();
 	rq_for_each_segment(seg, rq, pos) {
-		void *bytes = bvec_kmap_local(&seg);
-		unsigned long left;
+		void __user *data = u64_to_user_ptr(copy->addr + copy->done);
+		size_t len = seg.bv_len - skip;
+		void *bytes;
 
+		if (skip >= seg.bv_len) {
+			skip -= seg.bv_len;
+			continue;
+		}
+		bytes = bvec_kmap_local(&seg) + skip;
 		if (is_write)
-			left = _copy_to_user(data, bytes, seg.bv_len);
+			left = _copy_to_user(data, bytes, len);
 		else
-			left = _copy_from_user(bytes, data, seg.bv_len);
+			left = _copy_from_user(bytes, data, len);
 		kunmap_local(bytes);
+		copy->done += len - left;
 		if (left)
-			return -EFAULT;
-		data += seg.bv_len;
+			goto out;
+		skip = 0;
 	}
-	return 0;
+out:
+	pagefault_enable();
+	return left ? -EFAULT : 0;
+}
+
+/*
+ * Copies the data of a tag's request, as @claim if it takes long. Under tag->lock, which it then
+ * drops meanwhile.
+ */
+static int ubd_copy_data(struct ubd_tag *tag, enum ubd_tag_state claim, struct ubd_copy *copy)
+	__must_hold(&tag->lock)
+{
+	enum ubd_tag_state was = tag->state;
+	struct request *rq = tag->rq;
+	int err;
+
+	copy->turn = tag->turn;
+	copy->bytes = blk_rq_bytes(rq);
+	copy->is_write = req_op(rq) == REQ_OP_WRITE;
+	if (copy->bytes <= UBD_SHORT_COPY)
+		return ubd_copy_on(rq, copy) ? -EAGAIN : 0;
+
+	tag->state = claim;
+	spin_unlock(&tag->lock);
+	err = ubd_copy_on(rq, copy);
+	spin_lock(&tag->lock);
+	/* Of a server that is gone the caller settles it. */
+	if (err && !ubd_has_lost_server(tag)) {
+		tag->state = was;
+		err = -EAGAIN;
+	}
+	return err;
+}
+
+int ubd_fault_in(const struct ubd_copy *copy)
+{
+	char __user *data = u64_to_user_ptr(copy->addr + copy->done);
+	size_t bytes = copy->bytes - copy->done, missing;
+
+	if (copy->is_write)
+		missing = fault_in_safe_writeable(data, bytes);
+	else
+		missing = fault_in_readable(data, bytes);
+	return missing == bytes || ubd_is_dying() ? -EFAULT : 0;
 }
 
 /* ---- as a fixed buffer of a ring ---- */
@@ -101,7 +164,6 @@ static void ubd_buffer_released(void *data)
 	ubd_drop_hold(tag);
 }
 
-/* The tag is in MOVING, so nobody settles its request meanwhile. */
 static int ubd_register(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct request *rq,
 			u32 index, unsigned int issue_flags)
 {
@@ -163,28 +225,44 @@ bool ubd_is_addr_valid(const struct ubd_tag *tag, u64 addr)
 	return addr <= (tag->queue->dev->features & UBD_F_ZERO_COPY ? U16_MAX : 0);
 }
 
-int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
-		   u32 *ret_op_flags)
+/* The tag is nobody else's meanwhile, so nobody settles its request. Under tag->lock. */
+static int ubd_bring_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags)
+	__must_hold(&tag->lock)
 {
-	if (ubd_copies_data(tag))
-		return ubd_copy_data(tag->rq, tag->addr);
+	int err;
+
+	tag->state = UBD_TAG_MOVING;
+	spin_unlock(&tag->lock);
+	err = ubd_register(tag, cmd, tag->rq, tag->addr, issue_flags);
+	spin_lock(&tag->lock);
+	return err;
+}
+
+int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
+		   struct ubd_copy *copy, u32 *ret_op_flags) __must_hold(&tag->lock)
+{
+	if (ubd_copies_data(tag)) {
+		copy->addr = tag->addr;
+		return ubd_copy_data(tag, UBD_TAG_MOVING, copy);
+	}
 	/* If it fails, the server can still copy. */
-	if (!ubd_register(tag, cmd, tag->rq, tag->addr, issue_flags))
+	if (!ubd_bring_buffer(tag, cmd, issue_flags))
 		*ret_op_flags = UBD_IO_F_REGISTERED;
 	return 0;
 }
 
-int ubd_take_data(struct ubd_tag *tag, struct request *rq, u64 addr)
+int ubd_take_data(struct ubd_tag *tag, struct ubd_copy *copy) __must_hold(&tag->lock)
 {
-	if (!ubd_copies_data(tag) || req_op(rq) != REQ_OP_READ)
+	if (!ubd_copies_data(tag) || req_op(tag->rq) != REQ_OP_READ)
 		return 0;
-	return ubd_copy_data(rq, addr);
+	copy->addr = tag->addr;
+	return ubd_copy_data(tag, UBD_TAG_COMMITTING, copy);
 }
 
 /* ---- by the server ---- */
 
 /* The server has the tag's request: it does not end before ubd_drop_hold(). */
-static int ubd_hold(struct ubd_tag *tag, struct request **ret_rq)
+static int ubd_hold(struct ubd_tag *tag, struct request **ret_rq, unsigned int *ret_turn)
 {
 	int err = 0;
 
@@ -196,45 +274,78 @@ static int ubd_hold(struct ubd_tag *tag, struct request **ret_rq)
 	} else {
 		tag->holds++;
 		*ret_rq = tag->rq;
+		*ret_turn = tag->turn;
 	}
 	spin_unlock(&tag->lock);
 	return err;
 }
 
+/* Copies as much as it can without waiting for memory. */
 static ssize_t ubd_copy_held(struct request *rq, enum req_op op, size_t skip, struct iov_iter *data)
 {
 	size_t copied;
 
 	if (req_op(rq) != op || skip + iov_iter_count(data) > blk_rq_bytes(rq))
 		return -EINVAL;
+	pagefault_disable();
 	copied = ubd_copy_segments(rq, skip, data);
-	return copied || !iov_iter_count(data) ? copied : -EFAULT;
+	pagefault_enable();
+	return copied;
+}
+
+/* -EFAULT if the caller's memory is not there, and does not come. */
+static int ubd_fault_in_iter(struct iov_iter *data)
+{
+	size_t bytes = iov_iter_count(data), missing;
+
+	if (iov_iter_rw(data) == READ)
+		missing = fault_in_iov_iter_writeable(data, bytes);
+	else
+		missing = fault_in_iov_iter_readable(data, bytes);
+	return missing == bytes || ubd_is_dying() ? -EFAULT : 0;
 }
 
 /* As ->read_iter and ->write_iter, for requests of @op. */
 static ssize_t ubd_user_copy(struct kiocb *iocb, struct iov_iter *data, enum req_op op)
 {
 	struct ubd_device *dev = iocb->ki_filp->private_data;
-	u64 pos = iocb->ki_pos;
+	size_t copied = 0, skip = iocb->ki_pos & (UBD_MAX_IO_BYTES - 1);
+	unsigned int turn, first_turn;
+	bool begun = false;
 	struct ubd_tag *tag;
 	struct request *rq;
 	ssize_t res;
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
-	tag = ubd_find_tag(dev, pos >> UBD_DATA_QUEUE_SHIFT,
-			   pos >> UBD_DATA_TAG_SHIFT & (UBD_MAX_QUEUE_DEPTH - 1));
+	tag = ubd_find_tag(dev, iocb->ki_pos >> UBD_DATA_QUEUE_SHIFT,
+			   iocb->ki_pos >> UBD_DATA_TAG_SHIFT & (UBD_MAX_QUEUE_DEPTH - 1));
 	if (!tag || ubd_copies_data(tag))
 		return -EINVAL;
 
-	res = ubd_hold(tag, &rq);
-	if (res)
-		return res;
-	res = ubd_copy_held(rq, op, pos & (UBD_MAX_IO_BYTES - 1), data);
-	ubd_drop_hold(tag);
-	if (res > 0)
-		iocb->ki_pos += res;
-	return res;
+	do {
+		res = ubd_hold(tag, &rq, &turn);
+		if (res)
+			break;
+		if (!begun)
+			first_turn = turn;
+		begun = true;
+		/* It may have got another request while memory was faulted in. */
+		if (turn == first_turn)
+			res = ubd_copy_held(rq, op, skip + copied, data);
+		else
+			res = -EINVAL;
+		ubd_drop_hold(tag);
+		if (res < 0)
+			break;
+		copied += res;
+		if (!iov_iter_count(data))
+			break;
+		res = ubd_fault_in_iter(data);
+	} while (!res);
+
+	iocb->ki_pos += copied;
+	return copied ?: res;
 }
 
 ssize_t ubd_read_iter(struct kiocb *iocb, struct iov_iter *data)

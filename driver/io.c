@@ -16,12 +16,6 @@ static bool ubd_is_lost(const struct ubd_device *dev, const struct request *rq)
 	       (req_op(rq) == REQ_OP_FLUSH || (rq->cmd_flags & REQ_FUA));
 }
 
-static void ubd_note_loss(struct ubd_device *dev)
-{
-	if (!test_and_set_bit(UBD_LOST, &dev->flags))
-		dev_warn(&dev->device, "written data may be lost; flushes fail from now on\n");
-}
-
 /*
  * What the server's result means. Only the errors that file systems act upon are
  * passed on: others, such as EAGAIN, would have a meaning inside the kernel
@@ -67,6 +61,7 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 {
 	struct ubd_device *dev = tag->queue->dev;
 	bool has_request, first;
+	struct request *failed;
 	int err = 0;
 
 	spin_lock(&tag->lock);
@@ -78,16 +73,13 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 		spin_unlock(&tag->lock);
 		return err;
 	}
-	has_request = tag->state == UBD_TAG_QUEUED;
-	if (has_request)
-		tag->since = jiffies;
-	if (tag->state != UBD_TAG_HELD)
-		tag->state = has_request ? UBD_TAG_HANDOVER : UBD_TAG_READY;
-	tag->cmd = cmd;
-	tag->addr = addr;
+	failed = ubd_add_fetch(tag, cmd, addr);
+	has_request = tag->state == UBD_TAG_HANDOVER;
 	first = ubd_is_first_fetch(tag);
 	spin_unlock(&tag->lock);
 
+	if (failed)
+		ubd_end_request(failed, BLK_STS_IOERR);
 	if (has_request)
 		ubd_hand_over(cmd);
 	if (first && atomic_dec_and_test(&dev->nr_unfetched))
@@ -95,97 +87,126 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	return -EIOCBQUEUED;
 }
 
-/*
- * Takes the request that the server has, and where its data is. A buffer can only be taken out
- * of a ring by a command on that ring; this one does so even if it comes too late for more.
- */
-static int ubd_begin_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
-			    struct request **ret_rq, u64 *ret_addr)
+/* What a COMMIT says, and how far it has got. */
+struct ubd_commit {
+	s32 result;
+	bool fetches;
+	u64 addr; /* for the next request */
+	bool begun;
+	struct ubd_copy copy;
+};
+
+/* The tag's request is the server's, to be committed by @cmd. Under tag->lock. */
+static int ubd_may_commit(const struct ubd_tag *tag, struct io_uring_cmd *cmd,
+			  const struct ubd_commit *commit)
 {
+	if (ubd_has_lost_server(tag))
+		return UBD_IO_RES_ABORT;
+	if (tag->state != UBD_TAG_SERVED || ubd_is_elsewhere(tag, cmd))
+		return -EINVAL;
+	/* Another COMMIT was faster while memory was faulted in. */
+	if (commit->begun && commit->copy.turn != tag->turn)
+		return -EINVAL;
+	return 0;
+}
+
+/* What the request's status will be if its data can be copied. Under tag->lock. */
+static blk_status_t ubd_commit_status(struct ubd_tag *tag, struct ubd_commit *commit)
+{
+	struct ubd_device *dev = tag->queue->dev;
+
+	if (!commit->begun)
+		trace_ubd_commit(tag->rq, commit->result);
+	commit->begun = true;
+	if (commit->result == UBD_IO_RES_LOST && !test_and_set_bit(UBD_LOST, &dev->flags))
+		dev_warn(&dev->device, "written data may be lost; flushes fail from now on\n");
+	if (ubd_is_lost(dev, tag->rq))
+		return BLK_STS_IOERR;
+	return ubd_result_status(tag->rq, commit->result);
+}
+
+/* The tag waits for its next request, unless there will be none. Under tag->lock. */
+static int ubd_refetch(struct ubd_tag *tag, struct io_uring_cmd *cmd,
+		       const struct ubd_commit *commit)
+{
+	if (!commit->fetches)
+		return 0;
+	if (ubd_takes_no_fetch(tag))
+		return UBD_IO_RES_ABORT;
+	tag->cmd = cmd;
+	tag->addr = commit->addr;
+	return -EIOCBQUEUED;
+}
+
+/*
+ * Settles the request before it ends, since its tag may be used again at once. Returns
+ * the result of the COMMIT, -EIOCBQUEUED if it waits, -EAGAIN if memory is missing, and in
+ * @ret_ended the request if it has ended, with @ret_status. Under tag->lock.
+ */
+static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
+			     struct ubd_commit *commit, int fault, struct request **ret_ended,
+			     blk_status_t *ret_status)
+{
+	blk_status_t status = ubd_commit_status(tag, commit);
+	int res;
+
+	if (status == BLK_STS_OK && !fault)
+		fault = ubd_take_data(tag, &commit->copy);
+	if (fault == -EAGAIN)
+		return fault;
+	/* The server is gone, and the copy was not to be had: it may be one for the next. */
+	if (fault && ubd_has_lost_server(tag)) {
+		*ret_status = BLK_STS_IOERR;
+		*ret_ended = ubd_settle_lost(tag);
+		return UBD_IO_RES_ABORT;
+	}
+	*ret_status = fault ? BLK_STS_IOERR : status;
+	res = ubd_refetch(tag, cmd, commit);
+	*ret_ended = ubd_settle(tag, false, *ret_status);
+	return res;
+}
+
+/*
+ * As ubd_settle_commit(). A buffer can only be taken out of a ring by a command on that ring; this
+ * one does so even if it comes too late for more.
+ */
+static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct ubd_commit *commit,
+			  int fault, unsigned int issue_flags)
+{
+	struct request *ended = NULL;
+	blk_status_t status;
 	bool has_buffer;
-	int err = 0;
 	u32 index;
+	int res;
 
 	spin_lock(&tag->lock);
-	if (ubd_has_lost_server(tag)) {
-		err = UBD_IO_RES_ABORT;
-	} else if (tag->state != UBD_TAG_SERVED || ubd_is_elsewhere(tag, cmd)) {
-		err = -EINVAL;
-	} else {
-		tag->state = UBD_TAG_COMMITTING;
-		*ret_rq = tag->rq;
-		*ret_addr = tag->addr;
-	}
-	has_buffer = err != -EINVAL && ubd_take_buffer(tag, cmd, &index);
+	res = ubd_may_commit(tag, cmd, commit);
+	has_buffer = res != -EINVAL && ubd_take_buffer(tag, cmd, &index);
+	if (!res)
+		res = ubd_settle_commit(tag, cmd, commit, fault, &ended, &status);
 	spin_unlock(&tag->lock);
 
 	if (has_buffer)
 		ubd_cmd_unregister(cmd, index, issue_flags);
-	return err;
-}
-
-/* The server died while its answer was copied: the request may be one for the next. */
-static int ubd_undo_commit(struct ubd_tag *tag)
-{
-	struct request *failed;
-
-	ubd_server_gone(tag->queue->dev);
-	spin_lock(&tag->lock);
-	failed = ubd_settle(tag, ubd_tag_keeps(tag, true), BLK_STS_IOERR);
-	spin_unlock(&tag->lock);
-
-	if (failed)
-		ubd_end_request(failed, BLK_STS_IOERR);
-	return UBD_IO_RES_ABORT;
-}
-
-static int ubd_end_commit(struct ubd_tag *tag, blk_status_t status, struct io_uring_cmd *cmd,
-			  u64 addr)
-{
-	struct request *rq;
-	int res = 0;
-
-	spin_lock(&tag->lock);
-	if (cmd && ubd_takes_no_fetch(tag)) {
-		res = UBD_IO_RES_ABORT;
-	} else if (cmd) {
-		tag->cmd = cmd;
-		tag->addr = addr;
-		res = -EIOCBQUEUED;
-	}
-	/* Before the request ends, since its tag may be used again at once. */
-	rq = ubd_settle(tag, false, status);
-	spin_unlock(&tag->lock);
-
-	if (rq)
-		ubd_end_request(rq, status);
+	if (ended)
+		ubd_end_request(ended, status);
 	return res;
 }
 
 int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
 	       unsigned int issue_flags)
 {
-	blk_status_t status;
-	struct request *rq;
-	u64 data_addr;
-	int err;
+	struct ubd_commit commit = {
+		.result = result,
+		.fetches = cmd->cmd_op == UBD_IO_COMMIT_AND_FETCH_REQ,
+		.addr = addr,
+	};
+	int res, fault = 0;
 
-	err = ubd_begin_commit(tag, cmd, issue_flags, &rq, &data_addr);
-	if (err)
-		return err;
-
-	trace_ubd_commit(rq, result);
-	if (result == UBD_IO_RES_LOST)
-		ubd_note_loss(tag->queue->dev);
-	status = ubd_result_status(rq, result);
-	if (ubd_is_lost(tag->queue->dev, rq))
-		status = BLK_STS_IOERR;
-	if (status == BLK_STS_OK && ubd_take_data(tag, rq, data_addr))
-		status = BLK_STS_IOERR;
-	if (status == BLK_STS_IOERR && result >= 0 && ubd_is_dying())
-		return ubd_undo_commit(tag);
-
-	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
-		cmd = NULL;
-	return ubd_end_commit(tag, status, cmd, addr);
+	while ((res = ubd_try_commit(tag, cmd, &commit, fault, issue_flags)) == -EAGAIN) {
+		fault = ubd_fault_in(&commit.copy);
+		if (fault && ubd_is_dying())
+			ubd_server_gone(tag->queue->dev);
+	}
+	return res;
 }

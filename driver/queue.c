@@ -23,20 +23,16 @@
  * which here is the server, and a release may wait for I/O of the server's own disk. Where bottom
  * halves are disabled fput() leaves it to a work item.
  *
- * Not when the server is gone. A release may then wait for the next one, and there is one work item
- * for the whole system: the files of the dead server, which the next one waits for, may be behind.
+ * There is one such item for the whole system. A release that waits for the next server would keep
+ * it from the files of the last one, for which the next server waits: see ubd_settle_lost(), which
+ * ends nothing meanwhile.
  */
 void ubd_end_request(struct request *rq, blk_status_t status)
 {
-	struct ubd_queue *q = rq->mq_hctx->driver_data;
-	bool has_server = !(READ_ONCE(q->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY)));
-
 	trace_ubd_end(rq, status);
-	if (has_server)
-		local_bh_disable();
+	local_bh_disable();
 	blk_mq_end_request(rq, status);
-	if (has_server)
-		local_bh_enable();
+	local_bh_enable();
 }
 
 /* The wire's operation, or a negative errno for what no server is asked to do. */
@@ -85,40 +81,22 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 /* ---- to the server ---- */
 
 /*
- * Does what is to be done for the data of a request. Under tag->lock, which it drops meanwhile: a
- * tag that is MOVING is nobody else's.
- */
-static int ubd_move_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
-			 u32 *ret_op_flags) __must_hold(&tag->lock)
-{
-	int err;
-
-	tag->state = UBD_TAG_MOVING;
-	spin_unlock(&tag->lock);
-	err = ubd_bring_data(tag, cmd, issue_flags, ret_op_flags);
-	if (err && ubd_is_dying())
-		ubd_server_gone(tag->queue->dev);
-	spin_lock(&tag->lock);
-	return err;
-}
-
-/*
- * After the copy the request is the server's, or it failed and the FETCH waits for the
+ * The request is the server's now, or it failed and the FETCH waits for the
  * next one or has to end, or the server is gone and the request failed or waits for
  * another. Returns the result of the FETCH, -EIOCBQUEUED if it waits, and in
  * @ret_failed the request if it failed. Under tag->lock.
  */
-static int ubd_end_move(struct ubd_tag *tag, int copy_error, u32 op_flags,
-			struct request **ret_failed)
+static int ubd_end_move(struct ubd_tag *tag, int err, u32 op_flags, struct request **ret_failed)
 {
 	if (ubd_has_lost_server(tag)) {
 		tag->cmd = NULL;
-		*ret_failed = ubd_settle(tag, ubd_tag_keeps(tag, false), BLK_STS_IOERR);
+		*ret_failed = ubd_settle_lost(tag);
 		return UBD_IO_RES_ABORT;
 	}
-	if (!copy_error) {
+	if (!err) {
 		ubd_fill_desc(tag, tag->rq, tag->addr, op_flags);
 		tag->cmd = NULL;
+		tag->turn++;
 		tag->state = UBD_TAG_SERVED;
 		trace_ubd_serve(tag->rq);
 		return UBD_IO_RES_OK;
@@ -129,24 +107,23 @@ static int ubd_end_move(struct ubd_tag *tag, int copy_error, u32 op_flags,
 	return tag->cmd ? -EIOCBQUEUED : UBD_IO_RES_ABORT;
 }
 
-/*
- * Hands the tag's request to the server, @err being 0, or fails it. Returns as
- * ubd_end_move().
- */
-static int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
-		    unsigned int issue_flags, struct request **ret_failed)
+/* As ubd_end_move(); -EAGAIN if memory is missing. */
+static int ubd_try_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
+			unsigned int issue_flags, struct ubd_copy *copy,
+			struct request **ret_failed)
 {
 	int res = UBD_IO_RES_ABORT;
 	u32 index, op_flags = 0;
 	bool has_buffer = false;
 
-	*ret_failed = NULL;
 	spin_lock(&tag->lock);
 	/* If it was detached in the meantime, the tag may be another server's. */
 	if (tag->cmd == cmd) {
 		if (!err && ubd_brings_data(tag))
-			err = ubd_move_data(tag, cmd, issue_flags, &op_flags);
-		res = ubd_end_move(tag, err, op_flags, ret_failed);
+			err = ubd_bring_data(tag, cmd, issue_flags, copy, &op_flags);
+		res = err;
+		if (err != -EAGAIN)
+			res = ubd_end_move(tag, err, op_flags, ret_failed);
 		/* No COMMIT will take it out. */
 		has_buffer = res == UBD_IO_RES_ABORT && ubd_take_buffer(tag, cmd, &index);
 	}
@@ -154,6 +131,25 @@ static int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
 
 	if (has_buffer)
 		ubd_cmd_unregister(cmd, index, issue_flags);
+	return res;
+}
+
+/*
+ * Hands the tag's request to the server, @err being 0, or fails it. Returns as
+ * ubd_end_move().
+ */
+static int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
+		    unsigned int issue_flags, struct request **ret_failed)
+{
+	struct ubd_copy copy = {};
+	int res;
+
+	*ret_failed = NULL;
+	while ((res = ubd_try_move(tag, cmd, err, issue_flags, &copy, ret_failed)) == -EAGAIN) {
+		err = ubd_fault_in(&copy);
+		if (err && ubd_is_dying())
+			ubd_server_gone(tag->queue->dev);
+	}
 	return res;
 }
 
@@ -288,6 +284,8 @@ static blk_status_t ubd_accept(struct ubd_queue *q, struct request *rq)
 	trace_ubd_queue(rq);
 	cmd = tag->cmd;
 	tag->rq = rq;
+	tag->keep = true;
+	tag->status = BLK_STS_OK;
 	tag->since = jiffies;
 	tag->state = cmd ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
 	spin_unlock(&tag->lock);

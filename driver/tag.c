@@ -17,24 +17,19 @@ module_param(request_timeout, uint, 0644);
 MODULE_PARM_DESC(request_timeout, "Seconds that a server may take for a request before it counts "
 				  "as dead; 0: any time (default 300)");
 
-bool ubd_tag_keeps(const struct ubd_tag *tag, bool served)
-{
-	u64 features = tag->queue->dev->features;
-
-	if (ubd_tag_flag(tag, UBD_ABORTED) || (features & UBD_F_USER_RECOVERY_FAIL_IO))
-		return false;
-	return !served || (features & UBD_F_USER_RECOVERY_REISSUE);
-}
-
 /* ---- the end of a request, and its holds ---- */
 
 static struct request *ubd_settle_now(struct ubd_tag *tag)
 {
 	struct request *rq = tag->rq;
 
-	if (tag->keep) {
+	if (tag->keep && !tag->cmd) {
+		tag->state = UBD_TAG_QUEUED;
+		return NULL;
+	}
+	if (tag->keep && tag->status == BLK_STS_OK) {
 		tag->since = jiffies;
-		tag->state = tag->cmd ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
+		tag->state = UBD_TAG_HANDOVER;
 		return NULL;
 	}
 	tag->rq = NULL;
@@ -44,11 +39,44 @@ static struct request *ubd_settle_now(struct ubd_tag *tag)
 
 struct request *ubd_settle(struct ubd_tag *tag, bool keep, blk_status_t status)
 {
+	tag->turn++;
 	tag->keep = keep;
 	tag->status = status;
 	if (!tag->holds)
 		return ubd_settle_now(tag);
 	tag->state = UBD_TAG_HELD;
+	return NULL;
+}
+
+struct request *ubd_settle_lost(struct ubd_tag *tag)
+{
+	u64 features = tag->queue->dev->features;
+
+	if (ubd_tag_flag(tag, UBD_ABORTED) || (features & UBD_F_USER_RECOVERY_FAIL_IO))
+		return ubd_settle(tag, false, BLK_STS_IOERR);
+	switch (tag->state) {
+	case UBD_TAG_SERVED:
+	case UBD_TAG_COMMITTING:
+		if (features & UBD_F_USER_RECOVERY_REISSUE)
+			break;
+		return ubd_settle(tag, true, BLK_STS_IOERR);
+	case UBD_TAG_QUEUED:
+	case UBD_TAG_HELD:
+		return ubd_settle(tag, true, tag->status);
+	default:
+		break;
+	}
+	return ubd_settle(tag, true, BLK_STS_OK);
+}
+
+struct request *ubd_add_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
+{
+	tag->cmd = cmd;
+	tag->addr = addr;
+	if (tag->state == UBD_TAG_QUEUED)
+		return ubd_settle_now(tag);
+	if (tag->state == UBD_TAG_IDLE)
+		tag->state = UBD_TAG_READY;
 	return NULL;
 }
 
@@ -96,18 +124,6 @@ static void ubd_forget_fetch(struct ubd_tag *tag)
 	tag->fetched = false;
 }
 
-/*
- * Keeps the request or takes it out; returns it if it is to fail. The command of a
- * HANDOVER is left to its task work, which finds it gone from the tag.
- */
-static struct request *ubd_detach_request(struct ubd_tag *tag)
-{
-	bool keep = ubd_tag_keeps(tag, tag->state == UBD_TAG_SERVED);
-
-	tag->cmd = NULL;
-	return ubd_settle(tag, keep, BLK_STS_IOERR);
-}
-
 /* A FETCH that has no request yet. */
 static bool ubd_fetch_waits(const struct ubd_tag *tag)
 {
@@ -138,12 +154,14 @@ static bool ubd_detach_tag(struct ubd_tag *tag)
 	case UBD_TAG_HELD:
 		cmd = ubd_take_fetch(tag);
 		if (tag->keep)
-			ubd_settle(tag, ubd_tag_keeps(tag, true), BLK_STS_IOERR);
+			ubd_settle_lost(tag);
 		break;
 	case UBD_TAG_QUEUED:
 	case UBD_TAG_HANDOVER:
 	case UBD_TAG_SERVED:
-		rq = ubd_detach_request(tag);
+		/* The command of a HANDOVER is left to its task work, which finds it gone. */
+		tag->cmd = NULL;
+		rq = ubd_settle_lost(tag);
 		break;
 	case UBD_TAG_IDLE:
 	case UBD_TAG_MOVING:
@@ -230,46 +248,21 @@ static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 	return true;
 }
 
-/* The server may not have the tag's request any more, but still uses its data. Under tag->lock. */
-static bool ubd_is_clung_to(const struct ubd_tag *tag)
-{
-	if (!ubd_tag_flag(tag, UBD_ABORTED) && !ubd_tag_flag(tag, UBD_AWAY))
-		return false;
-	return tag->state == UBD_TAG_MOVING || tag->state == UBD_TAG_COMMITTING ||
-	       tag->state == UBD_TAG_HELD;
-}
-
-/* The tag's request is one that @fits tells, and has been there for too long. */
-static bool ubd_tag_is_late(struct ubd_tag *tag, bool (*fits)(const struct ubd_tag *tag))
+static bool ubd_tag_is_overdue(struct ubd_tag *tag)
 {
 	unsigned long seconds = ubd_limit_timeout(tag->queue->dev, READ_ONCE(request_timeout));
 	unsigned long limit = seconds * HZ;
 	bool late;
 
 	spin_lock(&tag->lock);
-	late = limit && fits(tag) && time_after(jiffies, tag->since + limit);
+	late = limit && ubd_is_servers_turn(tag) && time_after(jiffies, tag->since + limit);
 	spin_unlock(&tag->lock);
 	return late;
-}
-
-static bool ubd_tag_is_overdue(struct ubd_tag *tag)
-{
-	return ubd_tag_is_late(tag, ubd_is_servers_turn);
 }
 
 bool ubd_has_overdue(struct ubd_device *dev)
 {
 	return ubd_any_tag(dev, ubd_tag_is_overdue);
-}
-
-static bool ubd_tag_is_stuck(struct ubd_tag *tag)
-{
-	return ubd_tag_is_late(tag, ubd_is_clung_to);
-}
-
-bool ubd_has_stuck(struct ubd_device *dev)
-{
-	return ubd_any_tag(dev, ubd_tag_is_stuck);
 }
 
 /* ---- memory ---- */

@@ -89,18 +89,20 @@
  *   IDLE ----------------> READY -------------> HANDOVER
  *     |  queue_rq                   FETCH          ^ |  task work begins
  *     +----------> QUEUED -------------------------+ v
- *   ^                ^                             MOVING  (WRITE data to the server)
- *   | COMMIT_REQ     |                               |
+ *   ^                                              MOVING  (WRITE data to the server)
+ *   | COMMIT_REQ                                     |
  *   +------------ COMMITTING <------------------- SERVED
  *      -> READY with COMMIT_AND_FETCH     COMMIT*
  *
- * What has no data to be copied goes from HANDOVER to SERVED at once.
+ * What has no data to be copied, or little, passes MOVING and COMMITTING by, under the tag's lock.
+ * If memory of the server's is missing, the copying task puts the tag back to HANDOVER or
+ * SERVED, faults the memory in, and looks what has become of the tag.
  *
  * When io_uring cancels the command, ubd_cancel_fetch() takes it out of READY.
  * When the device is aborted or its server is gone, ubd_detach_tags() takes cmd out of
  * READY, HANDOVER and HELD, and rq out of QUEUED, HANDOVER and SERVED or leaves it behind in
- * QUEUED. MOVING and COMMITTING belong to the task that copies data; it looks at
- * the device's flags when it has done so.
+ * QUEUED. MOVING and COMMITTING belong to the task that copies data, which does not sleep; it
+ * looks at the device's flags when it has done so.
  *
  * While a request is SERVED its pages may be held by who uses them: a user copy in another
  * thread, or io_uring as a fixed buffer. A request that is to end, or to wait for the next
@@ -128,8 +130,9 @@ struct ubd_tag {
 	struct io_uring_cmd *cmd;
 	struct request *rq;
 	unsigned int holds;  /* who uses the data of rq, beside MOVING and COMMITTING */
-	bool keep;	     /* HELD: rq is for the next server; else it ends with */
-	blk_status_t status; /* this */
+	bool keep;	     /* QUEUED, HELD: rq waits for a FETCH; else it ends with status */
+	blk_status_t status; /* with keep: not OK if rq is to end once there is that FETCH */
+	unsigned int turn;   /* changes whenever the server gets or loses rq */
 	u64 addr;	     /* the server's buffer or its index, from the last FETCH */
 	const void *ring;    /* where the pages of rq are fixed buffer */
 	u32 buffer;	     /* this; NULL if nowhere, or when that is being undone */
@@ -190,7 +193,7 @@ struct ubd_device {
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
 	unsigned long deadline; /* jiffies: it ends unless it is LIVE by then; not while it is */
-	u64 left_ns;		/* CLOCK_REALTIME: when the last server had closed ubdcN; 0: none has */
+	u64 left_ns; /* CLOCK_REALTIME: when the last server had closed ubdcN; 0: none has */
 	unsigned int nr_checks; /* those who look whether the server lives: no other one may come */
 	struct ubd_params params;
 	struct ubd_identity identity;
@@ -448,16 +451,34 @@ static inline bool ubd_brings_data(const struct ubd_tag *tag)
 	return !(features & UBD_F_USER_COPY) && req_op(tag->rq) == REQ_OP_WRITE;
 }
 
+/* How far the driver has got with the data of a request, to or from the server's buffer. */
+struct ubd_copy {
+	u64 addr; /* of the buffer */
+	size_t done, bytes;
+	unsigned int turn; /* the tag's: if it has another, it has another request */
+	bool is_write;
+};
+
 /*
- * Does it: copies, or registers with the ring of @cmd if that can be. Of a tag that is MOVING, in
- * the task that fetched. -EFAULT if it cannot copy. @ret_op_flags are for the descriptor, else
- * unchanged.
+ * Does it: copies, or registers with the ring of @cmd if that can be; in the task that fetched.
+ * -EAGAIN: memory is missing; the caller drops the lock, calls ubd_fault_in() and tries again with
+ * the same @copy, which is zeroed at first. Another error: it cannot copy. @ret_op_flags are for
+ * the descriptor, else unchanged. Under tag->lock, which may be dropped meanwhile, in MOVING.
  */
 int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
-		   u32 *ret_op_flags);
+		   struct ubd_copy *copy, u32 *ret_op_flags);
 
-/* Copies a READ's data that the server has answered well, unless that is up to the server. */
-int ubd_take_data(struct ubd_tag *tag, struct request *rq, u64 addr);
+/*
+ * Copies a READ's data that the server has answered well, unless that is up to the server.
+ * As ubd_bring_data(), in COMMITTING.
+ */
+int ubd_take_data(struct ubd_tag *tag, struct ubd_copy *copy);
+
+/*
+ * Waits for the memory that @copy has come to, for as long as whoever provides it likes; the
+ * request may be taken away meanwhile. -EFAULT if there is none. No lock may be held.
+ */
+int ubd_fault_in(const struct ubd_copy *copy);
 
 /* The data is a fixed buffer of another ring than @cmd's. Under tag->lock. */
 static inline bool ubd_is_elsewhere(const struct ubd_tag *tag, struct io_uring_cmd *cmd)
@@ -498,12 +519,6 @@ static inline bool ubd_has_lost_server(const struct ubd_tag *tag)
 	return READ_ONCE(tag->queue->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY));
 }
 
-/*
- * Whether a request of a server that is gone is kept for the next one; if not it
- * fails. @served: the server has had it. Under tag->lock.
- */
-bool ubd_tag_keeps(const struct ubd_tag *tag, bool served);
-
 /* The tag of these numbers, which nobody has checked; NULL if there is none. */
 static inline struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr)
 {
@@ -516,11 +531,21 @@ static inline struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64
 }
 
 /*
- * The tag's request ends with @status, or waits for the next server if @keep: now or when the
- * last hold is dropped. Returns it if the caller has to end it. tag->cmd is NULL or the
+ * Settles what becomes of the tag's request, now or when the last hold is dropped. It ends with
+ * @status, or with @keep waits for the next FETCH, which gives it to the server if @status is
+ * BLK_STS_OK and otherwise ends it. Returns it if the caller has to end it. tag->cmd is NULL or the
  * FETCH that waits on. Under tag->lock.
  */
 struct request *ubd_settle(struct ubd_tag *tag, bool keep, blk_status_t status);
+
+/* The same for the request of a server that is gone, as the device's flags say. Under tag->lock. */
+struct request *ubd_settle_lost(struct ubd_tag *tag);
+
+/*
+ * The tag waits for its next request by @cmd, or has got one that waited: the caller hands it over
+ * if the tag is in HANDOVER now, and ends what is returned. Under tag->lock.
+ */
+struct request *ubd_add_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
 
 /* One hold less. No tag lock may be held. */
 void ubd_drop_hold(struct ubd_tag *tag);
@@ -542,8 +567,5 @@ bool ubd_has_orphans(struct ubd_device *dev);
 
 /* True if the server has had a request for longer than it may. */
 bool ubd_has_overdue(struct ubd_device *dev);
-
-/* True if one of its threads still uses a request's data so long after that. */
-bool ubd_has_stuck(struct ubd_device *dev);
 
 #endif

@@ -16,6 +16,7 @@
 
 #define FILE_BYTES  (1 << 20)
 #define DIRTY_BYTES (FILE_BYTES / 2)
+#define DIRTY_OFF   (1 << 20)
 
 /* ---- users ---- */
 
@@ -41,13 +42,13 @@ static void submit_read(aio_context_t context, int fd, void *data)
 	CHECK_EQ(syscall(SYS_io_submit, context, 1, reads), 1);
 }
 
-static void wait_for_read(aio_context_t context)
+static void wait_for_read(aio_context_t context, int result)
 {
 	struct timespec limit = { .tv_sec = AGE };
 	struct io_event event;
 
 	CHECK_EQ(syscall(SYS_io_getevents, context, 1, 1, &event, &limit), 1);
-	CHECK_EQ(event.res, 4096);
+	CHECK_EQ(event.res, result);
 }
 
 static int open_direct(const char *path)
@@ -82,12 +83,13 @@ static int open_unlinked(int *ret_buffered)
 static int open_dirty_disk(void)
 {
 	const char *node = block_node(get(&shared->id));
-	char data[4096] = {};
 	int buffered, fd = open_direct(node);
+	char data[4096];
 
 	buffered = open(node, O_RDWR | O_CLOEXEC);
 	CHECK(buffered >= 0);
-	CHECK_EQ(pwrite(buffered, data, sizeof(data), 1 << 20), sizeof(data));
+	memset(data, 0xa5, sizeof(data));
+	CHECK_EQ(pwrite(buffered, data, sizeof(data), DIRTY_OFF), sizeof(data));
 	close(buffered);
 	return fd;
 }
@@ -117,7 +119,7 @@ static void read_unlinked_files(void *arg)
 		close(buffered);
 		close(fd);
 		set(&shared->keeps, false);
-		wait_for_read(context);
+		wait_for_read(context, 4096);
 		CHECK_EQ(data[4095], (char)0xa5);
 	}
 	sync();
@@ -138,7 +140,7 @@ static void read_dirty_disks(void *arg)
 		submit_read(context, fd, data);
 		close(fd);
 		set(&shared->keeps, false);
-		wait_for_read(context);
+		wait_for_read(context, 4096);
 	}
 	set(&shared->left, true);
 }
@@ -201,18 +203,20 @@ static void a_disk_with_a_dirty_page_is_released_by_somebody_else(void)
 
 /* ---- a server that ends ---- */
 
-/* The server has the read, and nobody else has the disk. */
+/* The server has the read, which ends with @arg's result when it may, and nobody else has the disk.
+ */
 static void leave_read(void *arg)
 {
+	aio_context_t context = new_context();
 	int fd = open_dirty_disk();
 
 	set(&shared->keeps, true);
-	submit_read(new_context(), fd, aligned(4096));
+	submit_read(context, fd, aligned(4096));
 	WAIT_UNTIL(get(&shared->nr_kept) > 0, AGE);
 	close(fd);
 	set(&shared->left, true);
-	for (;;)
-		pause();
+	WAIT_UNTIL(get(&shared->release), AGE);
+	wait_for_read(context, *(int *)arg);
 }
 
 static int keep_reads(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
@@ -233,25 +237,140 @@ static void serve_but_reads(void *arg)
 	serve_for_ever(&server);
 }
 
-static int spawn_keeping_server(uint64_t flags, int *ret_user)
+/* Its user, too, for whose read a @result is due. */
+static int spawn_busy_server(void (*serve)(void *arg), uint64_t flags, int result, int *ret_user)
 {
 	int server;
 
 	share();
 	set(&shared->keeps, false);
-	server = wait_for_server(spawn(serve_but_reads, &flags));
-	*ret_user = spawn(leave_read, NULL);
+	server = wait_for_server(spawn(serve, &flags));
+	*ret_user = spawn(leave_read, &result);
 	WAIT_UNTIL(get(&shared->left), AGE);
 	return server;
 }
 
 static void an_abort_ends_before_the_release(void)
 {
-	int user, server = spawn_keeping_server(0, &user);
+	int user, server = spawn_busy_server(serve_but_reads, 0, -EIO, &user);
 
 	kill_server(server);
+	set(&shared->release, true);
+	check_exit(user, 0);
 	check_gone(shared->id);
-	kill_server(user);
+}
+
+/* The next server can come although the release waits for it. */
+static void check_next_server(int user, bool writes)
+{
+	int server;
+
+	set(&shared->keeps, false);
+	server = spawn_next();
+	set(&shared->release, true);
+	check_exit(user, 0);
+	if (writes)
+		WAIT_UNTIL(shared->disk[DIRTY_OFF] == 0xa5, AGE);
+	kill_server(server);
+	delete_device();
+}
+
+static void a_read_that_fails_does_so_for_the_next_server(void)
+{
+	int user, server = spawn_busy_server(serve_but_reads, UBD_F_USER_RECOVERY, -EIO, &user);
+
+	kill_server(server);
+	check_next_server(user, true);
+}
+
+static void a_read_is_reissued_to_the_next_server(void)
+{
+	uint64_t flags = UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE;
+	int user, server = spawn_busy_server(serve_but_reads, flags, 4096, &user);
+
+	kill_server(server);
+	check_next_server(user, true);
+}
+
+static void pass(void *arg)
+{
+}
+
+static void what_fails_at_once_is_released_at_once(void)
+{
+	uint64_t flags = UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO;
+	int user, server = spawn_busy_server(serve_but_reads, flags, -EIO, &user);
+
+	kill_server(server);
+	set(&shared->release, true);
+	check_exit(user, 0);
+	user = spawn(pass, NULL);
+	check_next_server(user, false);
+}
+
+static void a_device_without_a_next_server_ends(void)
+{
+	int user, server = spawn_busy_server(serve_but_reads, UBD_F_USER_RECOVERY, -EIO, &user);
+
+	kill_server(server);
+	delete_device();
+	set(&shared->release, true);
+	check_exit(user, 0);
+}
+
+/* ---- a server that is told to leave ---- */
+
+static int answer_when_told(struct server *server, const struct ubdsrv_io_desc *desc,
+			    uint8_t *buffer)
+{
+	if (get(&shared->keeps) && ubd_desc_op(desc) == UBD_IO_OP_READ) {
+		set(&shared->nr_kept, 1);
+		WAIT_UNTIL(!get(&shared->keeps), AGE);
+	}
+	return server_handle(server, desc, buffer);
+}
+
+static void serve_until_told(void *arg)
+{
+	struct server server;
+
+	init_server(&server);
+	server.info.flags = *(uint64_t *)arg;
+	server.handle = answer_when_told;
+	server_run(&server);
+	set(&shared->id, server.info.dev_id);
+	for (int i = 0; i < server.info.nr_hw_queues; i++)
+		CHECK_EQ(pthread_join(server.queues[i].thread, NULL), 0);
+}
+
+static void tell_to_leave(void *arg)
+{
+	int fd = open_dev(get(&shared->id));
+
+	CHECK(fd >= 0);
+	CHECK_EQ(control(fd, UBD_CMD_QUIESCE, NULL, 0), 0);
+}
+
+static bool is_leaving(void)
+{
+	int fd = open_dev(get(&shared->id)), state = get_state(fd);
+
+	close(fd);
+	return state == UBD_S_DEV_QUIESCED;
+}
+
+/* It answers the read, the last, when the dirty page has to wait for the next server already. */
+static void a_server_that_is_told_to_leave_can(void)
+{
+	int user, server, quiesce;
+
+	server = spawn_busy_server(serve_until_told, UBD_F_USER_RECOVERY, 4096, &user);
+	quiesce = spawn(tell_to_leave, NULL);
+	WAIT_UNTIL(is_leaving(), AGE);
+	set(&shared->keeps, false);
+	check_exit(server, 0);
+	check_exit(quiesce, 0);
+	check_next_server(user, true);
 }
 
 static const struct test tests[] = {
@@ -260,6 +379,12 @@ static const struct test tests[] = {
 	{ "a disk with a dirty page is released by somebody else",
 	  a_disk_with_a_dirty_page_is_released_by_somebody_else },
 	{ "an abort ends before the release", an_abort_ends_before_the_release },
+	{ "a read that fails does so for the next server",
+	  a_read_that_fails_does_so_for_the_next_server },
+	{ "a read is reissued to the next server", a_read_is_reissued_to_the_next_server },
+	{ "what fails at once is released at once", what_fails_at_once_is_released_at_once },
+	{ "a device without a next server ends", a_device_without_a_next_server_ends },
+	{ "a server that is told to leave can", a_server_that_is_told_to_leave_can },
 };
 
 int main(int argc, char **argv)

@@ -20,7 +20,6 @@ void *map_pages(size_t size)
 /* Notes the place of a request, which is then kept. */
 static int note_place(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
 {
-	CHECK_EQ(desc->addr, 0);
 	for (int i = 0; i < server->info.nr_hw_queues && desc->start_sector >= KEPT_SECTOR; i++) {
 		uintptr_t tag = (uintptr_t)desc - (uintptr_t)server->queues[i].descs;
 
@@ -32,17 +31,22 @@ static int note_place(struct server *server, const struct ubdsrv_io_desc *desc, 
 	return keep_if_told(server, desc, buffer);
 }
 
-void init_copy_server(struct server *server)
+void init_kept_server(struct server *server, uint64_t flags)
 {
 	init_server(server);
-	server->info.flags = UBD_F_USER_COPY;
+	server->info.flags = flags;
 	server->handle = note_place;
 }
 
 void run_copy_server(struct server *server)
 {
 	share();
-	init_copy_server(server);
+	init_kept_server(server, UBD_F_USER_COPY);
+	run_kept_server(server);
+}
+
+void run_kept_server(struct server *server)
+{
 	server_run(server);
 	set(&shared->control, server->control);
 	set(&shared->id, server->info.dev_id);

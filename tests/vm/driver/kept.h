@@ -13,8 +13,9 @@
 /* Private memory. */
 void *map_pages(size_t size);
 
-/* init_server() for it; and all up to the start, with share() before. */
-void init_copy_server(struct server *server);
+/* init_server() for it with UBD_F_* @flags; all up to the start; both, with share() before. */
+void init_kept_server(struct server *server, uint64_t flags);
+void run_kept_server(struct server *server);
 void run_copy_server(struct server *server);
 
 /* What write_kept() writes and read_kept() wants to read; or as much of it. */

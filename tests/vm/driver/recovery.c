@@ -246,6 +246,20 @@ static void what_a_server_has_lost_stays_lost(void)
 }
 
 /* What the server had fails, what comes later waits. */
+/* A server that goes before it has fetched anything. */
+static void open_and_leave(void *arg)
+{
+	struct server server;
+
+	server_init(&server);
+	server.control = open_dev(get(&shared->id));
+	CHECK_EQ(control(server.control, UBD_CMD_GET_DEV_INFO, &server.info, sizeof(server.info)),
+		 0);
+	CHECK_EQ(control(server.control, UBD_CMD_START_RECOVERY, NULL, 0), 0);
+	server_open(&server);
+}
+
+/* They do so when there is a next server: what their end sets off may need one. */
 static void without_reissue_the_servers_requests_fail(void)
 {
 	int pid = spawn_server(UBD_F_USER_RECOVERY);
@@ -255,13 +269,15 @@ static void without_reissue_the_servers_requests_fail(void)
 	client_submit(&had, 8, KEPT_SECTOR);
 	WAIT_UNTIL(get(&shared->nr_kept) == 8, AGE);
 	kill_server(pid);
-	CHECK_EQ(client_wait(&had), 8);
 	fd = open_waiting();
 	client_submit(&later, 32, 0);
 	usleep(100000);
+	CHECK_EQ(io_uring_cq_ready(&had.ring), 0);
 	CHECK_EQ(io_uring_cq_ready(&later.ring), 0);
 	close(fd);
+	check_exit(spawn(open_and_leave, NULL), 0);
 	pid = spawn_next();
+	CHECK_EQ(client_wait(&had), 8);
 	CHECK_EQ(client_wait(&later), 0);
 	check_written(&later, 0);
 	kill_server(pid);

@@ -178,7 +178,7 @@ static void it_is_the_device_that_copies_or_the_server(void)
 	server_delete(&server);
 
 	share();
-	init_copy_server(&server);
+	init_kept_server(&server, UBD_F_USER_COPY);
 	server_add(&server);
 	server_open(&server);
 	CHECK_EQ(io_command(server.cdev, UBD_IO_FETCH_REQ, 0, 0, 0, buffer), -EINVAL);
@@ -195,7 +195,7 @@ static void copies_need_no_node(void)
 	int disk;
 
 	share();
-	init_copy_server(&server);
+	init_kept_server(&server, UBD_F_USER_COPY);
 	server_add(&server);
 	server_open_by_control(&server);
 	server_serve(&server);
