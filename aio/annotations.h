@@ -21,17 +21,17 @@
  */
 #define GUARDED_BY(lock)
 #define PT_GUARDED_BY(lock)
-#define GLOBAL_GUARDED_BY(lock) UBD_TSA(guarded_by(lock))
+#define GLOBAL_GUARDED_BY(lock)	  UBD_TSA(guarded_by(lock))
 /* A function that is called with the lock held, or must not be. */
-#define REQUIRES(...) UBD_TSA(requires_capability(__VA_ARGS__))
-#define REQUIRES_SHARED(...) UBD_TSA(requires_shared_capability(__VA_ARGS__))
-#define EXCLUDES(...) UBD_TSA(locks_excluded(__VA_ARGS__))
+#define REQUIRES(...)		  UBD_TSA(requires_capability(__VA_ARGS__))
+#define REQUIRES_SHARED(...)	  UBD_TSA(requires_shared_capability(__VA_ARGS__))
+#define EXCLUDES(...)		  UBD_TSA(locks_excluded(__VA_ARGS__))
 /* A function that takes or drops the lock. */
-#define ACQUIRE(...) UBD_TSA(acquire_capability(__VA_ARGS__))
-#define ACQUIRE_SHARED(...) UBD_TSA(acquire_shared_capability(__VA_ARGS__))
-#define TRY_ACQUIRE(...) UBD_TSA(try_acquire_capability(__VA_ARGS__))
-#define RELEASE(...) UBD_TSA(release_capability(__VA_ARGS__))
-#define RELEASE_SHARED(...) UBD_TSA(release_shared_capability(__VA_ARGS__))
+#define ACQUIRE(...)		  UBD_TSA(acquire_capability(__VA_ARGS__))
+#define ACQUIRE_SHARED(...)	  UBD_TSA(acquire_shared_capability(__VA_ARGS__))
+#define TRY_ACQUIRE(...)	  UBD_TSA(try_acquire_capability(__VA_ARGS__))
+#define RELEASE(...)		  UBD_TSA(release_capability(__VA_ARGS__))
+#define RELEASE_SHARED(...)	  UBD_TSA(release_shared_capability(__VA_ARGS__))
 /* A function whose locking the analysis cannot follow; say why beside it. */
 #define NO_THREAD_SAFETY_ANALYSIS UBD_TSA(no_thread_safety_analysis)
 

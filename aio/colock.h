@@ -22,7 +22,9 @@ struct CAPABILITY("thread_lock") thread_lock {
 	pthread_mutex_t mutex;
 };
 
+/* clang-format off */
 #define THREAD_LOCK_INIT { PTHREAD_MUTEX_INITIALIZER }
+/* clang-format on */
 
 static inline void thread_lock_init(struct thread_lock *lock)
 {
@@ -67,8 +69,8 @@ struct CAPABILITY("co_mutex") co_mutex {
 	struct thread_lock guard;
 	struct coroutine *holder GUARDED_BY(guard);
 	struct co_waitlist waiters GUARDED_BY(guard);
-	bool first_woken GUARDED_BY(guard);	/* it will look at holder when it runs */
-	unsigned passes GUARDED_BY(guard);	/* over the first of waiters */
+	bool first_woken GUARDED_BY(guard); /* it will look at holder when it runs */
+	unsigned passes GUARDED_BY(guard);  /* over the first of waiters */
 };
 
 void co_mutex_init(struct co_mutex *mutex);
@@ -116,9 +118,9 @@ struct co_rwlock_slot {
 
 struct CAPABILITY("co_rwlock") co_rwlock {
 	struct co_rwlock_slot slots[AIO_MAX_LOOPS];
-	_Atomic bool writer;	/* a writer holds it or waits for the readers to go */
+	_Atomic bool writer; /* a writer holds it or waits for the readers to go */
 	struct thread_lock guard;
-	struct coroutine *draining GUARDED_BY(guard);	/* the writer that waits for readers */
+	struct coroutine *draining GUARDED_BY(guard); /* the writer that waits for readers */
 	struct co_waitlist waiting_readers GUARDED_BY(guard);
 	struct co_waitlist waiting_writers GUARDED_BY(guard);
 };

@@ -575,8 +575,8 @@ static int file_co_refresh_size(struct image *img)
 struct seek_job {
 	int fd;
 	off_t off;
-	off_t ret_data; /* the next data from off on, < 0: -errno */
-	off_t ret_hole; /* the next hole from ret_data == off on, < 0: -errno */
+	off_t ret_data;	 /* the next data from off on, < 0: -errno */
+	off_t ret_hole;	 /* the next hole from ret_data == off on, < 0: -errno */
 	int64_t ret_end; /* of the file, if there are no data from off on; < 0: -errno */
 };
 

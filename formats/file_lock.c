@@ -32,7 +32,8 @@ static int take_bytes(int fd, unsigned bits, off_t base, off_t *ret_off)
 {
 	for (unsigned i = 0; i < PERM_COUNT; i++) {
 		struct flock lock = {
-			.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1};
+			.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1
+		};
 
 		*ret_off = lock.l_start;
 		if ((bits & (1u << i)) && fcntl(fd, F_OFD_SETLK, &lock) < 0)
@@ -46,7 +47,8 @@ static int look_for_holders(int fd, unsigned bits, off_t base, off_t *ret_off)
 {
 	for (unsigned i = 0; i < PERM_COUNT; i++) {
 		struct flock lock = {
-			.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1};
+			.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = base + i, .l_len = 1
+		};
 
 		if (!(bits & (1u << i)))
 			continue;

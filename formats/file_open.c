@@ -212,8 +212,9 @@ static int lock_file(struct file_open *job)
 		job->unlocked = !write_unlocked;
 		if (write_unlocked || !(job->flags & IMAGE_RDWR))
 			return 0;
-		return open_failed(job, ret, "the file system has no locks, so other programs may "
-					     "write to it as well (--no-lock writes nevertheless)");
+		return open_failed(job, ret,
+				   "the file system has no locks, so other programs may "
+				   "write to it as well (--no-lock writes nevertheless)");
 	}
 	if (ret)
 		return open_failed(job, ret, "the image cannot be locked: %s", g_strerror(-ret));
@@ -247,7 +248,7 @@ static int measure(struct file_open *job)
 {
 	struct stat st;
 
-	job->limits = (struct image_limits){.request_alignment = 1, .memory_alignment = 1};
+	job->limits = (struct image_limits){ .request_alignment = 1, .memory_alignment = 1 };
 	if (job->is_bdev)
 		return bdev_geometry(job);
 	if (fstat(job->fd, &st) < 0)

@@ -11,7 +11,7 @@
 struct file_open {
 	/* in */
 	const char *filename;
-	unsigned flags; /* IMAGE_* */
+	unsigned flags;			/* IMAGE_* */
 	const struct named_file *named; /* NULL: no image names it */
 	/* out */
 	int fd; /* the caller closes it */
@@ -34,7 +34,7 @@ struct file_open {
 /* Opens and locks an image file. */
 int file_co_open_fd(struct file_open *file, GError **err);
 
-/* For an image that was opened with IMAGE_BEAR_WRITERS, @file->fd: takes the lock that it left out. */
+/* Takes the lock that an open with IMAGE_BEAR_WRITERS left out, on @file->fd. */
 int file_co_keep_writers_out_fd(struct file_open *file, GError **err);
 
 /*

@@ -132,9 +132,10 @@ const struct image_ops *image_find_bottom(const char *filename, char **ret_name,
 			return ops;
 		}
 	} else if (len) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
-			    filename, (int)len - 1, filename, filename);
+		g_set_error(
+			err, UBD_ERROR, EINVAL,
+			"Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
+			filename, (int)len - 1, filename, filename);
 		return NULL;
 	}
 	*ret_name = g_strdup(filename);
@@ -399,7 +400,7 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 
 /* ---- the chain ---- */
 
-/* Opens the backing file of the last @layer, which must not be in the chain from @top down already. */
+/* Opens the backing file of @layer, the last one; the chain from @top down must not have it. */
 static int co_open_backing(const struct image *top, struct image *layer, unsigned depth,
 			   const struct image_open_opts *top_opts, GError **err)
 {
@@ -512,9 +513,9 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 
 	opts = opts ?: &default_opts;
 	/* Both promise something that a writer cannot keep. */
-	if ((opts->flags & IMAGE_RDWR && opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK |
-							IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |
-							IMAGE_BEAR_WRITERS)) ||
+	if ((opts->flags & IMAGE_RDWR &&
+	     opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE |
+			    IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS)) ||
 	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': it can only be shared or checked read-only",
@@ -690,7 +691,7 @@ int64_t image_co_allocated_bytes(struct image *img)
 int image_co_check(struct image *img, void (*report)(void *arg, const char *line), void *report_arg,
 		   struct image_check_result *ret_result)
 {
-	struct image_check_opts opts = {.report = report, .report_arg = report_arg};
+	struct image_check_opts opts = { .report = report, .report_arg = report_arg };
 
 	return image_co_repair(img, &opts, ret_result);
 }

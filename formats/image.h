@@ -79,9 +79,9 @@ struct image_open_opts {
 	 * program (a disk of another hypervisor, an archive) is refused (-EMEDIUMTYPE).
 	 */
 	const char *format;
-	unsigned flags;		/* IMAGE_* */
-	uint64_t cache_bytes;	/* metadata cache of each format node; 0: its default */
-	uint64_t memory_limit;	/* of all nodes of the chain; 0: that of image_set_memory_limit() */
+	unsigned flags;	       /* IMAGE_* */
+	uint64_t cache_bytes;  /* metadata cache of each format node; 0: its default */
+	uint64_t memory_limit; /* of all nodes of the chain; 0: that of image_set_memory_limit() */
 	/*
 	 * The contents of this snapshot instead of the present ones, read-only: by ID or, if
 	 * there is none, by name. NULL: by these two, one of which may be NULL; both: no snapshot.
@@ -134,8 +134,8 @@ int image_co_open_bottom(const char *filename, unsigned flags, struct image **re
  * The same on a node that is open already, and which the new one owns from
  * now on, also on failure: for tests that put a node of their own at the bottom.
  */
-int image_co_open_on(struct image *file, const struct image_open_opts *opts,
-		     struct image **ret_img, GError **err);
+int image_co_open_on(struct image *file, const struct image_open_opts *opts, struct image **ret_img,
+		     GError **err);
 
 /*
  * Flushes, writes all metadata, drops the locks and frees the node and those
@@ -145,12 +145,12 @@ int image_co_close(struct image *img);
 
 /* ---- what it is ---- */
 
-const char *image_filename(const struct image *img);	/* owned by the node */
-const char *image_format(const struct image *img);	/* "qcow2", "raw", ... */
-uint64_t image_size(const struct image *img);		/* guest-visible size */
+const char *image_filename(const struct image *img); /* owned by the node */
+const char *image_format(const struct image *img);   /* "qcow2", "raw", ... */
+uint64_t image_size(const struct image *img);	     /* guest-visible size */
 bool image_is_read_only(const struct image *img);
-struct image *image_backing(const struct image *img);	/* NULL if none */
-struct image *image_file(const struct image *img);	/* the node below, NULL for a bottom node */
+struct image *image_backing(const struct image *img); /* NULL if none */
+struct image *image_file(const struct image *img);    /* the node below, NULL for a bottom node */
 /* The node in which the data of IMAGE_EXTENT_OFFSET lie: image_file() or an external data file. */
 struct image *image_data_file(const struct image *img);
 
@@ -167,9 +167,9 @@ struct file_id image_co_file_id(const char *filename);
 /* Of the file that the image is in. */
 struct file_id image_file_id(const struct image *img);
 /*
- * When that file was last changed before this program had it locked, by anybody and in any way, in ns
- * of CLOCK_REALTIME. 0 where it cannot be told: for block devices, and where the clock of another
- * machine may count.
+ * When that file was last changed before this program had it locked, by anybody and in any way, in
+ * ns of CLOCK_REALTIME. 0 where it cannot be told: for block devices, and where the clock of
+ * another machine may count.
  */
 int64_t image_file_changed_ns(const struct image *img);
 /* Whether the image or one below it, with their data files, is in that file. */
@@ -183,10 +183,10 @@ bool image_is_on_block_device(const struct image *img);
 char *image_stable_name(const char *filename);
 
 struct image_limits {
-	uint32_t request_alignment;	/* requests on a multiple need no read-modify-write; >= 1 */
-	uint32_t memory_alignment;	/* buffers on a multiple need no copy; >= 1 */
-	uint32_t cluster_size;		/* best unit of allocation and discard; 0 if none */
-	bool direct;			/* the bottom really does O_DIRECT */
+	uint32_t request_alignment; /* requests on a multiple need no read-modify-write; >= 1 */
+	uint32_t memory_alignment;  /* buffers on a multiple need no copy; >= 1 */
+	uint32_t cluster_size;	    /* best unit of allocation and discard; 0 if none */
+	bool direct;		    /* the bottom really does O_DIRECT */
 };
 
 const struct image_limits *image_limits(const struct image *img);
@@ -195,22 +195,22 @@ const struct image_limits *image_limits(const struct image *img);
 struct image_info {
 	const char *format;
 	uint64_t virtual_size;
-	uint64_t cluster_size;		/* 0 if none */
+	uint64_t cluster_size; /* 0 if none */
 	bool encrypted;
 	bool dirty;
-	char *backing_filename;		/* as written in the image */
-	char *full_backing_filename;	/* resolved against the image's folder */
-	char *backing_format;		/* as written in the image */
+	char *backing_filename;	     /* as written in the image */
+	char *full_backing_filename; /* resolved against the image's folder */
+	char *backing_format;	     /* as written in the image */
 	/* qcow2 only (format == "qcow2") */
-	const char *compat;		/* "0.10" or "1.1" */
-	const char *compression_type;	/* "zlib" or "zstd" */
-	const char *encryption;		/* "aes", "luks"... or NULL */
+	const char *compat;	      /* "0.10" or "1.1" */
+	const char *compression_type; /* "zlib" or "zstd" */
+	const char *encryption;	      /* "aes", "luks"... or NULL */
 	bool lazy_refcounts;
 	unsigned refcount_bits;
 	bool corrupt;
 	bool extended_l2;
 	GPtrArray *bitmaps; /* of image_co_bitmap_list(), by whoever asked for it; else NULL */
-	char *data_file;		/* as written in the image */
+	char *data_file;    /* as written in the image */
 	bool data_file_raw;
 };
 
@@ -250,8 +250,8 @@ void image_inspect(struct image *img);
  */
 
 enum image_req_flags {
-	IMAGE_REQ_FUA = 1 << 0,		/* durable before it completes */
-	IMAGE_REQ_MAY_UNMAP = 1 << 1,	/* write zeroes: space may be given back */
+	IMAGE_REQ_FUA = 1 << 0,	      /* durable before it completes */
+	IMAGE_REQ_MAY_UNMAP = 1 << 1, /* write zeroes: space may be given back */
 	/* write zeroes: -ENOTSUP instead of writing a buffer of zeroes */
 	IMAGE_REQ_NO_FALLBACK = 1 << 2,
 };
@@ -280,8 +280,8 @@ int image_co_flush(struct image *img);
 int image_co_write_back(struct image *img);
 
 /*
- * The end of IMAGE_NO_FLUSH: the next flush, or closing, makes all durable that was written. With no
- * request in flight.
+ * The end of IMAGE_NO_FLUSH: the next flush, or closing, makes all durable that was written. With
+ * no request in flight.
  */
 void image_end_no_flush(struct image *img);
 
@@ -302,16 +302,16 @@ enum image_preallocation {
 bool image_parse_preallocation(const char *name, enum image_preallocation *ret_mode);
 
 /*
- * Sets the size; no request may be in flight, but when the image grows. What is added reads as zeroes, in a layer above
- * a longer backing file too, and has its space as @mode says; what is cut off is lost. It is
- * durable when it returns. When it failed the size may be any between the old and the new
- * one. -ENOTSUP: the format, or what is in the image, does not allow it.
+ * Sets the size; no request may be in flight, but when the image grows. What is added reads as
+ * zeroes, in a layer above a longer backing file too, and has its space as @mode says; what is cut
+ * off is lost. It is durable when it returns. When it failed the size may be any between the old
+ * and the new one. -ENOTSUP: the format, or what is in the image, does not allow it.
  */
 int image_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
 
 /*
- * Takes up what somebody else has added to the file, or to the block device; requests may be in flight.
- * It never gets smaller. -ENOTSUP: its file does not decide on the image's size.
+ * Takes up what somebody else has added to the file, or to the block device; requests may be in
+ * flight. It never gets smaller. -ENOTSUP: its file does not decide on the image's size.
  */
 int image_co_refresh_size(struct image *img);
 
@@ -332,19 +332,19 @@ int image_co_amend(struct image *img, GHashTable *options,
 const struct image_option *image_amend_options(const char *format);
 
 enum image_extent_flags {
-	IMAGE_EXTENT_DATA = 1 << 0,		/* reads need I/O on this layer */
-	IMAGE_EXTENT_ZERO = 1 << 1,		/* reads as zeroes */
-	IMAGE_EXTENT_ALLOCATED = 1 << 2,	/* decided by this layer, not by its backing file */
-	IMAGE_EXTENT_OFFSET = 1 << 3,		/* host_off is where the data lies in image_data_file() */
+	IMAGE_EXTENT_DATA = 1 << 0,	 /* reads need I/O on this layer */
+	IMAGE_EXTENT_ZERO = 1 << 1,	 /* reads as zeroes */
+	IMAGE_EXTENT_ALLOCATED = 1 << 2, /* decided by this layer, not by its backing file */
+	IMAGE_EXTENT_OFFSET = 1 << 3,	 /* host_off is where the data lies in image_data_file() */
 	IMAGE_EXTENT_COMPRESSED = 1 << 4,
 };
 
 struct image_extent {
-	uint64_t bytes;		/* how far it goes from the asked offset; > 0 */
-	unsigned flags;		/* IMAGE_EXTENT_* */
+	uint64_t bytes; /* how far it goes from the asked offset; > 0 */
+	unsigned flags; /* IMAGE_EXTENT_* */
 	uint64_t host_off;
-	struct image *layer;	/* the format node that decides it, NULL: none in the chain */
-	unsigned depth;		/* of that layer: 0 is the image asked */
+	struct image *layer; /* the format node that decides it, NULL: none in the chain */
+	unsigned depth;	     /* of that layer: 0 is the image asked */
 };
 
 /* The state of the first part of a range (not empty), in this layer alone ... */
@@ -371,7 +371,7 @@ struct image_bitmap {
 };
 
 enum image_bitmap_action {
-	IMAGE_BITMAP_ADD,	/* an enabled one, with nothing in it */
+	IMAGE_BITMAP_ADD, /* an enabled one, with nothing in it */
 	IMAGE_BITMAP_REMOVE,
 	IMAGE_BITMAP_CLEAR,
 	IMAGE_BITMAP_ENABLE,
@@ -404,7 +404,7 @@ int image_co_bitmap_load(struct image *img, const char *name, struct dirty_bits 
 
 struct image_option {
 	const char *name;
-	const char *type;	/* "size", "str", "bool (on/off)", "num": for `-o help` */
+	const char *type; /* "size", "str", "bool (on/off)", "num": for `-o help` */
 	const char *help;
 	/* What `create` says when it was not given; NULL: nothing. */
 	const char *default_value;
@@ -438,11 +438,11 @@ void image_begun_clear(struct image_begun *begun);
 
 struct image_create_opts {
 	uint64_t size;
-	bool size_given;		/* else the size of the backing file */
-	const char *backing_filename;	/* as it is to be written, NULL if none */
-	const char *backing_format;	/* NULL if none */
-	bool backing_unchecked;		/* do not open the backing file (-u) */
-	GHashTable *options;		/* name -> value, both char *; NULL if none */
+	bool size_given;		   /* else the size of the backing file */
+	const char *backing_filename;	   /* as it is to be written, NULL if none */
+	const char *backing_format;	   /* NULL if none */
+	bool backing_unchecked;		   /* do not open the backing file (-u) */
+	GHashTable *options;		   /* name -> value, both char *; NULL if none */
 	const struct image_policy *policy; /* for what is below the new image; may be NULL */
 	/* An open image whose files, with those below it, must not be overwritten; may be NULL. */
 	const struct image *source;
@@ -486,9 +486,9 @@ const char *const *image_formats(void);
 struct image_check_result {
 	uint64_t corruptions;
 	uint64_t leaks;
-	uint64_t check_errors;		/* what could not be checked, for an I/O error */
-	uint64_t image_end_off;		/* behind the last cluster in use */
-	uint64_t total_clusters;	/* guest clusters */
+	uint64_t check_errors;	 /* what could not be checked, for an I/O error */
+	uint64_t image_end_off;	 /* behind the last cluster in use */
+	uint64_t total_clusters; /* guest clusters */
 	uint64_t allocated_clusters;
 	uint64_t fragmented_clusters;
 	uint64_t compressed_clusters;

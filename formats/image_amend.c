@@ -41,8 +41,8 @@ static int check_options(const struct image_ops *ops, GHashTable *options, GErro
 static int check_image(const struct image *img, GError **err)
 {
 	if (!img->ops->co_amend) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "format %s does not support option amendment", img->ops->name);
+		g_set_error(err, UBD_ERROR, ENOTSUP, "format %s does not support option amendment",
+			    img->ops->name);
 		return -ENOTSUP;
 	}
 	if (image_is_read_only(img)) {

@@ -90,7 +90,8 @@ static int check_backing_options(struct creation *c, GError **err)
 }
 
 /* What is read must not be what is written. */
-static int check_apart(struct creation *c, const struct image *chain, const char *what, GError **err)
+static int check_apart(struct creation *c, const struct image *chain, const char *what,
+		       GError **err)
 {
 	const char *wrong = NULL;
 
@@ -159,7 +160,7 @@ static int check_size(struct creation *c, GError **err)
 
 void image_begun_abandon(const struct image_begun *begun)
 {
-	static const struct timespec pause = {.tv_nsec = 1000000};
+	static const struct timespec pause = { .tv_nsec = 1000000 };
 
 	/* Not longer, lest a file system that does not answer keeps a signal from its work. */
 	for (int left = 1000; begun->making && left; left--)
@@ -186,7 +187,7 @@ static int abandon_on_worker(void *arg)
 
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
 {
-	const struct image_create_opts opts = {.begun = begun};
+	const struct image_create_opts opts = { .begun = begun };
 	g_autofree char *name = NULL;
 	const struct image_ops *bottom = image_find_bottom(filename, &name, err);
 
@@ -194,8 +195,8 @@ int image_co_create_bottom(const char *filename, struct image_begun *begun, GErr
 		return -EINVAL;
 	if (bottom->co_create)
 		return bottom->co_create(name, NULL, &opts, err);
-	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created", filename,
-		    bottom->name);
+	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created",
+		    filename, bottom->name);
 	return -ENOTSUP;
 }
 
@@ -266,7 +267,7 @@ static int co_create(struct creation *c, GError **err)
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
 		    uint64_t *ret_size, GError **err)
 {
-	struct creation c = {.filename = filename, .opts = *opts};
+	struct creation c = { .filename = filename, .opts = *opts };
 	int ret = -EINVAL;
 
 	c.ops = image_find_format(format, err);

@@ -106,7 +106,7 @@ struct bounce {
 
 static struct iobuf bounce_mem(struct bounce *b)
 {
-	return (struct iobuf){&b->iov, 1, 0, NULL};
+	return (struct iobuf){ &b->iov, 1, 0, NULL };
 }
 
 static uint8_t *bounce_data(struct bounce *b)
@@ -136,7 +136,7 @@ static bool bounce_next(struct bounce *b, struct image *img, uint64_t end)
 	b->block_off = align_down(b->off, align);
 	b->end = MIN(end, b->block_off + MAX(MAX_BOUNCE, align));
 	b->block_bytes = align_up(b->end, align) - b->block_off;
-	b->iov = (struct iovec){b->buf, b->block_bytes};
+	b->iov = (struct iovec){ b->buf, b->block_bytes };
 	return true;
 }
 
@@ -444,7 +444,7 @@ int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 
 bool image_parse_preallocation(const char *name, enum image_preallocation *ret_mode)
 {
-	static const char *const names[] = {"off", "metadata", "falloc", "full"};
+	static const char *const names[] = { "off", "metadata", "falloc", "full" };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
 		if (strcmp(name, names[i]) == 0) {
@@ -555,7 +555,7 @@ static int layer_status(struct image *layer, uint64_t off, uint64_t bytes,
 int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 				struct image_extent *ret_extent)
 {
-	struct image_extent extent = {0};
+	struct image_extent extent = { 0 };
 	unsigned depth = 0;
 	int ret = bytes ? check_range(img, off, bytes) : -EINVAL;
 

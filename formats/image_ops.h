@@ -85,7 +85,7 @@ struct image_ops {
 			GError **err);
 	/* Of a bottom node; NULL: it cannot change. */
 	int (*co_truncate)(struct image *img, uint64_t size);
-	/* Of a format, all of image_co_resize(); its errors name no file. NULL: it cannot change. */
+	/* Of a format: image_co_resize() as a whole; its errors name no file. NULL: fixed size. */
 	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
 			 GError **err);
 	/* Makes img->size larger if the file is; NULL: something else decides on it. */
@@ -142,25 +142,25 @@ struct image_ops {
 struct image {
 	const struct image_ops *ops;
 	char *filename;
-	struct image *file;		/* owned; NULL for a bottom node */
-	struct image *data_file;	/* the format's; NULL: data are in @file */
-	struct image *backing;		/* owned; NULL if none */
-	char *backing_filename;		/* as written in the image; NULL if none */
-	char *backing_format;		/* as written in the image; NULL if none */
+	struct image *file;	 /* owned; NULL for a bottom node */
+	struct image *data_file; /* the format's; NULL: data are in @file */
+	struct image *backing;	 /* owned; NULL if none */
+	char *backing_filename;	 /* as written in the image; NULL if none */
+	char *backing_format;	 /* as written in the image; NULL if none */
 	_Atomic uint64_t size;
-	struct file_id id;		/* of a bottom node; the file that is open */
-	int64_t changed_ns;		/* of a bottom node: image_file_changed_ns() */
-	bool is_bdev;			/* of a bottom node: a block device of the host */
-	bool unlocked;			/* of a bottom node: without locks, which nobody asked for */
-	unsigned flags;			/* IMAGE_* it was opened with */
+	struct file_id id;  /* of a bottom node; the file that is open */
+	int64_t changed_ns; /* of a bottom node: image_file_changed_ns() */
+	bool is_bdev;	    /* of a bottom node: a block device of the host */
+	bool unlocked;	    /* of a bottom node: without locks, which nobody asked for */
+	unsigned flags;	    /* IMAGE_* it was opened with */
 	struct image_limits limits;
 	/*
 	 * Requests on request_alignment take it for reading, a write that needs
 	 * read-modify-write for writing. Not used where request_alignment is 1.
 	 */
 	struct co_rwlock *rmw_lock;
-	struct image_memory *memory;	/* the chain's; NULL for a bottom node */
-	void *opaque;			/* the format's own */
+	struct image_memory *memory; /* the chain's; NULL for a bottom node */
+	void *opaque;		     /* the format's own */
 };
 
 /*

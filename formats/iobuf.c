@@ -21,7 +21,7 @@ struct iobuf_iter {
 
 static struct iobuf_iter iter_start(struct iobuf mem, size_t bytes)
 {
-	return (struct iobuf_iter){mem.iov, mem.skip, bytes};
+	return (struct iobuf_iter){ mem.iov, mem.skip, bytes };
 }
 
 /* The next piece, never an empty one; false at the end. */

@@ -4,14 +4,14 @@
  *
  *	memdisk [MIB]
  *
- * Prints the disk's name and serves until SIGTERM. What it says to the driver is in docs/protocol.md.
- * Control commands go through the ring that serves requests, since to start and to stop a disk
- * takes the server's answers.
+ * Prints the disk's name and serves until SIGTERM. What it says to the driver is in
+ *docs/protocol.md. Control commands go through the ring that serves requests, since to start and to
+ *stop a disk takes the server's answers.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <liburing.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

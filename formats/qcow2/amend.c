@@ -101,9 +101,10 @@ static int parse_option(struct amendment *to, const char *name, const char *valu
 		return 0;
 	}
 	/* What the image has from there would become something else. */
-	return refuse(ENOTSUP, err,
-		      "Cannot amend the backing file; that is for 'qemu-img rebase', or for convert "
-		      "-B, which makes a new image");
+	return refuse(
+		ENOTSUP, err,
+		"Cannot amend the backing file; that is for 'qemu-img rebase', or for convert "
+		"-B, which makes a new image");
 }
 
 static int parse_options(struct qcow2 *q, GHashTable *options, struct amendment *to, GError **err)

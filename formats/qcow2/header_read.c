@@ -34,8 +34,7 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 				    "before the end; copy it again");
 	if (q->magic != QCOW2_MAGIC && q->magic != QCOW2_MAGIC_UNFINISHED)
 		return qcow2_refuse(q, EINVAL, err,
-				    "not a qcow2 image (the magic number is 0x%08x)",
-				    q->magic);
+				    "not a qcow2 image (the magic number is 0x%08x)", q->magic);
 	q->version = be32toh(disk->version);
 	if (q->version < 2 || q->version > 3)
 		return qcow2_refuse(q, ENOTSUP, err,

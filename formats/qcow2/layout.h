@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#define QCOW2_MAGIC 0x514649fbu /* "QFI\xfb" */
+#define QCOW2_MAGIC	       0x514649fbu /* "QFI\xfb" */
 /* "UFI\xfb", of our own: a copy on its way. For others it is no image. */
 #define QCOW2_MAGIC_UNFINISHED 0x554649fbu
 
@@ -41,36 +41,36 @@ struct qcow2_disk_header {
 
 _Static_assert(sizeof(struct qcow2_disk_header) == 112, "qcow2 header");
 
-#define QCOW2_V2_HEADER_LENGTH	      72
-#define QCOW2_V3_HEADER_LENGTH	      104
+#define QCOW2_V2_HEADER_LENGTH		   72
+#define QCOW2_V3_HEADER_LENGTH		   104
 
-#define QCOW2_MIN_CLUSTER_BITS	      9
-#define QCOW2_MAX_CLUSTER_BITS	      21
+#define QCOW2_MIN_CLUSTER_BITS		   9
+#define QCOW2_MAX_CLUSTER_BITS		   21
 #define QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS 14
-#define QCOW2_MAX_REFCOUNT_ORDER      6
-#define QCOW2_MAX_BACKING_NAME	      1023
+#define QCOW2_MAX_REFCOUNT_ORDER	   6
+#define QCOW2_MAX_BACKING_NAME		   1023
 /* QEMU's limits on tables, kept so that images interchange. */
-#define QCOW2_MAX_L1_BYTES	      (32u << 20)
-#define QCOW2_MAX_REFTABLE_BYTES      (8u << 20)
-#define QCOW2_MAX_SNAPSHOTS	      65536
-#define QCOW2_MAX_SNAPSHOT_EXTRA      1024
-#define QCOW2_MAX_SNAPSHOT_TABLE      (64u << 20)
+#define QCOW2_MAX_L1_BYTES		   (32u << 20)
+#define QCOW2_MAX_REFTABLE_BYTES	   (8u << 20)
+#define QCOW2_MAX_SNAPSHOTS		   65536
+#define QCOW2_MAX_SNAPSHOT_EXTRA	   1024
+#define QCOW2_MAX_SNAPSHOT_TABLE	   (64u << 20)
 
-#define QCOW2_INCOMPAT_DIRTY	      (1ull << 0)
-#define QCOW2_INCOMPAT_CORRUPT	      (1ull << 1)
-#define QCOW2_INCOMPAT_DATA_FILE      (1ull << 2)
-#define QCOW2_INCOMPAT_COMPRESSION    (1ull << 3)
-#define QCOW2_INCOMPAT_EXTENDED_L2    (1ull << 4)
+#define QCOW2_INCOMPAT_DIRTY		   (1ull << 0)
+#define QCOW2_INCOMPAT_CORRUPT		   (1ull << 1)
+#define QCOW2_INCOMPAT_DATA_FILE	   (1ull << 2)
+#define QCOW2_INCOMPAT_COMPRESSION	   (1ull << 3)
+#define QCOW2_INCOMPAT_EXTENDED_L2	   (1ull << 4)
 
-#define QCOW2_COMPAT_LAZY_REFCOUNTS   (1ull << 0)
+#define QCOW2_COMPAT_LAZY_REFCOUNTS	   (1ull << 0)
 
-#define QCOW2_AUTOCLEAR_BITMAPS	      (1ull << 0)
-#define QCOW2_AUTOCLEAR_DATA_FILE_RAW (1ull << 1)
+#define QCOW2_AUTOCLEAR_BITMAPS		   (1ull << 0)
+#define QCOW2_AUTOCLEAR_DATA_FILE_RAW	   (1ull << 1)
 /* The autoclear features that a writer here keeps right; all others it clears. */
-#define QCOW2_AUTOCLEAR_KNOWN	      (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_FILE_RAW)
+#define QCOW2_AUTOCLEAR_KNOWN		   (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_FILE_RAW)
 
-#define QCOW2_COMPRESSION_ZLIB	      0
-#define QCOW2_COMPRESSION_ZSTD	      1
+#define QCOW2_COMPRESSION_ZLIB		   0
+#define QCOW2_COMPRESSION_ZSTD		   1
 
 /* Section "Header extensions". */
 struct qcow2_disk_extension {
@@ -110,18 +110,18 @@ struct qcow2_disk_bitmap {
 
 _Static_assert(sizeof(struct qcow2_disk_bitmap) == 24, "bitmap directory entry");
 
-#define QCOW2_BITMAP_IN_USE		(1u << 0)
-#define QCOW2_BITMAP_AUTO		(1u << 1)
-#define QCOW2_BITMAP_EXTRA_COMPATIBLE	(1u << 2)
-#define QCOW2_BITMAP_TYPE_DIRTY		1
+#define QCOW2_BITMAP_IN_USE	      (1u << 0)
+#define QCOW2_BITMAP_AUTO	      (1u << 1)
+#define QCOW2_BITMAP_EXTRA_COMPATIBLE (1u << 2)
+#define QCOW2_BITMAP_TYPE_DIRTY	      1
 
-#define QCOW2_BITMAP_TABLE_ALL_ONES	(1ull << 0)
-#define QCOW2_BITMAP_TABLE_RESERVED	0xff000000000001feull
+#define QCOW2_BITMAP_TABLE_ALL_ONES   (1ull << 0)
+#define QCOW2_BITMAP_TABLE_RESERVED   0xff000000000001feull
 
 /* QEMU's limits. */
-#define QCOW2_MAX_BITMAPS		65535
-#define QCOW2_MAX_BITMAP_NAME		1023
-#define QCOW2_MAX_BITMAP_DIRECTORY	(QCOW2_MAX_BITMAPS * 1024u)
+#define QCOW2_MAX_BITMAPS	      65535
+#define QCOW2_MAX_BITMAP_NAME	      1023
+#define QCOW2_MAX_BITMAP_DIRECTORY    (QCOW2_MAX_BITMAPS * 1024u)
 
 /* Section "Feature name table". */
 struct qcow2_disk_feature_name {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
-#define DEFAULT_CACHE_BYTES (32ull << 20)
+#define DEFAULT_CACHE_BYTES    (32ull << 20)
 
 /* A longer L1 table of an image that is only read does not get into memory as a whole. */
 #define MAX_READ_ONLY_L1_BYTES (64u << 10)

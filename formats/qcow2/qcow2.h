@@ -241,8 +241,8 @@ struct qcow2 {
 	struct slice *dirty_slices GUARDED_BY(alloc_lock);
 	GArray *dirty_l1 GUARDED_BY(alloc_lock); /* uint32_t: L1 indices */
 	/* Freed clusters, by stage; see reclaim.c. */
-	struct freed_runs unlinked GUARDED_BY(alloc_lock);    /* pointer gone in memory */
-	struct freed_runs freed[2] GUARDED_BY(alloc_lock);    /* gone from disk; by parity of epoch */
+	struct freed_runs unlinked GUARDED_BY(alloc_lock); /* pointer gone in memory */
+	struct freed_runs freed[2] GUARDED_BY(alloc_lock); /* gone from disk; by parity of epoch */
 	struct freed_runs reclaimable GUARDED_BY(alloc_lock); /* and no request can see it */
 	_Atomic uint64_t nr_unlinked; /* clusters in unlinked; alloc_lock to set */
 	_Atomic bool freed_waits;     /* there may be some in freed; alloc_lock to set */
@@ -283,7 +283,7 @@ struct qcow2 {
  * Constant 0 unless built with -Dmutants=true.
  */
 #define RULE_BITMAP_MARK 8
-#define RULE_C3_L2_TABLE 9 /* 3 is of refcount blocks */
+#define RULE_C3_L2_TABLE 9  /* 3 is of refcount blocks */
 #define RULE_WRITE_BACK	 10 /* what comes while a write-back is under way is not in it */
 #define RULE_C6_HEADER	 11 /* 6 is of flushes */
 #ifdef UBD_MUTANTS
@@ -713,8 +713,8 @@ int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocat
  * Gives the guest clusters in a range, which reads as zeroes, host clusters that do so. Within
  * struct_lock for writing.
  */
-int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end,
-			 enum image_preallocation mode) EXCLUDES(q->alloc_lock);
+int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum image_preallocation mode)
+	EXCLUDES(q->alloc_lock);
 
 /* ---- data_file.c ---- */
 

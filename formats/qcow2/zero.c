@@ -333,8 +333,8 @@ static int co_zero_request_part(struct qcow2 *q, enum zero_kind kind, bool may_w
 				uint64_t bytes)
 {
 	uint64_t epoch = qcow2_co_request_begin(q);
-	int ret = qcow2_co_begin_change(q, off, bytes)
-			  ?: co_zero_any(q, kind, may_write, off, bytes);
+	int ret =
+		qcow2_co_begin_change(q, off, bytes) ?: co_zero_any(q, kind, may_write, off, bytes);
 
 	qcow2_request_end(q, epoch);
 	return ret;
@@ -350,7 +350,8 @@ static int co_zero_request(struct image *img, enum zero_kind kind, bool may_writ
 
 	for (; bytes && !ret; off += part, bytes -= part) {
 		part = MIN(bytes, bytes_to_boundary(off, most));
-		ret = co_zero_request_part(q, kind, may_write, off, part) ?: qcow2_co_make_room(img);
+		ret = co_zero_request_part(q, kind, may_write, off, part)
+			      ?: qcow2_co_make_room(img);
 	}
 	/* A guest that never flushes still gets its space back. */
 	if (!ret && atomic_load(&q->nr_unlinked) >= RECLAIM_AT_BYTES >> q->cluster_bits)

@@ -7,7 +7,10 @@
 
 struct crew;
 
-/* @loops loops, with FIXED_BUFFERS registered buffers each; the first one is run by the calling thread. Ends the process if there are none. */
+/*
+ * Starts @loops loops with FIXED_BUFFERS registered buffers each; the calling thread runs one.
+ * Ends the process if there are none.
+ */
 struct crew *crew_new(unsigned loops);
 void crew_free(struct crew *crew);
 

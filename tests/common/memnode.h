@@ -61,7 +61,7 @@ struct memnode {
 	_Atomic unsigned fault_permille; /* of writes, flushes and the like; may change later */
 	/* Of writes at the start of the disk; those that fail may be there in whole. Likewise. */
 	_Atomic unsigned header_fault_percent;
-	_Atomic bool hold_discards;	 /* they wait while it is set */
+	_Atomic bool hold_discards; /* they wait while it is set */
 	/* The node's own. */
 	struct thread_lock lock; /* guards the disk, the log and the fields below */
 	struct rng rng;

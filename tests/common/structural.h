@@ -187,7 +187,7 @@ extern const struct structural_op structural_truncate;
 extern const struct structural_op structural_snapshot; /* structural-snapshot.c */
 extern const struct structural_op structural_snapshot_beside;
 extern const struct structural_op structural_bitmaps; /* structural-bitmaps.c */
-extern const struct structural_op structural_resize; /* structural-resize.c */
+extern const struct structural_op structural_resize;  /* structural-resize.c */
 extern const struct structural_op structural_grow_beside;
 extern const struct structural_op structural_amend;
 

@@ -25,20 +25,20 @@ struct crash_case {
 	unsigned jobs;
 	unsigned ops_per_job;
 	unsigned percent_flush;
-	unsigned percent_compressed; /* of the writes */
-	bool overwrites;	     /* see workload.h */
-	bool write_back;	     /* changes are written back before they end */
-	bool kills;		     /* no power is cut, the process dies; with write_back */
-	unsigned operations;	     /* structural ones, beside the jobs */
-	const char *operation;	     /* only this one; NULL: all */
-	unsigned max_delay;	     /* of a request to the disk, in turns of the loop */
-	unsigned percent_late;	     /* of those requests take much longer */
-	uint32_t alignment;	     /* of requests to the disk */
-	bool no_write_zeroes;	     /* the disk cannot do it */
-	unsigned fault_permille;     /* of requests to the disk */
+	unsigned percent_compressed;   /* of the writes */
+	bool overwrites;	       /* see workload.h */
+	bool write_back;	       /* changes are written back before they end */
+	bool kills;		       /* no power is cut, the process dies; with write_back */
+	unsigned operations;	       /* structural ones, beside the jobs */
+	const char *operation;	       /* only this one; NULL: all */
+	unsigned max_delay;	       /* of a request to the disk, in turns of the loop */
+	unsigned percent_late;	       /* of those requests take much longer */
+	uint32_t alignment;	       /* of requests to the disk */
+	bool no_write_zeroes;	       /* the disk cannot do it */
+	unsigned fault_permille;       /* of requests to the disk */
 	unsigned header_fault_percent; /* of writes at its start */
-	bool flush_error_stays;	     /* and loses data: see memnode.h */
-	bool flush_does_nothing;     /* the disk lies */
+	bool flush_error_stays;	       /* and loses data: see memnode.h */
+	bool flush_does_nothing;       /* the disk lies */
 	unsigned cuts;
 	int only_cut;	    /* the number of one cut, or CUT_ALL */
 	bool keep_evidence; /* leave the image and the record of a failure behind */

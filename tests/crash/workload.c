@@ -124,7 +124,7 @@ static int co_perform(struct job *job)
 	const struct request *request = &job->request;
 	struct iovec iov;
 	struct iobuf mem = job->in_fixed ? fixed_memory_view(&job->fixed)
-					  : IOBUF(&iov, job->buf, request->bytes);
+					 : IOBUF(&iov, job->buf, request->bytes);
 
 	return request_co_perform(request, job->workload->structural->img, mem);
 }

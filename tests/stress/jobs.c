@@ -184,9 +184,8 @@ static void co_do(struct job *job)
 	struct job_set *set = job->set;
 	uint32_t version = atomic_fetch_add_explicit(set->next_version, 1, memory_order_relaxed);
 	struct iovec iov;
-	struct iobuf mem = job->in_fixed
-				   ? iobuf_advance(fixed_memory_view(&job->fixed), job->shift)
-				   : IOBUF(&iov, data(job), job->request.bytes);
+	struct iobuf mem = job->in_fixed ? iobuf_advance(fixed_memory_view(&job->fixed), job->shift)
+					 : IOBUF(&iov, data(job), job->request.bytes);
 	int ret;
 
 	prepare_buffer(job, version);

@@ -11,11 +11,11 @@
 #include "stamp.h"
 #include "watchdog.h"
 
-#define READ_BYTES	(1u << 20)
-#define MAX_DELAY	4
-#define PERCENT_LATE	2
+#define READ_BYTES   (1u << 20)
+#define MAX_DELAY    4
+#define PERCENT_LATE 2
 /* Turns of the loop between two structural operations: caches get warm meanwhile. */
-#define MAX_PAUSE	3000
+#define MAX_PAUSE    3000
 
 /* A scenario that runs. */
 struct run {

@@ -44,14 +44,14 @@ static struct image_create_opts with_option(const char *name, const char *value)
 	GHashTable *options = g_hash_table_new(g_str_hash, g_str_equal);
 
 	g_hash_table_insert(options, (char *)name, (char *)value);
-	return (struct image_create_opts){.size = MIB, .size_given = true, .options = options};
+	return (struct image_create_opts){ .size = MIB, .size_given = true, .options = options };
 }
 
 /* ---- raw ---- */
 
 CO_TEST(test_raw_has_whole_sectors)
 {
-	struct image_create_opts opts = {.size = 1000, .size_given = true};
+	struct image_create_opts opts = { .size = 1000, .size_given = true };
 	uint64_t size;
 
 	g_assert_cmpint(image_co_create("raw", "raw", &opts, &size, NULL), ==, 0);
@@ -64,7 +64,7 @@ CO_TEST(test_raw_has_whole_sectors)
 
 CO_TEST(test_raw_preallocation)
 {
-	static const char *const modes[] = {"off", "falloc", "full"};
+	static const char *const modes[] = { "off", "falloc", "full" };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
 		struct image_create_opts opts = with_option("preallocation", modes[i]);
@@ -102,7 +102,7 @@ CO_TEST(test_an_existing_image_is_replaced)
 /* A mistake in the request does not cost the image that is there. */
 CO_TEST(test_bad_requests_do_not_empty_a_file)
 {
-	struct image_create_opts opts = {.size = MIB, .size_given = true};
+	struct image_create_opts opts = { .size = MIB, .size_given = true };
 	struct image_create_opts bad_name = with_option("colour", "red");
 	struct image_create_opts bad_value = with_option("preallocation", "some");
 
@@ -124,7 +124,7 @@ CO_TEST(test_bad_requests_do_not_empty_a_file)
 
 CO_TEST(test_places_where_no_file_can_be)
 {
-	struct image_create_opts opts = {.size = MIB, .size_given = true};
+	struct image_create_opts opts = { .size = MIB, .size_given = true };
 
 	co_create_fails(".", "raw", &opts, EISDIR, "it is a directory");
 	co_create_fails("no/folder", "raw", &opts, ENOENT, "No such file");
@@ -136,7 +136,7 @@ CO_TEST(test_places_where_no_file_can_be)
 /* The file is made, then does not get its size, then is removed. */
 CO_TEST(test_a_failure_leaves_no_file)
 {
-	struct image_create_opts opts = {.size = 4 * MIB, .size_given = true};
+	struct image_create_opts opts = { .size = 4 * MIB, .size_given = true };
 	struct rlimit before, limit;
 
 	g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &before), ==, 0);
@@ -153,7 +153,7 @@ CO_TEST(test_a_failure_leaves_no_file)
 
 CO_TEST(test_the_backing_file_gives_the_size)
 {
-	struct image_create_opts opts = {.backing_filename = "b.raw", .backing_format = "raw"};
+	struct image_create_opts opts = { .backing_filename = "b.raw", .backing_format = "raw" };
 	uint64_t size;
 
 	co_create_ok("b.raw", "raw", 3 * MIB, NULL, NULL);
@@ -163,7 +163,9 @@ CO_TEST(test_the_backing_file_gives_the_size)
 
 CO_TEST(test_backing_files_that_are_refused)
 {
-	struct image_create_opts opts = {.size = MIB, .size_given = true, .backing_filename = "b"};
+	struct image_create_opts opts = { .size = MIB,
+					  .size_given = true,
+					  .backing_filename = "b" };
 
 	co_create_ok("b", "raw", MIB, NULL, NULL);
 	co_create_fails("r.top", "qcow2", &opts, EINVAL, "the format of its backing file 'b'");
@@ -181,10 +183,10 @@ CO_TEST(test_backing_files_that_are_refused)
 
 CO_TEST(test_loops_are_refused)
 {
-	struct image_create_opts opts = {.size = MIB,
-					 .size_given = true,
-					 .backing_filename = "l.base",
-					 .backing_format = "qcow2"};
+	struct image_create_opts opts = { .size = MIB,
+					  .size_given = true,
+					  .backing_filename = "l.base",
+					  .backing_format = "qcow2" };
 
 	co_create_ok("l.base", "qcow2", MIB, NULL, NULL);
 	co_create_ok("l.top", "qcow2", 0, "l.base", "qcow2");

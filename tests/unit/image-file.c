@@ -35,7 +35,7 @@ static bool take_error(void)
 
 static unsigned shorten(struct iovec *dst, const struct iovec *iov, unsigned niov)
 {
-	struct iobuf mem = {iov, niov, 0, NULL};
+	struct iobuf mem = { iov, niov, 0, NULL };
 	size_t bytes = 0;
 
 	for (unsigned i = 0; i < niov; i++)
@@ -134,7 +134,7 @@ static void check_bytes(struct image *img, uint64_t off, uint64_t bytes, char ex
 			g_error("byte %" PRIu64 " is %02x, not %02x", off + i, data[i], expected);
 }
 
-static const unsigned modes[] = {0, IMAGE_DIRECT};
+static const unsigned modes[] = { 0, IMAGE_DIRECT };
 
 /* ---- transfers ---- */
 
@@ -188,11 +188,11 @@ CO_TEST(test_many_iovecs)
 {
 	struct image *img = co_new_file(0, 0);
 	struct iovec iov[300];
-	struct iobuf mem = {iov, G_N_ELEMENTS(iov), 4, NULL};
+	struct iobuf mem = { iov, G_N_ELEMENTS(iov), 4, NULL };
 	char data[900], back[900], expected[800];
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(iov); i++)
-		iov[i] = (struct iovec){data + 3 * i, i % 50 ? 3 : 0};
+		iov[i] = (struct iovec){ data + 3 * i, i % 50 ? 3 : 0 };
 	for (unsigned i = 0; i < sizeof(data); i++)
 		data[i] = i * 7;
 	iobuf_copy_out(expected, mem, 800);
@@ -251,7 +251,7 @@ CO_TEST(test_a_write_that_ends_in_a_block)
 
 CO_TEST(test_interrupted_calls_are_made_again)
 {
-	static const int errors[] = {-EINTR, -EAGAIN};
+	static const int errors[] = { -EINTR, -EAGAIN };
 	struct image *img = co_new_file(4096, IMAGE_UNMAP);
 	char byte;
 
@@ -373,7 +373,8 @@ static void wait_a_little(void)
 CO_TEST(test_overlapping_flushes_share)
 {
 	struct image *img = co_new_file(4096, 0);
-	struct flusher first = {.img = img, .writes = true}, later = {.img = img, .writes = true};
+	struct flusher first = { .img = img, .writes = true },
+		       later = { .img = img, .writes = true };
 	struct co_queue stuck;
 
 	co_queue_init(&stuck);
@@ -404,7 +405,7 @@ CO_TEST(test_overlapping_flushes_share)
 CO_TEST(test_a_flush_waits_for_the_one_that_runs)
 {
 	struct image *img = co_new_file(4096, 0);
-	struct flusher first = {.img = img, .writes = true}, later = {.img = img};
+	struct flusher first = { .img = img, .writes = true }, later = { .img = img };
 	struct co_queue stuck;
 
 	co_queue_init(&stuck);
@@ -477,7 +478,7 @@ CO_TEST(test_many_loops_append_and_flush)
 	GThread *threads[LOOPS];
 
 	for (unsigned i = 0; i < LOOPS; i++) {
-		appenders[i] = (struct appender){img, i};
+		appenders[i] = (struct appender){ img, i };
 		threads[i] = g_thread_new("appender", appender_thread, &appenders[i]);
 	}
 	for (unsigned i = 0; i < LOOPS; i++)
@@ -530,8 +531,8 @@ CO_TEST(test_discard_makes_holes)
 
 CO_TEST(test_zeroes_are_zero_and_let_it_grow)
 {
-	static const unsigned flags[] = {0, IMAGE_REQ_MAY_UNMAP};
-	static const int refused[] = {0, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE};
+	static const unsigned flags[] = { 0, IMAGE_REQ_MAY_UNMAP };
+	static const int refused[] = { 0, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE };
 
 	for (unsigned i = 0; i < 2 * 2 * 3; i++) {
 		struct image *img = co_new_file(65536, modes[i % 2] | IMAGE_UNMAP);
@@ -716,7 +717,7 @@ CO_TEST(test_troubles_of_the_whole_chain)
 static struct image *co_raw_with_tail(void)
 {
 	g_autofree char *block = g_malloc0(4096);
-	struct image_open_opts opts = {.format = "raw", .flags = IMAGE_RDWR};
+	struct image_open_opts opts = { .format = "raw", .flags = IMAGE_RDWR };
 	struct image *img = co_new_file(1024, 0);
 
 	g_assert_cmpint(image_co_open_on(img, &opts, &img, NULL), ==, 0);

@@ -49,7 +49,7 @@ static void qemu_io_let_go(struct qemu_io *qemu)
 	g_spawn_close_pid(qemu->pid);
 }
 
-#define HOLD(...) qemu_io_hold((char *[]){"qemu-io", __VA_ARGS__, NULL})
+#define HOLD(...) qemu_io_hold((char *[]){ "qemu-io", __VA_ARGS__, NULL })
 
 /* Whether the program succeeds. */
 static bool try_run(char **argv, char **ret_said)
@@ -65,10 +65,10 @@ static bool try_run(char **argv, char **ret_said)
 	return status == 0;
 }
 
-#define RUNS(...)    try_run((char *[]){__VA_ARGS__, NULL}, NULL)
+#define RUNS(...)    try_run((char *[]){ __VA_ARGS__, NULL }, NULL)
 
 /* Expects that QEMU refuses, and for the lock. */
-#define REFUSED(...) refused((char *[]){__VA_ARGS__, NULL})
+#define REFUSED(...) refused((char *[]){ __VA_ARGS__, NULL })
 
 static void refused(char **argv)
 {
@@ -235,7 +235,7 @@ CO_TEST(test_sharing_is_for_readers)
 /* Whoever has it open, even to read only: it is neither emptied nor removed. */
 CO_TEST(test_create_spares_an_image_in_use)
 {
-	struct image_create_opts opts = {.size = 65536, .size_given = true};
+	struct image_create_opts opts = { .size = 65536, .size_given = true };
 	struct qemu_io qemu = HOLD("-r", "-f", "raw", "raw");
 	g_autoptr(GError) err = NULL;
 	struct image *img;

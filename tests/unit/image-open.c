@@ -79,7 +79,7 @@ CO_TEST(test_unknown_protocol)
 
 CO_TEST(test_unknown_format)
 {
-	struct image_open_opts opts = {.format = "vmdk"};
+	struct image_open_opts opts = { .format = "vmdk" };
 	g_autoptr(GError) err = NULL;
 	struct image *img;
 
@@ -115,7 +115,7 @@ CO_TEST(test_an_empty_file_is_raw)
 /* A disk has whole sectors; and what makes them whole does not stay behind in bigger blocks. */
 CO_TEST(test_raw_of_an_odd_size)
 {
-	static const unsigned modes[] = {0, IMAGE_DIRECT};
+	static const unsigned modes[] = { 0, IMAGE_DIRECT };
 	char data[1536], back[1536];
 	struct stat st;
 
@@ -303,10 +303,10 @@ CO_TEST(test_the_longest_chain)
 CO_TEST(test_backing_names)
 {
 	static const char *const names[][3] = {
-		{"a/b/top", "base", "a/b/base"}, {"top", "base", "base"},
-		{"a/top", "/base", "/base"},	 {"a/top", "../base", "a/../base"},
-		{"/top", "base", "/base"},	 {"a/top", "null:1M", "null:1M"},
-		{"a/top", "x/y:z", "a/x/y:z"},
+		{ "a/b/top", "base", "a/b/base" }, { "top", "base", "base" },
+		{ "a/top", "/base", "/base" },	   { "a/top", "../base", "a/../base" },
+		{ "/top", "base", "/base" },	   { "a/top", "null:1M", "null:1M" },
+		{ "a/top", "x/y:z", "a/x/y:z" },
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {

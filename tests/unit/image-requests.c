@@ -124,7 +124,7 @@ static const struct image_ops disk_ops = {
 /* Opens it as a raw image. */
 static struct image *disk_co_image(struct disk *disk, unsigned flags)
 {
-	struct image_open_opts opts = {.format = "raw", .flags = flags};
+	struct image_open_opts opts = { .format = "raw", .flags = flags };
 	struct image *img = NULL;
 
 	disk->data = try_iobuf_alloc(SIZE);
@@ -158,8 +158,8 @@ CO_TEST(test_out_of_range)
 	static const struct {
 		uint64_t off, bytes;
 	} bad[] = {
-		{SIZE, 1},	 {SIZE - 1, 2},	 {0, SIZE + 1},		  {UINT64_MAX, 2},
-		{1, UINT64_MAX}, {INT64_MAX, 1}, {UINT64_MAX - 511, 512},
+		{ SIZE, 1 },	   { SIZE - 1, 2 },  { 0, SIZE + 1 },		{ UINT64_MAX, 2 },
+		{ 1, UINT64_MAX }, { INT64_MAX, 1 }, { UINT64_MAX - 511, 512 },
 	};
 	struct disk disk = {};
 	struct image *img = disk_co_image(&disk, IMAGE_RDWR | IMAGE_UNMAP);
@@ -229,8 +229,8 @@ CO_TEST(test_unknown_flags_are_refused)
 
 CO_TEST(test_any_range_is_written_and_read)
 {
-	static const uint64_t offs[] = {0, 1, 511, 4095, 4096, 4097, 8191};
-	static const uint64_t lens[] = {1, 511, 4095, 4096, 4097, 8192, 12289, 40000};
+	static const uint64_t offs[] = { 0, 1, 511, 4095, 4096, 4097, 8191 };
+	static const uint64_t lens[] = { 1, 511, 4095, 4096, 4097, 8192, 12289, 40000 };
 	struct disk disk = {};
 	struct image *img = disk_co_image(&disk, IMAGE_RDWR);
 	g_autofree char *data = g_malloc(40001), *back = g_malloc(40001);
@@ -254,10 +254,11 @@ CO_TEST(test_aligned_requests_are_not_copied)
 	struct disk disk = {};
 	struct image *img = disk_co_image(&disk, IMAGE_RDWR);
 	char *buf = try_iobuf_alloc0(2 * ALIGN);
-	struct iovec iov[] = {{buf + ALIGN, ALIGN}, {buf, ALIGN}};
+	struct iovec iov[] = { { buf + ALIGN, ALIGN }, { buf, ALIGN } };
 
-	g_assert_cmpint(image_co_pwritev(img, ALIGN, 2 * ALIGN, (struct iobuf){iov, 2, 0, NULL}, 0), ==,
-			0);
+	g_assert_cmpint(
+		image_co_pwritev(img, ALIGN, 2 * ALIGN, (struct iobuf){ iov, 2, 0, NULL }, 0), ==,
+		0);
 	g_assert_cmpuint(disk.reads, ==, 0);
 	g_assert_cmpuint(disk.writes, ==, 1);
 	check_only_changed(&disk, ALIGN, 2 * ALIGN, 0);
@@ -281,7 +282,7 @@ CO_TEST(test_a_write_reads_its_edges_only)
 
 CO_TEST(test_a_failed_write_says_so)
 {
-	struct disk disk = {.write_error = -ENOSPC};
+	struct disk disk = { .write_error = -ENOSPC };
 	struct image *img = disk_co_image(&disk, IMAGE_RDWR);
 
 	g_assert_cmpint(image_co_pwrite(img, 100, 5, "hello", IMAGE_REQ_FUA), ==, -ENOSPC);
@@ -322,7 +323,7 @@ CO_TEST(test_no_flush_never_flushes)
 CO_TEST(test_zeroes_of_any_range)
 {
 	for (int refuse = 0; refuse < 2; refuse++) {
-		struct disk disk = {.refuse_zeroes = refuse};
+		struct disk disk = { .refuse_zeroes = refuse };
 		struct image *img = disk_co_image(&disk, IMAGE_RDWR);
 
 		g_assert_cmpint(image_co_pwrite_zeroes(img, 100, 5 * ALIGN, 0), ==, 0);
@@ -337,7 +338,7 @@ CO_TEST(test_zeroes_of_any_range)
 
 CO_TEST(test_zeroes_without_fallback)
 {
-	struct disk disk = {.refuse_zeroes = true};
+	struct disk disk = { .refuse_zeroes = true };
 	struct image *img = disk_co_image(&disk, IMAGE_RDWR);
 
 	g_assert_cmpint(image_co_pwrite_zeroes(img, 100, 5 * ALIGN, IMAGE_REQ_NO_FALLBACK), ==,
@@ -429,7 +430,7 @@ static void run_team(void *arg)
 	team->at_work = G_N_ELEMENTS(team->writers);
 	for (unsigned i = 0; i < G_N_ELEMENTS(team->writers); i++)
 		co_start(write_own_runs, team->writers[i]);
-	co_yield ();
+	co_yield();
 }
 
 static void *team_thread(void *arg)

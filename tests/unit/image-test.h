@@ -56,7 +56,7 @@ static inline void write_file(const char *name, const void *data, size_t bytes)
 
 static inline struct image *co_open_ok(const char *name, const char *format, unsigned flags)
 {
-	struct image_open_opts opts = {.format = format, .flags = flags};
+	struct image_open_opts opts = { .format = format, .flags = flags };
 	g_autoptr(GError) err = NULL;
 	struct image *img = NULL;
 
@@ -69,7 +69,7 @@ static inline struct image *co_open_ok(const char *name, const char *format, uns
 static inline void co_open_fails(const char *name, const char *format, unsigned flags, int code,
 				 const char *words)
 {
-	struct image_open_opts opts = {.format = format, .flags = flags};
+	struct image_open_opts opts = { .format = format, .flags = flags };
 	g_autoptr(GError) err = NULL;
 	struct image *img = NULL;
 

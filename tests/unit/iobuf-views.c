@@ -7,11 +7,11 @@
 
 /* "abc", "", "de", "fghi" */
 static char text[] = "abc--de-fghi";
-static struct iovec pieces[] = {{text, 3}, {text + 3, 0}, {text + 5, 2}, {text + 8, 4}};
+static struct iovec pieces[] = { { text, 3 }, { text + 3, 0 }, { text + 5, 2 }, { text + 8, 4 } };
 
 static struct iobuf view(size_t skip)
 {
-	return (struct iobuf){pieces, G_N_ELEMENTS(pieces), skip, NULL};
+	return (struct iobuf){ pieces, G_N_ELEMENTS(pieces), skip, NULL };
 }
 
 static void test_copy_out_of_every_range(void)
@@ -55,8 +55,8 @@ static void test_clip_gives_exactly_the_bytes(void)
 static void test_alignment_looks_at_every_edge(void)
 {
 	uint8_t *buf = try_iobuf_alloc(8192);
-	struct iovec iov[] = {{buf, 1024}, {buf + 4096, 512}};
-	struct iobuf mem = {iov, 2, 0, NULL};
+	struct iovec iov[] = { { buf, 1024 }, { buf + 4096, 512 } };
+	struct iobuf mem = { iov, 2, 0, NULL };
 
 	g_assert_true(iobuf_is_aligned(mem, 1536, 512));
 	g_assert_false(iobuf_is_aligned(mem, 1536, 1024));
@@ -88,9 +88,9 @@ static void test_one_byte_is_seen_anywhere(void)
 
 static void test_is_zero_skips_what_is_outside(void)
 {
-	char buf[] = {1, 0, 0, 1, 0, 1};
-	struct iovec iov[] = {{buf, 3}, {buf + 4, 2}};
-	struct iobuf mem = {iov, 2, 1, NULL};
+	char buf[] = { 1, 0, 0, 1, 0, 1 };
+	struct iovec iov[] = { { buf, 3 }, { buf + 4, 2 } };
+	struct iobuf mem = { iov, 2, 1, NULL };
 
 	g_assert_true(iobuf_is_zero(mem, 3));
 	g_assert_false(iobuf_is_zero(mem, 4));

@@ -20,8 +20,8 @@ struct spec {
 	const char *backing; /* its name */
 	uint32_t bitmaps;    /* bytes of a bitmaps extension, 0: none */
 	uint32_t data_file;
-	uint32_t unknown; /* the first of two unknown extensions, the second is small */
-	uint32_t fields;  /* bytes of unknown header fields */
+	uint32_t unknown;  /* the first of two unknown extensions, the second is small */
+	uint32_t fields;   /* bytes of unknown header fields */
 	bool short_fields; /* 104 bytes of known ones */
 };
 

@@ -69,8 +69,9 @@ static void test_entry_types(void)
 		enum mapping_type type;
 
 		q->version = cases[i].version;
-		g_assert_cmpint(qcow2_entry_type(q, (struct l2_entry){ cases[i].entry, 0 }, 0, &type),
-				==, cases[i].ret);
+		g_assert_cmpint(
+			qcow2_entry_type(q, (struct l2_entry){ cases[i].entry, 0 }, 0, &type), ==,
+			cases[i].ret);
 		if (!cases[i].ret)
 			g_assert_cmpint(type, ==, cases[i].type);
 	}

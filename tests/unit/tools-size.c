@@ -120,9 +120,9 @@ static void test_booleans(void)
 		const char *text;
 		int on; /* -1: not a boolean */
 	} spellings[] = {
-		{ "on", 1 },   { "yes", 1 }, { "true", 1 },  { "y", 1 },  { "off", 0 },
-		{ "no", 0 },   { "n", 0 },   { "false", 0 }, { "1", -1 }, { "0", -1 },
-		{ "", -1 },    { "ON", -1 }, { "t", -1 },    { "f", -1 }, { "on ", -1 },
+		{ "on", 1 }, { "yes", 1 }, { "true", 1 },  { "y", 1 },	{ "off", 0 },
+		{ "no", 0 }, { "n", 0 },   { "false", 0 }, { "1", -1 }, { "0", -1 },
+		{ "", -1 },  { "ON", -1 }, { "t", -1 },	   { "f", -1 }, { "on ", -1 },
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(spellings); i++) {

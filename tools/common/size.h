@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Sizes as people read them, in the way of qemu-img and qemu-io; values.h has how they write them. */
+/* Sizes as people read them, printed like qemu-img and qemu-io; values.h parses what they write. */
 #ifndef UBD_SIZE_H
 #define UBD_SIZE_H
 

@@ -51,7 +51,7 @@ struct bench {
 struct bench_queue {
 	struct bench *bench;
 	struct aio_loop *loop;
-	GThread *thread; /* NULL for the loop of main() */
+	GThread *thread;	    /* NULL for the loop of main() */
 	_Atomic uint64_t remaining; /* others look at it, to show the progress */
 	unsigned in_flight;
 	unsigned started, ended; /* workers */
@@ -252,8 +252,8 @@ static uint64_t count_begun(void *arg)
 	uint64_t begun = bench->count;
 
 	for (unsigned i = 0; i < bench->queues; i++)
-		begun -= atomic_load_explicit(&bench->all_queues[i].remaining,
-					      memory_order_relaxed);
+		begun -=
+			atomic_load_explicit(&bench->all_queues[i].remaining, memory_order_relaxed);
 	return begun;
 }
 
@@ -434,8 +434,8 @@ int img_bench(const struct command *command, char **argv)
 	bench.write = write;
 	bench.random = random;
 	bench.no_drain = no_drain;
-	bench.open_flags |=
-		(write ? IMAGE_RDWR | IMAGE_UNMAP : IMAGE_BEAR_WRITERS) | (force_share ? IMAGE_FORCE_SHARE : 0);
+	bench.open_flags |= (write ? IMAGE_RDWR | IMAGE_UNMAP : IMAGE_BEAR_WRITERS) |
+			    (force_share ? IMAGE_FORCE_SHARE : 0);
 	bench.format = format;
 	bench.filename = img_only_filename(command, filenames);
 	if (!bench.filename || !check_flush_interval(&bench))

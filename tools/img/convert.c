@@ -116,9 +116,9 @@ static int co_finish(const struct convert_job *job, struct image *target)
 
 static int co_fill_target(const struct convert_job *job, struct image *source)
 {
-	unsigned flags =
-		IMAGE_RDWR | job->target_mode.open_flags | (job->sparse_bytes ? IMAGE_UNMAP : 0) |
-		(job->target.unfinished ? IMAGE_UNFINISHED : 0);
+	unsigned flags = IMAGE_RDWR | job->target_mode.open_flags |
+			 (job->sparse_bytes ? IMAGE_UNMAP : 0) |
+			 (job->target.unfinished ? IMAGE_UNFINISHED : 0);
 	struct image *target;
 	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
 
@@ -277,7 +277,8 @@ int img_convert(const struct command *command, char **argv)
 	if (new_image_asks_help(lists))
 		return new_image_print_options(target_format ?: "raw") ? 0 : 1;
 	if (!words || !words[1] || words[2])
-		return command_usage_error(command, "Expecting the file names of source and target");
+		return command_usage_error(command,
+					   "Expecting the file names of source and target");
 	if (!parse_cache("cache", cache, &job.target_mode) ||
 	    !parse_cache("source cache", source_cache, &source_mode) ||
 	    !parse_sparse(sparse, &job.sparse_bytes) ||
@@ -286,7 +287,8 @@ int img_convert(const struct command *command, char **argv)
 	    !img_parse_snapshot(snapshot, snapshot_options, &job.source_opts))
 		return 1;
 	if (skip_broken && !bitmaps)
-		return command_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
+		return command_usage_error(command,
+					   "Use of --skip-broken-bitmaps requires --bitmaps");
 	if (is_zero && !existing) {
 		tool_error("%s: --target-is-zero requires use of -n flag", words[1]);
 		return 1;

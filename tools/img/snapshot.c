@@ -99,7 +99,7 @@ int img_snapshot(const struct command *command, char **argv)
 	    !set_action(&job, image_co_snapshot_create, "create", create) ||
 	    !set_action(&job, image_co_snapshot_delete, "delete", delete) || (list && job.verb))
 		return command_usage_error(command, "%s: Cannot mix '-l', '-a', '-c', '-d'",
-				       job.filename);
+					   job.filename);
 	job.flags = (job.co_change ? IMAGE_RDWR | IMAGE_UNMAP : 0) | IMAGE_NO_BACKING |
 		    (force_share ? IMAGE_FORCE_SHARE : 0);
 	return tool_run_co(co_snapshot, &job);
