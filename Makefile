@@ -88,6 +88,10 @@ bench:
 	tests/setup.sh bench
 	bench/run $(BUILD)
 
+# All C sources, as .clang-format says; the wire header is a table and stays as it is.
+format:
+	git ls-files '*.c' '*.h' ':!include/uapi' | xargs clang-format -i
+
 clean:
 	rm -rf $(BUILD)
 
@@ -109,7 +113,8 @@ help:
 	@echo 'make check-long   what is short in make check: stress for STRESS_SECONDS=60 each, all image tests'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
+	@echo 'make format     format the C sources with clang-format; make check STEPS=lint checks it'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-driver install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long demo fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long demo format fuzz bench clean distclean help
