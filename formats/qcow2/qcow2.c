@@ -3,7 +3,6 @@
 #include "snapshot.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 /* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
@@ -15,27 +14,6 @@
 #ifdef UBD_MUTANTS
 unsigned qcow2_break_rule;
 #endif
-
-int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
-{
-	g_autofree char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
-	va_end(args);
-	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
-	return -code;
-}
-
-int qcow2_take_memory(const struct qcow2 *q, uint64_t bytes, const char *what, GError **err)
-{
-	int ret = image_memory_take(q->img, bytes, what, err);
-
-	if (ret)
-		g_prefix_error(err, "%s: ", q->img->filename);
-	return ret;
-}
 
 static bool probe(const uint8_t *head, size_t len)
 {

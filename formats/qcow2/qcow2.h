@@ -361,7 +361,7 @@ static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const 
 	return (struct l2_entry){ be64toh(table[2 * index]), be64toh(table[2 * index + 1]) };
 }
 
-/* ---- qcow2.c ---- */
+/* ---- refuse.c ---- */
 
 /* Sets an error that names the image. Returns -@code. */
 int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
