@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The dirty bit: while it is set, refcounts and copied flags on disk may be wrong, too
- * low even. Whoever opens the image for writing then counts all references first.
+ * low even. Whoever opens the image for writing then counts all references first; repair.c.
  */
 #include "qcow2.h"
-
-#include <inttypes.h>
 
 int qcow2_co_set_dirty(struct qcow2 *q)
 {
@@ -46,49 +44,6 @@ int qcow2_co_clear_dirty(struct qcow2 *q)
 	else
 		q->dirty_users--;
 	return ret;
-}
-
-/* ---- opening ---- */
-
-static void tell(const struct qcow2 *q, const struct image_open_opts *opts,
-		 const struct image_check_result *result)
-{
-	g_autofree char *line = NULL;
-
-	if (!opts->warn)
-		return;
-	line = g_strdup_printf(
-		"%s: it was not closed properly, so all references were counted: %" PRIu64
-		" errors and %" PRIu64 " leaked clusters were repaired",
-		q->img->filename, result->corruptions_fixed, result->leaks_fixed);
-	opts->warn(line);
-}
-
-int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
-{
-	const struct image_check_opts all = { .fix = IMAGE_CHECK_FIX_LEAKS |
-						     IMAGE_CHECK_FIX_ERRORS };
-	struct image_check_result result = { 0 };
-	int ret;
-
-	if (!(q->incompatible_features & QCOW2_INCOMPAT_DIRTY))
-		return 0;
-	ret = qcow2_co_check_file(q, &all, &result);
-	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret,
-			    "%s: it was not closed properly, and repairing it failed: %s",
-			    q->img->filename, g_strerror(-ret));
-		return ret;
-	}
-	if (result.corruptions || result.check_errors) {
-		g_set_error(err, UBD_ERROR, EROFS,
-			    "%s: it was not closed properly, and %" PRIu64
-			    " errors in it cannot be repaired; it can only be opened read-only",
-			    q->img->filename, result.corruptions + result.check_errors);
-		return -EROFS;
-	}
-	tell(q, opts, &result);
-	return 0;
 }
 
 /* ---- lazy refcounts ---- */

@@ -427,6 +427,22 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features) REQUIRES(q->
 int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
 	REQUIRES(q->alloc_lock);
 
+/* What the header says of the disk and of where the tables are: all of it in its first sector. */
+struct qcow2_roots {
+	uint64_t size;
+	uint32_t l1_size;
+	uint64_t l1_off;
+	uint64_t reftable_off;
+	uint32_t reftable_clusters;
+	uint32_t nr_snapshots;
+	uint64_t snapshots_off;
+};
+
+void qcow2_get_roots(const struct qcow2 *q, struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
+
+/* Writes them to the header (one sector, one write). */
+int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
+
 /* ---- dirty.c ---- */
 
 /*
@@ -452,27 +468,6 @@ int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint
 int qcow2_co_set_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 int qcow2_co_clear_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
-/* What the header says of the disk and of where the tables are: all of it in its first sector. */
-struct qcow2_roots {
-	uint64_t size;
-	uint32_t l1_size;
-	uint64_t l1_off;
-	uint64_t reftable_off;
-	uint32_t reftable_clusters;
-	uint32_t nr_snapshots;
-	uint64_t snapshots_off;
-};
-
-void qcow2_get_roots(const struct qcow2 *q, struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
-
-/* Writes them to the header (one sector, one write). */
-int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots) REQUIRES(q->alloc_lock);
-/*
- * Before an image is written that has the bit: repairs it, and tells the user. The refcount
- * table may be another one then. -EROFS: errors are left.
- */
-int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
-
 /* Before L1 or L2 entries are written by a flush that writes no refcounts; and at close. */
 int qcow2_co_be_lazy(struct qcow2 *q) REQUIRES(q->alloc_lock);
 int qcow2_co_end_lazy(struct qcow2 *q) EXCLUDES(q->alloc_lock);
@@ -481,6 +476,14 @@ static inline bool qcow2_is_lazy(const struct qcow2 *q)
 {
 	return q->version >= 3 && q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
 }
+
+/* ---- repair.c ---- */
+
+/*
+ * Before an image is written that has the bit: repairs it, and tells the user. The refcount
+ * table may be another one then. -EROFS: errors are left.
+ */
+int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 
 /* ---- cache.c ---- */
 
