@@ -18,40 +18,7 @@
 #include "check.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
-
-void check_say(const struct check *c, const char *format, ...)
-{
-	g_autofree char *line = NULL;
-	va_list args;
-
-	if (!c->opts->report)
-		return;
-	va_start(args, format);
-	line = g_strdup_vprintf(format, args);
-	va_end(args);
-	c->opts->report(c->opts->report_arg, line);
-}
-
-bool check_corrupt(struct check *c, bool fixable, const char *format, ...)
-{
-	bool fix = fixable && c->opts->fix & IMAGE_CHECK_FIX_ERRORS;
-	g_autofree char *line = NULL;
-	va_list args;
-
-	if (c->quiet)
-		return false;
-	va_start(args, format);
-	line = g_strdup_vprintf(format, args);
-	va_end(args);
-	check_say(c, "%s%s", fix ? "Repairing" : "ERROR", line);
-	if (fix)
-		c->result->corruptions_fixed++;
-	else
-		c->result->corruptions++;
-	return fix;
-}
 
 /* ---- windows ---- */
 

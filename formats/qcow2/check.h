@@ -83,15 +83,6 @@ struct check {
 	GArray *blocks; /* host clusters of all blocks, sorted; made when asked for */
 };
 
-/* One line for people. */
-void check_say(const struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-/*
- * A corruption of a table: said and counted, once. True: it is to be repaired now, which
- * is what @fixable allows and the caller of the check wants.
- */
-bool check_corrupt(struct check *c, bool fixable, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
 static inline bool check_in_window(const struct check *c, uint64_t cluster)
 {
 	return cluster >= c->window_start && cluster - c->window_start < c->window_clusters;
@@ -105,6 +96,20 @@ static inline bool check_see(struct check *c, uint64_t cluster)
 	return check_in_window(c, cluster);
 }
 
+/* ---- check_find.c ---- */
+
+/* One line for people. */
+void check_say(const struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/*
+ * A corruption of a table: said and counted, once. True: it is to be repaired now, which
+ * is what @fixable allows and the caller of the check wants.
+ */
+bool check_corrupt(struct check *c, bool fixable, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+/* One reference on every host cluster of a range. False, and said so: it lies outside the file. */
+bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes);
+
 /* ---- check.c ---- */
 
 /* Calls look(c, arg) for each window, filled by a walk of that kind. */
@@ -115,9 +120,6 @@ int check_co_each_window(struct check *c, enum check_walk walk,
 
 /* Walks the tables as c->walk says. */
 int check_co_walk(struct check *c);
-
-/* One reference on every host cluster of a range. False, and said so: it lies outside the file. */
-bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes);
 
 /* ---- check_entry.c ---- */
 

@@ -11,31 +11,6 @@
 /* L1 tables are read in pieces of this many entries. */
 #define L1_PIECE 8192u
 
-bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
-{
-	uint64_t first = qcow2_cluster_index(c->q, host_off);
-	uint64_t last = qcow2_cluster_index(c->q, host_off + bytes - 1);
-
-	if (!bytes)
-		return true;
-	if (host_off + bytes < host_off || last >= c->nr_clusters) {
-		check_corrupt(
-			c, false,
-			": counting reference for region exceeding the end of the file by one "
-			"cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
-			host_off, bytes);
-		return false;
-	}
-	for (uint64_t i = first; i <= last; i++) {
-		if (!check_see(c, i))
-			continue;
-		if (c->counted[i - c->window_start] < UINT32_MAX)
-			c->counted[i - c->window_start]++;
-	}
-	c->used_end = MAX(c->used_end, last + 1);
-	return true;
-}
-
 /* A table that is one piece. False: it cannot be followed. */
 static bool count_table(struct check *c, const char *name, uint64_t host_off, uint64_t bytes)
 {
