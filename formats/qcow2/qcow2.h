@@ -742,6 +742,8 @@ int qcow2_co_amend(struct image *img, GHashTable *options,
 		   void (*report)(void *arg, uint64_t done, uint64_t total), void *arg,
 		   GError **err);
 
+/* ---- hole.c ---- */
+
 /* A hole in the file, as last found. A hostile image may have many tables in few holes. */
 struct hole {
 	uint64_t start, end;

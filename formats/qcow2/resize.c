@@ -15,8 +15,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HOLE_BEFORE (1ull << 30)
-
 static int failed(int ret, const char *what, GError **err)
 {
 	if (ret)
@@ -253,29 +251,6 @@ static int co_forget_rest(struct qcow2 *q, uint64_t off)
 		slice_put(slice);
 	}
 	return ret;
-}
-
-static bool is_within(const struct hole *hole, uint64_t host_off, uint64_t bytes)
-{
-	return host_off >= hole->start && host_off + bytes <= hole->end;
-}
-
-bool qcow2_co_is_hole(struct qcow2 *q, struct hole *hole, uint64_t host_off, uint64_t bytes)
-{
-	uint64_t size = image_size(q->file);
-	/* First from some way before: the next one asked for may lie there. */
-	const uint64_t from[] = { host_off & ~(HOLE_BEFORE - 1), host_off };
-	struct image_extent extent;
-
-	if (host_off >= size || bytes > size - host_off)
-		return false;
-	for (unsigned i = 0; i < 2 && !is_within(hole, host_off, bytes); i++) {
-		if (image_co_block_status(q->file, from[i], size - from[i], &extent))
-			return false;
-		if (extent.flags & IMAGE_EXTENT_ZERO)
-			*hole = (struct hole){ from[i], from[i] + extent.bytes };
-	}
-	return is_within(hole, host_off, bytes);
 }
 
 /* @table: NULL if it is empty. */
