@@ -903,6 +903,14 @@ int qcow2_co_write_back(struct image *img);
 /* For close: also gives back every freed cluster. No request may be in flight. */
 int qcow2_co_flush_and_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 
+/*
+ * After a request that may have freed clusters: waits, where more of them than memory is meant
+ * for are on their way. Errors: those of a flush.
+ */
+int qcow2_co_make_room(struct image *img);
+/* The same within an operation that keeps requests out. */
+int qcow2_co_make_room_alone(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
+
 /* ---- reclaim.c ---- */
 
 /*
@@ -930,14 +938,6 @@ void qcow2_start_reclaimer(struct qcow2 *q);
 void qcow2_co_end_reclaimer(struct qcow2 *q) EXCLUDES(q->alloc_lock);
 /* The same here and now. */
 int qcow2_co_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->reclaim_lock);
-
-/*
- * After a request that may have freed clusters: waits, where more of them than memory is meant
- * for are on their way. Errors: those of a flush.
- */
-int qcow2_co_make_room(struct image *img);
-/* The same within an operation that keeps requests out. */
-int qcow2_co_make_room_alone(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 
 /* ---- bitmap*.c ---- */
 

@@ -360,24 +360,3 @@ void qcow2_co_end_reclaimer(struct qcow2 *q)
 		co_queue_wait(&q->reclaimed, &q->alloc_lock);
 	co_mutex_unlock(&q->alloc_lock);
 }
-
-int qcow2_co_make_room(struct image *img)
-{
-	struct qcow2 *q = img->opaque;
-	int ret = 0;
-
-	while (atomic_load(&q->freed_full) && !ret) {
-		ret = qcow2_co_flush(img);
-		co_mutex_lock(&q->alloc_lock);
-		/* The reclaimer wakes us when it has taken what waits for requests in flight. */
-		while (!ret && atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
-			co_queue_wait(&q->reclaimed, &q->alloc_lock);
-		co_mutex_unlock(&q->alloc_lock);
-	}
-	return ret;
-}
-
-int qcow2_co_make_room_alone(struct qcow2 *q)
-{
-	return atomic_load(&q->freed_full) ? qcow2_co_flush_and_reclaim(q) : 0;
-}
