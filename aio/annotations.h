@@ -15,11 +15,17 @@
 /* A type that is a lock. */
 #define CAPABILITY(name) UBD_TSA(capability(name))
 /*
- * A field that may be touched only with the lock held. For the reader alone: in
- * C, Clang cannot see other members of the struct from here. What it checks are the
- * annotations of functions, and GLOBAL_GUARDED_BY on variables.
+ * A field that may be touched only with the lock held. In C, a compiler that reads the attribute
+ * where it stands does not know the struct's other members yet. Clang 19 and later can put that off
+ * until the struct is complete (-fexperimental-late-parse-attributes), and tests/field-locks, which
+ * sets UBD_FIELD_LOCKS, has it do so. It then checks that the member of that name is held, not that
+ * it belongs to the same object. All other annotations are checked by every build with Clang.
  */
+#ifdef UBD_FIELD_LOCKS
+#define GUARDED_BY(lock) UBD_TSA(guarded_by(&lock))
+#else
 #define GUARDED_BY(lock)
+#endif
 #define PT_GUARDED_BY(lock)
 #define GLOBAL_GUARDED_BY(lock)	  UBD_TSA(guarded_by(lock))
 /* A function that is called with the lock held, or must not be. */

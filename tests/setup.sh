@@ -8,9 +8,8 @@ PATH=$PATH:/sbin:/usr/sbin
 
 build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev libzstd-dev
 	libglib2.0-dev libjson-glib-dev)
-check_packages=("${build_packages[@]}" clang clang-format libclang-rt-14-dev shellcheck
-	codespell qemu-utils qemu-system-x86
-	linux-headers-amd64 busybox-static fio libnbd-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
+check_packages=("${build_packages[@]}" clang clang-19 clang-format libclang-rt-14-dev shellcheck
+	codespell qemu-utils qemu-system-x86 linux-headers-amd64 busybox-static fio libnbd-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
 	kmod python3 mandoc dkms sparse crun jq dmsetup btrfs-progs)
 
 case "${1:-}" in
@@ -35,8 +34,8 @@ commands_and_libraries()
 		pkg-config --exists $item 2>/dev/null || echo "  $item (library and headers)"
 	done
 	[ "$1" = check ] || return 0
-	for item in clang clang-format codespell shellcheck qemu-img qemu-io qemu-nbd nbdinfo qemu-system-x86_64 busybox fio mke2fs \
-		debugfs mkfs.xfs sfdisk setpriv cpio zstd xz depmod python3 mandoc dkms crun jq dmsetup mkfs.btrfs; do
+	for item in clang clang-19 clang-format codespell shellcheck qemu-img qemu-io qemu-nbd nbdinfo \
+		qemu-system-x86_64 busybox fio mke2fs debugfs mkfs.xfs sfdisk setpriv cpio zstd xz depmod python3 mandoc dkms crun jq dmsetup mkfs.btrfs; do
 		command -v $item >/dev/null || echo "  $item"
 	done
 	echo "  Debian 12's linux-headers-amd64, and apt-get to fetch the kernel that the tests boot"

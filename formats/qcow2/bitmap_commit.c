@@ -230,9 +230,9 @@ static GHashTable *index_by_name(const GPtrArray *list)
 }
 
 /* Tables and bits of what is new or changed; what is gone or emptied is dropped. */
-static int co_store_bitmaps(struct commit *c)
+static int co_store_bitmaps(struct qcow2 *q, struct commit *c) REQUIRES(q->struct_lock)
 {
-	g_autoptr(GHashTable) old_by_name = index_by_name(c->q->bitmaps);
+	g_autoptr(GHashTable) old_by_name = index_by_name(q->bitmaps);
 	GHashTableIter iter;
 	void *gone;
 	int ret = 0;
@@ -279,13 +279,14 @@ static int co_store_directory(struct commit *c)
 }
 
 /* Before the header: nothing has changed yet that counts. */
-static int co_commit_prepare(struct commit *c, GError **err)
+static int co_commit_prepare(struct qcow2 *q, struct commit *c, GError **err)
+	REQUIRES(q->struct_lock)
 {
-	return co_store_bitmaps(c) ?:
-	       bitmaps_make_tracked(c->q, c->next, c->old, err) ?:
+	return co_store_bitmaps(q, c) ?:
+	       bitmaps_make_tracked(q, c->next, c->old, err) ?:
 	       co_store_directory(c) ?:
 	       /* C1, C3 */
-	       qcow2_co_flush_all(c->q);
+	       qcow2_co_flush_all(q);
 }
 
 /* ---- the switch ---- */
@@ -351,7 +352,7 @@ static void adopt_next(struct qcow2 *q, const struct commit *c) REQUIRES(q->stru
 
 static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q->struct_lock)
 {
-	int ret = co_commit_prepare(c, err);
+	int ret = co_commit_prepare(q, c, err);
 
 	co_mutex_lock(&q->alloc_lock);
 	/* C1: with lazy refcounts the flush left them in memory. The switch begins with another. */

@@ -161,6 +161,7 @@ static int co_write_mark(struct qcow2 *q, const struct bitmap *bitmap) REQUIRES(
 }
 
 static int co_write_marks(struct qcow2 *q, bool all) REQUIRES(q->bitmap_lock)
+	REQUIRES_SHARED(q->struct_lock)
 {
 	int ret = 0;
 
@@ -232,6 +233,7 @@ static int refuse_resize(const struct qcow2 *q, const struct bitmap *bitmap, uin
 }
 
 static int check_resize(const struct qcow2 *q, uint64_t new_size, GError **err)
+	REQUIRES(q->struct_lock)
 {
 	int ret = 0;
 

@@ -195,7 +195,7 @@ static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above
 
 /* ---- all ---- */
 
-static int co_check_all(struct check *c)
+static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
 	int ret = check_co_load_reftable(c);
 

@@ -171,8 +171,7 @@ struct qcow2 {
 	uint64_t autoclear_features;
 	uint8_t compression_type;
 	uint32_t crypt_method; /* IMAGE_INFO_ONLY: 0 is none */
-	/* The bitmaps extension of the header, host order; see bitmap.h. Changed under struct_lock.
-	 */
+	/* The header's bitmaps extension, host order; see bitmap.h. struct_lock to change. */
 	struct bitmaps_extension {
 		bool present;
 		uint32_t bytes;
