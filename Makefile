@@ -21,6 +21,9 @@ $(BUILD)/build.ninja:
 	tests/setup.sh build
 	meson setup $(MESON_OPTIONS) $(BUILD)
 
+# The one place that says it is meson.build.
+VERSION = $(shell sed -n "s/^ *version: '\(.*\)',/\1/p" meson.build)
+
 driver:
 	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR); set KDIR" >&2; exit 1; }
 	$(MAKE) -C driver KDIR=$(KDIR) O=$(abspath $(BUILD))/driver
@@ -35,11 +38,11 @@ install-driver: driver
 
 # The sources of ubd.ko where DKMS finds them, to build them for each kernel that is installed.
 install-dkms:
-	version=$$(sed -n "s/.*version: '\(.*\)',/\1/p" meson.build | head -1) && \
-		dir=$(DESTDIR)/usr/src/ubd-$$version && \
+	dir=$(DESTDIR)/usr/src/ubd-$(VERSION) && \
 		install -D -m 644 -t $$dir/driver driver/*.[ch] driver/Makefile driver/Kbuild && \
 		install -D -m 644 -t $$dir/include/uapi/linux include/uapi/linux/ubd_cmd.h && \
-		sed "s/@VERSION@/$$version/" driver/dkms.conf >$$dir/dkms.conf
+		sed "s/@VERSION@/$(VERSION)/" driver/dkms.conf >$$dir/dkms.conf
+	@echo "now run: dkms install ubd/$(VERSION)"
 
 check:
 	tests/setup.sh check

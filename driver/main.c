@@ -224,4 +224,4 @@ module_init(ubd_init);
 module_exit(ubd_exit);
 MODULE_DESCRIPTION("Block devices served by a process through io_uring");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.1.0"); /* as in meson.build */
+MODULE_VERSION(UBD_VERSION);
