@@ -44,6 +44,10 @@ install-dkms:
 		sed "s/@VERSION@/$(VERSION)/" driver/dkms.conf >$$dir/dkms.conf
 	@echo "now run: dkms install ubd/$(VERSION)"
 
+# For clangd and the like; .clangd says where it is. Meson writes that of user space.
+compile-commands: driver
+	driver/compile-commands $(KDIR) $(BUILD)/driver
+
 check:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) $(STEPS)
@@ -116,8 +120,9 @@ help:
 	@echo 'make check-long   what is short in make check: stress for STRESS_SECONDS=60 each, all image tests'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
+	@echo 'make compile-commands   what clangd needs to know of the driver: $(BUILD)/driver/compile_commands.json'
 	@echo 'make format     format the C sources with clang-format; make check STEPS=lint checks it'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-driver install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long demo format fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long compile-commands demo format fuzz bench clean distclean help
