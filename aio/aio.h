@@ -93,17 +93,28 @@ void aio_loop_release(struct aio_loop *loop);
 struct aio_op {
 	/* Loop context, not a coroutine. @res and @flags are the CQE's. */
 	void (*done)(struct aio_op *op, int32_t res, uint32_t flags);
+	/*
+	 * done() is called for failures only; a success does not even wake the loop. A quiet
+	 * operation may be in flight several times.
+	 */
+	bool quiet;
 };
 
 /*
  * A cleared SQE that ends in op->done(); fill it with io_uring_prep_*() and
  * aio_sqe_set_op() after that (liburing's prep functions clear user_data).
  * Submitted at the end of the turn, or earlier when the ring is full: fill it
- * before the next call. Never NULL. Every SQE must have an op and lead to a CQE (no
- * IOSQE_CQE_SKIP_SUCCESS). Loop thread only, while the loop runs. Not without a ring.
+ * before the next call. Never NULL. Every SQE must have an op and, unless that is quiet, lead to
+ * a CQE. Loop thread only, while the loop runs. Not without a ring.
  */
 struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop);
 void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
+
+/*
+ * Has fn(arg) called in every turn before the loop submits what was prepared in it, so that it can
+ * prepare one operation for all that has gathered. One per loop, before the loop runs first.
+ */
+void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
 
 /*
  * Gives the ring a table of @entries registered buffers, all of them empty: for the kernel
@@ -114,6 +125,15 @@ int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries);
 
 /* Fills an entry with memory of our own, or empties it (NULL, 0). Loop thread. 0 or -errno. */
 int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_t bytes);
+
+/*
+ * Gives the ring @group of provided buffers, for operations with IOSQE_BUFFER_SELECT. The caller
+ * keeps @ring, which is page-aligned and has @entries (a power of two), until the loop is freed,
+ * and adds buffers to it as it likes. Before the loop runs first. 0 or -errno; -EOPNOTSUPP without
+ * a ring.
+ */
+int aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
+			       unsigned entries, uint16_t group);
 
 /* ---- operations of coroutines: each yields until the kernel has answered ---- */
 

@@ -6,7 +6,8 @@
  *
  * A turn: run what is ready, enter the kernel once (submit everything that was
  * prepared, wait if nothing is ready), take in what came through the door, call
- * back for what the kernel has completed.
+ * back for what the kernel has completed. Just before it enters, the loop's owner may
+ * prepare one operation for all that it has gathered in the turn.
  *
  * 1. Whatever happens on a loop happens on its thread, save aio_loop_post(),
  *    aio_loop_stop() and aio_loop_id().
@@ -63,7 +64,9 @@ struct aio_loop {
 	struct coroutine *ready;
 	struct coroutine **ready_end;
 	struct aio_op bell_op;
-	unsigned ops;	     /* SQEs handed out whose last CQE has not come */
+	void (*before_submit)(void *arg); /* NULL: nothing */
+	void *before_submit_arg;
+	unsigned ops;	     /* SQEs handed out whose last CQE has not come; no quiet ones */
 	unsigned coroutines; /* begun and not ended */
 	unsigned holds;	     /* aio_loop_hold() without its release */
 	pthread_t thread;    /* the first to run it, once... */
@@ -343,6 +346,8 @@ static void enter(struct aio_loop *loop, bool wait)
 {
 	struct io_uring *ring = &loop->ring;
 
+	if (loop->before_submit)
+		loop->before_submit(loop->before_submit_arg);
 	if (!loop->has_ring)
 		threads_enter(&loop->waits, loop->door->bell, wait);
 	else if (wait)
@@ -359,9 +364,9 @@ static void complete(struct aio_loop *loop, const struct io_uring_cqe *cqe)
 
 	/* First give the slot back: done() may submit, and the kernel may want it. */
 	io_uring_cq_advance(&loop->ring, 1);
-	if (!(flags & IORING_CQE_F_MORE))
-		loop->ops--;
 	assert(op);
+	if (!(flags & IORING_CQE_F_MORE) && !op->quiet)
+		loop->ops--;
 	op->done(op, res, flags);
 }
 
@@ -394,6 +399,17 @@ struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop)
 void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 {
 	io_uring_sqe_set_data(sqe, op);
+	if (!op->quiet)
+		return;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	current_loop->ops--;
+}
+
+void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg)
+{
+	assert(!loop->owned && !loop->before_submit);
+	loop->before_submit = fn;
+	loop->before_submit_arg = arg;
 }
 
 int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries)
@@ -412,6 +428,21 @@ int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_
 	assert(loop == current_loop);
 	ret = io_uring_register_buffers_update_tag(&loop->ring, index, &iov, NULL, 1);
 	return MIN(ret, 0);
+}
+
+int aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
+			       unsigned entries, uint16_t group)
+{
+	struct io_uring_buf_reg reg = {
+		.ring_addr = (uintptr_t)ring,
+		.ring_entries = entries,
+		.bgid = group,
+	};
+
+	assert(!loop->owned);
+	if (!loop->has_ring)
+		return -EOPNOTSUPP;
+	return io_uring_register_buf_ring(&loop->ring, &reg, 0);
 }
 
 /* ---- running ---- */

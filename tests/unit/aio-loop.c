@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,6 +78,7 @@ static void expect_no_ring(int error)
 	loop = aio_loop_new_with(AIO_ENGINE_ANY, 64, NULL);
 	g_assert_nonnull(loop);
 	g_assert_cmpint(aio_loop_make_buffers(loop, 1), ==, -EOPNOTSUPP);
+	g_assert_cmpint(aio_loop_make_buffer_group(loop, NULL, 1, 0), ==, -EOPNOTSUPP);
 	aio_loop_run_co(loop, count, &runs);
 	g_assert_cmpuint(runs, ==, 1);
 	aio_loop_free(loop);
@@ -272,6 +274,191 @@ static void sleep_and_check(void *arg)
 static void test_sleep(void)
 {
 	test_run(sleep_and_check, NULL);
+}
+
+/* ---- quiet operations, gathering, provided buffers ---- */
+
+struct quiet {
+	struct aio_op op;
+	struct coroutine *waiter;
+	unsigned failures;
+};
+
+static void quiet_failed(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct quiet *quiet = (struct quiet *)op;
+
+	g_assert_cmpint(res, ==, -EBADF);
+	quiet->failures++;
+	co_wake(quiet->waiter);
+}
+
+/* The same operation, in flight many times: what succeeds is not heard of. */
+static void be_quiet(void *arg)
+{
+	struct quiet quiet = { { quiet_failed, .quiet = true }, co_self(), 0 };
+	struct io_uring_sqe *sqe;
+
+	for (unsigned i = 0; i < 200; i++) {
+		sqe = aio_get_sqe(aio_loop_current());
+		io_uring_prep_nop(sqe);
+		aio_sqe_set_op(sqe, &quiet.op);
+	}
+	co_sleep_ns(MS);
+	g_assert_cmpuint(quiet.failures, ==, 0);
+	sqe = aio_get_sqe(aio_loop_current());
+	io_uring_prep_read(sqe, -1, NULL, 0, 0);
+	aio_sqe_set_op(sqe, &quiet.op);
+	co_yield();
+	g_assert_cmpuint(quiet.failures, ==, 1);
+}
+
+/* The loop's end finds nothing in flight. */
+static void test_quiet_ops_tell_of_failures_only(void)
+{
+	test_run(be_quiet, NULL);
+}
+
+#define GATHERED 100
+
+/* One operation for all coroutines that wait for one. */
+struct gatherer {
+	struct aio_op op;
+	struct coroutine *waiters[GATHERED];
+	unsigned nr_waiters, nr_ops, nr_calls;
+};
+
+static void gathered_done(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct gatherer *gatherer = (struct gatherer *)op;
+
+	for (unsigned i = 0; i < gatherer->nr_waiters; i++)
+		co_wake(gatherer->waiters[i]);
+	gatherer->nr_waiters = 0;
+}
+
+static void send_gathered(void *arg)
+{
+	struct gatherer *gatherer = arg;
+	struct io_uring_sqe *sqe;
+
+	gatherer->nr_calls++;
+	if (!gatherer->nr_waiters)
+		return;
+	gatherer->nr_ops++;
+	sqe = aio_get_sqe(aio_loop_current());
+	io_uring_prep_nop(sqe);
+	aio_sqe_set_op(sqe, &gatherer->op);
+}
+
+static void wait_gathered(void *arg)
+{
+	struct gatherer *gatherer = arg;
+
+	gatherer->waiters[gatherer->nr_waiters++] = co_self();
+	co_yield();
+}
+
+static void gather_some(void *arg)
+{
+	test_co_crew(GATHERED, wait_gathered, arg);
+	test_co_crew(GATHERED, wait_gathered, arg);
+}
+
+static void test_a_turn_gathers_before_it_submits(void)
+{
+	struct aio_loop *loop = test_loop_new();
+	struct gatherer gatherer = { .op.done = gathered_done };
+
+	aio_loop_before_submit(loop, send_gathered, &gatherer);
+	aio_loop_run_co(loop, gather_some, &gatherer);
+	aio_loop_free(loop);
+	g_assert_cmpuint(gatherer.nr_ops, ==, 2);
+	g_assert_cmpuint(gatherer.nr_calls, <, 20);
+}
+
+#define BUFFERS 2
+
+struct provided {
+	struct aio_op op;
+	struct io_uring_buf_ring *ring;
+	char bytes[BUFFERS][8];
+	struct coroutine *waiter;
+	int32_t res;
+	uint32_t flags;
+};
+
+static void provide(struct provided *provided, unsigned index)
+{
+	io_uring_buf_ring_add(provided->ring, provided->bytes[index], sizeof(provided->bytes[0]),
+			      index, io_uring_buf_ring_mask(BUFFERS), 0);
+	io_uring_buf_ring_advance(provided->ring, 1);
+}
+
+static void provided_read(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct provided *provided = (struct provided *)op;
+
+	provided->res = res;
+	provided->flags = flags;
+	co_wake(provided->waiter);
+}
+
+static void read_into_group(struct provided *provided, int fd)
+{
+	struct io_uring_sqe *sqe = aio_get_sqe(aio_loop_current());
+
+	io_uring_prep_read(sqe, fd, NULL, sizeof(provided->bytes[0]), 0);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = 7;
+	aio_sqe_set_op(sqe, &provided->op);
+	provided->waiter = co_self();
+	co_yield();
+}
+
+static void read_into_buffers(void *arg)
+{
+	struct provided *provided = arg;
+	int fds[2];
+
+	g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+	for (unsigned i = 0; i < 3 * BUFFERS; i++) {
+		unsigned index;
+
+		write_byte(&fds[1]);
+		read_into_group(provided, fds[0]);
+		g_assert_cmpint(provided->res, ==, 1);
+		g_assert_cmphex(provided->flags & IORING_CQE_F_BUFFER, !=, 0);
+		index = provided->flags >> IORING_CQE_BUFFER_SHIFT;
+		g_assert_cmpuint(index, ==, i % BUFFERS);
+		g_assert_cmpint(provided->bytes[index][0], ==, 'x');
+		provided->bytes[index][0] = 0;
+		/* The last ones are not given back. */
+		if (i < 2 * BUFFERS)
+			provide(provided, index);
+	}
+	write_byte(&fds[1]);
+	read_into_group(provided, fds[0]);
+	g_assert_cmpint(provided->res, ==, -ENOBUFS);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_buffers_are_provided(void)
+{
+	struct aio_loop *loop = test_loop_new();
+	struct provided provided = { .op.done = provided_read };
+
+	provided.ring = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	g_assert_true(provided.ring != MAP_FAILED);
+	g_assert_cmpint(aio_loop_make_buffer_group(loop, provided.ring, BUFFERS, 7), ==, 0);
+	io_uring_buf_ring_init(provided.ring);
+	for (unsigned i = 0; i < BUFFERS; i++)
+		provide(&provided, i);
+	aio_loop_run_co(loop, read_into_buffers, &provided);
+	aio_loop_free(loop);
+	munmap(provided.ring, sysconf(_SC_PAGESIZE));
 }
 
 /* ---- a full ring ---- */
@@ -801,6 +988,9 @@ static const struct {
 	{ "poll", test_poll, false },
 	{ "poll-several", test_poll_several, false },
 	{ "sleep", test_sleep, false },
+	{ "quiet-ops-tell-of-failures-only", test_quiet_ops_tell_of_failures_only, true },
+	{ "a-turn-gathers-before-it-submits", test_a_turn_gathers_before_it_submits, true },
+	{ "buffers-are-provided", test_buffers_are_provided, true },
 	{ "full-ring-loses-nothing", test_full_ring_loses_nothing, true },
 	{ "more-coroutines-than-entries", test_more_coroutines_than_entries, true },
 	{ "busy-ones-do-not-shut-out-others", test_busy_coroutines_do_not_shut_out_others, false },
