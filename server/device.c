@@ -168,9 +168,9 @@ static const uint64_t data_flags[] = {
 	[DEVICE_DATA_ZERO_COPY] = UBD_F_USER_COPY | UBD_F_ZERO_COPY,
 };
 
-static bool add_with(struct device *device, enum device_data way, GError **err)
+static bool add_with(struct device *device, enum device_data way, uint64_t more_flags, GError **err)
 {
-	device->info.flags = device->config.recovery | data_flags[way];
+	device->info.flags = device->config.recovery | data_flags[way] | more_flags;
 	if (device->config.recovery)
 		device->info.recovery_timeout = device->config.recovery_timeout;
 	device->info.max_io_bytes = data_flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;
@@ -181,14 +181,18 @@ static bool add_with(struct device *device, enum device_data way, GError **err)
 static int add_new(struct device *device, GError **err)
 {
 	enum device_data way = device->config.data;
-	uint64_t offered;
+	uint64_t offered, batches;
 
 	if (control_get_features(&offered, err) < 0)
 		return -1;
+	batches = offered & UBD_F_BATCH;
+	/*
+	 * Users without privileges may have neither batches nor the other ways of data; if it is
+	 * something else, the last try tells.
+	 */
 	if (way == DEVICE_DATA_ANY) {
-		/* Users without privileges may not have it; if it is something else, the next
-		 * tells. */
-		if (offered & UBD_F_ZERO_COPY && add_with(device, DEVICE_DATA_ZERO_COPY, NULL))
+		if (offered & UBD_F_ZERO_COPY &&
+		    add_with(device, DEVICE_DATA_ZERO_COPY, batches, NULL))
 			return 0;
 		way = DEVICE_DATA_COPY;
 	}
@@ -198,7 +202,9 @@ static int add_new(struct device *device, GError **err)
 			    way == DEVICE_DATA_ZERO_COPY ? "zero" : "user");
 		return -1;
 	}
-	return add_with(device, way, err) ? 0 : -1;
+	if (batches && add_with(device, way, batches, NULL))
+		return 0;
+	return add_with(device, way, 0, err) ? 0 : -1;
 }
 
 /* The image's parameters first: a bad image is told before the driver is asked. */

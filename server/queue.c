@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Queue threads, tags and requests.
+ * Queue threads and requests.
  *
- * The way of a request: the FETCH of its tag completes, a coroutine reads the
- * descriptor and calls the image, request_complete() hands the result back and
- * fetches the next one with the same command. That function is the only one
- * that ends a request.
+ * The way of a request: the driver tells of its tag (fetch.h), a coroutine reads the
+ * descriptor and calls the image, request_complete() hands the result back. That
+ * function is the only one that ends a request.
  *
  * A request that fails for a reason that may pass is held (hold.h): its coroutine sleeps and tries
  * again, with no lock of the image and no memory but the tag's.
@@ -27,11 +26,11 @@
 #include "aio.h"
 #include "data.h"
 #include "error.h"
+#include "fetch.h"
 
 #define SECTOR_SHIFT 9
 
 struct request {
-	struct aio_op op; /* the FETCH, alone or with a COMMIT */
 	struct queue *queue;
 	uint16_t tag;
 };
@@ -43,7 +42,7 @@ struct counters {
 
 enum queue_state {
 	QUEUE_STARTING,
-	QUEUE_READY, /* the driver has taken the FETCH of every tag */
+	QUEUE_READY, /* the driver has taken what asks for requests on every tag */
 	QUEUE_ENDED,
 };
 
@@ -54,9 +53,9 @@ struct queue {
 	const struct ubdsrv_io_desc *descs;
 	size_t descs_bytes;
 	struct data *data;
+	struct fetch *fetch;
 	struct request *requests;
 	struct aio_op ready_op;
-	unsigned live_tags; /* queue thread only */
 	struct counters counters;
 	_Atomic int release; /* enum queue_release */
 
@@ -70,7 +69,7 @@ struct queue {
 	struct failure held;
 	struct coroutine *pulse;
 	bool pulse_is_woken; /* and has not run since */
-	bool is_over;	     /* no tag is left; nobody else wakes the pulse */
+	bool is_over;	     /* no request will come; nobody else wakes the pulse */
 
 	_Atomic int broken; /* -errno, the first one; 0: none */
 };
@@ -124,24 +123,7 @@ static void note_failure(struct queue *queue, const struct ubdsrv_io_desc *desc,
 
 /* ---- requests ---- */
 
-static void submit(struct request *req, uint32_t op, int32_t result)
-{
-	struct queue *queue = req->queue;
-	struct io_uring_sqe *sqe = aio_get_sqe(queue->loop);
-	struct ubdsrv_io_cmd cmd = {
-		.q_id = queue->config.q_id,
-		.tag = req->tag,
-		.result = result,
-		.addr = data_fetch_addr(queue->data, req->tag),
-	};
-
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, queue->config.char_fd, NULL, 0, 0);
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
-	aio_sqe_set_op(sqe, &req->op);
-}
-
-/* Ends a request, and fetches the tag's next one. @res: bytes done, 0, or -errno. */
+/* Ends a request, and asks for the tag's next one. @res: bytes done, 0, or -errno. */
 static void request_complete(struct request *req, const struct ubdsrv_io_desc *desc, int res)
 {
 	struct queue *queue = req->queue;
@@ -154,16 +136,14 @@ static void request_complete(struct request *req, const struct ubdsrv_io_desc *d
 	/* The driver remembers it for the servers to come. */
 	if (res < 0 && image_troubles(queue->config.image) & IMAGE_TROUBLE_LOST)
 		res = UBD_IO_RES_LOST;
-	submit(req, UBD_IO_COMMIT_AND_FETCH_REQ, res);
+	fetch_answer(queue->fetch, req->tag, res);
 }
 
-/* There is nothing more to come for it. */
-static void tag_ended(struct queue *queue)
+static void queue_over(void *arg)
 {
+	struct queue *queue = arg;
 	bool wakes;
 
-	if (--queue->live_tags)
-		return;
 	g_mutex_lock(&queue->lock);
 	queue->is_over = true;
 	wakes = queue->pulse && !queue->pulse_is_woken;
@@ -318,24 +298,28 @@ static void request_co(void *arg)
 	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
 		res = request_hold(req, &desc, res, begin);
 	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
-		tag_ended(queue);
+		fetch_leave(queue->fetch, req->tag);
 	else
 		request_complete(req, &desc, res);
 }
 
-static void request_fetched(struct aio_op *op, int32_t res, uint32_t flags)
+static void request_fetched(void *arg, uint16_t tag)
 {
-	struct request *req = (struct request *)((char *)op - offsetof(struct request, op));
-	struct queue *queue = req->queue;
+	struct queue *queue = arg;
 
-	if (res == UBD_IO_RES_OK) {
-		co_start(request_co, req);
-		return;
-	}
-	if (res != UBD_IO_RES_ABORT)
-		tell_broken(queue, res);
-	tag_ended(queue);
+	co_start(request_co, &queue->requests[tag]);
 }
+
+static void command_refused(void *arg, int error)
+{
+	tell_broken(arg, error);
+}
+
+static const struct fetch_events fetch_events = {
+	.request = request_fetched,
+	.refused = command_refused,
+	.over = queue_over,
+};
 
 /* ---- the thread ---- */
 
@@ -347,8 +331,8 @@ static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 }
 
 /*
- * Shows that the loop takes its turns, by running when it is woken: by the main thread, and by the
- * last tag that ends, when it stops the loop.
+ * Shows that the loop takes its turns, by running when it is woken: by the main thread, and when
+ * the queue is over, which is when it stops the loop.
  */
 static void pulse_co(void *arg)
 {
@@ -370,7 +354,7 @@ static void pulse_co(void *arg)
 }
 
 /*
- * A ring starts its commands in order, and a refused FETCH completes at once:
+ * A ring starts its commands in order, and refused ones complete at once:
  * when the NOP behind them completes, whatever was refused is known.
  */
 static void fetch_all_co(void *arg)
@@ -379,8 +363,7 @@ static void fetch_all_co(void *arg)
 	struct io_uring_sqe *sqe;
 
 	co_start(pulse_co, queue);
-	for (unsigned tag = 0; tag < queue->config.depth; tag++)
-		submit(&queue->requests[tag], UBD_IO_FETCH_REQ, 0);
+	fetch_begin(queue->fetch);
 	sqe = aio_get_sqe(queue->loop);
 	io_uring_prep_nop(sqe);
 	queue->ready_op.done = queue_ready;
@@ -458,7 +441,7 @@ static struct request *new_requests(struct queue *queue)
 	struct request *requests = g_new(struct request, queue->config.depth);
 
 	for (unsigned tag = 0; tag < queue->config.depth; tag++)
-		requests[tag] = (struct request){ { request_fetched }, queue, tag };
+		requests[tag] = (struct request){ queue, tag };
 	return requests;
 }
 
@@ -475,6 +458,22 @@ static struct data *new_data(struct queue *queue, GError **err)
 	return data_new(&config, queue->loop, err);
 }
 
+static struct fetch *new_fetch(struct queue *queue, GError **err)
+{
+	const struct fetch_config config = {
+		.char_fd = queue->config.char_fd,
+		.features = queue->config.features,
+		.q_id = queue->config.q_id,
+		.depth = queue->config.depth,
+		.loop = queue->loop,
+		.data = queue->data,
+		.events = &fetch_events,
+		.arg = queue,
+	};
+
+	return fetch_new(&config, err);
+}
+
 struct queue *queue_new(const struct queue_config *config, GError **err)
 {
 	struct queue *queue = g_new0(struct queue, 1);
@@ -486,14 +485,15 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 		queue->config.cpus = &queue->cpus;
 	}
 	queue->requests = new_requests(queue);
-	queue->live_tags = config->depth;
 	g_mutex_init(&queue->lock);
 	g_cond_init(&queue->state_changed);
 
 	queue->loop = aio_loop_new(ring_entries(config->depth), err);
 	if (queue->loop)
 		queue->data = new_data(queue, err);
-	if (!queue->data)
+	if (queue->data)
+		queue->fetch = new_fetch(queue, err);
+	if (!queue->fetch)
 		goto fail;
 	res = map_descriptors(queue);
 	if (!res)
@@ -587,6 +587,7 @@ void queue_free(struct queue *queue)
 	if (queue->thread_started)
 		queue_wait(queue);
 	aio_loop_free(queue->loop);
+	fetch_free(queue->fetch);
 	if (queue->descs)
 		munmap((void *)queue->descs, queue->descs_bytes);
 	data_free(queue->data);

@@ -3,9 +3,8 @@
  * A hardware queue: a thread with a loop of its own that serves the requests
  * of all its tags.
  *
- * A tag is always in one of three states: the driver has it (a FETCH waits in
- * the ring), a coroutine serves its request, or it has ended (the device was
- * stopped). When every tag has ended, so does the thread.
+ * A tag's request is served by a coroutine; the rest of the time the driver has the tag. When it gives
+ * back nothing more, since the device was stopped or is left to another server, the thread ends.
  */
 #ifndef UBD_QUEUE_H
 #define UBD_QUEUE_H
@@ -50,7 +49,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err);
 int queue_wait_ready(struct queue *queue, GError **err);
 
 struct queue_events {
-	bool ended; /* every tag has ended */
+	bool ended; /* the thread has */
 	int broken; /* -errno of a command that the driver refused: a tag is lost */
 	/* By operation: the requests that have failed since the last call ... */
 	struct failure failed[FAILURES_OPS];

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Fetching by batches. A FETCH_BATCH stays in the ring and writes tags to buffers that we provide;
+ * each is provided again as soon as its tags are read. Answers gather in an array, and go out as
+ * one COMMIT_BATCH just before the loop enters the kernel, which reads the array while it is there:
+ * so one array is enough, and it has room, since a tag is not ours again before its answer has
+ * gone.
+ *
+ * It is over when the FETCH_BATCH has ended for good and no request is ours. Answers that are still
+ * in the array then go out all the same: a loop submits what was prepared before it ends.
+ */
+#include "fetch_way.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "error.h"
+
+/* IORING_URING_CMD_MULTISHOT, which is younger than the headers that we build with. */
+#define CMD_MULTISHOT	(1u << 1)
+
+#define BUFFER_GROUP	0
+/*
+ * Usually one buffer has all requests that have come since the last turn; should there be none
+ * left, the FETCH_BATCH ends, and the next one gets what has waited.
+ */
+#define NR_BUFFERS	16
+#define TAGS_PER_BUFFER 64
+
+/* What we provide to the ring. The page of the buffer ring comes first. */
+struct buffers {
+	struct io_uring_buf_ring *ring;
+	uint16_t head; /* of the ring: the next buffer that the kernel takes */
+	uint16_t (*tags)[TAGS_PER_BUFFER];
+	void *map;
+	size_t map_bytes;
+};
+
+struct batch {
+	struct fetch fetch;
+	struct aio_op fetch_op;
+	struct aio_op commit_op;
+	struct buffers buffers;
+	struct ubd_batch_entry *entries;
+	unsigned nr_entries;
+};
+
+/* ---- answers ---- */
+
+static void gather(struct batch *batch, uint16_t tag, uint16_t flags, int32_t result)
+{
+	assert(batch->nr_entries < batch->fetch.config.depth);
+	batch->entries[batch->nr_entries++] = (struct ubd_batch_entry){
+		.tag = tag,
+		.flags = flags,
+		.result = result,
+		.addr = data_fetch_addr(batch->fetch.config.data, tag),
+	};
+}
+
+static void send_entries(void *arg)
+{
+	struct batch *batch = arg;
+	struct ubdsrv_io_cmd cmd = {
+		.q_id = batch->fetch.config.q_id,
+		.tag = batch->nr_entries,
+		.addr = (uintptr_t)batch->entries,
+	};
+
+	if (!batch->nr_entries)
+		return;
+	aio_sqe_set_op(fetch_command(&batch->fetch, UBD_IO_COMMIT_BATCH, &cmd), &batch->commit_op);
+	batch->nr_entries = 0;
+}
+
+/*
+ * The driver has done none of the entries, or only some. It never has to refuse one unless it is
+ * done with us, and then the FETCH_BATCH ends as well.
+ */
+static void commit_failed(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct batch *batch = (struct batch *)((char *)op - offsetof(struct batch, commit_op));
+	const struct fetch_config *config = &batch->fetch.config;
+
+	if (res != UBD_IO_RES_ABORT)
+		config->events->refused(config->arg, res < 0 ? res : -EIO);
+}
+
+static void batch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
+{
+	gather((struct batch *)fetch, tag, UBD_BATCH_COMMIT | UBD_BATCH_FETCH, result);
+	fetch_end_one(fetch);
+}
+
+static void batch_leave(struct fetch *fetch, uint16_t tag)
+{
+	fetch_end_one(fetch);
+}
+
+/* ---- requests ---- */
+
+static void provide(struct buffers *buffers, unsigned index)
+{
+	io_uring_buf_ring_add(buffers->ring, buffers->tags[index], sizeof(buffers->tags[index]),
+			      index, io_uring_buf_ring_mask(NR_BUFFERS), 0);
+	io_uring_buf_ring_advance(buffers->ring, 1);
+}
+
+static void send_fetch(struct batch *batch)
+{
+	const struct ubdsrv_io_cmd cmd = { .q_id = batch->fetch.config.q_id };
+	struct io_uring_sqe *sqe = fetch_command(&batch->fetch, UBD_IO_FETCH_BATCH, &cmd);
+
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = BUFFER_GROUP;
+	sqe->uring_cmd_flags = CMD_MULTISHOT;
+	aio_sqe_set_op(sqe, &batch->fetch_op);
+}
+
+/*
+ * The kernel has taken buffer @index. It takes them in order, so those before it are lost: it had
+ * no room for the CQE that would have named them.
+ */
+static void note_taken(struct buffers *buffers, unsigned index)
+{
+	unsigned mask = io_uring_buf_ring_mask(NR_BUFFERS), first;
+
+	while ((first = buffers->ring->bufs[buffers->head++ & mask].bid) != index)
+		provide(buffers, first);
+}
+
+static void take_tags(struct batch *batch, unsigned index, size_t bytes)
+{
+	const struct fetch_config *config = &batch->fetch.config;
+	const uint16_t *tags = batch->buffers.tags[index];
+
+	note_taken(&batch->buffers, index);
+	for (size_t i = 0; i < bytes / sizeof(*tags); i++) {
+		batch->fetch.live++;
+		config->events->request(config->arg, tags[i]);
+	}
+	provide(&batch->buffers, index);
+}
+
+static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct batch *batch = (struct batch *)((char *)op - offsetof(struct batch, fetch_op));
+	const struct fetch_config *config = &batch->fetch.config;
+
+	if (flags & IORING_CQE_F_BUFFER)
+		take_tags(batch, flags >> IORING_CQE_BUFFER_SHIFT, MAX(res, 0));
+	if (flags & IORING_CQE_F_MORE)
+		return;
+	if (res >= 0 || res == -ENOBUFS) {
+		send_fetch(batch);
+		return;
+	}
+	if (res != UBD_IO_RES_ABORT)
+		config->events->refused(config->arg, res);
+	fetch_end_one(&batch->fetch);
+}
+
+static void batch_begin(struct fetch *fetch)
+{
+	struct batch *batch = (struct batch *)fetch;
+
+	for (unsigned tag = 0; tag < fetch->config.depth; tag++)
+		gather(batch, tag, UBD_BATCH_FETCH, 0);
+	send_entries(batch);
+	send_fetch(batch);
+}
+
+/* ---- memory ---- */
+
+static int make_buffers(struct buffers *buffers, struct aio_loop *loop)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	int res;
+
+	buffers->map_bytes = page + NR_BUFFERS * sizeof(*buffers->tags);
+	buffers->map = mmap(NULL, buffers->map_bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (buffers->map == MAP_FAILED) {
+		buffers->map = NULL;
+		return -errno;
+	}
+	buffers->ring = buffers->map;
+	buffers->tags = (void *)((char *)buffers->map + page);
+	res = aio_loop_make_buffer_group(loop, buffers->ring, NR_BUFFERS, BUFFER_GROUP);
+	if (res < 0)
+		return res;
+	io_uring_buf_ring_init(buffers->ring);
+	for (unsigned i = 0; i < NR_BUFFERS; i++)
+		provide(buffers, i);
+	return 0;
+}
+
+static void batch_free(struct fetch *fetch)
+{
+	struct batch *batch = (struct batch *)fetch;
+
+	if (batch->buffers.map)
+		munmap(batch->buffers.map, batch->buffers.map_bytes);
+	g_free(batch->entries);
+	g_free(batch);
+}
+
+static struct fetch *batch_new(const struct fetch_config *config, GError **err)
+{
+	struct batch *batch = g_new0(struct batch, 1);
+	int res;
+
+	batch->fetch.config = *config;
+	batch->fetch.live = 1; /* the FETCH_BATCH */
+	batch->fetch_op.done = batch_fetched;
+	batch->commit_op = (struct aio_op){ commit_failed, .quiet = true };
+	batch->entries = g_new0(struct ubd_batch_entry, config->depth);
+	res = make_buffers(&batch->buffers, config->loop);
+	if (res < 0) {
+		g_set_error(err, UBD_ERROR, -res, "cannot provide buffers to io_uring: %s",
+			    g_strerror(-res));
+		batch_free(&batch->fetch);
+		return NULL;
+	}
+	aio_loop_before_submit(config->loop, send_entries, batch);
+	return &batch->fetch;
+}
+
+const struct fetch_way fetch_by_batches = {
+	.new = batch_new,
+	.free = batch_free,
+	.begin = batch_begin,
+	.answer = batch_answer,
+	.leave = batch_leave,
+};

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the two ways of fetching have to do for fetch.c; private to them. */
+#ifndef UBD_FETCH_WAY_H
+#define UBD_FETCH_WAY_H
+
+#include "fetch.h"
+
+struct fetch_way {
+	struct fetch *(*new)(const struct fetch_config *config, GError **err);
+	void (*free)(struct fetch *fetch);
+	void (*begin)(struct fetch *fetch);
+	void (*answer)(struct fetch *fetch, uint16_t tag, int32_t result);
+	void (*leave)(struct fetch *fetch, uint16_t tag);
+};
+
+extern const struct fetch_way fetch_by_tags, fetch_by_batches;
+
+/* The first member of what new() returns; fetch.c fills it. */
+struct fetch {
+	const struct fetch_way *way;
+	struct fetch_config config;
+	unsigned live; /* commands and requests without which it is over */
+};
+
+/* A cleared command with cmd_op @op for the ring; follow it with aio_sqe_set_op(). */
+struct io_uring_sqe *fetch_command(const struct fetch *fetch, uint32_t op,
+				   const struct ubdsrv_io_cmd *cmd);
+
+/* One less of fetch->live; tells when it was the last. */
+void fetch_end_one(struct fetch *fetch);
+
+#endif

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Both ways of fetching, with a ring and a driver that are played here: the test looks at the
+ * commands that would be submitted, and answers them.
+ */
+#include <errno.h>
+#include <glib.h>
+#include <string.h>
+
+#include "fetch.h"
+
+#define DEPTH	 8
+#define Q_ID	 3
+#define CHAR_FD	 77
+#define MAX_SENT 64
+
+/* ---- the ring and the driver ---- */
+
+/* A command, with a copy of its entries. */
+struct sent {
+	struct io_uring_sqe sqe;
+	struct ubdsrv_io_cmd cmd;
+	struct aio_op *op;
+	struct ubd_batch_entry entries[DEPTH];
+};
+
+static struct sent sent[MAX_SENT];
+static unsigned nr_sent;
+static struct io_uring_buf_ring *buf_ring;
+static unsigned buf_entries, buf_taken;
+static void (*before_submit)(void *arg);
+static void *before_submit_arg;
+
+struct io_uring_sqe *__wrap_aio_get_sqe(struct aio_loop *loop);
+void __wrap_aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
+void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
+int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
+				      unsigned entries, uint16_t group);
+uint64_t __wrap_data_fetch_addr(const struct data *data, uint16_t tag);
+
+struct io_uring_sqe *__wrap_aio_get_sqe(struct aio_loop *loop)
+{
+	g_assert_cmpuint(nr_sent, <, MAX_SENT);
+	memset(&sent[nr_sent], 0, sizeof(sent[nr_sent]));
+	return &sent[nr_sent].sqe;
+}
+
+void __wrap_aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
+{
+	struct sent *last = &sent[nr_sent++];
+
+	g_assert_true(sqe == &last->sqe);
+	g_assert_cmpuint(sqe->opcode, ==, IORING_OP_URING_CMD);
+	g_assert_cmpint(sqe->fd, ==, CHAR_FD);
+	last->op = op;
+	memcpy(&last->cmd, sqe->cmd, sizeof(last->cmd));
+	g_assert_cmpuint(last->cmd.q_id, ==, Q_ID);
+	if (sqe->cmd_op != UBD_IO_COMMIT_BATCH)
+		return;
+	g_assert_cmpuint(last->cmd.tag, >=, 1);
+	g_assert_cmpuint(last->cmd.tag, <=, DEPTH);
+	memcpy(last->entries, (void *)(uintptr_t)last->cmd.addr,
+	       last->cmd.tag * sizeof(last->entries[0]));
+}
+
+void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg)
+{
+	before_submit = fn;
+	before_submit_arg = arg;
+}
+
+int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
+				      unsigned entries, uint16_t group)
+{
+	buf_ring = ring;
+	buf_entries = entries;
+	buf_taken = 0;
+	return 0;
+}
+
+uint64_t __wrap_data_fetch_addr(const struct data *data, uint16_t tag)
+{
+	return 0x100000 + tag * 0x1000;
+}
+
+/* The loop is about to enter the kernel. Returns the one command that was prepared for that. */
+static struct sent *turn_ends(void)
+{
+	unsigned before = nr_sent;
+
+	before_submit(before_submit_arg);
+	g_assert_cmpuint(nr_sent, <=, before + 1);
+	return nr_sent > before ? &sent[before] : NULL;
+}
+
+static unsigned free_buffers(void)
+{
+	return (uint16_t)(buf_ring->tail - buf_taken);
+}
+
+/* A CQE of the FETCH_BATCH @fetch with these tags, in a buffer that was provided. */
+static void tell_of(const struct sent *fetch, const uint16_t *tags, unsigned count)
+{
+	struct io_uring_buf *buf = &buf_ring->bufs[buf_taken % buf_entries];
+	unsigned bid = buf->bid;
+
+	g_assert_cmpuint(free_buffers(), >=, 1);
+	g_assert_cmpuint(buf->len, >=, count * sizeof(*tags));
+	memcpy((void *)(uintptr_t)buf->addr, tags, count * sizeof(*tags));
+	buf_taken++;
+	fetch->op->done(fetch->op, count * sizeof(*tags),
+			IORING_CQE_F_BUFFER | IORING_CQE_F_MORE | bid << IORING_CQE_BUFFER_SHIFT);
+}
+
+/* ---- the queue ---- */
+
+static struct {
+	struct fetch *fetch;
+	bool at_once; /* it answers as soon as it is asked */
+	uint16_t ours[MAX_SENT];
+	unsigned nr_ours;
+	int refused;
+	unsigned nr_over;
+} queue;
+
+static void on_request(void *arg, uint16_t tag)
+{
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	g_assert_cmpuint(queue.nr_ours, <, MAX_SENT);
+	queue.ours[queue.nr_ours++] = tag;
+	if (queue.at_once)
+		fetch_answer(queue.fetch, tag, 1000 + tag);
+}
+
+static void on_refused(void *arg, int error)
+{
+	queue.refused = error;
+}
+
+static void on_over(void *arg)
+{
+	queue.nr_over++;
+}
+
+static const struct fetch_events events = { on_request, on_refused, on_over };
+
+static void begin(uint64_t features)
+{
+	const struct fetch_config config = {
+		.char_fd = CHAR_FD,
+		.features = features,
+		.q_id = Q_ID,
+		.depth = DEPTH,
+		.events = &events,
+	};
+
+	memset(&queue, 0, sizeof(queue));
+	nr_sent = 0;
+	queue.fetch = fetch_new(&config, NULL);
+	g_assert_nonnull(queue.fetch);
+	fetch_begin(queue.fetch);
+}
+
+/* By batches; the FETCH_BATCH. */
+static struct sent *begin_batches(void)
+{
+	begin(UBD_F_BATCH);
+	g_assert_null(turn_ends());
+	g_assert_cmpuint(nr_sent, ==, 2);
+	return &sent[1];
+}
+
+static void end(unsigned nr_over)
+{
+	g_assert_cmpuint(queue.nr_over, ==, nr_over);
+	fetch_free(queue.fetch);
+}
+
+/* ---- batches ---- */
+
+static void test_batches_begin_with_all_tags(void)
+{
+	begin(UBD_F_BATCH);
+	g_assert_cmpuint(nr_sent, ==, 2);
+	g_assert_cmphex(sent[0].sqe.cmd_op, ==, UBD_IO_COMMIT_BATCH);
+	g_assert_cmpuint(sent[0].cmd.tag, ==, DEPTH);
+	g_assert_true(sent[0].op->quiet);
+	for (unsigned tag = 0; tag < DEPTH; tag++) {
+		const struct ubd_batch_entry *entry = &sent[0].entries[tag];
+
+		g_assert_cmpuint(entry->tag, ==, tag);
+		g_assert_cmphex(entry->flags, ==, UBD_BATCH_FETCH);
+		g_assert_cmpint(entry->result, ==, 0);
+		g_assert_cmphex(entry->addr, ==, __wrap_data_fetch_addr(NULL, tag));
+	}
+	g_assert_cmphex(sent[1].sqe.cmd_op, ==, UBD_IO_FETCH_BATCH);
+	g_assert_cmphex(sent[1].sqe.flags, ==, IOSQE_BUFFER_SELECT);
+	g_assert_cmphex(sent[1].sqe.uring_cmd_flags, ==, 2);
+	g_assert_cmpuint(sent[1].cmd.tag, ==, 0);
+	g_assert_cmpuint(sent[1].cmd.addr, ==, 0);
+	g_assert_false(sent[1].op->quiet);
+	g_assert_null(turn_ends());
+	end(0);
+}
+
+static void test_one_command_has_the_answers_of_a_turn(void)
+{
+	static const uint16_t tags[] = { 5, 0, 7 };
+	struct sent *fetch = begin_batches(), *commit;
+
+	tell_of(fetch, tags, 3);
+	g_assert_cmpuint(queue.nr_ours, ==, 3);
+	g_assert_cmpmem(queue.ours, sizeof(tags), tags, sizeof(tags));
+	g_assert_null(turn_ends());
+	fetch_answer(queue.fetch, 7, 4096);
+	fetch_answer(queue.fetch, 5, -EIO);
+	commit = turn_ends();
+	g_assert_nonnull(commit);
+	g_assert_cmphex(commit->sqe.cmd_op, ==, UBD_IO_COMMIT_BATCH);
+	g_assert_true(commit->op->quiet);
+	g_assert_cmpuint(commit->cmd.tag, ==, 2);
+	g_assert_cmpuint(commit->entries[0].tag, ==, 7);
+	g_assert_cmpint(commit->entries[0].result, ==, 4096);
+	g_assert_cmphex(commit->entries[0].flags, ==, UBD_BATCH_COMMIT | UBD_BATCH_FETCH);
+	g_assert_cmphex(commit->entries[0].addr, ==, __wrap_data_fetch_addr(NULL, 7));
+	g_assert_cmpuint(commit->entries[1].tag, ==, 5);
+	g_assert_cmpint(commit->entries[1].result, ==, -EIO);
+	g_assert_null(turn_ends());
+	fetch_answer(queue.fetch, 0, 1);
+	commit = turn_ends();
+	g_assert_cmpuint(commit->cmd.tag, ==, 1);
+	g_assert_cmpuint(commit->entries[0].tag, ==, 0);
+	g_assert_cmpint(queue.refused, ==, 0);
+	end(0);
+}
+
+static void test_buffers_come_back(void)
+{
+	struct sent *fetch = begin_batches();
+	unsigned all = free_buffers();
+
+	queue.at_once = true;
+	for (unsigned i = 0; i < 10 * all; i++) {
+		const uint16_t tag = i % DEPTH;
+
+		tell_of(fetch, &tag, 1);
+		g_assert_cmpuint(free_buffers(), ==, all);
+		g_assert_cmpuint(turn_ends()->entries[0].tag, ==, tag);
+		queue.nr_ours = 0;
+		nr_sent = 2;
+	}
+	/* One without tags, too. */
+	tell_of(fetch, NULL, 0);
+	g_assert_cmpuint(free_buffers(), ==, all);
+	g_assert_cmpuint(queue.nr_ours, ==, 0);
+	end(0);
+}
+
+/* The kernel has taken some and had no room for a CQE that names them. */
+static void test_lost_buffers_come_back(void)
+{
+	static const uint16_t tags[] = { 4, 6 };
+	struct sent *fetch = begin_batches();
+	unsigned all = free_buffers();
+
+	queue.at_once = true;
+	for (unsigned lost = 0; lost < 2 * all; lost++) {
+		/* Out of order after the first time. */
+		buf_taken += lost % all;
+		fetch->op->done(fetch->op, -ENOBUFS, 0);
+		fetch = &sent[nr_sent - 1];
+		tell_of(fetch, tags, 2);
+		g_assert_cmpuint(free_buffers(), ==, all);
+		g_assert_cmpuint(turn_ends()->cmd.tag, ==, 2);
+		queue.nr_ours = 0;
+		sent[1] = *fetch;
+		fetch = &sent[1];
+		nr_sent = 2;
+	}
+	end(0);
+}
+
+/* More CQEs than buffers: the command ends, is sent again, and nothing else happens. */
+static void test_a_lack_of_buffers_passes(void)
+{
+	struct sent *fetch = begin_batches();
+
+	fetch->op->done(fetch->op, -ENOBUFS, 0);
+	g_assert_cmpuint(nr_sent, ==, 3);
+	g_assert_cmphex(sent[2].sqe.cmd_op, ==, UBD_IO_FETCH_BATCH);
+	g_assert_cmphex(sent[2].sqe.flags, ==, IOSQE_BUFFER_SELECT);
+	g_assert_cmpint(queue.refused, ==, 0);
+	end(0);
+}
+
+static void test_the_end_waits_for_requests_that_are_ours(void)
+{
+	static const uint16_t tags[] = { 1, 2, 3 };
+	struct sent *fetch = begin_batches(), *commit;
+
+	tell_of(fetch, tags, 3);
+	fetch_answer(queue.fetch, 2, 0);
+	fetch->op->done(fetch->op, UBD_IO_RES_ABORT, 0);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	fetch_leave(queue.fetch, 1);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	fetch_answer(queue.fetch, 3, 0);
+	g_assert_cmpuint(queue.nr_over, ==, 1);
+	/* The answers go out nevertheless. */
+	commit = turn_ends();
+	g_assert_cmpuint(commit->cmd.tag, ==, 2);
+	g_assert_cmpuint(commit->entries[0].tag, ==, 2);
+	g_assert_cmpuint(commit->entries[1].tag, ==, 3);
+	g_assert_cmpuint(nr_sent, ==, 3);
+	g_assert_cmpint(queue.refused, ==, 0);
+	end(1);
+}
+
+static void test_an_idle_queue_ends_at_once(void)
+{
+	struct sent *fetch = begin_batches();
+
+	fetch->op->done(fetch->op, UBD_IO_RES_ABORT, 0);
+	g_assert_null(turn_ends());
+	end(1);
+}
+
+static void test_a_refused_fetch_is_told_and_ends(void)
+{
+	struct sent *fetch = begin_batches();
+
+	fetch->op->done(fetch->op, -EBUSY, 0);
+	g_assert_cmpint(queue.refused, ==, -EBUSY);
+	end(1);
+}
+
+static void test_refused_answers_are_told(void)
+{
+	static const struct {
+		int32_t res;
+		int told;
+	} all[] = { { -EINVAL, -EINVAL }, { 2, -EIO }, { UBD_IO_RES_ABORT, 0 } };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
+		static const uint16_t tags[] = { 1, 2, 3 };
+		struct sent *fetch = begin_batches(), *commit;
+
+		queue.at_once = true;
+		tell_of(fetch, tags, 3);
+		commit = turn_ends();
+		commit->op->done(commit->op, all[i].res, 0);
+		g_assert_cmpint(queue.refused, ==, all[i].told);
+		end(0);
+	}
+}
+
+/* A driver that gives whatever tag it has, a queue that answers in any order. */
+static void test_each_request_is_answered_once(void)
+{
+	struct sent *fetch = begin_batches();
+	bool is_ours[DEPTH] = {};
+	unsigned answered = 0;
+
+	for (unsigned turn = 0; turn < 20000; turn++) {
+		uint16_t tags[DEPTH];
+		unsigned count = 0, kept = 0, before = answered;
+		struct sent *commit;
+
+		for (uint16_t tag = 0; tag < DEPTH; tag++)
+			if (!is_ours[tag] && g_test_rand_int_range(0, 3))
+				tags[count++] = tag;
+		for (unsigned i = 0; i < count; i++)
+			is_ours[tags[i]] = true;
+		if (count)
+			tell_of(fetch, tags, count);
+		for (unsigned i = 0; i < queue.nr_ours; i++) {
+			if (!g_test_rand_bit()) {
+				queue.ours[kept++] = queue.ours[i];
+				continue;
+			}
+			fetch_answer(queue.fetch, queue.ours[i], turn);
+			answered++;
+		}
+		queue.nr_ours = kept;
+		commit = turn_ends();
+		g_assert_cmpuint(commit ? commit->cmd.tag : 0, ==, answered - before);
+		for (unsigned i = 0; commit && i < commit->cmd.tag; i++) {
+			g_assert_true(is_ours[commit->entries[i].tag]);
+			g_assert_cmpint(commit->entries[i].result, ==, turn);
+			is_ours[commit->entries[i].tag] = false;
+		}
+		nr_sent = 2;
+	}
+	g_assert_cmpuint(answered, >, 20000);
+	end(0);
+}
+
+/* ---- tags ---- */
+
+static void test_tags_have_a_command_each(void)
+{
+	begin(0);
+	g_assert_cmpuint(nr_sent, ==, DEPTH);
+	for (unsigned tag = 0; tag < DEPTH; tag++) {
+		g_assert_cmphex(sent[tag].sqe.cmd_op, ==, UBD_IO_FETCH_REQ);
+		g_assert_cmpuint(sent[tag].cmd.tag, ==, tag);
+		g_assert_cmphex(sent[tag].cmd.addr, ==, __wrap_data_fetch_addr(NULL, tag));
+	}
+	sent[4].op->done(sent[4].op, UBD_IO_RES_OK, 0);
+	g_assert_cmpuint(queue.nr_ours, ==, 1);
+	g_assert_cmpuint(queue.ours[0], ==, 4);
+	fetch_answer(queue.fetch, 4, 512);
+	g_assert_cmpuint(nr_sent, ==, DEPTH + 1);
+	g_assert_cmphex(sent[DEPTH].sqe.cmd_op, ==, UBD_IO_COMMIT_AND_FETCH_REQ);
+	g_assert_cmpuint(sent[DEPTH].cmd.tag, ==, 4);
+	g_assert_cmpint(sent[DEPTH].cmd.result, ==, 512);
+	g_assert_true(sent[DEPTH].op == sent[4].op);
+	end(0);
+}
+
+static void test_tags_end_one_by_one(void)
+{
+	begin(0);
+	sent[0].op->done(sent[0].op, UBD_IO_RES_OK, 0);
+	for (unsigned tag = 1; tag < DEPTH; tag++)
+		sent[tag].op->done(sent[tag].op, tag == 1 ? -EBUSY : UBD_IO_RES_ABORT, 0);
+	g_assert_cmpint(queue.refused, ==, -EBUSY);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	fetch_leave(queue.fetch, 0);
+	end(1);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/fetch/batches/begin-with-all-tags", test_batches_begin_with_all_tags);
+	g_test_add_func("/fetch/batches/one-command-has-the-answers-of-a-turn",
+			test_one_command_has_the_answers_of_a_turn);
+	g_test_add_func("/fetch/batches/buffers-come-back", test_buffers_come_back);
+	g_test_add_func("/fetch/batches/lost-buffers-come-back", test_lost_buffers_come_back);
+	g_test_add_func("/fetch/batches/a-lack-of-buffers-passes", test_a_lack_of_buffers_passes);
+	g_test_add_func("/fetch/batches/the-end-waits-for-requests-that-are-ours",
+			test_the_end_waits_for_requests_that_are_ours);
+	g_test_add_func("/fetch/batches/an-idle-queue-ends-at-once",
+			test_an_idle_queue_ends_at_once);
+	g_test_add_func("/fetch/batches/a-refused-fetch-is-told-and-ends",
+			test_a_refused_fetch_is_told_and_ends);
+	g_test_add_func("/fetch/batches/refused-answers-are-told", test_refused_answers_are_told);
+	g_test_add_func("/fetch/batches/each-request-is-answered-once",
+			test_each_request_is_answered_once);
+	g_test_add_func("/fetch/tags/have-a-command-each", test_tags_have_a_command_each);
+	g_test_add_func("/fetch/tags/end-one-by-one", test_tags_end_one_by_one);
+	return g_test_run();
+}
