@@ -9,10 +9,18 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/pid.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
 #include "ubd.h"
+
+/* A control file. */
+struct ubd_control {
+	struct ubd_device *dev;
+	u32 seen; /* nr_changes as of the last GET_DEV_INFO by this file */
+};
 
 int ubd_ctrl_begin(struct io_uring_cmd *cmd, unsigned int issue_flags,
 		   struct ubd_ctrl_args *ret_args)
@@ -45,9 +53,10 @@ int ubd_ctrl_copy_out(const struct ubd_ctrl_args *args, const void *data, size_t
 	return copy_to_user(args->buf, data, size) ? -EFAULT : 0;
 }
 
-void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_info)
+u32 ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_info)
 {
 	struct user_namespace *ns = current_user_ns();
+	u32 nr_changes;
 
 	*ret_info = (struct ubdsrv_ctrl_dev_info){
 		.nr_hw_queues = dev->tag_set.nr_hw_queues,
@@ -60,9 +69,10 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 		.owner_gid = from_kgid_munged(ns, dev->owner_gid),
 		.recovery_timeout = dev->recovery_timeout,
 	};
+	spin_lock(&dev->lock);
+	nr_changes = dev->nr_changes;
 	if (test_bit(UBD_LOST, &dev->flags))
 		ret_info->flags |= UBD_F_LOST;
-	spin_lock(&dev->lock);
 	ret_info->state = dev->state;
 	if (ubd_is_ending(dev))
 		ret_info->flags |= UBD_F_STOPPING;
@@ -70,14 +80,18 @@ void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_in
 	if (dev->opener)
 		ret_info->ubdsrv_pid = pid_vnr(dev->opener);
 	spin_unlock(&dev->lock);
+	return nr_changes;
 }
 
-static int ubd_ctrl_get_info(struct ubd_device *dev, const struct ubd_ctrl_args *args)
+static int ubd_ctrl_get_info(struct ubd_control *control, const struct ubd_ctrl_args *args)
 {
 	struct ubdsrv_ctrl_dev_info info;
+	u32 nr_changes = ubd_device_info(control->dev, &info);
+	int err = ubd_ctrl_copy_out(args, &info, sizeof(info));
 
-	ubd_device_info(dev, &info);
-	return ubd_ctrl_copy_out(args, &info, sizeof(info));
+	if (!err)
+		WRITE_ONCE(control->seen, nr_changes);
+	return err;
 }
 
 static int ubd_ctrl_set_params(struct ubd_device *dev, const struct ubd_ctrl_args *args)
@@ -179,7 +193,8 @@ static int ubd_ctrl_open(struct ubd_device *dev, const struct ubd_ctrl_args *arg
 
 static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct ubd_device *dev = cmd->file->private_data;
+	struct ubd_control *control = cmd->file->private_data;
+	struct ubd_device *dev = control->dev;
 	struct ubd_ctrl_args args;
 	int err;
 
@@ -193,7 +208,7 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 	case UBD_CMD_GET_QUEUE_AFFINITY:
 		return ubd_ctrl_get_affinity(dev, &args);
 	case UBD_CMD_GET_DEV_INFO:
-		return ubd_ctrl_get_info(dev, &args);
+		return ubd_ctrl_get_info(control, &args);
 	case UBD_CMD_GET_PARAMS:
 		return ubd_ctrl_get_params(dev, &args);
 	case UBD_CMD_SET_PARAMS:
@@ -225,26 +240,49 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 	}
 }
 
+/* Readable when GET_DEV_INFO by this file would tell something new. */
+static __poll_t ubd_control_poll(struct file *file, struct poll_table_struct *wait)
+{
+	struct ubd_control *control = file->private_data;
+	struct ubd_device *dev = control->dev;
+
+	poll_wait(file, &dev->wait, wait);
+	if (test_bit(UBD_DELETED, &dev->flags))
+		return EPOLLIN | EPOLLRDNORM | EPOLLHUP;
+	if (READ_ONCE(dev->nr_changes) != READ_ONCE(control->seen))
+		return EPOLLIN | EPOLLRDNORM;
+	return 0;
+}
+
 static int ubd_control_release(struct inode *inode, struct file *file)
 {
-	struct ubd_device *dev = file->private_data;
+	struct ubd_control *control = file->private_data;
 
-	ubd_device_put_control(dev);
-	ubd_device_put(dev);
+	ubd_device_put_control(control->dev);
+	ubd_device_put(control->dev);
+	kfree(control);
 	return 0;
 }
 
 static const struct file_operations ubd_control_fops = {
 	.owner = THIS_MODULE,
 	.release = ubd_control_release,
+	.poll = ubd_control_poll,
 	.uring_cmd = ubd_control_uring_cmd,
 };
 
 struct file *ubd_control_file(struct ubd_device *dev)
 {
-	struct file *file = anon_inode_getfile("[ubd-device]", &ubd_control_fops, dev, O_RDWR);
+	struct ubd_control *control = kzalloc(sizeof(*control), GFP_KERNEL_ACCOUNT);
+	struct file *file = ERR_PTR(-ENOMEM);
 
+	if (control) {
+		control->dev = dev;
+		control->seen = READ_ONCE(dev->nr_changes);
+		file = anon_inode_getfile("[ubd-device]", &ubd_control_fops, control, O_RDWR);
+	}
 	if (IS_ERR(file)) {
+		kfree(control);
 		ubd_device_put_control(dev);
 		ubd_device_put(dev);
 	}

@@ -76,7 +76,7 @@ static int ubd_add_disk(struct ubd_device *dev)
 	__module_get(THIS_MODULE);
 	spin_lock(&dev->lock);
 	dev->disk = disk;
-	dev->state = UBD_S_DEV_LIVE;
+	ubd_set_state(dev, UBD_S_DEV_LIVE);
 	spin_unlock(&dev->lock);
 	return 0;
 }
@@ -124,10 +124,26 @@ static void ubd_stop(struct ubd_device *dev)
 
 	spin_lock(&dev->lock);
 	dev->disk = NULL;
-	dev->state = UBD_S_DEV_STOPPED;
+	ubd_set_state(dev, UBD_S_DEV_STOPPED);
 	spin_unlock(&dev->lock);
 	if (disk)
 		put_disk(disk);
+}
+
+/* udev, and others who listen: the device has lost its server, or has one again. */
+static void ubd_tell(struct ubd_device *dev)
+{
+	char *quiesced[] = { "UBD_STATE=quiesced", NULL };
+	char *live[] = { "UBD_STATE=live", NULL };
+	u16 state;
+
+	spin_lock(&dev->lock);
+	state = dev->state;
+	spin_unlock(&dev->lock);
+	if (state == UBD_S_DEV_LIVE)
+		kobject_uevent_env(&dev->device.kobj, KOBJ_CHANGE, live);
+	else if (state == UBD_S_DEV_QUIESCED || state == UBD_S_DEV_RECOVERING)
+		kobject_uevent_env(&dev->device.kobj, KOBJ_CHANGE, quiesced);
 }
 
 static void ubd_delete(struct ubd_device *dev)
@@ -151,13 +167,15 @@ static void ubd_life_work(struct work_struct *work)
 
 	spin_lock(&dev->lock);
 	asked = dev->asked;
-	dev->asked &= ~(UBD_ASK_START | UBD_ASK_RESIZE);
+	dev->asked &= ~(UBD_ASK_START | UBD_ASK_RESIZE | UBD_ASK_TELL);
 	spin_unlock(&dev->lock);
 
 	if (asked & UBD_ASK_START)
 		ubd_start(dev);
 	if (asked & UBD_ASK_RESIZE)
 		ubd_resize(dev);
+	if (asked & UBD_ASK_TELL)
+		ubd_tell(dev);
 	if (asked & (UBD_ASK_STOP | UBD_ASK_DELETE))
 		ubd_stop(dev);
 	if (asked & UBD_ASK_DELETE)
@@ -173,9 +191,28 @@ void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct 
 		ubd_device_put(dev);
 }
 
-void ubd_device_ask(struct ubd_device *dev, unsigned int what)
+void ubd_note_change(struct ubd_device *dev)
 {
-	spin_lock(&dev->lock);
+	WRITE_ONCE(dev->nr_changes, dev->nr_changes + 1);
+	wake_up_all(&dev->wait);
+}
+
+void ubd_set_state(struct ubd_device *dev, u16 state)
+{
+	bool recovered = dev->state == UBD_S_DEV_RECOVERING && state == UBD_S_DEV_LIVE;
+
+	if (dev->state == state)
+		return;
+	dev->state = state;
+	ubd_note_change(dev);
+	if (state == UBD_S_DEV_QUIESCED || recovered)
+		ubd_ask(dev, UBD_ASK_TELL);
+}
+
+void ubd_ask(struct ubd_device *dev, unsigned int what)
+{
+	bool was_ending = ubd_is_ending(dev);
+
 	dev->asked |= what;
 	/*
 	 * The last control file may have left it alone as one that outlives its server,
@@ -183,9 +220,17 @@ void ubd_device_ask(struct ubd_device *dev, unsigned int what)
 	 */
 	if ((dev->asked & UBD_ASK_STOP) && dev->added && !dev->nr_control)
 		dev->asked |= UBD_ASK_DELETE;
+	if (ubd_is_ending(dev) && !was_ending)
+		ubd_note_change(dev);
+	ubd_queue_work(dev, ubd_life_wq, &dev->life_work);
+}
+
+void ubd_device_ask(struct ubd_device *dev, unsigned int what)
+{
+	spin_lock(&dev->lock);
+	ubd_ask(dev, what);
 	spin_unlock(&dev->lock);
 	wake_up_all(&dev->wait);
-	ubd_queue_work(dev, ubd_life_wq, &dev->life_work);
 }
 
 void ubd_device_abort(struct ubd_device *dev)

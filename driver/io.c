@@ -93,6 +93,7 @@ struct ubd_commit {
 	bool fetches;
 	u64 addr; /* for the next request */
 	bool begun;
+	bool lost; /* it is the first to say so */
 	struct ubd_copy copy;
 };
 
@@ -118,11 +119,19 @@ static blk_status_t ubd_commit_status(struct ubd_tag *tag, struct ubd_commit *co
 	if (!commit->begun)
 		trace_ubd_commit(tag->rq, commit->result);
 	commit->begun = true;
-	if (commit->result == UBD_IO_RES_LOST && !test_and_set_bit(UBD_LOST, &dev->flags))
-		dev_warn(&dev->device, "written data may be lost; flushes fail from now on\n");
+	if (commit->result == UBD_IO_RES_LOST)
+		commit->lost = !test_and_set_bit(UBD_LOST, &dev->flags);
 	if (ubd_is_lost(dev, tag->rq))
 		return BLK_STS_IOERR;
 	return ubd_result_status(tag->rq, commit->result);
+}
+
+static void ubd_tell_loss(struct ubd_device *dev)
+{
+	dev_warn(&dev->device, "written data may be lost; flushes fail from now on\n");
+	spin_lock(&dev->lock);
+	ubd_note_change(dev);
+	spin_unlock(&dev->lock);
 }
 
 /* The tag waits for its next request, unless there will be none. Under tag->lock. */
@@ -188,6 +197,8 @@ static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct 
 
 	if (has_buffer)
 		ubd_cmd_unregister(cmd, index, issue_flags);
+	if (commit->lost)
+		ubd_tell_loss(tag->queue->dev);
 	if (ended)
 		ubd_end_request(ended, status);
 	return res;

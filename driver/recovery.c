@@ -50,7 +50,7 @@ static void ubd_deadline_work(struct work_struct *work)
 	late = ubd_waits_too_long(dev);
 	/* From here no server takes over. */
 	if (late)
-		dev->asked |= UBD_ASK_STOP;
+		ubd_ask(dev, UBD_ASK_STOP);
 	spin_unlock(&dev->lock);
 	if (!late)
 		return;
@@ -109,7 +109,7 @@ void ubd_server_gone(struct ubd_device *dev)
 	spin_lock(&dev->lock);
 	dev->detached = true;
 	if (dev->state != UBD_S_DEV_STOPPED)
-		dev->state = UBD_S_DEV_QUIESCED;
+		ubd_set_state(dev, UBD_S_DEV_QUIESCED);
 	spin_unlock(&dev->lock);
 	wake_up_all(&dev->wait);
 }
@@ -131,7 +131,7 @@ static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
 		/* If its server is gone, it waits since then. */
 		if (!test_bit(UBD_AWAY, &dev->flags))
 			ubd_begin_wait(dev);
-		dev->state = UBD_S_DEV_QUIESCED;
+		ubd_set_state(dev, UBD_S_DEV_QUIESCED);
 		set_bit(UBD_DRAINING, &dev->flags);
 		*ret_drain = true;
 	}
@@ -184,7 +184,7 @@ static int ubd_try_start_recovery(struct ubd_device *dev)
 	} else if (served || !ubd_has_left(dev)) {
 		err = -EAGAIN;
 	} else {
-		dev->state = UBD_S_DEV_RECOVERING;
+		ubd_set_state(dev, UBD_S_DEV_RECOVERING);
 		dev->opened = false;
 	}
 	spin_unlock(&dev->lock);
@@ -210,7 +210,7 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 		 */
 		err = -EAGAIN;
 	} else {
-		dev->state = UBD_S_DEV_LIVE;
+		ubd_set_state(dev, UBD_S_DEV_LIVE);
 		cancel_delayed_work(&dev->deadline_work);
 		trace_ubd_recovered(dev);
 		clear_bit(UBD_FAILING, &dev->flags);

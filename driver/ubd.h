@@ -50,8 +50,8 @@
  *   io_uring's uring_lock    taken by io_uring around our command and task work
  *                            handlers and when buffers come and go; never by us
  *   ubd_devices' xa_lock     which ids there are
- *   ubd_device.lock          state, asked, starting, start_error, resizing, params, identity,
- *                            opened, opener, left_ns, detached, deadline, nr_checks,
+ *   ubd_device.lock          state, nr_changes, asked, starting, start_error, resizing, params,
+ *                            identity, opened, opener, left_ns, detached, deadline, nr_checks,
  *                            nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
  *                            and UBD_FAILING
  *   ubd_tag.lock             all of one tag that is not constant
@@ -160,6 +160,7 @@ struct ubd_queue {
 #define UBD_ASK_STOP   BIT(1)
 #define UBD_ASK_DELETE BIT(2)
 #define UBD_ASK_RESIZE BIT(3)
+#define UBD_ASK_TELL   BIT(4)
 
 struct ubd_device {
 	/* Constant once ADD_DEV has returned. */
@@ -182,7 +183,8 @@ struct ubd_device {
 	wait_queue_head_t wait; /* for nr_unfetched, flags, and all that lock guards */
 
 	spinlock_t lock;	 /* of what follows, see above */
-	u16 state;		 /* UBD_S_DEV_* */
+	u16 state;		 /* UBD_S_DEV_*; set by ubd_set_state() */
+	u32 nr_changes;		 /* of state, and of what GET_DEV_INFO's flags say of the device */
 	unsigned int nr_control; /* open control files */
 	bool added;		 /* nr_control counts: ADD_DEV has got that far */
 	unsigned int asked;
@@ -246,8 +248,9 @@ int ubd_ctrl_begin(struct io_uring_cmd *cmd, unsigned int issue_flags,
 int ubd_ctrl_copy_in(const struct ubd_ctrl_args *args, void *ret_data, size_t size);
 int ubd_ctrl_copy_out(const struct ubd_ctrl_args *args, const void *data, size_t size);
 
-/* What GET_DEV_INFO says, as the calling process is to see it. */
-void ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_info);
+/* What GET_DEV_INFO says, as the calling process is to see it; returns nr_changes of that moment.
+ */
+u32 ubd_device_info(struct ubd_device *dev, struct ubdsrv_ctrl_dev_info *ret_info);
 
 /*
  * A control file, which takes over one count of nr_control and one reference; on
@@ -299,10 +302,18 @@ int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev));
  */
 void ubd_device_abort(struct ubd_device *dev);
 
+/* Each under dev->lock. The second is for what GET_DEV_INFO tells besides; pollers look again. */
+void ubd_set_state(struct ubd_device *dev, u16 state);
+void ubd_note_change(struct ubd_device *dev);
+
 /* Somebody has asked for the end. Under dev->lock. */
 bool ubd_is_ending(const struct ubd_device *dev);
 
-/* Has the life work do @what (UBD_ASK_*) and wakes whoever waits. Any context. */
+/*
+ * Has the life work do @what (UBD_ASK_*) and wakes whoever waits. Any context; the first is for
+ * callers who hold dev->lock.
+ */
+void ubd_ask(struct ubd_device *dev, unsigned int what);
 void ubd_device_ask(struct ubd_device *dev, unsigned int what);
 
 /* Queues a work item of the device, which then holds a reference while it is pending. */

@@ -3,10 +3,13 @@
 #include "lib.h"
 
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -139,6 +142,42 @@ bool exists(const char *path)
 	struct stat st;
 
 	return stat(path, &st) == 0;
+}
+
+int listen_to_uevents(void)
+{
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = 1 };
+	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = strlen(text), end_length = strlen(end);
+
+	return length >= end_length && !strcmp(text + length - end_length, end);
+}
+
+/* A message is "ACTION@PATH" and then NAME=VALUE strings, each with its final zero. */
+void wait_for_uevent(int fd, const char *path_end, const char *variable)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+	char text[4096];
+
+	for (;;) {
+		ssize_t len;
+
+		CHECK_EQ(poll(&poll_fd, 1, AGE * 1000), 1);
+		len = recv(fd, text, sizeof(text) - 1, 0);
+		CHECK(len > 0);
+		text[len] = '\0';
+		if (strncmp(text, "change@", 7) == 0 && ends_with(text, path_end) &&
+		    memmem(text, len, variable, strlen(variable) + 1))
+			return;
+	}
 }
 
 /* ---- the server ---- */

@@ -69,7 +69,7 @@ __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ..
 double now(void);
 
 /* Seconds: long for what takes no time on a machine that is not busy. */
-#define AGE 30
+#define AGE		   30
 
 /* How often to sleep for 2 ms within so many seconds. */
 #define NR_SLEEPS(seconds) ((int)((seconds)*500))
@@ -122,6 +122,11 @@ const char *char_node(uint32_t id);
 const char *block_node(uint32_t id);
 bool exists(const char *path);
 
+/* A socket that hears of changes; and waits for a "change" at a path that ends so, which has
+ * @variable. */
+int listen_to_uevents(void);
+void wait_for_uevent(int fd, const char *path_end, const char *variable);
+
 /* ---- a server in this process ---- */
 
 struct server;
@@ -161,13 +166,13 @@ int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint
 extern uint64_t server_data_path;
 
 /* The steps of a life, in this order. Each checks that it succeeds. */
-void server_add(struct server *server);	   /* ADD_DEV, SET_PARAMS */
-void server_open(struct server *server);   /* opens ubdcN, maps the descriptors */
-void server_map(struct server *server);    /* no more than the second half of that */
+void server_add(struct server *server);		    /* ADD_DEV, SET_PARAMS */
+void server_open(struct server *server);	    /* opens ubdcN, maps the descriptors */
+void server_map(struct server *server);		    /* no more than the second half of that */
 void server_open_by_control(struct server *server); /* as server_open(), without the node */
-void server_serve(struct server *server);  /* a thread for each queue, all tags fetched */
-void server_start(struct server *server);  /* START_DEV */
-void server_delete(struct server *server); /* DEL_DEV, threads ended, everything closed */
+void server_serve(struct server *server);	    /* a thread for each queue, all tags fetched */
+void server_start(struct server *server);	    /* START_DEV */
+void server_delete(struct server *server);	    /* DEL_DEV, threads ended, everything closed */
 
 /* All up to the start. */
 void server_run(struct server *server);

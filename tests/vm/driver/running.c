@@ -4,13 +4,10 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/netlink.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define KEPT_SECTOR 16384
@@ -30,34 +27,6 @@ static uint64_t disk_bytes(int disk)
 	return bytes;
 }
 
-static int listen_to_uevents(void)
-{
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = 1 };
-	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
-
-	CHECK(fd >= 0);
-	CHECK_EQ(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
-
-/* A message is "ACTION@PATH" and then NAME=VALUE strings, each with its final zero. */
-static void wait_for_resize_event(int fd)
-{
-	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-	char text[4096];
-
-	for (;;) {
-		ssize_t len;
-
-		CHECK_EQ(poll(&poll_fd, 1, AGE * 1000), 1);
-		len = recv(fd, text, sizeof(text), 0);
-		CHECK(len > 0);
-		if (strncmp(text, "change@", 7) == 0 && strstr(text, "/ubdb0") &&
-		    memmem(text, len, "RESIZE=1", 9))
-			return;
-	}
-}
-
 static void a_disk_grows_and_shrinks_while_it_is_open(void)
 {
 	struct server server;
@@ -74,7 +43,7 @@ static void a_disk_grows_and_shrinks_while_it_is_open(void)
 
 	uevents = listen_to_uevents();
 	CHECK_EQ(update_size(server.control, (64 << 20) / 512), 0);
-	wait_for_resize_event(uevents);
+	wait_for_uevent(uevents, "/ubdb0", "RESIZE=1");
 	CHECK_EQ(disk_bytes(disk), 64 << 20);
 	memset(data, 0x77, 4096);
 	CHECK_EQ(pwrite(disk, data, 4096, 32 << 20), 4096);
@@ -86,6 +55,7 @@ static void a_disk_grows_and_shrinks_while_it_is_open(void)
 	CHECK_EQ(disk_bytes(disk), 8 << 20);
 	CHECK_EQ(pread(disk, data, 4096, 8 << 20), 0);
 	close(disk);
+	close(uevents);
 	server_delete(&server);
 }
 
