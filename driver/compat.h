@@ -126,6 +126,21 @@ typedef struct rq_list ubd_rq_list;
 typedef struct request *ubd_rq_list;
 #endif
 
+/* Defines @name, an ->open of disks that returns fn(disk). */
+#if UBD_KERNEL_IS(6, 12)
+#define UBD_DISK_OPEN(name, fn)                                                                    \
+	static int name(struct gendisk *disk, blk_mode_t mode)                                     \
+	{                                                                                          \
+		return fn(disk);                                                                   \
+	}
+#else
+#define UBD_DISK_OPEN(name, fn)                                                                    \
+	static int name(struct block_device *bdev, fmode_t mode)                                   \
+	{                                                                                          \
+		return fn(bdev->bd_disk);                                                          \
+	}
+#endif
+
 /* ---- io_uring commands ---- */
 
 /* What the SQE has for the driver. It may be the server's memory: read each field once. */

@@ -223,6 +223,8 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 		return ubd_ctrl_act(dev, &args, ubd_device_start);
 	case UBD_CMD_STOP_DEV:
 		return ubd_ctrl_act(dev, &args, ubd_device_stop);
+	case UBD_CMD_TRY_STOP_DEV:
+		return ubd_ctrl_act(dev, &args, ubd_device_try_stop);
 	case UBD_CMD_DEL_DEV:
 		return ubd_ctrl_act(dev, &args, ubd_device_delete);
 	case UBD_CMD_QUIESCE:

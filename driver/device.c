@@ -43,8 +43,23 @@ static void ubd_free_disk(struct gendisk *disk)
 	module_put(THIS_MODULE);
 }
 
+/* Under open_mutex. Whoever opened a disk that is being removed would wait, to find it gone. */
+static int ubd_open_disk(struct gendisk *disk)
+{
+	struct ubd_device *dev = disk->private_data;
+	bool ending;
+
+	spin_lock(&dev->lock);
+	ending = ubd_is_ending(dev);
+	spin_unlock(&dev->lock);
+	return ending ? -ENXIO : 0;
+}
+
+UBD_DISK_OPEN(ubd_disk_open, ubd_open_disk)
+
 static const struct block_device_operations ubd_disk_ops = {
 	.owner = THIS_MODULE,
+	.open = ubd_disk_open,
 	.free_disk = ubd_free_disk,
 };
 
@@ -64,12 +79,15 @@ static int ubd_add_disk(struct ubd_device *dev)
 	disk->minors = 1;
 	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%u", dev->id);
 	ubd_restrict_disk(dev, disk);
+	if (dev->features & UBD_F_NO_AUTO_PART_SCAN)
+		set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
 
 	err = device_add_disk(&dev->device, disk, ubd_disk_groups);
 	if (err) {
 		put_disk(disk);
 		return err;
 	}
+	clear_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
 	/* From here on it ends in ubd_free_disk(). */
 	atomic_inc(&dev->nr_id_users);
 	ubd_device_get(dev);
@@ -354,6 +372,49 @@ int ubd_device_stop(struct ubd_device *dev)
 {
 	ubd_ask_end(dev, UBD_ASK_STOP);
 	return ubd_wait(dev, ubd_try_stopped);
+}
+
+/*
+ * Asks for STOP unless the disk is in use. Nobody opens it after that, for the next one to hold
+ * open_mutex finds that it ends, see ubd_open_disk().
+ */
+static int ubd_ask_stop_if_unused(struct ubd_device *dev, struct gendisk *disk)
+{
+	int err = 0;
+
+	if (mutex_lock_killable(&disk->open_mutex))
+		return -EINTR;
+	if (disk_openers(disk))
+		err = -EBUSY;
+	else
+		ubd_device_ask(dev, UBD_ASK_STOP);
+	mutex_unlock(&disk->open_mutex);
+	return err;
+}
+
+int ubd_device_try_stop(struct ubd_device *dev)
+{
+	struct gendisk *disk = NULL;
+	int err = 0;
+
+	spin_lock(&dev->lock);
+	if (ubd_is_ending(dev)) {
+		/* It has been asked for by somebody who minds no users. */
+	} else if (dev->starting) {
+		err = -EBUSY;
+	} else if (dev->disk) {
+		disk = dev->disk;
+		get_device(disk_to_dev(disk));
+	} else {
+		ubd_ask(dev, UBD_ASK_STOP);
+	}
+	spin_unlock(&dev->lock);
+
+	if (disk) {
+		err = ubd_ask_stop_if_unused(dev, disk);
+		put_disk(disk);
+	}
+	return err ? err : ubd_wait(dev, ubd_try_stopped);
 }
 
 static int ubd_try_deleted(struct ubd_device *dev)

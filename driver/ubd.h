@@ -50,6 +50,7 @@
  *   io_uring's uring_lock    taken by io_uring around our command and task work
  *                            handlers and when buffers come and go; never by us
  *   ubd_devices' xa_lock     which ids there are
+ *   gendisk.open_mutex       by TRY_STOP_DEV, so that nobody opens the disk meanwhile
  *   ubd_device.lock          state, nr_changes, asked, starting, start_error, resizing, params,
  *                            identity, opened, opener, left_ns, detached, deadline, nr_checks,
  *                            nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
@@ -80,7 +81,7 @@
 
 #define UBD_FLAGS_KNOWN                                                                            \
 	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO |         \
-	 UBD_F_USER_COPY | UBD_F_ZERO_COPY_HERE)
+	 UBD_F_USER_COPY | UBD_F_ZERO_COPY_HERE | UBD_F_NO_AUTO_PART_SCAN)
 
 /*
  * A tag's states. "cmd" and "rq" say which of the two the tag holds.
@@ -288,6 +289,7 @@ void ubd_device_put_control(struct ubd_device *dev);
 /* Control commands that wait, until they are done or the task is killed. */
 int ubd_device_start(struct ubd_device *dev);
 int ubd_device_stop(struct ubd_device *dev);
+int ubd_device_try_stop(struct ubd_device *dev);
 int ubd_device_delete(struct ubd_device *dev);
 
 /*

@@ -161,8 +161,8 @@ int ubd_restrict_info(struct ubdsrv_ctrl_dev_info *info)
 {
 	if (!READ_ONCE(unprivileged))
 		return -EPERM;
-	/* It does not outlive those who hold it. */
-	if (info->flags || info->dev_id < UBD_UNPRIVILEGED_MIN_ID)
+	/* It does not outlive those who hold it. Nobody looks for partitions on it anyway. */
+	if ((info->flags & ~UBD_F_NO_AUTO_PART_SCAN) || info->dev_id < UBD_UNPRIVILEGED_MIN_ID)
 		return -EPERM;
 	info->nr_hw_queues = min_t(u16, info->nr_hw_queues, UBD_UNPRIVILEGED_MAX_QUEUES);
 	info->queue_depth = min_t(u16, info->queue_depth, UBD_UNPRIVILEGED_MAX_DEPTH);

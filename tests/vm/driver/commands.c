@@ -169,7 +169,7 @@ static void control_commands_refuse_wrong_arguments(void)
 
 static void unknown_commands_are_refused(void)
 {
-	const uint32_t unknown[] = {0, 0x03, 0x14, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
+	const uint32_t unknown[] = {0, 0x03, 0x15, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
 	struct ubdsrv_ctrl_dev_info info = usual_info();
 	int node = open("/dev/ubd-control", O_RDWR), fd = add_dev(&info);
 
@@ -194,7 +194,7 @@ static void get_features_tells_what_add_takes(void)
 	/* Zero copy is there where the kernel can do it. */
 	CHECK_EQ(features & ~UBD_F_ZERO_COPY, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
 						      UBD_F_USER_RECOVERY_FAIL_IO |
-						      UBD_F_USER_COPY);
+						      UBD_F_USER_COPY | UBD_F_NO_AUTO_PART_SCAN);
 }
 
 #define CHECK_PARAM_REFUSED(fd, field, value)                                                      \

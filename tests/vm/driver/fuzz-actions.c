@@ -252,6 +252,16 @@ static void set_params(struct thread *t)
 	struct ubd_params params = usual_params();
 
 	params.max_io_sectors = IO_BYTES >> 9;
+	if (one_in(t, 4))
+		params.attrs |= UBD_ATTR_STABLE_WRITES;
+	if (one_in(t, 4))
+		params.dma_alignment = 4u << below(t, 8);
+	if (one_in(t, 4))
+		params.max_segments = 128 + below(t, 4);
+	if (one_in(t, 4))
+		params.max_segment_size = 4096 + 512 * below(t, 4);
+	if (one_in(t, 4))
+		params.segment_boundary = 4096u << below(t, 20);
 	send_control(t, file_of(t, CONTROL_FD), UBD_CMD_SET_PARAMS, &params, sizeof(params));
 	wait_for_answers(t, 100);
 }
@@ -410,7 +420,8 @@ static void send_any_io(struct thread *t)
 static void change_state(struct thread *t)
 {
 	static const uint32_t ops[] = { UBD_CMD_START_RECOVERY, UBD_CMD_END_RECOVERY,
-					UBD_CMD_QUIESCE, UBD_CMD_STOP_DEV, UBD_CMD_DEL_DEV };
+					UBD_CMD_QUIESCE,	UBD_CMD_STOP_DEV,
+					UBD_CMD_TRY_STOP_DEV,	UBD_CMD_DEL_DEV };
 
 	send_control(t, file_of(t, CONTROL_FD), ops[below(t, sizeof(ops) / sizeof(*ops))], NULL, 0);
 }
@@ -453,6 +464,19 @@ static void close_one(struct thread *t)
 
 	if (fd >= 0)
 		close(fd);
+}
+
+/* Its answer comes when the device changes or the round ends, or never. */
+static void poll_by_ring(struct thread *t)
+{
+	struct io_uring_sqe *sqe = new_sqe(t);
+
+	if (!sqe)
+		return;
+	io_uring_prep_poll_add(sqe, file_of(t, one_in(t, 4) ? below(t, KINDS) : CONTROL_FD),
+			       POLLIN);
+	vary(t, sqe);
+	sqe->user_data = 0;
 }
 
 static void cancel(struct thread *t)
@@ -539,11 +563,12 @@ static void child_acts(struct thread *t)
 void act(struct thread *t)
 {
 	static void (*const actions[])(struct thread *) = {
-		add,	    add,	 set_params,	 set_params,   open_char,
-		open_char,  map,	 change_mapping, misuse,       move_any,
-		fetch_all,  fetch_all,	 fetch_all,	 start,	       start,
-		start,	    send_any_io, send_any_io,	 change_state, send_any_control,
-		open_by_id, open_block,	 close_one,	 use_disk,     use_disk,
+		add,	      add,	   set_params,	   set_params,	 open_char,
+		open_char,    map,	   change_mapping, misuse,	 move_any,
+		fetch_all,    fetch_all,   fetch_all,	   start,	 start,
+		start,	      send_any_io, send_any_io,	   change_state, send_any_control,
+		open_by_id,   open_block,  close_one,	   use_disk,	 use_disk,
+		poll_by_ring,
 	};
 
 	tally->actions++;

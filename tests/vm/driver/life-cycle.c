@@ -3,7 +3,11 @@
 #include "lib.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -189,6 +193,61 @@ static void stop_ends_a_start_that_waits_for_fetches(void)
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
+/* ---- partitions ---- */
+
+static int count_reads(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (ubd_desc_op(desc) == UBD_IO_OP_READ)
+		__atomic_add_fetch((int *)server->data, 1, __ATOMIC_SEQ_CST);
+	return server_handle(server, desc, buffer);
+}
+
+/* A partition table of DOS with one partition, from 1 MiB on. */
+static void write_table(uint8_t *sector)
+{
+	static const uint8_t entry[16] = { [4] = 0x83, [9] = 0x08, [13] = 0x10 };
+
+	memset(sector, 0, 512);
+	memcpy(sector + 446, entry, sizeof(entry));
+	sector[510] = 0x55;
+	sector[511] = 0xaa;
+}
+
+static void check_partition(const struct server *server, bool wanted)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/ubdb%u/ubdb%up1", server->info.dev_id,
+		 server->info.dev_id);
+	CHECK_EQ(exists(path), wanted);
+}
+
+static void partitions_are_looked_for_unless_the_server_minds(void)
+{
+	for (int minds = 0; minds < 2; minds++) {
+		struct server server;
+		int reads = 0, disk;
+
+		server_init(&server);
+		server.handle = count_reads;
+		server.data = &reads;
+		server.memory = aligned(16 << 20);
+		write_table(server.memory);
+		server.info.flags = minds ? UBD_F_NO_AUTO_PART_SCAN : 0;
+		server_run(&server);
+		CHECK_EQ(reads > 0, !minds);
+		check_partition(&server, !minds);
+		/* Nor does the first who opens it look for them, unless told to. */
+		disk = open_disk(server.info.dev_id, O_RDWR);
+		check_partition(&server, !minds);
+		CHECK_EQ(ioctl(disk, BLKRRPART), 0);
+		check_partition(&server, true);
+		close(disk);
+		server_delete(&server);
+		free(server.memory);
+	}
+}
+
 static void a_module_in_use_cannot_be_unloaded(void)
 {
 	struct ubdsrv_ctrl_dev_info info = usual_info();
@@ -216,6 +275,8 @@ int main(int argc, char **argv)
 		 an_added_device_ends_with_its_control_fd},
 		{"STOP_DEV ends a START_DEV that waits for FETCHes",
 		 stop_ends_a_start_that_waits_for_fetches},
+		{"partitions are looked for unless the server minds",
+		 partitions_are_looked_for_unless_the_server_minds},
 		{"a module in use cannot be unloaded", a_module_in_use_cannot_be_unloaded},
 	};
 
