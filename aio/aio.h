@@ -112,7 +112,8 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 
 /*
  * Has fn(arg) called in every turn before the loop submits what was prepared in it, so that it can
- * prepare one operation for all that has gathered. One per loop, before the loop runs first.
+ * prepare one operation for all that has gathered. When it is called again, the kernel has begun
+ * all operations that it has prepared. One per loop, before the loop runs first.
  */
 void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
 

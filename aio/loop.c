@@ -354,6 +354,9 @@ static void enter(struct aio_loop *loop, bool wait)
 		check_enter(io_uring_submit_and_wait(ring, 1));
 	else if (io_uring_sq_ready(ring) || ring_holds_back(ring))
 		check_enter(io_uring_submit_and_get_events(ring));
+	/* Without memory for more requests the kernel leaves some where they are. */
+	while (loop->before_submit && loop->has_ring && io_uring_sq_ready(ring))
+		check_enter(io_uring_submit_and_get_events(ring));
 }
 
 static void complete(struct aio_loop *loop, const struct io_uring_cqe *cqe)

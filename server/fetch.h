@@ -5,8 +5,8 @@
  *
  *   tags      A command for each tag: it waits for a request, and takes along the answer to the
  *             last one.
- *   batches   One command for the queue tells of requests, several at a time, and one in each turn
- * of the loop takes all answers of that turn. Needs UBD_F_BATCH.
+ *   batches   One command for the queue tells of requests, several at a time; and in each turn of
+ *             the loop one command takes all answers. Needs UBD_F_BATCH.
  *
  * A request is ours from the call of request() until fetch_answer() or fetch_leave(). The queue's
  * thread only, but for fetch_new() and fetch_free().
@@ -49,8 +49,7 @@ struct fetch *fetch_new(const struct fetch_config *config, GError **err);
 /* After its loop: the kernel may use memory of it until then. NULL is fine. */
 void fetch_free(struct fetch *fetch);
 
-/* Asks for requests on every tag. What is refused is known when a later command of the ring ends.
- */
+/* Asks for requests on every tag. What is refused is known before a later command ends. */
 void fetch_begin(struct fetch *fetch);
 
 /* Ends the tag's request, and asks for the next one. @result is as the driver wants it. */

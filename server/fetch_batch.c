@@ -2,9 +2,8 @@
 /*
  * Fetching by batches. A FETCH_BATCH stays in the ring and writes tags to buffers that we provide;
  * each is provided again as soon as its tags are read. Answers gather in an array, and go out as
- * one COMMIT_BATCH just before the loop enters the kernel, which reads the array while it is there:
- * so one array is enough, and it has room, since a tag is not ours again before its answer has
- * gone.
+ * one COMMIT_BATCH just before the loop enters the kernel, which reads the array at once. So one
+ * array is enough, and it has room, since a tag is not ours again before its answer has gone.
  *
  * It is over when the FETCH_BATCH has ended for good and no request is ours. Answers that are still
  * in the array then go out all the same: a loop submits what was prepared before it ends.

@@ -48,6 +48,36 @@ int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned
 	return ret;
 }
 
+/* ---- kernels without memory ---- */
+
+static unsigned failing_submits; /* so many more fail */
+static unsigned nr_submits;	 /* that did not */
+
+int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr);
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr);
+int __real_io_uring_submit_and_get_events(struct io_uring *ring);
+int __wrap_io_uring_submit_and_get_events(struct io_uring *ring);
+
+static bool submit_fails(void)
+{
+	if (!failing_submits) {
+		nr_submits++;
+		return false;
+	}
+	failing_submits--;
+	return true;
+}
+
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr)
+{
+	return submit_fails() ? -EAGAIN : __real_io_uring_submit_and_wait(ring, wait_nr);
+}
+
+int __wrap_io_uring_submit_and_get_events(struct io_uring *ring)
+{
+	return submit_fails() ? -EAGAIN : __real_io_uring_submit_and_get_events(ring);
+}
+
 static void test_ring_has_best_flags(void)
 {
 	struct aio_loop *loop = test_loop_new();
@@ -326,6 +356,8 @@ struct gatherer {
 	struct aio_op op;
 	struct coroutine *waiters[GATHERED];
 	unsigned nr_waiters, nr_ops, nr_calls;
+	unsigned submitted; /* nr_submits when the last operation was prepared */
+	unsigned failures;
 };
 
 static void gathered_done(struct aio_op *op, int32_t res, uint32_t flags)
@@ -342,10 +374,14 @@ static void send_gathered(void *arg)
 	struct gatherer *gatherer = arg;
 	struct io_uring_sqe *sqe;
 
+	/* What it has prepared is with the kernel. */
+	g_assert_true(!gatherer->nr_ops || nr_submits > gatherer->submitted);
 	gatherer->nr_calls++;
 	if (!gatherer->nr_waiters)
 		return;
 	gatherer->nr_ops++;
+	gatherer->submitted = nr_submits;
+	failing_submits = gatherer->failures;
 	sqe = aio_get_sqe(aio_loop_current());
 	io_uring_prep_nop(sqe);
 	aio_sqe_set_op(sqe, &gatherer->op);
@@ -365,16 +401,26 @@ static void gather_some(void *arg)
 	test_co_crew(GATHERED, wait_gathered, arg);
 }
 
-static void test_a_turn_gathers_before_it_submits(void)
+static void gather_and_submit(unsigned failures)
 {
 	struct aio_loop *loop = test_loop_new();
-	struct gatherer gatherer = { .op.done = gathered_done };
+	struct gatherer gatherer = { .op.done = gathered_done, .failures = failures };
 
 	aio_loop_before_submit(loop, send_gathered, &gatherer);
 	aio_loop_run_co(loop, gather_some, &gatherer);
 	aio_loop_free(loop);
 	g_assert_cmpuint(gatherer.nr_ops, ==, 2);
 	g_assert_cmpuint(gatherer.nr_calls, <, 20);
+}
+
+static void test_a_turn_gathers_before_it_submits(void)
+{
+	gather_and_submit(0);
+}
+
+static void test_what_was_gathered_is_submitted_without_memory(void)
+{
+	gather_and_submit(5);
 }
 
 #define BUFFERS 2
@@ -990,6 +1036,8 @@ static const struct {
 	{ "sleep", test_sleep, false },
 	{ "quiet-ops-tell-of-failures-only", test_quiet_ops_tell_of_failures_only, true },
 	{ "a-turn-gathers-before-it-submits", test_a_turn_gathers_before_it_submits, true },
+	{ "what-was-gathered-is-submitted-without-memory",
+	  test_what_was_gathered_is_submitted_without_memory, true },
 	{ "buffers-are-provided", test_buffers_are_provided, true },
 	{ "full-ring-loses-nothing", test_full_ring_loses_nothing, true },
 	{ "more-coroutines-than-entries", test_more_coroutines_than_entries, true },
