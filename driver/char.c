@@ -240,44 +240,61 @@ static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 	return remap_vmalloc_range(vma, dev->queues[q_id].descs, 0);
 }
 
-static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+/* The commands for one tag. */
+static int ubd_tag_cmd(struct ubd_device *dev, struct io_uring_cmd *cmd,
+		       const struct ubdsrv_io_cmd *arg, unsigned int issue_flags)
 {
-	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
-	struct ubd_device *dev = cmd->file->private_data;
-	/* The SQE is the server's memory: each field is read once. */
-	u16 q_id = READ_ONCE(sqe->q_id);
-	u16 tag_nr = READ_ONCE(sqe->tag);
-	s32 result = READ_ONCE(sqe->result);
-	u64 addr = READ_ONCE(sqe->addr);
-	struct ubd_tag *tag;
+	struct ubd_tag *tag = ubd_find_tag(ubd_find_queue(dev, arg->q_id), arg->tag);
+	struct ubd_commit commit = { .result = arg->result, .addr = arg->addr };
 
-	if (task_tgid(current) != dev->opener)
-		return -EPERM;
-	tag = ubd_find_tag(dev, q_id, tag_nr);
 	if (ubd_cmd_flags(cmd) || !tag)
 		return -EINVAL;
-
 	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
-		return ubd_commit(tag, cmd, result, 0, issue_flags);
-	if (!ubd_is_addr_valid(tag, addr))
+		return ubd_commit(tag, cmd, &commit, issue_flags);
+	if (!ubd_is_addr_valid(tag, arg->addr))
 		return -EINVAL;
 
 	ubd_cmd(cmd)->tag = tag;
 	ubd_cmd_mark_cancelable(cmd, issue_flags);
 	switch (cmd->cmd_op) {
 	case UBD_IO_FETCH_REQ:
-		return ubd_fetch(tag, cmd, addr);
+		return ubd_fetch(tag, cmd, arg->addr);
 	case UBD_IO_COMMIT_AND_FETCH_REQ:
-		return ubd_commit(tag, cmd, result, addr, issue_flags);
+		commit.fetches = true;
+		return ubd_commit(tag, cmd, &commit, issue_flags);
 	default:
 		return -EINVAL;
 	}
 }
 
+static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
+	struct ubd_device *dev = cmd->file->private_data;
+	/* The SQE is the server's memory: each field is read once. */
+	struct ubdsrv_io_cmd arg = {
+		.q_id = READ_ONCE(sqe->q_id),
+		.tag = READ_ONCE(sqe->tag),
+		.result = READ_ONCE(sqe->result),
+		.addr = READ_ONCE(sqe->addr),
+	};
+
+	if (task_tgid(current) != dev->opener)
+		return -EPERM;
+	if (dev->features & UBD_F_BATCH)
+		return ubd_batch_cmd(dev, cmd, &arg, issue_flags);
+	return ubd_tag_cmd(dev, cmd, &arg, issue_flags);
+}
+
 static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
+	struct ubd_device *dev = cmd->file->private_data;
+
 	if (ubd_cmd_is_canceled(issue_flags)) {
-		ubd_cancel_fetch(cmd, issue_flags);
+		if (dev->features & UBD_F_BATCH)
+			ubd_cancel_fetch_batch(cmd, issue_flags);
+		else
+			ubd_cancel_fetch(cmd, issue_flags);
 		return 0;
 	}
 	return ubd_cmd_return(cmd, ubd_io_cmd(cmd, issue_flags), issue_flags);

@@ -277,6 +277,85 @@ static inline const void *ubd_cmd_ring(struct io_uring_cmd *cmd)
 }
 
 /*
+ * Newer kernels have commands that stay and post any number of CQEs, each with a buffer of the
+ * ring's that the server has provided. The calls are for task work of such a command.
+ */
+#if UBD_KERNEL_IS(6, 18)
+#define UBD_F_BATCH_HERE  UBD_F_BATCH
+#define UBD_CMD_MULTISHOT IORING_URING_CMD_MULTISHOT
+
+typedef struct io_br_sel ubd_cmd_buffer;
+
+static inline u16 ubd_cmd_buf_group(const struct io_uring_cmd *cmd)
+{
+	return READ_ONCE(cmd->sqe->buf_group);
+}
+
+/*
+ * The next provided buffer; @len is what is wanted, and then what is there. NULL if none is. Each
+ * is given back by ubd_cmd_post() or ubd_cmd_put_buffer() before the task work ends.
+ */
+static inline void __user *ubd_cmd_get_buffer(struct io_uring_cmd *cmd, u16 buf_group, size_t *len,
+					      unsigned int issue_flags, ubd_cmd_buffer *ret_buffer)
+{
+	*ret_buffer = io_uring_cmd_buffer_select(cmd, buf_group, len, issue_flags);
+	return ret_buffer->addr;
+}
+
+/*
+ * Posts a CQE that says that the buffer has @bytes, not 0. False if there is no room for it: then
+ * the command must end, and the buffer is used up all the same.
+ */
+static inline bool ubd_cmd_post(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer, int bytes,
+				unsigned int issue_flags)
+{
+	buffer->val = bytes;
+	return !io_uring_mshot_cmd_post_cqe(cmd, buffer, issue_flags);
+}
+
+/* The buffer was not used, and is the next one again. */
+static inline void ubd_cmd_put_buffer(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer,
+				      unsigned int issue_flags)
+{
+	buffer->val = 0;
+	io_uring_mshot_cmd_post_cqe(cmd, buffer, issue_flags);
+}
+#else
+#define UBD_F_BATCH_HERE  0
+#define UBD_CMD_MULTISHOT U32_MAX
+
+typedef int ubd_cmd_buffer;
+
+static inline u16 ubd_cmd_buf_group(const struct io_uring_cmd *cmd)
+{
+	return 0;
+}
+
+static inline void __user *ubd_cmd_get_buffer(struct io_uring_cmd *cmd, u16 buf_group, size_t *len,
+					      unsigned int issue_flags, ubd_cmd_buffer *ret_buffer)
+{
+	return NULL;
+}
+
+static inline bool ubd_cmd_post(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer, int bytes,
+				unsigned int issue_flags)
+{
+	return false;
+}
+
+static inline void ubd_cmd_put_buffer(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer,
+				      unsigned int issue_flags)
+{
+}
+#endif
+
+/* IOSQE_CQE_SKIP_SUCCESS does not count: what the command returns is no full success. */
+static inline void ubd_cmd_want_cqe(struct io_uring_cmd *cmd)
+{
+	cmd_to_io_kiocb(cmd)->flags &= ~REQ_F_CQE_SKIP;
+}
+
+/*
  * What ->uring_cmd() returns so that @res becomes the CQE's. Of a positive one 6.1 loses
  * the value, and a marked command would stay among those that can be cancelled.
  */

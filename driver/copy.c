@@ -193,7 +193,7 @@ bool ubd_take_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, u32 *ret_ind
 
 void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct ubd_device *dev = ubd_cmd(cmd)->tag->queue->dev;
+	struct ubd_device *dev = cmd->file->private_data;
 	unsigned int depth = dev->tag_set.queue_depth;
 
 	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues * depth; i++) {
@@ -318,7 +318,7 @@ static ssize_t ubd_user_copy(struct kiocb *iocb, struct iov_iter *data, enum req
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
-	tag = ubd_find_tag(dev, iocb->ki_pos >> UBD_DATA_QUEUE_SHIFT,
+	tag = ubd_find_tag(ubd_find_queue(dev, iocb->ki_pos >> UBD_DATA_QUEUE_SHIFT),
 			   iocb->ki_pos >> UBD_DATA_TAG_SHIFT & (UBD_MAX_QUEUE_DEPTH - 1));
 	if (!tag || ubd_copies_data(tag))
 		return -EINVAL;

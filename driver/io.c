@@ -34,13 +34,6 @@ static blk_status_t ubd_result_status(const struct request *rq, s32 result)
 	return BLK_STS_IOERR;
 }
 
-/* A FETCH is refused: the device has ended, or the server that sends it is to. */
-static bool ubd_takes_no_fetch(const struct ubd_tag *tag)
-{
-	return READ_ONCE(tag->queue->dev->flags) &
-	       (BIT(UBD_ABORTED) | BIT(UBD_AWAY) | BIT(UBD_DRAINING));
-}
-
 /* START_DEV and END_RECOVERY wait for the first FETCH of every tag. Called under tag->lock. */
 static bool ubd_is_first_fetch(struct ubd_tag *tag)
 {
@@ -54,7 +47,7 @@ static bool ubd_is_first_fetch(struct ubd_tag *tag)
 static bool ubd_may_wait(const struct ubd_tag *tag)
 {
 	return tag->state == UBD_TAG_IDLE || tag->state == UBD_TAG_QUEUED ||
-	       (tag->state == UBD_TAG_HELD && !tag->cmd);
+	       (tag->state == UBD_TAG_HELD && !tag->armed);
 }
 
 int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
@@ -65,7 +58,7 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	int err = 0;
 
 	spin_lock(&tag->lock);
-	if (ubd_takes_no_fetch(tag))
+	if (ubd_takes_no_fetch(dev))
 		err = UBD_IO_RES_ABORT;
 	else if (!ubd_may_wait(tag))
 		err = -EBUSY;
@@ -81,21 +74,11 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	if (failed)
 		ubd_end_request(failed, BLK_STS_IOERR);
 	if (has_request)
-		ubd_hand_over(cmd);
+		ubd_hand_over(tag, cmd);
 	if (first && atomic_dec_and_test(&dev->nr_unfetched))
 		wake_up_all(&dev->wait);
 	return -EIOCBQUEUED;
 }
-
-/* What a COMMIT says, and how far it has got. */
-struct ubd_commit {
-	s32 result;
-	bool fetches;
-	u64 addr; /* for the next request */
-	bool begun;
-	bool lost; /* it is the first to say so */
-	struct ubd_copy copy;
-};
 
 /* The tag's request is the server's, to be committed by @cmd. Under tag->lock. */
 static int ubd_may_commit(const struct ubd_tag *tag, struct io_uring_cmd *cmd,
@@ -138,12 +121,14 @@ static void ubd_tell_loss(struct ubd_device *dev)
 static int ubd_refetch(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 		       const struct ubd_commit *commit)
 {
+	bool is_batch = commit->batch;
+
 	if (!commit->fetches)
 		return 0;
-	if (ubd_takes_no_fetch(tag))
-		return UBD_IO_RES_ABORT;
-	tag->cmd = cmd;
-	tag->addr = commit->addr;
+	/* Of a batch it is the FETCH_BATCH that tells. */
+	if (ubd_takes_no_fetch(tag->queue->dev))
+		return is_batch ? 0 : UBD_IO_RES_ABORT;
+	ubd_arm(tag, is_batch ? NULL : cmd, commit->addr);
 	return -EIOCBQUEUED;
 }
 
@@ -195,27 +180,27 @@ static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct 
 		res = ubd_settle_commit(tag, cmd, commit, fault, &ended, &status);
 	spin_unlock(&tag->lock);
 
+	/* Either may sleep: the first waits for the ring's uring_lock. */
+	if (has_buffer || commit->lost)
+		ubd_end_batch(commit->batch);
 	if (has_buffer)
 		ubd_cmd_unregister(cmd, index, issue_flags);
 	if (commit->lost)
 		ubd_tell_loss(tag->queue->dev);
 	if (ended)
-		ubd_end_request(ended, status);
+		ubd_end_in_batch(ended, status, commit->batch);
 	return res;
 }
 
-int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
+int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct ubd_commit *commit,
 	       unsigned int issue_flags)
 {
-	struct ubd_commit commit = {
-		.result = result,
-		.fetches = cmd->cmd_op == UBD_IO_COMMIT_AND_FETCH_REQ,
-		.addr = addr,
-	};
 	int res, fault = 0;
 
-	while ((res = ubd_try_commit(tag, cmd, &commit, fault, issue_flags)) == -EAGAIN) {
-		fault = ubd_fault_in(&commit.copy);
+	while ((res = ubd_try_commit(tag, cmd, commit, fault, issue_flags)) == -EAGAIN) {
+		/* For the memory of one request no other has to wait. */
+		ubd_end_batch(commit->batch);
+		fault = ubd_fault_in(&commit->copy);
 		if (fault && ubd_is_dying())
 			ubd_server_gone(tag->queue->dev);
 	}

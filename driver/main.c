@@ -155,6 +155,7 @@ static int __init ubd_init(void)
 	BUILD_BUG_ON(sizeof(struct ubdsrv_ctrl_cmd) != 16);
 	BUILD_BUG_ON(sizeof(struct ubdsrv_io_cmd) != 16);
 	BUILD_BUG_ON(sizeof(struct ubdsrv_io_desc) != 24);
+	BUILD_BUG_ON(sizeof(struct ubd_batch_entry) != 16);
 	BUILD_BUG_ON(sizeof(struct ubdsrv_ctrl_dev_info) != 72);
 	BUILD_BUG_ON(sizeof(struct ubd_params) != 80);
 	BUILD_BUG_ON(sizeof(struct ubd_open_dev) != 16);

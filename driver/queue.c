@@ -35,6 +35,24 @@ void ubd_end_request(struct request *rq, blk_status_t status)
 	local_bh_enable();
 }
 
+void ubd_end_in_batch(struct request *rq, blk_status_t status, struct io_comp_batch *batch)
+{
+	if (blk_mq_add_to_batch(rq, batch, status != BLK_STS_OK, blk_mq_end_request_batch))
+		trace_ubd_end(rq, status);
+	else
+		ubd_end_request(rq, status);
+}
+
+void ubd_end_batch(struct io_comp_batch *batch)
+{
+	if (!batch || !batch->complete)
+		return;
+	local_bh_disable();
+	batch->complete(batch);
+	local_bh_enable();
+	*batch = (struct io_comp_batch){};
+}
+
 /* The wire's operation, or a negative errno for what no server is asked to do. */
 static int ubd_wire_op(const struct request *rq)
 {
@@ -89,22 +107,22 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 static int ubd_end_move(struct ubd_tag *tag, int err, u32 op_flags, struct request **ret_failed)
 {
 	if (ubd_has_lost_server(tag)) {
-		tag->cmd = NULL;
+		ubd_disarm(tag);
 		*ret_failed = ubd_settle_lost(tag);
 		return UBD_IO_RES_ABORT;
 	}
 	if (!err) {
 		ubd_fill_desc(tag, tag->rq, tag->addr, op_flags);
-		tag->cmd = NULL;
+		ubd_disarm(tag);
 		tag->turn++;
 		tag->state = UBD_TAG_SERVED;
 		trace_ubd_serve(tag->rq);
 		return UBD_IO_RES_OK;
 	}
 	if (ubd_tag_flag(tag, UBD_DRAINING))
-		tag->cmd = NULL;
+		ubd_disarm(tag);
 	*ret_failed = ubd_settle(tag, false, BLK_STS_IOERR);
-	return tag->cmd ? -EIOCBQUEUED : UBD_IO_RES_ABORT;
+	return tag->armed ? -EIOCBQUEUED : UBD_IO_RES_ABORT;
 }
 
 /* As ubd_end_move(); -EAGAIN if memory is missing. */
@@ -118,7 +136,7 @@ static int ubd_try_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
 
 	spin_lock(&tag->lock);
 	/* If it was detached in the meantime, the tag may be another server's. */
-	if (tag->cmd == cmd) {
+	if (tag->state == UBD_TAG_HANDOVER && (!tag->cmd || tag->cmd == cmd)) {
 		if (!err && ubd_brings_data(tag))
 			err = ubd_bring_data(tag, cmd, issue_flags, copy, &op_flags);
 		res = err;
@@ -134,46 +152,41 @@ static int ubd_try_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
 	return res;
 }
 
-/*
- * Hands the tag's request to the server, @err being 0, or fails it. Returns as
- * ubd_end_move().
- */
-static int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
-		    unsigned int issue_flags, struct request **ret_failed)
+int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err, unsigned int issue_flags)
 {
+	struct request *failed = NULL;
 	struct ubd_copy copy = {};
 	int res;
 
-	*ret_failed = NULL;
-	while ((res = ubd_try_move(tag, cmd, err, issue_flags, &copy, ret_failed)) == -EAGAIN) {
+	while ((res = ubd_try_move(tag, cmd, err, issue_flags, &copy, &failed)) == -EAGAIN) {
 		err = ubd_fault_in(&copy);
 		if (err && ubd_is_dying())
 			ubd_server_gone(tag->queue->dev);
 	}
+	if (failed)
+		ubd_end_request(failed, BLK_STS_IOERR);
 	return res;
 }
 
-/*
- * A FETCH has got a request. This is task work: it runs in the task that issued the
- * FETCH, or, if that is gone, in whatever context io_uring finds: then there is
- * no address space to copy to, and the tag has lost its server.
- */
+bool ubd_has_left_task(const struct ubd_device *dev, struct io_uring_cmd *cmd)
+{
+	return task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
+	       ubd_cmd_is_orphan(cmd);
+}
+
+/* A FETCH has got a request. This is task work. */
 static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ubd_tag *tag = ubd_cmd(cmd)->tag;
 	struct ubd_device *dev = tag->queue->dev;
-	bool lost = task_tgid(current) != dev->opener || (current->flags & PF_EXITING) ||
-		    ubd_cmd_is_orphan(cmd);
-	struct request *failed;
+	bool lost = ubd_has_left_task(dev, cmd);
 	int res;
 
 	if (lost)
 		ubd_server_gone(dev);
 
 	/* From here the tag may be committed by another thread: it is not ours. */
-	res = ubd_move(tag, cmd, lost ? -EFAULT : 0, issue_flags, &failed);
-	if (failed)
-		ubd_end_request(failed, BLK_STS_IOERR);
+	res = ubd_move(tag, cmd, lost ? -EFAULT : 0, issue_flags);
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
 	if (res != -EIOCBQUEUED)
 		ubd_cmd_done(cmd, res, issue_flags);
@@ -199,8 +212,13 @@ static void ubd_deliver_batch(struct io_uring_cmd *first, unsigned int issue_fla
 
 UBD_CMD_TASK_WORK(ubd_deliver_work, ubd_deliver_batch)
 
-void ubd_hand_over(struct io_uring_cmd *cmd)
+void ubd_hand_over(struct ubd_tag *tag, struct io_uring_cmd *cmd)
 {
+	if (!cmd) {
+		ubd_add_pending(tag);
+		ubd_kick(tag->queue);
+		return;
+	}
 	ubd_cmd(cmd)->next.next = NULL;
 	io_uring_cmd_complete_in_task(cmd, ubd_deliver_work);
 }
@@ -212,8 +230,13 @@ void ubd_hand_over(struct io_uring_cmd *cmd)
  */
 static void ubd_send_batch(struct ubd_queue *q)
 {
-	struct llist_node *node = llist_reverse_order(llist_del_all(&q->batch));
+	struct llist_node *node;
 
+	if (q->dev->features & UBD_F_BATCH) {
+		ubd_kick(q);
+		return;
+	}
+	node = llist_reverse_order(llist_del_all(&q->batch));
 	while (node) {
 		struct io_uring_cmd *first = ubd_batched_cmd(node);
 		struct llist_node *rest;
@@ -270,6 +293,7 @@ static blk_status_t ubd_accept(struct ubd_queue *q, struct request *rq)
 	struct ubd_tag *tag = &q->tags[rq->tag];
 	blk_status_t status = ubd_check_request(q->dev, rq);
 	struct io_uring_cmd *cmd;
+	bool armed;
 
 	if (status != BLK_STS_OK)
 		return status;
@@ -282,16 +306,19 @@ static blk_status_t ubd_accept(struct ubd_queue *q, struct request *rq)
 		return BLK_STS_IOERR;
 	}
 	trace_ubd_queue(rq);
+	armed = tag->armed;
 	cmd = tag->cmd;
 	tag->rq = rq;
 	tag->keep = true;
 	tag->status = BLK_STS_OK;
 	tag->since = jiffies;
-	tag->state = cmd ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
+	tag->state = armed ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
 	spin_unlock(&tag->lock);
 
 	if (cmd)
 		llist_add(&ubd_cmd(cmd)->next, &q->batch);
+	else if (armed)
+		ubd_add_pending(tag);
 	return BLK_STS_OK;
 }
 

@@ -3,6 +3,7 @@
  * How a request leaves its tag, and who puts that off; what is done to all tags at once:
  * taking them from a server that is gone or leaves, looking for lost ones; and their memory.
  */
+#include <linux/bitmap.h>
 #include <linux/blk-mq.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
@@ -23,7 +24,7 @@ static struct request *ubd_settle_now(struct ubd_tag *tag)
 {
 	struct request *rq = tag->rq;
 
-	if (tag->keep && !tag->cmd) {
+	if (tag->keep && !tag->armed) {
 		tag->state = UBD_TAG_QUEUED;
 		return NULL;
 	}
@@ -33,7 +34,7 @@ static struct request *ubd_settle_now(struct ubd_tag *tag)
 		return NULL;
 	}
 	tag->rq = NULL;
-	tag->state = tag->cmd ? UBD_TAG_READY : UBD_TAG_IDLE;
+	tag->state = tag->armed ? UBD_TAG_READY : UBD_TAG_IDLE;
 	return rq;
 }
 
@@ -71,8 +72,7 @@ struct request *ubd_settle_lost(struct ubd_tag *tag)
 
 struct request *ubd_add_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 {
-	tag->cmd = cmd;
-	tag->addr = addr;
+	ubd_arm(tag, cmd, addr);
 	if (tag->state == UBD_TAG_QUEUED)
 		return ubd_settle_now(tag);
 	if (tag->state == UBD_TAG_IDLE)
@@ -82,23 +82,24 @@ struct request *ubd_add_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64
 
 void ubd_drop_hold(struct ubd_tag *tag)
 {
-	struct io_uring_cmd *cmd = NULL;
 	struct request *rq = NULL;
+	struct io_uring_cmd *cmd;
+	bool has_request = false;
 	blk_status_t status;
 
 	spin_lock(&tag->lock);
 	if (--tag->holds == 0 && tag->state == UBD_TAG_HELD) {
 		rq = ubd_settle_now(tag);
-		if (tag->state == UBD_TAG_HANDOVER)
-			cmd = tag->cmd;
+		has_request = tag->state == UBD_TAG_HANDOVER;
 	}
+	cmd = tag->cmd;
 	status = tag->status;
 	spin_unlock(&tag->lock);
 
 	if (rq)
 		ubd_end_request(rq, status);
-	if (cmd)
-		ubd_hand_over(cmd);
+	if (has_request)
+		ubd_hand_over(tag, cmd);
 }
 
 /* Calls @fn for every tag until it returns true; returns whether one did. */
@@ -127,14 +128,13 @@ static void ubd_forget_fetch(struct ubd_tag *tag)
 /* A FETCH that has no request yet. */
 static bool ubd_fetch_waits(const struct ubd_tag *tag)
 {
-	return tag->cmd && (tag->state == UBD_TAG_READY || tag->state == UBD_TAG_HELD);
+	return tag->armed && (tag->state == UBD_TAG_READY || tag->state == UBD_TAG_HELD);
 }
 
 static struct io_uring_cmd *ubd_take_fetch(struct ubd_tag *tag)
 {
-	struct io_uring_cmd *cmd = tag->cmd;
+	struct io_uring_cmd *cmd = ubd_disarm(tag);
 
-	tag->cmd = NULL;
 	if (tag->state == UBD_TAG_READY)
 		tag->state = UBD_TAG_IDLE;
 	return cmd;
@@ -160,7 +160,7 @@ static bool ubd_detach_tag(struct ubd_tag *tag)
 	case UBD_TAG_HANDOVER:
 	case UBD_TAG_SERVED:
 		/* The command of a HANDOVER is left to its task work, which finds it gone. */
-		tag->cmd = NULL;
+		ubd_disarm(tag);
 		rq = ubd_settle_lost(tag);
 		break;
 	case UBD_TAG_IDLE:
@@ -180,6 +180,7 @@ static bool ubd_detach_tag(struct ubd_tag *tag)
 void ubd_detach_tags(struct ubd_device *dev)
 {
 	ubd_any_tag(dev, ubd_detach_tag);
+	ubd_kick_all(dev);
 }
 
 static bool ubd_drain_tag(struct ubd_tag *tag)
@@ -199,6 +200,7 @@ static bool ubd_drain_tag(struct ubd_tag *tag)
 void ubd_drain_tags(struct ubd_device *dev)
 {
 	ubd_any_tag(dev, ubd_drain_tag);
+	ubd_kick_all(dev);
 }
 
 void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
@@ -224,14 +226,14 @@ static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 	bool orphan;
 
 	spin_lock(&tag->lock);
-	orphan = ubd_fetch_waits(tag) && ubd_cmd_is_orphan(tag->cmd);
+	orphan = ubd_fetch_waits(tag) && tag->cmd && ubd_cmd_is_orphan(tag->cmd);
 	spin_unlock(&tag->lock);
 	return orphan;
 }
 
 bool ubd_has_orphans(struct ubd_device *dev)
 {
-	return ubd_any_tag(dev, ubd_tag_is_orphan);
+	return ubd_any_tag(dev, ubd_tag_is_orphan) || ubd_has_orphan_batch(dev);
 }
 
 /* Whether it is up to this server that the tag's request goes on. Under tag->lock. */
@@ -277,9 +279,11 @@ static int ubd_queue_alloc(struct ubd_device *dev, struct ubd_queue *q)
 	unsigned int depth = dev->tag_set.queue_depth;
 
 	q->dev = dev;
+	spin_lock_init(&q->lock);
 	q->descs = vmalloc_user(ubd_descs_size(dev));
 	q->tags = kvcalloc(depth, sizeof(*q->tags), GFP_KERNEL_ACCOUNT);
-	if (!q->descs || !q->tags)
+	q->pending = bitmap_zalloc(depth, GFP_KERNEL_ACCOUNT);
+	if (!q->descs || !q->tags || !q->pending)
 		return -ENOMEM;
 
 	for (unsigned int i = 0; i < depth; i++) {
@@ -313,6 +317,7 @@ void ubd_queues_free(struct ubd_device *dev)
 	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
 		vfree(dev->queues[i].descs);
 		kvfree(dev->queues[i].tags);
+		bitmap_free(dev->queues[i].pending);
 	}
 	kfree(dev->queues);
 }

@@ -14,6 +14,7 @@
  *   block.c    /dev/ubdbN without its node
  *   queue.c    requests: how one goes from blk-mq to the server
  *   io.c       the I/O commands: how it comes back, and the next is asked for
+ *   batch.c    many of them at once, to the server and back
  *   copy.c     its data
  *   tag.c      how a request leaves its tag; what is done to all tags at once; their memory
  *   trace.h    tracepoints
@@ -55,11 +56,12 @@
  *                            identity, opened, opener, left_ns, detached, deadline, nr_checks,
  *                            nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
  *                            and UBD_FAILING
+ *   ubd_queue.lock           fetch and busy of one queue
  *   ubd_tag.lock             all of one tag that is not constant
- * The last two are never held together, nor across anything that sleeps, completes
+ * No two of the last three are ever held together, nor across anything that sleeps, completes
  * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
- * the tags are gone through and read under the tag's lock by whoever puts a command
- * or a request there: so what was not seen there is refused. They are cleared, but for
+ * the tags and queues are gone through and read under the tag's or queue's lock by whoever puts
+ * a command or a request there: so what was not seen there is refused. They are cleared, but for
  * UBD_ABORTED, by the open of ubdcN, when no command is left.
  */
 #ifndef UBD_H
@@ -81,7 +83,7 @@
 
 #define UBD_FLAGS_KNOWN                                                                            \
 	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO |         \
-	 UBD_F_USER_COPY | UBD_F_ZERO_COPY_HERE | UBD_F_NO_AUTO_PART_SCAN)
+	 UBD_F_USER_COPY | UBD_F_ZERO_COPY_HERE | UBD_F_BATCH_HERE | UBD_F_NO_AUTO_PART_SCAN)
 
 /*
  * A tag's states. "cmd" and "rq" say which of the two the tag holds.
@@ -98,6 +100,10 @@
  * What has no data to be copied, or little, passes MOVING and COMMITTING by, under the tag's lock.
  * If memory of the server's is missing, the copying task puts the tag back to HANDOVER or
  * SERVED, faults the memory in, and looks what has become of the tag.
+ *
+ * "cmd" is a FETCH of that tag. Where requests come in batches (UBD_F_BATCH) it is an entry of a
+ * COMMIT_BATCH that has said the same, and the queue has one command for all: see batch.c. The tag
+ * is "armed" in both cases.
  *
  * When io_uring cancels the command, ubd_cancel_fetch() takes it out of READY.
  * When the device is aborted or its server is gone, ubd_detach_tags() takes cmd out of
@@ -127,8 +133,9 @@ enum ubd_tag_state {
 struct ubd_tag {
 	spinlock_t lock; /* of all below but queue, which is constant */
 	enum ubd_tag_state state;
-	bool fetched; /* this server has sent a FETCH */
-	struct io_uring_cmd *cmd;
+	bool fetched;		  /* this server has sent a FETCH */
+	bool armed;		  /* the server waits for a request here */
+	struct io_uring_cmd *cmd; /* by this FETCH; NULL with UBD_F_BATCH */
 	struct request *rq;
 	unsigned int holds;  /* who uses the data of rq, beside MOVING and COMMITTING */
 	bool keep;	     /* QUEUED, HELD: rq waits for a FETCH; else it ends with status */
@@ -146,6 +153,14 @@ struct ubd_queue {
 	struct llist_head batch;      /* FETCHes with requests, before more that come at once */
 	struct ubdsrv_io_desc *descs; /* vmalloc_user(), mapped by the server */
 	struct ubd_tag *tags;
+
+	/* With UBD_F_BATCH, see batch.c. */
+	unsigned long *pending;	    /* atomic bits: tags in HANDOVER that are to be told of */
+	spinlock_t lock;	    /* of fetch and busy */
+	struct io_uring_cmd *fetch; /* the FETCH_BATCH */
+	bool busy;		/* its task work is queued or runs, and has it and what follows */
+	unsigned int next_word; /* of pending */
+	u16 buf_group;
 };
 
 /* ubd_device.flags */
@@ -406,10 +421,30 @@ extern const struct blk_mq_ops ubd_mq_ops;
 void ubd_end_request(struct request *rq, blk_status_t status);
 
 /*
- * Gives a tag's request to the server by its FETCH. The tag is in HANDOVER, which keeps
- * @cmd from being completed in any other way.
+ * The same, perhaps not before ubd_end_batch(), which must be called before anything that sleeps.
+ * @batch may be NULL in both.
  */
-void ubd_hand_over(struct io_uring_cmd *cmd);
+void ubd_end_in_batch(struct request *rq, blk_status_t status, struct io_comp_batch *batch);
+void ubd_end_batch(struct io_comp_batch *batch);
+
+/*
+ * Gives a tag's request to the server by its FETCH, or FETCH_BATCH if @cmd is NULL. The tag is in
+ * HANDOVER, which keeps @cmd from being completed in any other way.
+ */
+void ubd_hand_over(struct ubd_tag *tag, struct io_uring_cmd *cmd);
+
+/*
+ * Task work of @cmd is not run by the thread that sent it, or the thread or the ring is about to
+ * go: so there is no address space to copy to, and the server is gone.
+ */
+bool ubd_has_left_task(const struct ubd_device *dev, struct io_uring_cmd *cmd);
+
+/*
+ * In task work of @cmd: hands the tag's request to the server, @err being 0, or fails it.
+ * UBD_IO_RES_OK if the server has it; -EIOCBQUEUED if it failed and the tag waits for the next one;
+ * else @cmd, if it is of that tag, has to end with the result.
+ */
+int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err, unsigned int issue_flags);
 
 /*
  * Ends a FETCH that has been taken from its tag. By task work, since the caller may hold
@@ -419,7 +454,10 @@ void ubd_abort_fetch(struct io_uring_cmd *cmd);
 
 /* What the driver keeps in a FETCH. */
 struct ubd_cmd {
-	struct ubd_tag *tag;
+	union {
+		struct ubd_tag *tag;
+		struct ubd_queue *queue; /* of a FETCH_BATCH */
+	};
 	struct llist_node next; /* in HANDOVER: of ubd_queue.batch, or of the same task work */
 };
 
@@ -431,12 +469,11 @@ static inline struct ubd_cmd *ubd_cmd(struct io_uring_cmd *cmd)
 
 /* ---- io.c ---- */
 
-/* As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request. */
+/*
+ * As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request; or the tag, without @cmd, for
+ * one that the FETCH_BATCH tells of.
+ */
 int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
-
-/* Ends the request that the server has; then fetches if @cmd is a COMMIT_AND_FETCH_REQ. */
-int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
-	       unsigned int issue_flags);
 
 /* ---- copy.c ---- */
 
@@ -493,6 +530,24 @@ int ubd_take_data(struct ubd_tag *tag, struct ubd_copy *copy);
  */
 int ubd_fault_in(const struct ubd_copy *copy);
 
+/* What a COMMIT says; and, zeroes at first, how far it has got. */
+struct ubd_commit {
+	s32 result;
+	bool fetches;
+	u64 addr;		     /* for the next request */
+	struct io_comp_batch *batch; /* of a COMMIT_BATCH */
+	bool begun;
+	bool lost; /* it is the first to say so */
+	struct ubd_copy copy;
+};
+
+/*
+ * In io.c: ends the request that the server has, then fetches if @commit says so: by @cmd, or by
+ * the FETCH_BATCH if @commit has a batch. As ->uring_cmd.
+ */
+int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct ubd_commit *commit,
+	       unsigned int issue_flags);
+
 /* The data is a fixed buffer of another ring than @cmd's. Under tag->lock. */
 static inline bool ubd_is_elsewhere(const struct ubd_tag *tag, struct io_uring_cmd *cmd)
 {
@@ -515,6 +570,25 @@ void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags);
 ssize_t ubd_read_iter(struct kiocb *iocb, struct iov_iter *data);
 ssize_t ubd_write_iter(struct kiocb *iocb, struct iov_iter *data);
 
+/* ---- batch.c ---- */
+
+/* As ->uring_cmd, for devices with UBD_F_BATCH. */
+int ubd_batch_cmd(struct ubd_device *dev, struct io_uring_cmd *cmd, const struct ubdsrv_io_cmd *arg,
+		  unsigned int issue_flags);
+
+/* The tag is in HANDOVER; ubd_kick() follows, once for many. */
+void ubd_add_pending(struct ubd_tag *tag);
+
+/* The FETCH_BATCH, if there is one, tells of what is pending, or ends if it has to. */
+void ubd_kick(struct ubd_queue *q);
+void ubd_kick_all(struct ubd_device *dev);
+
+/* As ubd_cancel_fetch(). */
+void ubd_cancel_fetch_batch(struct io_uring_cmd *cmd, unsigned int issue_flags);
+
+/* True if a FETCH_BATCH waits that can never be answered. */
+bool ubd_has_orphan_batch(struct ubd_device *dev);
+
 /* ---- tag.c ---- */
 
 int ubd_queues_alloc(struct ubd_device *dev);
@@ -526,21 +600,49 @@ static inline bool ubd_tag_flag(const struct ubd_tag *tag, int flag)
 	return test_bit(flag, &tag->queue->dev->flags);
 }
 
+/* A FETCH is refused: the device has ended, or the server that sends it is to. */
+static inline bool ubd_takes_no_fetch(const struct ubd_device *dev)
+{
+	return READ_ONCE(dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY) | BIT(UBD_DRAINING));
+}
+
+/* The server waits for a request here, and would have its data at @addr. Under tag->lock. */
+static inline void ubd_arm(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
+{
+	tag->armed = true;
+	tag->cmd = cmd;
+	tag->addr = addr;
+}
+
+/* It does not any more; returns what is to be done with by the caller, if anything. */
+static inline struct io_uring_cmd *ubd_disarm(struct ubd_tag *tag)
+{
+	struct io_uring_cmd *cmd = tag->cmd;
+
+	tag->armed = false;
+	tag->cmd = NULL;
+	return cmd;
+}
+
 /* Whatever its server has or sends is of no use any more. Under tag->lock. */
 static inline bool ubd_has_lost_server(const struct ubd_tag *tag)
 {
 	return READ_ONCE(tag->queue->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY));
 }
 
-/* The tag of these numbers, which nobody has checked; NULL if there is none. */
-static inline struct ubd_tag *ubd_find_tag(struct ubd_device *dev, u64 q_id, u64 tag_nr)
+/* By numbers that nobody has checked; NULL if there is none. @q may be NULL. */
+static inline struct ubd_queue *ubd_find_queue(struct ubd_device *dev, u64 q_id)
 {
-	unsigned int nr_queues = dev->tag_set.nr_hw_queues, depth = dev->tag_set.queue_depth;
+	unsigned int nr_queues = dev->tag_set.nr_hw_queues;
 
-	if (q_id >= nr_queues || tag_nr >= depth)
-		return NULL;
-	q_id = array_index_nospec(q_id, nr_queues);
-	return &dev->queues[q_id].tags[array_index_nospec(tag_nr, depth)];
+	return q_id < nr_queues ? &dev->queues[array_index_nospec(q_id, nr_queues)] : NULL;
+}
+
+static inline struct ubd_tag *ubd_find_tag(struct ubd_queue *q, u64 tag_nr)
+{
+	unsigned int depth = q ? q->dev->tag_set.queue_depth : 0;
+
+	return tag_nr < depth ? &q->tags[array_index_nospec(tag_nr, depth)] : NULL;
 }
 
 /*

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Many requests at once (UBD_F_BATCH): a queue has one FETCH_BATCH, which stays, and which posts
+ * the tags of requests into buffers that the server provides; a COMMIT_BATCH ends many requests,
+ * and arms their tags again. What becomes of a single request is up to queue.c, io.c and tag.c.
+ *
+ *   ubd_queue.pending  tags in HANDOVER, set by whoever has put them there and before ubd_kick().
+ *                      A bit may be stale: when its turn comes the tag's state counts.
+ *   fetch, !busy       The FETCH_BATCH waits. It is taken or kicked under ubd_queue.lock.
+ *   fetch, busy        Its task work is queued or running, and alone serves the queue's requests
+ *                      and completes the command.
+ *   no fetch           Requests wait in HANDOVER: as before the first one, and after -ENOBUFS.
+ *
+ * No request is forgotten: a bit is set before ubd_kick() takes the queue's lock, and the task work
+ * looks for bits after it has taken it, and before it makes the command wait. So one of the
+ * two sees the other. What ends the command is a flag of the device, which is looked at in the
+ * same place: so to abort or to drain, kick (ubd_kick_all()).
+ */
+#include <linux/bitops.h>
+#include <linux/blk-mq.h>
+#include <linux/sched.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "ubd.h"
+
+#define UBD_TAGS_PER_CQE      64
+#define UBD_ENTRIES_PER_CHUNK 32
+
+/* ---- to the server ---- */
+
+void ubd_add_pending(struct ubd_tag *tag)
+{
+	set_bit(tag - tag->queue->tags, tag->queue->pending);
+}
+
+static bool ubd_has_pending(const struct ubd_queue *q)
+{
+	for (unsigned int i = 0; i < BITS_TO_LONGS(q->dev->tag_set.queue_depth); i++) {
+		if (READ_ONCE(q->pending[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes up to @max pending tags, beginning where the last call has stopped, lest tags with high
+ * numbers wait for those with low ones for ever.
+ */
+static unsigned int ubd_take_pending(struct ubd_queue *q, u16 *tags, unsigned int max)
+{
+	unsigned int nr_words = BITS_TO_LONGS(q->dev->tag_set.queue_depth), nr = 0;
+
+	for (unsigned int i = 0; i < nr_words && nr < max; i++) {
+		unsigned int word = q->next_word;
+		unsigned long bits = 0;
+
+		if (READ_ONCE(q->pending[word]))
+			bits = xchg(&q->pending[word], 0);
+		for (; bits && nr < max; bits &= bits - 1)
+			tags[nr++] = word * BITS_PER_LONG + __ffs(bits);
+		for (; bits; bits &= bits - 1)
+			set_bit(word * BITS_PER_LONG + __ffs(bits), q->pending);
+		q->next_word = word + 1 < nr_words ? word + 1 : 0;
+	}
+	return nr;
+}
+
+/* Hands over the requests of @nr tags; returns how many, at the head of @tags, the server has now.
+ */
+static unsigned int ubd_serve(struct ubd_queue *q, struct io_uring_cmd *cmd, u16 *tags,
+			      unsigned int nr, int err, unsigned int issue_flags)
+{
+	unsigned int nr_served = 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		if (ubd_move(&q->tags[tags[i]], cmd, err, issue_flags) == UBD_IO_RES_OK)
+			tags[nr_served++] = tags[i];
+	}
+	return nr_served;
+}
+
+/*
+ * The server cannot be told that it has the tag's request. If the tag is SERVED it still is that
+ * one, since nobody else makes it so: the server has not guessed and committed it, and if it is
+ * gone, ubd_detach_tags() has yet to come here.
+ */
+static void ubd_take_back(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	bool back, has_buffer = false;
+	u32 index;
+
+	spin_lock(&tag->lock);
+	back = tag->state == UBD_TAG_SERVED;
+	if (back) {
+		has_buffer = ubd_take_buffer(tag, cmd, &index);
+		ubd_arm(tag, NULL, tag->addr);
+		tag->turn++;
+		tag->state = UBD_TAG_HANDOVER;
+	}
+	spin_unlock(&tag->lock);
+
+	if (has_buffer)
+		ubd_cmd_unregister(cmd, index, issue_flags);
+	if (back)
+		ubd_add_pending(tag);
+}
+
+/* Tells the server of @nr tags, if not 0. */
+static int ubd_post_tags(struct io_uring_cmd *cmd, void __user *place, ubd_cmd_buffer *buffer,
+			 const u16 *tags, unsigned int nr, unsigned int issue_flags)
+{
+	size_t bytes = nr * sizeof(*tags);
+
+	if (!nr || copy_to_user(place, tags, bytes)) {
+		ubd_cmd_put_buffer(cmd, buffer, issue_flags);
+		return nr ? -EFAULT : 0;
+	}
+	/* R9: publishes the descriptors and the tags, see ubd_fill_desc(). */
+	return ubd_cmd_post(cmd, buffer, bytes, issue_flags) ? 0 : -ENOBUFS;
+}
+
+/*
+ * As many requests as one CQE tells of. The buffer comes first, since it may be too small for all
+ * of them. Returns the error that ends the command.
+ */
+static int ubd_serve_some(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	u16 tags[UBD_TAGS_PER_CQE];
+	size_t len = sizeof(tags);
+	ubd_cmd_buffer buffer;
+	void __user *place;
+	unsigned int nr;
+	int err;
+
+	place = ubd_cmd_get_buffer(cmd, q->buf_group, &len, issue_flags, &buffer);
+	if (!place)
+		return -ENOBUFS;
+	if (len < sizeof(*tags)) {
+		ubd_cmd_put_buffer(cmd, &buffer, issue_flags);
+		return -ENOBUFS;
+	}
+	nr = ubd_take_pending(q, tags, len / sizeof(*tags));
+	nr = ubd_serve(q, cmd, tags, nr, 0, issue_flags);
+	err = ubd_post_tags(cmd, place, &buffer, tags, nr, issue_flags);
+	for (unsigned int i = 0; err && i < nr; i++)
+		ubd_take_back(&q->tags[tags[i]], cmd, issue_flags);
+	return err;
+}
+
+/* The server is gone: all that is left is to be settled, by us or by ubd_detach_tags(). */
+static void ubd_serve_none(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	u16 tags[UBD_TAGS_PER_CQE];
+	unsigned int nr;
+
+	while ((nr = ubd_take_pending(q, tags, UBD_TAGS_PER_CQE)))
+		ubd_serve(q, cmd, tags, nr, -EFAULT, issue_flags);
+}
+
+/* The command ends with @err, or is told by a flag to end, or has more to do, or waits. */
+static int ubd_end_turn(struct ubd_queue *q, int err)
+{
+	spin_lock(&q->lock);
+	if (!err && ubd_has_pending(q))
+		err = -EAGAIN;
+	else if (!err && ubd_takes_no_fetch(q->dev))
+		err = UBD_IO_RES_ABORT;
+	if (err && err != -EAGAIN)
+		q->fetch = NULL;
+	if (err != -EAGAIN)
+		q->busy = false;
+	spin_unlock(&q->lock);
+	return err;
+}
+
+static void ubd_run_batch(struct io_uring_cmd *cmd, unsigned int issue_flags);
+
+UBD_CMD_TASK_WORK(ubd_batch_work, ubd_run_batch)
+
+/*
+ * Task work of a FETCH_BATCH. What has come meanwhile is left to another one, since io_uring
+ * publishes CQEs only when task work has returned.
+ */
+static void ubd_run_batch(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_queue *q = ubd_cmd(cmd)->queue;
+	struct ubd_device *dev = q->dev;
+	int err = 0;
+
+	if (ubd_has_left_task(dev, cmd))
+		ubd_server_gone(dev);
+	if (READ_ONCE(dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY)))
+		ubd_serve_none(q, cmd, issue_flags);
+	else if (ubd_has_pending(q))
+		err = ubd_serve_some(q, cmd, issue_flags);
+
+	err = ubd_end_turn(q, err);
+	if (err == -EAGAIN) {
+		io_uring_cmd_complete_in_task(cmd, ubd_batch_work);
+	} else if (err) {
+		ubd_take_buffers(cmd, issue_flags);
+		ubd_cmd_done(cmd, err, issue_flags);
+	}
+}
+
+void ubd_kick(struct ubd_queue *q)
+{
+	struct io_uring_cmd *cmd = NULL;
+
+	spin_lock(&q->lock);
+	if (q->fetch && !q->busy) {
+		q->busy = true;
+		cmd = q->fetch;
+	}
+	spin_unlock(&q->lock);
+
+	if (cmd)
+		io_uring_cmd_complete_in_task(cmd, ubd_batch_work);
+}
+
+void ubd_kick_all(struct ubd_device *dev)
+{
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++)
+		ubd_kick(&dev->queues[i]);
+}
+
+static int ubd_fetch_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	int err = 0;
+
+	ubd_cmd(cmd)->queue = q;
+	ubd_cmd_mark_cancelable(cmd, issue_flags);
+	spin_lock(&q->lock);
+	if (ubd_takes_no_fetch(q->dev)) {
+		err = UBD_IO_RES_ABORT;
+	} else if (q->fetch) {
+		err = -EBUSY;
+	} else {
+		q->fetch = cmd;
+		q->buf_group = ubd_cmd_buf_group(cmd);
+	}
+	spin_unlock(&q->lock);
+	if (err)
+		return err;
+	/* For what is pending already. */
+	ubd_kick(q);
+	return -EIOCBQUEUED;
+}
+
+void ubd_cancel_fetch_batch(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_queue *q = ubd_cmd(cmd)->queue;
+	bool waits;
+
+	spin_lock(&q->lock);
+	waits = q->fetch == cmd && !q->busy;
+	if (waits)
+		q->fetch = NULL;
+	spin_unlock(&q->lock);
+
+	ubd_server_gone(q->dev);
+	if (!waits)
+		return;
+	ubd_take_buffers(cmd, issue_flags);
+	ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
+}
+
+bool ubd_has_orphan_batch(struct ubd_device *dev)
+{
+	bool orphan = false;
+
+	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues && !orphan; i++) {
+		struct ubd_queue *q = &dev->queues[i];
+
+		spin_lock(&q->lock);
+		orphan = q->fetch && !q->busy && ubd_cmd_is_orphan(q->fetch);
+		spin_unlock(&q->lock);
+	}
+	return orphan;
+}
+
+/* ---- from the server ---- */
+
+static bool ubd_is_entry_valid(const struct ubd_tag *tag, const struct ubd_batch_entry *entry)
+{
+	if (!entry->flags || (entry->flags & ~(UBD_BATCH_COMMIT | UBD_BATCH_FETCH)))
+		return false;
+	if (!(entry->flags & UBD_BATCH_COMMIT) && entry->result)
+		return false;
+	if (entry->flags & UBD_BATCH_FETCH)
+		return ubd_is_addr_valid(tag, entry->addr);
+	return !entry->addr;
+}
+
+static int ubd_do_entry(struct ubd_queue *q, struct io_uring_cmd *cmd,
+			const struct ubd_batch_entry *entry, struct io_comp_batch *batch,
+			unsigned int issue_flags)
+{
+	struct ubd_tag *tag = ubd_find_tag(q, entry->tag);
+	struct ubd_commit commit = {
+		.result = entry->result,
+		.fetches = entry->flags & UBD_BATCH_FETCH,
+		.addr = entry->addr,
+		.batch = batch,
+	};
+	int res;
+
+	if (!tag || !ubd_is_entry_valid(tag, entry))
+		return -EINVAL;
+	if (entry->flags & UBD_BATCH_COMMIT)
+		res = ubd_commit(tag, cmd, &commit, issue_flags);
+	else
+		res = ubd_fetch(tag, NULL, entry->addr);
+	return res == -EIOCBQUEUED ? 0 : res;
+}
+
+/* Does @nr entries, and the requests that they end have ended. Returns how many, and in @ret_err
+ * why not all. */
+static unsigned int ubd_do_entries(struct ubd_queue *q, struct io_uring_cmd *cmd,
+				   const struct ubd_batch_entry *entries, unsigned int nr,
+				   unsigned int issue_flags, int *ret_err)
+{
+	struct io_comp_batch batch = {};
+	unsigned int done;
+
+	for (done = 0; done < nr; done++) {
+		*ret_err = ubd_do_entry(q, cmd, &entries[done], &batch, issue_flags);
+		if (*ret_err)
+			break;
+	}
+	ubd_end_batch(&batch);
+	return done;
+}
+
+static int ubd_commit_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr,
+			    u64 addr, unsigned int issue_flags)
+{
+	const struct ubd_batch_entry __user *entries = u64_to_user_ptr(addr);
+	struct ubd_batch_entry chunk[UBD_ENTRIES_PER_CHUNK];
+	unsigned int done = 0;
+	int err = 0;
+
+	if (!nr || nr > q->dev->tag_set.queue_depth)
+		return -EINVAL;
+	while (done < nr && !err) {
+		unsigned int len = min_t(unsigned int, nr - done, ARRAY_SIZE(chunk));
+
+		if (copy_from_user(chunk, entries + done, len * sizeof(*chunk)))
+			err = -EFAULT;
+		else
+			done += ubd_do_entries(q, cmd, chunk, len, issue_flags, &err);
+		cond_resched();
+	}
+	if (err == UBD_IO_RES_ABORT || !done)
+		return err;
+	if (err)
+		ubd_cmd_want_cqe(cmd);
+	return done;
+}
+
+int ubd_batch_cmd(struct ubd_device *dev, struct io_uring_cmd *cmd, const struct ubdsrv_io_cmd *arg,
+		  unsigned int issue_flags)
+{
+	struct ubd_queue *q = ubd_find_queue(dev, arg->q_id);
+
+	if (!q || arg->result)
+		return -EINVAL;
+	switch (cmd->cmd_op) {
+	case UBD_IO_FETCH_BATCH:
+		if (ubd_cmd_flags(cmd) != UBD_CMD_MULTISHOT || arg->tag || arg->addr)
+			return -EINVAL;
+		return ubd_fetch_batch(q, cmd, issue_flags);
+	case UBD_IO_COMMIT_BATCH:
+		if (ubd_cmd_flags(cmd))
+			return -EINVAL;
+		return ubd_commit_batch(q, cmd, arg->tag, arg->addr, issue_flags);
+	default:
+		return -EINVAL;
+	}
+}
