@@ -389,5 +389,8 @@ static const struct test tests[] = {
 
 int main(int argc, char **argv)
 {
-	return RUN_TESTS(tests, argc, argv);
+	int failed = RUN_TESTS(tests, argc, argv);
+
+	/* A batch of requests ends in another function. */
+	return failed | RUN_TESTS_BY_BATCHES(tests, argc, argv);
 }

@@ -428,5 +428,6 @@ int main(int argc, char **argv)
 		return take_dump();
 	failed = RUN_TESTS(tests, argc, argv);
 
+	failed |= RUN_TESTS_BY_BATCHES(of_data, argc, argv);
 	return failed | RUN_TESTS_BY_USER_COPY(of_data, argc, argv);
 }

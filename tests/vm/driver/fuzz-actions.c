@@ -29,6 +29,7 @@ static struct mapping *_Atomic last_mapping;
 void begin_round(struct thread *chance)
 {
 	begin_data(chance);
+	begin_batches(chance);
 	memset(files, 0xff, sizeof(files));
 	memset(served, 0xff, sizeof(served));
 	usual_id = DEVICES;
@@ -60,7 +61,7 @@ uint64_t odd_number(struct thread *t)
 }
 
 /* Now and then makes a word of a struct wrong. */
-static void spoil(struct thread *t, void *data, size_t bytes)
+void spoil(struct thread *t, void *data, size_t bytes)
 {
 	uint64_t number = odd_number(t);
 	size_t width = 1u << below(t, 4);
@@ -197,6 +198,8 @@ static void handle_cqe(struct thread *t, const struct io_uring_cqe *cqe)
 		tally->copied_by_ring++;
 	} else if (op == DATA_FIXED && cqe->res > 0) {
 		tally->fixed++;
+	} else if (op == UBD_IO_FETCH_BATCH) {
+		handle_fetch_batch(t, cqe);
 	} else if (fetch && cqe->res == UBD_IO_RES_OK) {
 		unsigned q_id = cqe->user_data >> 16 & 0xffff, tag = cqe->user_data >> 32 & 0xffff;
 
@@ -241,7 +244,8 @@ static void add(struct thread *t)
 	if (one_in(t, 2))
 		info.flags = UBD_F_USER_RECOVERY | below(t, 3) << 1;
 	t->recovers = info.flags & UBD_F_USER_RECOVERY;
-	info.flags |= one_in(t, 20) ? draw(t) & features : data_path;
+	info.flags |=
+		one_in(t, 20) ? draw(t) & features : data_path | (by_batches ? UBD_F_BATCH : 0);
 	send_control(t, fd, UBD_CMD_ADD_DEV, &info, sizeof(info));
 	wait_for_answers(t, 100);
 	keep_file(t, CONTROL_NODE, fd);
@@ -407,13 +411,21 @@ static void fetch_all(struct thread *t)
 {
 	int fd = file_of(t, CHAR_NODE);
 
+	if (by_batches) {
+		fetch_batches(t);
+		return;
+	}
 	for (unsigned i = 0; i < QUEUES * DEPTH; i++)
 		send_io(t, fd, UBD_IO_FETCH_REQ, i / DEPTH, i % DEPTH, 0);
 }
 
 static void send_any_io(struct thread *t)
 {
-	send_io(t, file_of(t, CHAR_NODE), UBD_IO_FETCH_REQ + below(t, 4), below(t, QUEUES + 1),
+	if (by_batches && !one_in(t, 10)) {
+		send_any_batch(t);
+		return;
+	}
+	send_io(t, file_of(t, CHAR_NODE), UBD_IO_FETCH_REQ + below(t, 6), below(t, QUEUES + 1),
 		below(t, DEPTH + 1), one_in(t, 2) ? (int)draw(t) : 4096);
 }
 
@@ -507,6 +519,7 @@ void open_ring(struct thread *t)
 	io_uring_ring_dontfork(&t->ring);
 	t->has_table = one_in(t, 2) && !io_uring_register_files_sparse(&t->ring, PER_KIND);
 	add_buffers(t);
+	add_tag_buffers(t);
 }
 
 static void change_ring(struct thread *t)

@@ -140,14 +140,15 @@ int main(int argc, char **argv)
 	}
 	printf("seed %llu: %u rounds, %lu actions, %lu devices added, %lu started, %lu requests "
 	       "served, %lu copies, %lu by the ring, %lu transfers of fixed buffers, %lu mappings, "
-	       "%lu recoveries, %lu disks opened\n",
+	       "%lu recoveries, %lu disks opened, %lu requests by batches\n",
 	       (unsigned long long)seed, rounds, tally->actions, tally->added, tally->started,
 	       tally->served, tally->copied, tally->copied_by_ring, tally->fixed, tally->mapped,
-	       tally->recovered, tally->opened);
+	       tally->recovered, tally->opened, tally->told);
 	fflush(stdout);
 	/* Else it tests less than it says. */
 	CHECK(tally->added && tally->started && tally->served && tally->mapped);
 	CHECK(tally->copied + tally->copied_by_ring + tally->fixed);
+	CHECK(tally->told || !(features & UBD_F_BATCH));
 	puts("ok the interfaces withstand random use");
 	return 0;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What fuzz.c (rounds) and fuzz-actions.c (what is done in them) share. */
+/* What fuzz.c (rounds) and fuzz-actions.c and others (what is done in them) share. */
 #ifndef UBD_TESTS_VM_DRIVER_FUZZ_H
 #define UBD_TESTS_VM_DRIVER_FUZZ_H
 
-#include "lib.h"
+#include "batches.h"
 
 #define DEVICES	 3
 #define DEPTH	 4
@@ -14,6 +14,7 @@
 struct tally {
 	_Atomic unsigned long actions, added, started, served, recovered, mapped, opened;
 	_Atomic unsigned long copied, copied_by_ring, fixed; /* pieces of data */
+	_Atomic unsigned long told;			     /* requests, by batches */
 };
 
 extern struct tally *tally;
@@ -25,6 +26,7 @@ struct thread {
 	bool has_table; /* the ring has one of registered files */
 	bool recovers;	/* the device that it added has UBD_F_USER_RECOVERY */
 	struct io_uring ring;
+	struct batch batch; /* its buffers for tags */
 };
 
 uint64_t draw(struct thread *t);
@@ -54,6 +56,22 @@ uint64_t odd_number(struct thread *t);
 int file_of(struct thread *t, enum kind kind);
 struct io_uring_sqe *new_sqe(struct thread *t);
 void vary(struct thread *t, struct io_uring_sqe *sqe);
+void spoil(struct thread *t, void *data, size_t bytes);
+
+/* ---- fuzz-batch.c ---- */
+
+/* Whether most devices of the round have UBD_F_BATCH. */
+extern bool by_batches;
+
+void begin_batches(struct thread *chance);
+
+/* Provides them to a new ring, or not. */
+void add_tag_buffers(struct thread *t);
+
+/* What servers by batches do: fetch all, answer; and what nobody should. */
+void fetch_batches(struct thread *t);
+void handle_fetch_batch(struct thread *t, const struct io_uring_cqe *cqe);
+void send_any_batch(struct thread *t);
 
 /* ---- fuzz-data.c ---- */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Control commands, and the server in memory; see lib.h. */
-#include "lib.h"
+#include "batches.h"
 
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -12,6 +12,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* So few that there are often too few: of how many tags a queue's FETCH_BATCH can tell. */
+#define NR_TAG_BUFFERS	4
+#define TAGS_PER_BUFFER 3
 
 /* ---- control commands ---- */
 
@@ -113,6 +117,14 @@ struct ubd_params usual_params(void)
 	};
 }
 
+uint64_t get_features(void)
+{
+	uint64_t features;
+
+	CHECK_EQ(on_control_node(UBD_CMD_GET_FEATURES, &features, sizeof(features)), 0);
+	return features;
+}
+
 int get_state(int control_fd)
 {
 	struct ubdsrv_ctrl_dev_info info;
@@ -183,6 +195,7 @@ void wait_for_uevent(int fd, const char *path_end, const char *variable)
 /* ---- the server ---- */
 
 uint64_t server_data_path;
+bool server_by_batches;
 
 void server_init(struct server *server)
 {
@@ -220,7 +233,7 @@ int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint
 
 void server_add(struct server *server)
 {
-	server->info.flags |= server_data_path;
+	server->info.flags |= server_data_path | (server_by_batches ? UBD_F_BATCH : 0);
 	server->control = add_dev(&server->info);
 	CHECK(server->control >= 0);
 	CHECK_EQ(control(server->control, UBD_CMD_SET_PARAMS, &server->params,
@@ -307,13 +320,27 @@ int io_command(int cdev, uint32_t op, uint16_t q_id, uint16_t tag, int32_t resul
 	return command(cdev, op, &cmd);
 }
 
+static void *fetch_buffer(struct server_queue *queue, uint16_t tag)
+{
+	return queue->server->info.flags & UBD_F_USER_COPY ? NULL : server_buffer(queue, tag);
+}
+
 static void queue_io(struct server_queue *queue, uint32_t op, uint16_t tag, int32_t result)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&queue->ring);
 
 	CHECK(sqe);
-	prep_io(sqe, queue->server->cdev, op, queue->q_id, tag, result,
-		queue->server->info.flags & UBD_F_USER_COPY ? NULL : server_buffer(queue, tag));
+	prep_io(sqe, queue->server->cdev, op, queue->q_id, tag, result, fetch_buffer(queue, tag));
+}
+
+static void add_entry(struct server_queue *queue, uint16_t flags, uint16_t tag, int32_t result)
+{
+	queue->entries[queue->nr_entries++] = (struct ubd_batch_entry){
+		.tag = tag,
+		.flags = flags,
+		.result = result,
+		.addr = (uintptr_t)fetch_buffer(queue, tag),
+	};
 }
 
 /* With UBD_F_USER_COPY; fails only when the device is ending. */
@@ -337,10 +364,22 @@ static void move_data(struct server_queue *queue, uint16_t tag, uint8_t op)
 		CHECK_EQ(res, bytes);
 }
 
+/* The result of a tag's request, or SERVER_KEEP. */
+static int serve_request(struct server_queue *queue, uint16_t tag)
+{
+	struct server *server = queue->server;
+	int result;
+
+	move_data(queue, tag, UBD_IO_OP_WRITE);
+	result = server->handle(server, &queue->descs[tag], server_buffer(queue, tag));
+	if (result != SERVER_KEEP)
+		move_data(queue, tag, UBD_IO_OP_READ);
+	return result;
+}
+
 /* Returns how many FETCHes wait after it. */
 static int answer(struct server_queue *queue, const struct io_uring_cqe *cqe, int pending)
 {
-	struct server *server = queue->server;
 	uint16_t tag = cqe->user_data;
 	int result;
 
@@ -348,13 +387,85 @@ static int answer(struct server_queue *queue, const struct io_uring_cqe *cqe, in
 		CHECK_EQ(cqe->res, UBD_IO_RES_ABORT);
 		return pending - 1;
 	}
-	move_data(queue, tag, UBD_IO_OP_WRITE);
-	result = server->handle(server, &queue->descs[tag], server_buffer(queue, tag));
+	result = serve_request(queue, tag);
 	if (result == SERVER_KEEP)
 		return pending - 1;
-	move_data(queue, tag, UBD_IO_OP_READ);
 	queue_io(queue, UBD_IO_COMMIT_AND_FETCH_REQ, tag, result);
 	return pending;
+}
+
+/* Returns whether the FETCH_BATCH waits after it. */
+static bool answer_batch(struct server_queue *queue, struct batch *batch,
+			 const struct io_uring_cqe *cqe)
+{
+	uint16_t tags[TAGS_PER_BUFFER];
+	unsigned int nr;
+
+	if (cqe->user_data != FETCH_DATA) {
+		if (cqe->res != UBD_IO_RES_ABORT)
+			CHECK_EQ(cqe->user_data, COMMIT_DATA(cqe->res));
+		return true;
+	}
+	if (!(cqe->flags & IORING_CQE_F_MORE)) {
+		if (cqe->res == UBD_IO_RES_ABORT)
+			return false;
+		CHECK_EQ(cqe->res, -ENOBUFS);
+		batch_fetch(batch);
+		return true;
+	}
+	nr = batch_take(batch, cqe, tags);
+	for (unsigned int i = 0; i < nr; i++) {
+		int result = serve_request(queue, tags[i]);
+
+		if (result != SERVER_KEEP)
+			add_entry(queue, UBD_BATCH_COMMIT | UBD_BATCH_FETCH, tags[i], result);
+	}
+	return true;
+}
+
+static void send_entries(struct server_queue *queue)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!queue->nr_entries)
+		return;
+	sqe = io_uring_get_sqe(&queue->ring);
+	CHECK(sqe);
+	prep_commit_batch(sqe, queue->server->cdev, queue->q_id, queue->entries, queue->nr_entries);
+	queue->nr_entries = 0;
+}
+
+static void *batch_thread(void *arg)
+{
+	struct server_queue *queue = arg;
+	int depth = queue->server->info.queue_depth;
+	struct io_uring_cqe *cqe;
+	struct batch batch;
+	bool fetches = true;
+
+	CHECK_EQ(io_uring_queue_init(depth * 2, &queue->ring, 0), 0);
+	queue->entries = calloc(depth, sizeof(*queue->entries));
+	batch_init(&batch, &queue->ring, queue->server->cdev, queue->q_id, NR_TAG_BUFFERS,
+		   TAGS_PER_BUFFER);
+	for (int tag = 0; tag < depth; tag++)
+		add_entry(queue, UBD_BATCH_FETCH, tag, 0);
+	batch_fetch(&batch);
+	while (fetches) {
+		int res;
+
+		send_entries(queue);
+		res = io_uring_submit_and_wait(&queue->ring, 1);
+		CHECK(res >= 0 || res == -EINTR);
+		while (fetches && io_uring_peek_cqe(&queue->ring, &cqe) == 0) {
+			fetches = answer_batch(queue, &batch, cqe);
+			io_uring_cqe_seen(&queue->ring, cqe);
+		}
+	}
+	/* QUIESCE and STOP_DEV leave time for what is not answered yet. */
+	send_entries(queue);
+	io_uring_submit(&queue->ring);
+	io_uring_queue_exit(&queue->ring);
+	return NULL;
 }
 
 static void *queue_thread(void *arg)
@@ -382,7 +493,9 @@ static void *queue_thread(void *arg)
 void server_serve(struct server *server)
 {
 	for (int i = 0; i < server->info.nr_hw_queues; i++)
-		CHECK_EQ(pthread_create(&server->queues[i].thread, NULL, queue_thread,
+		CHECK_EQ(pthread_create(&server->queues[i].thread, NULL,
+					server->info.flags & UBD_F_BATCH ? batch_thread
+									 : queue_thread,
 					&server->queues[i]),
 			 0);
 }

@@ -27,8 +27,8 @@ struct test {
 
 /*
  * Runs the tests named on the command line, or all; after --user-copy with servers that
- * have UBD_F_USER_COPY. Prints `ok NAME` or `not ok NAME: why` for each, returns main()'s
- * exit status.
+ * have UBD_F_USER_COPY, after --batch with such that have UBD_F_BATCH. Prints `ok NAME` or `not ok
+ * NAME: why` for each, returns main()'s exit status.
  */
 int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
 
@@ -40,6 +40,12 @@ int run_tests_by_user_copy(const struct test *tests, size_t nr, int argc, char *
 
 #define RUN_TESTS_BY_USER_COPY(tests, argc, argv)                                                  \
 	run_tests_by_user_copy(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
+
+/* The same with UBD_F_BATCH; on kernels that do not have it there is nothing to do. */
+int run_tests_by_batches(const struct test *tests, size_t nr, int argc, char **argv);
+
+#define RUN_TESTS_BY_BATCHES(tests, argc, argv)                                                    \
+	run_tests_by_batches(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
 
 /*
  * Prints where in the kernel the tests' processes are, and all who are in the driver. The runner
@@ -117,6 +123,9 @@ struct ubd_params usual_params(void);
 
 int get_state(int control_fd);
 
+/* UBD_F_* of GET_FEATURES. */
+uint64_t get_features(void);
+
 /* Names of the nodes, in a buffer of the calling thread that the next call reuses. */
 const char *char_node(uint32_t id);
 const char *block_node(uint32_t id);
@@ -138,6 +147,8 @@ struct server_queue {
 	struct io_uring ring;
 	struct ubdsrv_io_desc *descs;
 	uint8_t *buffers;
+	struct ubd_batch_entry *entries; /* for the next COMMIT_BATCH */
+	int nr_entries;
 };
 
 struct server {
@@ -164,6 +175,7 @@ int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint
 
 /* UBD_F_* that server_add() adds. */
 extern uint64_t server_data_path;
+extern bool server_by_batches;
 
 /* The steps of a life, in this order. Each checks that it succeeds. */
 void server_add(struct server *server);		    /* ADD_DEV, SET_PARAMS */

@@ -279,6 +279,7 @@ int main(int argc, char **argv)
 		 partitions_are_looked_for_unless_the_server_minds},
 		{"a module in use cannot be unloaded", a_module_in_use_cannot_be_unloaded},
 	};
+	int failed = RUN_TESTS(tests, argc, argv);
 
-	return RUN_TESTS(tests, argc, argv);
+	return failed | RUN_TESTS_BY_BATCHES(tests, argc, argv);
 }

@@ -51,7 +51,7 @@ static void a_device_outlives_its_server(void)
 	kill_server(pid);
 	fd = open_waiting();
 	CHECK_EQ(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)), 0);
-	CHECK_EQ(info.flags & ~UBD_F_USER_COPY, REISSUE);
+	CHECK_EQ(info.flags & ~(UBD_F_USER_COPY | UBD_F_BATCH), REISSUE);
 	WAIT_UNTIL(control(fd, UBD_CMD_GET_DEV_INFO, &info, sizeof(info)) == 0 &&
 			   info.ubdsrv_pid == -1,
 		   AGE);
@@ -733,5 +733,6 @@ int main(int argc, char **argv)
 	};
 	int failed = RUN_TESTS(tests, argc, argv);
 
+	failed |= RUN_TESTS_BY_BATCHES(of_data, argc, argv);
 	return failed | RUN_TESTS_BY_USER_COPY(of_data, argc, argv);
 }

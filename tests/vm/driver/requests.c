@@ -377,6 +377,7 @@ int main(int argc, char **argv)
 		{"the limits are those of the parameters", the_limits_are_those_of_the_parameters},
 		{"partitions are found", partitions_are_found},
 	};
+	int failed = RUN_TESTS(tests, argc, argv);
 
-	return RUN_TESTS(tests, argc, argv);
+	return failed | RUN_TESTS_BY_BATCHES(tests, argc, argv);
 }

@@ -112,8 +112,10 @@ static int wait_for_end(const struct test *test, int pid, char *ret_reason, size
 	return status;
 }
 
-static const char *by_user_copy(void)
+static const char *by_what(void)
 {
+	if (server_by_batches)
+		return server_data_path ? ", by batches and user copy" : ", by batches";
 	return server_data_path ? ", by user copy" : "";
 }
 
@@ -144,9 +146,9 @@ static bool run_test(const struct test *test)
 		snprintf(reason, sizeof(reason), "something is left behind 10 s later");
 
 	if (!reason[0] && status == 0)
-		printf("ok %s%s\n", test->name, by_user_copy());
+		printf("ok %s%s\n", test->name, by_what());
 	else
-		printf("not ok %s%s: %s\n", test->name, by_user_copy(), reason);
+		printf("not ok %s%s: %s\n", test->name, by_what(), reason);
 	fflush(stdout);
 	return !reason[0] && status == 0;
 }
@@ -163,10 +165,11 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 {
 	bool good = true;
 
-	if (argc > 1 && !strcmp(argv[1], "--user-copy")) {
-		server_data_path = UBD_F_USER_COPY;
-		argc--;
-		argv++;
+	for (; argc > 1 && !strncmp(argv[1], "--", 2); argc--, argv++) {
+		if (!strcmp(argv[1], "--user-copy"))
+			server_data_path = UBD_F_USER_COPY;
+		if (!strcmp(argv[1], "--batch"))
+			server_by_batches = true;
 	}
 	/* What a test started and left is ours to end and to wait for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -178,7 +181,17 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 
 int run_tests_by_user_copy(const struct test *tests, size_t nr, int argc, char **argv)
 {
+	server_by_batches = false;
 	server_data_path = UBD_F_USER_COPY;
+	return run_tests(tests, nr, argc, argv);
+}
+
+int run_tests_by_batches(const struct test *tests, size_t nr, int argc, char **argv)
+{
+	if (!(get_features() & UBD_F_BATCH))
+		return 0;
+	server_by_batches = true;
+	server_data_path = 0;
 	return run_tests(tests, nr, argc, argv);
 }
 

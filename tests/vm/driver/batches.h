@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What servers by batches (UBD_F_BATCH) do, for lib.c and for tests that serve by hand. */
+#ifndef UBD_TESTS_VM_DRIVER_BATCHES_H
+#define UBD_TESTS_VM_DRIVER_BATCHES_H
+
+#include "lib.h"
+
+/* user_data of a FETCH_BATCH, and of a COMMIT_BATCH of so many entries. */
+#define FETCH_DATA     (1u << 20)
+#define COMMIT_DATA(n) (1u << 21 | (n))
+
+/* A queue's FETCH_BATCH, and the buffers in which it tells of tags. */
+struct batch {
+	struct io_uring *ring;
+	int cdev;
+	uint16_t q_id; /* of the buffers' group too */
+	unsigned int nr_buffers, tags_per_buffer;
+	struct io_uring_buf_ring *provided;
+	uint16_t *tags;
+};
+
+/* nr_buffers is a power of two. All of them are provided, and nothing is fetched. */
+void batch_init(struct batch *batch, struct io_uring *ring, int cdev, uint16_t q_id,
+		unsigned int nr_buffers, unsigned int tags_per_buffer);
+
+/* The same without any provided; and one that the ring has not. */
+void batch_init_empty(struct batch *batch, struct io_uring *ring, int cdev, uint16_t q_id,
+		      unsigned int nr_buffers, unsigned int tags_per_buffer);
+void batch_provide(struct batch *batch, unsigned int index);
+
+/* Prepares a FETCH_BATCH; the caller submits it. */
+void batch_fetch(struct batch *batch);
+
+/* What a CQE of it tells of; returns how many, and provides the buffer again. */
+unsigned int batch_take(struct batch *batch, const struct io_uring_cqe *cqe, uint16_t *ret_tags);
+
+/* Fill in SQEs. */
+void prep_fetch_batch(struct io_uring_sqe *sqe, int cdev, uint16_t q_id, uint16_t group);
+void prep_commit_batch(struct io_uring_sqe *sqe, int cdev, uint16_t q_id,
+		       const struct ubd_batch_entry *entries, unsigned int nr);
+
+#endif
