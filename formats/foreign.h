@@ -9,17 +9,6 @@
 
 #include "image_ops.h"
 
-/* Everything but what is at the end of a file shows within this many bytes of its start. */
-#define FOREIGN_HEAD_BYTES 512
-/* And the rest within this many of its end. */
-#define FOREIGN_TAIL_BYTES 512
-
-/* The format of a file that starts with these bytes, NULL if it is none of these. */
-const struct image_ops *foreign_probe_head(const uint8_t *head, size_t bytes);
-
-/* The format of a file that ends with these FOREIGN_TAIL_BYTES, NULL if it is none of these. */
-const struct image_ops *foreign_probe_tail(const uint8_t *tail);
-
 /* The format of that name, NULL if it is none of these. */
 const struct image_ops *foreign_find(const char *name);
 

@@ -9,10 +9,10 @@
 
 #include "foreign.h"
 #include "image_int.h"
+#include "probe.h"
 
 /* ---- formats ---- */
 
-/* raw is last: it takes what no other does. */
 static const struct image_ops *const formats[] = {
 	&image_qcow2_ops,
 	&image_raw_ops,
@@ -57,37 +57,29 @@ bool image_format_can_compress(const char *format)
 	return ops && ops->co_pwrite_compressed;
 }
 
-const struct image_ops *image_probe_head(const uint8_t *head, size_t len)
+/* raw takes what looks like no other format. */
+static const struct image_ops *format_named(const char *name)
 {
-	/* Before our own, as qcow2's magic number is that of its version 1 as well. */
-	const struct image_ops *foreign = foreign_probe_head(head, len);
+	const struct image_ops *ops = name ? foreign_find(name) : &image_raw_ops;
 
-	if (foreign)
-		return foreign;
-	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
-		if (formats[i]->probe && formats[i]->probe(head, len))
-			return formats[i];
-	return &image_raw_ops;
+	return ops ?: image_find_format(name, NULL);
 }
 
 static int co_probe(struct image *file, const struct image_ops **ret_ops, GError **err)
 {
 	uint64_t size = image_size(file);
-	const struct image_ops *ops, *at_end;
-	uint8_t buf[MAX(FOREIGN_HEAD_BYTES, FOREIGN_TAIL_BYTES)];
-	int ret = image_co_pread(file, 0, FOREIGN_HEAD_BYTES, buf);
+	const char *format = NULL;
+	uint8_t buf[MAX(PROBE_HEAD_BYTES, PROBE_TAIL_BYTES)];
+	int ret = image_co_pread(file, 0, PROBE_HEAD_BYTES, buf);
 
-	if (!ret) {
-		ops = image_probe_head(buf, MIN(FOREIGN_HEAD_BYTES, size));
-		if (ops == &image_raw_ops && size >= FOREIGN_TAIL_BYTES) {
-			ret = image_co_pread(file, size - FOREIGN_TAIL_BYTES, FOREIGN_TAIL_BYTES,
-					     buf);
-			at_end = ret ? NULL : foreign_probe_tail(buf);
-			ops = at_end ?: ops;
-		}
+	if (!ret)
+		format = probe_head(buf, MIN(PROBE_HEAD_BYTES, size));
+	if (!ret && !format && size >= PROBE_TAIL_BYTES) {
+		ret = image_co_pread(file, size - PROBE_TAIL_BYTES, PROBE_TAIL_BYTES, buf);
+		format = ret ? NULL : probe_tail(buf);
 	}
 	if (!ret)
-		*ret_ops = ops;
+		*ret_ops = format_named(format);
 	else
 		g_set_error(err, UBD_ERROR, -ret, "Could not read '%s' to find its format: %s",
 			    file->filename, g_strerror(-ret));

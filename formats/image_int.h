@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What image.c has for image_create.c and raw.c. */
+/* What the files image*.c have for each other, and for formats that open files. */
 #ifndef UBD_IMAGE_INT_H
 #define UBD_IMAGE_INT_H
 
@@ -7,9 +7,6 @@
 
 /* The format of that name, NULL with @err set if there is none. */
 const struct image_ops *image_find_format(const char *name, GError **err);
-
-/* The format of a file that starts with these bytes, which may be of another program; else raw. */
-const struct image_ops *image_probe_head(const uint8_t *head, size_t len);
 
 /*
  * The bottom that the file name asks for, and the name without "file:", which the caller frees.

@@ -36,9 +36,6 @@ struct image_ops {
 	/* Ended by a NULL name; NULL: cannot be created. */
 	const struct image_option *create_options;
 
-	/* Whether the first @len bytes of a file are this format; NULL: never by header. */
-	bool (*probe)(const uint8_t *head, size_t len);
-
 	/*
 	 * Sets img->size, img->limits, img->opaque; for a format img->file is
 	 * set already. A format with a backing file sets img->backing_filename (as

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "image_int.h"
+#include "probe.h"
 
 #define SECTOR_SIZE 512
 
@@ -50,7 +51,7 @@ static int check_head(struct iobuf mem)
 	if (mem.fixed)
 		return -EINVAL;
 	iobuf_copy_out(head, mem, sizeof(head));
-	return image_probe_head(head, sizeof(head)) == &image_raw_ops ? 0 : -EPERM;
+	return probe_head(head, sizeof(head)) ? -EPERM : 0;
 }
 
 /*

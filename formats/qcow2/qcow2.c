@@ -3,7 +3,6 @@
 #include "snapshot.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 /* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
 #define DEFAULT_CACHE_BYTES    (32ull << 20)
@@ -14,17 +13,6 @@
 #ifdef UBD_MUTANTS
 unsigned qcow2_break_rule;
 #endif
-
-static bool probe(const uint8_t *head, size_t len)
-{
-	uint32_t magic;
-
-	if (len < sizeof(magic))
-		return false;
-	memcpy(&magic, head, sizeof(magic));
-	magic = be32toh(magic);
-	return magic == QCOW2_MAGIC || magic == QCOW2_MAGIC_UNFINISHED;
-}
 
 /* An image that was never written to may be like that; or the end of its file is missing. */
 static void warn_of_missing_l1(const struct qcow2 *q, const struct image_open_opts *opts)
@@ -224,7 +212,6 @@ static int co_get_info(struct image *img, struct image_info *info)
 const struct image_ops image_qcow2_ops = {
 	.name = "qcow2",
 	.create_options = qcow2_create_options,
-	.probe = probe,
 	.co_open = co_open,
 	.co_close = co_close,
 	.co_preadv = qcow2_co_preadv,
