@@ -99,7 +99,7 @@ struct image_open_opts {
 	const struct image_policy *policy;
 	/* The image that has this one as its backing file, so that the policy holds; or NULL. */
 	const char *named_by;
-	/* Of a bottom node, set by image.c: the same for its file. */
+	/* Of a bottom node, set by bottom.c: the same for its file. */
 	const struct named_file *named_file;
 };
 

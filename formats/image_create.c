@@ -185,21 +185,6 @@ static int abandon_on_worker(void *arg)
 	return 0;
 }
 
-int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
-{
-	const struct image_create_opts opts = { .begun = begun };
-	g_autofree char *name = NULL;
-	const struct image_ops *bottom = image_find_bottom(filename, &name, err);
-
-	if (!bottom)
-		return -EINVAL;
-	if (bottom->co_create)
-		return bottom->co_create(name, NULL, &opts, err);
-	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created",
-		    filename, bottom->name);
-	return -ENOTSUP;
-}
-
 static int co_write_image(struct creation *c, GError **err)
 {
 	struct image *file;

@@ -5,8 +5,12 @@
 
 #include "image_ops.h"
 
+/* ---- formats.c ---- */
+
 /* The format of that name, NULL with @err set if there is none. */
 const struct image_ops *image_find_format(const char *name, GError **err);
+
+/* ---- bottom/bottom.c ---- */
 
 /*
  * The bottom that the file name asks for, and the name without "file:", which the caller frees.
@@ -23,6 +27,22 @@ int image_co_open_named(const char *filename, unsigned flags, const struct named
  * it to @begun.
  */
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err);
+
+/* ---- image_node.c ---- */
+
+/* A node that is not open yet. */
+struct image *image_node_new(const struct image_ops *ops, const char *filename, unsigned flags);
+void image_node_free(struct image *img);
+
+/* Opens the node itself; what is below it stays when that fails. */
+int image_node_co_open(struct image *img, const struct image_open_opts *opts, GError **err);
+
+/* image_co_new_bottom() with all options. */
+int image_node_co_new_bottom(const struct image_ops *ops, const char *filename,
+			     const struct image_open_opts *opts, void *opaque,
+			     struct image **ret_img, GError **err);
+
+/* ---- image_memory.c, image_io.c, image.c ---- */
 
 /* The memory of a chain, with a limit; 0: the default. Nodes share it; its top one frees it. */
 struct image_memory *image_memory_new(uint64_t limit);

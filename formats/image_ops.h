@@ -39,7 +39,7 @@ struct image_ops {
 	/*
 	 * Sets img->size, img->limits, img->opaque; for a format img->file is
 	 * set already. A format with a backing file sets img->backing_filename (as
-	 * written) and img->backing_format; image.c opens and attaches it. On failure it
+	 * written) and img->backing_format; image_open.c opens and attaches it. On failure it
 	 * leaves nothing behind, opts->data_file neither.
 	 */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);

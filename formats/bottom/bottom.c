@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * File names: which bottom node one asks for, how it is opened and made, and which file it is.
+ * Nothing outside this folder knows what a file name can be.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "image_int.h"
+
+/* ---- names ---- */
+
+/* The length of "name:" at the start of @filename as of nbd:..., 0 if there is none. */
+static size_t protocol_length(const char *filename)
+{
+	size_t len = strcspn(filename, ":/");
+
+	return filename[len] == ':' ? len + 1 : 0;
+}
+
+const struct image_ops *image_find_bottom(const char *filename, char **ret_name, GError **err)
+{
+	size_t len = protocol_length(filename);
+	const struct image_ops *ops = &image_file_ops;
+
+	if (len == strlen("null:") && strncmp(filename, "null:", len) == 0) {
+		ops = &image_null_ops;
+	} else if (len == strlen("file:") && strncmp(filename, "file:", len) == 0) {
+		filename += len;
+		/* So that what remains has no other meaning when it is resolved once more. */
+		if (protocol_length(filename)) {
+			*ret_name = g_strconcat("./", filename, NULL);
+			return ops;
+		}
+	} else if (len) {
+		g_set_error(
+			err, UBD_ERROR, EINVAL,
+			"Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
+			filename, (int)len - 1, filename, filename);
+		return NULL;
+	}
+	*ret_name = g_strdup(filename);
+	return ops;
+}
+
+char *image_resolve_backing(const char *image_filename, const char *backing_filename)
+{
+	g_autofree char *folder = NULL;
+	const char *slash = strrchr(image_filename, '/');
+
+	if (*backing_filename == '/' || protocol_length(backing_filename) || !slash)
+		return g_strdup(backing_filename);
+	folder = g_strndup(image_filename, slash + 1 - image_filename);
+	return g_strconcat(folder, backing_filename, NULL);
+}
+
+/* ---- which file it is ---- */
+
+struct file_id_job {
+	const struct image_ops *ops;
+	char *name;
+	struct file_id ret_id;
+};
+
+static int file_id_on_worker(void *arg)
+{
+	struct file_id_job *job = arg;
+
+	job->ret_id = job->ops->identify(job->name);
+	return 0;
+}
+
+struct file_id image_co_file_id(const char *filename)
+{
+	struct file_id_job job = {};
+
+	job.ops = image_find_bottom(filename, &job.name, NULL);
+	if (job.ops && job.ops->identify)
+		co_run_on_worker(file_id_on_worker, &job);
+	g_free(job.name);
+	return job.ret_id;
+}
+
+char *image_stable_name(const char *filename)
+{
+	g_autofree char *name = NULL;
+	const struct image_ops *ops = image_find_bottom(filename, &name, NULL);
+
+	return ops && ops->stable_name ? ops->stable_name(name) : NULL;
+}
+
+/* ---- open and create ---- */
+
+int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
+			struct image **ret_img, GError **err)
+{
+	struct image_open_opts opts = { .flags = flags, .named_file = named };
+	g_autofree char *name = NULL, *refusal = NULL;
+	const struct image_ops *ops = image_find_bottom(filename, &name, err);
+
+	if (!ops)
+		return -EINVAL;
+	if (named && ops != &image_file_ops)
+		refusal = named_nothing_refusal(named);
+	if (refusal) {
+		g_set_error(err, UBD_ERROR, EPERM, "Could not open '%s': %s", filename, refusal);
+		return -EPERM;
+	}
+	return image_node_co_new_bottom(ops, name, &opts, NULL, ret_img, err);
+}
+
+int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
+{
+	return image_one_line(image_co_open_named(filename, flags, NULL, ret_img, err), err);
+}
+
+int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
+{
+	const struct image_create_opts opts = { .begun = begun };
+	g_autofree char *name = NULL;
+	const struct image_ops *bottom = image_find_bottom(filename, &name, err);
+
+	if (!bottom)
+		return -EINVAL;
+	if (bottom->co_create)
+		return bottom->co_create(name, NULL, &opts, err);
+	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created",
+		    filename, bottom->name);
+	return -ENOTSUP;
+}

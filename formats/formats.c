@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The table of formats, and what can be said of one without an image. */
+#include <errno.h>
+#include <string.h>
+
+#include "image_int.h"
+
+static const struct image_ops *const formats[] = {
+	&image_qcow2_ops,
+	&image_raw_ops,
+};
+
+const char *const *image_formats(void)
+{
+	static const char *names[G_N_ELEMENTS(formats) + 1];
+	static gsize done;
+
+	if (g_once_init_enter(&done)) {
+		for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
+			names[i] = formats[i]->name;
+		g_once_init_leave(&done, 1);
+	}
+	return names;
+}
+
+const struct image_ops *image_find_format(const char *name, GError **err)
+{
+	g_autofree char *known = NULL;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
+		if (strcmp(formats[i]->name, name) == 0)
+			return formats[i];
+	known = g_strjoinv(", ", (char **)image_formats());
+	g_set_error(err, UBD_ERROR, EINVAL, "Unknown format '%s', must be one of: %s", name, known);
+	return NULL;
+}
+
+const struct image_option *image_create_options(const char *format)
+{
+	const struct image_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_create ? ops->create_options : NULL;
+}
+
+bool image_format_can_compress(const char *format)
+{
+	const struct image_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_pwrite_compressed;
+}

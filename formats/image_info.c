@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Image nodes: what `info` tells. */
+#include <errno.h>
+#include <string.h>
+
+#include "image_int.h"
+
+int image_co_get_info(struct image *img, struct image_info *ret_info)
+{
+	struct image_info info = {
+		.format = image_format(img),
+		.virtual_size = image_size(img),
+		.cluster_size = img->limits.cluster_size,
+		.backing_filename = g_strdup(img->backing_filename),
+		.backing_format = g_strdup(img->backing_filename ? img->backing_format : NULL),
+	};
+	int ret = 0;
+
+	if (img->backing_filename)
+		info.full_backing_filename =
+			image_resolve_backing(img->filename, img->backing_filename);
+	if (img->ops->co_get_info)
+		ret = img->ops->co_get_info(img, &info);
+	if (ret)
+		image_info_clear(&info);
+	else
+		*ret_info = info;
+	return ret;
+}
+
+void image_info_clear(struct image_info *info)
+{
+	g_free(info->backing_filename);
+	g_free(info->full_backing_filename);
+	g_free(info->backing_format);
+	g_clear_pointer(&info->bitmaps, g_ptr_array_unref);
+	g_free(info->data_file);
+	memset(info, 0, sizeof(*info));
+}
+
+int64_t image_co_allocated_bytes(struct image *img)
+{
+	if (img->ops->co_allocated_bytes)
+		return img->ops->co_allocated_bytes(img);
+	return img->file ? image_co_allocated_bytes(img->file) : -ENOTSUP;
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* One node: how it begins and ends. */
+#include <errno.h>
+
+#include "image_int.h"
+
+struct image *image_node_new(const struct image_ops *ops, const char *filename, unsigned flags)
+{
+	struct image *img = g_new0(struct image, 1);
+
+	img->ops = ops;
+	img->filename = g_strdup(filename);
+	img->flags = flags;
+	img->limits.request_alignment = 1;
+	img->limits.memory_alignment = 1;
+	return img;
+}
+
+void image_node_free(struct image *img)
+{
+	if (img->rmw_lock)
+		co_rwlock_destroy(img->rmw_lock);
+	iobuf_free(img->rmw_lock);
+	g_free(img->backing_filename);
+	g_free(img->backing_format);
+	g_free(img->filename);
+	g_free(img);
+}
+
+static int check_snapshot_opts(const struct image *img, const struct image_open_opts *opts,
+			       GError **err)
+{
+	if (!opts->snapshot && !opts->snapshot_id && !opts->snapshot_name)
+		return 0;
+	if (!img->ops->co_snapshot_list) {
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "Could not open '%s': the format %s has no snapshots", img->filename,
+			    img->ops->name);
+		return -ENOTSUP;
+	}
+	if (!image_is_read_only(img)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': a snapshot can only be opened read-only",
+			    img->filename);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int image_node_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
+{
+	int ret = check_snapshot_opts(img, opts, err) ?: img->ops->co_open(img, opts, err);
+
+	if (ret || img->limits.request_alignment == 1)
+		return ret;
+	img->rmw_lock = try_iobuf_alloc0(sizeof(*img->rmw_lock));
+	if (!img->rmw_lock) {
+		img->ops->co_close(img);
+		g_set_error(err, UBD_ERROR, ENOMEM, "Could not open '%s': out of memory",
+			    img->filename);
+		return -ENOMEM;
+	}
+	co_rwlock_init(img->rmw_lock);
+	return 0;
+}
+
+int image_node_co_new_bottom(const struct image_ops *ops, const char *filename,
+			     const struct image_open_opts *opts, void *opaque,
+			     struct image **ret_img, GError **err)
+{
+	struct image *img = image_node_new(ops, filename, opts->flags);
+	int ret;
+
+	img->opaque = opaque;
+	ret = image_node_co_open(img, opts, err);
+	if (ret)
+		image_node_free(img);
+	else
+		*ret_img = img;
+	return ret;
+}
+
+int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
+			void *opaque, struct image **ret_img, GError **err)
+{
+	struct image_open_opts opts = { .flags = flags };
+
+	return image_node_co_new_bottom(ops, filename, &opts, opaque, ret_img, err);
+}
+
+/* Closes the node and what it stands on, but not its backing file. */
+static int co_close_layer(struct image *img)
+{
+	int ret = image_co_flush(img);
+	int close_ret = img->ops->co_close(img);
+	int file_ret = img->file ? co_close_layer(img->file) : 0;
+
+	image_node_free(img);
+	return ret ?: close_ret ?: file_ret;
+}
+
+int image_co_close(struct image *img)
+{
+	struct image_memory *memory = img ? img->memory : NULL;
+	int first_error = 0;
+
+	/* From the top down: what an image has held back may need what is below it. */
+	while (img) {
+		struct image *backing = img->backing;
+		int ret = co_close_layer(img);
+
+		first_error = first_error ?: ret;
+		img = backing;
+	}
+	g_free(memory);
+	return first_error;
+}

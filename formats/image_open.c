@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Image nodes: opening an image. Finds out its format, opens that on the file, and goes down the
+ * chain of backing files.
+ */
+#include <errno.h>
+
+#include "foreign.h"
+#include "image_int.h"
+#include "probe.h"
+
+/* ---- one image ---- */
+
+/* raw takes what looks like no other format. */
+static const struct image_ops *format_named(const char *name)
+{
+	const struct image_ops *ops = name ? foreign_find(name) : &image_raw_ops;
+
+	return ops ?: image_find_format(name, NULL);
+}
+
+static int co_probe(struct image *file, const struct image_ops **ret_ops, GError **err)
+{
+	uint64_t size = image_size(file);
+	const char *format = NULL;
+	uint8_t buf[MAX(PROBE_HEAD_BYTES, PROBE_TAIL_BYTES)];
+	int ret = image_co_pread(file, 0, PROBE_HEAD_BYTES, buf);
+
+	if (!ret)
+		format = probe_head(buf, MIN(PROBE_HEAD_BYTES, size));
+	if (!ret && !format && size >= PROBE_TAIL_BYTES) {
+		ret = image_co_pread(file, size - PROBE_TAIL_BYTES, PROBE_TAIL_BYTES, buf);
+		format = ret ? NULL : probe_tail(buf);
+	}
+	if (!ret)
+		*ret_ops = format_named(format);
+	else
+		g_set_error(err, UBD_ERROR, -ret, "Could not read '%s' to find its format: %s",
+			    file->filename, g_strerror(-ret));
+	return ret;
+}
+
+/* What is called a foreign format must be of it: its header is not looked at any further. */
+static int co_check_foreign(struct image *file, const struct image_ops *ops, GError **err)
+{
+	const struct image_ops *found;
+	int ret = co_probe(file, &found, err);
+
+	if (ret || found == ops)
+		return ret;
+	g_set_error(err, UBD_ERROR, EINVAL, "Could not open '%s': Image is not in %s format",
+		    file->filename, ops->name);
+	return -EINVAL;
+}
+
+static int co_keep_writers_out(struct image *file, GError **err)
+{
+	int ret = file->ops->co_keep_writers_out ? file->ops->co_keep_writers_out(file, err) : 0;
+
+	if (ret || !file->ops->co_refresh_size)
+		return ret;
+	/* It may have grown until now. */
+	ret = file->ops->co_refresh_size(file);
+	if (ret)
+		g_set_error(err, UBD_ERROR, -ret, "Could not open '%s': %s", file->filename,
+			    g_strerror(-ret));
+	return ret;
+}
+
+/* A format node on @file, which it owns from now on, also on failure. */
+static int co_open_format(struct image *file, const struct image_open_opts *opts,
+			  struct image_memory *memory, struct image **ret_img, GError **err)
+{
+	const struct image_ops *ops = NULL;
+	struct image *img;
+	int ret = 0;
+
+	if (opts->format) {
+		if (opts->flags & IMAGE_INFO_ONLY)
+			ops = foreign_find(opts->format);
+		ret = ops ? co_check_foreign(file, ops, err) : 0;
+		ops = ops ?: image_find_format(opts->format, err);
+		ret = ops ? ret : -EINVAL;
+	} else {
+		ret = co_probe(file, &ops, err);
+		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
+			ret = foreign_refuse(ops, file->filename, err);
+	}
+	if (!ret && opts->data_file && ops != &image_qcow2_ops) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': format %s has no external data files",
+			    file->filename, ops->name);
+		ret = -EINVAL;
+	}
+	if (ret) {
+		image_co_close(opts->data_file);
+		image_co_close(file);
+		return ret;
+	}
+	img = image_node_new(ops, file->filename, opts->flags & ~IMAGE_BEAR_WRITERS);
+	img->file = file;
+	img->memory = memory;
+	if (opts->flags & IMAGE_BEAR_WRITERS && !ops->bears_writers)
+		ret = co_keep_writers_out(file, err);
+	ret = ret ?: image_node_co_open(img, opts, err);
+	if (ret) {
+		image_node_free(img);
+		image_co_close(file);
+		return ret;
+	}
+	*ret_img = img;
+	return 0;
+}
+
+/* ---- the chain ---- */
+
+/* Opens the backing file of @layer, the last one; the chain from @top down must not have it. */
+static int co_open_backing(const struct image *top, struct image *layer, unsigned depth,
+			   const struct image_open_opts *top_opts, GError **err)
+{
+	g_autofree char *filename = image_resolve_backing(layer->filename, layer->backing_filename);
+	/* Whatever is done to the top image, the rest of the chain is only read. */
+	struct image_open_opts opts = {
+		.format = layer->backing_format,
+		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
+		.cache_bytes =
+			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
+		.policy = top_opts->policy,
+	};
+	struct named_file named = named_backing_file(opts.policy, layer->filename);
+	struct file_id id = image_co_file_id(filename);
+	struct image *file;
+	int ret;
+
+	if (depth >= IMAGE_MAX_CHAIN) {
+		g_set_error(err, UBD_ERROR, ELOOP, "the chain has more than %u images",
+			    IMAGE_MAX_CHAIN);
+		return -ELOOP;
+	}
+	if (image_chain_has_file(top, &id)) {
+		g_set_error(err, UBD_ERROR, ELOOP,
+			    "'%s' is in the chain above already, which makes it a loop", filename);
+		return -ELOOP;
+	}
+	if (!opts.format && opts.policy && opts.policy->formats_given) {
+		g_set_error(err, UBD_ERROR, EPERM,
+			    "the image does not name its format, which is not guessed; write it to "
+			    "the image (qemu-img rebase -u -b FILE -F FORMAT), or give "
+			    "--allow-probing");
+		return -EPERM;
+	}
+	ret = image_co_open_named(filename, opts.flags, &named, &file, err);
+	ret = ret ?: co_open_format(file, &opts, top->memory, &layer->backing, err);
+	/* It is the top image's format that the caller can choose. */
+	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
+}
+
+static int co_open_chain(struct image *top, const struct image_open_opts *opts, GError **err)
+{
+	unsigned depth = 1;
+	int ret;
+
+	if (opts->flags & IMAGE_NO_BACKING)
+		return 0;
+	for (struct image *layer = top; layer->backing_filename; layer = layer->backing) {
+		ret = co_open_backing(top, layer, depth++, opts, err);
+		if (ret) {
+			g_prefix_error(err, "Could not open '%s': backing file '%s' of '%s': ",
+				       top->filename, layer->backing_filename, layer->filename);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+/* Once for a chain, whose files tend to be on one file system. */
+static void warn_of_unlocked(const struct image *img, const struct image_open_opts *opts)
+{
+	g_autofree char *line = NULL;
+
+	while (img && !(img->file && img->file->unlocked))
+		img = img->backing;
+	if (!img || !opts->warn)
+		return;
+	line = g_strdup_printf("%s: the file system has no locks, so nobody keeps other programs "
+			       "from writing to it",
+			       img->filename);
+	opts->warn(line);
+}
+
+static int co_open_on(struct image *file, const struct image_open_opts *opts,
+		      struct image **ret_img, GError **err)
+{
+	struct image_memory *memory = image_memory_new(opts->memory_limit);
+	struct image *img;
+	int ret = co_open_format(file, opts, memory, &img, err);
+
+	if (ret) {
+		g_free(memory);
+		return ret;
+	}
+	ret = co_open_chain(img, opts, err);
+	if (ret) {
+		image_co_close(img);
+		return ret;
+	}
+	warn_of_unlocked(img, opts);
+	*ret_img = img;
+	return 0;
+}
+
+static const struct image_open_opts default_opts;
+
+int image_co_open_on(struct image *file, const struct image_open_opts *opts, struct image **ret_img,
+		     GError **err)
+{
+	return image_one_line(co_open_on(file, opts ?: &default_opts, ret_img, err), err);
+}
+
+int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
+		  GError **err)
+{
+	struct named_file named;
+	unsigned bottom_flags;
+	struct image *file;
+	int ret;
+
+	opts = opts ?: &default_opts;
+	/* Both promise something that a writer cannot keep. */
+	if ((opts->flags & IMAGE_RDWR &&
+	     opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE |
+			    IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS)) ||
+	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "Could not open '%s': it can only be shared or checked read-only",
+			    filename);
+		return image_one_line(-EINVAL, err);
+	}
+	bottom_flags = opts->flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
+	if (opts->flags & IMAGE_FOR_REPAIR)
+		bottom_flags |= IMAGE_RDWR;
+	named = named_backing_file(opts->policy, opts->named_by);
+	ret = image_co_open_named(filename, bottom_flags, opts->named_by ? &named : NULL, &file,
+				  err);
+	ret = ret ?: co_open_on(file, opts, ret_img, err);
+	return image_one_line(ret, err);
+}
