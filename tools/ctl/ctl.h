@@ -28,6 +28,8 @@ int ctl_resize(const struct command *command, char **argv);
 int ctl_run(const struct command *command, char **argv);
 int ctl_status(const struct command *command, char **argv);
 
+/* ---- values.c ---- */
+
 /* human or json; anything else is told. */
 bool ctl_parse_output(const char *text, bool *ret_json);
 

@@ -28,6 +28,8 @@ int img_map(const struct command *command, char **argv);
 int img_resize(const struct command *command, char **argv);
 int img_snapshot(const struct command *command, char **argv);
 
+/* ---- values.c ---- */
+
 /* The one file that the command wants, NULL (and said so) if it is none or several. */
 const char *img_only_filename(const struct command *command, char **filenames);
 
@@ -38,12 +40,15 @@ const char *img_only_filename(const struct command *command, char **filenames);
 bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes);
 bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
 		      uint64_t *ret_number);
+/* --output: human (also for NULL) or json. */
+bool img_parse_output(const char *text, bool *ret_json);
+
+/* ---- snapshot.c ---- */
+
 /*
  * The snapshot that -l names, as an ID or name or by snapshot.id= and snapshot.name=; NULL
  * leaves *opts as it is. @text, and what is added to @options, must live as long as *opts.
  */
 bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open_opts *opts);
-/* --output: human (also for NULL) or json. */
-bool img_parse_output(const char *text, bool *ret_json);
 
 #endif

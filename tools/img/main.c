@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * ubd-img: makes disk images, looks into them, copies and measures them, with
- * qemu-img's command line, output and exit status. Here is what the commands share.
+ * qemu-img's command line, output and exit status.
  */
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "img.h"
 #include "std_fds.h"
@@ -42,57 +39,6 @@ static void print_help(void)
 	for (const char *const *format = image_formats(); *format; format++)
 		printf(" %s", *format);
 	putchar('\n');
-}
-
-/* ---- what the commands share ---- */
-
-const char *img_only_filename(const struct command *command, char **filenames)
-{
-	if (filenames && filenames[0] && !filenames[1])
-		return filenames[0];
-	command_usage_error(command, "Expecting one image file name");
-	return NULL;
-}
-
-bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes)
-{
-	uint64_t bytes = 0;
-	int ret = text ? size_parse(text, &bytes) : 0;
-
-	if (!text)
-		return true;
-	if (ret == -EINVAL) {
-		tool_error(
-			"Invalid %s specified: '%s' is not a size, such as 512, 1.5k, 64M, 2G, 1T, 1P, 1E",
-			what, text);
-		return false;
-	}
-	if (ret || bytes > max) {
-		tool_error("Invalid %s specified: '%s' must be between 0 and %" PRIu64, what, text,
-			   max);
-		return false;
-	}
-	*ret_bytes = bytes;
-	return true;
-}
-
-bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
-		      uint64_t *ret_number)
-{
-	if (!text || !number_parse(text, min, max, ret_number))
-		return true;
-	tool_error("Invalid %s specified: '%s' must be a number between %" PRIu64 " and %" PRIu64,
-		   what, text, min, max);
-	return false;
-}
-
-bool img_parse_output(const char *text, bool *ret_json)
-{
-	*ret_json = text && strcmp(text, "json") == 0;
-	if (!text || *ret_json || strcmp(text, "human") == 0)
-		return true;
-	tool_error("--output must be used with human or json as argument.");
-	return false;
 }
 
 /* ---- main ---- */

@@ -55,6 +55,8 @@ struct io_command {
 /* Runs one line. 0, or -errno; an empty line is fine. */
 int io_co_run_line(struct io_session *session, const char *line);
 
+/* ---- values.c ---- */
+
 /* "read [-Cqv] ... off len -- reads ..." */
 void io_print_usage(const struct io_command *command);
 

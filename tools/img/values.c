@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Words of a command line that several commands of ubd-img have. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "img.h"
+
+const char *img_only_filename(const struct command *command, char **filenames)
+{
+	if (filenames && filenames[0] && !filenames[1])
+		return filenames[0];
+	command_usage_error(command, "Expecting one image file name");
+	return NULL;
+}
+
+bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes)
+{
+	uint64_t bytes = 0;
+	int ret = text ? size_parse(text, &bytes) : 0;
+
+	if (!text)
+		return true;
+	if (ret == -EINVAL) {
+		tool_error(
+			"Invalid %s specified: '%s' is not a size, such as 512, 1.5k, 64M, 2G, 1T, 1P, 1E",
+			what, text);
+		return false;
+	}
+	if (ret || bytes > max) {
+		tool_error("Invalid %s specified: '%s' must be between 0 and %" PRIu64, what, text,
+			   max);
+		return false;
+	}
+	*ret_bytes = bytes;
+	return true;
+}
+
+bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
+		      uint64_t *ret_number)
+{
+	if (!text || !number_parse(text, min, max, ret_number))
+		return true;
+	tool_error("Invalid %s specified: '%s' must be a number between %" PRIu64 " and %" PRIu64,
+		   what, text, min, max);
+	return false;
+}
+
+bool img_parse_output(const char *text, bool *ret_json)
+{
+	*ret_json = text && strcmp(text, "json") == 0;
+	if (!text || *ret_json || strcmp(text, "human") == 0)
+		return true;
+	tool_error("--output must be used with human or json as argument.");
+	return false;
+}
