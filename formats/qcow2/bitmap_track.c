@@ -2,6 +2,8 @@
 /*
  * Bitmaps while the image is open for writing: opening them, marking them as in
  * use, setting bits, storing them at the end; and what other features need of them.
+ *
+ * A circle with bitmap_commit.c: what is stored becomes what is tracked.
  */
 #include "bitmap.h"
 

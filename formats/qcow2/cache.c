@@ -5,7 +5,7 @@
  * A shard's lock is held for a lookup or an eviction, never across I/O. A miss
  * takes a slot, marks it `loading` and reads; others who want the same slice
  * wait for that one load. A slot with a pin or a dirty mark is not evicted;
- * where a shard has no other, the image is written back first (flush.c).
+ * where a shard has no other, the image is written back first: a circle with flush.c.
  */
 #include "qcow2.h"
 

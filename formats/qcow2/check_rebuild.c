@@ -6,6 +6,8 @@
  * All of it is written behind everything that is in use, the old structure included; then
  * it is flushed, and one write to the header puts it in force (C3). Cut before that,
  * the image is what it was.
+ *
+ * A circle with check.c, which walks over the windows for this, too.
  */
 #include "check.h"
 

@@ -6,6 +6,8 @@
  *
  * The host clusters of all live metadata are in a table under alloc_lock, with what they are,
  * and in a filter of bits that is read without a lock: a write in place asks that first.
+ *
+ * A circle with header_write.c, which asks here before it writes a header, as everybody does.
  */
 #include "snapshot.h"
 

@@ -2,6 +2,8 @@
 /*
  * The refcount structures grow: new refcount blocks, and a larger refcount table.
  * Both are rare, and flush the file under alloc_lock (C3).
+ *
+ * A circle with refcount.c: a new block is itself a cluster that has a refcount.
  */
 #include "qcow2.h"
 
