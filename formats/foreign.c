@@ -21,7 +21,7 @@ enum kind {
 };
 
 struct foreign {
-	struct image_ops ops;
+	struct format_ops ops;
 	enum kind kind;
 	const char *what;
 	const char *unpack; /* the command that unpacks it */
@@ -260,14 +260,14 @@ static int dmg_co_disk_size(struct image *file, uint64_t *ret_bytes)
 
 /* ---- the node ---- */
 
-static const struct foreign *foreign_of(const struct image_ops *ops)
+static const struct foreign *foreign_of(const struct format_ops *ops)
 {
 	return (const struct foreign *)ops;
 }
 
 static int foreign_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	const struct foreign *foreign = foreign_of(img->ops);
+	const struct foreign *foreign = foreign_of(img->format);
 	uint64_t bytes = image_size(img->file);
 	int ret = foreign->co_disk_size ? foreign->co_disk_size(img->file, &bytes) : 0;
 
@@ -301,7 +301,7 @@ static int foreign_co_flush(struct image *img)
 
 static int foreign_co_get_info(struct image *img, struct image_info *info)
 {
-	info->encrypted = foreign_of(img->ops)->kind == KIND_ENCRYPTED;
+	info->encrypted = foreign_of(img->format)->kind == KIND_ENCRYPTED;
 	return 0;
 }
 
@@ -309,13 +309,15 @@ static int foreign_co_get_info(struct image *img, struct image_info *info)
 
 #define OPS(format)                                                                                \
 	.ops = {                                                                                   \
-		.name = (format),                                                                  \
+		.io = {                                                                            \
+			.name = (format),                                                          \
+			.co_close = foreign_co_close,                                              \
+			.co_preadv = foreign_co_preadv,                                            \
+			.co_flush = foreign_co_flush,                                              \
+		},                                                                                 \
 		.info_only = true,                                                                 \
 		.no_backing = true,                                                                \
 		.co_open = foreign_co_open,                                                        \
-		.co_close = foreign_co_close,                                                      \
-		.co_preadv = foreign_co_preadv,                                                    \
-		.co_flush = foreign_co_flush,                                                      \
 		.co_get_info = foreign_co_get_info,                                                \
 	}
 
@@ -339,15 +341,15 @@ static const struct foreign formats[] = {
 	{ OPS("tar"), KIND_ARCHIVE, "a tar archive, as an OVA is", "tar -xf", NULL },
 };
 
-const struct image_ops *foreign_find(const char *name)
+const struct format_ops *foreign_find(const char *name)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
-		if (strcmp(formats[i].ops.name, name) == 0)
+		if (strcmp(formats[i].ops.io.name, name) == 0)
 			return &formats[i].ops;
 	return NULL;
 }
 
-int foreign_refuse(const struct image_ops *ops, const char *filename, GError **err)
+int foreign_refuse(const struct format_ops *ops, const char *filename, GError **err)
 {
 	const struct foreign *foreign = foreign_of(ops);
 	g_autofree char *advice = NULL;
@@ -355,7 +357,7 @@ int foreign_refuse(const struct image_ops *ops, const char *filename, GError **e
 	switch (foreign->kind) {
 	case KIND_DISK:
 		advice = g_strdup_printf("convert it first (qemu-img convert -f %s -O qcow2)",
-					 ops->name);
+					 ops->io.name);
 		break;
 	case KIND_ENCRYPTED:
 		advice = g_strdup("decrypt it first (qemu-img convert, or cryptsetup)");
@@ -367,6 +369,6 @@ int foreign_refuse(const struct image_ops *ops, const char *filename, GError **e
 	}
 	g_set_error(err, UBD_ERROR, EMEDIUMTYPE,
 		    "Could not open '%s': it is %s (format %s), which is not supported; %s",
-		    filename, foreign->what, ops->name, advice);
+		    filename, foreign->what, ops->io.name, advice);
 	return -EMEDIUMTYPE;
 }

@@ -10,9 +10,9 @@
 #include "image_ops.h"
 
 /* The format of that name, NULL if it is none of these. */
-const struct image_ops *foreign_find(const char *name);
+const struct format_ops *foreign_find(const char *name);
 
 /* Sets @err to what such a file is and what can be done about it; returns -EMEDIUMTYPE. */
-int foreign_refuse(const struct image_ops *ops, const char *filename, GError **err);
+int foreign_refuse(const struct format_ops *ops, const char *filename, GError **err);
 
 #endif

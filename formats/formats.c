@@ -5,9 +5,9 @@
 
 #include "image_int.h"
 
-static const struct image_ops *const formats[] = {
-	&image_qcow2_ops,
-	&image_raw_ops,
+static const struct format_ops *const formats[] = {
+	&image_qcow2_format,
+	&image_raw_format,
 };
 
 const char *const *image_formats(void)
@@ -17,34 +17,43 @@ const char *const *image_formats(void)
 
 	if (g_once_init_enter(&done)) {
 		for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
-			names[i] = formats[i]->name;
+			names[i] = formats[i]->io.name;
 		g_once_init_leave(&done, 1);
 	}
 	return names;
 }
 
-const struct image_ops *image_find_format(const char *name, GError **err)
+const struct format_ops *image_find_format(const char *name, GError **err)
 {
 	g_autofree char *known = NULL;
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
-		if (strcmp(formats[i]->name, name) == 0)
+		if (strcmp(formats[i]->io.name, name) == 0)
 			return formats[i];
 	known = g_strjoinv(", ", (char **)image_formats());
 	g_set_error(err, UBD_ERROR, EINVAL, "Unknown format '%s', must be one of: %s", name, known);
 	return NULL;
 }
 
+const struct format_ops *image_headerless_format(void)
+{
+	unsigned i = 0;
+
+	while (!formats[i]->headerless)
+		i++;
+	return formats[i];
+}
+
 const struct image_option *image_create_options(const char *format)
 {
-	const struct image_ops *ops = image_find_format(format, NULL);
+	const struct format_ops *ops = image_find_format(format, NULL);
 
 	return ops && ops->co_create ? ops->create_options : NULL;
 }
 
 bool image_format_can_compress(const char *format)
 {
-	const struct image_ops *ops = image_find_format(format, NULL);
+	const struct format_ops *ops = image_find_format(format, NULL);
 
-	return ops && ops->co_pwrite_compressed;
+	return ops && ops->io.co_pwrite_compressed;
 }

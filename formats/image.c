@@ -84,7 +84,7 @@ bool image_is_on_block_device(const struct image *img)
 
 static const char *bottom_with(const struct image *node, unsigned trouble)
 {
-	bool has = node && node->ops->troubles && node->ops->troubles(node) & trouble;
+	bool has = node && node->bottom->troubles && node->bottom->troubles(node) & trouble;
 
 	return has ? node->filename : NULL;
 }
@@ -113,8 +113,8 @@ unsigned image_troubles(const struct image *img)
 
 static void inspect_bottom(struct image *node)
 {
-	if (node && node->ops->inspect)
-		node->ops->inspect(node);
+	if (node && node->bottom->inspect)
+		node->bottom->inspect(node);
 }
 
 void image_inspect(struct image *img)

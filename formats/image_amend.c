@@ -7,7 +7,7 @@
 
 const struct image_option *image_amend_options(const char *format)
 {
-	const struct image_ops *ops = image_find_format(format, NULL);
+	const struct format_ops *ops = image_find_format(format, NULL);
 
 	return ops && ops->co_amend ? ops->amend_options : NULL;
 }
@@ -20,7 +20,7 @@ static bool has_option(const struct image_option *option, const char *name)
 	return false;
 }
 
-static int check_options(const struct image_ops *ops, GHashTable *options, GError **err)
+static int check_options(const struct format_ops *ops, GHashTable *options, GError **err)
 {
 	GHashTableIter iter;
 	void *name;
@@ -40,7 +40,7 @@ static int check_options(const struct image_ops *ops, GHashTable *options, GErro
 
 static int check_image(const struct image *img, GError **err)
 {
-	if (!img->ops->co_amend) {
+	if (!img->format->co_amend) {
 		g_set_error(err, UBD_ERROR, ENOTSUP, "format %s does not support option amendment",
 			    img->ops->name);
 		return -ENOTSUP;
@@ -56,7 +56,7 @@ int image_co_amend(struct image *img, GHashTable *options,
 		   void (*progress)(void *arg, uint64_t done, uint64_t total), void *progress_arg,
 		   GError **err)
 {
-	int ret = check_image(img, err) ?: check_options(img->ops, options, err);
+	int ret = check_image(img, err) ?: check_options(img->format, options, err);
 
-	return ret ?: img->ops->co_amend(img, options, progress, progress_arg, err);
+	return ret ?: img->format->co_amend(img, options, progress, progress_arg, err);
 }

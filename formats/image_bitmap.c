@@ -13,12 +13,12 @@ static int has_none(const struct image *img, GError **err)
 
 bool image_has_bitmaps(const struct image *img)
 {
-	return img->ops->co_bitmap_list;
+	return img->format->co_bitmap_list;
 }
 
 bool image_format_has_bitmaps(const char *format)
 {
-	const struct image_ops *ops = image_find_format(format, NULL);
+	const struct format_ops *ops = image_find_format(format, NULL);
 
 	return ops && ops->co_bitmap_list;
 }
@@ -37,7 +37,7 @@ int image_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err)
 {
 	if (!image_has_bitmaps(img))
 		return has_none(img, err);
-	return image_one_line(img->ops->co_bitmap_list(img, ret_list, err), err);
+	return image_one_line(img->format->co_bitmap_list(img, ret_list, err), err);
 }
 
 int image_co_bitmap_load(struct image *img, const char *name, struct dirty_bits **ret_bits,
@@ -45,7 +45,7 @@ int image_co_bitmap_load(struct image *img, const char *name, struct dirty_bits 
 {
 	if (!image_has_bitmaps(img))
 		return has_none(img, err);
-	return image_one_line(img->ops->co_bitmap_load(img, name, ret_bits, err), err);
+	return image_one_line(img->format->co_bitmap_load(img, name, ret_bits, err), err);
 }
 
 int image_co_bitmap_change(struct image *img, enum image_bitmap_action action, const char *name,
@@ -53,7 +53,7 @@ int image_co_bitmap_change(struct image *img, enum image_bitmap_action action, c
 {
 	int ret = check_change(img, err);
 
-	ret = ret ?: img->ops->co_bitmap_change(img, action, name, granularity, err);
+	ret = ret ?: img->format->co_bitmap_change(img, action, name, granularity, err);
 	return image_one_line(ret, err);
 }
 
@@ -63,7 +63,7 @@ int image_co_bitmap_merge(struct image *img, const char *name, struct image *src
 	struct dirty_bits *bits = NULL;
 	int ret = check_change(img, err) ?: image_co_bitmap_load(src, src_name, &bits, err);
 
-	ret = ret ?: img->ops->co_bitmap_merge(img, name, bits, err);
+	ret = ret ?: img->format->co_bitmap_merge(img, name, bits, err);
 	dirty_bits_free(bits);
 	return image_one_line(ret, err);
 }

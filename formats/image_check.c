@@ -18,11 +18,11 @@ int image_co_repair(struct image *img, const struct image_check_opts *opts,
 	struct image_check_result result = {};
 	int ret;
 
-	if (!img->ops->co_check)
+	if (!img->format->co_check)
 		return -ENOTSUP;
 	if (opts->fix && !(img->flags & IMAGE_FOR_REPAIR))
 		return -EPERM;
-	ret = img->ops->co_check(img, opts, &result);
+	ret = img->format->co_check(img, opts, &result);
 	if (!ret)
 		*ret_result = result;
 	return ret;

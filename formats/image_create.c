@@ -14,7 +14,7 @@
 
 struct creation {
 	const char *filename;
-	const struct image_ops *ops;
+	const struct format_ops *ops;
 	struct image_create_opts opts; /* with the size that was found */
 	struct file_id id, data_id;    /* not known where there is no such file yet */
 };
@@ -34,7 +34,7 @@ static int G_GNUC_PRINTF(4, 5)
 
 /* ---- options ---- */
 
-static bool option_exists(const struct image_ops *ops, const char *name)
+static bool option_exists(const struct format_ops *ops, const char *name)
 {
 	for (const struct image_option *option = ops->create_options; option->name; option++)
 		if (strcmp(option->name, name) == 0)
@@ -52,8 +52,8 @@ static int check_options(struct creation *c, GError **err)
 	g_hash_table_iter_init(&iter, c->opts.options);
 	while (g_hash_table_iter_next(&iter, &name, NULL))
 		if (!option_exists(c->ops, name))
-			return refuse(c, err, -EINVAL, "format %s has no option '%s'", c->ops->name,
-				      (char *)name);
+			return refuse(c, err, -EINVAL, "format %s has no option '%s'",
+				      c->ops->io.name, (char *)name);
 	return 0;
 }
 
@@ -73,7 +73,7 @@ static int check_with_format(struct creation *c, GError **err)
 static int check_backing_options(struct creation *c, GError **err)
 {
 	if (c->ops->no_backing)
-		return refuse(c, err, -ENOTSUP, "format %s has no backing files", c->ops->name);
+		return refuse(c, err, -ENOTSUP, "format %s has no backing files", c->ops->io.name);
 	if (!*c->opts.backing_filename)
 		return refuse(c, err, -EINVAL, "the name of its backing file is empty");
 	/* What a guest writes to a raw image can look like a header of another format. */
@@ -193,7 +193,7 @@ static int co_write_image(struct creation *c, GError **err)
 	ret = image_co_open_bottom(c->filename, IMAGE_RDWR, &file, err);
 	if (ret)
 		return ret;
-	ret = c->ops->co_create(NULL, file, &c->opts, err);
+	ret = c->ops->co_create(file, &c->opts, err);
 	if (ret)
 		g_prefix_error(err, "Could not create '%s': ", c->filename);
 	close_ret = image_co_close(file);
@@ -236,7 +236,7 @@ static int co_create(struct creation *c, GError **err)
 	int ret;
 
 	if (!c->ops->co_create)
-		return refuse(c, err, -ENOTSUP, "%s cannot be created", c->ops->name);
+		return refuse(c, err, -ENOTSUP, "%s cannot be created", c->ops->io.name);
 	if (!c->opts.begun)
 		c->opts.begun = &begun;
 	ret = co_check(c, err) ?:
@@ -265,5 +265,5 @@ int image_co_create(const char *filename, const char *format, const struct image
 
 int image_co_finish(struct image *img)
 {
-	return img->ops->co_finish ? img->ops->co_finish(img) : 0;
+	return img->format->co_finish ? img->format->co_finish(img) : 0;
 }

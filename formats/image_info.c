@@ -19,8 +19,8 @@ int image_co_get_info(struct image *img, struct image_info *ret_info)
 	if (img->backing_filename)
 		info.full_backing_filename =
 			image_resolve_backing(img->filename, img->backing_filename);
-	if (img->ops->co_get_info)
-		ret = img->ops->co_get_info(img, &info);
+	if (img->format->co_get_info)
+		ret = img->format->co_get_info(img, &info);
 	if (ret)
 		image_info_clear(&info);
 	else

@@ -8,7 +8,10 @@
 /* ---- formats.c ---- */
 
 /* The format of that name, NULL with @err set if there is none. */
-const struct image_ops *image_find_format(const char *name, GError **err);
+const struct format_ops *image_find_format(const char *name, GError **err);
+
+/* The format of a file that looks like no other one. */
+const struct format_ops *image_headerless_format(void);
 
 /* ---- bottom/bottom.c ---- */
 
@@ -16,7 +19,7 @@ const struct image_ops *image_find_format(const char *name, GError **err);
  * The bottom that the file name asks for, and the name without "file:", which the caller frees.
  * NULL with @err set if there is none.
  */
-const struct image_ops *image_find_bottom(const char *filename, char **ret_name, GError **err);
+const struct bottom_ops *image_find_bottom(const char *filename, char **ret_name, GError **err);
 
 /* image_co_open_bottom() for a name that an image has, under a policy; @named may be NULL. */
 int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
@@ -30,15 +33,18 @@ int image_co_create_bottom(const char *filename, struct image_begun *begun, GErr
 
 /* ---- image_node.c ---- */
 
-/* A node that is not open yet. */
-struct image *image_node_new(const struct image_ops *ops, const char *filename, unsigned flags);
+/* A node that is not open yet: of a format on @file, or a bottom node. */
+struct image *image_node_new_format(const struct format_ops *ops, struct image *file,
+				    unsigned flags);
+struct image *image_node_new_bottom(const struct bottom_ops *ops, const char *filename,
+				    unsigned flags);
 void image_node_free(struct image *img);
 
 /* Opens the node itself; what is below it stays when that fails. */
 int image_node_co_open(struct image *img, const struct image_open_opts *opts, GError **err);
 
 /* image_co_new_bottom() with all options. */
-int image_node_co_new_bottom(const struct image_ops *ops, const char *filename,
+int image_node_co_new_bottom(const struct bottom_ops *ops, const char *filename,
 			     const struct image_open_opts *opts, void *opaque,
 			     struct image **ret_img, GError **err);
 

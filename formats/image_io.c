@@ -31,12 +31,12 @@ static uint64_t align_up(uint64_t value, uint64_t align)
 /* ---- checks ---- */
 
 /*
- * Anything past INT64_MAX is out of range, with room to round up. A bottom
- * node may be read and written behind its end.
+ * Anything past INT64_MAX is out of range, with room to round up. A node that
+ * grows may be read and written behind its end.
  */
 static int check_range(struct image *img, uint64_t off, uint64_t bytes)
 {
-	uint64_t end = img->ops->is_bottom ? INT64_MAX - MAX_BOUNCE : image_size(img);
+	uint64_t end = img->ops->grows ? INT64_MAX - MAX_BOUNCE : image_size(img);
 
 	if (img->flags & IMAGE_INFO_ONLY)
 		return -EPERM;
@@ -457,7 +457,7 @@ bool image_parse_preallocation(const char *name, enum image_preallocation *ret_m
 
 static int check_resize(struct image *img, uint64_t size)
 {
-	if (!img->ops->co_truncate && !img->ops->co_resize)
+	if (!img->ops->co_truncate && !img->format->co_resize)
 		return -ENOTSUP;
 	if (image_is_read_only(img))
 		return -EPERM;
@@ -468,8 +468,8 @@ static int resize(struct image *img, uint64_t size, enum image_preallocation mod
 {
 	int ret;
 
-	if (img->ops->co_resize)
-		return img->ops->co_resize(img, size, mode, err);
+	if (img->format->co_resize)
+		return img->format->co_resize(img, size, mode, err);
 	ret = mode == IMAGE_PREALLOC_OFF ? img->ops->co_truncate(img, size) : -ENOTSUP;
 	if (ret)
 		g_set_error_literal(err, UBD_ERROR, -ret, g_strerror(-ret));

@@ -4,15 +4,39 @@
 
 #include "image_int.h"
 
-struct image *image_node_new(const struct image_ops *ops, const char *filename, unsigned flags)
+static const struct format_ops no_format;
+static const struct bottom_ops no_bottom;
+
+static struct image *node_new(const struct image_ops *ops, const char *filename, unsigned flags)
 {
 	struct image *img = g_new0(struct image, 1);
 
 	img->ops = ops;
+	img->format = &no_format;
+	img->bottom = &no_bottom;
 	img->filename = g_strdup(filename);
 	img->flags = flags;
 	img->limits.request_alignment = 1;
 	img->limits.memory_alignment = 1;
+	return img;
+}
+
+struct image *image_node_new_format(const struct format_ops *ops, struct image *file,
+				    unsigned flags)
+{
+	struct image *img = node_new(&ops->io, file->filename, flags);
+
+	img->format = ops;
+	img->file = file;
+	return img;
+}
+
+struct image *image_node_new_bottom(const struct bottom_ops *ops, const char *filename,
+				    unsigned flags)
+{
+	struct image *img = node_new(&ops->io, filename, flags);
+
+	img->bottom = ops;
 	return img;
 }
 
@@ -32,7 +56,7 @@ static int check_snapshot_opts(const struct image *img, const struct image_open_
 {
 	if (!opts->snapshot && !opts->snapshot_id && !opts->snapshot_name)
 		return 0;
-	if (!img->ops->co_snapshot_list) {
+	if (!img->format->co_snapshot_list) {
 		g_set_error(err, UBD_ERROR, ENOTSUP,
 			    "Could not open '%s': the format %s has no snapshots", img->filename,
 			    img->ops->name);
@@ -49,8 +73,12 @@ static int check_snapshot_opts(const struct image *img, const struct image_open_
 
 int image_node_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	int ret = check_snapshot_opts(img, opts, err) ?: img->ops->co_open(img, opts, err);
+	int ret = check_snapshot_opts(img, opts, err);
 
+	if (!ret && img->file)
+		ret = img->format->co_open(img, opts, err);
+	else if (!ret)
+		ret = img->bottom->co_open(img, opts, err);
 	if (ret || img->limits.request_alignment == 1)
 		return ret;
 	img->rmw_lock = try_iobuf_alloc0(sizeof(*img->rmw_lock));
@@ -64,11 +92,11 @@ int image_node_co_open(struct image *img, const struct image_open_opts *opts, GE
 	return 0;
 }
 
-int image_node_co_new_bottom(const struct image_ops *ops, const char *filename,
+int image_node_co_new_bottom(const struct bottom_ops *ops, const char *filename,
 			     const struct image_open_opts *opts, void *opaque,
 			     struct image **ret_img, GError **err)
 {
-	struct image *img = image_node_new(ops, filename, opts->flags);
+	struct image *img = image_node_new_bottom(ops, filename, opts->flags);
 	int ret;
 
 	img->opaque = opaque;
@@ -80,7 +108,7 @@ int image_node_co_new_bottom(const struct image_ops *ops, const char *filename,
 	return ret;
 }
 
-int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
+int image_co_new_bottom(const struct bottom_ops *ops, const char *filename, unsigned flags,
 			void *opaque, struct image **ret_img, GError **err)
 {
 	struct image_open_opts opts = { .flags = flags };

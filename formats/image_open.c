@@ -11,15 +11,12 @@
 
 /* ---- one image ---- */
 
-/* raw takes what looks like no other format. */
-static const struct image_ops *format_named(const char *name)
+static const struct format_ops *format_named(const char *name)
 {
-	const struct image_ops *ops = name ? foreign_find(name) : &image_raw_ops;
-
-	return ops ?: image_find_format(name, NULL);
+	return foreign_find(name) ?: image_find_format(name, NULL);
 }
 
-static int co_probe(struct image *file, const struct image_ops **ret_ops, GError **err)
+static int co_probe(struct image *file, const struct format_ops **ret_ops, GError **err)
 {
 	uint64_t size = image_size(file);
 	const char *format = NULL;
@@ -33,7 +30,7 @@ static int co_probe(struct image *file, const struct image_ops **ret_ops, GError
 		format = ret ? NULL : probe_tail(buf);
 	}
 	if (!ret)
-		*ret_ops = format_named(format);
+		*ret_ops = format ? format_named(format) : image_headerless_format();
 	else
 		g_set_error(err, UBD_ERROR, -ret, "Could not read '%s' to find its format: %s",
 			    file->filename, g_strerror(-ret));
@@ -41,21 +38,22 @@ static int co_probe(struct image *file, const struct image_ops **ret_ops, GError
 }
 
 /* What is called a foreign format must be of it: its header is not looked at any further. */
-static int co_check_foreign(struct image *file, const struct image_ops *ops, GError **err)
+static int co_check_foreign(struct image *file, const struct format_ops *ops, GError **err)
 {
-	const struct image_ops *found;
+	const struct format_ops *found;
 	int ret = co_probe(file, &found, err);
 
 	if (ret || found == ops)
 		return ret;
 	g_set_error(err, UBD_ERROR, EINVAL, "Could not open '%s': Image is not in %s format",
-		    file->filename, ops->name);
+		    file->filename, ops->io.name);
 	return -EINVAL;
 }
 
 static int co_keep_writers_out(struct image *file, GError **err)
 {
-	int ret = file->ops->co_keep_writers_out ? file->ops->co_keep_writers_out(file, err) : 0;
+	int ret = file->bottom->co_keep_writers_out ? file->bottom->co_keep_writers_out(file, err)
+						    : 0;
 
 	if (ret || !file->ops->co_refresh_size)
 		return ret;
@@ -71,7 +69,7 @@ static int co_keep_writers_out(struct image *file, GError **err)
 static int co_open_format(struct image *file, const struct image_open_opts *opts,
 			  struct image_memory *memory, struct image **ret_img, GError **err)
 {
-	const struct image_ops *ops = NULL;
+	const struct format_ops *ops = NULL;
 	struct image *img;
 	int ret = 0;
 
@@ -86,10 +84,10 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
 			ret = foreign_refuse(ops, file->filename, err);
 	}
-	if (!ret && opts->data_file && ops != &image_qcow2_ops) {
+	if (!ret && opts->data_file && !ops->has_data_files) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "Could not open '%s': format %s has no external data files",
-			    file->filename, ops->name);
+			    file->filename, ops->io.name);
 		ret = -EINVAL;
 	}
 	if (ret) {
@@ -97,8 +95,7 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 		image_co_close(file);
 		return ret;
 	}
-	img = image_node_new(ops, file->filename, opts->flags & ~IMAGE_BEAR_WRITERS);
-	img->file = file;
+	img = image_node_new_format(ops, file, opts->flags & ~IMAGE_BEAR_WRITERS);
 	img->memory = memory;
 	if (opts->flags & IMAGE_BEAR_WRITERS && !ops->bears_writers)
 		ret = co_keep_writers_out(file, err);

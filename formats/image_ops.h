@@ -4,7 +4,7 @@
  * and for tests that bring a bottom node of their own; others use image.h.
  *
  * The checked entry (image_io.c) calls the ops with: a range inside the image
- * (requests of a bottom node may pass its end: reads get zeroes, writes let it grow),
+ * (requests of a node that grows may pass its end),
  * not empty, on request_alignment (the last block may pass the end of an
  * image that is no multiple of it); memory on memory_alignment; never a write on a read-only
  * node; FUA only as a flush behind the write unless `handles_fua`. An op that cannot use the data
@@ -21,36 +21,16 @@
 
 struct image_memory;
 
+/* What every node does. */
 struct image_ops {
 	const char *name;
-	/* A bottom node: co_open gets a file name, not a node below. */
-	bool is_bottom;
+	/* Requests may pass its end: reads get zeroes there, writes let it grow. */
+	bool grows;
 	/* co_pwritev honours IMAGE_REQ_FUA itself. */
 	bool handles_fua;
-	/* Of another program: opened with IMAGE_INFO_ONLY alone. */
-	bool info_only;
-	/* Never has a backing file. */
-	bool no_backing;
-	/* Can be read while others write to it: it keeps nothing of the file in memory. */
-	bool bears_writers;
-	/* Ended by a NULL name; NULL: cannot be created. */
-	const struct image_option *create_options;
 
-	/*
-	 * Sets img->size, img->limits, img->opaque; for a format img->file is
-	 * set already. A format with a backing file sets img->backing_filename (as
-	 * written) and img->backing_format; image_open.c opens and attaches it. On failure it
-	 * leaves nothing behind, opts->data_file neither.
-	 */
-	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
-	/*
-	 * Of a bottom node opened with IMAGE_BEAR_WRITERS: no others may write from now on.
-	 * -EBUSY if one does. NULL: there are none.
-	 */
-	int (*co_keep_writers_out)(struct image *img, GError **err);
 	/* Writes what is held back and frees img->opaque, whatever happens. */
 	int (*co_close)(struct image *img);
-
 	int (*co_preadv)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 	int (*co_pwritev)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			  unsigned flags);
@@ -73,6 +53,37 @@ struct image_ops {
 	/* NULL: all of it is data of this layer at the same offset. */
 	int (*co_block_status)(struct image *img, uint64_t off, uint64_t bytes,
 			       struct image_extent *ret_extent);
+	/* Of a node that grows; NULL: its size cannot be set. */
+	int (*co_truncate)(struct image *img, uint64_t size);
+	/* Makes img->size larger if the file is; NULL: something else decides on it. */
+	int (*co_refresh_size)(struct image *img);
+	/* NULL: as many as the node below. */
+	int64_t (*co_allocated_bytes)(struct image *img);
+};
+
+/* A node that stands on another, img->file. */
+struct format_ops {
+	struct image_ops io;
+	/* Of another program: opened with IMAGE_INFO_ONLY alone. */
+	bool info_only;
+	/* What looks like no other format is of this one. */
+	bool headerless;
+	/* Never has a backing file. */
+	bool no_backing;
+	/* Its images may have an external data file. */
+	bool has_data_files;
+	/* Can be read while others write to it: it keeps nothing of the file in memory. */
+	bool bears_writers;
+
+	/*
+	 * Sets img->size, img->limits, img->opaque. A format with a backing file sets
+	 * img->backing_filename (as written) and img->backing_format; image_open.c opens and
+	 * attaches it. On failure it leaves nothing behind, opts->data_file neither.
+	 */
+	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
+	/* image_co_resize() as a whole; its errors name no file. NULL: fixed size. */
+	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
+			 GError **err);
 	/* NULL: nothing is to be done at the end of a copy. */
 	int (*co_finish)(struct image *img);
 	/* Of image_co_amend(); options are those of amend_options, its errors name no file. */
@@ -80,18 +91,7 @@ struct image_ops {
 	int (*co_amend)(struct image *img, GHashTable *options,
 			void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 			GError **err);
-	/* Of a bottom node; NULL: it cannot change. */
-	int (*co_truncate)(struct image *img, uint64_t size);
-	/* Of a format: image_co_resize() as a whole; its errors name no file. NULL: fixed size. */
-	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
-			 GError **err);
-	/* Makes img->size larger if the file is; NULL: something else decides on it. */
-	int (*co_refresh_size)(struct image *img);
 	int (*co_get_info)(struct image *img, struct image_info *info);
-	int64_t (*co_allocated_bytes)(struct image *img);
-	/* Bottom nodes, for image_inspect() and image_troubles(); NULL: it has no troubles. */
-	void (*inspect)(struct image *img);
-	unsigned (*troubles)(const struct image *img);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,
 			struct image_check_result *result);
 
@@ -114,30 +114,52 @@ struct image_ops {
 	int (*co_bitmap_merge)(struct image *img, const char *name, const struct dirty_bits *src,
 			       GError **err);
 
-	/*
-	 * Bottom: what image_co_file_id() and image_stable_name() say of a name; the first runs on
-	 * a worker. NULL: names stand for nothing that could be found again.
-	 */
-	struct file_id (*identify)(const char *filename);
-	char *(*stable_name)(const char *filename);
-
+	/* Ended by a NULL name. */
+	const struct image_option *create_options;
 	/*
 	 * Whether co_create takes these options and this size, before any file is touched.
 	 * NULL: it takes all whose names are in create_options. Its errors name no file.
 	 */
 	int (*check_create)(const struct image_create_opts *opts, GError **err);
 	/*
-	 * Bottom: makes the file or, with an exclusive lock, empties what is
-	 * there, and adds it to opts->begun.
-	 * Format: writes an image to @file, a bottom node opened read-write and
-	 * empty (a block device is as it was); opts->size is decided by then.
+	 * Writes an image to @file, a node that grows, opened read-write and empty (a block device
+	 * is as it was); opts->size is decided by then. NULL: cannot be created.
 	 */
-	int (*co_create)(const char *filename, struct image *file,
-			 const struct image_create_opts *opts, GError **err);
+	int (*co_create)(struct image *file, const struct image_create_opts *opts, GError **err);
+};
+
+/* A node that a file name stands for: what a graph of nodes ends in. */
+struct bottom_ops {
+	struct image_ops io;
+
+	/* Opens img->filename: sets img->size, img->limits, img->opaque. */
+	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
+	/*
+	 * Of a node opened with IMAGE_BEAR_WRITERS: no others may write from now on.
+	 * -EBUSY if one does. NULL: there are none.
+	 */
+	int (*co_keep_writers_out)(struct image *img, GError **err);
+	/* For image_inspect() and image_troubles(); NULL: it has no troubles. */
+	void (*inspect)(struct image *img);
+	unsigned (*troubles)(const struct image *img);
+
+	/*
+	 * What image_co_file_id() and image_stable_name() say of a name; the first runs on
+	 * a worker. NULL: names stand for nothing that could be found again.
+	 */
+	struct file_id (*identify)(const char *filename);
+	char *(*stable_name)(const char *filename);
+	/*
+	 * Makes the file or, with an exclusive lock, empties what is there, and adds it to @begun.
+	 * NULL: cannot be created.
+	 */
+	int (*co_create)(const char *filename, struct image_begun *begun, GError **err);
 };
 
 struct image {
-	const struct image_ops *ops;
+	const struct image_ops *ops;	 /* of one of the next two */
+	const struct format_ops *format; /* never NULL: of a bottom node it has nothing in it */
+	const struct bottom_ops *bottom; /* the same of a format node */
 	char *filename;
 	struct image *file;	 /* owned; NULL for a bottom node */
 	struct image *data_file; /* the format's; NULL: data are in @file */
@@ -173,16 +195,16 @@ uint64_t image_memory_left(const struct image *img);
 /* A cache that need not be so large takes at most this part of what is left. */
 #define IMAGE_CACHE_SHARE 8
 
-extern const struct image_ops image_file_ops;
-extern const struct image_ops image_null_ops;
-extern const struct image_ops image_raw_ops;
-extern const struct image_ops image_qcow2_ops;
+extern const struct bottom_ops image_file_bottom;
+extern const struct bottom_ops image_null_bottom;
+extern const struct format_ops image_raw_format;
+extern const struct format_ops image_qcow2_format;
 
 /*
  * A bottom node with @ops for image_co_open_on(); @opaque is set before
  * ops->co_open, which is called here.
  */
-int image_co_new_bottom(const struct image_ops *ops, const char *filename, unsigned flags,
+int image_co_new_bottom(const struct bottom_ops *ops, const char *filename, unsigned flags,
 			void *opaque, struct image **ret_img, GError **err);
 
 /*

@@ -33,8 +33,8 @@ int image_co_snapshot_list(struct image *img, GArray **ret_list)
 	int ret = 0;
 
 	g_array_set_clear_func(list, clear_snapshot);
-	if (img->ops->co_snapshot_list)
-		ret = img->ops->co_snapshot_list(img, list);
+	if (img->format->co_snapshot_list)
+		ret = img->format->co_snapshot_list(img, list);
 	if (ret)
 		g_array_unref(list);
 	else
@@ -44,21 +44,21 @@ int image_co_snapshot_list(struct image *img, GArray **ret_list)
 
 int image_co_snapshot_create(struct image *img, const char *name, GError **err)
 {
-	int ret = check_change(img, img->ops->co_snapshot_create, err);
+	int ret = check_change(img, img->format->co_snapshot_create, err);
 
-	return image_one_line(ret ?: img->ops->co_snapshot_create(img, name, err), err);
+	return image_one_line(ret ?: img->format->co_snapshot_create(img, name, err), err);
 }
 
 int image_co_snapshot_apply(struct image *img, const char *which, GError **err)
 {
-	int ret = check_change(img, img->ops->co_snapshot_apply, err);
+	int ret = check_change(img, img->format->co_snapshot_apply, err);
 
-	return image_one_line(ret ?: img->ops->co_snapshot_apply(img, which, err), err);
+	return image_one_line(ret ?: img->format->co_snapshot_apply(img, which, err), err);
 }
 
 int image_co_snapshot_delete(struct image *img, const char *name, GError **err)
 {
-	int ret = check_change(img, img->ops->co_snapshot_delete, err);
+	int ret = check_change(img, img->format->co_snapshot_delete, err);
 
-	return image_one_line(ret ?: img->ops->co_snapshot_delete(img, name, err), err);
+	return image_one_line(ret ?: img->format->co_snapshot_delete(img, name, err), err);
 }

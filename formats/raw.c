@@ -194,8 +194,7 @@ static int raw_check_create(const struct image_create_opts *opts, GError **err)
 	return parse_preallocation(opts, &mode, err);
 }
 
-static int raw_co_create(const char *filename, struct image *file,
-			 const struct image_create_opts *opts, GError **err)
+static int raw_co_create(struct image *file, const struct image_create_opts *opts, GError **err)
 {
 	uint64_t size = whole_sectors(opts->size);
 	enum image_preallocation mode;
@@ -216,21 +215,24 @@ static const struct image_option raw_create_options[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
-const struct image_ops image_raw_ops = {
-	.name = "raw",
+const struct format_ops image_raw_format = {
+	.io = {
+		.name = "raw",
+		.co_close = raw_co_close,
+		.co_preadv = raw_co_preadv,
+		.co_pwritev = raw_co_pwritev,
+		.co_flush = raw_co_flush,
+		.co_pdiscard = raw_co_pdiscard,
+		.co_pwrite_zeroes = raw_co_pwrite_zeroes,
+		.co_block_status = raw_co_block_status,
+		.co_refresh_size = raw_co_refresh_size,
+	},
+	.headerless = true,
 	.no_backing = true,
 	.bears_writers = true,
 	.create_options = raw_create_options,
 	.co_open = raw_co_open,
-	.co_close = raw_co_close,
-	.co_preadv = raw_co_preadv,
-	.co_pwritev = raw_co_pwritev,
-	.co_flush = raw_co_flush,
-	.co_pdiscard = raw_co_pdiscard,
-	.co_pwrite_zeroes = raw_co_pwrite_zeroes,
-	.co_block_status = raw_co_block_status,
 	.co_resize = raw_co_resize,
-	.co_refresh_size = raw_co_refresh_size,
 	.check_create = raw_check_create,
 	.co_create = raw_co_create,
 };

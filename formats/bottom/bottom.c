@@ -18,13 +18,13 @@ static size_t protocol_length(const char *filename)
 	return filename[len] == ':' ? len + 1 : 0;
 }
 
-const struct image_ops *image_find_bottom(const char *filename, char **ret_name, GError **err)
+const struct bottom_ops *image_find_bottom(const char *filename, char **ret_name, GError **err)
 {
 	size_t len = protocol_length(filename);
-	const struct image_ops *ops = &image_file_ops;
+	const struct bottom_ops *ops = &image_file_bottom;
 
 	if (len == strlen("null:") && strncmp(filename, "null:", len) == 0) {
-		ops = &image_null_ops;
+		ops = &image_null_bottom;
 	} else if (len == strlen("file:") && strncmp(filename, "file:", len) == 0) {
 		filename += len;
 		/* So that what remains has no other meaning when it is resolved once more. */
@@ -57,7 +57,7 @@ char *image_resolve_backing(const char *image_filename, const char *backing_file
 /* ---- which file it is ---- */
 
 struct file_id_job {
-	const struct image_ops *ops;
+	const struct bottom_ops *ops;
 	char *name;
 	struct file_id ret_id;
 };
@@ -84,7 +84,7 @@ struct file_id image_co_file_id(const char *filename)
 char *image_stable_name(const char *filename)
 {
 	g_autofree char *name = NULL;
-	const struct image_ops *ops = image_find_bottom(filename, &name, NULL);
+	const struct bottom_ops *ops = image_find_bottom(filename, &name, NULL);
 
 	return ops && ops->stable_name ? ops->stable_name(name) : NULL;
 }
@@ -96,11 +96,11 @@ int image_co_open_named(const char *filename, unsigned flags, const struct named
 {
 	struct image_open_opts opts = { .flags = flags, .named_file = named };
 	g_autofree char *name = NULL, *refusal = NULL;
-	const struct image_ops *ops = image_find_bottom(filename, &name, err);
+	const struct bottom_ops *ops = image_find_bottom(filename, &name, err);
 
 	if (!ops)
 		return -EINVAL;
-	if (named && ops != &image_file_ops)
+	if (named && ops != &image_file_bottom)
 		refusal = named_nothing_refusal(named);
 	if (refusal) {
 		g_set_error(err, UBD_ERROR, EPERM, "Could not open '%s': %s", filename, refusal);
@@ -116,15 +116,14 @@ int image_co_open_bottom(const char *filename, unsigned flags, struct image **re
 
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
 {
-	const struct image_create_opts opts = { .begun = begun };
 	g_autofree char *name = NULL;
-	const struct image_ops *bottom = image_find_bottom(filename, &name, err);
+	const struct bottom_ops *bottom = image_find_bottom(filename, &name, err);
 
 	if (!bottom)
 		return -EINVAL;
 	if (bottom->co_create)
-		return bottom->co_create(name, NULL, &opts, err);
+		return bottom->co_create(name, begun, err);
 	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created",
-		    filename, bottom->name);
+		    filename, bottom->io.name);
 	return -ENOTSUP;
 }

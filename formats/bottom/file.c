@@ -668,30 +668,26 @@ static unsigned file_troubles(const struct image *img)
 	return troubles;
 }
 
-static int co_create(const char *filename, struct image *below,
-		     const struct image_create_opts *opts, GError **err)
-{
-	return file_co_create(filename, opts->begun, err);
-}
-
-const struct image_ops image_file_ops = {
-	.name = "file",
-	.is_bottom = true,
+const struct bottom_ops image_file_bottom = {
+	.io = {
+		.name = "file",
+		.grows = true,
+		.co_close = file_co_close,
+		.co_preadv = file_co_preadv,
+		.co_pwritev = file_co_pwritev,
+		.co_flush = file_co_flush,
+		.co_pdiscard = file_co_pdiscard,
+		.co_pwrite_zeroes = file_co_pwrite_zeroes,
+		.co_block_status = file_co_block_status,
+		.co_truncate = file_co_truncate,
+		.co_refresh_size = file_co_refresh_size,
+		.co_allocated_bytes = file_co_allocated_bytes,
+	},
 	.co_open = file_co_open,
 	.co_keep_writers_out = file_co_keep_writers_out,
-	.co_close = file_co_close,
-	.co_preadv = file_co_preadv,
-	.co_pwritev = file_co_pwritev,
-	.co_flush = file_co_flush,
-	.co_pdiscard = file_co_pdiscard,
-	.co_pwrite_zeroes = file_co_pwrite_zeroes,
-	.co_block_status = file_co_block_status,
-	.co_truncate = file_co_truncate,
-	.co_refresh_size = file_co_refresh_size,
-	.co_allocated_bytes = file_co_allocated_bytes,
 	.inspect = file_inspect,
 	.troubles = file_troubles,
 	.identify = file_identify,
 	.stable_name = file_stable_name,
-	.co_create = co_create,
+	.co_create = file_co_create,
 };

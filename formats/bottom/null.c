@@ -75,17 +75,19 @@ static int64_t null_co_allocated_bytes(struct image *img)
 	return 0;
 }
 
-const struct image_ops image_null_ops = {
-	.name = "null",
-	.is_bottom = true,
+const struct bottom_ops image_null_bottom = {
+	.io = {
+		.name = "null",
+		.grows = true,
+		.co_close = null_co_close,
+		.co_preadv = null_co_preadv,
+		.co_pwritev = null_co_pwritev,
+		.co_flush = null_co_flush,
+		.co_pdiscard = null_co_pdiscard,
+		.co_pwrite_zeroes = null_co_pwrite_zeroes,
+		.co_block_status = null_co_block_status,
+		.co_truncate = null_co_truncate,
+		.co_allocated_bytes = null_co_allocated_bytes,
+	},
 	.co_open = null_co_open,
-	.co_close = null_co_close,
-	.co_preadv = null_co_preadv,
-	.co_pwritev = null_co_pwritev,
-	.co_flush = null_co_flush,
-	.co_pdiscard = null_co_pdiscard,
-	.co_pwrite_zeroes = null_co_pwrite_zeroes,
-	.co_block_status = null_co_block_status,
-	.co_truncate = null_co_truncate,
-	.co_allocated_bytes = null_co_allocated_bytes,
 };

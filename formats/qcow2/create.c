@@ -279,8 +279,7 @@ static int co_write_with_data_file(const struct layout *l, struct image *file,
 	return ret;
 }
 
-int qcow2_co_create(const char *filename, struct image *file, const struct image_create_opts *opts,
-		    GError **err)
+int qcow2_co_create(struct image *file, const struct image_create_opts *opts, GError **err)
 {
 	struct layout l;
 	uint8_t *header;

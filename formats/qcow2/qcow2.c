@@ -209,19 +209,22 @@ static int co_get_info(struct image *img, struct image_info *info)
 	return 0;
 }
 
-const struct image_ops image_qcow2_ops = {
-	.name = "qcow2",
+const struct format_ops image_qcow2_format = {
+	.io = {
+		.name = "qcow2",
+		.co_close = co_close,
+		.co_preadv = qcow2_co_preadv,
+		.co_pwritev = qcow2_co_pwritev,
+		.co_pwrite_compressed = qcow2_co_pwrite_compressed,
+		.co_flush = qcow2_co_flush,
+		.co_write_back = qcow2_co_write_back,
+		.co_pdiscard = qcow2_co_pdiscard,
+		.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
+		.co_block_status = qcow2_co_block_status,
+	},
 	.create_options = qcow2_create_options,
+	.has_data_files = true,
 	.co_open = co_open,
-	.co_close = co_close,
-	.co_preadv = qcow2_co_preadv,
-	.co_pwritev = qcow2_co_pwritev,
-	.co_pwrite_compressed = qcow2_co_pwrite_compressed,
-	.co_flush = qcow2_co_flush,
-	.co_write_back = qcow2_co_write_back,
-	.co_pdiscard = qcow2_co_pdiscard,
-	.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
-	.co_block_status = qcow2_co_block_status,
 	.co_resize = qcow2_co_resize,
 	.amend_options = qcow2_amend_options,
 	.co_amend = qcow2_co_amend,

@@ -999,8 +999,7 @@ int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err);
 
 extern const struct image_option qcow2_create_options[];
 int qcow2_check_create(const struct image_create_opts *opts, GError **err);
-int qcow2_co_create(const char *filename, struct image *file, const struct image_create_opts *opts,
-		    GError **err);
+int qcow2_co_create(struct image *file, const struct image_create_opts *opts, GError **err);
 int qcow2_co_check(struct image *img, const struct image_check_opts *opts,
 		   struct image_check_result *result);
 /*

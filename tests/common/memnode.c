@@ -292,17 +292,19 @@ static int memnode_co_truncate(struct image *img, uint64_t size)
 	return ret;
 }
 
-static const struct image_ops memnode_ops = {
-	.name = "memory",
-	.is_bottom = true,
+static const struct bottom_ops memnode_ops = {
+	.io = {
+		.name = "memory",
+		.grows = true,
+		.co_close = memnode_co_close,
+		.co_preadv = memnode_co_preadv,
+		.co_pwritev = memnode_co_pwritev,
+		.co_flush = memnode_co_flush,
+		.co_pdiscard = memnode_co_pdiscard,
+		.co_pwrite_zeroes = memnode_co_pwrite_zeroes,
+		.co_truncate = memnode_co_truncate,
+	},
 	.co_open = memnode_co_open,
-	.co_close = memnode_co_close,
-	.co_preadv = memnode_co_preadv,
-	.co_pwritev = memnode_co_pwritev,
-	.co_flush = memnode_co_flush,
-	.co_pdiscard = memnode_co_pdiscard,
-	.co_pwrite_zeroes = memnode_co_pwrite_zeroes,
-	.co_truncate = memnode_co_truncate,
 };
 
 int memnode_co_open_image(struct memnode *node, const char *filename,

@@ -110,7 +110,7 @@ static struct image *co_new_file(uint64_t bytes, unsigned flags)
 	memset(&kernel, 0, sizeof(kernel));
 	memset(data, 'o', bytes);
 	write_file("file", data, bytes);
-	image_co_new_bottom(&image_file_ops, "file", flags | IMAGE_RDWR, NULL, &img, &err);
+	image_co_new_bottom(&image_file_bottom, "file", flags | IMAGE_RDWR, NULL, &img, &err);
 	g_assert_no_error(err);
 	return img;
 }

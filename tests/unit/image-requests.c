@@ -109,16 +109,18 @@ static int disk_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes
 	return 0;
 }
 
-static const struct image_ops disk_ops = {
-	.name = "disk",
-	.is_bottom = true,
+static const struct bottom_ops disk_ops = {
+	.io = {
+		.name = "disk",
+		.grows = true,
+		.co_close = disk_co_close,
+		.co_preadv = disk_co_preadv,
+		.co_pwritev = disk_co_pwritev,
+		.co_flush = disk_co_flush,
+		.co_pdiscard = disk_co_pdiscard,
+		.co_pwrite_zeroes = disk_co_pwrite_zeroes,
+	},
 	.co_open = disk_co_open,
-	.co_close = disk_co_close,
-	.co_preadv = disk_co_preadv,
-	.co_pwritev = disk_co_pwritev,
-	.co_flush = disk_co_flush,
-	.co_pdiscard = disk_co_pdiscard,
-	.co_pwrite_zeroes = disk_co_pwrite_zeroes,
 };
 
 /* Opens it as a raw image. */

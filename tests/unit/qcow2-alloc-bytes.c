@@ -231,15 +231,17 @@ static int far_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 	return 0;
 }
 
-static const struct image_ops far_ops = {
-	.name = "far",
-	.is_bottom = true,
+static const struct bottom_ops far_ops = {
+	.io = {
+		.name = "far",
+		.grows = true,
+		.co_close = far_co_close,
+		.co_preadv = far_co_preadv,
+		.co_pwritev = far_co_pwritev,
+		.co_flush = far_co_flush,
+		.co_pdiscard = far_co_pdiscard,
+	},
 	.co_open = far_co_open,
-	.co_close = far_co_close,
-	.co_preadv = far_co_preadv,
-	.co_pwritev = far_co_pwritev,
-	.co_flush = far_co_flush,
-	.co_pdiscard = far_co_pdiscard,
 };
 
 static struct image *co_open_far(const char *cluster_size)

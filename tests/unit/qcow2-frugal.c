@@ -87,16 +87,18 @@ static int counter_co_flush(struct image *img)
 	return 0;
 }
 
-static const struct image_ops counter_ops = {
-	.name = "counter",
-	.is_bottom = true,
+static const struct bottom_ops counter_ops = {
+	.io = {
+		.name = "counter",
+		.grows = true,
+		.co_close = counter_co_close,
+		.co_preadv = counter_co_preadv,
+		.co_pwritev = counter_co_pwritev,
+		.co_flush = counter_co_flush,
+		.co_block_status = counter_co_block_status,
+		.co_truncate = counter_co_truncate,
+	},
 	.co_open = counter_co_open,
-	.co_close = counter_co_close,
-	.co_preadv = counter_co_preadv,
-	.co_pwritev = counter_co_pwritev,
-	.co_flush = counter_co_flush,
-	.co_block_status = counter_co_block_status,
-	.co_truncate = counter_co_truncate,
 };
 
 static void co_create(uint64_t size, const char *name, const char *value)
