@@ -517,8 +517,13 @@ static int ubd_alloc_tags(struct ubd_device *dev, const struct ubdsrv_ctrl_dev_i
 	dev->tag_set.numa_node = NUMA_NO_NODE;
 	/* blk-mq adds a second to it: how often ubd_timeout() is called. */
 	dev->tag_set.timeout = HZ / 10;
-	/* The server's own I/O is scheduled where the image lies. */
+	/*
+	 * The server's own I/O is scheduled where the image lies. No processor that goes offline
+	 * waits for requests: a server that is frozen for a suspend answers none, and a queue
+	 * without processors works as any other.
+	 */
 	dev->tag_set.flags = BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	dev->tag_set.flags |= BLK_MQ_F_STACKING;
 	dev->tag_set.driver_data = dev;
 	err = blk_mq_alloc_tag_set(&dev->tag_set);
 	if (err)

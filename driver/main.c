@@ -183,11 +183,16 @@ static int __init ubd_init(void)
 		err = ubd_block_major;
 		goto unregister_chrdev;
 	}
-	err = misc_register(&ubd_misc);
+	err = ubd_suspend_init();
 	if (err)
 		goto unregister_blkdev;
+	err = misc_register(&ubd_misc);
+	if (err)
+		goto exit_suspend;
 	return 0;
 
+exit_suspend:
+	ubd_suspend_exit();
 unregister_blkdev:
 	unregister_blkdev(ubd_block_major, "ubd");
 unregister_chrdev:
@@ -213,6 +218,7 @@ destroy_check_wq:
 static void __exit ubd_exit(void)
 {
 	misc_deregister(&ubd_misc);
+	ubd_suspend_exit();
 	destroy_workqueue(ubd_life_wq);
 	destroy_workqueue(ubd_check_wq);
 	unregister_blkdev(ubd_block_major, "ubd");

@@ -20,37 +20,48 @@
 
 /* ---- the deadline ---- */
 
+static unsigned long ubd_wait_limit(const struct ubd_device *dev)
+{
+	return (unsigned long)dev->recovery_timeout * HZ;
+}
+
 /* Under dev->lock, when a LIVE device loses its server. */
 static void ubd_begin_wait(struct ubd_device *dev)
 {
-	unsigned long limit = (unsigned long)dev->recovery_timeout * HZ;
+	unsigned long limit = ubd_wait_limit(dev);
 
 	if (!limit)
 		return;
-	dev->deadline = jiffies + limit;
+	dev->waits_since = jiffies;
 	mod_delayed_work(ubd_check_wq, &dev->deadline_work, limit);
 }
 
-/* It may be about to run for a wait that is over, and another one have begun. */
-static bool ubd_waits_too_long(const struct ubd_device *dev)
+static bool ubd_waits(const struct ubd_device *dev)
 {
-	bool waits = dev->state != UBD_S_DEV_LIVE || test_bit(UBD_AWAY, &dev->flags);
-
-	return waits && !ubd_is_ending(dev) && time_after_eq(jiffies, dev->deadline);
+	return (dev->state != UBD_S_DEV_LIVE || test_bit(UBD_AWAY, &dev->flags)) &&
+	       !ubd_is_ending(dev);
 }
 
-/* Holds no reference: ubd_delete() cancels it. */
+/*
+ * It may be about to run for a wait that is over, and another one have begun, for which it is
+ * queued already. Holds no reference: ubd_delete() cancels it.
+ */
 static void ubd_deadline_work(struct work_struct *work)
 {
 	struct ubd_device *dev =
 		container_of(to_delayed_work(work), struct ubd_device, deadline_work);
-	bool late;
+	unsigned long limit = ubd_wait_limit(dev);
+	bool late = false;
 
 	spin_lock(&dev->lock);
-	late = ubd_waits_too_long(dev);
-	/* From here no server takes over. */
-	if (late)
-		ubd_ask(dev, UBD_ASK_STOP);
+	if (ubd_waits(dev)) {
+		late = ubd_is_late_since(dev->waits_since, limit);
+		/* From here no server takes over. */
+		if (late)
+			ubd_ask(dev, UBD_ASK_STOP);
+		else
+			queue_delayed_work(ubd_check_wq, &dev->deadline_work, limit);
+	}
 	spin_unlock(&dev->lock);
 	if (!late)
 		return;

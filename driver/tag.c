@@ -250,21 +250,33 @@ static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 	return true;
 }
 
-static bool ubd_tag_is_overdue(struct ubd_tag *tag)
+struct ubd_lateness {
+	unsigned long limit; /* jiffies */
+	bool found;
+};
+
+static bool ubd_request_is_in_time(struct request *rq, void *data)
 {
-	unsigned long seconds = ubd_limit_timeout(tag->queue->dev, READ_ONCE(request_timeout));
-	unsigned long limit = seconds * HZ;
-	bool late;
+	struct ubd_queue *q = rq->mq_hctx->driver_data;
+	struct ubd_tag *tag = &q->tags[rq->tag];
+	struct ubd_lateness *late = data;
 
 	spin_lock(&tag->lock);
-	late = limit && ubd_is_servers_turn(tag) && time_after(jiffies, tag->since + limit);
+	/* The next queue is gone through whatever is returned. */
+	if (ubd_is_servers_turn(tag) && ubd_is_late_since(tag->since, late->limit))
+		late->found = true;
 	spin_unlock(&tag->lock);
-	return late;
+	return !late->found;
 }
 
 bool ubd_has_overdue(struct ubd_device *dev)
 {
-	return ubd_any_tag(dev, ubd_tag_is_overdue);
+	unsigned long seconds = ubd_limit_timeout(dev, READ_ONCE(request_timeout));
+	struct ubd_lateness late = { .limit = seconds * HZ };
+
+	if (late.limit)
+		blk_mq_tagset_busy_iter(&dev->tag_set, ubd_request_is_in_time, &late);
+	return late.found;
 }
 
 /* ---- memory ---- */

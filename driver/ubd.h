@@ -12,6 +12,7 @@
  *   char.c     /dev/ubdcN: its one opener, and the mapping
  *   node.c     /dev/ubdcN: whose it is, and its attributes in sysfs
  *   block.c    /dev/ubdbN without its node
+ *   suspend.c  time that counts for no limit
  *   queue.c    requests: how one goes from blk-mq to the server
  *   io.c       the I/O commands: how it comes back, and the next is asked for
  *   batch.c    many of them at once, to the server and back
@@ -53,8 +54,8 @@
  *   ubd_devices' xa_lock     which ids there are
  *   gendisk.open_mutex       by TRY_STOP_DEV, so that nobody opens the disk meanwhile
  *   ubd_device.lock          state, nr_changes, asked, starting, start_error, resizing, params,
- *                            identity, opened, opener, left_ns, detached, deadline, nr_checks,
- *                            nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
+ *                            identity, opened, opener, left_ns, detached, waits_since,
+ *                            nr_checks, nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
  *                            and UBD_FAILING
  *   ubd_queue.lock           fetch and busy of one queue
  *   ubd_tag.lock             all of one tag that is not constant
@@ -210,7 +211,7 @@ struct ubd_device {
 	bool has_params;
 	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
 	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
-	unsigned long deadline; /* jiffies: it ends unless it is LIVE by then; not while it is */
+	unsigned long waits_since; /* jiffies: when it lost its server; not while it is LIVE */
 	u64 left_ns; /* CLOCK_REALTIME: when the last server had closed ubdcN; 0: none has */
 	unsigned int nr_checks; /* those who look whether the server lives: no other one may come */
 	struct ubd_params params;
@@ -392,6 +393,17 @@ unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int second
 
 /* Before what tells udev: waits a while, or until the task is killed. */
 void ubd_pace(const struct ubd_device *dev);
+
+/* ---- suspend.c ---- */
+
+int ubd_suspend_init(void);
+void ubd_suspend_exit(void);
+
+/*
+ * True if there were @limit jiffies since @since, not counting those in which the system was
+ * suspended. Any context.
+ */
+bool ubd_is_late_since(unsigned long since, unsigned long limit);
 
 /* ---- recovery.c ---- */
 
