@@ -20,7 +20,8 @@
  *
  *   4. One of its threads waits, unkillably, for a request to its own device. So
  *      blk-mq's timer, which runs while requests are in flight, has us look
- *      whether the process is being ended, or a FETCH has lost its thread or ring.
+ *      whether the process is being ended, or a FETCH has lost its thread or ring (of
+ *      deep queues at a part of the FETCHes each time).
  *   5. A ring is closed, or a thread ends, with FETCHes pending and no request in
  *      sight. Nobody waits then, but io_uring warns of a ring that cannot be freed
  *      for five minutes. So the watch work looks twice a minute.
@@ -104,13 +105,13 @@ static void ubd_end_check(struct ubd_device *dev, struct pid *opener)
 	put_pid(opener);
 }
 
-static void ubd_check_server(struct ubd_device *dev)
+static void ubd_check_server(struct ubd_device *dev, bool everywhere)
 {
 	struct pid *opener = ubd_begin_check(dev);
 
 	if (!opener)
 		return;
-	if (ubd_is_ended(opener) || ubd_has_orphans(dev)) {
+	if (ubd_is_ended(opener) || ubd_has_orphans(dev, everywhere)) {
 		ubd_server_gone(dev);
 	} else if (ubd_has_overdue(dev)) {
 		dev_warn(&dev->device, "the server does not answer\n");
@@ -123,7 +124,7 @@ static void ubd_check_work(struct work_struct *work)
 {
 	struct ubd_device *dev = container_of(work, struct ubd_device, check_work);
 
-	ubd_check_server(dev);
+	ubd_check_server(dev, false);
 	ubd_device_put(dev);
 }
 
@@ -144,7 +145,7 @@ static void ubd_watch_work(struct work_struct *work)
 {
 	struct ubd_device *dev = container_of(to_delayed_work(work), struct ubd_device, watch_work);
 
-	ubd_check_server(dev);
+	ubd_check_server(dev, true);
 	if (!test_bit(UBD_ABORTED, &dev->flags) && !test_bit(UBD_AWAY, &dev->flags))
 		queue_delayed_work(ubd_check_wq, &dev->watch_work, UBD_WATCH_INTERVAL);
 }
@@ -154,6 +155,7 @@ static void ubd_watch_work(struct work_struct *work)
 /* Under dev->lock, before DELETE is asked for, so that ubd_delete() cancels the work. */
 static void ubd_set_opener(struct ubd_device *dev)
 {
+	memset(dev->swept, 0, sizeof(dev->swept));
 	dev->opened = true;
 	dev->detached = false;
 	clear_bit(UBD_AWAY, &dev->flags);

@@ -11,6 +11,7 @@
  * is never out of reach for longer than it takes to copy its data.
  */
 #include <linux/blk-mq.h>
+#include <linux/hash.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
@@ -191,11 +192,24 @@ bool ubd_take_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, u32 *ret_ind
 	return true;
 }
 
+/*
+ * Whether that has been done for the ring of @cmd. Once is enough: a request that is on its way
+ * to the server at that time takes its buffer out by itself, see ubd_move().
+ */
+static bool ubd_is_swept(struct ubd_device *dev, struct io_uring_cmd *cmd)
+{
+	const void *ring = ubd_cmd_ring(cmd);
+
+	return xchg(&dev->swept[hash_ptr(ring, UBD_SWEPT_BITS)], ring) == ring;
+}
+
 void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ubd_device *dev = cmd->file->private_data;
 	unsigned int depth = dev->tag_set.queue_depth;
 
+	if (!(READ_ONCE(dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY))) || ubd_is_swept(dev, cmd))
+		return;
 	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues * depth; i++) {
 		struct ubd_tag *tag = &dev->queues[i / depth].tags[i % depth];
 		bool taken;
@@ -204,7 +218,7 @@ void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		if (!atomic_read(&dev->nr_buffers))
 			break;
 		spin_lock(&tag->lock);
-		taken = ubd_has_lost_server(tag) && ubd_take_buffer(tag, cmd, &index);
+		taken = ubd_take_buffer(tag, cmd, &index);
 		spin_unlock(&tag->lock);
 		if (taken)
 			ubd_cmd_unregister(cmd, index, issue_flags);

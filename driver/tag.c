@@ -231,9 +231,26 @@ static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 	return orphan;
 }
 
-bool ubd_has_orphans(struct ubd_device *dev)
+/*
+ * How many tags are looked at by whoever looks often: the first of those that have not been for the
+ * longest time.
+ */
+#define UBD_ORPHANS_AT_ONCE 1024
+
+bool ubd_has_orphans(struct ubd_device *dev, bool everywhere)
 {
-	return ubd_any_tag(dev, ubd_tag_is_orphan) || ubd_has_orphan_batch(dev);
+	unsigned int depth = dev->tag_set.queue_depth, nr = dev->tag_set.nr_hw_queues * depth;
+	unsigned int first = READ_ONCE(dev->next_orphan);
+	unsigned int left = everywhere ? nr : min_t(unsigned int, nr, UBD_ORPHANS_AT_ONCE);
+
+	for (unsigned int i = first; left; left--, i = (i + 1) % nr) {
+		if (ubd_tag_is_orphan(&dev->queues[i / depth].tags[i % depth]))
+			return true;
+		if (left % UBD_ORPHANS_AT_ONCE == 0)
+			cond_resched();
+	}
+	WRITE_ONCE(dev->next_orphan, (first + UBD_ORPHANS_AT_ONCE) % nr);
+	return ubd_has_orphan_batch(dev);
 }
 
 /* Whether it is up to this server that the tag's request goes on. Under tag->lock. */

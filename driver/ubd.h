@@ -81,6 +81,7 @@
 #include "compat.h"
 
 #define UBD_MAX_DEVICES 4096
+#define UBD_SWEPT_BITS	4
 
 #define UBD_FLAGS_KNOWN                                                                            \
 	(UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE | UBD_F_USER_RECOVERY_FAIL_IO |         \
@@ -193,10 +194,13 @@ struct ubd_device {
 	struct blk_mq_tag_set tag_set;
 	struct ubd_queue *queues; /* tag_set.nr_hw_queues of tag_set.queue_depth tags */
 
-	atomic_t nr_id_users;	/* the device until it is deleted; its disk */
-	unsigned long flags;	/* atomic bits */
-	atomic_t nr_unfetched;	/* tags that had no FETCH by this server */
-	atomic_t nr_buffers;	/* tags whose ring is not NULL */
+	atomic_t nr_id_users;	  /* the device until it is deleted; its disk */
+	unsigned long flags;	  /* atomic bits */
+	atomic_t nr_unfetched;	  /* tags that had no FETCH by this server */
+	atomic_t nr_buffers;	  /* tags whose ring is not NULL */
+	unsigned int next_orphan; /* the tag at which to go on looking for one */
+	/* Rings that the server has lost with it, and in which no buffers are left; by hash. */
+	const void *swept[1 << UBD_SWEPT_BITS];
 	wait_queue_head_t wait; /* for nr_unfetched, flags, and all that lock guards */
 
 	spinlock_t lock;	 /* of what follows, see above */
@@ -689,8 +693,11 @@ void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags);
 /* UBD_DRAINING is set: ends every FETCH that has no request. */
 void ubd_drain_tags(struct ubd_device *dev);
 
-/* True if a FETCH waits that can never be answered. */
-bool ubd_has_orphans(struct ubd_device *dev);
+/*
+ * True if a FETCH waits that can never be answered: anywhere, or among some of the tags, which
+ * are others each time.
+ */
+bool ubd_has_orphans(struct ubd_device *dev, bool everywhere);
 
 /* True if the server has had a request for longer than it may. */
 bool ubd_has_overdue(struct ubd_device *dev);
