@@ -30,6 +30,8 @@
  * is looked at together with 4.
  */
 #include <linux/anon_inodes.h>
+#include <linux/blkdev.h>
+#include <linux/capability.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -153,8 +155,11 @@ static void ubd_watch_work(struct work_struct *work)
 /* ---- file operations ---- */
 
 /* Under dev->lock, before DELETE is asked for, so that ubd_delete() cancels the work. */
-static void ubd_set_opener(struct ubd_device *dev)
+static void ubd_set_opener(struct ubd_device *dev, bool trusted)
 {
+	WRITE_ONCE(dev->untrusted, !trusted);
+	if (dev->disk)
+		assign_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state, !trusted);
 	memset(dev->swept, 0, sizeof(dev->swept));
 	dev->opened = true;
 	dev->detached = false;
@@ -168,6 +173,7 @@ static void ubd_set_opener(struct ubd_device *dev)
 
 static int ubd_attach_server(struct ubd_device *dev, struct file *file)
 {
+	bool trusted = capable(CAP_SYS_ADMIN);
 	int err = 0;
 
 	/*
@@ -180,7 +186,7 @@ static int ubd_attach_server(struct ubd_device *dev, struct file *file)
 	else if (dev->opened)
 		err = -EBUSY;
 	else
-		ubd_set_opener(dev);
+		ubd_set_opener(dev, trusted);
 	spin_unlock(&dev->lock);
 	if (err)
 		return err;

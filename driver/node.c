@@ -32,7 +32,7 @@ static DEVICE_ATTR_RO(owner_gid);
 
 static ssize_t unprivileged_show(struct device *device, struct device_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%d\n", !!ubd_of_device(device)->user);
+	return sysfs_emit(buf, "%d\n", ubd_is_content_foreign(ubd_of_device(device)));
 }
 static DEVICE_ATTR_RO(unprivileged);
 

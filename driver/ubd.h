@@ -54,7 +54,7 @@
  *   ubd_devices' xa_lock     which ids there are
  *   gendisk.open_mutex       by TRY_STOP_DEV, so that nobody opens the disk meanwhile
  *   ubd_device.lock          state, nr_changes, asked, starting, start_error, resizing, params,
- *                            identity, opened, opener, left_ns, detached, waits_since,
+ *                            identity, opened, opener, untrusted, left_ns, detached, waits_since,
  *                            nr_checks, nr_control, added; sets and clears UBD_AWAY, UBD_DRAINING
  *                            and UBD_FAILING
  *   ubd_queue.lock           fetch and busy of one queue
@@ -213,8 +213,9 @@ struct ubd_device {
 	int start_error; /* how the life work's last start ended */
 	bool resizing;	 /* an UPDATE_SIZE is under way */
 	bool has_params;
-	bool opened;   /* ubdcN was opened, perhaps closed again; until START_RECOVERY */
-	bool detached; /* ubd_detach_tags() is done with the last server; until the next open */
+	bool untrusted; /* whoever opened ubdcN last had no CAP_SYS_ADMIN; read without the lock */
+	bool opened;	/* ubdcN was opened, perhaps closed again; until START_RECOVERY */
+	bool detached;	/* ubd_detach_tags() is done with the last server; until the next open */
 	unsigned long waits_since; /* jiffies: when it lost its server; not while it is LIVE */
 	u64 left_ns; /* CLOCK_REALTIME: when the last server had closed ubdcN; 0: none has */
 	unsigned int nr_checks; /* those who look whether the server lives: no other one may come */
@@ -386,6 +387,15 @@ int ubd_restrict_info(struct ubdsrv_ctrl_dev_info *info);
 
 /* Makes @dev one of the unprivileged devices that the task has; -EDQUOT: it has too many. */
 int ubd_charge(struct ubd_device *dev);
+
+/*
+ * Whether what is on the disk is chosen by somebody without CAP_SYS_ADMIN: nobody is to look into
+ * it unasked.
+ */
+static inline bool ubd_is_content_foreign(const struct ubd_device *dev)
+{
+	return dev->user || READ_ONCE(dev->untrusted);
+}
 
 /* All that follows concerns devices that were charged only; others are as they are. */
 void ubd_uncharge(struct ubd_device *dev);

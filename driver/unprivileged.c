@@ -177,10 +177,11 @@ u32 ubd_min_id(const struct ubd_device *dev)
 
 void ubd_restrict_disk(const struct ubd_device *dev, struct gendisk *disk)
 {
+	/* The kernel parses nothing of it. */
+	if (ubd_is_content_foreign(dev))
+		disk->flags |= GENHD_FL_NO_PART;
 	if (!dev->user)
 		return;
-	/* The kernel parses nothing of it. */
-	disk->flags |= GENHD_FL_NO_PART;
 	/* Its dirty pages are few, and do not count against other disks. */
 	disk->bdi->capabilities |= BDI_CAP_STRICTLIMIT;
 	bdi_set_max_ratio(disk->bdi, 1);

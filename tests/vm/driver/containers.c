@@ -7,9 +7,11 @@
 #include "users.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -248,6 +250,121 @@ static void r2b_root_is_no_owner_without_the_capability(void)
 	check_exit(spawn(open_as_powerless_root, NULL), 0);
 }
 
+/* ---- an administrator's device that somebody else serves ---- */
+
+/* A table with one partition, of 4096 sectors from 2048 on. */
+static void make_partition(uint8_t *disk)
+{
+	const uint8_t entry[16] = { 0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0 };
+
+	memcpy(disk + 446, entry, sizeof(entry));
+	memcpy(disk + 510, "\x55\xaa", 2);
+}
+
+static bool has_partition(void)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "%sp1", block_node(get(&shared->id)));
+	return exists(path);
+}
+
+/* Returns 0 or an errno. */
+static int scan_again(void)
+{
+	int disk = open(block_node(get(&shared->id)), O_RDONLY | O_CLOEXEC);
+	int err = ioctl(disk, BLKRRPART) ? errno : 0;
+
+	close(disk);
+	return err;
+}
+
+static bool is_unprivileged(void)
+{
+	char text[16];
+
+	read_attr(get(&shared->id), "unprivileged", text, sizeof(text));
+	return !strcmp(text, "1\n");
+}
+
+/* All that Alice has is the control fd. */
+static void serve_as_alice(void *arg)
+{
+	struct server *server = arg;
+
+	become(ALICE);
+	server_open_by_control(server);
+	server_serve(server);
+	server_start(server);
+	serve_for_ever(server);
+}
+
+static void a_disk_that_somebody_else_serves_is_not_scanned(void)
+{
+	struct server server;
+	int pid;
+
+	share();
+	set(&shared->keeps, false);
+	make_partition(shared->disk);
+	init_server(&server);
+	server_add(&server);
+	pid = wait_for_server(spawn(serve_as_alice, &server));
+	CHECK(is_unprivileged());
+	CHECK(!has_partition());
+	CHECK_EQ(scan_again(), EINVAL);
+	CHECK(!has_partition());
+	kill_server(pid);
+	close(server.control);
+	check_gone(get(&shared->id));
+}
+
+static void recover_as_alice(void *arg)
+{
+	struct server *server = arg;
+
+	become(ALICE);
+	CHECK_EQ(control(server->control, UBD_CMD_START_RECOVERY, NULL, 0), 0);
+	server_open_by_control(server);
+	server_serve(server);
+	CHECK_EQ(control(server->control, UBD_CMD_END_RECOVERY, NULL, 0), 0);
+	serve_for_ever(server);
+}
+
+static int spawn_alice(void)
+{
+	struct server server;
+
+	init_server(&server);
+	server.control = open_waiting();
+	CHECK_EQ(control(server.control, UBD_CMD_GET_DEV_INFO, &server.info, sizeof(server.info)),
+		 0);
+	set(&shared->id, -1);
+	return wait_for_server(spawn(recover_as_alice, &server));
+}
+
+static void no_scan_as_long_as_somebody_else_serves(void)
+{
+	int server;
+
+	share();
+	make_partition(shared->disk);
+	server = spawn_server(UBD_F_USER_RECOVERY);
+	CHECK(has_partition());
+	CHECK(!is_unprivileged());
+	kill_server(server);
+	server = spawn_alice();
+	CHECK(is_unprivileged());
+	CHECK_EQ(scan_again(), EINVAL);
+	kill_server(server);
+	server = spawn_next();
+	CHECK(!is_unprivileged());
+	CHECK_EQ(scan_again(), 0);
+	CHECK(has_partition());
+	kill_server(server);
+	delete_device();
+}
+
 /* ---- OPEN_BLOCK ---- */
 
 /* A descriptor stays with its disk, and no other disk gets the number of that meanwhile. */
@@ -299,6 +416,10 @@ int main(int argc, char **argv)
 		{ "R5: users are kept apart", r5_users_are_kept_apart },
 		{ "R2b: root is no owner without the capability",
 		  r2b_root_is_no_owner_without_the_capability },
+		{ "a disk that somebody else serves is not scanned",
+		  a_disk_that_somebody_else_serves_is_not_scanned },
+		{ "no scan as long as somebody else serves",
+		  no_scan_as_long_as_somebody_else_serves },
 		{ "a block file is of one disk", a_block_file_is_of_one_disk },
 		{ "a disk that is being removed is not opened",
 		  a_disk_that_is_being_removed_is_not_opened },
