@@ -395,6 +395,34 @@ static void a_block_file_is_of_one_disk(void)
 	server_delete(&servers[1]);
 }
 
+/* Who only keeps the place, and opens it when there could be another disk. */
+static void a_stale_block_file_claims_no_other_disk(void)
+{
+	struct ubdsrv_ctrl_dev_info info;
+	struct server server;
+	char path[32];
+	int disk, place, fd;
+
+	server_init(&server);
+	server_run(&server);
+	disk = control(server.control, UBD_CMD_OPEN_BLOCK, NULL, 0);
+	sprintf(path, "/proc/self/fd/%d", disk);
+	place = open(path, O_PATH | O_CLOEXEC);
+	CHECK(place >= 0);
+	close(disk);
+	server_delete(&server);
+
+	info = usual_info();
+	info.dev_id = server.info.dev_id;
+	CHECK_EQ(add_dev(&info), -EEXIST);
+	sprintf(path, "/proc/self/fd/%d", place);
+	CHECK(open(path, O_RDWR | O_EXCL) < 0);
+	CHECK_EQ(errno, ENXIO);
+	close(place);
+	WAIT_UNTIL((fd = add_dev(&info)) >= 0, AGE);
+	close(fd);
+}
+
 static void a_disk_that_is_being_removed_is_not_opened(void)
 {
 	int server = spawn_server(0), disk, stopper = spawn_waiting_stop(&disk);
@@ -421,6 +449,8 @@ int main(int argc, char **argv)
 		{ "no scan as long as somebody else serves",
 		  no_scan_as_long_as_somebody_else_serves },
 		{ "a block file is of one disk", a_block_file_is_of_one_disk },
+		{ "a stale block file claims no other disk",
+		  a_stale_block_file_claims_no_other_disk },
 		{ "a disk that is being removed is not opened",
 		  a_disk_that_is_being_removed_is_not_opened },
 	};
