@@ -117,6 +117,27 @@ static struct gendisk *ubd_get_disk(struct ubd_device *dev)
 	return disk;
 }
 
+/*
+ * For whoever has the control fd, and with it as much of the device as the owner: as that the disk
+ * lets him in. The file is his own.
+ */
+static struct file *ubd_open_as_owner(const struct ubd_device *dev, const struct path *path,
+				      int flags)
+{
+	const struct cred *caller = current_cred(), *before;
+	struct cred *owner = prepare_creds();
+	struct file *file;
+
+	if (!owner)
+		return ERR_PTR(-ENOMEM);
+	owner->euid = dev->owner_uid;
+	before = override_creds(owner);
+	file = dentry_open(path, flags, caller);
+	revert_creds(before);
+	put_cred(owner);
+	return file;
+}
+
 struct file *ubd_block_file(struct ubd_device *dev)
 {
 	struct vfsmount *mnt = ubd_get_mount(dev);
@@ -140,7 +161,7 @@ struct file *ubd_block_file(struct ubd_device *dev)
 		iput(inode);
 		return path_file;
 	}
-	file = dentry_open(&path_file->f_path, flags, current_cred());
+	file = ubd_open_as_owner(dev, &path_file->f_path, flags);
 	fput(path_file);
 	return file;
 }

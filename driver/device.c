@@ -49,6 +49,8 @@ static int ubd_open_disk(struct gendisk *disk)
 	struct ubd_device *dev = disk->private_data;
 	bool ending;
 
+	if (!ubd_may_open_disk(dev))
+		return -EPERM;
 	spin_lock(&dev->lock);
 	ending = ubd_is_ending(dev);
 	spin_unlock(&dev->lock);

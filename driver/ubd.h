@@ -402,6 +402,12 @@ void ubd_uncharge(struct ubd_device *dev);
 u32 ubd_min_id(const struct ubd_device *dev);
 void ubd_restrict_disk(const struct ubd_device *dev, struct gendisk *disk);
 
+/*
+ * Whoever opens such a disk can be made to wait, so that the mode of its node, which is its owner's
+ * to change, is not enough.
+ */
+bool ubd_may_open_disk(const struct ubd_device *dev);
+
 /* The request timeout in seconds, 0 for none. */
 unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int seconds);
 

@@ -8,6 +8,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/signal.h>
@@ -185,6 +186,11 @@ void ubd_restrict_disk(const struct ubd_device *dev, struct gendisk *disk)
 	/* Its dirty pages are few, and do not count against other disks. */
 	disk->bdi->capabilities |= BDI_CAP_STRICTLIMIT;
 	bdi_set_max_ratio(disk->bdi, 1);
+}
+
+bool ubd_may_open_disk(const struct ubd_device *dev)
+{
+	return !dev->user || uid_eq(current_euid(), dev->owner_uid) || capable(CAP_SYS_ADMIN);
 }
 
 unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int seconds)

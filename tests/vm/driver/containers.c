@@ -174,6 +174,32 @@ static void return_to_ones_own(void *arg)
 	CHECK(open_dev(MIN_ID) >= 0);
 }
 
+/* Of a disk whose node everybody may open. */
+static void open_the_trap(void *arg)
+{
+	CHECK(open(block_node(MIN_ID), O_RDONLY) < 0);
+	CHECK_EQ(errno, EPERM);
+}
+
+static void open_ones_own_disk(void *arg)
+{
+	CHECK(open(block_node(MIN_ID), O_RDWR) >= 0);
+}
+
+/* All of it is open to whoever has been given the control fd. */
+static void open_by_control(void *arg)
+{
+	int disk = control(*(int *)arg, UBD_CMD_OPEN_BLOCK, NULL, 0);
+
+	become(BOB);
+	CHECK(disk >= 0);
+	CHECK_EQ(pread(disk, aligned(4096), 4096, 0), 4096);
+	close(disk);
+	disk = control(*(int *)arg, UBD_CMD_OPEN_BLOCK, NULL, 0);
+	CHECK(disk >= 0);
+	CHECK_EQ(pread(disk, aligned(4096), 4096, 4096), 4096);
+}
+
 struct visit {
 	uid_t uid;
 	void (*run)(void *arg);
@@ -236,8 +262,33 @@ static void r5_users_are_kept_apart(void)
 static void open_as_powerless_root(void *arg)
 {
 	CHECK_EQ(prctl(PR_CAPBSET_DROP, 21 /* CAP_SYS_ADMIN */), 0);
-	execl("/proc/self/exe", "containers", "open-0", NULL);
+	execl("/proc/self/exe", "containers", arg, NULL);
 	_exit(1);
+}
+
+static void an_open_node_is_no_trap(void)
+{
+	struct visit visits[] = {
+		{ BOB, open_the_trap },
+		{ SUBUID, open_the_trap },
+		{ ALICE, open_ones_own_disk },
+	};
+	int alice, control_fd;
+
+	allow();
+	share_stage();
+	alice = spawn(serve, NULL);
+	await(1);
+	CHECK_EQ(chmod(block_node(MIN_ID), 0666), 0);
+	for (int i = 0; i < 3; i++)
+		check_exit(spawn(pay_visit, &visits[i]), 0);
+	check_exit(spawn(open_as_powerless_root, "open-the-trap"), 0);
+	open_ones_own_disk(NULL);
+	control_fd = open_dev(MIN_ID);
+	CHECK(control_fd >= 0);
+	check_exit(spawn(open_by_control, &control_fd), 0);
+	reach(2);
+	check_exit(alice, 0);
 }
 
 static void r2b_root_is_no_owner_without_the_capability(void)
@@ -247,7 +298,7 @@ static void r2b_root_is_no_owner_without_the_capability(void)
 	CHECK(try_add(&info) >= 0);
 	CHECK_EQ(info.dev_id, 0);
 	CHECK(open_dev(0) >= 0);
-	check_exit(spawn(open_as_powerless_root, NULL), 0);
+	check_exit(spawn(open_as_powerless_root, "open-0"), 0);
 }
 
 /* ---- an administrator's device that somebody else serves ---- */
@@ -442,6 +493,7 @@ int main(int argc, char **argv)
 		{ "R4: a container has a device of its own",
 		  r4_a_container_has_a_device_of_its_own },
 		{ "R5: users are kept apart", r5_users_are_kept_apart },
+		{ "an open node is no trap", an_open_node_is_no_trap },
 		{ "R2b: root is no owner without the capability",
 		  r2b_root_is_no_owner_without_the_capability },
 		{ "a disk that somebody else serves is not scanned",
@@ -458,6 +510,8 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && !strcmp(argv[1], "open-0"))
 		return open_dev(0) != -EACCES;
+	if (argc == 2 && !strcmp(argv[1], "open-the-trap"))
+		return open(block_node(MIN_ID), O_RDONLY) >= 0 || errno != EPERM;
 	status = RUN_TESTS(tests, argc, argv);
 	forbid();
 	return status;
