@@ -60,8 +60,11 @@ static int ubd_char_flush(struct file *file, fl_owner_t files)
 
 	if (files != dev->opener_files)
 		return 0;
-	/* The descriptor that is being closed has left the table already. */
-	if (!iterate_fd(files, 0, ubd_is_this_file, file))
+	/*
+	 * What close() closes has left the table already. Where a task exits, which is the last one
+	 * with this table, whether it has depends on the kernel: but all of them go then.
+	 */
+	if ((current->flags & PF_EXITING) || !iterate_fd(files, 0, ubd_is_this_file, file))
 		ubd_server_gone(dev);
 	return 0;
 }

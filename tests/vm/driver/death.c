@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -228,6 +229,46 @@ static void the_last_descriptor_of_the_opener_counts(void)
 	CHECK(!exists(block_node(server.info.dev_id)));
 }
 
+static void *outlive_the_main_thread(void *arg)
+{
+	CHECK_EQ(unshare(CLONE_FILES), 0);
+	set(&shared->step, 1);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void leave_a_thread(void *arg)
+{
+	struct server server;
+	pthread_t thread;
+
+	init_server(&server);
+	server_add(&server);
+	server_open(&server);
+	CHECK_EQ(pthread_create(&thread, NULL, outlive_the_main_thread, NULL), 0);
+	WAIT_UNTIL(get(&shared->step) == 1, AGE);
+	set(&shared->id, server.info.dev_id);
+	WAIT_UNTIL(get(&shared->release), AGE);
+	syscall(SYS_exit, 0);
+}
+
+/* Nothing else tells of it: the process lives, and there are no FETCHes. */
+static void the_end_of_the_openers_file_table_counts(void)
+{
+	int pid, fd;
+
+	share();
+	pid = wait_for_server(spawn(leave_a_thread, NULL));
+	fd = open_dev(get(&shared->id));
+	CHECK_EQ(get_state(fd), UBD_S_DEV_ADDED);
+	set(&shared->release, true);
+	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_STOPPED, SOON);
+	kill_server(pid);
+	close(fd);
+	check_gone(get(&shared->id));
+}
+
 /* The copy in a child keeps the file, but cannot serve. */
 static void sleep_on(void *arg)
 {
@@ -405,6 +446,8 @@ int main(int argc, char **argv)
 		  a_child_that_runs_a_program_changes_nothing },
 		{ "the last descriptor of the opener counts",
 		  the_last_descriptor_of_the_opener_counts },
+		{ "the end of the opener's file table counts",
+		  the_end_of_the_openers_file_table_counts },
 		{ "a server is killed and a child keeps its files",
 		  a_server_is_killed_and_a_child_keeps_its_files },
 		{ "a server is killed that shared its file table",
