@@ -42,9 +42,12 @@ static bool ubd_are_discards_valid(const struct ubd_params *p)
 
 	if (p->max_write_zeroes_sectors % block_sectors || p->max_discard_sectors % block_sectors)
 		return false;
+	/* It says how blocks are grouped even on a disk without discards. */
+	if (p->discard_granularity % p->logical_block_size)
+		return false;
 	if (!p->max_discard_sectors)
 		return true;
-	return p->discard_granularity && p->discard_granularity % p->logical_block_size == 0 &&
+	return p->discard_granularity &&
 	       p->max_discard_sectors >= p->discard_granularity >> SECTOR_SHIFT;
 }
 

@@ -244,6 +244,12 @@ static void set_params_refuses_what_cannot_be(void)
 	CHECK_PARAM_REFUSED(fd, dev_sectors, ~0ull);
 	CHECK_EQ(control(fd, UBD_CMD_GET_PARAMS, &found, sizeof(found)), 0);
 	CHECK(!memcmp(&found, &params, sizeof(params)));
+
+	/* Without discards as well. */
+	params.max_discard_sectors = 0;
+	CHECK_PARAM_REFUSED(fd, discard_granularity, 100);
+	params.discard_granularity = 0;
+	CHECK_EQ(control(fd, UBD_CMD_SET_PARAMS, &params, sizeof(params)), 0);
 }
 
 static void blocks_of_4096_make_units_of_8_sectors(void)
