@@ -501,6 +501,8 @@ int device_start(struct device *device, int signal_fd, GError **err)
 	if (device->info.flags & UBD_F_LOST)
 		report_error("%s: an earlier server has lost data: flushes fail",
 			     device->path);
+	report_verbose("%s: requests come %s", device->path,
+		       device->info.flags & UBD_F_BATCH ? "in batches" : "one by one");
 	if (device->config.recovered)
 		return start_recovered(device, err);
 	return start_new(device, signal_fd, err);
