@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a driver costs: a server that does nothing, or next to nothing, and a client with 32
- *requests of 4 KiB in flight per queue.
+ * What a driver costs: a server that does nothing, or next to nothing (null-server.c), and a client
+ * with 32 requests of 4 KiB in flight per queue.
  *
  *	null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]
  *
- *	DRIVER     ubd or ublk (Linux's own)
+ *	DRIVER     ubd or ublk (Linux's own), with commands for single tags; ubd-batch, ublk-batch
  *	OPERATION  read or write
- *	WAY        one: COMMIT_AND_FETCH_REQ. two: COMMIT_REQ, then FETCH_REQ. one-each, two-each:
- *the same with a system call for each command FILE       requests are passed on to it, as by a loop
- *device with direct I/O
+ *	WAY        one: COMMIT_AND_FETCH_REQ. two: COMMIT_REQ, then FETCH_REQ.
+ *	           one-each, two-each: the same with a system call for each command
+ *	FILE       requests are passed on to it, as by a loop device with direct I/O
  *
  * Prints one line:
  *
@@ -35,32 +35,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEPTH	   32
 #define BLOCK	   4096
 #define NULL_BYTES (1ull << 30)
-#define MAX_QUEUES 64
-/* user_data of what goes to the file, beside the tag. */
-#define FILE_IO	   (1u << 16)
 
 static struct options {
-	const struct driver *driver;
+	struct server_options server;
 	unsigned nr_queues;
 	bool write;
-	bool two_commands; /* COMMIT_REQ and FETCH_REQ, not COMMIT_AND_FETCH_REQ */
-	bool one_by_one;   /* a system call for each command */
 	double seconds;
 	const char *way;
 	const char *path;
 } options;
-
-struct queue {
-	unsigned id;
-	pthread_t thread;
-	struct io_uring ring;
-	const struct ubdsrv_io_desc *descs;
-	char *buffers;
-	unsigned pending; /* tags that are fetched, or will be */
-};
 
 /* Of a client's thread. */
 struct client {
@@ -70,8 +55,6 @@ struct client {
 };
 
 static struct disk disk;
-static struct queue queues[MAX_QUEUES];
-static int file_fd = -1;
 
 void die(const char *what, int error)
 {
@@ -86,7 +69,7 @@ int check(const char *what, int ret)
 	return ret;
 }
 
-static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
 {
 	int error = pthread_create(thread, NULL, run, arg);
 
@@ -94,7 +77,7 @@ static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
 		die("a thread", error);
 }
 
-static void *allocate(size_t size)
+void *allocate(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -104,11 +87,7 @@ static void *allocate(size_t size)
 	return memory;
 }
 
-/*
- * Completions come when the thread asks for them, and only it submits. The same for
- * servers and clients.
- */
-static void init_ring(struct io_uring *ring, unsigned entries)
+void init_ring(struct io_uring *ring, unsigned entries)
 {
 	int ret = io_uring_queue_init(entries, ring,
 				      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
@@ -141,137 +120,6 @@ int command(const char *what, int fd, uint32_t op, const void *arg, size_t size)
 		die(what, -ret);
 	io_uring_queue_exit(&ring);
 	return ret;
-}
-
-/* ---- the server ---- */
-
-static void send_command(struct queue *q, uint32_t op, unsigned tag, int result)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
-	struct ubdsrv_io_cmd cmd = {
-		.q_id = q->id,
-		.tag = tag,
-		.result = result,
-		.addr = (uintptr_t)(q->buffers + (size_t)tag * IO_BYTES),
-	};
-
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, disk.cdev, NULL, 0, 0);
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
-	io_uring_sqe_set_data64(sqe, tag);
-	if (op == options.driver->commit)
-		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	if (options.one_by_one)
-		io_uring_submit(&q->ring);
-}
-
-static void answer(struct queue *q, unsigned tag, int result)
-{
-	if (!options.two_commands) {
-		send_command(q, options.driver->commit_and_fetch, tag, result);
-		return;
-	}
-	send_command(q, options.driver->commit, tag, result);
-	send_command(q, options.driver->fetch, tag, 0);
-}
-
-static void pass_on(struct queue *q, unsigned tag)
-{
-	const struct ubdsrv_io_desc *desc = &q->descs[tag];
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
-	bool write = ubd_desc_op(desc) == UBD_IO_OP_WRITE;
-
-	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, file_fd,
-			 (void *)(uintptr_t)desc->addr, desc->nr_sectors << 9,
-			 desc->start_sector << 9);
-	io_uring_sqe_set_data64(sqe, tag | FILE_IO);
-}
-
-static void complete(struct queue *q, const struct io_uring_cqe *cqe)
-{
-	unsigned tag = cqe->user_data & ~FILE_IO;
-
-	if (cqe->user_data & FILE_IO)
-		answer(q, tag, cqe->res);
-	else if (cqe->res == UBD_IO_RES_ABORT)
-		q->pending--;
-	else if (cqe->res != UBD_IO_RES_OK)
-		die("the driver refused a command", -cqe->res);
-	else if (file_fd >= 0)
-		pass_on(q, tag);
-	else
-		answer(q, tag, q->descs[tag].nr_sectors << 9);
-}
-
-static void *serve(void *arg)
-{
-	struct queue *q = arg;
-	struct io_uring_cqe *cqe;
-
-	init_ring(&q->ring, 2 * DEPTH);
-	q->pending = DEPTH;
-	for (unsigned tag = 0; tag < DEPTH; tag++)
-		send_command(q, options.driver->fetch, tag, 0);
-	while (q->pending) {
-		unsigned head, count = 0;
-		int ret = io_uring_submit_and_wait(&q->ring, 1);
-
-		if (ret < 0 && ret != -EINTR)
-			die("io_uring_enter", -ret);
-		io_uring_for_each_cqe(&q->ring, head, cqe) {
-			count++;
-			complete(q, cqe);
-		}
-		io_uring_cq_advance(&q->ring, count);
-	}
-	io_uring_queue_exit(&q->ring);
-	return NULL;
-}
-
-/* Left to the kernel a disk of one queue may get a scheduler, and one of several has none. */
-static void set_no_scheduler(void)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/block/%sb%u/queue/scheduler", options.driver->name,
-		 disk.id);
-	fd = check(path, open(path, O_WRONLY));
-	check(path, write(fd, "none", 4));
-	close(fd);
-}
-
-static void start_server(void)
-{
-	disk.nr_queues = options.nr_queues;
-	disk.depth = DEPTH;
-	disk.bytes = file_fd < 0 ? NULL_BYTES : (uint64_t)lseek(file_fd, 0, SEEK_END);
-	options.driver->add(&disk);
-	if (disk.nr_queues != options.nr_queues)
-		die("not enough CPUs for the queues", EINVAL);
-	for (unsigned i = 0; i < disk.nr_queues; i++) {
-		struct queue *q = &queues[i];
-
-		q->id = i;
-		q->buffers = allocate(DEPTH * IO_BYTES);
-		q->descs = mmap(NULL, DEPTH * sizeof(*q->descs), PROT_READ, MAP_SHARED, disk.cdev,
-				i * options.driver->desc_stride);
-		if (q->descs == MAP_FAILED)
-			die("mmap", errno);
-		start_thread(&q->thread, serve, q);
-	}
-	options.driver->start(&disk);
-	set_no_scheduler();
-}
-
-static void end_server(void)
-{
-	options.driver->stop(&disk);
-	for (unsigned i = 0; i < disk.nr_queues; i++) {
-		pthread_join(queues[i].thread, NULL);
-		munmap((void *)queues[i].descs, DEPTH * sizeof(*queues[i].descs));
-	}
-	options.driver->remove(&disk);
 }
 
 /* ---- the client ---- */
@@ -314,7 +162,7 @@ static void *request(void *arg)
 	int fd;
 
 	pin(client->id);
-	snprintf(name, sizeof(name), "/dev/%sb%u", options.driver->name, disk.id);
+	snprintf(name, sizeof(name), "/dev/%sb%u", options.server.driver->node, disk.id);
 	fd = check(name, open(name, O_RDWR | O_DIRECT));
 	init_ring(&ring, DEPTH);
 	for (int i = 0; i < DEPTH; i++)
@@ -385,7 +233,7 @@ static void measure(int to_client, int from_client)
 		die("the client", EPIPE);
 	count = answer;
 	printf("%s %s %u %s %s %.0f %.2f %.2f\n", options.path ? "loop" : "null",
-	       options.driver->name, options.nr_queues, options.write ? "write" : "read",
+	       options.server.driver->name, options.nr_queues, options.write ? "write" : "read",
 	       options.way, count / (now(CLOCK_MONOTONIC) - start),
 	       (now(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6,
 	       (busy_seconds() - busy) / count * 1e6);
@@ -394,27 +242,42 @@ static void measure(int to_client, int from_client)
 
 static void parse(int argc, char **argv)
 {
-	const struct driver *drivers[] = { &ubd_driver, &ublk_driver };
+	const struct driver *drivers[] = { &ubd_driver, &ubd_batch_driver, &ublk_driver,
+					   &ublk_batch_driver };
+	struct server_options *server = &options.server;
 
 	if (argc < 6 || argc > 7) {
 		fprintf(stderr, "usage: null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]\n");
 		exit(1);
 	}
-	for (int i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
 		if (strcmp(argv[1], drivers[i]->name) == 0)
-			options.driver = drivers[i];
+			server->driver = drivers[i];
 	options.nr_queues = atoi(argv[2]);
 	options.write = strcmp(argv[3], "write") == 0;
 	options.way = argv[4];
-	options.two_commands = strncmp(options.way, "two", 3) == 0;
-	options.one_by_one = strstr(options.way, "-each");
+	server->two_commands = strncmp(options.way, "two", 3) == 0;
+	server->one_by_one = strstr(options.way, "-each");
 	options.seconds = atof(argv[5]);
 	options.path = argc > 6 ? argv[6] : NULL;
-	if (!options.driver || !options.nr_queues || options.nr_queues > MAX_QUEUES ||
-	    (options.two_commands && !options.driver->commit))
+	if (!server->driver || !options.nr_queues || options.nr_queues > MAX_QUEUES ||
+	    (server->two_commands && !server->driver->commit) ||
+	    (server->one_by_one && !server->driver->fetch))
 		die("arguments", EINVAL);
+	server->file_fd = -1;
 	if (options.path)
-		file_fd = check(options.path, open(options.path, O_RDWR | O_DIRECT | O_CLOEXEC));
+		server->file_fd =
+			check(options.path, open(options.path, O_RDWR | O_DIRECT | O_CLOEXEC));
+}
+
+static void start_server(void)
+{
+	int fd = options.server.file_fd;
+
+	disk.nr_queues = options.nr_queues;
+	disk.depth = DEPTH;
+	disk.bytes = fd < 0 ? NULL_BYTES : (uint64_t)lseek(fd, 0, SEEK_END);
+	server_start(&options.server, &disk);
 }
 
 int main(int argc, char **argv)
@@ -431,7 +294,7 @@ int main(int argc, char **argv)
 	close(to_server[1]);
 	start_server();
 	measure(to_client[1], to_server[0]);
-	end_server();
+	server_end(&disk);
 	wait(NULL);
 	return 0;
 }
