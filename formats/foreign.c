@@ -276,7 +276,7 @@ static int foreign_co_open(struct image *img, const struct image_open_opts *opts
 	if (ret) {
 		g_set_error(
 			err, UBD_ERROR, -ret,
-			"Could not open '%s': no size of the disk in its header (format %s): %s",
+			"Could not open '%s': cannot read the disk size from its header (format %s): %s",
 			img->filename, img->ops->name, g_strerror(-ret));
 		return ret;
 	}
@@ -338,7 +338,7 @@ static const struct foreign formats[] = {
 	{ OPS("zstd"), KIND_COMPRESSED, "compressed by zstd", "zstd -d", NULL },
 	{ OPS("bzip2"), KIND_COMPRESSED, "compressed by bzip2", "bzip2 -d", NULL },
 	{ OPS("zip"), KIND_ARCHIVE, "a ZIP archive", "unzip", NULL },
-	{ OPS("tar"), KIND_ARCHIVE, "a tar archive, as an OVA is", "tar -xf", NULL },
+	{ OPS("tar"), KIND_ARCHIVE, "a tar archive, such as an OVA", "tar -xf", NULL },
 };
 
 const struct format_ops *foreign_find(const char *name)

@@ -31,7 +31,7 @@ const struct format_ops *image_find_format(const char *name, GError **err)
 		if (strcmp(formats[i]->io.name, name) == 0)
 			return formats[i];
 	known = g_strjoinv(", ", (char **)image_formats());
-	g_set_error(err, UBD_ERROR, EINVAL, "Unknown format '%s', must be one of: %s", name, known);
+	g_set_error(err, UBD_ERROR, EINVAL, "Unknown driver '%s', must be one of: %s", name, known);
 	return NULL;
 }
 

@@ -41,12 +41,12 @@ static int check_options(const struct format_ops *ops, GHashTable *options, GErr
 static int check_image(const struct image *img, GError **err)
 {
 	if (!img->format->co_amend) {
-		g_set_error(err, UBD_ERROR, ENOTSUP, "format %s does not support option amendment",
-			    img->ops->name);
+		g_set_error(err, UBD_ERROR, ENOTSUP,
+			    "Format driver '%s' does not support option amendment", img->ops->name);
 		return -ENOTSUP;
 	}
 	if (image_is_read_only(img)) {
-		g_set_error(err, UBD_ERROR, EPERM, "it is read-only");
+		g_set_error(err, UBD_ERROR, EPERM, "the image is read-only");
 		return -EPERM;
 	}
 	return 0;

@@ -52,8 +52,8 @@ static int check_options(struct creation *c, GError **err)
 	g_hash_table_iter_init(&iter, c->opts.options);
 	while (g_hash_table_iter_next(&iter, &name, NULL))
 		if (!option_exists(c->ops, name))
-			return refuse(c, err, -EINVAL, "format %s has no option '%s'",
-				      c->ops->io.name, (char *)name);
+			return refuse(c, err, -EINVAL, "Invalid parameter '%s' for format %s",
+				      (char *)name, c->ops->io.name);
 	return 0;
 }
 
@@ -73,17 +73,19 @@ static int check_with_format(struct creation *c, GError **err)
 static int check_backing_options(struct creation *c, GError **err)
 {
 	if (c->ops->no_backing)
-		return refuse(c, err, -ENOTSUP, "format %s has no backing files", c->ops->io.name);
+		return refuse(c, err, -ENOTSUP, "Backing file not supported for file format '%s'",
+			      c->ops->io.name);
 	if (!*c->opts.backing_filename)
-		return refuse(c, err, -EINVAL, "the name of its backing file is empty");
+		return refuse(c, err, -EINVAL, "Expected backing file name, got empty string");
 	/* What a guest writes to a raw image can look like a header of another format. */
 	if (!c->opts.backing_format)
-		return refuse(c, err, -EINVAL,
-			      "the format of its backing file '%s' must be given (-F)",
-			      c->opts.backing_filename);
+		return refuse(
+			c, err, -EINVAL,
+			"Backing file specified without backing format; give the format of '%s' with -F",
+			c->opts.backing_filename);
 	if (!image_find_format(c->opts.backing_format, err)) {
-		g_prefix_error(err, "Could not create '%s': backing file '%s': ", c->filename,
-			       c->opts.backing_filename);
+		g_prefix_error(err, "Could not create '%s': Could not open backing file '%s': ",
+			       c->filename, c->opts.backing_filename);
 		return -EINVAL;
 	}
 	return 0;
@@ -117,7 +119,8 @@ static int co_check_backing(struct creation *c, const char *full_name, GError **
 	int ret = image_co_open(full_name, &opts, &backing, err);
 
 	if (ret) {
-		g_prefix_error(err, "Could not create '%s': backing file: ", c->filename);
+		g_prefix_error(err,
+			       "Could not create '%s': Could not open backing file: ", c->filename);
 		return ret;
 	}
 	if (!c->opts.size_given)
@@ -149,9 +152,10 @@ static int co_prepare_backing(struct creation *c, GError **err)
 static int check_size(struct creation *c, GError **err)
 {
 	if (!c->opts.size_given)
-		return refuse(c, err, -EINVAL, "its size must be given");
+		return refuse(c, err, -EINVAL, "Image creation needs a size parameter");
 	if (c->opts.size > MAX_IMAGE_SIZE)
-		return refuse(c, err, -EFBIG, "its size of %" PRIu64 " bytes is more than %" PRIu64,
+		return refuse(c, err, -EFBIG,
+			      "the size of %" PRIu64 " bytes exceeds the maximum of %" PRIu64,
 			      c->opts.size, MAX_IMAGE_SIZE);
 	return 0;
 }
@@ -236,7 +240,9 @@ static int co_create(struct creation *c, GError **err)
 	int ret;
 
 	if (!c->ops->co_create)
-		return refuse(c, err, -ENOTSUP, "%s cannot be created", c->ops->io.name);
+		return refuse(c, err, -ENOTSUP,
+			      "Format driver '%s' does not support image creation",
+			      c->ops->io.name);
 	if (!c->opts.begun)
 		c->opts.begun = &begun;
 	ret = co_check(c, err) ?:

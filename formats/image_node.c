@@ -58,8 +58,8 @@ static int check_snapshot_opts(const struct image *img, const struct image_open_
 		return 0;
 	if (!img->format->co_snapshot_list) {
 		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "Could not open '%s': the format %s has no snapshots", img->filename,
-			    img->ops->name);
+			    "Could not open '%s': format %s does not support snapshots",
+			    img->filename, img->ops->name);
 		return -ENOTSUP;
 	}
 	if (!image_is_read_only(img)) {

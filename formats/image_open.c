@@ -32,8 +32,10 @@ static int co_probe(struct image *file, const struct format_ops **ret_ops, GErro
 	if (!ret)
 		*ret_ops = format ? format_named(format) : image_headerless_format();
 	else
-		g_set_error(err, UBD_ERROR, -ret, "Could not read '%s' to find its format: %s",
-			    file->filename, g_strerror(-ret));
+		g_set_error(
+			err, UBD_ERROR, -ret,
+			"Could not open '%s': Could not read image for determining its format: %s",
+			file->filename, g_strerror(-ret));
 	return ret;
 }
 
@@ -78,7 +80,10 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 			ops = foreign_find(opts->format);
 		ret = ops ? co_check_foreign(file, ops, err) : 0;
 		ops = ops ?: image_find_format(opts->format, err);
-		ret = ops ? ret : -EINVAL;
+		if (!ops) {
+			g_prefix_error(err, "Could not open '%s': ", file->filename);
+			ret = -EINVAL;
+		}
 	} else {
 		ret = co_probe(file, &ops, err);
 		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
@@ -86,7 +91,7 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 	}
 	if (!ret && opts->data_file && !ops->has_data_files) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': format %s has no external data files",
+			    "Could not open '%s': format %s does not support external data files",
 			    file->filename, ops->io.name);
 		ret = -EINVAL;
 	}
@@ -130,20 +135,21 @@ static int co_open_backing(const struct image *top, struct image *layer, unsigne
 	int ret;
 
 	if (depth >= IMAGE_MAX_CHAIN) {
-		g_set_error(err, UBD_ERROR, ELOOP, "the chain has more than %u images",
+		g_set_error(err, UBD_ERROR, ELOOP, "the backing chain has more than %u images",
 			    IMAGE_MAX_CHAIN);
 		return -ELOOP;
 	}
 	if (image_chain_has_file(top, &id)) {
-		g_set_error(err, UBD_ERROR, ELOOP,
-			    "'%s' is in the chain above already, which makes it a loop", filename);
+		g_set_error(err, UBD_ERROR, ELOOP, "Backing file '%s' creates an infinite loop",
+			    filename);
 		return -ELOOP;
 	}
 	if (!opts.format && opts.policy && opts.policy->formats_given) {
-		g_set_error(err, UBD_ERROR, EPERM,
-			    "the image does not name its format, which is not guessed; write it to "
-			    "the image (qemu-img rebase -u -b FILE -F FORMAT), or give "
-			    "--allow-probing");
+		g_set_error(
+			err, UBD_ERROR, EPERM,
+			"the image does not say which format it has, and probing is not allowed; "
+			"record the format (qemu-img rebase -u -b FILE -F FORMAT), or give "
+			"--allow-probing");
 		return -EPERM;
 	}
 	ret = image_co_open_named(filename, opts.flags, &named, &file, err);
@@ -162,8 +168,10 @@ static int co_open_chain(struct image *top, const struct image_open_opts *opts, 
 	for (struct image *layer = top; layer->backing_filename; layer = layer->backing) {
 		ret = co_open_backing(top, layer, depth++, opts, err);
 		if (ret) {
-			g_prefix_error(err, "Could not open '%s': backing file '%s' of '%s': ",
-				       top->filename, layer->backing_filename, layer->filename);
+			g_prefix_error(
+				err,
+				"Could not open '%s': Could not open backing file '%s' of '%s': ",
+				top->filename, layer->backing_filename, layer->filename);
 			return ret;
 		}
 	}
@@ -179,8 +187,8 @@ static void warn_of_unlocked(const struct image *img, const struct image_open_op
 		img = img->backing;
 	if (!img || !opts->warn)
 		return;
-	line = g_strdup_printf("%s: the file system has no locks, so nobody keeps other programs "
-			       "from writing to it",
+	line = g_strdup_printf("%s: the file system does not support locks, so other programs "
+			       "could write to it at the same time",
 			       img->filename);
 	opts->warn(line);
 }
@@ -228,9 +236,10 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	     opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE |
 			    IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS)) ||
 	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': it can only be shared or checked read-only",
-			    filename);
+		g_set_error(
+			err, UBD_ERROR, EINVAL,
+			"Could not open '%s': force-share=on can only be used with read-only images",
+			filename);
 		return image_one_line(-EINVAL, err);
 	}
 	bottom_flags = opts->flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);

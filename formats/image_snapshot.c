@@ -7,13 +7,12 @@
 static int check_change(const struct image *img, bool supported, GError **err)
 {
 	if (!supported) {
-		g_set_error(err, UBD_ERROR, ENOTSUP, "%s: the format %s has no snapshots",
+		g_set_error(err, UBD_ERROR, ENOTSUP, "%s: format %s does not support snapshots",
 			    img->filename, img->ops->name);
 		return -ENOTSUP;
 	}
 	if (image_is_read_only(img)) {
-		g_set_error(err, UBD_ERROR, EPERM, "%s: the image is open read-only",
-			    img->filename);
+		g_set_error(err, UBD_ERROR, EPERM, "%s: the image is read-only", img->filename);
 		return -EPERM;
 	}
 	return 0;

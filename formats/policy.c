@@ -208,16 +208,18 @@ static bool parse_places(const char *text, char ***ret_places, GError **err)
 	g_auto(GStrv) places = g_strsplit(text, ":", -1);
 
 	if (!*places) {
-		g_set_error(err, UBD_ERROR, EINVAL, "\"\" is not any, none or FOLDER[:FOLDER...]");
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "expected any, none or FOLDER[:FOLDER...], got \"\"");
 		return false;
 	}
 	for (char **place = places; *place; place++) {
 		char *real = realpath(*place, NULL);
 
 		if (!real) {
-			g_set_error(err, UBD_ERROR, errno,
-				    "\"%s\" is not any, none or FOLDER[:FOLDER...]: '%s': %s", text,
-				    *place, g_strerror(errno));
+			g_set_error(
+				err, UBD_ERROR, errno,
+				"expected any, none or FOLDER[:FOLDER...], got \"%s\": '%s': %s",
+				text, *place, g_strerror(errno));
 			return false;
 		}
 		g_free(*place);

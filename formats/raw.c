@@ -146,7 +146,7 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 		return ret;
 	if (size != old && image_is_on_block_device(img)) {
 		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "a block device keeps its size of %" PRIu64 " bytes", old);
+			    "cannot resize a block device of %" PRIu64 " bytes", old);
 		return -ENOTSUP;
 	}
 	ret = co_preallocate(img->file, old, size, mode);
@@ -154,7 +154,7 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 		img->size = whole_sectors(size);
 		return 0;
 	}
-	g_set_error(err, UBD_ERROR, -ret, "cannot make it %" PRIu64 " bytes long: %s", size,
+	g_set_error(err, UBD_ERROR, -ret, "cannot set its size to %" PRIu64 " bytes: %s", size,
 		    g_strerror(-ret));
 	if (size > old)
 		image_co_truncate(img->file, old);
@@ -204,8 +204,8 @@ static int raw_co_create(struct image *file, const struct image_create_opts *opt
 		return ret;
 	ret = co_preallocate(file, 0, size, mode);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot make it %" PRIu64 " bytes long: %s", size,
-			    g_strerror(-ret));
+		g_set_error(err, UBD_ERROR, -ret, "cannot set its size to %" PRIu64 " bytes: %s",
+			    size, g_strerror(-ret));
 	return ret;
 }
 

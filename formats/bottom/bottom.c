@@ -35,7 +35,7 @@ const struct bottom_ops *image_find_bottom(const char *filename, char **ret_name
 	} else if (len) {
 		g_set_error(
 			err, UBD_ERROR, EINVAL,
-			"Could not open '%s': unknown protocol '%.*s' (a file of that name is ./%s)",
+			"Could not open '%s': Unknown protocol '%.*s' (use ./%s for a file of that name)",
 			filename, (int)len - 1, filename, filename);
 		return NULL;
 	}
@@ -123,7 +123,8 @@ int image_co_create_bottom(const char *filename, struct image_begun *begun, GErr
 		return -EINVAL;
 	if (bottom->co_create)
 		return bottom->co_create(name, begun, err);
-	g_set_error(err, UBD_ERROR, ENOTSUP, "Could not create '%s': %s cannot be created",
+	g_set_error(err, UBD_ERROR, ENOTSUP,
+		    "Could not create '%s': Protocol driver '%s' does not support image creation",
 		    filename, bottom->io.name);
 	return -ENOTSUP;
 }

@@ -96,7 +96,7 @@ static int check_type(struct file_open *job, const struct stat *st)
 	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
 		return 0;
 	return open_failed(job, S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL,
-			   "it is %s, an image must be a regular file or a block device",
+			   "it is %s; an image must be a regular file or a block device",
 			   file_type(st->st_mode));
 }
 
@@ -106,7 +106,7 @@ static int bdev_geometry(struct file_open *job)
 
 	if (ioctl(job->fd, BLKGETSIZE64, &job->size) < 0 ||
 	    ioctl(job->fd, BLKSSZGET, &sector_size) < 0)
-		return open_failed(job, -errno, "no size of the block device: %s",
+		return open_failed(job, -errno, "cannot get the size of the block device: %s",
 				   g_strerror(errno));
 	/* Also without O_DIRECT: fallocate on a device takes whole sectors only. */
 	job->limits.request_alignment = sector_size;
@@ -192,10 +192,13 @@ static int set_in_use(struct file_open *job, off_t locked_off)
 {
 	g_autofree char *holder = lock_holder(job->fd, locked_off);
 
-	return open_failed(job, -EBUSY, "it is in use by another process%s%s%s%s",
-			   holder ? " (" : "", holder ?: "", holder ? ")" : "",
-			   job->flags & IMAGE_RDWR ? ", which must end first"
-						   : " (sharing can be forced)");
+	/* In QEMU's words, which scripts look for. */
+	return open_failed(
+		job, -EBUSY,
+		"Failed to get %s\"write\" lock. Is another process using the image [%s]?%s%s%s%s",
+		job->flags & IMAGE_RDWR ? "" : "shared ", job->filename, holder ? " (" : "",
+		holder ?: "", holder ? ")" : "",
+		job->flags & IMAGE_RDWR ? "" : " Sharing can be forced.");
 }
 
 static int lock_file(struct file_open *job)
@@ -213,11 +216,11 @@ static int lock_file(struct file_open *job)
 		if (write_unlocked || !(job->flags & IMAGE_RDWR))
 			return 0;
 		return open_failed(job, ret,
-				   "the file system has no locks, so other programs may "
-				   "write to it as well (--no-lock writes nevertheless)");
+				   "the file system does not support locks, so another "
+				   "program could write to it, too (--no-lock allows that)");
 	}
 	if (ret)
-		return open_failed(job, ret, "the image cannot be locked: %s", g_strerror(-ret));
+		return open_failed(job, ret, "cannot lock the image: %s", g_strerror(-ret));
 	return 0;
 }
 
@@ -289,7 +292,7 @@ static int check_opened(struct file_open *job)
 static const char *open_hint(int error, unsigned flags, bool named)
 {
 	if (error == ELOOP && named)
-		return " (an image may not name what is reached by a link of /proc)";
+		return " (an image may not name a file behind a link of /proc)";
 	if (error == EBUSY)
 		return " (the device is mounted, or another user holds it)";
 	if (error == EACCES && (flags & IMAGE_RDWR))
@@ -473,7 +476,7 @@ static int create_on_worker(void *arg)
 		return ret;
 	/* Not before the lock: until then it may be an image in use. */
 	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
-		ret = open_failed(job, -errno, "it cannot be emptied: %s", g_strerror(errno));
+		ret = open_failed(job, -errno, "cannot truncate it: %s", g_strerror(errno));
 		discard_fd(job);
 		return ret;
 	}

@@ -16,7 +16,7 @@ static int null_co_open(struct image *img, const struct image_open_opts *opts, G
 
 	if (size_parse(img->filename + strlen("null:"), &size)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': it must be null:SIZE, as in null:10G",
+			    "Could not open '%s': expected null:SIZE, as in null:10G",
 			    img->filename);
 		return -EINVAL;
 	}

@@ -103,8 +103,8 @@ static int parse_option(struct amendment *to, const char *name, const char *valu
 	/* What the image has from there would become something else. */
 	return refuse(
 		ENOTSUP, err,
-		"Cannot amend the backing file; that is for 'qemu-img rebase', or for convert "
-		"-B, which makes a new image");
+		"Cannot amend the backing file; use 'qemu-img rebase', or 'convert -B' to make a "
+		"new image");
 }
 
 static int parse_options(struct qcow2 *q, GHashTable *options, struct amendment *to, GError **err)
@@ -140,7 +140,7 @@ static int check_snapshots_v2(const struct qcow2 *q, const struct amendment *to,
 			return refuse(
 				ENOTSUP, err,
 				"snapshot '%s' has a disk or VM state of a size that version 2 "
-				"cannot note; delete it first",
+				"cannot record; delete it first",
 				s->name);
 	}
 	return 0;
@@ -172,11 +172,10 @@ static int check_v3(const struct qcow2 *q, GError **err)
 		const struct qcow2_disk_snapshot *disk = (const void *)s->raw;
 
 		if (be32toh(disk->extra_data_size) < 16)
-			return refuse(
-				ENOTSUP, err,
-				"snapshot '%s' does not note the size of its disk, as version "
-				"3 (compat=1.1) needs it; delete it first",
-				s->name);
+			return refuse(ENOTSUP, err,
+				      "snapshot '%s' does not record the size of its disk, which "
+				      "version 3 (compat=1.1) requires; delete it first",
+				      s->name);
 	}
 	return 0;
 }

@@ -62,7 +62,7 @@ static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
 				    "Maximum number of persistent bitmaps (%u) is reached",
 				    QCOW2_MAX_BITMAPS);
 	if (!image_size(q->img))
-		return qcow2_refuse(q, EINVAL, err, "A disk of size 0 has nothing to be tracked");
+		return qcow2_refuse(q, EINVAL, err, "Cannot track changes of a disk of size 0");
 	if (dirty_bits_bytes(image_size(q->img), bits) > DIRTY_BITS_MAX_BYTES)
 		return qcow2_refuse(q, EFBIG, err,
 				    "Too much space will be occupied by the bitmap. Use larger "

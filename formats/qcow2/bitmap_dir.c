@@ -165,7 +165,7 @@ static int parse_entry(const uint8_t *buf, uint64_t left, uint32_t index,
 	extra_bytes = be32toh(disk.extra_data_size);
 	name = g_strndup((const char *)buf + sizeof(disk) + extra_bytes, be16toh(disk.name_size));
 	if (strlen(name) != be16toh(disk.name_size)) {
-		g_set_error(err, UBD_ERROR, EINVAL, "bitmap %u: its name has a zero byte in it",
+		g_set_error(err, UBD_ERROR, EINVAL, "bitmap %u: its name contains a zero byte",
 			    index);
 		return -EINVAL;
 	}
@@ -194,7 +194,7 @@ int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtr
 		bitmap->entry_off = off;
 		g_ptr_array_add(list, bitmap);
 		if (!g_hash_table_add(names, bitmap->name)) {
-			g_set_error(err, UBD_ERROR, EINVAL, "two bitmaps have the name '%s'",
+			g_set_error(err, UBD_ERROR, EINVAL, "two bitmaps are called '%s'",
 				    bitmap->name);
 			return -EINVAL;
 		}

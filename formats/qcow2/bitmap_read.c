@@ -217,7 +217,7 @@ static int walk_table(struct qcow2 *q, const struct bitmap_walk *walk, const str
 	for (uint32_t i = 0; i < bitmap->table_entries && !ret; i++) {
 		if (!bitmap_table_entry_is_valid(q, table[i])) {
 			g_autofree char *text = g_strdup_printf(
-				"bitmap '%s': table entry %u is 0x%" PRIx64 ", which cannot be",
+				"bitmap '%s': table entry %u is 0x%" PRIx64 ", which is invalid",
 				bitmap->name, i, table[i]);
 
 			ret = walk_problem(walk, text);

@@ -98,7 +98,7 @@ static int co_rebuild(struct check *c)
 	}
 	/* What hangs on a table that cannot be read would be counted as free. */
 	if (c->unreadable_table) {
-		check_say(c, "ERROR refcounts are not rebuilt, for a table that cannot be read "
+		check_say(c, "ERROR refcounts are not rebuilt: a table that cannot be read "
 			     "may refer to any cluster");
 		return 0;
 	}
@@ -136,7 +136,7 @@ static int co_lower(struct check *c)
 	int ret;
 
 	if (c->unreadable_table) {
-		check_say(c, "Leaked clusters are kept, for they may belong to a table that "
+		check_say(c, "Leaked clusters are kept: they may belong to a table that "
 			     "cannot be read");
 		return 0;
 	}
@@ -175,7 +175,7 @@ static int co_clear_bits(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above 
 	return qcow2_co_write_incompatible(c->q, c->q->incompatible_features & ~bits);
 }
 
-/* What of the L1 table lies behind the end of the file reads as zeroes: they are put there. */
+/* What of the L1 table lies beyond the end of the file reads as zeroes: they are put there. */
 static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
 	struct qcow2 *q = c->q;
@@ -183,7 +183,7 @@ static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above
 	int ret;
 
 	if (!qcow2_is_behind_end(q, q->l1_off, bytes) ||
-	    !check_corrupt(c, true, " L1 table at 0x%" PRIx64 " lies behind the end of the file",
+	    !check_corrupt(c, true, " L1 table at 0x%" PRIx64 " lies beyond the end of the file",
 			   q->l1_off))
 		return 0;
 	ret = image_co_truncate(q->file,
@@ -200,7 +200,8 @@ static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above *
 	int ret = check_co_load_reftable(c);
 
 	if (c->q->reftable_bad) {
-		check_say(c, "ERROR refcount table at 0x%" PRIx64 " cannot be", c->q->reftable_off);
+		check_say(c, "ERROR refcount table at 0x%" PRIx64 " is invalid",
+			  c->q->reftable_off);
 		c->refs_wrong += c->q->reftable_size != 0;
 		c->rebuild = true;
 	}

@@ -208,7 +208,9 @@ static int co_walk_snapshots(struct check *c)
 
 	for (uint32_t i = 0; i < q->nr_snapshots; i++) {
 		if (off >= c->nr_clusters << q->cluster_bits) {
-			check_corrupt(c, false, " snapshot table at 0x%" PRIx64 " leaves the file",
+			check_corrupt(c, false,
+				      " snapshot table at 0x%" PRIx64
+				      " extends beyond the end of the file",
 				      q->snapshots_off);
 			c->unreadable_table = true;
 			return 0;

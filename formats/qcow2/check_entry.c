@@ -97,7 +97,7 @@ static void check_subclusters(struct check *c, const struct place *p)
 		       : subclusters_valid(bitmap) && (!subclusters_allocated(bitmap) ||
 						       qcow2_has_cluster(c->q, p->entry.desc)))
 		return;
-	check_corrupt(c, false, " found l2 entry with impossible subclusters: %" PRIx64 " %" PRIx64,
+	check_corrupt(c, false, " found l2 entry with invalid subclusters: %" PRIx64 " %" PRIx64,
 		      p->entry.desc, bitmap);
 }
 
@@ -132,7 +132,7 @@ static void count_standard(struct check *c, struct place *p, bool active)
 	else if (qcow2_is_misplaced(c->q, p->entry.desc, p->guest_off))
 		check_corrupt(c, false,
 			      " data cluster of guest offset 0x%" PRIx64
-			      " lies elsewhere in the external data file: l2_entry=%" PRIx64,
+			      " is not at that offset of the external data file: l2_entry=%" PRIx64,
 			      p->guest_off, p->entry.desc);
 }
 

@@ -120,12 +120,12 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 					    : 0;
 	if (!strcmp(name, "data_file")) {
 		l->data_file = value;
-		return *value ? 0 : bad_value(name, value, "the name of a file", err);
+		return *value ? 0 : bad_value(name, value, "a file name", err);
 	}
 	/* These came to us as fields of image_create_opts. */
 	if (!strcmp(name, "size") || !strcmp(name, "backing_file") || !strcmp(name, "backing_fmt"))
 		return 0;
-	g_set_error(err, UBD_ERROR, EINVAL, "qcow2 has no option '%s'; see -o help", name);
+	g_set_error(err, UBD_ERROR, EINVAL, "Invalid parameter '%s'; see -o help", name);
 	return -EINVAL;
 }
 

@@ -76,7 +76,7 @@ static int plan_refcounts(struct layout *l, GError **err)
 	    total << l->cluster_bits <= QCOW2_MAX_HOST_OFFSET)
 		return 0;
 	g_set_error(err, UBD_ERROR, EFBIG,
-		    "size %" PRIu64 " is too large to be preallocated with cluster_size %" PRIu64
+		    "size %" PRIu64 " is too large to preallocate with cluster_size %" PRIu64
 		    " and refcount_bits %u; use larger clusters",
 		    l->size, l->cluster_size, 1u << l->refcount_order);
 	return -EFBIG;

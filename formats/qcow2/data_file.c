@@ -31,9 +31,9 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 				    "used together");
 	if (external && !q->data_filename && !q->img->data_file)
 		return qcow2_refuse(q, EINVAL, err,
-				    "it needs an external data file, but does not name it");
+				    "the image needs an external data file, but does not name one");
 	if (!external && q->img->data_file)
-		return qcow2_refuse(q, EINVAL, err, "it has no external data file");
+		return qcow2_refuse(q, EINVAL, err, "the image has no external data file");
 	return 0;
 }
 

@@ -354,8 +354,8 @@ static int too_long(const struct header_content *content, size_t cluster_size, G
 
 	if (name_bytes(content))
 		g_set_error(err, UBD_ERROR, ENOSPC,
-			    "the backing file's name has %zu bytes, too many for the header, which "
-			    "has room for %zu",
+			    "the backing file's name has %zu bytes, but the header has room for "
+			    "only %zu",
 			    name_bytes(content),
 			    fixed < cluster_size ? MIN(cluster_size - fixed, QCOW2_MAX_BACKING_NAME)
 						 : 0);

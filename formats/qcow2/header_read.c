@@ -30,15 +30,16 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	q->magic = be32toh(disk->magic);
 	if (q->magic == QCOW2_MAGIC_UNFINISHED && !(q->img->flags & IMAGE_UNFINISHED))
 		return qcow2_refuse(q, EINVAL, err,
-				    "it is an unfinished copy: the program that made it was ended "
-				    "before the end; copy it again");
+				    "it is an unfinished copy: the program that wrote it was "
+				    "interrupted; copy it again");
 	if (q->magic != QCOW2_MAGIC && q->magic != QCOW2_MAGIC_UNFINISHED)
 		return qcow2_refuse(q, EINVAL, err,
-				    "not a qcow2 image (the magic number is 0x%08x)", q->magic);
+				    "Image is not in qcow2 format (the magic number is 0x%08x)",
+				    q->magic);
 	q->version = be32toh(disk->version);
 	if (q->version < 2 || q->version > 3)
-		return qcow2_refuse(q, ENOTSUP, err,
-				    "qcow2 version %u is not supported, 2 and 3 are", q->version);
+		return qcow2_refuse(q, ENOTSUP, err, "Unsupported qcow2 version %u, must be 2 or 3",
+				    q->version);
 	q->cluster_bits = be32toh(disk->cluster_bits);
 	if (q->cluster_bits < QCOW2_MIN_CLUSTER_BITS || q->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
 		return qcow2_refuse(q, EINVAL, err, "cluster_bits is %u, must be %u to %u",
@@ -181,7 +182,7 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 		if (!ext->length || strlen(q->data_filename) != ext->length)
 			return qcow2_refuse(
 				q, EINVAL, err,
-				"the data file's name is empty or has a zero byte in it");
+				"the data file's name is empty or contains a zero byte");
 		break;
 	case QCOW2_EXT_BITMAPS:
 		parse_bitmaps_extension(q, raw, data, ext);
@@ -237,7 +238,7 @@ static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GEr
 	if (off < raw->header_length || off > raw->bytes || bytes > raw->bytes - off)
 		return qcow2_refuse(q, EINVAL, err,
 				    "the backing file's name lies at %" PRIu64
-				    ", must be in the first cluster behind the header",
+				    ", must be in the first cluster, after the header",
 				    off);
 	/* Some writers count a zero byte behind it; and an empty name is none. */
 	if (bytes && raw->buf[off])
@@ -289,7 +290,8 @@ static int check_l1(struct qcow2 *q,
 	if (ret)
 		return ret;
 	if (bytes && !q->l1_off)
-		return qcow2_refuse(q, EINVAL, err, "the L1 table lies at 0, where the header is");
+		return qcow2_refuse(q, EINVAL, err,
+				    "the L1 table lies at offset 0, where the header is");
 	if (q->img->flags & IMAGE_RDWR && qcow2_is_behind_end(q, q->l1_off, bytes))
 		return refuse_behind_end(q, "L1 table", q->l1_off, bytes, err);
 	return 0;
@@ -350,7 +352,7 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 		return ret;
 	if (q->l1_size < l1_needed)
 		return qcow2_refuse(q, EINVAL, err,
-				    "the L1 table has %u entries, a disk of %" PRIu64
+				    "the L1 table has %u entries, but a disk of %" PRIu64
 				    " bytes needs %" PRIu64,
 				    q->l1_size, size, l1_needed);
 	ret = parse_reftable(q, reftable_clusters, err);

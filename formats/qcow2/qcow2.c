@@ -24,7 +24,7 @@ static void warn_of_missing_l1(const struct qcow2 *q, const struct image_open_op
 	if (!opts->warn || q->img->flags & (IMAGE_FOR_CHECK | IMAGE_INFO_ONLY) ||
 	    !qcow2_is_behind_end(q, q->l1_off, bytes))
 		return;
-	line = g_strdup_printf("%s: the L1 table lies behind the end of the file; what it should "
+	line = g_strdup_printf("%s: the L1 table lies beyond the end of the file; what it should "
 			       "map reads as unallocated",
 			       q->img->filename);
 	opts->warn(line);

@@ -15,8 +15,8 @@ static void tell(const struct qcow2 *q, const struct image_open_opts *opts,
 	if (!opts->warn)
 		return;
 	line = g_strdup_printf(
-		"%s: it was not closed properly, so all references were counted: %" PRIu64
-		" errors and %" PRIu64 " leaked clusters were repaired",
+		"%s: the image was not closed properly; a full check repaired %" PRIu64
+		" errors and %" PRIu64 " leaked clusters",
 		q->img->filename, result->corruptions_fixed, result->leaks_fixed);
 	opts->warn(line);
 }
@@ -33,13 +33,13 @@ int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, G
 	ret = qcow2_co_check_file(q, &all, &result);
 	if (ret) {
 		g_set_error(err, UBD_ERROR, -ret,
-			    "%s: it was not closed properly, and repairing it failed: %s",
+			    "%s: the image was not closed properly, and repairing it failed: %s",
 			    q->img->filename, g_strerror(-ret));
 		return ret;
 	}
 	if (result.corruptions || result.check_errors) {
 		g_set_error(err, UBD_ERROR, EROFS,
-			    "%s: it was not closed properly, and %" PRIu64
+			    "%s: the image was not closed properly, and %" PRIu64
 			    " errors in it cannot be repaired; it can only be opened read-only",
 			    q->img->filename, result.corruptions + result.check_errors);
 		return -EROFS;

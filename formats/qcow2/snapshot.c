@@ -355,7 +355,7 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 		return ret;
 	if (ret == -EOVERFLOW)
 		g_set_error(err, UBD_ERROR, EOVERFLOW,
-			    "%s: a refcount of %u bits cannot count one more snapshot", filename,
+			    "%s: a refcount of %u bits cannot count another snapshot", filename,
 			    1u << q->refcount_order);
 	else if (ret == -EUCLEAN)
 		g_set_error(err, UBD_ERROR, EUCLEAN,
@@ -379,8 +379,7 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 
 static int not_found(const struct qcow2 *q, const char *which, GError **err)
 {
-	g_set_error(err, UBD_ERROR, ENOENT, "%s: there is no snapshot '%s'", q->img->filename,
-		    which);
+	g_set_error(err, UBD_ERROR, ENOENT, "%s: snapshot '%s' not found", q->img->filename, which);
 	return -ENOENT;
 }
 
@@ -414,12 +413,12 @@ static int check_create(const struct qcow2 *q, const char *name, GError **err)
 {
 	if (strlen(name) > MAX_NAME_BYTES) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "%s: a snapshot's name has at most %u bytes, not %zu", q->img->filename,
-			    MAX_NAME_BYTES, strlen(name));
+			    "%s: a snapshot's name can have at most %u bytes, not %zu",
+			    q->img->filename, MAX_NAME_BYTES, strlen(name));
 		return -EINVAL;
 	}
 	if (q->nr_snapshots >= QCOW2_MAX_SNAPSHOTS) {
-		g_set_error(err, UBD_ERROR, EFBIG, "%s: an image has at most %u snapshots",
+		g_set_error(err, UBD_ERROR, EFBIG, "%s: an image can have at most %u snapshots",
 			    q->img->filename, QCOW2_MAX_SNAPSHOTS);
 		return -EFBIG;
 	}

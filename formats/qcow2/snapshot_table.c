@@ -157,7 +157,7 @@ static int co_read_entry(struct reader *r, guint number, uint64_t *off, GError *
 				 QCOW2_MAX_SNAPSHOT_EXTRA);
 	ret = ret ?: reader_co_get(r, *off + bytes);
 	if (ret == -EINVAL)
-		return bad_entry(r, number, EINVAL, err, "it lies outside the file");
+		return bad_entry(r, number, EINVAL, err, "it extends beyond the end of the file");
 	if (ret == -EFBIG)
 		return bad_entry(r, number, EFBIG, err,
 				 "the table has more than %u bytes, which is not supported",
@@ -372,7 +372,7 @@ int snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, GError 
 	s = opts->snapshot ? snapshot_find_any(q, opts->snapshot)
 			   : snapshot_find(q, opts->snapshot_id, opts->snapshot_name);
 	if (!s) {
-		g_set_error(err, UBD_ERROR, ENOENT, "%s: there is no snapshot '%s'",
+		g_set_error(err, UBD_ERROR, ENOENT, "%s: snapshot '%s' not found",
 			    q->img->filename,
 			    opts->snapshot ?: opts->snapshot_name ?: opts->snapshot_id);
 		return -ENOENT;

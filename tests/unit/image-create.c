@@ -107,13 +107,13 @@ CO_TEST(test_bad_requests_do_not_empty_a_file)
 	struct image_create_opts bad_value = with_option("preallocation", "some");
 
 	write_file("precious", "data", 4);
-	co_create_fails("precious", "raw", &bad_name, EINVAL, "no option 'colour'");
+	co_create_fails("precious", "raw", &bad_name, EINVAL, "Invalid parameter 'colour'");
 	co_create_fails("precious", "raw", &bad_value, EINVAL, "preallocation is 'some'");
-	co_create_fails("precious", "vmdk", &opts, EINVAL, "Unknown format 'vmdk'");
+	co_create_fails("precious", "vmdk", &opts, EINVAL, "Unknown driver 'vmdk'");
 	opts.size = UINT64_MAX;
-	co_create_fails("precious", "raw", &opts, EFBIG, "its size of");
+	co_create_fails("precious", "raw", &opts, EFBIG, "the size of");
 	opts.size_given = false;
-	co_create_fails("precious", "raw", &opts, EINVAL, "its size must be given");
+	co_create_fails("precious", "raw", &opts, EINVAL, "Image creation needs a size parameter");
 	opts.backing_filename = "missing";
 	opts.backing_format = "raw";
 	co_create_fails("precious", "qcow2", &opts, ENOENT, "No such file");
@@ -129,8 +129,8 @@ CO_TEST(test_places_where_no_file_can_be)
 	co_create_fails(".", "raw", &opts, EISDIR, "it is a directory");
 	co_create_fails("no/folder", "raw", &opts, ENOENT, "No such file");
 	co_create_fails("/dev/null", "raw", &opts, EINVAL, "character device");
-	co_create_fails("null:1G", "raw", &opts, ENOTSUP, "cannot be created");
-	co_create_fails("nbd:x", "raw", &opts, EINVAL, "unknown protocol");
+	co_create_fails("null:1G", "raw", &opts, ENOTSUP, "does not support image creation");
+	co_create_fails("nbd:x", "raw", &opts, EINVAL, "Unknown protocol");
 }
 
 /* The file is made, then does not get its size, then is removed. */
@@ -143,9 +143,9 @@ CO_TEST(test_a_failure_leaves_no_file)
 	limit = before;
 	limit.rlim_cur = MIB;
 	g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &limit), ==, 0);
-	co_create_fails("huge", "raw", &opts, EFBIG, "4194304 bytes long: File too large");
+	co_create_fails("huge", "raw", &opts, EFBIG, "4194304 bytes: File too large");
 	write_file("huge", "data", 4);
-	co_create_fails("huge", "raw", &opts, EFBIG, "4194304 bytes long: File too large");
+	co_create_fails("huge", "raw", &opts, EFBIG, "4194304 bytes: File too large");
 	g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &before), ==, 0);
 }
 
@@ -168,13 +168,13 @@ CO_TEST(test_backing_files_that_are_refused)
 					  .backing_filename = "b" };
 
 	co_create_ok("b", "raw", MIB, NULL, NULL);
-	co_create_fails("r.top", "qcow2", &opts, EINVAL, "the format of its backing file 'b'");
+	co_create_fails("r.top", "qcow2", &opts, EINVAL, "the format of 'b'");
 	opts.backing_format = "vmdk";
-	co_create_fails("r.top", "qcow2", &opts, EINVAL, "Unknown format 'vmdk'");
+	co_create_fails("r.top", "qcow2", &opts, EINVAL, "Unknown driver 'vmdk'");
 	opts.backing_format = "raw";
-	co_create_fails("r.top", "raw", &opts, ENOTSUP, "format raw has no backing files");
+	co_create_fails("r.top", "raw", &opts, ENOTSUP, "Backing file not supported for file format 'raw'");
 	opts.backing_filename = "";
-	co_create_fails("r.top", "qcow2", &opts, EINVAL, "is empty");
+	co_create_fails("r.top", "qcow2", &opts, EINVAL, "got empty string");
 	opts.backing_filename = "missing";
 	co_create_fails("r.top", "qcow2", &opts, ENOENT, "No such file");
 	/* Unless nobody looks. */

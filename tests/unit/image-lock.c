@@ -6,7 +6,7 @@
 
 #include "image-test.h"
 
-#define EBUSY_WORDS "in use by another process"
+#define EBUSY_WORDS "Is another process using the image"
 
 /* A qemu-io that has the image open until it is let go. */
 struct qemu_io {
@@ -146,14 +146,14 @@ CO_TEST(test_looked_at_with_metadata_keeps_writers_out)
 CO_TEST(test_holder_is_named)
 {
 	struct qemu_io qemu = HOLD("-r", "-f", "qcow2", "top");
-	g_autofree char *words = g_strdup_printf("process (PID %d, qemu-io)", (int)qemu.pid);
+	g_autofree char *words = g_strdup_printf("]? (PID %d, qemu-io)", (int)qemu.pid);
 	struct image *img;
 
 	co_open_fails("top", NULL, IMAGE_RDWR, EBUSY, words);
 	qemu_io_let_go(&qemu);
 	img = co_open_ok("top", NULL, IMAGE_RDWR);
 	g_free(words);
-	words = g_strdup_printf("process (PID %d, ", (int)getpid());
+	words = g_strdup_printf("]? (PID %d, ", (int)getpid());
 	co_open_fails("top", NULL, 0, EBUSY, words);
 	image_co_close(img);
 }

@@ -70,7 +70,7 @@ static void test_no_permission_for_root(void)
 
 CO_TEST(test_unknown_protocol)
 {
-	co_open_fails("nbd:host", NULL, 0, EINVAL, "unknown protocol 'nbd'");
+	co_open_fails("nbd:host", NULL, 0, EINVAL, "Unknown protocol 'nbd'");
 	co_open_fails("null:", NULL, 0, EINVAL, "null:SIZE");
 	co_open_fails("null:12x", NULL, 0, EINVAL, "null:SIZE");
 	co_open_fails("null:-1", NULL, 0, EINVAL, "null:SIZE");
@@ -85,7 +85,8 @@ CO_TEST(test_unknown_format)
 
 	write_file("x", "x", 1);
 	g_assert_cmpint(image_co_open("x", &opts, &img, &err), ==, -EINVAL);
-	g_assert_cmpstr(err->message, ==, "Unknown format 'vmdk', must be one of: qcow2, raw");
+	g_assert_cmpstr(err->message, ==,
+			"Could not open 'x': Unknown driver 'vmdk', must be one of: qcow2, raw");
 }
 
 /* Also where the name of a file has more than one. */
@@ -262,7 +263,7 @@ CO_TEST(test_missing_backing_file)
 CO_TEST(test_unknown_backing_protocol)
 {
 	co_create_ok("remote", "qcow2", MIB, "nbd://host/x", "raw");
-	co_open_fails("remote", NULL, 0, EINVAL, "unknown protocol 'nbd'");
+	co_open_fails("remote", NULL, 0, EINVAL, "Unknown protocol 'nbd'");
 }
 
 CO_TEST(test_a_loop_of_one)
@@ -270,8 +271,8 @@ CO_TEST(test_a_loop_of_one)
 	co_create_ok("l.other", "raw", MIB, NULL, NULL);
 	co_create_ok("l.self", "qcow2", MIB, "l.link", "qcow2");
 	g_assert_cmpint(symlink("l.self", "l.link"), ==, 0);
-	co_open_fails("l.self", NULL, 0, ELOOP, "a loop");
-	co_open_fails("l.self", NULL, IMAGE_RDWR, ELOOP, "a loop");
+	co_open_fails("l.self", NULL, 0, ELOOP, "infinite loop");
+	co_open_fails("l.self", NULL, IMAGE_RDWR, ELOOP, "infinite loop");
 }
 
 CO_TEST(test_a_loop_of_three)

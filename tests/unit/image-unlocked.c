@@ -8,7 +8,7 @@
 
 #include "image-test.h"
 
-#define REASON "file system has no locks"
+#define REASON "file system does not support locks"
 
 static int lock_error;
 static unsigned notes;
@@ -107,7 +107,7 @@ CO_TEST(test_opened_on_its_file)
 CO_TEST(test_failed_lock)
 {
 	lock_error = EIO;
-	co_open_fails("top", NULL, 0, EIO, "cannot be locked");
+	co_open_fails("top", NULL, 0, EIO, "cannot lock the image");
 }
 
 CO_TEST(test_asked_for)

@@ -331,9 +331,9 @@ static void assert_too_long(const struct spec *to, size_t cluster_size, const ch
 
 static void test_too_long(void)
 {
-	assert_too_long(&(struct spec){ .version = 3, .backing = name_of_700 }, 512,
-			"the backing file's name has 700 bytes, too many for the header, which has "
-			"room for 392");
+	assert_too_long(
+		&(struct spec){ .version = 3, .backing = name_of_700 }, 512,
+		"the backing file's name has 700 bytes, but the header has room for only 392");
 	assert_too_long(&(struct spec){ .version = 3, .data_file = 900 }, 512,
 			"the header's fields and extensions have 1032 bytes, at most 512 fit");
 	/* Here the extensions would fit, but not beside what is there. */

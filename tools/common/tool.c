@@ -126,7 +126,7 @@ struct aio_loop *tool_loop_new(void)
 	struct aio_loop *loop;
 
 	if (aio && !parse_engine(aio, &engine)) {
-		tool_error("UBD_AIO: '%s' is not threads, native or io_uring", aio);
+		tool_error("UBD_AIO is '%s', must be threads, native or io_uring", aio);
 		return NULL;
 	}
 	loop = aio_loop_new_with(engine, RING_ENTRIES, &err);
@@ -240,7 +240,7 @@ int tool_co_close(struct image *img, int ret)
 	int close_ret = image_co_close(img);
 
 	if (!ret && close_ret) {
-		tool_error("%s: Could not close it: %s", filename, g_strerror(-close_ret));
+		tool_error("%s: Could not close the image: %s", filename, g_strerror(-close_ret));
 		ret = close_ret;
 	}
 	return ret;

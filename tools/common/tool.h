@@ -51,7 +51,7 @@ extern struct image_policy tool_policy;
 	  0,                                                                                       \
 	  G_OPTION_ARG_CALLBACK,                                                                   \
 	  tool_allow_backing,                                                                      \
-	  "Backing files that images may name: any (default), none, or only there",                \
+	  "Which backing files images may name: any (default), none, or those in",                 \
 	  "FOLDER[:FOLDER...]" },                                                                  \
 	{                                                                                          \
 		"allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_data_file,              \
@@ -69,7 +69,7 @@ gboolean tool_no_lock(const char *name, const char *value, void *data, GError **
 #define TOOL_NO_LOCK_OPTION                                                                        \
 	{                                                                                          \
 		"no-lock", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, tool_no_lock,           \
-			"Write also where the file system has no locks", NULL                      \
+			"Allow writing where the file system does not support locks", NULL         \
 	}
 
 /* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a

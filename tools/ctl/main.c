@@ -26,7 +26,7 @@ static void print_help(void)
 	       "Controls the block devices of ubd-serve and other servers.\n"
 	       "\n"
 	       "Options:\n"
-	       "  -h, --help        Show this help, or after a command its own\n"
+	       "  -h, --help        Show this help, or a command's help after its name\n"
 	       "  -V, --version     Print the version and exit\n"
 	       "\n"
 	       "Commands:\n");

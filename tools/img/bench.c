@@ -215,7 +215,7 @@ static bool init_queue(struct bench *bench, unsigned number, struct bench_queue 
 	if (queue->bufs)
 		memset(queue->bufs, bench->pattern, bytes);
 	else
-		tool_error("no memory for buffers of %" PRIu64 " bytes", bytes);
+		tool_error("cannot allocate buffers of %" PRIu64 " bytes", bytes);
 	return queue->bufs;
 }
 
@@ -287,7 +287,8 @@ static void print_plan(const struct bench *bench)
 		printf("(starting at offset %" PRIu64 ", step size %" PRIu64 ")\n", bench->start,
 		       bench->step);
 	if (bench->queues > 1)
-		printf("Using %" PRIu64 " queues with as many in parallel each\n", bench->queues);
+		printf("Using %" PRIu64 " queues, each with that many in parallel\n",
+		       bench->queues);
 	if (bench->flush_interval)
 		printf("Sending flush every %" PRIu64 " requests\n", bench->flush_interval);
 	fflush(stdout);
@@ -325,7 +326,7 @@ static int co_bench_opened(struct bench *bench, struct image *img)
 	    bench->start <= bench->size - bench->buffer_bytes)
 		return co_measure(bench);
 	tool_error("%s: Failed request: %" PRIu64 " bytes at offset %" PRIu64
-		   " are not in the image of %" PRIu64 " bytes",
+		   " do not fit into the image of %" PRIu64 " bytes",
 		   bench->filename, bench->buffer_bytes, bench->start, bench->size);
 	return -EIO;
 }
@@ -379,38 +380,37 @@ int img_bench(const struct command *command, char **argv)
 		 force_share = FALSE, random = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
-		  "Format of the image (default: by its header)", "FMT" },
+		  "Format of the image (default: probed)", "FMT" },
 		{ "count", 'c', 0, G_OPTION_ARG_FILENAME, &count,
-		  "Requests in all (default: 75000)", "N" },
+		  "Number of requests (default: 75000)", "N" },
 		{ "depth", 'd', 0, G_OPTION_ARG_FILENAME, &depth,
-		  "Requests at a time (default: 64)", "N" },
+		  "Requests in flight (default: 64)", "N" },
 		{ "buffer-size", 's', 0, G_OPTION_ARG_FILENAME, &size,
-		  "Bytes of a request (default: 4k)", "SIZE" },
-		{ "offset", 'o', 0, G_OPTION_ARG_FILENAME, &start, "Where the first request begins",
-		  "OFFSET" },
+		  "Size of a request (default: 4k)", "SIZE" },
+		{ "offset", 'o', 0, G_OPTION_ARG_FILENAME, &start,
+		  "Offset of the first request (default: 0)", "OFFSET" },
 		{ "step-size", 'S', 0, G_OPTION_ARG_FILENAME, &step,
-		  "From the start of a request to the next one's (default: its size)", "SIZE" },
+		  "Distance from one request to the next (default: its size)", "SIZE" },
 		{ "write", 'w', 0, G_OPTION_ARG_NONE, &write, "Write (default: read)", NULL },
 		{ "pattern", 0, 0, G_OPTION_ARG_FILENAME, &pattern, "Byte to write (default: 0)",
 		  "BYTE" },
 		{ "flush-interval", 0, 0, G_OPTION_ARG_FILENAME, &interval,
-		  "Flush each time that so many are written", "N" },
+		  "Flush after every N writes", "N" },
 		{ "no-drain", 0, 0, G_OPTION_ARG_NONE, &no_drain,
-		  "Flush while other requests are in flight", NULL },
-		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
-		  "Cache mode: none, writeback (default)...", "CACHE" },
+		  "Do not wait for requests in flight before a flush", NULL },
+		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache, "Cache mode (default: writeback)",
+		  "CACHE" },
 		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
-		  "Do I/O by threads or io_uring; native: by io_uring if it works (default)",
-		  "AIO" },
+		  "Use threads, io_uring or native: io_uring where it works (default)", "AIO" },
 		{ "native", 'n', 0, G_OPTION_ARG_NONE, &native,
-		  "Taken for qemu-img's sake, without effect", NULL },
+		  "Ignored; accepted for compatibility with qemu-img", NULL },
 		{ "queues", 0, 0, G_OPTION_ARG_FILENAME, &queues,
-		  "Threads that use the image at a time (default: 1)", "N" },
-		{ "random", 0, 0, G_OPTION_ARG_NONE, &random, "At random offsets", NULL },
+		  "Number of threads that use the image (default: 1)", "N" },
+		{ "random", 0, 0, G_OPTION_ARG_NONE, &random, "Use random offsets", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
-		  "Open the image even if somebody writes to it", NULL },
+		  "Open the image even if another program is writing to it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet,
-		  "Taken for qemu-img's sake, without effect", NULL },
+		  "Ignored; accepted for compatibility with qemu-img", NULL },
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,

@@ -78,7 +78,7 @@ static int co_open_source(const struct bitmap_job *job, struct image **ret_sourc
 
 	if (ret || !image_chain_has_file(*ret_source, &id))
 		return ret;
-	tool_error("%s: it is the image itself, whose bitmaps are merged without -b",
+	tool_error("%s: it is the image itself; leave out -b to merge its own bitmaps",
 		   job->source_filename);
 	image_co_close(*ret_source);
 	return -EINVAL;
@@ -200,7 +200,7 @@ static bool check_usage(const struct command *command, const struct bitmap_job *
 		wrong = "Need at least one of --add, --remove, --clear, --enable, --disable, "
 			"--merge or --dump";
 	else if (job->actions->len && dump)
-		wrong = "--dump goes with no other action";
+		wrong = "--dump cannot be combined with other actions";
 	else if (granularity_given && !has_action(job, "add"))
 		wrong = "granularity only supported with --add";
 	else if (job->source_format && !job->source_filename)
@@ -234,28 +234,28 @@ int img_bitmap(const struct command *command, char **argv)
 	gboolean dump = FALSE;
 	const GOptionEntry entries[] = {
 		{ "add", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
-		  "Add a bitmap, enabled, with nothing in it", NULL },
-		{ "remove", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action, "Remove it",
-		  NULL },
+		  "Create an empty bitmap and enable it", NULL },
+		{ "remove", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
+		  "Remove the bitmap", NULL },
 		{ "clear", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
-		  "Forget what is in it", NULL },
+		  "Clear all bits of the bitmap", NULL },
 		{ "enable", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
-		  "From now on, put into it what is written to the image", NULL },
+		  "Start recording writes to the image", NULL },
 		{ "disable", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
-		  "Do so no more", NULL },
+		  "Stop recording writes", NULL },
 		{ "merge", 0, G_OPTION_FLAG_FILENAME, G_OPTION_ARG_CALLBACK, add_action,
-		  "Add what is in another bitmap", "SOURCE" },
-		{ "dump", 0, 0, G_OPTION_ARG_NONE, &dump, "Print what is in it", NULL },
+		  "Merge another bitmap into it", "SOURCE" },
+		{ "dump", 0, 0, G_OPTION_ARG_NONE, &dump, "Print the dirty ranges", NULL },
 		{ "granularity", 'g', 0, G_OPTION_ARG_FILENAME, &granularity,
-		  "For --add: bytes of the disk for each bit, 512 to 2G", "SIZE" },
+		  "With --add: bytes of the disk per bit, 512 to 2G", "SIZE" },
 		{ "source-file", 'b', 0, G_OPTION_ARG_FILENAME, &source_filename,
-		  "For --merge: the image that has SOURCE (default: the same)", "FILE" },
+		  "With --merge: the image that contains SOURCE (default: FILENAME)", "FILE" },
 		{ "source-format", 'F', 0, G_OPTION_ARG_FILENAME, &source_format,
-		  "Format of that image (default: by its header)", "FMT" },
+		  "Format of that image (default: probed)", "FMT" },
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
-		  "Format of the image (default: by its header)", "FMT" },
+		  "Format of the image (default: probed)", "FMT" },
 		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output,
-		  "For --dump: print it as human or json", "OFMT" },
+		  "With --dump: output format, human (default) or json", "OFMT" },
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,

@@ -114,7 +114,7 @@ static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
 	if (!ret)
 		copy->extent = (struct piece){ copy->cursor, extent.bytes, kind_of(copy, &extent) };
 	else
-		fail(copy, copy->opts->source, "reading the metadata", copy->cursor, ret);
+		fail(copy, copy->opts->source, "reading block status", copy->cursor, ret);
 	if (!ret && copy->opts->compress)
 		cut_to_clusters(copy);
 	return ret;
@@ -288,7 +288,7 @@ static void worker_co(void *arg)
 	struct piece piece;
 
 	if (!buf)
-		fail(copy, copy->opts->target, "getting memory", 0, -ENOMEM);
+		fail(copy, copy->opts->target, "allocating memory", 0, -ENOMEM);
 	while (buf && co_next_piece(copy, &piece))
 		co_copy_piece(copy, &piece, buf);
 	iobuf_free(buf);

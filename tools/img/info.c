@@ -62,7 +62,7 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	ret = image_co_get_info(img, &facts->info)
 		      ?: image_co_snapshot_list(img, &facts->snapshots);
 	if (ret)
-		tool_error("%s: Could not get its information: %s", filename, g_strerror(-ret));
+		tool_error("%s: Could not get image information: %s", filename, g_strerror(-ret));
 	if (!ret)
 		ret = tool_co_get_bitmaps(img, &facts->info.bitmaps);
 	ret = tool_co_close(img, ret);
@@ -309,13 +309,13 @@ int img_info(const struct command *command, char **argv)
 	gboolean force_share = FALSE, chain = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
-		  "Format of the image (default: by its header)", "FMT" },
-		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output, "Print it as human or json",
-		  "OFMT" },
+		  "Format of the image (default: probed)", "FMT" },
+		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output,
+		  "Output format: human (default) or json", "OFMT" },
 		{ "backing-chain", 0, 0, G_OPTION_ARG_NONE, &chain,
-		  "Go on with the backing file, its backing file...", NULL },
+		  "Show all images of the backing chain", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
-		  "Open the image even if somebody writes to it", NULL },
+		  "Open the image even if another program is writing to it", NULL },
 		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },

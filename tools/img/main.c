@@ -9,16 +9,16 @@
 #include "std_fds.h"
 
 static const struct command commands[] = {
-	{ "amend", "Changes options of an image", img_amend },
-	{ "bench", "Measures how fast an image is read or written", img_bench },
-	{ "bitmap", "Changes or shows a bitmap of what was written to an image", img_bitmap },
-	{ "check", "Looks for errors in the metadata of an image", img_check },
-	{ "convert", "Copies an image into a new one, of any format", img_convert },
-	{ "create", "Makes an empty image, or one on a backing file", img_create },
-	{ "info", "Says what an image is", img_info },
-	{ "map", "Says where each part of an image lies", img_map },
-	{ "resize", "Gives the disk in an image another size", img_resize },
-	{ "snapshot", "Works on the snapshots inside of an image", img_snapshot },
+	{ "amend", "Change options of an existing image", img_amend },
+	{ "bench", "Measure how fast an image can be read or written", img_bench },
+	{ "bitmap", "Change or dump a persistent dirty bitmap", img_bitmap },
+	{ "check", "Check the metadata of an image, and repair it", img_check },
+	{ "convert", "Copy an image to a new one, in any format", img_convert },
+	{ "create", "Create an image, empty or with a backing file", img_create },
+	{ "info", "Show information about an image", img_info },
+	{ "map", "Show where each part of an image is stored", img_map },
+	{ "resize", "Resize an image's virtual disk", img_resize },
+	{ "snapshot", "List, create, apply or delete internal snapshots", img_snapshot },
 };
 
 static void print_help(void)
@@ -26,10 +26,10 @@ static void print_help(void)
 	printf("Usage:\n"
 	       "  %s COMMAND [OPTION...] [FILENAME...]\n"
 	       "\n"
-	       "Works on disk images.\n"
+	       "Create, inspect, convert and measure disk images.\n"
 	       "\n"
 	       "Options:\n"
-	       "  -h, --help        Show this help, or after a command its own\n"
+	       "  -h, --help        Show this help, or a command's help after its name\n"
 	       "  -V, --version     Print the version and exit\n"
 	       "\n"
 	       "Commands:\n",

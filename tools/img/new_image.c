@@ -13,12 +13,14 @@
 
 /* ---- options ---- */
 
-static const struct image_option *find_options(const char *format)
+/* @filename may be NULL. */
+static const struct image_option *find_options(const char *filename, const char *format)
 {
 	const struct image_option *options = image_create_options(format);
 
 	if (!options)
-		tool_error("Unknown file format '%s'", format);
+		tool_error("%s%sUnknown file format '%s'", filename ?: "", filename ? ": " : "",
+			   format);
 	return options;
 }
 
@@ -55,7 +57,7 @@ bool new_image_init(struct new_image *new, const char *filename, const char *for
 		    char *const *option_lists)
 {
 	*new = (struct new_image){ .filename = filename, .format = format };
-	if (!find_options(format))
+	if (!find_options(filename, format))
 		return false;
 	new->options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	for (; option_lists && *option_lists; option_lists++) {
@@ -187,7 +189,7 @@ static int compare_names(const void *a, const void *b)
 
 bool new_image_print_options(const char *format)
 {
-	const struct image_option *options = find_options(format);
+	const struct image_option *options = find_options(NULL, format);
 	g_autoptr(GPtrArray) sorted = g_ptr_array_new();
 
 	if (!options)

@@ -87,11 +87,11 @@ int img_resize(const struct command *command, char **argv)
 	gboolean quiet = FALSE, shrink = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
-		  "Format of the image (default: by its header)", "FMT" },
+		  "Format of the image (default: probed)", "FMT" },
 		{ "preallocation", 0, 0, G_OPTION_ARG_FILENAME, &preallocation,
-		  "Space for what is added: off (default), metadata, falloc or full", "MODE" },
+		  "Preallocate the added space: off (default), metadata, falloc or full", "MODE" },
 		{ "shrink", 0, 0, G_OPTION_ARG_NONE, &shrink,
-		  "Allow a smaller size, and the loss of data with it", NULL },
+		  "Allow shrinking, which loses the data beyond the new end", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,

@@ -74,13 +74,13 @@ int img_snapshot(const struct command *command, char **argv)
 		{ "list", 'l', 0, G_OPTION_ARG_NONE, &list, "List all snapshots (the default)",
 		  NULL },
 		{ "apply", 'a', 0, G_OPTION_ARG_FILENAME_ARRAY, &apply,
-		  "Go back to this snapshot (name or ID)", "SNAPSHOT" },
+		  "Revert the image to this snapshot (name or ID)", "SNAPSHOT" },
 		{ "create", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &create,
-		  "Keep what the image holds under this name", "SNAPSHOT" },
+		  "Create a snapshot with this name", "SNAPSHOT" },
 		{ "delete", 'd', 0, G_OPTION_ARG_FILENAME_ARRAY, &delete,
-		  "Delete the snapshot of this name", "SNAPSHOT" },
+		  "Delete the first snapshot with this name", "SNAPSHOT" },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
-		  "Open the image even if somebody writes to it (with -l)", NULL },
+		  "With -l: open the image even if another program is writing to it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
@@ -124,7 +124,7 @@ bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open
 		if (known && known == g_hash_table_size(options))
 			return true;
 	}
-	tool_error("Failed in parsing snapshot param '%s': it is not SNAPSHOT or "
+	tool_error("Failed in parsing snapshot param '%s': expected SNAPSHOT or "
 		   "snapshot.id=ID,snapshot.name=NAME",
 		   text);
 	return false;

@@ -29,65 +29,66 @@ static int co_cmd_sleep(struct io_session *session, const struct io_command *com
 	" -q   print no statistics\n"
 
 static const struct io_command commands[] = {
-	{ "abort", NULL, 0, 0, false, "", "ends the program as a crash would", NULL, co_cmd_abort },
+	{ "abort", NULL, 0, 0, false, "", "abort the program", NULL, co_cmd_abort },
 	{ "alloc", NULL, 1, 2, true, "off [len]",
-	  "says how much of a range (512 bytes by default) is allocated in the image", NULL,
+	  "print how much of a range (default: 512 bytes) is allocated in the image", NULL,
 	  io_co_cmd_alloc },
-	{ "close", "c", 0, 0, true, "", "closes the image", NULL, io_co_cmd_close },
-	{ "discard", "d", 2, -1, true, "[-Cq] off len", "discards a range", REPORT_HELP,
+	{ "close", "c", 0, 0, true, "", "close the image", NULL, io_co_cmd_close },
+	{ "discard", "d", 2, -1, true, "[-Cq] off len", "discard a range", REPORT_HELP,
 	  io_co_cmd_discard },
-	{ "flush", "f", 0, 0, true, "", "makes durable what was written", NULL, io_co_cmd_flush },
-	{ "help", "?", 0, 1, false, "[command]", "lists the commands, or explains one", NULL,
+	{ "flush", "f", 0, 0, true, "", "flush all writes to stable storage", NULL,
+	  io_co_cmd_flush },
+	{ "help", "?", 0, 1, false, "[command]", "list the commands, or explain one", NULL,
 	  co_cmd_help },
-	{ "info", "i", 0, 0, true, "", "says what the image is", NULL, io_co_cmd_info },
-	{ "length", "l", 0, 0, true, "", "prints the size of the image", NULL, io_co_cmd_length },
-	{ "map", NULL, 0, 0, true, "", "says which parts are allocated in the image", NULL,
+	{ "info", "i", 0, 0, true, "", "print information about the image", NULL, io_co_cmd_info },
+	{ "length", "l", 0, 0, true, "", "print the size of the image", NULL, io_co_cmd_length },
+	{ "map", NULL, 0, 0, true, "", "print which parts are allocated in the image", NULL,
 	  io_co_cmd_map },
 	{ "open", "o", 1, -1, false, "[-rCnU] [-t cache] [-d discard] [-o driver=fmt] file",
-	  "opens an image",
+	  "open an image",
 	  " -r   read-only\n"
-	  " -C   copy on read: what is read from a backing file is written to the image\n"
+	  " -C   copy on read: copy data read from a backing file to the image\n"
 	  " -n   the same as -t none\n"
-	  " -U   even if somebody writes to it\n"
+	  " -U   even if another program is writing to it\n"
 	  " -t   cache mode: none, directsync, writeback, writethrough (default), unsafe\n"
 	  " -d   discards: unmap (default) or ignore\n"
-	  " -o   driver=FMT, the format (default: by its header)\n",
+	  " -o   driver=FMT, the format (default: probed)\n",
 	  io_co_cmd_open },
-	{ "quit", "q", 0, 0, false, "", "ends the program", NULL, co_cmd_quit },
+	{ "quit", "q", 0, 0, false, "", "quit the program", NULL, co_cmd_quit },
 	{ "read", "r", 2, -1, true, "[-Cpqv] [-P pattern [-s off] [-l len]] off len",
-	  "reads a range",
-	  " -P   say so if not all that was read is this byte, and exit with status 1\n"
-	  " -s   with -P, look from this byte of the range on\n"
-	  " -l   with -P, look at that many bytes\n"
-	  " -p   nothing\n"
-	  " -v   show what was read\n" REPORT_HELP,
+	  "read a range",
+	  " -P   verify that every byte read is this one; if not, the exit status is 1\n"
+	  " -s   with -P, start to verify at this byte of the range\n"
+	  " -l   with -P, verify this many bytes\n"
+	  " -p   ignored\n"
+	  " -v   dump what was read\n" REPORT_HELP,
 	  io_co_cmd_read },
 	{ "readv", NULL, 2, -1, true, "[-Cqv] [-P pattern] off len [len..]",
-	  "reads a range into several buffers",
-	  " -P   say so if not all that was read is this byte, and exit with status 1\n"
-	  " -v   show what was read\n" REPORT_HELP,
+	  "read a range into several buffers",
+	  " -P   verify that every byte read is this one; if not, the exit status is 1\n"
+	  " -v   dump what was read\n" REPORT_HELP,
 	  io_co_cmd_readv },
-	{ "sigraise", NULL, 1, 1, false, "signal", "sends the signal of that number to the program",
+	{ "sigraise", NULL, 1, 1, false, "signal", "send the signal of this number to the program",
 	  NULL, co_cmd_sigraise },
-	{ "sleep", NULL, 1, 1, false, "ms", "waits that many milliseconds", NULL, co_cmd_sleep },
-	{ "truncate", "t", 1, 3, true, "[-m preallocation] size", "sets the size of the image",
-	  " -m   space for what is added: off (default), metadata, falloc or full\n",
+	{ "sleep", NULL, 1, 1, false, "ms", "wait this many milliseconds", NULL, co_cmd_sleep },
+	{ "truncate", "t", 1, 3, true, "[-m preallocation] size", "set the size of the image",
+	  " -m   preallocate the added space: off (default), metadata, falloc or full\n",
 	  io_co_cmd_truncate },
 	{ "write", "w", 2, -1, true, "[-cCfnpquz] [-P pattern | -s source_file] off len",
-	  "writes a range, of bytes 0xcd if nothing else is said",
+	  "write a range (bytes of 0xcd by default)",
 	  " -P   write this byte\n"
-	  " -s   write what is in this file, over and over\n"
-	  " -z   write zeroes, without data where the image can\n"
-	  " -n   with -z, fail where the image cannot\n"
-	  " -u   with -z, space may be given back\n"
-	  " -f   it is durable when it is done (force unit access)\n"
-	  " -c   compressed: whole clusters, or the end of the image\n"
-	  " -p   nothing\n" REPORT_HELP,
+	  " -s   write the contents of this file, repeated\n"
+	  " -z   write zeroes, efficiently where the image can\n"
+	  " -n   with -z, fail where it cannot\n"
+	  " -u   with -z, allow unmapping\n"
+	  " -f   force unit access: the write is durable when it completes\n"
+	  " -c   write compressed: whole clusters, or the end of the image\n"
+	  " -p   ignored\n" REPORT_HELP,
 	  io_co_cmd_write },
 	{ "writev", NULL, 2, -1, true, "[-Cfq] [-P pattern] off len [len..]",
-	  "writes a range from several buffers",
+	  "write a range from several buffers",
 	  " -P   write this byte\n"
-	  " -f   it is durable when it is done (force unit access)\n" REPORT_HELP,
+	  " -f   force unit access: the write is durable when it completes\n" REPORT_HELP,
 	  io_co_cmd_writev },
 };
 

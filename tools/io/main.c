@@ -98,10 +98,9 @@ int main(int argc, char **argv)
 		 native = FALSE, share = FALSE, version = FALSE;
 	const GOptionEntry entries[] = {
 		{ "cmd", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &lines,
-		  "Run this command; may be given again (default: those on standard input)",
-		  "COMMAND" },
+		  "Run this command; can be repeated (default: read standard input)", "COMMAND" },
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
-		  "Format of the image (default: by its header)", "FMT" },
+		  "Format of the image (default: probed)", "FMT" },
 		{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &read_only, "Open the image read-only",
 		  NULL },
 		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
@@ -111,16 +110,15 @@ int main(int argc, char **argv)
 		{ "discard", 'd', 0, G_OPTION_ARG_FILENAME, &discard,
 		  "Discards: unmap (default) or ignore", "MODE" },
 		{ "copy-on-read", 'C', 0, G_OPTION_ARG_NONE, &copy_on_read,
-		  "Write what is read from a backing file to the image", NULL },
+		  "Copy data read from a backing file to the image", NULL },
 		{ "misalign", 'm', 0, G_OPTION_ARG_NONE, &misalign,
-		  "Use buffers that are no good for O_DIRECT", NULL },
+		  "Use buffers that are not aligned for O_DIRECT", NULL },
 		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
-		  "Do I/O by threads or io_uring; native: by io_uring if it works (default)",
-		  "AIO" },
+		  "Use threads, io_uring or native: io_uring where it works (default)", "AIO" },
 		{ "native-aio", 'k', 0, G_OPTION_ARG_NONE, &native,
-		  "Taken for qemu-io's sake, without effect", NULL },
+		  "Ignored; accepted for compatibility with qemu-io", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share,
-		  "Open the image even if somebody writes to it (needs -r)", NULL },
+		  "With -r: open the image even if another program is writing to it", NULL },
 		{ "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit",
 		  NULL },
 		TOOL_POLICY_OPTIONS,
@@ -136,7 +134,7 @@ int main(int argc, char **argv)
 
 	std_fds_open();
 	tool_init("ubd-io", argv[0]);
-	if (!options_parse(entries, "Reads and writes parts of an image; see ubd-io -c help.", argv,
+	if (!options_parse(entries, "Read and write parts of an image; see ubd-io -c help.", argv,
 			   &err))
 		return usage_error(err->message);
 	if (version) {

@@ -28,7 +28,7 @@ static int get_buffer(const struct io_session *session, uint64_t bytes, struct b
 	void *memory = try_iobuf_alloc(bytes + shift + 1);
 
 	if (!memory) {
-		tool_error("no memory for a request of %" PRIu64 " bytes", bytes);
+		tool_error("cannot allocate memory for a request of %" PRIu64 " bytes", bytes);
 		return -ENOMEM;
 	}
 	/* What a read leaves out must not pass for the zeroes of fresh memory. */
