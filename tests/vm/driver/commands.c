@@ -147,7 +147,7 @@ static void control_commands_refuse_wrong_arguments(void)
 {
 	struct ubdsrv_ctrl_dev_info info = usual_info();
 	struct ubd_params params = usual_params();
-	struct ubdsrv_ctrl_cmd cmd = {.len = sizeof(info), .addr = (uintptr_t)&info};
+	struct ubdsrv_ctrl_cmd cmd = { .len = sizeof(info), .addr = (uintptr_t)&info };
 	int fd = add_dev(&info);
 
 	CHECK(fd >= 0);
@@ -169,7 +169,7 @@ static void control_commands_refuse_wrong_arguments(void)
 
 static void unknown_commands_are_refused(void)
 {
-	const uint32_t unknown[] = {0, 0x03, 0x15, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff};
+	const uint32_t unknown[] = { 0, 0x03, 0x15, 0x20, 0x21, 0x22, 0x7fffffff, 0xffffffff };
 	struct ubdsrv_ctrl_dev_info info = usual_info();
 	int node = open("/dev/ubd-control", O_RDWR), fd = add_dev(&info);
 
@@ -191,10 +191,11 @@ static void get_features_tells_what_add_takes(void)
 
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 4), -EINVAL);
 	CHECK_EQ(control(node, UBD_CMD_GET_FEATURES, &features, 8), 0);
-	/* Zero copy is there where the kernel can do it. */
-	CHECK_EQ(features & ~UBD_F_ZERO_COPY, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
-						      UBD_F_USER_RECOVERY_FAIL_IO |
-						      UBD_F_USER_COPY | UBD_F_NO_AUTO_PART_SCAN);
+	/* Zero copy and batches are there where the kernel can do it. */
+	features &= ~(UBD_F_ZERO_COPY | UBD_F_BATCH);
+	CHECK_EQ(features, UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE |
+				   UBD_F_USER_RECOVERY_FAIL_IO | UBD_F_USER_COPY |
+				   UBD_F_NO_AUTO_PART_SCAN);
 }
 
 #define CHECK_PARAM_REFUSED(fd, field, value)                                                      \
@@ -324,8 +325,9 @@ static void the_queues_share_the_cpus(void)
 		cpu_set_t both;
 
 		memset(&mask, 0xff, sizeof(mask));
-		cmd = (struct ubdsrv_ctrl_cmd){
-			.queue_id = q, .len = sizeof(mask), .addr = (uintptr_t)&mask};
+		cmd = (struct ubdsrv_ctrl_cmd){ .queue_id = q,
+						.len = sizeof(mask),
+						.addr = (uintptr_t)&mask };
 		CHECK_EQ(command(fd, UBD_CMD_GET_QUEUE_AFFINITY, &cmd), 0);
 		CHECK(CPU_COUNT(&mask) > 0);
 		CPU_AND(&both, &mask, &all);
@@ -446,29 +448,29 @@ static void io_commands_after_stop_and_delete_find_no_device(void)
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
-		{"ADD_DEV refuses what it does not know", add_refuses_what_it_does_not_know},
+		{ "ADD_DEV refuses what it does not know", add_refuses_what_it_does_not_know },
 		{ "ADD_DEV refuses to wait longer than a week",
 		  add_refuses_to_wait_longer_than_a_week },
-		{"ADD_DEV grants no more queues than CPUs", add_grants_no_more_queues_than_cpus},
-		{"the deepest queue can be had", the_deepest_queue_can_be_had},
-		{"an id can be asked for once", an_id_can_be_asked_for_once},
-		{"the lowest free id is given", the_lowest_free_id_is_given},
-		{"a buffer that faults adds nothing", a_buffer_that_faults_adds_nothing},
-		{"control commands refuse wrong arguments",
-		 control_commands_refuse_wrong_arguments},
-		{"unknown commands are refused", unknown_commands_are_refused},
-		{"GET_FEATURES tells what ADD_DEV takes", get_features_tells_what_add_takes},
-		{"SET_PARAMS refuses what cannot be", set_params_refuses_what_cannot_be},
-		{"blocks of 4096 bytes make units of 8 sectors",
-		 blocks_of_4096_make_units_of_8_sectors},
-		{"control commands at the wrong time are refused",
-		 control_commands_at_the_wrong_time_are_refused},
-		{"the queues share the CPUs", the_queues_share_the_cpus},
-		{"I/O commands refuse wrong arguments", io_commands_refuse_wrong_arguments},
-		{"I/O commands at the wrong time are refused",
-		 io_commands_at_the_wrong_time_are_refused},
-		{"I/O commands after STOP_DEV and DEL_DEV find no device",
-		 io_commands_after_stop_and_delete_find_no_device},
+		{ "ADD_DEV grants no more queues than CPUs", add_grants_no_more_queues_than_cpus },
+		{ "the deepest queue can be had", the_deepest_queue_can_be_had },
+		{ "an id can be asked for once", an_id_can_be_asked_for_once },
+		{ "the lowest free id is given", the_lowest_free_id_is_given },
+		{ "a buffer that faults adds nothing", a_buffer_that_faults_adds_nothing },
+		{ "control commands refuse wrong arguments",
+		  control_commands_refuse_wrong_arguments },
+		{ "unknown commands are refused", unknown_commands_are_refused },
+		{ "GET_FEATURES tells what ADD_DEV takes", get_features_tells_what_add_takes },
+		{ "SET_PARAMS refuses what cannot be", set_params_refuses_what_cannot_be },
+		{ "blocks of 4096 bytes make units of 8 sectors",
+		  blocks_of_4096_make_units_of_8_sectors },
+		{ "control commands at the wrong time are refused",
+		  control_commands_at_the_wrong_time_are_refused },
+		{ "the queues share the CPUs", the_queues_share_the_cpus },
+		{ "I/O commands refuse wrong arguments", io_commands_refuse_wrong_arguments },
+		{ "I/O commands at the wrong time are refused",
+		  io_commands_at_the_wrong_time_are_refused },
+		{ "I/O commands after STOP_DEV and DEL_DEV find no device",
+		  io_commands_after_stop_and_delete_find_no_device },
 	};
 
 	return RUN_TESTS(tests, argc, argv);
