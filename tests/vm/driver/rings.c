@@ -305,6 +305,7 @@ static void check_flag_refused(unsigned int flags, unsigned int cmd_flags)
 static void buffers_that_io_uring_chooses_are_refused(void)
 {
 	check_flag_refused(IOSQE_BUFFER_SELECT, 0);
+	check_flag_refused(IOSQE_BUFFER_SELECT, 1u << 1); /* MULTISHOT */
 }
 
 static void flags_of_the_command_are_refused(void)
