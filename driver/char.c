@@ -118,6 +118,9 @@ static void ubd_check_server(struct ubd_device *dev, bool everywhere)
 		return;
 	if (ubd_is_ended(opener) || ubd_has_orphans(dev, everywhere)) {
 		ubd_server_gone(dev);
+	} else if (READ_ONCE(dev->rate.too_slow)) {
+		dev_warn(&dev->device, "the server writes too slowly\n");
+		ubd_server_gone(dev);
 	} else if (ubd_has_overdue(dev)) {
 		dev_warn(&dev->device, "the server does not answer\n");
 		ubd_server_gone(dev);

@@ -497,6 +497,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *in
 	dev->owner_uid = current_euid();
 	dev->owner_gid = current_egid();
 	spin_lock_init(&dev->lock);
+	spin_lock_init(&dev->rate.lock);
 	init_waitqueue_head(&dev->wait);
 	INIT_WORK(&dev->life_work, ubd_life_work);
 	ubd_char_init(dev);
@@ -577,7 +578,9 @@ struct ubd_device *ubd_device_add(struct ubdsrv_ctrl_dev_info *info, bool privil
 		err = ubd_charge(dev);
 	if (err)
 		goto put_device;
-	ubd_pace(dev);
+	err = ubd_pace(dev);
+	if (err)
+		goto put_device;
 	err = ubd_alloc_tags(dev, info);
 	if (err)
 		goto put_device;

@@ -195,10 +195,12 @@ int ubd_device_update_size(struct ubd_device *dev, u64 sectors)
 {
 	int err;
 
+	err = ubd_pace(dev);
+	if (err)
+		return err;
 	err = ubd_claim_resize(dev, sectors);
 	if (err)
 		return err;
-	ubd_pace(dev);
 	ubd_device_ask(dev, UBD_ASK_RESIZE);
 	return ubd_wait(dev, ubd_try_resized);
 }

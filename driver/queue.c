@@ -27,7 +27,7 @@
  * it from the files of the last one, for which the next server waits: see ubd_settle_lost(), which
  * ends nothing meanwhile.
  */
-void ubd_end_request(struct request *rq, blk_status_t status)
+static void ubd_finish_request(struct request *rq, blk_status_t status)
 {
 	trace_ubd_end(rq, status);
 	local_bh_disable();
@@ -35,6 +35,15 @@ void ubd_end_request(struct request *rq, blk_status_t status)
 	local_bh_enable();
 }
 
+void ubd_end_request(struct request *rq, blk_status_t status)
+{
+	struct ubd_queue *q = rq->mq_hctx->driver_data;
+
+	ubd_rate_end(q->dev, rq);
+	ubd_finish_request(rq, status);
+}
+
+/* No unprivileged device has batches: so there is no rate to be counted. */
 void ubd_end_in_batch(struct request *rq, blk_status_t status, struct io_comp_batch *batch)
 {
 	if (blk_mq_add_to_batch(rq, batch, status != BLK_STS_OK, blk_mq_end_request_batch))
@@ -313,6 +322,7 @@ static blk_status_t ubd_accept(struct ubd_queue *q, struct request *rq)
 	tag->status = BLK_STS_OK;
 	tag->since = jiffies;
 	tag->state = armed ? UBD_TAG_HANDOVER : UBD_TAG_QUEUED;
+	ubd_rate_begin(q->dev, rq);
 	spin_unlock(&tag->lock);
 
 	if (cmd)
@@ -348,7 +358,7 @@ static void ubd_queue_rqs(ubd_rq_list *requests)
 		q = next;
 		status = ubd_accept(q, rq);
 		if (status != BLK_STS_OK)
-			ubd_end_request(rq, status);
+			ubd_finish_request(rq, status);
 	}
 	if (q)
 		ubd_send_batch(q);

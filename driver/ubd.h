@@ -59,7 +59,8 @@
  *                            and UBD_FAILING
  *   ubd_queue.lock           fetch and busy of one queue
  *   ubd_tag.lock             all of one tag that is not constant
- * No two of the last three are ever held together, nor across anything that sleeps, completes
+ *   ubd_rate.lock            the rest of it; may be taken under a tag's lock
+ * No two of the three before it are ever held together, nor across anything that sleeps, completes
  * a command or ends a request. UBD_ABORTED, UBD_AWAY and UBD_DRAINING are set before
  * the tags and queues are gone through and read under the tag's or queue's lock by whoever puts
  * a command or a request there: so what was not seen there is refused. They are cleared, but for
@@ -180,6 +181,16 @@ struct ubd_queue {
 #define UBD_ASK_RESIZE BIT(3)
 #define UBD_ASK_TELL   BIT(4)
 
+/* How fast an unprivileged device writes. The window is of the time in which there are writes. */
+struct ubd_rate {
+	spinlock_t lock;
+	unsigned int in_flight;
+	u64 counted_ns;	   /* with writes in flight: up to when the time is in @busy_ns */
+	u64 busy_ns;	   /* of this window */
+	u64 written_bytes; /* of this window */
+	bool too_slow;	   /* of some window */
+};
+
 struct ubd_device {
 	/* Constant once ADD_DEV has returned. */
 	struct device device; /* ubdcN; its count is that of the struct */
@@ -191,6 +202,7 @@ struct ubd_device {
 	kuid_t owner_uid;
 	kgid_t owner_gid;
 	struct ubd_user *user; /* who is charged for the device, if it is unprivileged */
+	struct ubd_rate rate;  /* of such a device */
 	struct blk_mq_tag_set tag_set;
 	struct ubd_queue *queues; /* tag_set.nr_hw_queues of tag_set.queue_depth tags */
 
@@ -286,7 +298,7 @@ struct file *ubd_control_file(struct ubd_device *dev);
  * A new device with its node, one nr_control and one reference. The caller has
  * checked that @info's reserved fields are zero. Unless it is @privileged, @info is cut down
  * to what it may be. ERR_PTR: -EINVAL, -EEXIST if the wanted id is in use, -ENOSPC if none
- * is free, -EPERM and -EDQUOT of unprivileged.c, -ENOMEM.
+ * is free, -EPERM, -EDQUOT and -EINTR of unprivileged.c, -ENOMEM.
  */
 struct ubd_device *ubd_device_add(struct ubdsrv_ctrl_dev_info *info, bool privileged);
 
@@ -411,8 +423,12 @@ bool ubd_may_open_disk(const struct ubd_device *dev);
 /* The request timeout in seconds, 0 for none. */
 unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int seconds);
 
-/* Before what tells udev: waits a while, or until the task is killed. */
-void ubd_pace(const struct ubd_device *dev);
+/* Before what tells udev: waits until its user may. -EINTR: the task is killed, and may not. */
+int ubd_pace(const struct ubd_device *dev);
+
+/* The server gets a request, and has answered it. Too slow a server ends by the check work. */
+void ubd_rate_begin(struct ubd_device *dev, const struct request *rq);
+void ubd_rate_end(struct ubd_device *dev, const struct request *rq);
 
 /* ---- suspend.c ---- */
 
@@ -449,7 +465,7 @@ int ubd_device_end_recovery(struct ubd_device *dev);
 
 extern const struct blk_mq_ops ubd_mq_ops;
 
-/* Ends a request that blk-mq has handed over. Process context, no lock held. */
+/* Ends a request that was on a tag. Process context, no lock held. */
 void ubd_end_request(struct request *rq, blk_status_t status);
 
 /*

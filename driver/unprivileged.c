@@ -10,6 +10,8 @@
 #include <linux/blkdev.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
@@ -38,6 +40,15 @@ module_param(unprivileged_timeout, uint, 0644);
 MODULE_PARM_DESC(unprivileged_timeout, "As request_timeout, for the devices of such users, where "
 				       "it is less (default 30)");
 
+/* So the longest sync() is that of its dirty pages at this rate. */
+static unsigned int unprivileged_min_rate = 1024;
+module_param(unprivileged_min_rate, uint, 0644);
+MODULE_PARM_DESC(unprivileged_min_rate, "KiB/s that the server of such a device must write, of the "
+					"time in which it has writes; 0: any (default 1024)");
+
+/* A write counts as at least so many bytes: seeks take time, too. */
+#define UBD_MIN_COUNTED		    SZ_32K
+
 /* Numbers below are the administrator's: what he expects at one of them is his. */
 #define UBD_UNPRIVILEGED_MIN_ID	    2048
 
@@ -45,14 +56,18 @@ MODULE_PARM_DESC(unprivileged_timeout, "As request_timeout, for the devices of s
 #define UBD_UNPRIVILEGED_MAX_DEPTH  128
 #define UBD_UNPRIVILEGED_MAX_BYTES  SZ_1M
 
-/* How often in a second a device may be added or resized, of which udev is told. */
-#define UBD_UNPRIVILEGED_EVENTS	    4
+/*
+ * The time between two devices that a user adds or resizes, of which udev is told. One who has no
+ * device any more is forgotten, so the first event is as late as all others.
+ */
+#define UBD_EVENT_INTERVAL	    (HZ / 4)
 
 struct ubd_user {
 	struct list_head list;
 	struct user_namespace *ns; /* is the user; or NULL: uid is */
 	kuid_t uid;
 	unsigned int nr_devices;
+	unsigned long next_event; /* jiffies: none before */
 };
 
 static DEFINE_SPINLOCK(ubd_users_lock);
@@ -116,8 +131,10 @@ static struct ubd_user *ubd_user_count(struct ubd_user *fresh)
 		user = NULL;
 	} else {
 		ubd_nr_unprivileged++;
-		if (!user->nr_devices++)
+		if (!user->nr_devices++) {
+			user->next_event = jiffies + UBD_EVENT_INTERVAL;
 			list_add(&user->list, &ubd_users);
+		}
 	}
 	spin_unlock(&ubd_users_lock);
 	return user;
@@ -198,8 +215,85 @@ unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int second
 	return dev->user ? min_not_zero(seconds, READ_ONCE(unprivileged_timeout)) : seconds;
 }
 
-void ubd_pace(const struct ubd_device *dev)
+/* Whether the user may cause an event now, or how long not. */
+static long ubd_event_delay(struct ubd_user *user)
 {
-	if (dev->user)
-		schedule_timeout_killable(HZ / UBD_UNPRIVILEGED_EVENTS);
+	long delay;
+
+	spin_lock(&ubd_users_lock);
+	delay = user->next_event - jiffies;
+	if (delay <= 0)
+		user->next_event = jiffies + UBD_EVENT_INTERVAL;
+	spin_unlock(&ubd_users_lock);
+	return delay;
+}
+
+/* Whoever is killed has caused none, and takes nothing from those who wait beside him. */
+int ubd_pace(const struct ubd_device *dev)
+{
+	long delay;
+
+	while (dev->user && (delay = ubd_event_delay(dev->user)) > 0) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		schedule_timeout_killable(delay);
+	}
+	return 0;
+}
+
+/* ---- how slow it may be ---- */
+
+/*
+ * sync() of the whole system waits for the dirty pages of every disk, and a server that answers
+ * each write just in time could make that last for hours. So of the time in which it has writes, it
+ * must get so many done. Reads and flushes concern only those who chose to use the disk.
+ */
+static bool ubd_is_paced(const struct ubd_device *dev, const struct request *rq)
+{
+	return dev->user && req_op(rq) == REQ_OP_WRITE;
+}
+
+void ubd_rate_begin(struct ubd_device *dev, const struct request *rq)
+{
+	struct ubd_rate *rate = &dev->rate;
+
+	if (!ubd_is_paced(dev, rq))
+		return;
+	spin_lock(&rate->lock);
+	if (!rate->in_flight++)
+		rate->counted_ns = ktime_get_ns();
+	spin_unlock(&rate->lock);
+}
+
+/* The window is over, and what was written in it is too little. Under rate->lock. */
+static bool ubd_is_below_rate(const struct ubd_rate *rate)
+{
+	u64 wanted_kib = READ_ONCE(unprivileged_min_rate) * div_u64(rate->busy_ns, NSEC_PER_SEC);
+
+	return rate->written_bytes >> 10 < wanted_kib;
+}
+
+void ubd_rate_end(struct ubd_device *dev, const struct request *rq)
+{
+	struct ubd_rate *rate = &dev->rate;
+	u64 now = ktime_get_ns(), window = (u64)READ_ONCE(unprivileged_timeout) * NSEC_PER_SEC;
+	bool slow = false;
+
+	if (!ubd_is_paced(dev, rq))
+		return;
+	spin_lock(&rate->lock);
+	rate->busy_ns += now - rate->counted_ns;
+	rate->counted_ns = now;
+	rate->in_flight--;
+	rate->written_bytes += max_t(u32, blk_rq_bytes(rq), UBD_MIN_COUNTED);
+	if (window && rate->busy_ns >= window) {
+		slow = ubd_is_below_rate(rate);
+		rate->busy_ns = 0;
+		rate->written_bytes = 0;
+	}
+	spin_unlock(&rate->lock);
+	if (!slow)
+		return;
+	WRITE_ONCE(rate->too_slow, true);
+	ubd_queue_work(dev, ubd_check_wq, &dev->check_work);
 }

@@ -5,6 +5,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Adds devices until it is refused, for which there must be one reason only. */
@@ -268,6 +270,173 @@ static void r4_nobody_is_kept_waiting_for_long(void)
 	set_param("request_timeout", "300");
 }
 
+/* ---- how often udev is told ---- */
+
+static void add_one(void *arg)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	become(ALICE);
+	try_add(&info);
+	pause();
+}
+
+/* How many ubdcN have been added, of those that are still in the socket. */
+static int count_additions(int uevents)
+{
+	char text[4096];
+	int nr = 0;
+
+	for (;;) {
+		ssize_t len = recv(uevents, text, sizeof(text) - 1, MSG_DONTWAIT);
+
+		if (len < 0)
+			break;
+		text[len] = '\0';
+		nr += strncmp(text, "add@", 4) == 0 && strstr(text, "/ubdc") &&
+		      !strstr(text, "/block/");
+	}
+	CHECK_EQ(errno, EAGAIN);
+	return nr;
+}
+
+/* Kills end the wait for the next event, but bring none. */
+static void r4_killed_processes_tell_udev_no_sooner(void)
+{
+	int uevents = listen_to_uevents(), adders[2];
+	double start, seconds;
+
+	allow();
+	start = now();
+	while (now() - start < 3) {
+		for (int i = 0; i < 2; i++)
+			adders[i] = spawn(add_one, NULL);
+		usleep(10000);
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(kill(adders[i], SIGKILL), 0);
+			check_exit(adders[i], SIGKILL);
+		}
+	}
+	seconds = now() - start;
+	CHECK(count_additions(uevents) <= 4 * seconds + 1);
+	close(uevents);
+}
+
+static void add_some(void *arg)
+{
+	struct ubdsrv_ctrl_dev_info info;
+
+	become(ALICE);
+	for (int i = 0; i < 4; i++) {
+		int fd;
+
+		WAIT_UNTIL((fd = try_add(&info)) >= 0, AGE);
+		close(fd);
+	}
+}
+
+/* In parallel a user may not do more, and comes to it in the end. */
+static void r4_a_user_tells_udev_so_often(void)
+{
+	int uevents = listen_to_uevents(), adders[2];
+	double start = now();
+
+	allow();
+	for (int i = 0; i < 2; i++)
+		adders[i] = spawn(add_some, NULL);
+	for (int i = 0; i < 2; i++)
+		check_exit(adders[i], 0);
+	CHECK_EQ(count_additions(uevents), 8);
+	CHECK(now() - start > 1.7);
+	close(uevents);
+}
+
+/* ---- how slow a server may be ---- */
+
+static int write_slowly(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	if (ubd_desc_op(desc) == UBD_IO_OP_WRITE)
+		usleep(*(int *)server->data);
+	return server_handle(server, desc, buffer);
+}
+
+/* An unprivileged disk whose server takes so long for a write. */
+static int run_slow_server(struct server *server, int *delay_us)
+{
+	become(ALICE);
+	server_init(server);
+	server->handle = write_slowly;
+	server->data = delay_us;
+	server->info.nr_hw_queues = 1;
+	server_run(server);
+	return control(server->control, UBD_CMD_OPEN_BLOCK, NULL, 0);
+}
+
+/* Each write comes in time, but all of them would take for ever. */
+static void write_on_and_on(void *arg)
+{
+	int delay_us = 100000, disk;
+	uint8_t data[4096] = {};
+	struct server server;
+
+	disk = run_slow_server(&server, &delay_us);
+	/* Where few pages may be dirty it waits here. */
+	for (int i = 0; i < 2000; i++)
+		if (pwrite(disk, data, sizeof(data), i * 8192) < 0)
+			break;
+	CHECK(fsync(disk) < 0);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, AGE);
+}
+
+static void r4_nobody_is_kept_waiting_bit_by_bit(void)
+{
+	double start = now();
+
+	allow();
+	set_param("unprivileged_timeout", "3");
+	check_exit(spawn(write_on_and_on, NULL), 0);
+	CHECK(now() - start < 3 * AGE);
+}
+
+/* Time without writes does not count, nor does what has been written meanwhile matter. */
+static void write_now_and_then(void *arg)
+{
+	int delay_us = *(int *)arg, disk;
+	uint8_t data[4096] = {};
+	struct server server;
+
+	disk = run_slow_server(&server, &delay_us);
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(pwrite(disk, data, sizeof(data), i * 8192), sizeof(data));
+		CHECK_EQ(fsync(disk), 0);
+		usleep(delay_us ? 0 : 200000);
+	}
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_LIVE);
+	server_delete(&server);
+}
+
+static void r4_a_server_may_have_little_to_do(void)
+{
+	int delay_us = 0;
+
+	allow();
+	set_param("unprivileged_timeout", "2");
+	set_param("unprivileged_min_rate", "64");
+	check_exit(spawn(write_now_and_then, &delay_us), 0);
+	set_param("unprivileged_min_rate", "1024");
+}
+
+static void r4_an_administrator_may_allow_any_rate(void)
+{
+	int delay_us = 200000;
+
+	allow();
+	set_param("unprivileged_timeout", "2");
+	set_param("unprivileged_min_rate", "0");
+	check_exit(spawn(write_now_and_then, &delay_us), 0);
+	set_param("unprivileged_min_rate", "1024");
+}
+
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
@@ -278,6 +447,13 @@ int main(int argc, char **argv)
 		{ "R4: what may be asked for", r4_what_may_be_asked_for },
 		{ "R4: the kernel looks for no partitions", r4_the_kernel_looks_for_no_partitions },
 		{ "R4: nobody is kept waiting for long", r4_nobody_is_kept_waiting_for_long },
+		{ "R4: killed processes tell udev no sooner",
+		  r4_killed_processes_tell_udev_no_sooner },
+		{ "R4: a user tells udev so often", r4_a_user_tells_udev_so_often },
+		{ "R4: nobody is kept waiting bit by bit", r4_nobody_is_kept_waiting_bit_by_bit },
+		{ "R4: a server may have little to do", r4_a_server_may_have_little_to_do },
+		{ "R4: an administrator may allow any rate",
+		  r4_an_administrator_may_allow_any_rate },
 	};
 	int status = RUN_TESTS(tests, argc, argv);
 
