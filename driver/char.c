@@ -26,8 +26,8 @@
  *      sight. Nobody waits then, but io_uring warns of a ring that cannot be freed
  *      for five minutes. So the watch work looks twice a minute.
  *
- * And a server that does not answer for request_timeout seconds is treated as dead; that
- * is looked at together with 4.
+ * And a server that does not answer for longer than it may is treated as dead; that is looked at
+ * together with 4.
  */
 #include <linux/anon_inodes.h>
 #include <linux/blkdev.h>

@@ -155,6 +155,7 @@ static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 		return UBD_IO_RES_ABORT;
 	}
 	*ret_status = fault ? BLK_STS_IOERR : status;
+	ubd_note_answer(tag->queue);
 	res = ubd_refetch(tag, cmd, commit);
 	*ret_ended = ubd_settle(tag, false, *ret_status);
 	return res;

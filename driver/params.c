@@ -79,8 +79,7 @@ static bool ubd_are_segments_valid(const struct ubd_params *p)
 
 static bool ubd_are_params_valid(const struct ubd_params *p, u32 max_io_bytes)
 {
-	if ((p->attrs & ~UBD_ATTRS_KNOWN) || p->request_timeout ||
-	    memchr_inv(p->reserved1, 0, sizeof(p->reserved1)))
+	if ((p->attrs & ~UBD_ATTRS_KNOWN) || memchr_inv(p->reserved1, 0, sizeof(p->reserved1)))
 		return false;
 	if ((p->attrs & UBD_ATTR_FUA) && !(p->attrs & UBD_ATTR_VOLATILE_CACHE))
 		return false;

@@ -12,11 +12,19 @@
 #include "compat.h"
 #include "ubd.h"
 
-/* A server that lives but does not answer must not keep its callers waiting for ever. */
-static unsigned int request_timeout = 300;
+/*
+ * Of devices whose server has not said for itself. Nobody but the administrator knows how long
+ * storage may be away, or a debugger may hold a server.
+ */
+static unsigned int request_timeout;
 module_param(request_timeout, uint, 0644);
-MODULE_PARM_DESC(request_timeout, "Seconds that a server may take for a request before it counts "
-				  "as dead; 0: any time (default 300)");
+MODULE_PARM_DESC(request_timeout, "Seconds that a server may answer nothing of a queue that has "
+				  "requests before it counts as dead; 0: any time (default 0)");
+
+static unsigned int request_warning = 120;
+module_param(request_warning, uint, 0644);
+MODULE_PARM_DESC(request_warning, "Where there is no timeout: after how many such seconds the log "
+				  "says so; 0: never (default 120)");
 
 /* ---- the end of a request, and its holds ---- */
 
@@ -267,31 +275,72 @@ static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 	return true;
 }
 
+static unsigned int ubd_request_timeout(const struct ubd_device *dev)
+{
+	unsigned int seconds = dev->params.request_timeout ?: READ_ONCE(request_timeout);
+
+	return ubd_limit_timeout(dev, seconds == UBD_NO_REQUEST_TIMEOUT ? 0 : seconds);
+}
+
 struct ubd_lateness {
-	unsigned long limit; /* jiffies */
+	unsigned int seconds;
+	bool warns; /* that is all that happens */
 	bool found;
 };
+
+/* Once for each silence, which begins with the last answer. */
+static void ubd_warn_of_silence(struct ubd_queue *q, unsigned int seconds)
+{
+	unsigned long answered = READ_ONCE(q->answered);
+
+	if (xchg(&q->told, answered) != answered)
+		dev_warn(&q->dev->device,
+			 "queue %td: the server has answered nothing for %u seconds\n",
+			 q - q->dev->queues, seconds);
+}
+
+/*
+ * A queue of which something has been answered meanwhile is not late: its storage may be slow,
+ * and the queue deep. But an unprivileged server might so keep one request for ever. Under
+ * tag->lock.
+ */
+static bool ubd_is_late(const struct ubd_tag *tag, unsigned int seconds)
+{
+	unsigned long since = tag->since, answered = READ_ONCE(tag->queue->answered);
+
+	if (!tag->queue->dev->user && time_after(answered, since))
+		since = answered;
+	return ubd_is_servers_turn(tag) && ubd_is_late_since(since, (unsigned long)seconds * HZ);
+}
 
 static bool ubd_request_is_in_time(struct request *rq, void *data)
 {
 	struct ubd_queue *q = rq->mq_hctx->driver_data;
 	struct ubd_tag *tag = &q->tags[rq->tag];
 	struct ubd_lateness *late = data;
+	bool is_late;
 
 	spin_lock(&tag->lock);
-	/* The next queue is gone through whatever is returned. */
-	if (ubd_is_servers_turn(tag) && ubd_is_late_since(tag->since, late->limit))
-		late->found = true;
+	is_late = ubd_is_late(tag, late->seconds);
 	spin_unlock(&tag->lock);
+
+	if (is_late && late->warns)
+		ubd_warn_of_silence(q, late->seconds);
+	else if (is_late)
+		late->found = true;
+	/* The next queue is gone through whatever is returned. */
 	return !late->found;
 }
 
 bool ubd_has_overdue(struct ubd_device *dev)
 {
-	unsigned long seconds = ubd_limit_timeout(dev, READ_ONCE(request_timeout));
-	struct ubd_lateness late = { .limit = seconds * HZ };
+	struct ubd_lateness late = { .seconds = ubd_request_timeout(dev) };
 
-	if (late.limit)
+	if (!late.seconds) {
+		late.seconds = READ_ONCE(request_warning);
+		late.warns = true;
+	}
+	if (late.seconds)
 		blk_mq_tagset_busy_iter(&dev->tag_set, ubd_request_is_in_time, &late);
 	return late.found;
 }
@@ -309,6 +358,8 @@ static int ubd_queue_alloc(struct ubd_device *dev, struct ubd_queue *q)
 
 	q->dev = dev;
 	spin_lock_init(&q->lock);
+	q->answered = jiffies;
+	q->told = q->answered - 1;
 	q->descs = vmalloc_user(ubd_descs_size(dev));
 	q->tags = kvcalloc(depth, sizeof(*q->tags), GFP_KERNEL_ACCOUNT);
 	q->pending = bitmap_zalloc(depth, GFP_KERNEL_ACCOUNT);

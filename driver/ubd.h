@@ -154,6 +154,8 @@ struct ubd_tag {
 struct ubd_queue {
 	struct ubd_device *dev;
 	struct llist_head batch;      /* FETCHes with requests, before more that come at once */
+	unsigned long answered;	      /* jiffies: when the server last answered a request */
+	unsigned long told;	      /* @answered when the log last said that nothing is */
 	struct ubdsrv_io_desc *descs; /* vmalloc_user(), mapped by the server */
 	struct ubd_tag *tags;
 
@@ -731,7 +733,20 @@ void ubd_drain_tags(struct ubd_device *dev);
  */
 bool ubd_has_orphans(struct ubd_device *dev, bool everywhere);
 
-/* True if the server has had a request for longer than it may. */
+/*
+ * True if the server has left requests unanswered for longer than it may. If it may for ever,
+ * the log says that it does.
+ */
 bool ubd_has_overdue(struct ubd_device *dev);
+
+/* The server has answered a request of the queue. */
+static inline void ubd_note_answer(struct ubd_queue *q)
+{
+	unsigned long now = jiffies;
+
+	/* Most are within the same tick: so the other CPUs keep their copy. */
+	if (READ_ONCE(q->answered) != now)
+		WRITE_ONCE(q->answered, now);
+}
 
 #endif

@@ -259,6 +259,8 @@ static void set_params(struct thread *t)
 	if (one_in(t, 4))
 		params.attrs |= UBD_ATTR_STABLE_WRITES;
 	if (one_in(t, 4))
+		params.request_timeout = one_in(t, 2) ? UBD_NO_REQUEST_TIMEOUT : 1;
+	if (one_in(t, 4))
 		params.dma_alignment = 4u << below(t, 8);
 	if (one_in(t, 4))
 		params.max_segments = 128 + below(t, 4);

@@ -87,23 +87,37 @@ static void a_size_that_cannot_be_is_refused(void)
 
 /* ---- silence ---- */
 
-static void set_timeout(unsigned int seconds)
+static void set_seconds(const char *parameter, unsigned int seconds)
 {
-	int fd = open("/sys/module/ubd/parameters/request_timeout", O_WRONLY);
+	char path[80];
+	int fd;
 
+	snprintf(path, sizeof(path), "/sys/module/ubd/parameters/%s", parameter);
+	fd = open(path, O_WRONLY);
 	CHECK(fd >= 0);
 	CHECK(dprintf(fd, "%u", seconds) > 0);
 	close(fd);
 }
 
-static void the_timeout_is_300_seconds(void)
+static void set_timeout(unsigned int seconds)
+{
+	set_seconds("request_timeout", seconds);
+}
+
+static void check_parameter(const char *path, const char *wanted)
 {
 	char text[8] = "";
-	int fd = open("/sys/module/ubd/parameters/request_timeout", O_RDONLY);
+	int fd = open(path, O_RDONLY);
 
 	CHECK(read(fd, text, sizeof(text) - 1) > 0);
-	CHECK(!strcmp(text, "300\n"));
+	CHECK(!strcmp(text, wanted));
 	close(fd);
+}
+
+static void there_is_no_timeout_but_a_warning(void)
+{
+	check_parameter("/sys/module/ubd/parameters/request_timeout", "0\n");
+	check_parameter("/sys/module/ubd/parameters/request_warning", "120\n");
 }
 
 static int *silent; /* the server keeps requests from KEPT_SECTOR on; shared memory */
@@ -136,9 +150,119 @@ static void a_silent_server_counts_as_dead(void)
 	CHECK(pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512) < 0);
 	CHECK_EQ(errno, EIO);
 	close(disk);
-	set_timeout(300);
+	set_timeout(0);
 	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, AGE);
 	CHECK(!exists(block_node(server.info.dev_id)));
+}
+
+/* ---- silence about some requests, or of some devices ---- */
+
+static void read_kept_in_vain(void *arg)
+{
+	int disk = open_disk(*(uint32_t *)arg, O_RDONLY);
+
+	CHECK(pread(disk, aligned(4096), 4096, KEPT_SECTOR * 512) < 0);
+}
+
+/* The queue is deep and its storage slow: as long as something is answered all will be. */
+static void a_server_that_makes_progress_is_not_timed_out(void)
+{
+	struct server server;
+	int client, disk;
+
+	init_silent(&server, 0);
+	server.info.nr_hw_queues = 1;
+	server_run(&server);
+	client = spawn(read_kept_in_vain, &server.info.dev_id);
+	disk = open_disk(server.info.dev_id, O_RDONLY);
+	set_timeout(3);
+	for (double start = now(); now() - start < 8; usleep(100000))
+		CHECK_EQ(pread(disk, aligned(4096), 4096, 0), 4096);
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_LIVE);
+	/* Without progress it is. */
+	check_exit(client, 0);
+	set_timeout(0);
+	WAIT_UNTIL(get_state(server.control) == UBD_S_DEV_STOPPED, AGE);
+	close(disk);
+}
+
+static void run_silent(struct server *server, uint32_t timeout)
+{
+	init_silent(server, 0);
+	server->params.request_timeout = timeout;
+	server_run(server);
+}
+
+static void a_device_has_a_timeout_of_its_own(void)
+{
+	struct server hasty, patient, usual;
+	int clients[3];
+
+	run_silent(&hasty, 2);
+	run_silent(&patient, UBD_NO_REQUEST_TIMEOUT);
+	run_silent(&usual, 0);
+	clients[0] = spawn(read_kept_in_vain, &hasty.info.dev_id);
+	clients[1] = spawn(read_kept_in_vain, &patient.info.dev_id);
+	clients[2] = spawn(read_kept_in_vain, &usual.info.dev_id);
+	check_exit(clients[0], 0);
+	WAIT_UNTIL(get_state(hasty.control) == UBD_S_DEV_STOPPED, AGE);
+	CHECK_EQ(get_state(usual.control), UBD_S_DEV_LIVE);
+	set_timeout(1);
+	check_exit(clients[2], 0);
+	sleep(2);
+	CHECK_EQ(get_state(patient.control), UBD_S_DEV_LIVE);
+	set_timeout(0);
+	CHECK_EQ(control(patient.control, UBD_CMD_GET_PARAMS, &patient.params,
+			 sizeof(patient.params)),
+		 0);
+	CHECK_EQ(patient.params.request_timeout, UBD_NO_REQUEST_TIMEOUT);
+	close(patient.cdev);
+	check_exit(clients[1], 0);
+}
+
+/* Of the log, from where @kmsg is. */
+static int count_warnings(int kmsg)
+{
+	char record[4096];
+	int nr = 0;
+
+	for (;;) {
+		ssize_t len = read(kmsg, record, sizeof(record) - 1);
+
+		if (len < 0)
+			break;
+		record[len] = '\0';
+		nr += strstr(record, "the server has answered nothing for 2 seconds") != NULL;
+	}
+	CHECK_EQ(errno, EAGAIN);
+	return nr;
+}
+
+static void silence_without_a_timeout_is_in_the_log(void)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC), client, disk;
+	struct server server;
+
+	CHECK(lseek(kmsg, 0, SEEK_END) >= 0);
+	init_silent(&server, 0);
+	server.info.nr_hw_queues = 1;
+	server_run(&server);
+	disk = open_disk(server.info.dev_id, O_RDONLY);
+	set_seconds("request_warning", 2);
+	client = spawn(read_kept_in_vain, &server.info.dev_id);
+	WAIT_UNTIL(count_warnings(kmsg) == 1, AGE);
+	sleep(4);
+	CHECK_EQ(count_warnings(kmsg), 0);
+	/* An answer, and it is silent for another time. */
+	for (double start = now(); now() - start < 2; usleep(100000))
+		CHECK_EQ(pread(disk, aligned(4096), 4096, 0), 4096);
+	WAIT_UNTIL(count_warnings(kmsg) == 1, AGE);
+	CHECK_EQ(get_state(server.control), UBD_S_DEV_LIVE);
+	set_seconds("request_warning", 120);
+	close(server.cdev);
+	check_exit(client, 0);
+	close(disk);
+	close(kmsg);
 }
 
 static void answer_slowly(void *arg)
@@ -151,7 +275,7 @@ static void answer_slowly(void *arg)
 	}
 }
 
-/* It is the request that must not last, not the time that there are requests. */
+/* It is the silence that must not last, not the time that there are requests. */
 static void a_server_that_answers_is_not_timed_out(void)
 {
 	struct server server;
@@ -160,7 +284,7 @@ static void a_server_that_answers_is_not_timed_out(void)
 	server_run(&server);
 	set_timeout(2);
 	check_exit(spawn(answer_slowly, &server.info.dev_id), 0);
-	set_timeout(300);
+	set_timeout(0);
 	CHECK_EQ(get_state(server.control), UBD_S_DEV_LIVE);
 	server_delete(&server);
 }
@@ -200,7 +324,7 @@ static void time_without_a_server_does_not_count(void)
 		CHECK_EQ(munmap(servers[0].queues[i].descs, 4096), 0);
 	server_recover(&servers[1], servers[0].info.dev_id);
 	check_exit(client, 0);
-	set_timeout(300);
+	set_timeout(0);
 	CHECK_EQ(get_state(control_fd), UBD_S_DEV_LIVE);
 	close(control_fd);
 	server_delete(&servers[1]);
@@ -212,8 +336,13 @@ int main(int argc, char **argv)
 		{ "a disk grows and shrinks while it is open",
 		  a_disk_grows_and_shrinks_while_it_is_open },
 		{ "a size that cannot be is refused", a_size_that_cannot_be_is_refused },
-		{ "the timeout is 300 seconds", the_timeout_is_300_seconds },
+		{ "there is no timeout but a warning", there_is_no_timeout_but_a_warning },
 		{ "a silent server counts as dead", a_silent_server_counts_as_dead },
+		{ "a server that makes progress is not timed out",
+		  a_server_that_makes_progress_is_not_timed_out },
+		{ "a device has a timeout of its own", a_device_has_a_timeout_of_its_own },
+		{ "silence without a timeout is in the log",
+		  silence_without_a_timeout_is_in_the_log },
 		{ "a server that answers is not timed out",
 		  a_server_that_answers_is_not_timed_out },
 		{ "time without a server does not count", time_without_a_server_does_not_count },
