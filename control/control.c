@@ -379,6 +379,11 @@ int control_stop_dev(struct control *control)
 	return device_command(control, UBD_CMD_STOP_DEV, NULL, 0);
 }
 
+int control_try_stop_dev(struct control *control)
+{
+	return device_command(control, UBD_CMD_TRY_STOP_DEV, NULL, 0);
+}
+
 int control_del_dev(struct control *control)
 {
 	return device_command(control, UBD_CMD_DEL_DEV, NULL, 0);

@@ -62,6 +62,8 @@ int control_open_block(struct control *control);
 int control_update_size(struct control *control, uint64_t sectors);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
+/* -EBUSY if somebody has the disk open. */
+int control_try_stop_dev(struct control *control);
 int control_del_dev(struct control *control);
 
 /* The server is to leave a device with recovery; waits until it has. */

@@ -93,6 +93,10 @@ static void print_disk(const struct ubd_params *params)
 	       params->physical_block_size);
 	printf("preferred I/O: %u minimal, %u optimal\n", params->io_min, params->io_opt);
 	printf("discard: %s\n", yes_or_no(params->max_discard_sectors));
+	if (params->request_timeout == UBD_NO_REQUEST_TIMEOUT)
+		puts("request timeout: none");
+	else if (params->request_timeout)
+		printf("request timeout: %u s\n", params->request_timeout);
 }
 
 void describe_text(const struct description *description)
@@ -133,6 +137,11 @@ static void add_disk(const struct ubd_params *params, JsonBuilder *builder)
 	json_add_int(builder, "discard-granularity", params->discard_granularity);
 	json_add_int(builder, "max-discard-sectors", params->max_discard_sectors);
 	json_add_int(builder, "max-write-zeroes-sectors", params->max_write_zeroes_sectors);
+	if (params->request_timeout)
+		json_add_int(builder, "request-timeout",
+			     params->request_timeout == UBD_NO_REQUEST_TIMEOUT
+				     ? 0
+				     : params->request_timeout);
 }
 
 void describe_json(const struct description *description, JsonBuilder *builder)

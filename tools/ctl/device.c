@@ -67,43 +67,60 @@ int ctl_info(const struct command *command, char **argv)
 
 /* ---- what ends ---- */
 
-static int act(const struct command *command, char **argv, int (*fn)(struct control *control),
+typedef int act_fn(struct control *control);
+
+static int try_delete(struct control *control)
+{
+	int res = control_try_stop_dev(control);
+
+	return res < 0 ? res : control_del_dev(control);
+}
+
+/* @gentle, if there is one, is done in place of @fn with --if-unused. */
+static int act(const struct command *command, char **argv, act_fn *fn, act_fn *gentle,
 	       const char *einval)
 {
 	g_auto(GStrv) words = NULL;
+	gboolean if_unused = FALSE;
 	const GOptionEntry entries[] = {
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "[DEVICE]" },
+		{ "if-unused", 0, 0, G_OPTION_ARG_NONE, &if_unused,
+		  "Fail if the disk is open or mounted", NULL },
 		{},
 	};
+	/* Without the option. */
+	const GOptionEntry plain[] = { entries[0], {} };
 	struct ubdsrv_ctrl_dev_info info;
 	struct control *control;
 	int res;
 
-	if (!command_parse(command, entries, argv) || !is_one(command, words))
+	if (!command_parse(command, gentle ? entries : plain, argv) || !is_one(command, words))
 		return EXIT_FAILURE;
 	control = ctl_open(only_device(words), &info);
 	if (!control)
 		return EXIT_FAILURE;
-	res = fn(control);
+	res = if_unused ? gentle(control) : fn(control);
 	control_free(control);
 	if (res < 0)
 		tool_error("/dev/ubdb%u: %s", info.dev_id,
-			   res == -EINVAL && einval ? einval : g_strerror(-res));
+			   res == -EINVAL && einval  ? einval
+			   : res == -EBUSY && gentle ? "the disk is in use"
+						     : g_strerror(-res));
 	return res < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int ctl_stop(const struct command *command, char **argv)
 {
-	return act(command, argv, control_stop_dev, NULL);
+	return act(command, argv, control_stop_dev, control_try_stop_dev, NULL);
 }
 
 int ctl_delete(const struct command *command, char **argv)
 {
-	return act(command, argv, control_del_dev, NULL);
+	return act(command, argv, control_del_dev, try_delete, NULL);
 }
 
 int ctl_quiesce(const struct command *command, char **argv)
 {
-	return act(command, argv, control_quiesce,
+	return act(command, argv, control_quiesce, NULL,
 		   "its server was started without --recovery, or it is not live yet");
 }
