@@ -77,6 +77,7 @@ static int choose_params(const struct device *device, struct ubd_params *ret_par
 	else if (cut_bytes)
 		report_note("%s: the last %u bytes are no whole block and not on the device",
 			    image_filename(image), cut_bytes);
+	ret_params->request_timeout = device->config.request_timeout;
 	return res;
 }
 
@@ -171,6 +172,8 @@ static const uint64_t data_flags[] = {
 static bool add_with(struct device *device, enum device_data way, uint64_t more_flags, GError **err)
 {
 	device->info.flags = device->config.recovery | data_flags[way] | more_flags;
+	if (device->config.no_partition_scan)
+		device->info.flags |= UBD_F_NO_AUTO_PART_SCAN;
 	if (device->config.recovery)
 		device->info.recovery_timeout = device->config.recovery_timeout;
 	device->info.max_io_bytes = data_flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;

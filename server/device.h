@@ -52,6 +52,8 @@ struct device_config {
 	uint16_t queues; /* 0: one per CPU, up to a few */
 	uint16_t depth;
 	uint64_t recovery; /* UBD_F_USER_RECOVERY*: whether it outlives its server, and how */
+	uint32_t request_timeout; /* as in struct ubd_params */
+	bool no_partition_scan;
 	uint32_t recovery_timeout; /* seconds, or 0: for how long, if it does */
 	struct ubd_identity identity;
 	enum device_data data;

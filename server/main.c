@@ -408,6 +408,8 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		.block_size = options.block_size,
 		.recovery = options.recovery,
 		.recovery_timeout = options.recovery_timeout,
+		.request_timeout = options.request_timeout,
+		.no_partition_scan = options.no_partition_scan,
 		.identity = options.identity,
 		.data = options.data,
 		.hold = options.hold,

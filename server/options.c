@@ -34,7 +34,7 @@ struct options options = {
 /* Numbers as they were given. */
 static struct {
 	char **filenames; /* what is no option; one is right */
-	int queues, depth, id, recover, recovery_timeout, hold_timeout, kill_after;
+	int queues, depth, id, recover, recovery_timeout, request_timeout, hold_timeout, kill_after;
 	char *serial, *uuid;
 	gboolean formats_given;
 } given = {
@@ -44,6 +44,7 @@ static struct {
 	.id = NOT_GIVEN,
 	.recover = NOT_GIVEN,
 	.recovery_timeout = NOT_GIVEN,
+	.request_timeout = NOT_GIVEN,
 	.hold_timeout = NOT_GIVEN,
 	.kill_after = NOT_GIVEN,
 };
@@ -190,10 +191,15 @@ static const GOptionEntry option_entries[] = {
 	  "On an error of the storage: hold and retry, or fail the request (default)", "MODE" },
 	{ "hold-timeout", 0, 0, G_OPTION_ARG_INT, &given.hold_timeout,
 	  "Seconds to hold a request; 0: as long as the driver waits (default)", "SECONDS" },
+	{ "request-timeout", 0, 0, G_OPTION_ARG_INT, &given.request_timeout,
+	  "Seconds without an answer until the driver gives the server up; 0: never (default: the driver's)",
+	  "SECONDS" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
 	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
 	  "Bytes of a block: 512 to 4096 (default: 512, or that of a raw disk)", "BYTES" },
+	{ "no-partition-scan", 0, 0, G_OPTION_ARG_NONE, &options.no_partition_scan,
+	  "Do not have the kernel look for partitions", NULL },
 	{ "serial", 0, 0, G_OPTION_ARG_STRING, &given.serial,
 	  "Serial number (default: made of the image's path); empty: none", "SERIAL" },
 	{ "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid,
@@ -243,10 +249,12 @@ static bool options_are_valid(void)
 	if (given.recover != NOT_GIVEN &&
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
 	     options.recovery || options.data || options.read_only || !options.discard ||
-	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN)) {
+	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN ||
+	     given.request_timeout != NOT_GIVEN || options.no_partition_scan)) {
 		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
 			     "--read-only, --data, --discard, --logical-block-size, --serial, "
-			     "--recovery and --recovery-timeout cannot be given");
+			     "--recovery, --recovery-timeout, --request-timeout and "
+			     "--no-partition-scan cannot be given");
 		return false;
 	}
 	if (given.recovery_timeout != NOT_GIVEN && !options.recovery) {
@@ -267,6 +275,7 @@ static bool options_are_valid(void)
 	       check_range("recover", given.recover, 0, INT_MAX) &&
 	       check_range("recovery-timeout", given.recovery_timeout, 0,
 			   UBD_MAX_RECOVERY_TIMEOUT) &&
+	       check_range("request-timeout", given.request_timeout, 0, INT_MAX) &&
 	       check_range("hold-timeout", given.hold_timeout, 0, INT_MAX) &&
 	       check_range("kill-after", given.kill_after, 1, INT_MAX);
 }
@@ -283,6 +292,9 @@ static void take_numbers(void)
 		options.recover = given.recover;
 	if (given.recovery_timeout != NOT_GIVEN)
 		options.recovery_timeout = given.recovery_timeout;
+	if (given.request_timeout != NOT_GIVEN)
+		options.request_timeout = given.request_timeout ? (uint32_t)given.request_timeout
+								: UBD_NO_REQUEST_TIMEOUT;
 	options.policy.formats_given = given.formats_given;
 	if (given.hold_timeout != NOT_GIVEN)
 		options.hold.timeout_s = given.hold_timeout;

@@ -22,17 +22,19 @@ struct options {
 	gboolean force; /* take an image that was changed behind the device's back */
 	gboolean daemonize;
 	gboolean core_dump; /* if it crashes */
+	gboolean no_partition_scan;
 	gboolean verbose;
 	gboolean version; /* print it; all others are not checked then */
 	bool direct;
 	bool discard;
 	struct image_policy policy; /* what images may name */
-	uint64_t cache_bytes; /* 0: the format's default */
-	uint64_t memory_limit; /* of the chain of images; 0: the default */
-	uint16_t queues;      /* 0: the device's default */
+	uint64_t cache_bytes;	    /* 0: the format's default */
+	uint64_t memory_limit;	    /* of the chain of images; 0: the default */
+	uint16_t queues;	    /* 0: the device's default */
 	uint16_t depth;
 	uint32_t id;		   /* or UBD_DEV_ID_ANY */
 	uint64_t recovery;	   /* UBD_F_USER_RECOVERY* */
+	uint32_t request_timeout;  /* as in struct ubd_params */
 	uint32_t recovery_timeout; /* seconds that the device waits for a server; 0: for ever */
 	enum device_data data;
 	struct hold_policy hold;

@@ -23,6 +23,7 @@ struct watch {
 	struct failure last;
 	gint64 last_time;
 	unsigned told_troubles;
+	uint32_t request_timeout; /* of the device, as in struct ubd_params */
 	_Atomic gint64 hold_limit_us;
 	gint64 held_since;	 /* 0: no request is held */
 	gint64 held_check;	 /* the next one, while requests are held */
@@ -44,12 +45,15 @@ static unsigned parameter(const char *path, unsigned unknown)
 /* The driver's defaults where a container does not see them. */
 static unsigned drivers_seconds(const struct watch *watch)
 {
-	unsigned all = parameter(PARAMETERS "request_timeout", 300), unprivileged;
+	unsigned seconds = watch->request_timeout ?: parameter(PARAMETERS "request_timeout", 0);
+	unsigned unprivileged;
 
+	if (seconds == UBD_NO_REQUEST_TIMEOUT)
+		seconds = 0;
 	if (!(watch->config.features & UBD_F_UNPRIVILEGED))
-		return all;
+		return seconds;
 	unprivileged = parameter(PARAMETERS "unprivileged_timeout", 30);
-	return all && unprivileged ? MIN(all, unprivileged) : all ?: unprivileged;
+	return seconds && unprivileged ? MIN(seconds, unprivileged) : seconds ?: unprivileged;
 }
 
 static void update_hold_limit(struct watch *watch)
@@ -233,8 +237,11 @@ gint64 watch_look(struct watch *watch, gint64 now)
 struct watch *watch_new(const struct watch_config *config, GError **err)
 {
 	struct watch *watch = g_new0(struct watch, 1);
+	struct ubd_params params;
 
 	watch->config = *config;
+	if (control_get_params(config->control, &params) == 0)
+		watch->request_timeout = params.request_timeout;
 	update_hold_limit(watch);
 	watch->inspector = inspector_new(config->image, config->event_fd, err);
 	if (watch->inspector)
