@@ -172,7 +172,8 @@ CO_TEST(test_backing_files_that_are_refused)
 	opts.backing_format = "vmdk";
 	co_create_fails("r.top", "qcow2", &opts, EINVAL, "Unknown driver 'vmdk'");
 	opts.backing_format = "raw";
-	co_create_fails("r.top", "raw", &opts, ENOTSUP, "Backing file not supported for file format 'raw'");
+	co_create_fails("r.top", "raw", &opts, ENOTSUP,
+			"Backing file not supported for file format 'raw'");
 	opts.backing_filename = "";
 	co_create_fails("r.top", "qcow2", &opts, EINVAL, "got empty string");
 	opts.backing_filename = "missing";

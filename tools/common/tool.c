@@ -202,6 +202,17 @@ int tool_co_open(const char *filename, const char *format, unsigned flags, struc
 	return tool_co_open_opts(filename, &opts, ret_img);
 }
 
+/* In QEMU's words: scripts look for them, and leave them out of what they compare. */
+static void warn_of_probed_raw(const struct image *img)
+{
+	fprintf(stderr,
+		"WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+		"         Automatically detecting the format is dangerous for raw images, write "
+		"operations on block 0 will be restricted.\n"
+		"         Specify the 'raw' format explicitly to remove the restrictions.\n",
+		image_filename(img));
+}
+
 int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		      struct image **ret_img)
 {
@@ -217,6 +228,9 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		tool_error("%s; if it is a raw disk with such contents, give -f raw", err->message);
 	else if (ret)
 		tool_error("%s", err->message);
+	else if (!opts->format && opts->flags & IMAGE_RDWR &&
+		 strcmp(image_format(*ret_img), "raw") == 0)
+		warn_of_probed_raw(*ret_img);
 	return ret;
 }
 
