@@ -131,6 +131,11 @@ struct format_ops {
 /* A node that a file name stands for: what a graph of nodes ends in. */
 struct bottom_ops {
 	struct image_ops io;
+	/*
+	 * The rest of the name, behind the prefix, is a path; co_open looks at opts->named_file. An
+	 * image may name no other.
+	 */
+	bool is_path;
 
 	/* Opens img->filename: sets img->size, img->limits, img->opaque. */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);

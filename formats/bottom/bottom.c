@@ -18,28 +18,41 @@ static size_t protocol_length(const char *filename)
 	return filename[len] == ':' ? len + 1 : 0;
 }
 
+/* The first one also has the names that begin with no prefix. */
+static const struct {
+	const char *prefix;
+	const struct bottom_ops *ops;
+} bottoms[] = {
+	{ "file:", &image_file_bottom },
+	{ "null:", &image_null_bottom },
+};
+
+static const struct bottom_ops *find_prefix(const char *filename, size_t len)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(bottoms); i++)
+		if (strlen(bottoms[i].prefix) == len &&
+		    strncmp(bottoms[i].prefix, filename, len) == 0)
+			return bottoms[i].ops;
+	return NULL;
+}
+
 const struct bottom_ops *image_find_bottom(const char *filename, char **ret_name, GError **err)
 {
 	size_t len = protocol_length(filename);
-	const struct bottom_ops *ops = &image_file_bottom;
+	const struct bottom_ops *ops = len ? find_prefix(filename, len) : bottoms[0].ops;
 
-	if (len == strlen("null:") && strncmp(filename, "null:", len) == 0) {
-		ops = &image_null_bottom;
-	} else if (len == strlen("file:") && strncmp(filename, "file:", len) == 0) {
-		filename += len;
-		/* So that what remains has no other meaning when it is resolved once more. */
-		if (protocol_length(filename)) {
-			*ret_name = g_strconcat("./", filename, NULL);
-			return ops;
-		}
-	} else if (len) {
+	if (!ops) {
 		g_set_error(
 			err, UBD_ERROR, EINVAL,
 			"Could not open '%s': Unknown protocol '%.*s' (use ./%s for a file of that name)",
 			filename, (int)len - 1, filename, filename);
 		return NULL;
 	}
-	*ret_name = g_strdup(filename);
+	if (ops->is_path)
+		filename += len;
+	/* So that a path has no other meaning when it is resolved once more. */
+	*ret_name =
+		g_strconcat(ops->is_path && protocol_length(filename) ? "./" : "", filename, NULL);
 	return ops;
 }
 
@@ -100,7 +113,7 @@ int image_co_open_named(const char *filename, unsigned flags, const struct named
 
 	if (!ops)
 		return -EINVAL;
-	if (named && ops != &image_file_bottom)
+	if (named && !ops->is_path)
 		refusal = named_nothing_refusal(named);
 	if (refusal) {
 		g_set_error(err, UBD_ERROR, EPERM, "Could not open '%s': %s", filename, refusal);

@@ -683,6 +683,7 @@ const struct bottom_ops image_file_bottom = {
 		.co_refresh_size = file_co_refresh_size,
 		.co_allocated_bytes = file_co_allocated_bytes,
 	},
+	.is_path = true,
 	.co_open = file_co_open,
 	.co_keep_writers_out = file_co_keep_writers_out,
 	.inspect = file_inspect,
