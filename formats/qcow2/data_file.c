@@ -79,15 +79,6 @@ int qcow2_co_close_data_file(struct qcow2 *q)
 	return ret;
 }
 
-int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes)
-{
-	/* A discard of a device might leave anything. */
-	int ret = image_co_pwrite_zeroes(q->data_file, off, bytes,
-					 IMAGE_REQ_MAY_UNMAP | IMAGE_REQ_NO_FALLBACK);
-
-	return ret == -ENOTSUP ? 0 : ret;
-}
-
 /* ---- create ---- */
 
 int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,

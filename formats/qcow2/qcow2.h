@@ -718,6 +718,15 @@ int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocat
 int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum image_preallocation mode)
 	EXCLUDES(q->alloc_lock);
 
+/* ---- data.c ---- */
+
+/* Guest data that lies at a host offset of q->data_file. */
+int qcow2_co_read_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, struct iobuf mem);
+int qcow2_co_write_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, struct iobuf mem);
+
+/* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */
+int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);
+
 /* ---- data_file.c ---- */
 
 /*
@@ -726,9 +735,6 @@ int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum image
  */
 int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 int qcow2_co_close_data_file(struct qcow2 *q);
-
-/* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */
-int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* Makes the data file of a new image, which lies in @file, or empties it, and opens it. */
 int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,

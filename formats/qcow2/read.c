@@ -27,7 +27,7 @@ static int read_mapped(struct qcow2 *q, const struct mapping *map, uint64_t off,
 	case MAPPING_ZERO_ALLOCATED:
 		return iobuf_zero(mem, map->bytes);
 	case MAPPING_NORMAL:
-		return image_co_preadv(q->data_file, map->host_off, map->bytes, mem);
+		return qcow2_co_read_data(q, map->host_off, map->bytes, mem);
 	case MAPPING_COMPRESSED:
 		return read_compressed(q, map->entry, off, map->bytes, mem);
 	}
@@ -62,7 +62,7 @@ int qcow2_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobu
 	epoch = qcow2_co_request_begin(q);
 	/* A raw data file decides, whatever the entries say. */
 	if (q->data_file_raw)
-		ret = image_co_preadv(q->data_file, off, bytes, mem);
+		ret = qcow2_co_read_data(q, off, bytes, mem);
 	else
 		ret = qcow2_co_read_range(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);

@@ -269,8 +269,7 @@ static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, struct
 		vecs[nr++] = (struct iovec){ edges->tail, edges->tail_bytes };
 		bytes += edges->tail_bytes;
 	}
-	return image_co_pwritev(q->data_file, host_off, bytes, (struct iobuf){ vecs, nr, 0, NULL },
-				0);
+	return qcow2_co_write_data(q, host_off, bytes, (struct iobuf){ vecs, nr, 0, NULL });
 }
 
 /* One write takes memory: what is in a fixed buffer is copied. */
@@ -293,8 +292,8 @@ static int copy_and_write_with_edges(struct qcow2 *q, const struct alloc_write *
 static int move(struct qcow2 *q, const struct alloc_write *w, const struct edges *edges)
 {
 	if (!edges->head && !edges->tail)
-		return image_co_pwritev(q->data_file, w->host_off + qcow2_in_cluster(q, w->off),
-					w->bytes, w->mem, 0);
+		return qcow2_co_write_data(q, w->host_off + qcow2_in_cluster(q, w->off), w->bytes,
+					   w->mem);
 	if (w->mem.fixed)
 		return copy_and_write_with_edges(q, w, edges);
 	return write_with_edges(q, w, w->mem, edges);
@@ -405,8 +404,7 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 			return ret ?: -EIO;
 		if (map.type == MAPPING_NORMAL && map.copied) {
 			ret = qcow2_co_check_overlap(q, map.host_off, map.bytes)
-				      ?: image_co_pwritev(q->data_file, map.host_off, map.bytes,
-							  mem, 0);
+				      ?: qcow2_co_write_data(q, map.host_off, map.bytes, mem);
 			done = map.bytes;
 		} else {
 			ret = co_write_allocating(q, off, bytes, mem, &done);
