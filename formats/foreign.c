@@ -299,7 +299,7 @@ static int foreign_co_flush(struct image *img)
 	return 0;
 }
 
-static int foreign_co_get_info(struct image *img, struct image_info *info)
+static int foreign_co_get_info(struct image *img, struct image_info *info, GError **err)
 {
 	info->encrypted = foreign_of(img->format)->kind == KIND_ENCRYPTED;
 	return 0;

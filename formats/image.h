@@ -201,21 +201,16 @@ struct image_info {
 	char *backing_filename;	     /* as written in the image */
 	char *full_backing_filename; /* resolved against the image's folder */
 	char *backing_format;	     /* as written in the image */
-	/* qcow2 only (format == "qcow2") */
-	const char *compat;	      /* "0.10" or "1.1" */
-	const char *compression_type; /* "zlib" or "zstd" */
-	const char *encryption;	      /* "aes", "luks"... or NULL */
-	bool lazy_refcounts;
-	unsigned refcount_bits;
-	bool corrupt;
-	bool extended_l2;
-	GPtrArray *bitmaps; /* of image_co_bitmap_list(), by whoever asked for it; else NULL */
-	char *data_file;    /* as written in the image */
-	bool data_file_raw;
+	/*
+	 * What the format alone has to tell, NULL if nothing: a dictionary ("a{sv}") in the order
+	 * in which it is shown, with QEMU's names. Values are bytestrings (which need not be
+	 * UTF-8), booleans, uint64, lists ("av") and dictionaries.
+	 */
+	GVariant *specific;
 };
 
-/* Fills *ret_info; free its strings with image_info_clear(). */
-int image_co_get_info(struct image *img, struct image_info *ret_info);
+/* Fills *ret_info; free it with image_info_clear(). */
+int image_co_get_info(struct image *img, struct image_info *ret_info, GError **err);
 void image_info_clear(struct image_info *info);
 
 /* Bytes that the file takes on the host, or -errno. */

@@ -5,7 +5,7 @@
 
 #include "image_int.h"
 
-int image_co_get_info(struct image *img, struct image_info *ret_info)
+int image_co_get_info(struct image *img, struct image_info *ret_info, GError **err)
 {
 	struct image_info info = {
 		.format = image_format(img),
@@ -20,7 +20,7 @@ int image_co_get_info(struct image *img, struct image_info *ret_info)
 		info.full_backing_filename =
 			image_resolve_backing(img->filename, img->backing_filename);
 	if (img->format->co_get_info)
-		ret = img->format->co_get_info(img, &info);
+		ret = image_one_line(img->format->co_get_info(img, &info, err), err);
 	if (ret)
 		image_info_clear(&info);
 	else
@@ -33,9 +33,24 @@ void image_info_clear(struct image_info *info)
 	g_free(info->backing_filename);
 	g_free(info->full_backing_filename);
 	g_free(info->backing_format);
-	g_clear_pointer(&info->bitmaps, g_ptr_array_unref);
-	g_free(info->data_file);
+	if (info->specific)
+		g_variant_unref(info->specific);
 	memset(info, 0, sizeof(*info));
+}
+
+void image_info_add_string(GVariantBuilder *pairs, const char *name, const char *value)
+{
+	g_variant_builder_add(pairs, "{sv}", name, g_variant_new_bytestring(value));
+}
+
+void image_info_add_number(GVariantBuilder *pairs, const char *name, uint64_t value)
+{
+	g_variant_builder_add(pairs, "{sv}", name, g_variant_new_uint64(value));
+}
+
+void image_info_add_bool(GVariantBuilder *pairs, const char *name, bool value)
+{
+	g_variant_builder_add(pairs, "{sv}", name, g_variant_new_boolean(value));
 }
 
 int64_t image_co_allocated_bytes(struct image *img)

@@ -91,7 +91,8 @@ struct format_ops {
 	int (*co_amend)(struct image *img, GHashTable *options,
 			void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 			GError **err);
-	int (*co_get_info)(struct image *img, struct image_info *info);
+	/* Adds what it knows to *info: with image_info_add_...(), what it alone has. */
+	int (*co_get_info)(struct image *img, struct image_info *info, GError **err);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,
 			struct image_check_result *result);
 
@@ -199,6 +200,11 @@ void image_memory_put(const struct image *img, uint64_t bytes);
 uint64_t image_memory_left(const struct image *img);
 /* A cache that need not be so large takes at most this part of what is left. */
 #define IMAGE_CACHE_SHARE 8
+
+/* Pairs of image_info.specific. */
+void image_info_add_string(GVariantBuilder *pairs, const char *name, const char *value);
+void image_info_add_number(GVariantBuilder *pairs, const char *name, uint64_t value);
+void image_info_add_bool(GVariantBuilder *pairs, const char *name, bool value);
 
 extern const struct bottom_ops image_file_bottom;
 extern const struct bottom_ops image_null_bottom;

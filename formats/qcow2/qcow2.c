@@ -187,28 +187,6 @@ static int co_close(struct image *img)
 	return ret ?: flush_ret ?: data_ret;
 }
 
-static int co_get_info(struct image *img, struct image_info *info)
-{
-	const struct qcow2 *q = img->opaque;
-
-	info->cluster_size = q->cluster_size;
-	info->encrypted = q->crypt_method;
-	if (q->crypt_method)
-		info->encryption = q->crypt_method == 1	  ? "aes"
-				   : q->crypt_method == 2 ? "luks"
-							  : "unknown";
-	info->dirty = q->incompatible_features & QCOW2_INCOMPAT_DIRTY;
-	info->compat = q->version < 3 ? "0.10" : "1.1";
-	info->compression_type = q->compression_type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";
-	info->lazy_refcounts = q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
-	info->refcount_bits = 1u << q->refcount_order;
-	info->corrupt = q->incompatible_features & QCOW2_INCOMPAT_CORRUPT;
-	info->extended_l2 = q->extended_l2;
-	info->data_file = g_strdup(q->data_filename);
-	info->data_file_raw = q->data_file_raw;
-	return 0;
-}
-
 const struct format_ops image_qcow2_format = {
 	.io = {
 		.name = "qcow2",
@@ -229,7 +207,7 @@ const struct format_ops image_qcow2_format = {
 	.amend_options = qcow2_amend_options,
 	.co_amend = qcow2_co_amend,
 	.co_finish = qcow2_co_finish,
-	.co_get_info = co_get_info,
+	.co_get_info = qcow2_co_get_info,
 	.co_check = qcow2_co_check,
 	.co_snapshot_list = qcow2_co_snapshot_list,
 	.co_snapshot_create = qcow2_co_snapshot_create,

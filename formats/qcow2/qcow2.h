@@ -994,6 +994,10 @@ int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirt
 /* Walks over the bitmaps on disk. -errno: what could not be read, or what stopped it. */
 int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk);
 
+/* ---- info.c ---- */
+
+int qcow2_co_get_info(struct image *img, struct image_info *info, GError **err);
+
 /* ---- snapshot.c; see image_ops.h ---- */
 
 int qcow2_co_snapshot_list(struct image *img, GArray *list);

@@ -226,7 +226,7 @@ static int co_act(struct structural *s, const GArray *usable, const uint32_t *ve
 static bool co_can_have_bitmaps(struct structural *s)
 {
 	struct image_info info = { 0 };
-	bool can = image_co_get_info(s->img, &info) == 0 && !g_str_equal(info.compat, "0.10");
+	bool can = image_co_get_info(s->img, &info, NULL) == 0 && !structural_is_version_2(&info);
 
 	image_info_clear(&info);
 	return can;

@@ -16,9 +16,9 @@ static int co_may_resize(struct structural *s, bool *ret_may)
 {
 	g_autoptr(GArray) list = NULL;
 	struct image_info info = { 0 };
-	int ret = image_co_snapshot_list(s->img, &list) ?: image_co_get_info(s->img, &info);
+	int ret = image_co_snapshot_list(s->img, &list) ?: image_co_get_info(s->img, &info, NULL);
 
-	*ret_may = !ret && (!g_str_equal(info.compat, "0.10") || !list->len);
+	*ret_may = !ret && (!structural_is_version_2(&info) || !list->len);
 	image_info_clear(&info);
 	return ret;
 }

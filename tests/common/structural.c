@@ -154,6 +154,14 @@ void structural_dump(const struct structural *s)
 
 /* ---- for operations ---- */
 
+bool structural_is_version_2(const struct image_info *info)
+{
+	const char *compat;
+
+	return info->specific && g_variant_lookup(info->specific, "compat", "^&ay", &compat) &&
+	       g_str_equal(compat, "0.10");
+}
+
 uint64_t structural_draw_size(struct structural *s)
 {
 	return rng_between(&s->rng, s->spec->size / 2 / SECTOR_SIZE,

@@ -153,6 +153,9 @@ void structural_begin(struct structural *s, const uint32_t *versions, uint64_t s
 /* @ret: of the operation. If it failed, it may have been done in part. */
 void structural_end(struct structural *s, int ret);
 
+/* Whether an image is of version 2 of qcow2, which amend may change. */
+bool structural_is_version_2(const struct image_info *info);
+
 /* The moment, in the ticks that structural_view.cut is in. */
 uint64_t structural_now(struct structural *s);
 

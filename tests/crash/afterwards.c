@@ -126,11 +126,14 @@ static char *co_check_contents(struct aftermath *after, struct image *img)
 static bool co_is_dirty(struct image *img)
 {
 	struct image_info info;
+	gboolean corrupt = FALSE;
 	bool dirty;
 
-	if (image_co_get_info(img, &info) < 0)
+	if (image_co_get_info(img, &info, NULL) < 0)
 		return false;
-	dirty = info.dirty || info.corrupt;
+	if (info.specific)
+		g_variant_lookup(info.specific, "corrupt", "b", &corrupt);
+	dirty = info.dirty || corrupt;
 	image_info_clear(&info);
 	return dirty;
 }

@@ -306,7 +306,7 @@ static bool co_is_dirty(struct image *img)
 	struct image_info info;
 	bool dirty;
 
-	if (image_co_get_info(img, &info) < 0)
+	if (image_co_get_info(img, &info, NULL) < 0)
 		return false;
 	dirty = info.dirty;
 	image_info_clear(&info);

@@ -38,7 +38,7 @@ static void co_open(struct memnode *node, const char *format)
 		g_error("%s: a size that cannot be", image_format(img));
 	if (image_co_pread(img, 0, 1, &byte) != -EPERM)
 		g_error("%s: it can be read", image_format(img));
-	if (image_co_get_info(img, &info) == 0)
+	if (image_co_get_info(img, &info, NULL) == 0)
 		image_info_clear(&info);
 	image_co_close(img);
 }

@@ -147,7 +147,7 @@ static bool co_look(struct session *s)
 
 	if (co_open(s, 0) < 0)
 		return false;
-	if (image_co_get_info(s->img, &info) == 0)
+	if (image_co_get_info(s->img, &info, NULL) == 0)
 		image_info_clear(&info);
 	co_walk(s);
 	co_read_far(s);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "img.h"
-#include "info_text.h"
+#include "info_specific.h"
 #include "json_text.h"
 
 struct info_job {
@@ -49,6 +49,7 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	struct image_open_opts opts = { .format = format,
 					.flags = job->flags,
 					.named_by = named_by };
+	g_autoptr(GError) err = NULL;
 	struct image_facts *facts;
 	struct image *img;
 	int ret = tool_co_open_opts(filename, &opts, &img);
@@ -59,12 +60,12 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	facts->filename = g_strdup(image_filename(img));
 	facts->id = image_file_id(img);
 	facts->allocated = image_co_allocated_bytes(img);
-	ret = image_co_get_info(img, &facts->info)
+	ret = image_co_get_info(img, &facts->info, &err)
 		      ?: image_co_snapshot_list(img, &facts->snapshots);
-	if (ret)
+	if (err)
+		tool_error("%s", err->message);
+	else if (ret)
 		tool_error("%s: Could not get image information: %s", filename, g_strerror(-ret));
-	if (!ret)
-		ret = tool_co_get_bitmaps(img, &facts->info.bitmaps);
 	ret = tool_co_close(img, ret);
 	if (ret)
 		free_facts(facts);
@@ -155,68 +156,6 @@ static void print_chain(GPtrArray *chain)
 
 /* ---- for scripts ---- */
 
-static void add_bitmap(JsonBuilder *builder, const struct image_bitmap *bitmap)
-{
-	json_builder_begin_object(builder);
-	json_builder_set_member_name(builder, "flags");
-	json_builder_begin_array(builder);
-	if (bitmap->inconsistent)
-		json_builder_add_string_value(builder, "in-use");
-	if (bitmap->enabled)
-		json_builder_add_string_value(builder, "auto");
-	json_builder_end_array(builder);
-	json_add_string(builder, "name", bitmap->name);
-	json_add_int(builder, "granularity", bitmap->granularity);
-	json_builder_end_object(builder);
-}
-
-static void add_bitmaps(JsonBuilder *builder, const GPtrArray *bitmaps)
-{
-	if (!bitmaps || !bitmaps->len)
-		return;
-	json_builder_set_member_name(builder, "bitmaps");
-	json_builder_begin_array(builder);
-	for (guint i = 0; i < bitmaps->len; i++)
-		add_bitmap(builder, bitmaps->pdata[i]);
-	json_builder_end_array(builder);
-}
-
-static void add_specific(JsonBuilder *builder, const struct image_info *info)
-{
-	bool is_v3;
-
-	if (strcmp(info->format, "qcow2") != 0)
-		return;
-	is_v3 = strcmp(info->compat, "0.10") != 0;
-	json_builder_set_member_name(builder, "format-specific");
-	json_builder_begin_object(builder);
-	json_add_string(builder, "type", "qcow2");
-	json_builder_set_member_name(builder, "data");
-	json_builder_begin_object(builder);
-	json_add_string(builder, "compat", info->compat);
-	json_add_string(builder, "compression-type", info->compression_type);
-	if (is_v3)
-		json_add_bool(builder, "lazy-refcounts", info->lazy_refcounts);
-	add_bitmaps(builder, info->bitmaps);
-	json_add_int(builder, "refcount-bits", info->refcount_bits);
-	if (info->encryption) {
-		json_builder_set_member_name(builder, "encrypt");
-		json_builder_begin_object(builder);
-		json_add_string(builder, "format", info->encryption);
-		json_builder_end_object(builder);
-	}
-	if (info->data_file) {
-		json_add_string(builder, "data-file", info->data_file);
-		json_add_bool(builder, "data-file-raw", info->data_file_raw);
-	}
-	if (is_v3) {
-		json_add_bool(builder, "corrupt", info->corrupt);
-		json_add_bool(builder, "extended-l2", info->extended_l2);
-	}
-	json_builder_end_object(builder);
-	json_builder_end_object(builder);
-}
-
 static void add_snapshot(JsonBuilder *builder, const struct image_snapshot *snapshot)
 {
 	json_builder_begin_object(builder);
@@ -260,7 +199,7 @@ static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
 	json_add_string(builder, "format", info->format);
 	if (facts->allocated >= 0)
 		json_add_int(builder, "actual-size", facts->allocated);
-	add_specific(builder, info);
+	info_add_specific(builder, info);
 	if (info->full_backing_filename)
 		json_add_string(builder, "full-backing-filename", info->full_backing_filename);
 	if (info->backing_filename)

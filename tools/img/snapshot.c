@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "img.h"
-#include "info_text.h"
+#include "info_specific.h"
 
 typedef int change_fn(struct image *img, const char *name, GError **err);
 

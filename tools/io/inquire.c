@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "info_text.h"
+#include "info_specific.h"
 #include "io.h"
 #include "size.h"
 #include "tool.h"
@@ -92,14 +92,11 @@ int io_co_cmd_length(struct io_session *session, const struct io_command *comman
 
 int io_co_cmd_info(struct io_session *session, const struct io_command *command, char **argv)
 {
+	g_autoptr(GError) err = NULL;
 	struct image_info info;
-	int ret = image_co_get_info(session->img, &info);
 
-	if (ret)
-		return status_failed(session, ret);
-	ret = tool_co_get_bitmaps(session->img, &info.bitmaps);
-	if (ret) {
-		image_info_clear(&info);
+	if (image_co_get_info(session->img, &info, &err)) {
+		tool_error("%s", err->message);
 		return 1;
 	}
 	g_autofree char *cluster = size_to_io_text(info.cluster_size);
