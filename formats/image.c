@@ -82,11 +82,14 @@ bool image_is_on_block_device(const struct image *img)
 
 /* ---- troubles ---- */
 
-static const char *bottom_with(const struct image *node, unsigned trouble)
+/* The first file of a layer that has it, whatever nodes stand between. */
+static const char *troubled_file(const struct image *node, unsigned trouble)
 {
-	bool has = node && node->bottom->troubles && node->bottom->troubles(node) & trouble;
-
-	return has ? node->filename : NULL;
+	if (!node)
+		return NULL;
+	if (node->bottom->troubles && node->bottom->troubles(node) & trouble)
+		return node->filename;
+	return troubled_file(node->file, trouble) ?: troubled_file(node->data_file, trouble);
 }
 
 const char *image_troubled_file(const struct image *img, enum image_trouble trouble)
@@ -94,8 +97,7 @@ const char *image_troubled_file(const struct image *img, enum image_trouble trou
 	const char *found = NULL;
 
 	for (; img && !found; img = img->backing)
-		found = bottom_with(img, trouble) ?: bottom_with(img->file, trouble)
-			?: bottom_with(img->data_file, trouble);
+		found = troubled_file(img, trouble);
 	return found;
 }
 
@@ -111,19 +113,20 @@ unsigned image_troubles(const struct image *img)
 	return found;
 }
 
-static void inspect_bottom(struct image *node)
+static void inspect_layer(struct image *node)
 {
-	if (node && node->bottom->inspect)
+	if (!node)
+		return;
+	if (node->bottom->inspect)
 		node->bottom->inspect(node);
+	inspect_layer(node->file);
+	inspect_layer(node->data_file);
 }
 
 void image_inspect(struct image *img)
 {
-	for (; img; img = img->backing) {
-		inspect_bottom(img);
-		inspect_bottom(img->file);
-		inspect_bottom(img->data_file);
-	}
+	for (; img; img = img->backing)
+		inspect_layer(img);
 }
 
 /* ---- messages ---- */

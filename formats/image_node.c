@@ -116,6 +116,22 @@ int image_co_new_bottom(const struct bottom_ops *ops, const char *filename, unsi
 	return image_node_co_new_bottom(ops, filename, &opts, opaque, ret_img, err);
 }
 
+int image_co_new_format(const struct format_ops *ops, struct image *file, unsigned flags,
+			struct image **ret_img, GError **err)
+{
+	struct image_open_opts opts = { .flags = flags };
+	struct image *img = image_node_new_format(ops, file, flags);
+	int ret = image_node_co_open(img, &opts, err);
+
+	if (ret) {
+		image_node_free(img);
+		image_co_close(file);
+	} else {
+		*ret_img = img;
+	}
+	return ret;
+}
+
 /* Closes the node and what it stands on, but not its backing file. */
 static int co_close_layer(struct image *img)
 {

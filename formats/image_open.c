@@ -52,17 +52,20 @@ static int co_check_foreign(struct image *file, const struct format_ops *ops, GE
 	return -EINVAL;
 }
 
-static int co_keep_writers_out(struct image *file, GError **err)
+/* At the bottom; and what stands on it learns how far the file has grown until now. */
+static int co_keep_writers_out(struct image *node, GError **err)
 {
-	int ret = file->bottom->co_keep_writers_out ? file->bottom->co_keep_writers_out(file, err)
-						    : 0;
+	int ret = 0;
 
-	if (ret || !file->ops->co_refresh_size)
+	if (node->file)
+		ret = co_keep_writers_out(node->file, err);
+	else if (node->bottom->co_keep_writers_out)
+		ret = node->bottom->co_keep_writers_out(node, err);
+	if (ret || !node->ops->co_refresh_size)
 		return ret;
-	/* It may have grown until now. */
-	ret = file->ops->co_refresh_size(file);
+	ret = node->ops->co_refresh_size(node);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "Could not open '%s': %s", file->filename,
+		g_set_error(err, UBD_ERROR, -ret, "Could not open '%s': %s", node->filename,
 			    g_strerror(-ret));
 	return ret;
 }
@@ -178,12 +181,17 @@ static int co_open_chain(struct image *top, const struct image_open_opts *opts, 
 	return 0;
 }
 
+static bool is_unlocked(const struct image *node)
+{
+	return node && (node->unlocked || is_unlocked(node->file));
+}
+
 /* Once for a chain, whose files tend to be on one file system. */
 static void warn_of_unlocked(const struct image *img, const struct image_open_opts *opts)
 {
 	g_autofree char *line = NULL;
 
-	while (img && !(img->file && img->file->unlocked))
+	while (img && !is_unlocked(img->file))
 		img = img->backing;
 	if (!img || !opts->warn)
 		return;

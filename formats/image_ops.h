@@ -219,6 +219,13 @@ int image_co_new_bottom(const struct bottom_ops *ops, const char *filename, unsi
 			void *opaque, struct image **ret_img, GError **err);
 
 /*
+ * A node with @ops on @file, which it owns from now on, also on failure, for image_co_open_on(): a
+ * filter, whose format no file name and no magic number gives.
+ */
+int image_co_new_format(const struct format_ops *ops, struct image *file, unsigned flags,
+			struct image **ret_img, GError **err);
+
+/*
  * For a format with a backing file: reads what the chain from @img (NULL: none)
  * down gives; zeroes behind the end of a layer. Walks down the chain instead of letting each
  * layer call the next, since a stack does not hold the longest chain.
