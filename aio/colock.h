@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Locks of coroutines; all work between coroutines of different loops.
+ * Coroutine locks. All of them work between coroutines of different loops.
  *
- * They may be held across a yield, a thread_lock may not. None is recursive.
- * Zeroed memory is an unlocked lock; *_destroy() asserts that nobody waits.
+ * They may be held across a yield, except a thread_lock. None is recursive. Zeroed memory is an
+ * unlocked lock; *_destroy() asserts that there are no waiters.
  */
 #ifndef UBD_COLOCK_H
 #define UBD_COLOCK_H
@@ -46,7 +46,7 @@ static inline void thread_unlock(struct thread_lock *lock) RELEASE(lock) NO_THRE
 	pthread_mutex_unlock(&lock->mutex);
 }
 
-/* A list of coroutines that wait; part of the locks below. */
+/* A list of waiting coroutines; part of the locks below. */
 struct co_waiter;
 struct co_waitlist {
 	struct co_waiter *first;
@@ -56,11 +56,11 @@ struct co_waitlist {
 /*
  * ---- co_mutex ----
  *
- * Who unlocks it wakes the first that waits, but leaves the mutex free: a coroutine
- * that runs may take it before the one that was woken. Handing it over instead
- * would let nobody have it while its next holder's thread wakes up, and each use
- * would cost a trip through the kernel as soon as two loops compete. The first in
- * line is passed over CO_MUTEX_PASSES times at most, then it is handed over.
+ * Unlocking wakes the first waiter, but leaves the mutex free: a running coroutine may take it
+ * before the one that was woken. If it were handed over instead, nobody could have it while its
+ * next holder's thread wakes up, and each use would cost a trip through the kernel as soon as two
+ * loops compete. The first in line is passed over at most CO_MUTEX_PASSES times; then the mutex is
+ * handed over.
  */
 
 #define CO_MUTEX_PASSES 16
@@ -69,7 +69,7 @@ struct CAPABILITY("co_mutex") co_mutex {
 	struct thread_lock guard;
 	struct coroutine *holder GUARDED_BY(guard);
 	struct co_waitlist waiters GUARDED_BY(guard);
-	bool first_woken GUARDED_BY(guard); /* it will look at holder when it runs */
+	bool first_woken GUARDED_BY(guard); /* it will check holder when it runs */
 	unsigned passes GUARDED_BY(guard);  /* over the first of waiters */
 };
 
@@ -78,10 +78,12 @@ void co_mutex_destroy(struct co_mutex *mutex);
 void co_mutex_lock(struct co_mutex *mutex) ACQUIRE(mutex);
 bool try_co_mutex_lock(struct co_mutex *mutex) TRY_ACQUIRE(true, mutex);
 void co_mutex_unlock(struct co_mutex *mutex) RELEASE(mutex);
-/* Whether the caller holds it; for assert(). */
+/* Whether the caller holds the mutex; for assert(). */
 bool co_mutex_is_mine(struct co_mutex *mutex);
 
-/* ---- co_queue: wait for a condition; whoever guards the condition guards the queue ---- */
+/*
+ * ---- co_queue: wait for a condition; the lock of the condition also guards the queue ----
+ */
 
 struct co_queue {
 	struct co_waitlist waiters;
@@ -90,27 +92,28 @@ struct co_queue {
 void co_queue_init(struct co_queue *queue);
 void co_queue_destroy(struct co_queue *queue);
 /*
- * Drops the lock, waits for a wake, takes the lock again. Check the condition
- * again after it. Every use of one queue goes with the same lock.
+ * Drops the lock, waits to be woken, and takes the lock again. Check the condition again
+ * afterwards. All uses of a queue must use the same lock.
  */
 void co_queue_wait(struct co_queue *queue, struct co_mutex *mutex) REQUIRES(mutex);
 void co_queue_wait_thread(struct co_queue *queue, struct thread_lock *lock) REQUIRES(lock);
-/* With the lock held. wake_one: false if nobody waited. */
+/* With the lock held. wake_one: false if there was no waiter. */
 bool co_queue_wake_one(struct co_queue *queue);
 void co_queue_wake_all(struct co_queue *queue);
 bool co_queue_empty(const struct co_queue *queue);
 
 /*
- * ---- co_rwlock: many readers, hardly ever a writer ----
+ * ---- co_rwlock: many readers, rarely a writer ----
  *
- * A reader counts itself in a cache line of its own loop, so that readers on
- * different loops share nothing that changes. A writer stops new readers and
- * waits until the counts of all loops are zero. Readers that wait for a writer
- * come before the next writer. A reader must not take it a second time: a
- * writer between the two would wait for ever.
+ * A reader counts itself in a cache line of its own loop, so that readers on different loops share
+ * nothing that changes. A writer stops new readers and waits until the counts of all loops are
+ * zero. Readers that wait for a writer come before the next writer. A reader must not take the lock
+ * a second time: a writer in between would deadlock with it.
  */
 
-/* Padded, not aligned, so that the allocator need not know: the counts are in different lines. */
+/*
+ * Padded rather than aligned, so that any allocator will do: counts are in different cache lines.
+ */
 struct co_rwlock_slot {
 	_Atomic uint32_t readers;
 	char pad[60];
@@ -118,7 +121,7 @@ struct co_rwlock_slot {
 
 struct CAPABILITY("co_rwlock") co_rwlock {
 	struct co_rwlock_slot slots[AIO_MAX_LOOPS];
-	_Atomic bool writer; /* a writer holds it or waits for the readers to go */
+	_Atomic bool writer; /* a writer holds it or waits for readers to leave */
 	struct thread_lock guard;
 	struct coroutine *draining GUARDED_BY(guard); /* the writer that waits for readers */
 	struct co_waitlist waiting_readers GUARDED_BY(guard);

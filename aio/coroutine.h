@@ -2,12 +2,11 @@
 /*
  * Stackful coroutines.
  *
- * A coroutine lives and dies on the loop it was started on: it never moves to
- * another thread. Functions with _co_ in their name (and co_yield, co_lock...)
- * may be called from a coroutine only.
+ * A coroutine lives and dies on the loop it was started on: it never moves to another thread.
+ * Functions with _co_ in their name (and co_yield, co_lock...) may only be called from a coroutine.
  *
- * Stacks are pooled, have a guard page and CO_STACK_SIZE bytes: keep buffers
- * over a page or so off them.
+ * Stacks are pooled, and have a guard page and CO_STACK_SIZE bytes: do not put buffers larger than
+ * about a page on them.
  */
 #ifndef UBD_COROUTINE_H
 #define UBD_COROUTINE_H
@@ -22,10 +21,9 @@ struct coroutine;
 typedef void co_fn(void *arg);
 
 /*
- * Starts fn(arg) as a coroutine on the calling thread's loop. From a callback
- * of the loop it runs at once, until its first yield; from another coroutine it
- * is put on the loop's ready list. Loop thread only. Aborts when there is no
- * memory for a stack (see co_reserve).
+ * Starts fn(arg) as a coroutine on the calling thread's loop. From a callback of the loop it runs
+ * at once, until its first yield; from another coroutine it is put on the loop's ready list. Loop
+ * thread only. Aborts if there is no memory for a stack (see co_reserve).
  */
 void co_start(co_fn *fn, void *arg);
 
@@ -35,20 +33,20 @@ void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 /* Fills the calling thread's pool, so that the next @count co_start() calls allocate nothing. */
 int co_reserve(unsigned count);
 
-/* The running coroutine, NULL outside of one. */
+/* The running coroutine, or NULL outside a coroutine. */
 struct coroutine *co_self(void);
 
 /*
- * Suspends the caller until somebody calls co_wake() on it. Every wake ends one
- * yield: whoever yields must have told exactly one waker of itself before. A
- * wake that comes before the yield is not lost.
+ * Suspends the caller until co_wake() is called on it. Every wake ends one yield, so the caller
+ * must have made itself known to exactly one waker before. A wake that comes before the yield is
+ * not lost.
  */
 void co_yield(void);
 
 /*
- * Puts a coroutine that yielded, or is about to, on its loop's ready list; it
- * continues from the loop, never inside this call. Any thread.
- * What the caller wrote before is visible to the coroutine after co_yield().
+ * Puts a coroutine that has yielded, or is about to, on its loop's ready list. It continues from
+ * the loop, never inside this call. Any thread. What the caller wrote before is visible to the
+ * coroutine after co_yield().
  */
 void co_wake(struct coroutine *co);
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Tells AddressSanitizer and ThreadSanitizer what they cannot see, stack switches above
- * all; private to aio/. Nothing without them.
+ * Tells AddressSanitizer and ThreadSanitizer what they cannot see, mainly stack switches; private
+ * to aio/. Empty in builds without them.
  *
- * AddressSanitizer wants a call before each switch, with the bounds of the
- * stack that comes next, and one behind it. What it returns of the stack that
- * was left is kept with that stack and given back on return to it; NULL instead
- * says that the frames on it are gone for good.
+ * AddressSanitizer expects a call before each switch, with the bounds of the next stack, and one
+ * after it. What it returns for the stack that was left is kept with that stack and passed back on
+ * return to it; NULL instead means that the frames on it are gone for good.
  */
 #ifndef UBD_SANITIZERS_H
 #define UBD_SANITIZERS_H
@@ -59,7 +58,7 @@ static inline void asan_arrive(void *frames, const void **ret_last_stack, size_t
 {
 }
 
-/* No frame is left on @stack: whatever marks were set for one are lifted. */
+/* No frame is left on @stack: clear all marks that were set for one. */
 static inline void asan_forget(const void *stack, size_t size)
 {
 }
@@ -122,9 +121,8 @@ static inline void tsan_switch(void *fiber)
 }
 
 /*
- * Around system calls which ThreadSanitizer cannot see, as liburing makes them: what
- * was unmapped by one thread and mapped by another is not shared by the two. All calls
- * have the same @token.
+ * Around system calls that ThreadSanitizer cannot see because liburing makes them: memory that one
+ * thread unmapped and another one mapped is not shared by the two. All calls use the same @token.
  */
 static inline void tsan_before_unmap(void *token)
 {
