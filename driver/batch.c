@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Many requests at once (UBD_F_BATCH): a queue has one FETCH_BATCH, which stays, and which posts
- * the tags of requests into buffers that the server provides; a COMMIT_BATCH ends many requests,
- * and arms their tags again. What becomes of a single request is up to queue.c, io.c and tag.c.
+ * Many requests at once (UBD_F_BATCH). Each queue has one FETCH_BATCH, which stays and posts tags
+ * into buffers that the server provides; a COMMIT_BATCH ends many requests and arms their tags
+ * again. What happens to a single request is decided in queue.c, io.c and tag.c, as without
+ * batches.
  *
- *   ubd_queue.pending  tags in HANDOVER, set by whoever has put them there and before ubd_kick().
- *                      A bit may be stale: when its turn comes the tag's state counts.
- *   fetch, !busy       The FETCH_BATCH waits. It is taken or kicked under ubd_queue.lock.
- *   fetch, busy        Its task work is queued or running, and alone serves the queue's requests
- *                      and completes the command.
- *   no fetch           Requests wait in HANDOVER: as before the first one, and after -ENOBUFS.
+ *   ubd_queue.pending  Tags in HANDOVER. Whoever puts a tag there sets its bit, then calls
+ *                      ubd_kick(). A bit may be stale: the tag's state decides.
+ *   fetch, !busy       The FETCH_BATCH waits; ubd_queue.lock is needed to take or kick it.
+ *   fetch, busy        Its task work is queued or running. Only that hands over the queue's
+ *                      requests and completes the command.
+ *   no fetch           Requests wait in HANDOVER: before the first FETCH_BATCH, or after -ENOBUFS.
  *
- * No request is forgotten: a bit is set before ubd_kick() takes the queue's lock, and the task work
- * looks for bits after it has taken it, and before it makes the command wait. So one of the
- * two sees the other. What ends the command is a flag of the device, which is looked at in the
- * same place: so to abort or to drain, kick (ubd_kick_all()).
+ * No request is forgotten: ubd_kick() takes the queue's lock after the bit is set, and the task
+ * work checks the bits under that lock before it clears busy. So either the task work finds the
+ * bit, or ubd_kick() finds the command idle. The device's flags that end the command are read in
+ * the same place, so ubd_kick_all() is all that aborting and draining have to do.
  */
 #include <linux/bitops.h>
 #include <linux/blk-mq.h>
@@ -44,8 +45,8 @@ static bool ubd_has_pending(const struct ubd_queue *q)
 }
 
 /*
- * Takes up to @max pending tags, beginning where the last call has stopped, lest tags with high
- * numbers wait for those with low ones for ever.
+ * Takes up to @max pending tags. Starts where the last call stopped; otherwise low tags could
+ * starve high ones.
  */
 static unsigned int ubd_take_pending(struct ubd_queue *q, u16 *tags, unsigned int max)
 {
@@ -66,7 +67,9 @@ static unsigned int ubd_take_pending(struct ubd_queue *q, u16 *tags, unsigned in
 	return nr;
 }
 
-/* Hands over the requests of @nr tags; returns how many, at the head of @tags, the server has now.
+/*
+ * Hands over the requests of @nr tags. Moves the tags that the server has now to the front, and
+ * returns how many they are.
  */
 static unsigned int ubd_serve(struct ubd_queue *q, struct io_uring_cmd *cmd, u16 *tags,
 			      unsigned int nr, int err, unsigned int issue_flags)
@@ -81,9 +84,9 @@ static unsigned int ubd_serve(struct ubd_queue *q, struct io_uring_cmd *cmd, u16
 }
 
 /*
- * The server cannot be told that it has the tag's request. If the tag is SERVED it still is that
- * one, since nobody else makes it so: the server has not guessed and committed it, and if it is
- * gone, ubd_detach_tags() has yet to come here.
+ * Undoes the handover of a request that the server cannot be told of. A tag that is SERVED still
+ * has that request, since only we make it so: the server has not guessed the tag and committed it,
+ * and if the server is gone, ubd_detach_tags() has yet to visit this tag.
  */
 static void ubd_take_back(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
@@ -106,7 +109,7 @@ static void ubd_take_back(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigne
 		ubd_add_pending(tag);
 }
 
-/* Tells the server of @nr tags, if not 0. */
+/* Tells the server of @nr tags; without any, the buffer goes back. */
 static int ubd_post_tags(struct io_uring_cmd *cmd, void __user *place, ubd_cmd_buffer *buffer,
 			 const u16 *tags, unsigned int nr, unsigned int issue_flags)
 {
@@ -121,8 +124,8 @@ static int ubd_post_tags(struct io_uring_cmd *cmd, void __user *place, ubd_cmd_b
 }
 
 /*
- * As many requests as one CQE tells of. The buffer comes first, since it may be too small for all
- * of them. Returns the error that ends the command.
+ * Hands over as many requests as one CQE can tell of. The buffer is taken first, since its size
+ * limits their number. An error ends the command.
  */
 static int ubd_serve_some(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
@@ -148,7 +151,7 @@ static int ubd_serve_some(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigne
 	return err;
 }
 
-/* The server is gone: all that is left is to be settled, by us or by ubd_detach_tags(). */
+/* The server is gone: settles what is left, unless ubd_detach_tags() is faster. */
 static void ubd_serve_none(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	u16 tags[UBD_TAGS_PER_CQE];
@@ -158,7 +161,7 @@ static void ubd_serve_none(struct ubd_queue *q, struct io_uring_cmd *cmd, unsign
 		ubd_serve(q, cmd, tags, nr, -EFAULT, issue_flags);
 }
 
-/* The command ends with @err, or is told by a flag to end, or has more to do, or waits. */
+/* Returns the error that ends the command, -EAGAIN if there is more to do, 0 if it waits. */
 static int ubd_end_turn(struct ubd_queue *q, int err)
 {
 	spin_lock(&q->lock);
@@ -179,8 +182,8 @@ static void ubd_run_batch(struct io_uring_cmd *cmd, unsigned int issue_flags);
 UBD_CMD_TASK_WORK(ubd_batch_work, ubd_run_batch)
 
 /*
- * Task work of a FETCH_BATCH. What has come meanwhile is left to another one, since io_uring
- * publishes CQEs only when task work has returned.
+ * Task work of a FETCH_BATCH. Requests that arrive meanwhile are left to the next run, since
+ * io_uring publishes CQEs only after task work has returned.
  */
 static void ubd_run_batch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
@@ -243,7 +246,7 @@ static int ubd_fetch_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsign
 	spin_unlock(&q->lock);
 	if (err)
 		return err;
-	/* For what is pending already. */
+	/* Requests may be pending already. */
 	ubd_kick(q);
 	return -EIOCBQUEUED;
 }
@@ -315,8 +318,10 @@ static int ubd_do_entry(struct ubd_queue *q, struct io_uring_cmd *cmd,
 	return res == -EIOCBQUEUED ? 0 : res;
 }
 
-/* Does @nr entries, and the requests that they end have ended. Returns how many, and in @ret_err
- * why not all. */
+/*
+ * Executes entries until one fails; the requests they end have ended on return. Returns how many
+ * succeeded, and in @ret_err why the next one did not.
+ */
 static unsigned int ubd_do_entries(struct ubd_queue *q, struct io_uring_cmd *cmd,
 				   const struct ubd_batch_entry *entries, unsigned int nr,
 				   unsigned int issue_flags, int *ret_err)

@@ -277,8 +277,8 @@ static inline const void *ubd_cmd_ring(struct io_uring_cmd *cmd)
 }
 
 /*
- * Newer kernels have commands that stay and post any number of CQEs, each with a buffer of the
- * ring's that the server has provided. The calls are for task work of such a command.
+ * Newer kernels have commands that stay and post any number of CQEs, each naming a buffer that the
+ * server has provided to the ring. Only task work of such a command may call these functions.
  */
 #if UBD_KERNEL_IS(6, 18)
 #define UBD_F_BATCH_HERE  UBD_F_BATCH
@@ -292,8 +292,8 @@ static inline u16 ubd_cmd_buf_group(const struct io_uring_cmd *cmd)
 }
 
 /*
- * The next provided buffer; @len is what is wanted, and then what is there. NULL if none is. Each
- * is given back by ubd_cmd_post() or ubd_cmd_put_buffer() before the task work ends.
+ * The next provided buffer, or NULL. Reduces @len to its length. The caller calls ubd_cmd_post()
+ * or ubd_cmd_put_buffer() before the task work returns.
  */
 static inline void __user *ubd_cmd_get_buffer(struct io_uring_cmd *cmd, u16 buf_group, size_t *len,
 					      unsigned int issue_flags, ubd_cmd_buffer *ret_buffer)
@@ -303,8 +303,8 @@ static inline void __user *ubd_cmd_get_buffer(struct io_uring_cmd *cmd, u16 buf_
 }
 
 /*
- * Posts a CQE that says that the buffer has @bytes, not 0. False if there is no room for it: then
- * the command must end, and the buffer is used up all the same.
+ * Posts a CQE which says that the buffer holds @bytes, more than 0. False if the CQ ring is full:
+ * the command must end then, and the buffer is used up nevertheless.
  */
 static inline bool ubd_cmd_post(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer, int bytes,
 				unsigned int issue_flags)
@@ -313,7 +313,7 @@ static inline bool ubd_cmd_post(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer
 	return !io_uring_mshot_cmd_post_cqe(cmd, buffer, issue_flags);
 }
 
-/* The buffer was not used, and is the next one again. */
+/* Puts the buffer back unused: it is the next one again. */
 static inline void ubd_cmd_put_buffer(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer,
 				      unsigned int issue_flags)
 {
@@ -349,7 +349,7 @@ static inline void ubd_cmd_put_buffer(struct io_uring_cmd *cmd, ubd_cmd_buffer *
 }
 #endif
 
-/* IOSQE_CQE_SKIP_SUCCESS does not count: what the command returns is no full success. */
+/* Ignores IOSQE_CQE_SKIP_SUCCESS: the result is not negative, yet not a full success. */
 static inline void ubd_cmd_want_cqe(struct io_uring_cmd *cmd)
 {
 	cmd_to_io_kiocb(cmd)->flags &= ~REQ_F_CQE_SKIP;
