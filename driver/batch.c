@@ -364,22 +364,18 @@ static int ubd_commit_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsig
 	return done;
 }
 
-int ubd_batch_cmd(struct ubd_device *dev, struct io_uring_cmd *cmd, const struct ubdsrv_io_cmd *arg,
+int ubd_batch_cmd(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr, u64 addr,
 		  unsigned int issue_flags)
 {
-	struct ubd_queue *q = ubd_find_queue(dev, arg->q_id);
-
-	if (!q || arg->result)
-		return -EINVAL;
 	switch (cmd->cmd_op) {
 	case UBD_IO_FETCH_BATCH:
-		if (ubd_cmd_flags(cmd) != UBD_CMD_MULTISHOT || arg->tag || arg->addr)
+		if (ubd_cmd_flags(cmd) != UBD_CMD_MULTISHOT || nr || addr)
 			return -EINVAL;
 		return ubd_fetch_batch(q, cmd, issue_flags);
 	case UBD_IO_COMMIT_BATCH:
 		if (ubd_cmd_flags(cmd))
 			return -EINVAL;
-		return ubd_commit_batch(q, cmd, arg->tag, arg->addr, issue_flags);
+		return ubd_commit_batch(q, cmd, nr, addr, issue_flags);
 	default:
 		return -EINVAL;
 	}

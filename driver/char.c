@@ -255,24 +255,23 @@ static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 }
 
 /* The commands for one tag. */
-static int ubd_tag_cmd(struct ubd_device *dev, struct io_uring_cmd *cmd,
-		       const struct ubdsrv_io_cmd *arg, unsigned int issue_flags)
+static int ubd_tag_cmd(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
+		       unsigned int issue_flags)
 {
-	struct ubd_tag *tag = ubd_find_tag(ubd_find_queue(dev, arg->q_id), arg->tag);
-	struct ubd_commit commit = { .result = arg->result, .addr = arg->addr };
+	struct ubd_commit commit = { .result = result, .addr = addr };
 
 	if (ubd_cmd_flags(cmd) || !tag)
 		return -EINVAL;
 	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
 		return ubd_commit(tag, cmd, &commit, issue_flags);
-	if (!ubd_is_addr_valid(tag, arg->addr))
+	if (!ubd_is_addr_valid(tag, addr))
 		return -EINVAL;
 
 	ubd_cmd(cmd)->tag = tag;
 	ubd_cmd_mark_cancelable(cmd, issue_flags);
 	switch (cmd->cmd_op) {
 	case UBD_IO_FETCH_REQ:
-		return ubd_fetch(tag, cmd, arg->addr);
+		return ubd_fetch(tag, cmd, addr);
 	case UBD_IO_COMMIT_AND_FETCH_REQ:
 		commit.fetches = true;
 		return ubd_commit(tag, cmd, &commit, issue_flags);
@@ -286,18 +285,22 @@ static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
 	struct ubd_device *dev = cmd->file->private_data;
 	/* The SQE is the server's memory: each field is read once. */
-	struct ubdsrv_io_cmd arg = {
-		.q_id = READ_ONCE(sqe->q_id),
-		.tag = READ_ONCE(sqe->tag),
-		.result = READ_ONCE(sqe->result),
-		.addr = READ_ONCE(sqe->addr),
-	};
+	u16 q_id = READ_ONCE(sqe->q_id);
+	u16 tag_nr = READ_ONCE(sqe->tag);
+	s32 result = READ_ONCE(sqe->result);
+	u64 addr = READ_ONCE(sqe->addr);
+	struct ubd_queue *q;
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
-	if (dev->features & UBD_F_BATCH)
-		return ubd_batch_cmd(dev, cmd, &arg, issue_flags);
-	return ubd_tag_cmd(dev, cmd, &arg, issue_flags);
+	q = ubd_find_queue(dev, q_id);
+	if (!q)
+		return -EINVAL;
+	if (!(dev->features & UBD_F_BATCH))
+		return ubd_tag_cmd(ubd_find_tag(q, tag_nr), cmd, result, addr, issue_flags);
+	if (result)
+		return -EINVAL;
+	return ubd_batch_cmd(q, cmd, tag_nr, addr, issue_flags);
 }
 
 static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)

@@ -63,43 +63,58 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 
 /* ---- by the driver ---- */
 
+/* What the kernel can address in one piece: adjacent pages too, if all memory is mapped. */
+#ifdef CONFIG_HIGHMEM
+#define ubd_iter_piece(bvecs, pos) bvec_iter_bvec(bvecs, pos)
+#else
+#define ubd_iter_piece(bvecs, pos) mp_bvec_iter_bvec(bvecs, pos)
+#endif
+
 /*
- * Goes on from where @copy has got to; -EFAULT if it comes to memory that is missing. Without the
- * checks that copy_to_user() makes of objects in the kernel, as all that copies to and from bios:
- * their pages may be of any slab cache.
+ * Without the checks that copy_to_user() makes of objects in the kernel, as all that copies to and
+ * from bios: their pages may be of any slab cache.
  */
+static int ubd_copy_piece(struct bio_vec *piece, size_t skip, bool is_write, struct ubd_copy *copy)
+{
+	void __user *data = u64_to_user_ptr(copy->addr + copy->done);
+	void *bytes = bvec_kmap_local(piece);
+	size_t len = piece->bv_len - skip;
+	unsigned long left;
+
+	if (is_write)
+		left = _copy_to_user(data, bytes + skip, len);
+	else
+		left = _copy_from_user(bytes + skip, data, len);
+	kunmap_local(bytes);
+	copy->done += len - left;
+	return left ? -EFAULT : 0;
+}
+
+/* Goes on from where @copy has got to; -EFAULT if it comes to memory that is missing. */
 static int ubd_copy_on(struct request *rq, struct ubd_copy *copy)
 {
 	bool is_write = req_op(rq) == REQ_OP_WRITE;
 	size_t skip = copy->done;
-	struct req_iterator pos;
-	unsigned long left = 0;
-	struct bio_vec seg;
+	int err = 0;
 
 	pagefault_disable();
-	rq_for_each_segment(seg, rq, pos) {
-		void __user *data = u64_to_user_ptr(copy->addr + copy->done);
-		size_t len = seg.bv_len - skip;
-		void *bytes;
+	for (struct bio *bio = rq->bio; bio && !err; bio = bio->bi_next) {
+		struct bvec_iter pos = bio->bi_iter;
 
-		if (skip >= seg.bv_len) {
-			skip -= seg.bv_len;
-			continue;
+		while (pos.bi_size && !err) {
+			struct bio_vec piece = ubd_iter_piece(bio->bi_io_vec, pos);
+
+			bvec_iter_advance_single(bio->bi_io_vec, &pos, piece.bv_len);
+			if (skip >= piece.bv_len) {
+				skip -= piece.bv_len;
+				continue;
+			}
+			err = ubd_copy_piece(&piece, skip, is_write, copy);
+			skip = 0;
 		}
-		bytes = bvec_kmap_local(&seg) + skip;
-		if (is_write)
-			left = _copy_to_user(data, bytes, len);
-		else
-			left = _copy_from_user(bytes, data, len);
-		kunmap_local(bytes);
-		copy->done += len - left;
-		if (left)
-			goto out;
-		skip = 0;
 	}
-out:
 	pagefault_enable();
-	return left ? -EFAULT : 0;
+	return err;
 }
 
 /*
@@ -326,14 +341,17 @@ static ssize_t ubd_user_copy(struct kiocb *iocb, struct iov_iter *data, enum req
 	size_t copied = 0, skip = iocb->ki_pos & (UBD_MAX_IO_BYTES - 1);
 	unsigned int turn, first_turn;
 	bool begun = false;
+	struct ubd_queue *q;
 	struct ubd_tag *tag;
 	struct request *rq;
 	ssize_t res;
 
 	if (task_tgid(current) != dev->opener)
 		return -EPERM;
-	tag = ubd_find_tag(ubd_find_queue(dev, iocb->ki_pos >> UBD_DATA_QUEUE_SHIFT),
-			   iocb->ki_pos >> UBD_DATA_TAG_SHIFT & (UBD_MAX_QUEUE_DEPTH - 1));
+	q = ubd_find_queue(dev, iocb->ki_pos >> UBD_DATA_QUEUE_SHIFT);
+	if (!q)
+		return -EINVAL;
+	tag = ubd_find_tag(q, iocb->ki_pos >> UBD_DATA_TAG_SHIFT & (UBD_MAX_QUEUE_DEPTH - 1));
 	if (!tag || ubd_copies_data(tag))
 		return -EINVAL;
 

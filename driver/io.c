@@ -80,30 +80,38 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	return -EIOCBQUEUED;
 }
 
+/* How far a COMMIT has got. */
+struct ubd_progress {
+	bool begun;
+	bool lost; /* it is the first that says so */
+	struct ubd_copy copy;
+};
+
 /* The tag's request is the server's, to be committed by @cmd. Under tag->lock. */
 static int ubd_may_commit(const struct ubd_tag *tag, struct io_uring_cmd *cmd,
-			  const struct ubd_commit *commit)
+			  const struct ubd_progress *progress)
 {
 	if (ubd_has_lost_server(tag))
 		return UBD_IO_RES_ABORT;
 	if (tag->state != UBD_TAG_SERVED || ubd_is_elsewhere(tag, cmd))
 		return -EINVAL;
 	/* Another COMMIT was faster while memory was faulted in. */
-	if (commit->begun && commit->copy.turn != tag->turn)
+	if (progress->begun && progress->copy.turn != tag->turn)
 		return -EINVAL;
 	return 0;
 }
 
 /* What the request's status will be if its data can be copied. Under tag->lock. */
-static blk_status_t ubd_commit_status(struct ubd_tag *tag, struct ubd_commit *commit)
+static blk_status_t ubd_commit_status(struct ubd_tag *tag, const struct ubd_commit *commit,
+				      struct ubd_progress *progress)
 {
 	struct ubd_device *dev = tag->queue->dev;
 
-	if (!commit->begun)
+	if (!progress->begun)
 		trace_ubd_commit(tag->rq, commit->result);
-	commit->begun = true;
+	progress->begun = true;
 	if (commit->result == UBD_IO_RES_LOST)
-		commit->lost = !test_and_set_bit(UBD_LOST, &dev->flags);
+		progress->lost = !test_and_set_bit(UBD_LOST, &dev->flags);
 	if (ubd_is_lost(dev, tag->rq))
 		return BLK_STS_IOERR;
 	return ubd_result_status(tag->rq, commit->result);
@@ -138,14 +146,14 @@ static int ubd_refetch(struct ubd_tag *tag, struct io_uring_cmd *cmd,
  * @ret_ended the request if it has ended, with @ret_status. Under tag->lock.
  */
 static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
-			     struct ubd_commit *commit, int fault, struct request **ret_ended,
-			     blk_status_t *ret_status)
+			     const struct ubd_commit *commit, struct ubd_progress *progress,
+			     int fault, struct request **ret_ended, blk_status_t *ret_status)
 {
-	blk_status_t status = ubd_commit_status(tag, commit);
+	blk_status_t status = ubd_commit_status(tag, commit, progress);
 	int res;
 
 	if (status == BLK_STS_OK && !fault)
-		fault = ubd_take_data(tag, &commit->copy);
+		fault = ubd_take_data(tag, &progress->copy);
 	if (fault == -EAGAIN)
 		return fault;
 	/* The server is gone, and the copy was not to be had: it may be one for the next. */
@@ -165,8 +173,9 @@ static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
  * As ubd_settle_commit(). A buffer can only be taken out of a ring by a command on that ring; this
  * one does so even if it comes too late for more.
  */
-static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct ubd_commit *commit,
-			  int fault, unsigned int issue_flags)
+static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
+			  const struct ubd_commit *commit, struct ubd_progress *progress, int fault,
+			  unsigned int issue_flags)
 {
 	struct request *ended = NULL;
 	blk_status_t status;
@@ -175,33 +184,38 @@ static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct 
 	int res;
 
 	spin_lock(&tag->lock);
-	res = ubd_may_commit(tag, cmd, commit);
+	res = ubd_may_commit(tag, cmd, progress);
 	has_buffer = res != -EINVAL && ubd_take_buffer(tag, cmd, &index);
 	if (!res)
-		res = ubd_settle_commit(tag, cmd, commit, fault, &ended, &status);
+		res = ubd_settle_commit(tag, cmd, commit, progress, fault, &ended, &status);
 	spin_unlock(&tag->lock);
 
 	/* Either may sleep: the first waits for the ring's uring_lock. */
-	if (has_buffer || commit->lost)
+	if (has_buffer || progress->lost)
 		ubd_end_batch(commit->batch);
 	if (has_buffer)
 		ubd_cmd_unregister(cmd, index, issue_flags);
-	if (commit->lost)
+	if (progress->lost)
 		ubd_tell_loss(tag->queue->dev);
-	if (ended)
+	if (ended && commit->batch)
 		ubd_end_in_batch(ended, status, commit->batch);
+	else if (ended)
+		ubd_end_request(ended, status);
 	return res;
 }
 
-int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct ubd_commit *commit,
+int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, const struct ubd_commit *commit,
 	       unsigned int issue_flags)
 {
+	struct ubd_progress progress;
 	int res, fault = 0;
 
-	while ((res = ubd_try_commit(tag, cmd, commit, fault, issue_flags)) == -EAGAIN) {
-		/* For the memory of one request no other has to wait. */
+	progress.begun = progress.lost = false;
+	progress.copy.done = 0;
+	while ((res = ubd_try_commit(tag, cmd, commit, &progress, fault, issue_flags)) == -EAGAIN) {
+		/* No other request has to wait for the memory of this one. */
 		ubd_end_batch(commit->batch);
-		fault = ubd_fault_in(&commit->copy);
+		fault = ubd_fault_in(&progress.copy);
 		if (fault && ubd_is_dying())
 			ubd_server_gone(tag->queue->dev);
 	}

@@ -164,8 +164,10 @@ static int ubd_try_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
 int ubd_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err, unsigned int issue_flags)
 {
 	struct request *failed = NULL;
-	struct ubd_copy copy = {};
+	struct ubd_copy copy;
 	int res;
+
+	copy.done = 0;
 
 	while ((res = ubd_try_move(tag, cmd, err, issue_flags, &copy, &failed)) == -EAGAIN) {
 		err = ubd_fault_in(&copy);
@@ -183,19 +185,12 @@ bool ubd_has_left_task(const struct ubd_device *dev, struct io_uring_cmd *cmd)
 	       ubd_cmd_is_orphan(cmd);
 }
 
-/* A FETCH has got a request. This is task work. */
-static void ubd_deliver(struct io_uring_cmd *cmd, unsigned int issue_flags)
+/* A FETCH has got a request, which fails if there is an error. This is task work. */
+static void ubd_deliver(struct io_uring_cmd *cmd, int err, unsigned int issue_flags)
 {
-	struct ubd_tag *tag = ubd_cmd(cmd)->tag;
-	struct ubd_device *dev = tag->queue->dev;
-	bool lost = ubd_has_left_task(dev, cmd);
-	int res;
-
-	if (lost)
-		ubd_server_gone(dev);
-
 	/* From here the tag may be committed by another thread: it is not ours. */
-	res = ubd_move(tag, cmd, lost ? -EFAULT : 0, issue_flags);
+	int res = ubd_move(ubd_cmd(cmd)->tag, cmd, err, issue_flags);
+
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
 	if (res != -EIOCBQUEUED)
 		ubd_cmd_done(cmd, res, issue_flags);
@@ -213,10 +208,16 @@ static struct io_uring_cmd *ubd_batched_cmd(struct llist_node *node)
  */
 static void ubd_deliver_batch(struct io_uring_cmd *first, unsigned int issue_flags)
 {
+	struct ubd_device *dev = first->file->private_data;
 	struct llist_node *node, *next;
+	int err = 0;
 
+	if (ubd_has_left_task(dev, first)) {
+		ubd_server_gone(dev);
+		err = -EFAULT;
+	}
 	llist_for_each_safe(node, next, &ubd_cmd(first)->next)
-		ubd_deliver(ubd_batched_cmd(node), issue_flags);
+		ubd_deliver(ubd_batched_cmd(node), err, issue_flags);
 }
 
 UBD_CMD_TASK_WORK(ubd_deliver_work, ubd_deliver_batch)

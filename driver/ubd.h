@@ -472,7 +472,7 @@ void ubd_end_request(struct request *rq, blk_status_t status);
 
 /*
  * The same, perhaps not before ubd_end_batch(), which must be called before anything that sleeps.
- * @batch may be NULL in both.
+ * Without a batch ubd_end_batch() does nothing.
  */
 void ubd_end_in_batch(struct request *rq, blk_status_t status, struct io_comp_batch *batch);
 void ubd_end_batch(struct io_comp_batch *batch);
@@ -562,7 +562,7 @@ struct ubd_copy {
 /*
  * Does it: copies, or registers with the ring of @cmd if that can be; in the task that fetched.
  * -EAGAIN: memory is missing; the caller drops the lock, calls ubd_fault_in() and tries again with
- * the same @copy, which is zeroed at first. Another error: it cannot copy. @ret_op_flags are for
+ * the same @copy, whose @done is 0 at first. Another error: it cannot copy. @ret_op_flags are for
  * the descriptor, else unchanged. Under tag->lock, which may be dropped meanwhile, in MOVING.
  */
 int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags,
@@ -580,22 +580,19 @@ int ubd_take_data(struct ubd_tag *tag, struct ubd_copy *copy);
  */
 int ubd_fault_in(const struct ubd_copy *copy);
 
-/* What a COMMIT says; and, zeroes at first, how far it has got. */
+/* What a COMMIT says. */
 struct ubd_commit {
 	s32 result;
 	bool fetches;
 	u64 addr;		     /* for the next request */
 	struct io_comp_batch *batch; /* of a COMMIT_BATCH */
-	bool begun;
-	bool lost; /* it is the first to say so */
-	struct ubd_copy copy;
 };
 
 /*
  * In io.c: ends the request that the server has, then fetches if @commit says so: by @cmd, or by
  * the FETCH_BATCH if @commit has a batch. As ->uring_cmd.
  */
-int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, struct ubd_commit *commit,
+int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, const struct ubd_commit *commit,
 	       unsigned int issue_flags);
 
 /* The data is a fixed buffer of another ring than @cmd's. Under tag->lock. */
@@ -622,8 +619,8 @@ ssize_t ubd_write_iter(struct kiocb *iocb, struct iov_iter *data);
 
 /* ---- batch.c ---- */
 
-/* As ->uring_cmd, for devices with UBD_F_BATCH. */
-int ubd_batch_cmd(struct ubd_device *dev, struct io_uring_cmd *cmd, const struct ubdsrv_io_cmd *arg,
+/* As ->uring_cmd, for devices with UBD_F_BATCH: a COMMIT_BATCH has @nr entries at @addr. */
+int ubd_batch_cmd(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr, u64 addr,
 		  unsigned int issue_flags);
 
 /* The tag is in HANDOVER; ubd_kick() follows, once for many. */
@@ -680,7 +677,7 @@ static inline bool ubd_has_lost_server(const struct ubd_tag *tag)
 	return READ_ONCE(tag->queue->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY));
 }
 
-/* By numbers that nobody has checked; NULL if there is none. @q may be NULL. */
+/* By numbers that nobody has checked; NULL if there is none. */
 static inline struct ubd_queue *ubd_find_queue(struct ubd_device *dev, u64 q_id)
 {
 	unsigned int nr_queues = dev->tag_set.nr_hw_queues;
@@ -690,7 +687,7 @@ static inline struct ubd_queue *ubd_find_queue(struct ubd_device *dev, u64 q_id)
 
 static inline struct ubd_tag *ubd_find_tag(struct ubd_queue *q, u64 tag_nr)
 {
-	unsigned int depth = q ? q->dev->tag_set.queue_depth : 0;
+	unsigned int depth = q->dev->tag_set.queue_depth;
 
 	return tag_nr < depth ? &q->tags[array_index_nospec(tag_nr, depth)] : NULL;
 }
