@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The memory of a request: a view into an array of iovecs, and what is done with it. */
+/* The memory of a request: a view into an array of iovecs, and operations on it. */
 #ifndef UBD_IOBUF_H
 #define UBD_IOBUF_H
 
@@ -9,20 +9,20 @@
 #include <sys/uio.h>
 
 /*
- * Data that are not in our memory, but in a registered buffer of the loop that the request
- * lives on. A file is read into and written from it as it is (aio.h); who has to see the
- * bytes, or to make them, copies. The copies never yield; 0 or -errno.
+ * Data that is not in our memory, but in a registered buffer of the loop that the request lives on.
+ * Files are read into it and written from it directly (aio.h); code that must see or produce the
+ * bytes copies them. Copies never yield; 0 or -errno.
  */
 struct fixed_buf {
-	unsigned index; /* in the table of the loop */
+	unsigned index; /* in the loop's table */
 	uint64_t addr;	/* of its first byte, for the ring */
 	int (*copy_in)(const struct fixed_buf *buf, size_t off, const void *src, size_t bytes);
 	int (*copy_out)(const struct fixed_buf *buf, size_t off, void *dst, size_t bytes);
 };
 
 /*
- * The bytes from @skip on of @niov iovecs at @iov or, where that is not NULL, of @fixed.
- * Passed by value; it owns nothing. How many bytes are meant is said beside it.
+ * The bytes from @skip on of @niov iovecs at @iov or, if not NULL, of @fixed. Passed by value; owns
+ * nothing. The number of bytes is passed alongside.
  */
 struct iobuf {
 	const struct iovec *iov;
@@ -36,20 +36,20 @@ struct iobuf {
 	(*(iovec_ptr) = (struct iovec){ (void *)(base), (len) },                                   \
 	 (struct iobuf){ (iovec_ptr), 1, 0, NULL })
 
-/* The same view, @bytes further on. */
+/* The same view, advanced by @bytes. */
 static inline struct iobuf iobuf_advance(struct iobuf mem, size_t bytes)
 {
 	mem.skip += bytes;
 	return mem;
 }
 
-/* Where the data of a fixed buffer start, for the ring. */
+/* The address of a fixed buffer's data, for the ring. */
 static inline uint64_t iobuf_fixed_addr(struct iobuf mem)
 {
 	return mem.fixed->addr + mem.skip;
 }
 
-/* How many iovecs iobuf_clip() needs at most. */
+/* The maximum number of iovecs that iobuf_clip() needs. */
 static inline unsigned iobuf_max_iovecs(struct iobuf mem)
 {
 	return mem.niov;
@@ -61,7 +61,8 @@ static inline unsigned iobuf_max_iovecs(struct iobuf mem)
  */
 unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes);
 
-/* Copies; the other side is flat memory. 0, or what a fixed buffer's copy gave; memory cannot fail.
+/*
+ * Copy to or from contiguous memory. 0, or the error of a fixed buffer's copy; memory never fails.
  */
 int iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes);
 int iobuf_copy_out(void *dst, struct iobuf src, size_t bytes);
@@ -70,23 +71,23 @@ int iobuf_zero(struct iobuf dst, size_t bytes);
 bool iobuf_is_zero(struct iobuf mem, size_t bytes);
 
 /*
- * Whether every piece of the first @bytes starts and ends on a multiple of @align (a power of
- * two). Of a fixed buffer only I/O will show it, by -EINVAL.
+ * Whether every piece of the first @bytes starts and ends on a multiple of @align (a power of two).
+ * For a fixed buffer only I/O can tell, with -EINVAL.
  */
 bool iobuf_is_aligned(struct iobuf mem, size_t bytes, size_t align);
 
-/* Whether flat memory is all zero; fast. */
+/* Whether contiguous memory is all zero; fast. */
 bool buffer_is_zero(const void *buf, size_t bytes);
 
 /*
- * Memory for I/O, aligned for O_DIRECT on any device (4096). NULL when there
- * is none: sizes may come from an image. Free with iobuf_free(); NULL is fine.
+ * Memory for I/O, aligned for O_DIRECT on any device (4096). NULL if out of memory, since sizes may
+ * come from an image. Free it with iobuf_free(); NULL is fine.
  */
 void *try_iobuf_alloc(size_t bytes);
 void *try_iobuf_alloc0(size_t bytes);
 /*
- * For buffers that are used over and over: in huge pages, as far as it fills some and the
- * system has them. O_DIRECT is faster there: what is one piece for us is few for the device.
+ * For buffers that are used repeatedly: uses huge pages if the buffer fills any and the system has
+ * them. O_DIRECT is faster with them, because a buffer consists of fewer segments for the device.
  */
 void *try_iobuf_alloc_huge(size_t bytes);
 void iobuf_free(void *buf);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which format a file has, by its magic number. */
+/* Recognises the format of a file by its magic number. */
 #ifndef UBD_PROBE_H
 #define UBD_PROBE_H
 
@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Everything but what is at the end of a file shows within this many bytes of its start. */
+/* All formats except those with a footer show within this many bytes of the start ... */
 #define PROBE_HEAD_BYTES 512
-/* And the rest within this many of its end. */
+/* ... and the others within this many bytes of the end. */
 #define PROBE_TAIL_BYTES 512
 
-/* The name of the format of a file that starts with these bytes; NULL: it looks like none. */
+/* The name of the format of a file that starts with these bytes; NULL if it looks like none. */
 const char *probe_head(const uint8_t *head, size_t bytes);
 
 /* The same for a file that ends with these PROBE_TAIL_BYTES. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Opens the host file of an image: looks what it is, locks it, finds out what
- * O_DIRECT wants of it.
+ * Opens the host file of an image: checks what it is, locks it, and finds out what O_DIRECT
+ * requires.
  */
 #ifndef UBD_FILE_OPEN_H
 #define UBD_FILE_OPEN_H
@@ -16,8 +16,8 @@ struct file_open {
 	/* out */
 	int fd; /* the caller closes it */
 	bool is_bdev;
-	bool has_no_name; /* it was deleted before */
-	bool unlocked;	  /* there are no locks here, and nobody has said that this is well */
+	bool has_no_name; /* it had been deleted */
+	bool unlocked;	  /* locks are not supported here, and the user has not allowed that */
 	struct file_id id;
 	int64_t changed_ns;
 	uint64_t size;
@@ -38,8 +38,8 @@ int file_co_open_fd(struct file_open *file, GError **err);
 int file_co_keep_writers_out_fd(struct file_open *file, GError **err);
 
 /*
- * Makes an image file, or empties the one that is there, once nobody else has
- * it open as an image, and adds it to @begun.
+ * Creates an image file, or truncates an existing one, provided that nobody else has it open as an
+ * image, and adds it to @begun.
  */
 int file_co_create(const char *filename, struct image_begun *begun, GError **err);
 
