@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * qcow2: the state of an open image and who may touch it.
+ * qcow2: the state of an open image, and who may touch it.
  *
  * Locks, in taking order
  *
  *   struct_lock   co_rwlock    every request reads; snapshots, bitmaps, resize and close write
  *   bitmap_lock   co_mutex     marking bitmaps as in use, at the first change
  *   a pin         slice.pins   an L2 slice in use stays in memory
- *   flush_lock    co_mutex     one writer-back at a time
- *   reclaim_lock  co_mutex     one at a time gives freed clusters back
+ *   flush_lock    co_mutex     one write-back at a time
+ *   reclaim_lock  co_mutex     one reclaimer of freed clusters at a time
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
  *                              held across metadata I/O, never guest data
  *   shard lock    thread_lock  lookup, pin and eviction in one cache shard
  *
- * A slice is pinned before alloc_lock is taken, never under it: a pin may wait
- * for another coroutine to unpin, and that one may need alloc_lock to get there.
+ * A slice is pinned before alloc_lock is taken, never under it: pinning may wait for another
+ * coroutine to unpin, which may need alloc_lock to get there.
  *
- * An L1 or L2 entry is one 64-bit word. It is stored with release under
- * alloc_lock and loaded with acquire without any lock; who sees a new mapping
- * sees a cluster whose data was written before. An extended L2 entry has two words:
- * the slice counts its stores, and who loads looks at the count before and after.
+ * An L1 or L2 entry is one 64-bit word. It is stored with release ordering under alloc_lock and
+ * loaded with acquire ordering without any lock; a reader that sees a new mapping sees a cluster
+ * whose data was written before. An extended L2 entry has two words: the slice counts its stores,
+ * and a reader checks the count before and after.
  *
  * Order on disk: the rules C1 to C7 are in docs/design.md. How they are kept:
  *
@@ -50,14 +50,14 @@ struct shard;
 
 /* ---- the L2 slice cache: cache.c ---- */
 
-/* A piece of an L2 table in memory. */
+/* A part of an L2 table in memory. */
 struct slice {
-	uint64_t host_off;	   /* where it lies in the file; 0: the slot is free */
+	uint64_t host_off;	   /* its place in the file; 0: the slot is free */
 	_Atomic uint64_t *entries; /* as on disk: big-endian */
 	_Atomic unsigned seq;	   /* extended L2 entries: odd while one is stored; alloc_lock */
 	_Atomic unsigned pins;	   /* raised under the shard lock */
 	_Atomic bool dirty;	   /* set with a pin and alloc_lock, cleared by flush.c */
-	bool loading;		   /* shard lock: entries are not there yet */
+	bool loading;		   /* shard lock: entries are not loaded yet */
 	bool referenced;	   /* shard lock: used since the clock's hand passed */
 	struct slice *hash_next;   /* shard lock */
 	struct slice *dirty_next;  /* alloc_lock: q->dirty_slices */
@@ -71,7 +71,7 @@ struct shard {
 	unsigned hand; /* lock */
 	struct slice **hash;
 	unsigned hash_mask;
-	/* Those who wait for a load or for a slot to become free. */
+	/* Waiters for a load, or for a slot to become free. */
 	struct co_queue waiters;
 	_Atomic unsigned nr_waiters;
 };
@@ -89,10 +89,10 @@ struct l2_cache {
 /* ---- requests in flight and freed clusters: reclaim.c ---- */
 
 struct epoch_slot {
-	_Alignas(64) _Atomic uint64_t active[2]; /* requests of even and of odd epochs */
+	_Alignas(64) _Atomic uint64_t active[2]; /* requests of even and odd epochs */
 };
 
-/* A run of host clusters, each of which lost the same number of references. */
+/* A run of host clusters that have each lost the same number of references. */
 struct freed_run {
 	uint64_t cluster; /* host cluster index */
 	uint64_t nr_clusters;
@@ -100,17 +100,17 @@ struct freed_run {
 	bool is_l2; /* L2 tables that the active L1 table no longer names */
 };
 
-/* A set of them; freed.c. */
+/* A set of runs; freed.c. */
 struct freed_runs {
 	GArray *runs;	 /* struct freed_run */
-	guint nr_merged; /* runs that were left by the last merge */
+	guint nr_merged; /* runs left by the last merge */
 };
 
 void freed_runs_init(struct freed_runs *set);
 void freed_runs_destroy(struct freed_runs *set);
 void freed_runs_clear(struct freed_runs *set);
 void freed_runs_add(struct freed_runs *set, const struct freed_run *run);
-/* Moves all of @from, which is empty afterwards. */
+/* Moves everything from @from, which is empty afterwards. */
 void freed_runs_move(struct freed_runs *to, struct freed_runs *from);
 /* Sorts the runs, L2 tables last, and makes them disjoint and as few as possible. */
 void freed_runs_merge(struct freed_runs *set);
@@ -121,14 +121,14 @@ void freed_runs_merge(struct freed_runs *set);
 enum reclaimer_state {
 	RECLAIMER_ENDED,
 	RECLAIMER_RUNS,
-	RECLAIMER_CALLED, /* it must look again before it ends */
+	RECLAIMER_CALLED, /* it must check again before it ends */
 };
 
 /* ---- writes that allocate: write.c ---- */
 
 /*
- * A plan covers guest clusters that are being filled: their entries are changed
- * by nobody but the plan's owner until it ends.
+ * A plan covers guest clusters that are being filled: until it ends, only the plan's owner changes
+ * their entries.
  */
 struct plan {
 	uint64_t first_cluster; /* guest cluster index */
@@ -142,14 +142,14 @@ struct refcount_slice {
 	uint64_t host_off; /* 0: the slot is free */
 	uint8_t *data;
 	bool dirty;    /* differs from the file */
-	bool unsynced; /* written, but the file was not flushed since */
+	bool unsynced; /* written, but the file has not been flushed since */
 	bool referenced;
 };
 
 struct qcow2 {
 	struct image *img;
 	struct image *file;
-	struct image *data_file; /* where guest clusters lie: `file`, or an external data file */
+	struct image *data_file; /* holds guest clusters: `file`, or an external data file */
 
 	uint32_t magic; /* QCOW2_MAGIC, or _UNFINISHED until qcow2_co_finish(), under alloc_lock */
 
@@ -158,9 +158,9 @@ struct qcow2 {
 	unsigned cluster_bits;
 	uint32_t cluster_size;
 	bool extended_l2;
-	char *data_filename;	  /* as written in the image; NULL if it has none */
-	bool data_file_raw;	  /* the data file alone reads as the guest sees the disk */
-	unsigned subcluster_bits; /* log2 of its bytes; without extended L2 entries cluster_bits */
+	char *data_filename;	  /* as written in the image; NULL if none */
+	bool data_file_raw;	  /* the data file alone reads like the disk */
+	unsigned subcluster_bits; /* log2 of its bytes; cluster_bits without extended L2 */
 	unsigned l2_bits;	  /* log2 of entries in an L2 table */
 	unsigned slice_bits;	  /* log2 of entries in a slice */
 	unsigned refcount_order;
@@ -180,27 +180,27 @@ struct qcow2 {
 		uint64_t directory_bytes;
 		uint64_t directory_off;
 	} bitmaps_ext;
-	bool reftable_bad; /* read-only: the header names no refcount table that can be */
+	bool reftable_bad; /* read-only: the header's refcount table is impossible */
 	bool unmap;	   /* freed clusters are punched out of the file */
 
 	struct co_rwlock struct_lock;
 	uint32_t l1_size; /* struct_lock */
 	uint64_t l1_off;  /* struct_lock */
 	/*
-	 * Host order. Entries: alloc_lock to store, nothing to load. NULL: it is long and only
-	 * read, and comes through the cache; mapping.c.
+	 * Host order. Entries: alloc_lock to store, no lock to load. NULL: the table is long and
+	 * only read, through the cache; mapping.c.
 	 */
 	_Atomic uint64_t *l1;
 	uint32_t nr_snapshots;	/* struct_lock */
 	uint64_t snapshots_off; /* struct_lock */
 	GPtrArray *snapshots;	/* struct_lock; of struct snapshot */
 
-	/* Persistent bitmaps of an image that is written; see bitmap.h. */
+	/* Persistent bitmaps of a writable image; see bitmap.h. */
 	GPtrArray *bitmaps GUARDED_BY(struct_lock);   /* struct bitmap; NULL: read-only */
 	bool bitmaps_tracked GUARDED_BY(struct_lock); /* one of them tracks changes */
 	struct co_mutex bitmap_lock;
 	_Atomic bool bitmaps_marked; /* bitmap_lock to set: the tracked ones are IN_USE on disk */
-	bool bitmaps_touched GUARDED_BY(bitmap_lock); /* some may be */
+	bool bitmaps_touched GUARDED_BY(bitmap_lock); /* some of them may be */
 
 	struct l2_cache cache;
 
@@ -209,30 +209,30 @@ struct qcow2 {
 	uint64_t reftable_size GUARDED_BY(alloc_lock); /* entries */
 	uint64_t reftable_off GUARDED_BY(alloc_lock);
 	uint8_t *reftable_state GUARDED_BY(alloc_lock); /* per unit: REFTABLE_UNIT_* */
-	/* What the header says beside the fields here: it is kept as it was found. */
+	/* Parts of the header that have no field here are kept as they were found. */
 	uint32_t header_length; /* constant; 0 if it was opened as version 2 */
 	GBytes *unknown_fields; /* constant; NULL if none */
-	/* All but the backing format, which is in img, feature names and padding. */
+	/* All except the backing format, which is in img, feature names and padding. */
 	GPtrArray *extensions GUARDED_BY(alloc_lock); /* struct header_extension */
 	/*
-	 * The header on disk may be the one that is here, or another that was to follow it:
-	 * nothing is changed, guest data neither, until it is settled. alloc_lock to set.
+	 * The header on disk may be the one in memory, or another that was to follow it: nothing is
+	 * changed, not even guest data, until this is settled. alloc_lock to set.
 	 */
 	_Atomic bool header_unsettled;
 	/* Set when the image is corrupt: no more metadata is written. */
 	int broken GUARDED_BY(alloc_lock);
-	unsigned dirty_users GUARDED_BY(alloc_lock); /* qcow2_co_set_dirty() without its clear */
+	unsigned dirty_users GUARDED_BY(alloc_lock); /* qcow2_co_set_dirty() not yet cleared */
 	bool lazy_dirty GUARDED_BY(alloc_lock);	     /* one of them is for lazy refcounts */
 	struct refcount_slice *refcount_slices GUARDED_BY(alloc_lock);
 	unsigned nr_refcount_slices;
 	uint32_t refcount_slice_bytes;
 	unsigned refcount_hand GUARDED_BY(alloc_lock);
 	uint64_t free_hint GUARDED_BY(alloc_lock); /* no free cluster below */
-	/* From here on the file was never written: it reads as zeroes. */
+	/* The file was never written from here on: it reads as zeroes. */
 	uint64_t zero_off GUARDED_BY(alloc_lock);
 	/*
-	 * Behind the compressed data that was placed last, in a host cluster with room and a
-	 * refcount above zero; 0: in none.
+	 * The end of the compressed data that was placed last, in a host cluster with room and a
+	 * refcount above zero; 0: no such cluster.
 	 */
 	uint64_t byte_tail GUARDED_BY(alloc_lock);
 	struct plan *plans GUARDED_BY(alloc_lock);
@@ -244,30 +244,32 @@ struct qcow2 {
 	struct freed_runs freed[2] GUARDED_BY(alloc_lock); /* gone from disk; by parity of epoch */
 	struct freed_runs reclaimable GUARDED_BY(alloc_lock); /* and no request can see it */
 	_Atomic uint64_t nr_unlinked; /* clusters in unlinked; alloc_lock to set */
-	_Atomic bool freed_waits;     /* there may be some in freed; alloc_lock to set */
+	_Atomic bool freed_waits;     /* freed may not be empty; alloc_lock to set */
 	_Atomic bool freed_full;      /* max_freed_runs is reached; alloc_lock to set */
 	unsigned max_freed_runs;      /* constant */
 	_Atomic unsigned reclaimer;   /* enum reclaimer_state; alloc_lock to end it */
 	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room, or for its end */
 	struct co_mutex reclaim_lock;
 	/*
-	 * Host cluster numbers of live metadata: nothing else is written there. The value is
-	 * how many L1 tables name it, for an L2 table; 0 for everything else.
+	 * Host cluster numbers of live metadata: nothing else is written there. The value for an L2
+	 * table is the number of L1 tables that name it; 0 for everything else.
 	 */
 	GHashTable *metadata GUARDED_BY(alloc_lock);
-	guint metadata_counted GUARDED_BY(alloc_lock); /* elements whose memory was taken */
-	/* The same by a hash, without a lock: a bit that is not set says no. Bits are only set. */
+	guint metadata_counted GUARDED_BY(alloc_lock); /* elements whose memory is counted */
+	/*
+	 * The same as a hash filter, without a lock: a clear bit means no. Bits are only ever set.
+	 */
 	_Atomic uint64_t *metadata_filter;
 	/*
-	 * Stores to L1 and L2 entries so far, and how many of them are in the file. Counted
-	 * before the store: who sees a mapping sees that it has been counted.
+	 * Stores to L1 and L2 entries so far, and how many of them are in the file. Counted before
+	 * the store: a reader that sees a mapping also sees that it has been counted.
 	 */
 	_Atomic uint64_t changes;	  /* alloc_lock to raise */
 	_Atomic uint64_t changes_written; /* flush_lock to set */
 
 	struct co_mutex flush_lock;
 	uint64_t *l1_disk GUARDED_BY(flush_lock); /* big-endian: what may be on disk */
-	/* Flushes are numbered in the order they start; see qcow2_flush(). */
+	/* Flushes are numbered in the order in which they start; see qcow2_co_flush_all(). */
 	_Atomic uint64_t flush_started;
 	uint64_t flush_done GUARDED_BY(flush_lock);
 	int flush_result GUARDED_BY(flush_lock);
@@ -294,7 +296,7 @@ extern unsigned qcow2_break_rule;
 
 /* ---- small helpers ---- */
 
-/* Of an L1 table that may be written: in both orders. */
+/* For a writable L1 table: in both byte orders. */
 static inline uint64_t qcow2_l1_memory(uint32_t l1_size)
 {
 	return MAX(l1_size, 1) * 2 * sizeof(uint64_t);
@@ -330,7 +332,7 @@ static inline uint64_t qcow2_l2_index(const struct qcow2 *q, uint64_t guest_off)
 	return (guest_off >> q->cluster_bits) & ((1ull << q->l2_bits) - 1);
 }
 
-/* How many 64-bit words an L2 entry has. */
+/* The number of 64-bit words in an L2 entry. */
 static inline unsigned qcow2_l2_stride(const struct qcow2 *q)
 {
 	return q->cluster_size / sizeof(uint64_t) >> q->l2_bits;
@@ -366,57 +368,60 @@ static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const 
 int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
 	G_GNUC_PRINTF(4, 5);
 
-/* image_memory_take(), with an error that names the image. */
+/* Like image_memory_take(), with an error that names the image. */
 int qcow2_take_memory(const struct qcow2 *q, uint64_t bytes, const char *what, GError **err);
 
 /* ---- header_read.c ---- */
 
 /*
- * Reads and checks the header and its extensions, fills the constant part of
- * @q and img->size, backing_filename and backing_format. The rest of @q is left.
+ * Reads and checks the header and its extensions, and fills in the constant part of @q, img->size,
+ * backing_filename and backing_format. Leaves the rest of @q alone.
  */
 int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 
-/* Whether a table reaches into clusters behind the end of the file, where all reads as zeroes. */
+/*
+ * Whether a table extends into clusters beyond the end of the file, where everything reads as
+ * zeroes.
+ */
 bool qcow2_is_behind_end(const struct qcow2 *q, uint64_t off, uint64_t bytes);
 
-/* Refuses what a writer may not touch: dirty, corrupt, bitmaps. */
+/* Refuses images that a writer must not touch: dirty, corrupt, bitmaps. */
 int qcow2_check_writable(struct qcow2 *q, GError **err);
 
 /* ---- header_write.c ---- */
 
 /*
- * Writes the header from what @q says: all fields, extensions, the backing file's name
- * and format of q->img. Whatever was written to the file before is durable before the new
- * header is (C3), and that is durable when this returns.
+ * Writes the header from @q: all fields and extensions, and the backing file's name and format from
+ * q->img. Everything that was written to the file before is durable before the new header is (C3),
+ * and the header is durable on return.
  *
- * A cut at any instant leaves the old or the new header. So it does when it fails with
- * -ENOSPC or -ENOTSUP: nothing was written, @err names what does not fit. After any
- * error the caller sets @q's fields back and calls qcow2_co_settle_header().
+ * A power cut at any instant leaves the old or the new header. On -ENOSPC or -ENOTSUP nothing was
+ * written, and @err names what does not fit. After any error, the caller resets @q's fields and
+ * calls qcow2_co_settle_header().
  */
 int qcow2_co_update_header(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
 
 /*
- * C6: a header that could not be written may be on disk nevertheless, and what is done to
- * the image while the old one is in force in memory would be lost, or be seen where it
- * must not, after a power cut. So the header that @q's fields describe is written again: at
- * once, with the locks still held under which the other one failed, and, as long as that
- * fails too, before each change and each flush. 0: it is on disk, durably; until then the
- * caller keeps what either header names.
+ * C6: a header whose write failed may be on disk nevertheless. Then, after a power cut, what was
+ * done to the image while the old header was in force in memory would be lost, or visible where it
+ * must not be. So the header that @q's fields describe is written again: at once, with the locks
+ * still held under which the other write failed, and, as long as that fails too, before each change
+ * and each flush. 0: it is durably on disk; until then the caller keeps whatever either header
+ * names.
  */
 int qcow2_co_settle_header(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
-/* Sets, or with NULL removes, an extension; it is written by the next update. */
+/* Sets an extension, or removes it with NULL; the next update writes it. */
 void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)
 	REQUIRES(q->alloc_lock);
 
-/* Clears the autoclear bits that we do not keep right, before the first write. */
+/* Clears the autoclear bits of features that we do not maintain, before the first write. */
 int qcow2_co_clear_autoclear(struct qcow2 *q);
 
-/* Of image_ops: what was written is flushed before the header says that it is an image. */
+/* For format_ops: flushes what was written before the header says that this is an image. */
 int qcow2_co_finish(struct image *img);
 
-/* Sets the corrupt bit, where the version has one. */
+/* Sets the corrupt bit, if the version has one. */
 int qcow2_co_set_corrupt_bit(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
 /* Writes the incompatible feature bits (one sector) and flushes the file. Version 3. */
@@ -426,7 +431,7 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features) REQUIRES(q->
 int qcow2_co_write_reftable_pointer(struct qcow2 *q, uint64_t reftable_off, uint32_t clusters)
 	REQUIRES(q->alloc_lock);
 
-/* What the header says of the disk and of where the tables are: all of it in its first sector. */
+/* What the header says about the disk and the place of the tables, all in its first sector. */
 struct qcow2_roots {
 	uint64_t size;
 	uint32_t l1_size;
@@ -445,29 +450,29 @@ int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots) REQUI
 /* ---- dirty.c ---- */
 
 /*
- * The dirty bit, around a change during which refcounts or copied flags on disk may be
- * wrong, so that a cut in the middle would leave an image that check calls corrupt:
+ * The dirty bit, around a change during which refcounts or copied flags on disk may be wrong, so
+ * that a power cut in the middle would leave an image that a check calls corrupt:
  *
- *	ret = qcow2_co_set_dirty(q);	durable on disk when it returns 0
- *	...the change, in any number of steps, the lock may be dropped...
- *	if (all of it is on disk)
- *		ret = qcow2_co_clear_dirty(q);
+ *  *	ret = qcow2_co_set_dirty(q);	durable on disk when it returns 0
+ *  *	...the change, in any number of steps, the lock may be dropped...
+ *  *	if (all of it is on disk)
+ *  *		ret = qcow2_co_clear_dirty(q);
  *
- * The next open for writing then counts all references, corrects refcounts and copied flags,
- * and clears the bit. Only these two can be repaired that way: L1 and L2 tables, the snapshot
- * table and all else must be whole at each instant (C2, C3).
+ * The next open for writing then counts all references, corrects refcounts and copied flags, and
+ * clears the bit. Only these two can be repaired that way: L1 and L2 tables, the snapshot table and
+ * everything else must be intact at each instant (C2, C3).
  *
- * Each set that succeeded is followed by one clear, or by none, when the change went wrong half
- * way: then the bit stays for the next open. They nest: the last clear counts. Clear
- * writes all refcounts and flushes the file first; L2 slices and L1 entries the
- * caller has flushed before (qcow2_co_flush_all(), not under alloc_lock).
+ * Each successful set is followed by one clear, or by none if the change failed halfway: then the
+ * bit stays for the next open. They nest: the last clear counts. Clear writes all refcounts and
+ * flushes the file first; the caller has flushed L2 slices and L1 entries before
+ * (qcow2_co_flush_all(), not under alloc_lock).
  *
- * Version 2 has no such bit: both return 0 and do nothing.
+ * Version 2 does not have this bit: both return 0 and do nothing.
  */
 int qcow2_co_set_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 int qcow2_co_clear_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
-/* Before L1 or L2 entries are written by a flush that writes no refcounts; and at close. */
+/* Called before a flush without refcounts writes L1 or L2 entries, and at close. */
 int qcow2_co_be_lazy(struct qcow2 *q) REQUIRES(q->alloc_lock);
 int qcow2_co_end_lazy(struct qcow2 *q) EXCLUDES(q->alloc_lock);
 
@@ -479,14 +484,14 @@ static inline bool qcow2_is_lazy(const struct qcow2 *q)
 /* ---- repair.c ---- */
 
 /*
- * Before an image is written that has the bit: repairs it, and tells the user. The refcount
- * table may be another one then. -EROFS: errors are left.
+ * Repairs an image with the dirty bit before it is written, and tells the user. The refcount table
+ * may be a different one afterwards. -EROFS: errors are left.
  */
 int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 
 /* ---- cache.c ---- */
 
-/* @bytes: of all slices together; at least two slices are made. -ENOMEM, -EFBIG. */
+/* @bytes: for all slices together; at least two slices are allocated. -ENOMEM, -EFBIG. */
 int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err);
 void l2_cache_destroy(struct qcow2 *q);
 
@@ -496,8 +501,8 @@ void l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off);
 void l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
 
 /*
- * Pins the slice of @guest_off's entry in the L2 table at @l2_off; loads it where
- * needed. Not under alloc_lock (see above). Unpin it with slice_put().
+ * Pins the slice of @guest_off's entry in the L2 table at @l2_off, and loads it if needed. Not
+ * under alloc_lock (see above). Unpin it with slice_put().
  */
 int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice);
 /* The same for a slice by its place in the file, a multiple of the slice size. */
@@ -508,7 +513,7 @@ void slice_put(struct slice *slice);
 void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 	REQUIRES(q->alloc_lock);
 
-/* Both words of an extended entry, from one store. */
+/* Both words of an extended entry, consistent with one store. */
 struct l2_entry slice_load_extended(const struct slice *slice, unsigned index);
 
 /* Slice pinned; no lock. */
@@ -522,7 +527,7 @@ static inline struct l2_entry slice_load(const struct qcow2 *q, const struct sli
 	return (struct l2_entry){ be64toh(atomic_load_explicit(word, memory_order_acquire)), 0 };
 }
 
-/* For flush.c: pins a slice that is dirty and clears its mark; and the way back. */
+/* For flush.c: pins a dirty slice and clears its mark; and the reverse. */
 void slice_begin_clean(struct slice *slice);
 void slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lock);
 
@@ -531,11 +536,11 @@ void slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lo
 /* Stores an L1 entry, to be written by the next flush. */
 void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry) REQUIRES(q->alloc_lock);
 
-/* The state of a subcluster, which is the cluster where there are no extended L2 entries. */
+/* The state of a subcluster (of the cluster, without extended L2 entries). */
 enum mapping_type {
-	MAPPING_UNALLOCATED, /* no host cluster */
-	MAPPING_HOLE,	     /* not allocated, in a host cluster that others of its cluster use */
-	MAPPING_ZERO,	     /* zero flag, no host cluster */
+	MAPPING_UNALLOCATED,	/* no host cluster */
+	MAPPING_HOLE,		/* not allocated, in a host cluster that other subclusters use */
+	MAPPING_ZERO,		/* zero flag, no host cluster */
 	MAPPING_ZERO_ALLOCATED, /* zero flag, and a host cluster kept for it */
 	MAPPING_NORMAL,
 	MAPPING_COMPRESSED,
@@ -544,18 +549,18 @@ enum mapping_type {
 /* What a guest range is mapped to. */
 struct mapping {
 	enum mapping_type type;
-	bool copied;	   /* with a host cluster: refcount is one, may be written in place */
-	uint64_t host_off; /* with a host cluster: of the asked offset in q->data_file */
-	uint64_t bytes;	   /* from the asked offset on, all of this type and contiguous */
+	bool copied;	   /* with a host cluster: its refcount is one; may be written in place */
+	uint64_t host_off; /* with a host cluster: place of the requested offset in q->data_file */
+	uint64_t bytes;	   /* from the requested offset on, all of this type, contiguous */
 	uint64_t entry;	   /* COMPRESSED: the descriptor in its L2 entry (one cluster) */
-	bool reserved;	   /* reserved bits are set in an entry: may be read, not written */
+	bool reserved;	   /* an entry has reserved bits set: read-only */
 };
 
-/* Checks an L2 entry against the specification; its first word alone. -EIO: it cannot be. */
+/* Checks an L2 entry, or only its first word, against the specification. -EIO: it is invalid. */
 int qcow2_check_entry(const struct qcow2 *q, struct l2_entry entry);
 int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc);
 
-/* Checks an L2 entry and tells the state of a subcluster. */
+/* Checks an L2 entry and returns the state of a subcluster. */
 int qcow2_entry_type(const struct qcow2 *q, struct l2_entry entry, unsigned subcluster,
 		     enum mapping_type *ret_type);
 
@@ -568,13 +573,13 @@ static inline bool qcow2_has_cluster(const struct qcow2 *q, uint64_t desc)
 	return desc & QCOW2_OFFSET_MASK || (qcow2_has_data_file(q) && desc & QCOW2_COPIED);
 }
 
-/* The same, and nobody else uses it. */
+/* The same, and nothing else uses the cluster. */
 static inline bool qcow2_has_own_cluster(const struct qcow2 *q, uint64_t desc)
 {
 	return qcow2_has_cluster(q, desc) && (desc & QCOW2_COPIED || qcow2_has_data_file(q));
 }
 
-/* The bits that are zero in an entry that is not compressed. */
+/* The bits that must be zero in an entry that is not compressed. */
 static inline uint64_t qcow2_l2_reserved(const struct qcow2 *q)
 {
 	return QCOW2_L2_RESERVED | (q->extended_l2 ? QCOW2_ZERO : 0);
@@ -590,13 +595,13 @@ static inline bool qcow2_is_misplaced(const struct qcow2 *q, uint64_t desc, uint
 /* The subclusters of a valid entry that hold data of this image. */
 uint32_t qcow2_data_subclusters(const struct qcow2 *q, struct l2_entry entry);
 
-/* Whether an unallocated cluster reads as zeroes: there is no backing file as far as this. */
+/* Whether an unallocated cluster reads as zeroes: the backing file does not extend this far. */
 static inline bool qcow2_nothing_below(const struct qcow2 *q, uint64_t off)
 {
 	return !q->img->backing || off >= image_size(q->img->backing);
 }
 
-/* Whether what @map says of @off reads as zeroes, as can be told without looking at data. */
+/* Whether @off reads as zeroes according to @map, without looking at data. */
 static inline bool qcow2_mapping_is_zero(const struct qcow2 *q, const struct mapping *map,
 					 uint64_t off)
 {
@@ -605,35 +610,38 @@ static inline bool qcow2_mapping_is_zero(const struct qcow2 *q, const struct map
 	return map->type == MAPPING_ZERO || map->type == MAPPING_ZERO_ALLOCATED;
 }
 
-/* Looks at the first part of a guest range. No lock but a shard's; yields on a miss. */
+/* Looks up the first part of a guest range. Takes only a shard lock; yields on a miss. */
 int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct mapping *ret_map);
 
-/* Where the compressed data of an entry lies; *ret_bytes is a bound. */
+/* The place of an entry's compressed data; *ret_bytes is an upper bound. */
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret_host_off,
 			    uint32_t *ret_bytes);
-/* The entry of compressed data, less than a cluster; false: it lies too far behind for one. */
+/*
+ * The entry for compressed data of less than a cluster; false: its offset is too large for an
+ * entry.
+ */
 bool qcow2_compressed_entry(const struct qcow2 *q, uint64_t host_off, uint32_t bytes,
 			    uint64_t *ret_entry);
 
 /*
- * The slice of a guest offset, pinned, of a table that may be written; makes the L2
- * table where there is none. Not under alloc_lock.
+ * The slice of a guest offset, pinned, in a table that may be written; creates the L2 table if
+ * there is none. Not under alloc_lock.
  */
 int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slice **ret_slice)
 	EXCLUDES(q->alloc_lock);
 
 /*
- * Before an entry is replaced that has this descriptor: the overlap check of the clusters that
- * it names, for they will be freed.
+ * Before an entry with this descriptor is replaced: the overlap check of the clusters that it
+ * names, because they will be freed.
  */
 int qcow2_co_check_unlink(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock);
-/* A descriptor that is in no entry any more: gives up the clusters it named, later. */
+/* Gives up, later, the clusters of a descriptor that is no longer in any entry. */
 void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock);
 
 /* ---- read.c ---- */
 
 int qcow2_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
-/* The same within a request: struct_lock and epoch are the caller's. */
+/* The same within a request: the caller has struct_lock and an epoch. */
 int qcow2_co_read_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem);
 int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 			  struct image_extent *ret_extent);
@@ -644,8 +652,8 @@ int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf);
 
 /*
- * Compresses a cluster into @dst, which has room for one. *ret_bytes is less than a
- * cluster; 0: it does not shrink.
+ * Compresses a cluster into @dst, which has room for one. *ret_bytes is less than a cluster; 0: the
+ * data does not shrink.
  */
 int qcow2_co_compress(struct qcow2 *q, const void *src, void *dst, uint32_t *ret_bytes);
 
@@ -656,16 +664,16 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 /* ---- alloc_bytes.c ---- */
 
 /*
- * Takes room for compressed data, less than a cluster, and a reference on each host
- * cluster that it touches. -EFBIG: no L2 entry can name it there; or as
+ * Allocates room for compressed data of less than a cluster, and takes a reference on each host
+ * cluster that it touches. -EFBIG: no L2 entry can name that place; or errors of
  * qcow2_co_alloc_clusters().
  */
 int qcow2_co_alloc_bytes(struct qcow2 *q, uint32_t bytes, uint64_t *ret_host_off)
 	REQUIRES(q->alloc_lock);
-/* Gives up the references; the room is not used again before the whole cluster is. */
+/* Drops the references; the room is not reused before the whole cluster is. */
 int qcow2_co_put_bytes(struct qcow2 *q, uint64_t host_off, uint32_t bytes) REQUIRES(q->alloc_lock);
 
-/* A host cluster is about to be free: nothing more is put into it. */
+/* A host cluster is about to be freed: no more data is put into it. */
 static inline void qcow2_leave_cluster(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
 {
 	if (qcow2_cluster_index(q, q->byte_tail) == cluster)
@@ -683,16 +691,16 @@ void qcow2_plan_begin(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock
 void qcow2_plan_end(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock);
 
 /*
- * How many clusters from @first on no plan covers, up to @nr. Zero: it waited
- * for the plan that covers the first one; what was looked up before is old now.
+ * The number of clusters from @first on that no plan covers, up to @nr. 0: it waited for the plan
+ * that covers the first one; anything looked up before is stale.
  */
 uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
 /*
- * Every change of guest data calls this first, within its request: it looks again whether the
- * range is in the disk, settles the header, and remembers the change in the bitmaps. Mostly
- * that is a few loads. -EIO: it is behind the end.
+ * Every change of guest data calls this first, within its request: it checks again that the range
+ * is inside the disk, settles the header, and records the change in the bitmaps. Usually that is a
+ * few loads. -EIO: the range is beyond the end.
  */
 int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	REQUIRES_SHARED(q->struct_lock);
@@ -702,7 +710,7 @@ int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
 int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
 int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
 
-/* For growth: from now on the range reads as zeroes, whatever lies below. struct_lock held. */
+/* For growth: makes the range read as zeroes, whatever is below. struct_lock held. */
 int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* ---- resize.c, prealloc.c ---- */
@@ -712,31 +720,31 @@ int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocat
 			   GError **err) REQUIRES(q->struct_lock);
 
 /*
- * Gives the guest clusters in a range, which reads as zeroes, host clusters that do so. Within
- * struct_lock for writing.
+ * Allocates host clusters that read as zeroes for the guest clusters in a range that reads as
+ * zeroes. With struct_lock held for writing.
  */
 int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum image_preallocation mode)
 	EXCLUDES(q->alloc_lock);
 
 /* ---- data.c ---- */
 
-/* Guest data that lies at a host offset of q->data_file. */
+/* Reads and writes guest data at a host offset of q->data_file. */
 int qcow2_co_read_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, struct iobuf mem);
 int qcow2_co_write_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, struct iobuf mem);
 
-/* Makes a hole in a data file, if that can be; afterwards it reads as zeroes or as before. */
+/* Punches a hole in a data file if possible; afterwards the range reads as zeroes or as before. */
 int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* ---- data_file.c ---- */
 
 /*
- * Opens the external data file where the image has one, unless img->data_file is set; when the
+ * Opens the external data file, if the image has one and img->data_file is not set, after the
  * header was read.
  */
 int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 int qcow2_co_close_data_file(struct qcow2 *q);
 
-/* Makes the data file of a new image, which lies in @file, or empties it, and opens it. */
+/* Creates or truncates the data file of a new image, which is in @file, and opens it. */
 int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,
 			      struct image **ret_node, GError **err);
 
@@ -749,7 +757,7 @@ int qcow2_co_amend(struct image *img, GHashTable *options,
 
 /* ---- hole.c ---- */
 
-/* A hole in the file, as last found. A hostile image may have many tables in few holes. */
+/* The last hole found in the file. A hostile image may have many tables in few holes. */
 struct hole {
 	uint64_t start, end;
 };
@@ -763,17 +771,17 @@ int qcow2_co_refcount_init(struct qcow2 *q, GError **err);
 void qcow2_refcount_destroy(struct qcow2 *q);
 
 /*
- * Takes up to @nr contiguous host clusters, at least one; their refcounts
- * become one. *ret_fresh: they were never written and read as zeroes.
- * -ENOSPC, -EFBIG, or what the I/O gave; nothing was taken then.
+ * Allocates up to @nr contiguous host clusters, at least one; their refcounts become one.
+ * *ret_fresh: they were never written, and read as zeroes. -ENOSPC, -EFBIG, or an I/O error; then
+ * nothing was allocated.
  */
 int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
 			    bool *ret_fresh) REQUIRES(q->alloc_lock);
 
-/* Raises the refcount of a cluster in use. -EMLINK: it is as high as its width allows. */
+/* Raises the refcount of a cluster in use. -EMLINK: it is already the maximum for its width. */
 int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 
-/* Lowers by one the refcounts of clusters that nothing on disk points to. */
+/* Lowers the refcounts of clusters by one; nothing on disk may point to them. */
 int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);
 /* The same for one cluster that has lost several references. */
 int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t references)
@@ -784,23 +792,24 @@ int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refco
 
 /*
  * Lowers *@end, a cluster index, until the cluster before it is in use. The caller has written all
- * refcounts: a refcount block that is a hole in the file is not read.
+ * refcounts, so refcount blocks that are holes in the file are not read.
  */
 int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end) REQUIRES(q->alloc_lock);
 
 /* Writes all refcounts and the refcount table, without a flush of the file. */
 int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);
-/* Only the table: the blocks that it names are durable, and may be wrong while the image is dirty.
+/*
+ * Only the table: the blocks that it names are durable, but may be wrong while the image is dirty.
  */
 int qcow2_co_write_reftable(struct qcow2 *q) REQUIRES(q->alloc_lock);
-/* What was written is durable / cannot be relied on. */
+/* What was written is durable, or cannot be relied on. */
 void qcow2_refcounts_synced(struct qcow2 *q, bool durable) REQUIRES(q->alloc_lock);
 
-/* Another table, which is on disk already, takes the place of all refcounts; owns both arrays. */
+/* Replaces all refcounts with another table, which is already on disk; takes over both arrays. */
 void qcow2_refcount_replace(struct qcow2 *q, uint64_t *reftable, uint8_t *state, uint64_t size,
 			    uint64_t reftable_off, uint64_t free_hint) REQUIRES(q->alloc_lock);
 
-/* A number in a refcount block as on disk. */
+/* A refcount in a block as on disk. */
 uint64_t qcow2_refcount_load(unsigned order, const void *block, uint64_t index);
 void qcow2_refcount_store(unsigned order, void *block, uint64_t index, uint64_t value);
 
@@ -812,7 +821,7 @@ void qcow2_refcount_store(unsigned order, void *block, uint64_t index, uint64_t 
 #define REFTABLE_UNIT_DIRTY    1
 #define REFTABLE_UNIT_UNSYNCED 2
 
-/* Whether the refcount of a cluster can be set; else it is zero. */
+/* Whether the refcount of a cluster can be set; otherwise it is zero. */
 static inline bool qcow2_refblock_exists(const struct qcow2 *q, uint64_t cluster)
 	REQUIRES(q->alloc_lock)
 {
@@ -821,18 +830,21 @@ static inline bool qcow2_refblock_exists(const struct qcow2 *q, uint64_t cluster
 	return index < q->reftable_size && q->reftable[index];
 }
 
-/* Makes sure that the refcount of a free cluster can be set. *ret_again: look for one again. */
+/*
+ * Makes sure that the refcount of a free cluster can be set. *ret_again: search for a free cluster
+ * again.
+ */
 int qcow2_co_make_countable(struct qcow2 *q, uint64_t cluster, bool *ret_again)
 	REQUIRES(q->alloc_lock);
 
 /*
- * Contiguous clusters for a table of any length; their refcounts become one. Nothing may
- * point to them yet, so what fails leaves at worst leaks. Errors of qcow2_co_alloc_clusters().
+ * Allocates contiguous clusters for a table of any length; their refcounts become one. Nothing
+ * points to them yet, so a failure leaves at worst leaks. Errors as for qcow2_co_alloc_clusters().
  */
 int qcow2_co_alloc_contiguous(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off)
 	REQUIRES(q->alloc_lock);
 
-/* What is below the end of @end_cluster may have been written. */
+/* Everything below the end of @end_cluster may have been written. */
 static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 	REQUIRES(q->alloc_lock)
 {
@@ -845,7 +857,7 @@ static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 int qcow2_claim_metadata(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock);
 void qcow2_metadata_destroy(struct qcow2 *q);
 
-/* What a host cluster holds, if it is no data. */
+/* The content of a host cluster that is not data. */
 enum metadata_kind {
 	METADATA_NONE,
 	METADATA_HEADER,
@@ -857,101 +869,98 @@ enum metadata_kind {
 	METADATA_OTHER, /* never written in place: snapshots and their L1 tables */
 };
 
-/* A table of the image as it is opened. -EIO: it overlaps others. */
+/* Registers a table while the image is opened. -EIO: it overlaps others. */
 int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint64_t host_off,
 		uint64_t bytes, GError **err) REQUIRES(q->alloc_lock);
 
 /*
- * The overlap check: 0, or -EIO where data is about to be written over the
- * image's own tables; the image is marked corrupt then and takes no more metadata.
+ * The overlap check: 0, or -EIO if data is about to be written over the image's own tables; then
+ * the image is marked corrupt and takes no more metadata.
  */
 int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 	EXCLUDES(q->alloc_lock);
-/*
- * The same for whole host clusters: before they are written, and before they are freed, punched
- * or cut off.
- */
+/* The same for whole host clusters, before they are written, freed, punched or truncated. */
 int qcow2_co_check_overlap_locked(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
-/* Before the refcount of an L2 table falls to zero: it must be named by @owners L1 tables. */
+/* Before the refcount of an L2 table falls to zero: exactly @owners L1 tables must name it. */
 int qcow2_co_check_last_owners(struct qcow2 *q, uint64_t cluster, uint64_t owners)
 	REQUIRES(q->alloc_lock);
 
 /*
- * Before metadata is written in place: 0, or -EIO where something else lies than @kind; the
- * image is marked corrupt then, as above. New tables need it not: the clusters
- * that they are written to were looked at when they were taken.
+ * Before metadata is written in place: 0, or -EIO if something other than @kind is there; then the
+ * image is marked corrupt, as above. New tables do not need this: their clusters were checked when
+ * they were allocated.
  */
 int qcow2_co_check_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t host_off,
 			    uint64_t bytes) REQUIRES(q->alloc_lock);
 
-/* Tells the overlap check of new metadata. */
+/* Registers new metadata for the overlap check. */
 void qcow2_add_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t first_cluster,
 			uint64_t nr) REQUIRES(q->alloc_lock);
 
 void qcow2_remove_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock);
 
-/* What it knows, to be changed and put in the place of q->metadata. */
+/* A copy of q->metadata, to be changed and to replace it. */
 GHashTable *qcow2_copy_metadata(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
-/* The same for an L2 table: one L1 table more, or less, names it. */
+/* The same for an L2 table: one more, or one less, L1 table names it. */
 void qcow2_add_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 
 /* ---- flush.c ---- */
 
-/* C7. Not within alloc_lock or flush_lock. */
+/* C7. Not under alloc_lock or flush_lock. */
 int qcow2_co_flush_all(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 int qcow2_co_flush(struct image *img);
 int qcow2_co_write_back(struct image *img);
-/* For close: also gives back every freed cluster. No request may be in flight. */
+/* For close: also reclaims every freed cluster. No request may be in flight. */
 int qcow2_co_flush_and_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 
 /*
- * After a request that may have freed clusters: waits, where more of them than memory is meant
- * for are on their way. Errors: those of a flush.
+ * After a request that may have freed clusters: waits if more of them are pending than memory
+ * allows. Errors as for a flush.
  */
 int qcow2_co_make_room(struct image *img);
-/* The same within an operation that keeps requests out. */
+/* The same within an operation that excludes requests. */
 int qcow2_co_make_room_alone(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 
 /* ---- reclaim.c ---- */
 
 /*
- * Every request that uses mappings is bracketed by these: struct_lock is read, and the
- * request is counted in an epoch (C5). The result is handed to qcow2_request_end().
+ * Bracket every request that uses mappings: struct_lock is held for reading, and the request is
+ * counted in an epoch (C5). Pass the result to qcow2_request_end().
  */
 uint64_t qcow2_co_request_begin(struct qcow2 *q) ACQUIRE_SHARED(q->struct_lock);
 void qcow2_request_end(struct qcow2 *q, uint64_t epoch) RELEASE_SHARED(q->struct_lock);
 
-/* Clusters that nothing in memory points to any more lose one reference each, later. */
+/* Clusters that nothing in memory points to any more will lose one reference each, later. */
 void qcow2_unlink_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr, bool is_l2)
 	REQUIRES(q->alloc_lock);
 
-/* For flush.c: takes them; then they are gone from disk, too, or they are put back. */
+/* For flush.c: takes the unlinked clusters; then they are gone from disk, too, or put back. */
 void qcow2_take_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
 void qcow2_unlinked_on_disk(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
 void qcow2_put_back_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
 
 /*
- * Lets a coroutine of the running loop give back those freed clusters that nobody can see any
- * more, unless there is one already, which then looks again.
+ * Has a coroutine of the running loop reclaim the freed clusters that no request can see any more.
+ * If there is one already, it checks again.
  */
 void qcow2_start_reclaimer(struct qcow2 *q);
-/* Waits until it has ended. Nothing may start it again. */
+/* Waits until the reclaimer has ended. Nothing may start it again. */
 void qcow2_co_end_reclaimer(struct qcow2 *q) EXCLUDES(q->alloc_lock);
-/* The same here and now. */
+/* Reclaims in the calling coroutine. */
 int qcow2_co_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->reclaim_lock);
 
 /* ---- bitmap*.c ---- */
 
-/* The image has bitmaps that are valid; stale ones are leaks. */
+/* Whether the image has valid bitmaps; stale ones are leaks. */
 bool qcow2_has_bitmaps(const struct qcow2 *q);
 
 /*
- * What walks over the bitmaps tells: each range of the file that they take (@what
- * names it), and what is wrong. Either stops the walk by returning -errno.
+ * Callbacks of a walk over the bitmaps: for each range of the file that they occupy (@what names
+ * it), and for each problem. Either stops the walk by returning -errno.
  */
 struct bitmap_walk {
 	int (*range)(void *arg, const char *what, uint64_t host_off, uint64_t bytes);
@@ -959,27 +968,27 @@ struct bitmap_walk {
 	void *arg;
 };
 
-/* Remembers a change of guest data, within its request, in the bitmaps that track changes. */
+/* Records a change of guest data, within its request, in the bitmaps that track changes. */
 int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes) REQUIRES_SHARED(q->struct_lock);
 
 /*
- * Before the disk's size changes: no bitmap on disk counts until the image is closed,
- * when all are stored in the new size. As in QEMU, what is new is clean. -ENOTSUP, with
- * a reason: a bitmap that is inconsistent cannot be resized.
+ * Called before the disk's size changes: no bitmap on disk is valid until the image is closed, when
+ * all are stored in the new size. As in QEMU, the added part is clean. -ENOTSUP, with a reason: an
+ * inconsistent bitmap cannot be resized.
  */
 int qcow2_co_bitmaps_resize(struct qcow2 *q, uint64_t new_size, GError **err)
 	REQUIRES(q->struct_lock);
 
 /*
- * Before a snapshot is applied, with its disk's size: what changes is not known, so all of
- * the disk becomes dirty. As qcow2_co_bitmaps_resize() where the size changes.
+ * Called before a snapshot is applied, with its disk's size: it is unknown what changes, so the
+ * whole disk becomes dirty. Like qcow2_co_bitmaps_resize() if the size changes.
  */
 int qcow2_co_bitmaps_replace_disk(struct qcow2 *q, uint64_t new_size, GError **err)
 	REQUIRES(q->struct_lock);
 
-/* Opens the bitmaps of an image that is to be written; refuses those it cannot keep right. */
+/* Opens the bitmaps of a writable image; refuses bitmaps that it cannot maintain. */
 int qcow2_co_bitmaps_open(struct qcow2 *q, GError **err);
-/* Stores what was tracked. No request is in flight. */
+/* Stores the tracked bits. No request may be in flight. */
 int qcow2_co_bitmaps_close(struct qcow2 *q);
 void qcow2_bitmaps_destroy(struct qcow2 *q);
 
@@ -991,7 +1000,7 @@ int qcow2_co_bitmap_change(struct image *img, enum image_bitmap_action action, c
 int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirty_bits *src,
 			  GError **err);
 
-/* Walks over the bitmaps on disk. -errno: what could not be read, or what stopped it. */
+/* Walks over the bitmaps on disk. -errno: a read error, or the error that stopped it. */
 int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk);
 
 /* ---- info.c ---- */
@@ -1013,8 +1022,8 @@ int qcow2_co_create(struct image *file, const struct image_create_opts *opts, GE
 int qcow2_co_check(struct image *img, const struct image_check_opts *opts,
 		   struct image_check_result *result);
 /*
- * The same before the image is open: only what the header says need be known. What is
- * in memory of refcounts and L1 is read from the file afterwards.
+ * The same before the image is open: only the header need be known. Refcounts and L1 are read into
+ * memory from the file afterwards.
  */
 int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
 			struct image_check_result *result);
