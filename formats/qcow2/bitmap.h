@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Persistent dirty bitmaps (section "Bitmaps" of the specification): what bitmap*.c
- * share. What the rest of qcow2 calls is in qcow2.h.
+ * Persistent dirty bitmaps (section "Bitmaps" of the specification): what bitmap*.c share. The
+ * interface for the rest of qcow2 is in qcow2.h.
  *
- * On disk a directory names the bitmaps, each has a table, and the table names the
- * clusters with its bits. What the header's extension names never changes in place, with
- * one exception; a change makes new clusters (bitmap_commit.c):
+ * On disk a directory names the bitmaps, each bitmap has a table, and the table names the clusters
+ * with its bits. What the header's extension names never changes in place, with one exception; a
+ * change writes new clusters (bitmap_commit.c):
  *
  *   1. bits and tables of the bitmaps that changed, and a directory for all
  *   2. flush: they and their refcounts are durable (C1, C3)
  *   3. the header's extension names the new directory; flush
- *   4. what only the old directory named is given back (C4)
+ *   4. what only the old directory named is freed (C4)
  *
- * The exception: while guest data changes, the bitmaps that are to track it are
- * marked IN_USE in the directory. The mark is durable before the first change
- * gets to the disk, and the next commit makes a directory without it. So a
- * bitmap whose mark is not set has every change in it; a power cut leaves the mark
- * behind, and then nobody uses the bitmap again. It is set at the first change,
- * not at open: an image that was opened and not written to keeps its bitmaps.
+ * The exception: while guest data changes, the bitmaps that track it are marked IN_USE in the
+ * directory. The mark is durable before the first change reaches the disk, and the next commit
+ * writes a directory without it. So a bitmap without the mark contains every change; a power cut
+ * leaves the mark behind, and then nobody uses the bitmap again. The mark is set at the first
+ * change, not at open: an image that was opened but not written keeps its bitmaps.
  *
- * In memory a tracked bitmap has the bits that were set since its last commit,
- * and only those: opening an image reads no bits, and storing them ORs them into
- * the clusters that they are in.
+ * In memory a tracked bitmap has only the bits that were set since its last commit: opening an
+ * image reads no bits, and storing them ORs them into their clusters.
  */
 #ifndef UBD_QCOW2_BITMAP_H
 #define UBD_QCOW2_BITMAP_H
@@ -30,18 +28,18 @@
 #include "qcow2.h"
 
 struct bitmap {
-	const struct image *img; /* that its fresh bits are counted for */
+	const struct image *img; /* the image for which its fresh bits are counted */
 	char *name;
-	uint32_t flags; /* of its directory entry; IN_USE here says: inconsistent */
+	uint32_t flags; /* of its directory entry; IN_USE means inconsistent here */
 	unsigned granularity_bits;
-	uint8_t *extra; /* extra data, left as it is */
+	uint8_t *extra; /* extra data, kept as it is */
 	uint32_t extra_bytes;
 	uint64_t table_off;
 	uint32_t table_entries;
-	uint64_t entry_off; /* of its directory entry, in the directory */
-	/* Set since the last commit. Only where changes are tracked. */
+	uint64_t entry_off; /* offset of its entry in the directory */
+	/* Bits set since the last commit. Only if changes are tracked. */
 	struct dirty_bits *fresh;
-	/* The disk's size changed since the last commit: all is stored anew. */
+	/* The disk's size has changed since the last commit: everything is stored again. */
 	bool resized;
 };
 
@@ -55,15 +53,15 @@ static inline bool bitmap_is_tracked(const struct bitmap *bitmap)
 	return !bitmap_is_inconsistent(bitmap) && bitmap->flags & QCOW2_BITMAP_AUTO;
 }
 
-/* Extra data that we do not know may say more than we do: "the bitmap must not be used". */
+/* Unknown extra data may carry more meaning than we know: "the bitmap must not be used". */
 static inline bool bitmap_is_usable(const struct bitmap *bitmap)
 {
 	return !bitmap->extra_bytes || bitmap->flags & QCOW2_BITMAP_EXTRA_COMPATIBLE;
 }
 
 /*
- * Gives it bits in memory, all clean, for a disk of this size, in the place of those it has.
- * -EFBIG, -ENOMEM: it stays as it was.
+ * Replaces its bits in memory with clean ones for a disk of this size. -EFBIG, -ENOMEM: it stays as
+ * it was.
  */
 int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
 		      GError **err);
@@ -74,7 +72,7 @@ struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t 
 struct bitmap *bitmap_copy(const struct bitmap *bitmap);
 void bitmap_free(void *bitmap);
 
-/* A list of bitmaps that owns them. */
+/* A list that owns its bitmaps. */
 GPtrArray *bitmap_list_new(void);
 GPtrArray *bitmap_list_copy(const GPtrArray *list);
 struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
@@ -82,68 +80,70 @@ struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
 /* ---- bitmap_dir.c: directories as bytes ---- */
 
 /*
- * Parses a directory of @nr bitmaps. *ret_list is the caller's. -EINVAL, -ENOTSUP: it
- * cannot be, or has what is not supported.
+ * Parses a directory of @nr bitmaps. The caller frees *ret_list. -EINVAL: it is invalid; -ENOTSUP:
+ * it uses something unsupported.
  */
 int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtrArray **ret_list,
 			   GError **err);
 
 /*
- * The directory of a list, as on disk, with zeroes up to a multiple of @unit; sets
- * entry_off. *ret_bytes: its size without them. NULL: no memory. Free it with iobuf_free().
+ * Builds the directory of a list, as on disk, padded with zeroes to a multiple of @unit; sets
+ * entry_off. *ret_bytes: its size without padding. NULL: out of memory. Free it with iobuf_free().
  */
 uint8_t *bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes);
 
 /* ---- bitmap_read.c ---- */
 
-/* Of a table entry, host order. */
+/* @entry: a table entry in host order. */
 bool bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry);
 
-/* Clusters of bits for a disk of the image's size. */
+/* The number of clusters of bits for a disk of the image's size. */
 uint64_t bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits);
 
-/* Reads and checks the image's directory. No bitmaps: an empty list. @err names the file. */
+/*
+ * Reads and checks the image's directory. Without bitmaps, the list is empty. @err names the file.
+ */
 int bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err);
 
-/* A bitmap's table, in host order; free it with iobuf_free(). */
+/* Reads a bitmap's table, in host order; free it with iobuf_free(). */
 int bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t **ret_table);
 
-/* The bits of a table entry: a cluster. */
+/* Reads the bits of a table entry: a cluster. */
 int bitmap_co_read_cluster(struct qcow2 *q, uint64_t entry, uint8_t *buf);
 
-/* All of a bitmap's bits: those on disk and the fresh ones. The caller frees them. */
+/* Loads all of a bitmap's bits, those on disk and the fresh ones. The caller frees them. */
 int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
 		   GError **err);
 
 /* ---- bitmap_commit.c ---- */
 
 /*
- * Makes @next the image's bitmaps, on disk and in memory; it is taken over. A bitmap
- * that the image has already goes on with its fresh bits unless it has some of its
- * own, and with its table unless it has none.
+ * Makes @next the image's bitmaps, on disk and in memory, and takes it over. A bitmap that the
+ * image already has keeps its fresh bits, unless @next brings its own, and its table, unless @next
+ * has none.
  *
- * On failure @next is freed and all is as it was.
+ * On failure, @next is freed and everything is as before.
  */
 int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q->struct_lock);
 
 /* ---- bitmap_track.c ---- */
 
 /*
- * Gives the tracked bitmaps of a list that have none memory for fresh bits, except those that
- * can have that of a bitmap in @old (by name; NULL: none). -EFBIG, -ENOMEM.
+ * Allocates fresh bits for the tracked bitmaps of a list that have none, except those that can
+ * inherit them from a bitmap in @old (by name; NULL: none). -EFBIG, -ENOMEM.
  */
 int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old, GError **err);
 
-/* The bitmap in @old whose fresh bits this one can have; NULL if there is none. */
+/* The bitmap in @old whose fresh bits this one can inherit; NULL if there is none. */
 struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
 				  const struct bitmap *bitmap);
 
-/* Makes @list, which is as on disk, the image's bitmaps; frees the old one. */
+/* Makes @list, which matches the disk, the image's bitmaps; frees the old list. */
 void bitmaps_adopt(struct qcow2 *q, GPtrArray *list) REQUIRES(q->struct_lock);
 
 /*
- * Marks bitmaps IN_USE on disk, durably: those that are tracked or, before the size
- * changes, all that are consistent.
+ * Marks bitmaps IN_USE on disk, durably: the tracked ones or, before the size changes, all
+ * consistent ones (@all).
  */
 int bitmaps_co_mark_in_use(struct qcow2 *q, bool all) REQUIRES_SHARED(q->struct_lock);
 

@@ -2,15 +2,15 @@
 /*
  * Check and repair: what the files check*.c share.
  *
- * The references to every host cluster are counted from all tables of the file and
- * compared with the refcounts. All of it works on the file, never on what an open image has in
- * memory; nobody writes meanwhile.
+ * The references to every host cluster are counted from all tables of the file and compared with
+ * the refcounts. Everything works on the file, never on what an open image has in memory; nobody
+ * writes meanwhile.
  *
- * Memory: counts are kept for a window of host clusters, 32 bits each: at most 128 MiB. Where
- * the file has more clusters, all tables are walked again for each window in which
- * something is used or counted. To that come one L2 table, one refcount block, a piece of an
- * L1 table, a bit per cluster of the window (4 MiB) and the refcount table (8 MiB, and
- * as much again where it is made anew).
+ * Memory: counts are kept for a window of host clusters, 32 bits each: at most 128 MiB. If the file
+ * has more clusters, all tables are walked again for each window in which something is used or
+ * counted. In addition, there are one L2 table, one refcount block, a part of an L1 table, a bit
+ * per cluster of the window (4 MiB) and the refcount table (8 MiB, and as much again if it is
+ * rebuilt).
  */
 #ifndef UBD_QCOW2_CHECK_H
 #define UBD_QCOW2_CHECK_H
@@ -19,16 +19,16 @@
 
 /* A power of two, and more than any refcount block covers: 2 TiB of clusters of 64 KiB. */
 #define CHECK_WINDOW_CLUSTERS (1ull << 25)
-/* Used clusters that are spread over more than so many windows are not looked at. */
+/* Used clusters in windows beyond this number are not checked. */
 #define CHECK_MAX_WINDOWS     4096
 
 enum check_walk {
 	CHECK_COUNT,		  /* count all references into the window */
-	CHECK_COUNT_WITHOUT_REFS, /* save those of the refcount structure */
+	CHECK_COUNT_WITHOUT_REFS, /* except those from the refcount structure */
 	CHECK_COPIED,		  /* compare the copied flags of the active tables with refcounts */
 };
 
-/* Host clusters of a table that a repair must not write an L2 table over. */
+/* Host clusters of a table over which a repair must not write an L2 table. */
 struct check_range {
 	uint64_t first;
 	uint64_t nr;
@@ -40,8 +40,8 @@ struct check {
 	struct image_check_result *result;
 	uint64_t nr_clusters;		      /* host clusters in the file */
 	uint64_t window_max;		      /* CHECK_WINDOW_CLUSTERS; less in tests */
-	uint8_t *l2_table;		      /* the one looked at */
-	uint64_t entries_done, entries_total; /* of L1, for the progress */
+	uint8_t *l2_table;		      /* the current one */
+	uint64_t entries_done, entries_total; /* of L1, for progress */
 
 	/* The window. */
 	uint64_t window_start;
@@ -50,37 +50,37 @@ struct check {
 	bool filled;	   /* by a walk of kind filled_walk */
 	enum check_walk filled_walk;
 	uint64_t *refcount_one; /* bits, for CHECK_COPIED */
-	uint64_t next_used;	/* the lowest referenced cluster behind the window */
-	uint64_t used_end;	/* behind the highest referenced cluster of all */
+	uint64_t next_used;	/* the lowest referenced cluster beyond the window */
+	uint64_t used_end;	/* end of the highest referenced cluster of all */
 
 	/* This walk. */
 	enum check_walk walk;
-	bool quiet;		     /* what is wrong with the tables was said before */
-	bool table_changed;	     /* l2_table has to be written */
-	int table_fixable;	     /* whether l2_table may be: -1 not known yet */
-	struct check_range l1_range; /* where the L1 table lies */
-	int l1_fixable;		     /* whether it may be written: as table_fixable */
+	bool quiet;		     /* errors in tables have been reported before */
+	bool table_changed;	     /* l2_table must be written */
+	int table_fixable;	     /* whether it may be written; -1: not known yet */
+	struct check_range l1_range; /* place of the L1 table */
+	int l1_fixable;		     /* whether it may be written; -1: not known yet */
 	uint64_t table_off;
 	uint64_t table_guest_off; /* of its first entry */
-	uint64_t next_host_off;	  /* where the data would go on unfragmented */
+	uint64_t next_host_off;	  /* where unfragmented data would continue */
 
 	/* Found. */
-	bool rebuild;		/* refcounts cannot be put right where they are */
-	bool unreadable_table;	/* what looks leaked may belong to it */
-	uint64_t refs_wrong;	/* corruptions that a repair of refcounts ends ... */
-	uint64_t refs_too_high; /* ... save those: references beyond the largest refcount */
+	bool rebuild;		/* refcounts cannot be corrected in place */
+	bool unreadable_table;	/* apparent leaks may belong to it */
+	uint64_t refs_wrong;	/* corruptions that a repair of refcounts fixes ... */
+	uint64_t refs_too_high; /* ... except these: references beyond the largest refcount */
 	uint64_t leaks;
 
 	/* check_refs.c */
 	uint64_t reftable_off;
 	uint64_t reftable_size;
-	uint64_t *reftable;    /* host order; 0 where the entry cannot be */
-	bool *block_counted;   /* entries that name a block, no more and no less */
-	uint8_t *refblock;     /* the one loaded last */
+	uint64_t *reftable;    /* host order; 0 if the entry is invalid */
+	bool *block_counted;   /* entries that name exactly one block */
+	uint8_t *refblock;     /* the last one loaded */
 	uint64_t refblock_off; /* 0: none */
 	bool refblock_dirty;
 	GArray *fixed;	/* struct check_range */
-	GArray *blocks; /* host clusters of all blocks, sorted; made when asked for */
+	GArray *blocks; /* host clusters of all blocks, sorted; built on demand */
 };
 
 static inline bool check_in_window(const struct check *c, uint64_t cluster)
@@ -88,7 +88,7 @@ static inline bool check_in_window(const struct check *c, uint64_t cluster)
 	return cluster >= c->window_start && cluster - c->window_start < c->window_clusters;
 }
 
-/* A referenced cluster: remembers where the next window has to begin. True: it is in this one. */
+/* Notes a referenced cluster, and where the next window must begin. True: it is in this window. */
 static inline bool check_see(struct check *c, uint64_t cluster)
 {
 	if (cluster >= c->window_start + c->window_clusters)
@@ -98,16 +98,19 @@ static inline bool check_see(struct check *c, uint64_t cluster)
 
 /* ---- check_find.c ---- */
 
-/* One line for people. */
+/* Reports one line for people. */
 void check_say(const struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /*
- * A corruption of a table: said and counted, once. True: it is to be repaired now, which
- * is what @fixable allows and the caller of the check wants.
+ * Reports and counts a corruption of a table, once. True: repair it now, because @fixable allows it
+ * and the caller of the check wants it.
  */
 bool check_corrupt(struct check *c, bool fixable, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
-/* One reference on every host cluster of a range. False, and said so: it lies outside the file. */
+/*
+ * Counts one reference on every host cluster of a range. False, after a report: it is outside the
+ * file.
+ */
 bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes);
 
 /* ---- check.c ---- */
@@ -118,15 +121,15 @@ int check_co_each_window(struct check *c, enum check_walk walk,
 
 /* ---- check_count.c ---- */
 
-/* Walks the tables as c->walk says. */
+/* Walks the tables; c->walk says what for. */
 int check_co_walk(struct check *c);
 
 /* ---- check_entry.c ---- */
 
-/* Looks at all entries of c->l2_table; those that are repaired are changed there. */
+/* Checks all entries of c->l2_table, and repairs them there. */
 int check_co_l2_entries(struct check *c, bool active);
 
-/* Whether the copied flag says what the refcount says. The refcount is looked up when not. */
+/* Whether the copied flag agrees with the refcount. If not, the refcount is looked up. */
 int check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *ret_refcount);
 
 /* ---- check_refs.c ---- */
@@ -136,24 +139,24 @@ void check_refs_clear(struct check *c);
 /* Counts the refcount table and its blocks. */
 void check_count_refs(struct check *c);
 int check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_refcount);
-/* Says what is wrong with the refcounts of the window. For check_co_each_window(), as the next. */
+/* Reports errors in the refcounts of the window. For check_co_each_window(), like the next one. */
 int check_co_compare(struct check *c, void *unused);
 /* Raises the refcounts that are too low, or lowers those that are too high: bool *arg. */
 int check_co_adjust(struct check *c, void *arg);
 /* Fills refcount_one of the window. */
 int check_co_load_ones(struct check *c);
-/* What was adjusted is durable afterwards. */
+/* Makes the adjusted refcounts durable. */
 int check_co_flush_refs(struct check *c);
-/* The first cluster at or behind @cluster that a refcount block covers; UINT64_MAX: none. */
+/* The first cluster at or after @cluster that a refcount block covers; UINT64_MAX: none. */
 uint64_t check_next_covered(const struct check *c, uint64_t cluster);
-/* Whether something lies in the cluster that is written in place: never an L2 table. */
+/* Whether the cluster contains something that is written in place: never an L2 table. */
 bool check_is_fixed(struct check *c, uint64_t cluster);
-/* Whether a table that was counted shares no cluster with another such thing. */
+/* Whether a counted table shares no cluster with another one. */
 bool check_is_alone(struct check *c, const struct check_range *table);
 
 /* ---- check_rebuild.c ---- */
 
-/* Makes a new refcount structure of what is counted, and points the header to it. */
+/* Builds a new refcount structure from the counts, and points the header to it. */
 int check_co_rebuild(struct check *c);
 
 #endif

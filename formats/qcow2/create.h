@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A new image: where its parts lie (create_layout.c), found from its options (create.c). */
+/* A new image: the layout of its parts (create_layout.c), from its options (create.c). */
 #ifndef UBD_QCOW2_CREATE_H
 #define UBD_QCOW2_CREATE_H
 
@@ -14,7 +14,7 @@ struct layout {
 	unsigned refcount_order;
 	bool lazy_refcounts;
 	bool extended_l2;
-	const char *data_file; /* as it is to be written, NULL if none */
+	const char *data_file; /* as written to the image; NULL if none */
 	bool data_file_raw;
 	uint8_t compression_type;
 	enum image_preallocation preallocation;
@@ -30,16 +30,16 @@ struct layout {
 	uint64_t data_clusters; /* in the image itself */
 };
 
-/* Finds out where all of it goes. -EFBIG: it is too much for the format. */
+/* Plans the place of each part. -EFBIG: it is too large for the format. */
 int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err);
 
-/* Where the L1 table is. */
+/* The offset of the L1 table. */
 uint64_t qcow2_layout_l1_off(const struct layout *l);
 
 /*
- * Writes all but the header to an empty file or a block device, piece by piece, and makes
- * it and the external data file, NULL if there is none, as long as they have to be. Nothing
- * is flushed.
+ * Writes everything except the header to an empty file or a block device, piece by piece, and
+ * extends it and the external data file (NULL if there is none) to their final lengths. Flushes
+ * nothing.
  */
 int qcow2_co_write_layout(const struct layout *l, struct image *file, struct image *data_file);
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a header with its extensions and the backing file's name lies in the first
- * cluster, and by which writes one header replaces another. Pure code: no I/O, no locks.
+ * The layout of a header with its extensions and the backing file's name in the first cluster, and
+ * the writes by which one header replaces another. Pure code: no I/O, no locks.
  *
- * The order: the fields; the fields that we do not know, as they were; the extensions that
- * the image needs; the feature name table, which is only advice; the end; the backing
- * file's name somewhere behind.
+ * The order: the fields; unknown fields, as they were; the extensions that the image needs; the
+ * feature name table, which is only informative; the end; the backing file's name somewhere after
+ * that.
  *
- * A write may be torn at 512 bytes, so the new header takes effect by one write of the
- * first sector. Before that only bytes are written that mean nothing to the old header,
- * and after it only bytes that mean nothing to the new one. Where the needed extensions do
- * not end in the first sector and change, they go to a free place of the cluster, and
- * a padding extension in the first sector leads there.
+ * A write may be torn at 512 bytes, so the new header takes effect by one write of the first
+ * sector. Before that write, only bytes are written that mean nothing to the old header, and after
+ * it only bytes that mean nothing to the new one. If the needed extensions do not end in the first
+ * sector and change, they go to a free place in the cluster, and a padding extension in the first
+ * sector leads there.
  */
 #ifndef UBD_QCOW2_HEADER_LAYOUT_H
 #define UBD_QCOW2_HEADER_LAYOUT_H
@@ -24,7 +24,7 @@
 
 #define HEADER_SECTOR 512u
 
-/* Of an image that has no use for the fields of a later one. */
+/* For an image that does not use the fields of later versions. */
 static inline size_t header_known_length(uint32_t version)
 {
 	return version < 3 ? QCOW2_V2_HEADER_LENGTH : sizeof(struct qcow2_disk_header);
@@ -40,23 +40,23 @@ struct header_extension {
 GPtrArray *header_extensions_new(void);
 /* NULL if there is none. */
 const struct header_extension *header_extensions_find(const GPtrArray *list, uint32_t type);
-/* Replaces it in its place, or adds it at the end. @data NULL: removes it. */
+/* Replaces an extension in its place, or appends it. @data NULL: removes it. */
 void header_extensions_set(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes);
-/* Adds it, also where there is one of this type. */
+/* Appends an extension, even if there is one of this type. */
 void header_extensions_add(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes);
 
-/* What a header is to say. */
+/* The content of a header. */
 struct header_content {
-	/* As on disk, but header_length and where the backing file's name lies are not set. */
+	/* As on disk, but header_length and the place of the backing file's name are not set. */
 	struct qcow2_disk_header fixed;
 	/*
-	 * How much of it version 3 has: a header of 104 bytes stays one, for some programs
-	 * open no other; 0: all.
+	 * How many of its bytes version 3 uses: a header of 104 bytes keeps that length, because
+	 * some programs accept no other; 0: all.
 	 */
 	size_t fixed_bytes;
-	const uint8_t *unknown_fields; /* behind ours; version 3 only */
+	const uint8_t *unknown_fields; /* after ours; version 3 only */
 	size_t unknown_bytes;
-	const GPtrArray *extensions; /* in their order, without feature names */
+	const GPtrArray *extensions; /* in order, without feature names */
 	const char *backing_filename;
 };
 
@@ -68,32 +68,32 @@ struct header_extent {
 	size_t name_bytes;
 };
 
-/* Goes from one extension of a header to the next. */
+/* Iterates over the extensions of a header. */
 struct header_cursor {
 	const uint8_t *buf;
-	size_t off; /* set to the header's length before */
-	size_t end; /* where the extensions end at the latest */
+	size_t off; /* initially the header's length */
+	size_t end; /* upper bound for the end of the extensions */
 };
 
 /*
- * 1: *ret_ext is the next extension, in host order, its data are at *ret_data. 0: there is
- * none, and @off is behind the end marker. -EINVAL: *ret_ext is longer than what is left.
+ * 1: *ret_ext is the next extension, in host order, with its data at *ret_data. 0: there is none,
+ * and @off is after the end marker. -EINVAL: *ret_ext is longer than what is left.
  */
 int header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extension *ret_ext,
 			  size_t *ret_data);
 
-/* What the header in a first cluster occupies. -EINVAL: it cannot be. */
+/* What the header in a first cluster occupies. -EINVAL: it is invalid. */
 int header_find_extent(const uint8_t *cluster, size_t cluster_size, struct header_extent *ret);
 
 /*
- * Writes all of it to @buf, @cluster_size bytes of zeroes, for a new image; NULL: only
- * looks whether it fits. Leaves the
- * feature names out where there is no room. -ENOSPC with @err: it does not fit.
+ * Writes everything to @buf, @cluster_size bytes of zeroes, for a new image; NULL: only checks
+ * whether it fits. Leaves the feature names out if there is no room. -ENOSPC with @err: it does not
+ * fit.
  */
 int header_fill(const struct header_content *content, size_t cluster_size, uint8_t *buf,
 		GError **err);
 
-/* One write, to be durable before the next. */
+/* One write, which must be durable before the next. */
 struct header_step {
 	size_t off;
 	size_t bytes;
@@ -105,13 +105,13 @@ struct header_step {
 struct header_plan {
 	struct header_step steps[HEADER_MAX_STEPS];
 	unsigned nr_steps;
-	uint8_t *first; /* the header as it takes effect */
+	uint8_t *first; /* the header that takes effect */
 	uint8_t *last;	/* the same with the feature names */
 };
 
 /*
- * The steps from the header that lies in @old, a first cluster of @cluster_size bytes, to
- * the new one. Errors: -ENOSPC, -ENOTSUP with what does not fit, -ENOMEM.
+ * Plans the steps from the header in @old, a first cluster of @cluster_size bytes, to the new one.
+ * Errors: -ENOSPC, -ENOTSUP with what does not fit, -ENOMEM.
  */
 int header_plan(const struct header_content *content, const uint8_t *old,
 		const struct header_extent *old_extent, size_t cluster_size,

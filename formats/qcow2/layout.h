@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define QCOW2_MAGIC	       0x514649fbu /* "QFI\xfb" */
-/* "UFI\xfb", of our own: a copy on its way. For others it is no image. */
+/* "UFI\xfb", our own: an unfinished copy. To other programs it is not an image. */
 #define QCOW2_MAGIC_UNFINISHED 0x554649fbu
 
 /* Section "Header". */
@@ -34,7 +34,7 @@ struct qcow2_disk_header {
 	uint64_t autoclear_features;
 	uint32_t refcount_order;
 	uint32_t header_length;
-	/* present where header_length says so */
+	/* present if header_length says so */
 	uint8_t compression_type;
 	uint8_t padding[7];
 } __attribute__((packed));
@@ -66,7 +66,7 @@ _Static_assert(sizeof(struct qcow2_disk_header) == 112, "qcow2 header");
 
 #define QCOW2_AUTOCLEAR_BITMAPS		   (1ull << 0)
 #define QCOW2_AUTOCLEAR_DATA_FILE_RAW	   (1ull << 1)
-/* The autoclear features that a writer here keeps right; all others it clears. */
+/* The autoclear features that we maintain; a writer clears all others. */
 #define QCOW2_AUTOCLEAR_KNOWN		   (QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_FILE_RAW)
 
 #define QCOW2_COMPRESSION_ZLIB		   0
@@ -84,7 +84,7 @@ struct qcow2_disk_extension {
 #define QCOW2_EXT_BITMAPS	 0x23852875u
 #define QCOW2_EXT_ENCRYPTION	 0x0537be77u
 #define QCOW2_EXT_DATA_FILE	 0x44415441u
-/* Ours ("ubdp"): nothing is in it, the extensions go on behind it. See header_layout.h. */
+/* Our own ("ubdp"): empty, extensions continue after it. See header_layout.h. */
 #define QCOW2_EXT_PADDING	 0x75626470u
 
 /* Section "Bitmaps extension". */
@@ -143,9 +143,9 @@ struct qcow2_disk_snapshot {
 	uint32_t extra_data_size;
 } __attribute__((packed));
 
-/* The extra data that follows it, as far as it is known. */
+/* The known part of the extra data that follows it. */
 struct qcow2_disk_snapshot_extra {
-	uint64_t vm_state_size; /* if present, instead of the 32 bits */
+	uint64_t vm_state_size; /* if present, replaces the 32 bits */
 	uint64_t disk_size;
 	uint64_t icount; /* instructions executed, UINT64_MAX if they were not counted */
 } __attribute__((packed));
@@ -160,7 +160,7 @@ struct qcow2_disk_snapshot_extra {
 
 #define QCOW2_REFTABLE_OFFSET_MASK 0xfffffffffffffe00ull
 
-/* No host cluster lies at or above this, for an L1 or L2 entry cannot name it. */
+/* No host cluster is at or above this, because an L1 or L2 entry cannot name it. */
 #define QCOW2_MAX_HOST_OFFSET	   (1ull << 56)
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The snapshots of an image and the table they are listed in. */
+/* The snapshots of an image, and the table that lists them. */
 #ifndef UBD_QCOW2_SNAPSHOT_H
 #define UBD_QCOW2_SNAPSHOT_H
 
@@ -15,8 +15,8 @@ struct snapshot {
 	uint64_t vm_clock_nsec;
 	uint64_t vm_state_size;
 	uint64_t disk_size;
-	uint64_t icount; /* UINT64_MAX: not given */
-	/* The entry as on disk, without padding: what we do not know of it is kept. */
+	uint64_t icount; /* UINT64_MAX: unknown */
+	/* The entry as on disk, without padding: unknown parts of it are kept. */
 	uint8_t *raw;
 	size_t raw_bytes;
 };
@@ -24,38 +24,41 @@ struct snapshot {
 /* ---- snapshot_table.c ---- */
 
 /*
- * Reads the table that the header names into q->snapshots. With IMAGE_FOR_CHECK a bad one
- * counts as empty: the check looks at it by itself.
+ * Reads the table that the header names into q->snapshots. With IMAGE_FOR_CHECK an invalid table
+ * counts as empty, because the check examines it itself.
  */
 int snapshot_table_co_load(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 
-/* Bytes of the table that q->snapshots make. */
+/* The size in bytes of the table for q->snapshots. */
 uint64_t snapshot_table_bytes(const struct qcow2 *q);
 
-/* The table of some snapshots, as on disk. -EFBIG: it is too large. Free it with iobuf_free(). */
+/*
+ * Builds the table of some snapshots, as on disk. -EFBIG: it is too large. Free it with
+ * iobuf_free().
+ */
 int snapshot_table_build(const GPtrArray *snapshots, uint8_t **ret_table, uint64_t *ret_bytes);
 
-/* A snapshot of now, of a disk of this size, with an ID of its own. */
+/* A snapshot of the current time, for a disk of this size, with a new ID. */
 struct snapshot *snapshot_new(const struct qcow2 *q, const char *name, uint64_t disk_size);
 void snapshot_free(void *snapshot);
 
-/* Where its L1 table is. */
+/* Sets the place of its L1 table. */
 void snapshot_set_l1(struct snapshot *snapshot, uint64_t l1_off, uint32_t l1_size);
 
-/* The first with this ID and name, either of which may be NULL. NULL: there is none. */
+/* The first snapshot with this ID and name, either of which may be NULL. NULL: none. */
 struct snapshot *snapshot_find(const struct qcow2 *q, const char *id, const char *name);
-/* By ID; if there is none, by name. */
+/* By ID or, if there is none, by name. */
 struct snapshot *snapshot_find_any(const struct qcow2 *q, const char *id_or_name);
 
-/* The entries of an L1 table, in host order. g_free() them. */
+/* Loads the entries of an L1 table, in host order. g_free() them. */
 int snapshot_co_load_l1(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size, uint64_t **ret_l1);
 
-/* How many L1 entries a disk needs. */
+/* The number of L1 entries that a disk needs. */
 uint64_t snapshot_l1_needed(const struct qcow2 *q, uint64_t disk_size);
 
 /*
- * With opts->snapshot...: makes the image be that snapshot, before its L1 table is
- * loaded. It can only be read then.
+ * With opts->snapshot...: turns the image into that snapshot, before its L1 table is loaded. It is
+ * read-only then.
  */
 int snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * L2 entries and the arithmetic of their subclusters, apart from any image.
+ * L2 entries and the arithmetic of their subclusters, independent of any image.
  *
- * Section "Extended L2 Entries": a standard cluster has 32 subclusters. The second word
- * of its entry has two bits for each: 0 to 31 say that it is allocated, 32 to 63
- * that it reads as zeroes; both at once cannot be. Without that feature an entry is one
- * word, and a cluster is taken to have one subcluster: itself.
+ * Section "Extended L2 Entries": a standard cluster has 32 subclusters. The second word of its
+ * entry has two bits for each: 0 to 31 say that it is allocated, 32 to 63 that it reads as zeroes;
+ * both at once are invalid. Without that feature an entry is one word, and a cluster counts as one
+ * subcluster: itself.
  */
 #ifndef UBD_QCOW2_SUBCLUSTER_H
 #define UBD_QCOW2_SUBCLUSTER_H
@@ -19,7 +19,7 @@
 /* In host order. */
 struct l2_entry {
 	uint64_t desc;
-	uint64_t bitmap; /* 0 where entries have one word */
+	uint64_t bitmap; /* 0 if entries have one word */
 };
 
 static inline uint32_t subclusters_allocated(uint64_t bitmap)
@@ -37,7 +37,7 @@ static inline bool subclusters_valid(uint64_t bitmap)
 	return !(subclusters_allocated(bitmap) & subclusters_zero(bitmap));
 }
 
-/* @nr subclusters from @first on; both together are at most 32. */
+/* @nr subclusters from @first on; their sum is at most 32. */
 static inline uint32_t subclusters_mask(unsigned first, unsigned nr)
 {
 	return ((1ull << nr) - 1) << first;
@@ -53,7 +53,7 @@ static inline uint64_t subclusters_make_zero(uint64_t bitmap, uint32_t mask)
 	return (bitmap | (uint64_t)mask << 32) & ~(uint64_t)mask;
 }
 
-/* How many bits of @bits from @first on are like the first of them. */
+/* The number of bits of @bits, from @first on, that equal the first one. */
 static inline unsigned bit_run(uint32_t bits, unsigned first)
 {
 	uint32_t rest = bits >> first;
@@ -63,7 +63,7 @@ static inline unsigned bit_run(uint32_t bits, unsigned first)
 	return run < 32 - first ? run : 32 - first;
 }
 
-/* How many subclusters from @first on are in the same state, that one included. */
+/* The number of subclusters, including @first, that have the same state from @first on. */
 static inline unsigned subclusters_run(uint64_t bitmap, unsigned first)
 {
 	unsigned allocated = bit_run(subclusters_allocated(bitmap), first);
