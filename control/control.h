@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Control commands to the driver: one at a time, each waits for its answer.
+ * Control commands to the driver: one at a time, each waiting for its answer.
  *
- * A struct control holds the control fd of one device. Whoever holds that fd
- * may do everything to the device and needs no privilege for it; when the last
- * one closes it, the driver stops and deletes the device.
+ * A struct control holds the control fd of one device. Whoever holds that fd may do anything to the
+ * device, without any privilege; when the last copy is closed, the driver stops and deletes the
+ * device.
  *
  * Main thread only.
  */
@@ -18,7 +18,7 @@
 
 struct control;
 
-/* UBD_F_* that the driver knows, and that the kernel allows it. 0 or -errno with @err set. */
+/* UBD_F_* that the driver knows and the kernel allows. 0 or -errno with @err set. */
 int control_get_features(uint64_t *ret_features, GError **err);
 
 /*
@@ -29,21 +29,23 @@ int control_get_features(uint64_t *ret_features, GError **err);
 struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err);
 
 /*
- * The device of a number, and what the driver knows of it; NULL with @err set on failure. The
- * caller frees it with control_free().
+ * Opens a device by its number, and returns what the driver knows about it; NULL with @err set on
+ * failure. The caller frees it with control_free().
  */
 struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
 
-/* The same for a control fd that this process was given, and which it owns no more afterwards. */
+/* The same for a control fd that this process was given; the struct control owns it from now on. */
 struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
 
-/* The control fd; it stays @control's. */
+/* The control fd; it still belongs to @control. */
 int control_fd(const struct control *control);
 
-/* Closes the control fd; if it is the last, a device without recovery goes away. NULL is fine. */
+/*
+ * Closes the control fd; if it is the last copy, a device without recovery goes away. NULL is fine.
+ */
 void control_free(struct control *control);
 
-/* Each 0 or -errno. */
+/* All return 0 or -errno. */
 int control_get_info(struct control *control, struct ubdsrv_ctrl_dev_info *ret_info);
 int control_set_params(struct control *control, const struct ubd_params *params);
 int control_get_params(struct control *control, struct ubd_params *ret_params);
@@ -52,26 +54,25 @@ int control_get_identity(struct control *control, struct ubd_identity *ret_ident
 /* The UUID in the usual notation; the caller frees it. */
 char *control_uuid_to_text(const uint8_t uuid[16]);
 int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus);
-/* The server's file, as the open of /dev/ubdcN gives it, but in a container too; an fd or -errno.
- */
+/* Opens the server's file, like open() of /dev/ubdcN, but also in a container; an fd or -errno. */
 int control_open_char(struct control *control);
 
-/* Likewise a file of the disk, as the open of /dev/ubdbN gives it. */
+/* Opens the disk, like open() of /dev/ubdbN, but also in a container; an fd or -errno. */
 int control_open_block(struct control *control);
-/* The disk's new size, of one that was started; its users are told. */
+/* Sets the size of a disk that was started; its users are notified. */
 int control_update_size(struct control *control, uint64_t sectors);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
-/* -EBUSY if somebody has the disk open. */
+/* -EBUSY if anything has the disk open. */
 int control_try_stop_dev(struct control *control);
 int control_del_dev(struct control *control);
 
-/* The server is to leave a device with recovery; waits until it has. */
+/* Asks the server of a device with recovery to leave, and waits until it has. */
 int control_quiesce(struct control *control);
 
 /*
- * Makes way for this process to serve the device: a server that is there is asked to
- * leave, and its end is waited for.
+ * Makes way for this process to serve the device: asks the current server to leave, if there is
+ * one, and waits for it to end.
  */
 int control_take_over(struct control *control);
 int control_end_recovery(struct control *control);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Commands to a running server, at a UNIX socket of its user: a client connects, sends a line that
- * is a JSON object, and gets one back.
+ * Commands to a running server, over a UNIX socket of its user: a client connects, sends one line
+ * with a JSON object, and gets one back.
  *
- *	{"command": "status"}			what is served
- *	{"command": "resize", "size": BYTES}	the image grows, and the device with it
- *	{"command": "resize"}			the device grows to what its image has become
- *	{"command": "quit"}			as SIGTERM
+ *  *	{"command": "status"}			what is served
+ *  *	{"command": "resize", "size": BYTES}	the image grows, and the device with it
+ *  *	{"command": "resize"}			the device grows to what its image has become
+ *  *	{"command": "quit"}			as SIGTERM
  *
- * The answer has "error", a text, if it was not done. Main thread only; a client that is slow keeps
- * no request of the device waiting, and is given up after 2 seconds, however it spends them.
+ * If a command failed, the answer has a text in "error". Main thread only; a slow client delays no
+ * request of the device, and is dropped after 2 seconds, whatever it does with them.
  */
 #ifndef UBD_COMMANDS_H
 #define UBD_COMMANDS_H
@@ -24,15 +24,15 @@
 struct commands;
 
 /*
- * Listens at the socket @path, which is made as runfile.h says. NULL with @err set on failure. Free
- * it with commands_free().
+ * Listens on the socket @path, which is created as described in runfile.h. NULL with @err set on
+ * failure. Free it with commands_free().
  */
 struct commands *commands_new(const char *path, GError **err);
 
-/* To be polled for input; -1 for NULL. */
+/* The descriptor to poll for input; -1 for NULL. */
 int commands_fd(const struct commands *commands);
 
-/* Serves a client. False: the server is to end. */
+/* Serves a client. False: the server must end. */
 bool commands_serve(struct commands *commands, struct aio_loop *loop, struct image *image,
 		    struct device *device);
 

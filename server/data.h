@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the data of a queue's requests get between the driver and the image. The device's flags say
- * which of three ways it is:
+ * How the data of a queue's requests is transferred between the driver and the image. The device's
+ * flags select one of three ways:
  *
  *   copy        The driver copies, from and to a buffer that belongs to the tag.
  *   user copy   We copy, by pread() and pwrite() of /dev/ubdcN. The queue's tags share memory.
@@ -24,7 +24,7 @@
 struct data;
 
 struct data_config {
-	int char_fd;	   /* of /dev/ubdcN; the caller's */
+	int char_fd;	   /* of /dev/ubdcN; belongs to the caller */
 	uint64_t features; /* UBD_F_* of the device */
 	uint16_t q_id;
 	uint16_t depth;
@@ -32,19 +32,19 @@ struct data_config {
 };
 
 struct data_stats {
-	uint64_t zero_copy; /* reads and writes whose data nobody has copied */
+	uint64_t zero_copy; /* reads and writes whose data was not copied */
 	uint64_t copied;    /* the others */
 };
 
-/* Before @loop runs first. NULL with @err set on failure. */
+/* Call it before @loop first runs. NULL with @err set on failure. */
 struct data *data_new(const struct data_config *config, struct aio_loop *loop, GError **err);
-/* No request is in flight. NULL is fine. */
+/* No request may be in flight. NULL is fine. */
 void data_free(struct data *data);
 
-/* All memory that requests take, here once and for all. 0 or -errno. */
+/* Allocates all memory that requests use, once and for all. 0 or -errno. */
 int data_allocate(struct data *data);
 
-/* What a FETCH of the tag has to say about where the data go. */
+/* The address that a FETCH of the tag passes for its data. */
 uint64_t data_fetch_addr(const struct data *data, uint16_t tag);
 
 /* Serves the tag's READ or WRITE. 0 or -errno. */

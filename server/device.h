@@ -27,9 +27,9 @@
 
 struct device;
 
-/* How the data of requests get to the server and back; see data.h. */
+/* How the data of requests is transferred to the server and back; see data.h. */
 enum device_data {
-	DEVICE_DATA_ANY, /* zero copy where the driver offers it, else copy */
+	DEVICE_DATA_ANY, /* zero copy if the driver offers it, otherwise copy */
 	DEVICE_DATA_COPY,
 	DEVICE_DATA_USER_COPY,
 	DEVICE_DATA_ZERO_COPY,
@@ -42,32 +42,32 @@ struct device_config {
 	struct hold_policy hold;
 	guint64 watchdog_us; /* of supervisor_watchdog_us() */
 	/*
-	 * A device that was taken over; device_add() owns it from then on, also when it fails.
-	 * It is not deleted before it is live again. NULL: a new device.
+	 * A device that was taken over; device_add() owns it from then on, even on failure. It is
+	 * not deleted before it is live again. NULL: create a new device.
 	 */
 	struct control *recovered;
-	int char_fd; /* of @recovered: the driver's file, which device_add() owns from then on */
-	/* For a new one only. */
+	int char_fd; /* of @recovered: the driver's file, which device_add() then owns */
+	/* Only for a new device. */
 	uint32_t id;	 /* or UBD_DEV_ID_ANY */
 	uint16_t queues; /* 0: one per CPU, up to a few */
 	uint16_t depth;
 	uint64_t recovery; /* UBD_F_USER_RECOVERY*: whether it outlives its server, and how */
 	uint32_t request_timeout; /* as in struct ubd_params */
 	bool no_partition_scan;
-	uint32_t recovery_timeout; /* seconds, or 0: for how long, if it does */
+	uint32_t recovery_timeout; /* for how many seconds, if it does; 0: without limit */
 	struct ubd_identity identity;
 	enum device_data data;
 };
 
-/* The most queues that may be asked for; each has an aio loop, the main thread too. */
+/* Maximum number of queues; each has an aio loop, and so has the main thread. */
 #define DEVICE_MAX_QUEUES 128
 
-/* NULL with @err set, and nothing is left behind. Free with device_free(). */
+/* On failure, NULL with @err set, and nothing is left behind. Free it with device_free(). */
 struct device *device_add(const struct device_config *config, GError **err);
 
 /*
- * A signal at @signal_fd ends the wait for a new device's start, which is a failure then. After a
- * failure device_stop() is due as after a success.
+ * A signal on @signal_fd ends the wait for a new device's start, which then fails. Call
+ * device_stop() after a failure, too.
  */
 int device_start(struct device *device, int signal_fd, GError **err);
 
@@ -78,46 +78,46 @@ bool device_recovers(const struct device *device);
 /* "/dev/ubdbN", owned by the device. */
 const char *device_path(const struct device *device);
 
-/* What device_wait() has found. */
+/* Why device_wait() has returned. */
 enum device_end {
-	DEVICE_COMMAND,	    /* no end: @command_fd has something to read */
+	DEVICE_COMMAND,	    /* not an end: @command_fd has something to read */
 	DEVICE_END_SIGNAL,  /* @signal_fd has something to read */
-	DEVICE_END_STOPPED, /* somebody else stopped the device */
-	DEVICE_END_LEFT,    /* somebody else is to serve the device */
-	DEVICE_END_BROKEN,  /* the driver refused a command of ours, a request is lost */
+	DEVICE_END_STOPPED, /* another process stopped the device */
+	DEVICE_END_LEFT,    /* another server is to serve the device */
+	DEVICE_END_BROKEN,  /* the driver refused a command: a request is lost */
 };
 
 /*
- * Reports meanwhile what goes wrong, and lets the service manager know that all goes well.
- * @command_fd may be -1.
+ * Meanwhile, reports problems, and tells the service manager that the server is alive. @command_fd
+ * may be -1.
  */
 enum device_end device_wait(struct device *device, int signal_fd, int command_fd);
 
-/* The image has grown: so does the device, by whole blocks. 0 or -errno. */
+/* Grows the device, by whole blocks, after the image has grown. 0 or -errno. */
 int device_grow(struct device *device);
 
 /* Bytes. */
 uint64_t device_size(const struct device *device);
 
-/* What its queues have done so far, and the last request that failed. */
+/* Statistics of its queues, and the last failed request. */
 unsigned device_nr_queues(const struct device *device);
 struct queue_stats device_queue_stats(const struct device *device, unsigned q_id);
 /* Count 0: none; *ret_time is in seconds since 1970. */
 struct failure device_last_failure(const struct device *device, gint64 *ret_time);
 
 /*
- * Acknowledged data may be lost. The device will not be left to another server unless the driver
- * knows of the loss. After device_stop().
+ * Notes that acknowledged data may be lost: the device will not be left to another server unless
+ * the driver knows about the loss. After device_stop().
  */
 void device_note_loss(struct device *device);
 
 /*
- * Waits for the requests in flight. Does nothing the second time. 0 or -errno: the
- * device was not stopped as it should, but it will be by device_free().
+ * Stops the device and waits for requests in flight. Does nothing the second time. 0 or -errno: the
+ * device was not stopped properly, but device_free() will stop it.
  */
 int device_stop(struct device *device);
 
-/* Deletes the device; stops it first if need be. NULL is fine. */
+/* Deletes the device; stops it first if necessary. NULL is fine. */
 void device_free(struct device *device);
 
 #endif

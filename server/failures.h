@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reports of failed requests: the first one at once, then at most a line every
- * FAILURES_QUIET_SECONDS for each operation, with a count. Times are those of
- * g_get_monotonic_time().
+ * Reports of failed requests: the first one at once, then at most one line per
+ * FAILURES_QUIET_SECONDS and operation, with a count. Times are those of g_get_monotonic_time().
  */
 #ifndef UBD_FAILURES_H
 #define UBD_FAILURES_H
@@ -11,13 +10,13 @@
 #include <linux/ubd_cmd.h>
 #include <stdint.h>
 
-/* UBD_IO_OP_*, and the last one for all that a server does not know. */
+/* UBD_IO_OP_*, and a last one for all operations that the server does not know. */
 #define FAILURES_OPS	       7
 #define FAILURES_QUIET_SECONDS 10
 
-/* Requests of one operation that failed, and the first of them. */
+/* Failed requests of one operation, and the first of them. */
 struct failure {
-	uint64_t count; /* 0: there are none, and nothing else counts */
+	uint64_t count; /* 0: there are none, and all else is undefined */
 	uint8_t op;	/* the index in arrays of FAILURES_OPS */
 	uint64_t guest_off;
 	uint64_t bytes; /* 0: a flush */
@@ -33,14 +32,14 @@ struct failures {
 
 /* "write", ...; "operation" if the server does not know it. */
 const char *failure_operation(const struct failure *failure);
-/* The first one as part of a sentence; the caller frees it. */
+/* Describes the first one, as part of a sentence; the caller frees the text. */
 char *failure_describe(const struct failure *failure);
 
 void failures_add(struct failures *failures, const struct failure *failure);
 
 /*
- * Says what is due at @now (G_MAXINT64: everything), in lines that begin with @name. Returns when
- * the next line is due; G_MAXINT64: none is left.
+ * Prints the lines that are due at @now (G_MAXINT64: all), beginning with @name. Returns the time
+ * at which the next line is due; G_MAXINT64: none is left.
  */
 gint64 failures_tell(struct failures *failures, const char *name, gint64 now,
 		     void (*say)(const char *line));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How the requests of a queue come from the driver, and how their answers go back. The device's
- * flags say which of two ways it is:
+ * flags select one of two ways:
  *
  *   tags      A command for each tag: it waits for a request, and takes along the answer to the
  *             last one.
@@ -9,7 +9,7 @@
  *             the loop one command takes all answers. Needs UBD_F_BATCH.
  *
  * A request is ours from the call of request() until fetch_answer() or fetch_leave(). The queue's
- * thread only, but for fetch_new() and fetch_free().
+ * thread only, except for fetch_new() and fetch_free().
  */
 #ifndef UBD_FETCH_H
 #define UBD_FETCH_H
@@ -27,32 +27,32 @@ struct fetch;
 struct fetch_events {
 	/* The tag's descriptor is filled. */
 	void (*request)(void *arg, uint16_t tag);
-	/* The driver has refused a command for another reason than its end; -errno. */
+	/* The driver has refused a command, and not because the device ended; -errno. */
 	void (*refused)(void *arg, int error);
-	/* Nothing more will come, and nothing is ours any more. The last call. */
+	/* No more requests will come, and none is ours any more. The last call. */
 	void (*over)(void *arg);
 };
 
 struct fetch_config {
-	int char_fd;	   /* of /dev/ubdcN; the caller's */
+	int char_fd;	   /* of /dev/ubdcN; belongs to the caller */
 	uint64_t features; /* UBD_F_* of the device */
 	uint16_t q_id;
 	uint16_t depth;
 	struct aio_loop *loop;
-	const struct data *data; /* knows where each tag's data go */
+	const struct data *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;
 	void *arg; /* of events */
 };
 
-/* Before the loop runs first. NULL with @err set on failure. */
+/* Call it before the loop first runs. NULL with @err set on failure. */
 struct fetch *fetch_new(const struct fetch_config *config, GError **err);
-/* After its loop: the kernel may use memory of it until then. NULL is fine. */
+/* Call it after freeing the loop: until then the kernel may use its memory. NULL is fine. */
 void fetch_free(struct fetch *fetch);
 
-/* Asks for requests on every tag. What is refused is known before a later command ends. */
+/* Asks for requests on every tag. Refusals are known before a later command ends. */
 void fetch_begin(struct fetch *fetch);
 
-/* Ends the tag's request, and asks for the next one. @result is as the driver wants it. */
+/* Ends the tag's request, and asks for the next one. @result is what the driver expects. */
 void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result);
 
 /* Leaves the tag's request to the next server. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which failed requests are held and retried, and for how long. To a file system one write that
- * finds no space is the end of its disk, while an administrator could still make room.
+ * Which failed requests are held and retried, and for how long. To a file system, one write that
+ * finds no space is the end of its disk, although an administrator could still make room.
  */
 #ifndef UBD_HOLD_H
 #define UBD_HOLD_H
@@ -11,24 +11,24 @@
 #include <stdint.h>
 
 struct hold_policy {
-	bool on_enospc;	    /* writes for which there is no space, or no quota */
+	bool on_enospc;	    /* writes that fail for lack of space or quota */
 	bool on_error;	    /* all requests whose storage fails */
-	unsigned timeout_s; /* 0: as long as the driver lets us */
+	unsigned timeout_s; /* 0: as long as the driver allows */
 };
 
 /*
  * Whether to retry a request of operation UBD_IO_OP_* @op that failed with @error (errno).
- * @troubles: enum image_trouble; time does not mend some of them.
+ * @troubles: enum image_trouble; some of them do not go away with time.
  */
 bool hold_wants(const struct hold_policy *policy, uint8_t op, int error, unsigned troubles);
 
 /*
- * For how long to hold a request. @driver_s: the driver declares a server dead that takes this many
- * seconds for a request, 0: never. Microseconds; G_MAXINT64: no limit.
+ * How long to hold a request, in microseconds; G_MAXINT64: no limit. @driver_s: the driver declares
+ * a server dead if a request takes this many seconds; 0: never.
  */
 gint64 hold_limit_us(const struct hold_policy *policy, unsigned driver_s);
 
-/* The pause before the next try, of which there were @tries. */
+/* The pause before the next try, after @tries tries. */
 uint64_t hold_pause_ns(unsigned tries);
 
 #endif

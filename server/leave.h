@@ -10,14 +10,14 @@
 
 #include "control.h"
 
-/* Report a server that has not left by then. */
+/* When to report a server that has not left. */
 #define LEAVE_REMIND_SECONDS 30
 
 struct leave;
 
 /*
- * Call this before asking the server, if there is one, to leave. Kills it after @kill_after_s
- * seconds, 0: never, from a thread, since the caller waits in the kernel. Main thread.
+ * Call this before asking the server, if there is one, to leave. A thread kills it after
+ * @kill_after_s seconds (0: never), because the caller waits in the kernel. Main thread.
  */
 struct leave *leave_begin(struct control *control, unsigned kill_after_s);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The command line of ubd-serve, read and checked. */
+/* The command line of ubd-serve, parsed and checked. */
 #ifndef UBD_OPTIONS_H
 #define UBD_OPTIONS_H
 
@@ -16,38 +16,38 @@ struct options {
 	char *format;
 	char *snapshot;
 	char *pid_file;
-	char *socket; /* where it takes commands; NULL: nowhere */
+	char *socket; /* for commands; NULL: none */
 	gboolean read_only;
 	gboolean no_lock;
-	gboolean force; /* take an image that was changed behind the device's back */
+	gboolean force; /* accept an image that was changed while its device waited */
 	gboolean daemonize;
 	gboolean core_dump; /* if it crashes */
 	gboolean no_partition_scan;
 	gboolean verbose;
-	gboolean version; /* print it; all others are not checked then */
+	gboolean version; /* print it; the other options are not checked */
 	bool direct;
 	bool discard;
 	struct image_policy policy; /* what images may name */
 	uint64_t cache_bytes;	    /* 0: the format's default */
-	uint64_t memory_limit;	    /* of the chain of images; 0: the default */
+	uint64_t memory_limit;	    /* for the chain of images; 0: the default */
 	uint16_t queues;	    /* 0: the device's default */
 	uint16_t depth;
 	uint32_t id;		   /* or UBD_DEV_ID_ANY */
 	uint64_t recovery;	   /* UBD_F_USER_RECOVERY* */
 	uint32_t request_timeout;  /* as in struct ubd_params */
-	uint32_t recovery_timeout; /* seconds that the device waits for a server; 0: for ever */
+	uint32_t recovery_timeout; /* seconds to wait for a server; 0: for ever */
 	enum device_data data;
 	struct hold_policy hold;
-	unsigned kill_after_s;	      /* for a server that is to leave; 0: never */
-	uint32_t recover;	      /* a device to take over, or UBD_DEV_ID_ANY: none */
+	unsigned kill_after_s;	      /* for a server that must leave; 0: never */
+	uint32_t recover;	      /* device to take over; UBD_DEV_ID_ANY: none */
 	uint32_t block_size;	      /* logical, bytes; 0: the image's */
-	struct ubd_identity identity; /* of the device, or to be compared with it */
+	struct ubd_identity identity; /* of the device, or to compare with it */
 };
 
 /* Main thread only. */
 extern struct options options;
 
-/* Fills @options; false after telling what is wrong. */
+/* Fills @options; false after reporting what is wrong. */
 bool options_parse(int *argc, char ***argv);
 
 #endif

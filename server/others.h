@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The other disks of ubd on this machine, by what sysfs tells everybody. */
+/* Other disks of ubd on this machine, as visible to everybody in sysfs. */
 #ifndef UBD_OTHERS_H
 #define UBD_OTHERS_H
 
@@ -9,10 +9,10 @@
 
 struct other {
 	uint32_t id;
-	bool unprivileged; /* its names are what any user has made up */
+	bool unprivileged; /* any user may have made up its names */
 };
 
-/* The kernel's folder of disks; tests have another one. */
+/* The kernel's folder of disks; tests use a different one. */
 extern const char *others_folder;
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What block device an image makes: capacity, block sizes, limits. */
+/* The parameters of an image's block device: capacity, block sizes, limits. */
 #ifndef UBD_PARAMS_H
 #define UBD_PARAMS_H
 
@@ -15,13 +15,13 @@ struct params_input {
 	uint64_t image_size; /* bytes */
 	bool read_only;
 	bool discard;	     /* the device takes discards */
-	bool is_disk;	     /* the image is a disk, and all of it */
-	uint32_t block_size; /* logical, 512 to 4096; 0: a disk's own, else 512 */
+	bool is_disk;	     /* the image is a whole disk */
+	uint32_t block_size; /* logical, 512 to 4096; 0: a disk's, or 512 */
 };
 
 /*
- * Fills *ret_params but for max_io_sectors, which the driver decides. The capacity is a multiple of
- * the logical block size; *ret_cut_bytes is what of the image lies behind it. -EINVAL for an image
+ * Fills *ret_params except max_io_sectors, which the driver decides. The capacity is a multiple of
+ * the logical block size; *ret_cut_bytes is the size of the rest of the image. -EINVAL for an image
  * that is smaller than a block.
  */
 int params_of_image(const struct params_input *input, struct ubd_params *ret_params,

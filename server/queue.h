@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hardware queue: a thread with a loop of its own that serves the requests
- * of all its tags.
+ * A hardware queue: a thread with its own loop that serves the requests of all its tags.
  *
- * A tag's request is served by a coroutine; the rest of the time the driver has the tag. When it gives
- * back nothing more, since the device was stopped or is left to another server, the thread ends.
+ * A coroutine serves a tag's request; the rest of the time the driver has the tag. When the driver
+ * returns no more tags, because the device was stopped or is left to another server, the thread
+ * ends.
  */
 #ifndef UBD_QUEUE_H
 #define UBD_QUEUE_H
@@ -24,40 +24,40 @@ struct queue;
 
 struct queue_config {
 	int char_fd;  /* of /dev/ubdcN */
-	int event_fd; /* an eventfd that is told when queue_poll() has something new */
+	int event_fd; /* an eventfd to signal news for queue_poll() */
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
 	uint64_t features; /* UBD_F_* of the device */
 	struct image *image;
-	bool outlived;	       /* by the device: what was acknowledged is in the file */
-	const cpu_set_t *cpus; /* where the thread runs; NULL: anywhere */
+	bool outlived;	       /* the device outlives us: keep acknowledged data in the file */
+	const cpu_set_t *cpus; /* CPUs for the thread; NULL: any */
 	const struct hold_policy *hold;
-	const _Atomic gint64 *hold_limit_us; /* of hold_limit_us(), which may change */
+	const _Atomic gint64 *hold_limit_us; /* value of hold_limit_us(), which may change */
 };
 
 /*
- * Starts the thread. The caller frees the queue with queue_free(), and keeps
- * the fds and the image until then.
+ * Starts the thread. The caller frees the queue with queue_free(), and keeps the fds and the image
+ * until then.
  */
 struct queue *queue_new(const struct queue_config *config, GError **err);
 
 /*
- * Waits until the driver has every tag. When it fails, some tags may be with
- * the driver all the same: stop the device before queue_free().
+ * Waits until the driver has every tag. On failure, the driver may still have some tags: stop the
+ * device before queue_free().
  */
 int queue_wait_ready(struct queue *queue, GError **err);
 
 struct queue_events {
-	bool ended; /* the thread has */
+	bool ended; /* the thread has ended */
 	int broken; /* -errno of a command that the driver refused: a tag is lost */
 	/* By operation: the requests that have failed since the last call ... */
 	struct failure failed[FAILURES_OPS];
-	/* ... and why the last one is held that is. */
+	/* ... and the failure of the request that was held last. */
 	struct failure held;
 };
 
-/* What has happened; main thread. */
+/* What has happened since the last call. Main thread. */
 struct queue_events queue_poll(struct queue *queue);
 
 struct queue_stats {
@@ -65,15 +65,15 @@ struct queue_stats {
 	uint64_t failed;
 	uint64_t read_bytes;
 	uint64_t written_bytes;
-	uint64_t held; /* at this moment */
+	uint64_t held; /* currently */
 };
 
 /* Any thread. */
 struct queue_stats queue_stats(struct queue *queue);
 
 /*
- * Stops holding requests. Those that are held get one more try; then they fail, or they stay
- * unanswered for the next server, and their tags end.
+ * Stops holding requests. Held requests get one more try; then they fail, or stay unanswered for
+ * the next server, and their tags end.
  */
 enum queue_release {
 	QUEUE_HOLDS,
@@ -83,13 +83,15 @@ enum queue_release {
 
 void queue_release_held(struct queue *queue, enum queue_release release);
 
-/* Wakes the queue's loop, and says whether it has run since the last call. Main thread. */
+/* Wakes the queue's loop, and returns whether it has run since the last call. Main thread. */
 bool queue_is_alive(struct queue *queue);
 
-/* Waits for the end of the thread, which comes when the device is stopped; its last state. */
+/*
+ * Waits for the thread to end, which it does when the device is stopped. Returns its final state.
+ */
 struct data_stats queue_wait(struct queue *queue);
 
-/* Waits likewise, and frees the queue. NULL is fine. */
+/* Waits for the thread to end, and frees the queue. NULL is fine. */
 void queue_free(struct queue *queue);
 
 #endif

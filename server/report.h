@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the server says to people: lines on standard error, or in the system's
- * log once it is a daemon. Main thread only, so that no request ever waits for
- * a terminal.
+ * The server's messages for people: lines on standard error, or in the system log once it is a
+ * daemon. Main thread only, so that no request ever waits for a terminal.
  */
 #ifndef UBD_REPORT_H
 #define UBD_REPORT_H
@@ -14,9 +13,9 @@ void report_init(bool verbose);
 /* From now on to syslog(3). */
 void report_to_syslog(void);
 
-/* A line, without its newline. */
+/* One line, without a newline. */
 void report_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
-/* Something that people should know, and that is no failure. */
+/* Something that people should know, but that is not a failure. */
 void report_note(const char *format, ...) G_GNUC_PRINTF(1, 2);
 /* Only with --verbose. */
 void report_verbose(const char *format, ...) G_GNUC_PRINTF(1, 2);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files that exist only while the server runs: its pid file and its socket. Making one destroys
- * nothing but what a dead server left there, and removing one removes only what this server made.
+ * Files that exist only while the server runs: its pid file and its socket. Creating one only
+ * replaces what a dead server left there, and removing one only removes what this server created.
  * Main thread only.
  */
 #ifndef UBD_RUNFILE_H
@@ -19,15 +19,17 @@ struct runfile;
 struct runfile *runfile_new_pid(const char *path, GError **err);
 
 /*
- * Listens at the UNIX socket @path, which only this user may connect to. Replaces a socket that
- * nobody listens at, and nothing else. NULL with @err set. Free with runfile_remove().
+ * Listens on the UNIX socket @path, to which only this user may connect. Replaces a socket on which
+ * nobody listens, and nothing else. NULL with @err set. Free with runfile_remove().
  */
 struct runfile *runfile_new_socket(const char *path, GError **err);
 
-/* The open file, such as the socket that listens; it stays @file's. */
+/* The open file, such as the listening socket; it still belongs to @file. */
 int runfile_fd(const struct runfile *file);
 
-/* Removes the file, unless something else has its name by now, and frees @file. NULL is fine. */
+/*
+ * Removes the file, unless its name now belongs to something else, and frees @file. NULL is fine.
+ */
 void runfile_remove(struct runfile *file);
 
 #endif

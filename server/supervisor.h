@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The service manager that has started us, systemd or another one with its protocol (sd_notify(3),
- * sd_listen_fds(3)): it learns when the device is live, and keeps the control fd of a device that
- * outlives its server for the next one, which then needs no privilege to take over. Without one
- * nothing is done. Main thread only.
+ * sd_listen_fds(3)): it is told when the device is live, and keeps the control fd of a device that
+ * outlives its server for the next server, which then needs no privilege to take over. Without a
+ * service manager, all of this does nothing. Main thread only.
  */
 #ifndef UBD_SUPERVISOR_H
 #define UBD_SUPERVISOR_H
@@ -11,23 +11,23 @@
 #include <glib.h>
 
 /*
- * The fd that was kept, or -1; the caller closes it. Once, before any other thread or process is
- * made: what comes from the environment is taken out of it.
+ * The fd that was kept, or -1; the caller closes it. Call it once, before any other thread or
+ * process is created: it removes the variables from the environment.
  */
 int supervisor_take_fd(void);
 
-/* Keep it for the next server; and no more. */
+/* Ask the service manager to keep the fd for the next server, or to drop it. */
 void supervisor_store_fd(int fd);
 void supervisor_drop_fd(void);
 
-/* The start is done. @status is for people. */
+/* Reports that the start is complete. @status is for people. */
 void supervisor_ready(const char *status);
 
-/* How often it wants to hear supervisor_alive() from then on, microseconds; 0: never. */
+/* The interval at which it expects supervisor_alive() from then on, in microseconds; 0: never. */
 guint64 supervisor_watchdog_us(void);
 void supervisor_alive(void);
 
-/* The end has begun, and takes its time. */
+/* Reports that the server is stopping, which may take time. */
 void supervisor_stopping(void);
 
 #endif

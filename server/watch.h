@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the main thread watches while a device is served: requests that fail or are held, files of
- * the image that someone truncates or deletes, loops that hang. It reports them to people and to
- * the service manager. Main thread only.
+ * the image that another program truncates or deletes, loops that hang. It reports them to people
+ * and to the service manager. Main thread only.
  */
 #ifndef UBD_WATCH_H
 #define UBD_WATCH_H
@@ -21,7 +21,7 @@ struct watch_config {
 	struct control *control;
 	int event_fd;
 	uint64_t features;     /* UBD_F_* of the device */
-	struct queue **queues; /* NULL where not started */
+	struct queue **queues; /* NULL if not started */
 	unsigned nr_queues;
 	struct hold_policy hold;
 	guint64 watchdog_us; /* of supervisor_watchdog_us() */
@@ -29,7 +29,7 @@ struct watch_config {
 
 struct watch;
 
-/* All of @config is the caller's, until watch_free(). NULL with @err set on failure. */
+/* The caller keeps everything in @config until watch_free(). NULL with @err set on failure. */
 struct watch *watch_new(const struct watch_config *config, GError **err);
 /* NULL is fine. */
 void watch_free(struct watch *watch);
@@ -40,14 +40,16 @@ const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch);
 /* Takes the events of a queue. */
 void watch_take(struct watch *watch, const struct queue_events *events);
 
-/* Checks everything that is due at @now. When to call it next at the latest; G_MAXINT64: after the
- * next event. */
+/*
+ * Checks everything that is due at @now. Returns the latest time for the next call; G_MAXINT64:
+ * after the next event.
+ */
 gint64 watch_look(struct watch *watch, gint64 now);
 
 /* Reports the failures that were held back. */
 void watch_tell_rest(struct watch *watch);
 
-/* The last request that has failed, count 0: none; and when, in seconds since 1970. */
+/* The last request that has failed (count 0: none), and when, in seconds since 1970. */
 struct failure watch_last_failure(const struct watch *watch, gint64 *ret_time);
 
 #endif
