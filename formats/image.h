@@ -28,6 +28,7 @@
 
 struct image;
 struct image_ops;
+struct bottom_ops;
 struct image_option;
 
 /* ---- open and close ---- */
@@ -166,6 +167,8 @@ struct file_id {
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 /* By file name; unknown if there is no such file, or if the name does not name a file. */
 struct file_id image_co_file_id(const char *filename);
+/* Whether two names are those of one file, also where there is no such file yet. */
+bool image_co_same_file(const char *a, const char *b);
 /* The identity of the image's file. */
 struct file_id image_file_id(const struct image *img);
 /*
@@ -413,6 +416,7 @@ struct image_option {
  * failure, or clears this on success. Initially zeroed.
  */
 struct image_begun {
+	const struct bottom_ops *bottom; /* which makes the next one */
 	/* Something may have been written to a block device. */
 	bool wipe;
 	/* A worker, which no signal interrupts, is about to create a file and to add it. */
@@ -422,7 +426,7 @@ struct image_begun {
 		char *filename;
 		struct file_id id;
 		bool made; /* it did not exist before */
-		void (*abandon)(const struct image_begun_file *file, bool wipe);
+		const struct bottom_ops *bottom;
 	} files[2];
 };
 

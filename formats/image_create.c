@@ -16,6 +16,7 @@ struct creation {
 	const char *filename;
 	const struct format_ops *ops;
 	struct image_create_opts opts; /* with the size that was found */
+	char *data_filename;	       /* of its data file, NULL if none */
 	struct file_id id, data_id;    /* not known where there is no such file yet */
 };
 
@@ -134,17 +135,14 @@ static int co_check_backing(struct creation *c, const char *full_name, GError **
 static int co_prepare_backing(struct creation *c, GError **err)
 {
 	g_autofree char *full_name = NULL;
-	struct file_id below;
 	int ret = check_backing_options(c, err);
 
 	if (ret)
 		return ret;
 	full_name = image_resolve_backing(c->filename, c->opts.backing_filename);
-	below = image_co_file_id(full_name);
-	/* The name counts where there is no such file yet. */
-	if (file_id_equal(&c->id, &below) || strcmp(c->filename, full_name) == 0)
+	if (image_co_same_file(c->filename, full_name))
 		return refuse(c, err, -ELOOP, "it cannot be its own backing file");
-	if (file_id_equal(&c->data_id, &below))
+	if (c->data_filename && image_co_same_file(c->data_filename, full_name))
 		return refuse(c, err, -ELOOP, "its data file cannot be its backing file");
 	return c->opts.backing_unchecked ? 0 : co_check_backing(c, full_name, err);
 }
@@ -170,7 +168,7 @@ void image_begun_abandon(const struct image_begun *begun)
 	for (int left = 1000; begun->making && left; left--)
 		nanosleep(&pause, NULL);
 	for (unsigned i = 0; i < begun->nr; i++)
-		begun->files[i].abandon(&begun->files[i], begun->wipe);
+		begun->files[i].bottom->abandon(&begun->files[i], begun->wipe);
 }
 
 void image_begun_clear(struct image_begun *begun)
@@ -211,12 +209,12 @@ static void co_identify(struct creation *c)
 {
 	const char *data_file =
 		c->opts.options ? g_hash_table_lookup(c->opts.options, "data_file") : NULL;
-	g_autofree char *full_name =
-		data_file ? image_resolve_backing(c->filename, data_file) : NULL;
 
 	c->id = image_co_file_id(c->filename);
-	if (full_name)
-		c->data_id = image_co_file_id(full_name);
+	if (!data_file)
+		return;
+	c->data_filename = image_resolve_backing(c->filename, data_file);
+	c->data_id = image_co_file_id(c->data_filename);
 }
 
 /* All that can be looked at before a file is touched. */
@@ -264,6 +262,7 @@ int image_co_create(const char *filename, const char *format, const struct image
 	c.ops = image_find_format(format, err);
 	if (c.ops)
 		ret = co_create(&c, err);
+	g_free(c.data_filename);
 	if (!ret && ret_size)
 		*ret_size = c.opts.size;
 	return image_one_line(ret, err);

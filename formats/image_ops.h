@@ -156,11 +156,15 @@ struct bottom_ops {
 	 */
 	struct file_id (*identify)(const char *filename);
 	char *(*stable_name)(const char *filename);
+	/* image_co_same_file(); on a worker. NULL: all names are different. */
+	bool (*is_same)(const char *a, const char *b);
 	/*
 	 * Creates the file or, with an exclusive lock, truncates an existing one, and adds it to
 	 * @begun. NULL: the bottom does not support creation.
 	 */
 	int (*co_create)(const char *filename, struct image_begun *begun, GError **err);
+	/* For image_begun_abandon(), which says what it does and when. */
+	void (*abandon)(const struct image_begun_file *begun, bool may_wipe);
 };
 
 struct image {

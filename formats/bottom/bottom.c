@@ -94,6 +94,32 @@ struct file_id image_co_file_id(const char *filename)
 	return job.ret_id;
 }
 
+struct same_job {
+	const struct bottom_ops *ops;
+	char *names[2];
+};
+
+static int same_on_worker(void *arg)
+{
+	const struct same_job *job = arg;
+
+	return job->ops->is_same(job->names[0], job->names[1]);
+}
+
+bool image_co_same_file(const char *a, const char *b)
+{
+	struct same_job job = {};
+	const struct bottom_ops *other = image_find_bottom(b, &job.names[1], NULL);
+	bool same = false;
+
+	job.ops = image_find_bottom(a, &job.names[0], NULL);
+	if (job.ops && job.ops == other && job.ops->is_same)
+		same = co_run_on_worker(same_on_worker, &job) == 1;
+	g_free(job.names[0]);
+	g_free(job.names[1]);
+	return same;
+}
+
 char *image_stable_name(const char *filename)
 {
 	g_autofree char *name = NULL;
@@ -134,10 +160,13 @@ int image_co_create_bottom(const char *filename, struct image_begun *begun, GErr
 
 	if (!bottom)
 		return -EINVAL;
-	if (bottom->co_create)
-		return bottom->co_create(name, begun, err);
-	g_set_error(err, UBD_ERROR, ENOTSUP,
-		    "Could not create '%s': Protocol driver '%s' does not support image creation",
-		    filename, bottom->io.name);
-	return -ENOTSUP;
+	if (!bottom->co_create) {
+		g_set_error(
+			err, UBD_ERROR, ENOTSUP,
+			"Could not create '%s': Protocol driver '%s' does not support image creation",
+			filename, bottom->io.name);
+		return -ENOTSUP;
+	}
+	begun->bottom = bottom;
+	return bottom->co_create(name, begun, err);
 }

@@ -690,5 +690,7 @@ const struct bottom_ops image_file_bottom = {
 	.troubles = file_troubles,
 	.identify = file_identify,
 	.stable_name = file_stable_name,
+	.is_same = file_is_same,
 	.co_create = file_co_create,
+	.abandon = file_abandon,
 };

@@ -9,6 +9,7 @@
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -42,6 +43,25 @@ struct file_id file_identify(const char *filename)
 	struct stat st;
 
 	return stat(filename, &st) < 0 ? (struct file_id){} : id_of(&st);
+}
+
+/* Names that nothing has yet are the same where they are the same name in one folder. */
+static bool is_same_new_name(const char *a, const char *b)
+{
+	g_autofree char *name_a = g_path_get_basename(a), *name_b = g_path_get_basename(b);
+	g_autofree char *folder_a = g_path_get_dirname(a), *folder_b = g_path_get_dirname(b);
+	struct file_id id_a = file_identify(folder_a), id_b = file_identify(folder_b);
+
+	return strcmp(name_a, name_b) == 0 && file_id_equal(&id_a, &id_b);
+}
+
+bool file_is_same(const char *a, const char *b)
+{
+	struct file_id id_a = file_identify(a), id_b = file_identify(b);
+
+	if (id_a.known || id_b.known)
+		return file_id_equal(&id_a, &id_b);
+	return strcmp(a, b) == 0 || is_same_new_name(a, b);
 }
 
 /*
@@ -407,7 +427,7 @@ static void wipe(int fd)
 }
 
 /* Only the file that was begun: the name may be another one's by now. */
-static void abandon(const struct image_begun_file *begun, bool may_wipe)
+void file_abandon(const struct image_begun_file *begun, bool may_wipe)
 {
 	struct file_id id = file_identify(begun->filename);
 	struct stat st;
@@ -441,7 +461,7 @@ static void add_to_begun(const struct file_open *job)
 		.filename = g_strdup(job->filename),
 		.id = job->id,
 		.made = job->made,
-		.abandon = abandon,
+		.bottom = begun->bottom,
 	};
 	/* Last: a signal may come at any time. */
 	begun->nr = nr + 1;

@@ -43,8 +43,10 @@ int file_co_keep_writers_out_fd(struct file_open *file, GError **err);
  */
 int file_co_create(const char *filename, struct image_begun *begun, GError **err);
 
-/* Of image_ops. */
+/* Of bottom_ops. */
 struct file_id file_identify(const char *filename);
 char *file_stable_name(const char *filename);
+bool file_is_same(const char *a, const char *b);
+void file_abandon(const struct image_begun_file *begun, bool may_wipe);
 
 #endif

@@ -200,6 +200,16 @@ CO_TEST(test_loops_are_refused)
 	opts.backing_unchecked = true;
 	opts.backing_filename = "l.new";
 	co_create_fails("l.new", "qcow2", &opts, ELOOP, "its own backing file");
+	/* By another name, although there is no such file yet. */
+	opts.backing_filename = "./l.new";
+	co_create_fails("l.new", "qcow2", &opts, ELOOP, "its own backing file");
+	opts.backing_filename = "file:l.new";
+	co_create_fails("l.new", "qcow2", &opts, ELOOP, "its own backing file");
+	opts.options = g_hash_table_new(g_str_hash, g_str_equal);
+	g_hash_table_insert(opts.options, (void *)"data_file", (void *)"./l.new");
+	co_create_fails("l.top2", "qcow2", &opts, ELOOP,
+			"its data file cannot be its backing file");
+	g_hash_table_unref(opts.options);
 	image_co_close(co_open_ok("l.top", NULL, 0));
 }
 
@@ -232,10 +242,11 @@ static void note_abandoned(const struct image_begun_file *file, bool wipe)
 
 static void *make_slowly(void *arg)
 {
+	static const struct bottom_ops bottom = { .abandon = note_abandoned };
 	struct image_begun *begun = arg;
 
 	g_usleep(50000);
-	begun->files[0].abandon = note_abandoned;
+	begun->files[0].bottom = &bottom;
 	begun->nr = 1;
 	begun->making = false;
 	return NULL;
