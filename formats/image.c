@@ -26,6 +26,16 @@ bool image_is_read_only(const struct image *img)
 	return !(img->flags & IMAGE_RDWR);
 }
 
+bool image_is_headerless(const struct image *img)
+{
+	return img->format->headerless;
+}
+
+bool image_forgets(const struct image *img)
+{
+	return img->file ? image_forgets(img->file) : img->bottom->forgets;
+}
+
 struct image *image_backing(const struct image *img)
 {
 	return img->backing;

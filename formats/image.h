@@ -152,6 +152,10 @@ const char *image_filename(const struct image *img); /* owned by the node */
 const char *image_format(const struct image *img);   /* "qcow2", "raw", ... */
 uint64_t image_size(const struct image *img);	     /* guest-visible size */
 bool image_is_read_only(const struct image *img);
+/* The file is the disk: whoever writes to the disk can write a header of another format there. */
+bool image_is_headerless(const struct image *img);
+/* Reads as zeroes whatever was written to it (null). */
+bool image_forgets(const struct image *img);
 struct image *image_backing(const struct image *img); /* NULL if none */
 struct image *image_file(const struct image *img);    /* the node below; NULL for a bottom node */
 /* The node that IMAGE_EXTENT_OFFSET refers to: image_file() or an external data file. */

@@ -138,6 +138,8 @@ struct bottom_ops {
 	 * image may only name such bottoms.
 	 */
 	bool is_path;
+	/* Reads as zeroes whatever was written to it. */
+	bool forgets;
 
 	/* Opens img->filename: sets img->size, img->limits, img->opaque. */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);

@@ -55,7 +55,7 @@ static uint16_t default_queues(void)
 
 static bool is_disk(const struct image *image)
 {
-	return strcmp(image_format(image), "raw") == 0 && image_is_on_block_device(image);
+	return image_is_headerless(image) && image_is_on_block_device(image);
 }
 
 static int choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)

@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -201,12 +200,8 @@ static void look_for_loss(struct aio_loop *loop, struct image *image, struct dev
  */
 static bool format_is_known(struct image *image)
 {
-	const struct image *file = image_file(image);
-
-	if (options.format || strcmp(image_format(image), "raw") != 0)
-		return true;
-	/* null:SIZE has no contents to be taken for a header. */
-	if (file && strcmp(image_format(file), "null") == 0)
+	/* What forgets has no contents to be taken for a header. */
+	if (options.format || !image_is_headerless(image) || image_forgets(image))
 		return true;
 	report_error(
 		"%s: no format is known by its header; if it is a raw image, give --format raw",

@@ -89,5 +89,6 @@ const struct bottom_ops image_null_bottom = {
 		.co_truncate = null_co_truncate,
 		.co_allocated_bytes = null_co_allocated_bytes,
 	},
+	.forgets = true,
 	.co_open = null_co_open,
 };

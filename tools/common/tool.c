@@ -228,8 +228,7 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		tool_error("%s; if it is a raw disk with such contents, give -f raw", err->message);
 	else if (ret)
 		tool_error("%s", err->message);
-	else if (!opts->format && opts->flags & IMAGE_RDWR &&
-		 strcmp(image_format(*ret_img), "raw") == 0)
+	else if (!opts->format && opts->flags & IMAGE_RDWR && image_is_headerless(*ret_img))
 		warn_of_probed_raw(*ret_img);
 	return ret;
 }
