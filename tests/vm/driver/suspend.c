@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -125,15 +126,37 @@ static void suspend(const char *level, const char *state, const char *seconds)
 	write_file("/sys/power/pm_test", "none");
 }
 
-static void suspend_under_requests(const char *level)
+/* Too much of the time since @begin has passed before and after the freeze to tell anything. */
+static bool is_too_slow(double begin)
+{
+	return now() - begin - atoi(FROZEN) > LIMIT - 2;
+}
+
+/* Whether it could be told. */
+static bool try_suspend_under_requests(const char *level)
 {
 	int server = spawn_late_server("10");
 	struct client client;
+	double begin = now();
+	bool told;
 
 	submit_there(&client);
 	suspend(level, "mem", FROZEN);
-	check_answered(&client);
+	told = !is_too_slow(begin);
+	if (told) {
+		check_answered(&client);
+	} else {
+		set(&shared->release, true);
+		client_wait(&client);
+	}
 	kill_server(server);
+	return told;
+}
+
+static void suspend_under_requests(const char *level)
+{
+	for (int left = 2; !try_suspend_under_requests(level); left--)
+		CHECK(left);
 }
 
 /* The driver has no chance to look meanwhile. */
@@ -159,17 +182,30 @@ static void serve_and_be_waited_for(void *arg)
 	serve_for_ever(&server);
 }
 
-static void a_suspend_takes_no_time_from_the_next_server(void)
+/* Whether it could be told. */
+static bool try_suspend_before_the_next_server(void)
 {
+	double begin;
+	bool told;
 	int server;
 
 	share();
 	server = wait_for_server(spawn(serve_and_be_waited_for, NULL));
+	begin = now();
 	kill_server(server);
 	close(open_waiting());
 	suspend("freezer", "mem", FROZEN);
-	kill_server(spawn_next());
+	told = !is_too_slow(begin);
+	if (told)
+		kill_server(spawn_next());
 	WAIT_UNTIL(!exists(block_node(get(&shared->id))), LIMIT + SOON);
+	return told;
+}
+
+static void a_suspend_takes_no_time_from_the_next_server(void)
+{
+	for (int left = 2; !try_suspend_before_the_next_server(); left--)
+		CHECK(left);
 }
 
 /* Before tasks are frozen, when a hibernation begins, file systems are synchronized. */
