@@ -27,8 +27,8 @@ struct test {
 
 /*
  * Runs the tests named on the command line, or all; after --user-copy with servers that
- * have UBD_F_USER_COPY, after --batch with such that have UBD_F_BATCH. Prints `ok NAME` or `not ok
- * NAME: why` for each, returns main()'s exit status.
+ * have UBD_F_USER_COPY, after --batch with such that have UBD_F_BATCH, if the kernel has it.
+ * Prints `ok NAME` or `not ok NAME: why` for each, returns main()'s exit status.
  */
 int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
 

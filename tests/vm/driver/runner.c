@@ -168,8 +168,11 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 	for (; argc > 1 && !strncmp(argv[1], "--", 2); argc--, argv++) {
 		if (!strcmp(argv[1], "--user-copy"))
 			server_data_path = UBD_F_USER_COPY;
-		if (!strcmp(argv[1], "--batch"))
+		if (!strcmp(argv[1], "--batch")) {
+			if (!(get_features() & UBD_F_BATCH))
+				return 0;
 			server_by_batches = true;
+		}
 	}
 	/* What a test started and left is ours to end and to wait for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
