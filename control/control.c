@@ -103,7 +103,7 @@ static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GErr
 			    CONTROL_NODE ": not permitted to add %s (needs CAP_SYS_ADMIN)", what);
 	else if (res == -EDQUOT)
 		g_set_error(err, UBD_ERROR, -res,
-			    CONTROL_NODE ": you have as many devices as the driver lets you have");
+			    CONTROL_NODE ": you have reached the limit of devices");
 	else if (info->dev_id == UBD_DEV_ID_ANY)
 		g_set_error(err, UBD_ERROR, -res, CONTROL_NODE ": cannot add a device: %s",
 			    g_strerror(-res));
@@ -147,7 +147,7 @@ static const char *open_error(int res)
 	case -ENODEV:
 		return "there is no such device";
 	case -EACCES:
-		return "it is another user's device";
+		return "it belongs to another user";
 	default:
 		return g_strerror(-res);
 	}
@@ -277,7 +277,7 @@ struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GEr
 	if (res == 0)
 		res = -EOPNOTSUPP;
 	g_set_error(err, UBD_ERROR, -res, "descriptor %d: %s", fd,
-		    res == -EOPNOTSUPP ? "it is no control fd of ubd" : g_strerror(-res));
+		    res == -EOPNOTSUPP ? "it is not a control fd of ubd" : g_strerror(-res));
 	control_free(control);
 	return NULL;
 }

@@ -176,7 +176,7 @@ static bool get_size(const struct target *target, JsonObject *command, uint64_t 
 	/* Nobody knows what its users have behind the new end. */
 	if (*ret_size < MAX(now, image_size(target->image))) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "%s has %" PRIu64 " bytes, and a device in use is not made smaller",
+			    "%s has %" PRIu64 " bytes; a device in use cannot be shrunk",
 			    device_path(target->device), now);
 		return false;
 	}
@@ -292,7 +292,7 @@ static void send_answer(int fd, JsonObject *answer)
 	line = g_strconcat(text, "\n", NULL);
 	/* A client that does not listen does not want to know. */
 	if (!send_line(fd, line))
-		report_verbose("a client left before its answer");
+		report_verbose("a client disconnected before its answer");
 }
 
 static bool serve_client(int fd, const struct target *target)
@@ -309,7 +309,7 @@ static bool serve_client(int fd, const struct target *target)
 	if (node && JSON_NODE_HOLDS_OBJECT(node))
 		goes_on = answer_command(target, json_node_get_object(node), answer);
 	else
-		set_text(answer, "error", "a line must be a JSON object");
+		set_text(answer, "error", "expected a line with a JSON object");
 	send_answer(fd, answer);
 	return goes_on;
 }

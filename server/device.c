@@ -75,7 +75,7 @@ static int choose_params(const struct device *device, struct ubd_params *ret_par
 	if (res < 0)
 		g_prefix_error(err, "%s: ", image_filename(image));
 	else if (cut_bytes)
-		report_note("%s: the last %u bytes are no whole block and not on the device",
+		report_note("%s: ignoring the last %u bytes: they do not fill a block",
 			    image_filename(image), cut_bytes);
 	ret_params->request_timeout = device->config.request_timeout;
 	return res;
@@ -112,13 +112,14 @@ static int check_params(struct device *device, const struct ubd_params *params, 
 		g_set_error(err, UBD_ERROR, -res, "%s: %s", device->path, g_strerror(-res));
 	else if (params->dev_sectors < had.dev_sectors)
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "%s: it makes a device of %" PRIu64 " sectors, but %s has %" PRIu64,
+			    "%s: the image needs a device of %" PRIu64
+			    " sectors, but %s has %" PRIu64,
 			    filename, (uint64_t)params->dev_sectors, device->path,
 			    (uint64_t)had.dev_sectors);
 	else if (!have_same_limits(params, &had))
 		g_set_error(
 			err, UBD_ERROR, EINVAL,
-			"%s: its blocks or clusters are not those of the image that %s was made of",
+			"%s: its block or cluster size differs from that of the image for which %s was created",
 			filename, device->path);
 	else {
 		device->sectors = had.dev_sectors;
@@ -200,9 +201,10 @@ static int add_new(struct device *device, GError **err)
 		way = DEVICE_DATA_COPY;
 	}
 	if (data_flags[way] & ~offered) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "the driver has no %s copy on this kernel; take another --data",
-			    way == DEVICE_DATA_ZERO_COPY ? "zero" : "user");
+		g_set_error(
+			err, UBD_ERROR, ENOTSUP,
+			"the driver does not support %s copy on this kernel; use another --data",
+			way == DEVICE_DATA_ZERO_COPY ? "zero" : "user");
 		return -1;
 	}
 	if (batches && add_with(device, way, batches, NULL))
@@ -271,7 +273,7 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 	if (res == 0)
 		config.cpus = &cpus;
 	else
-		report_verbose("queue %u: its CPUs are not known: %s", q_id, g_strerror(-res));
+		report_verbose("queue %u: cannot get its CPUs: %s", q_id, g_strerror(-res));
 	return queue_new(&config, err);
 }
 
@@ -502,8 +504,7 @@ int device_start(struct device *device, int signal_fd, GError **err)
 	if (res < 0)
 		return res;
 	if (device->info.flags & UBD_F_LOST)
-		report_error("%s: an earlier server has lost data: flushes fail",
-			     device->path);
+		report_error("%s: an earlier server has lost data: flushes fail", device->path);
 	report_verbose("%s: requests come %s", device->path,
 		       device->info.flags & UBD_F_BATCH ? "in batches" : "one by one");
 	if (device->config.recovered)
@@ -561,8 +562,8 @@ static void wait_for_queues(struct device *device)
 		events = queue_poll(device->queues[i]);
 		watch_take(device->watch, &events);
 		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
-			       " bytes read, %" PRIu64 " bytes written; data of %" PRIu64
-			       " by zero copy, of %" PRIu64 " copied",
+			       " bytes read, %" PRIu64 " bytes written; %" PRIu64
+			       " requests by zero copy, %" PRIu64 " copied",
 			       device->path, i, stats.requests, stats.failed, stats.read_bytes,
 			       stats.written_bytes, data.zero_copy, data.copied);
 	}
@@ -606,8 +607,9 @@ void device_note_loss(struct device *device)
 	if (!device->stays ||
 	    (control_get_info(device->control, &info) == 0 && info.flags & UBD_F_LOST))
 		return;
-	report_error("%s: it ends here, since another server would not know that data may be lost",
-		     device->path);
+	report_error(
+		"%s: ending the device, because another server would not know that data may be lost",
+		device->path);
 	device->stays = false;
 }
 

@@ -42,18 +42,19 @@ static void kill_server(const struct leave *leave)
 		res = syscall(SYS_pidfd_send_signal, leave->pidfd, SIGKILL, NULL, 0) < 0 ? -errno
 											 : 0;
 	if (res < 0)
-		report_error("/dev/ubdb%u: its server cannot be killed: %s", leave->dev_id,
+		report_error("/dev/ubdb%u: cannot kill its server: %s", leave->dev_id,
 			     g_strerror(-res));
 	else
-		report_note("/dev/ubdb%u: its server, process %d, has not left in %u seconds and "
-			    "was killed",
-			    leave->dev_id, leave->pid, leave->kill_after_s);
+		report_note(
+			"/dev/ubdb%u: killed its server, process %d, which had not left within %u "
+			"seconds",
+			leave->dev_id, leave->pid, leave->kill_after_s);
 }
 
 static void remind(const struct leave *leave)
 {
-	report_note("/dev/ubdb%u: its server, process %d, has not left in %d seconds, and requests "
-		    "wait for it; kill it if it hangs",
+	report_note("/dev/ubdb%u: its server, process %d, has not left within %d seconds, and "
+		    "requests wait for it; kill it if it hangs",
 		    leave->dev_id, leave->pid, LEAVE_REMIND_SECONDS);
 }
 

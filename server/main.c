@@ -153,7 +153,8 @@ static struct image *open_image(struct aio_loop *loop, struct control *recovered
 		return NULL;
 	}
 	if (options.direct && !image_limits(job.image)->direct)
-		report_verbose("%s: no O_DIRECT here, using the page cache", options.filename);
+		report_verbose("%s: O_DIRECT is not supported here; using the page cache",
+			       options.filename);
 	return job.image;
 }
 
@@ -204,7 +205,7 @@ static bool format_is_known(struct image *image)
 	if (options.format || !image_is_headerless(image) || image_forgets(image))
 		return true;
 	report_error(
-		"%s: no format is known by its header; if it is a raw image, give --format raw",
+		"%s: its header is not of a known format; if it is a raw image, give --format raw",
 		options.filename);
 	return false;
 }
@@ -257,7 +258,7 @@ static int memory_lock_error, io_flusher_error, oom_score_error;
 static void tell_of_memory(void)
 {
 	if (memory_lock_error < 0)
-		report_note("memory is not locked (%s): the device may hang when memory is short",
+		report_note("cannot lock memory (%s): the device may hang when memory is short",
 			    g_strerror(-memory_lock_error));
 	if (io_flusher_error < 0)
 		report_note("PR_SET_IO_FLUSHER: %s: the device may hang when memory is short",
@@ -336,7 +337,7 @@ static bool run_device(struct aio_loop *loop, struct image *image, struct device
 		report_verbose("%s: stopping", device_path(device));
 		return true;
 	case DEVICE_END_STOPPED:
-		report_note("%s: somebody else has stopped the device", device_path(device));
+		report_note("%s: another process has stopped the device", device_path(device));
 		return true;
 	case DEVICE_END_LEFT:
 		report_note("%s: left to the next server", device_path(device));
@@ -387,7 +388,7 @@ static void keep_image(struct control *recovered, const struct image *image)
 	int res = takeover_keep_image(recovered, image);
 
 	if (res < 0)
-		report_note("%s: the next server will not know it again: %s", options.filename,
+		report_note("%s: the next server will not recognise it: %s", options.filename,
 			    g_strerror(-res));
 }
 

@@ -156,76 +156,76 @@ static gboolean parse_block_size(const char *name, const char *value, void *data
 
 static const GOptionEntry option_entries[] = {
 	{ "format", 'f', 0, G_OPTION_ARG_STRING, &options.format,
-	  "Format of the image: qcow2 or raw; without it, by the image's header", "FORMAT" },
+	  "Format of the image: qcow2 or raw (default: probed)", "FORMAT" },
 	{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &options.read_only,
-	  "Make a read-only device, and do not write to the image", NULL },
+	  "Create a read-only device, and do not write to the image", NULL },
 	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
-	  "Serve this snapshot inside of the image (name or ID), read-only", "SNAPSHOT" },
+	  "Serve this internal snapshot (name or ID), read-only", "SNAPSHOT" },
 	{ "allow-backing", 0, 0, G_OPTION_ARG_CALLBACK, parse_backing,
-	  "Backing files that images may name: any (default), none, or only there",
+	  "Which backing files images may name: any (default), none, or those in",
 	  "FOLDER[:FOLDER...]" },
 	{ "allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, parse_data_file,
-	  "External data files: any, none, or only there (default: the image's folder)",
+	  "The same for external data files (default: those in the image's folder)",
 	  "FOLDER[:FOLDER...]" },
 	{ "allow-probing", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &given.formats_given,
-	  "Guess the format of a backing file where the image does not name it", NULL },
+	  "Probe the format of a backing file if the image does not name it", NULL },
 	{ "queues", 0, 0, G_OPTION_ARG_INT, &given.queues,
-	  "Hardware queues, each with a thread (default: one per CPU, at most 4)", "N" },
+	  "Number of hardware queues and threads (default: one per CPU, up to 4)", "N" },
 	{ "depth", 0, 0, G_OPTION_ARG_INT, &given.depth,
-	  "Requests in flight in each queue (default: " G_STRINGIFY(DEFAULT_DEPTH) ")", "N" },
+	  "Requests in flight per queue (default: " G_STRINGIFY(DEFAULT_DEPTH) ")", "N" },
 	{ "cache", 0, 0, G_OPTION_ARG_CALLBACK, parse_cache,
-	  "none: past the host's page cache (default); writeback: through it", "MODE" },
+	  "none: bypass the host's page cache (default); writeback: use it", "MODE" },
 	{ "cache-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_size,
-	  "Memory for the image's metadata (default: by the image's size)", "SIZE" },
+	  "Cache for the image's metadata (default: depends on the image's size)", "SIZE" },
 	{ "no-lock", 0, 0, G_OPTION_ARG_NONE, &options.no_lock,
-	  "Write to the image also where the file system has no locks", NULL },
+	  "Allow writing where the file system does not support locks", NULL },
 	{ "memory-limit", 0, 0, G_OPTION_ARG_CALLBACK, parse_size,
-	  "Most memory for what images and backing files hold in it (default: 512M)", "SIZE" },
+	  "Limit of memory for an image and its backing files (default: 512M)", "SIZE" },
 	{ "discard", 0, 0, G_OPTION_ARG_CALLBACK, parse_discard,
-	  "unmap: a discard gives space back (default); ignore: no discards", "MODE" },
+	  "unmap: discards free space (default); ignore: no discards", "MODE" },
 	{ "data", 0, 0, G_OPTION_ARG_CALLBACK, parse_data,
-	  "How data pass: copy, user-copy, zero-copy (default: zero-copy, else copy)", "WAY" },
+	  "How data is transferred: copy, user-copy or zero-copy (default: zero-copy or, where not supported, copy)",
+	  "WAY" },
 	{ "on-enospc", 0, 0, G_OPTION_ARG_CALLBACK, parse_hold,
-	  "When a write finds no space: hold and retry it (default), or fail it", "MODE" },
+	  "If a write finds no space: hold and retry it (default), or fail it", "MODE" },
 	{ "on-error", 0, 0, G_OPTION_ARG_CALLBACK, parse_hold,
-	  "On an error of the storage: hold and retry, or fail the request (default)", "MODE" },
+	  "If the storage fails: hold and retry the request, or fail it (default)", "MODE" },
 	{ "hold-timeout", 0, 0, G_OPTION_ARG_INT, &given.hold_timeout,
-	  "Seconds to hold a request; 0: as long as the driver waits (default)", "SECONDS" },
+	  "Seconds to hold a request; 0: as long as the driver allows (default)", "SECONDS" },
 	{ "request-timeout", 0, 0, G_OPTION_ARG_INT, &given.request_timeout,
-	  "Seconds without an answer until the driver gives the server up; 0: never (default: the driver's)",
+	  "Seconds without an answer after which the driver considers the server dead; 0: never (default: the driver's)",
 	  "SECONDS" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
-	  "Make /dev/ubdbN (default: the lowest free number)", "N" },
+	  "Create /dev/ubdbN (default: the lowest free number)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
-	  "Bytes of a block: 512 to 4096 (default: 512, or that of a raw disk)", "BYTES" },
+	  "Logical block size: 512 to 4096 (default: 512, or that of a raw disk)", "BYTES" },
 	{ "no-partition-scan", 0, 0, G_OPTION_ARG_NONE, &options.no_partition_scan,
-	  "Do not have the kernel look for partitions", NULL },
+	  "Do not scan for partitions", NULL },
 	{ "serial", 0, 0, G_OPTION_ARG_STRING, &given.serial,
-	  "Serial number (default: made of the image's path); empty: none", "SERIAL" },
+	  "Serial number (default: derived from the image's path); empty: none", "SERIAL" },
 	{ "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid,
-	  "UUID of the disk (default: made of the image's path); empty: none", "UUID" },
+	  "UUID of the disk (default: derived from the image's path); empty: none", "UUID" },
 	{ "recovery", 0, 0, G_OPTION_ARG_CALLBACK, parse_recovery,
-	  "The device outlives its server; requests then fail or wait (default: none)", "MODE" },
+	  "none (default), or fail, reissue, fail-io: the device outlives its server", "MODE" },
 	{ "recovery-timeout", 0, 0, G_OPTION_ARG_INT, &given.recovery_timeout,
-	  "Seconds that it waits for a server before it ends; 0: for ever (default: " G_STRINGIFY(
+	  "Seconds for which it waits for the next server; 0: for ever (default: " G_STRINGIFY(
 		  DEFAULT_RECOVERY_TIMEOUT) ")",
 	  "N" },
 	{ "recover", 0, 0, G_OPTION_ARG_INT, &given.recover,
-	  "Take over /dev/ubdbN, made with --recovery, from its last server", "N" },
+	  "Take over /dev/ubdbN, created with --recovery, from its last server", "N" },
 	{ "kill-after", 0, 0, G_OPTION_ARG_INT, &given.kill_after,
-	  "Kill the last server if it has not left by then (default: never)", "SECONDS" },
+	  "Kill the last server if it has not left after this time (default: never)", "SECONDS" },
 	{ "force", 0, 0, G_OPTION_ARG_NONE, &options.force,
-	  "Take a device over though its image was changed while nobody served it", NULL },
+	  "Take over a device even if its image was changed while nobody served it", NULL },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
-	  "Return when the device is live, and go on in the background", NULL },
+	  "Return when the device is live, and continue in the background", NULL },
 	{ "core-dump", 0, 0, G_OPTION_ARG_NONE, &options.core_dump,
-	  "Dump core after a crash: not to a file system on the device itself", NULL },
+	  "Dump core after a crash, but not to a file system on the device itself", NULL },
 	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
-	  "Write the server's process number to FILE while the device is live", "FILE" },
+	  "Write the server's PID to FILE while the device is live", "FILE" },
 	{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &options.socket,
-	  "Take commands at this UNIX socket: status, resize, quit", "FILE" },
-	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say more about what is done",
-	  NULL },
+	  "Accept commands on this UNIX socket: status, resize, quit", "FILE" },
+	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Print more messages", NULL },
 	{ "version", 0, 0, G_OPTION_ARG_NONE, &options.version, "Print the version and exit",
 	  NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &given.filenames, NULL, "IMAGE" },
@@ -236,7 +236,7 @@ static bool check_range(const char *name, int value, int min, int max)
 {
 	if (value == NOT_GIVEN || (value >= min && value <= max))
 		return true;
-	report_error("--%s: %d is not in %d to %d", name, value, min, max);
+	report_error("--%s: %d is not between %d and %d", name, value, min, max);
 	return false;
 }
 
@@ -251,10 +251,11 @@ static bool options_are_valid(void)
 	     options.recovery || options.data || options.read_only || !options.discard ||
 	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN ||
 	     given.request_timeout != NOT_GIVEN || options.no_partition_scan)) {
-		report_error("--recover: the device is as it was made, so --queues, --depth, --id, "
-			     "--read-only, --data, --discard, --logical-block-size, --serial, "
-			     "--recovery, --recovery-timeout, --request-timeout and "
-			     "--no-partition-scan cannot be given");
+		report_error(
+			"--recover: the device keeps its settings, so --queues, --depth, --id, "
+			"--read-only, --data, --discard, --logical-block-size, --serial, "
+			"--recovery, --recovery-timeout, --request-timeout and "
+			"--no-partition-scan cannot be given");
 		return false;
 	}
 	if (given.recovery_timeout != NOT_GIVEN && !options.recovery) {
@@ -331,8 +332,8 @@ bool options_parse(int *argc, char ***argv)
 	g_autoptr(GError) err = NULL;
 
 	g_option_context_set_summary(
-		context, "Serves a disk image as a block device, whose name it prints when the\n"
-			 "device is live, until it gets SIGINT, SIGTERM or SIGHUP.");
+		context, "Serve a disk image as a block device until SIGINT, SIGTERM or SIGHUP.\n"
+			 "Prints the name of the device when it is live.");
 	g_option_context_add_main_entries(context, option_entries, NULL);
 	if (!g_option_context_parse(context, argc, argv, &err)) {
 		report_error("%s", err->message);

@@ -49,7 +49,7 @@ int params_of_image(const struct params_input *input, struct ubd_params *ret_par
 	params.dev_sectors = (input->image_size - cut_bytes) / SECTOR_SIZE;
 	if (params.dev_sectors == 0) {
 		g_set_error(err, UBD_ERROR, EINVAL,
-			    "its size is %" PRIu64 " bytes, a block device has at least %u",
+			    "its size is %" PRIu64 " bytes, but a block device has at least %u",
 			    input->image_size, block_size);
 		return -EINVAL;
 	}

@@ -96,7 +96,7 @@ void daemon_live(void)
 		close(null_fd);
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	if (write(daemon_parent_fd, "", 1) < 0)
-		report_verbose("nobody waits for the device");
+		report_verbose("no process waits for the device");
 	close(daemon_parent_fd);
 }
 
@@ -138,7 +138,7 @@ int process_shun_oom_killer(void)
 void process_forbid_core_dumps(void)
 {
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		report_note("core dumps cannot be forbidden: %s", g_strerror(errno));
+		report_note("cannot disable core dumps: %s", g_strerror(errno));
 }
 
 /* A locked stack keeps what was touched once. */

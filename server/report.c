@@ -2,8 +2,8 @@
 /* What the server says to people. */
 #include "report.h"
 
-#include <stdint.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>

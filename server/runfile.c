@@ -151,7 +151,7 @@ struct runfile *runfile_new_pid(const char *path, GError **err)
 	if (res >= 0)
 		return file;
 	runfile_remove(file);
-	g_set_error(err, UBD_ERROR, -res, "%s: cannot make the pid file: %s", path,
+	g_set_error(err, UBD_ERROR, -res, "%s: cannot create the pid file: %s", path,
 		    pid_file_error(res));
 	return NULL;
 }
@@ -282,6 +282,7 @@ struct runfile *runfile_new_socket(const char *path, GError **err)
 
 	if (fd >= 0)
 		return runfile_new(fd, path, &st);
-	g_set_error(err, UBD_ERROR, -fd, "%s: cannot make the socket: %s", path, socket_error(fd));
+	g_set_error(err, UBD_ERROR, -fd, "%s: cannot create the socket: %s", path,
+		    socket_error(fd));
 	return NULL;
 }

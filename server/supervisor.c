@@ -60,7 +60,7 @@ static void tell(const char *text, int fd)
 	int res = send_message(text, fd);
 
 	if (res < 0)
-		report_note("the service manager cannot be told: %s", g_strerror(-res));
+		report_note("cannot notify the service manager: %s", g_strerror(-res));
 }
 
 /* The place of ours among those that were handed to us; -1: none. */

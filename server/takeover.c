@@ -40,7 +40,7 @@ static int check_identity(struct control *control, GError **err)
 	found = control_uuid_to_text(uuid);
 	g_set_error(
 		err, UBD_ERROR, EINVAL,
-		"%s: its UUID is %s, and that of /dev/ubdb%u is %s; if the image was moved, give "
+		"%s: its UUID is %s, but that of /dev/ubdb%u is %s; if the image was moved, give "
 		"--uuid=%s",
 		options.filename, found, options.recover, wanted, wanted);
 	return -EINVAL;
@@ -65,9 +65,9 @@ static int take_over_control(struct control *control, const struct ubdsrv_ctrl_d
 	/* Anew: since when it waits is known only now. */
 	res = res ?: control_get_info(control, &last.info);
 	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot be taken over: %s",
+		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot take over the device: %s",
 			    info->dev_id,
-			    res == -EBUSY ? "another server is at it" : g_strerror(-res));
+			    res == -EBUSY ? "another server is using it" : g_strerror(-res));
 		return res;
 	}
 	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
@@ -166,15 +166,14 @@ static bool mind_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control *
 	if (options.recovery) {
 		*ret_control = control;
 		options.recover = ret_info->dev_id;
-		report_note("/dev/ubdb%u waits for a server of this image, and is taken over",
+		report_note("/dev/ubdb%u waits for a server of this image; taking it over",
 			    ret_info->dev_id);
 		return true;
 	}
-	g_set_error(
-		err, UBD_ERROR, EBUSY,
-		"%s: /dev/ubdb%u is made of it and waits for a server; --recover=%u takes it over, "
-		"'ubdctl delete %u' ends it",
-		options.filename, ret_info->dev_id, ret_info->dev_id, ret_info->dev_id);
+	g_set_error(err, UBD_ERROR, EBUSY,
+		    "%s: /dev/ubdb%u was created for it and waits for a server; take it over with "
+		    "--recover=%u, or end it with 'ubdctl delete %u'",
+		    options.filename, ret_info->dev_id, ret_info->dev_id, ret_info->dev_id);
 	control_free(control);
 	return false;
 }
@@ -229,7 +228,7 @@ static int check_file(const struct image *file, GError **err)
 	if (options.force)
 		return 0;
 	if (!is_last_file(&id))
-		return refuse_file("it is not the file that the device was made of", err);
+		return refuse_file("it is not the file for which the device was created", err);
 	if (!last.info.left_ns || changed <= (int64_t)last.info.left_ns)
 		return 0;
 	why = g_strdup_printf("it was changed %.3f s after the device had lost its server",

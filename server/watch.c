@@ -178,13 +178,13 @@ static void look_at_files(struct watch *watch)
 	} all[] = {
 		{ IMAGE_TROUBLE_LOST,
 		  "a flush failed: data written before it may be lost, so every "
-		  "later flush fails too" },
+		  "later flush fails, too" },
 		{ IMAGE_TROUBLE_CUT,
-		  "another program has truncated this file: reads of what was cut "
-		  "off fail" },
+		  "another program has truncated this file: reads of the missing "
+		  "part fail" },
 		{ IMAGE_TROUBLE_DELETED,
-		  "this file was deleted and is gone when the server ends: copy the "
-		  "device before that" },
+		  "this file was deleted and will be gone when the server ends: copy "
+		  "the device before that" },
 	};
 	unsigned troubles = image_troubles(watch->config.image);
 

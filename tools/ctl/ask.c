@@ -25,7 +25,7 @@ static bool receive_line(int fd, char *line, size_t size, GError **err)
 	line[len] = 0;
 	if (got > 0)
 		return true;
-	g_set_error(err, UBD_ERROR, EIO, "the server does not answer%s%s", got < 0 ? ": " : "",
+	g_set_error(err, UBD_ERROR, EIO, "the server does not respond%s%s", got < 0 ? ": " : "",
 		    got < 0 ? g_strerror(errno) : "");
 	return false;
 }
@@ -36,7 +36,8 @@ static JsonNode *parse_answer(const char *line, GError **err)
 	const char *error;
 
 	if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
-		g_set_error(err, UBD_ERROR, EINVAL, "what answers there is not ubd-serve");
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "the program that answers there is not ubd-serve");
 		return NULL;
 	}
 	error = json_object_get_string_member_with_default(json_node_get_object(node), "error",

@@ -109,7 +109,7 @@ void describe_text(const struct description *description)
 	if (info->ubdsrv_pid > 0)
 		printf("server: process %d\n", info->ubdsrv_pid);
 	else if (info->ubdsrv_pid == 0)
-		puts("server: outside of this PID namespace");
+		puts("server: outside this PID namespace");
 	printf("owner: user %u, group %u\n", info->owner_uid, info->owner_gid);
 	printf("unprivileged: %s\n", yes_or_no(info->flags & UBD_F_UNPRIVILEGED));
 	printf("recovery: %s\n", recovery(info->flags));

@@ -17,7 +17,7 @@ static bool is_one(const struct command *command, char **words)
 {
 	if (!words || !words[1])
 		return true;
-	command_usage_error(command, "\"%s\" is too much", words[1]);
+	command_usage_error(command, "unexpected argument \"%s\"", words[1]);
 	return false;
 }
 
@@ -38,8 +38,8 @@ int ctl_info(const struct command *command, char **argv)
 	g_autofree char *output = NULL;
 	g_auto(GStrv) words = NULL;
 	const GOptionEntry entries[] = {
-		{ "output", 0, 0, G_OPTION_ARG_STRING, &output, "How it is printed: human or json",
-		  "FORMAT" },
+		{ "output", 0, 0, G_OPTION_ARG_STRING, &output,
+		  "Output format: human (default) or json", "FORMAT" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "[DEVICE]" },
 		{},
 	};

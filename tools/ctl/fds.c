@@ -123,7 +123,7 @@ void ctl_fds_exec(struct ctl_fds *fds, char **argv)
 		path = g_strdup_printf("/proc/self/fd/%u", FIRST_FD + nr - 1);
 	replace_braces(argv, path);
 	if (!place(numbers, nr)) {
-		tool_error("cannot pass descriptors on: %s", g_strerror(errno));
+		tool_error("cannot pass on descriptors: %s", g_strerror(errno));
 		return;
 	}
 	g_snprintf(number, sizeof(number), "%u", nr);
@@ -227,7 +227,7 @@ bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err)
 		return true;
 	}
 	g_set_error(err, UBD_ERROR, EPROTO, "%s",
-		    len ? "what came is not from ubdctl grant" : "the other side has sent nothing");
+		    len ? "the other side is not ubdctl grant" : "the other side has sent nothing");
 close_fds:
 	while (nr)
 		close(numbers[--nr]);

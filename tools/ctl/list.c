@@ -143,8 +143,8 @@ int ctl_list(const struct command *command, char **argv)
 	g_autofree char *output = NULL;
 	g_auto(GStrv) rest = NULL;
 	const GOptionEntry entries[] = {
-		{ "output", 0, 0, G_OPTION_ARG_STRING, &output, "How it is printed: human or json",
-		  "FORMAT" },
+		{ "output", 0, 0, G_OPTION_ARG_STRING, &output,
+		  "Output format: human (default) or json", "FORMAT" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &rest, NULL, NULL },
 		{},
 	};
@@ -154,10 +154,10 @@ int ctl_list(const struct command *command, char **argv)
 	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json))
 		return EXIT_FAILURE;
 	if (rest)
-		return command_usage_error(command, "\"%s\" is too much", rest[0]);
+		return command_usage_error(command, "unexpected argument \"%s\"", rest[0]);
 	list = list_devices(NULL);
 	if (!list) {
-		tool_error("there is no " SYSFS "; load the driver: modprobe ubd");
+		tool_error("cannot find " SYSFS "; load the driver: modprobe ubd");
 		return EXIT_FAILURE;
 	}
 	if (json)

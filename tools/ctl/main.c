@@ -6,16 +6,16 @@
 #include "std_fds.h"
 
 static const struct command commands[] = {
-	{ "delete", "Stops a device, deletes it and frees its number", ctl_delete },
-	{ "grant", "Hands descriptors of a device to another process", ctl_grant },
-	{ "info", "Says what a device is", ctl_info },
-	{ "list", "Lists all devices", ctl_list },
-	{ "quiesce", "Has the server of a device with recovery leave", ctl_quiesce },
-	{ "receive", "Runs a program with the descriptors that were granted", ctl_receive },
-	{ "resize", "Asks a server to let its disk grow", ctl_resize },
-	{ "run", "Runs a program with descriptors of a device", ctl_run },
+	{ "delete", "Stop and delete a device, and free its number", ctl_delete },
+	{ "grant", "Pass descriptors of a device to another process", ctl_grant },
+	{ "info", "Show information about a device", ctl_info },
+	{ "list", "List all devices", ctl_list },
+	{ "quiesce", "Ask the server of a device with recovery to leave", ctl_quiesce },
+	{ "receive", "Run a program with descriptors that were granted", ctl_receive },
+	{ "resize", "Ask a server to grow its disk", ctl_resize },
+	{ "run", "Run a program with descriptors of a device", ctl_run },
 	{ "status", "Show what a server has done, and what has failed", ctl_status },
-	{ "stop", "Stops a device: its disk goes away", ctl_stop },
+	{ "stop", "Stop a device: its disk goes away", ctl_stop },
 };
 
 static void print_help(void)
@@ -23,7 +23,7 @@ static void print_help(void)
 	printf("Usage:\n"
 	       "  ubdctl COMMAND [OPTION...] [DEVICE] [ARGUMENT...]\n"
 	       "\n"
-	       "Controls the block devices of ubd-serve and other servers.\n"
+	       "Control the block devices of ubd-serve and other servers.\n"
 	       "\n"
 	       "Options:\n"
 	       "  -h, --help        Show this help, or a command's help after its name\n"

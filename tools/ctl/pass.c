@@ -20,18 +20,18 @@ struct choice {
 	  0,                                                                                       \
 	  G_OPTION_ARG_NONE,                                                                       \
 	  &(choice).disk_only,                                                                     \
-	  "The disk alone, without the right to end the device",                                   \
+	  "Only the disk, without the right to end the device",                                    \
 	  NULL },                                                                                  \
 	{                                                                                          \
 		"control-only", 0, 0, G_OPTION_ARG_NONE, &(choice).control_only,                   \
-			"The control fd alone", NULL                                               \
+			"Only the control fd", NULL                                                \
 	}
 
 static bool is_choice(const struct command *command, const struct choice *choice)
 {
 	if (!choice->disk_only || !choice->control_only)
 		return true;
-	command_usage_error(command, "--disk-only and --control-only exclude each other");
+	command_usage_error(command, "--disk-only and --control-only are mutually exclusive");
 	return false;
 }
 
@@ -48,7 +48,7 @@ static bool open_disk(struct control *control, uint32_t id, const struct ctl_own
 	fds->disk = fd;
 	/* Whom it belongs to can open it again, by a path in /proc. */
 	if (owner && owner->uid != CTL_NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
-		tool_error("/dev/ubdb%u: cannot be given to user %u: %s", id, owner->uid,
+		tool_error("/dev/ubdb%u: cannot give it to user %u: %s", id, owner->uid,
 			   g_strerror(errno));
 		return false;
 	}
@@ -90,7 +90,7 @@ static char **cut_program(const struct command *command, char **argv)
 		if (strcmp(*argv, "--help") == 0 || strcmp(*argv, "-h") == 0)
 			return argv;
 	}
-	command_usage_error(command, "expecting a program, behind \"--\"");
+	command_usage_error(command, "expecting a program after \"--\"");
 	return NULL;
 }
 
@@ -121,7 +121,7 @@ int ctl_run(const struct command *command, char **argv)
 #define LISTEN_ENTRY(listens)                                                                      \
 	{                                                                                          \
 		"listen", 0, 0, G_OPTION_ARG_NONE, &(listens),                                     \
-			"Make the socket, and wait for the other side", NULL                       \
+			"Create the socket, and wait for the other side", NULL                     \
 	}
 
 static int get_connection(const char *path, bool listens, const struct ctl_owner *owner)
@@ -179,7 +179,7 @@ int ctl_grant(const struct command *command, char **argv)
 		CHOICE_ENTRIES(choice),
 		LISTEN_ENTRY(listens),
 		{ "owner", 0, 0, G_OPTION_ARG_STRING, &owner_text,
-		  "The user at the other side, to whom the disk is given", "UID[:GID]" },
+		  "The user at the other side, who gets the disk", "UID[:GID]" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "DEVICE SOCKET" },
 		{},

@@ -20,7 +20,7 @@ static uint64_t parse_size_in(JsonObject *answer, GError **err)
 
 	if (size > 0)
 		return size;
-	g_set_error(err, UBD_ERROR, EINVAL, "what answers there is not ubd-serve");
+	g_set_error(err, UBD_ERROR, EINVAL, "the program that answers there is not ubd-serve");
 	return 0;
 }
 
@@ -45,7 +45,7 @@ static bool parse_size(const char *text, uint64_t *ret_bytes)
 	*ret_bytes = 0;
 	if (!text || (size_parse(text, ret_bytes) == 0 && *ret_bytes > 0))
 		return true;
-	tool_error("\"%s\" is no size, such as 30G", text);
+	tool_error("\"%s\" is not a size, such as 30G", text);
 	return false;
 }
 

@@ -215,7 +215,8 @@ int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **
 	close(signal_fd);
 	/* Where one was waiting, the process ends here, without its socket. */
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	/* Unless it is the first one of a PID namespace, to which the kernel does not deliver it. */
+	/* Unless it is the first one of a PID namespace, to which the kernel does not deliver it.
+	 */
 	if (fd < 0 && err && !*err)
 		g_set_error(err, UBD_ERROR, EINTR, "%s: %s", path, g_strerror(EINTR));
 	return fd;

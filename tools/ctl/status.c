@@ -58,7 +58,7 @@ static void print_troubles(JsonObject *troubles)
 	static const struct {
 		const char *name, *text;
 	} all[] = {
-		{ "lost", "data may be lost, since a flush has failed" },
+		{ "lost", "a flush has failed, so data may be lost" },
 		{ "cut", "another program has truncated this file" },
 		{ "deleted", "this file was deleted" },
 	};
@@ -90,8 +90,8 @@ int ctl_status(const struct command *command, char **argv)
 	g_autofree char *output = NULL;
 	g_auto(GStrv) words = NULL;
 	const GOptionEntry entries[] = {
-		{ "output", 0, 0, G_OPTION_ARG_STRING, &output, "human (default) or json",
-		  "FORMAT" },
+		{ "output", 0, 0, G_OPTION_ARG_STRING, &output,
+		  "Output format: human (default) or json", "FORMAT" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "SOCKET" },
 		{},
 	};

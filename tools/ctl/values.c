@@ -27,7 +27,7 @@ bool ctl_parse_device(const char *text, uint32_t *ret_id)
 		*ret_id = id;
 		return true;
 	}
-	tool_error("\"%s\" is no device, such as 0 or /dev/ubdb0", text);
+	tool_error("\"%s\" is not a device; expected a number or /dev/ubdbN", text);
 	return false;
 }
 
@@ -38,7 +38,7 @@ static struct control *open_inherited(struct ubdsrv_ctrl_dev_info *ret_info, GEr
 	if (fds.control >= 0)
 		return control_adopt(fds.control, ret_info, err);
 	tool_error(
-		"no device is given, and none was passed on by 'ubdctl run' or 'ubdctl receive'");
+		"no device was given, and none was passed on by 'ubdctl run' or 'ubdctl receive'");
 	return NULL;
 }
 
