@@ -33,7 +33,7 @@ static int add_on_node(struct ubdsrv_ctrl_dev_info *info)
 
 static int open_on_node(uint32_t id)
 {
-	struct ubd_open_dev arg = {.dev_id = id};
+	struct ubd_open_dev arg = { .dev_id = id };
 
 	return control(node, UBD_CMD_OPEN_DEV, &arg, sizeof(arg));
 }
@@ -93,7 +93,7 @@ static void r2_the_node_changes_no_device(void)
 /* The effective capabilities that setresuid() has taken, but for CAP_SYS_ADMIN. */
 static void set_admin(bool admin)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct sets[2] = {};
 
 	if (admin)
@@ -174,7 +174,7 @@ static void r2b_the_owner_and_the_administrator_may_open(void)
 static void send_fd(int socket, int fd)
 {
 	char byte = 0, space[CMSG_SPACE(sizeof(int))] = {};
-	struct iovec iov = {&byte, 1};
+	struct iovec iov = { &byte, 1 };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -195,7 +195,7 @@ static void send_fd(int socket, int fd)
 static int receive_fd(int socket)
 {
 	char byte, space[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = {&byte, 1};
+	struct iovec iov = { &byte, 1 };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -242,13 +242,13 @@ static void r3_whoever_is_given_the_fd_may_stop(void)
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
-		{"R1: ADD_DEV needs the capability", r1_add_needs_the_capability},
-		{"R2: no command on the control node changes a device",
-		 r2_the_node_changes_no_device},
-		{"R2b: the owner and the administrator may open a device",
-		 r2b_the_owner_and_the_administrator_may_open},
-		{"R3: whoever is given the control fd may stop the device",
-		 r3_whoever_is_given_the_fd_may_stop},
+		{ "R1: ADD_DEV needs the capability", r1_add_needs_the_capability },
+		{ "R2: no command on the control node changes a device",
+		  r2_the_node_changes_no_device },
+		{ "R2b: the owner and the administrator may open a device",
+		  r2b_the_owner_and_the_administrator_may_open },
+		{ "R3: whoever is given the control fd may stop the device",
+		  r3_whoever_is_given_the_fd_may_stop },
 	};
 
 	return RUN_TESTS(tests, argc, argv);

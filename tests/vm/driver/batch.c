@@ -69,8 +69,8 @@ static bool handle_cqe(struct manual *m, unsigned int milliseconds, int *ret_res
 }
 
 /*
- * Until the server has been told of so many requests. On a busy machine some come later than others,
- * when the only buffer has been used and not been provided again.
+ * Until the server has been told of so many requests. On a busy machine some come later than
+ * others, when the only buffer has been used and not been provided again.
  */
 static void wait_for_tags(struct manual *m, unsigned int nr)
 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The nodes: who gets at them (R1), one process has /dev/ubdcN (R6), what it maps is read-only (R10). */
+/* The nodes: who gets at them (R1), one process has /dev/ubdcN (R6), what it maps is read-only
+ * (R10). */
 #include "lib.h"
 
 #include <fcntl.h>
@@ -203,7 +204,7 @@ static void r10_mprotect_cannot_make_it_writable(void)
 /* Not even through /proc/self/mem, which writes to private mappings that are read-only. */
 static void r10_the_back_door_is_shut(void)
 {
-	struct ubdsrv_io_desc desc = {.op_flags = 1};
+	struct ubdsrv_io_desc desc = { .op_flags = 1 };
 	struct server server;
 	int mem = open("/proc/self/mem", O_RDWR);
 
@@ -255,19 +256,20 @@ static void a_child_does_not_inherit_the_mapping(void)
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
-		{"R6: a second open is refused", r6_a_second_open_is_refused},
-		{"R6: OPEN_CHAR is an open like any other", r6_open_char_is_an_open_like_any_other},
-		{"R6: another process is refused", r6_another_process_is_refused},
-		{"R6: another process is refused on the opener's ring",
-		 r6_another_process_is_refused_on_the_openers_ring},
-		{"the opener's pid is told", the_openers_pid_is_told},
-		{"another thread may fetch", another_thread_may_fetch},
-		{"R1: the nodes are root's alone", r1_the_nodes_are_roots_alone},
-		{"R10: no writable mapping", r10_no_writable_mapping},
-		{"R10: mprotect cannot make it writable", r10_mprotect_cannot_make_it_writable},
-		{"R10: the back door is shut", r10_the_back_door_is_shut},
-		{"a mapping is one whole queue", a_mapping_is_one_whole_queue},
-		{"a child does not inherit the mapping", a_child_does_not_inherit_the_mapping},
+		{ "R6: a second open is refused", r6_a_second_open_is_refused },
+		{ "R6: OPEN_CHAR is an open like any other",
+		  r6_open_char_is_an_open_like_any_other },
+		{ "R6: another process is refused", r6_another_process_is_refused },
+		{ "R6: another process is refused on the opener's ring",
+		  r6_another_process_is_refused_on_the_openers_ring },
+		{ "the opener's pid is told", the_openers_pid_is_told },
+		{ "another thread may fetch", another_thread_may_fetch },
+		{ "R1: the nodes are root's alone", r1_the_nodes_are_roots_alone },
+		{ "R10: no writable mapping", r10_no_writable_mapping },
+		{ "R10: mprotect cannot make it writable", r10_mprotect_cannot_make_it_writable },
+		{ "R10: the back door is shut", r10_the_back_door_is_shut },
+		{ "a mapping is one whole queue", a_mapping_is_one_whole_queue },
+		{ "a child does not inherit the mapping", a_child_does_not_inherit_the_mapping },
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -133,9 +133,9 @@ static void what_cannot_be_is_refused(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"what is set is in sysfs", what_is_set_is_in_sysfs},
-		{"what is not set is not there", what_is_not_set_is_not_there},
-		{"what cannot be is refused", what_cannot_be_is_refused},
+		{ "what is set is in sysfs", what_is_set_is_in_sysfs },
+		{ "what is not set is not there", what_is_not_set_is_not_there },
+		{ "what cannot be is refused", what_cannot_be_is_refused },
 	};
 
 	return RUN_TESTS(tests, argc, argv);

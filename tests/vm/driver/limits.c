@@ -289,7 +289,7 @@ static void a_request_has_so_many_pieces(void)
 	check_cut(memory, 0, 0, 4096, MAX_IO);
 }
 
-/* As many as a block may have; whether Linux takes any smaller than a block is up to its version. */
+/* As many pieces as a block may have; Linux versions differ on pieces smaller than a block. */
 static void a_block_of_many_pieces_is_one_request(void)
 {
 	uint8_t *memory = aligned(16384);

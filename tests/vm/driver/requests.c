@@ -22,7 +22,7 @@ struct log {
 	struct ubdsrv_io_desc descs[256];
 };
 
-static struct log requests = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static struct log requests = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void forget(void)
 {
@@ -173,7 +173,7 @@ static void without_a_cache_no_flush_comes(void)
 
 static void discard_and_write_zeroes_arrive(void)
 {
-	uint64_t range[2] = {65536, 8192};
+	uint64_t range[2] = { 65536, 8192 };
 	struct server server;
 	int disk = run_logged(&server, 0);
 
@@ -190,7 +190,7 @@ static void discard_and_write_zeroes_arrive(void)
 
 static void a_large_discard_is_split_at_the_limit(void)
 {
-	uint64_t range[2] = {0, 4 << 20};
+	uint64_t range[2] = { 0, 4 << 20 };
 	struct server server;
 	int disk = run_logged(&server, 0);
 	uint64_t sectors = 0;
@@ -208,7 +208,7 @@ static void a_large_discard_is_split_at_the_limit(void)
 
 static void a_disk_without_discard_refuses_it(void)
 {
-	uint64_t range[2] = {0, 4096};
+	uint64_t range[2] = { 0, 4096 };
 	struct server server;
 	int disk;
 
@@ -341,7 +341,7 @@ static void the_limits_are_those_of_the_parameters(void)
 /* The first sector holds a table with one partition, of 4096 sectors from 2048 on. */
 static void partitions_are_found(void)
 {
-	const uint8_t entry[16] = {0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0};
+	const uint8_t entry[16] = { 0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0 };
 	struct server server;
 	char path[48];
 
@@ -361,21 +361,22 @@ static void partitions_are_found(void)
 int main(int argc, char **argv)
 {
 	const struct test tests[] = {
-		{"what is written is read", what_is_written_is_read},
-		{"no request is larger than allowed", no_request_is_larger_than_allowed},
-		{"many requests at once do not mix", many_requests_at_once_do_not_mix},
-		{"R8: the descriptor tells operation, flags, place and length",
-		 r8_the_descriptor_tells_it_all},
-		{"without FUA a flush follows", without_fua_a_flush_follows},
-		{"without a cache no flush comes", without_a_cache_no_flush_comes},
-		{"discard and write zeroes arrive", discard_and_write_zeroes_arrive},
-		{"a large discard is split at the limit", a_large_discard_is_split_at_the_limit},
-		{"a disk without discard refuses it", a_disk_without_discard_refuses_it},
-		{"a read-only disk cannot be written", a_read_only_disk_cannot_be_written},
-		{"no write reaches the server of a read-only disk",
-		 no_write_reaches_the_server_of_a_read_only_disk},
-		{"the limits are those of the parameters", the_limits_are_those_of_the_parameters},
-		{"partitions are found", partitions_are_found},
+		{ "what is written is read", what_is_written_is_read },
+		{ "no request is larger than allowed", no_request_is_larger_than_allowed },
+		{ "many requests at once do not mix", many_requests_at_once_do_not_mix },
+		{ "R8: the descriptor tells operation, flags, place and length",
+		  r8_the_descriptor_tells_it_all },
+		{ "without FUA a flush follows", without_fua_a_flush_follows },
+		{ "without a cache no flush comes", without_a_cache_no_flush_comes },
+		{ "discard and write zeroes arrive", discard_and_write_zeroes_arrive },
+		{ "a large discard is split at the limit", a_large_discard_is_split_at_the_limit },
+		{ "a disk without discard refuses it", a_disk_without_discard_refuses_it },
+		{ "a read-only disk cannot be written", a_read_only_disk_cannot_be_written },
+		{ "no write reaches the server of a read-only disk",
+		  no_write_reaches_the_server_of_a_read_only_disk },
+		{ "the limits are those of the parameters",
+		  the_limits_are_those_of_the_parameters },
+		{ "partitions are found", partitions_are_found },
 	};
 	int failed = RUN_TESTS(tests, argc, argv);
 
