@@ -10,10 +10,10 @@ struct cache_mode {
 	bool writethrough;   /* each write is durable before it completes */
 };
 
-/* none (or off), directsync, writeback, writethrough, unsafe. False for another name. */
+/* none (or off), directsync, writeback, writethrough or unsafe. False for any other name. */
 bool cache_mode_parse(const char *name, struct cache_mode *ret_mode);
 
-/* What writes carry in this mode: IMAGE_REQ_FUA or nothing. */
+/* Flags for writes in this mode: IMAGE_REQ_FUA or none. */
 unsigned cache_mode_write_flags(const struct cache_mode *mode);
 
 #endif

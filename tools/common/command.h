@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tools that are a set of commands: TOOL COMMAND [OPTION...] [WORD...]. */
+/* Tools that consist of commands: TOOL COMMAND [OPTION...] [WORD...]. */
 #ifndef UBD_COMMAND_H
 #define UBD_COMMAND_H
 
@@ -13,17 +13,17 @@ struct command {
 	int (*run)(const struct command *command, char **argv); /* an exit status */
 };
 
-/* main() of such a tool. @print_help says what the tool is, command_print_all() what it can do. */
+/* main() of such a tool. @print_help describes the tool, command_print_all() its commands. */
 int command_main(const char *tool, const struct command *commands, size_t nr,
 		 void (*print_help)(void), int argc, char **argv);
 
-/* A line for each. */
+/* Prints one line per command. */
 void command_print_all(const struct command *commands, size_t nr);
 
-/* Parses the words of a command, or says what is wrong with them. */
+/* Parses the words of a command, or prints an error. */
 bool command_parse(const struct command *command, const GOptionEntry *entries, char **argv);
 
-/* What is wrong with the words, and where to look. Returns 1, the exit status. */
+/* Prints what is wrong with the words, and where to find help. Returns 1, the exit status. */
 int command_usage_error(const struct command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 #endif

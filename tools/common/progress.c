@@ -26,7 +26,7 @@ static void show(struct progress *progress, double percent)
 {
 	progress->shown = percent;
 	fflush(stdout);
-	/* If nobody looks any more, that is no reason to fail. */
+	/* It is not an error if nobody is watching any more. */
 	if (dprintf(STDOUT_FILENO, "    (%3.2f/100%%)\r", percent) < 0)
 		progress->enabled = false;
 }
@@ -68,7 +68,7 @@ void progress_end(struct progress *progress, bool failed)
 
 /* ---- when asked by a signal ---- */
 
-/* Decimal, with at least as many digits as @place has; returns where it ends. */
+/* Decimal, with at least as many digits as @place; returns the end. */
 static char *put_number(char *text, unsigned number, unsigned place)
 {
 	for (unsigned weight = 100; weight; weight /= 10)
@@ -77,7 +77,7 @@ static char *put_number(char *text, unsigned number, unsigned place)
 	return text;
 }
 
-/* In a signal handler, so without printf(). */
+/* Runs in a signal handler, so it does not use printf(). */
 static void tell(int signal)
 {
 	const struct progress *progress = current;

@@ -11,7 +11,7 @@ char *size_to_text(uint64_t bytes)
 	double value = bytes;
 	unsigned unit = 0;
 
-	/* The next unit from 1000 on, so that three digits are enough. */
+	/* Use the next unit from 1000 on, so that three digits suffice. */
 	while (value >= 1000 && unit < G_N_ELEMENTS(units) - 1) {
 		value /= 1024;
 		unit++;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What every tool starts with and ends in; see tool.h. */
+/* What all tools share; see tool.h. */
 #include "tool.h"
 
 #include <errno.h>
@@ -23,10 +23,12 @@ static const char *name;
 void tool_init(const char *tool, const char *argv0)
 {
 	name = argv0 && *argv0 ? g_path_get_basename(argv0) : tool;
-	/* File names are shown as they are; numbers are for scripts, so in no country's way. */
+	/* File names are shown as they are; numbers are for scripts, so they ignore the locale. */
 	setlocale(LC_CTYPE, "");
 	g_set_prgname(name);
-	/* A full file system or a pipe that nobody reads is an error of the write, not the end. */
+	/*
+	 * A full file system or a closed pipe makes the write fail, but does not end the program.
+	 */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	progress_listen();
@@ -55,14 +57,14 @@ void tool_warn(const char *line)
 
 void tool_print_version(void)
 {
-	/* Scripts look there for what QEMU's tools of that version can do. */
+	/* Scripts look for the version of QEMU's tools here. */
 	if (g_str_has_prefix(name, "qemu-"))
 		printf("%s version 7.2.0 (ubd %s)\n", name, UBD_VERSION);
 	else
 		printf("%s version %s\n", name, UBD_VERSION);
 }
 
-/* It has got all that it wanted, then. */
+/* In that case it got everything it wanted. */
 static bool has_reader_gone(void)
 {
 	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };

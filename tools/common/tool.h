@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What every tool starts with and ends in: its name, its errors, its loop. */
+/* What all tools share: their name, their errors, their loop. */
 #ifndef UBD_TOOL_H
 #define UBD_TOOL_H
 
@@ -8,9 +8,9 @@
 #include "image.h"
 
 /*
- * Before anything else in main(). The tool's name, in its messages and elsewhere, is the one by
- * which it was called, as qemu-img through a link; @name where that is not known, and stays the
- * caller's.
+ * Call it first in main(). The tool's name, in messages and elsewhere, is the one by which it was
+ * called, such as qemu-img through a link; @name if that is unknown. @name still belongs to the
+ * caller.
  */
 void tool_init(const char *name, const char *argv0);
 
@@ -19,29 +19,28 @@ const char *tool_name(void);
 /* One line on standard error: the tool's name, then the message. */
 void tool_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
-/* Likewise, of what is no error: "ubd-img: warning: ...". For image_open_opts. */
+/* The same for a warning: "ubd-img: warning: ...". For image_open_opts. */
 void tool_warn(const char *line);
 
 void tool_print_version(void);
 
 /*
- * The exit status of a program that would end with @status: standard output may be a full disk,
- * and then what was to be told was not told.
+ * The exit status of a program that would exit with @status: writing to standard output may have
+ * failed, for instance on a full disk, so the output is incomplete.
  */
 int tool_finish(int status);
 
 /*
- * Has the loops made from now on do their I/O as this says, by the names that QEMU gives it:
- * threads, io_uring, or native: by io_uring where that works, else by threads. NULL: as the
- * environment variable UBD_AIO says; without it, the same as native. False, and says so, for
- * another name.
+ * Sets how loops created from now on do their I/O, with QEMU's names: threads, io_uring, or native:
+ * io_uring where it works, otherwise threads. NULL: the environment variable UBD_AIO decides;
+ * without it, native. False, after an error message, for any other name.
  */
 bool tool_set_aio(const char *aio);
 
-/* A loop for the calling tool, see aio_loop_new(); NULL, and says why. */
+/* A loop for the calling tool, see aio_loop_new(); NULL after an error message. */
 struct aio_loop *tool_loop_new(void);
 
-/* What images may name; it applies to all that is opened here. */
+/* What images may name; applies to everything that is opened here. */
 extern struct image_policy tool_policy;
 
 /* The options that set it, for an array of GOptionEntry. */
@@ -58,7 +57,7 @@ extern struct image_policy tool_policy;
 			"The same for external data files", "FOLDER[:FOLDER...]"                   \
 	}
 
-/* Unless it was allowed elsewhere, a data file must lie beside its image. */
+/* Requires a data file to be in the folder of its image, unless an option allows more. */
 void tool_keep_data_file_beside(void);
 
 gboolean tool_allow_backing(const char *option, const char *value, void *data, GError **err);
@@ -72,26 +71,25 @@ gboolean tool_no_lock(const char *name, const char *value, void *data, GError **
 			"Allow writing where the file system does not support locks", NULL         \
 	}
 
-/* Runs fn(arg) as the main coroutine of a loop; returns its result, 1 (and says why) without a
- * loop. */
+/*
+ * Runs fn(arg) as the main coroutine of a loop and returns its result; 1, after an error message,
+ * if there is no loop.
+ */
 int tool_run_co(int (*co_fn)(void *arg), void *arg);
 
-/*
- * Opens an image by the name of its format (NULL: by header) and with IMAGE_*
- * flags, or says why not.
- */
+/* Opens an image with a format (NULL: probe) and IMAGE_* flags, or prints an error. */
 int tool_co_open(const char *filename, const char *format, unsigned flags, struct image **ret_img);
 
-/* The same with all that can be said of how to open it. */
+/* The same with all options. */
 int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		      struct image **ret_img);
 
-/* The bitmaps of an image, or says why not. NULL for a format that has none. */
+/* The bitmaps of an image, or an error message. NULL if the format does not support bitmaps. */
 int tool_co_get_bitmaps(struct image *img, GPtrArray **ret_bitmaps);
 
 /*
- * Closes the image. When that fails and nothing went wrong before (@ret is 0), it says so
- * and returns the error; else @ret. NULL is fine.
+ * Closes the image. If that fails and nothing failed before (@ret is 0), prints an error and
+ * returns it; otherwise returns @ret. NULL is fine.
  */
 int tool_co_close(struct image *img, int ret);
 

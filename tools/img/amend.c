@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-img amend: changes options of an image that exists. */
+/* ubd-img amend: changes options of an existing image. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -13,12 +13,12 @@ struct amend_job {
 	unsigned flags;
 	GHashTable *options;
 	struct progress progress;
-	uint64_t done; /* of a whole of PROGRESS_TOTAL */
+	uint64_t done; /* out of PROGRESS_TOTAL */
 };
 
 #define PROGRESS_TOTAL 10000
 
-/* Where several steps are long, each of them goes from the start to the end. */
+/* If several steps are long, each of them reports progress from start to end. */
 static void report(void *arg, uint64_t done, uint64_t total)
 {
 	struct amend_job *job = arg;
@@ -74,7 +74,7 @@ static bool parse_lists(char **lists, GHashTable *options)
 	return true;
 }
 
-/* The library takes bytes. */
+/* The library expects a number of bytes. */
 static bool parse_size(GHashTable *options)
 {
 	const char *text = g_hash_table_lookup(options, "size");
@@ -138,7 +138,7 @@ int img_amend(const struct command *command, char **argv)
 	}
 	job.format = format;
 	job.flags = IMAGE_RDWR | IMAGE_UNMAP | mode.open_flags;
-	/* The present one may be gone, which is why it is to be another. */
+	/* The current backing file may be missing, which may be why it is being changed. */
 	if (g_hash_table_contains(options, "backing_file"))
 		job.flags |= IMAGE_NO_BACKING;
 	job.progress.enabled = progress && !quiet;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img bench: measures how fast an image is read or written.
+ * ubd-img bench: measures how fast an image can be read or written.
  *
- * As qemu-img's, with two more options: --queues has the image used by that many
- * threads at a time, with a loop each, and --random goes all over the place.
+ * Like qemu-img's, with two more options: --queues uses the image from that many threads at a time,
+ * each with its own loop, and --random uses random offsets.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -39,7 +39,7 @@ struct bench {
 
 	struct image *img;
 	uint64_t size;
-	_Atomic uint64_t next; /* number of the next request, of all queues */
+	_Atomic uint64_t next; /* number of the next request, over all queues */
 	_Atomic int error;     /* the first one */
 	_Atomic unsigned queues_left;
 	struct coroutine *waiter;
@@ -47,19 +47,19 @@ struct bench {
 	struct progress progress;
 };
 
-/* One loop and what runs on it; touched by its thread alone. */
+/* One loop and what runs on it; only touched by its thread. */
 struct bench_queue {
 	struct bench *bench;
 	struct aio_loop *loop;
 	GThread *thread;	    /* NULL for the loop of main() */
-	_Atomic uint64_t remaining; /* others look at it, to show the progress */
+	_Atomic uint64_t remaining; /* read by others, to show the progress */
 	unsigned in_flight;
 	unsigned started, ended; /* workers */
-	char *bufs;		 /* of all of them */
+	char *bufs;		 /* of all workers */
 	uint64_t random_state;
-	/* No request starts until those in flight are done and flushed. */
+	/* No request starts until those in flight have completed and been flushed. */
 	bool draining;
-	struct thread_lock lock; /* of drained, which wants one */
+	struct thread_lock lock; /* of drained, which needs one */
 	struct co_queue drained;
 };
 
@@ -72,7 +72,7 @@ static void fail(struct bench *bench, int error)
 
 /* ---- where the requests go ---- */
 
-/* SplitMix64, the same sequence in each run. */
+/* SplitMix64: the same sequence in each run. */
 static uint64_t next_random(struct bench_queue *queue)
 {
 	uint64_t z = queue->random_state += 0x9e3779b97f4a7c15;
@@ -124,7 +124,10 @@ static void co_flush_drained(struct bench_queue *queue)
 	thread_unlock(&queue->lock);
 }
 
-/* Counts a request; *ret_flush if it is the last before a flush. False if there are no more. */
+/*
+ * Counts a request; sets *ret_flush if it is the last one before a flush. False if there are no
+ * more.
+ */
 static bool co_begin_request(struct bench_queue *queue, bool *ret_flush)
 {
 	struct bench *bench = queue->bench;
@@ -219,7 +222,7 @@ static bool init_queue(struct bench *bench, unsigned number, struct bench_queue 
 	return queue->bufs;
 }
 
-/* The first queue is on the loop that runs already. */
+/* The first queue uses the loop that is already running. */
 static bool start_loop(struct bench_queue *queue, unsigned number)
 {
 	if (number == 0) {
@@ -245,7 +248,7 @@ static void stop_loop(struct bench_queue *queue)
 	thread_lock_destroy(&queue->lock);
 }
 
-/* How many requests have begun; in a signal handler. */
+/* The number of requests that have begun. Called in a signal handler. */
 static uint64_t count_begun(void *arg)
 {
 	const struct bench *bench = arg;
@@ -257,7 +260,7 @@ static uint64_t count_begun(void *arg)
 	return begun;
 }
 
-/* Returns how long it took, in microseconds. */
+/* Returns the elapsed time in microseconds. */
 static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues)
 {
 	int64_t begin;

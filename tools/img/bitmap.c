@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img bitmap: actions on a bitmap of what was written to an image, in the order in
- * which they are given; and --dump, which qemu-img has not.
+ * ubd-img bitmap: actions on a persistent dirty bitmap, in the order given; and --dump, which
+ * qemu-img does not have.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 struct action {
 	const char *name;
 	bool merge;
-	enum image_bitmap_action change; /* where it is no merge */
+	enum image_bitmap_action change; /* unless it is a merge */
 	char *source;			 /* merge: the other bitmap's name */
 };
 
@@ -69,7 +69,7 @@ static int co_change_opened(const struct bitmap_job *job, struct image *source)
 	return tool_co_close(img, ret);
 }
 
-/* Only its bitmaps are read, so it may well have the image to be changed as its backing file. */
+/* Only its bitmaps are read, so the image to be changed may be its backing file. */
 static int co_open_source(const struct bitmap_job *job, struct image **ret_source)
 {
 	struct file_id id = image_co_file_id(job->filename);
@@ -161,7 +161,7 @@ static int co_dump(void *arg)
 
 /* ---- options ---- */
 
-/* Where the parser's callback puts the actions. */
+/* The parser's callback collects the actions here. */
 static GArray *parsed_actions;
 
 static gboolean add_action(const char *option, const char *value, void *arg, GError **err)
@@ -190,7 +190,7 @@ static bool has_action(const struct bitmap_job *job, const char *name)
 	return false;
 }
 
-/* As qemu-img has it; and what it says. */
+/* The same rules and messages as qemu-img's. */
 static bool check_usage(const struct command *command, const struct bitmap_job *job, bool dump,
 			bool granularity_given)
 {

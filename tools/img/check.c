@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-img check: looks for errors in the metadata of an image and, if asked, repairs them. */
+/* ubd-img check: checks the metadata of an image for errors and, if asked to, repairs them. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "json_text.h"
 #include "progress.h"
 
-/* Exit status, as of qemu-img check. */
+/* Exit status, like that of qemu-img check. */
 enum {
 	CHECK_OK = 0,
 	CHECK_FAILED = 1,
@@ -82,7 +82,7 @@ static void add_unless_zero(JsonBuilder *builder, const char *name, uint64_t val
 		json_add_int(builder, name, value);
 }
 
-/* In the order of QEMU 7.2, for those who compare texts. */
+/* In the order of QEMU 7.2, for scripts that compare text. */
 static void print_json(const struct image *img, const struct image_check_result *result)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
@@ -142,7 +142,7 @@ static int co_check_once(struct check_job *job, struct image *img, unsigned fix,
 	return ret;
 }
 
-/* What was repaired is looked at once more, and that is the result. */
+/* A repaired image is checked again, and the second check gives the result. */
 static int co_check_twice(struct check_job *job, struct image *img,
 			  struct image_check_result *result)
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img convert: copies an image into a new one, of any format.
+ * ubd-img convert: copies an image to a new one, in any format.
  *
- * A copy that fails or is interrupted must not look like one that is complete: its file is
- * removed, and where that cannot be (SIGKILL, power cuts) its header says so. While it is made
- * it need not survive a crash, but when convert says that it is done, it is on disk (unless
- * -t unsafe asks for less).
+ * A copy that fails or is interrupted must not look like a complete one: its file is removed, and
+ * where that is impossible (SIGKILL, power cuts), its header says so. During the copy it need not
+ * survive a crash, but when convert reports success, it is on disk (unless -t unsafe asks for
+ * less).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -28,7 +28,7 @@ struct convert_job {
 	struct image_open_opts source_opts;
 	struct new_image target;
 	bool target_exists;  /* -n */
-	bool target_is_zero; /* what is there reads as zeroes */
+	bool target_is_zero; /* the existing target reads as zeroes */
 	struct cache_mode target_mode;
 	bool sync_at_end;
 	uint64_t coroutines;
@@ -49,7 +49,7 @@ static int refuse_target(const struct convert_job *job, const struct image *sour
 	return -EINVAL;
 }
 
-/* Before it is opened, which may change it. */
+/* Checked before the target is opened, which may change it. */
 static int co_check_existing_target(const struct convert_job *job, const struct image *source)
 {
 	struct file_id id = image_co_file_id(job->target.filename);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Copies the contents of an image into another; see copy.h.
+ * Copies the contents of one image to another; see copy.h.
  *
- * Workers take pieces one after the other from a cursor, read them side by side, and write
- * them one after the other, each when it is its turn.
+ * Workers take pieces in order from a cursor, read them in parallel, and write them in order, each
+ * when its turn comes.
  */
 #include "copy.h"
 
@@ -17,9 +17,9 @@
 #define ZERO_PIECE_BYTES (1024 * 1024 * 1024)
 
 enum piece_kind {
-	PIECE_DATA, /* to be read, and written but for its zeroes */
+	PIECE_DATA, /* read it, and write it except for its zeroes */
 	PIECE_ZERO, /* reads as zeroes */
-	PIECE_SKIP, /* the target has it from its backing file */
+	PIECE_SKIP, /* the target's backing file provides it */
 };
 
 struct piece {
@@ -31,20 +31,20 @@ struct piece {
 struct copy {
 	const struct copy_opts *opts;
 	uint64_t size;
-	uint64_t cluster; /* of the target; 1 if it has none */
-	uint64_t unit;	  /* in which zeroes are looked for; multiples of it are not cut */
+	uint64_t cluster; /* of the target; 1 if none */
+	uint64_t unit;	  /* for detecting zeroes; multiples of it are not split */
 	uint64_t buffer_bytes;
 	int error; /* the first one */
 	unsigned workers;
 	struct coroutine *waiter;
 
 	struct co_mutex cursor_lock;
-	uint64_t cursor;     /* where the next piece begins, and ... */
+	uint64_t cursor;     /* start of the next piece, and ... */
 	struct piece extent; /* ... what is known from there on */
 
 	struct co_mutex turn_lock;
 	struct co_queue turn_changed;
-	uint64_t turn; /* the piece that begins here is to be written */
+	uint64_t turn; /* start of the piece to be written next */
 };
 
 static void fail(struct copy *copy, const struct image *img, const char *what, uint64_t off,
@@ -58,7 +58,7 @@ static void fail(struct copy *copy, const struct image *img, const char *what, u
 
 /* ---- the pieces ---- */
 
-/* Whether the target's backing file gives the same as what is below the source. */
+/* Whether the target's backing file provides what is below the source. */
 static bool is_below_target(const struct copy *copy, uint64_t off)
 {
 	const struct image *backing = image_backing(copy->opts->target);
@@ -76,7 +76,7 @@ static int co_status(struct copy *copy, uint64_t off, struct image_extent *ret_e
 		return image_co_block_status_chain(source, off, bytes, ret_extent);
 	bytes = MIN(bytes, image_size(image_backing(copy->opts->target)) - off);
 	ret = image_co_block_status(source, off, bytes, ret_extent);
-	/* Nothing is below it: then it is what the chain says, zeroes. */
+	/* Nothing is below it: then the chain says zeroes. */
 	if (!ret && !(ret_extent->flags & IMAGE_EXTENT_ALLOCATED) && !image_backing(source))
 		ret = image_co_block_status_chain(source, off, bytes, ret_extent);
 	return ret;
@@ -86,11 +86,13 @@ static enum piece_kind kind_of(const struct copy *copy, const struct image_exten
 {
 	if (extent->flags & IMAGE_EXTENT_ZERO)
 		return copy->opts->sparse_bytes ? PIECE_ZERO : PIECE_DATA;
-	/* Asked for the top layer alone, it is neither where that layer leaves it to the next. */
+	/* For the top layer alone, it is neither where that layer defers to the next. */
 	return extent->flags & IMAGE_EXTENT_DATA ? PIECE_DATA : PIECE_SKIP;
 }
 
-/* A compressed cluster is written as a whole: where it is of several kinds all of it is data. */
+/*
+ * A compressed cluster is written as a whole: if it has parts of several kinds, all of it is data.
+ */
 static void cut_to_clusters(struct copy *copy) REQUIRES(copy->cursor_lock)
 {
 	struct piece *extent = &copy->extent;
@@ -120,7 +122,7 @@ static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
 	return ret;
 }
 
-/* How much of the rest of an extent makes one piece; it ends on a unit where it can. */
+/* The part of the rest of an extent that makes one piece; it ends on a unit if possible. */
 static uint64_t piece_bytes(const struct copy *copy, uint64_t off, uint64_t left)
 {
 	uint64_t max = copy->extent.kind == PIECE_DATA ? copy->buffer_bytes : ZERO_PIECE_BYTES;
@@ -128,7 +130,7 @@ static uint64_t piece_bytes(const struct copy *copy, uint64_t off, uint64_t left
 	return MIN(left, max - off % copy->unit);
 }
 
-/* False at the end, and when something failed. */
+/* False at the end, and after a failure. */
 static bool co_next_piece(struct copy *copy, struct piece *ret_piece)
 {
 	uint64_t extent_end;
@@ -165,7 +167,7 @@ static void co_wait_for_turn(struct copy *copy, const struct piece *piece)
 	co_mutex_unlock(&copy->turn_lock);
 }
 
-/* Also after a failure: who waits has to see it. */
+/* Also called after a failure: waiters must notice it. */
 static void co_pass_turn(struct copy *copy, const struct piece *piece)
 {
 	co_mutex_lock(&copy->turn_lock);
@@ -184,14 +186,14 @@ static int co_write_zeroes(struct copy *copy, uint64_t off, uint64_t bytes)
 				      IMAGE_REQ_MAY_UNMAP | copy->opts->write_flags);
 }
 
-/* How far @buf is all zeroes, or all not, by whole units. */
+/* The length of @buf that is all zero, or all not zero, in whole units. */
 static uint64_t run_length(const struct copy *copy, const char *buf, uint64_t off, uint64_t bytes,
 			   bool *ret_zero)
 {
 	bool zero = false;
 	uint64_t len = 0;
 
-	/* Nothing is looked for: all of it counts as data. */
+	/* With no detection of zeroes, everything counts as data. */
 	while (len < bytes && copy->opts->sparse_bytes) {
 		uint64_t step = MIN(bytes - len, copy->unit - (off + len) % copy->unit);
 		bool step_is_zero = buffer_is_zero(buf + len, step);
@@ -220,7 +222,7 @@ static int co_write_run(struct copy *copy, uint64_t off, uint64_t bytes, const c
 	uint64_t end = off + bytes, whole = 0;
 	int ret = 0;
 
-	/* Of a larger target only whole clusters can be compressed. */
+	/* In a larger target, only whole clusters can be compressed. */
 	if (copy->opts->compress)
 		whole = end == image_size(target) ? bytes : bytes - end % copy->cluster;
 	if (whole)
@@ -305,7 +307,7 @@ int copy_co_run(const struct copy_opts *opts)
 		.opts = opts,
 		.size = image_size(opts->source),
 		.cluster = cluster,
-		/* A cluster that has data takes its space as a whole. */
+		/* A cluster with any data takes up its whole space. */
 		.unit = (MAX(opts->sparse_bytes, 1) + cluster - 1) / cluster * cluster,
 		.workers = opts->coroutines,
 		.waiter = co_self(),

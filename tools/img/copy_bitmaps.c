@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The bitmaps of an image, taken along when the image is copied; see copy_bitmaps.h. */
+/* Copies the bitmaps along with an image; see copy_bitmaps.h. */
 #include "copy_bitmaps.h"
 
 #include "tool.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The bitmaps of an image, taken along when the image is copied. */
+/* Copies the bitmaps along with an image. */
 #ifndef UBD_COPY_BITMAPS_H
 #define UBD_COPY_BITMAPS_H
 
@@ -8,12 +8,12 @@
 #include "image.h"
 
 /*
- * Whether the bitmaps of @source can be copied to an image of that format, before any is
- * made; says why not. Inconsistent ones cannot, unless they may be skipped.
+ * Checks that the bitmaps of @source can be copied to an image of that format, before it is
+ * created; prints an error if not. Inconsistent bitmaps cannot be copied, but may be skipped.
  */
 bool copy_bitmaps_co_check(struct image *source, const char *target_format, bool skip_broken);
 
-/* Copies those that are consistent, and says which are not; or says what went wrong. */
+/* Copies the consistent bitmaps, and warns about the others; prints an error on failure. */
 int copy_bitmaps_co_run(struct image *source, struct image *target);
 
 #endif

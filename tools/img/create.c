@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-img create: makes an empty image, or one that stands on a backing file. */
+/* ubd-img create: creates an image, empty or with a backing file. */
 #include "img.h"
 #include "new_image.h"
 
@@ -11,7 +11,7 @@ static int co_create(void *arg)
 	return 0;
 }
 
-/* A missing size comes from the backing file. */
+/* Without a size, the image gets that of the backing file. */
 static bool take_size(struct new_image *new, const char *text)
 {
 	if (text && new->size_given) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Signals that end the program while it makes an image; see guard.h. */
+/* Signals that end the program while it creates an image; see guard.h. */
 #include "guard.h"
 
 #include <signal.h>
@@ -12,12 +12,12 @@ static void abandon(int number)
 
 	if (begun)
 		image_begun_abandon(begun);
-	/* It ends the program as soon as the handler has returned. */
+	/* The signal ends the program as soon as the handler has returned. */
 	signal(number, SIG_DFL);
 	raise(number);
 }
 
-/* What was ignored from the start, as by nohup, stays so. */
+/* A signal that was ignored from the start, as by nohup, stays ignored. */
 static void catch_signal(int number)
 {
 	struct sigaction action;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The commands of ubd-img, a file each, and what they share.
+ * The commands of ubd-img, one file each, and what they share.
  *
- * A command gets its own words (argv[0] is its name), prints what is to be said, errors
- * included, and returns the exit status.
+ * A command gets its words (argv[0] is its name), prints its output and errors, and returns the
+ * exit status.
  */
 #ifndef UBD_IMG_H
 #define UBD_IMG_H
@@ -30,12 +30,14 @@ int img_snapshot(const struct command *command, char **argv);
 
 /* ---- values.c ---- */
 
-/* The one file that the command wants, NULL (and said so) if it is none or several. */
+/*
+ * The single file name of the command; NULL, after an error message, if there are none or several.
+ */
 const char *img_only_filename(const struct command *command, char **filenames);
 
 /*
- * Values of options; NULL leaves *ret as it is. False, and said so, for a bad
- * one; @what names it ("buffer size").
+ * Parse values of options; NULL leaves *ret unchanged. False, after an error message, for an
+ * invalid value; @what names it ("buffer size").
  */
 bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes);
 bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
@@ -46,8 +48,8 @@ bool img_parse_output(const char *text, bool *ret_json);
 /* ---- snapshot.c ---- */
 
 /*
- * The snapshot that -l names, as an ID or name or by snapshot.id= and snapshot.name=; NULL
- * leaves *opts as it is. @text, and what is added to @options, must live as long as *opts.
+ * Parses the snapshot of -l: an ID or name, or snapshot.id= and snapshot.name=; NULL leaves *opts
+ * unchanged. @text, and what is added to @options, must live as long as *opts.
  */
 bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open_opts *opts);
 

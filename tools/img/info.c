@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img info: says what an image is, and with --backing-chain what those below it are.
+ * ubd-img info: shows information about an image and, with --backing-chain, about those below it.
  *
- * Each image is opened alone: what is wrong with its backing file is no reason to be
- * silent about it.
+ * Each image is opened alone, so that a problem with its backing file does not hide its
+ * information.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,7 +42,7 @@ static void free_facts(void *arg)
 
 /* ---- gathering ---- */
 
-/* @named_by: the image whose backing file it is, NULL for the first. */
+/* @named_by: the image that has it as backing file; NULL for the first one. */
 static int co_get_facts(const struct info_job *job, const char *filename, const char *format,
 			const char *named_by, struct image_facts **ret_facts)
 {
@@ -183,7 +183,7 @@ static void add_snapshots(JsonBuilder *builder, const GArray *list)
 	json_builder_end_array(builder);
 }
 
-/* In the order of QEMU 7.2, for those who compare texts. */
+/* In the order of QEMU 7.2, for scripts that compare text. */
 static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
 {
 	const struct image_info *info = &facts->info;

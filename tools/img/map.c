@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img map: says for each part of an image which file of the chain decides it,
- * and where its data lies in there.
+ * ubd-img map: shows for each part of an image which file of the chain determines it, and the place
+ * of its data in that file.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,7 +18,7 @@ struct map_job {
 	uint64_t length; /* UINT64_MAX: to the end */
 };
 
-/* Neighbouring extents that continue each other, as one. */
+/* Adjacent extents that continue each other, merged into one. */
 struct map_entry {
 	uint64_t start;
 	struct image_extent extent;
@@ -45,7 +45,7 @@ static void print_json_entry(const struct map_entry *entry)
 	putchar('}');
 }
 
-/* Only what has to be read from somewhere is worth a line. */
+/* Only parts that must be read from somewhere get a line. */
 static int print_human_entry(const struct map_entry *entry)
 {
 	const struct image_extent *extent = &entry->extent;
@@ -81,9 +81,9 @@ static int print_entry(const struct map_job *job, const struct map_entry *entry,
 /* ---- the walk ---- */
 
 /*
- * Whether the file has fewer clusters than the format took from it: metadata was preallocated,
- * or clusters were written in part. Then, as with QEMU, the file is asked which data are zeroes;
- * else it would only cost time.
+ * Whether the file has fewer clusters on disk than the format has allocated in it: metadata was
+ * preallocated, or clusters were partly written. Then, as in QEMU, the file is asked which data is
+ * zero; otherwise that would only cost time.
  */
 static bool co_is_sparse(struct image *layer)
 {
@@ -98,7 +98,7 @@ static bool co_is_sparse(struct image *layer)
 	return taken >= MAX(on_disk * 10 / 9, on_disk + 2);
 }
 
-/* For each layer of the chain, whether it is so. */
+/* The same for each layer of the chain. */
 static bool *co_find_sparse_layers(struct image *img)
 {
 	bool *sparse = g_new0(bool, IMAGE_MAX_CHAIN);
@@ -108,7 +108,7 @@ static bool *co_find_sparse_layers(struct image *img)
 	return sparse;
 }
 
-/* Cuts the extent to what is all zeroes or all not in the file, and says which. */
+/* Cuts the extent to the part that is all zero or all data in the file, and notes which. */
 static int co_look_below(struct image_extent *extent)
 {
 	struct image *file = image_data_file(extent->layer);
@@ -137,7 +137,7 @@ static int co_status(struct image *img, const bool *sparse, uint64_t off, uint64
 
 	if (ret || !ret_extent->layer)
 		return ret;
-	/* Behind the end of a short backing file: what is above it gives the zeroes. */
+	/* Beyond the end of a short backing file, the layer above provides the zeroes. */
 	if (off >= image_size(ret_extent->layer)) {
 		ret_extent->flags &= ~IMAGE_EXTENT_ALLOCATED;
 		ret_extent->layer = NULL;
@@ -169,7 +169,7 @@ static int co_print_map(const struct map_job *job, struct image *img)
 	int ret = 0;
 
 	print_header(job);
-	/* Not to the end of a large disk for a reader that has gone. */
+	/* Do not walk to the end of a large disk for a reader that has gone. */
 	for (uint64_t off = job->start; !ret && off < end && !ferror(stdout);
 	     off = entry.start + entry.extent.bytes) {
 		struct image_extent next;

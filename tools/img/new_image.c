@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A new image as described by options; see new_image.h. */
+/* Creates a new image from options; see new_image.h. */
 #include "new_image.h"
 
 #include <inttypes.h>
@@ -32,13 +32,13 @@ static bool is_option(const struct new_image *new, const char *name)
 	return false;
 }
 
-/* Takes an option out of the table; NULL if it is not in there. */
+/* Removes an option from the table and returns its value; NULL if it is not there. */
 static char *steal_option(struct new_image *new, const char *name)
 {
 	g_autofree char *stolen_name = NULL;
 	char *value = NULL;
 
-	/* An option that the format does not have stays, and is refused with its name. */
+	/* An option that the format does not have stays, and is refused by name. */
 	if (is_option(new, name))
 		g_hash_table_steal_extended(new->options, name, (void **)&stolen_name,
 					    (void **)&value);
@@ -142,7 +142,7 @@ void new_image_co_abandon(struct new_image *new)
 
 /* ---- for people ---- */
 
-/* The value that an option was made with; NULL if it is not to be shown. The caller frees it. */
+/* The value of an option, for display; NULL if it is not shown. The caller frees it. */
 static char *value_text(const struct new_image *new, const struct image_option *option)
 {
 	const char *value =

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A new image as described by options: what `create` and `convert` have in common. */
+/* Creates a new image from options: shared by `create` and `convert`. */
 #ifndef UBD_NEW_IMAGE_H
 #define UBD_NEW_IMAGE_H
 
@@ -11,31 +11,32 @@
 struct new_image {
 	const char *filename;
 	const char *format;
-	GHashTable *options; /* those of the format, name -> value */
+	GHashTable *options; /* options of the format: name -> value */
 	char *backing_filename;
 	char *backing_format;
 	bool backing_unchecked;
 	bool unfinished; /* until image_co_finish() */
 	bool size_given;
 	uint64_t size;
-	const struct image *source; /* what must not be overwritten; NULL if there is none */
+	const struct image *source; /* must not be overwritten; may be NULL */
 	struct image_begun begun;   /* its files, from create to finish or abandon */
 };
 
 /*
- * Takes the lists of -o (NULL: none) apart. False, and said so, if there is no
- * such format or a list is malformed. Clear it with new_image_clear(), also then.
+ * Parses the lists of -o (NULL: none). False, after an error message, if the format is unknown or a
+ * list is malformed. Call new_image_clear() in either case.
  */
 bool new_image_init(struct new_image *new, const char *filename, const char *format,
 		    char *const *option_lists);
 void new_image_clear(struct new_image *new);
 
-/* -b and -F, which win over -o; NULL: not given. */
+/* Sets -b and -F, which take precedence over -o; NULL: not given. */
 void new_image_set_backing(struct new_image *new, const char *filename, const char *format);
 
 /*
- * Makes it, or says why not. On success new->size is what it got, and the image is there for
- * good after new_image_finish(); until then, or new_image_co_abandon(), signals abandon it.
+ * Creates the image, or prints an error. On success, new->size is its size, and the image becomes
+ * permanent with new_image_finish(); until then, or until new_image_co_abandon(), signals abandon
+ * it.
  */
 int new_image_co_create(struct new_image *new);
 void new_image_finish(struct new_image *new);
@@ -47,7 +48,7 @@ void new_image_print(const struct new_image *new);
 /* Whether one of the lists of -o (NULL: none) asks for help. */
 bool new_image_asks_help(char *const *option_lists);
 
-/* Prints the options of a format; false, and said so, if there is no such format. */
+/* Prints the options of a format; false, after an error message, if it is unknown. */
 bool new_image_print_options(const char *format);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-img resize: gives a disk another size. */
+/* ubd-img resize: resizes an image's virtual disk. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,13 +9,13 @@
 struct resize_job {
 	const char *filename;
 	const char *format;
-	char sign; /* '+' and '-': @bytes is the difference; else 0 */
+	char sign; /* '+' or '-': @bytes is the difference; otherwise 0 */
 	uint64_t bytes;
 	bool shrink;
 	enum image_preallocation mode;
 };
 
-/* The last word, which may begin with a minus sign and be no option for all that. */
+/* Takes the last word, which may begin with a minus sign without being an option. */
 static char *take_last_word(char **argv)
 {
 	guint nr = g_strv_length(argv);
@@ -117,7 +117,7 @@ int img_resize(const struct command *command, char **argv)
 	}
 	job.format = format;
 	job.shrink = shrink;
-	/* It truncates the data file, which is one that the image chose. */
+	/* It truncates the data file, whose name comes from the image. */
 	if (shrink)
 		tool_keep_data_file_beside();
 	if (tool_run_co(co_resize, &job))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-img snapshot: lists, makes, applies and deletes the snapshots inside of an image. */
+/* ubd-img snapshot: lists, creates, applies and deletes internal snapshots. */
 #include <stdio.h>
 #include <string.h>
 
@@ -52,7 +52,7 @@ static int co_snapshot(void *arg)
 	return ret ? 1 : 0;
 }
 
-/* What is to be done; false: two things at once. */
+/* Sets the action; false: there are two. */
 static bool set_action(struct snapshot_job *job, change_fn *co_change_fn, const char *verb,
 		       char **names)
 {

@@ -2,7 +2,7 @@
 /*
  * ubd-io: the table of commands, and how a line finds and runs one.
  *
- * Words of a line are separated by blanks; nothing quotes them.
+ * Words of a line are separated by blanks; there is no quoting.
  */
 #include <errno.h>
 #include <signal.h>
@@ -119,7 +119,7 @@ static int check_count(const struct io_command *command, int count)
 	return -EINVAL;
 }
 
-/* The words between blanks, none of them empty. */
+/* The words between blanks, without empty ones. */
 static char **split_words(const char *line)
 {
 	g_autoptr(GStrvBuilder) words = g_strv_builder_new();
@@ -200,7 +200,7 @@ static int co_cmd_sigraise(struct io_session *session, const struct io_command *
 
 	if (parse_number(argv[1], SIGRTMAX, &number))
 		return -EINVAL;
-	/* What was said so far is to be seen, whatever the signal does. */
+	/* Show the output so far, whatever the signal does. */
 	fflush(stdout);
 	raise(number);
 	return 0;

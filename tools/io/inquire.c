@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-io: the commands that only ask something of the image. */
+/* ubd-io: the commands that only query the image. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -17,7 +17,7 @@ static int status_failed(const struct io_session *session, int error)
 	return error;
 }
 
-/* The part from @off on that is all allocated in the image itself, or all not. */
+/* The part from @off on that is all allocated, or all not allocated, in the image itself. */
 static int co_run(struct io_session *session, uint64_t off, uint64_t end, uint64_t *ret_bytes,
 		  bool *ret_allocated)
 {

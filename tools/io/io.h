@@ -14,12 +14,12 @@
 #include "cache_mode.h"
 #include "image.h"
 
-/* The longest request, as in qemu-io: what a 32-bit length of whole sectors can say. */
+/* The longest request, as in qemu-io: the largest multiple of a sector that fits into 31 bits. */
 #define IO_MAX_REQUEST 2147483136ull
 
-/* How an image is to be opened. */
+/* How to open an image. */
 struct io_open_opts {
-	const char *format; /* NULL: by header */
+	const char *format; /* NULL: probe */
 	struct cache_mode cache;
 	bool read_only;
 	bool force_share;
@@ -29,24 +29,24 @@ struct io_open_opts {
 
 struct io_session {
 	struct image *img;	  /* NULL: none is open */
-	struct io_open_opts opts; /* of the command line, and then of the open image */
-	bool misalign;		  /* buffers are no good for O_DIRECT */
+	struct io_open_opts opts; /* of the command line, then of the open image */
+	bool misalign;		  /* buffers are not aligned for O_DIRECT */
 	bool quit;
 };
 
 /*
- * A command gets its words, argv[0] being its name, as parsed from a line, and the
- * session. It prints what is to be said; 0, or -errno which makes the exit status 1.
+ * A command gets its words (argv[0] is its name), as parsed from a line, and the session. It prints
+ * its output. 0, or -errno, which makes the exit status 1.
  */
 struct io_command {
 	const char *name;
 	const char *short_name; /* NULL if none */
-	int min_args;		/* options count, too */
+	int min_args;		/* including options */
 	int max_args;		/* -1: any number */
 	bool needs_image;
-	const char *usage; /* behind the name */
+	const char *usage; /* follows the name */
 	const char *summary;
-	const char *help; /* more of it, lines; NULL: none */
+	const char *help; /* more lines; may be NULL */
 	int (*co_run)(struct io_session *session, const struct io_command *command, char **argv);
 };
 
@@ -60,28 +60,32 @@ int io_co_run_line(struct io_session *session, const char *line);
 /* "read [-Cqv] ... off len -- reads ..." */
 void io_print_usage(const struct io_command *command);
 
-/* Parses the options of a command; says what is wrong with them. */
+/* Parses the options of a command; prints an error if they are invalid. */
 bool io_parse(const struct io_command *command, const GOptionEntry *entries, char **argv);
 
-/* A size or an offset; says so if it is none. NULL leaves *ret as it is. */
+/* Parses a size or an offset; prints an error if it is invalid. NULL leaves *ret unchanged. */
 bool io_parse_size(const char *text, uint64_t *ret_bytes);
 
-/* The bytes of a pattern; says so if it is none. */
+/* Parses the byte of a pattern; prints an error if it is invalid. */
 bool io_parse_pattern(const char *text, uint8_t *ret_byte);
 
 /* ---- session.c: open and close ---- */
 
-/* Opens a file by session->opts, or says why not. */
+/* Opens a file with session->opts, or prints an error. */
 int io_co_open(struct io_session *session, const char *filename);
 int io_co_close(struct io_session *session);
 
-/* Cache and discard modes by name; false, and said so, for an unknown one. NULL is fine. */
+/*
+ * Parses cache and discard modes; false, after an error message, if one is unknown. NULL is fine.
+ */
 bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts *opts);
 
 int io_co_cmd_open(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_close(struct io_session *session, const struct io_command *command, char **argv);
 
-/* ---- transfer.c: what moves or drops data ---- */
+/*
+ * ---- transfer.c: moving and discarding data ----
+ */
 
 int io_co_cmd_read(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_readv(struct io_session *session, const struct io_command *command, char **argv);
@@ -91,7 +95,9 @@ int io_co_cmd_discard(struct io_session *session, const struct io_command *comma
 int io_co_cmd_flush(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_truncate(struct io_session *session, const struct io_command *command, char **argv);
 
-/* ---- inquire.c: what only asks ---- */
+/*
+ * ---- inquire.c: queries ----
+ */
 
 int io_co_cmd_alloc(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_info(struct io_session *session, const struct io_command *command, char **argv);

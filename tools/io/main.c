@@ -3,7 +3,7 @@
  * ubd-io: reads and writes parts of an image by commands, from the command line (-c) or
  * from standard input, with qemu-io's commands, output and exit status.
  *
- * All commands are run, also after one that failed; that some did is the exit status.
+ * All commands are run, even after one that failed; any failure makes the exit status 1.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -41,7 +41,7 @@ struct input {
 	size_t size;
 };
 
-/* On a worker: the loop goes on while nobody types. */
+/* On a worker: the loop keeps running while nobody types. */
 static int read_line_on_worker(void *arg)
 {
 	struct input *input = arg;
@@ -57,7 +57,9 @@ static int co_run_script(struct io_session *session)
 	while (!session->quit) {
 		int ret;
 
-		/* Also for a program: it can wait for it to know that a command is done. */
+		/*
+		 * Printed for programs, too: they can wait for it to know that a command is done.
+		 */
 		printf("%s> ", tool_name());
 		fflush(stdout);
 		if (co_run_on_worker(read_line_on_worker, &input))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The lines that say what a request did; see report.h. */
+/* Reports what a request did; see report.h. */
 #include "report.h"
 
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 
 #define DUMP_WIDTH 16
 
-/* Hours, minutes, seconds and hundredths, in @full; else no more of them than there are. */
+/* Hours, minutes, seconds and hundredths if @full; otherwise only those that are needed. */
 static char *time_text(int64_t microseconds, bool full)
 {
 	unsigned hundredths = microseconds / 10000 % 100;

@@ -62,7 +62,7 @@ bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts 
 
 /* ---- the commands ---- */
 
-/* driver=FMT is all that there is. */
+/* Only driver=FMT is supported. */
 static bool parse_driver(const char *list, char **ret_format)
 {
 	g_autoptr(GHashTable) table =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubd-io: the commands that move data to and from the image, drop it, or make it durable. */
+/* ubd-io: the commands that move data to and from the image, discard it, or make it durable. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 /* ---- memory ---- */
 
-/* What a request reads into or writes from; with -m no good for O_DIRECT. */
+/* The memory of a request; with -m, not aligned for O_DIRECT. */
 struct buffer {
 	void *memory;
 	uint8_t *start;
@@ -31,7 +31,7 @@ static int get_buffer(const struct io_session *session, uint64_t bytes, struct b
 		tool_error("cannot allocate memory for a request of %" PRIu64 " bytes", bytes);
 		return -ENOMEM;
 	}
-	/* What a read leaves out must not pass for the zeroes of fresh memory. */
+	/* Bytes that a read misses must not look like the zeroes of fresh memory. */
 	memset(memory, UNREAD, bytes + shift + 1);
 	*ret_buffer = (struct buffer){ memory, (uint8_t *)memory + shift };
 	return 0;
@@ -42,7 +42,7 @@ static void put_buffer(struct buffer *buffer)
 	iobuf_free(buffer->memory);
 }
 
-/* Fills the buffer with what is in a file, over and over. */
+/* Fills the buffer with the contents of a file, repeated. */
 static int fill_from_file(struct buffer *buffer, uint64_t bytes, const char *filename)
 {
 	g_autofree char *contents = NULL;
@@ -92,7 +92,7 @@ static bool check_length(const char *text, uint64_t bytes, const char *unless)
 	return false;
 }
 
-/* OFF LEN, and nothing more. */
+/* Parses OFF LEN, and nothing more. */
 static int parse_range(const struct io_command *command, char **words, uint64_t *ret_off,
 		       uint64_t *ret_bytes)
 {
@@ -140,7 +140,7 @@ static int verify(const struct expectation *expected, const uint8_t *buf, uint64
 	return -EINVAL;
 }
 
-/* Writes what the range has from below to the image itself, by whole clusters. */
+/* Copies what the range reads from below to the image itself, in whole clusters. */
 static int co_copy_up(struct io_session *session, uint64_t off, uint64_t bytes)
 {
 	uint64_t cluster = image_limits(session->img)->cluster_size ?: 1;
@@ -174,7 +174,7 @@ static int co_read(struct io_session *session, uint64_t off, uint64_t bytes, str
 	return ret;
 }
 
-/* Reads, reports and verifies. What was read counts as done even where it is not as expected. */
+/* Reads, reports and verifies. A read counts as done even if the data is not as expected. */
 static int co_read_and_verify(struct io_session *session, const struct io_command *command,
 			      const struct report_opts *report, const struct expectation *expected,
 			      bool dump, uint64_t off, uint64_t bytes, struct iobuf mem,
