@@ -63,7 +63,7 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 
 /* ---- by the driver ---- */
 
-/* What the kernel can address in one piece: adjacent pages too, if all memory is mapped for good. */
+/* What the kernel can address in one piece: adjacent pages too, if all memory stays mapped. */
 #ifdef CONFIG_KMAP_LOCAL
 #define ubd_iter_piece(bvecs, pos) bvec_iter_bvec(bvecs, pos)
 #else
