@@ -132,13 +132,19 @@ int image_co_new_format(const struct format_ops *ops, struct image *file, unsign
 	return ret;
 }
 
-/* Closes the node and what it stands on, but not its backing file. */
+/*
+ * Closes the node and what it stands on, but not its backing file. A node that was opened by itself
+ * before another was put on it has its own memory account, which goes with it.
+ */
 static int co_close_layer(struct image *img)
 {
+	struct image_memory *memory = img->file ? img->file->memory : NULL;
 	int ret = image_co_flush(img);
 	int close_ret = img->ops->co_close(img);
 	int file_ret = img->file ? co_close_layer(img->file) : 0;
 
+	if (memory != img->memory)
+		g_free(memory);
 	image_node_free(img);
 	return ret ?: close_ret ?: file_ret;
 }

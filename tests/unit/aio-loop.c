@@ -50,8 +50,9 @@ int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned
 
 /* ---- kernels without memory ---- */
 
-static unsigned failing_submits; /* so many more fail */
-static unsigned nr_submits;	 /* that did not */
+/* Loops of several threads submit. */
+static _Atomic unsigned failing_submits; /* so many more fail */
+static _Atomic unsigned nr_submits;	 /* that did not */
 
 int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr);
 int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr);

@@ -133,8 +133,9 @@ static void check_bytes(struct image *img, uint64_t off, uint64_t bytes, uint8_t
 
 CO_TEST(test_qcow2_on_a_filter)
 {
+	const size_t bytes = 2 * CLUSTER;
+	g_autofree uint8_t *data = g_malloc(bytes);
 	struct image_check_result result;
-	uint8_t data[2 * CLUSTER];
 	struct image *img;
 
 	make_image();
@@ -142,15 +143,15 @@ CO_TEST(test_qcow2_on_a_filter)
 	img = co_open_filtered(IMAGE_RDWR);
 	/* Its header was found through the filter, and the file grows through it. */
 	g_assert_cmpstr(image_format(img), ==, "qcow2");
-	memset(data, 0x5a, sizeof(data));
-	g_assert_cmpint(image_co_pwrite(img, CLUSTER / 2, sizeof(data), data, 0), ==, 0);
+	memset(data, 0x5a, bytes);
+	g_assert_cmpint(image_co_pwrite(img, CLUSTER / 2, bytes, data, 0), ==, 0);
 	g_assert_cmpint(image_co_flush(img), ==, 0);
 	g_assert_cmpuint(nr_writes, >, 0);
 	g_assert_cmpuint(nr_flushes, >, 0);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 
 	img = co_open_filtered(0);
-	check_bytes(img, CLUSTER / 2, sizeof(data), 0x5a);
+	check_bytes(img, CLUSTER / 2, bytes, 0x5a);
 	check_bytes(img, 0, CLUSTER / 2, 0);
 	g_assert_cmpint(image_co_check(img, NULL, NULL, &result), ==, 0);
 	g_assert_cmpuint(result.corruptions + result.leaks + result.check_errors, ==, 0);
@@ -200,7 +201,7 @@ CO_TEST(test_writers_are_kept_out)
 CO_TEST(test_raw_on_qcow2)
 {
 	struct image_open_opts opts = { .format = "raw", .flags = IMAGE_RDWR };
-	uint8_t data[CLUSTER];
+	g_autofree uint8_t *data = g_malloc(CLUSTER);
 	struct image *img = NULL;
 
 	co_create_ok("inner", "qcow2", 1 << 20, NULL, NULL);
@@ -208,8 +209,8 @@ CO_TEST(test_raw_on_qcow2)
 		image_co_open_on(co_open_ok("inner", "qcow2", IMAGE_RDWR), &opts, &img, NULL), ==,
 		0);
 	g_assert_cmpuint(image_size(img), ==, 1 << 20);
-	memset(data, 0x33, sizeof(data));
-	g_assert_cmpint(image_co_pwrite(img, 12345, sizeof(data), data, IMAGE_REQ_FUA), ==, 0);
+	memset(data, 0x33, CLUSTER);
+	g_assert_cmpint(image_co_pwrite(img, 12345, CLUSTER, data, IMAGE_REQ_FUA), ==, 0);
 	/* What is below does not grow by writes, but by being resized. */
 	g_assert_cmpint(image_co_pwrite(img, 1 << 20, 512, data, 0), ==, -EIO);
 	g_assert_cmpint(image_co_resize(img, 2 << 20, IMAGE_PREALLOC_OFF, NULL), ==, 0);
@@ -218,7 +219,7 @@ CO_TEST(test_raw_on_qcow2)
 
 	img = co_open_ok("inner", "qcow2", 0);
 	g_assert_cmpuint(image_size(img), ==, 2 << 20);
-	check_bytes(img, 12345, sizeof(data), 0x33);
+	check_bytes(img, 12345, CLUSTER, 0x33);
 	check_bytes(img, 1 << 20, 512, 0x33);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
