@@ -197,9 +197,9 @@ static void a_server_killed_during_a_copy_fails_the_request(void)
 	WAIT_UNTIL(!exists(char_node(get(&shared->id))), AGE);
 }
 
-static void a_request_is_reissued_in_spite_of_a_copy(void)
+/* The server dies, and the next one gets what @client writes. */
+static void check_next_gets_write(int server, int client)
 {
-	int server = spawn_sleeper(UBD_F_USER_COPY | REISSUE), client = spawn_client(write_kept);
 	uint8_t *wanted = aligned(KEPT_BYTES);
 
 	WAIT_UNTIL(get(&shared->left), AGE);
@@ -212,6 +212,13 @@ static void a_request_is_reissued_in_spite_of_a_copy(void)
 	CHECK(!memcmp(shared->disk + KEPT_SECTOR * 512, wanted, KEPT_BYTES));
 	kill_server(server);
 	delete_device();
+}
+
+static void a_request_is_reissued_in_spite_of_a_copy(void)
+{
+	int server = spawn_sleeper(UBD_F_USER_COPY | REISSUE);
+
+	check_next_gets_write(server, spawn_client(write_kept));
 }
 
 /* It need not be killed for its request to end. */
@@ -503,22 +510,11 @@ static void serve_without_memory(void *arg)
 
 static void the_next_server_gets_a_write_that_was_not_copied(void)
 {
-	uint8_t *wanted = aligned(KEPT_BYTES);
-	int server, client;
+	int server;
 
 	share();
 	server = wait_for_server(spawn(serve_without_memory, NULL));
-	client = spawn(write_kept, NULL);
-	WAIT_UNTIL(get(&shared->left), AGE);
-	kill_server(server);
-	CHECK(is_running(client));
-	set(&shared->keeps, false);
-	server = spawn_next();
-	check_exit(client, 0);
-	fill_kept(wanted, KEPT_BYTES);
-	CHECK(!memcmp(shared->disk + KEPT_SECTOR * 512, wanted, KEPT_BYTES));
-	kill_server(server);
-	delete_device();
+	check_next_gets_write(server, spawn(write_kept, NULL));
 }
 
 /* ---- memory that is a file of a file system that does not answer ---- */
