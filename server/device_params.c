@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The parameters of a device, and how it grows with its image. */
+#include "device_parts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "control.h"
+#include "error.h"
+#include "params.h"
+#include "report.h"
+
+static bool is_disk(const struct image *image)
+{
+	return image_is_headerless(image) && image_is_on_block_device(image);
+}
+
+int device_choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)
+{
+	struct image *image = device->config.image;
+	struct params_input input = {
+		.limits = image_limits(image),
+		.image_size = image_size(image),
+		.read_only = image_is_read_only(image),
+		.discard = device->config.discard,
+		.is_disk = is_disk(image),
+		.block_size = device->config.block_size,
+	};
+	uint32_t cut_bytes;
+	int res = params_of_image(&input, ret_params, &cut_bytes, err);
+
+	if (res < 0)
+		g_prefix_error(err, "%s: ", image_filename(image));
+	else if (cut_bytes)
+		report_note("%s: ignoring the last %u bytes: they do not fill a block",
+			    image_filename(image), cut_bytes);
+	ret_params->request_timeout = device->config.request_timeout;
+	return res;
+}
+
+int device_set_params(struct device *device, struct ubd_params *params, GError **err)
+{
+	int res = control_set_params(device->control, params)
+			  ?: control_set_identity(device->control, &device->config.identity);
+
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res,
+			    "%s: the driver refused the device's parameters: %s",
+			    image_filename(device->config.image), g_strerror(-res));
+	return res;
+}
+
+static bool have_same_limits(const struct ubd_params *a, const struct ubd_params *b)
+{
+	struct ubd_params copy = *a;
+
+	copy.dev_sectors = b->dev_sectors;
+	return memcmp(&copy, b, sizeof(copy)) == 0;
+}
+
+int device_check_params(struct device *device, const struct ubd_params *params, GError **err)
+{
+	const char *filename = image_filename(device->config.image);
+	struct ubd_params had;
+	int res = control_get_params(device->control, &had);
+
+	if (res < 0)
+		g_set_error(err, UBD_ERROR, -res, "%s: %s", device->path, g_strerror(-res));
+	else if (params->dev_sectors < had.dev_sectors)
+		g_set_error(err, UBD_ERROR, EINVAL,
+			    "%s: the image needs a device of %" PRIu64
+			    " sectors, but %s has %" PRIu64,
+			    filename, (uint64_t)params->dev_sectors, device->path,
+			    (uint64_t)had.dev_sectors);
+	else if (!have_same_limits(params, &had))
+		g_set_error(
+			err, UBD_ERROR, EINVAL,
+			"%s: its block or cluster size differs from that of the image for which %s was created",
+			filename, device->path);
+	else {
+		device->sectors = had.dev_sectors;
+		return 0;
+	}
+	return res < 0 ? res : -EINVAL;
+}
+
+int device_grow(struct device *device)
+{
+	uint64_t size = image_size(device->config.image);
+	uint64_t sectors = (size - size % device->block_size) / SECTOR_SIZE;
+	int res;
+
+	if (sectors <= device->sectors)
+		return 0;
+	res = control_update_size(device->control, sectors);
+	if (res < 0)
+		return res;
+	device->sectors = sectors;
+	return 0;
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What others ask about a device. */
+#include "device_parts.h"
+
+#include "control.h"
+#include "queue.h"
+#include "watch.h"
+
+int device_control_fd(const struct device *device)
+{
+	return control_fd(device->control);
+}
+
+bool device_recovers(const struct device *device)
+{
+	return device->info.flags & UBD_F_USER_RECOVERY;
+}
+
+const char *device_path(const struct device *device)
+{
+	return device->path;
+}
+
+uint64_t device_size(const struct device *device)
+{
+	return device->sectors * SECTOR_SIZE;
+}
+
+unsigned device_nr_queues(const struct device *device)
+{
+	return device->info.nr_hw_queues;
+}
+
+struct queue_stats device_queue_stats(const struct device *device, unsigned q_id)
+{
+	return queue_stats(device->queues[q_id]);
+}
+
+struct failure device_last_failure(const struct device *device, gint64 *ret_time)
+{
+	return watch_last_failure(device->watch, ret_time);
+}
