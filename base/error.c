@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Set a GError and return the errno value that goes with it. */
+#include "error.h"
+
+#include <assert.h>
+
+int error_vrefuse(GError **err, int ret, const char *format, va_list args)
+{
+	assert(ret < 0);
+	g_propagate_error(err, g_error_new_valist(UBD_ERROR, -ret, format, args));
+	return ret;
+}
+
+int error_refuse(GError **err, int ret, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	error_vrefuse(err, ret, format, args);
+	va_end(args);
+	return ret;
+}
+
+int error_set(GError **err, int ret, const char *format, ...)
+{
+	g_autofree char *what = NULL;
+	va_list args;
+
+	va_start(args, format);
+	what = g_strdup_vprintf(format, args);
+	va_end(args);
+	return error_refuse(err, ret, "%s: %s", what, g_strerror(-ret));
+}
