@@ -273,13 +273,11 @@ static int foreign_co_open(struct image *img, const struct image_open_opts *opts
 
 	if (!ret && bytes > INT64_MAX - SECTOR_SIZE)
 		ret = -EINVAL;
-	if (ret) {
-		g_set_error(
-			err, UBD_ERROR, -ret,
-			"Could not open '%s': cannot read the disk size from its header (format %s): %s",
-			img->filename, img->ops->name, g_strerror(-ret));
-		return ret;
-	}
+	if (ret)
+		return error_set(
+			err, ret,
+			"Could not open '%s': cannot read the disk size from its header (format %s)",
+			img->filename, img->ops->name);
 	img->size = (bytes + SECTOR_SIZE - 1) & ~(uint64_t)(SECTOR_SIZE - 1);
 	return 0;
 }
@@ -367,8 +365,7 @@ int foreign_refuse(const struct format_ops *ops, const char *filename, GError **
 		advice = g_strdup_printf("unpack it first (%s)", foreign->unpack);
 		break;
 	}
-	g_set_error(err, UBD_ERROR, EMEDIUMTYPE,
-		    "Could not open '%s': it is %s (format %s), which is not supported; %s",
-		    filename, foreign->what, ops->io.name, advice);
-	return -EMEDIUMTYPE;
+	return error_refuse(err, -EMEDIUMTYPE,
+			    "Could not open '%s': it is %s (format %s), which is not supported; %s",
+			    filename, foreign->what, ops->io.name, advice);
 }

@@ -29,26 +29,22 @@ static int check_options(const struct format_ops *ops, GHashTable *options, GErr
 	while (g_hash_table_iter_next(&iter, &name, NULL)) {
 		if (has_option(ops->amend_options, name))
 			continue;
-		g_set_error(err, UBD_ERROR, EINVAL, "Invalid parameter '%s'%s", (char *)name,
-			    has_option(ops->create_options, name)
-				    ? ": this option is only supported for image creation"
-				    : "");
-		return -EINVAL;
+		return error_refuse(err, -EINVAL, "Invalid parameter '%s'%s", (char *)name,
+				    has_option(ops->create_options, name)
+					    ? ": this option is only supported for image creation"
+					    : "");
 	}
 	return 0;
 }
 
 static int check_image(const struct image *img, GError **err)
 {
-	if (!img->format->co_amend) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "Format driver '%s' does not support option amendment", img->ops->name);
-		return -ENOTSUP;
-	}
-	if (image_is_read_only(img)) {
-		g_set_error(err, UBD_ERROR, EPERM, "the image is read-only");
-		return -EPERM;
-	}
+	if (!img->format->co_amend)
+		return error_refuse(err, -ENOTSUP,
+				    "Format driver '%s' does not support option amendment",
+				    img->ops->name);
+	if (image_is_read_only(img))
+		return error_refuse(err, -EPERM, "the image is read-only");
 	return 0;
 }
 

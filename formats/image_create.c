@@ -23,13 +23,12 @@ struct creation {
 static int G_GNUC_PRINTF(4, 5)
 	refuse(struct creation *c, GError **err, int ret, const char *format, ...)
 {
-	g_autofree char *reason = NULL;
 	va_list args;
 
 	va_start(args, format);
-	reason = g_strdup_vprintf(format, args);
+	error_vrefuse(err, ret, format, args);
 	va_end(args);
-	g_set_error(err, UBD_ERROR, -ret, "Could not create '%s': %s", c->filename, reason);
+	g_prefix_error(err, "Could not create '%s': ", c->filename);
 	return ret;
 }
 
@@ -200,7 +199,7 @@ static int co_write_image(struct creation *c, GError **err)
 		g_prefix_error(err, "Could not create '%s': ", c->filename);
 	close_ret = image_co_close(file);
 	if (!ret && close_ret)
-		ret = refuse(c, err, close_ret, "%s", g_strerror(-close_ret));
+		ret = error_set(err, close_ret, "Could not create '%s'", c->filename);
 	return ret;
 }
 

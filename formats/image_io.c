@@ -480,10 +480,8 @@ int image_co_resize(struct image *img, uint64_t size, enum image_preallocation m
 {
 	int ret = check_resize(img, size);
 
-	if (ret) {
-		g_set_error_literal(err, UBD_ERROR, -ret, g_strerror(-ret));
-		return ret;
-	}
+	if (ret)
+		return error_refuse(err, ret, "%s", g_strerror(-ret));
 	lock_change(img, false);
 	ret = resize(img, size, mode, err);
 	unlock_change(img, false);

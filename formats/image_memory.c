@@ -45,13 +45,13 @@ int image_memory_take(const struct image *img, uint64_t bytes, const char *what,
 	do {
 		if (used <= memory->limit && bytes <= memory->limit - used)
 			continue;
-		g_set_error(err, UBD_ERROR, EFBIG,
-			    "%s needs %" PRIu64 " bytes of memory, but only %" PRIu64
-			    " are left of the limit of %" PRIu64
-			    " for an image and its backing files; raise it with --memory-limit "
-			    "of ubd-serve or, for the tools, with UBD_MEMORY_LIMIT",
-			    what, bytes, image_memory_left(img), memory->limit);
-		return -EFBIG;
+		return error_refuse(
+			err, -EFBIG,
+			"%s needs %" PRIu64 " bytes of memory, but only %" PRIu64
+			" are left of the limit of %" PRIu64
+			" for an image and its backing files; raise it with --memory-limit "
+			"of ubd-serve or, for the tools, with UBD_MEMORY_LIMIT",
+			what, bytes, image_memory_left(img), memory->limit);
 	} while (!atomic_compare_exchange_weak(&memory->used, &used, used + bytes));
 	return 0;
 }

@@ -56,18 +56,14 @@ static int check_snapshot_opts(const struct image *img, const struct image_open_
 {
 	if (!opts->snapshot && !opts->snapshot_id && !opts->snapshot_name)
 		return 0;
-	if (!img->format->co_snapshot_list) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "Could not open '%s': format %s does not support snapshots",
-			    img->filename, img->ops->name);
-		return -ENOTSUP;
-	}
-	if (!image_is_read_only(img)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': a snapshot can only be opened read-only",
-			    img->filename);
-		return -EINVAL;
-	}
+	if (!img->format->co_snapshot_list)
+		return error_refuse(err, -ENOTSUP,
+				    "Could not open '%s': format %s does not support snapshots",
+				    img->filename, img->ops->name);
+	if (!image_is_read_only(img))
+		return error_refuse(err, -EINVAL,
+				    "Could not open '%s': a snapshot can only be opened read-only",
+				    img->filename);
 	return 0;
 }
 
@@ -84,9 +80,8 @@ int image_node_co_open(struct image *img, const struct image_open_opts *opts, GE
 	img->rmw_lock = try_iobuf_alloc0(sizeof(*img->rmw_lock));
 	if (!img->rmw_lock) {
 		img->ops->co_close(img);
-		g_set_error(err, UBD_ERROR, ENOMEM, "Could not open '%s': out of memory",
-			    img->filename);
-		return -ENOMEM;
+		return error_refuse(err, -ENOMEM, "Could not open '%s': out of memory",
+				    img->filename);
 	}
 	co_rwlock_init(img->rmw_lock);
 	return 0;

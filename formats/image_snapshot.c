@@ -6,15 +6,11 @@
 
 static int check_change(const struct image *img, bool supported, GError **err)
 {
-	if (!supported) {
-		g_set_error(err, UBD_ERROR, ENOTSUP, "%s: format %s does not support snapshots",
-			    img->filename, img->ops->name);
-		return -ENOTSUP;
-	}
-	if (image_is_read_only(img)) {
-		g_set_error(err, UBD_ERROR, EPERM, "%s: the image is read-only", img->filename);
-		return -EPERM;
-	}
+	if (!supported)
+		return error_refuse(err, -ENOTSUP, "%s: format %s does not support snapshots",
+				    img->filename, img->ops->name);
+	if (image_is_read_only(img))
+		return error_refuse(err, -EPERM, "%s: the image is read-only", img->filename);
 	return 0;
 }
 

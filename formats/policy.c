@@ -216,10 +216,9 @@ static bool parse_places(const char *text, char ***ret_places, GError **err)
 		char *real = realpath(*place, NULL);
 
 		if (!real) {
-			g_set_error(
-				err, UBD_ERROR, errno,
-				"expected any, none or FOLDER[:FOLDER...], got \"%s\": '%s': %s",
-				text, *place, g_strerror(errno));
+			error_set(err, -errno,
+				  "expected any, none or FOLDER[:FOLDER...], got \"%s\": '%s'",
+				  text, *place);
 			return false;
 		}
 		g_free(*place);

@@ -131,9 +131,9 @@ static int check_mode(enum image_preallocation mode, GError **err)
 {
 	if (mode != IMAGE_PREALLOC_METADATA)
 		return 0;
-	g_set_error(err, UBD_ERROR, ENOTSUP,
-		    "preallocation is 'metadata', must be off, falloc or full for format raw");
-	return -ENOTSUP;
+	return error_refuse(
+		err, -ENOTSUP,
+		"preallocation is 'metadata', must be off, falloc or full for format raw");
 }
 
 static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocation mode,
@@ -144,18 +144,15 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 
 	if (ret)
 		return ret;
-	if (size != old && image_is_on_block_device(img)) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "cannot resize a block device of %" PRIu64 " bytes", old);
-		return -ENOTSUP;
-	}
+	if (size != old && image_is_on_block_device(img))
+		return error_refuse(err, -ENOTSUP,
+				    "cannot resize a block device of %" PRIu64 " bytes", old);
 	ret = co_preallocate(img->file, old, size, mode);
 	if (!ret) {
 		img->size = whole_sectors(size);
 		return 0;
 	}
-	g_set_error(err, UBD_ERROR, -ret, "cannot set its size to %" PRIu64 " bytes: %s", size,
-		    g_strerror(-ret));
+	error_set(err, ret, "cannot set its size to %" PRIu64 " bytes", size);
 	if (size > old)
 		image_co_truncate(img->file, old);
 	return ret;
@@ -182,9 +179,8 @@ static int parse_preallocation(const struct image_create_opts *opts,
 	if (!value ||
 	    (image_parse_preallocation(value, ret_mode) && *ret_mode != IMAGE_PREALLOC_METADATA))
 		return 0;
-	g_set_error(err, UBD_ERROR, EINVAL, "preallocation is '%s', must be off, falloc or full",
-		    value);
-	return -EINVAL;
+	return error_refuse(err, -EINVAL, "preallocation is '%s', must be off, falloc or full",
+			    value);
 }
 
 static int raw_check_create(const struct image_create_opts *opts, GError **err)
@@ -204,8 +200,7 @@ static int raw_co_create(struct image *file, const struct image_create_opts *opt
 		return ret;
 	ret = co_preallocate(file, 0, size, mode);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot set its size to %" PRIu64 " bytes: %s",
-			    size, g_strerror(-ret));
+		error_set(err, ret, "cannot set its size to %" PRIu64 " bytes", size);
 	return ret;
 }
 

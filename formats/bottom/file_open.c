@@ -85,13 +85,12 @@ char *file_stable_name(const char *filename)
 
 static int G_GNUC_PRINTF(3, 4) open_failed(struct file_open *job, int ret, const char *format, ...)
 {
-	g_autofree char *reason = NULL;
 	va_list args;
 
 	va_start(args, format);
-	reason = g_strdup_vprintf(format, args);
+	error_vrefuse(&job->err, ret, format, args);
 	va_end(args);
-	g_set_error(&job->err, UBD_ERROR, -ret, "Could not open '%s': %s", job->filename, reason);
+	g_prefix_error(&job->err, "Could not open '%s': ", job->filename);
 	return ret;
 }
 
@@ -126,8 +125,9 @@ static int bdev_geometry(struct file_open *job)
 
 	if (ioctl(job->fd, BLKGETSIZE64, &job->size) < 0 ||
 	    ioctl(job->fd, BLKSSZGET, &sector_size) < 0)
-		return open_failed(job, -errno, "cannot get the size of the block device: %s",
-				   g_strerror(errno));
+		return error_set(&job->err, -errno,
+				 "Could not open '%s': cannot get the size of the block device",
+				 job->filename);
 	/* Also without O_DIRECT: fallocate on a device takes whole sectors only. */
 	job->limits.request_alignment = sector_size;
 	return 0;
@@ -197,7 +197,7 @@ static int set_up_direct(struct file_open *job)
 	}
 	/* This also takes back the O_NONBLOCK of open(). */
 	if (fcntl(job->fd, F_SETFL, 0) < 0)
-		return open_failed(job, -errno, "%s", g_strerror(errno));
+		return error_set(&job->err, -errno, "Could not open '%s'", job->filename);
 	return 0;
 }
 
@@ -240,7 +240,8 @@ static int lock_file(struct file_open *job)
 				   "program could write to it, too (--no-lock allows that)");
 	}
 	if (ret)
-		return open_failed(job, ret, "cannot lock the image: %s", g_strerror(-ret));
+		return error_set(&job->err, ret, "Could not open '%s': cannot lock the image",
+				 job->filename);
 	return 0;
 }
 
@@ -275,7 +276,7 @@ static int measure(struct file_open *job)
 	if (job->is_bdev)
 		return bdev_geometry(job);
 	if (fstat(job->fd, &st) < 0)
-		return open_failed(job, -errno, "%s", g_strerror(errno));
+		return error_set(&job->err, -errno, "Could not open '%s'", job->filename);
 	job->size = st.st_size;
 	if (has_our_clock(job->fd))
 		job->changed_ns = st.st_ctim.tv_sec * 1000000000LL + st.st_ctim.tv_nsec;
@@ -296,7 +297,7 @@ static int check_opened(struct file_open *job)
 	int ret;
 
 	if (fstat(job->fd, &st) < 0)
-		return open_failed(job, -errno, "%s", g_strerror(errno));
+		return error_set(&job->err, -errno, "Could not open '%s'", job->filename);
 	job->is_bdev = S_ISBLK(st.st_mode);
 	job->has_no_name = st.st_nlink == 0;
 	job->id = id_of(&st);
@@ -496,7 +497,8 @@ static int create_on_worker(void *arg)
 		return ret;
 	/* Not before the lock: until then it may be an image in use. */
 	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
-		ret = open_failed(job, -errno, "cannot truncate it: %s", g_strerror(errno));
+		ret = error_set(&job->err, -errno, "Could not open '%s': cannot truncate it",
+				job->filename);
 		discard_fd(job);
 		return ret;
 	}

@@ -36,27 +36,13 @@ struct amendment {
 	uint64_t size;
 };
 
-static int refuse(int code, GError **err, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static int refuse(int code, GError **err, const char *format, ...)
-{
-	g_autofree char *text = NULL;
-	va_list args;
-
-	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
-	va_end(args);
-	g_set_error_literal(err, UBD_ERROR, code, text);
-	return -code;
-}
-
 /* ---- the options ---- */
 
 static int parse_on_off(const char *name, const char *value, bool *ret_on, GError **err)
 {
 	if (bool_parse(value, ret_on))
 		return 0;
-	return refuse(EINVAL, err, "%s is '%s', must be on or off", name, value);
+	return error_refuse(err, -EINVAL, "%s is '%s', must be on or off", name, value);
 }
 
 static int parse_compat(struct amendment *to, const char *value, GError **err)
@@ -66,7 +52,8 @@ static int parse_compat(struct amendment *to, const char *value, GError **err)
 	else if (!strcmp(value, "v2") || !strcmp(value, "0.10"))
 		to->version = 2;
 	else
-		return refuse(EINVAL, err, "compat is '%s', must be v2 (0.10) or v3 (1.1)", value);
+		return error_refuse(err, -EINVAL, "compat is '%s', must be v2 (0.10) or v3 (1.1)",
+				    value);
 	return 0;
 }
 
@@ -75,8 +62,9 @@ static int parse_refcount_bits(struct amendment *to, const char *value, GError *
 	uint64_t bits;
 
 	if (number_parse(value, 1, 64, &bits) || bits & (bits - 1))
-		return refuse(EINVAL, err,
-			      "refcount_bits is '%s', must be a power of two from 1 to 64", value);
+		return error_refuse(err, -EINVAL,
+				    "refcount_bits is '%s', must be a power of two from 1 to 64",
+				    value);
 	to->refcount_order = __builtin_ctzll(bits);
 	return 0;
 }
@@ -94,15 +82,15 @@ static int parse_option(struct amendment *to, const char *name, const char *valu
 	if (!strcmp(name, "size"))
 		return g_ascii_string_to_unsigned(value, 10, 0, INT64_MAX, &to->size, NULL)
 			       ? 0
-			       : refuse(EINVAL, err, "size is '%s', must be a number of bytes",
-					value);
+			       : error_refuse(err, -EINVAL,
+					      "size is '%s', must be a number of bytes", value);
 	if (!strcmp(name, "data_file")) {
 		to->data_file = value;
 		return 0;
 	}
 	/* What the image has from there would become something else. */
-	return refuse(
-		ENOTSUP, err,
+	return error_refuse(
+		err, -ENOTSUP,
 		"Cannot amend the backing file; use 'qemu-img rebase', or 'convert -B' to make a "
 		"new image");
 }
@@ -137,8 +125,8 @@ static int check_snapshots_v2(const struct qcow2 *q, const struct amendment *to,
 		const struct snapshot *s = q->snapshots->pdata[i];
 
 		if (s->disk_size != to->size || s->vm_state_size > UINT32_MAX)
-			return refuse(
-				ENOTSUP, err,
+			return error_refuse(
+				err, -ENOTSUP,
 				"snapshot '%s' has a disk or VM state of a size that version 2 "
 				"cannot record; delete it first",
 				s->name);
@@ -158,9 +146,10 @@ static int check_v2(const struct qcow2 *q, const struct amendment *to, GError **
 								      : NULL;
 
 	if (feature)
-		return refuse(ENOTSUP, err, "version 2 (compat=0.10) cannot have %s", feature);
+		return error_refuse(err, -ENOTSUP, "version 2 (compat=0.10) cannot have %s",
+				    feature);
 	if (to->refcount_order != 4)
-		return refuse(ENOTSUP, err, "compat=0.10 requires refcount_bits=16");
+		return error_refuse(err, -ENOTSUP, "compat=0.10 requires refcount_bits=16");
 	return check_snapshots_v2(q, to, err);
 }
 
@@ -172,10 +161,11 @@ static int check_v3(const struct qcow2 *q, GError **err)
 		const struct qcow2_disk_snapshot *disk = (const void *)s->raw;
 
 		if (be32toh(disk->extra_data_size) < 16)
-			return refuse(ENOTSUP, err,
-				      "snapshot '%s' does not record the size of its disk, which "
-				      "version 3 (compat=1.1) requires; delete it first",
-				      s->name);
+			return error_refuse(
+				err, -ENOTSUP,
+				"snapshot '%s' does not record the size of its disk, which "
+				"version 3 (compat=1.1) requires; delete it first",
+				s->name);
 	}
 	return 0;
 }
@@ -183,13 +173,13 @@ static int check_v3(const struct qcow2 *q, GError **err)
 static int check(const struct qcow2 *q, const struct amendment *to, GError **err)
 {
 	if (to->data_file && !qcow2_has_data_file(q))
-		return refuse(EINVAL, err,
-			      "data_file can only be set for images that use an "
-			      "external data file");
+		return error_refuse(err, -EINVAL,
+				    "data_file can only be set for images that use an "
+				    "external data file");
 	if (to->data_file && !*to->data_file)
-		return refuse(EINVAL, err, "data_file is empty, must be a file name");
+		return error_refuse(err, -EINVAL, "data_file is empty, must be a file name");
 	if (to->data_file_raw && !q->data_file_raw)
-		return refuse(EINVAL, err, "data_file_raw cannot be set on existing images");
+		return error_refuse(err, -EINVAL, "data_file_raw cannot be set on existing images");
 	return to->version < 3 ? check_v2(q, to, err) : check_v3(q, err);
 }
 
@@ -255,7 +245,7 @@ static int co_flush(struct qcow2 *q, GError **err) REQUIRES(q->struct_lock)
 {
 	int ret = qcow2_co_flush_and_reclaim(q) ?: qcow2_co_end_lazy(q);
 
-	return ret ? refuse(-ret, err, "cannot flush the image: %s", g_strerror(-ret)) : 0;
+	return ret ? error_set(err, ret, "cannot flush the image") : 0;
 }
 
 static int co_apply(struct qcow2 *q, const struct amendment *to,

@@ -38,11 +38,11 @@ static uint64_t nr_clusters(const struct new_refcounts *new)
 static int too_narrow(const struct qcow2 *q, const struct new_refcounts *new, uint64_t cluster,
 		      uint64_t refcount, GError **err)
 {
-	g_set_error(err, UBD_ERROR, ENOTSUP,
-		    "Cannot decrease refcount entry width to %u bits: Cluster at offset 0x%" PRIx64
-		    " has a refcount of %" PRIu64,
-		    1u << new->order, cluster << q->cluster_bits, refcount);
-	return -ENOTSUP;
+	return error_refuse(
+		err, -ENOTSUP,
+		"Cannot decrease refcount entry width to %u bits: Cluster at offset 0x%" PRIx64
+		" has a refcount of %" PRIu64,
+		1u << new->order, cluster << q->cluster_bits, refcount);
 }
 
 /* Whether a cluster is one of the old refcount structures, which are not in use afterwards. */
@@ -307,7 +307,6 @@ int amend_co_refcount_order(struct qcow2 *q, unsigned order, const struct amend_
 	if (reason)
 		g_propagate_error(err, g_steal_pointer(&reason));
 	else if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot change the refcount width: %s",
-			    g_strerror(-ret));
+		error_set(err, ret, "cannot change the refcount width");
 	return ret;
 }

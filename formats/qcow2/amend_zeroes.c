@@ -117,8 +117,7 @@ static int co_check_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 		if (l1[i] & QCOW2_OFFSET_MASK)
 			ret = co_has_zeroes(q, l1[i] & QCOW2_OFFSET_MASK, &has);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot read snapshot '%s': %s", snapshot->name,
-			    g_strerror(-ret));
+		error_set(err, ret, "cannot read snapshot '%s'", snapshot->name);
 	else if (has)
 		g_set_error(err, UBD_ERROR, ENOTSUP,
 			    "snapshot '%s' has zero clusters, which version 2 cannot have; "
@@ -137,7 +136,6 @@ int amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progres
 		return ret;
 	ret = co_expand_disk(q, progress);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot replace zero clusters: %s",
-			    g_strerror(-ret));
+		error_set(err, ret, "cannot replace zero clusters");
 	return ret;
 }

@@ -12,15 +12,15 @@ static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char 
 	struct bitmap *bitmap = bitmap_find(list, name);
 
 	if (!bitmap)
-		return qcow2_refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
+		return qcow2_refuse(q, err, -ENOENT, "Dirty bitmap '%s' not found", name);
 	if (bitmap_is_inconsistent(bitmap))
 		return qcow2_refuse(
-			q, EINVAL, err,
+			q, err, -EINVAL,
 			"Bitmap '%s' is inconsistent and cannot be used; it can only be "
 			"removed",
 			name);
 	if (!bitmap_is_usable(bitmap))
-		return qcow2_refuse(q, ENOTSUP, err,
+		return qcow2_refuse(q, err, -ENOTSUP,
 				    "Bitmap '%s' has extra data, which is not supported", name);
 	*ret_bitmap = bitmap;
 	return 0;
@@ -43,28 +43,28 @@ static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
 		granularity ? (unsigned)__builtin_ctzll(granularity) : default_granularity_bits(q);
 
 	if (!*name)
-		return qcow2_refuse(q, EINVAL, err, "Bitmap name cannot be empty");
+		return qcow2_refuse(q, err, -EINVAL, "Bitmap name cannot be empty");
 	if (strlen(name) > QCOW2_MAX_BITMAP_NAME)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "Bitmap name has %zu bytes, at most %u are valid", strlen(name),
 				    QCOW2_MAX_BITMAP_NAME);
 	if (granularity && (granularity != 1ull << bits || granularity < min || granularity > max))
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "Granularity must be power of 2, from %" PRIu64 " to %" PRIu64,
 				    min, max);
 	if (q->version < 3)
-		return qcow2_refuse(q, ENOTSUP, err,
+		return qcow2_refuse(q, err, -ENOTSUP,
 				    "Cannot store dirty bitmaps in qcow2 v2 files");
 	if (bitmap_find(next, name))
-		return qcow2_refuse(q, EEXIST, err, "Bitmap already exists: %s", name);
+		return qcow2_refuse(q, err, -EEXIST, "Bitmap already exists: %s", name);
 	if (next->len >= QCOW2_MAX_BITMAPS)
-		return qcow2_refuse(q, EFBIG, err,
+		return qcow2_refuse(q, err, -EFBIG,
 				    "Maximum number of persistent bitmaps (%u) is reached",
 				    QCOW2_MAX_BITMAPS);
 	if (!image_size(q->img))
-		return qcow2_refuse(q, EINVAL, err, "Cannot track changes of a disk of size 0");
+		return qcow2_refuse(q, err, -EINVAL, "Cannot track changes of a disk of size 0");
 	if (dirty_bits_bytes(image_size(q->img), bits) > DIRTY_BITS_MAX_BYTES)
-		return qcow2_refuse(q, EFBIG, err,
+		return qcow2_refuse(q, err, -EFBIG,
 				    "Too much space will be occupied by the bitmap. Use larger "
 				    "granularity");
 	g_ptr_array_add(next, bitmap_new(name, bits, QCOW2_BITMAP_AUTO));
@@ -76,7 +76,7 @@ static int remove_bitmap(const struct qcow2 *q, GPtrArray *next, const char *nam
 	struct bitmap *bitmap = bitmap_find(next, name);
 
 	if (!bitmap)
-		return qcow2_refuse(q, ENOENT, err, "Dirty bitmap '%s' not found", name);
+		return qcow2_refuse(q, err, -ENOENT, "Dirty bitmap '%s' not found", name);
 	g_ptr_array_remove(next, bitmap);
 	return 0;
 }
@@ -153,7 +153,7 @@ static int merge(struct qcow2 *q, GPtrArray *next, const char *name, const struc
 	if (ret)
 		return ret;
 	if (src->disk_bytes != size)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "Bitmaps are of different sizes (destination size is %" PRIu64
 				    ", source size is %" PRIu64 ") and can't be merged",
 				    size, src->disk_bytes);

@@ -39,7 +39,7 @@ int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t dis
 	bits = dirty_bits_try_new(disk_bytes, bitmap->granularity_bits);
 	if (!bits) {
 		image_memory_put(q->img, bytes);
-		return qcow2_refuse(q, ENOMEM, err, "No memory for bitmap '%s'", bitmap->name);
+		return qcow2_refuse(q, err, -ENOMEM, "No memory for bitmap '%s'", bitmap->name);
 	}
 	bitmap_drop_fresh(bitmap);
 	bitmap->fresh = bits;
@@ -109,37 +109,28 @@ static int check_entry(const struct qcow2_disk_bitmap *disk, uint64_t left, uint
 	uint16_t name_bytes = be16toh(disk->name_size);
 	uint64_t bytes = entry_bytes(be32toh(disk->extra_data_size), name_bytes);
 
-	if (!name_bytes || name_bytes > QCOW2_MAX_BITMAP_NAME) {
-		g_set_error(err, UBD_ERROR, EINVAL, "bitmap %u: name_size is %u, must be 1 to %u",
-			    index, name_bytes, QCOW2_MAX_BITMAP_NAME);
-		return -EINVAL;
-	}
-	if (bytes > left) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "bitmap %u: its directory entry has %" PRIu64 " bytes, only %" PRIu64
-			    " are left",
-			    index, bytes, left);
-		return -EINVAL;
-	}
-	if (disk->type != QCOW2_BITMAP_TYPE_DIRTY) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "bitmap %u: type is %u, only %u (dirty tracking) is supported", index,
-			    disk->type, QCOW2_BITMAP_TYPE_DIRTY);
-		return -ENOTSUP;
-	}
-	if (flags & ~(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO | QCOW2_BITMAP_EXTRA_COMPATIBLE)) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "bitmap %u: flags are 0x%x, bits 3 to 31 must be 0", index, flags);
-		return -ENOTSUP;
-	}
+	if (!name_bytes || name_bytes > QCOW2_MAX_BITMAP_NAME)
+		return error_refuse(err, -EINVAL, "bitmap %u: name_size is %u, must be 1 to %u",
+				    index, name_bytes, QCOW2_MAX_BITMAP_NAME);
+	if (bytes > left)
+		return error_refuse(err, -EINVAL,
+				    "bitmap %u: its directory entry has %" PRIu64
+				    " bytes, only %" PRIu64 " are left",
+				    index, bytes, left);
+	if (disk->type != QCOW2_BITMAP_TYPE_DIRTY)
+		return error_refuse(err, -ENOTSUP,
+				    "bitmap %u: type is %u, only %u (dirty tracking) is supported",
+				    index, disk->type, QCOW2_BITMAP_TYPE_DIRTY);
+	if (flags & ~(QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO | QCOW2_BITMAP_EXTRA_COMPATIBLE))
+		return error_refuse(err, -ENOTSUP,
+				    "bitmap %u: flags are 0x%x, bits 3 to 31 must be 0", index,
+				    flags);
 	if (disk->granularity_bits < DIRTY_BITS_MIN_GRANULARITY_BITS ||
-	    disk->granularity_bits > DIRTY_BITS_MAX_GRANULARITY_BITS) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "bitmap %u: granularity_bits is %u, must be %u to %u", index,
-			    disk->granularity_bits, DIRTY_BITS_MIN_GRANULARITY_BITS,
-			    DIRTY_BITS_MAX_GRANULARITY_BITS);
-		return -ENOTSUP;
-	}
+	    disk->granularity_bits > DIRTY_BITS_MAX_GRANULARITY_BITS)
+		return error_refuse(err, -ENOTSUP,
+				    "bitmap %u: granularity_bits is %u, must be %u to %u", index,
+				    disk->granularity_bits, DIRTY_BITS_MIN_GRANULARITY_BITS,
+				    DIRTY_BITS_MAX_GRANULARITY_BITS);
 	return 0;
 }
 
@@ -152,23 +143,19 @@ static int parse_entry(const uint8_t *buf, uint64_t left, uint32_t index,
 	uint32_t extra_bytes;
 	int ret;
 
-	if (left < sizeof(disk)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "bitmap %u: only %" PRIu64 " bytes of the directory are left", index,
-			    left);
-		return -EINVAL;
-	}
+	if (left < sizeof(disk))
+		return error_refuse(err, -EINVAL,
+				    "bitmap %u: only %" PRIu64 " bytes of the directory are left",
+				    index, left);
 	memcpy(&disk, buf, sizeof(disk));
 	ret = check_entry(&disk, left, index, err);
 	if (ret)
 		return ret;
 	extra_bytes = be32toh(disk.extra_data_size);
 	name = g_strndup((const char *)buf + sizeof(disk) + extra_bytes, be16toh(disk.name_size));
-	if (strlen(name) != be16toh(disk.name_size)) {
-		g_set_error(err, UBD_ERROR, EINVAL, "bitmap %u: its name contains a zero byte",
-			    index);
-		return -EINVAL;
-	}
+	if (strlen(name) != be16toh(disk.name_size))
+		return error_refuse(err, -EINVAL, "bitmap %u: its name contains a zero byte",
+				    index);
 	*ret_bytes = entry_bytes(extra_bytes, be16toh(disk.name_size));
 	*ret_bitmap = bitmap_new(name, disk.granularity_bits, be32toh(disk.flags));
 	(*ret_bitmap)->table_off = be64toh(disk.bitmap_table_offset);
@@ -186,26 +173,22 @@ int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtr
 	uint64_t off = 0, this_bytes = 0;
 
 	for (uint32_t i = 0; i < nr; i++, off += this_bytes) {
-		struct bitmap *bitmap;
+		struct bitmap *bitmap = NULL;
 		int ret = parse_entry(dir + off, bytes - off, i, &bitmap, &this_bytes, err);
 
 		if (ret)
 			return ret;
 		bitmap->entry_off = off;
 		g_ptr_array_add(list, bitmap);
-		if (!g_hash_table_add(names, bitmap->name)) {
-			g_set_error(err, UBD_ERROR, EINVAL, "two bitmaps are called '%s'",
-				    bitmap->name);
-			return -EINVAL;
-		}
+		if (!g_hash_table_add(names, bitmap->name))
+			return error_refuse(err, -EINVAL, "two bitmaps are called '%s'",
+					    bitmap->name);
 	}
-	if (off != bytes) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "bitmap_directory_size is %" PRIu64 ", the entries have %" PRIu64
-			    " bytes",
-			    bytes, off);
-		return -EINVAL;
-	}
+	if (off != bytes)
+		return error_refuse(err, -EINVAL,
+				    "bitmap_directory_size is %" PRIu64
+				    ", the entries have %" PRIu64 " bytes",
+				    bytes, off);
 	*ret_list = g_steal_pointer(&list);
 	return 0;
 }

@@ -104,8 +104,7 @@ static int co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err
 	ret = dir ? image_co_pread(q->file, ext->directory_off, ext->directory_bytes, dir)
 		  : -ENOMEM;
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot read the bitmap directory: %s",
-			    g_strerror(-ret));
+		error_set(err, ret, "cannot read the bitmap directory");
 	else
 		ret = bitmap_directory_parse(dir, ext->directory_bytes, ext->nr, ret_list, err);
 	iobuf_free(dir);
@@ -193,8 +192,7 @@ int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bi
 	bits = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
 	ret = bits ? co_load_bits(q, bitmap, bits) : -ENOMEM;
 	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret, "cannot read bitmap '%s': %s", bitmap->name,
-			    g_strerror(-ret));
+		error_set(err, ret, "cannot read bitmap '%s'", bitmap->name);
 		dirty_bits_free(bits);
 		return ret;
 	}

@@ -72,9 +72,8 @@ static int refuse(void *arg, const char *text)
 {
 	struct claim *claim = arg;
 
-	g_set_error(claim->err, UBD_ERROR, EINVAL, "%s: %s; the image can only be opened read-only",
-		    claim->q->img->filename, text);
-	return -EINVAL;
+	return error_refuse(claim->err, -EINVAL, "%s: %s; the image can only be opened read-only",
+			    claim->q->img->filename, text);
 }
 
 static int check_trackable(struct claim *claim, GPtrArray *list)
@@ -123,8 +122,7 @@ int qcow2_co_bitmaps_open(struct qcow2 *q,
 		drop_extension(q);
 	ret = take_memory(q, err) ?: qcow2_co_walk_bitmaps(q, &walk);
 	if (ret && err && !*err)
-		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read its bitmaps: %s",
-			    q->img->filename, g_strerror(-ret));
+		error_set(err, ret, "%s: cannot read its bitmaps", q->img->filename);
 	ret = ret ?: bitmaps_co_read_directory(q, &list, err) ?: check_trackable(&claim, list);
 	if (!ret)
 		bitmaps_adopt(q, g_steal_pointer(&list));
@@ -268,8 +266,7 @@ static int resize_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t n
 static int explain(const struct qcow2 *q, int ret, GError **err)
 {
 	if (ret && err && !*err)
-		g_set_error(err, UBD_ERROR, -ret, "%s: cannot change its bitmaps: %s",
-			    q->img->filename, g_strerror(-ret));
+		error_set(err, ret, "%s: cannot change its bitmaps", q->img->filename);
 	return ret;
 }
 

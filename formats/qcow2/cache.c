@@ -50,7 +50,7 @@ static uint64_t bytes_per_slice(const struct qcow2 *q)
 
 static int no_memory(const struct qcow2 *q, uint64_t bytes, GError **err)
 {
-	return qcow2_refuse(q, ENOMEM, err, "no memory for a cache of %" PRIu64 " bytes", bytes);
+	return qcow2_refuse(q, err, -ENOMEM, "no memory for a cache of %" PRIu64 " bytes", bytes);
 }
 
 int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)

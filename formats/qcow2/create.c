@@ -37,8 +37,7 @@ const struct image_option qcow2_create_options[] = {
 
 static int bad_value(const char *name, const char *value, const char *allowed, GError **err)
 {
-	g_set_error(err, UBD_ERROR, EINVAL, "%s is '%s', must be %s", name, value, allowed);
-	return -EINVAL;
+	return error_refuse(err, -EINVAL, "%s is '%s', must be %s", name, value, allowed);
 }
 
 static int parse_power_of_two(const char *name, const char *value, uint64_t min, uint64_t max,
@@ -88,8 +87,7 @@ static int parse_preallocation(struct layout *l, const char *value, GError **err
 
 static int not_yet(const char *name, const char *value, GError **err)
 {
-	g_set_error(err, UBD_ERROR, ENOTSUP, "%s=%s is not supported yet", name, value);
-	return -ENOTSUP;
+	return error_refuse(err, -ENOTSUP, "%s=%s is not supported yet", name, value);
 }
 
 static int parse_option(struct layout *l, const char *name, const char *value, GError **err)
@@ -125,40 +123,33 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 	/* These came to us as fields of image_create_opts. */
 	if (!strcmp(name, "size") || !strcmp(name, "backing_file") || !strcmp(name, "backing_fmt"))
 		return 0;
-	g_set_error(err, UBD_ERROR, EINVAL, "Invalid parameter '%s'; see -o help", name);
-	return -EINVAL;
+	return error_refuse(err, -EINVAL, "Invalid parameter '%s'; see -o help", name);
 }
 
 static int check_combination(const struct layout *l, const struct image_create_opts *opts,
 			     GError **err)
 {
 	if (l->version < 3 && (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type ||
-			       l->extended_l2 || l->data_file)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "refcount_bits other than 16, lazy_refcounts, compression_type, "
-			    "extended_l2 and data_file need compat=v3");
-		return -EINVAL;
-	}
-	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "cluster_size is %" PRIu64
-			    ", must be at least 16384 with extended_l2=on",
-			    l->cluster_size);
-		return -EINVAL;
-	}
-	if (l->data_file_raw && (!l->data_file || opts->backing_filename)) {
-		g_set_error(err, UBD_ERROR, EINVAL, "data_file_raw=on %s",
-			    l->data_file ? "and a backing file cannot be used together"
-					 : "needs data_file");
-		return -EINVAL;
-	}
+			       l->extended_l2 || l->data_file))
+		return error_refuse(
+			err, -EINVAL,
+			"refcount_bits other than 16, lazy_refcounts, compression_type, "
+			"extended_l2 and data_file need compat=v3");
+	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS)
+		return error_refuse(err, -EINVAL,
+				    "cluster_size is %" PRIu64
+				    ", must be at least 16384 with extended_l2=on",
+				    l->cluster_size);
+	if (l->data_file_raw && (!l->data_file || opts->backing_filename))
+		return error_refuse(err, -EINVAL, "data_file_raw=on %s",
+				    l->data_file ? "and a backing file cannot be used together"
+						 : "needs data_file");
 	/* A cluster that has a place in the file hides what is below, but for subclusters. */
-	if (l->preallocation != IMAGE_PREALLOC_OFF && opts->backing_filename && !l->extended_l2) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Backing file and preallocation can only be used at the same time if "
-			    "extended_l2 is on");
-		return -EINVAL;
-	}
+	if (l->preallocation != IMAGE_PREALLOC_OFF && opts->backing_filename && !l->extended_l2)
+		return error_refuse(
+			err, -EINVAL,
+			"Backing file and preallocation can only be used at the same time if "
+			"extended_l2 is on");
 	return 0;
 }
 
@@ -272,8 +263,7 @@ static int co_write_with_data_file(const struct layout *l, struct image *file,
 		ret = write_all(l, file, data_file, header);
 		ret = ret ?: image_co_close(g_steal_pointer(&data_file));
 		if (ret)
-			g_set_error(err, UBD_ERROR, -ret, "cannot write the image: %s",
-				    g_strerror(-ret));
+			error_set(err, ret, "cannot write the image");
 	}
 	image_co_close(data_file);
 	return ret;
@@ -288,10 +278,8 @@ int qcow2_co_create(struct image *file, const struct image_create_opts *opts, GE
 	if (ret)
 		return ret;
 	header = try_iobuf_alloc0(l.cluster_size);
-	if (!header) {
-		g_set_error(err, UBD_ERROR, ENOMEM, "no memory");
-		return -ENOMEM;
-	}
+	if (!header)
+		return error_refuse(err, -ENOMEM, "no memory");
 	ret = fill_header(&l, opts, header, err);
 	if (!ret)
 		ret = co_write_with_data_file(&l, file, opts->begun, header, err);

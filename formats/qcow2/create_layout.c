@@ -75,31 +75,27 @@ static int plan_refcounts(struct layout *l, GError **err)
 	if (l->reftable_clusters << l->cluster_bits <= QCOW2_MAX_REFTABLE_BYTES &&
 	    total << l->cluster_bits <= QCOW2_MAX_HOST_OFFSET)
 		return 0;
-	g_set_error(err, UBD_ERROR, EFBIG,
-		    "size %" PRIu64 " is too large to preallocate with cluster_size %" PRIu64
-		    " and refcount_bits %u; use larger clusters",
-		    l->size, l->cluster_size, 1u << l->refcount_order);
-	return -EFBIG;
+	return error_refuse(err, -EFBIG,
+			    "size %" PRIu64
+			    " is too large to preallocate with cluster_size %" PRIu64
+			    " and refcount_bits %u; use larger clusters",
+			    l->size, l->cluster_size, 1u << l->refcount_order);
 }
 
 int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 {
 	uint64_t l1_covers = l->cluster_size * (l->cluster_size / l2_entry_bytes(l));
 
-	if (size > INT64_MAX - 511) {
-		g_set_error(err, UBD_ERROR, EFBIG, "size %" PRIu64 " is too large", size);
-		return -EFBIG;
-	}
+	if (size > INT64_MAX - 511)
+		return error_refuse(err, -EFBIG, "size %" PRIu64 " is too large", size);
 	l->size = (size + 511) & ~511ull;
 	l->l1_entries = div_up(l->size, l1_covers);
-	if (l->l1_entries * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES) {
-		g_set_error(err, UBD_ERROR, EFBIG,
-			    "size %" PRIu64 " is too large for cluster_size %" PRIu64
-			    ", which allows %" PRIu64,
-			    size, l->cluster_size,
-			    l1_covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
-		return -EFBIG;
-	}
+	if (l->l1_entries * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES)
+		return error_refuse(err, -EFBIG,
+				    "size %" PRIu64 " is too large for cluster_size %" PRIu64
+				    ", which allows %" PRIu64,
+				    size, l->cluster_size,
+				    l1_covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
 	l->l1_clusters = div_up(l->l1_entries * sizeof(uint64_t), l->cluster_size);
 	l->guest_clusters = div_up(l->size, l->cluster_size);
 	if (l->preallocation != IMAGE_PREALLOC_OFF) {

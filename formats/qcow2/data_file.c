@@ -18,22 +18,22 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 	bool external = q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE;
 
 	if (raw && !external)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the raw external data bit is set, but there is no "
 				    "external data file");
 	if (raw && q->img->backing_filename)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "a raw external data file and a backing file cannot be "
 				    "used together");
 	if (external && q->nr_snapshots)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "an external data file and internal snapshots cannot be "
 				    "used together");
 	if (external && !q->data_filename && !q->img->data_file)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the image needs an external data file, but does not name one");
 	if (!external && q->img->data_file)
-		return qcow2_refuse(q, EINVAL, err, "the image has no external data file");
+		return qcow2_refuse(q, err, -EINVAL, "the image has no external data file");
 	return 0;
 }
 
@@ -64,7 +64,7 @@ int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts,
 	/* Without locks (-U) nothing else would notice. */
 	data = image_file_id(q->img->data_file);
 	if (image_chain_has_file(q->file, &data))
-		return qcow2_refuse(q, EINVAL, err, "it cannot be its own data file");
+		return qcow2_refuse(q, err, -EINVAL, "it cannot be its own data file");
 	q->data_file = q->img->data_file;
 	q->data_file_raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	return 0;
@@ -87,10 +87,8 @@ int qcow2_co_create_data_file(const struct image *file, const char *name, struct
 	g_autofree char *filename = image_resolve_backing(image_filename(file), name);
 	struct file_id image = image_file_id(file), data = image_co_file_id(filename);
 
-	if (file_id_equal(&image, &data)) {
-		g_set_error(err, UBD_ERROR, EINVAL, "it cannot be its own data file");
-		return -EINVAL;
-	}
+	if (file_id_equal(&image, &data))
+		return error_refuse(err, -EINVAL, "it cannot be its own data file");
 	return image_co_create_bottom(filename, begun, err)
 		       ?: image_co_open_bottom(filename, IMAGE_RDWR, ret_node, err);
 }

@@ -379,8 +379,7 @@ int header_plan(const struct header_content *content, const uint8_t *old,
 
 	if (!plan.first || !plan.last) {
 		header_plan_clear(&plan);
-		g_set_error(err, UBD_ERROR, ENOMEM, "no memory for the header");
-		return -ENOMEM;
+		return error_refuse(err, -ENOMEM, "no memory for the header");
 	}
 	/* With the feature names if possible; a jump only where it is needed. */
 	for (unsigned i = 0; i < 4; i++) {

@@ -21,28 +21,28 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	int ret;
 
 	if (file_size < QCOW2_V2_HEADER_LENGTH)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the file has %" PRIu64 " bytes, too few for a qcow2 header",
 				    file_size);
 	ret = image_co_pread(q->file, 0, MIN(file_size, sizeof(fixed)), fixed);
 	if (ret)
-		return qcow2_refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
+		return error_set(err, ret, "%s: cannot read the header", q->img->filename);
 	q->magic = be32toh(disk->magic);
 	if (q->magic == QCOW2_MAGIC_UNFINISHED && !(q->img->flags & IMAGE_UNFINISHED))
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "it is an unfinished copy: the program that wrote it was "
 				    "interrupted; copy it again");
 	if (q->magic != QCOW2_MAGIC && q->magic != QCOW2_MAGIC_UNFINISHED)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "Image is not in qcow2 format (the magic number is 0x%08x)",
 				    q->magic);
 	q->version = be32toh(disk->version);
 	if (q->version < 2 || q->version > 3)
-		return qcow2_refuse(q, ENOTSUP, err, "Unsupported qcow2 version %u, must be 2 or 3",
-				    q->version);
+		return qcow2_refuse(q, err, -ENOTSUP,
+				    "Unsupported qcow2 version %u, must be 2 or 3", q->version);
 	q->cluster_bits = be32toh(disk->cluster_bits);
 	if (q->cluster_bits < QCOW2_MIN_CLUSTER_BITS || q->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
-		return qcow2_refuse(q, EINVAL, err, "cluster_bits is %u, must be %u to %u",
+		return qcow2_refuse(q, err, -EINVAL, "cluster_bits is %u, must be %u to %u",
 				    q->cluster_bits, QCOW2_MIN_CLUSTER_BITS,
 				    QCOW2_MAX_CLUSTER_BITS);
 	q->cluster_size = 1u << q->cluster_bits;
@@ -50,10 +50,10 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	raw->bytes = MIN(file_size, q->cluster_size);
 	raw->buf = try_iobuf_alloc0(MAX(q->cluster_size, sizeof(fixed)));
 	if (!raw->buf)
-		return qcow2_refuse(q, ENOMEM, err, "no memory for the header");
+		return qcow2_refuse(q, err, -ENOMEM, "no memory for the header");
 	ret = image_co_pread(q->file, 0, raw->bytes, raw->buf);
 	if (ret)
-		return qcow2_refuse(q, -ret, err, "cannot read the header: %s", g_strerror(-ret));
+		return error_set(err, ret, "%s: cannot read the header", q->img->filename);
 	return 0;
 }
 
@@ -69,12 +69,12 @@ static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err
 	raw->header_length = q->header_length = be32toh(disk->header_length);
 	if (raw->header_length < QCOW2_V3_HEADER_LENGTH || raw->header_length % 8 ||
 	    raw->header_length > raw->bytes)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "header_length is %u, must be a multiple of 8 from %u to %zu",
 				    raw->header_length, QCOW2_V3_HEADER_LENGTH, raw->bytes);
 	q->refcount_order = be32toh(disk->refcount_order);
 	if (q->refcount_order > QCOW2_MAX_REFCOUNT_ORDER)
-		return qcow2_refuse(q, EINVAL, err, "refcount_order is %u, must be 0 to %u",
+		return qcow2_refuse(q, err, -EINVAL, "refcount_order is %u, must be 0 to %u",
 				    q->refcount_order, QCOW2_MAX_REFCOUNT_ORDER);
 	q->incompatible_features = be64toh(disk->incompatible_features);
 	q->compatible_features = be64toh(disk->compatible_features);
@@ -108,7 +108,7 @@ static int refuse_feature(struct qcow2 *q, GError **err, const struct raw_header
 	g_autofree char *name = names ? find_feature_name(raw, names, names_bytes, bit) : NULL;
 	g_autofree char *safe = name ? g_strescape(name, NULL) : NULL;
 
-	return qcow2_refuse(q, ENOTSUP, err, "incompatible feature bit %u (%s) is not supported",
+	return qcow2_refuse(q, err, -ENOTSUP, "incompatible feature bit %u (%s) is not supported",
 			    bit, safe && *safe ? safe : "unnamed");
 }
 
@@ -125,15 +125,15 @@ static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t 
 		return refuse_feature(q, err, raw, names, names_bytes, __builtin_ctzll(unknown));
 	if (q->extended_l2 && q->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS)
 		return qcow2_refuse(
-			q, EINVAL, err,
+			q, err, -EINVAL,
 			"cluster_bits is %u, must be at least %u with extended L2 entries",
 			q->cluster_bits, QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS);
 	if (!!(q->incompatible_features & QCOW2_INCOMPAT_COMPRESSION) != !!q->compression_type)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "compression_type is %u, but the compression type bit is %s",
 				    q->compression_type, q->compression_type ? "not set" : "set");
 	if (q->compression_type > QCOW2_COMPRESSION_ZSTD)
-		return qcow2_refuse(q, ENOTSUP, err, "compression type %u is not supported",
+		return qcow2_refuse(q, err, -ENOTSUP, "compression type %u is not supported",
 				    q->compression_type);
 	return 0;
 }
@@ -164,7 +164,7 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 	case QCOW2_EXT_BACKING_FORMAT:
 		if (ext->length > 15)
 			return qcow2_refuse(
-				q, EINVAL, err,
+				q, err, -EINVAL,
 				"the backing format's name has %u bytes, at most 15 are valid",
 				ext->length);
 		g_free(q->img->backing_format);
@@ -181,7 +181,7 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 		q->data_filename = g_strndup((const char *)raw->buf + data, ext->length);
 		if (!ext->length || strlen(q->data_filename) != ext->length)
 			return qcow2_refuse(
-				q, EINVAL, err,
+				q, err, -EINVAL,
 				"the data file's name is empty or contains a zero byte");
 		break;
 	case QCOW2_EXT_BITMAPS:
@@ -218,7 +218,7 @@ static int parse_extensions(struct qcow2 *q, const struct raw_header *raw, size_
 			return ret;
 	}
 	if (found < 0)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "header extension 0x%08x has %u bytes, only %zu are left",
 				    ext.type, ext.length, cursor.end - cursor.off);
 	return 0;
@@ -233,10 +233,10 @@ static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GEr
 	if (!off)
 		return 0;
 	if (bytes > QCOW2_MAX_BACKING_NAME)
-		return qcow2_refuse(q, EINVAL, err, "backing_file_size is %u, must be 0 to %u",
+		return qcow2_refuse(q, err, -EINVAL, "backing_file_size is %u, must be 0 to %u",
 				    bytes, QCOW2_MAX_BACKING_NAME);
 	if (off < raw->header_length || off > raw->bytes || bytes > raw->bytes - off)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the backing file's name lies at %" PRIu64
 				    ", must be in the first cluster, after the header",
 				    off);
@@ -257,7 +257,7 @@ bool qcow2_is_behind_end(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 static int refuse_behind_end(struct qcow2 *q, const char *name, uint64_t off, uint64_t bytes,
 			     GError **err)
 {
-	return qcow2_refuse(q, EINVAL, err,
+	return qcow2_refuse(q, err, -EINVAL,
 			    "the %s (0x%" PRIx64 ", %" PRIu64
 			    " bytes) lies outside the file of %" PRIu64
 			    " bytes; the image can only be read, or repaired by check -r all",
@@ -269,12 +269,12 @@ static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t
 		       uint64_t max_bytes, GError **err)
 {
 	if (bytes > max_bytes)
-		return qcow2_refuse(q, EFBIG, err,
+		return qcow2_refuse(q, err, -EFBIG,
 				    "the %s has %" PRIu64 " bytes, at most %" PRIu64
 				    " are supported",
 				    name, bytes, max_bytes);
 	if (qcow2_in_cluster(q, off))
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the %s lies at 0x%" PRIx64
 				    ", must be a multiple of the cluster size %u",
 				    name, off, q->cluster_size);
@@ -290,7 +290,7 @@ static int check_l1(struct qcow2 *q,
 	if (ret)
 		return ret;
 	if (bytes && !q->l1_off)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the L1 table lies at offset 0, where the header is");
 	if (q->img->flags & IMAGE_RDWR && qcow2_is_behind_end(q, q->l1_off, bytes))
 		return refuse_behind_end(q, "L1 table", q->l1_off, bytes, err);
@@ -301,7 +301,7 @@ static int check_reftable(struct qcow2 *q, uint64_t clusters,
 			  GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
 	if (!clusters)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "refcount_table_clusters is 0, must be at least 1");
 	return check_table(q, "refcount table", q->reftable_off, q->reftable_size * 8,
 			   QCOW2_MAX_REFTABLE_BYTES, err);
@@ -351,7 +351,7 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 	if (ret)
 		return ret;
 	if (q->l1_size < l1_needed)
-		return qcow2_refuse(q, EINVAL, err,
+		return qcow2_refuse(q, err, -EINVAL,
 				    "the L1 table has %u entries, but a disk of %" PRIu64
 				    " bytes needs %" PRIu64,
 				    q->l1_size, size, l1_needed);
@@ -359,10 +359,10 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 	if (ret)
 		return ret;
 	if (q->nr_snapshots > QCOW2_MAX_SNAPSHOTS)
-		return qcow2_refuse(q, EFBIG, err, "nb_snapshots is %u, at most %u are supported",
+		return qcow2_refuse(q, err, -EFBIG, "nb_snapshots is %u, at most %u are supported",
 				    q->nr_snapshots, QCOW2_MAX_SNAPSHOTS);
 	if (size > INT64_MAX)
-		return qcow2_refuse(q, EFBIG, err,
+		return qcow2_refuse(q, err, -EFBIG,
 				    "the size is %" PRIu64 " bytes, at most %" PRId64
 				    " are supported",
 				    size, INT64_MAX);
@@ -398,7 +398,7 @@ int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GE
 	disk = (void *)raw.buf;
 	q->crypt_method = be32toh(disk->crypt_method);
 	if (q->crypt_method && !(q->img->flags & IMAGE_INFO_ONLY)) {
-		ret = qcow2_refuse(q, ENOTSUP, err,
+		ret = qcow2_refuse(q, err, -ENOTSUP,
 				   "encryption (crypt_method %u) is not supported yet",
 				   q->crypt_method);
 		goto out;
@@ -423,7 +423,7 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 {
 	if (q->incompatible_features & QCOW2_INCOMPAT_CORRUPT)
 		return qcow2_refuse(
-			q, EROFS, err,
+			q, err, -EROFS,
 			"the image is marked corrupt; it can only be opened read-only, or "
 			"repaired by check -r all");
 	return 0;

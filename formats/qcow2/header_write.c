@@ -233,7 +233,7 @@ static int co_plan(struct qcow2 *q, struct header_plan *plan, GError **err) REQU
 	if (!ret)
 		ret = header_find_extent(old, q->cluster_size, &extent);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot read the header: %s", g_strerror(-ret));
+		error_set(err, ret, "cannot read the header");
 	else
 		ret = header_plan(&content, old, &extent, q->cluster_size, plan, err);
 	iobuf_free(old);
@@ -262,16 +262,14 @@ int qcow2_co_update_header(struct qcow2 *q, GError **err)
 	int ret;
 
 	ret = image_co_flush(q->file);
-	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret, "cannot flush the image: %s", g_strerror(-ret));
-		return ret;
-	}
+	if (ret)
+		return error_set(err, ret, "cannot flush the image");
 	ret = co_plan(q, &plan, err);
 	if (ret)
 		return ret;
 	ret = co_run_plan(q, &plan);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot write the header: %s", g_strerror(-ret));
+		error_set(err, ret, "cannot write the header");
 	header_plan_clear(&plan);
 	return ret;
 }

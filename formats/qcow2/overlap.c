@@ -200,11 +200,10 @@ static int count_metadata(struct qcow2 *q, uint64_t nr, GError **err) REQUIRES(q
 
 static int refuse_overlap(struct qcow2 *q, const char *what, uint64_t host_off, GError **err)
 {
-	g_set_error(err, UBD_ERROR, EIO,
-		    "%s: the %s at 0x%" PRIx64 " overlaps other metadata; "
-		    "the image is corrupt and can only be opened read-only",
-		    q->img->filename, what, host_off);
-	return -EIO;
+	return error_refuse(err, -EIO,
+			    "%s: the %s at 0x%" PRIx64 " overlaps other metadata; "
+			    "the image is corrupt and can only be opened read-only",
+			    q->img->filename, what, host_off);
 }
 
 int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint64_t host_off,
@@ -260,8 +259,8 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 		return ret;
 	ret = snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read the L1 table of snapshot %s: %s",
-			    q->img->filename, snapshot->id, g_strerror(-ret));
+		error_set(err, ret, "%s: cannot read the L1 table of snapshot %s", q->img->filename,
+			  snapshot->id);
 	for (uint32_t i = 0; i < snapshot->l1_size && !ret; i++)
 		if (l1[i] & QCOW2_OFFSET_MASK)
 			ret = claim_l2(q, l1[i] & QCOW2_OFFSET_MASK, true, err);

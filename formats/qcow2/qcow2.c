@@ -50,11 +50,8 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 		ret = -ENOMEM;
 	else if (bytes)
 		ret = image_co_pread(q->file, q->l1_off, bytes, q->l1_disk);
-	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read the L1 table: %s",
-			    q->img->filename, g_strerror(-ret));
-		return ret;
-	}
+	if (ret)
+		return error_set(err, ret, "%s: cannot read the L1 table", q->img->filename);
 	for (uint32_t i = 0; i < q->l1_size; i++)
 		atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]), memory_order_relaxed);
 	warn_of_missing_l1(q, opts);
@@ -135,8 +132,7 @@ static int prepare_for_writing(struct qcow2 *q, GError **err)
 		return ret;
 	ret = qcow2_co_clear_autoclear(q);
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "%s: cannot write the header: %s",
-			    q->img->filename, g_strerror(-ret));
+		error_set(err, ret, "%s: cannot write the header", q->img->filename);
 	return ret;
 }
 
@@ -148,8 +144,7 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	img->data_file = opts->data_file;
 	if (!q) {
 		image_co_close(img->data_file);
-		g_set_error(err, UBD_ERROR, ENOMEM, "%s: no memory", img->filename);
-		return -ENOMEM;
+		return error_refuse(err, -ENOMEM, "%s: no memory", img->filename);
 	}
 	ret = qcow2_co_read_header(q, opts, err) ?: qcow2_co_open_data_file(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)

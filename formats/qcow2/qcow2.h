@@ -364,8 +364,8 @@ static inline struct l2_entry qcow2_l2_table_entry(const struct qcow2 *q, const 
 
 /* ---- refuse.c ---- */
 
-/* Sets an error that names the image. Returns -@code. */
-int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+/* error_refuse() with the image's name before the message. */
+int qcow2_refuse(const struct qcow2 *q, GError **err, int ret, const char *format, ...)
 	G_GNUC_PRINTF(4, 5);
 
 /* Like image_memory_take(), with an error that names the image. */

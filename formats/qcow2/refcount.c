@@ -447,13 +447,11 @@ static int check_reftable_entry(struct qcow2 *q, uint64_t index, GError **err)
 	uint64_t entry = q->reftable[index];
 
 	if (entry & ~QCOW2_REFTABLE_OFFSET_MASK || qcow2_in_cluster(q, entry) ||
-	    entry >= QCOW2_MAX_HOST_OFFSET) {
-		g_set_error(err, UBD_ERROR, EIO,
-			    "%s: refcount table entry %" PRIu64 " is 0x%" PRIx64
-			    ", must be a multiple of the cluster size %" PRIu32,
-			    q->img->filename, index, entry, q->cluster_size);
-		return -EIO;
-	}
+	    entry >= QCOW2_MAX_HOST_OFFSET)
+		return error_refuse(err, -EIO,
+				    "%s: refcount table entry %" PRIu64 " is 0x%" PRIx64
+				    ", must be a multiple of the cluster size %" PRIu32,
+				    q->img->filename, index, entry, q->cluster_size);
 	return 0;
 }
 
@@ -472,11 +470,8 @@ static int reftable_co_load(struct qcow2 *q, GError **err) REQUIRES(q->alloc_loc
 		ret = -ENOMEM;
 	else
 		ret = image_co_pread(q->file, q->reftable_off, bytes, q->reftable);
-	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret, "%s: cannot read the refcount table: %s",
-			    q->img->filename, g_strerror(-ret));
-		return ret;
-	}
+	if (ret)
+		return error_set(err, ret, "%s: cannot read the refcount table", q->img->filename);
 	for (uint64_t i = 0; i < q->reftable_size; i++) {
 		q->reftable[i] = be64toh(q->reftable[i]);
 		ret = check_reftable_entry(q, i, err);

@@ -4,16 +4,15 @@
 
 #include <stdarg.h>
 
-int qcow2_refuse(const struct qcow2 *q, int code, GError **err, const char *format, ...)
+int qcow2_refuse(const struct qcow2 *q, GError **err, int ret, const char *format, ...)
 {
-	g_autofree char *text = NULL;
 	va_list args;
 
 	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
+	error_vrefuse(err, ret, format, args);
 	va_end(args);
-	g_set_error(err, UBD_ERROR, code, "%s: %s", q->img->filename, text);
-	return -code;
+	g_prefix_error(err, "%s: ", q->img->filename);
+	return ret;
 }
 
 int qcow2_take_memory(const struct qcow2 *q, uint64_t bytes, const char *what, GError **err)

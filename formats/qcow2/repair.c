@@ -31,19 +31,16 @@ int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, G
 	if (!(q->incompatible_features & QCOW2_INCOMPAT_DIRTY))
 		return 0;
 	ret = qcow2_co_check_file(q, &all, &result);
-	if (ret) {
-		g_set_error(err, UBD_ERROR, -ret,
-			    "%s: the image was not closed properly, and repairing it failed: %s",
-			    q->img->filename, g_strerror(-ret));
-		return ret;
-	}
-	if (result.corruptions || result.check_errors) {
-		g_set_error(err, UBD_ERROR, EROFS,
-			    "%s: the image was not closed properly, and %" PRIu64
-			    " errors in it cannot be repaired; it can only be opened read-only",
-			    q->img->filename, result.corruptions + result.check_errors);
-		return -EROFS;
-	}
+	if (ret)
+		return error_set(err, ret,
+				 "%s: the image was not closed properly, and repairing it failed",
+				 q->img->filename);
+	if (result.corruptions || result.check_errors)
+		return error_refuse(
+			err, -EROFS,
+			"%s: the image was not closed properly, and %" PRIu64
+			" errors in it cannot be repaired; it can only be opened read-only",
+			q->img->filename, result.corruptions + result.check_errors);
 	tell(q, opts, &result);
 	return 0;
 }

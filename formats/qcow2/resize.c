@@ -18,7 +18,7 @@
 static int failed(int ret, const char *what, GError **err)
 {
 	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "cannot %s: %s", what, g_strerror(-ret));
+		error_set(err, ret, "cannot %s", what);
 	return ret;
 }
 
@@ -156,11 +156,10 @@ static int check_l1_size(const struct qcow2 *q, uint64_t size, uint64_t *ret_ent
 	*ret_entries = size / covers + (size % covers != 0);
 	if (*ret_entries * sizeof(uint64_t) <= QCOW2_MAX_L1_BYTES)
 		return 0;
-	g_set_error(err, UBD_ERROR, EFBIG,
-		    "size %" PRIu64 " is too large for cluster_size %" PRIu32
-		    ", which allows %" PRIu64,
-		    size, q->cluster_size, covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
-	return -EFBIG;
+	return error_refuse(
+		err, -EFBIG,
+		"size %" PRIu64 " is too large for cluster_size %" PRIu32 ", which allows %" PRIu64,
+		size, q->cluster_size, covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
 }
 
 /* Table by table, for those of the past may be full of clusters. */
@@ -360,15 +359,11 @@ static int co_shrink(struct qcow2 *q, uint64_t size, GError **err)
 
 static int check_resize(struct qcow2 *q, uint64_t size, GError **err)
 {
-	if (size % 512) {
-		g_set_error(err, UBD_ERROR, EINVAL, "the new size must be a multiple of 512");
-		return -EINVAL;
-	}
-	if (q->version < 3 && q->nr_snapshots) {
-		g_set_error(err, UBD_ERROR, ENOTSUP,
-			    "can't resize a version 2 image which has snapshots");
-		return -ENOTSUP;
-	}
+	if (size % 512)
+		return error_refuse(err, -EINVAL, "the new size must be a multiple of 512");
+	if (q->version < 3 && q->nr_snapshots)
+		return error_refuse(err, -ENOTSUP,
+				    "can't resize a version 2 image which has snapshots");
 	return 0;
 }
 

@@ -362,7 +362,7 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 			    "%s: its tables and refcounts contradict each other; check it first",
 			    filename);
 	else if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "%s: %s", filename, g_strerror(-ret));
+		error_set(err, ret, "%s", filename);
 	return ret;
 }
 
@@ -371,16 +371,14 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 {
 	if (!qcow2_has_data_file(q))
 		return 0;
-	g_set_error(err, UBD_ERROR, ENOTSUP,
-		    "%s: an image with an external data file cannot have snapshots",
-		    q->img->filename);
-	return -ENOTSUP;
+	return error_refuse(err, -ENOTSUP,
+			    "%s: an image with an external data file cannot have snapshots",
+			    q->img->filename);
 }
 
 static int not_found(const struct qcow2 *q, const char *which, GError **err)
 {
-	g_set_error(err, UBD_ERROR, ENOENT, "%s: snapshot '%s' not found", q->img->filename, which);
-	return -ENOENT;
+	return error_refuse(err, -ENOENT, "%s: snapshot '%s' not found", q->img->filename, which);
 }
 
 /* ---- entries ---- */
@@ -411,17 +409,13 @@ int qcow2_co_snapshot_list(struct image *img, GArray *list)
 
 static int check_create(const struct qcow2 *q, const char *name, GError **err)
 {
-	if (strlen(name) > MAX_NAME_BYTES) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "%s: a snapshot's name can have at most %u bytes, not %zu",
-			    q->img->filename, MAX_NAME_BYTES, strlen(name));
-		return -EINVAL;
-	}
-	if (q->nr_snapshots >= QCOW2_MAX_SNAPSHOTS) {
-		g_set_error(err, UBD_ERROR, EFBIG, "%s: an image can have at most %u snapshots",
-			    q->img->filename, QCOW2_MAX_SNAPSHOTS);
-		return -EFBIG;
-	}
+	if (strlen(name) > MAX_NAME_BYTES)
+		return error_refuse(err, -EINVAL,
+				    "%s: a snapshot's name can have at most %u bytes, not %zu",
+				    q->img->filename, MAX_NAME_BYTES, strlen(name));
+	if (q->nr_snapshots >= QCOW2_MAX_SNAPSHOTS)
+		return error_refuse(err, -EFBIG, "%s: an image can have at most %u snapshots",
+				    q->img->filename, QCOW2_MAX_SNAPSHOTS);
 	return 0;
 }
 

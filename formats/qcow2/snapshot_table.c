@@ -23,21 +23,19 @@ struct reader {
 	uint64_t all_l1_bytes;
 };
 
-static int bad_entry(const struct reader *r, guint number, int code, GError **err,
+static int bad_entry(const struct reader *r, guint number, GError **err, int ret,
 		     const char *format, ...) G_GNUC_PRINTF(5, 6);
 
-static int bad_entry(const struct reader *r, guint number, int code, GError **err,
+static int bad_entry(const struct reader *r, guint number, GError **err, int ret,
 		     const char *format, ...)
 {
-	g_autofree char *text = NULL;
 	va_list args;
 
 	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
+	error_vrefuse(err, ret, format, args);
 	va_end(args);
-	g_set_error(err, UBD_ERROR, code, "%s: snapshot table entry %u: %s", r->q->img->filename,
-		    number, text);
-	return -code;
+	g_prefix_error(err, "%s: snapshot table entry %u: ", r->q->img->filename, number);
+	return ret;
 }
 
 /* Sees to it that the first @end bytes of the table are there. */
@@ -113,25 +111,25 @@ static int check_entry(struct reader *r, guint number, const struct snapshot *s,
 	uint64_t needed = snapshot_l1_needed(r->q, s->disk_size);
 
 	if (s->disk_size > INT64_MAX || needed * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES)
-		return bad_entry(r, number, EFBIG, err,
+		return bad_entry(r, number, err, -EFBIG,
 				 "a disk of %" PRIu64 " bytes is not supported", s->disk_size);
 	if (l1_bytes > QCOW2_MAX_L1_BYTES)
-		return bad_entry(r, number, EFBIG, err,
+		return bad_entry(r, number, err, -EFBIG,
 				 "the L1 table has %u entries, at most %u are supported",
 				 s->l1_size, QCOW2_MAX_L1_BYTES / 8);
 	if (qcow2_in_cluster(r->q, s->l1_off))
-		return bad_entry(r, number, EINVAL, err,
+		return bad_entry(r, number, err, -EINVAL,
 				 "the L1 table lies at 0x%" PRIx64
 				 ", must be a multiple of the cluster size %u",
 				 s->l1_off, r->q->cluster_size);
 	if (l1_bytes && (!s->l1_off || s->l1_off >= file_size || l1_bytes > file_size - s->l1_off))
-		return bad_entry(r, number, EINVAL, err,
+		return bad_entry(r, number, err, -EINVAL,
 				 "the L1 table (0x%" PRIx64 ", %" PRIu64
 				 " bytes) lies outside the file of %" PRIu64 " bytes",
 				 s->l1_off, l1_bytes, file_size);
 	r->all_l1_bytes += l1_bytes;
 	if (r->all_l1_bytes > MAX_ALL_L1_BYTES)
-		return bad_entry(r, number, EFBIG, err,
+		return bad_entry(r, number, err, -EFBIG,
 				 "the L1 tables of all snapshots have more than %llu bytes",
 				 MAX_ALL_L1_BYTES);
 	return 0;
@@ -152,18 +150,19 @@ static int co_read_entry(struct reader *r, guint number, uint64_t *off, GError *
 		bytes += (uint64_t)extra_bytes + be16toh(disk.id_size) + be16toh(disk.name_size);
 	}
 	if (!ret && extra_bytes > QCOW2_MAX_SNAPSHOT_EXTRA)
-		return bad_entry(r, number, EFBIG, err,
+		return bad_entry(r, number, err, -EFBIG,
 				 "extra_data_size is %u, at most %u are supported", extra_bytes,
 				 QCOW2_MAX_SNAPSHOT_EXTRA);
 	ret = ret ?: reader_co_get(r, *off + bytes);
 	if (ret == -EINVAL)
-		return bad_entry(r, number, EINVAL, err, "it extends beyond the end of the file");
+		return bad_entry(r, number, err, -EINVAL, "it extends beyond the end of the file");
 	if (ret == -EFBIG)
-		return bad_entry(r, number, EFBIG, err,
+		return bad_entry(r, number, err, -EFBIG,
 				 "the table has more than %u bytes, which is not supported",
 				 QCOW2_MAX_SNAPSHOT_TABLE);
 	if (ret)
-		return bad_entry(r, number, -ret, err, "cannot be read: %s", g_strerror(-ret));
+		return error_set(err, ret, "%s: snapshot table entry %u: cannot be read",
+				 r->q->img->filename, number);
 	/* As it is in the table, in parts, and as it was read. */
 	ret = qcow2_take_memory(r->q, sizeof(*s) + 3 * bytes, "the list of snapshots", err);
 	if (ret)
@@ -365,18 +364,16 @@ int snapshot_co_load_l1(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size, uint
 
 int snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
+	const char *which = opts->snapshot ?: opts->snapshot_name ?: opts->snapshot_id;
 	const struct snapshot *s;
 
-	if (!opts->snapshot && !opts->snapshot_id && !opts->snapshot_name)
+	if (!which)
 		return 0;
 	s = opts->snapshot ? snapshot_find_any(q, opts->snapshot)
 			   : snapshot_find(q, opts->snapshot_id, opts->snapshot_name);
-	if (!s) {
-		g_set_error(err, UBD_ERROR, ENOENT, "%s: snapshot '%s' not found",
-			    q->img->filename,
-			    opts->snapshot ?: opts->snapshot_name ?: opts->snapshot_id);
-		return -ENOENT;
-	}
+	if (!s)
+		return error_refuse(err, -ENOENT, "%s: snapshot '%s' not found", q->img->filename,
+				    which);
 	q->l1_off = s->l1_off;
 	q->l1_size = s->l1_size;
 	atomic_store(&q->img->size, s->disk_size);
