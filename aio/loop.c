@@ -90,7 +90,7 @@ static struct loop_door *door_take(GError **err)
 		g_set_error(err, UBD_ERROR, ENOSPC, "there are %d event loops already, the most",
 			    AIO_MAX_LOOPS);
 	} else if (!door->bell && (door->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
-		g_set_error(err, UBD_ERROR, errno, "cannot make an eventfd: %s", g_strerror(errno));
+		error_set(err, -errno, "cannot make an eventfd");
 		door->bell = 0;
 		door = NULL;
 	} else {

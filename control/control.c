@@ -87,7 +87,7 @@ static int open_control_node(GError **err)
 		g_set_error(err, UBD_ERROR, -fd,
 			    CONTROL_NODE ": no such file; load the driver: modprobe ubd");
 	else
-		g_set_error(err, UBD_ERROR, -fd, CONTROL_NODE ": %s", g_strerror(-fd));
+		error_set(err, fd, CONTROL_NODE);
 	return fd;
 }
 
@@ -105,14 +105,12 @@ static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GErr
 		g_set_error(err, UBD_ERROR, -res,
 			    CONTROL_NODE ": you have reached the limit of devices");
 	else if (info->dev_id == UBD_DEV_ID_ANY)
-		g_set_error(err, UBD_ERROR, -res, CONTROL_NODE ": cannot add a device: %s",
-			    g_strerror(-res));
+		error_set(err, res, CONTROL_NODE ": cannot add a device");
 	else if (res == -EEXIST)
 		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: the number is in use",
 			    info->dev_id);
 	else
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot add this device: %s",
-			    info->dev_id, g_strerror(-res));
+		error_set(err, res, "/dev/ubdb%u: cannot add this device", info->dev_id);
 }
 
 /* A command that returns the device's control fd. */
@@ -214,7 +212,7 @@ int control_get_features(uint64_t *ret_features, GError **err)
 	}
 	res = control_command(control, node_fd, UBD_CMD_GET_FEATURES, &cmd);
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, CONTROL_NODE ": %s", g_strerror(-res));
+		error_set(err, res, CONTROL_NODE);
 	close(node_fd);
 	control_free(control);
 	return res;
@@ -242,7 +240,7 @@ static int get_info_of(struct control *control, uint32_t id, struct ubdsrv_ctrl_
 		return res;
 	res = control_get_info(control, ret_info);
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", id, g_strerror(-res));
+		error_set(err, res, "/dev/ubdb%u", id);
 	return res;
 }
 

@@ -240,8 +240,7 @@ struct data *data_new(const struct data_config *config, struct aio_loop *loop, G
 	if (config->features & UBD_F_ZERO_COPY)
 		res = aio_loop_make_buffers(loop, config->depth);
 	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "cannot register %u buffers: %s", config->depth,
-			    g_strerror(-res));
+		error_set(err, res, "cannot register %u buffers", config->depth);
 		return NULL;
 	}
 	data = g_new0(struct data, 1);

@@ -34,9 +34,7 @@ static int open_char_file(struct device *device, GError **err)
 		device->char_fd = control_open_char(device->control);
 	if (device->char_fd >= 0)
 		return 0;
-	g_set_error(err, UBD_ERROR, -device->char_fd, "/dev/ubdc%u: %s", device->info.dev_id,
-		    g_strerror(-device->char_fd));
-	return device->char_fd;
+	return error_set(err, device->char_fd, "/dev/ubdc%u", device->info.dev_id);
 }
 
 static int open_event_fd(struct device *device, GError **err)
@@ -47,8 +45,7 @@ static int open_event_fd(struct device *device, GError **err)
 	if (device->event_fd >= 0)
 		return 0;
 	error = errno;
-	g_set_error(err, UBD_ERROR, error, "eventfd: %s", g_strerror(error));
-	return -error;
+	return error_set(err, -error, "eventfd");
 }
 
 static int adopt_recovered(struct device *device, GError **err)
@@ -59,7 +56,7 @@ static int adopt_recovered(struct device *device, GError **err)
 	device->stays = true;
 	res = control_get_info(device->control, &device->info);
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "the device: %s", g_strerror(-res));
+		error_set(err, res, "the device");
 	return res;
 }
 

@@ -45,9 +45,8 @@ int device_set_params(struct device *device, struct ubd_params *params, GError *
 			  ?: control_set_identity(device->control, &device->config.identity);
 
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res,
-			    "%s: the driver refused the device's parameters: %s",
-			    image_filename(device->config.image), g_strerror(-res));
+		error_set(err, res, "%s: the driver refused the device's parameters",
+			  image_filename(device->config.image));
 	return res;
 }
 
@@ -66,7 +65,7 @@ int device_check_params(struct device *device, const struct ubd_params *params, 
 	int res = control_get_params(device->control, &had);
 
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "%s: %s", device->path, g_strerror(-res));
+		error_set(err, res, "%s", device->path);
 	else if (params->dev_sectors < had.dev_sectors)
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "%s: the image needs a device of %" PRIu64

@@ -123,7 +123,7 @@ static struct control *second_control(const struct device *device, GError **err)
 
 	if (fd >= 0)
 		return control_adopt(fd, &info, err);
-	g_set_error(err, UBD_ERROR, errno, "%s: %s", device->path, g_strerror(errno));
+	error_set(err, -errno, "%s", device->path);
 	return NULL;
 }
 
@@ -156,8 +156,7 @@ static int start_recovered(struct device *device, GError **err)
 
 	device->stays = res < 0;
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "%s: cannot start: %s", device->path,
-			    g_strerror(-res));
+		error_set(err, res, "%s: cannot start", device->path);
 	return res;
 }
 

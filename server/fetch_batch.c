@@ -218,8 +218,7 @@ static struct fetch *batch_new(const struct fetch_config *config, GError **err)
 	batch->entries = g_new0(struct ubd_batch_entry, config->depth);
 	res = make_buffers(&batch->buffers, config->loop);
 	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "cannot provide buffers to io_uring: %s",
-			    g_strerror(-res));
+		error_set(err, res, "cannot provide buffers to io_uring");
 		batch_free(&batch->fetch);
 		return NULL;
 	}

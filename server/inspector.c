@@ -63,7 +63,7 @@ struct inspector *inspector_new(struct image *image, int event_fd, GError **err)
 	error = pthread_create(&inspector->thread, NULL, inspector_thread, inspector);
 	if (!error)
 		return inspector;
-	g_set_error(err, UBD_ERROR, error, "cannot create a thread: %s", g_strerror(error));
+	error_set(err, -error, "cannot create a thread");
 	g_free(inspector);
 	return NULL;
 }

@@ -233,7 +233,7 @@ static int block_signals(GError **err)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (fd < 0)
-		g_set_error(err, UBD_ERROR, errno, "signalfd: %s", g_strerror(errno));
+		error_set(err, -errno, "signalfd");
 	return fd;
 }
 
@@ -273,7 +273,7 @@ static bool announce(struct device *device, GError **err)
 {
 	tell_of_memory();
 	if (printf("%s\n", device_path(device)) < 0 || fflush(stdout) != 0) {
-		g_set_error(err, UBD_ERROR, errno, "standard output: %s", g_strerror(errno));
+		error_set(err, -errno, "standard output");
 		return false;
 	}
 	if (options.daemonize)
@@ -292,7 +292,7 @@ static bool drop_privileges(GError **err)
 	aio_workers_end();
 	res = process_drop_privileges();
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "cannot drop privileges: %s", g_strerror(-res));
+		error_set(err, res, "cannot drop privileges");
 	return res == 0;
 }
 

@@ -47,12 +47,11 @@ int params_of_image(const struct params_input *input, struct ubd_params *ret_par
 
 	cut_bytes = input->image_size % block_size;
 	params.dev_sectors = (input->image_size - cut_bytes) / SECTOR_SIZE;
-	if (params.dev_sectors == 0) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "its size is %" PRIu64 " bytes, but a block device has at least %u",
-			    input->image_size, block_size);
-		return -EINVAL;
-	}
+	if (params.dev_sectors == 0)
+		return error_refuse(err, -EINVAL,
+				    "its size is %" PRIu64
+				    " bytes, but a block device has at least %u",
+				    input->image_size, block_size);
 	if (input->read_only)
 		params.attrs = UBD_ATTR_READ_ONLY;
 	else

@@ -79,8 +79,7 @@ int daemon_begin(GError **err)
 	return 0;
 fail:
 	error = errno;
-	g_set_error(err, UBD_ERROR, error, "cannot become a daemon: %s", g_strerror(error));
-	return -error;
+	return error_set(err, -error, "cannot become a daemon");
 }
 
 void daemon_live(void)

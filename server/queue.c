@@ -499,7 +499,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 	if (!res)
 		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
 	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "queue %u: %s", config->q_id, g_strerror(-res));
+		error_set(err, res, "queue %u", config->q_id);
 		goto fail;
 	}
 	queue->thread_started = true;
@@ -519,8 +519,7 @@ int queue_wait_ready(struct queue *queue, GError **err)
 	g_mutex_unlock(&queue->lock);
 	res = atomic_load(&queue->broken);
 	if (res < 0)
-		g_set_error(err, UBD_ERROR, -res, "queue %u: cannot start: %s", queue->config.q_id,
-			    g_strerror(-res));
+		error_set(err, res, "queue %u: cannot start", queue->config.q_id);
 	return res;
 }
 

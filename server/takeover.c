@@ -28,22 +28,18 @@ static int check_identity(struct control *control, GError **err)
 	int res = control_get_identity(control, &had);
 
 	last.identity = had;
-	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: %s", options.recover,
-			    g_strerror(-res));
-		return res;
-	}
+	if (res < 0)
+		return error_set(err, res, "/dev/ubdb%u", options.recover);
 	if (memcmp(uuid, had.uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
 	    memcmp(had.uuid, none, sizeof(none)) == 0)
 		return 0;
 	wanted = control_uuid_to_text(had.uuid);
 	found = control_uuid_to_text(uuid);
-	g_set_error(
-		err, UBD_ERROR, EINVAL,
+	return error_refuse(
+		err, -EINVAL,
 		"%s: its UUID is %s, but that of /dev/ubdb%u is %s; if the image was moved, give "
 		"--uuid=%s",
 		options.filename, found, options.recover, wanted, wanted);
-	return -EINVAL;
 }
 
 /* Waits for the end of the device's last server; the device's own options are taken up. */
@@ -64,12 +60,10 @@ static int take_over_control(struct control *control, const struct ubdsrv_ctrl_d
 	res = res ?: control_get_params(control, &params);
 	/* Anew: since when it waits is known only now. */
 	res = res ?: control_get_info(control, &last.info);
-	if (res < 0) {
-		g_set_error(err, UBD_ERROR, -res, "/dev/ubdb%u: cannot take over the device: %s",
-			    info->dev_id,
-			    res == -EBUSY ? "another server is using it" : g_strerror(-res));
-		return res;
-	}
+	if (res < 0)
+		return error_refuse(
+			err, res, "/dev/ubdb%u: cannot take over the device: %s", info->dev_id,
+			res == -EBUSY ? "another server is using it" : g_strerror(-res));
 	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
 	options.discard = params.max_discard_sectors != 0;
 	options.block_size = params.logical_block_size;
@@ -203,11 +197,10 @@ int takeover_begin(int kept_fd, struct control **ret_control, GError **err)
 
 static int refuse_file(const char *why, GError **err)
 {
-	g_set_error(
-		err, UBD_ERROR, ESTALE,
+	return error_refuse(
+		err, -ESTALE,
 		"%s: %s, but the users of /dev/ubdb%u still rely on the old contents; --force accepts it",
 		options.filename, why, last.info.dev_id);
-	return -ESTALE;
 }
 
 /* Or nobody knows. */
@@ -255,8 +248,7 @@ int takeover_claim(struct control *recovered, const struct image *file, int *ret
 		*ret_char_fd = res;
 		return 0;
 	}
-	g_set_error(err, UBD_ERROR, -res, "/dev/ubdc%u: %s", last.info.dev_id, g_strerror(-res));
-	return res;
+	return error_set(err, res, "/dev/ubdc%u", last.info.dev_id);
 }
 
 int takeover_keep_image(struct control *recovered, const struct image *image)

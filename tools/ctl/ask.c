@@ -59,11 +59,11 @@ JsonNode *ctl_ask(const char *path, const char *line, GError **err)
 	if (fd < 0)
 		return NULL;
 	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
-		g_set_error(&reason, UBD_ERROR, errno, "%s", g_strerror(errno));
+		error_set(err, -errno, "%s", path);
 	else if (receive_line(fd, text, MAX_ANSWER, &reason))
 		answer = parse_answer(text, &reason);
 	close(fd);
 	if (reason)
-		g_set_error(err, UBD_ERROR, reason->code, "%s: %s", path, reason->message);
+		g_propagate_prefixed_error(err, g_steal_pointer(&reason), "%s: ", path);
 	return answer;
 }

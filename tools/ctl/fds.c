@@ -166,7 +166,7 @@ bool ctl_fds_send(int socket, const struct ctl_fds *fds, GError **err)
 	memcpy(CMSG_DATA(&rights.header), numbers, nr * sizeof(int));
 	if (sendmsg(socket, &msg, MSG_NOSIGNAL) == (ssize_t)iov.iov_len)
 		return true;
-	g_set_error(err, UBD_ERROR, errno, "sending descriptors: %s", g_strerror(errno));
+	error_set(err, -errno, "sending descriptors");
 	return false;
 }
 
@@ -214,7 +214,7 @@ bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err)
 	unsigned nr;
 
 	if (len < 0) {
-		g_set_error(err, UBD_ERROR, errno, "receiving descriptors: %s", g_strerror(errno));
+		error_set(err, -errno, "receiving descriptors");
 		return false;
 	}
 	text[len] = '\0';

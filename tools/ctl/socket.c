@@ -29,7 +29,7 @@ static bool set_address(struct sockaddr_un *address, const char *path, GError **
 
 static int fail(int fd, const char *path, GError **err)
 {
-	g_set_error(err, UBD_ERROR, errno, "%s: %s", path, g_strerror(errno));
+	error_set(err, -errno, "%s", path);
 	if (fd >= 0)
 		close(fd);
 	return -1;
@@ -44,7 +44,7 @@ static bool is_peer(int fd, const char *path, const struct ctl_owner *owner, GEr
 	if (owner->uid == CTL_NOT_GIVEN)
 		return true;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		g_set_error(err, UBD_ERROR, errno, "%s: %s", path, g_strerror(errno));
+		error_set(err, -errno, "%s", path);
 	else if (peer.uid != owner->uid)
 		g_set_error(err, UBD_ERROR, EACCES, "%s: the other side is user %u, not user %u",
 			    path, peer.uid, owner->uid);
@@ -138,7 +138,7 @@ static int listen_at(const char *path, const struct ctl_owner *owner, struct lis
 		res = -errno;
 	if (!res)
 		return 0;
-	g_set_error(err, UBD_ERROR, -res, "%s: %s", path, g_strerror(-res));
+	error_set(err, res, "%s", path);
 	remove_listener(ret_listener);
 	return -1;
 }
@@ -218,6 +218,6 @@ int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **
 	/* Unless it is the first one of a PID namespace, to which the kernel does not deliver it.
 	 */
 	if (fd < 0 && err && !*err)
-		g_set_error(err, UBD_ERROR, EINTR, "%s: %s", path, g_strerror(EINTR));
+		error_set(err, -EINTR, "%s", path);
 	return fd;
 }
