@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Many requests at once (UBD_F_BATCH). Each queue has one FETCH_BATCH, which stays and posts tags
- * into buffers that the server provides; a COMMIT_BATCH ends many requests and arms their tags
- * again. What happens to a single request is decided in queue.c, io.c and tag.c, as without
- * batches.
+ * Many requests at once to the server (UBD_F_BATCH). Each queue has one FETCH_BATCH, which stays
+ * and posts tags into buffers that the server provides; a COMMIT_BATCH, see io.c, arms them again.
+ * What happens to a single request is decided in queue.c and tag.c, as without batches.
+ *
+ * In a circle with queue.c, see ubd.h.
  *
  *   ubd_queue.pending  Tags in HANDOVER. Whoever puts a tag there sets its bit, then calls
  *                      ubd_kick(). A bit may be stale: the tag's state decides.
@@ -18,17 +19,12 @@
  * the same place, so ubd_kick_all() is all that aborting and draining have to do.
  */
 #include <linux/bitops.h>
-#include <linux/blk-mq.h>
-#include <linux/sched.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
 #include "ubd.h"
 
-#define UBD_TAGS_PER_CQE      64
-#define UBD_ENTRIES_PER_CHUNK 32
-
-/* ---- to the server ---- */
+#define UBD_TAGS_PER_CQE 64
 
 void ubd_add_pending(struct ubd_tag *tag)
 {
@@ -193,7 +189,7 @@ static void ubd_run_batch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 	if (ubd_has_left_task(dev, cmd))
 		ubd_server_gone(dev);
-	if (READ_ONCE(dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY)))
+	if (ubd_is_server_lost(dev))
 		ubd_serve_none(q, cmd, issue_flags);
 	else if (ubd_has_pending(q))
 		err = ubd_serve_some(q, cmd, issue_flags);
@@ -228,7 +224,7 @@ void ubd_kick_all(struct ubd_device *dev)
 		ubd_kick(&dev->queues[i]);
 }
 
-static int ubd_fetch_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
+int ubd_fetch_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	int err = 0;
 
@@ -281,102 +277,4 @@ bool ubd_has_orphan_batch(struct ubd_device *dev)
 		spin_unlock(&q->lock);
 	}
 	return orphan;
-}
-
-/* ---- from the server ---- */
-
-static bool ubd_is_entry_valid(const struct ubd_tag *tag, const struct ubd_batch_entry *entry)
-{
-	if (!entry->flags || (entry->flags & ~(UBD_BATCH_COMMIT | UBD_BATCH_FETCH)))
-		return false;
-	if (!(entry->flags & UBD_BATCH_COMMIT) && entry->result)
-		return false;
-	if (entry->flags & UBD_BATCH_FETCH)
-		return ubd_is_addr_valid(tag, entry->addr);
-	return !entry->addr;
-}
-
-static int ubd_do_entry(struct ubd_queue *q, struct io_uring_cmd *cmd,
-			const struct ubd_batch_entry *entry, struct io_comp_batch *batch,
-			unsigned int issue_flags)
-{
-	struct ubd_tag *tag = ubd_find_tag(q, entry->tag);
-	struct ubd_commit commit = {
-		.result = entry->result,
-		.fetches = entry->flags & UBD_BATCH_FETCH,
-		.addr = entry->addr,
-		.batch = batch,
-	};
-	int res;
-
-	if (!tag || !ubd_is_entry_valid(tag, entry))
-		return -EINVAL;
-	if (entry->flags & UBD_BATCH_COMMIT)
-		res = ubd_commit(tag, cmd, &commit, issue_flags);
-	else
-		res = ubd_fetch(tag, NULL, entry->addr);
-	return res == -EIOCBQUEUED ? 0 : res;
-}
-
-/*
- * Executes entries until one fails; the requests they end have ended on return. Returns how many
- * succeeded, and in @ret_err why the next one did not.
- */
-static unsigned int ubd_do_entries(struct ubd_queue *q, struct io_uring_cmd *cmd,
-				   const struct ubd_batch_entry *entries, unsigned int nr,
-				   unsigned int issue_flags, int *ret_err)
-{
-	struct io_comp_batch batch = {};
-	unsigned int done;
-
-	for (done = 0; done < nr; done++) {
-		*ret_err = ubd_do_entry(q, cmd, &entries[done], &batch, issue_flags);
-		if (*ret_err)
-			break;
-	}
-	ubd_end_batch(&batch);
-	return done;
-}
-
-static int ubd_commit_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr,
-			    u64 addr, unsigned int issue_flags)
-{
-	const struct ubd_batch_entry __user *entries = u64_to_user_ptr(addr);
-	struct ubd_batch_entry chunk[UBD_ENTRIES_PER_CHUNK];
-	unsigned int done = 0;
-	int err = 0;
-
-	if (!nr || nr > q->dev->tag_set.queue_depth)
-		return -EINVAL;
-	while (done < nr && !err) {
-		unsigned int len = min_t(unsigned int, nr - done, ARRAY_SIZE(chunk));
-
-		if (copy_from_user(chunk, entries + done, len * sizeof(*chunk)))
-			err = -EFAULT;
-		else
-			done += ubd_do_entries(q, cmd, chunk, len, issue_flags, &err);
-		cond_resched();
-	}
-	if (err == UBD_IO_RES_ABORT || !done)
-		return err;
-	if (err)
-		ubd_cmd_want_cqe(cmd);
-	return done;
-}
-
-int ubd_batch_cmd(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr, u64 addr,
-		  unsigned int issue_flags)
-{
-	switch (cmd->cmd_op) {
-	case UBD_IO_FETCH_BATCH:
-		if (ubd_cmd_flags(cmd) != UBD_CMD_MULTISHOT || nr || addr)
-			return -EINVAL;
-		return ubd_fetch_batch(q, cmd, issue_flags);
-	case UBD_IO_COMMIT_BATCH:
-		if (ubd_cmd_flags(cmd))
-			return -EINVAL;
-		return ubd_commit_batch(q, cmd, nr, addr, issue_flags);
-	default:
-		return -EINVAL;
-	}
 }

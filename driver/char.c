@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * /dev/ubdcN: one process opens it, maps the descriptors and issues the I/O
- * commands.
+ * commands, which are in io.c.
  *
  * That process is the server, and its death must be noticed at once. The file's
  * ->release cannot tell: every pending FETCH holds the file. Newer kernels cancel a FETCH when
@@ -254,69 +254,6 @@ static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 	return remap_vmalloc_range(vma, dev->queues[q_id].descs, 0);
 }
 
-/* The commands for one tag. */
-static int ubd_tag_cmd(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
-		       unsigned int issue_flags)
-{
-	struct ubd_commit commit = { .result = result, .addr = addr };
-
-	if (ubd_cmd_flags(cmd) || !tag)
-		return -EINVAL;
-	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
-		return ubd_commit(tag, cmd, &commit, issue_flags);
-	if (!ubd_is_addr_valid(tag, addr))
-		return -EINVAL;
-
-	ubd_cmd(cmd)->tag = tag;
-	ubd_cmd_mark_cancelable(cmd, issue_flags);
-	switch (cmd->cmd_op) {
-	case UBD_IO_FETCH_REQ:
-		return ubd_fetch(tag, cmd, addr);
-	case UBD_IO_COMMIT_AND_FETCH_REQ:
-		commit.fetches = true;
-		return ubd_commit(tag, cmd, &commit, issue_flags);
-	default:
-		return -EINVAL;
-	}
-}
-
-static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
-{
-	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
-	struct ubd_device *dev = cmd->file->private_data;
-	/* The SQE is the server's memory: each field is read once. */
-	u16 q_id = READ_ONCE(sqe->q_id);
-	u16 tag_nr = READ_ONCE(sqe->tag);
-	s32 result = READ_ONCE(sqe->result);
-	u64 addr = READ_ONCE(sqe->addr);
-	struct ubd_queue *q;
-
-	if (task_tgid(current) != dev->opener)
-		return -EPERM;
-	q = ubd_find_queue(dev, q_id);
-	if (!q)
-		return -EINVAL;
-	if (!(dev->features & UBD_F_BATCH))
-		return ubd_tag_cmd(ubd_find_tag(q, tag_nr), cmd, result, addr, issue_flags);
-	if (result)
-		return -EINVAL;
-	return ubd_batch_cmd(q, cmd, tag_nr, addr, issue_flags);
-}
-
-static int ubd_char_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
-{
-	struct ubd_device *dev = cmd->file->private_data;
-
-	if (ubd_cmd_is_canceled(issue_flags)) {
-		if (dev->features & UBD_F_BATCH)
-			ubd_cancel_fetch_batch(cmd, issue_flags);
-		else
-			ubd_cancel_fetch(cmd, issue_flags);
-		return 0;
-	}
-	return ubd_cmd_return(cmd, ubd_io_cmd(cmd, issue_flags), issue_flags);
-}
-
 static const struct file_operations ubd_char_fops = {
 	.owner = THIS_MODULE,
 	.open = ubd_char_open,
@@ -325,7 +262,7 @@ static const struct file_operations ubd_char_fops = {
 	.mmap = ubd_char_mmap,
 	.read_iter = ubd_read_iter,
 	.write_iter = ubd_write_iter,
-	.uring_cmd = ubd_char_uring_cmd,
+	.uring_cmd = ubd_io_uring_cmd,
 };
 
 struct file *ubd_char_file(struct ubd_device *dev)

@@ -9,6 +9,8 @@
  * answer: it is done with page faults disabled. Where memory is missing, the request goes back to
  * where it was, for others to take; then the memory is faulted in, and we look again. So a request
  * is never out of reach for longer than it takes to copy its data.
+ *
+ * In a circle with queue.c and tag.c, see ubd.h.
  */
 #include <linux/blk-mq.h>
 #include <linux/hash.h>
@@ -170,9 +172,7 @@ static void ubd_forget_buffer(struct ubd_tag *tag)
 /* io_uring has done with the pages. */
 static void ubd_buffer_released(void *data)
 {
-	struct request *rq = data;
-	struct ubd_queue *q = rq->mq_hctx->driver_data;
-	struct ubd_tag *tag = &q->tags[rq->tag];
+	struct ubd_tag *tag = ubd_request_tag(data);
 
 	spin_lock(&tag->lock);
 	ubd_forget_buffer(tag);
@@ -221,12 +221,12 @@ static bool ubd_is_swept(struct ubd_device *dev, struct io_uring_cmd *cmd)
 void ubd_take_buffers(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ubd_device *dev = cmd->file->private_data;
-	unsigned int depth = dev->tag_set.queue_depth;
+	unsigned int nr = dev->tag_set.nr_hw_queues * dev->tag_set.queue_depth;
 
-	if (!(READ_ONCE(dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY))) || ubd_is_swept(dev, cmd))
+	if (!ubd_is_server_lost(dev) || ubd_is_swept(dev, cmd))
 		return;
-	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues * depth; i++) {
-		struct ubd_tag *tag = &dev->queues[i / depth].tags[i % depth];
+	for (unsigned int i = 0; i < nr; i++) {
+		struct ubd_tag *tag = ubd_nth_tag(dev, i);
 		bool taken;
 		u32 index;
 

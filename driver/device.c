@@ -7,7 +7,6 @@
 #include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/mount.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
@@ -20,6 +19,10 @@
  * was deleted is there as long as somebody has its disk open.
  */
 static DEFINE_XARRAY_ALLOC(ubd_devices);
+
+static struct class *ubd_class;
+static dev_t ubd_chrdev_base;
+static int ubd_block_major; /* our own, so that a device cgroup can tell our disks from others */
 
 /* ---- the life work ---- */
 
@@ -204,82 +207,7 @@ static void ubd_life_work(struct work_struct *work)
 	ubd_device_put(dev);
 }
 
-void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct work_struct *work)
-{
-	ubd_device_get(dev);
-	if (!queue_work(wq, work))
-		ubd_device_put(dev);
-}
-
-void ubd_note_change(struct ubd_device *dev)
-{
-	WRITE_ONCE(dev->nr_changes, dev->nr_changes + 1);
-	wake_up_all(&dev->wait);
-}
-
-void ubd_set_state(struct ubd_device *dev, u16 state)
-{
-	bool recovered = dev->state == UBD_S_DEV_RECOVERING && state == UBD_S_DEV_LIVE;
-
-	if (dev->state == state)
-		return;
-	dev->state = state;
-	ubd_note_change(dev);
-	if (state == UBD_S_DEV_QUIESCED || recovered)
-		ubd_ask(dev, UBD_ASK_TELL);
-}
-
-void ubd_ask(struct ubd_device *dev, unsigned int what)
-{
-	bool was_ending = ubd_is_ending(dev);
-
-	dev->asked |= what;
-	/*
-	 * The last control file may have left it alone as one that outlives its server,
-	 * which it then did not: nobody is there to ask for the rest.
-	 */
-	if ((dev->asked & UBD_ASK_STOP) && dev->added && !dev->nr_control)
-		dev->asked |= UBD_ASK_DELETE;
-	if (ubd_is_ending(dev) && !was_ending)
-		ubd_note_change(dev);
-	ubd_queue_work(dev, ubd_life_wq, &dev->life_work);
-}
-
-void ubd_device_ask(struct ubd_device *dev, unsigned int what)
-{
-	spin_lock(&dev->lock);
-	ubd_ask(dev, what);
-	spin_unlock(&dev->lock);
-	wake_up_all(&dev->wait);
-}
-
-void ubd_device_abort(struct ubd_device *dev)
-{
-	if (test_and_set_bit(UBD_ABORTED, &dev->flags))
-		return;
-	trace_ubd_abort(dev);
-	ubd_detach_tags(dev);
-	ubd_device_ask(dev, UBD_ASK_STOP);
-}
-
-bool ubd_is_ending(const struct ubd_device *dev)
-{
-	return dev->asked & (UBD_ASK_STOP | UBD_ASK_DELETE);
-}
-
 /* ---- commands ---- */
-
-/*
- * They wait in a worker thread of io_uring. Killable, not interruptible: a signal
- * that stops the process for a while would end an interruptible wait there.
- */
-int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev))
-{
-	int err, res;
-
-	err = wait_event_killable(dev->wait, (res = try(dev)) != -EAGAIN);
-	return err ? -EINTR : res;
-}
 
 static int ubd_claim_start(struct ubd_device *dev)
 {
@@ -632,4 +560,37 @@ struct ubd_device *ubd_device_find(u32 id)
 		dev = NULL;
 	xa_unlock(&ubd_devices);
 	return dev;
+}
+
+/* ---- what all devices share ---- */
+
+int ubd_devices_init(void)
+{
+	int err;
+
+	ubd_class = ubd_class_create("ubd");
+	if (IS_ERR(ubd_class))
+		return PTR_ERR(ubd_class);
+	err = alloc_chrdev_region(&ubd_chrdev_base, 0, UBD_MAX_DEVICES, "ubdc");
+	if (err)
+		goto destroy_class;
+	ubd_block_major = register_blkdev(0, "ubd");
+	if (ubd_block_major < 0) {
+		err = ubd_block_major;
+		goto unregister_chrdev;
+	}
+	return 0;
+
+unregister_chrdev:
+	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
+destroy_class:
+	class_destroy(ubd_class);
+	return err;
+}
+
+void ubd_devices_exit(void)
+{
+	unregister_blkdev(ubd_block_major, "ubd");
+	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
+	class_destroy(ubd_class);
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The I/O commands: a server asks for requests (FETCH) and answers them (COMMIT). The
- * states of a tag are drawn in ubd.h.
+ * The I/O commands: a server asks for requests (FETCH) and answers them (COMMIT), one by one or
+ * with UBD_F_BATCH many at once. The states of a tag are drawn in ubd.h.
  */
 #include <linux/blk-mq.h>
+#include <linux/sched.h>
+#include <linux/uaccess.h>
 
 #include "compat.h"
 #include "trace.h"
@@ -50,7 +52,11 @@ static bool ubd_may_wait(const struct ubd_tag *tag)
 	       (tag->state == UBD_TAG_HELD && !tag->armed);
 }
 
-int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
+/*
+ * As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request; or the tag, without @cmd, for
+ * one that the FETCH_BATCH tells of.
+ */
+static int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 {
 	struct ubd_device *dev = tag->queue->dev;
 	bool has_request, first;
@@ -79,6 +85,14 @@ int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 		wake_up_all(&dev->wait);
 	return -EIOCBQUEUED;
 }
+
+/* What a COMMIT says. */
+struct ubd_commit {
+	s32 result;
+	bool fetches;
+	u64 addr;		     /* for the next request */
+	struct io_comp_batch *batch; /* of a COMMIT_BATCH */
+};
 
 /* How far a COMMIT has got. */
 struct ubd_progress {
@@ -204,8 +218,12 @@ static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 	return res;
 }
 
-int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, const struct ubd_commit *commit,
-	       unsigned int issue_flags)
+/*
+ * Ends the request that the server has, then fetches if @commit says so: by @cmd, or by the
+ * FETCH_BATCH if @commit has a batch. As ->uring_cmd.
+ */
+static int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
+		      const struct ubd_commit *commit, unsigned int issue_flags)
 {
 	struct ubd_progress progress;
 	int res, fault = 0;
@@ -220,4 +238,170 @@ int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, const struct ubd_c
 			ubd_server_gone(tag->queue->dev);
 	}
 	return res;
+}
+
+/* ---- COMMIT_BATCH ---- */
+
+#define UBD_ENTRIES_PER_CHUNK 32
+
+static bool ubd_is_entry_valid(const struct ubd_tag *tag, const struct ubd_batch_entry *entry)
+{
+	if (!entry->flags || (entry->flags & ~(UBD_BATCH_COMMIT | UBD_BATCH_FETCH)))
+		return false;
+	if (!(entry->flags & UBD_BATCH_COMMIT) && entry->result)
+		return false;
+	if (entry->flags & UBD_BATCH_FETCH)
+		return ubd_is_addr_valid(tag, entry->addr);
+	return !entry->addr;
+}
+
+static int ubd_do_entry(struct ubd_queue *q, struct io_uring_cmd *cmd,
+			const struct ubd_batch_entry *entry, struct io_comp_batch *batch,
+			unsigned int issue_flags)
+{
+	struct ubd_tag *tag = ubd_find_tag(q, entry->tag);
+	struct ubd_commit commit = {
+		.result = entry->result,
+		.fetches = entry->flags & UBD_BATCH_FETCH,
+		.addr = entry->addr,
+		.batch = batch,
+	};
+	int res;
+
+	if (!tag || !ubd_is_entry_valid(tag, entry))
+		return -EINVAL;
+	if (entry->flags & UBD_BATCH_COMMIT)
+		res = ubd_commit(tag, cmd, &commit, issue_flags);
+	else
+		res = ubd_fetch(tag, NULL, entry->addr);
+	return res == -EIOCBQUEUED ? 0 : res;
+}
+
+/*
+ * Executes entries until one fails; the requests they end have ended on return. Returns how many
+ * succeeded, and in @ret_err why the next one did not.
+ */
+static unsigned int ubd_do_entries(struct ubd_queue *q, struct io_uring_cmd *cmd,
+				   const struct ubd_batch_entry *entries, unsigned int nr,
+				   unsigned int issue_flags, int *ret_err)
+{
+	struct io_comp_batch batch = {};
+	unsigned int done;
+
+	for (done = 0; done < nr; done++) {
+		*ret_err = ubd_do_entry(q, cmd, &entries[done], &batch, issue_flags);
+		if (*ret_err)
+			break;
+	}
+	ubd_end_batch(&batch);
+	return done;
+}
+
+static int ubd_commit_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr,
+			    u64 addr, unsigned int issue_flags)
+{
+	const struct ubd_batch_entry __user *entries = u64_to_user_ptr(addr);
+	struct ubd_batch_entry chunk[UBD_ENTRIES_PER_CHUNK];
+	unsigned int done = 0;
+	int err = 0;
+
+	if (!nr || nr > q->dev->tag_set.queue_depth)
+		return -EINVAL;
+	while (done < nr && !err) {
+		unsigned int len = min_t(unsigned int, nr - done, ARRAY_SIZE(chunk));
+
+		if (copy_from_user(chunk, entries + done, len * sizeof(*chunk)))
+			err = -EFAULT;
+		else
+			done += ubd_do_entries(q, cmd, chunk, len, issue_flags, &err);
+		cond_resched();
+	}
+	if (err == UBD_IO_RES_ABORT || !done)
+		return err;
+	if (err)
+		ubd_cmd_want_cqe(cmd);
+	return done;
+}
+
+/* ---- commands ---- */
+
+/* For one tag. */
+static int ubd_tag_cmd(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
+		       unsigned int issue_flags)
+{
+	struct ubd_commit commit = { .result = result, .addr = addr };
+
+	if (ubd_cmd_flags(cmd) || !tag)
+		return -EINVAL;
+	if (cmd->cmd_op == UBD_IO_COMMIT_REQ)
+		return ubd_commit(tag, cmd, &commit, issue_flags);
+	if (!ubd_is_addr_valid(tag, addr))
+		return -EINVAL;
+
+	ubd_cmd(cmd)->tag = tag;
+	ubd_cmd_mark_cancelable(cmd, issue_flags);
+	switch (cmd->cmd_op) {
+	case UBD_IO_FETCH_REQ:
+		return ubd_fetch(tag, cmd, addr);
+	case UBD_IO_COMMIT_AND_FETCH_REQ:
+		commit.fetches = true;
+		return ubd_commit(tag, cmd, &commit, issue_flags);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* For devices with UBD_F_BATCH: a COMMIT_BATCH has @nr entries at @addr. */
+static int ubd_batch_cmd(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr, u64 addr,
+			 unsigned int issue_flags)
+{
+	switch (cmd->cmd_op) {
+	case UBD_IO_FETCH_BATCH:
+		if (ubd_cmd_flags(cmd) != UBD_CMD_MULTISHOT || nr || addr)
+			return -EINVAL;
+		return ubd_fetch_batch(q, cmd, issue_flags);
+	case UBD_IO_COMMIT_BATCH:
+		if (ubd_cmd_flags(cmd))
+			return -EINVAL;
+		return ubd_commit_batch(q, cmd, nr, addr, issue_flags);
+	default:
+		return -EINVAL;
+	}
+}
+
+static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
+	struct ubd_device *dev = cmd->file->private_data;
+	/* The SQE is the server's memory: each field is read once. */
+	u16 q_id = READ_ONCE(sqe->q_id);
+	u16 tag_nr = READ_ONCE(sqe->tag);
+	s32 result = READ_ONCE(sqe->result);
+	u64 addr = READ_ONCE(sqe->addr);
+	struct ubd_queue *q;
+
+	if (task_tgid(current) != dev->opener)
+		return -EPERM;
+	q = ubd_find_queue(dev, q_id);
+	if (!q)
+		return -EINVAL;
+	if (!(dev->features & UBD_F_BATCH))
+		return ubd_tag_cmd(ubd_find_tag(q, tag_nr), cmd, result, addr, issue_flags);
+	if (result)
+		return -EINVAL;
+	return ubd_batch_cmd(q, cmd, tag_nr, addr, issue_flags);
+}
+
+int ubd_io_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_device *dev = cmd->file->private_data;
+
+	if (ubd_cmd_is_canceled(issue_flags)) {
+		if (dev->features & UBD_F_BATCH)
+			ubd_cancel_fetch_batch(cmd, issue_flags);
+		else
+			ubd_cancel_fetch(cmd, issue_flags);
+		return 0;
+	}
+	return ubd_cmd_return(cmd, ubd_io_cmd(cmd, issue_flags), issue_flags);
 }

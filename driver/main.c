@@ -3,7 +3,6 @@
  * The module, and /dev/ubd-control: how to get a control fd. No command on it
  * changes a device that exists (R2).
  */
-#include <linux/blkdev.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/file.h>
@@ -14,12 +13,6 @@
 
 #include "compat.h"
 #include "ubd.h"
-
-struct workqueue_struct *ubd_life_wq;
-struct workqueue_struct *ubd_check_wq;
-struct class *ubd_class;
-dev_t ubd_chrdev_base;
-int ubd_block_major;
 
 static int ubd_get_features(const struct ubd_ctrl_args *args)
 {
@@ -161,31 +154,15 @@ static int __init ubd_init(void)
 	BUILD_BUG_ON(sizeof(struct ubd_open_dev) != 16);
 	BUILD_BUG_ON(sizeof(struct ubd_identity) != 128);
 
-	/* Memory may only come free when it has ended the requests of a dead server. */
-	ubd_check_wq = alloc_workqueue("ubd-check", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	if (!ubd_check_wq)
-		return -ENOMEM;
-	ubd_life_wq = alloc_workqueue("ubd-life", WQ_UNBOUND, 0);
-	if (!ubd_life_wq) {
-		err = -ENOMEM;
-		goto destroy_check_wq;
-	}
-	ubd_class = ubd_class_create("ubd");
-	if (IS_ERR(ubd_class)) {
-		err = PTR_ERR(ubd_class);
-		goto destroy_life_wq;
-	}
-	err = alloc_chrdev_region(&ubd_chrdev_base, 0, UBD_MAX_DEVICES, "ubdc");
+	err = ubd_work_init();
 	if (err)
-		goto destroy_class;
-	ubd_block_major = register_blkdev(0, "ubd");
-	if (ubd_block_major < 0) {
-		err = ubd_block_major;
-		goto unregister_chrdev;
-	}
+		return err;
+	err = ubd_devices_init();
+	if (err)
+		goto exit_work;
 	err = ubd_suspend_init();
 	if (err)
-		goto unregister_blkdev;
+		goto exit_devices;
 	err = misc_register(&ubd_misc);
 	if (err)
 		goto exit_suspend;
@@ -193,16 +170,10 @@ static int __init ubd_init(void)
 
 exit_suspend:
 	ubd_suspend_exit();
-unregister_blkdev:
-	unregister_blkdev(ubd_block_major, "ubd");
-unregister_chrdev:
-	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
-destroy_class:
-	class_destroy(ubd_class);
-destroy_life_wq:
-	destroy_workqueue(ubd_life_wq);
-destroy_check_wq:
-	destroy_workqueue(ubd_check_wq);
+exit_devices:
+	ubd_devices_exit();
+exit_work:
+	ubd_work_exit();
 	return err;
 }
 
@@ -219,11 +190,8 @@ static void __exit ubd_exit(void)
 {
 	misc_deregister(&ubd_misc);
 	ubd_suspend_exit();
-	destroy_workqueue(ubd_life_wq);
-	destroy_workqueue(ubd_check_wq);
-	unregister_blkdev(ubd_block_major, "ubd");
-	unregister_chrdev_region(ubd_chrdev_base, UBD_MAX_DEVICES);
-	class_destroy(ubd_class);
+	ubd_work_exit();
+	ubd_devices_exit();
 	synchronize_rcu_tasks();
 }
 

@@ -6,6 +6,8 @@
  * A request that finds no FETCH on its tag is kept (UBD_TAG_QUEUED) until one
  * comes: after a COMMIT_REQ without a FETCH, and while the device waits for a new
  * server. blk-mq is never told to requeue.
+ *
+ * In a circle with batch.c, copy.c, tag.c and recovery.c, see ubd.h.
  */
 #include <linux/blk-mq.h>
 #include <linux/bottom_half.h>

@@ -13,10 +13,21 @@
  *
  * Both begin a wait with a deadline, if the device has one; only END_RECOVERY ends it. So what
  * happens meanwhile, a server that stays or one that dies as it recovers, puts it off no more.
+ *
+ * In a circle with tag.c, see ubd.h.
  */
 #include "compat.h"
 #include "trace.h"
 #include "ubd.h"
+
+void ubd_device_abort(struct ubd_device *dev)
+{
+	if (test_and_set_bit(UBD_ABORTED, &dev->flags))
+		return;
+	trace_ubd_abort(dev);
+	ubd_detach_tags(dev);
+	ubd_device_ask(dev, UBD_ASK_STOP);
+}
 
 /* ---- the deadline ---- */
 

@@ -2,6 +2,8 @@
 /*
  * How a request leaves its tag, and who puts that off; what is done to all tags at once:
  * taking them from a server that is gone or leaves, looking for lost ones; and their memory.
+ *
+ * In a circle with queue.c, batch.c and recovery.c, see ubd.h.
  */
 #include <linux/bitmap.h>
 #include <linux/blk-mq.h>
@@ -247,12 +249,12 @@ static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 
 bool ubd_has_orphans(struct ubd_device *dev, bool everywhere)
 {
-	unsigned int depth = dev->tag_set.queue_depth, nr = dev->tag_set.nr_hw_queues * depth;
+	unsigned int nr = dev->tag_set.nr_hw_queues * dev->tag_set.queue_depth;
 	unsigned int first = READ_ONCE(dev->next_orphan);
 	unsigned int left = everywhere ? nr : min_t(unsigned int, nr, UBD_ORPHANS_AT_ONCE);
 
 	for (unsigned int i = first; left; left--, i = (i + 1) % nr) {
-		if (ubd_tag_is_orphan(&dev->queues[i / depth].tags[i % depth]))
+		if (ubd_tag_is_orphan(ubd_nth_tag(dev, i)))
 			return true;
 		if (left % UBD_ORPHANS_AT_ONCE == 0)
 			cond_resched();
@@ -315,8 +317,7 @@ static bool ubd_is_late(const struct ubd_tag *tag, unsigned int seconds)
 
 static bool ubd_request_is_in_time(struct request *rq, void *data)
 {
-	struct ubd_queue *q = rq->mq_hctx->driver_data;
-	struct ubd_tag *tag = &q->tags[rq->tag];
+	struct ubd_tag *tag = ubd_request_tag(rq);
 	struct ubd_lateness *late = data;
 	bool is_late;
 
@@ -325,7 +326,7 @@ static bool ubd_request_is_in_time(struct request *rq, void *data)
 	spin_unlock(&tag->lock);
 
 	if (is_late && late->warns)
-		ubd_warn_of_silence(q, late->seconds);
+		ubd_warn_of_silence(tag->queue, late->seconds);
 	else if (is_late)
 		late->found = true;
 	/* The next queue is gone through whatever is returned. */

@@ -5,6 +5,7 @@
  *   main.c     module, and /dev/ubd-control: ADD_DEV, OPEN_DEV
  *   control.c  control fds and the commands on them
  *   device.c   the life of a device, from ADD_DEV to its release
+ *   state.c    its state, what is asked of its life work, and who waits
  *   params.c   what its server says of the disk
  *   identity.c by which names the disk is found again
  *   recovery.c when the server goes and another one comes
@@ -15,10 +16,17 @@
  *   suspend.c  time that counts for no limit
  *   queue.c    requests: how one goes from blk-mq to the server
  *   io.c       the I/O commands: how it comes back, and the next is asked for
- *   batch.c    many of them at once, to the server and back
+ *   batch.c    FETCH_BATCH: many of them at once to the server
  *   copy.c     its data
  *   tag.c      how a request leaves its tag; what is done to all tags at once; their memory
  *   trace.h    tracepoints
+ *
+ * Files that call each other in a circle
+ *   queue.c, batch.c, copy.c, tag.c and recovery.c, as a tag's states lead from one to the next.
+ *   A request is handed over (queue.c, by FETCH_BATCH batch.c) with its data (copy.c). A server
+ * that is found gone then, loses all tags (recovery.c, tag.c). A tag that is taken from a server,
+ * or whose last hold is dropped (copy.c), ends its request or hands it over (tag.c, queue.c). The
+ * other files call each other one way: `tests/layers` sees to that.
  *
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
@@ -252,18 +260,6 @@ struct ubd_device {
 	struct delayed_work deadline_work;
 };
 
-/* ---- main.c ---- */
-
-/*
- * The life work may wait for a server (R5: for its own, each device has one); what finds out
- * that the server is dead must not stand in line behind it.
- */
-extern struct workqueue_struct *ubd_life_wq;
-extern struct workqueue_struct *ubd_check_wq;
-extern struct class *ubd_class;
-extern dev_t ubd_chrdev_base;
-extern int ubd_block_major; /* our own, so that a device cgroup can tell our disks from others */
-
 /* ---- control.c ---- */
 
 /* The fields of one control command, read from the SQE once and checked. */
@@ -296,6 +292,9 @@ struct file *ubd_control_file(struct ubd_device *dev);
 
 /* ---- device.c ---- */
 
+int ubd_devices_init(void);
+void ubd_devices_exit(void);
+
 /*
  * A new device with its node, one nr_control and one reference. The caller has
  * checked that @info's reserved fields are zero. Unless it is @privileged, @info is cut down
@@ -327,17 +326,13 @@ int ubd_device_stop(struct ubd_device *dev);
 int ubd_device_try_stop(struct ubd_device *dev);
 int ubd_device_delete(struct ubd_device *dev);
 
-/*
- * For such: calls @try, once and whenever dev->wait is woken, until it does not return -EAGAIN.
- * -EINTR if the task is killed meanwhile.
- */
-int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev));
+/* ---- state.c ---- */
 
-/*
- * The server is gone or of no use: every request of it fails now and for ever,
- * its FETCH commands end, and the disk is removed. Any process context.
- */
-void ubd_device_abort(struct ubd_device *dev);
+int ubd_work_init(void);
+void ubd_work_exit(void);
+
+/* For what finds out that a server is dead; see ubd_work_init() for why it has one to itself. */
+extern struct workqueue_struct *ubd_check_wq;
 
 /* Each under dev->lock. The second is for what GET_DEV_INFO tells besides; pollers look again. */
 void ubd_set_state(struct ubd_device *dev, u16 state);
@@ -355,6 +350,12 @@ void ubd_device_ask(struct ubd_device *dev, unsigned int what);
 
 /* Queues a work item of the device, which then holds a reference while it is pending. */
 void ubd_queue_work(struct ubd_device *dev, struct workqueue_struct *wq, struct work_struct *work);
+
+/*
+ * For control commands that wait: calls @try, once and whenever dev->wait is woken, until it does
+ * not return -EAGAIN. -EINTR if the task is killed meanwhile.
+ */
+int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev));
 
 /* ---- params.c ---- */
 
@@ -458,6 +459,12 @@ bool ubd_outlives_server(const struct ubd_device *dev);
 /* The server is gone, or lost what it needs to serve. Any process context. */
 void ubd_server_gone(struct ubd_device *dev);
 
+/*
+ * The server is gone or of no use: every request of it fails now and for ever,
+ * its FETCH commands end, and the disk is removed. Any process context.
+ */
+void ubd_device_abort(struct ubd_device *dev);
+
 /* Control commands that wait, until they are done or the task is killed. */
 int ubd_device_quiesce(struct ubd_device *dev);
 int ubd_device_start_recovery(struct ubd_device *dev);
@@ -519,11 +526,8 @@ static inline struct ubd_cmd *ubd_cmd(struct io_uring_cmd *cmd)
 
 /* ---- io.c ---- */
 
-/*
- * As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request; or the tag, without @cmd, for
- * one that the FETCH_BATCH tells of.
- */
-int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr);
+/* ->uring_cmd of ubdcN. */
+int ubd_io_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* ---- copy.c ---- */
 
@@ -580,21 +584,6 @@ int ubd_take_data(struct ubd_tag *tag, struct ubd_copy *copy);
  */
 int ubd_fault_in(const struct ubd_copy *copy);
 
-/* What a COMMIT says. */
-struct ubd_commit {
-	s32 result;
-	bool fetches;
-	u64 addr;		     /* for the next request */
-	struct io_comp_batch *batch; /* of a COMMIT_BATCH */
-};
-
-/*
- * In io.c: ends the request that the server has, then fetches if @commit says so: by @cmd, or by
- * the FETCH_BATCH if @commit has a batch. As ->uring_cmd.
- */
-int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd, const struct ubd_commit *commit,
-	       unsigned int issue_flags);
-
 /* The data is a fixed buffer of another ring than @cmd's. Under tag->lock. */
 static inline bool ubd_is_elsewhere(const struct ubd_tag *tag, struct io_uring_cmd *cmd)
 {
@@ -619,9 +608,8 @@ ssize_t ubd_write_iter(struct kiocb *iocb, struct iov_iter *data);
 
 /* ---- batch.c ---- */
 
-/* As ->uring_cmd, for devices with UBD_F_BATCH: a COMMIT_BATCH has @nr entries at @addr. */
-int ubd_batch_cmd(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr, u64 addr,
-		  unsigned int issue_flags);
+/* As ->uring_cmd: -EIOCBQUEUED when @cmd is now the queue's FETCH_BATCH. */
+int ubd_fetch_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* The tag is in HANDOVER; ubd_kick() follows, once for many. */
 void ubd_add_pending(struct ubd_tag *tag);
@@ -671,10 +659,31 @@ static inline struct io_uring_cmd *ubd_disarm(struct ubd_tag *tag)
 	return cmd;
 }
 
-/* Whatever its server has or sends is of no use any more. Under tag->lock. */
+/* Whatever the server has or sends is of no use any more. */
+static inline bool ubd_is_server_lost(const struct ubd_device *dev)
+{
+	return READ_ONCE(dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY));
+}
+
+/* The same for a tag's server. Under tag->lock. */
 static inline bool ubd_has_lost_server(const struct ubd_tag *tag)
 {
-	return READ_ONCE(tag->queue->dev->flags) & (BIT(UBD_ABORTED) | BIT(UBD_AWAY));
+	return ubd_is_server_lost(tag->queue->dev);
+}
+
+/* Of all tags of the device, queue by queue. */
+static inline struct ubd_tag *ubd_nth_tag(struct ubd_device *dev, unsigned int n)
+{
+	unsigned int depth = dev->tag_set.queue_depth;
+
+	return &dev->queues[n / depth].tags[n % depth];
+}
+
+static inline struct ubd_tag *ubd_request_tag(const struct request *rq)
+{
+	struct ubd_queue *q = rq->mq_hctx->driver_data;
+
+	return &q->tags[rq->tag];
 }
 
 /* By numbers that nobody has checked; NULL if there is none. */
