@@ -228,7 +228,8 @@ static int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 	struct ubd_progress progress;
 	int res, fault = 0;
 
-	progress.begun = progress.lost = false;
+	progress.begun = false;
+	progress.lost = false;
 	progress.copy.done = 0;
 	while ((res = ubd_try_commit(tag, cmd, commit, &progress, fault, issue_flags)) == -EAGAIN) {
 		/* No other request has to wait for the memory of this one. */

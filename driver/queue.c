@@ -280,8 +280,9 @@ void ubd_abort_fetch(struct io_uring_cmd *cmd)
 static bool ubd_is_beyond_end(const struct request *rq)
 {
 	/* The capacity changes without a lock; what is under way at that time counts as before. */
-	return req_op(rq) != REQ_OP_FLUSH &&
-	       blk_rq_pos(rq) + blk_rq_sectors(rq) > data_race(get_capacity(rq->q->disk));
+	sector_t capacity = data_race(get_capacity(rq->q->disk));
+
+	return req_op(rq) != REQ_OP_FLUSH && blk_rq_pos(rq) + blk_rq_sectors(rq) > capacity;
 }
 
 /* The block layer only warns of writes to a read-only disk. */

@@ -60,9 +60,11 @@ bool ubd_is_late_since(unsigned long since, unsigned long limit)
 
 static int ubd_notice_suspend(struct notifier_block *notifier, unsigned long event, void *data)
 {
+	bool begins = event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE ||
+		      event == PM_RESTORE_PREPARE;
+
 	WRITE_ONCE(ubd_last_frozen, jiffies);
-	WRITE_ONCE(ubd_suspending, event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE ||
-					   event == PM_RESTORE_PREPARE);
+	WRITE_ONCE(ubd_suspending, begins);
 	return NOTIFY_DONE;
 }
 

@@ -23,10 +23,10 @@
  *
  * Files that call each other in a circle
  *   queue.c, batch.c, copy.c, tag.c and recovery.c, as a tag's states lead from one to the next.
- *   A request is handed over (queue.c, by FETCH_BATCH batch.c) with its data (copy.c). A server
- * that is found gone then, loses all tags (recovery.c, tag.c). A tag that is taken from a server,
- * or whose last hold is dropped (copy.c), ends its request or hands it over (tag.c, queue.c). The
- * other files call each other one way: `tests/layers` sees to that.
+ *   A request is handed over (queue.c, by a FETCH_BATCH batch.c) with its data (copy.c). A
+ *   server that is found gone then loses all tags (recovery.c, tag.c). A tag that is taken from a
+ *   server, or that nothing holds any more (copy.c), ends its request or hands it over (tag.c,
+ *   queue.c). The other files call each other one way; tests/layers sees to that.
  *
  * Who keeps what alive
  *   struct ubd_device is counted by its struct device. References are held by
@@ -193,7 +193,7 @@ struct ubd_queue {
 
 /* How fast an unprivileged device writes. The window is of the time in which there are writes. */
 struct ubd_rate {
-	spinlock_t lock;
+	spinlock_t lock; /* of all below */
 	unsigned int in_flight;
 	u64 counted_ns;	   /* with writes in flight: up to when the time is in @busy_ns */
 	u64 busy_ns;	   /* of this window */
@@ -331,7 +331,7 @@ int ubd_device_delete(struct ubd_device *dev);
 int ubd_work_init(void);
 void ubd_work_exit(void);
 
-/* For what finds out that a server is dead; see ubd_work_init() for why it has one to itself. */
+/* For what finds out that a server is dead; why it has one to itself is said in state.c. */
 extern struct workqueue_struct *ubd_check_wq;
 
 /* Each under dev->lock. The second is for what GET_DEV_INFO tells besides; pollers look again. */
