@@ -37,12 +37,14 @@
 #define UNLOCK_SECONDS	    2
 #define UNLOCK_NOTE_SECONDS 60
 
+static const struct options *options;
+static struct takeover takeover;
+
 /* ---- the image ---- */
 
 struct open_job {
 	struct image_open_opts opts;
-	struct control *recovered; /* whose image it is; NULL: a new device's */
-	int char_fd;		   /* of that, once it is ours */
+	int char_fd; /* of the device that is taken over, once it is ours; -1: not yet, or none */
 	struct image *image;
 	GError *err;
 	int res;
@@ -58,11 +60,11 @@ static void open_image_co(void *arg)
 	struct open_job *job = arg;
 	struct image *file;
 
-	job->res = image_co_open_bottom(options.filename, job->opts.flags, &file, &job->err);
+	job->res = image_co_open_bottom(options->filename, job->opts.flags, &file, &job->err);
 	if (job->res < 0)
 		return;
-	if (job->recovered)
-		job->res = takeover_claim(job->recovered, file, &job->char_fd, &job->err);
+	if (takeover.control)
+		job->res = takeover_claim(&takeover, file, &job->char_fd, &job->err);
 	if (job->res < 0)
 		image_co_close(file);
 	else
@@ -75,11 +77,11 @@ static bool is_write_refusal(int res)
 }
 
 /* Its deadline has passed, or somebody has stopped it. */
-static bool has_ended(struct control *recovered)
+static bool has_ended(struct control *control)
 {
 	struct ubdsrv_ctrl_dev_info info;
 
-	return control_get_info(recovered, &info) < 0 || info.state == UBD_S_DEV_STOPPED ||
+	return control_get_info(control, &info) < 0 || info.state == UBD_S_DEV_STOPPED ||
 	       info.flags & UBD_F_STOPPING;
 }
 
@@ -94,9 +96,9 @@ static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
 	gulong pause = G_USEC_PER_SEC / 20;
 
 	aio_loop_run_co(loop, open_image_co, job);
-	while (job->res == -EBUSY && job->recovered) {
-		if (has_ended(job->recovered)) {
-			g_prefix_error(&job->err, "/dev/ubdb%u has ended: ", options.recover);
+	while (job->res == -EBUSY && takeover.control) {
+		if (has_ended(takeover.control)) {
+			g_prefix_error(&job->err, "/dev/ubdb%u has ended: ", takeover.info.dev_id);
 			return;
 		}
 		if (g_get_monotonic_time() >= note) {
@@ -126,25 +128,23 @@ static int open_writable_or_not(struct aio_loop *loop, struct open_job *job)
 	return job->res;
 }
 
-/* *ret_char_fd: of the device @recovered, if its server is this process now; else -1. */
-static struct image *open_image(struct aio_loop *loop, struct control *recovered, int *ret_char_fd,
-				GError **err)
+/* *ret_char_fd: of the device that is taken over, if its server is this process now; else -1. */
+static struct image *open_image(struct aio_loop *loop, int *ret_char_fd, GError **err)
 {
-	struct open_job job = { .opts = { .format = options.format,
-					  .snapshot = options.snapshot,
-					  .cache_bytes = options.cache_bytes,
-					  .memory_limit = options.memory_limit,
-					  .policy = &options.policy,
+	struct open_job job = { .opts = { .format = options->format,
+					  .snapshot = options->snapshot,
+					  .cache_bytes = options->cache_bytes,
+					  .memory_limit = options->memory_limit,
+					  .policy = &options->policy,
 					  .warn = warn },
-				.recovered = recovered,
 				.char_fd = -1 };
 	int res;
 
-	if (!options.read_only && !options.snapshot)
+	if (!takeover.read_only && !options->snapshot)
 		job.opts.flags |= IMAGE_RDWR;
-	if (options.direct)
+	if (options->direct)
 		job.opts.flags |= IMAGE_DIRECT;
-	if (options.discard)
+	if (takeover.discard)
 		job.opts.flags |= IMAGE_UNMAP;
 	res = open_writable_or_not(loop, &job);
 	*ret_char_fd = job.char_fd;
@@ -152,9 +152,9 @@ static struct image *open_image(struct aio_loop *loop, struct control *recovered
 		g_propagate_error(err, job.err);
 		return NULL;
 	}
-	if (options.direct && !image_limits(job.image)->direct)
+	if (options->direct && !image_limits(job.image)->direct)
 		report_verbose("%s: O_DIRECT is not supported here; using the page cache",
-			       options.filename);
+			       options->filename);
 	return job.image;
 }
 
@@ -176,7 +176,7 @@ static bool close_image(struct aio_loop *loop, struct image *image)
 
 	aio_loop_run_co(loop, close_image_co, &job);
 	if (job.res < 0)
-		report_error("%s: closing the image: %s", options.filename, g_strerror(-job.res));
+		report_error("%s: closing the image: %s", options->filename, g_strerror(-job.res));
 	return job.res == 0;
 }
 
@@ -202,11 +202,11 @@ static void look_for_loss(struct aio_loop *loop, struct image *image, struct dev
 static bool format_is_known(struct image *image)
 {
 	/* What forgets has no contents to be taken for a header. */
-	if (options.format || !image_is_headerless(image) || image_forgets(image))
+	if (options->format || !image_is_headerless(image) || image_forgets(image))
 		return true;
 	report_error(
 		"%s: its header is not of a known format; if it is a raw image, give --format raw",
-		options.filename);
+		options->filename);
 	return false;
 }
 
@@ -241,9 +241,9 @@ static struct runfile *pid_file; /* NULL if there is none to remove */
 
 static bool write_pid_file(GError **err)
 {
-	if (options.pid_file)
-		pid_file = runfile_new_pid(options.pid_file, err);
-	return pid_file || !options.pid_file;
+	if (options->pid_file)
+		pid_file = runfile_new_pid(options->pid_file, err);
+	return pid_file || !options->pid_file;
 }
 
 static void remove_pid_file(void)
@@ -276,7 +276,7 @@ static bool announce(struct device *device, GError **err)
 		error_set(err, -errno, "standard output");
 		return false;
 	}
-	if (options.daemonize)
+	if (options->daemonize)
 		daemon_live();
 	if (device_recovers(device))
 		supervisor_store_fd(device_control_fd(device));
@@ -300,9 +300,9 @@ static struct commands *commands; /* NULL without --socket */
 
 static bool open_socket(GError **err)
 {
-	if (!options.socket)
+	if (!options->socket)
 		return true;
-	commands = commands_new(options.socket, err);
+	commands = commands_new(options->socket, err);
 	return commands;
 }
 
@@ -366,7 +366,7 @@ static bool stop_device(struct device *device)
 /* Lookups by serial number may find either one. */
 static void tell_of_twin(void)
 {
-	const char *serial = options.identity.serial;
+	const char *serial = options->identity.serial;
 	g_autoptr(GArray) twins = NULL;
 	const struct other *twin;
 
@@ -383,34 +383,33 @@ static void tell_of_twin(void)
 }
 
 /* Only now: an image that makes another device is not taken, whatever --force says. */
-static void keep_image(struct control *recovered, const struct image *image)
+static void keep_image(const struct image *image)
 {
-	int res = takeover_keep_image(recovered, image);
+	int res = takeover_keep_image(&takeover, image);
 
 	if (res < 0)
-		report_note("%s: the next server will not recognise it: %s", options.filename,
+		report_note("%s: the next server will not recognise it: %s", options->filename,
 			    g_strerror(-res));
 }
 
-static bool serve_image(struct aio_loop *loop, struct image *image, struct control *recovered,
-			int char_fd)
+static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
 {
 	struct device_config config = {
 		.image = image,
-		.discard = options.discard,
-		.id = options.id,
-		.queues = options.queues,
-		.depth = options.depth,
-		.block_size = options.block_size,
-		.recovery = options.recovery,
-		.recovery_timeout = options.recovery_timeout,
-		.request_timeout = options.request_timeout,
-		.no_partition_scan = options.no_partition_scan,
-		.identity = options.identity,
-		.data = options.data,
-		.hold = options.hold,
+		.discard = takeover.discard,
+		.id = options->id,
+		.queues = options->queues,
+		.depth = options->depth,
+		.block_size = takeover.block_size,
+		.recovery = options->recovery,
+		.recovery_timeout = options->recovery_timeout,
+		.request_timeout = options->request_timeout,
+		.no_partition_scan = options->no_partition_scan,
+		.identity = options->identity,
+		.data = options->data,
+		.hold = options->hold,
 		.watchdog_us = supervisor_watchdog_us(),
-		.recovered = recovered,
+		.recovered = takeover.control,
 		.char_fd = char_fd,
 	};
 	const struct file_id id = image_file_id(image);
@@ -421,7 +420,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	config.identity.image_dev = id.dev;
 	config.identity.image_ino = id.ino;
 
-	if (!recovered)
+	if (!takeover.control)
 		tell_of_twin();
 	device = device_add(&config, &err);
 	if (!device) {
@@ -429,8 +428,8 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 		close_image(loop, image);
 		return false;
 	}
-	if (recovered)
-		keep_image(recovered, image);
+	if (takeover.control)
+		keep_image(image);
 	ok = run_device(loop, image, device);
 	commands_free(commands);
 	/* After a failure the next server goes on with it. */
@@ -444,25 +443,24 @@ static bool serve_image(struct aio_loop *loop, struct image *image, struct contr
 	return ok;
 }
 
-/* Takes @recovered over, NULL for a new device. */
-static bool serve(struct control *recovered)
+static bool serve(void)
 {
 	g_autoptr(GError) err = NULL;
 	struct aio_loop *loop = aio_loop_new(64, &err);
 	int char_fd = -1;
-	struct image *image = loop ? open_image(loop, recovered, &char_fd, &err) : NULL;
+	struct image *image = loop ? open_image(loop, &char_fd, &err) : NULL;
 	bool ok = false;
 
 	if (!image)
 		report_error("%s", err->message);
 	if (image && format_is_known(image)) {
-		ok = serve_image(loop, image, recovered, char_fd);
+		ok = serve_image(loop, image, char_fd);
 	} else {
 		if (image)
 			close_image(loop, image);
 		if (char_fd >= 0)
 			close(char_fd);
-		control_free(recovered);
+		control_free(takeover.control);
 	}
 	aio_loop_free(loop);
 	return ok;
@@ -471,16 +469,16 @@ static bool serve(struct control *recovered)
 int main(int argc, char **argv)
 {
 	int kept_fd;
-	struct control *recovered = NULL;
 	g_autoptr(GError) err = NULL;
 
 	std_fds_open();
 	/* For what people read, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	kept_fd = supervisor_take_fd();
-	if (!options_parse(&argc, &argv))
+	options = options_parse(&argc, &argv);
+	if (!options)
 		return EXIT_FAILURE;
-	if (options.version) {
+	if (options->version) {
 		printf("ubd-serve %s\n", UBD_VERSION);
 		return EXIT_SUCCESS;
 	}
@@ -489,18 +487,18 @@ int main(int argc, char **argv)
 	/* A file may not become as long as it would have to (RLIMIT_FSIZE): the request fails. */
 	signal(SIGXFSZ, SIG_IGN);
 	process_heed_signals();
-	if (options.daemonize && daemon_begin(&err) < 0) {
+	if (options->daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
-	if (takeover_begin(kept_fd, &recovered, &err) < 0) {
+	if (takeover_begin(options, kept_fd, &takeover, &err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
 	io_flusher_error = process_be_io_flusher();
 	oom_score_error = process_shun_oom_killer();
-	if (!options.core_dump)
+	if (!options->core_dump)
 		process_forbid_core_dumps();
 	memory_lock_error = process_lock_memory();
-	return serve(recovered) ? EXIT_SUCCESS : EXIT_FAILURE;
+	return serve() ? EXIT_SUCCESS : EXIT_FAILURE;
 }

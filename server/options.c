@@ -16,7 +16,7 @@
 /* Time to notice, and to start a server by hand. */
 #define DEFAULT_RECOVERY_TIMEOUT 600
 
-struct options options = {
+static struct options options = {
 	.direct = true,
 	.discard = true,
 	.id = UBD_DEV_ID_ANY,
@@ -31,9 +31,9 @@ struct options options = {
 	.hold = { .on_enospc = true },
 };
 
-/* Numbers as they were given. */
+/* Values as given on the command line, which take_numbers() and take_identity() check. */
 static struct {
-	char **filenames; /* what is no option; one is right */
+	char **filenames; /* the arguments that are not options; there must be one */
 	int queues, depth, id, recover, recovery_timeout, request_timeout, hold_timeout, kill_after;
 	char *serial, *uuid;
 	gboolean formats_given;
@@ -303,7 +303,7 @@ static void take_numbers(void)
 		options.kill_after_s = given.kill_after;
 }
 
-/* What was given, and for the rest what the image's name says. */
+/* Serial number and UUID as given; otherwise those derived from the image's name. */
 static bool take_identity(void)
 {
 	struct ubd_identity *identity = &options.identity;
@@ -326,7 +326,7 @@ static bool take_identity(void)
 	return true;
 }
 
-bool options_parse(int *argc, char ***argv)
+const struct options *options_parse(int *argc, char ***argv)
 {
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
 	g_autoptr(GError) err = NULL;
@@ -337,16 +337,16 @@ bool options_parse(int *argc, char ***argv)
 	g_option_context_add_main_entries(context, option_entries, NULL);
 	if (!g_option_context_parse(context, argc, argv, &err)) {
 		report_error("%s", err->message);
-		return false;
+		return NULL;
 	}
 	report_init(options.verbose);
 	if (options.version)
-		return true;
+		return &options;
 	if (!options_are_valid())
-		return false;
+		return NULL;
 	options.filename = given.filenames[0];
 	take_numbers();
 	if (options.no_lock)
 		image_write_unlocked();
-	return take_identity();
+	return take_identity() ? &options : NULL;
 }

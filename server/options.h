@@ -44,10 +44,11 @@ struct options {
 	struct ubd_identity identity; /* of the device, or to compare with it */
 };
 
-/* Main thread only. */
-extern struct options options;
-
-/* Fills @options; false after reporting what is wrong. */
-bool options_parse(int *argc, char ***argv);
+/*
+ * The options, which nobody changes from then on; NULL after reporting what is wrong. What the
+ * server decides later, such as the settings of a device that it takes over, has its place
+ * elsewhere (takeover.h). Once, on the main thread.
+ */
+const struct options *options_parse(int *argc, char ***argv);
 
 #endif

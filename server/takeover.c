@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Which device a server goes on with; see takeover.h. */
+/* Which device a server continues; see takeover.h. */
 #include "takeover.h"
 
 #include <errno.h>
@@ -7,99 +7,104 @@
 
 #include "error.h"
 #include "leave.h"
-#include "options.h"
 #include "others.h"
 #include "report.h"
 #include "supervisor.h"
 
-/* What the driver knows of the device that is taken over. */
-static struct {
-	struct ubdsrv_ctrl_dev_info info;
-	struct ubd_identity identity;
-} last;
-
-/* Before anybody is asked to leave. A device or an image without a UUID may be the right one. */
-static int check_identity(struct control *control, GError **err)
+/*
+ * Before any server is asked to leave. If the device or the image has no UUID, they may belong
+ * together.
+ */
+static int check_identity(struct takeover *takeover, GError **err)
 {
-	static const uint8_t none[sizeof(options.identity.uuid)];
-	const uint8_t *uuid = options.identity.uuid;
+	const struct options *options = takeover->options;
+	static const uint8_t none[sizeof(options->identity.uuid)];
+	const uint8_t *uuid = options->identity.uuid;
+	const struct ubd_identity *had = &takeover->identity;
+	uint32_t dev_id = takeover->info.dev_id;
 	g_autofree char *wanted = NULL, *found = NULL;
-	struct ubd_identity had;
-	int res = control_get_identity(control, &had);
+	int res = control_get_identity(takeover->control, &takeover->identity);
 
-	last.identity = had;
 	if (res < 0)
-		return error_set(err, res, "/dev/ubdb%u", options.recover);
-	if (memcmp(uuid, had.uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
-	    memcmp(had.uuid, none, sizeof(none)) == 0)
+		return error_set(err, res, "/dev/ubdb%u", dev_id);
+	if (memcmp(uuid, had->uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
+	    memcmp(had->uuid, none, sizeof(none)) == 0)
 		return 0;
-	wanted = control_uuid_to_text(had.uuid);
+	wanted = control_uuid_to_text(had->uuid);
 	found = control_uuid_to_text(uuid);
 	return error_refuse(
 		err, -EINVAL,
 		"%s: its UUID is %s, but that of /dev/ubdb%u is %s; if the image was moved, give "
 		"--uuid=%s",
-		options.filename, found, options.recover, wanted, wanted);
+		options->filename, found, dev_id, wanted, wanted);
 }
 
-/* Waits for the end of the device's last server; the device's own options are taken up. */
-static int take_over_control(struct control *control, const struct ubdsrv_ctrl_dev_info *info,
-			     GError **err)
+/* Waits for the device's last server to end, and adopts the device's settings. */
+static int take_over_control(struct takeover *takeover, GError **err)
 {
+	struct control *control = takeover->control;
+	uint32_t dev_id = takeover->info.dev_id;
 	struct ubd_params params;
 	struct leave *leave;
-	int res = check_identity(control, err);
+	int res = check_identity(takeover, err);
 
 	if (res < 0)
 		return res;
-	if (info->ubdsrv_pid >= 0)
-		report_verbose("/dev/ubdb%u: waiting for its server to leave", info->dev_id);
-	leave = leave_begin(control, options.kill_after_s);
+	if (takeover->info.ubdsrv_pid >= 0)
+		report_verbose("/dev/ubdb%u: waiting for its server to leave", dev_id);
+	leave = leave_begin(control, takeover->options->kill_after_s);
 	res = control_take_over(control);
 	leave_end(leave);
 	res = res ?: control_get_params(control, &params);
-	/* Anew: since when it waits is known only now. */
-	res = res ?: control_get_info(control, &last.info);
+	/* Again: only now is it known since when the device has been waiting. */
+	res = res ?: control_get_info(control, &takeover->info);
 	if (res < 0)
 		return error_refuse(
-			err, res, "/dev/ubdb%u: cannot take over the device: %s", info->dev_id,
+			err, res, "/dev/ubdb%u: cannot take over the device: %s", dev_id,
 			res == -EBUSY ? "another server is using it" : g_strerror(-res));
-	options.read_only = params.attrs & UBD_ATTR_READ_ONLY;
-	options.discard = params.max_discard_sectors != 0;
-	options.block_size = params.logical_block_size;
+	takeover->read_only = params.attrs & UBD_ATTR_READ_ONLY;
+	takeover->discard = params.max_discard_sectors != 0;
+	takeover->block_size = params.logical_block_size;
 	return 0;
 }
 
-/* The device of --recover. */
-static struct control *open_last(struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+/* Opens the device of --recover. */
+static int open_named(struct takeover *takeover, GError **err)
 {
-	struct control *control = control_open_dev(options.recover, ret_info, err);
+	struct ubdsrv_ctrl_dev_info *info = &takeover->info;
 
-	if (!control || ret_info->flags & UBD_F_USER_RECOVERY)
-		return control;
-	g_set_error(err, UBD_ERROR, EINVAL,
-		    "/dev/ubdb%u: its server was started without --recovery", ret_info->dev_id);
-	control_free(control);
-	return NULL;
+	takeover->control = control_open_dev(takeover->options->recover, info, err);
+	if (!takeover->control)
+		return -1;
+	if (info->flags & UBD_F_USER_RECOVERY)
+		return 0;
+	return error_refuse(err, -EINVAL, "/dev/ubdb%u: its server was started without --recovery",
+			    info->dev_id);
 }
 
-/* The device of a server that died, kept by the service manager; NULL if it has ended as well. */
-static struct control *adopt_kept(int fd, struct ubdsrv_ctrl_dev_info *ret_info)
+/*
+ * Adopts the device of a server that died, which the service manager kept, unless the device has
+ * ended, too.
+ */
+static void adopt_kept(struct takeover *takeover, int fd)
 {
+	struct ubdsrv_ctrl_dev_info *info = &takeover->info;
 	g_autoptr(GError) err = NULL;
-	struct control *control = control_adopt(fd, ret_info, &err);
+	struct control *control = control_adopt(fd, info, &err);
 
-	if (control && ret_info->flags & UBD_F_USER_RECOVERY &&
-	    ret_info->state != UBD_S_DEV_STOPPED && ret_info->state != UBD_S_DEV_ADDED) {
-		options.recover = ret_info->dev_id;
-		return control;
+	if (control && info->flags & UBD_F_USER_RECOVERY && info->state != UBD_S_DEV_STOPPED &&
+	    info->state != UBD_S_DEV_ADDED) {
+		takeover->control = control;
+		return;
 	}
 	control_free(control);
 	supervisor_drop_fd();
-	return NULL;
 }
 
-/* Also while a server that was to recover it has begun, and has died or not opened it yet. */
+/*
+ * Also true if a server that was to recover the device has begun, and has died or not opened it
+ * yet.
+ */
 static bool waits(const struct ubdsrv_ctrl_dev_info *info)
 {
 	return info->state == UBD_S_DEV_QUIESCED ||
@@ -107,18 +112,16 @@ static bool waits(const struct ubdsrv_ctrl_dev_info *info)
 }
 
 /*
- * The device of this image that waits for a server, though nobody has named it: a service manager
- * that gave up has let go of it. All disks of its UUID are looked at, for anybody can give that to
- * an unprivileged one. *ret_control is NULL if there is none; false with @err set if there are
- * several.
+ * Opens the device of this image that waits for a server although nobody has named it: a service
+ * manager that gave up has closed it. Checks all disks with the image's UUID, because anybody can
+ * give that UUID to an unprivileged disk. Leaves takeover->control NULL if there is none; fails if
+ * there are several.
  */
-static bool open_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control **ret_control,
-			 GError **err)
+static int open_waiting(struct takeover *takeover, GError **err)
 {
-	g_autofree char *uuid = control_uuid_to_text(options.identity.uuid);
+	g_autofree char *uuid = control_uuid_to_text(takeover->options->identity.uuid);
 	g_autoptr(GArray) others = others_find("uuid", uuid);
 
-	*ret_control = NULL;
 	for (unsigned i = 0; i < others->len; i++) {
 		struct ubdsrv_ctrl_dev_info info;
 		struct control *control =
@@ -128,108 +131,111 @@ static bool open_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control *
 			control_free(control);
 			continue;
 		}
-		if (*ret_control) {
-			g_set_error(err, UBD_ERROR, EEXIST,
-				    "%s: both /dev/ubdb%u and /dev/ubdb%u wait for a server of "
-				    "this image; --recover=N takes one over",
-				    options.filename, ret_info->dev_id, info.dev_id);
+		if (takeover->control) {
 			control_free(control);
-			control_free(*ret_control);
-			return false;
+			return error_refuse(
+				err, -EEXIST,
+				"%s: both /dev/ubdb%u and /dev/ubdb%u wait for a server of "
+				"this image; --recover=N takes one over",
+				takeover->options->filename, takeover->info.dev_id, info.dev_id);
 		}
-		*ret_control = control;
-		*ret_info = info;
+		takeover->control = control;
+		takeover->info = info;
 	}
-	return true;
+	return 0;
 }
 
 /*
- * A second device of the image would change it behind the back of what is mounted on the first. In
- * *ret_control the one that waits; false with @err set if it was not asked for.
+ * Looks for a device of this image that waits for a server. A second device would change the image
+ * behind the back of what is mounted on the first. Opens it if the options allow it; otherwise
+ * fails if there is one.
  */
-static bool mind_waiting(struct ubdsrv_ctrl_dev_info *ret_info, struct control **ret_control,
-			 GError **err)
+static int mind_waiting(struct takeover *takeover, GError **err)
 {
-	struct control *control = NULL;
+	const struct options *options = takeover->options;
+	int res = options->read_only ? 0 : open_waiting(takeover, err);
+	uint32_t dev_id = takeover->info.dev_id;
 
-	*ret_control = NULL;
-	if (!options.read_only && !open_waiting(ret_info, &control, err))
-		return false;
-	if (!control)
-		return true;
-	if (options.recovery) {
-		*ret_control = control;
-		options.recover = ret_info->dev_id;
-		report_note("/dev/ubdb%u waits for a server of this image; taking it over",
-			    ret_info->dev_id);
-		return true;
+	if (res < 0 || !takeover->control)
+		return res;
+	if (options->recovery) {
+		report_note("/dev/ubdb%u waits for a server of this image; taking it over", dev_id);
+		return 0;
 	}
-	g_set_error(err, UBD_ERROR, EBUSY,
-		    "%s: /dev/ubdb%u was created for it and waits for a server; take it over with "
-		    "--recover=%u, or end it with 'ubdctl delete %u'",
-		    options.filename, ret_info->dev_id, ret_info->dev_id, ret_info->dev_id);
-	control_free(control);
-	return false;
+	return error_refuse(
+		err, -EBUSY,
+		"%s: /dev/ubdb%u was created for it and waits for a server; take it over with "
+		"--recover=%u, or end it with 'ubdctl delete %u'",
+		options->filename, dev_id, dev_id, dev_id);
 }
 
-int takeover_begin(int kept_fd, struct control **ret_control, GError **err)
+static int find_device(struct takeover *takeover, int kept_fd, GError **err)
 {
-	struct ubdsrv_ctrl_dev_info info;
-	struct control *control = NULL;
-	int res;
-
 	if (kept_fd >= 0)
-		control = adopt_kept(kept_fd, &info);
-	else if (options.recover != UBD_DEV_ID_ANY && !(control = open_last(&info, err)))
-		return -1;
-	if (!control && !mind_waiting(&info, &control, err))
-		return -1;
-	*ret_control = control;
-	if (!control)
-		return 0;
-	res = take_over_control(control, &info, err);
-	if (res < 0)
-		control_free(control);
+		adopt_kept(takeover, kept_fd);
+	else if (takeover->options->recover != UBD_DEV_ID_ANY)
+		return open_named(takeover, err);
+	return takeover->control ? 0 : mind_waiting(takeover, err);
+}
+
+int takeover_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
+		   GError **err)
+{
+	struct takeover takeover = {
+		.options = options,
+		.read_only = options->read_only,
+		.discard = options->discard,
+		.block_size = options->block_size,
+	};
+	int res = find_device(&takeover, kept_fd, err);
+
+	if (res == 0 && takeover.control)
+		res = take_over_control(&takeover, err);
+	if (res == 0)
+		*ret_takeover = takeover;
+	else
+		control_free(takeover.control);
 	return res;
 }
 
 /* ---- the image ---- */
 
-static int refuse_file(const char *why, GError **err)
+static int refuse_file(const struct takeover *takeover, const char *why, GError **err)
 {
 	return error_refuse(
 		err, -ESTALE,
 		"%s: %s, but the users of /dev/ubdb%u still rely on the old contents; --force accepts it",
-		options.filename, why, last.info.dev_id);
+		takeover->options->filename, why, takeover->info.dev_id);
 }
 
-/* Or nobody knows. */
-static bool is_last_file(const struct file_id *id)
+/* Also true if nobody knows. */
+static bool is_last_file(const struct takeover *takeover, const struct file_id *id)
 {
-	const struct ubd_identity *had = &last.identity;
+	const struct ubd_identity *had = &takeover->identity;
 
 	return !id->known || (!had->image_dev && !had->image_ino) ||
 	       (id->dev == had->image_dev && id->ino == had->image_ino);
 }
 
-static int check_file(const struct image *file, GError **err)
+static int check_file(const struct takeover *takeover, const struct image *file, GError **err)
 {
 	struct file_id id = image_file_id(file);
-	int64_t changed = image_file_changed_ns(file);
+	int64_t changed = image_file_changed_ns(file), left = takeover->info.left_ns;
 	g_autofree char *why = NULL;
 
-	if (options.force)
+	if (takeover->options->force)
 		return 0;
-	if (!is_last_file(&id))
-		return refuse_file("it is not the file for which the device was created", err);
-	if (!last.info.left_ns || changed <= (int64_t)last.info.left_ns)
+	if (!is_last_file(takeover, &id))
+		return refuse_file(takeover, "it is not the file for which the device was created",
+				   err);
+	if (!left || changed <= left)
 		return 0;
 	why = g_strdup_printf("it was changed %.3f s after the device had lost its server",
-			      (changed - (int64_t)last.info.left_ns) / 1e9);
-	return refuse_file(why, err);
+			      (changed - left) / 1e9);
+	return refuse_file(takeover, why, err);
 }
 
-int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
+int takeover_claim(const struct takeover *takeover, const struct image *file, int *ret_char_fd,
 		   GError **err)
 {
 	struct file_id id = image_file_id(file);
@@ -237,27 +243,27 @@ int takeover_claim(struct control *recovered, const struct image *file, int *ret
 
 	if (*ret_char_fd >= 0)
 		return 0;
-	res = check_file(file, err);
+	res = check_file(takeover, file, err);
 	if (res < 0)
 		return res;
-	/* Should it make another device, nothing has happened to the device's own image. */
-	if (!is_last_file(&id))
+	/* If it becomes another device, nothing has happened to the device's own image. */
+	if (!is_last_file(takeover, &id))
 		return 0;
-	res = control_open_char(recovered);
-	if (res >= 0) {
-		*ret_char_fd = res;
-		return 0;
-	}
-	return error_set(err, res, "/dev/ubdc%u", last.info.dev_id);
+	res = control_open_char(takeover->control);
+	if (res < 0)
+		return error_set(err, res, "/dev/ubdc%u", takeover->info.dev_id);
+	*ret_char_fd = res;
+	return 0;
 }
 
-int takeover_keep_image(struct control *recovered, const struct image *image)
+int takeover_keep_image(const struct takeover *takeover, const struct image *image)
 {
 	struct file_id id = image_file_id(image);
+	struct ubd_identity identity = takeover->identity;
 
-	if (is_last_file(&id))
+	if (is_last_file(takeover, &id))
 		return 0;
-	last.identity.image_dev = id.dev;
-	last.identity.image_ino = id.ino;
-	return control_set_identity(recovered, &last.identity);
+	identity.image_dev = id.dev;
+	identity.image_ino = id.ino;
+	return control_set_identity(takeover->control, &identity);
 }

@@ -7,32 +7,49 @@
 #define UBD_TAKEOVER_H
 
 #include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "control.h"
 #include "image.h"
+#include "options.h"
+
+/* The device to serve, and the settings that depend on whether it is a new one. */
+struct takeover {
+	const struct options *options;
+	struct control *control; /* of the device to go on with; NULL: a new device */
+	/* The device's settings; for a new device those of the options. */
+	bool read_only;
+	bool discard;
+	uint32_t block_size; /* logical, bytes; 0: the image's */
+	/* What the driver knows about the device that is taken over. */
+	struct ubdsrv_ctrl_dev_info info;
+	struct ubd_identity identity;
+};
 
 /*
- * Stores the device to recover in *ret_control, or NULL for a new one. @kept_fd is what the service
- * manager kept for us, or -1; if it kept one, options for new devices only apply to the first
- * start. Waits for the device's last server to end; the options become those of the device. < 0
- * with @err set.
+ * Decides which device to serve, and fills in *@ret_takeover; the caller owns its control. @kept_fd
+ * is what the service manager kept for us, or -1; if it kept one, options for new devices only
+ * apply to the first start. Waits for the device's last server to end. The caller keeps @options.
+ * < 0 with @err set.
  */
-int takeover_begin(int kept_fd, struct control **ret_control, GError **err);
+int takeover_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
+		   GError **err);
 
 /*
  * Checks that @file, the bottom node of the image, locked but not read yet, is the file for which
  * the device was created, and has not been changed while nobody served the device. If so, this
- * process becomes the server of @recovered, before it changes anything itself: *ret_char_fd is set
+ * process becomes the server of the device, before it changes anything itself: *ret_char_fd is set
  * to the driver's file, unless there is one already, or another file is forced upon the device. < 0
  * with @err set.
  */
-int takeover_claim(struct control *recovered, const struct image *file, int *ret_char_fd,
+int takeover_claim(const struct takeover *takeover, const struct image *file, int *ret_char_fd,
 		   GError **err);
 
 /*
  * Records for the next server that this image, which may have been forced upon the device, is the
  * device's. Before END_RECOVERY. 0 or -errno.
  */
-int takeover_keep_image(struct control *recovered, const struct image *image);
+int takeover_keep_image(const struct takeover *takeover, const struct image *image);
 
 #endif
