@@ -16,6 +16,7 @@
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -139,8 +140,39 @@ int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_
 int aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
 			       unsigned entries, uint16_t group);
 
+/* ---- limits: when operations give up ---- */
+
+#define AIO_NEVER UINT64_MAX
+
+/* The time by CLOCK_MONOTONIC. Any thread. */
+uint64_t aio_now_ns(void);
+uint64_t aio_ns_from_now(uint64_t ns);
+
+/*
+ * Ends operations of coroutines before they are complete: at a time, or when another coroutine or a
+ * callback of their loop cancels them. One limit may serve any number of operations of one loop,
+ * one after another or at the same time.
+ */
+struct aio_limit {
+	uint64_t end_ns; /* as of aio_now_ns(); AIO_NEVER. Effective for operations begun later */
+	bool cancelled;
+};
+
+/* clang-format off */
+#define AIO_LIMIT_INIT { .end_ns = AIO_NEVER }
+/* clang-format on */
+
+/*
+ * Makes all operations with this limit give up, those that wait and those to come. Loop thread.
+ */
+void aio_limit_cancel(struct aio_limit *limit);
+
 /*
  * ---- operations of coroutines: each yields until it has completed ----
+ *
+ * An operation that takes a limit (NULL: none) returns -ETIME if that has passed, and -ECANCELED if
+ * it was cancelled. Whatever was done by then is returned instead: nothing that was transferred is
+ * lost.
  */
 
 /* Like the system calls of these names. Return bytes (possibly short) or -errno. */
@@ -155,9 +187,28 @@ ssize_t co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint6
 ssize_t co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
 int co_fdatasync(int fd);
 int co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
+
+/*
+ * Sockets, which must not be O_NONBLOCK. Like the system calls of these names; sending to a peer
+ * that is gone is -EPIPE, without a signal. Descriptors travel in the ancillary data of messages:
+ * receive them with MSG_CMSG_CLOEXEC.
+ */
+int co_connect(int fd, const struct sockaddr *address, socklen_t len, struct aio_limit *limit);
+/* A descriptor with FD_CLOEXEC, or -errno. */
+int co_accept(int fd, struct aio_limit *limit);
+ssize_t co_send(int fd, const void *buf, size_t bytes, struct aio_limit *limit);
+ssize_t co_recv(int fd, void *buf, size_t bytes, struct aio_limit *limit);
+ssize_t co_sendmsg(int fd, const struct msghdr *msg, int flags, struct aio_limit *limit);
+ssize_t co_recvmsg(int fd, struct msghdr *msg, int flags, struct aio_limit *limit);
+
+/* Reads a file that has no positions and is O_NONBLOCK: a signalfd, an eventfd, a pipe. */
+ssize_t co_read_event(int fd, void *buf, size_t bytes, struct aio_limit *limit);
+
 void co_sleep_ns(uint64_t ns);
+/* Sleeps until the limit: -ETIME or -ECANCELED. */
+int co_wait_limit(struct aio_limit *limit);
 /* Waits for @events of poll(2) on @fd. Returns the events that occurred, or -errno. */
-int co_poll(int fd, short events);
+int co_poll(int fd, short events, struct aio_limit *limit);
 /* Lets everything else that is ready on the loop run first. */
 void co_reschedule(void);
 
@@ -167,6 +218,12 @@ void co_reschedule(void);
  * and block all signals. If no thread can be created, fn runs on the calling thread.
  */
 int co_run_on_worker(int (*fn)(void *arg), void *arg);
+
+/*
+ * The same on a new thread called @name, for a call that may wait so long that nothing else should
+ * wait behind it. Not to be ended by a limit.
+ */
+int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg);
 
 /*
  * Ends the threads of the pool, while no loop runs; the next job creates new ones. A thread has the

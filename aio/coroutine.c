@@ -278,3 +278,42 @@ void co_wake(struct coroutine *co)
 	/* A second wake for one yield is somebody's mistake. */
 	assert(state == CO_YIELDED || state == CO_RUNNING);
 }
+
+/* ---- groups ---- */
+
+struct member {
+	struct co_group *group;
+	co_fn *fn;
+	void *arg;
+};
+
+static void member_co(void *arg)
+{
+	struct member member = *(struct member *)arg;
+	struct co_group *group = member.group;
+
+	g_free(arg);
+	member.fn(member.arg);
+	if (!--group->running && group->waiter)
+		co_wake(group->waiter);
+}
+
+void co_group_start(struct co_group *group, co_fn *fn, void *arg)
+{
+	struct member *member = g_new(struct member, 1);
+
+	*member = (struct member){ group, fn, arg };
+	group->running++;
+	co_start(member_co, member);
+}
+
+void co_group_wait(struct co_group *group)
+{
+	assert(!group->waiter);
+	/* Another coroutine may start a member between the wake and our turn. */
+	while (group->running) {
+		group->waiter = co_self();
+		co_yield();
+		group->waiter = NULL;
+	}
+}

@@ -50,4 +50,21 @@ void co_yield(void);
  */
 void co_wake(struct coroutine *co);
 
+/*
+ * ---- co_group: coroutines of one loop, and the coroutine that waits until all have ended ----
+ *
+ * A zeroed struct is an empty group. Loop thread only.
+ */
+
+struct co_group {
+	unsigned running;
+	struct coroutine *waiter;
+};
+
+/* Starts fn(arg) as a member. */
+void co_group_start(struct co_group *group, co_fn *fn, void *arg);
+
+/* Waits until no member is running, those included that are started meanwhile. */
+void co_group_wait(struct co_group *group);
+
 #endif

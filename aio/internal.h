@@ -2,8 +2,8 @@
 /*
  * What the files of aio/ know about each other; private to aio/.
  *
- * loop.c decides which coroutine runs next, coroutine.c runs it. On a loop without a ring,
- * ops_threads.c takes the place of io_uring.
+ * loop.c decides which coroutine runs next, coroutine.c runs it. On a loop without a
+ * ring, waits.c and ops_threads.c take the place of io_uring.
  */
 #ifndef UBD_AIO_INTERNAL_H
 #define UBD_AIO_INTERNAL_H
@@ -11,11 +11,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "coroutine.h"
 
+struct aio_limit;
 struct co_thread;
 
 enum co_state {
@@ -55,27 +58,53 @@ void aio_loop_resume(struct aio_loop *loop, struct coroutine *co);
 /* Hands @co to the loop from any thread, and wakes the loop, which may be gone on return. */
 void aio_loop_post(struct aio_loop *loop, struct coroutine *co);
 
-/* ---- loops without a ring ---- */
+/* ---- waits ---- */
 
-/* A coroutine that waits for a file or a time; on its stack. */
+/*
+ * A coroutine whose wait may have to give up or, on a loop without a ring, waits for a file. On its
+ * stack.
+ */
 struct loop_wait {
 	struct loop_wait *next;
 	struct coroutine *co;
+	const struct aio_limit *limit; /* NULL: none */
+	uint64_t end_ns;	       /* when to give up; AIO_NEVER. 0: as soon as possible */
+	bool given_up;
+	/* Ends the wait, now or soon; it may take it out of the list. Loop context. */
+	void (*end)(struct loop_wait *wait);
+	/* Without a ring: */
 	int fd; /* -1: none */
 	short events;
-	uint64_t end_ns; /* by CLOCK_MONOTONIC; UINT64_MAX: no end */
-	int res;
+	short found; /* the events that have come */
 };
 
-bool aio_loop_has_ring(const struct aio_loop *loop);
-/* The waiters of the loop. Loop thread. */
+/* The list of the loop's waits. Loop thread. */
 struct loop_wait **aio_loop_waits(struct aio_loop *loop);
 
+void waits_remove(struct loop_wait **waits, const struct loop_wait *wait);
+/* The time until the first of @waits must give up, in *@room; NULL: without limit. */
+const struct timespec *waits_room(const struct loop_wait *waits, struct timespec *room);
+/* Ends all that must give up. Loop context. */
+void waits_give_up(struct loop_wait *waits);
 /*
- * Ends the @waits whose file is ready or whose time has come. With @block, first sleeps until there
- * is one, or until the eventfd @bell is signalled. Loop context.
+ * Ends the @waits whose file is ready. With @block, first sleeps until there is one, until one of
+ * them must give up, or until the eventfd @bell is signalled. Loop context.
  */
-void threads_enter(struct loop_wait **waits, int bell, bool block);
+void waits_poll(struct loop_wait *waits, int bell, bool block);
+
+/* Adds a wait to the list of its loop. */
+void loop_wait_add(struct loop_wait *wait);
+/* Takes it out and wakes its coroutine. */
+void loop_wait_wake(struct loop_wait *wait);
+
+/* -ETIME or -ECANCELED if the limit is over; else 0. NULL is fine. */
+int limit_error(const struct aio_limit *limit);
+/* The same for a limit that has made an operation give up. */
+int limit_reason(const struct aio_limit *limit);
+
+/* ---- loops without a ring ---- */
+
+bool aio_loop_has_ring(const struct aio_loop *loop);
 
 /* Like the functions of aio.h without "threads_". */
 ssize_t threads_co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_t off);
@@ -83,8 +112,12 @@ ssize_t threads_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint6
 			   int rw_flags);
 int threads_co_fdatasync(int fd);
 int threads_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
-void threads_co_sleep_ns(uint64_t ns);
-int threads_co_poll(int fd, short events);
+int threads_co_connect(int fd, const struct sockaddr *address, socklen_t len,
+		       struct aio_limit *limit);
+int threads_co_accept(int fd, struct aio_limit *limit);
+ssize_t threads_co_sendmsg(int fd, const struct msghdr *msg, int flags, struct aio_limit *limit);
+ssize_t threads_co_recvmsg(int fd, struct msghdr *msg, int flags, struct aio_limit *limit);
+int threads_co_poll(int fd, short events, struct aio_limit *limit);
 
 /*
  * Like co_run_on_worker(), for a system call that waits for a device and uses no CPU meanwhile:

@@ -59,7 +59,7 @@ static struct thread_lock doors_guard = THREAD_LOCK_INIT;
 struct aio_loop {
 	bool has_ring;
 	struct io_uring ring;
-	struct loop_wait *waits; /* without a ring */
+	struct loop_wait *waits; /* those that may have to give up */
 	struct loop_door *door;
 	struct coroutine *ready;
 	struct coroutine **ready_end;
@@ -342,6 +342,21 @@ static bool ring_holds_back(const struct io_uring *ring)
 	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Not longer than until the first of the waits is over. */
+static int submit_and_wait(struct aio_loop *loop)
+{
+	struct timespec room;
+	struct __kernel_timespec ts;
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	if (!waits_room(loop->waits, &room))
+		return io_uring_submit_and_wait(&loop->ring, 1);
+	ts = (struct __kernel_timespec){ room.tv_sec, room.tv_nsec };
+	ret = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, &ts, NULL);
+	return ret == -ETIME ? 0 : ret;
+}
+
 static void enter(struct aio_loop *loop, bool wait)
 {
 	struct io_uring *ring = &loop->ring;
@@ -349,9 +364,9 @@ static void enter(struct aio_loop *loop, bool wait)
 	if (loop->before_submit)
 		loop->before_submit(loop->before_submit_arg);
 	if (!loop->has_ring)
-		threads_enter(&loop->waits, loop->door->bell, wait);
+		waits_poll(loop->waits, loop->door->bell, wait);
 	else if (wait)
-		check_enter(io_uring_submit_and_wait(ring, 1));
+		check_enter(submit_and_wait(loop));
 	else if (io_uring_sq_ready(ring) || ring_holds_back(ring))
 		check_enter(io_uring_submit_and_get_events(ring));
 	/* Without memory for more requests the kernel leaves some where they are. */
@@ -491,6 +506,8 @@ static void turn(struct aio_loop *loop, const bool *done)
 	take_inbox(loop);
 	if (loop->has_ring)
 		reap(loop);
+	/* Last, so that what is complete does not give up. */
+	waits_give_up(loop->waits);
 }
 
 /* The ring becomes this thread's. */

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Operations of coroutines: one SQE each, filled, awaited, its result returned. On a loop without a
- * ring ops_threads.c does them.
+ * Operations of coroutines. Each fills one SQE, waits for its completion and returns the result. On
+ * a loop without a ring, ops_threads.c carries them out.
  */
 #include "aio.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -44,7 +46,7 @@ static struct io_uring_sqe *co_get_sqe(void)
 	return aio_get_sqe(aio_loop_current());
 }
 
-/* One piece of memory is cheaper as such than as an array of one, which the kernel must fetch. */
+/* A single piece of memory is cheaper than an array of one, which the kernel must fetch. */
 static bool is_flat(const struct iovec *iov, unsigned niov)
 {
 	return niov == 1 && iov->iov_len <= INT_MAX;
@@ -117,29 +119,190 @@ int co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 	return co_op_wait(sqe);
 }
 
-void co_sleep_ns(uint64_t ns)
-{
-	struct __kernel_timespec ts = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-	struct io_uring_sqe *sqe;
+/* ---- operations with a limit ---- */
 
-	if (!has_ring()) {
-		threads_co_sleep_ns(ns);
-		return;
-	}
-	sqe = co_get_sqe();
-	io_uring_prep_timeout(sqe, &ts, 0, 0);
-	co_op_wait(sqe);
+/* How soon an operation that could not be cancelled yet is cancelled again. */
+#define CANCEL_AGAIN_NS UINT64_C(1000000)
+
+/*
+ * The kernel may have up to two requests with its address: the operation, and one that cancels it.
+ * The coroutine goes on when both are answered.
+ */
+struct limited_op {
+	struct aio_op op;
+	struct aio_op cancel_op;
+	struct loop_wait wait;
+	int32_t res;
+	bool done; /* and res counts */
+	bool cancelling;
+};
+
+static void limited_op_answered(struct limited_op *limited)
+{
+	if (limited->done && !limited->cancelling)
+		loop_wait_wake(&limited->wait);
 }
 
-int co_poll(int fd, short events)
+static void limited_op_done(struct aio_op *op, int32_t res, uint32_t flags)
 {
+	struct limited_op *limited = (struct limited_op *)op;
+
+	limited->res = res;
+	limited->done = true;
+	limited_op_answered(limited);
+}
+
+static void limited_op_cancelled(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct limited_op *limited =
+		(struct limited_op *)((char *)op - offsetof(struct limited_op, cancel_op));
+
+	limited->cancelling = false;
+	/* It was just being run, and may go back to waiting. */
+	if (res < 0 && !limited->done)
+		limited->wait.end_ns = aio_ns_from_now(CANCEL_AGAIN_NS);
+	limited_op_answered(limited);
+}
+
+static void limited_op_give_up(struct loop_wait *wait)
+{
+	struct limited_op *limited =
+		(struct limited_op *)((char *)wait - offsetof(struct limited_op, wait));
+	struct io_uring_sqe *sqe = co_get_sqe();
+
+	io_uring_prep_cancel(sqe, &limited->op, 0);
+	aio_sqe_set_op(sqe, &limited->cancel_op);
+	limited->cancelling = true;
+}
+
+static int32_t co_op_wait_limited(struct io_uring_sqe *sqe, const struct aio_limit *limit)
+{
+	struct limited_op limited = {
+		.op.done = limited_op_done,
+		.cancel_op.done = limited_op_cancelled,
+		.wait = {
+			.co = co_self(),
+			.limit = limit,
+			.end_ns = limit->end_ns,
+			.end = limited_op_give_up,
+		},
+	};
+
+	aio_sqe_set_op(sqe, &limited.op);
+	loop_wait_add(&limited.wait);
+	co_yield();
+	/* -EINTR: a thread of the kernel was carrying it out. */
+	if (limited.wait.given_up && (limited.res == -ECANCELED || limited.res == -EINTR))
+		return limit_reason(limit);
+	return limited.res;
+}
+
+/* Sends @sqe and waits for the answer, with a limit that may be NULL. */
+static int32_t co_op_wait_until(struct io_uring_sqe *sqe, const struct aio_limit *limit)
+{
+	return limit ? co_op_wait_limited(sqe, limit) : co_op_wait(sqe);
+}
+
+int co_poll(int fd, short events, struct aio_limit *limit)
+{
+	int res = limit_error(limit);
 	struct io_uring_sqe *sqe;
 
+	if (res)
+		return res;
 	if (!has_ring())
-		return threads_co_poll(fd, events);
+		return threads_co_poll(fd, events, limit);
 	sqe = co_get_sqe();
 	io_uring_prep_poll_add(sqe, fd, (unsigned short)events);
-	return co_op_wait(sqe);
+	return co_op_wait_until(sqe, limit);
+}
+
+int co_connect(int fd, const struct sockaddr *address, socklen_t len, struct aio_limit *limit)
+{
+	int res = limit_error(limit);
+	struct io_uring_sqe *sqe;
+
+	if (res)
+		return res;
+	if (!has_ring())
+		return threads_co_connect(fd, address, len, limit);
+	sqe = co_get_sqe();
+	io_uring_prep_connect(sqe, fd, address, len);
+	return co_op_wait_until(sqe, limit);
+}
+
+int co_accept(int fd, struct aio_limit *limit)
+{
+	int res = limit_error(limit);
+	struct io_uring_sqe *sqe;
+
+	if (res)
+		return res;
+	if (!has_ring())
+		return threads_co_accept(fd, limit);
+	sqe = co_get_sqe();
+	io_uring_prep_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
+	return co_op_wait_until(sqe, limit);
+}
+
+ssize_t co_sendmsg(int fd, const struct msghdr *msg, int flags, struct aio_limit *limit)
+{
+	int res = limit_error(limit);
+	struct io_uring_sqe *sqe;
+
+	if (res)
+		return res;
+	flags |= MSG_NOSIGNAL;
+	if (!has_ring())
+		return threads_co_sendmsg(fd, msg, flags, limit);
+	sqe = co_get_sqe();
+	io_uring_prep_sendmsg(sqe, fd, msg, flags);
+	return co_op_wait_until(sqe, limit);
+}
+
+ssize_t co_recvmsg(int fd, struct msghdr *msg, int flags, struct aio_limit *limit)
+{
+	int res = limit_error(limit);
+	struct io_uring_sqe *sqe;
+
+	if (res)
+		return res;
+	if (!has_ring())
+		return threads_co_recvmsg(fd, msg, flags, limit);
+	sqe = co_get_sqe();
+	io_uring_prep_recvmsg(sqe, fd, msg, flags);
+	return co_op_wait_until(sqe, limit);
+}
+
+ssize_t co_send(int fd, const void *buf, size_t bytes, struct aio_limit *limit)
+{
+	struct iovec iov = { (void *)buf, bytes };
+	const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	return co_sendmsg(fd, &msg, 0, limit);
+}
+
+ssize_t co_recv(int fd, void *buf, size_t bytes, struct aio_limit *limit)
+{
+	struct iovec iov = { buf, bytes };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	return co_recvmsg(fd, &msg, 0, limit);
+}
+
+ssize_t co_read_event(int fd, void *buf, size_t bytes, struct aio_limit *limit)
+{
+	for (;;) {
+		int res = limit_error(limit);
+		ssize_t ret = res ?: read(fd, buf, bytes);
+
+		if (res || ret >= 0 || errno != EAGAIN)
+			return res ?: ret < 0 ? -errno : ret;
+		/* Not a read on the ring: for a signalfd, older kernels do it on a thread. */
+		res = co_poll(fd, POLLIN, limit);
+		if (res < 0)
+			return res;
+	}
 }
 
 void co_reschedule(void)

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Operations of coroutines on a loop without a ring: a system call on the worker pool each. What
- * waits for a file or for a time takes no thread: the loop itself waits for it, in poll(2).
+ * Operations of coroutines on a loop without a ring. Those on files of a disk are system calls on
+ * the worker pool. An operation that waits for a socket or another file that poll(2) knows takes no
+ * thread: the loop itself waits for the file, and the call is made when it does not wait any more.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "aio.h"
 #include "internal.h"
-
-#define NS_PER_S UINT64_C(1000000000)
-#define NO_END	 UINT64_MAX
 
 struct call {
 	int fd;
@@ -90,117 +89,119 @@ int threads_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 	return co_block_on_worker(fallocate_call, &call);
 }
 
-/* ---- poll and sleep ---- */
+/* ---- waiting for files ---- */
 
-static uint64_t now_ns(void)
+int threads_co_poll(int fd, short events, struct aio_limit *limit)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
-}
-
-static int co_wait(int fd, short events, uint64_t end_ns)
-{
-	struct loop_wait **waits = aio_loop_waits(aio_loop_current());
 	struct loop_wait wait = {
+		.co = co_self(),
+		.limit = limit,
+		.end_ns = limit ? limit->end_ns : AIO_NEVER,
+		.end = loop_wait_wake,
 		.fd = fd,
 		.events = events,
-		.end_ns = end_ns,
-		.co = co_self(),
-		.next = *waits,
 	};
 
-	*waits = &wait;
+	if (fd < 0)
+		return -EBADF;
+	loop_wait_add(&wait);
 	co_yield();
-	return wait.res;
+	if (wait.found & POLLNVAL)
+		return -EBADF;
+	return wait.found ?: limit_reason(limit);
 }
 
-void threads_co_sleep_ns(uint64_t ns)
+/* ---- sockets ---- */
+
+/* A full backlog of a UNIX socket cannot be waited for. */
+#define BACKLOG_PAUSE_NS UINT64_C(10000000)
+
+ssize_t threads_co_sendmsg(int fd, const struct msghdr *msg, int flags, struct aio_limit *limit)
 {
-	uint64_t now = now_ns();
+	for (;;) {
+		ssize_t ret = sendmsg(fd, msg, flags | MSG_DONTWAIT);
+		int res;
 
-	co_wait(-1, 0, now + MIN(ns, NO_END - 1 - now));
-}
-
-int threads_co_poll(int fd, short events)
-{
-	return fd < 0 ? -EBADF : co_wait(fd, events, NO_END);
-}
-
-/* An entry for the bell and one for each file. */
-static nfds_t fill_fds(struct pollfd *fds, const struct loop_wait *wait, int bell)
-{
-	nfds_t nr = 1;
-
-	fds[0] = (struct pollfd){ bell, POLLIN, 0 };
-	for (; wait; wait = wait->next)
-		if (wait->fd >= 0)
-			fds[nr++] = (struct pollfd){ wait->fd, wait->events, 0 };
-	return nr;
-}
-
-/* Until the first wait is over; NULL: for ever. */
-static const struct timespec *first_end(const struct loop_wait *wait, struct timespec *room)
-{
-	uint64_t end = NO_END, now;
-
-	for (; wait; wait = wait->next)
-		end = MIN(end, wait->end_ns);
-	if (end == NO_END)
-		return NULL;
-	now = now_ns();
-	end = end > now ? end - now : 0;
-	*room = (struct timespec){ end / NS_PER_S, end % NS_PER_S };
-	return room;
-}
-
-/* Takes those out of the list that are over, and wakes their coroutines. */
-static void end_waits(struct loop_wait **place, const struct pollfd *fds)
-{
-	uint64_t now = now_ns();
-
-	for (struct loop_wait *wait; (wait = *place);) {
-		short events = wait->fd >= 0 ? (fds++)->revents : 0;
-
-		if (!events && wait->end_ns > now) {
-			place = &wait->next;
-			continue;
-		}
-		wait->res = events & POLLNVAL ? -EBADF : events;
-		*place = wait->next;
-		co_wake(wait->co);
+		if (ret >= 0 || errno != EAGAIN)
+			return ret < 0 ? -errno : ret;
+		res = threads_co_poll(fd, POLLOUT, limit);
+		if (res < 0)
+			return res;
 	}
 }
 
-static void hush_bell(int bell)
+ssize_t threads_co_recvmsg(int fd, struct msghdr *msg, int flags, struct aio_limit *limit)
 {
-	uint64_t rings;
+	for (;;) {
+		ssize_t ret = recvmsg(fd, msg, flags | MSG_DONTWAIT);
+		int res;
 
-	/* EAGAIN: nobody has rung. */
-	while (read(bell, &rings, sizeof(rings)) < 0 && errno == EINTR)
-		;
+		if (ret >= 0 || errno != EAGAIN)
+			return ret < 0 ? -errno : ret;
+		res = threads_co_poll(fd, POLLIN, limit);
+		if (res < 0)
+			return res;
+	}
 }
 
-void threads_enter(struct loop_wait **waits, int bell, bool block)
+/* accept() and connect() take no MSG_DONTWAIT; the file is as it was when they return. */
+static int accept_now(int fd)
 {
-	g_autofree struct pollfd *fds = NULL;
-	struct timespec room;
-	unsigned count = 1;
-	nfds_t nr;
+	int flags = fcntl(fd, F_GETFL), ret, error;
 
-	if (!block && !*waits)
-		return;
-	for (const struct loop_wait *wait = *waits; wait; wait = wait->next)
-		count++;
-	fds = g_new(struct pollfd, count);
-	nr = fill_fds(fds, *waits, bell);
-	if (ppoll(fds, nr, block ? first_end(*waits, &room) : &(struct timespec){ 0 }, NULL) < 0) {
-		if (errno != EINTR && errno != EAGAIN && errno != ENOMEM)
-			g_error("poll: %s", g_strerror(errno));
-		return;
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	ret = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	error = errno;
+	fcntl(fd, F_SETFL, flags);
+	return ret < 0 ? -error : ret;
+}
+
+static int connect_now(int fd, const struct sockaddr *address, socklen_t len)
+{
+	int flags = fcntl(fd, F_GETFL), ret, error;
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	ret = connect(fd, address, len);
+	error = errno;
+	fcntl(fd, F_SETFL, flags);
+	return ret < 0 ? -error : 0;
+}
+
+int threads_co_accept(int fd, struct aio_limit *limit)
+{
+	for (;;) {
+		int ret = accept_now(fd), res;
+
+		if (ret != -EAGAIN)
+			return ret;
+		res = threads_co_poll(fd, POLLIN, limit);
+		if (res < 0)
+			return res;
 	}
-	if (fds[0].revents)
-		hush_bell(bell);
-	end_waits(waits, fds + 1);
+}
+
+static int co_pause_for_backlog(struct aio_limit *limit)
+{
+	co_sleep_ns(BACKLOG_PAUSE_NS);
+	return limit_error(limit);
+}
+
+int threads_co_connect(int fd, const struct sockaddr *address, socklen_t len,
+		       struct aio_limit *limit)
+{
+	int res = connect_now(fd, address, len), error;
+	socklen_t size = sizeof(error);
+
+	while (res == -EAGAIN) {
+		res = co_pause_for_backlog(limit);
+		if (res < 0)
+			return res;
+		res = connect_now(fd, address, len);
+	}
+	if (res != -EINPROGRESS)
+		return res;
+	res = threads_co_poll(fd, POLLOUT, limit);
+	if (res < 0)
+		return res;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
 }

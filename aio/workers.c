@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The worker pool: threads for work that burns CPU or blocks, while the coroutine
- * that asked for it waits and its loop goes on.
+ * The worker pool: threads for work that burns CPU or blocks. Meanwhile the coroutine that asked
+ * for the work waits, and its loop goes on.
  *
- * Threads are made when a job finds none idle, stay until aio_workers_end() if
- * there is one, and take no signals.
+ * A thread is created when a job finds none idle, stays until aio_workers_end(), and blocks all
+ * signals. A call that may wait for very long gets its own thread instead, so that no other job
+ * waits behind it.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -15,7 +16,7 @@
 #include "colock.h"
 #include "internal.h"
 
-/* Threads that wait for devices: the requests in flight that make a disk busy. */
+/* Enough threads that wait for a device to keep it busy. */
 #define BLOCKED_THREADS_MAX 64u
 
 struct job {
@@ -37,7 +38,7 @@ static unsigned idle GLOBAL_GUARDED_BY(guard);
 static bool ending GLOBAL_GUARDED_BY(guard);
 static pthread_cond_t thread_ended = PTHREAD_COND_INITIALIZER;
 
-/* NULL when the thread is to end. */
+/* NULL when the thread must end. */
 static struct job *wait_for_job(void)
 {
 	struct job *job;
@@ -62,12 +63,11 @@ static struct job *wait_for_job(void)
 	return job;
 }
 
-/* What a loop's thread is bound to, its workers are not: they run where the process may. */
+/* A loop's thread may be bound to CPUs. Its workers are not: they run wherever the process may. */
 static void leave_the_maker(void)
 {
 	cpu_set_t cpus;
 
-	pthread_setname_np(pthread_self(), "ubd-worker");
 	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
 }
@@ -76,6 +76,7 @@ static void *work(void *unused)
 {
 	struct job *job;
 
+	pthread_setname_np(pthread_self(), "ubd-worker");
 	leave_the_maker();
 	while ((job = wait_for_job())) {
 		job->ret = job->fn(job->arg);
@@ -85,7 +86,7 @@ static void *work(void *unused)
 	return NULL;
 }
 
-static bool add_thread(void)
+static bool start_thread(void *(*fn)(void *arg), void *arg)
 {
 	pthread_t thread;
 	sigset_t all, old;
@@ -93,20 +94,20 @@ static bool add_thread(void)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&thread, NULL, work, NULL);
+	ret = pthread_create(&thread, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!ret)
 		pthread_detach(thread);
 	return !ret;
 }
 
-/* False if there is no thread for it, and there cannot be one. Makes no more than @most. */
+/* False if there is no thread and none can be created. At most @most threads in all. */
 static bool queue_job(struct job *job, unsigned most)
 {
 	bool queued_it;
 
 	thread_lock(&guard);
-	if (queued >= idle && threads < most && add_thread())
+	if (queued >= idle && threads < most && start_thread(work, NULL))
 		threads++;
 	queued_it = threads;
 	if (queued_it) {
@@ -123,7 +124,7 @@ static int co_run_job(int (*fn)(void *arg), void *arg, unsigned most)
 {
 	struct job job = { .fn = fn, .arg = arg, .co = co_self() };
 
-	/* Without any thread at all it is still right to do the work, only slower. */
+	/* Without any thread, doing the work here is still correct, only slower. */
 	if (!queue_job(&job, most))
 		return fn(arg);
 	co_yield();
@@ -138,6 +139,36 @@ int co_run_on_worker(int (*fn)(void *arg), void *arg)
 int co_block_on_worker(int (*fn)(void *arg), void *arg)
 {
 	return co_run_job(fn, arg, MAX(g_get_num_processors(), BLOCKED_THREADS_MAX));
+}
+
+struct long_call {
+	struct job job;
+	const char *name;
+};
+
+static void *run_long_call(void *arg)
+{
+	struct long_call *call = arg;
+
+	pthread_setname_np(pthread_self(), call->name);
+	leave_the_maker();
+	call->job.ret = call->job.fn(call->job.arg);
+	/* The call is gone once its coroutine runs. */
+	co_wake(call->job.co);
+	return NULL;
+}
+
+int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg)
+{
+	struct long_call call = {
+		.job = { .fn = fn, .arg = arg, .co = co_self() },
+		.name = name,
+	};
+
+	if (!start_thread(run_long_call, &call))
+		return fn(arg);
+	co_yield();
+	return call.job.ret;
 }
 
 void aio_workers_end(void)

@@ -187,7 +187,7 @@ static void fail_on_bad_fd(void *arg)
 	g_assert_cmpint(co_pwritev(-1, &iov, 1, 0, 0), ==, -EBADF);
 	g_assert_cmpint(co_fdatasync(-1), ==, -EBADF);
 	g_assert_cmpint(co_fallocate(-1, 0, 0, 1), ==, -EBADF);
-	g_assert_cmpint(co_poll(-1, POLLIN), ==, -EBADF);
+	g_assert_cmpint(co_poll(-1, POLLIN, NULL), ==, -EBADF);
 	g_assert_cmpint(co_pwritev(*(int *)arg, &iov, 1, 0, 1 << 30), ==, -EOPNOTSUPP);
 }
 
@@ -226,12 +226,12 @@ static void poll_pipe(void *arg)
 	int fds[2];
 
 	g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
-	g_assert_cmpint(co_poll(fds[1], POLLOUT), ==, POLLOUT);
+	g_assert_cmpint(co_poll(fds[1], POLLOUT, NULL), ==, POLLOUT);
 	co_start(write_byte, &fds[1]);
-	g_assert_cmpint(co_poll(fds[0], POLLIN | POLLPRI), ==, POLLIN);
+	g_assert_cmpint(co_poll(fds[0], POLLIN | POLLPRI, NULL), ==, POLLIN);
 	close(fds[1]);
 	g_assert_cmpint(read(fds[0], &(char){ 0 }, 1), ==, 1);
-	g_assert_cmpint(co_poll(fds[0], POLLIN), ==, POLLHUP);
+	g_assert_cmpint(co_poll(fds[0], POLLIN, NULL), ==, POLLHUP);
 	close(fds[0]);
 }
 
@@ -258,7 +258,7 @@ static void poll_one(void *arg)
 {
 	struct pipe_end *end = arg;
 
-	g_assert_cmpint(co_poll(end->pipes->fds[end->number][0], POLLIN), ==, POLLIN);
+	g_assert_cmpint(co_poll(end->pipes->fds[end->number][0], POLLIN, NULL), ==, POLLIN);
 	end->pipes->order[end->pipes->next++] = end->number;
 	co_wake(end->lead);
 }
@@ -564,7 +564,7 @@ static void test_full_ring_loses_nothing(void)
 
 static void poll_once(void *arg)
 {
-	g_assert_cmpint(co_poll(*(int *)arg, POLLIN), ==, POLLIN);
+	g_assert_cmpint(co_poll(*(int *)arg, POLLIN, NULL), ==, POLLIN);
 }
 
 static void outnumber_ring_by_coroutines(void *arg)
