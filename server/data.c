@@ -10,7 +10,6 @@
 #include "bounce.h"
 #include "error.h"
 
-#define SECTOR_SHIFT 9
 #define HUGE_PAGE    (2u << 20)
 /* What the tags of a queue share: enough for as many requests as keep a disk busy. */
 #define SHARED_BYTES (4u << 20)
@@ -35,19 +34,21 @@ struct data {
 
 static bool is_user_copy(const struct data *data)
 {
-	return data->config.features & UBD_F_USER_COPY;
+	return data->config.way != DATA_COPY;
 }
 
 static bool is_zero_copy(const struct data *data)
 {
-	return data->config.features & UBD_F_ZERO_COPY;
+	return data->config.way == DATA_ZERO_COPY;
 }
 
 /* ---- copies by us ---- */
 
 static uint64_t data_off(const struct tag_data *td, size_t off)
 {
-	return ubd_data_offset(td->data->config.q_id, td->tag) + off;
+	const struct data_config *config = &td->data->config;
+
+	return config->driver->data_off(config->q_id, td->tag) + off;
 }
 
 /* The data of a WRITE. The copy is all that it does, so it does not hold up the loop. */
@@ -88,11 +89,6 @@ static int fixed_copy_out(const struct fixed_buf *buf, size_t off, void *dst, si
 
 /* ---- requests ---- */
 
-static bool is_registered(const struct ubdsrv_io_desc *desc)
-{
-	return desc->op_flags & UBD_IO_F_REGISTERED;
-}
-
 static struct iobuf fixed_view(const struct tag_data *td)
 {
 	return (struct iobuf){ .fixed = &td->fixed };
@@ -123,21 +119,19 @@ static int co_read_bounced(struct tag_data *td, struct image *image, uint64_t gu
 	return res;
 }
 
-int data_co_read(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+int data_co_read(struct data *data, uint16_t tag, const struct request_desc *desc,
 		 struct image *image)
 {
-	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
-	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
 	struct tag_data *td = &data->tags[tag];
 	int res;
 
-	td->copied = !is_registered(desc);
-	if (is_registered(desc))
-		res = image_co_preadv(image, guest_off, bytes, fixed_view(td));
+	td->copied = !desc->registered;
+	if (desc->registered)
+		res = image_co_preadv(image, desc->guest_off, desc->bytes, fixed_view(td));
 	else if (is_user_copy(data))
-		res = co_read_bounced(td, image, guest_off, bytes);
+		res = co_read_bounced(td, image, desc->guest_off, desc->bytes);
 	else
-		res = image_co_pread(image, guest_off, bytes, tag_buffer(td));
+		res = image_co_pread(image, desc->guest_off, desc->bytes, tag_buffer(td));
 	count(td);
 	return res;
 }
@@ -154,21 +148,19 @@ static int co_write_bounced(struct tag_data *td, struct image *image, uint64_t g
 	return res;
 }
 
-int data_co_write(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+int data_co_write(struct data *data, uint16_t tag, const struct request_desc *desc,
 		  struct image *image, unsigned flags)
 {
-	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
-	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
 	struct tag_data *td = &data->tags[tag];
 	int res;
 
-	td->copied = !is_registered(desc);
-	if (is_registered(desc))
-		res = image_co_pwritev(image, guest_off, bytes, fixed_view(td), flags);
+	td->copied = !desc->registered;
+	if (desc->registered)
+		res = image_co_pwritev(image, desc->guest_off, desc->bytes, fixed_view(td), flags);
 	else if (is_user_copy(data))
-		res = co_write_bounced(td, image, guest_off, bytes, flags);
+		res = co_write_bounced(td, image, desc->guest_off, desc->bytes, flags);
 	else
-		res = image_co_pwrite(image, guest_off, bytes, tag_buffer(td), flags);
+		res = image_co_pwrite(image, desc->guest_off, desc->bytes, tag_buffer(td), flags);
 	count(td);
 	return res;
 }
@@ -237,7 +229,7 @@ struct data *data_new(const struct data_config *config, struct aio_loop *loop, G
 	struct data *data;
 	int res = 0;
 
-	if (config->features & UBD_F_ZERO_COPY)
+	if (config->way == DATA_ZERO_COPY)
 		res = aio_loop_make_buffers(loop, config->depth);
 	if (res < 0) {
 		error_set(err, res, "cannot register %u buffers", config->depth);

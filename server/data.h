@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the data of a queue's requests is transferred between the driver and the image. The device's
- * flags select one of three ways:
+ * How the data of a queue's requests is transferred between the driver and the image. The device
+ * was added for one of three ways:
  *
  *   copy        The driver copies, from and to a buffer that belongs to the tag.
- *   user copy   We copy, by pread() and pwrite() of /dev/ubdcN. The queue's tags share memory.
- *   zero copy   The pages of a request are a registered buffer of the queue's ring, and the image's
- *               file is read into them and written from them. What cannot be done that way is
- *               copied as in user copy.
+ *   user copy   We copy, by pread() and pwrite() of the server's file. The queue's tags share
+ * memory. zero copy   The pages of a request are a registered buffer of the queue's ring, and the
+ * image's file is read into them and written from them. What cannot be done that way is copied as
+ * in user copy.
  *
  * The queue's thread only, but for data_new() and data_free().
  */
@@ -15,17 +15,19 @@
 #define UBD_DATA_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 #include <stdint.h>
 
 #include "aio.h"
 #include "image.h"
+#include "request_desc.h"
+#include "transport.h"
 
 struct data;
 
 struct data_config {
-	int char_fd;	   /* of /dev/ubdcN; belongs to the caller */
-	uint64_t features; /* UBD_F_* of the device */
+	const struct transport_ops *driver;
+	enum data_way way;
+	int char_fd; /* the server's file; belongs to the caller */
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
@@ -44,14 +46,17 @@ void data_free(struct data *data);
 /* Allocates all memory that requests use, once and for all. 0 or -errno. */
 int data_allocate(struct data *data);
 
-/* The address that a FETCH of the tag passes for its data. */
+/*
+ * Where the driver finds the tag's buffer: its address, for zero copy its index in the ring's
+ * table, and nothing (0) for user copy.
+ */
 uint64_t data_fetch_addr(const struct data *data, uint16_t tag);
 
 /* Serves the tag's READ or WRITE. 0 or -errno. */
-int data_co_read(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+int data_co_read(struct data *data, uint16_t tag, const struct request_desc *desc,
 		 struct image *image);
 /* @flags: IMAGE_REQ_*. */
-int data_co_write(struct data *data, uint16_t tag, const struct ubdsrv_io_desc *desc,
+int data_co_write(struct data *data, uint16_t tag, const struct request_desc *desc,
 		  struct image *image, unsigned flags);
 
 struct data_stats data_stats(const struct data *data);

@@ -14,6 +14,13 @@
 #include "report.h"
 #include "watch.h"
 
+static enum data_way data_way(const struct device *device)
+{
+	if (device->info.flags & UBD_F_ZERO_COPY)
+		return DATA_ZERO_COPY;
+	return device->info.flags & UBD_F_USER_COPY ? DATA_USER_COPY : DATA_COPY;
+}
+
 static struct queue *start_queue(struct device *device, uint16_t q_id, GError **err)
 {
 	cpu_set_t cpus;
@@ -23,7 +30,9 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.q_id = q_id,
 		.depth = device->info.queue_depth,
 		.max_io_bytes = device->info.max_io_bytes,
-		.features = device->info.flags,
+		.driver = &transport_ubd,
+		.data = data_way(device),
+		.batches = device->info.flags & UBD_F_BATCH,
 		.image = device->config.image,
 		.outlived = device->info.flags & UBD_F_USER_RECOVERY,
 		.hold = &device->config.hold,

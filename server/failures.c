@@ -4,30 +4,29 @@
 
 #include <inttypes.h>
 
-#define SECTOR_SHIFT 9
-
-struct failure failure_of(const struct ubdsrv_io_desc *desc, int error)
+struct failure failure_of(const struct request_desc *desc, int error)
 {
 	return (struct failure){
 		.count = 1,
-		.op = MIN(ubd_desc_op(desc), FAILURES_OPS - 1),
-		.guest_off = desc->start_sector << SECTOR_SHIFT,
-		.bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT,
+		.op = desc->op,
+		.guest_off = desc->guest_off,
+		.bytes = desc->bytes,
 		.error = error,
 	};
 }
 
 const char *failure_operation(const struct failure *failure)
 {
-	static const char *const names[FAILURES_OPS] = {
-		[UBD_IO_OP_READ] = "read",
-		[UBD_IO_OP_WRITE] = "write",
-		[UBD_IO_OP_FLUSH] = "flush",
-		[UBD_IO_OP_DISCARD] = "discard",
-		[UBD_IO_OP_WRITE_ZEROES] = "write of zeroes",
+	static const char *const names[REQUEST_OPS] = {
+		[REQUEST_READ] = "read",
+		[REQUEST_WRITE] = "write",
+		[REQUEST_FLUSH] = "flush",
+		[REQUEST_DISCARD] = "discard",
+		[REQUEST_WRITE_ZEROES] = "write of zeroes",
+		[REQUEST_UNKNOWN] = "operation",
 	};
 
-	return names[failure->op] ?: "operation";
+	return names[failure->op];
 }
 
 char *failure_describe(const struct failure *failure)
@@ -66,7 +65,7 @@ gint64 failures_tell(struct failures *failures, const char *name, gint64 now,
 {
 	gint64 next = G_MAXINT64;
 
-	for (uint8_t op = 0; op < FAILURES_OPS; op++) {
+	for (unsigned op = 0; op < REQUEST_OPS; op++) {
 		struct failure *untold = &failures->untold[op];
 
 		if (!untold->count)

@@ -7,27 +7,26 @@
 #define UBD_FAILURES_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 #include <stdint.h>
 
-/* UBD_IO_OP_*, and a last one for all operations that the server does not know. */
-#define FAILURES_OPS	       7
+#include "request_desc.h"
+
 #define FAILURES_QUIET_SECONDS 10
 
 /* Failed requests of one operation, and the first of them. */
 struct failure {
 	uint64_t count; /* 0: there are none, and all else is undefined */
-	uint8_t op;	/* the index in arrays of FAILURES_OPS */
+	enum request_op op;
 	uint64_t guest_off;
 	uint64_t bytes; /* 0: a flush */
 	int error;	/* errno */
 };
 
-struct failure failure_of(const struct ubdsrv_io_desc *desc, int error);
+struct failure failure_of(const struct request_desc *desc, int error);
 
 struct failures {
-	struct failure untold[FAILURES_OPS];
-	gint64 quiet_until[FAILURES_OPS];
+	struct failure untold[REQUEST_OPS];
+	gint64 quiet_until[REQUEST_OPS];
 };
 
 /* "write", ...; "operation" if the server does not know it. */

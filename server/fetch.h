@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the requests of a queue come from the driver, and how their answers go back. The device's
- * flags select one of two ways:
+ * How the requests of a queue come from the driver, and how their answers go back. There are two
+ * ways for drivers with commands for it (fetch_wire.h); a driver may have its own (fetch_way.h):
  *
  *   tags      A command for each tag: it waits for a request, and takes along the answer to the
  *             last one.
  *   batches   One command for the queue tells of requests, several at a time; and in each turn of
- *             the loop one command takes all answers. Needs UBD_F_BATCH.
+ *             the loop one command takes all answers.
  *
  * A request is ours from the call of request() until fetch_answer() or fetch_leave(). The queue's
  * thread only, except for fetch_new() and fetch_free().
@@ -15,18 +15,20 @@
 #define UBD_FETCH_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "aio.h"
 #include "data.h"
+#include "request_desc.h"
+#include "transport.h"
 
 struct fetch;
 
 /* In loop context. */
 struct fetch_events {
-	/* The tag's descriptor is filled. */
-	void (*request)(void *arg, uint16_t tag);
+	/* The tag has a request. */
+	void (*request)(void *arg, uint16_t tag, const struct request_desc *desc);
 	/* The driver has refused a command, and not because the device ended; -errno. */
 	void (*refused)(void *arg, int error);
 	/* No more requests will come, and none is ours any more. The last call. */
@@ -34,8 +36,9 @@ struct fetch_events {
 };
 
 struct fetch_config {
-	int char_fd;	   /* of /dev/ubdcN; belongs to the caller */
-	uint64_t features; /* UBD_F_* of the device */
+	const struct transport_ops *driver;
+	bool batches; /* requests come in batches */
+	int char_fd;  /* the server's file; belongs to the caller */
 	uint16_t q_id;
 	uint16_t depth;
 	struct aio_loop *loop;

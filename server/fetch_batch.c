@@ -8,14 +8,13 @@
  * It is over when the FETCH_BATCH has ended for good and no request is ours. Answers that are still
  * in the array then go out all the same: a loop submits what was prepared before it ends.
  */
-#include "fetch_way.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "fetch_wire.h"
 
 /* IORING_URING_CMD_MULTISHOT, which is younger than the headers that we build with. */
 #define CMD_MULTISHOT	(1u << 1)
@@ -38,39 +37,49 @@ struct buffers {
 };
 
 struct batch {
-	struct fetch fetch;
+	struct wire_fetch wf;
 	struct aio_op fetch_op;
 	struct aio_op commit_op;
 	struct buffers buffers;
-	struct ubd_batch_entry *entries;
+	struct fetch_entry *entries;
 	unsigned nr_entries;
 };
 
 /* ---- answers ---- */
 
-static void gather(struct batch *batch, uint16_t tag, uint16_t flags, int32_t result)
+static void gather(struct batch *batch, uint16_t tag, int32_t result)
 {
-	assert(batch->nr_entries < batch->fetch.config.depth);
-	batch->entries[batch->nr_entries++] = (struct ubd_batch_entry){
+	const struct fetch_config *config = &batch->wf.fetch.config;
+
+	assert(batch->nr_entries < config->depth);
+	batch->entries[batch->nr_entries++] = (struct fetch_entry){
 		.tag = tag,
-		.flags = flags,
 		.result = result,
-		.addr = data_fetch_addr(batch->fetch.config.data, tag),
+		.addr = data_fetch_addr(config->data, tag),
 	};
 }
 
-static void send_entries(void *arg)
+static void send_first(struct batch *batch)
+{
+	struct io_uring_sqe *sqe = wire_fetch_command(&batch->wf);
+
+	batch->wf.wire->prep_first_batch(sqe, batch->wf.fetch.config.q_id, batch->entries,
+					 batch->nr_entries);
+	aio_sqe_set_op(sqe, &batch->commit_op);
+	batch->nr_entries = 0;
+}
+
+static void send_answers(void *arg)
 {
 	struct batch *batch = arg;
-	struct ubdsrv_io_cmd cmd = {
-		.q_id = batch->fetch.config.q_id,
-		.tag = batch->nr_entries,
-		.addr = (uintptr_t)batch->entries,
-	};
+	struct io_uring_sqe *sqe;
 
 	if (!batch->nr_entries)
 		return;
-	aio_sqe_set_op(fetch_command(&batch->fetch, UBD_IO_COMMIT_BATCH, &cmd), &batch->commit_op);
+	sqe = wire_fetch_command(&batch->wf);
+	batch->wf.wire->prep_answers(sqe, batch->wf.fetch.config.q_id, batch->entries,
+				     batch->nr_entries);
+	aio_sqe_set_op(sqe, &batch->commit_op);
 	batch->nr_entries = 0;
 }
 
@@ -81,15 +90,15 @@ static void send_entries(void *arg)
 static void commit_failed(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct batch *batch = (struct batch *)((char *)op - offsetof(struct batch, commit_op));
-	const struct fetch_config *config = &batch->fetch.config;
+	const struct fetch_config *config = &batch->wf.fetch.config;
 
-	if (res != UBD_IO_RES_ABORT)
+	if (res != batch->wf.wire->res_ended)
 		config->events->refused(config->arg, res < 0 ? res : -EIO);
 }
 
 static void batch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 {
-	gather((struct batch *)fetch, tag, UBD_BATCH_COMMIT | UBD_BATCH_FETCH, result);
+	gather((struct batch *)fetch, tag, result);
 	fetch_end_one(fetch);
 }
 
@@ -109,9 +118,9 @@ static void provide(struct buffers *buffers, unsigned index)
 
 static void send_fetch(struct batch *batch)
 {
-	const struct ubdsrv_io_cmd cmd = { .q_id = batch->fetch.config.q_id };
-	struct io_uring_sqe *sqe = fetch_command(&batch->fetch, UBD_IO_FETCH_BATCH, &cmd);
+	struct io_uring_sqe *sqe = wire_fetch_command(&batch->wf);
 
+	batch->wf.wire->prep_announce(sqe, batch->wf.fetch.config.q_id);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = BUFFER_GROUP;
 	sqe->uring_cmd_flags = CMD_MULTISHOT;
@@ -132,13 +141,12 @@ static void note_taken(struct buffers *buffers, unsigned index)
 
 static void take_tags(struct batch *batch, unsigned index, size_t bytes)
 {
-	const struct fetch_config *config = &batch->fetch.config;
 	const uint16_t *tags = batch->buffers.tags[index];
 
 	note_taken(&batch->buffers, index);
 	for (size_t i = 0; i < bytes / sizeof(*tags); i++) {
-		batch->fetch.live++;
-		config->events->request(config->arg, tags[i]);
+		batch->wf.fetch.live++;
+		wire_fetch_request(&batch->wf, tags[i]);
 	}
 	provide(&batch->buffers, index);
 }
@@ -146,7 +154,7 @@ static void take_tags(struct batch *batch, unsigned index, size_t bytes)
 static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct batch *batch = (struct batch *)((char *)op - offsetof(struct batch, fetch_op));
-	const struct fetch_config *config = &batch->fetch.config;
+	const struct fetch_config *config = &batch->wf.fetch.config;
 
 	if (flags & IORING_CQE_F_BUFFER)
 		take_tags(batch, flags >> IORING_CQE_BUFFER_SHIFT, MAX(res, 0));
@@ -156,9 +164,9 @@ static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 		send_fetch(batch);
 		return;
 	}
-	if (res != UBD_IO_RES_ABORT)
+	if (res != batch->wf.wire->res_ended)
 		config->events->refused(config->arg, res);
-	fetch_end_one(&batch->fetch);
+	fetch_end_one(&batch->wf.fetch);
 }
 
 static void batch_begin(struct fetch *fetch)
@@ -166,8 +174,8 @@ static void batch_begin(struct fetch *fetch)
 	struct batch *batch = (struct batch *)fetch;
 
 	for (unsigned tag = 0; tag < fetch->config.depth; tag++)
-		gather(batch, tag, UBD_BATCH_FETCH, 0);
-	send_entries(batch);
+		gather(batch, tag, 0);
+	send_first(batch);
 	send_fetch(batch);
 }
 
@@ -200,6 +208,7 @@ static void batch_free(struct fetch *fetch)
 {
 	struct batch *batch = (struct batch *)fetch;
 
+	wire_fetch_end(&batch->wf);
 	if (batch->buffers.map)
 		munmap(batch->buffers.map, batch->buffers.map_bytes);
 	g_free(batch->entries);
@@ -211,19 +220,22 @@ static struct fetch *batch_new(const struct fetch_config *config, GError **err)
 	struct batch *batch = g_new0(struct batch, 1);
 	int res;
 
-	batch->fetch.config = *config;
-	batch->fetch.live = 1; /* the FETCH_BATCH */
 	batch->fetch_op.done = batch_fetched;
 	batch->commit_op = (struct aio_op){ commit_failed, .quiet = true };
-	batch->entries = g_new0(struct ubd_batch_entry, config->depth);
+	batch->entries = g_new0(struct fetch_entry, config->depth);
+	if (wire_fetch_begin(&batch->wf, config, err) < 0)
+		goto fail;
 	res = make_buffers(&batch->buffers, config->loop);
 	if (res < 0) {
 		error_set(err, res, "cannot provide buffers to io_uring");
-		batch_free(&batch->fetch);
-		return NULL;
+		goto fail;
 	}
-	aio_loop_before_submit(config->loop, send_entries, batch);
-	return &batch->fetch;
+	batch->wf.fetch.live = 1; /* the command that announces requests */
+	aio_loop_before_submit(config->loop, send_answers, batch);
+	return &batch->wf.fetch;
+fail:
+	batch_free(&batch->wf.fetch);
+	return NULL;
 }
 
 const struct fetch_way fetch_by_batches = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the two ways of fetching implement for fetch.c; private to them. */
+/* What a way of fetching implements for fetch.c; private to the ways. */
 #ifndef UBD_FETCH_WAY_H
 #define UBD_FETCH_WAY_H
 
@@ -15,16 +15,12 @@ struct fetch_way {
 
 extern const struct fetch_way fetch_by_tags, fetch_by_batches;
 
-/* The first member of what new() returns; fetch.c fills it. */
+/* The first member of what new() returns; fetch.c sets @way, new() the rest. */
 struct fetch {
 	const struct fetch_way *way;
 	struct fetch_config config;
-	unsigned live; /* commands and requests that keep it alive */
+	unsigned live; /* commands and requests that keep the queue alive */
 };
-
-/* A cleared command with cmd_op @op for the ring; follow it with aio_sqe_set_op(). */
-struct io_uring_sqe *fetch_command(const struct fetch *fetch, uint32_t op,
-				   const struct ubdsrv_io_cmd *cmd);
 
 /* Decrements fetch->live; reports the end when it reaches 0. */
 void fetch_end_one(struct fetch *fetch);

@@ -3,7 +3,6 @@
 #include "hold.h"
 
 #include <errno.h>
-#include <linux/ubd_cmd.h>
 
 #include "image.h"
 
@@ -28,14 +27,14 @@ static bool is_of_storage(int error)
 	return false;
 }
 
-bool hold_wants(const struct hold_policy *policy, uint8_t op, int error, unsigned troubles)
+bool hold_wants(const struct hold_policy *policy, enum request_op op, int error, unsigned troubles)
 {
 	/* The next flush would not find the data either; and what was cut off does not come back.
 	 */
 	if (troubles & (IMAGE_TROUBLE_LOST | IMAGE_TROUBLE_CUT))
 		return false;
 	/* Nobody needs a discard. */
-	if (op == UBD_IO_OP_DISCARD)
+	if (op == REQUEST_DISCARD)
 		return false;
 	return (policy->on_enospc && is_for_want_of_space(error)) ||
 	       (policy->on_error && is_of_storage(error));

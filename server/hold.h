@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "request_desc.h"
+
 struct hold_policy {
 	bool on_enospc;	    /* writes that fail for lack of space or quota */
 	bool on_error;	    /* all requests whose storage fails */
@@ -17,10 +19,10 @@ struct hold_policy {
 };
 
 /*
- * Whether to retry a request of operation UBD_IO_OP_* @op that failed with @error (errno).
+ * Whether to retry a request of operation @op that failed with @error (errno).
  * @troubles: enum image_trouble; some of them do not go away with time.
  */
-bool hold_wants(const struct hold_policy *policy, uint8_t op, int error, unsigned troubles);
+bool hold_wants(const struct hold_policy *policy, enum request_op op, int error, unsigned troubles);
 
 /*
  * How long to hold a request, in microseconds; G_MAXINT64: no limit. @driver_s: the driver declares

@@ -2,9 +2,8 @@
 /*
  * Queue threads and requests.
  *
- * The way of a request: the driver tells of its tag (fetch.h), a coroutine reads the
- * descriptor and calls the image, request_complete() hands the result back. That
- * function is the only one that ends a request.
+ * The way of a request: the driver has one for a tag (fetch.h), a coroutine calls the image,
+ * request_complete() hands the result back. That function is the only one that ends a request.
  *
  * A request that fails for a reason that may pass is held (hold.h): its coroutine sleeps and tries
  * again, with no lock of the image and no memory but the tag's.
@@ -20,19 +19,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "aio.h"
 #include "data.h"
 #include "error.h"
 #include "fetch.h"
 
-#define SECTOR_SHIFT 9
-
 struct request {
 	struct queue *queue;
 	uint16_t tag;
+	struct request_desc desc; /* while it is ours */
 };
 
 /* Written by the queue's thread alone. */
@@ -50,8 +46,6 @@ struct queue {
 	struct queue_config config;
 	cpu_set_t cpus; /* what config.cpus points to */
 	struct aio_loop *loop;
-	const struct ubdsrv_io_desc *descs;
-	size_t descs_bytes;
 	struct data *data;
 	struct fetch *fetch;
 	struct request *requests;
@@ -65,7 +59,7 @@ struct queue {
 	GCond state_changed;
 	/* Guarded by lock. */
 	enum queue_state state;
-	struct failure failed[FAILURES_OPS]; /* since the last queue_poll() */
+	struct failure failed[REQUEST_OPS]; /* since the last queue_poll() */
 	struct failure held;
 	struct coroutine *pulse;
 	bool pulse_is_woken; /* and has not run since */
@@ -104,7 +98,7 @@ static void count(_Atomic uint64_t *counter, int64_t more)
 }
 
 /* What fails once tends to fail a thousand times: the main thread is told of the first. */
-static void note_failure(struct queue *queue, const struct ubdsrv_io_desc *desc, int error)
+static void note_failure(struct queue *queue, const struct request_desc *desc, int error)
 {
 	struct failure failure = failure_of(desc, error);
 	struct failure *noted = &queue->failed[failure.op];
@@ -124,18 +118,18 @@ static void note_failure(struct queue *queue, const struct ubdsrv_io_desc *desc,
 /* ---- requests ---- */
 
 /* Ends a request, and asks for the tag's next one. @res: bytes done, 0, or -errno. */
-static void request_complete(struct request *req, const struct ubdsrv_io_desc *desc, int res)
+static void request_complete(struct request *req, int res)
 {
 	struct queue *queue = req->queue;
 
 	count(&queue->counters.requests, 1);
 	if (res < 0) {
 		count(&queue->counters.failed, 1);
-		note_failure(queue, desc, -res);
+		note_failure(queue, &req->desc, -res);
 	}
 	/* The driver remembers it for the servers to come. */
 	if (res < 0 && image_troubles(queue->config.image) & IMAGE_TROUBLE_LOST)
-		res = UBD_IO_RES_LOST;
+		res = queue->config.driver->result_lost;
 	fetch_answer(queue->fetch, req->tag, res);
 }
 
@@ -153,13 +147,13 @@ static void queue_over(void *arg)
 		co_wake(queue->pulse);
 }
 
-static unsigned request_flags(const struct ubdsrv_io_desc *desc)
+static unsigned request_flags(const struct request_desc *desc)
 {
 	unsigned flags = 0;
 
-	if (desc->op_flags & UBD_IO_F_FUA)
+	if (desc->fua)
 		flags |= IMAGE_REQ_FUA;
-	if (ubd_desc_op(desc) == UBD_IO_OP_WRITE_ZEROES && !(desc->op_flags & UBD_IO_F_NOUNMAP))
+	if (desc->op == REQUEST_WRITE_ZEROES && desc->may_unmap)
 		flags |= IMAGE_REQ_MAY_UNMAP;
 	return flags;
 }
@@ -177,49 +171,49 @@ static int request_settle(struct request *req, int res)
 	return image_co_write_back(queue->config.image);
 }
 
-static int request_read(struct request *req, const struct ubdsrv_io_desc *desc)
+static int request_read(struct request *req)
 {
 	struct queue *queue = req->queue;
-	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	const struct request_desc *desc = &req->desc;
 	int res = data_co_read(queue->data, req->tag, desc, queue->config.image);
 
 	if (res < 0)
 		return res;
-	count(&queue->counters.read_bytes, bytes);
-	return bytes;
+	count(&queue->counters.read_bytes, desc->bytes);
+	return desc->bytes;
 }
 
-static int request_write(struct request *req, const struct ubdsrv_io_desc *desc, unsigned flags)
+static int request_write(struct request *req, unsigned flags)
 {
 	struct queue *queue = req->queue;
-	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	const struct request_desc *desc = &req->desc;
 	int res = data_co_write(queue->data, req->tag, desc, queue->config.image, flags);
 
 	res = request_settle(req, res);
 	if (res < 0)
 		return res;
-	count(&queue->counters.written_bytes, bytes);
-	return bytes;
+	count(&queue->counters.written_bytes, desc->bytes);
+	return desc->bytes;
 }
 
-static int request_serve(struct request *req, const struct ubdsrv_io_desc *desc)
+static int request_serve(struct request *req)
 {
 	struct image *image = req->queue->config.image;
-	uint64_t guest_off = desc->start_sector << SECTOR_SHIFT;
-	uint64_t bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT;
+	const struct request_desc *desc = &req->desc;
 	unsigned flags = request_flags(desc);
 
-	switch (ubd_desc_op(desc)) {
-	case UBD_IO_OP_READ:
-		return request_read(req, desc);
-	case UBD_IO_OP_WRITE:
-		return request_write(req, desc, flags);
-	case UBD_IO_OP_FLUSH:
+	switch (desc->op) {
+	case REQUEST_READ:
+		return request_read(req);
+	case REQUEST_WRITE:
+		return request_write(req, flags);
+	case REQUEST_FLUSH:
 		return image_co_flush(image);
-	case UBD_IO_OP_DISCARD:
-		return image_co_pdiscard(image, guest_off, bytes);
-	case UBD_IO_OP_WRITE_ZEROES:
-		return request_settle(req, image_co_pwrite_zeroes(image, guest_off, bytes, flags));
+	case REQUEST_DISCARD:
+		return image_co_pdiscard(image, desc->guest_off, desc->bytes);
+	case REQUEST_WRITE_ZEROES:
+		return request_settle(
+			req, image_co_pwrite_zeroes(image, desc->guest_off, desc->bytes, flags));
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -227,7 +221,7 @@ static int request_serve(struct request *req, const struct ubdsrv_io_desc *desc)
 
 /* ---- requests that are held ---- */
 
-static void note_held(struct queue *queue, const struct ubdsrv_io_desc *desc, int error)
+static void note_held(struct queue *queue, const struct request_desc *desc, int error)
 {
 	g_mutex_lock(&queue->lock);
 	queue->held = failure_of(desc, error);
@@ -243,10 +237,10 @@ static void note_no_more_held(struct queue *queue)
 }
 
 /* It failed for a reason that may pass. */
-static bool is_worth_a_try(const struct queue *queue, const struct ubdsrv_io_desc *desc, int res)
+static bool is_worth_a_try(const struct queue *queue, const struct request_desc *desc, int res)
 {
-	return res < 0 && hold_wants(queue->config.hold, ubd_desc_op(desc), -res,
-				     image_troubles(queue->config.image));
+	return res < 0 &&
+	       hold_wants(queue->config.hold, desc->op, -res, image_troubles(queue->config.image));
 }
 
 /* A lack of space shows at once; storage that fails may have taken long to do so. */
@@ -265,20 +259,19 @@ static bool may_be_held(const struct queue *queue, gint64 age_us)
  * Tries again until it works, or may not be held any more. @begin: of the first try, 0: just now.
  * The next try must end in time, too, if it takes as long as the slowest so far.
  */
-static int request_hold(struct request *req, const struct ubdsrv_io_desc *desc, int res,
-			gint64 begin)
+static int request_hold(struct request *req, int res, gint64 begin)
 {
 	struct queue *queue = req->queue;
 	gint64 now = g_get_monotonic_time(), slowest = begin ? now - begin : 0, start;
 
 	begin = now - slowest;
-	note_held(queue, desc, -res);
+	note_held(queue, &req->desc, -res);
 	for (unsigned tries = 0;
-	     is_worth_a_try(queue, desc, res) && may_be_held(queue, now - begin + slowest);
+	     is_worth_a_try(queue, &req->desc, res) && may_be_held(queue, now - begin + slowest);
 	     tries++) {
 		co_sleep_ns(hold_pause_ns(tries));
 		start = g_get_monotonic_time();
-		res = request_serve(req, desc);
+		res = request_serve(req);
 		now = g_get_monotonic_time();
 		slowest = MAX(slowest, now - start);
 	}
@@ -290,24 +283,24 @@ static void request_co(void *arg)
 {
 	struct request *req = arg;
 	struct queue *queue = req->queue;
-	/* A copy: the mapping is the driver's again as soon as the request is committed. */
-	struct ubdsrv_io_desc desc = queue->descs[req->tag];
 	gint64 begin = begin_of_request(queue);
-	int res = request_serve(req, &desc);
+	int res = request_serve(req);
 
-	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
-		res = request_hold(req, &desc, res, begin);
-	if (is_worth_a_try(queue, &desc, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
+	if (is_worth_a_try(queue, &req->desc, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
+		res = request_hold(req, res, begin);
+	if (is_worth_a_try(queue, &req->desc, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
 		fetch_leave(queue->fetch, req->tag);
 	else
-		request_complete(req, &desc, res);
+		request_complete(req, res);
 }
 
-static void request_fetched(void *arg, uint16_t tag)
+static void request_fetched(void *arg, uint16_t tag, const struct request_desc *desc)
 {
 	struct queue *queue = arg;
+	struct request *req = &queue->requests[tag];
 
-	co_start(request_co, &queue->requests[tag]);
+	req->desc = *desc;
+	co_start(request_co, req);
 }
 
 static void command_refused(void *arg, int error)
@@ -409,23 +402,6 @@ static void *queue_thread(void *arg)
 
 /* ---- for the main thread ---- */
 
-static int map_descriptors(struct queue *queue)
-{
-	const struct queue_config *config = &queue->config;
-	size_t page = sysconf(_SC_PAGESIZE);
-	size_t bytes = config->depth * sizeof(struct ubdsrv_io_desc);
-	void *map;
-
-	bytes = (bytes + page - 1) & ~(page - 1);
-	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, config->char_fd,
-		   ubd_desc_mmap_offset(config->q_id));
-	if (map == MAP_FAILED)
-		return -errno;
-	queue->descs = map;
-	queue->descs_bytes = bytes;
-	return 0;
-}
-
 /* Enough that a turn in which every tag commits and does I/O needs one system call. */
 static unsigned ring_entries(uint16_t depth)
 {
@@ -441,15 +417,16 @@ static struct request *new_requests(struct queue *queue)
 	struct request *requests = g_new(struct request, queue->config.depth);
 
 	for (unsigned tag = 0; tag < queue->config.depth; tag++)
-		requests[tag] = (struct request){ queue, tag };
+		requests[tag] = (struct request){ .queue = queue, .tag = tag };
 	return requests;
 }
 
 static struct data *new_data(struct queue *queue, GError **err)
 {
 	const struct data_config config = {
+		.driver = queue->config.driver,
+		.way = queue->config.data,
 		.char_fd = queue->config.char_fd,
-		.features = queue->config.features,
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
 		.max_io_bytes = queue->config.max_io_bytes,
@@ -461,8 +438,9 @@ static struct data *new_data(struct queue *queue, GError **err)
 static struct fetch *new_fetch(struct queue *queue, GError **err)
 {
 	const struct fetch_config config = {
+		.driver = queue->config.driver,
+		.batches = queue->config.batches,
 		.char_fd = queue->config.char_fd,
-		.features = queue->config.features,
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
 		.loop = queue->loop,
@@ -495,9 +473,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 		queue->fetch = new_fetch(queue, err);
 	if (!queue->fetch)
 		goto fail;
-	res = map_descriptors(queue);
-	if (!res)
-		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
+	res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
 	if (res < 0) {
 		error_set(err, res, "queue %u", config->q_id);
 		goto fail;
@@ -587,8 +563,6 @@ void queue_free(struct queue *queue)
 		queue_wait(queue);
 	aio_loop_free(queue->loop);
 	fetch_free(queue->fetch);
-	if (queue->descs)
-		munmap((void *)queue->descs, queue->descs_bytes);
 	data_free(queue->data);
 	g_mutex_clear(&queue->lock);
 	g_cond_clear(&queue->state_changed);

@@ -10,7 +10,6 @@
 #define UBD_QUEUE_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,16 +18,19 @@
 #include "failures.h"
 #include "hold.h"
 #include "image.h"
+#include "transport.h"
 
 struct queue;
 
 struct queue_config {
-	int char_fd;  /* of /dev/ubdcN */
+	const struct transport_ops *driver;
+	int char_fd;  /* the server's file */
 	int event_fd; /* an eventfd to signal news for queue_poll() */
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
-	uint64_t features; /* UBD_F_* of the device */
+	enum data_way data;
+	bool batches; /* requests come in batches */
 	struct image *image;
 	bool outlived;	       /* the device outlives us: keep acknowledged data in the file */
 	const cpu_set_t *cpus; /* CPUs for the thread; NULL: any */
@@ -52,7 +54,7 @@ struct queue_events {
 	bool ended; /* the thread has ended */
 	int broken; /* -errno of a command that the driver refused: a tag is lost */
 	/* By operation: the requests that have failed since the last call ... */
-	struct failure failed[FAILURES_OPS];
+	struct failure failed[REQUEST_OPS];
 	/* ... and the failure of the request that was held last. */
 	struct failure held;
 };

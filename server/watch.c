@@ -146,7 +146,7 @@ static void say_error(const char *line)
 
 void watch_take(struct watch *watch, const struct queue_events *events)
 {
-	for (unsigned op = 0; op < FAILURES_OPS; op++) {
+	for (unsigned op = 0; op < REQUEST_OPS; op++) {
 		if (!events->failed[op].count)
 			continue;
 		failures_add(&watch->failures, &events->failed[op]);

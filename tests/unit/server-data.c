@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * How data pass between driver and image. A file takes the place of /dev/ubdcN: what is
+ * How data pass between driver and image. A file takes the place of the driver's: what is
  * written to it at a tag's place is what the driver would get.
  */
 #include <fcntl.h>
@@ -17,11 +17,12 @@
 static int char_fd;
 static uint8_t buf[IO_BYTES];
 
-static struct data *new_data(uint64_t features, struct aio_loop *loop)
+static struct data *new_data(enum data_way way, struct aio_loop *loop)
 {
 	const struct data_config config = {
+		.driver = &transport_ubd,
+		.way = way,
 		.char_fd = char_fd,
-		.features = features,
 		.depth = DEPTH,
 		.max_io_bytes = MAX_IO,
 	};
@@ -32,9 +33,9 @@ static struct data *new_data(uint64_t features, struct aio_loop *loop)
 	return data;
 }
 
-static struct data *co_new_data(uint64_t features)
+static struct data *co_new_data(enum data_way way)
 {
-	return new_data(features, aio_loop_current());
+	return new_data(way, aio_loop_current());
 }
 
 static struct image *co_new_image(void)
@@ -44,13 +45,18 @@ static struct image *co_new_image(void)
 	return co_open_ok("disk", "raw", IMAGE_RDWR);
 }
 
-static struct ubdsrv_io_desc desc_of(uint32_t op_flags, uint64_t off, uint32_t bytes)
+static struct request_desc desc_of(enum request_op op, uint64_t off, uint32_t bytes)
 {
-	return (struct ubdsrv_io_desc){
-		.op_flags = op_flags,
-		.start_sector = off / 512,
-		.nr_sectors = bytes / 512,
-	};
+	return (struct request_desc){ .op = op, .guest_off = off, .bytes = bytes };
+}
+
+/* The driver has registered its pages in the ring. */
+static struct request_desc registered_desc_of(enum request_op op, uint64_t off, uint32_t bytes)
+{
+	struct request_desc desc = desc_of(op, off, bytes);
+
+	desc.registered = true;
+	return desc;
 }
 
 static void assert_all(const uint8_t *at, char byte)
@@ -61,9 +67,9 @@ static void assert_all(const uint8_t *at, char byte)
 
 CO_TEST(test_copy_uses_the_tags_buffer)
 {
-	struct data *data = co_new_data(0);
+	struct data *data = co_new_data(DATA_COPY);
 	struct image *img = co_new_image();
-	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_WRITE, MAX_IO, IO_BYTES);
+	struct request_desc desc = desc_of(REQUEST_WRITE, MAX_IO, IO_BYTES);
 	uint8_t *mine = (uint8_t *)(uintptr_t)data_fetch_addr(data, TAG);
 
 	g_assert_cmpuint(data_fetch_addr(data, TAG + 1), ==, (uintptr_t)mine + MAX_IO);
@@ -71,7 +77,7 @@ CO_TEST(test_copy_uses_the_tags_buffer)
 	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, 0);
 	g_assert_cmpint(image_co_pread(img, MAX_IO, IO_BYTES, buf), ==, 0);
 	assert_all(buf, 'c');
-	desc = desc_of(UBD_IO_OP_READ, 2 * MAX_IO, IO_BYTES);
+	desc = desc_of(REQUEST_READ, 2 * MAX_IO, IO_BYTES);
 	g_assert_cmpint(data_co_read(data, TAG, &desc, img), ==, 0);
 	assert_all(mine, 0);
 	g_assert_cmpuint(data_stats(data).copied, ==, 2);
@@ -81,22 +87,24 @@ CO_TEST(test_copy_uses_the_tags_buffer)
 
 CO_TEST(test_user_copy_moves_data_by_the_file)
 {
-	struct data *data = co_new_data(UBD_F_USER_COPY);
+	struct data *data = co_new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
-	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_WRITE, MAX_IO, IO_BYTES);
+	struct request_desc desc = desc_of(REQUEST_WRITE, MAX_IO, IO_BYTES);
 
 	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, 0);
 	memset(buf, 'w', IO_BYTES);
-	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG)), ==, IO_BYTES);
+	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG)), ==,
+			IO_BYTES);
 	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, 0);
 	memset(buf, 0, IO_BYTES);
 	g_assert_cmpint(image_co_pread(img, MAX_IO, IO_BYTES, buf), ==, 0);
 	assert_all(buf, 'w');
 
-	desc = desc_of(UBD_IO_OP_READ, MAX_IO, IO_BYTES);
+	desc = desc_of(REQUEST_READ, MAX_IO, IO_BYTES);
 	g_assert_cmpint(data_co_read(data, TAG + 1, &desc, img), ==, 0);
 	memset(buf, 0, IO_BYTES);
-	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG + 1)), ==, IO_BYTES);
+	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG + 1)), ==,
+			IO_BYTES);
 	assert_all(buf, 'w');
 	g_assert_cmpuint(data_stats(data).copied, ==, 2);
 	data_free(data);
@@ -106,11 +114,11 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 /* The driver has less than the request says: it has gone meanwhile. */
 CO_TEST(test_short_copies_fail_the_request)
 {
-	struct data *data = co_new_data(UBD_F_USER_COPY);
+	struct data *data = co_new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
-	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_WRITE, 0, IO_BYTES);
+	struct request_desc desc = desc_of(REQUEST_WRITE, 0, IO_BYTES);
 
-	g_assert_cmpint(ftruncate(char_fd, ubd_data_offset(0, TAG) + 512), ==, 0);
+	g_assert_cmpint(ftruncate(char_fd, transport_ubd.data_off(0, TAG) + 512), ==, 0);
 	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, -EIO);
 	data_free(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
@@ -127,7 +135,7 @@ struct reader {
 static void reader_co(void *arg)
 {
 	struct reader *reader = arg;
-	struct ubdsrv_io_desc desc = desc_of(UBD_IO_OP_READ, 0, MAX_IO);
+	struct request_desc desc = desc_of(REQUEST_READ, 0, MAX_IO);
 
 	g_assert_cmpint(data_co_read(reader->data, reader->tag, &desc, reader->img), ==, 0);
 	(*reader->left)--;
@@ -135,7 +143,7 @@ static void reader_co(void *arg)
 
 CO_TEST(test_tags_share_memory)
 {
-	struct data *data = co_new_data(UBD_F_USER_COPY);
+	struct data *data = co_new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct reader readers[DEPTH];
 	unsigned left = DEPTH;
@@ -159,15 +167,17 @@ static void zero_copy_co(void *arg)
 {
 	struct data *data = arg;
 	struct image *img = co_open_ok("null:4M", "raw", IMAGE_RDWR);
-	struct ubdsrv_io_desc read = desc_of(UBD_IO_OP_READ | UBD_IO_F_REGISTERED, 0, IO_BYTES);
-	struct ubdsrv_io_desc write = desc_of(UBD_IO_OP_WRITE | UBD_IO_F_REGISTERED, 0, IO_BYTES);
-	struct ubdsrv_io_desc other = desc_of(UBD_IO_OP_READ, 0, IO_BYTES);
+	struct request_desc read = registered_desc_of(REQUEST_READ, 0, IO_BYTES);
+	struct request_desc write = registered_desc_of(REQUEST_WRITE, 0, IO_BYTES);
+	struct request_desc other = desc_of(REQUEST_READ, 0, IO_BYTES);
 
 	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, TAG);
 	memset(buf, '?', IO_BYTES);
-	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG)), ==, IO_BYTES);
+	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG)), ==,
+			IO_BYTES);
 	g_assert_cmpint(data_co_read(data, TAG, &read, img), ==, 0);
-	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, ubd_data_offset(0, TAG)), ==, IO_BYTES);
+	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG)), ==,
+			IO_BYTES);
 	assert_all(buf, 0);
 	g_assert_cmpint(data_co_write(data, TAG, &write, img, 0), ==, 0);
 	g_assert_cmpuint(data_stats(data).copied, ==, 1);
@@ -180,7 +190,7 @@ static void zero_copy_co(void *arg)
 static void test_zero_copy_copies_what_it_must(void)
 {
 	struct aio_loop *loop = aio_loop_new(64, NULL);
-	struct data *data = new_data(UBD_F_USER_COPY | UBD_F_ZERO_COPY, loop);
+	struct data *data = new_data(DATA_ZERO_COPY, loop);
 
 	aio_loop_run_co(loop, zero_copy_co, data);
 	data_free(data);

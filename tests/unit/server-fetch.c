@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Both ways of fetching, with a ring and a driver that are played here: the test looks at the
- * commands that would be submitted, and answers them.
+ * Both ways of fetching, with a ring and a driver, ubd, that are played here: the test looks at the
+ * commands that would be submitted, and answers them. A file takes the place of the driver's.
  */
 #include <errno.h>
 #include <glib.h>
+#include <linux/ubd_cmd.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "fetch.h"
 
 #define DEPTH	 8
 #define Q_ID	 3
-#define CHAR_FD	 77
 #define MAX_SENT 64
 
 /* ---- the ring and the driver ---- */
@@ -24,6 +26,7 @@ struct sent {
 	struct ubd_batch_entry entries[DEPTH];
 };
 
+static int char_fd;
 static struct sent sent[MAX_SENT];
 static unsigned nr_sent;
 static struct io_uring_buf_ring *buf_ring;
@@ -51,7 +54,7 @@ void __wrap_aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 
 	g_assert_true(sqe == &last->sqe);
 	g_assert_cmpuint(sqe->opcode, ==, IORING_OP_URING_CMD);
-	g_assert_cmpint(sqe->fd, ==, CHAR_FD);
+	g_assert_cmpint(sqe->fd, ==, char_fd);
 	last->op = op;
 	memcpy(&last->cmd, sqe->cmd, sizeof(last->cmd));
 	g_assert_cmpuint(last->cmd.q_id, ==, Q_ID);
@@ -118,16 +121,18 @@ static struct {
 	struct fetch *fetch;
 	bool at_once; /* it answers as soon as it is asked */
 	uint16_t ours[MAX_SENT];
+	struct request_desc last; /* of the last one */
 	unsigned nr_ours;
 	int refused;
 	unsigned nr_over;
 } queue;
 
-static void on_request(void *arg, uint16_t tag)
+static void on_request(void *arg, uint16_t tag, const struct request_desc *desc)
 {
 	g_assert_cmpuint(queue.nr_over, ==, 0);
 	g_assert_cmpuint(queue.nr_ours, <, MAX_SENT);
 	queue.ours[queue.nr_ours++] = tag;
+	queue.last = *desc;
 	if (queue.at_once)
 		fetch_answer(queue.fetch, tag, 1000 + tag);
 }
@@ -144,11 +149,12 @@ static void on_over(void *arg)
 
 static const struct fetch_events events = { on_request, on_refused, on_over };
 
-static void begin(uint64_t features)
+static void begin(bool batches)
 {
 	const struct fetch_config config = {
-		.char_fd = CHAR_FD,
-		.features = features,
+		.driver = &transport_ubd,
+		.batches = batches,
+		.char_fd = char_fd,
 		.q_id = Q_ID,
 		.depth = DEPTH,
 		.events = &events,
@@ -164,7 +170,7 @@ static void begin(uint64_t features)
 /* By batches; the FETCH_BATCH. */
 static struct sent *begin_batches(void)
 {
-	begin(UBD_F_BATCH);
+	begin(true);
 	g_assert_null(turn_ends());
 	g_assert_cmpuint(nr_sent, ==, 2);
 	return &sent[1];
@@ -180,7 +186,7 @@ static void end(unsigned nr_over)
 
 static void test_batches_begin_with_all_tags(void)
 {
-	begin(UBD_F_BATCH);
+	begin(true);
 	g_assert_cmpuint(nr_sent, ==, 2);
 	g_assert_cmphex(sent[0].sqe.cmd_op, ==, UBD_IO_COMMIT_BATCH);
 	g_assert_cmpuint(sent[0].cmd.tag, ==, DEPTH);
@@ -399,7 +405,7 @@ static void test_each_request_is_answered_once(void)
 
 static void test_tags_have_a_command_each(void)
 {
-	begin(0);
+	begin(false);
 	g_assert_cmpuint(nr_sent, ==, DEPTH);
 	for (unsigned tag = 0; tag < DEPTH; tag++) {
 		g_assert_cmphex(sent[tag].sqe.cmd_op, ==, UBD_IO_FETCH_REQ);
@@ -420,7 +426,7 @@ static void test_tags_have_a_command_each(void)
 
 static void test_tags_end_one_by_one(void)
 {
-	begin(0);
+	begin(false);
 	sent[0].op->done(sent[0].op, UBD_IO_RES_OK, 0);
 	for (unsigned tag = 1; tag < DEPTH; tag++)
 		sent[tag].op->done(sent[tag].op, tag == 1 ? -EBUSY : UBD_IO_RES_ABORT, 0);
@@ -430,8 +436,57 @@ static void test_tags_end_one_by_one(void)
 	end(1);
 }
 
+/* ---- descriptors ---- */
+
+static void fill(uint16_t tag, uint32_t op_flags, uint32_t nr_sectors, uint64_t start_sector)
+{
+	const struct ubdsrv_io_desc desc = { op_flags, nr_sectors, start_sector, 0 };
+
+	g_assert_cmpint(pwrite(char_fd, &desc, sizeof(desc),
+			       ubd_desc_mmap_offset(Q_ID) + tag * sizeof(desc)),
+			==, sizeof(desc));
+}
+
+static void test_requests_come_with_what_is_wanted(void)
+{
+	static const struct {
+		uint32_t op_flags;
+		struct request_desc desc;
+	} all[] = {
+		{ UBD_IO_OP_READ, { .op = REQUEST_READ, .may_unmap = true } },
+		{ UBD_IO_OP_READ | UBD_IO_F_REGISTERED,
+		  { .op = REQUEST_READ, .may_unmap = true, .registered = true } },
+		{ UBD_IO_OP_WRITE | UBD_IO_F_FUA,
+		  { .op = REQUEST_WRITE, .fua = true, .may_unmap = true } },
+		{ UBD_IO_OP_FLUSH, { .op = REQUEST_FLUSH, .may_unmap = true } },
+		{ UBD_IO_OP_DISCARD, { .op = REQUEST_DISCARD, .may_unmap = true } },
+		{ UBD_IO_OP_WRITE_ZEROES, { .op = REQUEST_WRITE_ZEROES, .may_unmap = true } },
+		{ UBD_IO_OP_WRITE_ZEROES | UBD_IO_F_NOUNMAP, { .op = REQUEST_WRITE_ZEROES } },
+		{ 4, { .op = REQUEST_UNKNOWN, .may_unmap = true } },
+		{ 255, { .op = REQUEST_UNKNOWN, .may_unmap = true } },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
+		const uint16_t tag = i % DEPTH;
+		struct sent *fetch = begin_batches();
+
+		/* More than 4 GiB, and beyond 2 TiB. */
+		fill(tag, all[i].op_flags, 1u << 24, 1ull << 33);
+		tell_of(fetch, &tag, 1);
+		g_assert_cmpint(queue.last.op, ==, all[i].desc.op);
+		g_assert_cmpint(queue.last.fua, ==, all[i].desc.fua);
+		g_assert_cmpint(queue.last.may_unmap, ==, all[i].desc.may_unmap);
+		g_assert_cmpint(queue.last.registered, ==, all[i].desc.registered);
+		g_assert_cmpuint(queue.last.bytes, ==, 1ull << 33);
+		g_assert_cmpuint(queue.last.guest_off, ==, 1ull << 42);
+		end(0);
+	}
+}
+
 int main(int argc, char **argv)
 {
+	char_fd = memfd_create("char", MFD_CLOEXEC);
+	g_assert_cmpint(ftruncate(char_fd, 2 * ubd_desc_mmap_offset(Q_ID)), ==, 0);
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/fetch/batches/begin-with-all-tags", test_batches_begin_with_all_tags);
 	g_test_add_func("/fetch/batches/one-command-has-the-answers-of-a-turn",
@@ -450,5 +505,7 @@ int main(int argc, char **argv)
 			test_each_request_is_answered_once);
 	g_test_add_func("/fetch/tags/have-a-command-each", test_tags_have_a_command_each);
 	g_test_add_func("/fetch/tags/end-one-by-one", test_tags_end_one_by_one);
+	g_test_add_func("/fetch/requests-come-with-what-is-wanted",
+			test_requests_come_with_what_is_wanted);
 	return g_test_run();
 }

@@ -2,7 +2,6 @@
 /* Which requests that fail are held, and what people are told of those that fail. */
 #include <errno.h>
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 
 #include "failures.h"
 #include "hold.h"
@@ -20,20 +19,20 @@ static void test_what_is_held(void)
 		int error;
 		bool held;
 	} cases[] = {
-		{ &enospc, UBD_IO_OP_WRITE, ENOSPC, true },
-		{ &enospc, UBD_IO_OP_WRITE, EDQUOT, true },
-		{ &enospc, UBD_IO_OP_WRITE_ZEROES, ENOSPC, true },
-		{ &enospc, UBD_IO_OP_FLUSH, ENOSPC, true },
-		{ &enospc, UBD_IO_OP_DISCARD, ENOSPC, false },
-		{ &enospc, UBD_IO_OP_WRITE, EFBIG, false },
-		{ &enospc, UBD_IO_OP_WRITE, EIO, false },
-		{ &all, UBD_IO_OP_WRITE, EIO, true },
-		{ &all, UBD_IO_OP_READ, ETIMEDOUT, true },
-		{ &all, UBD_IO_OP_WRITE, EINVAL, false },
-		{ &all, UBD_IO_OP_WRITE, EOPNOTSUPP, false },
-		{ &all, UBD_IO_OP_DISCARD, EIO, false },
-		{ &none, UBD_IO_OP_WRITE, ENOSPC, false },
-		{ &none, UBD_IO_OP_WRITE, EIO, false },
+		{ &enospc, REQUEST_WRITE, ENOSPC, true },
+		{ &enospc, REQUEST_WRITE, EDQUOT, true },
+		{ &enospc, REQUEST_WRITE_ZEROES, ENOSPC, true },
+		{ &enospc, REQUEST_FLUSH, ENOSPC, true },
+		{ &enospc, REQUEST_DISCARD, ENOSPC, false },
+		{ &enospc, REQUEST_WRITE, EFBIG, false },
+		{ &enospc, REQUEST_WRITE, EIO, false },
+		{ &all, REQUEST_WRITE, EIO, true },
+		{ &all, REQUEST_READ, ETIMEDOUT, true },
+		{ &all, REQUEST_WRITE, EINVAL, false },
+		{ &all, REQUEST_WRITE, EOPNOTSUPP, false },
+		{ &all, REQUEST_DISCARD, EIO, false },
+		{ &none, REQUEST_WRITE, ENOSPC, false },
+		{ &none, REQUEST_WRITE, EIO, false },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
@@ -44,9 +43,9 @@ static void test_what_is_held(void)
 /* What a flush has lost no later one finds, and what was cut off does not come back. */
 static void test_what_time_does_not_mend(void)
 {
-	g_assert_false(hold_wants(&all, UBD_IO_OP_FLUSH, ENOSPC, IMAGE_TROUBLE_LOST));
-	g_assert_false(hold_wants(&all, UBD_IO_OP_READ, EIO, IMAGE_TROUBLE_CUT));
-	g_assert_true(hold_wants(&all, UBD_IO_OP_WRITE, ENOSPC, IMAGE_TROUBLE_DELETED));
+	g_assert_false(hold_wants(&all, REQUEST_FLUSH, ENOSPC, IMAGE_TROUBLE_LOST));
+	g_assert_false(hold_wants(&all, REQUEST_READ, EIO, IMAGE_TROUBLE_CUT));
+	g_assert_true(hold_wants(&all, REQUEST_WRITE, ENOSPC, IMAGE_TROUBLE_DELETED));
 }
 
 /* Never as long as the driver waits: a server that holds for longer would count as dead. */
@@ -84,10 +83,10 @@ static void say(const char *line)
 	g_string_append_printf(said, "%s\n", line);
 }
 
-static void add(struct failures *failures, uint32_t op, uint64_t off, uint32_t bytes, int error,
-		uint64_t count)
+static void add(struct failures *failures, enum request_op op, uint64_t off, uint32_t bytes,
+		int error, uint64_t count)
 {
-	const struct ubdsrv_io_desc desc = { op, bytes / 512, off / 512, 0 };
+	const struct request_desc desc = { .op = op, .guest_off = off, .bytes = bytes };
 	struct failure failure = failure_of(&desc, error);
 
 	failure.count = count;
@@ -107,23 +106,23 @@ static void test_a_storm_is_a_line_every_ten_seconds(void)
 
 	said = g_string_new(NULL);
 	g_assert_cmpint(failures_tell(&failures, "disk", now, say), ==, G_MAXINT64);
-	add(&failures, UBD_IO_OP_WRITE, 1 << 20, 4096, ENOSPC, 1);
+	add(&failures, REQUEST_WRITE, 1 << 20, 4096, ENOSPC, 1);
 	g_assert_cmpint(failures_tell(&failures, "disk", now, say), ==, G_MAXINT64);
 	check_said("disk: write of 4096 bytes at offset 1048576 failed: No space left on device\n");
 
-	add(&failures, UBD_IO_OP_WRITE, 512, 512, EIO, 3);
-	add(&failures, UBD_IO_OP_WRITE, 8192, 4096, ENOSPC, 1000);
+	add(&failures, REQUEST_WRITE, 512, 512, EIO, 3);
+	add(&failures, REQUEST_WRITE, 8192, 4096, ENOSPC, 1000);
 	g_assert_cmpint(failures_tell(&failures, "disk", now + second, say), ==, now + 10 * second);
 	check_said("");
 	/* Another operation is another matter. */
-	add(&failures, UBD_IO_OP_FLUSH, 0, 0, EIO, 1);
+	add(&failures, REQUEST_FLUSH, 0, 0, EIO, 1);
 	failures_tell(&failures, "disk", now + 2 * second, say);
 	check_said("disk: flush failed: Input/output error\n");
 	g_assert_cmpint(failures_tell(&failures, "disk", now + 10 * second, say), ==, G_MAXINT64);
 	check_said(
 		"disk: write of 512 bytes at offset 512 failed: Input/output error (and 1002 more)\n");
 	/* It goes on for as long as the server lives. */
-	add(&failures, UBD_IO_OP_WRITE, 0, 512, EIO, 1);
+	add(&failures, REQUEST_WRITE, 0, 512, EIO, 1);
 	failures_tell(&failures, "disk", now + 3600 * second, say);
 	check_said("disk: write of 512 bytes at offset 0 failed: Input/output error\n");
 	g_string_free(said, TRUE);
@@ -134,11 +133,11 @@ static void test_the_end_leaves_nothing_untold(void)
 	struct failures failures = {};
 
 	said = g_string_new(NULL);
-	add(&failures, 4, 0, 512, EOPNOTSUPP, 1);
-	add(&failures, 200, 0, 512, EOPNOTSUPP, 1);
+	add(&failures, REQUEST_UNKNOWN, 0, 512, EOPNOTSUPP, 1);
+	add(&failures, REQUEST_UNKNOWN, 0, 512, EOPNOTSUPP, 1);
 	failures_tell(&failures, "disk", 1, say);
 	g_string_truncate(said, 0);
-	add(&failures, 200, 0, 512, EOPNOTSUPP, 1);
+	add(&failures, REQUEST_UNKNOWN, 0, 512, EOPNOTSUPP, 1);
 	g_assert_cmpint(failures_tell(&failures, "disk", 2, say), <, G_MAXINT64);
 	check_said("");
 	g_assert_cmpint(failures_tell(&failures, "disk", G_MAXINT64, say), ==, G_MAXINT64);

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What both ways of fetching by commands share; see fetch_wire.h. */
+#include "fetch_wire.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "transport.h"
+
+int wire_fetch_begin(struct wire_fetch *wf, const struct fetch_config *config, GError **err)
+{
+	size_t page = sysconf(_SC_PAGESIZE), bytes;
+	void *map;
+
+	wf->fetch.config = *config;
+	wf->wire = config->driver->wire;
+	bytes = config->depth * wf->wire->desc_bytes;
+	bytes = (bytes + page - 1) & ~(page - 1);
+	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, config->char_fd,
+		   config->q_id * wf->wire->desc_stride);
+	if (map == MAP_FAILED)
+		return error_set(err, -errno, "queue %u", config->q_id);
+	wf->descs = map;
+	wf->descs_bytes = bytes;
+	return 0;
+}
+
+void wire_fetch_end(struct wire_fetch *wf)
+{
+	if (wf->descs)
+		munmap((void *)wf->descs, wf->descs_bytes);
+}
