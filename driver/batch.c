@@ -273,7 +273,7 @@ bool ubd_has_orphan_batch(struct ubd_device *dev)
 		struct ubd_queue *q = &dev->queues[i];
 
 		spin_lock(&q->lock);
-		orphan = q->fetch && !q->busy && ubd_cmd_is_orphan(q->fetch);
+		orphan = q->fetch && ubd_cmd_is_orphan(q->fetch);
 		spin_unlock(&q->lock);
 	}
 	return orphan;

@@ -231,12 +231,16 @@ void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 /* ---- looking for lost ones ---- */
 
+/*
+ * Also of a FETCH that has a request: on a ring whose task work only one thread may run, nobody
+ * runs it once that thread has ended.
+ */
 static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 {
 	bool orphan;
 
 	spin_lock(&tag->lock);
-	orphan = ubd_fetch_waits(tag) && tag->cmd && ubd_cmd_is_orphan(tag->cmd);
+	orphan = tag->cmd && ubd_cmd_is_orphan(tag->cmd);
 	spin_unlock(&tag->lock);
 	return orphan;
 }

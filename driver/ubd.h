@@ -621,7 +621,7 @@ void ubd_kick_all(struct ubd_device *dev);
 /* As ubd_cancel_fetch(). */
 void ubd_cancel_fetch_batch(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
-/* True if a FETCH_BATCH waits that can never be answered. */
+/* True if there is a FETCH_BATCH that can never be answered. */
 bool ubd_has_orphan_batch(struct ubd_device *dev);
 
 /* ---- tag.c ---- */
@@ -734,7 +734,7 @@ void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void ubd_drain_tags(struct ubd_device *dev);
 
 /*
- * True if a FETCH waits that can never be answered: anywhere, or among some of the tags, which
+ * True if there is a FETCH that can never be answered: anywhere, or among some of the tags, which
  * are others each time.
  */
 bool ubd_has_orphans(struct ubd_device *dev, bool everywhere);

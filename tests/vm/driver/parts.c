@@ -4,6 +4,7 @@
  * its program. Of servers that are killed death.c is.
  */
 #include "actors.h"
+#include "batches.h"
 
 #include <string.h>
 #include <sys/syscall.h>
@@ -49,6 +50,50 @@ static void the_thread_that_fetched_ends(void)
 
 	open_with_one_ring(&server);
 	CHECK_EQ(pthread_create(&thread, NULL, fetch_all, &server), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	check_start_fails(&server);
+}
+
+/*
+ * The one FETCH there is, on a ring whose task work only this thread may run, and it then ends. Of
+ * batches both commands.
+ */
+static void *fetch_for_this_thread_only(void *arg)
+{
+	const unsigned int flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+	struct server *server = arg;
+	struct server_queue *queue = &server->queues[0];
+	struct ubd_batch_entry entry = {
+		.flags = UBD_BATCH_FETCH,
+		.addr = (uintptr_t)server_buffer(queue, 0),
+	};
+	struct batch batch;
+
+	CHECK_EQ(io_uring_queue_init(16, &queue->ring, flags), 0);
+	if (server->info.flags & UBD_F_BATCH) {
+		prep_commit_batch(io_uring_get_sqe(&queue->ring), server->cdev, 0, &entry, 1);
+		batch_init(&batch, &queue->ring, server->cdev, 0, 1, 1);
+		batch_fetch(&batch);
+	} else {
+		prep_io(io_uring_get_sqe(&queue->ring), server->cdev, UBD_IO_FETCH_REQ, 0, 0, 0,
+			server_buffer(queue, 0));
+	}
+	CHECK(io_uring_submit(&queue->ring) > 0);
+	return NULL;
+}
+
+/* A request is on its way to it for ever, which nobody is told of. */
+static void the_only_thread_that_can_be_told_ends(void)
+{
+	struct server server;
+	pthread_t thread;
+
+	server_init(&server);
+	server.info.nr_hw_queues = 1;
+	server.info.queue_depth = 1;
+	server_add(&server);
+	server_open(&server);
+	CHECK_EQ(pthread_create(&thread, NULL, fetch_for_this_thread_only, &server), 0);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	check_start_fails(&server);
 }
@@ -138,6 +183,7 @@ int main(int argc, char **argv)
 {
 	const struct test tests[] = {
 		{ "the thread that fetched ends", the_thread_that_fetched_ends },
+		{ "the only thread that can be told ends", the_only_thread_that_can_be_told_ends },
 		{ "a queue thread ends while the device is live",
 		  a_queue_thread_ends_while_the_device_is_live },
 		{ "a ring is closed with its FETCHes", a_ring_is_closed_with_its_fetches },
@@ -145,5 +191,10 @@ int main(int argc, char **argv)
 		{ "a ring closed in silence is noticed", a_ring_closed_in_silence_is_noticed },
 	};
 
-	return RUN_TESTS(tests, argc, argv);
+	const struct test by_batches[] = {
+		{ "the only thread that can be told ends", the_only_thread_that_can_be_told_ends },
+	};
+	int failed = RUN_TESTS(tests, argc, argv);
+
+	return failed | RUN_TESTS_BY_BATCHES(by_batches, argc, argv);
 }
