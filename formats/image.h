@@ -30,6 +30,20 @@ struct image;
 struct image_ops;
 struct bottom_ops;
 struct image_option;
+struct node_options;
+
+/*
+ * ---- names ----
+ *
+ * A file name may also be that of a graph of nodes: json:{"driver": "qcow2", "file": {...}}, with
+ * the options that ubd-options(7) lists.
+ */
+
+/*
+ * The name of the graph that an option list ("driver=qcow2,file.filename=a") describes. NULL, with
+ * @err set, if the list is invalid. The caller frees it.
+ */
+char *image_name_from_options(const char *list, GError **err);
 
 /* ---- open and close ---- */
 
@@ -101,7 +115,14 @@ struct image_open_opts {
 	 * The image that names this one as its backing file, so that the policy applies; or NULL.
 	 */
 	const char *named_by;
-	/* Of a bottom node, set by bottom.c: the same for its file. */
+	/*
+	 * Called when the file of the top image is open and locked, before anything is read from
+	 * it; an error ends the opening. May be NULL.
+	 */
+	int (*co_claim)(void *arg, struct image *file, GError **err);
+	void *claim_arg;
+	/* Set by formats/: what the node was asked for; and, of a bottom node, the permission. */
+	const struct node_options *node;
 	const struct named_file *named_file;
 };
 
@@ -148,9 +169,12 @@ int image_co_close(struct image *img);
  * ---- what an image is ----
  */
 
-const char *image_filename(const struct image *img); /* owned by the node */
-const char *image_format(const struct image *img);   /* "qcow2", "raw", ... */
-uint64_t image_size(const struct image *img);	     /* guest-visible size */
+/*
+ * Of its file; or, where that does not say how to read the file, json:{...}. Owned by the node.
+ */
+const char *image_filename(const struct image *img);
+const char *image_format(const struct image *img); /* "qcow2", "raw", ... */
+uint64_t image_size(const struct image *img);	   /* guest-visible size */
 bool image_is_read_only(const struct image *img);
 /* The file is the disk: whoever writes to the disk can write a header of another format there. */
 bool image_is_headerless(const struct image *img);

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "image_int.h"
+#include "node_name.h"
 
 /* No image is larger: sizes and offsets stay positive as an off_t, and can be rounded up. */
 #define MAX_IMAGE_SIZE ((uint64_t)INT64_MAX - (1 << 30))
@@ -240,6 +241,9 @@ static int co_create(struct creation *c, GError **err)
 		return refuse(c, err, -ENOTSUP,
 			      "Format driver '%s' does not support image creation",
 			      c->ops->io.name);
+	/* A graph is of files that are there. */
+	if (node_name_is_json(c->filename))
+		return refuse(c, err, -EINVAL, "Unknown protocol 'json': a new image is a file");
 	if (!c->opts.begun)
 		c->opts.begun = &begun;
 	ret = co_check(c, err) ?:

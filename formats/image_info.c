@@ -18,7 +18,7 @@ int image_co_get_info(struct image *img, struct image_info *ret_info, GError **e
 
 	if (img->backing_filename)
 		info.full_backing_filename =
-			image_resolve_backing(img->filename, img->backing_filename);
+			image_resolve_backing(image_bottom_name(img), img->backing_filename);
 	if (img->format->co_get_info)
 		ret = image_one_line(img->format->co_get_info(img, &info, err), err);
 	if (ret)

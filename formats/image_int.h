@@ -15,21 +15,51 @@ const struct format_ops *image_headerless_format(void);
 
 /* ---- bottom/bottom.c ---- */
 
-/*
- * The bottom that the file name asks for, and the name without "file:", which the caller frees.
- * NULL, with @err set, if there is none.
- */
-const struct bottom_ops *image_find_bottom(const char *filename, char **ret_name, GError **err);
+/* Whether a driver of that name is a bottom. */
+bool image_is_bottom_driver(const char *driver);
 
-/* Like image_co_open_bottom(), for a name in an image, under a policy; @named may be NULL. */
-int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
-			struct image **ret_img, GError **err);
+/*
+ * The options of the bottom that a file name asks for ("driver" and "filename"), or, of a name that
+ * is JSON, of the graph. NULL, with @err set, if the name is invalid. The caller frees them.
+ */
+struct node_options *image_options_of_name(const char *filename, bool *ret_is_graph, GError **err);
+
+/* The file where the graph ends; unknown if there is none. */
+struct file_id image_co_options_file_id(const struct node_options *options);
+
+/* Opens a bottom node. A file that an image names must be allowed as backing file or data file. */
+int image_co_open_bottom_node(const struct node_options *options, unsigned flags,
+			      const struct image_policy *policy, bool is_data_file,
+			      struct image **ret_img, GError **err);
+
+/* Opens the bottom that @image names as its data file. */
+int image_co_open_data_file(const char *filename, unsigned flags, const struct image_policy *policy,
+			    const char *image, struct image **ret_img, GError **err);
 
 /*
  * Creates the file that the name asks for, or truncates it (a block device stays as it was), and
  * adds it to @begun.
  */
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err);
+
+/* ---- image_name.c ---- */
+
+/*
+ * The name of a node, as QEMU makes it: that of its file, or json:{...} where that alone would not
+ * lead to the same node. The caller frees it.
+ */
+char *image_make_name(const struct image *img);
+
+/* The file at the bottom, whatever nodes stand on it: names in an image are relative to it. */
+const char *image_bottom_name(const struct image *img);
+
+/* ---- node_flags.c ---- */
+
+/*
+ * Whether the values of the common options are possible, and what they make of IMAGE_* flags. A
+ * node that shall not be written to cannot be opened for writing.
+ */
+int node_flags_apply(const struct node_options *options, unsigned *flags, GError **err);
 
 /* ---- image_node.c ---- */
 
@@ -39,6 +69,9 @@ struct image *image_node_new_format(const struct format_ops *ops, struct image *
 struct image *image_node_new_bottom(const struct bottom_ops *ops, const char *filename,
 				    unsigned flags);
 void image_node_free(struct image *img);
+
+/* image_co_close(), but the memory account stays: it is that of the node above. */
+int image_co_close_nodes(struct image *img);
 
 /* Opens the node itself; on failure, the nodes below it stay open. */
 int image_node_co_open(struct image *img, const struct image_open_opts *opts, GError **err);

@@ -47,6 +47,8 @@ void image_node_free(struct image *img)
 	iobuf_free(img->rmw_lock);
 	g_free(img->backing_filename);
 	g_free(img->backing_format);
+	node_options_free(img->options);
+	node_options_free(img->backing_options);
 	g_free(img->filename);
 	g_free(img);
 }
@@ -95,6 +97,7 @@ int image_node_co_new_bottom(const struct bottom_ops *ops, const char *filename,
 	int ret;
 
 	img->opaque = opaque;
+	img->options = opts->node ? node_options_copy(opts->node) : NULL;
 	ret = image_node_co_open(img, opts, err);
 	if (ret)
 		image_node_free(img);
@@ -116,9 +119,14 @@ int image_co_new_format(const struct format_ops *ops, struct image *file, unsign
 {
 	struct image_open_opts opts = { .flags = flags };
 	struct image *img = image_node_new_format(ops, file, flags);
-	int ret = image_node_co_open(img, &opts, err);
+	int ret;
 
+	/* The account of a chain, which a node put on it shares. */
+	img->memory = file->memory ?: image_memory_new(0);
+	ret = image_node_co_open(img, &opts, err);
 	if (ret) {
+		if (img->memory != file->memory)
+			g_free(img->memory);
 		image_node_free(img);
 		image_co_close(file);
 	} else {
@@ -128,15 +136,15 @@ int image_co_new_format(const struct format_ops *ops, struct image *file, unsign
 }
 
 /*
- * Closes the node and what it stands on, but not its backing file. A node that was opened by itself
- * before another was put on it has its own memory account, which goes with it.
+ * Closes the node and what it stands on. A node that was opened by itself before another was put on
+ * it has its own memory account, which goes with it.
  */
 static int co_close_layer(struct image *img)
 {
 	struct image_memory *memory = img->file ? img->file->memory : NULL;
 	int ret = image_co_flush(img);
 	int close_ret = img->ops->co_close(img);
-	int file_ret = img->file ? co_close_layer(img->file) : 0;
+	int file_ret = image_co_close_nodes(img->file);
 
 	if (memory != img->memory)
 		g_free(memory);
@@ -144,9 +152,8 @@ static int co_close_layer(struct image *img)
 	return ret ?: close_ret ?: file_ret;
 }
 
-int image_co_close(struct image *img)
+int image_co_close_nodes(struct image *img)
 {
-	struct image_memory *memory = img ? img->memory : NULL;
 	int first_error = 0;
 
 	/* From the top down: what an image has held back may need what is below it. */
@@ -157,6 +164,14 @@ int image_co_close(struct image *img)
 		first_error = first_error ?: ret;
 		img = backing;
 	}
-	g_free(memory);
 	return first_error;
+}
+
+int image_co_close(struct image *img)
+{
+	struct image_memory *memory = img ? img->memory : NULL;
+	int ret = image_co_close_nodes(img);
+
+	g_free(memory);
+	return ret;
 }

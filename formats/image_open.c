@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Image nodes: opening an image. Finds out its format, opens that on the file, and goes down the
- * chain of backing files.
+ * Image nodes: opening the graph of nodes that a name describes: each format on what is below it,
+ * down the chain of backing files. Options that no node has taken are refused.
  */
 #include <errno.h>
 
 #include "foreign.h"
 #include "image_int.h"
+#include "node_name.h"
 #include "probe.h"
+
+/* Nodes of a graph: each may come from an image that says where the next one is. */
+#define MAX_NODES 1024
+/* Formats on formats, which call each other on the stack of a coroutine. */
+#define MAX_DEPTH 8
 
 /* ---- one image ---- */
 
@@ -70,12 +76,70 @@ static int co_keep_writers_out(struct image *node, GError **err)
 	return ret;
 }
 
-/* A format node on @file, which it owns from now on, also on failure. */
-static int co_open_format(struct image *file, const struct image_open_opts *opts,
-			  struct image_memory *memory, struct image **ret_img, GError **err)
+/* ---- nodes ---- */
+
+/* A graph while it is opened. */
+struct graph {
+	const struct image_policy *policy;
+	struct image_memory *memory;
+	unsigned nodes; /* so far */
+};
+
+static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
+			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err);
+
+/* A child by the name of a node: there are no others in this program. */
+static int refuse_reference(const struct node_options *options, const char *child, GError **err)
+{
+	const struct node_value *value = node_options_find(options, child);
+
+	if (!value || value->type == NODE_VALUE_NULL)
+		return 0;
+	return error_refuse(err, -EINVAL, "Cannot find device='%s' nor node-name='%s'", value->text,
+			    value->text);
+}
+
+/* Takes what was asked for the backing file, in place of what the image names. */
+static int take_backing_options(struct image *img, GError **err)
+{
+	const struct node_value *value = node_options_find(img->options, "backing");
+
+	if (img->format->no_backing)
+		return 0;
+	img->backing_unwanted = value && (value->type == NODE_VALUE_NULL || !*value->text);
+	if (!img->backing_unwanted && refuse_reference(img->options, "backing", err))
+		return -EINVAL;
+	node_options_drop(img->options, "backing");
+	if (!(img->flags & IMAGE_NO_BACKING) && node_options_has_child(img->options, "backing"))
+		img->backing_options = node_options_take_child(img->options, "backing");
+	return 0;
+}
+
+static int co_take_data_file(struct graph *graph, struct image *img, struct image_open_opts *opts,
+			     unsigned depth, GError **err)
+{
+	struct node_options *options;
+	int ret;
+
+	if (!img->format->has_data_files)
+		return 0;
+	if (refuse_reference(img->options, "data-file", err))
+		return -EINVAL;
+	node_options_drop(img->options, "data-file");
+	if (!node_options_has_child(img->options, "data-file"))
+		return 0;
+	options = node_options_take_child(img->options, "data-file");
+	ret = img->flags & IMAGE_NO_DATA_FILE ? 0
+					      : co_open_below(graph, options, img->flags, true,
+							      depth + 1, &opts->data_file, err);
+	node_options_free(options);
+	return ret;
+}
+
+static int co_find_ops(struct image *file, const struct image_open_opts *opts,
+		       const struct format_ops **ret_ops, GError **err)
 {
 	const struct format_ops *ops = NULL;
-	struct image *img;
 	int ret = 0;
 
 	if (opts->format) {
@@ -92,22 +156,56 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
 			ret = foreign_refuse(ops, file->filename, err);
 	}
-	if (!ret && opts->data_file && !ops->has_data_files) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': format %s does not support external data files",
-			    file->filename, ops->io.name);
-		ret = -EINVAL;
+	if (!ret && opts->data_file && !ops->has_data_files)
+		ret = error_refuse(
+			err, -EINVAL,
+			"Could not open '%s': format %s does not support external data files",
+			file->filename, ops->io.name);
+	*ret_ops = ops;
+	return ret;
+}
+
+/* Opens the node itself, which has its options. On failure, opts->data_file is closed. */
+static int co_open_node(struct graph *graph, struct image *img, struct image_open_opts *opts,
+			unsigned depth, GError **err)
+{
+	bool places_only = graph->policy && graph->policy->places_only;
+	int ret = take_backing_options(img, err) ?: co_take_data_file(graph, img, opts, depth, err);
+
+	ret = ret
+		      ?: node_options_check(img->options, img->ops->name, true,
+					    img->format->options, places_only, err);
+	if (!ret && opts->flags & IMAGE_BEAR_WRITERS && !img->format->bears_writers)
+		ret = co_keep_writers_out(img->file, err);
+	if (ret) {
+		image_co_close(opts->data_file);
+		return ret;
 	}
+	g_free(img->filename);
+	img->filename = image_make_name(img);
+	opts->node = img->options;
+	return image_node_co_open(img, opts, err);
+}
+
+/* A format node on @file, which it owns from now on, also on failure. */
+static int co_open_format(struct graph *graph, struct image *file,
+			  const struct node_options *options, const struct image_open_opts *opts,
+			  unsigned depth, struct image **ret_img, GError **err)
+{
+	struct image_open_opts node_opts = *opts;
+	const struct format_ops *ops;
+	struct image *img;
+	int ret = co_find_ops(file, opts, &ops, err);
+
 	if (ret) {
 		image_co_close(opts->data_file);
 		image_co_close(file);
 		return ret;
 	}
 	img = image_node_new_format(ops, file, opts->flags & ~IMAGE_BEAR_WRITERS);
-	img->memory = memory;
-	if (opts->flags & IMAGE_BEAR_WRITERS && !ops->bears_writers)
-		ret = co_keep_writers_out(file, err);
-	ret = ret ?: image_node_co_open(img, opts, err);
+	img->memory = graph->memory;
+	img->options = node_options_copy(options);
+	ret = co_open_node(graph, img, &node_opts, depth, err);
 	if (ret) {
 		image_node_free(img);
 		image_co_close(file);
@@ -117,69 +215,228 @@ static int co_open_format(struct image *file, const struct image_open_opts *opts
 	return 0;
 }
 
+static int count_node(struct graph *graph, unsigned depth, GError **err)
+{
+	if (++graph->nodes > MAX_NODES || depth > MAX_DEPTH)
+		return error_refuse(err, -ELOOP, "the graph has more than %u nodes, or %u levels",
+				    MAX_NODES, MAX_DEPTH);
+	return 0;
+}
+
+static unsigned file_flags(unsigned flags)
+{
+	unsigned below = flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
+
+	return flags & IMAGE_FOR_REPAIR ? below | IMAGE_RDWR : below;
+}
+
+/*
+ * The options of the node below a format, which the caller frees. A bottom as an image is raw: its
+ * contents are the disk.
+ */
+static struct node_options *take_file_options(struct node_options *options, GError **err)
+{
+	const char *driver = node_options_text(options, "driver");
+	struct node_options *file;
+
+	if (driver && image_is_bottom_driver(driver)) {
+		file = node_options_copy(options);
+		while (node_options_at(options, 0))
+			node_options_drop(options, node_options_at(options, 0)->name);
+		node_options_set(options, "driver", NODE_VALUE_STRING,
+				 image_headerless_format()->io.name);
+		return file;
+	}
+	if (refuse_reference(options, "file", err))
+		return NULL;
+	node_options_drop(options, "file");
+	if (node_options_has_child(options, "file"))
+		return node_options_take_child(options, "file");
+	error_refuse(err, -EINVAL,
+		     driver ? "A block device must be specified for \"file\""
+			    : "Must specify either driver or file");
+	return NULL;
+}
+
+/* A format and all nodes below it, but not its backing file. @options are used up. */
+static int co_open_layer(struct graph *graph, struct node_options *options,
+			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
+			 GError **err)
+{
+	struct image_open_opts node_opts = *opts;
+	struct node_options *below = take_file_options(options, err);
+	struct image *file;
+	int ret = below ? count_node(graph, depth, err) : -EINVAL;
+
+	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
+	ret = ret
+		      ?: co_open_below(graph, below, file_flags(node_opts.flags), false, depth + 1,
+				       &file, err);
+	node_options_free(below);
+	if (ret) {
+		image_co_close(opts->data_file);
+		return ret;
+	}
+	ret = opts->co_claim ? opts->co_claim(opts->claim_arg, file, err) : 0;
+	if (ret) {
+		image_co_close(opts->data_file);
+		image_co_close(file);
+		return ret;
+	}
+	node_opts.format = node_options_text(options, "driver");
+	return co_open_format(graph, file, options, &node_opts, depth, ret_img, err);
+}
+
 /* ---- the chain ---- */
 
-/* Opens the backing file of @layer, the last one; the chain from @top down must not have it. */
-static int co_open_backing(const struct image *top, struct image *layer, unsigned depth,
-			   const struct image_open_opts *top_opts, GError **err)
+/* What the image says of its backing file, for what the user does not say. */
+static int add_named_backing(const struct image *layer, struct node_options *options,
+			     char **ret_name, GError **err)
 {
-	g_autofree char *filename = image_resolve_backing(layer->filename, layer->backing_filename);
-	/* Whatever is done to the top image, the rest of the chain is only read. */
-	struct image_open_opts opts = {
-		.format = layer->backing_format,
-		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
-		.cache_bytes =
-			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
-		.policy = top_opts->policy,
-	};
-	struct named_file named = named_backing_file(opts.policy, layer->filename);
-	struct file_id id = image_co_file_id(filename);
-	struct image *file;
-	int ret;
+	const char *image = image_bottom_name(layer);
+	struct node_options *named;
+	bool is_graph;
 
-	if (depth >= IMAGE_MAX_CHAIN) {
-		g_set_error(err, UBD_ERROR, ELOOP, "the backing chain has more than %u images",
-			    IMAGE_MAX_CHAIN);
-		return -ELOOP;
+	*ret_name = image_resolve_backing(image, layer->backing_filename);
+	named = image_options_of_name(*ret_name, &is_graph, err);
+	if (!named)
+		return -EINVAL;
+	node_options_set_named_by(named, image);
+	if (is_graph) {
+		node_options_add_missing(options, named);
+		node_options_free(named);
+	} else {
+		node_options_put_child(options, "file", named);
 	}
-	if (image_chain_has_file(top, &id)) {
-		g_set_error(err, UBD_ERROR, ELOOP, "Backing file '%s' creates an infinite loop",
-			    filename);
-		return -ELOOP;
+	return 0;
+}
+
+/* The options of the backing file, which the caller frees; and its name for people. */
+static struct node_options *backing_options(const struct image *layer, char **ret_name,
+					    GError **err)
+{
+	struct node_options *options = layer->backing_options
+					       ? node_options_copy(layer->backing_options)
+					       : node_options_new();
+	bool has_file = node_options_find(options, "file") ||
+			node_options_find(options, "filename") ||
+			node_options_has_child(options, "file");
+
+	if (layer->backing_format && !node_options_find(options, "driver"))
+		node_options_set(options, "driver", NODE_VALUE_STRING, layer->backing_format);
+	if (!has_file && layer->backing_filename) {
+		if (add_named_backing(layer, options, ret_name, err)) {
+			node_options_free(options);
+			return NULL;
+		}
+	} else {
+		*ret_name = node_name_make(options);
 	}
-	if (!opts.format && opts.policy && opts.policy->formats_given) {
-		g_set_error(
-			err, UBD_ERROR, EPERM,
+	return options;
+}
+
+static int check_backing(const struct image *top, const struct node_options *options,
+			 const char *name, unsigned length, const struct image_policy *policy,
+			 GError **err)
+{
+	struct file_id id = image_co_options_file_id(options);
+
+	if (length >= IMAGE_MAX_CHAIN)
+		return error_refuse(err, -ELOOP, "the backing chain has more than %u images",
+				    IMAGE_MAX_CHAIN);
+	if (image_chain_has_file(top, &id))
+		return error_refuse(err, -ELOOP, "Backing file '%s' creates an infinite loop",
+				    name);
+	if (!node_options_find(options, "driver") && policy && policy->formats_given)
+		return error_refuse(
+			err, -EPERM,
 			"the image does not say which format it has, and probing is not allowed; "
 			"record the format (qemu-img rebase -u -b FILE -F FORMAT), or give "
 			"--allow-probing");
-		return -EPERM;
-	}
-	ret = image_co_open_named(filename, opts.flags, &named, &file, err);
-	ret = ret ?: co_open_format(file, &opts, top->memory, &layer->backing, err);
+	return 0;
+}
+
+/* Opens the backing file of @layer, the last one of the chain from @top down. */
+static int co_open_backing(struct graph *graph, const struct image *top, struct image *layer,
+			   struct node_options *options, const struct image_open_opts *top_opts,
+			   unsigned depth, GError **err)
+{
+	/* Whatever is done to the top image, the rest of the chain is only read. */
+	struct image_open_opts opts = {
+		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
+		.cache_bytes =
+			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
+		.policy = graph->policy,
+	};
+	int ret = co_open_layer(graph, options, &opts, depth, &layer->backing, err);
+
 	/* It is the top image's format that the caller can choose. */
 	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
 }
 
-static int co_open_chain(struct image *top, const struct image_open_opts *opts, GError **err)
+static int co_open_chain(struct graph *graph, struct image *top, const struct image_open_opts *opts,
+			 unsigned depth, GError **err)
 {
-	unsigned depth = 1;
-	int ret;
+	unsigned length = 1;
 
 	if (opts->flags & IMAGE_NO_BACKING)
 		return 0;
-	for (struct image *layer = top; layer->backing_filename; layer = layer->backing) {
-		ret = co_open_backing(top, layer, depth++, opts, err);
+	for (struct image *layer = top;
+	     !layer->backing_unwanted && (layer->backing_filename || layer->backing_options);
+	     layer = layer->backing) {
+		g_autofree char *name = NULL;
+		struct node_options *options = backing_options(layer, &name, err);
+		int ret = options ? check_backing(top, options, name, length++, graph->policy, err)
+				  : -EINVAL;
+
+		ret = ret ?: co_open_backing(graph, top, layer, options, opts, depth, err);
+		node_options_free(options);
 		if (ret) {
 			g_prefix_error(
 				err,
 				"Could not open '%s': Could not open backing file '%s' of '%s': ",
-				top->filename, layer->backing_filename, layer->filename);
+				top->filename,
+				(layer->backing_options ? name : layer->backing_filename) ?: name,
+				layer->filename);
 			return ret;
 		}
 	}
 	return 0;
 }
+
+/* ---- below a format ---- */
+
+/* What a format stands on: a bottom or, as a filter, another format with its chain. */
+static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
+			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err)
+{
+	const char *driver = node_options_text(options, "driver");
+	struct image_open_opts opts = { .flags = flags, .policy = graph->policy };
+	struct node_options *rest;
+	struct image *img;
+	int ret = count_node(graph, depth, err);
+
+	if (ret)
+		return ret;
+	if (!driver || image_is_bottom_driver(driver))
+		return image_co_open_bottom_node(options, flags, graph->policy, is_data_file,
+						 ret_img, err);
+	if (!image_find_format(driver, err))
+		return -EINVAL;
+	rest = node_options_copy(options);
+	ret = co_open_layer(graph, rest, &opts, depth, &img, err);
+	node_options_free(rest);
+	if (ret)
+		return ret;
+	ret = co_open_chain(graph, img, &opts, depth, err);
+	if (ret)
+		image_co_close_nodes(img);
+	else
+		*ret_img = img;
+	return ret;
+}
+
+/* ---- the whole ---- */
 
 static bool is_unlocked(const struct image *node)
 {
@@ -201,18 +458,12 @@ static void warn_of_unlocked(const struct image *img, const struct image_open_op
 	opts->warn(line);
 }
 
-static int co_open_on(struct image *file, const struct image_open_opts *opts,
-		      struct image **ret_img, GError **err)
+/* The node and its chain; or closes it. */
+static int co_complete(struct graph *graph, struct image *img, const struct image_open_opts *opts,
+		       struct image **ret_img, GError **err)
 {
-	struct image_memory *memory = image_memory_new(opts->memory_limit);
-	struct image *img;
-	int ret = co_open_format(file, opts, memory, &img, err);
+	int ret = co_open_chain(graph, img, opts, 0, err);
 
-	if (ret) {
-		g_free(memory);
-		return ret;
-	}
-	ret = co_open_chain(img, opts, err);
 	if (ret) {
 		image_co_close(img);
 		return ret;
@@ -220,6 +471,23 @@ static int co_open_on(struct image *file, const struct image_open_opts *opts,
 	warn_of_unlocked(img, opts);
 	*ret_img = img;
 	return 0;
+}
+
+static int co_open_on(struct image *file, const struct image_open_opts *opts,
+		      struct image **ret_img, GError **err)
+{
+	struct graph graph = { .policy = opts->policy,
+			       .memory = image_memory_new(opts->memory_limit) };
+	struct node_options *options = node_options_new();
+	struct image *img;
+	int ret = co_open_format(&graph, file, options, opts, 0, &img, err);
+
+	node_options_free(options);
+	if (ret) {
+		g_free(graph.memory);
+		return ret;
+	}
+	return co_complete(&graph, img, opts, ret_img, err);
 }
 
 static const struct image_open_opts default_opts;
@@ -230,32 +498,73 @@ int image_co_open_on(struct image *file, const struct image_open_opts *opts, str
 	return image_one_line(co_open_on(file, opts ?: &default_opts, ret_img, err), err);
 }
 
+static int co_open_graph(struct node_options *options, const struct image_open_opts *opts,
+			 struct image **ret_img, GError **err)
+{
+	struct graph graph = { .policy = opts->policy,
+			       .memory = image_memory_new(opts->memory_limit) };
+	struct image *img;
+	int ret = co_open_layer(&graph, options, opts, 0, &img, err);
+
+	if (ret) {
+		g_free(graph.memory);
+		return ret;
+	}
+	return co_complete(&graph, img, opts, ret_img, err);
+}
+
+/* The options of a name as those of a layer; NULL if it is invalid. The caller frees them. */
+static struct node_options *options_of_image(const char *filename,
+					     const struct image_open_opts *opts, bool *ret_is_graph,
+					     GError **err)
+{
+	struct node_options *named = image_options_of_name(filename, ret_is_graph, err), *options;
+
+	if (!named)
+		return NULL;
+	if (opts->named_by)
+		node_options_set_named_by(named, opts->named_by);
+	if (*ret_is_graph) {
+		options = named;
+	} else {
+		options = node_options_new();
+		node_options_put_child(options, "file", named);
+	}
+	if (opts->format)
+		node_options_set(options, "driver", NODE_VALUE_STRING, opts->format);
+	return options;
+}
+
+static int check_flags(const char *filename, unsigned flags, GError **err)
+{
+	/* Both promise something that a writer cannot keep. */
+	if ((flags & IMAGE_RDWR &&
+	     flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |
+		      IMAGE_BEAR_WRITERS)) ||
+	    (flags & IMAGE_FOR_REPAIR && flags & IMAGE_FORCE_SHARE))
+		return error_refuse(
+			err, -EINVAL,
+			"Could not open '%s': force-share=on can only be used with read-only images",
+			filename);
+	return 0;
+}
+
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err)
 {
-	struct named_file named;
-	unsigned bottom_flags;
-	struct image *file;
+	struct node_options *options;
+	bool is_graph = false;
 	int ret;
 
 	opts = opts ?: &default_opts;
-	/* Both promise something that a writer cannot keep. */
-	if ((opts->flags & IMAGE_RDWR &&
-	     opts->flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE |
-			    IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS)) ||
-	    (opts->flags & IMAGE_FOR_REPAIR && opts->flags & IMAGE_FORCE_SHARE)) {
-		g_set_error(
-			err, UBD_ERROR, EINVAL,
-			"Could not open '%s': force-share=on can only be used with read-only images",
-			filename);
-		return image_one_line(-EINVAL, err);
-	}
-	bottom_flags = opts->flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
-	if (opts->flags & IMAGE_FOR_REPAIR)
-		bottom_flags |= IMAGE_RDWR;
-	named = named_backing_file(opts->policy, opts->named_by);
-	ret = image_co_open_named(filename, bottom_flags, opts->named_by ? &named : NULL, &file,
-				  err);
-	ret = ret ?: co_open_on(file, opts, ret_img, err);
+	ret = check_flags(filename, opts->flags, err);
+	if (ret)
+		return image_one_line(ret, err);
+	options = options_of_image(filename, opts, &is_graph, err);
+	ret = options ? co_open_graph(options, opts, ret_img, err) : -EINVAL;
+	node_options_free(options);
+	/* Where a graph is wrong is not always told by the name of a file. */
+	if (ret && is_graph)
+		g_prefix_error(err, "Could not open '%s': ", filename);
 	return image_one_line(ret, err);
 }

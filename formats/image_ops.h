@@ -18,6 +18,7 @@
 #include "colock.h"
 #include "error.h"
 #include "image.h"
+#include "node_options.h"
 
 struct image_memory;
 
@@ -74,6 +75,8 @@ struct format_ops {
 	bool has_data_files;
 	/* Can be read while others write to the file, because it caches nothing. */
 	bool bears_writers;
+	/* What it understands beside node_common_options; NULL: nothing. */
+	const struct node_option *options;
 
 	/*
 	 * Sets img->size, img->limits, img->opaque. A format with a backing file sets
@@ -140,6 +143,8 @@ struct bottom_ops {
 	bool is_path;
 	/* Reads as zeroes whatever was written to it. */
 	bool forgets;
+	/* As of a format; "filename" is among them. */
+	const struct node_option *options;
 
 	/* Opens img->filename: sets img->size, img->limits, img->opaque. */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
@@ -174,11 +179,15 @@ struct image {
 	const struct format_ops *format; /* never NULL; empty for a bottom node */
 	const struct bottom_ops *bottom; /* never NULL; empty for a format node */
 	char *filename;
-	struct image *file;	 /* owned; NULL for a bottom node */
-	struct image *data_file; /* the format's; NULL: data is in @file */
-	struct image *backing;	 /* owned; NULL if none */
-	char *backing_filename;	 /* as written in the image; NULL if none */
-	char *backing_format;	 /* as written in the image; NULL if none */
+	struct node_options *options; /* its own, without those of nodes below; NULL: none */
+	struct image *file;	      /* owned; NULL for a bottom node */
+	struct image *data_file;      /* the format's; NULL: data is in @file */
+	struct image *backing;	      /* owned; NULL if none */
+	char *backing_filename;	      /* as written in the image; NULL if none */
+	char *backing_format;	      /* as written in the image; NULL if none */
+	/* The user's, for the backing file, in place of what is written in the image. */
+	struct node_options *backing_options;
+	bool backing_unwanted; /* the user wants none */
 	_Atomic uint64_t size;
 	struct file_id id;  /* for a bottom node: the open file */
 	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */

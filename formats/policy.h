@@ -36,6 +36,8 @@ struct image_policy {
 	struct image_names data_file;
 	/* Refuse a backing file whose format the image does not name, instead of probing it. */
 	bool formats_given;
+	/* Refuse options in a name (json:) that do more than tell where the data is. */
+	bool places_only;
 };
 
 /*

@@ -27,6 +27,7 @@ static struct options options = {
 	.policy = {
 		.data_file = { .from = IMAGE_NAMES_BESIDE },
 		.formats_given = true,
+		.places_only = true,
 	},
 	.hold = { .on_enospc = true },
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "image_int.h"
+#include "node_name.h"
 
 /* ---- names ---- */
 
@@ -19,40 +20,104 @@ static size_t protocol_length(const char *filename)
 }
 
 /* The first one also has the names that begin with no prefix. */
-static const struct {
-	const char *prefix;
+static const struct bottom {
+	const char *prefix; /* of names; NULL: it has none */
+	const char *driver;
 	const struct bottom_ops *ops;
 } bottoms[] = {
-	{ "file:", &image_file_bottom },
-	{ "null:", &image_null_bottom },
+	{ "file:", "file", &image_file_bottom },
+	{ NULL, "host_device", &image_file_bottom },
+	{ "null:", "null-co", &image_null_bottom },
+	{ "null-co:", "null-co", &image_null_bottom },
 };
 
-static const struct bottom_ops *find_prefix(const char *filename, size_t len)
+static const struct bottom *find_prefix(const char *filename, size_t len)
 {
 	for (unsigned i = 0; i < G_N_ELEMENTS(bottoms); i++)
-		if (strlen(bottoms[i].prefix) == len &&
+		if (bottoms[i].prefix && strlen(bottoms[i].prefix) == len &&
 		    strncmp(bottoms[i].prefix, filename, len) == 0)
-			return bottoms[i].ops;
+			return &bottoms[i];
 	return NULL;
 }
 
-const struct bottom_ops *image_find_bottom(const char *filename, char **ret_name, GError **err)
+static const struct bottom *find_driver(const char *driver)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(bottoms); i++)
+		if (strcmp(bottoms[i].driver, driver) == 0)
+			return &bottoms[i];
+	return NULL;
+}
+
+bool image_is_bottom_driver(const char *driver)
+{
+	return find_driver(driver);
+}
+
+/* The bottom that a plain name asks for, and the name without "file:", which the caller frees. */
+static const struct bottom *find_bottom(const char *filename, char **ret_name, GError **err)
 {
 	size_t len = protocol_length(filename);
-	const struct bottom_ops *ops = len ? find_prefix(filename, len) : bottoms[0].ops;
+	const struct bottom *bottom = len ? find_prefix(filename, len) : &bottoms[0];
 
-	if (!ops) {
-		g_set_error(
-			err, UBD_ERROR, EINVAL,
+	if (!bottom) {
+		error_refuse(
+			err, -EINVAL,
 			"Could not open '%s': Unknown protocol '%.*s' (use ./%s for a file of that name)",
 			filename, (int)len - 1, filename, filename);
 		return NULL;
 	}
-	if (ops->is_path)
-		filename += len;
-	/* So that a path has no other meaning when it is resolved once more. */
-	*ret_name =
-		g_strconcat(ops->is_path && protocol_length(filename) ? "./" : "", filename, NULL);
+	*ret_name = g_strdup(filename + (bottom->ops->is_path ? len : 0));
+	return bottom;
+}
+
+struct node_options *image_options_of_name(const char *filename, bool *ret_is_graph, GError **err)
+{
+	g_autofree char *name = NULL;
+	const struct bottom *bottom;
+	struct node_options *options;
+
+	*ret_is_graph = node_name_is_json(filename);
+	if (*ret_is_graph)
+		return node_name_parse(filename, err);
+	bottom = find_bottom(filename, &name, err);
+	if (!bottom)
+		return NULL;
+	options = node_options_new();
+	node_options_set(options, "driver", NODE_VALUE_STRING, bottom->driver);
+	node_options_set(options, "filename", NODE_VALUE_STRING, name);
+	return options;
+}
+
+/* So that a path has no other meaning when it is resolved once more. */
+static char *name_of_path(const char *path)
+{
+	return g_strconcat(protocol_length(path) ? "./" : "", path, NULL);
+}
+
+/* Where the graph ends. NULL if that is not known; otherwise the caller frees *ret_name. */
+static const struct bottom_ops *find_end(const struct node_options *options, char **ret_name)
+{
+	g_autofree char *prefix = NULL, *driver = NULL;
+	const struct node_value *filename = node_name_of_file(options, &prefix);
+	const struct bottom *bottom;
+
+	if (!filename)
+		return NULL;
+	driver = g_strconcat(prefix, "driver", NULL);
+	bottom = find_driver(node_options_text(options, driver) ?: bottoms[0].driver);
+	if (!bottom)
+		return NULL;
+	*ret_name = bottom->ops->is_path ? name_of_path(filename->text) : g_strdup(filename->text);
+	return bottom->ops;
+}
+
+static const struct bottom_ops *find_end_of_name(const char *filename, char **ret_name)
+{
+	bool is_graph;
+	struct node_options *options = image_options_of_name(filename, &is_graph, NULL);
+	const struct bottom_ops *ops = options ? find_end(options, ret_name) : NULL;
+
+	node_options_free(options);
 	return ops;
 }
 
@@ -83,15 +148,30 @@ static int file_id_on_worker(void *arg)
 	return 0;
 }
 
+static struct file_id co_identify(const struct bottom_ops *ops, char *name)
+{
+	struct file_id_job job = { .ops = ops, .name = name };
+
+	if (ops && ops->identify)
+		co_run_on_worker(file_id_on_worker, &job);
+	g_free(name);
+	return job.ret_id;
+}
+
+struct file_id image_co_options_file_id(const struct node_options *options)
+{
+	char *name = NULL;
+	const struct bottom_ops *ops = find_end(options, &name);
+
+	return co_identify(ops, name);
+}
+
 struct file_id image_co_file_id(const char *filename)
 {
-	struct file_id_job job = {};
+	char *name = NULL;
+	const struct bottom_ops *ops = find_end_of_name(filename, &name);
 
-	job.ops = image_find_bottom(filename, &job.name, NULL);
-	if (job.ops && job.ops->identify)
-		co_run_on_worker(file_id_on_worker, &job);
-	g_free(job.name);
-	return job.ret_id;
+	return co_identify(ops, name);
 }
 
 struct same_job {
@@ -109,10 +189,10 @@ static int same_on_worker(void *arg)
 bool image_co_same_file(const char *a, const char *b)
 {
 	struct same_job job = {};
-	const struct bottom_ops *other = image_find_bottom(b, &job.names[1], NULL);
+	const struct bottom_ops *other = find_end_of_name(b, &job.names[1]);
 	bool same = false;
 
-	job.ops = image_find_bottom(a, &job.names[0], NULL);
+	job.ops = find_end_of_name(a, &job.names[0]);
 	if (job.ops && job.ops == other && job.ops->is_same)
 		same = co_run_on_worker(same_on_worker, &job) == 1;
 	g_free(job.names[0]);
@@ -120,53 +200,140 @@ bool image_co_same_file(const char *a, const char *b)
 	return same;
 }
 
+/* All files of a graph by their stable names; NULL if one has none. */
+static char *stable_name_of_graph(const struct node_options *options)
+{
+	struct node_options *stable = node_options_copy(options);
+	const struct node_value *value;
+	bool ok = true;
+	char *name;
+
+	for (unsigned i = 0; ok && (value = node_options_at(options, i)); i++) {
+		g_autofree char *path = NULL, *file = NULL;
+
+		if (strcmp(value->name, "filename") && !g_str_has_suffix(value->name, ".filename"))
+			continue;
+		path = name_of_path(value->text);
+		file = image_stable_name(path);
+		ok = file && node_options_set(stable, value->name, NODE_VALUE_STRING, file);
+	}
+	name = ok ? node_name_make(stable) : NULL;
+	node_options_free(stable);
+	return name;
+}
+
 char *image_stable_name(const char *filename)
 {
+	bool is_graph;
+	struct node_options *options = image_options_of_name(filename, &is_graph, NULL);
 	g_autofree char *name = NULL;
-	const struct bottom_ops *ops = image_find_bottom(filename, &name, NULL);
+	const struct bottom_ops *ops = options ? find_end(options, &name) : NULL;
+	char *stable = NULL;
 
-	return ops && ops->stable_name ? ops->stable_name(name) : NULL;
+	if (options && is_graph)
+		stable = stable_name_of_graph(options);
+	else if (ops && ops->stable_name)
+		stable = ops->stable_name(name);
+	node_options_free(options);
+	return stable;
 }
 
 /* ---- open and create ---- */
 
-int image_co_open_named(const char *filename, unsigned flags, const struct named_file *named,
-			struct image **ret_img, GError **err)
+/* What the bottom is asked for: its own name or, where it has none, its options. */
+static char *name_of_bottom(const struct bottom *bottom, const struct node_options *options,
+			    GError **err)
 {
-	struct image_open_opts opts = { .flags = flags, .named_file = named };
-	g_autofree char *name = NULL, *refusal = NULL;
-	const struct bottom_ops *ops = image_find_bottom(filename, &name, err);
+	const char *filename = node_options_text(options, "filename");
 
-	if (!ops)
+	if (filename)
+		return bottom->ops->is_path ? name_of_path(filename) : g_strdup(filename);
+	if (!bottom->ops->is_path)
+		return node_name_make(options);
+	error_refuse(err, -EINVAL, "The '%s' block driver requires a file name", bottom->driver);
+	return NULL;
+}
+
+/* What names it, if an image does: its file name, or else the driver. */
+static const char *named_by(const struct node_options *options)
+{
+	const struct node_value *value =
+		node_options_find(options, "filename") ?: node_options_find(options, "driver");
+
+	return value ? value->named_by : NULL;
+}
+
+static int co_open_checked(const struct bottom *bottom, struct image_open_opts *opts,
+			   const struct named_file *named, struct image **ret_img, GError **err)
+{
+	g_autofree char *name = name_of_bottom(bottom, opts->node, err), *refusal = NULL;
+
+	if (!name)
 		return -EINVAL;
-	if (named && !ops->is_path)
+	if (named->by && !bottom->ops->is_path)
 		refusal = named_nothing_refusal(named);
-	if (refusal) {
-		g_set_error(err, UBD_ERROR, EPERM, "Could not open '%s': %s", filename, refusal);
-		return -EPERM;
-	}
-	return image_node_co_new_bottom(ops, name, &opts, NULL, ret_img, err);
+	if (refusal)
+		return error_refuse(err, -EPERM, "Could not open '%s': %s", name, refusal);
+	opts->named_file = named->by ? named : NULL;
+	return image_node_co_new_bottom(bottom->ops, name, opts, NULL, ret_img, err);
+}
+
+int image_co_open_bottom_node(const struct node_options *options, unsigned flags,
+			      const struct image_policy *policy, bool is_data_file,
+			      struct image **ret_img, GError **err)
+{
+	const char *driver = node_options_text(options, "driver") ?: bottoms[0].driver;
+	const struct bottom *bottom = find_driver(driver);
+	struct image_open_opts opts = { .flags = flags, .node = options };
+	struct named_file named;
+	int ret;
+
+	if (!bottom)
+		return error_refuse(err, -EINVAL, "Unknown driver '%s'", driver);
+	ret = node_options_check(options, driver, false, bottom->ops->options,
+				 policy && policy->places_only, err);
+	ret = ret ?: node_flags_apply(options, &opts.flags, err);
+	if (ret)
+		return ret;
+	named = is_data_file ? named_data_file(policy, named_by(options))
+			     : named_backing_file(policy, named_by(options));
+	return co_open_checked(bottom, &opts, &named, ret_img, err);
+}
+
+int image_co_open_data_file(const char *filename, unsigned flags, const struct image_policy *policy,
+			    const char *image, struct image **ret_img, GError **err)
+{
+	bool is_graph;
+	struct node_options *options = image_options_of_name(filename, &is_graph, err);
+	int ret = options ? 0 : -EINVAL;
+
+	if (!ret && image)
+		node_options_set_named_by(options, image);
+	ret = ret ?: image_co_open_bottom_node(options, flags, policy, true, ret_img, err);
+	node_options_free(options);
+	return ret;
 }
 
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img, GError **err)
 {
-	return image_one_line(image_co_open_named(filename, flags, NULL, ret_img, err), err);
+	int ret = image_co_open_data_file(filename, flags, NULL, NULL, ret_img, err);
+
+	return image_one_line(ret, err);
 }
 
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
 {
-	g_autofree char *name = NULL;
-	const struct bottom_ops *bottom = image_find_bottom(filename, &name, err);
+	g_autofree char *path = NULL, *name = NULL;
+	const struct bottom *bottom = find_bottom(filename, &path, err);
 
 	if (!bottom)
 		return -EINVAL;
-	if (!bottom->co_create) {
-		g_set_error(
-			err, UBD_ERROR, ENOTSUP,
+	if (!bottom->ops->co_create)
+		return error_refuse(
+			err, -ENOTSUP,
 			"Could not create '%s': Protocol driver '%s' does not support image creation",
-			filename, bottom->io.name);
-		return -ENOTSUP;
-	}
-	begun->bottom = bottom;
-	return bottom->co_create(name, begun, err);
+			filename, bottom->ops->io.name);
+	name = name_of_path(path);
+	begun->bottom = bottom->ops;
+	return bottom->ops->co_create(name, begun, err);
 }

@@ -668,6 +668,17 @@ static unsigned file_troubles(const struct image *img)
 	return troubles;
 }
 
+static const struct node_option options[] = {
+	{
+		.name = "filename",
+		.type = NODE_OPTION_STRING,
+		.help = "The file or block device",
+		.is_place = true,
+		.in_name = NODE_OPTION_IN_NAME,
+	},
+	{},
+};
+
 const struct bottom_ops image_file_bottom = {
 	.io = {
 		.name = "file",
@@ -683,6 +694,7 @@ const struct bottom_ops image_file_bottom = {
 		.co_refresh_size = file_co_refresh_size,
 		.co_allocated_bytes = file_co_allocated_bytes,
 	},
+	.options = options,
 	.is_path = true,
 	.co_open = file_co_open,
 	.co_keep_writers_out = file_co_keep_writers_out,

@@ -2,7 +2,7 @@
 /*
  * The bottom node `null`, for measuring what everything above it costs: it
  * reads as zeroes and forgets what is written. Its file name is "null:SIZE",
- * as in null:10G.
+ * as in null:10G; or it has none, and its size is an option.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,16 +10,18 @@
 #include "image_ops.h"
 #include "values.h"
 
+#define DEFAULT_SIZE (1ull << 30)
+
 static int null_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	uint64_t size;
+	const char *filename = node_options_text(opts->node, "filename");
+	uint64_t size = node_options_number(opts->node, "size", DEFAULT_SIZE);
 
-	if (size_parse(img->filename + strlen("null:"), &size)) {
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "Could not open '%s': expected null:SIZE, as in null:10G",
-			    img->filename);
-		return -EINVAL;
-	}
+	if (filename && strcmp(filename, "null-co://") != 0 &&
+	    (!g_str_has_prefix(filename, "null:") || size_parse(filename + strlen("null:"), &size)))
+		return error_refuse(err, -EINVAL,
+				    "Could not open '%s': expected null:SIZE, as in null:10G",
+				    filename);
 	img->size = size;
 	return 0;
 }
@@ -75,6 +77,40 @@ static int64_t null_co_allocated_bytes(struct image *img)
 	return 0;
 }
 
+static const struct node_option options[] = {
+	{
+		.name = "read-zeroes",
+		.type = NODE_OPTION_BOOL,
+		.default_value = "on",
+		.help = "Reads as zeroes; it always does",
+		.is_place = true,
+		.in_name = NODE_OPTION_FIRST_IN_NAME,
+	},
+	{
+		.name = "size",
+		.type = NODE_OPTION_SIZE,
+		.default_value = "1G",
+		.help = "Its size",
+		.is_place = true,
+		.in_name = NODE_OPTION_IN_NAME,
+	},
+	{
+		.name = "filename",
+		.type = NODE_OPTION_STRING,
+		.help = "null:SIZE or null-co://, in place of a size",
+		.is_place = true,
+		.in_name = NODE_OPTION_IN_NAME,
+	},
+	{
+		.name = "latency-ns",
+		.type = NODE_OPTION_NUMBER,
+		.default_value = "0",
+		.help = "How long a request takes",
+		.refusal = "requests complete at once",
+	},
+	{},
+};
+
 const struct bottom_ops image_null_bottom = {
 	.io = {
 		.name = "null",
@@ -89,6 +125,7 @@ const struct bottom_ops image_null_bottom = {
 		.co_truncate = null_co_truncate,
 		.co_allocated_bytes = null_co_allocated_bytes,
 	},
+	.options = options,
 	.forgets = true,
 	.co_open = null_co_open,
 };

@@ -39,11 +39,12 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 
 static int co_open_by_name(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
-	g_autofree char *filename = image_resolve_backing(q->img->filename, q->data_filename);
-	struct named_file named = named_data_file(opts->policy, q->img->filename);
+	const char *image = image_bottom_name(q->img);
+	g_autofree char *filename = image_resolve_backing(image, q->data_filename);
 	bool unwanted = q->img->flags & IMAGE_NO_DATA_FILE;
-	int ret = image_co_open_named(unwanted ? "null:0" : filename, q->img->flags,
-				      unwanted ? NULL : &named, &q->img->data_file, err);
+	int ret =
+		image_co_open_data_file(unwanted ? "null:0" : filename, q->img->flags, opts->policy,
+					unwanted ? NULL : image, &q->img->data_file, err);
 
 	if (ret)
 		g_prefix_error(err, "%s: external data file: ", q->img->filename);

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "option_list.h"
+
 /* ---- command lines ---- */
 
 static bool takes_value(const GOptionEntry *entry)
@@ -107,25 +109,10 @@ bool options_parse(const GOptionEntry *entries, const char *summary, char *const
 
 /* ---- option lists ---- */
 
-/* The part up to a single comma, doubled ones made single; *list is set behind the comma or NULL.
- */
-static char *next_part(const char **list)
-{
-	GString *part = g_string_new(NULL);
-	const char *c = *list;
-
-	while (*c && (c[0] != ',' || c[1] == ',')) {
-		g_string_append_c(part, *c);
-		c += c[0] == ',' ? 2 : 1;
-	}
-	*list = *c ? c + 1 : NULL;
-	return g_string_free(part, FALSE);
-}
-
 bool option_list_parse(const char *list, GHashTable *options)
 {
 	while (list) {
-		g_autofree char *part = next_part(&list);
+		g_autofree char *part = option_list_next(&list);
 		char *value = strchr(part, '=');
 
 		if (!*part || value == part)
@@ -140,7 +127,7 @@ bool option_list_parse(const char *list, GHashTable *options)
 bool option_list_asks_help(const char *list)
 {
 	while (list) {
-		g_autofree char *part = next_part(&list);
+		g_autofree char *part = option_list_next(&list);
 
 		if (strcmp(part, "help") == 0 || strcmp(part, "?") == 0)
 			return true;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Image nodes: what one is called. */
+#include <string.h>
+
+#include "image_int.h"
+#include "node_name.h"
+
+static const struct node_option *options_of(const struct image *img)
+{
+	return img->file ? img->format->options : img->bottom->options;
+}
+
+static void add_options(const struct image *img, int place, struct node_options *to)
+{
+	const struct node_option *option = options_of(img);
+
+	for (; option && option->name; option++) {
+		const struct node_value *value = node_options_find(img->options, option->name);
+
+		if (value && (int)option->in_name == place)
+			node_options_set(to, option->name, value->type, value->text);
+	}
+}
+
+/* Everything that decides what is read from it. */
+static struct node_options *full_options(const struct image *img)
+{
+	struct node_options *full = node_options_new();
+
+	if (!img->file && img->options) {
+		add_options(img, NODE_OPTION_FIRST_IN_NAME, full);
+		node_options_set(full, "driver", NODE_VALUE_STRING,
+				 node_options_text(img->options, "driver") ?: img->ops->name);
+		add_options(img, NODE_OPTION_IN_NAME, full);
+	} else if (!img->file) {
+		/* One that a test made. */
+		node_options_set(full, "driver", NODE_VALUE_STRING, img->ops->name);
+		node_options_set(full, "filename", NODE_VALUE_STRING, img->filename);
+	} else {
+		add_options(img, NODE_OPTION_FIRST_IN_NAME, full);
+		node_options_set(full, "driver", NODE_VALUE_STRING, img->ops->name);
+		add_options(img, NODE_OPTION_IN_NAME, full);
+		node_options_put_child(full, "file", full_options(img->file));
+		if (img->backing_options)
+			node_options_put_child(full, "backing",
+					       node_options_copy(img->backing_options));
+	}
+	return full;
+}
+
+/* Whether the name of the file leads to the same node, the format being known. */
+static bool is_plain(const struct image *img)
+{
+	const struct node_option *option = options_of(img);
+
+	for (; option && option->name; option++)
+		if (option->in_name && node_options_find(img->options, option->name))
+			return false;
+	return !img->file->file && !node_name_is_json(img->file->filename) && !img->backing_options;
+}
+
+char *image_make_name(const struct image *img)
+{
+	struct node_options *full;
+	char *name;
+
+	if (is_plain(img))
+		return g_strdup(img->file->filename);
+	full = full_options(img);
+	name = node_name_make(full);
+	node_options_free(full);
+	return name;
+}
+
+const char *image_bottom_name(const struct image *img)
+{
+	while (img->file)
+		img = img->file;
+	return img->filename;
+}

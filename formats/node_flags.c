@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the options that all nodes have mean. */
+#include <errno.h>
+#include <string.h>
+
+#include "image_int.h"
+
+/* Sets or clears @flag, if the option was given. */
+static void set_flag(const struct node_options *options, const char *name, unsigned flag,
+		     unsigned *flags)
+{
+	if (node_options_bool(options, name, *flags & flag))
+		*flags |= flag;
+	else
+		*flags &= ~flag;
+}
+
+static void set_discard(const struct node_options *options, unsigned *flags)
+{
+	const char *discard = node_options_text(options, "discard");
+
+	if (!discard)
+		return;
+	*flags &= ~IMAGE_UNMAP;
+	if (!strcmp(discard, "unmap") || !strcmp(discard, "on"))
+		*flags |= IMAGE_UNMAP;
+}
+
+int node_flags_apply(const struct node_options *options, unsigned *flags, GError **err)
+{
+	int ret = node_options_check_common(options, err);
+
+	if (ret)
+		return ret;
+	if (*flags & IMAGE_RDWR && node_options_bool(options, "read-only", false))
+		return error_refuse(err, -EACCES, "Block node is read-only");
+	set_flag(options, "force-share", IMAGE_FORCE_SHARE, flags);
+	if (*flags & IMAGE_RDWR && *flags & IMAGE_FORCE_SHARE)
+		return error_refuse(err, -EINVAL,
+				    "force-share=on can only be used with read-only images");
+	set_flag(options, "cache.direct", IMAGE_DIRECT, flags);
+	set_flag(options, "cache.no-flush", IMAGE_NO_FLUSH, flags);
+	set_discard(options, flags);
+	return 0;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Names of graphs; see node_name.h. */
+#include "node_name.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "image.h"
+#include "node_json.h"
+#include "option_list.h"
+
+#define JSON_PREFIX    "json:"
+
+/* Longer names make no sense, and would be searched for at each level. */
+#define MAX_FILE_DEPTH 16
+
+bool node_name_is_json(const char *name)
+{
+	return g_str_has_prefix(name, JSON_PREFIX);
+}
+
+struct node_options *node_name_parse(const char *name, GError **err)
+{
+	return node_options_from_json(name + strlen(JSON_PREFIX), err);
+}
+
+char *node_name_make(const struct node_options *options)
+{
+	g_autofree char *json = node_options_to_json(options);
+
+	return g_strconcat(JSON_PREFIX, json, NULL);
+}
+
+const struct node_value *node_name_of_file(const struct node_options *options, char **ret_prefix)
+{
+	GString *name = g_string_new("filename");
+	const struct node_value *value = node_options_find(options, name->str);
+
+	for (int i = 0; !value && i < MAX_FILE_DEPTH; i++) {
+		g_string_prepend(name, "file.");
+		value = node_options_find(options, name->str);
+	}
+	g_string_truncate(name, name->len - strlen("filename"));
+	*ret_prefix = g_string_free(name, FALSE);
+	return value;
+}
+
+/* ---- option lists ---- */
+
+static bool is_identifier(const char *text)
+{
+	return g_ascii_isalpha(*text) &&
+	       !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "0123456789-._")];
+}
+
+/* One part of a list: "name=value"; "name" and "noname" are on and off. */
+static int add_part(struct node_options *options, char *part, bool is_first, GError **err)
+{
+	char *value = strchr(part, '=');
+	const char *name = part;
+
+	if (value) {
+		*value++ = '\0';
+	} else if (is_first) {
+		/* A name alone would be that of a node. */
+		value = part;
+		name = "file";
+	} else if (g_str_has_prefix(part, "no")) {
+		value = "off";
+		name += 2;
+	} else {
+		value = "on";
+	}
+	if (strcmp(name, "id") == 0 && !is_identifier(value))
+		return error_refuse(err, -EINVAL,
+				    "Parameter 'id' expects an identifier: letters, digits, '-', "
+				    "'.', '_', starting with a letter");
+	if (!node_options_set(options, name, NODE_VALUE_STRING, value))
+		return error_refuse(err, -EINVAL, "too many options");
+	return 0;
+}
+
+char *image_name_from_options(const char *list, GError **err)
+{
+	struct node_options *options = node_options_new();
+	bool is_first = true;
+	char *name = NULL;
+	int ret = 0;
+
+	while (!ret && list && *list) {
+		g_autofree char *part = option_list_next(&list);
+
+		ret = add_part(options, part, is_first, err);
+		is_first = false;
+	}
+	if (!ret)
+		name = node_name_make(options);
+	node_options_free(options);
+	return name;
+}

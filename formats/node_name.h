@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Names of graphs: how a user or an image writes down the options of nodes.
+ *
+ *	json:{"driver": "qcow2", "file": {"driver": "file", "filename": "a.qcow2"}}
+ *	driver=qcow2,file.driver=file,file.filename=a.qcow2	(only after --image-opts)
+ *
+ * Any other name is that of a file; see bottom/bottom.c.
+ */
+#ifndef UBD_NODE_NAME_H
+#define UBD_NODE_NAME_H
+
+#include "node_options.h"
+
+bool node_name_is_json(const char *name);
+
+/* The options of a name that is JSON; NULL, with @err set, if it is invalid. The caller frees it.
+ */
+struct node_options *node_name_parse(const char *name, GError **err);
+
+/* The other way round. The caller frees it. */
+char *node_name_make(const struct node_options *options);
+
+/*
+ * Where the graph ends: the "filename" below any number of "file.", and the prefix before it, which
+ * the caller frees. NULL if there is none.
+ */
+const struct node_value *node_name_of_file(const struct node_options *options, char **ret_prefix);
+
+#endif
