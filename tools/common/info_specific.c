@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "json_text.h"
-#include "size.h"
+#include "values.h"
 
 #define INDENT 4
 

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "enum_names.h"
 #include "progress.h"
-#include "size.h"
+#include "values.h"
 
 #define RING_ENTRIES 256
 
@@ -93,22 +94,18 @@ static enum aio_engine given_engine;
 
 static bool parse_engine(const char *aio, enum aio_engine *ret_engine)
 {
-	static const struct {
-		const char *name;
-		enum aio_engine engine;
-	} engines[] = {
+	static const struct enum_name engines[] = {
 		{ "threads", AIO_ENGINE_THREADS },
 		{ "native", AIO_ENGINE_ANY },
 		{ "io_uring", AIO_ENGINE_URING },
+		{ NULL },
 	};
+	uint64_t engine;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(engines); i++) {
-		if (strcmp(aio, engines[i].name) == 0) {
-			*ret_engine = engines[i].engine;
-			return true;
-		}
-	}
-	return false;
+	if (!enum_from_name(engines, aio, &engine))
+		return false;
+	*ret_engine = engine;
+	return true;
 }
 
 bool tool_set_aio(const char *aio)

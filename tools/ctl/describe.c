@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "align.h"
+#include "enum_names.h"
 #include "json_text.h"
-#include "size.h"
+#include "values.h"
 
 int describe(struct control *control, struct description *ret_description)
 {
@@ -23,19 +25,18 @@ int describe(struct control *control, struct description *ret_description)
 
 const char *describe_state(const struct description *description)
 {
-	static const char *const names[] = {
-		[UBD_S_DEV_ADDED] = "added",	       [UBD_S_DEV_LIVE] = "live",
-		[UBD_S_DEV_STOPPED] = "stopped",       [UBD_S_DEV_QUIESCED] = "quiesced",
-		[UBD_S_DEV_RECOVERING] = "recovering",
+	static const struct enum_name states[] = {
+		{ "added", UBD_S_DEV_ADDED },		{ "live", UBD_S_DEV_LIVE },
+		{ "stopped", UBD_S_DEV_STOPPED },	{ "quiesced", UBD_S_DEV_QUIESCED },
+		{ "recovering", UBD_S_DEV_RECOVERING }, { NULL },
 	};
-	unsigned state = description->info.state;
 
-	return state < G_N_ELEMENTS(names) ? names[state] : "unknown";
+	return enum_to_name(states, description->info.state) ?: "unknown";
 }
 
 uint64_t describe_size(const struct description *description)
 {
-	return description->params.dev_sectors * 512;
+	return description->params.dev_sectors * SECTOR_SIZE;
 }
 
 /* As the option --recovery of ubd-serve has it. */
@@ -86,7 +87,7 @@ static void print_bytes(const char *name, uint64_t bytes)
 
 static void print_disk(const struct ubd_params *params)
 {
-	print_bytes("size", (uint64_t)params->dev_sectors * 512);
+	print_bytes("size", (uint64_t)params->dev_sectors * SECTOR_SIZE);
 	printf("read-only: %s\n", yes_or_no(params->attrs & UBD_ATTR_READ_ONLY));
 	printf("write cache: %s\n", yes_or_no(params->attrs & UBD_ATTR_VOLATILE_CACHE));
 	printf("block size: %u logical, %u physical\n", params->logical_block_size,
@@ -125,7 +126,7 @@ void describe_text(const struct description *description)
 
 static void add_disk(const struct ubd_params *params, JsonBuilder *builder)
 {
-	json_add_int(builder, "size", params->dev_sectors * 512);
+	json_add_int(builder, "size", params->dev_sectors * SECTOR_SIZE);
 	json_add_bool(builder, "read-only", !!(params->attrs & UBD_ATTR_READ_ONLY));
 	json_add_bool(builder, "rotational", !!(params->attrs & UBD_ATTR_ROTATIONAL));
 	json_add_bool(builder, "volatile-cache", !!(params->attrs & UBD_ATTR_VOLATILE_CACHE));

@@ -11,8 +11,8 @@
 #include "ctl.h"
 #include "describe.h"
 #include "json_text.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 #define SYSFS "/sys/class/ubd"
 

@@ -10,8 +10,8 @@
 
 #include "ctl.h"
 #include "error.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 /* What the server says the size is; 0 with @err set on failure. */
 static uint64_t parse_size_in(JsonObject *answer, GError **err)

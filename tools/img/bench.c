@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "align.h"
 #include "cache_mode.h"
 #include "colock.h"
 #include "img.h"
@@ -168,7 +169,7 @@ static int co_request(struct bench_queue *queue, void *buf)
 
 static uint64_t buffer_room(const struct bench *bench)
 {
-	return (MAX(bench->buffer_bytes, 1) + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
+	return align_up(MAX(bench->buffer_bytes, 1), BUFFER_ALIGN);
 }
 
 static void worker_co(void *arg)

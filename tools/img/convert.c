@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "align.h"
 #include "cache_mode.h"
 #include "copy.h"
 #include "copy_bitmaps.h"
@@ -21,7 +22,6 @@
 #define MAX_COROUTINES	   16
 #define DEFAULT_SPARSE	   4096
 #define MAX_SPARSE	   (16 * 1024 * 1024)
-#define SECTOR_SIZE	   512
 
 struct convert_job {
 	const char *source_name;
@@ -191,7 +191,7 @@ static bool parse_sparse(const char *text, uint64_t *ret_bytes)
 	if (*ret_bytes % SECTOR_SIZE == 0 && *ret_bytes <= MAX_SPARSE)
 		return true;
 	tool_error(
-		"Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "
+		"Invalid buffer size for sparse output specified. Valid sizes are multiples of %u up to %d. "
 		"Select 0 to disable sparse detection (fully allocates output).",
 		SECTOR_SIZE, MAX_SPARSE);
 	return false;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "align.h"
 #include "colock.h"
 #include "img.h"
 
@@ -308,12 +309,12 @@ int copy_co_run(const struct copy_opts *opts)
 		.size = image_size(opts->source),
 		.cluster = cluster,
 		/* A cluster with any data takes up its whole space. */
-		.unit = (MAX(opts->sparse_bytes, 1) + cluster - 1) / cluster * cluster,
+		.unit = round_up_to(MAX(opts->sparse_bytes, 1), cluster),
 		.workers = opts->coroutines,
 		.waiter = co_self(),
 	};
 
-	copy.buffer_bytes = (PIECE_BYTES + copy.unit - 1) / copy.unit * copy.unit;
+	copy.buffer_bytes = round_up_to(PIECE_BYTES, copy.unit);
 	co_mutex_init(&copy.cursor_lock);
 	co_mutex_init(&copy.turn_lock);
 	co_queue_init(&copy.turn_changed);

@@ -14,8 +14,8 @@
 
 #include "command.h"
 #include "options.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 int img_amend(const struct command *command, char **argv);
 int img_bench(const struct command *command, char **argv);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "align.h"
 #include "img.h"
 
 struct map_job {
@@ -94,7 +95,7 @@ static bool co_is_sparse(struct image *layer)
 	if (!cluster || !image_file(layer) || allocated < 0)
 		return false;
 	on_disk = allocated / cluster;
-	taken = (image_size(image_file(layer)) + cluster - 1) / cluster;
+	taken = div_round_up(image_size(image_file(layer)), cluster);
 	return taken >= MAX(on_disk * 10 / 9, on_disk + 2);
 }
 

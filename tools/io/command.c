@@ -12,8 +12,8 @@
 
 #include "aio.h"
 #include "io.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 #define MAX_SLEEP_MS (24 * 60 * 60 * 1000)
 

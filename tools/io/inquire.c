@@ -5,8 +5,8 @@
 
 #include "info_specific.h"
 #include "io.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 #define DEFAULT_ALLOC_BYTES 512
 

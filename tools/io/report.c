@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "size.h"
+#include "values.h"
 
 #define DUMP_WIDTH 16
 

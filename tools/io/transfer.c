@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "align.h"
 #include "io.h"
 #include "report.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 #define DEFAULT_PATTERN 0xcd
 #define MISALIGNMENT	16
@@ -144,8 +145,7 @@ static int verify(const struct expectation *expected, const uint8_t *buf, uint64
 static int co_copy_up(struct io_session *session, uint64_t off, uint64_t bytes)
 {
 	uint64_t cluster = image_limits(session->img)->cluster_size ?: 1;
-	uint64_t end =
-		MIN((off + bytes + cluster - 1) / cluster * cluster, image_size(session->img));
+	uint64_t end = MIN(round_up_to(off + bytes, cluster), image_size(session->img));
 	struct image_extent extent = { 0 };
 	struct buffer buffer;
 	int ret = 0;

@@ -5,8 +5,8 @@
 
 #include "io.h"
 #include "options.h"
-#include "size.h"
 #include "tool.h"
+#include "values.h"
 
 void io_print_usage(const struct io_command *command)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Values as people write them; see values.h. */
+/* Values as people write and read them; see values.h. */
 #include "values.h"
 
 #include <errno.h>
@@ -73,6 +73,36 @@ int size_parse(const char *text, uint64_t *ret_bytes)
 		return -ERANGE;
 	*ret_bytes = (whole << shift) + part;
 	return 0;
+}
+
+char *size_to_text(uint64_t bytes)
+{
+	static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
+	double value = bytes;
+	unsigned unit = 0;
+
+	/* Use the next unit from 1000 on, so that three digits suffice. */
+	while (value >= 1000 && unit < G_N_ELEMENTS(units) - 1) {
+		value /= 1024;
+		unit++;
+	}
+	return g_strdup_printf("%.3g %sB", value, units[unit]);
+}
+
+char *size_to_io_text(double bytes)
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	g_autofree char *number = NULL;
+	unsigned unit = 0;
+
+	while (bytes >= 1024 && unit < G_N_ELEMENTS(units) - 1) {
+		bytes /= 1024;
+		unit++;
+	}
+	number = g_strdup_printf("%.3f", bytes);
+	if (g_str_has_suffix(number, ".000"))
+		*strchr(number, '.') = '\0';
+	return g_strdup_printf("%s %s", number, units[unit]);
 }
 
 int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *ret_number)

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <glib.h>
 
-#include "size.h"
+#include "values.h"
 
 static void assert_size(const char *text, uint64_t expected)
 {
@@ -169,14 +169,14 @@ static void test_to_io_text(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/size/suffixes", test_suffixes);
-	g_test_add_func("/size/hexadecimal", test_hexadecimal);
-	g_test_add_func("/size/fractions", test_fractions);
-	g_test_add_func("/size/no-sizes", test_no_sizes);
-	g_test_add_func("/size/limits", test_limits);
-	g_test_add_func("/size/numbers", test_numbers);
-	g_test_add_func("/size/booleans", test_booleans);
-	g_test_add_func("/size/to-text", test_to_text);
-	g_test_add_func("/size/to-io-text", test_to_io_text);
+	g_test_add_func("/values/suffixes", test_suffixes);
+	g_test_add_func("/values/hexadecimal", test_hexadecimal);
+	g_test_add_func("/values/fractions", test_fractions);
+	g_test_add_func("/values/no-sizes", test_no_sizes);
+	g_test_add_func("/values/limits", test_limits);
+	g_test_add_func("/values/numbers", test_numbers);
+	g_test_add_func("/values/booleans", test_booleans);
+	g_test_add_func("/values/to-text", test_to_text);
+	g_test_add_func("/values/to-io-text", test_to_io_text);
 	return g_test_run();
 }
