@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "colock.h"
+#include "container_of.h"
 #include "error.h"
 #include "internal.h"
 #include "sanitizers.h"
@@ -207,8 +208,7 @@ static void arm_bell(struct aio_loop *loop)
 
 static void bell_rang(struct aio_op *op, int32_t res, uint32_t flags)
 {
-	struct aio_loop *loop =
-		(struct aio_loop *)((char *)op - offsetof(struct aio_loop, bell_op));
+	struct aio_loop *loop = container_of(op, struct aio_loop, bell_op);
 
 	/* The kernel ends a multishot poll with -ECANCELED when it finds no room for its CQE. */
 	assert(res >= 0 || res == -ECANCELED);

@@ -6,6 +6,8 @@
 #include <glib.h>
 #include <string.h>
 
+#include "align.h"
+
 static uint64_t load_word(const struct dirty_bits *bits, uint64_t index)
 {
 	return le64toh(atomic_load_explicit(&bits->words[index], memory_order_relaxed));
@@ -102,7 +104,7 @@ static uint64_t find_bit(const struct dirty_bits *bits, uint64_t index, bool dir
 		uint64_t found = (dirty ? word : ~word) & (UINT64_MAX << index % 64);
 
 		if (found)
-			return MIN((index & ~63ull) + __builtin_ctzll(found), bits->nr_bits);
+			return MIN(align_down(index, 64) + __builtin_ctzll(found), bits->nr_bits);
 		index = (index | 63) + 1;
 	}
 	return bits->nr_bits;

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define SECTOR_SIZE 512
+#include "align.h"
 
 /* What to advise depends on it. */
 enum kind {
@@ -278,7 +278,7 @@ static int foreign_co_open(struct image *img, const struct image_open_opts *opts
 			err, ret,
 			"Could not open '%s': cannot read the disk size from its header (format %s)",
 			img->filename, img->ops->name);
-	img->size = (bytes + SECTOR_SIZE - 1) & ~(uint64_t)(SECTOR_SIZE - 1);
+	img->size = align_up(bytes, SECTOR_SIZE);
 	return 0;
 }
 

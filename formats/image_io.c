@@ -11,22 +11,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "align.h"
+#include "enum_names.h"
 #include "image_int.h"
 
 /* A request of more is done in pieces: one transfer of the kernel stays below 2 GiB. */
 #define MAX_PIECE  (1024ULL * 1024 * 1024)
 /* Memory of one request for bouncing or for zeroes; more than any alignment. */
 #define MAX_BOUNCE (1024ULL * 1024)
-
-static uint64_t align_down(uint64_t value, uint64_t align)
-{
-	return value & ~(align - 1);
-}
-
-static uint64_t align_up(uint64_t value, uint64_t align)
-{
-	return align_down(value + align - 1, align);
-}
 
 /* ---- checks ---- */
 
@@ -55,7 +47,7 @@ static int check_change(struct image *img, uint64_t off, uint64_t bytes, unsigne
 
 static bool range_is_aligned(struct image *img, uint64_t off, uint64_t bytes)
 {
-	return !((off | bytes) & (img->limits.request_alignment - 1));
+	return is_aligned(off | bytes, img->limits.request_alignment);
 }
 
 static bool memory_is_aligned(struct image *img, uint64_t bytes, struct iobuf mem)
@@ -444,15 +436,19 @@ int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 
 bool image_parse_preallocation(const char *name, enum image_preallocation *ret_mode)
 {
-	static const char *const names[] = { "off", "metadata", "falloc", "full" };
+	static const struct enum_name modes[] = {
+		{ "off", IMAGE_PREALLOC_OFF },
+		{ "metadata", IMAGE_PREALLOC_METADATA },
+		{ "falloc", IMAGE_PREALLOC_FALLOC },
+		{ "full", IMAGE_PREALLOC_FULL },
+		{ NULL },
+	};
+	uint64_t mode;
 
-	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-		if (strcmp(name, names[i]) == 0) {
-			*ret_mode = i;
-			return true;
-		}
-	}
-	return false;
+	if (!enum_from_name(modes, name, &mode))
+		return false;
+	*ret_mode = mode;
+	return true;
 }
 
 static int check_resize(struct image *img, uint64_t size)

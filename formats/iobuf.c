@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "align.h"
 #include "iobuf.h"
 
 #define IOBUF_ALIGN 4096
@@ -127,7 +128,7 @@ bool iobuf_is_aligned(struct iobuf mem, size_t bytes, size_t align)
 	if (mem.fixed)
 		return true;
 	while (iter_next(&iter, &piece))
-		if (((uintptr_t)piece.iov_base | piece.iov_len) & (align - 1))
+		if (!is_aligned((uintptr_t)piece.iov_base | piece.iov_len, align))
 			return false;
 	return true;
 }
@@ -151,8 +152,7 @@ void *try_iobuf_alloc(size_t bytes)
 	if (bytes > IOBUF_MAX)
 		return NULL;
 	/* Also of nothing there is one block: NULL means that there is no memory. */
-	return aligned_alloc(IOBUF_ALIGN,
-			     (MAX(bytes, 1) + IOBUF_ALIGN - 1) & ~(size_t)(IOBUF_ALIGN - 1));
+	return aligned_alloc(IOBUF_ALIGN, align_up(MAX(bytes, 1), IOBUF_ALIGN));
 }
 
 void *try_iobuf_alloc0(size_t bytes)
@@ -173,7 +173,7 @@ void *try_iobuf_alloc_huge(size_t bytes)
 	if (bytes > IOBUF_MAX || posix_memalign(&buf, HUGE_PAGE, bytes))
 		return NULL;
 	/* Only advice. */
-	madvise(buf, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+	madvise(buf, align_down(bytes, HUGE_PAGE), MADV_HUGEPAGE);
 	return buf;
 }
 

@@ -8,15 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "align.h"
 #include "image_int.h"
 #include "probe.h"
-
-#define SECTOR_SIZE 512
-
-static uint64_t whole_sectors(uint64_t bytes)
-{
-	return (bytes + SECTOR_SIZE - 1) & ~(uint64_t)(SECTOR_SIZE - 1);
-}
 
 /*
  * Where nobody said that it is raw, its first sector says so, and that can be
@@ -31,7 +25,7 @@ static int raw_co_open(struct image *img, const struct image_open_opts *opts, GE
 {
 	bool guessed = !opts->format;
 
-	img->size = whole_sectors(image_size(img->file));
+	img->size = align_up(image_size(img->file), SECTOR_SIZE);
 	img->limits = *image_limits(img->file);
 	img->opaque = GINT_TO_POINTER(guessed);
 	/* It is written in whole then, and can be looked at. */
@@ -149,7 +143,7 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 				    "cannot resize a block device of %" PRIu64 " bytes", old);
 	ret = co_preallocate(img->file, old, size, mode);
 	if (!ret) {
-		img->size = whole_sectors(size);
+		img->size = align_up(size, SECTOR_SIZE);
 		return 0;
 	}
 	error_set(err, ret, "cannot set its size to %" PRIu64 " bytes", size);
@@ -163,7 +157,7 @@ static int raw_co_refresh_size(struct image *img)
 	int ret = image_co_refresh_size(img->file);
 
 	if (!ret)
-		img->size = MAX(img->size, whole_sectors(image_size(img->file)));
+		img->size = MAX(img->size, align_up(image_size(img->file), SECTOR_SIZE));
 	return ret;
 }
 
@@ -192,7 +186,7 @@ static int raw_check_create(const struct image_create_opts *opts, GError **err)
 
 static int raw_co_create(struct image *file, const struct image_create_opts *opts, GError **err)
 {
-	uint64_t size = whole_sectors(opts->size);
+	uint64_t size = align_up(opts->size, SECTOR_SIZE);
 	enum image_preallocation mode;
 	int ret = parse_preallocation(opts, &mode, err);
 

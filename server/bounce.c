@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "aio.h"
+#include "align.h"
 
 #define PAGE	  4096u
 #define WORD_BITS 64u
@@ -18,7 +19,7 @@ struct bounce_waiter {
 
 static unsigned pages_of(size_t bytes)
 {
-	return (bytes + PAGE - 1) / PAGE;
+	return div_round_up(bytes, PAGE);
 }
 
 void bounce_init(struct bounce *bounce, void *mem, size_t bytes)

@@ -3,9 +3,8 @@
 #ifndef UBD_DEVICE_PARTS_H
 #define UBD_DEVICE_PARTS_H
 
+#include "align.h"
 #include "device.h"
-
-#define SECTOR_SIZE 512
 
 struct device {
 	struct device_config config;

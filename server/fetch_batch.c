@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "error.h"
 #include "fetch_wire.h"
 
@@ -89,7 +90,7 @@ static void send_answers(void *arg)
  */
 static void commit_failed(struct aio_op *op, int32_t res, uint32_t flags)
 {
-	struct batch *batch = (struct batch *)((char *)op - offsetof(struct batch, commit_op));
+	struct batch *batch = container_of(op, struct batch, commit_op);
 	const struct fetch_config *config = &batch->wf.fetch.config;
 
 	if (res != batch->wf.wire->res_ended)
@@ -153,7 +154,7 @@ static void take_tags(struct batch *batch, unsigned index, size_t bytes)
 
 static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 {
-	struct batch *batch = (struct batch *)((char *)op - offsetof(struct batch, fetch_op));
+	struct batch *batch = container_of(op, struct batch, fetch_op);
 	const struct fetch_config *config = &batch->wf.fetch.config;
 
 	if (flags & IORING_CQE_F_BUFFER)

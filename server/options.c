@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "enum_names.h"
 #include "identity.h"
 #include "report.h"
 #include "values.h"
@@ -86,40 +87,33 @@ static gboolean parse_hold(const char *name, const char *value, void *data, GErr
 
 static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
 {
-	static const struct {
-		const char *name;
-		uint64_t flags;
-	} modes[] = {
+	static const struct enum_name modes[] = {
 		{ "none", 0 },
 		{ "fail", UBD_F_USER_RECOVERY },
 		{ "reissue", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE },
 		{ "fail-io", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO },
+		{ NULL },
 	};
 
-	for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
-		if (strcmp(value, modes[i].name) == 0) {
-			options.recovery = modes[i].flags;
-			return TRUE;
-		}
-	}
+	if (enum_from_name(modes, value, &options.recovery))
+		return TRUE;
 	return bad_value(name, value, "none, fail, reissue or fail-io", err);
 }
 
 static gboolean parse_data(const char *name, const char *value, void *data, GError **err)
 {
-	static const char *const names[] = {
-		[DEVICE_DATA_COPY] = "copy",
-		[DEVICE_DATA_USER_COPY] = "user-copy",
-		[DEVICE_DATA_ZERO_COPY] = "zero-copy",
+	static const struct enum_name ways[] = {
+		{ "copy", DEVICE_DATA_COPY },
+		{ "user-copy", DEVICE_DATA_USER_COPY },
+		{ "zero-copy", DEVICE_DATA_ZERO_COPY },
+		{ NULL },
 	};
+	uint64_t way;
 
-	for (size_t i = DEVICE_DATA_COPY; i < G_N_ELEMENTS(names); i++) {
-		if (strcmp(value, names[i]) == 0) {
-			options.data = i;
-			return TRUE;
-		}
-	}
-	return bad_value(name, value, "copy, user-copy or zero-copy", err);
+	if (!enum_from_name(ways, value, &way))
+		return bad_value(name, value, "copy, user-copy or zero-copy", err);
+	options.data = way;
+	return TRUE;
 }
 
 static gboolean parse_backing(const char *name, const char *value, void *data, GError **err)
@@ -144,15 +138,15 @@ static gboolean parse_size(const char *name, const char *value, void *data, GErr
 
 static gboolean parse_block_size(const char *name, const char *value, void *data, GError **err)
 {
-	static const char *const sizes[] = { "512", "1024", "2048", "4096" };
+	static const struct enum_name sizes[] = {
+		{ "512", 512 }, { "1024", 1024 }, { "2048", 2048 }, { "4096", 4096 }, { NULL },
+	};
+	uint64_t size;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
-		if (strcmp(value, sizes[i]) == 0) {
-			options.block_size = 512u << i;
-			return TRUE;
-		}
-	}
-	return bad_value(name, value, "512, 1024, 2048 or 4096", err);
+	if (!enum_from_name(sizes, value, &size))
+		return bad_value(name, value, "512, 1024, 2048 or 4096", err);
+	options.block_size = size;
+	return TRUE;
 }
 
 static const GOptionEntry option_entries[] = {

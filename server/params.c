@@ -6,9 +6,9 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "align.h"
 #include "error.h"
 
-#define SECTOR_SIZE	    512u
 /* File systems align to it, and disks under the image like it. */
 #define PHYSICAL_BLOCK_SIZE 4096u
 /*

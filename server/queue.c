@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 
 #include "aio.h"
+#include "container_of.h"
 #include "data.h"
 #include "error.h"
 #include "fetch.h"
@@ -318,7 +319,7 @@ static const struct fetch_events fetch_events = {
 
 static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 {
-	struct queue *queue = (struct queue *)((char *)op - offsetof(struct queue, ready_op));
+	struct queue *queue = container_of(op, struct queue, ready_op);
 
 	queue_set_state(queue, QUEUE_READY);
 }

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "align.h"
 #include "file_lock.h"
 #include "file_open.h"
 
@@ -643,7 +644,7 @@ static int blocks_on_worker(void *arg)
 
 	if (fstat(job->fd, &st) < 0)
 		return -errno;
-	job->ret_bytes = (int64_t)st.st_blocks * 512;
+	job->ret_bytes = (int64_t)st.st_blocks * SECTOR_SIZE;
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "align.h"
 #include "file_lock.h"
 #include "file_open.h"
 #include "lock_holder.h"
@@ -186,7 +187,7 @@ static int set_up_direct(struct file_open *job)
 
 	if ((job->flags & IMAGE_DIRECT) && fcntl(job->fd, F_SETFL, O_DIRECT) == 0) {
 		align = direct_alignment(job->fd, job->size);
-		if (align > MAX_DIRECT_ALIGN || (align & (align - 1)))
+		if (align > MAX_DIRECT_ALIGN || !is_power_of_2(align))
 			align = 0;
 	}
 	if (align) {

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
 #include "snapshot.h"
 #include "values.h"
 
@@ -61,7 +62,7 @@ static int parse_refcount_bits(struct amendment *to, const char *value, GError *
 {
 	uint64_t bits;
 
-	if (number_parse(value, 1, 64, &bits) || bits & (bits - 1))
+	if (number_parse(value, 1, 64, &bits) || !is_power_of_2(bits))
 		return error_refuse(err, -EINVAL,
 				    "refcount_bits is '%s', must be a power of two from 1 to 64",
 				    value);

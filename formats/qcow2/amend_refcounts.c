@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
+
 struct new_refcounts {
 	unsigned order;
 	unsigned block_bits; /* log2 of entries in a block */
@@ -130,7 +132,7 @@ static void place(const struct qcow2 *q, struct new_refcounts *new)
 			new->nr_blocks += new->used[i];
 			new->nr_groups = i + 1;
 		}
-		new->table_clusters = (new->nr_groups + entries - 1) / entries;
+		new->table_clusters = div_round_up(new->nr_groups, entries);
 	} while (nr_clusters(new) != before);
 }
 
@@ -230,7 +232,7 @@ static int co_write(struct qcow2 *q, const struct survey *s, const struct amend_
 	uint64_t size = (new->table_clusters << q->cluster_bits) / sizeof(uint64_t);
 
 	new->table = g_try_new0(uint64_t, size);
-	new->state = g_try_malloc0((size + REFTABLE_UNIT_ENTRIES - 1) / REFTABLE_UNIT_ENTRIES);
+	new->state = g_try_malloc0(div_round_up(size, REFTABLE_UNIT_ENTRIES));
 	if (!new->table || !new->state)
 		return -ENOMEM;
 	qcow2_raise_zero_off(q, new->start + nr_clusters(new));

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
+
 struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags)
 {
 	struct bitmap *bitmap = g_new0(struct bitmap, 1);
@@ -99,7 +101,7 @@ static uint64_t entry_bytes(uint32_t extra_bytes, uint32_t name_bytes)
 {
 	uint64_t bytes = sizeof(struct qcow2_disk_bitmap) + (uint64_t)extra_bytes + name_bytes;
 
-	return (bytes + 7) & ~7ull;
+	return align_up(bytes, 8);
 }
 
 static int check_entry(const struct qcow2_disk_bitmap *disk, uint64_t left, uint32_t index,
@@ -230,7 +232,7 @@ uint8_t *bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *
 		bitmap->entry_off = bytes;
 		bytes += bitmap_entry_bytes(bitmap);
 	}
-	buf = try_iobuf_alloc0((bytes + unit - 1) / unit * unit);
+	buf = try_iobuf_alloc0(round_up_to(bytes, unit));
 	for (guint i = 0; buf && i < list->len; i++) {
 		struct bitmap *bitmap = list->pdata[i];
 

@@ -20,6 +20,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
+
 /* ---- windows ---- */
 
 /* From where to look on behind the window; false: nowhere. */
@@ -28,7 +30,7 @@ static bool next_window(struct check *c, uint64_t *ret_start)
 	uint64_t end = c->window_start + c->window_clusters;
 	uint64_t next = MIN(c->next_used, check_next_covered(c, end));
 
-	*ret_start = next & ~(c->window_max - 1);
+	*ret_start = align_down(next, c->window_max);
 	return next < c->nr_clusters;
 }
 

@@ -8,6 +8,8 @@
 
 #include <inttypes.h>
 
+#include "align.h"
+
 /* L1 tables are read in pieces of this many entries. */
 #define L1_PIECE 8192u
 
@@ -196,7 +198,7 @@ static int co_walk_snapshot(struct check *c, uint64_t *off)
 		return ret;
 	bytes = sizeof(entry) + (uint64_t)be32toh(entry.extra_data_size) + be16toh(entry.id_size) +
 		be16toh(entry.name_size);
-	*off += (bytes + 7) & ~7ull;
+	*off += align_up(bytes, 8);
 	return co_walk_l1(c, be64toh(entry.l1_table_offset), be32toh(entry.l1_size), false);
 }
 

@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
+
 static uint64_t max_refcount(const struct check *c)
 {
 	unsigned bits = 1u << c->q->refcount_order;
@@ -225,7 +227,7 @@ int check_co_load_ones(struct check *c)
 	uint64_t refcount;
 	int ret;
 
-	memset(c->refcount_one, 0, (c->window_clusters + 63) / 64 * sizeof(uint64_t));
+	memset(c->refcount_one, 0, div_round_up(c->window_clusters, 64) * sizeof(uint64_t));
 	for (uint64_t i = check_next_covered(c, c->window_start); i < window_end(c);
 	     i = check_next_covered(c, i + 1)) {
 		uint64_t index = i - c->window_start;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "align.h"
 #include "qcow2.h"
 #include "values.h"
 
@@ -45,7 +46,7 @@ static int parse_power_of_two(const char *name, const char *value, uint64_t min,
 {
 	uint64_t number;
 
-	if (size_parse(value, &number) || number < min || number > max || number & (number - 1))
+	if (size_parse(value, &number) || number < min || number > max || !is_power_of_2(number))
 		return bad_value(name, value, allowed, err);
 	*ret_log2 = __builtin_ctzll(number);
 	return 0;

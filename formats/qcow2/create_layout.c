@@ -10,14 +10,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
 #include "qcow2.h"
 
 #define PIECE_BYTES (1u << 20)
-
-static uint64_t div_up(uint64_t a, uint64_t b)
-{
-	return a / b + (a % b != 0);
-}
 
 /* ---- where it all goes ---- */
 
@@ -69,8 +65,9 @@ static int plan_refcounts(struct layout *l, GError **err)
 
 	while (total != total_clusters(l)) {
 		total = total_clusters(l);
-		l->nr_refblocks = div_up(total, per_block);
-		l->reftable_clusters = div_up(l->nr_refblocks * sizeof(uint64_t), l->cluster_size);
+		l->nr_refblocks = div_round_up(total, per_block);
+		l->reftable_clusters =
+			div_round_up(l->nr_refblocks * sizeof(uint64_t), l->cluster_size);
 	}
 	if (l->reftable_clusters << l->cluster_bits <= QCOW2_MAX_REFTABLE_BYTES &&
 	    total << l->cluster_bits <= QCOW2_MAX_HOST_OFFSET)
@@ -86,18 +83,18 @@ int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 {
 	uint64_t l1_covers = l->cluster_size * (l->cluster_size / l2_entry_bytes(l));
 
-	if (size > INT64_MAX - 511)
+	if (size > INT64_MAX - (SECTOR_SIZE - 1))
 		return error_refuse(err, -EFBIG, "size %" PRIu64 " is too large", size);
-	l->size = (size + 511) & ~511ull;
-	l->l1_entries = div_up(l->size, l1_covers);
+	l->size = align_up(size, SECTOR_SIZE);
+	l->l1_entries = div_round_up(l->size, l1_covers);
 	if (l->l1_entries * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES)
 		return error_refuse(err, -EFBIG,
 				    "size %" PRIu64 " is too large for cluster_size %" PRIu64
 				    ", which allows %" PRIu64,
 				    size, l->cluster_size,
 				    l1_covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
-	l->l1_clusters = div_up(l->l1_entries * sizeof(uint64_t), l->cluster_size);
-	l->guest_clusters = div_up(l->size, l->cluster_size);
+	l->l1_clusters = div_round_up(l->l1_entries * sizeof(uint64_t), l->cluster_size);
+	l->guest_clusters = div_round_up(l->size, l->cluster_size);
 	if (l->preallocation != IMAGE_PREALLOC_OFF) {
 		l->nr_l2_tables = l->l1_entries;
 		l->data_clusters = l->data_file ? 0 : l->guest_clusters;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "align.h"
 #include "error.h"
 #include "iobuf.h"
 
@@ -22,11 +23,6 @@ static const struct qcow2_disk_feature_name feature_names[] = {
 
 #define EXTENSION_HEAD sizeof(struct qcow2_disk_extension)
 #define NAMES_BYTES    (EXTENSION_HEAD + sizeof(feature_names))
-
-static size_t align8(size_t value)
-{
-	return (value + 7) & ~(size_t)7;
-}
 
 /* ---- lists of extensions ---- */
 
@@ -103,7 +99,7 @@ int header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extens
 	if (ret_ext->length > left)
 		return -EINVAL;
 	*ret_data = cursor->off;
-	cursor->off += MIN(align8(ret_ext->length), left);
+	cursor->off += MIN(align_up(ret_ext->length, 8), left);
 	return 1;
 }
 
@@ -163,7 +159,7 @@ static size_t needed_bytes(const struct header_content *content)
 	for (guint i = 0; i < content->extensions->len; i++) {
 		const struct header_extension *ext = content->extensions->pdata[i];
 
-		bytes += EXTENSION_HEAD + align8(ext->bytes);
+		bytes += EXTENSION_HEAD + align_up(ext->bytes, 8);
 	}
 	return bytes;
 }
@@ -190,7 +186,7 @@ static size_t put_extension(uint8_t *buf, size_t off, uint32_t type, const void 
 	memcpy(buf + off, &head, sizeof(head));
 	if (data)
 		memcpy(buf + off + sizeof(head), data, bytes);
-	return off + sizeof(head) + align8(bytes);
+	return off + sizeof(head) + align_up(bytes, 8);
 }
 
 static void build(const struct header_content *content, const struct placement *where, bool names,
@@ -235,12 +231,12 @@ struct range {
 static size_t find_room(size_t from, size_t bytes, size_t cluster_size, const struct range *taken,
 			unsigned nr_taken)
 {
-	size_t pos = align8(from);
+	size_t pos = align_up(from, 8);
 
 	for (unsigned i = 0; i < nr_taken; i++) {
 		if (pos >= taken[i].end || pos + bytes <= taken[i].start)
 			continue;
-		pos = align8(taken[i].end);
+		pos = align_up(taken[i].end, 8);
 		i = -1;
 	}
 	return pos + bytes <= cluster_size ? pos : 0;

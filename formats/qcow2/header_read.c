@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "align.h"
+
 /* What is looked at: the header and its extensions end in the first cluster. */
 struct raw_header {
 	uint8_t *buf;
@@ -367,7 +369,7 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 				    " are supported",
 				    size, INT64_MAX);
 	/* A part of a sector at the end is not on the disk, for QEMU neither. */
-	atomic_store(&q->img->size, size & ~511ull);
+	atomic_store(&q->img->size, align_down(size, SECTOR_SIZE));
 	return 0;
 }
 

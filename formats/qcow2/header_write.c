@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "align.h"
+
 /* ---- a few bytes ---- */
 
 /* Changes bytes of whichever header is on disk, all in one 512-byte sector, durably. */
@@ -73,7 +75,7 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
 /* Other programs refuse a file that does not. */
 static int co_end_on_sector(struct qcow2 *q)
 {
-	uint64_t size = image_size(q->file), end = (size + 511) & ~511ull;
+	uint64_t size = image_size(q->file), end = align_up(size, SECTOR_SIZE);
 
 	return size == end ? 0 : image_co_truncate(q->file, end);
 }

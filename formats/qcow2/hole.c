@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Holes of the file, which need not be read. */
+#include "align.h"
 #include "qcow2.h"
 
 #define HOLE_BEFORE (1ull << 30)
@@ -13,7 +14,7 @@ bool qcow2_co_is_hole(struct qcow2 *q, struct hole *hole, uint64_t host_off, uin
 {
 	uint64_t size = image_size(q->file);
 	/* First from some way before: the next one asked for may lie there. */
-	const uint64_t from[] = { host_off & ~(HOLE_BEFORE - 1), host_off };
+	const uint64_t from[] = { align_down(host_off, HOLE_BEFORE), host_off };
 	struct image_extent extent;
 
 	if (host_off >= size || bytes > size - host_off)

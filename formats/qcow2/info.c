@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What `info` tells of a qcow2 image, in QEMU's words and order. */
+#include "enum_names.h"
 #include "qcow2.h"
 
 static GVariant *describe_bitmap(const struct image_bitmap *bitmap)
@@ -32,12 +33,11 @@ static void add_bitmaps(GVariantBuilder *pairs, const GPtrArray *bitmaps)
 
 static void add_encryption(GVariantBuilder *pairs, uint32_t method)
 {
-	static const char *const names[] = { NULL, "aes", "luks" };
+	static const struct enum_name methods[] = { { "aes", 1 }, { "luks", 2 }, { NULL } };
 	GVariantBuilder encrypt;
 
 	g_variant_builder_init(&encrypt, G_VARIANT_TYPE_VARDICT);
-	image_info_add_string(&encrypt, "format",
-			      method < G_N_ELEMENTS(names) ? names[method] : "unknown");
+	image_info_add_string(&encrypt, "format", enum_to_name(methods, method) ?: "unknown");
 	g_variant_builder_add(pairs, "{sv}", "encrypt", g_variant_builder_end(&encrypt));
 }
 

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "align.h"
+
 int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc)
 {
 	if (desc & QCOW2_COMPRESSED)
@@ -187,7 +189,7 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 	struct slice *slice;
 	int ret;
 
-	bytes = MIN(bytes, table_bytes - (guest_off & (table_bytes - 1)));
+	bytes = MIN(bytes, bytes_to_boundary(guest_off, table_bytes));
 	ret = l1_co_load_entry(q, qcow2_l1_index(q, guest_off), &l1_entry);
 	if (ret)
 		return ret;

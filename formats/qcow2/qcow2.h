@@ -40,6 +40,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "align.h"
 #include "header_layout.h"
 #include "image_ops.h"
 #include "layout.h"
@@ -314,7 +315,7 @@ static inline uint64_t qcow2_in_cluster(const struct qcow2 *q, uint64_t off)
 
 static inline uint64_t qcow2_cluster_start(const struct qcow2 *q, uint64_t off)
 {
-	return off & ~(uint64_t)(q->cluster_size - 1);
+	return align_down(off, q->cluster_size);
 }
 
 static inline uint64_t qcow2_clusters_for(const struct qcow2 *q, uint64_t bytes)

@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
+
 #define REFCOUNT_SLICES 64
 
 /* "Refcount block entry": below a byte, "bit 0 means the least significant bit". */
@@ -71,7 +73,7 @@ void qcow2_refcount_store(unsigned order, void *block, uint64_t index, uint64_t 
 
 static uint64_t reftable_units(const struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
-	return (q->reftable_size + REFTABLE_UNIT_ENTRIES - 1) / REFTABLE_UNIT_ENTRIES;
+	return div_round_up(q->reftable_size, REFTABLE_UNIT_ENTRIES);
 }
 
 static int reftable_co_write_unit(struct qcow2 *q, uint64_t unit) REQUIRES(q->alloc_lock)

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "align.h"
+
 /* C3: the file is flushed between the block and its table entry. */
 static int write_durably(struct qcow2 *q, uint64_t host_off, uint64_t bytes, const void *buf)
 	REQUIRES(q->alloc_lock)
@@ -102,7 +104,7 @@ static int new_reftable_plan(struct qcow2 *q, uint64_t min_size, struct new_reft
 	new->blocks = try_iobuf_alloc0(new->nr_blocks << q->cluster_bits);
 	new->disk = try_iobuf_alloc0(new->nr_clusters << q->cluster_bits);
 	new->entries = g_try_new0(uint64_t, new->size);
-	new->state = g_try_malloc0((new->size + REFTABLE_UNIT_ENTRIES - 1) / REFTABLE_UNIT_ENTRIES);
+	new->state = g_try_malloc0(div_round_up(new->size, REFTABLE_UNIT_ENTRIES));
 	if (!new->blocks || !new->disk || !new->entries || !new->state)
 		return -ENOMEM;
 	count_used(q, new->blocks, used);

@@ -15,6 +15,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "align.h"
+
 static int failed(int ret, const char *what, GError **err)
 {
 	if (ret)
@@ -173,7 +175,7 @@ static int co_zero_added(struct qcow2 *q, uint64_t off, uint64_t end)
 	if (q->data_file_raw)
 		return qcow2_co_zero_range(q, off, end - off);
 	for (; off < end && !ret; off += part) {
-		part = MIN(end - off, table_covers - (off & (table_covers - 1)));
+		part = MIN(end - off, bytes_to_boundary(off, table_covers));
 		ret = qcow2_co_zero_range(q, off, part) ?: qcow2_co_make_room_alone(q);
 	}
 	return ret;
@@ -320,7 +322,7 @@ static int co_forget(struct qcow2 *q, uint64_t size)
 	uint32_t index = qcow2_l1_index(q, off);
 	int ret = 0;
 
-	if (off & (table_covers - 1)) {
+	if (!is_aligned(off, table_covers)) {
 		if (has_table(q, index))
 			ret = co_forget_rest(q, off);
 		index++;
@@ -359,7 +361,7 @@ static int co_shrink(struct qcow2 *q, uint64_t size, GError **err)
 
 static int check_resize(struct qcow2 *q, uint64_t size, GError **err)
 {
-	if (size % 512)
+	if (size % SECTOR_SIZE)
 		return error_refuse(err, -EINVAL, "the new size must be a multiple of 512");
 	if (q->version < 3 && q->nr_snapshots)
 		return error_refuse(err, -ENOTSUP,

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "align.h"
+
 #define READ_BYTES	 (64u << 10)
 
 /* All L1 tables of snapshots together: they are read when the image is opened for writing. */
@@ -169,7 +171,7 @@ static int co_read_entry(struct reader *r, guint number, uint64_t *off, GError *
 		return ret;
 	s = parse_entry(r, r->bytes->data + *off, bytes);
 	g_ptr_array_add(r->q->snapshots, s);
-	*off += (bytes + 7) & ~7ull;
+	*off += align_up(bytes, 8);
 	return check_entry(r, number, s, err);
 }
 
@@ -208,17 +210,12 @@ int snapshot_table_co_load(struct qcow2 *q, const struct image_open_opts *opts, 
 
 /* ---- building ---- */
 
-static uint64_t padded(uint64_t bytes)
-{
-	return (bytes + 7) & ~7ull;
-}
-
 static uint64_t table_bytes(const GPtrArray *snapshots)
 {
 	uint64_t bytes = 0;
 
 	for (guint i = 0; i < snapshots->len; i++)
-		bytes += padded(((const struct snapshot *)snapshots->pdata[i])->raw_bytes);
+		bytes += align_up(((const struct snapshot *)snapshots->pdata[i])->raw_bytes, 8);
 	return bytes;
 }
 
@@ -241,7 +238,7 @@ int snapshot_table_build(const GPtrArray *snapshots, uint8_t **ret_table, uint64
 		const struct snapshot *s = snapshots->pdata[i];
 
 		memcpy(next, s->raw, s->raw_bytes);
-		next += padded(s->raw_bytes);
+		next += align_up(s->raw_bytes, 8);
 	}
 	*ret_table = table;
 	*ret_bytes = bytes;

@@ -20,6 +20,8 @@
 
 #include <string.h>
 
+#include "align.h"
+
 /* ---- plans ---- */
 
 void qcow2_plan_begin(struct qcow2 *q, struct plan *plan)
@@ -425,7 +427,7 @@ static bool is_in_disk(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	uint64_t align = q->img->limits.request_alignment;
 
-	return off + bytes <= (image_size(q->img) + align - 1) / align * align;
+	return off + bytes <= align_up(image_size(q->img), align);
 }
 
 int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)

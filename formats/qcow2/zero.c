@@ -14,6 +14,7 @@
  * What lies in an external data file is given up by a hole in it, made before the
  * entry changes: a plan keeps others from filling the cluster meanwhile.
  */
+#include "align.h"
 #include "qcow2.h"
 
 /* A discard flushes the image by itself when so much is unlinked. */
@@ -92,11 +93,6 @@ static uint32_t range_mask(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 	if (q->extended_l2 && off + bytes == image_size(q->img))
 		last = 31;
 	return subclusters_mask(first, last - first + 1);
-}
-
-static uint64_t bytes_to_boundary(uint64_t off, uint64_t boundary)
-{
-	return boundary - (off & (boundary - 1));
 }
 
 /*
@@ -249,7 +245,7 @@ static int co_zero_below(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *re
 static int co_zero_around(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	uint64_t unit = 1ull << q->subcluster_bits;
-	uint64_t start = off & ~(unit - 1);
+	uint64_t start = align_down(off, unit);
 	/* While the disk grows the range is behind its end. */
 	uint64_t end = MAX(off + bytes, MIN(start + unit, image_size(q->img)));
 	uint64_t done = 0;
@@ -292,7 +288,7 @@ static int co_zero_range(struct qcow2 *q, enum zero_kind kind, bool may_write, u
 	uint64_t unit = 1ull << q->subcluster_bits;
 	uint64_t end = off + bytes, done;
 	/* The image's last unit counts as whole when all of it that the guest sees is meant. */
-	uint64_t whole_end = end == image_size(q->img) ? end : end & ~(unit - 1);
+	uint64_t whole_end = end == image_size(q->img) ? end : align_down(end, unit);
 	int ret;
 
 	for (; off < end; off += done) {

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "align.h"
+
 void request_compress(struct request *request, const struct image *img, uint64_t max_bytes)
 {
 	uint64_t cluster = image_limits(img)->cluster_size;
@@ -11,7 +13,7 @@ void request_compress(struct request *request, const struct image *img, uint64_t
 
 	if (!image_format_can_compress(image_format(img)) || cluster > max_bytes)
 		return;
-	end = (request->off + request->bytes + cluster - 1) / cluster * cluster;
+	end = round_up_to(request->off + request->bytes, cluster);
 	request->off -= request->off % cluster;
 	end = MIN(end, request->off + max_bytes / cluster * cluster);
 	request->bytes = MIN(end, image_size(img)) - request->off;

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SECTOR_SIZE	  512u
+#include "align.h"
 
 /* A sector of zeroes. Every other number is a write's own. */
 #define VERSION_ZERO	  0u

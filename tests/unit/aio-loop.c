@@ -22,6 +22,7 @@
 
 #include "aio-test.h"
 #include "colock.h"
+#include "container_of.h"
 #include "error.h"
 
 /* ---- kernels that refuse flags ---- */
@@ -756,8 +757,7 @@ struct last_write {
 
 static void last_write_done(struct aio_op *op, int32_t res, uint32_t flags)
 {
-	struct last_write *last =
-		(struct last_write *)((char *)op - offsetof(struct last_write, write));
+	struct last_write *last = container_of(op, struct last_write, write);
 
 	last->written = res == 1;
 	aio_loop_stop(last->loop);
