@@ -6,7 +6,7 @@
  *
  * In a circle with queue.c, see ubd.h.
  *
- *   ubd_queue.pending  Tags in HANDOVER. Whoever puts a tag there sets its bit, then calls
+ *   ubd_queue.pending  Tags in HANDOVER. Code that puts a tag there sets its bit, then calls
  *                      ubd_kick(). A bit may be stale: the tag's state decides.
  *   fetch, !busy       The FETCH_BATCH waits; ubd_queue.lock is needed to take or kick it.
  *   fetch, busy        Its task work is queued or running. Only that hands over the queue's
@@ -64,8 +64,8 @@ static unsigned int ubd_take_pending(struct ubd_queue *q, u16 *tags, unsigned in
 }
 
 /*
- * Hands over the requests of @nr tags. Moves the tags that the server has now to the front, and
- * returns how many they are.
+ * Hands over the requests of @nr tags. Moves the tags that the server now has to the front and
+ * returns their number.
  */
 static unsigned int ubd_serve(struct ubd_queue *q, struct io_uring_cmd *cmd, u16 *tags,
 			      unsigned int nr, int err, unsigned int issue_flags)
@@ -80,9 +80,10 @@ static unsigned int ubd_serve(struct ubd_queue *q, struct io_uring_cmd *cmd, u16
 }
 
 /*
- * Undoes the handover of a request that the server cannot be told of. A tag that is SERVED still
- * has that request, since only we make it so: the server has not guessed the tag and committed it,
- * and if the server is gone, ubd_detach_tags() has yet to visit this tag.
+ * Undoes the handover of a request that cannot be reported to the server. If the tag is still
+ * SERVED, it has the same request, since only this command makes it SERVED: so the server has not
+ * guessed the tag and committed it. And if the server is gone, ubd_detach_tags() has yet to visit
+ * this tag.
  */
 static void ubd_take_back(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
@@ -105,7 +106,7 @@ static void ubd_take_back(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigne
 		ubd_add_pending(tag);
 }
 
-/* Tells the server of @nr tags; without any, the buffer goes back. */
+/* Reports @nr tags to the server; without any, puts the buffer back. */
 static int ubd_post_tags(struct io_uring_cmd *cmd, void __user *place, ubd_cmd_buffer *buffer,
 			 const u16 *tags, unsigned int nr, unsigned int issue_flags)
 {
@@ -120,8 +121,8 @@ static int ubd_post_tags(struct io_uring_cmd *cmd, void __user *place, ubd_cmd_b
 }
 
 /*
- * Hands over as many requests as one CQE can tell of. The buffer is taken first, since its size
- * limits their number. An error ends the command.
+ * Hands over as many requests as one CQE can report. Takes the buffer first, since its size limits
+ * their number. An error ends the command.
  */
 static int ubd_serve_some(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int issue_flags)
 {

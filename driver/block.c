@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * OPEN_BLOCK: the block device for those to whom its node is out of reach.
+ * OPEN_BLOCK: the block device for processes that cannot reach its node.
  *
- * It is a node all the same: an inode that names the disk by its number, as in devtmpfs, but
- * on a file system without a name of which each device has one. So the file is one of a block
- * device in every respect, and can be opened again by its owner through /proc/PID/fd.
+ * It goes through a node nevertheless: an inode that holds the number of the disk, as in devtmpfs,
+ * but on an internal file system, one per device. So the file is that of a block device in every
+ * respect, and its owner can open it again through /proc/PID/fd.
  *
- * The inode keeps its disk, and that its number: as long as there is the inode no other disk has
- * it.
+ * The inode holds a reference to its disk, and the disk keeps its number: while the inode exists,
+ * no other disk gets that number.
  */
 #include <linux/blkdev.h>
 #include <linux/cred.h>
@@ -65,11 +65,11 @@ static struct vfsmount *ubd_get_mount(struct ubd_device *dev)
 	mnt = vfs_kern_mount(&ubd_fs_type, SB_KERNMOUNT, ubd_fs_type.name, NULL);
 	if (IS_ERR(mnt))
 		return mnt;
-	/* Some kernels expect no nodes here. */
+	/* Some kernels do not expect device nodes on such a file system. */
 	mnt->mnt_sb->s_iflags &= ~SB_I_NODEV;
 	if (!cmpxchg(&dev->mnt, NULL, mnt))
 		return mnt;
-	/* Somebody else was faster. */
+	/* Another task was faster. */
 	mntput(mnt);
 	return READ_ONCE(dev->mnt);
 }
@@ -77,12 +77,12 @@ static struct vfsmount *ubd_get_mount(struct ubd_device *dev)
 /* ---- opening ---- */
 
 /*
- * Of a file that only holds a path. alloc_file_pseudo() would drop a reference of an owner that
- * it has not taken; the path holds the module as well.
+ * For a file that only holds a path. With an owner here, alloc_file_pseudo() would drop a module
+ * reference that it has not taken; the path holds the module too.
  */
 static const struct file_operations ubd_path_fops = {};
 
-/* Takes over one reference of @disk, in any case. */
+/* Takes over one reference of @disk, even on failure. */
 static struct inode *ubd_block_inode(const struct ubd_device *dev, struct super_block *sb,
 				     struct gendisk *disk)
 {
@@ -101,7 +101,7 @@ static struct inode *ubd_block_inode(const struct ubd_device *dev, struct super_
 	return inode;
 }
 
-/* Not one that is being removed: whoever opens it waits until its partitions have gone. */
+/* Refuses a disk that is being removed: an opener would wait until its partitions are gone. */
 static struct gendisk *ubd_get_disk(struct ubd_device *dev)
 {
 	struct gendisk *disk = ERR_PTR(-EINVAL);
@@ -118,8 +118,8 @@ static struct gendisk *ubd_get_disk(struct ubd_device *dev)
 }
 
 /*
- * For whoever has the control fd, and with it as much of the device as the owner: as that the disk
- * lets him in. The file is his own.
+ * The caller holds the control fd, and so has as much power over the device as the owner: the disk
+ * admits it as the owner. The resulting file has the caller's own credentials.
  */
 static struct file *ubd_open_as_owner(const struct ubd_device *dev, const struct path *path,
 				      int flags)

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /dev/ubdcN: one process opens it, maps the descriptors and issues the I/O
- * commands, which are in io.c.
+ * /dev/ubdcN: one process opens it, maps the descriptors and issues the I/O commands, which are in
+ * io.c.
  *
- * That process is the server, and its death must be noticed at once. The file's
- * ->release cannot tell: every pending FETCH holds the file. Newer kernels cancel a FETCH when
- * its ring goes (ubd_cancel_fetch()); Linux 6.1 does not, and none does when a single thread
- * ends. So there are these signs, and each of them calls ubd_server_gone():
+ * That process is the server, and its death must be noticed at once. The file's ->release cannot
+ * tell: every pending FETCH holds the file. Newer kernels cancel a FETCH when its ring goes away
+ * (ubd_cancel_fetch()); Linux 6.1 does not, and no kernel does when a single thread ends. So the
+ * following signs are used, each of which leads to ubd_server_gone():
  *
- *   1. ->flush: the opener's file table closes its last descriptor of the file, by
- *      close() or because the process exits. A child's copy is in another table.
- *   2. The opener's thread group is gone, said by the wait queue that wakes
- *      pollers of a pidfd. For the case that a child shares the file table.
- *   3. A request finds that the thread or the ring of its FETCH is gone
- *      (ubd_deliver()) although the process lives.
+ *   1. ->flush: the opener's file table closes its last descriptor of the file, by close() or
+ *      because the process exits. A child's copy is in another table.
+ *   2. The opener's thread group is gone, as reported by the wait queue that wakes pollers of a
+ *      pidfd. This covers a child that shares the file table.
+ *   3. A request finds that the thread or the ring of its FETCH is gone (ubd_deliver()) although
+ *      the process lives.
  *
- * Those come at once, and are all there is when a server dies as servers do. Two
- * cases are left in which the process cannot finish to die, or does not die:
+ * These come at once, and suffice for a server that dies in the usual way. In two cases the process
+ * cannot finish dying, or does not die:
  *
- *   4. One of its threads waits, unkillably, for a request to its own device. So
- *      blk-mq's timer, which runs while requests are in flight, has us look
- *      whether the process is being ended, or a FETCH has lost its thread or ring (of
- *      deep queues at a part of the FETCHes each time).
- *   5. A ring is closed, or a thread ends, with FETCHes pending and no request in
- *      sight. Nobody waits then, but io_uring warns of a ring that cannot be freed
- *      for five minutes. So the watch work looks twice a minute.
+ *   4. One of its threads waits, unkillably, for a request to the server's own device. blk-mq's
+ *      timer runs while requests are in flight, so it makes us check whether the process is being
+ *      killed, and whether a FETCH has lost its thread or ring (in deep queues, only some of the
+ *      FETCHes each time).
+ *   5. A ring is closed, or a thread ends, with FETCHes pending and no request in sight. Nobody
+ *      waits then, but for five minutes io_uring would warn about a ring that it cannot free. So
+ * the watch work checks twice a minute.
  *
- * And a server that does not answer for longer than it may is treated as dead; that is looked at
- * together with 4.
+ * A server that takes longer to answer than it may is treated as dead too; that is checked along
+ * with 4.
  */
 #include <linux/anon_inodes.h>
 #include <linux/blkdev.h>
@@ -61,8 +61,8 @@ static int ubd_char_flush(struct file *file, fl_owner_t files)
 	if (files != dev->opener_files)
 		return 0;
 	/*
-	 * What close() closes has left the table already. Where a task exits, which is the last one
-	 * with this table, whether it has depends on the kernel: but all of them go then.
+	 * close() has removed the descriptor from the table already. When a task exits (the last
+	 * one with this table), the kernel version decides whether it has; but then all of them go.
 	 */
 	if ((current->flags & PF_EXITING) || !iterate_fd(files, 0, ubd_is_this_file, file))
 		ubd_server_gone(dev);
@@ -71,11 +71,14 @@ static int ubd_char_flush(struct file *file, fl_owner_t files)
 
 static bool ubd_is_group_exiting(const struct task_struct *task)
 {
-	/* Their lock no module can take; whoever misses a change looks again a second later. */
+	/*
+	 * Modules cannot take the lock of these flags. A change that is missed is seen a second
+	 * later.
+	 */
 	return data_race(READ_ONCE(task->signal->flags)) & SIGNAL_GROUP_EXIT;
 }
 
-/* True once the thread group is gone, or is being ended as a whole. */
+/* True once the thread group is gone or is being killed as a whole. */
 static bool ubd_is_ended(struct pid *opener)
 {
 	struct task_struct *task;
@@ -88,7 +91,10 @@ static bool ubd_is_ended(struct pid *opener)
 	return ended;
 }
 
-/* The server, if there is one: what is found out concerns no other until ubd_end_check(). */
+/*
+ * Returns the server, if there is one. Until ubd_end_check() no other server can come, so what the
+ * check finds concerns this one.
+ */
 static struct pid *ubd_begin_check(struct ubd_device *dev)
 {
 	struct pid *opener;
@@ -137,8 +143,8 @@ static void ubd_check_work(struct work_struct *work)
 }
 
 /*
- * Called with the wait queue's lock held, so it cannot act by itself. Not every
- * call is a death: a debugger is told of the main thread's end in the same way.
+ * Called with the wait queue's lock held, so the work acts in its place. Not every call means a
+ * death: a debugger is notified of the main thread's end in the same way.
  */
 static int ubd_opener_exits(struct wait_queue_entry *entry, unsigned int mode, int flags, void *key)
 {
@@ -183,8 +189,8 @@ static int ubd_attach_server(struct ubd_device *dev, struct file *file)
 	int err = 0;
 
 	/*
-	 * R6: one opener, once; and once more after each START_RECOVERY. None as long as ADD_DEV
-	 * may fail, for it does so without ubd_delete().
+	 * R6: one opener, once, and once more after each START_RECOVERY. None while ADD_DEV can
+	 * still fail, because a failing ADD_DEV does not go through ubd_delete().
 	 */
 	spin_lock(&dev->lock);
 	if (!dev->added || ubd_is_ending(dev))
@@ -217,7 +223,7 @@ static int ubd_char_release(struct inode *inode, struct file *file)
 	struct ubd_device *dev = file->private_data;
 	struct pid *opener;
 
-	/* Of ubd_char_file(), when the device has a server already. */
+	/* A file of ubd_char_file() on a device that already had a server. */
 	if (!dev)
 		return 0;
 	opener = dev->opener;
@@ -225,7 +231,7 @@ static int ubd_char_release(struct inode *inode, struct file *file)
 	remove_wait_queue(&opener->wait_pidfd, &dev->on_exit);
 	spin_lock(&dev->lock);
 	dev->opener = NULL;
-	/* Its process has ended its other I/O by now, or does not count any more. */
+	/* By now the process has ended its other I/O, or no longer counts. */
 	dev->left_ns = ktime_get_real_ns();
 	spin_unlock(&dev->lock);
 	wake_up_all(&dev->wait);
@@ -234,7 +240,7 @@ static int ubd_char_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* R10: read-only for good, and for the opener's eyes only. */
+/* R10: read-only forever, and only for the opener. */
 static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct ubd_device *dev = file->private_data;

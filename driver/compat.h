@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs between kernel versions: the only file that looks at
- * LINUX_VERSION_CODE, and the only one that looks into io_uring's structs.
- * Built for and tested on 6.1, 6.12 and 7.2.
+ * Differences between kernel versions: the only file that looks at LINUX_VERSION_CODE, and the only
+ * one that looks into io_uring's structs. Built for and tested on 6.1, 6.12 and 7.2.
  */
 #ifndef UBD_COMPAT_H
 #define UBD_COMPAT_H
@@ -45,15 +44,14 @@ typedef const struct device ubd_devnode_device;
 typedef struct device ubd_devnode_device;
 #endif
 
-/* The block device of a file that is open. */
+/* The block device of an open file. */
 static inline struct block_device *ubd_file_bdev(struct file *file)
 {
 	return I_BDEV(file->f_mapping->host);
 }
 
 /*
- * No mprotect() can make the mapping writable, and no child inherits it: VM_IO refuses
- * MADV_DOFORK.
+ * mprotect() cannot make the mapping writable, and no child inherits it: VM_IO refuses MADV_DOFORK.
  */
 static inline void ubd_vma_seal(struct vm_area_struct *vma)
 {
@@ -67,14 +65,14 @@ static inline void ubd_vma_seal(struct vm_area_struct *vma)
 
 /* ---- disks ---- */
 
-/* Since 6.14 there is no other way. */
+/* Since 6.14 this is always the case. */
 #if UBD_KERNEL_IS(6, 14)
 #define BLK_MQ_F_SHOULD_MERGE 0
 #endif
 
 /*
- * A disk with @limits, of which no member is used that 6.1 does not have; what it
- * lacks are the features. ERR_PTR.
+ * Makes a disk with @limits, using only members that 6.1 has too; the features, which it lacks, are
+ * separate arguments. ERR_PTR.
  */
 static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *queuedata,
 					     struct queue_limits *limits, bool write_cache,
@@ -114,8 +112,8 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 }
 
 /*
- * Whether blk-mq may hand over all requests of a plug by ->queue_rqs(): on 6.1 its timer would
- * not find them, unless the driver noted each in a table that is blk-mq's.
+ * Whether blk-mq may hand over all requests of a plug through ->queue_rqs(). Not on 6.1, whose
+ * timer would not find them unless the driver recorded each of them in a table of blk-mq's.
  */
 #define UBD_TAKES_PLUGS UBD_KERNEL_IS(6, 12)
 
@@ -143,14 +141,14 @@ typedef struct request *ubd_rq_list;
 
 /* ---- io_uring commands ---- */
 
-/* What the SQE has for the driver. It may be the server's memory: read each field once. */
+/* The driver's part of the SQE. It may be in the server's memory: read each field once. */
 #if UBD_KERNEL_IS(6, 12)
 #define ubd_cmd_sqe(cmd, type) ((const type *)(cmd)->sqe->cmd)
 #else
 #define ubd_cmd_sqe(cmd, type) ((const type *)(cmd)->cmd)
 #endif
 
-/* The flags that the server gave; newer kernels have some of their own beside them. */
+/* The flags that the server gave; newer kernels keep their own flags in the same field. */
 static inline u32 ubd_cmd_flags(const struct io_uring_cmd *cmd)
 {
 #ifdef IORING_URING_CMD_MASK
@@ -184,7 +182,7 @@ static inline void ubd_cmd_done(struct io_uring_cmd *cmd, int res, unsigned int 
 	}
 #endif
 
-/* One task work can end both: they are of the same ring, and were sent by the same thread. */
+/* One task work can end both: they belong to the same ring and were sent by the same thread. */
 static inline bool ubd_cmds_go_together(struct io_uring_cmd *a, struct io_uring_cmd *b)
 {
 	struct io_kiocb *one = cmd_to_io_kiocb(a), *other = cmd_to_io_kiocb(b);
@@ -197,9 +195,9 @@ static inline bool ubd_cmds_go_together(struct io_uring_cmd *a, struct io_uring_
 }
 
 /*
- * True if @cmd can no longer do its work: its ring is being torn down, or the thread that issued
- * it has begun to exit or, in 6.1, to execute another program (newer kernels cancel the
- * command then). The caller sees to it that @cmd is not completed meanwhile.
+ * True if @cmd can no longer do its work: its ring is being torn down, or the thread that issued it
+ * has begun to exit or, in 6.1, to execute another program (newer kernels cancel the command then).
+ * The caller must keep @cmd from being completed meanwhile.
  */
 static inline bool ubd_cmd_is_orphan(struct io_uring_cmd *cmd)
 {
@@ -215,11 +213,10 @@ static inline bool ubd_cmd_is_orphan(struct io_uring_cmd *cmd)
 }
 
 /*
- * Newer kernels tell the driver that the ring of a command goes, or that its thread executes
- * another program (but not that one thread of several ends): they call
- * ->uring_cmd() once more, with IO_URING_F_CANCEL, under the ring's uring_lock. To be told, a
- * command is to be marked before anybody may complete it; from then on it ends by
- * ubd_cmd_done() only, see ubd_cmd_return().
+ * Newer kernels tell the driver when the ring of a command goes away or its thread executes another
+ * program (but not when one of several threads ends): they call ->uring_cmd() once more, with
+ * IO_URING_F_CANCEL, under the ring's uring_lock. For that, a command must be marked before anybody
+ * may complete it. From then on it may only end through ubd_cmd_done(), see ubd_cmd_return().
  */
 static inline void ubd_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
@@ -238,10 +235,10 @@ static inline bool ubd_cmd_is_canceled(unsigned int issue_flags)
 }
 
 /*
- * Newer kernels let a driver register the pages of a request in the table of fixed buffers of
- * the ring of @cmd. @release is called with @rq, without tag->lock, when nobody uses
- * them any more and they have left the table: by ubd_cmd_unregister(), or
- * by what the owner of the ring does to it, its end included.
+ * Newer kernels let a driver register the pages of a request in the table of fixed buffers of the
+ * ring of @cmd. @release is called with @rq, without tag->lock, when the pages have left the table
+ * and nobody uses them any more. They leave it through ubd_cmd_unregister(), or through what the
+ * owner of the ring does to it, including its end.
  */
 #if UBD_KERNEL_IS(6, 15)
 #define UBD_F_ZERO_COPY_HERE UBD_F_ZERO_COPY
@@ -270,7 +267,7 @@ static inline void ubd_cmd_unregister(struct io_uring_cmd *cmd, u32 index, unsig
 }
 #endif
 
-/* Stands for the ring of @cmd: to be compared only. */
+/* Identifies the ring of @cmd; only for comparison. */
 static inline const void *ubd_cmd_ring(struct io_uring_cmd *cmd)
 {
 	return cmd_to_io_kiocb(cmd)->ctx;
@@ -292,8 +289,8 @@ static inline u16 ubd_cmd_buf_group(const struct io_uring_cmd *cmd)
 }
 
 /*
- * The next provided buffer, or NULL. Reduces @len to its length. The caller calls ubd_cmd_post()
- * or ubd_cmd_put_buffer() before the task work returns.
+ * Returns the next provided buffer, or NULL. Reduces @len to its length. The caller must call
+ * ubd_cmd_post() or ubd_cmd_put_buffer() before the task work returns.
  */
 static inline void __user *ubd_cmd_get_buffer(struct io_uring_cmd *cmd, u16 buf_group, size_t *len,
 					      unsigned int issue_flags, ubd_cmd_buffer *ret_buffer)
@@ -313,7 +310,7 @@ static inline bool ubd_cmd_post(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer
 	return !io_uring_mshot_cmd_post_cqe(cmd, buffer, issue_flags);
 }
 
-/* Puts the buffer back unused: it is the next one again. */
+/* Puts the buffer back unused: it will be the next one again. */
 static inline void ubd_cmd_put_buffer(struct io_uring_cmd *cmd, ubd_cmd_buffer *buffer,
 				      unsigned int issue_flags)
 {
@@ -349,15 +346,15 @@ static inline void ubd_cmd_put_buffer(struct io_uring_cmd *cmd, ubd_cmd_buffer *
 }
 #endif
 
-/* Ignores IOSQE_CQE_SKIP_SUCCESS: the result is not negative, yet not a full success. */
+/* Overrides IOSQE_CQE_SKIP_SUCCESS: the result is not negative, yet not a full success. */
 static inline void ubd_cmd_want_cqe(struct io_uring_cmd *cmd)
 {
 	cmd_to_io_kiocb(cmd)->flags &= ~REQ_F_CQE_SKIP;
 }
 
 /*
- * What ->uring_cmd() returns so that @res becomes the CQE's. Of a positive one 6.1 loses
- * the value, and a marked command would stay among those that can be cancelled.
+ * What ->uring_cmd() must return so that @res becomes the CQE's result. Returning a positive @res
+ * itself would lose its value on 6.1, and would leave a marked command among the cancelable ones.
  */
 static inline int ubd_cmd_return(struct io_uring_cmd *cmd, int res, unsigned int issue_flags)
 {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Control fds. Such a file is the authority over one device (R2): whoever has it
- * may do all that is here, and whoever was handed it too (R3); no command names a
- * device by number.
+ * Control fds. A control file is the authority over one device (R2): whoever holds it may use all
+ * the commands here, and so may anyone it is passed to (R3). No command names a device by number.
  */
 #include <linux/anon_inodes.h>
 #include <linux/cpumask.h>
@@ -19,7 +18,7 @@
 /* A control file. */
 struct ubd_control {
 	struct ubd_device *dev;
-	u32 seen; /* nr_changes as of the last GET_DEV_INFO by this file */
+	u32 seen; /* nr_changes as of this file's last GET_DEV_INFO */
 };
 
 int ubd_ctrl_begin(struct io_uring_cmd *cmd, unsigned int issue_flags,
@@ -163,14 +162,14 @@ static int ubd_ctrl_get_affinity(struct ubd_device *dev, const struct ubd_ctrl_a
 	return err;
 }
 
-/* Commands that have no buffer. */
+/* Commands without a buffer. */
 static int ubd_ctrl_act(struct ubd_device *dev, const struct ubd_ctrl_args *args,
 			int (*act)(struct ubd_device *dev))
 {
 	return args->len || args->buf ? -EINVAL : act(dev);
 }
 
-/* Commands that return a descriptor, of the file that @open makes. */
+/* Commands that return a descriptor of the file that @open makes. */
 static int ubd_ctrl_open(struct ubd_device *dev, const struct ubd_ctrl_args *args,
 			 struct file *(*open)(struct ubd_device *dev))
 {
@@ -242,7 +241,7 @@ static int ubd_control_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_fl
 	}
 }
 
-/* Readable when GET_DEV_INFO by this file would tell something new. */
+/* Readable if GET_DEV_INFO through this file would report something new. */
 static __poll_t ubd_control_poll(struct file *file, struct poll_table_struct *wait)
 {
 	struct ubd_control *control = file->private_data;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The data of requests. It is copied, never pinned: by the driver, a WRITE's in the fetching
- * task before its CQE and a READ's in the committing task, and then a copy that faults fails
- * the request; or by the server when and where it likes (UBD_F_USER_COPY). Or it is not copied:
- * io_uring reads and writes the pages of the request themselves (UBD_F_ZERO_COPY).
+ * The data of requests. The driver copies it, never pinning the server's memory: that of a WRITE in
+ * the fetching task before its CQE, that of a READ in the committing task. A request fails if its
+ * copy faults. Or the server copies the data, when and where it likes (UBD_F_USER_COPY). Or it is
+ * not copied at all, and io_uring reads and writes the pages of the request themselves
+ * (UBD_F_ZERO_COPY).
  *
- * A copy never waits for the server's memory, which may be in a file system whose server does not
- * answer: it is done with page faults disabled. Where memory is missing, the request goes back to
- * where it was, for others to take; then the memory is faulted in, and we look again. So a request
- * is never out of reach for longer than it takes to copy its data.
+ * A copy never waits for the server's memory, which may belong to a file system whose server does
+ * not answer: page faults are disabled during the copy. If memory is missing, the request goes back
+ * to its previous state, where others can take it; then the memory is faulted in and the tag is
+ * looked at again. So a request is never out of reach for longer than it takes to copy its data.
  *
  * In a circle with queue.c and tag.c, see ubd.h.
  */
@@ -23,7 +24,7 @@
 #include "compat.h"
 #include "ubd.h"
 
-/* So much is copied under tag->lock: cheaper than to claim the tag. */
+/* Up to this size data is copied under tag->lock, which is cheaper than claiming the tag. */
 #define UBD_SHORT_COPY SZ_16K
 
 bool ubd_is_dying(void)
@@ -31,7 +32,7 @@ bool ubd_is_dying(void)
 	return fatal_signal_pending(current) || (current->flags & PF_EXITING);
 }
 
-/* Copies from byte @skip of the request on, as @data has room for; returns how much it could. */
+/* Copies from byte @skip of the request on, as much as fits @data. Returns how much was copied. */
 static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter *data)
 {
 	size_t wanted = iov_iter_count(data);
@@ -65,7 +66,7 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 
 /* ---- by the driver ---- */
 
-/* What the kernel can address in one piece: adjacent pages too, if all memory stays mapped. */
+/* What the kernel can map as one piece: several adjacent pages too, if all memory stays mapped. */
 #ifdef CONFIG_KMAP_LOCAL
 #define ubd_iter_piece(bvecs, pos) bvec_iter_bvec(bvecs, pos)
 #else
@@ -73,8 +74,8 @@ static size_t ubd_copy_segments(struct request *rq, size_t skip, struct iov_iter
 #endif
 
 /*
- * Without the checks that copy_to_user() makes of objects in the kernel, as all that copies to and
- * from bios: their pages may be of any slab cache.
+ * Omits copy_to_user()'s checks of kernel objects, as does all code that copies to and from bios:
+ * their pages may belong to any slab cache.
  */
 static int ubd_copy_piece(struct bio_vec *piece, size_t skip, bool is_write, struct ubd_copy *copy)
 {
@@ -92,7 +93,7 @@ static int ubd_copy_piece(struct bio_vec *piece, size_t skip, bool is_write, str
 	return left ? -EFAULT : 0;
 }
 
-/* Goes on from where @copy has got to; -EFAULT if it comes to memory that is missing. */
+/* Continues from where @copy has got to; -EFAULT when it reaches memory that is missing. */
 static int ubd_copy_on(struct request *rq, struct ubd_copy *copy)
 {
 	bool is_write = req_op(rq) == REQ_OP_WRITE;
@@ -120,8 +121,8 @@ static int ubd_copy_on(struct request *rq, struct ubd_copy *copy)
 }
 
 /*
- * Copies the data of a tag's request, as @claim if it takes long. Under tag->lock, which it then
- * drops meanwhile.
+ * Copies the data of a tag's request. If that takes long, puts the tag into state @claim and drops
+ * tag->lock meanwhile. Under tag->lock.
  */
 static int ubd_copy_data(struct ubd_tag *tag, enum ubd_tag_state claim, struct ubd_copy *copy)
 	__must_hold(&tag->lock)
@@ -140,7 +141,7 @@ static int ubd_copy_data(struct ubd_tag *tag, enum ubd_tag_state claim, struct u
 	spin_unlock(&tag->lock);
 	err = ubd_copy_on(rq, copy);
 	spin_lock(&tag->lock);
-	/* Of a server that is gone the caller settles it. */
+	/* If the server is gone, the caller settles the request. */
 	if (err && !ubd_has_lost_server(tag)) {
 		tag->state = was;
 		err = -EAGAIN;
@@ -169,7 +170,7 @@ static void ubd_forget_buffer(struct ubd_tag *tag)
 	tag->ring = NULL;
 }
 
-/* io_uring has done with the pages. */
+/* io_uring has finished with the pages. */
 static void ubd_buffer_released(void *data)
 {
 	struct ubd_tag *tag = ubd_request_tag(data);
@@ -208,8 +209,8 @@ bool ubd_take_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, u32 *ret_ind
 }
 
 /*
- * Whether that has been done for the ring of @cmd. Once is enough: a request that is on its way
- * to the server at that time takes its buffer out by itself, see ubd_move().
+ * Returns whether the ring of @cmd has been swept before. Once is enough: a request that is being
+ * handed over at that time removes its own buffer, see ubd_move().
  */
 static bool ubd_is_swept(struct ubd_device *dev, struct io_uring_cmd *cmd)
 {
@@ -254,7 +255,7 @@ bool ubd_is_addr_valid(const struct ubd_tag *tag, u64 addr)
 	return addr <= (tag->queue->dev->features & UBD_F_ZERO_COPY ? U16_MAX : 0);
 }
 
-/* The tag is nobody else's meanwhile, so nobody settles its request. Under tag->lock. */
+/* Nobody else can have the tag meanwhile, so nobody settles its request. Under tag->lock. */
 static int ubd_bring_buffer(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int issue_flags)
 	__must_hold(&tag->lock)
 {
@@ -274,7 +275,7 @@ int ubd_bring_data(struct ubd_tag *tag, struct io_uring_cmd *cmd, unsigned int i
 		copy->addr = tag->addr;
 		return ubd_copy_data(tag, UBD_TAG_MOVING, copy);
 	}
-	/* If it fails, the server can still copy. */
+	/* If that fails, the server can still copy. */
 	if (!ubd_bring_buffer(tag, cmd, issue_flags))
 		*ret_op_flags = UBD_IO_F_REGISTERED;
 	return 0;
@@ -290,7 +291,7 @@ int ubd_take_data(struct ubd_tag *tag, struct ubd_copy *copy) __must_hold(&tag->
 
 /* ---- by the server ---- */
 
-/* The server has the tag's request: it does not end before ubd_drop_hold(). */
+/* If the server has the tag's request, keeps the request from ending until ubd_drop_hold(). */
 static int ubd_hold(struct ubd_tag *tag, struct request **ret_rq, unsigned int *ret_turn)
 {
 	int err = 0;
@@ -322,7 +323,7 @@ static ssize_t ubd_copy_held(struct request *rq, enum req_op op, size_t skip, st
 	return copied;
 }
 
-/* -EFAULT if the caller's memory is not there, and does not come. */
+/* -EFAULT if the caller's memory is missing and cannot be faulted in. */
 static int ubd_fault_in_iter(struct iov_iter *data)
 {
 	size_t bytes = iov_iter_count(data), missing;
@@ -334,7 +335,7 @@ static int ubd_fault_in_iter(struct iov_iter *data)
 	return missing == bytes || ubd_is_dying() ? -EFAULT : 0;
 }
 
-/* As ->read_iter and ->write_iter, for requests of @op. */
+/* As ->read_iter and ->write_iter, for requests with operation @op. */
 static ssize_t ubd_user_copy(struct kiocb *iocb, struct iov_iter *data, enum req_op op)
 {
 	struct ubd_device *dev = iocb->ki_filp->private_data;
@@ -362,7 +363,7 @@ static ssize_t ubd_user_copy(struct kiocb *iocb, struct iov_iter *data, enum req
 		if (!begun)
 			first_turn = turn;
 		begun = true;
-		/* It may have got another request while memory was faulted in. */
+		/* The tag may have got another request while memory was being faulted in. */
 		if (turn == first_turn)
 			res = ubd_copy_held(rq, op, skip + copied, data);
 		else

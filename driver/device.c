@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The life of a device: ADD_DEV makes it, the life work starts, stops and deletes
- * its disk, the last reference frees it. See ubd.h for who holds references and
- * why the life work exists.
+ * The life of a device: ADD_DEV makes it, the life work starts, stops and deletes its disk, and the
+ * last reference frees it. See ubd.h for who holds references and why there is a life work.
  */
 #include <linux/blkdev.h>
 #include <linux/cred.h>
@@ -15,8 +14,8 @@
 #include "ubd.h"
 
 /*
- * By id. With nr_control 0 a device is being made, or going away, or outlives its server. One that
- * was deleted is there as long as somebody has its disk open.
+ * By id. A device with nr_control 0 is being made, is going away, or outlives its server. A deleted
+ * device stays here while its disk is still open.
  */
 static DEFINE_XARRAY_ALLOC(ubd_devices);
 
@@ -27,8 +26,8 @@ static int ubd_block_major; /* our own, so that a device cgroup can tell our dis
 /* ---- the life work ---- */
 
 /*
- * The id is free when neither the device nor its disk has it any more: what is mounted on a dead
- * disk keeps names in sysfs and procfs that are made of it.
+ * The id becomes free when neither the device nor its disk uses it: a dead disk that is still
+ * mounted keeps names in sysfs and procfs that contain the id.
  */
 static void ubd_put_id(struct ubd_device *dev)
 {
@@ -36,7 +35,7 @@ static void ubd_put_id(struct ubd_device *dev)
 		xa_erase(&ubd_devices, dev->id);
 }
 
-/* The last one who had it open has gone. ubd_exit() waits for the rest of this. */
+/* The last opener has closed the disk. ubd_exit() waits for the rest of this function. */
 static void ubd_free_disk(struct gendisk *disk)
 {
 	struct ubd_device *dev = disk->private_data;
@@ -46,7 +45,7 @@ static void ubd_free_disk(struct gendisk *disk)
 	module_put(THIS_MODULE);
 }
 
-/* Under open_mutex. Whoever opened a disk that is being removed would wait, to find it gone. */
+/* Under open_mutex. Opening a disk that is being removed would wait, only to find the disk gone. */
 static int ubd_open_disk(struct gendisk *disk)
 {
 	struct ubd_device *dev = disk->private_data;
@@ -68,7 +67,7 @@ static const struct block_device_operations ubd_disk_ops = {
 	.free_disk = ubd_free_disk,
 };
 
-/* params and identity are constant meanwhile, since dev->starting is set. */
+/* params and identity are constant here, because dev->starting is set. */
 static int ubd_add_disk(struct ubd_device *dev)
 {
 	struct gendisk *disk;
@@ -93,7 +92,7 @@ static int ubd_add_disk(struct ubd_device *dev)
 		return err;
 	}
 	clear_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
-	/* From here on it ends in ubd_free_disk(). */
+	/* From here on the disk ends in ubd_free_disk(). */
 	atomic_inc(&dev->nr_id_users);
 	ubd_device_get(dev);
 	__module_get(THIS_MODULE);
@@ -110,7 +109,7 @@ static void ubd_start(struct ubd_device *dev)
 
 	if (!test_bit(UBD_ABORTED, &dev->flags))
 		err = ubd_add_disk(dev);
-	/* The server may have died while partitions were looked for. */
+	/* The server may have died during the partition scan. */
 	if (!err && test_bit(UBD_ABORTED, &dev->flags))
 		err = -ENODEV;
 
@@ -131,9 +130,9 @@ static bool ubd_is_served(struct ubd_device *dev)
 }
 
 /*
- * Removes the disk first, with the server at work: del_gendisk() writes back what
- * the page cache holds. If the server dies in the middle, ubd_device_abort() ends
- * what we wait for: since STOP has been asked for, the device no more outlives it.
+ * Removes the disk while the server is still working: del_gendisk() writes back what is in the page
+ * cache. If the server dies in the middle, ubd_device_abort() ends what we wait for: STOP has been
+ * asked for, so the device no longer outlives its server.
  */
 static void ubd_stop(struct ubd_device *dev)
 {
@@ -153,7 +152,7 @@ static void ubd_stop(struct ubd_device *dev)
 		put_disk(disk);
 }
 
-/* udev, and others who listen: the device has lost its server, or has one again. */
+/* Tells udev and other listeners that the device has lost its server, or has one again. */
 static void ubd_tell(struct ubd_device *dev)
 {
 	char *quiesced[] = { "UBD_STATE=quiesced", NULL };
@@ -233,7 +232,7 @@ static void ubd_unclaim_start(struct ubd_device *dev)
 	spin_unlock(&dev->lock);
 }
 
-/* -EAGAIN while a tag has had no FETCH. */
+/* -EAGAIN while some tag has not had a FETCH. */
 static int ubd_try_fetched(struct ubd_device *dev)
 {
 	int err = 0;
@@ -247,7 +246,7 @@ static int ubd_try_fetched(struct ubd_device *dev)
 	return err;
 }
 
-/* -EAGAIN while the life work is not done with it. */
+/* -EAGAIN while the life work has not finished the start. */
 static int ubd_try_started(struct ubd_device *dev)
 {
 	int err;
@@ -272,14 +271,15 @@ int ubd_device_start(struct ubd_device *dev)
 		return err;
 	}
 
-	/* What was asked for cannot be taken back: if we are killed it goes on. */
+	/* This cannot be taken back: if we are killed, the start goes on. */
 	ubd_device_ask(dev, UBD_ASK_START);
 	return ubd_wait(dev, ubd_try_started);
 }
 
 /*
- * The life work may wait for a server that does not answer, as it looks for partitions, and
- * not get to what is asked of it. Nobody uses the disk at that time: so nothing is written back.
+ * During the partition scan the life work may be waiting for a server that does not answer, and
+ * would not get to the request made here. Nobody uses the disk yet, so there is nothing to write
+ * back.
  */
 static void ubd_ask_end(struct ubd_device *dev, unsigned int what)
 {
@@ -305,8 +305,8 @@ int ubd_device_stop(struct ubd_device *dev)
 }
 
 /*
- * Asks for STOP unless the disk is in use. Nobody opens it after that, for the next one to hold
- * open_mutex finds that it ends, see ubd_open_disk().
+ * Asks for STOP unless the disk is in use. After that nobody can open it: the next opener to hold
+ * open_mutex finds that the disk is ending, see ubd_open_disk().
  */
 static int ubd_ask_stop_if_unused(struct ubd_device *dev, struct gendisk *disk)
 {
@@ -329,7 +329,7 @@ int ubd_device_try_stop(struct ubd_device *dev)
 
 	spin_lock(&dev->lock);
 	if (ubd_is_ending(dev)) {
-		/* It has been asked for by somebody who minds no users. */
+		/* Already asked for, by somebody who did not mind users of the disk. */
 	} else if (dev->starting) {
 		err = -EBUSY;
 	} else if (dev->disk) {
@@ -437,7 +437,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubdsrv_ctrl_dev_info *in
 	return dev;
 }
 
-/* blk-mq may grant fewer tags than asked for; the queues follow what it granted. */
+/* blk-mq may grant fewer tags than requested; the queues follow what it granted. */
 static int ubd_alloc_tags(struct ubd_device *dev, const struct ubdsrv_ctrl_dev_info *info)
 {
 	int err;
@@ -446,12 +446,12 @@ static int ubd_alloc_tags(struct ubd_device *dev, const struct ubdsrv_ctrl_dev_i
 	dev->tag_set.nr_hw_queues = min_t(u32, info->nr_hw_queues, num_online_cpus());
 	dev->tag_set.queue_depth = info->queue_depth;
 	dev->tag_set.numa_node = NUMA_NO_NODE;
-	/* blk-mq adds a second to it: how often ubd_timeout() is called. */
+	/* blk-mq adds a second; this is how often it calls ubd_timeout(). */
 	dev->tag_set.timeout = HZ / 10;
 	/*
-	 * The server's own I/O is scheduled where the image lies. No processor that goes offline
-	 * waits for requests: a server that is frozen for a suspend answers none, and a queue
-	 * without processors works as any other.
+	 * No I/O scheduler here: the server's own I/O is scheduled where the image is stored. A CPU
+	 * that goes offline does not wait for requests (STACKING): a server that is frozen for a
+	 * suspend answers none, and a queue without CPUs works like any other.
 	 */
 	dev->tag_set.flags = BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	dev->tag_set.flags |= BLK_MQ_F_STACKING;
@@ -534,7 +534,7 @@ put_device:
 	return ERR_PTR(err);
 }
 
-/* Nobody comes back to a device that is being made or deleted, or was. */
+/* Nobody can come back to a device that is being made, is being deleted, or was deleted. */
 static bool ubd_take_control(struct ubd_device *dev)
 {
 	bool found;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * By which name a disk is found again: serial number and UUID, as its server says, shown as
- * attributes of the disk: /sys/block/ubdbN/serial and uuid, where there are such. Constant once
- * START_DEV is under way. The rest is for servers.
+ * The names by which a disk is found again: serial number and UUID, as given by its server and
+ * shown as attributes of the disk (/sys/block/ubdbN/serial and uuid, if set). They are constant
+ * once START_DEV is under way. The rest of the identity is for servers.
  */
 #include <linux/blkdev.h>
 #include <linux/ctype.h>
@@ -11,7 +11,7 @@
 #include "compat.h"
 #include "ubd.h"
 
-/* What stays as it is in a file's name, in udev's rules and in a shell. */
+/* Characters that need no escaping in a file name, in udev rules or in a shell. */
 static bool ubd_is_serial_char(char c)
 {
 	return isascii(c) && (isalnum(c) || strchr("+-.:=@_", c));
@@ -30,8 +30,8 @@ static bool ubd_is_serial_valid(const char *serial)
 }
 
 /*
- * The names stay as they are once START_DEV is under way. Who recovers a device may know its
- * storage by something else. Under dev->lock.
+ * The names are fixed once START_DEV is under way. A server that recovers the device may know its
+ * storage by another identifier. Under dev->lock.
  */
 static bool ubd_may_be(const struct ubd_device *dev, const struct ubd_identity *identity)
 {

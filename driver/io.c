@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The I/O commands: a server asks for requests (FETCH) and answers them (COMMIT), one by one or
- * with UBD_F_BATCH many at once. The states of a tag are drawn in ubd.h.
+ * The I/O commands, by which a server asks for requests (FETCH) and answers them (COMMIT): one by
+ * one, or many at once with UBD_F_BATCH. The states of a tag are drawn in ubd.h.
  */
 #include <linux/blk-mq.h>
 #include <linux/sched.h>
@@ -11,7 +11,7 @@
 #include "trace.h"
 #include "ubd.h"
 
-/* The kernel must not take for durable what a server, this one or one before it, has lost. */
+/* The kernel must not take for durable what this server, or an earlier one, has lost. */
 static bool ubd_is_lost(const struct ubd_device *dev, const struct request *rq)
 {
 	return test_bit(UBD_LOST, &dev->flags) &&
@@ -19,9 +19,8 @@ static bool ubd_is_lost(const struct ubd_device *dev, const struct request *rq)
 }
 
 /*
- * What the server's result means. Only the errors that file systems act upon are
- * passed on: others, such as EAGAIN, would have a meaning inside the kernel
- * that a server has no say in.
+ * Translates the server's result. Passes on only the errors that file systems act upon; others,
+ * such as EAGAIN, have a meaning inside the kernel that a server must not be able to invoke.
  */
 static blk_status_t ubd_result_status(const struct request *rq, s32 result)
 {
@@ -45,7 +44,7 @@ static bool ubd_is_first_fetch(struct ubd_tag *tag)
 	return first;
 }
 
-/* The tag has no FETCH, and its request, if there is one, has been committed or is new. */
+/* The tag has no FETCH. Its request, if it has one, is committed or new. */
 static bool ubd_may_wait(const struct ubd_tag *tag)
 {
 	return tag->state == UBD_TAG_IDLE || tag->state == UBD_TAG_QUEUED ||
@@ -53,8 +52,8 @@ static bool ubd_may_wait(const struct ubd_tag *tag)
 }
 
 /*
- * As ->uring_cmd: -EIOCBQUEUED when @cmd now waits for a request; or the tag, without @cmd, for
- * one that the FETCH_BATCH tells of.
+ * As ->uring_cmd. On -EIOCBQUEUED @cmd waits for a request; without @cmd the tag does, and the
+ * FETCH_BATCH will report it.
  */
 static int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 {
@@ -86,7 +85,7 @@ static int ubd_fetch(struct ubd_tag *tag, struct io_uring_cmd *cmd, u64 addr)
 	return -EIOCBQUEUED;
 }
 
-/* What a COMMIT says. */
+/* The contents of a COMMIT. */
 struct ubd_commit {
 	s32 result;
 	bool fetches;
@@ -94,14 +93,14 @@ struct ubd_commit {
 	struct io_comp_batch *batch; /* of a COMMIT_BATCH */
 };
 
-/* How far a COMMIT has got. */
+/* The progress of a COMMIT. */
 struct ubd_progress {
 	bool begun;
-	bool lost; /* it is the first that says so */
+	bool lost; /* this COMMIT is the first to report a loss */
 	struct ubd_copy copy;
 };
 
-/* The tag's request is the server's, to be committed by @cmd. Under tag->lock. */
+/* Checks that the server has the tag's request and that @cmd may commit it. Under tag->lock. */
 static int ubd_may_commit(const struct ubd_tag *tag, struct io_uring_cmd *cmd,
 			  const struct ubd_progress *progress)
 {
@@ -109,13 +108,13 @@ static int ubd_may_commit(const struct ubd_tag *tag, struct io_uring_cmd *cmd,
 		return UBD_IO_RES_ABORT;
 	if (tag->state != UBD_TAG_SERVED || ubd_is_elsewhere(tag, cmd))
 		return -EINVAL;
-	/* Another COMMIT was faster while memory was faulted in. */
+	/* Another COMMIT was faster while memory was being faulted in. */
 	if (progress->begun && progress->copy.turn != tag->turn)
 		return -EINVAL;
 	return 0;
 }
 
-/* What the request's status will be if its data can be copied. Under tag->lock. */
+/* Returns the request's status, provided that its data can be copied. Under tag->lock. */
 static blk_status_t ubd_commit_status(struct ubd_tag *tag, const struct ubd_commit *commit,
 				      struct ubd_progress *progress)
 {
@@ -139,7 +138,7 @@ static void ubd_tell_loss(struct ubd_device *dev)
 	spin_unlock(&dev->lock);
 }
 
-/* The tag waits for its next request, unless there will be none. Under tag->lock. */
+/* Lets the tag wait for its next request, unless there will be none. Under tag->lock. */
 static int ubd_refetch(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 		       const struct ubd_commit *commit)
 {
@@ -147,7 +146,7 @@ static int ubd_refetch(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 
 	if (!commit->fetches)
 		return 0;
-	/* Of a batch it is the FETCH_BATCH that tells. */
+	/* In a batch, the FETCH_BATCH reports this. */
 	if (ubd_takes_no_fetch(tag->queue->dev))
 		return is_batch ? 0 : UBD_IO_RES_ABORT;
 	ubd_arm(tag, is_batch ? NULL : cmd, commit->addr);
@@ -155,9 +154,9 @@ static int ubd_refetch(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 }
 
 /*
- * Settles the request before it ends, since its tag may be used again at once. Returns
- * the result of the COMMIT, -EIOCBQUEUED if it waits, -EAGAIN if memory is missing, and in
- * @ret_ended the request if it has ended, with @ret_status. Under tag->lock.
+ * Settles the request before it ends, since its tag may be reused at once. Returns the result of
+ * the COMMIT, -EIOCBQUEUED if it waits, or -EAGAIN if memory is missing. If the request has ended,
+ * returns it in @ret_ended and its status in @ret_status. Under tag->lock.
  */
 static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 			     const struct ubd_commit *commit, struct ubd_progress *progress,
@@ -170,7 +169,10 @@ static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 		fault = ubd_take_data(tag, &progress->copy);
 	if (fault == -EAGAIN)
 		return fault;
-	/* The server is gone, and the copy was not to be had: it may be one for the next. */
+	/*
+	 * The server is gone and its data could not be copied, so the next server may get the
+	 * request.
+	 */
 	if (fault && ubd_has_lost_server(tag)) {
 		*ret_status = BLK_STS_IOERR;
 		*ret_ended = ubd_settle_lost(tag);
@@ -184,8 +186,8 @@ static int ubd_settle_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 }
 
 /*
- * As ubd_settle_commit(). A buffer can only be taken out of a ring by a command on that ring; this
- * one does so even if it comes too late for more.
+ * As ubd_settle_commit(). Only a command on the same ring can remove a buffer from a ring; this one
+ * does so even if it comes too late for anything else.
  */
 static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 			  const struct ubd_commit *commit, struct ubd_progress *progress, int fault,
@@ -219,8 +221,8 @@ static int ubd_try_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 }
 
 /*
- * Ends the request that the server has, then fetches if @commit says so: by @cmd, or by the
- * FETCH_BATCH if @commit has a batch. As ->uring_cmd.
+ * Ends the request that the server has, then fetches if @commit says so: with @cmd, or if @commit
+ * has a batch, with the FETCH_BATCH. As ->uring_cmd.
  */
 static int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 		      const struct ubd_commit *commit, unsigned int issue_flags)
@@ -232,7 +234,7 @@ static int ubd_commit(struct ubd_tag *tag, struct io_uring_cmd *cmd,
 	progress.lost = false;
 	progress.copy.done = 0;
 	while ((res = ubd_try_commit(tag, cmd, commit, &progress, fault, issue_flags)) == -EAGAIN) {
-		/* No other request has to wait for the memory of this one. */
+		/* Do not let other requests wait for the memory of this one. */
 		ubd_end_batch(commit->batch);
 		fault = ubd_fault_in(&progress.copy);
 		if (fault && ubd_is_dying())
@@ -279,8 +281,8 @@ static int ubd_do_entry(struct ubd_queue *q, struct io_uring_cmd *cmd,
 }
 
 /*
- * Executes entries until one fails; the requests they end have ended on return. Returns how many
- * succeeded, and in @ret_err why the next one did not.
+ * Executes entries until one fails; the requests that they end have ended on return. Returns how
+ * many succeeded, and in @ret_err why the next one did not.
  */
 static unsigned int ubd_do_entries(struct ubd_queue *q, struct io_uring_cmd *cmd,
 				   const struct ubd_batch_entry *entries, unsigned int nr,
@@ -326,7 +328,7 @@ static int ubd_commit_batch(struct ubd_queue *q, struct io_uring_cmd *cmd, unsig
 
 /* ---- commands ---- */
 
-/* For one tag. */
+/* Commands for one tag. */
 static int ubd_tag_cmd(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result, u64 addr,
 		       unsigned int issue_flags)
 {
@@ -352,7 +354,7 @@ static int ubd_tag_cmd(struct ubd_tag *tag, struct io_uring_cmd *cmd, s32 result
 	}
 }
 
-/* For devices with UBD_F_BATCH: a COMMIT_BATCH has @nr entries at @addr. */
+/* Commands of devices with UBD_F_BATCH: a COMMIT_BATCH has @nr entries at @addr. */
 static int ubd_batch_cmd(struct ubd_queue *q, struct io_uring_cmd *cmd, unsigned int nr, u64 addr,
 			 unsigned int issue_flags)
 {
@@ -374,7 +376,7 @@ static int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	const struct ubdsrv_io_cmd *sqe = ubd_cmd_sqe(cmd, struct ubdsrv_io_cmd);
 	struct ubd_device *dev = cmd->file->private_data;
-	/* The SQE is the server's memory: each field is read once. */
+	/* The SQE is in the server's memory: read each field once. */
 	u16 q_id = READ_ONCE(sqe->q_id);
 	u16 tag_nr = READ_ONCE(sqe->tag);
 	s32 result = READ_ONCE(sqe->result);

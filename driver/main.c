@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The module, and /dev/ubd-control: how to get a control fd. No command on it
- * changes a device that exists (R2).
+ * The module, and /dev/ubd-control, which hands out control fds. None of its commands changes an
+ * existing device (R2).
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -22,8 +22,8 @@ static int ubd_get_features(const struct ubd_ctrl_args *args)
 }
 
 /*
- * A close-on-exec descriptor of a new control file, for one nr_control and one
- * reference, which are gone if it fails. If @info is given it is copied out first.
+ * Returns a close-on-exec descriptor of a new control file, which takes over one nr_control and one
+ * reference; on failure both are dropped. Copies @info out first, if given.
  */
 static int ubd_install_control(struct ubd_device *dev, const struct ubd_ctrl_args *args,
 			       const struct ubdsrv_ctrl_dev_info *info)
@@ -64,7 +64,10 @@ static int ubd_add_dev(const struct ubd_ctrl_args *args)
 	if (info.reserved0 || memchr_inv(info.reserved2, 0, sizeof(info.reserved2)))
 		return -EINVAL;
 
-	/* R1: who serves a mounted disk can do much to the kernel. R4: what is left to others. */
+	/*
+	 * R1: the server of a mounted disk has a lot of power over the kernel. R4: what others may
+	 * do.
+	 */
 	dev = ubd_device_add(&info, capable(CAP_SYS_ADMIN));
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
@@ -73,8 +76,8 @@ static int ubd_add_dev(const struct ubd_ctrl_args *args)
 }
 
 /*
- * Root's uid alone proves nothing: it is that of every container without a user
- * namespace of its own.
+ * Being uid 0 proves nothing by itself: so is root in every container without its own user
+ * namespace.
  */
 static bool ubd_may_open(const struct ubd_device *dev)
 {
@@ -178,12 +181,12 @@ exit_work:
 }
 
 /*
- * Nothing holds the module, see ubd.h: what can be left is the end of the work that deleted the
- * last device, and checks that the timers of its requests have queued.
+ * Nothing holds the module any more, see ubd.h. What may still be running is the end of the work
+ * that deleted the last device, and checks that were queued by the timers of its requests.
  *
- * And whoever io_uring has called to let go of a request's pages, or to end a command: what he did
- * there may be what let the device go, and he need not have returned since, if he was preempted.
- * But he does not sleep after that: so once every task has slept, or left the kernel, none is in
+ * Also, io_uring may have called us to release the pages of a request or to end a command. That
+ * call may be what let the device go, and if it was preempted it has not returned yet. But it does
+ * not sleep after that point, so once every task has slept or left the kernel, none is left in
  * here.
  */
 static void __exit ubd_exit(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ubdcN in /dev and in sysfs. devtmpfs makes it the owner's; for ubdbN, whose device type
- * is the block layer's, that is up to udev, which finds the owner in these attributes.
+ * ubdcN in /dev and in sysfs. devtmpfs gives it to the owner. The device type of ubdbN belongs to
+ * the block layer, so udev sets its owner, which it reads from these attributes.
  */
 #include <linux/cred.h>
 #include <linux/sysfs.h>
@@ -48,7 +48,7 @@ static char *ubd_devnode(ubd_devnode_device *device, umode_t *mode, kuid_t *uid,
 {
 	const struct ubd_device *dev = ubd_of_device(device);
 
-	/* When the node goes only its name is asked for, which is the usual one. */
+	/* On removal only the name is asked for, which is the default one. */
 	if (mode)
 		*mode = 0600;
 	if (uid)

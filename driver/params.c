@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a server says of its disk: limits and capacity, checked and applied. Limits are
+ * What a server says about its disk: limits and capacity, checked and applied. The limits are
  * constant once START_DEV is under way; the capacity may change later.
  */
 #include <linux/blkdev.h>
@@ -42,7 +42,7 @@ static bool ubd_are_discards_valid(const struct ubd_params *p)
 
 	if (p->max_write_zeroes_sectors % block_sectors || p->max_discard_sectors % block_sectors)
 		return false;
-	/* It says how blocks are grouped even on a disk without discards. */
+	/* The granularity describes how blocks are grouped, even on a disk without discards. */
 	if (p->discard_granularity % p->logical_block_size)
 		return false;
 	if (!p->max_discard_sectors)
@@ -57,9 +57,9 @@ static u32 ubd_dma_alignment(const struct ubd_params *p)
 }
 
 /*
- * Less than this the block layer does not take. Its users read and write single blocks, which lie
- * in memory as they do on the disk. And it cannot split one: a block whose pieces are as small as
- * they may be must fit into a request.
+ * The block layer does not accept less. Its users read and write single blocks, aligned in
+ * memory as they are on the disk. And it cannot split a block: one whose pieces are as small as
+ * allowed must still fit into a request.
  */
 static bool ubd_are_segments_valid(const struct ubd_params *p)
 {
@@ -105,7 +105,7 @@ int ubd_device_set_params(struct ubd_device *dev, const struct ubd_params *param
 	return err;
 }
 
-/* A request has less than 4 GiB. Linux 6.1 does not see to that when it writes zeroes. */
+/* A request is smaller than 4 GiB. Linux 6.1 does not enforce that for write zeroes. */
 static u32 ubd_limit_sectors(const struct ubd_params *p, u32 sectors)
 {
 	return min_t(u32, sectors, round_down(UINT_MAX, p->logical_block_size) >> SECTOR_SHIFT);
@@ -120,7 +120,10 @@ struct gendisk *ubd_params_disk(struct ubd_device *dev)
 		.io_min = p->io_min,
 		.io_opt = p->io_opt,
 		.max_hw_sectors = p->max_io_sectors,
-		/* Data is copied segment by segment: their number and size do not matter to us. */
+		/*
+		 * Data is copied segment by segment: neither their number nor their size matters to
+		 * us.
+		 */
 		.max_segments = p->max_segments ?: USHRT_MAX,
 		.max_segment_size = p->max_segment_size ?: UINT_MAX,
 		.dma_alignment = ubd_dma_alignment(p) - 1,
@@ -143,7 +146,7 @@ struct gendisk *ubd_params_disk(struct ubd_device *dev)
 
 /* ---- capacity ---- */
 
-/* Whoever has the disk open learns of it by a uevent. */
+/* Processes that have the disk open learn about it from a uevent. */
 void ubd_resize(struct ubd_device *dev)
 {
 	u64 sectors;

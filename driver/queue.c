@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Requests: how one goes from blk-mq to the server. The states of its tag
- * are drawn in ubd.h.
+ * Requests: how one gets from blk-mq to the server. The states of its tag are drawn in ubd.h.
  *
- * A request that finds no FETCH on its tag is kept (UBD_TAG_QUEUED) until one
- * comes: after a COMMIT_REQ without a FETCH, and while the device waits for a new
- * server. blk-mq is never told to requeue.
+ * A request that finds no FETCH on its tag is kept (UBD_TAG_QUEUED) until one comes: after a
+ * COMMIT_REQ, which does not fetch, and while the device waits for a new server. blk-mq is never
+ * told to requeue.
  *
  * In a circle with batch.c, copy.c, tag.c and recovery.c, see ubd.h.
  */
@@ -20,14 +19,14 @@
 /* ---- requests ---- */
 
 /*
- * The end of a request may drop the last reference to a file, as that of asynchronous I/O does when
- * its caller has closed the file. In task context fput() leaves the release to the current task,
- * which here is the server, and a release may wait for I/O of the server's own disk. Where bottom
- * halves are disabled fput() leaves it to a work item.
+ * Ending a request may drop the last reference to a file: that of asynchronous I/O does so if its
+ * caller has closed the file. In task context fput() leaves the release to the current task, which
+ * here is the server, and the release may wait for I/O on the server's own disk. With bottom halves
+ * disabled, fput() leaves it to a work item.
  *
  * There is one such item for the whole system. A release that waits for the next server would keep
- * it from the files of the last one, for which the next server waits: see ubd_settle_lost(), which
- * ends nothing meanwhile.
+ * the item from the files of the last server, and the next server waits for those. Therefore
+ * ubd_settle_lost() ends no request while the device waits for a server.
  */
 static void ubd_finish_request(struct request *rq, blk_status_t status)
 {
@@ -45,7 +44,7 @@ void ubd_end_request(struct request *rq, blk_status_t status)
 	ubd_finish_request(rq, status);
 }
 
-/* No unprivileged device has batches: so there is no rate to be counted. */
+/* No unprivileged device has batches, so there is no rate to account for. */
 void ubd_end_in_batch(struct request *rq, blk_status_t status, struct io_comp_batch *batch)
 {
 	if (blk_mq_add_to_batch(rq, batch, status != BLK_STS_OK, blk_mq_end_request_batch))
@@ -64,7 +63,9 @@ void ubd_end_batch(struct io_comp_batch *batch)
 	*batch = (struct io_comp_batch){};
 }
 
-/* The wire's operation, or a negative errno for what no server is asked to do. */
+/*
+ * Returns the wire's operation, or a negative errno for operations that are not sent to a server.
+ */
 static int ubd_wire_op(const struct request *rq)
 {
 	switch (req_op(rq)) {
@@ -95,11 +96,10 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 		op_flags |= UBD_IO_F_NOUNMAP;
 
 	/*
-	 * R9: plain stores. io_uring publishes the CQE after them, in this task,
-	 * by a store-release of the CQ ring's tail; the server sees the tail by a
-	 * load-acquire, and reads the descriptor after that. Nobody reads it
-	 * earlier, and the server's reads of the previous request happened before
-	 * its COMMIT, which happened before we got here through tag->lock.
+	 * R9: plain stores. io_uring publishes the CQE after them, in this task, with a
+	 * store-release of the CQ ring's tail; the server reads the tail with a load-acquire, and
+	 * the descriptor after that. Nobody reads it earlier. The server's reads of the previous
+	 * request happened before its COMMIT, which happened before we got here, through tag->lock.
 	 */
 	desc->op_flags = op_flags;
 	desc->nr_sectors = req_op(rq) == REQ_OP_FLUSH ? 0 : blk_rq_sectors(rq);
@@ -110,10 +110,10 @@ static void ubd_fill_desc(struct ubd_tag *tag, const struct request *rq, u64 add
 /* ---- to the server ---- */
 
 /*
- * The request is the server's now, or it failed and the FETCH waits for the
- * next one or has to end, or the server is gone and the request failed or waits for
- * another. Returns the result of the FETCH, -EIOCBQUEUED if it waits, and in
- * @ret_failed the request if it failed. Under tag->lock.
+ * There are three outcomes. The server has the request. Or the request failed, and the FETCH waits
+ * for the next one or must end. Or the server is gone, and the request failed or waits for another
+ * server. Returns the result of the FETCH, or -EIOCBQUEUED if it waits, and a request that failed
+ * in @ret_failed. Under tag->lock.
  */
 static int ubd_end_move(struct ubd_tag *tag, int err, u32 op_flags, struct request **ret_failed)
 {
@@ -146,14 +146,14 @@ static int ubd_try_move(struct ubd_tag *tag, struct io_uring_cmd *cmd, int err,
 	bool has_buffer = false;
 
 	spin_lock(&tag->lock);
-	/* If it was detached in the meantime, the tag may be another server's. */
+	/* If the tag was detached in the meantime, it may belong to another server. */
 	if (tag->state == UBD_TAG_HANDOVER && (!tag->cmd || tag->cmd == cmd)) {
 		if (!err && ubd_brings_data(tag))
 			err = ubd_bring_data(tag, cmd, issue_flags, copy, &op_flags);
 		res = err;
 		if (err != -EAGAIN)
 			res = ubd_end_move(tag, err, op_flags, ret_failed);
-		/* No COMMIT will take it out. */
+		/* No COMMIT will remove the buffer. */
 		has_buffer = res == UBD_IO_RES_ABORT && ubd_take_buffer(tag, cmd, &index);
 	}
 	spin_unlock(&tag->lock);
@@ -187,10 +187,10 @@ bool ubd_has_left_task(const struct ubd_device *dev, struct io_uring_cmd *cmd)
 	       ubd_cmd_is_orphan(cmd);
 }
 
-/* A FETCH has got a request, which fails if there is an error. This is task work. */
+/* Task work of a FETCH that has got a request. The request fails if @err is set. */
 static void ubd_deliver(struct io_uring_cmd *cmd, int err, unsigned int issue_flags)
 {
-	/* From here the tag may be committed by another thread: it is not ours. */
+	/* From here on another thread may commit the tag: it is no longer ours. */
 	int res = ubd_move(ubd_cmd(cmd)->tag, cmd, err, issue_flags);
 
 	/* R9: publishes the descriptor, see ubd_fill_desc(). */
@@ -205,8 +205,8 @@ static struct io_uring_cmd *ubd_batched_cmd(struct llist_node *node)
 }
 
 /*
- * All FETCHes of one task and ring that got requests together. Whose task work this is does
- * not matter: where one of them runs, all would.
+ * Handles all FETCHes of one task and ring that got requests together. It does not matter whose
+ * task work this is: all of them would run in the same place.
  */
 static void ubd_deliver_batch(struct io_uring_cmd *first, unsigned int issue_flags)
 {
@@ -236,9 +236,9 @@ void ubd_hand_over(struct ubd_tag *tag, struct io_uring_cmd *cmd)
 }
 
 /*
- * blk-mq hands requests out in batches; one task work does for all that the same thread has
- * FETCHes for on the same ring. A queue may be run on several CPUs at once: whoever
- * has come to the end of a batch also sends what others have added so far.
+ * blk-mq hands requests out in batches. One task work serves all of a batch for which the same
+ * thread has FETCHes on the same ring. A queue may run on several CPUs at once; whichever reaches
+ * the end of a batch also sends what the others have added so far.
  */
 static void ubd_send_batch(struct ubd_queue *q)
 {
@@ -255,7 +255,7 @@ static void ubd_send_batch(struct ubd_queue *q)
 
 		while (node->next && ubd_cmds_go_together(first, ubd_batched_cmd(node->next)))
 			node = node->next;
-		/* Cut here, since the first part is gone as soon as it is queued. */
+		/* Cut the list here, since the first part is gone as soon as it is queued. */
 		rest = node->next;
 		node->next = NULL;
 		io_uring_cmd_complete_in_task(first, ubd_deliver_work);
@@ -276,22 +276,24 @@ void ubd_abort_fetch(struct io_uring_cmd *cmd)
 	io_uring_cmd_complete_in_task(cmd, ubd_abort_work);
 }
 
-/* A partition may reach beyond the end of a disk that has shrunk. */
+/* A partition may extend past the end of a disk that has shrunk. */
 static bool ubd_is_beyond_end(const struct request *rq)
 {
-	/* The capacity changes without a lock; what is under way at that time counts as before. */
+	/*
+	 * The capacity changes without a lock; requests under way at that moment see the old one.
+	 */
 	sector_t capacity = data_race(get_capacity(rq->q->disk));
 
 	return req_op(rq) != REQ_OP_FLUSH && blk_rq_pos(rq) + blk_rq_sectors(rq) > capacity;
 }
 
-/* The block layer only warns of writes to a read-only disk. */
+/* The block layer merely warns about writes to a read-only disk. */
 static bool ubd_is_forbidden_write(const struct ubd_device *dev, const struct request *rq)
 {
 	return (dev->params.attrs & UBD_ATTR_READ_ONLY) && op_is_write(req_op(rq));
 }
 
-/* What no server is asked to do. */
+/* Refuses requests that are not sent to a server. */
 static blk_status_t ubd_check_request(const struct ubd_device *dev, const struct request *rq)
 {
 	if (ubd_wire_op(rq) < 0)
@@ -341,13 +343,16 @@ static blk_status_t ubd_queue_rq(struct blk_mq_hw_ctx *hctx, const struct blk_mq
 	struct ubd_queue *q = hctx->driver_data;
 	blk_status_t status = ubd_accept(q, bd->rq);
 
-	/* Whether blk-mq says that the batch is over after an error depends on its version. */
+	/*
+	 * After an error, it depends on the version of blk-mq whether it reports the end of the
+	 * batch.
+	 */
 	if (bd->last || status != BLK_STS_OK)
 		ubd_send_batch(q);
 	return status;
 }
 
-/* What a plug has gathered for the disk, perhaps for several of its queues. */
+/* The requests that a plug has gathered for the disk, perhaps for several of its queues. */
 static void ubd_queue_rqs(ubd_rq_list *requests)
 {
 	struct ubd_queue *q = NULL;
@@ -383,8 +388,8 @@ static int ubd_init_hctx(struct blk_mq_hw_ctx *hctx, void *data, unsigned int qu
 }
 
 /*
- * Called about once a second while there are requests. Nothing is decided here: the
- * work looks whether the server lives and answers, see char.c.
+ * Called about once a second while there are requests. Decides nothing itself: the work checks
+ * whether the server lives and answers, see char.c.
  */
 static enum blk_eh_timer_return ubd_timeout(struct request *rq)
 {

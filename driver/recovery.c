@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * When the server goes and another one comes.
+ * When a server goes away and another one takes over.
  *
- * A device that outlives its server becomes QUIESCED: no command is accepted, and
- * requests wait on their tags or fail, as the device's flags say. START_RECOVERY waits
- * until nothing of the old server is left (its file of ubdcN has been released, so all
- * its commands have ended) and lets ubdcN be opened once more. The new server's FETCH of
- * a tag takes the request that waits there, as a first FETCH does for START_DEV.
+ * A device that outlives its server becomes QUIESCED: no command is accepted, and requests wait on
+ * their tags or fail, depending on the device's flags. START_RECOVERY waits until nothing of the
+ * old server is left (its file of ubdcN has been released, so all its commands have ended), and
+ * then allows ubdcN to be opened once more. The new server's FETCH of a tag takes the request that
+ * waits there, as a first FETCH does for START_DEV.
  *
- * QUIESCE is the same without haste: FETCHes end, and what the server has it may
- * still commit, so that it can close its image in good order before it leaves.
+ * QUIESCE does the same without haste: FETCHes end, and the server may still commit the requests
+ * that it has, so that it can close its image cleanly before it leaves.
  *
- * Both begin a wait with a deadline, if the device has one; only END_RECOVERY ends it. So what
- * happens meanwhile, a server that stays or one that dies as it recovers, puts it off no more.
+ * Either begins a wait with a deadline, if the device has one, and only END_RECOVERY ends that
+ * wait. Nothing in between extends it: neither a server that does not leave nor one that dies while
+ * it recovers.
  *
  * In a circle with tag.c, see ubd.h.
  */
@@ -54,8 +55,8 @@ static bool ubd_waits(const struct ubd_device *dev)
 }
 
 /*
- * It may be about to run for a wait that is over, and another one have begun, for which it is
- * queued already. Holds no reference: ubd_delete() cancels it.
+ * This may run for a wait that has just ended, when the next one has already begun and queued the
+ * work again. Holds no reference: ubd_delete() cancels it.
  */
 static void ubd_deadline_work(struct work_struct *work)
 {
@@ -67,7 +68,7 @@ static void ubd_deadline_work(struct work_struct *work)
 	spin_lock(&dev->lock);
 	if (ubd_waits(dev)) {
 		late = ubd_is_late_since(dev->waits_since, limit);
-		/* From here no server takes over. */
+		/* From here on no server can take over. */
 		if (late)
 			ubd_ask(dev, UBD_ASK_STOP);
 		else
@@ -97,8 +98,8 @@ bool ubd_outlives_server(const struct ubd_device *dev)
 }
 
 /*
- * Nothing of the last server is left, not even a command, or somebody who finds it dead when
- * the next one is there. Under dev->lock.
+ * Nothing of the last server is left: no command, and nobody who might still report it dead when
+ * the next server is there. Under dev->lock.
  */
 static bool ubd_has_left(const struct ubd_device *dev)
 {
@@ -109,7 +110,7 @@ void ubd_server_gone(struct ubd_device *dev)
 {
 	bool outlives, first = false;
 
-	/* From here no STOP_DEV counts on the server, see ubd_stop(). */
+	/* From here on STOP_DEV does not count on the server, see ubd_stop(). */
 	spin_lock(&dev->lock);
 	outlives = ubd_outlives_server(dev);
 	if (outlives) {
@@ -150,7 +151,7 @@ static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
 	} else if (dev->state == UBD_S_DEV_RECOVERING) {
 		err = -EBUSY;
 	} else if (dev->state == UBD_S_DEV_LIVE) {
-		/* If its server is gone, it waits since then. */
+		/* If the server is already gone, the wait began then. */
 		if (!test_bit(UBD_AWAY, &dev->flags))
 			ubd_begin_wait(dev);
 		ubd_set_state(dev, UBD_S_DEV_QUIESCED);
@@ -161,7 +162,7 @@ static int ubd_try_quiesce(struct ubd_device *dev, bool *ret_drain)
 	return err;
 }
 
-/* -EAGAIN while the server that was told to leave is there. */
+/* -EAGAIN while the server that was told to leave is still there. */
 static int ubd_try_left(struct ubd_device *dev)
 {
 	int err = 0;
@@ -183,7 +184,7 @@ int ubd_device_quiesce(struct ubd_device *dev)
 	err = ubd_try_quiesce(dev, &drain);
 	if (err)
 		return err;
-	/* What was asked for cannot be taken back: if we are killed it goes on. */
+	/* This cannot be taken back: if we are killed, it goes on. */
 	if (drain)
 		ubd_drain_tags(dev);
 	return ubd_wait(dev, ubd_try_left);
@@ -228,7 +229,9 @@ static int ubd_try_end_recovery(struct ubd_device *dev)
 	} else if (dev->state != UBD_S_DEV_RECOVERING) {
 		err = -EINVAL;
 	} else if (test_bit(UBD_AWAY, &dev->flags) || atomic_read(&dev->nr_unfetched)) {
-		/* Nobody has opened ubdcN yet; or who did has gone, and the state is about to tell.
+		/*
+		 * Nobody has opened ubdcN yet, or its opener has gone again and the state is about
+		 * to say so.
 		 */
 		err = -EAGAIN;
 	} else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The state of a device, what is asked of its life work, and who waits for either. What the life
- * work does is in device.c; here is what everybody else needs of it, so nothing here calls back.
+ * The state of a device, what its life work is asked to do, and waiting for either. What the life
+ * work does is in device.c. This file is what all others need of it, so nothing in it calls back.
  */
 #include <linux/sched/signal.h>
 #include <linux/workqueue.h>
@@ -10,8 +10,8 @@
 #include "ubd.h"
 
 /*
- * The life work may wait for a server (R5: for its own, each device has one); what finds out
- * that the server is dead must not stand in line behind it.
+ * The life work may wait for a server (R5: for its own server only, since each device has its own
+ * work). What detects that the server is dead must not queue up behind it.
  */
 static struct workqueue_struct *ubd_life_wq;
 struct workqueue_struct *ubd_check_wq;
@@ -52,8 +52,8 @@ void ubd_ask(struct ubd_device *dev, unsigned int what)
 
 	dev->asked |= what;
 	/*
-	 * The last control file may have left it alone as one that outlives its server,
-	 * which it then did not: nobody is there to ask for the rest.
+	 * When the last control file was closed, the device may have been left alone because it
+	 * would outlive its server. Now it does not, and nobody is left to ask for the rest.
 	 */
 	if ((dev->asked & UBD_ASK_STOP) && dev->added && !dev->nr_control)
 		dev->asked |= UBD_ASK_DELETE;
@@ -71,8 +71,8 @@ void ubd_device_ask(struct ubd_device *dev, unsigned int what)
 }
 
 /*
- * They wait in a worker thread of io_uring. Killable, not interruptible: a signal
- * that stops the process for a while would end an interruptible wait there.
+ * Control commands wait in a worker thread of io_uring. Killable, not interruptible: a signal that
+ * stops the process for a while would end an interruptible wait there.
  */
 int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev))
 {
@@ -84,7 +84,7 @@ int ubd_wait(struct ubd_device *dev, int (*try)(struct ubd_device *dev))
 
 int ubd_work_init(void)
 {
-	/* Memory may only come free when it has ended the requests of a dead server. */
+	/* Reclaiming memory may depend on this work, as it ends the requests of a dead server. */
 	ubd_check_wq = alloc_workqueue("ubd-check", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!ubd_check_wq)
 		return -ENOMEM;

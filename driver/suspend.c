@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Time that passes while the system goes to sleep, sleeps and wakes up: no server can do anything
- * then, so it counts for none of our limits.
+ * Time during which the system goes to sleep, sleeps or wakes up. No server can do anything then,
+ * so this time counts towards none of our limits.
  *
- * Only the freeze of all tasks counts as that. Whoever stops or freezes a server in another way, by
- * a signal or a cgroup, is answerable for what waits for it; and where file systems are
- * synchronized before tasks are frozen, a server that does not answer must not hold that up.
+ * Only the freezing of all tasks counts. Whoever stops or freezes a server in another way, by a
+ * signal or a cgroup, is responsible for what waits for it. And while file systems are synced
+ * before tasks are frozen, a server that does not answer must not hold that up.
  */
 #include <linux/freezer.h>
 #include <linux/jiffies.h>
@@ -15,18 +15,21 @@
 #include "ubd.h"
 
 /*
- * Nobody tells us that tasks were frozen or thawed, only that they are about to be or have been. So
- * we look; it is done about once a second as long as there are requests. If it was not for so many
- * jiffies, because tasks are frozen and the only processor is busy with devices, it may be the
- * first look after the thaw.
+ * The notifier says only that tasks are about to be frozen or have been thawed. So we look, about
+ * once a second while there are requests. If we have not looked for this many jiffies, because
+ * tasks are frozen and the only CPU is busy with devices, this may be the first look after the
+ * thaw.
  */
 #define UBD_LONG_GAP (3 * HZ)
 
-static bool ubd_suspending;	      /* between the two messages */
+static bool ubd_suspending;	      /* between the two notifications */
 static unsigned long ubd_last_look;   /* jiffies */
 static unsigned long ubd_last_frozen; /* jiffies: tasks may have been frozen until then */
 
-/* The first process is not frozen by cgroups, which cannot be told from a suspend in others. */
+/*
+ * Looks at init, which cgroups do not freeze; for other tasks a cgroup's freeze looks like a
+ * suspend.
+ */
 static bool ubd_are_tasks_frozen(void)
 {
 	struct task_struct *task;

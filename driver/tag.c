@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How a request leaves its tag, and who puts that off; what is done to all tags at once:
- * taking them from a server that is gone or leaves, looking for lost ones; and their memory.
+ * How a request leaves its tag, and what puts that off; what is done to all tags at once, namely
+ * taking them from a server that is gone or leaving, and looking for lost FETCHes and overdue
+ * requests; and the memory of tags.
  *
  * In a circle with queue.c, batch.c and recovery.c, see ubd.h.
  */
@@ -15,8 +16,8 @@
 #include "ubd.h"
 
 /*
- * Of devices whose server has not said for itself. Nobody but the administrator knows how long
- * storage may be away, or a debugger may hold a server.
+ * For devices whose server has not set its own. Only the administrator knows how long storage may
+ * be away, or a debugger may stop a server.
  */
 static unsigned int request_timeout;
 module_param(request_timeout, uint, 0644);
@@ -112,7 +113,7 @@ void ubd_drop_hold(struct ubd_tag *tag)
 		ubd_hand_over(tag, cmd);
 }
 
-/* Calls @fn for every tag until it returns true; returns whether one did. */
+/* Calls @fn for every tag until it returns true. Returns whether it did. */
 static bool ubd_any_tag(struct ubd_device *dev, bool (*fn)(struct ubd_tag *tag))
 {
 	for (unsigned int i = 0; i < dev->tag_set.nr_hw_queues; i++) {
@@ -135,7 +136,7 @@ static void ubd_forget_fetch(struct ubd_tag *tag)
 	tag->fetched = false;
 }
 
-/* A FETCH that has no request yet. */
+/* The tag has a FETCH without a request. */
 static bool ubd_fetch_waits(const struct ubd_tag *tag)
 {
 	return tag->armed && (tag->state == UBD_TAG_READY || tag->state == UBD_TAG_HELD);
@@ -169,7 +170,7 @@ static bool ubd_detach_tag(struct ubd_tag *tag)
 	case UBD_TAG_QUEUED:
 	case UBD_TAG_HANDOVER:
 	case UBD_TAG_SERVED:
-		/* The command of a HANDOVER is left to its task work, which finds it gone. */
+		/* A command in HANDOVER is left to its task work, which finds the tag taken. */
 		ubd_disarm(tag);
 		rq = ubd_settle_lost(tag);
 		break;
@@ -232,7 +233,7 @@ void ubd_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 /* ---- looking for lost ones ---- */
 
 /*
- * Also of a FETCH that has a request: on a ring whose task work only one thread may run, nobody
+ * Looks at FETCHes with a request too: on a ring whose task work only one thread may run, nobody
  * runs it once that thread has ended.
  */
 static bool ubd_tag_is_orphan(struct ubd_tag *tag)
@@ -246,8 +247,7 @@ static bool ubd_tag_is_orphan(struct ubd_tag *tag)
 }
 
 /*
- * How many tags are looked at by whoever looks often: the first of those that have not been for the
- * longest time.
+ * How many tags a frequent check looks at: those that have not been looked at for the longest time.
  */
 #define UBD_ORPHANS_AT_ONCE 1024
 
@@ -267,15 +267,17 @@ bool ubd_has_orphans(struct ubd_device *dev, bool everywhere)
 	return ubd_has_orphan_batch(dev);
 }
 
-/* Whether it is up to this server that the tag's request goes on. Under tag->lock. */
+/* Whether this server must act for the tag's request to proceed. Under tag->lock. */
 static bool ubd_is_servers_turn(const struct ubd_tag *tag)
 {
 	if (!tag->rq || ubd_has_lost_server(tag))
 		return false;
-	/* What the last server left behind keeps it. */
+	/* It is held up by what the last server left behind. */
 	if (tag->state == UBD_TAG_HELD && tag->keep)
 		return false;
-	/* For want of a FETCH: not if it has not got there yet, and not if it may send none. */
+	/*
+	 * It lacks a FETCH: not the server's fault if it has not got that far, or may not send one.
+	 */
 	if (tag->state == UBD_TAG_QUEUED)
 		return tag->fetched && !ubd_tag_flag(tag, UBD_DRAINING);
 	return true;
@@ -290,11 +292,11 @@ static unsigned int ubd_request_timeout(const struct ubd_device *dev)
 
 struct ubd_lateness {
 	unsigned int seconds;
-	bool warns; /* that is all that happens */
+	bool warns; /* log only, do nothing else */
 	bool found;
 };
 
-/* Once for each silence, which begins with the last answer. */
+/* Warns once for each silence, which begins with the last answer. */
 static void ubd_warn_of_silence(struct ubd_queue *q, unsigned int seconds)
 {
 	unsigned long answered = READ_ONCE(q->answered);
@@ -306,9 +308,8 @@ static void ubd_warn_of_silence(struct ubd_queue *q, unsigned int seconds)
 }
 
 /*
- * A queue of which something has been answered meanwhile is not late: its storage may be slow,
- * and the queue deep. But an unprivileged server might so keep one request for ever. Under
- * tag->lock.
+ * A queue that has had an answer in the meantime is not late: its storage may be slow and the queue
+ * deep. But that would let an unprivileged server keep one request forever. Under tag->lock.
  */
 static bool ubd_is_late(const struct ubd_tag *tag, unsigned int seconds)
 {
@@ -333,7 +334,7 @@ static bool ubd_request_is_in_time(struct request *rq, void *data)
 		ubd_warn_of_silence(tag->queue, late->seconds);
 	else if (is_late)
 		late->found = true;
-	/* The next queue is gone through whatever is returned. */
+	/* blk-mq goes on with the next queue whatever is returned. */
 	return !late->found;
 }
 
@@ -378,7 +379,7 @@ static int ubd_queue_alloc(struct ubd_device *dev, struct ubd_queue *q)
 	return 0;
 }
 
-/* On failure too the caller calls ubd_queues_free(). */
+/* The caller calls ubd_queues_free() even on failure. */
 int ubd_queues_alloc(struct ubd_device *dev)
 {
 	unsigned int nr = dev->tag_set.nr_hw_queues;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Tracepoints, events/ubd/ in tracefs: the life of a request, and the coming and going of
- * servers. ubd(4) tells how to read them. Switched off, each is a no-op in the code.
+ * Tracepoints, events/ubd/ in tracefs: the life of a request, and servers that come and go. ubd(4)
+ * explains how to read them. When switched off, each is a no-op in the code.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM ubd
@@ -16,7 +16,7 @@
 
 /* clang-format off */
 
-/* To sparse an operation is no number, and here is no place for a cast. */
+/* To sparse an operation is not a number, and there is no place for a cast here. */
 #ifndef __CHECKER__
 TRACE_DEFINE_ENUM(REQ_OP_READ);
 TRACE_DEFINE_ENUM(REQ_OP_WRITE);
@@ -49,7 +49,7 @@ TRACE_DEFINE_ENUM(REQ_OP_WRITE_ZEROES);
 		__entry->queue = (rq)->mq_hctx->queue_num;		\
 		__entry->tag = (rq)->tag;				\
 		__entry->op = (__force u8)req_op(rq);			\
-		/* A flush has no place. */				\
+		/* A flush has no position. */				\
 		__entry->sector = blk_rq_bytes(rq) ? blk_rq_pos(rq) : 0; \
 		__entry->bytes = blk_rq_bytes(rq);			\
 	} while (0)
@@ -67,19 +67,19 @@ DECLARE_EVENT_CLASS(ubd_request,
 	TP_printk(UBD_TRACE_FORMAT, UBD_TRACE_VALUES)
 );
 
-/* blk-mq hands it to the driver. */
+/* blk-mq hands the request to the driver. */
 DEFINE_EVENT(ubd_request, ubd_queue,
 	TP_PROTO(const struct request *rq),
 	TP_ARGS(rq)
 );
 
-/* It is the server's: the FETCH of its tag ends, in the task that sent it. */
+/* The server has the request: the FETCH of its tag ends, in the task that sent it. */
 DEFINE_EVENT(ubd_request, ubd_serve,
 	TP_PROTO(const struct request *rq),
 	TP_ARGS(rq)
 );
 
-/* The server's answer has come, in the task that sends it: bytes, or an errno. */
+/* The server's answer has arrived, in the task that sends it: bytes, or an errno. */
 TRACE_EVENT(ubd_commit,
 	TP_PROTO(const struct request *rq, int result),
 	TP_ARGS(rq, result),
@@ -89,8 +89,9 @@ TRACE_EVENT(ubd_commit,
 );
 
 /*
- * It ends, by a server's answer or for want of a server: 0, or the errno that its issuer is
- * told, which is made of @status here since a caller would do it with tracing switched off.
+ * The request ends, with the server's answer or for lack of a server. The result is 0, or the errno
+ * that its issuer gets. It is computed from @status in here, because a caller would do so even with
+ * tracing switched off.
  */
 TRACE_EVENT(ubd_end,
 	TP_PROTO(const struct request *rq, blk_status_t status),
@@ -114,7 +115,7 @@ DEFINE_EVENT(ubd_server, ubd_server_open,
 	TP_ARGS(device)
 );
 
-/* It is gone, and the device waits for another. */
+/* The server is gone, and the device waits for another. */
 DEFINE_EVENT(ubd_server, ubd_server_gone,
 	TP_PROTO(const struct ubd_device *device),
 	TP_ARGS(device)
@@ -126,7 +127,7 @@ DEFINE_EVENT(ubd_server, ubd_recovered,
 	TP_ARGS(device)
 );
 
-/* The device takes no request any more: it is being stopped, or its server is gone for good. */
+/* The device accepts no more requests: it is being stopped, or its server is gone for good. */
 DEFINE_EVENT(ubd_server, ubd_abort,
 	TP_PROTO(const struct ubd_device *device),
 	TP_ARGS(device)

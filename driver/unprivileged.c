@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Devices of users without CAP_SYS_ADMIN (R4): who may have how many, and what such a
- * device is not. docs/security.md has the reasons, threat by threat.
+ * Devices of users without CAP_SYS_ADMIN (R4): who may have how many, and how such devices are
+ * restricted. docs/security.md has the reasons, threat by threat.
  *
- * Devices are counted by who is answerable for the task, see ubd_whose(): in a user
- * namespace uids cost nothing, so it is not them that are counted.
+ * Devices are counted per user who is answerable for the task, see ubd_whose(). In a user namespace
+ * uids cost nothing, so counting by uid would not limit anybody.
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
@@ -34,22 +34,24 @@ static unsigned int unprivileged_total = 64;
 module_param(unprivileged_total, uint, 0644);
 MODULE_PARM_DESC(unprivileged_total, "How many devices all such users may have (default 64)");
 
-/* For whoever looks at such a disk, root included, can be made to wait so long. */
+/* Because anybody who touches such a disk, root included, can be made to wait that long. */
 static unsigned int unprivileged_timeout = 30;
 module_param(unprivileged_timeout, uint, 0644);
 MODULE_PARM_DESC(unprivileged_timeout, "As request_timeout, for the devices of such users, where "
 				       "it is less (default 30)");
 
-/* So the longest sync() is that of its dirty pages at this rate. */
+/* So the longest sync() is the time to write the disk's dirty pages at this rate. */
 static unsigned int unprivileged_min_rate = 1024;
 module_param(unprivileged_min_rate, uint, 0644);
 MODULE_PARM_DESC(unprivileged_min_rate, "KiB/s that the server of such a device must write, of the "
 					"time in which it has writes; 0: any (default 1024)");
 
-/* A write counts as at least so many bytes: seeks take time, too. */
+/* A write counts as at least this many bytes, because seeks take time too. */
 #define UBD_MIN_COUNTED		    SZ_32K
 
-/* Numbers below are the administrator's: what he expects at one of them is his. */
+/*
+ * Lower numbers are reserved for the administrator, who may expect a certain disk at one of them.
+ */
 #define UBD_UNPRIVILEGED_MIN_ID	    2048
 
 #define UBD_UNPRIVILEGED_MAX_QUEUES 4
@@ -57,17 +59,17 @@ MODULE_PARM_DESC(unprivileged_min_rate, "KiB/s that the server of such a device 
 #define UBD_UNPRIVILEGED_MAX_BYTES  SZ_1M
 
 /*
- * The time between two devices that a user adds or resizes, of which udev is told. One who has no
- * device any more is forgotten, so the first event is as late as all others.
+ * The time between two devices that a user adds or resizes, which udev is told about. A user whose
+ * last device is gone is forgotten, so even the first event must wait that long.
  */
 #define UBD_EVENT_INTERVAL	    (HZ / 4)
 
 struct ubd_user {
 	struct list_head list;
-	struct user_namespace *ns; /* is the user; or NULL: uid is */
+	struct user_namespace *ns; /* this is the user; or NULL: uid is */
 	kuid_t uid;
 	unsigned int nr_devices;
-	unsigned long next_event; /* jiffies: none before */
+	unsigned long next_event; /* jiffies: no event before */
 };
 
 static DEFINE_SPINLOCK(ubd_users_lock);
@@ -82,9 +84,9 @@ u64 ubd_features(void)
 /* ---- counting ---- */
 
 /*
- * In the initial user namespace a user is a uid. Elsewhere it is who has made the outermost
- * of the task's namespaces, whichever of the uids that were delegated to him he takes. Root
- * makes them for others: there each one is a user.
+ * In the initial user namespace a user is a uid. Elsewhere it is the creator of the outermost of
+ * the task's namespaces, whichever of the uids delegated to that user the task takes. Root creates
+ * namespaces for others: there each namespace is a user.
  */
 static void ubd_whose(struct ubd_user *user)
 {
@@ -119,7 +121,10 @@ static struct ubd_user *ubd_user_find(const struct ubd_user *like)
 	return NULL;
 }
 
-/* One device more: of @fresh, or whom it is like. NULL: there may be no more. */
+/*
+ * Counts one more device for @fresh, or for the known user that it equals. NULL: the limit is
+ * reached.
+ */
 static struct ubd_user *ubd_user_count(struct ubd_user *fresh)
 {
 	struct ubd_user *user;
@@ -179,7 +184,7 @@ int ubd_restrict_info(struct ubdsrv_ctrl_dev_info *info)
 {
 	if (!READ_ONCE(unprivileged))
 		return -EPERM;
-	/* It does not outlive those who hold it. Nobody looks for partitions on it anyway. */
+	/* It does not outlive its holders, and is never scanned for partitions anyway. */
 	if ((info->flags & ~UBD_F_NO_AUTO_PART_SCAN) || info->dev_id < UBD_UNPRIVILEGED_MIN_ID)
 		return -EPERM;
 	info->nr_hw_queues = min_t(u16, info->nr_hw_queues, UBD_UNPRIVILEGED_MAX_QUEUES);
@@ -195,12 +200,12 @@ u32 ubd_min_id(const struct ubd_device *dev)
 
 void ubd_restrict_disk(const struct ubd_device *dev, struct gendisk *disk)
 {
-	/* The kernel parses nothing of it. */
+	/* The kernel must not parse its content. */
 	if (ubd_is_content_foreign(dev))
 		disk->flags |= GENHD_FL_NO_PART;
 	if (!dev->user)
 		return;
-	/* Its dirty pages are few, and do not count against other disks. */
+	/* It may have few dirty pages, and these do not count against other disks. */
 	disk->bdi->capabilities |= BDI_CAP_STRICTLIMIT;
 	bdi_set_max_ratio(disk->bdi, 1);
 }
@@ -215,7 +220,9 @@ unsigned int ubd_limit_timeout(const struct ubd_device *dev, unsigned int second
 	return dev->user ? min_not_zero(seconds, READ_ONCE(unprivileged_timeout)) : seconds;
 }
 
-/* Whether the user may cause an event now, or how long not. */
+/*
+ * Returns how long the user must wait before causing an event; if not at all, the event is counted.
+ */
 static long ubd_event_delay(struct ubd_user *user)
 {
 	long delay;
@@ -228,7 +235,7 @@ static long ubd_event_delay(struct ubd_user *user)
 	return delay;
 }
 
-/* Whoever is killed has caused none, and takes nothing from those who wait beside him. */
+/* A task that is killed has caused no event, and takes nothing from those that wait beside it. */
 int ubd_pace(const struct ubd_device *dev)
 {
 	long delay;
@@ -244,9 +251,9 @@ int ubd_pace(const struct ubd_device *dev)
 /* ---- how slow it may be ---- */
 
 /*
- * sync() of the whole system waits for the dirty pages of every disk, and a server that answers
- * each write just in time could make that last for hours. So of the time in which it has writes, it
- * must get so many done. Reads and flushes concern only those who chose to use the disk.
+ * A system-wide sync() waits for the dirty pages of every disk. A server that answers each write
+ * just in time could make that last for hours, so it must write at a minimum rate during the time
+ * in which it has writes. Reads and flushes concern only those who chose to use the disk.
  */
 static bool ubd_is_paced(const struct ubd_device *dev, const struct request *rq)
 {
@@ -265,7 +272,7 @@ void ubd_rate_begin(struct ubd_device *dev, const struct request *rq)
 	spin_unlock(&rate->lock);
 }
 
-/* The window is over, and what was written in it is too little. Under rate->lock. */
+/* The window is over and too little was written in it. Under rate->lock. */
 static bool ubd_is_below_rate(const struct ubd_rate *rate)
 {
 	u64 wanted_kib = READ_ONCE(unprivileged_min_rate) * div_u64(rate->busy_ns, NSEC_PER_SEC);
