@@ -77,7 +77,7 @@ static void ubd_deadline_work(struct work_struct *work)
 	spin_unlock(&dev->lock);
 	if (!late)
 		return;
-	dev_warn(&dev->device, "no server for %u seconds: the device ends\n",
+	dev_warn(&dev->device, "no server for %u seconds: ending the device\n",
 		 dev->recovery_timeout);
 	ubd_device_abort(dev);
 }

@@ -21,13 +21,13 @@
  */
 static unsigned int request_timeout;
 module_param(request_timeout, uint, 0644);
-MODULE_PARM_DESC(request_timeout, "Seconds that a server may answer nothing of a queue that has "
-				  "requests before it counts as dead; 0: any time (default 0)");
+MODULE_PARM_DESC(request_timeout, "Treat a server as dead if it has answered no request of a busy "
+				  "queue for this many seconds; 0 for no limit (default 0)");
 
 static unsigned int request_warning = 120;
 module_param(request_warning, uint, 0644);
-MODULE_PARM_DESC(request_warning, "Where there is no timeout: after how many such seconds the log "
-				  "says so; 0: never (default 120)");
+MODULE_PARM_DESC(request_warning, "Without a request timeout, log a warning after this many such "
+				  "seconds; 0 for no warning (default 120)");
 
 /* ---- the end of a request, and its holds ---- */
 
@@ -302,8 +302,7 @@ static void ubd_warn_of_silence(struct ubd_queue *q, unsigned int seconds)
 	unsigned long answered = READ_ONCE(q->answered);
 
 	if (xchg(&q->told, answered) != answered)
-		dev_warn(&q->dev->device,
-			 "queue %td: the server has answered nothing for %u seconds\n",
+		dev_warn(&q->dev->device, "queue %td: no answer from the server for %u seconds\n",
 			 q - q->dev->queues, seconds);
 }
 

@@ -23,28 +23,29 @@
 
 static bool unprivileged;
 module_param(unprivileged, bool, 0644);
-MODULE_PARM_DESC(unprivileged, "Whether users without CAP_SYS_ADMIN who can open /dev/ubd-control "
-			       "may add devices (default N)");
+MODULE_PARM_DESC(unprivileged, "Let users without CAP_SYS_ADMIN add devices if they can open "
+			       "/dev/ubd-control (default N)");
 
 static unsigned int unprivileged_per_user = 4;
 module_param(unprivileged_per_user, uint, 0644);
-MODULE_PARM_DESC(unprivileged_per_user, "How many devices such a user may have (default 4)");
+MODULE_PARM_DESC(unprivileged_per_user, "Maximum number of devices of such a user (default 4)");
 
 static unsigned int unprivileged_total = 64;
 module_param(unprivileged_total, uint, 0644);
-MODULE_PARM_DESC(unprivileged_total, "How many devices all such users may have (default 64)");
+MODULE_PARM_DESC(unprivileged_total, "Maximum number of devices of all such users (default 64)");
 
 /* Because anybody who touches such a disk, root included, can be made to wait that long. */
 static unsigned int unprivileged_timeout = 30;
 module_param(unprivileged_timeout, uint, 0644);
-MODULE_PARM_DESC(unprivileged_timeout, "As request_timeout, for the devices of such users, where "
-				       "it is less (default 30)");
+MODULE_PARM_DESC(unprivileged_timeout,
+		 "Upper limit of request_timeout for the devices of such users (default 30)");
 
 /* So the longest sync() is the time to write the disk's dirty pages at this rate. */
 static unsigned int unprivileged_min_rate = 1024;
 module_param(unprivileged_min_rate, uint, 0644);
-MODULE_PARM_DESC(unprivileged_min_rate, "KiB/s that the server of such a device must write, of the "
-					"time in which it has writes; 0: any (default 1024)");
+MODULE_PARM_DESC(unprivileged_min_rate,
+		 "KiB/s that the server of such a device must write while it has writes; "
+		 "0 for no minimum (default 1024)");
 
 /* A write counts as at least this many bytes, because seeks take time too. */
 #define UBD_MIN_COUNTED		    SZ_32K

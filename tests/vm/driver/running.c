@@ -232,7 +232,7 @@ static int count_warnings(int kmsg)
 		if (len < 0)
 			break;
 		record[len] = '\0';
-		nr += strstr(record, "the server has answered nothing for 2 seconds") != NULL;
+		nr += strstr(record, "no answer from the server for 2 seconds") != NULL;
 	}
 	CHECK_EQ(errno, EAGAIN);
 	return nr;
