@@ -21,8 +21,8 @@ $(BUILD)/build.ninja:
 	tests/setup.sh build
 	meson setup $(MESON_OPTIONS) $(BUILD)
 
-# The one place that says it is meson.build.
-VERSION = $(shell sed -n "s/^ *version: '\(.*\)',/\1/p" meson.build)
+# As meson.build says.
+VERSION = $(shell $(MAKE) -s -C driver version)
 
 driver:
 	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR); set KDIR" >&2; exit 1; }
@@ -44,7 +44,7 @@ install-dkms:
 		sed "s/@VERSION@/$(VERSION)/" driver/dkms.conf >$$dir/dkms.conf
 	@echo "now run: dkms install ubd/$(VERSION)"
 
-# For clangd and the like; .clangd says where it is. Meson writes that of user space.
+# For clangd and similar tools, which find it through .clangd. Meson writes that of user space.
 compile-commands: driver
 	driver/compile-commands $(KDIR) $(BUILD)/driver
 
@@ -120,7 +120,7 @@ help:
 	@echo 'make check-long   what is short in make check: stress for STRESS_SECONDS=60 each, all image tests'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
-	@echo 'make compile-commands   what clangd needs to know of the driver: $(BUILD)/driver/compile_commands.json'
+	@echo 'make compile-commands   build the driver and write $(BUILD)/driver/compile_commands.json for clangd'
 	@echo 'make format     format the C sources with clang-format; make check STEPS=lint checks it'
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
