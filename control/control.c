@@ -317,16 +317,6 @@ int control_get_identity(struct control *control, struct ubd_identity *ret_ident
 	return device_command(control, UBD_CMD_GET_IDENTITY, ret_identity, sizeof(*ret_identity));
 }
 
-char *control_uuid_to_text(const uint8_t uuid[16])
-{
-	GString *text = g_string_new(NULL);
-
-	for (int i = 0; i < 16; i++)
-		g_string_append_printf(text, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "",
-				       uuid[i]);
-	return g_string_free(text, FALSE);
-}
-
 int control_set_identity(struct control *control, const struct ubd_identity *identity)
 {
 	struct ubd_identity copy = *identity;

@@ -51,8 +51,6 @@ int control_set_params(struct control *control, const struct ubd_params *params)
 int control_get_params(struct control *control, struct ubd_params *ret_params);
 int control_set_identity(struct control *control, const struct ubd_identity *identity);
 int control_get_identity(struct control *control, struct ubd_identity *ret_identity);
-/* The UUID in the usual notation; the caller frees it. */
-char *control_uuid_to_text(const uint8_t uuid[16]);
 int control_get_queue_affinity(struct control *control, uint16_t q_id, cpu_set_t *ret_cpus);
 /* Opens the server's file, like open() of /dev/ubdcN, but also in a container; an fd or -errno. */
 int control_open_char(struct control *control);

@@ -11,18 +11,6 @@
 /* Of the digest, behind what the UUID takes. */
 #define SERIAL_BYTES 10
 
-bool identity_parse_uuid(const char *text, uint8_t ret_uuid[16])
-{
-	if (!g_uuid_string_is_valid(text))
-		return false;
-	for (int i = 0; i < 16; i++) {
-		text += *text == '-';
-		ret_uuid[i] = g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]);
-		text += 2;
-	}
-	return true;
-}
-
 bool identity_is_serial(const char *text)
 {
 	return strlen(text) < UBD_SERIAL_SIZE &&

@@ -15,9 +15,6 @@
 /* Describes valid serial numbers, for people. */
 #define IDENTITY_SERIAL_RULE "at most 63 letters, digits and \"+-.:=@_\""
 
-/* Parses a UUID in the usual notation; false if it is invalid. */
-bool identity_parse_uuid(const char *text, uint8_t ret_uuid[16]);
-
 bool identity_is_serial(const char *text);
 
 /* @snapshot may be NULL. */

@@ -10,6 +10,7 @@
 #include "enum_names.h"
 #include "identity.h"
 #include "report.h"
+#include "uuid.h"
 #include "values.h"
 
 #define DEFAULT_DEPTH		 64
@@ -314,7 +315,7 @@ static bool take_identity(void)
 	}
 	if (given.uuid && !*given.uuid) {
 		memset(identity->uuid, 0, sizeof(identity->uuid));
-	} else if (given.uuid && !identity_parse_uuid(given.uuid, identity->uuid)) {
+	} else if (given.uuid && !uuid_parse(given.uuid, identity->uuid)) {
 		report_error("--uuid: \"%s\" is not a UUID", given.uuid);
 		return false;
 	}

@@ -10,6 +10,7 @@
 #include "others.h"
 #include "report.h"
 #include "supervisor.h"
+#include "uuid.h"
 
 /*
  * Before any server is asked to leave. If the device or the image has no UUID, they may belong
@@ -30,8 +31,8 @@ static int check_identity(struct takeover *takeover, GError **err)
 	if (memcmp(uuid, had->uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
 	    memcmp(had->uuid, none, sizeof(none)) == 0)
 		return 0;
-	wanted = control_uuid_to_text(had->uuid);
-	found = control_uuid_to_text(uuid);
+	wanted = uuid_to_text(had->uuid);
+	found = uuid_to_text(uuid);
 	return error_refuse(
 		err, -EINVAL,
 		"%s: its UUID is %s, but that of /dev/ubdb%u is %s; if the image was moved, give "
@@ -119,7 +120,7 @@ static bool waits(const struct ubdsrv_ctrl_dev_info *info)
  */
 static int open_waiting(struct takeover *takeover, GError **err)
 {
-	g_autofree char *uuid = control_uuid_to_text(takeover->options->identity.uuid);
+	g_autofree char *uuid = uuid_to_text(takeover->options->identity.uuid);
 	g_autoptr(GArray) others = others_find("uuid", uuid);
 
 	for (unsigned i = 0; i < others->len; i++) {

@@ -3,28 +3,8 @@
 #include <glib.h>
 #include <string.h>
 
-#include "control.h"
 #include "identity.h"
-
-static void test_uuid(void)
-{
-	static const char text[] = "00112233-4455-6677-8899-aabbccddeeff";
-	g_autofree char *back = NULL;
-	uint8_t uuid[16];
-
-	g_assert_true(identity_parse_uuid(text, uuid));
-	for (int i = 0; i < 16; i++)
-		g_assert_cmpuint(uuid[i], ==, i * 0x11);
-	back = control_uuid_to_text(uuid);
-	g_assert_cmpstr(back, ==, text);
-	g_assert_true(identity_parse_uuid("FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", uuid));
-	g_assert_cmpuint(uuid[15], ==, 0xff);
-
-	g_assert_false(identity_parse_uuid("", uuid));
-	g_assert_false(identity_parse_uuid("00112233445566778899aabbccddeeff", uuid));
-	g_assert_false(identity_parse_uuid("00112233-4455-6677-8899-aabbccddeefg", uuid));
-	g_assert_false(identity_parse_uuid("00112233-4455-6677-8899-aabbccddeeff0", uuid));
-}
+#include "uuid.h"
 
 static void test_serial(void)
 {
@@ -49,7 +29,7 @@ static void test_derived(void)
 	g_autofree char *uuid = NULL;
 
 	identity_derive("0123456789abcdef0123456789abcdef", "/images/disk.qcow2", NULL, &identity);
-	uuid = control_uuid_to_text(identity.uuid);
+	uuid = uuid_to_text(identity.uuid);
 	g_assert_cmpstr(uuid, ==, "3a3f9c32-867b-8592-b8c5-b666e3b96e01");
 	g_assert_cmpstr(identity.serial, ==, "4a8e2f21ead7851fd877");
 	g_assert_true(identity_is_serial(identity.serial));
@@ -66,7 +46,6 @@ static void test_derived(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
-	g_test_add_func("/server/identity/uuid", test_uuid);
 	g_test_add_func("/server/identity/serial", test_serial);
 	g_test_add_func("/server/identity/derived", test_derived);
 	return g_test_run();

@@ -9,6 +9,7 @@
 #include "align.h"
 #include "enum_names.h"
 #include "json_text.h"
+#include "uuid.h"
 #include "values.h"
 
 int describe(struct control *control, struct description *ret_description)
@@ -60,7 +61,7 @@ static char *uuid(const struct description *description)
 	static const uint8_t none[16];
 	const uint8_t *id = description->identity.uuid;
 
-	return memcmp(id, none, sizeof(none)) == 0 ? NULL : control_uuid_to_text(id);
+	return memcmp(id, none, sizeof(none)) == 0 ? NULL : uuid_to_text(id);
 }
 
 const char *describe_serial(const struct description *description)
