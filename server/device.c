@@ -6,7 +6,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "control.h"
 #include "error.h"
 #include "queue.h"
 
@@ -27,14 +26,11 @@ static uint16_t default_queues(void)
 	return CLAMP(g_get_num_processors(), 1, DEFAULT_MAX_QUEUES);
 }
 
-/* By the control fd: the node /dev/ubdcN may be out of reach, as it is in a container. */
-static int open_char_file(struct device *device, GError **err)
+static int open_server_file(struct device *device, GError **err)
 {
 	if (device->char_fd < 0)
-		device->char_fd = control_open_char(device->control);
-	if (device->char_fd >= 0)
-		return 0;
-	return error_set(err, device->char_fd, "/dev/ubdc%u", device->info.dev_id);
+		device->char_fd = device->transport->ops->open_server_file(device->transport, err);
+	return MIN(device->char_fd, 0);
 }
 
 static int open_event_fd(struct device *device, GError **err)
@@ -52,67 +48,65 @@ static int adopt_recovered(struct device *device, GError **err)
 {
 	int res;
 
-	device->control = device->config.recovered;
+	device->transport = device->config.recovered;
 	device->stays = true;
-	res = control_get_info(device->control, &device->info);
+	res = device->transport->ops->get_info(device->transport, &device->info);
 	if (res < 0)
 		error_set(err, res, "the device");
 	return res;
 }
 
-static const uint64_t data_flags[] = {
-	[DEVICE_DATA_COPY] = 0,
-	[DEVICE_DATA_USER_COPY] = UBD_F_USER_COPY,
-	[DEVICE_DATA_ZERO_COPY] = UBD_F_USER_COPY | UBD_F_ZERO_COPY,
-};
-
-static bool add_with(struct device *device, enum device_data way, uint64_t more_flags, GError **err)
+static bool add_with(struct device *device, enum data_way way, bool batches, GError **err)
 {
-	device->info.flags = device->config.recovery | data_flags[way] | more_flags;
-	if (device->config.no_partition_scan)
-		device->info.flags |= UBD_F_NO_AUTO_PART_SCAN;
-	if (device->config.recovery)
-		device->info.recovery_timeout = device->config.recovery_timeout;
-	device->info.max_io_bytes = data_flags[way] ? MAX_IO_BYTES : MAX_COPY_BYTES;
-	device->control = control_add_dev(&device->info, err);
-	return device->control;
+	device->info.data = way;
+	device->info.batches = batches;
+	device->info.max_io_bytes = way == DATA_COPY ? MAX_COPY_BYTES : MAX_IO_BYTES;
+	device->transport = device->config.driver->add(&device->info, err);
+	return device->transport;
+}
+
+static bool offers(unsigned features, enum data_way way)
+{
+	return way == DATA_COPY || (way == DATA_USER_COPY && features & TRANSPORT_USER_COPY) ||
+	       (way == DATA_ZERO_COPY && features & TRANSPORT_ZERO_COPY);
 }
 
 static int add_new(struct device *device, GError **err)
 {
-	enum device_data way = device->config.data;
-	uint64_t offered, batches;
+	enum data_way way = device->config.data;
+	unsigned features;
+	bool batches;
 
-	if (control_get_features(&offered, err) < 0)
+	if (device->config.driver->get_features(&features, err) < 0)
 		return -1;
-	batches = offered & UBD_F_BATCH;
+	batches = features & TRANSPORT_BATCHES;
 	/*
 	 * Users without privileges may have neither batches nor the other ways of data; if it is
 	 * something else, the last try tells.
 	 */
-	if (way == DEVICE_DATA_ANY) {
-		if (offered & UBD_F_ZERO_COPY &&
-		    add_with(device, DEVICE_DATA_ZERO_COPY, batches, NULL))
+	if (way == DATA_ANY) {
+		if (offers(features, DATA_ZERO_COPY) &&
+		    add_with(device, DATA_ZERO_COPY, batches, NULL))
 			return 0;
-		way = DEVICE_DATA_COPY;
+		way = DATA_COPY;
 	}
-	if (data_flags[way] & ~offered) {
+	if (!offers(features, way)) {
 		g_set_error(
 			err, UBD_ERROR, ENOTSUP,
 			"the driver does not support %s copy on this kernel; use another --data",
-			way == DEVICE_DATA_ZERO_COPY ? "zero" : "user");
+			way == DATA_ZERO_COPY ? "zero" : "user");
 		return -1;
 	}
 	if (batches && add_with(device, way, batches, NULL))
 		return 0;
-	return add_with(device, way, 0, err) ? 0 : -1;
+	return add_with(device, way, false, err) ? 0 : -1;
 }
 
 /* The image's parameters first: a bad image is told before the driver is asked. */
 static int get_device(struct device *device, GError **err)
 {
 	bool recovered = device->config.recovered;
-	struct ubd_params params;
+	struct device_params params;
 
 	if (recovered && adopt_recovered(device, err) < 0)
 		return -1;
@@ -120,7 +114,6 @@ static int get_device(struct device *device, GError **err)
 		return -1;
 	if (!recovered && add_new(device, err) < 0)
 		return -1;
-	device->path = g_strdup_printf("/dev/ubdb%u", device->info.dev_id);
 	params.max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
 	device->block_size = params.logical_block_size;
 	device->sectors = params.dev_sectors;
@@ -135,15 +128,18 @@ struct device *device_add(const struct device_config *config, GError **err)
 	device->config = *config;
 	device->char_fd = config->recovered ? config->char_fd : -1;
 	device->event_fd = -1;
-	device->info = (struct ubdsrv_ctrl_dev_info){
-		.nr_hw_queues = config->queues ? config->queues : default_queues(),
-		.queue_depth = config->depth,
-		.dev_id = config->id,
+	device->info = (struct transport_info){
+		.id = config->id,
+		.queues = config->queues ? config->queues : default_queues(),
+		.depth = config->depth,
+		.recovery = config->recovery,
+		.recovery_timeout = config->recovery ? config->recovery_timeout : 0,
+		.no_partition_scan = config->no_partition_scan,
 	};
-	if (get_device(device, err) < 0 || open_char_file(device, err) < 0 ||
+	if (get_device(device, err) < 0 || open_server_file(device, err) < 0 ||
 	    open_event_fd(device, err) < 0)
 		goto fail;
-	device->queues = g_new0(struct queue *, device->info.nr_hw_queues);
+	device->queues = g_new0(struct queue *, device->info.queues);
 	return device;
 fail:
 	device_free(device);
@@ -155,15 +151,14 @@ void device_free(struct device *device)
 	if (!device)
 		return;
 	device_stop(device);
-	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++)
+	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		queue_free(device->queues[i]);
 	device_close_char(device);
 	if (device->event_fd >= 0)
 		close(device->event_fd);
-	if (device->control && !device->stays)
-		control_del_dev(device->control);
-	control_free(device->control);
+	if (device->transport && !device->stays)
+		device->transport->ops->delete (device->transport);
+	transport_free(device->transport);
 	g_free(device->queues);
-	g_free(device->path);
 	g_free(device);
 }

@@ -4,7 +4,7 @@
  *
  *   device_add()      the driver knows it, nobody else does; or knew it before, as
  *                     the device of a server that is gone
- *   device_start()    /dev/ubdbN is there, the queues serve it
+ *   device_start()    its disk is there, the queues serve it
  *   device_wait()     until it is to end, and says why
  *   device_stop()     no more requests; the queue threads have ended
  *   device_free()     gone, or left to the next server
@@ -19,21 +19,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "control.h"
 #include "failures.h"
 #include "hold.h"
+#include "identity.h"
 #include "image.h"
 #include "queue.h"
+#include "transport.h"
 
 struct device;
-
-/* How the data of requests is transferred to the server and back; see data.h. */
-enum device_data {
-	DEVICE_DATA_ANY, /* zero copy if the driver offers it, otherwise copy */
-	DEVICE_DATA_COPY,
-	DEVICE_DATA_USER_COPY,
-	DEVICE_DATA_ZERO_COPY,
-};
 
 struct device_config {
 	struct image *image;
@@ -45,18 +38,19 @@ struct device_config {
 	 * A device that was taken over; device_add() owns it from then on, even on failure. It is
 	 * not deleted before it is live again. NULL: create a new device.
 	 */
-	struct control *recovered;
-	int char_fd; /* of @recovered: the driver's file, which device_add() then owns */
+	struct transport *recovered;
+	int char_fd; /* of @recovered: the server's file, which device_add() then owns */
 	/* Only for a new device. */
-	uint32_t id;	 /* or UBD_DEV_ID_ANY */
+	const struct transport_ops *driver;
+	uint32_t id;	 /* or TRANSPORT_ANY_ID */
 	uint16_t queues; /* 0: one per CPU, up to a few */
 	uint16_t depth;
-	uint64_t recovery; /* UBD_F_USER_RECOVERY*: whether it outlives its server, and how */
-	uint32_t request_timeout; /* as in struct ubd_params */
+	enum recovery recovery;
+	uint32_t request_timeout; /* as in struct device_params */
 	bool no_partition_scan;
 	uint32_t recovery_timeout; /* for how many seconds, if it does; 0: without limit */
-	struct ubd_identity identity;
-	enum device_data data;
+	struct identity identity;
+	enum data_way data; /* DATA_ANY: zero copy if the driver offers it, otherwise copy */
 };
 
 /* Maximum number of queues; each has an aio loop, and so has the main thread. */
@@ -71,11 +65,11 @@ struct device *device_add(const struct device_config *config, GError **err);
  */
 int device_start(struct device *device, int signal_fd, GError **err);
 
-/* Its control fd, and whether it outlives its server. */
+/* What a service manager keeps of it, and whether it outlives its server. */
 int device_control_fd(const struct device *device);
 bool device_recovers(const struct device *device);
 
-/* "/dev/ubdbN", owned by the device. */
+/* The disk in /dev; owned by the device. */
 const char *device_path(const struct device *device);
 
 /* Why device_wait() has returned. */

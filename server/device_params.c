@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "control.h"
 #include "error.h"
 #include "params.h"
 #include "report.h"
@@ -16,7 +15,8 @@ static bool is_disk(const struct image *image)
 	return image_is_headerless(image) && image_is_on_block_device(image);
 }
 
-int device_choose_params(const struct device *device, struct ubd_params *ret_params, GError **err)
+int device_choose_params(const struct device *device, struct device_params *ret_params,
+			 GError **err)
 {
 	struct image *image = device->config.image;
 	struct params_input input = {
@@ -39,10 +39,11 @@ int device_choose_params(const struct device *device, struct ubd_params *ret_par
 	return res;
 }
 
-int device_set_params(struct device *device, struct ubd_params *params, GError **err)
+int device_set_params(struct device *device, struct device_params *params, GError **err)
 {
-	int res = control_set_params(device->control, params)
-			  ?: control_set_identity(device->control, &device->config.identity);
+	int res = device->transport->ops->set_params(device->transport, params)
+			  ?: device->transport->ops->set_identity(device->transport,
+								  &device->config.identity);
 
 	if (res < 0)
 		error_set(err, res, "%s: the driver refused the device's parameters",
@@ -50,33 +51,32 @@ int device_set_params(struct device *device, struct ubd_params *params, GError *
 	return res;
 }
 
-static bool have_same_limits(const struct ubd_params *a, const struct ubd_params *b)
+static bool have_same_limits(const struct device_params *a, const struct device_params *b)
 {
-	struct ubd_params copy = *a;
+	struct device_params copy = *a;
 
 	copy.dev_sectors = b->dev_sectors;
 	return memcmp(&copy, b, sizeof(copy)) == 0;
 }
 
-int device_check_params(struct device *device, const struct ubd_params *params, GError **err)
+int device_check_params(struct device *device, const struct device_params *params, GError **err)
 {
 	const char *filename = image_filename(device->config.image);
-	struct ubd_params had;
-	int res = control_get_params(device->control, &had);
+	struct device_params had;
+	int res = device->transport->ops->get_params(device->transport, &had);
 
 	if (res < 0)
-		error_set(err, res, "%s", device->path);
+		error_set(err, res, "%s", device->transport->path);
 	else if (params->dev_sectors < had.dev_sectors)
-		g_set_error(err, UBD_ERROR, EINVAL,
-			    "%s: the image needs a device of %" PRIu64
-			    " sectors, but %s has %" PRIu64,
-			    filename, (uint64_t)params->dev_sectors, device->path,
-			    (uint64_t)had.dev_sectors);
+		g_set_error(
+			err, UBD_ERROR, EINVAL,
+			"%s: the image needs a device of %" PRIu64 " sectors, but %s has %" PRIu64,
+			filename, params->dev_sectors, device->transport->path, had.dev_sectors);
 	else if (!have_same_limits(params, &had))
 		g_set_error(
 			err, UBD_ERROR, EINVAL,
 			"%s: its block or cluster size differs from that of the image for which %s was created",
-			filename, device->path);
+			filename, device->transport->path);
 	else {
 		device->sectors = had.dev_sectors;
 		return 0;
@@ -92,7 +92,7 @@ int device_grow(struct device *device)
 
 	if (sectors <= device->sectors)
 		return 0;
-	res = control_update_size(device->control, sectors);
+	res = device->transport->ops->resize(device->transport, sectors);
 	if (res < 0)
 		return res;
 	device->sectors = sectors;

@@ -5,15 +5,15 @@
 
 #include "align.h"
 #include "device.h"
+#include "params.h"
 
 struct device {
 	struct device_config config;
-	struct control *control;
-	struct ubdsrv_ctrl_dev_info info;
-	char *path;
+	struct transport *transport;
+	struct transport_info info;
 	int char_fd;
 	int event_fd;
-	struct queue **queues; /* info.nr_hw_queues, NULL where not started; NULL before them */
+	struct queue **queues; /* info.queues, NULL where not started; NULL before them */
 	struct watch *watch;   /* NULL before the queues */
 	uint64_t sectors;      /* its size */
 	uint32_t block_size;   /* logical, bytes */
@@ -25,10 +25,11 @@ struct device {
 /* ---- device_params.c ---- */
 
 /* The parameters that suit the image. 0 or -errno with @err set, as the other two. */
-int device_choose_params(const struct device *device, struct ubd_params *ret_params, GError **err);
-int device_set_params(struct device *device, struct ubd_params *params, GError **err);
+int device_choose_params(const struct device *device, struct device_params *ret_params,
+			 GError **err);
+int device_set_params(struct device *device, struct device_params *params, GError **err);
 /* The device stays as it was created, so the image must be able to serve it; it may have grown. */
-int device_check_params(struct device *device, const struct ubd_params *params, GError **err);
+int device_check_params(struct device *device, const struct device_params *params, GError **err);
 
 /* ---- device_wait.c ---- */
 

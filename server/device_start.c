@@ -3,23 +3,14 @@
 #include "device_parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 
-#include "control.h"
 #include "error.h"
 #include "queue.h"
 #include "report.h"
 #include "watch.h"
-
-static enum data_way data_way(const struct device *device)
-{
-	if (device->info.flags & UBD_F_ZERO_COPY)
-		return DATA_ZERO_COPY;
-	return device->info.flags & UBD_F_USER_COPY ? DATA_USER_COPY : DATA_COPY;
-}
 
 static struct queue *start_queue(struct device *device, uint16_t q_id, GError **err)
 {
@@ -28,17 +19,17 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.char_fd = device->char_fd,
 		.event_fd = device->event_fd,
 		.q_id = q_id,
-		.depth = device->info.queue_depth,
+		.depth = device->info.depth,
 		.max_io_bytes = device->info.max_io_bytes,
-		.driver = &transport_ubd,
-		.data = data_way(device),
-		.batches = device->info.flags & UBD_F_BATCH,
+		.driver = device->transport->ops,
+		.data = device->info.data,
+		.batches = device->info.batches,
 		.image = device->config.image,
-		.outlived = device->info.flags & UBD_F_USER_RECOVERY,
+		.outlived = device->info.recovery != RECOVERY_NONE,
 		.hold = &device->config.hold,
 		.hold_limit_us = watch_hold_limit_us(device->watch),
 	};
-	int res = control_get_queue_affinity(device->control, q_id, &cpus);
+	int res = device->transport->ops->get_queue_cpus(device->transport, q_id, &cpus);
 
 	if (res == 0)
 		config.cpus = &cpus;
@@ -49,12 +40,12 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 
 static int start_queues(struct device *device, GError **err)
 {
-	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+	for (unsigned i = 0; i < device->info.queues; i++) {
 		device->queues[i] = start_queue(device, i, err);
 		if (!device->queues[i])
 			return -1;
 	}
-	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+	for (unsigned i = 0; i < device->info.queues; i++) {
 		int res = queue_wait_ready(device->queues[i], err);
 
 		if (res < 0)
@@ -67,11 +58,11 @@ static int start_watch(struct device *device, GError **err)
 {
 	const struct watch_config config = {
 		.image = device->config.image,
-		.control = device->control,
+		.transport = device->transport,
 		.event_fd = device->event_fd,
-		.features = device->info.flags,
+		.unprivileged = device->info.unprivileged,
 		.queues = device->queues,
-		.nr_queues = device->info.nr_hw_queues,
+		.nr_queues = device->info.queues,
 		.hold = device->config.hold,
 		.watchdog_us = device->config.watchdog_us,
 	};
@@ -82,7 +73,7 @@ static int start_watch(struct device *device, GError **err)
 
 /* START_DEV on a thread: it waits for reads of the image, and those may take long. */
 struct start {
-	struct control *control; /* nobody else's */
+	struct transport *transport; /* nobody else's */
 	int event_fd;
 	int res;
 	_Atomic bool done; /* and then res counts */
@@ -92,7 +83,7 @@ static void *start_thread(void *arg)
 {
 	struct start *start = arg;
 
-	start->res = control_start_dev(start->control);
+	start->res = start->transport->ops->start(start->transport);
 	atomic_store(&start->done, true);
 	eventfd_write(start->event_fd, 1);
 	return NULL;
@@ -112,7 +103,7 @@ static bool watch_start(struct device *device, struct start *start, int signal_f
 		if (poll(fds, G_N_ELEMENTS(fds), device_look_around(device)) < 0)
 			continue; /* EINTR: stopped and continued */
 		if (fds[1].revents) {
-			control_stop_dev(device->control);
+			device->transport->ops->stop(device->transport);
 			return true;
 		}
 		if (fds[0].revents) {
@@ -124,48 +115,36 @@ static bool watch_start(struct device *device, struct start *start, int signal_f
 	return false;
 }
 
-/* Of the same file, with a ring that another thread may use meanwhile. */
-static struct control *second_control(const struct device *device, GError **err)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	int fd = fcntl(control_fd(device->control), F_DUPFD_CLOEXEC, 0);
-
-	if (fd >= 0)
-		return control_adopt(fd, &info, err);
-	error_set(err, -errno, "%s", device->path);
-	return NULL;
-}
-
 static int start_new(struct device *device, int signal_fd, GError **err)
 {
 	struct start start = { .event_fd = device->event_fd };
 	GThread *thread = NULL;
 	bool ends;
 
-	start.control = second_control(device, err);
-	if (start.control)
+	start.transport = device->transport->ops->clone(device->transport, err);
+	if (start.transport)
 		thread = g_thread_try_new("ubd-start", start_thread, &start, err);
 	if (!thread) {
-		control_free(start.control);
+		transport_free(start.transport);
 		return -EAGAIN;
 	}
 	ends = watch_start(device, &start, signal_fd);
 	g_thread_join(thread);
-	control_free(start.control);
+	transport_free(start.transport);
 	if (!ends && !start.res)
 		return 0;
-	g_set_error(err, UBD_ERROR, ends ? EINTR : -start.res, "%s: cannot start: %s", device->path,
-		    ends ? "ended by a signal" : g_strerror(-start.res));
+	g_set_error(err, UBD_ERROR, ends ? EINTR : -start.res, "%s: cannot start: %s",
+		    device->transport->path, ends ? "ended by a signal" : g_strerror(-start.res));
 	return ends ? -EINTR : start.res;
 }
 
 static int start_recovered(struct device *device, GError **err)
 {
-	int res = control_end_recovery(device->control);
+	int res = device->transport->ops->end_recovery(device->transport);
 
 	device->stays = res < 0;
 	if (res < 0)
-		error_set(err, res, "%s: cannot start", device->path);
+		error_set(err, res, "%s: cannot start", device->transport->path);
 	return res;
 }
 
@@ -175,10 +154,11 @@ int device_start(struct device *device, int signal_fd, GError **err)
 
 	if (res < 0)
 		return res;
-	if (device->info.flags & UBD_F_LOST)
-		report_error("%s: an earlier server has lost data: flushes fail", device->path);
-	report_verbose("%s: requests come %s", device->path,
-		       device->info.flags & UBD_F_BATCH ? "in batches" : "one by one");
+	if (device->info.lost)
+		report_error("%s: an earlier server has lost data: flushes fail",
+			     device->transport->path);
+	report_verbose("%s: requests come %s", device->transport->path,
+		       device->info.batches ? "in batches" : "one by one");
 	if (device->config.recovered)
 		return start_recovered(device, err);
 	return start_new(device, signal_fd, err);

@@ -2,23 +2,22 @@
 /* What others ask about a device. */
 #include "device_parts.h"
 
-#include "control.h"
 #include "queue.h"
 #include "watch.h"
 
 int device_control_fd(const struct device *device)
 {
-	return control_fd(device->control);
+	return device->transport->ops->fd(device->transport);
 }
 
 bool device_recovers(const struct device *device)
 {
-	return device->info.flags & UBD_F_USER_RECOVERY;
+	return device->info.recovery;
 }
 
 const char *device_path(const struct device *device)
 {
-	return device->path;
+	return device->transport->path;
 }
 
 uint64_t device_size(const struct device *device)
@@ -28,7 +27,7 @@ uint64_t device_size(const struct device *device)
 
 unsigned device_nr_queues(const struct device *device)
 {
-	return device->info.nr_hw_queues;
+	return device->info.queues;
 }
 
 struct queue_stats device_queue_stats(const struct device *device, unsigned q_id)

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <unistd.h>
 
-#include "control.h"
 #include "queue.h"
 #include "report.h"
 #include "watch.h"
@@ -19,7 +18,7 @@ void device_close_char(struct device *device)
 
 static void wait_for_queues(struct device *device)
 {
-	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++) {
+	for (unsigned i = 0; device->queues && i < device->info.queues; i++) {
 		struct queue_stats stats;
 		struct queue_events events;
 		struct data_stats data;
@@ -33,17 +32,17 @@ static void wait_for_queues(struct device *device)
 		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
 			       " bytes read, %" PRIu64 " bytes written; %" PRIu64
 			       " requests by zero copy, %" PRIu64 " copied",
-			       device->path, i, stats.requests, stats.failed, stats.read_bytes,
-			       stats.written_bytes, data.zero_copy, data.copied);
+			       device->transport->path, i, stats.requests, stats.failed,
+			       stats.read_bytes, stats.written_bytes, data.zero_copy, data.copied);
 	}
 }
 
 /* Neither the end of the device nor that of the threads waits for requests that are held. */
 static void release_held(struct device *device)
 {
-	bool leaves = device->left && device->info.flags & UBD_F_USER_RECOVERY_REISSUE;
+	bool leaves = device->left && device->info.recovery == RECOVERY_REISSUE;
 
-	for (unsigned i = 0; device->queues && i < device->info.nr_hw_queues; i++)
+	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		if (device->queues[i])
 			queue_release_held(device->queues[i], leaves ? QUEUE_LEAVES : QUEUE_FAILS);
 }
@@ -56,8 +55,8 @@ int device_stop(struct device *device)
 		return 0;
 	device->stopped = true;
 	release_held(device);
-	if (device->control && !device->stays)
-		res = control_stop_dev(device->control);
+	if (device->transport && !device->stays)
+		res = device->transport->ops->stop(device->transport);
 	if (res < 0 || (device->stays && !device->left))
 		device_close_char(device);
 	wait_for_queues(device);
@@ -71,13 +70,13 @@ int device_stop(struct device *device)
 
 void device_note_loss(struct device *device)
 {
-	struct ubdsrv_ctrl_dev_info info;
+	struct transport_info info;
 
 	if (!device->stays ||
-	    (control_get_info(device->control, &info) == 0 && info.flags & UBD_F_LOST))
+	    (device->transport->ops->get_info(device->transport, &info) == 0 && info.lost))
 		return;
 	report_error(
 		"%s: ending the device, because another server would not know that data may be lost",
-		device->path);
+		device->transport->path);
 	device->stays = false;
 }

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#include "control.h"
 #include "queue.h"
 #include "report.h"
 #include "watch.h"
@@ -14,13 +13,13 @@ bool device_look_at_queues(struct device *device, enum device_end *ret_end)
 {
 	bool ended = false, broken = false;
 
-	for (unsigned i = 0; i < device->info.nr_hw_queues; i++) {
+	for (unsigned i = 0; i < device->info.queues; i++) {
 		struct queue_events events = queue_poll(device->queues[i]);
 
 		watch_take(device->watch, &events);
 		if (events.broken)
 			report_error("%s: the driver refused a command of queue %u: %s",
-				     device->path, i, g_strerror(-events.broken));
+				     device->transport->path, i, g_strerror(-events.broken));
 		broken |= events.broken != 0;
 		ended |= events.ended;
 	}
@@ -33,9 +32,10 @@ bool device_look_at_queues(struct device *device, enum device_end *ret_end)
 /* Somebody wants another server for the device, which is to stay. */
 static bool is_to_leave(struct device *device)
 {
-	struct ubdsrv_ctrl_dev_info info;
+	struct transport_info info;
 
-	return control_get_info(device->control, &info) == 0 && info.state == UBD_S_DEV_QUIESCED;
+	return device->transport->ops->get_info(device->transport, &info) == 0 &&
+	       info.state == TRANSPORT_QUIESCED;
 }
 
 int device_look_around(struct device *device)
@@ -73,7 +73,7 @@ enum device_end device_wait(struct device *device, int signal_fd, int command_fd
 	if (end == DEVICE_END_BROKEN) {
 		/* Stopping would wait for the lost request for ever. */
 		device_close_char(device);
-		device->stays = device->info.flags & UBD_F_USER_RECOVERY;
+		device->stays = device->info.recovery != RECOVERY_NONE;
 	} else if (is_to_leave(device)) {
 		device->stays = device->left = true;
 		end = DEVICE_END_LEFT;

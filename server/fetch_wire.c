@@ -6,18 +6,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "align.h"
 #include "error.h"
 #include "transport.h"
 
 int wire_fetch_begin(struct wire_fetch *wf, const struct fetch_config *config, GError **err)
 {
-	size_t page = sysconf(_SC_PAGESIZE), bytes;
+	size_t bytes;
 	void *map;
 
 	wf->fetch.config = *config;
 	wf->wire = config->driver->wire;
-	bytes = config->depth * wf->wire->desc_bytes;
-	bytes = (bytes + page - 1) & ~(page - 1);
+	bytes = align_up(config->depth * wf->wire->desc_bytes, sysconf(_SC_PAGESIZE));
 	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, config->char_fd,
 		   config->q_id * wf->wire->desc_stride);
 	if (map == MAP_FAILED)

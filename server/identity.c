@@ -13,12 +13,12 @@
 
 bool identity_is_serial(const char *text)
 {
-	return strlen(text) < UBD_SERIAL_SIZE &&
+	return strlen(text) < IDENTITY_SERIAL_SIZE &&
 	       strspn(text, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "+-.:=@_") == strlen(text);
 }
 
 void identity_derive(const char *machine_id, const char *path, const char *snapshot,
-		     struct ubd_identity *ret_identity)
+		     struct identity *ret_identity)
 {
 	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 	gsize bytes = DIGEST_BYTES;
@@ -31,7 +31,7 @@ void identity_derive(const char *machine_id, const char *path, const char *snaps
 		g_checksum_update(sum, (const guchar *)snapshot, strlen(snapshot) + 1);
 	g_checksum_get_digest(sum, digest, &bytes);
 
-	*ret_identity = (struct ubd_identity){ 0 };
+	*ret_identity = (struct identity){ 0 };
 	memcpy(ret_identity->uuid, digest, sizeof(ret_identity->uuid));
 	/* RFC 9562: version 8, made up by other rules than those in there. */
 	ret_identity->uuid[6] = (ret_identity->uuid[6] & 0x0f) | 0x80;
@@ -41,11 +41,11 @@ void identity_derive(const char *machine_id, const char *path, const char *snaps
 			   digest[sizeof(ret_identity->uuid) + i]);
 }
 
-void identity_of_file(const char *filename, const char *snapshot, struct ubd_identity *ret_identity)
+void identity_of_file(const char *filename, const char *snapshot, struct identity *ret_identity)
 {
 	g_autofree char *machine_id = NULL, *path = image_stable_name(filename);
 
-	*ret_identity = (struct ubd_identity){ 0 };
+	*ret_identity = (struct identity){ 0 };
 	if (!path)
 		return;
 	g_file_get_contents(MACHINE_ID, &machine_id, NULL, NULL);

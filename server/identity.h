@@ -8,9 +8,19 @@
 #define UBD_IDENTITY_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#define IDENTITY_SERIAL_SIZE 64
+
+struct identity {
+	char serial[IDENTITY_SERIAL_SIZE]; /* "": none */
+	uint8_t uuid[16];		   /* zeroes: none */
+	/* The image's st_dev and st_ino, by which the next server recognises it; zeroes: unknown.
+	 */
+	uint64_t image_dev;
+	uint64_t image_ino;
+};
 
 /* Describes valid serial numbers, for people. */
 #define IDENTITY_SERIAL_RULE "at most 63 letters, digits and \"+-.:=@_\""
@@ -19,10 +29,9 @@ bool identity_is_serial(const char *text);
 
 /* @snapshot may be NULL. */
 void identity_derive(const char *machine_id, const char *path, const char *snapshot,
-		     struct ubd_identity *ret_identity);
+		     struct identity *ret_identity);
 
 /* The identity of an image on this machine, by its name; "null:SIZE" has none. Blocks. */
-void identity_of_file(const char *filename, const char *snapshot,
-		      struct ubd_identity *ret_identity);
+void identity_of_file(const char *filename, const char *snapshot, struct identity *ret_identity);
 
 #endif

@@ -11,7 +11,7 @@
 #include "report.h"
 
 struct leave {
-	uint32_t dev_id;
+	const struct transport *transport;
 	int pid; /* 0: in another PID namespace */
 	int pidfd;
 	unsigned kill_after_s;
@@ -42,20 +42,19 @@ static void kill_server(const struct leave *leave)
 		res = syscall(SYS_pidfd_send_signal, leave->pidfd, SIGKILL, NULL, 0) < 0 ? -errno
 											 : 0;
 	if (res < 0)
-		report_error("/dev/ubdb%u: cannot kill its server: %s", leave->dev_id,
+		report_error("%s: cannot kill its server: %s", leave->transport->path,
 			     g_strerror(-res));
 	else
-		report_note(
-			"/dev/ubdb%u: killed its server, process %d, which had not left within %u "
-			"seconds",
-			leave->dev_id, leave->pid, leave->kill_after_s);
+		report_note("%s: killed its server, process %d, which had not left within %u "
+			    "seconds",
+			    leave->transport->path, leave->pid, leave->kill_after_s);
 }
 
 static void remind(const struct leave *leave)
 {
-	report_note("/dev/ubdb%u: its server, process %d, has not left within %d seconds, and "
+	report_note("%s: its server, process %d, has not left within %d seconds, and "
 		    "requests wait for it; kill it if it hangs",
-		    leave->dev_id, leave->pid, LEAVE_REMIND_SECONDS);
+		    leave->transport->path, leave->pid, LEAVE_REMIND_SECONDS);
 }
 
 /* It reports in place of the main thread, which waits in the kernel. */
@@ -75,29 +74,29 @@ static void *leave_thread(void *arg)
 }
 
 /* Of the process that serves the device, and of no later one with its number. */
-static int open_server(struct control *control, struct ubdsrv_ctrl_dev_info *info)
+static int open_server(struct transport *transport, struct transport_info *info)
 {
-	int pid = info->ubdsrv_pid, pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1;
+	int pid = info->server_pid, pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1;
 
 	if (pidfd < 0)
 		return -1;
-	if (control_get_info(control, info) == 0 && info->ubdsrv_pid == pid)
+	if (transport->ops->get_info(transport, info) == 0 && info->server_pid == pid)
 		return pidfd;
 	close(pidfd);
 	return -1;
 }
 
-struct leave *leave_begin(struct control *control, unsigned kill_after_s)
+struct leave *leave_begin(struct transport *transport, unsigned kill_after_s)
 {
-	struct ubdsrv_ctrl_dev_info info;
+	struct transport_info info;
 	struct leave *leave;
 
-	if (control_get_info(control, &info) < 0 || info.ubdsrv_pid < 0)
+	if (transport->ops->get_info(transport, &info) < 0 || info.server_pid < 0)
 		return NULL;
 	leave = g_new0(struct leave, 1);
-	leave->dev_id = info.dev_id;
-	leave->pidfd = open_server(control, &info);
-	leave->pid = info.ubdsrv_pid;
+	leave->transport = transport;
+	leave->pidfd = open_server(transport, &info);
+	leave->pid = info.server_pid;
 	leave->kill_after_s = kill_after_s;
 	g_mutex_init(&leave->lock);
 	g_cond_init(&leave->changed);

@@ -8,7 +8,7 @@
 
 #include <glib.h>
 
-#include "control.h"
+#include "transport.h"
 
 /* When to report a server that has not left. */
 #define LEAVE_REMIND_SECONDS 30
@@ -17,9 +17,10 @@ struct leave;
 
 /*
  * Call this before asking the server, if there is one, to leave. A thread kills it after
- * @kill_after_s seconds (0: never), because the caller waits in the kernel. Main thread.
+ * @kill_after_s seconds (0: never), because the caller waits in the kernel. The caller keeps
+ * @transport until leave_end(). Main thread.
  */
-struct leave *leave_begin(struct control *control, unsigned kill_after_s);
+struct leave *leave_begin(struct transport *transport, unsigned kill_after_s);
 
 /* The server has left. NULL is fine. */
 void leave_end(struct leave *leave);

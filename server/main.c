@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <glib.h>
 #include <inttypes.h>
-#include <linux/ubd_cmd.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +18,6 @@
 
 #include "aio.h"
 #include "commands.h"
-#include "control.h"
 #include "device.h"
 #include "error.h"
 #include "identity.h"
@@ -63,7 +61,7 @@ static void open_image_co(void *arg)
 	job->res = image_co_open_bottom(options->filename, job->opts.flags, &file, &job->err);
 	if (job->res < 0)
 		return;
-	if (takeover.control)
+	if (takeover.transport)
 		job->res = takeover_claim(&takeover, file, &job->char_fd, &job->err);
 	if (job->res < 0)
 		image_co_close(file);
@@ -77,12 +75,12 @@ static bool is_write_refusal(int res)
 }
 
 /* Its deadline has passed, or somebody has stopped it. */
-static bool has_ended(struct control *control)
+static bool has_ended(struct transport *transport)
 {
-	struct ubdsrv_ctrl_dev_info info;
+	struct transport_info info;
 
-	return control_get_info(control, &info) < 0 || info.state == UBD_S_DEV_STOPPED ||
-	       info.flags & UBD_F_STOPPING;
+	return transport->ops->get_info(transport, &info) < 0 || info.state == TRANSPORT_STOPPED ||
+	       info.stopping;
 }
 
 /*
@@ -96,9 +94,9 @@ static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
 	gulong pause = G_USEC_PER_SEC / 20;
 
 	aio_loop_run_co(loop, open_image_co, job);
-	while (job->res == -EBUSY && takeover.control) {
-		if (has_ended(takeover.control)) {
-			g_prefix_error(&job->err, "/dev/ubdb%u has ended: ", takeover.info.dev_id);
+	while (job->res == -EBUSY && takeover.transport) {
+		if (has_ended(takeover.transport)) {
+			g_prefix_error(&job->err, "%s has ended: ", takeover.transport->path);
 			return;
 		}
 		if (g_get_monotonic_time() >= note) {
@@ -372,14 +370,14 @@ static void tell_of_twin(void)
 
 	if (!serial[0])
 		return;
-	twins = others_find("serial", serial);
+	twins = others_find(options->driver, "serial", serial);
 	if (!twins->len)
 		return;
 	/* The privileged one, if there is any: by the serial number of others no links are made. */
 	twin = &g_array_index(twins, struct other, 0);
-	report_note(
-		"/dev/ubdb%u%s also has the serial number %s: lookups by it may find either one",
-		twin->id, twin->unprivileged ? ", an unprivileged device," : "", serial);
+	report_note("/dev/%s%u%s also has the serial number %s: lookups by it may find either one",
+		    options->driver->disk_name, twin->id,
+		    twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
 /* Only now: an image that makes another device is not taken, whatever --force says. */
@@ -395,6 +393,7 @@ static void keep_image(const struct image *image)
 static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
 {
 	struct device_config config = {
+		.driver = options->driver,
 		.image = image,
 		.discard = takeover.discard,
 		.id = options->id,
@@ -409,7 +408,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
 		.data = options->data,
 		.hold = options->hold,
 		.watchdog_us = supervisor_watchdog_us(),
-		.recovered = takeover.control,
+		.recovered = takeover.transport,
 		.char_fd = char_fd,
 	};
 	const struct file_id id = image_file_id(image);
@@ -420,7 +419,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
 	config.identity.image_dev = id.dev;
 	config.identity.image_ino = id.ino;
 
-	if (!takeover.control)
+	if (!takeover.transport)
 		tell_of_twin();
 	device = device_add(&config, &err);
 	if (!device) {
@@ -428,7 +427,7 @@ static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
 		close_image(loop, image);
 		return false;
 	}
-	if (takeover.control)
+	if (takeover.transport)
 		keep_image(image);
 	ok = run_device(loop, image, device);
 	commands_free(commands);
@@ -460,7 +459,7 @@ static bool serve(void)
 			close_image(loop, image);
 		if (char_fd >= 0)
 			close(char_fd);
-		control_free(takeover.control);
+		transport_free(takeover.transport);
 	}
 	aio_loop_free(loop);
 	return ok;

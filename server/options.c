@@ -19,11 +19,12 @@
 #define DEFAULT_RECOVERY_TIMEOUT 600
 
 static struct options options = {
+	.driver = &transport_ubd,
 	.direct = true,
 	.discard = true,
-	.id = UBD_DEV_ID_ANY,
+	.id = TRANSPORT_ANY_ID,
 	.depth = DEFAULT_DEPTH,
-	.recover = UBD_DEV_ID_ANY,
+	.recover = TRANSPORT_ANY_ID,
 	.recovery_timeout = DEFAULT_RECOVERY_TIMEOUT,
 	/* The images may be a stranger's. */
 	.policy = {
@@ -89,24 +90,26 @@ static gboolean parse_hold(const char *name, const char *value, void *data, GErr
 static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
 {
 	static const struct enum_name modes[] = {
-		{ "none", 0 },
-		{ "fail", UBD_F_USER_RECOVERY },
-		{ "reissue", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE },
-		{ "fail-io", UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO },
+		{ "none", RECOVERY_NONE },
+		{ "fail", RECOVERY_FAIL },
+		{ "reissue", RECOVERY_REISSUE },
+		{ "fail-io", RECOVERY_FAIL_IO },
 		{ NULL },
 	};
+	uint64_t mode;
 
-	if (enum_from_name(modes, value, &options.recovery))
-		return TRUE;
-	return bad_value(name, value, "none, fail, reissue or fail-io", err);
+	if (!enum_from_name(modes, value, &mode))
+		return bad_value(name, value, "none, fail, reissue or fail-io", err);
+	options.recovery = mode;
+	return TRUE;
 }
 
 static gboolean parse_data(const char *name, const char *value, void *data, GError **err)
 {
 	static const struct enum_name ways[] = {
-		{ "copy", DEVICE_DATA_COPY },
-		{ "user-copy", DEVICE_DATA_USER_COPY },
-		{ "zero-copy", DEVICE_DATA_ZERO_COPY },
+		{ "copy", DATA_COPY },
+		{ "user-copy", DATA_USER_COPY },
+		{ "zero-copy", DATA_ZERO_COPY },
 		{ NULL },
 	};
 	uint64_t way;
@@ -267,11 +270,11 @@ static bool options_are_valid(void)
 		return false;
 	}
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
-	       check_range("depth", given.depth, 1, UBD_MAX_QUEUE_DEPTH) &&
+	       check_range("depth", given.depth, 1, TRANSPORT_MAX_DEPTH) &&
 	       check_range("id", given.id, 0, INT_MAX) &&
 	       check_range("recover", given.recover, 0, INT_MAX) &&
 	       check_range("recovery-timeout", given.recovery_timeout, 0,
-			   UBD_MAX_RECOVERY_TIMEOUT) &&
+			   TRANSPORT_MAX_RECOVERY_TIMEOUT) &&
 	       check_range("request-timeout", given.request_timeout, 0, INT_MAX) &&
 	       check_range("hold-timeout", given.hold_timeout, 0, INT_MAX) &&
 	       check_range("kill-after", given.kill_after, 1, INT_MAX);
@@ -291,7 +294,7 @@ static void take_numbers(void)
 		options.recovery_timeout = given.recovery_timeout;
 	if (given.request_timeout != NOT_GIVEN)
 		options.request_timeout = given.request_timeout ? (uint32_t)given.request_timeout
-								: UBD_NO_REQUEST_TIMEOUT;
+								: TRANSPORT_NO_TIMEOUT;
 	options.policy.formats_given = given.formats_given;
 	if (given.hold_timeout != NOT_GIVEN)
 		options.hold.timeout_s = given.hold_timeout;
@@ -302,7 +305,7 @@ static void take_numbers(void)
 /* Serial number and UUID as given; otherwise those derived from the image's name. */
 static bool take_identity(void)
 {
-	struct ubd_identity *identity = &options.identity;
+	struct identity *identity = &options.identity;
 
 	identity_of_file(options.filename, options.snapshot, identity);
 	if (given.serial && !identity_is_serial(given.serial)) {

@@ -4,14 +4,16 @@
 #define UBD_OPTIONS_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "device.h"
+#include "identity.h"
 #include "image.h"
+#include "transport.h"
 
 struct options {
+	const struct transport_ops *driver;
 	const char *filename;
 	char *format;
 	char *snapshot;
@@ -32,16 +34,16 @@ struct options {
 	uint64_t memory_limit;	    /* for the chain of images; 0: the default */
 	uint16_t queues;	    /* 0: the device's default */
 	uint16_t depth;
-	uint32_t id;		   /* or UBD_DEV_ID_ANY */
-	uint64_t recovery;	   /* UBD_F_USER_RECOVERY* */
-	uint32_t request_timeout;  /* as in struct ubd_params */
+	uint32_t id; /* or TRANSPORT_ANY_ID */
+	enum recovery recovery;
+	uint32_t request_timeout;  /* as in struct device_params */
 	uint32_t recovery_timeout; /* seconds to wait for a server; 0: for ever */
-	enum device_data data;
+	enum data_way data;
 	struct hold_policy hold;
-	unsigned kill_after_s;	      /* for a server that must leave; 0: never */
-	uint32_t recover;	      /* device to take over; UBD_DEV_ID_ANY: none */
-	uint32_t block_size;	      /* logical, bytes; 0: the image's */
-	struct ubd_identity identity; /* of the device, or to compare with it */
+	unsigned kill_after_s;	  /* for a server that must leave; 0: never */
+	uint32_t recover;	  /* device to take over; TRANSPORT_ANY_ID: none */
+	uint32_t block_size;	  /* logical, bytes; 0: the image's */
+	struct identity identity; /* of the device, or to compare with it */
 };
 
 /*

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Other disks of ubd on this machine, as visible to everybody in sysfs. */
+/* Other disks of a driver on this machine, as visible to everybody in sysfs. */
 #ifndef UBD_OTHERS_H
 #define UBD_OTHERS_H
 
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "transport.h"
 
 struct other {
 	uint32_t id;
@@ -19,6 +21,6 @@ extern const char *others_folder;
  * All disks whose "serial" or "uuid" has this value, as struct other, privileged ones first and
  * then by number. The caller frees it.
  */
-GArray *others_find(const char *attribute, const char *value);
+GArray *others_find(const struct transport_ops *driver, const char *attribute, const char *value);
 
 #endif

@@ -29,7 +29,7 @@ static uint32_t default_block_size(const struct params_input *input)
 	return CLAMP(input->limits->request_alignment, SECTOR_SIZE, sysconf(_SC_PAGESIZE));
 }
 
-int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
+int params_of_image(const struct params_input *input, struct device_params *ret_params,
 		    uint32_t *ret_cut_bytes, GError **err)
 {
 	uint32_t block_size = input->block_size ?: default_block_size(input);
@@ -37,7 +37,7 @@ int params_of_image(const struct params_input *input, struct ubd_params *ret_par
 	uint32_t cluster_size = input->limits->cluster_size;
 	uint32_t discard = MAX(block_size, input->limits->request_alignment);
 	uint32_t cut_bytes;
-	struct ubd_params params = {
+	struct device_params params = {
 		.logical_block_size = block_size,
 		.physical_block_size = physical,
 		.io_min = physical,
@@ -53,9 +53,9 @@ int params_of_image(const struct params_input *input, struct ubd_params *ret_par
 				    " bytes, but a block device has at least %u",
 				    input->image_size, block_size);
 	if (input->read_only)
-		params.attrs = UBD_ATTR_READ_ONLY;
+		params.read_only = true;
 	else
-		params.attrs = UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA;
+		params.volatile_cache = params.fua = true;
 	if (!input->read_only && input->discard)
 		params.max_discard_sectors = MAX_DISCARD_BYTES / SECTOR_SIZE;
 	if (!input->read_only)

@@ -4,11 +4,28 @@
 #define UBD_PARAMS_H
 
 #include <glib.h>
-#include <linux/ubd_cmd.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "image.h"
+
+/* Without padding, so that devices can be compared. Sectors have 512 bytes. */
+struct device_params {
+	bool read_only;	     /* no writes come */
+	bool volatile_cache; /* flushes come */
+	bool fua;	     /* and writes that must be durable before they complete */
+	bool has_others;     /* the device has limits for which there is no member here */
+	uint32_t logical_block_size;
+	uint32_t physical_block_size;
+	uint32_t io_min; /* bytes, like the next one; 0: none */
+	uint32_t io_opt;
+	uint32_t max_io_sectors;
+	uint32_t discard_granularity; /* bytes */
+	uint32_t max_discard_sectors;
+	uint32_t max_write_zeroes_sectors;
+	uint32_t request_timeout; /* seconds; 0: the driver's default; or TRANSPORT_NO_TIMEOUT */
+	uint64_t dev_sectors;	  /* its size */
+};
 
 struct params_input {
 	const struct image_limits *limits;
@@ -24,7 +41,7 @@ struct params_input {
  * the logical block size; *ret_cut_bytes is the size of the rest of the image. -EINVAL for an image
  * that is smaller than a block.
  */
-int params_of_image(const struct params_input *input, struct ubd_params *ret_params,
+int params_of_image(const struct params_input *input, struct device_params *ret_params,
 		    uint32_t *ret_cut_bytes, GError **err);
 
 #endif

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "leave.h"
 #include "others.h"
+#include "params.h"
 #include "report.h"
 #include "supervisor.h"
 #include "uuid.h"
@@ -21,13 +22,13 @@ static int check_identity(struct takeover *takeover, GError **err)
 	const struct options *options = takeover->options;
 	static const uint8_t none[sizeof(options->identity.uuid)];
 	const uint8_t *uuid = options->identity.uuid;
-	const struct ubd_identity *had = &takeover->identity;
-	uint32_t dev_id = takeover->info.dev_id;
+	const struct identity *had = &takeover->identity;
+	struct transport *transport = takeover->transport;
 	g_autofree char *wanted = NULL, *found = NULL;
-	int res = control_get_identity(takeover->control, &takeover->identity);
+	int res = transport->ops->get_identity(transport, &takeover->identity);
 
 	if (res < 0)
-		return error_set(err, res, "/dev/ubdb%u", dev_id);
+		return error_set(err, res, "%s", transport->path);
 	if (memcmp(uuid, had->uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
 	    memcmp(had->uuid, none, sizeof(none)) == 0)
 		return 0;
@@ -35,35 +36,34 @@ static int check_identity(struct takeover *takeover, GError **err)
 	found = uuid_to_text(uuid);
 	return error_refuse(
 		err, -EINVAL,
-		"%s: its UUID is %s, but that of /dev/ubdb%u is %s; if the image was moved, give "
+		"%s: its UUID is %s, but that of %s is %s; if the image was moved, give "
 		"--uuid=%s",
-		options->filename, found, dev_id, wanted, wanted);
+		options->filename, found, transport->path, wanted, wanted);
 }
 
 /* Waits for the device's last server to end, and adopts the device's settings. */
-static int take_over_control(struct takeover *takeover, GError **err)
+static int take_over_device(struct takeover *takeover, GError **err)
 {
-	struct control *control = takeover->control;
-	uint32_t dev_id = takeover->info.dev_id;
-	struct ubd_params params;
+	struct transport *transport = takeover->transport;
+	struct device_params params;
 	struct leave *leave;
 	int res = check_identity(takeover, err);
 
 	if (res < 0)
 		return res;
-	if (takeover->info.ubdsrv_pid >= 0)
-		report_verbose("/dev/ubdb%u: waiting for its server to leave", dev_id);
-	leave = leave_begin(control, takeover->options->kill_after_s);
-	res = control_take_over(control);
+	if (takeover->info.server_pid >= 0)
+		report_verbose("%s: waiting for its server to leave", transport->path);
+	leave = leave_begin(transport, takeover->options->kill_after_s);
+	res = transport->ops->take_over(transport);
 	leave_end(leave);
-	res = res ?: control_get_params(control, &params);
+	res = res ?: transport->ops->get_params(transport, &params);
 	/* Again: only now is it known since when the device has been waiting. */
-	res = res ?: control_get_info(control, &takeover->info);
+	res = res ?: transport->ops->get_info(transport, &takeover->info);
 	if (res < 0)
 		return error_refuse(
-			err, res, "/dev/ubdb%u: cannot take over the device: %s", dev_id,
+			err, res, "%s: cannot take over the device: %s", transport->path,
 			res == -EBUSY ? "another server is using it" : g_strerror(-res));
-	takeover->read_only = params.attrs & UBD_ATTR_READ_ONLY;
+	takeover->read_only = params.read_only;
 	takeover->discard = params.max_discard_sectors != 0;
 	takeover->block_size = params.logical_block_size;
 	return 0;
@@ -72,15 +72,15 @@ static int take_over_control(struct takeover *takeover, GError **err)
 /* Opens the device of --recover. */
 static int open_named(struct takeover *takeover, GError **err)
 {
-	struct ubdsrv_ctrl_dev_info *info = &takeover->info;
+	const struct options *options = takeover->options;
 
-	takeover->control = control_open_dev(takeover->options->recover, info, err);
-	if (!takeover->control)
+	takeover->transport = options->driver->open(options->recover, &takeover->info, err);
+	if (!takeover->transport)
 		return -1;
-	if (info->flags & UBD_F_USER_RECOVERY)
+	if (takeover->info.recovery)
 		return 0;
-	return error_refuse(err, -EINVAL, "/dev/ubdb%u: its server was started without --recovery",
-			    info->dev_id);
+	return error_refuse(err, -EINVAL, "%s: its server was started without --recovery",
+			    takeover->transport->path);
 }
 
 /*
@@ -89,16 +89,16 @@ static int open_named(struct takeover *takeover, GError **err)
  */
 static void adopt_kept(struct takeover *takeover, int fd)
 {
-	struct ubdsrv_ctrl_dev_info *info = &takeover->info;
+	struct transport_info *info = &takeover->info;
 	g_autoptr(GError) err = NULL;
-	struct control *control = control_adopt(fd, info, &err);
+	struct transport *transport = takeover->options->driver->adopt(fd, info, &err);
 
-	if (control && info->flags & UBD_F_USER_RECOVERY && info->state != UBD_S_DEV_STOPPED &&
-	    info->state != UBD_S_DEV_ADDED) {
-		takeover->control = control;
+	if (transport && info->recovery && info->state != TRANSPORT_STOPPED &&
+	    info->state != TRANSPORT_ADDED) {
+		takeover->transport = transport;
 		return;
 	}
-	control_free(control);
+	transport_free(transport);
 	supervisor_drop_fd();
 }
 
@@ -106,41 +106,43 @@ static void adopt_kept(struct takeover *takeover, int fd)
  * Also true if a server that was to recover the device has begun, and has died or not opened it
  * yet.
  */
-static bool waits(const struct ubdsrv_ctrl_dev_info *info)
+static bool waits(const struct transport_info *info)
 {
-	return info->state == UBD_S_DEV_QUIESCED ||
-	       (info->state == UBD_S_DEV_RECOVERING && info->ubdsrv_pid == -1);
+	return info->state == TRANSPORT_QUIESCED ||
+	       (info->state == TRANSPORT_RECOVERING && info->server_pid == -1);
 }
 
 /*
  * Opens the device of this image that waits for a server although nobody has named it: a service
  * manager that gave up has closed it. Checks all disks with the image's UUID, because anybody can
- * give that UUID to an unprivileged disk. Leaves takeover->control NULL if there is none; fails if
- * there are several.
+ * give that UUID to an unprivileged disk. Leaves takeover->transport NULL if there is none; fails
+ * if there are several.
  */
 static int open_waiting(struct takeover *takeover, GError **err)
 {
 	g_autofree char *uuid = uuid_to_text(takeover->options->identity.uuid);
-	g_autoptr(GArray) others = others_find("uuid", uuid);
+	const struct transport_ops *driver = takeover->options->driver;
+	g_autoptr(GArray) others = others_find(driver, "uuid", uuid);
 
 	for (unsigned i = 0; i < others->len; i++) {
-		struct ubdsrv_ctrl_dev_info info;
-		struct control *control =
-			control_open_dev(g_array_index(others, struct other, i).id, &info, NULL);
+		struct transport_info info;
+		struct transport *transport =
+			driver->open(g_array_index(others, struct other, i).id, &info, NULL);
 
-		if (!control || !waits(&info)) {
-			control_free(control);
+		if (!transport || !waits(&info)) {
+			transport_free(transport);
 			continue;
 		}
-		if (takeover->control) {
-			control_free(control);
-			return error_refuse(
-				err, -EEXIST,
-				"%s: both /dev/ubdb%u and /dev/ubdb%u wait for a server of "
-				"this image; --recover=N takes one over",
-				takeover->options->filename, takeover->info.dev_id, info.dev_id);
+		if (takeover->transport) {
+			error_refuse(err, -EEXIST,
+				     "%s: both %s and %s wait for a server of this image; "
+				     "--recover=N takes one over",
+				     takeover->options->filename, takeover->transport->path,
+				     transport->path);
+			transport_free(transport);
+			return -EEXIST;
 		}
-		takeover->control = control;
+		takeover->transport = transport;
 		takeover->info = info;
 	}
 	return 0;
@@ -155,28 +157,28 @@ static int mind_waiting(struct takeover *takeover, GError **err)
 {
 	const struct options *options = takeover->options;
 	int res = options->read_only ? 0 : open_waiting(takeover, err);
-	uint32_t dev_id = takeover->info.dev_id;
+	uint32_t id = takeover->info.id;
 
-	if (res < 0 || !takeover->control)
+	if (res < 0 || !takeover->transport)
 		return res;
 	if (options->recovery) {
-		report_note("/dev/ubdb%u waits for a server of this image; taking it over", dev_id);
+		report_note("%s waits for a server of this image; taking it over",
+			    takeover->transport->path);
 		return 0;
 	}
-	return error_refuse(
-		err, -EBUSY,
-		"%s: /dev/ubdb%u was created for it and waits for a server; take it over with "
-		"--recover=%u, or end it with 'ubdctl delete %u'",
-		options->filename, dev_id, dev_id, dev_id);
+	return error_refuse(err, -EBUSY,
+			    "%s: %s was created for it and waits for a server; take it over with "
+			    "--recover=%u, or end it with 'ubdctl delete %u'",
+			    options->filename, takeover->transport->path, id, id);
 }
 
 static int find_device(struct takeover *takeover, int kept_fd, GError **err)
 {
 	if (kept_fd >= 0)
 		adopt_kept(takeover, kept_fd);
-	else if (takeover->options->recover != UBD_DEV_ID_ANY)
+	else if (takeover->options->recover != TRANSPORT_ANY_ID)
 		return open_named(takeover, err);
-	return takeover->control ? 0 : mind_waiting(takeover, err);
+	return takeover->transport ? 0 : mind_waiting(takeover, err);
 }
 
 int takeover_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
@@ -190,12 +192,12 @@ int takeover_begin(const struct options *options, int kept_fd, struct takeover *
 	};
 	int res = find_device(&takeover, kept_fd, err);
 
-	if (res == 0 && takeover.control)
-		res = take_over_control(&takeover, err);
+	if (res == 0 && takeover.transport)
+		res = take_over_device(&takeover, err);
 	if (res == 0)
 		*ret_takeover = takeover;
 	else
-		control_free(takeover.control);
+		transport_free(takeover.transport);
 	return res;
 }
 
@@ -205,14 +207,14 @@ static int refuse_file(const struct takeover *takeover, const char *why, GError 
 {
 	return error_refuse(
 		err, -ESTALE,
-		"%s: %s, but the users of /dev/ubdb%u still rely on the old contents; --force accepts it",
-		takeover->options->filename, why, takeover->info.dev_id);
+		"%s: %s, but the users of %s still rely on the old contents; --force accepts it",
+		takeover->options->filename, why, takeover->transport->path);
 }
 
 /* Also true if nobody knows. */
 static bool is_last_file(const struct takeover *takeover, const struct file_id *id)
 {
-	const struct ubd_identity *had = &takeover->identity;
+	const struct identity *had = &takeover->identity;
 
 	return !id->known || (!had->image_dev && !had->image_ino) ||
 	       (id->dev == had->image_dev && id->ino == had->image_ino);
@@ -250,9 +252,9 @@ int takeover_claim(const struct takeover *takeover, const struct image *file, in
 	/* If it becomes another device, nothing has happened to the device's own image. */
 	if (!is_last_file(takeover, &id))
 		return 0;
-	res = control_open_char(takeover->control);
+	res = takeover->transport->ops->open_server_file(takeover->transport, err);
 	if (res < 0)
-		return error_set(err, res, "/dev/ubdc%u", takeover->info.dev_id);
+		return res;
 	*ret_char_fd = res;
 	return 0;
 }
@@ -260,11 +262,11 @@ int takeover_claim(const struct takeover *takeover, const struct image *file, in
 int takeover_keep_image(const struct takeover *takeover, const struct image *image)
 {
 	struct file_id id = image_file_id(image);
-	struct ubd_identity identity = takeover->identity;
+	struct identity identity = takeover->identity;
 
 	if (is_last_file(takeover, &id))
 		return 0;
 	identity.image_dev = id.dev;
 	identity.image_ino = id.ino;
-	return control_set_identity(takeover->control, &identity);
+	return takeover->transport->ops->set_identity(takeover->transport, &identity);
 }

@@ -10,28 +10,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "control.h"
+#include "identity.h"
 #include "image.h"
 #include "options.h"
+#include "transport.h"
 
 /* The device to serve, and the settings that depend on whether it is a new one. */
 struct takeover {
 	const struct options *options;
-	struct control *control; /* of the device to go on with; NULL: a new device */
+	struct transport *transport; /* of the device to go on with; NULL: a new device */
 	/* The device's settings; for a new device those of the options. */
 	bool read_only;
 	bool discard;
 	uint32_t block_size; /* logical, bytes; 0: the image's */
 	/* What the driver knows about the device that is taken over. */
-	struct ubdsrv_ctrl_dev_info info;
-	struct ubd_identity identity;
+	struct transport_info info;
+	struct identity identity;
 };
 
 /*
- * Decides which device to serve, and fills in *@ret_takeover; the caller owns its control. @kept_fd
- * is what the service manager kept for us, or -1; if it kept one, options for new devices only
- * apply to the first start. Waits for the device's last server to end. The caller keeps @options.
- * < 0 with @err set.
+ * Decides which device to serve, and fills in *@ret_takeover; the caller owns its transport.
+ * @kept_fd is what the service manager kept for us, or -1; if it kept one, options for new devices
+ * only apply to the first start. Waits for the device's last server to end. The caller keeps
+ * @options. < 0 with @err set.
  */
 int takeover_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
 		   GError **err);
@@ -40,7 +41,7 @@ int takeover_begin(const struct options *options, int kept_fd, struct takeover *
  * Checks that @file, the bottom node of the image, locked but not read yet, is the file for which
  * the device was created, and has not been changed while nobody served the device. If so, this
  * process becomes the server of the device, before it changes anything itself: *ret_char_fd is set
- * to the driver's file, unless there is one already, or another file is forced upon the device. < 0
+ * to the server's file, unless there is one already, or another file is forced upon the device. < 0
  * with @err set.
  */
 int takeover_claim(const struct takeover *takeover, const struct image *file, int *ret_char_fd,

@@ -2,13 +2,11 @@
 /* What the main thread watches; see watch.h. */
 #include "watch.h"
 
-#include <stdlib.h>
-
 #include "inspector.h"
+#include "params.h"
 #include "report.h"
 #include "supervisor.h"
 
-#define PARAMETERS	    "/sys/module/ubd/parameters/"
 /* How often to check whether held requests delay the end of the device. */
 #define HOLD_CHECK_US	    G_USEC_PER_SEC
 /* A disk with hardly any space may be full and not full by turns. */
@@ -23,7 +21,7 @@ struct watch {
 	struct failure last;
 	gint64 last_time;
 	unsigned told_troubles;
-	uint32_t request_timeout; /* of the device, as in struct ubd_params */
+	uint32_t request_timeout; /* of the device, as in struct device_params */
 	_Atomic gint64 hold_limit_us;
 	gint64 held_since;	 /* 0: no request is held */
 	gint64 held_check;	 /* the next one, while requests are held */
@@ -35,31 +33,13 @@ struct watch {
 
 /* ---- how long requests may be held ---- */
 
-static unsigned parameter(const char *path, unsigned unknown)
-{
-	g_autofree char *text = NULL;
-
-	return g_file_get_contents(path, &text, NULL, NULL) ? strtoul(text, NULL, 10) : unknown;
-}
-
-/* The driver's defaults where a container does not see them. */
-static unsigned drivers_seconds(const struct watch *watch)
-{
-	unsigned seconds = watch->request_timeout ?: parameter(PARAMETERS "request_timeout", 0);
-	unsigned unprivileged;
-
-	if (seconds == UBD_NO_REQUEST_TIMEOUT)
-		seconds = 0;
-	if (!(watch->config.features & UBD_F_UNPRIVILEGED))
-		return seconds;
-	unprivileged = parameter(PARAMETERS "unprivileged_timeout", 30);
-	return seconds && unprivileged ? MIN(seconds, unprivileged) : seconds ?: unprivileged;
-}
-
 static void update_hold_limit(struct watch *watch)
 {
-	atomic_store(&watch->hold_limit_us,
-		     hold_limit_us(&watch->config.hold, drivers_seconds(watch)));
+	const struct watch_config *config = &watch->config;
+	unsigned seconds = config->transport->ops->request_timeout(watch->request_timeout,
+								   config->unprivileged);
+
+	atomic_store(&watch->hold_limit_us, hold_limit_us(&config->hold, seconds));
 }
 
 const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch)
@@ -88,14 +68,15 @@ static void release_held(struct watch *watch, enum queue_release release)
 /* A device that is stopped or handed over does not wait for held requests. */
 static void check_state(struct watch *watch)
 {
-	struct ubdsrv_ctrl_dev_info info;
+	struct transport *transport = watch->config.transport;
+	struct transport_info info;
 
-	if (control_get_info(watch->config.control, &info) < 0)
+	if (transport->ops->get_info(transport, &info) < 0)
 		return;
-	if (info.state == UBD_S_DEV_QUIESCED && info.flags & UBD_F_USER_RECOVERY_REISSUE)
+	if (info.state == TRANSPORT_QUIESCED && info.recovery == RECOVERY_REISSUE)
 		release_held(watch, QUEUE_LEAVES);
-	else if (info.state == UBD_S_DEV_QUIESCED || info.state == UBD_S_DEV_STOPPED ||
-		 info.flags & UBD_F_STOPPING)
+	else if (info.state == TRANSPORT_QUIESCED || info.state == TRANSPORT_STOPPED ||
+		 info.stopping)
 		release_held(watch, QUEUE_FAILS);
 }
 
@@ -237,10 +218,10 @@ gint64 watch_look(struct watch *watch, gint64 now)
 struct watch *watch_new(const struct watch_config *config, GError **err)
 {
 	struct watch *watch = g_new0(struct watch, 1);
-	struct ubd_params params;
+	struct device_params params;
 
 	watch->config = *config;
-	if (control_get_params(config->control, &params) == 0)
+	if (config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
 	update_hold_limit(watch);
 	watch->inspector = inspector_new(config->image, config->event_fd, err);

@@ -10,17 +10,17 @@
 #include <glib.h>
 #include <stdatomic.h>
 
-#include "control.h"
 #include "failures.h"
 #include "hold.h"
 #include "image.h"
 #include "queue.h"
+#include "transport.h"
 
 struct watch_config {
 	struct image *image;
-	struct control *control;
+	struct transport *transport;
 	int event_fd;
-	uint64_t features;     /* UBD_F_* of the device */
+	bool unprivileged;     /* any user may have added the device */
 	struct queue **queues; /* NULL if not started */
 	unsigned nr_queues;
 	struct hold_policy hold;

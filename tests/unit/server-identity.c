@@ -8,12 +8,12 @@
 
 static void test_serial(void)
 {
-	char longest[UBD_SERIAL_SIZE + 1];
+	char longest[IDENTITY_SERIAL_SIZE + 1];
 
 	memset(longest, 'x', sizeof(longest));
-	longest[UBD_SERIAL_SIZE] = 0;
+	longest[IDENTITY_SERIAL_SIZE] = 0;
 	g_assert_false(identity_is_serial(longest));
-	longest[UBD_SERIAL_SIZE - 1] = 0;
+	longest[IDENTITY_SERIAL_SIZE - 1] = 0;
 	g_assert_true(identity_is_serial(longest));
 	g_assert_true(identity_is_serial("aZ09+-.:=@_"));
 	g_assert_true(identity_is_serial(""));
@@ -25,7 +25,7 @@ static void test_serial(void)
 /* As it was and has to stay: names of disks depend on it. */
 static void test_derived(void)
 {
-	struct ubd_identity identity, other;
+	struct identity identity, other;
 	g_autofree char *uuid = NULL;
 
 	identity_derive("0123456789abcdef0123456789abcdef", "/images/disk.qcow2", NULL, &identity);

@@ -18,7 +18,7 @@ static void add(const char *disk, const char *attribute, const char *value)
 
 static char *found(const char *attribute, const char *value)
 {
-	g_autoptr(GArray) others = others_find(attribute, value);
+	g_autoptr(GArray) others = others_find(&transport_ubd, attribute, value);
 	GString *text = g_string_new(NULL);
 
 	for (unsigned i = 0; i < others->len; i++) {

@@ -18,9 +18,9 @@ static struct params_input input_of_size(const struct image_limits *limits, uint
 	};
 }
 
-static struct ubd_params params_of(const struct params_input *input, uint32_t *ret_cut_bytes)
+static struct device_params params_of(const struct params_input *input, uint32_t *ret_cut_bytes)
 {
-	struct ubd_params params;
+	struct device_params params;
 	GError *err = NULL;
 
 	g_assert_cmpint(params_of_image(input, &params, ret_cut_bytes, &err), ==, 0);
@@ -30,7 +30,7 @@ static struct ubd_params params_of(const struct params_input *input, uint32_t *r
 
 static void refuses(const struct params_input *input)
 {
-	struct ubd_params params;
+	struct device_params params;
 	uint32_t cut_bytes;
 	g_autoptr(GError) err = NULL;
 
@@ -43,7 +43,7 @@ static void test_clusters(void)
 	const struct image_limits limits = { 1, 1, 65536, false };
 	struct params_input input = input_of_size(&limits, 10 * MIB);
 	uint32_t cut_bytes;
-	struct ubd_params params = params_of(&input, &cut_bytes);
+	struct device_params params = params_of(&input, &cut_bytes);
 
 	g_assert_cmpuint(params.logical_block_size, ==, 512);
 	g_assert_cmpuint(params.physical_block_size, ==, 4096);
@@ -52,7 +52,7 @@ static void test_clusters(void)
 	g_assert_cmpuint(params.max_discard_sectors % (65536 / 512), ==, 0);
 	g_assert_cmpuint(params.max_discard_sectors, >, 0);
 	g_assert_cmpuint(params.dev_sectors, ==, 10 * MIB / 512);
-	g_assert_cmpuint(params.attrs, ==, UBD_ATTR_VOLATILE_CACHE | UBD_ATTR_FUA);
+	g_assert_true(params.volatile_cache && params.fua && !params.read_only);
 	g_assert_cmpuint(cut_bytes, ==, 0);
 }
 
@@ -62,7 +62,7 @@ static void test_clusters_smaller_than_blocks(void)
 	const struct image_limits limits = { 4096, 4096, 512, true };
 	struct params_input input = input_of_size(&limits, MIB);
 	uint32_t cut_bytes;
-	struct ubd_params params = params_of(&input, &cut_bytes);
+	struct device_params params = params_of(&input, &cut_bytes);
 
 	g_assert_cmpuint(params.logical_block_size, ==, 512);
 	g_assert_cmpuint(params.io_opt, ==, 4096);
@@ -74,7 +74,7 @@ static void test_block_size_is_given(void)
 	const struct image_limits limits = { 512, 512, 65536, true };
 	const struct image_limits large = { 4096, 4096, 65536, true };
 	struct params_input input = input_of_size(&limits, MIB + 3584);
-	struct ubd_params params;
+	struct device_params params;
 	uint32_t cut_bytes;
 
 	for (input.block_size = 512; input.block_size <= 4096; input.block_size *= 2) {
@@ -124,12 +124,12 @@ static void test_read_only(void)
 {
 	const struct image_limits limits = { 512, 1, 0, false };
 	struct params_input input = input_of_size(&limits, MIB);
-	struct ubd_params params;
+	struct device_params params;
 	uint32_t cut_bytes;
 
 	input.read_only = true;
 	params = params_of(&input, &cut_bytes);
-	g_assert_cmpuint(params.attrs, ==, UBD_ATTR_READ_ONLY);
+	g_assert_true(params.read_only && !params.volatile_cache && !params.fua);
 	g_assert_cmpuint(params.max_discard_sectors, ==, 0);
 	g_assert_cmpuint(params.max_write_zeroes_sectors, ==, 0);
 }
@@ -138,7 +138,7 @@ static void test_discard_ignored(void)
 {
 	const struct image_limits limits = { 512, 1, 0, false };
 	struct params_input input = input_of_size(&limits, MIB);
-	struct ubd_params params;
+	struct device_params params;
 	uint32_t cut_bytes;
 
 	input.discard = false;
