@@ -26,7 +26,7 @@
  *
  * There is one such item for the whole system. A release that waits for the next server would keep
  * the item from the files of the last server, and the next server waits for those. Therefore
- * ubd_settle_lost() ends no request while the device waits for a server.
+ * ubd_settle_lost() ends no request of a device whose requests wait for a server.
  */
 static void ubd_finish_request(struct request *rq, blk_status_t status)
 {
