@@ -6,8 +6,12 @@
 #include "lib.h"
 
 /* user_data of a FETCH_BATCH, and of a COMMIT_BATCH of so many entries. */
-#define FETCH_DATA     (1u << 20)
-#define COMMIT_DATA(n) (1u << 21 | (n))
+#define FETCH_DATA	(1u << 20)
+#define COMMIT_DATA(n)	(1u << 21 | (n))
+
+/* Of the server of lib.h, so few that there are often too few: of how many tags it can be told. */
+#define NR_TAG_BUFFERS	4
+#define TAGS_PER_BUFFER 3
 
 /* A queue's FETCH_BATCH, and the buffers in which it tells of tags. */
 struct batch {

@@ -13,10 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* So few that there are often too few: of how many tags a queue's FETCH_BATCH can tell. */
-#define NR_TAG_BUFFERS	4
-#define TAGS_PER_BUFFER 3
-
 /* ---- control commands ---- */
 
 static int wait_result(struct io_uring *ring)

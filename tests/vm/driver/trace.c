@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What tracefs tells of a request, and of servers that come and go. */
-#include "lib.h"
+#include "batches.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -144,6 +144,9 @@ static void servers_are_traced(void)
 	find(&text, " ubd_abort: dev=%u", id);
 }
 
+/* For so many tags. */
+#define NR_BUFFERS(nr) (((nr) + TAGS_PER_BUFFER - 1) / TAGS_PER_BUFFER)
+
 static int count(const char *text, const char *what)
 {
 	int nr = 0;
@@ -153,7 +156,10 @@ static int count(const char *text, const char *what)
 	return nr;
 }
 
-/* Requests that come together take one task work of the thread that serves them, not one each. */
+/*
+ * Requests that come together take one task work of the thread that serves them, not one each; with
+ * a FETCH_BATCH one for each buffer.
+ */
 static void a_batch_is_handed_over_at_once(void)
 {
 	struct io_uring_cqe *cqe;
@@ -171,7 +177,10 @@ static void a_batch_is_handed_over_at_once(void)
 	for (int i = 0; i < 8; i++)
 		io_uring_prep_read(io_uring_get_sqe(&ring), disk, aligned(4096), 4096, i << 20);
 	begin();
-	write_file(TRACEFS "kprobe_events", "p:ubd_test_work ubd:ubd_deliver_work");
+	if (server_by_batches)
+		write_file(TRACEFS "kprobe_events", "p:ubd_test_work ubd:ubd_batch_work");
+	else
+		write_file(TRACEFS "kprobe_events", "p:ubd_test_work ubd:ubd_deliver_work");
 	write_file(TRACEFS "events/kprobes/ubd_test_work/enable", "1");
 	CHECK_EQ(io_uring_submit(&ring), 8);
 	for (int i = 0; i < 8; i++) {
@@ -184,7 +193,7 @@ static void a_batch_is_handed_over_at_once(void)
 	write_file(TRACEFS "kprobe_events", "\n");
 	CHECK_EQ(count(text, " ubd_queue: "), 8);
 	CHECK_EQ(count(text, " ubd_serve: "), 8);
-	CHECK_EQ(count(text, " ubd_test_work: "), 1);
+	CHECK_EQ(count(text, " ubd_test_work: "), server_by_batches ? NR_BUFFERS(8) : 1);
 	io_uring_queue_exit(&ring);
 	close(disk);
 	server_delete(&server);
@@ -200,5 +209,7 @@ int main(int argc, char **argv)
 		{ "a batch is handed over at once", a_batch_is_handed_over_at_once },
 	};
 
-	return RUN_TESTS(tests, argc, argv);
+	int failed = RUN_TESTS(tests, argc, argv);
+
+	return failed | RUN_TESTS_BY_BATCHES(tests, argc, argv);
 }
