@@ -580,6 +580,30 @@ static void without_a_buffer_requests_wait(void)
 	end(&m);
 }
 
+static void set_timeout(const char *seconds)
+{
+	int fd = open("/sys/module/ubd/parameters/request_timeout", O_WRONLY);
+
+	CHECK_EQ(write(fd, seconds, strlen(seconds)), strlen(seconds));
+	close(fd);
+}
+
+/* The server does not provide one, and not even ask again. */
+static void time_without_a_buffer_counts(void)
+{
+	struct client client;
+	struct manual m;
+
+	run_with(&m, 0, 8, 1, 8);
+	CHECK_EQ(io_uring_unregister_buf_ring(&m.ring, 0), 0);
+	client_submit(&client, 8, 0);
+	CHECK_EQ(wait_for_end(&m), -ENOBUFS);
+	set_timeout("2");
+	CHECK_EQ(client_wait(&client), 8);
+	set_timeout("0");
+	WAIT_UNTIL(get_state(m.server.control) == UBD_S_DEV_STOPPED, AGE);
+}
+
 static void a_buffer_that_faults_ends_the_fetch(void)
 {
 	struct client client;
@@ -919,6 +943,7 @@ int main(int argc, char **argv)
 		{ "a wrong entry ends the batch", a_wrong_entry_ends_the_batch },
 		{ "only what is not done has a CQE", only_what_is_not_done_has_a_cqe },
 		{ "without a buffer requests wait", without_a_buffer_requests_wait },
+		{ "time without a buffer counts", time_without_a_buffer_counts },
 		{ "a buffer that faults ends the FETCH", a_buffer_that_faults_ends_the_fetch },
 		{ "a full ring ends the FETCH", a_full_ring_ends_the_fetch },
 		{ "a buffer that faults fails its request only",

@@ -2,6 +2,7 @@
 /* How many devices users without CAP_SYS_ADMIN may have, and what these are not (R4). */
 #include "users.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -273,6 +274,50 @@ static void r4_nobody_is_kept_waiting_for_long(void)
 	}
 }
 
+#define KEPT_SECTOR 16384
+
+static int keep_some(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
+{
+	return desc->start_sector == KEPT_SECTOR ? SERVER_KEEP
+						 : server_handle(server, desc, buffer);
+}
+
+static void *read_kept(void *disk)
+{
+	CHECK(pread(*(int *)disk, aligned(4096), 4096, KEPT_SECTOR * 512) <= 0);
+	return NULL;
+}
+
+/* All other requests of the queue are answered, until the device ends. */
+static void keep_one_waiting(void *arg)
+{
+	struct server server;
+	pthread_t reader;
+	double start;
+	void *data;
+	int disk;
+
+	become(ALICE);
+	server_init(&server);
+	server.handle = keep_some;
+	server.info.nr_hw_queues = 1;
+	server_run(&server);
+	disk = control(server.control, UBD_CMD_OPEN_BLOCK, NULL, 0);
+	CHECK_EQ(fcntl(disk, F_SETFL, O_DIRECT), 0);
+	CHECK_EQ(pthread_create(&reader, NULL, read_kept, &disk), 0);
+	data = aligned(4096);
+	for (start = now(); pread(disk, data, 4096, 0) == 4096; usleep(100000))
+		CHECK(now() - start < AGE);
+	CHECK_EQ(pthread_join(reader, NULL), 0);
+}
+
+static void r4_nobody_is_kept_waiting_beside_others(void)
+{
+	allow();
+	set_param("unprivileged_timeout", "2");
+	check_exit(spawn(keep_one_waiting, NULL), 0);
+}
+
 /* ---- how often udev is told ---- */
 
 static void add_one(void *arg)
@@ -450,6 +495,8 @@ int main(int argc, char **argv)
 		{ "R4: what may be asked for", r4_what_may_be_asked_for },
 		{ "R4: the kernel looks for no partitions", r4_the_kernel_looks_for_no_partitions },
 		{ "R4: nobody is kept waiting for long", r4_nobody_is_kept_waiting_for_long },
+		{ "R4: nobody is kept waiting beside others",
+		  r4_nobody_is_kept_waiting_beside_others },
 		{ "R4: killed processes tell udev no sooner",
 		  r4_killed_processes_tell_udev_no_sooner },
 		{ "R4: a user tells udev so often", r4_a_user_tells_udev_so_often },

@@ -348,5 +348,13 @@ int main(int argc, char **argv)
 		{ "time without a server does not count", time_without_a_server_does_not_count },
 	};
 
-	return RUN_TESTS(tests, argc, argv);
+	/* The answers come in another way. */
+	const struct test of_silence[] = {
+		{ "a silent server counts as dead", a_silent_server_counts_as_dead },
+		{ "a server that makes progress is not timed out",
+		  a_server_that_makes_progress_is_not_timed_out },
+	};
+	int failed = RUN_TESTS(tests, argc, argv);
+
+	return failed | RUN_TESTS_BY_BATCHES(of_silence, argc, argv);
 }
