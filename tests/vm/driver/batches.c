@@ -84,12 +84,13 @@ void batch_init(struct batch *batch, struct io_uring *ring, int cdev, uint16_t q
 		batch_provide(batch, i);
 }
 
-void batch_fetch(struct batch *batch)
+struct io_uring_sqe *batch_fetch(struct batch *batch)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(batch->ring);
 
 	CHECK(sqe);
 	prep_fetch_batch(sqe, batch->cdev, batch->q_id, batch->q_id);
+	return sqe;
 }
 
 unsigned int batch_take(struct batch *batch, const struct io_uring_cqe *cqe, uint16_t *ret_tags)

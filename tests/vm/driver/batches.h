@@ -33,7 +33,7 @@ void batch_init_empty(struct batch *batch, struct io_uring *ring, int cdev, uint
 void batch_provide(struct batch *batch, unsigned int index);
 
 /* Prepares a FETCH_BATCH; the caller submits it. */
-void batch_fetch(struct batch *batch);
+struct io_uring_sqe *batch_fetch(struct batch *batch);
 
 /* What a CQE of it tells of; returns how many, and provides the buffer again. */
 unsigned int batch_take(struct batch *batch, const struct io_uring_cqe *cqe, uint16_t *ret_tags);
