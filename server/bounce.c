@@ -51,7 +51,7 @@ static void flip(struct bounce *bounce, unsigned first, unsigned nr)
 		bounce->taken[page / WORD_BITS] ^= 1ull << (page % WORD_BITS);
 }
 
-/* The first room for it; NULL if there is none. */
+/* The first run of free pages that is long enough; NULL if there is none. */
 static void *try_take(struct bounce *bounce, size_t bytes)
 {
 	unsigned nr = pages_of(bytes), run = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* How the data of requests get between the driver and the image; see data.h. */
+/* How the data of requests is transferred between the driver and the image; see data.h. */
 #include "data.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "error.h"
 
 #define HUGE_PAGE    (2u << 20)
-/* What the tags of a queue share: enough for as many requests as keep a disk busy. */
+/* Shared by the tags of a queue: enough for as many requests as keep a disk busy. */
 #define SHARED_BYTES (4u << 20)
 
 /* The data of a tag's request. */
@@ -19,7 +19,7 @@ struct tag_data {
 	struct fixed_buf fixed; /* zero copy: its pages */
 	struct data *data;
 	uint16_t tag;
-	bool copied; /* some of it, by the copies of @fixed */
+	bool copied; /* at least partly, by the copy functions of @fixed */
 };
 
 struct data {
@@ -27,8 +27,8 @@ struct data {
 	struct tag_data *tags;
 	struct data_stats stats;
 	struct bounce bounce; /* user copy, zero copy */
-	uint8_t *bufs;	      /* what it gives out, or max_io_bytes for each tag */
-	void *map;	      /* NULL, or the mapping that has the buffers */
+	uint8_t *bufs;	      /* what @bounce manages, or max_io_bytes for each tag */
+	void *map;	      /* the mapping that contains the buffers, or NULL */
 	size_t map_bytes;
 };
 
@@ -51,7 +51,7 @@ static uint64_t data_off(const struct tag_data *td, size_t off)
 	return config->driver->data_off(config->q_id, td->tag) + off;
 }
 
-/* The data of a WRITE. The copy is all that it does, so it does not hold up the loop. */
+/* Copies the data of a write. It only copies memory, so it does not hold up the loop. */
 static int take(const struct tag_data *td, size_t off, void *dst, size_t bytes)
 {
 	ssize_t res = pread(td->data->config.char_fd, dst, bytes, data_off(td, off));
@@ -61,7 +61,7 @@ static int take(const struct tag_data *td, size_t off, void *dst, size_t bytes)
 	return (size_t)res == bytes ? 0 : -EIO;
 }
 
-/* The data of a READ. */
+/* Copies the data of a read. */
 static int give(const struct tag_data *td, size_t off, const void *src, size_t bytes)
 {
 	ssize_t res = pwrite(td->data->config.char_fd, src, bytes, data_off(td, off));
@@ -168,7 +168,7 @@ int data_co_write(struct data *data, uint16_t tag, const struct request_desc *de
 uint64_t data_fetch_addr(const struct data *data, uint16_t tag)
 {
 	if (is_zero_copy(data))
-		return tag; /* in the ring's table */
+		return tag; /* the index in the ring's table */
 	return is_user_copy(data) ? 0 : (uintptr_t)tag_buffer(&data->tags[tag]);
 }
 
@@ -187,9 +187,9 @@ static size_t memory_bytes(const struct data *data)
 }
 
 /*
- * There from the start and for good; in huge pages where the system has them: what is one
- * piece for us is few for the disk below. Locked memory has its pages as soon as it may be
- * accessed, so the advice comes before that.
+ * Allocates all memory at the start, so that no request ever waits for it. Huge pages, where the
+ * system has them, let the disk below see few pieces where we see one. Locked memory gets its
+ * pages as soon as it may be accessed, so the advice must come before that.
  */
 int data_allocate(struct data *data)
 {
@@ -203,7 +203,7 @@ int data_allocate(struct data *data)
 	data->map_bytes = bytes + HUGE_PAGE;
 	data->bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
 	madvise(data->bufs, bytes, MADV_HUGEPAGE); /* only advice */
-	/* Not in a core dump: it is the users' of the disk. */
+	/* Not in a core dump, because it belongs to the users of the disk. */
 	madvise(map, data->map_bytes, MADV_DONTDUMP);
 	if (mprotect(data->bufs, bytes, PROT_READ | PROT_WRITE) < 0)
 		return -ENOMEM;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the data of a queue's requests is transferred between the driver and the image. The device
- * was added for one of three ways:
+ * How the data of a queue's requests is transferred between the driver and the image. A device
+ * is added for one of three ways:
  *
  *   copy        The driver copies, from and to a buffer that belongs to the tag.
- *   user copy   We copy, by pread() and pwrite() of the server's file. The queue's tags share
- * memory. zero copy   The pages of a request are a registered buffer of the queue's ring, and the
- * image's file is read into them and written from them. What cannot be done that way is copied as
- * in user copy.
+ *   user copy   We copy, with pread() and pwrite() on the server's file. The queue's tags share
+ *               memory.
+ *   zero copy   The pages of a request are a registered buffer of the queue's ring, and the
+ *               image's file is read into them and written from them. What cannot be done that way
+ *               is copied as with user copy.
  *
- * The queue's thread only, but for data_new() and data_free().
+ * Only the queue's thread may call these functions, except for data_new() and data_free().
  */
 #ifndef UBD_DATA_H
 #define UBD_DATA_H

@@ -65,7 +65,7 @@ struct device *device_add(const struct device_config *config, GError **err);
  */
 int device_start(struct device *device, int signal_fd, GError **err);
 
-/* What a service manager keeps of it, and whether it outlives its server. */
+/* The descriptor that a service manager keeps, and whether the device outlives its server. */
 int device_control_fd(const struct device *device);
 bool device_recovers(const struct device *device);
 

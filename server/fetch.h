@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the requests of a queue come from the driver, and how their answers go back. There are two
- * ways for drivers with commands for it (fetch_wire.h); a driver may have its own (fetch_way.h):
+ * How the requests of a queue come from the driver, and how their answers go back. Drivers that
+ * have commands for it (fetch_wire.h) share two ways; other drivers bring their own (fetch_way.h).
  *
- *   tags      A command for each tag: it waits for a request, and takes along the answer to the
- *             last one.
- *   batches   One command for the queue tells of requests, several at a time; and in each turn of
- *             the loop one command takes all answers.
+ *   tags      One command per tag waits for a request, and carries the answer to the last one.
+ *   batches   One command for the queue announces requests, several at a time; and in each turn of
+ *             the loop one command carries all answers.
  *
- * A request is ours from the call of request() until fetch_answer() or fetch_leave(). The queue's
- * thread only, except for fetch_new() and fetch_free().
+ * A request is ours from the call of request() until fetch_answer() or fetch_leave(). Only the
+ * queue's thread may call these functions, except for fetch_new() and fetch_free().
  */
 #ifndef UBD_FETCH_H
 #define UBD_FETCH_H
@@ -25,11 +24,11 @@
 
 struct fetch;
 
-/* In loop context. */
+/* Called on the loop's thread, but not in a coroutine. */
 struct fetch_events {
 	/* The tag has a request. */
 	void (*request)(void *arg, uint16_t tag, const struct request_desc *desc);
-	/* The driver has refused a command, and not because the device ended; -errno. */
+	/* The driver has refused a command, though the device has not ended; -errno. */
 	void (*refused)(void *arg, int error);
 	/* No more requests will come, and none is ours any more. The last call. */
 	void (*over)(void *arg);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Fetching by batches. A FETCH_BATCH stays in the ring and writes tags to buffers that we provide;
- * each is provided again as soon as its tags are read. Answers gather in an array, and go out as
- * one COMMIT_BATCH just before the loop enters the kernel, which reads the array at once. So one
- * array is enough, and it has room, since a tag is not ours again before its answer has gone.
+ * Fetching in batches. One command stays in the ring and announces requests: the driver writes tags
+ * to buffers that we provide, and each buffer is provided again as soon as its tags are read.
+ * Answers are gathered in an array, which goes out as one command just before the loop enters the
+ * kernel. The kernel reads the array at once, so one array is enough. It always has room, because a
+ * tag is not ours again before its answer has gone.
  *
- * It is over when the FETCH_BATCH has ended for good and no request is ours. Answers that are still
- * in the array then go out all the same: a loop submits what was prepared before it ends.
+ * The queue is over when the announcing command has ended for good and no request is ours. Answers
+ * that are still in the array then go out nevertheless, because a loop submits what was prepared
+ * before it ends.
  */
 #include <assert.h>
 #include <errno.h>
@@ -17,18 +19,18 @@
 #include "error.h"
 #include "fetch_wire.h"
 
-/* IORING_URING_CMD_MULTISHOT, which is younger than the headers that we build with. */
+/* IORING_URING_CMD_MULTISHOT, which the headers that we build with do not have yet. */
 #define CMD_MULTISHOT	(1u << 1)
 
 #define BUFFER_GROUP	0
 /*
- * Usually one buffer has all requests that have come since the last turn; should there be none
- * left, the FETCH_BATCH ends, and the next one gets what has waited.
+ * Usually one buffer holds all requests that have come since the last turn. If no buffer is left,
+ * the announcing command ends, and the next one gets the requests that have waited.
  */
 #define NR_BUFFERS	16
 #define TAGS_PER_BUFFER 64
 
-/* What we provide to the ring. The page of the buffer ring comes first. */
+/* The buffers that we provide to the ring. The page of the buffer ring comes first. */
 struct buffers {
 	struct io_uring_buf_ring *ring;
 	uint16_t head; /* of the ring: the next buffer that the kernel takes */
@@ -85,8 +87,8 @@ static void send_answers(void *arg)
 }
 
 /*
- * The driver has done none of the entries, or only some. It never has to refuse one unless it is
- * done with us, and then the FETCH_BATCH ends as well.
+ * The driver has processed none of the entries, or only some. It never has reason to refuse one
+ * unless it is done with us, and then the announcing command ends, too.
  */
 static void commit_failed(struct aio_op *op, int32_t res, uint32_t flags)
 {
@@ -129,8 +131,8 @@ static void send_fetch(struct batch *batch)
 }
 
 /*
- * The kernel has taken buffer @index. It takes them in order, so those before it are lost: it had
- * no room for the CQE that would have named them.
+ * The kernel has taken buffer @index. It takes buffers in order, so those before it are lost: there
+ * was no room for the CQE that would have named them.
  */
 static void note_taken(struct buffers *buffers, unsigned index)
 {

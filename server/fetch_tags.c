@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Fetching by a command for each tag. A tag is always in one of three states: the driver has it
- * (its command waits in the ring), its request is ours, or it has ended; when all have, it is over.
+ * Fetching with one command per tag. A tag is always in one of three states: the driver has it (its
+ * command waits in the ring), its request is ours, or it has ended. The queue is over when all tags
+ * have ended.
  */
 #include "fetch_wire.h"
 
 struct tag {
-	struct aio_op op; /* the FETCH, alone or with a COMMIT */
+	struct aio_op op; /* the command that asks for a request, and may answer the last one */
 	struct tags *tags;
 	uint16_t nr;
 };

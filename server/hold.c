@@ -9,13 +9,13 @@
 #define FIRST_PAUSE_NS (50 * 1000 * 1000ull)
 #define LAST_PAUSE_NS  (1000 * 1000 * 1000ull)
 
-/* A larger file is not possible here (EFBIG), and no space will change that. */
+/* Not EFBIG: a larger file is not possible here, and more space would not change that. */
 static bool is_for_want_of_space(int error)
 {
 	return error == ENOSPC || error == EDQUOT;
 }
 
-/* What the storage says when it is away for a while; EINVAL, EPERM and the like come again. */
+/* What storage reports that is away for a while. EINVAL, EPERM and the like would come again. */
 static bool is_of_storage(int error)
 {
 	static const int errors[] = { EIO,	ETIMEDOUT, ENOLINK, EREMOTEIO,	 EHOSTDOWN,
@@ -29,11 +29,10 @@ static bool is_of_storage(int error)
 
 bool hold_wants(const struct hold_policy *policy, enum request_op op, int error, unsigned troubles)
 {
-	/* The next flush would not find the data either; and what was cut off does not come back.
-	 */
+	/* The next flush would not find the data either, and truncated data does not come back. */
 	if (troubles & (IMAGE_TROUBLE_LOST | IMAGE_TROUBLE_CUT))
 		return false;
-	/* Nobody needs a discard. */
+	/* Nobody depends on a discard. */
 	if (op == REQUEST_DISCARD)
 		return false;
 	return (policy->on_enospc && is_for_want_of_space(error)) ||

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* By which names a disk is found again. */
+/* The names by which a disk is found again; see identity.h. */
 #include "identity.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 
 #define MACHINE_ID   "/etc/machine-id"
 #define DIGEST_BYTES 32
-/* Of the digest, behind what the UUID takes. */
+/* Bytes of the digest, after those that the UUID takes. */
 #define SERIAL_BYTES 10
 
 bool identity_is_serial(const char *text)
@@ -24,7 +24,7 @@ void identity_derive(const char *machine_id, const char *path, const char *snaps
 	gsize bytes = DIGEST_BYTES;
 	uint8_t digest[DIGEST_BYTES];
 
-	/* Each with its end, so that no two combinations are one. */
+	/* With the terminators, so that different combinations are different input. */
 	g_checksum_update(sum, (const guchar *)machine_id, strlen(machine_id) + 1);
 	g_checksum_update(sum, (const guchar *)path, strlen(path) + 1);
 	if (snapshot)
@@ -33,7 +33,7 @@ void identity_derive(const char *machine_id, const char *path, const char *snaps
 
 	*ret_identity = (struct identity){ 0 };
 	memcpy(ret_identity->uuid, digest, sizeof(ret_identity->uuid));
-	/* RFC 9562: version 8, made up by other rules than those in there. */
+	/* RFC 9562: version 8, for UUIDs that follow rules of their own. */
 	ret_identity->uuid[6] = (ret_identity->uuid[6] & 0x0f) | 0x80;
 	ret_identity->uuid[8] = (ret_identity->uuid[8] & 0x3f) | 0x80;
 	for (int i = 0; i < SERIAL_BYTES; i++)

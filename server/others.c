@@ -15,7 +15,7 @@ static bool has(const char *name, const char *attribute, const char *value)
 	return g_file_get_contents(path, &text, NULL, NULL) && strcmp(g_strchomp(text), value) == 0;
 }
 
-/* Whether @name is a disk of the driver, and which. */
+/* Whether @name is a disk of the driver; stores its number. */
 static bool is_disk(const struct transport_ops *driver, const char *name, uint32_t *ret_id)
 {
 	size_t len = strlen(driver->disk_name);

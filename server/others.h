@@ -11,7 +11,7 @@
 
 struct other {
 	uint32_t id;
-	bool unprivileged; /* any user may have made up its names */
+	bool unprivileged; /* any user may have chosen its names */
 };
 
 /* The kernel's folder of disks; tests use a different one. */

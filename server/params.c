@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What block device an image makes. */
+/* Which block device an image becomes; see params.h. */
 #include "params.h"
 
 #include <errno.h>
@@ -9,18 +9,18 @@
 #include "align.h"
 #include "error.h"
 
-/* File systems align to it, and disks under the image like it. */
+/* File systems align to it, and it suits the disks under the image. */
 #define PHYSICAL_BLOCK_SIZE 4096u
 /*
- * A discard of a whole disk takes a few requests, and none of them lasts so
- * long that others wait for it in vain.
+ * A discard of a whole disk takes several requests, none of which lasts so long that others give up
+ * waiting for it.
  */
 #define MAX_DISCARD_BYTES   (256u << 20)
 
 /*
- * What is on a disk was made for its blocks, and what is in an image file for those of 512 bytes
- * that images have in QEMU, wherever the file is now. The image layer does what is less than a
- * block of the storage.
+ * The contents of a disk were made for its block size. The contents of an image file were made for
+ * the 512 bytes that QEMU gives to images, wherever the file is now; the image layer handles
+ * requests that are smaller than a block of the storage.
  */
 static uint32_t default_block_size(const struct params_input *input)
 {

@@ -11,10 +11,10 @@
 
 /* Without padding, so that devices can be compared. Sectors have 512 bytes. */
 struct device_params {
-	bool read_only;	     /* no writes come */
-	bool volatile_cache; /* flushes come */
+	bool read_only;	     /* the server gets no writes */
+	bool volatile_cache; /* the server gets flushes */
 	bool fua;	     /* and writes that must be durable before they complete */
-	bool has_others;     /* the device has limits for which there is no member here */
+	bool has_others;     /* the device has limits that are not listed here */
 	uint32_t logical_block_size;
 	uint32_t physical_block_size;
 	uint32_t io_min; /* bytes, like the next one; 0: none */

@@ -2,14 +2,14 @@
 /*
  * Queue threads and requests.
  *
- * The way of a request: the driver has one for a tag (fetch.h), a coroutine calls the image,
- * request_complete() hands the result back. That function is the only one that ends a request.
+ * A request takes this path: the driver hands one over for a tag (fetch.h), a coroutine calls the
+ * image, request_complete() returns the result. That function is the only one that ends a request.
  *
  * A request that fails for a reason that may pass is held (hold.h): its coroutine sleeps and tries
- * again, with no lock of the image and no memory but the tag's.
+ * again, while it holds no lock of the image and no memory but the tag's.
  *
- * Nothing here allocates memory once the thread has begun: buffers (data.h) are there from
- * the start, and so are the coroutines' stacks.
+ * Nothing here allocates memory once the thread has begun: buffers (data.h) and the coroutines'
+ * stacks exist from the start.
  */
 #include "queue.h"
 
@@ -29,17 +29,17 @@
 struct request {
 	struct queue *queue;
 	uint16_t tag;
-	struct request_desc desc; /* while it is ours */
+	struct request_desc desc; /* valid while the request is ours */
 };
 
-/* Written by the queue's thread alone. */
+/* Only the queue's thread writes them. */
 struct counters {
 	_Atomic uint64_t requests, failed, read_bytes, written_bytes, held;
 };
 
 enum queue_state {
 	QUEUE_STARTING,
-	QUEUE_READY, /* the driver has taken what asks for requests on every tag */
+	QUEUE_READY, /* the driver has been asked for requests on every tag */
 	QUEUE_ENDED,
 };
 
@@ -63,10 +63,10 @@ struct queue {
 	struct failure failed[REQUEST_OPS]; /* since the last queue_poll() */
 	struct failure held;
 	struct coroutine *pulse;
-	bool pulse_is_woken; /* and has not run since */
-	bool is_over;	     /* no request will come; nobody else wakes the pulse */
+	bool pulse_is_woken; /* it has not run since */
+	bool is_over;	     /* no more requests will come; nobody else wakes the pulse */
 
-	_Atomic int broken; /* -errno, the first one; 0: none */
+	_Atomic int broken; /* the first -errno; 0: none */
 };
 
 static void queue_set_state(struct queue *queue, enum queue_state state)
@@ -79,7 +79,8 @@ static void queue_set_state(struct queue *queue, enum queue_state state)
 
 static void tell_main_thread(struct queue *queue)
 {
-	/* Fails only when 2^64 - 2 events wait to be read, and then one is waiting. */
+	/* It fails only if 2^64 - 2 events wait to be read, and then there is no need for another.
+	 */
 	eventfd_write(queue->config.event_fd, 1);
 }
 
@@ -98,7 +99,7 @@ static void count(_Atomic uint64_t *counter, int64_t more)
 	atomic_store_explicit(counter, value + more, memory_order_relaxed);
 }
 
-/* What fails once tends to fail a thousand times: the main thread is told of the first. */
+/* What fails once tends to fail a thousand times, so only the first wakes the main thread. */
 static void note_failure(struct queue *queue, const struct request_desc *desc, int error)
 {
 	struct failure failure = failure_of(desc, error);
@@ -128,7 +129,7 @@ static void request_complete(struct request *req, int res)
 		count(&queue->counters.failed, 1);
 		note_failure(queue, &req->desc, -res);
 	}
-	/* The driver remembers it for the servers to come. */
+	/* The driver remembers the loss for later servers. */
 	if (res < 0 && image_troubles(queue->config.image) & IMAGE_TROUBLE_LOST)
 		res = queue->config.driver->result_lost;
 	fetch_answer(queue->fetch, req->tag, res);
@@ -160,8 +161,8 @@ static unsigned request_flags(const struct request_desc *desc)
 }
 
 /*
- * To the users of a device that outlives its server nothing has happened when this process dies:
- * what they were told is written must not go with our memory.
+ * If the device outlives its server, its users do not notice that this process dies. Data that they
+ * were told is written must not be lost with our memory.
  */
 static int request_settle(struct request *req, int res)
 {
@@ -237,14 +238,14 @@ static void note_no_more_held(struct queue *queue)
 	tell_main_thread(queue);
 }
 
-/* It failed for a reason that may pass. */
+/* Whether it failed for a reason that may pass. */
 static bool is_worth_a_try(const struct queue *queue, const struct request_desc *desc, int res)
 {
 	return res < 0 &&
 	       hold_wants(queue->config.hold, desc->op, -res, image_troubles(queue->config.image));
 }
 
-/* A lack of space shows at once; storage that fails may have taken long to do so. */
+/* A lack of space is noticed at once; failing storage may have taken long to say so. */
 static gint64 begin_of_request(const struct queue *queue)
 {
 	return queue->config.hold->on_error ? g_get_monotonic_time() : 0;
@@ -257,8 +258,9 @@ static bool may_be_held(const struct queue *queue, gint64 age_us)
 }
 
 /*
- * Tries again until it works, or may not be held any more. @begin: of the first try, 0: just now.
- * The next try must end in time, too, if it takes as long as the slowest so far.
+ * Tries again until the request succeeds or may not be held any longer. @begin is when the first
+ * try began; 0: just now. The next try must end in time even if it takes as long as the slowest so
+ * far.
  */
 static int request_hold(struct request *req, int res, gint64 begin)
 {
@@ -325,8 +327,8 @@ static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 }
 
 /*
- * Shows that the loop takes its turns, by running when it is woken: by the main thread, and when
- * the queue is over, which is when it stops the loop.
+ * Shows that the loop takes its turns, by running whenever the main thread wakes it. It is also
+ * woken when the queue is over; then it stops the loop.
  */
 static void pulse_co(void *arg)
 {
@@ -348,8 +350,8 @@ static void pulse_co(void *arg)
 }
 
 /*
- * A ring starts its commands in order, and refused ones complete at once:
- * when the NOP behind them completes, whatever was refused is known.
+ * A ring starts its commands in order, and refused ones complete at once. When the NOP after them
+ * completes, every refusal is known.
  */
 static void fetch_all_co(void *arg)
 {
@@ -372,16 +374,15 @@ static int queue_thread_prepare(struct queue *queue)
 	snprintf(name, sizeof(name), "ubd-queue-%u", queue->config.q_id);
 	pthread_setname_np(pthread_self(), name);
 	/*
-	 * It fails where the CPUs are not ours to use (a cpuset), or are gone;
-	 * the queue works as well elsewhere. Before the buffers are touched, so
-	 * that they lie near.
+	 * This fails if a cpuset denies us the CPUs or they are gone; the queue works elsewhere,
+	 * too. It comes before the buffers are touched, so that they are allocated nearby.
 	 */
 	if (queue->config.cpus)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
 	res = data_allocate(queue->data);
 	if (res < 0)
 		return res;
-	/* Beside requests: two of the queue's own, and the image's reclaimer. */
+	/* For requests, two coroutines of the queue, and the image's reclaimer. */
 	return co_reserve(queue->config.depth + 3);
 }
 
