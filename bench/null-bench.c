@@ -38,7 +38,19 @@
 #define BLOCK	   4096
 #define NULL_BYTES (1ull << 30)
 
+static const struct driver {
+	const char *name;
+	const struct transport_ops *ops;
+	bool batches;
+} drivers[] = {
+	{ "ubd", &transport_ubd, false },
+	{ "ubd-batch", &transport_ubd, true },
+	{ "ublk", &transport_ublk, false },
+	{ "ublk-batch", &transport_ublk, true },
+};
+
 static struct options {
+	const struct driver *driver;
 	struct server_options server;
 	unsigned nr_queues;
 	bool write;
@@ -96,32 +108,6 @@ void init_ring(struct io_uring *ring, unsigned entries)
 		die("a ring", -ret);
 }
 
-int command(const char *what, int fd, uint32_t op, const void *arg, size_t size)
-{
-	struct io_uring_sqe *sqe;
-	struct io_uring_cqe *cqe;
-	struct io_uring ring;
-	int ret;
-
-	ret = io_uring_queue_init(1, &ring, IORING_SETUP_SQE128);
-	if (ret)
-		die("a ring", -ret);
-	sqe = io_uring_get_sqe(&ring);
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, arg, size);
-	ret = io_uring_submit_and_wait(&ring, 1);
-	if (ret < 0)
-		die(what, -ret);
-	ret = io_uring_wait_cqe(&ring, &cqe);
-	if (!ret)
-		ret = cqe->res;
-	if (ret < 0)
-		die(what, -ret);
-	io_uring_queue_exit(&ring);
-	return ret;
-}
-
 /* ---- the client ---- */
 
 static double now(clockid_t clock)
@@ -155,15 +141,14 @@ static void pin(unsigned cpu)
 static void *request(void *arg)
 {
 	struct client *client = arg;
-	char *buffers = allocate(DEPTH * BLOCK), name[64];
+	char *buffers = allocate(DEPTH * BLOCK);
 	double end = now(CLOCK_MONOTONIC) + options.seconds;
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
 	int fd;
 
 	pin(client->id);
-	snprintf(name, sizeof(name), "/dev/%sb%u", options.server.driver->node, disk.id);
-	fd = check(name, open(name, O_RDWR | O_DIRECT));
+	fd = check(disk.path, open(disk.path, O_RDWR | O_DIRECT));
 	init_ring(&ring, DEPTH);
 	for (int i = 0; i < DEPTH; i++)
 		submit_request(&ring, fd, buffers + i * BLOCK);
@@ -233,7 +218,7 @@ static void measure(int to_client, int from_client)
 		die("the client", EPIPE);
 	count = answer;
 	printf("%s %s %u %s %s %.0f %.2f %.2f\n", options.path ? "loop" : "null",
-	       options.server.driver->name, options.nr_queues, options.write ? "write" : "read",
+	       options.driver->name, options.nr_queues, options.write ? "write" : "read",
 	       options.way, count / (now(CLOCK_MONOTONIC) - start),
 	       (now(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6,
 	       (busy_seconds() - busy) / count * 1e6);
@@ -242,17 +227,15 @@ static void measure(int to_client, int from_client)
 
 static void parse(int argc, char **argv)
 {
-	const struct driver *drivers[] = { &ubd_driver, &ubd_batch_driver, &ublk_driver,
-					   &ublk_batch_driver };
 	struct server_options *server = &options.server;
 
 	if (argc < 6 || argc > 7) {
 		fprintf(stderr, "usage: null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]\n");
 		exit(1);
 	}
-	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
-		if (strcmp(argv[1], drivers[i]->name) == 0)
-			server->driver = drivers[i];
+	for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++)
+		if (strcmp(argv[1], drivers[i].name) == 0)
+			options.driver = &drivers[i];
 	options.nr_queues = atoi(argv[2]);
 	options.write = strcmp(argv[3], "write") == 0;
 	options.way = argv[4];
@@ -260,10 +243,12 @@ static void parse(int argc, char **argv)
 	server->one_by_one = strstr(options.way, "-each");
 	options.seconds = atof(argv[5]);
 	options.path = argc > 6 ? argv[6] : NULL;
-	if (!server->driver || !options.nr_queues || options.nr_queues > MAX_QUEUES ||
-	    (server->two_commands && !server->driver->commit) ||
-	    (server->one_by_one && !server->driver->fetch))
+	if (!options.driver || !options.nr_queues || options.nr_queues > MAX_QUEUES ||
+	    (server->two_commands && options.driver->ops != &transport_ubd) ||
+	    ((server->two_commands || server->one_by_one) && options.driver->batches))
 		die("arguments", EINVAL);
+	server->driver = options.driver->ops;
+	server->batches = options.driver->batches;
 	server->file_fd = -1;
 	if (options.path)
 		server->file_fd =
@@ -275,7 +260,6 @@ static void start_server(void)
 	int fd = options.server.file_fd;
 
 	disk.nr_queues = options.nr_queues;
-	disk.depth = DEPTH;
 	disk.bytes = fd < 0 ? NULL_BYTES : (uint64_t)lseek(fd, 0, SEEK_END);
 	server_start(&options.server, &disk);
 }
@@ -294,7 +278,7 @@ int main(int argc, char **argv)
 	close(to_server[1]);
 	start_server();
 	measure(to_client[1], to_server[0]);
-	server_end(&disk);
+	server_end();
 	wait(NULL);
 	return 0;
 }

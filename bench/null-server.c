@@ -4,14 +4,17 @@
  * request with a command; by batches it gathers the answers of a turn, and sends one command for
  * all of them.
  */
-#include "null-bench.h"
-
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ubd_cmd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "fetch_wire.h"
+#include "null-bench.h"
+#include "params.h"
 
 /* user_data of commands for single tags is the tag; of what goes to the file, the tag and this. */
 #define FILE_IO	     (1u << 16)
@@ -26,25 +29,23 @@ struct queue {
 	unsigned id;
 	pthread_t thread;
 	struct io_uring ring;
-	const struct ubdsrv_io_desc *descs;
+	const char *descs;
 	char *buffers;
 	unsigned pending; /* tags that are fetched, or will be; 1 while there is a fetch for all */
 
 	/* By batches. */
 	struct io_uring_buf_ring *tag_ring;
 	uint16_t (*tags)[DEPTH]; /* the buffers of tag_ring: DEPTH of them */
-	struct ubd_batch_entry *entries;
+	struct fetch_entry *entries;
 	unsigned nr_entries;
 };
 
 static struct server_options options;
+static const struct fetch_wire *wire;
 static struct queue queues[MAX_QUEUES];
+static unsigned nr_queues;
+static struct transport *transport;
 static int cdev;
-
-static bool uses_batches(void)
-{
-	return options.driver->prep_fetch;
-}
 
 static uint64_t buffer_of(const struct queue *q, unsigned tag)
 {
@@ -56,46 +57,44 @@ static struct io_uring_sqe *get_command(struct queue *q, uint64_t user_data)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, cdev, NULL, 0, 0);
-	memset(sqe->cmd, 0, sizeof(struct ubdsrv_io_cmd));
 	io_uring_sqe_set_data64(sqe, user_data);
 	return sqe;
 }
 
 /* ---- single tags ---- */
 
-static void send_command(struct queue *q, uint32_t op, unsigned tag, int result)
+static void send_alone(struct queue *q)
 {
-	struct io_uring_sqe *sqe = get_command(q, tag);
-	struct ubdsrv_io_cmd cmd = {
-		.q_id = q->id,
-		.tag = tag,
-		.result = result,
-		.addr = buffer_of(q, tag),
-	};
-
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
-	if (op == options.driver->commit)
-		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 	if (options.one_by_one)
 		io_uring_submit(&q->ring);
 }
 
+static void send_fetch_of(struct queue *q, unsigned tag)
+{
+	wire->prep_first(get_command(q, tag), q->id, tag, buffer_of(q, tag));
+	send_alone(q);
+}
+
 static void answer_tag(struct queue *q, unsigned tag, int result)
 {
-	if (!options.two_commands) {
-		send_command(q, options.driver->commit_and_fetch, tag, result);
-		return;
+	struct io_uring_sqe *sqe = get_command(q, tag);
+
+	wire->prep_answer(sqe, q->id, tag, result, buffer_of(q, tag));
+	/* Only ubd has this command, which ubd-serve never sends; its argument is the same. */
+	if (options.two_commands) {
+		sqe->cmd_op = UBD_IO_COMMIT_REQ;
+		sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 	}
-	send_command(q, options.driver->commit, tag, result);
-	send_command(q, options.driver->fetch, tag, 0);
+	send_alone(q);
+	if (options.two_commands)
+		send_fetch_of(q, tag);
 }
 
 /* ---- batches ---- */
 
 static void gather(struct queue *q, unsigned tag, int result)
 {
-	q->entries[q->nr_entries++] = (struct ubd_batch_entry){
+	q->entries[q->nr_entries++] = (struct fetch_entry){
 		.tag = tag,
 		.result = result,
 		.addr = buffer_of(q, tag),
@@ -111,9 +110,9 @@ static void send_entries(struct queue *q, bool first)
 		return;
 	sqe = get_command(q, COMMIT_BATCH);
 	if (first)
-		options.driver->prep_first(sqe, q->id, q->entries, q->nr_entries);
+		wire->prep_first_batch(sqe, q->id, q->entries, q->nr_entries);
 	else
-		options.driver->prep_commit(sqe, q->id, q->entries, q->nr_entries);
+		wire->prep_answers(sqe, q->id, q->entries, q->nr_entries);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	q->nr_entries = 0;
 }
@@ -122,7 +121,7 @@ static void send_fetch(struct queue *q)
 {
 	struct io_uring_sqe *sqe = get_command(q, FETCH_BATCH);
 
-	options.driver->prep_fetch(sqe, q->id);
+	wire->prep_announce(sqe, q->id);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->uring_cmd_flags = MULTISHOT;
 	sqe->buf_group = BUFFER_GROUP;
@@ -161,30 +160,31 @@ static void fetch_batches(struct queue *q)
 
 static void answer(struct queue *q, unsigned tag, int result)
 {
-	if (uses_batches())
+	if (options.batches)
 		gather(q, tag, result);
 	else
 		answer_tag(q, tag, result);
 }
 
-static void pass_on(struct queue *q, unsigned tag)
+static void pass_on(struct queue *q, unsigned tag, const struct request_desc *desc)
 {
-	const struct ubdsrv_io_desc *desc = &q->descs[tag];
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
-	bool write = ubd_desc_op(desc) == UBD_IO_OP_WRITE;
 
-	io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, options.file_fd,
-			 (void *)(uintptr_t)desc->addr, desc->nr_sectors << 9,
-			 desc->start_sector << 9);
+	io_uring_prep_rw(desc->op == REQUEST_WRITE ? IORING_OP_WRITE : IORING_OP_READ, sqe,
+			 options.file_fd, (void *)(uintptr_t)buffer_of(q, tag), desc->bytes,
+			 desc->guest_off);
 	io_uring_sqe_set_data64(sqe, tag | FILE_IO);
 }
 
 static void serve_request(struct queue *q, unsigned tag)
 {
+	struct request_desc desc;
+
+	wire->describe(q->descs + tag * wire->desc_bytes, &desc);
 	if (options.file_fd >= 0)
-		pass_on(q, tag);
+		pass_on(q, tag, &desc);
 	else
-		answer(q, tag, q->descs[tag].nr_sectors << 9);
+		answer(q, tag, desc.bytes);
 }
 
 static void complete_fetch_batch(struct queue *q, const struct io_uring_cqe *cqe)
@@ -198,7 +198,7 @@ static void complete_fetch_batch(struct queue *q, const struct io_uring_cqe *cqe
 	}
 	if (cqe->flags & IORING_CQE_F_MORE)
 		return;
-	if (cqe->res == UBD_IO_RES_ABORT)
+	if (cqe->res == wire->res_ended)
 		q->pending = 0;
 	else if (cqe->res >= 0 || cqe->res == -ENOBUFS)
 		send_fetch(q);
@@ -216,9 +216,9 @@ static void complete(struct queue *q, const struct io_uring_cqe *cqe)
 		die("the driver refused a batch", cqe->res < 0 ? -cqe->res : EIO);
 	else if (cqe->user_data & FILE_IO)
 		answer(q, tag, cqe->res);
-	else if (cqe->res == UBD_IO_RES_ABORT)
+	else if (cqe->res == wire->res_ended)
 		q->pending--;
-	else if (cqe->res != UBD_IO_RES_OK)
+	else if (cqe->res != 0)
 		die("the driver refused a command", -cqe->res);
 	else
 		serve_request(q, tag);
@@ -228,7 +228,7 @@ static void fetch_tags(struct queue *q)
 {
 	q->pending = DEPTH;
 	for (unsigned tag = 0; tag < DEPTH; tag++)
-		send_command(q, options.driver->fetch, tag, 0);
+		send_fetch_of(q, tag);
 }
 
 static void *serve(void *arg)
@@ -237,7 +237,7 @@ static void *serve(void *arg)
 	struct io_uring_cqe *cqe;
 
 	init_ring(&q->ring, 2 * DEPTH);
-	if (uses_batches())
+	if (options.batches)
 		fetch_batches(q);
 	else
 		fetch_tags(q);
@@ -261,49 +261,88 @@ static void *serve(void *arg)
 
 /* ---- the disk ---- */
 
-/* Left to the kernel a disk of one queue may get a scheduler, and one of several has none. */
-static void set_no_scheduler(const struct disk *disk)
+static void check_done(const char *what, int res)
 {
-	char path[64];
-	int fd;
+	if (res < 0)
+		die(what, -res);
+}
 
-	snprintf(path, sizeof(path), "/sys/block/%sb%u/queue/scheduler", options.driver->node,
-		 disk->id);
-	fd = check(path, open(path, O_WRONLY));
+static void check_error(const GError *err)
+{
+	if (err)
+		die(err->message, err->code);
+}
+
+/* Left to the kernel a disk of one queue may get a scheduler, and one of several has none. */
+static void set_no_scheduler(void)
+{
+	g_autofree char *disk = g_path_get_basename(transport->path);
+	g_autofree char *path = g_strdup_printf("/sys/block/%s/queue/scheduler", disk);
+	int fd = check(path, open(path, O_WRONLY));
+
 	check(path, write(fd, "none", 4));
 	close(fd);
 }
 
+static void add_disk(const struct disk *disk)
+{
+	struct transport_info info = {
+		.id = TRANSPORT_ANY_ID,
+		.queues = disk->nr_queues,
+		.depth = DEPTH,
+		.max_io_bytes = IO_BYTES,
+		.data = DATA_COPY,
+		.batches = options.batches,
+	};
+	const struct device_params params = {
+		.logical_block_size = 512,
+		.physical_block_size = 4096,
+		.io_min = 4096,
+		.io_opt = 4096,
+		.max_io_sectors = IO_BYTES >> 9,
+		.dev_sectors = disk->bytes >> 9,
+	};
+	GError *err = NULL;
+
+	transport = options.driver->add(&info, &err);
+	check_error(err);
+	if (info.queues != disk->nr_queues)
+		die("not enough CPUs for the queues", EINVAL);
+	check_done("the parameters", options.driver->set_params(transport, &params));
+	cdev = options.driver->open_server_file(transport, &err);
+	check_error(err);
+}
+
 void server_start(const struct server_options *what, struct disk *disk)
 {
-	unsigned nr_queues = disk->nr_queues;
-
 	options = *what;
-	options.driver->add(disk);
-	cdev = disk->cdev;
-	if (disk->nr_queues != nr_queues)
-		die("not enough CPUs for the queues", EINVAL);
-	for (unsigned i = 0; i < disk->nr_queues; i++) {
+	wire = options.driver->wire;
+	nr_queues = disk->nr_queues;
+	add_disk(disk);
+	for (unsigned i = 0; i < nr_queues; i++) {
 		struct queue *q = &queues[i];
 
 		q->id = i;
 		q->buffers = allocate(DEPTH * IO_BYTES);
-		q->descs = mmap(NULL, DEPTH * sizeof(*q->descs), PROT_READ, MAP_SHARED, cdev,
-				i * options.driver->desc_stride);
+		q->descs = mmap(NULL, DEPTH * wire->desc_bytes, PROT_READ, MAP_SHARED, cdev,
+				i * wire->desc_stride);
 		if (q->descs == MAP_FAILED)
 			die("mmap", errno);
 		start_thread(&q->thread, serve, q);
 	}
-	options.driver->start(disk);
-	set_no_scheduler(disk);
+	check_done("the start", options.driver->start(transport));
+	set_no_scheduler();
+	g_strlcpy(disk->path, transport->path, sizeof(disk->path));
 }
 
-void server_end(struct disk *disk)
+void server_end(void)
 {
-	options.driver->stop(disk);
-	for (unsigned i = 0; i < disk->nr_queues; i++) {
+	check_done("the end", options.driver->stop(transport));
+	for (unsigned i = 0; i < nr_queues; i++) {
 		pthread_join(queues[i].thread, NULL);
-		munmap((void *)queues[i].descs, DEPTH * sizeof(*queues[i].descs));
+		munmap((void *)queues[i].descs, DEPTH * wire->desc_bytes);
 	}
-	options.driver->remove(disk);
+	close(cdev);
+	check_done("the end", options.driver->delete (transport));
+	transport_free(transport);
 }
