@@ -3,7 +3,9 @@
 #include "actors.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -157,11 +159,33 @@ void check_gone(uint32_t id)
 	WAIT_UNTIL(!exists(char_node(id)), SOON);
 }
 
+bool is_waiting(int pid)
+{
+	char pattern[64];
+	bool waits = false;
+	glob_t stats;
+
+	snprintf(pattern, sizeof(pattern), "/proc/%d/task/*/stat", pid);
+	if (glob(pattern, 0, NULL, &stats))
+		return false;
+	for (size_t i = 0; i < stats.gl_pathc; i++) {
+		FILE *file = fopen(stats.gl_pathv[i], "re");
+		char state = 0;
+
+		if (!file)
+			continue;
+		waits |= fscanf(file, "%*d (iou-wrk%*[^)]) %c", &state) == 1 && state == 'D';
+		fclose(file);
+	}
+	globfree(&stats);
+	return waits;
+}
+
 void kill_waiting(void (*run)(void *), void *arg)
 {
 	int pid = spawn(run, arg);
 
-	usleep(200000);
+	WAIT_UNTIL(is_waiting(pid), AGE);
 	CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
 	kill_server(pid);
 }

@@ -80,6 +80,9 @@ int spawn_waiting_stop(int *ret_disk);
 /* Both nodes go away soon. */
 void check_gone(uint32_t id);
 
+/* A control command of the process waits: what it does before that is done. */
+bool is_waiting(int pid);
+
 /* @run waits, and can be killed. */
 void kill_waiting(void (*run)(void *), void *arg);
 

@@ -369,7 +369,8 @@ static void quiesce_lets_the_server_finish(void)
 	WAIT_UNTIL(get(&shared->nr_kept) == 1, AGE);
 	fd = open_dev(get(&shared->id));
 	pid = spawn(quiesce, &fd);
-	WAIT_UNTIL(get_state(fd) == UBD_S_DEV_QUIESCED, AGE);
+	WAIT_UNTIL(is_waiting(pid), AGE);
+	CHECK_EQ(get_state(fd), UBD_S_DEV_QUIESCED);
 	client_submit(&later, 32, 0);
 	usleep(100000);
 	CHECK_EQ(io_uring_cq_ready(&had.ring), 0);

@@ -90,25 +90,36 @@ void tell_tasks(void)
 		      " sed 's/^/#   /' $t/stack;; esac; done 2>/dev/null");
 }
 
+/* Adds what the test has said. */
+static void read_reason(int reason_pipe, char *reason, size_t size)
+{
+	size_t said = strlen(reason);
+
+	fcntl(reason_pipe, F_SETFL, O_NONBLOCK);
+	(void)!read(reason_pipe, reason + said, size - 1 - said);
+}
+
 /* A test that not even a signal ends waits in the kernel, for ever: then nothing else can run. */
-static int wait_for_end(const struct test *test, int pid, char *ret_reason, size_t size)
+static int wait_for_end(const struct test *test, int pid, int reason_pipe, char *reason,
+			size_t size)
 {
 	int left = NR_SLEEPS(TEST_SECONDS), status;
 
 	for (; waitpid(pid, &status, WNOHANG) == 0; left--, usleep(2000)) {
 		if (left == 0) {
 			tell_tasks();
-			snprintf(ret_reason, size, "time limit of %d s passed. ", TEST_SECONDS);
+			snprintf(reason, size, "time limit of %d s passed. ", TEST_SECONDS);
 			kill(pid, SIGKILL);
 		}
 		if (left < -NR_SLEEPS(5)) {
 			tell_tasks();
-			printf("not ok %s: it cannot be killed\n", test->name);
+			read_reason(reason_pipe, reason, size);
+			printf("not ok %s: it cannot be killed. %s\n", test->name, reason);
 			exit(1);
 		}
 	}
-	if (WIFSIGNALED(status) && !ret_reason[0])
-		snprintf(ret_reason, size, "%s", strsignal(WTERMSIG(status)));
+	if (WIFSIGNALED(status) && !reason[0])
+		snprintf(reason, size, "%s", strsignal(WTERMSIG(status)));
 	return status;
 }
 
@@ -123,7 +134,6 @@ static bool run_test(const struct test *test)
 {
 	char reason[1024] = "";
 	int status, pid, pipe_fds[2];
-	size_t said;
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return false;
@@ -132,11 +142,9 @@ static bool run_test(const struct test *test)
 		reason_fd = pipe_fds[1];
 		run_in_child(test);
 	}
-	status = wait_for_end(test, pid, reason, sizeof(reason));
+	status = wait_for_end(test, pid, pipe_fds[0], reason, sizeof(reason));
 	kill(-pid, SIGKILL);
-	fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
-	said = strlen(reason);
-	(void)!read(pipe_fds[0], reason + said, sizeof(reason) - 1 - said);
+	read_reason(pipe_fds[0], reason, sizeof(reason));
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
 
