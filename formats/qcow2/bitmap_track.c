@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <stddef.h>
 
+#include "rules.h"
+
 struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
 				  const struct bitmap *bitmap)
 {

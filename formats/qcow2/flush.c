@@ -21,6 +21,8 @@
 
 #include <string.h>
 
+#include "rules.h"
+
 /* L1 entries are written in units of this size, aligned. */
 #define L1_UNIT_ENTRIES (4096 / sizeof(uint64_t))
 
@@ -92,7 +94,7 @@ static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	/* C7: what is durable beside another header than ours would be lost. */
 	int ret = qcow2_co_settle_header(q);
 
-	if (ret || RULE_BROKEN(1))
+	if (ret || RULE_BROKEN(RULE_C1_REFCOUNT_FIRST))
 		return ret;
 	if (!qcow2_is_lazy(q))
 		return qcow2_co_write_refcounts(q);
@@ -188,9 +190,9 @@ static int co_flush_files(struct qcow2 *q)
 {
 	int ret = 0;
 
-	if (!RULE_BROKEN(2) || qcow2_has_data_file(q))
+	if (!RULE_BROKEN(RULE_C2_DATA_DURABLE) || qcow2_has_data_file(q))
 		ret = image_co_flush(q->file);
-	if (!ret && !RULE_BROKEN(2) && qcow2_has_data_file(q))
+	if (!ret && !RULE_BROKEN(RULE_C2_DATA_DURABLE) && qcow2_has_data_file(q))
 		ret = image_co_flush(q->data_file);
 	return ret;
 }
@@ -208,7 +210,7 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool du
 	if (ret || (!wb->slices->len && !wb->l1->len))
 		return ret;
 	ret = write_slices(q, wb) ?: write_l1(q, wb);
-	if (ret || !durable || RULE_BROKEN(7))
+	if (ret || !durable || RULE_BROKEN(RULE_C7_FLUSH))
 		return ret;
 	return image_co_flush(q->file);
 }
@@ -218,7 +220,7 @@ static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 	EXCLUDES(q->alloc_lock)
 {
 	atomic_store(&q->changes_written,
-		     RULE_BROKEN(RULE_WRITE_BACK) ? atomic_load(&q->changes) : wb->changes);
+		     RULE_BROKEN(RULE_WRITE_BACK_IN_FLIGHT) ? atomic_load(&q->changes) : wb->changes);
 	co_mutex_lock(&q->alloc_lock);
 	qcow2_unlinked_on_disk(q, &wb->unlinked);
 	co_mutex_unlock(&q->alloc_lock);
@@ -265,7 +267,7 @@ static int writeback_co(struct qcow2 *q, bool durable) REQUIRES(q->flush_lock)
 	ret = writeback_co_begin(q, &wb, durable);
 	if (!ret)
 		ret = writeback_co_run(q, &wb, durable);
-	if (!ret && RULE_BROKEN(1))
+	if (!ret && RULE_BROKEN(RULE_C1_REFCOUNT_FIRST))
 		ret = co_write_late(q);
 	if (ret)
 		writeback_put_back(q, &wb);
@@ -290,7 +292,7 @@ int qcow2_co_flush_all(struct qcow2 *q)
 		uint64_t number = atomic_fetch_add(&q->flush_started, 1) + 1;
 
 		ret = writeback_co(q, true);
-		q->flush_result = RULE_BROKEN(6) ? 0 : ret;
+		q->flush_result = RULE_BROKEN(RULE_C6_FAILED_FLUSH) ? 0 : ret;
 		q->flush_done = number;
 	}
 	ret = q->flush_result;

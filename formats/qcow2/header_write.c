@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "rules.h"
 
 /* ---- a few bytes ---- */
 

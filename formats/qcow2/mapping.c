@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "rules.h"
 
 int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc)
 {
@@ -388,7 +389,7 @@ void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc)
 	named_clusters(q, desc, &first, &nr);
 	if (!nr)
 		return;
-	if (RULE_BROKEN(4)) {
+	if (RULE_BROKEN(RULE_C4_REFCOUNT_FALLS)) {
 		qcow2_co_put_clusters(q, first, nr);
 		return;
 	}

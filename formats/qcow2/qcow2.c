@@ -4,6 +4,8 @@
 
 #include <inttypes.h>
 
+#include "rules.h"
+
 /* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
 #define DEFAULT_CACHE_BYTES    (32ull << 20)
 
@@ -11,7 +13,7 @@
 #define MAX_READ_ONLY_L1_BYTES (64u << 10)
 
 #ifdef UBD_MUTANTS
-unsigned qcow2_break_rule;
+enum qcow2_rule qcow2_broken_rule;
 #endif
 
 /* An image that was never written to may be like that; or the end of its file is missing. */

@@ -279,22 +279,6 @@ struct qcow2 {
 	struct epoch_slot epoch_slots[AIO_MAX_LOOPS];
 };
 
-/*
- * Mutants for the tests of the crash test: which C rule to break, or the mark of bitmaps;
- * 0 for none.
- * Constant 0 unless built with -Dmutants=true.
- */
-#define RULE_BITMAP_MARK 8
-#define RULE_C3_L2_TABLE 9  /* 3 is of refcount blocks */
-#define RULE_WRITE_BACK	 10 /* what comes while a write-back is under way is not in it */
-#define RULE_C6_HEADER	 11 /* 6 is of flushes */
-#ifdef UBD_MUTANTS
-extern unsigned qcow2_break_rule;
-#define RULE_BROKEN(n) (qcow2_break_rule == (n))
-#else
-#define RULE_BROKEN(n) false
-#endif
-
 /* ---- small helpers ---- */
 
 /* For a writable L1 table: in both byte orders. */

@@ -17,6 +17,7 @@
  * holds alloc_lock for one part of a run at a time, and never while it punches.
  */
 #include "qcow2.h"
+#include "rules.h"
 
 /* The most that is punched by one call, or counted under one hold of alloc_lock. */
 #define PART_BYTES    (32ull << 20)
@@ -115,7 +116,7 @@ void qcow2_unlinked_on_disk(struct qcow2 *q, struct freed_runs *taken)
 
 	if (!taken->runs->len)
 		return;
-	freed_runs_move(RULE_BROKEN(5) ? &q->reclaimable : freed, taken);
+	freed_runs_move(RULE_BROKEN(RULE_C5_REUSE) ? &q->reclaimable : freed, taken);
 	atomic_store(&q->freed_waits, true);
 	note_room(q);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "rules.h"
 
 /* C3: the file is flushed between the block and its table entry. */
 static int write_durably(struct qcow2 *q, uint64_t host_off, uint64_t bytes, const void *buf)
@@ -17,7 +18,7 @@ static int write_durably(struct qcow2 *q, uint64_t host_off, uint64_t bytes, con
 {
 	int ret = image_co_pwrite(q->file, host_off, bytes, buf, 0);
 
-	if (ret || RULE_BROKEN(3))
+	if (ret || RULE_BROKEN(RULE_C3_REFCOUNT_BLOCK))
 		return ret;
 	return image_co_flush(q->file);
 }

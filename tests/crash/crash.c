@@ -21,14 +21,12 @@
 #include <string.h>
 
 #include "case.h"
+#include "enum_names.h"
+#include "qcow2/rules.h"
 #include "structural.h"
 
 /* The exit status that means "skipped" to meson. */
 #define EXIT_SKIPPED 77
-
-#ifdef UBD_MUTANTS
-extern unsigned qcow2_break_rule;
-#endif
 
 static struct {
 	gint64 seed;
@@ -312,29 +310,32 @@ static int run_whole(void)
 }
 
 /* Whether the rule is known and could be broken. */
+#ifdef UBD_MUTANTS
+static const struct enum_name rules[] = {
+	{ "C1", RULE_C1_REFCOUNT_FIRST },
+	{ "C2", RULE_C2_DATA_DURABLE },
+	{ "C3", RULE_C3_REFCOUNT_BLOCK },
+	{ "C3-l2-table", RULE_C3_L2_TABLE },
+	{ "C4", RULE_C4_REFCOUNT_FALLS },
+	{ "C5", RULE_C5_REUSE },
+	{ "C6", RULE_C6_FAILED_FLUSH },
+	{ "C6-header", RULE_C6_HEADER },
+	{ "C7", RULE_C7_FLUSH },
+	{ "bitmap-mark", RULE_BITMAP_MARK },
+	{ "write-back", RULE_WRITE_BACK_IN_FLIGHT },
+	{ NULL },
+};
+#endif
+
 static bool break_rule(void)
 {
 	if (g_str_equal(options.broken, "flush"))
 		return true;
 #ifdef UBD_MUTANTS
-	if (g_str_equal(options.broken, "bitmap-mark")) {
-		qcow2_break_rule = 8;
-		return true;
-	}
-	if (g_str_equal(options.broken, "C3-l2-table")) {
-		qcow2_break_rule = 9;
-		return true;
-	}
-	if (g_str_equal(options.broken, "write-back")) {
-		qcow2_break_rule = 10;
-		return true;
-	}
-	if (g_str_equal(options.broken, "C6-header")) {
-		qcow2_break_rule = 11;
-		return true;
-	}
-	if (options.broken[0] == 'C' && options.broken[1] >= '1' && options.broken[1] <= '7') {
-		qcow2_break_rule = options.broken[1] - '0';
+	uint64_t rule;
+
+	if (enum_from_name(rules, options.broken, &rule)) {
+		qcow2_broken_rule = rule;
 		return true;
 	}
 #endif
