@@ -58,7 +58,7 @@ static void dump(void *arg)
 	g_autofree char *text = crash_case_describe(rec->c);
 
 	fprintf(stderr, "%s\n", text);
-	workload_dump(&rec->workload);
+	guest_dump(&rec->workload.guest);
 	memnode_dump(&rec->node);
 }
 

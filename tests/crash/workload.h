@@ -7,10 +7,9 @@
 #ifndef UBD_TESTS_WORKLOAD_H
 #define UBD_TESTS_WORKLOAD_H
 
-#include "crew.h"
+#include "guest.h"
 #include "history.h"
 #include "memnode.h"
-#include "structural.h"
 
 struct workload {
 	/* Set before it is run. */
@@ -27,19 +26,12 @@ struct workload {
 	bool write_back;	     /* changes are written back before they end */
 	bool write_back_settles;     /* and are there afterwards, as FUA is, after what comes */
 	/* Its own. */
-	struct job *job_list;
-	struct thread_lock lock;
-	char *failure; /* lock: the first one */
-	_Atomic bool stop;
-	_Atomic unsigned jobs_left;
-	_Atomic bool jobs_done;
+	struct guest guest;
+	struct rng *fixed_rngs; /* of each job; its own: where data is changes nothing else */
 	_Atomic uint64_t failed_requests;
 };
 
 /* Runs it to its end. NULL if all went well; else what went wrong, which the caller frees. */
 char *workload_co_run(struct workload *workload, struct crew *crew);
-
-/* Prints what each job is doing. For a test that hangs. */
-void workload_dump(struct workload *workload);
 
 #endif

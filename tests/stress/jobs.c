@@ -6,34 +6,23 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fixed.h"
-#include "request.h"
-#include "rng.h"
 #include "stamp.h"
-#include "watchdog.h"
 
 #define HOT_CLUSTERS  8
 /* Requests whose data are in a registered buffer, of 100; some where O_DIRECT cannot have them. */
 #define PERCENT_FIXED 40
 #define MISALIGNED    24
 
-struct job {
-	struct job_set *set;
-	struct rng rng;
-	uint8_t *memory; /* max_bytes and MISALIGNED */
-	struct fixed_memory fixed;
-	struct request request; /* the present one */
-	bool in_fixed;		/* its data are in the registered buffer */
-	unsigned shift;		/* where in the memory they begin */
-	bool reckless;		/* a read without a claim */
-	bool busy;
-};
+static struct job_set *set_of(const struct guest_job *job)
+{
+	return job->guest->arg;
+}
 
 /* ---- what to do next ---- */
 
-static enum request_kind draw_kind(struct job *job)
+static enum request_kind draw_kind(struct guest_job *job)
 {
-	const struct job_mix *mix = job->set->mix;
+	const struct job_mix *mix = set_of(job)->mix;
 	unsigned ticket = rng_below(&job->rng, 100);
 
 	if (ticket < mix->percent_write)
@@ -49,11 +38,12 @@ static enum request_kind draw_kind(struct job *job)
 }
 
 /* Hot requests are short, so that many of them fit into one cluster. */
-static void draw_range(struct job *job, struct request *request)
+static void draw_range(struct guest_job *job, struct request *request)
 {
-	const struct job_mix *mix = job->set->mix;
-	uint64_t size = image_size(job->set->structural->img);
-	uint64_t cluster = MAX(image_limits(job->set->structural->img)->cluster_size, SECTOR_SIZE);
+	const struct job_mix *mix = set_of(job)->mix;
+	uint64_t size = image_size(job->guest->structural->img);
+	uint64_t cluster =
+		MAX(image_limits(job->guest->structural->img)->cluster_size, SECTOR_SIZE);
 	bool hot = rng_percent(&job->rng, mix->percent_hot);
 	uint64_t span = hot ? MIN(size, MAX(HOT_CLUSTERS * cluster, 64 * SECTOR_SIZE)) : size;
 	uint64_t most = hot ? MIN(mix->max_bytes, 4 * mix->min_bytes) : mix->max_bytes;
@@ -64,29 +54,24 @@ static void draw_range(struct job *job, struct request *request)
 }
 
 /* On whole clusters now and then: only those are freed or become zero. */
-static void align_to_clusters(struct job *job, struct request *request)
+static void align_to_clusters(struct guest_job *job, struct request *request)
 {
-	uint64_t cluster = image_limits(job->set->structural->img)->cluster_size;
+	uint64_t cluster = image_limits(job->guest->structural->img)->cluster_size;
 
-	if (cluster <= SECTOR_SIZE || cluster > job->set->mix->max_bytes ||
+	if (cluster <= SECTOR_SIZE || cluster > set_of(job)->mix->max_bytes ||
 	    !rng_percent(&job->rng, 50))
 		return;
 	request->off -= request->off % cluster;
 	request->bytes = MIN(request->bytes - request->bytes % cluster + cluster,
-			     image_size(job->set->structural->img) - request->off);
-	request->bytes = MIN(request->bytes, job->set->mix->max_bytes);
+			     image_size(job->guest->structural->img) - request->off);
+	request->bytes = MIN(request->bytes, set_of(job)->mix->max_bytes);
 }
 
-static uint8_t *data(const struct job *job)
-{
-	return job->memory + job->shift;
-}
-
-static void draw_request(struct job *job, struct request *request)
+static void draw_request(struct guest_job *job, struct request *request, bool *ret_reckless)
 {
 	*request = (struct request){ .kind = draw_kind(job) };
-	job->reckless = request->kind == REQUEST_READ &&
-			rng_percent(&job->rng, job->set->mix->percent_reckless);
+	*ret_reckless = request->kind == REQUEST_READ &&
+			rng_percent(&job->rng, set_of(job)->mix->percent_reckless);
 	if (request->kind == REQUEST_FLUSH)
 		return;
 	draw_range(job, request);
@@ -97,40 +82,29 @@ static void draw_request(struct job *job, struct request *request)
 	if (request->kind == REQUEST_WRITE && rng_percent(&job->rng, 1))
 		request->flags |= IMAGE_REQ_FUA;
 	if (request->kind == REQUEST_WRITE &&
-	    rng_percent(&job->rng, job->set->mix->percent_compressed))
-		request_compress(request, job->set->structural->img, job->set->mix->max_bytes);
+	    rng_percent(&job->rng, set_of(job)->mix->percent_compressed))
+		request_compress(request, job->guest->structural->img, set_of(job)->mix->max_bytes);
 	job->in_fixed = rng_percent(&job->rng, PERCENT_FIXED);
 	job->shift = job->in_fixed && rng_percent(&job->rng, 10) ? MISALIGNED : 0;
 }
 
 /* ---- doing it ---- */
 
-/* Takes over @failure. */
-static void fail(struct job_set *set, char *failure)
-{
-	thread_lock(&set->lock);
-	if (!set->failure)
-		set->failure = g_steal_pointer(&failure);
-	thread_unlock(&set->lock);
-	g_free(failure);
-	atomic_store(&set->stop, true);
-}
-
-static void fail_request(struct job *job, const char *why)
+static void fail_request(struct guest_job *job, const char *why)
 {
 	g_autofree char *what = request_describe(&job->request);
 
-	fail(job->set, g_strdup_printf("%s: %s", what, why));
+	guest_fail(job->guest, g_strdup_printf("%s: %s", what, why));
 }
 
-static void prepare_buffer(struct job *job, uint32_t version)
+static void prepare_buffer(struct guest_job *job, uint32_t version)
 {
 	const struct request *request = &job->request;
 
 	if (request->kind == REQUEST_WRITE)
-		stamp_fill(data(job), request->off, request->bytes, version);
+		stamp_fill(guest_job_data(job), request->off, request->bytes, version);
 	else if (request->kind == REQUEST_READ)
-		memset(data(job), 0xa5, request->bytes);
+		memset(guest_job_data(job), 0xa5, request->bytes);
 }
 
 /* All that can be said of a sector that others may be changing. NULL: it is fine. */
@@ -152,9 +126,9 @@ static char *check_reckless(const struct request *request, const uint8_t *buf)
 }
 
 /* What the request changed, or showed. */
-static void account(struct job *job, uint32_t version)
+static void account(struct guest_job *job, uint32_t version, bool reckless)
 {
-	struct model *model = job->set->model;
+	struct model *model = set_of(job)->model;
 	const struct request *request = &job->request;
 	g_autofree char *wrong = NULL;
 
@@ -169,8 +143,9 @@ static void account(struct job *job, uint32_t version)
 		model_discarded(model, request->off, request->bytes);
 		break;
 	case REQUEST_READ:
-		wrong = job->reckless ? check_reckless(request, data(job))
-				      : model_check(model, request->off, request->bytes, data(job));
+		wrong = reckless ? check_reckless(request, guest_job_data(job))
+				 : model_check(model, request->off, request->bytes,
+					       guest_job_data(job));
 		if (wrong)
 			fail_request(job, wrong);
 		break;
@@ -179,129 +154,59 @@ static void account(struct job *job, uint32_t version)
 	}
 }
 
-static void co_do(struct job *job)
+static void co_do(struct guest_job *job, bool reckless)
 {
-	struct job_set *set = job->set;
+	struct job_set *set = set_of(job);
+	struct image *img = job->guest->structural->img;
 	uint32_t version = atomic_fetch_add_explicit(set->next_version, 1, memory_order_relaxed);
 	struct iovec iov;
-	struct iobuf mem = job->in_fixed ? iobuf_advance(fixed_memory_view(&job->fixed), job->shift)
-					 : IOBUF(&iov, data(job), job->request.bytes);
 	int ret;
 
 	prepare_buffer(job, version);
-	job->busy = true;
-	ret = request_co_perform(&job->request, set->structural->img, mem);
+	job->since = g_get_monotonic_time();
+	ret = request_co_perform(&job->request, img, guest_job_view(job, &iov));
 	if (!ret && rng_percent(&job->rng, 2))
-		ret = image_co_write_back(set->structural->img);
-	job->busy = false;
+		ret = image_co_write_back(img);
+	job->since = 0;
 	if (ret < 0)
 		fail_request(job, strerror(-ret));
 	else
-		account(job, version);
+		account(job, version, reckless);
 	atomic_fetch_add_explicit(&set->requests, 1, memory_order_relaxed);
-	watchdog_kick();
 }
 
-/* Size and image stay as they are during a request. False: others had its sectors. */
-static bool co_try_one(struct job *job)
+/* False: others had its sectors. */
+static bool co_try_one(struct guest_job *job)
 {
-	struct job_set *set = job->set;
+	struct claims *claims = set_of(job)->claims;
 	const struct request *request = &job->request;
-	bool done = true;
+	bool reckless;
 
-	co_rwlock_rdlock(&set->structural->lock);
-	draw_request(job, &job->request);
-	if (job->reckless) {
-		co_do(job);
-	} else if (try_claim(set->claims, request->off, request->bytes)) {
-		co_do(job);
-		unclaim(set->claims, request->off, request->bytes);
-	} else {
-		done = false;
-	}
-	co_rwlock_rdunlock(&set->structural->lock);
-	return done;
+	draw_request(job, &job->request, &reckless);
+	if (!reckless && !try_claim(claims, request->off, request->bytes))
+		return false;
+	co_do(job, reckless);
+	if (!reckless)
+		unclaim(claims, request->off, request->bytes);
+	return true;
 }
 
-static void guest_co(struct job *job)
+static bool goes_on(const struct guest_job *job, unsigned steps)
 {
-	struct job_set *set = job->set;
-
-	fixed_memory_init(&job->fixed, job - set->jobs, job->memory,
-			  set->mix->max_bytes + MISALIGNED);
-	while (!atomic_load(&set->stop) && g_get_monotonic_time() < set->until) {
-		if (!co_try_one(job))
-			co_reschedule();
-	}
-	fixed_memory_destroy(&job->fixed);
-	if (atomic_fetch_sub(&set->jobs_left, 1) == 1)
-		atomic_store(&set->jobs_done, true);
-}
-
-static void structural_co(struct job_set *set)
-{
-	char *failure = structural_co_run(set->structural, &set->jobs_done);
-
-	if (failure)
-		fail(set, failure);
-}
-
-/* The one after the guest's is for structural operations. */
-static void job_co(void *arg)
-{
-	struct job *job = arg;
-
-	if (job == &job->set->jobs[job->set->count])
-		structural_co(job->set);
-	else
-		guest_co(job);
-}
-
-static struct job *new_jobs(struct job_set *set)
-{
-	struct job *jobs = g_new0(struct job, set->count + 1);
-
-	for (unsigned i = 0; i <= set->count; i++) {
-		jobs[i].set = set;
-		jobs[i].rng = rng_of(set->seed, i);
-		jobs[i].memory = try_iobuf_alloc(set->mix->max_bytes + MISALIGNED);
-	}
-	return jobs;
-}
-
-static void free_jobs(struct job_set *set)
-{
-	struct job *jobs = g_steal_pointer(&set->jobs);
-
-	for (unsigned i = 0; i <= set->count; i++)
-		iobuf_free(jobs[i].memory);
-	g_free(jobs);
+	return g_get_monotonic_time() < set_of(job)->until;
 }
 
 char *jobs_co_run(struct job_set *set, struct crew *crew)
 {
-	g_autofree void **args = g_new(void *, set->count + 1);
-
-	thread_lock_init(&set->lock);
+	set->guest = (struct guest){
+		.structural = set->structural,
+		.jobs = set->count,
+		.memory_bytes = set->mix->max_bytes + MISALIGNED,
+		.seed = set->seed,
+		.co_step = co_try_one,
+		.goes_on = goes_on,
+		.arg = set,
+	};
 	set->until = g_get_monotonic_time() + set->seconds * G_TIME_SPAN_SECOND;
-	set->jobs_left = set->count;
-	set->jobs = new_jobs(set);
-	for (unsigned i = 0; i <= set->count; i++)
-		args[i] = &set->jobs[i];
-	crew_co_run_all(crew, job_co, args, set->count + 1);
-	free_jobs(set);
-	thread_lock_destroy(&set->lock);
-	return g_steal_pointer(&set->failure);
-}
-
-void jobs_dump(struct job_set *set)
-{
-	if (set->structural)
-		structural_dump(set->structural);
-	for (unsigned i = 0; set->jobs && i < set->count; i++) {
-		g_autofree char *what = request_describe(&set->jobs[i].request);
-
-		if (set->jobs[i].busy)
-			fprintf(stderr, "job %u: %s\n", i, what);
-	}
+	return guest_co_run(&set->guest, crew);
 }

@@ -9,11 +9,8 @@
 #define UBD_TESTS_JOBS_H
 
 #include "claims.h"
-#include "colock.h"
-#include "crew.h"
-#include "image.h"
+#include "guest.h"
 #include "model.h"
-#include "structural.h"
 
 /* Of 100 requests; the rest are reads. */
 struct job_mix {
@@ -44,20 +41,12 @@ struct job_set {
 	double seconds;
 	_Atomic uint32_t *next_version;
 	/* Their own. */
-	struct job *jobs;
+	struct guest guest;
 	int64_t until;
-	struct thread_lock lock;
-	char *failure; /* lock: the first one */
-	_Atomic bool stop;
-	_Atomic unsigned jobs_left;
-	_Atomic bool jobs_done;
 	_Atomic uint64_t requests;
 };
 
 /* Runs them. NULL if all went well; else what went wrong, which the caller frees. */
 char *jobs_co_run(struct job_set *set, struct crew *crew);
-
-/* Prints what each of them is doing. For a test that hangs. */
-void jobs_dump(struct job_set *set);
 
 #endif

@@ -44,7 +44,7 @@ static void dump(void *arg)
 
 	fprintf(stderr, "scenario %s, seed %" G_GUINT64_FORMAT "\n", run->scenario->name,
 		run->scenario->seed);
-	jobs_dump(&run->jobs);
+	guest_dump(&run->jobs.guest);
 	if (run->disk)
 		memnode_dump(&run->node);
 }
