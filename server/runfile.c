@@ -13,12 +13,11 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "unix_socket.h"
 
 /* A number and a newline are shorter. */
 #define MAX_PID_FILE  32
@@ -193,22 +192,18 @@ static int look_at_old(const struct sockaddr_un *address, struct stat *ret_st)
 	if (!S_ISSOCK(ret_st->st_mode))
 		return -EEXIST;
 	/* Not to wait for a server that does not take connections any more. */
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = unix_socket_new(SOCK_NONBLOCK);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
 		  errno == ECONNREFUSED;
 	close(fd);
 	return refused ? 0 : -EADDRINUSE;
 }
 
-static int bind_privately(int fd, const struct sockaddr_un *address)
+static int bind_to(int fd, const struct sockaddr_un *address)
 {
-	mode_t mask = umask(0177);
-	int res = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
-
-	umask(mask);
-	return res;
+	return bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
 }
 
 static int replace_old(int fd, const struct sockaddr_un *address, int lock_error)
@@ -223,13 +218,13 @@ static int replace_old(int fd, const struct sockaddr_un *address, int lock_error
 		return lock_error;
 	if (res == 0 && is_at(address->sun_path, old.st_dev, old.st_ino))
 		unlink(address->sun_path);
-	return bind_privately(fd, address);
+	return bind_to(fd, address);
 }
 
 /* @lock_error: 0, or why the folder is not locked: then no old socket is replaced. */
 static int listen_at(int fd, const struct sockaddr_un *address, int lock_error, struct stat *ret_st)
 {
-	int res = bind_privately(fd, address);
+	int res = bind_to(fd, address);
 
 	if (res == -EADDRINUSE)
 		res = replace_old(fd, address, lock_error);
@@ -244,16 +239,15 @@ static int listen_at(int fd, const struct sockaddr_un *address, int lock_error, 
 
 static int make_socket(const char *path, struct stat *ret_st)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int lock, fd, res;
+	struct sockaddr_un address;
+	int lock, fd, res = unix_socket_address(path, &address);
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
+	if (res < 0)
+		return res;
 	/* Everybody who can read the folder can lock it; that is no reason to have no socket. */
 	lock = lock_folder(path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	res = fd < 0 ? -errno : listen_at(fd, &address, MIN(lock, 0), ret_st);
+	fd = unix_socket_new_private(SOCK_NONBLOCK);
+	res = fd < 0 ? fd : listen_at(fd, &address, MIN(lock, 0), ret_st);
 	if (lock >= 0)
 		close(lock);
 	if (!res)

@@ -8,45 +8,35 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "passed_fds.h"
 #include "report.h"
+#include "unix_socket.h"
 
-#define FIRST_FD 3
-#define FD_NAME	 "ubd"
+#define FD_NAME "ubd"
 
 /* A message, with a descriptor unless that is -1. */
 static int send_message(const char *text, int fd)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address;
 	struct iovec iov = { (char *)text, strlen(text) };
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {};
+	union passed_fds room;
 	struct msghdr msg = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
 	int sock, res;
 
 	if (!path || !*path)
 		return 0;
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
+	res = unix_socket_address(path, &address);
+	if (res < 0)
+		return res;
 	msg.msg_namelen = offsetof(struct sockaddr_un, sun_path) + strlen(path);
 	/* In the abstract namespace. */
 	if (*path == '@')
 		address.sun_path[0] = 0;
-	if (fd >= 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
-	}
+	if (fd >= 0)
+		passed_fds_put(&msg, &room, &fd, 1);
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
@@ -66,15 +56,14 @@ static void tell(const char *text, int fd)
 /* The place of ours among those that were handed to us; -1: none. */
 static int find_fd(void)
 {
-	const char *pid = getenv("LISTEN_PID"), *nr = getenv("LISTEN_FDS");
-	const char *names = getenv("LISTEN_FDNAMES");
-	g_auto(GStrv) list = g_strsplit(names ?: "", ":", -1);
+	g_auto(GStrv) names = NULL;
+	unsigned nr = passed_fds_inherited(&names);
 
-	if (!pid || !nr || atoi(pid) != getpid())
+	if (!passed_fds_are_ours())
 		return -1;
-	for (int i = 0; list[i] && i < atoi(nr); i++)
-		if (strcmp(list[i], FD_NAME) == 0)
-			return FIRST_FD + i;
+	for (unsigned i = 0; names[i] && i < nr; i++)
+		if (strcmp(names[i], FD_NAME) == 0)
+			return PASSED_FDS_INHERITED + i;
 	return -1;
 }
 
@@ -82,9 +71,7 @@ int supervisor_take_fd(void)
 {
 	int fd = find_fd();
 
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
+	passed_fds_forget();
 	if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -1;
 	return fd;

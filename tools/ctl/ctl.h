@@ -41,8 +41,6 @@ struct control *ctl_open(const char *name, struct ubdsrv_ctrl_dev_info *ret_info
 
 /* ---- fds.c: descriptors that go from process to process ---- */
 
-#define CTL_MAX_FDS 2
-
 /* Which descriptors of a device, by name and in this order. */
 struct ctl_fds {
 	int control; /* -1: not among them */

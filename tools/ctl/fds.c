@@ -7,14 +7,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "ctl.h"
 #include "error.h"
+#include "passed_fds.h"
 #include "tool.h"
 
-#define FIRST_FD     3	   /* as in sd_listen_fds(3) */
 #define NAME_CONTROL "ubd" /* as ubd-serve names it to its service manager */
 #define NAME_DISK    "ubd-disk"
 
@@ -44,15 +43,14 @@ static unsigned pack(const struct ctl_fds *fds, int *ret_fds, char **ret_names)
 }
 
 /* The other way; takes no descriptor over unless all have names that are known. */
-static bool unpack(const int *from, unsigned nr, const char *names, struct ctl_fds *ret_fds)
+static bool unpack(const int *from, unsigned nr, char **names, struct ctl_fds *ret_fds)
 {
-	g_auto(GStrv) words = g_strsplit(names, ":", CTL_MAX_FDS + 1);
 	struct ctl_fds fds = { -1, -1 };
 
-	if (g_strv_length(words) != nr)
+	if (g_strv_length(names) != nr)
 		return false;
 	for (unsigned i = 0; i < nr; i++) {
-		int *fd = slot(&fds, words[i]);
+		int *fd = slot(&fds, names[i]);
 
 		if (!fd || *fd >= 0)
 			return false;
@@ -79,26 +77,27 @@ void ctl_fds_close(struct ctl_fds *fds)
 
 struct ctl_fds ctl_fds_inherited(void)
 {
-	const int numbers[CTL_MAX_FDS] = { FIRST_FD, FIRST_FD + 1 };
-	const char *nr = g_getenv("LISTEN_FDS"), *names = g_getenv("LISTEN_FDNAMES");
+	const int numbers[PASSED_FDS_MAX] = { PASSED_FDS_INHERITED, PASSED_FDS_INHERITED + 1 };
+	g_auto(GStrv) names = NULL;
+	unsigned nr = passed_fds_inherited(&names);
 	struct ctl_fds fds = { -1, -1 };
 
-	/* Whatever LISTEN_PID says: a shell's children have the descriptors as well. */
-	if (nr && names && atoi(nr) >= 1 && atoi(nr) <= CTL_MAX_FDS)
-		unpack(numbers, atoi(nr), names, &fds);
+	/* Whether they are ours or not: a shell's children have the descriptors as well. */
+	if (nr <= PASSED_FDS_MAX)
+		unpack(numbers, nr, names, &fds);
 	return fds;
 }
 
-/* To FIRST_FD and up, open after exec(); first out of each other's way. */
+/* To where exec() passes them on, open after exec(); first out of each other's way. */
 static bool place(int *fds, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++) {
-		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + CTL_MAX_FDS);
+		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, PASSED_FDS_INHERITED + PASSED_FDS_MAX);
 		if (fds[i] < 0)
 			return false;
 	}
 	for (unsigned i = 0; i < nr; i++)
-		if (dup2(fds[i], FIRST_FD + i) < 0)
+		if (dup2(fds[i], PASSED_FDS_INHERITED + i) < 0)
 			return false;
 	return true;
 }
@@ -115,72 +114,41 @@ static void replace_braces(char **argv, const char *path)
 void ctl_fds_exec(struct ctl_fds *fds, char **argv)
 {
 	g_autofree char *names = NULL, *path = NULL;
-	char number[16];
-	int numbers[CTL_MAX_FDS];
+	int numbers[PASSED_FDS_MAX];
 	unsigned nr = pack(fds, numbers, &names);
 
 	if (fds->disk >= 0)
-		path = g_strdup_printf("/proc/self/fd/%u", FIRST_FD + nr - 1);
+		path = g_strdup_printf("/proc/self/fd/%u", PASSED_FDS_INHERITED + nr - 1);
 	replace_braces(argv, path);
 	if (!place(numbers, nr)) {
 		tool_error("cannot pass on descriptors: %s", g_strerror(errno));
 		return;
 	}
-	g_snprintf(number, sizeof(number), "%u", nr);
-	g_setenv("LISTEN_FDS", number, TRUE);
-	g_setenv("LISTEN_FDNAMES", names, TRUE);
-	g_snprintf(number, sizeof(number), "%d", getpid());
-	g_setenv("LISTEN_PID", number, TRUE);
+	passed_fds_announce(nr, names);
 	execvp(argv[0], argv);
 	tool_error("%s: %s", argv[0], g_strerror(errno));
 }
 
 /* ---- over a socket ---- */
 
-union rights {
-	struct cmsghdr header;
-	char space[CMSG_SPACE(CTL_MAX_FDS * sizeof(int))];
-};
-
 bool ctl_fds_send(int socket, const struct ctl_fds *fds, GError **err)
 {
 	g_autofree char *names = NULL, *text = NULL;
-	union rights rights = {};
-	int numbers[CTL_MAX_FDS];
+	union passed_fds room;
+	int numbers[PASSED_FDS_MAX];
 	unsigned nr = pack(fds, numbers, &names);
 	struct iovec iov;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &rights,
-		.msg_controllen = CMSG_SPACE(nr * sizeof(int)),
-	};
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t sent;
 
 	text = g_strconcat(MAGIC, names, NULL);
 	iov = (struct iovec){ text, strlen(text) };
-	rights.header = (struct cmsghdr){
-		.cmsg_level = SOL_SOCKET,
-		.cmsg_type = SCM_RIGHTS,
-		.cmsg_len = CMSG_LEN(nr * sizeof(int)),
-	};
-	memcpy(CMSG_DATA(&rights.header), numbers, nr * sizeof(int));
-	if (sendmsg(socket, &msg, MSG_NOSIGNAL) == (ssize_t)iov.iov_len)
+	passed_fds_put(&msg, &room, numbers, nr);
+	sent = sendmsg(socket, &msg, MSG_NOSIGNAL);
+	if (sent == (ssize_t)iov.iov_len)
 		return true;
-	error_set(err, -errno, "sending descriptors");
+	error_set(err, sent < 0 ? -errno : -EIO, "sending descriptors");
 	return false;
-}
-
-/* All descriptors of a message, which may be none. */
-static unsigned take_rights(struct msghdr *msg, int *ret_fds)
-{
-	struct cmsghdr *header = CMSG_FIRSTHDR(msg);
-	unsigned nr;
-
-	if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-		return 0;
-	nr = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	memcpy(ret_fds, CMSG_DATA(header), nr * sizeof(int));
-	return nr;
 }
 
 /* The other side may say that anything is a disk, say a file that a program would then destroy. */
@@ -199,16 +167,17 @@ static bool are_ubds(const struct ctl_fds *fds, GError **err)
 
 bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err)
 {
+	g_auto(GStrv) names = NULL;
 	char text[MAX_TEXT + 1];
-	union rights rights;
-	int numbers[CTL_MAX_FDS];
+	union passed_fds room;
+	int numbers[PASSED_FDS_MAX];
 	struct ctl_fds fds;
 	struct iovec iov = { text, MAX_TEXT };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
-		.msg_control = &rights,
-		.msg_controllen = sizeof(rights),
+		.msg_control = &room,
+		.msg_controllen = sizeof(room),
 	};
 	ssize_t len = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
 	unsigned nr;
@@ -218,9 +187,10 @@ bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err)
 		return false;
 	}
 	text[len] = '\0';
-	nr = take_rights(&msg, numbers);
+	names = g_strsplit(text + MIN((size_t)len, strlen(MAGIC)), ":", -1);
+	nr = passed_fds_take(&msg, numbers);
 	if (nr && !(msg.msg_flags & MSG_CTRUNC) && g_str_has_prefix(text, MAGIC) &&
-	    unpack(numbers, nr, text + strlen(MAGIC), &fds)) {
+	    unpack(numbers, nr, names, &fds)) {
 		if (!are_ubds(&fds, err))
 			goto close_fds;
 		*ret_fds = fds;

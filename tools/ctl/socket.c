@@ -6,20 +6,17 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "ctl.h"
 #include "error.h"
 #include "tool.h"
+#include "unix_socket.h"
 
 static bool set_address(struct sockaddr_un *address, const char *path, GError **err)
 {
-	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (g_strlcpy(address->sun_path, path, sizeof(address->sun_path)) <
-	    sizeof(address->sun_path))
+	if (unix_socket_address(path, address) == 0)
 		return true;
 	g_set_error(err, UBD_ERROR, ENAMETOOLONG,
 		    "%s: longer than the %zu bytes of a socket's path", path,
@@ -60,8 +57,10 @@ int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError *
 
 	if (!set_address(&address, path, err))
 		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	fd = unix_socket_new(0);
+	if (fd < 0)
+		return error_set(err, fd, "%s", path);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return fail(fd, path, err);
 	if (is_peer(fd, path, owner, err))
 		return fd;
@@ -115,10 +114,7 @@ static int give_to(const struct ctl_owner *owner, struct listener *listener)
 	return res;
 }
 
-/*
- * Nobody can connect before listen(), so the socket has its owner in time. It takes its mode from
- * the descriptor when it gets its name.
- */
+/* Nobody can connect before listen(), so the socket has its owner in time. */
 static int listen_at(const char *path, const struct ctl_owner *owner, struct listener *ret_listener,
 		     GError **err)
 {
@@ -128,9 +124,10 @@ static int listen_at(const char *path, const struct ctl_owner *owner, struct lis
 
 	if (!set_address(&address, path, err))
 		return -1;
-	listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener.fd < 0 || fchmod(listener.fd, 0600) < 0 ||
-	    bind(listener.fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	listener.fd = unix_socket_new_private(0);
+	if (listener.fd < 0)
+		return error_set(err, listener.fd, "%s", path);
+	if (bind(listener.fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return fail(listener.fd, path, err);
 	*ret_listener = listener;
 	res = give_to(owner, ret_listener);
