@@ -89,25 +89,25 @@ static void unlock_change(struct image *img, bool whole_blocks) NO_THREAD_SAFETY
 /* ---- bouncing ---- */
 
 /* A part of a request, widened to whole blocks, and its memory. */
-struct bounce {
+struct padded_part {
 	uint64_t off, end;		 /* the part */
 	uint64_t block_off, block_bytes; /* the whole blocks around it */
 	uint8_t *buf;
 	struct iovec iov;
 };
 
-static struct iobuf bounce_mem(struct bounce *b)
+static struct iobuf padded_mem(struct padded_part *b)
 {
 	return (struct iobuf){ &b->iov, 1, 0, NULL };
 }
 
-static uint8_t *bounce_data(struct bounce *b)
+static uint8_t *padded_data(struct padded_part *b)
 {
 	return b->buf + (b->off - b->block_off);
 }
 
 /* Room for the largest part of a request. */
-static int bounce_init(struct bounce *b, struct image *img, uint64_t off, uint64_t bytes)
+static int padded_init(struct padded_part *b, struct image *img, uint64_t off, uint64_t bytes)
 {
 	uint32_t align = img->limits.request_alignment;
 
@@ -118,7 +118,7 @@ static int bounce_init(struct bounce *b, struct image *img, uint64_t off, uint64
 }
 
 /* The part that follows, up to the end of the request; false when that was reached. */
-static bool bounce_next(struct bounce *b, struct image *img, uint64_t end)
+static bool padded_next(struct padded_part *b, struct image *img, uint64_t end)
 {
 	uint32_t align = img->limits.request_alignment;
 
@@ -134,20 +134,20 @@ static bool bounce_next(struct bounce *b, struct image *img, uint64_t end)
 
 static int bounced_read(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
-	struct bounce b;
-	int ret = bounce_init(&b, img, off, bytes);
+	struct padded_part b;
+	int ret = padded_init(&b, img, off, bytes);
 
-	while (!ret && bounce_next(&b, img, off + bytes)) {
-		ret = img->ops->co_preadv(img, b.block_off, b.block_bytes, bounce_mem(&b));
+	while (!ret && padded_next(&b, img, off + bytes)) {
+		ret = img->ops->co_preadv(img, b.block_off, b.block_bytes, padded_mem(&b));
 		if (!ret)
-			ret = iobuf_copy_in(iobuf_advance(mem, b.off - off), bounce_data(&b),
+			ret = iobuf_copy_in(iobuf_advance(mem, b.off - off), padded_data(&b),
 					    b.end - b.off);
 	}
 	iobuf_free(b.buf);
 	return ret;
 }
 
-static int read_block(struct image *img, struct bounce *b, uint64_t block_off)
+static int read_block(struct image *img, struct padded_part *b, uint64_t block_off)
 {
 	uint32_t align = img->limits.request_alignment;
 	struct iovec iov;
@@ -157,7 +157,7 @@ static int read_block(struct image *img, struct bounce *b, uint64_t block_off)
 }
 
 /* Reads the blocks that the part covers only in part: the first, the last. */
-static int read_edges(struct image *img, struct bounce *b)
+static int read_edges(struct image *img, struct padded_part *b)
 {
 	uint32_t align = img->limits.request_alignment;
 	bool head = b->off != b->block_off;
@@ -176,18 +176,18 @@ static int read_edges(struct image *img, struct bounce *b)
 static int bounced_write(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			 unsigned flags)
 {
-	struct bounce b;
-	int ret = bounce_init(&b, img, off, bytes);
+	struct padded_part b;
+	int ret = padded_init(&b, img, off, bytes);
 
-	while (!ret && bounce_next(&b, img, off + bytes)) {
+	while (!ret && padded_next(&b, img, off + bytes)) {
 		ret = read_edges(img, &b);
 		if (ret)
 			break;
-		ret = iobuf_copy_out(bounce_data(&b), iobuf_advance(mem, b.off - off),
+		ret = iobuf_copy_out(padded_data(&b), iobuf_advance(mem, b.off - off),
 				     b.end - b.off);
 		if (ret)
 			break;
-		ret = img->ops->co_pwritev(img, b.block_off, b.block_bytes, bounce_mem(&b), flags);
+		ret = img->ops->co_pwritev(img, b.block_off, b.block_bytes, padded_mem(&b), flags);
 	}
 	iobuf_free(b.buf);
 	return ret;

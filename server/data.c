@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "bounce.h"
+#include "bounce_pool.h"
 #include "error.h"
 
 #define HUGE_PAGE    (2u << 20)
@@ -17,27 +17,27 @@
 /* The data of a tag's request. */
 struct tag_data {
 	struct fixed_buf fixed; /* zero copy: its pages */
-	struct data *data;
+	struct data_path *data;
 	uint16_t tag;
 	bool copied; /* at least partly, by the copy functions of @fixed */
 };
 
-struct data {
+struct data_path {
 	struct data_config config;
 	struct tag_data *tags;
 	struct data_stats stats;
-	struct bounce bounce; /* user copy, zero copy */
-	uint8_t *bufs;	      /* what @bounce manages, or max_io_bytes for each tag */
-	void *map;	      /* the mapping that contains the buffers, or NULL */
+	struct bounce_pool bounce; /* user copy, zero copy */
+	uint8_t *bufs;		   /* what @bounce manages, or max_io_bytes for each tag */
+	void *map;		   /* the mapping that contains the buffers, or NULL */
 	size_t map_bytes;
 };
 
-static bool is_user_copy(const struct data *data)
+static bool is_user_copy(const struct data_path *data)
 {
 	return data->config.way != DATA_COPY;
 }
 
-static bool is_zero_copy(const struct data *data)
+static bool is_zero_copy(const struct data_path *data)
 {
 	return data->config.way == DATA_ZERO_COPY;
 }
@@ -110,16 +110,16 @@ static void count(struct tag_data *td)
 static int co_read_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
 			   uint64_t bytes)
 {
-	void *buf = bounce_co_get(&td->data->bounce, bytes);
+	void *buf = bounce_pool_co_get(&td->data->bounce, bytes);
 	int res = image_co_pread(image, guest_off, bytes, buf);
 
 	if (!res)
 		res = give(td, 0, buf, bytes);
-	bounce_put(&td->data->bounce, buf, bytes);
+	bounce_pool_put(&td->data->bounce, buf, bytes);
 	return res;
 }
 
-int data_co_read(struct data *data, uint16_t tag, const struct request_desc *desc,
+int data_co_read(struct data_path *data, uint16_t tag, const struct request_desc *desc,
 		 struct image *image)
 {
 	struct tag_data *td = &data->tags[tag];
@@ -139,16 +139,16 @@ int data_co_read(struct data *data, uint16_t tag, const struct request_desc *des
 static int co_write_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
 			    uint64_t bytes, unsigned flags)
 {
-	void *buf = bounce_co_get(&td->data->bounce, bytes);
+	void *buf = bounce_pool_co_get(&td->data->bounce, bytes);
 	int res = take(td, 0, buf, bytes);
 
 	if (!res)
 		res = image_co_pwrite(image, guest_off, bytes, buf, flags);
-	bounce_put(&td->data->bounce, buf, bytes);
+	bounce_pool_put(&td->data->bounce, buf, bytes);
 	return res;
 }
 
-int data_co_write(struct data *data, uint16_t tag, const struct request_desc *desc,
+int data_co_write(struct data_path *data, uint16_t tag, const struct request_desc *desc,
 		  struct image *image, unsigned flags)
 {
 	struct tag_data *td = &data->tags[tag];
@@ -165,21 +165,21 @@ int data_co_write(struct data *data, uint16_t tag, const struct request_desc *de
 	return res;
 }
 
-uint64_t data_fetch_addr(const struct data *data, uint16_t tag)
+uint64_t data_fetch_addr(const struct data_path *data, uint16_t tag)
 {
 	if (is_zero_copy(data))
 		return tag; /* the index in the ring's table */
 	return is_user_copy(data) ? 0 : (uintptr_t)tag_buffer(&data->tags[tag]);
 }
 
-struct data_stats data_stats(const struct data *data)
+struct data_stats data_stats(const struct data_path *data)
 {
 	return data->stats;
 }
 
 /* ---- memory ---- */
 
-static size_t memory_bytes(const struct data *data)
+static size_t memory_bytes(const struct data_path *data)
 {
 	size_t all = (size_t)data->config.depth * data->config.max_io_bytes;
 
@@ -191,7 +191,7 @@ static size_t memory_bytes(const struct data *data)
  * system has them, let the disk below see few pieces where we see one. Locked memory gets its
  * pages as soon as it may be accessed, so the advice must come before that.
  */
-int data_allocate(struct data *data)
+int data_allocate(struct data_path *data)
 {
 	size_t bytes = memory_bytes(data);
 	void *map;
@@ -208,11 +208,11 @@ int data_allocate(struct data *data)
 	if (mprotect(data->bufs, bytes, PROT_READ | PROT_WRITE) < 0)
 		return -ENOMEM;
 	memset(data->bufs, 0, bytes);
-	bounce_init(&data->bounce, data->bufs, is_user_copy(data) ? bytes : 0);
+	bounce_pool_init(&data->bounce, data->bufs, is_user_copy(data) ? bytes : 0);
 	return 0;
 }
 
-static void init_tags(struct data *data)
+static void init_tags(struct data_path *data)
 {
 	data->tags = g_new(struct tag_data, data->config.depth);
 	for (unsigned tag = 0; tag < data->config.depth; tag++) {
@@ -224,9 +224,9 @@ static void init_tags(struct data *data)
 	}
 }
 
-struct data *data_new(const struct data_config *config, struct aio_loop *loop, GError **err)
+struct data_path *data_new(const struct data_config *config, struct aio_loop *loop, GError **err)
 {
-	struct data *data;
+	struct data_path *data;
 	int res = 0;
 
 	if (config->way == DATA_ZERO_COPY)
@@ -235,18 +235,18 @@ struct data *data_new(const struct data_config *config, struct aio_loop *loop, G
 		error_set(err, res, "cannot register %u buffers", config->depth);
 		return NULL;
 	}
-	data = g_new0(struct data, 1);
+	data = g_new0(struct data_path, 1);
 	data->config = *config;
 	init_tags(data);
 	return data;
 }
 
-void data_free(struct data *data)
+void data_free(struct data_path *data)
 {
 	if (!data)
 		return;
 	if (data->bufs)
-		bounce_destroy(&data->bounce);
+		bounce_pool_destroy(&data->bounce);
 	if (data->map)
 		munmap(data->map, data->map_bytes);
 	g_free(data->tags);

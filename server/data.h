@@ -23,7 +23,7 @@
 #include "request_desc.h"
 #include "transport.h"
 
-struct data;
+struct data_path;
 
 struct data_config {
 	const struct transport_ops *driver;
@@ -40,26 +40,26 @@ struct data_stats {
 };
 
 /* Call it before @loop first runs. NULL with @err set on failure. */
-struct data *data_new(const struct data_config *config, struct aio_loop *loop, GError **err);
+struct data_path *data_new(const struct data_config *config, struct aio_loop *loop, GError **err);
 /* No request may be in flight. NULL is fine. */
-void data_free(struct data *data);
+void data_free(struct data_path *data);
 
 /* Allocates all memory that requests use, once and for all. 0 or -errno. */
-int data_allocate(struct data *data);
+int data_allocate(struct data_path *data);
 
 /*
  * Where the driver finds the tag's buffer: its address, for zero copy its index in the ring's
  * table, and nothing (0) for user copy.
  */
-uint64_t data_fetch_addr(const struct data *data, uint16_t tag);
+uint64_t data_fetch_addr(const struct data_path *data, uint16_t tag);
 
 /* Serves the tag's READ or WRITE. 0 or -errno. */
-int data_co_read(struct data *data, uint16_t tag, const struct request_desc *desc,
+int data_co_read(struct data_path *data, uint16_t tag, const struct request_desc *desc,
 		 struct image *image);
 /* @flags: IMAGE_REQ_*. */
-int data_co_write(struct data *data, uint16_t tag, const struct request_desc *desc,
+int data_co_write(struct data_path *data, uint16_t tag, const struct request_desc *desc,
 		  struct image *image, unsigned flags);
 
-struct data_stats data_stats(const struct data *data);
+struct data_stats data_stats(const struct data_path *data);
 
 #endif

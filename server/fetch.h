@@ -41,7 +41,7 @@ struct fetch_config {
 	uint16_t q_id;
 	uint16_t depth;
 	struct aio_loop *loop;
-	const struct data *data; /* knows the place of each tag's data */
+	const struct data_path *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;
 	void *arg; /* of events */
 };

@@ -47,7 +47,7 @@ struct queue {
 	struct queue_config config;
 	cpu_set_t cpus; /* what config.cpus points to */
 	struct aio_loop *loop;
-	struct data *data;
+	struct data_path *data;
 	struct fetch *fetch;
 	struct request *requests;
 	struct aio_op ready_op;
@@ -423,7 +423,7 @@ static struct request *new_requests(struct queue *queue)
 	return requests;
 }
 
-static struct data *new_data(struct queue *queue, GError **err)
+static struct data_path *new_data(struct queue *queue, GError **err)
 {
 	const struct data_config config = {
 		.driver = queue->config.driver,

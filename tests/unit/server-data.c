@@ -17,7 +17,7 @@
 static int char_fd;
 static uint8_t buf[IO_BYTES];
 
-static struct data *new_data(enum data_way way, struct aio_loop *loop)
+static struct data_path *new_data(enum data_way way, struct aio_loop *loop)
 {
 	const struct data_config config = {
 		.driver = &transport_ubd,
@@ -26,14 +26,14 @@ static struct data *new_data(enum data_way way, struct aio_loop *loop)
 		.depth = DEPTH,
 		.max_io_bytes = MAX_IO,
 	};
-	struct data *data = data_new(&config, loop, NULL);
+	struct data_path *data = data_new(&config, loop, NULL);
 
 	g_assert_nonnull(data);
 	g_assert_cmpint(data_allocate(data), ==, 0);
 	return data;
 }
 
-static struct data *co_new_data(enum data_way way)
+static struct data_path *co_new_data(enum data_way way)
 {
 	return new_data(way, aio_loop_current());
 }
@@ -67,7 +67,7 @@ static void assert_all(const uint8_t *at, char byte)
 
 CO_TEST(test_copy_uses_the_tags_buffer)
 {
-	struct data *data = co_new_data(DATA_COPY);
+	struct data_path *data = co_new_data(DATA_COPY);
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, MAX_IO, IO_BYTES);
 	uint8_t *mine = (uint8_t *)(uintptr_t)data_fetch_addr(data, TAG);
@@ -87,7 +87,7 @@ CO_TEST(test_copy_uses_the_tags_buffer)
 
 CO_TEST(test_user_copy_moves_data_by_the_file)
 {
-	struct data *data = co_new_data(DATA_USER_COPY);
+	struct data_path *data = co_new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, MAX_IO, IO_BYTES);
 
@@ -114,7 +114,7 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 /* The driver has less than the request says: it has gone meanwhile. */
 CO_TEST(test_short_copies_fail_the_request)
 {
-	struct data *data = co_new_data(DATA_USER_COPY);
+	struct data_path *data = co_new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, 0, IO_BYTES);
 
@@ -126,7 +126,7 @@ CO_TEST(test_short_copies_fail_the_request)
 
 /* More than the tags share, all at once: some wait for the others. */
 struct reader {
-	struct data *data;
+	struct data_path *data;
 	struct image *img;
 	unsigned tag;
 	unsigned *left;
@@ -143,7 +143,7 @@ static void reader_co(void *arg)
 
 CO_TEST(test_tags_share_memory)
 {
-	struct data *data = co_new_data(DATA_USER_COPY);
+	struct data_path *data = co_new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct reader readers[DEPTH];
 	unsigned left = DEPTH;
@@ -165,7 +165,7 @@ CO_TEST(test_tags_share_memory)
  */
 static void zero_copy_co(void *arg)
 {
-	struct data *data = arg;
+	struct data_path *data = arg;
 	struct image *img = co_open_ok("null:4M", "raw", IMAGE_RDWR);
 	struct request_desc read = registered_desc_of(REQUEST_READ, 0, IO_BYTES);
 	struct request_desc write = registered_desc_of(REQUEST_WRITE, 0, IO_BYTES);
@@ -190,7 +190,7 @@ static void zero_copy_co(void *arg)
 static void test_zero_copy_copies_what_it_must(void)
 {
 	struct aio_loop *loop = aio_loop_new(64, NULL);
-	struct data *data = new_data(DATA_ZERO_COPY, loop);
+	struct data_path *data = new_data(DATA_ZERO_COPY, loop);
 
 	aio_loop_run_co(loop, zero_copy_co, data);
 	data_free(data);

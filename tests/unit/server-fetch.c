@@ -39,7 +39,7 @@ void __wrap_aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
 int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
 				      unsigned entries, uint16_t group);
-uint64_t __wrap_data_fetch_addr(const struct data *data, uint16_t tag);
+uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag);
 
 struct io_uring_sqe *__wrap_aio_get_sqe(struct aio_loop *loop)
 {
@@ -81,7 +81,7 @@ int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf
 	return 0;
 }
 
-uint64_t __wrap_data_fetch_addr(const struct data *data, uint16_t tag)
+uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag)
 {
 	return 0x100000 + tag * 0x1000;
 }

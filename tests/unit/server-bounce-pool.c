@@ -2,14 +2,14 @@
 /* Memory that requests share: nobody has another one's, everybody's turn comes. */
 #include <string.h>
 
-#include "bounce.h"
+#include "bounce_pool.h"
 #include "image-test.h"
 
 #define PAGE  4096u
 #define PAGES 200u
 
 static uint8_t mem[PAGES * PAGE];
-static struct bounce bounce;
+static struct bounce_pool pool;
 static unsigned order[8], arrived;
 
 struct user {
@@ -20,27 +20,27 @@ struct user {
 static void user_co(void *arg)
 {
 	struct user *user = arg;
-	void *buf = bounce_co_get(&bounce, user->bytes);
+	void *buf = bounce_pool_co_get(&pool, user->bytes);
 
 	order[arrived++] = user->number;
-	bounce_put(&bounce, buf, user->bytes);
+	bounce_pool_put(&pool, buf, user->bytes);
 }
 
 CO_TEST(test_all_of_it_is_given_out)
 {
 	uint8_t *bufs[PAGES];
 
-	bounce_init(&bounce, mem, sizeof(mem));
+	bounce_pool_init(&pool, mem, sizeof(mem));
 	for (unsigned i = 0; i < PAGES; i++) {
-		bufs[i] = bounce_co_get(&bounce, i % 2 ? PAGE : 1);
+		bufs[i] = bounce_pool_co_get(&pool, i % 2 ? PAGE : 1);
 		g_assert_true(bufs[i] == mem + i * PAGE);
 	}
 	for (unsigned i = 0; i < PAGES; i++)
-		bounce_put(&bounce, bufs[i], i % 2 ? PAGE : 1);
-	bufs[0] = bounce_co_get(&bounce, sizeof(mem));
+		bounce_pool_put(&pool, bufs[i], i % 2 ? PAGE : 1);
+	bufs[0] = bounce_pool_co_get(&pool, sizeof(mem));
 	g_assert_true(bufs[0] == mem);
-	bounce_put(&bounce, bufs[0], sizeof(mem));
-	bounce_destroy(&bounce);
+	bounce_pool_put(&pool, bufs[0], sizeof(mem));
+	bounce_pool_destroy(&pool);
 }
 
 /* Room between two that are in use is found, and used for what fits. */
@@ -48,20 +48,20 @@ CO_TEST(test_gaps_are_filled)
 {
 	uint8_t *first, *gap, *last, *buf;
 
-	bounce_init(&bounce, mem, sizeof(mem));
-	first = bounce_co_get(&bounce, 70 * PAGE);
-	gap = bounce_co_get(&bounce, 3 * PAGE);
-	last = bounce_co_get(&bounce, 60 * PAGE);
-	bounce_put(&bounce, gap, 3 * PAGE);
-	buf = bounce_co_get(&bounce, 4 * PAGE);
+	bounce_pool_init(&pool, mem, sizeof(mem));
+	first = bounce_pool_co_get(&pool, 70 * PAGE);
+	gap = bounce_pool_co_get(&pool, 3 * PAGE);
+	last = bounce_pool_co_get(&pool, 60 * PAGE);
+	bounce_pool_put(&pool, gap, 3 * PAGE);
+	buf = bounce_pool_co_get(&pool, 4 * PAGE);
 	g_assert_true(buf == last + 60 * PAGE);
-	bounce_put(&bounce, buf, 4 * PAGE);
-	buf = bounce_co_get(&bounce, 3 * PAGE);
+	bounce_pool_put(&pool, buf, 4 * PAGE);
+	buf = bounce_pool_co_get(&pool, 3 * PAGE);
 	g_assert_true(buf == gap);
-	bounce_put(&bounce, buf, 3 * PAGE);
-	bounce_put(&bounce, first, 70 * PAGE);
-	bounce_put(&bounce, last, 60 * PAGE);
-	bounce_destroy(&bounce);
+	bounce_pool_put(&pool, buf, 3 * PAGE);
+	bounce_pool_put(&pool, first, 70 * PAGE);
+	bounce_pool_put(&pool, last, 60 * PAGE);
+	bounce_pool_destroy(&pool);
 }
 
 /* A small request does not overtake a large one that waits. */
@@ -72,19 +72,19 @@ CO_TEST(test_they_come_in_order)
 	};
 	void *buf;
 
-	bounce_init(&bounce, mem, sizeof(mem));
+	bounce_pool_init(&pool, mem, sizeof(mem));
 	arrived = 0;
-	buf = bounce_co_get(&bounce, 100 * PAGE);
+	buf = bounce_pool_co_get(&pool, 100 * PAGE);
 	for (unsigned i = 0; i < G_N_ELEMENTS(users); i++)
 		co_start(user_co, &users[i]);
 	co_reschedule();
 	g_assert_cmpuint(arrived, ==, 0);
-	bounce_put(&bounce, buf, 100 * PAGE);
+	bounce_pool_put(&pool, buf, 100 * PAGE);
 	while (arrived < G_N_ELEMENTS(users))
 		co_reschedule();
 	for (unsigned i = 0; i < G_N_ELEMENTS(users); i++)
 		g_assert_cmpuint(order[i], ==, i);
-	bounce_destroy(&bounce);
+	bounce_pool_destroy(&pool);
 }
 
 /* Many of all sizes write their number all over what they got, and find it again. */
@@ -96,26 +96,26 @@ static void scribbler_co(void *arg)
 
 	for (unsigned round = 0; round < 50; round++) {
 		size_t bytes = 1 + (number * 7919 + round * 104729) % (64 * PAGE);
-		uint8_t *buf = bounce_co_get(&bounce, bytes);
+		uint8_t *buf = bounce_pool_co_get(&pool, bytes);
 
 		memset(buf, number, bytes);
 		for (unsigned turn = 0; turn < number % 5; turn++)
 			co_reschedule();
 		for (size_t i = 0; i < bytes; i++)
 			g_assert_cmphex(buf[i], ==, number);
-		bounce_put(&bounce, buf, bytes);
+		bounce_pool_put(&pool, buf, bytes);
 	}
 	busy--;
 }
 
 CO_TEST(test_nobody_has_another_ones)
 {
-	bounce_init(&bounce, mem, sizeof(mem));
+	bounce_pool_init(&pool, mem, sizeof(mem));
 	for (busy = 0; busy < 40; busy++)
 		co_start(scribbler_co, GUINT_TO_POINTER(busy + 1));
 	while (busy)
 		co_reschedule();
-	bounce_destroy(&bounce);
+	bounce_pool_destroy(&pool);
 }
 
 int main(int argc, char **argv)

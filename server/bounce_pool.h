@@ -4,8 +4,8 @@
  * one piece each. Callers wait when none is free; memory is granted in FIFO order, so that large
  * requests get their turn. One thread only.
  */
-#ifndef UBD_BOUNCE_H
-#define UBD_BOUNCE_H
+#ifndef UBD_BOUNCE_POOL_H
+#define UBD_BOUNCE_POOL_H
 
 #include <glib.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 struct bounce_waiter;
 
-struct bounce {
+struct bounce_pool {
 	uint8_t *mem;
 	unsigned pages;
 	uint64_t *taken; /* one bit per page */
@@ -21,11 +21,11 @@ struct bounce {
 };
 
 /* Manages the @bytes at @mem, which still belong to the caller. */
-void bounce_init(struct bounce *bounce, void *mem, size_t bytes);
-void bounce_destroy(struct bounce *bounce);
+void bounce_pool_init(struct bounce_pool *pool, void *mem, size_t bytes);
+void bounce_pool_destroy(struct bounce_pool *pool);
 
-/* Gets @bytes, at most the total. Return them with bounce_put() and the same number. */
-void *bounce_co_get(struct bounce *bounce, size_t bytes);
-void bounce_put(struct bounce *bounce, void *buf, size_t bytes);
+/* Gets @bytes, at most the total. Return them with bounce_pool_put() and the same number. */
+void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes);
+void bounce_pool_put(struct bounce_pool *pool, void *buf, size_t bytes);
 
 #endif

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Memory that the requests of a queue share; see bounce_pool.h. */
+#include "bounce_pool.h"
+
+#include <assert.h>
+
+#include "aio.h"
+#include "align.h"
+
+#define PAGE	  4096u
+#define WORD_BITS 64u
+
+struct bounce_waiter {
+	struct coroutine *co;
+	size_t bytes;
+	void *buf;
+	struct bounce_waiter *next;
+};
+
+static unsigned pages_of(size_t bytes)
+{
+	return div_round_up(bytes, PAGE);
+}
+
+void bounce_pool_init(struct bounce_pool *pool, void *mem, size_t bytes)
+{
+	unsigned pages = bytes / PAGE;
+
+	*pool = (struct bounce_pool){
+		.mem = mem,
+		.pages = pages,
+		.taken = g_new0(uint64_t, pages / WORD_BITS + 1),
+		.end = &pool->first,
+	};
+}
+
+void bounce_pool_destroy(struct bounce_pool *pool)
+{
+	assert(!pool->first);
+	g_free(pool->taken);
+}
+
+static bool is_taken(const struct bounce_pool *pool, unsigned page)
+{
+	return pool->taken[page / WORD_BITS] >> (page % WORD_BITS) & 1;
+}
+
+static void flip(struct bounce_pool *pool, unsigned first, unsigned nr)
+{
+	for (unsigned page = first; page < first + nr; page++)
+		pool->taken[page / WORD_BITS] ^= 1ull << (page % WORD_BITS);
+}
+
+/* The first run of free pages that is long enough; NULL if there is none. */
+static void *try_take(struct bounce_pool *pool, size_t bytes)
+{
+	unsigned nr = pages_of(bytes), run = 0;
+
+	for (unsigned page = 0; page < pool->pages; page++) {
+		if (page % WORD_BITS == 0 && pool->taken[page / WORD_BITS] == UINT64_MAX)
+			page += WORD_BITS - 1;
+		run = page < pool->pages && !is_taken(pool, page) ? run + 1 : 0;
+		if (run == nr) {
+			flip(pool, page + 1 - nr, nr);
+			return pool->mem + (size_t)(page + 1 - nr) * PAGE;
+		}
+	}
+	return NULL;
+}
+
+void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes)
+{
+	struct bounce_waiter waiter = { .co = co_self(), .bytes = bytes };
+
+	assert(bytes && pages_of(bytes) <= pool->pages);
+	if (!pool->first)
+		waiter.buf = try_take(pool, bytes);
+	if (!waiter.buf) {
+		*pool->end = &waiter;
+		pool->end = &waiter.next;
+		co_yield();
+	}
+	return waiter.buf;
+}
+
+void bounce_pool_put(struct bounce_pool *pool, void *buf, size_t bytes)
+{
+	struct bounce_waiter *waiter;
+
+	flip(pool, ((uint8_t *)buf - pool->mem) / PAGE, pages_of(bytes));
+	while ((waiter = pool->first) && (waiter->buf = try_take(pool, waiter->bytes))) {
+		pool->first = waiter->next;
+		if (!pool->first)
+			pool->end = &pool->first;
+		co_wake(waiter->co);
+	}
+}
