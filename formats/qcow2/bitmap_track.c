@@ -142,7 +142,6 @@ void qcow2_bitmaps_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the las
 {
 	if (q->bitmaps)
 		g_ptr_array_unref(q->bitmaps);
-	co_mutex_destroy(&q->bitmap_lock);
 }
 
 /* ---- tracking ---- */

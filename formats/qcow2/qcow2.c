@@ -92,6 +92,7 @@ static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last wh
 	co_mutex_destroy(&q->reclaim_lock);
 	co_mutex_destroy(&q->flush_lock);
 	co_mutex_destroy(&q->alloc_lock);
+	co_mutex_destroy(&q->bitmap_lock);
 	co_rwlock_destroy(&q->struct_lock);
 	iobuf_free(q);
 }
