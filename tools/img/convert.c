@@ -211,115 +211,168 @@ static bool check_compression(const struct new_image *target)
 	return false;
 }
 
-int img_convert(const struct command *command, char **argv)
+/* What the command line says. */
+struct convert_options {
+	char *source_format, *source_cache, *snapshot;
+	char *target_format, *cache, *backing, *backing_format, *sparse, *coroutines;
+	char **lists; /* of -o */
+	char **words; /* source and target */
+	gboolean force_share;
+	gboolean target_exists, target_is_zero;
+	gboolean compress, bitmaps, skip_broken_bitmaps;
+	gboolean out_of_order, progress, quiet;
+};
+
+static void options_clear(struct convert_options *o)
 {
-	g_autofree char *format = NULL, *target_format = NULL, *backing = NULL,
-			*backing_format = NULL, *sparse = NULL, *cache = NULL, *source_cache = NULL,
-			*coroutines = NULL, *snapshot = NULL;
-	g_autoptr(GHashTable) snapshot_options =
-		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-	g_auto(GStrv) lists = NULL, words = NULL;
-	gboolean bitmaps = FALSE, skip_broken = FALSE, compress = FALSE, existing = FALSE,
-		 is_zero = FALSE, progress = FALSE, quiet = FALSE, out_of_order = FALSE,
-		 force_share = FALSE;
+	char *texts[] = { o->source_format,  o->source_cache, o->snapshot,
+			  o->target_format,  o->cache,	      o->backing,
+			  o->backing_format, o->sparse,	      o->coroutines };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
+		g_free(texts[i]);
+	g_strfreev(o->lists);
+	g_strfreev(o->words);
+}
+
+static bool parse_options(const struct command *command, char **argv, struct convert_options *o)
+{
 	const GOptionEntry entries[] = {
-		{ "source-format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		{ "source-format", 'f', 0, G_OPTION_ARG_FILENAME, &o->source_format,
 		  "Format of the source (default: probed)", "FMT" },
-		{ "target-format", 'O', 0, G_OPTION_ARG_FILENAME, &target_format,
+		{ "target-format", 'O', 0, G_OPTION_ARG_FILENAME, &o->target_format,
 		  "Format of the target (default: raw)", "FMT" },
-		{ "target-format-options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &lists,
+		{ "target-format-options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &o->lists,
 		  "Options of the target's format; list them with -o help", "NAME=VALUE,..." },
-		{ "backing", 'B', 0, G_OPTION_ARG_FILENAME, &backing,
+		{ "backing", 'B', 0, G_OPTION_ARG_FILENAME, &o->backing,
 		  "Backing file of the target; it must read like the source's", "FILE" },
-		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &backing_format,
+		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &o->backing_format,
 		  "Format of the backing file", "FMT" },
-		{ "bitmaps", 0, 0, G_OPTION_ARG_NONE, &bitmaps,
+		{ "bitmaps", 0, 0, G_OPTION_ARG_NONE, &o->bitmaps,
 		  "Copy the persistent dirty bitmaps, too", NULL },
-		{ "skip-broken-bitmaps", 0, 0, G_OPTION_ARG_NONE, &skip_broken,
+		{ "skip-broken-bitmaps", 0, 0, G_OPTION_ARG_NONE, &o->skip_broken_bitmaps,
 		  "With --bitmaps: skip inconsistent bitmaps", NULL },
-		{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &is_zero,
+		{ "target-is-zero", 0, 0, G_OPTION_ARG_NONE, &o->target_is_zero,
 		  "With -n: assume that the target reads as zeroes", NULL },
-		{ "no-create", 'n', 0, G_OPTION_ARG_NONE, &existing,
+		{ "no-create", 'n', 0, G_OPTION_ARG_NONE, &o->target_exists,
 		  "Write to an existing target instead of creating it", NULL },
-		{ "snapshot", 'l', 0, G_OPTION_ARG_FILENAME, &snapshot,
+		{ "snapshot", 'l', 0, G_OPTION_ARG_FILENAME, &o->snapshot,
 		  "Copy this snapshot, by name, ID or snapshot.id=...,snapshot.name=...",
 		  "SNAPSHOT" },
-		{ "sparse-size", 'S', 0, G_OPTION_ARG_FILENAME, &sparse,
+		{ "sparse-size", 'S', 0, G_OPTION_ARG_FILENAME, &o->sparse,
 		  "Length of zeroes that become a hole (default: 4k; 0: none do)", "SIZE" },
-		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &compress, "Compress the target", NULL },
-		{ "target-cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
+		{ "compress", 'c', 0, G_OPTION_ARG_NONE, &o->compress, "Compress the target",
+		  NULL },
+		{ "target-cache", 't', 0, G_OPTION_ARG_FILENAME, &o->cache,
 		  "Cache mode of the target (default: unsafe, with a flush at the end)", "CACHE" },
-		{ "source-cache", 'T', 0, G_OPTION_ARG_FILENAME, &source_cache,
+		{ "source-cache", 'T', 0, G_OPTION_ARG_FILENAME, &o->source_cache,
 		  "Cache mode of the source (default: writeback)", "CACHE" },
-		{ "parallel", 'm', 0, G_OPTION_ARG_FILENAME, &coroutines,
+		{ "parallel", 'm', 0, G_OPTION_ARG_FILENAME, &o->coroutines,
 		  "Number of parallel coroutines (default: 8)", "N" },
-		{ "oob", 'W', 0, G_OPTION_ARG_NONE, &out_of_order,
+		{ "oob", 'W', 0, G_OPTION_ARG_NONE, &o->out_of_order,
 		  "Allow out-of-order writes to the target", NULL },
-		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &o->force_share,
 		  "Open the source even if another program is writing to it", NULL },
-		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show the progress", NULL },
-		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &o->progress, "Show the progress", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &o->quiet, "Print errors only", NULL },
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
-		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->words, NULL,
 		  "SOURCE TARGET" },
 		{},
 	};
-	struct cache_mode source_mode = { 0 };
-	struct convert_job job = {
-		.target_mode = { .open_flags = IMAGE_NO_FLUSH },
-		.coroutines = DEFAULT_COROUTINES,
-		.sparse_bytes = DEFAULT_SPARSE,
-	};
-	int status = 1;
 
-	if (!command_parse(command, entries, argv))
-		return 1;
-	if (new_image_asks_help(lists))
-		return new_image_print_options(target_format ?: "raw") ? 0 : 1;
-	if (!words || !words[1] || words[2])
-		return command_usage_error(command,
-					   "Expecting the file names of source and target");
-	if (!parse_cache("cache", cache, &job.target_mode) ||
-	    !parse_cache("source cache", source_cache, &source_mode) ||
-	    !parse_sparse(sparse, &job.sparse_bytes) ||
-	    !img_parse_number("number of coroutines", coroutines, 1, MAX_COROUTINES,
-			      &job.coroutines) ||
-	    !img_parse_snapshot(snapshot, snapshot_options, &job.source_opts))
-		return 1;
-	if (skip_broken && !bitmaps)
-		return command_usage_error(command,
-					   "Use of --skip-broken-bitmaps requires --bitmaps");
-	if (is_zero && !existing) {
-		tool_error("%s: --target-is-zero requires use of -n flag", words[1]);
-		return 1;
+	return command_parse(command, entries, argv);
+}
+
+/* Which options go together. */
+static bool check_options(const struct command *command, const struct convert_options *o)
+{
+	const char *target = o->words[1];
+
+	if (o->skip_broken_bitmaps && !o->bitmaps) {
+		command_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
+		return false;
 	}
-	if (is_zero && backing) {
+	if (o->target_is_zero && !o->target_exists)
+		tool_error("%s: --target-is-zero requires use of -n flag", target);
+	else if (o->target_is_zero && o->backing)
 		tool_error("%s: Cannot use --target-is-zero when the destination image has a "
 			   "backing file",
-			   words[1]);
+			   target);
+	else if (o->target_exists && o->lists)
+		tool_error("%s: -o has no effect when skipping image creation", target);
+	else
+		return true;
+	return false;
+}
+
+/* The values that have a grammar. @snapshot_options owns what @job has of them. */
+static bool parse_values(const struct convert_options *o, GHashTable *snapshot_options,
+			 struct convert_job *job)
+{
+	struct cache_mode source_mode = { 0 };
+
+	if (!parse_cache("cache", o->cache, &job->target_mode) ||
+	    !parse_cache("source cache", o->source_cache, &source_mode) ||
+	    !parse_sparse(o->sparse, &job->sparse_bytes) ||
+	    !img_parse_number("number of coroutines", o->coroutines, 1, MAX_COROUTINES,
+			      &job->coroutines) ||
+	    !img_parse_snapshot(o->snapshot, snapshot_options, &job->source_opts))
+		return false;
+	job->source_opts.flags = source_mode.open_flags | (o->force_share ? IMAGE_FORCE_SHARE : 0);
+	return true;
+}
+
+static int run(struct convert_job *job, const struct convert_options *o)
+{
+	const char *format = o->target_format ?: "raw";
+	int status = 1;
+
+	if (new_image_init(&job->target, o->words[1], format, o->lists) &&
+	    (!o->compress || check_compression(&job->target))) {
+		new_image_set_backing(&job->target, o->backing, o->backing_format);
+		status = tool_run_co(co_convert, job);
+	}
+	new_image_clear(&job->target);
+	return status;
+}
+
+static int convert(const struct command *command, const struct convert_options *o)
+{
+	g_autoptr(GHashTable) snapshot_options =
+		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	struct convert_job job = {
+		.source_opts = { .format = o->source_format },
+		.target_exists = o->target_exists,
+		.target_is_zero = o->target_is_zero,
+		.target_mode = { .open_flags = IMAGE_NO_FLUSH },
+		.sync_at_end = !o->cache,
+		.coroutines = DEFAULT_COROUTINES,
+		.sparse_bytes = DEFAULT_SPARSE,
+		.compress = o->compress,
+		.bitmaps = o->bitmaps,
+		.skip_broken_bitmaps = o->skip_broken_bitmaps,
+		.out_of_order = o->out_of_order,
+		.show_progress = o->progress && !o->quiet,
+	};
+
+	if (new_image_asks_help(o->lists))
+		return new_image_print_options(o->target_format ?: "raw") ? 0 : 1;
+	if (!o->words || !o->words[1] || o->words[2])
+		return command_usage_error(command,
+					   "Expecting the file names of source and target");
+	job.source_name = o->words[0];
+	if (!parse_values(o, snapshot_options, &job) || !check_options(command, o))
 		return 1;
-	}
-	if (existing && lists) {
-		tool_error("%s: -o has no effect when skipping image creation", words[1]);
-		return 1;
-	}
-	job.source_name = words[0];
-	job.source_opts.format = format;
-	job.source_opts.flags = source_mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0);
-	job.target_exists = existing;
-	job.target_is_zero = is_zero;
-	job.sync_at_end = !cache;
-	job.compress = compress;
-	job.bitmaps = bitmaps;
-	job.skip_broken_bitmaps = skip_broken;
-	job.out_of_order = out_of_order;
-	job.show_progress = progress && !quiet;
-	if (new_image_init(&job.target, words[1], target_format ?: "raw", lists) &&
-	    (!compress || check_compression(&job.target))) {
-		new_image_set_backing(&job.target, backing, backing_format);
-		status = tool_run_co(co_convert, &job);
-	}
-	new_image_clear(&job.target);
+	return run(&job, o);
+}
+
+int img_convert(const struct command *command, char **argv)
+{
+	struct convert_options options = {};
+	int status = parse_options(command, argv, &options) ? convert(command, &options) : 1;
+
+	options_clear(&options);
 	return status;
 }
