@@ -201,7 +201,7 @@ static int co_set_features(struct qcow2 *q, const struct amendment *to, GError *
 		q->compatible_features |= QCOW2_COMPAT_LAZY_REFCOUNTS;
 	if (!to->data_file_raw)
 		q->autoclear_features &= ~QCOW2_AUTOCLEAR_DATA_FILE_RAW;
-	ext = header_extensions_find(q->extensions, QCOW2_EXT_DATA_FILE);
+	ext = qcow2_header_extensions_find(q->extensions, QCOW2_EXT_DATA_FILE);
 	if (to->data_file && ext)
 		old_name = g_memdup2(ext, sizeof(*ext) + ext->bytes);
 	if (to->data_file)
@@ -257,13 +257,13 @@ static int co_apply(struct qcow2 *q, const struct amendment *to,
 	if (!ret && to->version > q->version)
 		ret = co_set_version(q, to->version, err);
 	if (!ret && to->refcount_order != q->refcount_order)
-		ret = amend_co_refcount_order(q, to->refcount_order, progress, err);
+		ret = qcow2_amend_co_refcount_order(q, to->refcount_order, progress, err);
 	if (!ret && q->version >= 3)
 		ret = co_set_features(q, to, err);
 	if (!ret && to->size != image_size(q->img))
 		ret = qcow2_co_resize_locked(q, to->size, IMAGE_PREALLOC_OFF, err);
 	if (!ret && to->version < q->version)
-		ret = amend_co_expand_zeroes(q, progress, err)
+		ret = qcow2_amend_co_expand_zeroes(q, progress, err)
 			      ?: co_set_version(q, to->version, err);
 	return ret;
 }

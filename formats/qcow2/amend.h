@@ -10,8 +10,8 @@ struct amend_progress {
 	void *arg;
 };
 
-static inline void amend_report(const struct amend_progress *progress, uint64_t done,
-				uint64_t total)
+static inline void qcow2_amend_report(const struct amend_progress *progress, uint64_t done,
+				      uint64_t total)
 {
 	if (progress->report)
 		progress->report(progress->arg, done, total);
@@ -23,14 +23,15 @@ static inline void amend_report(const struct amend_progress *progress, uint64_t 
  */
 
 /* amend_refcounts.c: changes the refcount width to 2 to the power of @order bits. */
-int amend_co_refcount_order(struct qcow2 *q, unsigned order, const struct amend_progress *progress,
-			    GError **err) REQUIRES(q->struct_lock);
+int qcow2_amend_co_refcount_order(struct qcow2 *q, unsigned order,
+				  const struct amend_progress *progress, GError **err)
+	REQUIRES(q->struct_lock);
 
 /*
  * amend_zeroes.c: replaces zero flags, which version 2 does not have, with data that reads the
  * same.
  */
-int amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progress, GError **err)
-	REQUIRES(q->struct_lock);
+int qcow2_amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progress,
+				 GError **err) REQUIRES(q->struct_lock);
 
 #endif

@@ -203,7 +203,7 @@ static int co_write_blocks(struct qcow2 *q, const struct survey *s,
 		ret = fill_block(q, s, i, block)
 			      ?: image_co_pwrite(q->file, new->table[i], q->cluster_size, block, 0);
 		cluster++;
-		amend_report(progress, cluster - new->start, new->nr_blocks);
+		qcow2_amend_report(progress, cluster - new->start, new->nr_blocks);
 	}
 	iobuf_free(block);
 	return ret;
@@ -287,8 +287,8 @@ static int co_settle(struct qcow2 *q, const struct survey *s, GError **err) REQU
 	return 0;
 }
 
-int amend_co_refcount_order(struct qcow2 *q, unsigned order, const struct amend_progress *progress,
-			    GError **err)
+int qcow2_amend_co_refcount_order(struct qcow2 *q, unsigned order,
+				  const struct amend_progress *progress, GError **err)
 {
 	struct new_refcounts new = { .order = order, .block_bits = q->cluster_bits + 3 - order };
 	g_autoptr(GError) reason = NULL;

@@ -37,14 +37,14 @@ static int co_drop(struct qcow2 *q, uint64_t off) REQUIRES(q->struct_lock)
 	if (ret)
 		return ret;
 	co_mutex_lock(&q->alloc_lock);
-	desc = slice_load(q, slice, index).desc;
+	desc = qcow2_slice_load(q, slice, index).desc;
 	ret = qcow2_co_check_unlink(q, desc);
 	if (!ret) {
 		qcow2_unlink_entry(q, desc);
-		slice_store(q, slice, index, (struct l2_entry){ 0 });
+		qcow2_slice_store(q, slice, index, (struct l2_entry){ 0 });
 	}
 	co_mutex_unlock(&q->alloc_lock);
-	slice_put(slice);
+	qcow2_slice_put(slice);
 	return ret;
 }
 
@@ -66,11 +66,11 @@ static int co_expand_table(struct qcow2 *q, uint64_t start, void *zeroes) REQUIR
 		struct slice *slice;
 		bool zero;
 
-		ret = slice_co_get(q, l2_off, off, &slice);
+		ret = qcow2_slice_co_get(q, l2_off, off, &slice);
 		if (ret)
 			break;
-		zero = is_zero(slice_load(q, slice, qcow2_slice_index(q, off)).desc);
-		slice_put(slice);
+		zero = is_zero(qcow2_slice_load(q, slice, qcow2_slice_index(q, off)).desc);
+		qcow2_slice_put(slice);
 		if (zero)
 			ret = may_drop(q, off) ? co_drop(q, off) : co_write_zeroes(q, off, zeroes);
 	}
@@ -87,7 +87,7 @@ static int co_expand_disk(struct qcow2 *q, const struct amend_progress *progress
 		if (atomic_load(&q->l1[i]) & QCOW2_OFFSET_MASK)
 			ret = co_expand_table(q, i * table_covers(q), zeroes)
 				      ?: qcow2_co_make_room_alone(q);
-		amend_report(progress, i + 1, q->l1_size);
+		qcow2_amend_report(progress, i + 1, q->l1_size);
 	}
 	iobuf_free(zeroes);
 	return ret ?: qcow2_co_flush_and_reclaim(q);
@@ -111,7 +111,7 @@ static int co_check_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 {
 	g_autofree uint64_t *l1 = NULL;
 	bool has = false;
-	int ret = snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
+	int ret = qcow2_snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
 
 	for (uint32_t i = 0; i < snapshot->l1_size && !ret && !has; i++)
 		if (l1[i] & QCOW2_OFFSET_MASK)
@@ -126,7 +126,8 @@ static int co_check_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 	return ret ?: has ? -ENOTSUP : 0;
 }
 
-int amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progress, GError **err)
+int qcow2_amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progress,
+				 GError **err)
 {
 	int ret = 0;
 

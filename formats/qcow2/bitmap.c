@@ -9,17 +9,17 @@
 static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char *name,
 		       struct bitmap **ret_bitmap, GError **err)
 {
-	struct bitmap *bitmap = bitmap_find(list, name);
+	struct bitmap *bitmap = qcow2_bitmap_find(list, name);
 
 	if (!bitmap)
 		return qcow2_refuse(q, err, -ENOENT, "Dirty bitmap '%s' not found", name);
-	if (bitmap_is_inconsistent(bitmap))
+	if (qcow2_bitmap_is_inconsistent(bitmap))
 		return qcow2_refuse(
 			q, err, -EINVAL,
 			"Bitmap '%s' is inconsistent and cannot be used; it can only be "
 			"removed",
 			name);
-	if (!bitmap_is_usable(bitmap))
+	if (!qcow2_bitmap_is_usable(bitmap))
 		return qcow2_refuse(q, err, -ENOTSUP,
 				    "Bitmap '%s' has extra data, which is not supported", name);
 	*ret_bitmap = bitmap;
@@ -55,7 +55,7 @@ static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
 	if (q->version < 3)
 		return qcow2_refuse(q, err, -ENOTSUP,
 				    "Cannot store dirty bitmaps in qcow2 v2 files");
-	if (bitmap_find(next, name))
+	if (qcow2_bitmap_find(next, name))
 		return qcow2_refuse(q, err, -EEXIST, "Bitmap already exists: %s", name);
 	if (next->len >= QCOW2_MAX_BITMAPS)
 		return qcow2_refuse(q, err, -EFBIG,
@@ -67,13 +67,13 @@ static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
 		return qcow2_refuse(q, err, -EFBIG,
 				    "Too much space will be occupied by the bitmap. Use larger "
 				    "granularity");
-	g_ptr_array_add(next, bitmap_new(name, bits, QCOW2_BITMAP_AUTO));
+	g_ptr_array_add(next, qcow2_bitmap_new(name, bits, QCOW2_BITMAP_AUTO));
 	return 0;
 }
 
 static int remove_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name, GError **err)
 {
-	struct bitmap *bitmap = bitmap_find(next, name);
+	struct bitmap *bitmap = qcow2_bitmap_find(next, name);
 
 	if (!bitmap)
 		return qcow2_refuse(q, err, -ENOENT, "Dirty bitmap '%s' not found", name);
@@ -83,7 +83,7 @@ static int remove_bitmap(const struct qcow2 *q, GPtrArray *next, const char *nam
 
 static int clear_bitmap(const struct qcow2 *q, struct bitmap *bitmap, GError **err)
 {
-	int ret = bitmap_make_fresh(q, bitmap, image_size(q->img), err);
+	int ret = qcow2_bitmap_make_fresh(q, bitmap, image_size(q->img), err);
 
 	if (ret)
 		return ret;
@@ -116,7 +116,7 @@ static int apply(const struct qcow2 *q, GPtrArray *next, enum image_bitmap_actio
 
 static int co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q->struct_lock)
 {
-	int ret = bitmaps_co_commit(q, next, err);
+	int ret = qcow2_bitmaps_co_commit(q, next, err);
 
 	if (ret)
 		g_prefix_error(err, "%s: Could not store its bitmaps: ", q->img->filename);
@@ -131,7 +131,7 @@ int qcow2_co_bitmap_change(struct image *img, enum image_bitmap_action action, c
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	next = bitmap_list_copy(q->bitmaps);
+	next = qcow2_bitmap_list_copy(q->bitmaps);
 	ret = apply(q, next, action, name, granularity, err);
 	if (ret)
 		g_ptr_array_unref(next);
@@ -157,12 +157,12 @@ static int merge(struct qcow2 *q, GPtrArray *next, const char *name, const struc
 				    "Bitmaps are of different sizes (destination size is %" PRIu64
 				    ", source size is %" PRIu64 ") and can't be merged",
 				    size, src->disk_bytes);
-	ret = bitmap_make_fresh(q, bitmap, size, err);
+	ret = qcow2_bitmap_make_fresh(q, bitmap, size, err);
 	if (ret)
 		return ret;
 	dirty_bits_merge(bitmap->fresh, src);
-	if (bitmap_find(q->bitmaps, name)->fresh)
-		dirty_bits_merge(bitmap->fresh, bitmap_find(q->bitmaps, name)->fresh);
+	if (qcow2_bitmap_find(q->bitmaps, name)->fresh)
+		dirty_bits_merge(bitmap->fresh, qcow2_bitmap_find(q->bitmaps, name)->fresh);
 	return 0;
 }
 
@@ -174,7 +174,7 @@ int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirt
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	next = bitmap_list_copy(q->bitmaps);
+	next = qcow2_bitmap_list_copy(q->bitmaps);
 	ret = merge(q, next, name, src, err);
 	if (ret)
 		g_ptr_array_unref(next);
@@ -191,7 +191,7 @@ static int co_get_list(struct qcow2 *q, GPtrArray **ret_list, GError **err)
 	REQUIRES_SHARED(q->struct_lock)
 {
 	if (!q->bitmaps)
-		return bitmaps_co_read_directory(q, ret_list, err);
+		return qcow2_bitmaps_co_read_directory(q, ret_list, err);
 	*ret_list = g_ptr_array_ref(q->bitmaps);
 	return 0;
 }
@@ -221,7 +221,7 @@ int qcow2_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err)
 		entry->name = g_strdup(bitmap->name);
 		entry->granularity = 1ull << bitmap->granularity_bits;
 		entry->enabled = bitmap->flags & QCOW2_BITMAP_AUTO;
-		entry->inconsistent = bitmap_is_inconsistent(bitmap);
+		entry->inconsistent = qcow2_bitmap_is_inconsistent(bitmap);
 		g_ptr_array_add(*ret_list, entry);
 	}
 	co_rwlock_rdunlock(&q->struct_lock);
@@ -239,7 +239,7 @@ int qcow2_co_bitmap_load(struct image *img, const char *name, struct dirty_bits 
 	co_rwlock_rdlock(&q->struct_lock);
 	ret = co_get_list(q, &list, err) ?:
 	      find_usable(q, list, name, &bitmap, err) ?:
-	      bitmap_co_load(q, bitmap, ret_bits, err);
+	      qcow2_bitmap_co_load(q, bitmap, ret_bits, err);
 	co_rwlock_rdunlock(&q->struct_lock);
 	return ret;
 }

@@ -43,18 +43,18 @@ struct bitmap {
 	bool resized;
 };
 
-static inline bool bitmap_is_inconsistent(const struct bitmap *bitmap)
+static inline bool qcow2_bitmap_is_inconsistent(const struct bitmap *bitmap)
 {
 	return bitmap->flags & QCOW2_BITMAP_IN_USE;
 }
 
-static inline bool bitmap_is_tracked(const struct bitmap *bitmap)
+static inline bool qcow2_bitmap_is_tracked(const struct bitmap *bitmap)
 {
-	return !bitmap_is_inconsistent(bitmap) && bitmap->flags & QCOW2_BITMAP_AUTO;
+	return !qcow2_bitmap_is_inconsistent(bitmap) && bitmap->flags & QCOW2_BITMAP_AUTO;
 }
 
 /* Unknown extra data may carry more meaning than we know: "the bitmap must not be used". */
-static inline bool bitmap_is_usable(const struct bitmap *bitmap)
+static inline bool qcow2_bitmap_is_usable(const struct bitmap *bitmap)
 {
 	return !bitmap->extra_bytes || bitmap->flags & QCOW2_BITMAP_EXTRA_COMPATIBLE;
 }
@@ -63,19 +63,19 @@ static inline bool bitmap_is_usable(const struct bitmap *bitmap)
  * Replaces its bits in memory with clean ones for a disk of this size. -EFBIG, -ENOMEM: it stays as
  * it was.
  */
-int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
-		      GError **err);
-void bitmap_drop_fresh(struct bitmap *bitmap);
+int qcow2_bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
+			    GError **err);
+void qcow2_bitmap_drop_fresh(struct bitmap *bitmap);
 
-struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags);
+struct bitmap *qcow2_bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags);
 /* Without its bits. */
-struct bitmap *bitmap_copy(const struct bitmap *bitmap);
-void bitmap_free(void *bitmap);
+struct bitmap *qcow2_bitmap_copy(const struct bitmap *bitmap);
+void qcow2_bitmap_free(void *bitmap);
 
 /* A list that owns its bitmaps. */
-GPtrArray *bitmap_list_new(void);
-GPtrArray *bitmap_list_copy(const GPtrArray *list);
-struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
+GPtrArray *qcow2_bitmap_list_new(void);
+GPtrArray *qcow2_bitmap_list_copy(const GPtrArray *list);
+struct bitmap *qcow2_bitmap_find(const GPtrArray *list, const char *name);
 
 /* ---- bitmap_dir.c: directories as bytes ---- */
 
@@ -83,37 +83,37 @@ struct bitmap *bitmap_find(const GPtrArray *list, const char *name);
  * Parses a directory of @nr bitmaps. The caller frees *ret_list. -EINVAL: it is invalid; -ENOTSUP:
  * it uses something unsupported.
  */
-int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtrArray **ret_list,
-			   GError **err);
+int qcow2_bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr,
+				 GPtrArray **ret_list, GError **err);
 
 /*
  * Builds the directory of a list, as on disk, padded with zeroes to a multiple of @unit; sets
  * entry_off. *ret_bytes: its size without padding. NULL: out of memory. Free it with iobuf_free().
  */
-uint8_t *bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes);
+uint8_t *qcow2_bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes);
 
 /* ---- bitmap_read.c ---- */
 
 /* @entry: a table entry in host order. */
-bool bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry);
+bool qcow2_bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry);
 
 /* The number of clusters of bits for a disk of the image's size. */
-uint64_t bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits);
+uint64_t qcow2_bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits);
 
 /*
  * Reads and checks the image's directory. Without bitmaps, the list is empty. @err names the file.
  */
-int bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err);
+int qcow2_bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err);
 
 /* Reads a bitmap's table, in host order; free it with iobuf_free(). */
-int bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t **ret_table);
+int qcow2_bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t **ret_table);
 
 /* Reads the bits of a table entry: a cluster. */
-int bitmap_co_read_cluster(struct qcow2 *q, uint64_t entry, uint8_t *buf);
+int qcow2_bitmap_co_read_cluster(struct qcow2 *q, uint64_t entry, uint8_t *buf);
 
 /* Loads all of a bitmap's bits, those on disk and the fresh ones. The caller frees them. */
-int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
-		   GError **err);
+int qcow2_bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
+			 GError **err);
 
 /* ---- bitmap_commit.c ---- */
 
@@ -124,7 +124,8 @@ int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bi
  *
  * On failure, @next is freed and everything is as before.
  */
-int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q->struct_lock);
+int qcow2_bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err)
+	REQUIRES(q->struct_lock);
 
 /* ---- bitmap_track.c ---- */
 
@@ -132,19 +133,20 @@ int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q
  * Allocates fresh bits for the tracked bitmaps of a list that have none, except those that can
  * inherit them from a bitmap in @old (by name; NULL: none). -EFBIG, -ENOMEM.
  */
-int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old, GError **err);
+int qcow2_bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old,
+			       GError **err);
 
 /* The bitmap in @old whose fresh bits this one can inherit; NULL if there is none. */
-struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
-				  const struct bitmap *bitmap);
+struct bitmap *qcow2_bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
+					const struct bitmap *bitmap);
 
 /* Makes @list, which matches the disk, the image's bitmaps; frees the old list. */
-void bitmaps_adopt(struct qcow2 *q, GPtrArray *list) REQUIRES(q->struct_lock);
+void qcow2_bitmaps_adopt(struct qcow2 *q, GPtrArray *list) REQUIRES(q->struct_lock);
 
 /*
  * Marks bitmaps IN_USE on disk, durably: the tracked ones or, before the size changes, all
  * consistent ones (@all).
  */
-int bitmaps_co_mark_in_use(struct qcow2 *q, bool all) REQUIRES_SHARED(q->struct_lock);
+int qcow2_bitmaps_co_mark_in_use(struct qcow2 *q, bool all) REQUIRES_SHARED(q->struct_lock);
 
 #endif

@@ -127,7 +127,7 @@ static int co_store_cluster(struct commit *c, const struct bitmap *bitmap,
 	struct qcow2 *q = c->q;
 	uint8_t *old = bufs, *new = bufs + q->cluster_size;
 	uint64_t pos = index << q->cluster_bits, old_entry = *entry;
-	int ret = bitmap_co_read_cluster(q, old_entry, old);
+	int ret = qcow2_bitmap_co_read_cluster(q, old_entry, old);
 
 	if (ret)
 		return ret;
@@ -156,7 +156,7 @@ static int co_store_bits(struct commit *c, const struct bitmap *bitmap,
 	struct qcow2 *q = c->q;
 	uint8_t *bufs = try_iobuf_alloc(2 * (size_t)q->cluster_size);
 	uint64_t *old = NULL;
-	int ret = bufs ? bitmap_co_read_table(q, bitmap, &old) : -ENOMEM;
+	int ret = bufs ? qcow2_bitmap_co_read_table(q, bitmap, &old) : -ENOMEM;
 
 	*ret_changed = bitmap->table_entries != nr;
 	for (uint64_t i = 0; i < nr && !ret; i++) {
@@ -179,7 +179,7 @@ static int co_store_bits(struct commit *c, const struct bitmap *bitmap,
 static int co_store_bitmap(struct commit *c, struct bitmap *bitmap, const struct dirty_bits *fresh)
 {
 	struct qcow2 *q = c->q;
-	uint64_t nr = bitmap_table_entries(q, bitmap->granularity_bits);
+	uint64_t nr = qcow2_bitmap_table_entries(q, bitmap->granularity_bits);
 	uint64_t bytes = qcow2_clusters_for(q, nr * sizeof(uint64_t)) << q->cluster_bits;
 	uint64_t *table = try_iobuf_alloc0(MAX(bytes, 1));
 	uint64_t table_off = 0;
@@ -208,12 +208,12 @@ static int co_drop_bitmap(struct commit *c, const struct bitmap *bitmap)
 {
 	struct qcow2 *q = c->q;
 	uint64_t *table;
-	int ret = bitmap_co_read_table(q, bitmap, &table);
+	int ret = qcow2_bitmap_co_read_table(q, bitmap, &table);
 
 	if (ret)
 		return ret;
 	for (uint32_t i = 0; i < bitmap->table_entries; i++)
-		if (bitmap_table_entry_is_valid(q, table[i]) && table[i] & QCOW2_OFFSET_MASK)
+		if (qcow2_bitmap_table_entry_is_valid(q, table[i]) && table[i] & QCOW2_OFFSET_MASK)
 			note_run(c, c->dropped, table[i] & QCOW2_OFFSET_MASK, q->cluster_size);
 	note_run(c, c->dropped, bitmap->table_off, bitmap->table_entries * sizeof(uint64_t));
 	iobuf_free(table);
@@ -244,7 +244,7 @@ static int co_store_bitmaps(struct qcow2 *q, struct commit *c) REQUIRES(q->struc
 		if (old && old->table_off && !bitmap->table_off)
 			ret = co_drop_bitmap(c, old);
 		g_hash_table_remove(old_by_name, bitmap->name);
-		if (!ret && !bitmap_is_inconsistent(bitmap))
+		if (!ret && !qcow2_bitmap_is_inconsistent(bitmap))
 			ret = co_store_bitmap(c, bitmap, bitmap->fresh ?: old ? old->fresh : NULL);
 	}
 	g_hash_table_iter_init(&iter, old_by_name);
@@ -269,7 +269,7 @@ static int co_store_directory(struct commit *c)
 		.bytes = sizeof(struct qcow2_disk_bitmaps),
 		.nr = c->next->len,
 	};
-	dir = bitmap_directory_build(c->next, q->cluster_size, &c->ext.directory_bytes);
+	dir = qcow2_bitmap_directory_build(c->next, q->cluster_size, &c->ext.directory_bytes);
 	if (!dir)
 		return -ENOMEM;
 	ret = co_write_new(c, dir, qcow2_clusters_for(q, c->ext.directory_bytes) << q->cluster_bits,
@@ -283,7 +283,7 @@ static int co_commit_prepare(struct qcow2 *q, struct commit *c, GError **err)
 	REQUIRES(q->struct_lock)
 {
 	return co_store_bitmaps(q, c) ?:
-	       bitmaps_make_tracked(q, c->next, c->old, err) ?:
+	       qcow2_bitmaps_make_tracked(q, c->next, c->old, err) ?:
 	       co_store_directory(c) ?:
 	       /* C1, C3 */
 	       qcow2_co_flush_all(q);
@@ -336,18 +336,18 @@ static void adopt_next(struct qcow2 *q, const struct commit *c) REQUIRES(q->stru
 		struct bitmap *bitmap = c->next->pdata[i];
 
 		bitmap->resized = false;
-		if (!bitmap_is_tracked(bitmap)) {
-			bitmap_drop_fresh(bitmap);
+		if (!qcow2_bitmap_is_tracked(bitmap)) {
+			qcow2_bitmap_drop_fresh(bitmap);
 			continue;
 		}
 		if (!bitmap->fresh) {
-			bitmap->fresh =
-				g_steal_pointer(&bitmap_predecessor(q, c->old, bitmap)->fresh);
+			bitmap->fresh = g_steal_pointer(
+				&qcow2_bitmap_predecessor(q, c->old, bitmap)->fresh);
 			bitmap->img = q->img;
 		}
 		dirty_bits_clear_all(bitmap->fresh);
 	}
-	bitmaps_adopt(q, c->next);
+	qcow2_bitmaps_adopt(q, c->next);
 }
 
 static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q->struct_lock)
@@ -368,7 +368,7 @@ static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q
 	return ret;
 }
 
-int bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err)
+int qcow2_bitmaps_co_commit(struct qcow2 *q, GPtrArray *next, GError **err)
 {
 	struct commit c = {
 		.q = q,

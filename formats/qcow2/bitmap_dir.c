@@ -7,7 +7,7 @@
 
 #include "align.h"
 
-struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags)
+struct bitmap *qcow2_bitmap_new(const char *name, unsigned granularity_bits, uint32_t flags)
 {
 	struct bitmap *bitmap = g_new0(struct bitmap, 1);
 
@@ -17,7 +17,7 @@ struct bitmap *bitmap_new(const char *name, unsigned granularity_bits, uint32_t 
 	return bitmap;
 }
 
-struct bitmap *bitmap_copy(const struct bitmap *bitmap)
+struct bitmap *qcow2_bitmap_copy(const struct bitmap *bitmap)
 {
 	struct bitmap *copy = g_memdup2(bitmap, sizeof(*bitmap));
 
@@ -28,8 +28,8 @@ struct bitmap *bitmap_copy(const struct bitmap *bitmap)
 	return copy;
 }
 
-int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
-		      GError **err)
+int qcow2_bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t disk_bytes,
+			    GError **err)
 {
 	uint64_t bytes = dirty_bits_bytes(disk_bytes, bitmap->granularity_bits);
 	g_autofree char *what = g_strdup_printf("bitmap '%s'", bitmap->name);
@@ -43,13 +43,13 @@ int bitmap_make_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t dis
 		image_memory_put(q->img, bytes);
 		return qcow2_refuse(q, err, -ENOMEM, "No memory for bitmap '%s'", bitmap->name);
 	}
-	bitmap_drop_fresh(bitmap);
+	qcow2_bitmap_drop_fresh(bitmap);
 	bitmap->fresh = bits;
 	bitmap->img = q->img;
 	return 0;
 }
 
-void bitmap_drop_fresh(struct bitmap *bitmap)
+void qcow2_bitmap_drop_fresh(struct bitmap *bitmap)
 {
 	if (!bitmap->fresh)
 		return;
@@ -58,33 +58,33 @@ void bitmap_drop_fresh(struct bitmap *bitmap)
 	g_clear_pointer(&bitmap->fresh, dirty_bits_free);
 }
 
-void bitmap_free(void *arg)
+void qcow2_bitmap_free(void *arg)
 {
 	struct bitmap *bitmap = arg;
 
 	if (!bitmap)
 		return;
-	bitmap_drop_fresh(bitmap);
+	qcow2_bitmap_drop_fresh(bitmap);
 	g_free(bitmap->name);
 	g_free(bitmap->extra);
 	g_free(bitmap);
 }
 
-GPtrArray *bitmap_list_new(void)
+GPtrArray *qcow2_bitmap_list_new(void)
 {
-	return g_ptr_array_new_with_free_func(bitmap_free);
+	return g_ptr_array_new_with_free_func(qcow2_bitmap_free);
 }
 
-GPtrArray *bitmap_list_copy(const GPtrArray *list)
+GPtrArray *qcow2_bitmap_list_copy(const GPtrArray *list)
 {
-	GPtrArray *copy = bitmap_list_new();
+	GPtrArray *copy = qcow2_bitmap_list_new();
 
 	for (guint i = 0; i < list->len; i++)
-		g_ptr_array_add(copy, bitmap_copy(list->pdata[i]));
+		g_ptr_array_add(copy, qcow2_bitmap_copy(list->pdata[i]));
 	return copy;
 }
 
-struct bitmap *bitmap_find(const GPtrArray *list, const char *name)
+struct bitmap *qcow2_bitmap_find(const GPtrArray *list, const char *name)
 {
 	for (guint i = 0; i < list->len; i++) {
 		struct bitmap *bitmap = list->pdata[i];
@@ -159,7 +159,7 @@ static int parse_entry(const uint8_t *buf, uint64_t left, uint32_t index,
 		return error_refuse(err, -EINVAL, "bitmap %u: its name contains a zero byte",
 				    index);
 	*ret_bytes = entry_bytes(extra_bytes, be16toh(disk.name_size));
-	*ret_bitmap = bitmap_new(name, disk.granularity_bits, be32toh(disk.flags));
+	*ret_bitmap = qcow2_bitmap_new(name, disk.granularity_bits, be32toh(disk.flags));
 	(*ret_bitmap)->table_off = be64toh(disk.bitmap_table_offset);
 	(*ret_bitmap)->table_entries = be32toh(disk.bitmap_table_size);
 	(*ret_bitmap)->extra_bytes = extra_bytes;
@@ -167,11 +167,11 @@ static int parse_entry(const uint8_t *buf, uint64_t left, uint32_t index,
 	return 0;
 }
 
-int bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr, GPtrArray **ret_list,
-			   GError **err)
+int qcow2_bitmap_directory_parse(const uint8_t *dir, uint64_t bytes, uint32_t nr,
+				 GPtrArray **ret_list, GError **err)
 {
 	g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
-	g_autoptr(GPtrArray) list = bitmap_list_new();
+	g_autoptr(GPtrArray) list = qcow2_bitmap_list_new();
 	uint64_t off = 0, this_bytes = 0;
 
 	for (uint32_t i = 0; i < nr; i++, off += this_bytes) {
@@ -221,7 +221,7 @@ static uint64_t bitmap_entry_bytes(const struct bitmap *bitmap)
 	return entry_bytes(bitmap->extra_bytes, strlen(bitmap->name));
 }
 
-uint8_t *bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes)
+uint8_t *qcow2_bitmap_directory_build(const GPtrArray *list, uint32_t unit, uint64_t *ret_bytes)
 {
 	uint64_t bytes = 0;
 	uint8_t *buf;

@@ -44,7 +44,7 @@ static int check_extension(const struct qcow2 *q, GError **err)
 	return -EINVAL;
 }
 
-uint64_t bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits)
+uint64_t qcow2_bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits)
 {
 	return qcow2_clusters_for(q, dirty_bits_bytes(image_size(q->img), granularity_bits));
 }
@@ -52,11 +52,11 @@ uint64_t bitmap_table_entries(const struct qcow2 *q, unsigned granularity_bits)
 static int check_bitmap(const struct qcow2 *q, const struct bitmap *bitmap, GError **err)
 {
 	uint64_t file_size = image_size(q->file);
-	uint64_t entries = bitmap_table_entries(q, bitmap->granularity_bits);
+	uint64_t entries = qcow2_bitmap_table_entries(q, bitmap->granularity_bits);
 	uint64_t bytes = (uint64_t)bitmap->table_entries * sizeof(uint64_t);
 
 	/* IN_USE: "the metadata (such as the auto flag or bitmap size) ... may be outdated" */
-	if (bitmap->table_entries != entries && !bitmap_is_inconsistent(bitmap))
+	if (bitmap->table_entries != entries && !qcow2_bitmap_is_inconsistent(bitmap))
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "bitmap '%s': bitmap_table_size is %u, must be %" PRIu64
 			    " for a disk of %" PRIu64 " bytes",
@@ -79,7 +79,7 @@ static int check_bitmap(const struct qcow2 *q, const struct bitmap *bitmap, GErr
 	return -EINVAL;
 }
 
-bool bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry)
+bool qcow2_bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry)
 {
 	uint64_t host_off = entry & QCOW2_OFFSET_MASK;
 
@@ -106,18 +106,19 @@ static int co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err
 	if (ret)
 		error_set(err, ret, "cannot read the bitmap directory");
 	else
-		ret = bitmap_directory_parse(dir, ext->directory_bytes, ext->nr, ret_list, err);
+		ret = qcow2_bitmap_directory_parse(dir, ext->directory_bytes, ext->nr, ret_list,
+						   err);
 	iobuf_free(dir);
 	return ret;
 }
 
-int bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err)
+int qcow2_bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err)
 {
 	g_autoptr(GPtrArray) list = NULL;
 	int ret;
 
 	if (!qcow2_has_bitmaps(q)) {
-		*ret_list = bitmap_list_new();
+		*ret_list = qcow2_bitmap_list_new();
 		return 0;
 	}
 	ret = co_read_directory(q, &list, err);
@@ -130,7 +131,7 @@ int bitmaps_co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **er
 	return ret;
 }
 
-int bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t **ret_table)
+int qcow2_bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t **ret_table)
 {
 	uint64_t bytes = (uint64_t)bitmap->table_entries * sizeof(uint64_t);
 	uint64_t *table = try_iobuf_alloc0(MAX(bytes, sizeof(uint64_t)));
@@ -147,9 +148,9 @@ int bitmap_co_read_table(struct qcow2 *q, const struct bitmap *bitmap, uint64_t 
 	return ret;
 }
 
-int bitmap_co_read_cluster(struct qcow2 *q, uint64_t entry, uint8_t *buf)
+int qcow2_bitmap_co_read_cluster(struct qcow2 *q, uint64_t entry, uint8_t *buf)
 {
-	if (!bitmap_table_entry_is_valid(q, entry))
+	if (!qcow2_bitmap_table_entry_is_valid(q, entry))
 		return -EIO;
 	if (entry & QCOW2_OFFSET_MASK)
 		return image_co_pread(q->file, entry & QCOW2_OFFSET_MASK, q->cluster_size, buf);
@@ -161,12 +162,12 @@ static int co_load_bits(struct qcow2 *q, const struct bitmap *bitmap, struct dir
 {
 	uint8_t *buf = try_iobuf_alloc(q->cluster_size);
 	uint64_t *table = NULL;
-	int ret = buf ? bitmap_co_read_table(q, bitmap, &table) : -ENOMEM;
+	int ret = buf ? qcow2_bitmap_co_read_table(q, bitmap, &table) : -ENOMEM;
 
 	for (uint64_t i = 0; !ret && i < bitmap->table_entries; i++) {
 		if (!table[i])
 			continue;
-		ret = bitmap_co_read_cluster(q, table[i], buf);
+		ret = qcow2_bitmap_co_read_cluster(q, table[i], buf);
 		if (!ret)
 			dirty_bits_put(bits, i << q->cluster_bits, buf, q->cluster_size);
 	}
@@ -177,8 +178,8 @@ static int co_load_bits(struct qcow2 *q, const struct bitmap *bitmap, struct dir
 	return ret;
 }
 
-int bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
-		   GError **err)
+int qcow2_bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct dirty_bits **ret_bits,
+			 GError **err)
 {
 	uint64_t bytes = dirty_bits_bytes(image_size(q->img), bitmap->granularity_bits);
 	g_autofree char *what = g_strdup_printf("bitmap '%s'", bitmap->name);
@@ -213,7 +214,7 @@ static int walk_table(struct qcow2 *q, const struct bitmap_walk *walk, const str
 	int ret = 0;
 
 	for (uint32_t i = 0; i < bitmap->table_entries && !ret; i++) {
-		if (!bitmap_table_entry_is_valid(q, table[i])) {
+		if (!qcow2_bitmap_table_entry_is_valid(q, table[i])) {
 			g_autofree char *text = g_strdup_printf(
 				"bitmap '%s': table entry %u is 0x%" PRIx64 ", which is invalid",
 				bitmap->name, i, table[i]);
@@ -240,7 +241,7 @@ static int co_walk_bitmap(struct qcow2 *q, const struct bitmap_walk *walk,
 		return 0;
 	ret = walk->range(walk->arg, "bitmap table", bitmap->table_off,
 			  bitmap->table_entries * sizeof(uint64_t))
-		      ?: bitmap_co_read_table(q, bitmap, &table);
+		      ?: qcow2_bitmap_co_read_table(q, bitmap, &table);
 	if (ret)
 		return ret;
 	ret = walk_table(q, walk, bitmap, table);

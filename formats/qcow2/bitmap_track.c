@@ -12,8 +12,8 @@
 
 #include "rules.h"
 
-struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
-				  const struct bitmap *bitmap)
+struct bitmap *qcow2_bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
+					const struct bitmap *bitmap)
 {
 	struct bitmap *found = old ? g_hash_table_lookup(old, bitmap->name) : NULL;
 
@@ -23,28 +23,29 @@ struct bitmap *bitmap_predecessor(const struct qcow2 *q, GHashTable *old,
 	return found;
 }
 
-int bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old, GError **err)
+int qcow2_bitmaps_make_tracked(const struct qcow2 *q, GPtrArray *list, GHashTable *old,
+			       GError **err)
 {
 	int ret = 0;
 
 	for (guint i = 0; i < list->len && !ret; i++) {
 		struct bitmap *bitmap = list->pdata[i];
 
-		if (bitmap_is_tracked(bitmap) && !bitmap->fresh &&
-		    !bitmap_predecessor(q, old, bitmap))
-			ret = bitmap_make_fresh(q, bitmap, image_size(q->img), err);
+		if (qcow2_bitmap_is_tracked(bitmap) && !bitmap->fresh &&
+		    !qcow2_bitmap_predecessor(q, old, bitmap))
+			ret = qcow2_bitmap_make_fresh(q, bitmap, image_size(q->img), err);
 	}
 	return ret;
 }
 
-void bitmaps_adopt(struct qcow2 *q, GPtrArray *list)
+void qcow2_bitmaps_adopt(struct qcow2 *q, GPtrArray *list)
 {
 	if (q->bitmaps)
 		g_ptr_array_unref(q->bitmaps);
 	q->bitmaps = list;
 	q->bitmaps_tracked = false;
 	for (guint i = 0; i < list->len; i++)
-		q->bitmaps_tracked |= bitmap_is_tracked(list->pdata[i]);
+		q->bitmaps_tracked |= qcow2_bitmap_is_tracked(list->pdata[i]);
 	co_mutex_lock(&q->bitmap_lock);
 	q->bitmaps_touched = false;
 	co_mutex_unlock(&q->bitmap_lock);
@@ -84,13 +85,13 @@ static int check_trackable(struct claim *claim, GPtrArray *list)
 		const struct bitmap *bitmap = list->pdata[i];
 		g_autofree char *text = NULL;
 
-		if (!bitmap_is_tracked(bitmap) || bitmap_is_usable(bitmap))
+		if (!qcow2_bitmap_is_tracked(bitmap) || qcow2_bitmap_is_usable(bitmap))
 			continue;
 		text = g_strdup_printf("bitmap '%s' has extra data, which is not supported",
 				       bitmap->name);
 		return refuse(claim, text);
 	}
-	return bitmaps_make_tracked(claim->q, list, NULL, claim->err);
+	return qcow2_bitmaps_make_tracked(claim->q, list, NULL, claim->err);
 }
 
 static void drop_extension(struct qcow2 *q)
@@ -125,9 +126,9 @@ int qcow2_co_bitmaps_open(struct qcow2 *q,
 	ret = take_memory(q, err) ?: qcow2_co_walk_bitmaps(q, &walk);
 	if (ret && err && !*err)
 		error_set(err, ret, "%s: cannot read its bitmaps", q->img->filename);
-	ret = ret ?: bitmaps_co_read_directory(q, &list, err) ?: check_trackable(&claim, list);
+	ret = ret ?: qcow2_bitmaps_co_read_directory(q, &list, err) ?: check_trackable(&claim, list);
 	if (!ret)
-		bitmaps_adopt(q, g_steal_pointer(&list));
+		qcow2_bitmaps_adopt(q, g_steal_pointer(&list));
 	return ret;
 }
 
@@ -135,7 +136,7 @@ int qcow2_co_bitmaps_close(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* no requ
 {
 	if (!q->bitmaps || !q->bitmaps_touched)
 		return 0;
-	return bitmaps_co_commit(q, bitmap_list_copy(q->bitmaps), NULL);
+	return qcow2_bitmaps_co_commit(q, qcow2_bitmap_list_copy(q->bitmaps), NULL);
 }
 
 void qcow2_bitmaps_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
@@ -170,13 +171,14 @@ static int co_write_marks(struct qcow2 *q, bool all) REQUIRES(q->bitmap_lock)
 	for (guint i = 0; i < q->bitmaps->len && !ret && !RULE_BROKEN(RULE_BITMAP_MARK); i++) {
 		const struct bitmap *bitmap = q->bitmaps->pdata[i];
 
-		if (bitmap_is_tracked(bitmap) || (all && !bitmap_is_inconsistent(bitmap)))
+		if (qcow2_bitmap_is_tracked(bitmap) ||
+		    (all && !qcow2_bitmap_is_inconsistent(bitmap)))
 			ret = co_write_mark(q, bitmap);
 	}
 	return ret ?: image_co_flush(q->file);
 }
 
-int bitmaps_co_mark_in_use(struct qcow2 *q, bool all)
+int qcow2_bitmaps_co_mark_in_use(struct qcow2 *q, bool all)
 {
 	int ret = 0;
 
@@ -199,7 +201,7 @@ int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	int ret = 0;
 
 	if (!atomic_load(&q->bitmaps_marked))
-		ret = bitmaps_co_mark_in_use(q, false);
+		ret = qcow2_bitmaps_co_mark_in_use(q, false);
 	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
 		const struct bitmap *bitmap = q->bitmaps->pdata[i];
 
@@ -214,11 +216,12 @@ int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes)
 static int refuse_resize(const struct qcow2 *q, const struct bitmap *bitmap, uint64_t new_size,
 			 GError **err)
 {
-	if (bitmap_is_inconsistent(bitmap) || !bitmap_is_usable(bitmap))
+	if (qcow2_bitmap_is_inconsistent(bitmap) || !qcow2_bitmap_is_usable(bitmap))
 		g_set_error(err, UBD_ERROR, ENOTSUP,
 			    "%s: bitmap '%s' is %s and cannot be resized; remove it first",
 			    q->img->filename, bitmap->name,
-			    bitmap_is_inconsistent(bitmap) ? "inconsistent" : "of an unknown kind");
+			    qcow2_bitmap_is_inconsistent(bitmap) ? "inconsistent"
+								 : "of an unknown kind");
 	else if (dirty_bits_bytes(new_size, bitmap->granularity_bits) > DIRTY_BITS_MAX_BYTES)
 		g_set_error(err, UBD_ERROR, ENOTSUP,
 			    "%s: bitmap '%s' would need more than %llu MiB for a disk of %" PRIu64
@@ -253,14 +256,14 @@ static int resize_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t n
 
 	if (bitmap->fresh->disk_bytes == size)
 		return 0;
-	larger = bitmap_copy(bitmap);
-	ret = bitmap_make_fresh(q, larger, size, err);
+	larger = qcow2_bitmap_copy(bitmap);
+	ret = qcow2_bitmap_make_fresh(q, larger, size, err);
 	if (!ret) {
 		dirty_bits_merge(larger->fresh, bitmap->fresh);
-		bitmap_drop_fresh(bitmap);
+		qcow2_bitmap_drop_fresh(bitmap);
 		bitmap->fresh = g_steal_pointer(&larger->fresh);
 	}
-	bitmap_free(larger);
+	qcow2_bitmap_free(larger);
 	return ret;
 }
 
@@ -277,7 +280,7 @@ int qcow2_co_bitmaps_resize(struct qcow2 *q, uint64_t new_size, GError **err)
 
 	if (ret || !q->bitmaps->len)
 		return ret;
-	ret = bitmaps_co_mark_in_use(q, true);
+	ret = qcow2_bitmaps_co_mark_in_use(q, true);
 	for (guint i = 0; i < q->bitmaps->len && !ret; i++) {
 		struct bitmap *bitmap = q->bitmaps->pdata[i];
 

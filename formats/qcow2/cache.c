@@ -53,7 +53,7 @@ static int no_memory(const struct qcow2 *q, uint64_t bytes, GError **err)
 	return qcow2_refuse(q, err, -ENOMEM, "no memory for a cache of %" PRIu64 " bytes", bytes);
 }
 
-int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
+int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
 {
 	struct l2_cache *cache = &q->cache;
 	uint64_t wanted = bytes / cache->slice_bytes;
@@ -76,7 +76,7 @@ int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
 	return 0;
 }
 
-void l2_cache_destroy(struct qcow2 *q)
+void qcow2_l2_cache_destroy(struct qcow2 *q)
 {
 	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
 		struct shard *shard = &q->cache.shards[i];
@@ -140,7 +140,7 @@ static struct slice *find_victim(struct l2_cache *cache, struct shard *shard, bo
 	return NULL;
 }
 
-void l2_cache_forget(struct qcow2 *q)
+void qcow2_l2_cache_forget(struct qcow2 *q)
 {
 	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
 		struct shard *shard = &q->cache.shards[i];
@@ -157,7 +157,7 @@ void l2_cache_forget(struct qcow2 *q)
 	}
 }
 
-void l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)
+void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)
 {
 	struct l2_cache *cache = &q->cache;
 
@@ -188,7 +188,7 @@ static void wait_for_shard(struct shard *shard) REQUIRES(shard->lock)
 {
 	/*
 	 * Counted before the last look at the pins by find_victim() was over:
-	 * slice_put() drops its pin first and looks at the count second.
+	 * qcow2_slice_put() drops its pin first and looks at the count second.
 	 */
 	co_queue_wait_thread(&shard->waiters, &shard->lock);
 }
@@ -222,14 +222,15 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 	return ret;
 }
 
-int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice)
+int qcow2_slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
+		       struct slice **ret_slice)
 {
 	uint64_t in_table = qcow2_l2_index(q, guest_off) >> q->slice_bits;
 
-	return slice_co_get_at(q, l2_off + in_table * q->cache.slice_bytes, ret_slice);
+	return qcow2_slice_co_get_at(q, l2_off + in_table * q->cache.slice_bytes, ret_slice);
 }
 
-int slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice)
+int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice)
 	NO_THREAD_SAFETY_ANALYSIS /* slice_co_fill() drops the lock */
 {
 	struct shard *shard = shard_of(&q->cache, host_off);
@@ -272,7 +273,7 @@ int slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice
 	}
 }
 
-void slice_put(struct slice *slice)
+void qcow2_slice_put(struct slice *slice)
 {
 	struct shard *shard = slice->shard;
 
@@ -284,7 +285,7 @@ void slice_put(struct slice *slice)
 	thread_unlock(&shard->lock);
 }
 
-void slice_mark_dirty(struct qcow2 *q, struct slice *slice)
+void qcow2_slice_mark_dirty(struct qcow2 *q, struct slice *slice)
 {
 	if (atomic_load_explicit(&slice->dirty, memory_order_relaxed))
 		return;
@@ -306,7 +307,7 @@ static void store_extended(struct slice *slice, unsigned index, struct l2_entry 
 	atomic_store_explicit(&slice->seq, seq + 2, memory_order_release);
 }
 
-struct l2_entry slice_load_extended(const struct slice *slice, unsigned index)
+struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned index)
 {
 	unsigned before, after;
 	uint64_t desc, bitmap;
@@ -321,7 +322,7 @@ struct l2_entry slice_load_extended(const struct slice *slice, unsigned index)
 	return (struct l2_entry){ be64toh(desc), be64toh(bitmap) };
 }
 
-void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
+void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 {
 	atomic_fetch_add(&q->changes, 1);
 	if (q->extended_l2)
@@ -329,10 +330,10 @@ void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2
 	else
 		atomic_store_explicit(&slice->entries[index], htobe64(entry.desc),
 				      memory_order_release);
-	slice_mark_dirty(q, slice);
+	qcow2_slice_mark_dirty(q, slice);
 }
 
-void slice_begin_clean(struct slice *slice)
+void qcow2_slice_begin_clean(struct slice *slice)
 {
 	thread_lock(&slice->shard->lock);
 	atomic_fetch_add(&slice->pins, 1);

@@ -28,7 +28,7 @@
 static bool next_window(struct check *c, uint64_t *ret_start)
 {
 	uint64_t end = c->window_start + c->window_clusters;
-	uint64_t next = MIN(c->next_used, check_next_covered(c, end));
+	uint64_t next = MIN(c->next_used, qcow2_check_next_covered(c, end));
 
 	*ret_start = align_down(next, c->window_max);
 	return next < c->nr_clusters;
@@ -45,7 +45,7 @@ static int co_fill_window(struct check *c, enum check_walk walk, uint64_t start)
 	c->window_start = start;
 	c->walk = walk;
 	c->filled = false;
-	ret = check_co_walk(c);
+	ret = qcow2_check_co_walk(c);
 	if (ret)
 		return ret;
 	c->filled = true;
@@ -54,8 +54,8 @@ static int co_fill_window(struct check *c, enum check_walk walk, uint64_t start)
 	return 0;
 }
 
-int check_co_each_window(struct check *c, enum check_walk walk,
-			 int (*look)(struct check *c, void *arg), void *arg)
+int qcow2_check_co_each_window(struct check *c, enum check_walk walk,
+			       int (*look)(struct check *c, void *arg), void *arg)
 {
 	uint64_t start = 0;
 	int ret;
@@ -79,7 +79,7 @@ static int co_check_flags(struct check *c)
 	c->filled = false;
 	for (unsigned i = 0; i < CHECK_MAX_WINDOWS; i++) {
 		c->window_start = start;
-		ret = check_co_load_ones(c) ?: check_co_walk(c);
+		ret = qcow2_check_co_load_ones(c) ?: qcow2_check_co_walk(c);
 		if (ret || !next_window(c, &start))
 			return ret;
 	}
@@ -95,35 +95,35 @@ static int co_rebuild(struct check *c)
 	int ret;
 
 	if (!(c->opts->fix & IMAGE_CHECK_FIX_ERRORS)) {
-		check_say(c, "ERROR need to rebuild refcount structures");
+		qcow2_check_say(c, "ERROR need to rebuild refcount structures");
 		return -EIO;
 	}
 	/* What hangs on a table that cannot be read would be counted as free. */
 	if (c->unreadable_table) {
-		check_say(c, "ERROR refcounts are not rebuilt: a table that cannot be read "
-			     "may refer to any cluster");
+		qcow2_check_say(c, "ERROR refcounts are not rebuilt: a table that cannot be read "
+				   "may refer to any cluster");
 		return 0;
 	}
-	ret = check_co_rebuild(c);
+	ret = qcow2_check_co_rebuild(c);
 	if (ret)
 		return ret;
 	c->result->corruptions_fixed += fixed;
 	c->result->leaks_fixed += c->leaks;
 	c->refs_wrong -= fixed;
 	c->leaks = 0;
-	check_refs_clear(c);
+	qcow2_check_refs_clear(c);
 	c->reftable_off = c->q->reftable_off;
 	c->reftable_size = c->q->reftable_size;
 	c->filled = false;
-	return check_co_load_reftable(c);
+	return qcow2_check_co_load_reftable(c);
 }
 
 static int co_raise(struct check *c)
 {
 	uint64_t fixed = c->refs_wrong - c->refs_too_high;
 	bool raise = true;
-	int ret = check_co_each_window(c, CHECK_COUNT, check_co_adjust, &raise)
-			  ?: check_co_flush_refs(c);
+	int ret = qcow2_check_co_each_window(c, CHECK_COUNT, qcow2_check_co_adjust, &raise)
+			  ?: qcow2_check_co_flush_refs(c);
 
 	if (ret)
 		return ret;
@@ -138,12 +138,12 @@ static int co_lower(struct check *c)
 	int ret;
 
 	if (c->unreadable_table) {
-		check_say(c, "Leaked clusters are kept: they may belong to a table that "
-			     "cannot be read");
+		qcow2_check_say(c, "Leaked clusters are kept: they may belong to a table that "
+				   "cannot be read");
 		return 0;
 	}
-	ret = check_co_each_window(c, CHECK_COUNT, check_co_adjust, &raise)
-		      ?: check_co_flush_refs(c);
+	ret = qcow2_check_co_each_window(c, CHECK_COUNT, qcow2_check_co_adjust, &raise)
+		      ?: qcow2_check_co_flush_refs(c);
 	if (ret)
 		return ret;
 	c->result->leaks_fixed += c->leaks;
@@ -185,8 +185,9 @@ static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above
 	int ret;
 
 	if (!qcow2_is_behind_end(q, q->l1_off, bytes) ||
-	    !check_corrupt(c, true, " L1 table at 0x%" PRIx64 " lies beyond the end of the file",
-			   q->l1_off))
+	    !qcow2_check_corrupt(c, true,
+				 " L1 table at 0x%" PRIx64 " lies beyond the end of the file",
+				 q->l1_off))
 		return 0;
 	ret = image_co_truncate(q->file,
 				q->l1_off + (qcow2_clusters_for(q, bytes) << q->cluster_bits));
@@ -199,15 +200,15 @@ static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above
 
 static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
-	int ret = check_co_load_reftable(c);
+	int ret = qcow2_check_co_load_reftable(c);
 
 	if (c->q->reftable_bad) {
-		check_say(c, "ERROR refcount table at 0x%" PRIx64 " is invalid",
-			  c->q->reftable_off);
+		qcow2_check_say(c, "ERROR refcount table at 0x%" PRIx64 " is invalid",
+				c->q->reftable_off);
 		c->refs_wrong += c->q->reftable_size != 0;
 		c->rebuild = true;
 	}
-	ret = ret ?: check_co_each_window(c, CHECK_COUNT, check_co_compare, NULL);
+	ret = ret ?: qcow2_check_co_each_window(c, CHECK_COUNT, qcow2_check_co_compare, NULL);
 	if (!ret && c->opts->fix)
 		ret = co_repair_refs(c);
 	c->result->corruptions += c->refs_wrong;
@@ -246,7 +247,7 @@ int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
 	c.q = q;
 	/* First, for the clusters of the file are counted by its size. */
 	ret = co_complete_l1(&c) ?: check_init(&c, q) ?: co_check_all(&c);
-	check_refs_clear(&c);
+	qcow2_check_refs_clear(&c);
 	g_free(c.counted);
 	g_free(c.refcount_one);
 	iobuf_free(c.l2_table);

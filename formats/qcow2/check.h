@@ -83,80 +83,82 @@ struct check {
 	GArray *blocks; /* host clusters of all blocks, sorted; built on demand */
 };
 
-static inline bool check_in_window(const struct check *c, uint64_t cluster)
+static inline bool qcow2_check_in_window(const struct check *c, uint64_t cluster)
 {
 	return cluster >= c->window_start && cluster - c->window_start < c->window_clusters;
 }
 
 /* Notes a referenced cluster, and where the next window must begin. True: it is in this window. */
-static inline bool check_see(struct check *c, uint64_t cluster)
+static inline bool qcow2_check_see(struct check *c, uint64_t cluster)
 {
 	if (cluster >= c->window_start + c->window_clusters)
 		c->next_used = MIN(c->next_used, cluster);
-	return check_in_window(c, cluster);
+	return qcow2_check_in_window(c, cluster);
 }
 
 /* ---- check_find.c ---- */
 
 /* Reports one line for people. */
-void check_say(const struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
+void qcow2_check_say(const struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /*
  * Reports and counts a corruption of a table, once. True: repair it now, because @fixable allows it
  * and the caller of the check wants it.
  */
-bool check_corrupt(struct check *c, bool fixable, const char *format, ...) G_GNUC_PRINTF(3, 4);
+bool qcow2_check_corrupt(struct check *c, bool fixable, const char *format, ...)
+	G_GNUC_PRINTF(3, 4);
 
 /*
  * Counts one reference on every host cluster of a range. False, after a report: it is outside the
  * file.
  */
-bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes);
+bool qcow2_check_count_range(struct check *c, uint64_t host_off, uint64_t bytes);
 
 /* ---- check.c ---- */
 
 /* Calls look(c, arg) for each window, filled by a walk of that kind. */
-int check_co_each_window(struct check *c, enum check_walk walk,
-			 int (*look)(struct check *c, void *arg), void *arg);
+int qcow2_check_co_each_window(struct check *c, enum check_walk walk,
+			       int (*look)(struct check *c, void *arg), void *arg);
 
 /* ---- check_count.c ---- */
 
 /* Walks the tables; c->walk says what for. */
-int check_co_walk(struct check *c);
+int qcow2_check_co_walk(struct check *c);
 
 /* ---- check_entry.c ---- */
 
 /* Checks all entries of c->l2_table, and repairs them there. */
-int check_co_l2_entries(struct check *c, bool active);
+int qcow2_check_co_l2_entries(struct check *c, bool active);
 
 /* Whether the copied flag agrees with the refcount. If not, the refcount is looked up. */
-int check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *ret_refcount);
+int qcow2_check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *ret_refcount);
 
 /* ---- check_refs.c ---- */
 
-int check_co_load_reftable(struct check *c);
-void check_refs_clear(struct check *c);
+int qcow2_check_co_load_reftable(struct check *c);
+void qcow2_check_refs_clear(struct check *c);
 /* Counts the refcount table and its blocks. */
-void check_count_refs(struct check *c);
-int check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_refcount);
-/* Reports errors in the refcounts of the window. For check_co_each_window(), like the next one. */
-int check_co_compare(struct check *c, void *unused);
+void qcow2_check_count_refs(struct check *c);
+int qcow2_check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_refcount);
+/* Reports errors in the refcounts of the window. For qcow2_check_co_each_window(), like the next
+ * one. */
+int qcow2_check_co_compare(struct check *c, void *unused);
 /* Raises the refcounts that are too low, or lowers those that are too high: bool *arg. */
-int check_co_adjust(struct check *c, void *arg);
+int qcow2_check_co_adjust(struct check *c, void *arg);
 /* Fills refcount_one of the window. */
-int check_co_load_ones(struct check *c);
+int qcow2_check_co_load_ones(struct check *c);
 /* Makes the adjusted refcounts durable. */
-int check_co_flush_refs(struct check *c);
+int qcow2_check_co_flush_refs(struct check *c);
 /* The first cluster at or after @cluster that a refcount block covers; UINT64_MAX: none. */
-uint64_t check_next_covered(const struct check *c, uint64_t cluster);
+uint64_t qcow2_check_next_covered(const struct check *c, uint64_t cluster);
 /* Whether the cluster contains something that is written in place: never an L2 table. */
-bool check_is_fixed(struct check *c, uint64_t cluster);
+bool qcow2_check_is_fixed(struct check *c, uint64_t cluster);
 /* Whether a counted table shares no cluster with another one. */
-bool check_is_alone(struct check *c, const struct check_range *table);
+bool qcow2_check_is_alone(struct check *c, const struct check_range *table);
 
 /* ---- check_rebuild.c ---- */
 
 /* Builds a new refcount structure from the counts, and points the header to it. */
-int check_co_rebuild(struct check *c);
+int qcow2_check_co_rebuild(struct check *c);
 
 #endif

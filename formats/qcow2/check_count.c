@@ -22,11 +22,12 @@ static bool count_table(struct check *c, const char *name, uint64_t host_off, ui
 	if (c->walk == CHECK_COPIED)
 		return true;
 	if (qcow2_in_cluster(c->q, host_off)) {
-		check_corrupt(c, false, " %s offset=%" PRIx64 ": Table is not cluster aligned",
-			      name, host_off);
+		qcow2_check_corrupt(c, false,
+				    " %s offset=%" PRIx64 ": Table is not cluster aligned", name,
+				    host_off);
 		return false;
 	}
-	if (!check_count_range(c, host_off, bytes))
+	if (!qcow2_check_count_range(c, host_off, bytes))
 		return false;
 	if (!c->quiet)
 		g_array_append_val(c->fixed, range);
@@ -41,8 +42,8 @@ static int cannot_read(struct check *c, const char *name, uint64_t host_off, int
 	c->unreadable_table = true;
 	if (c->quiet || c->walk == CHECK_COPIED)
 		return 0;
-	check_say(c, "ERROR: %s at 0x%" PRIx64 " cannot be read: %s", name, host_off,
-		  g_strerror(-ret));
+	qcow2_check_say(c, "ERROR: %s at 0x%" PRIx64 " cannot be read: %s", name, host_off,
+			g_strerror(-ret));
 	c->result->check_errors++;
 	return 0;
 }
@@ -59,7 +60,7 @@ static int co_walk_l2(struct check *c, uint64_t l2_off, bool active)
 	c->table_changed = false;
 	c->table_fixable = -1;
 	c->table_off = l2_off;
-	ret = check_co_l2_entries(c, active);
+	ret = qcow2_check_co_l2_entries(c, active);
 	if (!ret && c->table_changed)
 		ret = image_co_pwrite(q->file, l2_off, q->cluster_size, c->l2_table, 0);
 	return ret;
@@ -70,13 +71,13 @@ static int co_check_l1_copied(struct check *c, uint64_t index, uint64_t *entry)
 {
 	uint64_t refcount;
 	bool right;
-	int ret = check_co_copied(c, *entry, &right, &refcount);
+	int ret = qcow2_check_co_copied(c, *entry, &right, &refcount);
 
 	if (!ret && !right &&
-	    check_corrupt(c, true,
-			  " OFLAG_COPIED L2 cluster: l1_index=%" PRIu64 " l1_entry=%" PRIx64
-			  " refcount=%" PRIu64,
-			  index, *entry, refcount))
+	    qcow2_check_corrupt(c, true,
+				" OFLAG_COPIED L2 cluster: l1_index=%" PRIu64 " l1_entry=%" PRIx64
+				" refcount=%" PRIu64,
+				index, *entry, refcount))
 		*entry ^= QCOW2_COPIED;
 	return ret;
 }
@@ -85,7 +86,7 @@ static int co_check_l1_copied(struct check *c, uint64_t index, uint64_t *entry)
 static bool may_fix_l1(struct check *c)
 {
 	if (c->l1_fixable < 0)
-		c->l1_fixable = check_is_alone(c, &c->l1_range);
+		c->l1_fixable = qcow2_check_is_alone(c, &c->l1_range);
 	return c->l1_fixable;
 }
 
@@ -95,17 +96,17 @@ static int co_walk_l1_entry(struct check *c, uint64_t index, bool active, uint64
 	int ret;
 
 	if (*entry & QCOW2_L1_RESERVED && c->walk != CHECK_COPIED && !c->quiet &&
-	    check_corrupt(c, may_fix_l1(c), " found L1 entry with reserved bits set: %" PRIx64,
-			  *entry))
+	    qcow2_check_corrupt(c, may_fix_l1(c),
+				" found L1 entry with reserved bits set: %" PRIx64, *entry))
 		*entry &= ~QCOW2_L1_RESERVED;
 	if (!l2_off)
 		return 0;
 	if (qcow2_in_cluster(c->q, l2_off)) {
 		if (c->walk != CHECK_COPIED)
-			check_corrupt(c, false,
-				      " l2_offset=%" PRIx64
-				      ": Table is not cluster aligned; L1 entry corrupted",
-				      l2_off);
+			qcow2_check_corrupt(c, false,
+					    " l2_offset=%" PRIx64
+					    ": Table is not cluster aligned; L1 entry corrupted",
+					    l2_off);
 		c->unreadable_table = true;
 		return 0;
 	}
@@ -113,7 +114,7 @@ static int co_walk_l1_entry(struct check *c, uint64_t index, bool active, uint64
 		ret = co_check_l1_copied(c, index, entry);
 		if (ret)
 			return ret;
-	} else if (!check_count_range(c, l2_off, c->q->cluster_size)) {
+	} else if (!qcow2_check_count_range(c, l2_off, c->q->cluster_size)) {
 		c->unreadable_table = true;
 	}
 	if (qcow2_cluster_index(c->q, l2_off) >= c->nr_clusters)
@@ -160,7 +161,8 @@ static int co_walk_l1(struct check *c, uint64_t l1_off, uint64_t entries, bool a
 	if (!entries)
 		return 0;
 	if (entries * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES) {
-		check_corrupt(c, false, " L1 table of %" PRIu64 " entries is too large", entries);
+		qcow2_check_corrupt(c, false, " L1 table of %" PRIu64 " entries is too large",
+				    entries);
 		c->unreadable_table = true;
 		return 0;
 	}
@@ -210,10 +212,10 @@ static int co_walk_snapshots(struct check *c)
 
 	for (uint32_t i = 0; i < q->nr_snapshots; i++) {
 		if (off >= c->nr_clusters << q->cluster_bits) {
-			check_corrupt(c, false,
-				      " snapshot table at 0x%" PRIx64
-				      " extends beyond the end of the file",
-				      q->snapshots_off);
+			qcow2_check_corrupt(c, false,
+					    " snapshot table at 0x%" PRIx64
+					    " extends beyond the end of the file",
+					    q->snapshots_off);
 			c->unreadable_table = true;
 			return 0;
 		}
@@ -241,7 +243,7 @@ static int bitmap_problem(void *arg, const char *text)
 {
 	struct check *c = arg;
 
-	check_corrupt(c, false, " %s", text);
+	qcow2_check_corrupt(c, false, " %s", text);
 	c->unreadable_table = true;
 	return 0;
 }
@@ -255,7 +257,7 @@ static int co_walk_bitmaps(struct check *c)
 
 /* ---- all ---- */
 
-int check_co_walk(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* L1 stays where it is */
+int qcow2_check_co_walk(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* L1 stays where it is */
 {
 	struct qcow2 *q = c->q;
 	int ret;
@@ -269,6 +271,6 @@ int check_co_walk(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* L1 stays where i
 	 */
 	ret = co_walk_snapshots(c) ?: co_walk_bitmaps(c) ?: co_walk_l1(c, q->l1_off, q->l1_size, true);
 	if (!ret && c->walk != CHECK_COUNT_WITHOUT_REFS)
-		check_count_refs(c);
+		qcow2_check_count_refs(c);
 	return ret;
 }

@@ -28,7 +28,8 @@ static void store(struct check *c, struct place *p, uint64_t value)
 static bool may_fix(struct check *c)
 {
 	if (c->table_fixable < 0)
-		c->table_fixable = !check_is_fixed(c, qcow2_cluster_index(c->q, c->table_off));
+		c->table_fixable =
+			!qcow2_check_is_fixed(c, qcow2_cluster_index(c->q, c->table_off));
 	return c->table_fixable;
 }
 
@@ -57,13 +58,13 @@ static void count_compressed(struct check *c, struct place *p, bool active)
 
 	qcow2_compressed_range(c->q, p->entry.desc, &host_off, &bytes);
 	if (p->entry.desc & QCOW2_COPIED &&
-	    check_corrupt(c, may_fix(c),
-			  ": coffset=0x%" PRIx64
-			  ": copied flag must never be set for compressed clusters",
-			  host_off))
+	    qcow2_check_corrupt(c, may_fix(c),
+				": coffset=0x%" PRIx64
+				": copied flag must never be set for compressed clusters",
+				host_off))
 		store(c, p, p->entry.desc & ~QCOW2_COPIED);
 	if (qcow2_has_data_file(c->q)) {
-		check_corrupt(
+		qcow2_check_corrupt(
 			c, false,
 			" compressed cluster in an image with an external data file: %" PRIx64,
 			p->entry.desc);
@@ -71,7 +72,7 @@ static void count_compressed(struct check *c, struct place *p, bool active)
 	}
 	if (active)
 		count_stats(c, host_off, true);
-	check_count_range(c, host_off, bytes);
+	qcow2_check_count_range(c, host_off, bytes);
 }
 
 /* A zero cluster keeps a place for its data where none can be: it needs no place. */
@@ -79,10 +80,10 @@ static bool fix_unaligned(struct check *c, struct place *p, uint64_t host_off)
 {
 	bool zero = p->entry.desc & QCOW2_ZERO && !c->q->extended_l2;
 
-	if (!check_corrupt(c, zero && may_fix(c),
-			   " offset=%" PRIx64 ": %s cluster is not properly aligned; "
-			   "L2 entry corrupted.",
-			   host_off, zero ? "Preallocated" : "Data"))
+	if (!qcow2_check_corrupt(c, zero && may_fix(c),
+				 " offset=%" PRIx64 ": %s cluster is not properly aligned; "
+				 "L2 entry corrupted.",
+				 host_off, zero ? "Preallocated" : "Data"))
 		return false;
 	store(c, p, QCOW2_ZERO);
 	return true;
@@ -97,8 +98,9 @@ static void check_subclusters(struct check *c, const struct place *p)
 		       : subclusters_valid(bitmap) && (!subclusters_allocated(bitmap) ||
 						       qcow2_has_cluster(c->q, p->entry.desc)))
 		return;
-	check_corrupt(c, false, " found l2 entry with invalid subclusters: %" PRIx64 " %" PRIx64,
-		      p->entry.desc, bitmap);
+	qcow2_check_corrupt(c, false,
+			    " found l2 entry with invalid subclusters: %" PRIx64 " %" PRIx64,
+			    p->entry.desc, bitmap);
 }
 
 static void count_standard(struct check *c, struct place *p, bool active)
@@ -106,20 +108,21 @@ static void count_standard(struct check *c, struct place *p, bool active)
 	uint64_t host_off = p->entry.desc & QCOW2_OFFSET_MASK;
 
 	if (p->entry.desc & qcow2_l2_reserved(c->q) &&
-	    check_corrupt(c, may_fix(c), " found l2 entry with reserved bits set: %" PRIx64,
-			  p->entry.desc))
+	    qcow2_check_corrupt(c, may_fix(c), " found l2 entry with reserved bits set: %" PRIx64,
+				p->entry.desc))
 		store(c, p, p->entry.desc & ~qcow2_l2_reserved(c->q));
 	/* Whether it reads as zeroes, as in version 3, or as its data nobody knows. */
 	if (c->q->version < 3 && p->entry.desc & QCOW2_ZERO)
-		check_corrupt(c, false, " found l2 entry with the zero flag in version 2: %" PRIx64,
-			      p->entry.desc);
+		qcow2_check_corrupt(c, false,
+				    " found l2 entry with the zero flag in version 2: %" PRIx64,
+				    p->entry.desc);
 	if (!qcow2_has_cluster(c->q, p->entry.desc)) {
 		/* "The offset may only be 0 with bit 63 set ... when an external data file is
 		 * used." */
 		if (p->entry.desc & QCOW2_COPIED && !(p->entry.desc & QCOW2_ZERO) &&
-		    check_corrupt(c, may_fix(c),
-				  " copied flag without a cluster: l2_entry=%" PRIx64,
-				  p->entry.desc))
+		    qcow2_check_corrupt(c, may_fix(c),
+					" copied flag without a cluster: l2_entry=%" PRIx64,
+					p->entry.desc))
 			store(c, p, p->entry.desc & ~QCOW2_COPIED);
 		return;
 	}
@@ -128,17 +131,18 @@ static void count_standard(struct check *c, struct place *p, bool active)
 	if (active)
 		count_stats(c, host_off, false);
 	if (!qcow2_has_data_file(c->q))
-		check_count_range(c, host_off, c->q->cluster_size);
+		qcow2_check_count_range(c, host_off, c->q->cluster_size);
 	else if (qcow2_is_misplaced(c->q, p->entry.desc, p->guest_off))
-		check_corrupt(c, false,
-			      " data cluster of guest offset 0x%" PRIx64
-			      " is not at that offset of the external data file: l2_entry=%" PRIx64,
-			      p->guest_off, p->entry.desc);
+		qcow2_check_corrupt(
+			c, false,
+			" data cluster of guest offset 0x%" PRIx64
+			" is not at that offset of the external data file: l2_entry=%" PRIx64,
+			p->guest_off, p->entry.desc);
 }
 
 /* ---- copied flags ---- */
 
-int check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *ret_refcount)
+int qcow2_check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *ret_refcount)
 {
 	uint64_t cluster = qcow2_cluster_index(c->q, entry & QCOW2_OFFSET_MASK);
 	bool one = false;
@@ -149,7 +153,7 @@ int check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *
 	if (cluster < c->nr_clusters) {
 		uint64_t index = cluster - c->window_start;
 
-		if (!check_see(c, cluster))
+		if (!qcow2_check_see(c, cluster))
 			return 0;
 		one = c->refcount_one[index / 64] >> (index % 64) & 1;
 	} else if (c->window_start) {
@@ -158,7 +162,7 @@ int check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint64_t *
 	*ret_right = one == !!(entry & QCOW2_COPIED);
 	if (*ret_right || cluster >= c->nr_clusters)
 		return 0;
-	ret = check_co_refcount(c, cluster, ret_refcount);
+	ret = qcow2_check_co_refcount(c, cluster, ret_refcount);
 	return ret;
 }
 
@@ -176,11 +180,12 @@ static int co_check_entry_copied(struct check *c, struct place *p)
 	if (qcow2_has_data_file(c->q))
 		right = p->entry.desc & QCOW2_COPIED;
 	else
-		ret = check_co_copied(c, p->entry.desc, &right, &refcount);
+		ret = qcow2_check_co_copied(c, p->entry.desc, &right, &refcount);
 	if (!ret && !right &&
-	    check_corrupt(c, may_fix(c),
-			  " OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64,
-			  p->entry.desc, refcount))
+	    qcow2_check_corrupt(c, may_fix(c),
+				" OFLAG_COPIED data cluster: l2_entry=%" PRIx64
+				" refcount=%" PRIu64,
+				p->entry.desc, refcount))
 		store(c, p, p->entry.desc ^ QCOW2_COPIED);
 	return ret;
 }
@@ -200,7 +205,7 @@ static int co_look_at(struct check *c, struct place *p, bool active)
 	return 0;
 }
 
-int check_co_l2_entries(struct check *c, bool active)
+int qcow2_check_co_l2_entries(struct check *c, bool active)
 {
 	const uint64_t *table = (const uint64_t *)c->l2_table;
 	unsigned words = c->q->extended_l2 ? 2 : 1;

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-void check_say(const struct check *c, const char *format, ...)
+void qcow2_check_say(const struct check *c, const char *format, ...)
 {
 	g_autofree char *line = NULL;
 	va_list args;
@@ -21,7 +21,7 @@ void check_say(const struct check *c, const char *format, ...)
 	c->opts->report(c->opts->report_arg, line);
 }
 
-bool check_corrupt(struct check *c, bool fixable, const char *format, ...)
+bool qcow2_check_corrupt(struct check *c, bool fixable, const char *format, ...)
 {
 	bool fix = fixable && c->opts->fix & IMAGE_CHECK_FIX_ERRORS;
 	g_autofree char *line = NULL;
@@ -32,7 +32,7 @@ bool check_corrupt(struct check *c, bool fixable, const char *format, ...)
 	va_start(args, format);
 	line = g_strdup_vprintf(format, args);
 	va_end(args);
-	check_say(c, "%s%s", fix ? "Repairing" : "ERROR", line);
+	qcow2_check_say(c, "%s%s", fix ? "Repairing" : "ERROR", line);
 	if (fix)
 		c->result->corruptions_fixed++;
 	else
@@ -40,7 +40,7 @@ bool check_corrupt(struct check *c, bool fixable, const char *format, ...)
 	return fix;
 }
 
-bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
+bool qcow2_check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 {
 	uint64_t first = qcow2_cluster_index(c->q, host_off);
 	uint64_t last = qcow2_cluster_index(c->q, host_off + bytes - 1);
@@ -48,7 +48,7 @@ bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 	if (!bytes)
 		return true;
 	if (host_off + bytes < host_off || last >= c->nr_clusters) {
-		check_corrupt(
+		qcow2_check_corrupt(
 			c, false,
 			": counting reference for region exceeding the end of the file by one "
 			"cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
@@ -56,7 +56,7 @@ bool check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 		return false;
 	}
 	for (uint64_t i = first; i <= last; i++) {
-		if (!check_see(c, i))
+		if (!qcow2_check_see(c, i))
 			continue;
 		if (c->counted[i - c->window_start] < UINT32_MAX)
 			c->counted[i - c->window_start]++;

@@ -158,7 +158,7 @@ static int co_put_in_force(struct check *c, uint64_t table_off, uint64_t nr_clus
 static int co_rebuild(struct check *c, struct rebuild *r)
 {
 	uint64_t nr_tail, nr_table, table_off;
-	int ret = check_co_each_window(c, CHECK_COUNT_WITHOUT_REFS, co_write_blocks, r);
+	int ret = qcow2_check_co_each_window(c, CHECK_COUNT_WITHOUT_REFS, co_write_blocks, r);
 
 	if (ret)
 		return ret;
@@ -172,7 +172,7 @@ static int co_rebuild(struct check *c, struct rebuild *r)
 	return co_write_table(c, r, table_off, nr_table) ?: co_put_in_force(c, table_off, nr_table);
 }
 
-int check_co_rebuild(struct check *c)
+int qcow2_check_co_rebuild(struct check *c)
 {
 	struct rebuild r = {
 		.start = c->used_end,
@@ -183,7 +183,7 @@ int check_co_rebuild(struct check *c)
 	};
 	int ret = -ENOMEM;
 
-	check_say(c, "Rebuilding refcount structure");
+	qcow2_check_say(c, "Rebuilding refcount structure");
 	if (r.block && r.tail)
 		ret = co_rebuild(c, &r);
 	g_array_unref(r.table);

@@ -30,7 +30,8 @@ static uint64_t check_reftable_entry(struct check *c, uint64_t index, uint64_t e
 	if (!entry)
 		return 0;
 	if (entry & ~QCOW2_REFTABLE_OFFSET_MASK) {
-		check_say(c, "ERROR refcount table entry %" PRIu64 " has reserved bits set", index);
+		qcow2_check_say(c, "ERROR refcount table entry %" PRIu64 " has reserved bits set",
+				index);
 		c->refs_wrong++;
 		c->rebuild = true;
 		entry &= QCOW2_REFTABLE_OFFSET_MASK;
@@ -46,13 +47,13 @@ static uint64_t check_reftable_entry(struct check *c, uint64_t index, uint64_t e
 		return entry;
 	if (*ret_counted)
 		c->refs_wrong++;
-	check_say(c, "ERROR refcount block %" PRIu64 " %s", index, what);
+	qcow2_check_say(c, "ERROR refcount block %" PRIu64 " %s", index, what);
 	c->rebuild = true;
 	*ret_counted = false;
 	return 0;
 }
 
-int check_co_load_reftable(struct check *c)
+int qcow2_check_co_load_reftable(struct check *c)
 {
 	struct qcow2 *q = c->q;
 	uint64_t bytes = c->reftable_size * sizeof(uint64_t);
@@ -73,7 +74,7 @@ int check_co_load_reftable(struct check *c)
 	return 0;
 }
 
-void check_refs_clear(struct check *c)
+void qcow2_check_refs_clear(struct check *c)
 {
 	iobuf_free(c->reftable);
 	iobuf_free(c->refblock);
@@ -84,15 +85,15 @@ void check_refs_clear(struct check *c)
 		g_array_unref(c->blocks);
 }
 
-void check_count_refs(struct check *c)
+void qcow2_check_count_refs(struct check *c)
 {
-	check_count_range(c, c->reftable_off, c->reftable_size * sizeof(uint64_t));
+	qcow2_check_count_range(c, c->reftable_off, c->reftable_size * sizeof(uint64_t));
 	for (uint64_t i = 0; i < c->reftable_size; i++)
 		if (c->block_counted[i])
-			check_count_range(c, c->reftable[i], c->q->cluster_size);
+			qcow2_check_count_range(c, c->reftable[i], c->q->cluster_size);
 }
 
-uint64_t check_next_covered(const struct check *c, uint64_t cluster)
+uint64_t qcow2_check_next_covered(const struct check *c, uint64_t cluster)
 {
 	uint64_t index = cluster >> c->q->refblock_bits;
 
@@ -128,7 +129,7 @@ static void collect_blocks(struct check *c)
 	g_array_sort(c->blocks, compare_clusters);
 }
 
-bool check_is_fixed(struct check *c, uint64_t cluster)
+bool qcow2_check_is_fixed(struct check *c, uint64_t cluster)
 {
 	if (!c->blocks)
 		collect_blocks(c);
@@ -141,7 +142,7 @@ bool check_is_fixed(struct check *c, uint64_t cluster)
 	return g_array_binary_search(c->blocks, &cluster, compare_clusters, NULL);
 }
 
-bool check_is_alone(struct check *c, const struct check_range *table)
+bool qcow2_check_is_alone(struct check *c, const struct check_range *table)
 {
 	uint64_t end = table->first + table->nr;
 	unsigned overlaps = 0;
@@ -201,7 +202,7 @@ static uint64_t in_block(const struct check *c, uint64_t cluster)
 	return cluster & ((1ull << c->q->refblock_bits) - 1);
 }
 
-int check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_refcount)
+int qcow2_check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_refcount)
 {
 	bool exists;
 	int ret = co_load_refblock(c, cluster, &exists);
@@ -212,7 +213,7 @@ int check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_refcount)
 	return ret;
 }
 
-int check_co_flush_refs(struct check *c)
+int qcow2_check_co_flush_refs(struct check *c)
 {
 	return co_write_refblock(c) ?: image_co_flush(c->q->file);
 }
@@ -222,17 +223,17 @@ static uint64_t window_end(const struct check *c)
 	return MIN(c->window_start + c->window_clusters, c->nr_clusters);
 }
 
-int check_co_load_ones(struct check *c)
+int qcow2_check_co_load_ones(struct check *c)
 {
 	uint64_t refcount;
 	int ret;
 
 	memset(c->refcount_one, 0, div_round_up(c->window_clusters, 64) * sizeof(uint64_t));
-	for (uint64_t i = check_next_covered(c, c->window_start); i < window_end(c);
-	     i = check_next_covered(c, i + 1)) {
+	for (uint64_t i = qcow2_check_next_covered(c, c->window_start); i < window_end(c);
+	     i = qcow2_check_next_covered(c, i + 1)) {
 		uint64_t index = i - c->window_start;
 
-		ret = check_co_refcount(c, i, &refcount);
+		ret = qcow2_check_co_refcount(c, i, &refcount);
 		if (ret)
 			return ret;
 		c->refcount_one[index / 64] |= (uint64_t)(refcount == 1) << (index % 64);
@@ -249,12 +250,12 @@ static void compare_blocks(struct check *c)
 		uint64_t cluster = qcow2_cluster_index(c->q, c->reftable[i]);
 		uint32_t counted;
 
-		if (!c->block_counted[i] || !check_in_window(c, cluster))
+		if (!c->block_counted[i] || !qcow2_check_in_window(c, cluster))
 			continue;
 		counted = c->counted[cluster - c->window_start];
 		if (counted == 1)
 			continue;
-		check_say(c, "ERROR refcount block %" PRIu64 " refcount=%u", i, counted);
+		qcow2_check_say(c, "ERROR refcount block %" PRIu64 " refcount=%u", i, counted);
 		c->refs_wrong++;
 		c->rebuild = true;
 	}
@@ -267,7 +268,7 @@ static void compare_table(struct check *c)
 	uint64_t nr = qcow2_clusters_for(c->q, c->reftable_size * 8);
 
 	for (uint64_t i = first; i < first + nr && i < c->nr_clusters; i++)
-		if (check_in_window(c, i) && c->counted[i - c->window_start] != 1)
+		if (qcow2_check_in_window(c, i) && c->counted[i - c->window_start] != 1)
 			c->rebuild = true;
 }
 
@@ -277,19 +278,19 @@ static void compare_one(struct check *c, uint64_t cluster, uint64_t refcount, ui
 
 	if (refcount == counted || (counted == UINT32_MAX && refcount > counted))
 		return;
-	check_say(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%u",
-		  low ? "ERROR" : "Leaked", cluster, refcount, counted);
+	qcow2_check_say(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%u",
+			low ? "ERROR" : "Leaked", cluster, refcount, counted);
 	if (!low) {
 		c->leaks++;
 		return;
 	}
 	c->refs_wrong++;
 	c->refs_too_high += counted > max_refcount(c);
-	if (check_next_covered(c, cluster) != cluster)
+	if (qcow2_check_next_covered(c, cluster) != cluster)
 		c->rebuild = true;
 }
 
-int check_co_compare(struct check *c, void *unused)
+int qcow2_check_co_compare(struct check *c, void *unused)
 {
 	uint64_t refcount;
 	int ret;
@@ -299,7 +300,7 @@ int check_co_compare(struct check *c, void *unused)
 	for (uint64_t i = c->window_start; i < window_end(c); i++) {
 		uint32_t counted = c->counted[i - c->window_start];
 
-		ret = check_co_refcount(c, i, &refcount);
+		ret = qcow2_check_co_refcount(c, i, &refcount);
 		if (ret)
 			return ret;
 		if (!refcount && !counted)
@@ -310,24 +311,25 @@ int check_co_compare(struct check *c, void *unused)
 	return 0;
 }
 
-int check_co_adjust(struct check *c, void *arg)
+int qcow2_check_co_adjust(struct check *c, void *arg)
 {
 	bool raise = *(bool *)arg;
 	uint64_t refcount;
 	int ret;
 
-	for (uint64_t i = check_next_covered(c, c->window_start); i < window_end(c);
-	     i = check_next_covered(c, i + 1)) {
+	for (uint64_t i = qcow2_check_next_covered(c, c->window_start); i < window_end(c);
+	     i = qcow2_check_next_covered(c, i + 1)) {
 		uint32_t counted = c->counted[i - c->window_start];
 		uint64_t right = MIN(counted, max_refcount(c));
 
-		ret = check_co_refcount(c, i, &refcount);
+		ret = qcow2_check_co_refcount(c, i, &refcount);
 		if (ret)
 			return ret;
 		if (raise ? refcount >= right : refcount <= counted || counted == UINT32_MAX)
 			continue;
-		check_say(c, "Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%u", i,
-			  refcount, counted);
+		qcow2_check_say(c,
+				"Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%u",
+				i, refcount, counted);
 		qcow2_refcount_store(c->q->refcount_order, c->refblock, in_block(c, i), right);
 		c->refblock_dirty = true;
 	}

@@ -205,7 +205,7 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 static int fill_header(const struct layout *l, const struct image_create_opts *opts,
 		       uint8_t *cluster, GError **err)
 {
-	g_autoptr(GPtrArray) extensions = header_extensions_new();
+	g_autoptr(GPtrArray) extensions = qcow2_header_extensions_new();
 	struct header_content content = {
 		.extensions = extensions,
 		.backing_filename = opts->backing_filename,
@@ -215,12 +215,12 @@ static int fill_header(const struct layout *l, const struct image_create_opts *o
 	if (opts->unfinished)
 		content.fixed.magic = htobe32(QCOW2_MAGIC_UNFINISHED);
 	if (opts->backing_format)
-		header_extensions_add(extensions, QCOW2_EXT_BACKING_FORMAT, opts->backing_format,
-				      strlen(opts->backing_format));
+		qcow2_header_extensions_add(extensions, QCOW2_EXT_BACKING_FORMAT,
+					    opts->backing_format, strlen(opts->backing_format));
 	if (l->data_file)
-		header_extensions_add(extensions, QCOW2_EXT_DATA_FILE, l->data_file,
-				      strlen(l->data_file));
-	return header_fill(&content, l->cluster_size, cluster, err);
+		qcow2_header_extensions_add(extensions, QCOW2_EXT_DATA_FILE, l->data_file,
+					    strlen(l->data_file));
+	return qcow2_header_fill(&content, l->cluster_size, cluster, err);
 }
 
 /* An old header must not name the new tables while they are written. */

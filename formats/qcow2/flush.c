@@ -75,7 +75,7 @@ static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 		struct slice *slice = q->dirty_slices;
 
 		q->dirty_slices = slice->dirty_next;
-		slice_begin_clean(slice);
+		qcow2_slice_begin_clean(slice);
 		g_ptr_array_add(wb->slices, slice);
 	}
 	g_ptr_array_sort(wb->slices, compare_slices);
@@ -109,7 +109,7 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durabl
 	int ret;
 
 	wb->slices = g_ptr_array_new();
-	freed_runs_init(&wb->unlinked);
+	qcow2_freed_runs_init(&wb->unlinked);
 	co_mutex_lock(&q->alloc_lock);
 	ret = check_targets(q) ?: write_refcounts(q) ?: copy_dirty_slices(q, wb);
 	if (!ret) {
@@ -219,8 +219,9 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool du
 static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->flush_lock)
 	EXCLUDES(q->alloc_lock)
 {
-	atomic_store(&q->changes_written,
-		     RULE_BROKEN(RULE_WRITE_BACK_IN_FLIGHT) ? atomic_load(&q->changes) : wb->changes);
+	atomic_store(&q->changes_written, RULE_BROKEN(RULE_WRITE_BACK_IN_FLIGHT)
+						  ? atomic_load(&q->changes)
+						  : wb->changes);
 	co_mutex_lock(&q->alloc_lock);
 	qcow2_unlinked_on_disk(q, &wb->unlinked);
 	co_mutex_unlock(&q->alloc_lock);
@@ -230,7 +231,7 @@ static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q
 {
 	co_mutex_lock(&q->alloc_lock);
 	for (guint i = 0; i < wb->slices->len; i++)
-		slice_mark_dirty(q, wb->slices->pdata[i]);
+		qcow2_slice_mark_dirty(q, wb->slices->pdata[i]);
 	if (wb->l1)
 		g_array_append_vals(q->dirty_l1, wb->l1->data, wb->l1->len);
 	qcow2_put_back_unlinked(q, &wb->unlinked);
@@ -240,12 +241,12 @@ static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q
 static void writeback_clear(struct writeback *wb)
 {
 	for (guint i = 0; i < wb->slices->len; i++)
-		slice_put(wb->slices->pdata[i]);
+		qcow2_slice_put(wb->slices->pdata[i]);
 	g_ptr_array_unref(wb->slices);
 	iobuf_free(wb->copies);
 	if (wb->l1)
 		g_array_unref(wb->l1);
-	freed_runs_destroy(&wb->unlinked);
+	qcow2_freed_runs_destroy(&wb->unlinked);
 }
 
 /* The mutant of C1: refcounts last. */

@@ -9,18 +9,18 @@
 /* Not worth sorting. */
 #define FEW_RUNS 1024u
 
-void freed_runs_init(struct freed_runs *set)
+void qcow2_freed_runs_init(struct freed_runs *set)
 {
 	set->runs = g_array_new(FALSE, FALSE, sizeof(struct freed_run));
 	set->nr_merged = 0;
 }
 
-void freed_runs_destroy(struct freed_runs *set)
+void qcow2_freed_runs_destroy(struct freed_runs *set)
 {
 	g_array_unref(set->runs);
 }
 
-void freed_runs_clear(struct freed_runs *set)
+void qcow2_freed_runs_clear(struct freed_runs *set)
 {
 	g_array_set_size(set->runs, 0);
 	set->nr_merged = 0;
@@ -44,14 +44,14 @@ static void append(GArray *runs, const struct freed_run *run)
 		g_array_append_vals(runs, run, 1);
 }
 
-void freed_runs_add(struct freed_runs *set, const struct freed_run *run)
+void qcow2_freed_runs_add(struct freed_runs *set, const struct freed_run *run)
 {
 	append(set->runs, run);
 	if (set->runs->len >= 2 * MAX(set->nr_merged, FEW_RUNS))
-		freed_runs_merge(set);
+		qcow2_freed_runs_merge(set);
 }
 
-void freed_runs_move(struct freed_runs *to, struct freed_runs *from)
+void qcow2_freed_runs_move(struct freed_runs *to, struct freed_runs *from)
 {
 	struct freed_runs empty = *to;
 
@@ -61,8 +61,8 @@ void freed_runs_move(struct freed_runs *to, struct freed_runs *from)
 		return;
 	}
 	for (guint i = 0; i < from->runs->len; i++)
-		freed_runs_add(to, &g_array_index(from->runs, struct freed_run, i));
-	freed_runs_clear(from);
+		qcow2_freed_runs_add(to, &g_array_index(from->runs, struct freed_run, i));
+	qcow2_freed_runs_clear(from);
 }
 
 /* A place where the number of lost references changes. */
@@ -97,7 +97,7 @@ static GArray *sorted_edges(const GArray *runs)
 	return edges;
 }
 
-void freed_runs_merge(struct freed_runs *set)
+void qcow2_freed_runs_merge(struct freed_runs *set)
 {
 	g_autoptr(GArray) edges = sorted_edges(set->runs);
 	struct freed_run run = { 0 };

@@ -26,7 +26,7 @@ static const struct qcow2_disk_feature_name feature_names[] = {
 
 /* ---- lists of extensions ---- */
 
-GPtrArray *header_extensions_new(void)
+GPtrArray *qcow2_header_extensions_new(void)
 {
 	return g_ptr_array_new_with_free_func(g_free);
 }
@@ -44,7 +44,7 @@ static bool find_index(const GPtrArray *list, uint32_t type, guint *ret_index)
 	return false;
 }
 
-const struct header_extension *header_extensions_find(const GPtrArray *list, uint32_t type)
+const struct header_extension *qcow2_header_extensions_find(const GPtrArray *list, uint32_t type)
 {
 	guint index;
 
@@ -61,18 +61,18 @@ static struct header_extension *extension_new(uint32_t type, const void *data, u
 	return ext;
 }
 
-void header_extensions_add(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes)
+void qcow2_header_extensions_add(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes)
 {
 	g_ptr_array_add(list, extension_new(type, data, bytes));
 }
 
-void header_extensions_set(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes)
+void qcow2_header_extensions_set(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes)
 {
 	guint index;
 
 	if (!find_index(list, type, &index)) {
 		if (data)
-			header_extensions_add(list, type, data, bytes);
+			qcow2_header_extensions_add(list, type, data, bytes);
 		return;
 	}
 	if (data)
@@ -82,8 +82,8 @@ void header_extensions_set(GPtrArray *list, uint32_t type, const void *data, uin
 
 /* ---- walking through a header ---- */
 
-int header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extension *ret_ext,
-			  size_t *ret_data)
+int qcow2_header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extension *ret_ext,
+				size_t *ret_data)
 {
 	size_t left;
 
@@ -103,7 +103,7 @@ int header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extens
 	return 1;
 }
 
-int header_find_extent(const uint8_t *cluster, size_t cluster_size, struct header_extent *ret)
+int qcow2_header_find_extent(const uint8_t *cluster, size_t cluster_size, struct header_extent *ret)
 {
 	const struct qcow2_disk_header *disk = (const void *)cluster;
 	uint64_t name_off = be64toh(disk->backing_file_offset);
@@ -126,7 +126,7 @@ int header_find_extent(const uint8_t *cluster, size_t cluster_size, struct heade
 		return -EINVAL;
 	cursor = (struct header_cursor){ cluster, ret->length, ret->name_off ?: cluster_size };
 	do {
-		found = header_next_extension(&cursor, &ext, &data);
+		found = qcow2_header_next_extension(&cursor, &ext, &data);
 	} while (found > 0);
 	ret->extensions_end = cursor.off;
 	return found;
@@ -141,7 +141,7 @@ static uint32_t version_of(const struct header_content *content)
 
 static size_t known_bytes(const struct header_content *content)
 {
-	size_t all = header_known_length(version_of(content));
+	size_t all = qcow2_header_known_length(version_of(content));
 
 	return version_of(content) < 3 || !content->fixed_bytes ? all : content->fixed_bytes;
 }
@@ -362,9 +362,9 @@ static int too_long(const struct header_content *content, size_t cluster_size, G
 	return -ENOSPC;
 }
 
-int header_plan(const struct header_content *content, const uint8_t *old,
-		const struct header_extent *old_extent, size_t cluster_size,
-		struct header_plan *ret_plan, GError **err)
+int qcow2_header_plan(const struct header_content *content, const uint8_t *old,
+		      const struct header_extent *old_extent, size_t cluster_size,
+		      struct header_plan *ret_plan, GError **err)
 {
 	bool can_name = version_of(content) >= 3;
 	struct header_plan plan = {
@@ -374,7 +374,7 @@ int header_plan(const struct header_content *content, const uint8_t *old,
 	struct placement where;
 
 	if (!plan.first || !plan.last) {
-		header_plan_clear(&plan);
+		qcow2_header_plan_clear(&plan);
 		return error_refuse(err, -ENOMEM, "no memory for the header");
 	}
 	/* With the feature names if possible; a jump only where it is needed. */
@@ -391,19 +391,19 @@ int header_plan(const struct header_content *content, const uint8_t *old,
 			return 0;
 		}
 	}
-	header_plan_clear(&plan);
+	qcow2_header_plan_clear(&plan);
 	return too_long(content, cluster_size, err);
 }
 
-void header_plan_clear(struct header_plan *plan)
+void qcow2_header_plan_clear(struct header_plan *plan)
 {
 	iobuf_free(plan->first);
 	iobuf_free(plan->last);
 	*plan = (struct header_plan){ 0 };
 }
 
-int header_fill(const struct header_content *content, size_t cluster_size, uint8_t *buf,
-		GError **err)
+int qcow2_header_fill(const struct header_content *content, size_t cluster_size, uint8_t *buf,
+		      GError **err)
 {
 	struct placement where = { 0 };
 	size_t end = fields_bytes(content) + needed_bytes(content) + EXTENSION_HEAD;

@@ -25,7 +25,7 @@
 #define HEADER_SECTOR 512u
 
 /* For an image that does not use the fields of later versions. */
-static inline size_t header_known_length(uint32_t version)
+static inline size_t qcow2_header_known_length(uint32_t version)
 {
 	return version < 3 ? QCOW2_V2_HEADER_LENGTH : sizeof(struct qcow2_disk_header);
 }
@@ -37,13 +37,13 @@ struct header_extension {
 };
 
 /* A list of struct header_extension *; free it with g_ptr_array_unref(). */
-GPtrArray *header_extensions_new(void);
+GPtrArray *qcow2_header_extensions_new(void);
 /* NULL if there is none. */
-const struct header_extension *header_extensions_find(const GPtrArray *list, uint32_t type);
+const struct header_extension *qcow2_header_extensions_find(const GPtrArray *list, uint32_t type);
 /* Replaces an extension in its place, or appends it. @data NULL: removes it. */
-void header_extensions_set(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes);
+void qcow2_header_extensions_set(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes);
 /* Appends an extension, even if there is one of this type. */
-void header_extensions_add(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes);
+void qcow2_header_extensions_add(GPtrArray *list, uint32_t type, const void *data, uint32_t bytes);
 
 /* The content of a header. */
 struct header_content {
@@ -79,19 +79,20 @@ struct header_cursor {
  * 1: *ret_ext is the next extension, in host order, with its data at *ret_data. 0: there is none,
  * and @off is after the end marker. -EINVAL: *ret_ext is longer than what is left.
  */
-int header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extension *ret_ext,
-			  size_t *ret_data);
+int qcow2_header_next_extension(struct header_cursor *cursor, struct qcow2_disk_extension *ret_ext,
+				size_t *ret_data);
 
 /* What the header in a first cluster occupies. -EINVAL: it is invalid. */
-int header_find_extent(const uint8_t *cluster, size_t cluster_size, struct header_extent *ret);
+int qcow2_header_find_extent(const uint8_t *cluster, size_t cluster_size,
+			     struct header_extent *ret);
 
 /*
  * Writes everything to @buf, @cluster_size bytes of zeroes, for a new image; NULL: only checks
  * whether it fits. Leaves the feature names out if there is no room. -ENOSPC with @err: it does not
  * fit.
  */
-int header_fill(const struct header_content *content, size_t cluster_size, uint8_t *buf,
-		GError **err);
+int qcow2_header_fill(const struct header_content *content, size_t cluster_size, uint8_t *buf,
+		      GError **err);
 
 /* One write, which must be durable before the next. */
 struct header_step {
@@ -113,9 +114,9 @@ struct header_plan {
  * Plans the steps from the header in @old, a first cluster of @cluster_size bytes, to the new one.
  * Errors: -ENOSPC, -ENOTSUP with what does not fit, -ENOMEM.
  */
-int header_plan(const struct header_content *content, const uint8_t *old,
-		const struct header_extent *old_extent, size_t cluster_size,
-		struct header_plan *ret_plan, GError **err);
-void header_plan_clear(struct header_plan *plan);
+int qcow2_header_plan(const struct header_content *content, const uint8_t *old,
+		      const struct header_extent *old_extent, size_t cluster_size,
+		      struct header_plan *ret_plan, GError **err);
+void qcow2_header_plan_clear(struct header_plan *plan);
 
 #endif

@@ -192,7 +192,7 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 	default:
 		break;
 	}
-	header_extensions_add(q->extensions, ext->type, raw->buf + data, ext->length);
+	qcow2_header_extensions_add(q->extensions, ext->type, raw->buf + data, ext->length);
 	return 0;
 }
 
@@ -210,7 +210,7 @@ static int parse_extensions(struct qcow2 *q, const struct raw_header *raw, size_
 
 	*ret_names = 0;
 	*ret_names_bytes = 0;
-	while ((found = header_next_extension(&cursor, &ext, &data)) > 0) {
+	while ((found = qcow2_header_next_extension(&cursor, &ext, &data)) > 0) {
 		if (ext.type == QCOW2_EXT_FEATURE_NAMES) {
 			*ret_names = data;
 			*ret_names_bytes = ext.length;

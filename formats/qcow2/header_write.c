@@ -163,7 +163,7 @@ int qcow2_co_write_roots(struct qcow2 *q, const struct qcow2_roots *roots)
 
 void qcow2_set_extension(struct qcow2 *q, uint32_t type, const void *data, uint32_t bytes)
 {
-	header_extensions_set(q->extensions, type, data, bytes);
+	qcow2_header_extensions_set(q->extensions, type, data, bytes);
 }
 
 static void fill_fixed(struct qcow2 *q, struct qcow2_disk_header *disk) REQUIRES(q->alloc_lock)
@@ -195,23 +195,23 @@ static GPtrArray *all_extensions(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	static const uint32_t small_ones[] = { QCOW2_EXT_BITMAPS, QCOW2_EXT_DATA_FILE };
 	const char *format = q->img->backing_format;
-	GPtrArray *list = header_extensions_new();
+	GPtrArray *list = qcow2_header_extensions_new();
 
 	/* What is ours and changes comes first: there is most room in the first sector. */
 	if (format)
-		header_extensions_add(list, QCOW2_EXT_BACKING_FORMAT, format, strlen(format));
+		qcow2_header_extensions_add(list, QCOW2_EXT_BACKING_FORMAT, format, strlen(format));
 	for (unsigned i = 0; i < G_N_ELEMENTS(small_ones); i++) {
 		const struct header_extension *ext =
-			header_extensions_find(q->extensions, small_ones[i]);
+			qcow2_header_extensions_find(q->extensions, small_ones[i]);
 
 		if (ext)
-			header_extensions_add(list, ext->type, ext->data, ext->bytes);
+			qcow2_header_extensions_add(list, ext->type, ext->data, ext->bytes);
 	}
 	for (guint i = 0; i < q->extensions->len; i++) {
 		const struct header_extension *ext = q->extensions->pdata[i];
 
 		if (ext->type != QCOW2_EXT_BITMAPS && ext->type != QCOW2_EXT_DATA_FILE)
-			header_extensions_add(list, ext->type, ext->data, ext->bytes);
+			qcow2_header_extensions_add(list, ext->type, ext->data, ext->bytes);
 	}
 	return list;
 }
@@ -234,11 +234,11 @@ static int co_plan(struct qcow2 *q, struct header_plan *plan, GError **err) REQU
 			g_bytes_get_data(q->unknown_fields, &content.unknown_bytes);
 	ret = old ? image_co_pread(q->file, 0, q->cluster_size, old) : -ENOMEM;
 	if (!ret)
-		ret = header_find_extent(old, q->cluster_size, &extent);
+		ret = qcow2_header_find_extent(old, q->cluster_size, &extent);
 	if (ret)
 		error_set(err, ret, "cannot read the header");
 	else
-		ret = header_plan(&content, old, &extent, q->cluster_size, plan, err);
+		ret = qcow2_header_plan(&content, old, &extent, q->cluster_size, plan, err);
 	iobuf_free(old);
 	return ret;
 }
@@ -273,7 +273,7 @@ int qcow2_co_update_header(struct qcow2 *q, GError **err)
 	ret = co_run_plan(q, &plan);
 	if (ret)
 		error_set(err, ret, "cannot write the header");
-	header_plan_clear(&plan);
+	qcow2_header_plan_clear(&plan);
 	return ret;
 }
 

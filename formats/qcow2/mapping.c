@@ -130,7 +130,7 @@ static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_o
 	unsigned subcluster = qcow2_subcluster_index(q, guest_off);
 	uint64_t in_cluster = qcow2_in_cluster(q, guest_off);
 	uint64_t most = (1ull << q->slice_bits) - index;
-	struct l2_entry loaded = slice_load(q, slice, index);
+	struct l2_entry loaded = qcow2_slice_load(q, slice, index);
 	struct l2_entry first = without_reserved(q, loaded);
 	uint64_t end, nr = 1; /* from the start of the first cluster on */
 	int ret;
@@ -142,7 +142,7 @@ static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_o
 	end = ((uint64_t)subcluster << q->subcluster_bits) + run_bytes(q, first, subcluster);
 	while (!map->reserved && end == nr << q->cluster_bits && end < in_cluster + bytes &&
 	       nr < most) {
-		struct l2_entry next = slice_load(q, slice, index + nr);
+		struct l2_entry next = qcow2_slice_load(q, slice, index + nr);
 
 		if (!continues(q, map->type, first.desc, next, nr))
 			break;
@@ -175,11 +175,11 @@ static int l1_co_load_entry(struct qcow2 *q, uint32_t index, uint64_t *ret_entry
 		*ret_entry = atomic_load_explicit(&q->l1[index], memory_order_acquire);
 		return 0;
 	}
-	ret = slice_co_get_at(q, off - in_slice, &slice);
+	ret = qcow2_slice_co_get_at(q, off - in_slice, &slice);
 	if (ret)
 		return ret;
 	*ret_entry = be64toh(slice->entries[in_slice / sizeof(uint64_t)]);
-	slice_put(slice);
+	qcow2_slice_put(slice);
 	return 0;
 }
 
@@ -203,12 +203,12 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 	ret = check_l2_offset(q, l1_entry);
 	if (ret)
 		return ret;
-	ret = slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, &slice);
+	ret = qcow2_slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, &slice);
 	if (ret)
 		return ret;
 	ret = map_from_slice(q, slice, guest_off, bytes, ret_map);
 	ret_map->reserved |= !!(l1_entry & QCOW2_L1_RESERVED);
-	slice_put(slice);
+	qcow2_slice_put(slice);
 	return ret;
 }
 
@@ -352,7 +352,7 @@ int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slic
 	}
 	if (!(l1_entry & QCOW2_OFFSET_MASK))
 		return -EIO;
-	return slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, ret_slice);
+	return qcow2_slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, ret_slice);
 }
 
 /* The host clusters that a descriptor holds references on; *ret_nr is 0: on none. */

@@ -257,7 +257,7 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 
 	if (ret)
 		return ret;
-	ret = snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
+	ret = qcow2_snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
 	if (ret)
 		error_set(err, ret, "%s: cannot read the L1 table of snapshot %s", q->img->filename,
 			  snapshot->id);
@@ -270,7 +270,7 @@ static int co_claim_snapshot(struct qcow2 *q, const struct snapshot *snapshot, G
 static int claim_snapshots(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
 {
 	int ret = qcow2_claim(q, METADATA_OTHER, "snapshot table", q->snapshots_off,
-			      snapshot_table_bytes(q), err);
+			      qcow2_snapshot_table_bytes(q), err);
 
 	for (guint i = 0; i < q->snapshots->len && !ret; i++)
 		ret = co_claim_snapshot(q, q->snapshots->pdata[i], err);

@@ -30,7 +30,7 @@ static uint64_t count_alike(const struct qcow2 *q, const struct slice *slice, un
 	uint64_t nr = 0;
 
 	for (; nr < most; nr++) {
-		uint64_t desc = slice_load(q, slice, index + nr).desc;
+		uint64_t desc = qcow2_slice_load(q, slice, index + nr).desc;
 		bool allocated = desc & QCOW2_COMPRESSED || qcow2_has_cluster(q, desc);
 
 		if (!nr)
@@ -66,7 +66,7 @@ static void link_clusters(struct qcow2 *q, struct slice *slice, unsigned index, 
 		entry.bitmap = subclusters_allocate(0, QCOW2_ALL_SUBCLUSTERS);
 	co_mutex_lock(&q->alloc_lock);
 	for (uint64_t i = 0; i < nr; i++, entry.desc += q->cluster_size)
-		slice_store(q, slice, index + i, entry);
+		qcow2_slice_store(q, slice, index + i, entry);
 	co_mutex_unlock(&q->alloc_lock);
 }
 
@@ -110,7 +110,7 @@ int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum image
 			return ret;
 		ret = co_preallocate_some(q, slice, off, qcow2_clusters_for(q, end - off), mode,
 					  &nr);
-		slice_put(slice);
+		qcow2_slice_put(slice);
 		if (ret)
 			return ret;
 	}

@@ -66,22 +66,22 @@ static int cache_init(struct qcow2 *q, const struct image_open_opts *opts, GErro
 	/* What is below it gets a part of the rest. */
 	uint64_t most = MIN(DEFAULT_CACHE_BYTES, image_memory_left(q->img) / IMAGE_CACHE_SHARE);
 
-	return l2_cache_init(q, opts->cache_bytes ?: MIN(most, all_tables), err);
+	return qcow2_l2_cache_init(q, opts->cache_bytes ?: MIN(most, all_tables), err);
 }
 
 static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
 {
-	l2_cache_destroy(q);
+	qcow2_l2_cache_destroy(q);
 	qcow2_refcount_destroy(q);
 	qcow2_metadata_destroy(q);
 	qcow2_bitmaps_destroy(q);
 	g_free((void *)q->l1);
 	iobuf_free(q->l1_disk);
 	g_array_unref(q->dirty_l1);
-	freed_runs_destroy(&q->unlinked);
-	freed_runs_destroy(&q->freed[0]);
-	freed_runs_destroy(&q->freed[1]);
-	freed_runs_destroy(&q->reclaimable);
+	qcow2_freed_runs_destroy(&q->unlinked);
+	qcow2_freed_runs_destroy(&q->freed[0]);
+	qcow2_freed_runs_destroy(&q->freed[1]);
+	qcow2_freed_runs_destroy(&q->reclaimable);
 	g_ptr_array_unref(q->extensions);
 	g_free(q->data_filename);
 	if (q->unknown_fields)
@@ -115,13 +115,13 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	co_queue_init(&q->reclaimed);
 	co_queue_init(&q->plan_ended);
 	q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-	freed_runs_init(&q->unlinked);
-	freed_runs_init(&q->freed[0]);
-	freed_runs_init(&q->freed[1]);
-	freed_runs_init(&q->reclaimable);
+	qcow2_freed_runs_init(&q->unlinked);
+	qcow2_freed_runs_init(&q->freed[0]);
+	qcow2_freed_runs_init(&q->freed[1]);
+	qcow2_freed_runs_init(&q->reclaimable);
 	q->max_freed_runs = QCOW2_MAX_FREED_RUNS;
-	q->extensions = header_extensions_new();
-	q->snapshots = g_ptr_array_new_with_free_func(snapshot_free);
+	q->extensions = qcow2_header_extensions_new();
+	q->snapshots = g_ptr_array_new_with_free_func(qcow2_snapshot_free);
 	/* Not zero, so that `epoch - 1` of reclaim.c needs no special case. */
 	q->epoch = 1;
 	return q;
@@ -153,8 +153,8 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = qcow2_check_writable(q, err) ?: qcow2_co_repair_dirty(q, opts, err);
 	ret = ret				   ?:
-	      snapshot_table_co_load(q, opts, err) ?:
-	      snapshot_select(q, opts, err)	   ?:
+	      qcow2_snapshot_table_co_load(q, opts, err) ?:
+	      qcow2_snapshot_select(q, opts, err)	   ?:
 	      l1_co_load(q, opts, err)		   ?:
 	      cache_init(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)

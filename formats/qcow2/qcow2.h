@@ -107,14 +107,14 @@ struct freed_runs {
 	guint nr_merged; /* runs left by the last merge */
 };
 
-void freed_runs_init(struct freed_runs *set);
-void freed_runs_destroy(struct freed_runs *set);
-void freed_runs_clear(struct freed_runs *set);
-void freed_runs_add(struct freed_runs *set, const struct freed_run *run);
+void qcow2_freed_runs_init(struct freed_runs *set);
+void qcow2_freed_runs_destroy(struct freed_runs *set);
+void qcow2_freed_runs_clear(struct freed_runs *set);
+void qcow2_freed_runs_add(struct freed_runs *set, const struct freed_run *run);
 /* Moves everything from @from, which is empty afterwards. */
-void freed_runs_move(struct freed_runs *to, struct freed_runs *from);
+void qcow2_freed_runs_move(struct freed_runs *to, struct freed_runs *from);
 /* Sorts the runs, L2 tables last, and makes them disjoint and as few as possible. */
-void freed_runs_merge(struct freed_runs *set);
+void qcow2_freed_runs_merge(struct freed_runs *set);
 
 /* With more runs (2 MiB) in memory, requests that free clusters wait for the reclaimer. */
 #define QCOW2_MAX_FREED_RUNS 65536u
@@ -477,44 +477,45 @@ int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, G
 /* ---- cache.c ---- */
 
 /* @bytes: for all slices together; at least two slices are allocated. -ENOMEM, -EFBIG. */
-int l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err);
-void l2_cache_destroy(struct qcow2 *q);
+int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err);
+void qcow2_l2_cache_destroy(struct qcow2 *q);
 
 /* Forgets the slices of an L2 table that is gone. None of them may be in use or dirty. */
-void l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off);
+void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off);
 /* Forgets all slices. No request may be in flight, no slice dirty. */
-void l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
+void qcow2_l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
 
 /*
  * Pins the slice of @guest_off's entry in the L2 table at @l2_off, and loads it if needed. Not
- * under alloc_lock (see above). Unpin it with slice_put().
+ * under alloc_lock (see above). Unpin it with qcow2_slice_put().
  */
-int slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off, struct slice **ret_slice);
+int qcow2_slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
+		       struct slice **ret_slice);
 /* The same for a slice by its place in the file, a multiple of the slice size. */
-int slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice);
-void slice_put(struct slice *slice);
+int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice);
+void qcow2_slice_put(struct slice *slice);
 
 /* Stores an entry and marks the slice dirty. Slice pinned. */
-void slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
+void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 	REQUIRES(q->alloc_lock);
 
 /* Both words of an extended entry, consistent with one store. */
-struct l2_entry slice_load_extended(const struct slice *slice, unsigned index);
+struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned index);
 
 /* Slice pinned; no lock. */
-static inline struct l2_entry slice_load(const struct qcow2 *q, const struct slice *slice,
-					 unsigned index)
+static inline struct l2_entry qcow2_slice_load(const struct qcow2 *q, const struct slice *slice,
+					       unsigned index)
 {
 	const _Atomic uint64_t *word = &slice->entries[index];
 
 	if (q->extended_l2)
-		return slice_load_extended(slice, index);
+		return qcow2_slice_load_extended(slice, index);
 	return (struct l2_entry){ be64toh(atomic_load_explicit(word, memory_order_acquire)), 0 };
 }
 
 /* For flush.c: pins a dirty slice and clears its mark; and the reverse. */
-void slice_begin_clean(struct slice *slice);
-void slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lock);
+void qcow2_slice_begin_clean(struct slice *slice);
+void qcow2_slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lock);
 
 /* ---- mapping.c ---- */
 

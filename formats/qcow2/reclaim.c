@@ -90,14 +90,14 @@ void qcow2_unlink_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr, bool 
 {
 	struct freed_run run = { cluster, nr, .references = 1, .is_l2 = is_l2 };
 
-	freed_runs_add(&q->unlinked, &run);
+	qcow2_freed_runs_add(&q->unlinked, &run);
 	atomic_fetch_add(&q->nr_unlinked, nr);
 	note_room(q);
 }
 
 void qcow2_take_unlinked(struct qcow2 *q, struct freed_runs *taken)
 {
-	freed_runs_move(taken, &q->unlinked);
+	qcow2_freed_runs_move(taken, &q->unlinked);
 	atomic_store(&q->nr_unlinked, 0);
 }
 
@@ -106,7 +106,7 @@ void qcow2_put_back_unlinked(struct qcow2 *q, struct freed_runs *taken)
 	for (guint i = 0; i < taken->runs->len; i++)
 		atomic_fetch_add(&q->nr_unlinked,
 				 g_array_index(taken->runs, struct freed_run, i).nr_clusters);
-	freed_runs_move(&q->unlinked, taken);
+	qcow2_freed_runs_move(&q->unlinked, taken);
 	note_room(q);
 }
 
@@ -116,7 +116,7 @@ void qcow2_unlinked_on_disk(struct qcow2 *q, struct freed_runs *taken)
 
 	if (!taken->runs->len)
 		return;
-	freed_runs_move(RULE_BROKEN(RULE_C5_REUSE) ? &q->reclaimable : freed, taken);
+	qcow2_freed_runs_move(RULE_BROKEN(RULE_C5_REUSE) ? &q->reclaimable : freed, taken);
 	atomic_store(&q->freed_waits, true);
 	note_room(q);
 }
@@ -129,7 +129,7 @@ static bool try_epoch_advance(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++)
 		if (atomic_load(&q->epoch_slots[i].active[other]))
 			return false;
-	freed_runs_move(&q->reclaimable, &q->freed[other]);
+	qcow2_freed_runs_move(&q->reclaimable, &q->freed[other]);
 	atomic_store(&q->epoch, epoch + 1);
 	return true;
 }
@@ -309,20 +309,20 @@ int qcow2_co_reclaim(struct qcow2 *q)
 	struct freed_runs batch;
 	int ret = 0;
 
-	freed_runs_init(&batch);
+	qcow2_freed_runs_init(&batch);
 	co_mutex_lock(&q->reclaim_lock);
 	co_mutex_lock(&q->alloc_lock);
 	while (find_reclaimable(q)) {
-		freed_runs_move(&batch, &q->reclaimable);
+		qcow2_freed_runs_move(&batch, &q->reclaimable);
 		note_room(q);
 		co_queue_wake_all(&q->reclaimed);
-		freed_runs_merge(&batch);
+		qcow2_freed_runs_merge(&batch);
 		ret = give_back(q, &batch) ?: ret;
-		freed_runs_clear(&batch);
+		qcow2_freed_runs_clear(&batch);
 	}
 	co_mutex_unlock(&q->alloc_lock);
 	co_mutex_unlock(&q->reclaim_lock);
-	freed_runs_destroy(&batch);
+	qcow2_freed_runs_destroy(&batch);
 	return ret;
 }
 

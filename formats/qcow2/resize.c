@@ -220,14 +220,14 @@ static int forget_entries(struct qcow2 *q, struct slice *slice, unsigned index)
 	REQUIRES(q->alloc_lock)
 {
 	for (unsigned i = index; i < 1u << q->slice_bits; i++) {
-		struct l2_entry old = slice_load(q, slice, i);
+		struct l2_entry old = qcow2_slice_load(q, slice, i);
 		int ret = qcow2_co_check_unlink(q, old.desc);
 
 		if (ret)
 			return ret;
 		if (!old.desc && !old.bitmap)
 			continue;
-		slice_store(q, slice, i, (struct l2_entry){ 0 });
+		qcow2_slice_store(q, slice, i, (struct l2_entry){ 0 });
 		qcow2_unlink_entry(q, old.desc);
 	}
 	return 0;
@@ -249,7 +249,7 @@ static int co_forget_rest(struct qcow2 *q, uint64_t off)
 		co_mutex_lock(&q->alloc_lock);
 		ret = forget_entries(q, slice, qcow2_slice_index(q, off));
 		co_mutex_unlock(&q->alloc_lock);
-		slice_put(slice);
+		qcow2_slice_put(slice);
 	}
 	return ret;
 }
@@ -289,7 +289,7 @@ static int co_forget_table(struct qcow2 *q, struct hole *hole, uint32_t l1_index
 		co_mutex_unlock(&q->alloc_lock);
 	}
 	if (!ret)
-		l2_cache_forget_table(q, l2_off);
+		qcow2_l2_cache_forget_table(q, l2_off);
 	return ret;
 }
 

@@ -53,7 +53,7 @@ static int take_memory(struct qcow2 *q, struct rewrite *rw, GError **err) REQUIR
 	return ret;
 }
 
-int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err)
+int qcow2_rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err)
 {
 	int ret;
 
@@ -76,7 +76,7 @@ int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err)
 	return ret;
 }
 
-void rewrite_end(struct qcow2 *q, struct rewrite *rw)
+void qcow2_rewrite_end(struct qcow2 *q, struct rewrite *rw)
 {
 	image_memory_put(q->img, rw->memory);
 	for (uint64_t i = 0; i < rw->nr_blocks; i++) {
@@ -90,7 +90,7 @@ void rewrite_end(struct qcow2 *q, struct rewrite *rw)
 
 /* ---- refcounts ---- */
 
-uint64_t rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster)
+uint64_t qcow2_rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster)
 {
 	uint64_t index = cluster >> q->refblock_bits;
 
@@ -108,13 +108,13 @@ static void set_refcount(const struct qcow2 *q, struct rewrite *rw, uint64_t clu
 			     cluster & (per_block(q) - 1), refcount);
 }
 
-int rewrite_count(const struct qcow2 *q, struct rewrite *rw, uint64_t first_cluster, uint64_t nr,
-		  int delta)
+int qcow2_rewrite_count(const struct qcow2 *q, struct rewrite *rw, uint64_t first_cluster,
+			uint64_t nr, int delta)
 {
 	uint64_t max = UINT64_MAX >> (64 - (1u << q->refcount_order));
 
 	for (uint64_t i = first_cluster; i < first_cluster + nr; i++) {
-		uint64_t refcount = rewrite_refcount(q, rw, i);
+		uint64_t refcount = qcow2_rewrite_refcount(q, rw, i);
 
 		/* It has a reference, or we would not be here. */
 		if (!refcount)
@@ -135,7 +135,7 @@ static bool is_free(const struct qcow2 *q, const struct rewrite *rw, uint64_t cl
 	if (index >= rw->nr_blocks || !rw->blocks[index].counts)
 		return true;
 	return !(rw->blocks[index].was_used[bit / 8] >> (bit % 8) & 1) &&
-	       !rewrite_refcount(q, rw, cluster);
+	       !qcow2_rewrite_refcount(q, rw, cluster);
 }
 
 /* Makes room for the refcount of a cluster. */
@@ -156,7 +156,7 @@ static int make_countable(const struct qcow2 *q, struct rewrite *rw, uint64_t cl
 	return rw->blocks[index].counts ? 0 : block_new(q, &rw->blocks[index]);
 }
 
-int rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64_t *ret_host_off)
+int qcow2_rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64_t *ret_host_off)
 {
 	uint64_t end = rw->free_hint, first, run = 0;
 	int ret = 0;
@@ -189,13 +189,13 @@ static void note(struct rewrite *rw, struct table_change change)
 	g_array_append_val(rw->tables, change);
 }
 
-void rewrite_note_table(struct rewrite *rw, enum metadata_kind kind, uint64_t first_cluster,
-			uint64_t nr, int delta)
+void qcow2_rewrite_note_table(struct rewrite *rw, enum metadata_kind kind, uint64_t first_cluster,
+			      uint64_t nr, int delta)
 {
 	note(rw, (struct table_change){ first_cluster, nr, kind, delta });
 }
 
-void rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta)
+void qcow2_rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta)
 {
 	note(rw, (struct table_change){ cluster, 1, METADATA_L2, delta });
 }
@@ -242,16 +242,16 @@ static int drop_refcount_structure(struct qcow2 *q, struct rewrite *rw) REQUIRES
 {
 	uint64_t table = qcow2_cluster_index(q, q->reftable_off);
 	uint64_t nr = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
-	int ret = rewrite_count(q, rw, table, nr, -1);
+	int ret = qcow2_rewrite_count(q, rw, table, nr, -1);
 
-	rewrite_note_table(rw, METADATA_REFTABLE, table, nr, -1);
+	qcow2_rewrite_note_table(rw, METADATA_REFTABLE, table, nr, -1);
 	for (uint64_t i = 0; i < q->reftable_size && !ret; i++) {
 		uint64_t cluster = qcow2_cluster_index(q, q->reftable[i]);
 
 		if (!cluster)
 			continue;
-		ret = rewrite_count(q, rw, cluster, 1, -1);
-		rewrite_note_table(rw, METADATA_REFBLOCK, cluster, 1, -1);
+		ret = qcow2_rewrite_count(q, rw, cluster, 1, -1);
+		qcow2_rewrite_note_table(rw, METADATA_REFBLOCK, cluster, 1, -1);
 	}
 	return ret;
 }
@@ -276,11 +276,11 @@ static int place_table(struct qcow2 *q, struct rewrite *rw, struct successor *ne
 
 	if (nr << q->cluster_bits > QCOW2_MAX_REFTABLE_BYTES)
 		return -EFBIG;
-	ret = rewrite_alloc(q, rw, nr, &rw->roots.reftable_off);
+	ret = qcow2_rewrite_alloc(q, rw, nr, &rw->roots.reftable_off);
 	if (ret)
 		return ret;
-	rewrite_note_table(rw, METADATA_REFTABLE, qcow2_cluster_index(q, rw->roots.reftable_off),
-			   nr, 1);
+	qcow2_rewrite_note_table(rw, METADATA_REFTABLE,
+				 qcow2_cluster_index(q, rw->roots.reftable_off), nr, 1);
 	rw->roots.reftable_clusters = nr;
 	next->reftable_size = (nr << q->cluster_bits) / sizeof(uint64_t);
 	next->reftable = g_try_new0(uint64_t, next->reftable_size);
@@ -303,11 +303,11 @@ static int place_blocks(struct qcow2 *q, struct rewrite *rw, struct successor *n
 				return -EFBIG;
 			if (!rw->blocks[i].counts || next->reftable[i])
 				continue;
-			ret = rewrite_alloc(q, rw, 1, &next->reftable[i]);
+			ret = qcow2_rewrite_alloc(q, rw, 1, &next->reftable[i]);
 			if (ret)
 				return ret;
-			rewrite_note_table(rw, METADATA_REFBLOCK,
-					   qcow2_cluster_index(q, next->reftable[i]), 1, 1);
+			qcow2_rewrite_note_table(rw, METADATA_REFBLOCK,
+						 qcow2_cluster_index(q, next->reftable[i]), 1, 1);
 			next->reftable_disk[i] = htobe64(next->reftable[i]);
 			placed = true;
 		}
@@ -400,7 +400,7 @@ static uint64_t lowest_free(const struct qcow2 *q, const struct rewrite *rw)
 {
 	uint64_t cluster = 0;
 
-	while (rewrite_refcount(q, rw, cluster))
+	while (qcow2_rewrite_refcount(q, rw, cluster))
 		cluster++;
 	return cluster;
 }
@@ -426,7 +426,7 @@ static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *nex
 	q->nr_snapshots = rw->roots.nr_snapshots;
 	q->snapshots_off = rw->roots.snapshots_off;
 	atomic_store(&q->img->size, rw->roots.size);
-	l2_cache_forget(q);
+	qcow2_l2_cache_forget(q);
 }
 
 /* C5: the freeing is durable, and no request is in flight. It is only advice. */
@@ -456,7 +456,7 @@ static int co_write_successor(struct qcow2 *q, struct rewrite *rw, struct succes
 	return ret ?: co_switch(q, rw);
 }
 
-int rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
+int qcow2_rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 {
 	struct successor next = { 0 };
 	GHashTable *metadata;

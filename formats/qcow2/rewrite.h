@@ -38,35 +38,36 @@ struct rewrite {
 /*
  * Everything runs with struct_lock held for writing, with nothing in flight and everything flushed
  * and reclaimed, so the file matches memory. 0 or -errno; -EUCLEAN: the image contradicts itself;
- * -EFBIG: it needs more memory than allowed, as @err says. Always call rewrite_end().
+ * -EFBIG: it needs more memory than allowed, as @err says. Always call qcow2_rewrite_end().
  */
-int rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err) REQUIRES(q->alloc_lock);
-void rewrite_end(struct qcow2 *q, struct rewrite *rw);
+int qcow2_rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err)
+	REQUIRES(q->alloc_lock);
+void qcow2_rewrite_end(struct qcow2 *q, struct rewrite *rw);
 
-uint64_t rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster);
+uint64_t qcow2_rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw, uint64_t cluster);
 
 /* Adds (@delta 1) or drops (-1) one reference on each cluster. -EOVERFLOW: it cannot be counted. */
-int rewrite_count(const struct qcow2 *q, struct rewrite *rw, uint64_t first_cluster, uint64_t nr,
-		  int delta);
+int qcow2_rewrite_count(const struct qcow2 *q, struct rewrite *rw, uint64_t first_cluster,
+			uint64_t nr, int delta);
 
 /*
  * Allocates contiguous clusters that are in use neither before nor after; their refcounts become
  * one.
  */
-int rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64_t *ret_host_off)
+int qcow2_rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64_t *ret_host_off)
 	REQUIRES(q->alloc_lock);
 
 /* Notes a table that is added (@delta 1) or removed (-1), for the overlap check. */
-void rewrite_note_table(struct rewrite *rw, enum metadata_kind kind, uint64_t first_cluster,
-			uint64_t nr, int delta);
-void rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta);
+void qcow2_rewrite_note_table(struct rewrite *rw, enum metadata_kind kind, uint64_t first_cluster,
+			      uint64_t nr, int delta);
+void qcow2_rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta);
 
 /*
  * Writes the refcounts, then the header, and adopts all of it in memory: L1 and refcount table,
  * disk size, place of the snapshot table. Slices of L2 tables are forgotten, and with q->unmap
  * freed clusters are punched out of the file.
  */
-int rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
+int qcow2_rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 	REQUIRES(q->struct_lock, q->flush_lock, q->alloc_lock);
 
 #endif

@@ -79,7 +79,7 @@ static int count_entries(struct qcow2 *q, struct change *ch, const uint64_t *tab
 		if (!ret && delta < 0)
 			ret = qcow2_co_check_overlap_locked(q, first, nr);
 		if (!ret)
-			ret = rewrite_count(q, &ch->rw, first, nr, delta);
+			ret = qcow2_rewrite_count(q, &ch->rw, first, nr, delta);
 	}
 	return ret;
 }
@@ -98,8 +98,8 @@ static int co_count_tree(struct qcow2 *q, struct change *ch, const uint64_t *l1,
 			continue;
 		ret = co_read_l2(q, l1[i], table)   ?:
 		      count_entries(q, ch, table, delta) ?:
-		      rewrite_count(q, &ch->rw, cluster, 1, delta);
-		rewrite_note_l2(&ch->rw, cluster, delta);
+		      qcow2_rewrite_count(q, &ch->rw, cluster, 1, delta);
+		qcow2_rewrite_note_l2(&ch->rw, cluster, delta);
 	}
 	iobuf_free(table);
 	return ret;
@@ -115,8 +115,8 @@ static int set_copied_flags(struct qcow2 *q, struct change *ch, uint64_t *table,
 
 		if (!(entry & QCOW2_OFFSET_MASK) || entry & QCOW2_COMPRESSED)
 			continue;
-		refcount = rewrite_refcount(q, &ch->rw,
-					    qcow2_cluster_index(q, entry & QCOW2_OFFSET_MASK));
+		refcount = qcow2_rewrite_refcount(
+			q, &ch->rw, qcow2_cluster_index(q, entry & QCOW2_OFFSET_MASK));
 		if (!refcount)
 			return -EUCLEAN;
 		if (refcount == 1)
@@ -137,15 +137,15 @@ static int co_settle_l2(struct qcow2 *q, struct change *ch, uint64_t *l1_entry, 
 	int ret = co_read_l2(q, *l1_entry, table) ?: set_copied_flags(q, ch, table, &changed);
 
 	if (!ret && changed) {
-		ret = rewrite_count(q, &ch->rw, cluster, 1, -1) ?:
-		      rewrite_alloc(q, &ch->rw, 1, &l2_off)     ?:
+		ret = qcow2_rewrite_count(q, &ch->rw, cluster, 1, -1) ?:
+		      qcow2_rewrite_alloc(q, &ch->rw, 1, &l2_off)     ?:
 		      image_co_pwrite(q->file, l2_off, q->cluster_size, table, 0);
-		rewrite_note_l2(&ch->rw, cluster, -1);
+		qcow2_rewrite_note_l2(&ch->rw, cluster, -1);
 		cluster = qcow2_cluster_index(q, l2_off);
-		rewrite_note_l2(&ch->rw, cluster, 1);
+		qcow2_rewrite_note_l2(&ch->rw, cluster, 1);
 	}
 	*l1_entry = l2_off;
-	if (!ret && rewrite_refcount(q, &ch->rw, cluster) == 1)
+	if (!ret && qcow2_rewrite_refcount(q, &ch->rw, cluster) == 1)
 		*l1_entry |= QCOW2_COPIED;
 	return ret;
 }
@@ -167,10 +167,10 @@ static int co_settle_active(struct qcow2 *q, struct change *ch, uint64_t *l1, ui
 	iobuf_free(table);
 	if (ret || !nr)
 		return ret;
-	ret = rewrite_alloc(q, &ch->rw, nr, &ch->rw.roots.l1_off);
+	ret = qcow2_rewrite_alloc(q, &ch->rw, nr, &ch->rw.roots.l1_off);
 	if (!ret)
-		rewrite_note_table(&ch->rw, METADATA_L1,
-				   qcow2_cluster_index(q, ch->rw.roots.l1_off), nr, 1);
+		qcow2_rewrite_note_table(&ch->rw, METADATA_L1,
+					 qcow2_cluster_index(q, ch->rw.roots.l1_off), nr, 1);
 	return ret;
 }
 
@@ -180,8 +180,8 @@ static int drop_table(struct qcow2 *q, struct change *ch, uint64_t host_off, uin
 	uint64_t first = qcow2_cluster_index(q, host_off);
 	uint64_t nr = qcow2_clusters_for(q, bytes);
 
-	rewrite_note_table(&ch->rw, METADATA_OTHER, first, nr, -1);
-	return rewrite_count(q, &ch->rw, first, nr, -1);
+	qcow2_rewrite_note_table(&ch->rw, METADATA_OTHER, first, nr, -1);
+	return qcow2_rewrite_count(q, &ch->rw, first, nr, -1);
 }
 
 static int drop_l1(struct qcow2 *q, struct change *ch, uint64_t l1_off, uint32_t l1_size)
@@ -196,19 +196,19 @@ static int co_write_snapshots(struct qcow2 *q, struct change *ch) REQUIRES(q->al
 	struct qcow2_roots *roots = &ch->rw.roots;
 	uint8_t *table;
 	uint64_t bytes, nr;
-	int ret = snapshot_table_build(ch->snapshots, &table, &bytes);
+	int ret = qcow2_snapshot_table_build(ch->snapshots, &table, &bytes);
 
 	if (ret)
 		return ret;
 	nr = qcow2_clusters_for(q, bytes);
-	ret = drop_table(q, ch, q->snapshots_off, snapshot_table_bytes(q));
+	ret = drop_table(q, ch, q->snapshots_off, qcow2_snapshot_table_bytes(q));
 	roots->nr_snapshots = ch->snapshots->len;
 	roots->snapshots_off = 0;
 	if (!ret && nr) {
-		ret = rewrite_alloc(q, &ch->rw, nr, &roots->snapshots_off)
+		ret = qcow2_rewrite_alloc(q, &ch->rw, nr, &roots->snapshots_off)
 			      ?: image_co_pwrite(q->file, roots->snapshots_off, bytes, table, 0);
-		rewrite_note_table(&ch->rw, METADATA_OTHER,
-				   qcow2_cluster_index(q, roots->snapshots_off), nr, 1);
+		qcow2_rewrite_note_table(&ch->rw, METADATA_OTHER,
+					 qcow2_cluster_index(q, roots->snapshots_off), nr, 1);
 	}
 	iobuf_free(table);
 	return ret;
@@ -220,14 +220,14 @@ static int co_fill_create(struct qcow2 *q, struct change *ch, struct snapshot *n
 	REQUIRES(q->alloc_lock)
 {
 	uint64_t *l1;
-	int ret = snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1);
+	int ret = qcow2_snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1);
 
 	if (ret)
 		return ret;
 	/* The present L1 table becomes the snapshot's. */
-	snapshot_set_l1(new, q->l1_size ? q->l1_off : 0, q->l1_size);
-	rewrite_note_table(&ch->rw, METADATA_OTHER, qcow2_cluster_index(q, new->l1_off),
-			   qcow2_clusters_for(q, new->l1_size * sizeof(uint64_t)), 1);
+	qcow2_snapshot_set_l1(new, q->l1_size ? q->l1_off : 0, q->l1_size);
+	qcow2_rewrite_note_table(&ch->rw, METADATA_OTHER, qcow2_cluster_index(q, new->l1_off),
+				 qcow2_clusters_for(q, new->l1_size * sizeof(uint64_t)), 1);
 	g_ptr_array_add(ch->snapshots, new);
 	ret = co_count_tree(q, ch, l1, q->l1_size, 1);
 	if (ret) {
@@ -242,7 +242,7 @@ static int co_load_disk_l1(struct qcow2 *q, const struct snapshot *s, uint32_t s
 			   uint64_t **ret_l1)
 {
 	uint64_t *l1 = g_try_new0(uint64_t, MAX(size, 1)), *all;
-	int ret = l1 ? snapshot_co_load_l1(q, s->l1_off, s->l1_size, &all) : -ENOMEM;
+	int ret = l1 ? qcow2_snapshot_co_load_l1(q, s->l1_off, s->l1_size, &all) : -ENOMEM;
 
 	if (ret) {
 		g_free(l1);
@@ -258,7 +258,7 @@ static int co_drop_active_tree(struct qcow2 *q, struct change *ch) REQUIRES(q->a
 {
 	g_autofree uint64_t *l1 = NULL;
 
-	return snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1) ?:
+	return qcow2_snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1) ?:
 	       co_count_tree(q, ch, l1, q->l1_size, -1)		  ?:
 	       drop_l1(q, ch, q->l1_off, q->l1_size);
 }
@@ -266,7 +266,7 @@ static int co_drop_active_tree(struct qcow2 *q, struct change *ch) REQUIRES(q->a
 static int co_fill_apply(struct qcow2 *q, struct change *ch, struct snapshot *s)
 	REQUIRES(q->alloc_lock)
 {
-	uint32_t size = snapshot_l1_needed(q, s->disk_size);
+	uint32_t size = qcow2_snapshot_l1_needed(q, s->disk_size);
 	uint64_t *l1;
 	int ret = qcow2_take_memory(q, qcow2_l1_memory(size), "the L1 table", ch->err);
 
@@ -294,11 +294,11 @@ static int co_fill_delete(struct qcow2 *q, struct change *ch, struct snapshot *s
 	int ret;
 
 	g_ptr_array_remove(ch->snapshots, s);
-	ret = snapshot_co_load_l1(q, s->l1_off, s->l1_size, &dead_l1) ?:
+	ret = qcow2_snapshot_co_load_l1(q, s->l1_off, s->l1_size, &dead_l1) ?:
 	      co_count_tree(q, ch, dead_l1, s->l1_size, -1)	      ?:
 	      drop_l1(q, ch, s->l1_off, s->l1_size)		      ?:
 	      drop_l1(q, ch, q->l1_off, q->l1_size)		      ?:
-	      snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1);
+	      qcow2_snapshot_co_load_l1(q, q->l1_off, q->l1_size, &l1);
 	if (ret)
 		return ret;
 	return co_settle_active(q, ch, l1, q->l1_size) ?: co_write_snapshots(q, ch);
@@ -314,19 +314,19 @@ static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s, 
 
 	g_ptr_array_extend(ch.snapshots, q->snapshots, NULL, NULL);
 	co_mutex_lock(&q->alloc_lock);
-	ret = rewrite_co_begin(q, &ch.rw, err);
+	ret = qcow2_rewrite_co_begin(q, &ch.rw, err);
 	if (!ret)
 		ret = fill(q, &ch, s);
 	if (!ret)
-		ret = rewrite_co_commit(q, &ch.rw);
-	rewrite_end(q, &ch.rw);
+		ret = qcow2_rewrite_co_commit(q, &ch.rw);
+	qcow2_rewrite_end(q, &ch.rw);
 	co_mutex_unlock(&q->alloc_lock);
 	if (!ret) {
 		/* The array owns them; who is in none of the two is the caller's. */
 		g_ptr_array_set_free_func(q->snapshots, NULL);
 		g_ptr_array_set_size(q->snapshots, 0);
 		g_ptr_array_extend(q->snapshots, ch.snapshots, NULL, NULL);
-		g_ptr_array_set_free_func(q->snapshots, snapshot_free);
+		g_ptr_array_set_free_func(q->snapshots, qcow2_snapshot_free);
 	}
 	g_ptr_array_unref(ch.snapshots);
 	return ret;
@@ -428,10 +428,10 @@ int qcow2_co_snapshot_create(struct image *img, const char *name, GError **err)
 	co_rwlock_wrlock(&q->struct_lock);
 	ret = check_data_file(q, err) ?: check_create(q, name, err);
 	if (!ret) {
-		new = snapshot_new(q, name, image_size(img));
+		new = qcow2_snapshot_new(q, name, image_size(img));
 		ret = explain(q, co_change(q, co_fill_create, new, err), err);
 		if (ret)
-			snapshot_free(new);
+			qcow2_snapshot_free(new);
 	}
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
@@ -444,7 +444,7 @@ int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err)
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	s = snapshot_find_any(q, which);
+	s = qcow2_snapshot_find_any(q, which);
 	ret = s ? check_data_file(q, err) : not_found(q, which, err);
 	if (!ret)
 		ret = qcow2_co_bitmaps_replace_disk(q, s->disk_size, err);
@@ -461,12 +461,12 @@ int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err)
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
-	s = snapshot_find(q, NULL, name);
+	s = qcow2_snapshot_find(q, NULL, name);
 	ret = s ? check_data_file(q, err) : not_found(q, name, err);
 	if (!ret)
 		ret = explain(q, co_change(q, co_fill_delete, s, err), err);
 	if (!ret)
-		snapshot_free(s);
+		qcow2_snapshot_free(s);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }

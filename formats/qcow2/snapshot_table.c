@@ -110,7 +110,7 @@ static struct snapshot *parse_entry(const struct reader *r, const uint8_t *raw, 
 static int check_entry(struct reader *r, guint number, const struct snapshot *s, GError **err)
 {
 	uint64_t file_size = image_size(r->q->file), l1_bytes = s->l1_size * sizeof(uint64_t);
-	uint64_t needed = snapshot_l1_needed(r->q, s->disk_size);
+	uint64_t needed = qcow2_snapshot_l1_needed(r->q, s->disk_size);
 
 	if (s->disk_size > INT64_MAX || needed * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES)
 		return bad_entry(r, number, err, -EFBIG,
@@ -194,7 +194,7 @@ static int co_load(struct qcow2 *q, GError **err)
 	return ret;
 }
 
-int snapshot_table_co_load(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+int qcow2_snapshot_table_co_load(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	g_autoptr(GError) why = NULL;
 	int ret = co_load(q, &why);
@@ -219,12 +219,12 @@ static uint64_t table_bytes(const GPtrArray *snapshots)
 	return bytes;
 }
 
-uint64_t snapshot_table_bytes(const struct qcow2 *q)
+uint64_t qcow2_snapshot_table_bytes(const struct qcow2 *q)
 {
 	return table_bytes(q->snapshots);
 }
 
-int snapshot_table_build(const GPtrArray *snapshots, uint8_t **ret_table, uint64_t *ret_bytes)
+int qcow2_snapshot_table_build(const GPtrArray *snapshots, uint8_t **ret_table, uint64_t *ret_bytes)
 {
 	uint64_t bytes = table_bytes(snapshots);
 	uint8_t *table, *next;
@@ -259,12 +259,12 @@ static char *new_id(const struct qcow2 *q)
 	for (uint64_t number = highest + 1;; number++) {
 		g_autofree char *id = g_strdup_printf("%" PRIu64, number);
 
-		if (!snapshot_find(q, id, NULL))
+		if (!qcow2_snapshot_find(q, id, NULL))
 			return g_steal_pointer(&id);
 	}
 }
 
-struct snapshot *snapshot_new(const struct qcow2 *q, const char *name, uint64_t disk_size)
+struct snapshot *qcow2_snapshot_new(const struct qcow2 *q, const char *name, uint64_t disk_size)
 {
 	struct qcow2_disk_snapshot_extra extra = { .disk_size = htobe64(disk_size) };
 	struct snapshot *s = g_new0(struct snapshot, 1);
@@ -295,7 +295,7 @@ struct snapshot *snapshot_new(const struct qcow2 *q, const char *name, uint64_t 
 	return s;
 }
 
-void snapshot_set_l1(struct snapshot *snapshot, uint64_t l1_off, uint32_t l1_size)
+void qcow2_snapshot_set_l1(struct snapshot *snapshot, uint64_t l1_off, uint32_t l1_size)
 {
 	struct qcow2_disk_snapshot disk;
 
@@ -307,7 +307,7 @@ void snapshot_set_l1(struct snapshot *snapshot, uint64_t l1_off, uint32_t l1_siz
 	snapshot->l1_size = l1_size;
 }
 
-void snapshot_free(void *arg)
+void qcow2_snapshot_free(void *arg)
 {
 	struct snapshot *snapshot = arg;
 
@@ -319,7 +319,7 @@ void snapshot_free(void *arg)
 
 /* ---- finding ---- */
 
-struct snapshot *snapshot_find(const struct qcow2 *q, const char *id, const char *name)
+struct snapshot *qcow2_snapshot_find(const struct qcow2 *q, const char *id, const char *name)
 {
 	for (guint i = 0; i < q->snapshots->len; i++) {
 		struct snapshot *s = q->snapshots->pdata[i];
@@ -330,19 +330,19 @@ struct snapshot *snapshot_find(const struct qcow2 *q, const char *id, const char
 	return NULL;
 }
 
-struct snapshot *snapshot_find_any(const struct qcow2 *q, const char *id_or_name)
+struct snapshot *qcow2_snapshot_find_any(const struct qcow2 *q, const char *id_or_name)
 {
-	return snapshot_find(q, id_or_name, NULL) ?: snapshot_find(q, NULL, id_or_name);
+	return qcow2_snapshot_find(q, id_or_name, NULL) ?: qcow2_snapshot_find(q, NULL, id_or_name);
 }
 
-uint64_t snapshot_l1_needed(const struct qcow2 *q, uint64_t disk_size)
+uint64_t qcow2_snapshot_l1_needed(const struct qcow2 *q, uint64_t disk_size)
 {
 	unsigned bits = q->cluster_bits + q->l2_bits;
 
 	return (disk_size >> bits) + ((disk_size & ((1ull << bits) - 1)) != 0);
 }
 
-int snapshot_co_load_l1(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size, uint64_t **ret_l1)
+int qcow2_snapshot_co_load_l1(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size, uint64_t **ret_l1)
 {
 	uint64_t *l1 = g_try_new0(uint64_t, MAX(l1_size, 1));
 	int ret = l1 ? 0 : -ENOMEM;
@@ -359,15 +359,15 @@ int snapshot_co_load_l1(struct qcow2 *q, uint64_t l1_off, uint32_t l1_size, uint
 	return 0;
 }
 
-int snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+int qcow2_snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	const char *which = opts->snapshot ?: opts->snapshot_name ?: opts->snapshot_id;
 	const struct snapshot *s;
 
 	if (!which)
 		return 0;
-	s = opts->snapshot ? snapshot_find_any(q, opts->snapshot)
-			   : snapshot_find(q, opts->snapshot_id, opts->snapshot_name);
+	s = opts->snapshot ? qcow2_snapshot_find_any(q, opts->snapshot)
+			   : qcow2_snapshot_find(q, opts->snapshot_id, opts->snapshot_name);
 	if (!s)
 		return error_refuse(err, -ENOENT, "%s: snapshot '%s' not found", q->img->filename,
 				    which);

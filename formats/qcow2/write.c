@@ -81,13 +81,13 @@ struct alloc_write {
 static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
 	REQUIRES(q->alloc_lock)
 {
-	uint64_t first = slice_load(q, w->slice, w->index).desc & QCOW2_OFFSET_MASK;
+	uint64_t first = qcow2_slice_load(q, w->slice, w->index).desc & QCOW2_OFFSET_MASK;
 	unsigned subcluster = qcow2_subcluster_index(q, w->off);
 	enum mapping_type type;
 	uint64_t count;
 
 	for (count = 0; count < nr; count++) {
-		struct l2_entry entry = slice_load(q, w->slice, w->index + count);
+		struct l2_entry entry = qcow2_slice_load(q, w->slice, w->index + count);
 		uint64_t host_off = entry.desc & QCOW2_OFFSET_MASK;
 		bool own = qcow2_has_own_cluster(q, entry.desc);
 
@@ -114,7 +114,7 @@ static int reuse_clusters(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
 		w->host_off = qcow2_cluster_start(q, w->off);
 		return 0;
 	}
-	w->host_off = slice_load(q, w->slice, w->index).desc & QCOW2_OFFSET_MASK;
+	w->host_off = qcow2_slice_load(q, w->slice, w->index).desc & QCOW2_OFFSET_MASK;
 	return qcow2_co_check_overlap_locked(q, qcow2_cluster_index(q, w->host_off), nr);
 }
 
@@ -124,7 +124,7 @@ static int reuse_clusters(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
  */
 static uint64_t find_fill_off(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
-	uint32_t data = qcow2_data_subclusters(q, slice_load(q, w->slice, w->index));
+	uint32_t data = qcow2_data_subclusters(q, qcow2_slice_load(q, w->slice, w->index));
 	uint64_t start = qcow2_cluster_start(q, w->off);
 	unsigned first = qcow2_subcluster_index(q, w->off);
 
@@ -141,7 +141,7 @@ static uint64_t find_fill_off(struct qcow2 *q, const struct alloc_write *w) REQU
 static uint64_t find_fill_end(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
 	unsigned index = w->index + w->plan.nr_clusters - 1;
-	uint32_t data = qcow2_data_subclusters(q, slice_load(q, w->slice, index));
+	uint32_t data = qcow2_data_subclusters(q, qcow2_slice_load(q, w->slice, index));
 	uint64_t last_off = w->off + w->bytes - 1;
 	uint64_t start = qcow2_cluster_start(q, last_off);
 	unsigned last = qcow2_subcluster_index(q, last_off);
@@ -161,7 +161,7 @@ static int check_old_clusters(struct qcow2 *q, const struct alloc_write *w, uint
 	int ret = 0;
 
 	for (uint64_t i = 0; i < nr && !ret; i++)
-		ret = qcow2_co_check_unlink(q, slice_load(q, w->slice, w->index + i).desc);
+		ret = qcow2_co_check_unlink(q, qcow2_slice_load(q, w->slice, w->index + i).desc);
 	return ret;
 }
 
@@ -334,7 +334,7 @@ static uint32_t filled_subclusters(struct qcow2 *q, const struct alloc_write *w,
 static void alloc_write_link(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
 	for (uint64_t i = 0; i < w->plan.nr_clusters; i++) {
-		struct l2_entry old = slice_load(q, w->slice, w->index + i);
+		struct l2_entry old = qcow2_slice_load(q, w->slice, w->index + i);
 		struct l2_entry new = {
 			.desc = (w->host_off + (i << q->cluster_bits)) | QCOW2_COPIED,
 		};
@@ -342,7 +342,7 @@ static void alloc_write_link(struct qcow2 *q, const struct alloc_write *w) REQUI
 		/* Of subclusters that were not filled the old data, if any, is in this cluster. */
 		if (q->extended_l2)
 			new.bitmap = subclusters_allocate(old.bitmap, filled_subclusters(q, w, i));
-		slice_store(q, w->slice, w->index + i, new);
+		qcow2_slice_store(q, w->slice, w->index + i, new);
 		if (!w->reuses)
 			qcow2_unlink_entry(q, old.desc);
 	}
@@ -375,7 +375,7 @@ static int co_write_allocating(struct qcow2 *q, uint64_t off, uint64_t bytes, st
 	ret = alloc_write_co_plan(q, &w);
 	co_mutex_unlock(&q->alloc_lock);
 	if (ret) {
-		slice_put(w.slice);
+		qcow2_slice_put(w.slice);
 		return ret < 0 ? ret : 0;
 	}
 
@@ -388,7 +388,7 @@ static int co_write_allocating(struct qcow2 *q, uint64_t off, uint64_t bytes, st
 		alloc_write_link(q, &w);
 	qcow2_plan_end(q, &w.plan);
 	co_mutex_unlock(&q->alloc_lock);
-	slice_put(w.slice);
+	qcow2_slice_put(w.slice);
 	if (!ret)
 		*ret_done = w.bytes;
 	return ret;

@@ -108,7 +108,7 @@ static int packed_write_co_alloc(struct qcow2 *q, struct packed_write *w) REQUIR
 	int ret = 0;
 
 	for (i = 0; i < w->nr; i++) {
-		struct l2_entry old = slice_load(q, w->slice, w->index + i);
+		struct l2_entry old = qcow2_slice_load(q, w->slice, w->index + i);
 
 		ret = qcow2_check_entry(q, old)		     ?:
 		      qcow2_co_check_unlink(q, old.desc) ?:
@@ -161,11 +161,11 @@ static int packed_write_co_move(struct qcow2 *q, const struct packed_write *w)
 static void packed_write_link(struct qcow2 *q, const struct packed_write *w) REQUIRES(q->alloc_lock)
 {
 	for (unsigned i = 0; i < w->nr; i++) {
-		struct l2_entry old = slice_load(q, w->slice, w->index + i);
+		struct l2_entry old = qcow2_slice_load(q, w->slice, w->index + i);
 		struct l2_entry new = { 0, 0 };
 
 		qcow2_compressed_entry(q, w->pieces[i].host_off, w->pieces[i].bytes, &new.desc);
-		slice_store(q, w->slice, w->index + i, new);
+		qcow2_slice_store(q, w->slice, w->index + i, new);
 		qcow2_unlink_entry(q, old.desc);
 	}
 }
@@ -200,7 +200,7 @@ static int packed_write_co_run(struct packed_write *w, uint64_t off)
 		qcow2_plan_end(q, &w->plan);
 		co_mutex_unlock(&q->alloc_lock);
 	}
-	slice_put(w->slice);
+	qcow2_slice_put(w->slice);
 	return ret;
 }
 

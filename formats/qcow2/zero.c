@@ -106,7 +106,7 @@ static int zero_entries(struct qcow2 *q, enum zero_kind kind, struct slice *slic
 	uint64_t part;
 
 	for (*ret_done = 0; *ret_done < bytes; *ret_done += part, off += part, index++) {
-		struct l2_entry old = slice_load(q, slice, index), new;
+		struct l2_entry old = qcow2_slice_load(q, slice, index), new;
 
 		part = MIN(bytes - *ret_done, bytes_to_boundary(off, q->cluster_size));
 		if (qcow2_check_entry(q, old))
@@ -126,7 +126,7 @@ static int zero_entries(struct qcow2 *q, enum zero_kind kind, struct slice *slic
 				return ret;
 			qcow2_unlink_entry(q, old.desc);
 		}
-		slice_store(q, slice, index, new);
+		qcow2_slice_store(q, slice, index, new);
 	}
 	return 0;
 }
@@ -197,7 +197,7 @@ static int co_zero_whole(struct qcow2 *q, enum zero_kind kind, uint64_t off, uin
 	co_mutex_lock(&q->alloc_lock);
 	ret = zero_in_slice(q, kind, slice, off, bytes, ret_done);
 	co_mutex_unlock(&q->alloc_lock);
-	slice_put(slice);
+	qcow2_slice_put(slice);
 	return ret;
 }
 

@@ -6,13 +6,13 @@
 
 static GPtrArray *sample_list(void)
 {
-	GPtrArray *list = bitmap_list_new();
-	struct bitmap *bitmap = bitmap_new("first", 16, QCOW2_BITMAP_AUTO);
+	GPtrArray *list = qcow2_bitmap_list_new();
+	struct bitmap *bitmap = qcow2_bitmap_new("first", 16, QCOW2_BITMAP_AUTO);
 
 	bitmap->table_off = 0x50000;
 	bitmap->table_entries = 7;
 	g_ptr_array_add(list, bitmap);
-	bitmap = bitmap_new("the second", 9, QCOW2_BITMAP_EXTRA_COMPATIBLE);
+	bitmap = qcow2_bitmap_new("the second", 9, QCOW2_BITMAP_EXTRA_COMPATIBLE);
 	bitmap->extra = (uint8_t *)g_strdup("abc");
 	bitmap->extra_bytes = 3;
 	g_ptr_array_add(list, bitmap);
@@ -25,21 +25,21 @@ static void test_round_trip(void)
 	g_autoptr(GError) err = NULL;
 	const struct bitmap *bitmap;
 	uint64_t bytes;
-	uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
+	uint8_t *dir = qcow2_bitmap_directory_build(list, 512, &bytes);
 
 	g_assert_cmpuint(bytes, ==, 32 + 40);
-	g_assert_cmpint(bitmap_directory_parse(dir, bytes, 2, &parsed, &err), ==, 0);
+	g_assert_cmpint(qcow2_bitmap_directory_parse(dir, bytes, 2, &parsed, &err), ==, 0);
 	g_assert_no_error(err);
-	bitmap = bitmap_find(parsed, "first");
+	bitmap = qcow2_bitmap_find(parsed, "first");
 	g_assert_cmphex(bitmap->table_off, ==, 0x50000);
 	g_assert_cmpuint(bitmap->table_entries, ==, 7);
 	g_assert_cmpuint(bitmap->granularity_bits, ==, 16);
 	g_assert_cmpuint(bitmap->flags, ==, QCOW2_BITMAP_AUTO);
 	g_assert_cmpuint(bitmap->entry_off, ==, 0);
-	bitmap = bitmap_find(parsed, "the second");
+	bitmap = qcow2_bitmap_find(parsed, "the second");
 	g_assert_cmpuint(bitmap->entry_off, ==, 32);
 	g_assert_cmpmem(bitmap->extra, bitmap->extra_bytes, "abc", 3);
-	g_assert_null(bitmap_find(parsed, "third"));
+	g_assert_null(qcow2_bitmap_find(parsed, "third"));
 	iobuf_free(dir);
 }
 
@@ -73,11 +73,11 @@ static void test_refused(void)
 		g_autoptr(GPtrArray) list = sample_list(), parsed = NULL;
 		g_autoptr(GError) err = NULL;
 		uint64_t bytes;
-		uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
+		uint8_t *dir = qcow2_bitmap_directory_build(list, 512, &bytes);
 		int ret;
 
 		dir[cases[i].off] = cases[i].value;
-		ret = bitmap_directory_parse(dir, bytes, 2, &parsed, &err);
+		ret = qcow2_bitmap_directory_parse(dir, bytes, 2, &parsed, &err);
 		g_assert_cmpint(ret, <, 0);
 		g_assert_null(parsed);
 		g_assert_nonnull(err);
@@ -91,13 +91,13 @@ static void test_sizes(void)
 {
 	g_autoptr(GPtrArray) list = sample_list();
 	uint64_t bytes;
-	uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
+	uint8_t *dir = qcow2_bitmap_directory_build(list, 512, &bytes);
 
 	for (uint32_t nr = 0; nr < 5; nr++) {
 		for (uint64_t part = 0; part <= bytes; part++) {
 			g_autoptr(GPtrArray) parsed = NULL;
 			g_autoptr(GError) err = NULL;
-			int ret = bitmap_directory_parse(dir, part, nr, &parsed, &err);
+			int ret = qcow2_bitmap_directory_parse(dir, part, nr, &parsed, &err);
 			bool fits = (nr == 0 && part == 0) || (nr == 1 && part == 32) ||
 				    (nr == 2 && part == bytes);
 
@@ -109,15 +109,15 @@ static void test_sizes(void)
 
 static void test_same_name(void)
 {
-	g_autoptr(GPtrArray) list = bitmap_list_new(), parsed = NULL;
+	g_autoptr(GPtrArray) list = qcow2_bitmap_list_new(), parsed = NULL;
 	g_autoptr(GError) err = NULL;
 	uint64_t bytes;
 	uint8_t *dir;
 
-	g_ptr_array_add(list, bitmap_new("one", 16, 0));
-	g_ptr_array_add(list, bitmap_new("one", 17, 0));
-	dir = bitmap_directory_build(list, 512, &bytes);
-	g_assert_cmpint(bitmap_directory_parse(dir, bytes, 2, &parsed, &err), ==, -EINVAL);
+	g_ptr_array_add(list, qcow2_bitmap_new("one", 16, 0));
+	g_ptr_array_add(list, qcow2_bitmap_new("one", 17, 0));
+	dir = qcow2_bitmap_directory_build(list, 512, &bytes);
+	g_assert_cmpint(qcow2_bitmap_directory_parse(dir, bytes, 2, &parsed, &err), ==, -EINVAL);
 	g_assert_nonnull(strstr(err->message, "'one'"));
 	iobuf_free(dir);
 }
@@ -128,13 +128,14 @@ static void test_random(void)
 	for (unsigned i = 0; i < 20000; i++) {
 		g_autoptr(GPtrArray) list = sample_list(), parsed = NULL;
 		uint64_t bytes;
-		uint8_t *dir = bitmap_directory_build(list, 512, &bytes);
+		uint8_t *dir = qcow2_bitmap_directory_build(list, 512, &bytes);
 		g_autofree uint8_t *exact = g_memdup2(dir, bytes);
 		unsigned flips = g_test_rand_int_range(1, 5);
 
 		for (unsigned j = 0; j < flips; j++)
 			exact[g_test_rand_int_range(0, bytes)] = g_test_rand_int();
-		bitmap_directory_parse(exact, bytes, g_test_rand_int_range(0, 4), &parsed, NULL);
+		qcow2_bitmap_directory_parse(exact, bytes, g_test_rand_int_range(0, 4), &parsed,
+					     NULL);
 		iobuf_free(dir);
 	}
 }

@@ -17,7 +17,7 @@ static void add(struct freed_runs *set, uint64_t cluster, uint64_t nr, bool is_l
 {
 	struct freed_run run = { cluster, nr, 1, is_l2 };
 
-	freed_runs_add(set, &run);
+	qcow2_freed_runs_add(set, &run);
 }
 
 static void assert_run(const struct freed_runs *set, guint index, uint64_t cluster, uint64_t nr,
@@ -37,7 +37,7 @@ static void test_merge(void)
 {
 	struct freed_runs set;
 
-	freed_runs_init(&set);
+	qcow2_freed_runs_init(&set);
 	add(&set, 20, 2, false);
 	add(&set, 18, 2, false);
 	add(&set, 21, 3, false); /* 21 a second time */
@@ -47,7 +47,7 @@ static void test_merge(void)
 	add(&set, 30, 1, false);
 	add(&set, 31, 1, true);
 	add(&set, 25, 1, true);
-	freed_runs_merge(&set);
+	qcow2_freed_runs_merge(&set);
 	g_assert_cmpuint(set.runs->len, ==, 6);
 	assert_run(&set, 0, 18, 3, 1, false);
 	assert_run(&set, 1, 21, 1, 2, false);
@@ -55,7 +55,7 @@ static void test_merge(void)
 	assert_run(&set, 3, 30, 1, 2, false);
 	assert_run(&set, 4, 24, 2, 1, true);
 	assert_run(&set, 5, 31, 1, 1, true);
-	freed_runs_destroy(&set);
+	qcow2_freed_runs_destroy(&set);
 }
 
 /* Every second cluster, then those between: as many runs as are needed are remembered. */
@@ -63,22 +63,22 @@ static void test_merge_by_itself(void)
 {
 	struct freed_runs set, other;
 
-	freed_runs_init(&set);
-	freed_runs_init(&other);
+	qcow2_freed_runs_init(&set);
+	qcow2_freed_runs_init(&other);
 	for (uint64_t i = 0; i < 100000; i++)
 		add(&set, 2 * i, 1, false);
 	for (uint64_t i = 0; i < 100000; i++)
 		add(i % 2 ? &set : &other, 2 * i + 1, 1, false);
-	freed_runs_move(&set, &other);
+	qcow2_freed_runs_move(&set, &other);
 	g_assert_cmpuint(other.runs->len, ==, 0);
-	freed_runs_merge(&set);
+	qcow2_freed_runs_merge(&set);
 	g_assert_cmpuint(set.runs->len, ==, 1);
 	assert_run(&set, 0, 0, 200000, 1, false);
 	for (uint64_t i = 0; i < 1000000; i++)
 		add(&set, 300000 - i % 2, 1, false);
 	g_assert_cmpuint(set.runs->len, <, 5000);
-	freed_runs_destroy(&other);
-	freed_runs_destroy(&set);
+	qcow2_freed_runs_destroy(&other);
+	qcow2_freed_runs_destroy(&set);
 }
 
 /* ---- an image on a disk in memory ---- */

@@ -42,12 +42,12 @@ static void add_filled(GPtrArray *list, uint32_t type, uint32_t bytes)
 	for (uint32_t i = 0; i < bytes; i++)
 		data[i] = type + i * 7 + 1;
 	if (bytes)
-		header_extensions_add(list, type, data, bytes);
+		qcow2_header_extensions_add(list, type, data, bytes);
 }
 
 static void make(struct made *made, const struct spec *spec)
 {
-	*made = (struct made){ .extensions = header_extensions_new() };
+	*made = (struct made){ .extensions = qcow2_header_extensions_new() };
 	made->content = (struct header_content){
 		.fixed = { .magic = htobe32(QCOW2_MAGIC),
 			   .version = htobe32(spec->version),
@@ -60,14 +60,14 @@ static void make(struct made *made, const struct spec *spec)
 	};
 	memset(made->fields, 0x5a, sizeof(made->fields));
 	if (spec->format)
-		header_extensions_add(made->extensions, QCOW2_EXT_BACKING_FORMAT, spec->format,
-				      strlen(spec->format));
+		qcow2_header_extensions_add(made->extensions, QCOW2_EXT_BACKING_FORMAT,
+					    spec->format, strlen(spec->format));
 	add_filled(made->extensions, QCOW2_EXT_BITMAPS, spec->bitmaps);
 	add_filled(made->extensions, QCOW2_EXT_DATA_FILE, spec->data_file);
 	add_filled(made->extensions, 0x12345678, spec->unknown);
 	if (spec->unknown)
-		header_extensions_add(made->extensions, 0x9abcdef0, unknown_data,
-				      sizeof(unknown_data));
+		qcow2_header_extensions_add(made->extensions, 0x9abcdef0, unknown_data,
+					    sizeof(unknown_data));
 }
 
 static void made_clear(struct made *made)
@@ -86,14 +86,14 @@ static char *describe(const uint8_t *cluster, size_t cluster_size)
 	size_t data;
 	int found;
 
-	if (header_find_extent(cluster, cluster_size, &extent))
+	if (qcow2_header_find_extent(cluster, cluster_size, &extent))
 		return g_string_free(g_string_append(text, "broken"), FALSE);
 	g_string_append_printf(text, "version %u size %" G_GUINT64_FORMAT " fields %zu",
 			       be32toh(disk->version), be64toh(disk->size), extent.length);
-	for (size_t i = header_known_length(be32toh(disk->version)); i < extent.length; i++)
+	for (size_t i = qcow2_header_known_length(be32toh(disk->version)); i < extent.length; i++)
 		g_string_append_printf(text, " %02x", cluster[i]);
 	cursor = (struct header_cursor){ cluster, extent.length, extent.name_off ?: cluster_size };
-	while ((found = header_next_extension(&cursor, &ext, &data)) > 0) {
+	while ((found = qcow2_header_next_extension(&cursor, &ext, &data)) > 0) {
 		if (ext.type == QCOW2_EXT_PADDING)
 			continue;
 		if (ext.type == QCOW2_EXT_FEATURE_NAMES) {
@@ -120,9 +120,9 @@ static bool has_names(const uint8_t *cluster, size_t cluster_size)
 	struct header_cursor cursor;
 	size_t data;
 
-	g_assert_cmpint(header_find_extent(cluster, cluster_size, &extent), ==, 0);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, cluster_size, &extent), ==, 0);
 	cursor = (struct header_cursor){ cluster, extent.length, extent.name_off ?: cluster_size };
-	while (header_next_extension(&cursor, &ext, &data) > 0)
+	while (qcow2_header_next_extension(&cursor, &ext, &data) > 0)
 		if (ext.type == QCOW2_EXT_FEATURE_NAMES)
 			return true;
 	return false;
@@ -167,10 +167,11 @@ static int replace(uint8_t *cluster, const struct spec *to, size_t cluster_size)
 	int ret;
 
 	make(&made, to);
-	g_assert_cmpint(header_find_extent(cluster, cluster_size, &extent), ==, 0);
-	ret = header_plan(&made.content, cluster, &extent, cluster_size, &plan, NULL);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, cluster_size, &extent), ==, 0);
+	ret = qcow2_header_plan(&made.content, cluster, &extent, cluster_size, &plan, NULL);
 	if (!ret) {
-		g_assert_cmpint(header_fill(&made.content, MAX_CLUSTER * 2, wanted, NULL), ==, 0);
+		g_assert_cmpint(qcow2_header_fill(&made.content, MAX_CLUSTER * 2, wanted, NULL), ==,
+				0);
 		new = describe(wanted, MAX_CLUSTER * 2);
 		for (unsigned i = 0; i < plan.nr_steps; i++) {
 			const struct header_step *step = &plan.steps[i];
@@ -181,7 +182,7 @@ static int replace(uint8_t *cluster, const struct spec *to, size_t cluster_size)
 		}
 		said = describe(cluster, cluster_size);
 		g_assert_cmpstr(said, ==, new);
-		header_plan_clear(&plan);
+		qcow2_header_plan_clear(&plan);
 	}
 	made_clear(&made);
 	return ret;
@@ -193,7 +194,7 @@ static void fill(uint8_t *cluster, const struct spec *spec, size_t cluster_size)
 
 	memset(cluster, 0, cluster_size);
 	make(&made, spec);
-	g_assert_cmpint(header_fill(&made.content, cluster_size, cluster, NULL), ==, 0);
+	g_assert_cmpint(qcow2_header_fill(&made.content, cluster_size, cluster, NULL), ==, 0);
 	made_clear(&made);
 }
 
@@ -257,7 +258,7 @@ static void test_small_clusters(void)
 
 				make(&made, &specs[i]);
 				memset(cluster, 0, MAX_CLUSTER);
-				if (header_fill(&made.content, size, cluster, NULL) == 0)
+				if (qcow2_header_fill(&made.content, size, cluster, NULL) == 0)
 					done += replace(cluster, &specs[j], size) == 0;
 				made_clear(&made);
 			}
@@ -280,14 +281,14 @@ static void test_one_sector(void)
 		to.size += 512;
 		fill(cluster, &specs[i], MAX_CLUSTER);
 		make(&made, &to);
-		g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, 0);
-		g_assert_cmpint(
-			header_plan(&made.content, cluster, &extent, MAX_CLUSTER, &plan, NULL), ==,
-			0);
+		g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, 0);
+		g_assert_cmpint(qcow2_header_plan(&made.content, cluster, &extent, MAX_CLUSTER,
+						  &plan, NULL),
+				==, 0);
 		g_assert_cmpuint(plan.nr_steps, ==, 1);
 		g_assert_cmpuint(plan.steps[0].off, ==, 0);
 		g_assert_cmpuint(plan.steps[0].bytes, ==, HEADER_SECTOR);
-		header_plan_clear(&plan);
+		qcow2_header_plan_clear(&plan);
 		made_clear(&made);
 	}
 }
@@ -321,9 +322,10 @@ static void assert_too_long(const struct spec *to, size_t cluster_size, const ch
 
 	fill(cluster, &plain, cluster_size);
 	make(&made, to);
-	g_assert_cmpint(header_find_extent(cluster, cluster_size, &extent), ==, 0);
-	g_assert_cmpint(header_plan(&made.content, cluster, &extent, cluster_size, &plan, &err), ==,
-			-ENOSPC);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, cluster_size, &extent), ==, 0);
+	g_assert_cmpint(
+		qcow2_header_plan(&made.content, cluster, &extent, cluster_size, &plan, &err), ==,
+		-ENOSPC);
 	g_assert_cmpstr(err->message, ==, said);
 	g_clear_error(&err);
 	made_clear(&made);
@@ -344,22 +346,22 @@ static void test_too_long(void)
 /* Extensions are found, replaced in their place and removed; others stay what they are. */
 static void test_extension_list(void)
 {
-	g_autoptr(GPtrArray) list = header_extensions_new();
+	g_autoptr(GPtrArray) list = qcow2_header_extensions_new();
 	const struct header_extension *ext;
 
-	header_extensions_set(list, 1, "one", 3);
-	header_extensions_set(list, 2, "two", 3);
-	header_extensions_set(list, 3, "", 0);
-	header_extensions_set(list, 2, "another", 7);
+	qcow2_header_extensions_set(list, 1, "one", 3);
+	qcow2_header_extensions_set(list, 2, "two", 3);
+	qcow2_header_extensions_set(list, 3, "", 0);
+	qcow2_header_extensions_set(list, 2, "another", 7);
 	g_assert_cmpuint(list->len, ==, 3);
 	ext = list->pdata[1];
 	g_assert_cmpmem(ext->data, ext->bytes, "another", 7);
-	g_assert_cmpuint(header_extensions_find(list, 3)->bytes, ==, 0);
-	header_extensions_set(list, 1, NULL, 0);
-	header_extensions_set(list, 4, NULL, 0);
+	g_assert_cmpuint(qcow2_header_extensions_find(list, 3)->bytes, ==, 0);
+	qcow2_header_extensions_set(list, 1, NULL, 0);
+	qcow2_header_extensions_set(list, 4, NULL, 0);
 	g_assert_cmpuint(list->len, ==, 2);
-	g_assert_null(header_extensions_find(list, 1));
-	g_assert_true(header_extensions_find(list, 2) == ext);
+	g_assert_null(qcow2_header_extensions_find(list, 1));
+	g_assert_true(qcow2_header_extensions_find(list, 2) == ext);
 }
 
 /* A header that cannot be is found out, whatever the bytes are. */
@@ -371,23 +373,23 @@ static void test_hostile(void)
 
 	fill(cluster, &specs[5], MAX_CLUSTER);
 	disk->backing_file_offset = htobe64(UINT64_MAX);
-	g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
 	disk->backing_file_offset = htobe64(MAX_CLUSTER - 1);
-	g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
 	disk->backing_file_offset = 0;
 	disk->header_length = htobe32(MAX_CLUSTER + 8);
-	g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
 	disk->header_length = htobe32(MAX_CLUSTER);
-	g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, 0);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, 0);
 	g_assert_cmpuint(extent.extensions_end, ==, MAX_CLUSTER);
 	disk->header_length = htobe32(112);
 	memset(cluster + 112, 0xff, 8);
-	g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
 	/* Without an end marker they end where nothing more fits. */
 	memset(cluster + 112, 0, MAX_CLUSTER - 112);
 	for (size_t off = 112; off < MAX_CLUSTER; off += 8)
 		cluster[off] = 0x77;
-	g_assert_cmpint(header_find_extent(cluster, MAX_CLUSTER, &extent), ==, 0);
+	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, 0);
 	g_assert_cmpuint(extent.extensions_end, ==, MAX_CLUSTER);
 }
 
