@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Room for compressed data: in bytes, one behind the other, several in a host cluster
- * and some across the border of two.
+ * Room for compressed data: allocated by the byte, one piece after the other, several in one host
+ * cluster and some across the border of two.
  *
- * Each piece of data holds a reference on every host cluster that it touches ("Compressed
- * Clusters Descriptor"). byte_tail is where the next one goes. It moves forward only:
- * bytes that became free are not used again before their whole cluster is (C5). A
- * cluster that is about to be free is left at once, see qcow2_leave_cluster().
+ * Each piece of data holds a reference on every host cluster that it touches ("Compressed Clusters
+ * Descriptor"). byte_tail is where the next piece goes. It only moves forward: freed bytes are not
+ * reused before their whole cluster is (C5). A cluster that is about to be freed is left at once;
+ * see qcow2_leave_cluster().
  */
 #include "qcow2.h"
 
@@ -15,7 +15,7 @@ static uint64_t tail_room(const struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return q->byte_tail ? q->cluster_size - qcow2_in_cluster(q, q->byte_tail) : 0;
 }
 
-/* All of it in the cluster of the tail. */
+/* Entirely within the tail's cluster. */
 static int co_take_room(struct qcow2 *q, uint64_t *ret_host_off) REQUIRES(q->alloc_lock)
 {
 	int ret = qcow2_co_add_reference(q, qcow2_cluster_index(q, q->byte_tail));
@@ -25,7 +25,7 @@ static int co_take_room(struct qcow2 *q, uint64_t *ret_host_off) REQUIRES(q->all
 	return ret;
 }
 
-/* In a new cluster, together with the room before it where the two are neighbours. */
+/* In a new cluster, together with the rest of the tail's cluster if the two are neighbours. */
 static int co_take_cluster(struct qcow2 *q, uint64_t *ret_host_off) REQUIRES(q->alloc_lock)
 {
 	uint64_t tail = q->byte_tail, host_off, nr;
@@ -60,7 +60,7 @@ int qcow2_co_alloc_bytes(struct qcow2 *q, uint32_t bytes, uint64_t *ret_host_off
 		ret = co_take_room(q, &host_off);
 	else if (tail_room(q))
 		ret = co_take_cluster(q, &host_off);
-	/* A narrow refcount counts no more data there: start elsewhere. */
+	/* A narrow refcount cannot count another piece of data there: start elsewhere. */
 	if (ret == -EMLINK) {
 		q->byte_tail = 0;
 		ret = co_take_cluster(q, &host_off);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Options of an image that exists are changed: first what makes it a newer version, then
- * what needs that, an older version last. All options are looked at before the first is
- * changed. Each step ends with one write of the header.
+ * Changes the options of an existing image: first what makes its version newer, then what needs the
+ * newer version, and an older version last. All options are checked before the first is changed.
+ * Each step ends with one write of the header.
  */
 #include "amend.h"
 
@@ -27,13 +27,13 @@ const struct image_option qcow2_amend_options[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
-/* What it is to be; as it is where nothing was said. */
+/* What the image will be; what was not given stays as it is. */
 struct amendment {
 	uint32_t version;
 	unsigned refcount_order;
 	bool lazy_refcounts;
 	bool data_file_raw;
-	const char *data_file; /* NULL: as it is */
+	const char *data_file; /* NULL: unchanged */
 	uint64_t size;
 };
 
@@ -89,7 +89,7 @@ static int parse_option(struct amendment *to, const char *name, const char *valu
 		to->data_file = value;
 		return 0;
 	}
-	/* What the image has from there would become something else. */
+	/* The data that the image takes from there would change. */
 	return error_refuse(
 		err, -ENOTSUP,
 		"Cannot amend the backing file; use 'qemu-img rebase', or 'convert -B' to make a "
@@ -112,7 +112,7 @@ static int parse_options(struct qcow2 *q, GHashTable *options, struct amendment 
 	g_hash_table_iter_init(&iter, options);
 	while (!ret && g_hash_table_iter_next(&iter, &name, &value))
 		ret = parse_option(to, name, value, err);
-	/* As QEMU: who asks for version 2 does not ask for what it has not. */
+	/* As in QEMU: asking for version 2 does not ask for features that it lacks. */
 	if (!ret && to->version < 3 && !g_hash_table_contains(options, "lazy_refcounts"))
 		to->lazy_refcounts = false;
 	return ret;
@@ -186,7 +186,7 @@ static int check(const struct qcow2 *q, const struct amendment *to, GError **err
 
 /* ---- the steps ---- */
 
-/* Everything the header says of features, but for the version. */
+/* Everything that the header says about features, except the version. */
 static int co_set_features(struct qcow2 *q, const struct amendment *to, GError **err)
 	REQUIRES(q->struct_lock)
 {
@@ -234,7 +234,7 @@ static int co_set_version(struct qcow2 *q, uint32_t version, GError **err) REQUI
 		q->version = old;
 		qcow2_co_settle_header(q);
 	} else if (version < 3) {
-		/* What the header does not say any more. */
+		/* What the header no longer says. */
 		q->compatible_features = q->autoclear_features = 0;
 		g_clear_pointer(&q->unknown_fields, g_bytes_unref);
 	}

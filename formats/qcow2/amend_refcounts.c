@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Refcounts of another width. All refcount blocks and their table are written anew, behind
- * the last cluster in use; one write of the header puts them in place. The old ones
- * count as free in the new blocks, the new ones as free in the old blocks: whichever the
- * header names after a cut, nothing leaks.
+ * Refcounts of another width. All refcount blocks and their table are written anew, behind the last
+ * cluster in use; one write of the header puts them in force. The new blocks count the old ones as
+ * free, and the old blocks the new ones: whichever the header names after a power cut, nothing
+ * leaks.
  */
 #include "amend.h"
 
@@ -15,8 +15,8 @@
 struct new_refcounts {
 	unsigned order;
 	unsigned block_bits; /* log2 of entries in a block */
-	uint64_t nr_counted; /* host clusters up to the last one in use */
-	uint64_t nr_groups;  /* what a block counts is a group */
+	uint64_t nr_counted; /* host clusters, up to the last one in use */
+	uint64_t nr_groups;  /* the clusters that one block counts are a group */
 	bool *used;	     /* groups that need a block */
 	uint64_t nr_blocks;  /* of them */
 	uint64_t start;	     /* host cluster: first the blocks, then the table */
@@ -47,7 +47,7 @@ static int too_narrow(const struct qcow2 *q, const struct new_refcounts *new, ui
 		1u << new->order, cluster << q->cluster_bits, refcount);
 }
 
-/* Whether a cluster is one of the old refcount structures, which are not in use afterwards. */
+/* Whether a cluster belongs to the old refcount structures, which are not in use afterwards. */
 static bool is_old_structure(const struct qcow2 *q, GHashTable *blocks, uint64_t cluster)
 	REQUIRES(q->alloc_lock)
 {
@@ -69,7 +69,7 @@ static GHashTable *old_blocks(const struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return blocks;
 }
 
-/* Calls fn(arg, cluster, refcount) for all clusters in use; skips what no block counts. */
+/* Calls fn(arg, cluster, refcount) for all clusters in use; skips those that no block counts. */
 static int for_each_refcount(struct qcow2 *q,
 			     int (*fn)(void *arg, uint64_t cluster, uint64_t count), void *arg)
 	REQUIRES(q->alloc_lock)
@@ -116,7 +116,7 @@ static int mark_group(void *arg, uint64_t cluster, uint64_t refcount) NO_THREAD_
 	return 0;
 }
 
-/* The new structures are counted, too: more of them may need one more. */
+/* The new structures are counted, too: adding to them may require yet another block. */
 static void place(const struct qcow2 *q, struct new_refcounts *new)
 {
 	uint64_t before, entries = q->cluster_size / sizeof(uint64_t);
@@ -146,7 +146,7 @@ static int co_plan(struct qcow2 *q, struct survey *s) REQUIRES(q->alloc_lock)
 		return ret;
 	new->start = new->nr_counted;
 	new->table_clusters = new->nr_blocks = 1;
-	/* Twice of what is counted, and some, is more than the new structures can reach. */
+	/* The new structures cannot reach beyond twice what is counted, and some more. */
 	most = (2 * new->nr_counted >> new->block_bits) + 64;
 	if (most * sizeof(uint64_t) > 2ull * QCOW2_MAX_REFTABLE_BYTES + (1u << 20))
 		return -EFBIG;
@@ -260,7 +260,7 @@ static void set_order(struct qcow2 *q, unsigned order)
 	q->refblock_bits = q->cluster_bits + 3 - order;
 }
 
-/* C3: the update makes durable what was written before. */
+/* C3: the update first makes everything written before durable. */
 static int co_settle(struct qcow2 *q, const struct survey *s, GError **err) REQUIRES(q->alloc_lock)
 {
 	struct new_refcounts *new = s->new;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Zero flags, which version 2 has not, are dropped where nothing lies below and become
- * written zeroes elsewhere. The guest sees no difference at any time.
+ * Removes zero flags, which version 2 does not have: they are dropped if nothing lies below, and
+ * otherwise become written zeroes. The guest sees no difference at any time.
  */
 #include "amend.h"
 
@@ -56,7 +56,7 @@ static int co_write_zeroes(struct qcow2 *q, uint64_t off, void *zeroes) REQUIRES
 	return qcow2_co_write_range(q, off, bytes, IOBUF(&vec, zeroes, bytes));
 }
 
-/* All of one L2 table, which may be exchanged for another meanwhile. */
+/* Handles one whole L2 table, which may be replaced by another meanwhile. */
 static int co_expand_table(struct qcow2 *q, uint64_t start, void *zeroes) REQUIRES(q->struct_lock)
 {
 	int ret = 0;
@@ -106,7 +106,7 @@ static int co_has_zeroes(struct qcow2 *q, uint64_t l2_off, bool *ret_has)
 	return ret;
 }
 
-/* What a snapshot has stays as it is. */
+/* The data of snapshots stays as it is. */
 static int co_check_snapshot(struct qcow2 *q, const struct snapshot *snapshot, GError **err)
 {
 	g_autofree uint64_t *l1 = NULL;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Bitmaps: what users do with them. Every change is a list that is committed, or not. */
+/*
+ * Bitmaps: what users do with them. Every change makes a new list, which is committed or dropped.
+ */
 #include "bitmap.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* The bitmap of that name, for @use: one that is not inconsistent or of an unknown kind. */
+/* Finds the bitmap of that name for @use: it must not be inconsistent or of an unknown kind. */
 static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char *name,
 		       struct bitmap **ret_bitmap, GError **err)
 {
@@ -28,7 +30,7 @@ static int find_usable(const struct qcow2 *q, const GPtrArray *list, const char 
 
 /* ---- changes ---- */
 
-/* As QEMU: a cluster, but neither very small nor very large. */
+/* As in QEMU: a cluster, but neither very small nor very large. */
 static unsigned default_granularity_bits(const struct qcow2 *q)
 {
 	return CLAMP(q->cluster_bits, 12, 16);
@@ -186,7 +188,7 @@ int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirt
 
 /* ---- looking ---- */
 
-/* Those in memory or, for a read-only image, those on disk. The caller's. */
+/* The bitmaps in memory or, for a read-only image, those on disk. The caller frees the list. */
 static int co_get_list(struct qcow2 *q, GPtrArray **ret_list, GError **err)
 	REQUIRES_SHARED(q->struct_lock)
 {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Bitmaps: how a new state of them gets to disk; the steps are in bitmap.h.
+ * Bitmaps: how their new state reaches the disk; bitmap.h has the steps.
  *
- * Nothing that the header names is overwritten: new clusters are taken for what changed,
- * and the old ones are given back when nothing names them any more. What is
- * cut off in between is a leak.
+ * Nothing that the header names is overwritten: what changed is written to new clusters, and the
+ * old clusters are given back once nothing names them any more. A power cut in between leaves
+ * leaks.
  */
 #include "bitmap.h"
 
@@ -13,9 +13,9 @@
 struct commit {
 	struct qcow2 *q;
 	GPtrArray *next;
-	GHashTable *old; /* name -> struct bitmap, the image's */
-	GArray *added;	 /* struct freed_run: what the new directory alone names */
-	GArray *dropped; /* struct freed_run: what the old directory alone names */
+	GHashTable *old; /* name -> struct bitmap, of the image */
+	GArray *added;	 /* struct freed_run: what only the new directory names */
+	GArray *dropped; /* struct freed_run: what only the old directory names */
 	struct bitmaps_extension ext;
 };
 
@@ -32,7 +32,7 @@ static void note_run(const struct commit *c, GArray *runs, uint64_t host_off, ui
 		g_array_append_val(runs, run);
 }
 
-/* Nothing on disk names them: a failure to write their refcounts leaks them. */
+/* Nothing on disk names them: if their refcounts cannot be written, they leak. */
 static void put_runs(struct qcow2 *q, const GArray *runs) REQUIRES(q->alloc_lock)
 {
 	for (guint i = 0; i < runs->len; i++) {
@@ -43,7 +43,7 @@ static void put_runs(struct qcow2 *q, const GArray *runs) REQUIRES(q->alloc_lock
 	}
 }
 
-/* Contiguous clusters: takes runs until one is long enough, and puts the others back. */
+/* Allocates contiguous clusters: takes runs until one is long enough, and puts the others back. */
 static int co_take_contiguous(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off)
 	REQUIRES(q->alloc_lock)
 {
@@ -117,8 +117,8 @@ static bool is_all_ones(const uint8_t *buf, size_t bytes)
 }
 
 /*
- * Moves a table entry on to the cluster with @fresh (may be NULL) in it. @bufs: room for
- * two clusters.
+ * Moves a table entry to a new cluster that also has the bits of @fresh (may be NULL). @bufs: room
+ * for two clusters.
  */
 static int co_store_cluster(struct commit *c, const struct bitmap *bitmap,
 			    const struct dirty_bits *fresh, uint64_t index, uint64_t *entry,
@@ -148,7 +148,9 @@ static int co_store_cluster(struct commit *c, const struct bitmap *bitmap,
 	return ret;
 }
 
-/* Fills @table, of @nr entries, from the old one and the fresh bits. *ret_changed: it differs. */
+/*
+ * Fills @table, of @nr entries, from the old table and the fresh bits. *ret_changed: they differ.
+ */
 static int co_store_bits(struct commit *c, const struct bitmap *bitmap,
 			 const struct dirty_bits *fresh, uint64_t *table, uint64_t nr,
 			 bool *ret_changed)
@@ -203,7 +205,7 @@ static int co_store_bitmap(struct commit *c, struct bitmap *bitmap, const struct
 
 /* ---- all of them ---- */
 
-/* A bitmap that is no more: its bits and its table. */
+/* Gives up the bits and the table of a removed bitmap. */
 static int co_drop_bitmap(struct commit *c, const struct bitmap *bitmap)
 {
 	struct qcow2 *q = c->q;
@@ -229,7 +231,7 @@ static GHashTable *index_by_name(const GPtrArray *list)
 	return index;
 }
 
-/* Tables and bits of what is new or changed; what is gone or emptied is dropped. */
+/* Writes tables and bits of new and changed bitmaps; gives up those of removed and cleared ones. */
 static int co_store_bitmaps(struct qcow2 *q, struct commit *c) REQUIRES(q->struct_lock)
 {
 	g_autoptr(GHashTable) old_by_name = index_by_name(q->bitmaps);
@@ -278,7 +280,7 @@ static int co_store_directory(struct commit *c)
 	return ret;
 }
 
-/* Before the header: nothing has changed yet that counts. */
+/* The header has not been written yet: nothing has changed on disk that counts. */
 static int co_commit_prepare(struct qcow2 *q, struct commit *c, GError **err)
 	REQUIRES(q->struct_lock)
 {
@@ -307,7 +309,7 @@ static void set_extension(struct qcow2 *q, const struct bitmaps_extension *ext)
 		q->autoclear_features |= QCOW2_AUTOCLEAR_BITMAPS;
 }
 
-/* C4: when the directory that named them is gone from disk, what it alone named is free. */
+/* C4: once the directory that named them is gone from disk, what only it named is free. */
 static int co_switch(struct qcow2 *q, const struct commit *c, GError **err) REQUIRES(q->alloc_lock)
 {
 	const struct bitmaps_extension old = q->bitmaps_ext;
@@ -318,18 +320,18 @@ static int co_switch(struct qcow2 *q, const struct commit *c, GError **err) REQU
 	qcow2_refcounts_synced(q, ret == 0);
 	if (!ret) {
 		put_runs(q, c->dropped);
-		/* Else they leak. */
+		/* Otherwise they leak. */
 		qcow2_co_write_refcounts(q);
 		return 0;
 	}
 	set_extension(q, &old);
-	/* Else the header on disk may name the new directory: what it alone names leaks. */
+	/* Otherwise the header on disk may name the new directory: what only it names leaks. */
 	if (!qcow2_co_settle_header(q))
 		put_runs(q, c->added);
 	return ret;
 }
 
-/* All that @next says is on disk. */
+/* Everything in @next is on disk. */
 static void adopt_next(struct qcow2 *q, const struct commit *c) REQUIRES(q->struct_lock)
 {
 	for (guint i = 0; i < c->next->len; i++) {
@@ -355,7 +357,10 @@ static int co_commit(struct qcow2 *q, struct commit *c, GError **err) REQUIRES(q
 	int ret = co_commit_prepare(q, c, err);
 
 	co_mutex_lock(&q->alloc_lock);
-	/* C1: with lazy refcounts the flush left them in memory. The switch begins with another. */
+	/*
+	 * C1: with lazy refcounts the flush left them in memory. The switch begins with another
+	 * flush.
+	 */
 	if (!ret)
 		ret = qcow2_co_write_refcounts(q);
 	if (ret && err && !*err)

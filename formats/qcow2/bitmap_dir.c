@@ -136,7 +136,7 @@ static int check_entry(const struct qcow2_disk_bitmap *disk, uint64_t left, uint
 	return 0;
 }
 
-/* *ret_bytes: how long the entry is. */
+/* ret_bytes: the length of the entry. */
 static int parse_entry(const uint8_t *buf, uint64_t left, uint32_t index,
 		       struct bitmap **ret_bitmap, uint64_t *ret_bytes, GError **err)
 {

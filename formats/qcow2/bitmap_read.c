@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Bitmaps: reading an image's directory, tables and bits, and walking all
- * that they take in the file, for the overlap check and for `check`.
+ * Bitmaps: reads an image's directory, tables and bits, and walks over everything that they occupy
+ * in the file, for the overlap check and for `check`.
  */
 #include "bitmap.h"
 
@@ -91,7 +91,7 @@ bool qcow2_bitmap_table_entry_is_valid(const struct qcow2 *q, uint64_t entry)
 
 /* ---- reading ---- */
 
-/* Reads the directory of an image that has one; bitmaps are not checked against the image. */
+/* Reads the directory of an image that has one; does not check the bitmaps against the image. */
 static int co_read_directory(struct qcow2 *q, GPtrArray **ret_list, GError **err)
 {
 	const struct bitmaps_extension *ext = &q->bitmaps_ext;
@@ -188,7 +188,7 @@ int qcow2_bitmap_co_load(struct qcow2 *q, const struct bitmap *bitmap, struct di
 
 	if (ret)
 		return ret;
-	/* It is the caller's, and for a short time. */
+	/* The caller frees it soon. */
 	image_memory_put(q->img, bytes);
 	bits = dirty_bits_try_new(image_size(q->img), bitmap->granularity_bits);
 	ret = bits ? co_load_bits(q, bitmap, bits) : -ENOMEM;
@@ -267,8 +267,7 @@ int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk)
 	for (guint i = 0; !ret && i < list->len; i++) {
 		const struct bitmap *bitmap = list->pdata[i];
 
-		/* So many tables would lie over each other: a hostile image is not walked for ever.
-		 */
+		/* That many tables would have to overlap: do not walk a hostile image for ever. */
 		table_bytes += (uint64_t)bitmap->table_entries * sizeof(uint64_t);
 		if (table_bytes > image_size(q->file))
 			return walk_problem(walk, "the bitmap tables do not fit into the file");

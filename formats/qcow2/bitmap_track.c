@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Bitmaps while the image is open for writing: opening them, marking them as in
- * use, setting bits, storing them at the end; and what other features need of them.
+ * Bitmaps of an image that is open for writing: opens them, marks them as in use, sets bits and
+ * stores them at the end; and what other features need from them.
  *
  * A circle with bitmap_commit.c: what is stored becomes what is tracked.
  */
@@ -70,7 +70,7 @@ static int claim_range(void *arg, const char *what, uint64_t host_off, uint64_t 
 	return ret;
 }
 
-/* P3: what we do not understand we cannot keep right. */
+/* P3: we cannot keep right what we do not understand. */
 static int refuse(void *arg, const char *text)
 {
 	struct claim *claim = arg;
@@ -102,7 +102,7 @@ static void drop_extension(struct qcow2 *q)
 	co_mutex_unlock(&q->alloc_lock);
 }
 
-/* Of the directory, as it is and in parts; what is out of range is refused afterwards. */
+/* For the directory, as a whole and in parts; what is out of range is refused afterwards. */
 static int take_memory(const struct qcow2 *q, GError **err)
 {
 	uint64_t bytes = MIN(q->bitmaps_ext.directory_bytes, QCOW2_MAX_BITMAP_DIRECTORY);
@@ -120,7 +120,7 @@ int qcow2_co_bitmaps_open(struct qcow2 *q,
 	g_autoptr(GPtrArray) list = NULL;
 	int ret;
 
-	/* Stale ones are leaks; the extension goes when the header is written. */
+	/* Stale bitmaps are leaks; the extension is dropped when the header is written. */
 	if (!qcow2_has_bitmaps(q))
 		drop_extension(q);
 	ret = take_memory(q, err) ?: qcow2_co_walk_bitmaps(q, &walk);
@@ -139,7 +139,8 @@ int qcow2_co_bitmaps_close(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* no requ
 	return qcow2_bitmaps_co_commit(q, qcow2_bitmap_list_copy(q->bitmaps), NULL);
 }
 
-void qcow2_bitmaps_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
+void qcow2_bitmaps_destroy(struct qcow2 *q)
+	NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q any more */
 {
 	if (q->bitmaps)
 		g_ptr_array_unref(q->bitmaps);
@@ -147,7 +148,7 @@ void qcow2_bitmaps_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the las
 
 /* ---- tracking ---- */
 
-/* In place, in one sector; each mark is for itself. */
+/* In place, in one sector; the marks are independent of each other. */
 static int co_write_mark(struct qcow2 *q, const struct bitmap *bitmap) REQUIRES(q->bitmap_lock)
 {
 	uint32_t flags = htobe32(bitmap->flags | QCOW2_BITMAP_IN_USE);
@@ -185,7 +186,7 @@ int qcow2_bitmaps_co_mark_in_use(struct qcow2 *q, bool all)
 	co_mutex_lock(&q->bitmap_lock);
 	if (all || !atomic_load(&q->bitmaps_marked))
 		ret = co_write_marks(q, all);
-	/* Release: who sees it goes on to change guest data. */
+	/* Release: a request that sees it goes on to change guest data. */
 	if (!ret)
 		atomic_store(&q->bitmaps_marked, true);
 	co_mutex_unlock(&q->bitmap_lock);
@@ -193,8 +194,8 @@ int qcow2_bitmaps_co_mark_in_use(struct qcow2 *q, bool all)
 }
 
 /*
- * The mark is durable before the data is on its way: a cut between the two must
- * not leave changed data beside a bitmap that says it is consistent.
+ * The mark is durable before the data is written: a power cut between the two must not leave
+ * changed data and a bitmap that claims to be consistent.
  */
 int qcow2_co_track(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
@@ -246,7 +247,7 @@ static int check_resize(const struct qcow2 *q, uint64_t new_size, GError **err)
 	return ret;
 }
 
-/* The fresh bits of a tracked bitmap for the larger of both sizes: either may come to be. */
+/* The fresh bits of a tracked bitmap, for the larger of both sizes: either may become the size. */
 static int resize_fresh(const struct qcow2 *q, struct bitmap *bitmap, uint64_t new_size,
 			GError **err)
 {

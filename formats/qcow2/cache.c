@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * L2 slices in memory; and, of an L1 table that is not in memory as a whole, its slices.
+ * L2 slices in memory; also slices of an L1 table that is not in memory as a whole.
  *
- * A shard's lock is held for a lookup or an eviction, never across I/O. A miss
- * takes a slot, marks it `loading` and reads; others who want the same slice
- * wait for that one load. A slot with a pin or a dirty mark is not evicted;
- * where a shard has no other, the image is written back first: a circle with flush.c.
+ * A shard's lock is held for a lookup or an eviction, never across I/O. A miss takes a slot, marks
+ * it `loading` and reads; other requests for the same slice wait for that one load. A slot with a
+ * pin or a dirty mark is not evicted; if a shard has no other, the image is written back first: a
+ * circle with flush.c.
  */
 #include "qcow2.h"
 
@@ -41,7 +41,7 @@ static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_s
 	return 0;
 }
 
-/* With its slot, two buckets at most, and the copy that a write-back makes. */
+/* With its slot, at most two buckets, and the copy that a write-back makes. */
 static uint64_t bytes_per_slice(const struct qcow2 *q)
 {
 	return q->cache.slice_bytes * (image_is_read_only(q->img) ? 1 : 2) + sizeof(struct slice) +
@@ -110,11 +110,11 @@ static void unhash(struct l2_cache *cache, struct slice *slice)
 }
 
 /*
- * A slot that may be used, or NULL; *ret_dirty says whether writing back would help.
+ * Returns a slot that may be used, or NULL; *ret_dirty says whether a write-back would help.
  *
- * The pins are looked at before the dirty mark: who makes a slice dirty holds a
- * pin and drops it (release) after, so seeing no pin (acquire) means seeing the mark.
- * flush.c clears the mark under the shard lock.
+ * It looks at the pins before the dirty mark: whoever makes a slice dirty holds a pin and drops it
+ * (release) afterwards, so seeing no pin (acquire) means seeing the mark. flush.c clears the mark
+ * under the shard lock.
  */
 static struct slice *find_victim(struct l2_cache *cache, struct shard *shard, bool *ret_dirty)
 {
@@ -187,16 +187,18 @@ static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off
 static void wait_for_shard(struct shard *shard) REQUIRES(shard->lock)
 {
 	/*
-	 * Counted before the last look at the pins by find_victim() was over:
-	 * qcow2_slice_put() drops its pin first and looks at the count second.
+	 * Counted before the last look that find_victim() takes at the pins: qcow2_slice_put()
+	 * drops its pin first and looks at the count second.
 	 */
 	co_queue_wait_thread(&shard->waiters, &shard->lock);
 }
 
-/* Takes a slot for @host_off, which is not there, and reads it. Shard lock held; drops it. */
+/*
+ * Takes a slot for @host_off, which is not in the cache, and reads it. Shard lock held; drops it.
+ */
 static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *slice,
 			 uint64_t host_off)
-	NO_THREAD_SAFETY_ANALYSIS /* a lock of the caller's, dropped here */
+	NO_THREAD_SAFETY_ANALYSIS /* the caller's lock, dropped here */
 {
 	struct slice **bucket = bucket_of(&q->cache, shard, host_off);
 	int ret;
@@ -277,7 +279,7 @@ void qcow2_slice_put(struct slice *slice)
 {
 	struct shard *shard = slice->shard;
 
-	/* seq_cst against nr_waiters: see wait_for_shard(). */
+	/* seq_cst, because of nr_waiters: see wait_for_shard(). */
 	if (atomic_fetch_sub(&slice->pins, 1) != 1 || atomic_load(&shard->nr_waiters) == 0)
 		return;
 	thread_lock(&shard->lock);
@@ -294,7 +296,7 @@ void qcow2_slice_mark_dirty(struct qcow2 *q, struct slice *slice)
 	q->dirty_slices = slice;
 }
 
-/* Who loads meanwhile sees the count odd or changed, for it is stored before the words. */
+/* A concurrent load sees an odd or a changed count, since it is stored before the words. */
 static void store_extended(struct slice *slice, unsigned index, struct l2_entry entry)
 {
 	unsigned seq = atomic_load_explicit(&slice->seq, memory_order_relaxed);
@@ -316,7 +318,7 @@ struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned in
 		before = atomic_load_explicit(&slice->seq, memory_order_acquire);
 		desc = atomic_load_explicit(&slice->entries[2 * index], memory_order_acquire);
 		bitmap = atomic_load_explicit(&slice->entries[2 * index + 1], memory_order_acquire);
-		/* Not before the words were loaded, for those are acquired. */
+		/* Not before the words were loaded, since those loads are acquires. */
 		after = atomic_load_explicit(&slice->seq, memory_order_relaxed);
 	} while (before & 1 || before != after);
 	return (struct l2_entry){ be64toh(desc), be64toh(bitmap) };

@@ -2,18 +2,18 @@
 /*
  * Check and repair: what is done in which order.
  *
- * A refcount that is too low, or a table that cannot be, is a corruption; one that
- * is too high is a leak. A repair goes on in steps, each durable before the next, so that it
- * can be cut at any instant and repeated:
+ * A refcount that is too low, or an impossible table, is a corruption; a refcount that is too high
+ * is a leak. A repair goes in steps, each durable before the next, so that it can be interrupted at
+ * any instant and repeated:
  *
- *   1. L2 entries that can be said in another way       check_entry.c
- *   2. refcounts rise, or a new structure of them       check_refs.c, check_rebuild.c
+ *   1. L2 entries that can be written in another way       check_entry.c
+ *   2. refcounts rise, or a new structure of them          check_refs.c, check_rebuild.c
  *   3. refcounts fall (C4: what pointed there is gone)
  *   4. copied flags
- *   5. the corrupt and the dirty bit go, if nothing is left
+ *   5. the corrupt and the dirty bit are cleared if nothing is left
  *
- * A host cluster with several references where there should be one stays as it is:
- * with its refcount right and without copied flags nobody writes to it in place.
+ * A host cluster with several references that should have one stays as it is: with the right
+ * refcount and without copied flags, nobody writes to it in place.
  */
 #include "check.h"
 
@@ -24,7 +24,7 @@
 
 /* ---- windows ---- */
 
-/* From where to look on behind the window; false: nowhere. */
+/* Where to look next, behind the window; false: nowhere. */
 static bool next_window(struct check *c, uint64_t *ret_start)
 {
 	uint64_t end = c->window_start + c->window_clusters;
@@ -38,7 +38,7 @@ static int co_fill_window(struct check *c, enum check_walk walk, uint64_t start)
 {
 	int ret;
 
-	/* With one window for all it is filled but once. */
+	/* If there is only one window, it is filled once. */
 	if (c->filled && c->filled_walk == walk && c->window_start == start)
 		return 0;
 	memset(c->counted, 0, c->window_clusters * sizeof(*c->counted));
@@ -68,7 +68,7 @@ int qcow2_check_co_each_window(struct check *c, enum check_walk walk,
 	return -EFBIG;
 }
 
-/* All copied flags. */
+/* Corrects all copied flags. */
 static int co_check_flags(struct check *c)
 {
 	uint64_t start = 0;
@@ -98,7 +98,7 @@ static int co_rebuild(struct check *c)
 		qcow2_check_say(c, "ERROR need to rebuild refcount structures");
 		return -EIO;
 	}
-	/* What hangs on a table that cannot be read would be counted as free. */
+	/* What a table that cannot be read points to would be counted as free. */
 	if (c->unreadable_table) {
 		qcow2_check_say(c, "ERROR refcounts are not rebuilt: a table that cannot be read "
 				   "may refer to any cluster");
@@ -153,7 +153,7 @@ static int co_lower(struct check *c)
 
 static int co_repair_refs(struct check *c)
 {
-	/* C4: the entries that were repaired name their clusters no more. */
+	/* C4: the repaired entries no longer name their clusters. */
 	int ret = image_co_flush(c->q->file);
 
 	if (!ret && c->rebuild)
@@ -165,7 +165,7 @@ static int co_repair_refs(struct check *c)
 	return ret;
 }
 
-/* Nothing is left that the two bits stand for. */
+/* Nothing that the two bits stand for is left. */
 static int co_clear_bits(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
 	uint64_t bits = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT;
@@ -177,7 +177,7 @@ static int co_clear_bits(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above 
 	return qcow2_co_write_incompatible(c->q, c->q->incompatible_features & ~bits);
 }
 
-/* What of the L1 table lies beyond the end of the file reads as zeroes: they are put there. */
+/* The parts of the L1 table beyond the end of the file read as zeroes: writes those zeroes. */
 static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
 	struct qcow2 *q = c->q;
@@ -245,7 +245,7 @@ int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
 
 	result->total_clusters = qcow2_clusters_for(q, image_size(q->img));
 	c.q = q;
-	/* First, for the clusters of the file are counted by its size. */
+	/* First, since the file's size tells how many clusters to count. */
 	ret = co_complete_l1(&c) ?: check_init(&c, q) ?: co_check_all(&c);
 	qcow2_check_refs_clear(&c);
 	g_free(c.counted);

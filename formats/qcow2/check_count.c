@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Check: walks all tables of the file, L1 and L2, of the active disk and of the snapshots, and
- * counts the references it meets. What it reads is untrusted: a table is read where
- * it lies inside the file and is not too large, so every loop is bounded by what the file has.
+ * Check: walks all L1 and L2 tables of the file, of the active disk and of the snapshots, and
+ * counts the references that it meets. What it reads is untrusted: it reads a table only if that
+ * lies inside the file and is not too large, so every loop is bounded by the file.
  */
 #include "check.h"
 
@@ -13,7 +13,7 @@
 /* L1 tables are read in pieces of this many entries. */
 #define L1_PIECE 8192u
 
-/* A table that is one piece. False: it cannot be followed. */
+/* A table in one piece. False: it cannot be followed. */
 static bool count_table(struct check *c, const char *name, uint64_t host_off, uint64_t bytes)
 {
 	struct check_range range = { qcow2_cluster_index(c->q, host_off),
@@ -36,7 +36,7 @@ static bool count_table(struct check *c, const char *name, uint64_t host_off, ui
 
 /* ---- L1 and L2 tables ---- */
 
-/* C6: what cannot be read is said and counted, and the rest is looked at. */
+/* C6: what cannot be read is reported and counted, and the check goes on. */
 static int cannot_read(struct check *c, const char *name, uint64_t host_off, int ret)
 {
 	c->unreadable_table = true;
@@ -55,7 +55,7 @@ static int co_walk_l2(struct check *c, uint64_t l2_off, bool active)
 
 	if (ret)
 		return cannot_read(c, "L2 table", l2_off, ret);
-	/* Between two tables there is often a table, which is not called fragmentation. */
+	/* There is often a table between two tables; that is not called fragmentation. */
 	c->next_host_off = 0;
 	c->table_changed = false;
 	c->table_fixable = -1;
@@ -66,7 +66,7 @@ static int co_walk_l2(struct check *c, uint64_t l2_off, bool active)
 	return ret;
 }
 
-/* In CHECK_COPIED: *entry gets the right flag. */
+/* In CHECK_COPIED: corrects the flag of *entry. */
 static int co_check_l1_copied(struct check *c, uint64_t index, uint64_t *entry)
 {
 	uint64_t refcount;
@@ -82,7 +82,7 @@ static int co_check_l1_copied(struct check *c, uint64_t index, uint64_t *entry)
 	return ret;
 }
 
-/* A corruption of an entry that can be repaired where its table may be written. */
+/* Reports a corrupt entry, which can be repaired if its table may be written. */
 static bool may_fix_l1(struct check *c)
 {
 	if (c->l1_fixable < 0)
@@ -189,7 +189,7 @@ static int co_walk_l1(struct check *c, uint64_t l1_off, uint64_t entries, bool a
 
 /* ---- snapshots ---- */
 
-/* One entry at *off of the snapshot table; moves *off behind it. */
+/* Handles the entry at *off of the snapshot table; moves *off behind it. */
 static int co_walk_snapshot(struct check *c, uint64_t *off)
 {
 	struct qcow2_disk_snapshot entry;
@@ -257,7 +257,8 @@ static int co_walk_bitmaps(struct check *c)
 
 /* ---- all ---- */
 
-int qcow2_check_co_walk(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* L1 stays where it is */
+int qcow2_check_co_walk(struct check *c)
+	NO_THREAD_SAFETY_ANALYSIS /* the L1 table stays where it is */
 {
 	struct qcow2 *q = c->q;
 	int ret;
@@ -266,7 +267,8 @@ int qcow2_check_co_walk(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* L1 stays w
 	if (c->walk == CHECK_COPIED)
 		return co_walk_l1(c, q->l1_off, q->l1_size, true);
 	count_table(c, "header", 0, q->cluster_size);
-	/* What else lies in the file comes first: where it is is known before one of the disk is
+	/*
+	 * The other structures come first: their places are known before an entry of the disk is
 	 * written.
 	 */
 	ret = co_walk_snapshots(c) ?: co_walk_bitmaps(c) ?: co_walk_l1(c, q->l1_off, q->l1_size, true);

@@ -2,9 +2,9 @@
 /*
  * Check: the entries of an L2 table.
  *
- * Repaired are: copied flags; and what can be said in another way without a loss of data. An
- * entry that names data at a place where none can be stays as it is, and a corruption: what
- * it should be nobody knows.
+ * It repairs copied flags, and entries that can be written in another way without loss of data. An
+ * entry that names data at an impossible place stays as it is, and stays a corruption: nobody knows
+ * what it should be.
  */
 #include "check.h"
 
@@ -24,7 +24,7 @@ static void store(struct check *c, struct place *p, uint64_t value)
 	c->table_changed = true;
 }
 
-/* A corruption of an entry that can be repaired where its table may be written. */
+/* Reports a corrupt entry, which can be repaired if its table may be written. */
 static bool may_fix(struct check *c)
 {
 	if (c->table_fixable < 0)
@@ -39,7 +39,7 @@ static void count_stats(struct check *c, uint64_t host_off, bool compressed)
 		return;
 	c->result->allocated_clusters++;
 	if (compressed) {
-		/* Compressed clusters are fragmented by nature. */
+		/* Compressed clusters are always fragmented. */
 		c->result->compressed_clusters++;
 		c->result->fragmented_clusters++;
 		return;
@@ -75,7 +75,7 @@ static void count_compressed(struct check *c, struct place *p, bool active)
 	qcow2_check_count_range(c, host_off, bytes);
 }
 
-/* A zero cluster keeps a place for its data where none can be: it needs no place. */
+/* A zero cluster that reserves an impossible place for its data does not need one. */
 static bool fix_unaligned(struct check *c, struct place *p, uint64_t host_off)
 {
 	bool zero = p->entry.desc & QCOW2_ZERO && !c->q->extended_l2;
@@ -111,7 +111,7 @@ static void count_standard(struct check *c, struct place *p, bool active)
 	    qcow2_check_corrupt(c, may_fix(c), " found l2 entry with reserved bits set: %" PRIx64,
 				p->entry.desc))
 		store(c, p, p->entry.desc & ~qcow2_l2_reserved(c->q));
-	/* Whether it reads as zeroes, as in version 3, or as its data nobody knows. */
+	/* Nobody knows whether it reads as zeroes, as in version 3, or as its data. */
 	if (c->q->version < 3 && p->entry.desc & QCOW2_ZERO)
 		qcow2_check_corrupt(c, false,
 				    " found l2 entry with the zero flag in version 2: %" PRIx64,

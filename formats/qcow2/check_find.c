@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Check: what its other files do with what they meet. A finding is told and counted, a reference is
- * counted.
+ * Check: what its other files do with what they meet. A finding is reported and counted, a
+ * reference is counted.
  */
 #include "check.h"
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Check: a new refcount structure, where the old one has holes or lies where
- * something else is.
+ * Check: a new refcount structure, if the old one has holes or overlaps something else.
  *
- * All of it is written behind everything that is in use, the old structure included; then
- * it is flushed, and one write to the header puts it in force (C3). Cut before that,
- * the image is what it was.
+ * It is written as a whole behind everything that is in use, the old structure included; then the
+ * file is flushed, and one write of the header puts it in force (C3). A power cut before that
+ * leaves the image as it was.
  *
- * A circle with check.c, which walks over the windows for this, too.
+ * A circle with check.c, whose windows this walks over, too.
  */
 #include "check.h"
 
@@ -20,7 +19,7 @@ struct rebuild {
 	uint64_t size;	    /* entries of the table so far */
 	GArray *table;	    /* uint64_t, host order */
 	uint8_t *block;
-	/* The first block that counts clusters of the new structure: written last. */
+	/* The first block that counts clusters of the new structure: it is written last. */
 	uint64_t tail_index;
 	uint8_t *tail;
 };
@@ -49,7 +48,9 @@ static int co_write_block(struct check *c, struct rebuild *r, uint64_t index, co
 	return image_co_pwrite(c->q->file, host_off, c->q->cluster_size, block, 0);
 }
 
-/* Fills @block with what is counted of its clusters in this window; whether there is any. */
+/*
+ * Fills @block with what was counted of its clusters in this window; returns whether there is any.
+ */
 static bool fill_block(const struct check *c, uint64_t index, uint8_t *block)
 {
 	unsigned bits = 1u << c->q->refcount_order;
@@ -84,7 +85,7 @@ static int co_write_blocks(struct check *c, void *arg)
 	return ret;
 }
 
-/* The blocks that count the new structure itself, with @nr_table clusters of table behind them. */
+/* The blocks that count the new structure itself, with @nr_table table clusters behind them. */
 static int co_write_tail(struct check *c, struct rebuild *r, uint64_t nr_tail, uint64_t nr_table)
 {
 	uint64_t end = r->start + r->nr_blocks + nr_tail + nr_table;
@@ -103,7 +104,7 @@ static int co_write_tail(struct check *c, struct rebuild *r, uint64_t nr_tail, u
 	return ret;
 }
 
-/* How many blocks and clusters of table are still to come. */
+/* How many blocks and table clusters are still to come. */
 static void plan_tail(const struct check *c, const struct rebuild *r, uint64_t *ret_blocks,
 		      uint64_t *ret_table)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Check: the refcounts, compared with what was counted, and put right where they are.
- * One block is in memory at a time.
+ * Check: compares refcounts with what was counted, and corrects them in place. One block is in
+ * memory at a time.
  */
 #include "check.h"
 
@@ -19,7 +19,9 @@ static uint64_t max_refcount(const struct check *c)
 
 /* ---- the table ---- */
 
-/* What the entry names can hold refcounts; else 0, or -- with reserved bits -- it is not counted.
+/*
+ * The host offset of the entry's block if it can hold refcounts; otherwise 0, or (with reserved
+ * bits) the block is not counted.
  */
 static uint64_t check_reftable_entry(struct check *c, uint64_t index, uint64_t entry,
 				     bool *ret_counted)
@@ -40,7 +42,7 @@ static uint64_t check_reftable_entry(struct check *c, uint64_t index, uint64_t e
 	}
 	if (qcow2_in_cluster(c->q, entry))
 		what = "is not cluster aligned; refcount table entry corrupted";
-	/* Not nr_clusters: a structure that was just made lies behind what the file had. */
+	/* Not nr_clusters: a structure that was just made lies behind the old end of the file. */
 	else if (entry >= image_size(c->q->file))
 		what = "is outside image";
 	if (!what)
@@ -159,7 +161,7 @@ bool qcow2_check_is_alone(struct check *c, const struct check_range *table)
 
 		overlaps += cluster >= table->first && cluster < end;
 	}
-	/* Itself. */
+	/* The block itself. */
 	return overlaps == 1;
 }
 
@@ -177,7 +179,7 @@ static int co_write_refblock(struct check *c)
 	return ret;
 }
 
-/* Loads the block with a cluster's refcount; *ret_exists: there is one. */
+/* Loads the block that has a cluster's refcount; *ret_exists: there is one. */
 static int co_load_refblock(struct check *c, uint64_t cluster, bool *ret_exists)
 {
 	uint64_t index = cluster >> c->q->refblock_bits;
@@ -243,7 +245,10 @@ int qcow2_check_co_load_ones(struct check *c)
 
 /* ---- comparing ---- */
 
-/* A block is one cluster of the file, which nothing else uses: else it cannot be put right. */
+/*
+ * A block must be a cluster inside the file that nothing else uses; otherwise it cannot be
+ * repaired.
+ */
 static void compare_blocks(struct check *c)
 {
 	for (uint64_t i = 0; i < c->reftable_size; i++) {
@@ -261,7 +266,7 @@ static void compare_blocks(struct check *c)
 	}
 }
 
-/* Likewise the table. */
+/* The same goes for the table. */
 static void compare_table(struct check *c)
 {
 	uint64_t first = qcow2_cluster_index(c->q, c->reftable_off);

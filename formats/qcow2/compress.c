@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The data of compressed clusters: read, inflated and deflated, on worker threads. */
+/* Reads, inflates and deflates the data of compressed clusters, on worker threads. */
 #include "qcow2.h"
 
 #include <zlib.h>
@@ -25,7 +25,7 @@ static int inflate_deflate(const struct inflate_job *job)
 	};
 	int ret;
 
-	/* 15 bits take every window that the data may have been made with. */
+	/* A window of 15 bits covers every window that the data may have been made with. */
 	if (inflateInit2(&stream, -15) != Z_OK)
 		return -ENOMEM;
 	ret = inflate(&stream, Z_FINISH);
@@ -96,10 +96,10 @@ struct deflate_job {
 	size_t src_bytes;
 	void *dst;
 	size_t dst_bytes;
-	size_t ret_bytes; /* 0: there was not enough room */
+	size_t ret_bytes; /* 0: not enough room */
 };
 
-/* QEMU inflates with a window of 12 bits, so no more is made use of. */
+/* QEMU inflates with a window of 12 bits, so do not use a larger one. */
 #define DEFLATE_WINDOW_BITS 12
 #define DEFLATE_MEM_LEVEL   9
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Creates an empty image: its options, and its header, which is written last, so that
- * what was not finished does not look like an image. For the rest see create_layout.c.
+ * Creates an empty image: its options, and its header, which is written last, so that an unfinished
+ * file does not look like an image. create_layout.c does the rest.
  */
 #include "create.h"
 
@@ -121,7 +121,7 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 		l->data_file = value;
 		return *value ? 0 : bad_value(name, value, "a file name", err);
 	}
-	/* These came to us as fields of image_create_opts. */
+	/* The caller passed these as fields of image_create_opts. */
 	if (!strcmp(name, "size") || !strcmp(name, "backing_file") || !strcmp(name, "backing_fmt"))
 		return 0;
 	return error_refuse(err, -EINVAL, "Invalid parameter '%s'; see -o help", name);
@@ -145,7 +145,7 @@ static int check_combination(const struct layout *l, const struct image_create_o
 		return error_refuse(err, -EINVAL, "data_file_raw=on %s",
 				    l->data_file ? "and a backing file cannot be used together"
 						 : "needs data_file");
-	/* A cluster that has a place in the file hides what is below, but for subclusters. */
+	/* A cluster with a place in the file hides what is below, unless it has subclusters. */
 	if (l->preallocation != IMAGE_PREALLOC_OFF && opts->backing_filename && !l->extended_l2)
 		return error_refuse(
 			err, -EINVAL,
@@ -169,7 +169,7 @@ static int parse_options(struct layout *l, const struct image_create_opts *opts,
 		}
 	}
 	l->cluster_size = 1ull << l->cluster_bits;
-	/* So that a raw data file is right even when changes of entries are lost. */
+	/* A raw data file then stays right even if changes of entries are lost. */
 	if (l->data_file_raw && l->preallocation == IMAGE_PREALLOC_OFF)
 		l->preallocation = IMAGE_PREALLOC_METADATA;
 	return check_combination(l, opts, err);
@@ -201,7 +201,10 @@ static void fill_fixed_header(const struct layout *l, struct qcow2_disk_header *
 		disk->compatible_features = htobe64(QCOW2_COMPAT_LAZY_REFCOUNTS);
 }
 
-/* Header, extensions and the backing file's name; @cluster NULL: only whether they fit. */
+/*
+ * Writes header, extensions and the backing file's name to @cluster; NULL: only checks that they
+ * fit.
+ */
 static int fill_header(const struct layout *l, const struct image_create_opts *opts,
 		       uint8_t *cluster, GError **err)
 {
@@ -223,7 +226,7 @@ static int fill_header(const struct layout *l, const struct image_create_opts *o
 	return qcow2_header_fill(&content, l->cluster_size, cluster, err);
 }
 
-/* An old header must not name the new tables while they are written. */
+/* An old header must not name the new tables while they are being written. */
 static int write_all(const struct layout *l, struct image *file, struct image *data_file,
 		     const uint8_t *header)
 {
@@ -251,7 +254,7 @@ int qcow2_check_create(const struct image_create_opts *opts, GError **err)
 	return plan(&l, opts, err);
 }
 
-/* Writes the image with its external data file. */
+/* Writes the image, and its external data file if it has one. */
 static int co_write_with_data_file(const struct layout *l, struct image *file,
 				   struct image_begun *begun, const uint8_t *header, GError **err)
 {

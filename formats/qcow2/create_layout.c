@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A new image: header, refcount table, refcount blocks, L1 table and, where its clusters
- * are preallocated, all L2 tables and all data, each in one piece; with an external data file
- * the data go there. Where an entry points
- * to is known from its number, so that no table is in memory as a whole.
+ * A new image: header, refcount table, refcount blocks, L1 table and, if its clusters are
+ * preallocated, all L2 tables and all data, each in one piece; with an external data file the data
+ * goes there. Where an entry points follows from its number, so no table is ever in memory as a
+ * whole.
  */
 #include "create.h"
 
@@ -57,7 +57,7 @@ static uint64_t data_off(const struct layout *l)
 	return l2_off(l) + (l->nr_l2_tables << l->cluster_bits);
 }
 
-/* Refcounts count themselves, and their table points to what counts it. */
+/* Refcounts count their own blocks, and the table must name all of those. */
 static int plan_refcounts(struct layout *l, GError **err)
 {
 	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
@@ -104,10 +104,10 @@ int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 
 /* ---- tables ---- */
 
-/* Makes @bytes of a table, from its byte @off on. */
+/* Makes @bytes of a table, starting at its byte @off. */
 typedef void fill_fn(const struct layout *l, uint8_t *buf, uint64_t off, uint64_t bytes);
 
-/* Entries that point to one cluster after the other, @clusters of them from @first_off on. */
+/* Makes entries that point to @clusters consecutive clusters from @first_off on. */
 static void fill_pointers(const struct layout *l, uint64_t *entries, uint64_t index, uint64_t nr,
 			  uint64_t first_off, uint64_t clusters, uint64_t flags)
 {
@@ -137,8 +137,8 @@ static void fill_l1(const struct layout *l, uint8_t *buf, uint64_t off, uint64_t
 }
 
 /*
- * Extended entries have no subcluster allocated, so that what is below shows through. Below a
- * raw data file there is nothing, and what is in it counts.
+ * Extended entries have no subcluster allocated, so that what is below shows through. Below a raw
+ * data file there is nothing, and its contents count.
  */
 static void fill_l2(const struct layout *l, uint8_t *buf, uint64_t off, uint64_t bytes)
 {
@@ -181,7 +181,7 @@ static int co_write_table(const struct layout *l, struct image *file, uint64_t t
 
 /* ---- data ---- */
 
-/* A file ends before the data, and grows with zeroes; of a block device nothing is known. */
+/* A file ends before the data, and grows with zeroes; a block device may contain anything. */
 static int co_make_data(const struct layout *l, struct image *file, uint64_t off, uint64_t bytes)
 {
 	uint64_t end = off + bytes;

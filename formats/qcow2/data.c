@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Guest data in standard clusters, wherever they lie: all that is read or written of it passes
- * through here. (Compressed clusters lie in the image file: compress.c, write_compressed.c.)
+ * Guest data in standard clusters, wherever they lie: all reads and writes of it pass through here.
+ * (Compressed clusters lie in the image file: compress.c, write_compressed.c.)
  */
 #include "qcow2.h"
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The external data file: guest clusters lie there, each at its guest offset, and
- * nothing else does. It has no refcounts, no epochs (a cluster never becomes another one's)
- * and no overlap check.
+ * The external data file: guest clusters lie there, each at its guest offset, and nothing else
+ * does. It has no refcounts, no epochs (a cluster never changes its owner) and no overlap check.
  *
- * A raw one always reads as the guest sees the disk: it decides. Reads go there without a look
- * at the entries; what the guest zeroes or discards is zeroed there, and the entries stay
- * as they are. Writes allocate where create has not, for others who do look.
+ * A raw data file always reads as the guest sees the disk: it decides. Reads go there without a
+ * look at the entries; what the guest zeroes or discards is zeroed there, and the entries stay as
+ * they are. Writes allocate clusters that create did not, for programs that do look.
  */
 #include "qcow2.h"
 

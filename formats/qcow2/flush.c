@@ -23,16 +23,16 @@
 
 #include "rules.h"
 
-/* L1 entries are written in units of this size, aligned. */
+/* L1 entries are written in aligned units of this size. */
 #define L1_UNIT_ENTRIES (4096 / sizeof(uint64_t))
 
-/* What one write-back takes with it. */
+/* What one write-back takes along. */
 struct writeback {
 	GPtrArray *slices;	    /* struct slice *, pinned, by host_off */
 	uint8_t *copies;	    /* their contents, in that order */
 	GArray *l1;		    /* uint32_t */
-	struct freed_runs unlinked; /* only where it is to be durable */
-	uint64_t changes;	    /* so many of them were made before */
+	struct freed_runs unlinked; /* only if it must be durable */
+	uint64_t changes;	    /* how many changes had been made before */
 };
 
 static gint compare_slices(gconstpointer a, gconstpointer b)
@@ -43,7 +43,7 @@ static gint compare_slices(gconstpointer a, gconstpointer b)
 	return x->host_off < y->host_off ? -1 : x->host_off > y->host_off;
 }
 
-/* P3: what is written in step 3 is looked at in step 1, where the lock is held. */
+/* P3: what step 3 writes is checked in step 1, while the lock is held. */
 static int check_targets(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	int ret = 0;
@@ -88,10 +88,13 @@ static int copy_dirty_slices(struct qcow2 *q, struct writeback *wb) REQUIRES(q->
 	return 0;
 }
 
-/* C1, C4: before entries that name clusters. Lazily, it is enough that the image is dirty. */
+/*
+ * C1, C4: before entries that name clusters. With lazy refcounts it is enough that the image is
+ * dirty.
+ */
 static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
-	/* C7: what is durable beside another header than ours would be lost. */
+	/* C7: what becomes durable beside another header than ours would be lost. */
 	int ret = qcow2_co_settle_header(q);
 
 	if (ret || RULE_BROKEN(RULE_C1_REFCOUNT_FIRST))
@@ -123,7 +126,7 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durabl
 	return ret;
 }
 
-/* Neighbours in one write. */
+/* Neighbours go in one write. */
 static int write_slices(struct qcow2 *q, const struct writeback *wb)
 {
 	uint32_t size = q->cache.slice_bytes;
@@ -155,8 +158,8 @@ static gint compare_indices(gconstpointer a, gconstpointer b)
 }
 
 /*
- * From l1_disk, not from l1: an entry that came since step 1 names a table that
- * no flush has covered (C3).
+ * From l1_disk, not from l1: an entry made since step 1 names a table that no flush has covered
+ * (C3).
  */
 static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
 {
@@ -197,7 +200,7 @@ static int co_flush_files(struct qcow2 *q)
 	return ret;
 }
 
-/* Steps 2 to 4, the last only to be @durable. */
+/* Steps 2 to 4; the last one only if the result must be @durable. */
 static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool durable)
 	REQUIRES(q->flush_lock)
 {
@@ -215,7 +218,7 @@ static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool du
 	return image_co_flush(q->file);
 }
 
-/* With step 5. */
+/* Includes step 5. */
 static void writeback_finish(struct qcow2 *q, struct writeback *wb) REQUIRES(q->flush_lock)
 	EXCLUDES(q->alloc_lock)
 {
@@ -279,8 +282,8 @@ static int writeback_co(struct qcow2 *q, bool durable) REQUIRES(q->flush_lock)
 }
 
 /*
- * Flushes that overlap share one: whoever comes while one runs is served by the
- * next that starts, whoever's it is.
+ * Overlapping flushes share one: a flush that arrives while one runs is served by the next one,
+ * whoever starts that.
  */
 int qcow2_co_flush_all(struct qcow2 *q)
 {
@@ -288,7 +291,7 @@ int qcow2_co_flush_all(struct qcow2 *q)
 	int ret;
 
 	co_mutex_lock(&q->flush_lock);
-	/* flush_done > started: that one began after we came. */
+	/* flush_done > started: that flush began after ours arrived. */
 	if (q->flush_done <= started) {
 		uint64_t number = atomic_fetch_add(&q->flush_started, 1) + 1;
 
@@ -315,8 +318,8 @@ int qcow2_co_flush(struct image *img)
 }
 
 /*
- * To be called after a request: what that has seen of the mapping was counted before.
- * Whatever others hold in memory is written as well, by one of those who wait for the lock.
+ * Call it after a request: the request's changes of the mapping were counted before. It also writes
+ * what other requests have in memory; one of those that wait for the lock does it for all.
  */
 int qcow2_co_write_back(struct image *img)
 {
@@ -341,7 +344,10 @@ int qcow2_co_flush_and_reclaim(struct qcow2 *q)
 
 	if (ret)
 		return ret;
-	/* With no request in flight every freed cluster can go at once; then write that. */
+	/*
+	 * With no request in flight, every freed cluster can be given back at once; then that is
+	 * written.
+	 */
 	qcow2_co_reclaim(q);
 	return qcow2_co_flush_all(q);
 }
@@ -356,7 +362,10 @@ int qcow2_co_make_room(struct image *img)
 	while (atomic_load(&q->freed_full) && !ret) {
 		ret = qcow2_co_flush(img);
 		co_mutex_lock(&q->alloc_lock);
-		/* The reclaimer wakes us when it has taken what waits for requests in flight. */
+		/*
+		 * The reclaimer wakes us when it has taken the clusters that wait for requests in
+		 * flight.
+		 */
 		while (!ret && atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
 			co_queue_wait(&q->reclaimed, &q->alloc_lock);
 		co_mutex_unlock(&q->alloc_lock);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Sets of freed host clusters, as runs. Clusters are mostly freed in the order in which they lie,
- * so a new one mostly extends the last run. Whenever a set has doubled, it is sorted and
- * merged, which keeps it small at little cost per run.
+ * so a new one usually extends the last run. Whenever a set has doubled it is sorted and merged,
+ * which keeps it small at little cost per run.
  */
 #include "qcow2.h"
 
-/* Not worth sorting. */
+/* Fewer are not worth sorting. */
 #define FEW_RUNS 1024u
 
 void qcow2_freed_runs_init(struct freed_runs *set)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* How a header lies in the first cluster and how it is replaced; see header_layout.h. */
+/* How a header lies in the first cluster, and how it is replaced; see header_layout.h. */
 #include "header_layout.h"
 
 #include <endian.h>
@@ -151,7 +151,7 @@ static size_t fields_bytes(const struct header_content *content)
 	return known_bytes(content) + (version_of(content) < 3 ? 0 : content->unknown_bytes);
 }
 
-/* Of the extensions that are needed. */
+/* The bytes of the extensions that are needed. */
 static size_t needed_bytes(const struct header_content *content)
 {
 	size_t bytes = 0;
@@ -169,13 +169,13 @@ static size_t name_bytes(const struct header_content *content)
 	return content->backing_filename ? strlen(content->backing_filename) : 0;
 }
 
-/* Where the parts of a header go. */
+/* Where the parts of a header lie. */
 struct placement {
 	bool names;	 /* with the feature name table */
 	size_t jump_to;	 /* the extensions start here; 0: behind the fields */
 	size_t area_end; /* of the extensions, behind the end marker */
 	size_t name_off;
-	bool name_is_there; /* the name is on disk there already */
+	bool name_is_there; /* the name is already there on disk */
 };
 
 static size_t put_extension(uint8_t *buf, size_t off, uint32_t type, const void *data,
@@ -227,7 +227,7 @@ struct range {
 	size_t end;
 };
 
-/* The first place for @bytes from @from on that touches neither range; 0 if there is none. */
+/* The first place for @bytes at or after @from that touches neither range; 0 if there is none. */
 static size_t find_room(size_t from, size_t bytes, size_t cluster_size, const struct range *taken,
 			unsigned nr_taken)
 {
@@ -247,7 +247,7 @@ static bool same_bytes(const uint8_t *a, const uint8_t *b, size_t start, size_t 
 	return end <= start || memcmp(a + start, b + start, end - start) == 0;
 }
 
-/* A place for the name behind the extensions; false if there is none. */
+/* Finds a place for the name behind the extensions; false if there is none. */
 static bool place_name(const struct header_content *content, const uint8_t *old,
 		       const struct header_extent *extent, size_t cluster_size,
 		       struct placement *where)
@@ -272,13 +272,13 @@ static bool place_name(const struct header_content *content, const uint8_t *old,
 				    G_N_ELEMENTS(taken));
 	if (where->name_off)
 		return true;
-	/* In the first sector it goes with the rest. */
+	/* In the first sector it is written with the rest. */
 	where->name_off = where->area_end;
 	where->name_is_there = true;
 	return !where->jump_to && where->area_end + bytes <= HEADER_SECTOR;
 }
 
-/* The extensions behind the fields, or elsewhere; false if there is no room. */
+/* Places the extensions behind the fields, or elsewhere; false if there is no room. */
 static bool place(const struct header_content *content, bool names, bool jump, const uint8_t *old,
 		  const struct header_extent *extent, size_t cluster_size, struct placement *where)
 {
@@ -314,9 +314,9 @@ static void add_step(struct header_plan *plan, size_t off, size_t end, const uin
 }
 
 /*
- * False: this placement needs a change of several sectors at once. The name and what the
- * padding leads to mean nothing before the first sector is written; neither does what
- * comes behind the end marker of the short header before the second time.
+ * False: this placement would change several sectors at once. The name, and what the padding leads
+ * to, mean nothing before the first sector is written; what lies behind the end marker of the short
+ * header means nothing before the second write.
  */
 static bool plan_steps(const struct header_content *content, const struct placement *where,
 		       const uint8_t *old, struct header_plan *plan)
@@ -377,7 +377,7 @@ int qcow2_header_plan(const struct header_content *content, const uint8_t *old,
 		qcow2_header_plan_clear(&plan);
 		return error_refuse(err, -ENOMEM, "no memory for the header");
 	}
-	/* With the feature names if possible; a jump only where it is needed. */
+	/* With the feature names if possible; with a jump only if it is needed. */
 	for (unsigned i = 0; i < 4; i++) {
 		bool names = i % 2 == 0, jump = i >= 2;
 

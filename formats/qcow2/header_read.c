@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The header is read, checked field by field. Every number comes from an untrusted file. */
+/* Reads the header and checks it field by field. Every number comes from an untrusted file. */
 #include "qcow2.h"
 
 #include <inttypes.h>
@@ -8,10 +8,10 @@
 
 #include "align.h"
 
-/* What is looked at: the header and its extensions end in the first cluster. */
+/* How much is read: the header and its extensions end in the first cluster. */
 struct raw_header {
 	uint8_t *buf;
-	size_t bytes; /* of the first cluster that are in the file */
+	size_t bytes; /* of the first cluster, as far as the file goes */
 	uint32_t header_length;
 };
 
@@ -59,7 +59,7 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	return 0;
 }
 
-/* The fields of version 3; version 2 has them implied. */
+/* The fields of version 3; in version 2 they are implied. */
 static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err)
 {
 	const struct qcow2_disk_header *disk = (void *)raw->buf;
@@ -90,7 +90,7 @@ static int parse_v3_fields(struct qcow2 *q, struct raw_header *raw, GError **err
 	return 0;
 }
 
-/* The name of an incompatible feature from the image's own table, or NULL. */
+/* The name of an incompatible feature in the image's own table, or NULL. */
 static char *find_feature_name(const struct raw_header *raw, size_t table, uint32_t bytes,
 			       unsigned bit)
 {
@@ -140,7 +140,7 @@ static int check_features(struct qcow2 *q, const struct raw_header *raw, size_t 
 	return 0;
 }
 
-/* What it says is checked when the bitmaps are looked at, if they are valid at all. */
+/* Its contents are checked when the bitmaps are read, if they are valid at all. */
 static void parse_bitmaps_extension(struct qcow2 *q, const struct raw_header *raw, size_t data,
 				    const struct qcow2_disk_extension *ext)
 {
@@ -157,7 +157,7 @@ static void parse_bitmaps_extension(struct qcow2 *q, const struct raw_header *ra
 	};
 }
 
-/* What is unknown "can be safely ignored", but is kept when the header is written. */
+/* Unknown extensions "can be safely ignored", but are kept when the header is written. */
 static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t data,
 			   const struct qcow2_disk_extension *ext,
 			   GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
@@ -197,8 +197,8 @@ static int parse_extension(struct qcow2 *q, const struct raw_header *raw, size_t
 }
 
 /*
- * Walks the extensions up to @end; *ret_names and *ret_names_bytes are where the
- * feature name table is, 0 if there is none.
+ * Walks over the extensions up to @end; *ret_names and *ret_names_bytes say where the feature name
+ * table is, 0 if there is none.
  */
 static int parse_extensions(struct qcow2 *q, const struct raw_header *raw, size_t end,
 			    size_t *ret_names, uint32_t *ret_names_bytes, GError **err)
@@ -242,7 +242,7 @@ static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GEr
 				    "the backing file's name lies at %" PRIu64
 				    ", must be in the first cluster, after the header",
 				    off);
-	/* Some writers count a zero byte behind it; and an empty name is none. */
+	/* Some writers count a trailing zero byte; and an empty name means no name. */
 	if (bytes && raw->buf[off])
 		q->img->backing_filename = g_strndup((const char *)raw->buf + off, bytes);
 	return 0;
@@ -250,7 +250,7 @@ static int parse_backing_name(struct qcow2 *q, const struct raw_header *raw, GEr
 
 bool qcow2_is_behind_end(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
-	/* The last cluster need not be there in whole. */
+	/* The last cluster may be incomplete. */
 	uint64_t end = qcow2_clusters_for(q, image_size(q->file)) << q->cluster_bits;
 
 	return bytes && (off >= end || bytes > end - off);
@@ -266,7 +266,7 @@ static int refuse_behind_end(struct qcow2 *q, const char *name, uint64_t off, ui
 			    name, off, bytes, image_size(q->file));
 }
 
-/* A table that the header points to: aligned and of a size that can be. */
+/* Checks the alignment and the size of a table that the header points to. */
 static int check_table(struct qcow2 *q, const char *name, uint64_t off, uint64_t bytes,
 		       uint64_t max_bytes, GError **err)
 {
@@ -309,7 +309,7 @@ static int check_reftable(struct qcow2 *q, uint64_t clusters,
 			   QCOW2_MAX_REFTABLE_BYTES, err);
 }
 
-/* Readers can do without a refcount table, and a repair makes a new one. */
+/* Readers do not need a refcount table, and a repair makes a new one. */
 static int parse_reftable(struct qcow2 *q, uint64_t clusters,
 			  GError **err) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
@@ -368,7 +368,7 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 				    "the size is %" PRIu64 " bytes, at most %" PRId64
 				    " are supported",
 				    size, INT64_MAX);
-	/* A part of a sector at the end is not on the disk, for QEMU neither. */
+	/* The disk does not have an incomplete sector at its end, as in QEMU. */
 	atomic_store(&q->img->size, align_down(size, SECTOR_SIZE));
 	return 0;
 }

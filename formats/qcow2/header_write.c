@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The header of an open image is changed: in whole, or a few bytes of its first sector.
- * All of it under alloc_lock, so that there is one at a time.
+ * Changes the header of an open image: as a whole, or a few bytes of its first sector. All of it
+ * happens under alloc_lock, so there is one change at a time.
  */
 #include "qcow2.h"
 
@@ -73,7 +73,7 @@ int qcow2_co_write_incompatible(struct qcow2 *q, uint64_t features)
 	return ret;
 }
 
-/* Other programs refuse a file that does not. */
+/* Other programs refuse a file that does not end on a sector. */
 static int co_end_on_sector(struct qcow2 *q)
 {
 	uint64_t size = image_size(q->file), end = align_up(size, SECTOR_SIZE);
@@ -98,7 +98,7 @@ int qcow2_co_finish(struct image *img)
 	return ret;
 }
 
-/* In either header, where it is not known which one is on disk. */
+/* In either header, if it is not known which one is on disk. */
 int qcow2_co_set_corrupt_bit(struct qcow2 *q)
 {
 	uint64_t features = q->incompatible_features | QCOW2_INCOMPAT_CORRUPT;
@@ -190,14 +190,14 @@ static void fill_fixed(struct qcow2 *q, struct qcow2_disk_header *disk) REQUIRES
 	disk->compression_type = q->compression_type;
 }
 
-/* The extensions in the order in which they are written; free it with g_ptr_array_unref(). */
+/* The extensions in the order in which they are written; free them with g_ptr_array_unref(). */
 static GPtrArray *all_extensions(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	static const uint32_t small_ones[] = { QCOW2_EXT_BITMAPS, QCOW2_EXT_DATA_FILE };
 	const char *format = q->img->backing_format;
 	GPtrArray *list = qcow2_header_extensions_new();
 
-	/* What is ours and changes comes first: there is most room in the first sector. */
+	/* Our own extensions that change come first: there is most room in the first sector. */
 	if (format)
 		qcow2_header_extensions_add(list, QCOW2_EXT_BACKING_FORMAT, format, strlen(format));
 	for (unsigned i = 0; i < G_N_ELEMENTS(small_ones); i++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Holes of the file, which need not be read. */
+/* Holes in the file, which need not be read. */
 #include "align.h"
 #include "qcow2.h"
 
@@ -13,7 +13,7 @@ static bool is_within(const struct hole *hole, uint64_t host_off, uint64_t bytes
 bool qcow2_co_is_hole(struct qcow2 *q, struct hole *hole, uint64_t host_off, uint64_t bytes)
 {
 	uint64_t size = image_size(q->file);
-	/* First from some way before: the next one asked for may lie there. */
+	/* Starts some way before: the next offset asked for may lie there. */
 	const uint64_t from[] = { align_down(host_off, HOLE_BEFORE), host_off };
 	struct image_extent extent;
 

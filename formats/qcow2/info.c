@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What `info` tells of a qcow2 image, in QEMU's words and order. */
+/* What `info` shows of a qcow2 image, in QEMU's words and order. */
 #include "enum_names.h"
 #include "qcow2.h"
 
@@ -43,7 +43,7 @@ static void add_encryption(GVariantBuilder *pairs, uint32_t method)
 
 static GVariant *describe(const struct qcow2 *q, const GPtrArray *bitmaps)
 {
-	/* Version 2 has no room in its header for some of it. */
+	/* The header of version 2 has no room for some of it. */
 	bool is_v3 = q->version >= 3;
 	GVariantBuilder pairs;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Guest offsets to host offsets: L1 and L2 entries, read without a lock and
- * changed under alloc_lock.
+ * Guest offsets to host offsets: L1 and L2 entries, read without a lock and changed under
+ * alloc_lock.
  */
 #include "qcow2.h"
 
@@ -23,8 +23,8 @@ int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc)
 }
 
 /*
- * What reserved bits mean nobody knows. Readers go by the rest, as QEMU does; writers and
- * everything that counts references go by qcow2_check_entry() and refuse (P3).
+ * Nobody knows what reserved bits mean. Readers go by the other bits, as QEMU does; writers, and
+ * everything that counts references, use qcow2_check_entry() and refuse (P3).
  */
 static struct l2_entry without_reserved(const struct qcow2 *q, struct l2_entry entry)
 {
@@ -93,7 +93,7 @@ uint32_t qcow2_data_subclusters(const struct qcow2 *q, struct l2_entry entry)
 	return cluster_type(q, entry.desc) == MAPPING_NORMAL;
 }
 
-/* Whether the entry goes on where the ones before it, @clusters of them, left off. */
+/* Whether the entry continues the @clusters entries before it. */
 static bool continues(const struct qcow2 *q, enum mapping_type first_type, uint64_t first,
 		      struct l2_entry entry, uint64_t clusters)
 {
@@ -115,7 +115,7 @@ static bool continues(const struct qcow2 *q, enum mapping_type first_type, uint6
 	return false;
 }
 
-/* The bytes from the start of a subcluster on, in its cluster, that are in its state. */
+/* How many bytes, from the start of a subcluster and within its cluster, are in its state. */
 static uint64_t run_bytes(const struct qcow2 *q, struct l2_entry entry, unsigned subcluster)
 {
 	if (!q->extended_l2)
@@ -132,7 +132,7 @@ static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_o
 	uint64_t most = (1ull << q->slice_bits) - index;
 	struct l2_entry loaded = qcow2_slice_load(q, slice, index);
 	struct l2_entry first = without_reserved(q, loaded);
-	uint64_t end, nr = 1; /* from the start of the first cluster on */
+	uint64_t end, nr = 1; /* from the start of the first cluster */
 	int ret;
 
 	map->reserved = first.desc != loaded.desc;
@@ -252,8 +252,8 @@ void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry)
 }
 
 /*
- * Makes a new L2 table with these entries, big-endian. C3: it is on disk with the next
- * flush, before its L1 entry.
+ * Makes a new L2 table with these big-endian entries. C3: the next flush puts it on disk, before
+ * its L1 entry.
  */
 static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *entries)
 	REQUIRES(q->alloc_lock)
@@ -286,8 +286,8 @@ static int l2_table_co_create(struct qcow2 *q, uint32_t l1_index) REQUIRES(q->al
 }
 
 /*
- * A table of our own in the place of one that snapshots have as well. What is on disk
- * is what it holds, for nobody changes such a table; and all that it points to is shared.
+ * Makes our own table in place of one that snapshots share. Its contents are those on disk, since
+ * nobody changes such a table; and everything that it points to is shared.
  */
 static int l2_table_co_unshare(struct qcow2 *q, uint32_t l1_index, uint64_t old_off)
 	REQUIRES(q->alloc_lock)
@@ -306,7 +306,7 @@ static int l2_table_co_unshare(struct qcow2 *q, uint32_t l1_index, uint64_t old_
 	return ret;
 }
 
-/* Makes the L2 table where there is none, or finds out that it may be written. */
+/* Makes the L2 table if there is none, or finds out that it may be written. */
 static int l2_table_co_make_writable(struct qcow2 *q, uint32_t l1_index) EXCLUDES(q->alloc_lock)
 {
 	uint64_t l1_entry, l2_off, refcount;
@@ -355,7 +355,7 @@ int qcow2_co_get_writable_slice(struct qcow2 *q, uint64_t guest_off, struct slic
 	return qcow2_slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, ret_slice);
 }
 
-/* The host clusters that a descriptor holds references on; *ret_nr is 0: on none. */
+/* The host clusters on which a descriptor holds references; *ret_nr is 0 if there are none. */
 static void named_clusters(const struct qcow2 *q, uint64_t desc, uint64_t *ret_first,
 			   uint64_t *ret_nr)
 {

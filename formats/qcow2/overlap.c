@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The overlap check: nothing is written over the image's own tables, whatever
- * refcounts and L2 entries say (P3), and a table only where that very table lies. Nor is
- * a table freed because an L2 entry or a refcount says so. What fires marks the image as corrupt.
+ * The overlap check: nothing is written over the image's own tables, whatever refcounts and L2
+ * entries say (P3), and a table is only written where that very table lies. Nor is a table freed
+ * because an L2 entry or a refcount says so. A hit marks the image as corrupt.
  *
- * The host clusters of all live metadata are in a table under alloc_lock, with what they are,
- * and in a filter of bits that is read without a lock: a write in place asks that first.
+ * The host clusters of all live metadata are in a table under alloc_lock, with what they are, and
+ * in a filter of bits that is read without a lock: a write in place looks there first.
  *
- * A circle with header_write.c, which asks here before it writes a header, as everybody does.
+ * A circle with header_write.c, which asks here before it writes a header, like every other writer.
  */
 #include "snapshot.h"
 
@@ -25,17 +25,17 @@ static bool may_be_metadata(const struct qcow2 *q, uint64_t cluster)
 {
 	unsigned bit = filter_bit(cluster);
 
-	/* Relaxed: who may write to a cluster learnt of it through alloc_lock or an L2 entry. */
+	/* Relaxed: a writer has learnt of its cluster through alloc_lock or an L2 entry. */
 	return atomic_load_explicit(&q->metadata_filter[bit / 64], memory_order_relaxed) >>
 		       (bit % 64) &
 	       1;
 }
 
-/* What is known of a cluster: its kind, and of an L2 table how many L1 tables name it. */
+/* What is known about a cluster: its kind and, for an L2 table, how many L1 tables name it. */
 #define KIND_BITS 4
 #define KIND_MASK ((1u << KIND_BITS) - 1)
 
-/* Sets it. False: the cluster was metadata already. */
+/* Records a cluster. False: it was already metadata. */
 static bool set_known(struct qcow2 *q, uint64_t cluster, enum metadata_kind kind, unsigned owners)
 	REQUIRES(q->alloc_lock)
 {
@@ -57,7 +57,7 @@ static enum metadata_kind kind_of(struct qcow2 *q, uint64_t cluster) REQUIRES(q-
 	return get_known(q, cluster) & KIND_MASK;
 }
 
-/* How many L1 tables name this L2 table; 0 if it is none. */
+/* How many L1 tables name this L2 table; 0 if it is not one. */
 static unsigned l2_owners(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
 {
 	return get_known(q, cluster) >> KIND_BITS;
@@ -108,13 +108,13 @@ static int co_fire(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	bool was_broken = q->broken;
 
 	q->broken = -EIO;
-	/* If the bit cannot be written, we stop all the same. */
+	/* Even if the bit cannot be written, we stop. */
 	if (!was_broken)
 		qcow2_co_set_corrupt_bit(q);
 	return -EIO;
 }
 
-/* Whichever is quicker: by the clusters, or by the tables. */
+/* By the clusters or by the tables, whichever is quicker. */
 static bool any_metadata(struct qcow2 *q, uint64_t first_cluster, uint64_t nr)
 	REQUIRES(q->alloc_lock)
 {
@@ -149,7 +149,7 @@ int qcow2_co_check_metadata(struct qcow2 *q, enum metadata_kind kind, uint64_t h
 {
 	uint64_t last = qcow2_cluster_index(q, host_off + bytes - 1);
 
-	/* None: the image is being opened, or repaired. */
+	/* There is none: the image is being opened, or repaired. */
 	if (q->broken || !q->metadata)
 		return q->broken;
 	for (uint64_t i = qcow2_cluster_index(q, host_off); i <= last; i++)
@@ -163,7 +163,7 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 	uint64_t last = qcow2_cluster_index(q, host_off + bytes - 1);
 	int ret = 0;
 
-	/* Nothing of ours lies in an external data file. */
+	/* An external data file contains no metadata. */
 	if (qcow2_has_data_file(q))
 		return 0;
 	for (uint64_t i = qcow2_cluster_index(q, host_off); i <= last && !ret; i++) {
@@ -181,8 +181,8 @@ int qcow2_co_check_overlap(struct qcow2 *q, uint64_t host_off, uint64_t bytes)
 #define METADATA_STEP  4096u
 
 /*
- * Memory for @nr more of the tables that an image has when it is opened. What is added later grows
- * with what is written, and is not refused.
+ * Takes memory for @nr more of the tables that an image has when it is opened. What is added later
+ * grows with what is written, and is not refused.
  */
 static int count_metadata(struct qcow2 *q, uint64_t nr, GError **err) REQUIRES(q->alloc_lock)
 {
@@ -221,7 +221,7 @@ int qcow2_claim(struct qcow2 *q, enum metadata_kind kind, const char *what, uint
 	return 0;
 }
 
-/* The same for an L2 table, which the L1 tables of snapshots may name, too. */
+/* The same for an L2 table, which L1 tables of snapshots may name, too. */
 static int claim_l2(struct qcow2 *q, uint64_t host_off, bool shared, GError **err)
 	REQUIRES(q->alloc_lock)
 {
@@ -289,7 +289,8 @@ int qcow2_claim_metadata(struct qcow2 *q, GError **err)
 	       claim_snapshots(q, err);
 }
 
-void qcow2_metadata_destroy(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
+void qcow2_metadata_destroy(struct qcow2 *q)
+	NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q any more */
 {
 	g_free((void *)q->metadata_filter);
 	if (q->metadata)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Preallocation: guest clusters that read as zeroes get host clusters that do. They are
- * linked in memory only; the flush that writes the L2 entries makes them durable before (C2).
+ * Preallocation: guest clusters that read as zeroes get host clusters that do, too. They are linked
+ * in memory only; the flush that writes the L2 entries makes the clusters durable before (C2).
  */
 #include "image_int.h"
 #include "qcow2.h"
 
-/* @fresh: the clusters read as zeroes already. */
+/* @fresh: the clusters already read as zeroes. */
 static int co_fill_clusters(struct qcow2 *q, enum image_preallocation mode, uint64_t host_off,
 			    uint64_t bytes, bool fresh)
 {
@@ -23,7 +23,7 @@ static int co_fill_clusters(struct qcow2 *q, enum image_preallocation mode, uint
 	}
 }
 
-/* How many entries from @index on are like the first: with a host cluster or not. */
+/* How many entries from @index on are like the first: with a host cluster, or without. */
 static uint64_t count_alike(const struct qcow2 *q, const struct slice *slice, unsigned index,
 			    uint64_t most, bool *ret_allocated)
 {
@@ -70,7 +70,7 @@ static void link_clusters(struct qcow2 *q, struct slice *slice, unsigned index, 
 	co_mutex_unlock(&q->alloc_lock);
 }
 
-/* The first clusters, @nr at most; *ret_nr: how many of them were dealt with. */
+/* Handles the first clusters, at most @nr; *ret_nr: how many it handled. */
 static int co_preallocate_some(struct qcow2 *q, struct slice *slice, uint64_t off, uint64_t nr,
 			       enum image_preallocation mode, uint64_t *ret_nr)
 {

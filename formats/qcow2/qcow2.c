@@ -6,17 +6,19 @@
 
 #include "rules.h"
 
-/* The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets less. */
+/*
+ * The default cache maps 256 GiB of a disk with 64 KiB clusters; a smaller disk gets a smaller one.
+ */
 #define DEFAULT_CACHE_BYTES    (32ull << 20)
 
-/* A longer L1 table of an image that is only read does not get into memory as a whole. */
+/* A longer L1 table of an image that is only read is not loaded as a whole. */
 #define MAX_READ_ONLY_L1_BYTES (64u << 10)
 
 #ifdef UBD_MUTANTS
 enum qcow2_rule qcow2_broken_rule;
 #endif
 
-/* An image that was never written to may be like that; or the end of its file is missing. */
+/* Either the image was never written to, or the end of its file is missing. */
 static void warn_of_missing_l1(const struct qcow2 *q, const struct image_open_opts *opts)
 	NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
@@ -63,13 +65,14 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 static int cache_init(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	uint64_t all_tables = (uint64_t)q->l1_size << q->cluster_bits;
-	/* What is below it gets a part of the rest. */
+	/* The images below it get a part of the rest. */
 	uint64_t most = MIN(DEFAULT_CACHE_BYTES, image_memory_left(q->img) / IMAGE_CACHE_SHARE);
 
 	return qcow2_l2_cache_init(q, opts->cache_bytes ?: MIN(most, all_tables), err);
 }
 
-static void qcow2_free(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* the last who knows @q */
+static void qcow2_free(struct qcow2 *q)
+	NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q any more */
 {
 	qcow2_l2_cache_destroy(q);
 	qcow2_refcount_destroy(q);

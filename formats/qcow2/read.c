@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Reads, and the state of a range. No lock is held during I/O but struct_lock for reading. */
+/* Reads, and the state of a range. During I/O no lock is held but struct_lock, for reading. */
 #include "qcow2.h"
 
 static int read_compressed(struct qcow2 *q, uint64_t entry, uint64_t off, uint64_t bytes,
@@ -95,7 +95,7 @@ int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 	struct mapping map;
 	int ret;
 
-	/* As reads find it: all of it is data of the data file. */
+	/* The state is what reads find: all of it is data of the data file. */
 	if (q->data_file_raw) {
 		*ret_extent = (struct image_extent){
 			.bytes = bytes,

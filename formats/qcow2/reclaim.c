@@ -2,31 +2,31 @@
 /*
  * When is a freed cluster free? (C5)
  *
- * Its way: the last pointer is removed in memory (q->unlinked) -> a flush that
- * began after that is complete, so the pointer is gone from disk (q->freed) -> every
- * request that may have looked at the old pointer has ended (q->reclaimable) -> it is
- * punched out of the file -> its refcount falls.
+ * It goes this way: the last pointer is removed in memory (q->unlinked) -> a flush that began after
+ * that is complete, so the pointer is gone from disk (q->freed) -> every request that may have seen
+ * the old pointer has ended (q->reclaimable) -> the cluster is punched out of the file -> its
+ * refcount falls.
  *
- * Requests are counted by epoch, in a cache line of their loop, under the
- * parity of the epoch they began in. The epoch e goes on to e + 1 only when no
- * request of e - 1 is left. What was freed in epoch e - 1 is seen by nobody then: requests of
- * that epoch and before have ended, and one that began later found the pointer gone.
+ * Requests are counted by epoch, in a cache line of their loop, under the parity of the epoch in
+ * which they began. Epoch e advances to e + 1 only when no request of e - 1 is left. Nobody sees
+ * what was freed in epoch e - 1 then: requests of that epoch and before have ended, and requests
+ * that began later found the pointer gone.
  *
  * The reclaimer does the last two steps: a coroutine on the loop of the flush or request that
- * started it. Only close, and operations that need all clusters given back, wait for it. It
- * holds alloc_lock for one part of a run at a time, and never while it punches.
+ * started it. Only close, and operations that need all clusters given back, wait for it. It holds
+ * alloc_lock for one part of a run at a time, and never while it punches.
  */
 #include "qcow2.h"
 #include "rules.h"
 
-/* The most that is punched by one call, or counted under one hold of alloc_lock. */
+/* The most that one call punches, or that is counted under one hold of alloc_lock. */
 #define PART_BYTES    (32ull << 20)
 #define PART_CLUSTERS 8192
 
 /*
- * seq_cst: counted off first, looked second. Either the reclaimer sees that the count is gone, or
- * we see that clusters wait for it. What counts is parity: a count that comes too late may be of an
- * epoch that is long over, and the reclaimer takes it for one of the last.
+ * seq_cst: the request is counted off first and looks second. Either the reclaimer sees that the
+ * count is gone, or we see that clusters wait for it. What counts is parity: a late count may
+ * belong to an epoch that is long over, and the reclaimer takes it for one of the last.
  */
 static void count_off(struct qcow2 *q, struct epoch_slot *slot, uint64_t epoch)
 {
@@ -44,8 +44,8 @@ static uint64_t epoch_enter(struct qcow2 *q)
 		uint64_t now;
 
 		/*
-		 * seq_cst: counted first, looked second. Either the one who moves the
-		 * epoch on sees the count, or the move is seen here.
+		 * seq_cst: the request is counted first and looks second. Either whoever advances
+		 * the epoch sees the count, or this request sees the epoch advance.
 		 */
 		atomic_fetch_add(&slot->active[epoch & 1], 1);
 		now = atomic_load(&q->epoch);
@@ -59,7 +59,7 @@ static uint64_t epoch_enter(struct qcow2 *q)
 
 static void epoch_exit(struct qcow2 *q, uint64_t epoch)
 {
-	/* Its release part: the request's I/O is over before it is counted off. */
+	/* The release part: the request's I/O is over before it is counted off. */
 	count_off(q, &q->epoch_slots[aio_loop_id(aio_loop_current())], epoch);
 }
 
@@ -77,7 +77,7 @@ void qcow2_request_end(struct qcow2 *q, uint64_t epoch)
 
 /* ---- from unlinked to reclaimable ---- */
 
-/* Memory is bounded: see qcow2_co_make_room(). */
+/* This bounds the memory: see qcow2_co_make_room(). */
 static void note_room(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	guint nr_runs = q->unlinked.runs->len + q->freed[0].runs->len + q->freed[1].runs->len +
@@ -139,7 +139,7 @@ static bool any_freed(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return q->freed[0].runs->len || q->freed[1].runs->len;
 }
 
-/* Whether there is something to give back. */
+/* Whether there is anything to give back. */
 static bool find_reclaimable(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	while (any_freed(q) && try_epoch_advance(q))
@@ -150,14 +150,14 @@ static bool find_reclaimable(struct qcow2 *q) REQUIRES(q->alloc_lock)
 
 /* ---- giving back ---- */
 
-/* What a cluster becomes that loses its references. */
+/* What becomes of a cluster that loses references. */
 enum fate {
 	FATE_FREE,
 	FATE_SHARED, /* still referenced: compressed data, snapshots */
-	FATE_WRONG,  /* the image's refcount is too low: it cannot get better by going on */
+	FATE_WRONG,  /* the image's refcount is too low: going on would make it worse */
 };
 
-/* A position in merged runs, moved cluster by cluster. */
+/* A position in merged runs, which moves cluster by cluster. */
 struct walk {
 	const struct freed_run *run, *end;
 	uint64_t in_run;
@@ -176,7 +176,7 @@ static void walk_on(struct walk *walk)
 	walk->in_run = 0;
 }
 
-/* Neighbours in the file that have the same fate. */
+/* Neighbours in the file with the same fate. */
 struct part {
 	struct walk start;
 	uint64_t cluster;
@@ -198,7 +198,7 @@ static int get_fate(struct qcow2 *q, const struct walk *walk, enum fate *ret_fat
 	return ret;
 }
 
-/* Whether the part goes on with the cluster of @walk. */
+/* Whether the part includes the cluster of @walk. */
 static bool continues(struct qcow2 *q, const struct part *part, const struct walk *walk)
 	REQUIRES(q->alloc_lock)
 {
@@ -225,8 +225,8 @@ static int find_part(struct qcow2 *q, struct walk *walk, struct part *part) REQU
 }
 
 /*
- * P3: what is punched or has its refcount lowered is not another table of the image, nor a
- * table that somebody names still.
+ * P3: what is punched, or loses a reference, must not be another table of the image, nor a table
+ * that something still names.
  */
 static int check_part(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
 {
@@ -243,12 +243,12 @@ static int check_part(struct qcow2 *q, const struct part *part) REQUIRES(q->allo
 }
 
 /*
- * Punched while the refcount still keeps everybody else away. It is only advice, which is
- * why its result does not matter.
+ * Punches while the refcount still keeps everybody else away. It is only advice, so its result does
+ * not matter.
  */
 static void co_punch(struct qcow2 *q, const struct part *part) REQUIRES(q->alloc_lock)
 {
-	/* Compressed data must not come there between this and the hole. */
+	/* No compressed data may be put there between this and the hole. */
 	for (uint64_t i = 0; i < part->nr_clusters; i++)
 		qcow2_leave_cluster(q, part->cluster + i);
 	co_mutex_unlock(&q->alloc_lock);
@@ -279,7 +279,7 @@ static void forget_tables(struct qcow2 *q, const struct part *part) REQUIRES(q->
 			qcow2_drop_l2_table(q, part->cluster + i);
 }
 
-/* What cannot be given back leaks, nothing worse. */
+/* What cannot be given back leaks, which is harmless. */
 static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q->alloc_lock)
 {
 	const struct freed_run *runs = (const void *)batch->runs->data;
@@ -296,7 +296,7 @@ static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q
 		if (part.is_l2)
 			forget_tables(q, &part);
 		result = result ?: ret;
-		/* Let others have the lock and the loop. */
+		/* Lets others have the lock and the loop. */
 		co_mutex_unlock(&q->alloc_lock);
 		co_reschedule();
 		co_mutex_lock(&q->alloc_lock);

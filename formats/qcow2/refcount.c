@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Refcounts: loading, changing and writing them back, and finding free clusters.
+ * Refcounts: loads, changes and writes them, and finds free clusters.
  *
- * Everything here runs under alloc_lock. In memory a refcount is never below the
- * number of pointers that are on disk or on their way there: it is raised before
- * a plan is made, and lowered by reclaim.c only. So slices and table may be
- * written at any time and in any order among themselves (C1, C4), with one
- * exception: a table entry is set only once its block is on disk (C3), which is
- * why making a block flushes the file.
+ * Everything here runs under alloc_lock. In memory a refcount is never below the number of pointers
+ * that are on disk or on their way there: it is raised before a plan is made, and only reclaim.c
+ * lowers it. So slices and table may be written at any time and in any order (C1, C4), with one
+ * exception: a table entry is set only once its block is on disk (C3), which is why making a block
+ * flushes the file.
  */
 #include "qcow2.h"
 
@@ -151,7 +150,7 @@ void qcow2_refcounts_synced(struct qcow2 *q, bool durable)
 	for (unsigned i = 0; i < q->nr_refcount_slices; i++) {
 		struct refcount_slice *slice = &q->refcount_slices[i];
 
-		/* C6: what may be lost is dirty again. */
+		/* C6: what may have been lost is dirty again. */
 		if (slice->unsynced && !durable)
 			slice->dirty = true;
 		slice->unsynced = false;
@@ -221,7 +220,7 @@ static int get_slice(struct qcow2 *q, uint64_t host_off, struct refcount_slice *
 	return 0;
 }
 
-/* The slice with the refcount of a cluster whose block exists, and its index there. */
+/* The slice that has the refcount of a cluster whose block exists, and its index there. */
 static int slice_of_cluster(struct qcow2 *q, uint64_t cluster, struct refcount_slice **ret_slice,
 			    uint64_t *ret_index) REQUIRES(q->alloc_lock)
 {
@@ -249,7 +248,7 @@ int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refco
 	return ret;
 }
 
-/* Of a cluster whose block exists. */
+/* The refcount of a cluster whose block exists. */
 static int set_refcount(struct qcow2 *q, uint64_t cluster, uint64_t refcount)
 	REQUIRES(q->alloc_lock)
 {
@@ -282,7 +281,7 @@ int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t referen
 
 	if (ret)
 		return ret;
-	/* The image's refcount was wrong. It cannot get better by going on. */
+	/* The image's refcount was wrong. Going on would make it worse. */
 	if (refcount < references)
 		return -EIO;
 	ret = set_refcount(q, cluster, refcount - references);
@@ -304,11 +303,13 @@ int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 
 /* ---- allocation ---- */
 
-/* What one allocation looks at before it takes space at the end: 128 KiB of 16-bit refcounts. */
+/*
+ * How much one allocation looks at before it takes space at the end: 128 KiB of 16-bit refcounts.
+ */
 #define SCAN_CLUSTERS 65536u
 
 /*
- * Moves *cluster on to one with refcount zero, whose block may not exist, or by @nr clusters.
+ * Moves *cluster to one with refcount zero, whose block may not exist, or by @nr clusters.
  * *ret_found: it is free.
  */
 static int scan(struct qcow2 *q, uint64_t *cluster, uint64_t nr, bool *ret_found)
@@ -337,9 +338,9 @@ static int scan(struct qcow2 *q, uint64_t *cluster, uint64_t nr, bool *ret_found
 }
 
 /*
- * A free cluster; its block may not exist. The lowest one, unless that is far away: a large
- * image is looked through bit by bit, some at each allocation, and until a hole is
- * found they take space behind all that was ever written.
+ * Finds a free cluster; its block may not exist. It is the lowest one, unless that is far away: a
+ * large image is searched piece by piece, some at each allocation, and until a hole is found
+ * allocations take space behind everything ever written.
  */
 static int find_free(struct qcow2 *q, uint64_t *ret_cluster) REQUIRES(q->alloc_lock)
 {
@@ -353,7 +354,7 @@ static int find_free(struct qcow2 *q, uint64_t *ret_cluster) REQUIRES(q->alloc_l
 	return scan(q, ret_cluster, UINT64_MAX, &found);
 }
 
-/* Down to the last cluster in use of those in a slice, of which @end is behind one. */
+/* Lowers @end to behind the last cluster in use of its slice. */
 static int find_end_in_slice(struct qcow2 *q, uint64_t *end, bool *ret_found)
 	REQUIRES(q->alloc_lock)
 {
@@ -387,7 +388,7 @@ int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end)
 	return ret;
 }
 
-/* Raises the refcounts of free clusters from @cluster on; how many, or -errno. */
+/* Raises the refcounts of free clusters from @cluster on; returns how many, or -errno. */
 static int64_t take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock)
 {
 	uint64_t refcount, taken = 0;
@@ -397,7 +398,10 @@ static int64_t take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES
 		ret = qcow2_co_get_refcount(q, cluster + taken, &refcount);
 		if (ret || refcount)
 			break;
-		/* P3: the refcount says that it is free, but the image's own tables lie there. */
+		/*
+		 * P3: the refcount says that it is free, but one of the image's own tables lies
+		 * there.
+		 */
 		ret = qcow2_co_check_overlap_locked(q, cluster + taken, 1)
 			      ?: set_refcount(q, cluster + taken, 1);
 		if (ret)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The refcount structures grow: new refcount blocks, and a larger refcount table.
- * Both are rare, and flush the file under alloc_lock (C3).
+ * Grows the refcount structures: new refcount blocks, and a larger refcount table. Both are rare,
+ * and flush the file under alloc_lock (C3).
  *
  * A circle with refcount.c: a new block is itself a cluster that has a refcount.
  */
@@ -12,7 +12,7 @@
 #include "align.h"
 #include "rules.h"
 
-/* C3: the file is flushed between the block and its table entry. */
+/* C3: flushes the file between the block and its table entry. */
 static int write_durably(struct qcow2 *q, uint64_t host_off, uint64_t bytes, const void *buf)
 	REQUIRES(q->alloc_lock)
 {
@@ -23,7 +23,7 @@ static int write_durably(struct qcow2 *q, uint64_t host_off, uint64_t bytes, con
 	return image_co_flush(q->file);
 }
 
-/* A new block for the refcount of @cluster, which becomes its home and first entry. */
+/* Makes a new block for the refcount of @cluster, which becomes its place and its first entry. */
 static int refblock_co_create(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock)
 {
 	uint64_t index = cluster >> q->refblock_bits;
@@ -55,7 +55,7 @@ static void count_used(const struct qcow2 *q, uint8_t *blocks, uint64_t used)
 				     i % per_block, 1);
 }
 
-/* A larger table, while it is made. */
+/* A larger table, while it is being made. */
 struct new_reftable {
 	uint64_t start; /* host cluster: first the new blocks, then the table */
 	uint64_t nr_blocks;
@@ -76,8 +76,8 @@ static void new_reftable_clear(struct new_reftable *new)
 }
 
 /*
- * The new table and the blocks that count it lie behind all that the old one
- * covers: nothing is in use there.
+ * The new table, and the blocks that count it, lie behind everything that the old table covers:
+ * nothing is in use there.
  */
 static int new_reftable_plan(struct qcow2 *q, uint64_t min_size, struct new_reftable *new)
 	REQUIRES(q->alloc_lock)
@@ -118,8 +118,8 @@ static int new_reftable_plan(struct qcow2 *q, uint64_t min_size, struct new_reft
 }
 
 /*
- * Blocks and table are on disk before the header names them (C3), and so are
- * the blocks that the old table's dirty units name: they were flushed when made.
+ * Blocks and table are on disk before the header names them (C3). So are the blocks that the old
+ * table's dirty units name: those were flushed when they were made.
  */
 static int new_reftable_co_write(struct qcow2 *q, const struct new_reftable *new)
 	REQUIRES(q->alloc_lock)
@@ -162,7 +162,7 @@ static int reftable_co_grow(struct qcow2 *q, uint64_t min_size) REQUIRES(q->allo
 	q->reftable_off = (new.start + new.nr_blocks) << q->cluster_bits;
 	new_reftable_clear(&new);
 
-	/* C4: the header that named the old table is gone from disk. Else it leaks. */
+	/* C4: the header that named the old table is gone from disk. Otherwise the table leaks. */
 	qcow2_remove_metadata(q, old_cluster, old_clusters);
 	qcow2_co_put_clusters(q, old_cluster, old_clusters);
 	return 0;
@@ -186,10 +186,10 @@ int qcow2_co_make_countable(struct qcow2 *q, uint64_t cluster, bool *ret_again)
 
 /* ---- long tables ---- */
 
-/* Clusters that are free and lie behind each other are looked for so many times. */
+/* How often to search for contiguous free clusters. */
 #define MAX_TRIES 16
 
-/* Where no refcount block counts any more. */
+/* The first cluster that no refcount block counts. */
 static uint64_t first_uncounted(const struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
 	uint64_t index = q->reftable_size;
@@ -199,7 +199,9 @@ static uint64_t first_uncounted(const struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return index;
 }
 
-/* Behind all that is counted, with refcount blocks of their own in front of them. */
+/*
+ * Allocates behind everything that is counted, with new refcount blocks in front of the clusters.
+ */
 static int alloc_with_blocks(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off)
 	REQUIRES(q->alloc_lock)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Errors that name the image: every file of qcow2 may call these, and they call none of them. */
+/* Errors that name the image: every file of qcow2 may call these, and they call none of those. */
 #include "qcow2.h"
 
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Opening an image that has the dirty bit, for writing: check counts all references of the file
- * and puts right what the bit allows to be wrong.
+ * Opens an image that has the dirty bit, for writing: check counts all references in the file and
+ * corrects what the bit allows to be wrong.
  */
 #include "qcow2.h"
 

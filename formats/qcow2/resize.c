@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The disk grows and shrinks, with struct_lock held for writing, so that no request is in flight.
+ * Grows and shrinks the disk, with struct_lock held for writing, so that no request is in flight.
  *
- * Growth: a longer L1 table is written beside the old one, and the header names it; then all
- * that is going to be added is made to read as zeroes; then the header gets the new size.
- * Nothing of this can be seen by whoever finds the old size after a power cut.
+ * To grow: a longer L1 table is written beside the old one, and the header names it; then
+ * everything that will be added is made to read as zeroes; then the header gets the new size. A
+ * program that finds the old size after a power cut sees nothing of this.
  *
- * Shrinking goes the other way: the new size is durable before the first reference is
- * given up. What a cut leaves behind the end of the disk is referenced, and growth
- * makes it zero.
+ * Shrinking goes the other way: the new size is durable before the first reference is given up.
+ * What a power cut leaves behind the end of the disk is still referenced, and growing makes it
+ * zero.
  */
 #include "qcow2.h"
 
@@ -47,7 +47,7 @@ static int co_write_size(struct qcow2 *q, uint64_t size, GError **err)
 
 /* ---- the L1 table ---- */
 
-/* A longer L1 table, while it is made. */
+/* A longer L1 table, while it is being made. */
 struct new_l1 {
 	uint32_t size;
 	uint64_t off;
@@ -108,7 +108,7 @@ static int new_l1_co_settle(struct qcow2 *q, struct new_l1 *new, GError **err)
 	if (ret) {
 		q->l1_off = old_off;
 		q->l1_size = old_size;
-		/* Else the header on disk may name the new table: it leaks. */
+		/* Otherwise the header on disk may name the new table: it leaks. */
 		if (!qcow2_co_settle_header(q))
 			qcow2_co_put_clusters(q, qcow2_cluster_index(q, new->off),
 					      qcow2_clusters_for(q, new->size * sizeof(uint64_t)));
@@ -164,14 +164,14 @@ static int check_l1_size(const struct qcow2 *q, uint64_t size, uint64_t *ret_ent
 		size, q->cluster_size, covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
 }
 
-/* Table by table, for those of the past may be full of clusters. */
+/* Table by table, since tables of a larger past may be full of clusters. */
 static int co_zero_added(struct qcow2 *q, uint64_t off, uint64_t end)
 {
 	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
 	uint64_t part;
 	int ret = 0;
 
-	/* There is nothing in tables. */
+	/* Tables contain nothing there. */
 	if (q->data_file_raw)
 		return qcow2_co_zero_range(q, off, end - off);
 	for (; off < end && !ret; off += part) {
@@ -182,8 +182,8 @@ static int co_zero_added(struct qcow2 *q, uint64_t off, uint64_t end)
 }
 
 /*
- * What is added is zero, whatever the last cluster, older tables and the backing file have.
- * A raw data file has the disk as it is, and so there all of it is allocated.
+ * Makes what is added zero, whatever the last cluster, older tables and the backing file contain. A
+ * raw data file has the disk as it is, so all of it is allocated there.
  */
 static int co_fill(struct qcow2 *q, uint64_t old, uint64_t size, enum image_preallocation mode)
 {
@@ -195,7 +195,7 @@ static int co_fill(struct qcow2 *q, uint64_t old, uint64_t size, enum image_prea
 	if (qcow2_has_data_file(q))
 		ret = image_co_truncate(q->data_file, size);
 	ret = ret ?: co_zero_added(q, old, end);
-	/* A cluster that the old end lies in may show what is below. */
+	/* The cluster with the old end may show what is below. */
 	if (!ret && mode != IMAGE_PREALLOC_OFF)
 		ret = qcow2_co_preallocate(q, cluster_end(q, old), size, mode);
 	return ret ?: qcow2_co_flush_all(q);
@@ -215,7 +215,7 @@ static int co_grow(struct qcow2 *q, uint64_t size, enum image_preallocation mode
 
 /* ---- shrinking ---- */
 
-/* The entries of a slice from @index on. */
+/* Gives up the entries of a slice from @index on. */
 static int forget_entries(struct qcow2 *q, struct slice *slice, unsigned index)
 	REQUIRES(q->alloc_lock)
 {
@@ -233,7 +233,7 @@ static int forget_entries(struct qcow2 *q, struct slice *slice, unsigned index)
 	return 0;
 }
 
-/* The entries from @off to the end of its L2 table. */
+/* Gives up the entries from @off to the end of its L2 table. */
 static int co_forget_rest(struct qcow2 *q, uint64_t off)
 {
 	uint64_t slice_covers = 1ull << (q->cluster_bits + q->slice_bits);
@@ -274,8 +274,8 @@ static int unlink_table(struct qcow2 *q, uint32_t l1_index, uint64_t l2_off, con
 }
 
 /*
- * A whole L2 table and all it names. It is read before anything is given up (C6). @buf: room
- * for one.
+ * Gives up a whole L2 table and everything it names. It is read before anything is given up (C6).
+ * @buf: room for one table.
  */
 static int co_forget_table(struct qcow2 *q, struct hole *hole, uint32_t l1_index, uint64_t *buf)
 {
@@ -298,7 +298,7 @@ static bool has_table(const struct qcow2 *q, uint32_t l1_index)
 	return l1_index < q->l1_size && atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
 }
 
-/* Whole tables, from an L1 index on. What was given up must not fill the memory. */
+/* Gives up whole tables, from an L1 index on. What was given up must not fill the memory. */
 static int co_forget_tables(struct qcow2 *q, uint32_t index)
 {
 	uint64_t *buf = try_iobuf_alloc(q->cluster_size);
@@ -314,7 +314,7 @@ static int co_forget_tables(struct qcow2 *q, uint32_t index)
 	return ret;
 }
 
-/* Gives up all behind the end of the disk, which is durable. */
+/* Gives up everything behind the end of the disk, whose size is durable. */
 static int co_forget(struct qcow2 *q, uint64_t size)
 {
 	uint64_t table_covers = 1ull << (q->cluster_bits + q->l2_bits);
@@ -330,7 +330,7 @@ static int co_forget(struct qcow2 *q, uint64_t size)
 	return ret ?: co_forget_tables(q, index) ?: qcow2_co_flush_and_reclaim(q);
 }
 
-/* The file ends behind its last cluster in use. */
+/* Ends the file behind its last cluster in use. */
 static int co_cut_file(struct qcow2 *q)
 {
 	uint64_t file_end = qcow2_clusters_for(q, image_size(q->file)), end = file_end;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Several tables changed as one; see rewrite.h. */
+/* Changes several tables as one; see rewrite.h. */
 #include "rewrite.h"
 
 #include <string.h>
@@ -37,7 +37,7 @@ static int block_co_load(struct qcow2 *q, struct rewrite_block *block, uint64_t 
 	return ret;
 }
 
-/* All refcount blocks, and some more for the clusters that are taken. */
+/* For all refcount blocks, and some more for the clusters that will be taken. */
 static int take_memory(struct qcow2 *q, struct rewrite *rw, GError **err) REQUIRES(q->alloc_lock)
 {
 	uint64_t nr = 2, bytes;
@@ -100,7 +100,7 @@ uint64_t qcow2_rewrite_refcount(const struct qcow2 *q, const struct rewrite *rw,
 				   cluster & (per_block(q) - 1));
 }
 
-/* Of a cluster whose block exists. */
+/* The refcount of a cluster whose block exists. */
 static void set_refcount(const struct qcow2 *q, struct rewrite *rw, uint64_t cluster,
 			 uint64_t refcount)
 {
@@ -116,7 +116,7 @@ int qcow2_rewrite_count(const struct qcow2 *q, struct rewrite *rw, uint64_t firs
 	for (uint64_t i = first_cluster; i < first_cluster + nr; i++) {
 		uint64_t refcount = qcow2_rewrite_refcount(q, rw, i);
 
-		/* It has a reference, or we would not be here. */
+		/* It has a reference; otherwise nobody would drop one. */
 		if (!refcount)
 			return -EUCLEAN;
 		if (delta > 0 && refcount == max)
@@ -166,7 +166,7 @@ int qcow2_rewrite_alloc(struct qcow2 *q, struct rewrite *rw, uint64_t nr, uint64
 	first = end - nr;
 	if (end << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
 		return -EFBIG;
-	/* P3: the refcounts say that it is free, but the image's own tables lie there. */
+	/* P3: the refcounts say that it is free, but one of the image's own tables lies there. */
 	ret = qcow2_co_check_overlap_locked(q, first, nr);
 	for (uint64_t i = first; i < end && !ret; i++) {
 		ret = make_countable(q, rw, i);
@@ -218,7 +218,7 @@ static void tell_overlap_check(struct qcow2 *q, const struct rewrite *rw) REQUIR
 
 /* ---- commit ---- */
 
-/* What is made before the header is written, so that nothing can fail behind it. */
+/* What is made before the header is written, so that nothing can fail afterwards. */
 struct successor {
 	uint64_t reftable_size; /* entries */
 	uint64_t *reftable;	/* host order */
@@ -265,7 +265,7 @@ static uint64_t used_blocks(const struct rewrite *rw)
 	return nr;
 }
 
-/* A table with room for the blocks that count the new blocks, too. */
+/* Makes a table with room for the blocks that count the new blocks, too. */
 static int place_table(struct qcow2 *q, struct rewrite *rw, struct successor *next)
 	REQUIRES(q->alloc_lock)
 {
@@ -289,7 +289,7 @@ static int place_table(struct qcow2 *q, struct rewrite *rw, struct successor *ne
 	return next->reftable && next->reftable_disk && next->reftable_state ? 0 : -ENOMEM;
 }
 
-/* Gives each block a place. Places need refcounts, so blocks may be added on the way. */
+/* Gives each block a place. Places need refcounts, so this may add blocks. */
 static int place_blocks(struct qcow2 *q, struct rewrite *rw, struct successor *next)
 	REQUIRES(q->alloc_lock)
 {
@@ -338,7 +338,7 @@ static int co_write_refcounts(struct qcow2 *q, const struct rewrite *rw,
 			       next->reftable_size * sizeof(uint64_t), next->reftable_disk, 0);
 }
 
-/* Writes the L1 table to its place, which it has already. */
+/* Writes the L1 table to its place, which it already has. */
 static int co_write_l1(struct qcow2 *q, const struct rewrite *rw, struct successor *next)
 {
 	uint32_t size = rw->roots.l1_size;
@@ -368,8 +368,8 @@ static bool becomes_free(const struct qcow2 *q, const struct rewrite *rw, uint64
 }
 
 /*
- * P3: what is free from now on is no table of the image as it is to be. @q knows its tables
- * already.
+ * P3: what becomes free must not be a table of the image as it will be. @q already knows those
+ * tables.
  */
 static int check_freed(struct qcow2 *q, const struct rewrite *rw) REQUIRES(q->alloc_lock)
 {
@@ -382,7 +382,7 @@ static int check_freed(struct qcow2 *q, const struct rewrite *rw) REQUIRES(q->al
 	return ret;
 }
 
-/* All that is new is durable before the header names it (C1, C2, C3). */
+/* Everything new is durable before the header names it (C1, C2, C3). */
 static int co_switch(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock)
 {
 	int ret = image_co_flush(q->file);
@@ -390,7 +390,7 @@ static int co_switch(struct qcow2 *q, struct rewrite *rw) REQUIRES(q->alloc_lock
 	if (ret)
 		return ret;
 	ret = qcow2_co_write_roots(q, &rw->roots);
-	/* C6: the new ones may be on disk all the same. */
+	/* C6: the new ones may be on disk even so. */
 	if (ret)
 		qcow2_co_settle_header(q);
 	return ret;
@@ -421,7 +421,7 @@ static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *nex
 	qcow2_refcount_replace(q, g_steal_pointer(&next->reftable),
 			       g_steal_pointer(&next->reftable_state), next->reftable_size,
 			       rw->roots.reftable_off, lowest_free(q, rw));
-	/* C5: the cluster that compressed data was appended to may be free now. */
+	/* C5: the cluster to which compressed data was appended may be free now. */
 	q->byte_tail = 0;
 	q->nr_snapshots = rw->roots.nr_snapshots;
 	q->snapshots_off = rw->roots.snapshots_off;
@@ -429,7 +429,7 @@ static void take_over(struct qcow2 *q, struct rewrite *rw, struct successor *nex
 	qcow2_l2_cache_forget(q);
 }
 
-/* C5: the freeing is durable, and no request is in flight. It is only advice. */
+/* C5: the freeing is durable, and no request is in flight. The punch is only advice. */
 static void co_punch_freed(struct qcow2 *q, const struct rewrite *rw)
 {
 	uint64_t end = used_blocks(rw) << q->refblock_bits, run = 0;
@@ -467,7 +467,7 @@ int qcow2_rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 		q->metadata = qcow2_copy_metadata(q);
 		tell_overlap_check(q, rw);
 		ret = co_write_successor(q, rw, &next);
-		/* Of the two the one that is not true. */
+		/* Free the state that did not come into force. */
 		g_hash_table_destroy(ret ? q->metadata : metadata);
 		if (ret)
 			q->metadata = metadata;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Internal snapshots: made, gone back to, deleted.
+ * Internal snapshots: creates, applies and deletes them.
  *
- * A snapshot is an L1 table of its own. The refcount of an L2 table and of a data
- * cluster is the number of L1 tables, the active one included, that lead to it;
- * the flag "copied" in the active tables says that this number is one, and in the
- * tables of snapshots it says nothing.
+ * A snapshot is an L1 table. The refcount of an L2 table or of a data cluster is the number of L1
+ * tables, the active one included, that lead to it; the flag "copied" in the active tables says
+ * that this number is one, and in the tables of snapshots it means nothing.
  *
- * Each operation is the same three steps on what is to be (rewrite.h): one
- * reference more or less on all that a tree leads to, the active tables made anew
- * where a flag changes, and another snapshot table. Then all of it is put in place
- * at once. Requests wait meanwhile.
+ * Each operation takes the same three steps on what will be (rewrite.h): one reference more or less
+ * on everything that a tree leads to, the active tables made anew where a flag changes, and another
+ * snapshot table. Then all of it is put in force at once. Requests wait meanwhile.
  */
 #include "snapshot.h"
 
@@ -22,16 +20,16 @@
 /* As long as QEMU shows them. */
 #define MAX_NAME_BYTES 255
 
-/* A snapshot operation while it is done. */
+/* A snapshot operation in progress. */
 struct change {
 	struct rewrite rw;
-	GPtrArray *snapshots; /* those that there will be; owns none of them */
-	GError **err;	      /* set where the errno does not say it */
+	GPtrArray *snapshots; /* those that there will be; does not own them */
+	GError **err;	      /* set if the errno does not say it */
 };
 
 /* ---- trees ---- */
 
-/* The host clusters that an L2 entry holds a reference on; none: *ret_nr is 0. */
+/* The host clusters on which an L2 entry holds a reference; *ret_nr is 0 if there are none. */
 static int entry_clusters(const struct qcow2 *q, uint64_t entry, uint64_t *ret_first,
 			  uint64_t *ret_nr)
 {
@@ -84,7 +82,7 @@ static int count_entries(struct qcow2 *q, struct change *ch, const uint64_t *tab
 	return ret;
 }
 
-/* One reference more or less on all L2 tables and clusters that an L1 table leads to. */
+/* Adds or drops one reference on all L2 tables and clusters that an L1 table leads to. */
 static int co_count_tree(struct qcow2 *q, struct change *ch, const uint64_t *l1, uint32_t size,
 			 int delta) REQUIRES(q->alloc_lock)
 {
@@ -127,7 +125,7 @@ static int set_copied_flags(struct qcow2 *q, struct change *ch, uint64_t *table,
 	return 0;
 }
 
-/* An active L2 table: where flags change a new one takes its place. */
+/* Handles an active L2 table: if flags change, a new table takes its place. */
 static int co_settle_l2(struct qcow2 *q, struct change *ch, uint64_t *l1_entry, uint64_t *table)
 	REQUIRES(q->alloc_lock)
 {
@@ -150,7 +148,7 @@ static int co_settle_l2(struct qcow2 *q, struct change *ch, uint64_t *l1_entry, 
 	return ret;
 }
 
-/* What the active L1 table is to be; takes @l1, and gives it a place. */
+/* Sets what the active L1 table will be; takes @l1, and gives it a place. */
 static int co_settle_active(struct qcow2 *q, struct change *ch, uint64_t *l1, uint32_t size)
 	REQUIRES(q->alloc_lock)
 {
@@ -174,7 +172,7 @@ static int co_settle_active(struct qcow2 *q, struct change *ch, uint64_t *l1, ui
 	return ret;
 }
 
-/* Clusters of a table that is not needed any more. */
+/* Gives up the clusters of a table that is no longer needed. */
 static int drop_table(struct qcow2 *q, struct change *ch, uint64_t host_off, uint64_t bytes)
 {
 	uint64_t first = qcow2_cluster_index(q, host_off);
@@ -273,7 +271,10 @@ static int co_fill_apply(struct qcow2 *q, struct change *ch, struct snapshot *s)
 	if (ret)
 		return ret;
 	ch->rw.memory += qcow2_l1_memory(size);
-	/* First, so that no refcount is higher than it will be. The snapshot holds what it has. */
+	/*
+	 * First, so that no refcount gets higher than it will be. The snapshot holds what it
+	 * contains.
+	 */
 	ret = co_drop_active_tree(q, ch) ?: co_load_disk_l1(q, s, size, &l1);
 	if (ret)
 		return ret;
@@ -322,7 +323,7 @@ static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s, 
 	qcow2_rewrite_end(q, &ch.rw);
 	co_mutex_unlock(&q->alloc_lock);
 	if (!ret) {
-		/* The array owns them; who is in none of the two is the caller's. */
+		/* The array owns them; the caller owns what is in neither of the two. */
 		g_ptr_array_set_free_func(q->snapshots, NULL);
 		g_ptr_array_set_size(q->snapshots, 0);
 		g_ptr_array_extend(q->snapshots, ch.snapshots, NULL, NULL);
@@ -332,7 +333,7 @@ static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s, 
 	return ret;
 }
 
-/* Everything in memory goes to the file first, freed clusters too. */
+/* Everything in memory is written to the file first, freed clusters too. */
 static int co_change(struct qcow2 *q, fill_fn *fill, struct snapshot *s, GError **err)
 	REQUIRES(q->struct_lock)
 {
@@ -350,7 +351,7 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 {
 	const char *filename = q->img->filename;
 
-	/* It said so already. */
+	/* The reason has been given already. */
 	if (err && *err)
 		return ret;
 	if (ret == -EOVERFLOW)
@@ -366,7 +367,7 @@ static int explain(const struct qcow2 *q, int ret, GError **err)
 	return ret;
 }
 
-/* A cluster of a data file has no refcount, so there is no sharing it. */
+/* A cluster of a data file has no refcount, so it cannot be shared. */
 static int check_data_file(const struct qcow2 *q, GError **err)
 {
 	if (!qcow2_has_data_file(q))

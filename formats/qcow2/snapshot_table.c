@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The snapshot table: read, checked field by field, and built anew. It is never changed in
- * place: whoever changes it writes another one and lets the header name it (rewrite.h).
+ * The snapshot table: reads it, checks it field by field, and builds it anew. It is never changed
+ * in place: every change writes another table and lets the header name that (rewrite.h).
  */
 #include "snapshot.h"
 
@@ -18,7 +18,7 @@
 
 /* ---- reading ---- */
 
-/* What was read of the table so far. */
+/* The part of the table that has been read. */
 struct reader {
 	struct qcow2 *q;
 	GByteArray *bytes;
@@ -40,7 +40,7 @@ static int bad_entry(const struct reader *r, guint number, GError **err, int ret
 	return ret;
 }
 
-/* Sees to it that the first @end bytes of the table are there. */
+/* Makes sure that the first @end bytes of the table have been read. */
 static int reader_co_get(struct reader *r, uint64_t end)
 {
 	uint64_t file_size = image_size(r->q->file), off = r->q->snapshots_off;
@@ -72,7 +72,7 @@ static uint64_t load_be64(const uint8_t *data)
 	return be64toh(value);
 }
 
-/* The fields of an entry that is there as a whole. */
+/* Parses the fields of a complete entry. */
 static struct snapshot *parse_entry(const struct reader *r, const uint8_t *raw, size_t bytes)
 {
 	const uint8_t *extra = raw + sizeof(struct qcow2_disk_snapshot);
@@ -90,7 +90,7 @@ static struct snapshot *parse_entry(const struct reader *r, const uint8_t *raw, 
 	s->date_nsec = be32toh(disk.date_nsec);
 	s->vm_clock_nsec = be64toh(disk.vm_clock_nsec);
 	s->vm_state_size = be32toh(disk.vm_state_size);
-	/* Where nothing else is said, the disk has not changed its size since. */
+	/* Unless something else is said, the disk has not changed its size since. */
 	s->disk_size = image_size(r->q->img);
 	s->icount = UINT64_MAX;
 	if (extra_bytes >= offsetof(struct qcow2_disk_snapshot_extra, disk_size))
@@ -98,7 +98,7 @@ static struct snapshot *parse_entry(const struct reader *r, const uint8_t *raw, 
 	if (extra_bytes >= offsetof(struct qcow2_disk_snapshot_extra, icount))
 		s->disk_size =
 			load_be64(extra + offsetof(struct qcow2_disk_snapshot_extra, disk_size));
-	s->disk_size &= ~511ull; /* as of the image itself */
+	s->disk_size &= ~511ull; /* as the image itself has them */
 	if (extra_bytes >= sizeof(struct qcow2_disk_snapshot_extra))
 		s->icount = load_be64(extra + offsetof(struct qcow2_disk_snapshot_extra, icount));
 	s->id = g_strndup((const char *)extra + extra_bytes, be16toh(disk.id_size));
@@ -137,7 +137,7 @@ static int check_entry(struct reader *r, guint number, const struct snapshot *s,
 	return 0;
 }
 
-/* The entry at *off, which is moved behind it. */
+/* Reads the entry at *off, which moves behind it. */
 static int co_read_entry(struct reader *r, guint number, uint64_t *off, GError **err)
 {
 	struct qcow2_disk_snapshot disk;
@@ -245,7 +245,7 @@ int qcow2_snapshot_table_build(const GPtrArray *snapshots, uint8_t **ret_table, 
 	return 0;
 }
 
-/* One more than the highest number that is an ID. */
+/* One more than the highest number used as an ID. */
 static char *new_id(const struct qcow2 *q)
 {
 	uint64_t highest = 0;
@@ -255,7 +255,7 @@ static char *new_id(const struct qcow2 *q)
 
 		highest = MAX(highest, g_ascii_strtoull(s->id, NULL, 10));
 	}
-	/* Somebody's joke of an ID must not make ours one that is there. */
+	/* An absurd ID in the image must not make ours equal to an existing one. */
 	for (uint64_t number = highest + 1;; number++) {
 		g_autofree char *id = g_strdup_printf("%" PRIu64, number);
 

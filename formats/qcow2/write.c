@@ -74,9 +74,8 @@ struct alloc_write {
 };
 
 /*
- * Clusters from the first on that one plan can fill: either new ones are
- * needed for all, or all keep the cluster that they have.
- * Zero: the first one may be written in place.
+ * How many clusters from the first on one plan can fill: either all need new clusters, or all keep
+ * the clusters that they have. Zero: the first one may be written in place.
  */
 static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
 	REQUIRES(q->alloc_lock)
@@ -97,7 +96,7 @@ static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t 
 			w->reuses = own || qcow2_has_data_file(q);
 		if (type == MAPPING_NORMAL && own)
 			break;
-		/* In an external data file every cluster has its place. */
+		/* In an external data file every cluster has its fixed place. */
 		if (qcow2_has_data_file(q))
 			continue;
 		if (w->reuses != own || (own && host_off != first + (count << q->cluster_bits)))
@@ -106,7 +105,7 @@ static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t 
 	return count;
 }
 
-/* Where the clusters of a plan that takes no new ones lie. */
+/* Where the clusters of a plan lie that takes no new ones. */
 static int reuse_clusters(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
 	REQUIRES(q->alloc_lock)
 {
@@ -119,8 +118,8 @@ static int reuse_clusters(struct qcow2 *q, struct alloc_write *w, uint64_t nr)
 }
 
 /*
- * The head: a new cluster needs all that the old one had, an old one the rest of a subcluster
- * that becomes allocated.
+ * The head: a new cluster needs everything that the old one had, an old one the rest of a
+ * subcluster that becomes allocated.
  */
 static uint64_t find_fill_off(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
@@ -128,16 +127,16 @@ static uint64_t find_fill_off(struct qcow2 *q, const struct alloc_write *w) REQU
 	uint64_t start = qcow2_cluster_start(q, w->off);
 	unsigned first = qcow2_subcluster_index(q, w->off);
 
-	/* What lies beside it in a raw data file is right already. */
+	/* What lies beside it in a raw data file is already right. */
 	if (q->data_file_raw)
 		return w->off;
-	/* The first subcluster is not allocated, or there were nothing to plan. */
+	/* The first subcluster is not allocated; otherwise there would be nothing to plan. */
 	if (!w->reuses && data)
 		first = MIN(first, (unsigned)__builtin_ctz(data));
 	return start + ((uint64_t)first << q->subcluster_bits);
 }
 
-/* The tail, likewise. */
+/* The tail works the same way. */
 static uint64_t find_fill_end(struct qcow2 *q, const struct alloc_write *w) REQUIRES(q->alloc_lock)
 {
 	unsigned index = w->index + w->plan.nr_clusters - 1;
@@ -148,13 +147,13 @@ static uint64_t find_fill_end(struct qcow2 *q, const struct alloc_write *w) REQU
 
 	if (q->data_file_raw || (w->reuses && data & 1u << last))
 		return last_off + 1;
-	/* More bits than subclusters: compressed, which is the whole cluster. */
+	/* More bits than subclusters mean compressed, that is, the whole cluster. */
 	if (!w->reuses && data)
 		last = MAX(last, 31 - (unsigned)__builtin_clz(data));
 	return MIN(start + ((last + 1ull) << q->subcluster_bits), start + q->cluster_size);
 }
 
-/* What the plan's clusters were is given up when it is linked: P3. */
+/* P3: the old clusters of the plan are given up when it is linked. */
 static int check_old_clusters(struct qcow2 *q, const struct alloc_write *w, uint64_t nr)
 	REQUIRES(q->alloc_lock)
 {
@@ -198,7 +197,7 @@ static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(
 	return 0;
 }
 
-/* Whether a guest range reads as zeroes without looking at data. */
+/* Whether a guest range reads as zeroes, found out without looking at data. */
 static int reads_as_zero(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *ret_zero)
 {
 	struct mapping map;
@@ -214,9 +213,9 @@ static int reads_as_zero(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *re
 }
 
 /*
- * What a cluster that is written in part held before, beside the guest's data:
- * @bytes at @off, never past the end of the cluster. *ret_buf is NULL when
- * nothing must be written, for the new cluster reads as zeroes already.
+ * What a partly written cluster held before, beside the guest's data: @bytes at @off, never past
+ * the end of the cluster. *ret_buf is NULL if nothing must be written because the new cluster
+ * already reads as zeroes.
  */
 static int read_edge(struct qcow2 *q, const struct alloc_write *w, uint64_t off, uint64_t bytes,
 		     void **ret_buf)
@@ -250,7 +249,7 @@ struct edges {
 	uint64_t head_bytes, tail_bytes;
 };
 
-/* One write of all that there is: edge, guest data, edge. */
+/* Writes everything at once: edge, guest data, edge. */
 static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, struct iobuf mem,
 			    const struct edges *edges)
 {
@@ -274,7 +273,7 @@ static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, struct
 	return qcow2_co_write_data(q, host_off, bytes, (struct iobuf){ vecs, nr, 0, NULL });
 }
 
-/* One write takes memory: what is in a fixed buffer is copied. */
+/* One write takes memory: data in a fixed buffer is copied. */
 static int copy_and_write_with_edges(struct qcow2 *q, const struct alloc_write *w,
 				     const struct edges *edges)
 {
@@ -301,7 +300,9 @@ static int move(struct qcow2 *q, const struct alloc_write *w, const struct edges
 	return write_with_edges(q, w, w->mem, edges);
 }
 
-/* The guest's data and the edges; C2: the flush before the entries are written covers them. */
+/*
+ * Writes the guest's data and the edges; C2: the flush before the entries are written covers them.
+ */
 static int alloc_write_co_move(struct qcow2 *q, const struct alloc_write *w)
 {
 	struct edges edges = {
@@ -339,7 +340,7 @@ static void alloc_write_link(struct qcow2 *q, const struct alloc_write *w) REQUI
 			.desc = (w->host_off + (i << q->cluster_bits)) | QCOW2_COPIED,
 		};
 
-		/* Of subclusters that were not filled the old data, if any, is in this cluster. */
+		/* The old data, if any, of subclusters that were not filled is in this cluster. */
 		if (q->extended_l2)
 			new.bitmap = subclusters_allocate(old.bitmap, filled_subclusters(q, w, i));
 		qcow2_slice_store(q, w->slice, w->index + i, new);
@@ -356,8 +357,8 @@ static void alloc_write_undo(struct qcow2 *q, const struct alloc_write *w) REQUI
 }
 
 /*
- * Writes the first part of the range, the clusters of which are not ours alone
- * yet. *ret_done: how much; 0 when the mapping must be looked at again.
+ * Writes the first part of the range, whose clusters are not yet ours alone. *ret_done: how much; 0
+ * if the mapping must be looked at again.
  */
 static int co_write_allocating(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem,
 			       uint64_t *ret_done)
@@ -422,7 +423,7 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 
 /* ---- requests ---- */
 
-/* The last block may pass the end of the disk. */
+/* The last block may extend past the end of the disk. */
 static bool is_in_disk(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	uint64_t align = q->img->limits.request_alignment;

@@ -2,12 +2,12 @@
 /*
  * Compressed writes: whole clusters, or the shorter last one of the image.
  *
- * They go in batches. The clusters of a batch are compressed side by side, on the worker
- * pool; then those that shrank are written by plans, as other allocating writes are (write.c),
- * and the others as they are. What lies side by side in the file is written at once.
+ * They go in batches. The clusters of a batch are compressed in parallel, on the worker pool; then
+ * those that shrank are written by plans, like other allocating writes (write.c), and the others
+ * uncompressed. What lies side by side in the file is written at once.
  *
- * What the guest clusters were before does not matter: it is replaced as a whole, and
- * given up when the new entry is stored.
+ * What the guest clusters were before does not matter: it is replaced as a whole, and given up when
+ * the new entry is stored.
  */
 #include "qcow2.h"
 
@@ -101,7 +101,7 @@ struct packed_write {
 	struct plan plan;
 };
 
-/* Takes room for as many as there is; at least one, or -errno. */
+/* Takes room for as many as possible, at least one; or returns -errno. */
 static int packed_write_co_alloc(struct qcow2 *q, struct packed_write *w) REQUIRES(q->alloc_lock)
 {
 	unsigned i;
@@ -177,7 +177,7 @@ static void packed_write_undo(struct qcow2 *q, const struct packed_write *w) REQ
 		qcow2_co_put_bytes(q, w->pieces[i].host_off, w->pieces[i].bytes);
 }
 
-/* Writes the first w->nr pieces; fewer are done where there is no more room. */
+/* Writes the first w->nr pieces; fewer if there is no more room. */
 static int packed_write_co_run(struct packed_write *w, uint64_t off)
 {
 	struct qcow2 *q = w->batch->q;
@@ -214,7 +214,7 @@ static int co_write_plain(struct batch *b, unsigned index)
 				    iobuf_advance(b->mem, start));
 }
 
-/* Writes the pieces from @first on; *ret_nr: how many; none: look again. */
+/* Writes the pieces from @first on; *ret_nr: how many; 0: look again. */
 static int co_write_pieces(struct batch *b, unsigned first, unsigned *ret_nr)
 {
 	struct packed_write w = { .batch = b, .pieces = &b->pieces[first] };
@@ -225,7 +225,7 @@ static int co_write_pieces(struct batch *b, unsigned first, unsigned *ret_nr)
 	if (w.nr)
 		ret = packed_write_co_run(&w, b->off + piece_start(b, first));
 	*ret_nr = ret ? 0 : w.nr;
-	/* It does not shrink, or lies where no compressed cluster can. */
+	/* It does not shrink, or lies where no compressed cluster can be. */
 	if (ret == -EFBIG) {
 		*ret_nr = 1;
 		ret = co_write_plain(b, first);
@@ -274,8 +274,7 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	if (qcow2_has_data_file(q))
 		return -ENOTSUP;
 	epoch = qcow2_co_request_begin(q);
-	/* Within the request: where the disk has grown the cluster at its old end is a whole one.
-	 */
+	/* Within the request: if the disk has grown, the cluster at its old end is a whole one. */
 	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
 		ret = -EINVAL;
 	else

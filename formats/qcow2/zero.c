@@ -2,22 +2,21 @@
 /*
  * Write zeroes and discard.
  *
- * Whole clusters are changed in the L2 table; a cluster covered in part is
- * written with zeroes where it does not read so already, or, for a discard, left alone.
- * With extended L2 entries this is true of subclusters.
+ * Whole clusters are changed in the L2 table; a partly covered cluster is written with zeroes
+ * unless it already reads so or, for a discard, left alone. With extended L2 entries this holds for
+ * subclusters.
  *
- * Version 3 has the zero flag: a discarded cluster gets it, so that the backing
- * file's data does not come back. Version 2 has not: there a cluster is
- * deallocated only where nothing lies below, else discard leaves it and write
- * zeroes writes.
+ * Version 3 has the zero flag: a discarded cluster gets it, so that the backing file's data does
+ * not come back. Version 2 does not: there, a cluster is deallocated only if nothing lies below;
+ * otherwise discard leaves it alone and write zeroes writes zeroes.
  *
- * What lies in an external data file is given up by a hole in it, made before the
- * entry changes: a plan keeps others from filling the cluster meanwhile.
+ * What lies in an external data file is given up by punching a hole in it before the entry changes:
+ * a plan keeps others from filling the cluster meanwhile.
  */
 #include "align.h"
 #include "qcow2.h"
 
-/* A discard flushes the image by itself when so much is unlinked. */
+/* A discard flushes the image itself once this much is unlinked. */
 #define RECLAIM_AT_BYTES  (64ull << 20)
 #define ZERO_BUFFER_BYTES (256u << 10)
 /* A longer request is done in parts, each with its own epoch. */
@@ -70,8 +69,8 @@ static bool zero_subclusters(struct qcow2 *q, enum zero_kind kind, uint64_t off,
 }
 
 /*
- * The entry that makes subclusters of the cluster at @off read as zeroes. False: there is
- * none, and zeroes must be written.
+ * The entry that makes subclusters of the cluster at @off read as zeroes. False: there is none, and
+ * zeroes must be written.
  */
 static bool zero_entry(struct qcow2 *q, enum zero_kind kind, uint64_t off, struct l2_entry old,
 		       uint32_t mask, struct l2_entry *ret_new)
@@ -84,7 +83,7 @@ static bool zero_entry(struct qcow2 *q, enum zero_kind kind, uint64_t off, struc
 	return zero_cluster(q, kind, off, old.desc, &ret_new->desc);
 }
 
-/* The subclusters of a range within one cluster; at the image's end, with those behind it. */
+/* The subclusters of a range within one cluster; at the image's end, including those behind it. */
 static uint32_t range_mask(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	unsigned first = qcow2_subcluster_index(q, off);
@@ -96,8 +95,8 @@ static uint32_t range_mask(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 }
 
 /*
- * Changes the entries of a range in one slice, up to a cluster whose entry cannot be.
- * *ret_done: how much of it; less than a cluster never is.
+ * Changes the entries of a range in one slice, up to a cluster whose entry cannot be changed.
+ * *ret_done: how much of it; never less than a cluster.
  */
 static int zero_entries(struct qcow2 *q, enum zero_kind kind, struct slice *slice, uint64_t off,
 			uint64_t bytes, uint64_t *ret_done) REQUIRES(q->alloc_lock)
@@ -131,7 +130,7 @@ static int zero_entries(struct qcow2 *q, enum zero_kind kind, struct slice *slic
 	return 0;
 }
 
-/* Makes a hole in the data file where no plan but ours can fill it again. */
+/* Punches a hole in the data file where no plan but ours can fill it again. */
 static int co_punch_data_file(struct qcow2 *q, uint64_t off, uint64_t bytes) REQUIRES(q->alloc_lock)
 {
 	struct plan plan = {
@@ -149,7 +148,7 @@ static int co_punch_data_file(struct qcow2 *q, uint64_t off, uint64_t bytes) REQ
 	return ret;
 }
 
-/* Where there is no L2 table, one is needed only to hide what lies below. */
+/* A missing L2 table is only needed to hide what lies below. */
 static bool needs_no_table(struct qcow2 *q, enum zero_kind kind, uint64_t off)
 {
 	uint32_t l1_index = qcow2_l1_index(q, off);
@@ -159,7 +158,7 @@ static bool needs_no_table(struct qcow2 *q, enum zero_kind kind, uint64_t off)
 	return qcow2_nothing_below(q, off) || (kind == ZERO_DISCARD && q->version < 3);
 }
 
-/* Waits for plans; then the part of a range in one slice that is under none, or nothing. */
+/* Waits for plans; then returns the part of a range in one slice that is under none, or nothing. */
 static int zero_in_slice(struct qcow2 *q, enum zero_kind kind, struct slice *slice, uint64_t off,
 			 uint64_t bytes, uint64_t *ret_done) REQUIRES(q->alloc_lock)
 {
@@ -177,7 +176,7 @@ static int zero_in_slice(struct qcow2 *q, enum zero_kind kind, struct slice *sli
 	return ret ?: zero_entries(q, kind, slice, off, bytes, ret_done);
 }
 
-/* A range of whole subclusters. *ret_done: how much of it; none and success: look again. */
+/* Handles a range of whole subclusters. *ret_done: how much of it; 0 with success: look again. */
 static int co_zero_whole(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t bytes,
 			 uint64_t *ret_done)
 {
@@ -219,7 +218,7 @@ static int co_write_zero_buffer(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return ret;
 }
 
-/* Whether the backing file, of which there is something, reads as zeroes in the range. */
+/* Whether the backing file, which has something there, reads as zeroes in the range. */
 static int co_zero_below(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *ret_zero)
 {
 	struct image *backing = q->img->backing;
@@ -239,14 +238,14 @@ static int co_zero_below(struct qcow2 *q, uint64_t off, uint64_t bytes, bool *re
 }
 
 /*
- * Where nothing of the subcluster around the range is in this image, and all beside the
- * range reads as zeroes, the whole gets the zero flag. -ENOTSUP: it is not so.
+ * If nothing of the subcluster around the range is in this image, and everything beside the range
+ * reads as zeroes, the whole subcluster gets the zero flag. -ENOTSUP: that is not so.
  */
 static int co_zero_around(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	uint64_t unit = 1ull << q->subcluster_bits;
 	uint64_t start = align_down(off, unit);
-	/* While the disk grows the range is behind its end. */
+	/* While the disk grows, the range lies behind its end. */
 	uint64_t end = MAX(off + bytes, MIN(start + unit, image_size(q->img)));
 	uint64_t done = 0;
 	bool zero;
@@ -262,7 +261,7 @@ static int co_zero_around(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return ret;
 }
 
-/* A part of a subcluster. @may_write: what no entry can say is written. */
+/* Handles a part of a subcluster. @may_write: write what no entry can say. */
 static int co_zero_part(struct qcow2 *q, enum zero_kind kind, bool may_write, uint64_t off,
 			uint64_t bytes)
 {
@@ -287,7 +286,9 @@ static int co_zero_range(struct qcow2 *q, enum zero_kind kind, bool may_write, u
 {
 	uint64_t unit = 1ull << q->subcluster_bits;
 	uint64_t end = off + bytes, done;
-	/* The image's last unit counts as whole when all of it that the guest sees is meant. */
+	/*
+	 * The image's last unit counts as whole if the range covers all of it that the guest sees.
+	 */
 	uint64_t whole_end = end == image_size(q->img) ? end : align_down(end, unit);
 	int ret;
 
