@@ -30,7 +30,7 @@ static void report(const char *what, uint64_t begin, uint64_t count)
 	printf("%-62s %9.1f ns\n", what, (double)(now_ns() - begin) / count);
 }
 
-/* Some work that takes about @rounds nanoseconds. */
+/* Does some work that takes about @rounds nanoseconds. */
 static void burn(unsigned rounds)
 {
 	for (volatile unsigned i = 0; i < rounds; i++)
@@ -72,7 +72,7 @@ static void yield_once(void *arg)
 		co_wake(parent);
 }
 
-/* Starts @width coroutines, lets each yield, wakes them, waits for their ends. */
+/* Starts @width coroutines, lets each yield, wakes them, and waits until they have ended. */
 static void start_and_wake(unsigned width, unsigned rounds)
 {
 	g_autofree struct coroutine **children = g_new0(struct coroutine *, width);
@@ -191,7 +191,7 @@ static void bench_worker(void *unused)
 
 /* ---- two loops ---- */
 
-/* Coroutines on two loops; each loop's thread ends when all of its own have. */
+/* Coroutines on two loops; each loop's thread ends when all of its coroutines have. */
 struct crew {
 	co_fn *fn;
 	unsigned per_loop;

@@ -14,8 +14,8 @@ static uint64_t load_word(const struct dirty_bits *bits, uint64_t index)
 }
 
 /*
- * Relaxed: who reads the bits has waited for the requests that set them. Most bits are set
- * already; looking first leaves the cache line to all who look.
+ * Relaxed: whoever reads the bits has waited for the requests that set them. Most bits are already
+ * set; looking first leaves the cache line shared.
  */
 static void set_in_word(struct dirty_bits *bits, uint64_t index, uint64_t mask)
 {
@@ -96,7 +96,7 @@ void dirty_bits_clear_all(struct dirty_bits *bits)
 			atomic_store_explicit(&bits->words[i], 0, memory_order_relaxed);
 }
 
-/* The first bit from @index on of that state; nr_bits if there is none. */
+/* The first bit at or after @index with that state; nr_bits if there is none. */
 static uint64_t find_bit(const struct dirty_bits *bits, uint64_t index, bool dirty)
 {
 	while (index < bits->nr_bits) {
@@ -117,7 +117,7 @@ uint64_t dirty_bits_extent(const struct dirty_bits *bits, uint64_t off, bool *re
 
 	*ret_dirty = load_word(bits, index / 64) >> (index % 64) & 1;
 	end = find_bit(bits, index, !*ret_dirty);
-	/* The last granule may be cut by the end of the disk. */
+	/* The end of the disk may cut the last granule. */
 	if (end == bits->nr_bits)
 		return bits->disk_bytes - off;
 	return (end << bits->granularity_bits) - off;
@@ -151,7 +151,7 @@ uint64_t dirty_bits_count(const struct dirty_bits *bits)
 	return count;
 }
 
-/* Of the bytes from @pos on, as many words as there are. */
+/* As many words as there are from byte @pos on. */
 static uint64_t words_at(const struct dirty_bits *bits, uint64_t pos, size_t bytes)
 {
 	uint64_t first = pos / 8;
@@ -189,7 +189,7 @@ void dirty_bits_put(struct dirty_bits *bits, uint64_t pos, const uint8_t *buf, s
 
 		memcpy(&word, buf + i * 8, sizeof(word));
 		word = le64toh(word);
-		/* An image may have bits behind the last one. */
+		/* An image may have bits set behind the last one. */
 		if (index == bits->nr_words - 1 && bits->nr_bits % 64)
 			word &= word_mask(0, bits->nr_bits % 64 - 1);
 		if (word)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Formats of other programs: see foreign.h. Their magic numbers are in probe.c; here is where their
- * headers have the size of the disk.
+ * Formats of other programs: see foreign.h. Their magic numbers are in probe.c; this file knows
+ * where their headers have the size of the disk.
  *
- * The names are those that qemu-img gives them.
+ * The names are those of qemu-img.
  */
 #include "foreign.h"
 
@@ -25,7 +25,7 @@ struct foreign {
 	enum kind kind;
 	const char *what;
 	const char *unpack; /* the command that unpacks it */
-	/* The size of the disk as the header in @file says; NULL: as large as the file. */
+	/* The size of the disk according to the header in @file; NULL: the size of the file. */
 	int (*co_disk_size)(struct image *file, uint64_t *ret_bytes);
 };
 
@@ -113,7 +113,7 @@ static int vdi_co_disk_size(struct image *file, uint64_t *ret_bytes)
 	return ret;
 }
 
-/* A table of the VHDX has entries of 32 bytes, each with a GUID first. */
+/* A table of a VHDX has entries of 32 bytes, each of which starts with a GUID. */
 static const uint8_t *find_guid(const uint8_t *entries, uint32_t nr, uint32_t max, const char *guid)
 {
 	for (uint32_t i = 0; i < MIN(nr, max); i++)
@@ -122,7 +122,9 @@ static const uint8_t *find_guid(const uint8_t *entries, uint32_t nr, uint32_t ma
 	return NULL;
 }
 
-/* The region table says where the metadata are, and these have the size as one of their items. */
+/*
+ * The region table says where the metadata is, and the metadata has the size as one of its items.
+ */
 static int vhdx_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
 	static const char metadata_region[] =
@@ -152,7 +154,7 @@ static int vhdx_co_disk_size(struct image *file, uint64_t *ret_bytes)
 	return ret;
 }
 
-/* Who made it meant the size and not the geometry, which cannot express every size. */
+/* Its creator meant the size and not the geometry, which cannot express every size. */
 static bool vpc_has_exact_size(const uint8_t *creator)
 {
 	static const char exact[][5] = { "win ", "qem2", "d2v ", "tap\0", "CXS " };
@@ -171,7 +173,7 @@ static int vpc_co_disk_size(struct image *file, uint64_t *ret_bytes)
 	int ret = image_co_pread(file, 0, sizeof(footer), footer);
 
 	if (!ret && memcmp(footer, "conectix", 8) != 0) {
-		/* The old ones have a byte less. */
+		/* Old footers have one byte less. */
 		uint64_t off = image_size(file) - sizeof(footer);
 
 		ret = image_co_pread(file, off, sizeof(footer), footer);
@@ -216,7 +218,7 @@ static int qcow_co_disk_size(struct image *file, uint64_t *ret_bytes)
 	return ret;
 }
 
-/* Version 1 says where the data begin; version 2 in JSON, somewhere else. */
+/* Version 1 says where the data begins; version 2 says it in JSON, elsewhere. */
 static int luks_co_disk_size(struct image *file, uint64_t *ret_bytes)
 {
 	uint8_t header[112] = { 0 };

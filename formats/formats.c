@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The table of formats, and what can be said of one without an image. */
+/* The table of formats, and what is known of a format without an image. */
 #include <errno.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Image nodes: options of an image that exists are changed. */
+/* Image nodes: changes options of an existing image. */
 #include <errno.h>
 #include <string.h>
 

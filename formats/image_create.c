@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Image nodes: making an image. All that can be wrong with a request is looked
- * for before the first file is touched.
+ * Image nodes: creates an image. Everything that can be wrong with a request is checked before the
+ * first file is touched.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,9 +16,9 @@
 struct creation {
 	const char *filename;
 	const struct format_ops *ops;
-	struct image_create_opts opts; /* with the size that was found */
+	struct image_create_opts opts; /* including the size that was found */
 	char *data_filename;	       /* of its data file, NULL if none */
-	struct file_id id, data_id;    /* not known where there is no such file yet */
+	struct file_id id, data_id;    /* not known if there is no such file yet */
 };
 
 static int G_GNUC_PRINTF(4, 5)
@@ -58,7 +58,9 @@ static int check_options(struct creation *c, GError **err)
 	return 0;
 }
 
-/* With the size decided, which together with the options can be more than the format has room for.
+/*
+ * Once the size is decided, since together with the options it can exceed what the format has room
+ * for.
  */
 static int check_with_format(struct creation *c, GError **err)
 {
@@ -92,7 +94,7 @@ static int check_backing_options(struct creation *c, GError **err)
 	return 0;
 }
 
-/* What is read must not be what is written. */
+/* A file that is read must not be one that is written. */
 static int check_apart(struct creation *c, const struct image *chain, const char *what,
 		       GError **err)
 {
@@ -107,10 +109,10 @@ static int check_apart(struct creation *c, const struct image *chain, const char
 	return refuse(c, err, -ELOOP, "%s %s '%s'", wrong, what, image_filename(chain));
 }
 
-/* Looks whether the backing file is there and good, and takes its size if none was given. */
+/* Checks that the backing file exists and can be opened, and takes its size if none was given. */
 static int co_check_backing(struct creation *c, const char *full_name, GError **err)
 {
-	/* Only looked at: it may be in use. */
+	/* It is only read: it may be in use. */
 	struct image_open_opts opts = {
 		.format = c->opts.backing_format,
 		.flags = IMAGE_FORCE_SHARE,
@@ -164,7 +166,7 @@ void image_begun_abandon(const struct image_begun *begun)
 {
 	static const struct timespec pause = { .tv_nsec = 1000000 };
 
-	/* Not longer, lest a file system that does not answer keeps a signal from its work. */
+	/* No longer than that: a file system that does not answer must not delay the signal. */
 	for (int left = 1000; begun->making && left; left--)
 		nanosleep(&pause, NULL);
 	for (unsigned i = 0; i < begun->nr; i++)
@@ -204,7 +206,7 @@ static int co_write_image(struct creation *c, GError **err)
 	return ret;
 }
 
-/* Which files are going to be written. */
+/* Lists the files that will be written. */
 static void co_identify(struct creation *c)
 {
 	const char *data_file =
@@ -217,7 +219,7 @@ static void co_identify(struct creation *c)
 	c->data_id = image_co_file_id(c->data_filename);
 }
 
-/* All that can be looked at before a file is touched. */
+/* Everything that can be checked before a file is touched. */
 static int co_check(struct creation *c, GError **err)
 {
 	int ret = check_options(c, err);
@@ -241,7 +243,7 @@ static int co_create(struct creation *c, GError **err)
 		return refuse(c, err, -ENOTSUP,
 			      "Format driver '%s' does not support image creation",
 			      c->ops->io.name);
-	/* A graph is of files that are there. */
+	/* A graph consists of existing files. */
 	if (node_name_is_json(c->filename))
 		return refuse(c, err, -EINVAL, "Unknown protocol 'json': a new image is a file");
 	if (!c->opts.begun)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Image nodes: what `info` tells. */
+/* Image nodes: what `info` shows. */
 #include <errno.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a chain of images may take in memory, since the images say how large their tables are:
- * nodes take it before they allocate, when they are opened or change, and never in a request.
- * Counted are tables, caches and bitmaps, which live as long as the image; buffers of
+ * How much memory a chain of images may take, since the images themselves say how large their
+ * tables are: nodes take it before they allocate, when they are opened or changed, and never in a
+ * request. Tables, caches and bitmaps are counted, which live as long as the image; buffers of
  * requests are not.
  */
 #include <errno.h>

@@ -10,7 +10,7 @@
 
 #define IOBUF_ALIGN 4096
 #define HUGE_PAGE   (2u << 20)
-/* No use has more; and far beyond it, sanitizers end the process instead of giving NULL. */
+/* No caller needs more; and sanitizers end the process far beyond it instead of returning NULL. */
 #define IOBUF_MAX   (64ULL * 1024 * 1024 * 1024)
 
 /* A walk over the pieces of a view. */
@@ -25,7 +25,7 @@ static struct iobuf_iter iter_start(struct iobuf mem, size_t bytes)
 	return (struct iobuf_iter){ mem.iov, mem.skip, bytes };
 }
 
-/* The next piece, never an empty one; false at the end. */
+/* The next piece, which is never empty; false at the end. */
 static bool iter_next(struct iobuf_iter *iter, struct iovec *ret_piece)
 {
 	if (!iter->left)
@@ -137,12 +137,12 @@ bool buffer_is_zero(const void *buf, size_t bytes)
 {
 	const uint8_t *p = buf;
 
-	/* Most memory that is not zero shows it at one of its ends or in the middle. */
+	/* Memory that is not all zero usually shows it at one of its ends or in the middle. */
 	if (bytes && (p[0] | p[bytes / 2] | p[bytes - 1]))
 		return false;
 	/*
-	 * All is zero when the first byte is and each byte equals the one before
-	 * it. The C library's memcmp() is the fastest loop there is for this machine.
+	 * All of it is zero if the first byte is and each byte equals the one before it. The C
+	 * library's memcmp() is the fastest loop for this machine.
 	 */
 	return bytes < 2 || memcmp(p, p + 1, bytes - 1) == 0;
 }
@@ -151,7 +151,7 @@ void *try_iobuf_alloc(size_t bytes)
 {
 	if (bytes > IOBUF_MAX)
 		return NULL;
-	/* Also of nothing there is one block: NULL means that there is no memory. */
+	/* Even 0 bytes get a block: NULL means that there is no memory. */
 	return aligned_alloc(IOBUF_ALIGN, align_up(MAX(bytes, 1), IOBUF_ALIGN));
 }
 
@@ -172,7 +172,7 @@ void *try_iobuf_alloc_huge(size_t bytes)
 		return try_iobuf_alloc(bytes);
 	if (bytes > IOBUF_MAX || posix_memalign(&buf, HUGE_PAGE, bytes))
 		return NULL;
-	/* Only advice. */
+	/* This is only advice. */
 	madvise(buf, align_down(bytes, HUGE_PAGE), MADV_HUGEPAGE);
 	return buf;
 }

@@ -17,7 +17,7 @@
 
 /* ---- pseudo file systems ---- */
 
-/* Those that linux/magic.h does not have. */
+/* linux/magic.h does not have these. */
 #define CONFIGFS_MAGIC	 0x62656570
 #define FUNCTIONFS_MAGIC 0x0a647361
 #define FUSECTL_MAGIC	 0x65735543
@@ -60,7 +60,7 @@ static const struct {
 	{ SECRETMEM_MAGIC, "secretmem" },
 };
 
-/* The name of the pseudo file system that a file lies on, NULL if it is a real one. */
+/* The name of the pseudo file system on which a file lies; NULL if it is a real file system. */
 static const char *pseudo_file_system(int fd)
 {
 	struct statfs fs;
@@ -94,7 +94,7 @@ static int openat2_without_magic(const char *filename, int flags)
 	return syscall(SYS_openat2, AT_FDCWD, filename, &how, sizeof(how));
 }
 
-/* Not so before Linux 5.6, or where a filter of system calls is older than that. */
+/* It fails before Linux 5.6, or if a filter of system calls is older than that. */
 static bool has_openat2(void)
 {
 	int fd = openat2_without_magic("/", O_PATH | O_CLOEXEC);
@@ -115,7 +115,7 @@ int named_file_open(const char *filename, int flags)
 
 /* ---- places ---- */
 
-/* Where an open file lies, without links; NULL where that cannot be told. */
+/* Where an open file lies, without links; NULL if that cannot be found out. */
 static char *real_name(int fd)
 {
 	g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
@@ -126,7 +126,7 @@ static char *real_name(int fd)
 									  : NULL;
 }
 
-/* Whether the folder of @filename is @folder, without links. */
+/* Whether @folder is the folder of @filename, without links. */
 static bool is_folder_of(const char *folder, const char *filename)
 {
 	g_autofree char *parent = g_path_get_dirname(filename);
@@ -153,7 +153,7 @@ static bool is_in(char *const *places, const char *name)
 	for (; *places; places++) {
 		size_t len = strlen(*places);
 
-		/* "/" is the only one that ends in a slash. */
+		/* Only "/" ends in a slash. */
 		if (strncmp(*places, name, len) == 0 &&
 		    (!name[len] || name[len] == '/' || (*places)[len - 1] == '/'))
 			return true;

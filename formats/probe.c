@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The magic numbers of all formats, our own and those of other programs. A table of data, so that
- * a format can ask what a file looks like without knowing the other formats.
+ * The magic numbers of all formats, our own and those of other programs. A table of data, so that a
+ * format can ask what a file looks like without knowing the other formats.
  *
- * qemu-img does not look for all of them: to QEMU a fixed VHD and anything compressed is raw.
+ * qemu-img does not look for all of them: QEMU takes a fixed VHD, and everything compressed, for
+ * raw.
  */
 #include "probe.h"
 
@@ -16,8 +17,8 @@
 	}
 
 /*
- * By the offset from the start of the file; all within PROBE_HEAD_BYTES. The first that matches
- * counts: qcow2 is last, since its magic number is that of version 1 of qcow as well.
+ * By the offset from the start of the file; all of them lie within PROBE_HEAD_BYTES. The first
+ * match counts: qcow2 is last, since its magic number is also that of version 1 of qcow.
  */
 static const struct magic {
 	const char *format;
@@ -60,7 +61,7 @@ static const struct magic tail_magics[] = {
 	MAGIC("dmg", 512, "koly\0\0\0\4"),
 };
 
-/* A text of comments and empty lines up to the one with a version: how descriptors begin. */
+/* Comments and empty lines, up to the line with a version: this is how descriptors begin. */
 static bool is_vmdk_descriptor(const uint8_t *head, size_t bytes)
 {
 	const char *line = (const char *)head, *end = line + bytes;

@@ -3,12 +3,12 @@
  * The bottom node `file`: a regular file or a block device of the host.
  *
  * It keeps these promises to the nodes above:
- *  - a transfer is done in whole or fails; reads beyond the end give zeroes;
- *  - what the file once had and somebody else has cut off is an error to read, not zeroes,
- *    also when the file has become longer again;
- *  - writes beyond the end let a regular file grow, at any alignment;
- *  - a flush that succeeded made all durable that had completed before it; where
- *    the kernel once failed to write data back, no later flush succeeds.
+ *  - a transfer is done as a whole or fails; reads beyond the end give zeroes;
+ *  - reading what another program has cut off is an error and does not give zeroes, even if the
+ *    file has grown again since;
+ *  - writes beyond the end make a regular file grow, at any alignment;
+ *  - a flush that succeeded has made everything durable that had completed before it; once the
+ *    kernel has failed to write data back, no later flush succeeds.
  *
  * What may sleep without the ring (open, stat, ftruncate, lseek, ioctl) runs on a worker.
  */
@@ -31,7 +31,7 @@ struct file {
 	int fd;
 	bool is_bdev;
 	bool had_no_name; /* from the start: an unlinked file that was passed on */
-	/* What others have done to it: IMAGE_TROUBLE_CUT, _DELETED. */
+	/* What other programs have done to it: IMAGE_TROUBLE_CUT, _DELETED. */
 	_Atomic unsigned troubles;
 	/* With IMAGE_TROUBLE_CUT: the part of the file that was cut off. */
 	_Atomic uint64_t cut_from, cut_to;
@@ -42,14 +42,14 @@ struct file {
 	_Atomic bool no_discard;
 	_Atomic bool no_seek_hole;
 
-	/* Something changed that no fdatasync started since has covered. */
+	/* Something has changed that no fdatasync started since covers. */
 	_Atomic bool dirty;
 	struct thread_lock flush_lock;
 	struct co_queue flush_queue; /* waits for the end of an fdatasync */
 	bool flush_running GUARDED_BY(flush_lock);
 	uint64_t flushes_started GUARDED_BY(flush_lock);
 	uint64_t flushes_ended GUARDED_BY(flush_lock);
-	int flush_error GUARDED_BY(flush_lock); /* the first one, for good */
+	int flush_error GUARDED_BY(flush_lock); /* the first one, which stays */
 };
 
 /* ---- open ---- */
@@ -116,7 +116,7 @@ static int file_co_close(struct image *img)
 
 /* ---- what others do to it ---- */
 
-/* Image locks keep out only programs that ask for them. */
+/* Image locks only keep out programs that ask for them. */
 static void note_cut(struct file *file, uint64_t end, uint64_t size)
 {
 	uint64_t from = atomic_load(&file->cut_from), to = atomic_load(&file->cut_to);
@@ -134,8 +134,8 @@ static bool was_cut_off(const struct file *file, uint64_t off, uint64_t bytes)
 }
 
 /*
- * The file ends at @end, and ended at @size or behind it when the caller began to look. Returns
- * whether others have cut it: we may have done so ourselves meanwhile.
+ * The file ends at @end; when the caller began to look, it ended at or behind @size. Returns
+ * whether another program has cut it: we may have done so ourselves meanwhile.
  */
 static bool is_cut(struct image *img, uint64_t end, uint64_t size)
 {
@@ -158,7 +158,7 @@ static void look_for_deletion(struct file *file)
 	struct stat st;
 	int error = fstat(file->fd, &st) < 0 ? errno : 0;
 
-	/* A server of NFS says ESTALE. */
+	/* An NFS server answers ESTALE. */
 	if (error ? error == ESTALE : S_ISREG(st.st_mode) && st.st_nlink == 0)
 		atomic_fetch_or(&file->troubles, IMAGE_TROUBLE_DELETED);
 }
@@ -178,8 +178,8 @@ static void file_inspect(struct image *img)
 /* ---- read and write ---- */
 
 /*
- * Fills @iov with the first pieces of a view, at most IOVECS_PER_CALL; returns how
- * many, and in *bytes what they hold of it.
+ * Fills @iov with the first pieces of a view, at most IOVECS_PER_CALL; returns how many and, in
+ * *bytes, how much of the view they hold.
  */
 static unsigned first_pieces(struct iovec *iov, struct iobuf mem, uint64_t *bytes)
 {
@@ -201,7 +201,7 @@ static bool is_transient(ssize_t ret)
 	return ret == -EINTR || ret == -EAGAIN;
 }
 
-/* One transfer of the first of *bytes, as many as fit; *bytes is how many were asked for. */
+/* Transfers the first of *bytes, as many as fit; *bytes becomes how many were asked for. */
 static ssize_t co_read_some(const struct file *file, uint64_t off, struct iobuf mem,
 			    uint64_t *bytes)
 {
@@ -249,8 +249,8 @@ static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struc
 		off += ret;
 		bytes -= ret;
 		/*
-		 * The end of the file: nothing more comes, or, where transfers come in
-		 * whole blocks, a part of one.
+		 * The end of the file: nothing more follows or, if transfers consist of whole
+		 * blocks, only a part of one.
 		 */
 		if (ret == 0 || ((uint64_t)ret < asked && ret % img->limits.request_alignment))
 			return is_cut(img, off, size) ? -EIO : iobuf_zero(mem, bytes);
@@ -259,9 +259,9 @@ static int file_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struc
 }
 
 /*
- * Notes a change, after it is done and before anybody is told. Where the flag
- * is set already, the line it lies in stays shared between the loops: when a
- * flush clears it after this load, its fdatasync starts after the change and covers it.
+ * Records a change, after it is done and before anybody is told. If the flag is already set, its
+ * cache line stays shared between the loops: if a flush clears it after this load, its fdatasync
+ * starts after the change and covers it.
  */
 static void file_set_dirty(struct file *file)
 {
@@ -302,7 +302,9 @@ static int write_all(struct image *img, uint64_t off, uint64_t bytes, struct iob
 	return 0;
 }
 
-/* What lies behind img->size is taken for zeroes, so a write that failed must not leave it short.
+/*
+ * What lies behind img->size is taken for zeroes, so a failed write must not leave img->size too
+ * small.
  */
 static uint64_t end_of_file(struct image *img)
 {
@@ -317,7 +319,7 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 {
 	int ret = write_all(img, off, bytes, mem);
 
-	/* Also when it failed: a part may have been written. */
+	/* Even if it failed: a part may have been written. */
 	file_set_dirty(img->opaque);
 	file_grow(img, ret ? end_of_file(img) : off + bytes);
 	return ret;
@@ -325,7 +327,7 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 
 /* ---- flush ---- */
 
-/* Runs one fdatasync for all who wait. The lock is dropped meanwhile. */
+/* Runs one fdatasync for everybody who waits. The lock is dropped meanwhile. */
 static void run_fdatasync(struct file *file) REQUIRES(file->flush_lock)
 {
 	int ret;
@@ -341,9 +343,8 @@ static void run_fdatasync(struct file *file) REQUIRES(file->flush_lock)
 
 	thread_lock(&file->flush_lock);
 	/*
-	 * The kernel tells of data that it could not write back once, then takes
-	 * its pages for clean: the next fdatasync would succeed without it. So
-	 * the first error stays.
+	 * The kernel reports once that it could not write data back, then takes the pages for
+	 * clean: the next fdatasync would succeed without that data. So the first error stays.
 	 */
 	if (ret && !file->flush_error)
 		file->flush_error = ret;
@@ -353,8 +354,8 @@ static void run_fdatasync(struct file *file) REQUIRES(file->flush_lock)
 }
 
 /*
- * An fdatasync covers what had completed before it started. So whoever comes
- * while one runs needs the next; all who come meanwhile share that one.
+ * An fdatasync covers what had completed before it started. So a flush that arrives while one runs
+ * needs the next one; all that arrive meanwhile share that.
  */
 static int file_co_flush(struct image *img)
 {
@@ -363,7 +364,9 @@ static int file_co_flush(struct image *img)
 	int ret;
 
 	thread_lock(&file->flush_lock);
-	/* When all is clean, the one that runs, if any, was started after the last change. */
+	/*
+	 * If everything is clean, an fdatasync that is running was started after the last change.
+	 */
 	wanted = file->flushes_started + atomic_load(&file->dirty);
 	while (file->flushes_ended < wanted && !file->flush_error) {
 		if (file->flush_running)
@@ -383,7 +386,7 @@ static bool is_refusal(int ret)
 	return ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOTTY;
 }
 
-/* fallocate, or -ENOTSUP for ever after it was refused once. */
+/* fallocate(); -ENOTSUP for ever after it was refused once. */
 static int try_fallocate(struct file *file, _Atomic bool *refused, int mode, uint64_t off,
 			 uint64_t bytes)
 {
@@ -401,8 +404,8 @@ static int try_fallocate(struct file *file, _Atomic bool *refused, int mode, uin
 }
 
 /*
- * Lets the file grow to @end, which the punched hole before it did not do.
- * ftruncate() could cut off what another request has appended meanwhile; a write never shrinks.
+ * Makes the file grow to @end, which punching a hole did not do. ftruncate() could cut off what
+ * another request has appended meanwhile; a write never shrinks the file.
  */
 static int extend_with_zeroes(struct image *img, uint64_t end)
 {
@@ -418,7 +421,7 @@ static int extend_with_zeroes(struct image *img, uint64_t end)
 	return ret;
 }
 
-/* It may have grown since somebody was refused more. */
+/* It may have grown since a larger request was refused. */
 static uint64_t bdev_size(struct image *img)
 {
 	const struct file *file = img->opaque;
@@ -449,7 +452,7 @@ static int zero_range(struct image *img, uint64_t off, uint64_t bytes, unsigned 
 		return -ENOSPC;
 	if (flags & IMAGE_REQ_MAY_UNMAP)
 		ret = punch_to_zero(img, off, bytes);
-	/* New space reads as zeroes anyhow, and more file systems can do this. */
+	/* New space reads as zeroes anyway, and more file systems support this. */
 	if (ret == -ENOTSUP && off >= img->size)
 		ret = try_fallocate(file, &file->no_fallocate, 0, off, bytes);
 	if (ret == -ENOTSUP)
@@ -498,7 +501,10 @@ static int file_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 	struct file *file = img->opaque;
 	int ret;
 
-	/* Behind the end there is nothing to give back, and a device would be asked too much. */
+	/*
+	 * There is nothing to give back behind the end, and a device refuses a range that exceeds
+	 * it.
+	 */
 	if (off >= img->size)
 		return 0;
 	bytes = MIN(bytes, img->size - off);
@@ -536,10 +542,10 @@ static int file_co_truncate(struct image *img, uint64_t size)
 	uint64_t old_size = image_size(img);
 	int ret;
 
-	/* A device is as big as it is. */
+	/* The size of a device is fixed. */
 	if (file->is_bdev)
 		return size <= bdev_size(img) ? 0 : -ENOSPC;
-	/* First, so that nobody finds a file that is shorter than we know it to be. */
+	/* First, so that nobody finds a file that is shorter than its recorded size. */
 	if (size < old_size)
 		img->size = size;
 	ret = co_run_on_worker(truncate_on_worker, &job);
@@ -576,9 +582,9 @@ static int file_co_refresh_size(struct image *img)
 struct seek_job {
 	int fd;
 	off_t off;
-	off_t ret_data;	 /* the next data from off on, < 0: -errno */
-	off_t ret_hole;	 /* the next hole from ret_data == off on, < 0: -errno */
-	int64_t ret_end; /* of the file, if there are no data from off on; < 0: -errno */
+	off_t ret_data;	 /* the next data at or after off; < 0: -errno */
+	off_t ret_hole;	 /* the next hole, if ret_data == off; < 0: -errno */
+	int64_t ret_end; /* of the file, if there is no data at or after off; < 0: -errno */
 };
 
 static int seek_on_worker(void *arg)
@@ -598,7 +604,7 @@ static int seek_on_worker(void *arg)
 	return job->ret_hole < 0 ? -errno : 0;
 }
 
-/* Where holes cannot be told from data, all is data. */
+/* If holes cannot be told from data, everything is data. */
 static int file_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 				struct image_extent *ret_extent)
 {
@@ -615,7 +621,7 @@ static int file_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 		if (ret == -EINVAL || is_refusal(ret))
 			atomic_store(&file->no_seek_hole, true);
 	}
-	if (ret == -ENXIO) { /* no data up to the end, and behind it */
+	if (ret == -ENXIO) { /* no data up to the end, nor behind it */
 		if (job.ret_end >= 0 && is_cut(img, job.ret_end, size) &&
 		    was_cut_off(file, off, bytes))
 			return -EIO;

@@ -10,7 +10,7 @@
 #define UNSHARED_BASE 200
 #define PERM_COUNT    4
 
-/* Of fcntl(): somebody has the lock, or the file system has none. */
+/* What fcntl() returns: another process has the lock, or the file system has no locks. */
 static int lock_error(int error)
 {
 	switch (error) {
@@ -27,7 +27,7 @@ static int lock_error(int error)
 	}
 }
 
-/* Holds the byte of each bit that is set. */
+/* Locks the byte of each bit that is set. */
 static int take_bytes(int fd, unsigned bits, off_t base, off_t *ret_off)
 {
 	for (unsigned i = 0; i < PERM_COUNT; i++) {
@@ -42,7 +42,7 @@ static int take_bytes(int fd, unsigned bits, off_t base, off_t *ret_off)
 	return 0;
 }
 
-/* Looks whether anybody else holds the byte of a bit that is set. */
+/* Checks whether another process has locked the byte of a bit that is set. */
 static int look_for_holders(int fd, unsigned bits, off_t base, off_t *ret_off)
 {
 	for (unsigned i = 0; i < PERM_COUNT; i++) {
@@ -70,7 +70,7 @@ void file_unlock(int fd)
 		.l_len = UNSHARED_BASE + PERM_COUNT - PERM_BASE,
 	};
 
-	/* Where there are no locks there is nothing to give up. */
+	/* Without locks there is nothing to give up. */
 	fcntl(fd, F_OFD_SETLK, &lock);
 }
 
@@ -78,7 +78,10 @@ int file_lock(int fd, unsigned perms, unsigned unshared, off_t *ret_off)
 {
 	int ret;
 
-	/* Take first, look after: of two who come at the same time, at least one sees the other. */
+	/*
+	 * Take first, look afterwards: of two that arrive at the same time, at least one sees the
+	 * other.
+	 */
 	ret = take_bytes(fd, perms, PERM_BASE, ret_off);
 	if (!ret)
 		ret = take_bytes(fd, unshared, UNSHARED_BASE, ret_off);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The names of host files: opens, makes and identifies them, and abandons what was begun; see
- * file_open.h. All that opens runs on a worker.
+ * The names of host files: opens, creates and identifies them, and abandons what was begun; see
+ * file_open.h. Everything that opens a file runs on a worker.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +20,13 @@
 #include "file_open.h"
 #include "lock_holder.h"
 
-/* No device or file system wants more than this for O_DIRECT. */
+/* No device or file system needs more than this for O_DIRECT. */
 #define MAX_DIRECT_ALIGN 65536
-/* Which <linux/magic.h> does not have, at least not everywhere. */
+/* <linux/magic.h> does not have these, at least not everywhere. */
 #define BCACHEFS_MAGIC	 0xca451a4e
 #define ZFS_MAGIC	 0x2fc12fc1
 
-/* What is zeroed of a device: no format or partition table is found without it. */
+/* How much of a device is zeroed: without it no format or partition table is found. */
 #define WIPED_BYTES	 65536
 
 /* ---- identity ---- */
@@ -46,7 +46,7 @@ struct file_id file_identify(const char *filename)
 	return stat(filename, &st) < 0 ? (struct file_id){} : id_of(&st);
 }
 
-/* Names that nothing has yet are the same where they are the same name in one folder. */
+/* Names of files that do not exist yet are the same if they are the same name in one folder. */
 static bool is_same_new_name(const char *a, const char *b)
 {
 	g_autofree char *name_a = g_path_get_basename(a), *name_b = g_path_get_basename(b);
@@ -66,7 +66,7 @@ bool file_is_same(const char *a, const char *b)
 }
 
 /*
- * Without links, except for a disk: there it is the links that are the same after a start, as
+ * Without links, except for a disk: there the links stay the same after a reboot, such as
  * /dev/disk/by-id/..., not what they point to.
  */
 char *file_stable_name(const char *filename)
@@ -129,12 +129,12 @@ static int bdev_geometry(struct file_open *job)
 		return error_set(&job->err, -errno,
 				 "Could not open '%s': cannot get the size of the block device",
 				 job->filename);
-	/* Also without O_DIRECT: fallocate on a device takes whole sectors only. */
+	/* Even without O_DIRECT: fallocate() on a device takes only whole sectors. */
 	job->limits.request_alignment = sector_size;
 	return 0;
 }
 
-/* Whether the kernel takes a direct read of @bytes into @buf. */
+/* Whether the kernel accepts a direct read of @bytes into @buf. */
 static bool direct_read_works(int fd, void *buf, size_t bytes)
 {
 	ssize_t ret;
@@ -142,11 +142,11 @@ static bool direct_read_works(int fd, void *buf, size_t bytes)
 	do {
 		ret = pread(fd, buf, bytes, 0);
 	} while (ret < 0 && errno == EINTR);
-	/* An I/O error says nothing against the alignment. */
+	/* An I/O error does not mean that the alignment is wrong. */
 	return ret >= 0 || errno != EINVAL;
 }
 
-/* What O_DIRECT needs, by trial; 0 when nothing works. */
+/* What O_DIRECT needs, found by trial; 0 if nothing works. */
 static unsigned probe_direct_alignment(int fd, uint64_t size)
 {
 	char *buf = try_iobuf_alloc(MAX_DIRECT_ALIGN);
@@ -154,7 +154,10 @@ static unsigned probe_direct_alignment(int fd, uint64_t size)
 
 	if (!buf)
 		return 0;
-	/* At the end of a file nothing is refused: an empty file tells nothing of smaller ones. */
+	/*
+	 * Nothing is refused at the end of a file: an empty file does not show whether less would
+	 * do.
+	 */
 	for (align = size ? 512 : 4096; align <= MAX_DIRECT_ALIGN; align *= 2)
 		if (direct_read_works(fd, buf, align))
 			break;
@@ -162,15 +165,15 @@ static unsigned probe_direct_alignment(int fd, uint64_t size)
 	return align <= MAX_DIRECT_ALIGN ? align : 0;
 }
 
-/* The alignment of O_DIRECT on the open file; 0 when it has none. */
+/* The alignment that O_DIRECT needs on the open file; 0 if it does not support O_DIRECT. */
 static unsigned direct_alignment(int fd, uint64_t size)
 {
 #ifdef STATX_DIOALIGN
 	struct statx stx;
 
 	/*
-	 * One number for memory and file: the kernel wants every piece of memory
-	 * to be a multiple of the file's alignment in length.
+	 * One number for memory and file: the kernel wants the length of every piece of memory to
+	 * be a multiple of the file's alignment.
 	 */
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
 	    (stx.stx_mask & STATX_DIOALIGN))
@@ -180,7 +183,7 @@ static unsigned direct_alignment(int fd, uint64_t size)
 	return probe_direct_alignment(fd, size);
 }
 
-/* Turns O_DIRECT on where that works; everything else works without it. */
+/* Turns O_DIRECT on if that works; everything works without it, too. */
 static int set_up_direct(struct file_open *job)
 {
 	unsigned align = 0;
@@ -196,7 +199,7 @@ static int set_up_direct(struct file_open *job)
 		job->limits.memory_alignment = job->limits.request_alignment;
 		return 0;
 	}
-	/* This also takes back the O_NONBLOCK of open(). */
+	/* This also clears the O_NONBLOCK of open(). */
 	if (fcntl(job->fd, F_SETFL, 0) < 0)
 		return error_set(&job->err, -errno, "Could not open '%s'", job->filename);
 	return 0;
@@ -246,7 +249,7 @@ static int lock_file(struct file_open *job)
 	return 0;
 }
 
-/* Whether times of files there are by our clock: not those of servers, and of who knows what. */
+/* Whether times of files there are by our clock: not on servers, nor on unknown file systems. */
 static bool has_our_clock(int fd)
 {
 	struct statfs fs;
@@ -284,7 +287,7 @@ static int measure(struct file_open *job)
 	return 0;
 }
 
-/* What an image names must be allowed. @fd may be of O_PATH. */
+/* What an image names must be allowed. @fd may be an O_PATH descriptor. */
 static int check_named(struct file_open *job, int fd)
 {
 	g_autofree char *refusal = job->named ? named_file_refusal(job->named, fd) : NULL;
@@ -305,12 +308,12 @@ static int check_opened(struct file_open *job)
 	ret = check_type(job, &st);
 	ret = ret ?: check_named(job, job->fd);
 	ret = ret ?: lock_file(job);
-	/* From here on nobody else lets it grow. */
+	/* From here on nobody else makes it grow. */
 	ret = ret ?: measure(job);
 	return ret ?: set_up_direct(job);
 }
 
-/* What the bare words of the system leave open. */
+/* Explains what the system's bare message leaves open. */
 static const char *open_hint(int error, unsigned flags, bool named)
 {
 	if (error == ELOOP && named)
@@ -322,7 +325,7 @@ static const char *open_hint(int error, unsigned flags, bool named)
 	return "";
 }
 
-/* After a failure: nothing stays open, and no file that was not there before. */
+/* After a failure: leaves nothing open, and no file that did not exist before. */
 static void discard_fd(struct file_open *job)
 {
 	if (job->made)
@@ -337,7 +340,7 @@ static int open_file(const struct file_open *job, int flags)
 	return open(job->filename, flags, 0644);
 }
 
-/* Looks at the file without opening it. What cannot be looked at is for open() to refuse. */
+/* Looks at the file without opening it. If that fails, open() will refuse it. */
 static int look_first(struct file_open *job, bool *ret_is_bdev)
 {
 	int fd = open_file(job, O_PATH | O_CLOEXEC), ret = 0;
@@ -355,7 +358,7 @@ static int look_first(struct file_open *job, bool *ret_is_bdev)
 	return ret;
 }
 
-/* Opens, looks what it is, and locks. On a worker. */
+/* Opens the file, checks what it is, and locks it. On a worker. */
 static int open_on_worker(void *arg)
 {
 	struct file_open *job = arg;
@@ -364,13 +367,13 @@ static int open_on_worker(void *arg)
 	int ret;
 
 	/*
-	 * Opening a device node or a pipe can do things or wait, so look first. And
-	 * should it have changed in between, O_NONBLOCK keeps us from waiting.
+	 * Opening a device node or a pipe can have effects or wait, so look first. If the file has
+	 * changed in between, O_NONBLOCK keeps us from waiting.
 	 */
 	ret = look_first(job, &is_bdev);
 	if (ret)
 		return ret;
-	/* The kernel refuses to open a mounted device a second time for its own. */
+	/* The kernel refuses to open a mounted device exclusively. */
 	if (is_bdev && (job->flags & IMAGE_RDWR))
 		flags |= O_EXCL;
 	job->fd = open_file(job, flags | job->open_flags | O_NONBLOCK);
@@ -394,8 +397,8 @@ static int pass_error(struct file_open *job, int ret, GError **err)
 int file_co_open_fd(struct file_open *job, GError **err)
 {
 	/*
-	 * Others may read. But they may not write or resize, neither while we
-	 * write nor while we read: what we know of the image would become wrong.
+	 * Other programs may read. But they may not write or resize, neither while we write nor
+	 * while we read: what we know of the image would become wrong.
 	 */
 	job->lock_perms = FILE_LOCK_CONSISTENT_READ;
 	if (!(job->flags & IMAGE_BEAR_WRITERS))
@@ -428,7 +431,7 @@ static void wipe(int fd)
 		fsync(fd);
 }
 
-/* Only the file that was begun: the name may be another one's by now. */
+/* Only the file that was begun: by now the name may belong to another one. */
 void file_abandon(const struct image_begun_file *begun, bool may_wipe)
 {
 	struct file_id id = file_identify(begun->filename);
@@ -465,16 +468,16 @@ static void add_to_begun(const struct file_open *job)
 		.made = job->made,
 		.bottom = begun->bottom,
 	};
-	/* Last: a signal may come at any time. */
+	/* Last: a signal may arrive at any time. */
 	begun->nr = nr + 1;
 }
 
-/* Makes the file, or opens one that is there, and adds it to what was begun. */
+/* Creates the file, or opens an existing one, and adds it to what was begun. */
 static int begin_file(struct file_open *job)
 {
 	int ret;
 
-	/* A signal that ends the program meanwhile finds no file that was made and not added. */
+	/* A signal that ends the program meanwhile finds no file that was created and not added. */
 	job->begun->making = true;
 	job->open_flags = O_CREAT | O_EXCL;
 	ret = open_on_worker(job);
@@ -509,7 +512,7 @@ static int create_on_worker(void *arg)
 
 int file_co_create(const char *filename, struct image_begun *begun, GError **err)
 {
-	/* Alone: what even a reader has open is not emptied. */
+	/* Exclusively: what even a reader has open is not emptied. */
 	struct file_open job = {
 		.filename = filename,
 		.flags = IMAGE_RDWR,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * See lock_holder.h. F_OFD_GETLK has no process for the locks of a file description. But
+ * See lock_holder.h. F_OFD_GETLK does not tell the process for the locks of a file description. But
  * /proc/PID/fdinfo/FD has a line for each lock that is held through this descriptor:
  *
  *     lock:	1: OFDLCK ADVISORY  READ  -1 fe:01:4711 100 100
  *
- * The file is compared by what stands there for our own descriptor, not by stat(): on btrfs the
- * two have different device numbers.
+ * The file is compared with the one on that line for our own descriptor, not with stat(): on btrfs
+ * the two have different device numbers.
  */
 #include "lock_holder.h"
 
@@ -19,7 +19,7 @@
 
 #define FILE_WORD_MAX 64
 
-/* One lock: a word for the file, and the bytes. */
+/* One lock: a word that identifies the file, and the bytes. */
 struct held_lock {
 	char file[FILE_WORD_MAX];
 	uint64_t first;
@@ -38,7 +38,7 @@ static bool parse_lock(const char *line, struct held_lock *ret_lock)
 	return true;
 }
 
-/* The lines of a descriptor, NULL if they cannot be read. */
+/* The lines of a descriptor; NULL if they cannot be read. */
 static char **read_fdinfo(const char *process, const char *fd)
 {
 	g_autofree char *path = g_build_filename("/proc", process, "fdinfo", fd, NULL);
@@ -75,7 +75,7 @@ static bool descriptor_holds(const char *process, const char *fd, const char *fi
 	return false;
 }
 
-/* @except: of our own process, NULL in another one. */
+/* @except: a descriptor of our own process; NULL for another process. */
 static bool process_holds(const char *process, const char *except, const char *file, uint64_t off)
 {
 	g_autofree char *path = g_build_filename("/proc", process, "fdinfo", NULL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Asks a server something, at the socket of its option --socket. */
+/* Asks a server something, at the socket of its --socket option. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,10 +8,10 @@
 #include "ctl.h"
 #include "error.h"
 
-/* More than a server has to say of as many queues as it may have. */
+/* An answer about the most queues that a device may have is shorter. */
 #define MAX_ANSWER (64 << 10)
 
-/* Up to a newline or the end; false with @err set. */
+/* Reads up to a newline or the end; false with @err set. */
 static bool receive_line(int fd, char *line, size_t size, GError **err)
 {
 	size_t len = 0;

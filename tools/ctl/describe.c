@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What ubdctl says of a device; see describe.h. */
+/* What ubdctl shows of a device; see describe.h. */
 #include "describe.h"
 
 #include <inttypes.h>

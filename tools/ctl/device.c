@@ -76,7 +76,7 @@ static int try_delete(struct control *control)
 	return res < 0 ? res : control_del_dev(control);
 }
 
-/* @gentle, if there is one, is done in place of @fn with --if-unused. */
+/* @gentle, if given, replaces @fn with --if-unused. */
 static int act(const struct command *command, char **argv, act_fn *fn, act_fn *gentle,
 	       const char *einval)
 {

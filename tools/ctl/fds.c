@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Descriptors that go from process to process: over a socket, in one message whose text says
- * which they are, or by exec(), as systemd does it.
+ * Passes descriptors from process to process: over a socket, in one message whose text says which
+ * they are, or by exec(), as systemd does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@ static int *slot(struct ctl_fds *fds, const char *name)
 	return strcmp(name, NAME_DISK) == 0 ? &fds->disk : NULL;
 }
 
-/* The descriptors that are there, and their names with colons between them. */
+/* Collects the descriptors that are open, and their names separated by colons. */
 static unsigned pack(const struct ctl_fds *fds, int *ret_fds, char **ret_names)
 {
 	unsigned nr = 0;
@@ -42,7 +42,7 @@ static unsigned pack(const struct ctl_fds *fds, int *ret_fds, char **ret_names)
 	return nr;
 }
 
-/* The other way; takes no descriptor over unless all have names that are known. */
+/* The reverse; takes no descriptor unless all of them have known names. */
 static bool unpack(const int *from, unsigned nr, char **names, struct ctl_fds *ret_fds)
 {
 	struct ctl_fds fds = { -1, -1 };
@@ -82,13 +82,13 @@ struct ctl_fds ctl_fds_inherited(void)
 	unsigned nr = passed_fds_inherited(&names);
 	struct ctl_fds fds = { -1, -1 };
 
-	/* Whether they are ours or not: a shell's children have the descriptors as well. */
+	/* Whether or not they are ours: a shell's children have the descriptors, too. */
 	if (nr <= PASSED_FDS_MAX)
 		unpack(numbers, nr, names, &fds);
 	return fds;
 }
 
-/* To where exec() passes them on, open after exec(); first out of each other's way. */
+/* Moves them to where exec() passes them on, and keeps them open; first out of each other's way. */
 static bool place(int *fds, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++) {
@@ -151,7 +151,10 @@ bool ctl_fds_send(int socket, const struct ctl_fds *fds, GError **err)
 	return false;
 }
 
-/* The other side may say that anything is a disk, say a file that a program would then destroy. */
+/*
+ * The other side may claim that anything is a disk, such as a file that a program would then
+ * destroy.
+ */
 static bool are_ubds(const struct ctl_fds *fds, GError **err)
 {
 	if (fds->control >= 0 && !ctl_is_control(fds->control))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubdctl list: which devices there are is told by sysfs, to everybody; what they are by
- * their control fds, to their owners and to the administrator.
+ * ubdctl list: sysfs tells everybody which devices there are; control fds tell the owners and the
+ * administrator what they are.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ static GArray *list_devices(GError **err)
 	return list;
 }
 
-/* The process; a container does not see one outside of its PID namespace. */
+/* The process; a container does not see processes outside its PID namespace. */
 static char *server_text(int pid)
 {
 	return pid > 0 ? g_strdup_printf("%d", pid) : g_strdup(pid == 0 ? "outside" : "-");

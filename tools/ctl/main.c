@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubdctl: looks at devices, ends them, and hands them to others. */
+/* ubdctl: shows devices, ends them, and hands them to others. */
 #include <stdio.h>
 
 #include "ctl.h"

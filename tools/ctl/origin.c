@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a descriptor is of, by what the kernel alone can say: no command of ubd's is needed, which
- * would take io_uring. Without /proc nothing is ubd's.
+ * What a descriptor refers to, by what only the kernel can say. That needs none of ubd's commands,
+ * which would need io_uring. Without /proc, nothing counts as ubd's.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 
 #include "ctl.h"
 
-/* The major number of a driver's block devices, 0 if there is none. */
+/* The major number of a driver's block devices; 0 if there is none. */
 static unsigned block_major(const char *driver)
 {
 	g_autofree char *text = NULL;
@@ -41,7 +41,7 @@ bool ctl_is_disk(int fd)
 	return wanted && fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && major(st.st_rdev) == wanted;
 }
 
-/* No file with a path has such a name: that begins with a slash. */
+/* No file with a path has such a name: a path begins with a slash. */
 bool ctl_is_control(int fd)
 {
 	g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubdctl run, grant and receive: descriptors of a device for other programs. */
+/* ubdctl run, grant and receive: pass descriptors of a device to other programs. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +46,7 @@ static bool open_disk(struct control *control, uint32_t id, const struct ctl_own
 		return false;
 	}
 	fds->disk = fd;
-	/* Whom it belongs to can open it again, by a path in /proc. */
+	/* The new owner can open it again, by a path in /proc. */
 	if (owner && owner->uid != CTL_NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
 		tool_error("/dev/ubdb%u: cannot give it to user %u: %s", id, owner->uid,
 			   g_strerror(errno));
@@ -55,7 +55,7 @@ static bool open_disk(struct control *control, uint32_t id, const struct ctl_own
 	return true;
 }
 
-/* False, having said why, and nothing is open. */
+/* False, with the error printed and nothing open. */
 static bool open_fds(const char *device, const struct choice *choice, const struct ctl_owner *owner,
 		     struct ctl_fds *ret_fds)
 {
@@ -79,7 +79,10 @@ static bool open_fds(const char *device, const struct choice *choice, const stru
 	return ok;
 }
 
-/* Cuts @argv off before "--" and returns what is behind it; NULL, having said so, if nothing is. */
+/*
+ * Cuts @argv off before "--" and returns what follows; NULL, with the error printed, if nothing
+ * does.
+ */
 static char **cut_program(const struct command *command, char **argv)
 {
 	for (; *argv; argv++) {
@@ -135,7 +138,7 @@ static int get_connection(const char *path, bool listens, const struct ctl_owner
 	return fd;
 }
 
-/* UID or UID:GID; the group is by default that of the same number. */
+/* UID or UID:GID; the group is by default the one with the user's number. */
 static bool parse_owner(const char *text, struct ctl_owner *ret_owner)
 {
 	g_auto(GStrv) parts = g_strsplit(text ?: "", ":", 2);

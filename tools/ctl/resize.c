@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubdctl resize: asks a server, at the socket of its option --socket, to let image and device
- * grow. The driver could be told another size by whoever has the control fd, but not the image.
+ * ubdctl resize: asks a server, at the socket of its --socket option, to make image and device
+ * grow. A holder of the control fd could tell the driver another size, but that would not resize
+ * the image.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 #include "tool.h"
 #include "values.h"
 
-/* What the server says the size is; 0 with @err set on failure. */
+/* The size that the server reports; 0 with @err set on failure. */
 static uint64_t parse_size_in(JsonObject *answer, GError **err)
 {
 	gint64 size = json_object_get_int_member_with_default(answer, "size", 0);
@@ -24,7 +25,7 @@ static uint64_t parse_size_in(JsonObject *answer, GError **err)
 	return 0;
 }
 
-/* @bytes 0: to what the image has become. */
+/* @bytes 0: to the size that the image has now. */
 static bool resize(const char *path, uint64_t bytes, uint64_t *ret_size, GError **err)
 {
 	g_autofree char *size = bytes ? g_strdup_printf(", \"size\": %" PRIu64, bytes) : NULL;
@@ -39,7 +40,7 @@ static bool resize(const char *path, uint64_t bytes, uint64_t *ret_size, GError 
 	return *ret_size;
 }
 
-/* 0: none is given. */
+/* 0: none was given. */
 static bool parse_size(const char *text, uint64_t *ret_bytes)
 {
 	*ret_bytes = 0;

@@ -32,7 +32,7 @@ static int fail(int fd, const char *path, GError **err)
 	return -1;
 }
 
-/* False with @err set if the other side is not the user that was asked for, if one was. */
+/* False with @err set if the other side must be a certain user and is not. */
 static bool is_peer(int fd, const char *path, const struct ctl_owner *owner, GError **err)
 {
 	struct ucred peer;
@@ -70,7 +70,7 @@ int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError *
 
 /* ---- listening ---- */
 
-/* A socket that is made at @path, and which file that is. */
+/* A socket that is created at @path, and which file that is. */
 struct listener {
 	int fd;
 	const char *path;
@@ -78,7 +78,7 @@ struct listener {
 	ino_t ino;
 };
 
-/* Whatever has that name by now, only the socket itself is removed. */
+/* Removes only the socket itself, whatever has that name by now. */
 static void remove_listener(const struct listener *listener)
 {
 	struct stat st;
@@ -90,8 +90,9 @@ static void remove_listener(const struct listener *listener)
 }
 
 /*
- * Somebody who can write to the folder may have put another file at the name of the socket: what is
- * given away is a socket of ours that has no other name. It is told as soon as that is clear.
+ * Anybody who can write to the folder may have put another file in place of the socket: only a
+ * socket of ours that has no other name is given away. The listener gets its device and inode as
+ * soon as that is clear.
  */
 static int give_to(const struct ctl_owner *owner, struct listener *listener)
 {
@@ -141,8 +142,8 @@ static int listen_at(const char *path, const struct ctl_owner *owner, struct lis
 }
 
 /*
- * The first connection of the right user; others are refused, and told. -1 without @err if a signal
- * is to end the process, as @signal_fd tells.
+ * Accepts the first connection of the right user; others are refused, with a message. Returns -1
+ * without @err if a signal must end the process, as @signal_fd tells.
  */
 static int accept_peer(const struct listener *listener, const struct ctl_owner *owner,
 		       int signal_fd, GError **err)
@@ -172,7 +173,7 @@ static int accept_peer(const struct listener *listener, const struct ctl_owner *
 	}
 }
 
-/* With the signals blocked that end this process; they do so when the caller lets them. */
+/* Runs with the signals blocked that end this process; they do so when the caller unblocks them. */
 static int accept_once(const char *path, const struct ctl_owner *owner, int signal_fd, GError **err)
 {
 	struct listener listener = { .fd = -1 };
@@ -185,7 +186,7 @@ static int accept_once(const char *path, const struct ctl_owner *owner, int sign
 	return fd;
 }
 
-/* Without those that this process ignores: nohup(1), jobs in the background. */
+/* Without those that this process ignores: nohup(1), background jobs. */
 static sigset_t ending_signals(void)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -210,9 +211,11 @@ int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **
 	sigprocmask(SIG_BLOCK, &ends, &before);
 	fd = accept_once(path, owner, signal_fd, err);
 	close(signal_fd);
-	/* Where one was waiting, the process ends here, without its socket. */
+	/* If a signal was pending, the process ends here, without its socket. */
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	/* Unless it is the first one of a PID namespace, to which the kernel does not deliver it.
+	/*
+	 * Unless it is the first process of a PID namespace, to which the kernel does not deliver
+	 * it.
 	 */
 	if (fd < 0 && err && !*err)
 		error_set(err, -EINTR, "%s", path);

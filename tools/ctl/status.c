@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* ubdctl status: what a server says of itself, at the socket of its option --socket. */
+/* ubdctl status: what a server reports about itself, at the socket of its --socket option. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static gint64 number_of(JsonObject *object, const char *name)
 	return json_object_get_int_member_with_default(object, name, 0);
 }
 
-/* NULL: it has no such member, or that is something else. */
+/* NULL: there is no such member, or it has another type. */
 static JsonNode *member_of(JsonObject *object, const char *name, JsonNodeType type)
 {
 	JsonNode *node = json_object_get_member(object, name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Words of a command line that several commands of ubdctl have. */
+/* Arguments that several commands of ubdctl have. */
 #include <string.h>
 
 #include "ctl.h"

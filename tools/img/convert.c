@@ -285,7 +285,7 @@ static bool parse_options(const struct command *command, char **argv, struct con
 	return command_parse(command, entries, argv);
 }
 
-/* Which options go together. */
+/* Checks which options go together. */
 static bool check_options(const struct command *command, const struct convert_options *o)
 {
 	const char *target = o->words[1];
@@ -307,7 +307,7 @@ static bool check_options(const struct command *command, const struct convert_op
 	return false;
 }
 
-/* The values that have a grammar. @snapshot_options owns what @job has of them. */
+/* Parses the values that have a grammar. @snapshot_options owns the strings that @job refers to. */
 static bool parse_values(const struct convert_options *o, GHashTable *snapshot_options,
 			 struct convert_job *job)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img: makes disk images, looks into them, copies and measures them, with
- * qemu-img's command line, output and exit status.
+ * ubd-img: creates, inspects, copies and measures disk images, with qemu-img's command line, output
+ * and exit status.
  */
 #include <stdio.h>
 

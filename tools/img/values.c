@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Words of a command line that several commands of ubd-img have. */
+/* Arguments that several commands of ubd-img have. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
