@@ -18,7 +18,7 @@
 static void co_switch_init_fpu(char *frame)
 {
 #if defined(__x86_64__)
-	/* A new coroutine calculates as its maker does. */
+	/* A new coroutine computes with its creator's floating-point settings. */
 	__asm__ volatile("stmxcsr %0\n\tfnstcw %1"
 			 : "=m"(*(uint32_t *)frame), "=m"(*(uint16_t *)(frame + 4)));
 #else
@@ -29,10 +29,9 @@ static void co_switch_init_fpu(char *frame)
 void *co_switch_prepare(void *stack, size_t size, void (*entry)(void))
 {
 	/*
-	 * @entry is jumped to, so on x86-64 it must find the stack as if a call
-	 * had pushed a return address: 8 past a multiple of 16. That slot is zero,
-	 * and so are the frame pointers, which ends backtraces. Elsewhere sp is a
-	 * multiple of 16.
+	 * @entry is jumped to, so on x86-64 it must find the stack as if a call had pushed a return
+	 * address: 8 past a multiple of 16. That slot is zero, and so are the frame pointers, which
+	 * ends backtraces. On other CPUs sp is a multiple of 16.
 	 */
 	uintptr_t top = ((uintptr_t)stack + size) & ~(uintptr_t)15;
 	char *frame = (char *)(top - 16 - CO_SWITCH_FRAME_SIZE);

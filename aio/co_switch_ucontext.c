@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * co_switch() for CPUs that have none in assembler. swapcontext() saves the
- * signal mask with a system call, so this is for portability only.
+ * co_switch() for CPUs for which there is none in assembler. swapcontext() saves the signal mask
+ * with a system call, so this is only for portability.
  */
 #include "co_switch.h"
 
@@ -22,7 +22,10 @@ void *co_switch_prepare(void *stack, size_t size, void (*entry)(void))
 	return context;
 }
 
-/* ThreadSanitizer was told of the switch before, and would take this for the next one's code. */
+/*
+ * ThreadSanitizer has already been told of the switch, and would take this for the next coroutine's
+ * code.
+ */
 __attribute__((no_sanitize("thread"))) void co_switch(void **from, void *to)
 {
 	ucontext_t here;

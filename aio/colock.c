@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Locks of coroutines. Whoever has to wait puts itself on a list, under the
- * lock's guard, and yields; whoever makes room takes it off and wakes it.
+ * Locks of coroutines. A coroutine that must wait puts itself on a list, under the lock's guard,
+ * and yields; whoever makes room takes it off the list and wakes it.
  *
- * A struct co_waiter lies on the stack of the one who waits: it must not be
- * touched after the co_wake().
+ * A struct co_waiter lies on the stack of the waiting coroutine: it must not be touched after the
+ * co_wake().
  */
 #include "colock.h"
 
@@ -28,7 +28,7 @@ static void waitlist_add(struct co_waitlist *list, struct co_waiter *waiter)
 	list->last = waiter;
 }
 
-/* The coroutine that has waited longest, NULL if none. */
+/* The coroutine that has waited longest; NULL if there is none. */
 static struct coroutine *waitlist_take(struct co_waitlist *list)
 {
 	struct co_waiter *waiter = list->first;
@@ -48,8 +48,8 @@ static void wake_if_any(struct coroutine *co)
 }
 
 /*
- * These make no code. They tell Clang's analysis what the functions below
- * achieve, while it goes on to check their use of the guards.
+ * These generate no code. They tell Clang's analysis what the functions below achieve, while it
+ * still checks their use of the guards.
  */
 static inline void mutex_is_taken(struct co_mutex *mutex) ACQUIRE(mutex) NO_THREAD_SAFETY_ANALYSIS
 {
@@ -106,19 +106,22 @@ static void cpu_relax(void)
 #endif
 }
 
-/* For one that is not in line. */
+/* For a coroutine that is not in line. */
 static bool mutex_try(struct co_mutex *mutex, struct coroutine *co) REQUIRES(mutex->guard)
 {
 	if (mutex->holder)
 		return false;
-	/* At the limit it is handed over, so that it cannot be free while someone waits. */
+	/* At the limit the mutex is handed over, so that it cannot be free while someone waits. */
 	if (mutex->waiters.first)
 		mutex->passes++;
 	mutex->holder = co;
 	return true;
 }
 
-/* For the first in line, which was woken: takes the mutex if it is free or was handed over. */
+/*
+ * For the first coroutine in line, which was woken: takes the mutex if it is free or was handed
+ * over.
+ */
 static bool mutex_try_first(struct co_mutex *mutex, struct coroutine *co) REQUIRES(mutex->guard)
 {
 	if (mutex->holder == co)
@@ -132,8 +135,8 @@ static bool mutex_try_first(struct co_mutex *mutex, struct coroutine *co) REQUIR
 }
 
 /*
- * Whether the mutex may well be free in a moment: its holder is running, and not on
- * our own thread. The holder cannot go away while the guard is held.
+ * Whether the mutex is likely to be free in a moment: its holder is running, and not on our own
+ * thread. The holder cannot go away while the guard is held.
  */
 static bool mutex_is_free_soon(struct co_mutex *mutex, struct coroutine *co) REQUIRES(mutex->guard)
 {
@@ -145,9 +148,9 @@ static bool mutex_is_free_soon(struct co_mutex *mutex, struct coroutine *co) REQ
 }
 
 /*
- * Takes the mutex, if need be by trying for a while: much cheaper than to sleep and be woken.
- * False only when the last try failed under the guard that is held on return: who sleeps on a
- * free mutex is woken by nobody.
+ * Takes the mutex, if necessary by trying for a while: much cheaper than to sleep and be woken.
+ * False only if the last try failed under the guard, which is held on return: nobody wakes a
+ * coroutine that sleeps on a free mutex.
  */
 static bool mutex_spin(struct co_mutex *mutex, struct coroutine *co) REQUIRES(mutex->guard)
 {
@@ -192,7 +195,7 @@ bool try_co_mutex_lock(struct co_mutex *mutex) NO_THREAD_SAFETY_ANALYSIS
 	return taken;
 }
 
-/* Frees the mutex or hands it over. Returns whom to wake, if anybody. */
+/* Frees the mutex or hands it over. Returns the coroutine to wake, if any. */
 static struct coroutine *mutex_pass_on(struct co_mutex *mutex) REQUIRES(mutex->guard)
 {
 	struct co_waiter *first = mutex->waiters.first;
@@ -288,10 +291,10 @@ bool co_queue_empty(const struct co_queue *queue)
 /*
  * ---- co_rwlock ----
  *
- * A reader stores its count and then loads writer; a writer stores writer and then
- * loads the counts. All of these are seq_cst, so in their total order at least one
- * sees the other's store: either the reader steps back, or the writer waits for it.
- * The same pairing makes the last reader see that a writer waits for it.
+ * A reader stores its count and then loads writer; a writer stores writer and then loads the
+ * counts. All of these are seq_cst, so in their total order at least one sees the other's store:
+ * either the reader steps back, or the writer waits for it. The same pairing makes the last reader
+ * see that a writer waits for it.
  */
 
 static _Atomic uint32_t *my_readers(struct co_rwlock *lock)
@@ -308,7 +311,7 @@ static bool rwlock_has_readers(struct co_rwlock *lock)
 	return false;
 }
 
-/* The writer that waited for the last of the readers, if they are all gone now. */
+/* The writer that waited for the last of the readers, if all of them are gone now. */
 static struct coroutine *rwlock_drained(struct co_rwlock *lock) REQUIRES(lock->guard)
 {
 	struct coroutine *writer = lock->draining;
@@ -335,7 +338,10 @@ void co_rwlock_destroy(struct co_rwlock *lock)
 	thread_lock_destroy(&lock->guard);
 }
 
-/* A writer was seen after the reader had counted itself: step back, and wait unless it went. */
+/*
+ * The reader saw a writer after it had counted itself: it steps back, and waits unless the writer
+ * is gone.
+ */
 static void rdlock_wait(struct co_rwlock *lock)
 {
 	struct co_waiter waiter = { .co = co_self() };
@@ -343,10 +349,10 @@ static void rdlock_wait(struct co_rwlock *lock)
 	bool wait;
 
 	thread_lock(&lock->guard);
-	/* Relaxed: writer changes under the guard only. */
+	/* Relaxed: writer only changes under the guard. */
 	wait = atomic_load_explicit(&lock->writer, memory_order_relaxed);
 	if (wait) {
-		/* The writer may have found the count set, and now rely on us. */
+		/* The writer may have found the count set, and now relies on us. */
 		atomic_fetch_sub_explicit(my_readers(lock), 1, memory_order_seq_cst);
 		writer = rwlock_drained(lock);
 		waitlist_add(&lock->waiting_readers, &waiter);
@@ -359,7 +365,7 @@ static void rdlock_wait(struct co_rwlock *lock)
 
 void co_rwlock_rdlock(struct co_rwlock *lock)
 {
-	/* seq_cst: see above. Acquire of writer: what the last writer wrote is seen. */
+	/* seq_cst: see above. Acquire of writer: we see what the last writer wrote. */
 	atomic_fetch_add_explicit(my_readers(lock), 1, memory_order_seq_cst);
 	if (atomic_load_explicit(&lock->writer, memory_order_seq_cst))
 		rdlock_wait(lock);
@@ -370,7 +376,7 @@ void co_rwlock_rdunlock(struct co_rwlock *lock)
 {
 	struct coroutine *writer;
 
-	/* seq_cst: see above. Its release part: what we read was read before a writer writes. */
+	/* seq_cst: see above. Its release part: our reads are done before a writer writes. */
 	atomic_fetch_sub_explicit(my_readers(lock), 1, memory_order_seq_cst);
 	rwlock_is_unshared(lock);
 	if (!atomic_load_explicit(&lock->writer, memory_order_seq_cst))
@@ -387,7 +393,7 @@ void co_rwlock_wrlock(struct co_rwlock *lock)
 	bool wait = true;
 
 	thread_lock(&lock->guard);
-	/* Relaxed: writer changes under the guard only. */
+	/* Relaxed: writer only changes under the guard. */
 	if (atomic_load_explicit(&lock->writer, memory_order_relaxed)) {
 		waitlist_add(&lock->waiting_writers, &waiter);
 	} else {
@@ -403,8 +409,8 @@ void co_rwlock_wrlock(struct co_rwlock *lock)
 }
 
 /*
- * Lets in the readers that wait: counts each of them, in its own loop's slot, as it
- * would itself. Returns them; the caller wakes them.
+ * Lets in the waiting readers: counts each of them in its own loop's slot, as it would itself.
+ * Returns them; the caller wakes them.
  */
 static struct co_waitlist rwlock_admit_readers(struct co_rwlock *lock) REQUIRES(lock->guard)
 {
@@ -412,7 +418,7 @@ static struct co_waitlist rwlock_admit_readers(struct co_rwlock *lock) REQUIRES(
 
 	lock->waiting_readers = (struct co_waitlist){ 0 };
 	for (struct co_waiter *waiter = readers.first; waiter; waiter = waiter->next)
-		/* Relaxed: who looks next does so under the guard or after writer is false. */
+		/* Relaxed: the next look is under the guard, or comes after writer is false. */
 		atomic_fetch_add_explicit(&lock->slots[aio_loop_id(waiter->co->loop)].readers, 1,
 					  memory_order_relaxed);
 	return readers;

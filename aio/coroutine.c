@@ -25,12 +25,12 @@
 /* Wider than a page, so that a function with a large frame cannot step over it. */
 #define CO_GUARD_SIZE	(64 * 1024)
 
-/* A pool keeps so many ended coroutines, or as many as co_reserve() was asked for. */
+/* How many ended coroutines a pool keeps, unless co_reserve() was asked for more. */
 #define CO_POOL_KEEP	256
 
 /*
- * Stacks start at different offsets. If not, the hottest lines of all of them
- * would compete for the same few sets of the CPU's caches.
+ * Stacks start at different offsets. Otherwise the most used lines of all of them would compete for
+ * the same few sets of the CPU's caches.
  */
 #define CO_COLOURS	32
 #define CO_COLOUR_STEP	192
@@ -45,8 +45,8 @@ struct co_thread {
 	void *context; /* of the loop, while a coroutine runs */
 	struct coroutine *pool;
 	unsigned pooled;
-	unsigned reserved; /* by co_reserve() */
-	bool registered;   /* its pool is emptied when the thread ends */
+	unsigned reserved; /* set by co_reserve() */
+	bool registered;   /* empties the thread's pool when the thread ends */
 
 	/* The thread's own stack. */
 	const void *stack;
@@ -70,7 +70,7 @@ static void coroutine_free(struct coroutine *co)
 
 static void coroutine_main(void);
 
-/* NULL when there is no memory. */
+/* NULL if there is no memory. */
 static struct coroutine *coroutine_alloc(void)
 {
 	static _Atomic unsigned colours;
@@ -78,7 +78,7 @@ static struct coroutine *coroutine_alloc(void)
 	char *mapping;
 	size_t offset;
 
-	/* Closed first: a process with locked memory would else get pages for the guard. */
+	/* Closed first: otherwise a process with locked memory would get pages for the guard. */
 	mapping = mmap(NULL, CO_MAPPING_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
 		       -1, 0);
 	if (mapping == MAP_FAILED)
@@ -159,7 +159,7 @@ struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
 	co->loop = loop;
 	co->fn = fn;
 	co->arg = arg;
-	/* Relaxed: nobody else knows of it yet; aio_loop_post() orders it for another thread. */
+	/* Relaxed: nobody else knows it yet; aio_loop_post() orders it for another thread. */
 	atomic_store_explicit(&co->state, CO_NEW, memory_order_relaxed);
 	return co;
 }
@@ -171,7 +171,7 @@ bool coroutine_resume(struct coroutine *co)
 	struct co_thread *thread = &co_thread;
 
 	assert(!thread->self);
-	/* Relaxed: its one waker has done its part, and the next is not told of it yet. */
+	/* Relaxed: its one waker has done its part, and the next has not been told of it yet. */
 	atomic_store_explicit(&co->state, CO_RUNNING, memory_order_relaxed);
 	thread->self = co;
 	thread->tsan_fiber = tsan_this_fiber();
@@ -189,9 +189,8 @@ bool coroutine_resume(struct coroutine *co)
 }
 
 /*
- * Back to the loop. An ended coroutine may come back on another thread, so
- * nothing here may be taken from thread-local storage: the compiler could keep
- * its address across the switch.
+ * Switches back to the loop. An ended coroutine may come back on another thread, so nothing here
+ * may be taken from thread-local storage: the compiler could keep its address across the switch.
  */
 static void coroutine_leave(struct coroutine *co, bool ended)
 {
@@ -247,9 +246,9 @@ void co_yield(void)
 
 	assert(co);
 	/*
-	 * Pairs with the exchange in co_wake(), which has a total order with this.
-	 * Release: a waker that finds CO_YIELDED writes co->next, after our last use
-	 * of it. Acquire, where the waker was first: we see what it wrote before.
+	 * Pairs with the exchange in co_wake(), with which it has a total order. Release: a waker
+	 * that finds CO_YIELDED writes co->next after our last use of it. Acquire, if the waker
+	 * came first: we see what it wrote before.
 	 */
 	if (!atomic_compare_exchange_strong_explicit(&co->state, &state, CO_YIELDED,
 						     memory_order_release, memory_order_acquire)) {
@@ -264,7 +263,7 @@ void co_wake(struct coroutine *co)
 	enum co_state state;
 
 	if (co->loop == aio_loop_current()) {
-		/* Relaxed, and no exchange: yield and its only waker are on one thread. */
+		/* Relaxed, and no exchange: the yield and its only waker are on one thread. */
 		state = atomic_load_explicit(&co->state, memory_order_relaxed);
 		atomic_store_explicit(&co->state, CO_WOKEN, memory_order_relaxed);
 		if (state == CO_YIELDED)
@@ -275,7 +274,7 @@ void co_wake(struct coroutine *co)
 		if (state == CO_YIELDED)
 			aio_loop_post(co->loop, co);
 	}
-	/* A second wake for one yield is somebody's mistake. */
+	/* A second wake for one yield is a mistake. */
 	assert(state == CO_YIELDED || state == CO_RUNNING);
 }
 

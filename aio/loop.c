@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The loop: one io_uring, the coroutines that are ready, and the door through
- * which other threads hand coroutines in. Or none, and then the loop sleeps in poll(2) and
- * ops_threads.c does what the kernel is asked for.
+ * The loop: one io_uring, the coroutines that are ready, and the door through which other threads
+ * hand in coroutines. Or no io_uring: then the loop sleeps in poll(2), and ops_threads.c does what
+ * the kernel would be asked for.
  *
- * A turn: run what is ready, enter the kernel once (submit everything that was
- * prepared, wait if nothing is ready), take in what came through the door, call
- * back for what the kernel has completed. Just before it enters, the loop's owner may
- * prepare one operation for all that it has gathered in the turn.
+ * A turn: run what is ready, enter the kernel once (submit everything that was prepared, wait if
+ * nothing is ready), take in what came through the door, call back for what the kernel has
+ * completed. Just before the loop enters the kernel, its owner may prepare one operation for
+ * everything that it has gathered in the turn.
  *
- * 1. Whatever happens on a loop happens on its thread, save aio_loop_post(),
- *    aio_loop_stop() and aio_loop_id().
- * 2. The ring is enabled by the thread that first runs the loop, which makes that
- *    thread the only one that may submit (IORING_SETUP_SINGLE_ISSUER).
+ * 1. Everything on a loop happens on its thread, except aio_loop_post(), aio_loop_stop() and
+ *    aio_loop_id().
+ * 2. The thread that first runs the loop enables the ring, which makes that thread the
+ *    only one that may submit (IORING_SETUP_SINGLE_ISSUER).
  */
 #include "aio.h"
 
@@ -33,24 +33,23 @@
 #include "sanitizers.h"
 
 /*
- * Coroutines that run at most between two looks at the ring, so that some which
- * keep each other ready cannot shut out those that wait for I/O.
+ * How many coroutines run at most between two looks at the ring, so that coroutines which keep each
+ * other ready cannot shut out those that wait for I/O.
  */
 #define LOOP_RUN_MAX 256
 
 /*
- * The part of a loop that other threads touch. A door outlives its loop: a thread
- * that has posted a coroutine may look at @asleep and ring the bell after the
- * coroutine has run and the loop was freed. What it disturbs then is at worst the
- * next loop behind the same door, with a turn that finds nothing to do. For the
- * same reason the eventfd, once made, is never closed.
+ * The part of a loop that other threads touch. A door outlives its loop: a thread that has posted a
+ * coroutine may look at @asleep and ring the bell after the coroutine has run and the loop was
+ * freed. At worst that disturbs the next loop behind the same door, with a turn that finds nothing
+ * to do. For the same reason the eventfd, once made, is never closed.
  */
 struct loop_door {
 	/* A stack, newest first. */
 	_Alignas(64) struct coroutine *_Atomic inbox;
 	/* The loop's thread is in the kernel, or about to be, and needs the bell. */
 	_Atomic bool asleep;
-	int bell;   /* an eventfd; 0 until the door is used first */
+	int bell;   /* an eventfd; 0 until the door is first used */
 	bool taken; /* guarded by doors_guard */
 };
 
@@ -60,16 +59,16 @@ static struct thread_lock doors_guard = THREAD_LOCK_INIT;
 struct aio_loop {
 	bool has_ring;
 	struct io_uring ring;
-	struct loop_wait *waits; /* those that may have to give up */
+	struct loop_wait *waits; /* waits that may have to give up */
 	struct loop_door *door;
 	struct coroutine *ready;
 	struct coroutine **ready_end;
 	struct aio_op bell_op;
-	void (*before_submit)(void *arg); /* NULL: nothing */
+	void (*before_submit)(void *arg); /* NULL: there is none */
 	void *before_submit_arg;
-	unsigned ops;	     /* SQEs handed out whose last CQE has not come; no quiet ones */
+	unsigned ops; /* SQEs handed out whose last CQE has not arrived; without quiet ones */
 	unsigned coroutines; /* begun and not ended */
-	unsigned holds;	     /* aio_loop_hold() without its release */
+	unsigned holds;	     /* calls of aio_loop_hold() without their release */
 	pthread_t thread;    /* the first to run it, once... */
 	bool owned;	     /* ... this is set */
 	_Atomic bool stop;
@@ -109,9 +108,9 @@ static void door_leave(struct loop_door *door)
 }
 
 /*
- * The order that no wake-up is lost in: the ringer stores (inbox or stop) and then
- * loads asleep; the loop stores asleep and then loads inbox and stop. All four are
- * seq_cst, so in their total order at least one of the two sees the other's store.
+ * The order in which no wake-up is lost: the ringer stores (inbox or stop) and then loads asleep;
+ * the loop stores asleep and then loads inbox and stop. All four are seq_cst, so in their total
+ * order at least one of the two sees the other's store.
  */
 static void door_ring(struct loop_door *door)
 {
@@ -119,7 +118,9 @@ static void door_ring(struct loop_door *door)
 
 	if (!atomic_load_explicit(&door->asleep, memory_order_seq_cst))
 		return;
-	/* Relaxed: only picks one of several ringers; the eventfd orders nothing we need. */
+	/*
+	 * Relaxed: it only picks one of several ringers; the eventfd orders nothing that we need.
+	 */
 	if (!atomic_exchange_explicit(&door->asleep, false, memory_order_relaxed))
 		return;
 	/* EAGAIN: the counter is full, so it is readable. */
@@ -133,8 +134,8 @@ void aio_loop_post(struct aio_loop *loop, struct coroutine *co)
 	struct coroutine *first = atomic_load_explicit(&door->inbox, memory_order_relaxed);
 
 	/*
-	 * seq_cst for door_ring(); its release part hands over what the caller wrote,
-	 * to the acquire in take_inbox(). Relaxed on failure: @first is not looked into.
+	 * seq_cst for door_ring(); its release part hands over what the caller wrote, to the
+	 * acquire in take_inbox(). Relaxed on failure: @first is not dereferenced.
 	 */
 	do {
 		co->next = first;
@@ -147,7 +148,9 @@ static void take_inbox(struct aio_loop *loop)
 {
 	struct coroutine *newest, *oldest = NULL;
 
-	/* Relaxed: a look before the costly exchange; what comes later is seen before sleeping. */
+	/*
+	 * Relaxed: a look before the costly exchange; what arrives later is seen before sleeping.
+	 */
 	if (!atomic_load_explicit(&loop->door->inbox, memory_order_relaxed))
 		return;
 	newest = atomic_exchange_explicit(&loop->door->inbox, NULL, memory_order_acquire);
@@ -167,14 +170,14 @@ static void take_inbox(struct aio_loop *loop)
 }
 
 /*
- * Whether the loop is to return: @done is set or, where that is NULL, it was told to stop; and
+ * Whether the loop must return: @done is set or, if that is NULL, the loop was told to stop; and
  * nobody holds it.
  */
 static bool is_over(struct aio_loop *loop, const bool *done)
 {
 	/*
-	 * Acquire: what was done before aio_loop_stop() is seen behind aio_loop_run().
-	 * The rest of seq_cst is for door_ring().
+	 * Acquire: what was done before aio_loop_stop() is seen after aio_loop_run(). The rest of
+	 * seq_cst is for door_ring().
 	 */
 	return !loop->holds &&
 	       (done ? *done : atomic_load_explicit(&loop->stop, memory_order_seq_cst));
@@ -198,9 +201,9 @@ static void arm_bell(struct aio_loop *loop)
 	struct io_uring_sqe *sqe = aio_get_sqe(loop);
 
 	/*
-	 * Multishot: one CQE for every ring, without rearming. The eventfd is not
-	 * read: a read still armed in a dying ring would steal the ring of the next
-	 * loop behind this door. Its counter cannot overflow in a lifetime.
+	 * Multishot: one CQE for every ring, without rearming. The eventfd is not read: a read
+	 * still armed in a dying ring would steal the ring of the next loop behind this door. Its
+	 * counter cannot overflow in a lifetime.
 	 */
 	io_uring_prep_poll_multishot(sqe, loop->door->bell, POLLIN);
 	aio_sqe_set_op(sqe, &loop->bell_op);
@@ -210,7 +213,7 @@ static void bell_rang(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct aio_loop *loop = container_of(op, struct aio_loop, bell_op);
 
-	/* The kernel ends a multishot poll with -ECANCELED when it finds no room for its CQE. */
+	/* The kernel ends a multishot poll with -ECANCELED if it finds no room for its CQE. */
 	assert(res >= 0 || res == -ECANCELED);
 	if (!(flags & IORING_CQE_F_MORE))
 		arm_bell(loop);
@@ -221,11 +224,11 @@ static void bell_rang(struct aio_op *op, int32_t res, uint32_t flags)
 static int ring_init(struct io_uring *ring, unsigned entries)
 {
 	/*
-	 * Best first. DEFER_TASKRUN (6.1): completions run when the loop asks for
-	 * them, not in the midst of its work; it needs SINGLE_ISSUER, and the ring
-	 * disabled until the thread that will run the loop is known. TASKRUN_FLAG lets
-	 * a turn that does not wait see without a system call that there are some.
-	 * SUBMIT_ALL: one bad SQE does not keep back those behind it.
+	 * Best first. DEFER_TASKRUN (6.1): completions run when the loop asks for them, not in the
+	 * middle of its work; it needs SINGLE_ISSUER, and the ring disabled until the thread that
+	 * will run the loop is known. TASKRUN_FLAG lets a turn that does not wait see without a
+	 * system call that there are completions. SUBMIT_ALL: one bad SQE does not hold back those
+	 * behind it.
 	 */
 	static const unsigned flags[] = {
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -294,7 +297,7 @@ void aio_loop_free(struct aio_loop *loop)
 		return;
 	assert(loop != current_loop);
 	assert(!loop->coroutines && !loop->ready);
-	/* The bell alone is armed, and dies with the ring. */
+	/* Only the bell is armed, and it dies with the ring. */
 	assert(loop->ops == (loop->has_ring && loop->owned));
 	assert(!loop->waits);
 	/* Relaxed: a post that is not ordered before this call is the caller's mistake anyway. */
@@ -336,13 +339,13 @@ static void check_enter(int ret)
 		g_error("io_uring_enter: %s", g_strerror(-ret));
 }
 
-/* Completions wait in the kernel, and come out only when asked for. */
+/* Completions wait in the kernel, and only come out when asked for. */
 static bool ring_holds_back(const struct io_uring *ring)
 {
 	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
-/* Not longer than until the first of the waits is over. */
+/* Only until the first of the waits is over. */
 static int submit_and_wait(struct aio_loop *loop)
 {
 	struct timespec room;
@@ -380,7 +383,7 @@ static void complete(struct aio_loop *loop, const struct io_uring_cqe *cqe)
 	int32_t res = cqe->res;
 	uint32_t flags = cqe->flags;
 
-	/* First give the slot back: done() may submit, and the kernel may want it. */
+	/* Give the slot back first: done() may submit, and the kernel may need the slot. */
 	io_uring_cq_advance(&loop->ring, 1);
 	assert(op);
 	if (!(flags & IORING_CQE_F_MORE) && !op->quiet)
@@ -500,7 +503,7 @@ static void turn(struct aio_loop *loop, const bool *done)
 	run_ready(loop);
 	wait = !loop->ready && fall_asleep(loop, done);
 	enter(loop, wait);
-	/* Relaxed: a ringer that still sees it set rings once too often. */
+	/* Relaxed: a ringer that still sees it set rings once more than necessary. */
 	if (wait)
 		atomic_store_explicit(&loop->door->asleep, false, memory_order_relaxed);
 	take_inbox(loop);
@@ -510,10 +513,10 @@ static void turn(struct aio_loop *loop, const bool *done)
 	waits_give_up(loop->waits);
 }
 
-/* The ring becomes this thread's. */
+/* Makes the ring this thread's. */
 static void enable_ring(struct aio_loop *loop)
 {
-	/* Not io_uring_enable_rings(), which liburing 2.3 declares and forgets to export. */
+	/* Not io_uring_enable_rings(), which liburing 2.3 declares but does not export. */
 	if (syscall(__NR_io_uring_register, loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
 		    0))
 		g_error("cannot enable an io_uring: %s", g_strerror(errno));
@@ -534,7 +537,7 @@ static void loop_enter(struct aio_loop *loop)
 		enable_ring(loop);
 }
 
-/* Takes turns until @done, or until it is stopped. */
+/* Takes turns until @done is set, or until the loop is stopped. */
 static void run_until(struct aio_loop *loop, const bool *done)
 {
 	do

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Operations of coroutines on a loop without a ring. Those on files of a disk are system calls on
- * the worker pool. An operation that waits for a socket or another file that poll(2) knows takes no
- * thread: the loop itself waits for the file, and the call is made when it does not wait any more.
+ * Operations of coroutines on a loop without a ring. Operations on files of a disk are system calls
+ * on the worker pool. An operation that waits for a socket, or for another file that supports
+ * poll(2), takes no thread: the loop itself waits for the file, and makes the call once it would
+ * not wait.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -113,7 +114,7 @@ int threads_co_poll(int fd, short events, struct aio_limit *limit)
 
 /* ---- sockets ---- */
 
-/* A full backlog of a UNIX socket cannot be waited for. */
+/* poll(2) cannot wait for room in the full backlog of a UNIX socket. */
 #define BACKLOG_PAUSE_NS UINT64_C(10000000)
 
 ssize_t threads_co_sendmsg(int fd, const struct msghdr *msg, int flags, struct aio_limit *limit)
@@ -144,7 +145,7 @@ ssize_t threads_co_recvmsg(int fd, struct msghdr *msg, int flags, struct aio_lim
 	}
 }
 
-/* accept() and connect() take no MSG_DONTWAIT; the file is as it was when they return. */
+/* accept() and connect() take no MSG_DONTWAIT; the file's mode is restored when they return. */
 static int accept_now(int fd)
 {
 	int flags = fcntl(fd, F_GETFL), ret, error;
