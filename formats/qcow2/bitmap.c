@@ -125,6 +125,16 @@ static int co_commit(struct qcow2 *q, GPtrArray *next, GError **err) REQUIRES(q-
 	return ret;
 }
 
+/* Commits @next, or drops it if making it failed. */
+static int co_end_change(struct qcow2 *q, GPtrArray *next, int ret, GError **err)
+	REQUIRES(q->struct_lock)
+{
+	if (!ret)
+		return co_commit(q, next, err);
+	g_ptr_array_unref(next);
+	return ret;
+}
+
 int qcow2_co_bitmap_change(struct image *img, enum image_bitmap_action action, const char *name,
 			   uint64_t granularity, GError **err)
 {
@@ -135,10 +145,7 @@ int qcow2_co_bitmap_change(struct image *img, enum image_bitmap_action action, c
 	co_rwlock_wrlock(&q->struct_lock);
 	next = qcow2_bitmap_list_copy(q->bitmaps);
 	ret = apply(q, next, action, name, granularity, err);
-	if (ret)
-		g_ptr_array_unref(next);
-	else
-		ret = co_commit(q, next, err);
+	ret = co_end_change(q, next, ret, err);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }
@@ -178,10 +185,7 @@ int qcow2_co_bitmap_merge(struct image *img, const char *name, const struct dirt
 	co_rwlock_wrlock(&q->struct_lock);
 	next = qcow2_bitmap_list_copy(q->bitmaps);
 	ret = merge(q, next, name, src, err);
-	if (ret)
-		g_ptr_array_unref(next);
-	else
-		ret = co_commit(q, next, err);
+	ret = co_end_change(q, next, ret, err);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }

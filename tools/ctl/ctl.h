@@ -30,10 +30,16 @@ int ctl_status(const struct command *command, char **argv);
 
 /* ---- values.c ---- */
 
-/* human or json; anything else is told. */
+/* The option whose argument ctl_parse_output() takes. */
+#define CTL_OUTPUT_ENTRY(text)                                                                     \
+	{                                                                                          \
+		"output", 0, 0, G_OPTION_ARG_STRING, &(text),                                      \
+			"Output format: human (default) or json", "FORMAT"                         \
+	}
+/* human or json; prints an error for anything else. */
 bool ctl_parse_output(const char *text, bool *ret_json);
 
-/* "7", "ubdb7" or "/dev/ubdb7"; anything else is told. */
+/* "7", "ubdb7" or "/dev/ubdb7"; prints an error for anything else. */
 bool ctl_parse_device(const char *text, uint32_t *ret_id);
 
 /* The device of that name, NULL: of the control fd passed on; says why not. */

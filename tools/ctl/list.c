@@ -143,8 +143,7 @@ int ctl_list(const struct command *command, char **argv)
 	g_autofree char *output = NULL;
 	g_auto(GStrv) rest = NULL;
 	const GOptionEntry entries[] = {
-		{ "output", 0, 0, G_OPTION_ARG_STRING, &output,
-		  "Output format: human (default) or json", "FORMAT" },
+		CTL_OUTPUT_ENTRY(output),
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &rest, NULL, NULL },
 		{},
 	};

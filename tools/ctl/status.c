@@ -90,8 +90,7 @@ int ctl_status(const struct command *command, char **argv)
 	g_autofree char *output = NULL;
 	g_auto(GStrv) words = NULL;
 	const GOptionEntry entries[] = {
-		{ "output", 0, 0, G_OPTION_ARG_STRING, &output,
-		  "Output format: human (default) or json", "FORMAT" },
+		CTL_OUTPUT_ENTRY(output),
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "SOCKET" },
 		{},
 	};
