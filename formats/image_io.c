@@ -441,7 +441,7 @@ bool image_parse_preallocation(const char *name, enum image_preallocation *ret_m
 		{ "metadata", IMAGE_PREALLOC_METADATA },
 		{ "falloc", IMAGE_PREALLOC_FALLOC },
 		{ "full", IMAGE_PREALLOC_FULL },
-		{ NULL },
+		{},
 	};
 	uint64_t mode;
 

@@ -94,7 +94,7 @@ static gboolean parse_recovery(const char *name, const char *value, void *data, 
 		{ "fail", RECOVERY_FAIL },
 		{ "reissue", RECOVERY_REISSUE },
 		{ "fail-io", RECOVERY_FAIL_IO },
-		{ NULL },
+		{},
 	};
 	uint64_t mode;
 
@@ -110,7 +110,7 @@ static gboolean parse_data(const char *name, const char *value, void *data, GErr
 		{ "copy", DATA_COPY },
 		{ "user-copy", DATA_USER_COPY },
 		{ "zero-copy", DATA_ZERO_COPY },
-		{ NULL },
+		{},
 	};
 	uint64_t way;
 
@@ -143,7 +143,7 @@ static gboolean parse_size(const char *name, const char *value, void *data, GErr
 static gboolean parse_block_size(const char *name, const char *value, void *data, GError **err)
 {
 	static const struct enum_name sizes[] = {
-		{ "512", 512 }, { "1024", 1024 }, { "2048", 2048 }, { "4096", 4096 }, { NULL },
+		{ "512", 512 }, { "1024", 1024 }, { "2048", 2048 }, { "4096", 4096 }, {},
 	};
 	uint64_t size;
 

@@ -33,7 +33,7 @@ static void add_bitmaps(GVariantBuilder *pairs, const GPtrArray *bitmaps)
 
 static void add_encryption(GVariantBuilder *pairs, uint32_t method)
 {
-	static const struct enum_name methods[] = { { "aes", 1 }, { "luks", 2 }, { NULL } };
+	static const struct enum_name methods[] = { { "aes", 1 }, { "luks", 2 }, {} };
 	GVariantBuilder encrypt;
 
 	g_variant_builder_init(&encrypt, G_VARIANT_TYPE_VARDICT);

@@ -8,9 +8,9 @@ static const struct enum_name names[] = {
 	{ "none", 0 },
 	{ "wide", 1ull << 40 },
 	{ "broad", 1ull << 40 },
-	{ NULL },
+	{},
 };
-static const struct enum_name nothing[] = { { NULL } };
+static const struct enum_name nothing[] = { {} };
 
 static void from_name(void)
 {

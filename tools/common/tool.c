@@ -98,7 +98,7 @@ static bool parse_engine(const char *aio, enum aio_engine *ret_engine)
 		{ "threads", AIO_ENGINE_THREADS },
 		{ "native", AIO_ENGINE_ANY },
 		{ "io_uring", AIO_ENGINE_URING },
-		{ NULL },
+		{},
 	};
 	uint64_t engine;
 

@@ -29,7 +29,7 @@ const char *describe_state(const struct description *description)
 	static const struct enum_name states[] = {
 		{ "added", UBD_S_DEV_ADDED },		{ "live", UBD_S_DEV_LIVE },
 		{ "stopped", UBD_S_DEV_STOPPED },	{ "quiesced", UBD_S_DEV_QUIESCED },
-		{ "recovering", UBD_S_DEV_RECOVERING }, { NULL },
+		{ "recovering", UBD_S_DEV_RECOVERING }, {},
 	};
 
 	return enum_to_name(states, description->info.state) ?: "unknown";
