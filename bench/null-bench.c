@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a driver costs: a server that does nothing, or next to nothing (null-server.c), and a client
- * with 32 requests of 4 KiB in flight per queue.
+ * Measures what a driver costs: a server that does nothing, or next to nothing (null-server.c), and
+ * a client that keeps 32 requests of 4 KiB in flight per queue.
  *
  *	null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]
  *
@@ -9,15 +9,15 @@
  *	OPERATION  read or write
  *	WAY        one: COMMIT_AND_FETCH_REQ. two: COMMIT_REQ, then FETCH_REQ.
  *	           one-each, two-each: the same with a system call for each command
- *	FILE       requests are passed on to it, as by a loop device with direct I/O
+ *	FILE       the server passes requests on to it, like a loop device with direct I/O
  *
  * Prints one line:
  *
  *	KIND DRIVER QUEUES OPERATION WAY RATE SERVER BUSY
  *
- * KIND is null or loop, RATE is requests a second, SERVER the server's CPU time for each in
- * microseconds (its own and what the kernel does in its name), BUSY that of the whole machine.
- * The client is a process of its own, with a thread for each queue.
+ * KIND is null or loop, RATE is requests per second. SERVER is the server's CPU time per request in
+ * microseconds, including what the kernel does on its behalf; BUSY is that of the whole machine.
+ * The client is another process, with one thread per queue.
  */
 #include "null-bench.h"
 
@@ -59,7 +59,7 @@ static struct options {
 	const char *path;
 } options;
 
-/* Of a client's thread. */
+/* A thread of the client. */
 struct client {
 	pthread_t thread;
 	unsigned id;
@@ -128,7 +128,7 @@ static void submit_request(struct io_uring *ring, int fd, char *buffer)
 	io_uring_sqe_set_data(sqe, buffer);
 }
 
-/* Each thread on a processor of its own, and so on a queue of its own. */
+/* Each thread gets its own CPU, and so its own queue. */
 static void pin(unsigned cpu)
 {
 	cpu_set_t set;
@@ -172,7 +172,7 @@ static void *request(void *arg)
 	return NULL;
 }
 
-/* Waits for the word to begin, and for what the disk has become; says how many were done. */
+/* Waits until the server sends the disk that it has made; reports the number of requests done. */
 static void be_client(int from_server, int to_server)
 {
 	struct client clients[MAX_QUEUES] = {};
@@ -194,7 +194,7 @@ static void be_client(int from_server, int to_server)
 
 /* ---- both ---- */
 
-/* Seconds that all processors together were not idle. */
+/* Seconds during which the CPUs were not idle, added up. */
 static double busy_seconds(void)
 {
 	unsigned long user, nice, system, irq, softirq;

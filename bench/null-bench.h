@@ -21,7 +21,9 @@
 
 /* ---- null-ublk.c ---- */
 
-/* Linux's own ublk; has only what a null server needs, which does not recover and names nothing. */
+/*
+ * Linux's own ublk. It has only what a server needs that neither recovers devices nor names them.
+ */
 extern const struct transport_ops transport_ublk;
 
 /* ---- null-server.c ---- */
@@ -29,19 +31,19 @@ extern const struct transport_ops transport_ublk;
 struct disk {
 	unsigned nr_queues;
 	uint64_t bytes;
-	char path[32]; /* of its node, once it is there */
+	char path[32]; /* of its node, once it exists */
 };
 
-/* What is wanted of the server. */
+/* How the server is to work. */
 struct server_options {
 	const struct transport_ops *driver;
-	bool batches;	   /* requests and answers in batches, not with commands for single tags */
+	bool batches; /* requests and answers come in batches, not with commands for single tags */
 	bool two_commands; /* COMMIT_REQ and FETCH_REQ, not COMMIT_AND_FETCH_REQ; ubd only */
 	bool one_by_one;   /* a system call for each command */
-	int file_fd;	   /* requests are passed on to it; -1: they are answered at once */
+	int file_fd;	   /* the server passes requests on to it; -1: it answers them at once */
 };
 
-/* Adds the disk, with a thread for each queue, and deletes it. */
+/* Adds the disk, with one thread per queue; ends them and deletes it. */
 void server_start(const struct server_options *options, struct disk *disk);
 void server_end(void);
 
@@ -50,7 +52,7 @@ void server_end(void);
 /* @error: an errno. */
 __attribute__((noreturn)) void die(const char *what, int error);
 
-/* What most calls mean by a negative number. */
+/* Returns @ret, unless it is negative: then errno says why. */
 int check(const char *what, int ret);
 
 void start_thread(pthread_t *thread, void *(*run)(void *), void *arg);

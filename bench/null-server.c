@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * null-bench: the server, a thread for each queue. By the commands for single tags it answers a
- * request with a command; by batches it gathers the answers of a turn, and sends one command for
+ * null-bench: the server, with one thread per queue. With commands for single tags it answers each
+ * request with a command; with batches it gathers the answers of a turn and sends one command for
  * all of them.
  */
 #include <errno.h>
@@ -16,12 +16,12 @@
 #include "null-bench.h"
 #include "params.h"
 
-/* user_data of commands for single tags is the tag; of what goes to the file, the tag and this. */
+/* user_data: the tag for commands for single tags; the tag and FILE_IO for I/O of the file. */
 #define FILE_IO	     (1u << 16)
 #define FETCH_BATCH  (1u << 17)
 #define COMMIT_BATCH (1u << 18)
 
-/* IORING_URING_CMD_MULTISHOT, which Debian 12 does not know yet. */
+/* IORING_URING_CMD_MULTISHOT, which Debian 12's headers do not have yet. */
 #define MULTISHOT    (1u << 1)
 #define BUFFER_GROUP 0
 
@@ -31,11 +31,12 @@ struct queue {
 	struct io_uring ring;
 	const char *descs;
 	char *buffers;
-	unsigned pending; /* tags that are fetched, or will be; 1 while there is a fetch for all */
+	struct request_desc requests[DEPTH]; /* by tag */
+	unsigned pending;		     /* commands that wait for requests, or will do so */
 
-	/* By batches. */
+	/* With batches. */
 	struct io_uring_buf_ring *tag_ring;
-	uint16_t (*tags)[DEPTH]; /* the buffers of tag_ring: DEPTH of them */
+	uint16_t (*tags)[DEPTH]; /* the DEPTH buffers of tag_ring */
 	struct fetch_entry *entries;
 	unsigned nr_entries;
 };
@@ -178,13 +179,13 @@ static void pass_on(struct queue *q, unsigned tag, const struct request_desc *de
 
 static void serve_request(struct queue *q, unsigned tag)
 {
-	struct request_desc desc;
+	struct request_desc *desc = &q->requests[tag];
 
-	wire->describe(q->descs + tag * wire->desc_bytes, &desc);
+	wire->describe(q->descs + tag * wire->desc_bytes, desc);
 	if (options.file_fd >= 0)
-		pass_on(q, tag, &desc);
+		pass_on(q, tag, desc);
 	else
-		answer(q, tag, desc.bytes);
+		answer(q, tag, desc->bytes);
 }
 
 static void complete_fetch_batch(struct queue *q, const struct io_uring_cqe *cqe)
@@ -273,7 +274,10 @@ static void check_error(const GError *err)
 		die(err->message, err->code);
 }
 
-/* Left to the kernel a disk of one queue may get a scheduler, and one of several has none. */
+/*
+ * By default, the kernel may give a scheduler to a disk with one queue, but not to one with
+ * several.
+ */
 static void set_no_scheduler(void)
 {
 	g_autofree char *disk = g_path_get_basename(transport->path);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Control commands to the driver, each a passthrough command on a small ring
- * of our own. Stopping a device waits for requests that the queue threads
- * serve, so nothing that they wait for may ever run on this thread.
+ * Control commands to the driver, each a passthrough command on a small ring. Stopping a device
+ * waits for requests that the queue threads serve, so nothing that those threads wait for may ever
+ * run on this thread.
  *
- * The kernel writes to the memory that a command names, the caller's, until the command is
- * answered. So a command is either taken back before the kernel has seen it, or its answer is
- * waited for, whatever io_uring_enter() says meanwhile: none is ever left for the next one.
+ * A command names memory of the caller, to which the kernel writes until the command is answered.
+ * So either the command is taken back before the kernel has seen it, or this file waits for the
+ * answer, whatever io_uring_enter() returns meanwhile. No command is ever left for the next one.
  */
 #include "control.h"
 
@@ -24,12 +24,13 @@
 
 struct control {
 	struct io_uring ring;
-	/* An entry of the ring that the kernel has not taken, to be filled anew; NULL if none. */
+	/* An entry of the ring that the kernel has not taken; the next command reuses it. Or NULL.
+	 */
 	struct io_uring_sqe *unsent;
-	int fd; /* the device's control fd, -1 before ADD_DEV */
+	int fd; /* the device's control fd; -1 before ADD_DEV */
 };
 
-/* 0, or -errno, and then the kernel knows nothing of the command. */
+/* 0 or -errno. After an error the kernel has not seen the command. */
 static int send_command(struct control *control, int fd, uint32_t op,
 			const struct ubdsrv_ctrl_cmd *cmd)
 {
@@ -52,7 +53,7 @@ static int wait_for_answer(struct io_uring *ring)
 	struct io_uring_cqe *cqe;
 	int res;
 
-	/* Where the ring cannot wait, poll() can. */
+	/* If the ring cannot wait, poll() can. */
 	while (io_uring_wait_cqe(ring, &cqe) < 0)
 		poll(&answered, 1, -1);
 	res = cqe->res;
@@ -68,7 +69,7 @@ static int control_command(struct control *control, int fd, uint32_t op,
 	return res ?: wait_for_answer(&control->ring);
 }
 
-/* A command to the device, with a buffer (NULL: none). */
+/* Sends a command to the device. @buf may be NULL. */
 static int device_command(struct control *control, uint32_t op, void *buf, size_t len)
 {
 	struct ubdsrv_ctrl_cmd cmd = { .len = len, .addr = (uintptr_t)buf };
@@ -113,7 +114,7 @@ static void set_add_error(int res, const struct ubdsrv_ctrl_dev_info *info, GErr
 		error_set(err, res, "/dev/ubdb%u: cannot add this device", info->dev_id);
 }
 
-/* A command that returns the device's control fd. */
+/* Sends a command that returns the device's control fd. */
 static int get_control_fd(struct control *control, int node_fd, uint32_t op, void *buf, size_t len)
 {
 	struct ubdsrv_ctrl_cmd cmd = { .len = len, .addr = (uintptr_t)buf };
@@ -167,19 +168,20 @@ static int open_dev(struct control *control, uint32_t id, GError **err)
 }
 
 /*
- * Linux 7.2 ends a thread's io_uring worker with its last ring, and a command that comes at that
- * moment may wait for a worker for ever. So a thread that had a ring always has one.
+ * Linux 7.2 ends a thread's io_uring worker together with the thread's last ring, and a command
+ * that comes at that moment may wait for a worker for ever. So a thread that has had a ring always
+ * keeps one.
  */
 static void keep_worker(void)
 {
 	static __thread struct io_uring ring;
-	static __thread pid_t owner; /* not a parent's, whose rings are not ours */
+	static __thread pid_t owner; /* not a parent process, whose rings are not ours */
 
 	if (owner != gettid() && !io_uring_queue_init(1, &ring, 0))
 		owner = gettid();
 }
 
-/* Without a device; NULL with @err set on failure. */
+/* Returns a handle without a device; NULL with @err set on failure. */
 static struct control *control_new(GError **err)
 {
 	struct control *control = g_new0(struct control, 1);
@@ -271,7 +273,7 @@ struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GEr
 	res = control_get_info(control, ret_info);
 	if (res == 0 && ret_info->nr_hw_queues)
 		return control;
-	/* Some files, such as /dev/null, agree to any command. */
+	/* Some files, such as /dev/null, accept any command. */
 	if (res == 0)
 		res = -EOPNOTSUPP;
 	g_set_error(err, UBD_ERROR, -res, "descriptor %d: %s", fd,
@@ -386,7 +388,8 @@ int control_take_over(struct control *control)
 {
 	int res = control_quiesce(control);
 
-	/* -EBUSY: another server is about to recover it, as START_RECOVERY finds out, or was. */
+	/* -EBUSY: another server was about to recover it. If it still is, START_RECOVERY says so.
+	 */
 	if (res < 0 && res != -EBUSY)
 		return res;
 	return device_command(control, UBD_CMD_START_RECOVERY, NULL, 0);

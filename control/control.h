@@ -2,11 +2,11 @@
 /*
  * Control commands to the driver: one at a time, each waiting for its answer.
  *
- * A struct control holds the control fd of one device. Whoever holds that fd may do anything to the
- * device, without any privilege; when the last copy is closed, the driver stops and deletes the
- * device.
+ * A struct control holds the control fd of one device. A process that has that fd may do anything
+ * to the device, without any privilege. When the last copy is closed, the driver stops and deletes
+ * the device, unless it was created with recovery.
  *
- * Main thread only.
+ * One thread uses a struct control, usually the main thread.
  */
 #ifndef UBD_CONTROL_H
 #define UBD_CONTROL_H
@@ -22,7 +22,7 @@ struct control;
 int control_get_features(uint64_t *ret_features, GError **err);
 
 /*
- * Adds a device as @info asks for; @info then says what the driver granted.
+ * Adds a device with the properties in @info; @info then says what the driver granted.
  * The caller frees it with control_free(). NULL with @err set on failure, and
  * nothing is left behind.
  */
@@ -34,7 +34,10 @@ struct control *control_add_dev(struct ubdsrv_ctrl_dev_info *info, GError **err)
  */
 struct control *control_open_dev(uint32_t id, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
 
-/* The same for a control fd that this process was given; the struct control owns it from now on. */
+/*
+ * The same for a control fd that this process was given. The struct control owns it; on failure it
+ * is closed.
+ */
 struct control *control_adopt(int fd, struct ubdsrv_ctrl_dev_info *ret_info, GError **err);
 
 /* The control fd; it still belongs to @control. */
@@ -61,11 +64,11 @@ int control_open_block(struct control *control);
 int control_update_size(struct control *control, uint64_t sectors);
 int control_start_dev(struct control *control);
 int control_stop_dev(struct control *control);
-/* -EBUSY if anything has the disk open. */
+/* -EBUSY if the disk is open. */
 int control_try_stop_dev(struct control *control);
 int control_del_dev(struct control *control);
 
-/* Asks the server of a device with recovery to leave, and waits until it has. */
+/* Asks the server of a device with recovery to leave, and waits until it has left. */
 int control_quiesce(struct control *control);
 
 /*
