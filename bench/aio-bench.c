@@ -120,7 +120,7 @@ static void poll_many(void *unused)
 		fd = g_open("/dev/null", O_RDWR | O_CLOEXEC, 0);
 	while (polls_left) {
 		polls_left--;
-		co_poll(fd, POLLIN);
+		co_poll(fd, POLLIN, NULL);
 	}
 	if (!--live)
 		co_wake(parent);
