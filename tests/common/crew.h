@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Several loops, a thread each, that work on one thing at the same time. */
+/* Several loops, one per thread, that work on one thing at the same time. */
 #ifndef UBD_TESTS_CREW_H
 #define UBD_TESTS_CREW_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Memory of a test as a registered buffer of its loop, as a server has the pages of a
- * request: nobody but the ring and the copies of the buffer may touch it.
+ * Memory of a test as a registered buffer of its loop, like the pages of a request in a server:
+ * only the ring and the buffer's copy functions may touch it.
  */
 #ifndef UBD_TESTS_FIXED_H
 #define UBD_TESTS_FIXED_H
@@ -18,7 +18,7 @@ struct fixed_memory {
 	uint64_t copied; /* bytes, in and out */
 };
 
-/* Puts @bytes at @base into the table of the running loop. Ends the process if it cannot. */
+/* Puts @bytes at @base into the table of the running loop. Ends the process if that fails. */
 void fixed_memory_init(struct fixed_memory *memory, unsigned index, void *base, size_t bytes);
 /* On the same loop. */
 void fixed_memory_destroy(struct fixed_memory *memory);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A guest: jobs that use one image at once, each one request after the other, spread over the loops
- * of a crew; and one more job that does structural operations. What they do, and what they check,
- * is the test's: it gives the steps.
+ * of a crew; and one more job that does structural operations. The test decides what they do and
+ * check: it provides the steps.
  */
 #ifndef UBD_TESTS_GUEST_H
 #define UBD_TESTS_GUEST_H
@@ -23,9 +23,9 @@ struct guest_job {
 	/* guest->memory_bytes, also registered with the loop. */
 	uint8_t *memory;
 	struct fixed_memory fixed;
-	/* The step's: the present request, and where in the memory its data is. */
+	/* Set by the step: the present request, and where in the memory its data is. */
 	struct request request;
-	bool in_fixed;	/* it is passed as the registered buffer */
+	bool in_fixed;	/* its data is passed as the registered buffer */
 	unsigned shift; /* where it begins */
 	uint64_t since; /* when the request began, by the test's clock; 0: between two */
 };
@@ -37,11 +37,11 @@ struct guest {
 	size_t memory_bytes; /* of each job */
 	uint64_t seed;
 	/*
-	 * A step of a job, with the size of the disk and the image (if it is open) as they are.
-	 * False if it had to do without a request: others go first then.
+	 * One step of a job. The size of the disk and the image (if it is open) stay as they are
+	 * meanwhile. False if the step could not do a request: others go first then.
 	 */
 	bool (*co_step)(struct guest_job *job);
-	/* Whether the job, which has done so many steps, does one more. */
+	/* Whether the job does another step after that many. */
 	bool (*goes_on)(const struct guest_job *job, unsigned steps);
 	void *arg; /* the test's */
 	/* Its own. */
@@ -56,10 +56,10 @@ struct guest {
 /* Runs it to its end. NULL if all went well; else what went wrong, which the caller frees. */
 char *guest_co_run(struct guest *guest, struct crew *crew);
 
-/* For steps: stops all jobs. Takes over @failure, which is lost if it is not the first. */
+/* For steps: stops all jobs. Takes over @failure, and drops it if it is not the first. */
 void guest_fail(struct guest *guest, char *failure);
 
-/* For steps: the place and the view of the request's data. */
+/* For steps: where the request's data is, and a view of it. */
 uint8_t *guest_job_data(const struct guest_job *job);
 struct iobuf guest_job_view(const struct guest_job *job, struct iovec *iov);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A disk in memory; see memdisk.h. A page that is missing is looked for below. */
+/* A disk in memory; see memdisk.h. A missing page is looked for in the layer below. */
 #include "memdisk.h"
 
 #include <assert.h>
@@ -50,7 +50,7 @@ void memdisk_set_size(struct memdisk *disk, uint64_t size)
 	disk->size = size;
 }
 
-/* NULL where no layer has the page. */
+/* NULL if no layer has the page. */
 static const uint8_t *find_page(const struct memdisk *disk, uint64_t index)
 {
 	for (; disk; disk = disk->below) {

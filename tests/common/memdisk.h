@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A disk in memory: sparse, and if wanted a layer on top of another one, which
- * it reads through and never changes. So a state of a disk costs what differs.
- * The caller locks.
+ * A disk in memory: sparse and, optionally, a layer on top of another one, which it reads through
+ * and never changes. So a state of a disk costs only what differs. The caller locks.
  */
 #ifndef UBD_TESTS_MEMDISK_H
 #define UBD_TESTS_MEMDISK_H
@@ -10,7 +9,7 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* Beyond this nothing is written: no test has a use for it, a bug may. */
+/* Nothing is written beyond this: no test needs that, but a bug may try. */
 #define MEMDISK_MAX_SIZE (8ull << 30)
 
 struct memdisk;
@@ -23,9 +22,9 @@ uint64_t memdisk_size(const struct memdisk *disk);
 /* What is cut off is gone; what is added is zero. */
 void memdisk_set_size(struct memdisk *disk, uint64_t size);
 
-/* Beyond the end are zeroes. */
+/* Reads beyond the end give zeroes. */
 void memdisk_read(const struct memdisk *disk, uint64_t off, uint64_t bytes, void *buf);
-/* Both grow the disk where they reach beyond its end. */
+/* Both grow the disk if they extend beyond its end. */
 void memdisk_write(struct memdisk *disk, uint64_t off, uint64_t bytes, const void *buf);
 void memdisk_zero(struct memdisk *disk, uint64_t off, uint64_t bytes);
 

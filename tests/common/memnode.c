@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Where faults and torn writes cut. */
+/* Faults and torn writes cut requests at multiples of this. */
 #define UNIT	       512u
 
-/* How many times longer a late request takes: so much, twice, four or eight times that. */
+/* How many times longer a late request takes: this, twice, four or eight times as much. */
 #define LATE_FACTOR    40
 #define LATE_DOUBLINGS 3
 
@@ -41,7 +41,7 @@ void memnode_start_log(struct memnode *node)
 	node->log = g_ptr_array_new_with_free_func(disk_op_free);
 }
 
-/* With the node's lock held. A clock of its own is taken after it. */
+/* Called with the node's lock held. The clock's own lock is taken after it. */
 static uint64_t tick(struct memnode *node)
 {
 	return node->clock ? memnode_tick(node->clock) : ++node->ticks;
@@ -84,7 +84,7 @@ static bool draw_fault(struct memnode *node, const struct disk_op *op)
 	return permille && rng_below(&node->rng, 1000) < permille;
 }
 
-/* What a request that is to fail does before it does: the first part of it. */
+/* What a request that must fail does before it fails: its first part. */
 static int maybe_fail(struct memnode *node, struct disk_op *op)
 {
 	if (!draw_fault(node, op))
@@ -197,7 +197,7 @@ static int memnode_co_preadv(struct image *img, uint64_t off, uint64_t bytes, st
 	return iobuf_copy_in(mem, data, bytes);
 }
 
-/* The node's size follows the disk's; of two that finish at once the larger one stays. */
+/* The node's size follows the disk's; if two finish at once, the larger one stays. */
 static void grow_to(struct image *img, uint64_t size)
 {
 	uint64_t old = atomic_load(&img->size);
@@ -241,7 +241,7 @@ static int memnode_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t by
 	return ret;
 }
 
-/* Advice: half of it is taken. */
+/* Advice: only half of it is followed. */
 static int memnode_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 {
 	struct memnode *node = img->opaque;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A bottom node on a disk in memory, for tests: every request waits a random
- * number of turns of the loop, so that requests overtake each other, some fail
- * if wanted, and what was done can be kept in a log.
+ * A bottom node on a disk in memory, for tests: every request waits a random number of turns of the
+ * loop, so that requests overtake each other; optionally some fail, and a log records what was
+ * done.
  *
- * The rules of the disk: a request takes effect in the one moment it completes
- * in, and until then is not there to see. What a flush promises is the disk as
- * it was when the flush started.
+ * The rules of the disk: a request takes effect at the one moment when it completes, and is
+ * invisible until then. A flush promises the disk as it was when the flush started.
  */
 #ifndef UBD_TESTS_MEMNODE_H
 #define UBD_TESTS_MEMNODE_H
@@ -18,7 +17,7 @@
 enum disk_op_kind {
 	DISK_WRITE,
 	DISK_ZERO,
-	DISK_DISCARD, /* took effect as zeroes; one that did nothing is not kept */
+	DISK_DISCARD, /* took effect as zeroes; a discard that did nothing is not logged */
 	DISK_TRUNCATE,
 	DISK_FLUSH,
 };
@@ -31,35 +30,41 @@ struct disk_op {
 	uint64_t off; /* the new size of a truncate */
 	uint64_t bytes;
 	uint8_t *data; /* of a write */
-	/* In ticks of the clock; the end is DISK_NEVER while it is in flight or when it failed. */
+	/*
+	 * In ticks of the clock; the end is DISK_NEVER while the request is in flight or if it
+	 * failed.
+	 */
 	uint64_t start;
 	uint64_t end;
 };
 
 struct memnode {
-	/* Set before the node is opened; 0 and NULL are fine for all but the disk. */
+	/* Set before the node is opened; 0 and NULL are fine for everything but the disk. */
 	struct memdisk *disk;
 	uint32_t alignment; /* of requests; 0: 1 */
 	unsigned max_delay; /* turns of the loop */
 	/*
-	 * How many requests are so late that much happens meanwhile: a flush, say,
-	 * and what it sets free.
+	 * How many requests are so late that much happens meanwhile: for example a flush, and the
+	 * reuse of what it frees.
 	 */
 	unsigned percent_late;
 	uint64_t max_size; /* of the file; 0: MEMDISK_MAX_SIZE */
-	/* Of an image with an external data file: that one's, and whose clock it goes by. */
+	/* For an image with an external data file: the data file's node, whose clock is used. */
 	struct memnode *data;
 	struct memnode *clock;
 	bool no_write_zeroes; /* the op is missing, as on some file systems */
 	/*
-	 * As the file node: a flush that failed may have lost data for good, so that
-	 * all later ones fail too, until it is opened again.
+	 * Like the file node: a flush that failed may have lost data for good, so all later ones
+	 * fail, too, until the node is opened again.
 	 */
 	bool flush_error_stays;
-	bool flush_does_nothing;	 /* a disk that lies, to test the tests with */
+	bool flush_does_nothing;	 /* the disk lies, to test the tests */
 	GPtrArray *log;			 /* of struct disk_op in order of their start */
 	_Atomic unsigned fault_permille; /* of writes, flushes and the like; may change later */
-	/* Of writes at the start of the disk; those that fail may be there in whole. Likewise. */
+	/*
+	 * Of writes at the start of the disk; those that fail may be there as a whole. They come
+	 * and go, too.
+	 */
 	_Atomic unsigned header_fault_percent;
 	_Atomic bool hold_discards; /* they wait while it is set */
 	/* The node's own. */
@@ -69,22 +74,22 @@ struct memnode {
 	_Atomic unsigned in_flight;
 	_Atomic uint64_t faults;
 	_Atomic uint64_t discards, flushes; /* that were asked for */
-	_Atomic bool flush_failed;	    /* and stays so */
+	_Atomic bool flush_failed;	    /* and it stays so */
 };
 
 /* @seed decides on delays and faults. */
 void memnode_init(struct memnode *node, struct memdisk *disk, uint64_t seed);
 void memnode_destroy(struct memnode *node);
 
-/* Makes the log that the node is to keep. */
+/* Creates the log that the node must keep. */
 void memnode_start_log(struct memnode *node);
 
 /* The next moment of the clock. Any thread. */
 uint64_t memnode_tick(struct memnode *node);
 
 /*
- * Opens an image on the node, which stays the caller's and must outlive it.
- * @filename is what names of backing files are relative to.
+ * Opens an image on the node, which still belongs to the caller and must outlive the image. Names
+ * of backing files are relative to @filename.
  */
 int memnode_co_open_image(struct memnode *node, const char *filename,
 			  const struct image_open_opts *opts, struct image **ret_img, GError **err);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a guest disk must hold: one version per sector. For users who see to it
- * that no sector is in two requests at a time (other sectors may be, from any
- * thread).
+ * What a guest disk must hold: one version per sector. For users that make sure that no sector is
+ * in two requests at a time (other sectors may be, on any thread).
  */
 #ifndef UBD_TESTS_MODEL_H
 #define UBD_TESTS_MODEL_H
@@ -26,8 +25,8 @@ void model_set(struct model *model, uint64_t first, uint64_t end, const uint32_t
 void model_discarded(struct model *model, uint64_t guest_off, uint64_t bytes);
 
 /*
- * Compares what was read. What a discard left open is settled by the first
- * read. NULL if all is right; else what is wrong, which the caller frees.
+ * Compares what was read. The first read settles what a discard left open. NULL if everything is
+ * right; otherwise what is wrong, which the caller frees.
  */
 char *model_check(struct model *model, uint64_t guest_off, uint64_t bytes, const void *buf);
 

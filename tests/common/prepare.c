@@ -2,10 +2,9 @@
 /*
  * Images to start a test with; see prepare.h.
  *
- * An overlay with data is made by converting a raw file, where holes become
- * unallocated clusters, and putting the backing file below it afterwards. So
- * what is in the overlay is decided for pieces of GRANULE, which no cluster is
- * larger than but those that are a multiple of it.
+ * An overlay with data is made by converting a raw file, where holes become unallocated clusters,
+ * and adding the backing file afterwards. So whether the overlay has data is decided for pieces of
+ * GRANULE; only clusters that are a multiple of it are larger.
  */
 #include "prepare.h"
 
@@ -82,7 +81,7 @@ static char *prepare_backing(const char *folder, const struct image_spec *spec, 
 	return qcow2;
 }
 
-/* A raw file of what the image itself is to hold. */
+/* A raw file of what the image itself will hold. */
 static void make_filling(const char *filename, const struct image_spec *spec, struct rng *rng,
 			 uint32_t *initial)
 {
@@ -108,7 +107,7 @@ static char *creation_options(const struct image_spec *spec)
 			       spec->lazy_refcounts ? "on" : "off");
 }
 
-/* What the format has beside that. */
+/* The format's other options. */
 static char *feature_options(const char *folder, const struct image_spec *spec)
 {
 	g_autofree char *data_file = scratch_file(folder, "image.data");

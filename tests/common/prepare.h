@@ -25,7 +25,7 @@ struct image_spec {
 	bool data_file;	    /* an external one; then not compressed */
 	bool data_file_raw; /* then without a backing file */
 	enum prepared_backing backing;
-	unsigned percent_filled; /* of it is data in the image itself already ... */
+	unsigned percent_filled; /* of it is data in the image itself ... */
 	bool compressed;	 /* ... in compressed clusters */
 	const char *compression; /* "zlib" or "zstd"; NULL: "zlib" */
 };

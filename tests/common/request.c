@@ -27,7 +27,10 @@ static int co_write(const struct request *request, struct image *img, struct iob
 
 	if (request->compressed)
 		ret = image_co_pwrite_compressed(img, request->off, request->bytes, mem);
-	/* The disk has grown since it was drawn: what was its last cluster is a part of one. */
+	/*
+	 * The disk has grown since the request was drawn: its old last cluster is now only covered
+	 * in part.
+	 */
 	if (!request->compressed ||
 	    (ret == -EINVAL && request->off + request->bytes < image_size(img)))
 		ret = image_co_pwritev(img, request->off, request->bytes, mem, request->flags);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A request of a guest, as a value: drawn at one place, done at another, printed at a third. */
+/* A request of a guest as a value: drawn in one place, done in another, printed in a third. */
 #ifndef UBD_TESTS_REQUEST_H
 #define UBD_TESTS_REQUEST_H
 
@@ -24,8 +24,8 @@ struct request {
 };
 
 /*
- * Makes a compressed write of a write, of the clusters that it touches, where the image can
- * have one of at most @max_bytes.
+ * Turns a write into a compressed write of the clusters that it touches, if the image supports it
+ * and they have at most @max_bytes.
  */
 void request_compress(struct request *request, const struct image *img, uint64_t max_bytes);
 

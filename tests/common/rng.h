@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Random numbers that a seed repeats. Not for several threads at once, nor inside
- * MIN() and MAX(), which draw twice.
+ * Random numbers that a seed repeats. Not for several threads at once, nor inside MIN() and MAX(),
+ * which draw twice.
  */
 #ifndef UBD_TESTS_RNG_H
 #define UBD_TESTS_RNG_H
@@ -22,7 +22,7 @@ static inline uint64_t rng_next(struct rng *rng)
 	return z ^ (z >> 31);
 }
 
-/* A generator of its own for part @b of the work of seed @a. */
+/* A separate generator for part @b of the work of seed @a. */
 static inline struct rng rng_of(uint64_t a, uint64_t b)
 {
 	struct rng rng = { a };

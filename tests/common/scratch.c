@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-/* The exit status of `qemu-img check` for an image that is sound but for leaks. */
+/* The exit status of `qemu-img check` for an image that has leaks but is otherwise sound. */
 #define QEMU_IMG_CHECK_LEAKS 3
 
 char *scratch_new(void)
@@ -42,7 +42,7 @@ char *scratch_file(const char *folder, const char *name)
 	return g_build_filename(folder, name, NULL);
 }
 
-/* The exit status, -1 if the program could not be run or was killed. */
+/* The exit status; -1 if the program could not be run or was killed. */
 static int run(char **argv, char **ret_output)
 {
 	g_autoptr(GError) err = NULL;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the tests write to a guest disk: every sector says in each of its words
- * where it belongs and which write it came from, so that a sector that is
- * stale, misplaced or torn is known by its contents alone.
+ * What the tests write to a guest disk: every sector says in each of its words where it belongs and
+ * which write it came from, so that its contents alone show whether it is stale, misplaced or torn.
  */
 #ifndef UBD_TESTS_STAMP_H
 #define UBD_TESTS_STAMP_H
@@ -12,9 +11,9 @@
 
 #include "align.h"
 
-/* A sector of zeroes. Every other number is a write's own. */
+/* A sector of zeroes. Every other number belongs to one write. */
 #define VERSION_ZERO	  0u
-/* What the images are prepared with: in the backing file, in the image itself. */
+/* What the images are prepared with: in the backing file, and in the image itself. */
 #define VERSION_BASE	  1u
 #define VERSION_OLD	  2u
 /* The first number for the writes of a test. */

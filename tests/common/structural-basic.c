@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Structural operations that need no feature of a format: cold caches, a look at the map, sizes. */
+/* Structural operations that need no feature of a format: cold caches, reading the map, sizes. */
 #include "structural.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@ const struct structural_op structural_reopen = {
 	.co_perform = co_reopen,
 };
 
-/* Looks at every extent; what it finds may be old the next moment. */
+/* Looks at every extent; the result may be outdated the next moment. */
 static int co_map(struct structural *s)
 {
 	struct image_extent extent;
@@ -37,7 +37,7 @@ const struct structural_op structural_map = {
 	.co_perform = co_map,
 };
 
-/* Of what random faults make fail. */
+/* Handles what random faults make fail. */
 #define MAX_TRIES 30
 
 static bool is_raw(const struct image_spec *spec)
@@ -45,7 +45,7 @@ static bool is_raw(const struct image_spec *spec)
 	return g_str_equal(spec->format, "raw");
 }
 
-/* On blocks of the disk: else the last write before a cut may leave a whole block behind. */
+/* In blocks of the disk: otherwise the last write before a cut may leave a whole block behind. */
 static int co_truncate(struct structural *s)
 {
 	uint64_t size = structural_draw_size(s) & ~(uint64_t)4095;
@@ -53,7 +53,7 @@ static int co_truncate(struct structural *s)
 	int ret;
 
 	structural_begin(s, NULL, size);
-	/* Until the new size is durable, a cut may leave any that later writes need. */
+	/* Until the new size is durable, a cut may leave any size that later writes need. */
 	do {
 		ret = image_co_truncate(s->img, size) ?: image_co_flush(s->img);
 	} while (ret < 0 && s->faults && ++tries < MAX_TRIES);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Structural operations on dirty bitmaps. What a bitmap has to hold is remembered
- * by sectors: those that had changed when it was disabled or merged and, while it is enabled,
- * those that differ from what the disk held when that began.
+ * Structural operations on dirty bitmaps. What a bitmap must hold is remembered by sectors: those
+ * that had changed when it was disabled or merged and, while it is enabled, those that differ from
+ * what the disk held when that began.
  *
- * After a cut a bitmap that is not marked as in use must have all of it, as of the
- * last operation on it; or of the one before, where it was under way.
+ * After a cut, a bitmap that is not marked as in use must have all of it, as of the last operation
+ * on it; or of the one before, if that was under way.
  */
 #include "structural.h"
 
@@ -16,14 +16,14 @@
 #define MAX_AT_A_TIME 3
 #define MAX_EVER      200
 
-/* What is to be known of a bitmap from an operation on. Flat: the test frees it. */
+/* What is known of a bitmap from an operation on. Flat: the test frees it. */
 struct state {
 	uint64_t start, end; /* of the operation, in ticks */
 	bool exists;
 	bool enabled;
 	bool unknown; /* the operation failed, and may have been done or not */
 	uint64_t sectors;
-	unsigned nr_sizes; /* of the disk, noted by then */
+	unsigned nr_sizes; /* of the disk, recorded by then */
 	uint32_t data[];   /* see began_at() and dirty() */
 };
 
@@ -39,7 +39,7 @@ static uint32_t *dirty(struct state *state)
 	return state->data + state->sectors;
 }
 
-/* Of all bitmaps there ever were: how many states each had. */
+/* Of all bitmaps that ever existed: how many states each has had. */
 struct book {
 	unsigned nr;
 	unsigned nr_states[MAX_EVER];
@@ -75,7 +75,7 @@ static struct state *newest_state(struct structural *s, unsigned number)
 	return nr ? state_of(s, number, nr - 1) : NULL;
 }
 
-/* Sectors that were on the disk all the time from the state to @cut. */
+/* Sectors that were on the disk all the time from the state until @cut. */
 static uint64_t sectors_that_stayed(const struct structural *s, const struct state *state,
 				    uint64_t cut)
 {
@@ -83,8 +83,8 @@ static uint64_t sectors_that_stayed(const struct structural *s, const struct sta
 }
 
 /*
- * Whether the bitmap had to have the sector when the disk held @version there. One that was cut
- * off and added again is zero and clean, as in QEMU, until it is written to.
+ * Whether the bitmap had to have the sector when the disk held @version there. A sector that was
+ * cut off and added again is zero and clean, as in QEMU, until it is written to.
  */
 static bool must_have(struct state *state, uint64_t stayed, uint64_t sector, uint32_t version)
 {
@@ -95,7 +95,7 @@ static bool must_have(struct state *state, uint64_t stayed, uint64_t sector, uin
 	return state->enabled && version != began && (sector < stayed || version != VERSION_ZERO);
 }
 
-/* What is left of @old: its sectors that stayed, and of the others those that are not zero. */
+/* What is left of @old: its sectors that stayed and, of the others, those that are not zero. */
 static void carry_over(const struct structural *s, struct state *old, struct state *new,
 		       const uint32_t *versions)
 {
@@ -111,7 +111,7 @@ static void carry_over(const struct structural *s, struct state *old, struct sta
 	}
 }
 
-/* A copy of the newest state, for the operation that begins now. */
+/* A copy of the newest state, for the operation that is about to begin. */
 static struct state *begin_state(struct structural *s, unsigned number, const uint32_t *versions)
 {
 	uint64_t sectors = image_size(s->img) / SECTOR_SIZE;
@@ -186,7 +186,7 @@ static int co_merge(struct structural *s, unsigned from, unsigned to, const uint
 	return end_state(s, state, image_co_bitmap_merge(s->img, name, s->img, source, NULL));
 }
 
-/* Numbers of the bitmaps that can be used; a fault may have left others behind. */
+/* Numbers of the usable bitmaps; a fault may have left others behind. */
 static GArray *usable_bitmaps(struct structural *s, GPtrArray *list)
 {
 	GArray *usable = g_array_new(FALSE, FALSE, sizeof(unsigned));
@@ -222,7 +222,7 @@ static int co_act(struct structural *s, const GArray *usable, const uint32_t *ve
 			 actions[rng_below(&s->rng, G_N_ELEMENTS(actions))], versions);
 }
 
-/* Another operation may have made it version 2. */
+/* Another operation may have turned it into version 2. */
 static bool co_can_have_bitmaps(struct structural *s)
 {
 	struct image_info info = { 0 };
@@ -242,7 +242,7 @@ static int co_bitmaps(struct structural *s)
 
 	if (!co_can_have_bitmaps(s))
 		return 0;
-	/* Which stores what was tracked, and reads it again. */
+	/* This stores what was tracked, and reads it again. */
 	if (rng_percent(&s->rng, 30))
 		return s->co_reopen(s);
 	versions = structural_co_versions(s->img, &failure);
@@ -295,7 +295,7 @@ static char *check_bits(const struct found *found, struct state *state, const ch
 	return NULL;
 }
 
-/* Whether the bitmap may be that of the state. */
+/* Whether the bitmap can be the state's. */
 static char *co_check_state(const struct found *found, struct state *state, const char *name)
 {
 	const struct image_bitmap *bitmap = find_bitmap(found, name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Structural operations that give a qcow2 image another size, or another format. */
+/* Structural operations that change a qcow2 image's size or its version and refcounts. */
 #include "structural.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@ static bool is_qcow2(const struct image_spec *spec)
 	return g_str_equal(spec->format, "qcow2");
 }
 
-/* Version 2 cannot be resized where there are snapshots: they do not know their size. */
+/* Version 2 cannot be resized with snapshots: they do not record their size. */
 static int co_may_resize(struct structural *s, bool *ret_may)
 {
 	g_autoptr(GArray) list = NULL;
@@ -35,7 +35,7 @@ static int co_resize(struct structural *s)
 	if (size > old && rng_percent(&s->rng, 40))
 		mode = rng_between(&s->rng, IMAGE_PREALLOC_METADATA, IMAGE_PREALLOC_FULL);
 	structural_begin(s, NULL, size);
-	/* Once more after an error, for what that left behind. */
+	/* Tries again after an error, to meet what the error left behind. */
 	ret = image_co_resize(s->img, size, mode, NULL);
 	if (ret < 0 && s->faults)
 		ret = image_co_resize(s->img, size, mode, NULL);
@@ -72,7 +72,7 @@ const struct structural_op structural_grow_beside = {
 	.co_perform = co_grow,
 };
 
-/* Another width of the refcounts; and from version 2 to 3 and back, where that can be. */
+/* Another refcount width; and from version 2 to 3 and back, if possible. */
 static int co_amend(struct structural *s)
 {
 	static const char *const widths[] = { "16", "32", "64", "8" };
@@ -88,7 +88,7 @@ static int co_amend(struct structural *s)
 	}
 	ret = image_co_amend(s->img, options, NULL, NULL, NULL);
 	g_hash_table_destroy(options);
-	/* Not every image can be of version 2. */
+	/* Not every image can have version 2. */
 	return ret == -ENOTSUP ? 0 : ret;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Structural operations on snapshots: with the guest halted, when it is known what each
- * of them holds, and beside its requests.
+ * Structural operations on snapshots: with the guest halted, so that the contents of each are
+ * known, and beside its requests.
  */
 #include "structural.h"
 
@@ -12,7 +12,7 @@
 
 #define NEVER	 UINT64_MAX
 
-/* More are not kept at a time. */
+/* No more are kept at a time. */
 #define MAX_KEPT 4
 
 /* What is known of a snapshot. */
@@ -31,7 +31,9 @@ static char *name_of(unsigned number)
 	return g_strdup_printf("snapshot-%u", number);
 }
 
-/* The one of that number, NULL if that is something else's; *ret_name is to be freed. */
+/*
+ * The snapshot of that number; NULL if the number is something else's; the caller frees *ret_name.
+ */
 static struct kept *find(struct structural *s, unsigned number, char **ret_name)
 {
 	char *name = name_of(number);
@@ -62,7 +64,7 @@ static unsigned count_there(struct structural *s)
 	return count;
 }
 
-/* One that is there, or NULL; @known: of known contents only. */
+/* An existing snapshot, or NULL; @known: only one of known contents. */
 static struct kept *draw(struct structural *s, bool known, char **ret_name)
 {
 	unsigned start = rng_below(&s->rng, MAX(s->next_number, 1));
@@ -96,7 +98,7 @@ static struct kept *kept_new(struct structural *s, const uint32_t *versions, uin
 	return kept;
 }
 
-/* @versions: what the image holds now; NULL: nobody knows. */
+/* @versions: what the image holds now; NULL: unknown. */
 static int co_create(struct structural *s, const uint32_t *versions)
 {
 	g_autofree char *name = structural_new_name(s, "snapshot");
@@ -107,7 +109,7 @@ static int co_create(struct structural *s, const uint32_t *versions)
 	ret = image_co_snapshot_create(s->img, name, NULL);
 	if (!ret)
 		kept->created = structural_now(s);
-	/* Narrow refcounts count few. */
+	/* Narrow refcounts cannot count many. */
 	return ret == -EOVERFLOW ? 0 : ret;
 }
 
@@ -145,7 +147,7 @@ static int co_apply(struct structural *s)
 	structural_begin(s, kept->versions, kept->sectors * SECTOR_SIZE);
 	ret = image_co_snapshot_apply(s->img, name, NULL);
 	structural_end(s, ret);
-	/* Narrow refcounts: the snapshot may share with itself what it shared with nobody. */
+	/* Narrow refcounts: applying it may share with the snapshot what was not shared before. */
 	return ret == -EOVERFLOW ? 0 : ret;
 }
 
@@ -194,7 +196,7 @@ static char *co_look_into(const struct structural_view *view, const struct kept 
 	if (view->co_open(view, &opts, &img, &err) < 0)
 		return g_strdup_printf("it does not open: %s", err->message);
 	found = structural_co_versions(img, &failure);
-	/* One that could not be made may be there, but then as it was to be. */
+	/* A snapshot whose creation failed may exist, but then complete. */
 	if (found && kept->known)
 		failure = compare(kept, found, image_size(img) / SECTOR_SIZE);
 	g_free(found);

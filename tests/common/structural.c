@@ -10,7 +10,7 @@
 
 #define READ_BYTES (64u << 10)
 
-/* Each with the weight it is drawn with. */
+/* Each with the weight with which it is drawn. */
 static const struct {
 	const struct structural_op *op;
 	unsigned weight;
@@ -93,7 +93,7 @@ static const struct structural_op *draw_operation(struct structural *s)
 
 /* ---- doing it ---- */
 
-/* The lock is shared by those who only use s->img, the guest's requests among them. */
+/* Users of s->img share the lock, the guest's requests among them. */
 int structural_co_perform(struct structural *s, const struct structural_op *op)
 	NO_THREAD_SAFETY_ANALYSIS /* one lock or the other */
 {

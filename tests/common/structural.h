@@ -44,12 +44,12 @@
 
 struct structural;
 
-/* An image as it was found after a power cut, or after the end. */
+/* An image as it was found after a power cut, or at the end. */
 struct structural_view {
-	struct image *img; /* read-only; not what an operation may close */
-	/* What ended before it must be there as far as it was to be durable. In ticks. */
+	struct image *img; /* read-only; operations may not close it */
+	/* What ended before it must be there if it had to be durable. In ticks. */
 	uint64_t cut;
-	/* Opens it once more, with options of the caller's: a snapshot of it, say. */
+	/* Opens it once more, with the caller's options: for example one of its snapshots. */
 	int (*co_open)(const struct structural_view *view, const struct image_open_opts *opts,
 		       struct image **ret_img, GError **err);
 	void *arg;
@@ -58,17 +58,17 @@ struct structural_view {
 struct structural_op {
 	const char *name;
 	/*
-	 * No request of the guest is in flight meanwhile: for all that changes what the guest
-	 * sees, or s->img. The others run beside the guest's requests.
+	 * No request of the guest is in flight meanwhile: for everything that changes what the
+	 * guest sees, or s->img. Other operations run beside the guest's requests.
 	 */
 	bool exclusive;
-	/* Which images it can be done to; NULL: all of qcow2. */
+	/* Which images support it; NULL: all of qcow2. */
 	bool (*fits)(const struct image_spec *spec);
 	/* 0 or -errno, which fails the test where no faults are injected. */
 	int (*co_perform)(struct structural *s);
 	/*
-	 * Whether what it made is as it must be; NULL: there is nothing to look at. What
-	 * it returns says what is wrong, and is freed by the caller.
+	 * Whether what it made is right; NULL: there is nothing to look at. The result says what is
+	 * wrong; the caller frees it.
 	 */
 	char *(*co_verify)(struct structural *s, const struct structural_view *view);
 };
@@ -90,7 +90,7 @@ struct structural {
 	/* The image: readers use it, an exclusive operation may replace it. */
 	struct co_rwlock lock;
 	struct image *img; /* lock */
-	/* The test's: closes s->img and opens it again. 0, or -errno, and s->img is NULL. */
+	/* The test's: closes s->img and opens it again. Returns 0, or -errno with s->img NULL. */
 	int (*co_reopen)(struct structural *s);
 	/* The test's: see structural_begin(), structural_end() and structural_now(). */
 	void (*begin)(struct structural *s, const uint32_t *versions, uint64_t size);
@@ -99,7 +99,7 @@ struct structural {
 	void *arg; /* the test's */
 	/* Its own. */
 	GHashTable *memory;
-	GArray *sizes; /* struct structural_size: those the disk was to have, in turn */
+	GArray *sizes; /* struct structural_size: those that the disk was set to, in turn */
 	unsigned next_number;
 	const struct structural_op *running;
 	_Atomic unsigned performed;
@@ -112,22 +112,25 @@ void structural_destroy(struct structural *s);
 
 bool structural_is_known(const char *name);
 
-/* Whether some operation, or the one named @only, can be done to such an image. */
+/* Whether any operation, or the one named @only, can be done to such an image. */
 bool structural_fits(const struct image_spec *spec, const char *only);
 
-/* The operations by number; NULL behind the last one. */
+/* The operations by number; NULL after the last one. */
 const struct structural_op *structural_op_at(unsigned index);
 bool structural_op_fits(const struct structural_op *op, const struct image_spec *spec);
-/* Does one now; its result. Used by who decides himself what is done when. */
+/* Does one now and returns its result. For tests that decide themselves what is done when. */
 int structural_co_perform(struct structural *s, const struct structural_op *op);
 
 /*
- * The extra job: s->count operations with pauses, until *stop. NULL if all went well;
- * else what went wrong, which the caller frees.
+ * The extra job: s->count operations with pauses, until *stop. NULL if all went well; otherwise
+ * what went wrong, which the caller frees.
  */
 char *structural_co_run(struct structural *s, const _Atomic bool *stop);
 
-/* Calls co_verify of all operations. NULL if all is well; else the caller frees it. */
+/*
+ * Calls co_verify of all operations. NULL if all is well; otherwise what is wrong, which the caller
+ * frees.
+ */
 char *structural_co_verify(struct structural *s, const struct structural_view *view);
 
 /* Prints what is being done. For a test that hangs. */
@@ -135,49 +138,49 @@ void structural_dump(const struct structural *s);
 
 /* ---- for operations ---- */
 
-/* No image grows beyond. */
+/* No image grows beyond this. */
 static inline uint64_t structural_max_size(const struct image_spec *spec)
 {
 	return spec->size + spec->size / 2;
 }
 
-/* Half of spec->size up to that, in whole sectors. */
+/* From half of spec->size up to that, in whole sectors. */
 uint64_t structural_draw_size(struct structural *s);
 
 /*
- * For exclusive ones, around what changes the contents: the disk is going to have this
- * size, and sector i is going to hold @versions[i] (see stamp.h). NULL: sectors stay as they
- * are; those that are cut off or added become zero. Until structural_end() either may be found.
+ * For exclusive operations, around what changes the contents: the disk will have this size, and
+ * sector i will hold @versions[i] (see stamp.h). NULL: sectors stay as they are; those that are cut
+ * off or added become zero. Until structural_end() either state may be found.
  */
 void structural_begin(struct structural *s, const uint32_t *versions, uint64_t size);
-/* @ret: of the operation. If it failed, it may have been done in part. */
+/* @ret: the operation's result. If it failed, it may have been done in part. */
 void structural_end(struct structural *s, int ret);
 
-/* Whether an image is of version 2 of qcow2, which amend may change. */
+/* Whether an image has version 2 of qcow2, which amend may change. */
 bool structural_is_version_2(const struct image_info *info);
 
 /* The moment, in the ticks that structural_view.cut is in. */
 uint64_t structural_now(struct structural *s);
 
 /*
- * The fewest sectors that the disk may have had by a cut, since s->sizes had @nr_sizes
- * elements and it had @sectors: those from there on may have been cut off.
+ * The fewest sectors that the disk may have had before a cut, given that s->sizes had @nr_sizes
+ * elements and the disk @sectors: those beyond may have been cut off.
  */
 uint64_t structural_fewest_sectors(const struct structural *s, unsigned nr_sizes, uint64_t sectors,
 				   uint64_t cut);
 
 /*
- * The version of each sector of an image, for the caller to free. NULL and
- * *ret_failure, likewise: it cannot be read, or a sector is none that was written.
+ * The version of each sector of an image; the caller frees it. NULL if the image cannot be read or
+ * has a sector that was never written; the caller frees *ret_failure, too.
  */
 uint32_t *structural_co_versions(struct image *img, char **ret_failure);
 
-/* A name that no other call gives. The caller frees it. */
+/* A unique name. The caller frees it. */
 char *structural_new_name(struct structural *s, const char *prefix);
 
 /*
- * What an operation wants to know later, by name; the memory becomes the table's, which
- * frees it by g_free(). Names are those of structural_new_name(), or begin with the operation's.
+ * Remembers what an operation needs later, by name; the table owns the memory and frees it with
+ * g_free(). Names come from structural_new_name(), or begin with the operation's name.
  */
 void structural_remember(struct structural *s, const char *name, void *what);
 void *structural_recall(const struct structural *s, const char *name);

@@ -36,7 +36,7 @@ static void bite(void)
 	abort();
 }
 
-/* Whether it is to stop; else the period has passed. */
+/* Whether it must stop; otherwise the period has passed. */
 static bool wait_one_period(void)
 {
 	struct timespec until;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Ends a test that hangs: when nobody has called watchdog_kick() for @seconds,
- * what the test is doing is printed and the process aborts.
+ * Ends a test that hangs: if nobody has called watchdog_kick() for @seconds, it prints what the
+ * test is doing and aborts the process.
  */
 #ifndef UBD_TESTS_WATCHDOG_H
 #define UBD_TESTS_WATCHDOG_H
 
-/* Whatever the machine: no test goes so long without progress. */
+/* On any machine: no test takes this long without progress. */
 #define SECONDS_TO_HANG 600
 
 /*
- * Of a test with @name `not ok` is printed; NULL: its caller will do so. @dump runs on the
- * watchdog's own thread and may find things in motion.
+ * Prints `not ok` for a test with @name; NULL: the caller does that. @dump runs on the watchdog's
+ * own thread and may find things changing.
  */
 void watchdog_start(const char *name, unsigned seconds, void (*dump)(void *arg), void *arg);
 /* Any thread. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What is demanded of an image after a power cut; see afterwards.h. */
+/* What an image must fulfil after a power cut; see afterwards.h. */
 #include "afterwards.h"
 
 #include <errno.h>
@@ -78,7 +78,7 @@ static char *co_check_metadata(struct image *img, bool leaks_allowed)
 
 /* ---- contents ---- */
 
-/* All of the disk, piece by piece, until something is wrong; @settled: see history.h. */
+/* Reads the whole disk, piece by piece, until something is wrong; @settled: see history.h. */
 static char *co_read_all(struct aftermath *after, struct image *img, uint64_t settled)
 {
 	g_autofree uint8_t *buf = g_malloc(READ_BYTES);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is demanded of an image after a power cut. */
+/* What an image must fulfil after a power cut. */
 #ifndef UBD_TESTS_AFTERWARDS_H
 #define UBD_TESTS_AFTERWARDS_H
 
@@ -11,14 +11,14 @@
 struct aftermath {
 	/* Set before use. */
 	const struct image_spec *spec;
-	const char *filename; /* what backing files are relative to */
+	const char *filename; /* names of backing files are relative to it */
 	const char *folder;   /* for the file that qemu-img looks at */
 	struct memdisk *disk;
 	struct memdisk *data_disk; /* of the external data file; NULL if there is none */
 	struct history *history;
 	uint64_t cut;
 	bool leaks_allowed;
-	struct structural *structural; /* whose operations look at what they made; may be NULL */
+	struct structural *structural; /* whose operations check what they made; may be NULL */
 	/* What was found: whether the image needs a repair, its size, and each sector. */
 	bool dirty;
 	uint64_t size;
@@ -27,28 +27,29 @@ struct aftermath {
 	struct memnode *once_more; /* its own: for structural_view.co_open */
 };
 
-/* These return NULL if all is well; else what is wrong, which the caller frees. */
+/* These return NULL if all is well; otherwise what is wrong, which the caller frees. */
 
 /*
- * It opens, and every sector holds what its history allows. It has no corruption, unless it
+ * The image opens, and every sector holds what its history allows. It has no corruption, unless it
  * says itself that it needs a repair.
  */
 char *aftermath_co_check(struct aftermath *after);
 
 /*
- * Opened for writing it repairs itself, so that then it needs no repair, has no corruption, and
- * holds what it did before. Changes the disk; after aftermath_co_check(), if it is dirty.
+ * Opened for writing, the image repairs itself: afterwards it needs no repair, has no corruption,
+ * and holds the same as before. Changes the disk; call it after aftermath_co_check(), if the image
+ * is dirty.
  */
 char *aftermath_co_repair(struct aftermath *after);
 
-/* qemu-img finds no corruption either. */
+/* qemu-img finds no corruption, either. */
 char *aftermath_check_by_qemu_img(struct aftermath *after);
 
 /*
- * It can go on being used, in a layer on the disk, which stays: it is opened for writing (and
- * repaired), more is written, and then it has no corruption and holds just that. And all of this
- * again after another cut somewhere meanwhile, in the repair maybe. After aftermath_co_check();
- * again.c.
+ * The image can still be used, in a layer on the disk, which stays as it is: it is opened for
+ * writing (and repaired), more is written, and then it has no corruption and holds exactly that.
+ * The same holds after another cut in the middle of it, perhaps in the repair. Call it after
+ * aftermath_co_check(); see again.c.
  */
 char *aftermath_co_continue(struct aftermath *after, uint64_t seed);
 

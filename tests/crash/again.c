@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* An image goes on being used after a power cut, and has another one; see afterwards.h. */
+/* An image is used again after a power cut, and suffers another one; see afterwards.h. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 #define MORE_REQUESTS 24
 #define MORE_CUTS     3
 
-/* A disk that is used again: a layer on the first one's, and what is done to it. */
+/* A disk that is used again: a layer on the first disk, and what is done to it. */
 struct second_life {
 	struct memdisk *before;
 	struct memdisk *live;
@@ -125,7 +125,7 @@ static char *co_use(struct again *again)
 
 /* ---- looking at it ---- */
 
-/* @data: of the external data file, NULL if there is none. */
+/* @data: of the external data file; NULL if there is none. */
 static char *co_look(struct again *again, struct memdisk *disk, struct memdisk *data, uint64_t cut)
 {
 	struct aftermath after = {

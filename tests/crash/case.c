@@ -15,7 +15,7 @@
 #include "watchdog.h"
 #include "workload.h"
 
-/* One cut of so many is shown to qemu-img, or written to again. */
+/* One cut in this many is shown to qemu-img, or written to again. */
 #define EVERY_BY_QEMU_IMG 40
 #define EVERY_CONTINUED	  6
 
@@ -28,12 +28,12 @@ struct recording {
 	struct crash_stats *stats;
 	struct crew *crew;
 	char *folder;
-	char *filename; /* of the image before; backing files are relative to it */
+	char *filename; /* of the image before; names of backing files are relative to it */
 	uint32_t *initial;
-	uint32_t becoming; /* the number of the operation under way in the history */
+	uint32_t becoming; /* the number, in the history, of the operation under way */
 	struct memdisk *before;
 	struct memdisk *live;
-	/* The same of the external data file; NULL if there is none. */
+	/* The same for the external data file; NULL if there is none. */
 	struct memnode data_node;
 	struct memdisk *data_before;
 	struct memdisk *data_live;
@@ -44,7 +44,7 @@ struct recording {
 	char *failure;
 };
 
-/* A moment to cut the power in. */
+/* A moment at which the power is cut. */
 struct cut {
 	unsigned number;
 	uint64_t tick;
@@ -94,13 +94,13 @@ static char *co_open(struct recording *rec)
 	return g_strdup_printf("the image does not open: %s", err->message);
 }
 
-/* A flush of a disk failed, and so must all later ones. */
+/* A flush of a disk failed, so all later ones must fail, too. */
 static bool has_lost(struct recording *rec)
 {
 	return atomic_load(&rec->node.flush_failed) || atomic_load(&rec->data_node.flush_failed);
 }
 
-/* Without faults: what cannot be written at close is lost, and nobody can say what. */
+/* Without faults: what cannot be written at close is lost, and nobody knows what. */
 static int co_reopen(struct structural *s)
 {
 	struct recording *rec = s->arg;
@@ -179,7 +179,7 @@ static void init_disk(struct recording *rec, struct memnode *node, const char *f
 	node->flush_error_stays = c->flush_error_stays;
 }
 
-/* A cut is at the same time for both. */
+/* Both are cut at the same time. */
 static void init_data_disk(struct recording *rec)
 {
 	g_autofree char *filename = scratch_file(rec->folder, "image.data");
@@ -236,7 +236,7 @@ static void recording_destroy(struct recording *rec)
 	g_free(rec->folder);
 }
 
-/* After failures too, a flush that succeeds makes everything durable. */
+/* Even after failures, a flush that succeeds makes everything durable. */
 static char *co_last_flush(struct recording *rec)
 {
 	uint32_t version =
@@ -291,7 +291,7 @@ static int compare_cuts(const void *a, const void *b)
 	return x->tick < y->tick ? -1 : x->tick > y->tick;
 }
 
-/* The ends of all flushes: just before one, the most is at stake. */
+/* The ends of all flushes: just before one, most is at stake. */
 static GArray *flush_ends(const struct recording *rec)
 {
 	GArray *ends = g_array_new(false, false, sizeof(uint64_t));
@@ -378,7 +378,7 @@ static void save_record(const struct recording *rec, const char *filename)
 	g_string_free(text, true);
 }
 
-/* Keeps the image and what was done to it, for whoever looks for the reason. */
+/* Keeps the image and the record of what was done to it, to find the reason. */
 static void save_evidence(const struct recording *rec, const struct memdisk *disk)
 {
 	g_autofree char *image = scratch_file(rec->folder, "after-cut");
@@ -405,7 +405,7 @@ static char *report(const struct recording *rec, const struct cut *cut, const st
 			       rec->c->seed, cut->number, cut->tick, reason, kept_in, folder);
 }
 
-/* @data: of the external data file, NULL if there is none. */
+/* @data: of the external data file; NULL if there is none. */
 static char *co_cut_once(struct recording *rec, struct replay *replay, struct replay *data,
 			 const struct cut *cut)
 {
@@ -446,7 +446,7 @@ static char *co_cut_all(struct recording *rec)
 	return failure;
 }
 
-/* No cut at all: nothing may be lost then, clusters neither. */
+/* Without a cut nothing may be lost, not even clusters. */
 static char *co_look_at_the_end(struct recording *rec)
 {
 	struct aftermath after = {
@@ -463,7 +463,7 @@ static char *co_look_at_the_end(struct recording *rec)
 	struct cut end = { 0, rec->node.ticks };
 	char *failure;
 
-	/* Then all that the cuts look at was lost here too. */
+	/* Otherwise everything that the cuts look at was lost here, too. */
 	if (has_lost(rec))
 		return NULL;
 	failure = aftermath_co_check(&after);

@@ -2,9 +2,8 @@
 /*
  * One crash test: a workload on one image, recorded once, and many power cuts.
  *
- * After each cut the image must open, be free of corruption, and hold what its
- * history allows. On some, qemu-img must say the same, and the image is
- * written to again and checked once more.
+ * After each cut the image must open, be free of corruption, and hold what its history allows. For
+ * some cuts qemu-img must say the same, and the image is written to again and checked once more.
  */
 #ifndef UBD_TESTS_CASE_H
 #define UBD_TESTS_CASE_H
@@ -57,12 +56,12 @@ struct crash_stats {
 };
 
 /*
- * Adds to *stats. NULL if the case passed; else what went wrong and, where wanted, where
- * the image and the record are kept, which the caller frees.
+ * Adds to *stats. NULL if the case passed; otherwise what went wrong and, if wanted, where the
+ * image and the record are kept; the caller frees it.
  */
 char *crash_case_run(const struct crash_case *c, struct crash_stats *stats);
 
-/* All that the case is made of, on two lines. The caller frees it. */
+/* Everything that makes up the case, on two lines. The caller frees it. */
 char *crash_case_describe(const struct crash_case *c);
 
 #endif

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Power cuts: does an image survive them, and everything that was flushed?
+ * Power cuts: does an image survive them, with everything that was flushed?
  *
- *	crash [--seed N] [--seeds COUNT | --seconds S] [--cuts N] ...
+ * 	crash [--seed N] [--seeds COUNT | --seconds S] [--cuts N] ...
  *
- * A seed decides on an image, a workload, and a number of cuts; the options set
- * some of it to what is wanted. What a failure prints repeats it: exactly on
- * one loop, roughly on several.
+ * A seed decides on an image, a workload, and a number of cuts; options override parts of it. What
+ * a failure prints repeats it: exactly on one loop, roughly on several.
  *
- * With --kill no power is cut but the process dies: the disk keeps all that it was given, and
- * everything that was written back must be there.
+ * With --kill no power is cut but the process dies: the disk keeps everything that it was given,
+ * and everything that was written back must be there.
  *
- * With --break RULE something is broken on purpose, and the test passes if that
- * is found out: `flush` is a disk whose flushes do nothing, C1 to C7 are the
- * rules of the qcow2 format (where the build has its mutants).
+ * With --break RULE something is broken on purpose, and the test passes if that is noticed: `flush`
+ * is a disk whose flushes do nothing, C1 to C7 are the rules of the qcow2 format (if the build has
+ * its mutants).
  */
 #include <glib.h>
 #include <stdio.h>
@@ -134,7 +133,7 @@ static void draw_features(struct image_spec *spec, struct rng *rng)
 static void draw_spec(struct image_spec *spec, struct rng *rng)
 {
 	static const unsigned cluster_sizes[] = { 512, 512, 512, 512, 1024, 4096, 4096, 65536 };
-	/* Wide ones make refcount blocks cover little, so that many are made. */
+	/* Wide refcounts make each refcount block cover little, so that many are made. */
 	static const unsigned refcount_bits[] = { 1, 2, 8, 16, 16, 32, 64, 64, 64, 64 };
 
 	spec->format = options.format ? options.format : "qcow2";
@@ -178,7 +177,7 @@ static void draw_workload(struct crash_case *c, struct rng *rng)
 	c->operations = rng_percent(rng, 70) ? rng_between(rng, 1, 12) : 0;
 }
 
-/* A disk of few clusters that many jobs fight for: each is freed and used again often. */
+/* A disk of few clusters that many jobs compete for: each is freed and reused often. */
 static void make_crowded(struct crash_case *c, struct rng *rng)
 {
 	c->spec.size = 1 << 20;
@@ -188,7 +187,7 @@ static void make_crowded(struct crash_case *c, struct rng *rng)
 	c->percent_late = rng_between(rng, 3, 10);
 }
 
-/* Subclusters need large clusters; in a data file nothing is compressed. */
+/* Subclusters need large clusters; nothing in a data file is compressed. */
 static void fit_to_features(struct crash_case *c)
 {
 	if (options.extended_l2)
@@ -227,7 +226,7 @@ static void set_what_is_wanted(struct crash_case *c)
 		c->fault_permille = options.faults;
 	if (options.header_faults >= 0)
 		c->header_fault_percent = options.header_faults;
-	/* A narrow one cannot count the compressed clusters that share a host cluster. */
+	/* Narrow refcounts cannot count the compressed clusters that share a host cluster. */
 	if (spec->compat == 3 && spec->refcount_bits < 8)
 		spec->compressed = false;
 }

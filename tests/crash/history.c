@@ -4,13 +4,13 @@
 
 #include <string.h>
 
-/* One request that changed a sector; those of a sector are chained, newest first. */
+/* A request that changed a sector; those of a sector are chained, newest first. */
 struct history_entry {
 	uint32_t op;
 	uint32_t older; /* 1 + its index */
 };
 
-/* The moment that a sector is looked at. */
+/* The moment at which a sector is looked at. */
 struct view {
 	uint64_t now;	  /* requests that started later do not count */
 	uint64_t settled; /* writes that ended before it are settled */
@@ -55,7 +55,7 @@ static struct history_entry *entry_at(struct history *history, uint32_t index)
 	return &g_array_index(history->entries, struct history_entry, index);
 }
 
-/* Lock held. */
+/* Call it with the lock held. */
 static uint32_t add_op(struct history *history, const struct guest_op *op)
 {
 	uint32_t index = history->ops->len;
@@ -177,7 +177,7 @@ static bool is_settled(const struct guest_op *op, const struct view *view)
 	return op->end < view->settled || (op->fua && !view->live && op->end <= view->now);
 }
 
-/* The latest start of a settled write of the sector; what ended before is gone. 0: none. */
+/* The latest start of a settled write of the sector; what ended before it is gone. 0: none. */
 static uint64_t gone_before(struct history *history, uint64_t sector, const struct view *view)
 {
 	uint64_t latest = 0;

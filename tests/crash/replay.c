@@ -7,13 +7,13 @@
 /* What a disk writes in one piece. */
 #define SECTOR 512u
 
-/* How much of what is not durable gets to the disk; drawn for each cut. */
+/* How much of what is not durable reaches the disk; drawn for each cut. */
 struct luck {
 	unsigned percent_there;
 	unsigned percent_torn;
 };
 
-/* A request that may or may not have got to the disk. */
+/* A request that may or may not have reached the disk. */
 struct pending {
 	const struct disk_op *op;
 	uint64_t when;
@@ -45,7 +45,7 @@ void replay_destroy(struct replay *replay)
 	memdisk_free(replay->durable);
 }
 
-/* The part of a request, in whole. */
+/* The part of a request, as a whole. */
 static void apply(struct memdisk *disk, const struct disk_op *op, uint64_t skip, uint64_t bytes)
 {
 	switch (op->kind) {
@@ -64,7 +64,7 @@ static void apply(struct memdisk *disk, const struct disk_op *op, uint64_t skip,
 	}
 }
 
-/* Since a flush covers all that ended before it, what is durable grows in order of the ends. */
+/* A flush covers everything that ended before it, so what is durable grows in order of the ends. */
 static void advance_durable(struct replay *replay, uint64_t cut)
 {
 	assert(cut >= replay->durable_at);
@@ -93,8 +93,8 @@ static int compare_times(gconstpointer a, gconstpointer b)
 }
 
 /*
- * What is neither durable nor later than the cut, in an order that could be: each
- * at some time between its start and its end.
+ * What is neither durable nor later than the cut, in a possible order: each request at some time
+ * between its start and its end.
  */
 static GArray *draw_order(const struct replay *replay, uint64_t cut, struct rng *rng)
 {
@@ -106,7 +106,7 @@ static GArray *draw_order(const struct replay *replay, uint64_t cut, struct rng 
 
 		if (op->start > cut)
 			break;
-		/* One without an end failed, and did nothing. */
+		/* A request without an end failed, and did nothing. */
 		if (op->end < replay->durable_at || op->end == DISK_NEVER || op->kind == DISK_FLUSH)
 			continue;
 		pending.when = rng_between(rng, op->start, MIN(op->end, cut));

@@ -2,12 +2,12 @@
 /*
  * What a disk may hold after its power was cut, made from the log of a memnode.
  *
- * All that ended before the last completed flush started is there. Of what came
- * after, or was in flight, each request is there in whole, or not at all, or only
- * some of its sectors; in any order that the times of the requests allow. The
- * size of the file goes with it, or runs ahead of the data.
+ * Everything that ended before the last completed flush started is there. Of what came after, or
+ * was in flight, each request is there as a whole, or not at all, or only some of its sectors; in
+ * any order that the times of the requests allow. The size of the file goes with it, or runs ahead
+ * of the data.
  *
- * If only the process has died, all that had ended is there.
+ * If only the process has died, everything that had ended is there.
  */
 #ifndef UBD_TESTS_REPLAY_H
 #define UBD_TESTS_REPLAY_H
@@ -28,9 +28,8 @@ void replay_init(struct replay *replay, struct memdisk *initial, const GPtrArray
 void replay_destroy(struct replay *replay);
 
 /*
- * The disk after a power cut at tick @cut; @rng decides what got there. Cuts must
- * come in order of time. The disk is a layer on the replay's own: the caller frees it
- * before the next cut.
+ * The disk after a power cut at tick @cut; @rng decides what reached it. Cuts must come in order of
+ * time. The disk is a layer on the replay's own: the caller frees it before the next cut.
  */
 struct memdisk *replay_cut(struct replay *replay, uint64_t cut, struct rng *rng);
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MAX_BYTES     (64u << 10)
-/* Requests whose data are in a registered buffer, of 100. */
+/* Requests whose data is in a registered buffer, of 100. */
 #define PERCENT_FIXED 40
 
 static struct workload *workload_of(const struct guest_job *job)
@@ -57,7 +57,7 @@ static uint64_t draw_bytes(struct guest_job *job, uint64_t unit)
 	}
 }
 
-/* Half of all requests are for a few clusters; some are on clusters, most are not. */
+/* Half of all requests go to a few clusters; some are aligned to clusters, most are not. */
 static void draw_range(struct guest_job *job, struct request *request)
 {
 	struct image *img = job->guest->structural->img;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest with several requests in flight: random reads, writes, write zeroes,
- * discards and flushes, on the same sectors too. What it reads is checked against
- * its history. Beside it, one job does structural operations.
+ * A guest with several requests in flight: random reads, writes, write zeroes, discards and
+ * flushes, also on the same sectors. What it reads is checked against its history. Beside it, one
+ * job does structural operations.
  */
 #ifndef UBD_TESTS_WORKLOAD_H
 #define UBD_TESTS_WORKLOAD_H
@@ -24,14 +24,14 @@ struct workload {
 	bool overwrites;	     /* of a few clusters, so that hardly one allocates */
 	bool faults;		     /* requests may fail */
 	bool write_back;	     /* changes are written back before they end */
-	bool write_back_settles;     /* and are there afterwards, as FUA is, after what comes */
+	bool write_back_settles;     /* and are settled then, as FUA is */
 	/* Its own. */
 	struct guest guest;
 	struct rng *fixed_rngs; /* of each job; its own: where data is changes nothing else */
 	_Atomic uint64_t failed_requests;
 };
 
-/* Runs it to its end. NULL if all went well; else what went wrong, which the caller frees. */
+/* Runs it to its end. NULL if all went well; otherwise what went wrong, which the caller frees. */
 char *workload_co_run(struct workload *workload, struct crew *crew);
 
 #endif

@@ -2,11 +2,11 @@
 /*
  * Every call below the file node goes wrong once: does the image survive it?
  *
- *	faults [--every N] [--max-runs N] [--qemu-img N] [SCENARIO...]
+ * 	faults [--every N] [--max-runs N] [--qemu-img N] [SCENARIO...]
  *
- * A scenario is run without a fault first, to count its calls; then with each kind of fault at
- * each call, alone and from then on. Prints `ok NAME` or `not ok NAME` for each scenario; what a
- * failure prints repeats it: --only KIND:AT[+] (+: from then on).
+ * A scenario is run without a fault first, to count its calls; then with each kind of fault at each
+ * call, once and from then on. Prints `ok NAME` or `not ok NAME` for each scenario; what a failure
+ * prints repeats it: --only KIND:AT[+] (+: from then on).
  */
 #include <glib.h>
 #include <stdio.h>
@@ -82,7 +82,7 @@ static void co_run_once(struct campaign *campaign)
 	watchdog_kick();
 }
 
-/* Each kind, alone and lasting, at each call. */
+/* Each kind, once and lasting, at each call. */
 static unsigned runs_at_most(unsigned calls)
 {
 	return calls * 2 * (NR_FAULT_KINDS - 1);

@@ -100,7 +100,7 @@ static bool can_go_wrong(enum fault_kind kind, enum call call)
 	return false;
 }
 
-/* What is to go wrong with this call. */
+/* What must go wrong with this call. */
 static enum fault_kind next(enum call call)
 {
 	unsigned number;
@@ -128,7 +128,7 @@ static size_t half_of(size_t bytes, unsigned unit)
 {
 	size_t half = bytes / 2 / unit * unit;
 
-	/* Nothing at all would be the end of the file. */
+	/* Nothing at all would mean the end of the file. */
 	return !half && unit == 1 ? bytes : half;
 }
 

@@ -26,7 +26,7 @@ struct run {
 	struct fixed_memory fixed; /* the same, if the scenario wants that */
 	/* An fdatasync() failed: no flush succeeds any more. */
 	bool no_flush;
-	/* Something is not known to be durable, and the image was closed all the same. */
+	/* Something is not known to be durable, and yet the image was closed. */
 	bool lost;
 	char *open_error; /* of the last open that failed */
 	char *failure;
@@ -105,7 +105,7 @@ static int co_open(struct run *run, unsigned flags, struct image **ret_img)
 	return ret;
 }
 
-/* Without faults: what cannot be written at close is lost, and nobody can say what. */
+/* Without faults: what cannot be written at close is lost, and nobody knows what. */
 static int co_reopen(struct structural *s)
 {
 	struct run *run = s->arg;
@@ -324,7 +324,7 @@ static void co_look(struct run *run, const char *when)
 		fail_to_open(run, when);
 		return;
 	}
-	/* A dirty one is repaired when it is opened for writing, and looked at again after. */
+	/* A dirty image is repaired when it is opened for writing, and checked again after that. */
 	if (!co_is_dirty(s->img))
 		co_check_metadata(run, s->img);
 	co_read_all(run, when);
@@ -363,7 +363,7 @@ static void co_close(struct run *run, const char *when)
 	run->lost |= ret < 0;
 }
 
-/* What was lost cannot be told from what was written after: it begins anew with what is there. */
+/* What was lost cannot be told from what was written later: start anew with what is there. */
 static void co_begin_anew(struct run *run)
 {
 	uint64_t max = structural_max_size(&run->stage->scenario->spec);

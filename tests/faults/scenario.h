@@ -2,15 +2,15 @@
 /*
  * One run of a scenario: an image, steps that use it, and perhaps a fault.
  *
- * What is demanded, whatever fails:
+ * What must hold, whatever fails:
  *
- *   - a step that was acknowledged is done: what is read is what was written, now and after
- *     the image was closed and opened again;
- *   - a short transfer and an interrupted call are not noticed by anybody;
- *   - when the fault is gone, the open image can be used, unless a flush of the file failed:
- *     the kernel tells of lost data once, so then every flush fails until it is opened again,
- *     and so may what needs one;
- *   - the file is free of corruption after it was closed, and can be used again.
+ *   - an acknowledged step is done: what is read is what was written, now and after the image was
+ *     closed and opened again;
+ *   - nobody notices a short transfer or an interrupted call;
+ *   - once the fault is gone, the open image can be used, unless a flush of the file failed: the
+ *     kernel reports lost data once, so then every flush fails until the image is opened again, and
+ *     so may whatever needs a flush;
+ *   - after it was closed, the file is free of corruption and can be used again.
  */
 #ifndef UBD_TESTS_FAULTS_SCENARIO_H
 #define UBD_TESTS_FAULTS_SCENARIO_H
@@ -29,14 +29,14 @@ struct scenario {
 	char *name;
 	struct image_spec spec;
 	bool unmap;
-	bool fixed; /* the data of requests are in a registered buffer */
+	bool fixed; /* the data of requests is in a registered buffer */
 	uint64_t cache_bytes;
 	const struct step *steps;
 	unsigned nr_steps;
-	const struct structural_op *operation; /* NULL where no step is one */
+	const struct structural_op *operation; /* NULL if no step is one */
 };
 
-/* A prepared image, which each run starts with again. */
+/* A prepared image, with which each run starts anew. */
 struct stage {
 	const struct scenario *scenario;
 	char *folder;
@@ -56,9 +56,9 @@ struct fault {
 };
 
 /*
- * Runs it with the fault. *ret_calls: how many calls below the file node there were while it
- * could happen. @by_qemu_img: it is to check the file at the end too. NULL, or what is
- * wrong, which the caller frees.
+ * Runs it with the fault. *ret_calls: how many calls below the file node there were while the fault
+ * could happen. @by_qemu_img: qemu-img checks the file at the end, too. NULL, or what is wrong,
+ * which the caller frees.
  */
 char *stage_co_run(const struct stage *stage, const struct fault *fault, bool by_qemu_img,
 		   unsigned *ret_calls);

@@ -23,7 +23,7 @@
 		.operation = true                                                                  \
 	}
 
-/* New clusters, partly covered ones, what is there, and durably. */
+/* New clusters, partly covered ones, existing ones, and durable writes. */
 static const struct step writes[] = {
 	WRITE(0, 8 * K),
 	WRITE(20 * K + 512, 3 * K),

@@ -5,7 +5,7 @@
 
 #include "scenario.h"
 
-/* Of struct scenario; the caller frees the array with what is in it. */
+/* Of struct scenario; the caller frees the array and its contents. */
 GPtrArray *table_of_scenarios(void);
 
 #endif

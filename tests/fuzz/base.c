@@ -10,7 +10,7 @@
 #include "qcow2/layout.h"
 #include "scratch.h"
 
-/* How an image is made: options of `create`, then commands in which @ is its name. */
+/* How an image is made: options of `create`, then commands in which @ stands for its name. */
 struct recipe {
 	const char *name;
 	const char *options;

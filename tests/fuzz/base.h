@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sound images of all kinds, made by qemu-img when a target starts, and where
- * their metadata lies. A target patches a few places of one of them, and so gets past
- * the header with every input.
+ * Sound images of all kinds, made by qemu-img when a target starts, and where their metadata lies.
+ * A target patches a few places of one of them, and so every input gets past the header.
  */
 #ifndef UBD_TESTS_FUZZ_BASE_H
 #define UBD_TESTS_FUZZ_BASE_H
@@ -37,11 +36,11 @@ struct base_image {
 
 extern unsigned nr_base_images;
 
-/* Makes them. Ends the process when it cannot. */
+/* Makes them. Ends the process if that fails. */
 void base_images_make(void);
 const struct base_image *base_image_at(unsigned index);
 
-/* The place of byte @index, counted through all regions of a kind, which has bytes. */
+/* The place of byte @index, counted through all regions of a kind, which is not empty. */
 uint64_t base_image_place(const struct base_image *base, enum region_kind kind, uint64_t index);
 uint64_t base_image_region_bytes(const struct base_image *base, enum region_kind kind);
 

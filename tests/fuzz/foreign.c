@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Headers of other programs' formats, in which `info` looks for the size of the disk. The input
- * lies wherever one of them has something to read.
+ * lies wherever one of them reads something.
  */
 #include "aio.h"
 #include "fuzz.h"
@@ -45,7 +45,7 @@ static void co_open(struct memnode *node, const char *format)
 
 static void open_co(void *arg)
 {
-	/* By what it looks like, and as each of them. */
+	/* As what it looks like, and as each of them. */
 	co_open(arg, NULL);
 	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
 		co_open(arg, names[i]);

@@ -45,7 +45,7 @@ static const struct base_image *take_base(struct input *input)
 	}
 }
 
-/* An entry of a table: a cluster near the beginning of the file, and the flags there are. */
+/* An entry of a table: a cluster near the beginning of the file, and flags. */
 static uint64_t take_entry(struct input *input, unsigned cluster_bits)
 {
 	uint64_t entry = take(input, 1) << cluster_bits;

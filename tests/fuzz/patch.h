@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A fuzz target that patches base images: each input is a base image, a seed for
- * what is done to it, and a list of patches, so that every input means something.
+ * A fuzz target that patches base images: each input is a base image, a seed for what is done to
+ * it, and a list of patches, so that every input means something.
  *
- *	byte 0      the base image
- *	bytes 1, 2  the seed
- *	then        patches: how (1 byte), where (2 bytes), and what
+ * 	byte 0      the base image
+ * 	bytes 1, 2  the seed
+ * 	then        patches: how (1 byte), where (2 bytes), and what
  *
- * `how` has the region in its low four bits (of those of the target) and the form of
- * `what` above: 8 bytes, 4, 1, or an entry of a cluster number (1 byte) and flags (1 byte).
+ * `how` has the region in its low four bits (an index into the target's regions) and, above, the
+ * form of `what`: 8 bytes, 4, 1, or an entry made of a cluster number (1 byte) and flags (1 byte).
  */
 #ifndef UBD_TESTS_FUZZ_PATCH_H
 #define UBD_TESTS_FUZZ_PATCH_H

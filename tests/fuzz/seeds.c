@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Writes the small ones of the base images into a folder, for the target `image` to begin with. */
+/* Writes the small base images into a folder, for the target `image` to begin with. */
 #include <stdio.h>
 #include <stdlib.h>
 

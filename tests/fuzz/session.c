@@ -12,12 +12,12 @@
 #include "qcow2/layout.h"
 
 #define RING_ENTRIES 16
-/* How much of the guest's disk is followed. */
+/* How much of the guest's disk is tracked. */
 #define MODEL_BYTES  (128u << 10)
 #define MAX_REQUEST  (20u << 10)
 #define NR_REQUESTS  12
 #define MAX_EXTENTS  2000
-/* Reads of places that only the size of the disk decides on. */
+/* Reads at places that depend only on the size of the disk. */
 #define NR_FAR_READS 4
 #define SECTOR	     512u
 
@@ -27,10 +27,10 @@ struct session {
 	struct memnode node;
 	struct rng rng;
 	struct image *img;
-	/* Free of corruption when it came: it must stay so. */
+	/* Free of corruption at the start: it must stay so. */
 	bool sound;
 	uint8_t *model;	      /* what the first part of the disk must hold */
-	uint64_t model_bytes; /* 0: nobody knows */
+	uint64_t model_bytes; /* 0: unknown */
 };
 
 static void __attribute__((noreturn)) wrong(const char *what)
@@ -71,8 +71,8 @@ static int co_open(struct session *s, unsigned flags)
 struct findings {
 	uint64_t all;
 	/*
-	 * A cluster that only one entry points to, and that entry does not say so: safe. What an
-	 * image shares in ways that no writer does ends like that.
+	 * A cluster that only one entry points to, although that entry does not say so: safe.
+	 * Sharing that no writer creates ends like that.
 	 */
 	uint64_t not_marked;
 };
@@ -84,7 +84,7 @@ static void count_finding(void *arg, const char *line)
 	findings->all++;
 	findings->not_marked += g_str_has_prefix(line, "ERROR OFLAG_COPIED") &&
 				g_str_has_suffix(line, "refcount=1");
-	/* For who looks into a failure. */
+	/* For a person who investigates a failure. */
 	if (getenv("FUZZ_VERBOSE"))
 		fprintf(stderr, "check: %s\n", line);
 }
@@ -158,7 +158,7 @@ static bool co_look(struct session *s)
 
 /* ---- requests ---- */
 
-/* A discarded sector holds what it did, or zeroes; which, is learned. */
+/* A discarded sector keeps its contents or reads as zeroes; the first read shows which. */
 static void co_settle_discard(struct session *s, uint64_t off, uint64_t bytes)
 {
 	static const uint8_t zeroes[SECTOR];
@@ -202,7 +202,7 @@ static void co_request(struct session *s)
 		memset(s->model + off, 0x40 + rng_below(&s->rng, 64), bytes);
 		ret = image_co_pwrite(s->img, off, bytes, s->model + off, 0);
 	}
-	/* What failed may have been done in part. */
+	/* A failed request may have been done in part. */
 	if (ret < 0)
 		s->model_bytes = 0;
 }
@@ -251,7 +251,7 @@ static void session_co(void *arg)
 	image_co_close(s->img);
 }
 
-/* Its data lies in another file, which would be one of the host. */
+/* Its data lies in another file, which would be one of the host's. */
 static bool has_data_file(const struct memdisk *disk)
 {
 	struct qcow2_disk_header header;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Who may touch which sectors of a disk. A range belongs to at most one job at a
- * time, so that what it must hold is known exactly; its neighbours in the same
- * cluster belong to others, and that is where copy-on-write goes wrong.
+ * Who may touch which sectors of a disk. A range belongs to at most one job at a time, so that what
+ * it must hold is known exactly; its neighbours in the same cluster belong to others, and that is
+ * where copy-on-write goes wrong.
  *
- * A claim orders the jobs that had the same sector, and no others: a lock would
- * hide from ThreadSanitizer what it is to find.
+ * A claim only orders jobs that had the same sector: a lock would hide from ThreadSanitizer what it
+ * must find.
  */
 #ifndef UBD_TESTS_CLAIMS_H
 #define UBD_TESTS_CLAIMS_H

@@ -9,7 +9,7 @@
 #include "stamp.h"
 
 #define HOT_CLUSTERS  8
-/* Requests whose data are in a registered buffer, of 100; some where O_DIRECT cannot have them. */
+/* Requests whose data is in a registered buffer, of 100; some are where O_DIRECT cannot use it. */
 #define PERCENT_FIXED 40
 #define MISALIGNED    24
 
@@ -53,7 +53,7 @@ static void draw_range(struct guest_job *job, struct request *request)
 	request->bytes = MIN(request->bytes, size - request->off);
 }
 
-/* On whole clusters now and then: only those are freed or become zero. */
+/* Aligned to clusters now and then: only whole clusters are freed or become zero. */
 static void align_to_clusters(struct guest_job *job, struct request *request)
 {
 	uint64_t cluster = image_limits(job->guest->structural->img)->cluster_size;
@@ -107,7 +107,7 @@ static void prepare_buffer(struct guest_job *job, uint32_t version)
 		memset(guest_job_data(job), 0xa5, request->bytes);
 }
 
-/* All that can be said of a sector that others may be changing. NULL: it is fine. */
+/* All that can be said about a sector that others may be changing. NULL: it is fine. */
 static char *check_reckless(const struct request *request, const uint8_t *buf)
 {
 	uint32_t version;
@@ -125,7 +125,7 @@ static char *check_reckless(const struct request *request, const uint8_t *buf)
 	return NULL;
 }
 
-/* What the request changed, or showed. */
+/* Records what the request changed, or checks what it read. */
 static void account(struct guest_job *job, uint32_t version, bool reckless)
 {
 	struct model *model = set_of(job)->model;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Jobs that use one image from several loops at once, for some time. Every
- * read is compared with what was written, sector by sector. Some reads go where
- * others write or discard at the same time: they must find sectors that belong there.
- * One more job does structural operations.
+ * Jobs that use one image from several loops at once, for some time. Every read is compared with
+ * what was written, sector by sector. Some reads go where others write or discard at the same time:
+ * they must find sectors that belong there. One more job does structural operations.
  */
 #ifndef UBD_TESTS_JOBS_H
 #define UBD_TESTS_JOBS_H
@@ -46,7 +45,7 @@ struct job_set {
 	_Atomic uint64_t requests;
 };
 
-/* Runs them. NULL if all went well; else what went wrong, which the caller frees. */
+/* Runs them. NULL if all went well; otherwise what went wrong, which the caller frees. */
 char *jobs_co_run(struct job_set *set, struct crew *crew);
 
 #endif

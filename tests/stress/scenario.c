@@ -17,21 +17,21 @@
 /* Turns of the loop between two structural operations: caches get warm meanwhile. */
 #define MAX_PAUSE    3000
 
-/* A scenario that runs. */
+/* A running scenario. */
 struct run {
 	const struct scenario *scenario;
 	struct crew *crew;
 	char *folder;
 	char *filename;
-	struct memdisk *disk; /* where it is in memory */
-	struct memnode node;  /* likewise, while it is open */
+	struct memdisk *disk; /* if it is in memory */
+	struct memnode node;  /* the same, while it is open */
 	struct structural structural;
 	struct model model;
 	struct claims claims;
 	struct job_set jobs;
 	_Atomic uint32_t next_version;
 	uint64_t size; /* of the guest's disk */
-	/* What it is going to be, while an operation changes it. */
+	/* What it will be, while an operation changes it. */
 	const uint32_t *next_versions;
 	uint64_t next_size;
 	uint64_t requests;
@@ -109,7 +109,7 @@ static void begin_become(struct structural *s, const uint32_t *versions, uint64_
 	run->next_size = size;
 }
 
-/* No faults: what failed, for want of wider refcounts, has changed nothing. */
+/* There are no faults: an operation that failed for lack of wider refcounts has changed nothing. */
 static void end_become(struct structural *s, bool failed)
 {
 	struct run *run = s->arg;
@@ -121,7 +121,7 @@ static void end_become(struct structural *s, bool failed)
 		return;
 	if (versions)
 		model_set(&run->model, 0, sectors, versions);
-	/* What is added is zero already, and may have been written to by now. */
+	/* What is added is already zero, and may have been written to by now. */
 	if (versions || kept == sectors)
 		model_set(&run->model, sectors, run->model.sectors, NULL);
 	run->size = run->next_size;
@@ -217,7 +217,7 @@ static char *co_look(struct run *run)
 	return co_close(img, failure);
 }
 
-/* What qemu-img reads from it, too, is what was written. */
+/* qemu-img also reads what was written. */
 static char *compare_by_qemu_img(struct run *run)
 {
 	g_autofree char *raw = scratch_file(run->folder, "by-qemu-img.raw");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One stress test: an image, jobs that use it in rounds, and after each round
- * a look at all of it, by ourselves and by qemu-img. A round begins with cold caches.
+ * One stress test: an image, jobs that use it in rounds, and after each round a look at all of it,
+ * by us and by qemu-img. A round begins with cold caches.
  */
 #ifndef UBD_TESTS_SCENARIO_H
 #define UBD_TESTS_SCENARIO_H
@@ -33,8 +33,8 @@ struct scenario {
 };
 
 /*
- * *ret_requests, *ret_operations: how many were done. NULL if it passed; else what went wrong and
- * where the image is kept, which the caller frees.
+ * *ret_requests, *ret_operations: how many were done. NULL if it passed; otherwise what went wrong
+ * and where the image is kept, which the caller frees.
  */
 char *scenario_run(const struct scenario *scenario, uint64_t *ret_requests,
 		   uint64_t *ret_operations);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Many jobs on several loops use one image: is every sector what was written?
+ * Many jobs on several loops use one image: does every sector hold what was written?
  *
- *	stress [--seed N] [--seconds S] [--loops N] [--depth N] [SCENARIO...]
+ * 	stress [--seed N] [--seconds S] [--loops N] [--depth N] [SCENARIO...]
  *
- * Prints `ok NAME` or `not ok NAME` for each scenario. A seed repeats what
- * the jobs ask for, but not how the threads run.
+ * Prints `ok NAME` or `not ok NAME` for each scenario. A seed repeats what the jobs ask for, but
+ * not how the threads run.
  */
 #include <glib.h>
 #include <stdio.h>
@@ -73,7 +73,7 @@ static const struct scenario scenarios[] = {
 		.mix = ALL_KINDS(30),
 	},
 	{
-		/* What a node with sectors of 4096 must merge. */
+		/* What a node with sectors of 4096 bytes must merge. */
 		.name = "raw-unaligned",
 		.spec = { .format = "raw", .size = 4 << 20 },
 		.disk = DISK_IN_MEMORY,
@@ -88,7 +88,10 @@ static const struct scenario scenarios[] = {
 		.mix = ALL_KINDS(30),
 	},
 	{
-		/* Neighbours in a cluster belong to different threads while it is copied up. */
+		/*
+		 * Neighbours in a cluster belong to different threads while the cluster is copied
+		 * up.
+		 */
 		.name = "copy-on-write",
 		.spec = QCOW2(64, 65536, .backing = BACKING_RAW),
 		.disk = DISK_IN_MEMORY,
@@ -99,7 +102,7 @@ static const struct scenario scenarios[] = {
 			 .percent_hot = 20 },
 	},
 	{
-		/* Metadata larger than the cache many times over. */
+		/* Metadata many times larger than the cache. */
 		.name = "tiny-cache",
 		.spec = QCOW2(32, 512, .refcount_bits = 64, .backing = BACKING_QCOW2,
 			      .percent_filled = 30),
@@ -169,8 +172,7 @@ static const struct scenario scenarios[] = {
 		.mix = COMPRESSED(30),
 	},
 	{
-		/* Hardly is some data packed when its cluster is free again, and somebody else's
-		   ... */
+		/* Data has hardly been packed when its cluster is free again, and reused ... */
 		.name = "compressed-reuse",
 		.spec = QCOW2(1, 4096),
 		.disk = DISK_IN_MEMORY,
@@ -211,7 +213,7 @@ static const struct scenario scenarios[] = {
 		.mix = ALL_KINDS(30),
 	},
 	{
-		/* Hardly anything but freeing clusters and using them again. */
+		/* Little else than freeing clusters and reusing them. */
 		.name = "reuse",
 		.spec = QCOW2(2, 4096),
 		.disk = DISK_IN_MEMORY,
@@ -226,7 +228,7 @@ static const struct scenario scenarios[] = {
 			 .percent_hot = 30 },
 	},
 	{
-		/* Much is freed at once, beside flushes and reads that are late. */
+		/* Much is freed at once, beside late flushes and reads. */
 		.name = "discards",
 		.spec = QCOW2(8, 4096),
 		.disk = DISK_IN_MEMORY,
@@ -240,8 +242,8 @@ static const struct scenario scenarios[] = {
 	},
 	{
 		/*
-		 * Overlays whose L2 tables are there already lost data in other
-		 * multi-queue implementations: many jobs, 4k to 64k mixed.
+		 * Overlays with existing L2 tables have lost data in other multi-queue
+		 * implementations: many jobs, 4k to 64k mixed.
 		 */
 		.name = "populated-overlay",
 		.spec = QCOW2(256, 65536, .backing = BACKING_RAW, .percent_filled = 30),
@@ -319,7 +321,7 @@ static bool run_one(const struct scenario *listed)
 	return !failure;
 }
 
-/* How many of the names given are no scenario's. */
+/* How many of the given names are not scenarios. */
 static unsigned count_unknown(void)
 {
 	unsigned unknown = 0;
