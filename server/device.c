@@ -121,7 +121,7 @@ static int get_device(struct device *device, GError **err)
 			 : device_set_params(device, &params, err);
 }
 
-struct device *device_add(const struct device_config *config, GError **err)
+struct device *device_co_add(const struct device_config *config, GError **err)
 {
 	struct device *device = g_new0(struct device, 1);
 
@@ -142,15 +142,15 @@ struct device *device_add(const struct device_config *config, GError **err)
 	device->queues = g_new0(struct queue *, device->info.queues);
 	return device;
 fail:
-	device_free(device);
+	device_co_free(device);
 	return NULL;
 }
 
-void device_free(struct device *device)
+void device_co_free(struct device *device)
 {
 	if (!device)
 		return;
-	device_stop(device);
+	device_co_stop(device);
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		queue_free(device->queues[i]);
 	device_close_char(device);

@@ -4,13 +4,14 @@
  *
  *   device_add()      the driver knows it, nobody else does; or knew it before, as
  *                     the device of a server that is gone
- *   device_start()    its disk is there, the queues serve it
- *   device_wait()     until it is to end, and says why
- *   device_stop()     no more requests; the queue threads have ended
- *   device_free()     gone, or left to the next server
+ *   device_co_start() its disk is there, the queues serve it
+ *   device_co_wait()  until it must end, and says why
+ *   device_co_stop()  no more requests; the queue threads have ended
+ *   device_co_free()  gone, or left to the next server
  *
  * The image is closed between the last two, so that the number of the device is
- * free again, or the next server goes on, only when the image is safe. Main thread only.
+ * free again, or the next server goes on, only when the image is safe. Main loop only: what may
+ * wait for requests or for the driver is a coroutine.
  */
 #ifndef UBD_DEVICE_H
 #define UBD_DEVICE_H
@@ -22,14 +23,14 @@
 #include "failures.h"
 #include "hold.h"
 #include "identity.h"
-#include "image.h"
 #include "queue.h"
 #include "transport.h"
 
 struct device;
+struct disk;
 
 struct device_config {
-	struct image *image;
+	struct disk *disk;
 	bool discard;	     /* take discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
 	struct hold_policy hold;
@@ -56,14 +57,21 @@ struct device_config {
 /* Maximum number of queues; each has an aio loop, and so has the main thread. */
 #define DEVICE_MAX_QUEUES 128
 
-/* On failure, NULL with @err set, and nothing is left behind. Free it with device_free(). */
-struct device *device_add(const struct device_config *config, GError **err);
+/* On failure, NULL with @err set, and nothing is left behind. Free it with device_co_free(). */
+struct device *device_co_add(const struct device_config *config, GError **err);
 
 /*
- * A signal on @signal_fd ends the wait for a new device's start, which then fails. Call
- * device_stop() after a failure, too.
+ * From its start to its stop, a coroutine takes the events of the queues, reports problems, and
+ * another one tells the service manager that the server is alive. Call device_co_stop() after a
+ * failure, too.
  */
-int device_start(struct device *device, int signal_fd, GError **err);
+int device_co_start(struct device *device, GError **err);
+
+/*
+ * Asks the device to end: a start under way fails, and device_co_wait() returns. It does not wait;
+ * a second time does nothing.
+ */
+void device_end(struct device *device);
 
 /* The descriptor that a service manager keeps, and whether the device outlives its server. */
 int device_control_fd(const struct device *device);
@@ -72,23 +80,18 @@ bool device_recovers(const struct device *device);
 /* The disk in /dev; owned by the device. */
 const char *device_path(const struct device *device);
 
-/* Why device_wait() has returned. */
+/* Why device_co_wait() has returned. */
 enum device_end {
-	DEVICE_COMMAND,	    /* not an end: @command_fd has something to read */
-	DEVICE_END_SIGNAL,  /* @signal_fd has something to read */
+	DEVICE_END_ASKED,   /* by device_end() */
 	DEVICE_END_STOPPED, /* another process stopped the device */
 	DEVICE_END_LEFT,    /* another server is to serve the device */
 	DEVICE_END_BROKEN,  /* the driver refused a command: a request is lost */
 };
 
-/*
- * Meanwhile, reports problems, and tells the service manager that the server is alive. @command_fd
- * may be -1.
- */
-enum device_end device_wait(struct device *device, int signal_fd, int command_fd);
+enum device_end device_co_wait(struct device *device);
 
 /* Grows the device, by whole blocks, after the image has grown. 0 or -errno. */
-int device_grow(struct device *device);
+int device_co_grow(struct device *device);
 
 /* Bytes. */
 uint64_t device_size(const struct device *device);
@@ -101,17 +104,17 @@ struct failure device_last_failure(const struct device *device, gint64 *ret_time
 
 /*
  * Notes that acknowledged data may be lost: the device will not be left to another server unless
- * the driver knows about the loss. After device_stop().
+ * the driver knows about the loss. After device_co_stop().
  */
 void device_note_loss(struct device *device);
 
 /*
  * Stops the device and waits for requests in flight. Does nothing the second time. 0 or -errno: the
- * device was not stopped properly, but device_free() will stop it.
+ * device was not stopped properly, but device_co_free() will stop it.
  */
-int device_stop(struct device *device);
+int device_co_stop(struct device *device);
 
 /* Deletes the device; stops it first if necessary. NULL is fine. */
-void device_free(struct device *device);
+void device_co_free(struct device *device);
 
 #endif

@@ -18,7 +18,7 @@ static bool is_disk(const struct image *image)
 int device_choose_params(const struct device *device, struct device_params *ret_params,
 			 GError **err)
 {
-	struct image *image = device->config.image;
+	struct image *image = disk_image(device->config.disk);
 	struct params_input input = {
 		.limits = image_limits(image),
 		.image_size = image_size(image),
@@ -47,7 +47,7 @@ int device_set_params(struct device *device, struct device_params *params, GErro
 
 	if (res < 0)
 		error_set(err, res, "%s: the driver refused the device's parameters",
-			  image_filename(device->config.image));
+			  image_filename(disk_image(device->config.disk)));
 	return res;
 }
 
@@ -61,7 +61,7 @@ static bool have_same_limits(const struct device_params *a, const struct device_
 
 int device_check_params(struct device *device, const struct device_params *params, GError **err)
 {
-	const char *filename = image_filename(device->config.image);
+	const char *filename = image_filename(disk_image(device->config.disk));
 	struct device_params had;
 	int res = device->transport->ops->get_params(device->transport, &had);
 
@@ -84,15 +84,15 @@ int device_check_params(struct device *device, const struct device_params *param
 	return res < 0 ? res : -EINVAL;
 }
 
-int device_grow(struct device *device)
+int device_co_grow(struct device *device)
 {
-	uint64_t size = image_size(device->config.image);
+	uint64_t size = image_size(disk_image(device->config.disk));
 	uint64_t sectors = (size - size % device->block_size) / SECTOR_SIZE;
 	int res;
 
 	if (sectors <= device->sectors)
 		return 0;
-	res = device->transport->ops->resize(device->transport, sectors);
+	res = device_co_resize(device, sectors);
 	if (res < 0)
 		return res;
 	device->sectors = sectors;

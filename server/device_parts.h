@@ -3,9 +3,12 @@
 #ifndef UBD_DEVICE_PARTS_H
 #define UBD_DEVICE_PARTS_H
 
+#include "aio.h"
 #include "align.h"
 #include "device.h"
+#include "disk.h"
 #include "params.h"
+#include "watchdog.h"
 
 struct device {
 	struct device_config config;
@@ -15,8 +18,15 @@ struct device {
 	int event_fd;
 	struct queue **queues; /* info.queues, NULL where not started; NULL before them */
 	struct watch *watch;   /* NULL before the queues */
-	uint64_t sectors;      /* its size */
-	uint32_t block_size;   /* logical, bytes */
+	struct watchdog watchdog;
+	struct aio_limit watching; /* cancelled: device_watch_co() must end */
+	struct co_group watchers;
+	struct coroutine *waiter; /* for news: something below has changed */
+	uint64_t sectors;	  /* its size */
+	uint32_t block_size;	  /* logical, bytes */
+	bool asked_to_end;	  /* device_end() */
+	bool broken;		  /* the driver refused a command: a request is lost */
+	bool ended;		  /* a queue has ended */
 	bool stopped;
 	bool stays; /* the next server's: not ours to stop and to delete */
 	bool left;  /* the driver has ended our FETCHes in good order */
@@ -33,14 +43,24 @@ int device_check_params(struct device *device, const struct device_params *param
 
 /* ---- device_wait.c ---- */
 
-/* Whether the device must end, judged by its queues; *ret_end says why. */
-bool device_look_at_queues(struct device *device, enum device_end *ret_end);
-/* Checks what is due. Returns the milliseconds until the next call at the latest; -1: any. */
-int device_look_around(struct device *device);
-
-/* ---- device_stop.c ---- */
-
+/* Watches the queues from now on; device_stop_watching() ends that. */
+void device_start_watching(struct device *device);
+void device_co_stop_watching(struct device *device);
 /* When the file is closed, the driver fails everything that waits for us. */
 void device_close_char(struct device *device);
+/* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */
+void device_co_wait_news(struct device *device);
+void device_news(struct device *device);
+
+/* ---- device_call.c ---- */
+
+/*
+ * Runs call(transport) on a thread called @name, and returns its result: a command that waits for
+ * requests or for other processes. The thread has another handle of the device, since the main loop
+ * may use its own meanwhile.
+ */
+int device_co_call(struct device *device, const char *name,
+		   int (*call)(struct transport *transport));
+int device_co_resize(struct device *device, uint64_t sectors);
 
 #endif

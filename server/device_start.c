@@ -3,9 +3,6 @@
 #include "device_parts.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <stdatomic.h>
-#include <sys/eventfd.h>
 
 #include "error.h"
 #include "queue.h"
@@ -24,7 +21,7 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.driver = device->transport->ops,
 		.data = device->info.data,
 		.batches = device->info.batches,
-		.image = device->config.image,
+		.disk = device->config.disk,
 		.outlived = device->info.recovery != RECOVERY_NONE,
 		.hold = &device->config.hold,
 		.hold_limit_us = watch_hold_limit_us(device->watch),
@@ -38,128 +35,111 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 	return queue_new(&config, err);
 }
 
-static int start_queues(struct device *device, GError **err)
+struct wait_ready {
+	const struct device *device;
+	GError **err;
+};
+
+static int wait_until_ready(void *arg)
 {
+	const struct wait_ready *wait = arg;
+	int res = 0;
+
+	for (unsigned i = 0; i < wait->device->info.queues && !res; i++)
+		res = queue_wait_ready(wait->device->queues[i], wait->err);
+	return res;
+}
+
+static int co_start_queues(struct device *device, GError **err)
+{
+	struct wait_ready wait = { .device = device, .err = err };
+
 	for (unsigned i = 0; i < device->info.queues; i++) {
 		device->queues[i] = start_queue(device, i, err);
 		if (!device->queues[i])
 			return -1;
 	}
-	for (unsigned i = 0; i < device->info.queues; i++) {
-		int res = queue_wait_ready(device->queues[i], err);
-
-		if (res < 0)
-			return res;
-	}
-	return 0;
+	return co_run_on_thread("ubd-ready", wait_until_ready, &wait);
 }
 
 static int start_watch(struct device *device, GError **err)
 {
 	const struct watch_config config = {
-		.image = device->config.image,
+		.disk = device->config.disk,
 		.transport = device->transport,
 		.event_fd = device->event_fd,
 		.unprivileged = device->info.unprivileged,
 		.queues = device->queues,
 		.nr_queues = device->info.queues,
 		.hold = device->config.hold,
-		.watchdog_us = device->config.watchdog_us,
 	};
 
 	device->watch = watch_new(&config, err);
 	return device->watch ? 0 : -1;
 }
 
-/* START_DEV on a thread: it waits for reads of the image, and those may take long. */
+/* ---- the disk ---- */
+
+/* START_DEV waits for reads of the image, and those may take long. */
 struct start {
-	struct transport *transport; /* nobody else's */
-	int event_fd;
+	struct device *device;
 	int res;
-	_Atomic bool done; /* and then res counts */
+	bool done; /* and res counts */
 };
 
-static void *start_thread(void *arg)
+static void start_co(void *arg)
 {
 	struct start *start = arg;
+	struct device *device = start->device;
 
-	start->res = start->transport->ops->start(start->transport);
-	atomic_store(&start->done, true);
-	eventfd_write(start->event_fd, 1);
-	return NULL;
+	start->res = device_co_call(device, "ubd-start", device->transport->ops->start);
+	start->done = true;
+	device_news(device);
 }
 
-/* Whether a signal came first. Then, and if a request is lost, the driver ends the wait. */
-static bool watch_start(struct device *device, struct start *start, int signal_fd)
+/* If it must end, or a request is lost (device_wait.c), the driver ends START_DEV. */
+static int co_start_new(struct device *device, GError **err)
 {
-	struct pollfd fds[] = {
-		{ .fd = device->event_fd, .events = POLLIN },
-		{ .fd = signal_fd, .events = POLLIN },
-	};
-	enum device_end end;
-	eventfd_t count;
+	struct start start = { .device = device };
+	struct co_group group = { 0 };
+	bool asked;
 
-	while (!atomic_load(&start->done)) {
-		if (poll(fds, G_N_ELEMENTS(fds), device_look_around(device)) < 0)
-			continue; /* EINTR: stopped and continued */
-		if (fds[1].revents) {
-			device->transport->ops->stop(device->transport);
-			return true;
-		}
-		if (fds[0].revents) {
-			eventfd_read(device->event_fd, &count);
-			if (device_look_at_queues(device, &end) && end == DEVICE_END_BROKEN)
-				device_close_char(device);
-		}
-	}
-	return false;
+	co_group_start(&group, start_co, &start);
+	while (!start.done && !device->asked_to_end)
+		device_co_wait_news(device);
+	asked = !start.done;
+	if (asked)
+		device_co_call(device, "ubd-stop", device->transport->ops->stop);
+	co_group_wait(&group);
+	if (asked)
+		return error_refuse(err, -EINTR, "%s: cannot start: ended by a signal",
+				    device->transport->path);
+	return start.res < 0
+		       ? error_set(err, start.res, "%s: cannot start", device->transport->path)
+		       : 0;
 }
 
-static int start_new(struct device *device, int signal_fd, GError **err)
+static int co_start_recovered(struct device *device, GError **err)
 {
-	struct start start = { .event_fd = device->event_fd };
-	GThread *thread = NULL;
-	bool ends;
-
-	start.transport = device->transport->ops->clone(device->transport, err);
-	if (start.transport)
-		thread = g_thread_try_new("ubd-start", start_thread, &start, err);
-	if (!thread) {
-		transport_free(start.transport);
-		return -EAGAIN;
-	}
-	ends = watch_start(device, &start, signal_fd);
-	g_thread_join(thread);
-	transport_free(start.transport);
-	if (!ends && !start.res)
-		return 0;
-	g_set_error(err, UBD_ERROR, ends ? EINTR : -start.res, "%s: cannot start: %s",
-		    device->transport->path, ends ? "ended by a signal" : g_strerror(-start.res));
-	return ends ? -EINTR : start.res;
-}
-
-static int start_recovered(struct device *device, GError **err)
-{
-	int res = device->transport->ops->end_recovery(device->transport);
+	int res = device_co_call(device, "ubd-recovery", device->transport->ops->end_recovery);
 
 	device->stays = res < 0;
-	if (res < 0)
-		error_set(err, res, "%s: cannot start", device->transport->path);
-	return res;
+	return res < 0 ? error_set(err, res, "%s: cannot start", device->transport->path) : 0;
 }
 
-int device_start(struct device *device, int signal_fd, GError **err)
+int device_co_start(struct device *device, GError **err)
 {
-	int res = start_watch(device, err) ?: start_queues(device, err);
+	int res = start_watch(device, err) ?: co_start_queues(device, err);
 
 	if (res < 0)
 		return res;
+	device_start_watching(device);
 	if (device->info.lost)
 		report_error("%s: an earlier server has lost data: flushes fail",
 			     device->transport->path);
 	report_verbose("%s: requests come %s", device->transport->path,
 		       device->info.batches ? "in batches" : "one by one");
 	if (device->config.recovered)
-		return start_recovered(device, err);
-	return start_new(device, signal_fd, err);
+		return co_start_recovered(device, err);
+	return co_start_new(device, err);
 }

@@ -3,20 +3,23 @@
 #include "device_parts.h"
 
 #include <inttypes.h>
-#include <unistd.h>
 
 #include "queue.h"
 #include "report.h"
 #include "watch.h"
 
-void device_close_char(struct device *device)
+/* On a thread: the requests of a slow image may take long to end. */
+static int wait_for_queues(void *arg)
 {
-	if (device->char_fd >= 0)
-		close(device->char_fd);
-	device->char_fd = -1;
+	const struct device *device = arg;
+
+	for (unsigned i = 0; i < device->info.queues; i++)
+		if (device->queues[i])
+			queue_wait(device->queues[i]);
+	return 0;
 }
 
-static void wait_for_queues(struct device *device)
+static void report_queues(struct device *device)
 {
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++) {
 		struct queue_stats stats;
@@ -47,7 +50,7 @@ static void release_held(struct device *device)
 			queue_release_held(device->queues[i], leaves ? QUEUE_LEAVES : QUEUE_FAILS);
 }
 
-int device_stop(struct device *device)
+int device_co_stop(struct device *device)
 {
 	int res = 0;
 
@@ -56,10 +59,13 @@ int device_stop(struct device *device)
 	device->stopped = true;
 	release_held(device);
 	if (device->transport && !device->stays)
-		res = device->transport->ops->stop(device->transport);
+		res = device_co_call(device, "ubd-stop", device->transport->ops->stop);
 	if (res < 0 || (device->stays && !device->left))
 		device_close_char(device);
-	wait_for_queues(device);
+	if (device->queues)
+		co_run_on_thread("ubd-stop", wait_for_queues, device);
+	device_co_stop_watching(device);
+	report_queues(device);
 	if (device->watch)
 		watch_tell_rest(device->watch);
 	/* The image is closed next. */

@@ -1,36 +1,114 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Waiting for the end of a device that is served, and looking around meanwhile. */
+/* Watching a device that is served, and waiting for its end. */
 #include "device_parts.h"
 
-#include <poll.h>
+#include <errno.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "queue.h"
 #include "report.h"
 #include "watch.h"
 
-bool device_look_at_queues(struct device *device, enum device_end *ret_end)
+/* ---- news for the coroutine that starts, waits or stops ---- */
+
+void device_news(struct device *device)
 {
-	bool ended = false, broken = false;
+	struct coroutine *waiter = device->waiter;
+
+	device->waiter = NULL;
+	if (waiter)
+		co_wake(waiter);
+}
+
+void device_co_wait_news(struct device *device)
+{
+	device->waiter = co_self();
+	co_yield();
+}
+
+void device_end(struct device *device)
+{
+	device->asked_to_end = true;
+	device_news(device);
+}
+
+/* ---- watching ---- */
+
+void device_close_char(struct device *device)
+{
+	if (device->char_fd >= 0)
+		close(device->char_fd);
+	device->char_fd = -1;
+}
+
+static void look_at_queues(struct device *device)
+{
+	bool was_broken = device->broken;
 
 	for (unsigned i = 0; i < device->info.queues; i++) {
 		struct queue_events events = queue_poll(device->queues[i]);
 
 		watch_take(device->watch, &events);
-		if (events.broken)
+		if (events.broken && !was_broken)
 			report_error("%s: the driver refused a command of queue %u: %s",
 				     device->transport->path, i, g_strerror(-events.broken));
-		broken |= events.broken != 0;
-		ended |= events.ended;
+		device->broken |= events.broken != 0;
+		device->ended |= events.ended;
 	}
-	if (!broken && !ended)
-		return false;
-	*ret_end = broken ? DEVICE_END_BROKEN : DEVICE_END_STOPPED;
-	return true;
+	/* Stopping the device, or starting it, would wait for the lost request for ever. */
+	if (device->broken)
+		device_close_char(device);
+	if (device->broken || device->ended)
+		device_news(device);
 }
 
-/* Somebody wants another server for the device, which is to stay. */
-static bool is_to_leave(struct device *device)
+/* Checks what is due, and returns when the next check is. */
+static uint64_t look_around(struct device *device)
+{
+	gint64 now = g_get_monotonic_time(), next = watch_look(device->watch, now);
+
+	return next == G_MAXINT64 ? AIO_NEVER : aio_ns_from_now(MAX(0, next - now) * 1000);
+}
+
+static void watch_co(void *arg)
+{
+	struct device *device = arg;
+	eventfd_t count;
+
+	do {
+		look_at_queues(device);
+		device->watching.end_ns = look_around(device);
+	} while (co_read_event(device->event_fd, &count, sizeof(count), &device->watching) !=
+		 -ECANCELED);
+}
+
+void device_start_watching(struct device *device)
+{
+	device->watching = (struct aio_limit)AIO_LIMIT_INIT;
+	device->watchdog = (struct watchdog){
+		.interval_us = device->config.watchdog_us,
+		.queues = device->queues,
+		.nr_queues = device->info.queues,
+		.limit = AIO_LIMIT_INIT,
+	};
+	co_group_start(&device->watchers, watch_co, device);
+	co_group_start(&device->watchers, watchdog_co, &device->watchdog);
+}
+
+void device_co_stop_watching(struct device *device)
+{
+	if (!device->watchers.running)
+		return;
+	aio_limit_cancel(&device->watching);
+	aio_limit_cancel(&device->watchdog.limit);
+	co_group_wait(&device->watchers);
+}
+
+/* ---- the end ---- */
+
+/* Another server wants the device, which must stay. */
+static bool must_leave(struct device *device)
 {
 	struct transport_info info;
 
@@ -38,45 +116,17 @@ static bool is_to_leave(struct device *device)
 	       info.state == TRANSPORT_QUIESCED;
 }
 
-int device_look_around(struct device *device)
+enum device_end device_co_wait(struct device *device)
 {
-	gint64 now = g_get_monotonic_time(), next = watch_look(device->watch, now);
-
-	return next == G_MAXINT64 ? -1 : MAX(0, next - now) / 1000 + 1;
-}
-
-enum device_end device_wait(struct device *device, int signal_fd, int command_fd)
-{
-	struct pollfd fds[] = {
-		{ .fd = signal_fd, .events = POLLIN },
-		{ .fd = device->event_fd, .events = POLLIN },
-		{ .fd = command_fd, .events = POLLIN },
-	};
-	enum device_end end;
-	eventfd_t count;
-
-	for (;;) {
-		if (poll(fds, G_N_ELEMENTS(fds), device_look_around(device)) < 0)
-			continue; /* EINTR: stopped and continued */
-		if (fds[1].revents) {
-			eventfd_read(device->event_fd, &count);
-			if (device_look_at_queues(device, &end))
-				break;
-		}
-		if (fds[0].revents) {
-			end = DEVICE_END_SIGNAL;
-			break;
-		}
-		if (fds[2].revents)
-			return DEVICE_COMMAND;
-	}
-	if (end == DEVICE_END_BROKEN) {
-		/* Stopping would wait for the lost request for ever. */
-		device_close_char(device);
+	while (!device->broken && !device->ended && !device->asked_to_end)
+		device_co_wait_news(device);
+	if (device->broken) {
 		device->stays = device->info.recovery != RECOVERY_NONE;
-	} else if (is_to_leave(device)) {
-		device->stays = device->left = true;
-		end = DEVICE_END_LEFT;
+		return DEVICE_END_BROKEN;
 	}
-	return end;
+	if (must_leave(device)) {
+		device->stays = device->left = true;
+		return DEVICE_END_LEFT;
+	}
+	return device->ended ? DEVICE_END_STOPPED : DEVICE_END_ASKED;
 }

@@ -4,35 +4,22 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "aio.h"
 #include "report.h"
+
+#define NS_PER_S UINT64_C(1000000000)
 
 struct leave {
 	const struct transport *transport;
 	int pid; /* 0: in another PID namespace */
 	int pidfd;
 	unsigned kill_after_s;
-	GThread *thread;
-	GMutex lock;
-	GCond changed;
-	bool left; /* guarded by lock */
+	struct aio_limit deadline; /* cancelled: it has left */
+	struct co_group group;
 };
-
-/* Whether it has left before @end. */
-static bool wait_until(struct leave *leave, gint64 end)
-{
-	bool left;
-
-	g_mutex_lock(&leave->lock);
-	while (!leave->left && g_cond_wait_until(&leave->changed, &leave->lock, end))
-		;
-	left = leave->left;
-	g_mutex_unlock(&leave->lock);
-	return left;
-}
 
 static void kill_server(const struct leave *leave)
 {
@@ -57,23 +44,19 @@ static void remind(const struct leave *leave)
 		    leave->transport->path, leave->pid, LEAVE_REMIND_SECONDS);
 }
 
-/* It reports in place of the main thread, which waits in the kernel. */
-static void *leave_thread(void *arg)
+static void deadline_co(void *arg)
 {
 	struct leave *leave = arg;
-	gint64 begin = g_get_monotonic_time();
-	unsigned seconds = leave->kill_after_s ?: LEAVE_REMIND_SECONDS;
 
-	if (wait_until(leave, begin + seconds * G_USEC_PER_SEC))
-		return NULL;
+	if (co_wait_limit(&leave->deadline) == -ECANCELED)
+		return;
 	if (leave->kill_after_s)
 		kill_server(leave);
 	else
 		remind(leave);
-	return NULL;
 }
 
-/* Of the process that serves the device, and of no later one with its number. */
+/* A pidfd of the process that serves the device, and not of a later one with its number. */
 static int open_server(struct transport *transport, struct transport_info *info)
 {
 	int pid = info->server_pid, pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1;
@@ -86,8 +69,9 @@ static int open_server(struct transport *transport, struct transport_info *info)
 	return -1;
 }
 
-struct leave *leave_begin(struct transport *transport, unsigned kill_after_s)
+struct leave *leave_co_begin(struct transport *transport, unsigned kill_after_s)
 {
+	uint64_t seconds = kill_after_s ?: LEAVE_REMIND_SECONDS;
 	struct transport_info info;
 	struct leave *leave;
 
@@ -98,24 +82,18 @@ struct leave *leave_begin(struct transport *transport, unsigned kill_after_s)
 	leave->pidfd = open_server(transport, &info);
 	leave->pid = info.server_pid;
 	leave->kill_after_s = kill_after_s;
-	g_mutex_init(&leave->lock);
-	g_cond_init(&leave->changed);
-	leave->thread = g_thread_new("ubd-leave", leave_thread, leave);
+	leave->deadline.end_ns = aio_ns_from_now(seconds * NS_PER_S);
+	co_group_start(&leave->group, deadline_co, leave);
 	return leave;
 }
 
-void leave_end(struct leave *leave)
+void leave_co_end(struct leave *leave)
 {
 	if (!leave)
 		return;
-	g_mutex_lock(&leave->lock);
-	leave->left = true;
-	g_cond_signal(&leave->changed);
-	g_mutex_unlock(&leave->lock);
-	g_thread_join(leave->thread);
+	aio_limit_cancel(&leave->deadline);
+	co_group_wait(&leave->group);
 	if (leave->pidfd >= 0)
 		close(leave->pidfd);
-	g_mutex_clear(&leave->lock);
-	g_cond_clear(&leave->changed);
 	g_free(leave);
 }

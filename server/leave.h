@@ -16,13 +16,12 @@
 struct leave;
 
 /*
- * Call this before asking the server, if there is one, to leave. A thread kills it after
- * @kill_after_s seconds (0: never), because the caller waits in the kernel. The caller keeps
- * @transport until leave_end(). Main thread.
+ * Call this before asking the server, if there is one, to leave. A coroutine kills it after
+ * @kill_after_s seconds (0: never).
  */
-struct leave *leave_begin(struct transport *transport, unsigned kill_after_s);
+struct leave *leave_co_begin(struct transport *transport, unsigned kill_after_s);
 
 /* The server has left. NULL is fine. */
-void leave_end(struct leave *leave);
+void leave_co_end(struct leave *leave);
 
 #endif

@@ -2,9 +2,12 @@
 /*
  * ubd-serve: serves a disk image as a block device until it is told to stop.
  *
- * Here is the order of things: image, device, queues, and back.
- * Whatever fails, the way back is the same: no more requests, the image closed,
- * the device deleted.
+ * This file has the order of things: image, device, queues, and back. Whatever fails, the way back
+ * is the same: no more requests, the image closed, the device deleted.
+ *
+ * The main thread runs a loop, and all of this is a coroutine on it. Others beside it read signals,
+ * take the events of queues, listen on the socket, and serve a client each. So nothing here may
+ * block for long: what would waits on another thread.
  */
 #include <errno.h>
 #include <glib.h>
@@ -17,8 +20,9 @@
 #include <unistd.h>
 
 #include "aio.h"
-#include "commands.h"
+#include "clients.h"
 #include "device.h"
+#include "disk.h"
 #include "error.h"
 #include "identity.h"
 #include "image.h"
@@ -31,12 +35,24 @@
 #include "supervisor.h"
 #include "takeover.h"
 
-/* How long an old server may keep its image before that is worth a line; and then once a minute. */
+#define NS_PER_S	    UINT64_C(1000000000)
+/* Report a last server that keeps the image locked after this time, and then once a minute. */
 #define UNLOCK_SECONDS	    2
 #define UNLOCK_NOTE_SECONDS 60
 
 static const struct options *options;
 static struct takeover takeover;
+
+/* What is served, and what must be undone. */
+struct server {
+	struct disk *disk;
+	struct device *device;
+	struct runfile *pid_file; /* NULL: none, or it was removed */
+	struct clients *clients;  /* NULL: without --socket */
+	int signal_fd;
+	struct aio_limit signals;
+	struct co_group group; /* the coroutine for signals */
+};
 
 /* ---- the image ---- */
 
@@ -84,50 +100,49 @@ static bool has_ended(struct transport *transport)
 }
 
 /*
- * An old server's I/O may go on for a while after its death, and until it has ended,
- * it holds the lock of the image. Two servers writing would be the end of it. And others can take a
- * lock, all who may read the image: the device, whose users wait, is not given up for that.
+ * The I/O of the last server may continue for a while after its death, and holds the lock of the
+ * image until it has ended. Two servers that write would destroy the image. Others can take a lock,
+ * too, all who may read the image; the device, whose users wait, is not given up for that.
  */
-static void open_when_unlocked(struct aio_loop *loop, struct open_job *job)
+static void co_open_when_unlocked(struct open_job *job)
 {
-	gint64 note = g_get_monotonic_time() + UNLOCK_SECONDS * G_USEC_PER_SEC;
-	gulong pause = G_USEC_PER_SEC / 20;
+	uint64_t note = aio_ns_from_now(UNLOCK_SECONDS * NS_PER_S), pause = NS_PER_S / 20;
 
-	aio_loop_run_co(loop, open_image_co, job);
+	open_image_co(job);
 	while (job->res == -EBUSY && takeover.transport) {
 		if (has_ended(takeover.transport)) {
 			g_prefix_error(&job->err, "%s has ended: ", takeover.transport->path);
 			return;
 		}
-		if (g_get_monotonic_time() >= note) {
+		if (aio_now_ns() >= note) {
 			report_note("%s; retrying until it ends", job->err->message);
-			note += UNLOCK_NOTE_SECONDS * G_USEC_PER_SEC;
-			pause = G_USEC_PER_SEC;
+			note += UNLOCK_NOTE_SECONDS * NS_PER_S;
+			pause = NS_PER_S;
 		}
 		g_clear_error(&job->err);
-		g_usleep(pause);
-		aio_loop_run_co(loop, open_image_co, job);
+		co_sleep_ns(pause);
+		open_image_co(job);
 	}
 }
 
-/* A file that may only be read makes a read-only device, as with a real disk. */
-static int open_writable_or_not(struct aio_loop *loop, struct open_job *job)
+/* A file that may only be read becomes a read-only device, as with a real disk. */
+static int co_open_writable_or_not(struct open_job *job)
 {
-	open_when_unlocked(loop, job);
+	co_open_when_unlocked(job);
 	if (!is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR))
 		return job->res;
 
 	g_autoptr(GError) why = g_steal_pointer(&job->err);
 
 	job->opts.flags &= ~IMAGE_RDWR;
-	open_when_unlocked(loop, job);
+	co_open_when_unlocked(job);
 	if (job->res == 0)
 		report_note("%s; the device is read-only", why->message);
 	return job->res;
 }
 
 /* *ret_char_fd: of the device that is taken over, if its server is this process now; else -1. */
-static struct image *open_image(struct aio_loop *loop, int *ret_char_fd, GError **err)
+static struct image *co_open_image(int *ret_char_fd, GError **err)
 {
 	struct open_job job = { .opts = { .format = options->format,
 					  .snapshot = options->snapshot,
@@ -144,7 +159,7 @@ static struct image *open_image(struct aio_loop *loop, int *ret_char_fd, GError 
 		job.opts.flags |= IMAGE_DIRECT;
 	if (takeover.discard)
 		job.opts.flags |= IMAGE_UNMAP;
-	res = open_writable_or_not(loop, &job);
+	res = co_open_writable_or_not(&job);
 	*ret_char_fd = job.char_fd;
 	if (res < 0) {
 		g_propagate_error(err, job.err);
@@ -156,50 +171,31 @@ static struct image *open_image(struct aio_loop *loop, int *ret_char_fd, GError 
 	return job.image;
 }
 
-struct close_job {
-	struct image *image;
-	int res;
-};
-
-static void close_image_co(void *arg)
+static bool co_close_image(struct image *image)
 {
-	struct close_job *job = arg;
+	int res = image_co_close(image);
 
-	job->res = image_co_close(job->image);
-}
-
-static bool close_image(struct aio_loop *loop, struct image *image)
-{
-	struct close_job job = { .image = image };
-
-	aio_loop_run_co(loop, close_image_co, &job);
-	if (job.res < 0)
-		report_error("%s: closing the image: %s", options->filename, g_strerror(-job.res));
-	return job.res == 0;
-}
-
-static void flush_image_co(void *arg)
-{
-	/* What it says, image_co_close() says as well. */
-	image_co_flush(arg);
+	if (res < 0)
+		report_error("%s: closing the image: %s", options->filename, g_strerror(-res));
+	return res == 0;
 }
 
 /* The last chance to tell the next server, or to do without one. */
-static void look_for_loss(struct aio_loop *loop, struct image *image, struct device *device)
+static void co_look_for_loss(struct image *image, struct device *device)
 {
-	aio_loop_run_co(loop, flush_image_co, image);
+	/* What it returns, image_co_close() returns as well. */
+	image_co_flush(image);
 	if (image_troubles(image) & IMAGE_TROUBLE_LOST)
 		device_note_loss(device);
 }
 
 /*
- * "raw" by guess would be a trap: who can write to a raw disk can write a qcow2
- * header to its start, and with that name any file as its backing file, to be
- * read at the next start.
+ * Guessing "raw" would be a trap: whoever can write to a raw disk can write a qcow2 header to its
+ * start, which names any file as its backing file, to be read at the next start.
  */
 static bool format_is_known(struct image *image)
 {
-	/* What forgets has no contents to be taken for a header. */
+	/* An image that forgets has no contents that could be mistaken for a header. */
 	if (options->format || !image_is_headerless(image) || image_forgets(image))
 		return true;
 	report_error(
@@ -211,10 +207,10 @@ static bool format_is_known(struct image *image)
 /* ---- from start to end ---- */
 
 /*
- * Blocks the signals that end the server, in all threads to come; a signalfd of them. Until then
- * they end the process at once, whatever it waits for: nothing has been made that would be left
- * behind, a device that is being taken over goes on waiting, and a repair is one that a crash has
- * ended.
+ * Blocks the signals that end the server, also in all threads created later; returns a signalfd for
+ * them. Until then, they end the process at once, whatever it waits for: nothing has been created
+ * that would be left behind, a device that is being taken over continues to wait, and a repair that
+ * is cut short is like one that a crash has ended.
  */
 static int block_signals(GError **err)
 {
@@ -225,32 +221,34 @@ static int block_signals(GError **err)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	/* Under nohup(1) it stays without effect. */
+	/* Under nohup(1), SIGHUP stays ignored. */
 	if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		error_set(err, -errno, "signalfd");
 	return fd;
 }
 
-static struct runfile *pid_file; /* NULL if there is none to remove */
-
-static bool write_pid_file(GError **err)
+static void remove_pid_file(struct server *server)
 {
-	if (options->pid_file)
-		pid_file = runfile_new_pid(options->pid_file, err);
-	return pid_file || !options->pid_file;
+	runfile_remove(server->pid_file);
+	server->pid_file = NULL;
 }
 
-static void remove_pid_file(void)
+/* The files by which others find the server. */
+static bool make_run_files(struct server *server, GError **err)
 {
-	runfile_remove(pid_file);
-	pid_file = NULL;
+	if (options->pid_file && !(server->pid_file = runfile_new_pid(options->pid_file, err)))
+		return false;
+	return !options->socket || (server->clients = clients_new(options->socket, err));
 }
 
-/* What may go wrong when memory is short; told once it matters, not beside a reason to fail. */
+/*
+ * What could not be prepared for a lack of memory. Deferred, so that the warnings are not printed
+ * next to a fatal error.
+ */
 static int memory_lock_error, io_flusher_error, oom_score_error;
 
 static void tell_of_memory(void)
@@ -267,7 +265,7 @@ static void tell_of_memory(void)
 			    g_strerror(-oom_score_error));
 }
 
-static bool announce(struct device *device, GError **err)
+static bool co_announce(struct device *device, GError **err)
 {
 	tell_of_memory();
 	if (printf("%s\n", device_path(device)) < 0 || fflush(stdout) != 0) {
@@ -277,12 +275,12 @@ static bool announce(struct device *device, GError **err)
 	if (options->daemonize)
 		daemon_live();
 	if (device_recovers(device))
-		supervisor_store_fd(device_control_fd(device));
-	supervisor_ready(device_path(device));
+		supervisor_co_store_fd(device_control_fd(device));
+	supervisor_co_ready(device_path(device));
 	return true;
 }
 
-/* Before the queue threads are made; the workers that opened the image have to go. */
+/* Before the queue threads are created; the workers that opened the image must end, too. */
 static bool drop_privileges(GError **err)
 {
 	int res;
@@ -294,44 +292,63 @@ static bool drop_privileges(GError **err)
 	return res == 0;
 }
 
-static struct commands *commands; /* NULL without --socket */
+/* ---- while the device is served ---- */
 
-static bool open_socket(GError **err)
+static void signals_co(void *arg)
 {
-	if (!options->socket)
-		return true;
-	commands = commands_new(options->socket, err);
-	return commands;
+	struct server *server = arg;
+	struct signalfd_siginfo info;
+
+	while (co_read_event(server->signal_fd, &info, sizeof(info), &server->signals) !=
+	       -ECANCELED)
+		device_end(server->device);
 }
 
-/* Serves those who have commands until the device is to end; why. */
-static enum device_end wait_for_end(struct aio_loop *loop, struct image *image,
-				    struct device *device, int signal_fd)
+static bool start_signals(struct server *server, GError **err)
 {
-	enum device_end end;
+	server->signal_fd = block_signals(err);
+	if (server->signal_fd < 0)
+		return false;
+	co_group_start(&server->group, signals_co, server);
+	return true;
+}
 
-	do {
-		end = device_wait(device, signal_fd, commands_fd(commands));
-		if (end == DEVICE_COMMAND && !commands_serve(commands, loop, image, device))
-			end = DEVICE_END_SIGNAL;
-	} while (end == DEVICE_COMMAND);
-	return end;
+static void co_end_signals(struct server *server)
+{
+	aio_limit_cancel(&server->signals);
+	co_group_wait(&server->group);
+	if (server->signal_fd >= 0)
+		close(server->signal_fd);
+}
+
+static void quit(void *arg)
+{
+	device_end(arg);
+}
+
+/* Answers clients until the device must end; why. */
+static enum device_end co_wait_for_end(struct server *server)
+{
+	const struct command_target target = { .disk = server->disk, .device = server->device };
+
+	clients_start(server->clients, &target, quit, server->device);
+	return device_co_wait(server->device);
 }
 
 /* Makes the device live and waits for its end. */
-static bool run_device(struct aio_loop *loop, struct image *image, struct device *device)
+static bool co_run_device(struct server *server)
 {
+	struct device *device = server->device;
 	g_autoptr(GError) err = NULL;
-	int signal_fd;
 
-	if (!drop_privileges(&err) || (signal_fd = block_signals(&err)) < 0 ||
-	    !write_pid_file(&err) || !open_socket(&err) ||
-	    device_start(device, signal_fd, &err) < 0 || !announce(device, &err)) {
+	if (!drop_privileges(&err) || !start_signals(server, &err) ||
+	    !make_run_files(server, &err) || device_co_start(device, &err) < 0 ||
+	    !co_announce(device, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
-	switch (wait_for_end(loop, image, device, signal_fd)) {
-	case DEVICE_END_SIGNAL:
+	switch (co_wait_for_end(server)) {
+	case DEVICE_END_ASKED:
 		report_verbose("%s: stopping", device_path(device));
 		return true;
 	case DEVICE_END_STOPPED:
@@ -340,22 +357,20 @@ static bool run_device(struct aio_loop *loop, struct image *image, struct device
 	case DEVICE_END_LEFT:
 		report_note("%s: left to the next server", device_path(device));
 		/* Which may want a pid file of the same name. */
-		remove_pid_file();
+		remove_pid_file(server);
 		return true;
 	case DEVICE_END_BROKEN:
-	case DEVICE_COMMAND:
 		break;
 	}
 	return false;
 }
 
-static bool stop_device(struct device *device)
+static bool co_stop_device(struct device *device)
 {
 	int res;
 
-	supervisor_stopping();
-	res = device_stop(device);
-
+	supervisor_co_stopping();
+	res = device_co_stop(device);
 	if (res < 0)
 		report_error("%s: cannot stop: %s", device_path(device), g_strerror(-res));
 	return res == 0;
@@ -373,14 +388,14 @@ static void tell_of_twin(void)
 	twins = others_find(options->driver, "serial", serial);
 	if (!twins->len)
 		return;
-	/* The privileged one, if there is any: by the serial number of others no links are made. */
+	/* A privileged one if there is any: udev makes no links for the others' serial numbers. */
 	twin = &g_array_index(twins, struct other, 0);
 	report_note("/dev/%s%u%s also has the serial number %s: lookups by it may find either one",
 		    options->driver->disk_name, twin->id,
 		    twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
-/* Only now: an image that makes another device is not taken, whatever --force says. */
+/* Only now: an image for which the device cannot be used is not recorded, whatever --force says. */
 static void keep_image(const struct image *image)
 {
 	int res = takeover_keep_image(&takeover, image);
@@ -390,11 +405,11 @@ static void keep_image(const struct image *image)
 			    g_strerror(-res));
 }
 
-static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
+static struct device *co_add_device(struct disk *disk, int char_fd, GError **err)
 {
 	struct device_config config = {
 		.driver = options->driver,
-		.image = image,
+		.disk = disk,
 		.discard = takeover.discard,
 		.id = options->id,
 		.queues = options->queues,
@@ -411,67 +426,125 @@ static bool serve_image(struct aio_loop *loop, struct image *image, int char_fd)
 		.recovered = takeover.transport,
 		.char_fd = char_fd,
 	};
-	const struct file_id id = image_file_id(image);
-	g_autoptr(GError) err = NULL;
-	struct device *device;
-	bool ok;
+	const struct file_id id = image_file_id(disk_image(disk));
 
 	config.identity.image_dev = id.dev;
 	config.identity.image_ino = id.ino;
+	return device_co_add(&config, err);
+}
 
-	if (!takeover.transport)
-		tell_of_twin();
-	device = device_add(&config, &err);
-	if (!device) {
-		report_error("%s", err->message);
-		close_image(loop, image);
-		return false;
-	}
-	if (takeover.transport)
-		keep_image(image);
-	ok = run_device(loop, image, device);
-	commands_free(commands);
+/* From the first moment of the device to its last. The image is closed in between. */
+static bool co_serve_device(struct server *server)
+{
+	struct device *device = server->device;
+	bool ok = co_run_device(server);
+
+	clients_stop(server->clients);
 	/* After a failure the next server goes on with it. */
 	if (ok && device_recovers(device))
-		supervisor_drop_fd();
-	ok &= stop_device(device);
-	look_for_loss(loop, image, device);
-	ok &= close_image(loop, image);
-	device_free(device);
-	remove_pid_file();
+		supervisor_co_drop_fd();
+	ok &= co_stop_device(device);
+	clients_co_free(server->clients);
+	co_look_for_loss(disk_image(server->disk), device);
+	ok &= co_close_image(disk_image(server->disk));
+	device_co_free(device);
+	co_end_signals(server);
+	remove_pid_file(server);
 	return ok;
 }
 
-static bool serve(void)
+static bool co_serve_image(struct image *image, int char_fd)
+{
+	struct server server = {
+		.disk = disk_new(image),
+		.signal_fd = -1,
+		.signals = AIO_LIMIT_INIT,
+	};
+	g_autoptr(GError) err = NULL;
+	bool ok = false;
+
+	if (!takeover.transport)
+		tell_of_twin();
+	server.device = co_add_device(server.disk, char_fd, &err);
+	if (server.device) {
+		if (takeover.transport)
+			keep_image(image);
+		ok = co_serve_device(&server);
+	} else {
+		report_error("%s", err->message);
+		co_close_image(image);
+	}
+	disk_free(server.disk);
+	return ok;
+}
+
+/* Opens the image and serves it, on the device that was chosen. */
+static bool co_serve(void)
 {
 	g_autoptr(GError) err = NULL;
-	struct aio_loop *loop = aio_loop_new(64, &err);
 	int char_fd = -1;
-	struct image *image = loop ? open_image(loop, &char_fd, &err) : NULL;
-	bool ok = false;
+	struct image *image = co_open_image(&char_fd, &err);
 
 	if (!image)
 		report_error("%s", err->message);
-	if (image && format_is_known(image)) {
-		ok = serve_image(loop, image, char_fd);
-	} else {
-		if (image)
-			close_image(loop, image);
-		if (char_fd >= 0)
-			close(char_fd);
-		transport_free(takeover.transport);
+	else if (format_is_known(image))
+		return co_serve_image(image, char_fd);
+	else
+		co_close_image(image);
+	if (char_fd >= 0)
+		close(char_fd);
+	transport_free(takeover.transport);
+	return false;
+}
+
+/* Not in a coroutine: it is the main thread's own stack that is locked. */
+static void prepare_process(void)
+{
+	io_flusher_error = process_be_io_flusher();
+	oom_score_error = process_shun_oom_killer();
+	if (!options->core_dump)
+		process_forbid_core_dumps();
+	memory_lock_error = process_lock_memory();
+}
+
+struct run {
+	int kept_fd; /* of supervisor_take_fd() */
+	bool ok;
+};
+
+static void run_co(void *arg)
+{
+	struct run *run = arg;
+	g_autoptr(GError) err = NULL;
+
+	if (takeover_co_begin(options, run->kept_fd, &takeover, &err) < 0) {
+		report_error("%s", err->message);
+		return;
 	}
+	run->ok = co_serve();
+}
+
+static bool run(int kept_fd)
+{
+	g_autoptr(GError) err = NULL;
+	struct aio_loop *loop = aio_loop_new(64, &err);
+	struct run run = { .kept_fd = kept_fd };
+
+	if (loop)
+		aio_loop_run_co(loop, run_co, &run);
+	else
+		report_error("%s", err->message);
 	aio_loop_free(loop);
-	return ok;
+	return run.ok;
 }
 
 int main(int argc, char **argv)
 {
-	int kept_fd;
 	g_autoptr(GError) err = NULL;
+	int kept_fd;
 
 	std_fds_open();
-	/* For what people read, not for numbers. */
+	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	kept_fd = supervisor_take_fd();
 	options = options_parse(&argc, &argv);
@@ -481,23 +554,16 @@ int main(int argc, char **argv)
 		printf("ubd-serve %s\n", UBD_VERSION);
 		return EXIT_SUCCESS;
 	}
-	/* A reader of our output who goes away is no reason to die. */
+	/* Survive a reader of our output that goes away... */
 	signal(SIGPIPE, SIG_IGN);
-	/* A file may not become as long as it would have to (RLIMIT_FSIZE): the request fails. */
+	/* ... and a file that may not grow as it would have to (RLIMIT_FSIZE): the request fails.
+	 */
 	signal(SIGXFSZ, SIG_IGN);
 	process_heed_signals();
 	if (options->daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
-	if (takeover_begin(options, kept_fd, &takeover, &err) < 0) {
-		report_error("%s", err->message);
-		return EXIT_FAILURE;
-	}
-	io_flusher_error = process_be_io_flusher();
-	oom_score_error = process_shun_oom_killer();
-	if (!options->core_dump)
-		process_forbid_core_dumps();
-	memory_lock_error = process_lock_memory();
-	return serve() ? EXIT_SUCCESS : EXIT_FAILURE;
+	prepare_process();
+	return run(kept_fd) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

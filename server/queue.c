@@ -23,6 +23,7 @@
 #include "aio.h"
 #include "container_of.h"
 #include "data.h"
+#include "disk.h"
 #include "error.h"
 #include "fetch.h"
 
@@ -30,6 +31,7 @@ struct request {
 	struct queue *queue;
 	uint16_t tag;
 	struct request_desc desc; /* valid while the request is ours */
+	unsigned troubles;	  /* the image's, when the last try failed */
 };
 
 /* Only the queue's thread writes them. */
@@ -130,7 +132,7 @@ static void request_complete(struct request *req, int res)
 		note_failure(queue, &req->desc, -res);
 	}
 	/* The driver remembers the loss for later servers. */
-	if (res < 0 && image_troubles(queue->config.image) & IMAGE_TROUBLE_LOST)
+	if (res < 0 && req->troubles & IMAGE_TROUBLE_LOST)
 		res = queue->config.driver->result_lost;
 	fetch_answer(queue->fetch, req->tag, res);
 }
@@ -164,20 +166,18 @@ static unsigned request_flags(const struct request_desc *desc)
  * If the device outlives its server, its users do not notice that this process dies. Data that they
  * were told is written must not be lost with our memory.
  */
-static int request_settle(struct request *req, int res)
+static int request_settle(struct request *req, struct image *image, int res)
 {
-	struct queue *queue = req->queue;
-
-	if (res < 0 || !queue->config.outlived)
+	if (res < 0 || !req->queue->config.outlived)
 		return res;
-	return image_co_write_back(queue->config.image);
+	return image_co_write_back(image);
 }
 
-static int request_read(struct request *req)
+static int request_read(struct request *req, struct image *image)
 {
 	struct queue *queue = req->queue;
 	const struct request_desc *desc = &req->desc;
-	int res = data_co_read(queue->data, req->tag, desc, queue->config.image);
+	int res = data_co_read(queue->data, req->tag, desc, image);
 
 	if (res < 0)
 		return res;
@@ -185,40 +185,53 @@ static int request_read(struct request *req)
 	return desc->bytes;
 }
 
-static int request_write(struct request *req, unsigned flags)
+static int request_write(struct request *req, struct image *image, unsigned flags)
 {
 	struct queue *queue = req->queue;
 	const struct request_desc *desc = &req->desc;
-	int res = data_co_write(queue->data, req->tag, desc, queue->config.image, flags);
+	int res = data_co_write(queue->data, req->tag, desc, image, flags);
 
-	res = request_settle(req, res);
+	res = request_settle(req, image, res);
 	if (res < 0)
 		return res;
 	count(&queue->counters.written_bytes, desc->bytes);
 	return desc->bytes;
 }
 
-static int request_serve(struct request *req)
+static int request_serve_on(struct request *req, struct image *image)
 {
-	struct image *image = req->queue->config.image;
 	const struct request_desc *desc = &req->desc;
 	unsigned flags = request_flags(desc);
 
 	switch (desc->op) {
 	case REQUEST_READ:
-		return request_read(req);
+		return request_read(req, image);
 	case REQUEST_WRITE:
-		return request_write(req, flags);
+		return request_write(req, image, flags);
 	case REQUEST_FLUSH:
 		return image_co_flush(image);
 	case REQUEST_DISCARD:
 		return image_co_pdiscard(image, desc->guest_off, desc->bytes);
 	case REQUEST_WRITE_ZEROES:
 		return request_settle(
-			req, image_co_pwrite_zeroes(image, desc->guest_off, desc->bytes, flags));
+			req, image,
+			image_co_pwrite_zeroes(image, desc->guest_off, desc->bytes, flags));
 	default:
 		return -EOPNOTSUPP;
 	}
+}
+
+/* Tries once. The image is the disk's for as long as this takes. */
+static int request_serve(struct request *req)
+{
+	struct disk *disk = req->queue->config.disk;
+	struct image *image = disk_co_begin(disk);
+	int res = request_serve_on(req, image);
+
+	if (res < 0)
+		req->troubles = image_troubles(image);
+	disk_co_end(disk);
+	return res;
 }
 
 /* ---- requests that are held ---- */
@@ -239,10 +252,9 @@ static void note_no_more_held(struct queue *queue)
 }
 
 /* Whether it failed for a reason that may pass. */
-static bool is_worth_a_try(const struct queue *queue, const struct request_desc *desc, int res)
+static bool is_worth_a_try(const struct request *req, int res)
 {
-	return res < 0 &&
-	       hold_wants(queue->config.hold, desc->op, -res, image_troubles(queue->config.image));
+	return res < 0 && hold_wants(req->queue->config.hold, req->desc.op, -res, req->troubles);
 }
 
 /* A lack of space is noticed at once; failing storage may have taken long to say so. */
@@ -270,8 +282,7 @@ static int request_hold(struct request *req, int res, gint64 begin)
 	begin = now - slowest;
 	note_held(queue, &req->desc, -res);
 	for (unsigned tries = 0;
-	     is_worth_a_try(queue, &req->desc, res) && may_be_held(queue, now - begin + slowest);
-	     tries++) {
+	     is_worth_a_try(req, res) && may_be_held(queue, now - begin + slowest); tries++) {
 		co_sleep_ns(hold_pause_ns(tries));
 		start = g_get_monotonic_time();
 		res = request_serve(req);
@@ -289,9 +300,9 @@ static void request_co(void *arg)
 	gint64 begin = begin_of_request(queue);
 	int res = request_serve(req);
 
-	if (is_worth_a_try(queue, &req->desc, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
+	if (is_worth_a_try(req, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
 		res = request_hold(req, res, begin);
-	if (is_worth_a_try(queue, &req->desc, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
+	if (is_worth_a_try(req, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
 		fetch_leave(queue->fetch, req->tag);
 	else
 		request_complete(req, res);

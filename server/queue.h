@@ -17,9 +17,9 @@
 #include "data.h"
 #include "failures.h"
 #include "hold.h"
-#include "image.h"
 #include "transport.h"
 
+struct disk;
 struct queue;
 
 struct queue_config {
@@ -31,7 +31,7 @@ struct queue_config {
 	uint32_t max_io_bytes;
 	enum data_way data;
 	bool batches; /* requests come in batches */
-	struct image *image;
+	struct disk *disk;
 	bool outlived;	       /* the device outlives us: keep acknowledged data in the file */
 	const cpu_set_t *cpus; /* CPUs for the thread; NULL: any */
 	const struct hold_policy *hold;
@@ -39,7 +39,7 @@ struct queue_config {
 };
 
 /*
- * Starts the thread. The caller frees the queue with queue_free(), and keeps the fds and the image
+ * Starts the thread. The caller frees the queue with queue_free(), and keeps the fds and the disk
  * until then.
  */
 struct queue *queue_new(const struct queue_config *config, GError **err);

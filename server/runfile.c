@@ -246,7 +246,7 @@ static int make_socket(const char *path, struct stat *ret_st)
 		return res;
 	/* Everybody who can read the folder can lock it; that is no reason to have no socket. */
 	lock = lock_folder(path);
-	fd = unix_socket_new_private(SOCK_NONBLOCK);
+	fd = unix_socket_new_private(0);
 	res = fd < 0 ? fd : listen_at(fd, &address, MIN(lock, 0), ret_st);
 	if (lock >= 0)
 		close(lock);

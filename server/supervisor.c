@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The service manager that has started us. */
+/* The service manager that started us; see supervisor.h. */
 #include "supervisor.h"
 
 #include <errno.h>
@@ -10,15 +10,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aio.h"
 #include "passed_fds.h"
 #include "report.h"
 #include "unix_socket.h"
 
 #define FD_NAME "ubd"
 
-/* A message, with a descriptor unless that is -1. */
-static int send_message(const char *text, int fd)
+/* A service manager that does not take a message by then may wait for our own disk. */
+#define TELL_NS UINT64_C(1000000000)
+
+/* Sends a message, with a descriptor unless that is -1. */
+static int co_send_message(const char *text, int fd)
 {
+	struct aio_limit limit = { .end_ns = aio_ns_from_now(TELL_NS) };
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address;
 	struct iovec iov = { (char *)text, strlen(text) };
@@ -32,7 +37,7 @@ static int send_message(const char *text, int fd)
 	if (res < 0)
 		return res;
 	msg.msg_namelen = offsetof(struct sockaddr_un, sun_path) + strlen(path);
-	/* In the abstract namespace. */
+	/* The abstract namespace. */
 	if (*path == '@')
 		address.sun_path[0] = 0;
 	if (fd >= 0)
@@ -40,20 +45,20 @@ static int send_message(const char *text, int fd)
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
-	res = sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	res = co_sendmsg(sock, &msg, 0, &limit);
 	close(sock);
-	return res;
+	return MIN(res, 0);
 }
 
-static void tell(const char *text, int fd)
+static void co_tell(const char *text, int fd)
 {
-	int res = send_message(text, fd);
+	int res = co_send_message(text, fd);
 
 	if (res < 0)
 		report_note("cannot notify the service manager: %s", g_strerror(-res));
 }
 
-/* The place of ours among those that were handed to us; -1: none. */
+/* The descriptor that is ours among those that were passed to us; -1: none. */
 static int find_fd(void)
 {
 	g_auto(GStrv) names = NULL;
@@ -77,39 +82,39 @@ int supervisor_take_fd(void)
 	return fd;
 }
 
-void supervisor_store_fd(int fd)
+void supervisor_co_store_fd(int fd)
 {
-	tell("FDSTORE=1\nFDNAME=" FD_NAME, fd);
+	co_tell("FDSTORE=1\nFDNAME=" FD_NAME, fd);
 }
 
-void supervisor_drop_fd(void)
+void supervisor_co_drop_fd(void)
 {
-	tell("FDSTOREREMOVE=1\nFDNAME=" FD_NAME, -1);
+	co_tell("FDSTOREREMOVE=1\nFDNAME=" FD_NAME, -1);
 }
 
-void supervisor_ready(const char *status)
+void supervisor_co_ready(const char *status)
 {
 	g_autofree char *text = g_strdup_printf("READY=1\nSTATUS=%s\nMAINPID=%d", status, getpid());
 
-	tell(text, -1);
+	co_tell(text, -1);
 }
 
 guint64 supervisor_watchdog_us(void)
 {
 	const char *us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
 
-	/* Not ours but that of the process that has started us. */
+	/* It is not ours but that of the process that started us. */
 	if (!us || (pid && atoi(pid) != getpid()))
 		return 0;
 	return g_ascii_strtoull(us, NULL, 10);
 }
 
-void supervisor_alive(void)
+void supervisor_co_alive(void)
 {
-	tell("WATCHDOG=1", -1);
+	co_tell("WATCHDOG=1", -1);
 }
 
-void supervisor_stopping(void)
+void supervisor_co_stopping(void)
 {
-	tell("STOPPING=1", -1);
+	co_tell("STOPPING=1", -1);
 }

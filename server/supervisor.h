@@ -3,7 +3,7 @@
  * The service manager that has started us, systemd or another one with its protocol (sd_notify(3),
  * sd_listen_fds(3)): it is told when the device is live, and keeps the control fd of a device that
  * outlives its server for the next server, which then needs no privilege to take over. Without a
- * service manager, all of this does nothing. Main thread only.
+ * service manager, all of this does nothing. Main loop only.
  */
 #ifndef UBD_SUPERVISOR_H
 #define UBD_SUPERVISOR_H
@@ -17,17 +17,18 @@
 int supervisor_take_fd(void);
 
 /* Ask the service manager to keep the fd for the next server, or to drop it. */
-void supervisor_store_fd(int fd);
-void supervisor_drop_fd(void);
+void supervisor_co_store_fd(int fd);
+void supervisor_co_drop_fd(void);
 
 /* Reports that the start is complete. @status is for people. */
-void supervisor_ready(const char *status);
+void supervisor_co_ready(const char *status);
 
-/* The interval at which it expects supervisor_alive() from then on, in microseconds; 0: never. */
+/* The interval at which it expects supervisor_co_alive() from then on, in microseconds; 0: never.
+ */
 guint64 supervisor_watchdog_us(void);
-void supervisor_alive(void);
+void supervisor_co_alive(void);
 
 /* Reports that the server is stopping, which may take time. */
-void supervisor_stopping(void);
+void supervisor_co_stopping(void);
 
 #endif

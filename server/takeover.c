@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "aio.h"
 #include "error.h"
 #include "leave.h"
 #include "others.h"
@@ -41,8 +42,16 @@ static int check_identity(struct takeover *takeover, GError **err)
 		options->filename, found, transport->path, wanted, wanted);
 }
 
+/* The server that must leave may take long. */
+static int call_take_over(void *arg)
+{
+	struct transport *transport = arg;
+
+	return transport->ops->take_over(transport);
+}
+
 /* Waits for the device's last server to end, and adopts the device's settings. */
-static int take_over_device(struct takeover *takeover, GError **err)
+static int co_take_over_device(struct takeover *takeover, GError **err)
 {
 	struct transport *transport = takeover->transport;
 	struct device_params params;
@@ -53,9 +62,9 @@ static int take_over_device(struct takeover *takeover, GError **err)
 		return res;
 	if (takeover->info.server_pid >= 0)
 		report_verbose("%s: waiting for its server to leave", transport->path);
-	leave = leave_begin(transport, takeover->options->kill_after_s);
-	res = transport->ops->take_over(transport);
-	leave_end(leave);
+	leave = leave_co_begin(transport, takeover->options->kill_after_s);
+	res = co_run_on_thread("ubd-takeover", call_take_over, transport);
+	leave_co_end(leave);
 	res = res ?: transport->ops->get_params(transport, &params);
 	/* Again: only now is it known since when the device has been waiting. */
 	res = res ?: transport->ops->get_info(transport, &takeover->info);
@@ -87,7 +96,7 @@ static int open_named(struct takeover *takeover, GError **err)
  * Adopts the device of a server that died, which the service manager kept, unless the device has
  * ended, too.
  */
-static void adopt_kept(struct takeover *takeover, int fd)
+static void co_adopt_kept(struct takeover *takeover, int fd)
 {
 	struct transport_info *info = &takeover->info;
 	g_autoptr(GError) err = NULL;
@@ -99,7 +108,7 @@ static void adopt_kept(struct takeover *takeover, int fd)
 		return;
 	}
 	transport_free(transport);
-	supervisor_drop_fd();
+	supervisor_co_drop_fd();
 }
 
 /*
@@ -172,17 +181,17 @@ static int mind_waiting(struct takeover *takeover, GError **err)
 			    options->filename, takeover->transport->path, id, id);
 }
 
-static int find_device(struct takeover *takeover, int kept_fd, GError **err)
+static int co_find_device(struct takeover *takeover, int kept_fd, GError **err)
 {
 	if (kept_fd >= 0)
-		adopt_kept(takeover, kept_fd);
+		co_adopt_kept(takeover, kept_fd);
 	else if (takeover->options->recover != TRANSPORT_ANY_ID)
 		return open_named(takeover, err);
 	return takeover->transport ? 0 : mind_waiting(takeover, err);
 }
 
-int takeover_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
-		   GError **err)
+int takeover_co_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
+		      GError **err)
 {
 	struct takeover takeover = {
 		.options = options,
@@ -190,10 +199,10 @@ int takeover_begin(const struct options *options, int kept_fd, struct takeover *
 		.discard = options->discard,
 		.block_size = options->block_size,
 	};
-	int res = find_device(&takeover, kept_fd, err);
+	int res = co_find_device(&takeover, kept_fd, err);
 
 	if (res == 0 && takeover.transport)
-		res = take_over_device(&takeover, err);
+		res = co_take_over_device(&takeover, err);
 	if (res == 0)
 		*ret_takeover = takeover;
 	else

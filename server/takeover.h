@@ -34,8 +34,8 @@ struct takeover {
  * only apply to the first start. Waits for the device's last server to end. The caller keeps
  * @options. < 0 with @err set.
  */
-int takeover_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
-		   GError **err);
+int takeover_co_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
+		      GError **err);
 
 /*
  * Checks that @file, the bottom node of the image, locked but not read yet, is the file for which

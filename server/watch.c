@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the main thread watches; see watch.h. */
+/* What the main loop watches; see watch.h. */
 #include "watch.h"
 
+#include "disk.h"
 #include "inspector.h"
 #include "params.h"
 #include "report.h"
-#include "supervisor.h"
 
 /* How often to check whether held requests delay the end of the device. */
-#define HOLD_CHECK_US	    G_USEC_PER_SEC
+#define HOLD_CHECK_US G_USEC_PER_SEC
 /* A disk with hardly any space may be full and not full by turns. */
-#define HOLD_QUIET_US	    (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
-/* Per limit of the service manager, so that a late one does no harm. */
-#define PULSES_PER_WATCHDOG 4
+#define HOLD_QUIET_US (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
 
 struct watch {
 	struct watch_config config;
@@ -28,8 +26,12 @@ struct watch {
 	gint64 held_quiet_until; /* no word of it before */
 	bool told_held;
 	struct failure held;
-	gint64 next_pulse;
 };
+
+static struct image *image_of(const struct watch *watch)
+{
+	return disk_image(watch->config.disk);
+}
 
 /* ---- how long requests may be held ---- */
 
@@ -89,7 +91,7 @@ static void tell_of_hold(struct watch *watch)
 		limit = g_strdup_printf(", each for up to %d seconds",
 					(int)(limit_us / G_USEC_PER_SEC));
 	report_error("%s: %s; holding and retrying such requests%s",
-		     image_filename(watch->config.image), what, limit ?: "");
+		     image_filename(image_of(watch)), what, limit ?: "");
 }
 
 static gint64 look_at_held(struct watch *watch, gint64 now)
@@ -97,7 +99,7 @@ static gint64 look_at_held(struct watch *watch, gint64 now)
 	if (count_held(watch) == 0) {
 		if (watch->told_held)
 			report_note("%s: no more requests are held, after %d seconds",
-				    image_filename(watch->config.image),
+				    image_filename(image_of(watch)),
 				    (int)((now - watch->held_since) / G_USEC_PER_SEC));
 		watch->held_since = 0;
 		watch->told_held = false;
@@ -140,7 +142,7 @@ void watch_take(struct watch *watch, const struct queue_events *events)
 
 void watch_tell_rest(struct watch *watch)
 {
-	failures_tell(&watch->failures, image_filename(watch->config.image), G_MAXINT64, say_error);
+	failures_tell(&watch->failures, image_filename(image_of(watch)), G_MAXINT64, say_error);
 }
 
 struct failure watch_last_failure(const struct watch *watch, gint64 *ret_time)
@@ -167,50 +169,23 @@ static void look_at_files(struct watch *watch)
 		  "this file was deleted and will be gone when the server ends: copy "
 		  "the device before that" },
 	};
-	unsigned troubles = image_troubles(watch->config.image);
+	unsigned troubles = image_troubles(image_of(watch));
 
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
 		if (all[i].trouble & troubles & ~watch->told_troubles)
-			report_error("%s: %s",
-				     image_troubled_file(watch->config.image, all[i].trouble),
+			report_error("%s: %s", image_troubled_file(image_of(watch), all[i].trouble),
 				     all[i].text);
 	watch->told_troubles |= troubles;
 }
 
-/* ---- the loops ---- */
-
-static bool are_all_alive(const struct watch *watch)
-{
-	bool alive = true;
-
-	for (unsigned i = 0; i < watch->config.nr_queues; i++)
-		alive &= queue_is_alive(watch->config.queues[i]);
-	return alive;
-}
-
-/* The service manager hears from us as long as every loop and this thread respond. */
-static gint64 look_at_loops(struct watch *watch, gint64 now)
-{
-	if (!watch->config.watchdog_us)
-		return G_MAXINT64;
-	if (now < watch->next_pulse)
-		return watch->next_pulse;
-	if (are_all_alive(watch))
-		supervisor_alive();
-	watch->next_pulse = now + watch->config.watchdog_us / PULSES_PER_WATCHDOG;
-	return watch->next_pulse;
-}
-
 gint64 watch_look(struct watch *watch, gint64 now)
 {
-	gint64 failures, held, loops;
+	gint64 failures, held;
 
-	failures = failures_tell(&watch->failures, image_filename(watch->config.image), now,
-				 say_error);
+	failures = failures_tell(&watch->failures, image_filename(image_of(watch)), now, say_error);
 	look_at_files(watch);
 	held = look_at_held(watch, now);
-	loops = look_at_loops(watch, now);
-	return MIN(failures, MIN(held, loops));
+	return MIN(failures, held);
 }
 
 /* ---- begin and end ---- */
@@ -224,7 +199,7 @@ struct watch *watch_new(const struct watch_config *config, GError **err)
 	if (config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
 	update_hold_limit(watch);
-	watch->inspector = inspector_new(config->image, config->event_fd, err);
+	watch->inspector = inspector_new(disk_image(config->disk), config->event_fd, err);
 	if (watch->inspector)
 		return watch;
 	watch_free(watch);

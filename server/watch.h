@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the main thread watches while a device is served: requests that fail or are held, files of
- * the image that another program truncates or deletes, loops that hang. It reports them to people
- * and to the service manager. Main thread only.
+ * What the main loop watches while a device is served: requests that fail or are held, and files of
+ * the image that another program truncates or deletes. It reports them to people. Main loop only.
  */
 #ifndef UBD_WATCH_H
 #define UBD_WATCH_H
@@ -12,19 +11,19 @@
 
 #include "failures.h"
 #include "hold.h"
-#include "image.h"
 #include "queue.h"
 #include "transport.h"
 
+struct disk;
+
 struct watch_config {
-	struct image *image;
+	struct disk *disk;
 	struct transport *transport;
 	int event_fd;
 	bool unprivileged;     /* any user may have added the device */
 	struct queue **queues; /* NULL if not started */
 	unsigned nr_queues;
 	struct hold_policy hold;
-	guint64 watchdog_us; /* of supervisor_watchdog_us() */
 };
 
 struct watch;

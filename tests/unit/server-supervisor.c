@@ -17,19 +17,19 @@ static void check_heard(const char *expected)
 	g_assert_cmpstr(text, ==, expected);
 }
 
-static void test_it_hears_of_us(void)
+CO_TEST(test_it_hears_of_us)
 {
 	struct sockaddr_un address = { AF_UNIX, "notify" };
 
 	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	g_assert_cmpint(bind(manager, (struct sockaddr *)&address, sizeof(address)), ==, 0);
 	g_setenv("NOTIFY_SOCKET", address.sun_path, TRUE);
-	supervisor_alive();
+	supervisor_co_alive();
 	check_heard("WATCHDOG=1");
-	supervisor_stopping();
+	supervisor_co_stopping();
 	check_heard("STOPPING=1");
 	g_unsetenv("NOTIFY_SOCKET");
-	supervisor_alive();
+	supervisor_co_alive();
 	g_assert_cmpint(recv(manager, &address, 1, MSG_DONTWAIT), <, 0);
 	close(manager);
 }

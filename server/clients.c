@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Clients of the server's socket; see clients.h. */
+#include "clients.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "report.h"
+#include "runfile.h"
+
+#define MAX_LINE	4096
+/* For a client's whole line, and for its taking the answer; however many pieces there are. */
+#define CLIENT_NS	UINT64_C(2000000000)
+/* After a failure to accept, such as one for lack of descriptors. */
+#define ACCEPT_PAUSE_NS UINT64_C(100000000)
+
+struct client {
+	struct clients *clients;
+	int fd;
+	struct aio_limit limit;
+	bool is_busy; /* with a command */
+	struct client *next;
+};
+
+struct clients {
+	struct runfile *socket;
+	struct command_target target;
+	struct jobs jobs;
+	void (*quit)(void *arg);
+	void *quit_arg;
+	struct aio_limit listening;
+	struct coroutine *listener; /* while it waits for a client to go */
+	struct co_group group;	    /* the listener and the clients */
+	struct client *first;
+	unsigned nr;
+	bool stopped;
+};
+
+/* ---- a client ---- */
+
+/* A line without its newline; false: none came in time. */
+static bool co_read_line(struct client *client, char *line, size_t size)
+{
+	size_t len = 0;
+
+	client->limit.end_ns = aio_ns_from_now(CLIENT_NS);
+	while (len < size - 1) {
+		ssize_t got = co_recv(client->fd, line + len, size - 1 - len, &client->limit);
+		char *end;
+
+		if (got <= 0)
+			return false;
+		line[len + got] = 0;
+		end = strchr(line + len, '\n');
+		len += got;
+		if (end) {
+			*end = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* False: the client does not take all of it. */
+static bool co_send_line(struct client *client, const char *line)
+{
+	size_t left = strlen(line);
+
+	client->limit.end_ns = aio_ns_from_now(CLIENT_NS);
+	while (left) {
+		ssize_t sent = co_send(client->fd, line, left, &client->limit);
+
+		if (sent < 0)
+			return false;
+		line += sent;
+		left -= sent;
+	}
+	return true;
+}
+
+static void co_send_answer(struct client *client, JsonObject *answer)
+{
+	g_autoptr(JsonNode) node = json_node_alloc();
+	g_autofree char *text = NULL, *line = NULL;
+
+	json_node_init_object(node, answer);
+	text = json_to_string(node, FALSE);
+	line = g_strconcat(text, "\n", NULL);
+	/* A client that does not listen does not want to know. */
+	if (!co_send_line(client, line))
+		report_verbose("a client disconnected before its answer");
+}
+
+/* True: the server must end. */
+static bool co_answer(struct client *client, const char *line)
+{
+	g_autoptr(JsonObject) answer = json_object_new();
+	g_autoptr(GError) err = NULL;
+	g_autoptr(JsonNode) node = json_from_string(line, &err);
+	bool quits = false;
+
+	client->is_busy = true;
+	if (node && JSON_NODE_HOLDS_OBJECT(node))
+		quits = commands_co_run(&client->clients->target, json_node_get_object(node),
+					answer);
+	else
+		commands_refuse(answer, "expected a line with a JSON object");
+	client->is_busy = false;
+	co_send_answer(client, answer);
+	return quits;
+}
+
+static void add_client(struct clients *clients, struct client *client)
+{
+	client->next = clients->first;
+	clients->first = client;
+	clients->nr++;
+}
+
+static void wake_listener(struct clients *clients)
+{
+	struct coroutine *listener = clients->listener;
+
+	clients->listener = NULL;
+	if (listener)
+		co_wake(listener);
+}
+
+static void free_client(struct client *client)
+{
+	struct clients *clients = client->clients;
+	struct client **place = &clients->first;
+
+	while (*place != client)
+		place = &(*place)->next;
+	*place = client->next;
+	clients->nr--;
+	close(client->fd);
+	g_free(client);
+	wake_listener(clients);
+}
+
+static void client_co(void *arg)
+{
+	struct client *client = arg;
+	struct clients *clients = client->clients;
+	g_autofree char *line = g_malloc(MAX_LINE);
+	bool quits = co_read_line(client, line, MAX_LINE) && co_answer(client, line);
+
+	free_client(client);
+	if (quits)
+		clients->quit(clients->quit_arg);
+}
+
+/* ---- all of them ---- */
+
+/* A descriptor, or -errno, after a pause; -ECANCELED: no more clients. */
+static int co_next_client(struct clients *clients)
+{
+	struct aio_limit *listening = &clients->listening;
+	int fd;
+
+	while (clients->nr == CLIENTS_MAX && !clients->stopped) {
+		clients->listener = co_self();
+		co_yield();
+	}
+	listening->end_ns = AIO_NEVER;
+	fd = co_accept(runfile_fd(clients->socket), listening);
+	if (fd >= 0 || fd == -ECANCELED)
+		return fd;
+	listening->end_ns = aio_ns_from_now(ACCEPT_PAUSE_NS);
+	return co_wait_limit(listening);
+}
+
+static void listener_co(void *arg)
+{
+	struct clients *clients = arg;
+	int fd;
+
+	while ((fd = co_next_client(clients)) != -ECANCELED) {
+		struct client *client;
+
+		if (fd < 0)
+			continue;
+		client = g_new(struct client, 1);
+		*client = (struct client){ .clients = clients, .fd = fd, .limit = AIO_LIMIT_INIT };
+		/* It may have come together with the end. */
+		client->limit.cancelled = clients->stopped;
+		add_client(clients, client);
+		co_group_start(&clients->group, client_co, client);
+	}
+	/* Only now: until then the operation that waits for clients uses it. */
+	runfile_remove(clients->socket);
+	clients->socket = NULL;
+}
+
+struct clients *clients_new(const char *path, GError **err)
+{
+	struct runfile *socket = runfile_new_socket(path, err);
+	struct clients *clients;
+
+	if (!socket)
+		return NULL;
+	clients = g_new0(struct clients, 1);
+	clients->socket = socket;
+	clients->listening = (struct aio_limit)AIO_LIMIT_INIT;
+	jobs_init(&clients->jobs);
+	return clients;
+}
+
+void clients_start(struct clients *clients, const struct command_target *target,
+		   void (*quit)(void *arg), void *arg)
+{
+	if (!clients)
+		return;
+	clients->target = *target;
+	clients->target.jobs = &clients->jobs;
+	clients->quit = quit;
+	clients->quit_arg = arg;
+	co_group_start(&clients->group, listener_co, clients);
+}
+
+void clients_stop(struct clients *clients)
+{
+	if (!clients || clients->stopped)
+		return;
+	clients->stopped = true;
+	jobs_cancel(&clients->jobs);
+	aio_limit_cancel(&clients->listening);
+	wake_listener(clients);
+	for (struct client *client = clients->first; client; client = client->next)
+		if (!client->is_busy)
+			aio_limit_cancel(&client->limit);
+}
+
+void clients_co_free(struct clients *clients)
+{
+	if (!clients)
+		return;
+	clients_stop(clients);
+	co_group_wait(&clients->group);
+	/* It was never started. */
+	runfile_remove(clients->socket);
+	jobs_destroy(&clients->jobs);
+	g_free(clients);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The server's UNIX socket, and the clients that give commands (commands.h) on it: each connects,
+ * sends one line with a JSON object, and gets one back.
+ *
+ * A coroutine listens, and each client has its own, so that none waits for another. What a client
+ * can take is bounded: a line of 4 KiB, 2 seconds for sending it and 2 for taking the answer. Above
+ * CLIENTS_MAX the next one waits in the socket's backlog. Main loop only.
+ */
+#ifndef UBD_CLIENTS_H
+#define UBD_CLIENTS_H
+
+#include <glib.h>
+
+#include "commands.h"
+
+#define CLIENTS_MAX 16
+
+struct clients;
+
+/*
+ * Listens on the socket @path, which is created as described in runfile.h. NULL with @err set on
+ * failure. Free it with clients_co_free().
+ */
+struct clients *clients_new(const char *path, GError **err);
+
+/*
+ * Serves clients from now on, whose commands work on @target. When one of them asks the server to
+ * end, calls quit(arg). NULL is fine.
+ */
+void clients_start(struct clients *clients, const struct command_target *target,
+		   void (*quit)(void *arg), void *arg);
+
+/*
+ * Removes the socket, and drops all clients but those whose command is running: their jobs are
+ * cancelled, and they get an answer. It does not wait. NULL is fine.
+ */
+void clients_stop(struct clients *clients);
+
+/* Stops, and waits until the last client has gone. NULL is fine. */
+void clients_co_free(struct clients *clients);
+
+#endif

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The image at the top of the node graph; see disk.h. */
+#include "disk.h"
+
+struct disk *disk_new(struct image *top)
+{
+	struct disk *disk = g_new0(struct disk, 1);
+
+	co_rwlock_init(&disk->lock);
+	disk->top = top;
+	return disk;
+}
+
+void disk_free(struct disk *disk)
+{
+	if (!disk)
+		return;
+	co_rwlock_destroy(&disk->lock);
+	g_free(disk);
+}
+
+struct image *disk_co_begin(struct disk *disk)
+{
+	co_rwlock_rdlock(&disk->lock);
+	return disk->top;
+}
+
+void disk_co_end(struct disk *disk)
+{
+	co_rwlock_rdunlock(&disk->lock);
+}
+
+struct image *disk_co_replace(struct disk *disk, struct image *top)
+{
+	struct image *old;
+
+	co_rwlock_wrlock(&disk->lock);
+	old = disk->top;
+	disk->top = top;
+	co_rwlock_wrunlock(&disk->lock);
+	return old;
+}
+
+/* No lock: the thread that reads is the only one that ever writes. */
+struct image *disk_image(const struct disk *disk) NO_THREAD_SAFETY_ANALYSIS
+{
+	return disk->top;
+}

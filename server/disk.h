@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the queues serve: the image at the top of the node graph. It may be replaced while requests
+ * come, so each use of it is a read section. A section only writes to a cache line of its own loop,
+ * which is why a request can afford one.
+ */
+#ifndef UBD_DISK_H
+#define UBD_DISK_H
+
+#include "annotations.h"
+#include "colock.h"
+#include "image.h"
+
+struct disk {
+	/* Requests read, replacing the top writes. Taken before every lock of the image. */
+	struct co_rwlock lock;
+	struct image *top GUARDED_BY(lock);
+};
+
+/* The caller keeps the images, and frees the disk with disk_free(). Any thread. */
+struct disk *disk_new(struct image *top);
+/* Outside all sections. NULL is fine. */
+void disk_free(struct disk *disk);
+
+/*
+ * Begins a section, and returns the top, which stays the top until its end. A section must not wait
+ * for anything but the image, because replacing the top waits for its end; it must not begin
+ * another one.
+ */
+struct image *disk_co_begin(struct disk *disk) ACQUIRE_SHARED(disk->lock);
+void disk_co_end(struct disk *disk) RELEASE_SHARED(disk->lock);
+
+/*
+ * Makes @top the top, and returns the one before, which no request uses any more. Waits for the
+ * requests in flight; those that come meanwhile wait for no longer than that. Main loop.
+ */
+struct image *disk_co_replace(struct disk *disk, struct image *top);
+
+/* The top, until the caller yields. Main loop, which is the only one that replaces it. */
+struct image *disk_image(const struct disk *disk);
+
+#endif

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Clients of the server's socket that take their time, and commands that do: none of them keeps
+ * another one waiting, nor the end of the server. It is linked with --wrap: the device is played,
+ * and a client's socket may be full.
+ */
+#include <json-glib/json-glib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clients.h"
+#include "image-test.h"
+
+/* ---- the device ---- */
+
+const char *__wrap_device_path(const struct device *device);
+uint64_t __wrap_device_size(const struct device *device);
+unsigned __wrap_device_nr_queues(const struct device *device);
+struct failure __wrap_device_last_failure(const struct device *device, gint64 *ret_time);
+int __wrap_device_co_grow(struct device *device);
+
+static uint64_t size;
+static bool grow_hangs;		    /* until... */
+static struct aio_limit grow_limit; /* ... this is cancelled */
+static unsigned growing;
+
+const char *__wrap_device_path(const struct device *device)
+{
+	return "/dev/ubdb7";
+}
+
+uint64_t __wrap_device_size(const struct device *device)
+{
+	return size;
+}
+
+unsigned __wrap_device_nr_queues(const struct device *device)
+{
+	return 0;
+}
+
+struct failure __wrap_device_last_failure(const struct device *device, gint64 *ret_time)
+{
+	return (struct failure){ 0 };
+}
+
+int __wrap_device_co_grow(struct device *device)
+{
+	growing++;
+	if (grow_hangs)
+		co_wait_limit(&grow_limit);
+	growing--;
+	size = 2 << 20;
+	return 0;
+}
+
+/* ---- the clients' sockets ---- */
+
+ssize_t __real_co_send(int fd, const void *buf, size_t bytes, struct aio_limit *limit);
+ssize_t __wrap_co_send(int fd, const void *buf, size_t bytes, struct aio_limit *limit);
+
+static bool sockets_are_full;
+
+static void fill(int fd)
+{
+	static const char block[4096];
+	int least = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+	while (send(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+}
+
+ssize_t __wrap_co_send(int fd, const void *buf, size_t bytes, struct aio_limit *limit)
+{
+	if (sockets_are_full)
+		fill(fd);
+	/* In pieces otherwise. */
+	return __real_co_send(fd, buf, sockets_are_full ? bytes : MIN(bytes, 7), limit);
+}
+
+/* ---- a server ---- */
+
+struct server {
+	struct clients *clients;
+	struct image *image;
+	struct disk *disk;
+	unsigned quits;
+};
+
+static void count_quit(void *arg)
+{
+	++((struct server *)arg)->quits;
+}
+
+static void co_start_server(struct server *server)
+{
+	struct command_target target = { 0 };
+
+	write_file("disk.raw", "", 0);
+	g_assert_cmpint(truncate("disk.raw", 1 << 20), ==, 0);
+	*server = (struct server){ .image = co_open_ok("disk.raw", "raw", IMAGE_RDWR) };
+	server->disk = disk_new(server->image);
+	server->clients = clients_new("socket", NULL);
+	g_assert_nonnull(server->clients);
+	target.disk = server->disk;
+	clients_start(server->clients, &target, count_quit, server);
+	size = 1 << 20;
+	grow_hangs = sockets_are_full = false;
+	grow_limit = (struct aio_limit)AIO_LIMIT_INIT;
+}
+
+static void co_end_server(struct server *server)
+{
+	clients_co_free(server->clients);
+	g_assert_false(g_file_test("socket", G_FILE_TEST_EXISTS));
+	disk_free(server->disk);
+	g_assert_cmpint(image_co_close(server->image), ==, 0);
+}
+
+static int co_connect_to_server(void)
+{
+	struct sockaddr_un address = { AF_UNIX, "socket" };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	g_assert_cmpint(co_connect(fd, (struct sockaddr *)&address, sizeof(address), NULL), ==, 0);
+	return fd;
+}
+
+static void co_say(int fd, const char *text)
+{
+	g_assert_cmpint(co_sendmsg(fd,
+				   &(struct msghdr){
+					   .msg_iov = &(struct iovec){ (char *)text, strlen(text) },
+					   .msg_iovlen = 1 },
+				   0, NULL),
+			==, strlen(text));
+}
+
+/* What comes until the server hangs up; the caller frees it. */
+static char *co_hear(int fd)
+{
+	GString *text = g_string_new(NULL);
+	char piece[100];
+	ssize_t got;
+
+	while ((got = co_recv(fd, piece, sizeof(piece), NULL)) > 0)
+		g_string_append_len(text, piece, got);
+	close(fd);
+	return g_string_free(text, FALSE);
+}
+
+static char *co_ask(const char *text)
+{
+	int fd = co_connect_to_server();
+
+	co_say(fd, text);
+	return co_hear(fd);
+}
+
+static void co_check_status(void)
+{
+	g_autofree char *answer = co_ask("{\"command\": \"status\"}\n");
+
+	g_assert_nonnull(strstr(answer, "\"device\":\"/dev/ubdb7\""));
+}
+
+/* ---- clients that take their time ---- */
+
+CO_TEST(test_line_in_pieces)
+{
+	struct server server;
+	g_autofree char *answer = NULL;
+	int fd;
+
+	co_start_server(&server);
+	fd = co_connect_to_server();
+	co_say(fd, "{\"command\":");
+	co_check_status();
+	co_say(fd, " \"sing\"}\n");
+	answer = co_hear(fd);
+	g_assert_cmpstr(answer, ==,
+			"{\"error\":\"\\\"command\\\" must be status, resize or quit\"}\n");
+	co_end_server(&server);
+}
+
+/* A client has two seconds for its line, not for each byte of it. */
+CO_TEST(test_slow_line)
+{
+	struct server server;
+	uint64_t begin = aio_now_ns();
+	unsigned sent = 0;
+	char byte;
+	int fd;
+
+	co_start_server(&server);
+	fd = co_connect_to_server();
+	while (send(fd, " ", 1, MSG_NOSIGNAL) == 1) {
+		sent++;
+		co_sleep_ns(10000000);
+	}
+	g_assert_cmpuint(aio_now_ns() - begin, >=, 2000000000);
+	g_assert_cmpuint(sent, <, 1000);
+	g_assert_cmpint(co_recv(fd, &byte, 1, NULL), <=, 0);
+	close(fd);
+	co_end_server(&server);
+}
+
+/* More than are served at once; each gives its place to another when it is dropped. */
+CO_TEST(test_silent_clients)
+{
+	struct server server;
+	int fds[2 * CLIENTS_MAX];
+	char byte;
+
+	co_start_server(&server);
+	for (unsigned i = 0; i < CLIENTS_MAX - 1; i++)
+		fds[i] = co_connect_to_server();
+	co_check_status();
+	for (unsigned i = CLIENTS_MAX - 1; i < G_N_ELEMENTS(fds); i++)
+		fds[i] = co_connect_to_server();
+	co_check_status();
+	for (unsigned i = 0; i < CLIENTS_MAX; i++)
+		g_assert_cmpint(co_recv(fds[i], &byte, 1, NULL), ==, 0);
+	/* Some are silent still, and one waits in the backlog. */
+	co_end_server(&server);
+	for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++)
+		close(fds[i]);
+}
+
+CO_TEST(test_client_that_reads_nothing)
+{
+	struct server server;
+	uint64_t begin;
+	int fd;
+
+	co_start_server(&server);
+	sockets_are_full = true;
+	fd = co_connect_to_server();
+	co_say(fd, "{\"command\": \"quit\"}\n");
+	begin = aio_now_ns();
+	co_sleep_ns(100000000);
+	sockets_are_full = false;
+	co_check_status();
+	/* It is dropped, and only then asks for the end. */
+	while (!server.quits)
+		co_sleep_ns(10000000);
+	g_assert_cmpuint(aio_now_ns() - begin, >=, 2000000000);
+	close(fd);
+	co_end_server(&server);
+}
+
+/* The end of the server waits for none of them. */
+CO_TEST(test_end_drops_clients)
+{
+	struct server server;
+	int silent, deaf;
+	uint64_t begin;
+
+	co_start_server(&server);
+	sockets_are_full = true;
+	silent = co_connect_to_server();
+	deaf = co_connect_to_server();
+	co_say(deaf, "{\"command\": \"status\"}\n");
+	co_sleep_ns(50000000);
+	begin = aio_now_ns();
+	clients_stop(server.clients);
+	co_end_server(&server);
+	g_assert_cmpuint(aio_now_ns() - begin, <, 1900000000);
+	close(silent);
+	close(deaf);
+}
+
+/* ---- commands that take their time ---- */
+
+struct asker {
+	const char *text;
+	char *answer;
+};
+
+static void asker_co(void *arg)
+{
+	struct asker *asker = arg;
+
+	asker->answer = co_ask(asker->text);
+}
+
+static void co_wait_until_growing(void)
+{
+	while (!growing)
+		co_sleep_ns(1000000);
+}
+
+CO_TEST(test_long_command)
+{
+	struct asker asker = { .text = "{\"command\": \"resize\", \"size\": 2097152}\n" };
+	g_autofree char *status = NULL, *quit = NULL, *later = NULL;
+	struct co_group group = { 0 };
+	struct server server;
+
+	co_start_server(&server);
+	grow_hangs = true;
+	co_group_start(&group, asker_co, &asker);
+	co_wait_until_growing();
+	status = co_ask("{\"command\": \"status\"}\n");
+	g_assert_nonnull(strstr(status, "\"jobs\":[{\"name\":\"resize\",\"state\":\"running\","
+					"\"done\":1,\"total\":2}]"));
+	quit = co_ask("{\"command\": \"quit\"}\n");
+	g_assert_cmpstr(quit, ==, "{}\n");
+	while (!server.quits)
+		co_reschedule();
+	g_assert_null(asker.answer);
+	grow_hangs = false;
+	aio_limit_cancel(&grow_limit);
+	co_group_wait(&group);
+	g_assert_cmpstr(asker.answer, ==, "{\"size\":2097152}\n");
+	g_free(asker.answer);
+	later = co_ask("{\"command\": \"status\"}\n");
+	g_assert_null(strstr(later, "jobs"));
+	co_end_server(&server);
+}
+
+/* Some wait for the one that runs, and are told when the server ends; too many are refused. */
+CO_TEST(test_many_long_commands)
+{
+	struct asker askers[JOBS_MAX_WAITING + 3];
+	struct co_group group = { 0 };
+	unsigned refused = 0, ended = 0, done = 0;
+	struct server server;
+
+	co_start_server(&server);
+	grow_hangs = true;
+	for (unsigned i = 0; i < G_N_ELEMENTS(askers); i++) {
+		askers[i] = (struct asker){ .text = "{\"command\": \"resize\"}\n" };
+		co_group_start(&group, asker_co, &askers[i]);
+	}
+	co_wait_until_growing();
+	while (group.running > JOBS_MAX_WAITING + 1)
+		co_sleep_ns(1000000);
+	co_check_status();
+	clients_stop(server.clients);
+	aio_limit_cancel(&grow_limit);
+	co_group_wait(&group);
+	for (unsigned i = 0; i < G_N_ELEMENTS(askers); i++) {
+		refused += !!strstr(askers[i].answer, "4 operations are waiting already");
+		ended += g_str_equal(askers[i].answer, "{\"error\":\"the server ends\"}\n");
+		done += g_str_equal(askers[i].answer, "{\"size\":2097152}\n");
+		g_free(askers[i].answer);
+	}
+	g_assert_cmpuint(refused, ==, 2);
+	g_assert_cmpuint(ended, ==, JOBS_MAX_WAITING);
+	g_assert_cmpuint(done, ==, 1);
+	co_end_server(&server);
+}
+
+CO_TEST(test_never_started)
+{
+	struct clients *clients = clients_new("socket", NULL);
+
+	g_assert_nonnull(clients);
+	clients_co_free(clients);
+	g_assert_false(g_file_test("socket", G_FILE_TEST_EXISTS));
+	clients_co_free(NULL);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
+	g_test_add_func("/clients/slow-line", test_slow_line);
+	g_test_add_func("/clients/silent-clients", test_silent_clients);
+	g_test_add_func("/clients/client-that-reads-nothing", test_client_that_reads_nothing);
+	g_test_add_func("/clients/end-drops-clients", test_end_drops_clients);
+	g_test_add_func("/clients/long-command", test_long_command);
+	g_test_add_func("/clients/many-long-commands", test_many_long_commands);
+	g_test_add_func("/clients/never-started", test_never_started);
+	return leave_scratch(folder, g_test_run());
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The top of a disk is replaced while loops use it. */
+#include <stdatomic.h>
+
+#include "aio-test.h"
+#include "disk.h"
+
+#define LOOPS	     4
+#define CREW	     8
+#define SECTIONS     2000
+#define REPLACEMENTS 500
+
+/* What stands for images: disk.c does not look into them. */
+struct top {
+	bool in_use; /* by the disk; without a lock or atomics of its own */
+	unsigned number;
+};
+
+static struct top tops[3];
+static _Atomic unsigned seen_changes;
+
+static void use_top(void *arg)
+{
+	struct disk *disk = arg;
+	unsigned last = 0;
+
+	for (unsigned i = 0; i < SECTIONS; i++) {
+		struct top *top = (struct top *)disk_co_begin(disk);
+		unsigned number = top->number;
+
+		g_assert_true(top->in_use);
+		/* As a request that waits for its I/O. */
+		if (i % 4 == 0)
+			co_reschedule();
+		g_assert_true(top->in_use);
+		g_assert_cmpuint(top->number, ==, number);
+		disk_co_end(disk);
+		g_assert_cmpuint(number, >=, last);
+		seen_changes += number != last;
+		last = number;
+		if (i % 64 == 0)
+			co_sleep_ns(20000);
+	}
+}
+
+static void replace_top(void *arg)
+{
+	struct disk *disk = arg;
+
+	for (unsigned i = 1; i <= REPLACEMENTS; i++) {
+		struct top *next = &tops[i % G_N_ELEMENTS(tops)], *old;
+
+		next->in_use = true;
+		next->number = i;
+		old = (struct top *)disk_co_replace(disk, (struct image *)next);
+		g_assert_true(disk_image(disk) == (struct image *)next);
+		g_assert_true(old->in_use);
+		g_assert_cmpuint(old->number, ==, i - 1);
+		/* It could be freed. */
+		old->in_use = false;
+		co_sleep_ns(10000);
+	}
+}
+
+static void *replacing_thread(void *arg)
+{
+	test_run(replace_top, arg);
+	return NULL;
+}
+
+static void test_top_is_replaced_under_load(void)
+{
+	struct disk *disk;
+	GThread *thread;
+
+	tops[0] = (struct top){ .in_use = true };
+	disk = disk_new((struct image *)&tops[0]);
+	thread = g_thread_new("replace", replacing_thread, disk);
+	test_run_crews(LOOPS, CREW, use_top, disk);
+	g_thread_join(thread);
+	g_assert_cmpuint(seen_changes, >, 0);
+	g_assert_cmpuint(((struct top *)disk_image(disk))->number, ==, REPLACEMENTS);
+	disk_free(disk);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/disk/top-is-replaced-under-load", test_top_is_replaced_under_load);
+	return g_test_run();
+}
