@@ -4,9 +4,9 @@
  *
  * There are two halves:
  *
- *   control   A struct transport is one device of a driver, new or adopted. These functions run
- *             one at a time on the thread that owns the struct transport, and may block until the
- *             queues have answered.
+ *   control   A struct transport is a handle for one device of a driver, new or adopted. One thread
+ *             at a time uses a handle; another thread needs its own (clone()). The functions may
+ *             block until the queues have answered.
  *   queues    How the requests of a queue come, and how their answers and their data go back. The
  *             queue's thread does all of it, since some drivers tie a queue to the thread that
  *             asked for its first request.
