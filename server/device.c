@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Adding a device at the driver, or adopting one, and its end; see device.h. */
+/* How a device is added or adopted, and how it is deleted; see device.h. */
 #include "device_parts.h"
 
 #include <errno.h>
@@ -10,15 +10,15 @@
 #include "queue.h"
 
 /*
- * The largest request. Where the driver copies, every tag has a buffer of this size that stays
- * in memory, so that no request ever waits for memory that only the device itself could free
- * (by writing). Larger requests would make little faster and cost that much more.
+ * The largest request. If the driver copies, every tag has a buffer of this size that stays in
+ * memory, so that no request ever waits for memory that only the device itself could free (by
+ * writing). Larger requests would hardly be faster, but need that much more memory.
  */
 #define MAX_COPY_BYTES	   (128u << 10)
-/* Otherwise requests take no memory, or share it. */
+/* Otherwise requests use no memory, or share it. */
 #define MAX_IO_BYTES	   (1u << 20)
 
-/* By default; more queues than that hardly help, but take memory. */
+/* The default; more queues than that hardly help, but take memory. */
 #define DEFAULT_MAX_QUEUES 4
 
 static uint16_t default_queues(void)
@@ -81,8 +81,8 @@ static int add_new(struct device *device, GError **err)
 		return -1;
 	batches = features & TRANSPORT_BATCHES;
 	/*
-	 * Users without privileges may have neither batches nor the other ways of data; if it is
-	 * something else, the last try tells.
+	 * Unprivileged users get neither batches nor the other ways to transfer data. If the reason
+	 * is something else, the last attempt reports it.
 	 */
 	if (way == DATA_ANY) {
 		if (offers(features, DATA_ZERO_COPY) &&
@@ -102,7 +102,7 @@ static int add_new(struct device *device, GError **err)
 	return add_with(device, way, false, err) ? 0 : -1;
 }
 
-/* The image's parameters first: a bad image is told before the driver is asked. */
+/* Looks at the image first, so that a bad one is reported before the driver is asked. */
 static int get_device(struct device *device, GError **err)
 {
 	bool recovered = device->config.recovered;

@@ -2,16 +2,16 @@
 /*
  * The life of a block device, from the driver's side of the server:
  *
- *   device_add()      the driver knows it, nobody else does; or knew it before, as
- *                     the device of a server that is gone
- *   device_co_start() its disk is there, the queues serve it
- *   device_co_wait()  until it must end, and says why
- *   device_co_stop()  no more requests; the queue threads have ended
- *   device_co_free()  gone, or left to the next server
+ *   device_co_add()   Only the driver knows the device; or it is adopted from a server that has
+ *                     ended.
+ *   device_co_start() Its disk exists, and the queues serve it.
+ *   device_co_wait()  Waits until it must end, and says why.
+ *   device_co_stop()  No more requests come; the queue threads have ended.
+ *   device_co_free()  It is deleted, or left to the next server.
  *
- * The image is closed between the last two, so that the number of the device is
- * free again, or the next server goes on, only when the image is safe. Main loop only: what may
- * wait for requests or for the driver is a coroutine.
+ * The image is closed between the last two, so that the device's number is free again, or the next
+ * server takes over, only when the image is safe. Main loop only: functions that may wait for
+ * requests or for the driver are coroutines.
  */
 #ifndef UBD_DEVICE_H
 #define UBD_DEVICE_H
@@ -31,16 +31,16 @@ struct disk;
 
 struct device_config {
 	struct disk *disk;
-	bool discard;	     /* take discards */
+	bool discard;	     /* accept discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
 	struct hold_policy hold;
 	guint64 watchdog_us; /* of supervisor_watchdog_us() */
 	/*
-	 * A device that was taken over; device_add() owns it from then on, even on failure. It is
-	 * not deleted before it is live again. NULL: create a new device.
+	 * A device that was taken over; device_co_add() owns it, even on failure, and it is not
+	 * deleted before it is live again. NULL: create a new device.
 	 */
 	struct transport *recovered;
-	int char_fd; /* of @recovered: the server's file, which device_add() then owns */
+	int char_fd; /* of @recovered: the server's file, which device_co_add() then owns */
 	/* Only for a new device. */
 	const struct transport_ops *driver;
 	uint32_t id;	 /* or TRANSPORT_ANY_ID */
@@ -49,7 +49,7 @@ struct device_config {
 	enum recovery recovery;
 	uint32_t request_timeout; /* as in struct device_params */
 	bool no_partition_scan;
-	uint32_t recovery_timeout; /* for how many seconds, if it does; 0: without limit */
+	uint32_t recovery_timeout; /* seconds that it waits for another server; 0: no limit */
 	struct identity identity;
 	enum data_way data; /* DATA_ANY: zero copy if the driver offers it, otherwise copy */
 };
@@ -61,9 +61,9 @@ struct device_config {
 struct device *device_co_add(const struct device_config *config, GError **err);
 
 /*
- * From its start to its stop, a coroutine takes the events of the queues, reports problems, and
- * another one tells the service manager that the server is alive. Call device_co_stop() after a
- * failure, too.
+ * Starts the queues and the disk. From then on, one coroutine takes the events of the queues and
+ * reports problems, and another one tells the service manager that the server is alive. Call
+ * device_co_stop() after a failure, too.
  */
 int device_co_start(struct device *device, GError **err);
 

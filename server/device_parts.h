@@ -28,8 +28,8 @@ struct device {
 	bool broken;		  /* the driver refused a command: a request is lost */
 	bool ended;		  /* a queue has ended */
 	bool stopped;
-	bool stays; /* the next server's: not ours to stop and to delete */
-	bool left;  /* the driver has ended our FETCHes in good order */
+	bool stays; /* left to the next server: we must not stop or delete it */
+	bool left;  /* the driver took our queues back in good order */
 };
 
 /* ---- device_params.c ---- */

@@ -40,7 +40,7 @@ static void report_queues(struct device *device)
 	}
 }
 
-/* Neither the end of the device nor that of the threads waits for requests that are held. */
+/* Neither the device nor the threads may wait for held requests in order to end. */
 static void release_held(struct device *device)
 {
 	bool leaves = device->left && device->info.recovery == RECOVERY_REISSUE;
