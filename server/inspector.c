@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Looks after the files of the image; see inspector.h. */
+/* Checks the files of the image; see inspector.h. */
 #include "inspector.h"
 
 #include <pthread.h>
@@ -19,7 +19,7 @@ struct inspector {
 	bool ends; /* guarded by lock */
 };
 
-/* False: it is time to end. */
+/* False: the thread must end. */
 static bool wait_for_turn(struct inspector *inspector)
 {
 	gint64 turn = g_get_monotonic_time() + INTERVAL_SECONDS * G_USEC_PER_SEC;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The command line of ubd-serve. */
+/* The command line of ubd-serve; see options.h. */
 #include "options.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 #define DEFAULT_DEPTH		 64
 #define NOT_GIVEN		 INT_MIN
-/* Time to notice, and to start a server by hand. */
+/* Enough time to notice, and to start a server by hand. */
 #define DEFAULT_RECOVERY_TIMEOUT 600
 
 static struct options options = {
@@ -26,7 +26,7 @@ static struct options options = {
 	.depth = DEFAULT_DEPTH,
 	.recover = TRANSPORT_ANY_ID,
 	.recovery_timeout = DEFAULT_RECOVERY_TIMEOUT,
-	/* The images may be a stranger's. */
+	/* The images may come from a stranger. */
 	.policy = {
 		.data_file = { .from = IMAGE_NAMES_BESIDE },
 		.formats_given = true,

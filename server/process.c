@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the server does with its own process. */
+/* What the server does to its own process; see process.h. */
 #include "process.h"
 
 #include <errno.h>
@@ -20,16 +20,16 @@
 #include "error.h"
 #include "report.h"
 
-/* Enough for the loop and GLib; the work is done on the coroutines' stacks. */
+/* Enough for the loop and GLib; the work is done on the stacks of coroutines. */
 #define THREAD_STACK_SIZE (256 << 10)
-/* Of the main thread, touched in advance. */
+/* How much of the main thread's stack is touched in advance. */
 #define MAIN_STACK_SIZE	  (256 << 10)
 
 /* ---- daemon ---- */
 
 static int daemon_parent_fd = -1;
 
-/* Waits for the child to be live or dead; never returns. */
+/* Waits until the child is live or dead; never returns. */
 static void wait_for_child(pid_t child, int fd)
 {
 	char byte;
@@ -39,7 +39,7 @@ static void wait_for_child(pid_t child, int fd)
 	do {
 		n = read(fd, &byte, 1);
 	} while (n < 0 && errno == EINTR);
-	/* _exit(): what was buffered before the fork is the child's to write. */
+	/* _exit(): the child writes what was buffered before the fork. */
 	if (n == 1)
 		_exit(0);
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
@@ -72,7 +72,8 @@ int daemon_begin(GError **err)
 	close(fds[0]);
 	daemon_parent_fd = fds[1];
 	setsid();
-	/* Until the device is live a signal to the parent, which waits for that, ends both. */
+	/* The parent waits until the device is live; a signal to the parent before that ends both.
+	 */
 	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 	if (getppid() != parent)
 		_exit(1);
@@ -133,14 +134,14 @@ int process_shun_oom_killer(void)
 	return fclose(file) ? -errno : 0;
 }
 
-/* RLIMIT_CORE does not concern programs that take dumps. */
+/* RLIMIT_CORE does not apply to programs that receive dumps. */
 void process_forbid_core_dumps(void)
 {
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		report_note("cannot disable core dumps: %s", g_strerror(errno));
 }
 
-/* A locked stack keeps what was touched once. */
+/* Pages of a locked stack that were touched once stay in memory. */
 static void touch_stack(void)
 {
 	volatile char room[MAIN_STACK_SIZE];
@@ -155,8 +156,8 @@ int process_lock_memory(void)
 	pthread_attr_t attr;
 
 	/*
-	 * Capabilities go, the limit stays: later allocations must be allowed to lock. Where the
-	 * limit may not be raised, they would fail.
+	 * The capabilities are dropped later, but the limit stays: later allocations must be
+	 * allowed to lock memory. They would fail where we may not raise the limit.
 	 */
 	if (setrlimit(RLIMIT_MEMLOCK, &all) < 0)
 		return -errno;
@@ -165,8 +166,8 @@ int process_lock_memory(void)
 	pthread_setattr_default_np(&attr);
 	pthread_attr_destroy(&attr);
 	/*
-	 * Without MCL_ONFAULT: a page that is locked only once it was touched
-	 * has to be found first, in the middle of a request.
+	 * Not MCL_ONFAULT: the kernel would have to find the page when it is first touched, in the
+	 * middle of a request.
 	 */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
 		return -errno;
@@ -193,7 +194,7 @@ int process_drop_privileges(void)
 		return -errno;
 	if (syscall(SYS_capset, &header, data) < 0)
 		return -errno;
-	/* A filter of system calls may have answered in the kernel's place. */
+	/* A system call filter may have answered instead of the kernel. */
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
 	return has_none(data) && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : -EPERM;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the server says to people. */
+/* Messages to people; see report.h. */
 #include "report.h"
 
 #include <stdarg.h>
@@ -24,7 +24,7 @@ void report_to_syslog(void)
 	use_syslog = true;
 }
 
-/* Whether standard error is the journal's, where a line begins with its priority: systemd.exec(5).
+/* Whether standard error goes to the journal, where lines begin with a priority (systemd.exec(5)).
  */
 static bool stderr_is_journal(void)
 {

@@ -2,9 +2,9 @@
 /*
  * The pid file and the socket of a server; see runfile.h.
  *
- * Which file is ours is told by its inode. The lock on a pid file keeps other servers from it, and
- * the lock on the folder of a socket, held from the look at an old socket until the new one
- * listens, keeps two servers from taking each other's for abandoned.
+ * A file is recognised by its inode. The lock on a pid file keeps other servers away from it. The
+ * lock on a socket's folder is held from the check of an old socket until the new one listens, so
+ * that two servers cannot mistake each other's sockets for abandoned ones.
  */
 #include "runfile.h"
 
@@ -21,7 +21,7 @@
 
 /* A number and a newline are shorter. */
 #define MAX_PID_FILE  32
-/* How long to wait for other servers that make their sockets in the same folder. */
+/* How long to wait for other servers that create their sockets in the same folder. */
 #define LOCK_ATTEMPTS 50
 #define LOCK_PAUSE_US 20000
 
@@ -39,7 +39,7 @@ static bool is_at(const char *path, dev_t dev, ino_t ino)
 	return lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-/* Owns @fd from now on. */
+/* Takes ownership of @fd. */
 static struct runfile *runfile_new(int fd, const char *path, const struct stat *st)
 {
 	struct runfile *file = g_new(struct runfile, 1);
@@ -57,7 +57,7 @@ void runfile_remove(struct runfile *file)
 {
 	if (!file)
 		return;
-	/* Before it is closed: while the file is locked, or listens, nobody replaces it. */
+	/* Before closing it: nobody replaces the file while it is locked or listens. */
 	if (is_at(file->path, file->dev, file->ino))
 		unlink(file->path);
 	close(file->fd);
@@ -67,7 +67,7 @@ void runfile_remove(struct runfile *file)
 
 /* ---- the pid file ---- */
 
-/* Empty, or a number and a newline: all that a server writes, or dies before it has written. */
+/* Empty, or a number and a newline: a server writes nothing else, but may die before it writes. */
 static bool is_pid_file(int fd)
 {
 	char text[MAX_PID_FILE + 1];
@@ -81,12 +81,12 @@ static bool is_pid_file(int fd)
 	return len == 0 || (digits > 0 && strcmp(text + digits, "\n") == 0);
 }
 
-/* A regular file, locked, in *ret_st; or -errno: -EEXIST if it is none of a server's. */
+/* Opens and locks a regular file, described in *ret_st. -errno; -EEXIST: it is not a server's. */
 static int open_pid_file(const char *path, struct stat *ret_st)
 {
 	int fd, res;
 
-	/* Opening what is not a regular file can have effects. */
+	/* Opening anything but a regular file can have side effects. */
 	if (lstat(path, ret_st) == 0 && !S_ISREG(ret_st->st_mode))
 		return -EEXIST;
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
@@ -101,7 +101,7 @@ static int open_pid_file(const char *path, struct stat *ret_st)
 	if (!res && is_at(path, ret_st->st_dev, ret_st->st_ino))
 		return fd;
 	close(fd);
-	/* Its server has removed it meanwhile. */
+	/* Its server has removed it in the meantime. */
 	return res ?: -EAGAIN;
 }
 
@@ -110,7 +110,7 @@ static int write_pid(int fd)
 	g_autofree char *text = g_strdup_printf("%d\n", getpid());
 	ssize_t len = strlen(text), written;
 
-	/* In this order a reader never finds it empty. */
+	/* In this order, a reader never finds it empty. */
 	written = pwrite(fd, text, len, 0);
 	if (written < 0 || ftruncate(fd, len) < 0)
 		return -errno;
@@ -135,7 +135,7 @@ struct runfile *runfile_new_pid(const char *path, GError **err)
 	struct stat st;
 	int fd, res;
 
-	/* -EWOULDBLOCK too: a server that was killed may still have its files open. */
+	/* -EWOULDBLOCK, too: the files of a server that was killed may still be open. */
 	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
 		fd = open_pid_file(path, &st);
 		if (fd != -EAGAIN)
@@ -157,7 +157,8 @@ struct runfile *runfile_new_pid(const char *path, GError **err)
 
 /* ---- the socket ---- */
 
-/* Keeps other servers from making or replacing a socket in this folder. The lock's fd or -errno. */
+/* Keeps other servers from creating or replacing a socket in this folder. The lock's fd or -errno.
+ */
 static int lock_folder(const char *path)
 {
 	g_autofree char *folder = g_path_get_dirname(path);
@@ -178,20 +179,20 @@ static int lock_folder(const char *path)
 }
 
 /*
- * What has the name of a socket that is to be made: 0 if it is a socket that nobody listens at,
- * which *ret_st tells; -EEXIST if it is no socket, -EADDRINUSE.
+ * Checks what has the name that the new socket will get, and stores it in *ret_st. 0 if it is a
+ * socket on which nobody listens, -EEXIST if it is not a socket, or -EADDRINUSE.
  */
 static int look_at_old(const struct sockaddr_un *address, struct stat *ret_st)
 {
 	bool refused;
 	int fd;
 
-	/* A regular file refuses a connection, too. */
+	/* Connecting to a regular file is refused, too. */
 	if (lstat(address->sun_path, ret_st) < 0)
 		return -errno;
 	if (!S_ISSOCK(ret_st->st_mode))
 		return -EEXIST;
-	/* Not to wait for a server that does not take connections any more. */
+	/* SOCK_NONBLOCK: do not wait for a server that no longer accepts connections. */
 	fd = unix_socket_new(SOCK_NONBLOCK);
 	if (fd < 0)
 		return fd;
@@ -211,7 +212,7 @@ static int replace_old(int fd, const struct sockaddr_un *address, int lock_error
 	struct stat old;
 	int res = look_at_old(address, &old);
 
-	/* -ENOENT: its server has removed it by now. */
+	/* -ENOENT: its server has removed it in the meantime. */
 	if (res < 0 && res != -ENOENT)
 		return res;
 	if (res == 0 && lock_error < 0)
@@ -221,7 +222,7 @@ static int replace_old(int fd, const struct sockaddr_un *address, int lock_error
 	return bind_to(fd, address);
 }
 
-/* @lock_error: 0, or why the folder is not locked: then no old socket is replaced. */
+/* @lock_error: 0, or why the folder is not locked; then an old socket is not replaced. */
 static int listen_at(int fd, const struct sockaddr_un *address, int lock_error, struct stat *ret_st)
 {
 	int res = bind_to(fd, address);
@@ -244,7 +245,8 @@ static int make_socket(const char *path, struct stat *ret_st)
 
 	if (res < 0)
 		return res;
-	/* Everybody who can read the folder can lock it; that is no reason to have no socket. */
+	/* Anyone who can read the folder can lock it; a lock must not keep us from having a socket.
+	 */
 	lock = lock_folder(path);
 	fd = unix_socket_new_private(0);
 	res = fd < 0 ? fd : listen_at(fd, &address, MIN(lock, 0), ret_st);

@@ -9,7 +9,7 @@
 
 /* How often to check whether held requests delay the end of the device. */
 #define HOLD_CHECK_US G_USEC_PER_SEC
-/* A disk with hardly any space may be full and not full by turns. */
+/* A disk with hardly any space left may become full again and again. */
 #define HOLD_QUIET_US (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
 
 struct watch {
@@ -23,7 +23,7 @@ struct watch {
 	_Atomic gint64 hold_limit_us;
 	gint64 held_since;	 /* 0: no request is held */
 	gint64 held_check;	 /* the next one, while requests are held */
-	gint64 held_quiet_until; /* no word of it before */
+	gint64 held_quiet_until; /* do not report held requests before */
 	bool told_held;
 	struct failure held;
 };
@@ -67,7 +67,7 @@ static void release_held(struct watch *watch, enum queue_release release)
 		queue_release_held(watch->config.queues[i], release);
 }
 
-/* A device that is stopped or handed over does not wait for held requests. */
+/* Nobody waits for held requests when the device is stopped or handed over. */
 static void check_state(struct watch *watch)
 {
 	struct transport *transport = watch->config.transport;
