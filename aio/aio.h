@@ -226,9 +226,9 @@ int co_run_on_worker(int (*fn)(void *arg), void *arg);
 int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg);
 
 /*
- * Ends the threads of the pool, while no loop runs; the next job creates new ones. A thread has the
- * capabilities of its creator, so a process that drops capabilities must call this, too. Any
- * thread.
+ * Ends the threads of the pool, on which no coroutine may wait; the next job creates new ones. A
+ * thread has the capabilities of its creator, so a process that drops capabilities must call this,
+ * too. Any thread.
  */
 void aio_workers_end(void);
 
