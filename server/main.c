@@ -69,20 +69,20 @@ static void warn(const char *line)
 	report_note("%s", line);
 }
 
+static int claim_image_co(void *arg, struct image *file, GError **err)
+{
+	struct open_job *job = arg;
+
+	return takeover.transport ? takeover_claim(&takeover, file, &job->char_fd, err) : 0;
+}
+
 static void open_image_co(void *arg)
 {
 	struct open_job *job = arg;
-	struct image *file;
 
-	job->res = image_co_open_bottom(options->filename, job->opts.flags, &file, &job->err);
-	if (job->res < 0)
-		return;
-	if (takeover.transport)
-		job->res = takeover_claim(&takeover, file, &job->char_fd, &job->err);
-	if (job->res < 0)
-		image_co_close(file);
-	else
-		job->res = image_co_open_on(file, &job->opts, &job->image, &job->err);
+	job->opts.co_claim = claim_image_co;
+	job->opts.claim_arg = job;
+	job->res = image_co_open(options->filename, &job->opts, &job->image, &job->err);
 }
 
 static bool is_write_refusal(int res)

@@ -200,26 +200,65 @@ bool image_co_same_file(const char *a, const char *b)
 	return same;
 }
 
-/* All files of a graph by their stable names; NULL if one has none. */
-static char *stable_name_of_graph(const struct node_options *options)
+/* Options that decide what is read, and no others: names of disks depend on them. */
+static bool is_of_stable_name(const struct node_value *value)
 {
-	struct node_options *stable = node_options_copy(options);
-	const struct node_value *value;
-	bool ok = true;
-	char *name;
+	static const char *const decisive[] = { "driver", "filename", "offset", "size", NULL };
+	const char *dot = strrchr(value->name, '.');
 
-	for (unsigned i = 0; ok && (value = node_options_at(options, i)); i++) {
+	return g_strv_contains(decisive, dot ? dot + 1 : value->name);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static char **decisive_names(const struct node_options *options)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	const struct node_value *value;
+
+	for (unsigned i = 0; (value = node_options_at(options, i)); i++)
+		if (is_of_stable_name(value))
+			g_ptr_array_add(names, g_strdup(value->name));
+	g_ptr_array_sort(names, compare_names);
+	g_ptr_array_add(names, NULL);
+	return (char **)g_ptr_array_steal(names, NULL);
+}
+
+/* A format on a file, which is known by the name of that alone. */
+static bool is_file_alone(char *const *names)
+{
+	static const char *const plain[] = { "driver", "file.driver", "file.filename", NULL };
+
+	for (; *names; names++)
+		if (!g_strv_contains(plain, *names))
+			return false;
+	return true;
+}
+
+/* All files by their stable names; NULL if one has none. */
+static char *stable_name_of_graph(const struct node_options *options, char *const *names)
+{
+	struct node_options *stable = node_options_new();
+	char *result;
+
+	for (; *names; names++) {
+		const struct node_value *value = node_options_find(options, *names);
 		g_autofree char *path = NULL, *file = NULL;
 
-		if (strcmp(value->name, "filename") && !g_str_has_suffix(value->name, ".filename"))
-			continue;
-		path = name_of_path(value->text);
-		file = image_stable_name(path);
-		ok = file && node_options_set(stable, value->name, NODE_VALUE_STRING, file);
+		if (g_str_has_suffix(*names, "filename")) {
+			path = name_of_path(value->text);
+			file = image_stable_name(path);
+			if (!file)
+				break;
+		}
+		node_options_set(stable, *names, value->type, file ?: value->text);
 	}
-	name = ok ? node_name_make(stable) : NULL;
+	result = *names ? NULL : node_name_make(stable);
 	node_options_free(stable);
-	return name;
+	return result;
 }
 
 char *image_stable_name(const char *filename)
@@ -228,10 +267,11 @@ char *image_stable_name(const char *filename)
 	struct node_options *options = image_options_of_name(filename, &is_graph, NULL);
 	g_autofree char *name = NULL;
 	const struct bottom_ops *ops = options ? find_end(options, &name) : NULL;
+	g_auto(GStrv) names = options ? decisive_names(options) : NULL;
 	char *stable = NULL;
 
-	if (options && is_graph)
-		stable = stable_name_of_graph(options);
+	if (is_graph && ops && !is_file_alone(names))
+		stable = stable_name_of_graph(options, names);
 	else if (ops && ops->stable_name)
 		stable = ops->stable_name(name);
 	node_options_free(options);

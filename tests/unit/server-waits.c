@@ -5,11 +5,11 @@
 
 #include "image.h"
 
-int __wrap_image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
-				GError **err);
+int __wrap_image_co_open(const char *filename, const struct image_open_opts *opts,
+			 struct image **ret_img, GError **err);
 
-int __wrap_image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
-				GError **err)
+int __wrap_image_co_open(const char *filename, const struct image_open_opts *opts,
+			 struct image **ret_img, GError **err)
 {
 	fputs("opening\n", stderr);
 	for (;;)
