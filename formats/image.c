@@ -31,6 +31,11 @@ bool image_is_headerless(const struct image *img)
 	return img->format->headerless;
 }
 
+bool image_was_probed(const struct image *img)
+{
+	return img->was_probed;
+}
+
 bool image_forgets(const struct image *img)
 {
 	return img->file ? image_forgets(img->file) : img->bottom->forgets;

@@ -121,8 +121,12 @@ struct image_open_opts {
 	 */
 	int (*co_claim)(void *arg, struct image *file, GError **err);
 	void *claim_arg;
-	/* Set by formats/: what the node was asked for; and, of a bottom node, the permission. */
+	/*
+	 * Set by formats/: what the node was asked for, whether another format stands on it, and,
+	 * of a bottom node, the permission.
+	 */
 	const struct node_options *node;
+	bool is_below;
 	const struct named_file *named_file;
 };
 
@@ -178,6 +182,8 @@ uint64_t image_size(const struct image *img);	   /* guest-visible size */
 bool image_is_read_only(const struct image *img);
 /* The file is the disk: whoever writes to the disk can write a header of another format there. */
 bool image_is_headerless(const struct image *img);
+/* Nobody said which format it has. */
+bool image_was_probed(const struct image *img);
 /* Reads as zeroes whatever was written to it (null). */
 bool image_forgets(const struct image *img);
 struct image *image_backing(const struct image *img); /* NULL if none */

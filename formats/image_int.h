@@ -61,6 +61,8 @@ const char *image_bottom_name(const struct image *img);
  */
 int node_flags_apply(const struct node_options *options, unsigned *flags, GError **err);
 
+enum image_detect_zeroes node_flags_detect_zeroes(const struct node_options *options);
+
 /* ---- image_node.c ---- */
 
 /* Create a node that is not open yet: of a format on @file, or a bottom node. */
@@ -69,9 +71,6 @@ struct image *image_node_new_format(const struct format_ops *ops, struct image *
 struct image *image_node_new_bottom(const struct bottom_ops *ops, const char *filename,
 				    unsigned flags);
 void image_node_free(struct image *img);
-
-/* image_co_close(), but the memory account stays: it is that of the node above. */
-int image_co_close_nodes(struct image *img);
 
 /* Opens the node itself; on failure, the nodes below it stay open. */
 int image_node_co_open(struct image *img, const struct image_open_opts *opts, GError **err);
@@ -84,10 +83,12 @@ int image_node_co_new_bottom(const struct bottom_ops *ops, const char *filename,
 /* ---- image_memory.c, image_io.c, image.c ---- */
 
 /*
- * The memory account of a chain, with a limit; 0: the default. Nodes share it; the top node frees
- * it.
+ * The memory account of a chain, with a limit; 0: the default. All its nodes but the bottoms have a
+ * reference.
  */
 struct image_memory *image_memory_new(uint64_t limit);
+struct image_memory *image_memory_ref(struct image_memory *memory);
+void image_memory_unref(struct image_memory *memory);
 
 /* Writes zeroes as data, so that even the device below allocates space for them. */
 int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes);

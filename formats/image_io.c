@@ -28,7 +28,7 @@
  */
 static int check_range(struct image *img, uint64_t off, uint64_t bytes)
 {
-	uint64_t end = img->ops->grows ? INT64_MAX - MAX_BOUNCE : image_size(img);
+	uint64_t end = img->grows ? INT64_MAX - MAX_BOUNCE : image_size(img);
 
 	if (img->flags & IMAGE_INFO_ONLY)
 		return -EPERM;
@@ -259,6 +259,19 @@ static int finish_change(struct image *img, int ret, unsigned flags, bool fua_do
 	return image_co_flush(img);
 }
 
+/* Whether the node wants to know, and it is so. What is in a fixed buffer only the kernel knows. */
+static bool are_zeroes(const struct image *img, uint64_t bytes, struct iobuf mem)
+{
+	return img->detect_zeroes && bytes && !mem.fixed && iobuf_is_zero(mem, bytes);
+}
+
+static int write_found_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	if (img->detect_zeroes == IMAGE_DETECT_ZEROES_UNMAP)
+		flags |= IMAGE_REQ_MAY_UNMAP;
+	return image_co_pwrite_zeroes(img, off, bytes, flags);
+}
+
 int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 		     unsigned flags)
 {
@@ -266,6 +279,8 @@ int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iob
 	unsigned op_flags = does_fua ? flags : flags & ~IMAGE_REQ_FUA;
 	int ret = check_change(img, off, bytes, flags, IMAGE_REQ_FUA);
 
+	if (!ret && are_zeroes(img, bytes, mem))
+		return write_found_zeroes(img, off, bytes, flags);
 	while (!ret && bytes) {
 		uint64_t piece = piece_bytes(off, bytes);
 

@@ -24,10 +24,20 @@ void image_set_memory_limit(uint64_t bytes)
 
 struct image_memory *image_memory_new(uint64_t limit)
 {
-	struct image_memory *memory = g_new0(struct image_memory, 1);
+	struct image_memory *memory = g_atomic_rc_box_new0(struct image_memory);
 
 	memory->limit = limit ?: atomic_load(&default_limit);
 	return memory;
+}
+
+struct image_memory *image_memory_ref(struct image_memory *memory)
+{
+	return g_atomic_rc_box_acquire(memory);
+}
+
+void image_memory_unref(struct image_memory *memory)
+{
+	g_atomic_rc_box_release(memory);
 }
 
 uint64_t image_memory_left(const struct image *img)

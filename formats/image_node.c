@@ -16,6 +16,7 @@ static struct image *node_new(const struct image_ops *ops, const char *filename,
 	img->bottom = &no_bottom;
 	img->filename = g_strdup(filename);
 	img->flags = flags;
+	img->grows = ops->grows;
 	img->limits.request_alignment = 1;
 	img->limits.memory_alignment = 1;
 	return img;
@@ -47,6 +48,8 @@ void image_node_free(struct image *img)
 	iobuf_free(img->rmw_lock);
 	g_free(img->backing_filename);
 	g_free(img->backing_format);
+	if (img->memory)
+		image_memory_unref(img->memory);
 	node_options_free(img->options);
 	node_options_free(img->backing_options);
 	g_free(img->filename);
@@ -73,6 +76,7 @@ int image_node_co_open(struct image *img, const struct image_open_opts *opts, GE
 {
 	int ret = check_snapshot_opts(img, opts, err);
 
+	img->detect_zeroes = node_flags_detect_zeroes(img->options);
 	if (!ret && img->file)
 		ret = img->format->co_open(img, opts, err);
 	else if (!ret)
@@ -121,12 +125,9 @@ int image_co_new_format(const struct format_ops *ops, struct image *file, unsign
 	struct image *img = image_node_new_format(ops, file, flags);
 	int ret;
 
-	/* The account of a chain, which a node put on it shares. */
-	img->memory = file->memory ?: image_memory_new(0);
+	img->memory = file->memory ? image_memory_ref(file->memory) : image_memory_new(0);
 	ret = image_node_co_open(img, &opts, err);
 	if (ret) {
-		if (img->memory != file->memory)
-			g_free(img->memory);
 		image_node_free(img);
 		image_co_close(file);
 	} else {
@@ -135,24 +136,18 @@ int image_co_new_format(const struct format_ops *ops, struct image *file, unsign
 	return ret;
 }
 
-/*
- * Closes the node and what it stands on. A node that was opened by itself before another was put on
- * it has its own memory account, which goes with it.
- */
+/* Closes the node and what it stands on, but not its backing file. */
 static int co_close_layer(struct image *img)
 {
-	struct image_memory *memory = img->file ? img->file->memory : NULL;
 	int ret = image_co_flush(img);
 	int close_ret = img->ops->co_close(img);
-	int file_ret = image_co_close_nodes(img->file);
+	int file_ret = image_co_close(img->file);
 
-	if (memory != img->memory)
-		g_free(memory);
 	image_node_free(img);
 	return ret ?: close_ret ?: file_ret;
 }
 
-int image_co_close_nodes(struct image *img)
+int image_co_close(struct image *img)
 {
 	int first_error = 0;
 
@@ -165,13 +160,4 @@ int image_co_close_nodes(struct image *img)
 		img = backing;
 	}
 	return first_error;
-}
-
-int image_co_close(struct image *img)
-{
-	struct image_memory *memory = img ? img->memory : NULL;
-	int ret = image_co_close_nodes(img);
-
-	g_free(memory);
-	return ret;
 }

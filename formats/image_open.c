@@ -38,10 +38,9 @@ static int co_probe(struct image *file, const struct format_ops **ret_ops, GErro
 	if (!ret)
 		*ret_ops = format ? format_named(format) : image_headerless_format();
 	else
-		g_set_error(
-			err, UBD_ERROR, -ret,
-			"Could not open '%s': Could not read image for determining its format: %s",
-			file->filename, g_strerror(-ret));
+		error_set(err, ret,
+			  "Could not open '%s': Could not read image for determining its format",
+			  file->filename);
 	return ret;
 }
 
@@ -53,9 +52,8 @@ static int co_check_foreign(struct image *file, const struct format_ops *ops, GE
 
 	if (ret || found == ops)
 		return ret;
-	g_set_error(err, UBD_ERROR, EINVAL, "Could not open '%s': Image is not in %s format",
-		    file->filename, ops->io.name);
-	return -EINVAL;
+	return error_refuse(err, -EINVAL, "Could not open '%s': Image is not in %s format",
+			    file->filename, ops->io.name);
 }
 
 /* At the bottom; and what stands on it learns how far the file has grown until now. */
@@ -70,10 +68,9 @@ static int co_keep_writers_out(struct image *node, GError **err)
 	if (ret || !node->ops->co_refresh_size)
 		return ret;
 	ret = node->ops->co_refresh_size(node);
-	if (ret)
-		g_set_error(err, UBD_ERROR, -ret, "Could not open '%s': %s", node->filename,
-			    g_strerror(-ret));
-	return ret;
+	if (!ret || ret == -ENOTSUP)
+		return 0;
+	return error_set(err, ret, "Could not open '%s'", node->filename);
 }
 
 /* ---- nodes ---- */
@@ -82,7 +79,8 @@ static int co_keep_writers_out(struct image *node, GError **err)
 struct graph {
 	const struct image_policy *policy;
 	struct image_memory *memory;
-	unsigned nodes; /* so far */
+	unsigned nodes;	   /* so far */
+	GHashTable *names; /* of nodes, as a set */
 };
 
 static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
@@ -203,8 +201,9 @@ static int co_open_format(struct graph *graph, struct image *file,
 		return ret;
 	}
 	img = image_node_new_format(ops, file, opts->flags & ~IMAGE_BEAR_WRITERS);
-	img->memory = graph->memory;
+	img->memory = image_memory_ref(graph->memory);
 	img->options = node_options_copy(options);
+	img->was_probed = !opts->format;
 	ret = co_open_node(graph, img, &node_opts, depth, err);
 	if (ret) {
 		image_node_free(img);
@@ -215,12 +214,35 @@ static int co_open_format(struct graph *graph, struct image *file,
 	return 0;
 }
 
-static int count_node(struct graph *graph, unsigned depth, GError **err)
+/* A node is about to be opened. */
+static int add_node(struct graph *graph, const struct node_options *options, unsigned depth,
+		    GError **err)
 {
+	const char *name = node_options_text(options, "node-name");
+
 	if (++graph->nodes > MAX_NODES || depth > MAX_DEPTH)
 		return error_refuse(err, -ELOOP, "the graph has more than %u nodes, or %u levels",
 				    MAX_NODES, MAX_DEPTH);
+	if (name && !node_name_is_identifier(name))
+		return error_refuse(err, -EINVAL, "Invalid node-name: '%s'", name);
+	if (name && !g_hash_table_add(graph->names, g_strdup(name)))
+		return error_refuse(err, -EINVAL, "Duplicate nodes with node-name='%s'", name);
 	return 0;
+}
+
+static void graph_init(struct graph *graph, const struct image_open_opts *opts)
+{
+	*graph = (struct graph){
+		.policy = opts->policy,
+		.memory = image_memory_new(opts->memory_limit),
+		.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
+	};
+}
+
+static void graph_destroy(struct graph *graph)
+{
+	g_hash_table_unref(graph->names);
+	image_memory_unref(graph->memory);
 }
 
 static unsigned file_flags(unsigned flags)
@@ -258,6 +280,31 @@ static struct node_options *take_file_options(struct node_options *options, GErr
 	return NULL;
 }
 
+static bool is_write_refusal(int ret)
+{
+	return ret == -EACCES || ret == -EPERM || ret == -EROFS;
+}
+
+/* The node below a format with @options, which makes *flags read-only where that is an option. */
+static int co_open_file(struct graph *graph, const struct node_options *options,
+			const struct node_options *below, unsigned *flags, unsigned depth,
+			struct image **ret_file, GError **err)
+{
+	GError *reason = NULL;
+	int ret = co_open_below(graph, below, file_flags(*flags), false, depth, ret_file, &reason);
+
+	if (is_write_refusal(ret) && *flags & IMAGE_RDWR &&
+	    node_options_bool(options, "auto-read-only", false)) {
+		g_clear_error(&reason);
+		*flags &= ~(IMAGE_RDWR | IMAGE_UNMAP);
+		ret = co_open_below(graph, below, file_flags(*flags), false, depth, ret_file,
+				    &reason);
+	}
+	if (ret)
+		g_propagate_error(err, reason);
+	return ret;
+}
+
 /* A format and all nodes below it, but not its backing file. @options are used up. */
 static int co_open_layer(struct graph *graph, struct node_options *options,
 			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
@@ -266,21 +313,18 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 	struct image_open_opts node_opts = *opts;
 	struct node_options *below = take_file_options(options, err);
 	struct image *file;
-	int ret = below ? count_node(graph, depth, err) : -EINVAL;
+	int ret = below ? add_node(graph, options, depth, err) : -EINVAL;
 
 	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
-	ret = ret
-		      ?: co_open_below(graph, below, file_flags(node_opts.flags), false, depth + 1,
-				       &file, err);
+	ret = ret ?: co_open_file(graph, options, below, &node_opts.flags, depth + 1, &file, err);
 	node_options_free(below);
-	if (ret) {
-		image_co_close(opts->data_file);
-		return ret;
+	if (!ret && opts->co_claim) {
+		ret = opts->co_claim(opts->claim_arg, file, err);
+		if (ret)
+			image_co_close(file);
 	}
-	ret = opts->co_claim ? opts->co_claim(opts->claim_arg, file, err) : 0;
 	if (ret) {
 		image_co_close(opts->data_file);
-		image_co_close(file);
 		return ret;
 	}
 	node_opts.format = node_options_text(options, "driver");
@@ -411,16 +455,15 @@ static int co_open_below(struct graph *graph, const struct node_options *options
 			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err)
 {
 	const char *driver = node_options_text(options, "driver");
-	struct image_open_opts opts = { .flags = flags, .policy = graph->policy };
+	struct image_open_opts opts = { .flags = flags, .policy = graph->policy, .is_below = true };
 	struct node_options *rest;
 	struct image *img;
-	int ret = count_node(graph, depth, err);
+	int ret;
 
-	if (ret)
-		return ret;
 	if (!driver || image_is_bottom_driver(driver))
-		return image_co_open_bottom_node(options, flags, graph->policy, is_data_file,
-						 ret_img, err);
+		return add_node(graph, options, depth, err)
+			       ?: image_co_open_bottom_node(options, flags, graph->policy,
+							    is_data_file, ret_img, err);
 	if (!image_find_format(driver, err))
 		return -EINVAL;
 	rest = node_options_copy(options);
@@ -430,7 +473,7 @@ static int co_open_below(struct graph *graph, const struct node_options *options
 		return ret;
 	ret = co_open_chain(graph, img, &opts, depth, err);
 	if (ret)
-		image_co_close_nodes(img);
+		image_co_close(img);
 	else
 		*ret_img = img;
 	return ret;
@@ -458,16 +501,18 @@ static void warn_of_unlocked(const struct image *img, const struct image_open_op
 	opts->warn(line);
 }
 
-/* The node and its chain; or closes it. */
-static int co_complete(struct graph *graph, struct image *img, const struct image_open_opts *opts,
-		       struct image **ret_img, GError **err)
+/* The top's chain, if the top could be opened: @ret is 0. Otherwise closes it. */
+static int co_complete(struct graph *graph, int ret, struct image *img,
+		       const struct image_open_opts *opts, struct image **ret_img, GError **err)
 {
-	int ret = co_open_chain(graph, img, opts, 0, err);
-
-	if (ret) {
-		image_co_close(img);
-		return ret;
+	if (!ret) {
+		ret = co_open_chain(graph, img, opts, 0, err);
+		if (ret)
+			image_co_close(img);
 	}
+	graph_destroy(graph);
+	if (ret)
+		return ret;
 	warn_of_unlocked(img, opts);
 	*ret_img = img;
 	return 0;
@@ -476,18 +521,15 @@ static int co_complete(struct graph *graph, struct image *img, const struct imag
 static int co_open_on(struct image *file, const struct image_open_opts *opts,
 		      struct image **ret_img, GError **err)
 {
-	struct graph graph = { .policy = opts->policy,
-			       .memory = image_memory_new(opts->memory_limit) };
 	struct node_options *options = node_options_new();
-	struct image *img;
-	int ret = co_open_format(&graph, file, options, opts, 0, &img, err);
+	struct image *img = NULL;
+	struct graph graph;
+	int ret;
 
+	graph_init(&graph, opts);
+	ret = co_open_format(&graph, file, options, opts, 0, &img, err);
 	node_options_free(options);
-	if (ret) {
-		g_free(graph.memory);
-		return ret;
-	}
-	return co_complete(&graph, img, opts, ret_img, err);
+	return co_complete(&graph, ret, img, opts, ret_img, err);
 }
 
 static const struct image_open_opts default_opts;
@@ -501,16 +543,13 @@ int image_co_open_on(struct image *file, const struct image_open_opts *opts, str
 static int co_open_graph(struct node_options *options, const struct image_open_opts *opts,
 			 struct image **ret_img, GError **err)
 {
-	struct graph graph = { .policy = opts->policy,
-			       .memory = image_memory_new(opts->memory_limit) };
-	struct image *img;
-	int ret = co_open_layer(&graph, options, opts, 0, &img, err);
+	struct image *img = NULL;
+	struct graph graph;
+	int ret;
 
-	if (ret) {
-		g_free(graph.memory);
-		return ret;
-	}
-	return co_complete(&graph, img, opts, ret_img, err);
+	graph_init(&graph, opts);
+	ret = co_open_layer(&graph, options, opts, 0, &img, err);
+	return co_complete(&graph, ret, img, opts, ret_img, err);
 }
 
 /* The options of a name as those of a layer; NULL if it is invalid. The caller frees them. */

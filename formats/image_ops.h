@@ -25,7 +25,10 @@ struct image_memory;
 /* Common to all nodes. */
 struct image_ops {
 	const char *name;
-	/* Requests may extend beyond its end: reads get zeroes there, writes make it grow. */
+	/*
+	 * Requests may extend beyond its end: reads get zeroes there, writes make it grow. Sets
+	 * img->grows, which co_open may change.
+	 */
 	bool grows;
 	/* co_pwritev honours IMAGE_REQ_FUA itself. */
 	bool handles_fua;
@@ -174,6 +177,13 @@ struct bottom_ops {
 	void (*abandon)(const struct image_begun_file *begun, bool may_wipe);
 };
 
+/* What a write of zeroes becomes. */
+enum image_detect_zeroes {
+	IMAGE_DETECT_ZEROES_OFF,
+	IMAGE_DETECT_ZEROES_ON,	   /* a request to write zeroes */
+	IMAGE_DETECT_ZEROES_UNMAP, /* and it may free the space */
+};
+
 struct image {
 	const struct image_ops *ops;	 /* part of one of the next two */
 	const struct format_ops *format; /* never NULL; empty for a bottom node */
@@ -191,9 +201,12 @@ struct image {
 	_Atomic uint64_t size;
 	struct file_id id;  /* for a bottom node: the open file */
 	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */
-	bool is_bdev;	    /* for a bottom node: a host block device */
-	bool unlocked;	    /* for a bottom node: no locks, unasked */
-	unsigned flags;	    /* IMAGE_* it was opened with */
+	bool was_probed;    /* for a format node: nobody said which format it is */
+	enum image_detect_zeroes detect_zeroes;
+	bool is_bdev;	/* for a bottom node: a host block device */
+	bool grows;	/* as of its ops */
+	bool unlocked;	/* for a bottom node: no locks, unasked */
+	unsigned flags; /* IMAGE_* it was opened with */
 	struct image_limits limits;
 	/*
 	 * Requests aligned to request_alignment take it for reading, a write that needs

@@ -26,6 +26,17 @@ static void set_discard(const struct node_options *options, unsigned *flags)
 		*flags |= IMAGE_UNMAP;
 }
 
+/* Like QEMU: what may free space needs discard=unmap. */
+static int check_detect_zeroes(const struct node_options *options, unsigned flags, GError **err)
+{
+	if (g_strcmp0(node_options_text(options, "detect-zeroes"), "unmap") ||
+	    flags & IMAGE_UNMAP || !(flags & IMAGE_RDWR))
+		return 0;
+	return error_refuse(err, -EINVAL,
+			    "setting detect-zeroes to unmap is not allowed without setting discard "
+			    "operation to unmap");
+}
+
 int node_flags_apply(const struct node_options *options, unsigned *flags, GError **err)
 {
 	int ret = node_options_check_common(options, err);
@@ -41,5 +52,14 @@ int node_flags_apply(const struct node_options *options, unsigned *flags, GError
 	set_flag(options, "cache.direct", IMAGE_DIRECT, flags);
 	set_flag(options, "cache.no-flush", IMAGE_NO_FLUSH, flags);
 	set_discard(options, flags);
-	return 0;
+	return check_detect_zeroes(options, *flags, err);
+}
+
+enum image_detect_zeroes node_flags_detect_zeroes(const struct node_options *options)
+{
+	const char *value = options ? node_options_text(options, "detect-zeroes") : NULL;
+
+	if (!value || strcmp(value, "off") == 0)
+		return IMAGE_DETECT_ZEROES_OFF;
+	return strcmp(value, "on") == 0 ? IMAGE_DETECT_ZEROES_ON : IMAGE_DETECT_ZEROES_UNMAP;
 }

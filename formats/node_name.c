@@ -15,6 +15,13 @@
 /* Longer names make no sense, and would be searched for at each level. */
 #define MAX_FILE_DEPTH 16
 
+bool node_name_is_identifier(const char *text)
+{
+	return g_ascii_isalpha(*text) &&
+	       !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "0123456789-._")];
+}
+
 bool node_name_is_json(const char *name)
 {
 	return g_str_has_prefix(name, JSON_PREFIX);
@@ -48,13 +55,6 @@ const struct node_value *node_name_of_file(const struct node_options *options, c
 
 /* ---- option lists ---- */
 
-static bool is_identifier(const char *text)
-{
-	return g_ascii_isalpha(*text) &&
-	       !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				  "0123456789-._")];
-}
-
 /* One part of a list: "name=value"; "name" and "noname" are on and off. */
 static int add_part(struct node_options *options, char *part, bool is_first, GError **err)
 {
@@ -73,7 +73,7 @@ static int add_part(struct node_options *options, char *part, bool is_first, GEr
 	} else {
 		value = "on";
 	}
-	if (strcmp(name, "id") == 0 && !is_identifier(value))
+	if (strcmp(name, "id") == 0 && !node_name_is_identifier(value))
 		return error_refuse(err, -EINVAL,
 				    "Parameter 'id' expects an identifier: letters, digits, '-', "
 				    "'.', '_', starting with a letter");

@@ -12,6 +12,9 @@
 
 #include "node_options.h"
 
+/* Whether a node can have that name. */
+bool node_name_is_identifier(const char *text);
+
 bool node_name_is_json(const char *name);
 
 /* The options of a name that is JSON; NULL, with @err set, if it is invalid. The caller frees it.

@@ -283,6 +283,8 @@ char *node_options_to_json(const struct node_options *options)
 
 static const char *const discard_choices[] = { "ignore", "off", "unmap", "on", NULL };
 
+static const char *const detect_zeroes_choices[] = { "off", "on", "unmap", NULL };
+
 const struct node_option node_common_options[] = {
 	{
 		.name = "driver",
@@ -302,6 +304,12 @@ const struct node_option node_common_options[] = {
 		.help = "Do not write to it",
 	},
 	{
+		.name = "auto-read-only",
+		.type = NODE_OPTION_BOOL,
+		.default_value = "off",
+		.help = "Open it read-only where writing is not permitted",
+	},
+	{
 		.name = "force-share",
 		.type = NODE_OPTION_BOOL,
 		.default_value = "off",
@@ -312,6 +320,13 @@ const struct node_option node_common_options[] = {
 		.type = NODE_OPTION_CHOICE,
 		.help = "Discards: ignore (or off), or unmap (or on)",
 		.choices = discard_choices,
+	},
+	{
+		.name = "detect-zeroes",
+		.type = NODE_OPTION_CHOICE,
+		.default_value = "off",
+		.help = "Write zeroes efficiently: off, on, or unmap, which may also free space",
+		.choices = detect_zeroes_choices,
 	},
 	{
 		.name = "cache.direct",

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The format `raw`: the file is the disk.
+ * The format `raw`: the file is the disk, or a part of it is.
  *
  * A disk has whole sectors: a file that does not end on one is taken to have
  * zeroes up to there, and gets them with the first write behind its end.
+ *
+ * Below another format it is a filter, and its size is exactly that of the file or the part. As
+ * with any file, reads beyond the end then get zeroes.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,17 +24,83 @@
  * The last one is not, although two formats show there: such a file is refused, and no other
  * file is opened for it. And the end moves when the disk is resized, to what was written unseen.
  */
+struct raw {
+	bool guessed;
+	bool is_below;	 /* another format stands on it */
+	bool has_size;	 /* it does not grow with the file */
+	uint64_t offset; /* where the disk begins in the file */
+};
+
+static uint64_t size_in_file(const struct image *img)
+{
+	const struct raw *raw = img->opaque;
+	uint64_t end = image_size(img->file), bytes = end > raw->offset ? end - raw->offset : 0;
+
+	return raw->is_below ? bytes : align_up(bytes, SECTOR_SIZE);
+}
+
+static int check_part(const struct image *img, uint64_t offset, bool has_size, uint64_t size,
+		      GError **err)
+{
+	uint64_t end = image_size(img->file);
+
+	if (offset > end)
+		return error_refuse(err, -EINVAL,
+				    "Offset (%" PRIu64 ") cannot be greater than size of the "
+				    "containing file (%" PRIu64 ")",
+				    offset, end);
+	if (has_size && size % SECTOR_SIZE)
+		return error_refuse(err, -EINVAL, "Specified size is not multiple of %d",
+				    SECTOR_SIZE);
+	if (has_size && size > end - offset)
+		return error_refuse(err, -EINVAL,
+				    "The sum of offset (%" PRIu64 ") and size (%" PRIu64 ") has to "
+				    "be smaller or equal to the actual size of the containing file "
+				    "(%" PRIu64 ")",
+				    offset, size, end);
+	return 0;
+}
+
 static int raw_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
-	bool guessed = !opts->format;
+	uint64_t offset = node_options_number(opts->node, "offset", 0);
+	uint64_t size = node_options_number(opts->node, "size", UINT64_MAX);
+	bool has_size = size != UINT64_MAX;
+	int ret = check_part(img, offset, has_size, size, err);
+	struct raw *raw;
 
-	img->size = align_up(image_size(img->file), SECTOR_SIZE);
+	if (ret)
+		return ret;
+	raw = g_new(struct raw, 1);
+	*raw = (struct raw){ !opts->format, opts->is_below, has_size, offset };
+	img->opaque = raw;
+	img->size = has_size ? size : size_in_file(img);
+	img->grows = opts->is_below;
 	img->limits = *image_limits(img->file);
-	img->opaque = GINT_TO_POINTER(guessed);
 	/* It is written in whole then, and can be looked at. */
-	if (guessed && !image_is_read_only(img))
+	if (raw->guessed && !image_is_read_only(img))
 		img->limits.request_alignment = MAX(img->limits.request_alignment, SECTOR_SIZE);
 	return 0;
+}
+
+/* How much of a range is in the part of the file that the disk is. */
+static uint64_t bytes_in_part(const struct image *img, uint64_t off, uint64_t bytes)
+{
+	const struct raw *raw = img->opaque;
+
+	if (!raw->has_size)
+		return bytes;
+	return off < img->size ? MIN(bytes, img->size - off) : 0;
+}
+
+/* After the file may have grown. */
+static int follow_file(struct image *img, int ret)
+{
+	const struct raw *raw = img->opaque;
+
+	if (raw->is_below && !raw->has_size)
+		img->size = size_in_file(img);
+	return ret;
 }
 
 /*
@@ -53,31 +122,47 @@ static int check_head(struct iobuf mem)
  * lies behind them in a bigger block; then the file has grown beyond the disk. What
  * somebody else has added since is not ours to cut.
  */
-static int raw_co_close(struct image *img)
+static int co_trim(struct image *img)
 {
-	uint64_t written_end = image_size(img->file);
+	const struct raw *raw = img->opaque;
+	uint64_t written_end = image_size(img->file), end = raw->offset + img->size;
 	int ret;
 
-	if (image_is_read_only(img) || written_end <= img->size)
+	if (image_is_read_only(img) || raw->is_below || raw->has_size || written_end <= end)
 		return 0;
 	ret = image_co_refresh_size(img->file);
 	if (ret < 0 && ret != -ENOTSUP)
 		return ret;
-	return image_size(img->file) > written_end ? 0 : image_co_truncate(img->file, img->size);
+	return image_size(img->file) > written_end ? 0 : image_co_truncate(img->file, end);
+}
+
+static int raw_co_close(struct image *img)
+{
+	int ret = co_trim(img);
+
+	g_free(img->opaque);
+	return ret;
 }
 
 static int raw_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
-	return image_co_preadv(img->file, off, bytes, mem);
+	const struct raw *raw = img->opaque;
+	uint64_t there = bytes_in_part(img, off, bytes);
+	int ret = there ? image_co_preadv(img->file, raw->offset + off, there, mem) : 0;
+
+	return ret || there == bytes ? ret : iobuf_zero(iobuf_advance(mem, there), bytes - there);
 }
 
 static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			  unsigned flags)
 {
-	bool guessed = img->opaque;
-	int ret = guessed && off == 0 ? check_head(mem) : 0;
+	const struct raw *raw = img->opaque;
+	int ret = raw->guessed && raw->offset + off == 0 ? check_head(mem) : 0;
 
-	return ret ?: image_co_pwritev(img->file, off, bytes, mem, flags);
+	if (bytes_in_part(img, off, bytes) < bytes)
+		return -ENOSPC;
+	ret = ret ?: image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
+	return follow_file(img, ret);
 }
 
 static int raw_co_flush(struct image *img)
@@ -87,22 +172,34 @@ static int raw_co_flush(struct image *img)
 
 static int raw_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 {
-	return image_co_pdiscard(img->file, off, bytes);
+	const struct raw *raw = img->opaque;
+
+	return image_co_pdiscard(img->file, raw->offset + off, bytes_in_part(img, off, bytes));
 }
 
 static int raw_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
-	return image_co_pwrite_zeroes(img->file, off, bytes, flags);
+	const struct raw *raw = img->opaque;
+
+	if (bytes_in_part(img, off, bytes) < bytes)
+		return -ENOSPC;
+	return follow_file(img, image_co_pwrite_zeroes(img->file, raw->offset + off, bytes, flags));
 }
 
 static int raw_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 			       struct image_extent *ret_extent)
 {
-	int ret = image_co_block_status(img->file, off, bytes, ret_extent);
+	const struct raw *raw = img->opaque;
+	uint64_t there = bytes_in_part(img, off, bytes);
+	int ret = 0;
 
+	if (there)
+		ret = image_co_block_status(img->file, raw->offset + off, there, ret_extent);
+	else
+		*ret_extent = (struct image_extent){ .bytes = bytes, .flags = IMAGE_EXTENT_ZERO };
 	/* Where the bottom finds it is its own business. */
 	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET;
-	ret_extent->host_off = off;
+	ret_extent->host_off = raw->offset + off;
 	return ret;
 }
 
@@ -133,31 +230,35 @@ static int check_mode(enum image_preallocation mode, GError **err)
 static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocation mode,
 			 GError **err)
 {
-	uint64_t old = image_size(img->file);
+	const struct raw *raw = img->opaque;
+	uint64_t old = image_size(img->file), end = raw->offset + size;
 	int ret = check_mode(mode, err);
 
 	if (ret)
 		return ret;
-	if (size != old && image_is_on_block_device(img))
+	if (raw->has_size)
+		return error_refuse(err, -ENOTSUP, "Cannot resize fixed-size raw disks");
+	if (end != old && image_is_on_block_device(img))
 		return error_refuse(err, -ENOTSUP,
 				    "cannot resize a block device of %" PRIu64 " bytes", old);
-	ret = co_preallocate(img->file, old, size, mode);
+	ret = co_preallocate(img->file, old, end, mode);
 	if (!ret) {
-		img->size = align_up(size, SECTOR_SIZE);
+		img->size = raw->is_below ? size : align_up(size, SECTOR_SIZE);
 		return 0;
 	}
 	error_set(err, ret, "cannot set its size to %" PRIu64 " bytes", size);
-	if (size > old)
+	if (end > old)
 		image_co_truncate(img->file, old);
 	return ret;
 }
 
 static int raw_co_refresh_size(struct image *img)
 {
-	int ret = image_co_refresh_size(img->file);
+	const struct raw *raw = img->opaque;
+	int ret = raw->has_size ? -ENOTSUP : image_co_refresh_size(img->file);
 
 	if (!ret)
-		img->size = MAX(img->size, align_up(image_size(img->file), SECTOR_SIZE));
+		img->size = MAX(img->size, size_in_file(img));
 	return ret;
 }
 
@@ -198,6 +299,25 @@ static int raw_co_create(struct image *file, const struct image_create_opts *opt
 	return ret;
 }
 
+static const struct node_option raw_options[] = {
+	{
+		.name = "offset",
+		.type = NODE_OPTION_SIZE,
+		.default_value = "0",
+		.help = "Where the disk begins in the file",
+		.is_place = true,
+		.in_name = NODE_OPTION_FIRST_IN_NAME,
+	},
+	{
+		.name = "size",
+		.type = NODE_OPTION_SIZE,
+		.help = "Its size (default: up to the end of the file, and it grows with the file)",
+		.is_place = true,
+		.in_name = NODE_OPTION_IN_NAME,
+	},
+	{},
+};
+
 static const struct image_option raw_create_options[] = {
 	{ "size", "size", "Virtual disk size", NULL },
 	{ "preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL },
@@ -219,6 +339,7 @@ const struct format_ops image_raw_format = {
 	.headerless = true,
 	.no_backing = true,
 	.bears_writers = true,
+	.options = raw_options,
 	.create_options = raw_create_options,
 	.co_open = raw_co_open,
 	.co_resize = raw_co_resize,

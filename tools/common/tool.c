@@ -227,7 +227,8 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		tool_error("%s; if it is a raw disk with such contents, give -f raw", err->message);
 	else if (ret)
 		tool_error("%s", err->message);
-	else if (!opts->format && opts->flags & IMAGE_RDWR && image_is_headerless(*ret_img))
+	else if (image_was_probed(*ret_img) && opts->flags & IMAGE_RDWR &&
+		 image_is_headerless(*ret_img))
 		warn_of_probed_raw(*ret_img);
 	return ret;
 }
