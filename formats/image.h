@@ -40,10 +40,11 @@ struct node_options;
  */
 
 /*
- * The name of the graph that an option list ("driver=qcow2,file.filename=a") describes. NULL, with
- * @err set, if the list is invalid. The caller frees it.
+ * The name of the graph that an option list ("driver=qcow2,file.filename=a") describes, together
+ * with a file name, unless that is NULL; the list prevails. NULL, with @err set, if one is invalid.
+ * The caller frees it.
  */
-char *image_name_from_options(const char *list, GError **err);
+char *image_name_from_options(const char *list, const char *filename, GError **err);
 
 /* ---- open and close ---- */
 

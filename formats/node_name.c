@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "error.h"
-#include "image.h"
 #include "node_json.h"
 #include "option_list.h"
 
@@ -82,11 +81,10 @@ static int add_part(struct node_options *options, char *part, bool is_first, GEr
 	return 0;
 }
 
-char *image_name_from_options(const char *list, GError **err)
+struct node_options *node_name_parse_list(const char *list, GError **err)
 {
 	struct node_options *options = node_options_new();
 	bool is_first = true;
-	char *name = NULL;
 	int ret = 0;
 
 	while (!ret && list && *list) {
@@ -96,7 +94,7 @@ char *image_name_from_options(const char *list, GError **err)
 		is_first = false;
 	}
 	if (!ret)
-		name = node_name_make(options);
+		return options;
 	node_options_free(options);
-	return name;
+	return NULL;
 }

@@ -21,7 +21,10 @@ bool node_name_is_json(const char *name);
  */
 struct node_options *node_name_parse(const char *name, GError **err);
 
-/* The other way round. The caller frees it. */
+/* The same of an option list. */
+struct node_options *node_name_parse_list(const char *list, GError **err);
+
+/* The name as JSON of these options. The caller frees it. */
 char *node_name_make(const struct node_options *options);
 
 /*

@@ -40,6 +40,7 @@ static struct {
 	char **filenames; /* the arguments that are not options; there must be one */
 	int queues, depth, id, recover, recovery_timeout, request_timeout, hold_timeout, kill_after;
 	char *serial, *uuid;
+	gboolean image_opts;
 	gboolean formats_given;
 } given = {
 	.formats_given = TRUE,
@@ -156,6 +157,8 @@ static gboolean parse_block_size(const char *name, const char *value, void *data
 static const GOptionEntry option_entries[] = {
 	{ "format", 'f', 0, G_OPTION_ARG_STRING, &options.format,
 	  "Format of the image: qcow2 or raw (default: probed)", "FORMAT" },
+	{ "image-opts", 0, 0, G_OPTION_ARG_NONE, &given.image_opts,
+	  "IMAGE is a list of options: driver=FMT,file.filename=FILE,...", NULL },
 	{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &options.read_only,
 	  "Create a read-only device, and do not write to the image", NULL },
 	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
@@ -325,6 +328,28 @@ static bool take_identity(void)
 	return true;
 }
 
+/* Makes the name of a graph from an option list. */
+static bool take_image_opts(void)
+{
+	g_autoptr(GError) err = NULL;
+	char *name;
+
+	if (!given.image_opts)
+		return true;
+	if (options.format) {
+		report_error("--image-opts and --format are mutually exclusive");
+		return false;
+	}
+	name = image_name_from_options(given.filenames[0], NULL, &err);
+	if (!name) {
+		report_error("%s", err->message);
+		return false;
+	}
+	g_free(given.filenames[0]);
+	given.filenames[0] = name;
+	return true;
+}
+
 const struct options *options_parse(int *argc, char ***argv)
 {
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -342,6 +367,8 @@ const struct options *options_parse(int *argc, char ***argv)
 	if (options.version)
 		return &options;
 	if (!options_are_valid())
+		return NULL;
+	if (!take_image_opts())
 		return NULL;
 	options.filename = given.filenames[0];
 	take_numbers();

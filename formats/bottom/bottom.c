@@ -88,6 +88,32 @@ struct node_options *image_options_of_name(const char *filename, bool *ret_is_gr
 	return options;
 }
 
+/* Adds what a file name asks for, as a format on that file, where @options do not say otherwise. */
+static bool add_name(struct node_options *options, const char *filename, GError **err)
+{
+	bool is_graph;
+	struct node_options *named = image_options_of_name(filename, &is_graph, err), *layer;
+
+	if (!named)
+		return false;
+	layer = is_graph ? named : node_options_new();
+	if (!is_graph)
+		node_options_put_child(layer, "file", named);
+	node_options_add_missing(options, layer);
+	node_options_free(layer);
+	return true;
+}
+
+char *image_name_from_options(const char *list, const char *filename, GError **err)
+{
+	struct node_options *options = node_name_parse_list(list, err);
+	bool ok = options && (!filename || add_name(options, filename, err));
+	char *name = ok ? node_name_make(options) : NULL;
+
+	node_options_free(options);
+	return name;
+}
+
 /* So that a path has no other meaning when it is resolved once more. */
 static char *name_of_path(const char *path)
 {

@@ -194,6 +194,27 @@ int tool_run_co(int (*co_main)(void *arg), void *arg)
 	return job.ret;
 }
 
+bool tool_take_image_opts(bool image_opts, const char *format, char **filename)
+{
+	g_autoptr(GError) err = NULL;
+	char *json;
+
+	if (!image_opts)
+		return true;
+	if (format) {
+		tool_error("--image-opts and --format are mutually exclusive");
+		return false;
+	}
+	json = image_name_from_options(*filename, NULL, &err);
+	if (!json) {
+		tool_error("%s", err->message);
+		return false;
+	}
+	g_free(*filename);
+	*filename = json;
+	return true;
+}
+
 int tool_co_open(const char *filename, const char *format, unsigned flags, struct image **ret_img)
 {
 	struct image_open_opts opts = { .format = format, .flags = flags };

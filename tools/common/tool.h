@@ -71,6 +71,19 @@ gboolean tool_no_lock(const char *name, const char *value, void *data, GError **
 			"Allow writing where the file system does not support locks", NULL         \
 	}
 
+/* --image-opts: file names are option lists. */
+#define TOOL_IMAGE_OPTS_OPTION(arg)                                                                \
+	{                                                                                          \
+		"image-opts", 0, 0, G_OPTION_ARG_NONE, arg,                                        \
+			"FILENAME is a list of options: driver=FMT,file.filename=FILE,...", NULL   \
+	}
+
+/*
+ * With --image-opts (@image_opts): replaces the name by that of the graph that it describes. False,
+ * after an error message, if it is invalid, or if a format was given, too.
+ */
+bool tool_take_image_opts(bool image_opts, const char *format, char **filename);
+
 /*
  * Runs fn(arg) as the main coroutine of a loop and returns its result; 1, after an error message,
  * if there is no loop.

@@ -102,7 +102,7 @@ int img_amend(const struct command *command, char **argv)
 		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	g_autofree char *format = NULL, *cache = NULL;
 	g_auto(GStrv) lists = NULL, filenames = NULL;
-	gboolean quiet = FALSE, progress = FALSE, force = FALSE;
+	gboolean image_opts = FALSE, quiet = FALSE, progress = FALSE, force = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: probed)", "FMT" },
@@ -114,6 +114,7 @@ int img_amend(const struct command *command, char **argv)
 		{ "force", 0, 0, G_OPTION_ARG_NONE, &force,
 		  "Ignored; accepted for compatibility with qemu-img", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
@@ -129,7 +130,7 @@ int img_amend(const struct command *command, char **argv)
 		return print_help(format ?: "qcow2") ? 0 : 1;
 	if (!lists)
 		return command_usage_error(command, "Must specify options (-o)");
-	job.filename = img_only_filename(command, filenames);
+	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename || !parse_lists(lists, options) || !parse_size(options))
 		return 1;
 	if (cache && !cache_mode_parse(cache, &mode)) {

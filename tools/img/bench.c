@@ -380,7 +380,7 @@ int img_bench(const struct command *command, char **argv)
 			*size = NULL, *start = NULL, *step = NULL, *interval = NULL,
 			*pattern = NULL, *queues = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean write = FALSE, native = FALSE, no_drain = FALSE, quiet = FALSE,
+	gboolean image_opts = FALSE, write = FALSE, native = FALSE, no_drain = FALSE, quiet = FALSE,
 		 force_share = FALSE, random = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
@@ -415,6 +415,7 @@ int img_bench(const struct command *command, char **argv)
 		  "Open the image even if another program is writing to it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet,
 		  "Ignored; accepted for compatibility with qemu-img", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
@@ -441,7 +442,7 @@ int img_bench(const struct command *command, char **argv)
 	bench.open_flags |= (write ? IMAGE_RDWR | IMAGE_UNMAP : IMAGE_BEAR_WRITERS) |
 			    (force_share ? IMAGE_FORCE_SHARE : 0);
 	bench.format = format;
-	bench.filename = img_only_filename(command, filenames);
+	bench.filename = img_only_image(command, filenames, image_opts, format);
 	if (!bench.filename || !check_flush_interval(&bench))
 		return 1;
 	return tool_run_co(co_bench, &bench);

@@ -231,7 +231,7 @@ int img_bitmap(const struct command *command, char **argv)
 			*granularity = NULL, *output = NULL;
 	g_autoptr(GArray) actions = g_array_new(FALSE, FALSE, sizeof(struct action));
 	g_auto(GStrv) words = NULL;
-	gboolean dump = FALSE;
+	gboolean image_opts = FALSE, dump = FALSE;
 	const GOptionEntry entries[] = {
 		{ "add", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
 		  "Create an empty bitmap and enable it", NULL },
@@ -256,6 +256,7 @@ int img_bitmap(const struct command *command, char **argv)
 		  "Format of the image (default: probed)", "FMT" },
 		{ "output", 0, 0, G_OPTION_ARG_FILENAME, &output,
 		  "With --dump: output format, human (default) or json", "OFMT" },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
@@ -266,7 +267,8 @@ int img_bitmap(const struct command *command, char **argv)
 
 	g_array_set_clear_func(actions, clear_action);
 	parsed_actions = actions;
-	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json) ||
+	    (words && words[0] && !tool_take_image_opts(image_opts, format, &words[0])))
 		return 1;
 	job.format = format;
 	job.source_filename = source_filename;

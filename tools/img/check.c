@@ -213,7 +213,7 @@ int img_check(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL, *cache = NULL, *repair = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean force_share = FALSE, quiet = FALSE, progress = FALSE;
+	gboolean image_opts = FALSE, force_share = FALSE, quiet = FALSE, progress = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: probed)", "FMT" },
@@ -227,6 +227,7 @@ int img_check(const struct command *command, char **argv)
 		  "Open the image even if another program is writing to it", NULL },
 		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show the progress", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print only what is wrong", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
@@ -238,7 +239,7 @@ int img_check(const struct command *command, char **argv)
 
 	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
 		return CHECK_FAILED;
-	job.filename = img_only_filename(command, filenames);
+	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename)
 		return CHECK_FAILED;
 	if (cache && !cache_mode_parse(cache, &mode)) {

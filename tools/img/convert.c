@@ -27,8 +27,9 @@ struct convert_job {
 	const char *source_name;
 	struct image_open_opts source_opts;
 	struct new_image target;
-	bool target_exists;  /* -n */
-	bool target_is_zero; /* the existing target reads as zeroes */
+	bool target_exists;   /* -n */
+	bool target_is_graph; /* its name says which format it has */
+	bool target_is_zero;  /* the existing target reads as zeroes */
 	struct cache_mode target_mode;
 	bool sync_at_end;
 	uint64_t coroutines;
@@ -115,17 +116,32 @@ static int co_finish(const struct convert_job *job, struct image *target)
 	return ret;
 }
 
+/* Whether the target's format can do what it is asked for; what a new one cannot is told earlier.
+ */
+static bool can_hold(const struct convert_job *job, struct image *source, const char *format)
+{
+	if (job->compress && !image_format_can_compress(format)) {
+		tool_error("%s: Compression not supported for this file format",
+			   job->target.filename);
+		return false;
+	}
+	return !job->bitmaps || copy_bitmaps_co_check(source, format, job->skip_broken_bitmaps);
+}
+
 static int co_fill_target(const struct convert_job *job, struct image *source)
 {
 	unsigned flags = IMAGE_RDWR | job->target_mode.open_flags |
 			 (job->sparse_bytes ? IMAGE_UNMAP : 0) |
 			 (job->target.unfinished ? IMAGE_UNFINISHED : 0);
 	struct image *target;
-	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
+	const char *format = job->target_is_graph ? NULL : job->target.format;
+	int ret = tool_co_open(job->target.filename, format, flags, &target);
 
 	if (ret)
 		return ret;
-	ret = check_data_file(job, source, target) ?: co_copy(job, source, target);
+	if (!can_hold(job, source, image_format(target)))
+		ret = -ENOTSUP;
+	ret = ret ?: check_data_file(job, source, target) ?: co_copy(job, source, target);
 	if (!ret && job->bitmaps)
 		ret = copy_bitmaps_co_run(source, target);
 	if (!ret)
@@ -155,7 +171,7 @@ static int co_fill_new_target(struct convert_job *job, struct image *source)
 
 static int co_make_target(struct convert_job *job, struct image *source)
 {
-	if (job->bitmaps &&
+	if (job->bitmaps && !job->target_is_graph &&
 	    !copy_bitmaps_co_check(source, job->target.format, job->skip_broken_bitmaps))
 		return -EINVAL;
 	if (!job->target_exists)
@@ -221,6 +237,7 @@ struct convert_options {
 	gboolean target_exists, target_is_zero;
 	gboolean compress, bitmaps, skip_broken_bitmaps;
 	gboolean out_of_order, progress, quiet;
+	gboolean image_opts, target_image_opts;
 };
 
 static void options_clear(struct convert_options *o)
@@ -275,6 +292,9 @@ static bool parse_options(const struct command *command, char **argv, struct con
 		  "Open the source even if another program is writing to it", NULL },
 		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &o->progress, "Show the progress", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &o->quiet, "Print errors only", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&o->image_opts),
+		{ "target-image-opts", 0, 0, G_OPTION_ARG_NONE, &o->target_image_opts,
+		  "With -n: the same of the target", NULL },
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->words, NULL,
@@ -300,6 +320,8 @@ static bool check_options(const struct command *command, const struct convert_op
 		tool_error("%s: Cannot use --target-is-zero when the destination image has a "
 			   "backing file",
 			   target);
+	else if (o->target_image_opts && !o->target_exists)
+		tool_error("--target-image-opts requires use of -n flag");
 	else if (o->target_exists && o->lists)
 		tool_error("%s: -o has no effect when skipping image creation", target);
 	else
@@ -330,7 +352,7 @@ static int run(struct convert_job *job, const struct convert_options *o)
 	int status = 1;
 
 	if (new_image_init(&job->target, o->words[1], format, o->lists) &&
-	    (!o->compress || check_compression(&job->target))) {
+	    (!o->compress || o->target_image_opts || check_compression(&job->target))) {
 		new_image_set_backing(&job->target, o->backing, o->backing_format);
 		status = tool_run_co(co_convert, job);
 	}
@@ -345,6 +367,7 @@ static int convert(const struct command *command, const struct convert_options *
 	struct convert_job job = {
 		.source_opts = { .format = o->source_format },
 		.target_exists = o->target_exists,
+		.target_is_graph = o->target_image_opts,
 		.target_is_zero = o->target_is_zero,
 		.target_mode = { .open_flags = IMAGE_NO_FLUSH },
 		.sync_at_end = !o->cache,
@@ -362,9 +385,11 @@ static int convert(const struct command *command, const struct convert_options *
 	if (!o->words || !o->words[1] || o->words[2])
 		return command_usage_error(command,
 					   "Expecting the file names of source and target");
-	job.source_name = o->words[0];
-	if (!parse_values(o, snapshot_options, &job) || !check_options(command, o))
+	if (!parse_values(o, snapshot_options, &job) || !check_options(command, o) ||
+	    !tool_take_image_opts(o->image_opts, o->source_format, &o->words[0]) ||
+	    !tool_take_image_opts(o->target_image_opts, o->target_format, &o->words[1]))
 		return 1;
+	job.source_name = o->words[0];
 	return run(&job, o);
 }
 

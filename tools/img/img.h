@@ -35,6 +35,10 @@ int img_snapshot(const struct command *command, char **argv);
  */
 const char *img_only_filename(const struct command *command, char **filenames);
 
+/* The same of an image that is there, which may be described by --image-opts. */
+const char *img_only_image(const struct command *command, char **filenames, bool image_opts,
+			   const char *format);
+
 /*
  * Parse values of options; NULL leaves *ret unchanged. False, after an error message, for an
  * invalid value; @what names it ("buffer size").

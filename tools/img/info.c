@@ -245,7 +245,7 @@ int img_info(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean force_share = FALSE, chain = FALSE;
+	gboolean image_opts = FALSE, force_share = FALSE, chain = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: probed)", "FMT" },
@@ -255,6 +255,7 @@ int img_info(const struct command *command, char **argv)
 		  "Show all images of the backing chain", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if another program is writing to it", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
@@ -264,7 +265,7 @@ int img_info(const struct command *command, char **argv)
 
 	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
 		return 1;
-	job.filename = img_only_filename(command, filenames);
+	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename)
 		return 1;
 	job.format = format;

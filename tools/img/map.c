@@ -208,7 +208,7 @@ int img_map(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *output = NULL, *start = NULL, *length = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean force_share = FALSE;
+	gboolean image_opts = FALSE, force_share = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: probed)", "FMT" },
@@ -220,6 +220,7 @@ int img_map(const struct command *command, char **argv)
 		  "Show at most this many bytes", "LEN" },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if another program is writing to it", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
 		  "FILENAME" },
@@ -231,7 +232,7 @@ int img_map(const struct command *command, char **argv)
 	    !img_parse_size("start offset", start, INT64_MAX, &job.start) ||
 	    !img_parse_size("max length", length, INT64_MAX, &job.length))
 		return 1;
-	job.filename = img_only_filename(command, filenames);
+	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename)
 		return 1;
 	job.format = format;

@@ -84,7 +84,7 @@ int img_resize(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *preallocation = NULL, *size = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean quiet = FALSE, shrink = FALSE;
+	gboolean image_opts = FALSE, quiet = FALSE, shrink = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: probed)", "FMT" },
@@ -93,6 +93,7 @@ int img_resize(const struct command *command, char **argv)
 		{ "shrink", 0, 0, G_OPTION_ARG_NONE, &shrink,
 		  "Allow shrinking, which loses the data beyond the new end", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
@@ -108,7 +109,7 @@ int img_resize(const struct command *command, char **argv)
 		return 1;
 	if (!size || !filenames)
 		return command_usage_error(command, "Expecting image file name and size");
-	job.filename = img_only_filename(command, filenames);
+	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename || !parse_new_size(&job, size))
 		return 1;
 	if (preallocation && !image_parse_preallocation(preallocation, &job.mode)) {

@@ -69,7 +69,7 @@ static bool set_action(struct snapshot_job *job, change_fn *co_change_fn, const 
 int img_snapshot(const struct command *command, char **argv)
 {
 	g_auto(GStrv) apply = NULL, create = NULL, delete = NULL, filenames = NULL;
-	gboolean list = FALSE, quiet = FALSE, force_share = FALSE;
+	gboolean image_opts = FALSE, list = FALSE, quiet = FALSE, force_share = FALSE;
 	const GOptionEntry entries[] = {
 		{ "list", 'l', 0, G_OPTION_ARG_NONE, &list, "List all snapshots (the default)",
 		  NULL },
@@ -82,6 +82,7 @@ int img_snapshot(const struct command *command, char **argv)
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "With -l: open the image even if another program is writing to it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,
@@ -92,7 +93,7 @@ int img_snapshot(const struct command *command, char **argv)
 
 	if (!command_parse(command, entries, argv))
 		return 1;
-	job.filename = img_only_filename(command, filenames);
+	job.filename = img_only_image(command, filenames, image_opts, NULL);
 	if (!job.filename)
 		return 1;
 	if (!set_action(&job, image_co_snapshot_apply, "apply", apply) ||

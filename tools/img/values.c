@@ -14,6 +14,15 @@ const char *img_only_filename(const struct command *command, char **filenames)
 	return NULL;
 }
 
+const char *img_only_image(const struct command *command, char **filenames, bool image_opts,
+			   const char *format)
+{
+	if (!img_only_filename(command, filenames) ||
+	    !tool_take_image_opts(image_opts, format, &filenames[0]))
+		return NULL;
+	return filenames[0];
+}
+
 bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes)
 {
 	uint64_t bytes = 0;

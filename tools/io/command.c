@@ -44,7 +44,7 @@ static const struct io_command commands[] = {
 	{ "length", "l", 0, 0, true, "", "print the size of the image", NULL, io_co_cmd_length },
 	{ "map", NULL, 0, 0, true, "", "print which parts are allocated in the image", NULL,
 	  io_co_cmd_map },
-	{ "open", "o", 1, -1, false, "[-rCnU] [-t cache] [-d discard] [-o driver=fmt] file",
+	{ "open", "o", 1, -1, false, "[-rCnU] [-t cache] [-d discard] [-o options] [file]",
 	  "open an image",
 	  " -r   read-only\n"
 	  " -C   copy on read: copy data read from a backing file to the image\n"
@@ -52,7 +52,7 @@ static const struct io_command commands[] = {
 	  " -U   even if another program is writing to it\n"
 	  " -t   cache mode: none, directsync, writeback, writethrough (default), unsafe\n"
 	  " -d   discards: unmap (default) or ignore\n"
-	  " -o   driver=FMT, the format (default: probed)\n",
+	  " -o   options of its nodes: driver=FMT,...; file.filename=FILE in place of a file\n",
 	  io_co_cmd_open },
 	{ "quit", "q", 0, 0, false, "", "quit the program", NULL, co_cmd_quit },
 	{ "read", "r", 2, -1, true, "[-Cpqv] [-P pattern [-s off] [-l len]] off len",

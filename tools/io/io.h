@@ -20,6 +20,7 @@
 /* How to open an image. */
 struct io_open_opts {
 	const char *format; /* NULL: probe */
+	bool image_opts;    /* file names are option lists */
 	struct cache_mode cache;
 	bool read_only;
 	bool force_share;

@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 	g_autofree char *format = NULL, *cache = NULL, *discard = NULL, *aio = NULL;
 	g_auto(GStrv) lines = NULL, words = NULL;
 	gboolean read_only = FALSE, direct = FALSE, copy_on_read = FALSE, misalign = FALSE,
-		 native = FALSE, share = FALSE, version = FALSE;
+		 native = FALSE, share = FALSE, image_opts = FALSE, version = FALSE;
 	const GOptionEntry entries[] = {
 		{ "cmd", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &lines,
 		  "Run this command; can be repeated (default: read standard input)", "COMMAND" },
@@ -123,6 +123,7 @@ int main(int argc, char **argv)
 		  "With -r: open the image even if another program is writing to it", NULL },
 		{ "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit",
 		  NULL },
+		TOOL_IMAGE_OPTS_OPTION(&image_opts),
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
@@ -145,9 +146,12 @@ int main(int argc, char **argv)
 	}
 	if (words && words[1])
 		return usage_error("Expecting one image file name");
+	if (words && !tool_take_image_opts(image_opts, format, &words[0]))
+		return EXIT_FAILURE;
 	if (!tool_set_aio(aio) || !io_parse_modes(cache ?: direct ? "none" : NULL, discard, opts))
 		return EXIT_FAILURE;
 	opts->format = format;
+	opts->image_opts = image_opts;
 	opts->read_only = read_only;
 	opts->force_share = share;
 	opts->copy_on_read = copy_on_read;

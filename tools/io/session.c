@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "io.h"
-#include "options.h"
 #include "tool.h"
 
 static unsigned open_flags(const struct io_open_opts *opts)
@@ -62,29 +61,27 @@ bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts 
 
 /* ---- the commands ---- */
 
-/* Only driver=FMT is supported. */
-static bool parse_driver(const char *list, char **ret_format)
+/* The name of what `open` is asked for, by options and a file name, one of which may be NULL. */
+static char *make_name(const char *list, const char *filename, bool image_opts)
 {
-	g_autoptr(GHashTable) table =
-		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-	g_autofree char *name = NULL;
+	g_autoptr(GError) err = NULL;
+	char *name;
 
-	if (!list)
-		return true;
-	if (!option_list_parse(list, table)) {
-		tool_error("Invalid option list: %s", list);
-		return false;
+	if (image_opts && list) {
+		tool_error("--image-opts and 'open -o' are mutually exclusive");
+		return NULL;
 	}
-	g_hash_table_steal_extended(table, "driver", (void **)&name, (void **)ret_format);
-	if (g_hash_table_size(table) == 0)
-		return true;
-	tool_error("open -o %s: only driver=FMT is supported", list);
-	return false;
+	if (!list && !image_opts)
+		return g_strdup(filename);
+	name = image_name_from_options(list ?: filename, list ? filename : NULL, &err);
+	if (!name)
+		tool_error("%s", err->message);
+	return name;
 }
 
 int io_co_cmd_open(struct io_session *session, const struct io_command *command, char **argv)
 {
-	g_autofree char *cache = NULL, *discard = NULL, *list = NULL, *format = NULL;
+	g_autofree char *cache = NULL, *discard = NULL, *list = NULL, *name = NULL;
 	g_auto(GStrv) words = NULL;
 	gboolean read_only = FALSE, direct = FALSE, share = FALSE, copy_on_read = FALSE;
 	const GOptionEntry entries[] = {
@@ -98,29 +95,26 @@ int io_co_cmd_open(struct io_session *session, const struct io_command *command,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, NULL },
 		{},
 	};
-	struct io_open_opts opts = { .cache = { .writethrough = true }, .unmap = true };
-	int ret;
+	struct io_open_opts opts = { .cache = { .writethrough = true },
+				     .unmap = true,
+				     .image_opts = session->opts.image_opts };
 
 	if (!io_parse(command, entries, argv))
 		return -EINVAL;
-	if (!words || words[1]) {
+	if ((!words && !list) || (words && words[1])) {
 		io_print_usage(command);
 		return -EINVAL;
 	}
-	if (!io_parse_modes(cache
-				    ?: direct ? "none"
-					      : NULL,
-			    discard, &opts) ||
-	    !parse_driver(list, &format))
+	if (!io_parse_modes(cache ?: direct ? "none" : NULL, discard, &opts))
 		return -EINVAL;
-	opts.format = format;
+	name = make_name(list, words ? words[0] : NULL, opts.image_opts);
+	if (!name)
+		return -EINVAL;
 	opts.read_only = read_only;
 	opts.force_share = share;
 	opts.copy_on_read = copy_on_read;
 	session->opts = opts;
-	ret = io_co_open(session, words[0]);
-	session->opts.format = NULL;
-	return ret;
+	return io_co_open(session, name);
 }
 
 int io_co_cmd_close(struct io_session *session, const struct io_command *command, char **argv)
