@@ -59,6 +59,9 @@ void aio_set_ring_error(int res, GError **err);
  */
 void aio_loop_free(struct aio_loop *loop);
 
+/* Whether it uses io_uring, not threads. */
+bool aio_loop_has_ring(const struct aio_loop *loop);
+
 /* The loop that the calling thread is running, or NULL. */
 struct aio_loop *aio_loop_current(void);
 

@@ -104,8 +104,6 @@ int limit_reason(const struct aio_limit *limit);
 
 /* ---- loops without a ring ---- */
 
-bool aio_loop_has_ring(const struct aio_loop *loop);
-
 /* Like the functions of aio.h without "threads_". */
 ssize_t threads_co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_t off);
 ssize_t threads_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64_t off,

@@ -102,6 +102,8 @@ static int take_backing_options(struct image *img, GError **err)
 {
 	const struct node_value *value = node_options_find(img->options, "backing");
 
+	if (img->format->no_backing && node_options_has_child(img->options, "backing"))
+		return error_refuse(err, -EINVAL, "Driver doesn't support backing files");
 	if (img->format->no_backing)
 		return 0;
 	img->backing_unwanted = value && (value->type == NODE_VALUE_NULL || !*value->text);
@@ -249,7 +251,8 @@ static unsigned file_flags(unsigned flags)
 {
 	unsigned below = flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
 
-	return flags & IMAGE_FOR_REPAIR ? below | IMAGE_RDWR : below;
+	/* The format decides what is passed on, unless the options of the file do. */
+	return flags & IMAGE_FOR_REPAIR ? below | IMAGE_RDWR | IMAGE_UNMAP : below | IMAGE_UNMAP;
 }
 
 /*
@@ -274,6 +277,9 @@ static struct node_options *take_file_options(struct node_options *options, GErr
 	node_options_drop(options, "file");
 	if (node_options_has_child(options, "file"))
 		return node_options_take_child(options, "file");
+	/* Who mistypes a list gets another driver than was meant. */
+	if (driver && !image_find_format(driver, err))
+		return NULL;
 	error_refuse(err, -EINVAL,
 		     driver ? "A block device must be specified for \"file\""
 			    : "Must specify either driver or file");

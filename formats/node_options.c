@@ -8,6 +8,8 @@
 #include "error.h"
 #include "values.h"
 
+#define MAX_JSON_DEPTH 16
+
 /* Lists are short: NODE_OPTIONS_MAX bounds every search. */
 struct node_options {
 	GPtrArray *values; /* struct node_value */
@@ -248,16 +250,18 @@ static void append_value(GString *json, const struct node_value *value)
  */
 static void append_object(GString *json, struct node_options *options, unsigned depth)
 {
+	unsigned i = 0;
+
 	g_string_append_c(json, '{');
-	while (options->values->len) {
-		const struct node_value *value = options->values->pdata[0];
+	while (i < options->values->len) {
+		const struct node_value *value = options->values->pdata[i];
 		const char *dot = strchr(value->name, '.');
 		g_autofree char *child = dot ? g_strndup(value->name, dot - value->name) : NULL;
 
 		/* Such a name stays dotted: it means the same. */
-		if (!child || depth >= 16 || find(options, child)) {
+		if (!child || depth >= MAX_JSON_DEPTH || find(options, child)) {
 			append_value(json, value);
-			g_ptr_array_remove_index(options->values, 0);
+			i++;
 		} else {
 			struct node_options *below = node_options_take_child(options, child);
 

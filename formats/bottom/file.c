@@ -62,15 +62,42 @@ static int close_on_worker(void *arg)
 	return close(fd) < 0 ? -errno : 0;
 }
 
+static enum file_locking locking_of(const struct node_options *options)
+{
+	const char *locking = node_options_text(options, "locking");
+
+	if (!locking || strcmp(locking, "auto") == 0)
+		return FILE_LOCKING_AUTO;
+	return strcmp(locking, "on") == 0 ? FILE_LOCKING_ON : FILE_LOCKING_OFF;
+}
+
+/* What does the I/O is chosen for a whole program: this can only be that. */
+static int check_aio(const struct image_open_opts *opts, GError **err)
+{
+	const char *aio = node_options_text(opts->node, "aio");
+	bool has_ring = aio_loop_has_ring(aio_loop_current());
+
+	if (!aio || strcmp(aio, "native") == 0 ||
+	    strcmp(aio, has_ring ? "io_uring" : "threads") == 0)
+		return 0;
+	return error_refuse(err, -ENOTSUP,
+			    "option 'aio': this program uses %s for all files; %s is chosen with "
+			    "UBD_AIO in its environment",
+			    has_ring ? "io_uring" : "threads", aio);
+}
+
 static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
 	struct file_open opened = {
 		.filename = img->filename,
 		.flags = opts->flags,
 		.named = opts->named_file,
+		.locking = locking_of(opts->node),
+		.is_host_device =
+			g_strcmp0(node_options_text(opts->node, "driver"), "host_device") == 0,
 	};
 	struct file *file;
-	int ret = file_co_open_fd(&opened, err);
+	int ret = check_aio(opts, err) ?: file_co_open_fd(&opened, err);
 
 	if (ret)
 		return ret;
@@ -97,6 +124,7 @@ static int file_co_keep_writers_out(struct image *img, GError **err)
 	struct file_open opened = {
 		.filename = img->filename,
 		.flags = img->flags,
+		.locking = locking_of(img->options),
 		.fd = file->fd,
 	};
 
@@ -675,6 +703,9 @@ static unsigned file_troubles(const struct image *img)
 	return troubles;
 }
 
+static const char *const locking_choices[] = { "auto", "on", "off", NULL };
+static const char *const aio_choices[] = { "threads", "native", "io_uring", NULL };
+
 static const struct node_option options[] = {
 	{
 		.name = "filename",
@@ -682,6 +713,43 @@ static const struct node_option options[] = {
 		.help = "The file or block device",
 		.is_place = true,
 		.in_name = NODE_OPTION_IN_NAME,
+	},
+	{
+		.name = "locking",
+		.type = NODE_OPTION_CHOICE,
+		.default_value = "auto",
+		.help = "Lock the file: auto (where possible), on or off",
+		.choices = locking_choices,
+	},
+	{
+		.name = "aio",
+		.type = NODE_OPTION_CHOICE,
+		.help = "How to do I/O: native, or what the program uses, io_uring or threads",
+		.choices = aio_choices,
+	},
+	{
+		.name = "aio-max-batch",
+		.type = NODE_OPTION_NUMBER,
+		.help = "The largest batch of requests",
+		.refusal = "a turn of the loop is a batch",
+	},
+	{
+		.name = "pr-manager",
+		.type = NODE_OPTION_STRING,
+		.help = "The manager of persistent reservations",
+		.refusal = "there are no persistent reservations",
+	},
+	{
+		.name = "drop-cache",
+		.type = NODE_OPTION_BOOL,
+		.help = "Drop the page cache after a migration",
+		.refusal = "there is no migration",
+	},
+	{
+		.name = "x-check-cache-dropped",
+		.type = NODE_OPTION_BOOL,
+		.help = "Check that the page cache was dropped",
+		.refusal = "there is no migration",
 	},
 	{},
 };

@@ -230,12 +230,12 @@ static int lock_file(struct file_open *job)
 	off_t off;
 	int ret;
 
-	if (job->flags & IMAGE_FORCE_SHARE)
+	if (job->flags & IMAGE_FORCE_SHARE || job->locking == FILE_LOCKING_OFF)
 		return 0;
 	ret = file_lock(job->fd, job->lock_perms, job->lock_unshared, &off);
 	if (ret == -EBUSY)
 		return set_in_use(job, off);
-	if (ret == -ENOLCK) {
+	if (ret == -ENOLCK && job->locking == FILE_LOCKING_AUTO) {
 		job->unlocked = !write_unlocked;
 		if (write_unlocked || !(job->flags & IMAGE_RDWR))
 			return 0;
@@ -306,6 +306,10 @@ static int check_opened(struct file_open *job)
 	job->has_no_name = st.st_nlink == 0;
 	job->id = id_of(&st);
 	ret = check_type(job, &st);
+	if (!ret && job->is_host_device && !job->is_bdev)
+		ret = open_failed(job, -EINVAL,
+				  "'host_device' driver requires '%s' to be a block device",
+				  job->filename);
 	ret = ret ?: check_named(job, job->fd);
 	ret = ret ?: lock_file(job);
 	/* From here on nobody else makes it grow. */

@@ -13,6 +13,12 @@ struct file_open {
 	const char *filename;
 	unsigned flags;			/* IMAGE_* */
 	const struct named_file *named; /* NULL: no image names it */
+	enum file_locking {
+		FILE_LOCKING_AUTO, /* where the file system supports locks */
+		FILE_LOCKING_ON,
+		FILE_LOCKING_OFF,
+	} locking;
+	bool is_host_device; /* it must be a block device */
 	/* out */
 	int fd; /* the caller closes it */
 	bool is_bdev;

@@ -373,6 +373,12 @@ static int parse_tables(struct qcow2 *q, const struct qcow2_disk_header *disk,
 	return 0;
 }
 
+void qcow2_set_slice_bytes(struct qcow2 *q, uint32_t bytes)
+{
+	q->cache.slice_bytes = bytes;
+	q->slice_bits = __builtin_ctz(bytes) - (q->extended_l2 ? 4 : 3);
+}
+
 static void set_geometry(struct qcow2 *q)
 {
 	uint32_t slice_bytes = MIN(q->cluster_size, 4096);
@@ -381,8 +387,7 @@ static void set_geometry(struct qcow2 *q)
 	q->subcluster_bits = q->cluster_bits - (q->extended_l2 ? QCOW2_SUBCLUSTER_BITS : 0);
 	q->l2_bits = q->cluster_bits - entry_bits;
 	q->refblock_bits = q->cluster_bits + 3 - q->refcount_order;
-	q->cache.slice_bytes = slice_bytes;
-	q->slice_bits = __builtin_ctz(slice_bytes) - entry_bits;
+	qcow2_set_slice_bytes(q, slice_bytes);
 }
 
 int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err)

@@ -3,7 +3,6 @@
  * Preallocation: guest clusters that read as zeroes get host clusters that do, too. They are linked
  * in memory only; the flush that writes the L2 entries makes the clusters durable before (C2).
  */
-#include "image_int.h"
 #include "qcow2.h"
 
 /* @fresh: the clusters already read as zeroes. */
@@ -12,14 +11,14 @@ static int co_fill_clusters(struct qcow2 *q, enum image_preallocation mode, uint
 {
 	switch (mode) {
 	case IMAGE_PREALLOC_FULL:
-		return image_co_write_zero_data(q->data_file, host_off, bytes);
+		return qcow2_co_write_zero_data(q, host_off, bytes);
 	case IMAGE_PREALLOC_FALLOC:
-		return image_co_pwrite_zeroes(q->data_file, host_off, bytes, 0);
+		return qcow2_co_zero_data(q, host_off, bytes, 0);
 	default:
 		/* A file that ends before its last cluster looks as if something were lost. */
 		if (fresh && host_off + bytes > image_size(q->data_file))
 			return image_co_truncate(q->data_file, host_off + bytes);
-		return fresh ? 0 : image_co_pwrite_zeroes(q->data_file, host_off, bytes, 0);
+		return fresh ? 0 : qcow2_co_zero_data(q, host_off, bytes, 0);
 	}
 }
 

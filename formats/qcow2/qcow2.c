@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qcow2: open, close, and the table of what the format implements. */
+#include "options.h"
 #include "snapshot.h"
 
 #include <inttypes.h>
@@ -68,7 +69,7 @@ static int cache_init(struct qcow2 *q, const struct image_open_opts *opts, GErro
 	/* The images below it get a part of the rest. */
 	uint64_t most = MIN(DEFAULT_CACHE_BYTES, image_memory_left(q->img) / IMAGE_CACHE_SHARE);
 
-	return qcow2_l2_cache_init(q, opts->cache_bytes ?: MIN(most, all_tables), err);
+	return qcow2_l2_cache_init(q, q->cache_bytes ?: opts->cache_bytes ?: MIN(most, all_tables), err);
 }
 
 static void qcow2_free(struct qcow2 *q)
@@ -110,6 +111,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	q->file = img->file;
 	q->data_file = img->file;
 	q->unmap = img->flags & IMAGE_UNMAP;
+	q->unmap_snapshots = q->unmap;
 	co_rwlock_init(&q->struct_lock);
 	co_mutex_init(&q->bitmap_lock);
 	co_mutex_init(&q->alloc_lock);
@@ -152,7 +154,9 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 		image_co_close(img->data_file);
 		return error_refuse(err, -ENOMEM, "%s: no memory", img->filename);
 	}
-	ret = qcow2_co_read_header(q, opts, err) ?: qcow2_co_open_data_file(q, opts, err);
+	ret = qcow2_co_read_header(q, opts, err) ?:
+	      qcow2_take_options(q, opts, err) ?:
+	      qcow2_co_open_data_file(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = qcow2_check_writable(q, err) ?: qcow2_co_repair_dirty(q, opts, err);
 	ret = ret				   ?:
@@ -201,6 +205,7 @@ const struct format_ops image_qcow2_format = {
 		.co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
 		.co_block_status = qcow2_co_block_status,
 	},
+	.options = qcow2_options,
 	.create_options = qcow2_create_options,
 	.has_data_files = true,
 	.co_open = co_open,

@@ -77,7 +77,8 @@ struct shard {
 	_Atomic unsigned nr_waiters;
 };
 
-#define QCOW2_MAX_SHARDS 16
+#define QCOW2_MAX_SHARDS		   16
+#define QCOW2_DEFAULT_REFCOUNT_CACHE_BYTES (256u << 10)
 
 struct l2_cache {
 	struct shard shards[QCOW2_MAX_SHARDS];
@@ -181,8 +182,17 @@ struct qcow2 {
 		uint64_t directory_bytes;
 		uint64_t directory_off;
 	} bitmaps_ext;
-	bool reftable_bad; /* read-only: the header's refcount table is impossible */
-	bool unmap;	   /* freed clusters are punched out of the file */
+	bool reftable_bad;    /* read-only: the header's refcount table is impossible */
+	bool unmap;	      /* freed clusters are punched out of the file */
+	bool unmap_snapshots; /* those that a snapshot gives up, too */
+	enum {
+		QCOW2_LAZY_AS_STORED, /* as the header says */
+		QCOW2_LAZY_ON,
+		QCOW2_LAZY_OFF,
+	} lazy_wanted;
+	/* Wanted sizes; 0: the defaults. */
+	uint64_t cache_bytes;
+	uint64_t refcount_cache_bytes;
 
 	struct co_rwlock struct_lock;
 	uint32_t l1_size; /* struct_lock */
@@ -364,6 +374,9 @@ int qcow2_take_memory(const struct qcow2 *q, uint64_t bytes, const char *what, G
  */
 int qcow2_co_read_header(struct qcow2 *q, const struct image_open_opts *opts, GError **err);
 
+/* How much of an L2 table is read at once: a power of two, up to a cluster. */
+void qcow2_set_slice_bytes(struct qcow2 *q, uint32_t bytes);
+
 /*
  * Whether a table extends into clusters beyond the end of the file, where everything reads as
  * zeroes.
@@ -463,7 +476,10 @@ int qcow2_co_end_lazy(struct qcow2 *q) EXCLUDES(q->alloc_lock);
 
 static inline bool qcow2_is_lazy(const struct qcow2 *q)
 {
-	return q->version >= 3 && q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
+	if (q->version < 3 || q->lazy_wanted == QCOW2_LAZY_OFF)
+		return false;
+	return q->lazy_wanted == QCOW2_LAZY_ON ||
+	       q->compatible_features & QCOW2_COMPAT_LAZY_REFCOUNTS;
 }
 
 /* ---- repair.c ---- */
@@ -717,6 +733,9 @@ int qcow2_co_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum image
 /* Reads and writes guest data at a host offset of q->data_file. */
 int qcow2_co_read_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, struct iobuf mem);
 int qcow2_co_write_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, struct iobuf mem);
+/* Writes zeroes as data, for which even the device below allocates space; or efficiently. */
+int qcow2_co_write_zero_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes);
+int qcow2_co_zero_data(struct qcow2 *q, uint64_t host_off, uint64_t bytes, unsigned flags);
 
 /* Punches a hole in a data file if possible; afterwards the range reads as zeroes or as before. */
 int qcow2_co_discard_data(struct qcow2 *q, uint64_t off, uint64_t bytes);

@@ -15,8 +15,6 @@
 
 #include "align.h"
 
-#define REFCOUNT_SLICES 64
-
 /* "Refcount block entry": below a byte, "bit 0 means the least significant bit". */
 uint64_t qcow2_refcount_load(unsigned order, const void *block, uint64_t index)
 {
@@ -489,14 +487,19 @@ static int reftable_co_load(struct qcow2 *q, GError **err) REQUIRES(q->alloc_loc
 
 int qcow2_co_refcount_init(struct qcow2 *q, GError **err)
 {
+	uint64_t bytes = q->refcount_cache_bytes ?: QCOW2_DEFAULT_REFCOUNT_CACHE_BYTES;
 	int ret;
 
 	q->refcount_slice_bytes = MIN(q->cluster_size, 4096);
-	q->nr_refcount_slices = REFCOUNT_SLICES;
+	q->nr_refcount_slices = bytes / q->refcount_slice_bytes;
 	co_mutex_lock(&q->alloc_lock);
-	q->refcount_slices = g_new0(struct refcount_slice, REFCOUNT_SLICES);
+	q->refcount_slices = g_try_new0(struct refcount_slice, q->nr_refcount_slices);
 	q->zero_off = qcow2_clusters_for(q, image_size(q->file)) << q->cluster_bits;
-	ret = reftable_co_load(q, err) ?: qcow2_claim_metadata(q, err);
+	if (q->refcount_slices)
+		ret = reftable_co_load(q, err) ?: qcow2_claim_metadata(q, err);
+	else
+		ret = qcow2_refuse(q, err, -ENOMEM, "no memory for a cache of %" PRIu64 " bytes",
+				   bytes);
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;
 }

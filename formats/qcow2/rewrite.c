@@ -474,7 +474,7 @@ int qcow2_rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 	}
 	if (!ret) {
 		take_over(q, rw, &next);
-		if (q->unmap)
+		if (q->unmap_snapshots)
 			co_punch_freed(q, rw);
 	}
 	successor_clear(&next);

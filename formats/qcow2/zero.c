@@ -316,9 +316,9 @@ static int co_zero_any(struct qcow2 *q, enum zero_kind kind, bool may_write, uin
 		return co_zero_range(q, kind, may_write, off, bytes);
 	if (kind == ZERO_DISCARD)
 		return qcow2_co_discard_data(q, off, bytes);
-	return image_co_pwrite_zeroes(q->data_file, off, bytes,
-				      (kind == ZERO_UNMAP ? IMAGE_REQ_MAY_UNMAP : 0) |
-					      (may_write ? 0 : IMAGE_REQ_NO_FALLBACK));
+	return qcow2_co_zero_data(q, off, bytes,
+				  (kind == ZERO_UNMAP ? IMAGE_REQ_MAY_UNMAP : 0) |
+					  (may_write ? 0 : IMAGE_REQ_NO_FALLBACK));
 }
 
 int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes)

@@ -177,6 +177,27 @@ CO_TEST(test_what_is_known_of_the_file)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
+/* Also of a filter that no format stands on. */
+CO_TEST(test_memory)
+{
+	g_autoptr(GError) err = NULL;
+	struct image *filter, *img;
+	uint64_t left;
+
+	make_image();
+	filter = co_new_filter("image", 0);
+	left = image_memory_left(filter);
+	g_assert_cmpuint(left, ==, IMAGE_DEFAULT_MEMORY_LIMIT);
+	g_assert_cmpint(image_memory_take(filter, left + 1, "it", &err), ==, -EFBIG);
+	g_assert_cmpint(image_memory_take(filter, 4096, "it", NULL), ==, 0);
+	g_assert_cmpuint(image_memory_left(filter), ==, left - 4096);
+	/* A filter on a filter: they share the account, whoever is closed first. */
+	g_clear_error(&err);
+	g_assert_cmpint(image_co_new_format(&filter_ops, filter, 0, &img, &err), ==, 0);
+	g_assert_cmpuint(image_memory_left(img), ==, left - 4096);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
 /* The lock that keeps writers out is taken at the bottom. */
 CO_TEST(test_writers_are_kept_out)
 {
@@ -232,6 +253,7 @@ int main(int argc, char **argv)
 	scratch = enter_scratch();
 	g_test_add_func("/filter/qcow2-on-a-filter", test_qcow2_on_a_filter);
 	g_test_add_func("/filter/what-is-known-of-the-file", test_what_is_known_of_the_file);
+	g_test_add_func("/filter/memory", test_memory);
 	g_test_add_func("/filter/writers-are-kept-out", test_writers_are_kept_out);
 	g_test_add_func("/filter/raw-on-qcow2", test_raw_on_qcow2);
 	return leave_scratch(scratch, g_test_run());

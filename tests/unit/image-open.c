@@ -30,11 +30,20 @@ CO_TEST(test_wrong_kind_of_file)
 
 CO_TEST(test_no_permission)
 {
+	struct image *img;
+
 	if (geteuid() == 0)
 		g_assert_cmpint(seteuid(65534), ==, 0);
 	co_open_fails("secret", NULL, 0, EACCES, "Permission denied");
 	co_open_fails("readable", NULL, IMAGE_RDWR, EACCES, "to read and write");
 	image_co_close(co_open_ok("readable", NULL, 0));
+	co_open_fails("json:{\"driver\":\"raw\",\"file.filename\":\"readable\"}", NULL, IMAGE_RDWR,
+		      EACCES, "to read and write");
+	img = co_open_ok("json:{\"driver\":\"raw\",\"auto-read-only\":true,"
+			 "\"file.filename\":\"readable\"}",
+			 NULL, IMAGE_RDWR);
+	g_assert_true(image_is_read_only(img));
+	image_co_close(img);
 	g_assert_cmpint(seteuid(getuid()), ==, 0);
 }
 
