@@ -52,6 +52,14 @@ static void ubd_look(unsigned long now)
 	WRITE_ONCE(ubd_last_look, now);
 }
 
+bool ubd_was_frozen_since(unsigned long since)
+{
+	unsigned long now = jiffies;
+
+	ubd_look(now);
+	return time_in_range(READ_ONCE(ubd_last_frozen), since, now);
+}
+
 bool ubd_is_late_since(unsigned long since, unsigned long limit)
 {
 	unsigned long now = jiffies, frozen;

@@ -455,6 +455,9 @@ void ubd_suspend_exit(void);
  */
 bool ubd_is_late_since(unsigned long since, unsigned long limit);
 
+/* True if the system may have been suspended at some time since @since, in jiffies. Any context. */
+bool ubd_was_frozen_since(unsigned long since);
+
 /* ---- recovery.c ---- */
 
 void ubd_recovery_init(struct ubd_device *dev);

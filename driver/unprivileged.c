@@ -254,7 +254,8 @@ int ubd_pace(const struct ubd_device *dev)
 /*
  * A system-wide sync() waits for the dirty pages of every disk. A server that answers each write
  * just in time could make that last for hours, so it must write at a minimum rate during the time
- * in which it has writes. Reads and flushes concern only those who chose to use the disk.
+ * in which it has writes. Reads and flushes concern only those who chose to use the disk. A write
+ * during which the system was suspended is not timed.
  */
 static bool ubd_is_paced(const struct ubd_device *dev, const struct request *rq)
 {
@@ -290,7 +291,8 @@ void ubd_rate_end(struct ubd_device *dev, const struct request *rq)
 	if (!ubd_is_paced(dev, rq))
 		return;
 	spin_lock(&rate->lock);
-	rate->busy_ns += now - rate->counted_ns;
+	if (!ubd_was_frozen_since(jiffies - nsecs_to_jiffies(now - rate->counted_ns)))
+		rate->busy_ns += now - rate->counted_ns;
 	rate->counted_ns = now;
 	rate->in_flight--;
 	rate->written_bytes += max_t(u32, blk_rq_bytes(rq), UBD_MIN_COUNTED);
