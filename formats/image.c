@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Image nodes: what is known of one. All other files of formats/ may call these functions, which
+ * Image nodes: what is known about one. All other files of formats/ may call these functions, which
  * call none of them. Nodes begin and end in image_node.c, image_open.c opens chains, image_create.c
- * makes images, image_io.c has the requests.
+ * creates images, and image_io.c has the requests.
  */
 #include "image_int.h"
 
@@ -97,7 +97,7 @@ bool image_is_on_block_device(const struct image *img)
 
 /* ---- troubles ---- */
 
-/* The first file of a layer that has it, whatever nodes stand between. */
+/* The first file of a layer that has this trouble, whatever nodes stand in between. */
 static const char *troubled_file(const struct image *node, unsigned trouble)
 {
 	if (!node)

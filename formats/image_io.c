@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Image nodes: requests. Every request comes through here, on every level; what
- * a format gets to see is in range, allowed, and of the alignment it asked for.
+ * Image nodes: requests. Every request passes through here, at every level; what a format sees is
+ * in range, allowed, and aligned as it asked.
  *
- * A request that is not aligned goes through a bounce buffer. For a write this means to read
- * the blocks at its ends, to change a part of them and to write them back; the node's
- * rmw_lock keeps other writes to the same blocks out of that time. Reads need no lock:
- * what lies beside the changed part is written back as it was.
+ * A request that is not aligned goes through a bounce buffer. For a write that means reading the
+ * blocks at its ends, changing parts of them and writing them back; meanwhile the node's rmw_lock
+ * keeps out other writes to the same blocks. Reads need no lock: what lies beside the changed part
+ * is written back as it was.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,16 +15,16 @@
 #include "enum_names.h"
 #include "image_int.h"
 
-/* A request of more is done in pieces: one transfer of the kernel stays below 2 GiB. */
+/* A larger request is done in pieces: one transfer by the kernel stays below 2 GiB. */
 #define MAX_PIECE  (1024ULL * 1024 * 1024)
-/* Memory of one request for bouncing or for zeroes; more than any alignment. */
+/* Memory that one request takes for bouncing or for zeroes; larger than any alignment. */
 #define MAX_BOUNCE (1024ULL * 1024)
 
 /* ---- checks ---- */
 
 /*
- * Anything past INT64_MAX is out of range, with room to round up. A node that
- * grows may be read and written behind its end.
+ * Anything beyond INT64_MAX is out of range, with room to round up. A node that grows may be read
+ * and written behind its end.
  */
 static int check_range(struct image *img, uint64_t off, uint64_t bytes)
 {
@@ -57,7 +57,7 @@ static bool memory_is_aligned(struct image *img, uint64_t bytes, struct iobuf me
 }
 
 /*
- * Where the data of a fixed buffer lie only the kernel knows: it refuses what is not aligned, and
+ * Only the kernel knows where the data of a fixed buffer lies: it refuses what is not aligned, and
  * then that goes through a bounce buffer.
  */
 static bool is_refused(struct iobuf mem, int ret)
@@ -65,7 +65,7 @@ static bool is_refused(struct iobuf mem, int ret)
 	return mem.fixed && ret == -EINVAL;
 }
 
-/* The changes of whole blocks go side by side, changes of parts of blocks alone. */
+/* Changes of whole blocks run side by side, changes of parts of blocks alone. */
 static void lock_change(struct image *img, bool whole_blocks) NO_THREAD_SAFETY_ANALYSIS
 {
 	if (!img->rmw_lock)
@@ -117,7 +117,7 @@ static int padded_init(struct padded_part *b, struct image *img, uint64_t off, u
 	return b->buf ? 0 : -ENOMEM;
 }
 
-/* The part that follows, up to the end of the request; false when that was reached. */
+/* The next part, up to the end of the request; false if that was reached. */
 static bool padded_next(struct padded_part *b, struct image *img, uint64_t end)
 {
 	uint32_t align = img->limits.request_alignment;
@@ -156,7 +156,7 @@ static int read_block(struct image *img, struct padded_part *b, uint64_t block_o
 				   IOBUF(&iov, b->buf + (block_off - b->block_off), align));
 }
 
-/* Reads the blocks that the part covers only in part: the first, the last. */
+/* Reads the blocks that the part covers only partly: the first and the last. */
 static int read_edges(struct image *img, struct padded_part *b)
 {
 	uint32_t align = img->limits.request_alignment;
@@ -205,7 +205,10 @@ static int read_piece(struct image *img, uint64_t off, uint64_t bytes, struct io
 	return is_refused(mem, ret) ? bounced_read(img, off, bytes, mem) : ret;
 }
 
-/* Where a piece that starts at @off ends: all but the last end on a multiple of any alignment. */
+/*
+ * Where a piece that starts at @off ends: all pieces but the last end on a multiple of any
+ * alignment.
+ */
 static uint64_t piece_bytes(uint64_t off, uint64_t bytes)
 {
 	return MIN(bytes, MAX_PIECE - off % MAX_PIECE);
@@ -251,7 +254,10 @@ static int write_piece(struct image *img, uint64_t off, uint64_t bytes, struct i
 	return ret;
 }
 
-/* Durable before it completes: by the node itself, or by a flush behind the change. */
+/*
+ * Makes the change durable before the request completes: by the node itself, or by a flush after
+ * it.
+ */
 static int finish_change(struct image *img, int ret, unsigned flags, bool fua_done)
 {
 	if (ret || !(flags & IMAGE_REQ_FUA) || fua_done)
@@ -259,7 +265,10 @@ static int finish_change(struct image *img, int ret, unsigned flags, bool fua_do
 	return image_co_flush(img);
 }
 
-/* Whether the node wants to know, and it is so. What is in a fixed buffer only the kernel knows. */
+/*
+ * Whether the node wants to know that the data is zero, and it is. Only the kernel knows what a
+ * fixed buffer contains.
+ */
 static bool are_zeroes(const struct image *img, uint64_t bytes, struct iobuf mem)
 {
 	return img->detect_zeroes && bytes && !mem.fixed && iobuf_is_zero(mem, bytes);
@@ -348,7 +357,9 @@ int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes)
 	int ret = zeroes ? 0 : -ENOMEM;
 
 	while (!ret && bytes) {
-		/* End on multiples, so that only the ends of all are not aligned. */
+		/*
+		 * End on multiples, so that only the two ends of the whole request are not aligned.
+		 */
 		uint64_t piece = MIN(bytes, room - off % room);
 
 		ret = write_piece(img, off, piece, IOBUF(&iov, zeroes, piece), 0);
@@ -359,7 +370,7 @@ int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes)
 	return ret;
 }
 
-/* What the format makes of the range, if it is whole blocks. */
+/* The format's own way for the range, if that consists of whole blocks. */
 static int try_zero_op(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
 	int ret;
@@ -387,9 +398,9 @@ static int zero_part(struct image *img, uint64_t off, uint64_t bytes, unsigned f
 }
 
 /*
- * In three parts, so that a format which only knows whole clusters need not
- * refuse the whole range for its ends. The middle comes first: when that is
- * refused under NO_FALLBACK nothing was changed.
+ * In three parts, so that a format that only knows whole clusters need not refuse the whole range
+ * because of its ends. The middle comes first: if it is refused under NO_FALLBACK, nothing has been
+ * changed.
  */
 static int zero_parts(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
@@ -417,7 +428,7 @@ int image_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsi
 
 	if (ret)
 		return ret;
-	/* Less than a block can only be written; so before anything is changed. */
+	/* Less than a block can only be written; so find that out before anything is changed. */
 	if (flags & IMAGE_REQ_NO_FALLBACK && !range_is_aligned(img, off, bytes))
 		return -ENOTSUP;
 	if (!(img->flags & IMAGE_UNMAP))
@@ -443,7 +454,7 @@ int image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 	lock_change(img, true);
 	ret = img->ops->co_pdiscard(img, off, end - off);
 	unlock_change(img, true);
-	/* It is advice: who cannot take it does not. */
+	/* It is advice: a node that cannot follow it does not. */
 	return ret == -ENOTSUP ? 0 : ret;
 }
 
@@ -540,8 +551,8 @@ int image_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 }
 
 /*
- * As image_co_block_status() for a layer that may be shorter than what is above it, which
- * *ret_extent was filled for before.
+ * Like image_co_block_status() for a layer that may be shorter than the one above it, for which
+ * *ret_extent was filled before.
  */
 static int layer_status(struct image *layer, uint64_t off, uint64_t bytes,
 			struct image_extent *ret_extent)
@@ -551,8 +562,8 @@ static int layer_status(struct image *layer, uint64_t off, uint64_t bytes,
 	if (off < size)
 		return image_co_block_status(layer, off, MIN(bytes, size - off), ret_extent);
 	/*
-	 * The end of the layer decides it: nothing below shines through here. A place
-	 * that the layer above has for it, but does not use, stays.
+	 * The end of the layer decides: nothing below shows through here. A place that the layer
+	 * above has for the range, but does not use, stays.
 	 */
 	ret_extent->flags &= IMAGE_EXTENT_OFFSET;
 	ret_extent->flags |= IMAGE_EXTENT_ZERO | IMAGE_EXTENT_ALLOCATED;
@@ -580,7 +591,7 @@ int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 			break;
 	}
 	if (!(extent.flags & IMAGE_EXTENT_ALLOCATED)) {
-		/* A place that is there, but not in use, is worth telling. */
+		/* An existing place is worth reporting even if it is not in use. */
 		extent.flags = IMAGE_EXTENT_ZERO | (extent.flags & IMAGE_EXTENT_OFFSET);
 		extent.layer = NULL;
 	}
@@ -591,8 +602,8 @@ int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 /* ---- reading through a chain ---- */
 
 /*
- * The layer that decides the first part of a range, and how long that is. NULL:
- * it is behind the end of the layer that would.
+ * The layer that decides the first part of a range, and how long that part is. NULL: it lies behind
+ * the end of the layer that would decide.
  */
 static int find_layer(struct image *img, uint64_t off, uint64_t *bytes, struct image **ret_layer)
 {
@@ -601,7 +612,7 @@ static int find_layer(struct image *img, uint64_t off, uint64_t *bytes, struct i
 
 	for (; img && off < image_size(img); img = img->backing) {
 		*bytes = MIN(*bytes, image_size(img) - off);
-		/* The last one need not be asked, which for a file would be slow. */
+		/* The last layer need not be asked; for a file that would be slow. */
 		if (!img->backing)
 			break;
 		ret = image_co_block_status(img, off, *bytes, &extent);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Image nodes: what one is called. */
+/* Image nodes: their names. */
 #include <string.h>
 
 #include "image_int.h"
@@ -22,7 +22,7 @@ static void add_options(const struct image *img, int place, struct node_options 
 	}
 }
 
-/* Everything that decides what is read from it. */
+/* All options that decide what is read from it. */
 static struct node_options *full_options(const struct image *img)
 {
 	struct node_options *full = node_options_new();
@@ -33,7 +33,7 @@ static struct node_options *full_options(const struct image *img)
 				 node_options_text(img->options, "driver") ?: img->ops->name);
 		add_options(img, NODE_OPTION_IN_NAME, full);
 	} else if (!img->file) {
-		/* One that a test made. */
+		/* A node that a test made. */
 		node_options_set(full, "driver", NODE_VALUE_STRING, img->ops->name);
 		node_options_set(full, "filename", NODE_VALUE_STRING, img->filename);
 	} else {
@@ -48,7 +48,7 @@ static struct node_options *full_options(const struct image *img)
 	return full;
 }
 
-/* Whether the name of the file leads to the same node, the format being known. */
+/* Whether the file's name leads to the same node, if the format is known. */
 static bool is_plain(const struct image *img)
 {
 	const struct node_option *option = options_of(img);

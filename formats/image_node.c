@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* One node: how it begins and ends. */
+/* How one node begins and ends. */
 #include <errno.h>
 
 #include "image_int.h"

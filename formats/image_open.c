@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Image nodes: opening the graph of nodes that a name describes: each format on what is below it,
+ * Image nodes: opens the graph of nodes that a name describes: each format on what is below it, and
  * down the chain of backing files. Options that no node has taken are refused.
  */
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include "node_name.h"
 #include "probe.h"
 
-/* Nodes of a graph: each may come from an image that says where the next one is. */
+/* Limit of nodes in a graph: each may come from an image that says where the next one is. */
 #define MAX_NODES 1024
-/* Formats on formats, which call each other on the stack of a coroutine. */
+/* Limit of formats on formats, which call each other on the stack of a coroutine. */
 #define MAX_DEPTH 8
 
 /* ---- one image ---- */
@@ -44,7 +44,9 @@ static int co_probe(struct image *file, const struct format_ops **ret_ops, GErro
 	return ret;
 }
 
-/* What is called a foreign format must be of it: its header is not looked at any further. */
+/*
+ * A file that is said to have a foreign format must have it: nothing else of its header is checked.
+ */
 static int co_check_foreign(struct image *file, const struct format_ops *ops, GError **err)
 {
 	const struct format_ops *found;
@@ -56,7 +58,7 @@ static int co_check_foreign(struct image *file, const struct format_ops *ops, GE
 			    file->filename, ops->io.name);
 }
 
-/* At the bottom; and what stands on it learns how far the file has grown until now. */
+/* Locks the bottom; and the nodes on it learn how far the file has grown until now. */
 static int co_keep_writers_out(struct image *node, GError **err)
 {
 	int ret = 0;
@@ -75,7 +77,7 @@ static int co_keep_writers_out(struct image *node, GError **err)
 
 /* ---- nodes ---- */
 
-/* A graph while it is opened. */
+/* A graph while it is being opened. */
 struct graph {
 	const struct image_policy *policy;
 	struct image_memory *memory;
@@ -86,7 +88,7 @@ struct graph {
 static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
 			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err);
 
-/* A child by the name of a node: there are no others in this program. */
+/* A child given as the name of a node: this program has no other nodes. */
 static int refuse_reference(const struct node_options *options, const char *child, GError **err)
 {
 	const struct node_value *value = node_options_find(options, child);
@@ -97,7 +99,7 @@ static int refuse_reference(const struct node_options *options, const char *chil
 			    value->text);
 }
 
-/* Takes what was asked for the backing file, in place of what the image names. */
+/* Takes the options given for the backing file, which replace what the image names. */
 static int take_backing_options(struct image *img, GError **err)
 {
 	const struct node_value *value = node_options_find(img->options, "backing");
@@ -165,7 +167,7 @@ static int co_find_ops(struct image *file, const struct image_open_opts *opts,
 	return ret;
 }
 
-/* Opens the node itself, which has its options. On failure, opts->data_file is closed. */
+/* Opens the node itself, which already has its options. On failure, opts->data_file is closed. */
 static int co_open_node(struct graph *graph, struct image *img, struct image_open_opts *opts,
 			unsigned depth, GError **err)
 {
@@ -187,7 +189,7 @@ static int co_open_node(struct graph *graph, struct image *img, struct image_ope
 	return image_node_co_open(img, opts, err);
 }
 
-/* A format node on @file, which it owns from now on, also on failure. */
+/* Makes a format node on @file, which it owns from now on, even on failure. */
 static int co_open_format(struct graph *graph, struct image *file,
 			  const struct node_options *options, const struct image_open_opts *opts,
 			  unsigned depth, struct image **ret_img, GError **err)
@@ -216,7 +218,7 @@ static int co_open_format(struct graph *graph, struct image *file,
 	return 0;
 }
 
-/* A node is about to be opened. */
+/* Called when a node is about to be opened. */
 static int add_node(struct graph *graph, const struct node_options *options, unsigned depth,
 		    GError **err)
 {
@@ -251,13 +253,13 @@ static unsigned file_flags(unsigned flags)
 {
 	unsigned below = flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
 
-	/* The format decides what is passed on, unless the options of the file do. */
+	/* The format decides what is passed on, unless the file's own options do. */
 	return flags & IMAGE_FOR_REPAIR ? below | IMAGE_RDWR | IMAGE_UNMAP : below | IMAGE_UNMAP;
 }
 
 /*
- * The options of the node below a format, which the caller frees. A bottom as an image is raw: its
- * contents are the disk.
+ * The options of the node below a format; the caller frees them. A bottom used as an image is raw:
+ * its contents are the disk.
  */
 static struct node_options *take_file_options(struct node_options *options, GError **err)
 {
@@ -277,7 +279,7 @@ static struct node_options *take_file_options(struct node_options *options, GErr
 	node_options_drop(options, "file");
 	if (node_options_has_child(options, "file"))
 		return node_options_take_child(options, "file");
-	/* Who mistypes a list gets another driver than was meant. */
+	/* A mistyped list would silently select another driver. */
 	if (driver && !image_find_format(driver, err))
 		return NULL;
 	error_refuse(err, -EINVAL,
@@ -291,7 +293,7 @@ static bool is_write_refusal(int ret)
 	return ret == -EACCES || ret == -EPERM || ret == -EROFS;
 }
 
-/* The node below a format with @options, which makes *flags read-only where that is an option. */
+/* Opens the node below a format with @options; makes *flags read-only if that is an option. */
 static int co_open_file(struct graph *graph, const struct node_options *options,
 			const struct node_options *below, unsigned *flags, unsigned depth,
 			struct image **ret_file, GError **err)
@@ -311,7 +313,7 @@ static int co_open_file(struct graph *graph, const struct node_options *options,
 	return ret;
 }
 
-/* A format and all nodes below it, but not its backing file. @options are used up. */
+/* Opens a format and all nodes below it, but not its backing file. @options are used up. */
 static int co_open_layer(struct graph *graph, struct node_options *options,
 			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
 			 GError **err)
@@ -339,7 +341,7 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 
 /* ---- the chain ---- */
 
-/* What the image says of its backing file, for what the user does not say. */
+/* Adds what the image says about its backing file where the user says nothing. */
 static int add_named_backing(const struct image *layer, struct node_options *options,
 			     char **ret_name, GError **err)
 {
@@ -361,7 +363,7 @@ static int add_named_backing(const struct image *layer, struct node_options *opt
 	return 0;
 }
 
-/* The options of the backing file, which the caller frees; and its name for people. */
+/* The options of the backing file, and its name for messages; the caller frees both. */
 static struct node_options *backing_options(const struct image *layer, char **ret_name,
 					    GError **err)
 {
@@ -420,7 +422,7 @@ static int co_open_backing(struct graph *graph, const struct image *top, struct 
 	};
 	int ret = co_open_layer(graph, options, &opts, depth, &layer->backing, err);
 
-	/* It is the top image's format that the caller can choose. */
+	/* The caller can only choose the format of the top image. */
 	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
 }
 
@@ -456,7 +458,7 @@ static int co_open_chain(struct graph *graph, struct image *top, const struct im
 
 /* ---- below a format ---- */
 
-/* What a format stands on: a bottom or, as a filter, another format with its chain. */
+/* Opens what a format stands on: a bottom or, for a filter, another format with its chain. */
 static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
 			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err)
 {
@@ -492,7 +494,7 @@ static bool is_unlocked(const struct image *node)
 	return node && (node->unlocked || is_unlocked(node->file));
 }
 
-/* Once for a chain, whose files tend to be on one file system. */
+/* Once for a chain, whose files are usually on one file system. */
 static void warn_of_unlocked(const struct image *img, const struct image_open_opts *opts)
 {
 	g_autofree char *line = NULL;
@@ -507,7 +509,7 @@ static void warn_of_unlocked(const struct image *img, const struct image_open_op
 	opts->warn(line);
 }
 
-/* The top's chain, if the top could be opened: @ret is 0. Otherwise closes it. */
+/* Opens the top's chain if the top was opened: @ret is 0. Otherwise closes it. */
 static int co_complete(struct graph *graph, int ret, struct image *img,
 		       const struct image_open_opts *opts, struct image **ret_img, GError **err)
 {
@@ -608,7 +610,7 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	options = options_of_image(filename, opts, &is_graph, err);
 	ret = options ? co_open_graph(options, opts, ret_img, err) : -EINVAL;
 	node_options_free(options);
-	/* Where a graph is wrong is not always told by the name of a file. */
+	/* The name of a file does not always tell where a graph is wrong. */
 	if (ret && is_graph)
 		g_prefix_error(err, "Could not open '%s': ", filename);
 	return image_one_line(ret, err);

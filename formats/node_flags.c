@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the options that all nodes have mean. */
+/* What the options common to all nodes mean. */
 #include <errno.h>
 #include <string.h>
 
 #include "image_int.h"
 
-/* Sets or clears @flag, if the option was given. */
+/* Sets or clears @flag if the option was given. */
 static void set_flag(const struct node_options *options, const char *name, unsigned flag,
 		     unsigned *flags)
 {
@@ -26,7 +26,7 @@ static void set_discard(const struct node_options *options, unsigned *flags)
 		*flags |= IMAGE_UNMAP;
 }
 
-/* Like QEMU: what may free space needs discard=unmap. */
+/* Like QEMU: freeing space needs discard=unmap. */
 static int check_detect_zeroes(const struct node_options *options, unsigned flags, GError **err)
 {
 	if (g_strcmp0(node_options_text(options, "detect-zeroes"), "unmap") ||

@@ -3,7 +3,7 @@
  * JSON text as options of nodes; see node_json.h.
  *
  * The text may come from the header of a stranger's image. So its length and its depth are limited,
- * and it becomes a flat list at once, without a tree that somebody would have to walk.
+ * and it becomes a flat list at once, without a tree that would have to be walked.
  */
 #include "node_json.h"
 
@@ -29,7 +29,7 @@ static bool fail(struct parser *p, const char *reason)
 	return false;
 }
 
-/* Not at the end; and a word about it if it is. */
+/* Fails with what was expected here, or because the text ended too early. */
 static bool fail_here(struct parser *p, const char *expected)
 {
 	g_autofree char *reason = NULL;
@@ -68,7 +68,7 @@ static bool take_hex(struct parser *p, gunichar *ret_code)
 	return true;
 }
 
-/* What follows "\u"; two of them for characters beyond the first 64k. */
+/* Parses what follows "\u"; two of these for characters beyond the first 64k. */
 static bool take_unicode(struct parser *p, GString *string)
 {
 	gunichar code, low;
@@ -107,7 +107,7 @@ static bool take_escape(struct parser *p, GString *string)
 	return true;
 }
 
-/* NULL, with the error set, if there is none. */
+/* NULL with the error set if there is none. */
 static char *take_string(struct parser *p)
 {
 	g_autoptr(GString) string = g_string_new(NULL);
@@ -201,7 +201,7 @@ static bool parse_number(struct parser *p, const char *name)
 	g_autofree char *text = g_strndup(p->at, len);
 	char *end;
 
-	/* Whether it is a number at all; whether it is a good one, who asks for it knows. */
+	/* Whether it is a number at all; the option's reader checks its value. */
 	g_ascii_strtod(text, &end);
 	if (*end || *text == '+' || *text == '.')
 		return fail_here(p, "a number");

@@ -11,7 +11,7 @@
 
 #define JSON_PREFIX    "json:"
 
-/* Longer names make no sense, and would be searched for at each level. */
+/* Longer names make no sense, and would have to be searched at each level. */
 #define MAX_FILE_DEPTH 16
 
 bool node_name_is_identifier(const char *text)
@@ -54,7 +54,7 @@ const struct node_value *node_name_of_file(const struct node_options *options, c
 
 /* ---- option lists ---- */
 
-/* One part of a list: "name=value"; "name" and "noname" are on and off. */
+/* Adds one part of a list: "name=value"; "name" and "noname" mean on and off. */
 static int add_part(struct node_options *options, char *part, bool is_first, GError **err)
 {
 	char *value = strchr(part, '=');
@@ -63,7 +63,7 @@ static int add_part(struct node_options *options, char *part, bool is_first, GEr
 	if (value) {
 		*value++ = '\0';
 	} else if (is_first) {
-		/* A name alone would be that of a node. */
+		/* A name alone would be the name of a node. */
 		value = part;
 		name = "file";
 	} else if (g_str_has_prefix(part, "no")) {

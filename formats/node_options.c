@@ -120,7 +120,7 @@ void node_options_drop(struct node_options *options, const char *name)
 		g_ptr_array_remove(options->values, value);
 }
 
-/* What follows "CHILD." in a name; NULL if it is not of that child. */
+/* What follows "CHILD." in a name; NULL if the name does not belong to that child. */
 static const char *name_in_child(const struct node_value *value, const char *child)
 {
 	size_t len = strlen(child);
@@ -245,8 +245,8 @@ static void append_value(GString *json, const struct node_value *value)
 }
 
 /*
- * Takes the list apart. A name may have any number of dots, but each level is a string that is
- * shorter, and a list is not longer than its text was.
+ * Splits the list. A name may have any number of dots, but each level is a string that is shorter,
+ * and a list is not longer than its text.
  */
 static void append_object(GString *json, struct node_options *options, unsigned depth)
 {
@@ -428,7 +428,7 @@ static int check_value(const struct node_value *value, const struct node_option 
 static int check_option(const struct node_value *value, const struct node_option *option,
 			const char *driver, bool places_only, GError **err)
 {
-	/* As if it were not there. */
+	/* As if the option were not there. */
 	if (value->type == NODE_VALUE_NULL)
 		return 0;
 	if (option->refusal)
@@ -489,7 +489,7 @@ uint64_t node_options_number(const struct node_options *options, const char *nam
 	const struct node_value *value = find(options, name);
 	uint64_t number = otherwise;
 
-	/* Every number is a size, too: only sizes may have a suffix. */
+	/* Every number is also a size: only sizes may have a suffix. */
 	if (value && value->type != NODE_VALUE_NULL && !parse_size(value, &number))
 		g_assert_not_reached();
 	return number;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The format `raw`: the file is the disk, or a part of it is.
+ * The format `raw`: the file, or a part of it, is the disk.
  *
- * A disk has whole sectors: a file that does not end on one is taken to have
- * zeroes up to there, and gets them with the first write behind its end.
+ * A disk has whole sectors: a file that does not end on a sector is taken to have zeroes up to the
+ * next one, and gets them with the first write behind its end.
  *
- * Below another format it is a filter, and its size is exactly that of the file or the part. As
+ * Below another format raw is a filter, and its size is exactly that of the file or the part. As
  * with any file, reads beyond the end then get zeroes.
  */
 #include <errno.h>
@@ -16,13 +16,13 @@
 #include "probe.h"
 
 /*
- * Where nobody said that it is raw, its first sector says so, and that can be
- * changed by whoever uses the disk: with a header of another format there, the next user
- * (or QEMU, which knows more formats) would open a backing file of his choice. So the first
- * sector is guarded.
+ * If nobody said that the image is raw, its first sector says so, and any user of the disk can
+ * change that: with a header of another format there, the next user (or QEMU, which knows more
+ * formats) would open a backing file of that user's choice. So the first sector is guarded.
  *
- * The last one is not, although two formats show there: such a file is refused, and no other
- * file is opened for it. And the end moves when the disk is resized, to what was written unseen.
+ * The last sector is not, although two formats show there: such a file is refused, and no other
+ * file is opened for it. And the end moves when the disk is resized, to data that was written
+ * unseen.
  */
 struct raw {
 	bool guessed;
@@ -77,13 +77,13 @@ static int raw_co_open(struct image *img, const struct image_open_opts *opts, GE
 	img->size = has_size ? size : size_in_file(img);
 	img->grows = opts->is_below;
 	img->limits = *image_limits(img->file);
-	/* It is written in whole then, and can be looked at. */
+	/* Then it is written as a whole, and can be checked. */
 	if (raw->guessed && !image_is_read_only(img))
 		img->limits.request_alignment = MAX(img->limits.request_alignment, SECTOR_SIZE);
 	return 0;
 }
 
-/* How much of a range is in the part of the file that the disk is. */
+/* How much of a range lies in the part of the file that is the disk. */
 static uint64_t bytes_in_part(const struct image *img, uint64_t off, uint64_t bytes)
 {
 	const struct raw *raw = img->opaque;
@@ -104,8 +104,8 @@ static int follow_file(struct image *img, int ret)
 }
 
 /*
- * -EPERM if the first sector is to look like another format. Who made the request might change
- * what is in a fixed buffer after the look: refused, it comes again in memory.
+ * -EPERM if the first sector would look like another format. The guest might change a fixed buffer
+ * after the check, so such a request is refused and repeated in memory.
  */
 static int check_head(struct iobuf mem)
 {
@@ -118,9 +118,9 @@ static int check_head(struct iobuf mem)
 }
 
 /*
- * With O_DIRECT the last sectors can only be written together with what
- * lies behind them in a bigger block; then the file has grown beyond the disk. What
- * somebody else has added since is not ours to cut.
+ * With O_DIRECT the last sectors can only be written together with what lies behind them in a
+ * larger block; then the file has grown beyond the disk. What another program has added since must
+ * not be cut off.
  */
 static int co_trim(struct image *img)
 {
@@ -197,7 +197,7 @@ static int raw_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 		ret = image_co_block_status(img->file, raw->offset + off, there, ret_extent);
 	else
 		*ret_extent = (struct image_extent){ .bytes = bytes, .flags = IMAGE_EXTENT_ZERO };
-	/* Where the bottom finds it is its own business. */
+	/* How the bottom finds out is its own business. */
 	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET;
 	ret_extent->host_off = raw->offset + off;
 	return ret;
@@ -205,7 +205,7 @@ static int raw_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 
 /* ---- size ---- */
 
-/* Lets the file grow from @old to @size. */
+/* Makes the file grow from @old to @size. */
 static int co_preallocate(struct image *file, uint64_t old, uint64_t size,
 			  enum image_preallocation mode)
 {

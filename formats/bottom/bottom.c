@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * File names: which bottom node one asks for, how it is opened and made, and which file it is.
- * Nothing outside this folder knows what a file name can be.
+ * File names: which bottom node a name asks for, how that is opened and created, and which file it
+ * is. Nothing outside this folder knows what a file name can be.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 
 /* ---- names ---- */
 
-/* The length of "name:" at the start of @filename as of nbd:..., 0 if there is none. */
+/* The length of a "name:" at the start of @filename, as in nbd:...; 0 if there is none. */
 static size_t protocol_length(const char *filename)
 {
 	size_t len = strcspn(filename, ":/");
@@ -19,9 +19,9 @@ static size_t protocol_length(const char *filename)
 	return filename[len] == ':' ? len + 1 : 0;
 }
 
-/* The first one also has the names that begin with no prefix. */
+/* The first one also takes names without a prefix. */
 static const struct bottom {
-	const char *prefix; /* of names; NULL: it has none */
+	const char *prefix; /* of names; NULL: none */
 	const char *driver;
 	const struct bottom_ops *ops;
 } bottoms[] = {
@@ -88,7 +88,7 @@ struct node_options *image_options_of_name(const char *filename, bool *ret_is_gr
 	return options;
 }
 
-/* Adds what a file name asks for, as a format on that file, where @options do not say otherwise. */
+/* Adds what a file name asks for, as a format on that file, unless @options say otherwise. */
 static bool add_name(struct node_options *options, const char *filename, GError **err)
 {
 	bool is_graph;
@@ -114,7 +114,7 @@ char *image_name_from_options(const char *list, const char *filename, GError **e
 	return name;
 }
 
-/* So that a path has no other meaning when it is resolved once more. */
+/* So that a path keeps its meaning when it is resolved again. */
 static char *name_of_path(const char *path)
 {
 	return g_strconcat(protocol_length(path) ? "./" : "", path, NULL);
@@ -226,7 +226,7 @@ bool image_co_same_file(const char *a, const char *b)
 	return same;
 }
 
-/* Options that decide what is read, and no others: names of disks depend on them. */
+/* Only the options that decide what is read: the names of disks depend on them. */
 static bool is_of_stable_name(const struct node_value *value)
 {
 	static const char *const decisive[] = { "driver", "filename", "offset", "size", NULL };
@@ -253,7 +253,7 @@ static char **decisive_names(const struct node_options *options)
 	return (char **)g_ptr_array_steal(names, NULL);
 }
 
-/* A format on a file, which is known by the name of that alone. */
+/* A format on a file is known by that file's name alone. */
 static bool is_file_alone(char *const *names)
 {
 	static const char *const plain[] = { "driver", "file.driver", "file.filename", NULL };
@@ -306,7 +306,7 @@ char *image_stable_name(const char *filename)
 
 /* ---- open and create ---- */
 
-/* What the bottom is asked for: its own name or, where it has none, its options. */
+/* What the bottom is asked for: its own name or, if it has none, its options. */
 static char *name_of_bottom(const struct bottom *bottom, const struct node_options *options,
 			    GError **err)
 {
@@ -320,7 +320,7 @@ static char *name_of_bottom(const struct bottom *bottom, const struct node_optio
 	return NULL;
 }
 
-/* What names it, if an image does: its file name, or else the driver. */
+/* What an image would call it: its file name or else the driver. */
 static const char *named_by(const struct node_options *options)
 {
 	const struct node_value *value =

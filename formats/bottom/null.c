@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The bottom node `null`, for measuring what everything above it costs: it
- * reads as zeroes and forgets what is written. Its file name is "null:SIZE",
- * as in null:10G; or it has none, and its size is an option.
+ * The bottom node `null`, for measuring the cost of everything above it: it reads as zeroes and
+ * forgets what is written. Its file name is "null:SIZE", as in null:10G; or it has none, and its
+ * size is an option.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The options of a qcow2 node (node_options.h), which say how an image is used while it is open.
- * What is stored in the image is in create.c and amend.c.
+ * create.c and amend.c handle what is stored in the image.
  */
 #include "options.h"
 
@@ -9,7 +9,7 @@
 
 #include "qcow2.h"
 
-/* For the rest of the cache there must be enough of both. */
+/* The rest of the cache needs enough of both. */
 #define MIN_REFCOUNT_CACHE_BYTES (8u << 10)
 #define MIN_ENTRY_BYTES		 512
 
@@ -131,7 +131,7 @@ static int check_entry_bytes(const struct qcow2 *q, uint64_t bytes, GError **err
 
 /* ---- caches ---- */
 
-/* What one of the two caches gets: @both is 0 if that was not given. */
+/* The size of one of the two caches; @both is 0 if that was not given. */
 static int split_cache(const struct image_open_opts *opts, uint64_t both, uint64_t *l2,
 		       uint64_t *refcounts, GError **err)
 {
