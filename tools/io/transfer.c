@@ -563,10 +563,8 @@ int io_co_cmd_truncate(struct io_session *session, const struct io_command *comm
 
 	if (!io_parse(command, entries, argv))
 		return -EINVAL;
-	if (!words || words[1]) {
-		io_print_usage(command);
-		return -EINVAL;
-	}
+	if (!words || words[1])
+		return usage_error(command);
 	if (preallocation && !image_parse_preallocation(preallocation, &mode)) {
 		tool_error("Invalid preallocation mode '%s'", preallocation);
 		return -EINVAL;
