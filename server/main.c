@@ -447,8 +447,9 @@ static bool co_serve_device(struct server *server)
 	clients_co_free(server->clients);
 	co_look_for_loss(disk_image(server->disk), device);
 	ok &= co_close_image(disk_image(server->disk));
-	device_co_free(device);
+	/* Before the device: a signal asks it to end. */
 	co_end_signals(server);
+	device_co_free(device);
 	remove_pid_file(server);
 	return ok;
 }
