@@ -78,6 +78,9 @@ gboolean tool_no_lock(const char *name, const char *value, void *data, GError **
 			"FILENAME is a list of options: driver=FMT,file.filename=FILE,...", NULL   \
 	}
 
+/* The options of commands that open an existing image. */
+#define TOOL_OPEN_OPTIONS(image_opts) TOOL_IMAGE_OPTS_OPTION(image_opts), TOOL_POLICY_OPTIONS
+
 /*
  * With --image-opts (@image_opts): replaces the name by that of the graph that it describes. False,
  * after an error message, if it is invalid, or if a format was given, too.
