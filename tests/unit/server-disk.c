@@ -7,7 +7,6 @@
 
 #define LOOPS	     4
 #define CREW	     8
-#define SECTIONS     2000
 #define REPLACEMENTS 500
 
 /* What stands for images: disk.c does not look into them. */
@@ -17,27 +16,40 @@ struct top {
 };
 
 static struct top tops[3];
-static _Atomic unsigned seen_changes;
+static _Atomic unsigned nr_started, seen_changes;
+static _Atomic bool replaced; /* as often as it will be */
 
+static unsigned use_top_once(struct disk *disk, bool waits)
+{
+	struct top *top = (struct top *)disk_co_begin(disk);
+	unsigned number = top->number;
+
+	g_assert_true(top->in_use);
+	/* As a request that waits for its I/O. */
+	if (waits)
+		co_reschedule();
+	g_assert_true(top->in_use);
+	g_assert_cmpuint(top->number, ==, number);
+	disk_co_end(disk);
+	return number;
+}
+
+/* From before the first replacement until after the last one, so that each user sees some. */
 static void use_top(void *arg)
 {
 	struct disk *disk = arg;
-	unsigned last = 0;
+	unsigned last = use_top_once(disk, false);
 
-	for (unsigned i = 0; i < SECTIONS; i++) {
-		struct top *top = (struct top *)disk_co_begin(disk);
-		unsigned number = top->number;
+	nr_started++;
+	for (unsigned i = 0;; i++) {
+		bool is_last = replaced;
+		unsigned number = use_top_once(disk, i % 4 == 0);
 
-		g_assert_true(top->in_use);
-		/* As a request that waits for its I/O. */
-		if (i % 4 == 0)
-			co_reschedule();
-		g_assert_true(top->in_use);
-		g_assert_cmpuint(top->number, ==, number);
-		disk_co_end(disk);
 		g_assert_cmpuint(number, >=, last);
 		seen_changes += number != last;
 		last = number;
+		if (is_last)
+			break;
 		if (i % 64 == 0)
 			co_sleep_ns(20000);
 	}
@@ -47,6 +59,8 @@ static void replace_top(void *arg)
 {
 	struct disk *disk = arg;
 
+	while (nr_started < LOOPS * CREW)
+		co_sleep_ns(10000);
 	for (unsigned i = 1; i <= REPLACEMENTS; i++) {
 		struct top *next = &tops[i % G_N_ELEMENTS(tops)], *old;
 
@@ -60,6 +74,7 @@ static void replace_top(void *arg)
 		old->in_use = false;
 		co_sleep_ns(10000);
 	}
+	replaced = true;
 }
 
 static void *replacing_thread(void *arg)
@@ -78,7 +93,7 @@ static void test_top_is_replaced_under_load(void)
 	thread = g_thread_new("replace", replacing_thread, disk);
 	test_run_crews(LOOPS, CREW, use_top, disk);
 	g_thread_join(thread);
-	g_assert_cmpuint(seen_changes, >, 0);
+	g_assert_cmpuint(seen_changes, >=, LOOPS * CREW);
 	g_assert_cmpuint(((struct top *)disk_image(disk))->number, ==, REPLACEMENTS);
 	disk_free(disk);
 }
