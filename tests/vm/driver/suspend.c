@@ -19,10 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LIMIT  10 /* seconds for a request, and to wait for a server */
-#define FROZEN "15"
-
-#define CPU    "/sys/devices/system/cpu/cpu1/online"
+#define CPU "/sys/devices/system/cpu/cpu1/online"
 
 static void run_on(int cpu)
 {
@@ -134,23 +131,45 @@ static void suspend(const char *level, const char *state, const char *seconds)
 	write_file("/sys/power/pm_test", "none");
 }
 
-/* Too much of the time since @begin has passed before and after the freeze to tell anything. */
-static bool is_too_slow(double begin)
+static const char *text_of(int number)
 {
-	return now() - begin - atoi(FROZEN) > LIMIT - 2;
+	static char text[2][16];
+	static unsigned nr;
+
+	nr = (nr + 1) % 2;
+	snprintf(text[nr], sizeof(text[nr]), "%d", number);
+	return text[nr];
 }
 
-/* Whether it could be told. */
-static bool try_suspend_under_requests(const char *level)
+/* Longer than @limit, which is in seconds. */
+static int frozen(int limit)
 {
-	int server = spawn_late_server("10");
+	return limit * 3 / 2;
+}
+
+/* Too much of the time since @begin has passed before and after the freeze to tell anything. */
+static bool is_too_slow(double begin, int limit)
+{
+	return now() - begin - frozen(limit) > limit - 2;
+}
+
+/* Each try says whether it could be told; on a slow machine only a longer limit can be. */
+static void try_limits(bool (*try)(const char *level, int limit), const char *level)
+{
+	for (int limit = 10; !try(level, limit); limit *= 3)
+		CHECK(limit < 90);
+}
+
+static bool try_suspend_under_requests(const char *level, int limit)
+{
+	int server = spawn_late_server(text_of(limit));
 	struct client client;
 	double begin = now();
 	bool told;
 
 	submit_there(&client);
-	suspend(level, "mem", FROZEN);
-	told = !is_too_slow(begin);
+	suspend(level, "mem", text_of(frozen(limit)));
+	told = !is_too_slow(begin, limit);
 	if (told) {
 		check_answered(&client);
 		check_it_goes_on(&client);
@@ -162,22 +181,16 @@ static bool try_suspend_under_requests(const char *level)
 	return told;
 }
 
-static void suspend_under_requests(const char *level)
-{
-	for (int left = 2; !try_suspend_under_requests(level); left--)
-		CHECK(left);
-}
-
 /* The driver has no chance to look meanwhile. */
 static void a_suspend_to_the_last_processor_costs_no_time(void)
 {
-	suspend_under_requests("processors");
+	try_limits(try_suspend_under_requests, "processors");
 }
 
 /* And here it has. */
 static void a_suspend_to_the_last_task_costs_no_time(void)
 {
-	suspend_under_requests("freezer");
+	try_limits(try_suspend_under_requests, "freezer");
 }
 
 static void serve_and_be_waited_for(void *arg)
@@ -186,35 +199,33 @@ static void serve_and_be_waited_for(void *arg)
 
 	init_server(&server);
 	server.info.flags = UBD_F_USER_RECOVERY;
-	server.info.recovery_timeout = LIMIT;
+	server.info.recovery_timeout = *(const int *)arg;
 	server_run(&server);
 	serve_for_ever(&server);
 }
 
-/* Whether it could be told. */
-static bool try_suspend_before_the_next_server(void)
+static bool try_suspend_before_the_next_server(const char *level, int limit)
 {
 	double begin;
 	bool told;
 	int server;
 
 	share();
-	server = wait_for_server(spawn(serve_and_be_waited_for, NULL));
+	server = wait_for_server(spawn(serve_and_be_waited_for, &limit));
 	begin = now();
 	kill_server(server);
 	close(open_waiting());
-	suspend("freezer", "mem", FROZEN);
-	told = !is_too_slow(begin);
+	suspend(level, "mem", text_of(frozen(limit)));
+	told = !is_too_slow(begin, limit);
 	if (told)
 		kill_server(spawn_next());
-	WAIT_UNTIL(!exists(block_node(get(&shared->id))), LIMIT + SOON);
+	WAIT_UNTIL(!exists(block_node(get(&shared->id))), limit + SOON);
 	return told;
 }
 
 static void a_suspend_takes_no_time_from_the_next_server(void)
 {
-	for (int left = 2; !try_suspend_before_the_next_server(); left--)
-		CHECK(left);
+	try_limits(try_suspend_before_the_next_server, "freezer");
 }
 
 /* Before tasks are frozen, when a hibernation begins, file systems are synchronized. */
