@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "json_string.h"
 #include "values.h"
 
 #define MAX_JSON_DEPTH 16
@@ -200,38 +201,11 @@ void node_options_set_named_by(struct node_options *options, const char *image)
 
 /* ---- as JSON ---- */
 
-static void append_char(GString *json, gunichar c)
-{
-	static const char escaped[] = "\"\\\b\f\n\r\t";
-	static const char letters[] = "\"\\bfnrt";
-	const char *found = c && c < 0x80 ? strchr(escaped, c) : NULL;
-
-	if (found)
-		g_string_append_printf(json, "\\%c", letters[found - escaped]);
-	else if (c >= 0x10000)
-		g_string_append_printf(json, "\\u%04X\\u%04X", 0xd800 + ((c - 0x10000) >> 10),
-				       0xdc00 + (c & 0x3ff));
-	else if (c < 0x20 || c >= 0x7f)
-		g_string_append_printf(json, "\\u%04X", c);
-	else
-		g_string_append_c(json, c);
-}
-
-static void append_string(GString *json, const char *text)
-{
-	g_autofree char *valid = g_utf8_make_valid(text, -1);
-
-	g_string_append_c(json, '"');
-	for (const char *c = valid; *c; c = g_utf8_next_char(c))
-		append_char(json, g_utf8_get_char(c));
-	g_string_append_c(json, '"');
-}
-
 static void append_member(GString *json, const char *name)
 {
 	if (json->str[json->len - 1] != '{')
 		g_string_append(json, ", ");
-	append_string(json, name);
+	json_append_string(json, name);
 	g_string_append(json, ": ");
 }
 
@@ -239,7 +213,7 @@ static void append_value(GString *json, const struct node_value *value)
 {
 	append_member(json, value->name);
 	if (value->type == NODE_VALUE_STRING)
-		append_string(json, value->text);
+		json_append_string(json, value->text);
 	else
 		g_string_append(json, value->type == NODE_VALUE_NULL ? "null" : value->text);
 }

@@ -4,34 +4,17 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
+
+#include "json_string.h"
 
 static void print_node(JsonNode *node, unsigned depth);
 
-static void print_char(gunichar c)
-{
-	static const char escaped[] = "\"\\\b\f\n\r\t";
-	static const char letters[] = "\"\\bfnrt";
-	const char *found = c && c < 0x80 ? strchr(escaped, c) : NULL;
-
-	if (found)
-		printf("\\%c", letters[found - escaped]);
-	else if (c >= 0x10000)
-		printf("\\u%04X\\u%04X", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + (c & 0x3ff));
-	else if (c < 0x20 || c >= 0x7f)
-		printf("\\u%04X", c);
-	else
-		putchar(c);
-}
-
 static void print_string(const char *text)
 {
-	g_autofree char *valid = g_utf8_make_valid(text, -1);
+	g_autoptr(GString) json = g_string_new(NULL);
 
-	putchar('"');
-	for (const char *c = valid; *c; c = g_utf8_next_char(c))
-		print_char(g_utf8_get_char(c));
-	putchar('"');
+	json_append_string(json, text);
+	fputs(json->str, stdout);
 }
 
 static void new_line(unsigned depth)
