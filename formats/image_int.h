@@ -19,10 +19,11 @@ const struct format_ops *image_headerless_format(void);
 bool image_is_bottom_driver(const char *driver);
 
 /*
- * The options of the bottom that a file name asks for ("driver" and "filename"), or, of a name that
- * is JSON, of the graph. NULL, with @err set, if the name is invalid. The caller frees them.
+ * What a file name asks for, as the options of a format: of one on that file ("file.driver" and
+ * "file.filename"), or, if the name is JSON, of the graph. NULL, with @err set, if the name is
+ * invalid. The caller frees them.
  */
-struct node_options *image_options_of_name(const char *filename, bool *ret_is_graph, GError **err);
+struct node_options *image_layer_of_name(const char *filename, bool *ret_is_graph, GError **err);
 
 /* The file where the graph ends; unknown if there is none. */
 struct file_id image_co_options_file_id(const struct node_options *options);

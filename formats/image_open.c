@@ -350,16 +350,12 @@ static int add_named_backing(const struct image *layer, struct node_options *opt
 	bool is_graph;
 
 	*ret_name = image_resolve_backing(image, layer->backing_filename);
-	named = image_options_of_name(*ret_name, &is_graph, err);
+	named = image_layer_of_name(*ret_name, &is_graph, err);
 	if (!named)
 		return -EINVAL;
 	node_options_set_named_by(named, image);
-	if (is_graph) {
-		node_options_add_missing(options, named);
-		node_options_free(named);
-	} else {
-		node_options_put_child(options, "file", named);
-	}
+	node_options_add_missing(options, named);
+	node_options_free(named);
 	return 0;
 }
 
@@ -565,18 +561,12 @@ static struct node_options *options_of_image(const char *filename,
 					     const struct image_open_opts *opts, bool *ret_is_graph,
 					     GError **err)
 {
-	struct node_options *named = image_options_of_name(filename, ret_is_graph, err), *options;
+	struct node_options *options = image_layer_of_name(filename, ret_is_graph, err);
 
-	if (!named)
+	if (!options)
 		return NULL;
 	if (opts->named_by)
-		node_options_set_named_by(named, opts->named_by);
-	if (*ret_is_graph) {
-		options = named;
-	} else {
-		options = node_options_new();
-		node_options_put_child(options, "file", named);
-	}
+		node_options_set_named_by(options, opts->named_by);
 	if (opts->format)
 		node_options_set(options, "driver", NODE_VALUE_STRING, opts->format);
 	return options;

@@ -14,6 +14,7 @@
 /* Lists are short: NODE_OPTIONS_MAX bounds every search. */
 struct node_options {
 	GPtrArray *values; /* struct node_value */
+	bool is_cut;	   /* some did not fit: no node may be opened with the rest */
 };
 
 /* ---- one value ---- */
@@ -45,7 +46,7 @@ static struct node_value *copy_value(const struct node_value *value, const char 
 
 struct node_options *node_options_new(void)
 {
-	struct node_options *options = g_new(struct node_options, 1);
+	struct node_options *options = g_new0(struct node_options, 1);
 
 	options->values = g_ptr_array_new_with_free_func(free_value);
 	return options;
@@ -97,6 +98,7 @@ const char *node_options_text(const struct node_options *options, const char *na
 static bool add(struct node_options *options, struct node_value *value)
 {
 	if (options->values->len >= NODE_OPTIONS_MAX) {
+		options->is_cut = true;
 		free_value(value);
 		return false;
 	}
@@ -144,6 +146,7 @@ struct node_options *node_options_take_child(struct node_options *options, const
 	struct node_options *taken = node_options_new();
 	unsigned i = 0;
 
+	taken->is_cut = options->is_cut;
 	while (i < options->values->len) {
 		const struct node_value *value = options->values->pdata[i];
 		const char *name = name_in_child(value, child);
@@ -158,32 +161,29 @@ struct node_options *node_options_take_child(struct node_options *options, const
 	return taken;
 }
 
-bool node_options_put_child(struct node_options *options, const char *child,
+void node_options_put_child(struct node_options *options, const char *child,
 			    struct node_options *child_options)
 {
 	g_autofree char *prefix = g_strconcat(child, ".", NULL);
-	bool ok = true;
 
-	for (unsigned i = 0; ok && i < child_options->values->len; i++) {
+	for (unsigned i = 0; i < child_options->values->len; i++) {
 		const struct node_value *value = child_options->values->pdata[i];
 
-		ok = add(options, copy_value(value, prefix, value->name));
+		add(options, copy_value(value, prefix, value->name));
 	}
+	options->is_cut |= child_options->is_cut;
 	node_options_free(child_options);
-	return ok;
 }
 
-bool node_options_add_missing(struct node_options *options, const struct node_options *others)
+void node_options_add_missing(struct node_options *options, const struct node_options *others)
 {
-	bool ok = true;
-
-	for (unsigned i = 0; ok && i < others->values->len; i++) {
+	for (unsigned i = 0; i < others->values->len; i++) {
 		const struct node_value *value = others->values->pdata[i];
 
 		if (!find(options, value->name))
-			ok = add(options, copy_value(value, "", value->name));
+			add(options, copy_value(value, "", value->name));
 	}
-	return ok;
+	options->is_cut |= others->is_cut;
 }
 
 void node_options_set_named_by(struct node_options *options, const char *image)
@@ -416,9 +416,18 @@ static int check_option(const struct node_value *value, const struct node_option
 	return check_value(value, option, err);
 }
 
+int node_options_check_count(const struct node_options *options, GError **err)
+{
+	if (!options->is_cut)
+		return 0;
+	return error_refuse(err, -EINVAL, "more than %d options", NODE_OPTIONS_MAX);
+}
+
 int node_options_check(const struct node_options *options, const char *driver, bool is_format,
 		       const struct node_option *table, bool places_only, GError **err)
 {
+	if (node_options_check_count(options, err))
+		return -EINVAL;
 	for (unsigned i = 0; i < options->values->len; i++) {
 		const struct node_value *value = options->values->pdata[i];
 		const struct node_option *option =

@@ -37,7 +37,10 @@ struct node_value {
 
 struct node_options;
 
-/* More are refused, wherever they come from. */
+/*
+ * More are refused, wherever they come from. What does not fit into a list is dropped, but the list
+ * and all that are made of it remember that: see node_options_check_count().
+ */
 #define NODE_OPTIONS_MAX 256
 
 struct node_options *node_options_new(void);
@@ -62,12 +65,15 @@ bool node_options_has_child(const struct node_options *options, const char *chil
 /* Moves those of the child into a list of their own, without "CHILD.". The caller frees it. */
 struct node_options *node_options_take_child(struct node_options *options, const char *child);
 /* Adds those of a child, "CHILD." before their names; frees @child_options. */
-bool node_options_put_child(struct node_options *options, const char *child,
+void node_options_put_child(struct node_options *options, const char *child,
 			    struct node_options *child_options);
 /* Adds the values of @others that @options does not have. */
-bool node_options_add_missing(struct node_options *options, const struct node_options *others);
+void node_options_add_missing(struct node_options *options, const struct node_options *others);
 /* From now on, all of them were in the header of this image. */
 void node_options_set_named_by(struct node_options *options, const char *image);
+
+/* -EINVAL if options were dropped. node_options_check() fails, too. */
+int node_options_check_count(const struct node_options *options, GError **err);
 
 /* As JSON in one line, with objects for children, laid out as QEMU does. The caller frees it. */
 char *node_options_to_json(const struct node_options *options);

@@ -70,7 +70,9 @@ static const struct bottom *find_bottom(const char *filename, char **ret_name, G
 	return bottom;
 }
 
-struct node_options *image_options_of_name(const char *filename, bool *ret_is_graph, GError **err)
+/* The options of the bottom that a name asks for; of the graph if it is JSON. The caller frees
+ * them. */
+static struct node_options *options_of_name(const char *filename, bool *ret_is_graph, GError **err)
 {
 	g_autofree char *name = NULL;
 	const struct bottom *bottom;
@@ -88,20 +90,28 @@ struct node_options *image_options_of_name(const char *filename, bool *ret_is_gr
 	return options;
 }
 
-/* Adds what a file name asks for, as a format on that file, unless @options say otherwise. */
+struct node_options *image_layer_of_name(const char *filename, bool *ret_is_graph, GError **err)
+{
+	struct node_options *named = options_of_name(filename, ret_is_graph, err), *layer;
+
+	if (!named || *ret_is_graph)
+		return named;
+	layer = node_options_new();
+	node_options_put_child(layer, "file", named);
+	return layer;
+}
+
+/* Adds what a file name asks for, unless @options say otherwise. */
 static bool add_name(struct node_options *options, const char *filename, GError **err)
 {
 	bool is_graph;
-	struct node_options *named = image_options_of_name(filename, &is_graph, err), *layer;
+	struct node_options *layer = image_layer_of_name(filename, &is_graph, err);
 
-	if (!named)
+	if (!layer)
 		return false;
-	layer = is_graph ? named : node_options_new();
-	if (!is_graph)
-		node_options_put_child(layer, "file", named);
 	node_options_add_missing(options, layer);
 	node_options_free(layer);
-	return true;
+	return node_options_check_count(options, err) == 0;
 }
 
 char *image_name_from_options(const char *list, const char *filename, GError **err)
@@ -140,7 +150,7 @@ static const struct bottom_ops *find_end(const struct node_options *options, cha
 static const struct bottom_ops *find_end_of_name(const char *filename, char **ret_name)
 {
 	bool is_graph;
-	struct node_options *options = image_options_of_name(filename, &is_graph, NULL);
+	struct node_options *options = options_of_name(filename, &is_graph, NULL);
 	const struct bottom_ops *ops = options ? find_end(options, ret_name) : NULL;
 
 	node_options_free(options);
@@ -290,7 +300,7 @@ static char *stable_name_of_graph(const struct node_options *options, char *cons
 char *image_stable_name(const char *filename)
 {
 	bool is_graph;
-	struct node_options *options = image_options_of_name(filename, &is_graph, NULL);
+	struct node_options *options = options_of_name(filename, &is_graph, NULL);
 	g_autofree char *name = NULL;
 	const struct bottom_ops *ops = options ? find_end(options, &name) : NULL;
 	g_auto(GStrv) names = options ? decisive_names(options) : NULL;
@@ -370,7 +380,7 @@ int image_co_open_data_file(const char *filename, unsigned flags, const struct i
 			    const char *image, struct image **ret_img, GError **err)
 {
 	bool is_graph;
-	struct node_options *options = image_options_of_name(filename, &is_graph, err);
+	struct node_options *options = options_of_name(filename, &is_graph, err);
 	int ret = options ? 0 : -EINVAL;
 
 	if (!ret && image)

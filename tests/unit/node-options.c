@@ -113,6 +113,40 @@ static void test_limits(void)
 	g_string_free(lists, TRUE);
 }
 
+/* A driver that is dropped would be guessed. */
+static void check_cut(const struct node_options *options)
+{
+	g_autoptr(GError) err = NULL;
+
+	g_assert_cmpint(node_options_check(options, "raw", true, NULL, false, &err), ==, -EINVAL);
+	g_assert_cmpstr(err->message, ==, "more than 256 options");
+}
+
+static void test_dropped_options_are_remembered(void)
+{
+	struct node_options *options = node_options_new(), *copy, *child, *parent;
+
+	for (int i = 0; i < NODE_OPTIONS_MAX; i++) {
+		g_autofree char *name = g_strdup_printf("file.a%d", i);
+
+		g_assert_true(node_options_set(options, name, NODE_VALUE_NULL, ""));
+	}
+	g_assert_cmpint(node_options_check_count(options, NULL), ==, 0);
+	g_assert_false(node_options_set(options, "driver", NODE_VALUE_STRING, "raw"));
+	check_cut(options);
+	copy = node_options_copy(options);
+	check_cut(copy);
+	child = node_options_take_child(copy, "file");
+	check_cut(copy);
+	check_cut(child);
+	parent = node_options_new();
+	node_options_put_child(parent, "backing", child);
+	check_cut(parent);
+	node_options_free(parent);
+	node_options_free(copy);
+	node_options_free(options);
+}
+
 static void check_list(const char *list, const char *filename, const char *expected)
 {
 	g_autoptr(GError) err = NULL;
@@ -221,6 +255,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/node-options/json", test_json);
 	g_test_add_func("/node-options/bad-json", test_bad_json);
 	g_test_add_func("/node-options/limits", test_limits);
+	g_test_add_func("/node-options/dropped-options-are-remembered",
+			test_dropped_options_are_remembered);
 	g_test_add_func("/node-options/lists", test_lists);
 	g_test_add_func("/node-options/stable-names", test_stable_names);
 	g_test_add_func("/node-options/man-page", test_man_page);
