@@ -150,6 +150,9 @@ void image_set_memory_limit(uint64_t bytes);
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err);
 
+/* Whether an open with IMAGE_RDWR failed in a way in which one without it may not. */
+bool image_is_write_refusal(int error);
+
 /*
  * Opens and locks the bottom node that the file name asks for, without a format on it, for
  * image_co_open_on(). @flags are IMAGE_*.

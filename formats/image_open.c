@@ -288,9 +288,9 @@ static struct node_options *take_file_options(struct node_options *options, GErr
 	return NULL;
 }
 
-static bool is_write_refusal(int ret)
+bool image_is_write_refusal(int error)
 {
-	return ret == -EACCES || ret == -EPERM || ret == -EROFS;
+	return error == -EACCES || error == -EPERM || error == -EROFS;
 }
 
 /* Opens the node below a format with @options; makes *flags read-only if that is an option. */
@@ -301,7 +301,7 @@ static int co_open_file(struct graph *graph, const struct node_options *options,
 	GError *reason = NULL;
 	int ret = co_open_below(graph, below, file_flags(*flags), false, depth, ret_file, &reason);
 
-	if (is_write_refusal(ret) && *flags & IMAGE_RDWR &&
+	if (image_is_write_refusal(ret) && *flags & IMAGE_RDWR &&
 	    node_options_bool(options, "auto-read-only", false)) {
 		g_clear_error(&reason);
 		*flags &= ~(IMAGE_RDWR | IMAGE_UNMAP);

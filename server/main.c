@@ -85,11 +85,6 @@ static void open_image_co(void *arg)
 	job->res = image_co_open(options->filename, &job->opts, &job->image, &job->err);
 }
 
-static bool is_write_refusal(int res)
-{
-	return res == -EACCES || res == -EPERM || res == -EROFS;
-}
-
 /* Its deadline has passed, or somebody has stopped it. */
 static bool has_ended(struct transport *transport)
 {
@@ -129,7 +124,7 @@ static void co_open_when_unlocked(struct open_job *job)
 static int co_open_writable_or_not(struct open_job *job)
 {
 	co_open_when_unlocked(job);
-	if (!is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR))
+	if (!image_is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR))
 		return job->res;
 
 	g_autoptr(GError) why = g_steal_pointer(&job->err);
@@ -298,10 +293,14 @@ static void signals_co(void *arg)
 {
 	struct server *server = arg;
 	struct signalfd_siginfo info;
+	ssize_t got;
 
-	while (co_read_event(server->signal_fd, &info, sizeof(info), &server->signals) !=
-	       -ECANCELED)
-		device_end(server->device);
+	while ((got = co_read_event(server->signal_fd, &info, sizeof(info), &server->signals)) !=
+	       -ECANCELED) {
+		/* Memory may have been missing to wait. */
+		if (got > 0)
+			device_end(server->device);
+	}
 }
 
 static bool start_signals(struct server *server, GError **err)
