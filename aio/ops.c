@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "internal.h"
 
 struct co_op {
@@ -154,8 +155,7 @@ static void limited_op_done(struct aio_op *op, int32_t res, uint32_t flags)
 
 static void limited_op_cancelled(struct aio_op *op, int32_t res, uint32_t flags)
 {
-	struct limited_op *limited =
-		(struct limited_op *)((char *)op - offsetof(struct limited_op, cancel_op));
+	struct limited_op *limited = container_of(op, struct limited_op, cancel_op);
 
 	limited->cancelling = false;
 	/* It was just being run, and may go back to waiting. */
@@ -166,8 +166,7 @@ static void limited_op_cancelled(struct aio_op *op, int32_t res, uint32_t flags)
 
 static void limited_op_give_up(struct loop_wait *wait)
 {
-	struct limited_op *limited =
-		(struct limited_op *)((char *)wait - offsetof(struct limited_op, wait));
+	struct limited_op *limited = container_of(wait, struct limited_op, wait);
 	struct io_uring_sqe *sqe = co_get_sqe();
 
 	io_uring_prep_cancel(sqe, &limited->op, 0);

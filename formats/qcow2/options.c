@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 
+#include "align.h"
 #include "qcow2.h"
 
 /* The rest of the cache needs enough of both. */
@@ -121,7 +122,7 @@ static int check_overlap(const struct image_open_opts *opts, GError **err)
 
 static int check_entry_bytes(const struct qcow2 *q, uint64_t bytes, GError **err)
 {
-	if (bytes >= MIN_ENTRY_BYTES && bytes <= q->cluster_size && !(bytes & (bytes - 1)))
+	if (bytes >= MIN_ENTRY_BYTES && bytes <= q->cluster_size && is_power_of_2(bytes))
 		return 0;
 	return error_refuse(err, -EINVAL,
 			    "L2 cache entry size must be a power of two between %d and the cluster "
