@@ -10,6 +10,8 @@
 #include "runfile.h"
 
 #define MAX_LINE	4096
+/* Commands have one or two. */
+#define MAX_BRACKETS	16
 /* For a client's whole line, and for its taking the answer; however many pieces there are. */
 #define CLIENT_NS	UINT64_C(2000000000)
 /* After a failure to accept, such as one for lack of descriptors. */
@@ -92,16 +94,31 @@ static void co_send_answer(struct client *client, JsonObject *answer)
 		report_verbose("a client disconnected before its answer");
 }
 
+/*
+ * A JSON object; NULL if the line is none. The parser calls itself for each bracket inside another
+ * one, and a line of brackets would overflow the stack of a coroutine.
+ */
+static JsonNode *parse_line(const char *line)
+{
+	g_autoptr(JsonNode) node = NULL;
+	unsigned brackets = 0;
+
+	for (const char *c = line; *c; c++)
+		brackets += *c == '{' || *c == '[';
+	if (brackets <= MAX_BRACKETS)
+		node = json_from_string(line, NULL);
+	return node && JSON_NODE_HOLDS_OBJECT(node) ? g_steal_pointer(&node) : NULL;
+}
+
 /* True: the server must end. */
 static bool co_answer(struct client *client, const char *line)
 {
 	g_autoptr(JsonObject) answer = json_object_new();
-	g_autoptr(GError) err = NULL;
-	g_autoptr(JsonNode) node = json_from_string(line, &err);
+	g_autoptr(JsonNode) node = parse_line(line);
 	bool quits = false;
 
 	client->is_busy = true;
-	if (node && JSON_NODE_HOLDS_OBJECT(node))
+	if (node)
 		quits = commands_co_run(&client->clients->target, json_node_get_object(node),
 					answer);
 	else

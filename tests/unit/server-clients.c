@@ -199,6 +199,34 @@ CO_TEST(test_line_in_pieces)
 	co_end_server(&server);
 }
 
+static void co_check_refused(const char *line)
+{
+	g_autofree char *answer = co_ask(line);
+
+	g_assert_cmpstr(answer, ==, "{\"error\":\"expected a line with a JSON object\"}\n");
+}
+
+/* A parser that calls itself needs more stack for these than a coroutine has. */
+CO_TEST(test_deep_lines)
+{
+	static const char *const pieces[] = { "[", "{\"a\":", "[\"]\"," };
+	struct server server;
+
+	co_start_server(&server);
+	for (unsigned i = 0; i < G_N_ELEMENTS(pieces); i++) {
+		g_autoptr(GString) line = g_string_new(NULL);
+
+		while (line->len + strlen(pieces[i]) < 4090)
+			g_string_append(line, pieces[i]);
+		g_string_append_c(line, '\n');
+		co_check_refused(line->str);
+	}
+	co_check_refused("[]\n");
+	co_check_refused("\n");
+	co_check_status();
+	co_end_server(&server);
+}
+
 /* A client has two seconds for its line, not for each byte of it. */
 CO_TEST(test_slow_line)
 {
@@ -391,6 +419,7 @@ int main(int argc, char **argv)
 
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
+	g_test_add_func("/clients/deep-lines", test_deep_lines);
 	g_test_add_func("/clients/slow-line", test_slow_line);
 	g_test_add_func("/clients/nobody-waits-for-others", test_nobody_waits_for_others);
 	g_test_add_func("/clients/silent-clients", test_silent_clients);
