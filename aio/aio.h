@@ -224,7 +224,8 @@ int co_run_on_worker(int (*fn)(void *arg), void *arg);
 
 /*
  * The same on a new thread called @name, for a call that may wait so long that nothing else should
- * wait behind it. Not to be ended by a limit.
+ * wait behind it. If no thread can be created, the result is -errno and fn does not run: the loop
+ * would wait, too. Not to be ended by a limit.
  */
 int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg);
 

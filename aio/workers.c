@@ -86,7 +86,8 @@ static void *work(void *unused)
 	return NULL;
 }
 
-static bool start_thread(void *(*fn)(void *arg), void *arg)
+/* 0 or -errno. */
+static int start_thread(void *(*fn)(void *arg), void *arg)
 {
 	pthread_t thread;
 	sigset_t all, old;
@@ -98,7 +99,7 @@ static bool start_thread(void *(*fn)(void *arg), void *arg)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!ret)
 		pthread_detach(thread);
-	return !ret;
+	return -ret;
 }
 
 /* False if there is no thread and none can be created. At most @most threads in all. */
@@ -107,7 +108,7 @@ static bool queue_job(struct job *job, unsigned most)
 	bool queued_it;
 
 	thread_lock(&guard);
-	if (queued >= idle && threads < most && start_thread(work, NULL))
+	if (queued >= idle && threads < most && start_thread(work, NULL) == 0)
 		threads++;
 	queued_it = threads;
 	if (queued_it) {
@@ -164,9 +165,10 @@ int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg)
 		.job = { .fn = fn, .arg = arg, .co = co_self() },
 		.name = name,
 	};
+	int res = start_thread(run_long_call, &call);
 
-	if (!start_thread(run_long_call, &call))
-		return fn(arg);
+	if (res < 0)
+		return res;
 	co_yield();
 	return call.job.ret;
 }

@@ -6,26 +6,26 @@ struct call {
 	struct transport *transport;
 	int (*fn)(struct transport *transport); /* NULL: resize */
 	uint64_t sectors;
+	bool made;
 };
 
 static int run_call(void *arg)
 {
-	const struct call *call = arg;
+	struct call *call = arg;
 
+	call->made = true;
 	return call->fn ? call->fn(call->transport)
 			: call->transport->ops->resize(call->transport, call->sectors);
 }
 
 static int co_call(struct device *device, const char *name, struct call *call)
 {
+	g_autoptr(GError) err = NULL;
 	int res;
 
-	call->transport = device->transport->ops->clone(device->transport, NULL);
-	/* Without another handle, the call keeps the main loop waiting, but it is made. */
-	if (!call->transport) {
-		call->transport = device->transport;
-		return run_call(call);
-	}
+	call->transport = device->transport->ops->clone(device->transport, &err);
+	if (!call->transport)
+		return -err->code;
 	res = co_run_on_thread(name, run_call, call);
 	transport_free(call->transport);
 	return res;
@@ -36,6 +36,21 @@ int device_co_call(struct device *device, const char *name, int (*fn)(struct tra
 	struct call call = { .fn = fn };
 
 	return co_call(device, name, &call);
+}
+
+/*
+ * The other commands fail for a lack of descriptors or threads. Without this one, what the device's
+ * users have not written yet would be lost; so then the main loop waits for it.
+ */
+int device_co_stop_disk(struct device *device)
+{
+	struct call call = { .fn = device->transport->ops->stop };
+	int res = co_call(device, "ubd-stop", &call);
+
+	if (call.made)
+		return res;
+	call.transport = device->transport;
+	return run_call(&call);
 }
 
 int device_co_resize(struct device *device, uint64_t sectors)

@@ -57,10 +57,12 @@ void device_news(struct device *device);
 /*
  * Runs call(transport) on a thread called @name, and returns its result: a command that waits for
  * requests or for other processes. The thread has another handle of the device, since the main loop
- * may use its own meanwhile.
+ * may use its own meanwhile. -errno, too, if the thread or the handle cannot be had.
  */
 int device_co_call(struct device *device, const char *name,
 		   int (*call)(struct transport *transport));
+/* Stops the device, whatever cannot be had. */
+int device_co_stop_disk(struct device *device);
 int device_co_resize(struct device *device, uint64_t sectors);
 
 #endif

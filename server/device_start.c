@@ -37,29 +37,35 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 
 struct wait_ready {
 	const struct device *device;
-	GError **err;
+	GError *err;
 };
 
 static int wait_until_ready(void *arg)
 {
-	const struct wait_ready *wait = arg;
+	struct wait_ready *wait = arg;
 	int res = 0;
 
 	for (unsigned i = 0; i < wait->device->info.queues && !res; i++)
-		res = queue_wait_ready(wait->device->queues[i], wait->err);
+		res = queue_wait_ready(wait->device->queues[i], &wait->err);
 	return res;
 }
 
 static int co_start_queues(struct device *device, GError **err)
 {
-	struct wait_ready wait = { .device = device, .err = err };
+	struct wait_ready wait = { .device = device };
+	int res;
 
 	for (unsigned i = 0; i < device->info.queues; i++) {
 		device->queues[i] = start_queue(device, i, err);
 		if (!device->queues[i])
 			return -1;
 	}
-	return co_run_on_thread("ubd-ready", wait_until_ready, &wait);
+	res = co_run_on_thread("ubd-ready", wait_until_ready, &wait);
+	if (wait.err)
+		g_propagate_error(err, wait.err);
+	else if (res < 0)
+		error_set(err, res, "cannot wait for the queues");
+	return res;
 }
 
 static int start_watch(struct device *device, GError **err)
@@ -109,7 +115,7 @@ static int co_start_new(struct device *device, GError **err)
 		device_co_wait_news(device);
 	asked = !start.done;
 	if (asked)
-		device_co_call(device, "ubd-stop", device->transport->ops->stop);
+		device_co_stop_disk(device);
 	co_group_wait(&group);
 	if (asked)
 		return error_refuse(err, -EINTR, "%s: cannot start: ended by a signal",

@@ -59,9 +59,10 @@ int device_co_stop(struct device *device)
 	device->stopped = true;
 	release_held(device);
 	if (device->transport && !device->stays)
-		res = device_co_call(device, "ubd-stop", device->transport->ops->stop);
+		res = device_co_stop_disk(device);
 	if (res < 0 || (device->stays && !device->left))
 		device_close_char(device);
+	/* Without a thread, report_queues() waits. */
 	if (device->queues)
 		co_run_on_thread("ubd-stop", wait_for_queues, device);
 	device_co_stop_watching(device);
