@@ -41,12 +41,13 @@
 static const struct driver {
 	const char *name;
 	const struct transport_ops *ops;
+	const struct fetch_wire *const *wire;
 	bool batches;
 } drivers[] = {
-	{ "ubd", &transport_ubd, false },
-	{ "ubd-batch", &transport_ubd, true },
-	{ "ublk", &transport_ublk, false },
-	{ "ublk-batch", &transport_ublk, true },
+	{ "ubd", &transport_ubd, &transport_queues_ubd.wire, false },
+	{ "ubd-batch", &transport_ubd, &transport_queues_ubd.wire, true },
+	{ "ublk", &transport_ublk, &ublk_wire, false },
+	{ "ublk-batch", &transport_ublk, &ublk_wire, true },
 };
 
 static struct options {
@@ -248,6 +249,7 @@ static void parse(int argc, char **argv)
 	    ((server->two_commands || server->one_by_one) && options.driver->batches))
 		die("arguments", EINVAL);
 	server->driver = options.driver->ops;
+	server->wire = *options.driver->wire;
 	server->batches = options.driver->batches;
 	server->file_fd = -1;
 	if (options.path)

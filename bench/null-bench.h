@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "transport.h"
+#include "transport_queues.h"
 
 #define IO_BYTES   (128u << 10)
 #define DEPTH	   32
@@ -25,6 +25,7 @@
  * Linux's own ublk. It has only what a server needs that neither recovers devices nor names them.
  */
 extern const struct transport_ops transport_ublk;
+extern const struct fetch_wire *const ublk_wire;
 
 /* ---- null-server.c ---- */
 
@@ -37,6 +38,7 @@ struct disk {
 /* How the server is to work. */
 struct server_options {
 	const struct transport_ops *driver;
+	const struct fetch_wire *wire; /* of its queues */
 	bool batches; /* requests and answers come in batches, not with commands for single tags */
 	bool two_commands; /* COMMIT_REQ and FETCH_REQ, not COMMIT_AND_FETCH_REQ; ubd only */
 	bool one_by_one;   /* a system call for each command */

@@ -308,7 +308,7 @@ static void add_disk(const struct disk *disk)
 	};
 	GError *err = NULL;
 
-	transport = options.driver->add(&info, &err);
+	transport = options.driver->add(&info, NULL, &err);
 	check_error(err);
 	if (info.queues != disk->nr_queues)
 		die("not enough CPUs for the queues", EINVAL);
@@ -320,7 +320,7 @@ static void add_disk(const struct disk *disk)
 void server_start(const struct server_options *what, struct disk *disk)
 {
 	options = *what;
-	wire = options.driver->wire;
+	wire = what->wire;
 	nr_queues = disk->nr_queues;
 	add_disk(disk);
 	for (unsigned i = 0; i < nr_queues; i++) {

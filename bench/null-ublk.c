@@ -127,7 +127,8 @@ static int add_dev(struct ublk_device *device, struct transport_info *info)
 	return 0;
 }
 
-static struct transport *add(struct transport_info *info, GError **err)
+static struct transport *add(struct transport_info *info, const struct identity *identity,
+			     GError **err)
 {
 	int control = open(CONTROL_NODE, O_RDWR | O_CLOEXEC), res;
 	struct ublk_device *device;
@@ -295,6 +296,8 @@ static const struct fetch_wire wire = {
 	.prep_announce = prep_announce,
 };
 
+const struct fetch_wire *const ublk_wire = &wire;
+
 const struct transport_ops transport_ublk = {
 	.disk_name = "ublkb",
 	.add = add,
@@ -304,5 +307,4 @@ const struct transport_ops transport_ublk = {
 	.start = start,
 	.stop = stop,
 	.delete = delete,
-	.wire = &wire,
 };

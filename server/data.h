@@ -21,12 +21,12 @@
 #include "aio.h"
 #include "image.h"
 #include "request_desc.h"
-#include "transport.h"
+#include "transport_queues.h"
 
 struct data_path;
 
 struct data_config {
-	const struct transport_ops *driver;
+	const struct transport_queues *driver;
 	enum data_way way;
 	int char_fd; /* the server's file; belongs to the caller */
 	uint16_t q_id;

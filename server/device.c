@@ -3,6 +3,7 @@
 #include "device_parts.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -61,7 +62,8 @@ static bool add_with(struct device *device, enum data_way way, bool batches, GEr
 	device->info.data = way;
 	device->info.batches = batches;
 	device->info.max_io_bytes = way == DATA_COPY ? MAX_COPY_BYTES : MAX_IO_BYTES;
-	device->transport = device->config.driver->add(&device->info, err);
+	device->transport =
+		device->config.driver->add(&device->info, &device->config.identity, err);
 	return device->transport;
 }
 
@@ -140,6 +142,8 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 	    open_event_fd(device, err) < 0)
 		goto fail;
 	device->queues = g_new0(struct queue *, device->info.queues);
+	device->queue_fds = g_new(int, device->info.queues);
+	memset(device->queue_fds, -1, device->info.queues * sizeof(*device->queue_fds));
 	return device;
 fail:
 	device_co_free(device);
@@ -160,5 +164,6 @@ void device_co_free(struct device *device)
 		device->transport->ops->delete (device->transport);
 	transport_free(device->transport);
 	g_free(device->queues);
+	g_free(device->queue_fds);
 	g_free(device);
 }

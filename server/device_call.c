@@ -15,7 +15,7 @@ static int run_call(void *arg)
 
 	call->made = true;
 	return call->fn ? call->fn(call->transport)
-			: call->transport->ops->resize(call->transport, call->sectors);
+			: transport_resize(call->transport, call->sectors);
 }
 
 static int co_call(struct device *device, const char *name, struct call *call)

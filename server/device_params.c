@@ -41,9 +41,7 @@ int device_choose_params(const struct device *device, struct device_params *ret_
 
 int device_set_params(struct device *device, struct device_params *params, GError **err)
 {
-	int res = device->transport->ops->set_params(device->transport, params)
-			  ?: device->transport->ops->set_identity(device->transport,
-								  &device->config.identity);
+	int res = device->transport->ops->set_params(device->transport, params);
 
 	if (res < 0)
 		error_set(err, res, "%s: the driver refused the device's parameters",

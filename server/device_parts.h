@@ -15,6 +15,7 @@ struct device {
 	struct transport *transport;
 	struct transport_info info;
 	int char_fd;
+	int *queue_fds; /* -1: the queue uses char_fd; NULL before the queues */
 	int event_fd;
 	struct queue **queues; /* info.queues, NULL where not started; NULL before them */
 	struct watch *watch;   /* NULL before the queues */

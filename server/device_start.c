@@ -9,16 +9,27 @@
 #include "report.h"
 #include "watch.h"
 
+/* The file on which the queue's requests come. */
+static int open_queue_file(struct device *device, uint16_t q_id, GError **err)
+{
+	const struct transport_ops *ops = device->transport->ops;
+
+	if (!ops->open_queue)
+		return device->char_fd;
+	device->queue_fds[q_id] = ops->open_queue(device->transport, q_id, err);
+	return device->queue_fds[q_id];
+}
+
 static struct queue *start_queue(struct device *device, uint16_t q_id, GError **err)
 {
 	cpu_set_t cpus;
 	struct queue_config config = {
-		.char_fd = device->char_fd,
+		.char_fd = open_queue_file(device, q_id, err),
 		.event_fd = device->event_fd,
 		.q_id = q_id,
 		.depth = device->info.depth,
 		.max_io_bytes = device->info.max_io_bytes,
-		.driver = device->transport->ops,
+		.driver = transport_queues(device->transport->ops),
 		.data = device->info.data,
 		.batches = device->info.batches,
 		.disk = device->config.disk,
@@ -26,8 +37,11 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 		.hold = &device->config.hold,
 		.hold_limit_us = watch_hold_limit_us(device->watch),
 	};
-	int res = device->transport->ops->get_queue_cpus(device->transport, q_id, &cpus);
+	int res;
 
+	if (config.char_fd < 0)
+		return NULL;
+	res = transport_get_queue_cpus(device->transport, q_id, &cpus);
 	if (res == 0)
 		config.cpus = &cpus;
 	else
@@ -127,7 +141,7 @@ static int co_start_new(struct device *device, GError **err)
 
 static int co_start_recovered(struct device *device, GError **err)
 {
-	int res = device_co_call(device, "ubd-recovery", device->transport->ops->end_recovery);
+	int res = device_co_call(device, "ubd-recovery", transport_end_recovery);
 
 	device->stays = res < 0;
 	return res < 0 ? error_set(err, res, "%s: cannot start", device->transport->path) : 0;

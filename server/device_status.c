@@ -7,7 +7,7 @@
 
 int device_control_fd(const struct device *device)
 {
-	return device->transport->ops->fd(device->transport);
+	return transport_fd(device->transport);
 }
 
 bool device_recovers(const struct device *device)

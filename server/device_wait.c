@@ -35,11 +35,18 @@ void device_end(struct device *device)
 
 /* ---- watching ---- */
 
+static void close_file(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 void device_close_char(struct device *device)
 {
-	if (device->char_fd >= 0)
-		close(device->char_fd);
-	device->char_fd = -1;
+	for (unsigned i = 0; device->queue_fds && i < device->info.queues; i++)
+		close_file(&device->queue_fds[i]);
+	close_file(&device->char_fd);
 }
 
 static void look_at_queues(struct device *device)

@@ -20,7 +20,7 @@
 #include "aio.h"
 #include "data.h"
 #include "request_desc.h"
-#include "transport.h"
+#include "transport_queues.h"
 
 struct fetch;
 
@@ -35,7 +35,7 @@ struct fetch_events {
 };
 
 struct fetch_config {
-	const struct transport_ops *driver;
+	const struct transport_queues *driver;
 	bool batches; /* requests come in batches */
 	int char_fd;  /* the server's file; belongs to the caller */
 	uint16_t q_id;

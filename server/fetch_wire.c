@@ -8,7 +8,7 @@
 
 #include "align.h"
 #include "error.h"
-#include "transport.h"
+#include "transport_queues.h"
 
 int wire_fetch_begin(struct wire_fetch *wf, const struct fetch_config *config, GError **err)
 {

@@ -9,18 +9,8 @@
 
 #include <glib.h>
 #include <stdbool.h>
-#include <stdint.h>
 
-#define IDENTITY_SERIAL_SIZE 64
-
-struct identity {
-	char serial[IDENTITY_SERIAL_SIZE]; /* "": none */
-	uint8_t uuid[16];		   /* zeroes: none */
-	/* The image's st_dev and st_ino, by which the next server recognises it; zeroes: unknown.
-	 */
-	uint64_t image_dev;
-	uint64_t image_ino;
-};
+#include "transport.h"
 
 /* Describes valid serial numbers, for people. */
 #define IDENTITY_SERIAL_RULE "at most 63 letters, digits and \"+-.:=@_\""

@@ -8,24 +8,7 @@
 #include <stdint.h>
 
 #include "image.h"
-
-/* Without padding, so that devices can be compared. Sectors have 512 bytes. */
-struct device_params {
-	bool read_only;	     /* the server gets no writes */
-	bool volatile_cache; /* the server gets flushes */
-	bool fua;	     /* and writes that must be durable before they complete */
-	bool has_others;     /* the device has limits that are not listed here */
-	uint32_t logical_block_size;
-	uint32_t physical_block_size;
-	uint32_t io_min; /* bytes, like the next one; 0: none */
-	uint32_t io_opt;
-	uint32_t max_io_sectors;
-	uint32_t discard_granularity; /* bytes */
-	uint32_t max_discard_sectors;
-	uint32_t max_write_zeroes_sectors;
-	uint32_t request_timeout; /* seconds; 0: the driver's default; or TRANSPORT_NO_TIMEOUT */
-	uint64_t dev_sectors;	  /* its size */
-};
+#include "transport.h"
 
 struct params_input {
 	const struct image_limits *limits;

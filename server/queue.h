@@ -17,14 +17,14 @@
 #include "data.h"
 #include "failures.h"
 #include "hold.h"
-#include "transport.h"
+#include "transport_queues.h"
 
 struct disk;
 struct queue;
 
 struct queue_config {
-	const struct transport_ops *driver;
-	int char_fd;  /* the server's file */
+	const struct transport_queues *driver;
+	int char_fd;  /* the server's file, or the queue's */
 	int event_fd; /* an eventfd to signal news for queue_poll() */
 	uint16_t q_id;
 	uint16_t depth;

@@ -26,7 +26,7 @@ static int check_identity(struct takeover *takeover, GError **err)
 	const struct identity *had = &takeover->identity;
 	struct transport *transport = takeover->transport;
 	g_autofree char *wanted = NULL, *found = NULL;
-	int res = transport->ops->get_identity(transport, &takeover->identity);
+	int res = transport_get_identity(transport, &takeover->identity);
 
 	if (res < 0)
 		return error_set(err, res, "%s", transport->path);
@@ -47,7 +47,7 @@ static int call_take_over(void *arg)
 {
 	struct transport *transport = arg;
 
-	return transport->ops->take_over(transport);
+	return transport_take_over(transport);
 }
 
 /* Waits for the device's last server to end, and adopts the device's settings. */
@@ -277,5 +277,5 @@ int takeover_keep_image(const struct takeover *takeover, const struct image *ima
 		return 0;
 	identity.image_dev = id.dev;
 	identity.image_ino = id.ino;
-	return takeover->transport->ops->set_identity(takeover->transport, &identity);
+	return transport_set_identity(takeover->transport, &identity);
 }

@@ -1,383 +1,133 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Our own driver, ubd.ko; docs/protocol.md describes how it is spoken to. */
-#include "transport.h"
-
-#include <errno.h>
-#include <fcntl.h>
+/* The queues of ubd.ko: the commands by which requests are fetched; docs/protocol.md. */
 #include <linux/ubd_cmd.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "control.h"
-#include "error.h"
-#include "fetch_way.h"
-#include "identity.h"
-#include "params.h"
-#include "transport_ubd.h"
+#include "align.h"
+#include "fetch_wire.h"
+#include "transport_queues.h"
 
-#define DISK_NAME  "ubdb"
-#define PARAMETERS "/sys/module/ubd/parameters/"
+static enum request_op op_of(const struct ubdsrv_io_desc *desc)
+{
+	switch (ubd_desc_op(desc)) {
+	case UBD_IO_OP_READ:
+		return REQUEST_READ;
+	case UBD_IO_OP_WRITE:
+		return REQUEST_WRITE;
+	case UBD_IO_OP_FLUSH:
+		return REQUEST_FLUSH;
+	case UBD_IO_OP_DISCARD:
+		return REQUEST_DISCARD;
+	case UBD_IO_OP_WRITE_ZEROES:
+		return REQUEST_WRITE_ZEROES;
+	default:
+		return REQUEST_UNKNOWN;
+	}
+}
 
-_Static_assert(TRANSPORT_ANY_ID == UBD_DEV_ID_ANY, "any number is the driver's");
-_Static_assert(TRANSPORT_NO_TIMEOUT == UBD_NO_REQUEST_TIMEOUT, "no limit is the driver's");
-_Static_assert(TRANSPORT_MAX_DEPTH == UBD_MAX_QUEUE_DEPTH, "the depth is the driver's");
-_Static_assert(TRANSPORT_MAX_RECOVERY_TIMEOUT == UBD_MAX_RECOVERY_TIMEOUT,
-	       "the time to wait for a server is the driver's");
+static void describe(const void *from, struct request_desc *ret_desc)
+{
+	const struct ubdsrv_io_desc *desc = from;
 
-struct ubd_device {
-	struct transport transport;
-	struct control *control;
+	*ret_desc = (struct request_desc){
+		.op = op_of(desc),
+		.fua = desc->op_flags & UBD_IO_F_FUA,
+		.may_unmap = !(desc->op_flags & UBD_IO_F_NOUNMAP),
+		.registered = desc->op_flags & UBD_IO_F_REGISTERED,
+		.guest_off = desc->start_sector << SECTOR_SHIFT,
+		.bytes = (uint64_t)desc->nr_sectors << SECTOR_SHIFT,
+	};
+}
+
+static void prep(struct io_uring_sqe *sqe, uint32_t op, const struct ubdsrv_io_cmd *cmd)
+{
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, cmd, sizeof(*cmd));
+}
+
+static void prep_first(struct io_uring_sqe *sqe, uint16_t q_id, uint16_t tag, uint64_t addr)
+{
+	const struct ubdsrv_io_cmd cmd = { .q_id = q_id, .tag = tag, .addr = addr };
+
+	prep(sqe, UBD_IO_FETCH_REQ, &cmd);
+}
+
+static void prep_answer(struct io_uring_sqe *sqe, uint16_t q_id, uint16_t tag, int32_t result,
+			uint64_t addr)
+{
+	const struct ubdsrv_io_cmd cmd = {
+		.q_id = q_id,
+		.tag = tag,
+		.result = result,
+		.addr = addr,
+	};
+
+	prep(sqe, UBD_IO_COMMIT_AND_FETCH_REQ, &cmd);
+}
+
+_Static_assert(sizeof(struct fetch_entry) == sizeof(struct ubd_batch_entry) &&
+		       offsetof(struct fetch_entry, tag) == offsetof(struct ubd_batch_entry, tag) &&
+		       offsetof(struct fetch_entry, own) ==
+			       offsetof(struct ubd_batch_entry, flags) &&
+		       offsetof(struct fetch_entry, result) ==
+			       offsetof(struct ubd_batch_entry, result) &&
+		       offsetof(struct fetch_entry, addr) == offsetof(struct ubd_batch_entry, addr),
+	       "an entry is the driver's");
+
+static void prep_batch(struct io_uring_sqe *sqe, uint16_t q_id, struct fetch_entry *entries,
+		       unsigned count, uint16_t flags)
+{
+	const struct ubdsrv_io_cmd cmd = {
+		.q_id = q_id,
+		.tag = count,
+		.addr = (uintptr_t)entries,
+	};
+
+	for (unsigned i = 0; i < count; i++)
+		entries[i].own = flags;
+	prep(sqe, UBD_IO_COMMIT_BATCH, &cmd);
+}
+
+static void prep_first_batch(struct io_uring_sqe *sqe, uint16_t q_id, struct fetch_entry *entries,
+			     unsigned count)
+{
+	prep_batch(sqe, q_id, entries, count, UBD_BATCH_FETCH);
+}
+
+static void prep_answers(struct io_uring_sqe *sqe, uint16_t q_id, struct fetch_entry *entries,
+			 unsigned count)
+{
+	prep_batch(sqe, q_id, entries, count, UBD_BATCH_COMMIT | UBD_BATCH_FETCH);
+}
+
+static void prep_announce(struct io_uring_sqe *sqe, uint16_t q_id)
+{
+	const struct ubdsrv_io_cmd cmd = { .q_id = q_id };
+
+	prep(sqe, UBD_IO_FETCH_BATCH, &cmd);
+}
+
+static const struct fetch_wire wire = {
+	.desc_bytes = sizeof(struct ubdsrv_io_desc),
+	.desc_stride = UBD_DESC_MMAP_STRIDE,
+	.describe = describe,
+	.res_ended = UBD_IO_RES_ABORT,
+	.prep_first = prep_first,
+	.prep_answer = prep_answer,
+	.prep_first_batch = prep_first_batch,
+	.prep_answers = prep_answers,
+	.prep_announce = prep_announce,
 };
-
-static struct control *control_of(const struct transport *transport)
-{
-	return ((const struct ubd_device *)transport)->control;
-}
-
-/* ---- devices ---- */
-
-static int get_features(unsigned *ret_features, GError **err)
-{
-	uint64_t offered;
-	int res = control_get_features(&offered, err);
-
-	if (res < 0)
-		return res;
-	*ret_features = (offered & UBD_F_USER_COPY ? TRANSPORT_USER_COPY : 0) |
-			(offered & UBD_F_ZERO_COPY ? TRANSPORT_ZERO_COPY : 0) |
-			(offered & UBD_F_BATCH ? TRANSPORT_BATCHES : 0);
-	return 0;
-}
-
-static const uint64_t data_flags[] = {
-	[DATA_COPY] = 0,
-	[DATA_USER_COPY] = UBD_F_USER_COPY,
-	[DATA_ZERO_COPY] = UBD_F_USER_COPY | UBD_F_ZERO_COPY,
-};
-
-static const uint64_t recovery_flags[] = {
-	[RECOVERY_NONE] = 0,
-	[RECOVERY_FAIL] = UBD_F_USER_RECOVERY,
-	[RECOVERY_REISSUE] = UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE,
-	[RECOVERY_FAIL_IO] = UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO,
-};
-
-static const enum transport_state states[] = {
-	[UBD_S_DEV_ADDED] = TRANSPORT_ADDED,	       [UBD_S_DEV_LIVE] = TRANSPORT_LIVE,
-	[UBD_S_DEV_STOPPED] = TRANSPORT_STOPPED,       [UBD_S_DEV_QUIESCED] = TRANSPORT_QUIESCED,
-	[UBD_S_DEV_RECOVERING] = TRANSPORT_RECOVERING,
-};
-
-static struct ubdsrv_ctrl_dev_info wire_info(const struct transport_info *info)
-{
-	return (struct ubdsrv_ctrl_dev_info){
-		.nr_hw_queues = info->queues,
-		.queue_depth = info->depth,
-		.dev_id = info->id,
-		.max_io_bytes = info->max_io_bytes,
-		.flags = data_flags[info->data] | recovery_flags[info->recovery] |
-			 (info->batches ? UBD_F_BATCH : 0) |
-			 (info->no_partition_scan ? UBD_F_NO_AUTO_PART_SCAN : 0),
-		.recovery_timeout = info->recovery_timeout,
-	};
-}
-
-static enum data_way data_of(uint64_t flags)
-{
-	if (flags & UBD_F_ZERO_COPY)
-		return DATA_ZERO_COPY;
-	return flags & UBD_F_USER_COPY ? DATA_USER_COPY : DATA_COPY;
-}
-
-static enum recovery recovery_of(uint64_t flags)
-{
-	if (flags & UBD_F_USER_RECOVERY_REISSUE)
-		return RECOVERY_REISSUE;
-	if (flags & UBD_F_USER_RECOVERY_FAIL_IO)
-		return RECOVERY_FAIL_IO;
-	return flags & UBD_F_USER_RECOVERY ? RECOVERY_FAIL : RECOVERY_NONE;
-}
-
-static struct transport_info info_of(const struct ubdsrv_ctrl_dev_info *wire_info)
-{
-	return (struct transport_info){
-		.id = wire_info->dev_id,
-		.queues = wire_info->nr_hw_queues,
-		.depth = wire_info->queue_depth,
-		.max_io_bytes = wire_info->max_io_bytes,
-		.data = data_of(wire_info->flags),
-		.batches = wire_info->flags & UBD_F_BATCH,
-		.recovery = recovery_of(wire_info->flags),
-		.recovery_timeout = wire_info->recovery_timeout,
-		.no_partition_scan = wire_info->flags & UBD_F_NO_AUTO_PART_SCAN,
-		.state = wire_info->state < G_N_ELEMENTS(states) ? states[wire_info->state]
-								 : TRANSPORT_STOPPED,
-		.unprivileged = wire_info->flags & UBD_F_UNPRIVILEGED,
-		.lost = wire_info->flags & UBD_F_LOST,
-		.stopping = wire_info->flags & UBD_F_STOPPING,
-		.server_pid = wire_info->ubdsrv_pid,
-		.left_ns = wire_info->left_ns,
-	};
-}
-
-static struct transport *new_device(struct control *control,
-				    const struct ubdsrv_ctrl_dev_info *wire_info,
-				    struct transport_info *ret_info)
-{
-	struct ubd_device *device;
-
-	if (!control)
-		return NULL;
-	device = g_new(struct ubd_device, 1);
-	device->transport.ops = &transport_ubd;
-	g_snprintf(device->transport.path, sizeof(device->transport.path), "/dev/" DISK_NAME "%u",
-		   wire_info->dev_id);
-	device->control = control;
-	*ret_info = info_of(wire_info);
-	return &device->transport;
-}
-
-static struct transport *add(struct transport_info *info, GError **err)
-{
-	struct ubdsrv_ctrl_dev_info wanted = wire_info(info);
-
-	return new_device(control_add_dev(&wanted, err), &wanted, info);
-}
-
-static struct transport *open_device(uint32_t id, struct transport_info *ret_info, GError **err)
-{
-	struct ubdsrv_ctrl_dev_info info;
-
-	return new_device(control_open_dev(id, &info, err), &info, ret_info);
-}
-
-static struct transport *adopt(int fd, struct transport_info *ret_info, GError **err)
-{
-	struct ubdsrv_ctrl_dev_info info;
-
-	return new_device(control_adopt(fd, &info, err), &info, ret_info);
-}
-
-static struct transport *clone_handle(const struct transport *transport, GError **err)
-{
-	int fd = fcntl(control_fd(control_of(transport)), F_DUPFD_CLOEXEC, 0);
-	struct transport_info info;
-
-	if (fd >= 0)
-		return adopt(fd, &info, err);
-	error_set(err, -errno, "%s", transport->path);
-	return NULL;
-}
-
-static void free_handle(struct transport *transport)
-{
-	control_free(control_of(transport));
-	g_free(transport);
-}
-
-static int fd_of(const struct transport *transport)
-{
-	return control_fd(control_of(transport));
-}
-
-static int get_info(struct transport *transport, struct transport_info *ret_info)
-{
-	struct ubdsrv_ctrl_dev_info info;
-	int res = control_get_info(control_of(transport), &info);
-
-	if (res == 0)
-		*ret_info = info_of(&info);
-	return res;
-}
-
-/* By the control fd: the node /dev/ubdcN may be out of reach, as it is in a container. */
-static int open_server_file(struct transport *transport, GError **err)
-{
-	int fd = control_open_char(control_of(transport));
-
-	if (fd >= 0)
-		return fd;
-	return error_set(err, fd, "/dev/ubdc%s", transport->path + strlen("/dev/" DISK_NAME));
-}
-
-static int get_queue_cpus(struct transport *transport, uint16_t q_id, cpu_set_t *ret_cpus)
-{
-	return control_get_queue_affinity(control_of(transport), q_id, ret_cpus);
-}
-
-static int start(struct transport *transport)
-{
-	return control_start_dev(control_of(transport));
-}
-
-static int stop(struct transport *transport)
-{
-	return control_stop_dev(control_of(transport));
-}
-
-static int delete (struct transport *transport)
-{
-	return control_del_dev(control_of(transport));
-}
-
-static int resize(struct transport *transport, uint64_t sectors)
-{
-	return control_update_size(control_of(transport), sectors);
-}
-
-static int take_over(struct transport *transport)
-{
-	return control_take_over(control_of(transport));
-}
-
-static int end_recovery(struct transport *transport)
-{
-	return control_end_recovery(control_of(transport));
-}
-
-/* ---- parameters and names ---- */
-
-static struct ubd_params wire_params(const struct device_params *params)
-{
-	return (struct ubd_params){
-		.attrs = (params->read_only ? UBD_ATTR_READ_ONLY : 0) |
-			 (params->volatile_cache ? UBD_ATTR_VOLATILE_CACHE : 0) |
-			 (params->fua ? UBD_ATTR_FUA : 0),
-		.logical_block_size = params->logical_block_size,
-		.physical_block_size = params->physical_block_size,
-		.io_min = params->io_min,
-		.io_opt = params->io_opt,
-		.max_io_sectors = params->max_io_sectors,
-		.discard_granularity = params->discard_granularity,
-		.max_discard_sectors = params->max_discard_sectors,
-		.max_write_zeroes_sectors = params->max_write_zeroes_sectors,
-		.request_timeout = params->request_timeout,
-		.dev_sectors = params->dev_sectors,
-	};
-}
-
-static struct device_params params_of(const struct ubd_params *wire)
-{
-	struct device_params params = {
-		.read_only = wire->attrs & UBD_ATTR_READ_ONLY,
-		.volatile_cache = wire->attrs & UBD_ATTR_VOLATILE_CACHE,
-		.fua = wire->attrs & UBD_ATTR_FUA,
-		.logical_block_size = wire->logical_block_size,
-		.physical_block_size = wire->physical_block_size,
-		.io_min = wire->io_min,
-		.io_opt = wire->io_opt,
-		.max_io_sectors = wire->max_io_sectors,
-		.discard_granularity = wire->discard_granularity,
-		.max_discard_sectors = wire->max_discard_sectors,
-		.max_write_zeroes_sectors = wire->max_write_zeroes_sectors,
-		.request_timeout = wire->request_timeout,
-		.dev_sectors = wire->dev_sectors,
-	};
-	struct ubd_params again = wire_params(&params);
-
-	params.has_others = memcmp(&again, wire, sizeof(again)) != 0;
-	return params;
-}
-
-static int set_params(struct transport *transport, const struct device_params *params)
-{
-	struct ubd_params wire = wire_params(params);
-
-	return control_set_params(control_of(transport), &wire);
-}
-
-static int get_params(struct transport *transport, struct device_params *ret_params)
-{
-	struct ubd_params wire;
-	int res = control_get_params(control_of(transport), &wire);
-
-	if (res == 0)
-		*ret_params = params_of(&wire);
-	return res;
-}
-
-_Static_assert(IDENTITY_SERIAL_SIZE == UBD_SERIAL_SIZE, "serial numbers are as long");
-
-static int set_identity(struct transport *transport, const struct identity *identity)
-{
-	struct ubd_identity wire = {
-		.image_dev = identity->image_dev,
-		.image_ino = identity->image_ino,
-	};
-
-	memcpy(wire.serial, identity->serial, sizeof(wire.serial));
-	memcpy(wire.uuid, identity->uuid, sizeof(wire.uuid));
-	return control_set_identity(control_of(transport), &wire);
-}
-
-static int get_identity(struct transport *transport, struct identity *ret_identity)
-{
-	struct ubd_identity wire;
-	int res = control_get_identity(control_of(transport), &wire);
-
-	if (res < 0)
-		return res;
-	*ret_identity = (struct identity){
-		.image_dev = wire.image_dev,
-		.image_ino = wire.image_ino,
-	};
-	memcpy(ret_identity->serial, wire.serial, sizeof(wire.serial));
-	memcpy(ret_identity->uuid, wire.uuid, sizeof(wire.uuid));
-	return 0;
-}
-
-static unsigned parameter(const char *path, unsigned unknown)
-{
-	g_autofree char *text = NULL;
-
-	return g_file_get_contents(path, &text, NULL, NULL) ? strtoul(text, NULL, 10) : unknown;
-}
-
-/* The driver's defaults where a container does not see them. */
-static unsigned request_timeout(uint32_t wanted, bool unprivileged)
-{
-	unsigned seconds = wanted ?: parameter(PARAMETERS "request_timeout", 0);
-	unsigned limit;
-
-	if (seconds == TRANSPORT_NO_TIMEOUT)
-		seconds = 0;
-	if (!unprivileged)
-		return seconds;
-	limit = parameter(PARAMETERS "unprivileged_timeout", 30);
-	return seconds && limit ? MIN(seconds, limit) : seconds ?: limit;
-}
 
 static uint64_t data_off(uint16_t q_id, uint16_t tag)
 {
 	return ubd_data_offset(q_id, tag);
 }
 
-const struct transport_ops transport_ubd = {
-	.disk_name = DISK_NAME,
-	.get_features = get_features,
-	.add = add,
-	.open = open_device,
-	.adopt = adopt,
-	.clone = clone_handle,
-	.free = free_handle,
-	.fd = fd_of,
-	.get_info = get_info,
-	.set_params = set_params,
-	.get_params = get_params,
-	.set_identity = set_identity,
-	.get_identity = get_identity,
-	.get_queue_cpus = get_queue_cpus,
-	.request_timeout = request_timeout,
-	.open_server_file = open_server_file,
-	.start = start,
-	.stop = stop,
-	.delete = delete,
-	.resize = resize,
-	.take_over = take_over,
-	.end_recovery = end_recovery,
+const struct transport_queues transport_queues_ubd = {
 	.fetch = &fetch_by_tags,
 	.fetch_batches = &fetch_by_batches,
-	.wire = &ubd_wire,
+	.wire = &wire,
 	.data_off = data_off,
 	.result_lost = UBD_IO_RES_LOST,
 };

@@ -20,7 +20,7 @@ static uint8_t buf[IO_BYTES];
 static struct data_path *new_data(enum data_way way, struct aio_loop *loop)
 {
 	const struct data_config config = {
-		.driver = &transport_ubd,
+		.driver = &transport_queues_ubd,
 		.way = way,
 		.char_fd = char_fd,
 		.depth = DEPTH,
@@ -93,7 +93,7 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 
 	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, 0);
 	memset(buf, 'w', IO_BYTES);
-	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG)), ==,
+	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_queues_ubd.data_off(0, TAG)), ==,
 			IO_BYTES);
 	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, 0);
 	memset(buf, 0, IO_BYTES);
@@ -103,8 +103,8 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 	desc = desc_of(REQUEST_READ, MAX_IO, IO_BYTES);
 	g_assert_cmpint(data_co_read(data, TAG + 1, &desc, img), ==, 0);
 	memset(buf, 0, IO_BYTES);
-	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG + 1)), ==,
-			IO_BYTES);
+	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, transport_queues_ubd.data_off(0, TAG + 1)),
+			==, IO_BYTES);
 	assert_all(buf, 'w');
 	g_assert_cmpuint(data_stats(data).copied, ==, 2);
 	data_free(data);
@@ -118,7 +118,7 @@ CO_TEST(test_short_copies_fail_the_request)
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, 0, IO_BYTES);
 
-	g_assert_cmpint(ftruncate(char_fd, transport_ubd.data_off(0, TAG) + 512), ==, 0);
+	g_assert_cmpint(ftruncate(char_fd, transport_queues_ubd.data_off(0, TAG) + 512), ==, 0);
 	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, -EIO);
 	data_free(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
@@ -173,10 +173,10 @@ static void zero_copy_co(void *arg)
 
 	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, TAG);
 	memset(buf, '?', IO_BYTES);
-	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG)), ==,
+	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_queues_ubd.data_off(0, TAG)), ==,
 			IO_BYTES);
 	g_assert_cmpint(data_co_read(data, TAG, &read, img), ==, 0);
-	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, transport_ubd.data_off(0, TAG)), ==,
+	g_assert_cmpint(pread(char_fd, buf, IO_BYTES, transport_queues_ubd.data_off(0, TAG)), ==,
 			IO_BYTES);
 	assert_all(buf, 0);
 	g_assert_cmpint(data_co_write(data, TAG, &write, img, 0), ==, 0);

@@ -152,7 +152,7 @@ static const struct fetch_events events = { on_request, on_refused, on_over };
 static void begin(bool batches)
 {
 	const struct fetch_config config = {
-		.driver = &transport_ubd,
+		.driver = &transport_queues_ubd,
 		.batches = batches,
 		.char_fd = char_fd,
 		.q_id = Q_ID,

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #include "command.h"
-#include "control.h"
+#include "transport.h"
 
 int ctl_list(const struct command *command, char **argv);
 int ctl_info(const struct command *command, char **argv);
@@ -39,11 +39,17 @@ int ctl_status(const struct command *command, char **argv);
 /* human or json; prints an error for anything else. */
 bool ctl_parse_output(const char *text, bool *ret_json);
 
-/* "7", "ubdb7" or "/dev/ubdb7"; prints an error for anything else. */
-bool ctl_parse_device(const char *text, uint32_t *ret_id);
+/*
+ * "ubdb7", "/dev/ubdb7" or the same of another driver; "7" is ubd's. Prints an error for anything
+ * else.
+ */
+bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id);
 
 /* The device of that name, NULL: of the control fd passed on; says why not. */
-struct control *ctl_open(const char *name, struct ubdsrv_ctrl_dev_info *ret_info);
+struct transport *ctl_open(const char *name, struct transport_info *ret_info);
+
+/* What a command says about a result: what the driver does not have, or the errno. */
+const char *ctl_reason(int res, const struct transport *transport, const char *what);
 
 /* ---- fds.c: descriptors that go from process to process ---- */
 

@@ -2,37 +2,43 @@
 /* What ubdctl shows of a device; see describe.h. */
 #include "describe.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "align.h"
-#include "enum_names.h"
 #include "json_text.h"
 #include "uuid.h"
 #include "values.h"
 
-int describe(struct control *control, struct description *ret_description)
+int describe(struct transport *transport, struct description *ret_description)
 {
-	int res = control_get_info(control, &ret_description->info);
+	struct description *description = ret_description;
+	int res = transport->ops->get_info(transport, &description->info);
 
+	g_strlcpy(description->path, transport->path, sizeof(description->path));
 	if (res == 0)
-		res = control_get_params(control, &ret_description->params);
+		res = transport->ops->get_params(transport, &description->params);
 	if (res == 0)
-		res = control_get_identity(control, &ret_description->identity);
-	ret_description->started = ret_description->params.dev_sectors != 0;
+		res = transport_get_identity(transport, &description->identity);
+	if (res == -EOPNOTSUPP) {
+		description->identity = (struct identity){ 0 };
+		res = 0;
+	}
+	description->started = description->params.dev_sectors != 0;
 	return res;
 }
 
 const char *describe_state(const struct description *description)
 {
-	static const struct enum_name states[] = {
-		{ "added", UBD_S_DEV_ADDED },		{ "live", UBD_S_DEV_LIVE },
-		{ "stopped", UBD_S_DEV_STOPPED },	{ "quiesced", UBD_S_DEV_QUIESCED },
-		{ "recovering", UBD_S_DEV_RECOVERING }, {},
+	static const char *const names[] = {
+		[TRANSPORT_ADDED] = "added",	       [TRANSPORT_LIVE] = "live",
+		[TRANSPORT_STOPPED] = "stopped",       [TRANSPORT_QUIESCED] = "quiesced",
+		[TRANSPORT_RECOVERING] = "recovering",
 	};
 
-	return enum_to_name(states, description->info.state) ?: "unknown";
+	return names[description->info.state];
 }
 
 uint64_t describe_size(const struct description *description)
@@ -41,16 +47,19 @@ uint64_t describe_size(const struct description *description)
 }
 
 /* As the option --recovery of ubd-serve has it. */
-static const char *recovery(uint64_t flags)
+static const char *recovery(const struct transport_info *info)
 {
-	if (flags & UBD_F_USER_RECOVERY_REISSUE)
-		return "reissue";
-	if (flags & UBD_F_USER_RECOVERY_FAIL_IO)
-		return "fail-io";
-	return flags & UBD_F_USER_RECOVERY ? "fail" : "none";
+	static const char *const names[] = {
+		[RECOVERY_NONE] = "none",
+		[RECOVERY_FAIL] = "fail",
+		[RECOVERY_REISSUE] = "reissue",
+		[RECOVERY_FAIL_IO] = "fail-io",
+	};
+
+	return names[info->recovery];
 }
 
-static const char *yes_or_no(uint64_t flag)
+static const char *yes_or_no(bool flag)
 {
 	return flag ? "yes" : "no";
 }
@@ -86,16 +95,16 @@ static void print_bytes(const char *name, uint64_t bytes)
 	printf("%s: %s (%" PRIu64 " bytes)\n", name, text, bytes);
 }
 
-static void print_disk(const struct ubd_params *params)
+static void print_disk(const struct device_params *params)
 {
 	print_bytes("size", (uint64_t)params->dev_sectors * SECTOR_SIZE);
-	printf("read-only: %s\n", yes_or_no(params->attrs & UBD_ATTR_READ_ONLY));
-	printf("write cache: %s\n", yes_or_no(params->attrs & UBD_ATTR_VOLATILE_CACHE));
+	printf("read-only: %s\n", yes_or_no(params->read_only));
+	printf("write cache: %s\n", yes_or_no(params->volatile_cache));
 	printf("block size: %u logical, %u physical\n", params->logical_block_size,
 	       params->physical_block_size);
 	printf("preferred I/O: %u minimal, %u optimal\n", params->io_min, params->io_opt);
 	printf("discard: %s\n", yes_or_no(params->max_discard_sectors));
-	if (params->request_timeout == UBD_NO_REQUEST_TIMEOUT)
+	if (params->request_timeout == TRANSPORT_NO_TIMEOUT)
 		puts("request timeout: none");
 	else if (params->request_timeout)
 		printf("request timeout: %u s\n", params->request_timeout);
@@ -103,35 +112,35 @@ static void print_disk(const struct ubd_params *params)
 
 void describe_text(const struct description *description)
 {
-	const struct ubdsrv_ctrl_dev_info *info = &description->info;
+	const struct transport_info *info = &description->info;
 
-	printf("device: /dev/ubdb%u\n", info->dev_id);
+	printf("device: %s\n", description->path);
 	print_identity(description);
 	printf("state: %s\n", describe_state(description));
-	if (info->ubdsrv_pid > 0)
-		printf("server: process %d\n", info->ubdsrv_pid);
-	else if (info->ubdsrv_pid == 0)
+	if (info->server_pid > 0)
+		printf("server: process %d\n", info->server_pid);
+	else if (info->server_pid == 0)
 		puts("server: outside this PID namespace");
 	printf("owner: user %u, group %u\n", info->owner_uid, info->owner_gid);
-	printf("unprivileged: %s\n", yes_or_no(info->flags & UBD_F_UNPRIVILEGED));
-	printf("recovery: %s\n", recovery(info->flags));
-	if (info->flags & UBD_F_LOST)
+	printf("unprivileged: %s\n", yes_or_no(info->unprivileged));
+	printf("recovery: %s\n", recovery(info));
+	if (info->lost)
 		puts("written data: may be lost, so flushes fail");
 	if (info->recovery_timeout)
 		printf("recovery timeout: %u s\n", info->recovery_timeout);
-	printf("queues: %u, each for %u requests of up to %u bytes\n", info->nr_hw_queues,
-	       info->queue_depth, info->max_io_bytes);
+	printf("queues: %u, each for %u requests of up to %u bytes\n", info->queues, info->depth,
+	       info->max_io_bytes);
 	if (description->started)
 		print_disk(&description->params);
 }
 
-static void add_disk(const struct ubd_params *params, JsonBuilder *builder)
+static void add_disk(const struct device_params *params, JsonBuilder *builder)
 {
 	json_add_int(builder, "size", params->dev_sectors * SECTOR_SIZE);
-	json_add_bool(builder, "read-only", !!(params->attrs & UBD_ATTR_READ_ONLY));
-	json_add_bool(builder, "rotational", !!(params->attrs & UBD_ATTR_ROTATIONAL));
-	json_add_bool(builder, "volatile-cache", !!(params->attrs & UBD_ATTR_VOLATILE_CACHE));
-	json_add_bool(builder, "fua", !!(params->attrs & UBD_ATTR_FUA));
+	json_add_bool(builder, "read-only", params->read_only);
+	json_add_bool(builder, "rotational", params->rotational);
+	json_add_bool(builder, "volatile-cache", params->volatile_cache);
+	json_add_bool(builder, "fua", params->fua);
 	json_add_int(builder, "logical-block-size", params->logical_block_size);
 	json_add_int(builder, "physical-block-size", params->physical_block_size);
 	json_add_int(builder, "io-min", params->io_min);
@@ -141,36 +150,35 @@ static void add_disk(const struct ubd_params *params, JsonBuilder *builder)
 	json_add_int(builder, "max-write-zeroes-sectors", params->max_write_zeroes_sectors);
 	if (params->request_timeout)
 		json_add_int(builder, "request-timeout",
-			     params->request_timeout == UBD_NO_REQUEST_TIMEOUT
+			     params->request_timeout == TRANSPORT_NO_TIMEOUT
 				     ? 0
 				     : params->request_timeout);
 }
 
 void describe_json(const struct description *description, JsonBuilder *builder)
 {
-	const struct ubdsrv_ctrl_dev_info *info = &description->info;
-	g_autofree char *path = g_strdup_printf("/dev/ubdb%u", info->dev_id);
+	const struct transport_info *info = &description->info;
 	g_autofree char *uuid_text = uuid(description);
 
 	json_builder_begin_object(builder);
-	json_add_string(builder, "device", path);
-	json_add_int(builder, "id", info->dev_id);
+	json_add_string(builder, "device", description->path);
+	json_add_int(builder, "id", info->id);
 	if (describe_serial(description))
 		json_add_string(builder, "serial", describe_serial(description));
 	if (uuid_text)
 		json_add_string(builder, "uuid", uuid_text);
 	json_add_string(builder, "state", describe_state(description));
-	if (info->ubdsrv_pid > 0)
-		json_add_int(builder, "server-pid", info->ubdsrv_pid);
+	if (info->server_pid > 0)
+		json_add_int(builder, "server-pid", info->server_pid);
 	json_add_int(builder, "owner-uid", info->owner_uid);
 	json_add_int(builder, "owner-gid", info->owner_gid);
-	json_add_bool(builder, "unprivileged", !!(info->flags & UBD_F_UNPRIVILEGED));
-	json_add_string(builder, "recovery", recovery(info->flags));
-	json_add_bool(builder, "lost", !!(info->flags & UBD_F_LOST));
+	json_add_bool(builder, "unprivileged", info->unprivileged);
+	json_add_string(builder, "recovery", recovery(info));
+	json_add_bool(builder, "lost", info->lost);
 	if (info->recovery_timeout)
 		json_add_int(builder, "recovery-timeout", info->recovery_timeout);
-	json_add_int(builder, "queues", info->nr_hw_queues);
-	json_add_int(builder, "queue-depth", info->queue_depth);
+	json_add_int(builder, "queues", info->queues);
+	json_add_int(builder, "queue-depth", info->depth);
 	json_add_int(builder, "max-io-bytes", info->max_io_bytes);
 	if (description->started)
 		add_disk(&description->params, builder);

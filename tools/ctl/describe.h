@@ -8,14 +8,15 @@
 #include "ctl.h"
 
 struct description {
-	struct ubdsrv_ctrl_dev_info info;
-	struct ubd_params params;
-	struct ubd_identity identity;
-	bool started; /* params are those of a disk */
+	char path[32]; /* of the disk */
+	struct transport_info info;
+	struct device_params params;
+	struct identity identity; /* zeroes: the driver cannot tell */
+	bool started;		  /* params are those of a disk */
 };
 
 /* Of an open device, as far as it can be told: 0 or -errno. */
-int describe(struct control *control, struct description *ret_description);
+int describe(struct transport *transport, struct description *ret_description);
 
 /* "live" and so on. */
 const char *describe_state(const struct description *description);

@@ -43,20 +43,20 @@ int ctl_info(const struct command *command, char **argv)
 		{},
 	};
 	struct description description;
-	struct control *control;
+	struct transport *transport;
 	bool json;
 	int res;
 
 	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json) ||
 	    !is_one(command, words))
 		return EXIT_FAILURE;
-	control = ctl_open(only_device(words), &description.info);
-	if (!control)
+	transport = ctl_open(only_device(words), &description.info);
+	if (!transport)
 		return EXIT_FAILURE;
-	res = describe(control, &description);
-	control_free(control);
+	res = describe(transport, &description);
+	transport_free(transport);
 	if (res < 0)
-		tool_error("/dev/ubdb%u: %s", description.info.dev_id, g_strerror(-res));
+		tool_error("%s: %s", description.path, g_strerror(-res));
 	else if (json)
 		print_json(&description);
 	else
@@ -66,18 +66,28 @@ int ctl_info(const struct command *command, char **argv)
 
 /* ---- what ends ---- */
 
-typedef int act_fn(struct control *control);
+typedef int act_fn(struct transport *transport);
 
-static int try_delete(struct control *control)
+static int stop(struct transport *transport)
 {
-	int res = control_try_stop_dev(control);
-
-	return res < 0 ? res : control_del_dev(control);
+	return transport->ops->stop(transport);
 }
 
-/* @gentle, if given, replaces @fn with --if-unused. */
+static int delete (struct transport *transport)
+{
+	return transport->ops->delete (transport);
+}
+
+static int try_delete(struct transport *transport)
+{
+	int res = transport_stop_if_unused(transport);
+
+	return res < 0 ? res : delete (transport);
+}
+
+/* @gentle, if given, replaces @fn with --if-unused. @what is what a driver may not have. */
 static int act(const struct command *command, char **argv, act_fn *fn, act_fn *gentle,
-	       const char *einval)
+	       const char *what, const char *einval)
 {
 	g_auto(GStrv) words = NULL;
 	gboolean if_unused = FALSE;
@@ -89,37 +99,39 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *g
 	};
 	/* Without the option. */
 	const GOptionEntry plain[] = { entries[0], {} };
-	struct ubdsrv_ctrl_dev_info info;
-	struct control *control;
+	struct transport_info info;
+	struct transport *transport;
 	int res;
 
 	if (!command_parse(command, gentle ? entries : plain, argv) || !is_one(command, words))
 		return EXIT_FAILURE;
-	control = ctl_open(only_device(words), &info);
-	if (!control)
+	transport = ctl_open(only_device(words), &info);
+	if (!transport)
 		return EXIT_FAILURE;
-	res = if_unused ? gentle(control) : fn(control);
-	control_free(control);
+	res = if_unused ? gentle(transport) : fn(transport);
 	if (res < 0)
-		tool_error("/dev/ubdb%u: %s", info.dev_id,
+		tool_error("%s: %s", transport->path,
 			   res == -EINVAL && einval  ? einval
 			   : res == -EBUSY && gentle ? "the disk is in use"
-						     : g_strerror(-res));
+						     : ctl_reason(res, transport, what));
+	transport_free(transport);
 	return res < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int ctl_stop(const struct command *command, char **argv)
 {
-	return act(command, argv, control_stop_dev, control_try_stop_dev, NULL);
+	return act(command, argv, stop, transport_stop_if_unused,
+		   "a stop that depends on whether the disk is in use", NULL);
 }
 
 int ctl_delete(const struct command *command, char **argv)
 {
-	return act(command, argv, control_del_dev, try_delete, NULL);
+	return act(command, argv, delete, try_delete,
+		   "a stop that depends on whether the disk is in use", NULL);
 }
 
 int ctl_quiesce(const struct command *command, char **argv)
 {
-	return act(command, argv, control_quiesce, NULL,
+	return act(command, argv, transport_quiesce, NULL, "a way to ask a server to leave",
 		   "its server was started without --recovery, or it is not live yet");
 }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubdctl list: sysfs tells everybody which devices there are; control fds tell the owners and the
+ * ubdctl list: everybody may see which devices there are; the drivers tell the owners and the
  * administrator what they are.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "ctl.h"
 #include "describe.h"
@@ -14,64 +12,52 @@
 #include "tool.h"
 #include "values.h"
 
-#define SYSFS "/sys/class/ubd"
-
 struct listed {
-	uint32_t id;
-	unsigned owner_uid, unprivileged;
-	bool known; /* the rest */
+	char path[32];
+	struct transport_info seen; /* by everybody: id, owner_uid, unprivileged */
+	bool known;		    /* the rest */
 	struct description description;
 };
 
-static unsigned read_number(uint32_t id, const char *attribute)
+static struct listed look_at(const struct transport_ops *driver, const struct transport_info *seen)
 {
-	g_autofree char *path = g_strdup_printf(SYSFS "/ubdc%u/%s", id, attribute);
-	g_autofree char *text = NULL;
+	struct listed device = { .seen = *seen };
+	struct transport_info info;
+	struct transport *transport = driver->open(seen->id, &info, NULL);
 
-	return g_file_get_contents(path, &text, NULL, NULL) ? strtoul(text, NULL, 10) : 0;
-}
-
-static struct listed look_at(uint32_t id)
-{
-	struct listed device = {
-		.id = id,
-		.owner_uid = read_number(id, "owner_uid"),
-		.unprivileged = read_number(id, "unprivileged"),
-	};
-	struct ubdsrv_ctrl_dev_info info;
-	struct control *control = control_open_dev(id, &info, NULL);
-
-	device.known = control && describe(control, &device.description) == 0;
-	control_free(control);
+	g_snprintf(device.path, sizeof(device.path), "/dev/%s%u", driver->disk_name, seen->id);
+	device.known = transport && describe(transport, &device.description) == 0;
+	transport_free(transport);
 	return device;
 }
 
-static int compare(const void *a, const void *b)
+/* False with @err set: the driver is not loaded. */
+static bool add_devices(const struct transport_ops *driver, GArray *list, GError **err)
 {
-	const struct listed *one = a, *other = b;
+	g_autoptr(GArray) seen = driver->list(err);
 
-	return (one->id > other->id) - (one->id < other->id);
+	for (unsigned i = 0; seen && i < seen->len; i++) {
+		struct listed device =
+			look_at(driver, &g_array_index(seen, struct transport_info, i));
+
+		g_array_append_val(list, device);
+	}
+	return seen;
 }
 
+/* NULL with @err set if no driver is loaded. */
 static GArray *list_devices(GError **err)
 {
-	g_autoptr(GDir) dir = g_dir_open(SYSFS, 0, err);
-	GArray *list;
-	const char *name;
+	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct listed));
+	bool loaded = false;
 
-	if (!dir)
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
+		loaded |= add_devices(transports[i], list, i ? NULL : err);
+	if (!loaded) {
+		g_array_unref(list);
 		return NULL;
-	list = g_array_new(FALSE, FALSE, sizeof(struct listed));
-	while ((name = g_dir_read_name(dir))) {
-		uint32_t id;
-
-		if (sscanf(name, "ubdc%u", &id) == 1) {
-			struct listed device = look_at(id);
-
-			g_array_append_val(list, device);
-		}
 	}
-	g_array_sort(list, compare);
+	g_clear_error(err);
 	return list;
 }
 
@@ -83,20 +69,19 @@ static char *server_text(int pid)
 
 static void print_row(const struct listed *device)
 {
-	const struct ubdsrv_ctrl_dev_info *info = &device->description.info;
-	g_autofree char *path = g_strdup_printf("/dev/ubdb%u", device->id);
+	const struct transport_info *info = &device->description.info;
 	g_autofree char *size = NULL, *server = NULL;
 
 	if (!device->known) {
-		printf("%-14s %-11s %10s %7s %6s %8u %8s  %s\n", path, "-", "-", "-", "-",
-		       device->owner_uid, "-", "-");
+		printf("%-14s %-11s %10s %7s %6s %8u %8s  %s\n", device->path, "-", "-", "-", "-",
+		       device->seen.owner_uid, "-", "-");
 		return;
 	}
 	size = size_to_text(describe_size(&device->description));
-	server = server_text(info->ubdsrv_pid);
-	printf("%-14s %-11s %10s %7u %6u %8u %8s  %s\n", path, describe_state(&device->description),
-	       size, info->nr_hw_queues, info->queue_depth, info->owner_uid, server,
-	       describe_serial(&device->description) ?: "-");
+	server = server_text(info->server_pid);
+	printf("%-14s %-11s %10s %7u %6u %8u %8s  %s\n", device->path,
+	       describe_state(&device->description), size, info->queues, info->depth,
+	       info->owner_uid, server, describe_serial(&device->description) ?: "-");
 }
 
 static void print_table(const GArray *list)
@@ -109,13 +94,11 @@ static void print_table(const GArray *list)
 
 static void add_unknown(const struct listed *device, JsonBuilder *builder)
 {
-	g_autofree char *path = g_strdup_printf("/dev/ubdb%u", device->id);
-
 	json_builder_begin_object(builder);
-	json_add_string(builder, "device", path);
-	json_add_int(builder, "id", device->id);
-	json_add_int(builder, "owner-uid", device->owner_uid);
-	json_add_bool(builder, "unprivileged", device->unprivileged);
+	json_add_string(builder, "device", device->path);
+	json_add_int(builder, "id", device->seen.id);
+	json_add_int(builder, "owner-uid", device->seen.owner_uid);
+	json_add_bool(builder, "unprivileged", device->seen.unprivileged);
 	json_builder_end_object(builder);
 }
 
@@ -148,15 +131,16 @@ int ctl_list(const struct command *command, char **argv)
 		{},
 	};
 	g_autoptr(GArray) list = NULL;
+	g_autoptr(GError) err = NULL;
 	bool json;
 
 	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json))
 		return EXIT_FAILURE;
 	if (rest)
 		return command_usage_error(command, "unexpected argument \"%s\"", rest[0]);
-	list = list_devices(NULL);
+	list = list_devices(&err);
 	if (!list) {
-		tool_error("cannot find " SYSFS "; load the driver: modprobe ubd");
+		tool_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
 	if (json)

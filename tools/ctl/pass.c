@@ -35,47 +35,56 @@ static bool is_choice(const struct command *command, const struct choice *choice
 	return false;
 }
 
-static bool open_disk(struct control *control, uint32_t id, const struct ctl_owner *owner,
+static bool open_disk(struct transport *transport, const struct ctl_owner *owner,
 		      struct ctl_fds *fds)
 {
-	int fd = control_open_block(control);
+	int fd = transport_open_disk(transport);
 
 	if (fd < 0) {
-		tool_error("/dev/ubdb%u: %s", id,
+		tool_error("%s: %s", transport->path,
 			   fd == -EINVAL ? "there is no disk yet" : g_strerror(-fd));
 		return false;
 	}
 	fds->disk = fd;
 	/* The new owner can open it again, by a path in /proc. */
 	if (owner && owner->uid != CTL_NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
-		tool_error("/dev/ubdb%u: cannot give it to user %u: %s", id, owner->uid,
+		tool_error("%s: cannot give it to user %u: %s", transport->path, owner->uid,
 			   g_strerror(errno));
 		return false;
 	}
 	return true;
 }
 
+static bool copy_control_fd(const struct transport *transport, struct ctl_fds *fds)
+{
+	int fd = transport_fd(transport);
+
+	if (fd < 0) {
+		tool_error("%s: %s", transport->path, ctl_reason(fd, transport, "control fds"));
+		return false;
+	}
+	fds->control = dup(fd);
+	if (fds->control < 0)
+		tool_error("dup: %s", g_strerror(errno));
+	return fds->control >= 0;
+}
+
 /* False, with the error printed and nothing open. */
 static bool open_fds(const char *device, const struct choice *choice, const struct ctl_owner *owner,
 		     struct ctl_fds *ret_fds)
 {
-	struct ubdsrv_ctrl_dev_info info;
-	struct control *control = ctl_open(device, &info);
+	struct transport_info info;
+	struct transport *transport = ctl_open(device, &info);
 	bool ok;
 
 	*ret_fds = (struct ctl_fds){ -1, -1 };
-	if (!control)
+	if (!transport)
 		return false;
-	ok = choice->control_only || open_disk(control, info.dev_id, owner, ret_fds);
-	if (ok && !choice->disk_only) {
-		ret_fds->control = dup(control_fd(control));
-		ok = ret_fds->control >= 0;
-		if (!ok)
-			tool_error("dup: %s", g_strerror(errno));
-	}
+	ok = choice->control_only || open_disk(transport, owner, ret_fds);
+	ok = ok && (choice->disk_only || copy_control_fd(transport, ret_fds));
 	if (!ok)
 		ctl_fds_close(ret_fds);
-	control_free(control);
+	transport_free(transport);
 	return ok;
 }
 

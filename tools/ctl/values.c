@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Arguments that several commands of ubdctl have. */
+#include <errno.h>
 #include <string.h>
 
 #include "ctl.h"
@@ -14,15 +15,30 @@ bool ctl_parse_output(const char *text, bool *ret_json)
 	return false;
 }
 
-bool ctl_parse_device(const char *text, uint32_t *ret_id)
+/* The driver whose disks have such names, and the rest of the name; NULL: there is none. */
+static const struct transport_ops *driver_of(const char *name, const char **ret_digits)
 {
-	const char *digits = text;
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++) {
+		const char *prefix = transports[i]->disk_name;
+
+		*ret_digits = name + strlen(prefix);
+		if (g_str_has_prefix(name, prefix))
+			return transports[i];
+	}
+	return NULL;
+}
+
+bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id)
+{
+	const char *name = g_str_has_prefix(text, "/dev/") ? text + strlen("/dev/") : text;
+	const char *digits;
 	guint64 id;
 
-	if (g_str_has_prefix(digits, "/dev/"))
-		digits += strlen("/dev/");
-	if (g_str_has_prefix(digits, "ubdb"))
-		digits += strlen("ubdb");
+	*ret_driver = driver_of(name, &digits);
+	if (!*ret_driver) {
+		*ret_driver = &transport_ubd;
+		digits = name;
+	}
 	if (g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL)) {
 		*ret_id = id;
 		return true;
@@ -31,27 +47,42 @@ bool ctl_parse_device(const char *text, uint32_t *ret_id)
 	return false;
 }
 
-static struct control *open_inherited(struct ubdsrv_ctrl_dev_info *ret_info, GError **err)
+static struct transport *open_named(const char *name, struct transport_info *ret_info, GError **err)
+{
+	const struct transport_ops *driver;
+	uint32_t id;
+
+	return ctl_parse_device(name, &driver, &id) ? driver->open(id, ret_info, err) : NULL;
+}
+
+static struct transport *open_inherited(struct transport_info *ret_info, GError **err)
 {
 	struct ctl_fds fds = ctl_fds_inherited();
 
 	if (fds.control >= 0)
-		return control_adopt(fds.control, ret_info, err);
+		return transport_ubd.adopt(fds.control, ret_info, err);
 	tool_error(
 		"no device was given, and none was passed on by 'ubdctl run' or 'ubdctl receive'");
 	return NULL;
 }
 
-struct control *ctl_open(const char *name, struct ubdsrv_ctrl_dev_info *ret_info)
+struct transport *ctl_open(const char *name, struct transport_info *ret_info)
 {
 	g_autoptr(GError) err = NULL;
-	struct control *control;
-	uint32_t id;
+	struct transport *transport =
+		name ? open_named(name, ret_info, &err) : open_inherited(ret_info, &err);
 
-	if (name && !ctl_parse_device(name, &id))
-		return NULL;
-	control = name ? control_open_dev(id, ret_info, &err) : open_inherited(ret_info, &err);
 	if (err)
 		tool_error("%s", err->message);
-	return control;
+	return transport;
+}
+
+const char *ctl_reason(int res, const struct transport *transport, const char *what)
+{
+	static char text[128];
+
+	if (res != -EOPNOTSUPP)
+		return g_strerror(-res);
+	g_snprintf(text, sizeof(text), "%s does not have %s", transport->ops->name, what);
+	return text;
 }

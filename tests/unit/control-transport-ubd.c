@@ -6,8 +6,6 @@
 #include <string.h>
 
 #include "control.h"
-#include "identity.h"
-#include "params.h"
 #include "transport.h"
 
 /* ---- the driver ---- */
@@ -113,7 +111,7 @@ static void test_flags_of_a_new_device(void)
 		info.recovery = all[i].recovery;
 		info.batches = all[i].batches;
 		info.no_partition_scan = all[i].no_partition_scan;
-		transport = transport_ubd.add(&info, NULL);
+		transport = transport_ubd.add(&info, NULL, NULL);
 		g_assert_cmphex(wire_info.flags, ==, all[i].flags);
 		g_assert_cmpuint(wire_info.dev_id, ==, UBD_DEV_ID_ANY);
 		g_assert_cmpuint(wire_info.nr_hw_queues, ==, 4);
@@ -214,7 +212,7 @@ static void test_limits_of_other_programs_are_noted(void)
 	wire_params = (struct ubd_params){ .max_segments = 64 };
 	g_assert_cmpint(transport_ubd.get_params(transport, &params), ==, 0);
 	g_assert_true(params.has_others);
-	wire_params = (struct ubd_params){ .attrs = UBD_ATTR_ROTATIONAL };
+	wire_params = (struct ubd_params){ .attrs = UBD_ATTR_STABLE_WRITES };
 	g_assert_cmpint(transport_ubd.get_params(transport, &params), ==, 0);
 	g_assert_true(params.has_others);
 	transport_free(transport);

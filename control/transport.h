@@ -1,30 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a kernel driver must give to the server, so that an image becomes a disk in /dev.
+ * The kernel drivers that make a disk in /dev of what a server serves, and what the server and
+ * ubdctl tell them: the control half of a driver. How the requests of a queue come and go is the
+ * other half, which only the server needs (server/transport_queues.h).
  *
- * There are two halves:
+ *   ubd    Our own driver, ubd.ko. A control fd is the authority over a device.
+ *   ublk   Linux's own. Its control commands name a device by its number.
+ *   nbd    A disk for each connection, or several, to an NBD server; here a socket for each queue.
  *
- *   control   A struct transport is a handle for one device of a driver, new or adopted. One thread
- *             at a time uses a handle; another thread needs its own (clone()). The functions may
- *             block until the queues have answered.
- *   queues    How the requests of a queue come, and how their answers and their data go back. The
- *             queue's thread does all of it, since some drivers tie a queue to the thread that
- *             asked for its first request.
+ * A struct transport is a handle for one device of a driver, new or adopted. One thread at a time
+ * uses a handle; another thread needs its own (clone()). The functions may block until the queues
+ * have answered.
  *
- * The queues' half lies above io_uring's commands, because not every driver has such commands:
- *
- *   ubd       Passthrough commands on the server's file, one for each tag or one for many; the
- *             descriptors of the requests are mapped. All this is shared with drivers that differ
- *             only in how commands are encoded (struct fetch_wire).
- *   ublk      The mainline driver is one of them: its command numbers are those of ioctls, buffers
- *             that are registered automatically are named elsewhere in the command, and its
- *             control commands name a device by its number, so it has no control fd to hand on.
- *   nbd       A socket for each queue. Requests arrive there, followed by the data of a write, and
- *             an answer is sent with the data of a read. There is no command and no wire, but its
- *             own struct fetch_way; its data is always transferred as DATA_COPY.
- *
- * Parameters, names and states are the server's own types: each driver has other structs for them.
- * What a driver cannot store or tell, it refuses with -EOPNOTSUPP.
+ * Parameters, names and states are types of this file: each driver has other structs for them.
+ * What a driver cannot store or tell, it refuses with -EOPNOTSUPP. An operation of a notion that it
+ * does not have at all is NULL, and so are the functions below that end in such an operation:
+ * -EOPNOTSUPP. transport_lacks() tells people.
  */
 #ifndef UBD_TRANSPORT_H
 #define UBD_TRANSPORT_H
@@ -33,11 +24,13 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-struct device_params;
-struct fetch_way;
-struct fetch_wire;
-struct identity;
+/* The drivers, in the order in which they are preferred. */
+enum transport_driver {
+	TRANSPORT_UBD,
+	TRANSPORT_DRIVERS,
+};
 
 /* In place of a device's number: any. */
 #define TRANSPORT_ANY_ID	       UINT32_MAX
@@ -48,7 +41,8 @@ struct identity;
 #define TRANSPORT_MAX_DEPTH	       4096
 #define TRANSPORT_MAX_RECOVERY_TIMEOUT (7u * 24 * 60 * 60)
 
-/* How the data of requests is transferred between the driver and the server; see data.h. */
+/* How the data of requests is transferred between the driver and the server; see data.h of the
+ * server. */
 enum data_way {
 	DATA_ANY, /* where one is asked for: the best that the driver supports */
 	DATA_COPY,
@@ -62,6 +56,36 @@ enum recovery {
 	RECOVERY_FAIL,	  /* it waits for another server; requests that the last one had fail */
 	RECOVERY_REISSUE, /* the same, but such requests are given to the next server */
 	RECOVERY_FAIL_IO, /* it waits, and all requests fail meanwhile */
+};
+
+#define IDENTITY_SERIAL_SIZE 64
+
+struct identity {
+	char serial[IDENTITY_SERIAL_SIZE]; /* "": none */
+	uint8_t uuid[16];		   /* zeroes: none */
+	/* The image's st_dev and st_ino, by which the next server recognises it; zeroes: unknown.
+	 */
+	uint64_t image_dev;
+	uint64_t image_ino;
+};
+
+/* Without padding, so that devices can be compared. Sectors have 512 bytes. */
+struct device_params {
+	bool read_only;	     /* the server gets no writes */
+	bool volatile_cache; /* the server gets flushes */
+	bool fua;	     /* and writes that must be durable before they complete */
+	bool rotational;
+	uint32_t logical_block_size;
+	uint32_t physical_block_size;
+	uint32_t io_min; /* bytes, like the next one; 0: none */
+	uint32_t io_opt;
+	uint32_t max_io_sectors;
+	uint32_t discard_granularity; /* bytes */
+	uint32_t max_discard_sectors;
+	uint32_t max_write_zeroes_sectors;
+	uint32_t request_timeout; /* seconds; 0: the driver's default; or TRANSPORT_NO_TIMEOUT */
+	uint64_t dev_sectors;	  /* its size */
+	uint64_t has_others;	  /* not 0: the device has limits that are not listed here */
 };
 
 enum transport_state {
@@ -86,6 +110,8 @@ struct transport_info {
 
 	/* What the driver tells about a device. */
 	enum transport_state state;
+	uid_t owner_uid;
+	gid_t owner_gid;
 	bool unprivileged; /* any user may have added it */
 	bool lost;	   /* a server has answered result_lost */
 	bool stopping;	   /* somebody stops it, and may be waiting for its server */
@@ -108,18 +134,27 @@ struct transport {
 
 /* Functions that return an int return 0 or -errno, and < 0 with @err set if they have one. */
 struct transport_ops {
-	/* ---- control ---- */
-
+	enum transport_driver driver;
+	const char *name;      /* of the driver, as people know it */
 	const char *disk_name; /* disks are /dev/<disk_name>N */
 
 	/* @ret_features: enum transport_feature. */
 	int (*get_features)(unsigned *ret_features, GError **err);
-	/* On failure, NULL with @err set, and nothing is left behind. */
-	struct transport *(*add)(struct transport_info *info, GError **err);
+	/*
+	 * All devices, sorted by number, as struct transport_info with what everybody may see: id,
+	 * owner_uid and unprivileged. The caller frees it. NULL with @err set on failure, which
+	 * includes that the driver is not loaded.
+	 */
+	GArray *(*list)(GError **err);
+
+	/*
+	 * The driver stores what it can of @identity, which may be NULL. On failure, NULL with @err
+	 * set, and nothing is left behind.
+	 */
+	struct transport *(*add)(struct transport_info *info, const struct identity *identity,
+				 GError **err);
 	/* A device that exists already; NULL with @err set on failure. */
 	struct transport *(*open)(uint32_t id, struct transport_info *ret_info, GError **err);
-	/* The same for what fd() returned to a process that passed it on; always takes @fd. */
-	struct transport *(*adopt)(int fd, struct transport_info *ret_info, GError **err);
 	/* Another handle for the same device, for another thread; NULL with @err set on failure. */
 	struct transport *(*clone)(const struct transport *transport, GError **err);
 	/*
@@ -127,13 +162,19 @@ struct transport_ops {
 	 * NULL.
 	 */
 	void (*free)(struct transport *transport);
-	/* A file descriptor for adopt(), which still belongs to @transport. */
+
+	/*
+	 * A file descriptor that is the authority over the device, and still belongs to @transport;
+	 * a process that it was passed on to adopts the device, which always takes @fd.
+	 */
 	int (*fd)(const struct transport *transport);
+	struct transport *(*adopt)(int fd, struct transport_info *ret_info, GError **err);
 
 	int (*get_info)(struct transport *transport, struct transport_info *ret_info);
 	/* Of a device that is not started yet. */
 	int (*set_params)(struct transport *transport, const struct device_params *params);
 	int (*get_params)(struct transport *transport, struct device_params *ret_params);
+	/* Of a device that is taken over. */
 	int (*set_identity)(struct transport *transport, const struct identity *identity);
 	int (*get_identity)(struct transport *transport, struct identity *ret_identity);
 	/* The CPUs whose requests go to the queue. */
@@ -150,34 +191,41 @@ struct transport_ops {
 	 * answered, or keeps it for the next server. A file descriptor.
 	 */
 	int (*open_server_file)(struct transport *transport, GError **err);
+	/*
+	 * Where the requests of one queue come, if not on the server's file. It is closed before
+	 * that. A file descriptor.
+	 */
+	int (*open_queue)(struct transport *transport, uint16_t q_id, GError **err);
+	/* Opens the disk, also where its node cannot be reached. NULL: its path does. */
+	int (*open_disk)(struct transport *transport);
 	/* Waits until all queues have asked for requests, and for what the kernel reads at first.
 	 */
 	int (*start)(struct transport *transport);
 	/* Waits for requests in flight. */
 	int (*stop)(struct transport *transport);
+	/* -EBUSY if the disk is open. */
+	int (*stop_if_unused)(struct transport *transport);
 	/* Stops it first if necessary. */
 	int (*delete)(struct transport *transport);
 	/* Of a device that was started; its users are notified. */
 	int (*resize)(struct transport *transport, uint64_t sectors);
-	/* Asks the device's server to leave, if it has one, and waits until it has. */
+	/* Asks the device's server to leave, and waits until it has. */
+	int (*quiesce)(struct transport *transport);
+	/* The same, if it has one, and makes this process the next server. */
 	int (*take_over)(struct transport *transport);
 	/* In place of start() after take_over(). */
 	int (*end_recovery)(struct transport *transport);
-
-	/* ---- queues ---- */
-
-	/* How requests come: one by one, and in batches (NULL: they never do). See fetch.h. */
-	const struct fetch_way *fetch, *fetch_batches;
-	/* The commands with which the two ask for requests; see fetch_wire.h. */
-	const struct fetch_wire *wire;
-	/* DATA_USER_COPY, DATA_ZERO_COPY: where the data of a tag begins in the server's file. */
-	uint64_t (*data_off)(uint16_t q_id, uint16_t tag);
-	/* The answer to a request that failed, if data that was acknowledged before may be lost. */
-	int32_t result_lost;
 };
 
-/* Our own driver, ubd.ko. */
+/* All drivers. */
 extern const struct transport_ops transport_ubd;
+extern const struct transport_ops *const transports[TRANSPORT_DRIVERS];
+
+/* "%s does not have %s", which is -EOPNOTSUPP; @what in the plural, such as "control fds". */
+int transport_lacks(const struct transport_ops *ops, const char *what, GError **err);
+
+/* For g_array_sort(): struct transport_info by its number. */
+int transport_compare_ids(const void *a, const void *b);
 
 /* NULL is fine. */
 static inline void transport_free(struct transport *transport)
@@ -185,5 +233,16 @@ static inline void transport_free(struct transport *transport)
 	if (transport)
 		transport->ops->free(transport);
 }
+
+int transport_fd(const struct transport *transport);
+int transport_set_identity(struct transport *transport, const struct identity *identity);
+int transport_get_identity(struct transport *transport, struct identity *ret_identity);
+int transport_get_queue_cpus(struct transport *transport, uint16_t q_id, cpu_set_t *ret_cpus);
+int transport_open_disk(struct transport *transport);
+int transport_stop_if_unused(struct transport *transport);
+int transport_resize(struct transport *transport, uint64_t sectors);
+int transport_quiesce(struct transport *transport);
+int transport_take_over(struct transport *transport);
+int transport_end_recovery(struct transport *transport);
 
 #endif

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Operations that not all drivers have; see transport.h. */
+#include "transport.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "error.h"
+
+int transport_lacks(const struct transport_ops *ops, const char *what, GError **err)
+{
+	return error_refuse(err, -EOPNOTSUPP, "%s does not have %s", ops->name, what);
+}
+
+int transport_compare_ids(const void *a, const void *b)
+{
+	const struct transport_info *one = a, *other = b;
+
+	return (one->id > other->id) - (one->id < other->id);
+}
+
+int transport_fd(const struct transport *transport)
+{
+	return transport->ops->fd ? transport->ops->fd(transport) : -EOPNOTSUPP;
+}
+
+int transport_set_identity(struct transport *transport, const struct identity *identity)
+{
+	return transport->ops->set_identity ? transport->ops->set_identity(transport, identity)
+					    : -EOPNOTSUPP;
+}
+
+int transport_get_identity(struct transport *transport, struct identity *ret_identity)
+{
+	return transport->ops->get_identity ? transport->ops->get_identity(transport, ret_identity)
+					    : -EOPNOTSUPP;
+}
+
+int transport_get_queue_cpus(struct transport *transport, uint16_t q_id, cpu_set_t *ret_cpus)
+{
+	return transport->ops->get_queue_cpus
+		       ? transport->ops->get_queue_cpus(transport, q_id, ret_cpus)
+		       : -EOPNOTSUPP;
+}
+
+int transport_open_disk(struct transport *transport)
+{
+	int fd;
+
+	if (transport->ops->open_disk)
+		return transport->ops->open_disk(transport);
+	fd = open(transport->path, O_RDWR | O_CLOEXEC);
+	/* As for a descriptor of a driver that knows which disks are read-only. */
+	if (fd < 0 && (errno == EROFS || errno == EACCES))
+		fd = open(transport->path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int transport_stop_if_unused(struct transport *transport)
+{
+	return transport->ops->stop_if_unused ? transport->ops->stop_if_unused(transport)
+					      : -EOPNOTSUPP;
+}
+
+int transport_resize(struct transport *transport, uint64_t sectors)
+{
+	return transport->ops->resize ? transport->ops->resize(transport, sectors) : -EOPNOTSUPP;
+}
+
+int transport_quiesce(struct transport *transport)
+{
+	return transport->ops->quiesce ? transport->ops->quiesce(transport) : -EOPNOTSUPP;
+}
+
+int transport_take_over(struct transport *transport)
+{
+	return transport->ops->take_over ? transport->ops->take_over(transport) : -EOPNOTSUPP;
+}
+
+int transport_end_recovery(struct transport *transport)
+{
+	return transport->ops->end_recovery ? transport->ops->end_recovery(transport) : -EOPNOTSUPP;
+}

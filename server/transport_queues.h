@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a kernel driver must give to the server in addition to control/transport.h: how the requests
+ * of a queue come, and how their answers and their data go back. The queue's thread does all of it,
+ * since some drivers tie a queue to the thread that asked for its first request.
+ *
+ * It lies above io_uring's commands, because not every driver has such commands:
+ *
+ *   ubd       Passthrough commands on the server's file, one for each tag or one for many; the
+ *             descriptors of the requests are mapped. All this is shared with drivers that differ
+ *             only in how commands are encoded (struct fetch_wire).
+ *   ublk      The mainline driver is one of them: its command numbers are those of ioctls, and
+ *             buffers that are registered automatically are named elsewhere in the command.
+ *   nbd       A socket for each queue (transport_ops.open_queue). Requests arrive there, followed
+ *             by the data of a write, and an answer is sent with the data of a read. There is no
+ *             command and no wire, but its own struct fetch_way; its data is always transferred as
+ *             DATA_COPY.
+ */
+#ifndef UBD_TRANSPORT_QUEUES_H
+#define UBD_TRANSPORT_QUEUES_H
+
+#include <stdint.h>
+
+#include "transport.h"
+
+struct fetch_way;
+struct fetch_wire;
+
+struct transport_queues {
+	/* How requests come: one by one, and in batches (NULL: they never do). See fetch.h. */
+	const struct fetch_way *fetch, *fetch_batches;
+	/* The commands with which the two ask for requests; see fetch_wire.h. */
+	const struct fetch_wire *wire;
+	/* DATA_USER_COPY, DATA_ZERO_COPY: where the data of a tag begins in the server's file. */
+	uint64_t (*data_off)(uint16_t q_id, uint16_t tag);
+	/* The answer to a request that failed, if data that was acknowledged before may be lost. */
+	int32_t result_lost;
+};
+
+extern const struct transport_queues transport_queues_ubd;
+
+/* Of a driver. */
+const struct transport_queues *transport_queues(const struct transport_ops *ops);
+
+#endif
