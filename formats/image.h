@@ -110,6 +110,12 @@ struct image_open_opts {
 	 * even on failure. NULL: the file that the image names.
 	 */
 	struct image *data_file;
+	/*
+	 * For image_co_open_on(): the backing file, an open image, whatever the image names. The
+	 * image owns it from now on, even on failure, and shares its limit of memory. NULL: the
+	 * file that the image names.
+	 */
+	struct image *backing;
 	/* What this image and those below it may name; NULL: any file (see policy.h). */
 	const struct image_policy *policy;
 	/*
@@ -129,6 +135,7 @@ struct image_open_opts {
 	const struct node_options *node;
 	bool is_below;
 	const struct named_file *named_file;
+	const int *fd; /* of a bottom node: the open file; NULL: by its name */
 };
 
 /*
@@ -159,6 +166,13 @@ bool image_is_write_refusal(int error);
  */
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
 			 GError **err);
+
+/*
+ * The same on a file that is open already, without locks: it must be known to nobody else. @fd
+ * stays the caller's. @name is for messages.
+ */
+int image_co_open_fd(int fd, const char *name, unsigned flags, struct image **ret_img,
+		     GError **err);
 
 /*
  * Like image_co_open(), on a node that is already open. The new node owns it from now on, even on
@@ -505,6 +519,13 @@ struct image_create_opts {
  */
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
 		    uint64_t *ret_size, GError **err);
+
+/*
+ * Writes an image to @file, a bottom node that is open for writing and empty. The size must be
+ * given, and the backing file is not looked at.
+ */
+int image_co_create_on(struct image *file, const char *format, const struct image_create_opts *opts,
+		       GError **err);
 
 /*
  * Everything was written to a new image: one that was created unfinished becomes an ordinary image,

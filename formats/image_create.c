@@ -189,6 +189,15 @@ static int abandon_on_worker(void *arg)
 	return 0;
 }
 
+static int co_write_to(struct creation *c, struct image *file, GError **err)
+{
+	int ret = c->ops->co_create(file, &c->opts, err);
+
+	if (ret)
+		g_prefix_error(err, "Could not create '%s': ", c->filename);
+	return ret;
+}
+
 static int co_write_image(struct creation *c, GError **err)
 {
 	struct image *file;
@@ -197,9 +206,7 @@ static int co_write_image(struct creation *c, GError **err)
 	ret = image_co_open_bottom(c->filename, IMAGE_RDWR, &file, err);
 	if (ret)
 		return ret;
-	ret = c->ops->co_create(file, &c->opts, err);
-	if (ret)
-		g_prefix_error(err, "Could not create '%s': ", c->filename);
+	ret = co_write_to(c, file, err);
 	close_ret = image_co_close(file);
 	if (!ret && close_ret)
 		ret = error_set(err, close_ret, "Could not create '%s'", c->filename);
@@ -270,6 +277,21 @@ int image_co_create(const char *filename, const char *format, const struct image
 	g_free(c.data_filename);
 	if (!ret && ret_size)
 		*ret_size = c.opts.size;
+	return image_one_line(ret, err);
+}
+
+int image_co_create_on(struct image *file, const char *format, const struct image_create_opts *opts,
+		       GError **err)
+{
+	struct creation c = { .filename = file->filename, .opts = *opts };
+	int ret = -EINVAL;
+
+	c.ops = image_find_format(format, err);
+	if (c.ops)
+		ret = check_options(&c, err) ?:
+		      check_size(&c, err) ?:
+		      check_with_format(&c, err) ?:
+		      co_write_to(&c, file, err);
 	return image_one_line(ret, err);
 }
 

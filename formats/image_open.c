@@ -238,7 +238,8 @@ static void graph_init(struct graph *graph, const struct image_open_opts *opts)
 {
 	*graph = (struct graph){
 		.policy = opts->policy,
-		.memory = image_memory_new(opts->memory_limit),
+		.memory = opts->backing ? image_memory_ref(opts->backing->memory)
+					: image_memory_new(opts->memory_limit),
 		.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
 	};
 }
@@ -505,11 +506,13 @@ static void warn_of_unlocked(const struct image *img, const struct image_open_op
 	opts->warn(line);
 }
 
-/* Opens the top's chain if the top was opened: @ret is 0. Otherwise closes it. */
+/* Opens the top's chain, or takes one, if the top was opened: @ret is 0. Otherwise closes it. */
 static int co_complete(struct graph *graph, int ret, struct image *img,
 		       const struct image_open_opts *opts, struct image **ret_img, GError **err)
 {
-	if (!ret) {
+	if (!ret && opts->backing) {
+		img->backing = opts->backing;
+	} else if (!ret) {
 		ret = co_open_chain(graph, img, opts, 0, err);
 		if (ret)
 			image_co_close(img);
@@ -533,7 +536,10 @@ static int co_open_on(struct image *file, const struct image_open_opts *opts,
 	graph_init(&graph, opts);
 	ret = co_open_format(&graph, file, options, opts, 0, &img, err);
 	node_options_free(options);
-	return co_complete(&graph, ret, img, opts, ret_img, err);
+	ret = co_complete(&graph, ret, img, opts, ret_img, err);
+	if (ret)
+		image_co_close(opts->backing);
+	return ret;
 }
 
 static const struct image_open_opts default_opts;

@@ -397,6 +397,20 @@ int image_co_open_bottom(const char *filename, unsigned flags, struct image **re
 	return image_one_line(ret, err);
 }
 
+int image_co_open_fd(int fd, const char *name, unsigned flags, struct image **ret_img, GError **err)
+{
+	struct node_options *options = node_options_new();
+	struct image_open_opts opts = { .flags = flags, .node = options, .fd = &fd };
+	int ret;
+
+	node_options_set(options, "driver", NODE_VALUE_STRING, bottoms[0].driver);
+	node_options_set(options, "filename", NODE_VALUE_STRING, name);
+	node_options_set(options, "locking", NODE_VALUE_STRING, "off");
+	ret = image_node_co_new_bottom(bottoms[0].ops, name, &opts, NULL, ret_img, err);
+	node_options_free(options);
+	return image_one_line(ret, err);
+}
+
 int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
 {
 	g_autofree char *path = NULL, *name = NULL;

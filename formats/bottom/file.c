@@ -95,6 +95,7 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 		.locking = locking_of(opts->node),
 		.is_host_device =
 			g_strcmp0(node_options_text(opts->node, "driver"), "host_device") == 0,
+		.fd = opts->fd ? *opts->fd : -1,
 	};
 	struct file *file;
 	int ret = check_aio(opts, err) ?: file_co_open_fd(&opened, err);

@@ -362,10 +362,14 @@ static int look_first(struct file_open *job, bool *ret_is_bdev)
 	return ret;
 }
 
-/* Opens the file, checks what it is, and locks it. On a worker. */
-static int open_on_worker(void *arg)
+static int duplicate_fd(struct file_open *job)
 {
-	struct file_open *job = arg;
+	job->fd = fcntl(job->fd, F_DUPFD_CLOEXEC, 0);
+	return job->fd < 0 ? open_failed(job, -errno, "%s", g_strerror(errno)) : 0;
+}
+
+static int open_by_name(struct file_open *job)
+{
 	int flags = (job->flags & IMAGE_RDWR ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
 	bool is_bdev;
 	int ret;
@@ -385,6 +389,17 @@ static int open_on_worker(void *arg)
 	if (job->fd < 0)
 		return open_failed(job, -errno, "%s%s", g_strerror(errno),
 				   open_hint(errno, job->flags, job->named));
+	return 0;
+}
+
+/* Opens the file, checks what it is, and locks it. On a worker. */
+static int open_on_worker(void *arg)
+{
+	struct file_open *job = arg;
+	int ret = job->fd >= 0 ? duplicate_fd(job) : open_by_name(job);
+
+	if (ret)
+		return ret;
 	ret = check_opened(job);
 	if (ret)
 		discard_fd(job);
@@ -519,6 +534,7 @@ int file_co_create(const char *filename, struct image_begun *begun, GError **err
 	/* Exclusively: what even a reader has open is not emptied. */
 	struct file_open job = {
 		.filename = filename,
+		.fd = -1,
 		.flags = IMAGE_RDWR,
 		.lock_perms = FILE_LOCK_CONSISTENT_READ | FILE_LOCK_WRITE | FILE_LOCK_RESIZE,
 		.lock_unshared = FILE_LOCK_ALL,

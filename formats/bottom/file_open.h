@@ -19,7 +19,7 @@ struct file_open {
 		FILE_LOCKING_OFF,
 	} locking;
 	bool is_host_device; /* it must be a block device */
-	/* out */
+	/* in and out: an open file to use a duplicate of, or -1; and what was opened */
 	int fd; /* the caller closes it */
 	bool is_bdev;
 	bool has_no_name; /* it had been deleted */
