@@ -44,7 +44,7 @@ static const struct io_command commands[] = {
 	{ "length", "l", 0, 0, true, "", "print the size of the image", NULL, io_co_cmd_length },
 	{ "map", NULL, 0, 0, true, "", "print which parts are allocated in the image", NULL,
 	  io_co_cmd_map },
-	{ "open", "o", 1, -1, false, "[-rCnU] [-t cache] [-d discard] [-o options] [file]",
+	{ "open", "o", 1, -1, false, "[-rsCnU] [-t cache] [-d discard] [-o options] [file]",
 	  "open an image",
 	  " -r   read-only\n"
 	  " -C   copy on read: copy data read from a backing file to the image\n"

@@ -23,6 +23,7 @@ struct io_open_opts {
 	bool image_opts;    /* file names are option lists */
 	struct cache_mode cache;
 	bool read_only;
+	bool temporary; /* writes go to a temporary overlay */
 	bool force_share;
 	bool unmap;
 	bool copy_on_read;

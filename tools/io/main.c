@@ -96,8 +96,9 @@ int main(int argc, char **argv)
 {
 	g_autofree char *format = NULL, *cache = NULL, *discard = NULL, *aio = NULL;
 	g_auto(GStrv) lines = NULL, words = NULL;
-	gboolean read_only = FALSE, direct = FALSE, copy_on_read = FALSE, misalign = FALSE,
-		 native = FALSE, share = FALSE, image_opts = FALSE, version = FALSE;
+	gboolean read_only = FALSE, temporary = FALSE, direct = FALSE, copy_on_read = FALSE,
+		 misalign = FALSE, native = FALSE, share = FALSE, image_opts = FALSE,
+		 version = FALSE;
 	const GOptionEntry entries[] = {
 		{ "cmd", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &lines,
 		  "Run this command; can be repeated (default: read standard input)", "COMMAND" },
@@ -105,6 +106,8 @@ int main(int argc, char **argv)
 		  "Format of the image (default: probed)", "FMT" },
 		{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &read_only, "Open the image read-only",
 		  NULL },
+		{ "snapshot", 's', 0, G_OPTION_ARG_NONE, &temporary,
+		  "Write to a temporary overlay instead of the image", NULL },
 		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
 		  "Cache mode: none, directsync, writeback, writethrough (default), unsafe",
 		  "CACHE" },
@@ -152,6 +155,7 @@ int main(int argc, char **argv)
 	opts->format = format;
 	opts->image_opts = image_opts;
 	opts->read_only = read_only;
+	opts->temporary = temporary;
 	opts->force_share = share;
 	opts->copy_on_read = copy_on_read;
 	job.session.misalign = misalign;

@@ -4,17 +4,48 @@
 #include <string.h>
 
 #include "io.h"
+#include "temporary.h"
 #include "tool.h"
+
+static unsigned access_flags(const struct io_open_opts *opts)
+{
+	if (opts->temporary)
+		return 0;
+	return opts->read_only ? IMAGE_BEAR_WRITERS : IMAGE_RDWR;
+}
 
 static unsigned open_flags(const struct io_open_opts *opts)
 {
-	return opts->cache.open_flags | (opts->read_only ? IMAGE_BEAR_WRITERS : IMAGE_RDWR) |
+	return opts->cache.open_flags | access_flags(opts) |
 	       (opts->force_share ? IMAGE_FORCE_SHARE : 0) | (opts->unmap ? IMAGE_UNMAP : 0);
+}
+
+/* Opens a temporary overlay of *img, and puts it in its place; the image is closed on failure. */
+static int co_put_overlay(const struct io_open_opts *opts, struct image **img)
+{
+	struct image_open_opts overlay = {
+		.flags = (opts->cache.open_flags & IMAGE_DIRECT) | (opts->unmap ? IMAGE_UNMAP : 0),
+	};
+	const char *folder = g_getenv("TMPDIR") ?: IMAGE_TEMPORARY_DIR;
+	struct image *base = g_steal_pointer(img);
+	g_autoptr(GError) err = NULL;
+	struct image_temporary *file = image_temporary_new(folder, &err);
+	int ret = -EIO;
+
+	if (file)
+		ret = image_temporary_co_open(file, base, NULL, &overlay, img, &err);
+	else
+		image_co_close(base);
+	if (ret)
+		tool_error("%s", err->message);
+	image_temporary_free(file);
+	return ret;
 }
 
 int io_co_open(struct io_session *session, const char *filename)
 {
 	const struct io_open_opts *opts = &session->opts;
+	int ret;
 
 	if (session->img) {
 		tool_error("file open already, try 'help close'");
@@ -24,7 +55,10 @@ int io_co_open(struct io_session *session, const char *filename)
 		tool_error("can't open '%s': Can't use copy-on-read on read-only device", filename);
 		return -EINVAL;
 	}
-	return tool_co_open(filename, opts->format, open_flags(opts), &session->img);
+	ret = tool_co_open(filename, opts->format, open_flags(opts), &session->img);
+	if (!ret && opts->temporary && !opts->read_only)
+		ret = co_put_overlay(opts, &session->img);
+	return ret;
 }
 
 int io_co_close(struct io_session *session)
@@ -83,9 +117,11 @@ int io_co_cmd_open(struct io_session *session, const struct io_command *command,
 {
 	g_autofree char *cache = NULL, *discard = NULL, *list = NULL, *name = NULL;
 	g_auto(GStrv) words = NULL;
-	gboolean read_only = FALSE, direct = FALSE, share = FALSE, copy_on_read = FALSE;
+	gboolean read_only = FALSE, temporary = FALSE, direct = FALSE, share = FALSE,
+		 copy_on_read = FALSE;
 	const GOptionEntry entries[] = {
 		{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &read_only, NULL, NULL },
+		{ "snapshot", 's', 0, G_OPTION_ARG_NONE, &temporary, NULL, NULL },
 		{ "copy-on-read", 'C', 0, G_OPTION_ARG_NONE, &copy_on_read, NULL, NULL },
 		{ "nocache", 'n', 0, G_OPTION_ARG_NONE, &direct, NULL, NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share, NULL, NULL },
@@ -111,6 +147,7 @@ int io_co_cmd_open(struct io_session *session, const struct io_command *command,
 	if (!name)
 		return -EINVAL;
 	opts.read_only = read_only;
+	opts.temporary = temporary;
 	opts.force_share = share;
 	opts.copy_on_read = copy_on_read;
 	session->opts = opts;
