@@ -28,6 +28,7 @@
 #include "image.h"
 #include "options.h"
 #include "others.h"
+#include "overlay.h"
 #include "process.h"
 #include "report.h"
 #include "runfile.h"
@@ -46,10 +47,12 @@ static struct takeover takeover;
 /* What is served, and what must be undone. */
 struct server {
 	struct disk *disk;
+	struct overlay *overlay; /* NULL: without --temporary */
 	struct device *device;
 	struct runfile *pid_file; /* NULL: none, or it was removed */
 	struct clients *clients;  /* NULL: without --socket */
 	int signal_fd;
+	bool was_live;
 	struct aio_limit signals;
 	struct co_group group; /* the coroutine for signals */
 };
@@ -148,7 +151,7 @@ static struct image *co_open_image(int *ret_char_fd, GError **err)
 				.char_fd = -1 };
 	int res;
 
-	if (!takeover.read_only && !options->snapshot)
+	if (!takeover.read_only && !options->snapshot && !options->temporary)
 		job.opts.flags |= IMAGE_RDWR;
 	if (options->direct)
 		job.opts.flags |= IMAGE_DIRECT;
@@ -340,12 +343,13 @@ static bool co_run_device(struct server *server)
 	struct device *device = server->device;
 	g_autoptr(GError) err = NULL;
 
-	if (!drop_privileges(&err) || !start_signals(server, &err) ||
-	    !make_run_files(server, &err) || device_co_start(device, &err) < 0 ||
-	    !co_announce(device, &err)) {
+	if (!drop_privileges(&err) || !overlay_can_be_kept(server->overlay, &err) ||
+	    !start_signals(server, &err) || !make_run_files(server, &err) ||
+	    device_co_start(device, &err) < 0 || !co_announce(device, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
+	server->was_live = true;
 	switch (co_wait_for_end(server)) {
 	case DEVICE_END_ASKED:
 		report_verbose("%s: stopping", device_path(device));
@@ -425,11 +429,24 @@ static struct device *co_add_device(struct disk *disk, int char_fd, GError **err
 		.recovered = takeover.transport,
 		.char_fd = char_fd,
 	};
-	const struct file_id id = image_file_id(disk_image(disk));
+	const struct image *image = disk_image(disk);
+	/* That of the image that the user named. */
+	const struct file_id id = image_file_id(options->temporary ? image_backing(image) : image);
 
 	config.identity.image_dev = id.dev;
 	config.identity.image_ino = id.ino;
 	return device_co_add(&config, err);
+}
+
+/* Flushes and closes the image of a device that has stopped. */
+static bool co_end_image(struct server *server)
+{
+	struct image *image = disk_image(server->disk);
+
+	if (server->was_live)
+		overlay_complete(server->overlay, image);
+	co_look_for_loss(image, server->device);
+	return co_close_image(image) && overlay_co_keep(server->overlay);
 }
 
 /* From the first moment of the device to its last. The image is closed in between. */
@@ -444,8 +461,7 @@ static bool co_serve_device(struct server *server)
 		supervisor_co_drop_fd();
 	ok &= co_stop_device(device);
 	clients_co_free(server->clients);
-	co_look_for_loss(disk_image(server->disk), device);
-	ok &= co_close_image(disk_image(server->disk));
+	ok &= co_end_image(server);
 	/* Before the device: a signal asks it to end. */
 	co_end_signals(server);
 	device_co_free(device);
@@ -453,10 +469,11 @@ static bool co_serve_device(struct server *server)
 	return ok;
 }
 
-static bool co_serve_image(struct image *image, int char_fd)
+static bool co_serve_image(struct image *image, struct overlay *overlay, int char_fd)
 {
 	struct server server = {
 		.disk = disk_new(image),
+		.overlay = overlay,
 		.signal_fd = -1,
 		.signals = AIO_LIMIT_INIT,
 	};
@@ -478,6 +495,21 @@ static bool co_serve_image(struct image *image, int char_fd)
 	return ok;
 }
 
+static bool co_serve_overlay(struct image *base, int char_fd)
+{
+	g_autoptr(GError) err = NULL;
+	struct image *image;
+	struct overlay *overlay = overlay_co_new(options, base, &image, &err);
+	bool ok = false;
+
+	if (overlay)
+		ok = co_serve_image(image, overlay, char_fd);
+	else
+		report_error("%s", err->message);
+	overlay_free(overlay);
+	return ok;
+}
+
 /* Opens the image and serves it, on the device that was chosen. */
 static bool co_serve(void)
 {
@@ -488,7 +520,8 @@ static bool co_serve(void)
 	if (!image)
 		report_error("%s", err->message);
 	else if (format_is_known(image))
-		return co_serve_image(image, char_fd);
+		return options->temporary ? co_serve_overlay(image, char_fd)
+					  : co_serve_image(image, NULL, char_fd);
 	else
 		co_close_image(image);
 	if (char_fd >= 0)

@@ -10,6 +10,7 @@
 #include "enum_names.h"
 #include "identity.h"
 #include "report.h"
+#include "temporary.h"
 #include "uuid.h"
 #include "values.h"
 
@@ -163,6 +164,12 @@ static const GOptionEntry option_entries[] = {
 	  "Create a read-only device, and do not write to the image", NULL },
 	{ "snapshot", 0, 0, G_OPTION_ARG_STRING, &options.snapshot,
 	  "Serve this internal snapshot (name or ID), read-only", "SNAPSHOT" },
+	{ "temporary", 's', 0, G_OPTION_ARG_NONE, &options.temporary,
+	  "Write to a temporary overlay instead of the image", NULL },
+	{ "temporary-dir", 0, 0, G_OPTION_ARG_FILENAME, &options.temporary_dir,
+	  "Folder for the temporary overlay (default: " IMAGE_TEMPORARY_DIR ")", "FOLDER" },
+	{ "keep-as", 0, 0, G_OPTION_ARG_FILENAME, &options.keep_as,
+	  "Keep the temporary overlay as this file when the server ends", "FILE" },
 	{ "allow-backing", 0, 0, G_OPTION_ARG_CALLBACK, parse_backing,
 	  "Which backing files images may name: any (default), none, or those in",
 	  "FOLDER[:FOLDER...]" },
@@ -242,6 +249,28 @@ static bool check_range(const char *name, int value, int min, int max)
 	return false;
 }
 
+static bool temporary_is_valid(void)
+{
+	const char *reason = NULL;
+
+	if (!options.temporary && (options.temporary_dir || options.keep_as))
+		reason = "--temporary-dir and --keep-as need --temporary";
+	else if (options.temporary && (options.recovery || given.recover != NOT_GIVEN))
+		reason = "--temporary: cannot be given with --recovery or --recover, because the "
+			 "overlay is gone with its server";
+	else if (options.temporary && options.read_only)
+		reason = "--temporary and --read-only are mutually exclusive";
+	else if (options.temporary_dir && options.keep_as)
+		reason = "--temporary-dir: cannot be given with --keep-as, because the overlay is "
+			 "made in the folder of the file that it becomes";
+	else if (options.snapshot && options.keep_as)
+		reason = "--keep-as: cannot be given with --snapshot, because an image cannot name "
+			 "a snapshot as its backing file";
+	if (reason)
+		report_error("%s", reason);
+	return !reason;
+}
+
 static bool options_are_valid(void)
 {
 	if (!given.filenames || given.filenames[1]) {
@@ -272,6 +301,8 @@ static bool options_are_valid(void)
 		report_error("--snapshot: cannot be given with --recovery or --recover");
 		return false;
 	}
+	if (!temporary_is_valid())
+		return false;
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", given.depth, 1, TRANSPORT_MAX_DEPTH) &&
 	       check_range("id", given.id, 0, INT_MAX) &&
@@ -309,8 +340,12 @@ static void take_numbers(void)
 static bool take_identity(void)
 {
 	struct identity *identity = &options.identity;
+	g_autofree char *part = NULL;
 
-	identity_of_file(options.filename, options.snapshot, identity);
+	/* Many servers may have temporary overlays on one image. */
+	if (options.temporary)
+		part = g_uuid_string_random();
+	identity_of_file(options.filename, part ?: options.snapshot, identity);
 	if (given.serial && !identity_is_serial(given.serial)) {
 		report_error("--serial: \"%s\" is not " IDENTITY_SERIAL_RULE, given.serial);
 		return false;

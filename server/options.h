@@ -17,9 +17,12 @@ struct options {
 	const char *filename;
 	char *format;
 	char *snapshot;
+	char *temporary_dir; /* where the overlay is */
+	char *keep_as;	     /* its name at the end; NULL: none */
 	char *pid_file;
 	char *socket; /* for commands; NULL: none */
 	gboolean read_only;
+	gboolean temporary; /* write to a temporary overlay, not to the image */
 	gboolean no_lock;
 	gboolean force; /* accept an image that was changed while its device waited */
 	gboolean daemonize;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "aio.h"
 #include "error.h"
@@ -165,7 +166,8 @@ static int open_waiting(struct takeover *takeover, GError **err)
 static int mind_waiting(struct takeover *takeover, GError **err)
 {
 	const struct options *options = takeover->options;
-	int res = options->read_only ? 0 : open_waiting(takeover, err);
+	bool writes = !options->read_only && !options->temporary;
+	int res = writes ? open_waiting(takeover, err) : 0;
 	uint32_t id = takeover->info.id;
 
 	if (res < 0 || !takeover->transport)
@@ -183,6 +185,12 @@ static int mind_waiting(struct takeover *takeover, GError **err)
 
 static int co_find_device(struct takeover *takeover, int kept_fd, GError **err)
 {
+	if (kept_fd >= 0 && takeover->options->temporary) {
+		close(kept_fd);
+		return error_refuse(err, -EINVAL,
+				    "--temporary: cannot take over the device that the service "
+				    "manager has kept");
+	}
 	if (kept_fd >= 0)
 		co_adopt_kept(takeover, kept_fd);
 	else if (takeover->options->recover != TRANSPORT_ANY_ID)
