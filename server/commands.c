@@ -62,7 +62,7 @@ static void answer_queues(const struct command_target *target, JsonObject *answe
 	JsonArray *queues = json_array_new();
 
 	for (unsigned i = 0; i < device_nr_queues(target->device); i++) {
-		struct queue_stats stats = device_queue_stats(target->device, i);
+		struct serve_stats stats = device_queue_stats(target->device, i);
 		JsonObject *queue = json_object_new();
 
 		json_object_set_int_member(queue, "requests", stats.requests);

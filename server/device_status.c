@@ -30,7 +30,7 @@ unsigned device_nr_queues(const struct device *device)
 	return device->info.queues;
 }
 
-struct queue_stats device_queue_stats(const struct device *device, unsigned q_id)
+struct serve_stats device_queue_stats(const struct device *device, unsigned q_id)
 {
 	return queue_stats(device->queues[q_id]);
 }

@@ -22,7 +22,7 @@ static int wait_for_queues(void *arg)
 static void report_queues(struct device *device)
 {
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++) {
-		struct queue_stats stats;
+		struct serve_stats stats;
 		struct queue_events events;
 		struct data_stats data;
 
@@ -31,7 +31,7 @@ static void report_queues(struct device *device)
 		data = queue_wait(device->queues[i]);
 		stats = queue_stats(device->queues[i]);
 		events = queue_poll(device->queues[i]);
-		watch_take(device->watch, &events);
+		watch_take(device->watch, &events.served);
 		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
 			       " bytes read, %" PRIu64 " bytes written; %" PRIu64
 			       " requests by zero copy, %" PRIu64 " copied",
@@ -47,7 +47,7 @@ static void release_held(struct device *device)
 
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		if (device->queues[i])
-			queue_release_held(device->queues[i], leaves ? QUEUE_LEAVES : QUEUE_FAILS);
+			queue_release_held(device->queues[i], leaves ? SERVE_LEAVES : SERVE_FAILS);
 }
 
 int device_co_stop(struct device *device)

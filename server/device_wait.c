@@ -56,7 +56,7 @@ static void look_at_queues(struct device *device)
 	for (unsigned i = 0; i < device->info.queues; i++) {
 		struct queue_events events = queue_poll(device->queues[i]);
 
-		watch_take(device->watch, &events);
+		watch_take(device->watch, &events.served);
 		if (events.broken && !was_broken)
 			report_error("%s: the driver refused a command of queue %u: %s",
 				     device->transport->path, i, g_strerror(-events.broken));

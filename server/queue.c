@@ -3,10 +3,8 @@
  * Queue threads and requests.
  *
  * A request takes this path: the driver hands one over for a tag (fetch.h), a coroutine calls the
- * image, request_complete() returns the result. That function is the only one that ends a request.
- *
- * A request that fails for a reason that may pass is held (hold.h): its coroutine sleeps and tries
- * again, while it holds no lock of the image and no memory but the tag's.
+ * image (serve.h), request_complete() returns the result. That function is the only one that ends a
+ * request. A request that is held holds no lock of the image and no memory but the tag's.
  *
  * Nothing here allocates memory once the thread has begun: buffers (data.h) and the coroutines'
  * stacks exist from the start.
@@ -17,7 +15,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/eventfd.h>
 
 #include "aio.h"
@@ -31,12 +28,6 @@ struct request {
 	struct queue *queue;
 	uint16_t tag;
 	struct request_desc desc; /* valid while the request is ours */
-	unsigned troubles;	  /* the image's, when the last try failed */
-};
-
-/* Only the queue's thread writes them. */
-struct counters {
-	_Atomic uint64_t requests, failed, read_bytes, written_bytes, held;
 };
 
 enum queue_state {
@@ -53,8 +44,7 @@ struct queue {
 	struct fetch *fetch;
 	struct request *requests;
 	struct aio_op ready_op;
-	struct counters counters;
-	_Atomic int release; /* enum queue_release */
+	struct serve serve;
 
 	pthread_t thread;
 	bool thread_started;
@@ -62,8 +52,6 @@ struct queue {
 	GCond state_changed;
 	/* Guarded by lock. */
 	enum queue_state state;
-	struct failure failed[REQUEST_OPS]; /* since the last queue_poll() */
-	struct failure held;
 	struct coroutine *pulse;
 	bool pulse_is_woken; /* it has not run since */
 	bool is_over;	     /* no more requests will come; nobody else wakes the pulse */
@@ -94,45 +82,17 @@ static void tell_broken(struct queue *queue, int error)
 		tell_main_thread(queue);
 }
 
-static void count(_Atomic uint64_t *counter, int64_t more)
-{
-	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-
-	atomic_store_explicit(counter, value + more, memory_order_relaxed);
-}
-
-/* What fails once tends to fail a thousand times, so only the first wakes the main thread. */
-static void note_failure(struct queue *queue, const struct request_desc *desc, int error)
-{
-	struct failure failure = failure_of(desc, error);
-	struct failure *noted = &queue->failed[failure.op];
-	bool first;
-
-	g_mutex_lock(&queue->lock);
-	first = !noted->count;
-	if (first)
-		*noted = failure;
-	else
-		noted->count++;
-	g_mutex_unlock(&queue->lock);
-	if (first)
-		tell_main_thread(queue);
-}
-
 /* ---- requests ---- */
 
-/* Ends a request, and asks for the tag's next one. @res: bytes done, 0, or -errno. */
-static void request_complete(struct request *req, int res)
+/* Ends a request, and asks for the tag's next one. */
+static void request_complete(struct request *req, const struct serve_result *result)
 {
 	struct queue *queue = req->queue;
+	int res = result->res;
 
-	count(&queue->counters.requests, 1);
-	if (res < 0) {
-		count(&queue->counters.failed, 1);
-		note_failure(queue, &req->desc, -res);
-	}
+	serve_done(&queue->serve, &req->desc, res);
 	/* The driver remembers the loss for later servers. */
-	if (res < 0 && req->troubles & IMAGE_TROUBLE_LOST)
+	if (res < 0 && result->troubles & IMAGE_TROUBLE_LOST)
 		res = queue->config.driver->result_lost;
 	fetch_answer(queue->fetch, req->tag, res);
 }
@@ -151,17 +111,6 @@ static void queue_over(void *arg)
 		co_wake(queue->pulse);
 }
 
-static unsigned request_flags(const struct request_desc *desc)
-{
-	unsigned flags = 0;
-
-	if (desc->fua)
-		flags |= IMAGE_REQ_FUA;
-	if (desc->op == REQUEST_WRITE_ZEROES && desc->may_unmap)
-		flags |= IMAGE_REQ_MAY_UNMAP;
-	return flags;
-}
-
 /*
  * If the device outlives its server, its users do not notice that this process dies. Data that they
  * were told is written must not be lost with our memory.
@@ -173,139 +122,45 @@ static int request_settle(struct request *req, struct image *image, int res)
 	return image_co_write_back(image);
 }
 
-static int request_read(struct request *req, struct image *image)
+static int request_write(struct request *req, struct image *image)
 {
-	struct queue *queue = req->queue;
 	const struct request_desc *desc = &req->desc;
-	int res = data_co_read(queue->data, req->tag, desc, image);
-
-	if (res < 0)
-		return res;
-	count(&queue->counters.read_bytes, desc->bytes);
-	return desc->bytes;
-}
-
-static int request_write(struct request *req, struct image *image, unsigned flags)
-{
-	struct queue *queue = req->queue;
-	const struct request_desc *desc = &req->desc;
-	int res = data_co_write(queue->data, req->tag, desc, image, flags);
+	int res = data_co_write(req->queue->data, req->tag, desc, image, serve_request_flags(desc));
 
 	res = request_settle(req, image, res);
-	if (res < 0)
-		return res;
-	count(&queue->counters.written_bytes, desc->bytes);
-	return desc->bytes;
+	return res < 0 ? res : (int)desc->bytes;
 }
 
-static int request_serve_on(struct request *req, struct image *image)
+/* Bytes done, 0, or -errno. */
+static int request_try(void *arg, struct image *image)
 {
+	struct request *req = arg;
 	const struct request_desc *desc = &req->desc;
-	unsigned flags = request_flags(desc);
+	int res;
 
 	switch (desc->op) {
 	case REQUEST_READ:
-		return request_read(req, image);
+		res = data_co_read(req->queue->data, req->tag, desc, image);
+		return res < 0 ? res : (int)desc->bytes;
 	case REQUEST_WRITE:
-		return request_write(req, image, flags);
-	case REQUEST_FLUSH:
-		return image_co_flush(image);
-	case REQUEST_DISCARD:
-		return image_co_pdiscard(image, desc->guest_off, desc->bytes);
+		return request_write(req, image);
 	case REQUEST_WRITE_ZEROES:
-		return request_settle(
-			req, image,
-			image_co_pwrite_zeroes(image, desc->guest_off, desc->bytes, flags));
+		return request_settle(req, image, serve_co_dataless(image, desc));
 	default:
-		return -EOPNOTSUPP;
+		return serve_co_dataless(image, desc);
 	}
-}
-
-/* Tries once. The image is the disk's for as long as this takes. */
-static int request_serve(struct request *req)
-{
-	struct disk *disk = req->queue->config.disk;
-	struct image *image = disk_co_begin(disk);
-	int res = request_serve_on(req, image);
-
-	if (res < 0)
-		req->troubles = image_troubles(image);
-	disk_co_end(disk);
-	return res;
-}
-
-/* ---- requests that are held ---- */
-
-static void note_held(struct queue *queue, const struct request_desc *desc, int error)
-{
-	g_mutex_lock(&queue->lock);
-	queue->held = failure_of(desc, error);
-	g_mutex_unlock(&queue->lock);
-	count(&queue->counters.held, 1);
-	tell_main_thread(queue);
-}
-
-static void note_no_more_held(struct queue *queue)
-{
-	count(&queue->counters.held, -1);
-	tell_main_thread(queue);
-}
-
-/* Whether it failed for a reason that may pass. */
-static bool is_worth_a_try(const struct request *req, int res)
-{
-	return res < 0 && hold_wants(req->queue->config.hold, req->desc.op, -res, req->troubles);
-}
-
-/* A lack of space is noticed at once; failing storage may have taken long to say so. */
-static gint64 begin_of_request(const struct queue *queue)
-{
-	return queue->config.hold->on_error ? g_get_monotonic_time() : 0;
-}
-
-static bool may_be_held(const struct queue *queue, gint64 age_us)
-{
-	return atomic_load(&queue->release) == QUEUE_HOLDS &&
-	       age_us < atomic_load(queue->config.hold_limit_us);
-}
-
-/*
- * Tries again until the request succeeds or may not be held any longer. @begin is when the first
- * try began; 0: just now. The next try must end in time even if it takes as long as the slowest so
- * far.
- */
-static int request_hold(struct request *req, int res, gint64 begin)
-{
-	struct queue *queue = req->queue;
-	gint64 now = g_get_monotonic_time(), slowest = begin ? now - begin : 0, start;
-
-	begin = now - slowest;
-	note_held(queue, &req->desc, -res);
-	for (unsigned tries = 0;
-	     is_worth_a_try(req, res) && may_be_held(queue, now - begin + slowest); tries++) {
-		co_sleep_ns(hold_pause_ns(tries));
-		start = g_get_monotonic_time();
-		res = request_serve(req);
-		now = g_get_monotonic_time();
-		slowest = MAX(slowest, now - start);
-	}
-	note_no_more_held(queue);
-	return res;
 }
 
 static void request_co(void *arg)
 {
 	struct request *req = arg;
 	struct queue *queue = req->queue;
-	gint64 begin = begin_of_request(queue);
-	int res = request_serve(req);
+	struct serve_result result = serve_co_request(&queue->serve, &req->desc, request_try, req);
 
-	if (is_worth_a_try(req, res) && atomic_load(&queue->release) == QUEUE_HOLDS)
-		res = request_hold(req, res, begin);
-	if (is_worth_a_try(req, res) && atomic_load(&queue->release) == QUEUE_LEAVES)
+	if (serve_leaves(&queue->serve, &req->desc, &result))
 		fetch_leave(queue->fetch, req->tag);
 	else
-		request_complete(req, res);
+		request_complete(req, &result);
 }
 
 static void request_fetched(void *arg, uint16_t tag, const struct request_desc *desc)
@@ -475,6 +330,10 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 		queue->cpus = *config->cpus;
 		queue->config.cpus = &queue->cpus;
 	}
+	serve_init(&queue->serve, &(struct serve_config){ .disk = config->disk,
+							  .hold = config->hold,
+							  .hold_limit_us = config->hold_limit_us,
+							  .event_fd = config->event_fd });
 	queue->requests = new_requests(queue);
 	g_mutex_init(&queue->lock);
 	g_cond_init(&queue->state_changed);
@@ -518,30 +377,19 @@ struct queue_events queue_poll(struct queue *queue)
 
 	g_mutex_lock(&queue->lock);
 	events.ended = queue->state == QUEUE_ENDED;
-	memcpy(events.failed, queue->failed, sizeof(events.failed));
-	memset(queue->failed, 0, sizeof(queue->failed));
-	events.held = queue->held;
 	g_mutex_unlock(&queue->lock);
+	events.served = serve_poll(&queue->serve);
 	return events;
 }
 
-struct queue_stats queue_stats(struct queue *queue)
+struct serve_stats queue_stats(const struct queue *queue)
 {
-	struct counters *counters = &queue->counters;
-
-	return (struct queue_stats){
-		.requests = atomic_load_explicit(&counters->requests, memory_order_relaxed),
-		.failed = atomic_load_explicit(&counters->failed, memory_order_relaxed),
-		.read_bytes = atomic_load_explicit(&counters->read_bytes, memory_order_relaxed),
-		.written_bytes =
-			atomic_load_explicit(&counters->written_bytes, memory_order_relaxed),
-		.held = atomic_load_explicit(&counters->held, memory_order_relaxed),
-	};
+	return serve_stats(&queue->serve);
 }
 
-void queue_release_held(struct queue *queue, enum queue_release release)
+void queue_release_held(struct queue *queue, enum serve_release release)
 {
-	atomic_store(&queue->release, release);
+	serve_release(&queue->serve, release);
 }
 
 bool queue_is_alive(struct queue *queue)
@@ -577,6 +425,7 @@ void queue_free(struct queue *queue)
 	aio_loop_free(queue->loop);
 	fetch_free(queue->fetch);
 	data_free(queue->data);
+	serve_destroy(&queue->serve);
 	g_mutex_clear(&queue->lock);
 	g_cond_clear(&queue->state_changed);
 	g_free(queue->requests);

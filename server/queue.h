@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "data.h"
-#include "failures.h"
 #include "hold.h"
+#include "serve.h"
 #include "transport_queues.h"
 
 struct disk;
@@ -53,37 +53,17 @@ int queue_wait_ready(struct queue *queue, GError **err);
 struct queue_events {
 	bool ended; /* the thread has ended */
 	int broken; /* -errno of a command that the driver refused: a tag is lost */
-	/* By operation: the requests that have failed since the last call ... */
-	struct failure failed[REQUEST_OPS];
-	/* ... and the failure of the request that was held last. */
-	struct failure held;
+	struct serve_events served;
 };
 
 /* What has happened since the last call. Main thread. */
 struct queue_events queue_poll(struct queue *queue);
 
-struct queue_stats {
-	uint64_t requests;
-	uint64_t failed;
-	uint64_t read_bytes;
-	uint64_t written_bytes;
-	uint64_t held; /* currently */
-};
-
 /* Any thread. */
-struct queue_stats queue_stats(struct queue *queue);
+struct serve_stats queue_stats(const struct queue *queue);
 
-/*
- * Stops holding requests. Held requests get one more try; then they fail, or stay unanswered for
- * the next server, and their tags end.
- */
-enum queue_release {
-	QUEUE_HOLDS,
-	QUEUE_FAILS,
-	QUEUE_LEAVES,
-};
-
-void queue_release_held(struct queue *queue, enum queue_release release);
+/* What to do with held requests: a left one stays unanswered for the next server, its tag ends. */
+void queue_release_held(struct queue *queue, enum serve_release release);
 
 /* Wakes the queue's loop, and returns whether it has run since the last call. Main thread. */
 bool queue_is_alive(struct queue *queue);

@@ -20,6 +20,7 @@ struct request_desc {
 	enum request_op op;
 	bool fua;	 /* durable before it completes */
 	bool may_unmap;	 /* REQUEST_WRITE_ZEROES: the space may be freed */
+	bool fast;	 /* REQUEST_WRITE_ZEROES: fail rather than write zeroes as data */
 	bool registered; /* zero copy: its pages are the tag's buffer in the queue's ring */
 	uint64_t guest_off;
 	uint64_t bytes; /* 0 for a flush */

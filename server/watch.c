@@ -61,7 +61,7 @@ static uint64_t count_held(const struct watch *watch)
 	return held;
 }
 
-static void release_held(struct watch *watch, enum queue_release release)
+static void release_held(struct watch *watch, enum serve_release release)
 {
 	for (unsigned i = 0; i < watch->config.nr_queues; i++)
 		queue_release_held(watch->config.queues[i], release);
@@ -76,10 +76,10 @@ static void check_state(struct watch *watch)
 	if (transport->ops->get_info(transport, &info) < 0)
 		return;
 	if (info.state == TRANSPORT_QUIESCED && info.recovery == RECOVERY_REISSUE)
-		release_held(watch, QUEUE_LEAVES);
+		release_held(watch, SERVE_LEAVES);
 	else if (info.state == TRANSPORT_QUIESCED || info.state == TRANSPORT_STOPPED ||
 		 info.stopping)
-		release_held(watch, QUEUE_FAILS);
+		release_held(watch, SERVE_FAILS);
 }
 
 static void tell_of_hold(struct watch *watch)
@@ -127,7 +127,7 @@ static void say_error(const char *line)
 	report_error("%s", line);
 }
 
-void watch_take(struct watch *watch, const struct queue_events *events)
+void watch_take(struct watch *watch, const struct serve_events *events)
 {
 	for (unsigned op = 0; op < REQUEST_OPS; op++) {
 		if (!events->failed[op].count)

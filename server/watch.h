@@ -36,8 +36,8 @@ void watch_free(struct watch *watch);
 /* For queues. */
 const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch);
 
-/* Takes the events of a queue. */
-void watch_take(struct watch *watch, const struct queue_events *events);
+/* Takes what has happened to requests. */
+void watch_take(struct watch *watch, const struct serve_events *events);
 
 /*
  * Checks everything that is due at @now. Returns the latest time for the next call; G_MAXINT64:

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* How requests are served, held and counted; see serve.h. */
+#include "serve.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "aio.h"
+#include "disk.h"
+
+static void tell_main_thread(struct serve *serve)
+{
+	/* It fails only if 2^64 - 2 events wait to be read, and then there is no need for another.
+	 */
+	eventfd_write(serve->config.event_fd, 1);
+}
+
+static void count(_Atomic uint64_t *counter, int64_t more)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value + more, memory_order_relaxed);
+}
+
+/* What fails once tends to fail a thousand times, so only the first wakes the main thread. */
+static void note_failure(struct serve *serve, const struct request_desc *desc, int error)
+{
+	struct failure failure = failure_of(desc, error);
+	struct failure *noted = &serve->events.failed[failure.op];
+	bool first;
+
+	g_mutex_lock(&serve->lock);
+	first = !noted->count;
+	if (first)
+		*noted = failure;
+	else
+		noted->count++;
+	g_mutex_unlock(&serve->lock);
+	if (first)
+		tell_main_thread(serve);
+}
+
+/* ---- one try ---- */
+
+unsigned serve_request_flags(const struct request_desc *desc)
+{
+	unsigned flags = 0;
+
+	if (desc->fua)
+		flags |= IMAGE_REQ_FUA;
+	if (desc->op == REQUEST_WRITE_ZEROES && desc->may_unmap)
+		flags |= IMAGE_REQ_MAY_UNMAP;
+	if (desc->op == REQUEST_WRITE_ZEROES && desc->fast)
+		flags |= IMAGE_REQ_NO_FALLBACK;
+	return flags;
+}
+
+static int co_discard(struct image *image, const struct request_desc *desc)
+{
+	int res = image_co_pdiscard(image, desc->guest_off, desc->bytes);
+
+	return res < 0 || !desc->fua ? res : image_co_flush(image);
+}
+
+int serve_co_dataless(struct image *image, const struct request_desc *desc)
+{
+	switch (desc->op) {
+	case REQUEST_FLUSH:
+		return image_co_flush(image);
+	case REQUEST_DISCARD:
+		return co_discard(image, desc);
+	case REQUEST_WRITE_ZEROES:
+		return image_co_pwrite_zeroes(image, desc->guest_off, desc->bytes,
+					      serve_request_flags(desc));
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* A request, for as long as it is served. */
+struct served {
+	struct serve *serve;
+	const struct request_desc *desc;
+	int (*co_try)(void *arg, struct image *image);
+	void *arg;
+	struct serve_result result;
+};
+
+static void co_try_once(struct served *req)
+{
+	struct disk *disk = req->serve->config.disk;
+	struct image *image = disk_co_begin(disk);
+
+	req->result.res = req->co_try(req->arg, image);
+	if (req->result.res < 0)
+		req->result.troubles = image_troubles(image);
+	disk_co_end(disk);
+}
+
+/* ---- requests that are held ---- */
+
+static void note_held(struct serve *serve, const struct request_desc *desc, int error)
+{
+	g_mutex_lock(&serve->lock);
+	serve->events.held = failure_of(desc, error);
+	g_mutex_unlock(&serve->lock);
+	count(&serve->counters.held, 1);
+	tell_main_thread(serve);
+}
+
+static void note_no_more_held(struct serve *serve)
+{
+	count(&serve->counters.held, -1);
+	tell_main_thread(serve);
+}
+
+/* Whether it failed for a reason that may pass. */
+static bool is_worth_a_try(const struct serve *serve, const struct request_desc *desc,
+			   const struct serve_result *result)
+{
+	return result->res < 0 &&
+	       hold_wants(serve->config.hold, desc->op, -result->res, result->troubles);
+}
+
+/* A lack of space is noticed at once; failing storage may have taken long to say so. */
+static gint64 begin_of_request(const struct serve *serve)
+{
+	return serve->config.hold->on_error ? g_get_monotonic_time() : 0;
+}
+
+static bool may_be_held(const struct serve *serve, gint64 age_us)
+{
+	return atomic_load(&serve->release) == SERVE_HOLDS &&
+	       age_us < atomic_load(serve->config.hold_limit_us);
+}
+
+/*
+ * Tries again until the request succeeds or may not be held any longer. @begin is when the first
+ * try began; 0: just now. The next try must end in time even if it takes as long as the slowest so
+ * far.
+ */
+static void co_hold(struct served *req, gint64 begin)
+{
+	struct serve *serve = req->serve;
+	gint64 now = g_get_monotonic_time(), slowest = begin ? now - begin : 0, start;
+
+	begin = now - slowest;
+	note_held(serve, req->desc, -req->result.res);
+	for (unsigned tries = 0; is_worth_a_try(serve, req->desc, &req->result) &&
+				 may_be_held(serve, now - begin + slowest);
+	     tries++) {
+		co_sleep_ns(hold_pause_ns(tries));
+		start = g_get_monotonic_time();
+		co_try_once(req);
+		now = g_get_monotonic_time();
+		slowest = MAX(slowest, now - start);
+	}
+	note_no_more_held(serve);
+}
+
+struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
+				     int (*co_try)(void *arg, struct image *image), void *arg)
+{
+	struct served req = { .serve = serve, .desc = desc, .co_try = co_try, .arg = arg };
+	gint64 begin = begin_of_request(serve);
+
+	co_try_once(&req);
+	if (is_worth_a_try(serve, desc, &req.result) && may_be_held(serve, 0))
+		co_hold(&req, begin);
+	return req.result;
+}
+
+bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
+		  const struct serve_result *result)
+{
+	return is_worth_a_try(serve, desc, result) && atomic_load(&serve->release) == SERVE_LEAVES;
+}
+
+void serve_done(struct serve *serve, const struct request_desc *desc, int res)
+{
+	count(&serve->counters.requests, 1);
+	if (res < 0) {
+		count(&serve->counters.failed, 1);
+		note_failure(serve, desc, -res);
+	} else if (desc->op == REQUEST_READ) {
+		count(&serve->counters.read_bytes, desc->bytes);
+	} else if (desc->op == REQUEST_WRITE) {
+		count(&serve->counters.written_bytes, desc->bytes);
+	}
+}
+
+void serve_release(struct serve *serve, enum serve_release release)
+{
+	atomic_store(&serve->release, release);
+}
+
+/* ---- for the main thread ---- */
+
+void serve_init(struct serve *serve, const struct serve_config *config)
+{
+	*serve = (struct serve){ .config = *config };
+	g_mutex_init(&serve->lock);
+}
+
+void serve_destroy(struct serve *serve)
+{
+	g_mutex_clear(&serve->lock);
+}
+
+struct serve_events serve_poll(struct serve *serve)
+{
+	struct serve_events events;
+
+	g_mutex_lock(&serve->lock);
+	events = serve->events;
+	memset(serve->events.failed, 0, sizeof(serve->events.failed));
+	g_mutex_unlock(&serve->lock);
+	return events;
+}
+
+struct serve_stats serve_stats(const struct serve *serve)
+{
+	return (struct serve_stats){
+		.requests = atomic_load_explicit(&serve->counters.requests, memory_order_relaxed),
+		.failed = atomic_load_explicit(&serve->counters.failed, memory_order_relaxed),
+		.read_bytes =
+			atomic_load_explicit(&serve->counters.read_bytes, memory_order_relaxed),
+		.written_bytes =
+			atomic_load_explicit(&serve->counters.written_bytes, memory_order_relaxed),
+		.held = atomic_load_explicit(&serve->counters.held, memory_order_relaxed),
+	};
+}

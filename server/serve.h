@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How requests are served, whoever brings them: a queue of a device, or a connection to an export.
+ * A request is tried on the disk's top; if it fails for a reason that may pass, it is held (hold.h)
+ * and tried again. Results are counted, and the main thread is told of failures.
+ *
+ * Each queue and each connection has a struct serve. The functions with serve_co_ in their names,
+ * serve_done() and serve_leaves() belong to its thread, all others to any. Nothing here allocates.
+ */
+#ifndef UBD_SERVE_H
+#define UBD_SERVE_H
+
+#include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "failures.h"
+#include "hold.h"
+#include "image.h"
+#include "request_desc.h"
+
+struct disk;
+
+struct serve_config {
+	struct disk *disk;
+	const struct hold_policy *hold;
+	const _Atomic gint64 *hold_limit_us; /* value of hold_limit_us(), which may change */
+	int event_fd;			     /* an eventfd to signal news for serve_poll() */
+};
+
+/* What to do with requests that could be held. */
+enum serve_release {
+	SERVE_HOLDS,
+	SERVE_FAILS,  /* they get one more try, and fail */
+	SERVE_LEAVES, /* they get one more try, and are left to the next server */
+};
+
+struct serve_stats {
+	uint64_t requests;
+	uint64_t failed;
+	uint64_t read_bytes;
+	uint64_t written_bytes;
+	uint64_t held; /* currently */
+};
+
+struct serve_events {
+	/* By operation: the requests that have failed since the last call ... */
+	struct failure failed[REQUEST_OPS];
+	/* ... and the failure of the request that was held last. */
+	struct failure held;
+};
+
+/* Private to serve.c. */
+struct serve {
+	struct serve_config config;
+	/* Only its thread writes them. */
+	struct {
+		_Atomic uint64_t requests, failed, read_bytes, written_bytes, held;
+	} counters;
+	_Atomic int release; /* enum serve_release */
+	GMutex lock;
+	struct serve_events events; /* guarded by lock */
+};
+
+/* The caller keeps what @config points to until serve_destroy(). */
+void serve_init(struct serve *serve, const struct serve_config *config);
+void serve_destroy(struct serve *serve);
+
+/* The flags of the image's requests (IMAGE_REQ_*) that the request asks for. */
+unsigned serve_request_flags(const struct request_desc *desc);
+
+/* Serves a request without data: flush, discard, write zeroes. 0 or -errno. */
+int serve_co_dataless(struct image *image, const struct request_desc *desc);
+
+/* How a request ended. */
+struct serve_result {
+	int res;	   /* 0 or more: what the try returned; or -errno */
+	unsigned troubles; /* the image's (enum image_trouble), if it failed */
+};
+
+/*
+ * Calls co_try(arg, image), again and again if the request may be held. The image is the disk's for
+ * as long as the call takes.
+ */
+struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
+				     int (*co_try)(void *arg, struct image *image), void *arg);
+
+/* Whether a request that has ended like this is left to the next server. */
+bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
+		  const struct serve_result *result);
+
+/* Counts a request that is answered with @res. */
+void serve_done(struct serve *serve, const struct request_desc *desc, int res);
+
+/* Changes what is done with requests that could be held. */
+void serve_release(struct serve *serve, enum serve_release release);
+
+struct serve_stats serve_stats(const struct serve *serve);
+
+/* What has happened since the last call. */
+struct serve_events serve_poll(struct serve *serve);
+
+#endif
