@@ -21,7 +21,7 @@ struct command {
 	bool quits;			  /* the server ends once this is answered */
 	/* Its arguments are checked. May add members to @answer even if it fails; NULL: nothing to
 	 * do. */
-	int (*co_run)(const struct command_target *target, JsonObject *request, JsonObject *answer,
+	int (*co_run)(const struct command_target *on, JsonObject *request, JsonObject *answer,
 		      GError **err);
 };
 
@@ -36,7 +36,7 @@ static void set_text(JsonObject *object, const char *name, const char *text)
 }
 
 /* For each kind of trouble the first file that has it. */
-static void answer_troubles(const struct command_target *target, JsonObject *answer)
+static void answer_troubles(const struct command_target *on, JsonObject *answer)
 {
 	static const struct {
 		const char *name;
@@ -49,7 +49,7 @@ static void answer_troubles(const struct command_target *target, JsonObject *ans
 	JsonObject *troubles = json_object_new();
 
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
-		const char *file = image_troubled_file(disk_image(target->disk), all[i].trouble);
+		const char *file = image_troubled_file(disk_image(on->disk), all[i].trouble);
 
 		if (file)
 			set_text(troubles, all[i].name, file);
@@ -57,12 +57,12 @@ static void answer_troubles(const struct command_target *target, JsonObject *ans
 	json_object_set_object_member(answer, "troubles", troubles);
 }
 
-static void answer_queues(const struct command_target *target, JsonObject *answer)
+static void answer_queues(const struct command_target *on, JsonObject *answer)
 {
 	JsonArray *queues = json_array_new();
 
-	for (unsigned i = 0; i < device_nr_queues(target->device); i++) {
-		struct serve_stats stats = device_queue_stats(target->device, i);
+	for (unsigned i = 0; i < on->target->ops->nr_queues(on->target); i++) {
+		struct serve_stats stats = on->target->ops->queue_stats(on->target, i);
 		JsonObject *queue = json_object_new();
 
 		json_object_set_int_member(queue, "requests", stats.requests);
@@ -75,10 +75,10 @@ static void answer_queues(const struct command_target *target, JsonObject *answe
 	json_object_set_array_member(answer, "queues", queues);
 }
 
-static void answer_last_failure(const struct command_target *target, JsonObject *answer)
+static void answer_last_failure(const struct command_target *on, JsonObject *answer)
 {
 	gint64 time;
-	struct failure last = device_last_failure(target->device, &time);
+	struct failure last = on->target->ops->last_failure(on->target, &time);
 	JsonObject *failure;
 
 	if (!last.count)
@@ -93,14 +93,14 @@ static void answer_last_failure(const struct command_target *target, JsonObject 
 }
 
 /* Only while there are any: clients rarely see one. */
-static void answer_jobs(const struct command_target *target, JsonObject *answer)
+static void answer_jobs(const struct command_target *on, JsonObject *answer)
 {
 	JsonArray *jobs;
 
-	if (!target->jobs->first)
+	if (!on->jobs->first)
 		return;
 	jobs = json_array_new();
-	for (const struct job *job = target->jobs->first; job; job = job->next) {
+	for (const struct job *job = on->jobs->first; job; job = job->next) {
 		JsonObject *object = json_object_new();
 
 		json_object_set_string_member(object, "name", job->name);
@@ -112,35 +112,35 @@ static void answer_jobs(const struct command_target *target, JsonObject *answer)
 	json_object_set_array_member(answer, "jobs", jobs);
 }
 
-static int co_status(const struct command_target *target, JsonObject *request, JsonObject *answer,
+static int co_status(const struct command_target *on, JsonObject *request, JsonObject *answer,
 		     GError **err)
 {
-	set_text(answer, "device", device_path(target->device));
-	set_text(answer, "image", image_filename(disk_image(target->disk)));
-	set_text(answer, "format", image_format(disk_image(target->disk)));
-	json_object_set_int_member(answer, "size", device_size(target->device));
+	set_text(answer, "device", target_name(on->target));
+	set_text(answer, "image", image_filename(disk_image(on->disk)));
+	set_text(answer, "format", image_format(disk_image(on->disk)));
+	json_object_set_int_member(answer, "size", on->target->ops->size(on->target));
 	json_object_set_boolean_member(answer, "read-only",
-				       image_is_read_only(disk_image(target->disk)));
+				       image_is_read_only(disk_image(on->disk)));
 	json_object_set_int_member(answer, "pid", getpid());
-	answer_troubles(target, answer);
-	answer_queues(target, answer);
-	answer_last_failure(target, answer);
-	answer_jobs(target, answer);
+	answer_troubles(on, answer);
+	answer_queues(on, answer);
+	answer_last_failure(on, answer);
+	answer_jobs(on, answer);
 	return 0;
 }
 
 /* ---- resize ---- */
 
 /* Nobody knows what the device's users have behind a new, nearer end. */
-static int check_new_size(const struct command_target *target, uint64_t size, GError **err)
+static int check_new_size(const struct command_target *on, uint64_t size, GError **err)
 {
-	uint64_t now = device_size(target->device);
+	uint64_t now = on->target->ops->size(on->target);
 
-	if (!size || size >= MAX(now, image_size(disk_image(target->disk))))
+	if (!size || size >= MAX(now, image_size(disk_image(on->disk))))
 		return 0;
 	return error_refuse(err, -EINVAL,
 			    "%s has %" PRIu64 " bytes; a device in use cannot be shrunk",
-			    device_path(target->device), now);
+			    target_name(on->target), now);
 }
 
 static int refresh_size(struct image *image, GError **err)
@@ -151,51 +151,51 @@ static int refresh_size(struct image *image, GError **err)
 }
 
 /* @size 0: to what the file has become. */
-static int resize_image(const struct command_target *target, uint64_t size, GError **err)
+static int resize_image(const struct command_target *on, uint64_t size, GError **err)
 {
-	struct image *image = disk_co_begin(target->disk);
+	struct image *image = disk_co_begin(on->disk);
 	int res = size ? image_co_resize(image, size, IMAGE_PREALLOC_OFF, err)
 		       : refresh_size(image, err);
 
-	disk_co_end(target->disk);
+	disk_co_end(on->disk);
 	return res;
 }
 
-static int resize_device(const struct command_target *target, GError **err)
+static int resize_target(const struct command_target *on, GError **err)
 {
-	int res = device_co_grow(target->device);
+	int res = on->target->ops->co_grow(on->target);
 
 	return res < 0 ? error_refuse(err, res, "%s", g_strerror(-res)) : 0;
 }
 
 /* Two steps: the image, and the device. Between them, a server that dies leaves a larger image. */
-static int resize(const struct command_target *target, struct job *job, uint64_t size,
+static int resize(const struct command_target *on, struct job *job, uint64_t size,
 		  JsonObject *answer, GError **err)
 {
-	int res = check_new_size(target, size, err);
+	int res = check_new_size(on, size, err);
 
-	res = res ?: resize_image(target, size, err);
+	res = res ?: resize_image(on, size, err);
 	res = res ?: job_next_step(job, err);
 	if (res < 0)
 		return res;
-	res = resize_device(target, err);
-	json_object_set_int_member(answer, "size", device_size(target->device));
-	report_verbose("%s: %" PRIu64 " bytes", device_path(target->device),
-		       device_size(target->device));
+	res = resize_target(on, err);
+	json_object_set_int_member(answer, "size", on->target->ops->size(on->target));
+	report_verbose("%s: %" PRIu64 " bytes", target_name(on->target),
+		       on->target->ops->size(on->target));
 	return res;
 }
 
-static int co_resize(const struct command_target *target, JsonObject *request, JsonObject *answer,
+static int co_resize(const struct command_target *on, JsonObject *request, JsonObject *answer,
 		     GError **err)
 {
 	uint64_t size = json_object_get_int_member_with_default(request, "size", 0);
 	struct job job;
-	int res = job_co_begin(target->jobs, &job, "resize", 2, err);
+	int res = job_co_begin(on->jobs, &job, "resize", 2, err);
 
 	if (res < 0)
 		return res;
-	res = resize(target, &job, size, answer, err);
-	job_end(target->jobs, &job);
+	res = resize(on, &job, size, answer, err);
+	job_end(on->jobs, &job);
 	return res;
 }
 
@@ -241,14 +241,14 @@ static int check_arguments(const struct command *command, JsonObject *request, G
 	return 0;
 }
 
-bool commands_co_run(const struct command_target *target, JsonObject *request, JsonObject *answer)
+bool commands_co_run(const struct command_target *on, JsonObject *request, JsonObject *answer)
 {
 	g_autoptr(GError) err = NULL;
 	const struct command *command = find_command(request, &err);
 	int res = command ? check_arguments(command, request, &err) : -EINVAL;
 
 	if (!res && command->co_run)
-		res = command->co_run(target, request, answer, &err);
+		res = command->co_run(on, request, answer, &err);
 	if (res < 0)
 		commands_refuse(answer, err->message);
 	return !res && command->quits;

@@ -3,8 +3,8 @@
  * The commands to a running server: a request and its answer are JSON objects.
  *
  *  *	{"command": "status"}			what is served
- *  *	{"command": "resize", "size": BYTES}	the image grows, and the device with it
- *  *	{"command": "resize"}			the device grows to what its image has become
+ *  *	{"command": "resize", "size": BYTES}	the image grows, and its device or export with it
+ *  *	{"command": "resize"}			they grow to what the image has become
  *  *	{"command": "quit"}			as SIGTERM
  *
  * If a command failed, the answer has a text in "error". Several commands may run at the same time.
@@ -17,14 +17,14 @@
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
 
-#include "device.h"
 #include "disk.h"
 #include "job.h"
+#include "target.h"
 
 /* What commands work on. */
 struct command_target {
 	struct disk *disk;
-	struct device *device;
+	struct target *target;
 	struct jobs *jobs;
 };
 

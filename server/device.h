@@ -24,6 +24,7 @@
 #include "hold.h"
 #include "identity.h"
 #include "queue.h"
+#include "target.h"
 #include "transport.h"
 
 struct device;
@@ -60,6 +61,9 @@ struct device_config {
 /* On failure, NULL with @err set, and nothing is left behind. Free it with device_co_free(). */
 struct device *device_co_add(const struct device_config *config, GError **err);
 
+/* The device as a target, whose functions are those below. */
+struct target *device_target(struct device *device);
+
 /*
  * Starts the queues and the disk. From then on, one coroutine takes the events of the queues and
  * reports problems, and another one tells the service manager that the server is alive. Call
@@ -80,15 +84,8 @@ bool device_recovers(const struct device *device);
 /* The disk in /dev; owned by the device. */
 const char *device_path(const struct device *device);
 
-/* Why device_co_wait() has returned. */
-enum device_end {
-	DEVICE_END_ASKED,   /* by device_end() */
-	DEVICE_END_STOPPED, /* another process stopped the device */
-	DEVICE_END_LEFT,    /* another server is to serve the device */
-	DEVICE_END_BROKEN,  /* the driver refused a command: a request is lost */
-};
-
-enum device_end device_co_wait(struct device *device);
+/* Why it must end. */
+enum target_end device_co_wait(struct device *device);
 
 /* Grows the device, by whole blocks, after the image has grown. 0 or -errno. */
 int device_co_grow(struct device *device);

@@ -11,6 +11,7 @@
 #include "watchdog.h"
 
 struct device {
+	struct target target; /* once device_target() was called */
 	struct device_config config;
 	struct transport *transport;
 	struct transport_info info;
@@ -52,6 +53,11 @@ void device_close_char(struct device *device);
 /* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */
 void device_co_wait_news(struct device *device);
 void device_news(struct device *device);
+
+/* ---- device_stop.c ---- */
+
+/* What the queues do with held requests. */
+void device_release_held(struct device *device, enum serve_release release);
 
 /* ---- device_call.c ---- */
 

@@ -82,6 +82,22 @@ static int co_start_queues(struct device *device, GError **err)
 	return res;
 }
 
+static uint64_t count_held(void *arg)
+{
+	const struct device *device = arg;
+	uint64_t held = 0;
+
+	for (unsigned i = 0; i < device->info.queues; i++)
+		if (device->queues[i])
+			held += queue_stats(device->queues[i]).held;
+	return held;
+}
+
+static void release_held(void *arg, enum serve_release release)
+{
+	device_release_held(arg, release);
+}
+
 static int start_watch(struct device *device, GError **err)
 {
 	const struct watch_config config = {
@@ -89,9 +105,10 @@ static int start_watch(struct device *device, GError **err)
 		.transport = device->transport,
 		.event_fd = device->event_fd,
 		.unprivileged = device->info.unprivileged,
-		.queues = device->queues,
-		.nr_queues = device->info.queues,
 		.hold = device->config.hold,
+		.count_held = count_held,
+		.release_held = release_held,
+		.arg = device,
 	};
 
 	device->watch = watch_new(&config, err);

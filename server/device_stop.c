@@ -40,24 +40,23 @@ static void report_queues(struct device *device)
 	}
 }
 
-/* Neither the device nor the threads may wait for held requests in order to end. */
-static void release_held(struct device *device)
+void device_release_held(struct device *device, enum serve_release release)
 {
-	bool leaves = device->left && device->info.recovery == RECOVERY_REISSUE;
-
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		if (device->queues[i])
-			queue_release_held(device->queues[i], leaves ? SERVE_LEAVES : SERVE_FAILS);
+			queue_release_held(device->queues[i], release);
 }
 
 int device_co_stop(struct device *device)
 {
+	bool leaves = device->left && device->info.recovery == RECOVERY_REISSUE;
 	int res = 0;
 
 	if (device->stopped)
 		return 0;
 	device->stopped = true;
-	release_held(device);
+	/* Neither the device nor the threads may wait for held requests in order to end. */
+	device_release_held(device, leaves ? SERVE_LEAVES : SERVE_FAILS);
 	if (device->transport && !device->stays)
 		res = device_co_stop_disk(device);
 	if (res < 0 || (device->stays && !device->left))

@@ -90,13 +90,23 @@ static void watch_co(void *arg)
 		 -ECANCELED);
 }
 
+static bool are_queues_alive(void *arg)
+{
+	struct device *device = arg;
+	bool alive = true;
+
+	for (unsigned i = 0; i < device->info.queues; i++)
+		alive &= queue_is_alive(device->queues[i]);
+	return alive;
+}
+
 void device_start_watching(struct device *device)
 {
 	device->watching = (struct aio_limit)AIO_LIMIT_INIT;
 	device->watchdog = (struct watchdog){
 		.interval_us = device->config.watchdog_us,
-		.queues = device->queues,
-		.nr_queues = device->info.queues,
+		.are_alive = are_queues_alive,
+		.arg = device,
 		.limit = AIO_LIMIT_INIT,
 	};
 	co_group_start(&device->watchers, watch_co, device);
@@ -123,17 +133,17 @@ static bool must_leave(struct device *device)
 	       info.state == TRANSPORT_QUIESCED;
 }
 
-enum device_end device_co_wait(struct device *device)
+enum target_end device_co_wait(struct device *device)
 {
 	while (!device->broken && !device->ended && !device->asked_to_end)
 		device_co_wait_news(device);
 	if (device->broken) {
 		device->stays = device->info.recovery != RECOVERY_NONE;
-		return DEVICE_END_BROKEN;
+		return TARGET_END_BROKEN;
 	}
 	if (must_leave(device)) {
 		device->stays = device->left = true;
-		return DEVICE_END_LEFT;
+		return TARGET_END_LEFT;
 	}
-	return device->ended ? DEVICE_END_STOPPED : DEVICE_END_ASKED;
+	return device->ended ? TARGET_END_STOPPED : TARGET_END_ASKED;
 }

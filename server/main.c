@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-serve: serves a disk image as a block device until it is told to stop.
+ * ubd-serve: serves a disk image as a block device, or as an export, until it is told to stop.
  *
- * This file has the order of things: image, device, queues, and back. Whatever fails, the way back
- * is the same: no more requests, the image closed, the device deleted.
+ * This file has the order of things: image, target (the device or the export), and back. Whatever
+ * fails, the way back is the same: no more requests, the image closed, the target deleted.
  *
  * The main thread runs a loop, and all of this is a coroutine on it. Others beside it read signals,
  * take the events of queues, listen on the socket, and serve a client each. So nothing here may
@@ -48,7 +48,7 @@ static struct takeover takeover;
 struct server {
 	struct disk *disk;
 	struct overlay *overlay; /* NULL: without --temporary */
-	struct device *device;
+	struct target *target;
 	struct runfile *pid_file; /* NULL: none, or it was removed */
 	struct clients *clients;  /* NULL: without --socket */
 	int signal_fd;
@@ -179,12 +179,12 @@ static bool co_close_image(struct image *image)
 }
 
 /* The last chance to tell the next server, or to do without one. */
-static void co_look_for_loss(struct image *image, struct device *device)
+static void co_look_for_loss(struct image *image, struct target *target)
 {
 	/* What it returns, image_co_close() returns as well. */
 	image_co_flush(image);
 	if (image_troubles(image) & IMAGE_TROUBLE_LOST)
-		device_note_loss(device);
+		target->ops->note_loss(target);
 }
 
 /*
@@ -263,18 +263,20 @@ static void tell_of_memory(void)
 			    g_strerror(-oom_score_error));
 }
 
-static bool co_announce(struct device *device, GError **err)
+static bool co_announce(struct target *target, GError **err)
 {
+	int kept_fd = target->ops->kept_fd(target);
+
 	tell_of_memory();
-	if (printf("%s\n", device_path(device)) < 0 || fflush(stdout) != 0) {
+	if (printf("%s\n", target_name(target)) < 0 || fflush(stdout) != 0) {
 		error_set(err, -errno, "standard output");
 		return false;
 	}
 	if (options->daemonize)
 		daemon_live();
-	if (device_recovers(device))
-		supervisor_co_store_fd(device_control_fd(device));
-	supervisor_co_ready(device_path(device));
+	if (kept_fd >= 0)
+		supervisor_co_store_fd(kept_fd);
+	supervisor_co_ready(target_name(target));
 	return true;
 }
 
@@ -290,7 +292,7 @@ static bool drop_privileges(GError **err)
 	return res == 0;
 }
 
-/* ---- while the device is served ---- */
+/* ---- while the disk is served ---- */
 
 static void signals_co(void *arg)
 {
@@ -302,7 +304,7 @@ static void signals_co(void *arg)
 	       -ECANCELED) {
 		/* Memory may have been missing to wait. */
 		if (got > 0)
-			device_end(server->device);
+			server->target->ops->end(server->target);
 	}
 }
 
@@ -325,57 +327,63 @@ static void co_end_signals(struct server *server)
 
 static void quit(void *arg)
 {
-	device_end(arg);
+	struct target *target = arg;
+
+	target->ops->end(target);
 }
 
-/* Answers clients until the device must end; why. */
-static enum device_end co_wait_for_end(struct server *server)
+/* Answers clients until the target must end; why. */
+static enum target_end co_wait_for_end(struct server *server)
 {
-	const struct command_target target = { .disk = server->disk, .device = server->device };
+	struct target *target = server->target;
+	const struct command_target on = { .disk = server->disk, .target = target };
 
-	clients_start(server->clients, &target, quit, server->device);
-	return device_co_wait(server->device);
+	clients_start(server->clients, &on, quit, target);
+	return target->ops->co_wait(target);
 }
 
-/* Makes the device live and waits for its end. */
-static bool co_run_device(struct server *server)
+/* Makes the target live and waits for its end. */
+static bool co_run_target(struct server *server)
 {
-	struct device *device = server->device;
+	struct target *target = server->target;
 	g_autoptr(GError) err = NULL;
 
 	if (!drop_privileges(&err) || !overlay_can_be_kept(server->overlay, &err) ||
 	    !start_signals(server, &err) || !make_run_files(server, &err) ||
-	    device_co_start(device, &err) < 0 || !co_announce(device, &err)) {
+	    target->ops->co_start(target, &err) < 0 || !co_announce(target, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
 	server->was_live = true;
 	switch (co_wait_for_end(server)) {
-	case DEVICE_END_ASKED:
-		report_verbose("%s: stopping", device_path(device));
+	case TARGET_END_ASKED:
+		report_verbose("%s: stopping", target_name(target));
 		return true;
-	case DEVICE_END_STOPPED:
-		report_note("%s: another process has stopped the device", device_path(device));
+	case TARGET_END_STOPPED:
+		report_note("%s: another process has stopped the device", target_name(target));
 		return true;
-	case DEVICE_END_LEFT:
-		report_note("%s: left to the next server", device_path(device));
+	case TARGET_END_LEFT:
+		report_note("%s: left to the next server", target_name(target));
 		/* Which may want a pid file of the same name. */
 		remove_pid_file(server);
 		return true;
-	case DEVICE_END_BROKEN:
+	case TARGET_END_UNUSED:
+		report_verbose("%s: the last client has gone", target_name(target));
+		return true;
+	case TARGET_END_BROKEN:
 		break;
 	}
 	return false;
 }
 
-static bool co_stop_device(struct device *device)
+static bool co_stop_target(struct target *target)
 {
 	int res;
 
 	supervisor_co_stopping();
-	res = device_co_stop(device);
+	res = target->ops->co_stop(target);
 	if (res < 0)
-		report_error("%s: cannot stop: %s", device_path(device), g_strerror(-res));
+		report_error("%s: cannot stop: %s", target_name(target), g_strerror(-res));
 	return res == 0;
 }
 
@@ -408,8 +416,9 @@ static void keep_image(const struct image *image)
 			    g_strerror(-res));
 }
 
-static struct device *co_add_device(struct disk *disk, int char_fd, GError **err)
+static struct target *co_add_device(struct disk *disk, int char_fd, GError **err)
 {
+	struct device *device;
 	struct device_config config = {
 		.driver = options->driver,
 		.disk = disk,
@@ -435,36 +444,37 @@ static struct device *co_add_device(struct disk *disk, int char_fd, GError **err
 
 	config.identity.image_dev = id.dev;
 	config.identity.image_ino = id.ino;
-	return device_co_add(&config, err);
+	device = device_co_add(&config, err);
+	return device ? device_target(device) : NULL;
 }
 
-/* Flushes and closes the image of a device that has stopped. */
+/* Flushes and closes the image of a target that has stopped. */
 static bool co_end_image(struct server *server)
 {
 	struct image *image = disk_image(server->disk);
 
 	if (server->was_live)
 		overlay_complete(server->overlay, image);
-	co_look_for_loss(image, server->device);
+	co_look_for_loss(image, server->target);
 	return co_close_image(image) && overlay_co_keep(server->overlay);
 }
 
-/* From the first moment of the device to its last. The image is closed in between. */
-static bool co_serve_device(struct server *server)
+/* From the first moment of the target to its last. The image is closed in between. */
+static bool co_serve_target(struct server *server)
 {
-	struct device *device = server->device;
-	bool ok = co_run_device(server);
+	struct target *target = server->target;
+	bool ok = co_run_target(server);
 
 	clients_stop(server->clients);
 	/* After a failure the next server goes on with it. */
-	if (ok && device_recovers(device))
+	if (ok && target->ops->kept_fd(target) >= 0)
 		supervisor_co_drop_fd();
-	ok &= co_stop_device(device);
+	ok &= co_stop_target(target);
 	clients_co_free(server->clients);
 	ok &= co_end_image(server);
-	/* Before the device: a signal asks it to end. */
+	/* Before the target: a signal asks it to end. */
 	co_end_signals(server);
-	device_co_free(device);
+	target->ops->co_free(target);
 	remove_pid_file(server);
 	return ok;
 }
@@ -482,11 +492,11 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 
 	if (!takeover.transport)
 		tell_of_twin();
-	server.device = co_add_device(server.disk, char_fd, &err);
-	if (server.device) {
+	server.target = co_add_device(server.disk, char_fd, &err);
+	if (server.target) {
 		if (takeover.transport)
 			keep_image(image);
-		ok = co_serve_device(&server);
+		ok = co_serve_target(&server);
 	} else {
 		report_error("%s", err->message);
 		co_close_image(image);

@@ -38,8 +38,11 @@ static struct image *image_of(const struct watch *watch)
 static void update_hold_limit(struct watch *watch)
 {
 	const struct watch_config *config = &watch->config;
-	unsigned seconds = config->transport->ops->request_timeout(watch->request_timeout,
-								   config->unprivileged);
+	unsigned seconds = 0;
+
+	if (config->transport)
+		seconds = config->transport->ops->request_timeout(watch->request_timeout,
+								  config->unprivileged);
 
 	atomic_store(&watch->hold_limit_us, hold_limit_us(&config->hold, seconds));
 }
@@ -51,35 +54,19 @@ const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch)
 
 /* ---- held requests ---- */
 
-static uint64_t count_held(const struct watch *watch)
-{
-	uint64_t held = 0;
-
-	for (unsigned i = 0; i < watch->config.nr_queues; i++)
-		if (watch->config.queues[i])
-			held += queue_stats(watch->config.queues[i]).held;
-	return held;
-}
-
-static void release_held(struct watch *watch, enum serve_release release)
-{
-	for (unsigned i = 0; i < watch->config.nr_queues; i++)
-		queue_release_held(watch->config.queues[i], release);
-}
-
 /* Nobody waits for held requests when the device is stopped or handed over. */
 static void check_state(struct watch *watch)
 {
 	struct transport *transport = watch->config.transport;
 	struct transport_info info;
 
-	if (transport->ops->get_info(transport, &info) < 0)
+	if (!transport || transport->ops->get_info(transport, &info) < 0)
 		return;
 	if (info.state == TRANSPORT_QUIESCED && info.recovery == RECOVERY_REISSUE)
-		release_held(watch, SERVE_LEAVES);
+		watch->config.release_held(watch->config.arg, SERVE_LEAVES);
 	else if (info.state == TRANSPORT_QUIESCED || info.state == TRANSPORT_STOPPED ||
 		 info.stopping)
-		release_held(watch, SERVE_FAILS);
+		watch->config.release_held(watch->config.arg, SERVE_FAILS);
 }
 
 static void tell_of_hold(struct watch *watch)
@@ -96,7 +83,7 @@ static void tell_of_hold(struct watch *watch)
 
 static gint64 look_at_held(struct watch *watch, gint64 now)
 {
-	if (count_held(watch) == 0) {
+	if (watch->config.count_held(watch->config.arg) == 0) {
 		if (watch->told_held)
 			report_note("%s: no more requests are held, after %d seconds",
 				    image_filename(image_of(watch)),
@@ -196,7 +183,8 @@ struct watch *watch_new(const struct watch_config *config, GError **err)
 	struct device_params params;
 
 	watch->config = *config;
-	if (config->transport->ops->get_params(config->transport, &params) == 0)
+	if (config->transport &&
+	    config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
 	update_hold_limit(watch);
 	watch->inspector = inspector_new(disk_image(config->disk), config->event_fd, err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the main loop watches while a device is served: requests that fail or are held, and files of
+ * What the main loop watches while a disk is served: requests that fail or are held, and files of
  * the image that another program truncates or deletes. It reports them to people. Main loop only.
  */
 #ifndef UBD_WATCH_H
@@ -11,19 +11,21 @@
 
 #include "failures.h"
 #include "hold.h"
-#include "queue.h"
+#include "serve.h"
 #include "transport.h"
 
 struct disk;
 
 struct watch_config {
 	struct disk *disk;
-	struct transport *transport;
+	struct transport *transport; /* NULL: there is no device */
 	int event_fd;
-	bool unprivileged;     /* any user may have added the device */
-	struct queue **queues; /* NULL if not started */
-	unsigned nr_queues;
+	bool unprivileged; /* any user may have added the device */
 	struct hold_policy hold;
+	/* How many requests are held now, and what to do with them. */
+	uint64_t (*count_held)(void *arg);
+	void (*release_held)(void *arg, enum serve_release release);
+	void *arg; /* of both */
 };
 
 struct watch;
@@ -33,7 +35,7 @@ struct watch *watch_new(const struct watch_config *config, GError **err);
 /* NULL is fine. */
 void watch_free(struct watch *watch);
 
-/* For queues. */
+/* For struct serve_config. */
 const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch);
 
 /* Takes what has happened to requests. */

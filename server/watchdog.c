@@ -3,21 +3,11 @@
 #include "watchdog.h"
 
 #include <errno.h>
-#include <stdbool.h>
 
 #include "supervisor.h"
 
 /* Often enough that a late message does no harm. */
 #define PULSES_PER_INTERVAL 4
-
-static bool are_all_alive(const struct watchdog *watchdog)
-{
-	bool alive = true;
-
-	for (unsigned i = 0; i < watchdog->nr_queues; i++)
-		alive &= queue_is_alive(watchdog->queues[i]);
-	return alive;
-}
 
 void watchdog_co(void *arg)
 {
@@ -28,7 +18,7 @@ void watchdog_co(void *arg)
 	do {
 		watchdog->limit.end_ns =
 			aio_ns_from_now(watchdog->interval_us * 1000 / PULSES_PER_INTERVAL);
-		if (are_all_alive(watchdog))
+		if (watchdog->are_alive(watchdog->arg))
 			supervisor_co_alive();
 	} while (co_wait_limit(&watchdog->limit) == -ETIME);
 }

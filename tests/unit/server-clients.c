@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Clients of the server's socket that take their time, and commands that do: none of them keeps
- * another one waiting, nor the end of the server. It is linked with --wrap: the device is played,
+ * another one waiting, nor the end of the server. It is linked with --wrap: the target is played,
  * and a client's socket may be full.
  */
 #include <json-glib/json-glib.h>
@@ -12,40 +12,34 @@
 #include "clients.h"
 #include "image-test.h"
 
-/* ---- the device ---- */
-
-const char *__wrap_device_path(const struct device *device);
-uint64_t __wrap_device_size(const struct device *device);
-unsigned __wrap_device_nr_queues(const struct device *device);
-struct failure __wrap_device_last_failure(const struct device *device, gint64 *ret_time);
-int __wrap_device_co_grow(struct device *device);
+/* ---- the target ---- */
 
 static uint64_t size;
 static bool grow_hangs;		    /* until... */
 static struct aio_limit grow_limit; /* ... this is cancelled */
 static unsigned growing;
 
-const char *__wrap_device_path(const struct device *device)
+static const char *target_path(const struct target *target)
 {
 	return "/dev/ubdb7";
 }
 
-uint64_t __wrap_device_size(const struct device *device)
+static uint64_t target_size(const struct target *target)
 {
 	return size;
 }
 
-unsigned __wrap_device_nr_queues(const struct device *device)
+static unsigned target_nr_queues(const struct target *target)
 {
 	return 0;
 }
 
-struct failure __wrap_device_last_failure(const struct device *device, gint64 *ret_time)
+static struct failure target_last_failure(const struct target *target, gint64 *ret_time)
 {
 	return (struct failure){ 0 };
 }
 
-int __wrap_device_co_grow(struct device *device)
+static int target_co_grow(struct target *target)
 {
 	growing++;
 	if (grow_hangs)
@@ -54,6 +48,17 @@ int __wrap_device_co_grow(struct device *device)
 	size = 2 << 20;
 	return 0;
 }
+
+static struct target target = {
+	.ops =
+		&(const struct target_ops){
+			.name = target_path,
+			.size = target_size,
+			.nr_queues = target_nr_queues,
+			.last_failure = target_last_failure,
+			.co_grow = target_co_grow,
+		},
+};
 
 /* ---- the clients' sockets ---- */
 
@@ -108,7 +113,7 @@ static void count_quit(void *arg)
 
 static void co_start_server(struct server *server)
 {
-	struct command_target target = { 0 };
+	struct command_target on = { .target = &target };
 
 	write_file("disk.raw", "", 0);
 	g_assert_cmpint(truncate("disk.raw", 1 << 20), ==, 0);
@@ -116,8 +121,8 @@ static void co_start_server(struct server *server)
 	server->disk = disk_new(server->image);
 	server->clients = clients_new("socket", NULL);
 	g_assert_nonnull(server->clients);
-	target.disk = server->disk;
-	clients_start(server->clients, &target, count_quit, server);
+	on.disk = server->disk;
+	clients_start(server->clients, &on, count_quit, server);
 	size = 1 << 20;
 	grow_hangs = sockets_are_full = has_no_deadlines = false;
 	sends_to_full = 0;

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * As what a disk is served: a block device (device.h), or an export without a driver (export.h).
+ * The life of both is the same:
+ *
+ *   co_start()  Its users find it. Problems are reported from then on, and the service manager is
+ *               told that the server is alive. co_stop() must be called after a failure, too.
+ *   co_wait()   Waits until it must end, and says why.
+ *   co_stop()   No more requests come.
+ *   co_free()   It is gone.
+ *
+ * The image is closed between the last two. Main loop only; functions that may wait are coroutines.
+ */
+#ifndef UBD_TARGET_H
+#define UBD_TARGET_H
+
+#include <glib.h>
+#include <stdint.h>
+
+#include "failures.h"
+#include "serve.h"
+
+struct target;
+
+/* Why co_wait() has returned. */
+enum target_end {
+	TARGET_END_ASKED,   /* by end() */
+	TARGET_END_STOPPED, /* another process stopped the device */
+	TARGET_END_LEFT,    /* another server is to serve the device */
+	TARGET_END_UNUSED,  /* the last client has gone */
+	TARGET_END_BROKEN,  /* a request is lost, and was reported */
+};
+
+struct target_ops {
+	int (*co_start)(struct target *target, GError **err);
+	/*
+	 * Asks it to end: a start under way fails, and co_wait() returns. It does not wait; a
+	 * second time does nothing.
+	 */
+	void (*end)(struct target *target);
+	enum target_end (*co_wait)(struct target *target);
+	/* 0 or -errno: it was not stopped properly, but co_free() will stop it. */
+	int (*co_stop)(struct target *target);
+	void (*co_free)(struct target *target);
+
+	/*
+	 * Notes that acknowledged data may be lost, which its next server must know. After
+	 * co_stop().
+	 */
+	void (*note_loss)(struct target *target);
+	/* The descriptor that a service manager keeps for the next server; -1: none. */
+	int (*kept_fd)(const struct target *target);
+
+	/* By which its users find it: /dev/ubdb0, nbd://host:10809; owned by the target. */
+	const char *(*name)(const struct target *target);
+	uint64_t (*size)(const struct target *target); /* bytes */
+	/* Grows after the image has grown. 0 or -errno. */
+	int (*co_grow)(struct target *target);
+	/* What brings requests, and their statistics. */
+	unsigned (*nr_queues)(const struct target *target);
+	struct serve_stats (*queue_stats)(const struct target *target, unsigned q_id);
+	/* The last request that failed; count 0: none. *ret_time is in seconds since 1970. */
+	struct failure (*last_failure)(const struct target *target, gint64 *ret_time);
+};
+
+/* Embed it. */
+struct target {
+	const struct target_ops *ops;
+};
+
+static inline const char *target_name(const struct target *target)
+{
+	return target->ops->name(target);
+}
+
+#endif
