@@ -13,6 +13,7 @@
 #include <glib.h>
 #include <inttypes.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ struct server {
 	int signal_fd;
 	bool was_live;
 	struct aio_limit signals;
-	struct co_group group; /* the coroutine for signals */
+	struct aio_limit announcing; /* cancelled by a signal */
+	struct co_group group;	     /* the coroutine for signals */
 };
 
 /* ---- the image ---- */
@@ -263,15 +265,29 @@ static void tell_of_memory(void)
 			    g_strerror(-oom_score_error));
 }
 
-static bool co_announce(struct target *target, GError **err)
+/* Standard output may be a full pipe that nobody reads, or a stopped terminal. */
+static int co_print_name(struct server *server, GError **err)
 {
+	struct pollfd out = { STDOUT_FILENO, POLLOUT, 0 };
+
+	if (poll(&out, 1, 0) == 0 &&
+	    co_poll(STDOUT_FILENO, POLLOUT, &server->announcing) == -ECANCELED)
+		return error_refuse(err, -EINTR, "standard output: ended by a signal");
+	if (printf("%s\n", target_name(server->target)) < 0 || fflush(stdout) != 0)
+		return error_set(err, -errno, "standard output");
+	return 0;
+}
+
+static bool co_announce(struct server *server, GError **err)
+{
+	struct target *target = server->target;
 	int kept_fd = target->ops->kept_fd(target);
 
 	tell_of_memory();
-	if (printf("%s\n", target_name(target)) < 0 || fflush(stdout) != 0) {
-		error_set(err, -errno, "standard output");
+	/* A program that waits for the name may look for the messages of the start next. */
+	report_flush();
+	if (co_print_name(server, err) < 0)
 		return false;
-	}
 	if (options->daemonize)
 		daemon_live();
 	if (kept_fd >= 0)
@@ -303,8 +319,10 @@ static void signals_co(void *arg)
 	while ((got = co_read_event(server->signal_fd, &info, sizeof(info), &server->signals)) !=
 	       -ECANCELED) {
 		/* Memory may have been missing to wait. */
-		if (got > 0)
-			server->target->ops->end(server->target);
+		if (got <= 0)
+			continue;
+		aio_limit_cancel(&server->announcing);
+		server->target->ops->end(server->target);
 	}
 }
 
@@ -313,6 +331,7 @@ static bool start_signals(struct server *server, GError **err)
 	server->signal_fd = block_signals(err);
 	if (server->signal_fd < 0)
 		return false;
+	report_begin();
 	co_group_start(&server->group, signals_co, server);
 	return true;
 }
@@ -350,7 +369,7 @@ static bool co_run_target(struct server *server)
 
 	if (!drop_privileges(&err) || !overlay_can_be_kept(server->overlay, &err) ||
 	    !start_signals(server, &err) || !make_run_files(server, &err) ||
-	    target->ops->co_start(target, &err) < 0 || !co_announce(target, &err)) {
+	    target->ops->co_start(target, &err) < 0 || !co_announce(server, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
@@ -486,6 +505,7 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 		.overlay = overlay,
 		.signal_fd = -1,
 		.signals = AIO_LIMIT_INIT,
+		.announcing = AIO_LIMIT_INIT,
 	};
 	g_autoptr(GError) err = NULL;
 	bool ok = false;
@@ -578,6 +598,7 @@ static bool run(int kept_fd)
 	else
 		report_error("%s", err->message);
 	aio_loop_free(loop);
+	report_flush();
 	return run.ok;
 }
 

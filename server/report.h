@@ -10,6 +10,17 @@
 #include <stdbool.h>
 
 void report_init(bool verbose);
+
+/*
+ * From now on a thread writes the messages. A full pipe that nobody reads, a stopped terminal or a
+ * system log that hangs would keep the main thread waiting for ever, and with it the signals that
+ * end the server. So call this when they are blocked and no longer end the process at once. If too
+ * many messages wait, the next ones are lost, and a message tells how many.
+ */
+void report_begin(void);
+/* Waits until all messages are written, for up to a second. */
+void report_flush(void);
+
 /* From now on to syslog(3). */
 void report_to_syslog(void);
 
