@@ -128,14 +128,14 @@ struct image_open_opts {
 	 */
 	int (*co_claim)(void *arg, struct image *file, GError **err);
 	void *claim_arg;
-	/*
-	 * Set by formats/: what the node was asked for, whether another format stands on it, and,
-	 * of a bottom node, the permission.
-	 */
-	const struct node_options *node;
-	bool is_below;
-	const struct named_file *named_file;
-	const int *fd; /* of a bottom node: the open file; NULL: by its name */
+	/* ---- set by formats/ ---- */
+	const struct node_options *node; /* what the node was asked for */
+	bool is_below;			 /* another format stands on it */
+	bool is_data_file;		 /* it is one, or stands below it */
+	/* The driver of a bottom that was asked for as an image: raw stands on it. */
+	const char *bare_driver;
+	const struct named_file *named_file; /* for a bottom node: the permission */
+	const int *fd; /* for a bottom node: the open file; NULL: by its name */
 };
 
 /*

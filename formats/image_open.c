@@ -296,17 +296,18 @@ bool image_is_write_refusal(int error)
 
 /* Opens the node below a format with @options; makes *flags read-only if that is an option. */
 static int co_open_file(struct graph *graph, const struct node_options *options,
-			const struct node_options *below, unsigned *flags, unsigned depth,
-			struct image **ret_file, GError **err)
+			const struct node_options *below, unsigned *flags, bool is_data_file,
+			unsigned depth, struct image **ret_file, GError **err)
 {
 	GError *reason = NULL;
-	int ret = co_open_below(graph, below, file_flags(*flags), false, depth, ret_file, &reason);
+	int ret = co_open_below(graph, below, file_flags(*flags), is_data_file, depth, ret_file,
+				&reason);
 
 	if (image_is_write_refusal(ret) && *flags & IMAGE_RDWR &&
 	    node_options_bool(options, "auto-read-only", false)) {
 		g_clear_error(&reason);
 		*flags &= ~(IMAGE_RDWR | IMAGE_UNMAP);
-		ret = co_open_below(graph, below, file_flags(*flags), false, depth, ret_file,
+		ret = co_open_below(graph, below, file_flags(*flags), is_data_file, depth, ret_file,
 				    &reason);
 	}
 	if (ret)
@@ -325,7 +326,9 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 	int ret = below ? add_node(graph, options, depth, err) : -EINVAL;
 
 	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
-	ret = ret ?: co_open_file(graph, options, below, &node_opts.flags, depth + 1, &file, err);
+	ret = ret
+		      ?: co_open_file(graph, options, below, &node_opts.flags, opts->is_data_file,
+				      depth + 1, &file, err);
 	node_options_free(below);
 	if (!ret && opts->co_claim) {
 		ret = opts->co_claim(opts->claim_arg, file, err);
@@ -396,7 +399,7 @@ static int check_backing(const struct image *top, const struct node_options *opt
 	if (image_chain_has_file(top, &id))
 		return error_refuse(err, -ELOOP, "Backing file '%s' creates an infinite loop",
 				    name);
-	if (!node_options_find(options, "driver") && policy && policy->formats_given)
+	if (!node_options_text(options, "driver") && policy && policy->formats_given)
 		return error_refuse(
 			err, -EPERM,
 			"the image does not say which format it has, and probing is not allowed; "
@@ -460,7 +463,12 @@ static int co_open_below(struct graph *graph, const struct node_options *options
 			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err)
 {
 	const char *driver = node_options_text(options, "driver");
-	struct image_open_opts opts = { .flags = flags, .policy = graph->policy, .is_below = true };
+	struct image_open_opts opts = {
+		.flags = flags,
+		.policy = graph->policy,
+		.is_below = true,
+		.is_data_file = is_data_file,
+	};
 	struct node_options *rest;
 	struct image *img;
 	int ret;
