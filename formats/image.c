@@ -97,22 +97,16 @@ bool image_is_on_block_device(const struct image *img)
 
 /* ---- troubles ---- */
 
-/* The first file of a layer that has this trouble, whatever nodes stand in between. */
-static const char *troubled_file(const struct image *node, unsigned trouble)
-{
-	if (!node)
-		return NULL;
-	if (node->bottom->troubles && node->bottom->troubles(node) & trouble)
-		return node->filename;
-	return troubled_file(node->file, trouble) ?: troubled_file(node->data_file, trouble);
-}
-
 const char *image_troubled_file(const struct image *img, enum image_trouble trouble)
 {
 	const char *found = NULL;
 
-	for (; img && !found; img = img->backing)
-		found = troubled_file(img, trouble);
+	for (; img && !found; img = img->backing) {
+		if (img->bottom->troubles && img->bottom->troubles(img) & trouble)
+			return img->filename;
+		found = image_troubled_file(img->file, trouble)
+				?: image_troubled_file(img->data_file, trouble);
+	}
 	return found;
 }
 
@@ -128,20 +122,14 @@ unsigned image_troubles(const struct image *img)
 	return found;
 }
 
-static void inspect_layer(struct image *node)
-{
-	if (!node)
-		return;
-	if (node->bottom->inspect)
-		node->bottom->inspect(node);
-	inspect_layer(node->file);
-	inspect_layer(node->data_file);
-}
-
 void image_inspect(struct image *img)
 {
-	for (; img; img = img->backing)
-		inspect_layer(img);
+	for (; img; img = img->backing) {
+		if (img->bottom->inspect)
+			img->bottom->inspect(img);
+		image_inspect(img->file);
+		image_inspect(img->data_file);
+	}
 }
 
 /* ---- messages ---- */

@@ -206,7 +206,7 @@ bool image_was_probed(const struct image *img);
 bool image_forgets(const struct image *img);
 struct image *image_backing(const struct image *img); /* NULL if none */
 struct image *image_file(const struct image *img);    /* the node below; NULL for a bottom node */
-/* The node that IMAGE_EXTENT_OFFSET refers to: image_file() or an external data file. */
+/* Where the guest's data is: image_file() or an external data file. */
 struct image *image_data_file(const struct image *img);
 
 /* Identifies a file or block device of the host, whatever its name. */
@@ -389,7 +389,7 @@ enum image_extent_flags {
 	IMAGE_EXTENT_DATA = 1 << 0,	 /* reads need I/O on this layer */
 	IMAGE_EXTENT_ZERO = 1 << 1,	 /* reads as zeroes */
 	IMAGE_EXTENT_ALLOCATED = 1 << 2, /* decided by this layer, not by its backing file */
-	IMAGE_EXTENT_OFFSET = 1 << 3,	 /* host_off is the data's offset in image_data_file() */
+	IMAGE_EXTENT_OFFSET = 1 << 3,	 /* host_off is the data's offset in @file */
 	IMAGE_EXTENT_COMPRESSED = 1 << 4,
 };
 
@@ -397,6 +397,7 @@ struct image_extent {
 	uint64_t bytes; /* how far it extends from the requested offset; > 0 */
 	unsigned flags; /* IMAGE_EXTENT_* */
 	uint64_t host_off;
+	struct image *file;  /* with IMAGE_EXTENT_OFFSET: where the data is */
 	struct image *layer; /* the format node that decides it; NULL: none */
 	unsigned depth;	     /* of that layer; 0 is the image itself */
 };

@@ -22,17 +22,26 @@
 
 /* ---- checks ---- */
 
-/*
- * Anything beyond INT64_MAX is out of range, with room to round up. A node that grows may be read
- * and written behind its end.
- */
-static int check_range(struct image *img, uint64_t off, uint64_t bytes)
+/* Anything beyond INT64_MAX is out of range, with room to round up. */
+static int check_within(struct image *img, uint64_t off, uint64_t bytes, bool beyond_end)
 {
-	uint64_t end = img->grows ? INT64_MAX - MAX_BOUNCE : image_size(img);
+	uint64_t end = beyond_end ? INT64_MAX - MAX_BOUNCE : image_size(img);
 
 	if (img->flags & IMAGE_INFO_ONLY)
 		return -EPERM;
 	return bytes > end || off > end - bytes ? -EIO : 0;
+}
+
+/* A node that grows may be read and written behind its end. */
+static int check_range(struct image *img, uint64_t off, uint64_t bytes)
+{
+	return check_within(img, off, bytes, img->grows);
+}
+
+/* What a format stands on may be read there even if it does not grow. */
+static int check_read(struct image *img, uint64_t off, uint64_t bytes)
+{
+	return check_within(img, off, bytes, img->grows || img->is_below);
 }
 
 static int check_change(struct image *img, uint64_t off, uint64_t bytes, unsigned flags,
@@ -214,19 +223,30 @@ static uint64_t piece_bytes(uint64_t off, uint64_t bytes)
 	return MIN(bytes, MAX_PIECE - off % MAX_PIECE);
 }
 
+/* How much of a range the node itself can read; the rest is zero. */
+static uint64_t bytes_in_node(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t size = image_size(img);
+
+	if (img->grows)
+		return bytes;
+	return off < size ? MIN(bytes, size - off) : 0;
+}
+
 int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
-	int ret = check_range(img, off, bytes);
+	int ret = check_read(img, off, bytes);
+	uint64_t left = bytes_in_node(img, off, bytes), zeroes = bytes - left;
 
-	while (!ret && bytes) {
-		uint64_t piece = piece_bytes(off, bytes);
+	while (!ret && left) {
+		uint64_t piece = piece_bytes(off, left);
 
 		ret = read_piece(img, off, piece, mem);
 		mem = iobuf_advance(mem, piece);
 		off += piece;
-		bytes -= piece;
+		left -= piece;
 	}
-	return ret;
+	return ret || !zeroes ? ret : iobuf_zero(mem, zeroes);
 }
 
 int image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf)
@@ -333,9 +353,11 @@ int image_co_flush(struct image *img)
 
 int image_co_write_back(struct image *img)
 {
-	if (image_is_read_only(img) || !img->ops->co_write_back)
+	if (image_is_read_only(img))
 		return 0;
-	return img->ops->co_write_back(img);
+	if (img->ops->co_write_back)
+		return img->ops->co_write_back(img);
+	return img->file ? image_co_write_back(img->file) : 0;
 }
 
 void image_end_no_flush(struct image *img)
@@ -545,6 +567,7 @@ int image_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 		return ret;
 	*ret_extent = extent;
 	ret_extent->bytes = MIN(extent.bytes, bytes);
+	ret_extent->file = extent.file ?: image_data_file(img) ?: img;
 	ret_extent->layer = img;
 	ret_extent->depth = 0;
 	return 0;

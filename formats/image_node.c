@@ -76,6 +76,7 @@ int image_node_co_open(struct image *img, const struct image_open_opts *opts, GE
 {
 	int ret = check_snapshot_opts(img, opts, err);
 
+	img->is_below = opts->is_below;
 	img->detect_zeroes = node_flags_detect_zeroes(img->options);
 	if (!ret && img->file)
 		ret = img->format->co_open(img, opts, err);

@@ -252,7 +252,9 @@ static void graph_destroy(struct graph *graph)
 
 static unsigned file_flags(unsigned flags)
 {
-	unsigned below = flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY);
+	/* These are for the image itself. */
+	unsigned below = flags & ~(IMAGE_FOR_REPAIR | IMAGE_INFO_ONLY | IMAGE_NO_BACKING |
+				   IMAGE_NO_DATA_FILE);
 
 	/* The format decides what is passed on, unless the file's own options do. */
 	return flags & IMAGE_FOR_REPAIR ? below | IMAGE_RDWR | IMAGE_UNMAP : below | IMAGE_UNMAP;

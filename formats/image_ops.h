@@ -45,7 +45,7 @@ struct image_ops {
 	int (*co_pwrite_compressed)(struct image *img, uint64_t off, uint64_t bytes,
 				    struct iobuf mem);
 	int (*co_flush)(struct image *img);
-	/* NULL: no acknowledged data is held in memory. */
+	/* NULL: this node holds no acknowledged data in memory. */
 	int (*co_write_back)(struct image *img);
 	/* NULL: discards are ignored. */
 	int (*co_pdiscard)(struct image *img, uint64_t off, uint64_t bytes);
@@ -202,6 +202,9 @@ struct image {
 	struct file_id id;  /* for a bottom node: the open file */
 	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */
 	bool was_probed;    /* for a format node: nobody said which format it is */
+	/* For a raw node: the driver of the bottom below it, if only that was asked for. */
+	const char *bare_driver;
+	bool is_below; /* another format stands on it */
 	enum image_detect_zeroes detect_zeroes;
 	bool is_bdev;	/* for a bottom node: a host block device */
 	bool grows;	/* as of its ops */

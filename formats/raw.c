@@ -26,7 +26,6 @@
  */
 struct raw {
 	bool guessed;
-	bool is_below;	 /* another format stands on it */
 	bool has_size;	 /* it does not grow with the file */
 	uint64_t offset; /* where the disk begins in the file */
 };
@@ -36,7 +35,7 @@ static uint64_t size_in_file(const struct image *img)
 	const struct raw *raw = img->opaque;
 	uint64_t end = image_size(img->file), bytes = end > raw->offset ? end - raw->offset : 0;
 
-	return raw->is_below ? bytes : align_up(bytes, SECTOR_SIZE);
+	return img->is_below ? bytes : align_up(bytes, SECTOR_SIZE);
 }
 
 static int check_part(const struct image *img, uint64_t offset, bool has_size, uint64_t size,
@@ -72,10 +71,10 @@ static int raw_co_open(struct image *img, const struct image_open_opts *opts, GE
 	if (ret)
 		return ret;
 	raw = g_new(struct raw, 1);
-	*raw = (struct raw){ !opts->format, opts->is_below, has_size, offset };
+	*raw = (struct raw){ !opts->format, has_size, offset };
 	img->opaque = raw;
 	img->size = has_size ? size : size_in_file(img);
-	img->grows = opts->is_below;
+	img->grows = img->is_below;
 	img->limits = *image_limits(img->file);
 	/* Then it is written as a whole, and can be checked. */
 	if (raw->guessed && !image_is_read_only(img))
@@ -98,7 +97,7 @@ static int follow_file(struct image *img, int ret)
 {
 	const struct raw *raw = img->opaque;
 
-	if (raw->is_below && !raw->has_size)
+	if (img->is_below && !raw->has_size)
 		img->size = size_in_file(img);
 	return ret;
 }
@@ -128,7 +127,7 @@ static int co_trim(struct image *img)
 	uint64_t written_end = image_size(img->file), end = raw->offset + img->size;
 	int ret;
 
-	if (image_is_read_only(img) || raw->is_below || raw->has_size || written_end <= end)
+	if (image_is_read_only(img) || img->is_below || raw->has_size || written_end <= end)
 		return 0;
 	ret = image_co_refresh_size(img->file);
 	if (ret < 0 && ret != -ENOTSUP)
@@ -191,16 +190,16 @@ static int raw_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 {
 	const struct raw *raw = img->opaque;
 	uint64_t there = bytes_in_part(img, off, bytes);
-	int ret = 0;
 
-	if (there)
-		ret = image_co_block_status(img->file, raw->offset + off, there, ret_extent);
-	else
-		*ret_extent = (struct image_extent){ .bytes = bytes, .flags = IMAGE_EXTENT_ZERO };
-	/* How the bottom finds out is its own business. */
-	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET;
-	ret_extent->host_off = raw->offset + off;
-	return ret;
+	if (!there) {
+		ret_extent->bytes = bytes;
+		ret_extent->flags = IMAGE_EXTENT_ZERO | IMAGE_EXTENT_ALLOCATED;
+		return 0;
+	}
+	/* A format below it may have the data in its backing file. */
+	if (img->file->file)
+		return image_co_block_status_chain(img->file, raw->offset + off, there, ret_extent);
+	return image_co_block_status(img->file, raw->offset + off, there, ret_extent);
 }
 
 /* ---- size ---- */
@@ -243,7 +242,7 @@ static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocat
 				    "cannot resize a block device of %" PRIu64 " bytes", old);
 	ret = co_preallocate(img->file, old, end, mode);
 	if (!ret) {
-		img->size = raw->is_below ? size : align_up(size, SECTOR_SIZE);
+		img->size = img->is_below ? size : align_up(size, SECTOR_SIZE);
 		return 0;
 	}
 	error_set(err, ret, "cannot set its size to %" PRIu64 " bytes", size);

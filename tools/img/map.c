@@ -58,7 +58,7 @@ static int print_human_entry(const struct map_entry *entry)
 		return -ENOTSUP;
 	}
 	printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", entry->start, extent->bytes,
-	       extent->host_off, image_filename(image_data_file(extent->layer) ?: extent->layer));
+	       extent->host_off, image_filename(extent->file));
 	return 0;
 }
 
@@ -112,7 +112,7 @@ static bool *co_find_sparse_layers(struct image *img)
 /* Cuts the extent to the part that is all zero or all data in the file, and notes which. */
 static int co_look_below(struct image_extent *extent)
 {
-	struct image *file = image_data_file(extent->layer);
+	struct image *file = extent->file;
 	uint64_t size = image_size(file);
 	struct image_extent below;
 	int ret;
@@ -158,7 +158,7 @@ static bool continues(const struct map_entry *entry, const struct image_extent *
 	    extent->layer != next->layer)
 		return false;
 	return !(next->flags & IMAGE_EXTENT_OFFSET) ||
-	       extent->host_off + extent->bytes == next->host_off;
+	       (extent->file == next->file && extent->host_off + extent->bytes == next->host_off);
 }
 
 static int co_print_map(const struct map_job *job, struct image *img)
