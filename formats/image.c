@@ -13,7 +13,7 @@ const char *image_filename(const struct image *img)
 
 const char *image_format(const struct image *img)
 {
-	return img->ops->name;
+	return img->bare_driver ?: img->ops->name;
 }
 
 uint64_t image_size(const struct image *img)

@@ -10,9 +10,6 @@
 #include "image_int.h"
 #include "node_name.h"
 
-/* No image is larger: sizes and offsets stay positive as an off_t, and can be rounded up. */
-#define MAX_IMAGE_SIZE ((uint64_t)INT64_MAX - (1 << 30))
-
 struct creation {
 	const char *filename;
 	const struct format_ops *ops;
@@ -153,10 +150,10 @@ static int check_size(struct creation *c, GError **err)
 {
 	if (!c->opts.size_given)
 		return refuse(c, err, -EINVAL, "Image creation needs a size parameter");
-	if (c->opts.size > MAX_IMAGE_SIZE)
+	if (c->opts.size > IMAGE_MAX_SIZE)
 		return refuse(c, err, -EFBIG,
 			      "the size of %" PRIu64 " bytes exceeds the maximum of %" PRIu64,
-			      c->opts.size, MAX_IMAGE_SIZE);
+			      c->opts.size, IMAGE_MAX_SIZE);
 	return 0;
 }
 

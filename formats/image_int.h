@@ -5,6 +5,9 @@
 
 #include "image_ops.h"
 
+/* No image is larger: sizes and offsets stay positive as an off_t, and can be rounded up. */
+#define IMAGE_MAX_SIZE ((uint64_t)INT64_MAX - (1 << 30))
+
 /* ---- formats.c ---- */
 
 /* The format with that name; NULL, with @err set, if there is none. */
@@ -15,8 +18,8 @@ const struct format_ops *image_headerless_format(void);
 
 /* ---- bottom/bottom.c ---- */
 
-/* Whether a driver of that name is a bottom. */
-bool image_is_bottom_driver(const char *driver);
+/* The static name of a driver that is a bottom; NULL if it is not, or @driver is NULL. */
+const char *image_bottom_driver(const char *driver);
 
 /*
  * What a file name asks for, as the options of a format: of one on that file ("file.driver" and

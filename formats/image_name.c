@@ -66,7 +66,7 @@ char *image_make_name(const struct image *img)
 
 	if (is_plain(img))
 		return g_strdup(img->file->filename);
-	full = full_options(img);
+	full = full_options(img->bare_driver ? img->file : img);
 	name = node_name_make(full);
 	node_options_free(full);
 	return name;

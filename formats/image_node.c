@@ -82,6 +82,11 @@ int image_node_co_open(struct image *img, const struct image_open_opts *opts, GE
 		ret = img->format->co_open(img, opts, err);
 	else if (!ret)
 		ret = img->bottom->co_open(img, opts, err);
+	if (!ret && img->size > IMAGE_MAX_SIZE) {
+		img->ops->co_close(img);
+		return error_refuse(err, -EFBIG, "Could not open '%s': %s", img->filename,
+				    g_strerror(EFBIG));
+	}
 	if (ret || img->limits.request_alignment == 1)
 		return ret;
 	img->rmw_lock = try_iobuf_alloc0(sizeof(*img->rmw_lock));

@@ -104,11 +104,10 @@ static int take_backing_options(struct image *img, GError **err)
 {
 	const struct node_value *value = node_options_find(img->options, "backing");
 
-	if (img->format->no_backing && node_options_has_child(img->options, "backing"))
-		return error_refuse(err, -EINVAL, "Driver doesn't support backing files");
-	if (img->format->no_backing)
-		return 0;
 	img->backing_unwanted = value && (value->type == NODE_VALUE_NULL || !*value->text);
+	if (img->format->no_backing &&
+	    ((value && !img->backing_unwanted) || node_options_has_child(img->options, "backing")))
+		return error_refuse(err, -EINVAL, "Driver doesn't support backing files");
 	if (!img->backing_unwanted && refuse_reference(img->options, "backing", err))
 		return -EINVAL;
 	node_options_drop(img->options, "backing");
@@ -208,6 +207,7 @@ static int co_open_format(struct graph *graph, struct image *file,
 	img->memory = image_memory_ref(graph->memory);
 	img->options = node_options_copy(options);
 	img->was_probed = !opts->format;
+	img->bare_driver = opts->bare_driver;
 	ret = co_open_node(graph, img, &node_opts, depth, err);
 	if (ret) {
 		image_node_free(img);
@@ -264,12 +264,14 @@ static unsigned file_flags(unsigned flags)
  * The options of the node below a format; the caller frees them. A bottom used as an image is raw:
  * its contents are the disk.
  */
-static struct node_options *take_file_options(struct node_options *options, GError **err)
+static struct node_options *take_file_options(struct node_options *options,
+					      const char **ret_bare_driver, GError **err)
 {
 	const char *driver = node_options_text(options, "driver");
 	struct node_options *file;
 
-	if (driver && image_is_bottom_driver(driver)) {
+	*ret_bare_driver = image_bottom_driver(driver);
+	if (*ret_bare_driver) {
 		file = node_options_copy(options);
 		while (node_options_at(options, 0))
 			node_options_drop(options, node_options_at(options, 0)->name);
@@ -323,7 +325,7 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 			 GError **err)
 {
 	struct image_open_opts node_opts = *opts;
-	struct node_options *below = take_file_options(options, err);
+	struct node_options *below = take_file_options(options, &node_opts.bare_driver, err);
 	struct image *file;
 	int ret = below ? add_node(graph, options, depth, err) : -EINVAL;
 
@@ -475,7 +477,7 @@ static int co_open_below(struct graph *graph, const struct node_options *options
 	struct image *img;
 	int ret;
 
-	if (!driver || image_is_bottom_driver(driver))
+	if (!driver || image_bottom_driver(driver))
 		return add_node(graph, options, depth, err)
 			       ?: image_co_open_bottom_node(options, flags, graph->policy,
 							    is_data_file, ret_img, err);

@@ -48,9 +48,11 @@ static const struct bottom *find_driver(const char *driver)
 	return NULL;
 }
 
-bool image_is_bottom_driver(const char *driver)
+const char *image_bottom_driver(const char *driver)
 {
-	return find_driver(driver);
+	const struct bottom *bottom = driver ? find_driver(driver) : NULL;
+
+	return bottom ? bottom->driver : NULL;
 }
 
 /* The bottom that a plain name asks for, and the name without "file:", which the caller frees. */
