@@ -199,11 +199,9 @@ static bool parse_number(struct parser *p, const char *name)
 {
 	size_t len = strspn(p->at, "+-.0123456789eE");
 	g_autofree char *text = g_strndup(p->at, len);
-	char *end;
 
 	/* Whether it is a number at all; the option's reader checks its value. */
-	g_ascii_strtod(text, &end);
-	if (*end || *text == '+' || *text == '.')
+	if (!g_regex_match_simple("^-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][-+]?[0-9]+)?$", text, 0, 0))
 		return fail_here(p, "a number");
 	p->at += len;
 	return add(p, name, NODE_VALUE_NUMBER, text);

@@ -20,6 +20,12 @@
 		.help = "Check for overlaps with this kind of metadata; it cannot be turned off",  \
 	}
 
+#define ENCRYPT_OPTION(what)                                                                       \
+	{                                                                                          \
+		.name = what, .type = NODE_OPTION_STRING, .help = "Decrypt the image",             \
+		.refusal = "encryption is not supported",                                          \
+	}
+
 static const char *const overlap_choices[] = { "none", "constant", "cached", "all", NULL };
 
 const struct node_option qcow2_options[] = {
@@ -67,6 +73,8 @@ const struct node_option qcow2_options[] = {
 	OVERLAP_FLAG("inactive-l1"),
 	OVERLAP_FLAG("inactive-l2"),
 	OVERLAP_FLAG("bitmap-directory"),
+	ENCRYPT_OPTION("encrypt.format"),
+	ENCRYPT_OPTION("encrypt.key-secret"),
 	{
 		.name = "cache-size",
 		.type = NODE_OPTION_SIZE,

@@ -80,6 +80,9 @@ static void test_bad_json(void)
 	check_bad("{\"a\":+1}", "expected a value");
 	check_bad("{\"a\":1.2.3}", "expected a number");
 	check_bad("{\"a\":-}", "expected a number");
+	check_bad("{\"a\":01}", "expected a number");
+	check_bad("{\"a\":1.}", "expected a number");
+	check_bad("{\"a\":1e}", "expected a number");
 	check_bad("{\"a\":\"\\x\"}", "expected an escape sequence");
 	check_bad("{\"a\":\"\\u12g4\"}", "expected four hexadecimal digits");
 	check_bad("{\"a\":\"\\u0000\"}", "invalid character");
