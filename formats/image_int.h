@@ -28,6 +28,16 @@ const char *image_bottom_driver(const char *driver);
  */
 struct node_options *image_layer_of_name(const char *filename, bool *ret_is_graph, GError **err);
 
+/* Whether the graph ends with a file that is given, or needs none. */
+bool image_names_file(const struct node_options *options);
+
+/*
+ * Adds what a file name asks for, unless @options say otherwise: the file goes where the graph that
+ * they describe ends. @named_by: the image that names it; NULL: the user does.
+ */
+int image_add_name(struct node_options *options, const char *filename, const char *named_by,
+		   GError **err);
+
 /* The file where the graph ends; unknown if there is none. */
 struct file_id image_co_options_file_id(const struct node_options *options);
 

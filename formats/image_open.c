@@ -354,17 +354,9 @@ static int add_named_backing(const struct image *layer, struct node_options *opt
 			     char **ret_name, GError **err)
 {
 	const char *image = image_bottom_name(layer);
-	struct node_options *named;
-	bool is_graph;
 
 	*ret_name = image_resolve_backing(image, layer->backing_filename);
-	named = image_layer_of_name(*ret_name, &is_graph, err);
-	if (!named)
-		return -EINVAL;
-	node_options_set_named_by(named, image);
-	node_options_add_missing(options, named);
-	node_options_free(named);
-	return 0;
+	return image_add_name(options, *ret_name, image, err);
 }
 
 /* The options of the backing file, and its name for messages; the caller frees both. */
@@ -374,11 +366,9 @@ static struct node_options *backing_options(const struct image *layer, char **re
 	struct node_options *options = layer->backing_options
 					       ? node_options_copy(layer->backing_options)
 					       : node_options_new();
-	bool has_file = node_options_find(options, "file") ||
-			node_options_find(options, "filename") ||
-			node_options_has_child(options, "file");
+	bool has_file = node_options_find(options, "file") || image_names_file(options);
 
-	if (layer->backing_format && !node_options_find(options, "driver"))
+	if (layer->backing_format && !node_options_text(options, "driver"))
 		node_options_set(options, "driver", NODE_VALUE_STRING, layer->backing_format);
 	if (!has_file && layer->backing_filename) {
 		if (add_named_backing(layer, options, ret_name, err)) {
@@ -419,7 +409,7 @@ static int co_open_backing(struct graph *graph, const struct image *top, struct 
 {
 	/* Whatever is done to the top image, the rest of the chain is only read. */
 	struct image_open_opts opts = {
-		.flags = top_opts->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
+		.flags = layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
 		.cache_bytes =
 			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
 		.policy = graph->policy,

@@ -9,10 +9,7 @@
 #include "node_json.h"
 #include "option_list.h"
 
-#define JSON_PREFIX    "json:"
-
-/* Longer names make no sense, and would have to be searched at each level. */
-#define MAX_FILE_DEPTH 16
+#define JSON_PREFIX "json:"
 
 bool node_name_is_identifier(const char *text)
 {
@@ -36,20 +33,6 @@ char *node_name_make(const struct node_options *options)
 	g_autofree char *json = node_options_to_json(options);
 
 	return g_strconcat(JSON_PREFIX, json, NULL);
-}
-
-const struct node_value *node_name_of_file(const struct node_options *options, char **ret_prefix)
-{
-	GString *name = g_string_new("filename");
-	const struct node_value *value = node_options_find(options, name->str);
-
-	for (int i = 0; !value && i < MAX_FILE_DEPTH; i++) {
-		g_string_prepend(name, "file.");
-		value = node_options_find(options, name->str);
-	}
-	g_string_truncate(name, name->len - strlen("filename"));
-	*ret_prefix = g_string_free(name, FALSE);
-	return value;
 }
 
 /* ---- option lists ---- */

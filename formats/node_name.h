@@ -27,10 +27,4 @@ struct node_options *node_name_parse_list(const char *list, GError **err);
 /* The name as JSON of these options. The caller frees it. */
 char *node_name_make(const struct node_options *options);
 
-/*
- * Where the graph ends: the "filename" below any number of "file.", and the prefix before it, which
- * the caller frees. NULL if there is none.
- */
-const struct node_value *node_name_of_file(const struct node_options *options, char **ret_prefix);
-
 #endif

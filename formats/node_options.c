@@ -175,6 +175,17 @@ void node_options_put_child(struct node_options *options, const char *child,
 	node_options_free(child_options);
 }
 
+void node_options_add_prefix(struct node_options *options, const char *prefix)
+{
+	for (unsigned i = 0; i < options->values->len; i++) {
+		struct node_value *value = options->values->pdata[i];
+		char *name = g_strconcat(prefix, value->name, NULL);
+
+		g_free(value->name);
+		value->name = name;
+	}
+}
+
 void node_options_add_missing(struct node_options *options, const struct node_options *others)
 {
 	for (unsigned i = 0; i < others->values->len; i++) {

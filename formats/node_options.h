@@ -67,6 +67,8 @@ struct node_options *node_options_take_child(struct node_options *options, const
 /* Adds those of a child, "CHILD." before their names; frees @child_options. */
 void node_options_put_child(struct node_options *options, const char *child,
 			    struct node_options *child_options);
+/* Puts @prefix before all names. */
+void node_options_add_prefix(struct node_options *options, const char *prefix);
 /* Adds the values of @others that @options does not have. */
 void node_options_add_missing(struct node_options *options, const struct node_options *others);
 /* From now on, all of them were in the header of this image. */

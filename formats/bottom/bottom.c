@@ -9,6 +9,9 @@
 #include "image_int.h"
 #include "node_name.h"
 
+/* Longer graphs cannot be opened. */
+#define MAX_FILE_DEPTH 16
+
 /* ---- names ---- */
 
 /* The length of a "name:" at the start of @filename, as in nbd:...; 0 if there is none. */
@@ -103,23 +106,57 @@ struct node_options *image_layer_of_name(const char *filename, bool *ret_is_grap
 	return layer;
 }
 
-/* Adds what a file name asks for, unless @options say otherwise. */
-static bool add_name(struct node_options *options, const char *filename, GError **err)
+/* The bottom of the graph that @options describe, and the prefix of its options. */
+static const struct bottom *find_bottom_in(const struct node_options *options, char **ret_prefix)
+{
+	GString *prefix = g_string_new(NULL);
+	const struct bottom *bottom = NULL;
+
+	for (int depth = 0; !bottom && depth < MAX_FILE_DEPTH; depth++) {
+		g_autofree char *name = g_strconcat(prefix->str, "driver", NULL);
+		const char *driver = node_options_text(options, name);
+
+		bottom = driver ? find_driver(driver) : depth ? &bottoms[0] : NULL;
+		if (!bottom)
+			g_string_append(prefix, "file.");
+	}
+	*ret_prefix = g_string_free(prefix, FALSE);
+	return bottom;
+}
+
+bool image_names_file(const struct node_options *options)
+{
+	g_autofree char *prefix = NULL, *name = NULL;
+	const struct bottom *bottom = find_bottom_in(options, &prefix);
+
+	name = g_strconcat(prefix, "filename", NULL);
+	return (bottom && !bottom->ops->is_path) || node_options_find(options, name);
+}
+
+int image_add_name(struct node_options *options, const char *filename, const char *named_by,
+		   GError **err)
 {
 	bool is_graph;
-	struct node_options *layer = image_layer_of_name(filename, &is_graph, err);
+	struct node_options *named = options_of_name(filename, &is_graph, err);
+	g_autofree char *prefix = NULL;
 
-	if (!layer)
-		return false;
-	node_options_add_missing(options, layer);
-	node_options_free(layer);
-	return node_options_check_count(options, err) == 0;
+	if (!named)
+		return -EINVAL;
+	if (named_by)
+		node_options_set_named_by(named, named_by);
+	if (!is_graph) {
+		find_bottom_in(options, &prefix);
+		node_options_add_prefix(named, prefix);
+	}
+	node_options_add_missing(options, named);
+	node_options_free(named);
+	return node_options_check_count(options, err);
 }
 
 char *image_name_from_options(const char *list, const char *filename, GError **err)
 {
 	struct node_options *options = node_name_parse_list(list, err);
-	bool ok = options && (!filename || add_name(options, filename, err));
+	bool ok = options && (!filename || image_add_name(options, filename, NULL, err) == 0);
 	char *name = ok ? node_name_make(options) : NULL;
 
 	node_options_free(options);
@@ -135,15 +172,13 @@ static char *name_of_path(const char *path)
 /* Where the graph ends. NULL if that is not known; otherwise the caller frees *ret_name. */
 static const struct bottom_ops *find_end(const struct node_options *options, char **ret_name)
 {
-	g_autofree char *prefix = NULL, *driver = NULL;
-	const struct node_value *filename = node_name_of_file(options, &prefix);
-	const struct bottom *bottom;
+	g_autofree char *prefix = NULL, *name = NULL;
+	const struct bottom *bottom = find_bottom_in(options, &prefix);
+	const struct node_value *filename;
 
-	if (!filename)
-		return NULL;
-	driver = g_strconcat(prefix, "driver", NULL);
-	bottom = find_driver(node_options_text(options, driver) ?: bottoms[0].driver);
-	if (!bottom)
+	name = g_strconcat(prefix, "filename", NULL);
+	filename = node_options_find(options, name);
+	if (!bottom || !filename)
 		return NULL;
 	*ret_name = bottom->ops->is_path ? name_of_path(filename->text) : g_strdup(filename->text);
 	return bottom->ops;
