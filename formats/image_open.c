@@ -81,8 +81,8 @@ static int co_keep_writers_out(struct image *node, GError **err)
 struct graph {
 	const struct image_policy *policy;
 	struct image_memory *memory;
-	unsigned nodes;	   /* so far */
-	GHashTable *names; /* of nodes, as a set */
+	unsigned nodes;	  /* so far */
+	GPtrArray *names; /* of those that have one */
 };
 
 static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
@@ -229,8 +229,10 @@ static int add_node(struct graph *graph, const struct node_options *options, uns
 				    MAX_NODES, MAX_DEPTH);
 	if (name && !node_name_is_identifier(name))
 		return error_refuse(err, -EINVAL, "Invalid node-name: '%s'", name);
-	if (name && !g_hash_table_add(graph->names, g_strdup(name)))
+	if (name && g_ptr_array_find_with_equal_func(graph->names, name, g_str_equal, NULL))
 		return error_refuse(err, -EINVAL, "Duplicate nodes with node-name='%s'", name);
+	if (name)
+		g_ptr_array_add(graph->names, g_strdup(name));
 	return 0;
 }
 
@@ -240,13 +242,13 @@ static void graph_init(struct graph *graph, const struct image_open_opts *opts)
 		.policy = opts->policy,
 		.memory = opts->backing ? image_memory_ref(opts->backing->memory)
 					: image_memory_new(opts->memory_limit),
-		.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
+		.names = g_ptr_array_new_with_free_func(g_free),
 	};
 }
 
 static void graph_destroy(struct graph *graph)
 {
-	g_hash_table_unref(graph->names);
+	g_ptr_array_unref(graph->names);
 	image_memory_unref(graph->memory);
 }
 
@@ -303,6 +305,7 @@ static int co_open_file(struct graph *graph, const struct node_options *options,
 			const struct node_options *below, unsigned *flags, bool is_data_file,
 			unsigned depth, struct image **ret_file, GError **err)
 {
+	unsigned nodes = graph->nodes, names = graph->names->len;
 	GError *reason = NULL;
 	int ret = co_open_below(graph, below, file_flags(*flags), is_data_file, depth, ret_file,
 				&reason);
@@ -310,6 +313,8 @@ static int co_open_file(struct graph *graph, const struct node_options *options,
 	if (image_is_write_refusal(ret) && *flags & IMAGE_RDWR &&
 	    node_options_bool(options, "auto-read-only", false)) {
 		g_clear_error(&reason);
+		graph->nodes = nodes;
+		g_ptr_array_set_size(graph->names, names);
 		*flags &= ~(IMAGE_RDWR | IMAGE_UNMAP);
 		ret = co_open_below(graph, below, file_flags(*flags), is_data_file, depth, ret_file,
 				    &reason);

@@ -43,7 +43,8 @@ int node_flags_apply(const struct node_options *options, unsigned *flags, GError
 
 	if (ret)
 		return ret;
-	if (*flags & IMAGE_RDWR && node_options_bool(options, "read-only", false))
+	if (*flags & (IMAGE_RDWR | IMAGE_FOR_REPAIR) &&
+	    node_options_bool(options, "read-only", false))
 		return error_refuse(err, -EACCES, "Block node is read-only");
 	set_flag(options, "force-share", IMAGE_FORCE_SHARE, flags);
 	if (*flags & IMAGE_RDWR && *flags & IMAGE_FORCE_SHARE)

@@ -40,7 +40,7 @@ CO_TEST(test_no_permission)
 	co_open_fails("json:{\"driver\":\"raw\",\"file.filename\":\"readable\"}", NULL, IMAGE_RDWR,
 		      EACCES, "to read and write");
 	img = co_open_ok("json:{\"driver\":\"raw\",\"auto-read-only\":true,"
-			 "\"file.filename\":\"readable\"}",
+			 "\"file.filename\":\"readable\",\"file.node-name\":\"f\"}",
 			 NULL, IMAGE_RDWR);
 	g_assert_true(image_is_read_only(img));
 	image_co_close(img);
