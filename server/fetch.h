@@ -40,6 +40,7 @@ struct fetch_config {
 	int char_fd;  /* the server's file; belongs to the caller */
 	uint16_t q_id;
 	uint16_t depth;
+	uint32_t max_io_bytes;
 	struct aio_loop *loop;
 	const struct data_path *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;

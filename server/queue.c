@@ -311,6 +311,7 @@ static struct fetch *new_fetch(struct queue *queue, GError **err)
 		.char_fd = queue->config.char_fd,
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
+		.max_io_bytes = queue->config.max_io_bytes,
 		.loop = queue->loop,
 		.data = queue->data,
 		.events = &fetch_events,

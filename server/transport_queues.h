@@ -37,7 +37,7 @@ struct transport_queues {
 	int32_t result_lost;
 };
 
-extern const struct transport_queues transport_queues_ubd;
+extern const struct transport_queues transport_queues_ubd, transport_queues_nbd;
 
 /* Of a driver. */
 const struct transport_queues *transport_queues(const struct transport_ops *ops);
