@@ -29,6 +29,7 @@
 /* The drivers, in the order in which they are preferred. */
 enum transport_driver {
 	TRANSPORT_UBD,
+	TRANSPORT_NBD,
 	TRANSPORT_DRIVERS,
 };
 
@@ -192,8 +193,9 @@ struct transport_ops {
 	 */
 	int (*open_server_file)(struct transport *transport, GError **err);
 	/*
-	 * Where the requests of one queue come, if not on the server's file. It is closed before
-	 * that. A file descriptor.
+	 * Where the requests of one queue come, if not on the server's file: a socket, which is
+	 * closed before that. The server's file is then readable once the server is asked to leave.
+	 * A file descriptor.
 	 */
 	int (*open_queue)(struct transport *transport, uint16_t q_id, GError **err);
 	/* Opens the disk, also where its node cannot be reached. NULL: its path does. */
@@ -218,7 +220,7 @@ struct transport_ops {
 };
 
 /* All drivers. */
-extern const struct transport_ops transport_ubd;
+extern const struct transport_ops transport_ubd, transport_nbd;
 extern const struct transport_ops *const transports[TRANSPORT_DRIVERS];
 
 /* "%s does not have %s", which is -EOPNOTSUPP; @what in the plural, such as "control fds". */

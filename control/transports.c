@@ -4,4 +4,5 @@
 
 const struct transport_ops *const transports[TRANSPORT_DRIVERS] = {
 	[TRANSPORT_UBD] = &transport_ubd,
+	[TRANSPORT_NBD] = &transport_nbd,
 };

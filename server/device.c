@@ -158,6 +158,9 @@ void device_co_free(struct device *device)
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		queue_free(device->queues[i]);
 	device_close_char(device);
+	for (unsigned i = 0; device->queue_fds && i < device->info.queues; i++)
+		if (device->queue_fds[i] >= 0)
+			close(device->queue_fds[i]);
 	if (device->event_fd >= 0)
 		close(device->event_fd);
 	if (device->transport && !device->stays)

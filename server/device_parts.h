@@ -22,6 +22,7 @@ struct device {
 	struct watch *watch;   /* NULL before the queues */
 	struct watchdog watchdog;
 	struct aio_limit watching; /* cancelled: device_watch_co() must end */
+	struct aio_limit asking;   /* the same for leave_co() */
 	struct co_group watchers;
 	struct coroutine *waiter; /* for news: something below has changed */
 	uint64_t sectors;	  /* its size */
@@ -30,8 +31,9 @@ struct device {
 	bool broken;		  /* the driver refused a command: a request is lost */
 	bool ended;		  /* a queue has ended */
 	bool stopped;
-	bool stays; /* left to the next server: we must not stop or delete it */
-	bool left;  /* the driver took our queues back in good order */
+	bool stays;   /* left to the next server: we must not stop or delete it */
+	bool leaving; /* it is asked to leave: the queues end */
+	bool left;    /* the driver took our queues back in good order */
 };
 
 /* ---- device_params.c ---- */
@@ -48,7 +50,7 @@ int device_check_params(struct device *device, const struct device_params *param
 /* Watches the queues from now on; device_stop_watching() ends that. */
 void device_start_watching(struct device *device);
 void device_co_stop_watching(struct device *device);
-/* When the file is closed, the driver fails everything that waits for us. */
+/* When the file is closed, the driver fails everything that waits for us, or keeps it. */
 void device_close_char(struct device *device);
 /* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */
 void device_co_wait_news(struct device *device);

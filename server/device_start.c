@@ -44,7 +44,7 @@ static struct queue *start_queue(struct device *device, uint16_t q_id, GError **
 	res = transport_get_queue_cpus(device->transport, q_id, &cpus);
 	if (res == 0)
 		config.cpus = &cpus;
-	else
+	else if (res != -EOPNOTSUPP)
 		report_verbose("queue %u: cannot get its CPUs: %s", q_id, g_strerror(-res));
 	return queue_new(&config, err);
 }

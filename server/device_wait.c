@@ -3,7 +3,9 @@
 #include "device_parts.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "queue.h"
@@ -35,18 +37,33 @@ void device_end(struct device *device)
 
 /* ---- watching ---- */
 
-static void close_file(int *fd)
+/* Of queues that are sockets. */
+static void shutdown_queues(struct device *device, int how)
 {
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
+	for (unsigned i = 0; device->queue_fds && i < device->info.queues; i++)
+		if (device->queue_fds[i] >= 0)
+			shutdown(device->queue_fds[i], how);
+}
+
+/* Drivers without commands for that: another server asks us to leave. */
+static void leave_co(void *arg)
+{
+	struct device *device = arg;
+
+	if (co_poll(device->char_fd, POLLIN, &device->asking) < 0)
+		return;
+	device->leaving = true;
+	/* Nothing more is received, but what has been received is answered. */
+	shutdown_queues(device, SHUT_RD);
 }
 
 void device_close_char(struct device *device)
 {
-	for (unsigned i = 0; device->queue_fds && i < device->info.queues; i++)
-		close_file(&device->queue_fds[i]);
-	close_file(&device->char_fd);
+	/* Their threads still use the sockets, which device_co_free() closes. */
+	shutdown_queues(device, SHUT_RDWR);
+	if (device->char_fd >= 0)
+		close(device->char_fd);
+	device->char_fd = -1;
 }
 
 static void look_at_queues(struct device *device)
@@ -57,9 +74,14 @@ static void look_at_queues(struct device *device)
 		struct queue_events events = queue_poll(device->queues[i]);
 
 		watch_take(device->watch, &events.served);
+		/* Then the kernel may close the connection itself. */
+		if (device->leaving)
+			events.broken = 0;
 		if (events.broken && !was_broken)
-			report_error("%s: the driver refused a command of queue %u: %s",
-				     device->transport->path, i, g_strerror(-events.broken));
+			report_error("%s: %s queue %u: %s", device->transport->path,
+				     device->queue_fds[i] >= 0 ? "lost the connection of"
+							       : "the driver refused a command of",
+				     i, g_strerror(-events.broken));
 		device->broken |= events.broken != 0;
 		device->ended |= events.ended;
 	}
@@ -111,6 +133,9 @@ void device_start_watching(struct device *device)
 	};
 	co_group_start(&device->watchers, watch_co, device);
 	co_group_start(&device->watchers, watchdog_co, &device->watchdog);
+	device->asking = (struct aio_limit)AIO_LIMIT_INIT;
+	if (device->transport->ops->open_queue && device->info.recovery)
+		co_group_start(&device->watchers, leave_co, device);
 }
 
 void device_co_stop_watching(struct device *device)
@@ -118,6 +143,7 @@ void device_co_stop_watching(struct device *device)
 	if (!device->watchers.running)
 		return;
 	aio_limit_cancel(&device->watching);
+	aio_limit_cancel(&device->asking);
 	aio_limit_cancel(&device->watchdog.limit);
 	co_group_wait(&device->watchers);
 }

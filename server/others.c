@@ -5,14 +5,39 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "uuid.h"
+
 const char *others_folder = "/sys/block";
+
+/* NULL: the disk has no such attribute. */
+static char *attribute_of(const char *name, const char *attribute)
+{
+	g_autofree char *path = g_build_filename(others_folder, name, attribute, NULL);
+	char *text = NULL;
+
+	return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
+}
 
 static bool has(const char *name, const char *attribute, const char *value)
 {
-	g_autofree char *path = g_build_filename(others_folder, name, attribute, NULL);
-	g_autofree char *text = NULL;
+	g_autofree char *text = attribute_of(name, attribute);
 
-	return g_file_get_contents(path, &text, NULL, NULL) && strcmp(g_strchomp(text), value) == 0;
+	return g_strcmp0(text, value) == 0;
+}
+
+/* The same for a driver whose disks do not have the attribute. NULL: no such name. */
+static char *ask_driver(const struct transport_ops *driver, uint32_t id, const char *attribute)
+{
+	struct transport_info info;
+	struct transport *transport = driver->open(id, &info, NULL);
+	struct identity identity;
+	char *text = NULL;
+
+	if (transport && transport_get_identity(transport, &identity) == 0)
+		text = strcmp(attribute, "uuid") == 0 ? uuid_to_text(identity.uuid)
+						      : g_strdup(identity.serial);
+	transport_free(transport);
+	return text;
 }
 
 /* Whether @name is a disk of the driver; stores its number. */
@@ -40,7 +65,12 @@ GArray *others_find(const struct transport_ops *driver, const char *attribute, c
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
-		if (!is_disk(driver, name, &other.id) || !has(name, attribute, value))
+		g_autofree char *text = NULL;
+
+		if (!is_disk(driver, name, &other.id))
+			continue;
+		text = attribute_of(name, attribute) ?: ask_driver(driver, other.id, attribute);
+		if (g_strcmp0(text, value) != 0)
 			continue;
 		other.unprivileged = has(name, "device/unprivileged", "1");
 		g_array_append_val(found, other);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Other disks of a driver on this machine, as visible to everybody in sysfs. */
+/* Other disks of a driver on this machine: what everybody sees in sysfs, or what the driver tells.
+ */
 #ifndef UBD_OTHERS_H
 #define UBD_OTHERS_H
 

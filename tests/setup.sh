@@ -7,16 +7,16 @@ set -eu
 PATH=$PATH:/sbin:/usr/sbin
 
 build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev libzstd-dev
-	libglib2.0-dev libjson-glib-dev)
+	libglib2.0-dev libjson-glib-dev libnl-genl-3-dev)
 check_packages=("${build_packages[@]}" clang clang-19 clang-format libclang-rt-14-dev shellcheck
 	codespell qemu-utils qemu-system-x86 linux-headers-amd64 busybox-static fio libnbd-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
-	kmod python3 mandoc dkms sparse crun jq dmsetup btrfs-progs)
+	kmod python3 mandoc dkms sparse crun jq dmsetup btrfs-progs nbd-client)
 
 case "${1:-}" in
 build) packages=("${build_packages[@]}") ;;
 check) packages=("${check_packages[@]}") ;;
 debug-kernel) packages=("${check_packages[@]}" bc bison flex libelf-dev libssl-dev) ;;
-bench) packages=("${check_packages[@]}" nbd-client) ;;
+bench) packages=("${check_packages[@]}") ;;
 *)
 	echo "usage: $0 build|check|debug-kernel|bench" >&2
 	exit 2
@@ -30,12 +30,12 @@ commands_and_libraries()
 	for item in gcc make meson ninja pkg-config; do
 		command -v $item >/dev/null || echo "  $item"
 	done
-	for item in liburing zlib libzstd glib-2.0 json-glib-1.0; do
+	for item in liburing zlib libzstd glib-2.0 json-glib-1.0 libnl-genl-3.0; do
 		pkg-config --exists $item 2>/dev/null || echo "  $item (library and headers)"
 	done
 	[ "$1" = check ] || return 0
 	for item in clang clang-19 clang-format codespell shellcheck qemu-img qemu-io qemu-nbd nbdinfo \
-		qemu-system-x86_64 busybox fio mke2fs debugfs mkfs.xfs sfdisk setpriv cpio zstd xz depmod python3 mandoc dkms crun jq dmsetup mkfs.btrfs; do
+		qemu-system-x86_64 busybox fio mke2fs debugfs mkfs.xfs sfdisk setpriv cpio zstd xz depmod python3 mandoc dkms crun jq dmsetup mkfs.btrfs nbd-client; do
 		command -v $item >/dev/null || echo "  $item"
 	done
 	echo "  Debian 12's linux-headers-amd64, and apt-get to fetch the kernel that the tests boot"

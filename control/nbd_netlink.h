@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Commands to nbd.ko by generic netlink.
+ *
+ * They require CAP_SYS_ADMIN, also when a device ends, and by then the server has dropped its
+ * capabilities. So a struct nbd_netlink keeps the credentials of the process that created it, in an
+ * io_uring that can do nothing but send messages on the one netlink socket.
+ */
+#ifndef UBD_NBD_NETLINK_H
+#define UBD_NBD_NETLINK_H
+
+#include <glib.h>
+#include <stdint.h>
+
+struct nbd_netlink;
+
+/* NULL with @err set on failure, which includes that nbd.ko is not loaded. */
+struct nbd_netlink *nbd_netlink_new(GError **err);
+/* NULL is fine. */
+void nbd_netlink_free(struct nbd_netlink *nl);
+
+struct nbd_connection {
+	uint32_t id;
+	const char *backend; /* at most 4000 characters; kernels before 5.14 forget it */
+	const int *sockets;  /* the kernel's ends, which it keeps open itself */
+	unsigned nr_sockets;
+	/* Only for a new connection: */
+	uint64_t size; /* bytes */
+	uint32_t block_size;
+	unsigned server_flags; /* NBD_FLAG_* */
+	/*
+	 * Seconds. After @timeout without an answer a connection is dead; 0: never, if there is
+	 * only one. Requests wait for a new connection for @dead_timeout, and then fail.
+	 */
+	uint64_t timeout, dead_timeout;
+};
+
+/* These can be called by any thread. 0 or -errno. */
+
+/* -EBUSY: the device is in use. It is created if there is none of this number. */
+int nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection);
+/*
+ * Replaces sockets whose connection is dead. Where there are fewer than @nr_sockets, the kernel
+ * closes the remaining ones. -EINVAL: the device is not connected, or has another @backend.
+ */
+int nbd_netlink_reconnect(struct nbd_netlink *nl, const struct nbd_connection *connection);
+int nbd_netlink_resize(struct nbd_netlink *nl, uint32_t id, const char *backend, uint64_t size);
+/* Requests that have no answer fail. */
+int nbd_netlink_disconnect(struct nbd_netlink *nl, uint32_t id);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which process serves an nbd device: nbd.ko does not know, as it only has sockets. The server
+ * holds the lock of a FIFO in /run/ubd, which ends with it, however that happens. A byte in the
+ * FIFO asks it to leave.
+ */
+#ifndef UBD_NBD_SERVER_FILE_H
+#define UBD_NBD_SERVER_FILE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Tests have another folder. */
+extern const char *nbd_server_folder;
+
+/*
+ * Makes this process the server, without waiting. The descriptor belongs to the caller; closing it,
+ * or any other one of the same file, gives the lock back. -EBUSY without an error: there is a
+ * server.
+ */
+int nbd_server_file_take(uint32_t id, GError **err);
+
+/* The process that has the lock; 0: in another PID namespace; -1: none, or this one. */
+pid_t nbd_server_pid(uint32_t id);
+
+/* Asks the server to leave, if there is one, waits until it has, and then takes the lock, too. */
+int nbd_server_file_take_over(uint32_t id, GError **err);
+
+/* Whether the server that has this descriptor is asked to leave. */
+bool nbd_server_must_leave(int fd);
+
+#endif

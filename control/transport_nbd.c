@@ -1,0 +1,639 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Linux's own nbd.ko, to which the server is an NBD server on socket pairs, one for each queue.
+ *
+ * nbd.ko knows little of what the other drivers know. What it cannot be told is in the text that it
+ * keeps for each device (nbd_description.h), by which devices of ours are told from those of
+ * others, which are never touched. Which process serves a device is said by a file in /run/ubd
+ * (nbd_server_file.h).
+ *
+ * Limits that are nbd.ko's:
+ *
+ *   1. A request that takes longer than the timeout is sent once more on another connection, if
+ *      there is one, while the first attempt may still be running and would overwrite what is
+ *      written later. So a device with several queues has no timeout, and one that waits for
+ *      another server has one queue.
+ *   2. Requests that a dead server had are only sent once more when their time is over, so with
+ *      recovery that time is short: REISSUE_MS. A slow server is not disturbed by it.
+ *   3. A device whose server has died without recovery stays, and fails all requests, until
+ *      somebody disconnects it. The next server does.
+ */
+#include "transport.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "align.h"
+#include "error.h"
+#include "nbd_description.h"
+#include "nbd_netlink.h"
+#include "nbd_protocol.h"
+#include "nbd_server_file.h"
+
+#define DISK_NAME     "nbd"
+#define MAX_ID	      UINT16_MAX
+
+/* In place of "never", which nbd.ko does not have in all cases. */
+#define NEVER_S	      TRANSPORT_MAX_RECOVERY_TIMEOUT
+#define FOREVER_S     (UINT64_C(10) * 365 * 24 * 60 * 60)
+#define REISSUE_MS    2000
+/* Room for several large requests on their way. */
+#define SOCKET_BUFFER (2 << 20)
+
+/* How long to wait for what others do in passing, such as udev's look at a disk. */
+#define PAUSE_US      50000
+#define TRIES	      100
+
+/* What the handles of a device share. */
+struct shared {
+	gatomicrefcount refs;
+	struct nbd_netlink *netlink;
+	uint32_t id;
+	_Atomic bool started;
+	struct nbd_description description;
+	int server_fd;	    /* -1: this process is not the server */
+	int *ours, *theirs; /* the sockets of each queue; -1: not any more; NULL: none yet */
+};
+
+struct nbd_device {
+	struct transport transport;
+	struct shared *shared;
+};
+
+static struct shared *shared_of(const struct transport *transport)
+{
+	return ((const struct nbd_device *)transport)->shared;
+}
+
+/* ---- what the kernel says of a device ---- */
+
+static char *attribute_path(uint32_t id, const char *name)
+{
+	return g_strdup_printf("/sys/block/" DISK_NAME "%u/%s", id, name);
+}
+
+/* NULL: there is none. The caller frees it. */
+static char *attribute(uint32_t id, const char *name)
+{
+	g_autofree char *path = attribute_path(id, name);
+	char *text = NULL;
+
+	return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
+}
+
+static bool is_connected(uint32_t id)
+{
+	g_autofree char *path = attribute_path(id, "pid");
+
+	return access(path, F_OK) == 0;
+}
+
+/* Whether it is connected to a server of ours. */
+static bool read_description(uint32_t id, struct nbd_description *ret_description)
+{
+	g_autofree char *text = is_connected(id) ? attribute(id, "backend") : NULL;
+
+	return text && nbd_description_parse(text, ret_description);
+}
+
+static uint64_t sectors_of(uint32_t id)
+{
+	g_autofree char *text = attribute(id, "size");
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static GArray *list(GError **err)
+{
+	GArray *found;
+	GDir *dir;
+	const char *name;
+
+	if (access("/sys/module/nbd", F_OK) < 0) {
+		error_refuse(err, -ENOENT, "nbd.ko is not loaded");
+		return NULL;
+	}
+	found = g_array_new(FALSE, TRUE, sizeof(struct transport_info));
+	dir = g_dir_open("/sys/block", 0, NULL);
+	while (dir && (name = g_dir_read_name(dir))) {
+		struct nbd_description description;
+		struct transport_info info = { 0 };
+		guint64 id;
+
+		if (!g_str_has_prefix(name, DISK_NAME) ||
+		    !g_ascii_string_to_unsigned(name + strlen(DISK_NAME), 10, 0, MAX_ID, &id,
+						NULL) ||
+		    !read_description(id, &description))
+			continue;
+		info.id = id;
+		g_array_append_val(found, info);
+	}
+	if (dir)
+		g_dir_close(dir);
+	g_array_sort(found, transport_compare_ids);
+	return found;
+}
+
+/* ---- handles ---- */
+
+static void close_socket(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void close_sockets(struct shared *shared)
+{
+	for (unsigned i = 0; shared->ours && i < shared->description.info.queues; i++) {
+		close_socket(&shared->ours[i]);
+		close_socket(&shared->theirs[i]);
+	}
+}
+
+static void shared_unref(struct shared *shared)
+{
+	if (!g_atomic_ref_count_dec(&shared->refs))
+		return;
+	close_sockets(shared);
+	g_free(shared->ours);
+	g_free(shared->theirs);
+	close_socket(&shared->server_fd);
+	nbd_netlink_free(shared->netlink);
+	g_free(shared);
+}
+
+static struct shared *shared_new(uint32_t id, GError **err)
+{
+	struct nbd_netlink *netlink = nbd_netlink_new(err);
+	struct shared *shared;
+
+	if (!netlink)
+		return NULL;
+	shared = g_new0(struct shared, 1);
+	g_atomic_ref_count_init(&shared->refs);
+	shared->netlink = netlink;
+	shared->id = id;
+	shared->server_fd = -1;
+	return shared;
+}
+
+/* Takes the reference. */
+static struct transport *handle_new(struct shared *shared)
+{
+	struct nbd_device *device = g_new(struct nbd_device, 1);
+
+	device->transport.ops = &transport_nbd;
+	g_snprintf(device->transport.path, sizeof(device->transport.path), "/dev/" DISK_NAME "%u",
+		   shared->id);
+	device->shared = shared;
+	return &device->transport;
+}
+
+static struct transport *clone_handle(const struct transport *transport, GError **err)
+{
+	struct shared *shared = shared_of(transport);
+
+	g_atomic_ref_count_inc(&shared->refs);
+	return handle_new(shared);
+}
+
+static void free_handle(struct transport *transport)
+{
+	shared_unref(shared_of(transport));
+	g_free(transport);
+}
+
+/* ---- sockets ---- */
+
+static int make_pair(struct shared *shared, unsigned q_id)
+{
+	static const int room = SOCKET_BUFFER;
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	/* Only a privileged process gets all of it. */
+	for (unsigned i = 0; i < 2; i++)
+		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
+			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	shared->ours[q_id] = fds[0];
+	shared->theirs[q_id] = fds[1];
+	return 0;
+}
+
+static int make_pairs(struct shared *shared)
+{
+	unsigned queues = shared->description.info.queues;
+	int res = 0;
+
+	shared->ours = g_new(int, queues);
+	shared->theirs = g_new(int, queues);
+	memset(shared->ours, -1, queues * sizeof(*shared->ours));
+	memset(shared->theirs, -1, queues * sizeof(*shared->theirs));
+	for (unsigned i = 0; i < queues && !res; i++)
+		res = make_pair(shared, i);
+	return res;
+}
+
+static bool is_hung_up(int fd)
+{
+	struct pollfd wait = { .fd = fd };
+
+	return poll(&wait, 1, 0) == 1 && wait.revents & POLLHUP;
+}
+
+/*
+ * The kernel may not have noticed yet that the last connection is dead. Then it has nothing to
+ * replace, and closes what it was given.
+ */
+static int reconnect(struct shared *shared)
+{
+	g_autofree char *backend = attribute(shared->id, "backend");
+	const struct nbd_connection connection = {
+		.id = shared->id,
+		.backend = backend,
+		.sockets = shared->theirs,
+		.nr_sockets = 1,
+	};
+
+	for (unsigned i = 0; backend && i < TRIES; i++) {
+		int res = nbd_netlink_reconnect(shared->netlink, &connection);
+
+		close_socket(&shared->theirs[0]);
+		if (res < 0)
+			return res;
+		if (!is_hung_up(shared->ours[0]))
+			return 0;
+		g_usleep(PAUSE_US);
+		close_socket(&shared->ours[0]);
+		res = make_pair(shared, 0);
+		if (res < 0)
+			return res;
+	}
+	return backend ? -EBUSY : -ENODEV;
+}
+
+static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
+{
+	struct shared *shared = shared_of(transport);
+	int res = shared->started ? reconnect(shared) : 0, fd;
+
+	if (res < 0)
+		return error_set(err, res, "%s: cannot connect the kernel again", transport->path);
+	fd = shared->ours[q_id];
+	shared->ours[q_id] = -1;
+	return fd;
+}
+
+/* ---- new devices ---- */
+
+static int get_features(unsigned *ret_features, GError **err)
+{
+	*ret_features = 0;
+	if (access("/sys/module/nbd", F_OK) == 0)
+		return 0;
+	return error_refuse(err, -ENOENT, "nbd.ko is not loaded");
+}
+
+/* Limit 3. */
+static void disconnect_orphans(struct shared *shared)
+{
+	g_autoptr(GArray) devices = list(NULL);
+
+	for (unsigned i = 0; devices && i < devices->len; i++) {
+		uint32_t id = g_array_index(devices, struct transport_info, i).id;
+		struct nbd_description description;
+
+		if (nbd_server_pid(id) == -1 && read_description(id, &description) &&
+		    description.info.recovery == RECOVERY_NONE)
+			nbd_netlink_disconnect(shared->netlink, id);
+	}
+}
+
+/* -EBUSY without an error: somebody uses the device. */
+static int try_id(struct shared *shared, uint32_t id, GError **err)
+{
+	int fd = is_connected(id) ? -EBUSY : nbd_server_file_take(id, err);
+
+	if (fd >= 0 && is_connected(id)) {
+		close(fd);
+		fd = -EBUSY;
+	}
+	if (fd < 0)
+		return fd;
+	shared->id = id;
+	shared->server_fd = fd;
+	return 0;
+}
+
+static int choose_id(struct shared *shared, uint32_t wanted, GError **err)
+{
+	int res = -EBUSY;
+
+	if (wanted != TRANSPORT_ANY_ID) {
+		res = try_id(shared, wanted, err);
+		return res == -EBUSY
+			       ? error_refuse(err, res, "/dev/" DISK_NAME "%u is in use", wanted)
+			       : res;
+	}
+	for (uint32_t id = 0; id <= MAX_ID && res == -EBUSY; id++)
+		res = try_id(shared, id, err);
+	return res == -EBUSY ? error_refuse(err, res, "all nbd devices are in use") : res;
+}
+
+static int check_wishes(const struct transport_info *info, GError **err)
+{
+	if (info->recovery == RECOVERY_FAIL || info->recovery == RECOVERY_FAIL_IO)
+		return error_refuse(err, -EOPNOTSUPP,
+				    "nbd keeps requests for the next server; use "
+				    "--recovery=reissue");
+	if (info->no_partition_scan)
+		return error_refuse(err, -EOPNOTSUPP, "nbd always scans for partitions");
+	return 0;
+}
+
+static struct transport *add(struct transport_info *info, const struct identity *identity,
+			     GError **err)
+{
+	struct shared *shared = check_wishes(info, err) < 0 ? NULL : shared_new(0, err);
+	int res;
+
+	if (!shared)
+		return NULL;
+	disconnect_orphans(shared);
+	/* Limit 1. */
+	if (info->recovery)
+		info->queues = 1;
+	res = choose_id(shared, info->id, err);
+	info->id = shared->id;
+	shared->description.info = *info;
+	if (identity)
+		shared->description.identity = *identity;
+	if (res == 0) {
+		res = make_pairs(shared);
+		if (res == 0)
+			return handle_new(shared);
+		error_set(err, res, "cannot make sockets");
+	}
+	shared_unref(shared);
+	return NULL;
+}
+
+static int set_params(struct transport *transport, const struct device_params *params)
+{
+	shared_of(transport)->description.params = *params;
+	return 0;
+}
+
+static unsigned server_flags(const struct device_params *params)
+{
+	return NBD_FLAG_HAS_FLAGS | NBD_FLAG_CAN_MULTI_CONN |
+	       (params->read_only ? NBD_FLAG_READ_ONLY : 0) |
+	       (params->volatile_cache ? NBD_FLAG_SEND_FLUSH : 0) |
+	       (params->fua ? NBD_FLAG_SEND_FUA : 0) |
+	       (params->rotational ? NBD_FLAG_ROTATIONAL : 0) |
+	       (params->max_discard_sectors ? NBD_FLAG_SEND_TRIM : 0) |
+	       (params->max_write_zeroes_sectors ? NBD_FLAG_SEND_WRITE_ZEROES : 0);
+}
+
+static unsigned request_timeout(uint32_t wanted, bool unprivileged)
+{
+	return wanted == TRANSPORT_NO_TIMEOUT ? 0 : wanted;
+}
+
+static uint64_t dead_timeout(const struct transport_info *info)
+{
+	return info->recovery ? info->recovery_timeout ?: FOREVER_S : 0;
+}
+
+/* Somebody may have the disk open for a moment. */
+static int connect_patiently(struct shared *shared, const struct nbd_connection *connection)
+{
+	int res = nbd_netlink_connect(shared->netlink, connection);
+
+	for (unsigned i = 0; res == -EBUSY && !is_connected(shared->id) && i < TRIES; i++) {
+		g_usleep(PAUSE_US);
+		res = nbd_netlink_connect(shared->netlink, connection);
+	}
+	return res;
+}
+
+/* Only if the disk's files in /sys are ours to write; otherwise it has what the kernel has chosen.
+ */
+static void write_attribute(uint32_t id, const char *name, unsigned value)
+{
+	g_autofree char *path = attribute_path(id, name);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "%u", value);
+	close(fd);
+}
+
+/* What nbd.ko does not let us say in the command. */
+static int adjust(struct shared *shared)
+{
+	const struct nbd_description *description = &shared->description;
+	const struct device_params *params = &description->params;
+	struct nbd_description kept;
+
+	write_attribute(shared->id, "queue/discard_max_bytes",
+			params->max_discard_sectors * SECTOR_SIZE);
+	write_attribute(shared->id, "queue/write_zeroes_max_bytes",
+			params->max_write_zeroes_sectors * SECTOR_SIZE);
+	if (!description->info.recovery)
+		return 0;
+	if (!request_timeout(params->request_timeout, false))
+		write_attribute(shared->id, "queue/io_timeout", REISSUE_MS); /* limit 2 */
+	/* Without it the next server could not know what it takes over. */
+	return read_description(shared->id, &kept) ? 0 : -EOPNOTSUPP;
+}
+
+static int start(struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+	const struct nbd_description *description = &shared->description;
+	const struct device_params *params = &description->params;
+	unsigned queues = description->info.queues;
+	unsigned timeout = request_timeout(params->request_timeout, false);
+	g_autofree char *backend = nbd_description_to_text(description);
+	const struct nbd_connection connection = {
+		.id = shared->id,
+		.backend = backend,
+		.sockets = shared->theirs,
+		.nr_sockets = queues,
+		.size = params->dev_sectors * SECTOR_SIZE,
+		.block_size = params->logical_block_size,
+		.server_flags = server_flags(params),
+		.timeout = queues > 1 ? NEVER_S : timeout,
+		.dead_timeout = dead_timeout(&description->info),
+	};
+	int res;
+
+	/* Limit 1. */
+	if (queues > 1 && timeout)
+		return -EOPNOTSUPP;
+	res = connect_patiently(shared, &connection);
+	for (unsigned i = 0; i < queues; i++)
+		close_socket(&shared->theirs[i]);
+	if (res < 0)
+		return res;
+	shared->started = true;
+	res = adjust(shared);
+	if (res < 0)
+		nbd_netlink_disconnect(shared->netlink, shared->id);
+	return res;
+}
+
+/* ---- all devices ---- */
+
+static struct transport *open_device(uint32_t id, struct transport_info *ret_info, GError **err)
+{
+	struct nbd_description description;
+	struct transport *transport;
+	struct shared *shared;
+
+	if (!read_description(id, &description)) {
+		error_refuse(err, -ENODEV, "/dev/" DISK_NAME "%u is not a device of ubd-serve", id);
+		return NULL;
+	}
+	shared = shared_new(id, err);
+	if (!shared)
+		return NULL;
+	shared->started = true;
+	shared->description = description;
+	transport = handle_new(shared);
+	transport->ops->get_info(transport, ret_info);
+	return transport;
+}
+
+static enum transport_state state_of(const struct shared *shared, int server_pid)
+{
+	if (!is_connected(shared->id))
+		return shared->started ? TRANSPORT_STOPPED : TRANSPORT_ADDED;
+	if (shared->server_fd >= 0)
+		return nbd_server_must_leave(shared->server_fd) ? TRANSPORT_QUIESCED
+								: TRANSPORT_LIVE;
+	if (server_pid >= 0)
+		return TRANSPORT_LIVE;
+	return shared->description.info.recovery ? TRANSPORT_QUIESCED : TRANSPORT_STOPPED;
+}
+
+static int get_info(struct transport *transport, struct transport_info *ret_info)
+{
+	const struct shared *shared = shared_of(transport);
+
+	*ret_info = shared->description.info;
+	ret_info->id = shared->id;
+	ret_info->server_pid = shared->server_fd >= 0 ? getpid() : nbd_server_pid(shared->id);
+	ret_info->state = state_of(shared, ret_info->server_pid);
+	return 0;
+}
+
+static int get_params(struct transport *transport, struct device_params *ret_params)
+{
+	const struct shared *shared = shared_of(transport);
+
+	*ret_params = shared->description.params;
+	/* It may have grown. */
+	if (shared->started)
+		ret_params->dev_sectors = sectors_of(shared->id);
+	return 0;
+}
+
+static int get_identity(struct transport *transport, struct identity *ret_identity)
+{
+	*ret_identity = shared_of(transport)->description.identity;
+	return 0;
+}
+
+static int stop(struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+
+	return is_connected(shared->id) ? nbd_netlink_disconnect(shared->netlink, shared->id) : 0;
+}
+
+static int resize(struct transport *transport, uint64_t sectors)
+{
+	struct shared *shared = shared_of(transport);
+	g_autofree char *backend = attribute(shared->id, "backend");
+
+	return nbd_netlink_resize(shared->netlink, shared->id, backend ?: "",
+				  sectors * SECTOR_SIZE);
+}
+
+/* ---- servers ---- */
+
+/* Closing it gives back the lock, too. */
+static int open_server_file(struct transport *transport, GError **err)
+{
+	int fd = fcntl(shared_of(transport)->server_fd, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? error_set(err, -errno, "%s", transport->path) : fd;
+}
+
+static int take_over(struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+	int fd = nbd_server_file_take_over(shared->id, NULL);
+
+	if (fd < 0)
+		return fd;
+	shared->server_fd = fd;
+	return is_connected(shared->id) ? make_pairs(shared) : -ENODEV;
+}
+
+static int quiesce(struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+	int fd;
+
+	if (!shared->description.info.recovery)
+		return -EINVAL;
+	fd = nbd_server_file_take_over(shared->id, NULL);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* The queues are connected when they are opened. */
+static int end_recovery(struct transport *transport)
+{
+	return is_connected(shared_of(transport)->id) ? 0 : -ENODEV;
+}
+
+const struct transport_ops transport_nbd = {
+	.driver = TRANSPORT_NBD,
+	.name = "nbd",
+	.disk_name = DISK_NAME,
+	.get_features = get_features,
+	.list = list,
+	.add = add,
+	.open = open_device,
+	.clone = clone_handle,
+	.free = free_handle,
+	.get_info = get_info,
+	.set_params = set_params,
+	.get_params = get_params,
+	.get_identity = get_identity,
+	.request_timeout = request_timeout,
+	.open_server_file = open_server_file,
+	.open_queue = open_queue,
+	.start = start,
+	.stop = stop,
+	.delete = stop,
+	.resize = resize,
+	.quiesce = quiesce,
+	.take_over = take_over,
+	.end_recovery = end_recovery,
+};

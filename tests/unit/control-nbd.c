@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What nbd.ko keeps for us as a text, whoever wrote it; and which process serves a device. */
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "nbd_description.h"
+#include "nbd_server_file.h"
+
+/* ---- descriptions ---- */
+
+static struct nbd_description example(void)
+{
+	return (struct nbd_description){
+		.info = {
+			.queues = 1,
+			.depth = 64,
+			.max_io_bytes = 128u << 10,
+			.data = DATA_COPY,
+			.recovery = RECOVERY_REISSUE,
+			.recovery_timeout = 30,
+		},
+		.identity = {
+			.serial = "a+b-c.d:e=@_",
+			.uuid = { 1, 2, 3, 250 },
+			.image_dev = UINT64_MAX,
+			.image_ino = 7,
+		},
+		.params = {
+			.volatile_cache = true,
+			.fua = true,
+			.logical_block_size = 512,
+			.physical_block_size = 4096,
+			.io_min = 4096,
+			.io_opt = 65536,
+			.max_io_sectors = 256,
+			.discard_granularity = 65536,
+			.max_discard_sectors = 524288,
+			.max_write_zeroes_sectors = 524287,
+			.request_timeout = TRANSPORT_NO_TIMEOUT,
+			.dev_sectors = UINT64_C(1) << 40,
+		},
+	};
+}
+
+static void test_description_is_kept(void)
+{
+	struct nbd_description had = example(), found;
+	g_autofree char *text = NULL;
+
+	for (unsigned bits = 0; bits < 16; bits++) {
+		had.params.read_only = bits & 1;
+		had.params.volatile_cache = bits & 2;
+		had.params.fua = bits & 4;
+		had.params.rotational = bits & 8;
+		g_clear_pointer(&text, g_free);
+		text = nbd_description_to_text(&had);
+		g_assert_true(nbd_description_parse(text, &found));
+		g_assert_cmpmem(&found.params, sizeof(found.params), &had.params,
+				sizeof(had.params));
+		g_assert_cmpmem(&found.identity, sizeof(found.identity), &had.identity,
+				sizeof(had.identity));
+	}
+	g_assert_cmpuint(found.info.queues, ==, had.info.queues);
+	g_assert_cmpuint(found.info.depth, ==, had.info.depth);
+	g_assert_cmpuint(found.info.max_io_bytes, ==, had.info.max_io_bytes);
+	g_assert_cmpint(found.info.recovery, ==, had.info.recovery);
+	g_assert_cmpuint(found.info.recovery_timeout, ==, had.info.recovery_timeout);
+}
+
+/* The text of @description with its field @index, counted by commas, replaced. */
+static char *with_field(unsigned index, const char *value)
+{
+	struct nbd_description description = example();
+	g_autofree char *text = nbd_description_to_text(&description);
+	g_auto(GStrv) fields = g_strsplit(text, ",", -1);
+
+	g_free(fields[index]);
+	fields[index] = g_strdup(value);
+	return g_strjoinv(",", fields);
+}
+
+static void test_text_of_others_is_refused(void)
+{
+	static const struct {
+		unsigned index;
+		const char *value;
+	} bad[] = {
+		{ 0, "ubd2" },
+		{ 0, "" },
+		{ 1, "1234" },
+		{ 2, "0123456789012345678901234567890123456789012345678901234567890123" },
+		{ 2, "a,b" },
+		{ 5, "0" }, /* queues */
+		{ 5, "65536" },
+		{ 6, "0" }, /* depth */
+		{ 6, "4097" },
+		{ 7, "0" }, /* largest request */
+		{ 7, "4294967296" },
+		{ 8, "4" }, /* recovery */
+		{ 8, "-1" },
+		{ 12, "" },
+		{ 12, "x" },
+		{ 12, "18446744073709551616" },
+	};
+	struct nbd_description found = { .info.queues = 99 };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+		g_autofree char *text = with_field(bad[i].index, bad[i].value);
+
+		g_assert_false(nbd_description_parse(text, &found));
+	}
+	g_assert_false(nbd_description_parse("", &found));
+	g_assert_false(nbd_description_parse("ubd1", &found));
+	g_assert_false(nbd_description_parse("/images/disk.qcow2", &found));
+	g_assert_cmpuint(found.info.queues, ==, 99);
+}
+
+/* ---- servers ---- */
+
+#define ID 5
+
+/* A process that serves until it is asked to leave, or killed. */
+static pid_t start_server(void)
+{
+	int fds[2];
+	char byte;
+	pid_t pid;
+
+	g_assert_cmpint(pipe(fds), ==, 0);
+	pid = fork();
+	if (pid == 0) {
+		int fd = nbd_server_file_take(ID, NULL);
+
+		if (fd < 0 || write(fds[1], "", 1) < 0)
+			_exit(1);
+		while (!nbd_server_must_leave(fd))
+			g_usleep(1000);
+		_exit(0);
+	}
+	close(fds[1]);
+	g_assert_cmpint(read(fds[0], &byte, 1), ==, 1);
+	close(fds[0]);
+	return pid;
+}
+
+static void test_one_process_is_the_server(void)
+{
+	pid_t pid = start_server();
+	int fd;
+
+	g_assert_cmpint(nbd_server_pid(ID), ==, pid);
+	g_assert_cmpint(nbd_server_file_take(ID, NULL), ==, -EBUSY);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	g_assert_cmpint(nbd_server_pid(ID), ==, -1);
+	fd = nbd_server_file_take(ID, NULL);
+	g_assert_cmpint(fd, >=, 0);
+	g_assert_false(nbd_server_must_leave(fd));
+	close(fd);
+}
+
+static void test_server_leaves(void)
+{
+	pid_t pid = start_server();
+	int fd = nbd_server_file_take_over(ID, NULL), status;
+
+	g_assert_cmpint(fd, >=, 0);
+	/* The one before was asked, not this one. */
+	g_assert_false(nbd_server_must_leave(fd));
+	waitpid(pid, &status, 0);
+	g_assert_cmpint(status, ==, 0);
+	close(fd);
+}
+
+static void test_other_files_are_not_used(void)
+{
+	g_autofree char *path = g_strdup_printf("%s/nbd%d", nbd_server_folder, ID + 1);
+	g_autoptr(GError) err = NULL;
+
+	g_assert_true(g_file_set_contents(path, "precious", -1, NULL));
+	g_assert_cmpint(nbd_server_file_take(ID + 1, &err), ==, -EEXIST);
+	g_assert_nonnull(err);
+	g_unlink(path);
+	g_assert_cmpint(symlink("/etc/passwd", path), ==, 0);
+	g_clear_error(&err);
+	g_assert_cmpint(nbd_server_file_take(ID + 1, &err), ==, -ELOOP);
+	g_unlink(path);
+}
+
+int main(int argc, char **argv)
+{
+	g_autofree char *folder = g_dir_make_tmp("control-nbd-XXXXXX", NULL);
+	g_autofree char *path = g_strdup_printf("%s/nbd%d", folder, ID);
+	int ret;
+
+	nbd_server_folder = folder;
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/control/nbd/description-is-kept", test_description_is_kept);
+	g_test_add_func("/control/nbd/text-of-others-is-refused", test_text_of_others_is_refused);
+	g_test_add_func("/control/nbd/one-process-is-the-server", test_one_process_is_the_server);
+	g_test_add_func("/control/nbd/server-leaves", test_server_leaves);
+	g_test_add_func("/control/nbd/other-files-are-not-used", test_other_files_are_not_used);
+	ret = g_test_run();
+	g_unlink(path);
+	g_rmdir(folder);
+	return ret;
+}
