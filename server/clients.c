@@ -163,7 +163,9 @@ static void client_co(void *arg)
 	struct client *client = arg;
 	struct clients *clients = client->clients;
 	g_autofree char *line = g_malloc(MAX_LINE);
-	bool quits = co_read_line(client, line, MAX_LINE) && co_answer(client, line);
+	/* A line may come together with the end: no command may look at what is taken apart. */
+	bool quits = co_read_line(client, line, MAX_LINE) && !clients->stopped &&
+		     co_answer(client, line);
 
 	free_client(client);
 	if (quits)

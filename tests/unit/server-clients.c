@@ -18,6 +18,7 @@ static uint64_t size;
 static bool grow_hangs;		    /* until... */
 static struct aio_limit grow_limit; /* ... this is cancelled */
 static unsigned growing;
+static unsigned looks; /* of status at the target */
 
 static const char *target_path(const struct target *target)
 {
@@ -36,6 +37,7 @@ static unsigned target_nr_queues(const struct target *target)
 
 static struct failure target_last_failure(const struct target *target, gint64 *ret_time)
 {
+	looks++;
 	return (struct failure){ 0 };
 }
 
@@ -326,6 +328,30 @@ CO_TEST(test_client_that_reads_nothing)
 	co_end_server(&server);
 }
 
+/* Its command would look at a target that is being taken apart. */
+CO_TEST(test_line_that_comes_with_the_end)
+{
+	static const char line[] = "{\"command\": \"status\"}\n";
+
+	for (unsigned i = 0; i < 20; i++) {
+		g_autofree char *answer = NULL;
+		struct server server;
+		int fd;
+
+		co_start_server(&server);
+		fd = co_connect_to_server();
+		/* It is served from now on. */
+		co_check_status();
+		looks = 0;
+		g_assert_cmpint(send(fd, line, strlen(line), 0), ==, strlen(line));
+		clients_stop(server.clients);
+		answer = co_hear(fd);
+		g_assert_cmpstr(answer, ==, "");
+		g_assert_cmpuint(looks, ==, 0);
+		co_end_server(&server);
+	}
+}
+
 /* ---- commands that take their time ---- */
 
 struct asker {
@@ -429,6 +455,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/clients/nobody-waits-for-others", test_nobody_waits_for_others);
 	g_test_add_func("/clients/silent-clients", test_silent_clients);
 	g_test_add_func("/clients/client-that-reads-nothing", test_client_that_reads_nothing);
+	g_test_add_func("/clients/line-that-comes-with-the-end", test_line_that_comes_with_the_end);
 	g_test_add_func("/clients/long-command", test_long_command);
 	g_test_add_func("/clients/many-long-commands", test_many_long_commands);
 	g_test_add_func("/clients/never-started", test_never_started);
