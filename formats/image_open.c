@@ -58,15 +58,21 @@ static int co_check_foreign(struct image *file, const struct format_ops *ops, GE
 			    file->filename, ops->io.name);
 }
 
-/* Locks the bottom; and the nodes on it learn how far the file has grown until now. */
+/*
+ * Locks the bottom, if it has locks; and the nodes on it learn how far the file has grown until
+ * now.
+ */
 static int co_keep_writers_out(struct image *node, GError **err)
 {
-	int ret = 0;
+	const struct image *end = node;
+	int ret;
 
-	if (node->file)
-		ret = co_keep_writers_out(node->file, err);
-	else if (node->bottom->co_keep_writers_out)
-		ret = node->bottom->co_keep_writers_out(node, err);
+	while (end->file)
+		end = end->file;
+	if (!end->bottom->co_keep_writers_out)
+		return 0;
+	ret = node->file ? co_keep_writers_out(node->file, err)
+			 : node->bottom->co_keep_writers_out(node, err);
 	if (ret || !node->ops->co_refresh_size)
 		return ret;
 	ret = node->ops->co_refresh_size(node);

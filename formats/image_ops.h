@@ -144,10 +144,19 @@ struct bottom_ops {
 	 * image may only name such bottoms.
 	 */
 	bool is_path;
+	/* Is reached over a network or a socket: images may name it only if that is allowed. */
+	bool is_remote;
 	/* Reads as zeroes whatever was written to it. */
 	bool forgets;
 	/* As of a format; "filename" is among them. */
 	const struct node_option *options;
+
+	/*
+	 * The options that a name stands for, and the name that options stand for, which the caller
+	 * frees. NULL: that is "filename".
+	 */
+	int (*parse_name)(const char *filename, struct node_options *options, GError **err);
+	char *(*make_name)(const struct node_options *options, GError **err);
 
 	/* Opens img->filename: sets img->size, img->limits, img->opaque. */
 	int (*co_open)(struct image *img, const struct image_open_opts *opts, GError **err);
@@ -206,7 +215,7 @@ struct image {
 	const char *bare_driver;
 	bool is_below; /* another format stands on it */
 	enum image_detect_zeroes detect_zeroes;
-	bool is_bdev;	/* for a bottom node: a host block device */
+	bool is_bdev;	/* for a bottom node: a block device, or as one: of fixed size */
 	bool grows;	/* as of its ops */
 	bool unlocked;	/* for a bottom node: no locks, unasked */
 	unsigned flags; /* IMAGE_* it was opened with */
@@ -240,6 +249,9 @@ void image_info_add_bool(GVariantBuilder *pairs, const char *name, bool value);
 
 extern const struct bottom_ops image_file_bottom;
 extern const struct bottom_ops image_null_bottom;
+#ifdef HAVE_LIBNBD
+extern const struct bottom_ops image_nbd_bottom;
+#endif
 extern const struct format_ops image_raw_format;
 extern const struct format_ops image_qcow2_format;
 

@@ -77,12 +77,22 @@ static const char *pseudo_file_system(int fd)
 
 struct named_file named_backing_file(const struct image_policy *policy, const char *by)
 {
-	return (struct named_file){ by, policy ? &policy->backing : NULL, "--allow-backing" };
+	return (struct named_file){
+		.by = by,
+		.names = policy ? &policy->backing : NULL,
+		.servers = policy ? policy->servers : IMAGE_SERVERS_LIKE_FILES,
+		.option = "--allow-backing",
+	};
 }
 
 struct named_file named_data_file(const struct image_policy *policy, const char *by)
 {
-	return (struct named_file){ by, policy ? &policy->data_file : NULL, "--allow-data-file" };
+	return (struct named_file){
+		.by = by,
+		.names = policy ? &policy->data_file : NULL,
+		.servers = policy ? policy->servers : IMAGE_SERVERS_LIKE_FILES,
+		.option = "--allow-data-file",
+	};
 }
 
 /* ---- open ---- */
@@ -177,6 +187,16 @@ char *named_nothing_refusal(const struct named_file *named)
 	if (!named->names || named->names->from == IMAGE_NAMES_ANYWHERE)
 		return NULL;
 	return g_strdup_printf("an image may not name it (see %s)", named->option);
+}
+
+char *named_server_refusal(const struct named_file *named)
+{
+	if (named->servers == IMAGE_SERVERS_LIKE_FILES ||
+	    (named->names && named->names->from == IMAGE_NAMES_NONE))
+		return named_nothing_refusal(named);
+	if (named->servers == IMAGE_SERVERS_ALLOWED)
+		return NULL;
+	return g_strdup("an image may not name a server; to allow it, give --allow-network");
 }
 
 char *named_file_refusal(const struct named_file *named, int fd)

@@ -31,9 +31,17 @@ struct image_names {
 	char **places; /* without links; NULL unless LISTED */
 };
 
+/* Exports of servers (nbd://): what an image names can make this program talk to any host. */
+enum image_servers {
+	IMAGE_SERVERS_LIKE_FILES, /* where an image may name any file */
+	IMAGE_SERVERS_REFUSED,
+	IMAGE_SERVERS_ALLOWED, /* unless an image may name nothing */
+};
+
 struct image_policy {
 	struct image_names backing;
 	struct image_names data_file;
+	enum image_servers servers;
 	/* Refuse a backing file whose format the image does not name, instead of probing it. */
 	bool formats_given;
 	/* Refuse options in a name (json:) that do more than tell where the data is. */
@@ -53,7 +61,8 @@ void image_names_clear(struct image_names *names);
 struct named_file {
 	const char *by;			 /* file name of the image */
 	const struct image_names *names; /* NULL: anywhere */
-	const char *option;		 /* the option that allows more */
+	enum image_servers servers;
+	const char *option; /* the option that allows more */
 };
 
 struct named_file named_backing_file(const struct image_policy *policy, const char *by);
@@ -67,7 +76,8 @@ int named_file_open(const char *filename, int flags);
  */
 char *named_file_refusal(const struct named_file *named, int fd);
 
-/* The same for something that is not a file. */
+/* The same for something that is neither a file nor a server, and for an export of a server. */
 char *named_nothing_refusal(const struct named_file *named);
+char *named_server_refusal(const struct named_file *named);
 
 #endif

@@ -30,6 +30,7 @@ static struct options options = {
 	/* The images may come from a stranger. */
 	.policy = {
 		.data_file = { .from = IMAGE_NAMES_BESIDE },
+		.servers = IMAGE_SERVERS_REFUSED,
 		.formats_given = true,
 		.places_only = true,
 	},
@@ -132,6 +133,12 @@ static gboolean parse_data_file(const char *name, const char *value, void *data,
 	return image_names_parse(value, &options.policy.data_file, err);
 }
 
+static gboolean allow_network(const char *name, const char *value, void *data, GError **err)
+{
+	options.policy.servers = IMAGE_SERVERS_ALLOWED;
+	return TRUE;
+}
+
 static gboolean parse_size(const char *name, const char *value, void *data, GError **err)
 {
 	bool is_limit = g_str_equal(name, "--memory-limit");
@@ -176,6 +183,8 @@ static const GOptionEntry option_entries[] = {
 	{ "allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, parse_data_file,
 	  "The same for external data files (default: those in the image's folder)",
 	  "FOLDER[:FOLDER...]" },
+	{ "allow-network", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, allow_network,
+	  "Images may also name exports of NBD servers (nbd://...)", NULL },
 	{ "allow-probing", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &given.formats_given,
 	  "Probe the format of a backing file if the image does not name it", NULL },
 	{ "queues", 0, 0, G_OPTION_ARG_INT, &given.queues,

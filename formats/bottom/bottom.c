@@ -28,10 +28,13 @@ static const struct bottom {
 	const char *driver;
 	const struct bottom_ops *ops;
 } bottoms[] = {
-	{ "file:", "file", &image_file_bottom },
-	{ NULL, "host_device", &image_file_bottom },
-	{ "null:", "null-co", &image_null_bottom },
-	{ "null-co:", "null-co", &image_null_bottom },
+	{ "file:", "file", &image_file_bottom },    { NULL, "host_device", &image_file_bottom },
+	{ "null:", "null-co", &image_null_bottom }, { "null-co:", "null-co", &image_null_bottom },
+#ifdef HAVE_LIBNBD
+	{ "nbd:", "nbd", &image_nbd_bottom },	    { "nbd+tcp:", "nbd", &image_nbd_bottom },
+	{ "nbd+unix:", "nbd", &image_nbd_bottom },  { "nbds:", "nbd", &image_nbd_bottom },
+	{ "nbds+tcp:", "nbd", &image_nbd_bottom },  { "nbds+unix:", "nbd", &image_nbd_bottom },
+#endif
 };
 
 static const struct bottom *find_prefix(const char *filename, size_t len)
@@ -91,7 +94,12 @@ static struct node_options *options_of_name(const char *filename, bool *ret_is_g
 		return NULL;
 	options = node_options_new();
 	node_options_set(options, "driver", NODE_VALUE_STRING, bottom->driver);
-	node_options_set(options, "filename", NODE_VALUE_STRING, name);
+	if (!bottom->ops->parse_name) {
+		node_options_set(options, "filename", NODE_VALUE_STRING, name);
+	} else if (bottom->ops->parse_name(name, options, err)) {
+		node_options_free(options);
+		return NULL;
+	}
 	return options;
 }
 
@@ -169,6 +177,24 @@ static char *name_of_path(const char *path)
 	return g_strconcat(protocol_length(path) ? "./" : "", path, NULL);
 }
 
+/* The name that the options of the bottom make; @prefix is before their names. */
+static char *name_by_options(const struct bottom_ops *ops, const struct node_options *options,
+			     const char *prefix)
+{
+	struct node_options *end = node_options_copy(options);
+	char *name;
+
+	for (; *prefix; prefix += strlen("file.")) {
+		struct node_options *below = node_options_take_child(end, "file");
+
+		node_options_free(end);
+		end = below;
+	}
+	name = ops->make_name(end, NULL);
+	node_options_free(end);
+	return name;
+}
+
 /* Where the graph ends. NULL if that is not known; otherwise the caller frees *ret_name. */
 static const struct bottom_ops *find_end(const struct node_options *options, char **ret_name)
 {
@@ -176,6 +202,10 @@ static const struct bottom_ops *find_end(const struct node_options *options, cha
 	const struct bottom *bottom = find_bottom_in(options, &prefix);
 	const struct node_value *filename;
 
+	if (bottom && bottom->ops->make_name) {
+		*ret_name = name_by_options(bottom->ops, options, prefix);
+		return *ret_name ? bottom->ops : NULL;
+	}
 	name = g_strconcat(prefix, "filename", NULL);
 	filename = node_options_find(options, name);
 	if (!bottom || !filename)
@@ -359,6 +389,8 @@ static char *name_of_bottom(const struct bottom *bottom, const struct node_optio
 {
 	const char *filename = node_options_text(options, "filename");
 
+	if (bottom->ops->make_name)
+		return bottom->ops->make_name(options, err);
 	if (filename)
 		return bottom->ops->is_path ? name_of_path(filename) : g_strdup(filename);
 	if (!bottom->ops->is_path)
@@ -383,7 +415,9 @@ static int co_open_checked(const struct bottom *bottom, struct image_open_opts *
 
 	if (!name)
 		return -EINVAL;
-	if (named->by && !bottom->ops->is_path)
+	if (named->by && bottom->ops->is_remote)
+		refusal = named_server_refusal(named);
+	else if (named->by && !bottom->ops->is_path)
 		refusal = named_nothing_refusal(named);
 	if (refusal)
 		return error_refuse(err, -EPERM, "Could not open '%s': %s", name, refusal);

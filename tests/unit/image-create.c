@@ -130,7 +130,7 @@ CO_TEST(test_places_where_no_file_can_be)
 	co_create_fails("no/folder", "raw", &opts, ENOENT, "No such file");
 	co_create_fails("/dev/null", "raw", &opts, EINVAL, "character device");
 	co_create_fails("null:1G", "raw", &opts, ENOTSUP, "does not support image creation");
-	co_create_fails("nbd:x", "raw", &opts, EINVAL, "Unknown protocol");
+	co_create_fails("rbd:x", "raw", &opts, EINVAL, "Unknown protocol");
 }
 
 /* The file is made, then does not get its size, then is removed. */

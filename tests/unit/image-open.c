@@ -79,7 +79,7 @@ static void test_no_permission_for_root(void)
 
 CO_TEST(test_unknown_protocol)
 {
-	co_open_fails("nbd:host", NULL, 0, EINVAL, "Unknown protocol 'nbd'");
+	co_open_fails("rbd:pool", NULL, 0, EINVAL, "Unknown protocol 'rbd'");
 	co_open_fails("null:", NULL, 0, EINVAL, "null:SIZE");
 	co_open_fails("null:12x", NULL, 0, EINVAL, "null:SIZE");
 	co_open_fails("null:-1", NULL, 0, EINVAL, "null:SIZE");
@@ -271,8 +271,8 @@ CO_TEST(test_missing_backing_file)
 
 CO_TEST(test_unknown_backing_protocol)
 {
-	co_create_ok("remote", "qcow2", MIB, "nbd://host/x", "raw");
-	co_open_fails("remote", NULL, 0, EINVAL, "Unknown protocol 'nbd'");
+	co_create_ok("remote", "qcow2", MIB, "rbd:pool/x", "raw");
+	co_open_fails("remote", NULL, 0, EINVAL, "Unknown protocol 'rbd'");
 }
 
 CO_TEST(test_a_loop_of_one)

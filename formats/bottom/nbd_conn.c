@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A connection to an NBD export; see nbd_conn.h.
+ *
+ * No coroutine exists only to wait for the socket. Of those whose commands are in flight, one is
+ * the reader: it waits for the socket, and lets libnbd take what has come, which completes commands
+ * of others and at some time its own. Then another one becomes the reader. A command that the
+ * socket has no room for makes its coroutine the writer, if there is none.
+ *
+ * A lost connection fails all commands in flight; each is run again when there is a new one. That
+ * is safe: nobody was told about them, and they do the same twice. While some wait for the others
+ * to notice, nothing is sent, so no command is overtaken by its own repetition.
+ *
+ * libnbd closes its socket when a connection is lost. Those who wait for the socket have a
+ * duplicate of the descriptor, which is shut down to wake them, and closed when all have left.
+ */
+#include "nbd_conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NS_PER_MS     UINT64_C(1000000)
+/* Between attempts: the first pause, which doubles up to the longest one. */
+#define FIRST_PAUSE   (50 * NS_PER_MS)
+#define LONGEST_PAUSE (1000 * NS_PER_MS)
+/* For an attempt, if the patience is over. */
+#define ATTEMPT_NS    (5000 * NS_PER_MS)
+
+/* A command in flight, in its coroutine. */
+struct call {
+	struct call *next, **prev;
+	struct nbd_cmd *cmd;
+	struct coroutine *waiting; /* in a yield; woken by whoever clears it */
+	bool done;
+	int error; /* errno; ENOTCONN: the connection was lost */
+};
+
+struct nbd_conn {
+	const struct nbd_place *place;
+	struct nbd_patience patience;
+	const struct nbd_conn_ops *ops;
+	void *arg;
+
+	struct thread_lock lock;
+	struct co_queue changed; /* waits for calls to leave, or for a connection */
+	struct nbd_handle *h GUARDED_BY(lock);
+	int fd GUARDED_BY(lock); /* the duplicate */
+	bool usable GUARDED_BY(lock);
+	bool renew GUARDED_BY(lock);
+	bool connecting GUARDED_BY(lock);
+	struct call *calls GUARDED_BY(lock);
+	struct call *reader GUARDED_BY(lock);
+	struct call *writer GUARDED_BY(lock);
+	uint64_t lost_ns GUARDED_BY(lock);     /* when the connection was lost */
+	uint64_t next_try_ns GUARDED_BY(lock); /* earliest attempt */
+	unsigned attempts GUARDED_BY(lock);    /* since a command succeeded */
+};
+
+struct nbd_conn *nbd_conn_new(const struct nbd_place *place, const struct nbd_patience *patience,
+			      const struct nbd_conn_ops *ops, void *arg)
+{
+	struct nbd_conn *conn = g_new(struct nbd_conn, 1);
+
+	*conn = (struct nbd_conn){
+		.place = place,
+		.patience = *patience,
+		.ops = ops,
+		.arg = arg,
+		.fd = -1,
+		.lost_ns = aio_now_ns(),
+	};
+	thread_lock_init(&conn->lock);
+	co_queue_init(&conn->changed);
+	return conn;
+}
+
+/* ---- calls ---- */
+
+static void wake(struct call *call)
+{
+	struct coroutine *co = call->waiting;
+
+	call->waiting = NULL;
+	if (co)
+		co_wake(co);
+}
+
+/* libnbd calls it inside one of its functions, so with the lock held. */
+static int on_completion(void *arg, int *error)
+{
+	struct call *call = arg;
+
+	call->done = true;
+	call->error = *error;
+	wake(call);
+	return 1;
+}
+
+static int on_extents(void *arg, const char *context, uint64_t off, uint32_t *entries,
+		      size_t nr_entries, int *error)
+{
+	struct nbd_cmd *cmd = arg;
+
+	if (nr_entries >= 2 && off == cmd->off) {
+		cmd->status_bytes = entries[0];
+		cmd->status_flags = entries[1];
+	}
+	return 0;
+}
+
+static int64_t issue(struct nbd_handle *h, struct call *call)
+{
+	struct nbd_cmd *cmd = call->cmd;
+	nbd_completion_callback done = { .callback = on_completion, .user_data = call };
+	nbd_extent_callback extents = { .callback = on_extents, .user_data = cmd };
+
+	switch (cmd->type) {
+	case NBD_CMD_READ:
+		return nbd_aio_pread(h, cmd->buf, cmd->bytes, cmd->off, done, cmd->flags);
+	case NBD_CMD_WRITE:
+		return nbd_aio_pwrite(h, cmd->buf, cmd->bytes, cmd->off, done, cmd->flags);
+	case NBD_CMD_FLUSH:
+		return nbd_aio_flush(h, done, cmd->flags);
+	case NBD_CMD_TRIM:
+		return nbd_aio_trim(h, cmd->bytes, cmd->off, done, cmd->flags);
+	case NBD_CMD_ZERO:
+		return nbd_aio_zero(h, cmd->bytes, cmd->off, done, cmd->flags);
+	case NBD_CMD_BLOCK_STATUS:
+		return nbd_aio_block_status(h, cmd->bytes, cmd->off, extents, done, cmd->flags);
+	}
+	g_assert_not_reached();
+}
+
+static void link_call(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
+{
+	call->next = conn->calls;
+	call->prev = &conn->calls;
+	if (conn->calls)
+		conn->calls->prev = &call->next;
+	conn->calls = call;
+}
+
+static void unlink_call(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
+{
+	*call->prev = call->next;
+	if (call->next)
+		call->next->prev = call->prev;
+	if (!conn->calls && (!conn->usable || conn->renew))
+		co_queue_wake_all(&conn->changed);
+}
+
+/* ---- the connection is lost ---- */
+
+/* After each use of the handle. */
+static void look_for_loss(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	if (!conn->usable || !(nbd_aio_is_dead(conn->h) || nbd_aio_is_closed(conn->h)))
+		return;
+	conn->usable = false;
+	conn->lost_ns = aio_now_ns();
+	shutdown(conn->fd, SHUT_RDWR);
+	conn->ops->lost(conn->arg);
+}
+
+/* All calls have left. */
+static void drop_handle(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	nbd_close(conn->h);
+	conn->h = NULL;
+	conn->usable = false;
+	conn->renew = false;
+	if (conn->fd >= 0)
+		close(conn->fd);
+	conn->fd = -1;
+}
+
+void nbd_conn_co_free(struct nbd_conn *conn)
+{
+	if (!conn)
+		return;
+	thread_lock(&conn->lock);
+	/* There is room for this much, or the server does not read. */
+	if (conn->usable)
+		nbd_aio_disconnect(conn->h, 0);
+	drop_handle(conn);
+	thread_unlock(&conn->lock);
+	co_queue_destroy(&conn->changed);
+	thread_lock_destroy(&conn->lock);
+	g_free(conn);
+}
+
+/* ---- waiting for the server ---- */
+
+/* Waits until the socket is ready, and lets libnbd use it. */
+static void co_serve_socket(struct nbd_conn *conn, short events) REQUIRES(conn->lock)
+{
+	int fd = conn->fd, found;
+	unsigned direction;
+
+	thread_unlock(&conn->lock);
+	found = co_poll(fd, events, NULL);
+	if (found < 0)
+		co_reschedule();
+	thread_lock(&conn->lock);
+	if (!conn->usable || found < 0)
+		return;
+	/* Another one may have been here meanwhile. */
+	direction = nbd_aio_get_direction(conn->h);
+	if (direction & LIBNBD_AIO_DIRECTION_READ && found & ~POLLOUT)
+		nbd_aio_notify_read(conn->h);
+	else if (direction & LIBNBD_AIO_DIRECTION_WRITE && found & POLLOUT)
+		nbd_aio_notify_write(conn->h);
+	look_for_loss(conn);
+}
+
+static bool wants_to_write(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	return conn->usable && nbd_aio_get_direction(conn->h) & LIBNBD_AIO_DIRECTION_WRITE;
+}
+
+static void co_be_reader(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
+{
+	conn->reader = call;
+	while (!call->done)
+		co_serve_socket(conn, wants_to_write(conn) ? POLLIN | POLLOUT : POLLIN);
+	conn->reader = NULL;
+}
+
+static void co_be_writer(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
+{
+	conn->writer = call;
+	while (wants_to_write(conn))
+		co_serve_socket(conn, POLLOUT);
+	conn->writer = NULL;
+}
+
+/* Somebody who waits takes the place of the reader. */
+static void hand_over(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	struct call *call = conn->calls;
+
+	while (call && (call->done || !call->waiting))
+		call = call->next;
+	if (call && !conn->reader)
+		wake(call);
+}
+
+static void co_wait_for_answer(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
+{
+	while (!call->done) {
+		if (!conn->reader) {
+			co_be_reader(conn, call);
+		} else if (!conn->writer && wants_to_write(conn)) {
+			co_be_writer(conn, call);
+		} else {
+			call->waiting = co_self();
+			thread_unlock(&conn->lock);
+			co_yield();
+			thread_lock(&conn->lock);
+		}
+	}
+	hand_over(conn);
+}
+
+/* -ENOTCONN: the connection is, or was, lost. */
+static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn->lock)
+{
+	struct call call = { .cmd = cmd };
+
+	link_call(conn, &call);
+	if (issue(conn->h, &call) < 0) {
+		call.done = true;
+		call.error = nbd_get_errno() ?: EIO;
+	}
+	look_for_loss(conn);
+	co_wait_for_answer(conn, &call);
+	if (!call.error)
+		conn->attempts = 0;
+	/* The answer of a server that is about to leave: it has not done this. */
+	if (call.error == ESHUTDOWN)
+		conn->renew = true;
+	/* The last: libnbd's answer if the connection was lost before. */
+	if (call.error == ESHUTDOWN || (call.error == EINVAL && !conn->usable))
+		call.error = ENOTCONN;
+	unlink_call(conn, &call);
+	return -call.error;
+}
+
+/* ---- connecting ---- */
+
+static void take_handle(struct nbd_conn *conn, struct nbd_handle *h) REQUIRES(conn->lock)
+{
+	conn->h = h;
+	conn->fd = fcntl(nbd_aio_get_fd(h), F_DUPFD_CLOEXEC, 0);
+	conn->usable = conn->fd >= 0;
+}
+
+static uint64_t pause_ns(unsigned attempts)
+{
+	return attempts > 5 ? LONGEST_PAUSE : MIN(FIRST_PAUSE << attempts, LONGEST_PAUSE);
+}
+
+/* One attempt; the lock is dropped meanwhile. */
+static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) REQUIRES(conn->lock)
+{
+	struct aio_limit limit = { .end_ns = MAX(end_ns, aio_ns_from_now(ATTEMPT_NS)) };
+	struct nbd_handle *h;
+	struct nbd_facts facts;
+	int ret;
+
+	drop_handle(conn);
+	conn->connecting = true;
+	thread_unlock(&conn->lock);
+	ret = nbd_co_connect(conn->place, &limit, &h, &facts, err);
+	thread_lock(&conn->lock);
+	conn->connecting = false;
+	conn->next_try_ns = aio_ns_from_now(pause_ns(conn->attempts++));
+	if (!ret) {
+		ret = conn->ops->accept(conn->arg, &facts, err);
+		if (ret)
+			nbd_close(h);
+		else
+			take_handle(conn, h);
+	}
+	co_queue_wake_all(&conn->changed);
+	return ret;
+}
+
+/* Sleeps until the next attempt; false if the patience ends before. The lock is dropped meanwhile.
+ */
+static bool co_pause(struct nbd_conn *conn, uint64_t end_ns) REQUIRES(conn->lock)
+{
+	uint64_t now = aio_now_ns(), next = conn->next_try_ns;
+
+	if (next <= now)
+		return true;
+	if (next > end_ns)
+		return false;
+	thread_unlock(&conn->lock);
+	co_sleep_ns(next - now);
+	thread_lock(&conn->lock);
+	return true;
+}
+
+static int co_ready(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	while (!conn->usable || conn->renew) {
+		uint64_t end_ns = conn->lost_ns + conn->patience.reconnect_ns;
+
+		if (conn->connecting || conn->calls)
+			co_queue_wait_thread(&conn->changed, &conn->lock);
+		else if (!co_pause(conn, end_ns))
+			return -EIO;
+		else if (!conn->connecting && !conn->calls && (!conn->usable || conn->renew) &&
+			 aio_now_ns() >= conn->next_try_ns)
+			co_try_connect(conn, end_ns, NULL);
+	}
+	return 0;
+}
+
+int nbd_conn_co_ready(struct nbd_conn *conn)
+{
+	int ret;
+
+	thread_lock(&conn->lock);
+	ret = co_ready(conn);
+	thread_unlock(&conn->lock);
+	return ret;
+}
+
+void nbd_conn_renew(struct nbd_conn *conn)
+{
+	thread_lock(&conn->lock);
+	conn->renew = true;
+	if (conn->usable) {
+		conn->lost_ns = aio_now_ns();
+		conn->next_try_ns = 0;
+	}
+	thread_unlock(&conn->lock);
+}
+
+int nbd_conn_co_open(struct nbd_conn *conn, GError **err)
+{
+	uint64_t end_ns = aio_ns_from_now(conn->patience.open_ns);
+	GError *reason = NULL;
+	int ret;
+
+	thread_lock(&conn->lock);
+	do {
+		g_clear_error(&reason);
+		ret = co_try_connect(conn, end_ns, &reason);
+	} while (ret && co_pause(conn, end_ns));
+	thread_unlock(&conn->lock);
+	if (ret)
+		g_propagate_error(err, reason);
+	return ret;
+}
+
+/* ---- commands ---- */
+
+int nbd_conn_co_run(struct nbd_conn *conn, struct nbd_cmd *cmd)
+{
+	uint64_t end_ns = 0;
+	int ret;
+
+	thread_lock(&conn->lock);
+	for (;;) {
+		ret = co_ready(conn) ?: co_run_once(conn, cmd);
+		if (ret != -ENOTCONN)
+			break;
+		/* A server that loses each connection gets a second chance, or the time it has. */
+		if (end_ns && aio_now_ns() >= end_ns) {
+			ret = -EIO;
+			break;
+		}
+		if (!end_ns)
+			end_ns = aio_ns_from_now(conn->patience.reconnect_ns);
+	}
+	thread_unlock(&conn->lock);
+	return ret;
+}
