@@ -150,7 +150,7 @@ static void test_second_wake_is_asserted(void)
 
 static uintptr_t stack_top;
 
-/* The stack's end must be hit just below CO_STACK_SIZE, and be a fault, not a neighbour. */
+/* An overflow must fault in the guard below CO_STACK_SIZE, not hit a neighbouring stack. */
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	uintptr_t depth = stack_top - (uintptr_t)info->si_addr;
@@ -158,7 +158,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	_exit(depth > CO_STACK_SIZE / 2 && depth < CO_STACK_SIZE + 32 * 1024 ? DIED_IN_GUARD : 1);
 }
 
-/* Not to be made a loop. */
+/* Keeps the compiler from turning the recursion into a loop. */
 static volatile int dig_further = 1;
 
 static int __attribute__((noinline)) dig(int depth)
@@ -217,7 +217,7 @@ static void test_stack_can_be_filled(void)
 	g_assert_cmpint(ended, ==, 1);
 }
 
-/* Mappings of guards, of all threads. */
+/* Counts the guards mapped by all threads. */
 static unsigned count_stacks(void)
 {
 	g_autofree char *maps = NULL;
@@ -282,7 +282,7 @@ static void test_reserved_stacks_are_enough(void)
 	unsigned before = count_stacks();
 
 	g_thread_join(g_thread_new("reserve", reserve_thread, NULL));
-	/* And they go with their thread. */
+	/* A thread's stacks go away with it. */
 	g_assert_cmpuint(count_stacks(), ==, before);
 }
 
@@ -298,7 +298,7 @@ static void test_pool_is_bounded(void)
 
 static void check_alignment(void *arg)
 {
-	/* What the ABI promises to code that spills vector registers. */
+	/* The ABI promises this alignment to code that spills vector registers. */
 	struct {
 		_Alignas(16) char bytes[16];
 	} aligned;

@@ -46,7 +46,7 @@ static int new_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-/* ---- operations that wait for ever ---- */
+/* ---- operations that wait forever ---- */
 
 static int recv_for_ever(struct aio_limit *limit)
 {
@@ -82,7 +82,7 @@ static int accept_for_ever(struct aio_limit *limit)
 	return res;
 }
 
-/* Where nobody accepts. */
+/* Nobody accepts here. */
 static int connect_for_ever(struct aio_limit *limit)
 {
 	struct sockaddr_un address;
@@ -151,7 +151,7 @@ static void victim_co(void *arg)
 	victim->res = victim->fn(victim->limit);
 }
 
-/* All at once by one limit; then the limit refuses whatever comes. */
+/* One limit cancels all at once; afterwards it refuses new operations. */
 static void cancel_all(void *arg)
 {
 	struct victim victims[G_N_ELEMENTS(for_ever)];
@@ -181,7 +181,7 @@ static void test_operations_are_cancelled(void)
 		test_run(cancel_all, (void *)&pauses[i]);
 }
 
-/* More than the ring has entries. */
+/* More operations than the ring has entries. */
 static void cancel_many(void *arg)
 {
 	struct victim victims[200];
@@ -204,7 +204,7 @@ static void test_many_are_cancelled(void)
 	test_run(cancel_many, NULL);
 }
 
-/* A limit ends its own operations only, and is still over when it is used later. */
+/* A limit cancels only its own operations, and stays expired for later ones. */
 static void end_one_of_two(void *arg)
 {
 	struct aio_limit limit = AIO_LIMIT_INIT, other = AIO_LIMIT_INIT;
@@ -247,7 +247,7 @@ static void *send_stream(void *arg)
 	return NULL;
 }
 
-/* Gives up all the time, some of it while a byte comes. */
+/* Keeps giving up, sometimes while a byte is arriving. */
 static void receive_stream(void *arg)
 {
 	int fd = *(int *)arg;
@@ -310,7 +310,7 @@ static void connect_and_talk(void *arg)
 	co_group_wait(&group);
 	g_assert_cmpint(server.accepted, >=, 0);
 	g_assert_cmphex(fcntl(server.accepted, F_GETFD) & FD_CLOEXEC, ==, FD_CLOEXEC);
-	/* They block still, for whoever uses them next. */
+	/* The sockets are still blocking for their next user. */
 	g_assert_cmphex(fcntl(fd, F_GETFL) & O_NONBLOCK, ==, 0);
 	g_assert_cmphex(fcntl(server.listener, F_GETFL) & O_NONBLOCK, ==, 0);
 	g_assert_cmpint(co_send(fd, "hello", 5, NULL), ==, 5);
@@ -318,7 +318,7 @@ static void connect_and_talk(void *arg)
 	g_assert_cmpstr(text, ==, "hello");
 	close(fd);
 	g_assert_cmpint(co_recv(server.accepted, text, sizeof(text), NULL), ==, 0);
-	/* No SIGPIPE. */
+	/* EPIPE instead of SIGPIPE. */
 	g_assert_cmpint(co_send(server.accepted, "x", 1, NULL), ==, -EPIPE);
 	close(server.accepted);
 	close(server.listener);
@@ -349,7 +349,7 @@ static void join(void *arg)
 	close(fd);
 }
 
-/* Those who find the backlog full wait until there is room. */
+/* Connects that find the backlog full wait until there is room. */
 static void wait_for_backlog(void *arg)
 {
 	struct co_group group = { 0 };
@@ -472,7 +472,7 @@ static void child_co(void *arg)
 	if (child.more) {
 		child.more--;
 		co_group_start(child.group, child_co, &child);
-		/* Until it has its copy. */
+		/* Waits until the child has its copy. */
 		co_reschedule();
 	}
 	++*child.ended;
@@ -522,7 +522,7 @@ static int answer(void *arg)
 	return *(int *)arg;
 }
 
-/* Calls that wait keep neither the loop nor the pool's workers nor each other. */
+/* Waiting calls block neither the loop, nor the pool's workers, nor each other. */
 static void call_on_threads(void *arg)
 {
 	struct caller callers[20];

@@ -12,7 +12,7 @@ static struct co_rwlock rwlock;
 static struct co_queue queue;
 static struct thread_lock lock = THREAD_LOCK_INIT;
 
-/* What happened, a letter each. */
+/* What happened, one letter per event. */
 static GString *story;
 
 static void run_story(co_fn *fn, const char *expected)
@@ -151,11 +151,11 @@ static void test_mutex_starves_nobody(void)
 }
 
 #define MEETINGS   20000
-#define MEETING_NS 10000 /* longer than a mutex is tried for before its taker goes to sleep */
+#define MEETING_NS 10000 /* longer than a taker spins before it sleeps */
 
 static _Atomic unsigned arrived;
 
-/* Both are here, or one never comes. */
+/* Returns once both are here; gives up if one never comes. */
 static void meet(unsigned number)
 {
 	uint64_t deadline = test_now_ns() + UINT64_C(20000000000);
@@ -167,7 +167,7 @@ static void meet(unsigned number)
 	}
 }
 
-/* Nobody comes later, who would wake one that went to sleep on a free mutex. */
+/* No later taker would wake one that went to sleep on a free mutex. */
 static void take_once_and_meet(void *arg)
 {
 	GRand *rand = g_rand_new_with_seed(aio_loop_id(aio_loop_current()));
@@ -229,7 +229,7 @@ static void wake_waiters(void *arg) NO_THREAD_SAFETY_ANALYSIS
 	co_start(wait_and_tell, "b");
 	co_start(wait_and_tell, "c");
 	co_reschedule();
-	/* It was dropped by those who wait. */
+	/* The waiters dropped it. */
 	g_assert_true(try_co_mutex_lock(&mutex));
 	g_assert_false(co_queue_empty(&queue));
 	g_assert_true(co_queue_wake_one(&queue));
@@ -250,7 +250,7 @@ static void test_queue_wakes_in_order(void)
 	run_story(wake_waiters, "1a2bc");
 }
 
-/* A bounded buffer: half of the crew puts in what the others take out. */
+/* A bounded buffer: half of the crew produces, the other half consumes. */
 #define BUFFER_MAX 4
 
 static unsigned roles;
@@ -358,7 +358,7 @@ static void write_amid_readers(void *arg)
 	reschedule_often();
 }
 
-/* The second reader could share with the first, but would keep the writer waiting. */
+/* The second reader could share with the first, but that would make the writer wait longer. */
 static void test_rwlock_writer_stops_new_readers(void)
 {
 	run_story(write_amid_readers, "aaWWbb");
@@ -378,7 +378,7 @@ static void test_rwlock_waiting_readers_come_before_next_writer(void)
 	run_story(read_between_writers, "VVababWW");
 }
 
-/* All the same, save while a writer is at it. */
+/* All words are equal except while a writer changes them. */
 static unsigned long words[8];
 
 static void check_words(void)
@@ -420,8 +420,8 @@ static void test_rwlock_across_loops(void)
 }
 
 /*
- * One coroutine on each loop and nothing between, so that readers and writers meet in
- * the few instructions that decide who was first.
+ * One coroutine on each loop and nothing in between, so that readers and writers meet in the few
+ * instructions that decide which one was first.
  */
 static void read_or_write_words(void *arg)
 {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The loop: operations, a ring that is full, wakes from other threads, workers.
- *
- * All of it runs three times: with the best ring the kernel has, and with those
- * that older kernels grant, whose refusals are played by __wrap_io_uring_queue_init(). And, but for
- * what is about rings, on loops without one.
+ * The loop: operations, a full ring, wakes from other threads, workers. All tests run three times:
+ * with the best ring that the kernel supports, and with the rings that older kernels grant, whose
+ * refusals __wrap_io_uring_queue_init() simulates. Tests that are not about rings also run on loops
+ * without one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,9 +50,9 @@ int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned
 
 /* ---- kernels without memory ---- */
 
-/* Loops of several threads submit. */
-static _Atomic unsigned failing_submits; /* so many more fail */
-static _Atomic unsigned nr_submits;	 /* that did not */
+/* Several threads' loops submit. */
+static _Atomic unsigned failing_submits; /* this many more fail */
+static _Atomic unsigned nr_submits;	 /* those that succeeded */
 
 int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr);
 int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait_nr);
@@ -98,7 +97,7 @@ static void count(void *arg)
 	++*(unsigned *)arg;
 }
 
-/* What depends on io_uring is told so, everything else does without. */
+/* What depends on io_uring gets an error; everything else works without it. */
 static void expect_no_ring(int error)
 {
 	g_autoptr(GError) err = NULL;
@@ -150,7 +149,7 @@ static void read_what_was_written(void *arg)
 	struct iovec in[] = { { back, 5 }, { back + 5, 27 } };
 
 	g_assert_cmpint(co_pwritev(fd, out, 2, 10, 0), ==, 12);
-	g_assert_cmpint(co_preadv(fd, in, 2, 8), ==, 14); /* short: the file ends there */
+	g_assert_cmpint(co_preadv(fd, in, 2, 8), ==, 14); /* short: the end of the file */
 	g_assert_cmpmem(back, 14, "\0\0headand tail", 14);
 	g_assert_cmpint(co_preadv(fd, in, 1, 100), ==, 0);
 	g_assert_cmpint(co_pwritev(fd, out, 1, 0, RWF_DSYNC), ==, 4);
@@ -264,7 +263,7 @@ static void poll_one(void *arg)
 	co_wake(end->lead);
 }
 
-/* Each gets its own answer, in whatever order they come. */
+/* Each poll gets its own answer, in whatever order they complete. */
 static void poll_several(void *arg)
 {
 	static const unsigned order[PIPES] = { 1, 2, 0 };
@@ -325,7 +324,7 @@ static void quiet_failed(struct aio_op *op, int32_t res, uint32_t flags)
 	co_wake(quiet->waiter);
 }
 
-/* The same operation, in flight many times: what succeeds is not heard of. */
+/* The same operation, many times in flight: successes are not reported. */
 static void be_quiet(void *arg)
 {
 	struct quiet quiet = { { quiet_failed, .quiet = true }, co_self(), 0 };
@@ -345,7 +344,7 @@ static void be_quiet(void *arg)
 	g_assert_cmpuint(quiet.failures, ==, 1);
 }
 
-/* The loop's end finds nothing in flight. */
+/* No operation is in flight when the loop ends. */
 static void test_quiet_ops_tell_of_failures_only(void)
 {
 	test_run(be_quiet, NULL);
@@ -353,7 +352,7 @@ static void test_quiet_ops_tell_of_failures_only(void)
 
 #define GATHERED 100
 
-/* One operation for all coroutines that wait for one. */
+/* One operation serves all coroutines that wait for one. */
 struct gatherer {
 	struct aio_op op;
 	struct coroutine *waiters[GATHERED];
@@ -376,7 +375,7 @@ static void send_gathered(void *arg)
 	struct gatherer *gatherer = arg;
 	struct io_uring_sqe *sqe;
 
-	/* What it has prepared is with the kernel. */
+	/* The kernel has what was prepared before. */
 	g_assert_true(!gatherer->nr_ops || nr_submits > gatherer->submitted);
 	gatherer->nr_calls++;
 	if (!gatherer->nr_waiters)
@@ -481,7 +480,7 @@ static void read_into_buffers(void *arg)
 		g_assert_cmpuint(index, ==, i % BUFFERS);
 		g_assert_cmpint(provided->bytes[index][0], ==, 'x');
 		provided->bytes[index][0] = 0;
-		/* The last ones are not given back. */
+		/* The last buffers are not given back. */
 		if (i < 2 * BUFFERS)
 			provide(provided, index);
 	}
@@ -530,7 +529,7 @@ static void poll_done(struct aio_op *op, int32_t res, uint32_t flags)
 		co_wake(polls.waiter);
 }
 
-/* On a ring of 64 entries they fill the SQ often and, all ready at once, the CQ. */
+/* On a ring of 64 entries they fill the SQ often and, as all become ready at once, the CQ. */
 static void outnumber_ring(void *arg)
 {
 	g_assert_cmpint(pipe2(polls.fds, O_CLOEXEC), ==, 0);
@@ -558,7 +557,7 @@ static void test_full_ring_loses_nothing(void)
 }
 
 #ifdef UNDER_TSAN
-#define WAITERS 500 /* it is slow to make fibers, and may have 8000 at most */
+#define WAITERS 500 /* fibers are slow to create, and limited to 8000 */
 #else
 #define WAITERS 5000
 #endif
@@ -700,7 +699,7 @@ static void stop_and_go_on(void *arg)
 	go_on_behind(arg);
 }
 
-/* Whatever ends the run: what holds the loop goes on first. */
+/* Whatever ends the run, the holder of the loop goes on first. */
 static void test_held_loop_goes_on(void)
 {
 	struct aio_loop *loop = test_loop_new();
@@ -727,7 +726,7 @@ static void write_done(struct aio_op *op, int32_t res, uint32_t flags)
 	aio_loop_stop(((struct write_op *)op)->loop);
 }
 
-/* The last thing a coroutine does is to prepare an operation, and not to wait for it. */
+/* The coroutine ends right after preparing an operation, without waiting for it. */
 static void write_and_end(void *arg)
 {
 	struct write_op *write = arg;
@@ -845,7 +844,7 @@ static void test_coroutine_stays_between_runs(void)
 #define ROUNDS 8000
 #endif
 
-/* Two loops that wait for each other: whenever one wakes the other, that falls asleep. */
+/* Two loops wait for each other: each falls asleep after waking the other. */
 struct echo {
 	struct coroutine *_Atomic caller;
 	struct coroutine *_Atomic callee;
@@ -857,7 +856,7 @@ static struct coroutine *take(struct coroutine *_Atomic *slot)
 	return atomic_exchange(slot, NULL);
 }
 
-/* The wake is to come at any moment of the callee's way to sleep. */
+/* Varies the moment at which the wake hits the callee on its way to sleep. */
 static void wait_a_moment(GRand *rand)
 {
 	for (volatile unsigned n = g_rand_int_range(rand, 0, 400); n; n--)
@@ -961,11 +960,11 @@ static void test_workers_end(void)
 	g_assert_cmpint(tid, !=, gettid());
 	task = g_strdup_printf("/proc/self/task/%d", tid);
 	aio_workers_end();
-	/* It has left the pool; its last instructions are the C library's. */
+	/* The worker has left the pool; its last instructions are in the C library. */
 	for (unsigned ms = 0; ms < 5000 && g_access(task, F_OK) == 0; ms++)
 		g_usleep(1000);
 	g_assert_cmpint(g_access(task, F_OK), !=, 0);
-	/* The next job gets a new one. */
+	/* The next job gets a new worker. */
 	test_run(work, NULL);
 }
 
@@ -985,7 +984,7 @@ static unsigned count_at_work(int change)
 	return most;
 }
 
-/* Stays until there is one for each CPU, and then until another could have come. */
+/* Waits until one worker per CPU is here, and then long enough for another to come. */
 static int meet_at_work(void *arg)
 {
 	count_at_work(1);
@@ -1013,7 +1012,7 @@ static void test_workers_are_one_per_cpu(void)
 	g_assert_cmpuint(most_at_work, ==, g_get_num_processors());
 }
 
-/* The worker's co_wake() may still be at its end when the loop is freed. */
+/* The worker's co_wake() may still be finishing when the loop is freed. */
 static void test_loop_ends_while_it_is_woken(void)
 {
 	for (unsigned i = 0; i < ROUNDS / 10; i++)
@@ -1025,7 +1024,7 @@ static void test_loop_ends_while_it_is_woken(void)
 static const struct {
 	const char *name;
 	void (*fn)(void);
-	bool of_ring; /* makes no sense without one */
+	bool of_ring; /* only makes sense with a ring */
 } tests[] = {
 	{ "ring-has-best-flags", test_ring_has_best_flags, true },
 	{ "refused-ring", test_refused_ring, true },

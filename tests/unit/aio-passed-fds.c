@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Descriptors from process to process, and sockets that only their owner can connect to. */
+/* Passing descriptors between processes, and sockets that only their owner can connect to. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
@@ -57,7 +57,7 @@ static void check_pipe(int writer, int reader, char byte)
 	g_assert_cmpint(found, ==, byte);
 }
 
-/* None, one and as many as fit, in their order. */
+/* No descriptor, one, and as many as fit, in order. */
 static void over_a_socket(void)
 {
 	int sockets[2], readers[PASSED_FDS_MAX], writers[PASSED_FDS_MAX], got[PASSED_FDS_MAX];
@@ -99,7 +99,7 @@ static void by_exec(void)
 	passed_fds_announce(2, "one:two");
 	check_inherited(2, "one+two");
 	g_assert_true(passed_fds_are_ours());
-	/* As the child of a shell finds them. */
+	/* As a shell's child would see them. */
 	g_setenv("LISTEN_PID", "1", TRUE);
 	g_assert_false(passed_fds_are_ours());
 	check_inherited(2, "one+two");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Everything in aio/ at once: coroutines on four loops that share locks, wake each
- * other, start each other, use workers and read a file, each at random.
+ * Everything in aio/ at once: coroutines on four loops share locks, wake and start each other, use
+ * workers and read a file, at random.
  */
 #include <fcntl.h>
 #include <glib.h>
@@ -26,7 +26,7 @@ static struct aio_loop *loops[LOOPS];
 static _Atomic unsigned running = LOOPS * MEMBERS;
 static int file = -1;
 
-/* Plain memory under each kind of lock, so that ThreadSanitizer sees what the lock orders. */
+/* Plain memory under each kind of lock, so that ThreadSanitizer checks the ordering by the lock. */
 static struct co_mutex mutex;
 static unsigned long under_mutex;
 static struct co_rwlock rwlock;
@@ -92,7 +92,7 @@ static void do_write(GRand *rand)
 	count_write++;
 }
 
-/* Everybody puts one in before it takes one, so that there is always one for the last. */
+/* Each puts a token in before taking one out, so the last taker always finds one. */
 static void do_token(GRand *rand)
 {
 	co_mutex_lock(&tokens_mutex);
@@ -206,7 +206,7 @@ static void test_everything_at_once(void)
 	make_file();
 	for (unsigned i = 0; i < LOOPS; i++)
 		loops[i] = test_loop_new();
-	/* From here: they all begin to run in their loop's first turns. */
+	/* Started here, so that all begin to run in their loop's first turns. */
 	for (unsigned i = 0; i < LOOPS * MEMBERS; i++)
 		co_start_on(loops[i % LOOPS], member, GUINT_TO_POINTER(g_test_rand_int()));
 	for (unsigned i = 0; i < LOOPS; i++)

@@ -20,7 +20,7 @@
 #endif
 #endif
 
-/* Of the loops made here; UBD_TEST_AIO=threads runs a test on those without a ring. */
+/* For loops made here; UBD_TEST_AIO=threads runs a test on loops without a ring. */
 static inline enum aio_engine test_engine(void)
 {
 	return g_strcmp0(g_getenv("UBD_TEST_AIO"), "threads") ? AIO_ENGINE_URING
@@ -37,7 +37,7 @@ static inline struct aio_loop *test_loop_new(void)
 	return loop;
 }
 
-/* Runs fn(arg) as a coroutine on a loop of its own. */
+/* Runs fn(arg) as a coroutine on its own loop. */
 static inline void test_run(co_fn *fn, void *arg)
 {
 	struct aio_loop *loop = test_loop_new();
@@ -126,7 +126,7 @@ static inline void test_aborts(void (*fn)(void))
 {
 	int fd = dup(STDERR_FILENO), status;
 
-	/* Its message is none of the reader's business. */
+	/* Hide the assertion's message. */
 	g_assert_nonnull(freopen("/dev/null", "w", stderr));
 	status = test_run_in_child(fn);
 	fflush(stderr);

@@ -25,7 +25,7 @@ static void to_a_power_of_2(void)
 		{ 511, 0, 512, 1 },
 		{ 512, 512, 512, 512 },
 		{ 513, 512, 1024, 511 },
-		/* No width is lost on the way. */
+		/* No width is truncated on the way. */
 		{ (1ull << 40) + 1, 1ull << 40, (1ull << 40) + 512, 511 },
 		{ UINT64_MAX - 511, UINT64_MAX - 511, UINT64_MAX - 511, 512 },
 	};

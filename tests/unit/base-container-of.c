@@ -20,7 +20,7 @@ static void any_member(void)
 	g_assert_true(container_of(&outer.others[1], struct outer, others[1]) == &outer);
 }
 
-/* Arguments are taken once, as of a function. */
+/* The macro evaluates its argument once, as a function would. */
 static void no_side_effect_twice(void)
 {
 	struct outer outers[3];

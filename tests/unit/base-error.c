@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What a person reads of an error, and what the caller gets. */
+/* Error messages and the values that callers get. */
 #include <errno.h>
 #include <glib.h>
 
@@ -52,7 +52,7 @@ static void prefix(void)
 	g_assert_cmpint(refuse(NULL, -EINVAL, "%u", 7), ==, -EINVAL);
 }
 
-/* A message is not taken for a format a second time. */
+/* A message is not used as a format string again. */
 static void percent_in_the_message(void)
 {
 	g_autoptr(GError) err = NULL;

@@ -113,7 +113,7 @@ static void test_numbers(void)
 	g_assert_cmpuint(number, ==, 1);
 }
 
-/* Each spelling that QEMU 7.2 takes, and some that it does not. */
+/* Every spelling that QEMU 7.2 accepts, and some that it does not. */
 static void test_booleans(void)
 {
 	static const struct {
@@ -138,7 +138,7 @@ static void assert_text(char *text, const char *expected)
 	g_free(text);
 }
 
-/* The texts of qemu-img info. */
+/* As qemu-img info prints them. */
 static void test_to_text(void)
 {
 	assert_text(size_to_text(0), "0 B");
@@ -152,7 +152,7 @@ static void test_to_text(void)
 	assert_text(size_to_text(UINT64_MAX), "16 EiB");
 }
 
-/* The texts of qemu-io. */
+/* As qemu-io prints them. */
 static void test_to_io_text(void)
 {
 	assert_text(size_to_io_text(0), "0 bytes");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The structural operations of the crash and the stress test, one after the other, with
- * writes between: whatever the order, images and what is remembered of them agree.
+ * The structural operations of the crash and stress tests, one after the other with writes in
+ * between: whatever the order, the images match what is remembered of them.
  */
 #include "image-test.h"
 
@@ -64,7 +64,7 @@ static void co_verify(struct structural *s)
 	s->img = co_open_ok("structural.qcow2", "qcow2", IMAGE_RDWR);
 }
 
-/* Those of which there is something to say afterwards, and those that change the size. */
+/* The operations whose result can be checked afterwards, and those that change the size. */
 static void co_perform(struct structural *s)
 {
 	static const struct structural_op *const ops[] = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Control commands when io_uring_enter() fails: each gets its own answer, and none runs after it
- * was said to have failed. /dev/null, which agrees to any command, is the driver.
+ * was reported as failed. /dev/null, which accepts any command, stands in for the driver.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 
 #define DEV_ID 7
 
-/* The next calls of each kind fail with this, once; 0: they do not. */
+/* The next call of each kind fails once with this error; 0: it does not. */
 static int submit_error, wait_error;
 static unsigned last_op, commands;
 
@@ -22,7 +22,7 @@ int __real___io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, 
 int __wrap___io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned submit,
 			      unsigned wait_nr, sigset_t *sigmask);
 
-/* What the driver does: it fills the caller's buffer. */
+/* The driver's part: fills the caller's buffer. */
 static void play_driver(const struct io_uring_sqe *sqe)
 {
 	const struct ubdsrv_ctrl_cmd *cmd = (const void *)sqe->cmd;
@@ -34,7 +34,7 @@ static void play_driver(const struct io_uring_sqe *sqe)
 		*info = (struct ubdsrv_ctrl_dev_info){ .dev_id = DEV_ID, .nr_hw_queues = 1 };
 }
 
-/* Takes the answer out of the ring, to be put back when it was waited for in vain. */
+/* Takes the answer out of the ring; it is put back after the wait for it has failed. */
 static void delay_answer(struct io_uring *ring)
 {
 	while (!io_uring_cq_ready(ring))
@@ -85,7 +85,7 @@ static struct control *adopt(void)
 	return control;
 }
 
-/* The next command is that command, and has its answer. */
+/* The next command is the one sent, and gets its own answer. */
 static void expect_sound(struct control *control)
 {
 	struct ubdsrv_ctrl_dev_info info = { 0 };
@@ -135,7 +135,7 @@ static void test_failed_wait_is_no_answer(void)
 	control_free(control);
 }
 
-/* On older kernels it knows none. */
+/* On older kernels it accepts none. */
 static bool null_takes_commands(void)
 {
 	struct io_uring_cqe *cqe;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the server's types become on the wire of ubd, and back. The driver is played here. */
+/* The server's types as they go over ubd's wire, and back. The driver is simulated here. */
 #include <errno.h>
 #include <glib.h>
 #include <linux/ubd_cmd.h>
@@ -116,7 +116,7 @@ static void test_flags_of_a_new_device(void)
 		g_assert_cmpuint(wire_info.dev_id, ==, UBD_DEV_ID_ANY);
 		g_assert_cmpuint(wire_info.nr_hw_queues, ==, 4);
 		g_assert_cmpuint(wire_info.queue_depth, ==, 64);
-		/* What was granted, and otherwise the same again. */
+		/* What was granted, and otherwise what was asked for. */
 		g_assert_cmpstr(transport->path, ==, "/dev/ubdb12");
 		g_assert_cmpuint(info.id, ==, 12);
 		g_assert_cmpuint(info.queues, ==, 1);
@@ -203,7 +203,7 @@ static void test_parameters_come_back(void)
 	transport_free(transport);
 }
 
-/* A device that another program has made is not taken for one of ours. */
+/* A device that another program created is not taken for one of ours. */
 static void test_limits_of_other_programs_are_noted(void)
 {
 	struct transport *transport = open_any();

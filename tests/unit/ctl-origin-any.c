@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* In the place of tools/ctl/origin.c, for tests without the driver: any descriptor is ubd's. */
+/* Replaces tools/ctl/origin.c in tests without the driver: any descriptor counts as ubd's. */
 #include "ctl.h"
 
 bool ctl_is_disk(int fd)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The bits of a dirty bitmap, against a model that has a byte for each granule. */
+/* The bits of a dirty bitmap, compared with a model that has a byte per granule. */
 #include <glib.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ static void assert_equals(const struct dirty_bits *bits, const bool *model, uint
 		g_assert_cmpuint(bytes, >, 0);
 		for (uint64_t i = off; i < off + bytes; i += GRANULARITY)
 			g_assert_cmpint(model[i / GRANULARITY], ==, dirty);
-		/* It ends where the state does. */
+		/* A run ends where the state changes. */
 		if (off + bytes < disk_bytes)
 			g_assert_cmpint(model[(off + bytes) / GRANULARITY], !=, dirty);
 		count += dirty ? bytes : 0;
@@ -96,7 +96,7 @@ static void test_bytes(void)
 	dirty_bits_free(bits);
 }
 
-/* An image's bits behind the end are not taken. */
+/* Bits of an image beyond the end are dropped. */
 static void test_put(void)
 {
 	struct dirty_bits *bits = dirty_bits_try_new(70 * GRANULARITY, 9);
@@ -119,7 +119,7 @@ static void test_put(void)
 	dirty_bits_free(bits);
 }
 
-/* Between any two granularities, nothing is lost and no more than the coarser granule added. */
+/* Between any two granularities, nothing is lost, and at most the coarser granule is added. */
 static void test_merge(void)
 {
 	for (unsigned from = 9; from < 14; from++) {
@@ -162,7 +162,7 @@ static gpointer set_every_fourth(gpointer arg)
 	return NULL;
 }
 
-/* Threads that set neighbouring bits do not undo each other. */
+/* Threads that set neighbouring bits do not undo each other's bits. */
 static void test_threads(void)
 {
 	struct dirty_bits *bits = dirty_bits_try_new((uint64_t)GRANULARITY << 16, 9);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Making images: what is refused leaves everything as it was. */
+/* Creating images: a request that is refused changes nothing. */
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -25,7 +25,7 @@ static uint64_t space_on_disk(const char *name)
 	return st.st_blocks * 512;
 }
 
-/* Expects that it fails with words, and that a file that was not there still is not. */
+/* Expects an error with these words, and no new file. */
 static void co_create_fails(const char *name, const char *format,
 			    const struct image_create_opts *opts, int code, const char *words)
 {
@@ -80,7 +80,7 @@ CO_TEST(test_raw_preallocation)
 	}
 }
 
-/* ---- what is there already ---- */
+/* ---- existing files ---- */
 
 CO_TEST(test_an_existing_image_is_replaced)
 {
@@ -99,7 +99,7 @@ CO_TEST(test_an_existing_image_is_replaced)
 	image_co_close(img);
 }
 
-/* A mistake in the request does not cost the image that is there. */
+/* A mistake in the request does not destroy the existing image. */
 CO_TEST(test_bad_requests_do_not_empty_a_file)
 {
 	struct image_create_opts opts = { .size = MIB, .size_given = true };
@@ -133,7 +133,7 @@ CO_TEST(test_places_where_no_file_can_be)
 	co_create_fails("rbd:x", "raw", &opts, EINVAL, "Unknown protocol");
 }
 
-/* The file is made, then does not get its size, then is removed. */
+/* The file is created, cannot get its size, and is removed. */
 CO_TEST(test_a_failure_leaves_no_file)
 {
 	struct image_create_opts opts = { .size = 4 * MIB, .size_given = true };
@@ -178,7 +178,7 @@ CO_TEST(test_backing_files_that_are_refused)
 	co_create_fails("r.top", "qcow2", &opts, EINVAL, "got empty string");
 	opts.backing_filename = "missing";
 	co_create_fails("r.top", "qcow2", &opts, ENOENT, "No such file");
-	/* Unless nobody looks. */
+	/* Unless the backing file is not checked. */
 	co_create_ok("r.unchecked", "qcow2", MIB, "missing", "raw");
 }
 
@@ -200,7 +200,7 @@ CO_TEST(test_loops_are_refused)
 	opts.backing_unchecked = true;
 	opts.backing_filename = "l.new";
 	co_create_fails("l.new", "qcow2", &opts, ELOOP, "its own backing file");
-	/* By another name, although there is no such file yet. */
+	/* Under another name, although the file does not exist yet. */
 	opts.backing_filename = "./l.new";
 	co_create_fails("l.new", "qcow2", &opts, ELOOP, "its own backing file");
 	opts.backing_filename = "file:l.new";
@@ -213,7 +213,7 @@ CO_TEST(test_loops_are_refused)
 	image_co_close(co_open_ok("l.top", NULL, 0));
 }
 
-/* ---- what there is ---- */
+/* ---- what is available ---- */
 
 static bool has_option(const char *format, const char *name)
 {
@@ -252,7 +252,7 @@ static void *make_slowly(void *arg)
 	return NULL;
 }
 
-/* A signal handler must not miss the file that a worker has made and not yet added. */
+/* A signal handler must not miss a file that a worker has created but not yet listed. */
 static void test_abandoning_waits_for_a_file_that_is_made(void)
 {
 	struct image_begun begun = { .making = true };
@@ -269,7 +269,7 @@ int main(int argc, char **argv)
 
 	g_test_init(&argc, &argv, NULL);
 	scratch = enter_scratch();
-	/* What passes the limit of a test is an error, not the end. */
+	/* Exceeding the limit of a test is an error and does not end the process. */
 	signal(SIGXFSZ, SIG_IGN);
 	g_test_add_func("/create/raw-has-whole-sectors", test_raw_has_whole_sectors);
 	g_test_add_func("/create/raw-preallocation", test_raw_preallocation);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The bottom node `file`: transfers at and behind the end, holes, flushes, and
- * what it makes of a kernel that does things by halves. For the last it is linked
- * with --wrap: calls of co_preadv() and the like come here first.
+ * The bottom node `file`: transfers at and beyond the end, holes, flushes, and how it copes with a
+ * kernel that does only part of the work. For the latter it is linked with --wrap: calls of
+ * co_preadv() and the like come here first.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -10,17 +10,17 @@
 
 #include "image-test.h"
 
-/* ---- the kernel, and faults of it ---- */
+/* ---- the kernel and its faults ---- */
 
 static struct {
 	_Atomic int preads, pwrites, fdatasyncs, fallocates;
-	size_t max_transfer;	     /* 0: as asked */
-	_Atomic ssize_t write_loses; /* the last bytes of the next write do not get there */
-	int error;		     /* the next calls fail with it ... */
-	int errors;		     /* ... that many times */
+	size_t max_transfer;	     /* 0: no limit */
+	_Atomic ssize_t write_loses; /* the last bytes of the next write are not written */
+	int error;		     /* the next calls fail with this error ... */
+	int errors;		     /* ... this many times */
 	int refuse_mode;	     /* fallocate with this mode is not supported */
-	bool refuse_all;	     /* nor with any */
-	struct co_queue *stuck;	     /* fdatasyncs wait here */
+	bool refuse_all;	     /* nor with any other mode */
+	struct co_queue *stuck;	     /* fdatasync() waits here */
 	struct thread_lock lock;
 	bool let_go;
 } kernel;
@@ -100,7 +100,7 @@ int __wrap_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 
 /* ---- helpers ---- */
 
-/* A file of @bytes times 'o', opened as a node. */
+/* Opens a file of @bytes times 'o' as a node. */
 static struct image *co_new_file(uint64_t bytes, unsigned flags)
 {
 	g_autofree char *data = g_malloc(bytes + 1);
@@ -173,7 +173,7 @@ CO_TEST(test_writes_let_it_grow)
 		uint32_t align = image_limits(img)->request_alignment;
 
 		g_assert_cmpint(image_co_pwrite(img, 20000, 3, "new", 0), ==, 0);
-		/* It ends on the alignment now. */
+		/* The file now ends on the alignment. */
 		g_assert_cmpuint(image_size(img), ==, (20003 + align - 1) / align * align);
 		g_assert_cmpuint(size_on_disk(), ==, image_size(img));
 		check_bytes(img, 0, 5000, 'o');
@@ -183,7 +183,7 @@ CO_TEST(test_writes_let_it_grow)
 	}
 }
 
-/* More than one call takes, with empty ones between. */
+/* More than one call accepts, with empty ones in between. */
 CO_TEST(test_many_iovecs)
 {
 	struct image *img = co_new_file(0, 0);
@@ -228,7 +228,7 @@ CO_TEST(test_short_transfers_go_on)
 	}
 }
 
-/* O_DIRECT cannot go on in the middle of a block. */
+/* O_DIRECT cannot continue in the middle of a block. */
 CO_TEST(test_a_write_that_ends_in_a_block)
 {
 	for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
@@ -241,7 +241,7 @@ CO_TEST(test_a_write_that_ends_in_a_block)
 		g_assert_cmpint(kernel.pwrites, ==, 2);
 		check_bytes(img, 4096, 8192, 'n');
 		check_bytes(img, 12288, 4096, 'o');
-		/* Not even one block: that leads nowhere. */
+		/* Not even one block was written: no progress is possible. */
 		kernel.write_loses = 8192;
 		g_assert_cmpint(image_co_pwrite(img, 4096, 8192, buf, 0), ==, -EIO);
 		iobuf_free(buf);
@@ -304,7 +304,7 @@ CO_TEST(test_flush_only_after_a_change)
 	g_assert_cmpint(image_co_truncate(img, 8192), ==, 0);
 	g_assert_cmpint(image_co_flush(img), ==, 0);
 	g_assert_cmpint(kernel.fdatasyncs, ==, 3);
-	/* A write that failed may have changed something. */
+	/* A failed write may have changed something. */
 	kernel.error = -EIO;
 	kernel.errors = 1;
 	g_assert_cmpint(image_co_pwrite(img, 0, 1, "n", 0), ==, -EIO);
@@ -323,7 +323,7 @@ CO_TEST(test_close_flushes)
 	g_assert_cmpint(kernel.fdatasyncs, ==, 1);
 }
 
-/* The kernel forgets what it could not write back; we do not. */
+/* The kernel forgets what it could not write back; the node does not. */
 CO_TEST(test_a_failed_flush_fails_for_good)
 {
 	struct image *img = co_new_file(4096, 0);
@@ -369,7 +369,7 @@ static void wait_a_little(void)
 	co_sleep_ns(20 * 1000 * 1000);
 }
 
-/* Those who come while one fdatasync runs share the next one. */
+/* Flushes that arrive while an fdatasync() runs share the next one. */
 CO_TEST(test_overlapping_flushes_share)
 {
 	struct image *img = co_new_file(4096, 0);
@@ -401,7 +401,7 @@ CO_TEST(test_overlapping_flushes_share)
 	co_queue_destroy(&stuck);
 }
 
-/* Nothing changed since it started, but what it covers is not durable before it ends. */
+/* Nothing changed since that one started, but its data is not durable before it ends. */
 CO_TEST(test_a_flush_waits_for_the_one_that_runs)
 {
 	struct image *img = co_new_file(4096, 0);
@@ -442,7 +442,7 @@ struct appender {
 	unsigned number;
 };
 
-/* The blocks go round: so every write is behind the end that the others know. */
+/* The loops take turns, so every write is beyond the end that the others know. */
 static void append_blocks(void *arg)
 {
 	struct appender *a = arg;
@@ -522,7 +522,7 @@ CO_TEST(test_discard_makes_holes)
 	g_assert_cmpstr(extents, ==, "d64 z64 d128 ");
 	check_bytes(img, 65536, 65536, 0);
 	g_assert_cmpint(image_co_allocated_bytes(img), ==, before - 65536);
-	/* It does not grow by what lies behind its end. */
+	/* The part beyond the end does not make the file grow. */
 	g_assert_cmpint(image_co_pdiscard(img, 128 * 1024, 1 << 20), ==, 0);
 	g_assert_cmpuint(size_on_disk(), ==, 256 * 1024);
 	check_bytes(img, 65536, 192 * 1024, 0);
@@ -538,7 +538,7 @@ CO_TEST(test_zeroes_are_zero_and_let_it_grow)
 		struct image *img = co_new_file(65536, modes[i % 2] | IMAGE_UNMAP);
 
 		kernel.refuse_mode = refused[i / 4];
-		/* Inside, over the end, behind the end. */
+		/* Inside, across and beyond the end. */
 		g_assert_cmpint(image_co_pwrite_zeroes(img, 1000, 5000, flags[i / 2 % 2]), ==, 0);
 		g_assert_cmpuint(image_size(img), ==, 65536);
 		g_assert_cmpint(image_co_pwrite_zeroes(img, 61440, 8192, flags[i / 2 % 2]), ==, 0);
@@ -585,7 +585,7 @@ CO_TEST(test_truncate)
 	image_co_close(img);
 }
 
-/* ---- what others do to it ---- */
+/* ---- changes by other programs ---- */
 
 static void check_read_fails(struct image *img, uint64_t off, uint64_t bytes)
 {
@@ -601,7 +601,7 @@ CO_TEST(test_what_others_cut_off_is_an_error)
 
 		g_assert_cmpint(truncate("file", 10000), ==, 0);
 		check_bytes(img, 0, 8192, 'o');
-		/* Behind what it ever had nothing is missing. */
+		/* Nothing is missing beyond what the file ever had. */
 		check_bytes(img, 65536, 4096, 0);
 		g_assert_cmpuint(image_troubles(img), ==, 0);
 		check_read_fails(img, 8192, 4096);
@@ -615,7 +615,7 @@ CO_TEST(test_what_others_cut_off_is_an_error)
 	}
 }
 
-/* The hole that it then has was something else once. */
+/* The hole that appears there once had other contents. */
 CO_TEST(test_what_was_cut_off_does_not_come_back)
 {
 	struct image *img = co_new_file(65536, 0);
@@ -645,7 +645,7 @@ CO_TEST(test_block_status_notices_a_cut)
 	image_co_close(img);
 }
 
-/* Neither a cut of our own nor what makes it longer. */
+/* Neither our own truncation nor growth counts. */
 CO_TEST(test_what_is_no_cut)
 {
 	struct image *img = co_new_file(65536, 0);
@@ -665,7 +665,7 @@ CO_TEST(test_deletion_is_noticed)
 {
 	struct image *img = co_new_file(4096, 0);
 
-	/* Another name is as good. */
+	/* Another name will do. */
 	g_assert_cmpint(link("file", "other"), ==, 0);
 	g_assert_cmpint(unlink("file"), ==, 0);
 	image_inspect(img);
@@ -677,7 +677,7 @@ CO_TEST(test_deletion_is_noticed)
 	image_co_close(img);
 }
 
-/* A file that had no name from the start is as its owner wants it. */
+/* A file without a name from the start is meant to have none. */
 CO_TEST(test_a_file_without_a_name)
 {
 	struct image *img = NULL;
@@ -713,7 +713,7 @@ CO_TEST(test_troubles_of_the_whole_chain)
 	image_co_close(img);
 }
 
-/* A raw image of two sectors, which have been written as a part of a bigger block. */
+/* A raw image of two sectors, written as part of a larger block. */
 static struct image *co_raw_with_tail(void)
 {
 	g_autofree char *block = g_malloc0(4096);

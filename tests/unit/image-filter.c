@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Nodes that stand on nodes: a filter between a format and its file, and a format on a format. */
+/* Nodes on nodes: a filter between a format and its file, and a format on a format. */
 #include "image-test.h"
 
 #define CLUSTER 65536
 
-/* ---- a filter: it shows what lies below with the halves of each byte exchanged; holes stay zero
- * ---- */
+/* ---- a filter that swaps the halves of each byte; holes stay zero ---- */
 
 static unsigned nr_writes, nr_flushes;
 
@@ -108,7 +107,7 @@ static struct image *co_open_filtered(unsigned flags)
 	return img;
 }
 
-/* A qcow2 image that only the filter makes legible. */
+/* A qcow2 image that can only be read through the filter. */
 static void make_image(void)
 {
 	g_autofree char *data = NULL;
@@ -141,7 +140,7 @@ CO_TEST(test_qcow2_on_a_filter)
 	make_image();
 	nr_writes = nr_flushes = 0;
 	img = co_open_filtered(IMAGE_RDWR);
-	/* Its header was found through the filter, and the file grows through it. */
+	/* Its header was read through the filter, and the file grows through it. */
 	g_assert_cmpstr(image_format(img), ==, "qcow2");
 	memset(data, 0x5a, bytes);
 	g_assert_cmpint(image_co_pwrite(img, CLUSTER / 2, bytes, data, 0), ==, 0);
@@ -177,7 +176,7 @@ CO_TEST(test_what_is_known_of_the_file)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* Also of a filter that no format stands on. */
+/* Also for a filter that no format stands on. */
 CO_TEST(test_memory)
 {
 	g_autoptr(GError) err = NULL;
@@ -191,14 +190,14 @@ CO_TEST(test_memory)
 	g_assert_cmpint(image_memory_take(filter, left + 1, "it", &err), ==, -EFBIG);
 	g_assert_cmpint(image_memory_take(filter, 4096, "it", NULL), ==, 0);
 	g_assert_cmpuint(image_memory_left(filter), ==, left - 4096);
-	/* A filter on a filter: they share the account, whoever is closed first. */
+	/* A filter on a filter: they share the account, whichever is closed first. */
 	g_clear_error(&err);
 	g_assert_cmpint(image_co_new_format(&filter_ops, filter, 0, &img, &err), ==, 0);
 	g_assert_cmpuint(image_memory_left(img), ==, left - 4096);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* The lock that keeps writers out is taken at the bottom. */
+/* The lock that keeps writers out is taken on the bottom. */
 CO_TEST(test_writers_are_kept_out)
 {
 	struct image_open_opts opts = { .flags = IMAGE_BEAR_WRITERS };
@@ -232,7 +231,7 @@ CO_TEST(test_raw_on_qcow2)
 	g_assert_cmpuint(image_size(img), ==, 1 << 20);
 	memset(data, 0x33, CLUSTER);
 	g_assert_cmpint(image_co_pwrite(img, 12345, CLUSTER, data, IMAGE_REQ_FUA), ==, 0);
-	/* What is below does not grow by writes, but by being resized. */
+	/* Writes do not make the image below grow; a resize does. */
 	g_assert_cmpint(image_co_pwrite(img, 1 << 20, 512, data, 0), ==, -EIO);
 	g_assert_cmpint(image_co_resize(img, 2 << 20, IMAGE_PREALLOC_OFF, NULL), ==, 0);
 	g_assert_cmpint(image_co_pwrite(img, 1 << 20, 512, data, 0), ==, 0);

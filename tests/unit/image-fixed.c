@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Requests whose data are in a registered buffer: what files take as it is, what is
- * copied, and that no rule of a request is missed. It is linked with --wrap: transfers
- * come here first.
+ * Requests whose data is in a registered buffer: what files take directly, what is copied, and that
+ * all rules for requests still hold. Linked with --wrap: transfers come here first.
  */
 #include "fixed.h"
 #include "image-test.h"
@@ -11,7 +10,7 @@
 #define CLUSTER	   (64 * K)
 #define BUF_BYTES  (4 * CLUSTER)
 #define BUF_INDEX  3
-#define BUF_OFFSET 4096 /* of the registered memory, so that offsets count */
+#define BUF_OFFSET 4096 /* in the registered memory, so that offsets matter */
 
 static struct {
 	unsigned fixed;	 /* transfers of the registered buffer ... */
@@ -67,7 +66,7 @@ int __wrap_co_fdatasync(int fd)
 /* ---- the buffer ---- */
 
 static struct fixed_memory fixed;
-static uint8_t *memory; /* BUF_BYTES; within what is registered */
+static uint8_t *memory; /* BUF_BYTES, inside the registered memory */
 
 static struct iobuf view(void)
 {
@@ -132,7 +131,7 @@ static void co_read_ok(struct image *img, uint64_t off, uint64_t bytes)
 	memset(memory, '?', BUF_BYTES);
 	start_counting();
 	g_assert_cmpint(image_co_preadv(img, off, bytes, view()), ==, 0);
-	/* What lies behind is not touched. */
+	/* The memory behind it is untouched. */
 	for (uint64_t i = bytes; i < BUF_BYTES; i++)
 		g_assert_cmphex(memory[i], ==, '?');
 }
@@ -143,7 +142,7 @@ static void assert_bytes(const uint8_t *at, uint64_t bytes, char byte)
 		g_assert_cmphex(at[i], ==, byte);
 }
 
-/* As anybody else reads it. */
+/* As a reader without registered buffers sees it. */
 static void co_assert_disk(struct image *img, uint64_t off, uint64_t bytes, char byte)
 {
 	g_autofree uint8_t *buf = g_malloc(bytes);
@@ -210,7 +209,7 @@ FIXED_TEST(test_what_is_not_aligned_is_bounced)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* Whatever the file system makes of O_DIRECT: memory at an odd address, and at a good one. */
+/* Whatever O_DIRECT needs on the file system: memory at an odd address and at an aligned one. */
 FIXED_TEST(test_direct)
 {
 	struct image *img = co_new("raw", IMAGE_DIRECT);
@@ -239,7 +238,7 @@ FIXED_TEST(test_another_header_is_not_written_to_a_guessed_raw)
 	memcpy(memory, "QFI\xfb\0\0\0\3", 8);
 	start_counting();
 	g_assert_cmpint(image_co_pwritev(img, 0, 4 * K, view(), 0), ==, -EPERM);
-	/* Who looks at it has a copy, and it is that which is written. */
+	/* The check works on a copy, and that copy is written. */
 	assert_moved(0, 4 * K);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
@@ -293,7 +292,7 @@ FIXED_TEST(test_a_copy_that_fails_fails_the_request)
 	kernel.refuse = 1;
 	g_assert_cmpint(image_co_pwritev(img, 0, CLUSTER, view(), 0), ==, -ENXIO);
 	g_assert_cmpint(image_co_pwrite_compressed(img, 0, CLUSTER, view()), ==, -ENXIO);
-	/* C6: nothing of it is left. */
+	/* C6: no part of it was written. */
 	co_assert_disk(img, 0, CLUSTER, 0);
 	fixed = whole;
 	g_assert_cmpint(image_co_close(img), ==, 0);
@@ -332,7 +331,7 @@ FIXED_TEST(test_qcow2_new_clusters)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* A chain with all there is: 'b' below, 'a' above, zeroes, nothing, compressed. */
+/* A chain with everything: 'b' below, 'a' above, zeroes, unallocated, compressed. */
 static struct image *co_new_chain(void)
 {
 	struct image *img;
@@ -360,7 +359,7 @@ FIXED_TEST(test_qcow2_reads_of_every_kind)
 	struct image *img = co_new_chain();
 
 	co_read_ok(img, 60 * K, 4 * K + 2 * CLUSTER + 8 * K);
-	/* Below, above; only what was deflated is copied, and what no file has. */
+	/* Below and above are read directly; only decompressed data and zeroes are copied. */
 	assert_moved(3, CLUSTER);
 	assert_bytes(memory, 4 * K, 'b');
 	assert_bytes(memory + 4 * K, CLUSTER, 'a');
@@ -388,7 +387,7 @@ FIXED_TEST(test_qcow2_copy_on_write)
 	co_assert_disk(img, CLUSTER, CLUSTER, 'a');
 	co_assert_disk(img, 2 * CLUSTER, 60 * K, 'c');
 	co_assert_disk(img, 2 * CLUSTER + 60 * K, 4 * K, 'w');
-	/* And whole clusters have no edges. */
+	/* Whole clusters have no edges. */
 	co_write_ok(img, 0, CLUSTER, 'v');
 	assert_moved(1, 0);
 	co_assert_disk(img, 0, CLUSTER, 'v');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Image locks: we and QEMU's tools refuse each other, and share where both only read. */
+/* Image locks: QEMU's tools and ours exclude each other, and share where both only read. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 
 #define EBUSY_WORDS "Is another process using the image"
 
-/* A qemu-io that has the image open until it is let go. */
+/* A qemu-io that keeps the image open until it is told to go. */
 struct qemu_io {
 	GPid pid;
 	int in, out;
@@ -27,7 +27,7 @@ static struct qemu_io qemu_io_hold(char **argv)
 					 G_SPAWN_STDERR_TO_DEV_NULL,
 				 NULL, NULL, &qemu.pid, &qemu.in, &qemu.out, NULL, &err);
 	g_assert_no_error(err);
-	/* When it answers a command, it has opened and locked the image. */
+	/* Once it answers a command, it has opened and locked the image. */
 	g_assert_cmpint(write(qemu.in, command, strlen(command)), ==, strlen(command));
 	do {
 		ssize_t ret = read(qemu.out, answer + len, sizeof(answer) - 1 - len);
@@ -67,7 +67,7 @@ static bool try_run(char **argv, char **ret_said)
 
 #define RUNS(...)    try_run((char *[]){ __VA_ARGS__, NULL }, NULL)
 
-/* Expects that QEMU refuses, and for the lock. */
+/* Expects QEMU to refuse, because of the lock. */
 #define REFUSED(...) refused((char *[]){ __VA_ARGS__, NULL })
 
 static void refused(char **argv)
@@ -92,7 +92,7 @@ CO_TEST(test_qemu_writes_and_we_are_refused)
 
 	co_open_fails("top", NULL, IMAGE_RDWR, EBUSY, EBUSY_WORDS);
 	co_open_fails("top", NULL, 0, EBUSY, EBUSY_WORDS);
-	/* Its backing file can be read, not written. */
+	/* Its backing file can be read but not written. */
 	co_open_fails("base", NULL, IMAGE_RDWR, EBUSY, EBUSY_WORDS);
 	image_co_close(co_open_ok("base", NULL, 0));
 	image_co_close(co_open_ok("top", NULL, IMAGE_FORCE_SHARE));
@@ -118,7 +118,7 @@ CO_TEST(test_qemu_writes_raw_and_we_are_refused)
 	qemu_io_let_go(&qemu);
 }
 
-/* Where that is asked for, and the format keeps nothing in memory. */
+/* If asked for, and if the format caches nothing. */
 CO_TEST(test_qemu_writes_raw_and_we_look_at_it)
 {
 	struct qemu_io qemu = HOLD("-f", "raw", "raw");
@@ -134,7 +134,7 @@ CO_TEST(test_qemu_writes_raw_and_we_look_at_it)
 	qemu_io_let_go(&qemu);
 }
 
-/* From the moment on in which its format is known. */
+/* From the moment its format is known. */
 CO_TEST(test_looked_at_with_metadata_keeps_writers_out)
 {
 	struct image *img = co_open_ok("top", NULL, IMAGE_BEAR_WRITERS);
@@ -167,7 +167,7 @@ CO_TEST(test_we_write_and_qemu_is_refused)
 	REFUSED("qemu-img", "info", "top");
 	REFUSED("qemu-img", "check", "top");
 	g_assert_true(RUNS("qemu-img", "info", "-U", "top"));
-	/* Below it QEMU may read, not write. */
+	/* QEMU may read the backing file, but not write to it. */
 	REFUSED("qemu-io", "-f", "qcow2", "base", "-c", "quit");
 	g_assert_true(RUNS("qemu-io", "-r", "-f", "qcow2", "base", "-c", "quit"));
 	image_co_close(img);
@@ -209,7 +209,7 @@ CO_TEST(test_we_refuse_ourselves)
 	image_co_close(img);
 }
 
-/* As the kernel may for a moment, for requests that are over; here it is a child. */
+/* The kernel may keep the file open for a moment, for completed requests; here a child does. */
 CO_TEST(test_closed_is_unlocked_whoever_has_the_file)
 {
 	struct image *img = co_open_ok("top", NULL, IMAGE_RDWR);
@@ -232,7 +232,7 @@ CO_TEST(test_sharing_is_for_readers)
 	co_open_fails("top", NULL, IMAGE_RDWR | IMAGE_FORCE_SHARE, EINVAL, "read-only");
 }
 
-/* Whoever has it open, even to read only: it is neither emptied nor removed. */
+/* A file that is open, even for reading only, is neither truncated nor removed. */
 CO_TEST(test_create_spares_an_image_in_use)
 {
 	struct image_create_opts opts = { .size = 65536, .size_given = true };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What images take in memory: no more than is allowed for a chain, whatever they say of
- * themselves, and layers that are only read hardly anything.
+ * The memory that images use: no more than the limit for a chain, whatever their headers say, and
+ * hardly any for layers that are only read.
  */
 #include <sys/resource.h>
 #include <unistd.h>
@@ -45,7 +45,9 @@ static struct image *co_open_limited(const char *name, unsigned flags, uint64_t 
 	return img;
 }
 
-/* It is refused with a line that says what, how much (begins with @needs) and how much is allowed.
+/*
+ * Expects an error of one line with what needs memory, how much (begins with @needs), and the
+ * limit.
  */
 static void co_open_needs(const char *name, const struct image_open_opts *opts, const char *needs)
 {
@@ -77,7 +79,7 @@ static void co_read_all_zero(struct image *img, uint64_t off)
 	g_assert_true(buffer_is_zero(buf, sizeof(buf)));
 }
 
-/* Of each layer the L1 table has 32 MiB; only the top one's, which is written, gets into memory. */
+/* Each layer's L1 table has 32 MiB; only that of the top, which is writable, is loaded. */
 CO_TEST(test_many_sparse_layers)
 {
 	uint64_t before = peak_bytes();
@@ -101,7 +103,7 @@ CO_TEST(test_many_sparse_layers)
 	g_assert_cmpuint(peak_bytes() - before, <, 300 * MIB);
 }
 
-/* What is mapped by an L1 table that is not in memory is found. */
+/* Mappings are found although the L1 table is not in memory. */
 CO_TEST(test_long_l1_table)
 {
 	static const uint64_t places[] = { 0, 3 * GIB + 512, 64 * GIB, 128 * GIB - 4 * KIB };
@@ -134,7 +136,7 @@ CO_TEST(test_l1_table_refused)
 	co_open_needs("disk", &opts, "the metadata cache needs 6");
 }
 
-/* 256 Ki L2 tables in a file of some MiB. */
+/* 256 Ki L2 tables in a file of a few MiB. */
 CO_TEST(test_too_many_tables)
 {
 	struct image_open_opts opts = { .flags = IMAGE_RDWR, .memory_limit = 8 * MIB };
@@ -166,7 +168,7 @@ static void co_add_bitmap(const char *name)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* 16 MiB of bits are there once, also while they are stored. */
+/* 16 MiB of bits exist once, even while they are being stored. */
 CO_TEST(test_bitmaps)
 {
 	struct image_open_opts opts = { .flags = IMAGE_RDWR, .memory_limit = 8 * MIB };
@@ -180,7 +182,7 @@ CO_TEST(test_bitmaps)
 	image_co_bitmap_change(img, IMAGE_BITMAP_ENABLE, "one", 0, &err);
 	g_assert_no_error(err);
 	g_assert_cmpint(image_co_pwrite(img, 5 * GIB, 4, "data", 0), ==, 0);
-	/* There is no room for a second one; the first goes on. */
+	/* There is no room for a second bitmap; the first keeps working. */
 	g_assert_cmpint(image_co_bitmap_change(img, IMAGE_BITMAP_ENABLE, "two", 0, &err), ==,
 			-EFBIG);
 	g_assert_nonnull(strstr(err->message, "bitmap 'two' needs 16777216 bytes"));
@@ -189,7 +191,7 @@ CO_TEST(test_bitmaps)
 	co_open_needs("disk", &opts, "bitmap 'one' needs 16777216 bytes");
 }
 
-/* What an operation needs for itself is given back, and counted before it begins. */
+/* The memory of an operation is counted before it begins, and given back. */
 CO_TEST(test_operations)
 {
 	g_autoptr(GError) err = NULL;

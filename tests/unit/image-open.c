@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Opening: what is refused and how it is said, formats by header, chains. */
+/* Opening images: what is refused and with which message, probing, chains. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,7 +7,7 @@
 
 #define MIB (1024 * 1024)
 
-/* ---- files that are no images ---- */
+/* ---- files that are not images ---- */
 
 CO_TEST(test_missing_file)
 {
@@ -23,7 +23,7 @@ CO_TEST(test_wrong_kind_of_file)
 	g_assert_cmpint(mkfifo("pipe", 0644), ==, 0);
 	co_open_fails("folder", NULL, 0, EISDIR, "it is a directory");
 	co_open_fails("folder", NULL, IMAGE_RDWR, EISDIR, "it is a directory");
-	/* And nobody waits for somebody to write to it. */
+	/* Opening a pipe does not wait for a writer. */
 	co_open_fails("pipe", NULL, 0, EINVAL, "it is a pipe");
 	co_open_fails("/dev/null", NULL, IMAGE_RDWR, EINVAL, "it is a character device");
 }
@@ -47,7 +47,7 @@ CO_TEST(test_no_permission)
 	g_assert_cmpint(seteuid(getuid()), ==, 0);
 }
 
-/* Whatever file system the test is on: its clock is ours or says nothing. */
+/* On any file system: the time is by our clock, or unknown. */
 CO_TEST(test_when_a_file_was_changed)
 {
 	struct image *img;
@@ -98,7 +98,7 @@ CO_TEST(test_unknown_format)
 			"Could not open 'x': Unknown driver 'vmdk', must be one of: qcow2, raw");
 }
 
-/* Also where the name of a file has more than one. */
+/* Even if a file name contains newlines. */
 CO_TEST(test_errors_are_one_line)
 {
 	g_autoptr(GError) err = NULL;
@@ -122,7 +122,7 @@ CO_TEST(test_an_empty_file_is_raw)
 	co_open_fails("empty", "qcow2", 0, EINVAL, "");
 }
 
-/* A disk has whole sectors; and what makes them whole does not stay behind in bigger blocks. */
+/* A disk has whole sectors, but no padding of larger blocks stays behind in the file. */
 CO_TEST(test_raw_of_an_odd_size)
 {
 	static const unsigned modes[] = { 0, IMAGE_DIRECT };
@@ -151,7 +151,7 @@ CO_TEST(test_raw_of_an_odd_size)
 	}
 }
 
-/* Else the user of a disk could choose a backing file for the next one who opens it. */
+/* Otherwise the user of a disk could choose a backing file for the next open. */
 CO_TEST(test_a_guessed_raw_image_stays_raw)
 {
 	static const char header[] = "QFI\373\0\0\0\003";
@@ -166,7 +166,7 @@ CO_TEST(test_a_guessed_raw_image_stays_raw)
 	g_assert_cmpint(image_co_pwrite(img, 512, 8, header, 0), ==, 0);
 	g_assert_cmpint(image_co_pwrite(img, 0, 8, "no magic", 0), ==, 0);
 	image_co_close(img);
-	/* Where raw was asked for, the disk is the user's. */
+	/* If raw was asked for, the guest may write anything. */
 	img = co_open_ok("guess", "raw", IMAGE_RDWR);
 	g_assert_cmpint(image_co_pwrite(img, 0, 8, header, 0), ==, 0);
 	image_co_close(img);
@@ -233,7 +233,7 @@ CO_TEST(test_a_chain_is_relative_to_the_overlay)
 	image_co_close(img);
 }
 
-/* Which layer decides what, also behind the end of a short one. */
+/* Which layer decides, also beyond the end of a short one. */
 CO_TEST(test_block_status_through_a_chain)
 {
 	struct image *img, *base;

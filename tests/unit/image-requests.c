@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The checked entry: what it refuses, and that a node sees only requests of the
- * alignment it asked for, while nothing that goes on beside is lost.
+ * The checked entry: what it refuses, that a node only sees requests aligned as it asked, and that
+ * concurrent changes are not lost.
  */
 #include "image-test.h"
 
@@ -11,7 +11,7 @@
 /* ---- a disk in memory that wants everything aligned ---- */
 
 struct disk {
-	struct thread_lock lock; /* a block is read or written at once */
+	struct thread_lock lock; /* each block is read or written atomically */
 	uint8_t *data;
 	_Atomic unsigned reads, writes, zeroes, discards, flushes;
 	uint64_t discard_off, discard_bytes;
@@ -40,7 +40,7 @@ static int disk_co_close(struct image *img)
 	return 0;
 }
 
-/* A sector at a time, so that what is not locked out comes in between. */
+/* One sector at a time, so that requests that are not locked out come in between. */
 static int disk_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	struct disk *disk = img->opaque;
@@ -142,7 +142,7 @@ static void disk_co_end(struct disk *disk, struct image *img)
 	iobuf_free(disk->data);
 }
 
-/* Whether the disk is all 'o' but for [off, off + bytes), which is all @byte. */
+/* Checks that the disk is all 'o' except [off, off + bytes), which is all @byte. */
 static void check_only_changed(struct disk *disk, uint64_t off, uint64_t bytes, uint8_t byte)
 {
 	for (uint64_t i = 0; i < SIZE; i++) {
@@ -178,7 +178,7 @@ CO_TEST(test_out_of_range)
 		g_assert_cmpint(image_co_block_status(img, off, bytes, &extent), ==, -EIO);
 		g_assert_cmpint(image_co_block_status_chain(img, off, bytes, &extent), ==, -EIO);
 	}
-	/* A bottom node has no end for reads and writes, but numbers have. */
+	/* A bottom node has no end for reads and writes, but numbers do. */
 	g_assert_cmpint(image_co_pread(image_file(img), INT64_MAX, 1, &byte), ==, -EIO);
 	g_assert_cmpint(image_co_pwrite(image_file(img), UINT64_MAX, 1, &byte, 0), ==, -EIO);
 	g_assert_cmpuint(disk.reads + disk.writes + disk.zeroes + disk.discards, ==, 0);
@@ -268,7 +268,7 @@ CO_TEST(test_aligned_requests_are_not_copied)
 	disk_co_end(&disk, img);
 }
 
-/* Only the blocks at its ends are read: two, however long it is. */
+/* Only the two blocks at its ends are read, however long it is. */
 CO_TEST(test_a_write_reads_its_edges_only)
 {
 	struct disk disk = {};
@@ -289,7 +289,7 @@ CO_TEST(test_a_failed_write_says_so)
 
 	g_assert_cmpint(image_co_pwrite(img, 100, 5, "hello", IMAGE_REQ_FUA), ==, -ENOSPC);
 	g_assert_cmpuint(disk.flushes, ==, 0);
-	/* Nobody was left locked. */
+	/* No lock was left held. */
 	disk.write_error = 0;
 	g_assert_cmpint(image_co_pwrite(img, 100, 5, "hello", 0), ==, 0);
 	disk_co_end(&disk, img);
@@ -384,7 +384,7 @@ struct writer {
 	struct image *img;
 	unsigned number;
 	GRand *rand;
-	uint8_t mine[RUNS * RUN]; /* what my bytes are */
+	uint8_t mine[RUNS * RUN]; /* what this writer's bytes are */
 	struct team *team;
 };
 
@@ -395,7 +395,10 @@ struct team {
 	struct coroutine *boss;
 };
 
-/* The writers take turns with runs of bytes: so all share every block, and a lost update shows. */
+/*
+ * Runs of bytes alternate between the writers: all of them share every block, so a lost update
+ * shows.
+ */
 static uint64_t guest_off_of(const struct writer *w, uint64_t run)
 {
 	return (run * WRITERS + w->number) * RUN;

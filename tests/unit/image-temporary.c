@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Temporary overlays: they leave nothing behind, do not touch their base, and are complete when
- * they get a name. The kernel without O_TMPFILE, and failures, are played by the __wrap functions.
+ * they get a name. The __wrap functions simulate a kernel without O_TMPFILE, and failures.
  */
 #include <fcntl.h>
 #include <stdarg.h>
@@ -142,7 +142,7 @@ static void co_expect(struct image *img, int byte, uint64_t off, uint64_t bytes)
 		g_assert_cmpint(buf[i], ==, byte);
 }
 
-/* A base with a pattern, read-only, whose contents are compared in the end. */
+/* A read-only base with a pattern; its contents are compared at the end. */
 static void co_make_base(const char *name, const char *format)
 {
 	struct image *img;
@@ -348,7 +348,7 @@ CO_TEST(test_keeps)
 	co_keep_one("raw");
 }
 
-/* Whatever happens once the file has its name: nothing is missing in it. */
+/* Whatever happens after the file gets its name, nothing is missing from it. */
 CO_TEST(test_is_complete_when_it_gets_its_name)
 {
 	struct image_temporary *temporary;
@@ -430,7 +430,7 @@ CO_TEST(test_a_name_that_was_taken)
 	clean_up();
 }
 
-/* As when privileges are dropped: root's were needed to create the file. */
+/* As after dropping privileges: creating the file needed root's. */
 static void test_a_folder_of_somebody_else(void)
 {
 	struct image_temporary *temporary;

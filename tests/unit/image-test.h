@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the unit tests of formats/ share: a body that is a coroutine, a folder for files. */
+/* What the unit tests of formats/ share: test bodies that are coroutines, a folder for files. */
 #ifndef UBD_IMAGE_TEST_H
 #define UBD_IMAGE_TEST_H
 
@@ -29,7 +29,7 @@ static inline void run_co(co_fn *fn, void *arg)
 	}                                                                                          \
 	static void name##_co(void *unused)
 
-/* The process works in a folder of its own, so that names are short; an empty one at the end. */
+/* The process works in its own folder, so names are short; each test starts with an empty one. */
 static inline char *enter_scratch(void)
 {
 	char *folder = g_dir_make_tmp("ubd-unit-XXXXXX", NULL);
@@ -65,7 +65,7 @@ static inline struct image *co_open_ok(const char *name, const char *format, uns
 	return img;
 }
 
-/* Expects that opening fails, with one line that names the file and has @words in it. */
+/* Expects opening to fail with one line that names the file and contains @words. */
 static inline void co_open_fails(const char *name, const char *format, unsigned flags, int code,
 				 const char *words)
 {

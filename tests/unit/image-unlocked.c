@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Images on a file system without locks, such as NFS without lockd: reading works and is noted,
- * writing has to be asked for. The file system is played by __wrap_fcntl64().
+ * Images on a file system without locks, such as NFS without lockd: reading works, with a warning;
+ * writing must be asked for. __wrap_fcntl64() simulates the file system.
  */
 #include <fcntl.h>
 #include <stdarg.h>
@@ -53,7 +53,7 @@ static void note(const char *line)
 	notes++;
 }
 
-/* How many notes there were. */
+/* Opens the chain and returns the number of warnings. */
 static unsigned open_noted(unsigned flags)
 {
 	struct image_open_opts opts = { .flags = flags, .warn = note };
@@ -76,7 +76,7 @@ CO_TEST(test_without_locks)
 		g_autoptr(GError) err = NULL;
 
 		lock_error = errors[i];
-		/* One note for the chain. */
+		/* One warning for the chain. */
 		g_assert_cmpuint(open_noted(0), ==, 1);
 		g_assert_cmpuint(open_noted(IMAGE_BEAR_WRITERS), ==, 1);
 		g_assert_cmpuint(open_noted(IMAGE_FORCE_SHARE), ==, 0);
@@ -88,7 +88,7 @@ CO_TEST(test_without_locks)
 	}
 }
 
-/* As the server opens it, which looks at the file first. */
+/* The way the server opens it: it looks at the file first. */
 CO_TEST(test_opened_on_its_file)
 {
 	struct image_open_opts opts = { .warn = note };
@@ -103,7 +103,7 @@ CO_TEST(test_opened_on_its_file)
 	image_co_close(img);
 }
 
-/* Other errors are none of the file system's kind. */
+/* Other errors do not come from the lack of locks. */
 CO_TEST(test_failed_lock)
 {
 	lock_error = EIO;

@@ -73,7 +73,7 @@ static void test_one_byte_is_seen_anywhere(void)
 
 	g_assert_true(buffer_is_zero(NULL, 0));
 	for (size_t bytes = 1; bytes < 300; bytes++) {
-		/* Behind the end it does not count. */
+		/* What lies behind the end does not count. */
 		buf[1 + bytes] = 1;
 		g_assert_true(buffer_is_zero(buf + 1, bytes));
 		buf[1 + bytes] = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Names and options of graphs: what is parsed, what is refused, and that the man page has them all.
+/*
+ * Names and options of graphs: what is parsed, what is refused, and that the man page is complete.
  */
 #include <errno.h>
 #include <glib.h>
@@ -10,7 +11,7 @@
 #include "node_json.h"
 #include "node_name.h"
 
-/* What the text is parsed to, as JSON again; or the error. */
+/* The parsed text, as JSON again; or the error. */
 static char *parsed(const char *text)
 {
 	g_autoptr(GError) err = NULL;
@@ -52,7 +53,7 @@ static void test_json(void)
 		   "{\"a\": {\"0\": 1, \"1\": {\"0\": \"x\"}, \"2\": {\"b\": false}}}");
 	check_json("{\"a\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e4\\ud83d\\ude00'\"}",
 		   "{\"a\": \"\\\"\\\\/\\b\\f\\n\\r\\t\\u00E4\\uD83D\\uDE00'\"}");
-	/* A value and options below it: they cannot be one object. */
+	/* A value and options below it cannot be one object. */
 	check_json("{\"a\":1,\"a.b\":2}", "{\"a\": 1, \"a.b\": 2}");
 }
 
@@ -116,7 +117,7 @@ static void test_limits(void)
 	g_string_free(lists, TRUE);
 }
 
-/* A driver that is dropped would be guessed. */
+/* If the driver were dropped, the format would be probed. */
 static void check_cut(const struct node_options *options)
 {
 	g_autoptr(GError) err = NULL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Room for compressed data: how it is packed and counted, and what makes the allocator move on. */
+/* Space for compressed data: how it is packed and counted, and when the allocator moves on. */
 #include "image-test.h"
 #include "image_int.h"
 #include "qcow2/qcow2.h"
@@ -21,7 +21,7 @@ static struct image *co_open_new(const char *cluster_size, const char *refcount_
 	return co_open_ok("disk", "qcow2", IMAGE_RDWR | IMAGE_UNMAP);
 }
 
-/* In a new image of default clusters. */
+/* In a new image with default clusters. */
 #define ALLOC_TEST(name, refcount_bits)                                                            \
 	static void name##_run(struct qcow2 *q) REQUIRES(q->alloc_lock);                           \
 	CO_TEST(name)                                                                              \
@@ -71,7 +71,7 @@ ALLOC_TEST(test_packs, "16")
 	g_assert_cmpuint(co_refcount(q, first), ==, 3);
 	g_assert_cmpint(qcow2_co_put_bytes(q, first + 1000, 1), ==, 0);
 	g_assert_cmpuint(co_refcount(q, first), ==, 2);
-	/* What became free in the middle is not used again. */
+	/* Space that was freed in the middle is not reused. */
 	g_assert_cmpuint(co_alloc(q, 1), ==, first + 1501);
 }
 
@@ -90,7 +90,7 @@ ALLOC_TEST(test_crosses_a_border, "16")
 	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 1);
 }
 
-/* A full cluster is left, and the next one is not entered before it is needed. */
+/* A full cluster is left, and the next one is not allocated before it is needed. */
 ALLOC_TEST(test_fills_a_cluster, "16")
 {
 	uint64_t first = co_alloc(q, CLUSTER - 10);
@@ -102,7 +102,7 @@ ALLOC_TEST(test_fills_a_cluster, "16")
 	g_assert_cmpuint(co_refcount(q, first), ==, 2);
 }
 
-/* Where somebody else has the next cluster, the rest of this one is given up. */
+/* If another user has the next cluster, the rest of this one is given up. */
 ALLOC_TEST(test_no_neighbour, "16")
 {
 	uint64_t first = co_alloc(q, CLUSTER - 10);
@@ -134,14 +134,16 @@ ALLOC_TEST(test_two_bits, "2")
 	g_assert_cmpuint(co_refcount(q, first), ==, 3);
 	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER);
 	g_assert_cmpuint(co_refcount(q, first), ==, 3);
-	/* Full in another way: it would have to count the one that crosses the border. */
+	/*
+	 * Full in another way: the refcount of the cluster that crosses the border would overflow.
+	 */
 	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER + 10);
 	g_assert_cmpuint(co_alloc(q, 10), ==, first + CLUSTER + 20);
 	g_assert_cmpuint(co_alloc(q, CLUSTER - 1), ==, first + 2 * CLUSTER);
 	g_assert_cmpuint(co_refcount(q, first + CLUSTER), ==, 3);
 }
 
-/* Whoever gets the freed cluster next does not get company. */
+/* Nothing is packed into a freed cluster with its next user's data. */
 ALLOC_TEST(test_leaves_a_freed_cluster, "16")
 {
 	uint64_t first = co_alloc(q, 1000);
@@ -152,7 +154,7 @@ ALLOC_TEST(test_leaves_a_freed_cluster, "16")
 	g_assert_cmpuint(co_alloc(q, 1000), ==, first + CLUSTER);
 }
 
-/* ... also where the last reference was that of a snapshot. */
+/* ... even if the last reference was a snapshot's. */
 CO_TEST(test_leaves_a_deleted_snapshot)
 {
 	struct image *img = co_open_new("64k", "16");
@@ -171,7 +173,7 @@ CO_TEST(test_leaves_a_deleted_snapshot)
 	image_co_close(img);
 }
 
-/* ---- a disk so large that its end is out of reach for a descriptor ---- */
+/* ---- a disk so large that a descriptor cannot reach its end ---- */
 
 /* With clusters of 2 MiB a descriptor has 49 bits of offset. */
 #define REACH (1ull << 49)
@@ -213,7 +215,7 @@ static int far_co_flush(struct image *img)
 	return image_co_flush(img->opaque);
 }
 
-/* The image whose allocator is asked for room while a cluster is punched. */
+/* The image whose allocator is used while a cluster is being punched. */
 static struct qcow2 *asked;
 static unsigned punched;
 
@@ -284,7 +286,7 @@ CO_TEST(test_far_away)
 	co_mutex_unlock(&q->alloc_lock);
 	for (unsigned i = 0; i < 4; i++) {
 		memset(buf, 0x11 + i, bytes);
-		/* The first one took the last cluster in reach. */
+		/* The first allocation took the last cluster within reach. */
 		if (i == 1) {
 			co_mutex_lock(&q->alloc_lock);
 			q->byte_tail = 0;
@@ -303,7 +305,7 @@ CO_TEST(test_far_away)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* Between the look at a freed cluster and its hole nothing comes there. */
+/* Nothing is allocated between the look at a freed cluster and its hole. */
 CO_TEST(test_leaves_a_punched_cluster)
 {
 	struct image *img = co_open_far("64k");
@@ -317,7 +319,7 @@ CO_TEST(test_leaves_a_punched_cluster)
 	g_assert_cmpint(image_co_pwrite(img, 0, CLUSTER, buf, 0), ==, 0);
 	g_assert_cmpint(image_co_flush(img), ==, 0);
 	g_assert_cmpint(image_co_flush(img), ==, 0);
-	/* It is punched behind a flush, at the latest here. */
+	/* It is punched after a flush, at the latest here. */
 	g_assert_cmpint(image_co_close(img), ==, 0);
 	g_assert_cmpuint(punched, ==, 1);
 	asked = NULL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Bitmap directories as bytes: what is built is parsed, what cannot be is refused. */
+/* Bitmap directories as bytes: what is built can be parsed, and invalid ones are refused. */
 #include <string.h>
 
 #include "qcow2/bitmap.h"
@@ -50,7 +50,7 @@ struct damage {
 	const char *reason;
 };
 
-/* One byte of the first entry each. */
+/* Each changes one byte of the first entry. */
 static void test_refused(void)
 {
 	static const struct damage cases[] = {
@@ -122,7 +122,7 @@ static void test_same_name(void)
 	iobuf_free(dir);
 }
 
-/* Whatever the bytes are, it ends, and reads nothing outside them (under ASan). */
+/* Whatever the bytes are, parsing ends and reads nothing outside them (under ASan). */
 static void test_random(void)
 {
 	for (unsigned i = 0; i < 20000; i++) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The way of freed clusters: how runs are merged, how many holes and flushes there are, what
- * waits for what. A request in flight is one that was begun and not ended.
+ * The life of freed clusters: how runs are merged, how many holes and flushes there are, what waits
+ * for what. A request in flight is one that was begun and not ended.
  */
 #include "image-test.h"
 #include "memnode.h"
@@ -40,7 +40,7 @@ static void test_merge(void)
 	qcow2_freed_runs_init(&set);
 	add(&set, 20, 2, false);
 	add(&set, 18, 2, false);
-	add(&set, 21, 3, false); /* 21 a second time */
+	add(&set, 21, 3, false); /* 21 for the second time */
 	add(&set, 24, 1, true);
 	add(&set, 24, 1, false);
 	add(&set, 30, 1, false);
@@ -58,7 +58,7 @@ static void test_merge(void)
 	qcow2_freed_runs_destroy(&set);
 }
 
-/* Every second cluster, then those between: as many runs as are needed are remembered. */
+/* Every second cluster, then those in between: only as many runs as necessary are kept. */
 static void test_merge_by_itself(void)
 {
 	struct freed_runs set, other;
@@ -107,7 +107,7 @@ static struct image *co_open(unsigned cluster_size, uint64_t size, const char *p
 	return img;
 }
 
-/* What was freed has gone: a check finds no leak. */
+/* Freed clusters are gone: a check finds no leak. */
 static void co_close(struct image *img)
 {
 	struct image_check_result result;
@@ -135,7 +135,7 @@ static void co_flush(struct image *img)
 	g_assert_cmpint(image_co_flush(img), ==, 0);
 }
 
-/* Several requests of one coroutine. */
+/* Lets one coroutine begin several requests. */
 static uint64_t co_begin(struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS
 {
 	return qcow2_co_request_begin(q);
@@ -146,16 +146,16 @@ static void end(struct qcow2 *q, uint64_t epoch) NO_THREAD_SAFETY_ANALYSIS
 	qcow2_request_end(q, epoch);
 }
 
-/* Until the reclaimer has asked for so many holes. */
+/* Waits until the reclaimer has punched that many holes. */
 static void co_wait_for_discards(uint64_t nr)
 {
 	while (atomic_load(&node.discards) < nr)
 		co_reschedule();
 }
 
-/* ---- what is done for it ---- */
+/* ---- how much work it is ---- */
 
-/* 2048 clusters in 5 runs, for 3 L2 tables and a refcount block lie between. */
+/* 2048 clusters in 5 runs, because 3 L2 tables and a refcount block lie in between. */
 CO_TEST(test_one_hole_for_a_run)
 {
 	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
@@ -168,7 +168,7 @@ CO_TEST(test_one_hole_for_a_run)
 	g_assert_cmpuint(node.discards, ==, 5);
 }
 
-/* A run of 80 MiB: its holes are bounded. */
+/* A run of 80 MiB: the size of a hole is bounded. */
 CO_TEST(test_long_runs_in_parts)
 {
 	struct image *img = co_open(64 * KIB, 80 * MIB, "metadata");
@@ -178,7 +178,7 @@ CO_TEST(test_long_runs_in_parts)
 	g_assert_cmpuint(node.discards, ==, 3);
 }
 
-/* Several references to a cluster are lost together. */
+/* Several references to a cluster are dropped together. */
 CO_TEST(test_compressed)
 {
 	struct image *img = co_open(64 * KIB, 64 * MIB, "off");
@@ -196,7 +196,7 @@ CO_TEST(test_compressed)
 	g_assert_cmpuint(node.discards, ==, 1);
 }
 
-/* A discard flushes when enough is freed, not because of what waits for a request. */
+/* A discard flushes when enough is freed, not because freed clusters wait for a request. */
 CO_TEST(test_flushes_with_a_reader)
 {
 	struct image *img = co_open(64 * KIB, 256 * MIB, "metadata");
@@ -215,7 +215,7 @@ CO_TEST(test_flushes_with_a_reader)
 
 /* ---- what waits for what ---- */
 
-/* C5; and when the request ends, no flush is needed for the rest. */
+/* C5; and when the request ends, the rest needs no flush. */
 CO_TEST(test_waits_for_requests)
 {
 	struct image *img = co_open(64 * KIB, 64 * MIB, "off");
@@ -248,7 +248,7 @@ CO_TEST(test_flush_does_not_wait)
 	g_assert_cmpint(image_co_pdiscard(img, 0, 1 * MIB), ==, 0);
 	co_flush(img);
 	co_wait_for_discards(1);
-	/* It hangs; requests and flushes do not, and new data do not come there. */
+	/* The punch hangs; requests and flushes do not, and no new data goes there. */
 	co_write(img, 0, 1 * MIB);
 	co_flush(img);
 	g_assert_cmpint(image_co_pdiscard(img, 0, 64 * KIB), ==, 0);
@@ -272,7 +272,10 @@ static void discard_scattered(void *arg)
 		g_assert_cmpint(image_co_pdiscard(d->img, d->done * 8 * KIB, 4 * KIB), ==, 0);
 }
 
-/* With a request in flight nothing can be given back: who frees more waits, and goes on. */
+/*
+ * With a request in flight nothing can be reclaimed: a caller that frees more waits, then
+ * continues.
+ */
 CO_TEST(test_memory_is_bounded)
 {
 	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
@@ -322,7 +325,7 @@ static void *passer_thread(void *arg)
 	return NULL;
 }
 
-/* A request that begins while the epoch moves on is counted twice, and must not hold it up. */
+/* A request that begins while the epoch advances is counted twice, and must not hold it up. */
 CO_TEST(test_epoch_moves_while_requests_begin)
 {
 	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
@@ -347,7 +350,7 @@ CO_TEST(test_epoch_moves_while_requests_begin)
 	co_close(img);
 }
 
-/* 32 full tables, where no two neighbours are neighbours in the file. */
+/* 32 full tables, with no two neighbours adjacent in the file. */
 static void co_write_scattered(struct image *img)
 {
 	for (uint64_t first = 0; first < 8 * KIB; first += 4 * KIB)
@@ -373,7 +376,7 @@ CO_TEST(test_memory_of_amend_is_bounded)
 	co_close(img);
 }
 
-/* What a shrink that was cut short has left behind the end of the disk. */
+/* What an interrupted shrink left beyond the end of the disk. */
 CO_TEST(test_memory_of_growth_is_bounded)
 {
 	struct image_open_opts opts = { .format = "qcow2", .flags = IMAGE_RDWR | IMAGE_UNMAP };
@@ -394,7 +397,7 @@ CO_TEST(test_memory_of_growth_is_bounded)
 	co_close(img);
 }
 
-/* When there is no more room and no flush succeeds either, requests fail and do not hang. */
+/* With no space left and every flush failing, requests fail instead of hanging. */
 CO_TEST(test_no_room_and_no_flush)
 {
 	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
@@ -416,7 +419,7 @@ CO_TEST(test_no_room_and_no_flush)
 	co_close(img);
 }
 
-/* P3: what has become a table since it was given up is not punched. */
+/* P3: a cluster that has become a table since it was freed is not punched. */
 CO_TEST(test_checks_overlap)
 {
 	struct image *img = co_open(64 * KIB, 64 * MIB, "off");

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * How much of the file is read and written for metadata: on a node that counts, and that
- * forgets the guest's data, which is written in pieces that are larger than any table. And how
- * often it is flushed.
+ * How much of the file is read and written for metadata, and how often it is flushed: on a node
+ * that counts and forgets the guest's data, which is written in pieces larger than any table.
  */
 #include "image-test.h"
 #include "qcow2/qcow2.h"
@@ -17,7 +16,7 @@
 
 struct counter {
 	struct image *inner; /* a raw image */
-	uint64_t end;	     /* of what was written; the file is ahead of it */
+	uint64_t end;	     /* of what was written; the file is longer */
 	uint64_t read, written, writes, flushes, asked;
 };
 
@@ -191,11 +190,14 @@ CO_TEST(test_sequential_fill_with_flushes)
 	g_test_message("64 flushes: %" G_GUINT64_FORMAT " writes of %" G_GUINT64_FORMAT
 		       " bytes, lazy %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT,
 		       eager.writes, eager.written, lazy.writes, lazy.written);
-	/* One write of refcounts for each flush is saved. */
+	/* Each flush saves one write of refcounts. */
 	g_assert_cmpuint(lazy.writes + 56, <=, eager.writes);
 }
 
-/* For a device that outlives its server: what can be lost with memory is written, no more. */
+/*
+ * For a device that outlives its server: only what would be lost with the server's memory is
+ * written.
+ */
 CO_TEST(test_write_back)
 {
 	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
@@ -208,22 +210,22 @@ CO_TEST(test_write_back)
 	g_assert_cmpuint(counter.writes, ==, 0);
 	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
 	g_assert_cmpint(image_co_write_back(img), ==, 0);
-	/* C1 and C2 are kept, and nothing is durable. */
+	/* C1 and C2 hold, although nothing is durable. */
 	g_assert_cmpuint(counter.flushes, ==, 1);
 	counter.writes = counter.flushes = 0;
-	/* Over what is there: neither metadata nor a flush. */
+	/* An overwrite needs neither metadata nor a flush. */
 	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
 	g_assert_cmpint(image_co_write_back(img), ==, 0);
 	g_assert_cmpuint(counter.writes, ==, 0);
 	g_assert_cmpuint(counter.flushes, ==, 0);
-	/* One flush is enough for what was written back before. */
+	/* One flush makes what was written back before durable. */
 	g_assert_cmpint(image_co_flush(img), ==, 0);
 	g_assert_cmpuint(counter.writes, ==, 0);
 	g_assert_cmpuint(counter.flushes, ==, 1);
 	co_close_counted(&counter, img);
 }
 
-/* All refcounts of an image one: nobody looks at all of them to find out. */
+/* Sets all refcounts to 1: opening the image must not read all of them to find that out. */
 static void co_make_full(void)
 {
 	struct counter counter;
@@ -250,7 +252,7 @@ CO_TEST(test_first_allocation_in_a_full_image)
 	co_close_counted(&counter, img);
 }
 
-/* A hole that the scan has not come to yet is found in the end: the file does not grow for ever. */
+/* A hole that the scan has not reached yet is found in the end: the file does not grow forever. */
 CO_TEST(test_holes_are_found)
 {
 	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
@@ -303,9 +305,9 @@ CO_TEST(test_small_cache)
 }
 
 /*
- * A file of a few KiB whose L1 and refcount table name 16 Ki tables each, all of them in
- * one hole: a disk that shrinks reads none of them. That the file is not cut there, where the
- * refcount blocks are, is found without looking at every cluster.
+ * A file of a few KiB whose L1 and refcount tables name 16 Ki tables each, all of them in one hole:
+ * shrinking the disk reads none of them. The file is not cut there, where the refcount blocks are,
+ * and finding that out does not mean looking at every cluster.
  */
 CO_TEST(test_shrinking_over_a_hole)
 {
@@ -328,7 +330,7 @@ CO_TEST(test_shrinking_over_a_hole)
 	g_assert_cmpint(image_co_pwrite(raw, l1_off, NR * sizeof(uint64_t), table, 0), ==, 0);
 	for (uint64_t i = 0; i < 8191; i++)
 		table[i] = htobe64(2 * GIB + i * 64 * KIB);
-	/* The first refcount block is a real one. */
+	/* The first refcount block is real. */
 	g_assert_cmpint(image_co_pwrite(raw, 64 * KIB + 8, 8191 * sizeof(uint64_t), table, 0), ==,
 			0);
 	g_assert_cmpint(image_co_close(raw), ==, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Headers are written, read back, and replaced one by the other; for each replacement every
- * state of the disk that a power cut can leave must be the old or the new header.
+ * Headers are written, read back, and replaced by each other; every state that a power cut can
+ * leave during a replacement must be the old or the new header.
  */
 #include <endian.h>
 #include <errno.h>
@@ -20,7 +20,7 @@ struct spec {
 	const char *backing; /* its name */
 	uint32_t bitmaps;    /* bytes of a bitmaps extension, 0: none */
 	uint32_t data_file;
-	uint32_t unknown;  /* the first of two unknown extensions, the second is small */
+	uint32_t unknown;  /* the first of two unknown extensions; the second one is small */
 	uint32_t fields;   /* bytes of unknown header fields */
 	bool short_fields; /* 104 bytes of known ones */
 };
@@ -75,7 +75,7 @@ static void made_clear(struct made *made)
 	g_ptr_array_unref(made->extensions);
 }
 
-/* All that a header says, but for the feature names, which must be whole if they are there. */
+/* Everything a header says, except for the feature names, which must be complete if present. */
 static char *describe(const uint8_t *cluster, size_t cluster_size)
 {
 	const struct qcow2_disk_header *disk = (const void *)cluster;
@@ -130,7 +130,7 @@ static bool has_names(const uint8_t *cluster, size_t cluster_size)
 
 /* ---- cutting ---- */
 
-/* Every subset of the sectors of one write, on top of what was there before. */
+/* Tries every subset of the sectors of one write on top of the old contents. */
 static void cut_step(const uint8_t *before, const struct header_step *step, size_t cluster_size,
 		     const char *old, const char *new)
 {
@@ -154,7 +154,7 @@ static void cut_step(const uint8_t *before, const struct header_step *step, size
 	}
 }
 
-/* From the header in @cluster to another one; it is there afterwards. */
+/* Replaces the header in @cluster by another one, which must be there afterwards. */
 static int replace(uint8_t *cluster, const struct spec *to, size_t cluster_size)
 {
 	g_autofree char *old = describe(cluster, cluster_size);
@@ -228,7 +228,7 @@ static const struct spec specs[] = {
 	{ .version = 3, .size = 1 << 20, .fields = 384, .format = "raw", .backing = "base" },
 };
 
-/* From each header to each, and on to a third: all fit into 8 KiB. */
+/* From each header to each, and on to a third; all of them fit into 8 KiB. */
 static void test_every_cut(void)
 {
 	g_autofree uint8_t *cluster = g_malloc(MAX_CLUSTER);
@@ -245,7 +245,7 @@ static void test_every_cut(void)
 	}
 }
 
-/* In the smallest clusters much does not fit; what does is safe as well. */
+/* Much does not fit into the smallest clusters; what does is just as safe. */
 static void test_small_clusters(void)
 {
 	g_autofree uint8_t *cluster = g_malloc(MAX_CLUSTER);
@@ -267,7 +267,7 @@ static void test_small_clusters(void)
 	g_assert_cmpuint(done, >, 500);
 }
 
-/* What changes fields only is one write, wherever the extensions end. */
+/* Changing only fields takes one write, wherever the extensions end. */
 static void test_one_sector(void)
 {
 	g_autofree uint8_t *cluster = g_malloc(MAX_CLUSTER);
@@ -293,7 +293,7 @@ static void test_one_sector(void)
 	}
 }
 
-/* Version 3 has the feature names where there is room without padding, version 2 never. */
+/* Version 3 has the feature names if they fit without padding, version 2 never. */
 static void test_feature_names(void)
 {
 	g_autofree uint8_t *cluster = g_malloc(MAX_CLUSTER);
@@ -338,12 +338,12 @@ static void test_too_long(void)
 		"the backing file's name has 700 bytes, but the header has room for only 392");
 	assert_too_long(&(struct spec){ .version = 3, .data_file = 900 }, 512,
 			"the header's fields and extensions have 1032 bytes, at most 512 fit");
-	/* Here the extensions would fit, but not beside what is there. */
+	/* The extensions would fit here, but not beside the old ones. */
 	assert_too_long(&(struct spec){ .version = 3, .fields = 500, .bitmaps = 24 }, 512,
 			"the header's fields and extensions have 652 bytes, at most 512 fit");
 }
 
-/* Extensions are found, replaced in their place and removed; others stay what they are. */
+/* Extensions are found, replaced in place and removed; others do not change. */
 static void test_extension_list(void)
 {
 	g_autoptr(GPtrArray) list = qcow2_header_extensions_new();
@@ -364,7 +364,7 @@ static void test_extension_list(void)
 	g_assert_true(qcow2_header_extensions_find(list, 2) == ext);
 }
 
-/* A header that cannot be is found out, whatever the bytes are. */
+/* An impossible header is detected, whatever its bytes are. */
 static void test_hostile(void)
 {
 	g_autofree uint8_t *cluster = g_malloc0(MAX_CLUSTER);
@@ -385,7 +385,7 @@ static void test_hostile(void)
 	disk->header_length = htobe32(112);
 	memset(cluster + 112, 0xff, 8);
 	g_assert_cmpint(qcow2_header_find_extent(cluster, MAX_CLUSTER, &extent), ==, -EINVAL);
-	/* Without an end marker they end where nothing more fits. */
+	/* Without an end marker, the list ends where no further extension fits. */
 	memset(cluster + 112, 0, MAX_CLUSTER - 112);
 	for (size_t off = 112; off < MAX_CLUSTER; off += 8)
 		cluster[off] = 0x77;

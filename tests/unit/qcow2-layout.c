@@ -4,7 +4,7 @@
 
 #include "qcow2/qcow2.h"
 
-/* Every width: what is stored comes back, and its neighbours stay what they were. */
+/* For every width: what is stored is read back, and its neighbours do not change. */
 static void test_refcount_widths(void)
 {
 	for (unsigned order = 0; order <= QCOW2_MAX_REFCOUNT_ORDER; order++) {
@@ -51,8 +51,7 @@ static void test_entry_types(void)
 		{ 3, 0x50000 | QCOW2_COPIED, 0, MAPPING_NORMAL },
 		{ 3, 0x50000, 0, MAPPING_NORMAL },
 		{ 3, QCOW2_COMPRESSED | 0x12345, 0, MAPPING_COMPRESSED },
-		/* Not a multiple of the cluster size, reserved bits, an offset of 0 that is used.
-		 */
+		/* Not a multiple of the cluster size; reserved bits; offset 0 in use. */
 		{ 3, 0x50200 | QCOW2_COPIED, -EIO, 0 },
 		{ 3, 0x50002, -EIO, 0 },
 		{ 3, 0x50000 | 1ull << 57, -EIO, 0 },
@@ -94,7 +93,7 @@ static void test_compressed_range(void)
 	g_assert_cmpuint(bytes, ==, 1024);
 }
 
-/* What the writer makes the reader understands; at the limits of the format too. */
+/* The reader understands what the writer makes, also at the limits of the format. */
 static void test_compressed_entry(void)
 {
 	static const struct {
@@ -107,11 +106,11 @@ static void test_compressed_entry(void)
 		{ 16, 0x50000, 1, true, 512 },
 		{ 16, 0x50123, 512 - 0x123, true, 512 - 0x123 },
 		{ 16, 0x50123, 512 - 0x123 + 1, true, 1024 - 0x123 },
-		/* As many sectors as there can be. */
+		/* The maximum number of sectors. */
 		{ 9, 0x1ff, 511, true, 513 },
 		{ 16, 0x501ff, 65535, true, 65537 },
 		{ 21, 0x501ff, (2 << 20) - 1, true, (2 << 20) + 1 },
-		/* 49 bits of offset; and no more than 56 where there is room for them. */
+		/* 49 bits of offset, and no more than 56 even if there is room for them. */
 		{ 21, (1ull << 49) - 512, 512, true, 512 },
 		{ 21, (1ull << 49) - 511, 512, false, 0 },
 		{ 21, 1ull << 49, 1, false, 0 },

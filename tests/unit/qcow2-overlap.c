@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The overlap check of metadata: each kind of table is written only where that very kind is
- * registered. Here the register is changed behind the image's back, as a bug would.
+ * The overlap check of metadata: each kind of table is written only where that kind is registered.
+ * Here the register is changed behind the image's back, as a bug would.
  */
 #include "image-test.h"
 
@@ -29,7 +29,7 @@ static void co_write(struct image *img, uint64_t off, int expected)
 	g_assert_cmpint(image_co_pwrite(img, off, sizeof(buf), buf, 0), ==, expected);
 }
 
-/* A number in the file, past the image. The file is sparse and may be of gigabytes. */
+/* A number in the file, read past the image. The file is sparse and may have gigabytes. */
 static uint64_t file_be64(uint64_t off)
 {
 	int fd = open("disk", O_RDONLY | O_CLOEXEC);
@@ -48,7 +48,7 @@ static void co_disguise(struct qcow2 *q, uint64_t host_off)
 	co_mutex_unlock(&q->alloc_lock);
 }
 
-/* A write-back that meets something else at @host_off: it fails there, and from then on. */
+/* A write-back that finds something else registered at @host_off fails there, and from then on. */
 static void co_expect_fire(struct image *img, uint64_t host_off, uint64_t watched_off)
 {
 	uint64_t before = file_be64(watched_off);
@@ -116,7 +116,7 @@ CO_TEST(test_refcount_block)
 	co_expect_fire(img, refblock_off(q), refblock_off(q));
 }
 
-/* Another block makes the table dirty. */
+/* Adds a refcount block, which makes the refcount table dirty. */
 static void co_make_block(struct qcow2 *q)
 {
 	bool again;
@@ -160,7 +160,9 @@ CO_TEST(test_header)
 	image_co_close(img);
 }
 
-/* What is marked so takes no writer, and a repair that finds nothing wrong takes the mark away. */
+/*
+ * An image that is marked corrupt refuses writers; a repair that finds no error removes the mark.
+ */
 CO_TEST(test_afterwards)
 {
 	struct image_check_opts opts = { .fix = IMAGE_CHECK_FIX_LEAKS | IMAGE_CHECK_FIX_ERRORS };

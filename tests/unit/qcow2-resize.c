@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Requests that were accepted for a disk of another size: they wait for struct_lock while
- * somebody changes it.
+ * Requests that were accepted for another size of the disk: they wait for struct_lock while the
+ * size changes.
  */
 #include "image-test.h"
 
@@ -14,7 +14,7 @@ struct request {
 	int ret;
 };
 
-/* Something that holds struct_lock for writing when it yields. */
+/* An operation that holds struct_lock for writing when it yields. */
 struct change {
 	struct image *img;
 	uint64_t size;	      /* to resize to, or ... */
@@ -59,7 +59,7 @@ static void request_co(void *arg)
 	co_end(pair->change);
 }
 
-/* The change, and a request that is accepted while it is under way. */
+/* Runs the change, and a request that is accepted during it. */
 static void co_run_both(struct change *change, struct request *request)
 {
 	struct pair pair = { change, request };
@@ -84,7 +84,7 @@ static struct image *co_create_and_open(uint64_t size)
 	return co_open_ok("disk", "qcow2", IMAGE_RDWR);
 }
 
-/* Else it would replace, as the short last cluster, what others write behind the old end. */
+/* As the short last cluster, it would otherwise replace what others write beyond the old end. */
 CO_TEST(test_compressed_at_the_old_end)
 {
 	struct image *img = co_create_and_open(100 * KIB);
@@ -93,7 +93,7 @@ CO_TEST(test_compressed_at_the_old_end)
 		.img = img, .off = 64 * KIB, .bytes = 36 * KIB, .compressed = true
 	};
 
-	/* Something to flush, so that it yields before the new size is seen. */
+	/* A write to be flushed, so that the change yields before the new size is visible. */
 	g_assert_cmpint(image_co_pwrite(img, 0, 4, "data", 0), ==, 0);
 	co_run_both(&change, &last);
 	g_assert_cmpint(last.ret, ==, -EINVAL);

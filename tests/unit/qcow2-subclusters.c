@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The arithmetic of subcluster bitmaps, and what an extended L2 entry says. */
+/* The arithmetic of subcluster bitmaps, and the meaning of extended L2 entries. */
 #include "qcow2/qcow2.h"
 
 #define ZERO(mask) ((uint64_t)(mask) << 32)
@@ -24,7 +24,7 @@ static void test_changes(void)
 	g_assert_false(subclusters_valid(bitmap | ZERO(1)));
 }
 
-/* Every run is compared with what counting gives. */
+/* Every run is compared with a count. */
 static void test_runs(void)
 {
 	static const uint64_t bitmaps[] = {
@@ -90,7 +90,7 @@ static void test_types(void)
 	}
 }
 
-/* What no image may have is refused, whichever subcluster is asked for. */
+/* Invalid combinations are refused, whichever subcluster is asked for. */
 static void test_bad_entries(void)
 {
 	static const struct l2_entry cases[] = {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Memory that requests share: nobody has another one's, everybody's turn comes. */
+/* Memory that requests share: none gets another's memory, and each gets its turn. */
 #include <string.h>
 
 #include "bounce_pool.h"
@@ -43,7 +43,7 @@ CO_TEST(test_all_of_it_is_given_out)
 	bounce_pool_destroy(&pool);
 }
 
-/* Room between two that are in use is found, and used for what fits. */
+/* A gap between two buffers in use is found, and used for what fits. */
 CO_TEST(test_gaps_are_filled)
 {
 	uint8_t *first, *gap, *last, *buf;
@@ -64,7 +64,7 @@ CO_TEST(test_gaps_are_filled)
 	bounce_pool_destroy(&pool);
 }
 
-/* A small request does not overtake a large one that waits. */
+/* A small request does not overtake a large one that is waiting. */
 CO_TEST(test_they_come_in_order)
 {
 	static struct user users[] = {
@@ -87,7 +87,7 @@ CO_TEST(test_they_come_in_order)
 	bounce_pool_destroy(&pool);
 }
 
-/* Many of all sizes write their number all over what they got, and find it again. */
+/* Many users of all sizes fill what they got with their number, and find it again. */
 static unsigned busy;
 
 static void scribbler_co(void *arg)

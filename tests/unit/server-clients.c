@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Clients of the server's socket that take their time, and commands that do: none of them keeps
- * another one waiting, nor the end of the server. It is linked with --wrap: the target is played,
- * and a client's socket may be full.
+ * Slow clients of the server's socket, and slow commands: none of them delays another one, or the
+ * end of the server. Linked with --wrap: the target is simulated, and a client's socket may be
+ * full.
  */
 #include <json-glib/json-glib.h>
 #include <sys/socket.h>
@@ -15,7 +15,7 @@
 /* ---- the target ---- */
 
 static uint64_t size;
-static bool grow_hangs;		    /* until... */
+static bool grow_hangs;		    /* until ... */
 static struct aio_limit grow_limit; /* ... this is cancelled */
 static unsigned growing;
 static unsigned looks; /* of status at the target */
@@ -69,7 +69,7 @@ ssize_t __wrap_co_send(int fd, const void *buf, size_t bytes, struct aio_limit *
 
 static bool sockets_are_full;
 static unsigned sends_to_full;
-static bool has_no_deadlines; /* a client that is waited for is waited for without end */
+static bool has_no_deadlines; /* clients get unlimited time */
 
 uint64_t __real_aio_ns_from_now(uint64_t ns);
 uint64_t __wrap_aio_ns_from_now(uint64_t ns);
@@ -95,7 +95,7 @@ ssize_t __wrap_co_send(int fd, const void *buf, size_t bytes, struct aio_limit *
 		fill(fd);
 		sends_to_full++;
 	}
-	/* In pieces otherwise. */
+	/* Otherwise in pieces. */
 	return __real_co_send(fd, buf, sockets_are_full ? bytes : MIN(bytes, 7), limit);
 }
 
@@ -158,7 +158,7 @@ static void co_say(int fd, const char *text)
 			==, strlen(text));
 }
 
-/* What comes until the server hangs up; the caller frees it. */
+/* Everything until the server hangs up; the caller frees it. */
 static char *co_hear(int fd)
 {
 	GString *text = g_string_new(NULL);
@@ -186,7 +186,7 @@ static void co_check_status(void)
 	g_assert_nonnull(strstr(answer, "\"device\":\"/dev/ubdb7\""));
 }
 
-/* ---- clients that take their time ---- */
+/* ---- slow clients ---- */
 
 CO_TEST(test_line_in_pieces)
 {
@@ -213,7 +213,7 @@ static void co_check_refused(const char *line)
 	g_assert_cmpstr(answer, ==, "{\"error\":\"expected a line with a JSON object\"}\n");
 }
 
-/* A parser that calls itself needs more stack for these than a coroutine has. */
+/* A recursive parser needs more stack for these than a coroutine has. */
 CO_TEST(test_deep_lines)
 {
 	static const char *const pieces[] = { "[", "{\"a\":", "[\"]\"," };
@@ -234,7 +234,7 @@ CO_TEST(test_deep_lines)
 	co_end_server(&server);
 }
 
-/* A client has two seconds for its line, not for each byte of it. */
+/* A client has two seconds for its line, not for each byte. */
 CO_TEST(test_slow_line)
 {
 	struct server server;
@@ -250,7 +250,7 @@ CO_TEST(test_slow_line)
 		co_sleep_ns(10000000);
 	}
 	g_assert_cmpuint(aio_now_ns() - begin, >=, 2000000000);
-	/* For each byte it would be given 2 seconds, and all would come. */
+	/* With two seconds for each byte, all of them would arrive. */
 	g_assert_cmpuint(sent, <, 4095);
 	g_assert_cmpint(co_recv(fd, &byte, 1, NULL), <=, 0);
 	close(fd);
@@ -278,14 +278,14 @@ CO_TEST(test_nobody_waits_for_others)
 	co_wait_for_full();
 	sockets_are_full = false;
 	co_check_status();
-	/* Nor does the end of the server. */
+	/* Nor do they delay the end of the server. */
 	co_end_server(&server);
 	for (unsigned i = 0; i < G_N_ELEMENTS(silent); i++)
 		close(silent[i]);
 	close(deaf);
 }
 
-/* More than are served at once; each gives its place to another when it is dropped. */
+/* More clients than are served at once; each makes room for another when it is dropped. */
 CO_TEST(test_silent_clients)
 {
 	struct server server;
@@ -301,7 +301,7 @@ CO_TEST(test_silent_clients)
 	co_check_status();
 	for (unsigned i = 0; i < CLIENTS_MAX; i++)
 		g_assert_cmpint(co_recv(fds[i], &byte, 1, NULL), ==, 0);
-	/* Some are silent still, and one waits in the backlog. */
+	/* Some are still silent, and one waits in the backlog. */
 	co_end_server(&server);
 	for (unsigned i = 0; i < G_N_ELEMENTS(fds); i++)
 		close(fds[i]);
@@ -320,7 +320,7 @@ CO_TEST(test_client_that_reads_nothing)
 	begin = aio_now_ns();
 	co_wait_for_full();
 	sockets_are_full = false;
-	/* It is dropped, and only then asks for the end. */
+	/* The client is dropped first; only then does it ask for the end. */
 	while (!server.quits)
 		co_sleep_ns(10000000);
 	g_assert_cmpuint(aio_now_ns() - begin, >=, 2000000000);
@@ -352,7 +352,7 @@ CO_TEST(test_line_that_comes_with_the_end)
 	}
 }
 
-/* ---- commands that take their time ---- */
+/* ---- slow commands ---- */
 
 struct asker {
 	const char *text;
@@ -401,7 +401,7 @@ CO_TEST(test_long_command)
 	co_end_server(&server);
 }
 
-/* Some wait for the one that runs, and are told when the server ends; too many are refused. */
+/* Some wait for the running one, and get an answer when the server ends; too many are refused. */
 CO_TEST(test_many_long_commands)
 {
 	struct asker askers[JOBS_MAX_WAITING + 3];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * How data pass between driver and image. A file takes the place of the driver's: what is
- * written to it at a tag's place is what the driver would get.
+ * How data is transferred between driver and image. A file stands in for the driver's: what is
+ * written to it at a tag's offset is what the driver would get.
  */
 #include <fcntl.h>
 #include <unistd.h>
@@ -111,7 +111,7 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* The driver has less than the request says: it has gone meanwhile. */
+/* The driver has less than the request says: the request is gone. */
 CO_TEST(test_short_copies_fail_the_request)
 {
 	struct data_path *data = co_new_data(DATA_USER_COPY);
@@ -124,7 +124,7 @@ CO_TEST(test_short_copies_fail_the_request)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
-/* More than the tags share, all at once: some wait for the others. */
+/* More requests at once than the tags have shared memory for: some wait for the others. */
 struct reader {
 	struct data_path *data;
 	struct image *img;
@@ -160,8 +160,8 @@ CO_TEST(test_tags_share_memory)
 }
 
 /*
- * What no file moves is copied: from a null image a READ's zeroes, to it nothing. A request that
- * the driver could not register is copied as a whole.
+ * Data that no file can transfer is copied: zeroes for a READ of a null image, nothing for a WRITE
+ * to it. A request that the driver could not register is copied as a whole.
  */
 static void zero_copy_co(void *arg)
 {

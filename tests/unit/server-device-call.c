@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Commands to the driver without a second handle or a thread: they fail rather than keep the main
- * loop waiting, but for the one that stops the device. It is linked with --wrap.
+ * Commands to the driver when a second handle or a thread cannot be had: they fail rather than keep
+ * the main loop waiting, except for the one that stops the device. Linked with --wrap.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@ int __wrap_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, voi
 
 static bool has_threads, has_handles;
 static struct transport own, other;
-static unsigned calls, others;	       /* others: handles that are not freed */
+static unsigned calls, others;	       /* others: handles that were not freed */
 static const struct transport *called; /* the handle of the last call */
 static pthread_t caller;
 

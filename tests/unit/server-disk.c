@@ -9,15 +9,15 @@
 #define CREW	     8
 #define REPLACEMENTS 500
 
-/* What stands for images: disk.c does not look into them. */
+/* Stands in for an image: disk.c does not look into it. */
 struct top {
-	bool in_use; /* by the disk; without a lock or atomics of its own */
+	bool in_use; /* by the disk; neither locked nor atomic */
 	unsigned number;
 };
 
 static struct top tops[3];
 static _Atomic unsigned nr_started, seen_changes;
-static _Atomic bool replaced; /* as often as it will be */
+static _Atomic bool replaced; /* for the last time */
 
 static unsigned use_top_once(struct disk *disk, bool waits)
 {
@@ -25,7 +25,7 @@ static unsigned use_top_once(struct disk *disk, bool waits)
 	unsigned number = top->number;
 
 	g_assert_true(top->in_use);
-	/* As a request that waits for its I/O. */
+	/* Like a request that waits for its I/O. */
 	if (waits)
 		co_reschedule();
 	g_assert_true(top->in_use);
@@ -34,7 +34,7 @@ static unsigned use_top_once(struct disk *disk, bool waits)
 	return number;
 }
 
-/* From before the first replacement until after the last one, so that each user sees some. */
+/* Runs from before the first replacement until after the last one, so that each user sees some. */
 static void use_top(void *arg)
 {
 	struct disk *disk = arg;
@@ -70,7 +70,7 @@ static void replace_top(void *arg)
 		g_assert_true(disk_image(disk) == (struct image *)next);
 		g_assert_true(old->in_use);
 		g_assert_cmpuint(old->number, ==, i - 1);
-		/* It could be freed. */
+		/* From here on it could be freed. */
 		old->in_use = false;
 		co_sleep_ns(10000);
 	}

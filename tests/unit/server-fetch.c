@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Both ways of fetching, with a ring and a driver, ubd, that are played here: the test looks at the
- * commands that would be submitted, and answers them. A file takes the place of the driver's.
+ * Both ways of fetching, with a simulated ring and driver (ubd): the test looks at the commands
+ * that would be submitted, and answers them. A file stands in for the driver's.
  */
 #include <errno.h>
 #include <glib.h>
@@ -86,7 +86,7 @@ uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag)
 	return 0x100000 + tag * 0x1000;
 }
 
-/* The loop is about to enter the kernel. Returns the one command that was prepared for that. */
+/* The loop is about to enter the kernel. Returns the one command that was prepared for it. */
 static struct sent *turn_ends(void)
 {
 	unsigned before = nr_sent;
@@ -101,7 +101,7 @@ static unsigned free_buffers(void)
 	return (uint16_t)(buf_ring->tail - buf_taken);
 }
 
-/* A CQE of the FETCH_BATCH @fetch with these tags, in a buffer that was provided. */
+/* Completes the FETCH_BATCH @fetch with these tags, in a buffer that was provided. */
 static void tell_of(const struct sent *fetch, const uint16_t *tags, unsigned count)
 {
 	struct io_uring_buf *buf = &buf_ring->bufs[buf_taken % buf_entries];
@@ -119,7 +119,7 @@ static void tell_of(const struct sent *fetch, const uint16_t *tags, unsigned cou
 
 static struct {
 	struct fetch *fetch;
-	bool at_once; /* it answers as soon as it is asked */
+	bool at_once; /* answers immediately */
 	uint16_t ours[MAX_SENT];
 	struct request_desc last; /* of the last one */
 	unsigned nr_ours;
@@ -167,7 +167,7 @@ static void begin(bool batches)
 	fetch_begin(queue.fetch);
 }
 
-/* By batches; the FETCH_BATCH. */
+/* Fetches in batches; returns the FETCH_BATCH. */
 static struct sent *begin_batches(void)
 {
 	begin(true);
@@ -255,14 +255,14 @@ static void test_buffers_come_back(void)
 		queue.nr_ours = 0;
 		nr_sent = 2;
 	}
-	/* One without tags, too. */
+	/* Also one without tags. */
 	tell_of(fetch, NULL, 0);
 	g_assert_cmpuint(free_buffers(), ==, all);
 	g_assert_cmpuint(queue.nr_ours, ==, 0);
 	end(0);
 }
 
-/* The kernel has taken some and had no room for a CQE that names them. */
+/* The kernel took some buffers, but had no room for a CQE that names them. */
 static void test_lost_buffers_come_back(void)
 {
 	static const uint16_t tags[] = { 4, 6 };
@@ -271,7 +271,7 @@ static void test_lost_buffers_come_back(void)
 
 	queue.at_once = true;
 	for (unsigned lost = 0; lost < 2 * all; lost++) {
-		/* Out of order after the first time. */
+		/* Out of order, except the first time. */
 		buf_taken += lost % all;
 		fetch->op->done(fetch->op, -ENOBUFS, 0);
 		fetch = &sent[nr_sent - 1];
@@ -286,7 +286,7 @@ static void test_lost_buffers_come_back(void)
 	end(0);
 }
 
-/* More CQEs than buffers: the command ends, is sent again, and nothing else happens. */
+/* More CQEs than buffers: the command ends and is sent again, nothing else happens. */
 static void test_a_lack_of_buffers_passes(void)
 {
 	struct sent *fetch = begin_batches();
@@ -312,7 +312,7 @@ static void test_the_end_waits_for_requests_that_are_ours(void)
 	g_assert_cmpuint(queue.nr_over, ==, 0);
 	fetch_answer(queue.fetch, 3, 0);
 	g_assert_cmpuint(queue.nr_over, ==, 1);
-	/* The answers go out nevertheless. */
+	/* The answers are sent nevertheless. */
 	commit = turn_ends();
 	g_assert_cmpuint(commit->cmd.tag, ==, 2);
 	g_assert_cmpuint(commit->entries[0].tag, ==, 2);
@@ -360,7 +360,7 @@ static void test_refused_answers_are_told(void)
 	}
 }
 
-/* A driver that gives whatever tag it has, a queue that answers in any order. */
+/* A driver that hands out any free tag, and a queue that answers in any order. */
 static void test_each_request_is_answered_once(void)
 {
 	struct sent *fetch = begin_batches();
@@ -470,7 +470,7 @@ static void test_requests_come_with_what_is_wanted(void)
 		const uint16_t tag = i % DEPTH;
 		struct sent *fetch = begin_batches();
 
-		/* More than 4 GiB, and beyond 2 TiB. */
+		/* Beyond 4 GiB, and beyond 2 TiB. */
 		fill(tag, all[i].op_flags, 1u << 24, 1ull << 33);
 		tell_of(fetch, &tag, 1);
 		g_assert_cmpint(queue.last.op, ==, all[i].desc.op);

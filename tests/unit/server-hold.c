@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Which requests that fail are held, and what people are told of those that fail. */
+/* Which failed requests are held, and what people are told about failures. */
 #include <errno.h>
 #include <glib.h>
 
@@ -40,7 +40,7 @@ static void test_what_is_held(void)
 				cases[i].held);
 }
 
-/* What a flush has lost no later one finds, and what was cut off does not come back. */
+/* Data that a flush lost is not found by a later one, and a truncated part does not come back. */
 static void test_what_time_does_not_mend(void)
 {
 	g_assert_false(hold_wants(&all, REQUEST_FLUSH, ENOSPC, IMAGE_TROUBLE_LOST));
@@ -48,7 +48,7 @@ static void test_what_time_does_not_mend(void)
 	g_assert_true(hold_wants(&all, REQUEST_WRITE, ENOSPC, IMAGE_TROUBLE_DELETED));
 }
 
-/* Never as long as the driver waits: a server that holds for longer would count as dead. */
+/* Shorter than the driver waits: a server that holds requests for longer would count as dead. */
 static void test_how_long(void)
 {
 	struct hold_policy policy = { .timeout_s = 60 };
@@ -74,7 +74,7 @@ static void test_pauses_get_longer(void)
 	g_assert_cmpuint(last, ==, G_USEC_PER_SEC * 1000ull);
 }
 
-/* ---- what is told ---- */
+/* ---- messages ---- */
 
 static GString *said;
 
@@ -114,14 +114,14 @@ static void test_a_storm_is_a_line_every_ten_seconds(void)
 	add(&failures, REQUEST_WRITE, 8192, 4096, ENOSPC, 1000);
 	g_assert_cmpint(failures_tell(&failures, "disk", now + second, say), ==, now + 10 * second);
 	check_said("");
-	/* Another operation is another matter. */
+	/* Another operation is reported separately. */
 	add(&failures, REQUEST_FLUSH, 0, 0, EIO, 1);
 	failures_tell(&failures, "disk", now + 2 * second, say);
 	check_said("disk: flush failed: Input/output error\n");
 	g_assert_cmpint(failures_tell(&failures, "disk", now + 10 * second, say), ==, G_MAXINT64);
 	check_said(
 		"disk: write of 512 bytes at offset 512 failed: Input/output error (and 1002 more)\n");
-	/* It goes on for as long as the server lives. */
+	/* Reporting continues for as long as the server lives. */
 	add(&failures, REQUEST_WRITE, 0, 512, EIO, 1);
 	failures_tell(&failures, "disk", now + 3600 * second, say);
 	check_said("disk: write of 512 bytes at offset 0 failed: Input/output error\n");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* By which names a disk is found again. */
+/* The names by which a disk is found again. */
 #include <glib.h>
 #include <string.h>
 
@@ -22,7 +22,7 @@ static void test_serial(void)
 	g_assert_false(identity_is_serial("\xc3\xa4"));
 }
 
-/* As it was and has to stay: names of disks depend on it. */
+/* These must never change: names of disks depend on them. */
 static void test_derived(void)
 {
 	struct identity identity, other;

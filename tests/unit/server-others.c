@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Which other disks have a name: all of them, in an order that no user can change. */
+/* Which other disks have a name: all are found, in an order that users cannot influence. */
 #include <glib.h>
 #include <glib/gstdio.h>
 
@@ -36,7 +36,7 @@ static void assert_found(const char *attribute, const char *value, const char *w
 	g_assert_cmpstr(text, ==, wanted);
 }
 
-/* The unprivileged one has a lower number here, and comes first in any order of names. */
+/* The unprivileged one has a lower number here, and would be first in any order of names. */
 static void test_all_are_found(void)
 {
 	add("ubdb10", "uuid", "one\n");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What block device an image makes. */
+/* The parameters of the block device for an image. */
 #include <errno.h>
 #include <glib.h>
 
@@ -8,7 +8,7 @@
 
 #define MIB (1u << 20)
 
-/* A writable image of @size bytes without special wishes. */
+/* A writable image of @size bytes with default options. */
 static struct params_input input_of_size(const struct image_limits *limits, uint64_t size)
 {
 	return (struct params_input){
@@ -85,7 +85,7 @@ static void test_block_size_is_given(void)
 		g_assert_cmpuint(params.dev_sectors * 512 % input.block_size, ==, 0);
 		g_assert_cmpuint(cut_bytes, <, input.block_size);
 	}
-	/* Smaller than the storage's. */
+	/* Smaller than the storage's block size. */
 	input = input_of_size(&large, MIB + 512);
 	input.block_size = 512;
 	params = params_of(&input, &cut_bytes);
@@ -104,7 +104,7 @@ static void test_blocks_of_the_storage(void)
 	g_assert_cmpuint(params_of(&input, &cut_bytes).logical_block_size, ==, 512);
 	input.is_disk = true;
 	g_assert_cmpuint(params_of(&input, &cut_bytes).logical_block_size, ==, 4096);
-	/* No disk has more than a page. */
+	/* No disk has blocks larger than a page. */
 	input.limits = &large;
 	g_assert_cmpuint(params_of(&input, &cut_bytes).logical_block_size, ==, 4096);
 }

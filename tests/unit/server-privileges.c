@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Privileges are gone, or the server learns that they are not. */
+/* Privileges are dropped, or the server finds out that they are not. */
 #include <errno.h>
 #include <glib.h>
 #include <linux/capability.h>
@@ -13,11 +13,11 @@
 
 #include "process.h"
 
-/* How a kernel, or a filter in front of it, can answer. */
+/* How a kernel, or a filter in front of it, may answer. */
 static struct {
 	bool refuses_capset, refuses_capget, refuses_no_new_privs;
 	bool lies_of_no_new_privs;
-	uint32_t left; /* what capget finds, in its second half */
+	uint32_t left; /* the second half of what capget() returns */
 } fake;
 
 long __wrap_syscall(long nr, ...);

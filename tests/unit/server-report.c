@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Messages to people when nobody reads standard error: the main thread does not wait for it. */
+/* Messages when nobody reads standard error: the main thread does not wait. */
 #include <fcntl.h>
 #include <glib.h>
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 
 #include "report.h"
 
-/* Far more than wait. */
+/* Far more than can wait. */
 #define MESSAGES 1000
 
 static int own_stderr;
@@ -40,7 +40,7 @@ static void fill_pipe(void)
 	fcntl(pipe_fds[1], F_SETFL, 0);
 }
 
-/* The next line but for those that filled it; false: there are no more. */
+/* The next line, except those that filled the pipe; false: there are no more. */
 static bool next_line(FILE *lines, char *line, size_t size)
 {
 	do {
@@ -71,7 +71,7 @@ static void test_at_once(void)
 	fclose(lines);
 }
 
-/* In a process of its own. */
+/* In its own process. */
 static void end_while_nobody_reads(void)
 {
 	take_stderr();
@@ -130,11 +130,11 @@ static void test_nobody_reads(void)
 
 int main(int argc, char **argv)
 {
-	/* Where standard error is the journal, lines begin with a priority. */
+	/* If standard error is the journal, lines begin with a priority. */
 	g_unsetenv("JOURNAL_STREAM");
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/report/at-once", test_at_once);
-	/* Before there is a thread here. */
+	/* First, before this process has a thread. */
 	g_test_add_func("/report/end-while-nobody-reads", test_end_while_nobody_reads);
 	g_test_add_func("/report/nobody-reads", test_nobody_reads);
 	return g_test_run();

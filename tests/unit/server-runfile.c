@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What the pid file and the socket of a server replace, and what is removed at the end. */
+/* What the pid file and the socket of a server may replace, and what is removed at the end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
@@ -57,7 +57,7 @@ static struct runfile *make(make_fn *fn, const char *path)
 	return file;
 }
 
-/* A socket that listens, or one that nobody listens at any more. */
+/* A socket that listens, or an abandoned one. */
 static int make_socket(const char *path, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -82,7 +82,7 @@ static bool answers(const char *path)
 	return ok;
 }
 
-/* What has the name of an image, by mistake or by link, stays. */
+/* A file that has an image's name, by mistake or by a link, stays. */
 static void test_nothing_else_is_replaced(void)
 {
 	static const struct {
@@ -162,7 +162,7 @@ static void test_pid_file_of_the_living(void)
 	runfile_remove(NULL);
 }
 
-/* Who has another file at this name by now keeps it. */
+/* A file that has taken over the name stays. */
 static void test_only_its_own_is_removed(void)
 {
 	struct runfile *old = make(runfile_new_pid, "pid"), *next;
@@ -188,7 +188,7 @@ static void test_only_its_own_is_removed(void)
 	runfile_remove(old);
 }
 
-/* A daemon's folder is another one at its end. */
+/* A daemon ends in another folder than it began. */
 static void test_folder_may_change(void)
 {
 	struct runfile *pid = make(runfile_new_pid, "pid");
@@ -222,13 +222,13 @@ static void test_sockets(void)
 	g_assert_true(answers("socket"));
 	runfile_remove(file);
 
-	/* Of another type it is not a server's. */
+	/* A socket of another type is not a server's. */
 	fd = make_socket("socket", SOCK_DGRAM);
 	assert_refuses(runfile_new_socket, "socket", "Address already in use");
 	close(fd);
 	g_assert_cmpint(unlink("socket"), ==, 0);
 
-	/* One that takes no more connections is in use. */
+	/* A socket with a full backlog is in use. */
 	fd = make_socket("socket", SOCK_STREAM);
 	g_assert_cmpint(listen(fd, 0), ==, 0);
 	for (int i = 0; i < 4; i++) {
@@ -242,7 +242,7 @@ static void test_sockets(void)
 	g_assert_cmpint(unlink("socket"), ==, 0);
 }
 
-/* Between its bind() and its listen() another server's socket looks abandoned. */
+/* Between its bind() and its listen(), another server's socket looks abandoned. */
 static void test_one_socket_at_a_time(void)
 {
 	int folder = open(".", O_RDONLY | O_DIRECTORY);
@@ -254,7 +254,7 @@ static void test_one_socket_at_a_time(void)
 	runfile_remove(make(runfile_new_socket, "socket"));
 }
 
-/* As everybody may do with /run. */
+/* As any user may lock /run. */
 static void test_locked_folder_takes_a_new_socket(void)
 {
 	int folder = open(".", O_RDONLY | O_DIRECTORY);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What a service manager hears, and what it asks for. */
+/* What a service manager is told, and what it asks for. */
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>

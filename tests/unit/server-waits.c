@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Makes an ubd-serve whose image is never open, for tests of what ends the wait for it. */
+/* Builds an ubd-serve whose image never finishes opening, to test what ends the wait for it. */
 #include <stdio.h>
 #include <unistd.h>
 

@@ -112,7 +112,7 @@ static void test_shortened_names(void)
 	g_assert_cmpstr(p.options[0], ==, "a=b");
 	g_assert_true(p.quiet);
 	clear(&p);
-	/* force and format; one that there is not */
+	/* force and format; an unknown one */
 	parse(&p, "tool --fo file");
 	g_assert_false(p.ok);
 	clear(&p);
