@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A disk in memory as /dev/ubdbN: a whole server on liburing alone, one queue, one thread.
+ * A disk in memory as /dev/ubdbN: a whole server on liburing alone, with one queue and one thread.
  *
  *	memdisk [MIB]
  *
- * Prints the disk's name and serves until SIGTERM. What it says to the driver is in
- *docs/protocol.md. Control commands go through the ring that serves requests, since to start and to
- *stop a disk takes the server's answers.
+ * Prints the disk's name and serves until SIGTERM. It talks to the driver as described in
+ * docs/protocol.md. Control commands use the same ring as requests, because the disk starts and
+ * stops only if requests are answered meanwhile.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 
 #define DEPTH	  64
 #define IO_BYTES  (128u << 10)
-/* user_data of what is not a tag's command. */
+/* user_data of anything that is not a tag's command. */
 #define CONTROL	  DEPTH
 #define SIGNAL	  (DEPTH + 1)
 #define NO_ANSWER INT_MIN
@@ -42,7 +42,7 @@ static void die(const char *what, int error)
 	exit(1);
 }
 
-/* The ring has room: a turn prepares at most one command for each that it saw answered. */
+/* The ring always has room: a turn prepares at most one command for each that was answered. */
 static void prepare_command(int fd, unsigned op, const void *arg, unsigned user_data)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
@@ -64,7 +64,7 @@ static void fetch(unsigned op, unsigned tag, int result)
 	prepare_command(char_fd, op, &cmd, tag);
 }
 
-/* The bytes done, 0, or -errno: what the driver wants to hear. */
+/* The driver expects the number of bytes done, 0, or -errno. */
 static int serve(unsigned tag)
 {
 	const struct ubdsrv_io_desc *desc = &descs[tag];
@@ -85,9 +85,9 @@ static int serve(unsigned tag)
 }
 
 /*
- * One turn: submits what was prepared, waits, serves. Returns the answer to a control command,
- * or NO_ANSWER. A signal begins the end of the disk, which then answers its tags
- * with UBD_IO_RES_ABORT.
+ * One turn: submits what was prepared, waits, and serves. Returns the answer to a control command,
+ * or NO_ANSWER. A signal begins the end of the disk, which then answers its tags with
+ * UBD_IO_RES_ABORT.
  */
 static int turn(void)
 {
@@ -113,7 +113,7 @@ static int turn(void)
 	return answer;
 }
 
-/* A control command with its buffer; serves until it is answered. */
+/* Sends a control command with its buffer, and serves until it is answered. */
 static int control(int fd, unsigned op, void *buf, unsigned len, const char *what)
 {
 	struct ubdsrv_ctrl_cmd cmd = { .len = len, .addr = (uintptr_t)buf };

@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A disk in memory as /dev/ubdbN: a whole server in Python's standard library, one queue, one thread.
+"""A disk in memory as /dev/ubdbN: a whole server in Python's standard library, with one queue and one thread.
 
     memdisk.py [MIB]
 
-Prints the disk's name and serves until SIGTERM or SIGINT. It uses the system calls of io_uring without
-a library, and is made from docs/protocol.md alone. Control commands go through the ring that serves
-requests, since to start and to stop a disk takes the server's answers.
+Prints the disk's name and serves until SIGTERM or SIGINT. It calls io_uring without a library, and was
+written from docs/protocol.md alone. Control commands use the same ring as requests, because the disk
+starts and stops only if requests are answered meanwhile.
 
-It shows the protocol, not how to be safe when memory is short: Python allocates memory as it runs.
+It shows the protocol, not how to survive a lack of memory: Python allocates memory as it runs.
 
-Memory ordering: a plain load or store by ctypes or struct is all that Python has. It is enough for what
-this thread and the kernel do in turn, which is all that concerns requests: entries are submitted by
-io_uring_enter(), and in there, in this thread, the driver fills in descriptors and io_uring posts their
-CQEs. The CQEs of control commands are posted by another thread at any time. There x86 helps, which keeps
-loads in order. Other processors need a load-acquire of the CQ ring's tail, such as __atomic_load_4() of
-libatomic, which ctypes can call.
+Memory ordering: Python only has the plain loads and stores of ctypes and struct. They suffice where this
+thread and the kernel take turns, which covers all requests: io_uring_enter() submits entries, and in that
+call, on this thread, the driver fills in descriptors and io_uring posts CQEs. But another thread may post
+the CQEs of control commands at any time. x86 keeps loads in order; other processors need a load-acquire
+of the CQ ring's tail, such as libatomic's __atomic_load_4(), which ctypes can call.
 """
 import ctypes
 import errno
@@ -48,7 +47,7 @@ IO_DESC = struct.Struct('=IIQQ')
 
 DEPTH = 64
 IO_BYTES = 128 << 10
-# user_data of what is not a tag's command.
+# user_data of anything that is not a tag's command.
 CONTROL, SIGNAL = DEPTH, DEPTH + 1
 SIGNALS = signal.SIGTERM, signal.SIGINT
 
@@ -93,7 +92,7 @@ class Ring:
         self.prepared += 1
 
     def submit_and_wait(self):
-        """Yields user_data and res of all that has completed."""
+        """Yields user_data and res of each completed command."""
         self.prepared -= max(syscall(NR_ENTER, self.fd, self.prepared, 1, ENTER_GETEVENTS, 0, 0), 0)
         head, tail = self.cq_head.value, self.cq_tail.value
         while head != tail:
@@ -111,7 +110,7 @@ class Server:
         self.control_fd = self.char_fd = self.descs = None
 
     def serve(self, tag):
-        """The bytes done, 0, or a negative errno: what the driver wants to hear."""
+        """The driver expects the number of bytes done, 0, or a negative errno."""
         op_flags, nr_sectors, start_sector, _ = IO_DESC.unpack_from(self.descs, tag * IO_DESC.size)
         size, place = nr_sectors * 512, start_sector * 512
         buffer = self.buffers[tag * IO_BYTES:][:size]
