@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What would take many processes in the shell: one of these serves a whole image test.
+"""Does what would take many processes in the shell; one of these serves a whole image test.
 
-rc starts it when a test first needs it: helper.py FOLDER. A request is read from the pipe FOLDER/ask: the
-arguments of `ask` in rc, each with a NUL behind it. What it has to say goes to the file FOLDER/answer, then
-its status to the pipe FOLDER/answered.
+rc starts it when a test first needs it: helper.py FOLDER. It reads a request from the pipe FOLDER/ask: the
+arguments of `ask` in rc, each followed by a NUL. It writes its output to the file FOLDER/answer, then its
+status to the pipe FOLDER/answered.
 """
 import difflib
 import hashlib
@@ -19,7 +19,7 @@ import sys
 RC = sys.argv[1]
 SCRATCH = os.environ['SCRATCH']
 FORMAT = os.environ['FORMAT']
-# A command of a hostile image has so long to end, whatever the machine.
+# Time limit of a command on a hostile image; generous enough for any machine.
 SECONDS_TO_HANG = 300
 # Files with less data than this are compared by contents.
 SMALL = 16 << 20
@@ -34,7 +34,7 @@ def say(*lines):
 
 
 def run(command, limit=None):
-    """Exit status as the shell has it, standard output, standard error."""
+    """The exit status in the shell's terms, standard output, standard error."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit,
                               restore_signals=False, encoding='utf-8', errors='surrogateescape')
@@ -47,7 +47,7 @@ def run(command, limit=None):
 
 
 def filtered(text):
-    """As the filter in rc."""
+    """Like filter() in rc."""
     lines = []
     for line in text.splitlines():
         line = line.replace(SCRATCH, 'SCRATCH')
@@ -65,7 +65,7 @@ def text_of(name):
 
 
 def extents(fd):
-    """Where a sparse file has data: begin and end of each."""
+    """Begin and end of each range of a sparse file that has data."""
     end = 0
     while True:
         try:
@@ -77,7 +77,7 @@ def extents(fd):
 
 
 def copy(source, target):
-    """As cp --sparse=always; the target is a new file."""
+    """Like cp --sparse=always; the target is a new file."""
     if os.path.lexists(target):
         os.unlink(target)
     with open(source, 'rb') as old, open(target, 'wb') as new:
@@ -89,20 +89,20 @@ def copy(source, target):
 
 
 def digest(path, size):
-    """Of the contents, with their places."""
+    """A hash of the contents and their offsets."""
     found = hashlib.sha1(b'%d' % size)
     with open(path, 'rb') as file:
         for begin, end in extents(file.fileno()):
             file.seek(begin)
             data = file.read(end - begin)
-            # A hole and zeroes are the same contents.
+            # A hole and zeroes count as the same contents.
             if data.strip(b'\0'):
                 found.update(b'%d ' % (begin + len(data) - len(data.lstrip(b'\0'))) + data.strip(b'\0'))
     return found.hexdigest()
 
 
 def snapshot():
-    """What is in the scratch folder: a line for each file, with the contents of what is not huge."""
+    """The scratch folder: a line for each file, with the contents of files that are not huge."""
     lines = []
     for folder, folders, files in os.walk('.'):
         if folder == '.' and '.rc' in folders:
@@ -125,7 +125,7 @@ def remember():
 
 
 def refused(status, reason, file, *command):
-    """What it printed is in the files output and errors."""
+    """Its output is in the files output and errors."""
     program = os.path.basename(command[0])
     after = snapshot()
     output, errors = text_of('output'), text_of('errors')
@@ -168,7 +168,7 @@ def survives(file, *words):
         commands.append([words.pop(0) for _ in range(length)])
     for command in commands:
         copy(file, victim)
-        # A hostile size is large: what is converted must not fill the disk, but get an error.
+        # A hostile size is large: a conversion must get an error, not fill the disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, resource.RLIM_INFINITY))
         status, _, errors = run([victim if word == 'VICTIM' else target if word == 'COPY' else word
                                  for word in command], SECONDS_TO_HANG)
@@ -231,7 +231,7 @@ COMPRESSED = 1 << 62
 
 
 class Header:
-    """Of a qcow2 image, and where its entries are."""
+    """The header of a qcow2 image, and the offsets of its entries."""
 
     def __init__(self, image):
         self.file = open(image, 'rb')
@@ -259,7 +259,7 @@ class Header:
 
 
 def say_number(number):
-    """As the shell has it: of 64 bits, with a sign."""
+    """A signed 64-bit number, as in the shell."""
     say(str(number - (1 << 64) if number >> 63 else number))
 
 
@@ -270,7 +270,7 @@ def peek(file, off, size):
 
 
 def poke(file, off, digits):
-    # Not truncated, and made if it is not there.
+    # Created if it does not exist, but not truncated.
     fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
     os.pwrite(fd, bytes.fromhex(digits), int(off))
     os.close(fd)
@@ -357,7 +357,7 @@ def serve(request):
     try:
         os.chdir(folder)
         REQUESTS[name](*arguments)
-    except Exception as error: # whatever it is, the test must hear of it
+    except Exception as error: # any error must reach the test
         say('%s %s: %s: %s' % (name, ' '.join(arguments), type(error).__name__, error))
         status = 1
     with open(RC + '/answer', 'w', encoding='utf-8', errors='surrogateescape') as file:
@@ -367,7 +367,7 @@ def serve(request):
 
 
 def main():
-    # What a test keeps open has its end when the test closes it.
+    # Do not keep the test's descriptors open: readers must see their end when the test closes them.
     os.closerange(3, 256)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
