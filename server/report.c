@@ -15,11 +15,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "colock.h"
+
 /* How many messages may wait, and how long report_flush() waits for them. */
-#define MAX_WAITING 256
-#define FLUSH_US    G_USEC_PER_SEC
+#define MAX_WAITING   256
+#define FLUSH_SECONDS 1
 
 struct message {
 	int priority;
@@ -31,12 +34,11 @@ static bool verbose_wanted;
 static bool use_syslog;
 static bool has_thread;
 
-static GMutex lock;
-static GCond changed;
-/* Guarded by lock. */
-static GQueue waiting = G_QUEUE_INIT;
-static bool is_writing; /* a message that waits no longer */
-static unsigned lost;
+static struct thread_lock guard = THREAD_LOCK_INIT;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static GQueue waiting GLOBAL_GUARDED_BY(guard) = G_QUEUE_INIT;
+static bool is_writing GLOBAL_GUARDED_BY(guard); /* a message that waits no longer */
+static unsigned lost GLOBAL_GUARDED_BY(guard);
 
 void report_init(bool verbose)
 {
@@ -92,11 +94,11 @@ static void message_free(struct message *message)
 
 /* ---- the thread ---- */
 
-static struct message *lost_message(void)
+static struct message *lost_message(bool to_syslog) REQUIRES(guard)
 {
 	struct message *message = g_new(struct message, 1);
 
-	*message = (struct message){ LOG_NOTICE, use_syslog,
+	*message = (struct message){ LOG_NOTICE, to_syslog,
 				     g_strdup_printf("%u messages were lost: they could not be "
 						     "written in time",
 						     lost) };
@@ -104,27 +106,31 @@ static struct message *lost_message(void)
 	return message;
 }
 
-static struct message *next_message(void)
+/* That messages were lost goes where the last one before them went. */
+static struct message *next_message(bool to_syslog) REQUIRES(guard)
 {
 	while (g_queue_is_empty(&waiting) && !lost)
-		g_cond_wait(&changed, &lock);
-	return g_queue_pop_head(&waiting) ?: lost_message();
+		pthread_cond_wait(&changed, &guard.mutex);
+	return g_queue_pop_head(&waiting) ?: lost_message(to_syslog);
 }
 
 static void *report_thread(void *unused)
 {
-	pthread_setname_np(pthread_self(), "ubd-report");
-	g_mutex_lock(&lock);
-	for (;;) {
-		struct message *message = next_message();
+	bool to_syslog = false;
 
+	pthread_setname_np(pthread_self(), "ubd-report");
+	thread_lock(&guard);
+	for (;;) {
+		struct message *message = next_message(to_syslog);
+
+		to_syslog = message->to_syslog;
 		is_writing = true;
-		g_mutex_unlock(&lock);
+		thread_unlock(&guard);
 		write_message(message);
 		message_free(message);
-		g_mutex_lock(&lock);
+		thread_lock(&guard);
 		is_writing = false;
-		g_cond_broadcast(&changed);
+		pthread_cond_broadcast(&changed);
 	}
 	return NULL;
 }
@@ -141,13 +147,17 @@ void report_begin(void)
 
 void report_flush(void)
 {
-	gint64 end = g_get_monotonic_time() + FLUSH_US;
+	struct timespec end;
 
-	g_mutex_lock(&lock);
-	while (has_thread && (!g_queue_is_empty(&waiting) || lost || is_writing) &&
-	       g_cond_wait_until(&changed, &lock, end))
-		;
-	g_mutex_unlock(&lock);
+	if (!has_thread)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += FLUSH_SECONDS;
+	thread_lock(&guard);
+	while (!g_queue_is_empty(&waiting) || lost || is_writing)
+		if (pthread_cond_clockwait(&changed, &guard.mutex, CLOCK_MONOTONIC, &end))
+			break;
+	thread_unlock(&guard);
 }
 
 void report_to_syslog(void)
@@ -162,15 +172,15 @@ void report_to_syslog(void)
 
 static void hand_over(struct message *message)
 {
-	g_mutex_lock(&lock);
+	thread_lock(&guard);
 	if (g_queue_get_length(&waiting) < MAX_WAITING) {
 		g_queue_push_tail(&waiting, message);
 	} else {
 		lost++;
 		message_free(message);
 	}
-	g_cond_broadcast(&changed);
-	g_mutex_unlock(&lock);
+	pthread_cond_broadcast(&changed);
+	thread_unlock(&guard);
 }
 
 static void report(int priority, const char *format, va_list args)
