@@ -4,7 +4,7 @@
  * is already open. Writes go to the overlay. Its file is gone when the last program that has it
  * open has ended, however that happens, unless it was given a name before.
  *
- * Nothing of it needs to survive a crash, so its flushes do nothing until it is kept.
+ * Nothing of it needs to survive a crash, so flushes do not wait for the storage until it is kept.
  */
 #ifndef UBD_TEMPORARY_H
 #define UBD_TEMPORARY_H

@@ -248,11 +248,12 @@ int image_temporary_co_open(struct image_temporary *temporary, struct image *bas
 {
 	struct image_open_opts overlay = {
 		.format = "qcow2",
-		.flags = IMAGE_RDWR | IMAGE_NO_FLUSH | opts->flags,
+		.flags = IMAGE_RDWR | opts->flags,
 		.cache_bytes = opts->cache_bytes,
 		.backing = base,
 	};
 	struct image *file;
+	/* The overlay itself is flushed: that is when it gives back what was discarded. */
 	int ret = image_co_open_fd(temporary->fd, temporary->filename,
 				   IMAGE_RDWR | IMAGE_UNMAP | IMAGE_NO_FLUSH |
 					   (opts->flags & IMAGE_DIRECT),

@@ -252,6 +252,29 @@ CO_TEST(test_many_on_one_base)
 	clean_up();
 }
 
+/* As on any image, though nothing need be durable. */
+CO_TEST(test_discards_give_space_back)
+{
+	struct image_temporary *temporary;
+	struct image *img;
+	int64_t full;
+
+	co_make_base("base", "qcow2");
+	temporary = image_temporary_new(".", NULL);
+	img = co_open_overlay(temporary, "base", "qcow2");
+	co_fill(img, 0x22, 0, MIB);
+	full = image_co_allocated_bytes(img);
+	g_assert_cmpint(full, >=, MIB);
+	g_assert_cmpint(image_co_pdiscard(img, 0, MIB), ==, 0);
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	while (image_co_allocated_bytes(img) > full - MIB)
+		co_sleep_ns(1000000);
+	co_expect(img, 0, 0, MIB);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	image_temporary_free(temporary);
+	clean_up();
+}
+
 /* The rest of the last sector reads as zeroes, and can be written. */
 CO_TEST(test_base_of_odd_size)
 {
@@ -460,6 +483,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/temporary/leaves-nothing-without-tmpfile",
 			test_leaves_nothing_without_tmpfile);
 	g_test_add_func("/temporary/many-on-one-base", test_many_on_one_base);
+	g_test_add_func("/temporary/discards-give-space-back", test_discards_give_space_back);
 	g_test_add_func("/temporary/base-of-odd-size", test_base_of_odd_size);
 	g_test_add_func("/temporary/missing-folder", test_missing_folder);
 	g_test_add_func("/temporary/keeps", test_keeps);
