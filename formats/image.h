@@ -272,6 +272,17 @@ void image_info_clear(struct image_info *info);
 /* Bytes that the file occupies on the host, or -errno. */
 int64_t image_co_allocated_bytes(struct image *img);
 
+/* What the formats of a chain have done since it was opened. */
+struct image_stats {
+	uint64_t cache_bytes; /* size of the caches of mappings; 0: there is none */
+	uint64_t cache_hits, cache_misses;
+	uint64_t allocated_bytes; /* clusters that were allocated ... */
+	uint64_t freed_bytes;	  /* ... and given back, such as after discards */
+};
+
+/* Any thread. The numbers need not be of the same moment. */
+struct image_stats image_get_stats(const struct image *img);
+
 /* What is wrong with a file of the image; stays set until the image is closed. */
 enum image_trouble {
 	/* A flush failed: acknowledged data may be lost, and no later flush succeeds. */

@@ -53,6 +53,17 @@ void image_info_add_bool(GVariantBuilder *pairs, const char *name, bool value)
 	g_variant_builder_add(pairs, "{sv}", name, g_variant_new_boolean(value));
 }
 
+struct image_stats image_get_stats(const struct image *img)
+{
+	struct image_stats stats = { 0 };
+
+	for (; img; img = img->backing)
+		for (const struct image *node = img; node; node = node->file)
+			if (node->format->add_stats)
+				node->format->add_stats(node, &stats);
+	return stats;
+}
+
 int64_t image_co_allocated_bytes(struct image *img)
 {
 	if (img->ops->co_allocated_bytes)

@@ -101,6 +101,8 @@ struct format_ops {
 	int (*co_get_info)(struct image *img, struct image_info *info, GError **err);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,
 			struct image_check_result *result);
+	/* For image_get_stats(): adds what this node has done. NULL: nothing. */
+	void (*add_stats)(const struct image *img, struct image_stats *stats);
 
 	/*
 	 * Internal snapshots; NULL if the format does not support them. The list consists of struct

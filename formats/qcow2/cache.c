@@ -90,6 +90,19 @@ void qcow2_l2_cache_destroy(struct qcow2 *q)
 	}
 }
 
+void qcow2_l2_cache_add_stats(struct qcow2 *q, struct image_stats *stats)
+{
+	stats->cache_bytes += (uint64_t)q->cache.nr_slices * q->cache.slice_bytes;
+	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
+		struct shard *shard = &q->cache.shards[i];
+
+		thread_lock(&shard->lock);
+		stats->cache_hits += shard->hits;
+		stats->cache_misses += shard->misses;
+		thread_unlock(&shard->lock);
+	}
+}
+
 static struct slice *find(struct l2_cache *cache, struct shard *shard, uint64_t host_off)
 {
 	struct slice *slice = *bucket_of(cache, shard, host_off);
@@ -246,6 +259,7 @@ int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret
 		if (slice && !slice->loading) {
 			atomic_fetch_add(&slice->pins, 1);
 			slice->referenced = true;
+			shard->hits++;
 			thread_unlock(&shard->lock);
 			*ret_slice = slice;
 			return 0;
@@ -260,6 +274,7 @@ int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret
 			wait_for_shard(shard);
 		atomic_fetch_sub(&shard->nr_waiters, 1);
 		if (slice) {
+			shard->misses++;
 			ret = slice_co_fill(q, shard, slice, host_off);
 			if (!ret)
 				*ret_slice = slice;

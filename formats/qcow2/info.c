@@ -70,6 +70,15 @@ static GVariant *describe(const struct qcow2 *q, const GPtrArray *bitmaps)
 	return g_variant_ref_sink(g_variant_builder_end(&pairs));
 }
 
+void qcow2_add_stats(const struct image *img, struct image_stats *stats)
+{
+	struct qcow2 *q = img->opaque;
+
+	qcow2_l2_cache_add_stats(q, stats);
+	stats->allocated_bytes += atomic_load(&q->nr_taken) << q->cluster_bits;
+	stats->freed_bytes += atomic_load(&q->nr_given_back) << q->cluster_bits;
+}
+
 int qcow2_co_get_info(struct image *img, struct image_info *info, GError **err)
 {
 	g_autoptr(GPtrArray) bitmaps = NULL;

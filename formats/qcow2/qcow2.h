@@ -70,6 +70,7 @@ struct shard {
 	struct slice *slices;
 	unsigned nr_slices;
 	unsigned hand; /* lock */
+	uint64_t hits GUARDED_BY(lock), misses GUARDED_BY(lock);
 	struct slice **hash;
 	unsigned hash_mask;
 	/* Waiters for a load, or for a slot to become free. */
@@ -85,7 +86,6 @@ struct l2_cache {
 	unsigned nr_shards;
 	uint32_t slice_bytes;
 	unsigned nr_slices;
-	_Atomic uint64_t hits, misses;
 };
 
 /* ---- requests in flight and freed clusters: reclaim.c ---- */
@@ -239,6 +239,9 @@ struct qcow2 {
 	uint32_t refcount_slice_bytes;
 	unsigned refcount_hand GUARDED_BY(alloc_lock);
 	uint64_t free_hint GUARDED_BY(alloc_lock); /* no free cluster below */
+	/* Clusters that were taken and given back since the image was opened; alloc_lock to raise.
+	 */
+	_Atomic uint64_t nr_taken, nr_given_back;
 	/* The file was never written from here on: it reads as zeroes. */
 	uint64_t zero_off GUARDED_BY(alloc_lock);
 	/*
@@ -495,6 +498,8 @@ int qcow2_co_repair_dirty(struct qcow2 *q, const struct image_open_opts *opts, G
 /* @bytes: for all slices together; at least two slices are allocated. -ENOMEM, -EFBIG. */
 int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err);
 void qcow2_l2_cache_destroy(struct qcow2 *q);
+/* Any thread. */
+void qcow2_l2_cache_add_stats(struct qcow2 *q, struct image_stats *stats);
 
 /* Forgets the slices of an L2 table that is gone. None of them may be in use or dirty. */
 void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off);
@@ -1011,6 +1016,7 @@ int qcow2_co_walk_bitmaps(struct qcow2 *q, const struct bitmap_walk *walk);
 /* ---- info.c ---- */
 
 int qcow2_co_get_info(struct image *img, struct image_info *info, GError **err);
+void qcow2_add_stats(const struct image *img, struct image_stats *stats);
 
 /* ---- snapshot.c; see image_ops.h ---- */
 

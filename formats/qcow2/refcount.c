@@ -285,6 +285,7 @@ int qcow2_co_drop_references(struct qcow2 *q, uint64_t cluster, uint64_t referen
 	ret = set_refcount(q, cluster, refcount - references);
 	if (ret || refcount > references)
 		return ret;
+	atomic_fetch_add_explicit(&q->nr_given_back, 1, memory_order_relaxed);
 	q->free_hint = MIN(q->free_hint, cluster);
 	qcow2_leave_cluster(q, cluster);
 	return 0;
@@ -434,6 +435,7 @@ int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off
 	taken = take_run(q, cluster, nr);
 	if (taken < 0)
 		return taken;
+	atomic_fetch_add_explicit(&q->nr_taken, taken, memory_order_relaxed);
 	if (q->free_hint == cluster)
 		q->free_hint = cluster + taken;
 	*ret_host_off = cluster << q->cluster_bits;
