@@ -5,10 +5,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "answer.h"
 #include "error.h"
 #include "report.h"
+#include "status.h"
 
 /* An argument that a command takes: a positive number of bytes, which may be missing. */
 struct argument {
@@ -24,110 +25,6 @@ struct command {
 	int (*co_run)(const struct command_target *on, JsonObject *request, JsonObject *answer,
 		      GError **err);
 };
-
-/* ---- status ---- */
-
-/* File names, in messages too, may be any bytes, but JSON is UTF-8. */
-static void set_text(JsonObject *object, const char *name, const char *text)
-{
-	g_autofree char *valid = g_utf8_make_valid(text, -1);
-
-	json_object_set_string_member(object, name, valid);
-}
-
-/* For each kind of trouble the first file that has it. */
-static void answer_troubles(const struct command_target *on, JsonObject *answer)
-{
-	static const struct {
-		const char *name;
-		enum image_trouble trouble;
-	} all[] = {
-		{ "lost", IMAGE_TROUBLE_LOST },
-		{ "cut", IMAGE_TROUBLE_CUT },
-		{ "deleted", IMAGE_TROUBLE_DELETED },
-	};
-	JsonObject *troubles = json_object_new();
-
-	for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
-		const char *file = image_troubled_file(disk_image(on->disk), all[i].trouble);
-
-		if (file)
-			set_text(troubles, all[i].name, file);
-	}
-	json_object_set_object_member(answer, "troubles", troubles);
-}
-
-static void answer_queues(const struct command_target *on, JsonObject *answer)
-{
-	JsonArray *queues = json_array_new();
-
-	for (unsigned i = 0; i < on->target->ops->nr_queues(on->target); i++) {
-		struct serve_stats stats = on->target->ops->queue_stats(on->target, i);
-		JsonObject *queue = json_object_new();
-
-		json_object_set_int_member(queue, "requests", stats.requests);
-		json_object_set_int_member(queue, "failed", stats.failed);
-		json_object_set_int_member(queue, "held", stats.held);
-		json_object_set_int_member(queue, "bytes-read", stats.read_bytes);
-		json_object_set_int_member(queue, "bytes-written", stats.written_bytes);
-		json_array_add_object_element(queues, queue);
-	}
-	json_object_set_array_member(answer, "queues", queues);
-}
-
-static void answer_last_failure(const struct command_target *on, JsonObject *answer)
-{
-	gint64 time;
-	struct failure last = on->target->ops->last_failure(on->target, &time);
-	JsonObject *failure;
-
-	if (!last.count)
-		return;
-	failure = json_object_new();
-	set_text(failure, "operation", failure_operation(&last));
-	json_object_set_int_member(failure, "offset", last.guest_off);
-	json_object_set_int_member(failure, "bytes", last.bytes);
-	set_text(failure, "error", g_strerror(last.error));
-	json_object_set_int_member(failure, "time", time);
-	json_object_set_object_member(answer, "last-failure", failure);
-}
-
-/* Only while there are any: clients rarely see one. */
-static void answer_jobs(const struct command_target *on, JsonObject *answer)
-{
-	JsonArray *jobs;
-
-	if (!on->jobs->first)
-		return;
-	jobs = json_array_new();
-	for (const struct job *job = on->jobs->first; job; job = job->next) {
-		JsonObject *object = json_object_new();
-
-		json_object_set_string_member(object, "name", job->name);
-		json_object_set_string_member(object, "state", job_state_name(job));
-		json_object_set_int_member(object, "done", job->done);
-		json_object_set_int_member(object, "total", job->total);
-		json_array_add_object_element(jobs, object);
-	}
-	json_object_set_array_member(answer, "jobs", jobs);
-}
-
-static int co_status(const struct command_target *on, JsonObject *request, JsonObject *answer,
-		     GError **err)
-{
-	set_text(answer, "device", target_name(on->target));
-	set_text(answer, "image", image_filename(disk_image(on->disk)));
-	set_text(answer, "format", image_format(disk_image(on->disk)));
-	json_object_set_int_member(answer, "size", on->target->ops->size(on->target));
-	json_object_set_boolean_member(answer, "read-only",
-				       image_is_read_only(disk_image(on->disk)));
-	json_object_set_int_member(answer, "pid", getpid());
-	answer_troubles(on, answer);
-	answer_queues(on, answer);
-	answer_last_failure(on, answer);
-	answer_jobs(on, answer);
-	return 0;
-}
 
 /* ---- resize ---- */
 
@@ -204,14 +101,14 @@ static int co_resize(const struct command_target *on, JsonObject *request, JsonO
 static const struct argument resize_arguments[] = { { "size" }, {} };
 
 static const struct command all_commands[] = {
-	{ .name = "status", .co_run = co_status },
+	{ .name = "status", .co_run = status_answer },
 	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
 	{ .name = "quit", .quits = true },
 };
 
 void commands_refuse(JsonObject *answer, const char *message)
 {
-	set_text(answer, "error", message);
+	answer_set_text(answer, "error", message);
 }
 
 /* NULL with @err set if there is none of this name. */

@@ -21,9 +21,20 @@
 #include "job.h"
 #include "target.h"
 
+/* The image that the user named, which is only the base of what is served if that is an overlay. */
+struct image_origin {
+	const char *name;
+	char *path; /* leads to it from any folder; NULL: none does */
+	const char *format;
+	struct file_id id;
+	bool temporary; /* writes go to a temporary overlay ... */
+	char *keep_as;	/* ... which gets this name; NULL: none */
+};
+
 /* What commands work on. */
 struct command_target {
 	struct disk *disk;
+	const struct image_origin *origin;
 	struct target *target;
 	struct jobs *jobs;
 };

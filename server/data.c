@@ -25,10 +25,10 @@ struct tag_data {
 struct data_path {
 	struct data_config config;
 	struct tag_data *tags;
-	struct data_stats stats;
-	struct bounce_pool bounce; /* user copy, zero copy */
-	uint8_t *bufs;		   /* what @bounce manages, or max_io_bytes for each tag */
-	void *map;		   /* the mapping that contains the buffers, or NULL */
+	_Atomic uint64_t zero_copy, copied; /* only the queue's thread writes them */
+	struct bounce_pool bounce;	    /* user copy, zero copy */
+	uint8_t *bufs;			    /* what @bounce manages, or max_io_bytes for each tag */
+	void *map;			    /* the mapping that contains the buffers, or NULL */
 	size_t map_bytes;
 };
 
@@ -101,10 +101,10 @@ static uint8_t *tag_buffer(const struct tag_data *td)
 
 static void count(struct tag_data *td)
 {
-	if (td->copied)
-		td->data->stats.copied++;
-	else
-		td->data->stats.zero_copy++;
+	_Atomic uint64_t *counter = td->copied ? &td->data->copied : &td->data->zero_copy;
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, value + 1, memory_order_relaxed);
 }
 
 static int co_read_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
@@ -174,7 +174,10 @@ uint64_t data_fetch_addr(const struct data_path *data, uint16_t tag)
 
 struct data_stats data_stats(const struct data_path *data)
 {
-	return data->stats;
+	return (struct data_stats){
+		.zero_copy = atomic_load_explicit(&data->zero_copy, memory_order_relaxed),
+		.copied = atomic_load_explicit(&data->copied, memory_order_relaxed),
+	};
 }
 
 /* ---- memory ---- */

@@ -10,7 +10,8 @@
  *               image's file is read into them and written from them. What cannot be done that way
  *               is copied as with user copy.
  *
- * Only the queue's thread may call these functions, except for data_new() and data_free().
+ * Only the queue's thread may call these functions, except for data_new(), data_free() and
+ * data_stats().
  */
 #ifndef UBD_DATA_H
 #define UBD_DATA_H

@@ -24,11 +24,10 @@ static void report_queues(struct device *device)
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++) {
 		struct serve_stats stats;
 		struct queue_events events;
-		struct data_stats data;
 
 		if (!device->queues[i])
 			continue;
-		data = queue_wait(device->queues[i]);
+		queue_wait(device->queues[i]);
 		stats = queue_stats(device->queues[i]);
 		events = queue_poll(device->queues[i]);
 		watch_take(device->watch, &events.served);
@@ -36,7 +35,8 @@ static void report_queues(struct device *device)
 			       " bytes read, %" PRIu64 " bytes written; %" PRIu64
 			       " requests by zero copy, %" PRIu64 " copied",
 			       device->transport->path, i, stats.requests, stats.failed,
-			       stats.read_bytes, stats.written_bytes, data.zero_copy, data.copied);
+			       stats.read_bytes, stats.written_bytes, stats.zero_copy,
+			       stats.copied);
 	}
 }
 

@@ -48,6 +48,7 @@ static struct takeover takeover;
 /* What is served, and what must be undone. */
 struct server {
 	struct disk *disk;
+	struct image_origin origin;
 	struct overlay *overlay; /* NULL: without --temporary */
 	struct target *target;
 	struct runfile *pid_file; /* NULL: none, or it was removed */
@@ -355,7 +356,9 @@ static void quit(void *arg)
 static enum target_end co_wait_for_end(struct server *server)
 {
 	struct target *target = server->target;
-	const struct command_target on = { .disk = server->disk, .target = target };
+	const struct command_target on = { .disk = server->disk,
+					   .origin = &server->origin,
+					   .target = target };
 
 	clients_start(server->clients, &on, quit, target);
 	return target->ops->co_wait(target);
@@ -435,7 +438,8 @@ static void keep_image(const struct image *image)
 			    g_strerror(-res));
 }
 
-static struct target *co_add_device(struct disk *disk, int char_fd, GError **err)
+static struct target *co_add_device(struct disk *disk, const struct file_id *id, int char_fd,
+				    GError **err)
 {
 	struct device *device;
 	struct device_config config = {
@@ -457,12 +461,9 @@ static struct target *co_add_device(struct disk *disk, int char_fd, GError **err
 		.recovered = takeover.transport,
 		.char_fd = char_fd,
 	};
-	const struct image *image = disk_image(disk);
-	/* That of the image that the user named. */
-	const struct file_id id = image_file_id(options->temporary ? image_backing(image) : image);
 
-	config.identity.image_dev = id.dev;
-	config.identity.image_ino = id.ino;
+	config.identity.image_dev = id->dev;
+	config.identity.image_ino = id->ino;
 	device = device_co_add(&config, err);
 	return device ? device_target(device) : NULL;
 }
@@ -498,10 +499,27 @@ static bool co_serve_target(struct server *server)
 	return ok;
 }
 
+/* @image may be an overlay of it. */
+static struct image_origin find_origin(const struct image *image)
+{
+	const struct image *named = options->temporary ? image_backing(image) : image;
+
+	return (struct image_origin){
+		.name = image_filename(named),
+		.path = image_stable_name(options->filename),
+		.format = image_format(named),
+		.id = image_file_id(named),
+		.temporary = options->temporary,
+		.keep_as =
+			options->keep_as ? g_canonicalize_filename(options->keep_as, NULL) : NULL,
+	};
+}
+
 static bool co_serve_image(struct image *image, struct overlay *overlay, int char_fd)
 {
 	struct server server = {
 		.disk = disk_new(image),
+		.origin = find_origin(image),
 		.overlay = overlay,
 		.signal_fd = -1,
 		.signals = AIO_LIMIT_INIT,
@@ -512,7 +530,7 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 
 	if (!takeover.transport)
 		tell_of_twin();
-	server.target = co_add_device(server.disk, char_fd, &err);
+	server.target = co_add_device(server.disk, &server.origin.id, char_fd, &err);
 	if (server.target) {
 		if (takeover.transport)
 			keep_image(image);
@@ -522,6 +540,8 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 		co_close_image(image);
 	}
 	disk_free(server.disk);
+	g_free(server.origin.path);
+	g_free(server.origin.keep_as);
 	return ok;
 }
 

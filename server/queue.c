@@ -385,7 +385,12 @@ struct queue_events queue_poll(struct queue *queue)
 
 struct serve_stats queue_stats(const struct queue *queue)
 {
-	return serve_stats(&queue->serve);
+	struct serve_stats stats = serve_stats(&queue->serve);
+	struct data_stats data = data_stats(queue->data);
+
+	stats.zero_copy = data.zero_copy;
+	stats.copied = data.copied;
+	return stats;
 }
 
 void queue_release_held(struct queue *queue, enum serve_release release)
@@ -409,12 +414,11 @@ bool queue_is_alive(struct queue *queue)
 	return answered;
 }
 
-struct data_stats queue_wait(struct queue *queue)
+void queue_wait(struct queue *queue)
 {
 	if (queue->thread_started)
 		pthread_join(queue->thread, NULL);
 	queue->thread_started = false;
-	return data_stats(queue->data);
 }
 
 void queue_free(struct queue *queue)

@@ -68,10 +68,8 @@ void queue_release_held(struct queue *queue, enum serve_release release);
 /* Wakes the queue's loop, and returns whether it has run since the last call. Main thread. */
 bool queue_is_alive(struct queue *queue);
 
-/*
- * Waits for the thread to end, which it does when the device is stopped. Returns its final state.
- */
-struct data_stats queue_wait(struct queue *queue);
+/* Waits for the thread to end, which it does when the device is stopped. */
+void queue_wait(struct queue *queue);
 
 /* Waits for the thread to end, and frees the queue. NULL is fine. */
 void queue_free(struct queue *queue);

@@ -42,6 +42,8 @@ struct serve_stats {
 	uint64_t read_bytes;
 	uint64_t written_bytes;
 	uint64_t held; /* currently */
+	/* Of a queue: reads and writes whose data was not copied, and the others. */
+	uint64_t zero_copy, copied;
 };
 
 struct serve_events {

@@ -115,6 +115,14 @@ static void count_quit(void *arg)
 
 static void co_start_server(struct server *server)
 {
+	static const struct image_origin origin = {
+		.name = "disk.raw",
+		.path = (char *)"/folder/disk.raw",
+		.format = "raw",
+		.id = { .known = true, .dev = 2, .ino = UINT64_MAX },
+		.temporary = true,
+		.keep_as = (char *)"/kept",
+	};
 	struct command_target on = { .target = &target };
 
 	write_file("disk.raw", "", 0);
@@ -124,6 +132,7 @@ static void co_start_server(struct server *server)
 	server->clients = clients_new("socket", NULL);
 	g_assert_nonnull(server->clients);
 	on.disk = server->disk;
+	on.origin = &origin;
 	clients_start(server->clients, &on, count_quit, server);
 	size = 1 << 20;
 	grow_hangs = sockets_are_full = has_no_deadlines = false;
@@ -184,6 +193,32 @@ static void co_check_status(void)
 	g_autofree char *answer = co_ask("{\"command\": \"status\"}\n");
 
 	g_assert_nonnull(strstr(answer, "\"device\":\"/dev/ubdb7\""));
+}
+
+/* ---- what status tells ---- */
+
+static void co_expect_in_status(const char *text)
+{
+	g_autofree char *answer = co_ask("{\"command\": \"status\"}\n");
+
+	if (!strstr(answer, text))
+		g_error("%s does not have %s", answer, text);
+}
+
+CO_TEST(test_status)
+{
+	struct server server;
+
+	co_start_server(&server);
+	co_expect_in_status("\"image\":\"disk.raw\"");
+	co_expect_in_status("\"image-path\":\"/folder/disk.raw\"");
+	co_expect_in_status("\"image-dev\":2,\"image-ino\":-1");
+	co_expect_in_status("\"temporary\":true,\"keep-as\":\"/kept\"");
+	co_expect_in_status("\"format\":\"raw\"");
+	co_expect_in_status("\"size\":1048576");
+	co_expect_in_status("\"allocation\":{\"file-bytes\":1048576,\"allocated-bytes\":0,"
+			    "\"freed-bytes\":0}");
+	co_end_server(&server);
 }
 
 /* ---- slow clients ---- */
@@ -449,6 +484,7 @@ int main(int argc, char **argv)
 	char *folder = enter_scratch();
 
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/clients/status", test_status);
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
 	g_test_add_func("/clients/deep-lines", test_deep_lines);
 	g_test_add_func("/clients/slow-line", test_slow_line);

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The command `status`: what is served, and how that goes. Main loop only. */
+#ifndef UBD_STATUS_H
+#define UBD_STATUS_H
+
+#include "commands.h"
+
+/* Adds to @answer what docs/ubd-serve.8 lists. Always 0. */
+int status_answer(const struct command_target *on, JsonObject *request, JsonObject *answer,
+		  GError **err);
+
+#endif
