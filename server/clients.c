@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "run_folder.h"
 #include "runfile.h"
 
 #define MAX_LINE	4096
@@ -226,6 +227,18 @@ struct clients *clients_new(const char *path, GError **err)
 	clients->listening = (struct aio_limit)AIO_LIMIT_INIT;
 	jobs_init(&clients->jobs);
 	return clients;
+}
+
+struct clients *clients_new_in_folder(GError **err)
+{
+	g_autofree char *folder = run_folder_find(true, err), *name = NULL, *path = NULL;
+
+	if (!folder)
+		return NULL;
+	runfile_clean_sockets(folder);
+	name = run_folder_socket_name(getpid());
+	path = g_build_filename(folder, name, NULL);
+	return clients_new(path, err);
 }
 
 void clients_start(struct clients *clients, const struct command_target *target,

@@ -24,6 +24,9 @@ struct clients;
  */
 struct clients *clients_new(const char *path, GError **err);
 
+/* The same on a socket by which others find this process; see run_folder.h. */
+struct clients *clients_new_in_folder(GError **err);
+
 /*
  * Serves clients from now on, whose commands work on @target. When one of them asks the server to
  * end, calls quit(arg). NULL is fine.

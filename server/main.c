@@ -52,7 +52,7 @@ struct server {
 	struct overlay *overlay; /* NULL: without --temporary */
 	struct target *target;
 	struct runfile *pid_file; /* NULL: none, or it was removed */
-	struct clients *clients;  /* NULL: without --socket */
+	struct clients *clients;  /* NULL: without a socket */
 	int signal_fd;
 	bool was_live;
 	struct aio_limit signals;
@@ -238,12 +238,26 @@ static void remove_pid_file(struct server *server)
 	server->pid_file = NULL;
 }
 
+/* Nobody has asked for it, so it may be missing. */
+static void make_default_socket(struct server *server)
+{
+	g_autoptr(GError) err = NULL;
+
+	server->clients = clients_new_in_folder(&err);
+	if (!server->clients)
+		report_verbose("no socket for commands: %s", err->message);
+}
+
 /* The files by which others find the server. */
 static bool make_run_files(struct server *server, GError **err)
 {
 	if (options->pid_file && !(server->pid_file = runfile_new_pid(options->pid_file, err)))
 		return false;
-	return !options->socket || (server->clients = clients_new(options->socket, err));
+	if (!options->socket) {
+		make_default_socket(server);
+		return true;
+	}
+	return !*options->socket || (server->clients = clients_new(options->socket, err));
 }
 
 /*

@@ -242,7 +242,7 @@ static const GOptionEntry option_entries[] = {
 	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
 	  "Write the server's PID to FILE while the device is live", "FILE" },
 	{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &options.socket,
-	  "Accept commands on this UNIX socket: status, resize, quit", "FILE" },
+	  "Accept commands on this UNIX socket, not on one in /run/ubd; empty: on none", "FILE" },
 	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Print more messages", NULL },
 	{ "version", 0, 0, G_OPTION_ARG_NONE, &options.version, "Print the version and exit",
 	  NULL },

@@ -20,7 +20,7 @@ struct options {
 	char *temporary_dir; /* where the overlay is */
 	char *keep_as;	     /* its name at the end; NULL: none */
 	char *pid_file;
-	char *socket; /* for commands; NULL: none */
+	char *socket; /* for commands; NULL: that of the folder for sockets; empty: none */
 	gboolean read_only;
 	gboolean temporary; /* write to a temporary overlay, not to the image */
 	gboolean no_lock;

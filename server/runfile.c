@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "run_folder.h"
 #include "unix_socket.h"
 
 /* A number and a newline are shorter. */
@@ -269,6 +271,33 @@ static const char *socket_error(int res)
 	default:
 		return g_strerror(-res);
 	}
+}
+
+/* Its process has ended, or is in another PID namespace, and nobody listens. */
+static void remove_abandoned(const char *path)
+{
+	struct sockaddr_un address;
+	struct stat st;
+
+	if (unix_socket_address(path, &address) == 0 && look_at_old(&address, &st) == 0)
+		unlink(path);
+}
+
+void runfile_clean_sockets(const char *folder)
+{
+	g_autofree char *inside = g_build_filename(folder, ".", NULL);
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	const char *name;
+	int lock = lock_folder(inside), pid;
+
+	while (dir && lock >= 0 && (name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(folder, name, NULL);
+
+		if (run_folder_is_socket_name(name, &pid) && kill(pid, 0) < 0 && errno == ESRCH)
+			remove_abandoned(path);
+	}
+	if (lock >= 0)
+		close(lock);
 }
 
 struct runfile *runfile_new_socket(const char *path, GError **err)

@@ -24,6 +24,12 @@ struct runfile *runfile_new_pid(const char *path, GError **err);
  */
 struct runfile *runfile_new_socket(const char *path, GError **err);
 
+/*
+ * Removes the sockets of servers that have died from a folder as described in run_folder.h, to
+ * which nobody else can write.
+ */
+void runfile_clean_sockets(const char *folder);
+
 /* The open file, such as the listening socket; it still belongs to @file. */
 int runfile_fd(const struct runfile *file);
 

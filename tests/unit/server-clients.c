@@ -221,6 +221,27 @@ CO_TEST(test_status)
 	co_end_server(&server);
 }
 
+/* ---- a socket that nobody has named ---- */
+
+CO_TEST(test_found_by_its_folder)
+{
+	g_autofree char *path = g_strdup_printf("run/%d.sock", getpid());
+	g_autoptr(GError) err = NULL;
+	struct clients *clients;
+
+	g_setenv("UBD_RUN_DIR", "run", TRUE);
+	clients = clients_new_in_folder(&err);
+	g_assert_no_error(err);
+	g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+	clients_co_free(clients);
+	g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+
+	g_assert_cmpint(g_chmod("run", 0777), ==, 0);
+	g_assert_null(clients_new_in_folder(&err));
+	g_assert_nonnull(strstr(err->message, "other users can write to it"));
+	g_unsetenv("UBD_RUN_DIR");
+}
+
 /* ---- slow clients ---- */
 
 CO_TEST(test_line_in_pieces)
@@ -485,6 +506,7 @@ int main(int argc, char **argv)
 
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/clients/status", test_status);
+	g_test_add_func("/clients/found-by-its-folder", test_found_by_its_folder);
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
 	g_test_add_func("/clients/deep-lines", test_deep_lines);
 	g_test_add_func("/clients/slow-line", test_slow_line);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "runfile.h"
@@ -254,6 +255,44 @@ static void test_one_socket_at_a_time(void)
 	runfile_remove(make(runfile_new_socket, "socket"));
 }
 
+/* A process that has ended; its number is not given to another one soon. */
+static int dead_pid(void)
+{
+	int pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+	return pid;
+}
+
+static void test_sockets_of_the_dead(void)
+{
+	g_autofree char *dead = g_strdup_printf("folder/%d.sock", dead_pid());
+	g_autofree char *listening = g_strdup_printf("folder/%d.sock", dead_pid());
+	g_autofree char *file = g_strdup_printf("folder/%d.sock", dead_pid());
+	g_autofree char *ours = g_strdup_printf("folder/%d.sock", getpid());
+	int fd;
+
+	g_assert_cmpint(mkdir("folder", 0700), ==, 0);
+	close(make_socket(dead, SOCK_STREAM));
+	fd = make_socket(listening, SOCK_STREAM);
+	write_file(file, "");
+	close(make_socket(ours, SOCK_STREAM));
+	close(make_socket("folder/other.sock", SOCK_STREAM));
+	runfile_clean_sockets("folder");
+	g_assert_cmpuint(inode(dead), ==, 0);
+	g_assert_true(answers(listening));
+	close(fd);
+	g_assert_cmpint(unlink(listening), ==, 0);
+	g_assert_cmpint(unlink(file), ==, 0);
+	g_assert_cmpint(unlink(ours), ==, 0);
+	g_assert_cmpint(unlink("folder/other.sock"), ==, 0);
+	g_assert_cmpint(rmdir("folder"), ==, 0);
+	/* As at the first start of all. */
+	runfile_clean_sockets("folder");
+}
+
 /* As any user may lock /run. */
 static void test_locked_folder_takes_a_new_socket(void)
 {
@@ -280,6 +319,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/folder-may-change", test_folder_may_change);
 	g_test_add_func("/runfile/sockets", test_sockets);
 	g_test_add_func("/runfile/one-socket-at-a-time", test_one_socket_at_a_time);
+	g_test_add_func("/runfile/sockets-of-the-dead", test_sockets_of_the_dead);
 	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
 			test_locked_folder_takes_a_new_socket);
 	res = g_test_run();

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The folder in which the servers of a user have their sockets, so that others find them: /run/ubd
+ * for root, $XDG_RUNTIME_DIR/ubd for other users, or $UBD_RUN_DIR. Any thread.
+ */
+#ifndef UBD_RUN_FOLDER_H
+#define UBD_RUN_FOLDER_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+/*
+ * Its path, which the caller frees, once it was made sure that it belongs to this user, and that
+ * nobody else can add, remove or replace what is in it. @create: it is created if necessary. NULL
+ * with @err set: ENOENT if there is none.
+ */
+char *run_folder_find(bool create, GError **err);
+
+/* The name in it of the socket of the process @pid. The caller frees it. */
+char *run_folder_socket_name(int pid);
+
+/* Whether @name is one; *ret_pid is whose. */
+bool run_folder_is_socket_name(const char *name, int *ret_pid);
+
+#endif
