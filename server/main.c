@@ -25,6 +25,7 @@
 #include "device.h"
 #include "disk.h"
 #include "error.h"
+#include "export.h"
 #include "identity.h"
 #include "image.h"
 #include "options.h"
@@ -138,7 +139,8 @@ static int co_open_writable_or_not(struct open_job *job)
 	job->opts.flags &= ~IMAGE_RDWR;
 	co_open_when_unlocked(job);
 	if (job->res == 0)
-		report_note("%s; the device is read-only", why->message);
+		report_note("%s; the %s is read-only", why->message,
+			    options->exports ? "export" : "device");
 	return job->res;
 }
 
@@ -493,6 +495,20 @@ static bool co_end_image(struct server *server)
 	return co_close_image(image) && overlay_co_keep(server->overlay);
 }
 
+static struct target *co_add_export(struct disk *disk, GError **err)
+{
+	const struct export_config config = {
+		.disk = disk,
+		.options = &options->export,
+		.discard = options->discard,
+		.depth = options->depth,
+		.hold = options->hold,
+		.watchdog_us = supervisor_watchdog_us(),
+	};
+
+	return export_co_add(&config, err);
+}
+
 /* From the first moment of the target to its last. The image is closed in between. */
 static bool co_serve_target(struct server *server)
 {
@@ -542,9 +558,11 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 	g_autoptr(GError) err = NULL;
 	bool ok = false;
 
-	if (!takeover.transport)
+	if (!takeover.transport && !options->exports)
 		tell_of_twin();
-	server.target = co_add_device(server.disk, &server.origin.id, char_fd, &err);
+	server.target = options->exports
+				? co_add_export(server.disk, &err)
+				: co_add_device(server.disk, &server.origin.id, char_fd, &err);
 	if (server.target) {
 		if (takeover.transport)
 			keep_image(image);
@@ -594,14 +612,20 @@ static bool co_serve(void)
 	return false;
 }
 
-/* Not in a coroutine: it is the main thread's own stack that is locked. */
+/*
+ * Not in a coroutine: it is the main thread's own stack that is locked. The kernel does not write
+ * to an export in order to get memory, so an export's server is like any other program.
+ */
 static void prepare_process(void)
 {
-	io_flusher_error = process_be_io_flusher();
-	oom_score_error = process_shun_oom_killer();
+	if (!options->exports) {
+		io_flusher_error = process_be_io_flusher();
+		oom_score_error = process_shun_oom_killer();
+	}
 	if (!options->core_dump)
 		process_forbid_core_dumps();
-	memory_lock_error = process_lock_memory();
+	if (!options->exports)
+		memory_lock_error = process_lock_memory();
 }
 
 struct run {

@@ -9,6 +9,7 @@
 
 #include "enum_names.h"
 #include "identity.h"
+#include "options_export.h"
 #include "report.h"
 #include "temporary.h"
 #include "uuid.h"
@@ -280,6 +281,42 @@ static bool temporary_is_valid(void)
 	return !reason;
 }
 
+/* Everything that only a device has. */
+static bool is_valid_export(void)
+{
+	if (!options.exports ||
+	    !(given.queues != NOT_GIVEN || given.id != NOT_GIVEN || given.recover != NOT_GIVEN ||
+	      options.recovery || options.data || options.block_size || given.serial ||
+	      given.uuid || given.request_timeout != NOT_GIVEN || options.no_partition_scan))
+		return true;
+	report_error("--export: there is no device, so --queues, --id, --recover, --recovery, "
+		     "--data, --logical-block-size, --serial, --uuid, --request-timeout and "
+		     "--no-partition-scan cannot be given");
+	return false;
+}
+
+static bool are_requests_too_many(void)
+{
+	unsigned shared = options.export.max_clients;
+
+	if (!options.exports || given.depth == NOT_GIVEN ||
+	    given.depth <= (int)(EXPORT_MAX_REQUESTS / shared))
+		return false;
+	report_error("--depth: with --shared=%u, at most %u", shared, EXPORT_MAX_REQUESTS / shared);
+	return true;
+}
+
+static bool take_export(void)
+{
+	g_autoptr(GError) err = NULL;
+
+	options.exports = export_is_wanted();
+	if (export_options_take(&options.export, &err))
+		return true;
+	report_error("%s", err->message);
+	return false;
+}
+
 static bool options_are_valid(void)
 {
 	if (!given.filenames || given.filenames[1]) {
@@ -310,7 +347,8 @@ static bool options_are_valid(void)
 		report_error("--snapshot: cannot be given with --recovery or --recover");
 		return false;
 	}
-	if (!temporary_is_valid())
+	if (!take_export() || !is_valid_export() || are_requests_too_many() ||
+	    !temporary_is_valid())
 		return false;
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", given.depth, 1, TRANSPORT_MAX_DEPTH) &&
@@ -400,9 +438,11 @@ const struct options *options_parse(int *argc, char ***argv)
 	g_autoptr(GError) err = NULL;
 
 	g_option_context_set_summary(
-		context, "Serve a disk image as a block device until SIGINT, SIGTERM or SIGHUP.\n"
-			 "Prints the name of the device when it is live.");
+		context,
+		"Serve a disk image as a block device, or over NBD, until SIGINT, SIGTERM or SIGHUP.\n"
+		"Prints the name of the device, or the URI, when it is live.");
 	g_option_context_add_main_entries(context, option_entries, NULL);
+	g_option_context_add_main_entries(context, export_option_entries, NULL);
 	if (!g_option_context_parse(context, argc, argv, &err)) {
 		report_error("%s", err->message);
 		return NULL;

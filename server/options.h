@@ -8,12 +8,15 @@
 #include <stdint.h>
 
 #include "device.h"
+#include "export.h"
 #include "identity.h"
 #include "image.h"
 #include "transport.h"
 
 struct options {
 	const struct transport_ops *driver;
+	bool exports; /* as @export says, without a device */
+	struct export_options export;
 	const char *filename;
 	char *format;
 	char *snapshot;

@@ -207,7 +207,8 @@ int takeover_co_begin(const struct options *options, int kept_fd, struct takeove
 		.discard = options->discard,
 		.block_size = options->block_size,
 	};
-	int res = co_find_device(&takeover, kept_fd, err);
+	/* An export has no device. */
+	int res = options->exports ? 0 : co_find_device(&takeover, kept_fd, err);
 
 	if (res == 0 && takeover.transport)
 		res = co_take_over_device(&takeover, err);

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The life of a connection of an NBD client; see export_nbd.h. */
+#include "export_nbd.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "export_nbd_parts.h"
+#include "tls.h"
+
+/* Enough that a turn in which every request does I/O needs one system call. */
+#define RING_ENTRIES	256
+/* Beside requests: the connection itself, its sender, its watch for hang-ups, the image's
+ * reclaimer. */
+#define MORE_COROUTINES 4
+
+static void connection_co(void *arg)
+{
+	struct nbd_client *client = arg;
+
+	if (nbd_client_co_negotiate(client) == 0)
+		nbd_client_co_transmit(client);
+	tls_end(client->channel.tls);
+	client->channel.tls = NULL;
+}
+
+static void *connection_thread(void *arg)
+{
+	struct nbd_client *client = arg;
+
+	pthread_setname_np(pthread_self(), "ubd-nbd");
+	if (co_reserve(client->settings->depth + MORE_COROUTINES) == 0)
+		aio_loop_run_co(client->loop, connection_co, client);
+	/* The descriptor stays, because nbd_client_stop() and nbd_client_drop() may be using it. */
+	shutdown(client->channel.fd, SHUT_RDWR);
+	atomic_store(&client->ended, true);
+	eventfd_write(client->settings->event_fd, 1);
+	return NULL;
+}
+
+/* Answers are gathered here, so they need not wait for more; and a dead client's host is noticed.
+ */
+static void prepare_socket(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static void init_requests(struct nbd_client *client)
+{
+	client->requests = g_new0(struct nbd_client_request, client->settings->depth);
+	for (unsigned i = 0; i < client->settings->depth; i++) {
+		client->requests[i].client = client;
+		client->requests[i].next = client->free;
+		client->free = &client->requests[i];
+	}
+	client->to_send_end = &client->to_send;
+}
+
+/* Pages get memory when they are first used, which a client must ask for. */
+static int map_pool(struct nbd_client *client)
+{
+	void *map = mmap(NULL, NBD_MAX_PAYLOAD, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	/* Not in a core dump, because it belongs to the users of the disk. */
+	madvise(map, NBD_MAX_PAYLOAD, MADV_DONTDUMP);
+	client->map = map;
+	bounce_pool_init(&client->pool, map, NBD_MAX_PAYLOAD);
+	return 0;
+}
+
+static int start(struct nbd_client *client, GError **err)
+{
+	int res = map_pool(client);
+
+	if (res < 0)
+		return error_set(err, res, "memory for a client");
+	client->loop = aio_loop_new(RING_ENTRIES, err);
+	if (!client->loop)
+		return -ENOSPC;
+	res = -pthread_create(&client->thread, NULL, connection_thread, client);
+	if (res < 0)
+		return error_set(err, res, "a thread for a client");
+	client->thread_started = true;
+	return 0;
+}
+
+struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, int fd, GError **err)
+{
+	struct nbd_client *client = g_new0(struct nbd_client, 1);
+
+	client->settings = settings;
+	client->channel.fd = fd;
+	client->hangup = (struct aio_limit)AIO_LIMIT_INIT;
+	client->nr_contexts = NBD_CONTEXT_BITMAPS + settings->nr_bitmaps;
+	client->contexts = g_new0(bool, client->nr_contexts);
+	client->input = g_malloc(NBD_INPUT_BYTES);
+	serve_init(&client->serve, &(struct serve_config){ .disk = settings->disk,
+							   .hold = settings->hold,
+							   .hold_limit_us = settings->hold_limit_us,
+							   .event_fd = settings->event_fd });
+	init_requests(client);
+	prepare_socket(fd);
+	if (!start(client, err))
+		return client;
+	nbd_client_free(client);
+	return NULL;
+}
+
+bool nbd_client_ended(const struct nbd_client *client)
+{
+	return atomic_load(&client->ended);
+}
+
+struct serve *nbd_client_serve(struct nbd_client *client)
+{
+	return &client->serve;
+}
+
+void nbd_client_stop(struct nbd_client *client)
+{
+	atomic_store(&client->stopping, true);
+	serve_release(&client->serve, SERVE_FAILS);
+	/* Ends a wait for the next request. */
+	shutdown(client->channel.fd, SHUT_RD);
+}
+
+void nbd_client_drop(struct nbd_client *client)
+{
+	shutdown(client->channel.fd, SHUT_RDWR);
+}
+
+void nbd_client_free(struct nbd_client *client)
+{
+	if (!client)
+		return;
+	if (client->thread_started)
+		pthread_join(client->thread, NULL);
+	aio_loop_free(client->loop);
+	close(client->channel.fd);
+	if (client->map) {
+		bounce_pool_destroy(&client->pool);
+		munmap(client->map, NBD_MAX_PAYLOAD);
+	}
+	serve_destroy(&client->serve);
+	g_free(client->requests);
+	g_free(client->contexts);
+	g_free(client->input);
+	g_free(client);
+}

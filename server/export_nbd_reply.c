@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Answers to NBD options and requests, and the memory of requests.
+ *
+ * A request that has its answer waits in a list. The sender takes all that have gathered in a turn
+ * of the loop, or while the answers before them were sent, and sends them with one system call.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "export_nbd_parts.h"
+
+/* The memory of larger requests is given back; for these that would cost more than the request. */
+#define KEPT_BUFFER_BYTES (4u << 20)
+
+/* ---- the handshake ---- */
+
+int nbd_client_co_reply_option(struct nbd_client *client, uint32_t option, uint32_t type,
+			       const void *head, size_t head_bytes, const void *data, size_t bytes)
+{
+	struct nbd_option_reply reply = {
+		.magic = htobe64(NBD_REP_MAGIC),
+		.option = htobe32(option),
+		.type = htobe32(type),
+		.length = htobe32(head_bytes + bytes),
+	};
+	struct iovec iov[] = {
+		{ &reply, sizeof(reply) },
+		{ (void *)head, head_bytes },
+		{ (void *)data, bytes },
+	};
+
+	return channel_co_send_all(&client->channel, iov, G_N_ELEMENTS(iov), &client->handshake);
+}
+
+/* ---- requests ---- */
+
+static void wake_receiver(struct nbd_client *client)
+{
+	struct coroutine *receiver = client->receiver;
+
+	client->receiver = NULL;
+	if (receiver)
+		co_wake(receiver);
+}
+
+static void co_wait_for_request(struct nbd_client *client)
+{
+	client->receiver = co_self();
+	co_yield();
+}
+
+struct nbd_client_request *nbd_client_co_get_request(struct nbd_client *client)
+{
+	struct nbd_client_request *req;
+
+	while (!client->free)
+		co_wait_for_request(client);
+	req = client->free;
+	client->free = req->next;
+	client->in_flight++;
+	req->niov = req->nr_heads = 0;
+	req->buf = NULL;
+	return req;
+}
+
+void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes)
+{
+	req->buf = bounce_pool_co_get(&req->client->pool, bytes);
+	req->buf_bytes = bytes;
+}
+
+static void put_request(struct nbd_client_request *req)
+{
+	struct nbd_client *client = req->client;
+
+	if (req->buf) {
+		if (req->buf_bytes > KEPT_BUFFER_BYTES)
+			madvise(req->buf, req->buf_bytes, MADV_DONTNEED);
+		bounce_pool_put(&client->pool, req->buf, req->buf_bytes);
+	}
+	req->next = client->free;
+	client->free = req;
+	client->in_flight--;
+	wake_receiver(client);
+}
+
+void nbd_client_co_wait_answered(struct nbd_client *client)
+{
+	while (client->in_flight)
+		co_wait_for_request(client);
+}
+
+/* ---- answers ---- */
+
+static void add_iovec(struct nbd_client_request *req, void *base, size_t bytes)
+{
+	if (bytes)
+		req->iov[req->niov++] = (struct iovec){ base, bytes };
+}
+
+void nbd_client_add_chunk(struct nbd_client_request *req, uint16_t type, bool is_last,
+			  const void *head, size_t head_bytes, void *data, size_t bytes)
+{
+	const struct nbd_structured_reply reply = {
+		.magic = htobe32(NBD_STRUCTURED_REPLY_MAGIC),
+		.flags = htobe16(is_last ? NBD_REPLY_FLAG_DONE : 0),
+		.type = htobe16(type),
+		.cookie = req->cookie,
+		.length = htobe32(head_bytes + bytes),
+	};
+	uint8_t *to = req->heads[req->nr_heads++];
+
+	memcpy(to, &reply, sizeof(reply));
+	if (head_bytes)
+		memcpy(to + sizeof(reply), head, head_bytes);
+	add_iovec(req, to, sizeof(reply) + head_bytes);
+	add_iovec(req, data, bytes);
+}
+
+/* The protocol's numbers are Linux's, of which it has a few. */
+static uint32_t wire_error(int res)
+{
+	switch (res) {
+	case 0:
+		return NBD_SUCCESS;
+	case -EPERM:
+	case -EROFS:
+		return NBD_EPERM;
+	case -ENOMEM:
+		return NBD_ENOMEM;
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+		return NBD_ENOSPC;
+	case -EOVERFLOW:
+		return NBD_EOVERFLOW;
+	case -ENOTSUP:
+		return NBD_ENOTSUP;
+	case -ESHUTDOWN:
+		return NBD_ESHUTDOWN;
+	case -EINVAL:
+		return NBD_EINVAL;
+	default:
+		return NBD_EIO;
+	}
+}
+
+void nbd_client_add_simple(struct nbd_client_request *req, int res, void *data, size_t bytes)
+{
+	const struct nbd_simple_reply reply = {
+		.magic = htobe32(NBD_SIMPLE_REPLY_MAGIC),
+		.error = htobe32(wire_error(res)),
+		.cookie = req->cookie,
+	};
+	uint8_t *to = req->heads[req->nr_heads++];
+
+	memcpy(to, &reply, sizeof(reply));
+	add_iovec(req, to, sizeof(reply));
+	add_iovec(req, data, bytes);
+}
+
+void nbd_client_add_error(struct nbd_client_request *req, int res)
+{
+	const struct nbd_chunk_error error = { .error = htobe32(wire_error(res)) };
+
+	if (req->client->structured &&
+	    (req->type == NBD_CMD_READ || req->type == NBD_CMD_BLOCK_STATUS))
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_ERROR, true, &error, sizeof(error), NULL,
+				     0);
+	else
+		nbd_client_add_simple(req, res, NULL, 0);
+}
+
+void nbd_client_send(struct nbd_client_request *req)
+{
+	struct nbd_client *client = req->client;
+	struct coroutine *sender = client->sender;
+
+	req->next = NULL;
+	*client->to_send_end = req;
+	client->to_send_end = &req->next;
+	client->sender = NULL;
+	if (sender)
+		co_wake(sender);
+}
+
+/* ---- the sender ---- */
+
+/* Takes requests from the list for as long as their iovecs have room; the first of them. */
+static struct nbd_client_request *take_batch(struct nbd_client *client, unsigned *ret_niov)
+{
+	struct nbd_client_request *first = client->to_send, **end = &client->to_send;
+	unsigned niov = 0;
+
+	while (*end && niov + (*end)->niov <= NBD_SEND_IOVECS) {
+		memcpy(client->send_iov + niov, (*end)->iov, (*end)->niov * sizeof(struct iovec));
+		niov += (*end)->niov;
+		end = &(*end)->next;
+	}
+	client->to_send = *end;
+	if (!client->to_send)
+		client->to_send_end = &client->to_send;
+	*end = NULL;
+	*ret_niov = niov;
+	return first;
+}
+
+static void co_send_batch(struct nbd_client *client, bool *is_gone)
+{
+	unsigned niov;
+	struct nbd_client_request *req = take_batch(client, &niov), *next;
+
+	if (!*is_gone && channel_co_send_all(&client->channel, client->send_iov, niov, NULL) < 0) {
+		*is_gone = true;
+		/* The receiver ends, too. */
+		shutdown(client->channel.fd, SHUT_RDWR);
+	}
+	for (; req; req = next) {
+		next = req->next;
+		put_request(req);
+	}
+}
+
+void nbd_client_sender_co(void *arg)
+{
+	struct nbd_client *client = arg;
+	bool is_gone = false;
+
+	while (!client->sender_must_end || client->to_send) {
+		if (client->to_send) {
+			co_send_batch(client, &is_gone);
+		} else {
+			client->sender = co_self();
+			co_yield();
+		}
+	}
+}
+
+void nbd_client_end_sender(struct nbd_client *client)
+{
+	struct coroutine *sender = client->sender;
+
+	client->sender_must_end = true;
+	client->sender = NULL;
+	if (sender)
+		co_wake(sender);
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * NBD requests: the connection's coroutine receives them, and each is served by its own.
+ *
+ * Small requests are received together, as much as there is; the data of a large write goes
+ * directly into its buffer. A request ends once, in nbd_client_send().
+ */
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "export_nbd_parts.h"
+
+/* From this on, the data of a write is not worth copying: no more than a little is received early.
+ */
+#define LARGE_WRITE_BYTES (32u << 10)
+#define SMALL_INPUT_BYTES 4096
+/* What NBD_CMD_CACHE reads at a time. */
+#define CACHE_BYTES	  (1u << 20)
+
+static bool is_block_status(const struct nbd_client_request *req)
+{
+	return req->type == NBD_CMD_BLOCK_STATUS;
+}
+
+/* ---- checks ---- */
+
+/* The flags that a command may have. FUA may be set on any. */
+static uint16_t allowed_flags(const struct nbd_client_request *req)
+{
+	switch (req->type) {
+	case NBD_CMD_READ:
+		return NBD_CMD_FLAG_FUA | (req->client->structured ? NBD_CMD_FLAG_DF : 0);
+	case NBD_CMD_WRITE_ZEROES:
+		return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO;
+	case NBD_CMD_BLOCK_STATUS:
+		return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE;
+	default:
+		return NBD_CMD_FLAG_FUA;
+	}
+}
+
+static bool changes_disk(const struct nbd_client_request *req)
+{
+	return req->type == NBD_CMD_WRITE || req->type == NBD_CMD_TRIM ||
+	       req->type == NBD_CMD_WRITE_ZEROES;
+}
+
+static bool has_context(const struct nbd_client *client)
+{
+	for (unsigned i = 0; i < client->nr_contexts; i++)
+		if (client->contexts[i])
+			return true;
+	return false;
+}
+
+static bool is_within(const struct request_desc *desc, uint64_t size)
+{
+	return desc->guest_off <= size && desc->bytes <= size - desc->guest_off;
+}
+
+static int co_check_range(struct nbd_client_request *req)
+{
+	/* The disk may have grown since the last look. */
+	if (is_within(&req->desc, req->client->size) ||
+	    is_within(&req->desc, nbd_client_co_size(req->client)))
+		return 0;
+	return changes_disk(req) ? -ENOSPC : -EINVAL;
+}
+
+/* What the protocol forbids is not a failure of the disk: nobody is told, and nothing is held. */
+static int co_check(struct nbd_client_request *req)
+{
+	const struct nbd_client_settings *settings = req->client->settings;
+
+	if (req->type > NBD_CMD_BLOCK_STATUS || req->type == NBD_CMD_DISC ||
+	    req->flags & ~allowed_flags(req))
+		return -EINVAL;
+	if (changes_disk(req) && settings->read_only)
+		return -EPERM;
+	if (req->type == NBD_CMD_TRIM && !settings->discard)
+		return -EINVAL;
+	if (is_block_status(req) && (!req->desc.bytes || !has_context(req->client)))
+		return -EINVAL;
+	if ((req->type == NBD_CMD_READ || req->type == NBD_CMD_CACHE) &&
+	    req->desc.bytes > NBD_MAX_PAYLOAD)
+		return -EINVAL;
+	return req->type == NBD_CMD_FLUSH ? 0 : co_check_range(req);
+}
+
+/* ---- NBD_CMD_READ ---- */
+
+struct read_job {
+	struct nbd_client_request *req;
+	struct nbd_client_piece pieces[NBD_MAX_CHUNKS];
+	int nr;
+};
+
+static int read_try(void *arg, struct image *image)
+{
+	struct read_job *job = arg;
+	const struct request_desc *desc = &job->req->desc;
+	int res = 0;
+
+	if (!job->req->client->structured || job->req->flags & NBD_CMD_FLAG_DF) {
+		job->pieces[0] = (struct nbd_client_piece){ .bytes = desc->bytes };
+		job->nr = 1;
+	} else {
+		job->nr = res = nbd_client_co_split_read(desc, image, job->pieces);
+	}
+	for (int i = 0; i < job->nr && res >= 0; i++) {
+		const struct nbd_client_piece *piece = &job->pieces[i];
+
+		if (!piece->is_hole)
+			res = image_co_pread(image, desc->guest_off + piece->off, piece->bytes,
+					     job->req->buf + piece->off);
+	}
+	return MIN(res, 0);
+}
+
+static void add_piece(struct nbd_client_request *req, const struct nbd_client_piece *piece,
+		      bool is_last)
+{
+	const struct nbd_chunk_hole hole = {
+		.offset = htobe64(req->desc.guest_off + piece->off),
+		.length = htobe32(piece->bytes),
+	};
+	const struct nbd_chunk_data data = { .offset = hole.offset };
+
+	if (piece->is_hole)
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_OFFSET_HOLE, is_last, &hole, sizeof(hole),
+				     NULL, 0);
+	else
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_OFFSET_DATA, is_last, &data, sizeof(data),
+				     req->buf + piece->off, piece->bytes);
+}
+
+static void add_read(struct nbd_client_request *req, const struct read_job *job)
+{
+	if (!req->client->structured)
+		nbd_client_add_simple(req, 0, req->buf, req->desc.bytes);
+	else if (!req->desc.bytes)
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_NONE, true, NULL, 0, NULL, 0);
+	for (int i = 0; req->client->structured && req->desc.bytes && i < job->nr; i++)
+		add_piece(req, &job->pieces[i], i == job->nr - 1);
+}
+
+static int co_read(struct nbd_client_request *req)
+{
+	struct read_job job = { .req = req };
+	struct serve_result result = { 0 };
+
+	if (req->desc.bytes) {
+		nbd_client_co_get_buffer(req, req->desc.bytes);
+		result = serve_co_request(&req->client->serve, &req->desc, read_try, &job);
+	}
+	if (result.res >= 0)
+		add_read(req, &job);
+	return result.res;
+}
+
+/* ---- other commands ---- */
+
+/* Reads, so that caches have the data. */
+static int co_cache(struct nbd_client_request *req, struct image *image)
+{
+	const struct request_desc *desc = &req->desc;
+	int res = 0;
+
+	for (uint64_t done = 0; done < desc->bytes && !res; done += req->buf_bytes)
+		res = image_co_pread(image, desc->guest_off + done,
+				     MIN(req->buf_bytes, desc->bytes - done), req->buf);
+	return res;
+}
+
+static int other_try(void *arg, struct image *image)
+{
+	struct nbd_client_request *req = arg;
+	const struct request_desc *desc = &req->desc;
+
+	switch (req->type) {
+	case NBD_CMD_WRITE:
+		return image_co_pwrite(image, desc->guest_off, desc->bytes, req->buf,
+				       serve_request_flags(desc));
+	case NBD_CMD_CACHE:
+		return co_cache(req, image);
+	case NBD_CMD_BLOCK_STATUS:
+		return nbd_client_co_block_status(req, image);
+	default:
+		return serve_co_dataless(image, desc);
+	}
+}
+
+/* What it needs beside the request; a write has its data. */
+static size_t more_memory(const struct nbd_client_request *req)
+{
+	if (req->type == NBD_CMD_CACHE)
+		return MIN(req->desc.bytes, CACHE_BYTES);
+	if (!is_block_status(req))
+		return 0;
+	return req->client->nr_contexts * NBD_STATUS_EXTENTS * sizeof(struct nbd_block_descriptor);
+}
+
+static int co_other(struct nbd_client_request *req)
+{
+	size_t bytes = more_memory(req);
+	struct serve_result result;
+
+	if (bytes)
+		nbd_client_co_get_buffer(req, bytes);
+	result = serve_co_request(&req->client->serve, &req->desc, other_try, req);
+	if (result.res >= 0 && !is_block_status(req))
+		nbd_client_add_simple(req, 0, NULL, 0);
+	return result.res;
+}
+
+static void request_co(void *arg)
+{
+	struct nbd_client_request *req = arg;
+	int res = co_check(req);
+
+	if (!res) {
+		res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
+		serve_done(&req->client->serve, &req->desc, res);
+	}
+	if (res < 0)
+		nbd_client_add_error(req, res);
+	nbd_client_send(req);
+}
+
+/* ---- receiving ---- */
+
+/* Waits for @bytes of input; -ECONNRESET: the client has gone. */
+static int co_fill(struct nbd_client *client, size_t bytes)
+{
+	size_t has = client->input_end - client->input_at;
+
+	if (has >= bytes)
+		return 0;
+	memmove(client->input, client->input + client->input_at, has);
+	client->input_at = 0;
+	client->input_end = has;
+	while (client->input_end < bytes) {
+		size_t room = client->expects_much ? SMALL_INPUT_BYTES : NBD_INPUT_BYTES;
+		ssize_t got = channel_co_recv(&client->channel, client->input + client->input_end,
+					      room - client->input_end, NULL);
+
+		if (got <= 0)
+			return got < 0 ? got : -ECONNRESET;
+		client->input_end += got;
+	}
+	return 0;
+}
+
+/* What follows the data of a write is received with it. */
+static int co_receive_rest(struct nbd_client *client, uint8_t *to, size_t bytes)
+{
+	client->input_at = client->input_end = 0;
+	while (bytes) {
+		const struct iovec iov[2] = {
+			{ to, bytes },
+			{ client->input,
+			  client->expects_much ? SMALL_INPUT_BYTES : NBD_INPUT_BYTES },
+		};
+		ssize_t got = channel_co_recv2(&client->channel, iov, NULL);
+
+		if (got <= 0)
+			return got < 0 ? got : -ECONNRESET;
+		if ((size_t)got > bytes)
+			client->input_end = got - bytes;
+		to += MIN((size_t)got, bytes);
+		bytes -= MIN((size_t)got, bytes);
+	}
+	return 0;
+}
+
+static int co_receive_data(struct nbd_client_request *req)
+{
+	struct nbd_client *client = req->client;
+	size_t bytes = req->desc.bytes, has;
+
+	if (!bytes)
+		return 0;
+	nbd_client_co_get_buffer(req, bytes);
+	has = MIN(bytes, client->input_end - client->input_at);
+	memcpy(req->buf, client->input + client->input_at, has);
+	client->input_at += has;
+	client->expects_much = bytes >= LARGE_WRITE_BYTES;
+	return has < bytes ? co_receive_rest(client, req->buf + has, bytes - has) : 0;
+}
+
+static enum request_op op_of(uint16_t type)
+{
+	switch (type) {
+	case NBD_CMD_READ:
+		return REQUEST_READ;
+	case NBD_CMD_WRITE:
+		return REQUEST_WRITE;
+	case NBD_CMD_FLUSH:
+		return REQUEST_FLUSH;
+	case NBD_CMD_TRIM:
+		return REQUEST_DISCARD;
+	case NBD_CMD_WRITE_ZEROES:
+		return REQUEST_WRITE_ZEROES;
+	default:
+		return REQUEST_UNKNOWN;
+	}
+}
+
+static void take_header(struct nbd_client_request *req, const struct nbd_request *header)
+{
+	req->cookie = header->cookie;
+	req->type = be16toh(header->type);
+	req->flags = be16toh(header->flags);
+	req->desc = (struct request_desc){
+		.op = op_of(req->type),
+		.fua = req->flags & NBD_CMD_FLAG_FUA,
+		.may_unmap = req->client->settings->discard && !(req->flags & NBD_CMD_FLAG_NO_HOLE),
+		.fast = req->flags & NBD_CMD_FLAG_FAST_ZERO,
+		.guest_off = be64toh(header->offset),
+		.bytes = be32toh(header->length),
+	};
+}
+
+/* Receives a request and starts it; -errno: there will be no more. */
+static int co_receive(struct nbd_client *client)
+{
+	struct nbd_client_request *req;
+	struct nbd_request header;
+	int res = co_fill(client, sizeof(header));
+
+	if (res < 0)
+		return res;
+	memcpy(&header, client->input + client->input_at, sizeof(header));
+	client->input_at += sizeof(header);
+	if (be32toh(header.magic) != NBD_REQUEST_MAGIC)
+		return -EPROTO;
+	if (be16toh(header.type) == NBD_CMD_DISC)
+		return -ECONNABORTED;
+	/* Nobody knows where the next request begins, unless all of this is received. */
+	if (be16toh(header.type) == NBD_CMD_WRITE && be32toh(header.length) > NBD_MAX_PAYLOAD)
+		return -EMSGSIZE;
+	req = nbd_client_co_get_request(client);
+	take_header(req, &header);
+	if (req->type == NBD_CMD_WRITE)
+		res = co_receive_data(req);
+	if (res < 0)
+		nbd_client_send(req);
+	else
+		co_start(request_co, req);
+	return res;
+}
+
+/* ---- the connection ---- */
+
+/* Nobody waits for the held requests of a client that is gone. */
+static void hangup_co(void *arg)
+{
+	struct nbd_client *client = arg;
+
+	if (co_poll(client->channel.fd, POLLRDHUP, &client->hangup) > 0)
+		serve_release(&client->serve, SERVE_FAILS);
+}
+
+void nbd_client_co_transmit(struct nbd_client *client)
+{
+	co_group_start(&client->group, nbd_client_sender_co, client);
+	co_group_start(&client->group, hangup_co, client);
+	while (!atomic_load(&client->stopping) && co_receive(client) == 0)
+		;
+	serve_release(&client->serve, SERVE_FAILS);
+	nbd_client_co_wait_answered(client);
+	nbd_client_end_sender(client);
+	aio_limit_cancel(&client->hangup);
+	co_group_wait(&client->group);
+}

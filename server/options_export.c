@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The options of exports; see options_export.h. Where qemu-nbd has an option, it has the same name.
+ */
+#include "options_export.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "nbd_protocol.h"
+#include "values.h"
+
+#define DEFAULT_HANDSHAKE_LIMIT 10
+
+static struct {
+	char *address, *name, *description;
+	char **bitmaps;
+	gboolean allocation_depth, once;
+	int shared, handshake_limit;
+	char *certificates, *psk, *verify_peer;
+} given = {
+	.shared = EXPORT_DEFAULT_CLIENTS,
+	.handshake_limit = DEFAULT_HANDSHAKE_LIMIT,
+};
+
+const GOptionEntry export_option_entries[] = {
+	{ "export", 0, 0, G_OPTION_ARG_STRING, &given.address,
+	  "Serve over NBD instead of creating a device: nbd:unix:PATH, nbd:HOST:PORT or nbd:fd:N",
+	  "ADDRESS" },
+	{ "export-name", 'x', 0, G_OPTION_ARG_STRING, &given.name,
+	  "Name of the export (default: empty)", "NAME" },
+	{ "description", 'D', 0, G_OPTION_ARG_STRING, &given.description,
+	  "Description of the export, for people", "TEXT" },
+	{ "shared", 'e', 0, G_OPTION_ARG_INT, &given.shared,
+	  "Clients at a time; others wait (default: " G_STRINGIFY(EXPORT_DEFAULT_CLIENTS) ")",
+	  "N" },
+	{ "export-once", 0, 0, G_OPTION_ARG_NONE, &given.once, "End when the last client has gone",
+	  NULL },
+	{ "allocation-depth", 'A', 0, G_OPTION_ARG_NONE, &given.allocation_depth,
+	  "Tell clients which image of the chain data comes from", NULL },
+	{ "bitmap", 'B', 0, G_OPTION_ARG_STRING_ARRAY, &given.bitmaps,
+	  "Tell clients what is dirty in this bitmap; may be given several times", "NAME" },
+	{ "handshake-limit", 0, 0, G_OPTION_ARG_INT, &given.handshake_limit,
+	  "Seconds for a client's handshake; 0: no limit (default: " G_STRINGIFY(
+		  DEFAULT_HANDSHAKE_LIMIT) ")",
+	  "SECONDS" },
+	{ "tls-certificates", 0, 0, G_OPTION_ARG_FILENAME, &given.certificates,
+	  "Require TLS, with the certificates in this folder", "FOLDER" },
+	{ "tls-psk", 0, 0, G_OPTION_ARG_FILENAME, &given.psk,
+	  "Require TLS, with the pre-shared keys in this file", "FILE" },
+	{ "tls-verify-peer", 0, 0, G_OPTION_ARG_STRING, &given.verify_peer,
+	  "Whether clients need a certificate: on (default) or off", "on|off" },
+	{},
+};
+
+bool export_is_wanted(void)
+{
+	return given.address;
+}
+
+static const char *first_option(void)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} all[] = {
+		{ "--export-name", given.name },
+		{ "--description", given.description },
+		{ "--shared", given.shared != EXPORT_DEFAULT_CLIENTS },
+		{ "--export-once", given.once },
+		{ "--allocation-depth", given.allocation_depth },
+		{ "--bitmap", given.bitmaps },
+		{ "--handshake-limit", given.handshake_limit != DEFAULT_HANDSHAKE_LIMIT },
+		{ "--tls-certificates", given.certificates },
+		{ "--tls-psk", given.psk },
+		{ "--tls-verify-peer", given.verify_peer },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
+		if (all[i].given)
+			return all[i].name;
+	return NULL;
+}
+
+static int check_text(const char *option, const char *text, GError **err)
+{
+	return text && strlen(text) > NBD_MAX_STRING
+		       ? error_refuse(err, -EINVAL, "%s: longer than %u bytes", option,
+				      NBD_MAX_STRING)
+		       : 0;
+}
+
+static int check_bitmaps(GError **err)
+{
+	/* A prefix comes before the name. */
+	for (char **name = given.bitmaps; name && *name; name++)
+		if (strlen(*name) > NBD_MAX_STRING / 2)
+			return error_refuse(err, -EINVAL, "--bitmap: the name is too long");
+	if (given.bitmaps && g_strv_length(given.bitmaps) > EXPORT_MAX_BITMAPS)
+		return error_refuse(err, -EINVAL, "--bitmap: at most %u bitmaps can be exported",
+				    EXPORT_MAX_BITMAPS);
+	return 0;
+}
+
+static int check_tls(bool *ret_verify_peer, GError **err)
+{
+	*ret_verify_peer = true;
+	if (given.certificates && given.psk)
+		return error_refuse(err, -EINVAL,
+				    "--tls-certificates and --tls-psk are mutually exclusive");
+	if (!given.verify_peer)
+		return 0;
+	if (!given.certificates)
+		return error_refuse(err, -EINVAL, "--tls-verify-peer: needs --tls-certificates");
+	if (!bool_parse(given.verify_peer, ret_verify_peer))
+		return error_refuse(err, -EINVAL, "--tls-verify-peer: \"%s\" is not on or off",
+				    given.verify_peer);
+	return 0;
+}
+
+static int check_numbers(GError **err)
+{
+	if (given.shared < 1 || given.shared > EXPORT_MAX_CLIENTS)
+		return error_refuse(err, -EINVAL, "--shared: %d is not between 1 and %d",
+				    given.shared, EXPORT_MAX_CLIENTS);
+	if (given.handshake_limit < 0)
+		return error_refuse(err, -EINVAL, "--handshake-limit: %d is negative",
+				    given.handshake_limit);
+	return 0;
+}
+
+bool export_options_take(struct export_options *ret_options, GError **err)
+{
+	bool verify_peer;
+
+	if (!given.address && first_option()) {
+		error_refuse(err, -EINVAL, "%s: needs --export", first_option());
+		return false;
+	}
+	if (!given.address)
+		return true;
+	if (check_text("--export-name", given.name, err) ||
+	    check_text("--description", given.description, err) || check_bitmaps(err) ||
+	    check_numbers(err) || check_tls(&verify_peer, err) ||
+	    !export_address_parse(given.address, &ret_options->address, err))
+		return false;
+	ret_options->name = given.name ?: "";
+	ret_options->description = given.description;
+	ret_options->bitmaps = given.bitmaps;
+	ret_options->allocation_depth = given.allocation_depth;
+	ret_options->once = given.once;
+	ret_options->max_clients = given.shared;
+	ret_options->handshake_s = given.handshake_limit;
+	ret_options->tls = (struct tls_config){ .certificates = given.certificates,
+						.psk = given.psk,
+						.any_peer = !verify_peer };
+	return true;
+}
