@@ -10,6 +10,11 @@ static const struct format_ops *const formats[] = {
 	&image_raw_format,
 };
 
+/* Nodes that no file looks like, and that are not created. */
+static const struct format_ops *const filters[] = {
+	&image_copy_on_read_filter,
+};
+
 const char *const *image_formats(void)
 {
 	static const char *names[G_N_ELEMENTS(formats) + 1];
@@ -30,6 +35,9 @@ const struct format_ops *image_find_format(const char *name, GError **err)
 	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
 		if (strcmp(formats[i]->io.name, name) == 0)
 			return formats[i];
+	for (unsigned i = 0; i < G_N_ELEMENTS(filters); i++)
+		if (strcmp(filters[i]->io.name, name) == 0)
+			return filters[i];
 	known = g_strjoinv(", ", (char **)image_formats());
 	g_set_error(err, UBD_ERROR, EINVAL, "Unknown driver '%s', must be one of: %s", name, known);
 	return NULL;

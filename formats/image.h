@@ -78,6 +78,11 @@ enum image_open_flags {
 	IMAGE_UNFINISHED = 1 << 10,
 	/* Let others write to the image meanwhile, if its format allows that (raw). Read-only. */
 	IMAGE_BEAR_WRITERS = 1 << 11,
+	/*
+	 * Reads copy what they find in the backing file to the image (not the edges of an unaligned
+	 * write). With IMAGE_RDWR.
+	 */
+	IMAGE_COPY_ON_READ = 1 << 12,
 };
 
 /*
@@ -331,6 +336,18 @@ int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void 
  * smaller. -ENOTSUP if the image does not support compression, -EINVAL for parts of clusters.
  */
 int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+
+/*
+ * Copies what the backing file decides in the clusters of a range to the image, which then decides
+ * it, unless a write at the same time does. Does nothing without a backing file. The disk and its
+ * dirty bitmaps do not change.
+ */
+int image_co_copy_up(struct image *img, uint64_t off, uint64_t bytes);
+/*
+ * The same for a read, which does not depend on it: if there is no space, for example, the next
+ * read tries again.
+ */
+void image_co_try_copy_up(struct image *img, uint64_t off, uint64_t bytes);
 
 /* Makes everything acknowledged before durable (C7). */
 int image_co_flush(struct image *img);

@@ -238,6 +238,8 @@ int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobu
 	int ret = check_read(img, off, bytes);
 	uint64_t left = bytes_in_node(img, off, bytes), zeroes = bytes - left;
 
+	if (!ret && img->flags & IMAGE_COPY_ON_READ)
+		image_co_try_copy_up(img, off, left);
 	while (!ret && left) {
 		uint64_t piece = piece_bytes(off, left);
 
@@ -342,6 +344,29 @@ int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	ret = img->ops->co_pwrite_compressed(img, off, bytes, mem);
 	unlock_change(img, whole_blocks);
 	return ret;
+}
+
+/* Whole clusters, or all up to the end of the disk. */
+int image_co_copy_up(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t unit = MAX(img->limits.request_alignment, img->limits.cluster_size);
+	int ret = check_change(img, off, bytes, 0, 0);
+	uint64_t end;
+
+	if (ret || !bytes || !img->backing || !img->ops->co_copy_up)
+		return ret;
+	end = MIN(align_up(off + bytes, unit),
+		  align_up(image_size(img), img->limits.request_alignment));
+	off = align_down(off, unit);
+	lock_change(img, true);
+	ret = img->ops->co_copy_up(img, off, end - off);
+	unlock_change(img, true);
+	return ret;
+}
+
+void image_co_try_copy_up(struct image *img, uint64_t off, uint64_t bytes)
+{
+	image_co_copy_up(img, off, bytes);
 }
 
 int image_co_flush(struct image *img)

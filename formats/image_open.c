@@ -593,6 +593,11 @@ static struct node_options *options_of_image(const char *filename,
 
 static int check_flags(const char *filename, unsigned flags, GError **err)
 {
+	if (flags & IMAGE_COPY_ON_READ && !(flags & IMAGE_RDWR))
+		return error_refuse(
+			err, -EINVAL,
+			"Could not open '%s': Can't use copy-on-read on read-only device",
+			filename);
 	/* Both promise something that a writer cannot keep. */
 	if ((flags & IMAGE_RDWR &&
 	     flags & (IMAGE_FORCE_SHARE | IMAGE_FOR_CHECK | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |

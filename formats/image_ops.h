@@ -44,6 +44,11 @@ struct image_ops {
 	 */
 	int (*co_pwrite_compressed)(struct image *img, uint64_t off, uint64_t bytes,
 				    struct iobuf mem);
+	/*
+	 * image_co_copy_up() of whole clusters, of an image with a backing file. NULL: the format
+	 * does not support backing files.
+	 */
+	int (*co_copy_up)(struct image *img, uint64_t off, uint64_t bytes);
 	int (*co_flush)(struct image *img);
 	/* NULL: this node holds no acknowledged data in memory. */
 	int (*co_write_back)(struct image *img);
@@ -256,6 +261,7 @@ extern const struct bottom_ops image_nbd_bottom;
 #endif
 extern const struct format_ops image_raw_format;
 extern const struct format_ops image_qcow2_format;
+extern const struct format_ops image_copy_on_read_filter;
 
 /*
  * Creates a bottom node with @ops, for image_co_open_on(). Sets @opaque, then calls ops->co_open.

@@ -131,7 +131,8 @@ static void co_open_when_unlocked(struct open_job *job)
 static int co_open_writable_or_not(struct open_job *job)
 {
 	co_open_when_unlocked(job);
-	if (!image_is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR))
+	if (!image_is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR) ||
+	    options->copy_on_read)
 		return job->res;
 
 	g_autoptr(GError) why = g_steal_pointer(&job->err);
@@ -157,7 +158,7 @@ static struct image *co_open_image(int *ret_char_fd, GError **err)
 	int res;
 
 	if (!takeover.read_only && !options->snapshot && !options->temporary)
-		job.opts.flags |= IMAGE_RDWR;
+		job.opts.flags |= IMAGE_RDWR | (options->copy_on_read ? IMAGE_COPY_ON_READ : 0);
 	if (options->direct)
 		job.opts.flags |= IMAGE_DIRECT;
 	if (takeover.discard)

@@ -188,6 +188,8 @@ static const GOptionEntry option_entries[] = {
 	  "Images may also name exports of NBD servers (nbd://...)", NULL },
 	{ "allow-probing", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &given.formats_given,
 	  "Probe the format of a backing file if the image does not name it", NULL },
+	{ "copy-on-read", 0, 0, G_OPTION_ARG_NONE, &options.copy_on_read,
+	  "Copy data read from a backing file to the image", NULL },
 	{ "queues", 0, 0, G_OPTION_ARG_INT, &given.queues,
 	  "Number of hardware queues and threads (default: one per CPU, up to 4)", "N" },
 	{ "depth", 0, 0, G_OPTION_ARG_INT, &given.depth,
@@ -259,7 +261,8 @@ static bool check_range(const char *name, int value, int min, int max)
 	return false;
 }
 
-static bool temporary_is_valid(void)
+/* What is written where. */
+static bool writes_are_valid(void)
 {
 	const char *reason = NULL;
 
@@ -276,6 +279,10 @@ static bool temporary_is_valid(void)
 	else if (options.snapshot && options.keep_as)
 		reason = "--keep-as: cannot be given with --snapshot, because an image cannot name "
 			 "a snapshot as its backing file";
+	else if (options.copy_on_read && !options.temporary &&
+		 (options.read_only || options.snapshot))
+		reason = "--copy-on-read: cannot be given with --read-only or --snapshot, because "
+			 "it writes to the image";
 	if (reason)
 		report_error("%s", reason);
 	return !reason;
@@ -348,7 +355,7 @@ static bool options_are_valid(void)
 		return false;
 	}
 	if (!take_export() || !is_valid_export() || are_requests_too_many() ||
-	    !temporary_is_valid())
+	    !writes_are_valid())
 		return false;
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", given.depth, 1, TRANSPORT_MAX_DEPTH) &&

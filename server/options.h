@@ -25,6 +25,7 @@ struct options {
 	char *pid_file;
 	char *socket; /* for commands; NULL: that of the folder for sockets; empty: none */
 	gboolean read_only;
+	gboolean copy_on_read;
 	gboolean temporary; /* write to a temporary overlay, not to the image */
 	gboolean no_lock;
 	gboolean force; /* accept an image that was changed while its device waited */

@@ -199,6 +199,7 @@ const struct format_ops image_qcow2_format = {
 		.co_preadv = qcow2_co_preadv,
 		.co_pwritev = qcow2_co_pwritev,
 		.co_pwrite_compressed = qcow2_co_pwrite_compressed,
+		.co_copy_up = qcow2_co_copy_up,
 		.co_flush = qcow2_co_flush,
 		.co_write_back = qcow2_co_write_back,
 		.co_pdiscard = qcow2_co_pdiscard,

@@ -653,6 +653,10 @@ int qcow2_co_read_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct io
 int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 			  struct image_extent *ret_extent);
 
+/* ---- copy_up.c ---- */
+
+int qcow2_co_copy_up(struct image *img, uint64_t off, uint64_t bytes);
+
 /* ---- compress.c ---- */
 
 /* Reads and inflates one compressed cluster into @buf (cluster_size bytes). */
@@ -692,6 +696,11 @@ static inline void qcow2_leave_cluster(struct qcow2 *q, uint64_t cluster) REQUIR
 int qcow2_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 		     unsigned flags);
 int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem);
+/*
+ * The same where the backing file decides, in whole subclusters; where this image does, nothing is
+ * written. Other changes may happen at the same time.
+ */
+int qcow2_co_fill_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem);
 
 /* Claims and releases guest clusters. Before: qcow2_co_wait_for_plans(). */
 void qcow2_plan_begin(struct qcow2 *q, struct plan *plan) REQUIRES(q->alloc_lock);
@@ -711,11 +720,20 @@ uint64_t qcow2_co_wait_for_plans(struct qcow2 *q, uint64_t first, uint64_t nr)
  */
 int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	REQUIRES_SHARED(q->struct_lock);
+/* The same for what does not change the disk. */
+int qcow2_co_begin_unchanged(struct qcow2 *q, uint64_t off, uint64_t bytes)
+	REQUIRES_SHARED(q->struct_lock);
 
 /* ---- zero.c ---- */
 
 int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
 int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
+
+/*
+ * Within a request: makes whole subclusters read as zeroes. -ENOTSUP: some have data of this image,
+ * or there is no zero flag; others may have been done.
+ */
+int qcow2_co_zero_empty(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* For growth: makes the range read as zeroes, whatever is below. struct_lock held. */
 int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes);

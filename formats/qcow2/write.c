@@ -71,7 +71,26 @@ struct alloc_write {
 	uint64_t fill_end; /* ... as they must be; all that it touches becomes allocated */
 	bool reuses;	   /* the clusters are those of the old entries, not new ones */
 	bool fresh;	   /* new clusters that read as zeroes */
+	bool only_empty;   /* where this image decides, nothing is written */
 };
+
+/* Whether the backing file decides all that the write has of a cluster, the @i-th. */
+static bool is_empty(struct qcow2 *q, const struct alloc_write *w, uint64_t i,
+		     struct l2_entry entry) REQUIRES(q->alloc_lock)
+{
+	uint64_t start = qcow2_cluster_start(q, w->off) + (i << q->cluster_bits);
+	uint64_t last = MIN(w->off + w->bytes, start + q->cluster_size) - 1;
+	unsigned to = qcow2_subcluster_index(q, last);
+
+	for (unsigned sub = qcow2_subcluster_index(q, MAX(w->off, start)); sub <= to; sub++) {
+		enum mapping_type type;
+
+		if (qcow2_entry_type(q, entry, sub, &type) ||
+		    (type != MAPPING_UNALLOCATED && type != MAPPING_HOLE))
+			return false;
+	}
+	return true;
+}
 
 /*
  * How many clusters from the first on one plan can fill: either all need new clusters, or all keep
@@ -94,7 +113,8 @@ static int64_t count_plannable(struct qcow2 *q, struct alloc_write *w, uint64_t 
 			return count ? (int64_t)count : -EIO;
 		if (count == 0)
 			w->reuses = own || qcow2_has_data_file(q);
-		if (type == MAPPING_NORMAL && own)
+		if ((type == MAPPING_NORMAL && own) ||
+		    (w->only_empty && !is_empty(q, w, count, entry)))
 			break;
 		/* In an external data file every cluster has its fixed place. */
 		if (qcow2_has_data_file(q))
@@ -361,9 +381,14 @@ static void alloc_write_undo(struct qcow2 *q, const struct alloc_write *w) REQUI
  * if the mapping must be looked at again.
  */
 static int co_write_allocating(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem,
-			       uint64_t *ret_done)
+			       bool only_empty, uint64_t *ret_done)
 {
-	struct alloc_write w = { .off = off, .bytes = bytes, .mem = mem };
+	struct alloc_write w = {
+		.off = off,
+		.bytes = bytes,
+		.mem = mem,
+		.only_empty = only_empty,
+	};
 	int ret;
 
 	*ret_done = 0;
@@ -410,7 +435,7 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 				      ?: qcow2_co_write_data(q, map.host_off, map.bytes, mem);
 			done = map.bytes;
 		} else {
-			ret = co_write_allocating(q, off, bytes, mem, &done);
+			ret = co_write_allocating(q, off, bytes, mem, false, &done);
 		}
 		if (ret)
 			return ret;
@@ -419,6 +444,23 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 		mem = iobuf_advance(mem, done);
 	}
 	return 0;
+}
+
+int qcow2_co_fill_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	struct mapping map;
+	uint64_t done;
+	int ret = 0;
+
+	for (; !ret && bytes; off += done, bytes -= done, mem = iobuf_advance(mem, done)) {
+		ret = qcow2_co_lookup(q, off, bytes, &map);
+		done = map.bytes;
+		if (!ret && (map.type == MAPPING_UNALLOCATED || map.type == MAPPING_HOLE))
+			ret = map.reserved
+				      ? -EIO
+				      : co_write_allocating(q, off, map.bytes, mem, true, &done);
+	}
+	return ret;
 }
 
 /* ---- requests ---- */
@@ -431,7 +473,7 @@ static bool is_in_disk(const struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return off + bytes <= align_up(image_size(q->img), align);
 }
 
-int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
+int qcow2_co_begin_unchanged(struct qcow2 *q, uint64_t off, uint64_t bytes)
 {
 	/* A snapshot of a smaller disk may have been applied since the request was accepted. */
 	int ret = is_in_disk(q, off, bytes) ? 0 : -EIO;
@@ -441,6 +483,13 @@ int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
 		ret = qcow2_co_settle_header(q);
 		co_mutex_unlock(&q->alloc_lock);
 	}
+	return ret;
+}
+
+int qcow2_co_begin_change(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	int ret = qcow2_co_begin_unchanged(q, off, bytes);
+
 	if (!ret && q->bitmaps_tracked)
 		ret = qcow2_co_track(q, off, bytes);
 	return ret;

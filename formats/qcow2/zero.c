@@ -326,6 +326,15 @@ int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes)
 	return co_zero_any(q, ZERO_UNMAP, true, off, bytes);
 }
 
+int qcow2_co_zero_empty(struct qcow2 *q, uint64_t off, uint64_t bytes)
+{
+	int ret = 0;
+
+	for (uint64_t done; !ret && bytes; off += done, bytes -= done)
+		ret = co_zero_whole(q, ZERO_EMPTY, off, bytes, &done);
+	return ret;
+}
+
 static int co_zero_request_part(struct qcow2 *q, enum zero_kind kind, bool may_write, uint64_t off,
 				uint64_t bytes)
 {

@@ -11,7 +11,9 @@ static unsigned access_flags(const struct io_open_opts *opts)
 {
 	if (opts->temporary)
 		return 0;
-	return opts->read_only ? IMAGE_BEAR_WRITERS : IMAGE_RDWR;
+	if (opts->read_only)
+		return IMAGE_BEAR_WRITERS;
+	return IMAGE_RDWR | (opts->copy_on_read ? IMAGE_COPY_ON_READ : 0);
 }
 
 static unsigned open_flags(const struct io_open_opts *opts)
@@ -24,7 +26,8 @@ static unsigned open_flags(const struct io_open_opts *opts)
 static int co_put_overlay(const struct io_open_opts *opts, struct image **img)
 {
 	struct image_open_opts overlay = {
-		.flags = (opts->cache.open_flags & IMAGE_DIRECT) | (opts->unmap ? IMAGE_UNMAP : 0),
+		.flags = (opts->cache.open_flags & IMAGE_DIRECT) | (opts->unmap ? IMAGE_UNMAP : 0) |
+			 (opts->copy_on_read ? IMAGE_COPY_ON_READ : 0),
 	};
 	const char *folder = g_getenv("TMPDIR") ?: IMAGE_TEMPORARY_DIR;
 	struct image *base = g_steal_pointer(img);

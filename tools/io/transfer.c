@@ -141,39 +141,6 @@ static int verify(const struct expectation *expected, const uint8_t *buf, uint64
 	return -EINVAL;
 }
 
-/* Copies what the range reads from below to the image itself, in whole clusters. */
-static int co_copy_up(struct io_session *session, uint64_t off, uint64_t bytes)
-{
-	uint64_t cluster = image_limits(session->img)->cluster_size ?: 1;
-	uint64_t end = MIN(round_up_to(off + bytes, cluster), image_size(session->img));
-	struct image_extent extent = { 0 };
-	struct buffer buffer;
-	int ret = 0;
-
-	for (off = off / cluster * cluster; !ret && off < end; off += extent.bytes) {
-		ret = image_co_block_status(session->img, off, MIN(end - off, IO_MAX_REQUEST),
-					    &extent);
-		if (ret || (extent.flags & IMAGE_EXTENT_ALLOCATED))
-			continue;
-		ret = get_buffer(session, extent.bytes, &buffer);
-		if (ret)
-			continue;
-		ret = image_co_pread(session->img, off, extent.bytes, buffer.start);
-		ret = ret ?: image_co_pwrite(session->img, off, extent.bytes, buffer.start, 0);
-		put_buffer(&buffer);
-	}
-	return ret;
-}
-
-static int co_read(struct io_session *session, uint64_t off, uint64_t bytes, struct iobuf mem)
-{
-	int ret = image_co_preadv(session->img, off, bytes, mem);
-
-	if (!ret && session->opts.copy_on_read && bytes)
-		ret = co_copy_up(session, off, bytes);
-	return ret;
-}
-
 /* Reads, reports and verifies. A read counts as done even if the data is not as expected. */
 static int co_read_and_verify(struct io_session *session, const struct io_command *command,
 			      const struct report_opts *report, const struct expectation *expected,
@@ -181,7 +148,7 @@ static int co_read_and_verify(struct io_session *session, const struct io_comman
 			      const uint8_t *buf)
 {
 	int64_t started = g_get_monotonic_time();
-	int ret = co_read(session, off, bytes, mem);
+	int ret = image_co_preadv(session->img, off, bytes, mem);
 
 	if (ret)
 		return request_failed(command, ret);
