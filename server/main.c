@@ -28,6 +28,7 @@
 #include "export.h"
 #include "identity.h"
 #include "image.h"
+#include "open_image.h"
 #include "options.h"
 #include "others.h"
 #include "overlay.h"
@@ -37,11 +38,6 @@
 #include "std_fds.h"
 #include "supervisor.h"
 #include "takeover.h"
-
-#define NS_PER_S	    UINT64_C(1000000000)
-/* Report a last server that keeps the image locked after this time, and then once a minute. */
-#define UNLOCK_SECONDS	    2
-#define UNLOCK_NOTE_SECONDS 60
 
 static const struct options *options;
 static struct takeover takeover;
@@ -63,118 +59,6 @@ struct server {
 
 /* ---- the image ---- */
 
-struct open_job {
-	struct image_open_opts opts;
-	int char_fd; /* of the device that is taken over, once it is ours; -1: not yet, or none */
-	struct image *image;
-	GError *err;
-	int res;
-};
-
-static void warn(const char *line)
-{
-	report_note("%s", line);
-}
-
-static int claim_image_co(void *arg, struct image *file, GError **err)
-{
-	struct open_job *job = arg;
-
-	return takeover.transport ? takeover_claim(&takeover, file, &job->char_fd, err) : 0;
-}
-
-static void open_image_co(void *arg)
-{
-	struct open_job *job = arg;
-
-	job->opts.co_claim = claim_image_co;
-	job->opts.claim_arg = job;
-	job->res = image_co_open(options->filename, &job->opts, &job->image, &job->err);
-}
-
-/* Its deadline has passed, or somebody has stopped it. */
-static bool has_ended(struct transport *transport)
-{
-	struct transport_info info;
-
-	return transport->ops->get_info(transport, &info) < 0 || info.state == TRANSPORT_STOPPED ||
-	       info.stopping;
-}
-
-/*
- * The I/O of the last server may continue for a while after its death, and holds the lock of the
- * image until it has ended. Two servers that write would destroy the image. Others can take a lock,
- * too, all who may read the image; the device, whose users wait, is not given up for that.
- */
-static void co_open_when_unlocked(struct open_job *job)
-{
-	uint64_t note = aio_ns_from_now(UNLOCK_SECONDS * NS_PER_S), pause = NS_PER_S / 20;
-
-	open_image_co(job);
-	while (job->res == -EBUSY && takeover.transport) {
-		if (has_ended(takeover.transport)) {
-			g_prefix_error(&job->err, "%s has ended: ", takeover.transport->path);
-			return;
-		}
-		if (aio_now_ns() >= note) {
-			report_note("%s; retrying until it ends", job->err->message);
-			note += UNLOCK_NOTE_SECONDS * NS_PER_S;
-			pause = NS_PER_S;
-		}
-		g_clear_error(&job->err);
-		co_sleep_ns(pause);
-		open_image_co(job);
-	}
-}
-
-/* A file that may only be read becomes a read-only device, as with a real disk. */
-static int co_open_writable_or_not(struct open_job *job)
-{
-	co_open_when_unlocked(job);
-	if (!image_is_write_refusal(job->res) || !(job->opts.flags & IMAGE_RDWR) ||
-	    options->copy_on_read)
-		return job->res;
-
-	g_autoptr(GError) why = g_steal_pointer(&job->err);
-
-	job->opts.flags &= ~IMAGE_RDWR;
-	co_open_when_unlocked(job);
-	if (job->res == 0)
-		report_note("%s; the %s is read-only", why->message,
-			    options->exports ? "export" : "device");
-	return job->res;
-}
-
-/* *ret_char_fd: of the device that is taken over, if its server is this process now; else -1. */
-static struct image *co_open_image(int *ret_char_fd, GError **err)
-{
-	struct open_job job = { .opts = { .format = options->format,
-					  .snapshot = options->snapshot,
-					  .cache_bytes = options->cache_bytes,
-					  .memory_limit = options->memory_limit,
-					  .policy = &options->policy,
-					  .warn = warn },
-				.char_fd = -1 };
-	int res;
-
-	if (!takeover.read_only && !options->snapshot && !options->temporary)
-		job.opts.flags |= IMAGE_RDWR | (options->copy_on_read ? IMAGE_COPY_ON_READ : 0);
-	if (options->direct)
-		job.opts.flags |= IMAGE_DIRECT;
-	if (takeover.discard)
-		job.opts.flags |= IMAGE_UNMAP;
-	res = co_open_writable_or_not(&job);
-	*ret_char_fd = job.char_fd;
-	if (res < 0) {
-		g_propagate_error(err, job.err);
-		return NULL;
-	}
-	if (options->direct && !image_limits(job.image)->direct)
-		report_verbose("%s: O_DIRECT is not supported here; using the page cache",
-			       options->filename);
-	return job.image;
-}
-
 static bool co_close_image(struct image *image)
 {
 	int res = image_co_close(image);
@@ -191,21 +75,6 @@ static void co_look_for_loss(struct image *image, struct target *target)
 	image_co_flush(image);
 	if (image_troubles(image) & IMAGE_TROUBLE_LOST)
 		target->ops->note_loss(target);
-}
-
-/*
- * Guessing "raw" would be a trap: whoever can write to a raw disk can write a qcow2 header to its
- * start, which names any file as its backing file, to be read at the next start.
- */
-static bool format_is_known(struct image *image)
-{
-	/* An image that forgets has no contents that could be mistaken for a header. */
-	if (options->format || !image_is_headerless(image) || image_forgets(image))
-		return true;
-	report_error(
-		"%s: its header is not of a known format; if it is a raw image, give --format raw",
-		options->filename);
-	return false;
 }
 
 /* ---- from start to end ---- */
@@ -598,11 +467,11 @@ static bool co_serve(void)
 {
 	g_autoptr(GError) err = NULL;
 	int char_fd = -1;
-	struct image *image = co_open_image(&char_fd, &err);
+	struct image *image = open_image_co(options, &takeover, &char_fd, &err);
 
 	if (!image)
 		report_error("%s", err->message);
-	else if (format_is_known(image))
+	else if (open_image_format_is_known(options, image))
 		return options->temporary ? co_serve_overlay(image, char_fd)
 					  : co_serve_image(image, NULL, char_fd);
 	else

@@ -354,8 +354,7 @@ static bool options_are_valid(void)
 		report_error("--snapshot: cannot be given with --recovery or --recover");
 		return false;
 	}
-	if (!take_export() || !is_valid_export() || are_requests_too_many() ||
-	    !writes_are_valid())
+	if (!take_export() || !is_valid_export() || are_requests_too_many() || !writes_are_valid())
 		return false;
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", given.depth, 1, TRANSPORT_MAX_DEPTH) &&

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening the image that is served. Main loop only. */
+#ifndef UBD_OPEN_IMAGE_H
+#define UBD_OPEN_IMAGE_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "image.h"
+#include "options.h"
+#include "takeover.h"
+
+/*
+ * Opens the image of the options, read-only if it can only be read. If a device is taken over,
+ * waits until its last server lets go of the image. *ret_char_fd: of that device, if its server is
+ * this process now; else -1. NULL with @err set on failure.
+ */
+struct image *open_image_co(const struct options *options, const struct takeover *takeover,
+			    int *ret_char_fd, GError **err);
+
+/* Whether the image may be served as what it seems to be; if not, reports why. */
+bool open_image_format_is_known(const struct options *options, const struct image *image);
+
+#endif
