@@ -330,10 +330,11 @@ static char **decisive_names(const struct node_options *options)
 	return (char **)g_ptr_array_steal(names, NULL);
 }
 
-/* A format on a file is known by that file's name alone. */
+/* A file, and a format on a file, are known by the file's name alone. */
 static bool is_file_alone(char *const *names)
 {
-	static const char *const plain[] = { "driver", "file.driver", "file.filename", NULL };
+	static const char *const plain[] = { "driver", "filename", "file.driver", "file.filename",
+					     NULL };
 
 	for (; *names; names++)
 		if (!g_strv_contains(plain, *names))

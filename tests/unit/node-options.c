@@ -187,6 +187,7 @@ static void test_stable_names(void)
 	static const char *const same[] = {
 		"json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"/no/disk\"}}",
 		"json:{\"file.filename\":\"/no/disk\",\"cache-size\":1048576,\"driver\":\"raw\"}",
+		"json:{\"driver\":\"file\",\"filename\":\"/no/disk\"}",
 	};
 
 	g_assert_cmpstr(plain, ==, "/no/disk");
