@@ -12,12 +12,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "align.h"
 #include "error.h"
 #include "export_nbd_parts.h"
 #include "tls.h"
 
 /* Enough that a turn in which every request does I/O needs one system call. */
 #define RING_ENTRIES	256
+#define HUGE_PAGE	(2u << 20)
+#define POOL_MAP_BYTES	(NBD_MAX_PAYLOAD + HUGE_PAGE)
 /* Beside requests: the connection itself, its sender, its watch for hang-ups, the image's
  * reclaimer. */
 #define MORE_COROUTINES 4
@@ -67,18 +70,24 @@ static void init_requests(struct nbd_client *client)
 	client->to_send_end = &client->to_send;
 }
 
-/* Pages get memory when they are first used, which a client must ask for. */
+/*
+ * Pages get memory when they are first used, which a client must ask for. O_DIRECT has less to do
+ * with huge ones.
+ */
 static int map_pool(struct nbd_client *client)
 {
-	void *map = mmap(NULL, NBD_MAX_PAYLOAD, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *map = mmap(NULL, POOL_MAP_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *pool;
 
 	if (map == MAP_FAILED)
 		return -errno;
+	pool = (uint8_t *)align_up((uintptr_t)map, HUGE_PAGE);
+	madvise(pool, NBD_MAX_PAYLOAD, MADV_HUGEPAGE); /* only advice */
 	/* Not in a core dump, because it belongs to the users of the disk. */
-	madvise(map, NBD_MAX_PAYLOAD, MADV_DONTDUMP);
+	madvise(map, POOL_MAP_BYTES, MADV_DONTDUMP);
 	client->map = map;
-	bounce_pool_init(&client->pool, map, NBD_MAX_PAYLOAD);
+	bounce_pool_init(&client->pool, pool, NBD_MAX_PAYLOAD);
 	return 0;
 }
 
@@ -153,7 +162,7 @@ void nbd_client_free(struct nbd_client *client)
 	close(client->channel.fd);
 	if (client->map) {
 		bounce_pool_destroy(&client->pool);
-		munmap(client->map, NBD_MAX_PAYLOAD);
+		munmap(client->map, POOL_MAP_BYTES);
 	}
 	serve_destroy(&client->serve);
 	g_free(client->requests);
