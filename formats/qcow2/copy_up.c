@@ -62,6 +62,7 @@ static int co_copy(struct qcow2 *q, uint64_t off, uint64_t bytes)
 
 /* Copies the first part of a range; *ret_done: how much of it needs nothing more. */
 static int co_copy_part(struct qcow2 *q, uint64_t off, uint64_t bytes, uint64_t *ret_done)
+	REQUIRES_SHARED(q->struct_lock)
 {
 	struct mapping map;
 	int ret = qcow2_co_lookup(q, off, MIN(bytes, MAX(COPY_BYTES, q->cluster_size)), &map);
