@@ -81,6 +81,12 @@ void aio_loop_run(struct aio_loop *loop);
  */
 void aio_loop_stop(struct aio_loop *loop);
 
+/*
+ * Allows the loop to be freed though the kernel still has operations that write to no memory, such
+ * as commands of a driver that wait. They end with the thread that started them.
+ */
+void aio_loop_abandon(struct aio_loop *loop);
+
 /* Runs the loop on the calling thread until fn(arg) has ended, as a coroutine on it. */
 void aio_loop_run_co(struct aio_loop *loop, co_fn *fn, void *arg);
 

@@ -66,7 +66,8 @@ struct aio_loop {
 	struct aio_op bell_op;
 	void (*before_submit)(void *arg); /* NULL: there is none */
 	void *before_submit_arg;
-	unsigned ops; /* SQEs handed out whose last CQE has not arrived; without quiet ones */
+	unsigned ops;	/* SQEs handed out whose last CQE has not arrived; without quiet ones */
+	bool abandoned; /* aio_loop_abandon() */
 	unsigned coroutines; /* begun and not ended */
 	unsigned holds;	     /* calls of aio_loop_hold() without their release */
 	pthread_t thread;    /* the first to run it, once... */
@@ -291,6 +292,11 @@ struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GEr
 	return loop;
 }
 
+void aio_loop_abandon(struct aio_loop *loop)
+{
+	loop->abandoned = true;
+}
+
 void aio_loop_free(struct aio_loop *loop)
 {
 	if (!loop)
@@ -298,7 +304,7 @@ void aio_loop_free(struct aio_loop *loop)
 	assert(loop != current_loop);
 	assert(!loop->coroutines && !loop->ready);
 	/* Only the bell is armed, and it dies with the ring. */
-	assert(loop->ops == (loop->has_ring && loop->owned));
+	assert(loop->abandoned || loop->ops == (loop->has_ring && loop->owned));
 	assert(!loop->waits);
 	/* Relaxed: a post that is not ordered before this call is the caller's mistake anyway. */
 	assert(!atomic_load_explicit(&loop->door->inbox, memory_order_relaxed));

@@ -41,13 +41,13 @@
 static const struct driver {
 	const char *name;
 	const struct transport_ops *ops;
-	const struct fetch_wire *const *wire;
+	const struct transport_queues *queues;
 	bool batches;
 } drivers[] = {
-	{ "ubd", &transport_ubd, &transport_queues_ubd.wire, false },
-	{ "ubd-batch", &transport_ubd, &transport_queues_ubd.wire, true },
-	{ "ublk", &transport_ublk, &ublk_wire, false },
-	{ "ublk-batch", &transport_ublk, &ublk_wire, true },
+	{ "ubd", &transport_ubd, &transport_queues_ubd, false },
+	{ "ubd-batch", &transport_ubd, &transport_queues_ubd, true },
+	{ "ublk", &transport_ublk, &transport_queues_ublk, false },
+	{ "ublk-batch", &transport_ublk, &transport_queues_ublk, true },
 };
 
 static struct options {
@@ -249,7 +249,7 @@ static void parse(int argc, char **argv)
 	    ((server->two_commands || server->one_by_one) && options.driver->batches))
 		die("arguments", EINVAL);
 	server->driver = options.driver->ops;
-	server->wire = *options.driver->wire;
+	server->wire = options.driver->queues->wires[DATA_COPY];
 	server->batches = options.driver->batches;
 	server->file_fd = -1;
 	if (options.path)

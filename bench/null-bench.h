@@ -19,14 +19,6 @@
 #define DEPTH	   32
 #define MAX_QUEUES 64
 
-/* ---- null-ublk.c ---- */
-
-/*
- * Linux's own ublk. It has only what a server needs that neither recovers devices nor names them.
- */
-extern const struct transport_ops transport_ublk;
-extern const struct fetch_wire *const ublk_wire;
-
 /* ---- null-server.c ---- */
 
 struct disk {

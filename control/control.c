@@ -1,72 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Control commands to the driver, each a passthrough command on a small ring. Stopping a device
- * waits for requests that the queue threads serve, so nothing that those threads wait for may ever
- * run on this thread.
- *
- * A command names memory of the caller, to which the kernel writes until the command is answered.
- * So either the command is taken back before the kernel has seen it, or this file waits for the
- * answer, whatever io_uring_enter() returns meanwhile. No command is ever left for the next one.
+ * Control commands to ubd.ko, each a passthrough command. Stopping a device waits for requests that
+ * the queue threads serve, so nothing that those threads wait for may ever run on this thread.
  */
 #include "control.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
-#include <poll.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "aio.h"
+#include "command_ring.h"
 #include "error.h"
 
 #define CONTROL_NODE "/dev/ubd-control"
 
 struct control {
-	struct io_uring ring;
-	/* An entry of the ring that the kernel has not taken; the next command reuses it. Or NULL.
-	 */
-	struct io_uring_sqe *unsent;
+	struct command_ring ring;
 	int fd; /* the device's control fd; -1 before ADD_DEV */
 };
-
-/* 0 or -errno. After an error the kernel has not seen the command. */
-static int send_command(struct control *control, int fd, uint32_t op,
-			const struct ubdsrv_ctrl_cmd *cmd)
-{
-	struct io_uring_sqe *sqe = control->unsent ?: io_uring_get_sqe(&control->ring);
-	int res;
-
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, cmd, sizeof(*cmd));
-	do {
-		res = io_uring_submit(&control->ring);
-	} while (res == -EINTR && io_uring_sq_ready(&control->ring));
-	control->unsent = io_uring_sq_ready(&control->ring) ? sqe : NULL;
-	return control->unsent ? MIN(res, -EAGAIN) : 0;
-}
-
-static int wait_for_answer(struct io_uring *ring)
-{
-	struct pollfd answered = { .fd = ring->ring_fd, .events = POLLIN };
-	struct io_uring_cqe *cqe;
-	int res;
-
-	/* If the ring cannot wait, poll() can. */
-	while (io_uring_wait_cqe(ring, &cqe) < 0)
-		poll(&answered, 1, -1);
-	res = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return res;
-}
 
 static int control_command(struct control *control, int fd, uint32_t op,
 			   struct ubdsrv_ctrl_cmd *cmd)
 {
-	int res = send_command(control, fd, op, cmd);
-
-	return res ?: wait_for_answer(&control->ring);
+	return command_ring_run(&control->ring, fd, op, cmd, sizeof(*cmd), COMMAND_NO_LIMIT);
 }
 
 /* Sends a command to the device. @buf may be NULL. */
@@ -167,29 +124,14 @@ static int open_dev(struct control *control, uint32_t id, GError **err)
 	return res;
 }
 
-/*
- * Linux 7.2 ends a thread's io_uring worker together with the thread's last ring, and a command
- * that comes at that moment may wait for a worker for ever. So a thread that has had a ring always
- * keeps one.
- */
-static void keep_worker(void)
-{
-	static __thread struct io_uring ring;
-	static __thread pid_t owner; /* not a parent process, whose rings are not ours */
-
-	if (owner != gettid() && !io_uring_queue_init(1, &ring, 0))
-		owner = gettid();
-}
-
 /* Returns a handle without a device; NULL with @err set on failure. */
 static struct control *control_new(GError **err)
 {
 	struct control *control = g_new0(struct control, 1);
 	int res;
 
-	keep_worker();
 	control->fd = -1;
-	res = io_uring_queue_init(4, &control->ring, 0);
+	res = command_ring_init(&control->ring, 0);
 	if (res < 0) {
 		aio_set_ring_error(res, err);
 		g_free(control);
@@ -293,7 +235,7 @@ void control_free(struct control *control)
 		return;
 	if (control->fd >= 0)
 		close(control->fd);
-	io_uring_queue_exit(&control->ring);
+	command_ring_exit(&control->ring);
 	g_free(control);
 }
 

@@ -22,6 +22,7 @@
 
 #include <glib.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +30,7 @@
 /* The drivers, in the order in which they are preferred. */
 enum transport_driver {
 	TRANSPORT_UBD,
+	TRANSPORT_UBLK,
 	TRANSPORT_NBD,
 	TRANSPORT_DRIVERS,
 };
@@ -37,6 +39,12 @@ enum transport_driver {
 #define TRANSPORT_ANY_ID	       UINT32_MAX
 /* In place of a number of seconds: no limit, whatever the driver's default is. */
 #define TRANSPORT_NO_TIMEOUT	       UINT32_MAX
+
+/*
+ * What a server does with it: it leaves its device to the next server. For drivers that cannot ask
+ * it; another program's server ends, which comes to the same.
+ */
+#define TRANSPORT_LEAVE_SIGNAL	       SIGUSR1
 
 /* Limits that all drivers can have. */
 #define TRANSPORT_MAX_DEPTH	       4096
@@ -49,6 +57,7 @@ enum data_way {
 	DATA_COPY,
 	DATA_USER_COPY,
 	DATA_ZERO_COPY,
+	DATA_WAYS,
 };
 
 /* What becomes of a device when its server has died. */
@@ -127,6 +136,14 @@ enum transport_feature {
 	TRANSPORT_BATCHES = 1 << 2,
 };
 
+/* What not all drivers have, beside missing operations. */
+enum transport_notion {
+	TRANSPORT_SERIALS = 1 << 0,	      /* serial numbers */
+	TRANSPORT_NAMES = 1 << 1,	      /* serial numbers and UUIDs in sysfs */
+	TRANSPORT_REQUEST_TIMEOUTS = 1 << 2,  /* device_params.request_timeout */
+	TRANSPORT_RECOVERY_TIMEOUTS = 1 << 3, /* transport_info.recovery_timeout */
+};
+
 /* A device; the first member of what the driver's functions return. */
 struct transport {
 	const struct transport_ops *ops;
@@ -138,6 +155,10 @@ struct transport_ops {
 	enum transport_driver driver;
 	const char *name;      /* of the driver, as people know it */
 	const char *disk_name; /* disks are /dev/<disk_name>N */
+	const char *module;    /* the name by which modprobe knows the driver */
+	const char *node;      /* a file that is there while the driver is loaded */
+	size_t uuid_bytes;     /* how much of a UUID the driver keeps */
+	unsigned notions;      /* enum transport_notion */
 
 	/* @ret_features: enum transport_feature. */
 	int (*get_features)(unsigned *ret_features, GError **err);
@@ -175,6 +196,8 @@ struct transport_ops {
 	/* Of a device that is not started yet. */
 	int (*set_params)(struct transport *transport, const struct device_params *params);
 	int (*get_params)(struct transport *transport, struct device_params *ret_params);
+	/* Makes of @params what get_params() will return. NULL: the same. */
+	void (*round_params)(struct device_params *params);
 	/* Of a device that is taken over. */
 	int (*set_identity)(struct transport *transport, const struct identity *identity);
 	int (*get_identity)(struct transport *transport, struct identity *ret_identity);
@@ -220,8 +243,12 @@ struct transport_ops {
 };
 
 /* All drivers. */
-extern const struct transport_ops transport_ubd, transport_nbd;
+extern const struct transport_ops transport_ubd, transport_ublk, transport_nbd;
 extern const struct transport_ops *const transports[TRANSPORT_DRIVERS];
+
+/* The driver and number of "/dev/ubdb7", "ubdb7" or the same of another driver; NULL if it is none.
+ */
+const struct transport_ops *transport_by_name(const char *name, uint32_t *ret_id);
 
 /* "%s does not have %s", which is -EOPNOTSUPP; @what in the plural, such as "control fds". */
 int transport_lacks(const struct transport_ops *ops, const char *what, GError **err);

@@ -409,6 +409,11 @@ const struct transport_ops transport_ubd = {
 	.driver = TRANSPORT_UBD,
 	.name = "ubd",
 	.disk_name = DISK_NAME,
+	.module = "ubd",
+	.node = "/dev/ubd-control",
+	.notions = TRANSPORT_SERIALS | TRANSPORT_NAMES | TRANSPORT_REQUEST_TIMEOUTS |
+		   TRANSPORT_RECOVERY_TIMEOUTS,
+	.uuid_bytes = sizeof(((struct identity *)0)->uuid),
 	.get_features = get_features,
 	.list = list,
 	.add = add,

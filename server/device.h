@@ -77,6 +77,12 @@ int device_co_start(struct device *device, GError **err);
  */
 void device_end(struct device *device);
 
+/*
+ * Asks the device to be left to another server, as if that had asked; false if it does not outlive
+ * its server.
+ */
+bool device_leave(struct device *device);
+
 /* The descriptor that a service manager keeps, and whether the device outlives its server. */
 int device_control_fd(const struct device *device);
 bool device_recovers(const struct device *device);

@@ -60,8 +60,12 @@ static bool have_same_limits(const struct device_params *a, const struct device_
 int device_check_params(struct device *device, const struct device_params *params, GError **err)
 {
 	const char *filename = image_filename(disk_image(device->config.disk));
-	struct device_params had;
-	int res = device->transport->ops->get_params(device->transport, &had);
+	const struct transport_ops *ops = device->transport->ops;
+	struct device_params had, rounded = *params;
+	int res = ops->get_params(device->transport, &had);
+
+	if (ops->round_params)
+		ops->round_params(&rounded);
 
 	if (res < 0)
 		error_set(err, res, "%s", device->transport->path);
@@ -70,7 +74,7 @@ int device_check_params(struct device *device, const struct device_params *param
 			err, UBD_ERROR, EINVAL,
 			"%s: the image needs a device of %" PRIu64 " sectors, but %s has %" PRIu64,
 			filename, params->dev_sectors, device->transport->path, had.dev_sectors);
-	else if (!have_same_limits(params, &had))
+	else if (!have_same_limits(&rounded, &had))
 		g_set_error(
 			err, UBD_ERROR, EINVAL,
 			"%s: its block or cluster size differs from that of the image for which %s was created",

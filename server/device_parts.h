@@ -28,6 +28,7 @@ struct device {
 	uint64_t sectors;	  /* its size */
 	uint32_t block_size;	  /* logical, bytes */
 	bool asked_to_end;	  /* device_end() */
+	bool asked_to_leave;	  /* device_leave() */
 	bool broken;		  /* the driver refused a command: a request is lost */
 	bool ended;		  /* a queue has ended */
 	bool stopped;

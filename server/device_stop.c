@@ -49,7 +49,8 @@ void device_release_held(struct device *device, enum serve_release release)
 
 int device_co_stop(struct device *device)
 {
-	bool leaves = device->left && device->info.recovery == RECOVERY_REISSUE;
+	bool leaves = (device->left || device->asked_to_leave) &&
+		      device->info.recovery == RECOVERY_REISSUE;
 	int res = 0;
 
 	if (device->stopped)

@@ -18,6 +18,11 @@ static void target_end(struct target *target)
 	device_end(device_of(target));
 }
 
+static bool target_leave(struct target *target)
+{
+	return device_leave(device_of(target));
+}
+
 static enum target_end target_co_wait(struct target *target)
 {
 	return device_co_wait(device_of(target));
@@ -78,6 +83,7 @@ static struct failure target_last_failure(const struct target *target, gint64 *r
 static const struct target_ops ops = {
 	.co_start = target_co_start,
 	.end = target_end,
+	.leave = target_leave,
 	.co_wait = target_co_wait,
 	.co_stop = target_co_stop,
 	.co_free = target_co_free,

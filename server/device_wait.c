@@ -35,6 +35,15 @@ void device_end(struct device *device)
 	device_news(device);
 }
 
+bool device_leave(struct device *device)
+{
+	if (!device_recovers(device))
+		return false;
+	device->asked_to_leave = true;
+	device_news(device);
+	return true;
+}
+
 /* ---- watching ---- */
 
 /* Of queues that are sockets. */
@@ -64,6 +73,11 @@ void device_close_char(struct device *device)
 	if (device->char_fd >= 0)
 		close(device->char_fd);
 	device->char_fd = -1;
+	if (!device->transport || !transport_queues(device->transport->ops)->keeps_commands)
+		return;
+	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
+		if (device->queues[i])
+			queue_abandon(device->queues[i]);
 }
 
 static void look_at_queues(struct device *device)
@@ -155,13 +169,19 @@ static bool must_leave(struct device *device)
 {
 	struct transport_info info;
 
-	return device->transport->ops->get_info(device->transport, &info) == 0 &&
-	       info.state == TRANSPORT_QUIESCED;
+	if (device->transport->ops->get_info(device->transport, &info) < 0)
+		return false;
+	if (info.state == TRANSPORT_QUIESCED)
+		return true;
+	/* They show it only when this server has gone, but a device that ends is not live. */
+	return transport_queues(device->transport->ops)->keeps_commands && device->ended &&
+	       info.state == TRANSPORT_LIVE && info.recovery;
 }
 
 enum target_end device_co_wait(struct device *device)
 {
-	while (!device->broken && !device->ended && !device->asked_to_end)
+	while (!device->broken && !device->ended && !device->asked_to_end &&
+	       !device->asked_to_leave)
 		device_co_wait_news(device);
 	if (device->broken) {
 		device->stays = device->info.recovery != RECOVERY_NONE;
@@ -169,6 +189,10 @@ enum target_end device_co_wait(struct device *device)
 	}
 	if (must_leave(device)) {
 		device->stays = device->left = true;
+		return TARGET_END_LEFT;
+	}
+	if (!device->ended && !device->asked_to_end) {
+		device->stays = true;
 		return TARGET_END_LEFT;
 	}
 	return device->ended ? TARGET_END_STOPPED : TARGET_END_ASKED;

@@ -29,12 +29,43 @@ void fetch_begin(struct fetch *fetch)
 
 void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 {
-	fetch->way->answer(fetch, tag, result);
+	fetch->ours--;
+	if (fetch->abandoned)
+		fetch_end_one(fetch);
+	else
+		fetch->way->answer(fetch, tag, result);
 }
 
 void fetch_leave(struct fetch *fetch, uint16_t tag)
 {
-	fetch->way->leave(fetch, tag);
+	fetch->ours--;
+	if (fetch->abandoned)
+		fetch_end_one(fetch);
+	else
+		fetch->way->leave(fetch, tag);
+}
+
+/* Commands do not count any more. */
+static void count_requests_only(struct fetch *fetch)
+{
+	aio_loop_abandon(fetch->config.loop);
+	fetch->live = fetch->ours;
+	if (!fetch->live)
+		fetch->config.events->over(fetch->config.arg);
+}
+
+void fetch_abandon(struct fetch *fetch)
+{
+	if (fetch->abandoned || !fetch->live)
+		return;
+	fetch->abandoned = true;
+	count_requests_only(fetch);
+}
+
+void fetch_end_commands(struct fetch *fetch)
+{
+	fetch->ending = true;
+	count_requests_only(fetch);
 }
 
 void fetch_end_one(struct fetch *fetch)

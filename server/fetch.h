@@ -37,7 +37,8 @@ struct fetch_events {
 struct fetch_config {
 	const struct transport_queues *driver;
 	bool batches; /* requests come in batches */
-	int char_fd;  /* the server's file; belongs to the caller */
+	enum data_way way;
+	int char_fd; /* the server's file; belongs to the caller */
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
@@ -60,5 +61,12 @@ void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result);
 
 /* Leaves the tag's request to the next server. */
 void fetch_leave(struct fetch *fetch, uint16_t tag);
+
+/*
+ * Gives up the commands that wait for requests, which end with the thread: no more requests come,
+ * answers to those that are ours go nowhere, and when the last of them has ended, so has all. A
+ * second time does nothing.
+ */
+void fetch_abandon(struct fetch *fetch);
 
 #endif

@@ -8,7 +8,7 @@
  *
  * The queue is over when the announcing command has ended for good and no request is ours. Answers
  * that are still in the array then go out nevertheless, because a loop submits what was prepared
- * before it ends.
+ * before it ends; and if their results count, they were waited for.
  */
 #include <assert.h>
 #include <errno.h>
@@ -42,7 +42,11 @@ struct buffers {
 struct batch {
 	struct wire_fetch wf;
 	struct aio_op fetch_op;
+	struct aio_op first_op;
 	struct aio_op commit_op;
+	/* Of answers on their way: commands, and what their results must add up to. */
+	unsigned commits;
+	int64_t owed_bytes;
 	struct buffers buffers;
 	struct fetch_entry *entries;
 	unsigned nr_entries;
@@ -68,7 +72,7 @@ static void send_first(struct batch *batch)
 
 	batch->wf.wire->prep_first_batch(sqe, batch->wf.fetch.config.q_id, batch->entries,
 					 batch->nr_entries);
-	aio_sqe_set_op(sqe, &batch->commit_op);
+	aio_sqe_set_op(sqe, &batch->first_op);
 	batch->nr_entries = 0;
 }
 
@@ -83,6 +87,8 @@ static void send_answers(void *arg)
 	batch->wf.wire->prep_answers(sqe, batch->wf.fetch.config.q_id, batch->entries,
 				     batch->nr_entries);
 	aio_sqe_set_op(sqe, &batch->commit_op);
+	batch->commits++;
+	batch->owed_bytes += batch->nr_entries * batch->wf.wire->answer_bytes;
 	batch->nr_entries = 0;
 }
 
@@ -90,18 +96,40 @@ static void send_answers(void *arg)
  * The driver has processed none of the entries, or only some. It never has reason to refuse one
  * unless it is done with us, and then the announcing command ends, too.
  */
-static void commit_failed(struct aio_op *op, int32_t res, uint32_t flags)
+static void refused(struct batch *batch, int32_t res)
 {
-	struct batch *batch = container_of(op, struct batch, commit_op);
 	const struct fetch_config *config = &batch->wf.fetch.config;
 
-	if (res != batch->wf.wire->res_ended)
+	if (res != batch->wf.wire->res_ended && !batch->wf.fetch.abandoned)
 		config->events->refused(config->arg, res < 0 ? res : -EIO);
+}
+
+static void first_failed(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	refused(container_of(op, struct batch, first_op), res);
+}
+
+/* If the operation is quiet, it is never called for a batch that was taken. */
+static void committed(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct batch *batch = container_of(op, struct batch, commit_op);
+
+	batch->commits--;
+	batch->owed_bytes -= MAX(res, 0);
+	if (res < 0 || op->quiet || (!batch->commits && batch->owed_bytes))
+		refused(batch, res);
+	if (!op->quiet && !batch->wf.fetch.abandoned)
+		fetch_end_one(&batch->wf.fetch);
 }
 
 static void batch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 {
-	gather((struct batch *)fetch, tag, result);
+	struct batch *batch = (struct batch *)fetch;
+
+	/* A command whose result counts keeps the queue alive. */
+	if (!batch->commit_op.quiet && !batch->nr_entries)
+		fetch->live++;
+	gather(batch, tag, result);
 	fetch_end_one(fetch);
 }
 
@@ -159,6 +187,8 @@ static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 	struct batch *batch = container_of(op, struct batch, fetch_op);
 	const struct fetch_config *config = &batch->wf.fetch.config;
 
+	if (batch->wf.fetch.abandoned)
+		return;
 	if (flags & IORING_CQE_F_BUFFER)
 		take_tags(batch, flags >> IORING_CQE_BUFFER_SHIFT, MAX(res, 0));
 	if (flags & IORING_CQE_F_MORE)
@@ -224,10 +254,11 @@ static struct fetch *batch_new(const struct fetch_config *config, GError **err)
 	int res;
 
 	batch->fetch_op.done = batch_fetched;
-	batch->commit_op = (struct aio_op){ commit_failed, .quiet = true };
 	batch->entries = g_new0(struct fetch_entry, config->depth);
 	if (wire_fetch_begin(&batch->wf, config, err) < 0)
 		goto fail;
+	batch->first_op = (struct aio_op){ first_failed, .quiet = true };
+	batch->commit_op = (struct aio_op){ committed, .quiet = !batch->wf.wire->answer_bytes };
 	res = make_buffers(&batch->buffers, config->loop);
 	if (res < 0) {
 		error_set(err, res, "cannot provide buffers to io_uring");

@@ -20,16 +20,25 @@ struct tags {
 static void tag_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct tag *tag = (struct tag *)op;
-	const struct wire_fetch *wf = &tag->tags->wf;
+	struct wire_fetch *wf = &tag->tags->wf;
 	const struct fetch_config *config = &wf->fetch.config;
 
+	if (wf->fetch.abandoned)
+		return;
 	if (res == 0) {
+		/* It came before the end, and counts again. */
+		wf->fetch.live += wf->fetch.ending;
 		wire_fetch_request(wf, tag->nr);
 		return;
 	}
+	if (wf->fetch.ending)
+		return;
 	if (res != wf->wire->res_ended)
 		config->events->refused(config->arg, res);
-	fetch_end_one(&tag->tags->wf.fetch);
+	if (res == wf->wire->res_ended && config->driver->keeps_commands)
+		fetch_end_commands(&wf->fetch);
+	else
+		fetch_end_one(&wf->fetch);
 }
 
 static void tags_begin(struct fetch *fetch)
@@ -55,6 +64,8 @@ static void tags_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 	wf->wire->prep_answer(sqe, fetch->config.q_id, tag, result,
 			      data_fetch_addr(fetch->config.data, tag));
 	aio_sqe_set_op(sqe, &tags->all[tag].op);
+	if (fetch->ending)
+		fetch_end_one(fetch);
 }
 
 static void tags_leave(struct fetch *fetch, uint16_t tag)

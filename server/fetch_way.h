@@ -20,7 +20,23 @@ struct fetch {
 	const struct fetch_way *way;
 	struct fetch_config config;
 	unsigned live; /* commands and requests that keep the queue alive */
+	unsigned ours; /* requests */
+	bool abandoned;
+	bool ending; /* fetch_end_commands() */
 };
+
+/* Hands the tag's request to the queue. */
+static inline void fetch_request(struct fetch *fetch, uint16_t tag, const struct request_desc *desc)
+{
+	fetch->ours++;
+	fetch->config.events->request(fetch->config.arg, tag, desc);
+}
+
+/*
+ * The driver ends the queue, but may keep commands that carried an answer meanwhile: only requests
+ * that are ours keep it alive from now on.
+ */
+void fetch_end_commands(struct fetch *fetch);
 
 /* Decrements fetch->live; reports the end when it reaches 0. */
 void fetch_end_one(struct fetch *fetch);

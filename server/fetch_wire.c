@@ -16,7 +16,7 @@ int wire_fetch_begin(struct wire_fetch *wf, const struct fetch_config *config, G
 	void *map;
 
 	wf->fetch.config = *config;
-	wf->wire = config->driver->wire;
+	wf->wire = config->driver->wires[config->way];
 	bytes = align_up(config->depth * wf->wire->desc_bytes, sysconf(_SC_PAGESIZE));
 	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, config->char_fd,
 		   config->q_id * wf->wire->desc_stride);

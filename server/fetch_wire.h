@@ -46,7 +46,8 @@ struct fetch_wire {
 			    uint64_t addr);
 
 	/*
-	 * The same for @count tags at once; the kernel reads @entries when the command is issued.
+	 * The same for @count tags at once; the kernel reads @entries, which these functions may
+	 * change, when the command is issued.
 	 * And a multishot command, which announces requests from then on: tags, each a uint16_t, in
 	 * buffers that are provided.
 	 */
@@ -55,6 +56,11 @@ struct fetch_wire {
 	void (*prep_answers)(struct io_uring_sqe *sqe, uint16_t q_id, struct fetch_entry *entries,
 			     unsigned count);
 	void (*prep_announce)(struct io_uring_sqe *sqe, uint16_t q_id);
+	/*
+	 * What the kernel adds to a command's result for each answer that it has taken. 0: it
+	 * reports a batch only if it has not taken all of it.
+	 */
+	unsigned answer_bytes;
 };
 
 /* ---- fetch_wire.c ---- */
@@ -81,13 +87,12 @@ static inline struct io_uring_sqe *wire_fetch_command(const struct wire_fetch *w
 }
 
 /* Hands the tag's request to the queue. */
-static inline void wire_fetch_request(const struct wire_fetch *wf, uint16_t tag)
+static inline void wire_fetch_request(struct wire_fetch *wf, uint16_t tag)
 {
-	const struct fetch_config *config = &wf->fetch.config;
 	struct request_desc desc;
 
 	wf->wire->describe(wf->descs + tag * wf->wire->desc_bytes, &desc);
-	config->events->request(config->arg, tag, &desc);
+	fetch_request(&wf->fetch, tag, &desc);
 }
 
 #endif

@@ -17,7 +17,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -25,11 +24,11 @@
 #include "clients.h"
 #include "device.h"
 #include "disk.h"
+#include "driver.h"
 #include "error.h"
 #include "export.h"
 #include "identity.h"
 #include "image.h"
-#include "nbd_watcher.h"
 #include "open_image.h"
 #include "options.h"
 #include "others.h"
@@ -42,6 +41,7 @@
 #include "takeover.h"
 
 static const struct options *options;
+static const struct transport_ops *driver;
 static struct takeover takeover;
 
 /* What is served, and what must be undone. */
@@ -96,6 +96,7 @@ static int block_signals(GError **err)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, TRANSPORT_LEAVE_SIGNAL);
 	/* Under nohup(1), SIGHUP stays ignored. */
 	if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGHUP);
@@ -199,6 +200,13 @@ static bool drop_privileges(GError **err)
 
 /* ---- while the disk is served ---- */
 
+static void leave(struct target *target)
+{
+	if (!target->ops->leave || !target->ops->leave(target))
+		report_note("%s: cannot be left: the server was started without --recovery",
+			    target_name(target));
+}
+
 static void signals_co(void *arg)
 {
 	struct server *server = arg;
@@ -210,6 +218,10 @@ static void signals_co(void *arg)
 		/* Memory may have been missing to wait. */
 		if (got <= 0)
 			continue;
+		if (info.ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
+			leave(server->target);
+			continue;
+		}
 		aio_limit_cancel(&server->announcing);
 		server->target->ops->end(server->target);
 	}
@@ -306,13 +318,13 @@ static void tell_of_twin(void)
 
 	if (!serial[0])
 		return;
-	twins = others_find(options->driver, "serial", serial);
+	twins = others_find(driver, "serial", serial);
 	if (!twins->len)
 		return;
 	/* A privileged one if there is any: udev makes no links for the others' serial numbers. */
 	twin = &g_array_index(twins, struct other, 0);
 	report_note("/dev/%s%u%s also has the serial number %s: lookups by it may find either one",
-		    options->driver->disk_name, twin->id,
+		    driver->disk_name, twin->id,
 		    twin->unprivileged ? ", an unprivileged device," : "", serial);
 }
 
@@ -331,7 +343,7 @@ static struct target *co_add_device(struct disk *disk, const struct file_id *id,
 {
 	struct device *device;
 	struct device_config config = {
-		.driver = options->driver,
+		.driver = driver,
 		.disk = disk,
 		.discard = takeover.discard,
 		.id = options->id,
@@ -510,7 +522,7 @@ static void run_co(void *arg)
 	struct run *run = arg;
 	g_autoptr(GError) err = NULL;
 
-	if (takeover_co_begin(options, run->kept_fd, &takeover, &err) < 0) {
+	if (takeover_co_begin(options, driver, run->kept_fd, &takeover, &err) < 0) {
 		report_error("%s", err->message);
 		return;
 	}
@@ -538,8 +550,6 @@ int main(int argc, char **argv)
 	int kept_fd;
 
 	std_fds_open();
-	if (argc > 1 && strcmp(argv[1], NBD_WATCHER) == 0)
-		return nbd_watcher_main(argv);
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	kept_fd = supervisor_take_fd();
@@ -559,6 +569,12 @@ int main(int argc, char **argv)
 	if (options->daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
+	}
+	/* Only ubd has descriptors that are kept. */
+	if (!options->exports) {
+		driver = driver_choose(kept_fd >= 0 ? TRANSPORT_UBD : options->driver);
+		if (!options_suit(driver))
+			return EXIT_FAILURE;
 	}
 	prepare_process();
 	return run(kept_fd) ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "driver.h"
 #include "enum_names.h"
 #include "identity.h"
 #include "options_export.h"
@@ -21,7 +22,7 @@
 #define DEFAULT_RECOVERY_TIMEOUT 600
 
 static struct options options = {
-	.driver = &transport_ubd,
+	.driver = DRIVER_AUTO,
 	.direct = true,
 	.discard = true,
 	.id = TRANSPORT_ANY_ID,
@@ -41,8 +42,8 @@ static struct options options = {
 /* Values as given on the command line, which take_numbers() and take_identity() check. */
 static struct {
 	char **filenames; /* the arguments that are not options; there must be one */
-	int queues, depth, id, recover, recovery_timeout, request_timeout, hold_timeout, kill_after;
-	char *serial, *uuid;
+	int queues, depth, id, recovery_timeout, request_timeout, hold_timeout, kill_after;
+	char *serial, *uuid, *recover;
 	gboolean image_opts;
 	gboolean formats_given;
 } given = {
@@ -50,7 +51,6 @@ static struct {
 	.queues = NOT_GIVEN,
 	.depth = NOT_GIVEN,
 	.id = NOT_GIVEN,
-	.recover = NOT_GIVEN,
 	.recovery_timeout = NOT_GIVEN,
 	.request_timeout = NOT_GIVEN,
 	.hold_timeout = NOT_GIVEN,
@@ -122,6 +122,19 @@ static gboolean parse_data(const char *name, const char *value, void *data, GErr
 		return bad_value(name, value, "copy, user-copy or zero-copy", err);
 	options.data = way;
 	return TRUE;
+}
+
+static gboolean parse_driver(const char *name, const char *value, void *data, GError **err)
+{
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
+		if (strcmp(value, transports[i]->name) == 0) {
+			options.driver = i;
+			return TRUE;
+		}
+	options.driver = DRIVER_AUTO;
+	if (strcmp(value, "auto") == 0)
+		return TRUE;
+	return bad_value(name, value, "auto, ubd, ublk or nbd", err);
 }
 
 static gboolean parse_backing(const char *name, const char *value, void *data, GError **err)
@@ -216,8 +229,10 @@ static const GOptionEntry option_entries[] = {
 	{ "request-timeout", 0, 0, G_OPTION_ARG_INT, &given.request_timeout,
 	  "Seconds without an answer after which the driver considers the server dead; 0: never (default: the driver's)",
 	  "SECONDS" },
+	{ "driver", 0, 0, G_OPTION_ARG_CALLBACK, parse_driver,
+	  "Kernel driver: ubd, ublk, nbd, or auto: the first that is there (default)", "DRIVER" },
 	{ "id", 0, 0, G_OPTION_ARG_INT, &given.id,
-	  "Create /dev/ubdbN (default: the lowest free number)", "N" },
+	  "Create the device of this number (default: the lowest free one)", "N" },
 	{ "logical-block-size", 0, 0, G_OPTION_ARG_CALLBACK, parse_block_size,
 	  "Logical block size: 512 to 4096 (default: 512, or that of a raw disk)", "BYTES" },
 	{ "no-partition-scan", 0, 0, G_OPTION_ARG_NONE, &options.no_partition_scan,
@@ -232,8 +247,8 @@ static const GOptionEntry option_entries[] = {
 	  "Seconds for which it waits for the next server; 0: for ever (default: " G_STRINGIFY(
 		  DEFAULT_RECOVERY_TIMEOUT) ")",
 	  "N" },
-	{ "recover", 0, 0, G_OPTION_ARG_INT, &given.recover,
-	  "Take over /dev/ubdbN, created with --recovery, from its last server", "N" },
+	{ "recover", 0, 0, G_OPTION_ARG_STRING, &given.recover,
+	  "Take over this device (a number, or /dev/ubdbN), created with --recovery", "DEVICE" },
 	{ "kill-after", 0, 0, G_OPTION_ARG_INT, &given.kill_after,
 	  "Kill the last server if it has not left after this time (default: never)", "SECONDS" },
 	{ "force", 0, 0, G_OPTION_ARG_NONE, &options.force,
@@ -268,7 +283,7 @@ static bool writes_are_valid(void)
 
 	if (!options.temporary && (options.temporary_dir || options.keep_as))
 		reason = "--temporary-dir and --keep-as need --temporary";
-	else if (options.temporary && (options.recovery || given.recover != NOT_GIVEN))
+	else if (options.temporary && (options.recovery || given.recover))
 		reason = "--temporary: cannot be given with --recovery or --recover, because the "
 			 "overlay is gone with its server";
 	else if (options.temporary && options.read_only)
@@ -292,13 +307,15 @@ static bool writes_are_valid(void)
 static bool is_valid_export(void)
 {
 	if (!options.exports ||
-	    !(given.queues != NOT_GIVEN || given.id != NOT_GIVEN || given.recover != NOT_GIVEN ||
-	      options.recovery || options.data || options.block_size || given.serial ||
-	      given.uuid || given.request_timeout != NOT_GIVEN || options.no_partition_scan))
+	    !(given.queues != NOT_GIVEN || given.id != NOT_GIVEN || given.recover ||
+	      options.driver != DRIVER_AUTO || options.recovery || options.data ||
+	      options.block_size || given.serial || given.uuid ||
+	      given.request_timeout != NOT_GIVEN || options.no_partition_scan))
 		return true;
-	report_error("--export: there is no device, so --queues, --id, --recover, --recovery, "
-		     "--data, --logical-block-size, --serial, --uuid, --request-timeout and "
-		     "--no-partition-scan cannot be given");
+	report_error(
+		"--export: there is no device, so --queues, --driver, --id, --recover, "
+		"--recovery, --data, --logical-block-size, --serial, --uuid, --request-timeout and "
+		"--no-partition-scan cannot be given");
 	return false;
 }
 
@@ -330,7 +347,7 @@ static bool options_are_valid(void)
 		report_error("expecting one image; see ubd-serve --help");
 		return false;
 	}
-	if (given.recover != NOT_GIVEN &&
+	if (given.recover &&
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
 	     options.recovery || options.data || options.read_only || !options.discard ||
 	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN ||
@@ -346,11 +363,11 @@ static bool options_are_valid(void)
 		report_error("--recovery-timeout: needs --recovery");
 		return false;
 	}
-	if (given.kill_after != NOT_GIVEN && given.recover == NOT_GIVEN && !options.recovery) {
+	if (given.kill_after != NOT_GIVEN && !given.recover && !options.recovery) {
 		report_error("--kill-after: needs --recover or --recovery");
 		return false;
 	}
-	if (options.snapshot && (options.recovery || given.recover != NOT_GIVEN)) {
+	if (options.snapshot && (options.recovery || given.recover)) {
 		report_error("--snapshot: cannot be given with --recovery or --recover");
 		return false;
 	}
@@ -359,7 +376,6 @@ static bool options_are_valid(void)
 	return check_range("queues", given.queues, 1, DEVICE_MAX_QUEUES) &&
 	       check_range("depth", given.depth, 1, TRANSPORT_MAX_DEPTH) &&
 	       check_range("id", given.id, 0, INT_MAX) &&
-	       check_range("recover", given.recover, 0, INT_MAX) &&
 	       check_range("recovery-timeout", given.recovery_timeout, 0,
 			   TRANSPORT_MAX_RECOVERY_TIMEOUT) &&
 	       check_range("request-timeout", given.request_timeout, 0, INT_MAX) &&
@@ -375,8 +391,6 @@ static void take_numbers(void)
 		options.depth = given.depth;
 	if (given.id != NOT_GIVEN)
 		options.id = given.id;
-	if (given.recover != NOT_GIVEN)
-		options.recover = given.recover;
 	if (given.recovery_timeout != NOT_GIVEN)
 		options.recovery_timeout = given.recovery_timeout;
 	if (given.request_timeout != NOT_GIVEN)
@@ -387,6 +401,33 @@ static void take_numbers(void)
 		options.hold.timeout_s = given.hold_timeout;
 	if (given.kill_after != NOT_GIVEN)
 		options.kill_after_s = given.kill_after;
+}
+
+/* The device of --recover: a number, or a name, which also tells the driver. */
+static bool take_recover(void)
+{
+	const struct transport_ops *driver;
+	guint64 id;
+
+	if (!given.recover)
+		return true;
+	driver = transport_by_name(given.recover, &options.recover);
+	if (driver && options.driver != DRIVER_AUTO && options.driver != driver->driver) {
+		report_error("--recover: %s is not a device of %s", given.recover,
+			     transports[options.driver]->name);
+		return false;
+	}
+	if (driver) {
+		options.driver = driver->driver;
+		return true;
+	}
+	if (!g_ascii_string_to_unsigned(given.recover, 10, 0, INT_MAX, &id, NULL)) {
+		report_error("--recover: \"%s\" is not a number or a disk such as /dev/ubdb0",
+			     given.recover);
+		return false;
+	}
+	options.recover = id;
+	return true;
 }
 
 /* Serial number and UUID as given; otherwise those derived from the image's name. */
@@ -464,5 +505,29 @@ const struct options *options_parse(int *argc, char ***argv)
 	take_numbers();
 	if (options.no_lock)
 		image_write_unlocked();
-	return take_identity() ? &options : NULL;
+	return take_recover() && take_identity() ? &options : NULL;
+}
+
+static bool has(const struct transport_ops *driver, unsigned notion, const char *option,
+		const char *what)
+{
+	g_autoptr(GError) err = NULL;
+
+	if (driver->notions & notion)
+		return true;
+	transport_lacks(driver, what, &err);
+	report_error("--%s: %s", option, err->message);
+	return false;
+}
+
+bool options_suit(const struct transport_ops *driver)
+{
+	if (given.serial && *given.serial &&
+	    !has(driver, TRANSPORT_SERIALS, "serial", "serial numbers"))
+		return false;
+	if (given.request_timeout > 0 &&
+	    !has(driver, TRANSPORT_REQUEST_TIMEOUTS, "request-timeout", "request timeouts"))
+		return false;
+	return given.recovery_timeout <= 0 ||
+	       has(driver, TRANSPORT_RECOVERY_TIMEOUTS, "recovery-timeout", "recovery timeouts");
 }

@@ -14,8 +14,8 @@
 #include "transport.h"
 
 struct options {
-	const struct transport_ops *driver;
-	bool exports; /* as @export says, without a device */
+	enum transport_driver driver; /* or DRIVER_AUTO */
+	bool exports;		      /* as @export says, without a device */
 	struct export_options export;
 	const char *filename;
 	char *format;
@@ -59,5 +59,8 @@ struct options {
  * elsewhere (takeover.h). Once, on the main thread.
  */
 const struct options *options_parse(int *argc, char ***argv);
+
+/* False after reporting an option of which the driver that was chosen has no notion. */
+bool options_suit(const struct transport_ops *driver);
 
 #endif

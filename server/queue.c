@@ -55,6 +55,7 @@ struct queue {
 	struct coroutine *pulse;
 	bool pulse_is_woken; /* it has not run since */
 	bool is_over;	     /* no more requests will come; nobody else wakes the pulse */
+	bool abandoned;	     /* queue_abandon() */
 
 	_Atomic int broken; /* the first -errno; 0: none */
 };
@@ -193,25 +194,38 @@ static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 }
 
 /*
+ * A turn of the pulse; true if the queue is over. Nobody wakes the pulse meanwhile, since it counts
+ * as woken.
+ */
+static bool pulse_turn(struct queue *queue)
+{
+	bool abandoned = false, is_over;
+
+	for (;;) {
+		g_mutex_lock(&queue->lock);
+		if (queue->abandoned == abandoned)
+			break;
+		abandoned = queue->abandoned;
+		g_mutex_unlock(&queue->lock);
+		fetch_abandon(queue->fetch);
+	}
+	queue->pulse = co_self();
+	queue->pulse_is_woken = false;
+	is_over = queue->is_over;
+	g_mutex_unlock(&queue->lock);
+	return is_over;
+}
+
+/*
  * Shows that the loop takes its turns, by running whenever the main thread wakes it. It is also
- * woken when the queue is over; then it stops the loop.
+ * woken when the queue is over, and then it stops the loop, or must be abandoned.
  */
 static void pulse_co(void *arg)
 {
 	struct queue *queue = arg;
-	bool is_over;
 
-	g_mutex_lock(&queue->lock);
-	queue->pulse = co_self();
-	is_over = queue->is_over;
-	g_mutex_unlock(&queue->lock);
-	while (!is_over) {
+	while (!pulse_turn(queue))
 		co_yield();
-		g_mutex_lock(&queue->lock);
-		queue->pulse_is_woken = false;
-		is_over = queue->is_over;
-		g_mutex_unlock(&queue->lock);
-	}
 	aio_loop_stop(queue->loop);
 }
 
@@ -308,6 +322,7 @@ static struct fetch *new_fetch(struct queue *queue, GError **err)
 	const struct fetch_config config = {
 		.driver = queue->config.driver,
 		.batches = queue->config.batches,
+		.way = queue->config.data,
 		.char_fd = queue->config.char_fd,
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
@@ -398,12 +413,14 @@ void queue_release_held(struct queue *queue, enum serve_release release)
 	serve_release(&queue->serve, release);
 }
 
-bool queue_is_alive(struct queue *queue)
+/* Wakes the pulse, unless it is still to run. Returns whether it has run since the last time. */
+static bool wake_pulse(struct queue *queue, bool abandons)
 {
 	struct coroutine *pulse = NULL;
 	bool answered;
 
 	g_mutex_lock(&queue->lock);
+	queue->abandoned |= abandons;
 	answered = !queue->pulse_is_woken || queue->is_over;
 	if (answered && !queue->is_over)
 		pulse = queue->pulse;
@@ -412,6 +429,16 @@ bool queue_is_alive(struct queue *queue)
 	if (pulse)
 		co_wake(pulse);
 	return answered;
+}
+
+void queue_abandon(struct queue *queue)
+{
+	wake_pulse(queue, true);
+}
+
+bool queue_is_alive(struct queue *queue)
+{
+	return wake_pulse(queue, false);
 }
 
 void queue_wait(struct queue *queue)

@@ -65,6 +65,12 @@ struct serve_stats queue_stats(const struct queue *queue);
 /* What to do with held requests: a left one stays unanswered for the next server, its tag ends. */
 void queue_release_held(struct queue *queue, enum serve_release release);
 
+/*
+ * Ends the queue though the driver keeps its commands: the requests that it has end, and then its
+ * thread. Main thread.
+ */
+void queue_abandon(struct queue *queue);
+
 /* Wakes the queue's loop, and returns whether it has run since the last call. Main thread. */
 bool queue_is_alive(struct queue *queue);
 

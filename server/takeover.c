@@ -15,32 +15,40 @@
 #include "supervisor.h"
 #include "uuid.h"
 
-/*
- * Before any server is asked to leave. If the device or the image has no UUID, they may belong
- * together.
- */
+/* If the device or the image has no UUID, they may belong together. */
+static bool may_be_same(const uint8_t *one, const uint8_t *other, size_t bytes)
+{
+	static const uint8_t none[sizeof(((struct identity *)0)->uuid)];
+
+	return memcmp(one, other, bytes) == 0 || memcmp(one, none, bytes) == 0 ||
+	       memcmp(other, none, bytes) == 0;
+}
+
+/* Before any server is asked to leave. */
 static int check_identity(struct takeover *takeover, GError **err)
 {
-	const struct options *options = takeover->options;
-	static const uint8_t none[sizeof(options->identity.uuid)];
-	const uint8_t *uuid = options->identity.uuid;
+	const uint8_t *uuid = takeover->options->identity.uuid;
 	const struct identity *had = &takeover->identity;
 	struct transport *transport = takeover->transport;
 	g_autofree char *wanted = NULL, *found = NULL;
 	int res = transport_get_identity(transport, &takeover->identity);
 
-	if (res < 0)
+	if (res < 0 && res != -EOPNOTSUPP)
 		return error_set(err, res, "%s", transport->path);
-	if (memcmp(uuid, had->uuid, sizeof(none)) == 0 || memcmp(uuid, none, sizeof(none)) == 0 ||
-	    memcmp(had->uuid, none, sizeof(none)) == 0)
+	if (may_be_same(uuid, had->uuid, transport->ops->uuid_bytes))
 		return 0;
 	wanted = uuid_to_text(had->uuid);
 	found = uuid_to_text(uuid);
+	if (transport->ops->uuid_bytes < sizeof(had->uuid))
+		return error_refuse(err, -EINVAL,
+				    "%s: its UUID is %s, but that of %s begins as %s does; if the "
+				    "image was moved, give --uuid=''",
+				    takeover->options->filename, found, transport->path, wanted);
 	return error_refuse(
 		err, -EINVAL,
 		"%s: its UUID is %s, but that of %s is %s; if the image was moved, give "
 		"--uuid=%s",
-		options->filename, found, transport->path, wanted, wanted);
+		takeover->options->filename, found, transport->path, wanted, wanted);
 }
 
 /* The server that must leave may take long. */
@@ -84,7 +92,7 @@ static int open_named(struct takeover *takeover, GError **err)
 {
 	const struct options *options = takeover->options;
 
-	takeover->transport = options->driver->open(options->recover, &takeover->info, err);
+	takeover->transport = takeover->driver->open(options->recover, &takeover->info, err);
 	if (!takeover->transport)
 		return -1;
 	if (takeover->info.recovery)
@@ -101,7 +109,7 @@ static void co_adopt_kept(struct takeover *takeover, int fd)
 {
 	struct transport_info *info = &takeover->info;
 	g_autoptr(GError) err = NULL;
-	struct transport *transport = takeover->options->driver->adopt(fd, info, &err);
+	struct transport *transport = takeover->driver->adopt(fd, info, &err);
 
 	if (transport && info->recovery && info->state != TRANSPORT_STOPPED &&
 	    info->state != TRANSPORT_ADDED) {
@@ -123,32 +131,69 @@ static bool waits(const struct transport_info *info)
 }
 
 /*
+ * The numbers of devices that may be this image's. All disks with its UUID are checked, because
+ * anybody can give that UUID to an unprivileged disk.
+ */
+static GArray *find_candidates(const struct transport_ops *driver, const uint8_t *uuid)
+{
+	g_autofree char *text = uuid_to_text(uuid);
+	GArray *ids = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+	g_autoptr(GArray) found = NULL;
+
+	if (driver->notions & TRANSPORT_NAMES) {
+		found = others_find(driver, "uuid", text);
+		for (unsigned i = 0; i < found->len; i++)
+			g_array_append_val(ids, g_array_index(found, struct other, i).id);
+	} else if (driver->uuid_bytes) {
+		found = driver->list(NULL);
+		for (unsigned i = 0; found && i < found->len; i++)
+			g_array_append_val(ids, g_array_index(found, struct transport_info, i).id);
+	}
+	return ids;
+}
+
+/* Opens a device if it waits for a server of this image; otherwise NULL. */
+static struct transport *open_if_waiting(const struct takeover *takeover, uint32_t id,
+					 struct transport_info *ret_info)
+{
+	const uint8_t *uuid = takeover->options->identity.uuid;
+	struct transport *transport = takeover->driver->open(id, ret_info, NULL);
+	struct identity identity;
+
+	if (transport && waits(ret_info) && transport_get_identity(transport, &identity) == 0 &&
+	    memcmp(identity.uuid, uuid, takeover->driver->uuid_bytes) == 0)
+		return transport;
+	transport_free(transport);
+	return NULL;
+}
+
+/*
  * Opens the device of this image that waits for a server although nobody has named it: a service
- * manager that gave up has closed it. Checks all disks with the image's UUID, because anybody can
- * give that UUID to an unprivileged disk. Leaves takeover->transport NULL if there is none; fails
- * if there are several.
+ * manager that gave up has closed it. Leaves takeover->transport NULL if there is none; fails if
+ * there are several.
  */
 static int open_waiting(struct takeover *takeover, GError **err)
 {
-	g_autofree char *uuid = uuid_to_text(takeover->options->identity.uuid);
-	const struct transport_ops *driver = takeover->options->driver;
-	g_autoptr(GArray) others = others_find(driver, "uuid", uuid);
+	static const uint8_t none[sizeof(takeover->options->identity.uuid)];
+	const uint8_t *uuid = takeover->options->identity.uuid;
+	g_autoptr(GArray) ids = NULL;
 
-	for (unsigned i = 0; i < others->len; i++) {
+	if (memcmp(uuid, none, sizeof(none)) == 0)
+		return 0;
+	ids = find_candidates(takeover->driver, uuid);
+	for (unsigned i = 0; i < ids->len; i++) {
 		struct transport_info info;
 		struct transport *transport =
-			driver->open(g_array_index(others, struct other, i).id, &info, NULL);
+			open_if_waiting(takeover, g_array_index(ids, uint32_t, i), &info);
 
-		if (!transport || !waits(&info)) {
-			transport_free(transport);
+		if (!transport)
 			continue;
-		}
 		if (takeover->transport) {
 			error_refuse(err, -EEXIST,
 				     "%s: both %s and %s wait for a server of this image; "
-				     "--recover=N takes one over",
+				     "--recover=%s takes one over",
 				     takeover->options->filename, takeover->transport->path,
-				     transport->path);
+				     transport->path, transport->path);
 			transport_free(transport);
 			return -EEXIST;
 		}
@@ -168,7 +213,6 @@ static int mind_waiting(struct takeover *takeover, GError **err)
 	const struct options *options = takeover->options;
 	bool writes = !options->read_only && !options->temporary;
 	int res = writes ? open_waiting(takeover, err) : 0;
-	uint32_t id = takeover->info.id;
 
 	if (res < 0 || !takeover->transport)
 		return res;
@@ -179,8 +223,9 @@ static int mind_waiting(struct takeover *takeover, GError **err)
 	}
 	return error_refuse(err, -EBUSY,
 			    "%s: %s was created for it and waits for a server; take it over with "
-			    "--recover=%u, or end it with 'ubdctl delete %u'",
-			    options->filename, takeover->transport->path, id, id);
+			    "--recover=%s, or end it with 'ubdctl delete %s'",
+			    options->filename, takeover->transport->path, takeover->transport->path,
+			    takeover->transport->path);
 }
 
 static int co_find_device(struct takeover *takeover, int kept_fd, GError **err)
@@ -198,11 +243,12 @@ static int co_find_device(struct takeover *takeover, int kept_fd, GError **err)
 	return takeover->transport ? 0 : mind_waiting(takeover, err);
 }
 
-int takeover_co_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
-		      GError **err)
+int takeover_co_begin(const struct options *options, const struct transport_ops *driver,
+		      int kept_fd, struct takeover *ret_takeover, GError **err)
 {
 	struct takeover takeover = {
 		.options = options,
+		.driver = driver,
 		.read_only = options->read_only,
 		.discard = options->discard,
 		.block_size = options->block_size,

@@ -18,6 +18,7 @@
 /* The device to serve, and the settings that depend on whether it is a new one. */
 struct takeover {
 	const struct options *options;
+	const struct transport_ops *driver;
 	struct transport *transport; /* of the device to go on with; NULL: a new device */
 	/* The device's settings; for a new device those of the options. */
 	bool read_only;
@@ -34,8 +35,8 @@ struct takeover {
  * only apply to the first start. Waits for the device's last server to end. The caller keeps
  * @options. < 0 with @err set.
  */
-int takeover_co_begin(const struct options *options, int kept_fd, struct takeover *ret_takeover,
-		      GError **err);
+int takeover_co_begin(const struct options *options, const struct transport_ops *driver,
+		      int kept_fd, struct takeover *ret_takeover, GError **err);
 
 /*
  * Checks that @file, the bottom node of the image, locked but not read yet, is the file for which

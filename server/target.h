@@ -15,6 +15,7 @@
 #define UBD_TARGET_H
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "failures.h"
@@ -38,6 +39,11 @@ struct target_ops {
 	 * second time does nothing.
 	 */
 	void (*end)(struct target *target);
+	/*
+	 * Asks it to be left to another server, as if that had asked. False: it does not outlive
+	 * its server. NULL: the same.
+	 */
+	bool (*leave)(struct target *target);
 	enum target_end (*co_wait)(struct target *target);
 	/* 0 or -errno: it was not stopped properly, but co_free() will stop it. */
 	int (*co_stop)(struct target *target);

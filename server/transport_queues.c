@@ -6,6 +6,7 @@ const struct transport_queues *transport_queues(const struct transport_ops *ops)
 {
 	static const struct transport_queues *const all[TRANSPORT_DRIVERS] = {
 		[TRANSPORT_UBD] = &transport_queues_ubd,
+		[TRANSPORT_UBLK] = &transport_queues_ublk,
 		[TRANSPORT_NBD] = &transport_queues_nbd,
 	};
 

@@ -19,6 +19,7 @@
 #ifndef UBD_TRANSPORT_QUEUES_H
 #define UBD_TRANSPORT_QUEUES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "transport.h"
@@ -30,14 +31,20 @@ struct transport_queues {
 	/* How requests come: one by one, and in batches (NULL: they never do). See fetch.h. */
 	const struct fetch_way *fetch, *fetch_batches;
 	/* The commands with which the two ask for requests; see fetch_wire.h. */
-	const struct fetch_wire *wire;
+	const struct fetch_wire *wires[DATA_WAYS]; /* by enum data_way */
 	/* DATA_USER_COPY, DATA_ZERO_COPY: where the data of a tag begins in the server's file. */
 	uint64_t (*data_off)(uint16_t q_id, uint16_t tag);
 	/* The answer to a request that failed, if data that was acknowledged before may be lost. */
 	int32_t result_lost;
+	/*
+	 * Closing the server's file does not end commands that wait for requests: the queue's
+	 * thread must end.
+	 */
+	bool keeps_commands;
 };
 
-extern const struct transport_queues transport_queues_ubd, transport_queues_nbd;
+extern const struct transport_queues transport_queues_ubd, transport_queues_ublk,
+	transport_queues_nbd;
 
 /* Of a driver. */
 const struct transport_queues *transport_queues(const struct transport_ops *ops);

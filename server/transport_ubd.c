@@ -127,7 +127,11 @@ static uint64_t data_off(uint16_t q_id, uint16_t tag)
 const struct transport_queues transport_queues_ubd = {
 	.fetch = &fetch_by_tags,
 	.fetch_batches = &fetch_by_batches,
-	.wire = &wire,
+	.wires = {
+		[DATA_COPY] = &wire,
+		[DATA_USER_COPY] = &wire,
+		[DATA_ZERO_COPY] = &wire,
+	},
 	.data_off = data_off,
 	.result_lost = UBD_IO_RES_LOST,
 };

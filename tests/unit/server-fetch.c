@@ -153,6 +153,7 @@ static void begin(bool batches)
 {
 	const struct fetch_config config = {
 		.driver = &transport_queues_ubd,
+		.way = DATA_COPY,
 		.batches = batches,
 		.char_fd = char_fd,
 		.q_id = Q_ID,

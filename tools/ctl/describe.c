@@ -22,8 +22,11 @@ int describe(struct transport *transport, struct description *ret_description)
 		res = transport->ops->get_params(transport, &description->params);
 	if (res == 0)
 		res = transport_get_identity(transport, &description->identity);
+	/* A part of a UUID is nothing for people. */
+	if (res == -EOPNOTSUPP || transport->ops->uuid_bytes < sizeof(description->identity.uuid))
+		memset(description->identity.uuid, 0, sizeof(description->identity.uuid));
 	if (res == -EOPNOTSUPP) {
-		description->identity = (struct identity){ 0 };
+		description->identity.serial[0] = 0;
 		res = 0;
 	}
 	description->started = description->params.dev_sectors != 0;
@@ -110,13 +113,11 @@ static void print_disk(const struct device_params *params)
 		printf("request timeout: %u s\n", params->request_timeout);
 }
 
-void describe_text(const struct description *description, const struct server *server)
+void describe_text(const struct description *description)
 {
 	const struct transport_info *info = &description->info;
 
 	printf("device: %s\n", description->path);
-	if (server)
-		server_print_image(server);
 	print_identity(description);
 	printf("state: %s\n", describe_state(description));
 	if (info->server_pid > 0)
@@ -157,8 +158,7 @@ static void add_disk(const struct device_params *params, JsonBuilder *builder)
 				     : params->request_timeout);
 }
 
-void describe_json(const struct description *description, const struct server *server,
-		   JsonBuilder *builder)
+void describe_json(const struct description *description, JsonBuilder *builder)
 {
 	const struct transport_info *info = &description->info;
 	g_autofree char *uuid_text = uuid(description);
@@ -166,8 +166,6 @@ void describe_json(const struct description *description, const struct server *s
 	json_builder_begin_object(builder);
 	json_add_string(builder, "device", description->path);
 	json_add_int(builder, "id", info->id);
-	if (server)
-		server_add_image(server, builder);
 	if (describe_serial(description))
 		json_add_string(builder, "serial", describe_serial(description));
 	if (uuid_text)

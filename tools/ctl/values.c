@@ -15,35 +15,20 @@ bool ctl_parse_output(const char *text, bool *ret_json)
 	return false;
 }
 
-/* The driver whose disks have such names, and the rest of the name; NULL: there is none. */
-static const struct transport_ops *driver_of(const char *name, const char **ret_digits)
-{
-	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++) {
-		const char *prefix = transports[i]->disk_name;
-
-		*ret_digits = name + strlen(prefix);
-		if (g_str_has_prefix(name, prefix))
-			return transports[i];
-	}
-	return NULL;
-}
-
 bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id)
 {
-	const char *name = g_str_has_prefix(text, "/dev/") ? text + strlen("/dev/") : text;
-	const char *digits;
+	const char *digits = g_str_has_prefix(text, "/dev/") ? text + strlen("/dev/") : text;
 	guint64 id;
 
-	*ret_driver = driver_of(name, &digits);
-	if (!*ret_driver) {
-		*ret_driver = &transport_ubd;
-		digits = name;
-	}
+	*ret_driver = transport_by_name(text, ret_id);
+	if (*ret_driver)
+		return true;
 	if (g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL)) {
+		*ret_driver = &transport_ubd;
 		*ret_id = id;
 		return true;
 	}
-	tool_error("\"%s\" is not a device; expected a number or /dev/ubdbN", text);
+	tool_error("\"%s\" is not a device; expected a number or a disk such as /dev/ubdb0", text);
 	return false;
 }
 
@@ -85,14 +70,4 @@ const char *ctl_reason(int res, const struct transport *transport, const char *w
 		return g_strerror(-res);
 	g_snprintf(text, sizeof(text), "%s does not have %s", transport->ops->name, what);
 	return text;
-}
-
-char *ctl_printable(const char *text)
-{
-	char *valid = g_utf8_make_valid(text, -1);
-
-	for (char *c = valid; *c; c++)
-		if (g_ascii_iscntrl(*c))
-			*c = '?';
-	return valid;
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Passthrough commands of io_uring to a driver's control node: one at a time, each waiting for its
+ * answer. One thread at a time uses a ring.
+ *
+ * A command names memory of the caller, to which the kernel writes until the command is answered.
+ * So either the command is taken back before the kernel has seen it, or this file waits for the
+ * answer, whatever io_uring_enter() returns meanwhile. No command is ever left for the next one.
+ */
+#ifndef UBD_COMMAND_RING_H
+#define UBD_COMMAND_RING_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define COMMAND_NO_LIMIT 0
+
+struct command_ring {
+	struct io_uring ring;
+	/* An entry of the ring that the kernel has not taken; the next command reuses it. Or NULL.
+	 */
+	struct io_uring_sqe *unsent;
+	bool stuck;	      /* a command was not answered in time */
+	bool kept;	      /* of command_ring_init_kept() */
+	uint16_t personality; /* the rights of commands, if it is kept */
+};
+
+/* @flags: IORING_SETUP_*. 0 or -errno. */
+int command_ring_init(struct command_ring *cr, unsigned flags);
+/*
+ * A ring that keeps the rights that this process has now, for after it has dropped them, but for
+ * commands to @fd alone; command_ring_run() then ignores its own. The caller may close @fd.
+ */
+int command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd);
+void command_ring_exit(struct command_ring *cr);
+
+/*
+ * The answer, or -errno. After -ETIMEDOUT, when @limit_s seconds have passed, the ring is stuck:
+ * the kernel may still write to the command's memory, so the caller must not free that, and all
+ * other commands of the ring fail.
+ */
+int command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
+		     size_t cmd_bytes, unsigned limit_s);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which kernel driver makes the disk. */
+#ifndef UBD_DRIVER_H
+#define UBD_DRIVER_H
+
+#include "transport.h"
+
+/* In place of a driver: the first that is there, or can be loaded. */
+#define DRIVER_AUTO TRANSPORT_DRIVERS
+
+/*
+ * The driver of that name, or the one that is chosen, loaded if this process may do that. If there
+ * is none, the preferred one, which then says that it is not loaded. Blocks; call it before there
+ * are other threads.
+ */
+const struct transport_ops *driver_choose(enum transport_driver wanted);
+
+#endif
