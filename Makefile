@@ -85,11 +85,11 @@ check-long:
 	for tree in asan tsan; do \
 		setarch -R tests/stress/run $(BUILD)/check/$$tree --seconds $(STRESS_SECONDS) --seed $(STRESS_SEED) || exit; done
 
-# Of each target; what it finds is kept in $(BUILD)/check/fuzz/fuzz.
+# Of each target; what it finds is kept in $(BUILD)/check/asan/fuzz.
 fuzz:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) build-fuzz
-	tests/fuzz/run $(BUILD)/check/fuzz $(FUZZ_SECONDS)
+	tests/run-all --build $(BUILD) build-asan
+	tests/fuzz/run $(BUILD)/check/asan $(FUZZ_SECONDS)
 
 bench:
 	tests/setup.sh bench
