@@ -80,6 +80,12 @@ static uint8_t *buffer_of(const struct nbd_fetch *nbd, const struct tag *tag)
 	return (uint8_t *)(uintptr_t)data_fetch_addr(config_of(nbd)->data, number_of(nbd, tag));
 }
 
+/* Errors after which the same may succeed. */
+static bool passes(int32_t res)
+{
+	return res == -EINTR || res == -EAGAIN || res == -ENOMEM || res == -ENOBUFS;
+}
+
 /* ---- the end ---- */
 
 /* @error: -errno if the kernel has not disconnected properly. */
@@ -178,16 +184,18 @@ static bool advance(struct msghdr *msg, size_t bytes)
 
 static void take(struct nbd_fetch *nbd);
 
-/* An answer that cannot be sent is lost with the connection, whose end is received, too. */
 static void answers_sent(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct nbd_fetch *nbd = container_of(op, struct nbd_fetch, send_op);
 	unsigned count = nbd->nr_sent;
 
-	if (res >= 0 && advance(&nbd->send_msg, res)) {
+	if (passes(res) || (res >= 0 && advance(&nbd->send_msg, res))) {
 		send_message(nbd);
 		return;
 	}
+	/* The answers are lost with the connection, whose end is received, too. */
+	if (res < 0)
+		shutdown(config_of(nbd)->char_fd, SHUT_RDWR);
 	memcpy(nbd->free_tags + nbd->nr_free, nbd->sent, count * sizeof(*nbd->sent));
 	nbd->nr_free += count;
 	nbd->nr_sent = 0;
@@ -357,7 +365,7 @@ static void received(struct aio_op *op, int32_t res, uint32_t flags)
 	size_t placed = 0;
 
 	nbd->receiving = false;
-	if (res <= 0 && res != -EINTR && res != -EAGAIN) {
+	if (res <= 0 && !passes(res)) {
 		end(nbd, res ?: -ECONNRESET);
 		return;
 	}
