@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "nbd_sysfs.h"
 #include "uuid.h"
 
 #define VERSION "ubd1"
@@ -134,4 +135,11 @@ bool nbd_description_parse(const char *text, struct nbd_description *ret_descrip
 		},
 	};
 	return true;
+}
+
+bool nbd_description_read(uint32_t id, struct nbd_description *ret_description)
+{
+	g_autofree char *text = nbd_is_connected(id) ? nbd_attribute(id, "backend") : NULL;
+
+	return text && nbd_description_parse(text, ret_description);
 }

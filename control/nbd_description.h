@@ -25,4 +25,7 @@ char *nbd_description_to_text(const struct nbd_description *description);
  */
 bool nbd_description_parse(const char *text, struct nbd_description *ret_description);
 
+/* That of a device which is connected; false: it is not, or to a server of others. */
+bool nbd_description_read(uint32_t id, struct nbd_description *ret_description);
+
 #endif

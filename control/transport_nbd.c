@@ -15,15 +15,14 @@
  *      another server has one queue.
  *   2. Requests that a dead server had are only sent once more when their time is over, so with
  *      recovery that time is short: REISSUE_MS. A slow server is not disturbed by it.
- *   3. A device whose server has died without recovery stays, and fails all requests, until
- *      somebody disconnects it. The next server does.
+ *   3. The device of a dead server stays, and requests wait for ever, until it is disconnected. So
+ *      another process watches the server (nbd_watcher.h).
  */
 #include "transport.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,6 +34,8 @@
 #include "nbd_netlink.h"
 #include "nbd_protocol.h"
 #include "nbd_server_file.h"
+#include "nbd_sysfs.h"
+#include "nbd_watcher.h"
 
 #define DISK_NAME     "nbd"
 #define MAX_ID	      UINT16_MAX
@@ -58,6 +59,7 @@ struct shared {
 	_Atomic bool started;
 	struct nbd_description description;
 	int server_fd;	    /* -1: this process is not the server */
+	int watcher_fd;	    /* of nbd_watcher_start(); -1: none */
 	int *ours, *theirs; /* the sockets of each queue; -1: not any more; NULL: none yet */
 };
 
@@ -73,38 +75,9 @@ static struct shared *shared_of(const struct transport *transport)
 
 /* ---- what the kernel says of a device ---- */
 
-static char *attribute_path(uint32_t id, const char *name)
-{
-	return g_strdup_printf("/sys/block/" DISK_NAME "%u/%s", id, name);
-}
-
-/* NULL: there is none. The caller frees it. */
-static char *attribute(uint32_t id, const char *name)
-{
-	g_autofree char *path = attribute_path(id, name);
-	char *text = NULL;
-
-	return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
-}
-
-static bool is_connected(uint32_t id)
-{
-	g_autofree char *path = attribute_path(id, "pid");
-
-	return access(path, F_OK) == 0;
-}
-
-/* Whether it is connected to a server of ours. */
-static bool read_description(uint32_t id, struct nbd_description *ret_description)
-{
-	g_autofree char *text = is_connected(id) ? attribute(id, "backend") : NULL;
-
-	return text && nbd_description_parse(text, ret_description);
-}
-
 static uint64_t sectors_of(uint32_t id)
 {
-	g_autofree char *text = attribute(id, "size");
+	g_autofree char *text = nbd_attribute(id, "size");
 
 	return text ? strtoull(text, NULL, 10) : 0;
 }
@@ -129,7 +102,7 @@ static GArray *list(GError **err)
 		if (!g_str_has_prefix(name, DISK_NAME) ||
 		    !g_ascii_string_to_unsigned(name + strlen(DISK_NAME), 10, 0, MAX_ID, &id,
 						NULL) ||
-		    !read_description(id, &description))
+		    !nbd_description_read(id, &description))
 			continue;
 		info.id = id;
 		g_array_append_val(found, info);
@@ -142,7 +115,7 @@ static GArray *list(GError **err)
 
 /* ---- handles ---- */
 
-static void close_socket(int *fd)
+static void close_fd(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
@@ -152,8 +125,8 @@ static void close_socket(int *fd)
 static void close_sockets(struct shared *shared)
 {
 	for (unsigned i = 0; shared->ours && i < shared->description.info.queues; i++) {
-		close_socket(&shared->ours[i]);
-		close_socket(&shared->theirs[i]);
+		close_fd(&shared->ours[i]);
+		close_fd(&shared->theirs[i]);
 	}
 }
 
@@ -164,7 +137,8 @@ static void shared_unref(struct shared *shared)
 	close_sockets(shared);
 	g_free(shared->ours);
 	g_free(shared->theirs);
-	close_socket(&shared->server_fd);
+	close_fd(&shared->server_fd);
+	close_fd(&shared->watcher_fd);
 	nbd_netlink_free(shared->netlink);
 	g_free(shared);
 }
@@ -180,7 +154,7 @@ static struct shared *shared_new(uint32_t id, GError **err)
 	g_atomic_ref_count_init(&shared->refs);
 	shared->netlink = netlink;
 	shared->id = id;
-	shared->server_fd = -1;
+	shared->server_fd = shared->watcher_fd = -1;
 	return shared;
 }
 
@@ -242,6 +216,13 @@ static int make_pairs(struct shared *shared)
 	return res;
 }
 
+/* While this process has the privileges for it. */
+static int prepare(struct shared *shared)
+{
+	shared->watcher_fd = nbd_watcher_start(shared->id);
+	return shared->watcher_fd < 0 ? shared->watcher_fd : make_pairs(shared);
+}
+
 static bool is_hung_up(int fd)
 {
 	struct pollfd wait = { .fd = fd };
@@ -255,7 +236,7 @@ static bool is_hung_up(int fd)
  */
 static int reconnect(struct shared *shared)
 {
-	g_autofree char *backend = attribute(shared->id, "backend");
+	g_autofree char *backend = nbd_attribute(shared->id, "backend");
 	const struct nbd_connection connection = {
 		.id = shared->id,
 		.backend = backend,
@@ -266,13 +247,13 @@ static int reconnect(struct shared *shared)
 	for (unsigned i = 0; backend && i < TRIES; i++) {
 		int res = nbd_netlink_reconnect(shared->netlink, &connection);
 
-		close_socket(&shared->theirs[0]);
+		close_fd(&shared->theirs[0]);
 		if (res < 0)
 			return res;
 		if (!is_hung_up(shared->ours[0]))
 			return 0;
 		g_usleep(PAUSE_US);
-		close_socket(&shared->ours[0]);
+		close_fd(&shared->ours[0]);
 		res = make_pair(shared, 0);
 		if (res < 0)
 			return res;
@@ -302,27 +283,22 @@ static int get_features(unsigned *ret_features, GError **err)
 	return error_refuse(err, -ENOENT, "nbd.ko is not loaded");
 }
 
-/* Limit 3. */
+/* Those whose watcher died with its server, too. */
 static void disconnect_orphans(struct shared *shared)
 {
 	g_autoptr(GArray) devices = list(NULL);
 
-	for (unsigned i = 0; devices && i < devices->len; i++) {
-		uint32_t id = g_array_index(devices, struct transport_info, i).id;
-		struct nbd_description description;
-
-		if (nbd_server_pid(id) == -1 && read_description(id, &description) &&
-		    description.info.recovery == RECOVERY_NONE)
-			nbd_netlink_disconnect(shared->netlink, id);
-	}
+	for (unsigned i = 0; devices && i < devices->len; i++)
+		nbd_disconnect_orphan(shared->netlink,
+				      g_array_index(devices, struct transport_info, i).id, false);
 }
 
 /* -EBUSY without an error: somebody uses the device. */
 static int try_id(struct shared *shared, uint32_t id, GError **err)
 {
-	int fd = is_connected(id) ? -EBUSY : nbd_server_file_take(id, err);
+	int fd = nbd_is_connected(id) ? -EBUSY : nbd_server_file_take(id, err);
 
-	if (fd >= 0 && is_connected(id)) {
+	if (fd >= 0 && nbd_is_connected(id)) {
 		close(fd);
 		fd = -EBUSY;
 	}
@@ -377,10 +353,10 @@ static struct transport *add(struct transport_info *info, const struct identity 
 	if (identity)
 		shared->description.identity = *identity;
 	if (res == 0) {
-		res = make_pairs(shared);
+		res = prepare(shared);
 		if (res == 0)
 			return handle_new(shared);
-		error_set(err, res, "cannot make sockets");
+		error_set(err, res, "/dev/" DISK_NAME "%u", shared->id);
 	}
 	shared_unref(shared);
 	return NULL;
@@ -418,24 +394,11 @@ static int connect_patiently(struct shared *shared, const struct nbd_connection 
 {
 	int res = nbd_netlink_connect(shared->netlink, connection);
 
-	for (unsigned i = 0; res == -EBUSY && !is_connected(shared->id) && i < TRIES; i++) {
+	for (unsigned i = 0; res == -EBUSY && !nbd_is_connected(shared->id) && i < TRIES; i++) {
 		g_usleep(PAUSE_US);
 		res = nbd_netlink_connect(shared->netlink, connection);
 	}
 	return res;
-}
-
-/* Only if the disk's files in /sys are ours to write; otherwise it has what the kernel has chosen.
- */
-static void write_attribute(uint32_t id, const char *name, unsigned value)
-{
-	g_autofree char *path = attribute_path(id, name);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	dprintf(fd, "%u", value);
-	close(fd);
 }
 
 /* What nbd.ko does not let us say in the command. */
@@ -445,16 +408,16 @@ static int adjust(struct shared *shared)
 	const struct device_params *params = &description->params;
 	struct nbd_description kept;
 
-	write_attribute(shared->id, "queue/discard_max_bytes",
-			params->max_discard_sectors * SECTOR_SIZE);
-	write_attribute(shared->id, "queue/write_zeroes_max_bytes",
-			params->max_write_zeroes_sectors * SECTOR_SIZE);
+	nbd_write_attribute(shared->id, "queue/discard_max_bytes",
+			    params->max_discard_sectors * SECTOR_SIZE);
+	nbd_write_attribute(shared->id, "queue/write_zeroes_max_bytes",
+			    params->max_write_zeroes_sectors * SECTOR_SIZE);
 	if (!description->info.recovery)
 		return 0;
 	if (!request_timeout(params->request_timeout, false))
-		write_attribute(shared->id, "queue/io_timeout", REISSUE_MS); /* limit 2 */
+		nbd_write_attribute(shared->id, "queue/io_timeout", REISSUE_MS); /* limit 2 */
 	/* Without it the next server could not know what it takes over. */
-	return read_description(shared->id, &kept) ? 0 : -EOPNOTSUPP;
+	return nbd_description_read(shared->id, &kept) ? 0 : -EOPNOTSUPP;
 }
 
 static int start(struct transport *transport)
@@ -483,7 +446,7 @@ static int start(struct transport *transport)
 		return -EOPNOTSUPP;
 	res = connect_patiently(shared, &connection);
 	for (unsigned i = 0; i < queues; i++)
-		close_socket(&shared->theirs[i]);
+		close_fd(&shared->theirs[i]);
 	if (res < 0)
 		return res;
 	shared->started = true;
@@ -501,7 +464,7 @@ static struct transport *open_device(uint32_t id, struct transport_info *ret_inf
 	struct transport *transport;
 	struct shared *shared;
 
-	if (!read_description(id, &description)) {
+	if (!nbd_description_read(id, &description)) {
 		error_refuse(err, -ENODEV, "/dev/" DISK_NAME "%u is not a device of ubd-serve", id);
 		return NULL;
 	}
@@ -517,7 +480,7 @@ static struct transport *open_device(uint32_t id, struct transport_info *ret_inf
 
 static enum transport_state state_of(const struct shared *shared, int server_pid)
 {
-	if (!is_connected(shared->id))
+	if (!nbd_is_connected(shared->id))
 		return shared->started ? TRANSPORT_STOPPED : TRANSPORT_ADDED;
 	if (shared->server_fd >= 0)
 		return nbd_server_must_leave(shared->server_fd) ? TRANSPORT_QUIESCED
@@ -559,13 +522,14 @@ static int stop(struct transport *transport)
 {
 	struct shared *shared = shared_of(transport);
 
-	return is_connected(shared->id) ? nbd_netlink_disconnect(shared->netlink, shared->id) : 0;
+	return nbd_is_connected(shared->id) ? nbd_netlink_disconnect(shared->netlink, shared->id)
+					    : 0;
 }
 
 static int resize(struct transport *transport, uint64_t sectors)
 {
 	struct shared *shared = shared_of(transport);
-	g_autofree char *backend = attribute(shared->id, "backend");
+	g_autofree char *backend = nbd_attribute(shared->id, "backend");
 
 	return nbd_netlink_resize(shared->netlink, shared->id, backend ?: "",
 				  sectors * SECTOR_SIZE);
@@ -589,7 +553,7 @@ static int take_over(struct transport *transport)
 	if (fd < 0)
 		return fd;
 	shared->server_fd = fd;
-	return is_connected(shared->id) ? make_pairs(shared) : -ENODEV;
+	return nbd_is_connected(shared->id) ? prepare(shared) : -ENODEV;
 }
 
 static int quiesce(struct transport *transport)
@@ -609,7 +573,7 @@ static int quiesce(struct transport *transport)
 /* The queues are connected when they are opened. */
 static int end_recovery(struct transport *transport)
 {
-	return is_connected(shared_of(transport)->id) ? 0 : -ENODEV;
+	return nbd_is_connected(shared_of(transport)->id) ? 0 : -ENODEV;
 }
 
 const struct transport_ops transport_nbd = {

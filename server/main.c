@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@
 #include "export.h"
 #include "identity.h"
 #include "image.h"
+#include "nbd_watcher.h"
 #include "open_image.h"
 #include "options.h"
 #include "others.h"
@@ -550,6 +552,8 @@ int main(int argc, char **argv)
 	int kept_fd;
 
 	std_fds_open();
+	if (argc > 1 && strcmp(argv[1], NBD_WATCHER) == 0)
+		return nbd_watcher_main(argv);
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	kept_fd = supervisor_take_fd();

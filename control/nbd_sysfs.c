@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The files of nbd devices in /sys/block; see nbd_sysfs.h. */
+#include "nbd_sysfs.h"
+
+#include <fcntl.h>
+#include <glib.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static char *path_of(uint32_t id, const char *name)
+{
+	return g_strdup_printf("/sys/block/nbd%u/%s", id, name);
+}
+
+bool nbd_is_connected(uint32_t id)
+{
+	g_autofree char *path = path_of(id, "pid");
+
+	return access(path, F_OK) == 0;
+}
+
+char *nbd_attribute(uint32_t id, const char *name)
+{
+	g_autofree char *path = path_of(id, name);
+	char *text = NULL;
+
+	return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
+}
+
+void nbd_write_attribute(uint32_t id, const char *name, unsigned value)
+{
+	g_autofree char *path = path_of(id, name);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "%u", value);
+	close(fd);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What nbd.ko and the kernel say of a device in /sys/block. */
+#ifndef UBD_NBD_SYSFS_H
+#define UBD_NBD_SYSFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* To a server, whoever that is, and however dead. */
+bool nbd_is_connected(uint32_t id);
+
+/* The contents of a file without the newline; NULL: there is none. The caller frees it. */
+char *nbd_attribute(uint32_t id, const char *name);
+
+/* Only if the file is ours to write; otherwise it keeps what it has. */
+void nbd_write_attribute(uint32_t id, const char *name, unsigned value);
+
+#endif
