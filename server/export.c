@@ -16,7 +16,7 @@
 #include "watch.h"
 #include "watchdog.h"
 
-/* After a failure to accept, such as one for lack of descriptors. */
+/* After a failure, such as one for lack of descriptors or threads. */
 #define ACCEPT_PAUSE_NS UINT64_C(100000000)
 /* How long clients may take for the last answers when the server ends. */
 #define LAST_ANSWERS_NS UINT64_C(2000000000)
@@ -70,7 +70,7 @@ static void co_wait_for(struct coroutine **waiter)
 
 /* ---- clients ---- */
 
-static void add_client(struct export *export, int fd)
+static bool add_client(struct export *export, int fd)
 {
 	g_autoptr(GError) err = NULL;
 	struct nbd_client *conn = nbd_client_new(&export->settings, fd, &err);
@@ -78,13 +78,20 @@ static void add_client(struct export *export, int fd)
 
 	if (!conn) {
 		report_error("%s: cannot serve a client: %s", export->uri, err->message);
-		return;
+		return false;
 	}
 	client = g_new(struct client, 1);
 	*client = (struct client){ conn, export->clients };
 	export->clients = client;
 	export->nr_clients++;
 	export->had_clients = true;
+	return true;
+}
+
+static int co_pause(struct export *export)
+{
+	export->listening.end_ns = aio_ns_from_now(ACCEPT_PAUSE_NS);
+	return co_wait_limit(&export->listening);
 }
 
 /* A descriptor, or -errno, after a pause; -ECANCELED: no more clients. */
@@ -99,8 +106,7 @@ static int co_next_client(struct export *export)
 	fd = co_accept(listener_fd(export->listener), listening);
 	if (fd >= 0 || fd == -ECANCELED)
 		return fd;
-	listening->end_ns = aio_ns_from_now(ACCEPT_PAUSE_NS);
-	return co_wait_limit(listening);
+	return co_pause(export);
 }
 
 static void listener_co(void *arg)
@@ -109,8 +115,8 @@ static void listener_co(void *arg)
 	int fd;
 
 	while ((fd = co_next_client(export)) != -ECANCELED)
-		if (fd >= 0)
-			add_client(export, fd);
+		if (fd >= 0 && !add_client(export, fd))
+			co_pause(export);
 }
 
 static void free_client(struct export *export, struct client **at)

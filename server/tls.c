@@ -75,10 +75,12 @@ static bool load_certificates(struct tls_keys *keys, const char *folder, GError 
 
 static bool load_psk(struct tls_keys *keys, const char *name, GError **err)
 {
-	if (g_file_test(name, G_FILE_TEST_IS_DIR))
-		keys->psk_file = g_build_filename(name, PSK_FILE, NULL);
-	else
-		keys->psk_file = g_canonicalize_filename(name, NULL);
+	g_autofree char *path = g_file_test(name, G_FILE_TEST_IS_DIR)
+					? g_build_filename(name, PSK_FILE, NULL)
+					: g_strdup(name);
+
+	/* It is read again for each client, and a daemon has another folder. */
+	keys->psk_file = g_canonicalize_filename(path, NULL);
 	if (!g_file_test(keys->psk_file, G_FILE_TEST_EXISTS)) {
 		error_set(err, -ENOENT, "TLS: %s", keys->psk_file);
 		return false;
