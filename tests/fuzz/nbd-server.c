@@ -28,7 +28,7 @@ static const char contexts[] =
 static const char go[] = "IHAVEOPT\0\0\0\7\0\0\0\6\0\0\0\0\0\0";
 
 static struct hold_policy hold;
-static _Atomic gint64 hold_limit_us = G_MAXINT64;
+static _Atomic gint64 no_limit_us = G_MAXINT64;
 static struct nbd_client_bitmap bitmap = { .name = (char *)"ab" };
 static struct nbd_client_settings settings = {
 	.name = "",
@@ -40,7 +40,7 @@ static struct nbd_client_settings settings = {
 	.depth = 8,
 	.handshake_ns = AIO_NEVER,
 	.hold = &hold,
-	.hold_limit_us = &hold_limit_us,
+	.hold_limit_us = &no_limit_us,
 };
 
 static void open_co(void *arg)

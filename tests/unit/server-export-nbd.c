@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Requests of NBD clients that fail for lack of space. It is linked with --wrap: the image finds no
+ * space for as long as the test says so.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "disk.h"
+#include "export_nbd.h"
+#include "image-test.h"
+#include "nbd_protocol.h"
+
+int __real_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
+			   unsigned flags);
+int __wrap_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
+			   unsigned flags);
+
+static _Atomic bool is_full;
+static _Atomic unsigned refused;
+
+int __wrap_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
+			   unsigned flags)
+{
+	if (!is_full)
+		return __real_image_co_pwrite(img, off, bytes, buf, flags);
+	refused++;
+	return -ENOSPC;
+}
+
+/* ---- an export of a disk, and a client ---- */
+
+static struct hold_policy hold = { .on_enospc = true };
+static _Atomic gint64 no_limit_us = G_MAXINT64;
+
+struct world {
+	struct image *image;
+	struct nbd_client_settings settings;
+	struct nbd_client *client;
+	int fd; /* the client's end */
+};
+
+static void co_begin(struct world *world)
+{
+	int fds[2];
+
+	write_file("disk.raw", "", 0);
+	g_assert_cmpint(truncate("disk.raw", 1 << 20), ==, 0);
+	is_full = true;
+	refused = 0;
+	world->image = co_open_ok("disk.raw", "raw", IMAGE_RDWR);
+	world->settings = (struct nbd_client_settings){
+		.name = "",
+		.disk = disk_new(world->image),
+		.depth = 4,
+		.handshake_ns = AIO_NEVER,
+		.hold = &hold,
+		.hold_limit_us = &no_limit_us,
+		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+	};
+	g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+	world->client = nbd_client_new(&world->settings, fds[0], NULL);
+	g_assert_nonnull(world->client);
+	world->fd = fds[1];
+}
+
+static void co_end(struct world *world)
+{
+	nbd_client_free(world->client);
+	disk_free(world->settings.disk);
+	close(world->settings.event_fd);
+	g_assert_cmpint(image_co_close(world->image), ==, 0);
+}
+
+static void co_say(int fd, const void *data, size_t bytes)
+{
+	g_assert_cmpint(co_send(fd, data, bytes, NULL), ==, bytes);
+}
+
+static void co_hear(int fd, void *data, size_t bytes)
+{
+	for (size_t got = 0; got < bytes;) {
+		ssize_t res = co_recv(fd, (char *)data + got, bytes - got, NULL);
+
+		g_assert_cmpint(res, >, 0);
+		got += res;
+	}
+}
+
+static void co_shake_hands(int fd)
+{
+	static const char words[] = "\0\0\0\3IHAVEOPT\0\0\0\1\0\0\0\0";
+	char answer[sizeof(struct nbd_handshake) + 10];
+
+	co_say(fd, words, sizeof(words) - 1);
+	co_hear(fd, answer, sizeof(answer));
+}
+
+/* A write that finds no space, and has been tried. */
+static void co_write_held(int fd)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.type = htobe16(NBD_CMD_WRITE),
+		.cookie = 5,
+		.length = htobe32(4),
+	};
+
+	co_say(fd, &header, sizeof(header));
+	co_say(fd, "held", 4);
+	while (!refused)
+		co_sleep_ns(1000000);
+}
+
+static void co_check_answer(int fd, uint32_t error)
+{
+	struct nbd_simple_reply reply;
+
+	co_hear(fd, &reply, sizeof(reply));
+	g_assert_cmphex(be32toh(reply.magic), ==, NBD_SIMPLE_REPLY_MAGIC);
+	g_assert_cmpint(reply.cookie, ==, 5);
+	g_assert_cmpint(be32toh(reply.error), ==, error);
+}
+
+/* ---- tests ---- */
+
+CO_TEST(test_space_comes)
+{
+	struct world world;
+	char data[4];
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	co_write_held(world.fd);
+	g_assert_cmpint(serve_stats(nbd_client_serve(world.client)).failed, ==, 0);
+	is_full = false;
+	co_check_answer(world.fd, NBD_SUCCESS);
+	close(world.fd);
+	g_assert_cmpint(image_co_pread(world.image, 0, 4, data), ==, 0);
+	g_assert_cmpmem(data, 4, "held", 4);
+	co_end(&world);
+}
+
+/* Otherwise the connection would last until there is space. */
+CO_TEST(test_client_hangs_up)
+{
+	struct world world;
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	co_write_held(world.fd);
+	close(world.fd);
+	while (!nbd_client_ended(world.client))
+		co_sleep_ns(1000000);
+	co_end(&world);
+}
+
+CO_TEST(test_hangs_up_when_it_holds_all)
+{
+	struct world world;
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	for (unsigned i = 0; i < 6; i++)
+		co_write_held(world.fd);
+	close(world.fd);
+	while (!nbd_client_ended(world.client))
+		co_sleep_ns(1000000);
+	co_end(&world);
+}
+
+CO_TEST(test_server_ends)
+{
+	struct world world;
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	co_write_held(world.fd);
+	nbd_client_stop(world.client);
+	co_check_answer(world.fd, NBD_ENOSPC);
+	g_assert_cmpint(serve_stats(nbd_client_serve(world.client)).failed, ==, 1);
+	close(world.fd);
+	co_end(&world);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/export-nbd/space-comes", test_space_comes);
+	g_test_add_func("/export-nbd/client-hangs-up", test_client_hangs_up);
+	g_test_add_func("/export-nbd/hangs-up-when-it-holds-all", test_hangs_up_when_it_holds_all);
+	g_test_add_func("/export-nbd/server-ends", test_server_ends);
+	return leave_scratch(folder, g_test_run());
+}
