@@ -93,3 +93,33 @@ void json_add_bool(JsonBuilder *builder, const char *name, gboolean value)
 	json_builder_set_member_name(builder, name);
 	json_builder_add_boolean_value(builder, value);
 }
+
+/* NULL: there is none of that type. */
+static JsonNode *value_of(JsonObject *object, const char *name, GType type)
+{
+	JsonNode *node = json_object_get_member(object, name);
+
+	return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == type ? node
+											     : NULL;
+}
+
+const char *json_get_text(JsonObject *object, const char *name)
+{
+	JsonNode *node = value_of(object, name, G_TYPE_STRING);
+
+	return node ? json_node_get_string(node) : "";
+}
+
+gint64 json_get_int(JsonObject *object, const char *name)
+{
+	JsonNode *node = value_of(object, name, G_TYPE_INT64);
+
+	return node ? json_node_get_int(node) : 0;
+}
+
+bool json_get_bool(JsonObject *object, const char *name)
+{
+	JsonNode *node = value_of(object, name, G_TYPE_BOOLEAN);
+
+	return node && json_node_get_boolean(node);
+}

@@ -33,6 +33,7 @@ static bool receive_line(int fd, char *line, size_t size, GError **err)
 static JsonNode *parse_answer(const char *line, GError **err)
 {
 	g_autoptr(JsonNode) node = json_from_string(line, NULL);
+	g_autofree char *printable = NULL;
 	const char *error;
 
 	if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
@@ -44,17 +45,25 @@ static JsonNode *parse_answer(const char *line, GError **err)
 							   NULL);
 	if (!error)
 		return g_steal_pointer(&node);
-	g_set_error_literal(err, UBD_ERROR, EINVAL, error);
+	printable = ctl_printable(error);
+	g_set_error_literal(err, UBD_ERROR, EINVAL, printable);
 	return NULL;
 }
 
 JsonNode *ctl_ask(const char *path, const char *line, GError **err)
 {
 	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
+
+	return ctl_ask_owner(path, line, &anybody, 0, err);
+}
+
+JsonNode *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
+			unsigned seconds, GError **err)
+{
 	g_autofree char *text = g_malloc(MAX_ANSWER);
 	g_autoptr(GError) reason = NULL;
 	JsonNode *answer = NULL;
-	int fd = ctl_socket_connect(path, &anybody, err);
+	int fd = ctl_socket_connect(path, owner, seconds, err);
 
 	if (fd < 0)
 		return NULL;

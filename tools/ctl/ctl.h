@@ -51,6 +51,14 @@ struct transport *ctl_open(const char *name, struct transport_info *ret_info);
 /* What a command says about a result: what the driver does not have, or the errno. */
 const char *ctl_reason(int res, const struct transport *transport, const char *what);
 
+/* What another program has sent, as it can be written to a terminal. The caller frees it. */
+char *ctl_printable(const char *text);
+
+/* ---- status.c ---- */
+
+/* Prints what a server tells; @word as for subject_find_socket(). False after an error message. */
+bool ctl_print_status(const char *word, bool json);
+
 /* ---- fds.c: descriptors that go from process to process ---- */
 
 /* Which descriptors of a device, by name and in this order. */
@@ -92,8 +100,12 @@ struct ctl_owner {
 	gid_t gid;
 };
 
-/* A connection to a socket of that path, where @owner must listen; or -1 with @err set. */
-int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError **err);
+/*
+ * A connection to a socket of that path, where @owner must listen; or -1 with @err set. What is
+ * done with it, and connecting, fails after @seconds; 0: never.
+ */
+int ctl_socket_connect(const char *path, const struct ctl_owner *owner, unsigned seconds,
+		       GError **err);
 
 /*
  * Makes the socket, which only @owner (or, if there is none, this user) can connect to, waits
@@ -108,5 +120,8 @@ int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **
  * the caller's to unref; NULL with @err set, also if the server has answered that it could not.
  */
 JsonNode *ctl_ask(const char *path, const char *line, GError **err);
+/* The same of a server that @owner runs, and which has so many seconds for each step. */
+JsonNode *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
+			unsigned seconds, GError **err);
 
 #endif

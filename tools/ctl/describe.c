@@ -113,11 +113,13 @@ static void print_disk(const struct device_params *params)
 		printf("request timeout: %u s\n", params->request_timeout);
 }
 
-void describe_text(const struct description *description)
+void describe_text(const struct description *description, const struct server *server)
 {
 	const struct transport_info *info = &description->info;
 
 	printf("device: %s\n", description->path);
+	if (server)
+		server_print_image(server);
 	print_identity(description);
 	printf("state: %s\n", describe_state(description));
 	if (info->server_pid > 0)
@@ -158,7 +160,8 @@ static void add_disk(const struct device_params *params, JsonBuilder *builder)
 				     : params->request_timeout);
 }
 
-void describe_json(const struct description *description, JsonBuilder *builder)
+void describe_json(const struct description *description, const struct server *server,
+		   JsonBuilder *builder)
 {
 	const struct transport_info *info = &description->info;
 	g_autofree char *uuid_text = uuid(description);
@@ -166,6 +169,8 @@ void describe_json(const struct description *description, JsonBuilder *builder)
 	json_builder_begin_object(builder);
 	json_add_string(builder, "device", description->path);
 	json_add_int(builder, "id", info->id);
+	if (server)
+		server_add_image(server, builder);
 	if (describe_serial(description))
 		json_add_string(builder, "serial", describe_serial(description));
 	if (uuid_text)

@@ -6,6 +6,7 @@
 #include <json-glib/json-glib.h>
 
 #include "ctl.h"
+#include "servers.h"
 
 struct description {
 	char path[32]; /* of the disk */
@@ -27,7 +28,9 @@ const char *describe_serial(const struct description *description);
 /* Bytes, 0 without a disk. */
 uint64_t describe_size(const struct description *description);
 
-void describe_text(const struct description *description);
-void describe_json(const struct description *description, JsonBuilder *builder);
+/* @server: the device's, which tells about the image; NULL: it is not known. */
+void describe_text(const struct description *description, const struct server *server);
+void describe_json(const struct description *description, const struct server *server,
+		   JsonBuilder *builder);
 
 #endif

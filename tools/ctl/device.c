@@ -6,11 +6,15 @@
 #include "ctl.h"
 #include "describe.h"
 #include "json_text.h"
+#include "servers.h"
+#include "subject.h"
 #include "tool.h"
 
-static const char *only_device(char **words)
+/* The name of what was given, NULL if nothing was; false after an error message. */
+static bool find_name(char **words, char **ret_name)
 {
-	return words ? words[0] : NULL;
+	*ret_name = words ? subject_find(words[0]) : NULL;
+	return !words || *ret_name;
 }
 
 static bool is_one(const struct command *command, char **words)
@@ -23,14 +27,37 @@ static bool is_one(const struct command *command, char **words)
 
 /* ---- info ---- */
 
-static void print_json(const struct description *description)
+static void print_json(const struct description *description, const struct server *server)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
 	g_autoptr(JsonNode) root = NULL;
 
-	describe_json(description, builder);
+	describe_json(description, server, builder);
 	root = json_builder_get_root(builder);
 	json_print(root);
+}
+
+static int info(const char *name, bool json)
+{
+	g_autoptr(GPtrArray) servers = NULL;
+	const struct server *server;
+	struct description description;
+	struct transport *transport = ctl_open(name, &description.info);
+	int res;
+
+	if (!transport)
+		return -1;
+	res = describe(transport, &description);
+	transport_free(transport);
+	servers = servers_find();
+	server = servers_by_name(servers, description.path, description.info.server_pid);
+	if (res < 0)
+		tool_error("%s: %s", description.path, g_strerror(-res));
+	else if (json)
+		print_json(&description, server);
+	else
+		describe_text(&description, server);
+	return res;
 }
 
 int ctl_info(const struct command *command, char **argv)
@@ -42,26 +69,15 @@ int ctl_info(const struct command *command, char **argv)
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "[DEVICE]" },
 		{},
 	};
-	struct description description;
-	struct transport *transport;
+	g_autofree char *name = NULL;
 	bool json;
-	int res;
 
 	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json) ||
-	    !is_one(command, words))
+	    !is_one(command, words) || !find_name(words, &name))
 		return EXIT_FAILURE;
-	transport = ctl_open(only_device(words), &description.info);
-	if (!transport)
-		return EXIT_FAILURE;
-	res = describe(transport, &description);
-	transport_free(transport);
-	if (res < 0)
-		tool_error("%s: %s", description.path, g_strerror(-res));
-	else if (json)
-		print_json(&description);
-	else
-		describe_text(&description);
-	return res < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (name && subject_is_export(name))
+		return ctl_print_status(name, json) ? EXIT_SUCCESS : EXIT_FAILURE;
+	return info(name, json) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* ---- what ends ---- */
@@ -85,6 +101,23 @@ static int try_delete(struct transport *transport)
 	return res < 0 ? res : delete (transport);
 }
 
+/* Its server is all that an export has. */
+static int end_export(const char *name, bool can_be)
+{
+	g_autofree char *socket = can_be ? subject_find_socket(name) : NULL;
+	g_autoptr(GError) err = NULL;
+	g_autoptr(JsonNode) answer = NULL;
+
+	if (!can_be)
+		tool_error("%s is an export, not a device; it can be stopped", name);
+	if (!socket)
+		return EXIT_FAILURE;
+	answer = ctl_ask(socket, "{\"command\": \"quit\"}\n", &err);
+	if (!answer)
+		tool_error("%s", err->message);
+	return answer ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 /* @gentle, if given, replaces @fn with --if-unused. @what is what a driver may not have. */
 static int act(const struct command *command, char **argv, act_fn *fn, act_fn *gentle,
 	       const char *what, const char *einval)
@@ -99,13 +132,17 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *g
 	};
 	/* Without the option. */
 	const GOptionEntry plain[] = { entries[0], {} };
+	g_autofree char *name = NULL;
 	struct transport_info info;
 	struct transport *transport;
 	int res;
 
-	if (!command_parse(command, gentle ? entries : plain, argv) || !is_one(command, words))
+	if (!command_parse(command, gentle ? entries : plain, argv) || !is_one(command, words) ||
+	    !find_name(words, &name))
 		return EXIT_FAILURE;
-	transport = ctl_open(only_device(words), &info);
+	if (name && subject_is_export(name))
+		return end_export(name, fn == stop && !if_unused);
+	transport = ctl_open(name, &info);
 	if (!transport)
 		return EXIT_FAILURE;
 	res = if_unused ? gentle(transport) : fn(transport);

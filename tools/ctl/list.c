@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * ubdctl list: everybody may see which devices there are; the drivers tell the owners and the
- * administrator what they are.
+ * administrator what they are, and the servers of this user tell of which images. Exports have only
+ * a server.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "ctl.h"
 #include "describe.h"
@@ -45,7 +47,7 @@ static bool add_devices(const struct transport_ops *driver, GArray *list, GError
 	return seen;
 }
 
-/* NULL with @err set if no driver is loaded. */
+/* Empty, with @err set, if no driver is loaded. */
 static GArray *list_devices(GError **err)
 {
 	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct listed));
@@ -53,43 +55,62 @@ static GArray *list_devices(GError **err)
 
 	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
 		loaded |= add_devices(transports[i], list, i ? NULL : err);
-	if (!loaded) {
-		g_array_unref(list);
-		return NULL;
-	}
-	g_clear_error(err);
+	if (loaded)
+		g_clear_error(err);
 	return list;
 }
 
 /* The process; a container does not see processes outside its PID namespace. */
-static char *server_text(int pid)
+static char *pid_text(int pid)
 {
 	return pid > 0 ? g_strdup_printf("%d", pid) : g_strdup(pid == 0 ? "outside" : "-");
 }
 
-static void print_row(const struct listed *device)
+/* NULL: it is not known. */
+static const struct server *server_of(const struct listed *device, const GPtrArray *servers)
 {
 	const struct transport_info *info = &device->description.info;
-	g_autofree char *size = NULL, *server = NULL;
+
+	return device->known ? servers_by_name(servers, device->path, info->server_pid) : NULL;
+}
+
+static void print_row(const struct listed *device, const GPtrArray *servers)
+{
+	const struct transport_info *info = &device->description.info;
+	const struct server *server = server_of(device, servers);
+	g_autofree char *size = NULL, *pid = NULL, *image = NULL;
 
 	if (!device->known) {
-		printf("%-14s %-11s %10s %7s %6s %8u %8s  %s\n", device->path, "-", "-", "-", "-",
-		       device->seen.owner_uid, "-", "-");
+		printf("%-14s %-11s %10s %7s %6s %8u %8s  %-20s  %s\n", device->path, "-", "-", "-",
+		       "-", device->seen.owner_uid, "-", "-", "-");
 		return;
 	}
 	size = size_to_text(describe_size(&device->description));
-	server = server_text(info->server_pid);
-	printf("%-14s %-11s %10s %7u %6u %8u %8s  %s\n", device->path,
+	pid = pid_text(info->server_pid);
+	image = server ? server_image(server) : NULL;
+	printf("%-14s %-11s %10s %7u %6u %8u %8s  %-20s  %s\n", device->path,
 	       describe_state(&device->description), size, info->queues, info->depth,
-	       info->owner_uid, server, describe_serial(&device->description) ?: "-");
+	       info->owner_uid, pid, describe_serial(&device->description) ?: "-", image ?: "-");
 }
 
-static void print_table(const GArray *list)
+static void print_export(const struct server *server)
 {
-	printf("%-14s %-11s %10s %7s %6s %8s %8s  %s\n", "DEVICE", "STATE", "SIZE", "QUEUES",
-	       "DEPTH", "OWNER", "SERVER", "SERIAL");
+	g_autofree char *name = ctl_printable(server_name(server)), *image = server_image(server);
+	g_autofree char *size = size_to_text(server_size(server));
+
+	printf("%-14s %-11s %10s %7s %6s %8u %8d  %-20s  %s\n", name, "export", size, "-", "-",
+	       geteuid(), server_pid(server), "-", image);
+}
+
+static void print_table(const GArray *list, const GPtrArray *servers)
+{
+	printf("%-14s %-11s %10s %7s %6s %8s %8s  %-20s  %s\n", "DEVICE", "STATE", "SIZE", "QUEUES",
+	       "DEPTH", "OWNER", "SERVER", "SERIAL", "IMAGE");
 	for (unsigned i = 0; i < list->len; i++)
-		print_row(&g_array_index(list, struct listed, i));
+		print_row(&g_array_index(list, struct listed, i), servers);
+	for (unsigned i = 0; i < servers->len; i++)
+		if (server_is_export(servers->pdata[i]))
+			print_export(servers->pdata[i]);
 }
 
 static void add_unknown(const struct listed *device, JsonBuilder *builder)
@@ -102,7 +123,17 @@ static void add_unknown(const struct listed *device, JsonBuilder *builder)
 	json_builder_end_object(builder);
 }
 
-static void print_json(const GArray *list)
+static void add_export(const struct server *server, JsonBuilder *builder)
+{
+	json_builder_begin_object(builder);
+	json_add_string(builder, "export", server_name(server));
+	server_add_image(server, builder);
+	json_add_int(builder, "size", server_size(server));
+	json_add_int(builder, "server-pid", server_pid(server));
+	json_builder_end_object(builder);
+}
+
+static void print_json(const GArray *list, const GPtrArray *servers)
 {
 	g_autoptr(JsonBuilder) builder = json_builder_new();
 	g_autoptr(JsonNode) root = NULL;
@@ -112,10 +143,13 @@ static void print_json(const GArray *list)
 		const struct listed *device = &g_array_index(list, struct listed, i);
 
 		if (device->known)
-			describe_json(&device->description, builder);
+			describe_json(&device->description, server_of(device, servers), builder);
 		else
 			add_unknown(device, builder);
 	}
+	for (unsigned i = 0; i < servers->len; i++)
+		if (server_is_export(servers->pdata[i]))
+			add_export(servers->pdata[i], builder);
 	json_builder_end_array(builder);
 	root = json_builder_get_root(builder);
 	json_print(root);
@@ -131,6 +165,7 @@ int ctl_list(const struct command *command, char **argv)
 		{},
 	};
 	g_autoptr(GArray) list = NULL;
+	g_autoptr(GPtrArray) servers = NULL;
 	g_autoptr(GError) err = NULL;
 	bool json;
 
@@ -139,13 +174,14 @@ int ctl_list(const struct command *command, char **argv)
 	if (rest)
 		return command_usage_error(command, "unexpected argument \"%s\"", rest[0]);
 	list = list_devices(&err);
-	if (!list) {
+	servers = servers_find();
+	if (err && !servers->len) {
 		tool_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
 	if (json)
-		print_json(list);
+		print_json(list, servers);
 	else
-		print_table(list);
+		print_table(list, servers);
 	return EXIT_SUCCESS;
 }

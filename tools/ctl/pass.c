@@ -140,7 +140,7 @@ static int get_connection(const char *path, bool listens, const struct ctl_owner
 {
 	g_autoptr(GError) err = NULL;
 	int fd = listens ? ctl_socket_accept(path, owner, &err)
-			 : ctl_socket_connect(path, owner, &err);
+			 : ctl_socket_connect(path, owner, 0, &err);
 
 	if (fd < 0)
 		tool_error("%s", err->message);

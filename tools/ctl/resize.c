@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubdctl resize: asks a server, at the socket of its --socket option, to make image and device
+ * ubdctl resize: asks a server, at its socket, to make image and device
  * grow. A holder of the control fd could tell the driver another size, but that would not resize
  * the image.
  */
@@ -11,13 +11,15 @@
 
 #include "ctl.h"
 #include "error.h"
+#include "json_text.h"
+#include "subject.h"
 #include "tool.h"
 #include "values.h"
 
 /* The size that the server reports; 0 with @err set on failure. */
 static uint64_t parse_size_in(JsonObject *answer, GError **err)
 {
-	gint64 size = json_object_get_int_member_with_default(answer, "size", 0);
+	gint64 size = json_get_int(answer, "size");
 
 	if (size > 0)
 		return size;
@@ -55,20 +57,24 @@ int ctl_resize(const struct command *command, char **argv)
 	g_auto(GStrv) words = NULL;
 	const GOptionEntry entries[] = {
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
-		  "SOCKET [SIZE]" },
+		  "DEVICE [SIZE]" },
 		{},
 	};
 	g_autoptr(GError) err = NULL;
-	g_autofree char *text = NULL;
+	g_autofree char *text = NULL, *socket = NULL;
 	uint64_t bytes, size;
 
 	if (!command_parse(command, entries, argv))
 		return EXIT_FAILURE;
 	if (!words || (words[1] && words[2]))
-		return command_usage_error(command, "expecting the server's socket, and a size");
+		return command_usage_error(
+			command, "expecting a device, an image or the server's socket, and a size");
 	if (!parse_size(words[1], &bytes))
 		return EXIT_FAILURE;
-	if (!resize(words[0], bytes, &size, &err)) {
+	socket = subject_find_socket(words[0]);
+	if (!socket)
+		return EXIT_FAILURE;
+	if (!resize(socket, bytes, &size, &err)) {
 		tool_error("%s", err->message);
 		return EXIT_FAILURE;
 	}

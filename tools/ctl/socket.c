@@ -50,7 +50,17 @@ static bool is_peer(int fd, const char *path, const struct ctl_owner *owner, GEr
 	return false;
 }
 
-int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError **err)
+/* connect() waits, too, if the listener's backlog is full. */
+static int limit_waits(int fd, unsigned seconds)
+{
+	const struct timeval limit = { .tv_sec = seconds };
+
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit))
+		       ?: setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+int ctl_socket_connect(const char *path, const struct ctl_owner *owner, unsigned seconds,
+		       GError **err)
 {
 	struct sockaddr_un address;
 	int fd;
@@ -60,7 +70,8 @@ int ctl_socket_connect(const char *path, const struct ctl_owner *owner, GError *
 	fd = unix_socket_new(0);
 	if (fd < 0)
 		return error_set(err, fd, "%s", path);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	if (limit_waits(fd, seconds) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return fail(fd, path, err);
 	if (is_peer(fd, path, owner, err))
 		return fd;

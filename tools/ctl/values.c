@@ -71,3 +71,13 @@ const char *ctl_reason(int res, const struct transport *transport, const char *w
 	g_snprintf(text, sizeof(text), "%s does not have %s", transport->ops->name, what);
 	return text;
 }
+
+char *ctl_printable(const char *text)
+{
+	char *valid = g_utf8_make_valid(text, -1);
+
+	for (char *c = valid; *c; c++)
+		if (g_ascii_iscntrl(*c))
+			*c = '?';
+	return valid;
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The servers that can be asked; see servers.h. */
+#include "servers.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl.h"
+#include "json_text.h"
+#include "run_folder.h"
+
+/* One that does not answer for so long is left out. */
+#define ANSWER_SECONDS 5
+
+static void free_server(gpointer data)
+{
+	struct server *server = data;
+
+	json_node_unref(server->node);
+	g_free(server->socket);
+	g_free(server);
+}
+
+/* NULL: it has ended, or does not answer. Takes @socket. */
+static struct server *ask(char *socket)
+{
+	const struct ctl_owner us = { geteuid(), getegid() };
+	JsonNode *node =
+		ctl_ask_owner(socket, "{\"command\": \"status\"}\n", &us, ANSWER_SECONDS, NULL);
+	struct server *server;
+
+	if (!node) {
+		g_free(socket);
+		return NULL;
+	}
+	server = g_new(struct server, 1);
+	*server = (struct server){ socket, node, json_node_get_object(node) };
+	return server;
+}
+
+static gint compare(gconstpointer a, gconstpointer b)
+{
+	const struct server *x = *(const struct server *const *)a,
+			    *y = *(const struct server *const *)b;
+
+	return strcmp(server_name(x), server_name(y));
+}
+
+GPtrArray *servers_find(void)
+{
+	GPtrArray *servers = g_ptr_array_new_with_free_func(free_server);
+	g_autofree char *folder = run_folder_find(false, NULL);
+	g_autoptr(GDir) dir = folder ? g_dir_open(folder, 0, NULL) : NULL;
+	const char *name;
+	int pid;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		struct server *server = NULL;
+
+		if (run_folder_is_socket_name(name, &pid))
+			server = ask(g_build_filename(folder, name, NULL));
+		if (server)
+			g_ptr_array_add(servers, server);
+	}
+	g_ptr_array_sort(servers, compare);
+	return servers;
+}
+
+/* ---- what they say ---- */
+
+static const char *text_of(const struct server *server, const char *name)
+{
+	return json_get_text(server->status, name);
+}
+
+const char *server_name(const struct server *server)
+{
+	return text_of(server, "device");
+}
+
+bool server_is_export(const struct server *server)
+{
+	return *server_name(server) && !g_str_has_prefix(server_name(server), "/dev/");
+}
+
+int server_pid(const struct server *server)
+{
+	return json_get_int(server->status, "pid");
+}
+
+uint64_t server_size(const struct server *server)
+{
+	return json_get_int(server->status, "size");
+}
+
+bool server_has_file(const struct server *server, const struct file_id *id)
+{
+	const struct file_id own = {
+		.known = json_get_int(server->status, "image-ino"),
+		.dev = json_get_int(server->status, "image-dev"),
+		.ino = json_get_int(server->status, "image-ino"),
+	};
+
+	return file_id_equal(&own, id);
+}
+
+static char *image_path(const struct server *server)
+{
+	const char *path = text_of(server, "image-path");
+
+	return ctl_printable(*path ? path : text_of(server, "image"));
+}
+
+static bool is_temporary(const struct server *server)
+{
+	return json_get_bool(server->status, "temporary");
+}
+
+char *server_image(const struct server *server)
+{
+	g_autofree char *path = image_path(server);
+	g_autofree char *keep_as = ctl_printable(text_of(server, "keep-as"));
+
+	if (!is_temporary(server))
+		return g_steal_pointer(&path);
+	return *keep_as ? g_strdup_printf("%s (kept as %s)", path, keep_as)
+			: g_strdup_printf("%s (temporary)", path);
+}
+
+void server_print_image(const struct server *server)
+{
+	g_autofree char *path = image_path(server);
+	g_autofree char *format = ctl_printable(text_of(server, "format"));
+	g_autofree char *keep_as = ctl_printable(text_of(server, "keep-as"));
+
+	printf("image: %s (%s)\n", path, format);
+	if (is_temporary(server))
+		printf("written to: a temporary overlay%s%s\n", *keep_as ? ", kept as " : "",
+		       keep_as);
+}
+
+void server_add_image(const struct server *server, JsonBuilder *builder)
+{
+	g_autofree char *path = image_path(server);
+
+	json_add_string(builder, "image", path);
+	json_add_string(builder, "image-format", text_of(server, "format"));
+	json_add_bool(builder, "temporary", is_temporary(server));
+	if (*text_of(server, "keep-as"))
+		json_add_string(builder, "keep-as", text_of(server, "keep-as"));
+}
+
+const struct server *servers_by_name(const GPtrArray *servers, const char *name, int pid)
+{
+	for (guint i = 0; i < servers->len; i++) {
+		const struct server *server = servers->pdata[i];
+
+		if (strcmp(server_name(server), name) == 0 &&
+		    (pid <= 0 || pid == server_pid(server)))
+			return server;
+	}
+	return NULL;
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a command is about; see subject.h. Images are told apart by device and inode, as the drivers
+ * and the servers know them: names differ between folders and mount namespaces.
+ */
+#include "subject.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "servers.h"
+#include "tool.h"
+
+/* ---- files ---- */
+
+struct file_job {
+	const char *filename;
+	struct file_id id;
+};
+
+static int co_identify(void *arg)
+{
+	struct file_job *job = arg;
+
+	job->id = image_co_file_id(job->filename);
+	return 0;
+}
+
+static struct file_id identify(const char *filename)
+{
+	struct file_job job = { .filename = filename };
+
+	tool_run_co(co_identify, &job);
+	return job.id;
+}
+
+/* ---- those that serve a file ---- */
+
+static void add_name(GPtrArray *names, const char *name)
+{
+	if (!g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
+		g_ptr_array_add(names, g_strdup(name));
+}
+
+/* Also devices that wait for their next server. */
+static void add_if_has_file(GPtrArray *names, const struct transport_ops *driver, uint32_t id,
+			    const struct file_id *file)
+{
+	struct transport_info info;
+	struct transport *transport = driver->open(id, &info, NULL);
+	struct identity identity = { 0 };
+
+	if (transport && transport_get_identity(transport, &identity) == 0 && identity.image_ino &&
+	    identity.image_dev == file->dev && identity.image_ino == file->ino)
+		add_name(names, transport->path);
+	transport_free(transport);
+}
+
+static void add_devices(GPtrArray *names, const struct file_id *file)
+{
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++) {
+		g_autoptr(GArray) seen = transports[i]->list(NULL);
+
+		for (guint k = 0; seen && k < seen->len; k++)
+			add_if_has_file(names, transports[i],
+					g_array_index(seen, struct transport_info, k).id, file);
+	}
+}
+
+/* The names of all that serve the file, which end with NULL. The caller unrefs the list. */
+static GPtrArray *find_by_file(const char *filename, const GPtrArray *servers)
+{
+	GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+	struct file_id id = identify(filename);
+
+	if (id.known) {
+		add_devices(names, &id);
+		for (guint i = 0; i < servers->len; i++)
+			if (server_has_file(servers->pdata[i], &id))
+				add_name(names, server_name(servers->pdata[i]));
+	}
+	g_ptr_array_add(names, NULL);
+	return names;
+}
+
+/* ---- words ---- */
+
+/* "7", "ubdb7", "/dev/ubdb7", and the same of other drivers. The caller frees *ret_path. */
+static bool is_device(const char *word, char **ret_path)
+{
+	const char *name = g_str_has_prefix(word, "/dev/") ? word + strlen("/dev/") : word;
+	const struct transport_ops *driver = &transport_ubd;
+	const char *digits = name;
+	guint64 id;
+
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
+		if (g_str_has_prefix(name, transports[i]->disk_name)) {
+			driver = transports[i];
+			digits = name + strlen(driver->disk_name);
+		}
+	if (!g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL))
+		return false;
+	*ret_path = g_strdup_printf("/dev/%s%u", driver->disk_name, (unsigned)id);
+	return true;
+}
+
+char *subject_find(const char *word)
+{
+	g_autoptr(GPtrArray) servers = NULL, names = NULL;
+	g_autofree char *all = NULL;
+	char *path;
+
+	if (is_device(word, &path))
+		return path;
+	servers = servers_find();
+	if (servers_by_name(servers, word, 0))
+		return g_strdup(word);
+	names = find_by_file(word, servers);
+	if (names->len == 2)
+		return g_strdup(names->pdata[0]);
+	all = g_strjoinv(", ", (char **)names->pdata);
+	if (names->len > 2)
+		tool_error("%s is the image of %s; name one of them", word, all);
+	else
+		tool_error("\"%s\" is not a device, nor an image that is being served", word);
+	return NULL;
+}
+
+bool subject_is_export(const char *name)
+{
+	return !g_str_has_prefix(name, "/dev/");
+}
+
+/* A name that leads nowhere is that of a socket, too. */
+static bool is_socket(const char *word)
+{
+	struct stat st;
+	g_autofree char *path = NULL;
+
+	if (stat(word, &st) == 0)
+		return S_ISSOCK(st.st_mode);
+	return !is_device(word, &path) && !strchr(word, ':');
+}
+
+char *subject_find_socket(const char *word)
+{
+	g_autoptr(GPtrArray) servers = NULL;
+	g_autofree char *name = NULL;
+	const struct server *server;
+
+	if (is_socket(word))
+		return g_strdup(word);
+	name = subject_find(word);
+	if (!name)
+		return NULL;
+	servers = servers_find();
+	server = servers_by_name(servers, name, 0);
+	if (server)
+		return g_strdup(server->socket);
+	tool_error("%s: no socket of its server was found; give that of --socket", name);
+	return NULL;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a command is about: a device or an export, by its own name or by that of its image. */
+#ifndef UBD_CTL_SUBJECT_H
+#define UBD_CTL_SUBJECT_H
+
+#include <stdbool.h>
+
+#include "ctl.h"
+
+/*
+ * Finds what @word means: a device's name or number, an export's name, or a file that is the image
+ * of exactly one of them. Returns its name, such as "/dev/ubdb0", which the caller frees; NULL
+ * after an error message.
+ */
+char *subject_find(const char *word);
+/* Whether a name that was found is not that of a driver's device. */
+bool subject_is_export(const char *name);
+
+/*
+ * The socket of the server that is meant, whose path @word may also be. The caller frees it; NULL
+ * after an error message.
+ */
+char *subject_find_socket(const char *word);
+
+#endif
