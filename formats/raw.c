@@ -326,6 +326,7 @@ static const struct image_option raw_create_options[] = {
 const struct format_ops image_raw_format = {
 	.io = {
 		.name = "raw",
+		.handles_fua = true, /* or the file does */
 		.co_close = raw_co_close,
 		.co_preadv = raw_co_preadv,
 		.co_pwritev = raw_co_pwritev,

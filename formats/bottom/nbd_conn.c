@@ -56,6 +56,7 @@ struct nbd_conn {
 	struct call *writer GUARDED_BY(lock);
 	uint64_t lost_ns GUARDED_BY(lock);     /* when the connection was lost */
 	uint64_t next_try_ns GUARDED_BY(lock); /* earliest attempt */
+	bool failed GUARDED_BY(lock);	       /* the last attempt */
 	unsigned attempts GUARDED_BY(lock);    /* since a command succeeded */
 };
 
@@ -303,10 +304,10 @@ static uint64_t pause_ns(unsigned attempts)
 	return attempts > 5 ? LONGEST_PAUSE : MIN(FIRST_PAUSE << attempts, LONGEST_PAUSE);
 }
 
-/* One attempt; the lock is dropped meanwhile. */
+/* One attempt, until @end_ns; the lock is dropped meanwhile. */
 static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) REQUIRES(conn->lock)
 {
-	struct aio_limit limit = { .end_ns = MAX(end_ns, aio_ns_from_now(ATTEMPT_NS)) };
+	struct aio_limit limit = { .end_ns = end_ns };
 	struct nbd_handle *h;
 	struct nbd_facts facts;
 	int ret;
@@ -325,11 +326,14 @@ static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) 
 		else
 			take_handle(conn, h);
 	}
+	conn->failed = ret;
 	co_queue_wake_all(&conn->changed);
 	return ret;
 }
 
-/* Sleeps until the next attempt; false if the patience ends before. The lock is dropped meanwhile.
+/*
+ * Sleeps until the next attempt; false if the last one failed and the patience ends before. The lock
+ * is dropped meanwhile.
  */
 static bool co_pause(struct nbd_conn *conn, uint64_t end_ns) REQUIRES(conn->lock)
 {
@@ -337,7 +341,7 @@ static bool co_pause(struct nbd_conn *conn, uint64_t end_ns) REQUIRES(conn->lock
 
 	if (next <= now)
 		return true;
-	if (next > end_ns)
+	if (next > end_ns && conn->failed)
 		return false;
 	thread_unlock(&conn->lock);
 	co_sleep_ns(next - now);
@@ -356,7 +360,7 @@ static int co_ready(struct nbd_conn *conn) REQUIRES(conn->lock)
 			return -EIO;
 		else if (!conn->connecting && !conn->calls && (!conn->usable || conn->renew) &&
 			 aio_now_ns() >= conn->next_try_ns)
-			co_try_connect(conn, end_ns, NULL);
+			co_try_connect(conn, MAX(end_ns, aio_ns_from_now(ATTEMPT_NS)), NULL);
 	}
 	return 0;
 }
@@ -391,7 +395,7 @@ int nbd_conn_co_open(struct nbd_conn *conn, GError **err)
 	thread_lock(&conn->lock);
 	do {
 		g_clear_error(&reason);
-		ret = co_try_connect(conn, end_ns, &reason);
+		ret = co_try_connect(conn, conn->patience.open_ns ? end_ns : AIO_NEVER, &reason);
 	} while (ret && co_pause(conn, end_ns));
 	thread_unlock(&conn->lock);
 	if (ret)

@@ -174,6 +174,8 @@ int nbd_co_connect(const struct nbd_place *place, struct aio_limit *limit,
 	ret = co_negotiate(&step, limit);
 	if (ret && step.message)
 		error_refuse(err, ret, "%s", step.message);
+	else if (ret == -ETIME)
+		error_refuse(err, ret, "the server does not answer");
 	else if (ret)
 		error_refuse(err, ret, "%s", g_strerror(-ret));
 	g_free(step.message);
