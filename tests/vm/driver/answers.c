@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* How a server's answers reach whoever asked: results, buffers that are gone, COMMIT and FETCH
- * apart. */
+/*
+ * How a server's answers reach the requests: results, buffers that have disappeared, COMMIT and
+ * FETCH as separate commands.
+ */
 #include "hand.h"
 
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Asynchronous I/O whose end drops the last reference to a file. Requests end in a thread of the
- * server; it must not be the one that then releases the file, since a release may wait for I/O of
- * the server's own disk.
+ * Asynchronous I/O whose completion drops the last reference to a file. Requests end in a thread of
+ * the server, which must not be the one that releases the file, because a release may wait for I/O
+ * on the server's own disk.
  */
 #include "actors.h"
 
@@ -60,8 +60,8 @@ static int open_direct(const char *path)
 }
 
 /*
- * A file whose first block is on the disk and whose others are dirty pages, without a name: its
- * release waits until those that are being written have been.
+ * A file without a name whose first block is on the disk and whose others are dirty pages: its
+ * release waits until the pages under writeback have been written.
  */
 static int open_unlinked(int *ret_buffered)
 {
@@ -123,7 +123,7 @@ static void read_unlinked_files(void *arg)
 		CHECK_EQ(data[4095], (char)0xa5);
 	}
 	sync();
-	/* The last file is released by somebody else, later. */
+	/* Another process releases the last file, later. */
 	WAIT_UNTIL(umount("/mnt") == 0, AGE);
 	set(&shared->left, true);
 }
@@ -148,8 +148,8 @@ static void read_dirty_disks(void *arg)
 /* ---- a server that answers ---- */
 
 /*
- * Answers a read when the user has closed the file; or after a second, for the user may first have
- * to wait for another request of this queue.
+ * Answers a read when the user has closed the file; or after a second, because the user may first
+ * have to wait for another request of this queue.
  */
 static int read_late(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
 {
@@ -203,7 +203,9 @@ static void a_disk_with_a_dirty_page_is_released_by_somebody_else(void)
 
 /* ---- a server that ends ---- */
 
-/* The server has the read, which ends with @arg's result when it may, and nobody else has the disk.
+/*
+ * The server has the read, which ends with @arg's result when it may; no other process has the disk
+ * open.
  */
 static void leave_read(void *arg)
 {
@@ -237,7 +239,7 @@ static void serve_but_reads(void *arg)
 	serve_for_ever(&server);
 }
 
-/* Its user, too, for whose read a @result is due. */
+/* Also its user's, whose read is due a @result. */
 static int spawn_busy_server(void (*serve)(void *arg), uint64_t flags, int result, int *ret_user)
 {
 	int server;

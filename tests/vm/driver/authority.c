@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Who may do what to a device: the review points R1, R2, R2b and R3. */
+/* Who may do what with a device: the review points R1, R2, R2b and R3. */
 #include "lib.h"
 
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #define OTHER_UID 1000
 #define NOBODY	  65534
 
-/* A file of /dev/ubd-control that root has opened: only the caller's rights count after that. */
+/* A file of /dev/ubd-control that root has opened: afterwards only the caller's rights count. */
 static int node;
 
 static void become(uid_t uid)
@@ -65,7 +65,7 @@ static void r1_add_needs_the_capability(void)
 	CHECK(!exists("/dev/ubdc0"));
 }
 
-/* Even for root, and whatever the argument looks like. */
+/* Even for root, and whatever the argument is. */
 static void r2_the_node_changes_no_device(void)
 {
 	struct ubdsrv_ctrl_dev_info info = usual_info();
@@ -90,7 +90,7 @@ static void r2_the_node_changes_no_device(void)
 
 /* ---- R2b ---- */
 
-/* The effective capabilities that setresuid() has taken, but for CAP_SYS_ADMIN. */
+/* The effective capabilities that setresuid() took away, except CAP_SYS_ADMIN. */
 static void set_admin(bool admin)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -210,7 +210,7 @@ static int receive_fd(int socket)
 	return fd;
 }
 
-/* Forked before there is a device, so all it has is what it is sent. */
+/* Forked before there is a device, so it only has what it is sent. */
 static void stop_by_fd(void *arg)
 {
 	int socket = *(int *)arg, fd;

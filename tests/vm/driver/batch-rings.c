@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What of io_uring a server by batches may use: rings, flags of SQEs, and ways to provide buffers.
+/*
+ * What a server that uses batches may use of io_uring: rings, flags of SQEs, and ways to provide
+ * buffers.
  */
 #include "manual.h"
 

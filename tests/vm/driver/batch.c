@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * UBD_F_BATCH: one FETCH_BATCH tells of many requests, one COMMIT_BATCH answers many. Here a server
- * by hand; what does not depend on how requests come is in the other programs, by batches too.
+ * UBD_F_BATCH: one FETCH_BATCH lists many requests, one COMMIT_BATCH answers many. This is a server
+ * by hand; the other programs, run with batches, test what does not depend on how requests arrive.
  */
 #include "manual.h"
 #include "missing.h"

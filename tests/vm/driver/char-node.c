@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The nodes: who gets at them (R1), one process has /dev/ubdcN (R6), what it maps is read-only
- * (R10). */
+/*
+ * The nodes: who may open them (R1), one process has /dev/ubdcN (R6), what it maps is read-only
+ * (R10).
+ */
 #include "lib.h"
 
 #include <fcntl.h>

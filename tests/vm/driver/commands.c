@@ -406,7 +406,7 @@ static void io_commands_at_the_wrong_time_are_refused(void)
 			 -EINVAL);
 	}
 
-	/* The tag whose request the server keeps may be committed, and only that, and once. */
+	/* Only the tag whose request the server keeps may be committed, and only once. */
 	kept = 0;
 	reader = spawn(read_a_sector, &server.info.dev_id);
 	WAIT_UNTIL(__atomic_load_n(&kept, __ATOMIC_SEQ_CST), 5);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Devices of users without CAP_SYS_ADMIN (R4): from inside user, mount and PID namespaces in
- * which there is nothing but /dev/ubd-control; and that users are kept apart (R5).
+ * Devices of users without CAP_SYS_ADMIN (R4), in user, mount and PID namespaces with nothing but
+ * /dev/ubd-control; and isolation between users (R5).
  */
 #include "actors.h"
 #include "users.h"
@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* All that is left in /dev is ubd-control. */
+/* Leaves nothing but ubd-control in /dev. */
 static void empty_dev(void)
 {
 	CHECK_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
@@ -174,7 +174,7 @@ static void return_to_ones_own(void *arg)
 	CHECK(open_dev(MIN_ID) >= 0);
 }
 
-/* Of a disk whose node everybody may open. */
+/* Of a disk whose node any user may open. */
 static void open_the_trap(void *arg)
 {
 	CHECK(open(block_node(MIN_ID), O_RDONLY) < 0);
@@ -186,7 +186,7 @@ static void open_ones_own_disk(void *arg)
 	CHECK(open(block_node(MIN_ID), O_RDWR) >= 0);
 }
 
-/* All of it is open to whoever has been given the control fd. */
+/* A process that was given the control fd may do all of it. */
 static void open_by_control(void *arg)
 {
 	int disk = control(*(int *)arg, UBD_CMD_OPEN_BLOCK, NULL, 0);
@@ -338,7 +338,7 @@ static bool is_unprivileged(void)
 	return !strcmp(text, "1\n");
 }
 
-/* All that Alice has is the control fd. */
+/* Alice has nothing but the control fd. */
 static void serve_as_alice(void *arg)
 {
 	struct server *server = arg;

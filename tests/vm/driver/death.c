@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A server that dies, or loses what it needs to serve: whoever waits for it gets an
- * error at once, and the device goes away.
+ * A server that dies, or loses what it needs to serve: everything that waits for it gets an error
+ * immediately, and the device goes away.
  */
 #include "actors.h"
 
@@ -50,7 +50,7 @@ static void a_server_is_killed_with_requests_in_its_hands(void)
 	kill_and_check(pid, &client);
 }
 
-/* A stopped process runs no task work: the requests are on their way to it. */
+/* A stopped process runs no task work: the requests stay on their way to it. */
 static void a_stopped_server_is_killed(void)
 {
 	int pid = spawn_server(0);
@@ -253,7 +253,7 @@ static void leave_a_thread(void *arg)
 	syscall(SYS_exit, 0);
 }
 
-/* Nothing else tells of it: the process lives, and there are no FETCHes. */
+/* Nothing else reveals it: the process lives, and there are no FETCHes. */
 static void the_end_of_the_openers_file_table_counts(void)
 {
 	int pid, fd;
@@ -287,7 +287,7 @@ static void serve_with_child(void *arg)
 	serve_for_ever(&server);
 }
 
-/* A child has copies of everything, so only the disk goes away, and the rest with the child. */
+/* A child has copies of everything, so only the disk goes away; the rest goes with the child. */
 static void kill_all_but_the_child(void (*serve)(void *))
 {
 	struct client client;
@@ -372,7 +372,7 @@ static void a_server_is_killed_that_waits_for_itself(void)
 
 #define END_OF_DUMP "/tmp/end-of-dump"
 
-/* What the kernel gives a dump to: it reads none of it before it is told to. */
+/* Receives a core dump from the kernel, and reads nothing of it until it is told to. */
 static int take_dump(void)
 {
 	char data[65536];

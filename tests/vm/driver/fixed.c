@@ -41,7 +41,7 @@ static void fetch_all(struct fixed_server *s)
 		fixed_send(s, &s->ring, UBD_IO_FETCH_REQ, tag, 0);
 }
 
-/* By fixed I/O if that can be, else by a copy; returns true if the answer is there. */
+/* By fixed I/O if possible, otherwise by a copy; returns true if the answer is ready. */
 static bool begin_request(struct fixed_server *s, int tag, int *ret_result)
 {
 	const struct ubdsrv_io_desc *desc = fixed_desc(s, tag);

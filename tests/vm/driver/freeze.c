@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Queues that are frozen for a change of their settings, and file systems that are frozen or just
- * mounted: under load, and while the server is away.
+ * Queues that are frozen while their settings change, and file systems that are frozen or just
+ * mounted: under load, and without a server.
  */
 #include "actors.h"
 

@@ -13,10 +13,10 @@
 
 #define PER_KIND 3
 
-/* What the threads of a round share. -1 where there is no file. */
+/* What the threads of a round share; -1 if there is no file. */
 static _Atomic int files[KINDS][PER_KIND];
 static _Atomic int served[KINDS];
-static _Atomic unsigned usual_id; /* of the one who serves */
+static _Atomic unsigned usual_id; /* the server's */
 
 /* The last mapping of descriptors. */
 struct mapping {
@@ -60,7 +60,7 @@ uint64_t odd_number(struct thread *t)
 	return one_in(t, 3) ? draw(t) : numbers[below(t, sizeof(numbers) / sizeof(*numbers))];
 }
 
-/* Now and then makes a word of a struct wrong. */
+/* Now and then corrupts a word of a struct. */
 void spoil(struct thread *t, void *data, size_t bytes)
 {
 	uint64_t number = odd_number(t);
@@ -72,7 +72,7 @@ void spoil(struct thread *t, void *data, size_t bytes)
 
 /* ---- files ---- */
 
-/* That of the one who serves, or any; now and then one of another kind. */
+/* The server's file, or any; now and then one of another kind. */
 int file_of(struct thread *t, enum kind kind)
 {
 	if (t->is_server ? !one_in(t, 100) : one_in(t, 8))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What fuzz.c (rounds) and fuzz-actions.c and others (what is done in them) share. */
+/* What fuzz.c (rounds), fuzz-actions.c and the others (actions in a round) share. */
 #ifndef UBD_TESTS_VM_DRIVER_FUZZ_H
 #define UBD_TESTS_VM_DRIVER_FUZZ_H
 
@@ -10,7 +10,7 @@
 #define QUEUES	 2
 #define IO_BYTES (64u << 10)
 
-/* For the whole run, seen by all processes: what was done, and how often the driver agreed. */
+/* For the whole run, shared by all processes: what was done, and how often the driver agreed. */
 struct tally {
 	_Atomic unsigned long actions, added, started, served, recovered, mapped, opened;
 	_Atomic unsigned long copied, copied_by_ring, fixed; /* pieces of data */
@@ -22,8 +22,8 @@ extern uint64_t features; /* UBD_F_* that the driver knows */
 
 struct thread {
 	uint64_t state; /* of draw() */
-	bool is_server; /* does what a server does, most of the time */
-	bool has_table; /* the ring has one of registered files */
+	bool is_server; /* behaves like a server, most of the time */
+	bool has_table; /* the ring has a table of registered files */
 	bool recovers;	/* the device that it added has UBD_F_USER_RECOVERY */
 	struct io_uring ring;
 	struct batch batch; /* its buffers for tags */
@@ -39,17 +39,17 @@ static inline bool one_in(struct thread *t, unsigned n)
 
 /* ---- fuzz-actions.c ---- */
 
-/* Before the threads of a round begin. */
+/* Before a round starts its threads. */
 void begin_round(struct thread *chance);
 
-/* A ring of one kind or another; ends the process if there is none. */
+/* A ring of a random kind; ends the process if there is none. */
 void open_ring(struct thread *t);
 
-/* What a server does, but for the chance in it; or anything. */
+/* What a server does, with some randomness; or anything. */
 void live(struct thread *t);
 void act(struct thread *t);
 
-/* For what others put into them. */
+/* For others to put into them. */
 enum kind { CONTROL_FD, CHAR_NODE, CONTROL_NODE, DISK, KINDS };
 
 uint64_t odd_number(struct thread *t);
@@ -65,39 +65,39 @@ extern bool by_batches;
 
 void begin_batches(struct thread *chance);
 
-/* Provides them to a new ring, or not. */
+/* Provides them to a new ring, or does not. */
 void add_tag_buffers(struct thread *t);
 
-/* What servers by batches do: fetch all, answer; and what nobody should. */
+/* What servers that use batches do: fetch all, answer; and what nobody should do. */
 void fetch_batches(struct thread *t);
 void handle_fetch_batch(struct thread *t, const struct io_uring_cqe *cqe);
 void send_any_batch(struct thread *t);
 
 /* ---- fuzz-data.c ---- */
 
-/* In user_data, in place of a command. */
+/* In user_data, instead of a command. */
 #define DATA_BY_RING 0xfffe
 #define DATA_FIXED   0xffff
 
-/* UBD_F_USER_COPY and _ZERO_COPY: of most devices of the round. */
+/* UBD_F_USER_COPY and _ZERO_COPY: of most devices in the round. */
 extern uint64_t data_path;
 
-/* Chooses it, and makes what requests and their data need. */
+/* Chooses it, and creates what requests and their data need. */
 void begin_data(struct thread *chance);
 
-/* What a FETCH says of data, or a copy of the tag's uses. */
+/* What a FETCH says about data, or a copy of what the tag uses. */
 void *fetch_addr(unsigned slot);
 
-/* Registers buffers with a new ring, or not. */
+/* Registers buffers with a new ring, or does not. */
 void add_buffers(struct thread *t);
 
 /*
- * A child that waits for a disk must not keep a ring in whose table are the pages that it waits
- * for, as docs/protocol.md tells servers; and START_RECOVERY waits until nobody has ubdcN.
+ * A child that waits for a disk must not keep a ring whose table has the pages that it waits for,
+ * as docs/protocol.md tells servers; and START_RECOVERY waits until nobody has ubdcN open.
  */
 void close_inherited(bool char_nodes);
 
-/* Data of a request, or what goes for such: by a call, by the ring, as a fixed buffer. */
+/* Moves a request's data, or something in its place: by a call, by the ring, as a fixed buffer. */
 void move_data(struct thread *t, unsigned q_id, unsigned tag);
 
 #endif

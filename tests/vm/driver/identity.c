@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Serial number and UUID: what may be one, who sees them, and when they can be set. */
+/* Serial number and UUID: valid values, who sees them, and when they can be set. */
 #include "lib.h"
 
 #include <fcntl.h>
@@ -61,7 +61,7 @@ static void what_is_set_is_in_sysfs(void)
 	check_attribute(server.info.dev_id, "uuid", uuid_text);
 	CHECK_EQ(control(server.control, UBD_CMD_GET_IDENTITY, &found, sizeof(found)), 0);
 	CHECK(!memcmp(&found, &identity, sizeof(found)));
-	/* Once it was started it is who it is. */
+	/* Once started, a device keeps its identity. */
 	identity.serial[0] = 'B';
 	CHECK_EQ(set_identity(server.control, &identity), -EBUSY);
 	check_attribute(server.info.dev_id, "serial", "A-z_0.9:x=y@z+1\n");
@@ -82,7 +82,7 @@ static void what_is_not_set_is_not_there(void)
 	CHECK(!memcmp(&found, &none, sizeof(found)));
 	server_delete(&server);
 
-	/* Each by itself. */
+	/* Each alone. */
 	server_init(&server);
 	server_add(&server);
 	memset(identity.uuid, 0, sizeof(identity.uuid));
@@ -109,7 +109,7 @@ static void what_cannot_be_is_refused(void)
 		bad.serial[3] = *c;
 		CHECK_EQ(set_identity(fd, &bad), -EINVAL);
 	}
-	/* No end; something behind the end; a reserved field. */
+	/* No terminator; something after it; a reserved field. */
 	bad = usual_identity();
 	memset(bad.serial, 'x', UBD_SERIAL_SIZE);
 	CHECK_EQ(set_identity(fd, &bad), -EINVAL);

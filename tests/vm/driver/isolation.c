@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Processes that do not trust each other use the driver at once (R5): whatever one of
- * them sends, and whenever it dies, gets an errno and is nobody else's concern.
+ * Processes that do not trust each other use the driver at the same time (R5): whatever one of them
+ * sends, and whenever it dies, it gets an errno, and no other process is affected.
  */
 #include "lib.h"
 
@@ -199,7 +199,7 @@ static void take_answers(struct io_uring *ring)
 	}
 }
 
-/* Commands from several threads, each with a ring of its own, as long as the process lives. */
+/* Commands from several threads, each with its own ring, as long as the process lives. */
 static void *send_nonsense(void *arg)
 {
 	const struct server *server = arg;
@@ -219,7 +219,7 @@ static void *send_nonsense(void *arg)
 	return NULL;
 }
 
-/* A child has the file, but may send nothing. */
+/* A child has the file, but may not send anything. */
 static void send_from_child(void *arg)
 {
 	int cdev = *(int *)arg;
@@ -230,7 +230,7 @@ static void send_from_child(void *arg)
 			 -EPERM);
 }
 
-/* Without privileges, of whom the numbers of other people's devices are no secret. */
+/* Without privileges; the numbers of other users' devices are no secret. */
 static void reach_for_the_other(int node)
 {
 	struct ubd_open_dev arg = { .dev_id = get(&shared->honest_id) };
@@ -445,7 +445,7 @@ static void commands_race_with_the_exit_of_their_sender(void)
 
 /* ---- another ring ---- */
 
-/* What one ring has fetched another may commit and fetch, whose the answer then is. */
+/* One ring may commit and fetch what another has fetched; the answer then goes to that ring. */
 static void a_tag_may_change_its_ring(void)
 {
 	struct server server;

@@ -13,12 +13,12 @@
 /* Private memory. */
 void *map_pages(size_t size);
 
-/* init_server() for it with UBD_F_* @flags; all up to the start; both, with share() before. */
+/* init_server() for it with UBD_F_* @flags; everything up to the start; both, after share(). */
 void init_kept_server(struct server *server, uint64_t flags);
 void run_kept_server(struct server *server);
 void run_copy_server(struct server *server);
 
-/* What write_kept() writes and read_kept() wants to read; or as much of it. */
+/* What write_kept() writes and read_kept() expects, or the first part of it. */
 void fill_kept(uint8_t *data, size_t size);
 
 /* ---- clients: processes that do one thing to the disk ---- */
@@ -27,16 +27,16 @@ void write_kept(void *arg);
 void read_kept(void *arg);
 void fail_to_write_kept(void *arg);
 
-/* One of these, whose request the server now keeps. */
+/* One of these, whose request the server keeps now. */
 int spawn_client(void (*run)(void *));
 bool is_running(int pid);
 
 /* ---- the request ---- */
 
-/* Where its data is in ubdcN. */
+/* The offset of its data in ubdcN. */
 off_t kept_data(void);
 
-/* The errors, or 0, of a pread() and of a pwrite() of ubdcN. */
+/* The errors, or 0, of a pread() and a pwrite() of ubdcN. */
 void check_copies(int cdev, off_t off, size_t bytes, int read_error, int write_error);
 
 /* COMMIT_REQ; returns cqe->res. */

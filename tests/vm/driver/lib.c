@@ -30,8 +30,8 @@ static int wait_result(struct io_uring *ring)
 }
 
 /*
- * A ring of the thread that lasts: on Linux 7.2 a command that needs a worker may wait for ever
- * when it comes just after the thread's last ring has been closed, which ends the worker.
+ * A ring of the thread that stays: on Linux 7.2 a command that needs a worker may wait forever if
+ * it comes just after the thread's last ring was closed, which ends the worker.
  */
 static struct io_uring *command_ring(void)
 {
@@ -339,7 +339,7 @@ static void add_entry(struct server_queue *queue, uint16_t flags, uint16_t tag, 
 	};
 }
 
-/* With UBD_F_USER_COPY; fails only when the device is ending. */
+/* With UBD_F_USER_COPY; only fails when the device is ending. */
 static void move_data(struct server_queue *queue, uint16_t tag, uint8_t op)
 {
 	const struct server *server = queue->server;

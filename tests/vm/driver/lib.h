@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the driver's tests share: a runner that gives each test a process and a time
- * limit, control commands, and a server that keeps its disk in memory.
+ * What the driver's tests share: a runner that gives each test its own process and a time limit,
+ * control commands, and a server that keeps its disk in memory.
  *
- * A failed CHECK ends the test's process; whatever it had open or started dies with
- * it, as the devices do.
+ * A failed CHECK ends the test's process; everything that it had open or had started dies with it,
+ * as the devices do.
  */
 #ifndef UBD_TESTS_VM_DRIVER_LIB_H
 #define UBD_TESTS_VM_DRIVER_LIB_H
@@ -26,9 +26,9 @@ struct test {
 };
 
 /*
- * Runs the tests named on the command line, or all; after --user-copy with servers that
- * have UBD_F_USER_COPY, after --batch with such that have UBD_F_BATCH, if the kernel has it.
- * Prints `ok NAME` or `not ok NAME: why` for each, returns main()'s exit status.
+ * Runs the tests named on the command line, or all of them; after --user-copy with servers that
+ * have UBD_F_USER_COPY, after --batch with servers that have UBD_F_BATCH, if the kernel supports
+ * it. Prints `ok NAME` or `not ok NAME: why` for each, and returns main()'s exit status.
  */
 int run_tests(const struct test *tests, size_t nr, int argc, char **argv);
 
@@ -41,14 +41,14 @@ int run_tests_by_user_copy(const struct test *tests, size_t nr, int argc, char *
 #define RUN_TESTS_BY_USER_COPY(tests, argc, argv)                                                  \
 	run_tests_by_user_copy(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
 
-/* The same with UBD_F_BATCH; on kernels that do not have it there is nothing to do. */
+/* The same with UBD_F_BATCH; does nothing on kernels without it. */
 int run_tests_by_batches(const struct test *tests, size_t nr, int argc, char **argv);
 
 #define RUN_TESTS_BY_BATCHES(tests, argc, argv)                                                    \
 	run_tests_by_batches(tests, sizeof(tests) / sizeof((tests)[0]), argc, argv)
 
 /*
- * Prints where in the kernel the tests' processes are, and all who are in the driver. The runner
+ * Prints where in the kernel the tests' processes are, and every process in the driver. The runner
  * does so for a test that does not end.
  */
 void tell_tasks(void);
@@ -62,7 +62,7 @@ __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ..
 			fail("%s:%d: %s (errno %d)", __FILE__, __LINE__, #condition, errno);       \
 	} while (0)
 
-/* Compares two numbers, and says both if they differ. */
+/* Compares two numbers, and prints both if they differ. */
 #define CHECK_EQ(found, wanted)                                                                    \
 	do {                                                                                       \
 		long long found_ = (found), wanted_ = (wanted);                                    \
@@ -74,16 +74,15 @@ __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ..
 /* Seconds of CLOCK_MONOTONIC. */
 double now(void);
 
-/* Seconds: long for what takes no time on a machine that is not busy. */
+/* In seconds: long for something that takes no time on an idle machine. */
 #define AGE		   30
 
-/* How often to sleep for 2 ms within so many seconds. */
+/* How many sleeps of 2 ms make up this many seconds. */
 #define NR_SLEEPS(seconds) ((int)((seconds)*500))
 
 /*
- * Waits until the condition holds, and fails the test if it does not within @seconds. Sleeps are
- * counted, and not seconds: a machine that is let run for a moment now and then gets as many
- * chances as any.
+ * Waits until the condition holds; fails the test if it does not within @seconds. Counts sleeps,
+ * not seconds: a machine that only runs now and then gets as many chances as any other.
  */
 #define WAIT_UNTIL(condition, seconds)                                                             \
 	do {                                                                                       \
@@ -96,7 +95,7 @@ double now(void);
 /* Forks; the child runs @run and exits with 0. The parent gets its pid. */
 int spawn(void (*run)(void *arg), void *arg);
 
-/* Waits for a child and checks that it exited with 0, or was killed by @signal. */
+/* Waits for a child, and checks that it exited with 0 or was killed by @signal. */
 void check_exit(int pid, int signal);
 
 /* A number that several processes share. */
@@ -105,7 +104,7 @@ void set(int *field, int value);
 
 /* ---- control commands ---- */
 
-/* One command on a ring of its own; returns cqe->res. */
+/* One command on its own ring; returns cqe->res. */
 int command(int fd, uint32_t op, const void *arg);
 
 /* A control command with a buffer (NULL and 0: none). */
@@ -126,13 +125,15 @@ int get_state(int control_fd);
 /* UBD_F_* of GET_FEATURES. */
 uint64_t get_features(void);
 
-/* Names of the nodes, in a buffer of the calling thread that the next call reuses. */
+/* Names of the nodes, in the calling thread's buffer, which the next call reuses. */
 const char *char_node(uint32_t id);
 const char *block_node(uint32_t id);
 bool exists(const char *path);
 
-/* A socket that hears of changes; and waits for a "change" at a path that ends so, which has
- * @variable. */
+/*
+ * A socket that receives uevents; and waits for a "change" at a path with this end, which has
+ * @variable.
+ */
 int listen_to_uevents(void);
 void wait_for_uevent(int fd, const char *path_end, const char *variable);
 
@@ -156,15 +157,15 @@ struct server {
 	struct ubdsrv_ctrl_dev_info info;
 	struct ubd_params params;
 	/*
-	 * What is done with a request: a result for the driver, or SERVER_KEEP to
-	 * leave the request unanswered. The default is server_handle().
+	 * Handles a request: returns a result for the driver, or SERVER_KEEP to leave the request
+	 * unanswered. The default is server_handle().
 	 */
 	int (*handle)(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer);
 	void *data; /* the test's own */
 
 	int control;
 	int cdev;
-	uint8_t *memory; /* of the disk; made by server_add() unless it is there */
+	uint8_t *memory; /* of the disk; allocated by server_add() unless it exists */
 	struct server_queue *queues;
 };
 
@@ -177,21 +178,21 @@ int server_handle(struct server *server, const struct ubdsrv_io_desc *desc, uint
 extern uint64_t server_data_path;
 extern bool server_by_batches;
 
-/* The steps of a life, in this order. Each checks that it succeeds. */
+/* The steps of a server's life, in this order. Each checks that it succeeds. */
 void server_add(struct server *server);		    /* ADD_DEV, SET_PARAMS */
 void server_open(struct server *server);	    /* opens ubdcN, maps the descriptors */
-void server_map(struct server *server);		    /* no more than the second half of that */
-void server_open_by_control(struct server *server); /* as server_open(), without the node */
+void server_map(struct server *server);		    /* only the second half of that */
+void server_open_by_control(struct server *server); /* like server_open(), without the node */
 void server_serve(struct server *server);	    /* a thread for each queue, all tags fetched */
 void server_start(struct server *server);	    /* START_DEV */
 void server_delete(struct server *server);	    /* DEL_DEV, threads ended, everything closed */
 
-/* All up to the start. */
+/* Everything up to the start. */
 void server_run(struct server *server);
 
 /*
- * The same for a server that takes over device @id, with the memory that the test has set: one
- * in two steps, of which the second is END_RECOVERY.
+ * The same for a server that takes over device @id, with the memory that the test has set; and in
+ * two steps, of which the second is END_RECOVERY.
  */
 void server_attach(struct server *server, uint32_t id);
 void server_recover(struct server *server, uint32_t id);
@@ -203,10 +204,10 @@ uint8_t *server_buffer(struct server_queue *queue, uint16_t tag);
 void prep_io(struct io_uring_sqe *sqe, int cdev, uint32_t op, uint16_t q_id, uint16_t tag,
 	     int32_t result, void *buffer);
 
-/* The same, submitted on a ring of its own and waited for; returns cqe->res. */
+/* The same, submitted on its own ring and waited for; returns cqe->res. */
 int io_command(int cdev, uint32_t op, uint16_t q_id, uint16_t tag, int32_t result, void *buffer);
 
-/* The block device, opened with O_DIRECT besides @flags. */
+/* Opens the block device with O_DIRECT and @flags. */
 int open_disk(uint32_t id, int flags);
 
 /* Memory for O_DIRECT, zeroed. */

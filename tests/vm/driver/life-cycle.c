@@ -62,7 +62,7 @@ static void stop_removes_the_disk_and_ends_the_fetches(void)
 	server_delete(&server);
 }
 
-/* The page cache holds what was written; it must reach the server before it is let go. */
+/* The page cache holds what was written; it must reach the server before the server is let go. */
 static void stop_writes_back_what_is_cached(void)
 {
 	struct server server;
@@ -237,7 +237,7 @@ static void partitions_are_looked_for_unless_the_server_minds(void)
 		server_run(&server);
 		CHECK_EQ(reads > 0, !minds);
 		check_partition(&server, !minds);
-		/* Nor does the first who opens it look for them, unless told to. */
+		/* Nor does the first open, unless it is told to. */
 		disk = open_disk(server.info.dev_id, O_RDWR);
 		check_partition(&server, !minds);
 		CHECK_EQ(ioctl(disk, BLKRRPART), 0);

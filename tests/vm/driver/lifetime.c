@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Ends that come from outside and at any time: nobody hangs, and nothing is left. */
+/* Ends that come from outside and at any time: nothing hangs, and nothing is left. */
 #include "actors.h"
 
 #include <fcntl.h>
@@ -50,7 +50,7 @@ static bool is_free(uint32_t id)
 	return fd >= 0;
 }
 
-/* A file system that is mounted on a dead disk has names that are made of the number. */
+/* A file system that is mounted on a dead disk keeps names that contain the number. */
 static void a_number_is_free_when_the_last_user_has_gone(void)
 {
 	struct server server, next;
@@ -89,7 +89,7 @@ static bool may_be(int res)
 	return res == 0 || res == -ENODEV || res == -EBUSY || res == -EINVAL;
 }
 
-/* A server whose device anybody may stop or delete under its hands. */
+/* A server whose device anyone may stop or delete at any time. */
 static void serve_in_a_race(struct server *server)
 {
 	server_init(server);
@@ -186,7 +186,7 @@ static void whoever_waits_for_start_can_be_killed(void)
 	server_delete(&server);
 }
 
-/* Keeps what is asked of the second half until it is told to go on. */
+/* Keeps requests for the second half until it is told to continue. */
 static int hold(struct server *server, const struct ubdsrv_io_desc *desc, uint8_t *buffer)
 {
 	while (desc->start_sector >= 16384 &&
@@ -195,7 +195,7 @@ static int hold(struct server *server, const struct ubdsrv_io_desc *desc, uint8_
 	return server_handle(server, desc, buffer);
 }
 
-/* What was asked for goes on: here, writing back, when the server answers again. */
+/* What was requested continues: here writing back, when the server answers again. */
 static void whoever_waits_for_delete_can_be_killed(void)
 {
 	struct server server;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Requests at the limits of a queue and of a disk: lengths, alignment, the end. A server is asked
- * for nothing that is larger than allowed, crossing the end, or touching what nobody asked for.
+ * Requests at the limits of a queue and a disk: lengths, alignment, the end. A server never gets a
+ * request that is too large, crosses the end, or touches what was not asked for.
  */
 #include "lib.h"
 
@@ -42,7 +42,7 @@ static uint8_t expected(size_t off)
 	return off / 512 * 7 + off % 512;
 }
 
-/* A server whose disk is full of a pattern. */
+/* A server whose disk is filled with a pattern. */
 static void run_filled(struct server *server, uint64_t dev_sectors)
 {
 	server->handle = check_and_handle;
@@ -142,7 +142,7 @@ static void an_administrators_limit_is_kept(void)
 	server_delete(&server);
 }
 
-/* Many pieces of memory in one request, each at an odd place of its page. */
+/* Many pieces of memory in one request, each at an odd offset in its page. */
 static void a_vector_of_odd_pieces_is_one_request(void)
 {
 	uint8_t *memory = aligned(64 * 8192);
@@ -167,7 +167,9 @@ static void a_vector_of_odd_pieces_is_one_request(void)
 	server_delete(&server);
 }
 
-/* Whether a buffer at any address will do is up to the kernel's version; the data is not. */
+/*
+ * Whether a buffer at any address is accepted depends on the kernel's version; the data does not.
+ */
 static void a_buffer_at_an_odd_address_is_refused_or_works(void)
 {
 	uint8_t *memory = aligned(16384);
@@ -330,7 +332,7 @@ static void pages_stay_as_they_are_if_the_server_wants_that(void)
 
 /* ---- discard and zeroes ---- */
 
-/* Nothing outside of what was asked for, whatever the granularity is. */
+/* Nothing outside the range is touched, whatever the granularity is. */
 static void odd_ranges_are_zeroed_and_no_more(void)
 {
 	const size_t ranges[][2] = { { 512, 512 },
@@ -415,7 +417,9 @@ static void no_limit_is_too_large(void)
 
 /* ---- the end ---- */
 
-/* Of a disk that is no multiple of a page: read ahead, read behind, written in part. */
+/*
+ * A disk whose size is not a multiple of a page: read ahead of and beyond the end, written in part.
+ */
 static void readahead_stops_at_the_end(void)
 {
 	const uint64_t sectors = 16384 - 5, bytes = sectors * 512;

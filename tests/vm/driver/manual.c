@@ -29,7 +29,7 @@ bool manual_handle(struct manual *m, unsigned int milliseconds, int *ret_res)
 	bool other;
 
 	if (m->ring.flags & IORING_SETUP_IOPOLL) {
-		/* Whoever waits there spins. */
+		/* A thread that waits there spins. */
 		usleep(milliseconds * 1000);
 		if (io_uring_peek_cqe(&m->ring, &cqe))
 			return false;

@@ -49,7 +49,10 @@ uint8_t *missing_wait(struct missing *missing)
 	return read_page(missing);
 }
 
-/* Another thread may have touched it too: then it is there already, and only to be told so. */
+/*
+ * Another thread may have touched it too: then the page exists already, and the thread only needs a
+ * wakeup.
+ */
 static void bring(struct missing *missing, uint8_t *page, const void *contents)
 {
 	struct uffdio_copy copy = {

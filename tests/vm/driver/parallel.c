@@ -53,7 +53,7 @@ static void end_all(void)
 
 /* ---- what users do ---- */
 
-/* Blocks of 4 KiB that are of nobody else, behind those of write_and_verify(). */
+/* Blocks of 4 KiB that no other user has, behind those of write_and_verify(). */
 #define BATCH_SECTOR(number) (8192 + (number)*256)
 
 /* Several requests in one submission, and what has no data between them. */
@@ -101,7 +101,7 @@ static void read_attributes(void)
 	globfree(&files);
 }
 
-/* Of whatever device has the id now, if any. */
+/* For whichever device has the id now, if any. */
 static void ask(uint32_t id)
 {
 	struct ubdsrv_ctrl_dev_info info;
@@ -130,7 +130,7 @@ static void ask_all(void *arg)
 	}
 }
 
-/* Between sizes that all users have room in. */
+/* Between sizes that have room for all users. */
 static void resize(void *arg)
 {
 	uint64_t sectors = usual_params().dev_sectors, size;
@@ -164,7 +164,7 @@ static int spawn_one_queue(uint64_t flags)
 	return wait_for_server(spawn(serve_one_queue, &flags));
 }
 
-/* As spawn_next() does, but users who begin only now know the device. */
+/* Like spawn_next(), but users that only begin now know the device. */
 static void take_over(void *arg)
 {
 	struct server server;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A server that lives, but loses what it needs to serve: a thread or a ring that has FETCHes, or
- * its program. Of servers that are killed death.c is.
+ * A server that lives, but loses what it needs to serve: a thread or a ring with FETCHes, or its
+ * program. death.c is about servers that are killed.
  */
 #include "actors.h"
 #include "batches.h"
@@ -24,7 +24,7 @@ static void *fetch_all(void *arg)
 	return NULL;
 }
 
-/* A server without threads, whose one ring is its first queue's. */
+/* A server without threads, whose only ring is its first queue's. */
 static void open_with_one_ring(struct server *server)
 {
 	server_init(server);
@@ -82,7 +82,7 @@ static void *fetch_for_this_thread_only(void *arg)
 	return NULL;
 }
 
-/* A request is on its way to it for ever, which nobody is told of. */
+/* A request stays on its way to it forever, and nobody is told. */
 static void the_only_thread_that_can_be_told_ends(void)
 {
 	struct server server;

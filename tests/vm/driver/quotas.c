@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* How many devices users without CAP_SYS_ADMIN may have, and what these are not (R4). */
+/* How many devices users without CAP_SYS_ADMIN may have, and what such devices cannot do (R4). */
 #include "users.h"
 
 #include <fcntl.h>
@@ -28,7 +28,7 @@ static void have_one(void *arg)
 
 	become(ALICE);
 	enter_namespace(0);
-	/* One of the last test's may be in its last moments. */
+	/* A device of the last test may not be gone yet. */
 	WAIT_UNTIL(try_add(&info) >= 0, AGE);
 	reach(1);
 	await(2);
@@ -54,7 +54,7 @@ static void have_all_as(void *arg)
 	CHECK_EQ(add_all(), 2);
 }
 
-/* A namespace is no way around it, and others are not concerned. */
+/* A namespace does not get around it, and other users are not affected. */
 static void r4_a_user_has_so_many_devices(void)
 {
 	struct ubdsrv_ctrl_dev_info info;
@@ -121,7 +121,7 @@ static void have_none(void *arg)
 	CHECK_EQ(add_all(), 0);
 }
 
-/* Who delegates uids does not delegate devices. */
+/* Delegating uids does not delegate devices. */
 static void r4_uids_in_a_namespace_are_one_user(void)
 {
 	int pid;
@@ -133,7 +133,7 @@ static void r4_uids_in_a_namespace_are_one_user(void)
 	check_exit(pid, 0);
 }
 
-/* As root's container engine makes them. */
+/* As created by root's container engine. */
 static void r4_containers_of_root_are_users_each(void)
 {
 	int first, second;
@@ -288,7 +288,7 @@ static void *read_kept(void *disk)
 	return NULL;
 }
 
-/* All other requests of the queue are answered, until the device ends. */
+/* All other requests of the queue are answered until the device ends. */
 static void keep_one_waiting(void *arg)
 {
 	struct server server;
@@ -383,7 +383,7 @@ static void add_some(void *arg)
 	}
 }
 
-/* In parallel a user may not do more, and comes to it in the end. */
+/* Adding in parallel does not get a user more events, and all additions succeed in the end. */
 static void r4_a_user_tells_udev_so_often(void)
 {
 	int uevents = listen_to_uevents(), adders[2];
@@ -408,7 +408,7 @@ static int write_slowly(struct server *server, const struct ubdsrv_io_desc *desc
 	return server_handle(server, desc, buffer);
 }
 
-/* An unprivileged disk whose server takes so long for a write. */
+/* An unprivileged disk whose server takes this long for a write. */
 static int run_slow_server(struct server *server, int *delay_us)
 {
 	become(ALICE);
@@ -420,7 +420,7 @@ static int run_slow_server(struct server *server, int *delay_us)
 	return control(server->control, UBD_CMD_OPEN_BLOCK, NULL, 0);
 }
 
-/* Each write comes in time, but all of them would take for ever. */
+/* Each write is in time, but all of them together would take forever. */
 static void write_on_and_on(void *arg)
 {
 	int delay_us = 100000, disk;
@@ -446,7 +446,7 @@ static void r4_nobody_is_kept_waiting_bit_by_bit(void)
 	CHECK(now() - start < 3 * AGE);
 }
 
-/* Time without writes does not count, nor does what has been written meanwhile matter. */
+/* Time without writes does not count, and neither does what was written meanwhile. */
 static void write_now_and_then(void *arg)
 {
 	int delay_us = *(int *)arg, disk;

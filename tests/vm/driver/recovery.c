@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Devices that outlive their server. Servers are processes of their own and keep the
- * disk in memory that all of them share, so that what one has written the next one finds.
+ * Devices that outlive their server. Servers are processes of their own, and keep the disk in
+ * memory that all of them share, so that the next one finds what the last one wrote.
  */
 #include "actors.h"
 
@@ -207,14 +207,14 @@ static void serve_and_lose(void *arg)
 	serve_for_ever(&server);
 }
 
-/* 0 or the errno of a write that is durable when it ends. */
+/* 0, or the errno of a write that is durable when it ends. */
 static int write_durably(int disk, const uint8_t *data)
 {
 	return pwritev2(disk, &(struct iovec){ (void *)data, 4096 }, 1, 0, RWF_DSYNC) < 0 ? errno
 											  : 0;
 }
 
-/* The next server does not know, and says that its flushes have succeeded. */
+/* The next server does not know that, and reports that its flushes succeeded. */
 static void what_a_server_has_lost_stays_lost(void)
 {
 	uint8_t *data = aligned(4096);
@@ -236,7 +236,7 @@ static void what_a_server_has_lost_stays_lost(void)
 	CHECK(flags_of_device() & UBD_F_LOST);
 	CHECK_EQ(fsync(disk) ? errno : 0, EIO);
 	CHECK_EQ(write_durably(disk, data), EIO);
-	/* All else goes on. */
+	/* Everything else continues. */
 	CHECK_EQ(pwrite(disk, data, 4096, 0), 4096);
 	CHECK_EQ(pread(disk, data, 4096, 0), 4096);
 	close(disk);
@@ -245,8 +245,8 @@ static void what_a_server_has_lost_stays_lost(void)
 	delete_device();
 }
 
-/* What the server had fails, what comes later waits. */
-/* A server that goes before it has fetched anything. */
+/* What the server had fails; what comes later waits. */
+/* A server that leaves before it has fetched anything. */
 static void open_and_leave(void *arg)
 {
 	struct server server;
@@ -497,7 +497,7 @@ static void a_server_that_dies_while_it_recovers_is_followed_by_another(void)
 	client_submit(&client, 64, KEPT_SECTOR);
 	WAIT_UNTIL(get(&shared->nr_kept) >= 8, AGE);
 	kill_server(pid);
-	/* One that does no more than ask ... */
+	/* One that only asks ... */
 	check_exit(spawn(start_recovery, &id), 0);
 	/* ... and one that has been given requests. */
 	set(&shared->nr_kept, 0);
@@ -512,7 +512,7 @@ static void a_server_that_dies_while_it_recovers_is_followed_by_another(void)
 	delete_device();
 }
 
-/* Which of the two is first does not matter: there is no server, so requests fail. */
+/* The order of the two does not matter: there is no server, so requests fail. */
 static void a_server_that_dies_as_its_recovery_ends_has_gone(void)
 {
 	int pid = spawn_server(FAIL_IO), id = get(&shared->id), fd = open_dev(id), res;
@@ -535,7 +535,7 @@ static void a_server_that_dies_as_its_recovery_ends_has_gone(void)
 	delete_device();
 }
 
-/* In a process of its own: the workers of the test's for io_uring all wait for the disk. */
+/* In its own process: all io_uring workers of the test's process wait for the disk. */
 static void stop_waiting(void *arg)
 {
 	close(open_waiting());
@@ -612,7 +612,7 @@ static int spawn_server_until(int seconds)
 	return wait_for_server(spawn(serve_until, &seconds));
 }
 
-/* Nobody is left who has a control fd, nor one who could end the client's wait. */
+/* Nobody has a control fd any more, and nobody could end the client's wait. */
 static void without_a_server_in_time_a_device_ends(void)
 {
 	int pid = spawn_server_until(1);
@@ -625,7 +625,7 @@ static void without_a_server_in_time_a_device_ends(void)
 	check_gone(get(&shared->id));
 }
 
-/* Who begins to recover it and does not get on counts as nobody. */
+/* A process that starts a recovery and does not finish it does not count. */
 static void a_recovery_that_does_not_end_is_none(void)
 {
 	int pid = spawn_server_until(1), fd = open_dev(get(&shared->id)), res;
@@ -643,7 +643,7 @@ static void a_recovery_that_does_not_end_is_none(void)
 	check_gone(get(&shared->id));
 }
 
-/* It has a request that it does not finish. */
+/* It has a request that it does not answer. */
 static void a_server_that_does_not_leave_is_not_waited_for(void)
 {
 	int pid = spawn_server_until(1), fd = open_dev(get(&shared->id));

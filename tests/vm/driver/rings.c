@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What of io_uring a server may use: the flags of rings and of SQEs that docs/protocol.md lists. */
+/* What a server may use of io_uring: the flags of rings and SQEs that docs/protocol.md lists. */
 #include "hand.h"
 
 #include <string.h>
@@ -86,7 +86,7 @@ static void a_registered_ring_serves(void)
 	hand_end(&hand);
 }
 
-/* Older kernels refuse all commands there; newer ones do not, and who waits for them spins. */
+/* Older kernels refuse all commands there; newer ones do not, and waiting for one spins. */
 static void a_ring_that_polls_for_completions_does_no_harm(void)
 {
 	struct ubdsrv_ctrl_dev_info info;
@@ -181,7 +181,7 @@ static void a_commit_that_skips_its_cqe_has_one_if_it_is_refused(void)
 	hand_end(&hand);
 }
 
-/* Nobody is told of the request; it is there all the same. */
+/* Nobody is told about the request, but it is there. */
 static void a_fetch_that_skips_its_cqe_is_silent(void)
 {
 	struct hand hand;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Each test in a process of its own, with a time limit; see lib.h. */
+/* Runs each test in its own process, with a time limit; see lib.h. */
 #include "lib.h"
 
 #include <fcntl.h>
@@ -65,7 +65,7 @@ static void run_in_child(const struct test *test)
 	_exit(0);
 }
 
-/* Nothing of a test may be left, whatever way it ended. */
+/* Nothing of a test may be left, however it ended. */
 static bool is_all_gone(void)
 {
 	char line[64];
@@ -90,7 +90,7 @@ void tell_tasks(void)
 		      " sed 's/^/#   /' $t/stack;; esac; done 2>/dev/null");
 }
 
-/* Adds what the test has said. */
+/* Adds what the test has printed. */
 static void read_reason(int reason_pipe, char *reason, size_t size)
 {
 	size_t said = strlen(reason);
@@ -99,7 +99,7 @@ static void read_reason(int reason_pipe, char *reason, size_t size)
 	(void)!read(reason_pipe, reason + said, size - 1 - said);
 }
 
-/* A test that not even a signal ends waits in the kernel, for ever: then nothing else can run. */
+/* A test that even SIGKILL does not end waits in the kernel forever: then nothing else can run. */
 static int wait_for_end(const struct test *test, int pid, int reason_pipe, char *reason,
 			size_t size)
 {
@@ -182,7 +182,7 @@ int run_tests(const struct test *tests, size_t nr, int argc, char **argv)
 			server_by_batches = true;
 		}
 	}
-	/* What a test started and left is ours to end and to wait for. */
+	/* The runner must end, and wait for, whatever a test started and left behind. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (size_t i = 0; i < nr; i++)
 		if (is_wanted(&tests[i], argc, argv))

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Copies to and from memory of the server's that is not there: who waits for it holds up nobody
- * else, whatever happens to the request and to the server meanwhile. By the server, with
- * UBD_F_USER_COPY; by the driver; and where the memory is a file of a file system that does not
- * answer.
+ * Copies to and from server memory that is missing: waiting for it delays nothing else, whatever
+ * happens to the request and to the server meanwhile. By the server, with UBD_F_USER_COPY; by the
+ * driver; and with memory that is a file on a file system that does not answer.
  */
 #include "kept.h"
 #include "missing.h"

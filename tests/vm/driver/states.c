@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Who is told that a device's state has changed: pollers of control files, and udev. */
+/* Who is notified when a device's state changes: pollers of control files, and udev. */
 #include "actors.h"
 
 #include <poll.h>
@@ -9,7 +9,7 @@
 
 #define REISSUE (UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE)
 
-/* The events that are there within so many milliseconds, or 0. */
+/* The events that arrive within this many milliseconds, or 0. */
 static int events_of(int control_fd, int milliseconds)
 {
 	struct pollfd poll_fd = { .fd = control_fd, .events = POLLIN };
@@ -49,7 +49,7 @@ static void a_new_file_has_nothing_to_tell(void)
 	CHECK_EQ(events_of(other, 0), 0);
 }
 
-/* Each file has seen what it has seen itself. */
+/* Each file has its own record of what it has seen. */
 static void files_are_readable_until_they_have_looked(void)
 {
 	struct server server;
@@ -68,7 +68,7 @@ static void files_are_readable_until_they_have_looked(void)
 	CHECK_EQ(events_of(other, 0), 0);
 
 	CHECK_EQ(control(server.control, UBD_CMD_STOP_DEV, NULL, 0), 0);
-	/* A command that fails has not told it. */
+	/* A command that fails did not report it. */
 	CHECK_EQ(control(other, UBD_CMD_GET_DEV_INFO, NULL, sizeof(server.info)), -EFAULT);
 	look(other, UBD_S_DEV_STOPPED, UBD_F_STOPPING);
 	CHECK_EQ(events_of(other, 0), 0);

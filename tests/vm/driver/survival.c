@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A disk that ends under those who use it, in any way a disk can be used: they get errors, nobody
- * waits for ever, and nothing is left.
+ * A disk that ends while it is used, in any way a disk can be used: users get errors, nothing waits
+ * forever, and nothing is left.
  */
 #include "actors.h"
 
@@ -98,7 +98,7 @@ static int open_partition(int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-/* What it has read is one byte at most, so that most of the time goes to opens. */
+/* It has read at most one byte, so most of the time goes to opens. */
 static void open_and_close(void *arg)
 {
 	char byte;
@@ -184,7 +184,7 @@ static void a_disk_ends_while_it_is_flushed_and_discarded(void)
 	end_under(flush_and_discard);
 }
 
-/* The partition goes first, while somebody has it open. */
+/* The partition goes first, while it is open. */
 static void a_partition_in_use_ends_with_its_disk(void)
 {
 	int server = spawn_usual(), part = open_partition(O_RDWR);

@@ -3,8 +3,7 @@
  * A system that suspends, or a processor that goes offline, while a server has requests. Nothing
  * waits for these, and the time does not count as the server's.
  *
- * What is frozen here is the real thing, but the machine does not sleep: pm_test turns round on
- * the way there after some seconds.
+ * The freeze is real, but the machine does not sleep: pm_test turns back after some seconds.
  */
 #include "actors.h"
 #include "users.h"

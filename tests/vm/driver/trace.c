@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What tracefs tells of a request, and of servers that come and go. */
+/* What tracefs reports about a request, and about servers that come and go. */
 #include "batches.h"
 
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static void begin(void)
 	write_file(TRACEFS "events/ubd/enable", "1");
 }
 
-/* What was traced since begin(), with no more to come. */
+/* What was traced since begin(), once nothing more is to come. */
 static const char *end(void)
 {
 	static char text[65536];
@@ -43,7 +43,7 @@ static const char *end(void)
 	return text;
 }
 
-/* Goes on behind the line that ends with what is wanted; fails if there is none. */
+/* Continues behind the line with this end; fails if there is none. */
 static void find(const char **text, const char *format, ...)
 {
 	char wanted[200];

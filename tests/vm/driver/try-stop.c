@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* TRY_STOP_DEV: a stop that spares a disk that somebody has open. */
+/* TRY_STOP_DEV: a stop that spares a disk that is open. */
 #include "actors.h"
 
 #include <fcntl.h>
@@ -121,7 +121,7 @@ static void start(void *arg)
 	CHECK_EQ(control(*(int *)arg, UBD_CMD_START_DEV, NULL, 0), 0);
 }
 
-/* START_DEV waits for FETCHes: whoever has sent it is about to use the disk. */
+/* START_DEV waits for FETCHes: the process that sent it is about to use the disk. */
 static void a_device_that_starts_is_spared(void)
 {
 	struct server server;
@@ -159,7 +159,7 @@ static void a_disk_that_waits_for_a_server_is_spared(void)
 	delete_device();
 }
 
-/* For spawn(): whoever gets to open the disk can use it. */
+/* For spawn(): a process that can open the disk can use it. */
 static void open_and_use(void *arg)
 {
 	uint8_t *data = aligned(4096);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * UBD_F_USER_COPY: the server moves the data of requests by pread() and pwrite() of ubdcN. Of
- * copies that take time slow-copy.c is.
+ * UBD_F_USER_COPY: the server moves the data of requests by pread() and pwrite() of ubdcN.
+ * slow-copy.c is about copies that take time.
  */
 #include "kept.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * UBD_F_ZERO_COPY: the pages of a request are a fixed buffer of the server's ring, until the COMMIT
- * and until nobody uses them any more.
+ * UBD_F_ZERO_COPY: the pages of a request are a fixed buffer in the server's ring, until the COMMIT
+ * and until nothing uses them any more.
  */
 #include "fixed.h"
 
@@ -52,7 +52,7 @@ static void data_is_not_copied(void)
 	fixed_delete(&s);
 }
 
-/* Of the four tags two have an index that the table has not got. */
+/* Two of the four tags have an index that the table does not have. */
 static void what_cannot_be_registered_is_served_all_the_same(void)
 {
 	struct fixed_server s;
