@@ -28,6 +28,7 @@ struct client {
 
 struct clients {
 	struct runfile *socket;
+	struct runfile *link; /* by which others find it; NULL: none */
 	struct command_target target;
 	struct jobs jobs;
 	void (*quit)(void *arg);
@@ -193,6 +194,13 @@ static int co_next_client(struct clients *clients)
 	return co_wait_limit(listening);
 }
 
+static void remove_files(struct clients *clients)
+{
+	runfile_remove(clients->link);
+	runfile_remove(clients->socket);
+	clients->link = clients->socket = NULL;
+}
+
 static void listener_co(void *arg)
 {
 	struct clients *clients = arg;
@@ -211,8 +219,7 @@ static void listener_co(void *arg)
 		co_group_start(&clients->group, client_co, client);
 	}
 	/* Only now: until then the operation that waits for clients uses it. */
-	runfile_remove(clients->socket);
-	clients->socket = NULL;
+	remove_files(clients);
 }
 
 struct clients *clients_new(const char *path, GError **err)
@@ -229,16 +236,31 @@ struct clients *clients_new(const char *path, GError **err)
 	return clients;
 }
 
-struct clients *clients_new_in_folder(GError **err)
+/* What this process has in the folder for sockets. The caller frees it. */
+static char *path_in_folder(GError **err)
 {
-	g_autofree char *folder = run_folder_find(true, err), *name = NULL, *path = NULL;
+	g_autofree char *folder = run_folder_find(true, err), *name = NULL;
 
 	if (!folder)
 		return NULL;
 	runfile_clean_sockets(folder);
 	name = run_folder_socket_name(getpid());
-	path = g_build_filename(folder, name, NULL);
-	return clients_new(path, err);
+	return g_build_filename(folder, name, NULL);
+}
+
+struct clients *clients_new_in_folder(GError **err)
+{
+	g_autofree char *path = path_in_folder(err);
+
+	return path ? clients_new(path, err) : NULL;
+}
+
+bool clients_link_in_folder(struct clients *clients, const char *socket, GError **err)
+{
+	g_autofree char *path = path_in_folder(err);
+
+	clients->link = path ? runfile_new_link(path, socket, err) : NULL;
+	return clients->link;
 }
 
 void clients_start(struct clients *clients, const struct command_target *target,
@@ -273,7 +295,7 @@ void clients_co_free(struct clients *clients)
 	clients_stop(clients);
 	co_group_wait(&clients->group);
 	/* It was never started. */
-	runfile_remove(clients->socket);
+	remove_files(clients);
 	jobs_destroy(&clients->jobs);
 	g_free(clients);
 }

@@ -28,6 +28,12 @@ struct clients *clients_new(const char *path, GError **err);
 struct clients *clients_new_in_folder(GError **err);
 
 /*
+ * Makes a link by which others find @socket, the path that clients_new() was given. False with @err
+ * set.
+ */
+bool clients_link_in_folder(struct clients *clients, const char *socket, GError **err);
+
+/*
  * Serves clients from now on, whose commands work on @target. When one of them asks the server to
  * end, calls quit(arg). NULL is fine.
  */

@@ -115,7 +115,7 @@ static void remove_pid_file(struct server *server)
 	server->pid_file = NULL;
 }
 
-/* Nobody has asked for it, so it may be missing. */
+/* Nobody has asked for what is in the folder for sockets, so it may be missing. */
 static void make_default_socket(struct server *server)
 {
 	g_autoptr(GError) err = NULL;
@@ -125,16 +125,28 @@ static void make_default_socket(struct server *server)
 		report_verbose("no socket for commands: %s", err->message);
 }
 
+static bool make_named_socket(struct server *server, GError **err)
+{
+	g_autoptr(GError) why = NULL;
+
+	server->clients = clients_new(options->socket, err);
+	if (!server->clients)
+		return false;
+	if (!clients_link_in_folder(server->clients, options->socket, &why))
+		report_verbose("the socket can only be found by its name: %s", why->message);
+	return true;
+}
+
 /* The files by which others find the server. */
 static bool make_run_files(struct server *server, GError **err)
 {
 	if (options->pid_file && !(server->pid_file = runfile_new_pid(options->pid_file, err)))
 		return false;
-	if (!options->socket) {
+	if (options->socket && *options->socket)
+		return make_named_socket(server, err);
+	if (!options->socket)
 		make_default_socket(server);
-		return true;
-	}
-	return !*options->socket || (server->clients = clients_new(options->socket, err));
+	return true;
 }
 
 /*

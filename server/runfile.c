@@ -28,7 +28,7 @@
 #define LOCK_PAUSE_US 20000
 
 struct runfile {
-	int fd;
+	int fd;	    /* -1: of a link */
 	char *path; /* absolute: a daemon's folder changes */
 	dev_t dev;
 	ino_t ino;
@@ -62,7 +62,8 @@ void runfile_remove(struct runfile *file)
 	/* Before closing it: nobody replaces the file while it is locked or listens. */
 	if (is_at(file->path, file->dev, file->ino))
 		unlink(file->path);
-	close(file->fd);
+	if (file->fd >= 0)
+		close(file->fd);
 	g_free(file->path);
 	g_free(file);
 }
@@ -273,13 +274,26 @@ static const char *socket_error(int res)
 	}
 }
 
-/* Its process has ended, or is in another PID namespace, and nobody listens. */
+static bool is_answered(const struct sockaddr_un *address)
+{
+	int fd = unix_socket_new(SOCK_NONBLOCK);
+	bool refused;
+
+	refused = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+		  (errno == ECONNREFUSED || errno == ENOENT);
+	if (fd >= 0)
+		close(fd);
+	return !refused;
+}
+
+/* Its process has ended, or is in another PID namespace: does nobody listen? */
 static void remove_abandoned(const char *path)
 {
 	struct sockaddr_un address;
 	struct stat st;
 
-	if (unix_socket_address(path, &address) == 0 && look_at_old(&address, &st) == 0)
+	if (unix_socket_address(path, &address) == 0 && lstat(path, &st) == 0 &&
+	    (S_ISSOCK(st.st_mode) || S_ISLNK(st.st_mode)) && !is_answered(&address))
 		unlink(path);
 }
 
@@ -309,5 +323,18 @@ struct runfile *runfile_new_socket(const char *path, GError **err)
 		return runfile_new(fd, path, &st);
 	g_set_error(err, UBD_ERROR, -fd, "%s: cannot create the socket: %s", path,
 		    socket_error(fd));
+	return NULL;
+}
+
+struct runfile *runfile_new_link(const char *path, const char *target, GError **err)
+{
+	g_autofree char *absolute = g_canonicalize_filename(target, NULL);
+	struct stat st;
+
+	/* Something of a process that had our number. */
+	remove_abandoned(path);
+	if (symlink(absolute, path) == 0 && lstat(path, &st) == 0)
+		return runfile_new(-1, path, &st);
+	error_set(err, -errno, "%s", path);
 	return NULL;
 }

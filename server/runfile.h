@@ -25,6 +25,12 @@ struct runfile *runfile_new_pid(const char *path, GError **err);
 struct runfile *runfile_new_socket(const char *path, GError **err);
 
 /*
+ * A symbolic link to the socket @target, in a folder as described in run_folder.h. NULL with @err
+ * set. Free with runfile_remove().
+ */
+struct runfile *runfile_new_link(const char *path, const char *target, GError **err);
+
+/*
  * Removes the sockets of servers that have died from a folder as described in run_folder.h, to
  * which nobody else can write.
  */

@@ -236,6 +236,13 @@ CO_TEST(test_found_by_its_folder)
 	clients_co_free(clients);
 	g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
 
+	/* One with a name is found, too. */
+	clients = clients_new("socket", NULL);
+	g_assert_true(clients_link_in_folder(clients, "socket", &err));
+	g_assert_true(g_file_test(path, G_FILE_TEST_IS_SYMLINK));
+	clients_co_free(clients);
+	g_assert_false(g_file_test(path, G_FILE_TEST_IS_SYMLINK));
+
 	g_assert_cmpint(g_chmod("run", 0777), ==, 0);
 	g_assert_null(clients_new_in_folder(&err));
 	g_assert_nonnull(strstr(err->message, "other users can write to it"));

@@ -293,6 +293,42 @@ static void test_sockets_of_the_dead(void)
 	runfile_clean_sockets("folder");
 }
 
+static void test_links(void)
+{
+	g_autofree char *dead = g_strdup_printf("folder/%d.sock", dead_pid());
+	g_autofree char *gone = g_strdup_printf("folder/%d.sock", dead_pid());
+	g_autofree char *listening = g_strdup_printf("folder/%d.sock", dead_pid());
+	g_autofree char *ours = g_strdup_printf("folder/%d.sock", getpid());
+	struct runfile *link;
+	int fd;
+
+	g_assert_cmpint(mkdir("folder", 0700), ==, 0);
+	close(make_socket("abandoned", SOCK_STREAM));
+	fd = make_socket("socket", SOCK_STREAM);
+	g_assert_cmpint(listen(fd, 16), ==, 0);
+	g_assert_cmpint(symlink("../abandoned", dead), ==, 0);
+	g_assert_cmpint(symlink("../nowhere", gone), ==, 0);
+	g_assert_cmpint(symlink("../socket", listening), ==, 0);
+	runfile_clean_sockets("folder");
+	g_assert_cmpuint(inode(dead), ==, 0);
+	g_assert_cmpuint(inode(gone), ==, 0);
+	g_assert_true(answers(listening));
+	g_assert_cmpint(unlink(listening), ==, 0);
+	/* One that a process with our number has left is replaced. */
+	g_assert_cmpint(symlink("../abandoned", ours), ==, 0);
+	link = runfile_new_link(ours, "socket", NULL);
+	g_assert_nonnull(link);
+	g_assert_true(answers(ours));
+	g_assert_null(runfile_new_link(ours, "socket", NULL));
+	runfile_remove(link);
+	g_assert_cmpuint(inode(ours), ==, 0);
+	g_assert_true(answers("socket"));
+	close(fd);
+	g_assert_cmpint(unlink("socket"), ==, 0);
+	g_assert_cmpint(unlink("abandoned"), ==, 0);
+	g_assert_cmpint(rmdir("folder"), ==, 0);
+}
+
 /* As any user may lock /run. */
 static void test_locked_folder_takes_a_new_socket(void)
 {
@@ -320,6 +356,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/sockets", test_sockets);
 	g_test_add_func("/runfile/one-socket-at-a-time", test_one_socket_at_a_time);
 	g_test_add_func("/runfile/sockets-of-the-dead", test_sockets_of_the_dead);
+	g_test_add_func("/runfile/links", test_links);
 	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
 			test_locked_folder_takes_a_new_socket);
 	res = g_test_run();
