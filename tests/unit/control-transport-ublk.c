@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the types of the seam become in commands to ublk, and back. The driver is played here. */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "command_ring.h"
+#include "transport.h"
+#include "ublk_abi.h"
+
+/* ---- the driver ---- */
+
+static uint64_t features;
+static struct ublk_dev_info device;
+static struct ublk_params params;
+static bool is_privileged, hangs;
+static unsigned adds, last_limit_s;
+static char path[64]; /* that the last command named */
+
+int __wrap_open64(const char *name, int flags, ...);
+int __real_open64(const char *name, int flags, ...);
+int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd);
+int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
+			    size_t cmd_bytes, unsigned limit_s);
+
+int __wrap_open64(const char *name, int flags, ...)
+{
+	return __real_open64(strcmp(name, "/dev/ublk-control") == 0 ? "/dev/null" : name, flags);
+}
+
+int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd)
+{
+	*cr = (struct command_ring){ 0 };
+	return 0;
+}
+
+static int add_device(struct ublk_dev_info *info)
+{
+	adds++;
+	if (!is_privileged && !(info->flags & UBLK_UNPRIVILEGED))
+		return -EPERM;
+	device = *info;
+	device.dev_id = info->dev_id = 12;
+	device.nr_hw_queues = info->nr_hw_queues = 1;
+	return 0;
+}
+
+int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *arg,
+			    size_t cmd_bytes, unsigned limit_s)
+{
+	const struct ublk_ctrl_cmd *cmd = arg;
+	char *memory = (char *)(uintptr_t)cmd->addr, *payload = memory + cmd->dev_path_len;
+
+	g_assert_cmpuint(cmd_bytes, ==, 32);
+	g_assert_cmpuint(cmd->queue_id, ==, 0xffff);
+	last_limit_s = limit_s;
+	g_strlcpy(path, cmd->dev_path_len ? memory : "", sizeof(path));
+	if (hangs) {
+		cr->stuck = true;
+		return -ETIMEDOUT;
+	}
+	switch (op) {
+	case UBLK_GET_FEATURES:
+		memcpy(payload, &features, sizeof(features));
+		return 0;
+	case UBLK_ADD_DEV:
+		return add_device((struct ublk_dev_info *)payload);
+	case UBLK_GET_DEV_INFO2:
+		memcpy(payload, &device, sizeof(device));
+		return 0;
+	case UBLK_SET_PARAMS:
+		memcpy(&params, payload, sizeof(params));
+		return 0;
+	case UBLK_GET_PARAMS:
+		g_assert_cmpuint(((struct ublk_params *)payload)->len, ==, sizeof(params));
+		memcpy(payload, &params, sizeof(params));
+		return 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static struct transport_info wish(void)
+{
+	return (struct transport_info){
+		.id = TRANSPORT_ANY_ID,
+		.queues = 2,
+		.depth = 64,
+		.max_io_bytes = 1 << 20,
+		.data = DATA_COPY,
+	};
+}
+
+static void play(uint64_t offered)
+{
+	features = UBLK_IOCTL_ENCODE | offered;
+	is_privileged = true;
+	hangs = false;
+	adds = 0;
+}
+
+/* ---- tests ---- */
+
+static void test_numbers_are_the_kernels(void)
+{
+	g_assert_cmphex(UBLK_ADD_DEV, ==, 0xc0207504);
+	g_assert_cmphex(UBLK_GET_DEV_INFO2, ==, 0x80207512);
+	g_assert_cmphex(UBLK_QUIESCE_DEV, ==, 0xc0207516);
+	g_assert_cmpuint(sizeof(struct ublk_dev_info), ==, 64);
+	g_assert_cmpuint(G_STRUCT_OFFSET(struct ublk_params, discard), ==, 40);
+	g_assert_cmpuint(G_STRUCT_OFFSET(struct ublk_params, devt), ==, 60);
+}
+
+static void test_flags_of_a_new_device(void)
+{
+	static const struct {
+		enum data_way data;
+		enum recovery recovery;
+		bool batches;
+		uint64_t flags;
+	} cases[] = {
+		{ DATA_COPY, RECOVERY_NONE, false, 0 },
+		{ DATA_USER_COPY, RECOVERY_FAIL, false, UBLK_USER_COPY | UBLK_RECOVERY },
+		{ DATA_ZERO_COPY, RECOVERY_REISSUE, true,
+		  UBLK_USER_COPY | UBLK_AUTO_BUF_REG | UBLK_RECOVERY | UBLK_REISSUE |
+			  UBLK_BATCHES },
+		/* Requests in a batch would fail when the server leaves. */
+		{ DATA_COPY, RECOVERY_FAIL_IO, true, UBLK_RECOVERY | UBLK_FAIL_IO },
+	};
+
+	play(UINT64_MAX);
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		const struct identity identity = { .uuid = "0123456789abcdef" };
+		struct transport_info info = wish();
+		struct transport *transport;
+		struct identity back;
+
+		info.data = cases[i].data;
+		info.recovery = cases[i].recovery;
+		info.batches = cases[i].batches;
+		transport = transport_ublk.add(&info, &identity, NULL);
+		g_assert_cmphex(device.flags, ==, cases[i].flags | UBLK_IOCTL_ENCODE);
+		g_assert_cmpstr(transport->path, ==, "/dev/ublkb12");
+		g_assert_cmpuint(info.queues, ==, 1);
+		g_assert_cmpint(info.batches, ==, !!(cases[i].flags & UBLK_BATCHES));
+		g_assert_cmpint(transport_ublk.get_identity(transport, &back), ==, 0);
+		g_assert_cmpmem(back.uuid, 8, "01234567", 8);
+		transport_free(transport);
+	}
+}
+
+static void assert_not_added(struct transport_info info, const char *why)
+{
+	g_autoptr(GError) err = NULL;
+
+	g_assert_null(transport_ublk.add(&info, NULL, &err));
+	g_assert_nonnull(strstr(err->message, why));
+}
+
+/* What the kernel does not offer is refused by name, whatever its version. */
+static void test_what_is_missing_is_named(void)
+{
+	struct transport_info info = wish();
+
+	play(UBLK_RECOVERY);
+	info.recovery = RECOVERY_FAIL_IO;
+	assert_not_added(info, "ublk does not have this mode of recovery");
+	info = wish();
+	info.no_partition_scan = true;
+	assert_not_added(info, "ublk does not have disks without partition scan");
+	g_assert_cmpuint(adds, ==, 0);
+	features = 0;
+	assert_not_added(wish(), "too old");
+}
+
+/* And its commands name the node whose permissions decide. */
+static void test_unprivileged_users_get_such_devices(void)
+{
+	struct transport_info info = wish();
+	struct transport *transport;
+
+	play(0);
+	is_privileged = false;
+	transport = transport_ublk.add(&info, NULL, NULL);
+	g_assert_cmpuint(adds, ==, 2);
+	g_assert_true(info.unprivileged);
+	transport_ublk.stop(transport);
+	g_assert_cmpstr(path, ==, "/dev/ublkc12");
+	transport_free(transport);
+	is_privileged = true;
+	transport = transport_ublk.add(&info, NULL, NULL);
+	transport_ublk.stop(transport);
+	g_assert_cmpstr(path, ==, "");
+	transport_free(transport);
+}
+
+static void test_kernels_that_never_answer(void)
+{
+	play(0);
+	hangs = true;
+	assert_not_added(wish(), "does not answer");
+	g_assert_cmpuint(last_limit_s, >, 0);
+	hangs = false;
+	/* The ring that is stuck is not used again. */
+	assert_not_added((struct transport_info){ .no_partition_scan = true }, "partition scan");
+}
+
+static void test_parameters_come_back(void)
+{
+	const struct device_params wanted = {
+		.volatile_cache = true,
+		.fua = true,
+		.logical_block_size = 512,
+		.physical_block_size = 4096,
+		.io_min = 4096,
+		.io_opt = 65536,
+		.max_io_sectors = 256,
+		.discard_granularity = 65536,
+		.max_discard_sectors = 100,
+		.max_write_zeroes_sectors = 200,
+		.dev_sectors = 1ull << 40,
+	};
+	struct transport_info info = wish();
+	struct device_params back, rounded = wanted;
+	struct transport *transport;
+
+	play(0);
+	transport = transport_ublk.add(&info, NULL, NULL);
+	g_assert_cmpint(transport_ublk.set_params(transport, &wanted), ==, 0);
+	g_assert_cmpuint(params.discard.max_discard_segments, ==, 1);
+	g_assert_cmpint(transport_ublk.get_params(transport, &back), ==, 0);
+	g_assert_cmpmem(&back, sizeof(back), &wanted, sizeof(wanted));
+	/* There is no "none". */
+	rounded.io_opt = 0;
+	g_assert_cmpint(transport_ublk.set_params(transport, &rounded), ==, 0);
+	g_assert_cmpint(transport_ublk.get_params(transport, &back), ==, 0);
+	transport_ublk.round_params(&rounded);
+	g_assert_cmpmem(&back, sizeof(back), &rounded, sizeof(rounded));
+	params.basic.chunk_sectors = 8;
+	g_assert_cmpint(transport_ublk.get_params(transport, &back), ==, 0);
+	g_assert_true(back.has_others);
+	transport_free(transport);
+}
+
+static void test_names_tell_the_driver(void)
+{
+	uint32_t id;
+
+	g_assert_true(transport_by_name("/dev/ublkb12", &id) == &transport_ublk);
+	g_assert_cmpuint(id, ==, 12);
+	g_assert_true(transport_by_name("ubdb3", &id) == &transport_ubd);
+	g_assert_null(transport_by_name("/dev/ublkb", &id));
+	g_assert_null(transport_by_name("/dev/ublkb1p1", &id));
+	g_assert_null(transport_by_name("/dev/sda", &id));
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/control-ublk/numbers-are-the-kernels", test_numbers_are_the_kernels);
+	g_test_add_func("/control-ublk/flags-of-a-new-device", test_flags_of_a_new_device);
+	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
+	g_test_add_func("/control-ublk/unprivileged-users-get-such-devices",
+			test_unprivileged_users_get_such_devices);
+	g_test_add_func("/control-ublk/kernels-that-never-answer", test_kernels_that_never_answer);
+	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
+	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
+	return g_test_run();
+}
