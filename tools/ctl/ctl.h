@@ -39,10 +39,9 @@ int ctl_status(const struct command *command, char **argv);
 /* human or json; prints an error for anything else. */
 bool ctl_parse_output(const char *text, bool *ret_json);
 
-/*
- * "ubdb7", "/dev/ubdb7" or the same of another driver; "7" is ubd's. Prints an error for anything
- * else.
- */
+/* Whether it is "ubdb7", "/dev/ubdb7" or the same of another driver; or "7", which is ubd's. */
+bool ctl_is_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id);
+/* The same; prints an error for anything else. */
 bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id);
 
 /* The device of that name, NULL: of the control fd passed on; says why not. */

@@ -86,32 +86,24 @@ static GPtrArray *find_by_file(const char *filename, const GPtrArray *servers)
 
 /* ---- words ---- */
 
-/* "7", "ubdb7", "/dev/ubdb7", and the same of other drivers. The caller frees *ret_path. */
-static bool is_device(const char *word, char **ret_path)
+/* The path of the device that is named, which the caller frees; NULL: it is none. */
+static char *device_path(const char *word)
 {
-	const char *name = g_str_has_prefix(word, "/dev/") ? word + strlen("/dev/") : word;
-	const struct transport_ops *driver = &transport_ubd;
-	const char *digits = name;
-	guint64 id;
+	const struct transport_ops *driver;
+	uint32_t id;
 
-	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
-		if (g_str_has_prefix(name, transports[i]->disk_name)) {
-			driver = transports[i];
-			digits = name + strlen(driver->disk_name);
-		}
-	if (!g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL))
-		return false;
-	*ret_path = g_strdup_printf("/dev/%s%u", driver->disk_name, (unsigned)id);
-	return true;
+	if (!ctl_is_device(word, &driver, &id))
+		return NULL;
+	return g_strdup_printf("/dev/%s%u", driver->disk_name, id);
 }
 
 char *subject_find(const char *word)
 {
 	g_autoptr(GPtrArray) servers = NULL, names = NULL;
 	g_autofree char *all = NULL;
-	char *path;
+	char *path = device_path(word);
 
-	if (is_device(word, &path))
+	if (path)
 		return path;
 	servers = servers_find();
 	if (servers_by_name(servers, word, 0))
@@ -135,12 +127,13 @@ bool subject_is_export(const char *name)
 /* A name that leads nowhere is that of a socket, too. */
 static bool is_socket(const char *word)
 {
+	const struct transport_ops *driver;
 	struct stat st;
-	g_autofree char *path = NULL;
+	uint32_t id;
 
 	if (stat(word, &st) == 0)
 		return S_ISSOCK(st.st_mode);
-	return !is_device(word, &path) && !strchr(word, ':');
+	return !ctl_is_device(word, &driver, &id) && !strchr(word, ':');
 }
 
 char *subject_find_socket(const char *word)

@@ -15,7 +15,7 @@ bool ctl_parse_output(const char *text, bool *ret_json)
 	return false;
 }
 
-bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id)
+bool ctl_is_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id)
 {
 	const char *digits = g_str_has_prefix(text, "/dev/") ? text + strlen("/dev/") : text;
 	guint64 id;
@@ -23,11 +23,17 @@ bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver,
 	*ret_driver = transport_by_name(text, ret_id);
 	if (*ret_driver)
 		return true;
-	if (g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL)) {
-		*ret_driver = &transport_ubd;
-		*ret_id = id;
+	if (!g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL))
+		return false;
+	*ret_driver = &transport_ubd;
+	*ret_id = id;
+	return true;
+}
+
+bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id)
+{
+	if (ctl_is_device(text, ret_driver, ret_id))
 		return true;
-	}
 	tool_error("\"%s\" is not a device; expected a number or a disk such as /dev/ubdb0", text);
 	return false;
 }
