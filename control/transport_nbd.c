@@ -17,14 +17,21 @@
  *      recovery that time is short: REISSUE_MS. A slow server is not disturbed by it.
  *   3. The device of a dead server stays, and requests wait for ever, until it is disconnected. So
  *      another process watches the server (nbd_watcher.h).
+ *   4. A work item of nbd.ko reads the answers of a queue, for ever. If the kernel is slow to
+ * create threads for these items, a single rescuer thread takes them all, begins with one and never
+ *      gets to the others, whose queues hang. So we send something on each socket, see whether it
+ * is read, and connect again if not.
  */
 #include "transport.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -51,12 +58,18 @@
 #define PAUSE_US      50000
 #define TRIES	      100
 
+/* Limit 4: how often to connect, and how soon the kernel must have begun to read. */
+#define CONNECT_TRIES 20
+#define READ_US	      (2 * G_USEC_PER_SEC)
+#define READ_STEP_US  5000
+
 /* What the handles of a device share. */
 struct shared {
 	gatomicrefcount refs;
 	struct nbd_netlink *netlink;
 	uint32_t id;
-	_Atomic bool started;
+	_Atomic bool started; /* the kernel has the device */
+	bool attached;	      /* and our sockets */
 	struct nbd_description description;
 	int server_fd;	    /* -1: this process is not the server */
 	int watcher_fd;	    /* of nbd_watcher_start(); -1: none */
@@ -189,6 +202,7 @@ static void free_handle(struct transport *transport)
 static int make_pair(struct shared *shared, unsigned q_id)
 {
 	static const int room = SOCKET_BUFFER;
+	const uint32_t magic = htobe32(NBD_SIMPLE_REPLY_MAGIC);
 	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
@@ -199,6 +213,9 @@ static int make_pair(struct shared *shared, unsigned q_id)
 			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	shared->ours[q_id] = fds[0];
 	shared->theirs[q_id] = fds[1];
+	/* The first answer goes on from there (server/fetch_nbd.c). */
+	if (send(fds[0], &magic, sizeof(magic), MSG_NOSIGNAL) != sizeof(magic))
+		return -EIO;
 	return 0;
 }
 
@@ -207,8 +224,8 @@ static int make_pairs(struct shared *shared)
 	unsigned queues = shared->description.info.queues;
 	int res = 0;
 
-	shared->ours = g_new(int, queues);
-	shared->theirs = g_new(int, queues);
+	shared->ours = g_renew(int, shared->ours, queues);
+	shared->theirs = g_renew(int, shared->theirs, queues);
 	memset(shared->ours, -1, queues * sizeof(*shared->ours));
 	memset(shared->theirs, -1, queues * sizeof(*shared->theirs));
 	for (unsigned i = 0; i < queues && !res; i++)
@@ -221,6 +238,26 @@ static int prepare(struct shared *shared)
 {
 	shared->watcher_fd = nbd_watcher_start(shared->id);
 	return shared->watcher_fd < 0 ? shared->watcher_fd : make_pairs(shared);
+}
+
+/*
+ * Whether the kernel reads what we have sent, the beginning of each queue's first answer. It keeps
+ * that until it gets the rest.
+ */
+static bool are_read(const struct shared *shared)
+{
+	unsigned i = 0;
+	int left;
+
+	for (gint64 end = g_get_monotonic_time() + READ_US; g_get_monotonic_time() < end;) {
+		while (i < shared->description.info.queues &&
+		       ioctl(shared->ours[i], SIOCOUTQ, &left) == 0 && !left)
+			i++;
+		if (i == shared->description.info.queues)
+			return true;
+		g_usleep(READ_STEP_US);
+	}
+	return false;
 }
 
 static bool is_hung_up(int fd)
@@ -259,18 +296,6 @@ static int reconnect(struct shared *shared)
 			return res;
 	}
 	return backend ? -EBUSY : -ENODEV;
-}
-
-static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
-{
-	struct shared *shared = shared_of(transport);
-	int res = shared->started ? reconnect(shared) : 0, fd;
-
-	if (res < 0)
-		return error_set(err, res, "%s: cannot connect the kernel again", transport->path);
-	fd = shared->ours[q_id];
-	shared->ours[q_id] = -1;
-	return fd;
 }
 
 /* ---- new devices ---- */
@@ -420,13 +445,11 @@ static int adjust(struct shared *shared)
 	return nbd_description_read(shared->id, &kept) ? 0 : -EOPNOTSUPP;
 }
 
-static int start(struct transport *transport)
+static int connect_once(struct shared *shared)
 {
-	struct shared *shared = shared_of(transport);
 	const struct nbd_description *description = &shared->description;
 	const struct device_params *params = &description->params;
 	unsigned queues = description->info.queues;
-	unsigned timeout = request_timeout(params->request_timeout, false);
 	g_autofree char *backend = nbd_description_to_text(description);
 	const struct nbd_connection connection = {
 		.id = shared->id,
@@ -436,22 +459,70 @@ static int start(struct transport *transport)
 		.size = params->dev_sectors * SECTOR_SIZE,
 		.block_size = params->logical_block_size,
 		.server_flags = server_flags(params),
-		.timeout = queues > 1 ? NEVER_S : timeout,
+		.timeout = queues > 1 ? NEVER_S : request_timeout(params->request_timeout, false),
 		.dead_timeout = dead_timeout(&description->info),
 	};
-	int res;
+	int res = connect_patiently(shared, &connection);
 
-	/* Limit 1. */
-	if (queues > 1 && timeout)
-		return -EOPNOTSUPP;
-	res = connect_patiently(shared, &connection);
 	for (unsigned i = 0; i < queues; i++)
 		close_fd(&shared->theirs[i]);
+	return res;
+}
+
+/* Limit 4. */
+static int connect_queues(struct shared *shared)
+{
+	int res;
+
+	for (unsigned i = 0; i < CONNECT_TRIES; i++) {
+		res = connect_once(shared);
+		if (res < 0 || are_read(shared))
+			return res;
+		nbd_netlink_disconnect(shared->netlink, shared->id);
+		close_sockets(shared);
+		res = make_pairs(shared);
+		if (res < 0)
+			return res;
+	}
+	return -ETIMEDOUT;
+}
+
+/* Of a new device, or of one that is taken over. */
+static int attach(struct shared *shared)
+{
+	int res = shared->started ? reconnect(shared) : connect_queues(shared);
+
+	shared->attached = res == 0;
+	shared->started |= shared->attached;
+	return res;
+}
+
+static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
+{
+	struct shared *shared = shared_of(transport);
+	int res, fd;
+
+	/* Limit 1. */
+	if (shared->description.info.queues > 1 &&
+	    request_timeout(shared->description.params.request_timeout, false))
+		return error_refuse(err, -EOPNOTSUPP,
+				    "%s: nbd has a request timeout only with --queues=1",
+				    transport->path);
+	res = shared->attached ? 0 : attach(shared);
 	if (res < 0)
-		return res;
-	shared->started = true;
-	res = adjust(shared);
-	if (res < 0)
+		return error_set(err, res, "%s: cannot connect the kernel", transport->path);
+	fd = shared->ours[q_id];
+	shared->ours[q_id] = -1;
+	return fd;
+}
+
+/* Requests have been waiting for the queues since those were opened. */
+static int start(struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+	int res = nbd_is_connected(shared->id) ? adjust(shared) : -ENODEV;
+
+	if (res == -EOPNOTSUPP)
 		nbd_netlink_disconnect(shared->netlink, shared->id);
 	return res;
 }

@@ -15,6 +15,8 @@
  * 2. There is at most one receive and one send in flight.
  * 3. The kernel says that it disconnects (NBD_CMD_DISC). If the connection ends without that, the
  *    queue is broken: the kernel may send its requests once more on another connection.
+ * 4. The first bytes of the first answer, the magic number, are in the socket from the start
+ *    (control/transport_nbd.c).
  */
 #include <assert.h>
 #include <endian.h>
@@ -63,6 +65,7 @@ struct nbd_fetch {
 	unsigned nr_gathered, nr_sent;
 	struct iovec *send_iov;
 	struct msghdr send_msg;
+	bool has_answered; /* at least once */
 };
 
 static const struct fetch_config *config_of(const struct nbd_fetch *nbd)
@@ -131,8 +134,12 @@ static void gather(struct nbd_fetch *nbd, struct tag *tag, int32_t result)
 static void put_answer(struct nbd_fetch *nbd, struct tag *tag)
 {
 	struct iovec *iov = &nbd->send_iov[nbd->send_msg.msg_iovlen++];
+	size_t skip;
 
-	*iov = (struct iovec){ &tag->reply, sizeof(tag->reply) };
+	/* Rule 4. */
+	skip = nbd->has_answered ? 0 : sizeof(tag->reply.magic);
+	nbd->has_answered = true;
+	*iov = (struct iovec){ (uint8_t *)&tag->reply + skip, sizeof(tag->reply) - skip };
 	if (tag->desc.op != REQUEST_READ || tag->reply.error)
 		return;
 	iov = &nbd->send_iov[nbd->send_msg.msg_iovlen++];

@@ -31,6 +31,7 @@ struct queue {
 	int kernel, ours; /* the two ends */
 	struct seen seen[MAX_SEEN];
 	unsigned nr_seen;
+	bool heard; /* an answer */
 	int refused;
 	unsigned nr_over;
 	struct coroutine *waiter;
@@ -149,9 +150,12 @@ static void co_hear(struct queue *queue, void *data, size_t bytes)
 
 static void co_expect(struct queue *queue, uint64_t cookie, uint32_t error)
 {
-	struct nbd_simple_reply reply;
+	struct nbd_simple_reply reply = { .magic = htobe32(NBD_SIMPLE_REPLY_MAGIC) };
+	size_t skip = queue->heard ? 0 : sizeof(reply.magic);
 
-	co_hear(queue, &reply, sizeof(reply));
+	/* The beginning of the first answer was sent before. */
+	co_hear(queue, (uint8_t *)&reply + skip, sizeof(reply) - skip);
+	queue->heard = true;
 	g_assert_cmpuint(be32toh(reply.magic), ==, NBD_SIMPLE_REPLY_MAGIC);
 	g_assert_cmpuint(reply.cookie, ==, cookie);
 	g_assert_cmpuint(be32toh(reply.error), ==, error);
