@@ -69,7 +69,7 @@ check-litmus:
 
 demo:
 	tests/setup.sh check
-	tests/vm/demo $(BUILD)
+	tests/vm/demo $(BUILD) $(DRIVER)
 
 # Power cuts with other seeds than those of `make check`.
 check-crash:
