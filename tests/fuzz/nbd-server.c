@@ -27,6 +27,7 @@ static const char contexts[] =
 	"qemu:allocation-depth\0\0\0\24qemu:dirty-bitmap:ab";
 static const char go[] = "IHAVEOPT\0\0\0\7\0\0\0\6\0\0\0\0\0\0";
 
+static struct aio_loop *loop;
 static struct hold_policy hold;
 static _Atomic gint64 no_limit_us = G_MAXINT64;
 static struct nbd_client_bitmap bitmap = { .name = (char *)"ab" };
@@ -59,8 +60,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	g_autoptr(GError) err = NULL;
 	g_autofree char *folder = g_dir_make_tmp("fuzz-nbd-XXXXXX", &err);
-	struct aio_loop *loop = err ? NULL : aio_loop_new(16, &err);
 
+	if (!err)
+		loop = aio_loop_new(16, &err);
 	if (loop && chdir(folder) == 0)
 		aio_loop_run_co(loop, open_co, &err);
 	if (err)
