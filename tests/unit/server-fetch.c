@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fetch.h"
+#include "fetch_wire.h"
 
 #define DEPTH	 8
 #define Q_ID	 3
@@ -40,6 +41,7 @@ void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg),
 int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
 				      unsigned entries, uint16_t group);
 uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag);
+void __wrap_aio_loop_abandon(struct aio_loop *loop);
 
 struct io_uring_sqe *__wrap_aio_get_sqe(struct aio_loop *loop)
 {
@@ -70,6 +72,10 @@ void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg),
 {
 	before_submit = fn;
 	before_submit_arg = arg;
+}
+
+void __wrap_aio_loop_abandon(struct aio_loop *loop)
+{
 }
 
 int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
@@ -147,12 +153,16 @@ static void on_over(void *arg)
 	queue.nr_over++;
 }
 
+/* What the driver is; ubd, if not said otherwise. */
+static struct fetch_wire wire;
+static struct transport_queues driver;
+
 static const struct fetch_events events = { on_request, on_refused, on_over };
 
 static void begin(bool batches)
 {
 	const struct fetch_config config = {
-		.driver = &transport_queues_ubd,
+		.driver = driver.fetch ? &driver : &transport_queues_ubd,
 		.way = DATA_COPY,
 		.batches = batches,
 		.char_fd = char_fd,
@@ -181,6 +191,97 @@ static void end(unsigned nr_over)
 {
 	g_assert_cmpuint(queue.nr_over, ==, nr_over);
 	fetch_free(queue.fetch);
+	driver = (struct transport_queues){ 0 };
+}
+
+/* A driver whose commands stay when its file is closed, and that reports answers in bytes. */
+static void be_like_ublk(void)
+{
+	wire = *transport_queues_ubd.wires[DATA_COPY];
+	wire.answer_bytes = 16;
+	driver = transport_queues_ubd;
+	driver.wires[DATA_COPY] = &wire;
+	driver.keeps_commands = true;
+}
+
+/* ---- commands that the driver keeps ---- */
+
+static void test_abandoned_answers_go_nowhere(void)
+{
+	be_like_ublk();
+	begin(false);
+	sent[2].op->done(sent[2].op, 0, 0);
+	fetch_abandon(queue.fetch);
+	fetch_abandon(queue.fetch);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	/* It comes too late. */
+	sent[3].op->done(sent[3].op, 0, 0);
+	g_assert_cmpuint(queue.nr_ours, ==, 1);
+	fetch_answer(queue.fetch, 2, 512);
+	g_assert_cmpuint(nr_sent, ==, DEPTH);
+	end(1);
+}
+
+static void test_nothing_ours_is_over_at_once(void)
+{
+	be_like_ublk();
+	begin(false);
+	fetch_abandon(queue.fetch);
+	end(1);
+}
+
+/* The commands that carry the last answers may never complete. */
+static void test_the_last_answers_are_sent_but_not_waited_for(void)
+{
+	be_like_ublk();
+	begin(false);
+	sent[0].op->done(sent[0].op, 0, 0);
+	sent[1].op->done(sent[1].op, UBD_IO_RES_ABORT, 0);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	/* A request that came before the end is served. */
+	sent[2].op->done(sent[2].op, 0, 0);
+	sent[3].op->done(sent[3].op, UBD_IO_RES_ABORT, 0);
+	fetch_answer(queue.fetch, 0, 512);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	fetch_answer(queue.fetch, 2, 512);
+	g_assert_cmpuint(nr_sent, ==, DEPTH + 2);
+	g_assert_cmpint(queue.refused, ==, 0);
+	end(1);
+}
+
+static void test_answers_that_were_not_all_taken_are_noticed(void)
+{
+	static const uint16_t tags[] = { 1, 2 };
+	struct sent *fetch, *commit;
+
+	be_like_ublk();
+	fetch = begin_batches();
+	for (int32_t taken = 32; taken >= 16; taken -= 16) {
+		tell_of(fetch, tags, 2);
+		fetch_answer(queue.fetch, 1, 512);
+		fetch_answer(queue.fetch, 2, 512);
+		commit = turn_ends();
+		g_assert_false(commit->op->quiet);
+		commit->op->done(commit->op, taken, 0);
+		g_assert_cmpint(queue.refused, ==, taken == 32 ? 0 : -EIO);
+	}
+	end(0);
+}
+
+static void test_answers_whose_result_counts_are_waited_for(void)
+{
+	static const uint16_t tag = 1;
+	struct sent *fetch, *commit;
+
+	be_like_ublk();
+	fetch = begin_batches();
+	tell_of(fetch, &tag, 1);
+	fetch->op->done(fetch->op, UBD_IO_RES_ABORT, 0);
+	fetch_answer(queue.fetch, tag, 512);
+	commit = turn_ends();
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	commit->op->done(commit->op, 16, 0);
+	end(1);
 }
 
 /* ---- batches ---- */
@@ -508,5 +609,15 @@ int main(int argc, char **argv)
 	g_test_add_func("/fetch/tags/end-one-by-one", test_tags_end_one_by_one);
 	g_test_add_func("/fetch/requests-come-with-what-is-wanted",
 			test_requests_come_with_what_is_wanted);
+	g_test_add_func("/fetch/kept/abandoned-answers-go-nowhere",
+			test_abandoned_answers_go_nowhere);
+	g_test_add_func("/fetch/kept/nothing-ours-is-over-at-once",
+			test_nothing_ours_is_over_at_once);
+	g_test_add_func("/fetch/kept/the-last-answers-are-sent-but-not-waited-for",
+			test_the_last_answers_are_sent_but_not_waited_for);
+	g_test_add_func("/fetch/kept/answers-that-were-not-all-taken-are-noticed",
+			test_answers_that_were_not_all_taken_are_noticed);
+	g_test_add_func("/fetch/kept/answers-whose-result-counts-are-waited-for",
+			test_answers_whose_result_counts_are_waited_for);
 	return g_test_run();
 }
