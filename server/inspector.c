@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include "error.h"
 
@@ -14,22 +15,26 @@ struct inspector {
 	struct image *image;
 	int event_fd;
 	pthread_t thread;
-	GMutex lock;
-	GCond end;
+	/* Not GLib's, which ThreadSanitizer does not know. */
+	pthread_mutex_t lock;
+	pthread_cond_t end;
 	bool ends; /* guarded by lock */
 };
 
 /* False: the thread must end. */
 static bool wait_for_turn(struct inspector *inspector)
 {
-	gint64 turn = g_get_monotonic_time() + INTERVAL_SECONDS * G_USEC_PER_SEC;
+	struct timespec turn;
 	bool ends;
 
-	g_mutex_lock(&inspector->lock);
-	while (!inspector->ends && g_cond_wait_until(&inspector->end, &inspector->lock, turn))
+	clock_gettime(CLOCK_MONOTONIC, &turn);
+	turn.tv_sec += INTERVAL_SECONDS;
+	pthread_mutex_lock(&inspector->lock);
+	while (!inspector->ends &&
+	       pthread_cond_timedwait(&inspector->end, &inspector->lock, &turn) == 0)
 		;
 	ends = inspector->ends;
-	g_mutex_unlock(&inspector->lock);
+	pthread_mutex_unlock(&inspector->lock);
 	return !ends;
 }
 
@@ -51,6 +56,17 @@ static void *inspector_thread(void *arg)
 	return NULL;
 }
 
+static void init_wait(struct inspector *inspector)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&inspector->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&inspector->end, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 struct inspector *inspector_new(struct image *image, int event_fd, GError **err)
 {
 	struct inspector *inspector = g_new0(struct inspector, 1);
@@ -58,8 +74,7 @@ struct inspector *inspector_new(struct image *image, int event_fd, GError **err)
 
 	inspector->image = image;
 	inspector->event_fd = event_fd;
-	g_mutex_init(&inspector->lock);
-	g_cond_init(&inspector->end);
+	init_wait(inspector);
 	error = pthread_create(&inspector->thread, NULL, inspector_thread, inspector);
 	if (!error)
 		return inspector;
@@ -72,12 +87,12 @@ void inspector_free(struct inspector *inspector)
 {
 	if (!inspector)
 		return;
-	g_mutex_lock(&inspector->lock);
+	pthread_mutex_lock(&inspector->lock);
 	inspector->ends = true;
-	g_cond_signal(&inspector->end);
-	g_mutex_unlock(&inspector->lock);
+	pthread_cond_signal(&inspector->end);
+	pthread_mutex_unlock(&inspector->lock);
 	pthread_join(inspector->thread, NULL);
-	g_mutex_clear(&inspector->lock);
-	g_cond_clear(&inspector->end);
+	pthread_mutex_destroy(&inspector->lock);
+	pthread_cond_destroy(&inspector->end);
 	g_free(inspector);
 }

@@ -30,13 +30,13 @@ static void note_failure(struct serve *serve, const struct request_desc *desc, i
 	struct failure *noted = &serve->events.failed[failure.op];
 	bool first;
 
-	g_mutex_lock(&serve->lock);
+	thread_lock(&serve->lock);
 	first = !noted->count;
 	if (first)
 		*noted = failure;
 	else
 		noted->count++;
-	g_mutex_unlock(&serve->lock);
+	thread_unlock(&serve->lock);
 	if (first)
 		tell_main_thread(serve);
 }
@@ -102,9 +102,9 @@ static void co_try_once(struct served *req)
 
 static void note_held(struct serve *serve, const struct request_desc *desc, int error)
 {
-	g_mutex_lock(&serve->lock);
+	thread_lock(&serve->lock);
 	serve->events.held = failure_of(desc, error);
-	g_mutex_unlock(&serve->lock);
+	thread_unlock(&serve->lock);
 	count(&serve->counters.held, 1);
 	tell_main_thread(serve);
 }
@@ -200,22 +200,22 @@ void serve_release(struct serve *serve, enum serve_release release)
 void serve_init(struct serve *serve, const struct serve_config *config)
 {
 	*serve = (struct serve){ .config = *config };
-	g_mutex_init(&serve->lock);
+	thread_lock_init(&serve->lock);
 }
 
 void serve_destroy(struct serve *serve)
 {
-	g_mutex_clear(&serve->lock);
+	thread_lock_destroy(&serve->lock);
 }
 
 struct serve_events serve_poll(struct serve *serve)
 {
 	struct serve_events events;
 
-	g_mutex_lock(&serve->lock);
+	thread_lock(&serve->lock);
 	events = serve->events;
 	memset(serve->events.failed, 0, sizeof(serve->events.failed));
-	g_mutex_unlock(&serve->lock);
+	thread_unlock(&serve->lock);
 	return events;
 }
 

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "colock.h"
 #include "failures.h"
 #include "hold.h"
 #include "image.h"
@@ -61,8 +62,8 @@ struct serve {
 		_Atomic uint64_t requests, failed, read_bytes, written_bytes, held;
 	} counters;
 	_Atomic int release; /* enum serve_release */
-	GMutex lock;
-	struct serve_events events; /* guarded by lock */
+	struct thread_lock lock;
+	struct serve_events events GUARDED_BY(lock);
 };
 
 /* The caller keeps what @config points to until serve_destroy(). */
