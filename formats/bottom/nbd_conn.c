@@ -299,8 +299,11 @@ static void take_handle(struct nbd_conn *conn, struct nbd_handle *h) REQUIRES(co
 	conn->usable = conn->fd >= 0;
 }
 
+/* Before another attempt, after so many since a command succeeded; none after the first. */
 static uint64_t pause_ns(unsigned attempts)
 {
+	if (!attempts)
+		return 0;
 	return attempts > 5 ? LONGEST_PAUSE : MIN(FIRST_PAUSE << attempts, LONGEST_PAUSE);
 }
 
