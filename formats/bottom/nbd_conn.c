@@ -270,9 +270,11 @@ static void co_wait_for_answer(struct nbd_conn *conn, struct call *call) REQUIRE
 static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn->lock)
 {
 	struct call call = { .cmd = cmd };
+	bool refused;
 
 	link_call(conn, &call);
-	if (issue(conn->h, &call) < 0) {
+	refused = issue(conn->h, &call) < 0;
+	if (refused) {
 		call.done = true;
 		call.error = nbd_get_errno() ?: EIO;
 	}
@@ -283,8 +285,8 @@ static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn
 	/* The answer of a server that is about to leave: it has not done this. */
 	if (call.error == ESHUTDOWN)
 		conn->renew = true;
-	/* The last: libnbd's answer if the connection was lost before. */
-	if (call.error == ESHUTDOWN || (call.error == EINVAL && !conn->usable))
+	/* The last: the connection was lost before, or when this was to be sent. */
+	if (call.error == ESHUTDOWN || (refused && !conn->usable))
 		call.error = ENOTCONN;
 	unlink_call(conn, &call);
 	return -call.error;
