@@ -337,8 +337,8 @@ static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) 
 }
 
 /*
- * Sleeps until the next attempt; false if the last one failed and the patience ends before. The lock
- * is dropped meanwhile.
+ * Sleeps until the next attempt; false if the last one failed and the patience ends before. The
+ * lock is dropped meanwhile.
  */
 static bool co_pause(struct nbd_conn *conn, uint64_t end_ns) REQUIRES(conn->lock)
 {
