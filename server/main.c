@@ -536,6 +536,12 @@ static void run_co(void *arg)
 	struct run *run = arg;
 	g_autoptr(GError) err = NULL;
 
+	/* Only ubd has descriptors that are kept. */
+	if (!options->exports) {
+		driver = driver_choose(run->kept_fd >= 0 ? TRANSPORT_UBD : options->driver);
+		if (!options_suit(driver))
+			return;
+	}
 	if (takeover_co_begin(options, driver, run->kept_fd, &takeover, &err) < 0) {
 		report_error("%s", err->message);
 		return;
@@ -585,12 +591,6 @@ int main(int argc, char **argv)
 	if (options->daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
-	}
-	/* Only ubd has descriptors that are kept. */
-	if (!options->exports) {
-		driver = driver_choose(kept_fd >= 0 ? TRANSPORT_UBD : options->driver);
-		if (!options_suit(driver))
-			return EXIT_FAILURE;
 	}
 	prepare_process();
 	return run(kept_fd) ? EXIT_SUCCESS : EXIT_FAILURE;
