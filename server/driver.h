@@ -10,8 +10,7 @@
 
 /*
  * The driver of that name, or the one that is chosen, loaded if this process may do that. If there
- * is none, the preferred one, which then says that it is not loaded. Blocks; call it before there
- * are other threads.
+ * is none, the preferred one, which then says that it is not loaded. It blocks while modprobe runs.
  */
 const struct transport_ops *driver_choose(enum transport_driver wanted);
 
