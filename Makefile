@@ -77,10 +77,10 @@ check-crash:
 	tests/run-all --build $(BUILD) build-plain
 	$(BUILD)/check/plain/tests/crash/crash --seed $(CRASH_SEED) --seconds $(CRASH_SECONDS)
 
-# Each scenario for so long, by both sanitizers; all image tests by AddressSanitizer and by threads.
+# Each scenario for so long, by both sanitizers; all image tests by AddressSanitizer, by threads and with QEMU's tools.
 check-long:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all
+	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-qemu iotests-qemu-raw
 	tests/run-all --build $(BUILD) build-tsan
 	for tree in asan tsan; do \
 		setarch -R tests/stress/run $(BUILD)/check/$$tree --seconds $(STRESS_SECONDS) --seed $(STRESS_SEED) || exit; done
