@@ -32,6 +32,10 @@
 /* Of a command without data; a multiple of all block sizes. */
 #define MAX_RANGE	(1u << 30)
 
+/* In nbd.unsafe. */
+#define DIRTY		1u
+#define FLUSHING	2u
+
 struct nbd {
 	struct image *img;
 	struct nbd_place place;
@@ -43,9 +47,11 @@ struct nbd {
 	_Atomic uint64_t server_size; /* the largest one seen */
 	_Atomic unsigned troubles;    /* IMAGE_TROUBLE_LOST, _CUT */
 	_Atomic unsigned losses;      /* of connections */
-	/* Something has completed that no flush issued since covers, and flushes in flight. */
-	_Atomic bool dirty;
-	_Atomic unsigned flushing;
+	/*
+	 * DIRTY if something has completed that no flush issued since covers, and FLUSHING for each
+	 * flush in flight.
+	 */
+	_Atomic unsigned unsafe;
 };
 
 /* ---- connections ---- */
@@ -99,7 +105,7 @@ static void on_loss(void *arg)
 	struct nbd *nbd = arg;
 
 	atomic_fetch_add(&nbd->losses, 1);
-	if (atomic_load(&nbd->dirty) || atomic_load(&nbd->flushing))
+	if (atomic_load(&nbd->unsafe))
 		note_lost_data(nbd);
 }
 
@@ -272,8 +278,8 @@ static int nbd_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct
  */
 static void set_dirty(struct nbd *nbd, unsigned losses)
 {
-	if (!atomic_load(&nbd->dirty))
-		atomic_store(&nbd->dirty, true);
+	if (!(atomic_load(&nbd->unsafe) & DIRTY))
+		atomic_fetch_or(&nbd->unsafe, DIRTY);
 	if (atomic_load(&nbd->losses) != losses)
 		note_lost_data(nbd);
 }
@@ -328,17 +334,28 @@ static int nbd_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 
 /* ---- flush ---- */
 
+/*
+ * False if there is nothing to flush. Another flush that is in flight may fail, and everything is
+ * dirty again; so it takes one look at both.
+ */
+static bool begin_flush(struct nbd *nbd)
+{
+	unsigned unsafe = atomic_load(&nbd->unsafe);
+
+	while (unsafe &&
+	       !atomic_compare_exchange_weak(&nbd->unsafe, &unsafe, (unsafe & ~DIRTY) + FLUSHING))
+		;
+	return unsafe;
+}
+
 static int co_flush_dirty(struct nbd *nbd)
 {
 	struct nbd_cmd cmd = { .type = NBD_CMD_FLUSH };
-	int ret;
+	int ret = co_run(nbd, &cmd);
 
-	atomic_fetch_add(&nbd->flushing, 1);
-	atomic_store(&nbd->dirty, false);
-	ret = co_run(nbd, &cmd);
 	if (ret)
-		atomic_store(&nbd->dirty, true);
-	atomic_fetch_sub(&nbd->flushing, 1);
+		atomic_fetch_or(&nbd->unsafe, DIRTY);
+	atomic_fetch_sub(&nbd->unsafe, FLUSHING);
 	return ret;
 }
 
@@ -348,8 +365,7 @@ static int nbd_co_flush(struct image *img)
 	struct nbd *nbd = img->opaque;
 	int ret = 0;
 
-	/* Another flush that is in flight may not succeed. */
-	if (nbd->facts.flush && (atomic_load(&nbd->dirty) || atomic_load(&nbd->flushing)))
+	if (nbd->facts.flush && begin_flush(nbd))
 		ret = co_flush_dirty(nbd);
 	return ret ?: atomic_load(&nbd->troubles) & IMAGE_TROUBLE_LOST ? -EIO : 0;
 }
