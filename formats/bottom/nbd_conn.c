@@ -282,9 +282,14 @@ static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn
 	co_wait_for_answer(conn, &call);
 	if (!call.error)
 		conn->attempts = 0;
-	/* The answer of a server that is about to leave: it has not done this. */
-	if (call.error == ESHUTDOWN)
+	/*
+	 * The answer of a server that is about to leave: it has not done this, and may take with it
+	 * what it has not flushed.
+	 */
+	if (call.error == ESHUTDOWN && !conn->renew) {
 		conn->renew = true;
+		conn->ops->lost(conn->arg);
+	}
 	/* The last: the connection was lost before, or when this was to be sent. */
 	if (call.error == ESHUTDOWN || (refused && !conn->usable))
 		call.error = ENOTCONN;
@@ -309,12 +314,21 @@ static uint64_t pause_ns(unsigned attempts)
 	return attempts > 5 ? LONGEST_PAUSE : MIN(FIRST_PAUSE << attempts, LONGEST_PAUSE);
 }
 
+/* Nobody notices that on a connection that is not used. */
+static bool is_hung_up(int fd)
+{
+	struct pollfd wait = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&wait, 1, 0) > 0;
+}
+
 /* One attempt, until @end_ns; the lock is dropped meanwhile. */
 static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) REQUIRES(conn->lock)
 {
 	struct aio_limit limit = { .end_ns = end_ns };
 	struct nbd_handle *h;
 	struct nbd_facts facts;
+	bool was_usable = conn->usable, is_lost = was_usable && is_hung_up(conn->fd);
 	int ret;
 
 	drop_handle(conn);
@@ -324,6 +338,9 @@ static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) 
 	thread_lock(&conn->lock);
 	conn->connecting = false;
 	conn->next_try_ns = aio_ns_from_now(pause_ns(conn->attempts++));
+	/* A connection is not lost by being renewed, unless the server has gone before or since. */
+	if (is_lost || (was_usable && ret))
+		conn->ops->lost(conn->arg);
 	if (!ret) {
 		ret = conn->ops->accept(conn->arg, &facts, err);
 		if (ret)

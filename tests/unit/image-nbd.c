@@ -39,6 +39,8 @@ struct server {
 	_Atomic unsigned flushes;
 	_Atomic unsigned close_after; /* so many requests; 0: never */
 	_Atomic unsigned bad_cookies; /* so many replies have one */
+	_Atomic unsigned leaving;     /* says of so many requests that it is about to leave */
+	_Atomic int last_fd;	      /* of the last client */
 	_Atomic bool refuse;	      /* hang up at once */
 };
 
@@ -172,12 +174,21 @@ static bool answer_status(const struct server *server, int fd, const struct nbd_
 	return reply(fd, request, NBD_REPLY_TYPE_BLOCK_STATUS, status, sizeof(status), 0);
 }
 
+static bool answer_leaving(int fd, const struct nbd_request *request)
+{
+	const struct nbd_chunk_error error = { .error = htobe32(NBD_ESHUTDOWN) };
+
+	return reply(fd, request, NBD_REPLY_TYPE_ERROR, &error, sizeof(error), 0);
+}
+
 static bool answer(struct server *server, int fd, const struct nbd_request *request)
 {
 	uint64_t off = be64toh(request->offset);
 	uint32_t length = be32toh(request->length);
 	uint64_t cookie_mask = server->bad_cookies && server->bad_cookies-- ? 1ull << 40 : 0;
 
+	if (server->leaving && server->leaving--)
+		return answer_leaving(fd, request);
 	switch (be16toh(request->type)) {
 	case NBD_CMD_READ:
 		return answer_read(server, fd, request, cookie_mask);
@@ -212,6 +223,7 @@ static void *serve_client(void *arg)
 	struct nbd_request request;
 	unsigned requests = 0;
 
+	server->last_fd = fd;
 	if (!server->refuse && negotiate(server, fd))
 		while (get(fd, &request, sizeof(request)) &&
 		       (!server->close_after || requests++ < server->close_after) &&
@@ -442,6 +454,58 @@ CO_TEST(test_flushes_only_go_where_there_is_something)
 	server_end(server);
 }
 
+/* ---- servers that leave ---- */
+
+/* What a server had not flushed may be gone with it; flushes say so, unless it was to come back. */
+static void co_write_and_leave(void (*co_leave)(struct server *server, struct image *img),
+			       unsigned reconnect_s, int expected)
+{
+	struct server *server = server_new();
+	struct image *img;
+	char byte = 'x';
+
+	server_start(server);
+	img = co_open_with(IMAGE_RDWR, reconnect_s);
+	g_assert_cmpint(image_co_pwrite(img, 0, 1, &byte, 0), ==, 0);
+	co_leave(server, img);
+	g_assert_cmpuint(server->connections, ==, 2);
+	g_assert_cmpint(image_co_flush(img), ==, expected);
+	image_co_close(img);
+	server_end(server);
+}
+
+static void co_read_from_leaving(struct server *server, struct image *img)
+{
+	char byte;
+
+	server->leaving = 1;
+	g_assert_cmpint(image_co_pread(img, 0, 1, &byte), ==, 0);
+}
+
+CO_TEST(test_a_server_says_that_it_leaves)
+{
+	co_write_and_leave(co_read_from_leaving, 0, -EIO);
+	co_write_and_leave(co_read_from_leaving, 600, 0);
+}
+
+static void co_refresh(struct server *server, struct image *img)
+{
+	g_assert_cmpint(image_co_refresh_size(img), ==, 0);
+}
+
+static void co_refresh_after_end(struct server *server, struct image *img)
+{
+	shutdown(server->last_fd, SHUT_RDWR);
+	co_refresh(server, img);
+}
+
+CO_TEST(test_a_server_leaves_before_its_size_is_read)
+{
+	co_write_and_leave(co_refresh, 0, 0);
+	co_write_and_leave(co_refresh_after_end, 0, -EIO);
+	co_write_and_leave(co_refresh_after_end, 600, 0);
+}
+
 /* ---- many loops ---- */
 
 #define LOOPS	3
@@ -565,6 +629,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/nbd/nonsense", test_nonsense_costs_an_error);
 	g_test_add_func("/nbd/new-size", test_a_new_size_is_seen_when_asked_for);
 	g_test_add_func("/nbd/flushes", test_flushes_only_go_where_there_is_something);
+	g_test_add_func("/nbd/leaving", test_a_server_says_that_it_leaves);
+	g_test_add_func("/nbd/left", test_a_server_leaves_before_its_size_is_read);
 	g_test_add_func("/nbd/one-connection", test_loops_share_a_connection);
 	g_test_add_func("/nbd/multi-conn", test_each_loop_has_a_connection_with_multi_conn);
 	g_test_add_func("/nbd/lost", test_lost_connections_lose_nothing);
