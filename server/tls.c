@@ -253,25 +253,30 @@ ssize_t tls_co_recv(struct tls_session *tls, void *buf, size_t bytes, struct aio
 	}
 }
 
-static int co_send_record(struct tls_session *tls, size_t bytes, struct aio_limit *limit)
+/* More than one if the peer has asked for smaller ones. */
+static int co_send_records(struct tls_session *tls, size_t bytes, struct aio_limit *limit)
 {
-	const void *data = tls->record;
+	const uint8_t *data = tls->record;
+	bool is_begun = false; /* GnuTLS has a record, and goes on with that */
 
-	for (;;) {
-		ssize_t ret = gnutls_record_send(tls->session, data, bytes);
-		int res;
+	while (bytes) {
+		ssize_t ret = gnutls_record_send(tls->session, is_begun ? NULL : data,
+						 is_begun ? 0 : bytes);
+		int res = 0;
 
-		if (ret >= 0)
-			return 0;
-		if (!must_wait(ret))
-			return -EPROTO;
-		res = co_wait_for(tls, POLLOUT, limit);
+		is_begun = must_wait(ret);
+		if (is_begun) {
+			res = co_wait_for(tls, POLLOUT, limit);
+		} else if (ret < 0) {
+			res = -EPROTO;
+		} else {
+			data += ret;
+			bytes -= ret;
+		}
 		if (res < 0)
 			return res;
-		/* It has the rest of the record, and goes on with it. */
-		data = NULL;
-		bytes = 0;
 	}
+	return 0;
 }
 
 /* In as few records as possible: a reply's header does not get its own. */
@@ -294,9 +299,9 @@ int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned n
 			fill += piece;
 			if (fill < RECORD_BYTES)
 				continue;
-			res = co_send_record(tls, fill, limit);
+			res = co_send_records(tls, fill, limit);
 			fill = 0;
 		}
 	}
-	return res ?: fill ? co_send_record(tls, fill, limit) : 0;
+	return res ?: fill ? co_send_records(tls, fill, limit) : 0;
 }
