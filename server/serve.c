@@ -177,10 +177,16 @@ bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
 	return is_worth_a_try(serve, desc, result) && atomic_load(&serve->release) == SERVE_LEAVES;
 }
 
+/* That there is no fast way is an answer. */
+static bool is_failure(const struct request_desc *desc, int res)
+{
+	return res < 0 && !(desc->fast && res == -ENOTSUP);
+}
+
 void serve_done(struct serve *serve, const struct request_desc *desc, int res)
 {
 	count(&serve->counters.requests, 1);
-	if (res < 0) {
+	if (is_failure(desc, res)) {
 		count(&serve->counters.failed, 1);
 		note_failure(serve, desc, -res);
 	} else if (desc->op == REQUEST_READ) {
