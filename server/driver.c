@@ -2,13 +2,36 @@
 /* The choice of a kernel driver; see driver.h. */
 #include "driver.h"
 
-#include <string.h>
+#include <stdarg.h>
 #include <unistd.h>
 
 #include "report.h"
 
 /* The program with which the kernel itself loads modules. */
 #define HELPER_SETTING "/proc/sys/kernel/modprobe"
+
+/* What driver_tell() reports. Main thread. */
+static GPtrArray *notes;
+
+static void note(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+static void note(const char *format, ...)
+{
+	va_list args;
+
+	if (!notes)
+		notes = g_ptr_array_new_with_free_func(g_free);
+	va_start(args, format);
+	g_ptr_array_add(notes, g_strdup_vprintf(format, args));
+	va_end(args);
+}
+
+void driver_tell(void)
+{
+	for (unsigned i = 0; notes && i < notes->len; i++)
+		report_verbose("%s", (const char *)g_ptr_array_index(notes, i));
+	g_clear_pointer(&notes, g_ptr_array_unref);
+}
 
 static bool is_loaded(const struct transport_ops *driver)
 {
@@ -39,16 +62,15 @@ static bool is_usable(const struct transport_ops *driver)
 	bool was_loaded = is_loaded(driver);
 
 	if (!was_loaded && !load(driver)) {
-		report_verbose("driver %s: it is not loaded, and modprobe %s did not load it",
-			       driver->name, driver->module);
+		note("driver %s: it is not loaded, and modprobe %s did not load it", driver->name,
+		     driver->module);
 		return false;
 	}
 	if (driver->get_features(&features, &why) < 0) {
-		report_verbose("driver %s: %s", driver->name, why->message);
+		note("driver %s: %s", driver->name, why->message);
 		return false;
 	}
-	report_verbose("driver %s: %s", driver->name,
-		       was_loaded ? "it is loaded" : "loaded by modprobe");
+	note("driver %s: %s", driver->name, was_loaded ? "it is loaded" : "loaded by modprobe");
 	return true;
 }
 
@@ -56,7 +78,7 @@ const struct transport_ops *driver_choose(enum transport_driver wanted)
 {
 	if (wanted != DRIVER_AUTO) {
 		if (!is_loaded(transports[wanted]) && load(transports[wanted]))
-			report_verbose("driver %s: loaded by modprobe", transports[wanted]->name);
+			note("driver %s: loaded by modprobe", transports[wanted]->name);
 		return transports[wanted];
 	}
 	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)

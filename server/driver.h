@@ -14,4 +14,10 @@
  */
 const struct transport_ops *driver_choose(enum transport_driver wanted);
 
+/*
+ * Reports why it was taken, and others were not, with --verbose. Apart from the choice, because
+ * that comes before messages are written without waiting for a reader. A second time does nothing.
+ */
+void driver_tell(void);
+
 #endif

@@ -247,6 +247,7 @@ static bool start_signals(struct server *server, GError **err)
 	if (server->signal_fd < 0)
 		return false;
 	report_begin();
+	driver_tell();
 	co_group_start(&server->group, signals_co, server);
 	return true;
 }
@@ -543,10 +544,13 @@ static void run_co(void *arg)
 			return;
 	}
 	if (takeover_co_begin(options, driver, run->kept_fd, &takeover, &err) < 0) {
+		driver_tell();
 		report_error("%s", err->message);
 		return;
 	}
 	run->ok = co_serve();
+	/* If the start has failed before. */
+	driver_tell();
 }
 
 static bool run(int kept_fd)
