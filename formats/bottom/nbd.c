@@ -32,9 +32,10 @@
 /* Of a command without data; a multiple of all block sizes. */
 #define MAX_RANGE	(1u << 30)
 
-/* In nbd.unsafe. */
-#define DIRTY		1u
-#define FLUSHING	2u
+/* In nbd.unsafe: a bit for each connection, twice, and a number. */
+#define DIRTY(index)	(UINT64_C(1) << (index))
+#define ALL_DIRTY	(DIRTY(MAX_CONNECTIONS) - 1)
+#define FLUSHING	(UINT64_C(1) << 2 * MAX_CONNECTIONS)
 
 struct nbd {
 	struct image *img;
@@ -48,10 +49,11 @@ struct nbd {
 	_Atomic unsigned troubles;    /* IMAGE_TROUBLE_LOST, _CUT */
 	_Atomic unsigned losses;      /* of connections */
 	/*
-	 * DIRTY if something has completed that no flush issued since covers, and FLUSHING for each
-	 * flush in flight.
+	 * DIRTY for each connection on which something has completed that no flush issued since
+	 * covers; above them, the same for what flushes in flight cover; and FLUSHING for each of
+	 * these.
 	 */
-	_Atomic unsigned unsafe;
+	_Atomic uint64_t unsafe;
 };
 
 /* ---- connections ---- */
@@ -112,11 +114,15 @@ static void on_loss(void *arg)
 static const struct nbd_conn_ops conn_ops = { .accept = on_accept, .lost = on_loss };
 
 /* That of the running loop. */
+static unsigned connection_index(const struct nbd *nbd)
+{
+	return nbd->facts.multi_conn ? aio_loop_id(aio_loop_current()) % MAX_CONNECTIONS : 0;
+}
+
 static struct nbd_conn *connection(struct nbd *nbd)
 {
-	unsigned index = aio_loop_id(aio_loop_current()) % MAX_CONNECTIONS;
-	struct nbd_conn *conn =
-		nbd->facts.multi_conn ? atomic_load(&nbd->conns[index]) : nbd->conns[0];
+	unsigned index = connection_index(nbd);
+	struct nbd_conn *conn = atomic_load(&nbd->conns[index]);
 
 	if (conn)
 		return conn;
@@ -278,8 +284,10 @@ static int nbd_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct
  */
 static void set_dirty(struct nbd *nbd, unsigned losses)
 {
-	if (!(atomic_load(&nbd->unsafe) & DIRTY))
-		atomic_fetch_or(&nbd->unsafe, DIRTY);
+	uint64_t dirty = DIRTY(connection_index(nbd));
+
+	if (!(atomic_load(&nbd->unsafe) & dirty))
+		atomic_fetch_or(&nbd->unsafe, dirty);
 	if (atomic_load(&nbd->losses) != losses)
 		note_lost_data(nbd);
 }
@@ -336,26 +344,51 @@ static int nbd_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 
 /*
  * False if there is nothing to flush. Another flush that is in flight may fail, and everything is
- * dirty again; so it takes one look at both.
+ * dirty again; so it takes one look at both. *ret_dirty: the connections that it must cover.
  */
-static bool begin_flush(struct nbd *nbd)
+static bool begin_flush(struct nbd *nbd, uint64_t *ret_dirty)
 {
-	unsigned unsafe = atomic_load(&nbd->unsafe);
+	uint64_t unsafe = atomic_load(&nbd->unsafe), next;
 
-	while (unsafe &&
-	       !atomic_compare_exchange_weak(&nbd->unsafe, &unsafe, (unsafe & ~DIRTY) + FLUSHING))
-		;
+	do {
+		next = unsafe | (unsafe & ALL_DIRTY) << MAX_CONNECTIONS;
+		next = (next & ~ALL_DIRTY) + FLUSHING;
+	} while (unsafe && !atomic_compare_exchange_weak(&nbd->unsafe, &unsafe, next));
+	*ret_dirty = next >> MAX_CONNECTIONS & ALL_DIRTY;
 	return unsafe;
 }
 
-static int co_flush_dirty(struct nbd *nbd)
+static void end_flush(struct nbd *nbd, uint64_t dirty_again)
+{
+	uint64_t unsafe = atomic_load(&nbd->unsafe), next;
+
+	do {
+		next = (unsafe | dirty_again) - FLUSHING;
+		if (next < FLUSHING)
+			next &= ALL_DIRTY;
+	} while (!atomic_compare_exchange_weak(&nbd->unsafe, &unsafe, next));
+}
+
+/*
+ * A flush on a connection to a server's successor says nothing of what was done on another one,
+ * whose loss nobody has noticed yet.
+ */
+static void look_at_others(struct nbd *nbd, uint64_t dirty)
+{
+	dirty &= ~DIRTY(connection_index(nbd));
+	for (unsigned i = 0; i < MAX_CONNECTIONS; i++)
+		if (dirty & DIRTY(i) && nbd_conn_is_hung_up(nbd->conns[i]))
+			note_lost_data(nbd);
+}
+
+static int co_flush_dirty(struct nbd *nbd, uint64_t dirty)
 {
 	struct nbd_cmd cmd = { .type = NBD_CMD_FLUSH };
 	int ret = co_run(nbd, &cmd);
 
-	if (ret)
-		atomic_fetch_or(&nbd->unsafe, DIRTY);
-	atomic_fetch_sub(&nbd->unsafe, FLUSHING);
+	if (!ret)
+		look_at_others(nbd, dirty);
+	end_flush(nbd, ret ? dirty : 0);
 	return ret;
 }
 
@@ -363,10 +396,11 @@ static int co_flush_dirty(struct nbd *nbd)
 static int nbd_co_flush(struct image *img)
 {
 	struct nbd *nbd = img->opaque;
+	uint64_t dirty;
 	int ret = 0;
 
-	if (nbd->facts.flush && begin_flush(nbd))
-		ret = co_flush_dirty(nbd);
+	if (nbd->facts.flush && begin_flush(nbd, &dirty))
+		ret = co_flush_dirty(nbd, dirty);
 	return ret ?: atomic_load(&nbd->troubles) & IMAGE_TROUBLE_LOST ? -EIO : 0;
 }
 

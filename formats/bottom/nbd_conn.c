@@ -408,6 +408,16 @@ void nbd_conn_renew(struct nbd_conn *conn)
 	thread_unlock(&conn->lock);
 }
 
+bool nbd_conn_is_hung_up(struct nbd_conn *conn)
+{
+	bool ret;
+
+	thread_lock(&conn->lock);
+	ret = conn->usable && is_hung_up(conn->fd);
+	thread_unlock(&conn->lock);
+	return ret;
+}
+
 int nbd_conn_co_open(struct nbd_conn *conn, GError **err)
 {
 	uint64_t end_ns = aio_ns_from_now(conn->patience.open_ns);

@@ -65,6 +65,9 @@ void nbd_conn_renew(struct nbd_conn *conn);
 /* Connects if there is no connection, or if it is to be renewed. 0 or -EIO. */
 int nbd_conn_co_ready(struct nbd_conn *conn);
 
+/* Whether the server has hung up, which only the next command would notice. */
+bool nbd_conn_is_hung_up(struct nbd_conn *conn);
+
 /*
  * Runs the command; after a lost connection again, on a new one. -EIO: there was none in time.
  * Other errors are the server's.

@@ -506,6 +506,44 @@ CO_TEST(test_a_server_leaves_before_its_size_is_read)
 	co_write_and_leave(co_refresh_after_end, 600, 0);
 }
 
+/* On the connection of another loop. */
+static void write_byte(void *arg)
+{
+	char byte = 'x';
+
+	g_assert_cmpint(image_co_pwrite(arg, 0, 1, &byte, 0), ==, 0);
+}
+
+static void *write_thread(void *arg)
+{
+	run_co(write_byte, arg);
+	return NULL;
+}
+
+static void co_flush_elsewhere(unsigned reconnect_s, bool hangs_up, int expected)
+{
+	struct server *server = server_new();
+	struct image *img;
+
+	server->flags |= NBD_FLAG_CAN_MULTI_CONN;
+	server_start(server);
+	img = co_open_with(IMAGE_RDWR, reconnect_s);
+	write_byte(img);
+	g_thread_join(g_thread_new("write", write_thread, img));
+	if (hangs_up)
+		shutdown(server->last_fd, SHUT_RDWR);
+	g_assert_cmpint(image_co_flush(img), ==, expected);
+	image_co_close(img);
+	server_end(server);
+}
+
+CO_TEST(test_a_server_leaves_before_a_flush_on_another_connection)
+{
+	co_flush_elsewhere(0, false, 0);
+	co_flush_elsewhere(0, true, -EIO);
+	co_flush_elsewhere(600, true, 0);
+}
+
 /* ---- many loops ---- */
 
 #define LOOPS	3
@@ -631,6 +669,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/nbd/flushes", test_flushes_only_go_where_there_is_something);
 	g_test_add_func("/nbd/leaving", test_a_server_says_that_it_leaves);
 	g_test_add_func("/nbd/left", test_a_server_leaves_before_its_size_is_read);
+	g_test_add_func("/nbd/left-elsewhere",
+			test_a_server_leaves_before_a_flush_on_another_connection);
 	g_test_add_func("/nbd/one-connection", test_loops_share_a_connection);
 	g_test_add_func("/nbd/multi-conn", test_each_loop_has_a_connection_with_multi_conn);
 	g_test_add_func("/nbd/lost", test_lost_connections_lose_nothing);
