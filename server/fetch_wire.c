@@ -12,14 +12,15 @@
 
 int wire_fetch_begin(struct wire_fetch *wf, const struct fetch_config *config, GError **err)
 {
+	const size_t page = sysconf(_SC_PAGESIZE);
 	size_t bytes;
 	void *map;
 
 	wf->fetch.config = *config;
 	wf->wire = config->driver->wires[config->way];
-	bytes = align_up(config->depth * wf->wire->desc_bytes, sysconf(_SC_PAGESIZE));
+	bytes = align_up(config->depth * wf->wire->desc_bytes, page);
 	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, config->char_fd,
-		   config->q_id * wf->wire->desc_stride);
+		   config->q_id * align_up(wf->wire->desc_stride, page));
 	if (map == MAP_FAILED)
 		return error_set(err, -errno, "queue %u", config->q_id);
 	wf->descs = map;

@@ -34,7 +34,7 @@ struct fetch_entry {
 struct fetch_wire {
 	/* The descriptors: a read-only mapping of the file, one array per queue. */
 	size_t desc_bytes;
-	uint64_t desc_stride; /* from one queue's array to the next */
+	uint64_t desc_stride; /* from one queue's array to the next, rounded up to pages */
 	void (*describe)(const void *desc, struct request_desc *ret_desc);
 
 	/* The result of a command when the queue has ended: ask for nothing more. */
