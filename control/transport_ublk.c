@@ -393,9 +393,9 @@ static int add_device(struct ublk_device *device, struct ublk_dev_info *wire)
 	struct ublk_dev_info again = *wire;
 	int res = command(device, UBLK_ADD_DEV, wire, sizeof(*wire), 0, LIMIT_SECONDS);
 
-	if (res != -EPERM)
+	/* Without CAP_SYS_ADMIN, only devices of this kind may be added; they have no recovery. */
+	if (res != -EPERM || wire->flags & UBLK_RECOVERY)
 		return res;
-	/* Without CAP_SYS_ADMIN, only devices of this kind may be added. */
 	*wire = again;
 	wire->flags |= UBLK_UNPRIVILEGED;
 	return command(device, UBLK_ADD_DEV, wire, sizeof(*wire), 0, LIMIT_SECONDS);
@@ -673,7 +673,10 @@ static int signal_server(struct transport *transport, int pid)
 	return res;
 }
 
-/* The driver's own way also lets the requests end that the server has. */
+/*
+ * The driver's own way also lets the requests end that the server has. Our devices are not added
+ * for it: a server that holds a request would not be told to leave it.
+ */
 static int ask_to_leave(struct transport *transport, int pid)
 {
 	int res = newer_command(transport, UBLK_CAN_QUIESCE, UBLK_QUIESCE_DEV, 0);
@@ -703,8 +706,14 @@ static int quiesce(struct transport *transport)
 /* -EBUSY: the last server's file is still open, or another server is about to recover it. */
 static int take_over(struct transport *transport)
 {
-	int res;
+	struct ublk_dev_info wire;
+	int res = get_wire_info(device_of(transport), &wire);
 
+	if (res < 0)
+		return res;
+	/* Another program's device, whose server must not be asked to leave in vain. */
+	if (wire.flags & UBLK_OTHER_WAYS)
+		return -EOPNOTSUPP;
 	do {
 		res = quiesce(transport);
 		if (res == 0)

@@ -55,6 +55,11 @@ struct ublk_ctrl_cmd {
 #define UBLK_BATCHES	    (1ull << 15)
 #define UBLK_CAN_TRY_STOP   (1ull << 17)
 #define UBLK_NO_PARTITIONS  (1ull << 18)
+/*
+ * What servers of other programs may have asked for, and what changes how requests or their data
+ * come: zero copy by commands of its own, data on demand, zones, integrity data, shared memory.
+ */
+#define UBLK_OTHER_WAYS	    (1ull << 0 | 1ull << 2 | 1ull << 8 | 1ull << 16 | 1ull << 19)
 
 /* ublk_dev_info.state */
 #define UBLK_S_DEAD	    0

@@ -16,7 +16,7 @@ static uint64_t features;
 static struct ublk_dev_info device;
 static struct ublk_params params;
 static bool is_privileged, hangs;
-static unsigned adds, last_limit_s;
+static unsigned adds, recoveries, last_limit_s;
 static char path[64]; /* that the last command named */
 
 int __wrap_open64(const char *name, int flags, ...);
@@ -67,6 +67,9 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		return 0;
 	case UBLK_ADD_DEV:
 		return add_device((struct ublk_dev_info *)payload);
+	case UBLK_START_RECOVERY:
+		recoveries++;
+		return 0;
 	case UBLK_GET_DEV_INFO2:
 		memcpy(payload, &device, sizeof(device));
 		return 0;
@@ -196,6 +199,40 @@ static void test_unprivileged_users_get_such_devices(void)
 	transport_free(transport);
 }
 
+/* The driver would forget it, and tell nobody. */
+static void test_recovery_takes_privileges(void)
+{
+	struct transport_info info = wish();
+
+	play(UINT64_MAX);
+	is_privileged = false;
+	info.recovery = RECOVERY_REISSUE;
+	assert_not_added(info, "not permitted");
+	g_assert_cmpuint(adds, ==, 1);
+}
+
+/* Such a server would get no data, and write what is left in its memory. */
+static void test_other_ways_of_data_are_not_taken_over(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+
+	play(UINT64_MAX);
+	device = (struct ublk_dev_info){
+		.dev_id = 12,
+		.state = UBLK_S_QUIESCED,
+		.flags = UBLK_RECOVERY | 1 << 0, /* UBLK_F_SUPPORT_ZERO_COPY */
+	};
+	recoveries = 0;
+	transport = transport_ublk.open(12, &info, NULL);
+	g_assert_cmpint(transport_take_over(transport), ==, -EOPNOTSUPP);
+	g_assert_cmpuint(recoveries, ==, 0);
+	device.flags = UBLK_RECOVERY;
+	g_assert_cmpint(transport_take_over(transport), ==, 0);
+	g_assert_cmpuint(recoveries, ==, 1);
+	transport_free(transport);
+}
+
 static void test_kernels_that_never_answer(void)
 {
 	play(0);
@@ -264,6 +301,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
 	g_test_add_func("/control-ublk/unprivileged-users-get-such-devices",
 			test_unprivileged_users_get_such_devices);
+	g_test_add_func("/control-ublk/recovery-takes-privileges", test_recovery_takes_privileges);
+	g_test_add_func("/control-ublk/other-ways-of-data-are-not-taken-over",
+			test_other_ways_of_data_are_not_taken_over);
 	g_test_add_func("/control-ublk/kernels-that-never-answer", test_kernels_that_never_answer);
 	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
 	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
