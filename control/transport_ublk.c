@@ -22,6 +22,7 @@
 
 #include "aio.h"
 #include "command_ring.h"
+#include "disk_write_back.h"
 #include "error.h"
 #include "ublk_abi.h"
 
@@ -625,8 +626,21 @@ static int start(struct transport *transport)
 	return simple_command(transport, UBLK_START_DEV, getpid(), START_LIMIT);
 }
 
+/*
+ * STOP_DEV fails what is written while the disk goes, even by a server that answers, if the device
+ * could wait for another server.
+ */
+static void write_back(struct transport *transport)
+{
+	struct transport_info info;
+
+	if (get_info(transport, &info) == 0 && info.recovery && info.state == TRANSPORT_LIVE)
+		disk_write_back(transport->path);
+}
+
 static int stop(struct transport *transport)
 {
+	write_back(transport);
 	return simple_command(transport, UBLK_STOP_DEV, 0, COMMAND_NO_LIMIT);
 }
 
@@ -643,8 +657,12 @@ static int delete (struct transport *transport)
 {
 	gint64 end = g_get_monotonic_time() + DELETE_WAIT_US;
 	struct transport_info info;
-	int res = simple_command(transport, UBLK_DEL_DEV_ASYNC, 0, COMMAND_NO_LIMIT);
+	int res;
 
+	/* The server itself has stopped it, or tried to, and does not answer any more. */
+	if (get_info(transport, &info) == 0 && info.server_pid != getpid())
+		write_back(transport);
+	res = simple_command(transport, UBLK_DEL_DEV_ASYNC, 0, COMMAND_NO_LIMIT);
 	while (res == 0 && get_info(transport, &info) == 0 && g_get_monotonic_time() < end)
 		g_usleep(POLL_US);
 	return res;
