@@ -22,6 +22,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "error.h"
+
 #define NS_PER_MS     UINT64_C(1000000)
 /* Between attempts: the first pause, which doubles up to the longest one. */
 #define FIRST_PAUSE   (50 * NS_PER_MS)
@@ -299,11 +301,21 @@ static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn
 
 /* ---- connecting ---- */
 
-static void take_handle(struct nbd_conn *conn, struct nbd_handle *h) REQUIRES(conn->lock)
+/* 0, or -errno with @err set and the handle closed. */
+static int take_handle(struct nbd_conn *conn, struct nbd_handle *h, GError **err)
+	REQUIRES(conn->lock)
 {
+	int fd = fcntl(nbd_aio_get_fd(h), F_DUPFD_CLOEXEC, 0), ret;
+
+	if (fd < 0) {
+		ret = error_set(err, -errno, "cannot duplicate the socket");
+		nbd_close(h);
+		return ret;
+	}
 	conn->h = h;
-	conn->fd = fcntl(nbd_aio_get_fd(h), F_DUPFD_CLOEXEC, 0);
-	conn->usable = conn->fd >= 0;
+	conn->fd = fd;
+	conn->usable = true;
+	return 0;
 }
 
 /* Before another attempt, after so many since a command succeeded; none after the first. */
@@ -346,7 +358,7 @@ static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) 
 		if (ret)
 			nbd_close(h);
 		else
-			take_handle(conn, h);
+			ret = take_handle(conn, h, err);
 	}
 	conn->failed = ret;
 	co_queue_wake_all(&conn->changed);

@@ -4,6 +4,8 @@
  * are lost, and servers that say what they must not.
  */
 #include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -506,6 +508,37 @@ CO_TEST(test_a_server_leaves_before_its_size_is_read)
 	co_write_and_leave(co_refresh_after_end, 600, 0);
 }
 
+/* Linked with --wrap: there is no descriptor left for a duplicate of the socket. */
+static _Atomic bool no_duplicates;
+
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, long argument);
+
+int __wrap_fcntl64(int fd, int command, long argument)
+{
+	if (command != F_DUPFD_CLOEXEC || !no_duplicates)
+		return __real_fcntl64(fd, command, argument);
+	errno = EMFILE;
+	return -1;
+}
+
+/* Otherwise the request would wait for ever. */
+CO_TEST(test_a_connection_without_a_descriptor_has_failed)
+{
+	struct server *server = server_new();
+	struct image *img;
+	char byte;
+
+	server_start(server);
+	img = co_open_with(0, 0);
+	shutdown(server->last_fd, SHUT_RDWR);
+	no_duplicates = true;
+	g_assert_cmpint(image_co_pread(img, 0, 1, &byte), ==, -EIO);
+	no_duplicates = false;
+	image_co_close(img);
+	server_end(server);
+}
+
 /* On the connection of another loop. */
 static void write_byte(void *arg)
 {
@@ -669,6 +702,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nbd/flushes", test_flushes_only_go_where_there_is_something);
 	g_test_add_func("/nbd/leaving", test_a_server_says_that_it_leaves);
 	g_test_add_func("/nbd/left", test_a_server_leaves_before_its_size_is_read);
+	g_test_add_func("/nbd/no-descriptor", test_a_connection_without_a_descriptor_has_failed);
 	g_test_add_func("/nbd/left-elsewhere",
 			test_a_server_leaves_before_a_flush_on_another_connection);
 	g_test_add_func("/nbd/one-connection", test_loops_share_a_connection);
