@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "align.h"
+#include "disk_write_back.h"
 #include "error.h"
 #include "nbd_description.h"
 #include "nbd_netlink.h"
@@ -589,10 +590,15 @@ static int get_identity(struct transport *transport, struct identity *ret_identi
 	return 0;
 }
 
+/* The driver fails what is written while it disconnects. */
 static int stop(struct transport *transport)
 {
 	struct shared *shared = shared_of(transport);
+	struct transport_info info;
 
+	get_info(transport, &info);
+	if (info.state == TRANSPORT_LIVE)
+		disk_write_back(transport->path);
 	return nbd_is_connected(shared->id) ? nbd_netlink_disconnect(shared->netlink, shared->id)
 					    : 0;
 }
