@@ -21,6 +21,7 @@ struct nbd_netlink {
 	struct io_uring ring;
 	bool has_ring;
 	int personality;
+	struct io_uring_sqe *unsent; /* of a command that the kernel has not taken */
 };
 
 /* ---- the ring ---- */
@@ -72,7 +73,7 @@ static int send_message(struct nbd_netlink *nl, struct nl_msg *msg)
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 	};
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&nl->ring);
+	struct io_uring_sqe *sqe = nl->unsent ?: io_uring_get_sqe(&nl->ring);
 	struct io_uring_cqe *cqe;
 	int res;
 
@@ -80,8 +81,9 @@ static int send_message(struct nbd_netlink *nl, struct nl_msg *msg)
 	sqe->flags |= IOSQE_FIXED_FILE;
 	sqe->personality = nl->personality;
 	res = io_uring_submit(&nl->ring);
-	if (res < 0)
-		return res;
+	nl->unsent = io_uring_sq_ready(&nl->ring) ? sqe : NULL;
+	if (nl->unsent)
+		return MIN(res, -EAGAIN);
 	do {
 		res = io_uring_wait_cqe(&nl->ring, &cqe);
 	} while (res == -EINTR);

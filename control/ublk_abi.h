@@ -2,7 +2,7 @@
 /*
  * The interface of Linux's ublk, as far as it is used here: numbers and structs of the kernel's
  * <linux/ublk_cmd.h>, of which distributions may have an older copy than the kernel that runs.
- * tests/unit/control-ublk-abi.c compares them with those numbers that the interface is known by.
+ * tests/unit/control-transport-ublk.c compares what is sent with the bytes that the kernel expects.
  */
 #ifndef UBD_UBLK_ABI_H
 #define UBD_UBLK_ABI_H
