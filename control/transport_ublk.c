@@ -142,7 +142,9 @@ static int open_control_node(GError **err)
 #define RESERVE 4
 
 static GMutex idle_lock;
-static GSList *idle_rings; /* guarded by idle_lock */
+/* Guarded by idle_lock. */
+static GSList *idle_rings;
+static GSList *stuck_devices; /* the kernel may still write to what their commands name */
 
 static int add_rings(GError **err)
 {
@@ -176,10 +178,10 @@ static struct command_ring *take_ring(GError **err)
 	return ring;
 }
 
-static void put_ring(struct command_ring *ring)
+static void put(GSList **list, void *item)
 {
 	g_mutex_lock(&idle_lock);
-	idle_rings = g_slist_prepend(idle_rings, ring);
+	*list = g_slist_prepend(*list, item);
 	g_mutex_unlock(&idle_lock);
 }
 
@@ -189,10 +191,11 @@ static void free_handle(struct transport *transport)
 {
 	struct ublk_device *device = device_of(transport);
 
-	/* The kernel may still write to the memory of a command that it has not answered. */
-	if (device->ring->stuck)
+	if (device->ring->stuck) {
+		put(&stuck_devices, device);
 		return;
-	put_ring(device->ring);
+	}
+	put(&idle_rings, device->ring);
 	g_free(device);
 }
 

@@ -36,14 +36,19 @@ int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int f
 	return 0;
 }
 
-static int add_device(struct ublk_dev_info *info)
+/* @info: a struct ublk_dev_info, at any address. */
+static int add_device(void *info)
 {
+	struct ublk_dev_info wanted;
+
+	memcpy(&wanted, info, sizeof(wanted));
 	adds++;
-	if (!is_privileged && !(info->flags & UBLK_UNPRIVILEGED))
+	if (!is_privileged && !(wanted.flags & UBLK_UNPRIVILEGED))
 		return -EPERM;
-	device = *info;
-	device.dev_id = info->dev_id = 12;
-	device.nr_hw_queues = info->nr_hw_queues = 1;
+	device = wanted;
+	device.dev_id = 12;
+	device.nr_hw_queues = 1;
+	memcpy(info, &device, sizeof(device));
 	return 0;
 }
 
@@ -52,6 +57,7 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 {
 	const struct ublk_ctrl_cmd *cmd = arg;
 	char *memory = (char *)(uintptr_t)cmd->addr, *payload = memory + cmd->dev_path_len;
+	uint32_t len;
 
 	g_assert_cmpuint(cmd_bytes, ==, 32);
 	g_assert_cmpuint(cmd->queue_id, ==, 0xffff);
@@ -66,7 +72,7 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		memcpy(payload, &features, sizeof(features));
 		return 0;
 	case UBLK_ADD_DEV:
-		return add_device((struct ublk_dev_info *)payload);
+		return add_device(payload);
 	case UBLK_START_RECOVERY:
 		recoveries++;
 		return 0;
@@ -77,7 +83,8 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		memcpy(&params, payload, sizeof(params));
 		return 0;
 	case UBLK_GET_PARAMS:
-		g_assert_cmpuint(((struct ublk_params *)payload)->len, ==, sizeof(params));
+		memcpy(&len, payload + offsetof(struct ublk_params, len), sizeof(len));
+		g_assert_cmpuint(len, ==, sizeof(params));
 		memcpy(payload, &params, sizeof(params));
 		return 0;
 	default:
