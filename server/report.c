@@ -173,7 +173,8 @@ void report_to_syslog(void)
 static void hand_over(struct message *message)
 {
 	thread_lock(&guard);
-	if (g_queue_get_length(&waiting) < MAX_WAITING) {
+	/* Once one is lost, all are until that is said, so that it is said in its place. */
+	if (!lost && g_queue_get_length(&waiting) < MAX_WAITING) {
 		g_queue_push_tail(&waiting, message);
 	} else {
 		lost++;
