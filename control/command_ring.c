@@ -6,8 +6,11 @@
 #include <glib.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "kept_ring.h"
+
+#define RING_ENTRIES 4
 
 /* 0 or -errno. After an error the kernel has not seen the command. */
 static int send_command(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
@@ -86,45 +89,20 @@ int command_ring_init(struct command_ring *cr, unsigned flags)
 {
 	*cr = (struct command_ring){ 0 };
 	keep_worker();
-	return io_uring_queue_init(4, &cr->ring, flags);
-}
-
-/* liburing 2.3 declares functions for these, but does not export them. */
-static int ring_register(struct io_uring *ring, unsigned op, void *arg, unsigned count)
-{
-	return syscall(__NR_io_uring_register, ring->ring_fd, op, arg, count) < 0 ? -errno : 0;
-}
-
-/* Without them, whoever takes over this process could do anything with the rights that are kept. */
-static int restrict_ring(struct io_uring *ring)
-{
-	struct io_uring_restriction limits[] = {
-		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_URING_CMD },
-		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE },
-	};
-
-	int res = ring_register(ring, IORING_REGISTER_RESTRICTIONS, limits, G_N_ELEMENTS(limits));
-
-	return res ?: ring_register(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	return io_uring_queue_init(RING_ENTRIES, &cr->ring, flags);
 }
 
 int command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd)
 {
-	int res = command_ring_init(cr, flags | IORING_SETUP_R_DISABLED);
+	int res;
 
+	*cr = (struct command_ring){ .kept = true };
+	keep_worker();
+	res = kept_ring_init(&cr->ring, RING_ENTRIES, flags, fd, IORING_OP_URING_CMD);
 	if (res < 0)
 		return res;
-	cr->kept = true;
-	res = io_uring_register_files(&cr->ring, &fd, 1);
-	if (res == 0)
-		res = io_uring_register_personality(&cr->ring);
-	if (res > 0) {
-		cr->personality = res;
-		res = restrict_ring(&cr->ring);
-	}
-	if (res < 0)
-		command_ring_exit(cr);
-	return res;
+	cr->personality = res;
+	return 0;
 }
 
 void command_ring_exit(struct command_ring *cr)

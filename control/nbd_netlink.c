@@ -9,10 +9,10 @@
 #include <netlink/genl/genl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "kept_ring.h"
 
 struct nbd_netlink {
 	GMutex lock; /* one command at a time */
@@ -26,40 +26,13 @@ struct nbd_netlink {
 
 /* ---- the ring ---- */
 
-/* liburing 2.3 declares functions for what is registered here, but does not export them. */
-static int register_with(struct io_uring *ring, unsigned opcode, void *arg, unsigned count)
-{
-	return syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, count) < 0 ? -errno : 0;
-}
-
-/*
- * What the kernel does for this ring: send messages on its only file, the netlink socket. It cannot
- * be given another file or other credentials.
- */
-static int restrict_ring(struct io_uring *ring)
-{
-	struct io_uring_restriction all[] = {
-		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_SENDMSG },
-		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE },
-	};
-
-	return register_with(ring, IORING_REGISTER_RESTRICTIONS, all, G_N_ELEMENTS(all))
-		       ?: register_with(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-}
-
+/* It can send messages on the netlink socket, and nothing else. */
 static int make_ring(struct nbd_netlink *nl)
 {
-	int fd = nl_socket_get_fd(nl->sock), res;
-
-	res = io_uring_queue_init(1, &nl->ring, IORING_SETUP_R_DISABLED);
-	if (res < 0)
-		return res;
-	nl->has_ring = true;
-	res = io_uring_register_files(&nl->ring, &fd, 1);
-	if (res < 0)
-		return res;
-	nl->personality = io_uring_register_personality(&nl->ring);
-	return nl->personality < 0 ? nl->personality : restrict_ring(&nl->ring);
+	nl->personality =
+		kept_ring_init(&nl->ring, 1, 0, nl_socket_get_fd(nl->sock), IORING_OP_SENDMSG);
+	nl->has_ring = nl->personality >= 0;
+	return nl->has_ring ? 0 : nl->personality;
 }
 
 /* With the credentials of the past. */

@@ -11,6 +11,7 @@
 
 #include "control.h"
 #include "error.h"
+#include "transport_flags.h"
 
 #define DISK_NAME  "ubdb"
 #define SYSFS	   "/sys/class/ubd/"
@@ -34,6 +35,15 @@ static struct control *control_of(const struct transport *transport)
 
 /* ---- devices ---- */
 
+static const struct transport_flags bits = {
+	.user_copy = UBD_F_USER_COPY,
+	.zero_copy = UBD_F_ZERO_COPY,
+	.batches = UBD_F_BATCH,
+	.recovery = UBD_F_USER_RECOVERY,
+	.reissue = UBD_F_USER_RECOVERY_REISSUE,
+	.fail_io = UBD_F_USER_RECOVERY_FAIL_IO,
+};
+
 static int get_features(unsigned *ret_features, GError **err)
 {
 	uint64_t offered;
@@ -41,24 +51,9 @@ static int get_features(unsigned *ret_features, GError **err)
 
 	if (res < 0)
 		return res;
-	*ret_features = (offered & UBD_F_USER_COPY ? TRANSPORT_USER_COPY : 0) |
-			(offered & UBD_F_ZERO_COPY ? TRANSPORT_ZERO_COPY : 0) |
-			(offered & UBD_F_BATCH ? TRANSPORT_BATCHES : 0);
+	*ret_features = flags_to_features(&bits, offered);
 	return 0;
 }
-
-static const uint64_t data_flags[] = {
-	[DATA_COPY] = 0,
-	[DATA_USER_COPY] = UBD_F_USER_COPY,
-	[DATA_ZERO_COPY] = UBD_F_USER_COPY | UBD_F_ZERO_COPY,
-};
-
-static const uint64_t recovery_flags[] = {
-	[RECOVERY_NONE] = 0,
-	[RECOVERY_FAIL] = UBD_F_USER_RECOVERY,
-	[RECOVERY_REISSUE] = UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_REISSUE,
-	[RECOVERY_FAIL_IO] = UBD_F_USER_RECOVERY | UBD_F_USER_RECOVERY_FAIL_IO,
-};
 
 static const enum transport_state states[] = {
 	[UBD_S_DEV_ADDED] = TRANSPORT_ADDED,	       [UBD_S_DEV_LIVE] = TRANSPORT_LIVE,
@@ -73,27 +68,12 @@ static struct ubdsrv_ctrl_dev_info wire_info(const struct transport_info *info)
 		.queue_depth = info->depth,
 		.dev_id = info->id,
 		.max_io_bytes = info->max_io_bytes,
-		.flags = data_flags[info->data] | recovery_flags[info->recovery] |
+		.flags = flags_of_data(&bits, info->data) |
+			 flags_of_recovery(&bits, info->recovery) |
 			 (info->batches ? UBD_F_BATCH : 0) |
 			 (info->no_partition_scan ? UBD_F_NO_AUTO_PART_SCAN : 0),
 		.recovery_timeout = info->recovery_timeout,
 	};
-}
-
-static enum data_way data_of(uint64_t flags)
-{
-	if (flags & UBD_F_ZERO_COPY)
-		return DATA_ZERO_COPY;
-	return flags & UBD_F_USER_COPY ? DATA_USER_COPY : DATA_COPY;
-}
-
-static enum recovery recovery_of(uint64_t flags)
-{
-	if (flags & UBD_F_USER_RECOVERY_REISSUE)
-		return RECOVERY_REISSUE;
-	if (flags & UBD_F_USER_RECOVERY_FAIL_IO)
-		return RECOVERY_FAIL_IO;
-	return flags & UBD_F_USER_RECOVERY ? RECOVERY_FAIL : RECOVERY_NONE;
 }
 
 static struct transport_info info_of(const struct ubdsrv_ctrl_dev_info *wire_info)
@@ -103,9 +83,9 @@ static struct transport_info info_of(const struct ubdsrv_ctrl_dev_info *wire_inf
 		.queues = wire_info->nr_hw_queues,
 		.depth = wire_info->queue_depth,
 		.max_io_bytes = wire_info->max_io_bytes,
-		.data = data_of(wire_info->flags),
+		.data = flags_to_data(&bits, wire_info->flags),
 		.batches = wire_info->flags & UBD_F_BATCH,
-		.recovery = recovery_of(wire_info->flags),
+		.recovery = flags_to_recovery(&bits, wire_info->flags),
 		.recovery_timeout = wire_info->recovery_timeout,
 		.no_partition_scan = wire_info->flags & UBD_F_NO_AUTO_PART_SCAN,
 		.state = wire_info->state < G_N_ELEMENTS(states) ? states[wire_info->state]

@@ -24,6 +24,7 @@
 #include "command_ring.h"
 #include "disk_write_back.h"
 #include "error.h"
+#include "transport_flags.h"
 #include "ublk_abi.h"
 
 #define CONTROL_NODE   "/dev/ublk-control"
@@ -233,6 +234,15 @@ static const char *reason(int res)
 
 /* ---- features ---- */
 
+static const struct transport_flags bits = {
+	.user_copy = UBLK_USER_COPY,
+	.zero_copy = UBLK_AUTO_BUF_REG,
+	.batches = UBLK_BATCHES,
+	.recovery = UBLK_RECOVERY,
+	.reissue = UBLK_REISSUE,
+	.fail_io = UBLK_FAIL_IO,
+};
+
 static int get_kernel_features(uint64_t *ret_features, GError **err)
 {
 	struct ublk_device *device = new_device(UBLK_ANY_ID, err);
@@ -260,27 +270,11 @@ static int get_features(unsigned *ret_features, GError **err)
 
 	if (res < 0)
 		return res;
-	*ret_features = (offered & UBLK_USER_COPY ? TRANSPORT_USER_COPY : 0) |
-			(offered & UBLK_AUTO_BUF_REG ? TRANSPORT_ZERO_COPY : 0) |
-			(offered & UBLK_BATCHES ? TRANSPORT_BATCHES : 0);
+	*ret_features = flags_to_features(&bits, offered);
 	return 0;
 }
 
 /* ---- what is told about a device ---- */
-
-static const uint64_t data_flags[] = {
-	[DATA_COPY] = 0,
-	[DATA_USER_COPY] = UBLK_USER_COPY,
-	/* What cannot be registered is copied. */
-	[DATA_ZERO_COPY] = UBLK_USER_COPY | UBLK_AUTO_BUF_REG,
-};
-
-static const uint64_t recovery_flags[] = {
-	[RECOVERY_NONE] = 0,
-	[RECOVERY_FAIL] = UBLK_RECOVERY,
-	[RECOVERY_REISSUE] = UBLK_RECOVERY | UBLK_REISSUE,
-	[RECOVERY_FAIL_IO] = UBLK_RECOVERY | UBLK_FAIL_IO,
-};
 
 static const enum transport_state states[] = {
 	/* Not yet started, too: the driver does not tell. */
@@ -290,22 +284,6 @@ static const enum transport_state states[] = {
 	[UBLK_S_FAIL_IO] = TRANSPORT_QUIESCED,
 };
 
-static enum data_way data_of(uint64_t flags)
-{
-	if (flags & UBLK_AUTO_BUF_REG)
-		return DATA_ZERO_COPY;
-	return flags & UBLK_USER_COPY ? DATA_USER_COPY : DATA_COPY;
-}
-
-static enum recovery recovery_of(uint64_t flags)
-{
-	if (flags & UBLK_REISSUE)
-		return RECOVERY_REISSUE;
-	if (flags & UBLK_FAIL_IO)
-		return RECOVERY_FAIL_IO;
-	return flags & UBLK_RECOVERY ? RECOVERY_FAIL : RECOVERY_NONE;
-}
-
 static struct transport_info info_of(const struct ublk_dev_info *wire)
 {
 	return (struct transport_info){
@@ -313,9 +291,9 @@ static struct transport_info info_of(const struct ublk_dev_info *wire)
 		.queues = wire->nr_hw_queues,
 		.depth = wire->queue_depth,
 		.max_io_bytes = wire->max_io_buf_bytes,
-		.data = data_of(wire->flags),
+		.data = flags_to_data(&bits, wire->flags),
 		.batches = wire->flags & UBLK_BATCHES,
-		.recovery = recovery_of(wire->flags),
+		.recovery = flags_to_recovery(&bits, wire->flags),
 		.no_partition_scan = wire->flags & UBLK_NO_PARTITIONS,
 		.state = wire->state < G_N_ELEMENTS(states) ? states[wire->state]
 							    : TRANSPORT_STOPPED,
@@ -358,14 +336,15 @@ static int get_identity(struct transport *transport, struct identity *ret_identi
 
 static int refuse_lacking(const struct transport_info *info, GError **err)
 {
-	uint64_t wanted = data_flags[info->data] | recovery_flags[info->recovery] |
+	uint64_t wanted = flags_of_data(&bits, info->data) |
+			  flags_of_recovery(&bits, info->recovery) |
 			  (info->batches ? UBLK_BATCHES : 0);
 	uint64_t offered;
 	int res = get_kernel_features(&offered, err);
 
 	if (res < 0)
 		return res;
-	if (recovery_flags[info->recovery] & ~offered)
+	if (flags_of_recovery(&bits, info->recovery) & ~offered)
 		return transport_lacks(&transport_ublk, "this mode of recovery on this kernel",
 				       err);
 	if (info->no_partition_scan && !(offered & UBLK_NO_PARTITIONS))
@@ -424,8 +403,8 @@ static struct transport *add(struct transport_info *info, const struct identity 
 		.queue_depth = info->depth,
 		.dev_id = info->id,
 		.max_io_buf_bytes = info->max_io_bytes,
-		.flags = UBLK_IOCTL_ENCODE | data_flags[info->data] |
-			 recovery_flags[info->recovery] | batch_flag(info) |
+		.flags = UBLK_IOCTL_ENCODE | flags_of_data(&bits, info->data) |
+			 flags_of_recovery(&bits, info->recovery) | batch_flag(info) |
 			 (info->no_partition_scan ? UBLK_NO_PARTITIONS : 0),
 	};
 	struct ublk_device *device;

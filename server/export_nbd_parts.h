@@ -12,7 +12,7 @@
 #include "channel.h"
 #include "export_nbd.h"
 #include "image.h"
-#include "nbd_protocol.h"
+#include "nbd_wire.h"
 #include "request_desc.h"
 #include "serve.h"
 

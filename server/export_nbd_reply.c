@@ -121,39 +121,11 @@ void nbd_client_add_chunk(struct nbd_client_request *req, uint16_t type, bool is
 	add_iovec(req, data, bytes);
 }
 
-/* The protocol's numbers are Linux's, of which it has a few. */
-static uint32_t wire_error(int res)
-{
-	switch (res) {
-	case 0:
-		return NBD_SUCCESS;
-	case -EPERM:
-	case -EROFS:
-		return NBD_EPERM;
-	case -ENOMEM:
-		return NBD_ENOMEM;
-	case -ENOSPC:
-	case -EDQUOT:
-	case -EFBIG:
-		return NBD_ENOSPC;
-	case -EOVERFLOW:
-		return NBD_EOVERFLOW;
-	case -ENOTSUP:
-		return NBD_ENOTSUP;
-	case -ESHUTDOWN:
-		return NBD_ESHUTDOWN;
-	case -EINVAL:
-		return NBD_EINVAL;
-	default:
-		return NBD_EIO;
-	}
-}
-
 void nbd_client_add_simple(struct nbd_client_request *req, int res, void *data, size_t bytes)
 {
 	const struct nbd_simple_reply reply = {
 		.magic = htobe32(NBD_SIMPLE_REPLY_MAGIC),
-		.error = htobe32(wire_error(res)),
+		.error = htobe32(nbd_error_of(res)),
 		.cookie = req->cookie,
 	};
 	uint8_t *to = req->heads[req->nr_heads++];
@@ -165,7 +137,7 @@ void nbd_client_add_simple(struct nbd_client_request *req, int res, void *data, 
 
 void nbd_client_add_error(struct nbd_client_request *req, int res)
 {
-	const struct nbd_chunk_error error = { .error = htobe32(wire_error(res)) };
+	const struct nbd_chunk_error error = { .error = htobe32(nbd_error_of(res)) };
 
 	if (req->client->structured &&
 	    (req->type == NBD_CMD_READ || req->type == NBD_CMD_BLOCK_STATUS))

@@ -290,37 +290,13 @@ static int co_receive_data(struct nbd_client_request *req)
 	return has < bytes ? co_receive_rest(client, req->buf + has, bytes - has) : 0;
 }
 
-static enum request_op op_of(uint16_t type)
-{
-	switch (type) {
-	case NBD_CMD_READ:
-		return REQUEST_READ;
-	case NBD_CMD_WRITE:
-		return REQUEST_WRITE;
-	case NBD_CMD_FLUSH:
-		return REQUEST_FLUSH;
-	case NBD_CMD_TRIM:
-		return REQUEST_DISCARD;
-	case NBD_CMD_WRITE_ZEROES:
-		return REQUEST_WRITE_ZEROES;
-	default:
-		return REQUEST_UNKNOWN;
-	}
-}
-
 static void take_header(struct nbd_client_request *req, const struct nbd_request *header)
 {
 	req->cookie = header->cookie;
 	req->type = be16toh(header->type);
 	req->flags = be16toh(header->flags);
-	req->desc = (struct request_desc){
-		.op = op_of(req->type),
-		.fua = req->flags & NBD_CMD_FLAG_FUA,
-		.may_unmap = req->client->settings->discard && !(req->flags & NBD_CMD_FLAG_NO_HOLE),
-		.fast = req->flags & NBD_CMD_FLAG_FAST_ZERO,
-		.guest_off = be64toh(header->offset),
-		.bytes = be32toh(header->length),
-	};
+	req->desc = nbd_request_desc(header);
+	req->desc.may_unmap &= req->client->settings->discard;
 }
 
 /* Receives a request and starts it; -errno: there will be no more. */

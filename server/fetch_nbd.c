@@ -29,7 +29,7 @@
 #include "container_of.h"
 #include "error.h"
 #include "fetch_way.h"
-#include "nbd_protocol.h"
+#include "nbd_wire.h"
 
 /* Requests of 4 KiB with data: 15 of them. Copying more than that would not be cheap. */
 #define CHUNK_BYTES (64u << 10)
@@ -102,32 +102,10 @@ static void end(struct nbd_fetch *nbd, int error)
 
 /* ---- answers ---- */
 
-/* The wire has its own numbers, which are Linux's as far as there are any. */
-static uint32_t error_of(int32_t result)
-{
-	switch (result) {
-	case -EPERM:
-	case -EROFS:
-		return NBD_EPERM;
-	case -ENOMEM:
-		return NBD_ENOMEM;
-	case -EINVAL:
-		return NBD_EINVAL;
-	case -ENOSPC:
-	case -EDQUOT:
-	case -EFBIG:
-		return NBD_ENOSPC;
-	case -EOPNOTSUPP:
-		return NBD_ENOTSUP;
-	default:
-		return result < 0 ? NBD_EIO : NBD_SUCCESS;
-	}
-}
-
 static void gather(struct nbd_fetch *nbd, struct tag *tag, int32_t result)
 {
 	assert(nbd->nr_gathered < config_of(nbd)->depth);
-	tag->reply.error = htobe32(error_of(result));
+	tag->reply.error = htobe32(nbd_error_of(result));
 	nbd->gathered[nbd->nr_gathered++] = number_of(nbd, tag);
 }
 
@@ -226,24 +204,6 @@ static void nbd_leave(struct fetch *fetch, uint16_t tag)
 
 /* ---- requests ---- */
 
-static enum request_op op_of(unsigned type)
-{
-	switch (type) {
-	case NBD_CMD_READ:
-		return REQUEST_READ;
-	case NBD_CMD_WRITE:
-		return REQUEST_WRITE;
-	case NBD_CMD_FLUSH:
-		return REQUEST_FLUSH;
-	case NBD_CMD_TRIM:
-		return REQUEST_DISCARD;
-	case NBD_CMD_WRITE_ZEROES:
-		return REQUEST_WRITE_ZEROES;
-	default:
-		return REQUEST_UNKNOWN;
-	}
-}
-
 static bool has_data(const struct request_desc *desc)
 {
 	return desc->op == REQUEST_READ || desc->op == REQUEST_WRITE;
@@ -266,16 +226,9 @@ static void hand_over(struct nbd_fetch *nbd, struct tag *tag)
 static void begin_request(struct nbd_fetch *nbd, const struct nbd_request *wire)
 {
 	struct tag *tag = &nbd->tags[nbd->free_tags[--nbd->nr_free]];
-	unsigned flags = be16toh(wire->flags);
 
 	tag->reply.cookie = wire->cookie;
-	tag->desc = (struct request_desc){
-		.op = op_of(be16toh(wire->type)),
-		.fua = flags & NBD_CMD_FLAG_FUA,
-		.may_unmap = !(flags & NBD_CMD_FLAG_NO_HOLE),
-		.guest_off = be64toh(wire->offset),
-		.bytes = be32toh(wire->length),
-	};
+	tag->desc = nbd_request_desc(wire);
 	if (tag->desc.op == REQUEST_WRITE && tag->desc.bytes) {
 		nbd->writing = tag;
 		nbd->missing = tag->desc.bytes;
