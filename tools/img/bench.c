@@ -15,6 +15,7 @@
 #include "cache_mode.h"
 #include "colock.h"
 #include "img.h"
+#include "loops.h"
 #include "progress.h"
 
 #define MAX_DEPTH    4096
@@ -51,8 +52,6 @@ struct bench {
 /* One loop and what runs on it; only touched by its thread. */
 struct bench_queue {
 	struct bench *bench;
-	struct aio_loop *loop;
-	GThread *thread;	    /* NULL for the loop of main() */
 	_Atomic uint64_t remaining; /* read by others, to show the progress */
 	unsigned in_flight;
 	unsigned started, ended; /* workers */
@@ -200,12 +199,6 @@ static void queue_co(void *arg)
 		co_start(worker_co, queue);
 }
 
-static void *queue_thread(void *loop)
-{
-	aio_loop_run(loop);
-	return NULL;
-}
-
 static bool init_queue(struct bench *bench, unsigned number, struct bench_queue *queue)
 {
 	uint64_t bytes = bench->depth * buffer_room(bench);
@@ -223,27 +216,8 @@ static bool init_queue(struct bench *bench, unsigned number, struct bench_queue 
 	return queue->bufs;
 }
 
-/* The first queue uses the loop that is already running. */
-static bool start_loop(struct bench_queue *queue, unsigned number)
+static void clear_queue(struct bench_queue *queue)
 {
-	if (number == 0) {
-		queue->loop = aio_loop_current();
-		return true;
-	}
-	queue->loop = tool_loop_new();
-	if (!queue->loop)
-		return false;
-	queue->thread = g_thread_new("bench", queue_thread, queue->loop);
-	return true;
-}
-
-static void stop_loop(struct bench_queue *queue)
-{
-	if (queue->thread) {
-		aio_loop_stop(queue->loop);
-		g_thread_join(queue->thread);
-		aio_loop_free(queue->loop);
-	}
 	iobuf_free(queue->bufs);
 	co_queue_destroy(&queue->drained);
 	thread_lock_destroy(&queue->lock);
@@ -262,7 +236,8 @@ static uint64_t count_begun(void *arg)
 }
 
 /* Returns the elapsed time in microseconds. */
-static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues)
+static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues,
+			     const struct loops *loops)
 {
 	int64_t begin;
 
@@ -272,7 +247,7 @@ static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues)
 	atomic_store(&bench->queues_left, bench->queues);
 	bench->waiter = co_self();
 	for (unsigned i = 0; i < bench->queues; i++)
-		co_start_on(queues[i].loop, queue_co, &queues[i]);
+		co_start_on(loops_at(loops, i), queue_co, &queues[i]);
 	co_yield();
 	begin = g_get_monotonic_time() - begin;
 	progress_end(&bench->progress, false);
@@ -302,17 +277,20 @@ static int co_measure(struct bench *bench)
 {
 	g_autofree struct bench_queue *queues = g_new0(struct bench_queue, bench->queues);
 	int64_t microseconds = 0;
-	unsigned started = 0;
+	struct loops *loops;
+	unsigned initialized = 0;
 	bool ready = true;
 
 	print_plan(bench);
-	for (; started < bench->queues && ready; started++)
-		ready = init_queue(bench, started, &queues[started]) &&
-			start_loop(&queues[started], started);
-	if (ready)
-		microseconds = co_run_queues(bench, queues);
-	for (unsigned i = 0; i < started; i++)
-		stop_loop(&queues[i]);
+	for (; initialized < bench->queues && ready; initialized++)
+		ready = init_queue(bench, initialized, &queues[initialized]);
+	loops = ready ? loops_new(bench->queues) : NULL;
+	if (loops)
+		microseconds = co_run_queues(bench, queues, loops);
+	ready = loops;
+	loops_free(loops);
+	for (unsigned i = 0; i < initialized; i++)
+		clear_queue(&queues[i]);
 	if (!ready)
 		return -ENOMEM;
 	if (bench->error)

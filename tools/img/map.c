@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "align.h"
+#include "extents.h"
 #include "img.h"
 
 struct map_job {
@@ -81,75 +81,6 @@ static int print_entry(const struct map_job *job, const struct map_entry *entry,
 
 /* ---- the walk ---- */
 
-/*
- * Whether the file has fewer clusters on disk than the format has allocated in it: metadata was
- * preallocated, or clusters were partly written. Then, as in QEMU, the file is asked which data is
- * zero; otherwise that would only cost time.
- */
-static bool co_is_sparse(struct image *layer)
-{
-	uint64_t cluster = image_limits(layer)->cluster_size;
-	int64_t allocated = image_co_allocated_bytes(layer);
-	uint64_t on_disk, taken;
-
-	if (!cluster || !image_file(layer) || allocated < 0)
-		return false;
-	on_disk = allocated / cluster;
-	taken = div_round_up(image_size(image_file(layer)), cluster);
-	return taken >= MAX(on_disk * 10 / 9, on_disk + 2);
-}
-
-/* The same for each layer of the chain. */
-static bool *co_find_sparse_layers(struct image *img)
-{
-	bool *sparse = g_new0(bool, IMAGE_MAX_CHAIN);
-
-	for (unsigned depth = 0; img; img = image_backing(img), depth++)
-		sparse[depth] = co_is_sparse(img);
-	return sparse;
-}
-
-/* Cuts the extent to the part that is all zero or all data in the file, and notes which. */
-static int co_look_below(struct image_extent *extent)
-{
-	struct image *file = extent->file;
-	uint64_t size = image_size(file);
-	struct image_extent below;
-	int ret;
-
-	if (extent->host_off >= size) {
-		extent->flags |= IMAGE_EXTENT_ZERO;
-		return 0;
-	}
-	ret = image_co_block_status(file, extent->host_off,
-				    MIN(extent->bytes, size - extent->host_off), &below);
-	if (ret)
-		return ret;
-	extent->bytes = below.bytes;
-	extent->flags |= below.flags & IMAGE_EXTENT_ZERO;
-	return 0;
-}
-
-static int co_status(struct image *img, const bool *sparse, uint64_t off, uint64_t bytes,
-		     struct image_extent *ret_extent)
-{
-	const unsigned has_place = IMAGE_EXTENT_DATA | IMAGE_EXTENT_OFFSET;
-	int ret = image_co_block_status_chain(img, off, bytes, ret_extent);
-
-	if (ret || !ret_extent->layer)
-		return ret;
-	/* Beyond the end of a short backing file, the layer above provides the zeroes. */
-	if (off >= image_size(ret_extent->layer)) {
-		ret_extent->flags &= ~IMAGE_EXTENT_ALLOCATED;
-		ret_extent->layer = NULL;
-		ret_extent->depth--;
-		return 0;
-	}
-	if ((ret_extent->flags & has_place) == has_place && sparse[ret_extent->depth])
-		return co_look_below(ret_extent);
-	return 0;
-}
-
 static bool continues(const struct map_entry *entry, const struct image_extent *next)
 {
 	const struct image_extent *extent = &entry->extent;
@@ -165,17 +96,18 @@ static int co_print_map(const struct map_job *job, struct image *img)
 {
 	uint64_t size = image_size(img);
 	uint64_t end = job->start < size ? job->start + MIN(job->length, size - job->start) : 0;
-	g_autofree bool *sparse = co_find_sparse_layers(img);
+	struct extents extents;
 	struct map_entry entry = { .start = job->start };
 	int ret = 0;
 
+	extents_co_init(&extents, img);
 	print_header(job);
 	/* Do not walk to the end of a large disk for a reader that has gone. */
 	for (uint64_t off = job->start; !ret && off < end && !ferror(stdout);
 	     off = entry.start + entry.extent.bytes) {
 		struct image_extent next;
 
-		ret = co_status(img, sparse, off, end - off, &next);
+		ret = extents_co_get(&extents, off, end - off, &next);
 		if (ret) {
 			tool_error("%s: Failed to read image metadata: %s", job->filename,
 				   g_strerror(-ret));
