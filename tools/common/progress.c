@@ -56,6 +56,13 @@ void progress_add(struct progress *progress, uint64_t done)
 		show(progress, percent);
 }
 
+void progress_complete(struct progress *progress)
+{
+	progress->done = progress->total;
+	if (progress->enabled && progress->shown < 100)
+		show(progress, 100);
+}
+
 void progress_end(struct progress *progress, bool failed)
 {
 	current = NULL;

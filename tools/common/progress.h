@@ -28,6 +28,8 @@ void progress_start_counted(struct progress *progress, uint64_t total, uint64_t 
 			    void *arg);
 /* Adds @done. Prints when progress has advanced by at least one percent. */
 void progress_add(struct progress *progress, uint64_t done);
+/* The job is done: shows 100 %, on a line that another message may end. */
+void progress_complete(struct progress *progress);
 /* Ends the line, at 100 % unless the job failed. */
 void progress_end(struct progress *progress, bool failed);
 
