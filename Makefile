@@ -52,10 +52,10 @@ check:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) $(STEPS)
 
-# On the kernels of other Debian releases too.
+# All cases of the machines, on the kernels of other Debian releases, too.
 check-kernels:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) vm-driver vm-server vm-nbd vm-ublk $(foreach kernel,6.12 7.2, \
+	tests/run-all --build $(BUILD) vm-driver vm-server vm-nbd vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
 		vm-driver-$(kernel) vm-server-$(kernel))
 
 # FUZZ_SECONDS=60: of random use of the driver's interfaces, on each kernel.
@@ -80,7 +80,8 @@ check-crash:
 # Each scenario for so long, by both sanitizers; all image tests by AddressSanitizer, by threads and with QEMU's tools.
 check-long:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-qemu iotests-qemu-raw
+	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-4k \
+		iotests-refcount-1 iotests-qemu iotests-qemu-raw
 	tests/run-all --build $(BUILD) build-tsan
 	for tree in asan tsan; do \
 		setarch -R tests/stress/run $(BUILD)/check/$$tree --seconds $(STRESS_SECONDS) --seed $(STRESS_SEED) || exit; done
@@ -113,7 +114,7 @@ help:
 	@echo 'make install-dkms   the sources of the driver to /usr/src, for DKMS'
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
-	@echo 'make check-kernels   the driver and the server on Linux 6.1, 6.12 and 7.2'
+	@echo 'make check-kernels   all cases of the driver and the server, on Linux 6.1, 6.12 and 7.2'
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on'
