@@ -87,7 +87,7 @@ static void co_look_for_loss(struct image *image, struct target *target)
  * Blocks the signals that end the server, also in all threads created later; returns a signalfd for
  * them. Until then, they end the process at once, whatever it waits for: nothing has been created
  * that would be left behind, a device that is being taken over continues to wait, and a repair that
- * is cut short is like one that a crash has ended.
+ * is cut short is like one that a crash has ended. Not later: a new device may outlive the process.
  */
 static int block_signals(GError **err)
 {
@@ -241,15 +241,11 @@ static void signals_co(void *arg)
 	}
 }
 
-static bool start_signals(struct server *server, GError **err)
+static void start_signals(struct server *server)
 {
-	server->signal_fd = block_signals(err);
-	if (server->signal_fd < 0)
-		return false;
 	report_begin();
 	driver_tell();
 	co_group_start(&server->group, signals_co, server);
-	return true;
 }
 
 static void co_end_signals(struct server *server)
@@ -279,15 +275,24 @@ static enum target_end co_wait_for_end(struct server *server)
 	return target->ops->co_wait(target);
 }
 
+static bool co_start_target(struct server *server, GError **err)
+{
+	struct target *target = server->target;
+
+	if (!drop_privileges(err) || !overlay_can_be_kept(server->overlay, err))
+		return false;
+	start_signals(server);
+	return make_run_files(server, err) && target->ops->co_start(target, err) >= 0 &&
+	       co_announce(server, err);
+}
+
 /* Makes the target live and waits for its end. */
 static bool co_run_target(struct server *server)
 {
 	struct target *target = server->target;
 	g_autoptr(GError) err = NULL;
 
-	if (!drop_privileges(&err) || !overlay_can_be_kept(server->overlay, &err) ||
-	    !start_signals(server, &err) || !make_run_files(server, &err) ||
-	    target->ops->co_start(target, &err) < 0 || !co_announce(server, &err)) {
+	if (!co_start_target(server, &err)) {
 		report_error("%s", err->message);
 		return false;
 	}
@@ -444,6 +449,12 @@ static struct image_origin find_origin(const struct image *image)
 	};
 }
 
+static struct target *co_add_target(const struct server *server, int char_fd, GError **err)
+{
+	return options->exports ? co_add_export(server->disk, err)
+				: co_add_device(server->disk, &server->origin.id, char_fd, err);
+}
+
 static bool co_serve_image(struct image *image, struct overlay *overlay, int char_fd)
 {
 	struct server server = {
@@ -459,9 +470,9 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 
 	if (!takeover.transport && !options->exports)
 		tell_of_twin();
-	server.target = options->exports
-				? co_add_export(server.disk, &err)
-				: co_add_device(server.disk, &server.origin.id, char_fd, &err);
+	server.signal_fd = block_signals(&err);
+	if (server.signal_fd >= 0)
+		server.target = co_add_target(&server, char_fd, &err);
 	if (server.target) {
 		if (takeover.transport)
 			keep_image(image);
@@ -469,6 +480,7 @@ static bool co_serve_image(struct image *image, struct overlay *overlay, int cha
 	} else {
 		report_error("%s", err->message);
 		co_close_image(image);
+		co_end_signals(&server);
 	}
 	disk_free(server.disk);
 	g_free(server.origin.path);
