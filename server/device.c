@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "queue.h"
+#include "transport_queues.h"
 
 /*
  * The largest request. If the driver copies, every tag has a buffer of this size that stays in
@@ -144,6 +145,9 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 	device->queues = g_new0(struct queue *, device->info.queues);
 	device->queue_fds = g_new(int, device->info.queues);
 	memset(device->queue_fds, -1, device->info.queues * sizeof(*device->queue_fds));
+	if (transport_queues(device->transport->ops)->asks_with_privileges &&
+	    device_co_start_queues(device, err) < 0)
+		goto fail;
 	return device;
 fail:
 	device_co_free(device);

@@ -3,7 +3,7 @@
  * The life of a block device, from the driver's side of the server:
  *
  *   device_co_add()   Only the driver knows the device; or it is adopted from a server that has
- *                     ended.
+ *                     ended. With some drivers, the queues already wait for requests.
  *   device_co_start() Its disk exists, and the queues serve it.
  *   device_co_wait()  Waits until it must end, and says why.
  *   device_co_stop()  No more requests come; the queue threads have ended.

@@ -46,6 +46,11 @@ int device_set_params(struct device *device, struct device_params *params, GErro
 /* The device stays as it was created, so the image must be able to serve it; it may have grown. */
 int device_check_params(struct device *device, const struct device_params *params, GError **err);
 
+/* ---- device_start.c ---- */
+
+/* The queues ask for requests, and drop their privileges. */
+int device_co_start_queues(struct device *device, GError **err);
+
 /* ---- device_wait.c ---- */
 
 /* Watches the queues from now on; device_stop_watching() ends that. */

@@ -98,7 +98,7 @@ static void release_held(void *arg, enum serve_release release)
 	device_release_held(arg, release);
 }
 
-static int start_watch(struct device *device, GError **err)
+static void make_watch(struct device *device)
 {
 	const struct watch_config config = {
 		.disk = device->config.disk,
@@ -111,8 +111,7 @@ static int start_watch(struct device *device, GError **err)
 		.arg = device,
 	};
 
-	device->watch = watch_new(&config, err);
-	return device->watch ? 0 : -1;
+	device->watch = watch_new(&config);
 }
 
 /* ---- the disk ---- */
@@ -145,8 +144,11 @@ static int co_start_new(struct device *device, GError **err)
 	while (!start.done && !device->asked_to_end)
 		device_co_wait_news(device);
 	asked = !start.done;
-	if (asked)
+	if (asked) {
+		/* Some drivers stop nothing while they start it. */
+		device_release_held(device, SERVE_FAILS);
 		device_co_stop_disk(device);
+	}
 	co_group_wait(&group);
 	if (asked)
 		return error_refuse(err, -EINTR, "%s: cannot start: ended by a signal",
@@ -164,10 +166,17 @@ static int co_start_recovered(struct device *device, GError **err)
 	return res < 0 ? error_set(err, res, "%s: cannot start", device->transport->path) : 0;
 }
 
+int device_co_start_queues(struct device *device, GError **err)
+{
+	make_watch(device);
+	return co_start_queues(device, err);
+}
+
 int device_co_start(struct device *device, GError **err)
 {
-	int res = start_watch(device, err) ?: co_start_queues(device, err);
+	int res = device->watch ? 0 : device_co_start_queues(device, err);
 
+	res = res ?: watch_inspect(device->watch, err);
 	if (res < 0)
 		return res;
 	device_start_watching(device);

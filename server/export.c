@@ -199,9 +199,11 @@ static int start_watch(struct export *export, GError **err)
 		.arg = export,
 	};
 
-	export->watch = watch_new(&config, err);
-	if (!export->watch)
+	export->watch = watch_new(&config);
+	if (watch_inspect(export->watch, err) < 0) {
+		g_clear_pointer(&export->watch, watch_free);
 		return -1;
+	}
 	export->settings.hold_limit_us = watch_hold_limit_us(export->watch);
 	export->watchdog = (struct watchdog){
 		.interval_us = export->config.watchdog_us,

@@ -53,8 +53,8 @@ void process_forbid_core_dumps(void);
 int process_lock_memory(void);
 
 /*
- * Drops every capability for good, for this thread and threads created from now on: a running
- * server only needs file descriptors that it already has. It keeps its user, and with uid 0
+ * Drops every capability for good, for this thread and threads that it creates from now on: a
+ * running server only needs file descriptors that it already has. It keeps its user, and with uid 0
  * everything that belongs to root. 0 or -errno; 0 only once the kernel confirms that they are gone.
  */
 int process_drop_privileges(void);

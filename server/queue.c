@@ -23,6 +23,7 @@
 #include "disk.h"
 #include "error.h"
 #include "fetch.h"
+#include "process.h"
 
 struct request {
 	struct queue *queue;
@@ -189,7 +190,10 @@ static const struct fetch_events fetch_events = {
 static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct queue *queue = container_of(op, struct queue, ready_op);
+	int error = process_drop_privileges();
 
+	if (error < 0)
+		tell_broken(queue, error);
 	queue_set_state(queue, QUEUE_READY);
 }
 

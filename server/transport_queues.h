@@ -41,6 +41,11 @@ struct transport_queues {
 	 * thread must end.
 	 */
 	bool keeps_commands;
+	/*
+	 * The kernel looks for partitions only if all queues' threads have CAP_SYS_ADMIN when they
+	 * first ask for requests. So they do that before the process drops its privileges.
+	 */
+	bool asks_with_privileges;
 };
 
 extern const struct transport_queues transport_queues_ubd, transport_queues_ublk,

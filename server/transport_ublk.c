@@ -249,4 +249,5 @@ const struct transport_queues transport_queues_ublk = {
 	.data_off = data_off,
 	.result_lost = -EIO,
 	.keeps_commands = true,
+	.asks_with_privileges = true,
 };

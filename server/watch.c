@@ -177,7 +177,7 @@ gint64 watch_look(struct watch *watch, gint64 now)
 
 /* ---- begin and end ---- */
 
-struct watch *watch_new(const struct watch_config *config, GError **err)
+struct watch *watch_new(const struct watch_config *config)
 {
 	struct watch *watch = g_new0(struct watch, 1);
 	struct device_params params;
@@ -187,11 +187,13 @@ struct watch *watch_new(const struct watch_config *config, GError **err)
 	    config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
 	update_hold_limit(watch);
-	watch->inspector = inspector_new(disk_image(config->disk), config->event_fd, err);
-	if (watch->inspector)
-		return watch;
-	watch_free(watch);
-	return NULL;
+	return watch;
+}
+
+int watch_inspect(struct watch *watch, GError **err)
+{
+	watch->inspector = inspector_new(image_of(watch), watch->config.event_fd, err);
+	return watch->inspector ? 0 : -1;
 }
 
 void watch_free(struct watch *watch)

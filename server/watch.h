@@ -30,8 +30,13 @@ struct watch_config {
 
 struct watch;
 
-/* The caller keeps everything in @config until watch_free(). NULL with @err set on failure. */
-struct watch *watch_new(const struct watch_config *config, GError **err);
+/* The caller keeps everything in @config until watch_free(). */
+struct watch *watch_new(const struct watch_config *config);
+/*
+ * Begins to check the image's files, on a thread that keeps the privileges which this one has now.
+ * 0, or < 0 with @err set.
+ */
+int watch_inspect(struct watch *watch, GError **err);
 /* NULL is fine. */
 void watch_free(struct watch *watch);
 
