@@ -84,7 +84,7 @@ void ctl_fds_exec(struct ctl_fds *fds, char **argv);
 bool ctl_fds_send(int socket, const struct ctl_fds *fds, GError **err);
 bool ctl_fds_receive(int socket, struct ctl_fds *ret_fds, GError **err);
 
-/* ---- origin.c: whether the kernel says that a descriptor is ubd's ---- */
+/* ---- origin.c: whether the kernel says that a descriptor is of our drivers ---- */
 
 bool ctl_is_disk(int fd);
 bool ctl_is_control(int fd);

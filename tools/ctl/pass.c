@@ -46,8 +46,9 @@ static bool open_disk(struct transport *transport, const struct ctl_owner *owner
 		return false;
 	}
 	fds->disk = fd;
-	/* The new owner can open it again, by a path in /proc. */
-	if (owner && owner->uid != CTL_NOT_GIVEN && fchown(fd, owner->uid, owner->gid) < 0) {
+	/* The new owner can open it again, by a path in /proc. nbd's node outlives the device. */
+	if (owner && owner->uid != CTL_NOT_GIVEN && transport->ops != &transport_nbd &&
+	    fchown(fd, owner->uid, owner->gid) < 0) {
 		tool_error("%s: cannot give it to user %u: %s", transport->path, owner->uid,
 			   g_strerror(errno));
 		return false;
