@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Commands to ublk_drv; see ublk_command.h. */
+#include "ublk_command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "aio.h"
+#include "error.h"
+
+_Static_assert(TRANSPORT_ANY_ID == UBLK_ANY_ID, "any number is the driver's");
+_Static_assert(TRANSPORT_MAX_DEPTH == UBLK_MAX_DEPTH, "the depth is the driver's");
+_Static_assert(sizeof(struct ublk_ctrl_cmd) == 32 && UBLK_ADD_DEV == 0xc0207504 &&
+		       UBLK_GET_FEATURES == 0x80207513,
+	       "commands are the driver's");
+_Static_assert(sizeof(struct ublk_dev_info) == 64, "what is told of a device is the driver's");
+
+/* ---- commands ---- */
+
+/* ---- commands ---- */
+
+/* @payload may be NULL. */
+int ublk_command(struct ublk_device *device, uint32_t op, void *payload, size_t len, uint64_t data,
+		 unsigned limit_s)
+{
+	bool named = (device->named && op != UBLK_GET_FEATURES) || op == UBLK_GET_DEV_INFO2;
+	char *path = (char *)device->memory;
+	uint16_t path_len =
+		named ? g_snprintf(path, UBLK_PATH_BYTES, UBLK_CHAR_NODE "%u", device->id) + 1 : 0;
+	const struct ublk_ctrl_cmd cmd = {
+		.dev_id = device->id,
+		.queue_id = UBLK_NO_QUEUE,
+		.len = path_len + len,
+		.addr = (uintptr_t)device->memory,
+		.data = { data },
+		.dev_path_len = path_len,
+	};
+	int res;
+
+	g_assert(len <= UBLK_PAYLOAD_BYTES);
+	if (payload)
+		memcpy(device->memory + path_len, payload, len);
+	res = command_ring_run(device->ring, -1, op, &cmd, sizeof(cmd), limit_s);
+	if (res >= 0 && payload)
+		memcpy(payload, device->memory + path_len, len);
+	return MIN(res, 0);
+}
+
+int ublk_simple_command(struct transport *transport, uint32_t op, uint64_t data, unsigned limit_s)
+{
+	return ublk_command(ublk_device_of(transport), op, NULL, 0, data, limit_s);
+}
+
+/* Commands that some kernels do not know. */
+int ublk_newer_command(struct transport *transport, uint64_t feature, uint32_t op, uint64_t data)
+{
+	struct ublk_device *device = ublk_device_of(transport);
+	uint64_t features = 0;
+	int res = ublk_command(device, UBLK_GET_FEATURES, &features, sizeof(features), 0,
+			       UBLK_LIMIT_SECONDS);
+
+	if (res < 0)
+		return res;
+	if (!(features & feature))
+		return -EOPNOTSUPP;
+	return ublk_command(device, op, NULL, 0, data, COMMAND_NO_LIMIT);
+}
+
+/* ---- rings ---- */
+
+static int open_control_node(GError **err)
+{
+	int fd = open(UBLK_CONTROL_NODE, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	if (fd == -ENOENT || fd == -ENODEV || fd == -ENXIO)
+		return error_refuse(err, fd,
+				    UBLK_CONTROL_NODE
+				    ": no such file; load the driver: modprobe ublk_drv");
+	return error_set(err, fd, UBLK_CONTROL_NODE);
+}
+
+/*
+ * Commands need CAP_SYS_ADMIN, which the server drops. So rings keep it, and those of the handles
+ * that are needed later are made with the first one.
+ */
+#define RESERVE 4
+
+static GMutex idle_lock;
+/* Guarded by idle_lock. */
+static GSList *idle_rings;
+static GSList *stuck_devices; /* the kernel may still write to what their commands name */
+
+static int add_rings(GError **err)
+{
+	int control = open_control_node(err), res = 0;
+
+	if (control < 0)
+		return control;
+	for (unsigned i = 0; i < RESERVE && res == 0; i++) {
+		struct command_ring *ring = g_new(struct command_ring, 1);
+
+		res = command_ring_init_kept(ring, IORING_SETUP_SQE128, control);
+		if (res == 0)
+			idle_rings = g_slist_prepend(idle_rings, ring);
+		else
+			g_free(ring);
+	}
+	close(control);
+	return res < 0 ? aio_set_ring_error(res, err), res : 0;
+}
+
+static struct command_ring *take_ring(GError **err)
+{
+	struct command_ring *ring = NULL;
+
+	g_mutex_lock(&idle_lock);
+	if (idle_rings || add_rings(err) == 0) {
+		ring = idle_rings->data;
+		idle_rings = g_slist_delete_link(idle_rings, idle_rings);
+	}
+	g_mutex_unlock(&idle_lock);
+	return ring;
+}
+
+static void put(GSList **list, void *item)
+{
+	g_mutex_lock(&idle_lock);
+	*list = g_slist_prepend(*list, item);
+	g_mutex_unlock(&idle_lock);
+}
+
+/* ---- handles ---- */
+
+void ublk_device_free(struct ublk_device *device)
+{
+	if (device->ring->stuck) {
+		put(&stuck_devices, device);
+		return;
+	}
+	put(&idle_rings, device->ring);
+	g_free(device);
+}
+
+void ublk_device_set_id(struct ublk_device *device, uint32_t id)
+{
+	device->id = id;
+	g_snprintf(device->transport.path, sizeof(device->transport.path),
+		   "/dev/" UBLK_DISK_NAME "%u", id);
+}
+
+struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id, GError **err)
+{
+	struct command_ring *ring = take_ring(err);
+	struct ublk_device *device;
+
+	if (!ring)
+		return NULL;
+	device = g_new0(struct ublk_device, 1);
+	device->transport.ops = ops;
+	device->ring = ring;
+	ublk_device_set_id(device, id);
+	return device;
+}
+
+/* ---- answers ---- */
+
+int ublk_get_dev_info(struct ublk_device *device, struct ublk_dev_info *ret_wire)
+{
+	*ret_wire = (struct ublk_dev_info){ 0 };
+	return ublk_command(device, UBLK_GET_DEV_INFO2, ret_wire, sizeof(*ret_wire), 0,
+			    UBLK_LIMIT_SECONDS);
+}
+
+const char *ublk_reason(int res)
+{
+	switch (res) {
+	case -ETIMEDOUT:
+		return "the driver does not answer; see the kernel's log";
+	case -ENODEV:
+		return "there is no such device";
+	case -EPERM:
+	case -EACCES:
+		return "it belongs to another user";
+	default:
+		return g_strerror(-res);
+	}
+}
+
+int ublk_kernel_features(uint64_t *ret_features, GError **err)
+{
+	struct ublk_device *device = ublk_device_new(NULL, UBLK_ANY_ID, err);
+	int res;
+
+	if (!device)
+		return -ENODEV;
+	*ret_features = 0;
+	res = ublk_command(device, UBLK_GET_FEATURES, ret_features, sizeof(*ret_features), 0,
+			   UBLK_LIMIT_SECONDS);
+	ublk_device_free(device);
+	if (res == -ETIMEDOUT)
+		return error_refuse(err, res, UBLK_CONTROL_NODE ": %s", ublk_reason(res));
+	if (res < 0 || !(*ret_features & UBLK_IOCTL_ENCODE))
+		return error_refuse(err, -EOPNOTSUPP,
+				    UBLK_CONTROL_NODE
+				    ": this kernel's ublk is too old (needs Linux 6.5)");
+	return 0;
+}

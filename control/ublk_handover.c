@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* From one server to the next; see ublk_handover.h. */
+#include "ublk_handover.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ublk_command.h"
+
+/* How often to look whether the last server has gone. */
+#define POLL_US (20 * 1000)
+
+/* Kernels before 6.16 cannot ask a server to leave. ubd-serve leaves with this signal. */
+static int signal_server(struct transport *transport, int pid)
+{
+	int pidfd = syscall(SYS_pidfd_open, pid, 0), res;
+	struct transport_info info;
+
+	if (pidfd < 0)
+		return errno == ESRCH ? 0 : -errno;
+	/* It is not a later process with the server's number. */
+	res = transport->ops->get_info(transport, &info);
+	if (res == 0 && info.server_pid == pid &&
+	    syscall(SYS_pidfd_send_signal, pidfd, TRANSPORT_LEAVE_SIGNAL, NULL, 0) < 0 &&
+	    errno != ESRCH)
+		res = -errno;
+	close(pidfd);
+	return res;
+}
+
+/*
+ * The driver's own way also lets the requests end that the server has. Our devices are not added
+ * for it: a server that holds a request would not be told to leave it.
+ */
+static int ask_to_leave(struct transport *transport, int pid)
+{
+	int res = ublk_newer_command(transport, UBLK_CAN_QUIESCE, UBLK_QUIESCE_DEV, 0);
+
+	return res == -EOPNOTSUPP ? signal_server(transport, pid) : res;
+}
+
+int ublk_quiesce(struct transport *transport)
+{
+	struct transport_info info;
+	int res = transport->ops->get_info(transport, &info);
+
+	if (res < 0)
+		return res;
+	if (!info.recovery || info.state == TRANSPORT_STOPPED)
+		return -EINVAL;
+	if (info.state == TRANSPORT_LIVE)
+		res = ask_to_leave(transport, info.server_pid);
+	while (res == 0 && info.state == TRANSPORT_LIVE) {
+		g_usleep(POLL_US);
+		res = transport->ops->get_info(transport, &info);
+	}
+	return res ?: info.state == TRANSPORT_STOPPED ? -ENODEV : 0;
+}
+
+/* START_RECOVERY is -EBUSY while the last server's file is open, or another server recovers it. */
+int ublk_take_over(struct transport *transport)
+{
+	struct ublk_dev_info wire;
+	int res = ublk_get_dev_info(ublk_device_of(transport), &wire);
+
+	if (res < 0)
+		return res;
+	/* Another program's device, whose server must not be asked to leave in vain. */
+	if (wire.flags & UBLK_OTHER_WAYS)
+		return -EOPNOTSUPP;
+	do {
+		res = ublk_quiesce(transport);
+		if (res == 0)
+			res = ublk_simple_command(transport, UBLK_START_RECOVERY, 0,
+						  UBLK_LIMIT_SECONDS);
+		if (res == -EBUSY)
+			g_usleep(POLL_US);
+	} while (res == -EBUSY);
+	return res;
+}
