@@ -125,7 +125,7 @@ struct transport_info {
 	bool unprivileged; /* any user may have added it */
 	bool lost;	   /* a server has answered result_lost */
 	bool stopping;	   /* somebody stops it, and may be waiting for its server */
-	int server_pid;	   /* -1: it has no server; 0: it is in another PID namespace */
+	int server_pid;	   /* -1: it has no server; 0: in another PID namespace, or hidden */
 	int64_t left_ns;   /* when its last server left, since 1970; 0: none has */
 };
 
@@ -234,7 +234,10 @@ struct transport_ops {
 	int (*delete)(struct transport *transport);
 	/* Of a device that was started; its users are notified. */
 	int (*resize)(struct transport *transport, uint64_t sectors);
-	/* Asks the device's server to leave, and waits until it has. */
+	/*
+	 * Asks the device's server to leave, and waits until it has. -ESRCH if it cannot be asked
+	 * since it is in another PID namespace, or hidden.
+	 */
 	int (*quiesce)(struct transport *transport);
 	/* The same, if it has one, and makes this process the next server. */
 	int (*take_over)(struct transport *transport);

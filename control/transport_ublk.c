@@ -24,6 +24,7 @@
 #include "ublk_command.h"
 #include "ublk_handover.h"
 #include "ublk_params.h"
+#include "ublk_server_pid.h"
 
 /* How often to look whether a node has come or gone. */
 #define POLL_US	       (20 * 1000)
@@ -81,7 +82,7 @@ static struct transport_info info_of(const struct ublk_dev_info *wire)
 		.owner_uid = wire->owner_uid,
 		.owner_gid = wire->owner_gid,
 		.unprivileged = wire->flags & UBLK_UNPRIVILEGED,
-		.server_pid = wire->ublksrv_pid > 0 ? wire->ublksrv_pid : -1,
+		.server_pid = -1,
 	};
 }
 
@@ -90,9 +91,11 @@ static int get_info(struct transport *transport, struct transport_info *ret_info
 	struct ublk_dev_info wire;
 	int res = ublk_get_dev_info(ublk_device_of(transport), &wire);
 
-	if (res == 0)
-		*ret_info = info_of(&wire);
-	return res;
+	if (res < 0)
+		return res;
+	*ret_info = info_of(&wire);
+	ret_info->server_pid = ublk_server_pid(ublk_device_of(transport), &wire);
+	return 0;
 }
 
 static int get_identity(struct transport *transport, struct identity *ret_identity)

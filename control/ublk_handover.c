@@ -10,14 +10,19 @@
 #include "ublk_command.h"
 
 /* How often to look whether the last server has gone. */
-#define POLL_US (20 * 1000)
+#define POLL_US	     (20 * 1000)
+
+/* How long the driver may take to notice that a server has died. */
+#define DIED_WAIT_US (5 * G_USEC_PER_SEC)
 
 /* Kernels before 6.16 cannot ask a server to leave. ubd-serve leaves with this signal. */
 static int signal_server(struct transport *transport, int pid)
 {
-	int pidfd = syscall(SYS_pidfd_open, pid, 0), res;
+	int pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1, res;
 	struct transport_info info;
 
+	if (pid <= 0)
+		return -ESRCH;
 	if (pidfd < 0)
 		return errno == ESRCH ? 0 : -errno;
 	/* It is not a later process with the server's number. */
@@ -41,6 +46,19 @@ static int ask_to_leave(struct transport *transport, int pid)
 	return res == -EOPNOTSUPP ? signal_server(transport, pid) : res;
 }
 
+static int wait_until_left(struct transport *transport, struct transport_info *info, gint64 end_us)
+{
+	int res = 0;
+
+	while (res == 0 && info->state == TRANSPORT_LIVE) {
+		if (g_get_monotonic_time() >= end_us)
+			return -ESRCH;
+		g_usleep(POLL_US);
+		res = transport->ops->get_info(transport, info);
+	}
+	return res ?: info->state == TRANSPORT_STOPPED ? -ENODEV : 0;
+}
+
 int ublk_quiesce(struct transport *transport)
 {
 	struct transport_info info;
@@ -52,11 +70,10 @@ int ublk_quiesce(struct transport *transport)
 		return -EINVAL;
 	if (info.state == TRANSPORT_LIVE)
 		res = ask_to_leave(transport, info.server_pid);
-	while (res == 0 && info.state == TRANSPORT_LIVE) {
-		g_usleep(POLL_US);
-		res = transport->ops->get_info(transport, &info);
-	}
-	return res ?: info.state == TRANSPORT_STOPPED ? -ENODEV : 0;
+	if (res < 0 && res != -ESRCH)
+		return res;
+	return wait_until_left(transport, &info,
+			       res == 0 ? G_MAXINT64 : g_get_monotonic_time() + DIED_WAIT_US);
 }
 
 /* START_RECOVERY is -EBUSY while the last server's file is open, or another server recovers it. */

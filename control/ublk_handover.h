@@ -6,7 +6,10 @@
 
 #include "transport.h"
 
-/* Returns when the device has no server; -errno if it has ended. */
+/*
+ * Returns when the device has no server; -errno if it has ended, -ESRCH if the server cannot be
+ * asked since this process does not see it.
+ */
 int ublk_quiesce(struct transport *transport);
 int ublk_take_over(struct transport *transport);
 

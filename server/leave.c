@@ -14,7 +14,7 @@
 
 struct leave {
 	const struct transport *transport;
-	int pid; /* 0: in another PID namespace */
+	int pid; /* 0: in another PID namespace, or hidden */
 	int pidfd;
 	unsigned kill_after_s;
 	struct aio_limit deadline; /* cancelled: it has left */

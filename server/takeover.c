@@ -80,7 +80,10 @@ static int co_take_over_device(struct takeover *takeover, GError **err)
 	if (res < 0)
 		return error_refuse(
 			err, res, "%s: cannot take over the device: %s", transport->path,
-			res == -EBUSY ? "another server is using it" : g_strerror(-res));
+			res == -EBUSY ? "another server is using it"
+			: res == -ESRCH
+				? "its server cannot be asked to leave; it is in another PID namespace"
+				: g_strerror(-res));
 	takeover->read_only = params.read_only;
 	takeover->discard = params.max_discard_sectors != 0;
 	takeover->block_size = params.logical_block_size;

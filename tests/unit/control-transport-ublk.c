@@ -3,8 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "command_ring.h"
 #include "transport.h"
@@ -90,6 +94,13 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 	default:
 		return -EOPNOTSUPP;
 	}
+}
+
+static volatile sig_atomic_t signalled;
+
+static void note_signal(int number)
+{
+	signalled = true;
 }
 
 static struct transport_info wish(void)
@@ -251,6 +262,36 @@ static void test_kernels_that_never_answer(void)
 	assert_not_added((struct transport_info){ .no_partition_scan = true }, "partition scan");
 }
 
+/* The driver repeats what a server has told it, which may be another process's number here. */
+static void test_servers_of_other_namespaces_are_not_mistaken(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	int node = open("/dev/full", O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	play(UINT64_MAX);
+	g_assert_cmpint(fstat(node, &st), ==, 0);
+	params = (struct ublk_params){
+		.devt = { .char_major = major(st.st_rdev), .char_minor = minor(st.st_rdev) },
+	};
+	device = (struct ublk_dev_info){ .state = UBLK_S_LIVE, .flags = UBLK_RECOVERY };
+	device.ublksrv_pid = getpid();
+	transport = transport_ublk.open(12, &info, NULL);
+	g_assert_cmpint(info.server_pid, ==, getpid());
+	/* This process has the number, but does not serve the device. */
+	close(node);
+	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
+	g_assert_cmpint(info.server_pid, ==, 0);
+	g_assert_false(signalled);
+	g_assert_cmpint(transport_quiesce(transport), ==, -ESRCH);
+	g_assert_false(signalled);
+	device.ublksrv_pid = -1;
+	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
+	g_assert_cmpint(info.server_pid, ==, -1);
+	transport_free(transport);
+}
+
 static void test_parameters_come_back(void)
 {
 	const struct device_params wanted = {
@@ -303,6 +344,7 @@ static void test_names_tell_the_driver(void)
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
+	signal(TRANSPORT_LEAVE_SIGNAL, note_signal);
 	g_test_add_func("/control-ublk/numbers-are-the-kernels", test_numbers_are_the_kernels);
 	g_test_add_func("/control-ublk/flags-of-a-new-device", test_flags_of_a_new_device);
 	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
@@ -312,6 +354,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-ublk/other-ways-of-data-are-not-taken-over",
 			test_other_ways_of_data_are_not_taken_over);
 	g_test_add_func("/control-ublk/kernels-that-never-answer", test_kernels_that_never_answer);
+	g_test_add_func("/control-ublk/servers-of-other-namespaces-are-not-mistaken",
+			test_servers_of_other_namespaces_are_not_mistaken);
 	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
 	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
 	return g_test_run();

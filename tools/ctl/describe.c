@@ -125,7 +125,7 @@ void describe_text(const struct description *description, const struct server *s
 	if (info->server_pid > 0)
 		printf("server: process %d\n", info->server_pid);
 	else if (info->server_pid == 0)
-		puts("server: outside this PID namespace");
+		puts("server: outside this PID namespace, or hidden");
 	printf("owner: user %u, group %u\n", info->owner_uid, info->owner_gid);
 	printf("unprivileged: %s\n", yes_or_no(info->unprivileged));
 	printf("recovery: %s\n", recovery(info));

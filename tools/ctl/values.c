@@ -72,6 +72,8 @@ const char *ctl_reason(int res, const struct transport *transport, const char *w
 {
 	static char text[128];
 
+	if (res == -ESRCH)
+		return "its server cannot be asked from here; it is in another PID namespace";
 	if (res != -EOPNOTSUPP)
 		return g_strerror(-res);
 	g_snprintf(text, sizeof(text), "%s does not have %s", transport->ops->name, what);

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Looks for a server in /proc; see ublk_server_pid.h. */
+#include "ublk_server_pid.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+/* Waits for no file system. */
+static bool is_char_node(int dir_fd, const char *name, const struct ublk_params *params)
+{
+	struct statx st;
+
+	return statx(dir_fd, name, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 &&
+	       S_ISCHR(st.stx_mode) && st.stx_rdev_major == params->devt.char_major &&
+	       st.stx_rdev_minor == params->devt.char_minor;
+}
+
+static bool has_it_open(int pid, const struct ublk_params *params)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/fd", pid);
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	bool found = false;
+
+	if (!dir)
+		return false;
+	while (!found && (entry = readdir(dir)))
+		found = is_char_node(dirfd(dir), entry->d_name, params);
+	closedir(dir);
+	return found;
+}
+
+int ublk_server_pid(struct ublk_device *device, const struct ublk_dev_info *wire)
+{
+	struct ublk_params params = { .len = sizeof(params) };
+	int pid = wire->ublksrv_pid;
+
+	if (pid < 0 || (pid == 0 && wire->state != UBLK_S_LIVE))
+		return -1;
+	if (pid == 0 || ublk_command(device, UBLK_GET_PARAMS, &params, sizeof(params), 0,
+				     UBLK_LIMIT_SECONDS) < 0)
+		return 0;
+	return has_it_open(pid, &params) ? pid : 0;
+}
