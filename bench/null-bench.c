@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Measures what a driver costs: a server that does nothing, or next to nothing (null-server.c), and
- * a client that keeps 32 requests of 4 KiB in flight per queue.
+ * a client that keeps 32 requests of 4 or 128 KiB in flight per queue.
  *
  *	null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]
  *
- *	DRIVER     ubd or ublk (Linux's own), with commands for single tags; ubd-batch, ublk-batch
- *	OPERATION  read or write
+ *	DRIVER     ubd or ublk (Linux's own), with commands for single tags; ubd-batch, ublk-batch;
+ *	           or the path of a disk that something else serves, and the client alone is ours
+ *	OPERATION  read or write, of 4 KiB; read-128k or write-128k
  *	WAY        one: COMMIT_AND_FETCH_REQ. two: COMMIT_REQ, then FETCH_REQ.
  *	           one-each, two-each: the same with a system call for each command
  *	FILE       the server passes requests on to it, like a loop device with direct I/O
@@ -15,8 +16,9 @@
  *
  *	KIND DRIVER QUEUES OPERATION WAY RATE SERVER BUSY
  *
- * KIND is null or loop, RATE is requests per second. SERVER is the server's CPU time per request in
- * microseconds, including what the kernel does on its behalf; BUSY is that of the whole machine.
+ * KIND is null, loop or disk, RATE is requests per second. SERVER is our server's CPU time per
+ * request in microseconds, including what the kernel does on its behalf; BUSY is that of the whole
+ * machine.
  * The client is another process, with one thread per queue.
  */
 #include "null-bench.h"
@@ -35,7 +37,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK	   4096
 #define NULL_BYTES (1ull << 30)
 
 static const struct driver {
@@ -51,10 +52,13 @@ static const struct driver {
 };
 
 static struct options {
-	const struct driver *driver;
+	const struct driver *driver; /* NULL: something else serves the disk */
+	const char *target;
 	struct server_options server;
 	unsigned nr_queues;
+	const char *operation;
 	bool write;
+	size_t block;
 	double seconds;
 	const char *way;
 	const char *path;
@@ -122,10 +126,10 @@ static double now(clockid_t clock)
 static void submit_request(struct io_uring *ring, int fd, char *buffer)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	uint64_t block = rand() % (disk.bytes / BLOCK);
+	uint64_t block = rand() % (disk.bytes / options.block);
 
-	io_uring_prep_rw(options.write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, buffer, BLOCK,
-			 block * BLOCK);
+	io_uring_prep_rw(options.write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, buffer,
+			 options.block, block * options.block);
 	io_uring_sqe_set_data(sqe, buffer);
 }
 
@@ -142,7 +146,7 @@ static void pin(unsigned cpu)
 static void *request(void *arg)
 {
 	struct client *client = arg;
-	char *buffers = allocate(DEPTH * BLOCK);
+	char *buffers = allocate(DEPTH * options.block);
 	double end = now(CLOCK_MONOTONIC) + options.seconds;
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
@@ -152,7 +156,7 @@ static void *request(void *arg)
 	fd = check(disk.path, open(disk.path, O_RDWR | O_DIRECT));
 	init_ring(&ring, DEPTH);
 	for (int i = 0; i < DEPTH; i++)
-		submit_request(&ring, fd, buffers + i * BLOCK);
+		submit_request(&ring, fd, buffers + i * options.block);
 	while (now(CLOCK_MONOTONIC) < end) {
 		unsigned head, count = 0;
 		int ret = io_uring_submit_and_wait(&ring, 1);
@@ -161,7 +165,7 @@ static void *request(void *arg)
 			die("io_uring_enter", -ret);
 		io_uring_for_each_cqe(&ring, head, cqe) {
 			count++;
-			if (cqe->res != BLOCK)
+			if (cqe->res != (int)options.block)
 				die("a request", cqe->res < 0 ? -cqe->res : EIO);
 			submit_request(&ring, fd, io_uring_cqe_get_data(cqe));
 		}
@@ -218,9 +222,12 @@ static void measure(int to_client, int from_client)
 	if (read(from_client, &answer, sizeof(answer)) != sizeof(answer))
 		die("the client", EPIPE);
 	count = answer;
-	printf("%s %s %u %s %s %.0f %.2f %.2f\n", options.path ? "loop" : "null",
-	       options.driver->name, options.nr_queues, options.write ? "write" : "read",
-	       options.way, count / (now(CLOCK_MONOTONIC) - start),
+	printf("%s %s %u %s %s %.0f %.2f %.2f\n",
+	       !options.driver ? "disk"
+	       : options.path  ? "loop"
+			       : "null",
+	       options.target, options.nr_queues, options.operation, options.way,
+	       count / (now(CLOCK_MONOTONIC) - start),
 	       (now(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6,
 	       (busy_seconds() - busy) / count * 1e6);
 	fflush(stdout);
@@ -234,18 +241,24 @@ static void parse(int argc, char **argv)
 		fprintf(stderr, "usage: null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]\n");
 		exit(1);
 	}
+	options.target = argv[1];
 	for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++)
 		if (strcmp(argv[1], drivers[i].name) == 0)
 			options.driver = &drivers[i];
 	options.nr_queues = atoi(argv[2]);
-	options.write = strcmp(argv[3], "write") == 0;
+	options.operation = argv[3];
+	options.write = g_str_has_prefix(argv[3], "write");
+	options.block = strstr(argv[3], "-128k") ? 128 << 10 : 4 << 10;
 	options.way = argv[4];
 	server->two_commands = strncmp(options.way, "two", 3) == 0;
 	server->one_by_one = strstr(options.way, "-each");
 	options.seconds = atof(argv[5]);
 	options.path = argc > 6 ? argv[6] : NULL;
-	if (!options.driver || !options.nr_queues || options.nr_queues > MAX_QUEUES ||
-	    (server->two_commands && options.driver->ops != &transport_ubd) ||
+	if (!options.nr_queues || options.nr_queues > MAX_QUEUES)
+		die("arguments", EINVAL);
+	if (argv[1][0] == '/')
+		return;
+	if (!options.driver || (server->two_commands && options.driver->ops != &transport_ubd) ||
 	    ((server->two_commands || server->one_by_one) && options.driver->batches))
 		die("arguments", EINVAL);
 	server->driver = options.driver->ops;
@@ -255,6 +268,15 @@ static void parse(int argc, char **argv)
 	if (options.path)
 		server->file_fd =
 			check(options.path, open(options.path, O_RDWR | O_DIRECT | O_CLOEXEC));
+}
+
+static void find_disk(void)
+{
+	int fd = check(options.target, open(options.target, O_RDONLY));
+
+	g_strlcpy(disk.path, options.target, sizeof(disk.path));
+	disk.bytes = lseek(fd, 0, SEEK_END);
+	close(fd);
 }
 
 static void start_server(void)
@@ -278,9 +300,13 @@ int main(int argc, char **argv)
 		be_client(to_client[0], to_server[1]);
 	}
 	close(to_server[1]);
-	start_server();
+	if (options.driver)
+		start_server();
+	else
+		find_disk();
 	measure(to_client[1], to_server[0]);
-	server_end();
+	if (options.driver)
+		server_end();
 	wait(NULL);
 	return 0;
 }
