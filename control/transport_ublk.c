@@ -112,16 +112,12 @@ static int get_identity(struct transport *transport, struct identity *ret_identi
 
 /* ---- new and known devices ---- */
 
-static int refuse_lacking(const struct transport_info *info, GError **err)
+static int refuse_lacking(const struct transport_info *info, uint64_t offered, GError **err)
 {
 	uint64_t wanted = flags_of_data(&bits, info->data) |
 			  flags_of_recovery(&bits, info->recovery) |
 			  (info->batches ? UBLK_BATCHES : 0);
-	uint64_t offered;
-	int res = ublk_kernel_features(&offered, err);
 
-	if (res < 0)
-		return res;
 	if (flags_of_recovery(&bits, info->recovery) & ~offered)
 		return transport_lacks(&transport_ublk, "this mode of recovery on this kernel",
 				       err);
@@ -164,14 +160,12 @@ static int add_device(struct ublk_device *device, struct ublk_dev_info *wire)
 }
 
 /*
- * Requests that the driver has put aside for a batch fail when the server leaves, unless they are
- * given to the next one.
+ * With RECOVERY_FAIL, a server that leaves must not give up requests, which takes QUIESCE_DEV (see
+ * add()). With RECOVERY_REISSUE they come back, and with RECOVERY_FAIL_IO they fail in any case.
  */
 static uint64_t batch_flag(const struct transport_info *info)
 {
-	bool fit = info->recovery == RECOVERY_NONE || info->recovery == RECOVERY_REISSUE;
-
-	return info->batches && fit ? UBLK_BATCHES : 0;
+	return info->batches && info->recovery != RECOVERY_FAIL ? UBLK_BATCHES : 0;
 }
 
 static struct transport *add(struct transport_info *info, const struct identity *identity,
@@ -187,10 +181,14 @@ static struct transport *add(struct transport_info *info, const struct identity 
 			 (info->no_partition_scan ? UBLK_NO_PARTITIONS : 0),
 	};
 	struct ublk_device *device;
+	uint64_t offered;
 	int res;
 
-	if (refuse_lacking(info, err) < 0)
+	if (ublk_kernel_features(&offered, err) < 0 || refuse_lacking(info, offered, err) < 0)
 		return NULL;
+	/* In batches, QUIESCE_DEV fails requests that come meanwhile, whatever the recovery. */
+	if (info->recovery && !(wire.flags & UBLK_BATCHES))
+		wire.flags |= offered & UBLK_CAN_QUIESCE;
 	device = ublk_device_new(&transport_ublk, info->id, err);
 	if (!device)
 		return NULL;

@@ -15,6 +15,9 @@
 /* How long the driver may take to notice that a server has died. */
 #define DIED_WAIT_US (5 * G_USEC_PER_SEC)
 
+/* How long to wait until a server that does not hold its requests has answered some. */
+#define QUIESCE_MS   3000
+
 /* Kernels before 6.16 cannot ask a server to leave. ubd-serve leaves with this signal. */
 static int signal_server(struct transport *transport, int pid)
 {
@@ -36,14 +39,15 @@ static int signal_server(struct transport *transport, int pid)
 }
 
 /*
- * The driver's own way also lets the requests end that the server has. Our devices are not added
- * for it: a server that holds a request would not be told to leave it.
+ * The driver tells the server by a command that waits for a request, of which each queue must have
+ * one, and then the server answers the requests that it has. If all are busy, or the kernel has no
+ * such way, a signal tells it.
  */
 static int ask_to_leave(struct transport *transport, int pid)
 {
-	int res = ublk_newer_command(transport, UBLK_CAN_QUIESCE, UBLK_QUIESCE_DEV, 0);
+	int res = ublk_newer_command(transport, UBLK_CAN_QUIESCE, UBLK_QUIESCE_DEV, QUIESCE_MS);
 
-	return res == -EOPNOTSUPP ? signal_server(transport, pid) : res;
+	return res < 0 ? signal_server(transport, pid) : 0;
 }
 
 static int wait_until_left(struct transport *transport, struct transport_info *info, gint64 end_us)

@@ -64,6 +64,7 @@ void fetch_abandon(struct fetch *fetch)
 
 void fetch_end_commands(struct fetch *fetch)
 {
+	fetch->config.events->ending(fetch->config.arg);
 	fetch->ending = true;
 	count_requests_only(fetch);
 }

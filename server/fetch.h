@@ -30,6 +30,11 @@ struct fetch_events {
 	void (*request)(void *arg, uint16_t tag, const struct request_desc *desc);
 	/* The driver has refused a command, though the device has not ended; -errno. */
 	void (*refused)(void *arg, int error);
+	/*
+	 * No more requests will come, but some may be ours. Called before over(), perhaps often, if
+	 * the driver's commands tell (transport_queues.keeps_commands).
+	 */
+	void (*ending)(void *arg);
 	/* No more requests will come, and none is ours any more. The last call. */
 	void (*over)(void *arg);
 };

@@ -199,6 +199,8 @@ static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 	}
 	if (res != batch->wf.wire->res_ended)
 		config->events->refused(config->arg, res);
+	else if (config->driver->keeps_commands)
+		config->events->ending(config->arg);
 	fetch_end_one(&batch->wf.fetch);
 }
 

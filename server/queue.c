@@ -58,7 +58,8 @@ struct queue {
 	bool is_over;	     /* no more requests will come; nobody else wakes the pulse */
 	bool abandoned;	     /* queue_abandon() */
 
-	_Atomic int broken; /* the first -errno; 0: none */
+	_Atomic int broken;  /* the first -errno; 0: none */
+	_Atomic bool ending; /* no more requests will come */
 };
 
 static void queue_set_state(struct queue *queue, enum queue_state state)
@@ -97,6 +98,15 @@ static void request_complete(struct request *req, const struct serve_result *res
 	if (res < 0 && result->troubles & IMAGE_TROUBLE_LOST)
 		res = queue->config.driver->result_lost;
 	fetch_answer(queue->fetch, req->tag, res);
+}
+
+/* The main thread lets go of the requests that are held. */
+static void queue_ending(void *arg)
+{
+	struct queue *queue = arg;
+
+	atomic_store(&queue->ending, true);
+	tell_main_thread(queue);
 }
 
 static void queue_over(void *arg)
@@ -182,6 +192,7 @@ static void command_refused(void *arg, int error)
 static const struct fetch_events fetch_events = {
 	.request = request_fetched,
 	.refused = command_refused,
+	.ending = queue_ending,
 	.over = queue_over,
 };
 
@@ -398,6 +409,7 @@ struct queue_events queue_poll(struct queue *queue)
 	g_mutex_lock(&queue->lock);
 	events.ended = queue->state == QUEUE_ENDED;
 	g_mutex_unlock(&queue->lock);
+	events.ended |= atomic_load(&queue->ending);
 	events.served = serve_poll(&queue->serve);
 	return events;
 }

@@ -143,12 +143,13 @@ static void test_flags_of_a_new_device(void)
 		uint64_t flags;
 	} cases[] = {
 		{ DATA_COPY, RECOVERY_NONE, false, 0 },
-		{ DATA_USER_COPY, RECOVERY_FAIL, false, UBLK_USER_COPY | UBLK_RECOVERY },
+		/* In batches, requests would fail when the server leaves. */
+		{ DATA_USER_COPY, RECOVERY_FAIL, true,
+		  UBLK_USER_COPY | UBLK_RECOVERY | UBLK_CAN_QUIESCE },
 		{ DATA_ZERO_COPY, RECOVERY_REISSUE, true,
 		  UBLK_USER_COPY | UBLK_AUTO_BUF_REG | UBLK_RECOVERY | UBLK_REISSUE |
 			  UBLK_BATCHES },
-		/* Requests in a batch would fail when the server leaves. */
-		{ DATA_COPY, RECOVERY_FAIL_IO, true, UBLK_RECOVERY | UBLK_FAIL_IO },
+		{ DATA_COPY, RECOVERY_FAIL_IO, true, UBLK_RECOVERY | UBLK_FAIL_IO | UBLK_BATCHES },
 	};
 
 	play(UINT64_MAX);

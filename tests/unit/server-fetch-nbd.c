@@ -69,7 +69,11 @@ static void on_over(void *arg)
 	news(queue);
 }
 
-static const struct fetch_events events = { on_request, on_refused, on_over };
+static const struct fetch_events events = {
+	.request = on_request,
+	.refused = on_refused,
+	.over = on_over,
+};
 
 static void co_wait_seen(struct queue *queue, unsigned count)
 {

@@ -130,6 +130,7 @@ static struct {
 	struct request_desc last; /* of the last one */
 	unsigned nr_ours;
 	int refused;
+	bool is_ending;
 	unsigned nr_over;
 } queue;
 
@@ -148,6 +149,11 @@ static void on_refused(void *arg, int error)
 	queue.refused = error;
 }
 
+static void on_ending(void *arg)
+{
+	queue.is_ending = true;
+}
+
 static void on_over(void *arg)
 {
 	queue.nr_over++;
@@ -157,7 +163,7 @@ static void on_over(void *arg)
 static struct fetch_wire wire;
 static struct transport_queues driver;
 
-static const struct fetch_events events = { on_request, on_refused, on_over };
+static const struct fetch_events events = { on_request, on_refused, on_ending, on_over };
 
 static void begin(bool batches)
 {
@@ -236,7 +242,10 @@ static void test_the_last_answers_are_sent_but_not_waited_for(void)
 	be_like_ublk();
 	begin(false);
 	sent[0].op->done(sent[0].op, 0, 0);
+	g_assert_false(queue.is_ending);
 	sent[1].op->done(sent[1].op, UBD_IO_RES_ABORT, 0);
+	/* What is held can be let go. */
+	g_assert_true(queue.is_ending);
 	g_assert_cmpuint(queue.nr_over, ==, 0);
 	/* A request that came before the end is served. */
 	sent[2].op->done(sent[2].op, 0, 0);
@@ -276,7 +285,9 @@ static void test_answers_whose_result_counts_are_waited_for(void)
 	be_like_ublk();
 	fetch = begin_batches();
 	tell_of(fetch, &tag, 1);
+	g_assert_false(queue.is_ending);
 	fetch->op->done(fetch->op, UBD_IO_RES_ABORT, 0);
+	g_assert_true(queue.is_ending);
 	fetch_answer(queue.fetch, tag, 512);
 	commit = turn_ends();
 	g_assert_cmpuint(queue.nr_over, ==, 0);
