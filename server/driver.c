@@ -84,5 +84,9 @@ const struct transport_ops *driver_choose(enum transport_driver wanted)
 	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
 		if (is_usable(transports[i]))
 			return transports[i];
+	/* So that the error is about what is there. */
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
+		if (is_loaded(transports[i]))
+			return transports[i];
 	return transports[0];
 }
