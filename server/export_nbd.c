@@ -19,7 +19,8 @@
 
 /* Enough that a turn in which every request does I/O needs one system call. */
 #define RING_ENTRIES	256
-#define HUGE_PAGE	(2u << 20)
+#define HUGE_PAGE	  (2u << 20)
+#define SEND_BUFFER_BYTES (1 << 20)
 #define POOL_MAP_BYTES	(NBD_MAX_PAYLOAD + HUGE_PAGE)
 /* Beside requests: the connection itself, its sender, its watch for hang-ups, the image's
  * reclaimer. */
@@ -49,12 +50,26 @@ static void *connection_thread(void *arg)
 	return NULL;
 }
 
-/* Answers are gathered here, so they need not wait for more; and a dead client's host is noticed.
+static bool is_unix_socket(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	return getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
+	       address.ss_family == AF_UNIX;
+}
+
+/*
+ * Answers are gathered here, so they need not wait for more; and a dead client's host is noticed.
+ * TCP finds the size of its buffer itself; others get a size at which server and client need not
+ * take turns (as far as net.core.wmem_max allows).
  */
 static void prepare_socket(int fd)
 {
-	int on = 1;
+	int on = 1, bytes = SEND_BUFFER_BYTES;
 
+	if (is_unix_socket(fd))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
