@@ -18,13 +18,13 @@
 #include "tls.h"
 
 /* Enough that a turn in which every request does I/O needs one system call. */
-#define RING_ENTRIES	256
+#define RING_ENTRIES	  256
 #define HUGE_PAGE	  (2u << 20)
 #define SEND_BUFFER_BYTES (1 << 20)
-#define POOL_MAP_BYTES	(NBD_MAX_PAYLOAD + HUGE_PAGE)
+#define POOL_MAP_BYTES	  (NBD_MAX_PAYLOAD + HUGE_PAGE)
 /* Beside requests: the connection itself, its sender, its watch for hang-ups, the image's
  * reclaimer. */
-#define MORE_COROUTINES 4
+#define MORE_COROUTINES	  4
 
 static void connection_co(void *arg)
 {

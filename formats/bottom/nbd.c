@@ -9,7 +9,9 @@
  *  - a transfer is done as a whole or fails, whatever the limits of the server are;
  *  - a flush that succeeded has made everything durable that had completed before it. A server that
  *    is gone may take with it what it has not flushed. So if a connection is lost then, no later
- *    flush succeeds; unless the user said, with reconnect-delay, that the server may come back.
+ *    flush succeeds; unless the user said, with reconnect-delay, that the server may come back;
+ *  - a change that was given up, because the server did not answer in time, may take place at any
+ *    time later. So nothing is changed after that.
  *
  * Nobody locks an export.
  *
@@ -48,6 +50,8 @@ struct nbd {
 	_Atomic uint64_t server_size; /* the largest one seen */
 	_Atomic unsigned troubles;    /* IMAGE_TROUBLE_LOST, _CUT */
 	_Atomic unsigned losses;      /* of connections */
+	/* The server may still carry out changes that were given up, so there must be no more. */
+	_Atomic bool abandoned;
 	/*
 	 * DIRTY for each connection on which something has completed that no flush issued since
 	 * covers; above them, the same for what flushes in flight cover; and FLUSHING for each of
@@ -111,7 +115,27 @@ static void on_loss(void *arg)
 		note_lost_data(nbd);
 }
 
-static const struct nbd_conn_ops conn_ops = { .accept = on_accept, .lost = on_loss };
+static void on_abandoned(void *arg)
+{
+	struct nbd *nbd = arg;
+
+	atomic_store(&nbd->abandoned, true);
+	atomic_fetch_or(&nbd->troubles, IMAGE_TROUBLE_LOST);
+}
+
+static bool on_run(void *arg, const struct nbd_cmd *cmd)
+{
+	struct nbd *nbd = arg;
+
+	return !nbd_cmd_changes(cmd) || !atomic_load(&nbd->abandoned);
+}
+
+static const struct nbd_conn_ops conn_ops = {
+	.accept = on_accept,
+	.lost = on_loss,
+	.abandoned = on_abandoned,
+	.may_run = on_run,
+};
 
 /* That of the running loop. */
 static unsigned connection_index(const struct nbd *nbd)
@@ -192,6 +216,7 @@ static int nbd_co_open(struct image *img, const struct image_open_opts *opts, GE
 	nbd->patience = (struct nbd_patience){
 		.open_ns = option_ns(opts->node, "open-timeout"),
 		.reconnect_ns = option_ns(opts->node, "reconnect-delay"),
+		.answer_ns = option_ns(opts->node, "request-timeout"),
 	};
 	thread_lock_init(&nbd->lock);
 	ret = co_open(img, nbd, opts->node, err);
@@ -369,30 +394,43 @@ static void end_flush(struct nbd *nbd, uint64_t dirty_again)
 	} while (!atomic_compare_exchange_weak(&nbd->unsafe, &unsafe, next));
 }
 
-/*
- * A flush on a connection to a server's successor says nothing of what was done on another one,
- * whose loss nobody has noticed yet.
- */
-static void look_at_others(struct nbd *nbd, uint64_t dirty)
+struct flush_job {
+	struct nbd_conn *conn;
+	int ret;
+};
+
+static void flush_co(void *arg)
 {
-	dirty &= ~DIRTY(connection_index(nbd));
-	for (unsigned i = 0; i < MAX_CONNECTIONS; i++)
-		if (dirty & DIRTY(i) && nbd_conn_is_hung_up(nbd->conns[i]))
-			note_lost_data(nbd);
+	struct flush_job *job = arg;
+	struct nbd_cmd cmd = { .type = NBD_CMD_FLUSH };
+
+	job->ret = nbd_conn_co_run(job->conn, &cmd);
 }
 
+/*
+ * With multi-conn, a flush on any connection covers what was done on all of them. But a flush on a
+ * connection to a server's successor says nothing of what was done on another one, whose loss
+ * nobody has noticed; a host that lost its power does not say goodbye. So each is asked.
+ */
 static int co_flush_dirty(struct nbd *nbd, uint64_t dirty)
 {
-	struct nbd_cmd cmd = { .type = NBD_CMD_FLUSH };
-	int ret = co_run(nbd, &cmd);
+	struct flush_job jobs[MAX_CONNECTIONS] = {};
+	struct co_group group = {};
+	int ret = 0;
 
-	if (!ret)
-		look_at_others(nbd, dirty);
+	for (unsigned i = 0; i < MAX_CONNECTIONS; i++) {
+		if (!(dirty & DIRTY(i)))
+			continue;
+		jobs[i].conn = nbd->conns[i];
+		co_group_start(&group, flush_co, &jobs[i]);
+	}
+	co_group_wait(&group);
+	for (unsigned i = 0; i < MAX_CONNECTIONS; i++)
+		ret = ret ?: jobs[i].ret;
 	end_flush(nbd, ret ? dirty : 0);
 	return ret;
 }
 
-/* With multi-conn, a flush on any connection covers what was done on all of them. */
 static int nbd_co_flush(struct image *img)
 {
 	struct nbd *nbd = img->opaque;

@@ -11,6 +11,9 @@
  * is safe: nobody was told about them, and they do the same twice. While some wait for the others
  * to notice, nothing is sent, so no command is overtaken by its own repetition.
  *
+ * A server that is connected but silent would hold commands for ever. If they have a limit, the
+ * reader looks at it, and gives up the connection; all commands in flight fail.
+ *
  * libnbd closes its socket when a connection is lost. Those who wait for the socket have a
  * duplicate of the descriptor, which is shut down to wake them, and closed when all have left.
  */
@@ -36,6 +39,8 @@ struct call {
 	struct call *next, **prev;
 	struct nbd_cmd *cmd;
 	struct coroutine *waiting; /* in a yield; woken by whoever clears it */
+	uint64_t end_ns;	   /* when it is given up */
+	bool late;		   /* it was */
 	bool done;
 	int error; /* errno; ENOTCONN: the connection was lost */
 };
@@ -56,6 +61,7 @@ struct nbd_conn {
 	struct call *calls GUARDED_BY(lock);
 	struct call *reader GUARDED_BY(lock);
 	struct call *writer GUARDED_BY(lock);
+	uint64_t look_ns GUARDED_BY(lock);     /* no call is late before */
 	uint64_t lost_ns GUARDED_BY(lock);     /* when the connection was lost */
 	uint64_t next_try_ns GUARDED_BY(lock); /* earliest attempt */
 	bool failed GUARDED_BY(lock);	       /* the last attempt */
@@ -73,6 +79,7 @@ struct nbd_conn *nbd_conn_new(const struct nbd_place *place, const struct nbd_pa
 		.ops = ops,
 		.arg = arg,
 		.fd = -1,
+		.look_ns = AIO_NEVER,
 		.lost_ns = aio_now_ns(),
 	};
 	thread_lock_init(&conn->lock);
@@ -195,19 +202,54 @@ void nbd_conn_co_free(struct nbd_conn *conn)
 	g_free(conn);
 }
 
+/* ---- the server is silent ---- */
+
+static void set_end(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
+{
+	call->end_ns =
+		conn->patience.answer_ns ? aio_ns_from_now(conn->patience.answer_ns) : AIO_NEVER;
+	conn->look_ns = MIN(conn->look_ns, call->end_ns);
+}
+
+/* If a call is late, the connection ends as if the server had hung up. */
+static void look_for_late_calls(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	uint64_t now = aio_now_ns();
+	bool any_late = false, any_changes = false;
+
+	conn->look_ns = AIO_NEVER;
+	for (struct call *call = conn->calls; call; call = call->next) {
+		if (call->done)
+			continue;
+		call->late = call->end_ns <= now;
+		if (!call->late)
+			conn->look_ns = MIN(conn->look_ns, call->end_ns);
+		any_late |= call->late;
+		any_changes |= nbd_cmd_changes(call->cmd);
+	}
+	if (!any_late)
+		return;
+	if (any_changes)
+		conn->ops->abandoned(conn->arg);
+	shutdown(conn->fd, SHUT_RDWR);
+}
+
 /* ---- waiting for the server ---- */
 
-/* Waits until the socket is ready, and lets libnbd use it. */
+/* Waits until the socket is ready, and lets libnbd use it; or until there may be a late call. */
 static void co_serve_socket(struct nbd_conn *conn, short events) REQUIRES(conn->lock)
 {
+	struct aio_limit limit = { .end_ns = conn->look_ns };
 	int fd = conn->fd, found;
 	unsigned direction;
 
 	thread_unlock(&conn->lock);
-	found = co_poll(fd, events, NULL);
-	if (found < 0)
+	found = co_poll(fd, events, &limit);
+	if (found < 0 && found != -ETIME)
 		co_reschedule();
 	thread_lock(&conn->lock);
+	if (found == -ETIME && conn->usable)
+		look_for_late_calls(conn);
 	if (!conn->usable || found < 0)
 		return;
 	/* Another one may have been here meanwhile. */
@@ -268,12 +310,13 @@ static void co_wait_for_answer(struct nbd_conn *conn, struct call *call) REQUIRE
 	hand_over(conn);
 }
 
-/* -ENOTCONN: the connection is, or was, lost. */
+/* -ENOTCONN: the connection is, or was, lost; -ETIMEDOUT: because of this command. */
 static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn->lock)
 {
 	struct call call = { .cmd = cmd };
 	bool refused;
 
+	set_end(conn, &call);
 	link_call(conn, &call);
 	refused = issue(conn->h, &call) < 0;
 	if (refused) {
@@ -295,6 +338,8 @@ static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn
 	/* The last: the connection was lost before, or when this was to be sent. */
 	if (call.error == ESHUTDOWN || (refused && !conn->usable))
 		call.error = ENOTCONN;
+	if (call.late && call.error == ENOTCONN)
+		call.error = ETIMEDOUT;
 	unlink_call(conn, &call);
 	return -call.error;
 }
@@ -420,27 +465,20 @@ void nbd_conn_renew(struct nbd_conn *conn)
 	thread_unlock(&conn->lock);
 }
 
-bool nbd_conn_is_hung_up(struct nbd_conn *conn)
-{
-	bool ret;
-
-	thread_lock(&conn->lock);
-	ret = conn->usable && is_hung_up(conn->fd);
-	thread_unlock(&conn->lock);
-	return ret;
-}
-
 int nbd_conn_co_open(struct nbd_conn *conn, GError **err)
 {
-	uint64_t end_ns = aio_ns_from_now(conn->patience.open_ns);
+	const struct nbd_patience *patience = &conn->patience;
+	uint64_t end_ns = aio_ns_from_now(patience->open_ns ?: patience->answer_ns);
 	GError *reason = NULL;
 	int ret;
 
 	thread_lock(&conn->lock);
 	do {
 		g_clear_error(&reason);
-		ret = co_try_connect(conn, conn->patience.open_ns ? end_ns : AIO_NEVER, &reason);
-	} while (ret && co_pause(conn, end_ns));
+		ret = co_try_connect(conn,
+				     patience->open_ns || patience->answer_ns ? end_ns : AIO_NEVER,
+				     &reason);
+	} while (ret && patience->open_ns && co_pause(conn, end_ns));
 	thread_unlock(&conn->lock);
 	if (ret)
 		g_propagate_error(err, reason);
@@ -449,24 +487,35 @@ int nbd_conn_co_open(struct nbd_conn *conn, GError **err)
 
 /* ---- commands ---- */
 
+static int co_run_or_refuse(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn->lock)
+{
+	return conn->ops->may_run(conn->arg, cmd) ? co_run_once(conn, cmd) : -EIO;
+}
+
+/* *end_ns: until when it may be repeated; 0 before the first attempt. */
+static bool may_repeat(struct nbd_conn *conn, const struct nbd_cmd *cmd, int ret, uint64_t *end_ns)
+	REQUIRES(conn->lock)
+{
+	uint64_t more_ns = conn->patience.reconnect_ns;
+
+	if ((ret != -ENOTCONN && ret != -ETIMEDOUT) || !conn->ops->may_run(conn->arg, cmd))
+		return false;
+	if (*end_ns)
+		return aio_now_ns() < *end_ns;
+	/* A server that loses each connection gets a second chance; one that is silent does not. */
+	*end_ns = aio_ns_from_now(more_ns);
+	return ret == -ENOTCONN || more_ns;
+}
+
 int nbd_conn_co_run(struct nbd_conn *conn, struct nbd_cmd *cmd)
 {
 	uint64_t end_ns = 0;
 	int ret;
 
 	thread_lock(&conn->lock);
-	for (;;) {
-		ret = co_ready(conn) ?: co_run_once(conn, cmd);
-		if (ret != -ENOTCONN)
-			break;
-		/* A server that loses each connection gets a second chance, or the time it has. */
-		if (end_ns && aio_now_ns() >= end_ns) {
-			ret = -EIO;
-			break;
-		}
-		if (!end_ns)
-			end_ns = aio_ns_from_now(conn->patience.reconnect_ns);
-	}
+	do
+		ret = co_ready(conn) ?: co_run_or_refuse(conn, cmd);
+	while (may_repeat(conn, cmd, ret, &end_ns));
 	thread_unlock(&conn->lock);
-	return ret;
+	return ret == -ENOTCONN ? -EIO : ret;
 }

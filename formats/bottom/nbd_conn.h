@@ -16,6 +16,7 @@
 struct nbd_patience {
 	uint64_t open_ns;      /* opening: tries again for so long */
 	uint64_t reconnect_ns; /* requests: since the connection was lost */
+	uint64_t answer_ns;    /* each attempt at a request; 0: for ever */
 };
 
 enum nbd_cmd_type {
@@ -41,14 +42,24 @@ struct nbd_cmd {
 struct nbd_conn;
 
 /*
- * What the user of a connection decides. Both run with the lock held, and do not yield.
+ * What the user of a connection decides. All run with the lock held, and do not yield.
  * @accept: whether an export with these facts may take the place of the one before; 0 or -errno
- * with @err set. @lost: a connection was lost.
+ * with @err set. @lost: a connection was lost. @abandoned: and before that commands that change
+ * data were given up, which the server may still carry out at any time. @may_run: whether a command
+ * may be sent.
  */
 struct nbd_conn_ops {
 	int (*accept)(void *arg, const struct nbd_facts *facts, GError **err);
 	void (*lost)(void *arg);
+	void (*abandoned)(void *arg);
+	bool (*may_run)(void *arg, const struct nbd_cmd *cmd);
 };
+
+/* Whether it changes data. */
+static inline bool nbd_cmd_changes(const struct nbd_cmd *cmd)
+{
+	return cmd->type == NBD_CMD_WRITE || cmd->type == NBD_CMD_TRIM || cmd->type == NBD_CMD_ZERO;
+}
 
 /* Not connected yet. @place and @arg must outlive it; the caller frees it with nbd_conn_co_free().
  */
@@ -65,12 +76,10 @@ void nbd_conn_renew(struct nbd_conn *conn);
 /* Connects if there is no connection, or if it is to be renewed. 0 or -EIO. */
 int nbd_conn_co_ready(struct nbd_conn *conn);
 
-/* Whether the server has hung up, which only the next command would notice. */
-bool nbd_conn_is_hung_up(struct nbd_conn *conn);
-
 /*
- * Runs the command; after a lost connection again, on a new one. -EIO: there was none in time.
- * Other errors are the server's.
+ * Runs the command; after a lost connection again, on a new one. -EIO: there was none in time, or
+ * the command must not be sent. -ETIMEDOUT: the server did not answer in time. Other errors are the
+ * server's.
  */
 int nbd_conn_co_run(struct nbd_conn *conn, struct nbd_cmd *cmd);
 

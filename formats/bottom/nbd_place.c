@@ -103,6 +103,12 @@ const struct node_option nbd_options[] = {
 		.help = "Seconds to try to connect at first; 0: try once",
 	},
 	{
+		.name = "request-timeout",
+		.type = NODE_OPTION_NUMBER,
+		.default_value = "0",
+		.help = "Seconds that the server may take for a request; 0: any number",
+	},
+	{
 		.name = "x-dirty-bitmap",
 		.type = NODE_OPTION_STRING,
 		.help = "The metadata context to read in place of allocation",

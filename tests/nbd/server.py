@@ -13,7 +13,7 @@ import traceback
 
 import nbd
 
-SERVE, IMG = (os.path.realpath(p) for p in sys.argv[1:3])
+SERVE, IMG, IO = (os.path.realpath(p) for p in sys.argv[1:4])
 # For what takes no time; a machine may be slow.
 LONG = 300
 

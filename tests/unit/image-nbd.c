@@ -43,6 +43,7 @@ struct server {
 	_Atomic unsigned bad_cookies; /* so many replies have one */
 	_Atomic unsigned leaving;     /* says of so many requests that it is about to leave */
 	_Atomic int last_fd;	      /* of the last client */
+	_Atomic int dead_fd;	      /* of one that is gone, and will see when it asks */
 	_Atomic bool refuse;	      /* hang up at once */
 };
 
@@ -189,6 +190,8 @@ static bool answer(struct server *server, int fd, const struct nbd_request *requ
 	uint32_t length = be32toh(request->length);
 	uint64_t cookie_mask = server->bad_cookies && server->bad_cookies-- ? 1ull << 40 : 0;
 
+	if (fd == server->dead_fd)
+		return false;
 	if (server->leaving && server->leaving--)
 		return answer_leaving(fd, request);
 	switch (be16toh(request->type)) {
@@ -553,7 +556,14 @@ static void *write_thread(void *arg)
 	return NULL;
 }
 
-static void co_flush_elsewhere(unsigned reconnect_s, bool hangs_up, int expected)
+/* How the server leaves: properly, or like a host that has lost its power. */
+enum leaving {
+	STAYS,
+	HANGS_UP,
+	VANISHES,
+};
+
+static void co_flush_elsewhere(unsigned reconnect_s, enum leaving leaving, int expected)
 {
 	struct server *server = server_new();
 	struct image *img;
@@ -563,8 +573,10 @@ static void co_flush_elsewhere(unsigned reconnect_s, bool hangs_up, int expected
 	img = co_open_with(IMAGE_RDWR, reconnect_s);
 	write_byte(img);
 	g_thread_join(g_thread_new("write", write_thread, img));
-	if (hangs_up)
+	if (leaving == HANGS_UP)
 		shutdown(server->last_fd, SHUT_RDWR);
+	if (leaving == VANISHES)
+		server->dead_fd = server->last_fd;
 	g_assert_cmpint(image_co_flush(img), ==, expected);
 	image_co_close(img);
 	server_end(server);
@@ -572,9 +584,10 @@ static void co_flush_elsewhere(unsigned reconnect_s, bool hangs_up, int expected
 
 CO_TEST(test_a_server_leaves_before_a_flush_on_another_connection)
 {
-	co_flush_elsewhere(0, false, 0);
-	co_flush_elsewhere(0, true, -EIO);
-	co_flush_elsewhere(600, true, 0);
+	co_flush_elsewhere(0, STAYS, 0);
+	co_flush_elsewhere(0, HANGS_UP, -EIO);
+	co_flush_elsewhere(600, HANGS_UP, 0);
+	co_flush_elsewhere(0, VANISHES, -EIO);
 }
 
 /* ---- many loops ---- */
