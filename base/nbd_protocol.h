@@ -220,6 +220,17 @@ struct nbd_block_descriptor {
 	uint32_t status;
 } __attribute__((packed));
 
+/* NBD_REPLY_TYPE_BLOCK_STATUS_EXT: this, and wide extents. */
+struct nbd_chunk_status_ext {
+	uint32_t context;
+	uint32_t count; /* of extents */
+} __attribute__((packed));
+
+struct nbd_block_descriptor_ext {
+	uint64_t length;
+	uint64_t status;
+} __attribute__((packed));
+
 /* Of "base:allocation". */
 #define NBD_STATE_HOLE	(1 << 0)
 #define NBD_STATE_ZERO	(1 << 1)
@@ -249,5 +260,6 @@ _Static_assert(sizeof(struct nbd_simple_reply) == 16, "simple reply");
 _Static_assert(sizeof(struct nbd_structured_reply) == 20, "structured reply");
 _Static_assert(sizeof(struct nbd_extended_reply) == 32, "extended reply");
 _Static_assert(sizeof(struct nbd_block_descriptor) == 8, "extent");
+_Static_assert(sizeof(struct nbd_block_descriptor_ext) == 16, "wide extent");
 
 #endif

@@ -89,6 +89,9 @@ static int co_export_name(struct nbd_client *client, const struct option *option
 
 	if (!is_our_name(client, option->data, option->bytes))
 		return -ENOENT;
+	/* Clients that know them know NBD_OPT_GO, and must use it. */
+	if (client->extended)
+		return -EPROTO;
 	return co_say(client, &reply, bytes) ?: 1;
 }
 
@@ -229,14 +232,25 @@ static int co_structured_reply(struct nbd_client *client, const struct option *o
 {
 	if (option->bytes)
 		return co_refuse(client, option, NBD_REP_ERR_INVALID, "unexpected data");
+	if (client->extended)
+		return co_refuse(client, option, NBD_REP_ERR_INVALID,
+				 "extended headers are in use, which include that");
 	client->structured = true;
+	return co_ack(client, option);
+}
+
+static int co_extended_headers(struct nbd_client *client, const struct option *option)
+{
+	if (option->bytes)
+		return co_refuse(client, option, NBD_REP_ERR_INVALID, "unexpected data");
+	client->extended = client->structured = true;
 	return co_ack(client, option);
 }
 
 /* Nothing that was agreed on in plain text counts. */
 static void forget_agreements(struct nbd_client *client)
 {
-	client->structured = false;
+	client->structured = client->extended = false;
 	memset(client->contexts, 0, client->nr_contexts * sizeof(*client->contexts));
 }
 
@@ -279,6 +293,8 @@ static int co_answer(struct nbd_client *client, const struct option *option)
 		return co_info_or_go(client, option);
 	case NBD_OPT_STRUCTURED_REPLY:
 		return co_structured_reply(client, option);
+	case NBD_OPT_EXTENDED_HEADERS:
+		return co_extended_headers(client, option);
 	case NBD_OPT_LIST_META_CONTEXT:
 	case NBD_OPT_SET_META_CONTEXT:
 		return nbd_client_co_meta_contexts(client, option->nr, option->data, option->bytes);

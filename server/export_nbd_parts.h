@@ -62,6 +62,7 @@ struct nbd_client {
 	uint64_t size; /* of the disk, which has grown to that at least */
 	struct aio_limit handshake;
 	bool structured; /* replies are */
+	bool extended;	 /* headers are, and then replies are structured */
 	bool no_zeroes;	 /* after NBD_OPT_EXPORT_NAME */
 	bool *contexts;	 /* by number: those that were selected */
 	unsigned nr_contexts;
@@ -122,6 +123,8 @@ void nbd_client_co_wait_answered(struct nbd_client *client);
 void nbd_client_add_chunk(struct nbd_client_request *req, uint16_t type, bool is_last,
 			  const void *head, size_t head_bytes, void *data, size_t bytes);
 void nbd_client_add_simple(struct nbd_client_request *req, int res, void *data, size_t bytes);
+/* The answer to a command that has none but that it succeeded. */
+void nbd_client_add_success(struct nbd_client_request *req);
 /* An error in the form that the request's kind demands. */
 void nbd_client_add_error(struct nbd_client_request *req, int res);
 /* Hands the answer over; the request may be gone on return. */

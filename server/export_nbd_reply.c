@@ -102,22 +102,42 @@ static void add_iovec(struct nbd_client_request *req, void *base, size_t bytes)
 		req->iov[req->niov++] = (struct iovec){ base, bytes };
 }
 
-void nbd_client_add_chunk(struct nbd_client_request *req, uint16_t type, bool is_last,
-			  const void *head, size_t head_bytes, void *data, size_t bytes)
+/* Before each chunk; returns how long it is. */
+static size_t put_chunk_header(const struct nbd_client_request *req, uint8_t *to, uint16_t type,
+			       bool is_last, uint32_t length)
 {
-	const struct nbd_structured_reply reply = {
-		.magic = htobe32(NBD_STRUCTURED_REPLY_MAGIC),
+	const struct nbd_extended_reply wide = {
+		.magic = htobe32(NBD_EXTENDED_REPLY_MAGIC),
 		.flags = htobe16(is_last ? NBD_REPLY_FLAG_DONE : 0),
 		.type = htobe16(type),
 		.cookie = req->cookie,
-		.length = htobe32(head_bytes + bytes),
+		.offset = htobe64(req->desc.guest_off),
+		.length = htobe64(length),
 	};
-	uint8_t *to = req->heads[req->nr_heads++];
+	const struct nbd_structured_reply compact = {
+		.magic = htobe32(NBD_STRUCTURED_REPLY_MAGIC),
+		.flags = wide.flags,
+		.type = wide.type,
+		.cookie = req->cookie,
+		.length = htobe32(length),
+	};
 
-	memcpy(to, &reply, sizeof(reply));
+	if (req->client->extended)
+		memcpy(to, &wide, sizeof(wide));
+	else
+		memcpy(to, &compact, sizeof(compact));
+	return req->client->extended ? sizeof(wide) : sizeof(compact);
+}
+
+void nbd_client_add_chunk(struct nbd_client_request *req, uint16_t type, bool is_last,
+			  const void *head, size_t head_bytes, void *data, size_t bytes)
+{
+	uint8_t *to = req->heads[req->nr_heads++];
+	size_t header_bytes = put_chunk_header(req, to, type, is_last, head_bytes + bytes);
+
 	if (head_bytes)
-		memcpy(to + sizeof(reply), head, head_bytes);
-	add_iovec(req, to, sizeof(reply) + head_bytes);
+		memcpy(to + header_bytes, head, head_bytes);
+	add_iovec(req, to, header_bytes + head_bytes);
 	add_iovec(req, data, bytes);
 }
 
@@ -135,12 +155,21 @@ void nbd_client_add_simple(struct nbd_client_request *req, int res, void *data, 
 	add_iovec(req, data, bytes);
 }
 
+void nbd_client_add_success(struct nbd_client_request *req)
+{
+	if (req->client->extended)
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_NONE, true, NULL, 0, NULL, 0);
+	else
+		nbd_client_add_simple(req, 0, NULL, 0);
+}
+
 void nbd_client_add_error(struct nbd_client_request *req, int res)
 {
 	const struct nbd_chunk_error error = { .error = htobe32(nbd_error_of(res)) };
 
-	if (req->client->structured &&
-	    (req->type == NBD_CMD_READ || req->type == NBD_CMD_BLOCK_STATUS))
+	if (req->client->extended ||
+	    (req->client->structured &&
+	     (req->type == NBD_CMD_READ || req->type == NBD_CMD_BLOCK_STATUS)))
 		nbd_client_add_chunk(req, NBD_REPLY_TYPE_ERROR, true, &error, sizeof(error), NULL,
 				     0);
 	else

@@ -30,6 +30,8 @@ static bool is_block_status(const struct nbd_client_request *req)
 static uint16_t allowed_flags(const struct nbd_client_request *req)
 {
 	switch (req->type) {
+	case NBD_CMD_WRITE:
+		return NBD_CMD_FLAG_FUA | (req->client->extended ? NBD_CMD_FLAG_PAYLOAD_LEN : 0);
 	case NBD_CMD_READ:
 		return NBD_CMD_FLAG_FUA | (req->client->structured ? NBD_CMD_FLAG_DF : 0);
 	case NBD_CMD_WRITE_ZEROES:
@@ -199,7 +201,8 @@ static size_t more_memory(const struct nbd_client_request *req)
 		return MIN(req->desc.bytes, CACHE_BYTES);
 	if (!is_block_status(req))
 		return 0;
-	return req->client->nr_contexts * NBD_STATUS_EXTENTS * sizeof(struct nbd_block_descriptor);
+	return req->client->nr_contexts * NBD_STATUS_EXTENTS *
+	       sizeof(struct nbd_block_descriptor_ext);
 }
 
 static int co_other(struct nbd_client_request *req)
@@ -211,7 +214,7 @@ static int co_other(struct nbd_client_request *req)
 		nbd_client_co_get_buffer(req, bytes);
 	result = serve_co_request(&req->client->serve, &req->desc, other_try, req);
 	if (result.res >= 0 && !is_block_status(req))
-		nbd_client_add_simple(req, 0, NULL, 0);
+		nbd_client_add_success(req);
 	return result.res;
 }
 
@@ -290,12 +293,48 @@ static int co_receive_data(struct nbd_client_request *req)
 	return has < bytes ? co_receive_rest(client, req->buf + has, bytes - has) : 0;
 }
 
-static void take_header(struct nbd_client_request *req, const struct nbd_request *header)
+/* Waits for the header of a request, and makes it a wide one if it is not. */
+static int co_take_header(struct nbd_client *client, struct nbd_extended_request *header)
+{
+	bool wide = client->extended;
+	struct nbd_request compact;
+	size_t bytes = wide ? sizeof(*header) : sizeof(compact);
+	int res = co_fill(client, bytes);
+
+	if (res < 0)
+		return res;
+	memcpy(wide ? (void *)header : &compact, client->input + client->input_at, bytes);
+	client->input_at += bytes;
+	if (!wide)
+		*header = (struct nbd_extended_request){
+			.magic = compact.magic,
+			.flags = compact.flags,
+			.type = compact.type,
+			.cookie = compact.cookie,
+			.offset = compact.offset,
+			.length = htobe64(be32toh(compact.length)),
+		};
+	if (be32toh(header->magic) != (wide ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC))
+		return -EPROTO;
+	return be16toh(header->type) == NBD_CMD_DISC ? -ECONNABORTED : 0;
+}
+
+/*
+ * Whether data follows. In a wide header a flag must say so, but QEMU (11.1) does not set it for
+ * its writes.
+ */
+static bool has_payload(const struct nbd_client *client, const struct nbd_extended_request *header)
+{
+	return be16toh(header->type) == NBD_CMD_WRITE ||
+	       (client->extended && be16toh(header->flags) & NBD_CMD_FLAG_PAYLOAD_LEN);
+}
+
+static void take_request(struct nbd_client_request *req, const struct nbd_extended_request *header)
 {
 	req->cookie = header->cookie;
 	req->type = be16toh(header->type);
 	req->flags = be16toh(header->flags);
-	req->desc = nbd_request_desc(header);
+	req->desc = nbd_extended_request_desc(header);
 	req->desc.may_unmap &= req->client->settings->discard;
 }
 
@@ -303,23 +342,19 @@ static void take_header(struct nbd_client_request *req, const struct nbd_request
 static int co_receive(struct nbd_client *client)
 {
 	struct nbd_client_request *req;
-	struct nbd_request header;
-	int res = co_fill(client, sizeof(header));
+	struct nbd_extended_request header;
+	int res = co_take_header(client, &header);
+	bool has_data;
 
 	if (res < 0)
 		return res;
-	memcpy(&header, client->input + client->input_at, sizeof(header));
-	client->input_at += sizeof(header);
-	if (be32toh(header.magic) != NBD_REQUEST_MAGIC)
-		return -EPROTO;
-	if (be16toh(header.type) == NBD_CMD_DISC)
-		return -ECONNABORTED;
+	has_data = has_payload(client, &header);
 	/* Nobody knows where the next request begins, unless all of this is received. */
-	if (be16toh(header.type) == NBD_CMD_WRITE && be32toh(header.length) > NBD_MAX_PAYLOAD)
+	if (has_data && be64toh(header.length) > NBD_MAX_PAYLOAD)
 		return -EMSGSIZE;
 	req = nbd_client_co_get_request(client);
-	take_header(req, &header);
-	if (req->type == NBD_CMD_WRITE)
+	take_request(req, &header);
+	if (has_data)
 		res = co_receive_data(req);
 	if (res < 0)
 		nbd_client_send(req);

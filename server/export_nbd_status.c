@@ -5,6 +5,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <string.h>
 
 #include "dirty_bits.h"
 #include "disk.h"
@@ -64,13 +65,32 @@ int nbd_client_co_split_read(const struct request_desc *desc, struct image *imag
 /* ---- NBD_CMD_BLOCK_STATUS ---- */
 
 struct extents {
-	struct nbd_block_descriptor *list;
+	void *list; /* of struct nbd_block_descriptor, or _ext if they are wide */
+	bool wide;
 	unsigned nr, max;
-	uint32_t last_bytes, last_status; /* of the last one, in the machine's order */
+	uint64_t last_bytes; /* of the last one, in the machine's order */
+	uint32_t last_status;
 };
 
+static size_t extent_bytes(const struct extents *extents)
+{
+	return extents->wide ? sizeof(struct nbd_block_descriptor_ext)
+			     : sizeof(struct nbd_block_descriptor);
+}
+
+static void store_last(struct extents *extents)
+{
+	const struct nbd_block_descriptor_ext wide = { htobe64(extents->last_bytes),
+						       htobe64(extents->last_status) };
+	const struct nbd_block_descriptor compact = { htobe32(extents->last_bytes),
+						      htobe32(extents->last_status) };
+
+	memcpy((uint8_t *)extents->list + (extents->nr - 1) * extent_bytes(extents),
+	       extents->wide ? (const void *)&wide : &compact, extent_bytes(extents));
+}
+
 /* False if there is no room. */
-static bool add_extent(struct extents *extents, uint32_t bytes, uint32_t status)
+static bool add_extent(struct extents *extents, uint64_t bytes, uint32_t status)
 {
 	if (extents->nr && extents->last_status == status) {
 		extents->last_bytes += bytes;
@@ -81,9 +101,7 @@ static bool add_extent(struct extents *extents, uint32_t bytes, uint32_t status)
 		extents->last_bytes = bytes;
 		extents->last_status = status;
 	}
-	extents->list[extents->nr - 1] =
-		(struct nbd_block_descriptor){ htobe32(extents->last_bytes),
-					       htobe32(extents->last_status) };
+	store_last(extents);
 	return true;
 }
 
@@ -102,7 +120,7 @@ static uint32_t depth_status(const struct image_extent *extent)
 
 /* The state of the first part of the range, and how long that is. */
 static int co_look(const struct nbd_client *client, struct image *image, unsigned context,
-		   uint64_t off, uint32_t *bytes, uint32_t *ret_status)
+		   uint64_t off, uint64_t *bytes, uint32_t *ret_status)
 {
 	const struct dirty_bits *bits;
 	struct image_extent extent;
@@ -132,7 +150,8 @@ static int co_list_extents(const struct nbd_client_request *req, struct image *i
 	uint64_t off = req->desc.guest_off, end = off + req->desc.bytes;
 
 	while (off < end) {
-		uint32_t bytes = end - off, status;
+		uint64_t bytes = end - off;
+		uint32_t status;
 		int res = co_look(req->client, image, context, off, &bytes, &status);
 
 		if (res < 0)
@@ -144,17 +163,32 @@ static int co_list_extents(const struct nbd_client_request *req, struct image *i
 	return 0;
 }
 
+static void add_extents(struct nbd_client_request *req, unsigned context,
+			const struct extents *extents)
+{
+	const struct nbd_chunk_status_ext head = { htobe32(context), htobe32(extents->nr) };
+
+	if (extents->wide)
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_BLOCK_STATUS_EXT, false, &head,
+				     sizeof(head), extents->list,
+				     extents->nr * extent_bytes(extents));
+	else
+		nbd_client_add_chunk(req, NBD_REPLY_TYPE_BLOCK_STATUS, false, &head.context,
+				     sizeof(head.context), extents->list,
+				     extents->nr * extent_bytes(extents));
+}
+
 int nbd_client_co_block_status(struct nbd_client_request *req, struct image *image)
 {
 	struct nbd_client *client = req->client;
-	struct nbd_block_descriptor *room = (struct nbd_block_descriptor *)req->buf;
+	uint8_t *room = req->buf;
 
 	for (unsigned i = 0; i < client->nr_contexts; i++) {
 		struct extents extents = {
 			.list = room,
+			.wide = client->extended,
 			.max = req->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : NBD_STATUS_EXTENTS,
 		};
-		uint32_t nr = htobe32(i);
 		int res;
 
 		if (!client->contexts[i])
@@ -164,9 +198,8 @@ int nbd_client_co_block_status(struct nbd_client_request *req, struct image *ima
 			req->niov = req->nr_heads = 0;
 			return res;
 		}
-		nbd_client_add_chunk(req, NBD_REPLY_TYPE_BLOCK_STATUS, false, &nr, sizeof(nr), room,
-				     extents.nr * sizeof(*room));
-		room += extents.nr;
+		add_extents(req, i, &extents);
+		room += extents.nr * extent_bytes(&extents);
 	}
 	nbd_client_add_chunk(req, NBD_REPLY_TYPE_NONE, true, NULL, 0, NULL, 0);
 	return 0;

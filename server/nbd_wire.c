@@ -23,7 +23,7 @@ static enum request_op op_of(uint16_t type)
 	}
 }
 
-struct request_desc nbd_request_desc(const struct nbd_request *wire)
+struct request_desc nbd_extended_request_desc(const struct nbd_extended_request *wire)
 {
 	unsigned flags = be16toh(wire->flags);
 
@@ -33,8 +33,20 @@ struct request_desc nbd_request_desc(const struct nbd_request *wire)
 		.may_unmap = !(flags & NBD_CMD_FLAG_NO_HOLE),
 		.fast = flags & NBD_CMD_FLAG_FAST_ZERO,
 		.guest_off = be64toh(wire->offset),
-		.bytes = be32toh(wire->length),
+		.bytes = be64toh(wire->length),
 	};
+}
+
+struct request_desc nbd_request_desc(const struct nbd_request *wire)
+{
+	const struct nbd_extended_request wide = {
+		.flags = wire->flags,
+		.type = wire->type,
+		.offset = wire->offset,
+		.length = htobe64(be32toh(wire->length)),
+	};
+
+	return nbd_extended_request_desc(&wide);
 }
 
 /* The protocol's numbers are Linux's, of which it has a few. */

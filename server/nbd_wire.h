@@ -13,6 +13,7 @@
 
 /* What the client asks for; nothing is checked. */
 struct request_desc nbd_request_desc(const struct nbd_request *wire);
+struct request_desc nbd_extended_request_desc(const struct nbd_extended_request *wire);
 
 /* NBD_E... for a result: NBD_SUCCESS unless it is -errno. In the host's byte order. */
 uint32_t nbd_error_of(int res);
