@@ -30,16 +30,13 @@ const char *const *image_formats(void)
 
 const struct format_ops *image_find_format(const char *name, GError **err)
 {
-	g_autofree char *known = NULL;
-
 	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
 		if (strcmp(formats[i]->io.name, name) == 0)
 			return formats[i];
 	for (unsigned i = 0; i < G_N_ELEMENTS(filters); i++)
 		if (strcmp(filters[i]->io.name, name) == 0)
 			return filters[i];
-	known = g_strjoinv(", ", (char **)image_formats());
-	g_set_error(err, UBD_ERROR, EINVAL, "Unknown driver '%s', must be one of: %s", name, known);
+	g_set_error(err, UBD_ERROR, EINVAL, "Unknown driver '%s'", name);
 	return NULL;
 }
 

@@ -46,6 +46,14 @@ struct node_options;
  */
 char *image_name_from_options(const char *list, const char *filename, GError **err);
 
+/*
+ * The name by which @img, which was opened by @name, can be opened again with changes to the
+ * options of its nodes ("lazy-refcounts=on,backing.discard=ignore"). NULL, with @err set, if one
+ * cannot be changed while an image is open. The caller frees it.
+ */
+char *image_name_for_reopen(const struct image *img, const char *name, const char *changes,
+			    GError **err);
+
 /* ---- open and close ---- */
 
 enum image_open_flags {
@@ -257,6 +265,8 @@ struct image_info {
 	const char *format;
 	uint64_t virtual_size;
 	uint64_t cluster_size; /* 0 if none */
+	/* Where the state of a virtual machine would be, behind the disk; 0: nowhere. */
+	uint64_t vm_state_off;
 	bool encrypted;
 	bool dirty;
 	char *backing_filename;	     /* as written in the image */
@@ -336,6 +346,13 @@ int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void 
  * smaller. -ENOTSUP if the image does not support compression, -EINVAL for parts of clusters.
  */
 int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+
+/*
+ * The state of a virtual machine, which is kept in an image beside the disk, at offsets of its own:
+ * what was not written reads as zeroes. -ENOTSUP: the format has no place for it.
+ */
+int image_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+int image_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 
 /*
  * Copies what the backing file decides in the clusters of a range to the image, which then decides

@@ -346,6 +346,30 @@ int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 	return ret;
 }
 
+/* ---- VM state ---- */
+
+int image_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	int ret = check_within(img, off, bytes, true);
+
+	if (!img->ops->co_read_vm_state)
+		return -ENOTSUP;
+	return ret || !bytes ? ret : img->ops->co_read_vm_state(img, off, bytes, mem);
+}
+
+int image_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	int ret = check_within(img, off, bytes, true);
+
+	if (!img->ops->co_write_vm_state)
+		return -ENOTSUP;
+	if (image_is_read_only(img))
+		return -EPERM;
+	return ret || !bytes ? ret : img->ops->co_write_vm_state(img, off, bytes, mem);
+}
+
+/* ---- copying up ---- */
+
 /* Whole clusters, or all up to the end of the disk. */
 int image_co_copy_up(struct image *img, uint64_t off, uint64_t bytes)
 {

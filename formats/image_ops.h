@@ -49,6 +49,9 @@ struct image_ops {
 	 * does not support backing files.
 	 */
 	int (*co_copy_up)(struct image *img, uint64_t off, uint64_t bytes);
+	/* Any range, any memory. NULL: the format does not support VM state. */
+	int (*co_read_vm_state)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+	int (*co_write_vm_state)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 	int (*co_flush)(struct image *img);
 	/* NULL: this node holds no acknowledged data in memory. */
 	int (*co_write_back)(struct image *img);

@@ -291,12 +291,14 @@ const struct node_option node_common_options[] = {
 		.name = "read-only",
 		.type = NODE_OPTION_BOOL,
 		.help = "Do not write to it",
+		.can_change = true,
 	},
 	{
 		.name = "auto-read-only",
 		.type = NODE_OPTION_BOOL,
 		.default_value = "off",
 		.help = "Open it read-only where writing is not permitted",
+		.can_change = true,
 	},
 	{
 		.name = "force-share",
@@ -309,6 +311,7 @@ const struct node_option node_common_options[] = {
 		.type = NODE_OPTION_CHOICE,
 		.help = "Discards: ignore (or off), or unmap (or on)",
 		.choices = discard_choices,
+		.can_change = true,
 	},
 	{
 		.name = "detect-zeroes",
@@ -316,28 +319,36 @@ const struct node_option node_common_options[] = {
 		.default_value = "off",
 		.help = "Write zeroes efficiently: off, on, or unmap, which may also free space",
 		.choices = detect_zeroes_choices,
+		.can_change = true,
 	},
 	{
 		.name = "cache.direct",
 		.type = NODE_OPTION_BOOL,
 		.default_value = "off",
 		.help = "Bypass the host's page cache",
+		.can_change = true,
 	},
 	{
 		.name = "cache.no-flush",
 		.type = NODE_OPTION_BOOL,
 		.default_value = "off",
 		.help = "Ignore flushes",
+		.can_change = true,
 	},
 	{},
 };
 
-static const struct node_option *find_option(const struct node_option *table, const char *name)
+static const struct node_option *find_in(const struct node_option *table, const char *name)
 {
 	for (; table && table->name; table++)
 		if (strcmp(table->name, name) == 0)
 			return table;
 	return NULL;
+}
+
+const struct node_option *node_option_find(const struct node_option *table, const char *name)
+{
+	return find_in(table, name) ?: find_in(node_common_options, name);
 }
 
 static int unknown_option(const char *driver, bool is_format, const char *name, GError **err)
@@ -441,9 +452,7 @@ int node_options_check(const struct node_options *options, const char *driver, b
 		return -EINVAL;
 	for (unsigned i = 0; i < options->values->len; i++) {
 		const struct node_value *value = options->values->pdata[i];
-		const struct node_option *option =
-			find_option(table, value->name)
-				?: find_option(node_common_options, value->name);
+		const struct node_option *option = node_option_find(table, value->name);
 		int ret = option ? check_option(value, option, driver, places_only, err)
 				 : unknown_option(driver, is_format, value->name, err);
 

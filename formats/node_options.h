@@ -100,6 +100,8 @@ struct node_option {
 	const char *refusal;
 	/* It tells where the data is: a name in an image may always have it. */
 	bool is_place;
+	/* It can be changed while the image is open: by opening it again. */
+	bool can_change;
 	/* It decides what is read: the name of such a node is not that of its file alone. */
 	enum {
 		NODE_OPTION_NOT_IN_NAME,
@@ -110,6 +112,9 @@ struct node_option {
 
 /* What all nodes have. */
 extern const struct node_option node_common_options[];
+
+/* The option in @table (NULL: none) or among the common ones; NULL: neither has it. */
+const struct node_option *node_option_find(const struct node_option *table, const char *name);
 
 /*
  * Whether all options are in one of the two tables, with possible values. @places_only: names in

@@ -306,6 +306,7 @@ static const struct node_option raw_options[] = {
 		.help = "Where the disk begins in the file",
 		.is_place = true,
 		.in_name = NODE_OPTION_FIRST_IN_NAME,
+		.can_change = true,
 	},
 	{
 		.name = "size",
@@ -313,6 +314,7 @@ static const struct node_option raw_options[] = {
 		.help = "Its size (default: up to the end of the file, and it grows with the file)",
 		.is_place = true,
 		.in_name = NODE_OPTION_IN_NAME,
+		.can_change = true,
 	},
 	{},
 };

@@ -88,6 +88,7 @@ int qcow2_co_get_info(struct image *img, struct image_info *info, GError **err)
 	if (ret)
 		return ret;
 	info->cluster_size = q->cluster_size;
+	info->vm_state_off = qcow2_vm_state_off(q);
 	info->encrypted = q->crypt_method;
 	info->dirty = q->incompatible_features & QCOW2_INCOMPAT_DIRTY;
 	info->specific = describe(q, bitmaps);

@@ -6,6 +6,7 @@
 #include "options.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "align.h"
 #include "qcow2.h"
@@ -17,7 +18,8 @@
 #define OVERLAP_FLAG(what)                                                                         \
 	{                                                                                          \
 		.name = "overlap-check." what, .type = NODE_OPTION_BOOL, .default_value = "on",    \
-		.help = "Check for overlaps with this kind of metadata; it cannot be turned off",  \
+		.help = "Check for overlaps with this kind of metadata: always on",                \
+		.can_change = true,                                                                \
 	}
 
 #define ENCRYPT_OPTION(what)                                                                       \
@@ -33,36 +35,40 @@ const struct node_option qcow2_options[] = {
 		.name = "lazy-refcounts",
 		.type = NODE_OPTION_BOOL,
 		.help = "Postpone refcount updates (default: as the image says)",
+		.can_change = true,
 	},
 	{
 		.name = "pass-discard-request",
 		.type = NODE_OPTION_BOOL,
 		.help = "Return clusters that are no longer in use to the file system (default: if discard=unmap)",
+		.can_change = true,
 	},
 	{
 		.name = "pass-discard-snapshot",
 		.type = NODE_OPTION_BOOL,
 		.help = "The same when a snapshot is deleted or applied",
+		.can_change = true,
 	},
 	{
 		.name = "pass-discard-other",
 		.type = NODE_OPTION_BOOL,
-		.help = "The same for other reasons",
-		.refusal = "it is part of pass-discard-request",
+		.help = "The same for other reasons: part of pass-discard-request",
+		.can_change = true,
 	},
 	{
 		.name = "overlap-check",
-		.type = NODE_OPTION_CHOICE,
+		.type = NODE_OPTION_STRING,
 		.default_value = "all",
-		.help = "Which metadata writes are checked for; all is, whatever is asked for",
-		.choices = overlap_choices,
+		.help = "Which metadata writes are checked for: none, constant, cached or all; it is "
+			"always all",
+		.can_change = true,
 	},
 	{
 		.name = "overlap-check.template",
-		.type = NODE_OPTION_CHOICE,
+		.type = NODE_OPTION_STRING,
 		.default_value = "all",
 		.help = "The same as overlap-check",
-		.choices = overlap_choices,
+		.can_change = true,
 	},
 	OVERLAP_FLAG("main-header"),
 	OVERLAP_FLAG("active-l1"),
@@ -79,53 +85,63 @@ const struct node_option qcow2_options[] = {
 		.name = "cache-size",
 		.type = NODE_OPTION_SIZE,
 		.help = "Memory for tables: the two caches together (default: depends on the image's size)",
+		.can_change = true,
 	},
 	{
 		.name = "l2-cache-size",
 		.type = NODE_OPTION_SIZE,
 		.help = "Memory for L2 tables (default: the rest of cache-size)",
+		.can_change = true,
 	},
 	{
 		.name = "l2-cache-entry-size",
 		.type = NODE_OPTION_SIZE,
 		.help = "How much of an L2 table is read at once: 512 to the cluster size (default: 4k)",
+		.can_change = true,
 	},
 	{
 		.name = "refcount-cache-size",
 		.type = NODE_OPTION_SIZE,
 		.default_value = "256k",
 		.help = "Memory for refcount blocks",
+		.can_change = true,
 	},
 	{
 		.name = "cache-clean-interval",
 		.type = NODE_OPTION_NUMBER,
 		.default_value = "0",
-		.help = "Seconds after which unused memory of the caches is freed; only 0: never",
+		.help = "Accepted; the caches are limited by cache-size and do not shrink",
+		.can_change = true,
 	},
 	{},
 };
 
 /* ---- checks ---- */
 
+static int check_overlap_value(const char *name, const char *value, GError **err)
+{
+	g_autofree char *choices = g_strjoinv(", ", (char **)overlap_choices);
+
+	if (!value || g_strv_contains(overlap_choices, value))
+		return 0;
+	return error_refuse(err, -EINVAL,
+			    "Unsupported value '%s' for qcow2 option '%s'. Allowed are any of the "
+			    "following: %s",
+			    value, name, choices);
+}
+
+/* Asking for less than all is not an error: the check is always on. */
 static int check_overlap(const struct image_open_opts *opts, GError **err)
 {
-	static const char *const names[] = { "overlap-check", "overlap-check.template" };
+	const char *value = node_options_text(opts->node, "overlap-check");
+	const char *template = node_options_text(opts->node, "overlap-check.template");
 
-	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
-		if (g_strcmp0(node_options_text(opts->node, names[i]), "none") == 0)
-			return error_refuse(
-				err, -ENOTSUP,
-				"option '%s': the check cannot be turned off; give all, "
-				"or leave it out",
-				names[i]);
-	for (const struct node_option *option = qcow2_options; option->name; option++)
-		if (g_str_has_prefix(option->name, "overlap-check.") &&
-		    option->type == NODE_OPTION_BOOL &&
-		    !node_options_bool(opts->node, option->name, true))
-			return error_refuse(err, -ENOTSUP,
-					    "option '%s': the check cannot be turned off",
-					    option->name);
-	return 0;
+	if (value && template && strcmp(value, template) != 0)
+		return error_refuse(err, -EINVAL,
+				    "Conflicting values for qcow2 options 'overlap-check' ('%s') "
+				    "and 'overlap-check.template' ('%s')",
+				    value, template);
+	return check_overlap_value("overlap-check", value ?: template, err);
 }
 
 static int check_entry_bytes(const struct qcow2 *q, uint64_t bytes, GError **err)
@@ -144,17 +160,18 @@ static int check_entry_bytes(const struct qcow2 *q, uint64_t bytes, GError **err
 static int split_cache(const struct image_open_opts *opts, uint64_t both, uint64_t *l2,
 		       uint64_t *refcounts, GError **err)
 {
+	bool has_both = node_options_find(opts->node, "cache-size");
 	bool has_l2 = node_options_find(opts->node, "l2-cache-size");
 	bool has_refcounts = node_options_find(opts->node, "refcount-cache-size");
 
 	*l2 = node_options_number(opts->node, "l2-cache-size", 0);
 	*refcounts = node_options_number(opts->node, "refcount-cache-size", 0);
-	if (!both)
-		return 0;
-	if (has_l2 && has_refcounts)
+	if (has_both && has_l2 && has_refcounts)
 		return error_refuse(err, -EINVAL,
 				    "cache-size, l2-cache-size and refcount-cache-size may not be "
 				    "set at the same time");
+	if (!both)
+		return 0;
 	if (*l2 > both)
 		return error_refuse(err, -EINVAL, "l2-cache-size may not exceed cache-size");
 	if (*refcounts > both)
@@ -186,7 +203,7 @@ static int take_caches(struct qcow2 *q, const struct image_open_opts *opts, GErr
 
 /* ---- the whole ---- */
 
-static int take_options(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+int qcow2_take_options(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	bool lazy = node_options_bool(opts->node, "lazy-refcounts", false);
 
@@ -194,23 +211,10 @@ static int take_options(struct qcow2 *q, const struct image_open_opts *opts, GEr
 		return error_refuse(err, -EINVAL,
 				    "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
 				    "compatibility level");
-	if (node_options_number(opts->node, "cache-clean-interval", 0))
-		return error_refuse(err, -ENOTSUP,
-				    "option 'cache-clean-interval': the caches do not shrink; give "
-				    "0, and limit them by cache-size");
 	if (node_options_find(opts->node, "lazy-refcounts"))
 		q->lazy_wanted = lazy ? QCOW2_LAZY_ON : QCOW2_LAZY_OFF;
 	q->unmap = node_options_bool(opts->node, "pass-discard-request", q->unmap);
 	q->unmap_snapshots =
 		node_options_bool(opts->node, "pass-discard-snapshot", q->unmap_snapshots);
 	return check_overlap(opts, err) ?: take_caches(q, opts, err);
-}
-
-int qcow2_take_options(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
-{
-	int ret = take_options(q, opts, err);
-
-	if (ret)
-		g_prefix_error(err, "%s: ", q->img->filename);
-	return ret;
 }

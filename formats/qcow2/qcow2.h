@@ -645,6 +645,13 @@ int qcow2_co_check_unlink(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock
 /* Gives up, later, the clusters of a descriptor that is no longer in any entry. */
 void qcow2_unlink_entry(struct qcow2 *q, uint64_t desc) REQUIRES(q->alloc_lock);
 
+/* ---- vm_state.c ---- */
+
+/* Where it begins in the address space of the disk: behind its end. */
+uint64_t qcow2_vm_state_off(const struct qcow2 *q);
+int qcow2_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+int qcow2_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
+
 /* ---- read.c ---- */
 
 int qcow2_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
@@ -740,6 +747,8 @@ int qcow2_co_zero_range(struct qcow2 *q, uint64_t off, uint64_t bytes);
 
 /* ---- resize.c, prealloc.c ---- */
 
+/* Makes the L1 table long enough for @size bytes. Everything is flushed; with struct_lock. */
+int qcow2_co_cover(struct qcow2 *q, uint64_t size, GError **err);
 int qcow2_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
 int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocation mode,
 			   GError **err) REQUIRES(q->struct_lock);

@@ -201,14 +201,19 @@ static int co_fill(struct qcow2 *q, uint64_t old, uint64_t size, enum image_prea
 	return ret ?: qcow2_co_flush_all(q);
 }
 
+int qcow2_co_cover(struct qcow2 *q, uint64_t size, GError **err)
+{
+	uint64_t entries;
+	int ret = check_l1_size(q, size, &entries, err);
+
+	return ret || entries <= q->l1_size ? ret : co_grow_l1(q, entries, err);
+}
+
 static int co_grow(struct qcow2 *q, uint64_t size, enum image_preallocation mode, GError **err)
 {
-	uint64_t old = image_size(q->img), entries;
-	int ret;
+	uint64_t old = image_size(q->img);
+	int ret = qcow2_co_cover(q, size, err);
 
-	ret = check_l1_size(q, size, &entries, err);
-	if (!ret && entries > q->l1_size)
-		ret = co_grow_l1(q, entries, err);
 	return ret ?: failed(co_fill(q, old, size, mode), "grow the image", err)
 		       ?: co_write_size(q, size, err);
 }
@@ -362,7 +367,7 @@ static int co_shrink(struct qcow2 *q, uint64_t size, GError **err)
 static int check_resize(struct qcow2 *q, uint64_t size, GError **err)
 {
 	if (size % SECTOR_SIZE)
-		return error_refuse(err, -EINVAL, "the new size must be a multiple of 512");
+		return error_refuse(err, -EINVAL, "The new size must be a multiple of 512");
 	if (q->version < 3 && q->nr_snapshots)
 		return error_refuse(err, -ENOTSUP,
 				    "can't resize a version 2 image which has snapshots");

@@ -14,6 +14,7 @@
 
 #include "aio.h"
 #include "enum_names.h"
+#include "error.h"
 #include "progress.h"
 #include "values.h"
 
@@ -233,24 +234,36 @@ static void warn_of_probed_raw(const struct image *img)
 		image_filename(img));
 }
 
-int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
-		      struct image **ret_img)
+int tool_co_try_open(const char *filename, const struct image_open_opts *opts,
+		     struct image **ret_img, GError **err)
 {
 	struct image_open_opts warning = *opts;
-	g_autoptr(GError) err = NULL;
+	GError *reason = NULL;
 	int ret;
 
 	warning.warn = tool_warn;
 	warning.policy = &tool_policy;
-	ret = image_co_open(filename, &warning, ret_img, &err);
-
+	ret = image_co_open(filename, &warning, ret_img, &reason);
 	if (ret == -EMEDIUMTYPE && !opts->format)
-		tool_error("%s; if it is a raw disk with such contents, give -f raw", err->message);
+		error_refuse(err, ret, "%s; if it is a raw disk with such contents, give -f raw",
+			     reason->message);
 	else if (ret)
-		tool_error("%s", err->message);
-	else if (image_was_probed(*ret_img) && opts->flags & IMAGE_RDWR &&
-		 image_is_headerless(*ret_img))
+		g_propagate_error(err, g_steal_pointer(&reason));
+	g_clear_error(&reason);
+	if (!ret && image_was_probed(*ret_img) && opts->flags & IMAGE_RDWR &&
+	    image_is_headerless(*ret_img))
 		warn_of_probed_raw(*ret_img);
+	return ret;
+}
+
+int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
+		      struct image **ret_img)
+{
+	g_autoptr(GError) err = NULL;
+	int ret = tool_co_try_open(filename, opts, ret_img, &err);
+
+	if (ret)
+		tool_error("%s", err->message);
 	return ret;
 }
 

@@ -100,6 +100,10 @@ int tool_co_open(const char *filename, const char *format, unsigned flags, struc
 int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 		      struct image **ret_img);
 
+/* The same, but the caller prints the error. */
+int tool_co_try_open(const char *filename, const struct image_open_opts *opts,
+		     struct image **ret_img, GError **err);
+
 /* The bitmaps of an image, or an error message. NULL if the format does not support bitmaps. */
 int tool_co_get_bitmaps(struct image *img, GPtrArray **ret_bitmaps);
 

@@ -50,7 +50,7 @@ int io_co_cmd_alloc(struct io_session *session, const struct io_command *command
 	bool allocated;
 	int ret;
 
-	if (!io_parse_size(argv[1], &off) || !io_parse_size(argv[2], &asked))
+	if (io_parse_size(argv[1], &off) || io_parse_size(argv[2], &asked))
 		return -EINVAL;
 	end = off < size ? off + MIN(asked, size - off) : off;
 	for (uint64_t at = off; at < end; at += run) {
@@ -100,10 +100,12 @@ int io_co_cmd_info(struct io_session *session, const struct io_command *command,
 		return 1;
 	}
 	g_autofree char *cluster = size_to_io_text(info.cluster_size);
+	g_autofree char *vm_state = size_to_io_text(info.vm_state_off);
 
 	printf("format name: %s\n"
-	       "cluster size: %s\n",
-	       info.format, cluster);
+	       "cluster size: %s\n"
+	       "vm state offset: %s\n",
+	       info.format, cluster, vm_state);
 	info_print_specific(&info);
 	image_info_clear(&info);
 	return 0;

@@ -2,7 +2,8 @@
 /*
  * ubd-io: the session, and the commands that work on it.
  *
- * Everything runs in one coroutine, one command after the other.
+ * Commands run in one coroutine, one after the other. Those whose names begin with aio_ start
+ * requests in coroutines of their own, which the session counts; closing the image waits for them.
  */
 #ifndef UBD_IO_H
 #define UBD_IO_H
@@ -12,10 +13,8 @@
 #include <stdint.h>
 
 #include "cache_mode.h"
+#include "coroutine.h"
 #include "image.h"
-
-/* The longest request, as in qemu-io: the largest multiple of a sector that fits into 31 bits. */
-#define IO_MAX_REQUEST 2147483136ull
 
 /* How to open an image. */
 struct io_open_opts {
@@ -27,11 +26,14 @@ struct io_open_opts {
 	bool force_share;
 	bool unmap;
 	bool copy_on_read;
+	bool native_aio; /* -k, -i native: QEMU's, which demands a direct cache mode */
 };
 
 struct io_session {
 	struct image *img;	  /* NULL: none is open */
+	char *name;		  /* that it was opened by; NULL if none is open */
 	struct io_open_opts opts; /* of the command line, then of the open image */
+	struct co_group requests; /* started by aio_ commands */
 	bool misalign;		  /* buffers are not aligned for O_DIRECT */
 	bool quit;
 };
@@ -46,6 +48,7 @@ struct io_command {
 	int min_args;		/* including options */
 	int max_args;		/* -1: any number */
 	bool needs_image;
+	bool changes;	   /* refused for an image that is read-only */
 	const char *usage; /* follows the name */
 	const char *summary;
 	const char *help; /* more lines; may be NULL */
@@ -59,47 +62,95 @@ int io_co_run_line(struct io_session *session, const char *line);
 
 /* ---- values.c ---- */
 
-/* "read [-Cqv] ... off len -- reads ..." */
-void io_print_usage(const struct io_command *command);
+/* "read [-Cqv] ... off len -- reads ..." on standard output. Returns -EINVAL. */
+int io_usage(const struct io_command *command);
 
-/* Parses the options of a command; prints an error if they are invalid. */
-bool io_parse(const struct io_command *command, const GOptionEntry *entries, char **argv);
+/* One line on standard error, without the program's name, as QEMU prints some. Returns -EINVAL. */
+int io_complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/* One line on standard output, where QEMU prints most errors. Returns -EINVAL. */
+int io_refuse(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+struct io_byte {
+	bool given;
+	uint8_t byte;
+};
+
+struct io_size {
+	bool given;
+	uint64_t bytes;
+};
+
+/* An option of a command; a letter of 0 ends a list of them. */
+struct io_option {
+	char letter;
+	enum {
+		IO_OPTION_FLAG, /* bool */
+		IO_OPTION_TEXT, /* const char *: part of @argv */
+		IO_OPTION_BYTE, /* struct io_byte */
+		IO_OPTION_SIZE, /* struct io_size */
+	} type;
+	void *ret_value;
+};
+
+/*
+ * Parses the options of a command and leaves its other words, terminated by NULL, in *ret_words:
+ * part of @argv, whose order changes. -EINVAL, after a message, if one is invalid, or if there are
+ * fewer than @min_words or more than @max_words other words (-1: any number).
+ */
+int io_parse(const struct io_command *command, const struct io_option *options, int min_words,
+	     int max_words, char **argv, char ***ret_words);
 
 /* Parses a size or an offset; prints an error if it is invalid. NULL leaves *ret unchanged. */
-bool io_parse_size(const char *text, uint64_t *ret_bytes);
-
-/* Parses the byte of a pattern; prints an error if it is invalid. */
-bool io_parse_pattern(const char *text, uint8_t *ret_byte);
+int io_parse_size(const char *text, uint64_t *ret_bytes);
 
 /* ---- session.c: open and close ---- */
 
-/* Opens a file with session->opts, or prints an error. */
-int io_co_open(struct io_session *session, const char *filename);
+/* Opens a file with session->opts, or prints an error. @filename may be NULL for messages. */
+int io_co_open(struct io_session *session, const char *filename, const char *name);
+/* The same, without the checks of the command line, and the caller prints the error. */
+int io_co_try_open(struct io_session *session, const char *name, GError **err);
 int io_co_close(struct io_session *session);
 
 /*
- * Parses cache and discard modes; false, after an error message, if one is unknown. NULL is fine.
+ * Parses cache, discard and aio modes; false, after an error message, if one is unknown. NULL is
+ * fine.
  */
-bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts *opts);
+bool io_parse_modes(const char *cache, const char *discard, const char *aio,
+		    struct io_open_opts *opts);
 
 int io_co_cmd_open(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_close(struct io_session *session, const struct io_command *command, char **argv);
 
-/*
- * ---- transfer.c: moving and discarding data ----
- */
+/* ---- reopen.c ---- */
+
+int io_co_cmd_reopen(struct io_session *session, const struct io_command *command, char **argv);
+
+/* ---- read.c, write.c: requests with data ---- */
 
 int io_co_cmd_read(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_readv(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_aio_read(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_write(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_writev(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_aio_write(struct io_session *session, const struct io_command *command, char **argv);
+
+/* ---- change.c: requests without data ---- */
+
 int io_co_cmd_discard(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_aio_discard(struct io_session *session, const struct io_command *command,
+			  char **argv);
 int io_co_cmd_flush(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_aio_flush(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_truncate(struct io_session *session, const struct io_command *command, char **argv);
 
-/*
- * ---- inquire.c: queries ----
- */
+/* ---- zone.c ---- */
+
+int io_co_cmd_zone(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_zone_append(struct io_session *session, const struct io_command *command,
+			  char **argv);
+
+/* ---- inquire.c: queries ---- */
 
 int io_co_cmd_alloc(struct io_session *session, const struct io_command *command, char **argv);
 int io_co_cmd_info(struct io_session *session, const struct io_command *command, char **argv);

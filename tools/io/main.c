@@ -46,7 +46,10 @@ static int read_line_on_worker(void *arg)
 {
 	struct input *input = arg;
 
-	return getline(&input->line, &input->size, stdin) < 0 ? -EIO : 0;
+	if (getline(&input->line, &input->size, stdin) < 0)
+		return -EIO;
+	input->line[strcspn(input->line, "\n")] = '\0';
+	return 0;
 }
 
 static int co_run_script(struct io_session *session)
@@ -79,7 +82,8 @@ static int co_main(void *arg)
 	struct io_session *session = &job->session;
 	int ret, close_ret;
 
-	if (job->filename && io_co_open(session, job->filename))
+	if (job->filename &&
+	    io_co_open(session, session->opts.image_opts ? NULL : job->filename, job->filename))
 		return EXIT_FAILURE;
 	ret = job->lines ? co_run_lines(session, job->lines) : co_run_script(session);
 	close_ret = io_co_close(session);
@@ -121,7 +125,7 @@ int main(int argc, char **argv)
 		{ "aio", 'i', 0, G_OPTION_ARG_FILENAME, &aio,
 		  "Use threads, io_uring or native: io_uring where it works (default)", "AIO" },
 		{ "native-aio", 'k', 0, G_OPTION_ARG_NONE, &native,
-		  "Ignored; accepted for compatibility with qemu-io", NULL },
+		  "The same as -i native; needs a cache mode that bypasses the page cache", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share,
 		  "With -r: open the image even if another program is writing to it", NULL },
 		{ "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit",
@@ -150,7 +154,10 @@ int main(int argc, char **argv)
 		return usage_error("Expecting one image file name");
 	if (words && !tool_take_image_opts(image_opts, format, &words[0]))
 		return EXIT_FAILURE;
-	if (!tool_set_aio(aio) || !io_parse_modes(cache ?: direct ? "none" : NULL, discard, opts))
+	if (!tool_set_aio(aio) || !io_parse_modes(cache
+							  ?: direct ? "none"
+								    : NULL,
+						  discard, aio, opts))
 		return EXIT_FAILURE;
 	opts->format = format;
 	opts->image_opts = image_opts;
@@ -158,6 +165,7 @@ int main(int argc, char **argv)
 	opts->temporary = temporary;
 	opts->force_share = share;
 	opts->copy_on_read = copy_on_read;
+	opts->native_aio |= native;
 	job.session.misalign = misalign;
 	job.filename = words ? words[0] : NULL;
 	job.lines = lines;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "error.h"
 #include "io.h"
 #include "temporary.h"
 #include "tool.h"
@@ -45,30 +46,81 @@ static int co_put_overlay(const struct io_open_opts *opts, struct image **img)
 	return ret;
 }
 
-int io_co_open(struct io_session *session, const char *filename)
+/* What QEMU refuses before it looks at the file; NULL: nothing. */
+static const char *refusal(const struct io_open_opts *opts)
+{
+	if (opts->native_aio && !(opts->cache.open_flags & IMAGE_DIRECT))
+		return "aio=native was specified, but it requires cache.direct=on, which was not "
+		       "specified.";
+	if (opts->copy_on_read && opts->read_only)
+		return "Can't use copy-on-read on read-only device";
+	if (opts->force_share && !opts->read_only)
+		return "force-share=on can only be used with read-only images";
+	return NULL;
+}
+
+static int cannot_open(const char *filename, const char *reason)
+{
+	tool_error("can't open%s%s: %s", filename ? " device " : "", filename ?: "", reason);
+	return -EINVAL;
+}
+
+/*
+ * The reason without names that QEMU does not repeat: it names the file only where that is missing
+ * or cannot be read.
+ */
+static const char *skip_names(const char *reason, int error)
+{
+	const char *end;
+
+	while (g_str_has_prefix(reason, "Could not open '") && (end = strstr(reason, "': ")) &&
+	       strcmp(end + strlen("': "), g_strerror(-error)) != 0)
+		reason = end + strlen("': ");
+	return reason;
+}
+
+int io_co_try_open(struct io_session *session, const char *name, GError **err)
 {
 	const struct io_open_opts *opts = &session->opts;
+	const struct image_open_opts image_opts = { .format = opts->format,
+						    .flags = open_flags(opts) };
+	GError *reason = NULL;
+	int ret = tool_co_try_open(name, &image_opts, &session->img, &reason);
+
+	if (ret) {
+		error_refuse(err, ret, "%s", skip_names(reason->message, ret));
+		g_error_free(reason);
+		return ret;
+	}
+	session->name = g_strdup(name);
+	return 0;
+}
+
+int io_co_open(struct io_session *session, const char *filename, const char *name)
+{
+	const struct io_open_opts *opts = &session->opts;
+	g_autoptr(GError) err = NULL;
 	int ret;
 
 	if (session->img) {
 		tool_error("file open already, try 'help close'");
 		return -EBUSY;
 	}
-	if (opts->copy_on_read && opts->read_only) {
-		tool_error("can't open '%s': Can't use copy-on-read on read-only device", filename);
-		return -EINVAL;
-	}
-	ret = tool_co_open(filename, opts->format, open_flags(opts), &session->img);
-	if (!ret && opts->temporary && !opts->read_only)
-		ret = co_put_overlay(opts, &session->img);
-	return ret;
+	if (refusal(opts))
+		return cannot_open(filename, refusal(opts));
+	ret = io_co_try_open(session, name, &err);
+	if (ret)
+		return cannot_open(filename, err->message);
+	return opts->temporary && !opts->read_only ? co_put_overlay(opts, &session->img) : 0;
 }
 
 int io_co_close(struct io_session *session)
 {
 	struct image *img = session->img;
 
+	co_group_wait(&session->requests);
 	session->img = NULL;
+	g_clear_pointer(&session->name, g_free);
 	return tool_co_close(img, 0);
 }
 
@@ -83,7 +135,16 @@ static bool parse_discard(const char *name, bool *ret_unmap)
 	return *ret_unmap || g_strv_contains(off, name);
 }
 
-bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts *opts)
+static bool parse_aio(const char *name, bool *ret_native)
+{
+	static const char *const others[] = { "threads", "io_uring", NULL };
+
+	*ret_native = strcmp(name, "native") == 0;
+	return *ret_native || g_strv_contains(others, name);
+}
+
+bool io_parse_modes(const char *cache, const char *discard, const char *aio,
+		    struct io_open_opts *opts)
 {
 	if (cache && !cache_mode_parse(cache, &opts->cache)) {
 		tool_error("Invalid cache option: %s", cache);
@@ -91,6 +152,10 @@ bool io_parse_modes(const char *cache, const char *discard, struct io_open_opts 
 	}
 	if (discard && !parse_discard(discard, &opts->unmap)) {
 		tool_error("Invalid discard option: %s", discard);
+		return false;
+	}
+	if (aio && !parse_aio(aio, &opts->native_aio)) {
+		tool_error("Invalid aio option: %s", aio);
 		return false;
 	}
 	return true;
@@ -105,12 +170,15 @@ static char *make_name(const char *list, const char *filename, bool image_opts)
 	char *name;
 
 	if (image_opts && list) {
-		tool_error("--image-opts and 'open -o' are mutually exclusive");
+		io_refuse("--image-opts and 'open -o' are mutually exclusive");
 		return NULL;
 	}
-	if (!list && !image_opts)
+	if (filename && !list && !image_opts)
 		return g_strdup(filename);
-	name = image_name_from_options(list ?: filename, list ? filename : NULL, &err);
+	name = image_name_from_options(list
+					       ?: image_opts ? filename
+							     : "",
+				       list ? filename : NULL, &err);
 	if (!name)
 		tool_error("%s", err->message);
 	return name;
@@ -118,43 +186,39 @@ static char *make_name(const char *list, const char *filename, bool image_opts)
 
 int io_co_cmd_open(struct io_session *session, const struct io_command *command, char **argv)
 {
-	g_autofree char *cache = NULL, *discard = NULL, *list = NULL, *name = NULL;
-	g_auto(GStrv) words = NULL;
-	gboolean read_only = FALSE, temporary = FALSE, direct = FALSE, share = FALSE,
-		 copy_on_read = FALSE;
-	const GOptionEntry entries[] = {
-		{ "read-only", 'r', 0, G_OPTION_ARG_NONE, &read_only, NULL, NULL },
-		{ "snapshot", 's', 0, G_OPTION_ARG_NONE, &temporary, NULL, NULL },
-		{ "copy-on-read", 'C', 0, G_OPTION_ARG_NONE, &copy_on_read, NULL, NULL },
-		{ "nocache", 'n', 0, G_OPTION_ARG_NONE, &direct, NULL, NULL },
-		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &share, NULL, NULL },
-		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache, NULL, NULL },
-		{ "discard", 'd', 0, G_OPTION_ARG_FILENAME, &discard, NULL, NULL },
-		{ "options", 'o', 0, G_OPTION_ARG_FILENAME, &list, NULL, NULL },
-		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, NULL },
-		{},
-	};
 	struct io_open_opts opts = { .cache = { .writethrough = true },
 				     .unmap = true,
 				     .image_opts = session->opts.image_opts };
+	const char *cache = NULL, *discard = NULL, *aio = NULL, *list = NULL;
+	bool direct = false;
+	const struct io_option options[] = {
+		{ 's', IO_OPTION_FLAG, &opts.temporary },
+		{ 'C', IO_OPTION_FLAG, &opts.copy_on_read },
+		{ 'r', IO_OPTION_FLAG, &opts.read_only },
+		{ 'n', IO_OPTION_FLAG, &direct },
+		{ 'k', IO_OPTION_FLAG, &opts.native_aio },
+		{ 'U', IO_OPTION_FLAG, &opts.force_share },
+		{ 'i', IO_OPTION_TEXT, &aio },
+		{ 't', IO_OPTION_TEXT, &cache },
+		{ 'd', IO_OPTION_TEXT, &discard },
+		{ 'o', IO_OPTION_TEXT, &list },
+		{},
+	};
+	g_autofree char *name = NULL;
+	char **words;
 
-	if (!io_parse(command, entries, argv))
+	if (io_parse(command, options, 0, 1, argv, &words) ||
+	    !io_parse_modes(cache
+				    ?: direct ? "none"
+					      : NULL,
+			    discard, aio, &opts))
 		return -EINVAL;
-	if ((!words && !list) || (words && words[1])) {
-		io_print_usage(command);
-		return -EINVAL;
-	}
-	if (!io_parse_modes(cache ?: direct ? "none" : NULL, discard, &opts))
-		return -EINVAL;
-	name = make_name(list, words ? words[0] : NULL, opts.image_opts);
+	name = make_name(list, words[0], opts.image_opts);
 	if (!name)
 		return -EINVAL;
-	opts.read_only = read_only;
-	opts.temporary = temporary;
-	opts.force_share = share;
-	opts.copy_on_read = copy_on_read;
-	session->opts = opts;
-	return io_co_open(session, name);
+	if (!session->img)
+		session->opts = opts;
+	return io_co_open(session, opts.image_opts ? NULL : words[0], name);
 }
 
 int io_co_cmd_close(struct io_session *session, const struct io_command *command, char **argv)
