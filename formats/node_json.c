@@ -18,6 +18,7 @@
 struct parser {
 	const char *at;
 	struct node_options *options;
+	const char *prefix; /* of messages */
 	GError **err;
 };
 
@@ -25,7 +26,7 @@ static bool parse_value(struct parser *p, const char *name, unsigned depth);
 
 static bool fail(struct parser *p, const char *reason)
 {
-	error_refuse(p->err, -EINVAL, "Could not parse the JSON options: %s", reason);
+	error_refuse(p->err, -EINVAL, "%s%s", p->prefix, reason);
 	return false;
 }
 
@@ -261,9 +262,11 @@ static bool parse_text(struct parser *p, const char *text)
 	return !*p->at || fail(p, "Expecting at most one JSON value");
 }
 
-struct node_options *node_options_from_json(const char *text, GError **err)
+struct node_options *node_options_from_json(const char *text, const char *prefix, GError **err)
 {
-	struct parser p = { .at = text, .options = node_options_new(), .err = err };
+	struct parser p = {
+		.at = text, .options = node_options_new(), .prefix = prefix, .err = err
+	};
 
 	if (parse_text(&p, text))
 		return p.options;

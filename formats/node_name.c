@@ -25,7 +25,8 @@ bool node_name_is_json(const char *name)
 
 struct node_options *node_name_parse(const char *name, GError **err)
 {
-	return node_options_from_json(name + strlen(JSON_PREFIX), err);
+	return node_options_from_json(name + strlen(JSON_PREFIX),
+				      "Could not parse the JSON options: ", err);
 }
 
 char *node_name_make(const struct node_options *options)

@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	g_autofree char *text = g_strndup((const char *)data, size);
 	g_autofree char *name = g_strconcat("json:", text, NULL);
-	struct node_options *options = node_options_from_json(text, NULL);
+	struct node_options *options = node_options_from_json(text, "", NULL);
 
 	if (options)
 		check_again(options);

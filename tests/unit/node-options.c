@@ -15,7 +15,7 @@
 static char *parsed(const char *text)
 {
 	g_autoptr(GError) err = NULL;
-	struct node_options *options = node_options_from_json(text, &err);
+	struct node_options *options = node_options_from_json(text, "", &err);
 	char *json;
 
 	if (!options)

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Objects that a user defines; see object.h. */
+#include "object.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "error.h"
+#include "node_json.h"
+#include "node_name.h"
+#include "node_options.h"
+#include "option_list.h"
+#include "secret.h"
+
+/* Beside "qom-type" and "id"; all are strings. */
+struct property {
+	const char *name; /* NULL ends a table */
+	const char *type; /* for people */
+	const char *const *choices;
+};
+
+struct object_type {
+	const char *name;
+	const struct property *properties;
+	bool (*exists)(const char *id);
+	int (*create)(const char *id, const struct node_options *options, GError **err);
+};
+
+/* ---- secret ---- */
+
+static const char *const secret_formats[] = { "raw", "base64", NULL };
+
+static const struct property secret_properties[] = {
+	{ .name = "data", .type = "string" },
+	{ .name = "file", .type = "string" },
+	{ .name = "format", .type = "QCryptoSecretFormat", .choices = secret_formats },
+	{ .name = "iv", .type = "string" },
+	{ .name = "keyid", .type = "string" },
+	{},
+};
+
+static int create_secret(const char *id, const struct node_options *options, GError **err)
+{
+	struct secret_source source = {
+		.data = node_options_text(options, "data"),
+		.file = node_options_text(options, "file"),
+		.base64 = g_strcmp0(node_options_text(options, "format"), "base64") == 0,
+		.keyid = node_options_text(options, "keyid"),
+		.iv = node_options_text(options, "iv"),
+	};
+
+	return secret_add(id, &source, err);
+}
+
+/* ---- types ---- */
+
+static const struct object_type types[] = {
+	{ "secret", secret_properties, secret_exists, create_secret },
+};
+
+static const struct object_type *find_type(const char *name)
+{
+	for (unsigned i = 0; name && i < G_N_ELEMENTS(types); i++)
+		if (strcmp(types[i].name, name) == 0)
+			return &types[i];
+	return NULL;
+}
+
+static const struct property *find_property(const struct object_type *type, const char *name)
+{
+	static const struct property common[] = {
+		{ .name = "qom-type", .type = "string" },
+		{ .name = "id", .type = "string" },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(common); i++)
+		if (strcmp(common[i].name, name) == 0)
+			return &common[i];
+	for (const struct property *p = type->properties; p->name; p++)
+		if (strcmp(p->name, name) == 0)
+			return p;
+	return NULL;
+}
+
+/* ---- lists ---- */
+
+static bool is_help(const char *part)
+{
+	return strcmp(part, "help") == 0 || strcmp(part, "?") == 0;
+}
+
+/* The first part may be the type alone. */
+static int add_part(struct node_options *options, char *part, bool is_first, GError **err)
+{
+	char *value = strchr(part, '=');
+	const char *name = part;
+
+	if (value) {
+		*value++ = '\0';
+	} else if (is_first) {
+		value = part;
+		name = "qom-type";
+	} else {
+		return error_refuse(err, -EINVAL, "Expected '=' after parameter '%s'", part);
+	}
+	if (!node_name_is_identifier(name))
+		return error_refuse(err, -EINVAL, "Invalid parameter '%s'", name);
+	if (!node_options_set(options, name, NODE_VALUE_STRING, value))
+		return error_refuse(err, -EINVAL, "too many parameters");
+	return 0;
+}
+
+static struct node_options *parse_list(const char *list, GError **err)
+{
+	struct node_options *options = node_options_new();
+	bool is_first = true;
+	int ret = 0;
+
+	while (!ret && list && *list) {
+		g_autofree char *part = option_list_next(&list);
+
+		ret = add_part(options, part, is_first, err);
+		is_first = false;
+	}
+	if (!ret)
+		return options;
+	node_options_free(options);
+	return NULL;
+}
+
+/* ---- help ---- */
+
+/* The type that a list with "help" in it names; false if there is no "help". */
+static bool asks_help(const char *list, const struct object_type **ret_type)
+{
+	bool asked = false, is_first = true;
+
+	*ret_type = NULL;
+	for (; list && *list; is_first = false) {
+		g_autofree char *part = option_list_next(&list);
+
+		asked |= is_help(part);
+		if (g_str_has_prefix(part, "qom-type="))
+			*ret_type = find_type(part + strlen("qom-type="));
+		else if (is_first)
+			*ret_type = find_type(part);
+	}
+	return asked;
+}
+
+char *object_help(const char *text)
+{
+	const struct object_type *type;
+	GString *help;
+
+	if (*text == '{' || !asks_help(text, &type))
+		return NULL;
+	help = g_string_new(NULL);
+	if (type) {
+		g_string_printf(help, "%s options:\n", type->name);
+		for (const struct property *p = type->properties; p->name; p++)
+			g_string_append_printf(help, "  %s=<%s>\n", p->name, p->type);
+	} else {
+		g_string_assign(help, "List of user creatable objects:\n");
+		for (unsigned i = 0; i < G_N_ELEMENTS(types); i++)
+			g_string_append_printf(help, "  %s\n", types[i].name);
+	}
+	return g_string_free(help, FALSE);
+}
+
+/* ---- create ---- */
+
+static int check_string(const struct node_options *options, const char *name)
+{
+	const struct node_value *value = node_options_find(options, name);
+
+	return value && value->type != NODE_VALUE_STRING ? -EINVAL : 0;
+}
+
+/* Whether a property that every object has was given, as a string. */
+static int check_given(const struct node_options *options, const char *name, GError **err)
+{
+	if (node_options_text(options, name))
+		return 0;
+	if (check_string(options, name))
+		return error_refuse(err, -EINVAL,
+				    "Invalid parameter type for '%s', expected: string", name);
+	return error_refuse(err, -EINVAL, "Parameter '%s' is missing", name);
+}
+
+/* Whether what was given of a property is possible. */
+static int check_property(const struct property *property, const struct node_options *options,
+			  GError **err)
+{
+	const char *text = node_options_text(options, property->name);
+
+	if (check_string(options, property->name) ||
+	    node_options_has_child(options, property->name))
+		return error_refuse(err, -EINVAL,
+				    "Invalid parameter type for '%s', expected: string",
+				    property->name);
+	if (text && property->choices && !g_strv_contains(property->choices, text))
+		return error_refuse(err, -EINVAL, "Parameter '%s' does not accept value '%s'",
+				    property->name, text);
+	return 0;
+}
+
+static int check_unexpected(const struct object_type *type, const struct node_options *options,
+			    GError **err)
+{
+	const struct node_value *value;
+
+	for (unsigned i = 0; (value = node_options_at(options, i)); i++)
+		if (!find_property(type, value->name))
+			return error_refuse(err, -EINVAL, "Parameter '%s' is unexpected",
+					    value->name);
+	return 0;
+}
+
+static int check_id(const struct object_type *type, const char *id, GError **err)
+{
+	if (!node_name_is_identifier(id))
+		return error_refuse(err, -EINVAL,
+				    "Parameter 'id' expects an identifier\n"
+				    "Identifiers consist of letters, digits, '-', '.', '_', "
+				    "starting with a letter.");
+	if (type->exists(id))
+		return error_refuse(
+			err, -EEXIST,
+			"attempt to add duplicate property '%s' to object (type 'container')", id);
+	return 0;
+}
+
+static int create(const struct node_options *options, GError **err)
+{
+	const struct object_type *type;
+	const char *name, *id;
+	int ret = check_given(options, "qom-type", err);
+
+	if (ret)
+		return ret;
+	name = node_options_text(options, "qom-type");
+	type = find_type(name);
+	if (!type)
+		return error_refuse(err, -EINVAL, "Parameter 'qom-type' does not accept value '%s'",
+				    name);
+	ret = check_given(options, "id", err);
+	for (const struct property *p = type->properties; !ret && p->name; p++)
+		ret = check_property(p, options, err);
+	id = node_options_text(options, "id");
+	return ret ?: check_unexpected(type, options, err) ?: check_id(type, id, err) ?:
+	       type->create(id, options, err);
+}
+
+int object_create(const char *text, GError **err)
+{
+	struct node_options *options =
+		*text == '{' ? node_options_from_json(text, "", err) : parse_list(text, err);
+	int ret = options ? create(options, err) : -EINVAL;
+
+	node_options_free(options);
+	return ret;
+}
