@@ -256,6 +256,7 @@ struct image_limits {
 	uint32_t memory_alignment;  /* aligned buffers need no copy; >= 1 */
 	uint32_t cluster_size;	    /* best unit of allocation and discard; 0 if none */
 	bool direct;		    /* the bottom really uses O_DIRECT */
+	uint32_t zero_alignment;    /* best unit of writing zeroes; 0 if none */
 };
 
 const struct image_limits *image_limits(const struct image *img);

@@ -174,6 +174,7 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	img->opaque = q;
 	img->limits = q->data_file->limits;
 	img->limits.cluster_size = q->cluster_size;
+	img->limits.zero_alignment = 1u << q->subcluster_bits;
 	return 0;
 }
 

@@ -40,7 +40,7 @@ static void refuses(const struct params_input *input)
 
 static void test_clusters(void)
 {
-	const struct image_limits limits = { 1, 1, 65536, false };
+	const struct image_limits limits = { 1, 1, 65536, false, 0 };
 	struct params_input input = input_of_size(&limits, 10 * MIB);
 	uint32_t cut_bytes;
 	struct device_params params = params_of(&input, &cut_bytes);
@@ -59,7 +59,7 @@ static void test_clusters(void)
 /* Clusters of 512 bytes on a disk with blocks of 4096. */
 static void test_clusters_smaller_than_blocks(void)
 {
-	const struct image_limits limits = { 4096, 4096, 512, true };
+	const struct image_limits limits = { 4096, 4096, 512, true, 0 };
 	struct params_input input = input_of_size(&limits, MIB);
 	uint32_t cut_bytes;
 	struct device_params params = params_of(&input, &cut_bytes);
@@ -71,8 +71,8 @@ static void test_clusters_smaller_than_blocks(void)
 
 static void test_block_size_is_given(void)
 {
-	const struct image_limits limits = { 512, 512, 65536, true };
-	const struct image_limits large = { 4096, 4096, 65536, true };
+	const struct image_limits limits = { 512, 512, 65536, true, 0 };
+	const struct image_limits large = { 4096, 4096, 65536, true, 0 };
 	struct params_input input = input_of_size(&limits, MIB + 3584);
 	struct device_params params;
 	uint32_t cut_bytes;
@@ -96,8 +96,8 @@ static void test_block_size_is_given(void)
 
 static void test_blocks_of_the_storage(void)
 {
-	const struct image_limits usual = { 4096, 4096, 0, true };
-	const struct image_limits large = { MIB, 1, 0, false };
+	const struct image_limits usual = { 4096, 4096, 0, true, 0 };
+	const struct image_limits large = { MIB, 1, 0, false, 0 };
 	struct params_input input = input_of_size(&usual, MIB);
 	uint32_t cut_bytes;
 
@@ -111,7 +111,7 @@ static void test_blocks_of_the_storage(void)
 
 static void test_capacity_is_whole_blocks(void)
 {
-	const struct image_limits limits = { 4096, 4096, 0, true };
+	const struct image_limits limits = { 4096, 4096, 0, true, 0 };
 	struct params_input input = input_of_size(&limits, MIB + 4095);
 	uint32_t cut_bytes;
 
@@ -122,7 +122,7 @@ static void test_capacity_is_whole_blocks(void)
 
 static void test_read_only(void)
 {
-	const struct image_limits limits = { 512, 1, 0, false };
+	const struct image_limits limits = { 512, 1, 0, false, 0 };
 	struct params_input input = input_of_size(&limits, MIB);
 	struct device_params params;
 	uint32_t cut_bytes;
@@ -136,7 +136,7 @@ static void test_read_only(void)
 
 static void test_discard_ignored(void)
 {
-	const struct image_limits limits = { 512, 1, 0, false };
+	const struct image_limits limits = { 512, 1, 0, false, 0 };
 	struct params_input input = input_of_size(&limits, MIB);
 	struct device_params params;
 	uint32_t cut_bytes;
@@ -149,7 +149,7 @@ static void test_discard_ignored(void)
 
 static void test_refused(void)
 {
-	const struct image_limits small = { 512, 1, 0, false };
+	const struct image_limits small = { 512, 1, 0, false, 0 };
 	struct params_input empty = input_of_size(&small, 0);
 	struct params_input tiny = input_of_size(&small, 511);
 

@@ -6,9 +6,12 @@
  * information.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "cache_mode.h"
 #include "img.h"
 #include "info_specific.h"
 #include "json_text.h"
@@ -19,12 +22,15 @@ struct info_job {
 	unsigned flags;
 	bool json;
 	bool chain;
+	bool show_limits;
 };
 
 struct image_facts {
 	char *filename;
 	struct file_id id;
 	int64_t allocated; /* -errno if unknown */
+	struct image_limits limits;
+	bool show_limits;
 	struct image_info info;
 	GArray *snapshots; /* struct image_snapshot */
 };
@@ -60,6 +66,8 @@ static int co_get_facts(const struct info_job *job, const char *filename, const 
 	facts->filename = g_strdup(image_filename(img));
 	facts->id = image_file_id(img);
 	facts->allocated = image_co_allocated_bytes(img);
+	facts->limits = *image_limits(img);
+	facts->show_limits = job->show_limits;
 	ret = image_co_get_info(img, &facts->info, &err)
 		      ?: image_co_snapshot_list(img, &facts->snapshots);
 	if (err)
@@ -107,7 +115,45 @@ static int co_get_chain(const struct info_job *job, GPtrArray *chain)
 	return 0;
 }
 
+/* ---- limits ---- */
+
+struct limit {
+	const char *name; /* as in JSON */
+	uint64_t value;	  /* 0: there is none */
+};
+
+#define NR_LIMITS 6
+
+static void list_limits(const struct image_limits *limits, struct limit ret_list[NR_LIMITS])
+{
+	uint64_t page = sysconf(_SC_PAGESIZE);
+	const struct limit list[NR_LIMITS] = {
+		{ "write-zeroes-alignment", limits->zero_alignment },
+		{ "request-alignment", limits->request_alignment },
+		{ "min-mem-alignment", limits->memory_alignment },
+		{ "discard-alignment", limits->cluster_size },
+		{ "opt-mem-alignment", MAX(page, limits->memory_alignment) },
+		{ "max-iov", IOV_MAX },
+	};
+
+	memcpy(ret_list, list, sizeof(list));
+}
+
 /* ---- for people ---- */
+
+static void print_limits(const struct image_limits *limits)
+{
+	struct limit list[NR_LIMITS];
+
+	list_limits(limits, list);
+	printf("Block limits:\n");
+	for (unsigned i = 0; i < NR_LIMITS; i++) {
+		g_autofree char *name = g_strdelimit(g_strdup(list[i].name), "-", ' ');
+
+		if (list[i].value)
+			printf("    %s: %" PRIu64 "\n", name, list[i].value);
+	}
+}
 
 static void print_backing(const struct image_info *info)
 {
@@ -141,6 +187,8 @@ static void print_facts(const struct image_facts *facts)
 	if (info->dirty)
 		printf("cleanly shut down: no\n");
 	print_backing(info);
+	if (facts->show_limits)
+		print_limits(&facts->limits);
 	info_print_snapshots(facts->snapshots);
 	info_print_specific(info);
 }
@@ -183,12 +231,27 @@ static void add_snapshots(JsonBuilder *builder, const GArray *list)
 	json_builder_end_array(builder);
 }
 
+static void add_limits(JsonBuilder *builder, const struct image_limits *limits)
+{
+	struct limit list[NR_LIMITS];
+
+	list_limits(limits, list);
+	json_builder_set_member_name(builder, "limits");
+	json_builder_begin_object(builder);
+	for (unsigned i = 0; i < NR_LIMITS; i++)
+		if (list[i].value)
+			json_add_int(builder, list[i].name, list[i].value);
+	json_builder_end_object(builder);
+}
+
 /* In the order of QEMU 7.2, for scripts that compare text. */
 static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
 {
 	const struct image_info *info = &facts->info;
 
 	json_builder_begin_object(builder);
+	if (facts->show_limits)
+		add_limits(builder, &facts->limits);
 	if (info->backing_format)
 		json_add_string(builder, "backing-filename-format", info->backing_format);
 	add_snapshots(builder, facts->snapshots);
@@ -243,9 +306,9 @@ static int co_info(void *arg)
 
 int img_info(const struct command *command, char **argv)
 {
-	g_autofree char *format = NULL, *output = NULL;
+	g_autofree char *format = NULL, *output = NULL, *cache = NULL;
 	g_auto(GStrv) filenames = NULL;
-	gboolean image_opts = FALSE, force_share = FALSE, chain = FALSE;
+	gboolean image_opts = FALSE, force_share = FALSE, chain = FALSE, limits = FALSE;
 	const GOptionEntry entries[] = {
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
 		  "Format of the image (default: probed)", "FMT" },
@@ -253,6 +316,10 @@ int img_info(const struct command *command, char **argv)
 		  "Output format: human (default) or json", "OFMT" },
 		{ "backing-chain", 0, 0, G_OPTION_ARG_NONE, &chain,
 		  "Show all images of the backing chain", NULL },
+		{ "limits", 0, 0, G_OPTION_ARG_NONE, &limits,
+		  "Show the alignments of requests, which may depend on the cache mode", NULL },
+		{ "cache", 't', 0, G_OPTION_ARG_FILENAME, &cache,
+		  "Cache mode of the image (default: writeback)", "CACHE" },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if another program is writing to it", NULL },
 		TOOL_OPEN_OPTIONS(&image_opts),
@@ -261,14 +328,20 @@ int img_info(const struct command *command, char **argv)
 		{},
 	};
 	struct info_job job = { 0 };
+	struct cache_mode mode = { 0 };
 
 	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
 		return 1;
 	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename)
 		return 1;
+	if (cache && !cache_mode_parse(cache, &mode)) {
+		tool_error("Invalid cache option: %s", cache);
+		return 1;
+	}
 	job.format = format;
-	job.flags = IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS |
+	job.show_limits = limits;
+	job.flags = mode.open_flags | IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS |
 		    (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.chain = chain;
 	return tool_run_co(co_info, &job);
