@@ -30,6 +30,13 @@ bool command_parse(const struct command *command, const GOptionEntry *entries, c
 	return ok;
 }
 
+/* In the words of QEMU's tools: scripts and people know them. */
+static int usage_error(const char *reason)
+{
+	tool_error("%s\nTry '%s --help' for more information", reason, tool_name());
+	return EXIT_FAILURE;
+}
+
 int command_usage_error(const struct command *command, const char *fmt, ...)
 {
 	g_autofree char *reason = NULL;
@@ -38,39 +45,67 @@ int command_usage_error(const struct command *command, const char *fmt, ...)
 	va_start(args, fmt);
 	reason = g_strdup_vprintf(fmt, args);
 	va_end(args);
-	tool_error("%s; try '%s %s --help'", reason, tool_name(), command->name);
-	return EXIT_FAILURE;
+	return usage_error(reason);
 }
 
-static int hint(const char *fmt, const char *word)
-{
-	g_autofree char *reason = g_strdup_printf(fmt, word);
+/* ---- in front of the command ---- */
 
-	tool_error("%s; try '%s --help'", reason, tool_name());
-	return EXIT_FAILURE;
+static void (*print_tool_help)(void);
+
+static gboolean show_help(const char *option, const char *value, void *data, GError **err)
+{
+	print_tool_help();
+	exit(tool_finish(EXIT_SUCCESS));
+}
+
+static gboolean show_version(const char *option, const char *value, void *data, GError **err)
+{
+	tool_print_version();
+	exit(tool_finish(EXIT_SUCCESS));
+}
+
+/* What the tool's own options, which may be NULL, leave: the command's words. */
+static bool parse_leading(const GOptionEntry *options, char **argv, char ***ret_words)
+{
+	const GOptionEntry entries[] = {
+		{ "help", 'h', G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, show_help, NULL, NULL },
+		{ "version", 'V', G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, show_version, NULL,
+		  NULL },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, ret_words, NULL, NULL },
+	};
+	g_autoptr(GArray) all = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
+	g_autoptr(GError) err = NULL;
+
+	for (; options && options->long_name; options++)
+		g_array_append_val(all, *options);
+	g_array_append_vals(all, entries, G_N_ELEMENTS(entries));
+	if (options_parse_leading(&g_array_index(all, GOptionEntry, 0), argv, &err))
+		return true;
+	usage_error(err->message);
+	return false;
 }
 
 static int run_command(const struct command *commands, size_t nr, char **argv)
 {
+	g_autofree char *reason = NULL;
+
 	for (size_t i = 0; i < nr; i++)
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(&commands[i], argv);
-	return hint("Command not found: %s", argv[0]);
+	reason = g_strdup_printf("Command not found: %s", argv[0]);
+	return usage_error(reason);
 }
 
 int command_main(const char *tool, const struct command *commands, size_t nr,
-		 void (*print_help)(void), int argc, char **argv)
+		 void (*print_help)(void), const GOptionEntry *options, int argc, char **argv)
 {
+	g_auto(GStrv) words = NULL;
+
 	tool_init(tool, argc ? argv[0] : NULL);
-	if (argc < 2)
-		return hint("Not enough arguments%s", "");
-	if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)
-		print_help();
-	else if (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0)
-		tool_print_version();
-	else if (argv[1][0] == '-')
-		return hint("Unknown option %s", argv[1]);
-	else
-		return tool_finish(run_command(commands, nr, argv + 1));
-	return tool_finish(EXIT_SUCCESS);
+	print_tool_help = print_help;
+	if (!parse_leading(options, argv, &words))
+		return EXIT_FAILURE;
+	if (!words)
+		return usage_error("Not enough arguments");
+	return tool_finish(run_command(commands, nr, words));
 }

@@ -13,9 +13,12 @@ struct command {
 	int (*run)(const struct command *command, char **argv); /* an exit status */
 };
 
-/* main() of such a tool. @print_help describes the tool, command_print_all() its commands. */
+/*
+ * main() of such a tool. @print_help describes the tool, command_print_all() its commands. @options
+ * are those in front of the command beside --help and --version, NULL: there are none.
+ */
 int command_main(const char *tool, const struct command *commands, size_t nr,
-		 void (*print_help)(void), int argc, char **argv);
+		 void (*print_help)(void), const GOptionEntry *options, int argc, char **argv);
 
 /* Prints one line per command. */
 void command_print_all(const struct command *commands, size_t nr);

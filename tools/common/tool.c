@@ -15,6 +15,9 @@
 #include "aio.h"
 #include "enum_names.h"
 #include "error.h"
+#include "object.h"
+#include "option_list.h"
+#include "options.h"
 #include "progress.h"
 #include "values.h"
 
@@ -86,6 +89,58 @@ gboolean tool_no_lock(const char *option, const char *value, void *data, GError 
 {
 	image_write_unlocked();
 	return TRUE;
+}
+
+/* ---- options that QEMU's tools have ---- */
+
+static bool check_trace_part(const char *part, bool is_first)
+{
+	size_t len = strcspn(part, "=");
+
+	if (g_str_has_prefix(part, "events=")) {
+		const char *filename = part + len + 1;
+
+		if (access(filename, R_OK) == 0)
+			return true;
+		fprintf(stderr, "%s:%s: %s\n", name, filename, g_strerror(errno));
+		return false;
+	}
+	if (g_str_has_prefix(part, "enable=") || g_str_has_prefix(part, "file=") ||
+	    (is_first && !part[len]))
+		return true;
+	tool_error("Invalid parameter '%.*s'", (int)len, part);
+	return false;
+}
+
+gboolean tool_trace(const char *option, const char *value, void *data, GError **err)
+{
+	const char *list = *value ? value : NULL;
+
+	/* The list of all events is empty. */
+	if (option_list_asks_help(value))
+		exit(tool_finish(EXIT_SUCCESS));
+	for (bool is_first = true; list; is_first = false) {
+		g_autofree char *part = option_list_next(&list);
+
+		if (!check_trace_part(part, is_first))
+			exit(EXIT_FAILURE);
+	}
+	return TRUE;
+}
+
+gboolean tool_object(const char *option, const char *value, void *data, GError **err)
+{
+	g_autofree char *help = object_help(value);
+	g_autoptr(GError) reason = NULL;
+
+	if (help) {
+		fputs(help, stdout);
+		exit(tool_finish(EXIT_SUCCESS));
+	}
+	if (!object_create(value, &reason))
+		return TRUE;
+	tool_error("%s", reason->message);
+	exit(EXIT_FAILURE);
 }
 
 /* ---- the loop ---- */

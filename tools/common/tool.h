@@ -71,6 +71,26 @@ gboolean tool_no_lock(const char *name, const char *value, void *data, GError **
 			"Allow writing where the file system does not support locks", NULL         \
 	}
 
+/*
+ * -T and --trace=[[enable=]PATTERN][,events=FILE][,file=FILE]: checked as QEMU does it, but there
+ * are no events.
+ */
+gboolean tool_trace(const char *name, const char *value, void *data, GError **err);
+#define TOOL_TRACE_OPTION                                                                          \
+	{                                                                                          \
+		"trace", 'T', 0, G_OPTION_ARG_CALLBACK, tool_trace,                                \
+			"Ignored; accepted for compatibility with QEMU's tools", "PATTERN"         \
+	}
+
+/* --object: TYPE,id=ID,..., such as a secret; see objects.h. */
+gboolean tool_object(const char *name, const char *value, void *data, GError **err);
+#define TOOL_OBJECT_OPTION                                                                         \
+	{                                                                                          \
+		"object", 0, 0, G_OPTION_ARG_CALLBACK, tool_object,                                \
+			"Define an object, such as secret,id=ID,file=FILE (list them with help)",  \
+			"OBJECT"                                                                   \
+	}
+
 /* --image-opts: file names are option lists. */
 #define TOOL_IMAGE_OPTS_OPTION(arg)                                                                \
 	{                                                                                          \
@@ -79,7 +99,8 @@ gboolean tool_no_lock(const char *name, const char *value, void *data, GError **
 	}
 
 /* The options of commands that open an existing image. */
-#define TOOL_OPEN_OPTIONS(image_opts) TOOL_IMAGE_OPTS_OPTION(image_opts), TOOL_POLICY_OPTIONS
+#define TOOL_OPEN_OPTIONS(image_opts)                                                              \
+	TOOL_IMAGE_OPTS_OPTION(image_opts), TOOL_OBJECT_OPTION, TOOL_POLICY_OPTIONS
 
 /*
  * With --image-opts (@image_opts): replaces the name by that of the graph that it describes. False,

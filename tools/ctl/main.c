@@ -38,5 +38,6 @@ static void print_help(void)
 int main(int argc, char **argv)
 {
 	std_fds_open();
-	return command_main("ubdctl", commands, G_N_ELEMENTS(commands), print_help, argc, argv);
+	return command_main("ubdctl", commands, G_N_ELEMENTS(commands), print_help, NULL, argc,
+			    argv);
 }

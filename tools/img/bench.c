@@ -331,7 +331,7 @@ static bool parse_cache(struct bench *bench, const char *name)
 	struct cache_mode mode = { 0 };
 
 	if (name && !cache_mode_parse(name, &mode)) {
-		tool_error("Invalid cache mode: %s", name);
+		tool_error("Invalid cache mode");
 		return false;
 	}
 	bench->open_flags |= mode.open_flags;

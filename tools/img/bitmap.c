@@ -14,6 +14,7 @@
 struct action {
 	const char *name;
 	bool merge;
+	bool remove_all; /* of no particular bitmap */
 	enum image_bitmap_action change; /* unless it is a merge */
 	char *source;			 /* merge: the other bitmap's name */
 };
@@ -36,9 +37,26 @@ static const struct action known_actions[] = {
 	{ .name = "enable", .change = IMAGE_BITMAP_ENABLE },
 	{ .name = "disable", .change = IMAGE_BITMAP_DISABLE },
 	{ .name = "merge", .merge = true },
+	{ .name = "remove-all", .remove_all = true },
 };
 
 /* ---- changing ---- */
+
+static int co_remove_all(struct image *img)
+{
+	g_autoptr(GPtrArray) bitmaps = NULL;
+	g_autoptr(GError) err = NULL;
+	int ret = tool_co_get_bitmaps(img, &bitmaps);
+
+	for (guint i = 0; !ret && bitmaps && i < bitmaps->len; i++) {
+		const struct image_bitmap *bitmap = bitmaps->pdata[i];
+
+		ret = image_co_bitmap_change(img, IMAGE_BITMAP_REMOVE, bitmap->name, 0, &err);
+	}
+	if (err)
+		tool_error("Operation remove-all failed: %s", err->message);
+	return ret;
+}
 
 static int co_act(const struct bitmap_job *job, const struct action *action, struct image *img,
 		  struct image *source)
@@ -46,6 +64,8 @@ static int co_act(const struct bitmap_job *job, const struct action *action, str
 	g_autoptr(GError) err = NULL;
 	int ret;
 
+	if (action->remove_all)
+		return co_remove_all(img);
 	if (action->merge)
 		ret = image_co_bitmap_merge(img, job->bitmap, source ?: img, action->source, &err);
 	else
@@ -191,14 +211,13 @@ static bool has_action(const struct bitmap_job *job, const char *name)
 }
 
 /* The same rules and messages as qemu-img's. */
-static bool check_usage(const struct command *command, const struct bitmap_job *job, bool dump,
-			bool granularity_given)
+static bool check_usage(const struct bitmap_job *job, bool dump, bool granularity_given)
 {
 	const char *wrong = NULL;
 
 	if (!job->actions->len && !dump)
-		wrong = "Need at least one of --add, --remove, --clear, --enable, --disable, "
-			"--merge or --dump";
+		wrong = "Need at least one of --add, --remove, --clear, --enable, --disable, or "
+			"--merge";
 	else if (job->actions->len && dump)
 		wrong = "--dump cannot be combined with other actions";
 	else if (granularity_given && !has_action(job, "add"))
@@ -208,16 +227,27 @@ static bool check_usage(const struct command *command, const struct bitmap_job *
 	else if (job->source_filename && !has_action(job, "merge"))
 		wrong = "Merge bitmap source file only supported with --merge";
 	if (wrong)
-		command_usage_error(command, "%s", wrong);
+		tool_error("%s", wrong);
 	return !wrong;
 }
 
-static int run(const struct command *command, struct bitmap_job *job, char **words, bool dump,
-	       const char *granularity)
+/* Which words there must be depends on whether any action is about a particular bitmap. */
+static bool check_words(const struct bitmap_job *job, char **words)
 {
-	if (!words || !words[0] || !words[1] || words[2])
-		return command_usage_error(command, "Expecting filename and bitmap name");
-	if (!check_usage(command, job, dump, granularity) ||
+	guint nr = words ? g_strv_length(words) : 0;
+	bool needs_name = !job->actions->len;
+
+	for (guint i = 0; i < job->actions->len; i++)
+		needs_name |= !g_array_index(job->actions, struct action, i).remove_all;
+	if (nr == (needs_name ? 2 : 1))
+		return true;
+	tool_error(needs_name ? "Expecting filename and bitmap name" : "Expecting filename");
+	return false;
+}
+
+static int run(struct bitmap_job *job, char **words, bool dump, const char *granularity)
+{
+	if (!check_usage(job, dump, granularity) || !check_words(job, words) ||
 	    !img_parse_size("granularity", granularity, INT64_MAX, &job->granularity))
 		return 1;
 	job->filename = words[0];
@@ -237,6 +267,8 @@ int img_bitmap(const struct command *command, char **argv)
 		  "Create an empty bitmap and enable it", NULL },
 		{ "remove", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
 		  "Remove the bitmap", NULL },
+		{ "remove-all", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
+		  "Remove all bitmaps; takes no bitmap name", NULL },
 		{ "clear", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
 		  "Clear all bits of the bitmap", NULL },
 		{ "enable", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
@@ -272,5 +304,5 @@ int img_bitmap(const struct command *command, char **argv)
 	job.format = format;
 	job.source_filename = source_filename;
 	job.source_format = source_format;
-	return run(command, &job, words, dump, granularity);
+	return run(&job, words, dump, granularity);
 }

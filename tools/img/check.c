@@ -198,14 +198,16 @@ static int co_check(void *arg)
 	return status;
 }
 
-static bool parse_repair(const char *what, unsigned *ret_fix)
+static bool parse_repair(const struct command *command, const char *what, unsigned *ret_fix)
 {
 	if (strcmp(what, "leaks") == 0)
 		*ret_fix = IMAGE_CHECK_FIX_LEAKS;
 	else if (strcmp(what, "all") == 0)
 		*ret_fix = IMAGE_CHECK_FIX_LEAKS | IMAGE_CHECK_FIX_ERRORS;
 	else
-		tool_error("Unknown option value for -r (expecting 'leaks' or 'all'): %s", what);
+		command_usage_error(command,
+				    "Unknown option value for -r (expecting 'leaks' or 'all'): %s",
+				    what);
 	return *ret_fix;
 }
 
@@ -245,7 +247,7 @@ int img_check(const struct command *command, char **argv)
 		tool_error("Invalid source cache option: %s", cache);
 		return CHECK_FAILED;
 	}
-	if (repair && !parse_repair(repair, &job.fix))
+	if (repair && !parse_repair(command, repair, &job.fix))
 		return CHECK_FAILED;
 	job.format = format;
 	job.flags = IMAGE_FOR_CHECK | mode.open_flags | (force_share ? IMAGE_FORCE_SHARE : 0) |

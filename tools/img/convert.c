@@ -295,6 +295,7 @@ static bool parse_options(const struct command *command, char **argv, struct con
 		TOOL_IMAGE_OPTS_OPTION(&o->image_opts),
 		{ "target-image-opts", 0, 0, G_OPTION_ARG_NONE, &o->target_image_opts,
 		  "With -n: the same of the target", NULL },
+		TOOL_OBJECT_OPTION,
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->words, NULL,

@@ -57,6 +57,7 @@ int img_create(const struct command *command, char **argv)
 		{ "backing-unsafe", 'u', 0, G_OPTION_ARG_NONE, &unchecked,
 		  "Do not check that the backing file can be opened", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
+		TOOL_OBJECT_OPTION,
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,

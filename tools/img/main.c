@@ -32,6 +32,7 @@ static void print_help(void)
 	       "Options:\n"
 	       "  -h, --help        Show this help, or a command's help after its name\n"
 	       "  -V, --version     Print the version and exit\n"
+	       "  -T, --trace=...   Ignored; accepted for compatibility with qemu-img\n"
 	       "\n"
 	       "Commands:\n",
 	       tool_name());
@@ -46,6 +47,9 @@ static void print_help(void)
 
 int main(int argc, char **argv)
 {
+	static const GOptionEntry options[] = { TOOL_TRACE_OPTION, {} };
+
 	std_fds_open();
-	return command_main("ubd-img", commands, G_N_ELEMENTS(commands), print_help, argc, argv);
+	return command_main("ubd-img", commands, G_N_ELEMENTS(commands), print_help, options, argc,
+			    argv);
 }

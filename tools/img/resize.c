@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* ubd-img resize: resizes an image's virtual disk. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,9 +31,19 @@ static char *take_last_word(char **argv)
 
 static bool parse_new_size(struct resize_job *job, const char *text)
 {
+	int ret;
+
 	if (*text == '+' || *text == '-')
 		job->sign = *text++;
-	return img_parse_size("image size", text, INT64_MAX, &job->bytes);
+	ret = size_parse(text, &job->bytes);
+	if (ret == -ERANGE)
+		tool_error("Value '%s' is out of range for parameter 'size'", text);
+	else if (ret)
+		tool_error("Parameter 'size' expects a non-negative number below 2^64\n"
+			   "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, "
+			   "peta-\n"
+			   "and exabytes, respectively.");
+	return !ret;
 }
 
 static int find_size(const struct resize_job *job, uint64_t old, uint64_t *ret_size)
@@ -44,17 +55,18 @@ static int find_size(const struct resize_job *job, uint64_t old, uint64_t *ret_s
 	else if (job->sign == '-')
 		size = job->bytes >= old ? 0 : old - job->bytes;
 	if (!size) {
-		tool_error("%s: New image size must be positive", job->filename);
+		tool_error("New image size must be positive");
 		return -1;
 	}
 	if (size < old && job->mode != IMAGE_PREALLOC_OFF) {
-		tool_error("%s: Preallocation can only be used for growing images", job->filename);
+		tool_error("Preallocation can only be used for growing images");
 		return -1;
 	}
 	if (size < old && !job->shrink) {
-		tool_error("%s: Use the --shrink option to perform a shrink operation; all data "
-			   "beyond the new end is then lost",
-			   job->filename);
+		tool_error("Use the --shrink option to perform a shrink operation.");
+		tool_warn("Shrinking an image will delete all data beyond the shrunken image's end. "
+			  "Before performing such an operation, make sure there is no important "
+			  "data there.");
 		return -1;
 	}
 	*ret_size = size;
@@ -107,6 +119,8 @@ int img_resize(const struct command *command, char **argv)
 	if (!command_parse(command, entries, argv))
 		return 1;
 	if (!size || !filenames)
+		return command_usage_error(command, "Not enough arguments");
+	if (filenames[1])
 		return command_usage_error(command, "Expecting image file name and size");
 	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename || !parse_new_size(&job, size))

@@ -10,6 +10,7 @@ typedef int change_fn(struct image *img, const char *name, GError **err);
 
 struct snapshot_job {
 	const char *filename;
+	const char *format;
 	unsigned flags;
 	change_fn *co_change; /* NULL: list them */
 	const char *verb;
@@ -45,7 +46,7 @@ static int co_snapshot(void *arg)
 {
 	const struct snapshot_job *job = arg;
 	struct image *img;
-	int ret = tool_co_open(job->filename, NULL, job->flags, &img);
+	int ret = tool_co_open(job->filename, job->format, job->flags, &img);
 
 	if (!ret)
 		ret = tool_co_close(img, job->co_change ? co_change(job, img) : co_list(img));
@@ -68,6 +69,7 @@ static bool set_action(struct snapshot_job *job, change_fn *co_change_fn, const 
 
 int img_snapshot(const struct command *command, char **argv)
 {
+	g_autofree char *format = NULL;
 	g_auto(GStrv) apply = NULL, create = NULL, delete = NULL, filenames = NULL;
 	gboolean image_opts = FALSE, list = FALSE, quiet = FALSE, force_share = FALSE;
 	const GOptionEntry entries[] = {
@@ -79,6 +81,8 @@ int img_snapshot(const struct command *command, char **argv)
 		  "Create a snapshot with this name", "SNAPSHOT" },
 		{ "delete", 'd', 0, G_OPTION_ARG_FILENAME_ARRAY, &delete,
 		  "Delete the first snapshot with this name", "SNAPSHOT" },
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the image (default: probed)", "FMT" },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "With -l: open the image even if another program is writing to it", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
@@ -92,14 +96,14 @@ int img_snapshot(const struct command *command, char **argv)
 
 	if (!command_parse(command, entries, argv))
 		return 1;
-	job.filename = img_only_image(command, filenames, image_opts, NULL);
+	job.filename = img_only_image(command, filenames, image_opts, format);
 	if (!job.filename)
 		return 1;
 	if (!set_action(&job, image_co_snapshot_apply, "apply", apply) ||
 	    !set_action(&job, image_co_snapshot_create, "create", create) ||
 	    !set_action(&job, image_co_snapshot_delete, "delete", delete) || (list && job.verb))
-		return command_usage_error(command, "%s: Cannot mix '-l', '-a', '-c', '-d'",
-					   job.filename);
+		return command_usage_error(command, "Cannot mix '-l', '-a', '-c', '-d'");
+	job.format = format;
 	job.flags = (job.co_change ? IMAGE_RDWR | IMAGE_UNMAP : 0) | IMAGE_NO_BACKING |
 		    (force_share ? IMAGE_FORCE_SHARE : 0);
 	return tool_run_co(co_snapshot, &job);

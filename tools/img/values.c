@@ -31,14 +31,13 @@ bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *
 	if (!text)
 		return true;
 	if (ret == -EINVAL) {
-		tool_error(
-			"Invalid %s specified: '%s' is not a size, such as 512, 1.5k, 64M, 2G, 1T, 1P, 1E",
-			what, text);
+		tool_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for",
+			   what);
+		tool_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
 		return false;
 	}
 	if (ret || bytes > max) {
-		tool_error("Invalid %s specified: '%s' must be between 0 and %" PRIu64, what, text,
-			   max);
+		tool_error("Invalid %s specified. Must be between 0 and %" PRIu64 ".", what, max);
 		return false;
 	}
 	*ret_bytes = bytes;
@@ -50,8 +49,7 @@ bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t
 {
 	if (!text || !number_parse(text, min, max, ret_number))
 		return true;
-	tool_error("Invalid %s specified: '%s' must be a number between %" PRIu64 " and %" PRIu64,
-		   what, text, min, max);
+	tool_error("Invalid %s specified", what);
 	return false;
 }
 
