@@ -356,6 +356,14 @@ int image_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, stru
 int image_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 
 /*
+ * Writes the bytes of a file from an offset on: @from is the node of that file, as for
+ * IMAGE_EXTENT_OFFSET. The kernel copies them, or lets both files share them. -ENOTSUP or another
+ * error if that is impossible here; they can still be read and written.
+ */
+int image_co_copy_range(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
+			uint64_t bytes);
+
+/*
  * Copies what the backing file decides in the clusters of a range to the image, which then decides
  * it, unless a write at the same time does. Does nothing without a backing file. The disk and its
  * dirty bitmaps do not change.

@@ -45,6 +45,12 @@ struct image_ops {
 	int (*co_pwrite_compressed)(struct image *img, uint64_t off, uint64_t bytes,
 				    struct iobuf mem);
 	/*
+	 * Any range inside the image, aligned; from a bottom node of any kind. NULL or -ENOTSUP:
+	 * only memory can be written.
+	 */
+	int (*co_copy_range)(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
+			     uint64_t bytes);
+	/*
 	 * image_co_copy_up() of whole clusters, of an image with a backing file. NULL: the format
 	 * does not support backing files.
 	 */

@@ -164,6 +164,18 @@ static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 	return follow_file(img, ret);
 }
 
+/* What a header would look like is only known of data in memory. */
+static int raw_co_copy_range(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
+			     uint64_t bytes)
+{
+	const struct raw *raw = img->opaque;
+	int ret = -ENOTSUP;
+
+	if (!raw->guessed && bytes_in_part(img, off, bytes) == bytes)
+		ret = image_co_copy_range(img->file, raw->offset + off, from, from_off, bytes);
+	return follow_file(img, ret);
+}
+
 static int raw_co_flush(struct image *img)
 {
 	return image_co_flush(img->file);
@@ -332,6 +344,7 @@ const struct format_ops image_raw_format = {
 		.co_close = raw_co_close,
 		.co_preadv = raw_co_preadv,
 		.co_pwritev = raw_co_pwritev,
+		.co_copy_range = raw_co_copy_range,
 		.co_flush = raw_co_flush,
 		.co_pdiscard = raw_co_pdiscard,
 		.co_pwrite_zeroes = raw_co_pwrite_zeroes,

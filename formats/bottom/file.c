@@ -354,6 +354,51 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 	return ret;
 }
 
+/* ---- copies by the kernel ---- */
+
+struct copy_range_job {
+	int from, to;
+	off_t from_off, to_off;
+	uint64_t bytes;
+};
+
+static int copy_range_on_worker(void *arg)
+{
+	struct copy_range_job *job = arg;
+
+	while (job->bytes) {
+		ssize_t done = copy_file_range(job->from, &job->from_off, job->to, &job->to_off,
+					       job->bytes, 0);
+
+		/* Some file systems answer 0 instead of an error. */
+		if (done == 0)
+			return -EIO;
+		if (done < 0 && !is_transient(-errno))
+			return -errno;
+		job->bytes -= MAX(done, 0);
+	}
+	return 0;
+}
+
+static int file_co_copy_range(struct image *img, uint64_t off, struct image *from,
+			      uint64_t from_off, uint64_t bytes)
+{
+	struct file *file = img->opaque, *from_file = from->opaque;
+	struct copy_range_job job = { .from_off = from_off, .to_off = off, .bytes = bytes };
+	int ret;
+
+	if (from->ops->co_copy_range != file_co_copy_range)
+		return -ENOTSUP;
+	if (was_cut_off(from_file, from_off, bytes))
+		return -EIO;
+	job.from = from_file->fd;
+	job.to = file->fd;
+	ret = co_run_on_worker(copy_range_on_worker, &job);
+	file_set_dirty(file);
+	file_grow(img, ret ? end_of_file(img) : off + bytes);
+	return ret;
+}
+
 /* ---- flush ---- */
 
 /* Runs one fdatasync for everybody who waits. The lock is dropped meanwhile. */
@@ -762,6 +807,7 @@ const struct bottom_ops image_file_bottom = {
 		.co_close = file_co_close,
 		.co_preadv = file_co_preadv,
 		.co_pwritev = file_co_pwritev,
+		.co_copy_range = file_co_copy_range,
 		.co_flush = file_co_flush,
 		.co_pdiscard = file_co_pdiscard,
 		.co_pwrite_zeroes = file_co_pwrite_zeroes,
