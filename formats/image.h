@@ -554,10 +554,10 @@ struct image_create_opts {
 	GHashTable *options;		   /* name -> value, both char *; NULL if none */
 	const struct image_policy *policy; /* for what is below the new image; may be NULL */
 	/*
-	 * An open image whose files, including those below it, must not be overwritten; may be
-	 * NULL.
+	 * Open images whose files, including those below them, must not be overwritten, up to a
+	 * NULL; may be NULL itself.
 	 */
-	const struct image *source;
+	struct image *const *sources;
 	/*
 	 * Until image_co_finish() the image cannot be opened without IMAGE_UNFINISHED, if the
 	 * format can record that in its header.

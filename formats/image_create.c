@@ -231,8 +231,8 @@ static int co_check(struct creation *c, GError **err)
 	if (ret)
 		return ret;
 	co_identify(c);
-	if (c->opts.source)
-		ret = check_apart(c, c->opts.source, "a file of the source", err);
+	for (struct image *const *source = c->opts.sources; !ret && source && *source; source++)
+		ret = check_apart(c, *source, "a file of the source", err);
 	if (!ret && c->opts.backing_filename)
 		ret = co_prepare_backing(c, err);
 	return ret ?: check_size(c, err) ?: check_with_format(c, err);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ubd-img convert: copies an image to a new one, in any format.
+ * ubd-img convert: copies one image, or several one after the other, to a new one, in any format.
  *
  * A copy that fails or is interrupted must not look like a complete one: its file is removed, and
  * where that is impossible (SIGKILL, power cuts), its header says so. During the copy it need not
@@ -24,8 +24,10 @@
 #define MAX_SPARSE	   (16 * 1024 * 1024)
 
 struct convert_job {
-	const char *source_name;
+	char *const *source_names;
+	unsigned nr_sources;
 	struct image_open_opts source_opts;
+	struct image **sources; /* up to a NULL */
 	struct new_image target;
 	bool target_exists;   /* -n */
 	bool target_is_graph; /* its name says which format it has */
@@ -38,6 +40,10 @@ struct convert_job {
 	bool bitmaps;
 	bool skip_broken_bitmaps;
 	bool out_of_order;
+	bool offload;
+	bool salvage;
+	uint64_t rate;
+	bool quiet;
 	bool show_progress;
 };
 
@@ -50,33 +56,40 @@ static int refuse_target(const struct convert_job *job, const struct image *sour
 	return -EINVAL;
 }
 
+static int check_file(const struct convert_job *job, const struct file_id *id)
+{
+	for (unsigned i = 0; i < job->nr_sources; i++)
+		if (image_chain_has_file(job->sources[i], id))
+			return refuse_target(job, job->sources[i]);
+	return 0;
+}
+
 /* Checked before the target is opened, which may change it. */
-static int co_check_existing_target(const struct convert_job *job, const struct image *source)
+static int co_check_existing_target(const struct convert_job *job)
 {
 	struct file_id id = image_co_file_id(job->target.filename);
 
-	return image_chain_has_file(source, &id) ? refuse_target(job, source) : 0;
+	return check_file(job, &id);
 }
 
-static int check_data_file(const struct convert_job *job, const struct image *source,
-			   const struct image *target)
+static int check_data_file(const struct convert_job *job, const struct image *target)
 {
 	struct file_id id = image_file_id(image_data_file(target));
 
-	return image_chain_has_file(source, &id) ? refuse_target(job, source) : 0;
+	return check_file(job, &id);
 }
 
 /* ---- the copy ---- */
 
-static int check_sizes(const struct image *source, const struct image *target)
+static int check_sizes(const struct concat *source, const struct image *target)
 {
-	if (image_size(target) >= image_size(source))
+	if (image_size(target) >= source->size)
 		return 0;
 	tool_error("%s: output file is smaller than input file", image_filename(target));
 	return -EINVAL;
 }
 
-static int co_copy(const struct convert_job *job, struct image *source, struct image *target)
+static int co_copy(const struct convert_job *job, const struct concat *source, struct image *target)
 {
 	struct progress progress;
 	struct copy_opts opts = {
@@ -90,6 +103,10 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 				  (!job->target_exists && !job->target.backing_filename &&
 				   !image_is_on_block_device(target)),
 		.target_has_backing = job->target.backing_filename,
+		.offload = job->offload,
+		.salvage = job->salvage,
+		.quiet = job->quiet,
+		.rate = job->rate,
 		.write_flags = cache_mode_write_flags(&job->target_mode),
 		.progress = &progress,
 	};
@@ -97,7 +114,7 @@ static int co_copy(const struct convert_job *job, struct image *source, struct i
 
 	if (ret)
 		return ret;
-	progress_start(&progress, job->show_progress, image_size(source));
+	progress_start(&progress, job->show_progress, source->size);
 	ret = copy_co_run(&opts);
 	progress_end(&progress, ret);
 	return ret;
@@ -118,17 +135,18 @@ static int co_finish(const struct convert_job *job, struct image *target)
 
 /* Whether the target's format can do what it is asked for; what a new one cannot is told earlier.
  */
-static bool can_hold(const struct convert_job *job, struct image *source, const char *format)
+static bool can_hold(const struct convert_job *job, const char *format)
 {
 	if (job->compress && !image_format_can_compress(format)) {
 		tool_error("%s: Compression not supported for this file format",
 			   job->target.filename);
 		return false;
 	}
-	return !job->bitmaps || copy_bitmaps_co_check(source, format, job->skip_broken_bitmaps);
+	return !job->bitmaps ||
+	       copy_bitmaps_co_check(job->sources[0], format, job->skip_broken_bitmaps);
 }
 
-static int co_fill_target(const struct convert_job *job, struct image *source)
+static int co_fill_target(const struct convert_job *job, const struct concat *source)
 {
 	unsigned flags = IMAGE_RDWR | job->target_mode.open_flags |
 			 (job->sparse_bytes ? IMAGE_UNMAP : 0) |
@@ -139,23 +157,23 @@ static int co_fill_target(const struct convert_job *job, struct image *source)
 
 	if (ret)
 		return ret;
-	if (!can_hold(job, source, image_format(target)))
+	if (!can_hold(job, image_format(target)))
 		ret = -ENOTSUP;
-	ret = ret ?: check_data_file(job, source, target) ?: co_copy(job, source, target);
+	ret = ret ?: check_data_file(job, target) ?: co_copy(job, source, target);
 	if (!ret && job->bitmaps)
-		ret = copy_bitmaps_co_run(source, target);
+		ret = copy_bitmaps_co_run(job->sources[0], target);
 	if (!ret)
 		ret = co_finish(job, target);
 	return tool_co_close(target, ret);
 }
 
-static int co_fill_new_target(struct convert_job *job, struct image *source)
+static int co_fill_new_target(struct convert_job *job, const struct concat *source)
 {
 	int ret;
 
-	job->target.source = source;
+	job->target.sources = job->sources;
 	job->target.unfinished = true;
-	job->target.size = image_size(source);
+	job->target.size = source->size;
 	job->target.size_given = true;
 	ret = new_image_co_create(&job->target);
 	if (ret)
@@ -169,24 +187,47 @@ static int co_fill_new_target(struct convert_job *job, struct image *source)
 	return ret;
 }
 
-static int co_make_target(struct convert_job *job, struct image *source)
+static int co_make_target(struct convert_job *job, const struct concat *source)
 {
 	if (job->bitmaps && !job->target_is_graph &&
-	    !copy_bitmaps_co_check(source, job->target.format, job->skip_broken_bitmaps))
+	    !copy_bitmaps_co_check(job->sources[0], job->target.format, job->skip_broken_bitmaps))
 		return -EINVAL;
 	if (!job->target_exists)
 		return co_fill_new_target(job, source);
-	return co_check_existing_target(job, source) ?: co_fill_target(job, source);
+	return co_check_existing_target(job) ?: co_fill_target(job, source);
+}
+
+/* ---- the sources ---- */
+
+static int co_open_sources(struct convert_job *job, struct concat *source)
+{
+	for (unsigned i = 0; i < job->nr_sources; i++) {
+		int ret = tool_co_open_opts(job->source_names[i], &job->source_opts,
+					    &job->sources[i]);
+
+		if (ret)
+			return ret;
+		ret = concat_add(source, job->sources[i]);
+		if (ret) {
+			tool_error("%s: %s", job->source_names[i], g_strerror(-ret));
+			return ret;
+		}
+	}
+	return 0;
 }
 
 static int co_convert(void *arg)
 {
 	struct convert_job *job = arg;
-	struct image *source;
-	int ret = tool_co_open_opts(job->source_name, &job->source_opts, &source);
+	struct concat *source = concat_new(job->nr_sources);
+	int ret;
 
-	if (!ret)
-		ret = tool_co_close(source, co_make_target(job, source));
+	job->sources = g_new0(struct image *, job->nr_sources + 1);
+	ret = co_open_sources(job, source) ?: co_make_target(job, source);
+	concat_free(source);
+	for (unsigned i = 0; i < job->nr_sources; i++)
+		ret = tool_co_close(job->sources[i], ret);
+	g_free(job->sources);
 	return ret ? 1 : 0;
 }
 
@@ -230,21 +271,22 @@ static bool check_compression(const struct new_image *target)
 /* What the command line says. */
 struct convert_options {
 	char *source_format, *source_cache, *snapshot;
-	char *target_format, *cache, *backing, *backing_format, *sparse, *coroutines;
+	char *target_format, *cache, *backing, *backing_format, *sparse, *coroutines, *rate;
 	char **lists; /* of -o */
-	char **words; /* source and target */
+	char **words; /* sources and target */
 	gboolean force_share;
 	gboolean target_exists, target_is_zero;
 	gboolean compress, bitmaps, skip_broken_bitmaps;
+	gboolean offload, salvage;
 	gboolean out_of_order, progress, quiet;
 	gboolean image_opts, target_image_opts;
 };
 
 static void options_clear(struct convert_options *o)
 {
-	char *texts[] = { o->source_format,  o->source_cache, o->snapshot,
-			  o->target_format,  o->cache,	      o->backing,
-			  o->backing_format, o->sparse,	      o->coroutines };
+	char *texts[] = { o->source_format, o->source_cache, o->snapshot,	o->target_format,
+			  o->cache,	    o->backing,	     o->backing_format, o->sparse,
+			  o->coroutines,    o->rate };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
 		g_free(texts[i]);
@@ -263,6 +305,7 @@ static bool parse_options(const struct command *command, char **argv, struct con
 		  "Options of the target's format; list them with -o help", "NAME=VALUE,..." },
 		{ "backing", 'B', 0, G_OPTION_ARG_FILENAME, &o->backing,
 		  "Backing file of the target; it must read like the source's", "FILE" },
+		{ "backing-file", 'b', 0, G_OPTION_ARG_FILENAME, &o->backing, "The same", "FILE" },
 		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &o->backing_format,
 		  "Format of the backing file", "FMT" },
 		{ "bitmaps", 0, 0, G_OPTION_ARG_NONE, &o->bitmaps,
@@ -286,8 +329,14 @@ static bool parse_options(const struct command *command, char **argv, struct con
 		  "Cache mode of the source (default: writeback)", "CACHE" },
 		{ "parallel", 'm', 0, G_OPTION_ARG_FILENAME, &o->coroutines,
 		  "Number of parallel coroutines (default: 8)", "N" },
-		{ "oob", 'W', 0, G_OPTION_ARG_NONE, &o->out_of_order,
+		{ "oob-writes", 'W', 0, G_OPTION_ARG_NONE, &o->out_of_order,
 		  "Allow out-of-order writes to the target", NULL },
+		{ "rate-limit", 'r', 0, G_OPTION_ARG_FILENAME, &o->rate,
+		  "Copy at most this many bytes of data per second", "SIZE" },
+		{ "copy-range-offloading", 'C', 0, G_OPTION_ARG_NONE, &o->offload,
+		  "Let the kernel copy from file to file, where it can", NULL },
+		{ "salvage", 0, 0, G_OPTION_ARG_NONE, &o->salvage,
+		  "Write zeroes for what cannot be read, and continue", NULL },
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &o->force_share,
 		  "Open the source even if another program is writing to it", NULL },
 		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &o->progress, "Show the progress", NULL },
@@ -299,7 +348,7 @@ static bool parse_options(const struct command *command, char **argv, struct con
 		TOOL_POLICY_OPTIONS,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->words, NULL,
-		  "SOURCE TARGET" },
+		  "SOURCE... TARGET" },
 		{},
 	};
 
@@ -309,13 +358,27 @@ static bool parse_options(const struct command *command, char **argv, struct con
 /* Checks which options go together. */
 static bool check_options(const struct command *command, const struct convert_options *o)
 {
-	const char *target = o->words[1];
+	unsigned nr_sources = g_strv_length(o->words) - 1;
+	const char *target = o->words[nr_sources];
 
 	if (o->skip_broken_bitmaps && !o->bitmaps) {
 		command_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
 		return false;
 	}
-	if (o->target_is_zero && !o->target_exists)
+	if (o->offload && o->compress)
+		tool_error("Cannot enable copy offloading when -c is used");
+	else if (o->offload && o->sparse)
+		tool_error("Cannot enable copy offloading when -S is used");
+	else if (o->offload && o->salvage)
+		tool_error("Cannot use copy offloading in salvaging mode");
+	else if (nr_sources > 1 && o->bitmaps)
+		tool_error("Copying bitmaps only possible with single source");
+	else if (nr_sources > 1 && o->snapshot)
+		tool_error("No support for concatenating multiple snapshot");
+	else if (nr_sources > 1 && o->backing)
+		tool_error("Having a backing file for the target makes no sense when concatenating "
+			   "multiple input images");
+	else if (o->target_is_zero && !o->target_exists)
 		tool_error("%s: --target-is-zero requires use of -n flag", target);
 	else if (o->target_is_zero && o->backing)
 		tool_error("%s: Cannot use --target-is-zero when the destination image has a "
@@ -341,6 +404,7 @@ static bool parse_values(const struct convert_options *o, GHashTable *snapshot_o
 	    !parse_sparse(o->sparse, &job->sparse_bytes) ||
 	    !img_parse_number("number of coroutines", o->coroutines, 1, MAX_COROUTINES,
 			      &job->coroutines) ||
+	    !img_parse_size("rate limit", o->rate, INT64_MAX, &job->rate) ||
 	    !img_parse_snapshot(o->snapshot, snapshot_options, &job->source_opts))
 		return false;
 	job->source_opts.flags = source_mode.open_flags | (o->force_share ? IMAGE_FORCE_SHARE : 0);
@@ -352,13 +416,21 @@ static int run(struct convert_job *job, const struct convert_options *o)
 	const char *format = o->target_format ?: "raw";
 	int status = 1;
 
-	if (new_image_init(&job->target, o->words[1], format, o->lists) &&
+	if (new_image_init(&job->target, o->words[job->nr_sources], format, o->lists) &&
 	    (!o->compress || o->target_image_opts || check_compression(&job->target))) {
 		new_image_set_backing(&job->target, o->backing, o->backing_format);
 		status = tool_run_co(co_convert, job);
 	}
 	new_image_clear(&job->target);
 	return status;
+}
+
+static bool take_image_opts(const struct convert_options *o, unsigned nr_sources)
+{
+	for (unsigned i = 0; i < nr_sources; i++)
+		if (!tool_take_image_opts(o->image_opts, o->source_format, &o->words[i]))
+			return false;
+	return tool_take_image_opts(o->target_image_opts, o->target_format, &o->words[nr_sources]);
 }
 
 static int convert(const struct command *command, const struct convert_options *o)
@@ -378,19 +450,21 @@ static int convert(const struct command *command, const struct convert_options *
 		.bitmaps = o->bitmaps,
 		.skip_broken_bitmaps = o->skip_broken_bitmaps,
 		.out_of_order = o->out_of_order,
+		.offload = o->offload,
+		.salvage = o->salvage,
+		.quiet = o->quiet,
 		.show_progress = o->progress && !o->quiet,
 	};
 
 	if (new_image_asks_help(o->lists))
 		return new_image_print_options(o->target_format ?: "raw") ? 0 : 1;
-	if (!o->words || !o->words[1] || o->words[2])
-		return command_usage_error(command,
-					   "Expecting the file names of source and target");
+	if (!o->words || !o->words[1])
+		return command_usage_error(command, "Must specify image file name");
+	job.nr_sources = g_strv_length(o->words) - 1;
+	job.source_names = o->words;
 	if (!parse_values(o, snapshot_options, &job) || !check_options(command, o) ||
-	    !tool_take_image_opts(o->image_opts, o->source_format, &o->words[0]) ||
-	    !tool_take_image_opts(o->target_image_opts, o->target_format, &o->words[1]))
+	    !take_image_opts(o, job.nr_sources))
 		return 1;
-	job.source_name = o->words[0];
 	return run(&job, o);
 }
 

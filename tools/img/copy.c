@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Copies the contents of one image to another; see copy.h.
+ * Copies the contents of images to another; see copy.h.
  *
- * Workers take pieces in order from a cursor, read them in parallel, and write them in order, each
- * when its turn comes.
+ * Workers take pieces in order from a cursor, read them in parallel, and begin to write them in
+ * order, each when its turn comes. A turn ends when the last write of the piece begins, so several
+ * writes are in flight; but compressed clusters are only packed in order if it ends with that
+ * write.
  */
 #include "copy.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "align.h"
 #include "colock.h"
 #include "img.h"
 
 #define PIECE_BYTES	 (2 * 1024 * 1024)
+#define MIN_PIECE_BYTES	 (64 * 1024) /* with a limit of the rate */
 #define ZERO_PIECE_BYTES (1024 * 1024 * 1024)
+#define UNKNOWN_BYTES	 (64 * 1024)
 
 enum piece_kind {
 	PIECE_DATA, /* read it, and write it except for its zeroes */
@@ -27,11 +32,15 @@ struct piece {
 	uint64_t off;
 	uint64_t bytes;
 	enum piece_kind kind;
+	struct image *file; /* which has the data as it is, at file_off; NULL: none */
+	uint64_t file_off;
 };
 
 struct copy {
 	const struct copy_opts *opts;
 	uint64_t size;
+	bool offload;	  /* until it is refused */
+	int64_t free_at;  /* when the next data may be written, with a limit; us */
 	uint64_t cluster; /* of the target; 1 if none */
 	uint64_t unit;	  /* for detecting zeroes; multiples of it are not split */
 	uint64_t buffer_bytes;
@@ -57,6 +66,11 @@ static void fail(struct copy *copy, const struct image *img, const char *what, u
 	copy->error = copy->error ?: error;
 }
 
+static struct image *source_at(const struct copy *copy, uint64_t off)
+{
+	return concat_at(copy->opts->source, off)->img;
+}
+
 /* ---- the pieces ---- */
 
 /* Whether the target's backing file provides what is below the source. */
@@ -69,12 +83,12 @@ static bool is_below_target(const struct copy *copy, uint64_t off)
 
 static int co_status(struct copy *copy, uint64_t off, struct image_extent *ret_extent)
 {
-	struct image *source = copy->opts->source;
+	struct image *source = copy->opts->source->parts[0].img;
 	uint64_t bytes = copy->size - off;
 	int ret;
 
 	if (!is_below_target(copy, off))
-		return image_co_block_status_chain(source, off, bytes, ret_extent);
+		return concat_co_block_status_chain(copy->opts->source, off, bytes, ret_extent);
 	bytes = MIN(bytes, image_size(image_backing(copy->opts->target)) - off);
 	ret = image_co_block_status(source, off, bytes, ret_extent);
 	/* Nothing is below it: then the chain says zeroes. */
@@ -109,18 +123,43 @@ static void cut_to_clusters(struct copy *copy) REQUIRES(copy->cursor_lock)
 	}
 }
 
+/* What cannot be known must be read, a little at a time. */
+static struct piece unknown_extent(const struct copy *copy) REQUIRES(copy->cursor_lock)
+{
+	return (struct piece){
+		.off = copy->cursor,
+		.bytes = MIN(UNKNOWN_BYTES - copy->cursor % UNKNOWN_BYTES,
+			     copy->size - copy->cursor),
+		.kind = PIECE_DATA,
+	};
+}
+
 static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
 {
 	struct image_extent extent;
 	int ret = co_status(copy, copy->cursor, &extent);
 
-	if (!ret)
-		copy->extent = (struct piece){ copy->cursor, extent.bytes, kind_of(copy, &extent) };
+	if (ret && !copy->opts->salvage) {
+		fail(copy, source_at(copy, copy->cursor), "reading block status", copy->cursor,
+		     ret);
+		return ret;
+	}
+	if (ret && !copy->opts->quiet)
+		tool_error("warning: error while reading block status at offset %" PRIu64 ": %s",
+			   copy->cursor, g_strerror(-ret));
+	if (ret)
+		copy->extent = unknown_extent(copy);
 	else
-		fail(copy, copy->opts->source, "reading block status", copy->cursor, ret);
-	if (!ret && copy->opts->compress)
+		copy->extent = (struct piece){
+			.off = copy->cursor,
+			.bytes = extent.bytes,
+			.kind = kind_of(copy, &extent),
+			.file = extent.flags & IMAGE_EXTENT_OFFSET ? extent.file : NULL,
+			.file_off = extent.host_off,
+		};
+	if (copy->opts->compress)
 		cut_to_clusters(copy);
-	return ret;
+	return 0;
 }
 
 /* The part of the rest of an extent that makes one piece; it ends on a unit if possible. */
@@ -150,6 +189,8 @@ static bool co_next_piece(struct copy *copy, struct piece *ret_piece)
 		.off = copy->cursor,
 		.bytes = piece_bytes(copy, copy->cursor, extent_end - copy->cursor),
 		.kind = copy->extent.kind,
+		.file = copy->extent.file,
+		.file_off = copy->extent.file_off + (copy->cursor - copy->extent.off),
 	};
 	copy->cursor += ret_piece->bytes;
 	found = true;
@@ -168,16 +209,57 @@ static void co_wait_for_turn(struct copy *copy, const struct piece *piece)
 	co_mutex_unlock(&copy->turn_lock);
 }
 
-/* Also called after a failure: waiters must notice it. */
+/* Also called after a failure: waiters must notice it. Does nothing if it was passed before. */
 static void co_pass_turn(struct copy *copy, const struct piece *piece)
 {
 	co_mutex_lock(&copy->turn_lock);
-	copy->turn = piece->off + piece->bytes;
+	if (copy->turn == piece->off || copy->error)
+		copy->turn = piece->off + piece->bytes;
 	co_queue_wake_all(&copy->turn_changed);
 	co_mutex_unlock(&copy->turn_lock);
 }
 
-/* ---- one piece ---- */
+/* ---- reading ---- */
+
+/* Sector by sector, as in QEMU: as much as possible is kept. */
+static void co_salvage(struct copy *copy, const struct piece *piece, char *buf)
+{
+	for (uint64_t done = 0; done < piece->bytes; done += SECTOR_SIZE) {
+		uint64_t off = piece->off + done, bytes = MIN(SECTOR_SIZE, piece->bytes - done);
+		int ret = concat_co_pread(copy->opts->source, off, bytes, buf + done);
+
+		if (!ret)
+			continue;
+		memset(buf + done, 0, bytes);
+		if (!copy->opts->quiet)
+			tool_error("warning: error while reading offset %" PRIu64 ": %s", off,
+				   g_strerror(-ret));
+	}
+}
+
+static void co_read_data(struct copy *copy, const struct piece *piece, char *buf)
+{
+	int ret = concat_co_pread(copy->opts->source, piece->off, piece->bytes, buf);
+
+	if (ret && copy->opts->salvage)
+		co_salvage(copy, piece, buf);
+	else if (ret)
+		fail(copy, source_at(copy, piece->off), "reading", piece->off, ret);
+}
+
+/* ---- writing ---- */
+
+/* Waits until the limit allows to write so much more. */
+static void co_pace(struct copy *copy, uint64_t bytes)
+{
+	int64_t now = g_get_monotonic_time(), begin = MAX(copy->free_at, now);
+
+	if (!copy->opts->rate)
+		return;
+	copy->free_at = begin + (double)bytes / copy->opts->rate * G_USEC_PER_SEC;
+	if (begin > now)
+		co_sleep_ns((begin - now) * 1000);
+}
 
 static int co_write_zeroes(struct copy *copy, uint64_t off, uint64_t bytes)
 {
@@ -234,6 +316,7 @@ static int co_write_run(struct copy *copy, uint64_t off, uint64_t bytes, const c
 			       copy->opts->write_flags);
 }
 
+/* The turn ends as soon as the last write has begun. */
 static int co_write_data(struct copy *copy, const struct piece *piece, const char *buf)
 {
 	uint64_t done = 0;
@@ -244,6 +327,8 @@ static int co_write_data(struct copy *copy, const struct piece *piece, const cha
 		bool zero;
 		uint64_t len = run_length(copy, buf + done, off, piece->bytes - done, &zero);
 
+		if (done + len == piece->bytes && !copy->opts->compress)
+			co_pass_turn(copy, piece);
 		ret = zero ? co_write_zeroes(copy, off, len)
 			   : co_write_run(copy, off, len, buf + done);
 		done += len;
@@ -257,6 +342,7 @@ static int co_write_piece(struct copy *copy, const struct piece *piece, const ch
 	case PIECE_DATA:
 		return co_write_data(copy, piece, buf);
 	case PIECE_ZERO:
+		co_pass_turn(copy, piece);
 		return co_write_zeroes(copy, piece->off, piece->bytes);
 	case PIECE_SKIP:
 		break;
@@ -264,23 +350,46 @@ static int co_write_piece(struct copy *copy, const struct piece *piece, const ch
 	return 0;
 }
 
-static void co_copy_piece(struct copy *copy, const struct piece *piece, char *buf)
+/* ---- one piece ---- */
+
+/* The kernel need not be able to; then this copy does not ask it again. */
+static bool co_try_offload(struct copy *copy, const struct piece *piece)
 {
-	int ret = 0;
+	if (!copy->offload || piece->kind != PIECE_DATA || !piece->file)
+		return false;
+	co_pace(copy, piece->bytes);
+	copy->offload = !image_co_copy_range(copy->opts->target, piece->off, piece->file,
+					     piece->file_off, piece->bytes);
+	return copy->offload;
+}
+
+static void co_copy_by_memory(struct copy *copy, const struct piece *piece, char *buf)
+{
+	int ret;
 
 	if (piece->kind == PIECE_DATA)
-		ret = image_co_pread(copy->opts->source, piece->off, piece->bytes, buf);
-	if (ret)
-		fail(copy, copy->opts->source, "reading", piece->off, ret);
+		co_read_data(copy, piece, buf);
 	if (!copy->opts->out_of_order)
 		co_wait_for_turn(copy, piece);
-	if (!copy->error) {
-		ret = co_write_piece(copy, piece, buf);
-		if (ret)
-			fail(copy, copy->opts->target, "writing", piece->off, ret);
-		else
-			progress_add(copy->opts->progress, piece->bytes);
+	if (piece->kind == PIECE_DATA)
+		co_pace(copy, piece->bytes);
+	if (copy->error)
+		return;
+	ret = co_write_piece(copy, piece, buf);
+	if (ret)
+		fail(copy, copy->opts->target, "writing", piece->off, ret);
+}
+
+static void co_copy_piece(struct copy *copy, const struct piece *piece, char *buf)
+{
+	if (co_try_offload(copy, piece)) {
+		if (!copy->opts->out_of_order)
+			co_wait_for_turn(copy, piece);
+	} else {
+		co_copy_by_memory(copy, piece, buf);
 	}
+	if (!copy->error)
+		progress_add(copy->opts->progress, piece->bytes);
 	co_pass_turn(copy, piece);
 }
 
@@ -301,12 +410,19 @@ static void worker_co(void *arg)
 
 /* ---- the copy ---- */
 
+/* A limit is kept over a tenth of a second. */
+static uint64_t piece_size(const struct copy_opts *opts)
+{
+	return opts->rate ? CLAMP(opts->rate / 10, MIN_PIECE_BYTES, PIECE_BYTES) : PIECE_BYTES;
+}
+
 int copy_co_run(const struct copy_opts *opts)
 {
 	uint64_t cluster = image_limits(opts->target)->cluster_size ?: 1;
 	struct copy copy = {
 		.opts = opts,
-		.size = image_size(opts->source),
+		.size = opts->source->size,
+		.offload = opts->offload,
 		.cluster = cluster,
 		/* A cluster with any data takes up its whole space. */
 		.unit = round_up_to(MAX(opts->sparse_bytes, 1), cluster),
@@ -314,7 +430,7 @@ int copy_co_run(const struct copy_opts *opts)
 		.waiter = co_self(),
 	};
 
-	copy.buffer_bytes = round_up_to(PIECE_BYTES, copy.unit);
+	copy.buffer_bytes = round_up_to(piece_size(opts), copy.unit);
 	co_mutex_init(&copy.cursor_lock);
 	co_mutex_init(&copy.turn_lock);
 	co_queue_init(&copy.turn_changed);

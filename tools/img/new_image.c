@@ -102,7 +102,7 @@ int new_image_co_create(struct new_image *new)
 		.backing_unchecked = new->backing_unchecked,
 		.options = new->options,
 		.policy = &tool_policy,
-		.source = new->source,
+		.sources = new->sources,
 		.unfinished = new->unfinished,
 		.begun = &new->begun,
 	};

@@ -18,8 +18,8 @@ struct new_image {
 	bool unfinished; /* until image_co_finish() */
 	bool size_given;
 	uint64_t size;
-	const struct image *source; /* must not be overwritten; may be NULL */
-	struct image_begun begun;   /* its files, from create to finish or abandon */
+	struct image *const *sources; /* as of image_create_opts */
+	struct image_begun begun;     /* its files, from create to finish or abandon */
 };
 
 /*
