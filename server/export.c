@@ -41,8 +41,9 @@ struct export
 	struct co_group listeners, watchers;
 	struct client *clients;
 	unsigned nr_clients;
-	struct coroutine *waiter;   /* co_wait() and co_stop(), for news */
-	struct coroutine *accepter; /* while there are too many clients */
+	struct serve_stats departed; /* of all clients that have gone */
+	struct coroutine *waiter;    /* co_wait() and co_stop(), for news */
+	struct coroutine *accepter;  /* while there are too many clients */
 	bool asked_to_end;
 	bool had_clients;
 };
@@ -119,10 +120,20 @@ static void listener_co(void *arg)
 			co_pause(export);
 }
 
+static void add_departed(struct export *export, const struct serve_stats *stats)
+{
+	export->departed.requests += stats->requests;
+	export->departed.failed += stats->failed;
+	export->departed.read_bytes += stats->read_bytes;
+	export->departed.written_bytes += stats->written_bytes;
+}
+
 static void free_client(struct export *export, struct client **at)
 {
 	struct client *client = *at;
+	struct serve_stats stats = serve_stats(nbd_client_serve(client->conn));
 
+	add_departed(export, &stats);
 	*at = client->next;
 	nbd_client_free(client->conn);
 	g_free(client);
@@ -182,10 +193,15 @@ static void watch_co(void *arg)
 		 -ECANCELED);
 }
 
-/* A client whose loop hangs is no reason to end the server that others use. */
-static bool is_alive(void *arg)
+/* All are asked, also behind one that does not respond. */
+static bool are_clients_alive(void *arg)
 {
-	return true;
+	const struct export *export = arg;
+	bool alive = true;
+
+	for (const struct client *client = export->clients; client; client = client->next)
+		alive &= nbd_client_is_alive(client->conn);
+	return alive;
 }
 
 static int start_watch(struct export *export, GError **err)
@@ -207,7 +223,8 @@ static int start_watch(struct export *export, GError **err)
 	export->settings.hold_limit_us = watch_hold_limit_us(export->watch);
 	export->watchdog = (struct watchdog){
 		.interval_us = export->config.watchdog_us,
-		.are_alive = is_alive,
+		.are_alive = are_clients_alive,
+		.arg = export,
 		.limit = AIO_LIMIT_INIT,
 	};
 	co_group_start(&export->watchers, watch_co, export);
@@ -364,6 +381,11 @@ static struct serve_stats export_client_stats(const struct target *target, unsig
 	return serve_stats(nbd_client_serve(client->conn));
 }
 
+static struct serve_stats export_departed_stats(const struct target *target)
+{
+	return export_of(target)->departed;
+}
+
 static struct failure export_last_failure(const struct target *target, gint64 *ret_time)
 {
 	return watch_last_failure(export_of(target)->watch, ret_time);
@@ -382,6 +404,7 @@ static const struct target_ops ops = {
 	.co_grow = export_co_grow,
 	.nr_queues = export_nr_clients,
 	.queue_stats = export_client_stats,
+	.departed_stats = export_departed_stats,
 	.last_failure = export_last_failure,
 };
 

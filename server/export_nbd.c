@@ -29,11 +29,15 @@
 static void connection_co(void *arg)
 {
 	struct nbd_client *client = arg;
+	struct co_group pulse = { 0 };
 
+	co_group_start(&pulse, pulse_co, &client->pulse);
 	if (nbd_client_co_negotiate(client) == 0)
 		nbd_client_co_transmit(client);
 	tls_end(client->channel.tls);
 	client->channel.tls = NULL;
+	pulse_end(&client->pulse);
+	co_group_wait(&pulse);
 }
 
 static void *connection_thread(void *arg)
@@ -129,6 +133,7 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 	client->settings = settings;
 	client->channel.fd = fd;
 	client->hangup = (struct aio_limit)AIO_LIMIT_INIT;
+	thread_lock_init(&client->pulse.lock);
 	client->nr_contexts = NBD_CONTEXT_BITMAPS + settings->nr_bitmaps;
 	client->contexts = g_new0(bool, client->nr_contexts);
 	client->input = g_malloc(NBD_INPUT_BYTES);
@@ -147,6 +152,11 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 bool nbd_client_ended(const struct nbd_client *client)
 {
 	return atomic_load(&client->ended);
+}
+
+bool nbd_client_is_alive(struct nbd_client *client)
+{
+	return pulse_is_alive(&client->pulse);
 }
 
 struct serve *nbd_client_serve(struct nbd_client *client)
@@ -180,6 +190,7 @@ void nbd_client_free(struct nbd_client *client)
 		munmap(client->map, POOL_MAP_BYTES);
 	}
 	serve_destroy(&client->serve);
+	thread_lock_destroy(&client->pulse.lock);
 	g_free(client->requests);
 	g_free(client->contexts);
 	g_free(client->input);

@@ -13,6 +13,7 @@
 #include "export_nbd.h"
 #include "image.h"
 #include "nbd_wire.h"
+#include "pulse.h"
 #include "request_desc.h"
 #include "serve.h"
 
@@ -56,6 +57,7 @@ struct nbd_client {
 	bool thread_started;
 	_Atomic bool stopping; /* take no more requests */
 	_Atomic bool ended;
+	struct pulse pulse;
 	struct serve serve;
 
 	/* Of the connection's thread. */

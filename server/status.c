@@ -28,24 +28,35 @@ static void answer_troubles(const struct image *image, JsonObject *answer)
 	json_object_set_object_member(answer, "troubles", troubles);
 }
 
+static JsonObject *stats_object(const struct serve_stats *stats)
+{
+	JsonObject *object = json_object_new();
+
+	json_object_set_int_member(object, "requests", stats->requests);
+	json_object_set_int_member(object, "failed", stats->failed);
+	json_object_set_int_member(object, "held", stats->held);
+	json_object_set_int_member(object, "bytes-read", stats->read_bytes);
+	json_object_set_int_member(object, "bytes-written", stats->written_bytes);
+	json_object_set_int_member(object, "zero-copy", stats->zero_copy);
+	json_object_set_int_member(object, "copied", stats->copied);
+	return object;
+}
+
 static void answer_queues(const struct command_target *on, JsonObject *answer)
 {
+	const struct target_ops *ops = on->target->ops;
 	JsonArray *queues = json_array_new();
+	struct serve_stats stats;
 
-	for (unsigned i = 0; i < on->target->ops->nr_queues(on->target); i++) {
-		struct serve_stats stats = on->target->ops->queue_stats(on->target, i);
-		JsonObject *queue = json_object_new();
-
-		json_object_set_int_member(queue, "requests", stats.requests);
-		json_object_set_int_member(queue, "failed", stats.failed);
-		json_object_set_int_member(queue, "held", stats.held);
-		json_object_set_int_member(queue, "bytes-read", stats.read_bytes);
-		json_object_set_int_member(queue, "bytes-written", stats.written_bytes);
-		json_object_set_int_member(queue, "zero-copy", stats.zero_copy);
-		json_object_set_int_member(queue, "copied", stats.copied);
-		json_array_add_object_element(queues, queue);
+	for (unsigned i = 0; i < ops->nr_queues(on->target); i++) {
+		stats = ops->queue_stats(on->target, i);
+		json_array_add_object_element(queues, stats_object(&stats));
 	}
 	json_object_set_array_member(answer, "queues", queues);
+	if (!ops->departed_stats)
+		return;
+	stats = ops->departed_stats(on->target);
+	json_object_set_object_member(answer, "departed", stats_object(&stats));
 }
 
 static void answer_last_failure(const struct command_target *on, JsonObject *answer)

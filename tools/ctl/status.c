@@ -28,23 +28,33 @@ static JsonNode *member_of(JsonObject *object, const char *name, JsonNodeType ty
 	return node && JSON_NODE_TYPE(node) == type ? node : NULL;
 }
 
-static void print_queue(JsonArray *queues, guint index, JsonNode *node, gpointer unused)
+static void print_requests(JsonObject *queue)
 {
-	JsonObject *queue;
-
-	if (!JSON_NODE_HOLDS_OBJECT(node))
-		return;
-	queue = json_node_get_object(node);
-	printf("queue %u: %" G_GINT64_FORMAT " requests, %" G_GINT64_FORMAT
-	       " failed, %" G_GINT64_FORMAT " held; %" G_GINT64_FORMAT
-	       " bytes read, %" G_GINT64_FORMAT " written",
-	       index, json_get_int(queue, "requests"), json_get_int(queue, "failed"),
+	printf("%" G_GINT64_FORMAT " requests, %" G_GINT64_FORMAT " failed, %" G_GINT64_FORMAT
+	       " held; %" G_GINT64_FORMAT " bytes read, %" G_GINT64_FORMAT " written",
+	       json_get_int(queue, "requests"), json_get_int(queue, "failed"),
 	       json_get_int(queue, "held"), json_get_int(queue, "bytes-read"),
 	       json_get_int(queue, "bytes-written"));
 	if (json_get_int(queue, "zero-copy"))
 		printf("; %" G_GINT64_FORMAT " by zero copy, %" G_GINT64_FORMAT " copied",
 		       json_get_int(queue, "zero-copy"), json_get_int(queue, "copied"));
 	puts("");
+}
+
+static void print_queue(JsonArray *queues, guint index, JsonNode *node, gpointer unused)
+{
+	if (!JSON_NODE_HOLDS_OBJECT(node))
+		return;
+	printf("queue %u: ", index);
+	print_requests(json_node_get_object(node));
+}
+
+static void print_departed(JsonObject *departed)
+{
+	if (!json_get_int(departed, "requests"))
+		return;
+	printf("clients that have left: ");
+	print_requests(departed);
 }
 
 static void print_cache(JsonObject *cache)
@@ -94,6 +104,7 @@ static void print_text(JsonObject *status)
 {
 	const struct server server = { .status = status };
 	JsonNode *queues = member_of(status, "queues", JSON_NODE_ARRAY);
+	JsonNode *departed = member_of(status, "departed", JSON_NODE_OBJECT);
 	JsonNode *cache = member_of(status, "cache", JSON_NODE_OBJECT);
 	JsonNode *allocation = member_of(status, "allocation", JSON_NODE_OBJECT);
 	JsonNode *failure = member_of(status, "last-failure", JSON_NODE_OBJECT);
@@ -104,6 +115,8 @@ static void print_text(JsonObject *status)
 	printf("server: process %" G_GINT64_FORMAT "\n", json_get_int(status, "pid"));
 	if (queues)
 		json_array_foreach_element(json_node_get_array(queues), print_queue, NULL);
+	if (departed)
+		print_departed(json_node_get_object(departed));
 	if (cache)
 		print_cache(json_node_get_object(cache));
 	if (allocation)
