@@ -47,6 +47,13 @@ int image_temporary_co_open(struct image_temporary *temporary, struct image *bas
  */
 int image_temporary_co_keep(struct image_temporary *temporary, char **ret_name, GError **err);
 
+/*
+ * After a failure: gives the file the name with ".incomplete" behind it, for people to look at.
+ * What was written last may be missing, or not be durable.
+ */
+int image_temporary_co_keep_incomplete(struct image_temporary *temporary, char **ret_name,
+				       GError **err);
+
 /* Closes the file. The overlay may still be open. NULL is fine. */
 void image_temporary_free(struct image_temporary *temporary);
 

@@ -392,11 +392,13 @@ static struct target *co_add_device(struct disk *disk, const struct file_id *id,
 static bool co_end_image(struct server *server)
 {
 	struct image *image = disk_image(server->disk);
+	bool is_whole;
 
 	if (server->was_live)
 		overlay_complete(server->overlay, image);
 	co_look_for_loss(image, server->target);
-	return co_close_image(image) && overlay_co_keep(server->overlay);
+	is_whole = co_close_image(image);
+	return overlay_co_keep(server->overlay, is_whole) && is_whole;
 }
 
 static struct target *co_add_export(struct disk *disk, GError **err)

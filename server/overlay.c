@@ -77,15 +77,29 @@ void overlay_complete(struct overlay *overlay, struct image *image)
 	overlay->is_complete = true;
 }
 
-bool overlay_co_keep(struct overlay *overlay)
+/* What was written for hours is not thrown away because the end of it is missing. */
+static void co_keep_incomplete(struct overlay *overlay)
+{
+	g_autoptr(GError) err = NULL;
+	g_autofree char *name = NULL;
+
+	if (image_temporary_co_keep_incomplete(overlay->file, &name, &err) < 0)
+		report_error("%s", err->message);
+	else
+		report_error("the overlay was kept as '%s', in which data may be missing", name);
+}
+
+bool overlay_co_keep(struct overlay *overlay, bool is_whole)
 {
 	g_autoptr(GError) err = NULL;
 	g_autofree char *name = NULL;
 
 	if (!overlay || !overlay->is_complete)
 		return true;
-	if (image_temporary_co_keep(overlay->file, &name, &err) < 0) {
-		report_error("%s", err->message);
+	if (!is_whole || image_temporary_co_keep(overlay->file, &name, &err) < 0) {
+		if (err)
+			report_error("%s", err->message);
+		co_keep_incomplete(overlay);
 		return false;
 	}
 	if (g_str_equal(name, overlay->options->keep_as)) {

@@ -26,8 +26,12 @@ bool overlay_can_be_kept(const struct overlay *overlay, GError **err);
 /* Before the image, which was served, is flushed and closed: it will be kept if it shall be. */
 void overlay_complete(struct overlay *overlay, struct image *image);
 
-/* Once the image was closed without an error. False if it was not kept as it should have been. */
-bool overlay_co_keep(struct overlay *overlay);
+/*
+ * Once the image was closed; @is_whole: without an error. Otherwise, and if the file cannot be
+ * written back, what there is of it is kept under another name. False if it was not kept as it
+ * should have been.
+ */
+bool overlay_co_keep(struct overlay *overlay, bool is_whole);
 
 void overlay_free(struct overlay *overlay);
 

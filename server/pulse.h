@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Whether a loop still responds: another thread wakes a coroutine of it, and looks if it has run. */
+/* Whether a loop still responds: another thread wakes a coroutine of it, and looks if it has run.
+ */
 #ifndef UBD_PULSE_H
 #define UBD_PULSE_H
 

@@ -180,14 +180,15 @@ static int link_as(const struct image_temporary *temporary, const char *filename
 }
 
 /* What was written for hours is not thrown away because of its name. */
-static int link_as_any(const struct image_temporary *temporary, char **ret_name)
+static int link_as_any(const struct image_temporary *temporary, const char *ending, char **ret_name)
 {
-	g_autofree char *name = g_strdup(temporary->filename);
+	g_autofree char *first = g_strconcat(temporary->filename, ending, NULL);
+	g_autofree char *name = g_strdup(first);
 	int ret = link_as(temporary, name);
 
 	for (unsigned i = 1; ret == -EEXIST && i < MAX_NAMES; i++) {
 		g_free(name);
-		name = g_strdup_printf("%s.%u", temporary->filename, i);
+		name = g_strdup_printf("%s.%u", first, i);
 		ret = link_as(temporary, name);
 	}
 	if (!ret)
@@ -208,10 +209,31 @@ static int keep_on_worker(void *arg)
 
 	if (fsync(job->temporary->fd) < 0)
 		return -errno;
-	ret = link_as_any(job->temporary, job->ret_name);
+	ret = link_as_any(job->temporary, "", job->ret_name);
 	if (!ret && fsync(job->temporary->folder_fd) < 0)
 		return -errno;
 	return ret;
+}
+
+static int keep_incomplete_on_worker(void *arg)
+{
+	const struct keep_job *job = arg;
+	int ret;
+
+	fsync(job->temporary->fd); /* for what it is worth */
+	ret = link_as_any(job->temporary, ".incomplete", job->ret_name);
+	if (!ret)
+		fsync(job->temporary->folder_fd);
+	return ret;
+}
+
+int image_temporary_co_keep_incomplete(struct image_temporary *temporary, char **ret_name,
+				       GError **err)
+{
+	struct keep_job job = { temporary, ret_name };
+	int ret = co_run_on_worker(keep_incomplete_on_worker, &job);
+
+	return ret ? error_set(err, ret, "cannot keep '%s.incomplete'", temporary->filename) : 0;
 }
 
 int image_temporary_co_keep(struct image_temporary *temporary, char **ret_name, GError **err)

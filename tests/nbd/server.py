@@ -51,10 +51,10 @@ def qemu_io(name, *commands, **options):
 class Server:
     """A server of an image, which has ended well at the end of `with`."""
 
-    def __init__(self, image, *options, export='nbd:unix:nbd.sock', pass_fds=(), status=0):
+    def __init__(self, image, *options, export='nbd:unix:nbd.sock', status=0, **popen):
         self.status = status
         self.process = subprocess.Popen([SERVE, '--export=' + export, *options, image], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, pass_fds=pass_fds)
+                                        stderr=subprocess.PIPE, text=True, **popen)
         self.uri = self.process.stdout.readline().strip()
         if not self.uri:
             raise AssertionError('it did not start: ' + self.process.communicate(timeout=LONG)[1])
