@@ -83,15 +83,36 @@ void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes)
 	return waiter.buf;
 }
 
-void bounce_pool_put(struct bounce_pool *pool, void *buf, size_t bytes)
+static void serve_waiters(struct bounce_pool *pool)
 {
 	struct bounce_waiter *waiter;
 
-	flip(pool, ((uint8_t *)buf - pool->mem) / PAGE, pages_of(bytes));
 	while ((waiter = pool->first) && (waiter->buf = try_take(pool, waiter->bytes))) {
 		pool->first = waiter->next;
 		if (!pool->first)
 			pool->end = &pool->first;
 		co_wake(waiter->co);
 	}
+}
+
+void bounce_pool_put(struct bounce_pool *pool, void *buf, size_t bytes)
+{
+	flip(pool, ((uint8_t *)buf - pool->mem) / PAGE, pages_of(bytes));
+	serve_waiters(pool);
+}
+
+size_t bounce_pool_top(const struct bounce_pool *pool)
+{
+	unsigned page = pool->pages;
+
+	while (page && !is_taken(pool, page - 1))
+		page--;
+	return (size_t)page * PAGE;
+}
+
+void bounce_pool_set_limit(struct bounce_pool *pool, size_t bytes)
+{
+	assert(bounce_pool_top(pool) <= bytes);
+	pool->pages = bytes / PAGE;
+	serve_waiters(pool);
 }

@@ -15,7 +15,7 @@ struct bounce_waiter;
 
 struct bounce_pool {
 	uint8_t *mem;
-	unsigned pages;
+	unsigned pages;	 /* that may be given out */
 	uint64_t *taken; /* one bit per page */
 	struct bounce_waiter *first, **end;
 };
@@ -23,6 +23,14 @@ struct bounce_pool {
 /* Manages the @bytes at @mem, which still belong to the caller. */
 void bounce_pool_init(struct bounce_pool *pool, void *mem, size_t bytes);
 void bounce_pool_destroy(struct bounce_pool *pool);
+
+/*
+ * Only gives out what is below @bytes, no more than it was made with, from now on. Nothing behind
+ * that is in use, and waiters fit in it.
+ */
+void bounce_pool_set_limit(struct bounce_pool *pool, size_t bytes);
+/* The end of the last buffer in use; 0: there is none. */
+size_t bounce_pool_top(const struct bounce_pool *pool);
 
 /* Gets @bytes, at most the total. Return them with bounce_pool_put() and the same number. */
 void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes);

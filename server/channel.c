@@ -3,14 +3,24 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <glib.h>
 
 #include "tls.h"
+
+/* What is sent at a time, so that it is seen whether the peer takes it. */
+#define SEND_BYTES (1u << 20)
+
+static ssize_t count(struct channel *channel, ssize_t moved)
+{
+	channel->moved += MAX(moved, 0);
+	return moved;
+}
 
 ssize_t channel_co_recv(struct channel *channel, void *buf, size_t bytes, struct aio_limit *limit)
 {
 	if (channel->tls)
-		return tls_co_recv(channel->tls, buf, bytes, limit);
-	return co_recv(channel->fd, buf, bytes, limit);
+		return count(channel, tls_co_recv(channel->tls, buf, bytes, limit));
+	return count(channel, co_recv(channel->fd, buf, bytes, limit));
 }
 
 ssize_t channel_co_recv2(struct channel *channel, const struct iovec iov[2],
@@ -19,8 +29,9 @@ ssize_t channel_co_recv2(struct channel *channel, const struct iovec iov[2],
 	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = 2 };
 
 	if (channel->tls)
-		return tls_co_recv(channel->tls, iov->iov_base, iov->iov_len, limit);
-	return co_recvmsg(channel->fd, &msg, 0, limit);
+		return count(channel,
+			     tls_co_recv(channel->tls, iov->iov_base, iov->iov_len, limit));
+	return count(channel, co_recvmsg(channel->fd, &msg, 0, limit));
 }
 
 int channel_co_recv_all(struct channel *channel, void *buf, size_t bytes, struct aio_limit *limit)
@@ -36,12 +47,37 @@ int channel_co_recv_all(struct channel *channel, void *buf, size_t bytes, struct
 	return 0;
 }
 
-static int co_send_plain(int fd, struct iovec *iov, unsigned niov, struct aio_limit *limit)
+/* At most SEND_BYTES: the number of whole pieces, or 1, of which *ret_bytes are sent. */
+static unsigned first_pieces(const struct iovec *iov, unsigned niov, size_t *ret_bytes)
+{
+	unsigned nr = 1;
+
+	*ret_bytes = MIN(iov->iov_len, SEND_BYTES);
+	while (nr < niov && *ret_bytes + iov[nr].iov_len <= SEND_BYTES)
+		*ret_bytes += iov[nr++].iov_len;
+	return nr;
+}
+
+static ssize_t co_send_some(struct channel *channel, const struct iovec *iov, unsigned niov,
+			    struct aio_limit *limit)
+{
+	size_t bytes;
+	unsigned nr = first_pieces(iov, niov, &bytes);
+	const struct iovec part = { iov->iov_base, bytes };
+	const struct msghdr msg = {
+		.msg_iov = nr == 1 ? (struct iovec *)&part : (struct iovec *)iov,
+		.msg_iovlen = nr,
+	};
+
+	/* MSG_WAITALL: the kernel itself goes on after a part. */
+	return count(channel, co_sendmsg(channel->fd, &msg, MSG_WAITALL, limit));
+}
+
+static int co_send_plain(struct channel *channel, struct iovec *iov, unsigned niov,
+			 struct aio_limit *limit)
 {
 	while (niov) {
-		const struct msghdr msg = { .msg_iov = iov, .msg_iovlen = niov };
-		/* MSG_WAITALL: the kernel itself goes on after a part. */
-		ssize_t sent = co_sendmsg(fd, &msg, MSG_WAITALL, limit);
+		ssize_t sent = co_send_some(channel, iov, niov, limit);
 
 		if (sent < 0)
 			return sent;
@@ -59,6 +95,6 @@ int channel_co_send_all(struct channel *channel, struct iovec *iov, unsigned nio
 			struct aio_limit *limit)
 {
 	if (channel->tls)
-		return tls_co_send_all(channel->tls, iov, niov, limit);
-	return co_send_plain(channel->fd, iov, niov, limit);
+		return tls_co_send_all(channel->tls, iov, niov, &channel->moved, limit);
+	return co_send_plain(channel, iov, niov, limit);
 }

@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "error.h"
 #include "export_nbd.h"
+#include "memory_budget.h"
 #include "report.h"
 #include "watch.h"
 #include "watchdog.h"
@@ -32,6 +33,7 @@ struct export
 	struct target target;
 	struct export_config config;
 	struct nbd_client_settings settings;
+	struct memory_budget memory;
 	struct listener *listener; /* NULL: it has stopped listening */
 	char *uri;
 	int event_fd;
@@ -333,6 +335,7 @@ static void export_co_free(struct target *target)
 		dirty_bits_free(export->settings.bitmaps[i].bits);
 	g_free(export->settings.bitmaps);
 	tls_keys_free(export->settings.tls);
+	memory_budget_destroy(&export->memory);
 	if (export->event_fd >= 0)
 		close(export->event_fd);
 	g_free(export->uri);
@@ -490,6 +493,7 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 	export->target.ops = &ops;
 	export->config = *config;
 	export->event_fd = -1;
+	memory_budget_init(&export->memory, options->memory);
 	export->listening = export->watching = (struct aio_limit)AIO_LIMIT_INIT;
 	export->settings = (struct nbd_client_settings){
 		.name = options->name,
@@ -499,6 +503,7 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 		.discard = config->discard,
 		.allocation_depth = options->allocation_depth,
 		.depth = config->depth,
+		.memory = &export->memory,
 		.handshake_ns = options->handshake_s ? options->handshake_s * NS_PER_S : AIO_NEVER,
 		.hold = &export->config.hold,
 	};

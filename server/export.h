@@ -25,6 +25,10 @@ struct disk;
 /* The answers to NBD_CMD_BLOCK_STATUS have a fixed number of pieces. */
 #define EXPORT_MAX_BITMAPS     14
 
+/* Of memory for data, beyond what each client has: the least, and the default. */
+#define EXPORT_MIN_MEMORY      (UINT64_C(32) << 20)
+#define EXPORT_DEFAULT_MEMORY  (UINT64_C(256) << 20)
+
 /* As the command line asks for it. */
 struct export_options {
 	struct export_address address;
@@ -34,6 +38,7 @@ struct export_options {
 	bool allocation_depth;
 	bool once;	      /* it ends with its last client */
 	unsigned max_clients; /* at a time; the next one waits */
+	uint64_t memory;      /* bytes for the data of all clients, beyond what each has */
 	unsigned handshake_s; /* for a client's handshake; 0: no limit */
 	struct tls_config tls;
 };

@@ -107,6 +107,7 @@ static int map_pool(struct nbd_client *client)
 	madvise(map, POOL_MAP_BYTES, MADV_DONTDUMP);
 	client->map = map;
 	bounce_pool_init(&client->pool, pool, NBD_MAX_PAYLOAD);
+	bounce_pool_set_limit(&client->pool, NBD_OWN_BYTES);
 	return 0;
 }
 
@@ -133,6 +134,8 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 	client->settings = settings;
 	client->channel.fd = fd;
 	client->hangup = (struct aio_limit)AIO_LIMIT_INIT;
+	client->stalling = (struct aio_limit)AIO_LIMIT_INIT;
+	co_mutex_init(&client->room_lock);
 	thread_lock_init(&client->pulse.lock);
 	client->nr_contexts = NBD_CONTEXT_BITMAPS + settings->nr_bitmaps;
 	client->contexts = g_new0(bool, client->nr_contexts);
@@ -190,6 +193,7 @@ void nbd_client_free(struct nbd_client *client)
 		munmap(client->map, POOL_MAP_BYTES);
 	}
 	serve_destroy(&client->serve);
+	co_mutex_destroy(&client->room_lock);
 	thread_lock_destroy(&client->pulse.lock);
 	g_free(client->requests);
 	g_free(client->contexts);

@@ -4,8 +4,8 @@
  * requests are coroutines, so that a client that is slow or dies delays none of the others.
  *
  * Clients are not trusted. What one can take is bounded: the time for the handshake, the number and
- * the length of its options, NBD_MAX_PAYLOAD of memory for data, and a fixed number of requests. A
- * client that wants more waits, or is disconnected; nothing is allocated for a request.
+ * the length of its options, memory for data, and a fixed number of requests. A client that wants
+ * more waits, or is disconnected; nothing is allocated for a request.
  */
 #ifndef UBD_EXPORT_NBD_H
 #define UBD_EXPORT_NBD_H
@@ -19,6 +19,7 @@
 
 struct dirty_bits;
 struct disk;
+struct memory_budget;
 struct nbd_client;
 struct tls_keys;
 
@@ -38,8 +39,10 @@ struct nbd_client_settings {
 	bool allocation_depth;		   /* offer qemu:allocation-depth */
 	struct nbd_client_bitmap *bitmaps; /* offered as qemu:dirty-bitmap:NAME */
 	unsigned nr_bitmaps;
-	struct tls_keys *tls;  /* TLS is required; NULL: it is refused */
-	uint16_t depth;	       /* requests in flight for each connection */
+	struct tls_keys *tls;	      /* TLS is required; NULL: it is refused */
+	uint16_t depth;		      /* requests in flight for each connection */
+	struct memory_budget *memory; /* beyond what each client has; at least NBD_MAX_PAYLOAD */
+	uint64_t stall_ns;     /* after which one is dropped that others wait for; 0: default */
 	uint64_t handshake_ns; /* time for the whole handshake; AIO_NEVER */
 	const struct hold_policy *hold;
 	const _Atomic gint64 *hold_limit_us;

@@ -23,6 +23,8 @@
 #define NBD_MAX_CHUNKS	       16
 /* A header, and what is fixed in its payload. */
 #define NBD_HEAD_BYTES	       48
+/* Of memory for data: that each client has whatever the others do. */
+#define NBD_OWN_BYTES	       (4u << 20)
 /* How many iovecs are sent at once. */
 #define NBD_SEND_IOVECS	       256
 /* The longest list of NBD_CMD_BLOCK_STATUS for a context. */
@@ -73,6 +75,12 @@ struct nbd_client {
 	bool expects_much;	    /* data of a write follows in large pieces */
 	void *map;		    /* what pool manages */
 	struct bounce_pool pool;
+	size_t granted;	  /* bytes from the budget of all clients */
+	size_t committed; /* bytes that requests have, or wait for in the pool */
+	struct co_mutex room_lock;
+	bool sending, receiving_data; /* waiting for the client */
+	bool watches_stall;
+	struct aio_limit stalling;
 	struct nbd_client_request *requests; /* settings->depth */
 	struct nbd_client_request *free;
 	unsigned in_flight;
@@ -116,8 +124,6 @@ void nbd_client_end_sender(struct nbd_client *client);
 
 /* A request that nobody uses; waits for one. */
 struct nbd_client_request *nbd_client_co_get_request(struct nbd_client *client);
-/* Memory for the data of a request; waits for it. */
-void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes);
 /* Waits until all requests have been answered. */
 void nbd_client_co_wait_answered(struct nbd_client *client);
 
@@ -131,6 +137,12 @@ void nbd_client_add_success(struct nbd_client_request *req);
 void nbd_client_add_error(struct nbd_client_request *req, int res);
 /* Hands the answer over; the request may be gone on return. */
 void nbd_client_send(struct nbd_client_request *req);
+
+/* ---- export_nbd_memory.c ---- */
+
+/* Memory for the data of a request; waits for it. */
+void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes);
+void nbd_client_put_buffer(struct nbd_client_request *req);
 
 /* ---- export_nbd_status.c ---- */
 

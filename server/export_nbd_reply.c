@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Answers to NBD options and requests, and the memory of requests.
+ * Answers to NBD options and requests.
  *
  * A request that has its answer waits in a list. The sender takes all that have gathered in a turn
  * of the loop, or while the answers before them were sent, and sends them with one system call.
@@ -8,13 +8,9 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "export_nbd_parts.h"
-
-/* The memory of larger requests is given back; for these that would cost more than the request. */
-#define KEPT_BUFFER_BYTES (4u << 20)
 
 /* ---- the handshake ---- */
 
@@ -67,21 +63,12 @@ struct nbd_client_request *nbd_client_co_get_request(struct nbd_client *client)
 	return req;
 }
 
-void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes)
-{
-	req->buf = bounce_pool_co_get(&req->client->pool, bytes);
-	req->buf_bytes = bytes;
-}
-
 static void put_request(struct nbd_client_request *req)
 {
 	struct nbd_client *client = req->client;
 
-	if (req->buf) {
-		if (req->buf_bytes > KEPT_BUFFER_BYTES)
-			madvise(req->buf, req->buf_bytes, MADV_DONTNEED);
-		bounce_pool_put(&client->pool, req->buf, req->buf_bytes);
-	}
+	if (req->buf)
+		nbd_client_put_buffer(req);
 	req->next = client->free;
 	client->free = req;
 	client->in_flight--;
@@ -215,11 +202,13 @@ static void co_send_batch(struct nbd_client *client, bool *is_gone)
 	unsigned niov;
 	struct nbd_client_request *req = take_batch(client, &niov), *next;
 
+	client->sending = true;
 	if (!*is_gone && channel_co_send_all(&client->channel, client->send_iov, niov, NULL) < 0) {
 		*is_gone = true;
 		/* The receiver ends, too. */
 		shutdown(client->channel.fd, SHUT_RDWR);
 	}
+	client->sending = false;
 	for (; req; req = next) {
 		next = req->next;
 		put_request(req);

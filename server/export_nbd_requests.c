@@ -282,6 +282,7 @@ static int co_receive_data(struct nbd_client_request *req)
 {
 	struct nbd_client *client = req->client;
 	size_t bytes = req->desc.bytes, has;
+	int res;
 
 	if (!bytes)
 		return 0;
@@ -290,7 +291,12 @@ static int co_receive_data(struct nbd_client_request *req)
 	memcpy(req->buf, client->input + client->input_at, has);
 	client->input_at += has;
 	client->expects_much = bytes >= LARGE_WRITE_BYTES;
-	return has < bytes ? co_receive_rest(client, req->buf + has, bytes - has) : 0;
+	if (has == bytes)
+		return 0;
+	client->receiving_data = true;
+	res = co_receive_rest(client, req->buf + has, bytes - has);
+	client->receiving_data = false;
+	return res;
 }
 
 /* Waits for the header of a request, and makes it a wide one if it is not. */
@@ -384,5 +390,6 @@ void nbd_client_co_transmit(struct nbd_client *client)
 	nbd_client_co_wait_answered(client);
 	nbd_client_end_sender(client);
 	aio_limit_cancel(&client->hangup);
+	aio_limit_cancel(&client->stalling);
 	co_group_wait(&client->group);
 }

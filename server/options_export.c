@@ -17,6 +17,7 @@ static struct {
 	char **bitmaps;
 	gboolean allocation_depth, once;
 	int shared, handshake_limit;
+	char *memory;
 	char *certificates, *psk, *verify_peer;
 } given = {
 	.shared = EXPORT_DEFAULT_CLIENTS,
@@ -40,6 +41,8 @@ const GOptionEntry export_option_entries[] = {
 	  "Tell clients which image of the chain data comes from", NULL },
 	{ "bitmap", 'B', 0, G_OPTION_ARG_STRING_ARRAY, &given.bitmaps,
 	  "Tell clients what is dirty in this bitmap; may be given several times", "NAME" },
+	{ "request-memory", 0, 0, G_OPTION_ARG_STRING, &given.memory,
+	  "Memory for the data of all clients' requests, beyond 4M each (default: 256M)", "SIZE" },
 	{ "handshake-limit", 0, 0, G_OPTION_ARG_INT, &given.handshake_limit,
 	  "Seconds for a client's handshake; 0: no limit (default: " G_STRINGIFY(
 		  DEFAULT_HANDSHAKE_LIMIT) ")",
@@ -70,6 +73,7 @@ static const char *first_option(void)
 		{ "--export-once", given.once },
 		{ "--allocation-depth", given.allocation_depth },
 		{ "--bitmap", given.bitmaps },
+		{ "--request-memory", given.memory },
 		{ "--handshake-limit", given.handshake_limit != DEFAULT_HANDSHAKE_LIMIT },
 		{ "--tls-certificates", given.certificates },
 		{ "--tls-psk", given.psk },
@@ -129,6 +133,17 @@ static int check_numbers(GError **err)
 	return 0;
 }
 
+static int check_memory(uint64_t *ret_bytes, GError **err)
+{
+	*ret_bytes = EXPORT_DEFAULT_MEMORY;
+	if (!given.memory)
+		return 0;
+	if (size_parse(given.memory, ret_bytes) == 0 && *ret_bytes >= EXPORT_MIN_MEMORY)
+		return 0;
+	return error_refuse(err, -EINVAL, "--request-memory: \"%s\" is not a size of at least 32M",
+			    given.memory);
+}
+
 bool export_options_take(struct export_options *ret_options, GError **err)
 {
 	bool verify_peer;
@@ -141,7 +156,8 @@ bool export_options_take(struct export_options *ret_options, GError **err)
 		return true;
 	if (check_text("--export-name", given.name, err) ||
 	    check_text("--description", given.description, err) || check_bitmaps(err) ||
-	    check_numbers(err) || check_tls(&verify_peer, err) ||
+	    check_numbers(err) || check_memory(&ret_options->memory, err) ||
+	    check_tls(&verify_peer, err) ||
 	    !export_address_parse(given.address, &ret_options->address, err))
 		return false;
 	ret_options->name = given.name ?: "";

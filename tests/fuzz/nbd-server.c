@@ -16,6 +16,8 @@
 #include "export_nbd.h"
 #include "fuzz.h"
 #include "image.h"
+#include "memory_budget.h"
+#include "nbd_protocol.h"
 
 #define DISK_BYTES (4u << 20)
 
@@ -31,7 +33,9 @@ static struct aio_loop *loop;
 static struct hold_policy hold;
 static _Atomic gint64 no_limit_us = G_MAXINT64;
 static struct nbd_client_bitmap bitmap = { .name = (char *)"ab" };
+static struct memory_budget memory;
 static struct nbd_client_settings settings = {
+	.memory = &memory,
 	.name = "",
 	.description = "fuzzed",
 	.discard = true,
@@ -54,6 +58,7 @@ static void open_co(void *arg)
 	if (image_co_create("image", "qcow2", &create, NULL, err) == 0 &&
 	    image_co_open("image", &open, &image, err) == 0)
 		settings.disk = disk_new(image);
+	memory_budget_init(&memory, NBD_MAX_PAYLOAD);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

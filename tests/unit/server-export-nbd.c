@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Requests of NBD clients that fail for lack of space. It is linked with --wrap: the image finds no
- * space for as long as the test says so.
+ * Requests of NBD clients that fail for lack of space, and clients that keep memory from others. It
+ * is linked with --wrap: the image finds no space for as long as the test says so.
  */
 #include <endian.h>
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "export_nbd.h"
 #include "image-test.h"
+#include "memory_budget.h"
 #include "nbd_protocol.h"
 
 int __real_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
@@ -33,6 +34,10 @@ int __wrap_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, cons
 
 /* ---- an export of a disk, and a client ---- */
 
+#define DISK   (32u << 20)
+#define MEMORY (32u << 20)
+
+static struct memory_budget memory;
 static struct hold_policy hold = { .on_enospc = true };
 static _Atomic gint64 no_limit_us = G_MAXINT64;
 
@@ -48,7 +53,8 @@ static void co_begin(struct world *world)
 	int fds[2];
 
 	write_file("disk.raw", "", 0);
-	g_assert_cmpint(truncate("disk.raw", 1 << 20), ==, 0);
+	g_assert_cmpint(truncate("disk.raw", DISK), ==, 0);
+	memory_budget_init(&memory, MEMORY);
 	is_full = true;
 	refused = 0;
 	world->image = co_open_ok("disk.raw", "raw", IMAGE_RDWR);
@@ -56,6 +62,8 @@ static void co_begin(struct world *world)
 		.name = "",
 		.disk = disk_new(world->image),
 		.depth = 4,
+		.memory = &memory,
+		.stall_ns = 50000000,
 		.handshake_ns = AIO_NEVER,
 		.hold = &hold,
 		.hold_limit_us = &no_limit_us,
@@ -73,6 +81,7 @@ static void co_end(struct world *world)
 	disk_free(world->settings.disk);
 	close(world->settings.event_fd);
 	g_assert_cmpint(image_co_close(world->image), ==, 0);
+	memory_budget_destroy(&memory);
 }
 
 static void co_say(int fd, const void *data, size_t bytes)
@@ -186,6 +195,32 @@ CO_TEST(test_server_ends)
 	co_end(&world);
 }
 
+/* A client that does not take its answer is only dropped if others need the memory. */
+CO_TEST(test_memory_that_others_wait_for)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.type = htobe16(NBD_CMD_READ),
+		.cookie = 5,
+		.length = htobe32(DISK),
+	};
+	struct world world;
+	char rest[4096];
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	co_say(world.fd, &header, sizeof(header));
+	co_check_answer(world.fd, NBD_SUCCESS);
+	co_sleep_ns(200000000);
+	g_assert_false(nbd_client_ended(world.client));
+	memory_budget_co_take(&memory, MEMORY);
+	memory_budget_give_back(&memory, MEMORY);
+	while (co_recv(world.fd, rest, sizeof(rest), NULL) > 0)
+		;
+	close(world.fd);
+	co_end(&world);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -195,5 +230,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/client-hangs-up", test_client_hangs_up);
 	g_test_add_func("/export-nbd/hangs-up-when-it-holds-all", test_hangs_up_when_it_holds_all);
 	g_test_add_func("/export-nbd/server-ends", test_server_ends);
+	g_test_add_func("/export-nbd/memory", test_memory_that_others_wait_for);
 	return leave_scratch(folder, g_test_run());
 }

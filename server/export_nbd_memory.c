@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The memory for the data of a client's requests. OWN_BYTES of its pool may always be used; what is
+ * behind them only as far as the budget of all clients allows.
+ *
+ * 1. A request waits for the budget before it has memory, and for nothing but memory of its own
+ *    client after that. So those that have memory end without more, and nobody waits in a circle.
+ * 2. What is taken from the budget is kept while requests are in flight, so that pages need not be
+ *    cleared again, but not if somebody waits for it.
+ * 3. A client that holds memory others wait for must take its answers, and send what it has begun.
+ *    If nothing moves for STALL_NS, it is dropped.
+ */
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "align.h"
+#include "export_nbd_parts.h"
+#include "memory_budget.h"
+
+#define PAGE	  4096u
+#define OWN_BYTES NBD_OWN_BYTES
+#define STALL_NS  UINT64_C(30000000000)
+/* The memory of larger requests is given back; for these that would cost more than the request. */
+#define KEPT_BUFFER_BYTES (4u << 20)
+
+static size_t room(const struct nbd_client *client)
+{
+	return OWN_BYTES + client->granted;
+}
+
+static bool has_room(const struct nbd_client *client, size_t bytes)
+{
+	return MIN(client->committed + bytes, NBD_MAX_PAYLOAD) <= room(client);
+}
+
+static void set_limit(struct nbd_client *client)
+{
+	bounce_pool_set_limit(&client->pool, MIN(room(client), NBD_MAX_PAYLOAD));
+}
+
+/* Gives back what is behind the memory in use. */
+static void trim(struct nbd_client *client)
+{
+	size_t keep = MAX(bounce_pool_top(&client->pool), client->committed), surplus;
+
+	keep = MAX(keep, OWN_BYTES);
+	if (keep >= room(client))
+		return;
+	surplus = room(client) - keep;
+	client->granted -= surplus;
+	set_limit(client);
+	if (keep < NBD_MAX_PAYLOAD)
+		madvise(client->pool.mem + keep, MIN(surplus, NBD_MAX_PAYLOAD - keep),
+			MADV_DONTNEED);
+	memory_budget_give_back(client->settings->memory, surplus);
+}
+
+/* Rule 3. */
+static void watch_stall_co(void *arg)
+{
+	struct nbd_client *client = arg;
+	uint64_t before;
+
+	do {
+		before = client->channel.moved;
+		client->stalling.end_ns = aio_ns_from_now(client->settings->stall_ns ?: STALL_NS);
+		if (co_wait_limit(&client->stalling) != -ETIME)
+			return;
+	} while (!client->granted || !(client->sending || client->receiving_data) ||
+		 client->channel.moved != before ||
+		 !memory_budget_is_wanted(client->settings->memory));
+	shutdown(client->channel.fd, SHUT_RDWR);
+}
+
+static void co_take_from_budget(struct nbd_client *client, size_t bytes)
+{
+	size_t missing;
+
+	/* Rule 1. */
+	trim(client);
+	missing = MIN(client->committed + bytes, NBD_MAX_PAYLOAD) - room(client);
+	memory_budget_co_take(client->settings->memory, missing);
+	client->granted += missing;
+	set_limit(client);
+	if (!client->watches_stall)
+		co_group_start(&client->group, watch_stall_co, client);
+	client->watches_stall = true;
+}
+
+/* One after another, so that small requests do not take what a large one waits for. */
+static void co_make_room(struct nbd_client *client, size_t bytes)
+{
+	co_mutex_lock(&client->room_lock);
+	while (!has_room(client, bytes))
+		co_take_from_budget(client, bytes);
+	client->committed += bytes;
+	co_mutex_unlock(&client->room_lock);
+}
+
+void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes)
+{
+	struct nbd_client *client = req->client;
+
+	co_make_room(client, align_up(bytes, PAGE));
+	req->buf = bounce_pool_co_get(&client->pool, bytes);
+	req->buf_bytes = bytes;
+}
+
+void nbd_client_put_buffer(struct nbd_client_request *req)
+{
+	struct nbd_client *client = req->client;
+
+	if (req->buf_bytes > KEPT_BUFFER_BYTES)
+		madvise(req->buf, req->buf_bytes, MADV_DONTNEED);
+	client->committed -= align_up(req->buf_bytes, PAGE);
+	bounce_pool_put(&client->pool, req->buf, req->buf_bytes);
+	req->buf = NULL;
+	/* Rule 2. */
+	if (client->granted &&
+	    (!client->committed || memory_budget_is_wanted(client->settings->memory)))
+		trim(client);
+}
