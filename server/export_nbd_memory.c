@@ -17,9 +17,9 @@
 #include "export_nbd_parts.h"
 #include "memory_budget.h"
 
-#define PAGE	  4096u
-#define OWN_BYTES NBD_OWN_BYTES
-#define STALL_NS  UINT64_C(30000000000)
+#define PAGE		  4096u
+#define OWN_BYTES	  NBD_OWN_BYTES
+#define STALL_NS	  UINT64_C(30000000000)
 /* The memory of larger requests is given back; for these that would cost more than the request. */
 #define KEPT_BUFFER_BYTES (4u << 20)
 
