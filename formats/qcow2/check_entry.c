@@ -158,6 +158,12 @@ int qcow2_check_co_copied(struct check *c, uint64_t entry, bool *ret_right, uint
 		one = c->refcount_one[index / 64] >> (index % 64) & 1;
 	} else if (c->window_start) {
 		return 0;
+	} else {
+		/* Behind the end nothing is counted or repaired; what is stored decides. */
+		ret = qcow2_check_co_refcount(c, cluster, ret_refcount);
+		if (ret)
+			return ret;
+		one = *ret_refcount == 1;
 	}
 	*ret_right = one == !!(entry & QCOW2_COPIED);
 	if (*ret_right || cluster >= c->nr_clusters)
