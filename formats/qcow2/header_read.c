@@ -22,10 +22,6 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 	struct qcow2_disk_header *disk = (void *)fixed;
 	int ret;
 
-	if (file_size < QCOW2_V2_HEADER_LENGTH)
-		return qcow2_refuse(q, err, -EINVAL,
-				    "the file has %" PRIu64 " bytes, too few for a qcow2 header",
-				    file_size);
 	ret = image_co_pread(q->file, 0, MIN(file_size, sizeof(fixed)), fixed);
 	if (ret)
 		return error_set(err, ret, "%s: cannot read the header", q->img->filename);
@@ -38,6 +34,10 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 		return qcow2_refuse(q, err, -EINVAL,
 				    "Image is not in qcow2 format (the magic number is 0x%08x)",
 				    q->magic);
+	if (file_size < QCOW2_V2_HEADER_LENGTH)
+		return qcow2_refuse(q, err, -EINVAL,
+				    "qcow2 header too short: the file has %" PRIu64 " bytes",
+				    file_size);
 	q->version = be32toh(disk->version);
 	if (q->version < 2 || q->version > 3)
 		return qcow2_refuse(q, err, -ENOTSUP,
@@ -431,7 +431,7 @@ int qcow2_check_writable(struct qcow2 *q, GError **err)
 	if (q->incompatible_features & QCOW2_INCOMPAT_CORRUPT)
 		return qcow2_refuse(
 			q, err, -EROFS,
-			"the image is marked corrupt; it can only be opened read-only, or "
-			"repaired by check -r all");
+			"qcow2: Image is corrupt; cannot be opened read/write "
+			"(check -r all repairs it)");
 	return 0;
 }

@@ -175,7 +175,7 @@ CO_TEST(test_afterwards)
 	q = img->opaque;
 	co_write(img, 0, 0);
 	co_expect_fire(img, l1_off(q), l1_off(q));
-	co_open_fails("disk", "qcow2", IMAGE_RDWR, EROFS, "marked corrupt");
+	co_open_fails("disk", "qcow2", IMAGE_RDWR, EROFS, "Image is corrupt");
 	img = co_open_ok("disk", "qcow2", IMAGE_FOR_CHECK | IMAGE_FOR_REPAIR);
 	co_write(img, 0, -EPERM);
 	g_assert_cmpint(image_co_repair(img, &opts, &result), ==, 0);

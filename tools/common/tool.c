@@ -289,6 +289,18 @@ static void warn_of_probed_raw(const struct image *img)
 		image_filename(img));
 }
 
+/* Takes "FILENAME: " away: the callers name the image in QEMU's words. */
+static void drop_filename(const char *filename, GError *err)
+{
+	g_autofree char *prefix = g_strconcat(filename, ": ", NULL);
+	char *message = err->message;
+
+	if (!g_str_has_prefix(message, prefix))
+		return;
+	err->message = g_strdup(message + strlen(prefix));
+	g_free(message);
+}
+
 int tool_co_try_open(const char *filename, const struct image_open_opts *opts,
 		     struct image **ret_img, GError **err)
 {
@@ -299,6 +311,8 @@ int tool_co_try_open(const char *filename, const struct image_open_opts *opts,
 	warning.warn = tool_warn;
 	warning.policy = &tool_policy;
 	ret = image_co_open(filename, &warning, ret_img, &reason);
+	if (ret)
+		drop_filename(filename, reason);
 	if (ret == -EMEDIUMTYPE && !opts->format)
 		error_refuse(err, ret, "%s; if it is a raw disk with such contents, give -f raw",
 			     reason->message);
@@ -316,9 +330,16 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 {
 	g_autoptr(GError) err = NULL;
 	int ret = tool_co_try_open(filename, opts, ret_img, &err);
+	g_autofree char *failed = g_strdup_printf("Could not open '%s': ", filename);
+	g_autofree char *file_failed = NULL;
 
-	if (ret)
-		tool_error("%s", err->message);
+	if (!ret)
+		return 0;
+	/* QEMU says it twice if the file cannot be opened, once of the image and once of the file. */
+	file_failed = g_strconcat(failed, g_strerror(err->code), NULL);
+	if (g_str_has_prefix(err->message, failed) && strcmp(err->message, file_failed) != 0)
+		*failed = '\0';
+	tool_error("%s%s", failed, err->message);
 	return ret;
 }
 
