@@ -464,6 +464,22 @@ int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 				struct image_extent *ret_extent);
 
 /*
+ * ---- breakpoints ----
+ *
+ * For tests: a blkdebug node on which the image stands suspends requests at events. -ENOTSUP: there
+ * is no such node.
+ */
+
+/* The next request at this event is suspended there. -ENOENT: there is no such event. */
+int image_set_break(struct image *img, const char *event, const char *tag);
+/* Also lets requests continue that are suspended. NULL: all tags. -ENOENT: it was not set. */
+int image_remove_break(struct image *img, const char *tag);
+/* Lets one request continue. -ENOENT: none is suspended. */
+int image_resume(struct image *img, const char *tag);
+/* Waits until a request is suspended. One coroutine at a time. */
+int image_co_wait_break(struct image *img, const char *tag);
+
+/*
  * ---- dirty bitmaps ----
  *
  * An image may have bitmaps that record what was written to it, for backups: while a bitmap is

@@ -13,6 +13,7 @@
 
 #include "align.h"
 #include "enum_names.h"
+#include "image_event.h"
 #include "image_int.h"
 
 /* A larger request is done in pieces: one transfer by the kernel stays below 2 GiB. */
@@ -174,10 +175,16 @@ static int read_edges(struct image *img, struct padded_part *b)
 	uint64_t last_block = align_down(b->end, align);
 	int ret = 0;
 
-	if (head)
+	if (head) {
+		image_co_event(img, IMAGE_EVENT_PWRITEV_RMW_HEAD);
 		ret = read_block(img, b, b->block_off);
-	if (!ret && tail && !(head && last_block == b->block_off))
+		image_co_event(img, IMAGE_EVENT_PWRITEV_RMW_AFTER_HEAD);
+	}
+	if (!ret && tail && !(head && last_block == b->block_off)) {
+		image_co_event(img, IMAGE_EVENT_PWRITEV_RMW_TAIL);
 		ret = read_block(img, b, last_block);
+		image_co_event(img, IMAGE_EVENT_PWRITEV_RMW_AFTER_TAIL);
+	}
 	return ret;
 }
 
@@ -412,6 +419,8 @@ int image_co_flush(struct image *img)
 {
 	if (image_is_read_only(img) || (img->flags & IMAGE_NO_FLUSH))
 		return 0;
+	if (img->file)
+		image_co_event(img->file, IMAGE_EVENT_FLUSH_TO_OS);
 	return img->ops->co_flush(img);
 }
 
@@ -449,6 +458,24 @@ int image_co_write_zero_data(struct image *img, uint64_t off, uint64_t bytes)
 		uint64_t piece = MIN(bytes, room - off % room);
 
 		ret = write_piece(img, off, piece, IOBUF(&iov, zeroes, piece), 0);
+		off += piece;
+		bytes -= piece;
+	}
+	iobuf_free(zeroes);
+	return ret;
+}
+
+int image_co_zero_by_data(struct image *img, uint64_t off, uint64_t bytes)
+{
+	uint64_t room = MIN(bytes, MAX_BOUNCE);
+	void *zeroes = try_iobuf_alloc0(room);
+	struct iovec iov;
+	int ret = zeroes ? 0 : -ENOMEM;
+
+	while (!ret && bytes) {
+		uint64_t piece = MIN(bytes, room);
+
+		ret = img->ops->co_pwritev(img, off, piece, IOBUF(&iov, zeroes, piece), 0);
 		off += piece;
 		bytes -= piece;
 	}

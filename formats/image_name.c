@@ -14,11 +14,14 @@ static void add_options(const struct image *img, int place, struct node_options 
 {
 	const struct node_option *option = options_of(img);
 
-	for (; option && option->name; option++) {
-		const struct node_value *value = node_options_find(img->options, option->name);
+	const struct node_value *value;
 
-		if (value && (int)option->in_name == place)
-			node_options_set(to, option->name, value->type, value->text);
+	for (; option && option->name; option++) {
+		if ((int)option->in_name != place)
+			continue;
+		for (unsigned i = 0; (value = node_options_at(img->options, i)); i++)
+			if (node_option_is_named(option, value->name))
+				node_options_set(to, value->name, value->type, value->text);
 	}
 }
 
@@ -37,10 +40,16 @@ static struct node_options *full_options(const struct image *img)
 		node_options_set(full, "driver", NODE_VALUE_STRING, img->ops->name);
 		node_options_set(full, "filename", NODE_VALUE_STRING, img->filename);
 	} else {
+		/* QEMU's order: what stands below a protocol comes first. */
+		if (img->format->is_protocol)
+			node_options_put_child(full, node_child_name(img->ops->name),
+					       full_options(img->file));
 		add_options(img, NODE_OPTION_FIRST_IN_NAME, full);
 		node_options_set(full, "driver", NODE_VALUE_STRING, img->ops->name);
 		add_options(img, NODE_OPTION_IN_NAME, full);
-		node_options_put_child(full, "file", full_options(img->file));
+		if (!img->format->is_protocol)
+			node_options_put_child(full, node_child_name(img->ops->name),
+					       full_options(img->file));
 		if (img->backing_options)
 			node_options_put_child(full, "backing",
 					       node_options_copy(img->backing_options));
@@ -53,18 +62,23 @@ static bool is_plain(const struct image *img)
 {
 	const struct node_option *option = options_of(img);
 
+	const struct image *file = img->file;
+
 	for (; option && option->name; option++)
 		if (option->in_name && node_options_find(img->options, option->name))
 			return false;
-	return !img->file->file && !node_name_is_json(img->file->filename) && !img->backing_options;
+	return (!file->file || file->format->make_name) && !node_name_is_json(file->filename) &&
+	       !img->backing_options;
 }
 
 char *image_make_name(const struct image *img)
 {
 	struct node_options *full;
-	char *name;
+	char *name = img->format->make_name ? img->format->make_name(img) : NULL;
 
-	if (is_plain(img))
+	if (name)
+		return name;
+	if (!img->format->make_name && is_plain(img))
 		return g_strdup(img->file->filename);
 	full = full_options(img->bare_driver ? img->file : img);
 	name = node_name_make(full);

@@ -180,7 +180,7 @@ static int co_open_node(struct graph *graph, struct image *img, struct image_ope
 	int ret = take_backing_options(img, err) ?: co_take_data_file(graph, img, opts, depth, err);
 
 	ret = ret
-		      ?: node_options_check(img->options, img->ops->name, true,
+		      ?: node_options_check(img->options, img->ops->name, !img->format->is_protocol,
 					    img->format->options, places_only, err);
 	if (!ret && opts->flags & IMAGE_BEAR_WRITERS && !img->format->bears_writers)
 		ret = co_keep_writers_out(img->file, err);
@@ -276,6 +276,7 @@ static struct node_options *take_file_options(struct node_options *options,
 					      const char **ret_bare_driver, GError **err)
 {
 	const char *driver = node_options_text(options, "driver");
+	const char *child = node_child_name(driver);
 	struct node_options *file;
 
 	*ret_bare_driver = image_bottom_driver(driver);
@@ -287,17 +288,18 @@ static struct node_options *take_file_options(struct node_options *options,
 				 image_headerless_format()->io.name);
 		return file;
 	}
-	if (refuse_reference(options, "file", err))
+	if (refuse_reference(options, child, err))
 		return NULL;
-	node_options_drop(options, "file");
-	if (node_options_has_child(options, "file"))
-		return node_options_take_child(options, "file");
+	node_options_drop(options, child);
+	if (node_options_has_child(options, child))
+		return node_options_take_child(options, child);
 	/* A mistyped list would silently select another driver. */
 	if (driver && !image_find_format(driver, err))
 		return NULL;
-	error_refuse(err, -EINVAL,
-		     driver ? "A block device must be specified for \"file\""
-			    : "Must specify either driver or file");
+	if (driver)
+		error_refuse(err, -EINVAL, "A block device must be specified for \"%s\"", child);
+	else
+		error_refuse(err, -EINVAL, "Must specify either driver or file");
 	return NULL;
 }
 
@@ -330,6 +332,20 @@ static int co_open_file(struct graph *graph, const struct node_options *options,
 	return ret;
 }
 
+/* An image from a stranger must not be able to ask for nodes that only a user has a use for. */
+static int check_driver(const struct graph *graph, const struct node_options *options, GError **err)
+{
+	const struct node_value *driver = node_options_find(options, "driver");
+	const struct format_ops *ops =
+		driver && driver->named_by ? image_find_format(driver->text, NULL) : NULL;
+
+	if (!ops || !ops->for_users || !graph->policy || !graph->policy->places_only)
+		return 0;
+	return error_refuse(err, -EPERM,
+			    "driver '%s' may be given by the user, but not by an image (%s)",
+			    driver->text, driver->named_by);
+}
+
 /* Opens a format and all nodes below it, but not its backing file. @options are used up. */
 static int co_open_layer(struct graph *graph, struct node_options *options,
 			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
@@ -340,6 +356,7 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 	struct image *file;
 	int ret = below ? add_node(graph, options, depth, err) : -EINVAL;
 
+	ret = ret ?: check_driver(graph, options, err);
 	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
 	ret = ret
 		      ?: co_open_file(graph, options, below, &node_opts.flags, opts->is_data_file,

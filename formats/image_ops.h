@@ -21,6 +21,7 @@
 #include "node_options.h"
 
 struct image_memory;
+enum image_event;
 
 /* Common to all nodes. */
 struct image_ops {
@@ -79,9 +80,25 @@ struct image_ops {
 	int64_t (*co_allocated_bytes)(struct image *img);
 };
 
+/* Breakpoints at events, for image_set_break() and the functions beside it. */
+struct debug_ops {
+	int (*set_break)(struct image *img, const char *event, const char *tag);
+	int (*remove_break)(struct image *img, const char *tag);
+	int (*resume)(struct image *img, const char *tag);
+	void (*co_wait_break)(struct image *img, const char *tag);
+};
+
 /* A node on top of another, img->file. */
 struct format_ops {
 	struct image_ops io;
+	/* A filter that stands below formats, where a protocol does: QEMU calls it one. */
+	bool is_protocol;
+	/* What an image names must not have such a node, if its policy is strict. */
+	bool for_users;
+	/* A name that leads to this node and those below it; NULL, or if it is NULL: JSON. */
+	char *(*make_name)(const struct image *img);
+	/* NULL: it has no breakpoints. */
+	const struct debug_ops *debug;
 	/* Another program's format: can only be opened with IMAGE_INFO_ONLY. */
 	bool info_only;
 	/* Applies to files that look like no other format. */
@@ -242,7 +259,9 @@ struct image {
 	 */
 	struct co_rwlock *rmw_lock;
 	struct image_memory *memory; /* the chain's; NULL for a bottom node */
-	void *opaque;		     /* the format's own */
+	/* For image_co_event(); NULL: it does not want to know. */
+	void (*co_event)(struct image *img, enum image_event event);
+	void *opaque; /* the format's own */
 };
 
 /*
@@ -271,6 +290,10 @@ extern const struct bottom_ops image_nbd_bottom;
 extern const struct format_ops image_raw_format;
 extern const struct format_ops image_qcow2_format;
 extern const struct format_ops image_copy_on_read_filter;
+extern const struct format_ops image_blkdebug_filter;
+
+/* For a filter: writes zeroes through its own co_pwritev. */
+int image_co_zero_by_data(struct image *img, uint64_t off, uint64_t bytes);
 
 /*
  * Creates a bottom node with @ops, for image_co_open_on(). Sets @opaque, then calls ops->co_open.

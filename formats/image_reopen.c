@@ -58,7 +58,7 @@ static int check_child(const struct image *child, const char *name, struct node_
 static int check_node(const struct image *img, struct node_options *changes, GError **err)
 {
 	const struct node_value *value;
-	int ret = check_child(img->file, "file", changes, err) ?:
+	int ret = check_child(img->file, node_child_name(img->ops->name), changes, err) ?:
 		  check_child(img->data_file, "data-file", changes, err) ?:
 		  check_child(img->backing, "backing", changes, err);
 

@@ -36,6 +36,11 @@ char *node_name_make(const struct node_options *options)
 	return g_strconcat(JSON_PREFIX, json, NULL);
 }
 
+const char *node_child_name(const char *driver)
+{
+	return g_strcmp0(driver, "blkdebug") == 0 ? "image" : "file";
+}
+
 /* ---- option lists ---- */
 
 /* Adds one part of a list: "name=value"; "name" and "noname" mean on and off. */

@@ -27,4 +27,7 @@ struct node_options *node_name_parse_list(const char *list, GError **err);
 /* The name as JSON of these options. The caller frees it. */
 char *node_name_make(const struct node_options *options);
 
+/* What options call the node below a node of this driver (NULL: a format). */
+const char *node_child_name(const char *driver);
+
 #endif

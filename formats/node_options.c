@@ -338,10 +338,19 @@ const struct node_option node_common_options[] = {
 	{},
 };
 
+bool node_option_is_named(const struct node_option *option, const char *name)
+{
+	size_t len = strlen(option->name);
+
+	if (len && option->name[len - 1] == '*')
+		return strncmp(option->name, name, len - 1) == 0;
+	return strcmp(option->name, name) == 0;
+}
+
 static const struct node_option *find_in(const struct node_option *table, const char *name)
 {
 	for (; table && table->name; table++)
-		if (strcmp(table->name, name) == 0)
+		if (node_option_is_named(table, name))
 			return table;
 	return NULL;
 }
@@ -413,6 +422,8 @@ static int check_value(const struct node_value *value, const struct node_option 
 				    value->name);
 	case NODE_OPTION_CHOICE:
 		return check_choice(value, option, err);
+	case NODE_OPTION_ANY:
+		return 0;
 	case NODE_OPTION_STRING:
 		break;
 	}

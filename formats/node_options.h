@@ -88,10 +88,11 @@ enum node_option_type {
 	NODE_OPTION_SIZE,
 	NODE_OPTION_NUMBER,
 	NODE_OPTION_CHOICE, /* one of `choices` */
+	NODE_OPTION_ANY,    /* the node checks it */
 };
 
 struct node_option {
-	const char *name; /* NULL ends a table */
+	const char *name; /* NULL ends a table; "NAME.*": all that begin with "NAME." */
 	enum node_option_type type;
 	const char *default_value; /* for documentation; NULL: depends, or none */
 	const char *help;
@@ -112,6 +113,9 @@ struct node_option {
 
 /* What all nodes have. */
 extern const struct node_option node_common_options[];
+
+/* Whether this is the option with the name. */
+bool node_option_is_named(const struct node_option *option, const char *name);
 
 /* The option in @table (NULL: none) or among the common ones; NULL: neither has it. */
 const struct node_option *node_option_find(const struct node_option *table, const char *name);

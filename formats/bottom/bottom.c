@@ -78,18 +78,59 @@ static const struct bottom *find_bottom(const char *filename, char **ret_name, G
 	return bottom;
 }
 
-/* The options of the bottom that a name asks for; of the graph if it is JSON. The caller frees
- * them. */
-static struct node_options *options_of_name(const char *filename, bool *ret_is_graph, GError **err)
+static struct node_options *options_of_name(const char *filename, bool *ret_is_graph, GError **err);
+
+/* "blkdebug:CONFIG:IMAGE" */
+static struct node_options *parse_blkdebug(const char *rest, GError **err)
+{
+	const char *colon = strchr(rest, ':');
+	g_autofree char *config = colon ? g_strndup(rest, colon - rest) : NULL;
+	struct node_options *options, *image;
+	bool is_graph;
+
+	if (!colon) {
+		error_refuse(err, -EINVAL, "blkdebug requires both config file and image path");
+		return NULL;
+	}
+	image = options_of_name(colon + 1, &is_graph, err);
+	if (!image)
+		return NULL;
+	options = node_options_new();
+	node_options_set(options, "driver", NODE_VALUE_STRING, "blkdebug");
+	if (*config)
+		node_options_set(options, "config", NODE_VALUE_STRING, config);
+	node_options_put_child(options, "image", image);
+	return options;
+}
+
+/* Names of nodes that stand on others. */
+static const struct {
+	const char *prefix;
+	struct node_options *(*parse)(const char *rest, GError **err);
+} filters[] = {
+	{ "blkdebug:", parse_blkdebug },
+};
+
+/* NULL without an error: the name is that of a bottom. */
+static struct node_options *options_of_filter(const char *filename, bool *ret_is_filter,
+					      GError **err)
+{
+	*ret_is_filter = false;
+	for (unsigned i = 0; i < G_N_ELEMENTS(filters); i++) {
+		if (!g_str_has_prefix(filename, filters[i].prefix))
+			continue;
+		*ret_is_filter = true;
+		return filters[i].parse(filename + strlen(filters[i].prefix), err);
+	}
+	return NULL;
+}
+
+static struct node_options *options_of_bottom(const char *filename, GError **err)
 {
 	g_autofree char *name = NULL;
-	const struct bottom *bottom;
+	const struct bottom *bottom = find_bottom(filename, &name, err);
 	struct node_options *options;
 
-	*ret_is_graph = node_name_is_json(filename);
-	if (*ret_is_graph)
-		return node_name_parse(filename, err);
-	bottom = find_bottom(filename, &name, err);
 	if (!bottom)
 		return NULL;
 	options = node_options_new();
@@ -101,6 +142,22 @@ static struct node_options *options_of_name(const char *filename, bool *ret_is_g
 		return NULL;
 	}
 	return options;
+}
+
+/*
+ * The options of the bottom, or of the filter and what is below it, that a name asks for; of the
+ * graph if it is JSON. The caller frees them.
+ */
+static struct node_options *options_of_name(const char *filename, bool *ret_is_graph, GError **err)
+{
+	struct node_options *options;
+	bool is_filter;
+
+	*ret_is_graph = node_name_is_json(filename);
+	if (*ret_is_graph)
+		return node_name_parse(filename, err);
+	options = options_of_filter(filename, &is_filter, err);
+	return is_filter ? options : options_of_bottom(filename, err);
 }
 
 struct node_options *image_layer_of_name(const char *filename, bool *ret_is_graph, GError **err)
@@ -126,7 +183,7 @@ static const struct bottom *find_bottom_in(const struct node_options *options, c
 
 		bottom = driver ? find_driver(driver) : depth ? &bottoms[0] : NULL;
 		if (!bottom)
-			g_string_append(prefix, "file.");
+			g_string_append_printf(prefix, "%s.", node_child_name(driver));
 	}
 	*ret_prefix = g_string_free(prefix, FALSE);
 	return bottom;
@@ -184,8 +241,9 @@ static char *name_by_options(const struct bottom_ops *ops, const struct node_opt
 	struct node_options *end = node_options_copy(options);
 	char *name;
 
-	for (; *prefix; prefix += strlen("file.")) {
-		struct node_options *below = node_options_take_child(end, "file");
+	for (; *prefix; prefix = strchr(prefix, '.') + 1) {
+		g_autofree char *child = g_strndup(prefix, strcspn(prefix, "."));
+		struct node_options *below = node_options_take_child(end, child);
 
 		node_options_free(end);
 		end = below;

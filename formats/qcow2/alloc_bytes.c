@@ -56,6 +56,7 @@ int qcow2_co_alloc_bytes(struct qcow2 *q, uint32_t bytes, uint64_t *ret_host_off
 
 	if (q->broken)
 		return q->broken;
+	image_co_event(q->file, IMAGE_EVENT_CLUSTER_ALLOC_BYTES);
 	if (bytes <= tail_room(q))
 		ret = co_take_room(q, &host_off);
 	else if (tail_room(q))

@@ -194,6 +194,7 @@ static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off
 		slice->entries = try_iobuf_alloc(q->cache.slice_bytes);
 	if (!slice->entries)
 		return -ENOMEM;
+	image_co_event(q->file, IMAGE_EVENT_L2_LOAD);
 	return image_co_pread(q->file, host_off, q->cache.slice_bytes, (void *)slice->entries);
 }
 

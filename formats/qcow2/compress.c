@@ -78,6 +78,7 @@ int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf)
 	src = try_iobuf_alloc(bytes);
 	if (!src)
 		return -ENOMEM;
+	image_co_event(q->file, IMAGE_EVENT_READ_COMPRESSED);
 	ret = image_co_pread(q->file, host_off, bytes, src);
 	if (!ret) {
 		job.src = src;

@@ -54,6 +54,7 @@ static int co_copy(struct qcow2 *q, uint64_t off, uint64_t bytes)
 
 	if (!data)
 		return -ENOMEM;
+	image_co_event(q->file, IMAGE_EVENT_COR_WRITE);
 	ret = image_co_preadv_chain(image_backing(q->img), off, bytes, IOBUF(&iov, data, bytes));
 	ret = ret ?: co_store(q, off, bytes, data);
 	iobuf_free(data);

@@ -142,6 +142,7 @@ static int write_slices(struct qcow2 *q, const struct writeback *wb)
 			if (next->host_off != slice->host_off + (uint64_t)(end - first) * size)
 				break;
 		}
+		image_co_event(q->file, IMAGE_EVENT_L2_UPDATE);
 		ret = image_co_pwrite(q->file, slice->host_off, (uint64_t)(end - first) * size,
 				      wb->copies + (size_t)first * size, 0);
 		if (ret)
@@ -179,6 +180,7 @@ static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flu
 
 		if (unit == written_unit)
 			continue;
+		image_co_event(q->file, IMAGE_EVENT_L1_UPDATE);
 		ret = image_co_pwrite(q->file, q->l1_off + first * sizeof(uint64_t),
 				      nr * sizeof(uint64_t), &q->l1_disk[first], 0);
 		if (ret)

@@ -265,6 +265,7 @@ static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *e
 	ret = qcow2_co_alloc_clusters(q, 1, &host_off, &nr, &fresh);
 	if (ret)
 		return ret;
+	image_co_event(q->file, IMAGE_EVENT_L2_ALLOC_WRITE);
 	ret = image_co_pwrite(q->file, host_off, q->cluster_size, entries, 0);
 	if (ret) {
 		/* C6: nothing points there; if even this fails, the cluster leaks. */
@@ -293,8 +294,10 @@ static int l2_table_co_unshare(struct qcow2 *q, uint32_t l1_index, uint64_t old_
 	REQUIRES(q->alloc_lock)
 {
 	uint64_t *entries = try_iobuf_alloc(q->cluster_size);
-	int ret = entries ? image_co_pread(q->file, old_off, q->cluster_size, entries) : -ENOMEM;
+	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_L2_ALLOC_COW_READ);
+	ret = entries ? image_co_pread(q->file, old_off, q->cluster_size, entries) : -ENOMEM;
 	for (uint64_t i = 0; i < 1ull << q->l2_bits && !ret; i++)
 		entries[i * qcow2_l2_stride(q)] &= htobe64(~QCOW2_COPIED);
 	if (!ret)

@@ -42,7 +42,7 @@
 
 #include "align.h"
 #include "header_layout.h"
-#include "image_ops.h"
+#include "image_event.h"
 #include "layout.h"
 #include "subcluster.h"
 

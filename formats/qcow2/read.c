@@ -22,11 +22,14 @@ static int read_mapped(struct qcow2 *q, const struct mapping *map, uint64_t off,
 	switch (map->type) {
 	case MAPPING_UNALLOCATED:
 	case MAPPING_HOLE:
+		if (image_backing(q->img))
+			image_co_event(q->file, IMAGE_EVENT_READ_BACKING_AIO);
 		return image_co_preadv_chain(image_backing(q->img), off, map->bytes, mem);
 	case MAPPING_ZERO:
 	case MAPPING_ZERO_ALLOCATED:
 		return iobuf_zero(mem, map->bytes);
 	case MAPPING_NORMAL:
+		image_co_event(q->file, IMAGE_EVENT_READ_AIO);
 		return qcow2_co_read_data(q, map->host_off, map->bytes, mem);
 	case MAPPING_COMPRESSED:
 		return read_compressed(q, map->entry, off, map->bytes, mem);

@@ -83,6 +83,8 @@ static int reftable_co_write_unit(struct qcow2 *q, uint64_t unit) REQUIRES(q->al
 
 	if (!buf)
 		return -ENOMEM;
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_HOOKUP);
+	image_co_event(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
 	for (uint64_t i = 0; i < nr; i++)
 		buf[i] = htobe64(q->reftable[first + i]);
 	ret = qcow2_co_check_metadata(q, METADATA_REFTABLE, off, nr * sizeof(uint64_t))
@@ -110,11 +112,13 @@ static int reftable_co_write_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock)
 
 static int slice_co_write(struct qcow2 *q, struct refcount_slice *slice) REQUIRES(q->alloc_lock)
 {
-	int ret = qcow2_co_check_metadata(q, METADATA_REFBLOCK, slice->host_off,
-					  q->refcount_slice_bytes)
-			  ?: image_co_pwrite(q->file, slice->host_off, q->refcount_slice_bytes,
-					     slice->data, 0);
+	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_UPDATE_PART);
+	ret = qcow2_co_check_metadata(q, METADATA_REFBLOCK, slice->host_off,
+				      q->refcount_slice_bytes)
+		      ?: image_co_pwrite(q->file, slice->host_off, q->refcount_slice_bytes,
+					 slice->data, 0);
 	if (!ret) {
 		slice->dirty = false;
 		slice->unsynced = true;
@@ -209,6 +213,7 @@ static int get_slice(struct qcow2 *q, uint64_t host_off, struct refcount_slice *
 		slice->data = try_iobuf_alloc(q->refcount_slice_bytes);
 	if (!slice->data)
 		return -ENOMEM;
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_LOAD);
 	ret = image_co_pread(q->file, host_off, q->refcount_slice_bytes, slice->data);
 	if (ret)
 		return ret;
@@ -295,6 +300,7 @@ int qcow2_co_put_clusters(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 {
 	int ret = 0;
 
+	image_co_event(q->file, IMAGE_EVENT_CLUSTER_FREE);
 	for (uint64_t i = cluster; i < cluster + nr && !ret; i++)
 		ret = qcow2_co_drop_references(q, i, 1);
 	return ret;
@@ -418,6 +424,7 @@ int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off
 	bool again;
 	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_CLUSTER_ALLOC);
 	ret = qcow2_co_settle_header(q);
 	if (ret)
 		return ret;
@@ -470,6 +477,7 @@ static int reftable_co_load(struct qcow2 *q, GError **err) REQUIRES(q->alloc_loc
 
 	if (ret)
 		return ret;
+	image_co_event(q->file, IMAGE_EVENT_REFTABLE_LOAD);
 	q->reftable = g_try_new0(uint64_t, q->reftable_size);
 	q->reftable_state = g_try_malloc0(reftable_units(q));
 	if (!q->reftable || !q->reftable_state)

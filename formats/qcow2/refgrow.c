@@ -32,9 +32,11 @@ static int refblock_co_create(struct qcow2 *q, uint64_t cluster) REQUIRES(q->all
 
 	if (!block)
 		return -ENOMEM;
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC);
 	qcow2_refcount_store(q->refcount_order, block, cluster & ((1ull << q->refblock_bits) - 1),
 			     1);
 	qcow2_raise_zero_off(q, cluster + 1);
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_WRITE);
 	ret = write_durably(q, cluster << q->cluster_bits, q->cluster_size, block);
 	iobuf_free(block);
 	if (ret)
@@ -128,12 +130,16 @@ static int new_reftable_co_write(struct qcow2 *q, const struct new_reftable *new
 	int ret;
 
 	qcow2_raise_zero_off(q, new->start + new->nr_blocks + new->nr_clusters);
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
 	ret = image_co_pwrite(q->file, new->start << q->cluster_bits,
 			      new->nr_blocks << q->cluster_bits, new->blocks, 0);
-	if (!ret)
-		ret = write_durably(q, table_off, new->nr_clusters << q->cluster_bits, new->disk);
 	if (ret)
 		return ret;
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_WRITE_TABLE);
+	ret = write_durably(q, table_off, new->nr_clusters << q->cluster_bits, new->disk);
+	if (ret)
+		return ret;
+	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
 	ret = qcow2_co_write_reftable_pointer(q, table_off, new->nr_clusters);
 	if (ret)
 		qcow2_co_settle_header(q);
@@ -147,6 +153,7 @@ static int reftable_co_grow(struct qcow2 *q, uint64_t min_size) REQUIRES(q->allo
 	uint64_t old_clusters = qcow2_clusters_for(q, q->reftable_size * sizeof(uint64_t));
 	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_REFTABLE_GROW);
 	ret = new_reftable_plan(q, min_size, &new) ?: new_reftable_co_write(q, &new);
 	if (ret) {
 		new_reftable_clear(&new);

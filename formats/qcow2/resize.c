@@ -81,10 +81,13 @@ static void new_l1_clear(struct new_l1 *new)
 static int new_l1_co_write(struct qcow2 *q, struct new_l1 *new) REQUIRES(q->alloc_lock)
 {
 	uint64_t nr = qcow2_clusters_for(q, new->size * sizeof(uint64_t));
-	int ret = qcow2_co_alloc_contiguous(q, nr, &new->off);
+	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_L1_GROW_ALLOC_TABLE);
+	ret = qcow2_co_alloc_contiguous(q, nr, &new->off);
 	if (ret)
 		return ret;
+	image_co_event(q->file, IMAGE_EVENT_L1_GROW_WRITE_TABLE);
 	/* C1: its refcount is on disk before the header names it. */
 	ret = image_co_pwrite(q->file, new->off, new->size * sizeof(uint64_t), new->disk, 0)
 		      ?: qcow2_co_write_refcounts(q);
@@ -102,6 +105,7 @@ static int new_l1_co_settle(struct qcow2 *q, struct new_l1 *new, GError **err)
 	uint64_t old_nr = qcow2_clusters_for(q, old_size * sizeof(uint64_t));
 	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_L1_GROW_ACTIVATE_TABLE);
 	q->l1_off = new->off;
 	q->l1_size = new->size;
 	ret = qcow2_co_update_header(q, err);
@@ -286,8 +290,10 @@ static int co_forget_table(struct qcow2 *q, struct hole *hole, uint32_t l1_index
 {
 	uint64_t l2_off = atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK;
 	bool empty = qcow2_co_is_hole(q, hole, l2_off, q->cluster_size);
-	int ret = empty ? 0 : image_co_pread(q->file, l2_off, q->cluster_size, buf);
+	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_L1_SHRINK_FREE_L2_CLUSTERS);
+	ret = empty ? 0 : image_co_pread(q->file, l2_off, q->cluster_size, buf);
 	if (!ret) {
 		co_mutex_lock(&q->alloc_lock);
 		ret = unlink_table(q, l1_index, l2_off, empty ? NULL : buf);
@@ -327,6 +333,7 @@ static int co_forget(struct qcow2 *q, uint64_t size)
 	uint32_t index = qcow2_l1_index(q, off);
 	int ret = 0;
 
+	image_co_event(q->file, IMAGE_EVENT_L1_SHRINK_WRITE_TABLE);
 	if (!is_aligned(off, table_covers)) {
 		if (has_table(q, index))
 			ret = co_forget_rest(q, off);

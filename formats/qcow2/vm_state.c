@@ -53,8 +53,10 @@ int qcow2_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, stru
 {
 	struct qcow2 *q = img->opaque;
 	uint64_t epoch = qcow2_co_request_begin(q);
-	int ret = find_place(q, off, bytes, &off) ?: co_read(q, off, bytes, mem);
+	int ret;
 
+	image_co_event(q->file, IMAGE_EVENT_VMSTATE_LOAD);
+	ret = find_place(q, off, bytes, &off) ?: co_read(q, off, bytes, mem);
 	qcow2_request_end(q, epoch);
 	return ret;
 }
@@ -118,6 +120,7 @@ int qcow2_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, str
 	int ret;
 
 	co_rwlock_wrlock(&q->struct_lock);
+	image_co_event(q->file, IMAGE_EVENT_VMSTATE_SAVE);
 	ret = co_write_locked(q, off, bytes, mem);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;

@@ -254,8 +254,10 @@ static int read_edge(struct qcow2 *q, const struct alloc_write *w, uint64_t off,
 	buf = zero ? try_iobuf_alloc0(bytes) : try_iobuf_alloc(bytes);
 	if (!buf)
 		return -ENOMEM;
-	if (!zero)
+	if (!zero) {
+		image_co_event(q->file, IMAGE_EVENT_COW_READ);
 		ret = qcow2_co_read_range(q, off, bytes, IOBUF(&vec, buf, bytes));
+	}
 	if (ret)
 		iobuf_free(buf);
 	else
@@ -312,9 +314,11 @@ static int copy_and_write_with_edges(struct qcow2 *q, const struct alloc_write *
 
 static int move(struct qcow2 *q, const struct alloc_write *w, const struct edges *edges)
 {
+	image_co_event(q->file, IMAGE_EVENT_WRITE_AIO);
 	if (!edges->head && !edges->tail)
 		return qcow2_co_write_data(q, w->host_off + qcow2_in_cluster(q, w->off), w->bytes,
 					   w->mem);
+	image_co_event(q->file, IMAGE_EVENT_COW_WRITE);
 	if (w->mem.fixed)
 		return copy_and_write_with_edges(q, w, edges);
 	return write_with_edges(q, w, w->mem, edges);
@@ -431,6 +435,7 @@ int qcow2_co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct i
 		if (ret || map.reserved)
 			return ret ?: -EIO;
 		if (map.type == MAPPING_NORMAL && map.copied) {
+			image_co_event(q->file, IMAGE_EVENT_WRITE_AIO);
 			ret = qcow2_co_check_overlap(q, map.host_off, map.bytes)
 				      ?: qcow2_co_write_data(q, map.host_off, map.bytes, mem);
 			done = map.bytes;

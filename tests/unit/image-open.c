@@ -94,8 +94,7 @@ CO_TEST(test_unknown_format)
 
 	write_file("x", "x", 1);
 	g_assert_cmpint(image_co_open("x", &opts, &img, &err), ==, -EINVAL);
-	g_assert_cmpstr(err->message, ==,
-			"Could not open 'x': Unknown driver 'vmdk'");
+	g_assert_cmpstr(err->message, ==, "Could not open 'x': Unknown driver 'vmdk'");
 }
 
 /* Even if a file name contains newlines. */

@@ -100,6 +100,15 @@ static const struct io_command commands[] = {
 		.co_run = io_co_cmd_alloc,
 	},
 	{
+		.name = "break",
+		.min_args = 2,
+		.max_args = 2,
+		.needs_image = true,
+		.usage = "event tag",
+		.summary = "sets a breakpoint on event and tags the stopped request as tag",
+		.co_run = io_co_cmd_break,
+	},
+	{
 		.name = "close",
 		.short_name = "c",
 		.needs_image = true,
@@ -215,6 +224,15 @@ static const struct io_command commands[] = {
 		.co_run = io_co_cmd_readv,
 	},
 	{
+		.name = "remove_break",
+		.min_args = 1,
+		.max_args = 1,
+		.needs_image = true,
+		.usage = "tag",
+		.summary = "remove a breakpoint by tag",
+		.co_run = io_co_cmd_remove_break,
+	},
+	{
 		.name = "reopen",
 		.max_args = -1,
 		.needs_image = true,
@@ -225,6 +243,15 @@ static const struct io_command commands[] = {
 			" -c   cache mode, as of open -t\n"
 			" -o   options of its nodes; of those, only what can change at run time\n",
 		.co_run = io_co_cmd_reopen,
+	},
+	{
+		.name = "resume",
+		.min_args = 1,
+		.max_args = 1,
+		.needs_image = true,
+		.usage = "tag",
+		.summary = "resumes the request tagged as tag",
+		.co_run = io_co_cmd_resume,
 	},
 	{
 		.name = "sigraise",
@@ -254,6 +281,15 @@ static const struct io_command commands[] = {
 		.summary = "truncates the current file at the given offset",
 		.help = " -m   preallocate the added space: off (default), metadata, falloc or full\n",
 		.co_run = io_co_cmd_truncate,
+	},
+	{
+		.name = "wait_break",
+		.min_args = 1,
+		.max_args = 1,
+		.needs_image = true,
+		.usage = "tag",
+		.summary = "waits for the suspension of a request",
+		.co_run = io_co_cmd_wait_break,
 	},
 	{
 		.name = "write",

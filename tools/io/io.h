@@ -126,6 +126,14 @@ int io_co_cmd_close(struct io_session *session, const struct io_command *command
 
 int io_co_cmd_reopen(struct io_session *session, const struct io_command *command, char **argv);
 
+/* ---- breakpoint.c ---- */
+
+int io_co_cmd_break(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_remove_break(struct io_session *session, const struct io_command *command,
+			   char **argv);
+int io_co_cmd_resume(struct io_session *session, const struct io_command *command, char **argv);
+int io_co_cmd_wait_break(struct io_session *session, const struct io_command *command, char **argv);
+
 /* ---- read.c, write.c: requests with data ---- */
 
 int io_co_cmd_read(struct io_session *session, const struct io_command *command, char **argv);

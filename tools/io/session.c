@@ -118,6 +118,9 @@ int io_co_close(struct io_session *session)
 {
 	struct image *img = session->img;
 
+	/* Otherwise what is suspended would wait for ever. */
+	if (img)
+		image_remove_break(img, NULL);
 	co_group_wait(&session->requests);
 	session->img = NULL;
 	g_clear_pointer(&session->name, g_free);
