@@ -332,6 +332,11 @@ enum image_req_flags {
 	IMAGE_REQ_MAY_UNMAP = 1 << 1, /* write zeroes: may free space */
 	/* write zeroes: -ENOTSUP instead of writing a buffer of zeroes */
 	IMAGE_REQ_NO_FALLBACK = 1 << 2,
+	/*
+	 * write zeroes: the image itself records them, even where nothing lies below, so that they
+	 * also hide what the next backing file has there
+	 */
+	IMAGE_REQ_HIDE = 1 << 3,
 };
 
 int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);

@@ -537,7 +537,8 @@ int image_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsi
 {
 	unsigned op_flags = flags & ~IMAGE_REQ_FUA;
 	int ret = check_change(img, off, bytes, flags,
-			       IMAGE_REQ_FUA | IMAGE_REQ_MAY_UNMAP | IMAGE_REQ_NO_FALLBACK);
+			       IMAGE_REQ_FUA | IMAGE_REQ_MAY_UNMAP | IMAGE_REQ_NO_FALLBACK |
+				       IMAGE_REQ_HIDE);
 
 	if (ret)
 		return ret;

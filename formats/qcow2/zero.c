@@ -27,12 +27,20 @@ enum zero_kind {
 	ZERO_UNMAP,   /* need not keep space */
 	ZERO_KEEP,    /* keep what is allocated */
 	ZERO_EMPTY,   /* only where this image has no data of its own */
+	ZERO_HIDE,    /* like KEEP; hides what may lie below later, too */
 };
 
 /* Whether the host cluster stays in the entry, for data to come. */
 static bool keeps_cluster(struct qcow2 *q, enum zero_kind kind, uint64_t desc)
 {
-	return (kind == ZERO_KEEP || kind == ZERO_EMPTY) && qcow2_has_own_cluster(q, desc);
+	return (kind == ZERO_KEEP || kind == ZERO_EMPTY || kind == ZERO_HIDE) &&
+	       qcow2_has_own_cluster(q, desc);
+}
+
+/* Whether an entry that says nothing will do: then it reads as zeroes. */
+static bool nothing_to_hide(const struct qcow2 *q, enum zero_kind kind, uint64_t off)
+{
+	return kind != ZERO_HIDE && qcow2_nothing_below(q, off);
 }
 
 static bool zero_cluster(struct qcow2 *q, enum zero_kind kind, uint64_t off, uint64_t old,
@@ -41,14 +49,14 @@ static bool zero_cluster(struct qcow2 *q, enum zero_kind kind, uint64_t off, uin
 	if (q->version >= 3) {
 		if (keeps_cluster(q, kind, old))
 			*ret_desc = old | QCOW2_ZERO;
-		else if (!old && qcow2_nothing_below(q, off))
+		else if (!old && nothing_to_hide(q, kind, off))
 			*ret_desc = old;
 		else
 			*ret_desc = QCOW2_ZERO;
 		return true;
 	}
 	*ret_desc = 0;
-	return qcow2_nothing_below(q, off) && (kind != ZERO_KEEP || !old);
+	return nothing_to_hide(q, kind, off) && (kind != ZERO_KEEP || !old);
 }
 
 /* The same for subclusters. A cluster with no data left is given up. */
@@ -60,7 +68,7 @@ static bool zero_subclusters(struct qcow2 *q, enum zero_kind kind, uint64_t off,
 		return mask == QCOW2_ALL_SUBCLUSTERS;
 	}
 	*ret_new = old;
-	if (qcow2_nothing_below(q, off))
+	if (nothing_to_hide(q, kind, off))
 		mask &= subclusters_allocated(old.bitmap);
 	ret_new->bitmap = subclusters_make_zero(old.bitmap, mask);
 	if (!subclusters_allocated(ret_new->bitmap) && !keeps_cluster(q, kind, old.desc))
@@ -155,7 +163,7 @@ static bool needs_no_table(struct qcow2 *q, enum zero_kind kind, uint64_t off)
 
 	if (l1_index < q->l1_size && atomic_load(&q->l1[l1_index]) & QCOW2_OFFSET_MASK)
 		return false;
-	return qcow2_nothing_below(q, off) || (kind == ZERO_DISCARD && q->version < 3);
+	return nothing_to_hide(q, kind, off) || (kind == ZERO_DISCARD && q->version < 3);
 }
 
 /* Waits for plans; then returns the part of a range in one slice that is under none, or nothing. */
@@ -270,6 +278,8 @@ static int co_zero_part(struct qcow2 *q, enum zero_kind kind, bool may_write, ui
 
 	if (kind == ZERO_DISCARD)
 		return 0;
+	if (kind == ZERO_HIDE)
+		return may_write ? co_write_zero_buffer(q, off, bytes) : -ENOTSUP;
 	ret = qcow2_co_lookup(q, off, bytes, &map);
 	if (ret || qcow2_mapping_is_zero(q, &map, off))
 		return ret;
@@ -372,6 +382,9 @@ int qcow2_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 
 int qcow2_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
-	return co_zero_request(img, flags & IMAGE_REQ_MAY_UNMAP ? ZERO_UNMAP : ZERO_KEEP,
-			       !(flags & IMAGE_REQ_NO_FALLBACK), off, bytes);
+	enum zero_kind kind = flags & IMAGE_REQ_HIDE	    ? ZERO_HIDE
+			      : flags & IMAGE_REQ_MAY_UNMAP ? ZERO_UNMAP
+							    : ZERO_KEEP;
+
+	return co_zero_request(img, kind, !(flags & IMAGE_REQ_NO_FALLBACK), off, bytes);
 }
