@@ -63,3 +63,10 @@ bool image_format_can_compress(const char *format)
 
 	return ops && ops->io.co_pwrite_compressed;
 }
+
+bool image_format_has_backing(const char *format)
+{
+	const struct format_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_set_backing;
+}

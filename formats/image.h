@@ -618,6 +618,9 @@ const struct image_option *image_create_options(const char *format);
 /* Whether the format exists and supports compressed data. */
 bool image_format_can_compress(const char *format);
 
+/* Whether the format exists and supports backing files. */
+bool image_format_has_backing(const char *format);
+
 /* The names of all formats, terminated by NULL. */
 const char *const *image_formats(void);
 

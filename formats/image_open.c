@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "foreign.h"
+#include "image_chain.h"
 #include "image_int.h"
 #include "node_name.h"
 #include "probe.h"
@@ -430,14 +431,16 @@ static int check_backing(const struct image *top, const struct node_options *opt
 	return 0;
 }
 
-/* Opens the backing file of @layer, the last one of the chain from @top down. */
+/*
+ * Opens the backing file of @layer, the last one of the chain from @top down. @flags: for it alone;
+ * whatever is done to the top image, the rest of the chain is only read.
+ */
 static int co_open_backing(struct graph *graph, const struct image *top, struct image *layer,
 			   struct node_options *options, const struct image_open_opts *top_opts,
-			   unsigned depth, GError **err)
+			   unsigned flags, unsigned depth, GError **err)
 {
-	/* Whatever is done to the top image, the rest of the chain is only read. */
 	struct image_open_opts opts = {
-		.flags = layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE),
+		.flags = (layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE)) | flags,
 		.cache_bytes =
 			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
 		.policy = graph->policy,
@@ -448,22 +451,19 @@ static int co_open_backing(struct graph *graph, const struct image *top, struct 
 	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
 }
 
-static int co_open_chain(struct graph *graph, struct image *top, const struct image_open_opts *opts,
-			 unsigned depth, GError **err)
+/* From the backing file of @layer down, which is opened with @flags, too. */
+static int co_open_rest(struct graph *graph, struct image *top, struct image *layer,
+			const struct image_open_opts *opts, unsigned flags, unsigned length,
+			unsigned depth, GError **err)
 {
-	unsigned length = 1;
-
-	if (opts->flags & IMAGE_NO_BACKING)
-		return 0;
-	for (struct image *layer = top;
-	     !layer->backing_unwanted && (layer->backing_filename || layer->backing_options);
-	     layer = layer->backing) {
+	for (; !layer->backing_unwanted && (layer->backing_filename || layer->backing_options);
+	     layer = layer->backing, flags = 0) {
 		g_autofree char *name = NULL;
 		struct node_options *options = backing_options(layer, &name, err);
 		int ret = options ? check_backing(top, options, name, length++, graph->policy, err)
 				  : -EINVAL;
 
-		ret = ret ?: co_open_backing(graph, top, layer, options, opts, depth, err);
+		ret = ret ?: co_open_backing(graph, top, layer, options, opts, flags, depth, err);
 		node_options_free(options);
 		if (ret) {
 			g_prefix_error(
@@ -476,6 +476,14 @@ static int co_open_chain(struct graph *graph, struct image *top, const struct im
 		}
 	}
 	return 0;
+}
+
+static int co_open_chain(struct graph *graph, struct image *top, const struct image_open_opts *opts,
+			 unsigned depth, GError **err)
+{
+	if (opts->flags & IMAGE_NO_BACKING)
+		return 0;
+	return co_open_rest(graph, top, top, opts, 0, 1, depth, err);
 }
 
 /* ---- below a format ---- */
@@ -644,5 +652,27 @@ int image_co_open(const char *filename, const struct image_open_opts *opts, stru
 	/* The name of a file does not always tell where a graph is wrong. */
 	if (ret && is_graph)
 		g_prefix_error(err, "Could not open '%s': ", filename);
+	return image_one_line(ret, err);
+}
+
+int image_co_reopen_backing(struct image *top, struct image *layer,
+			    const struct image_open_opts *opts, GError **err)
+{
+	struct graph graph = {
+		.policy = opts->policy,
+		.memory = image_memory_ref(top->memory),
+		.names = g_ptr_array_new_with_free_func(g_free),
+	};
+	unsigned length = 1;
+	int ret;
+
+	for (const struct image *above = top; above != layer; above = above->backing)
+		length++;
+	ret = image_co_close(g_steal_pointer(&layer->backing));
+	if (ret)
+		error_set(err, ret, "Could not close the backing file of '%s'", layer->filename);
+	else
+		ret = co_open_rest(&graph, top, layer, opts, opts->flags, length, 0, err);
+	graph_destroy(&graph);
 	return image_one_line(ret, err);
 }

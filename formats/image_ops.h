@@ -128,6 +128,13 @@ struct format_ops {
 	int (*co_amend)(struct image *img, GHashTable *options,
 			void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
 			GError **err);
+	/*
+	 * For image_co_set_backing() and image_co_make_empty(), see image_chain.h; their errors
+	 * name no file. NULL: the format does not support backing files.
+	 */
+	int (*co_set_backing)(struct image *img, const char *filename, const char *format,
+			      GError **err);
+	int (*co_make_empty)(struct image *img, GError **err);
 	/* Adds what it knows to *info: with image_info_add_...(), what it alone has. */
 	int (*co_get_info)(struct image *img, struct image_info *info, GError **err);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,

@@ -754,6 +754,12 @@ int qcow2_co_resize_locked(struct qcow2 *q, uint64_t size, enum image_preallocat
 			   GError **err) REQUIRES(q->struct_lock);
 
 /*
+ * Ends the file behind its last cluster in use. With struct_lock held for writing, and everything
+ * flushed and reclaimed.
+ */
+int qcow2_co_cut_file(struct qcow2 *q) EXCLUDES(q->alloc_lock);
+
+/*
  * Allocates host clusters that read as zeroes for the guest clusters in a range that reads as
  * zeroes. With struct_lock held for writing.
  */
@@ -791,6 +797,11 @@ extern const struct image_option qcow2_amend_options[];
 int qcow2_co_amend(struct image *img, GHashTable *options,
 		   void (*report)(void *arg, uint64_t done, uint64_t total), void *arg,
 		   GError **err);
+
+/* ---- backing.c, snapshot.c; see image_chain.h ---- */
+
+int qcow2_co_set_backing(struct image *img, const char *filename, const char *format, GError **err);
+int qcow2_co_make_empty(struct image *img, GError **err);
 
 /* ---- hole.c ---- */
 

@@ -342,8 +342,7 @@ static int co_forget(struct qcow2 *q, uint64_t size)
 	return ret ?: co_forget_tables(q, index) ?: qcow2_co_flush_and_reclaim(q);
 }
 
-/* Ends the file behind its last cluster in use. */
-static int co_cut_file(struct qcow2 *q)
+int qcow2_co_cut_file(struct qcow2 *q)
 {
 	uint64_t file_end = qcow2_clusters_for(q, image_size(q->file)), end = file_end;
 	struct hole hole = { 0 };
@@ -366,7 +365,7 @@ static int co_shrink(struct qcow2 *q, uint64_t size, GError **err)
 
 	if (!ret && qcow2_has_data_file(q))
 		ret = failed(image_co_truncate(q->data_file, size), "shrink the data file", err);
-	return ret ?: failed(co_forget(q, size) ?: co_cut_file(q), "shrink the image", err);
+	return ret ?: failed(co_forget(q, size) ?: qcow2_co_cut_file(q), "shrink the image", err);
 }
 
 /* ---- both ---- */

@@ -57,7 +57,10 @@ int qcow2_rewrite_co_begin(struct qcow2 *q, struct rewrite *rw, GError **err)
 {
 	int ret;
 
-	*rw = (struct rewrite){ .tables = g_array_new(FALSE, FALSE, sizeof(struct table_change)) };
+	*rw = (struct rewrite){
+		.tables = g_array_new(FALSE, FALSE, sizeof(struct table_change)),
+		.punch = q->unmap_snapshots,
+	};
 	qcow2_get_roots(q, &rw->roots);
 	ret = take_memory(q, rw, err);
 	if (ret)
@@ -289,6 +292,12 @@ static int place_table(struct qcow2 *q, struct rewrite *rw, struct successor *ne
 	return next->reftable && next->reftable_disk && next->reftable_state ? 0 : -ENOMEM;
 }
 
+/* A block that counts nothing is left out. */
+static bool is_needed(const struct qcow2 *q, const struct rewrite_block *block)
+{
+	return block->counts && !buffer_is_zero(block->counts, q->cluster_size);
+}
+
 /* Gives each block a place. Places need refcounts, so this may add blocks. */
 static int place_blocks(struct qcow2 *q, struct rewrite *rw, struct successor *next)
 	REQUIRES(q->alloc_lock)
@@ -301,7 +310,7 @@ static int place_blocks(struct qcow2 *q, struct rewrite *rw, struct successor *n
 		for (uint64_t i = 0; i < used_blocks(rw); i++) {
 			if (i >= next->reftable_size)
 				return -EFBIG;
-			if (!rw->blocks[i].counts || next->reftable[i])
+			if (next->reftable[i] || !is_needed(q, &rw->blocks[i]))
 				continue;
 			ret = qcow2_rewrite_alloc(q, rw, 1, &next->reftable[i]);
 			if (ret)
@@ -329,7 +338,7 @@ static int co_write_refcounts(struct qcow2 *q, const struct rewrite *rw,
 	int ret = 0;
 
 	for (uint64_t i = 0; i < used_blocks(rw) && !ret; i++)
-		if (rw->blocks[i].counts)
+		if (next->reftable[i])
 			ret = image_co_pwrite(q->file, next->reftable[i], q->cluster_size,
 					      rw->blocks[i].counts, 0);
 	if (ret)
@@ -474,7 +483,7 @@ int qcow2_rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 	}
 	if (!ret) {
 		take_over(q, rw, &next);
-		if (q->unmap_snapshots)
+		if (rw->punch)
 			co_punch_freed(q, rw);
 	}
 	successor_clear(&next);

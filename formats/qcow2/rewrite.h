@@ -33,6 +33,7 @@ struct rewrite {
 	GArray *tables;		  /* struct table_change, for the overlap check */
 	struct qcow2_roots roots; /* the new content of the header */
 	uint64_t *l1;		  /* host order; NULL: the L1 table stays */
+	bool punch;		  /* freed clusters are punched out of the file */
 };
 
 /*
@@ -64,8 +65,7 @@ void qcow2_rewrite_note_l2(struct rewrite *rw, uint64_t cluster, int delta);
 
 /*
  * Writes the refcounts, then the header, and adopts all of it in memory: L1 and refcount table,
- * disk size, place of the snapshot table. Slices of L2 tables are forgotten, and with q->unmap
- * freed clusters are punched out of the file.
+ * disk size, place of the snapshot table. Slices of L2 tables are forgotten.
  */
 int qcow2_rewrite_co_commit(struct qcow2 *q, struct rewrite *rw)
 	REQUIRES(q->struct_lock, q->flush_lock, q->alloc_lock);

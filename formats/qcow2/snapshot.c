@@ -9,6 +9,8 @@
  * Each operation takes the same three steps on what will be (rewrite.h): one reference more or less
  * on everything that a tree leads to, the active tables made anew where a flag changes, and another
  * snapshot table. Then all of it is put in force at once. Requests wait meanwhile.
+ *
+ * Emptying an image is a change of the same kind: the active tree is dropped.
  */
 #include "snapshot.h"
 
@@ -94,9 +96,11 @@ static int co_count_tree(struct qcow2 *q, struct change *ch, const uint64_t *l1,
 
 		if (!cluster)
 			continue;
-		ret = co_read_l2(q, l1[i], table)   ?:
-		      count_entries(q, ch, table, delta) ?:
-		      qcow2_rewrite_count(q, &ch->rw, cluster, 1, delta);
+		ret = co_read_l2(q, l1[i], table);
+		/* The clusters of a data file are not counted. */
+		if (!ret && !qcow2_has_data_file(q))
+			ret = count_entries(q, ch, table, delta);
+		ret = ret ?: qcow2_rewrite_count(q, &ch->rw, cluster, 1, delta);
 		qcow2_rewrite_note_l2(&ch->rw, cluster, delta);
 	}
 	iobuf_free(table);
@@ -305,6 +309,20 @@ static int co_fill_delete(struct qcow2 *q, struct change *ch, struct snapshot *s
 	return co_settle_active(q, ch, l1, q->l1_size) ?: co_write_snapshots(q, ch);
 }
 
+/* @s is NULL. */
+static int co_fill_empty(struct qcow2 *q, struct change *ch, struct snapshot *s)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t *l1 = g_try_new0(uint64_t, MAX(q->l1_size, 1));
+	int ret = l1 ? co_drop_active_tree(q, ch) : -ENOMEM;
+
+	ch->rw.punch = q->unmap;
+	if (!ret)
+		return co_settle_active(q, ch, l1, q->l1_size);
+	g_free(l1);
+	return ret;
+}
+
 typedef int fill_fn(struct qcow2 *q, struct change *ch, struct snapshot *s);
 
 static int co_change_locked(struct qcow2 *q, fill_fn *fill, struct snapshot *s, GError **err)
@@ -468,6 +486,32 @@ int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err)
 		ret = explain(q, co_change(q, co_fill_delete, s, err), err);
 	if (!ret)
 		qcow2_snapshot_free(s);
+	co_rwlock_wrunlock(&q->struct_lock);
+	return ret;
+}
+
+/*
+ * The new tables cannot take the place of the old ones, which are in force until the end. So this
+ * is done twice: then they lie at the start of the file, and the rest of it can be cut off.
+ */
+static int co_empty(struct qcow2 *q, GError **err) REQUIRES(q->struct_lock)
+{
+	int ret = co_change(q, co_fill_empty, NULL, err) ?: co_change(q, co_fill_empty, NULL, err);
+
+	ret = ret ?: qcow2_co_cut_file(q);
+	/* Nothing in it is in use any more. */
+	if (!ret && qcow2_has_data_file(q))
+		ret = qcow2_co_discard_data(q, 0, image_size(q->data_file));
+	return ret;
+}
+
+int qcow2_co_make_empty(struct image *img, GError **err)
+{
+	struct qcow2 *q = img->opaque;
+	int ret;
+
+	co_rwlock_wrlock(&q->struct_lock);
+	ret = explain(q, co_empty(q, err), err);
 	co_rwlock_wrunlock(&q->struct_lock);
 	return ret;
 }
