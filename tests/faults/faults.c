@@ -85,7 +85,7 @@ static void co_run_once(struct campaign *campaign)
 /* Each kind, once and lasting, at each call. */
 static unsigned runs_at_most(unsigned calls)
 {
-	return calls * 2 * (NR_FAULT_KINDS - 1);
+	return calls * 2 * (FAULT_KILL - 1);
 }
 
 static void campaign_co(void *arg)
@@ -95,7 +95,7 @@ static void campaign_co(void *arg)
 
 	co_run_once(campaign);
 	every = options.every + runs_at_most(campaign->calls) / (options.max_runs ?: INT_MAX);
-	for (unsigned kind = FAULT_NONE + 1; kind < NR_FAULT_KINDS; kind++) {
+	for (unsigned kind = FAULT_NONE + 1; kind < FAULT_KILL; kind++) {
 		for (unsigned i = 0; i < 2 * campaign->calls && !campaign->failure; i++) {
 			/* An interruption that lasts would never end. */
 			if ((kind == FAULT_INTR && i % 2) || number++ % every)

@@ -3,6 +3,7 @@
 #include "inject.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -15,6 +16,7 @@
 const char *const fault_names[NR_FAULT_KINDS] = {
 	[FAULT_NONE] = "none", [FAULT_EIO] = "eio",	[FAULT_ENOSPC] = "enospc",
 	[FAULT_TORN] = "torn", [FAULT_SHORT] = "short", [FAULT_INTR] = "intr",
+	[FAULT_KILL] = "kill",
 };
 
 static struct {
@@ -93,6 +95,7 @@ static bool can_go_wrong(enum fault_kind kind, enum call call)
 	case FAULT_SHORT:
 		return call == CALL_READ || call == CALL_WRITE;
 	case FAULT_INTR:
+	case FAULT_KILL:
 		return true;
 	case NR_FAULT_KINDS:
 		break;
@@ -113,6 +116,8 @@ static enum fault_kind next(enum call call)
 	if (!can_go_wrong(fault.kind, call))
 		return FAULT_NONE;
 	fault.hits++;
+	if (fault.kind == FAULT_KILL)
+		raise(SIGKILL);
 	if (call == CALL_SYNC && fault.kind == FAULT_EIO)
 		fault.hit_sync = true;
 	return fault.kind;

@@ -17,6 +17,7 @@ enum fault_kind {
 	/* Those that must not be noticed: */
 	FAULT_SHORT, /* half a read or write */
 	FAULT_INTR,  /* -EINTR, which must be tried again */
+	FAULT_KILL,  /* the process dies instead; for tests that expect that */
 	NR_FAULT_KINDS,
 };
 
