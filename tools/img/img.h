@@ -21,11 +21,13 @@ int img_amend(const struct command *command, char **argv);
 int img_bench(const struct command *command, char **argv);
 int img_bitmap(const struct command *command, char **argv);
 int img_check(const struct command *command, char **argv);
+int img_commit(const struct command *command, char **argv);
 int img_compare(const struct command *command, char **argv);
 int img_convert(const struct command *command, char **argv);
 int img_create(const struct command *command, char **argv);
 int img_info(const struct command *command, char **argv);
 int img_map(const struct command *command, char **argv);
+int img_rebase(const struct command *command, char **argv);
 int img_resize(const struct command *command, char **argv);
 int img_snapshot(const struct command *command, char **argv);
 

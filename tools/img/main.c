@@ -13,11 +13,13 @@ static const struct command commands[] = {
 	{ "bench", "Measure how fast an image can be read or written", img_bench },
 	{ "bitmap", "Change or dump a persistent dirty bitmap", img_bitmap },
 	{ "check", "Check the metadata of an image, and repair it", img_check },
+	{ "commit", "Write an image's changes to an image below it", img_commit },
 	{ "compare", "Check whether two images have the same contents", img_compare },
 	{ "convert", "Copy an image to a new one, in any format", img_convert },
 	{ "create", "Create an image, empty or with a backing file", img_create },
 	{ "info", "Show information about an image", img_info },
 	{ "map", "Show where each part of an image is stored", img_map },
+	{ "rebase", "Change the backing file of an image", img_rebase },
 	{ "resize", "Resize an image's virtual disk", img_resize },
 	{ "snapshot", "List, create, apply or delete internal snapshots", img_snapshot },
 };
