@@ -11,6 +11,7 @@
 #include "image_chain.h"
 #include "image_int.h"
 #include "pieces.h"
+#include "qcow2/rules.h"
 
 #define PIECE_BYTES (512ull << 10)
 
@@ -110,7 +111,7 @@ int image_co_commit(struct image *top, struct image *base, const struct image_ch
 	};
 	int ret = co_grow(base, image_size(top), err) ?: co_copy(&commit, opts, err);
 
-	if (ret)
+	if (ret || RULE_BROKEN(RULE_COMMIT_DURABLE))
 		return ret;
 	ret = image_co_flush(base);
 	return ret ? error_set(err, ret, "%s: cannot flush the image", image_filename(base)) : 0;

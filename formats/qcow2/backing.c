@@ -5,6 +5,7 @@
  * written for it.
  */
 #include "qcow2.h"
+#include "rules.h"
 
 static int check(const struct qcow2 *q, const char *filename, GError **err)
 {
@@ -51,7 +52,7 @@ int qcow2_co_set_backing(struct image *img, const char *filename, const char *fo
 
 	co_rwlock_wrlock(&q->struct_lock);
 	ret = check(q, filename, err);
-	if (!ret) {
+	if (!ret && !RULE_BROKEN(RULE_REBASE_DURABLE)) {
 		ret = qcow2_co_flush_all(q);
 		if (ret)
 			error_set(err, ret, "cannot flush the image");

@@ -8,17 +8,19 @@
 
 enum qcow2_rule {
 	RULE_NONE,
-	RULE_C1_REFCOUNT_FIRST,	  /* a refcount reaches disk before the entries */
-	RULE_C2_DATA_DURABLE,	  /* copied data is durable before the entries */
-	RULE_C3_REFCOUNT_BLOCK,	  /* a refcount block is on disk before it is named */
-	RULE_C3_L2_TABLE,	  /* and so is an L2 table */
-	RULE_C4_REFCOUNT_FALLS,	  /* a refcount falls after the last pointer is gone */
-	RULE_C5_REUSE,		  /* a freed cluster is reused once that is durable */
-	RULE_C6_FAILED_FLUSH,	  /* a failed write-back fails the flush */
-	RULE_C6_HEADER,		  /* a header that could not be written is written again */
-	RULE_C7_FLUSH,		  /* a flush ends with one of the file */
-	RULE_BITMAP_MARK,	  /* bitmaps are marked as in use before the first change */
-	RULE_WRITE_BACK_IN_FLIGHT /* changes during a write-back are not in it */
+	RULE_C1_REFCOUNT_FIRST,	   /* a refcount reaches disk before the entries */
+	RULE_C2_DATA_DURABLE,	   /* copied data is durable before the entries */
+	RULE_C3_REFCOUNT_BLOCK,	   /* a refcount block is on disk before it is named */
+	RULE_C3_L2_TABLE,	   /* and so is an L2 table */
+	RULE_C4_REFCOUNT_FALLS,	   /* a refcount falls after the last pointer is gone */
+	RULE_C5_REUSE,		   /* a freed cluster is reused once that is durable */
+	RULE_C6_FAILED_FLUSH,	   /* a failed write-back fails the flush */
+	RULE_C6_HEADER,		   /* a header that could not be written is written again */
+	RULE_C7_FLUSH,		   /* a flush ends with one of the file */
+	RULE_BITMAP_MARK,	   /* bitmaps are marked as in use before the first change */
+	RULE_WRITE_BACK_IN_FLIGHT, /* changes during a write-back are not in it */
+	RULE_COMMIT_DURABLE,	   /* a commit is durable before the image is emptied */
+	RULE_REBASE_DURABLE	   /* what a rebase copied is, before the header changes */
 };
 
 #ifdef UBD_MUTANTS

@@ -2,14 +2,14 @@
 /*
  * Power cuts during commit and rebase: does the top of a chain always read the same?
  *
- *	crash-chain [--seed N] [--seeds COUNT] [--cuts N] [--kill] [--job NAME] [--break]
- *[--verbose]
+ *	crash-chain [--seed N] [--seeds COUNT] [--cuts N] [--kill] [--job NAME] [--break RULE]
  *
  * A seed decides on a chain of images. For each job the chain lies on disks in memory, which record
  * what is done to them; then the power of all disks is cut at the same moment, many times, and the
  * chain that the top's header then names must read as before. With --kill the process dies instead.
  *
- * With --break the disks' flushes do nothing, and the test passes if that is noticed.
+ * With --break something is broken on purpose, and the test passes if that is noticed: `flush` are
+ * disks whose flushes do nothing; the others are rules that a build with mutants can break.
  */
 #include <glib.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@
 #include "crew.h"
 #include "image_chain.h"
 #include "memnode.h"
+#include "qcow2/rules.h"
 #include "replay.h"
 #include "scratch.h"
 #include "watchdog.h"
@@ -30,7 +31,7 @@ static struct {
 	int cuts;
 	char *job;
 	gboolean kill;
-	gboolean broken;
+	char *broken;
 	gboolean verbose;
 } options = { .seed = 1, .seeds = 20, .cuts = 60 };
 
@@ -40,8 +41,8 @@ static const GOptionEntry option_entries[] = {
 	{ "cuts", 0, 0, G_OPTION_ARG_INT, &options.cuts, "Power cuts per seed and job (60)", "N" },
 	{ "job", 0, 0, G_OPTION_ARG_STRING, &options.job, "Only this one", "NAME" },
 	{ "kill", 0, 0, G_OPTION_ARG_NONE, &options.kill, "The process dies instead", NULL },
-	{ "break", 0, 0, G_OPTION_ARG_NONE, &options.broken,
-	  "Flushes do nothing; pass if that is caught", NULL },
+	{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken,
+	  "Break it; pass if that is caught: flush, commit, rebase", "RULE" },
 	{ "verbose", 'v', 0, G_OPTION_ARG_NONE, &options.verbose, "Say what is done", NULL },
 	{ 0 },
 };
@@ -86,7 +87,7 @@ static void disk_init(struct test *test, unsigned index, const char *name)
 	memnode_start_log(&disk->node);
 	disk->node.max_delay = 5;
 	disk->node.percent_late = 3;
-	disk->node.flush_does_nothing = options.broken;
+	disk->node.flush_does_nothing = !g_strcmp0(options.broken, "flush");
 	/* All share one clock. */
 	disk->node.clock = index == DISK_TOP ? NULL : &test->disks[DISK_TOP].node;
 }
@@ -465,6 +466,23 @@ static char *run_seeds(struct crew *crew, enum chain_job job, unsigned *cuts)
 	return failure;
 }
 
+/* False, after an error message: it cannot be broken here. */
+static bool break_rule(void)
+{
+	if (!options.broken || g_str_equal(options.broken, "flush"))
+		return true;
+#ifdef UBD_MUTANTS
+	if (g_str_equal(options.broken, "commit"))
+		qcow2_broken_rule = RULE_COMMIT_DURABLE;
+	if (g_str_equal(options.broken, "rebase"))
+		qcow2_broken_rule = RULE_REBASE_DURABLE;
+	if (qcow2_broken_rule)
+		return true;
+#endif
+	fprintf(stderr, "crash-chain: this build cannot break %s\n", options.broken);
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	g_autoptr(GOptionContext) context =
@@ -479,6 +497,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "crash-chain: %s\n", err->message);
 		return EXIT_FAILURE;
 	}
+	if (!break_rule())
+		return EXIT_FAILURE;
 	crew = crew_new(1);
 	for (enum chain_job job = 0; job < NR_CHAIN_JOBS; job++) {
 		g_autofree char *failure = NULL;

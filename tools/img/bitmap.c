@@ -14,7 +14,7 @@
 struct action {
 	const char *name;
 	bool merge;
-	bool remove_all; /* of no particular bitmap */
+	bool remove_all;		 /* of no particular bitmap */
 	enum image_bitmap_action change; /* unless it is a merge */
 	char *source;			 /* merge: the other bitmap's name */
 };

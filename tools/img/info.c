@@ -341,8 +341,8 @@ int img_info(const struct command *command, char **argv)
 	}
 	job.format = format;
 	job.show_limits = limits;
-	job.flags = mode.open_flags | IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY | IMAGE_BEAR_WRITERS |
-		    (force_share ? IMAGE_FORCE_SHARE : 0);
+	job.flags = mode.open_flags | IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE | IMAGE_INFO_ONLY |
+		    IMAGE_BEAR_WRITERS | (force_share ? IMAGE_FORCE_SHARE : 0);
 	job.chain = chain;
 	return tool_run_co(co_info, &job);
 }

@@ -54,13 +54,11 @@ static int co_open_backing(const struct rebase_job *job, const struct image *img
 	struct image_open_opts opts = {
 		.format = job->backing_format,
 		.flags = job->backing_mode.open_flags | (job->force_share ? IMAGE_FORCE_SHARE : 0),
-		.warn = tool_warn,
-		.policy = &tool_policy,
 	};
 	g_autofree char *name = image_resolve_backing(file_of(img), job->backing);
 	struct file_id id = image_file_id(img);
 	g_autoptr(GError) err = NULL;
-	int ret = image_co_open(name, &opts, ret_backing, &err);
+	int ret = tool_co_try_open(name, &opts, ret_backing, &err);
 
 	if (ret) {
 		tool_error("Could not open new backing file '%s': %s", job->backing, err->message);

@@ -64,9 +64,10 @@ static int find_size(const struct resize_job *job, uint64_t old, uint64_t *ret_s
 	}
 	if (size < old && !job->shrink) {
 		tool_error("Use the --shrink option to perform a shrink operation.");
-		tool_warn("Shrinking an image will delete all data beyond the shrunken image's end. "
-			  "Before performing such an operation, make sure there is no important "
-			  "data there.");
+		tool_warn(
+			"Shrinking an image will delete all data beyond the shrunken image's end. "
+			"Before performing such an operation, make sure there is no important "
+			"data there.");
 		return -1;
 	}
 	*ret_size = size;
