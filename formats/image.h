@@ -615,6 +615,9 @@ int image_co_finish(struct image *img);
  */
 const struct image_option *image_create_options(const char *format);
 
+/* The same of options for the file, with every format; one that the format has, too, is its own. */
+const struct image_option *image_file_create_options(void);
+
 /* Whether the format exists and supports compressed data. */
 bool image_format_can_compress(const char *format);
 

@@ -12,14 +12,6 @@ const struct image_option *image_amend_options(const char *format)
 	return ops && ops->co_amend ? ops->amend_options : NULL;
 }
 
-static bool has_option(const struct image_option *option, const char *name)
-{
-	for (; option && option->name; option++)
-		if (strcmp(option->name, name) == 0)
-			return true;
-	return false;
-}
-
 static int check_options(const struct format_ops *ops, GHashTable *options, GError **err)
 {
 	GHashTableIter iter;
@@ -27,10 +19,10 @@ static int check_options(const struct format_ops *ops, GHashTable *options, GErr
 
 	g_hash_table_iter_init(&iter, options);
 	while (g_hash_table_iter_next(&iter, &name, NULL)) {
-		if (has_option(ops->amend_options, name))
+		if (image_has_option(ops->amend_options, name))
 			continue;
 		return error_refuse(err, -EINVAL, "Invalid parameter '%s'%s", (char *)name,
-				    has_option(ops->create_options, name)
+				    image_has_option(ops->create_options, name)
 					    ? ": this option is only supported for image creation"
 					    : "");
 	}

@@ -32,16 +32,17 @@ static int G_GNUC_PRINTF(4, 5)
 
 /* ---- options ---- */
 
-static bool option_exists(const struct format_ops *ops, const char *name)
+bool image_has_option(const struct image_option *options, const char *name)
 {
-	for (const struct image_option *option = ops->create_options; option->name; option++)
-		if (strcmp(option->name, name) == 0)
+	for (; options->name; options++)
+		if (strcmp(options->name, name) == 0)
 			return true;
 	return false;
 }
 
 static int check_options(struct creation *c, GError **err)
 {
+	struct bottom_create_opts file_opts;
 	GHashTableIter iter;
 	void *name;
 
@@ -49,10 +50,14 @@ static int check_options(struct creation *c, GError **err)
 		return 0;
 	g_hash_table_iter_init(&iter, c->opts.options);
 	while (g_hash_table_iter_next(&iter, &name, NULL))
-		if (!option_exists(c->ops, name))
+		if (!image_has_option(c->ops->create_options, name) &&
+		    !image_has_option(image_file_create_options(), name))
 			return refuse(c, err, -EINVAL, "Invalid parameter '%s' for format %s",
 				      (char *)name, c->ops->io.name);
-	return 0;
+	if (!image_parse_file_options(c->opts.options, &file_opts, err))
+		return 0;
+	g_prefix_error(err, "Could not create '%s': ", c->filename);
+	return -EINVAL;
 }
 
 /*
@@ -253,7 +258,7 @@ static int co_create(struct creation *c, GError **err)
 	if (!c->opts.begun)
 		c->opts.begun = &begun;
 	ret = co_check(c, err) ?:
-	      image_co_create_bottom(c->filename, c->opts.begun, err) ?:
+	      image_co_create_bottom(c->filename, &c->opts, err) ?:
 	      co_write_image(c, err);
 	if (ret)
 		co_run_on_worker(abandon_on_worker, c->opts.begun);

@@ -52,9 +52,18 @@ int image_co_open_data_file(const char *filename, unsigned flags, const struct i
 
 /*
  * Creates the file that the name asks for, or truncates it (a block device stays as it was), and
- * adds it to @begun.
+ * adds it to opts->begun. The file gets those of opts->options that are for files.
  */
-int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err);
+int image_co_create_bottom(const char *filename, const struct image_create_opts *opts,
+			   GError **err);
+
+/* Parses those options, with their defaults; NULL: none are given. */
+int image_parse_file_options(GHashTable *options, struct bottom_create_opts *ret_opts,
+			     GError **err);
+
+/* ---- image_create.c ---- */
+
+bool image_has_option(const struct image_option *options, const char *name);
 
 /* ---- image_name.c ---- */
 

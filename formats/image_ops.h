@@ -176,6 +176,12 @@ struct format_ops {
 	int (*co_create)(struct image *file, const struct image_create_opts *opts, GError **err);
 };
 
+/* How a file is created; a file system need not support it. */
+struct bottom_create_opts {
+	bool nocow;
+	uint32_t extent_size_hint; /* bytes; 0: none */
+};
+
 /* A node that a file name stands for: where a graph of nodes ends. */
 struct bottom_ops {
 	struct image_ops io;
@@ -221,7 +227,8 @@ struct bottom_ops {
 	 * Creates the file or, with an exclusive lock, truncates an existing one, and adds it to
 	 * @begun. NULL: the bottom does not support creation.
 	 */
-	int (*co_create)(const char *filename, struct image_begun *begun, GError **err);
+	int (*co_create)(const char *filename, const struct bottom_create_opts *opts,
+			 struct image_begun *begun, GError **err);
 	/* For image_begun_abandon(), which says what it does and when. */
 	void (*abandon)(const struct image_begun_file *begun, bool may_wipe);
 };

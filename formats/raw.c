@@ -333,7 +333,6 @@ static const struct node_option raw_options[] = {
 
 static const struct image_option raw_create_options[] = {
 	{ "size", "size", "Virtual disk size", NULL },
-	{ "preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL },
 	{ NULL, NULL, NULL, NULL },
 };
 

@@ -8,6 +8,7 @@
 
 #include "image_int.h"
 #include "node_name.h"
+#include "values.h"
 
 /* Longer graphs cannot be opened. */
 #define MAX_FILE_DEPTH 16
@@ -541,12 +542,50 @@ int image_co_open_fd(int fd, const char *name, unsigned flags, struct image **re
 	return image_one_line(ret, err);
 }
 
-int image_co_create_bottom(const char *filename, struct image_begun *begun, GError **err)
+/* ---- create ---- */
+
+/* As QEMU: it keeps growing files in few pieces. */
+#define DEFAULT_EXTENT_SIZE_HINT (1024 * 1024)
+
+const struct image_option *image_file_create_options(void)
+{
+	static const struct image_option options[] = {
+		{ "nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)", NULL },
+		{ "preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)",
+		  NULL },
+		{ "extent_size_hint", "size", "Extent size hint for the image file, 0 to disable",
+		  NULL },
+		{},
+	};
+
+	return options;
+}
+
+int image_parse_file_options(GHashTable *options, struct bottom_create_opts *ret_opts, GError **err)
+{
+	const char *nocow = options ? g_hash_table_lookup(options, "nocow") : NULL;
+	const char *hint = options ? g_hash_table_lookup(options, "extent_size_hint") : NULL;
+	uint64_t bytes = DEFAULT_EXTENT_SIZE_HINT;
+
+	*ret_opts = (struct bottom_create_opts){};
+	if (nocow && !bool_parse(nocow, &ret_opts->nocow))
+		return error_refuse(err, -EINVAL, "Parameter 'nocow' expects 'on' or 'off'");
+	if (hint && size_parse(hint, &bytes))
+		return error_refuse(err, -EINVAL,
+				    "Parameter 'extent_size_hint' expects a size, such as 1M");
+	if (bytes > UINT32_MAX)
+		return error_refuse(err, -EINVAL, "Extent size hint is too large");
+	ret_opts->extent_size_hint = bytes;
+	return 0;
+}
+
+int image_co_create_bottom(const char *filename, const struct image_create_opts *opts, GError **err)
 {
 	g_autofree char *path = NULL, *name = NULL;
 	const struct bottom *bottom = find_bottom(filename, &path, err);
+	struct bottom_create_opts file_opts;
 
-	if (!bottom)
+	if (!bottom || image_parse_file_options(opts->options, &file_opts, err))
 		return -EINVAL;
 	if (!bottom->ops->co_create)
 		return error_refuse(
@@ -554,6 +593,6 @@ int image_co_create_bottom(const char *filename, struct image_begun *begun, GErr
 			"Could not create '%s': Protocol driver '%s' does not support image creation",
 			filename, bottom->ops->io.name);
 	name = name_of_path(path);
-	begun->bottom = bottom->ops;
-	return bottom->ops->co_create(name, begun, err);
+	opts->begun->bottom = bottom->ops;
+	return bottom->ops->co_create(name, &file_opts, opts->begun, err);
 }

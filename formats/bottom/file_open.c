@@ -511,6 +511,23 @@ static int begin_file(struct file_open *job)
 	return ret;
 }
 
+/* They are hints: many file systems know neither. Only an empty file can have them. */
+static void set_file_options(int fd, const struct bottom_create_opts *opts)
+{
+	struct fsxattr attributes;
+	int flags;
+
+	if (opts->nocow && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_NOCOW_FL;
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+	if (opts->extent_size_hint && ioctl(fd, FS_IOC_FSGETXATTR, &attributes) == 0) {
+		attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+		attributes.fsx_extsize = opts->extent_size_hint;
+		ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
+	}
+}
+
 static int create_on_worker(void *arg)
 {
 	struct file_open *job = arg;
@@ -525,11 +542,14 @@ static int create_on_worker(void *arg)
 		discard_fd(job);
 		return ret;
 	}
+	if (!job->is_bdev)
+		set_file_options(job->fd, job->create_opts);
 	close(job->fd);
 	return 0;
 }
 
-int file_co_create(const char *filename, struct image_begun *begun, GError **err)
+int file_co_create(const char *filename, const struct bottom_create_opts *opts,
+		   struct image_begun *begun, GError **err)
 {
 	/* Exclusively: what even a reader has open is not emptied. */
 	struct file_open job = {
@@ -539,6 +559,7 @@ int file_co_create(const char *filename, struct image_begun *begun, GError **err
 		.lock_perms = FILE_LOCK_CONSISTENT_READ | FILE_LOCK_WRITE | FILE_LOCK_RESIZE,
 		.lock_unshared = FILE_LOCK_ALL,
 		.begun = begun,
+		.create_opts = opts,
 	};
 
 	return pass_error(&job, co_run_on_worker(create_on_worker, &job), err);

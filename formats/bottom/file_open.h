@@ -34,6 +34,7 @@ struct file_open {
 	unsigned lock_unshared;
 	bool made;
 	struct image_begun *begun;
+	const struct bottom_create_opts *create_opts;
 	GError *err;
 };
 
@@ -47,7 +48,8 @@ int file_co_keep_writers_out_fd(struct file_open *file, GError **err);
  * Creates an image file, or truncates an existing one, provided that nobody else has it open as an
  * image, and adds it to @begun.
  */
-int file_co_create(const char *filename, struct image_begun *begun, GError **err);
+int file_co_create(const char *filename, const struct bottom_create_opts *opts,
+		   struct image_begun *begun, GError **err);
 
 /* Of bottom_ops. */
 struct file_id file_identify(const char *filename);

@@ -594,7 +594,8 @@ static unsigned nbd_troubles(const struct image *img)
 }
 
 /* An export exists, or not: a new image is written over what is there, as on a block device. */
-static int nbd_co_create(const char *filename, struct image_begun *begun, GError **err)
+static int nbd_co_create(const char *filename, const struct bottom_create_opts *opts,
+			 struct image_begun *begun, GError **err)
 {
 	return 0;
 }

@@ -124,6 +124,8 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 	/* The caller passed these as fields of image_create_opts. */
 	if (!strcmp(name, "size") || !strcmp(name, "backing_file") || !strcmp(name, "backing_fmt"))
 		return 0;
+	if (image_has_option(image_file_create_options(), name))
+		return 0;
 	return error_refuse(err, -EINVAL, "Invalid parameter '%s'; see -o help", name);
 }
 
@@ -256,13 +258,14 @@ int qcow2_check_create(const struct image_create_opts *opts, GError **err)
 
 /* Writes the image, and its external data file if it has one. */
 static int co_write_with_data_file(const struct layout *l, struct image *file,
-				   struct image_begun *begun, const uint8_t *header, GError **err)
+				   const struct image_create_opts *opts, const uint8_t *header,
+				   GError **err)
 {
 	struct image *data_file = NULL;
 	int ret = 0;
 
 	if (l->data_file)
-		ret = qcow2_co_create_data_file(file, l->data_file, begun, &data_file, err);
+		ret = qcow2_co_create_data_file(file, l->data_file, opts, &data_file, err);
 	if (!ret) {
 		ret = write_all(l, file, data_file, header);
 		ret = ret ?: image_co_close(g_steal_pointer(&data_file));
@@ -286,7 +289,7 @@ int qcow2_co_create(struct image *file, const struct image_create_opts *opts, GE
 		return error_refuse(err, -ENOMEM, "no memory");
 	ret = fill_header(&l, opts, header, err);
 	if (!ret)
-		ret = co_write_with_data_file(&l, file, opts->begun, header, err);
+		ret = co_write_with_data_file(&l, file, opts, header, err);
 	iobuf_free(header);
 	return ret;
 }

@@ -81,14 +81,15 @@ int qcow2_co_close_data_file(struct qcow2 *q)
 
 /* ---- create ---- */
 
-int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,
-			      struct image **ret_node, GError **err)
+int qcow2_co_create_data_file(const struct image *file, const char *name,
+			      const struct image_create_opts *opts, struct image **ret_node,
+			      GError **err)
 {
 	g_autofree char *filename = image_resolve_backing(image_filename(file), name);
 	struct file_id image = image_file_id(file), data = image_co_file_id(filename);
 
 	if (file_id_equal(&image, &data))
 		return error_refuse(err, -EINVAL, "it cannot be its own data file");
-	return image_co_create_bottom(filename, begun, err)
+	return image_co_create_bottom(filename, opts, err)
 		       ?: image_co_open_bottom(filename, IMAGE_RDWR, ret_node, err);
 }

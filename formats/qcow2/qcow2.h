@@ -788,8 +788,9 @@ int qcow2_co_open_data_file(struct qcow2 *q, const struct image_open_opts *opts,
 int qcow2_co_close_data_file(struct qcow2 *q);
 
 /* Creates or truncates the data file of a new image, which is in @file, and opens it. */
-int qcow2_co_create_data_file(const struct image *file, const char *name, struct image_begun *begun,
-			      struct image **ret_node, GError **err);
+int qcow2_co_create_data_file(const struct image *file, const char *name,
+			      const struct image_create_opts *opts, struct image **ret_node,
+			      GError **err);
 
 /* ---- amend.c ---- */
 

@@ -51,7 +51,10 @@ static bool print_help(const char *format)
 	const struct image_option *options = image_amend_options(format);
 
 	if (!options) {
-		tool_error("Format %s has no options that can be amended", format);
+		tool_error(g_strv_contains(image_formats(), format)
+				   ? "Format driver '%s' does not support option amendment"
+				   : "Unknown file format '%s'",
+			   format);
 		return false;
 	}
 	printf("Amend options for '%s':\n", format);

@@ -9,7 +9,7 @@ struct concat {
 	struct concat_part {
 		struct image *img;
 		uint64_t off; /* where it begins */
-	} *parts;
+	} * parts;
 	unsigned nr;
 	uint64_t size;
 };

@@ -456,11 +456,14 @@ static int convert(const struct command *command, const struct convert_options *
 		.show_progress = o->progress && !o->quiet,
 	};
 
+	job.nr_sources = o->words ? g_strv_length(o->words) - 1 : 0;
 	if (new_image_asks_help(o->lists))
-		return new_image_print_options(o->target_format ?: "raw") ? 0 : 1;
-	if (!o->words || !o->words[1])
+		return new_image_print_options(o->target_format ?: "raw",
+					       job.nr_sources ? o->words[job.nr_sources] : NULL)
+			       ? 0
+			       : 1;
+	if (!job.nr_sources)
 		return command_usage_error(command, "Must specify image file name");
-	job.nr_sources = g_strv_length(o->words) - 1;
 	job.source_names = o->words;
 	if (!parse_values(o, snapshot_options, &job) || !check_options(command, o) ||
 	    !take_image_opts(o, job.nr_sources))

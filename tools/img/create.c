@@ -54,6 +54,8 @@ int img_create(const struct command *command, char **argv)
 		  "Backing file, read where the image has no data", "FILE" },
 		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &backing_format,
 		  "Format of the backing file", "FMT" },
+		{ "backing-fmt", 'B', 0, G_OPTION_ARG_FILENAME, &backing_format, "The same",
+		  "FMT" },
 		{ "backing-unsafe", 'u', 0, G_OPTION_ARG_NONE, &unchecked,
 		  "Do not check that the backing file can be opened", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
@@ -70,9 +72,11 @@ int img_create(const struct command *command, char **argv)
 	if (!command_parse(command, entries, argv))
 		return 1;
 	if (new_image_asks_help(lists))
-		return new_image_print_options(format ?: "raw") ? 0 : 1;
-	if (!words || (words[1] && words[2]))
-		return command_usage_error(command, "Expecting image file name and size");
+		return new_image_print_options(format ?: "raw", words ? words[0] : NULL) ? 0 : 1;
+	if (!words)
+		return command_usage_error(command, "Expecting image file name");
+	if (words[1] && words[2])
+		return command_usage_error(command, "Unexpected argument: %s", words[2]);
 	if (new_image_init(&new, words[0], format ?: "raw", lists)) {
 		new_image_set_backing(&new, backing, backing_format);
 		new.backing_unchecked = unchecked;

@@ -24,12 +24,26 @@ static const struct image_option *find_options(const char *filename, const char 
 	return options;
 }
 
-static bool is_option(const struct new_image *new, const char *name)
+static bool has_option(const struct image_option *options, const char *name)
 {
-	for (const struct image_option *o = image_create_options(new->format); o->name; o++)
-		if (strcmp(o->name, name) == 0)
+	for (; options->name; options++)
+		if (strcmp(options->name, name) == 0)
 			return true;
 	return false;
+}
+
+/* The options of a format, then those of its file that are not among them. */
+static GPtrArray *all_options(const char *format)
+{
+	const struct image_option *own = image_create_options(format);
+	GPtrArray *all = g_ptr_array_new();
+
+	for (const struct image_option *o = own; o->name; o++)
+		g_ptr_array_add(all, (void *)o);
+	for (const struct image_option *o = image_file_create_options(); o->name; o++)
+		if (!has_option(own, o->name))
+			g_ptr_array_add(all, (void *)o);
+	return all;
 }
 
 /* Removes an option from the table and returns its value; NULL if it is not there. */
@@ -39,7 +53,7 @@ static char *steal_option(struct new_image *new, const char *name)
 	char *value = NULL;
 
 	/* An option that the format does not have stays, and is refused by name. */
-	if (is_option(new, name))
+	if (has_option(image_create_options(new->format), name))
 		g_hash_table_steal_extended(new->options, name, (void **)&stolen_name,
 					    (void **)&value);
 	return value;
@@ -162,8 +176,11 @@ static char *value_text(const struct new_image *new, const struct image_option *
 
 void new_image_print(const struct new_image *new)
 {
+	g_autoptr(GPtrArray) options = all_options(new->format);
+
 	printf("Formatting '%s', fmt=%s", new->filename, new->format);
-	for (const struct image_option *o = image_create_options(new->format); o->name; o++) {
+	for (guint i = 0; i < options->len; i++) {
+		const struct image_option *o = options->pdata[i];
 		g_autofree char *value = value_text(new, o);
 
 		if (value)
@@ -187,22 +204,28 @@ static int compare_names(const void *a, const void *b)
 	return strcmp((*one)->name, (*other)->name);
 }
 
-bool new_image_print_options(const char *format)
+bool new_image_print_options(const char *format, const char *filename)
 {
-	const struct image_option *options = find_options(NULL, format);
-	g_autoptr(GPtrArray) sorted = g_ptr_array_new();
+	const struct image_option *own = find_options(NULL, format);
+	g_autoptr(GPtrArray) sorted = NULL;
 
-	if (!options)
+	if (!own)
 		return false;
-	for (; options->name; options++)
-		g_ptr_array_add(sorted, (void *)options);
+	sorted = all_options(format);
 	qsort(sorted->pdata, sorted->len, sizeof(sorted->pdata[0]), compare_names);
-	printf("Supported %s options:\n", format);
+	if (filename)
+		printf("Supported options:\n");
+	else
+		printf("Supported %s options:\n", format);
 	for (guint i = 0; i < sorted->len; i++) {
 		const struct image_option *o = sorted->pdata[i];
 		g_autofree char *name = g_strdup_printf("%s=<%s>", o->name, o->type);
 
-		printf("  %-22s - %s\n", name, o->help);
+		if (filename || has_option(own, o->name))
+			printf("  %-22s - %s\n", name, o->help);
 	}
+	if (!filename)
+		printf("\nThe protocol level may support further options.\n"
+		       "Specify the target filename to include those options.\n");
 	return true;
 }

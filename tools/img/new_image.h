@@ -48,7 +48,10 @@ void new_image_print(const struct new_image *new);
 /* Whether one of the lists of -o (NULL: none) asks for help. */
 bool new_image_asks_help(char *const *option_lists);
 
-/* Prints the options of a format; false, after an error message, if it is unknown. */
-bool new_image_print_options(const char *format);
+/*
+ * Prints the options of a format, and those of its file if that has a name (otherwise NULL). False,
+ * after an error message, if the format is unknown.
+ */
+bool new_image_print_options(const char *format, const char *filename);
 
 #endif
