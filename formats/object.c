@@ -12,12 +12,15 @@
 #include "node_options.h"
 #include "option_list.h"
 #include "secret.h"
+#include "tls_creds.h"
 
-/* Beside "qom-type" and "id"; all are strings. */
+/* Beside "qom-type" and "id". */
 struct property {
 	const char *name; /* NULL ends a table */
 	const char *type; /* for people */
 	const char *const *choices;
+	bool is_bool; /* on or off */
+	bool refused; /* QEMU has it */
 };
 
 struct object_type {
@@ -53,10 +56,63 @@ static int create_secret(const char *id, const struct node_options *options, GEr
 	return secret_add(id, &source, err);
 }
 
+/* ---- TLS credentials ---- */
+
+#define TLS_PROPERTIES                                                                             \
+	{ .name = "dir", .type = "string" },                                                       \
+		{ .name = "endpoint",                                                              \
+		  .type = "QCryptoTLSCredsEndpoint",                                               \
+		  .choices = tls_endpoints },                                                      \
+		{ .name = "priority", .type = "string", .refused = true },                         \
+	{                                                                                          \
+		.name = "verify-peer", .type = "bool", .is_bool = true                             \
+	}
+
+static const char *const tls_endpoints[] = { "client", "server", NULL };
+
+static const struct property tls_x509_properties[] = {
+	TLS_PROPERTIES,
+	{ .name = "passwordid", .type = "string", .refused = true },
+	{ .name = "sanity-check", .type = "bool", .is_bool = true },
+	{},
+};
+
+static const struct property tls_psk_properties[] = {
+	TLS_PROPERTIES,
+	{ .name = "username", .type = "string" },
+	{},
+};
+
+static int create_tls(const char *id, const struct node_options *options, bool is_psk, GError **err)
+{
+	const struct tls_creds creds = {
+		.dir = (char *)node_options_text(options, "dir"),
+		.is_psk = is_psk,
+		.is_server =
+			g_strcmp0(node_options_text(options, "endpoint"), tls_endpoints[1]) == 0,
+		.any_peer = !node_options_bool(options, "verify-peer", true),
+		.username = (char *)(node_options_text(options, "username") ?: "qemu"),
+	};
+
+	return tls_creds_add(id, &creds, err);
+}
+
+static int create_tls_x509(const char *id, const struct node_options *options, GError **err)
+{
+	return create_tls(id, options, false, err);
+}
+
+static int create_tls_psk(const char *id, const struct node_options *options, GError **err)
+{
+	return create_tls(id, options, true, err);
+}
+
 /* ---- types ---- */
 
 static const struct object_type types[] = {
 	{ "secret", secret_properties, secret_exists, create_secret },
+	{ "tls-creds-psk", tls_psk_properties, tls_creds_exist, create_tls_psk },
+	{ "tls-creds-x509", tls_x509_properties, tls_creds_exist, create_tls_x509 },
 };
 
 static const struct object_type *find_type(const char *name)
@@ -189,16 +245,32 @@ static int check_given(const struct node_options *options, const char *name, GEr
 	return error_refuse(err, -EINVAL, "Parameter '%s' is missing", name);
 }
 
+static int check_bool(const char *name, const struct node_options *options, GError **err)
+{
+	const struct node_value *value = node_options_find(options, name);
+	const char *text = node_options_text(options, name);
+
+	if (!value || value->type == NODE_VALUE_BOOL ||
+	    (text && (strcmp(text, "on") == 0 || strcmp(text, "off") == 0)))
+		return 0;
+	return error_refuse(err, -EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
+}
+
 /* Whether what was given of a property is possible. */
 static int check_property(const struct property *property, const struct node_options *options,
 			  GError **err)
 {
 	const char *text = node_options_text(options, property->name);
 
+	if (property->is_bool)
+		return check_bool(property->name, options, err);
 	if (check_string(options, property->name) ||
 	    node_options_has_child(options, property->name))
 		return error_refuse(err, -EINVAL,
 				    "Invalid parameter type for '%s', expected: string",
+				    property->name);
+	if (text && property->refused)
+		return error_refuse(err, -ENOTSUP, "Parameter '%s' is not supported",
 				    property->name);
 	if (text && property->choices && !g_strv_contains(property->choices, text))
 		return error_refuse(err, -EINVAL, "Parameter '%s' does not accept value '%s'",
@@ -218,14 +290,22 @@ static int check_unexpected(const struct object_type *type, const struct node_op
 	return 0;
 }
 
-static int check_id(const struct object_type *type, const char *id, GError **err)
+static bool is_taken(const char *id)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(types); i++)
+		if (types[i].exists(id))
+			return true;
+	return false;
+}
+
+static int check_id(const char *id, GError **err)
 {
 	if (!node_name_is_identifier(id))
 		return error_refuse(err, -EINVAL,
 				    "Parameter 'id' expects an identifier\n"
 				    "Identifiers consist of letters, digits, '-', '.', '_', "
 				    "starting with a letter.");
-	if (type->exists(id))
+	if (is_taken(id))
 		return error_refuse(
 			err, -EEXIST,
 			"attempt to add duplicate property '%s' to object (type 'container')", id);
@@ -249,7 +329,7 @@ static int create(const struct node_options *options, GError **err)
 	for (const struct property *p = type->properties; !ret && p->name; p++)
 		ret = check_property(p, options, err);
 	id = node_options_text(options, "id");
-	return ret ?: check_unexpected(type, options, err) ?: check_id(type, id, err) ?:
+	return ret ?: check_unexpected(type, options, err) ?: check_id(id, err) ?:
 	       type->create(id, options, err);
 }
 

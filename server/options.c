@@ -10,6 +10,7 @@
 #include "driver.h"
 #include "enum_names.h"
 #include "identity.h"
+#include "object.h"
 #include "options_export.h"
 #include "report.h"
 #include "temporary.h"
@@ -137,6 +138,16 @@ static gboolean parse_driver(const char *name, const char *value, void *data, GE
 	return bad_value(name, value, "auto, ubd, ublk or nbd", err);
 }
 
+static gboolean parse_object(const char *name, const char *value, void *data, GError **err)
+{
+	g_autoptr(GError) why = NULL;
+
+	if (object_create(value, &why) == 0)
+		return TRUE;
+	g_set_error(err, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--object: %s", why->message);
+	return FALSE;
+}
+
 static gboolean parse_backing(const char *name, const char *value, void *data, GError **err)
 {
 	return image_names_parse(value, &options.policy.backing, err);
@@ -191,6 +202,8 @@ static const GOptionEntry option_entries[] = {
 	  "Folder for the temporary overlay (default: " IMAGE_TEMPORARY_DIR ")", "FOLDER" },
 	{ "keep-as", 0, 0, G_OPTION_ARG_FILENAME, &options.keep_as,
 	  "Keep the temporary overlay as this file when the server ends", "FILE" },
+	{ "object", 0, 0, G_OPTION_ARG_CALLBACK, parse_object,
+	  "Define an object, such as tls-creds-x509,id=ID,dir=FOLDER", "OBJECT" },
 	{ "allow-backing", 0, 0, G_OPTION_ARG_CALLBACK, parse_backing,
 	  "Which backing files images may name: any (default), none, or those in",
 	  "FOLDER[:FOLDER...]" },

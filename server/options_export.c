@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "nbd_protocol.h"
+#include "tls_creds.h"
 #include "values.h"
 
 #define DEFAULT_HANDSHAKE_LIMIT 10
@@ -18,7 +19,7 @@ static struct {
 	gboolean allocation_depth, once;
 	int shared, handshake_limit;
 	char *memory;
-	char *certificates, *psk, *verify_peer;
+	char *certificates, *psk, *verify_peer, *creds;
 } given = {
 	.shared = EXPORT_DEFAULT_CLIENTS,
 	.handshake_limit = DEFAULT_HANDSHAKE_LIMIT,
@@ -51,6 +52,8 @@ const GOptionEntry export_option_entries[] = {
 	  "Require TLS, with the certificates in this folder", "FOLDER" },
 	{ "tls-psk", 0, 0, G_OPTION_ARG_FILENAME, &given.psk,
 	  "Require TLS, with the pre-shared keys in this file", "FILE" },
+	{ "tls-creds", 0, 0, G_OPTION_ARG_STRING, &given.creds,
+	  "Require TLS, with these credentials of an --object", "ID" },
 	{ "tls-verify-peer", 0, 0, G_OPTION_ARG_STRING, &given.verify_peer,
 	  "Whether clients need a certificate: on (default) or off", "on|off" },
 	{},
@@ -77,6 +80,7 @@ static const char *first_option(void)
 		{ "--handshake-limit", given.handshake_limit != DEFAULT_HANDSHAKE_LIMIT },
 		{ "--tls-certificates", given.certificates },
 		{ "--tls-psk", given.psk },
+		{ "--tls-creds", given.creds },
 		{ "--tls-verify-peer", given.verify_peer },
 	};
 
@@ -106,19 +110,41 @@ static int check_bitmaps(GError **err)
 	return 0;
 }
 
-static int check_tls(bool *ret_verify_peer, GError **err)
+/* What an object says takes the place of the other options. */
+static int take_creds(struct tls_config *tls, GError **err)
 {
-	*ret_verify_peer = true;
+	const struct tls_creds *creds;
+
+	if (given.certificates || given.psk || given.verify_peer)
+		return error_refuse(err, -EINVAL,
+				    "--tls-creds excludes --tls-certificates, --tls-psk and "
+				    "--tls-verify-peer");
+	creds = tls_creds_get(given.creds, true, err);
+	if (!creds)
+		return -EINVAL;
+	*tls = (struct tls_config){ .certificates = creds->is_psk ? NULL : creds->dir,
+				    .psk = creds->is_psk ? creds->dir : NULL,
+				    .any_peer = creds->any_peer };
+	return 0;
+}
+
+static int take_tls(struct tls_config *tls, GError **err)
+{
+	bool verify_peer = true;
+
+	if (given.creds)
+		return take_creds(tls, err);
 	if (given.certificates && given.psk)
 		return error_refuse(err, -EINVAL,
 				    "--tls-certificates and --tls-psk are mutually exclusive");
-	if (!given.verify_peer)
-		return 0;
-	if (!given.certificates)
+	if (given.verify_peer && !given.certificates)
 		return error_refuse(err, -EINVAL, "--tls-verify-peer: needs --tls-certificates");
-	if (!bool_parse(given.verify_peer, ret_verify_peer))
+	if (given.verify_peer && !bool_parse(given.verify_peer, &verify_peer))
 		return error_refuse(err, -EINVAL, "--tls-verify-peer: \"%s\" is not on or off",
 				    given.verify_peer);
+	*tls = (struct tls_config){ .certificates = given.certificates,
+				    .psk = given.psk,
+				    .any_peer = !verify_peer };
 	return 0;
 }
 
@@ -146,8 +172,6 @@ static int check_memory(uint64_t *ret_bytes, GError **err)
 
 bool export_options_take(struct export_options *ret_options, GError **err)
 {
-	bool verify_peer;
-
 	if (!given.address && first_option()) {
 		error_refuse(err, -EINVAL, "%s: needs --export", first_option());
 		return false;
@@ -157,7 +181,7 @@ bool export_options_take(struct export_options *ret_options, GError **err)
 	if (check_text("--export-name", given.name, err) ||
 	    check_text("--description", given.description, err) || check_bitmaps(err) ||
 	    check_numbers(err) || check_memory(&ret_options->memory, err) ||
-	    check_tls(&verify_peer, err) ||
+	    take_tls(&ret_options->tls, err) ||
 	    !export_address_parse(given.address, &ret_options->address, err))
 		return false;
 	ret_options->name = given.name ?: "";
@@ -167,8 +191,5 @@ bool export_options_take(struct export_options *ret_options, GError **err)
 	ret_options->once = given.once;
 	ret_options->max_clients = given.shared;
 	ret_options->handshake_s = given.handshake_limit;
-	ret_options->tls = (struct tls_config){ .certificates = given.certificates,
-						.psk = given.psk,
-						.any_peer = !verify_peer };
 	return true;
 }

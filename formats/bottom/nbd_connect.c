@@ -57,6 +57,7 @@ static int set_up_tls(struct nbd_handle *h, const struct nbd_place *place)
 	if (!place->tls)
 		return 0;
 	if (nbd_set_tls(h, LIBNBD_TLS_REQUIRE) < 0 ||
+	    nbd_set_tls_verify_peer(h, !place->any_peer) < 0 ||
 	    (place->certificates && nbd_set_tls_certificates(h, place->certificates) < 0) ||
 	    (place->psk_file && nbd_set_tls_psk_file(h, place->psk_file) < 0) ||
 	    (place->username && nbd_set_tls_username(h, place->username) < 0))

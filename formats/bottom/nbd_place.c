@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "tls_creds.h"
 
 #define DEFAULT_PORT	"10809"
 /* A string of the protocol is not longer. */
@@ -82,7 +83,7 @@ const struct node_option nbd_options[] = {
 		.name = "tls-creds",
 		.type = NODE_OPTION_STRING,
 		.help = "The object with credentials",
-		.refusal = "there are no objects; give tls-certificates or tls-psk-file",
+		.in_name = NODE_OPTION_IN_NAME,
 	},
 	{
 		.name = "tls-hostname",
@@ -152,8 +153,31 @@ static int check_tls(const struct nbd_place *place, GError **err)
 	return 0;
 }
 
+/* What an object says takes the place of the other options. */
+static int take_creds(struct nbd_place *place, const char *id, GError **err)
+{
+	const struct tls_creds *creds;
+
+	if (place->certificates || place->psk_file || place->username)
+		return error_refuse(err, -EINVAL,
+				    "tls-creds excludes tls-certificates, tls-psk-file and "
+				    "tls-username");
+	creds = tls_creds_get(id, false, err);
+	if (!creds)
+		return -EINVAL;
+	if (creds->is_psk) {
+		place->psk_file = g_build_filename(creds->dir, TLS_CREDS_PSK_FILE, NULL);
+		place->username = g_strdup(creds->username);
+	} else {
+		place->certificates = g_strdup(creds->dir);
+		place->any_peer = creds->any_peer;
+	}
+	return 0;
+}
+
 int nbd_place_init(struct nbd_place *place, const struct node_options *options, GError **err)
 {
+	const char *creds = node_options_text(options, "tls-creds");
 	int ret;
 
 	*place = (struct nbd_place){
@@ -165,9 +189,10 @@ int nbd_place_init(struct nbd_place *place, const struct node_options *options, 
 		.psk_file = take_text(options, "tls-psk-file"),
 		.username = take_text(options, "tls-username"),
 	};
+	ret = creds ? take_creds(place, creds, err) : 0;
 	place->tls = node_options_bool(options, "tls",
 				       place->certificates || place->psk_file || place->username);
-	ret = check_server(place, node_options_text(options, "server.type"), err)
+	ret = ret ?: check_server(place, node_options_text(options, "server.type"), err)
 		      ?: check_tls(place, err);
 	if (!ret && place->host && !place->port)
 		place->port = g_strdup(DEFAULT_PORT);

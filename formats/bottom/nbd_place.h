@@ -21,6 +21,7 @@ struct nbd_place {
 	char *certificates; /* folder with X.509 certificates; NULL: those of the system */
 	char *psk_file;	    /* pre-shared keys instead */
 	char *username;	    /* whose key */
+	bool any_peer;	    /* whatever the server's certificate says */
 };
 
 /* Parses options that were checked against their table. nbd_place_clear() it, even on failure. */
