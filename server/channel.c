@@ -10,17 +10,17 @@
 /* What is sent at a time, so that it is seen whether the peer takes it. */
 #define SEND_BYTES (1u << 20)
 
-static ssize_t count(struct channel *channel, ssize_t moved)
+static ssize_t count(uint64_t *counter, ssize_t moved)
 {
-	channel->moved += MAX(moved, 0);
+	*counter += MAX(moved, 0);
 	return moved;
 }
 
 ssize_t channel_co_recv(struct channel *channel, void *buf, size_t bytes, struct aio_limit *limit)
 {
 	if (channel->tls)
-		return count(channel, tls_co_recv(channel->tls, buf, bytes, limit));
-	return count(channel, co_recv(channel->fd, buf, bytes, limit));
+		return count(&channel->received, tls_co_recv(channel->tls, buf, bytes, limit));
+	return count(&channel->received, co_recv(channel->fd, buf, bytes, limit));
 }
 
 ssize_t channel_co_recv2(struct channel *channel, const struct iovec iov[2],
@@ -29,9 +29,9 @@ ssize_t channel_co_recv2(struct channel *channel, const struct iovec iov[2],
 	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = 2 };
 
 	if (channel->tls)
-		return count(channel,
+		return count(&channel->received,
 			     tls_co_recv(channel->tls, iov->iov_base, iov->iov_len, limit));
-	return count(channel, co_recvmsg(channel->fd, &msg, 0, limit));
+	return count(&channel->received, co_recvmsg(channel->fd, &msg, 0, limit));
 }
 
 int channel_co_recv_all(struct channel *channel, void *buf, size_t bytes, struct aio_limit *limit)
@@ -70,7 +70,7 @@ static ssize_t co_send_some(struct channel *channel, const struct iovec *iov, un
 	};
 
 	/* MSG_WAITALL: the kernel itself goes on after a part. */
-	return count(channel, co_sendmsg(channel->fd, &msg, MSG_WAITALL, limit));
+	return count(&channel->sent, co_sendmsg(channel->fd, &msg, MSG_WAITALL, limit));
 }
 
 static int co_send_plain(struct channel *channel, struct iovec *iov, unsigned niov,
@@ -95,6 +95,6 @@ int channel_co_send_all(struct channel *channel, struct iovec *iov, unsigned nio
 			struct aio_limit *limit)
 {
 	if (channel->tls)
-		return tls_co_send_all(channel->tls, iov, niov, &channel->moved, limit);
+		return tls_co_send_all(channel->tls, iov, niov, &channel->sent, limit);
 	return co_send_plain(channel, iov, niov, limit);
 }

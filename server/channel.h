@@ -17,7 +17,7 @@ struct tls_session;
 struct channel {
 	int fd;
 	struct tls_session *tls; /* NULL: plain text */
-	uint64_t moved;		 /* grows as long as the peer takes or sends anything */
+	uint64_t sent, received; /* bytes so far, of a long send also some of it */
 };
 
 /* Receives up to @bytes. The number; 0: the peer has closed; -errno, and as for co_recv(). */

@@ -8,7 +8,7 @@
  * 2. What is taken from the budget is kept while requests are in flight, so that pages need not be
  *    cleared again, but not if somebody waits for it.
  * 3. A client that holds memory others wait for must take its answers, and send what it has begun.
- *    If nothing moves for STALL_NS, it is dropped.
+ *    If it hardly does so for STALL_NS, it is dropped.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -20,6 +20,7 @@
 #define PAGE		  4096u
 #define OWN_BYTES	  NBD_OWN_BYTES
 #define STALL_NS	  UINT64_C(30000000000)
+#define STALL_BYTES	  (64u << 10)
 /* The memory of larger requests is given back; for these that would cost more than the request. */
 #define KEPT_BUFFER_BYTES (4u << 20)
 
@@ -55,19 +56,26 @@ static void trim(struct nbd_client *client)
 	memory_budget_give_back(client->settings->memory, surplus);
 }
 
+/* The numbers are those of STALL_NS before. */
+static bool is_stalled(const struct nbd_client *client, uint64_t sent, uint64_t received)
+{
+	return (client->sending && client->channel.sent - sent < STALL_BYTES) ||
+	       (client->receiving_data && client->channel.received - received < STALL_BYTES);
+}
+
 /* Rule 3. */
 static void watch_stall_co(void *arg)
 {
 	struct nbd_client *client = arg;
-	uint64_t before;
+	uint64_t sent, received;
 
 	do {
-		before = client->channel.moved;
+		sent = client->channel.sent;
+		received = client->channel.received;
 		client->stalling.end_ns = aio_ns_from_now(client->settings->stall_ns ?: STALL_NS);
 		if (co_wait_limit(&client->stalling) != -ETIME)
 			return;
-	} while (!client->granted || !(client->sending || client->receiving_data) ||
-		 client->channel.moved != before ||
+	} while (!client->granted || !is_stalled(client, sent, received) ||
 		 !memory_budget_is_wanted(client->settings->memory));
 	shutdown(client->channel.fd, SHUT_RDWR);
 }

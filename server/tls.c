@@ -280,8 +280,8 @@ static int co_send_records(struct tls_session *tls, size_t bytes, struct aio_lim
 }
 
 /* In as few records as possible: a reply's header does not get its own. */
-int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned niov,
-		    uint64_t *moved, struct aio_limit *limit)
+int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned niov, uint64_t *sent,
+		    struct aio_limit *limit)
 {
 	size_t fill = 0;
 	int res = 0;
@@ -300,7 +300,7 @@ int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned n
 			if (fill < RECORD_BYTES)
 				continue;
 			res = co_send_records(tls, fill, limit);
-			*moved += fill;
+			*sent += fill;
 			fill = 0;
 		}
 	}

@@ -42,9 +42,9 @@ int tls_co_begin(struct tls_keys *keys, struct channel *channel, struct aio_limi
 /* Tells the peer, if that does not wait, and frees the session. NULL is fine. */
 void tls_end(struct tls_session *tls);
 
-/* For channel.c: as its functions. *moved grows with each record that was sent. */
+/* For channel.c: as its functions. *sent grows with each record that was sent. */
 ssize_t tls_co_recv(struct tls_session *tls, void *buf, size_t bytes, struct aio_limit *limit);
-int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned niov,
-		    uint64_t *moved, struct aio_limit *limit);
+int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned niov, uint64_t *sent,
+		    struct aio_limit *limit);
 
 #endif

@@ -244,7 +244,7 @@ static void co_serve_socket(struct nbd_conn *conn, short events) REQUIRES(conn->
 	unsigned direction;
 
 	thread_unlock(&conn->lock);
-	found = co_poll(fd, events, &limit);
+	found = co_poll(fd, events, limit.end_ns == AIO_NEVER ? NULL : &limit);
 	if (found < 0 && found != -ETIME)
 		co_reschedule();
 	thread_lock(&conn->lock);
