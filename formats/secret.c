@@ -88,7 +88,7 @@ static GBytes *decode_base64(GBytes *coded, GError **err)
 {
 	gsize len = g_bytes_get_size(coded), decoded_len;
 	char *text = g_malloc0(len + 1);
-	g_autoptr(GBytes) wiped = take_text(text, len);
+	G_GNUC_UNUSED g_autoptr(GBytes) wiped = take_text(text, len);
 	guchar *decoded;
 
 	if (len)
