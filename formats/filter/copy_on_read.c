@@ -8,19 +8,13 @@
  */
 #include <errno.h>
 
-#include "image_ops.h"
+#include "pass.h"
 
 static int filter_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
 {
 	if (image_is_read_only(img))
 		return error_refuse(err, -EACCES, "Can't use copy-on-read on read-only device");
-	img->size = image_size(img->file);
-	img->limits = *image_limits(img->file);
-	return 0;
-}
-
-static int filter_co_close(struct image *img)
-{
+	filter_take_limits(img);
 	return 0;
 }
 
@@ -28,65 +22,6 @@ static int filter_co_preadv(struct image *img, uint64_t off, uint64_t bytes, str
 {
 	image_co_try_copy_up(img->file, off, bytes);
 	return image_co_preadv(img->file, off, bytes, mem);
-}
-
-static int filter_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
-			     unsigned flags)
-{
-	return image_co_pwritev(img->file, off, bytes, mem, flags);
-}
-
-static int filter_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes,
-				       struct iobuf mem)
-{
-	return image_co_pwrite_compressed(img->file, off, bytes, mem);
-}
-
-static int filter_co_flush(struct image *img)
-{
-	return image_co_flush(img->file);
-}
-
-static int filter_co_write_back(struct image *img)
-{
-	return image_co_write_back(img->file);
-}
-
-static int filter_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
-{
-	return image_co_pdiscard(img->file, off, bytes);
-}
-
-static int filter_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
-{
-	return image_co_pwrite_zeroes(img->file, off, bytes, flags);
-}
-
-/* What lies below the image is below this node. */
-static int filter_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
-				  struct image_extent *ret_extent)
-{
-	int ret = image_co_block_status_chain(img->file, off, bytes, ret_extent);
-
-	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED;
-	return ret;
-}
-
-static int filter_co_refresh_size(struct image *img)
-{
-	int ret = image_co_refresh_size(img->file);
-
-	img->size = image_size(img->file);
-	return ret;
-}
-
-static int filter_co_resize(struct image *img, uint64_t size, enum image_preallocation mode,
-			    GError **err)
-{
-	int ret = image_co_resize(img->file, size, mode, err);
-
-	img->size = image_size(img->file);
-	return ret;
 }
 
 static const struct node_option options[] = {
@@ -103,19 +38,19 @@ const struct format_ops image_copy_on_read_filter = {
 	.io = {
 		.name = "copy-on-read",
 		.handles_fua = true,
-		.co_close = filter_co_close,
+		.co_close = filter_co_pass_close,
 		.co_preadv = filter_co_preadv,
-		.co_pwritev = filter_co_pwritev,
-		.co_pwrite_compressed = filter_co_pwrite_compressed,
-		.co_flush = filter_co_flush,
-		.co_write_back = filter_co_write_back,
-		.co_pdiscard = filter_co_pdiscard,
-		.co_pwrite_zeroes = filter_co_pwrite_zeroes,
-		.co_block_status = filter_co_block_status,
-		.co_refresh_size = filter_co_refresh_size,
+		.co_pwritev = filter_co_pass_pwritev,
+		.co_pwrite_compressed = filter_co_pass_pwrite_compressed,
+		.co_flush = filter_co_pass_flush,
+		.co_write_back = filter_co_pass_write_back,
+		.co_pdiscard = filter_co_pass_pdiscard,
+		.co_pwrite_zeroes = filter_co_pass_pwrite_zeroes,
+		.co_block_status = filter_co_pass_block_status,
+		.co_refresh_size = filter_co_pass_refresh_size,
 	},
 	.no_backing = true,
 	.options = options,
 	.co_open = filter_co_open,
-	.co_resize = filter_co_resize,
+	.co_resize = filter_co_pass_resize,
 };

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What filters have in common; see pass.h. */
+#include "pass.h"
+
+void filter_take_limits(struct image *img)
+{
+	img->size = image_size(img->file);
+	img->limits = *image_limits(img->file);
+}
+
+int filter_co_pass_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	return image_co_preadv(img->file, off, bytes, mem);
+}
+
+int filter_co_pass_close(struct image *img)
+{
+	return 0;
+}
+
+int filter_co_pass_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			   unsigned flags)
+{
+	return image_co_pwritev(img->file, off, bytes, mem, flags);
+}
+
+int filter_co_pass_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes,
+				     struct iobuf mem)
+{
+	return image_co_pwrite_compressed(img->file, off, bytes, mem);
+}
+
+int filter_co_pass_flush(struct image *img)
+{
+	return image_co_flush(img->file);
+}
+
+int filter_co_pass_write_back(struct image *img)
+{
+	return image_co_write_back(img->file);
+}
+
+int filter_co_pass_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	return image_co_pdiscard(img->file, off, bytes);
+}
+
+int filter_co_pass_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	return image_co_pwrite_zeroes(img->file, off, bytes, flags);
+}
+
+/* What lies below the image is below this node. */
+int filter_co_pass_block_status(struct image *img, uint64_t off, uint64_t bytes,
+				struct image_extent *ret_extent)
+{
+	int ret = image_co_block_status_chain(img->file, off, bytes, ret_extent);
+
+	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED;
+	return ret;
+}
+
+int filter_co_pass_refresh_size(struct image *img)
+{
+	int ret = image_co_refresh_size(img->file);
+
+	img->size = image_size(img->file);
+	return ret;
+}
+
+int filter_co_pass_resize(struct image *img, uint64_t size, enum image_preallocation mode,
+			  GError **err)
+{
+	int ret = image_co_resize(img->file, size, mode, err);
+
+	img->size = image_size(img->file);
+	return ret;
+}
