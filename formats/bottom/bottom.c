@@ -29,12 +29,18 @@ static const struct bottom {
 	const char *driver;
 	const struct bottom_ops *ops;
 } bottoms[] = {
-	{ "file:", "file", &image_file_bottom },    { NULL, "host_device", &image_file_bottom },
-	{ "null:", "null-co", &image_null_bottom }, { "null-co:", "null-co", &image_null_bottom },
+	{ "file:", "file", &image_file_bottom },
+	{ NULL, "host_device", &image_file_bottom },
+	{ "null:", "null-co", &image_null_bottom },
+	{ "null-co:", "null-co", &image_null_bottom },
+	{ "null-aio:", "null-aio", &image_null_bottom },
 #ifdef HAVE_LIBNBD
-	{ "nbd:", "nbd", &image_nbd_bottom },	    { "nbd+tcp:", "nbd", &image_nbd_bottom },
-	{ "nbd+unix:", "nbd", &image_nbd_bottom },  { "nbds:", "nbd", &image_nbd_bottom },
-	{ "nbds+tcp:", "nbd", &image_nbd_bottom },  { "nbds+unix:", "nbd", &image_nbd_bottom },
+	{ "nbd:", "nbd", &image_nbd_bottom },
+	{ "nbd+tcp:", "nbd", &image_nbd_bottom },
+	{ "nbd+unix:", "nbd", &image_nbd_bottom },
+	{ "nbds:", "nbd", &image_nbd_bottom },
+	{ "nbds+tcp:", "nbd", &image_nbd_bottom },
+	{ "nbds+unix:", "nbd", &image_nbd_bottom },
 #endif
 };
 

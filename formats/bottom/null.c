@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The bottom node `null`, for measuring the cost of everything above it: it reads as zeroes and
- * forgets what is written. Its file name is "null:SIZE", as in null:10G; or it has none, and its
- * size is an option.
+ * forgets what is written, at once or after a latency. Its file name is "null:SIZE", as in
+ * null:10G; or it has none, and its size is an option.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,45 +16,62 @@ static int null_co_open(struct image *img, const struct image_open_opts *opts, G
 {
 	const char *filename = node_options_text(opts->node, "filename");
 	uint64_t size = node_options_number(opts->node, "size", DEFAULT_SIZE);
+	uint64_t latency = node_options_number(opts->node, "latency-ns", 0);
 
+	if (latency > INT64_MAX)
+		return error_refuse(err, -EINVAL, "latency-ns is invalid");
 	if (filename && strcmp(filename, "null-co://") != 0 &&
+	    strcmp(filename, "null-aio://") != 0 &&
 	    (!g_str_has_prefix(filename, "null:") || size_parse(filename + strlen("null:"), &size)))
 		return error_refuse(err, -EINVAL,
 				    "Could not open '%s': expected null:SIZE, as in null:10G",
 				    filename);
 	img->size = size;
+	img->opaque = g_memdup2(&latency, sizeof(latency));
 	return 0;
 }
 
 static int null_co_close(struct image *img)
 {
+	g_free(img->opaque);
+	return 0;
+}
+
+/* Takes as long as a request shall take. */
+static int co_take_time(const struct image *img)
+{
+	const uint64_t *latency_ns = img->opaque;
+
+	if (*latency_ns)
+		co_sleep_ns(*latency_ns);
 	return 0;
 }
 
 static int null_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
+	co_take_time(img);
 	return iobuf_zero(mem, bytes);
 }
 
 static int null_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			   unsigned flags)
 {
-	return 0;
+	return co_take_time(img);
 }
 
 static int null_co_flush(struct image *img)
 {
-	return 0;
+	return co_take_time(img);
 }
 
 static int null_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 {
-	return 0;
+	return co_take_time(img);
 }
 
 static int null_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
-	return 0;
+	return co_take_time(img);
 }
 
 static int null_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
@@ -106,7 +123,6 @@ static const struct node_option options[] = {
 		.type = NODE_OPTION_NUMBER,
 		.default_value = "0",
 		.help = "How long a request takes",
-		.refusal = "requests complete at once",
 	},
 	{},
 };

@@ -131,6 +131,7 @@ int main(int argc, char **argv)
 		{ "version", 'V', 0, G_OPTION_ARG_NONE, &version, "Print the version and exit",
 		  NULL },
 		TOOL_OPEN_OPTIONS(&image_opts),
+		TOOL_TRACE_OPTION,
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "[FILENAME]" },
