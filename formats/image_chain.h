@@ -11,10 +11,12 @@
 #include "image.h"
 
 struct image_chain_opts {
-	unsigned write_flags;	   /* IMAGE_REQ_FUA or none */
-	uint64_t bytes_per_second; /* 0: no limit */
-	bool compress;		   /* for image_co_copy_differences() */
-	/* Called when so many bytes of the disk are done; may be NULL. */
+	unsigned write_flags;	       /* IMAGE_REQ_FUA or none */
+	uint64_t bytes_per_second;     /* 0: no limit */
+	bool compress;		       /* for image_co_copy_differences() */
+	struct aio_loop *const *loops; /* that share the work; NULL: the running one does it */
+	unsigned nr_loops;
+	/* Called when so many bytes of the disk are done, one call at a time; may be NULL. */
 	void (*progress)(void *arg, uint64_t bytes);
 	void *progress_arg;
 };

@@ -69,6 +69,8 @@ static int co_copy(struct commit *commit, const struct image_chain_opts *opts, G
 		.max_bytes = MAX(PIECE_BYTES, image_limits(commit->base)->cluster_size),
 		.buffers = 1,
 		.bytes_per_second = opts->bytes_per_second,
+		.loops = opts->loops,
+		.nr_loops = opts->nr_loops,
 		.arg = commit,
 		.co_look = co_look,
 		.co_handle = co_handle,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A walk over a disk, piece by piece; see pieces.h. Workers take the pieces from a cursor.
+ * A walk over a disk, piece by piece; see pieces.h. Workers, on one loop or several, take the
+ * pieces from a cursor.
  */
 #include "pieces.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "aio.h"
 #include "align.h"
@@ -19,25 +21,25 @@
 
 struct state {
 	const struct piece_walk *walk;
-	GError **err;
-	int error; /* the first one */
-	unsigned workers;
+	_Atomic unsigned workers;
 	struct coroutine *waiter;
 
 	struct co_mutex cursor_lock;
+	GError **err; /* cursor_lock */
+	int error;    /* cursor_lock: the first one */
 	uint64_t cursor;
 	struct piece extent; /* what is known from the cursor on; the cursor is its start */
 	uint64_t next_ns;    /* with a rate limit: when the next piece may begin */
 };
 
-static void report(const struct state *state, uint64_t bytes)
+static void report(const struct state *state, uint64_t bytes) REQUIRES(state->cursor_lock)
 {
 	if (state->walk->progress)
 		state->walk->progress(state->walk->progress_arg, bytes);
 }
 
 /* Takes over @reason. */
-static void fail(struct state *state, int ret, GError *reason)
+static void fail(struct state *state, int ret, GError *reason) REQUIRES(state->cursor_lock)
 {
 	if (state->error) {
 		g_clear_error(&reason);
@@ -115,8 +117,9 @@ static bool co_next_piece(struct state *state, struct piece *ret_piece)
 		advance(state, ret_piece->bytes);
 		co_keep_rate(state, ret_piece->bytes);
 	}
+	found = found && !state->error;
 	co_mutex_unlock(&state->cursor_lock);
-	return found && !state->error;
+	return found;
 }
 
 /* ---- workers ---- */
@@ -126,10 +129,19 @@ static void co_handle(struct state *state, const struct piece *piece, void *cons
 	GError *reason = NULL;
 	int ret = state->walk->co_handle(state->walk->arg, piece, buffers, &reason);
 
+	co_mutex_lock(&state->cursor_lock);
 	if (ret)
 		fail(state, ret, reason);
 	else
 		report(state, piece->bytes);
+	co_mutex_unlock(&state->cursor_lock);
+}
+
+static void co_fail_without_memory(struct state *state)
+{
+	co_mutex_lock(&state->cursor_lock);
+	fail(state, -ENOMEM, g_error_new(UBD_ERROR, ENOMEM, "no memory for buffers"));
+	co_mutex_unlock(&state->cursor_lock);
 }
 
 static void worker_co(void *arg)
@@ -144,13 +156,23 @@ static void worker_co(void *arg)
 		ready = buffers[i];
 	}
 	if (!ready)
-		fail(state, -ENOMEM, g_error_new(UBD_ERROR, ENOMEM, "no memory for buffers"));
+		co_fail_without_memory(state);
 	while (ready && co_next_piece(state, &piece))
 		co_handle(state, &piece, buffers);
 	for (unsigned i = 0; i < MAX_BUFFERS; i++)
 		iobuf_free(buffers[i]);
-	if (--state->workers == 0)
+	if (atomic_fetch_sub(&state->workers, 1) == 1)
 		co_wake(state->waiter);
+}
+
+static void start_worker(struct state *state, unsigned number)
+{
+	const struct piece_walk *walk = state->walk;
+
+	if (walk->nr_loops)
+		co_start_on(walk->loops[number % walk->nr_loops], worker_co, state);
+	else
+		co_start(worker_co, state);
 }
 
 int pieces_co_walk(const struct piece_walk *walk, GError **err)
@@ -165,7 +187,7 @@ int pieces_co_walk(const struct piece_walk *walk, GError **err)
 	g_assert(walk->buffers <= MAX_BUFFERS);
 	co_mutex_init(&state.cursor_lock);
 	for (unsigned i = 0; i < WORKERS; i++)
-		co_start(worker_co, &state);
+		start_worker(&state, i);
 	co_yield();
 	co_mutex_destroy(&state.cursor_lock);
 	return state.error;

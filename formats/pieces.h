@@ -22,11 +22,15 @@ struct piece {
 	unsigned flags; /* the caller's */
 };
 
+struct aio_loop;
+
 struct piece_walk {
 	uint64_t size;
 	uint64_t max_bytes; /* of PIECE_DATA, which ends on a multiple of it if it is longer */
 	unsigned buffers;   /* of max_bytes, for each piece in flight */
-	uint64_t bytes_per_second; /* 0: no limit */
+	uint64_t bytes_per_second;     /* 0: no limit */
+	struct aio_loop *const *loops; /* that share the work; NULL: the running one does it */
+	unsigned nr_loops;
 	void *arg;
 	/*
 	 * Says what is at piece->off: sets kind and flags, and lowers bytes, which is more than
@@ -35,7 +39,7 @@ struct piece_walk {
 	int (*co_look)(void *arg, struct piece *piece, GError **err);
 	/* Does what there is to do; not called for PIECE_SKIP. Several at a time. */
 	int (*co_handle)(void *arg, const struct piece *piece, void *const *buffers, GError **err);
-	/* Called when so many bytes are done; may be NULL. */
+	/* Called when so many bytes are done, one call at a time; may be NULL. */
 	void (*progress)(void *arg, uint64_t bytes);
 	void *progress_arg;
 };

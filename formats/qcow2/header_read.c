@@ -429,9 +429,8 @@ out:
 int qcow2_check_writable(struct qcow2 *q, GError **err)
 {
 	if (q->incompatible_features & QCOW2_INCOMPAT_CORRUPT)
-		return qcow2_refuse(
-			q, err, -EROFS,
-			"qcow2: Image is corrupt; cannot be opened read/write "
-			"(check -r all repairs it)");
+		return qcow2_refuse(q, err, -EROFS,
+				    "qcow2: Image is corrupt; cannot be opened read/write "
+				    "(check -r all repairs it)");
 	return 0;
 }

@@ -335,7 +335,8 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 
 	if (!ret)
 		return 0;
-	/* QEMU says it twice if the file cannot be opened, once of the image and once of the file. */
+	/* QEMU says it twice if the file cannot be opened, once of the image and once of the file.
+	 */
 	file_failed = g_strconcat(failed, g_strerror(err->code), NULL);
 	if (g_str_has_prefix(err->message, failed) && strcmp(err->message, file_failed) != 0)
 		*failed = '\0';

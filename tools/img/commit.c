@@ -10,6 +10,7 @@
 #include "cache_mode.h"
 #include "image_chain.h"
 #include "img.h"
+#include "loops.h"
 #include "progress.h"
 
 struct commit_job {
@@ -69,19 +70,28 @@ static void report(void *arg, uint64_t bytes)
 
 static int co_copy(const struct commit_job *job, struct image *top, struct image *base)
 {
+	struct aio_loop *on[2];
 	struct progress progress;
 	struct image_chain_opts opts = {
+		.loops = on,
 		.write_flags = cache_mode_write_flags(&job->mode),
 		.bytes_per_second = job->rate,
 		.progress = report,
 		.progress_arg = &progress,
 	};
+	struct loops *loops = loops_new(G_N_ELEMENTS(on));
 	g_autoptr(GError) err = NULL;
 	int ret;
 
+	if (!loops)
+		return -ENOMEM;
 	progress_start(&progress, job->show_progress, image_size(top));
+	opts.nr_loops = loops->nr;
+	for (unsigned i = 0; i < loops->nr; i++)
+		on[i] = loops_at(loops, i);
 	ret = image_co_commit(top, base, &opts, &err);
 	progress_end(&progress, ret != 0);
+	loops_free(loops);
 	if (ret)
 		tool_error("%s", err->message);
 	return ret;

@@ -10,6 +10,7 @@
 #include "cache_mode.h"
 #include "image_chain.h"
 #include "img.h"
+#include "loops.h"
 #include "progress.h"
 
 struct rebase_job {
@@ -79,19 +80,28 @@ static void report(void *arg, uint64_t bytes)
 
 static int co_copy(const struct rebase_job *job, struct image *img, struct image *backing)
 {
+	struct aio_loop *on[2];
 	struct progress progress;
 	struct image_chain_opts opts = {
+		.loops = on,
 		.write_flags = cache_mode_write_flags(&job->mode),
 		.compress = job->compress,
 		.progress = report,
 		.progress_arg = &progress,
 	};
+	struct loops *loops = loops_new(G_N_ELEMENTS(on));
 	g_autoptr(GError) err = NULL;
 	int ret;
 
+	if (!loops)
+		return -ENOMEM;
 	progress_start(&progress, job->show_progress, image_size(img));
+	opts.nr_loops = loops->nr;
+	for (unsigned i = 0; i < loops->nr; i++)
+		on[i] = loops_at(loops, i);
 	ret = image_co_copy_differences(img, backing, &opts, &err);
 	progress_end(&progress, ret != 0);
+	loops_free(loops);
 	if (ret)
 		tool_error("%s", err->message);
 	return ret;
