@@ -26,7 +26,8 @@ static int open_file(uint32_t id, GError **err)
 	struct stat st;
 	int fd;
 
-	if (mkdir(nbd_server_folder, 0755) < 0 && errno != EEXIST)
+	/* As run_folder_find() makes it: the sockets in it are for one user. */
+	if (mkdir(nbd_server_folder, 0700) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "%s", nbd_server_folder);
 	if (mkfifo(path, 0600) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "%s", path);
