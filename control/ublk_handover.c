@@ -15,8 +15,12 @@
 /* How long the driver may take to notice that a server has died. */
 #define DIED_WAIT_US (5 * G_USEC_PER_SEC)
 
-/* How long to wait until a server that does not hold its requests has answered some. */
+/*
+ * How long to wait until a server that does not hold its requests has answered some. On 7.2, the
+ * driver's own limit did not end a wait for a server that held all tags.
+ */
 #define QUIESCE_MS   3000
+#define QUIESCE_S    5
 
 /* Kernels before 6.16 cannot ask a server to leave. ubd-serve leaves with this signal. */
 static int signal_server(struct transport *transport, int pid)
@@ -45,8 +49,14 @@ static int signal_server(struct transport *transport, int pid)
  */
 static int ask_to_leave(struct transport *transport, int pid)
 {
-	int res = ublk_newer_command(transport, UBLK_CAN_QUIESCE, UBLK_QUIESCE_DEV, QUIESCE_MS);
+	/* Another handle, since the command may be stuck. */
+	struct transport *handle = transport->ops->clone(transport, NULL);
+	uint64_t offered;
+	int res = -EOPNOTSUPP;
 
+	if (handle && ublk_kernel_features(&offered, NULL) == 0 && offered & UBLK_CAN_QUIESCE)
+		res = ublk_simple_command(handle, UBLK_QUIESCE_DEV, QUIESCE_MS, QUIESCE_S);
+	transport_free(handle);
 	return res < 0 ? signal_server(transport, pid) : 0;
 }
 
