@@ -45,7 +45,7 @@ static void try_rules(struct debug_rules *rules, int ret)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	g_autofree char *text = g_strndup((const char *)data, size);
-	struct node_options *options = node_options_from_json(text, NULL);
+	struct node_options *options = node_options_from_json(text, "", NULL);
 	struct debug_rules *rules = debug_rules_new();
 
 	try_rules(rules, debug_rules_add_config(rules, "config", text, NULL));
