@@ -510,6 +510,8 @@ enum image_bitmap_action {
 /* Whether the format supports bitmaps; if not, the functions below return -ENOTSUP. */
 bool image_has_bitmaps(const struct image *img);
 bool image_format_has_bitmaps(const char *format);
+/* Whether a bitmap could be added: an old version of the format may lack them. */
+bool image_can_hold_bitmaps(const struct image *img);
 
 /* The bitmaps in order, struct image_bitmap *; the caller unrefs the list. */
 int image_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err);
@@ -602,6 +604,21 @@ int image_co_create(const char *filename, const char *format, const struct image
  */
 int image_co_create_on(struct image *file, const char *format, const struct image_create_opts *opts,
 		       GError **err);
+
+/* Bytes that the files of a new image take. */
+struct image_measurement {
+	uint64_t required;	  /* with the source's data */
+	uint64_t fully_allocated; /* with data everywhere */
+	bool has_bitmaps;	  /* source and format support bitmaps ... */
+	uint64_t bitmaps;	  /* ... which a copy of the source's would take */
+};
+
+/*
+ * Predicts the size of an image with these options, of which the size must be given; @source, whose
+ * contents it will have, may be NULL. It may turn out smaller, but not larger.
+ */
+int image_co_measure(const char *format, const struct image_create_opts *opts, struct image *source,
+		     struct image_measurement *ret_measurement, GError **err);
 
 /*
  * Everything was written to a new image: one that was created unfinished becomes an ordinary image,

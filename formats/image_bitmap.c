@@ -16,6 +16,13 @@ bool image_has_bitmaps(const struct image *img)
 	return img->format->co_bitmap_list;
 }
 
+bool image_can_hold_bitmaps(const struct image *img)
+{
+	const struct format_ops *ops = img->format;
+
+	return image_has_bitmaps(img) && (!ops->can_hold_bitmaps || ops->can_hold_bitmaps(img));
+}
+
 bool image_format_has_bitmaps(const char *format)
 {
 	const struct format_ops *ops = image_find_format(format, NULL);

@@ -162,6 +162,9 @@ struct format_ops {
 	int (*co_bitmap_merge)(struct image *img, const char *name, const struct dirty_bits *src,
 			       GError **err);
 
+	/* Not each of the format's images; NULL: all can. */
+	bool (*can_hold_bitmaps)(const struct image *img);
+
 	/* Terminated by a NULL name. */
 	const struct image_option *create_options;
 	/*
@@ -174,6 +177,9 @@ struct format_ops {
 	 * is as it was); opts->size is known. NULL: the format does not support creation.
 	 */
 	int (*co_create)(struct image *file, const struct image_create_opts *opts, GError **err);
+	/* image_co_measure(); *ret_measurement is zeroed. NULL: not supported. */
+	int (*co_measure)(const struct image_create_opts *opts, struct image *source,
+			  struct image_measurement *ret_measurement, GError **err);
 };
 
 /* How a file is created; a file system need not support it. */
@@ -290,6 +296,12 @@ void image_memory_put(const struct image *img, uint64_t bytes);
 uint64_t image_memory_left(const struct image *img);
 /* A cache whose size is flexible takes at most this fraction of what is left. */
 #define IMAGE_CACHE_SHARE 8
+
+/*
+ * Counts the units of an image that do not read as zeroes, as far as its metadata and the file
+ * system tell; for co_measure.
+ */
+int image_co_count_data(struct image *img, uint64_t unit, uint64_t *ret_units);
 
 /* Pairs of image_info.specific. */
 void image_info_add_string(GVariantBuilder *pairs, const char *name, const char *value);

@@ -310,6 +310,17 @@ static int raw_co_create(struct image *file, const struct image_create_opts *opt
 	return ret;
 }
 
+/* Whether there are holes in it is for the file system. */
+static int raw_co_measure(const struct image_create_opts *opts, struct image *source,
+			  struct image_measurement *ret_measurement, GError **err)
+{
+	uint64_t size = align_up(opts->size, SECTOR_SIZE);
+
+	ret_measurement->required = size;
+	ret_measurement->fully_allocated = size;
+	return raw_check_create(opts, err);
+}
+
 static const struct node_option raw_options[] = {
 	{
 		.name = "offset",
@@ -359,4 +370,5 @@ const struct format_ops image_raw_format = {
 	.co_resize = raw_co_resize,
 	.check_create = raw_check_create,
 	.co_create = raw_co_create,
+	.co_measure = raw_co_measure,
 };

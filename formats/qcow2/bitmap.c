@@ -210,6 +210,13 @@ static void free_image_bitmap(void *arg)
 	g_free(bitmap);
 }
 
+bool qcow2_can_hold_bitmaps(const struct image *img)
+{
+	const struct qcow2 *q = img->opaque;
+
+	return q->version >= 3;
+}
+
 int qcow2_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err)
 {
 	g_autoptr(GPtrArray) list = NULL;

@@ -156,12 +156,13 @@ static int check_combination(const struct layout *l, const struct image_create_o
 	return 0;
 }
 
-static int parse_options(struct layout *l, const struct image_create_opts *opts, GError **err)
+int qcow2_layout_from_options(struct layout *l, const struct image_create_opts *opts, GError **err)
 {
 	GHashTableIter iter;
 	gpointer name, value;
 	int ret;
 
+	*l = (struct layout){ .version = 3, .cluster_bits = 16, .refcount_order = 4 };
 	if (opts->options) {
 		g_hash_table_iter_init(&iter, opts->options);
 		while (g_hash_table_iter_next(&iter, &name, &value)) {
@@ -243,8 +244,7 @@ static int write_all(const struct layout *l, struct image *file, struct image *d
 
 static int plan(struct layout *l, const struct image_create_opts *opts, GError **err)
 {
-	*l = (struct layout){ .version = 3, .cluster_bits = 16, .refcount_order = 4 };
-	return parse_options(l, opts, err) ?:
+	return qcow2_layout_from_options(l, opts, err) ?:
 	       qcow2_plan_layout(l, opts->size, err) ?:
 	       fill_header(l, opts, NULL, err);
 }

@@ -30,8 +30,17 @@ struct layout {
 	uint64_t data_clusters; /* in the image itself */
 };
 
+/* What the options and their defaults set. */
+int qcow2_layout_from_options(struct layout *l, const struct image_create_opts *opts, GError **err);
+
 /* Plans the place of each part. -EFBIG: it is too large for the format. */
 int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err);
+
+/*
+ * Counts all clusters that an image of this size can have, with its data, wherever the options put
+ * that, but without snapshots and bitmaps. -EFBIG: see above, with QEMU's message.
+ */
+int qcow2_count_layout(struct layout *l, uint64_t size, uint64_t *ret_clusters, GError **err);
 
 /* The offset of the L1 table. */
 uint64_t qcow2_layout_l1_off(const struct layout *l);

@@ -58,7 +58,7 @@ static uint64_t data_off(const struct layout *l)
 }
 
 /* Refcounts count their own blocks, and the table must name all of those. */
-static int plan_refcounts(struct layout *l, GError **err)
+static void plan_refcounts(struct layout *l)
 {
 	uint64_t per_block = (l->cluster_size * 8) >> l->refcount_order;
 	uint64_t total = 0;
@@ -69,8 +69,12 @@ static int plan_refcounts(struct layout *l, GError **err)
 		l->reftable_clusters =
 			div_round_up(l->nr_refblocks * sizeof(uint64_t), l->cluster_size);
 	}
+}
+
+static int check_refcounts(const struct layout *l, GError **err)
+{
 	if (l->reftable_clusters << l->cluster_bits <= QCOW2_MAX_REFTABLE_BYTES &&
-	    total << l->cluster_bits <= QCOW2_MAX_HOST_OFFSET)
+	    total_clusters(l) << l->cluster_bits <= QCOW2_MAX_HOST_OFFSET)
 		return 0;
 	return error_refuse(err, -EFBIG,
 			    "size %" PRIu64
@@ -79,7 +83,8 @@ static int plan_refcounts(struct layout *l, GError **err)
 			    l->size, l->cluster_size, 1u << l->refcount_order);
 }
 
-int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
+/* The disk and its L1 table. */
+static int plan_disk(struct layout *l, uint64_t size, GError **err)
 {
 	uint64_t l1_covers = l->cluster_size * (l->cluster_size / l2_entry_bytes(l));
 
@@ -95,11 +100,35 @@ int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
 				    l1_covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
 	l->l1_clusters = div_round_up(l->l1_entries * sizeof(uint64_t), l->cluster_size);
 	l->guest_clusters = div_round_up(l->size, l->cluster_size);
+	return 0;
+}
+
+int qcow2_plan_layout(struct layout *l, uint64_t size, GError **err)
+{
+	int ret = plan_disk(l, size, err);
+
+	if (ret)
+		return ret;
 	if (l->preallocation != IMAGE_PREALLOC_OFF) {
 		l->nr_l2_tables = l->l1_entries;
 		l->data_clusters = l->data_file ? 0 : l->guest_clusters;
 	}
-	return plan_refcounts(l, err);
+	plan_refcounts(l);
+	return check_refcounts(l, err);
+}
+
+int qcow2_count_layout(struct layout *l, uint64_t size, uint64_t *ret_clusters, GError **err)
+{
+	int ret = plan_disk(l, size, NULL);
+
+	if (ret)
+		return error_refuse(
+			err, ret, "The image size is too large (try using a larger cluster size)");
+	l->nr_l2_tables = l->l1_entries;
+	l->data_clusters = l->guest_clusters;
+	plan_refcounts(l);
+	*ret_clusters = total_clusters(l);
+	return 0;
 }
 
 /* ---- tables ---- */

@@ -226,10 +226,12 @@ const struct format_ops image_qcow2_format = {
 	.co_snapshot_create = qcow2_co_snapshot_create,
 	.co_snapshot_apply = qcow2_co_snapshot_apply,
 	.co_snapshot_delete = qcow2_co_snapshot_delete,
+	.can_hold_bitmaps = qcow2_can_hold_bitmaps,
 	.co_bitmap_list = qcow2_co_bitmap_list,
 	.co_bitmap_load = qcow2_co_bitmap_load,
 	.co_bitmap_change = qcow2_co_bitmap_change,
 	.co_bitmap_merge = qcow2_co_bitmap_merge,
 	.check_create = qcow2_check_create,
 	.co_create = qcow2_co_create,
+	.co_measure = qcow2_co_measure,
 };

@@ -1041,6 +1041,7 @@ int qcow2_co_bitmaps_open(struct qcow2 *q, GError **err);
 int qcow2_co_bitmaps_close(struct qcow2 *q);
 void qcow2_bitmaps_destroy(struct qcow2 *q);
 
+bool qcow2_can_hold_bitmaps(const struct image *img);
 int qcow2_co_bitmap_list(struct image *img, GPtrArray **ret_list, GError **err);
 int qcow2_co_bitmap_load(struct image *img, const char *name, struct dirty_bits **ret_bits,
 			 GError **err);
@@ -1064,11 +1065,13 @@ int qcow2_co_snapshot_create(struct image *img, const char *name, GError **err);
 int qcow2_co_snapshot_apply(struct image *img, const char *which, GError **err);
 int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err);
 
-/* ---- create.c, check.c ---- */
+/* ---- create.c, measure.c, check.c ---- */
 
 extern const struct image_option qcow2_create_options[];
 int qcow2_check_create(const struct image_create_opts *opts, GError **err);
 int qcow2_co_create(struct image *file, const struct image_create_opts *opts, GError **err);
+int qcow2_co_measure(const struct image_create_opts *opts, struct image *source,
+		     struct image_measurement *ret_measurement, GError **err);
 int qcow2_co_check(struct image *img, const struct image_check_opts *opts,
 		   struct image_check_result *result);
 /*

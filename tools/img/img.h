@@ -27,6 +27,7 @@ int img_convert(const struct command *command, char **argv);
 int img_create(const struct command *command, char **argv);
 int img_info(const struct command *command, char **argv);
 int img_map(const struct command *command, char **argv);
+int img_measure(const struct command *command, char **argv);
 int img_rebase(const struct command *command, char **argv);
 int img_resize(const struct command *command, char **argv);
 int img_snapshot(const struct command *command, char **argv);

@@ -19,6 +19,7 @@ static const struct command commands[] = {
 	{ "create", "Create an image, empty or with a backing file", img_create },
 	{ "info", "Show information about an image", img_info },
 	{ "map", "Show where each part of an image is stored", img_map },
+	{ "measure", "Show how large the file of a new image gets", img_measure },
 	{ "rebase", "Change the backing file of an image", img_rebase },
 	{ "resize", "Resize an image's virtual disk", img_resize },
 	{ "snapshot", "List, create, apply or delete internal snapshots", img_snapshot },
