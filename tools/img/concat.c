@@ -20,13 +20,23 @@ void concat_free(struct concat *concat)
 	g_free(concat);
 }
 
+int concat_add_part(struct concat *concat, struct image *img, uint64_t start, uint64_t bytes)
+{
+	if (bytes > INT64_MAX - concat->size)
+		return -EFBIG;
+	concat->parts[concat->nr++] = (struct concat_part){
+		.img = img,
+		.off = concat->size,
+		.start = start,
+		.bytes = bytes,
+	};
+	concat->size += bytes;
+	return 0;
+}
+
 int concat_add(struct concat *concat, struct image *img)
 {
-	if (image_size(img) > INT64_MAX - concat->size)
-		return -EFBIG;
-	concat->parts[concat->nr++] = (struct concat_part){ img, concat->size };
-	concat->size += image_size(img);
-	return 0;
+	return concat_add_part(concat, img, 0, image_size(img));
 }
 
 const struct concat_part *concat_at(const struct concat *concat, uint64_t off)
@@ -41,7 +51,13 @@ const struct concat_part *concat_at(const struct concat *concat, uint64_t off)
 /* How much of a range lies in a part. */
 static uint64_t bytes_in(const struct concat_part *part, uint64_t off, uint64_t bytes)
 {
-	return MIN(bytes, part->off + image_size(part->img) - off);
+	return MIN(bytes, part->off + part->bytes - off);
+}
+
+/* An offset in the part's image. */
+static uint64_t off_in(const struct concat_part *part, uint64_t off)
+{
+	return off - part->off + part->start;
 }
 
 int concat_co_pread(const struct concat *concat, uint64_t off, uint64_t bytes, void *buf)
@@ -52,7 +68,7 @@ int concat_co_pread(const struct concat *concat, uint64_t off, uint64_t bytes, v
 		const struct concat_part *part = concat_at(concat, off);
 		uint64_t here = bytes_in(part, off, bytes);
 
-		ret = image_co_pread(part->img, off - part->off, here, buf);
+		ret = image_co_pread(part->img, off_in(part, off), here, buf);
 		off += here;
 		bytes -= here;
 		buf = (char *)buf + here;
@@ -65,6 +81,6 @@ int concat_co_block_status_chain(const struct concat *concat, uint64_t off, uint
 {
 	const struct concat_part *part = concat_at(concat, off);
 
-	return image_co_block_status_chain(part->img, off - part->off, bytes_in(part, off, bytes),
+	return image_co_block_status_chain(part->img, off_in(part, off), bytes_in(part, off, bytes),
 					   ret_extent);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Several images, one after the other, read like one. */
+/* Several images, or parts of them, one after the other, read like one. */
 #ifndef UBD_CONCAT_H
 #define UBD_CONCAT_H
 
@@ -8,7 +8,9 @@
 struct concat {
 	struct concat_part {
 		struct image *img;
-		uint64_t off; /* where it begins */
+		uint64_t off;	/* where it begins */
+		uint64_t start; /* the part of the image */
+		uint64_t bytes;
 	} * parts;
 	unsigned nr;
 	uint64_t size;
@@ -21,6 +23,8 @@ void concat_free(struct concat *concat);
 
 /* Appends an image, which stays the caller's. -EFBIG: all of them together are too large. */
 int concat_add(struct concat *concat, struct image *img);
+/* The same of a part of an image, which must be within it. */
+int concat_add_part(struct concat *concat, struct image *img, uint64_t start, uint64_t bytes);
 
 /* The image at an offset within the size. */
 const struct concat_part *concat_at(const struct concat *concat, uint64_t off);

@@ -25,6 +25,7 @@ int img_commit(const struct command *command, char **argv);
 int img_compare(const struct command *command, char **argv);
 int img_convert(const struct command *command, char **argv);
 int img_create(const struct command *command, char **argv);
+int img_dd(const struct command *command, char **argv);
 int img_info(const struct command *command, char **argv);
 int img_map(const struct command *command, char **argv);
 int img_measure(const struct command *command, char **argv);
@@ -48,6 +49,8 @@ const char *img_only_image(const struct command *command, char **filenames, bool
  * invalid value; @what names it ("buffer size").
  */
 bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes);
+bool img_parse_size_from(const char *what, const char *text, uint64_t min, uint64_t max,
+			 uint64_t *ret_bytes);
 bool img_parse_number(const char *what, const char *text, uint64_t min, uint64_t max,
 		      uint64_t *ret_number);
 /* --output: human (also for NULL) or json. */

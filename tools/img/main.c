@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{ "compare", "Check whether two images have the same contents", img_compare },
 	{ "convert", "Copy an image to a new one, in any format", img_convert },
 	{ "create", "Create an image, empty or with a backing file", img_create },
+	{ "dd", "Copy a part of an image to a new one, in any format", img_dd },
 	{ "info", "Show information about an image", img_info },
 	{ "map", "Show where each part of an image is stored", img_map },
 	{ "measure", "Show how large the file of a new image gets", img_measure },

@@ -110,7 +110,7 @@ static bool check_format(const struct measure_job *job)
 	}
 	g_hash_table_iter_init(&iter, job->options);
 	while (g_hash_table_iter_next(&iter, &name, NULL)) {
-		if (is_option(known, name))
+		if (is_option(known, name) || is_option(image_file_create_options(), name))
 			continue;
 		tool_error("Invalid parameter '%s'", (char *)name);
 		tool_error("Invalid options for file format '%s'", job->format);

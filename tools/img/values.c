@@ -25,6 +25,12 @@ const char *img_only_image(const struct command *command, char **filenames, bool
 
 bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *ret_bytes)
 {
+	return img_parse_size_from(what, text, 0, max, ret_bytes);
+}
+
+bool img_parse_size_from(const char *what, const char *text, uint64_t min, uint64_t max,
+			 uint64_t *ret_bytes)
+{
 	uint64_t bytes = 0;
 	int ret = text ? size_parse(text, &bytes) : 0;
 
@@ -36,8 +42,9 @@ bool img_parse_size(const char *what, const char *text, uint64_t max, uint64_t *
 		tool_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
 		return false;
 	}
-	if (ret || bytes > max) {
-		tool_error("Invalid %s specified. Must be between 0 and %" PRIu64 ".", what, max);
+	if (ret || bytes < min || bytes > max) {
+		tool_error("Invalid %s specified. Must be between %" PRIu64 " and %" PRIu64 ".",
+			   what, min, max);
 		return false;
 	}
 	*ret_bytes = bytes;

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ubd-img dd: copies an image, or a part of it, to a new one.
+ *
+ * Operands and sizes are those of qemu-img, but the copy is that of convert: several requests are
+ * in flight, whatever the block size is, zeroes are left out, and an unfinished copy does not look
+ * like a complete one.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "copy.h"
+#include "img.h"
+#include "new_image.h"
+
+#define COROUTINES   8
+#define SPARSE_BYTES 4096
+
+struct dd_job {
+	const char *source_name;
+	struct image_open_opts source_opts;
+	struct new_image target;
+	uint64_t block_bytes;
+	uint64_t count; /* blocks of the input, before any are skipped */
+	uint64_t skip;
+};
+
+/* ---- the copy ---- */
+
+static int co_copy(const struct concat *source, struct image *target)
+{
+	struct progress progress;
+	struct copy_opts opts = {
+		.source = source,
+		.target = target,
+		.coroutines = COROUTINES,
+		.sparse_bytes = SPARSE_BYTES,
+		.target_is_zero = !image_is_on_block_device(target),
+		.progress = &progress,
+	};
+	int ret;
+
+	progress_start(&progress, false, source->size);
+	ret = copy_co_run(&opts);
+	progress_end(&progress, ret);
+	return ret;
+}
+
+static int co_finish(struct image *target)
+{
+	int ret;
+
+	image_end_no_flush(target);
+	ret = image_co_finish(target);
+	if (ret)
+		tool_error("%s: Could not finish the image: %s", image_filename(target),
+			   g_strerror(-ret));
+	return ret;
+}
+
+static int co_fill(const struct dd_job *job, const struct concat *source)
+{
+	const unsigned flags = IMAGE_RDWR | IMAGE_UNMAP | IMAGE_NO_FLUSH | IMAGE_UNFINISHED;
+	struct image *target;
+	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
+
+	if (ret)
+		return ret;
+	return tool_co_close(target, co_copy(source, target) ?: co_finish(target));
+}
+
+static int co_make_target(struct dd_job *job, const struct concat *source)
+{
+	struct image *const sources[] = { source->parts[0].img, NULL };
+	int ret;
+
+	job->target.sources = sources;
+	job->target.unfinished = true;
+	job->target.size = source->size;
+	job->target.size_given = true;
+	ret = new_image_co_create(&job->target);
+	if (ret)
+		return ret;
+	job->target.begun.wipe = true;
+	ret = co_fill(job, source);
+	if (ret)
+		new_image_co_abandon(&job->target);
+	else
+		new_image_finish(&job->target);
+	return ret;
+}
+
+/* ---- which part of the source ---- */
+
+/* UINT64_MAX: larger than any image. */
+static uint64_t blocks_to_bytes(const struct dd_job *job, uint64_t blocks)
+{
+	return blocks > INT64_MAX / job->block_bytes ? UINT64_MAX : blocks * job->block_bytes;
+}
+
+static int add_part(const struct dd_job *job, struct image *img, struct concat *source)
+{
+	uint64_t end = MIN(image_size(img), blocks_to_bytes(job, job->count));
+	uint64_t start = blocks_to_bytes(job, job->skip);
+
+	/* As in QEMU, that is no failure. */
+	if (start > end)
+		tool_error("%s: cannot skip to specified offset", job->source_name);
+	start = MIN(start, end);
+	return concat_add_part(source, img, start, end - start);
+}
+
+static int co_dd(void *arg)
+{
+	struct dd_job *job = arg;
+	struct concat *source = concat_new(1);
+	struct image *img = NULL;
+	int ret = tool_co_open_opts(job->source_name, &job->source_opts, &img);
+
+	if (!ret)
+		ret = add_part(job, img, source) ?: co_make_target(job, source);
+	concat_free(source);
+	return tool_co_close(img, ret) ? 1 : 0;
+}
+
+/* ---- operands ---- */
+
+struct operands {
+	char *input, *output; /* in the command's words */
+};
+
+/* "NAME=VALUE"; NULL: it has another name. */
+static char *value_of(char *word, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(word, name, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
+}
+
+static bool parse_operand(char *word, struct dd_job *job, struct operands *operands)
+{
+	char *value;
+
+	if ((value = value_of(word, "if")))
+		operands->input = value;
+	else if ((value = value_of(word, "of")))
+		operands->output = value;
+	else if ((value = value_of(word, "bs")))
+		return img_parse_size_from("bs", value, 1, INT32_MAX, &job->block_bytes);
+	else if ((value = value_of(word, "count")))
+		return img_parse_size("count", value, INT64_MAX, &job->count);
+	else if ((value = value_of(word, "skip")))
+		return img_parse_size("skip", value, INT64_MAX, &job->skip);
+	else
+		tool_error("unrecognized operand %.*s", (int)strcspn(word, "="), word);
+	return value;
+}
+
+static bool parse_operands(char **words, struct dd_job *job, struct operands *operands)
+{
+	for (; words && *words; words++)
+		if (!parse_operand(*words, job, operands))
+			return false;
+	if (operands->input && operands->output)
+		return true;
+	tool_error("Must specify both input and output files");
+	return false;
+}
+
+/* ---- the command ---- */
+
+static int run(struct dd_job *job, const char *output, const char *format)
+{
+	int status = 1;
+
+	if (!image_create_options(format)) {
+		tool_error("Unknown file format");
+		return 1;
+	}
+	if (new_image_init(&job->target, output, format, NULL))
+		status = tool_run_co(co_dd, job);
+	new_image_clear(&job->target);
+	return status;
+}
+
+int img_dd(const struct command *command, char **argv)
+{
+	g_autofree char *format = NULL, *output_format = NULL, *input = NULL;
+	g_auto(GStrv) words = NULL;
+	gboolean image_opts = FALSE, force_share = FALSE;
+	const GOptionEntry entries[] = {
+		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &format,
+		  "Format of the input (default: probed)", "FMT" },
+		{ "output-format", 'O', 0, G_OPTION_ARG_FILENAME, &output_format,
+		  "Format of the output (default: raw)", "FMT" },
+		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
+		  "Open the input even if another program is writing to it", NULL },
+		TOOL_OPEN_OPTIONS(&image_opts),
+		TOOL_NO_LOCK_OPTION,
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "[bs=SIZE] [count=N] [skip=N] if=INPUT of=OUTPUT" },
+		{},
+	};
+	struct dd_job job = { .block_bytes = 512, .count = INT64_MAX };
+	struct operands operands = {};
+
+	if (!command_parse(command, entries, argv) || !parse_operands(words, &job, &operands))
+		return 1;
+	input = g_strdup(operands.input);
+	if (!tool_take_image_opts(image_opts, format, &input))
+		return 1;
+	job.source_name = input;
+	job.source_opts.format = format;
+	job.source_opts.flags = force_share ? IMAGE_FORCE_SHARE : 0;
+	return run(&job, operands.output, output_format ?: "raw");
+}
