@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "image_int.h"
+#include "option_list.h"
 
 const struct image_option *image_amend_options(const char *format)
 {

@@ -9,6 +9,7 @@
 
 #include "image_int.h"
 #include "node_name.h"
+#include "option_list.h"
 
 struct creation {
 	const char *filename;
@@ -31,14 +32,6 @@ static int G_GNUC_PRINTF(4, 5)
 }
 
 /* ---- options ---- */
-
-bool image_has_option(const struct image_option *options, const char *name)
-{
-	for (; options->name; options++)
-		if (strcmp(options->name, name) == 0)
-			return true;
-	return false;
-}
 
 static int check_options(struct creation *c, GError **err)
 {

@@ -61,10 +61,6 @@ int image_co_create_bottom(const char *filename, const struct image_create_opts 
 int image_parse_file_options(GHashTable *options, struct bottom_create_opts *ret_opts,
 			     GError **err);
 
-/* ---- image_create.c ---- */
-
-bool image_has_option(const struct image_option *options, const char *name);
-
 /* ---- image_name.c ---- */
 
 /*

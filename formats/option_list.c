@@ -2,6 +2,9 @@
 #include "option_list.h"
 
 #include <glib.h>
+#include <string.h>
+
+#include "image.h"
 
 char *option_list_next(const char **list)
 {
@@ -14,4 +17,12 @@ char *option_list_next(const char **list)
 	}
 	*list = *c ? c + 1 : NULL;
 	return g_string_free(part, FALSE);
+}
+
+bool image_has_option(const struct image_option *options, const char *name)
+{
+	for (; options->name; options++)
+		if (strcmp(options->name, name) == 0)
+			return true;
+	return false;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "option_list.h"
 #include "qcow2.h"
 #include "values.h"
 
