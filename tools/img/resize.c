@@ -16,7 +16,8 @@ struct resize_job {
 	enum image_preallocation mode;
 };
 
-/* Takes the last word, which may begin with a minus sign without being an option. */
+/* Takes the last word, which may begin with a minus sign without being an option; the caller frees
+ * it. */
 static char *take_last_word(char **argv)
 {
 	guint nr = g_strv_length(argv);
@@ -116,7 +117,7 @@ int img_resize(const struct command *command, char **argv)
 	const char *last = argv[1] ? argv[g_strv_length(argv) - 1] : "";
 
 	if (strcmp(last, "-h") != 0 && strcmp(last, "--help") != 0)
-		size = g_strdup(take_last_word(argv));
+		size = take_last_word(argv);
 	if (!command_parse(command, entries, argv))
 		return 1;
 	if (!size || !filenames)
