@@ -69,3 +69,27 @@ int extents_co_get(const struct extents *extents, uint64_t off, uint64_t bytes,
 		return co_look_below(ret_extent);
 	return 0;
 }
+
+int extents_co_count_data(struct image *img, uint64_t unit, uint64_t *ret_units)
+{
+	g_autofree struct extents *extents = g_new(struct extents, 1);
+	uint64_t size = image_size(img), off = 0, units = 0;
+
+	extents_co_init(extents, img);
+	while (off < size) {
+		struct image_extent extent;
+		int ret = extents_co_get(extents, off, size - off, &extent);
+		uint64_t end = off + extent.bytes;
+
+		if (ret)
+			return ret;
+		/* What follows in the last unit does not count again. */
+		if (!(extent.flags & IMAGE_EXTENT_ZERO)) {
+			units += div_round_up(end, unit) - off / unit;
+			end = MIN(round_up_to(end, unit), size);
+		}
+		off = end;
+	}
+	*ret_units = units;
+	return 0;
+}

@@ -23,4 +23,7 @@ void extents_co_init(struct extents *extents, struct image *img);
 int extents_co_get(const struct extents *extents, uint64_t off, uint64_t bytes,
 		   struct image_extent *ret_extent);
 
+/* Counts the units of an image that have a part that is not known to read as zeroes. */
+int extents_co_count_data(struct image *img, uint64_t unit, uint64_t *ret_units);
+
 #endif

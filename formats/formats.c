@@ -71,3 +71,10 @@ bool image_format_has_backing(const char *format)
 
 	return ops && ops->co_set_backing;
 }
+
+bool image_format_has_bitmaps(const char *format)
+{
+	const struct format_ops *ops = image_find_format(format, NULL);
+
+	return ops && ops->co_bitmap_list;
+}

@@ -23,13 +23,6 @@ bool image_can_hold_bitmaps(const struct image *img)
 	return image_has_bitmaps(img) && (!ops->can_hold_bitmaps || ops->can_hold_bitmaps(img));
 }
 
-bool image_format_has_bitmaps(const char *format)
-{
-	const struct format_ops *ops = image_find_format(format, NULL);
-
-	return ops && ops->co_bitmap_list;
-}
-
 static int check_change(const struct image *img, GError **err)
 {
 	if (!image_has_bitmaps(img))

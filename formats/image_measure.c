@@ -2,8 +2,6 @@
 /* Image nodes: how large a new image gets, before it is made. */
 #include <errno.h>
 
-#include "align.h"
-#include "extents.h"
 #include "image_int.h"
 
 int image_co_measure(const char *format, const struct image_create_opts *opts, struct image *source,
@@ -22,28 +20,4 @@ int image_co_measure(const char *format, const struct image_create_opts *opts, s
 	if (!ret)
 		*ret_measurement = measurement;
 	return ret;
-}
-
-int image_co_count_data(struct image *img, uint64_t unit, uint64_t *ret_units)
-{
-	g_autofree struct extents *extents = g_new(struct extents, 1);
-	uint64_t size = image_size(img), off = 0, units = 0;
-
-	extents_co_init(extents, img);
-	while (off < size) {
-		struct image_extent extent;
-		int ret = extents_co_get(extents, off, size - off, &extent);
-		uint64_t end = off + extent.bytes;
-
-		if (ret)
-			return ret;
-		/* What follows in the last unit does not count again. */
-		if (!(extent.flags & IMAGE_EXTENT_ZERO)) {
-			units += div_round_up(end, unit) - off / unit;
-			end = MIN(round_up_to(end, unit), size);
-		}
-		off = end;
-	}
-	*ret_units = units;
-	return 0;
 }

@@ -297,12 +297,6 @@ uint64_t image_memory_left(const struct image *img);
 /* A cache whose size is flexible takes at most this fraction of what is left. */
 #define IMAGE_CACHE_SHARE 8
 
-/*
- * Counts the units of an image that do not read as zeroes, as far as its metadata and the file
- * system tell; for co_measure.
- */
-int image_co_count_data(struct image *img, uint64_t unit, uint64_t *ret_units);
-
 /* Pairs of image_info.specific. */
 void image_info_add_string(GVariantBuilder *pairs, const char *name, const char *value);
 void image_info_add_number(GVariantBuilder *pairs, const char *name, uint64_t value);

@@ -9,6 +9,7 @@
 
 #include "align.h"
 #include "create.h"
+#include "extents.h"
 #include "qcow2.h"
 
 /* What the bitmaps of the source take in a copy that has all bits in clusters. */
@@ -59,7 +60,7 @@ static int co_count_data(const struct layout *l, const struct image_create_opts 
 		*ret_clusters = l->guest_clusters;
 		return 0;
 	}
-	ret = source ? image_co_count_data(source, l->cluster_size, ret_clusters) : 0;
+	ret = source ? extents_co_count_data(source, l->cluster_size, ret_clusters) : 0;
 	return ret ? error_set(err, ret, "Unable to get block status") : 0;
 }
 
