@@ -16,8 +16,10 @@ struct resize_job {
 	enum image_preallocation mode;
 };
 
-/* Takes the last word, which may begin with a minus sign without being an option; the caller frees
- * it. */
+/*
+ * Takes the last word, which may begin with a minus sign without being an option. The caller frees
+ * it.
+ */
 static char *take_last_word(char **argv)
 {
 	guint nr = g_strv_length(argv);
