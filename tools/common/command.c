@@ -100,6 +100,7 @@ int command_main(const char *tool, const struct command *commands, size_t nr,
 		 void (*print_help)(void), const GOptionEntry *options, int argc, char **argv)
 {
 	g_auto(GStrv) words = NULL;
+	g_autofree char **argv_of_command = NULL;
 
 	tool_init(tool, argc ? argv[0] : NULL);
 	print_tool_help = print_help;
@@ -107,5 +108,7 @@ int command_main(const char *tool, const struct command *commands, size_t nr,
 		return EXIT_FAILURE;
 	if (!words)
 		return usage_error("Not enough arguments");
-	return tool_finish(run_command(commands, nr, words));
+	/* Commands may cut their words off. */
+	argv_of_command = g_memdup2(words, (g_strv_length(words) + 1) * sizeof(*words));
+	return tool_finish(run_command(commands, nr, argv_of_command));
 }

@@ -16,10 +16,7 @@ struct resize_job {
 	enum image_preallocation mode;
 };
 
-/*
- * Takes the last word, which may begin with a minus sign without being an option. The caller frees
- * it.
- */
+/* Takes the last word, which may begin with a minus sign without being an option. */
 static char *take_last_word(char **argv)
 {
 	guint nr = g_strv_length(argv);
@@ -98,7 +95,7 @@ static int co_resize(void *arg)
 
 int img_resize(const struct command *command, char **argv)
 {
-	g_autofree char *format = NULL, *preallocation = NULL, *size = NULL;
+	g_autofree char *format = NULL, *preallocation = NULL;
 	g_auto(GStrv) filenames = NULL;
 	gboolean image_opts = FALSE, quiet = FALSE, shrink = FALSE;
 	const GOptionEntry entries[] = {
@@ -116,7 +113,7 @@ int img_resize(const struct command *command, char **argv)
 		{},
 	};
 	struct resize_job job = { 0 };
-	const char *last = argv[1] ? argv[g_strv_length(argv) - 1] : "";
+	const char *last = argv[1] ? argv[g_strv_length(argv) - 1] : "", *size = NULL;
 
 	if (strcmp(last, "-h") != 0 && strcmp(last, "--help") != 0)
 		size = take_last_word(argv);
