@@ -635,6 +635,9 @@ const struct image_option *image_create_options(const char *format);
 /* The same of options for the file, with every format; one that the format has, too, is its own. */
 const struct image_option *image_file_create_options(void);
 
+/* Whether such a table has an option of this name. */
+bool image_has_option(const struct image_option *options, const char *name);
+
 /* Whether the format exists and supports compressed data. */
 bool image_format_can_compress(const char *format);
 

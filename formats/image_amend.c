@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "image_int.h"
-#include "option_list.h"
 
 const struct image_option *image_amend_options(const char *format)
 {

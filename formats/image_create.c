@@ -9,7 +9,6 @@
 
 #include "image_int.h"
 #include "node_name.h"
-#include "option_list.h"
 
 struct creation {
 	const char *filename;

@@ -3,17 +3,10 @@
 #ifndef UBD_OPTION_LIST_H
 #define UBD_OPTION_LIST_H
 
-#include <stdbool.h>
-
-struct image_option;
-
 /*
  * The part up to a single comma, with doubled ones made single; the caller frees it. *list is set
  * behind the comma, or to NULL.
  */
 char *option_list_next(const char **list);
-
-/* Whether a table of options (image.h) has one of this name. */
-bool image_has_option(const struct image_option *options, const char *name);
 
 #endif

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "align.h"
-#include "option_list.h"
 #include "qcow2.h"
 #include "values.h"
 

@@ -90,14 +90,6 @@ static bool parse_lists(char *const *lists, GHashTable *options)
 	return true;
 }
 
-static bool is_option(const struct image_option *option, const char *name)
-{
-	for (; option->name; option++)
-		if (strcmp(option->name, name) == 0)
-			return true;
-	return false;
-}
-
 static bool check_format(const struct measure_job *job)
 {
 	const struct image_option *known = image_create_options(job->format);
@@ -110,7 +102,8 @@ static bool check_format(const struct measure_job *job)
 	}
 	g_hash_table_iter_init(&iter, job->options);
 	while (g_hash_table_iter_next(&iter, &name, NULL)) {
-		if (is_option(known, name) || is_option(image_file_create_options(), name))
+		if (image_has_option(known, name) ||
+		    image_has_option(image_file_create_options(), name))
 			continue;
 		tool_error("Invalid parameter '%s'", (char *)name);
 		tool_error("Invalid options for file format '%s'", job->format);

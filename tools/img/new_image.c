@@ -24,14 +24,6 @@ static const struct image_option *find_options(const char *filename, const char 
 	return options;
 }
 
-static bool has_option(const struct image_option *options, const char *name)
-{
-	for (; options->name; options++)
-		if (strcmp(options->name, name) == 0)
-			return true;
-	return false;
-}
-
 /* The options of a format, then those of its file that are not among them. */
 static GPtrArray *all_options(const char *format)
 {
@@ -41,7 +33,7 @@ static GPtrArray *all_options(const char *format)
 	for (const struct image_option *o = own; o->name; o++)
 		g_ptr_array_add(all, (void *)o);
 	for (const struct image_option *o = image_file_create_options(); o->name; o++)
-		if (!has_option(own, o->name))
+		if (!image_has_option(own, o->name))
 			g_ptr_array_add(all, (void *)o);
 	return all;
 }
@@ -53,7 +45,7 @@ static char *steal_option(struct new_image *new, const char *name)
 	char *value = NULL;
 
 	/* An option that the format does not have stays, and is refused by name. */
-	if (has_option(image_create_options(new->format), name))
+	if (image_has_option(image_create_options(new->format), name))
 		g_hash_table_steal_extended(new->options, name, (void **)&stolen_name,
 					    (void **)&value);
 	return value;
@@ -221,7 +213,7 @@ bool new_image_print_options(const char *format, const char *filename)
 		const struct image_option *o = sorted->pdata[i];
 		g_autofree char *name = g_strdup_printf("%s=<%s>", o->name, o->type);
 
-		if (filename || has_option(own, o->name))
+		if (filename || image_has_option(own, o->name))
 			printf("  %-22s - %s\n", name, o->help);
 	}
 	if (!filename)
