@@ -217,17 +217,14 @@ CO_TEST(test_loops_are_refused)
 
 static bool has_option(const char *format, const char *name)
 {
-	for (const struct image_option *o = image_create_options(format); o->name; o++)
-		if (strcmp(o->name, name) == 0)
-			return true;
-	return false;
+	return image_has_option(image_create_options(format), name);
 }
 
 static void test_formats_and_options(void)
 {
 	g_assert_true(g_strv_contains(image_formats(), "raw"));
 	g_assert_true(g_strv_contains(image_formats(), "qcow2"));
-	g_assert_true(has_option("raw", "preallocation"));
+	g_assert_true(image_has_option(image_file_create_options(), "preallocation"));
 	g_assert_true(has_option("qcow2", "cluster_size"));
 	g_assert_false(has_option("raw", "cluster_size"));
 	g_assert_null(image_create_options("vmdk"));
