@@ -8,10 +8,8 @@
 #include <string.h>
 
 #include "cache_mode.h"
-#include "image_chain.h"
+#include "chain_work.h"
 #include "img.h"
-#include "loops.h"
-#include "progress.h"
 
 struct commit_job {
 	const char *filename;
@@ -63,38 +61,14 @@ static int co_find_base(const struct commit_job *job, struct image *top, struct 
 
 /* ---- the job ---- */
 
-static void report(void *arg, uint64_t bytes)
-{
-	progress_add(arg, bytes);
-}
-
 static int co_copy(const struct commit_job *job, struct image *top, struct image *base)
 {
-	struct aio_loop *on[2];
-	struct progress progress;
-	struct image_chain_opts opts = {
-		.loops = on,
+	const struct image_chain_opts opts = {
 		.write_flags = cache_mode_write_flags(&job->mode),
 		.bytes_per_second = job->rate,
-		.progress = report,
-		.progress_arg = &progress,
 	};
-	struct loops *loops = loops_new(G_N_ELEMENTS(on));
-	g_autoptr(GError) err = NULL;
-	int ret;
 
-	if (!loops)
-		return -ENOMEM;
-	progress_start(&progress, job->show_progress, image_size(top));
-	opts.nr_loops = loops->nr;
-	for (unsigned i = 0; i < loops->nr; i++)
-		on[i] = loops_at(loops, i);
-	ret = image_co_commit(top, base, &opts, &err);
-	progress_end(&progress, ret != 0);
-	loops_free(loops);
-	if (ret)
-		tool_error("%s", err->message);
-	return ret;
+	return chain_work_co_run(image_co_commit, top, base, &opts, job->show_progress);
 }
 
 static int co_commit_to(const struct commit_job *job, struct image *top, struct image *layer)
