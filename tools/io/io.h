@@ -49,7 +49,7 @@ struct io_command {
 	int max_args;		/* -1: any number */
 	bool needs_image;
 	bool changes;	   /* refused for an image that is read-only */
-	const char *usage; /* follows the name */
+	const char *usage; /* follows the name; NULL: nothing does */
 	const char *summary;
 	const char *help; /* more lines; may be NULL */
 	int (*co_run)(struct io_session *session, const struct io_command *command, char **argv);

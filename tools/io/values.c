@@ -15,7 +15,7 @@
 
 int io_usage(const struct io_command *command)
 {
-	printf("%s%s%s -- %s\n", command->name, *command->usage ? " " : "", command->usage,
+	printf("%s%s%s -- %s\n", command->name, command->usage ? " " : "", command->usage ?: "",
 	       command->summary);
 	return -EINVAL;
 }
