@@ -28,6 +28,7 @@ struct convert_job {
 	unsigned nr_sources;
 	struct image_open_opts source_opts;
 	struct image **sources; /* up to a NULL */
+	struct concat *source;	/* all of them, one after the other */
 	struct new_image target;
 	bool target_exists;   /* -n */
 	bool target_is_graph; /* its name says which format it has */
@@ -81,19 +82,19 @@ static int check_data_file(const struct convert_job *job, const struct image *ta
 
 /* ---- the copy ---- */
 
-static int check_sizes(const struct concat *source, const struct image *target)
+static int check_sizes(const struct convert_job *job, const struct image *target)
 {
-	if (image_size(target) >= source->size)
+	if (image_size(target) >= job->source->size)
 		return 0;
 	tool_error("%s: output file is smaller than input file", image_filename(target));
 	return -EINVAL;
 }
 
-static int co_copy(const struct convert_job *job, const struct concat *source, struct image *target)
+static int co_copy(const struct convert_job *job, struct image *target)
 {
 	struct progress progress;
 	struct copy_opts opts = {
-		.source = source,
+		.source = job->source,
 		.target = target,
 		.coroutines = job->coroutines,
 		.sparse_bytes = job->sparse_bytes,
@@ -110,26 +111,13 @@ static int co_copy(const struct convert_job *job, const struct concat *source, s
 		.write_flags = cache_mode_write_flags(&job->target_mode),
 		.progress = &progress,
 	};
-	int ret = check_sizes(source, target);
+	int ret = check_sizes(job, target);
 
 	if (ret)
 		return ret;
-	progress_start(&progress, job->show_progress, source->size);
+	progress_start(&progress, job->show_progress, job->source->size);
 	ret = copy_co_run(&opts);
 	progress_end(&progress, ret);
-	return ret;
-}
-
-static int co_finish(const struct convert_job *job, struct image *target)
-{
-	int ret;
-
-	if (job->sync_at_end)
-		image_end_no_flush(target);
-	ret = image_co_finish(target);
-	if (ret)
-		tool_error("%s: Could not finish the image: %s", job->target.filename,
-			   g_strerror(-ret));
 	return ret;
 }
 
@@ -146,8 +134,9 @@ static bool can_hold(const struct convert_job *job, const char *format)
 	       copy_bitmaps_co_check(job->sources[0], format, job->skip_broken_bitmaps);
 }
 
-static int co_fill_target(const struct convert_job *job, const struct concat *source)
+static int co_fill_target(void *arg)
 {
+	const struct convert_job *job = arg;
 	unsigned flags = IMAGE_RDWR | job->target_mode.open_flags |
 			 (job->sparse_bytes ? IMAGE_UNMAP : 0) |
 			 (job->target.unfinished ? IMAGE_UNFINISHED : 0);
@@ -159,47 +148,28 @@ static int co_fill_target(const struct convert_job *job, const struct concat *so
 		return ret;
 	if (!can_hold(job, image_format(target)))
 		ret = -ENOTSUP;
-	ret = ret ?: check_data_file(job, target) ?: co_copy(job, source, target);
+	ret = ret ?: check_data_file(job, target) ?: co_copy(job, target);
 	if (!ret && job->bitmaps)
 		ret = copy_bitmaps_co_run(job->sources[0], target);
 	if (!ret)
-		ret = co_finish(job, target);
+		ret = new_image_co_complete(target, job->sync_at_end);
 	return tool_co_close(target, ret);
 }
 
-static int co_fill_new_target(struct convert_job *job, const struct concat *source)
-{
-	int ret;
-
-	job->target.sources = job->sources;
-	job->target.unfinished = true;
-	job->target.size = source->size;
-	job->target.size_given = true;
-	ret = new_image_co_create(&job->target);
-	if (ret)
-		return ret;
-	job->target.begun.wipe = true;
-	ret = co_fill_target(job, source);
-	if (ret)
-		new_image_co_abandon(&job->target);
-	else
-		new_image_finish(&job->target);
-	return ret;
-}
-
-static int co_make_target(struct convert_job *job, const struct concat *source)
+static int co_make_target(struct convert_job *job)
 {
 	if (job->bitmaps && !job->target_is_graph &&
 	    !copy_bitmaps_co_check(job->sources[0], job->target.format, job->skip_broken_bitmaps))
 		return -EINVAL;
-	if (!job->target_exists)
-		return co_fill_new_target(job, source);
-	return co_check_existing_target(job) ?: co_fill_target(job, source);
+	if (job->target_exists)
+		return co_check_existing_target(job) ?: co_fill_target(job);
+	return new_image_co_make(&job->target, job->sources, job->source->size, co_fill_target,
+				 job);
 }
 
 /* ---- the sources ---- */
 
-static int co_open_sources(struct convert_job *job, struct concat *source)
+static int co_open_sources(struct convert_job *job)
 {
 	for (unsigned i = 0; i < job->nr_sources; i++) {
 		int ret = tool_co_open_opts(job->source_names[i], &job->source_opts,
@@ -207,7 +177,7 @@ static int co_open_sources(struct convert_job *job, struct concat *source)
 
 		if (ret)
 			return ret;
-		ret = concat_add(source, job->sources[i]);
+		ret = concat_add(job->source, job->sources[i]);
 		if (ret) {
 			tool_error("%s: %s", job->source_names[i], g_strerror(-ret));
 			return ret;
@@ -219,12 +189,12 @@ static int co_open_sources(struct convert_job *job, struct concat *source)
 static int co_convert(void *arg)
 {
 	struct convert_job *job = arg;
-	struct concat *source = concat_new(job->nr_sources);
 	int ret;
 
+	job->source = concat_new(job->nr_sources);
 	job->sources = g_new0(struct image *, job->nr_sources + 1);
-	ret = co_open_sources(job, source) ?: co_make_target(job, source);
-	concat_free(source);
+	ret = co_open_sources(job) ?: co_make_target(job);
+	concat_free(job->source);
 	for (unsigned i = 0; i < job->nr_sources; i++)
 		ret = tool_co_close(job->sources[i], ret);
 	g_free(job->sources);

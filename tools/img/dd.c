@@ -19,6 +19,7 @@
 struct dd_job {
 	const char *source_name;
 	struct image_open_opts source_opts;
+	struct concat *source; /* its one part */
 	struct new_image target;
 	uint64_t block_bytes;
 	uint64_t count; /* blocks of the input, before any are skipped */
@@ -46,48 +47,17 @@ static int co_copy(const struct concat *source, struct image *target)
 	return ret;
 }
 
-static int co_finish(struct image *target)
+static int co_fill(void *arg)
 {
-	int ret;
-
-	image_end_no_flush(target);
-	ret = image_co_finish(target);
-	if (ret)
-		tool_error("%s: Could not finish the image: %s", image_filename(target),
-			   g_strerror(-ret));
-	return ret;
-}
-
-static int co_fill(const struct dd_job *job, const struct concat *source)
-{
+	const struct dd_job *job = arg;
 	const unsigned flags = IMAGE_RDWR | IMAGE_UNMAP | IMAGE_NO_FLUSH | IMAGE_UNFINISHED;
 	struct image *target;
 	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
 
 	if (ret)
 		return ret;
-	return tool_co_close(target, co_copy(source, target) ?: co_finish(target));
-}
-
-static int co_make_target(struct dd_job *job, const struct concat *source)
-{
-	struct image *const sources[] = { source->parts[0].img, NULL };
-	int ret;
-
-	job->target.sources = sources;
-	job->target.unfinished = true;
-	job->target.size = source->size;
-	job->target.size_given = true;
-	ret = new_image_co_create(&job->target);
-	if (ret)
-		return ret;
-	job->target.begun.wipe = true;
-	ret = co_fill(job, source);
-	if (ret)
-		new_image_co_abandon(&job->target);
-	else
-		new_image_finish(&job->target);
-	return ret;
+	ret = co_copy(job->source, target) ?: new_image_co_complete(target, true);
+	return tool_co_close(target, ret);
 }
 
 /* ---- which part of the source ---- */
@@ -98,7 +68,7 @@ static uint64_t blocks_to_bytes(const struct dd_job *job, uint64_t blocks)
 	return blocks > INT64_MAX / job->block_bytes ? UINT64_MAX : blocks * job->block_bytes;
 }
 
-static int add_part(const struct dd_job *job, struct image *img, struct concat *source)
+static int add_part(const struct dd_job *job, struct image *img)
 {
 	uint64_t end = MIN(image_size(img), blocks_to_bytes(job, job->count));
 	uint64_t start = blocks_to_bytes(job, job->skip);
@@ -107,20 +77,22 @@ static int add_part(const struct dd_job *job, struct image *img, struct concat *
 	if (start > end)
 		tool_error("%s: cannot skip to specified offset", job->source_name);
 	start = MIN(start, end);
-	return concat_add_part(source, img, start, end - start);
+	return concat_add_part(job->source, img, start, end - start);
 }
 
 static int co_dd(void *arg)
 {
 	struct dd_job *job = arg;
-	struct concat *source = concat_new(1);
-	struct image *img = NULL;
-	int ret = tool_co_open_opts(job->source_name, &job->source_opts, &img);
+	struct image *sources[2] = {};
+	int ret = tool_co_open_opts(job->source_name, &job->source_opts, &sources[0]);
 
+	job->source = concat_new(1);
 	if (!ret)
-		ret = add_part(job, img, source) ?: co_make_target(job, source);
-	concat_free(source);
-	return tool_co_close(img, ret) ? 1 : 0;
+		ret = add_part(job, sources[0]);
+	if (!ret)
+		ret = new_image_co_make(&job->target, sources, job->source->size, co_fill, job);
+	concat_free(job->source);
+	return tool_co_close(sources[0], ret) ? 1 : 0;
 }
 
 /* ---- operands ---- */

@@ -146,6 +146,42 @@ void new_image_co_abandon(struct new_image *new)
 	new_image_finish(new);
 }
 
+/* ---- copies ---- */
+
+int new_image_co_make(struct new_image *new, struct image *const *sources, uint64_t size,
+		      int (*co_fill)(void *arg), void *arg)
+{
+	int ret;
+
+	new->sources = sources;
+	new->unfinished = true;
+	new->size = size;
+	new->size_given = true;
+	ret = new_image_co_create(new);
+	if (ret)
+		return ret;
+	new->begun.wipe = true;
+	ret = co_fill(arg);
+	if (ret)
+		new_image_co_abandon(new);
+	else
+		new_image_finish(new);
+	return ret;
+}
+
+int new_image_co_complete(struct image *img, bool sync)
+{
+	int ret;
+
+	if (sync)
+		image_end_no_flush(img);
+	ret = image_co_finish(img);
+	if (ret)
+		tool_error("%s: Could not finish the image: %s", image_filename(img),
+			   g_strerror(-ret));
+	return ret;
+}
+
 /* ---- for people ---- */
 
 /* The value of an option, for display; NULL if it is not shown. The caller frees it. */

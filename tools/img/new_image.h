@@ -42,6 +42,20 @@ int new_image_co_create(struct new_image *new);
 void new_image_finish(struct new_image *new);
 void new_image_co_abandon(struct new_image *new);
 
+/*
+ * Creates the image with @size bytes for a copy of @sources (up to a NULL), and lets @co_fill open
+ * and fill it and call new_image_co_complete(). If that fails, the image is removed. All print
+ * their own errors.
+ */
+int new_image_co_make(struct new_image *new, struct image *const *sources, uint64_t size,
+		      int (*co_fill)(void *arg), void *arg);
+
+/*
+ * Makes an image that was opened with IMAGE_UNFINISHED or IMAGE_NO_FLUSH complete. @sync: what was
+ * written without flushes is on disk afterwards. Prints its errors.
+ */
+int new_image_co_complete(struct image *img, bool sync);
+
 /* "Formatting 'disk', fmt=raw size=1048576" */
 void new_image_print(const struct new_image *new);
 
