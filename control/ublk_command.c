@@ -19,8 +19,6 @@ _Static_assert(sizeof(struct ublk_dev_info) == 64, "what is told of a device is 
 
 /* ---- commands ---- */
 
-/* ---- commands ---- */
-
 /* @payload may be NULL. */
 int ublk_command(struct ublk_device *device, uint32_t op, void *payload, size_t len, uint64_t data,
 		 unsigned limit_s)
