@@ -168,6 +168,29 @@ static uint64_t batch_flag(const struct transport_info *info)
 	return info->batches && info->recovery != RECOVERY_FAIL ? UBLK_BATCHES : 0;
 }
 
+static char *char_node(const struct ublk_device *device)
+{
+	return g_strdup_printf(UBLK_CHAR_NODE "%u", device->id);
+}
+
+/*
+ * Commands to the device of an unprivileged user take access to its node. devtmpfs makes the node
+ * root's, and udev gives it to its owner.
+ */
+static int wait_for_node(const struct ublk_device *device, GError **err)
+{
+	g_autofree char *name = char_node(device);
+	gint64 end = g_get_monotonic_time() + NODE_WAIT_US;
+
+	while (eaccess(name, R_OK | W_OK) < 0) {
+		if (g_get_monotonic_time() >= end)
+			return error_refuse(err, -EACCES,
+					    "%s: udev has not given this node to its owner", name);
+		g_usleep(POLL_US);
+	}
+	return 0;
+}
+
 static struct transport *add(struct transport_info *info, const struct identity *identity,
 			     GError **err)
 {
@@ -202,6 +225,10 @@ static struct transport *add(struct transport_info *info, const struct identity 
 	}
 	ublk_device_set_id(device, wire.dev_id);
 	device->named = wire.flags & UBLK_UNPRIVILEGED;
+	if (device->named && wait_for_node(device, err) < 0) {
+		ublk_device_free(device);
+		return NULL;
+	}
 	*info = info_of(&wire);
 	return &device->transport;
 }
@@ -310,17 +337,11 @@ static unsigned request_timeout(uint32_t wanted, bool unprivileged)
 
 /* ---- life ---- */
 
-/* devtmpfs makes the node root's, and udev gives it to its owner. */
 static int open_server_file(struct transport *transport, GError **err)
 {
-	const struct ublk_device *device = ublk_device_of(transport);
-	g_autofree char *name = g_strdup_printf(UBLK_CHAR_NODE "%u", device->id);
-	gint64 end = g_get_monotonic_time() + NODE_WAIT_US;
-	int fd;
+	g_autofree char *name = char_node(ublk_device_of(transport));
+	int fd = open(name, O_RDWR | O_CLOEXEC);
 
-	while ((fd = open(name, O_RDWR | O_CLOEXEC)) < 0 && (errno == ENOENT || errno == EACCES) &&
-	       device->named && g_get_monotonic_time() < end)
-		g_usleep(POLL_US);
 	return fd >= 0 ? fd : error_set(err, -errno, "%s", name);
 }
 

@@ -32,6 +32,21 @@ void __wrap_g_usleep(gulong us)
 	slept_us += us;
 }
 
+/* ---- udev, which gives a node to its owner ---- */
+
+static gint64 given_after_us; /* -1: never */
+
+int __wrap_eaccess(const char *name, int mode);
+
+int __wrap_eaccess(const char *name, int mode)
+{
+	g_assert_cmpstr(name, ==, "/dev/ublkc12");
+	if (given_after_us >= 0 && slept_us >= given_after_us)
+		return 0;
+	errno = EACCES;
+	return -1;
+}
+
 /* ---- the driver ---- */
 
 static uint64_t features;
@@ -223,8 +238,10 @@ static void test_unprivileged_users_get_such_devices(void)
 
 	play(0);
 	is_privileged = false;
+	given_after_us = slept_us + G_USEC_PER_SEC;
 	transport = transport_ublk.add(&info, NULL, NULL);
 	g_assert_cmpuint(adds, ==, 2);
+	g_assert_cmpint(slept_us, >=, given_after_us);
 	g_assert_true(info.unprivileged);
 	transport_ublk.stop(transport);
 	g_assert_cmpstr(path, ==, "/dev/ublkc12");
@@ -234,6 +251,15 @@ static void test_unprivileged_users_get_such_devices(void)
 	transport_ublk.stop(transport);
 	g_assert_cmpstr(path, ==, "");
 	transport_free(transport);
+}
+
+/* Every command to such a device would be refused. */
+static void test_owners_must_get_the_node(void)
+{
+	play(0);
+	is_privileged = false;
+	given_after_us = -1;
+	assert_not_added(wish(), "/dev/ublkc12: udev has not given this node to its owner");
 }
 
 /* The driver would forget it, and tell nobody. */
@@ -369,6 +395,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
 	g_test_add_func("/control-ublk/unprivileged-users-get-such-devices",
 			test_unprivileged_users_get_such_devices);
+	g_test_add_func("/control-ublk/owners-must-get-the-node", test_owners_must_get_the_node);
 	g_test_add_func("/control-ublk/recovery-takes-privileges", test_recovery_takes_privileges);
 	g_test_add_func("/control-ublk/other-ways-of-data-are-not-taken-over",
 			test_other_ways_of_data_are_not_taken_over);
