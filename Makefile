@@ -80,7 +80,7 @@ check-crash:
 # Each scenario for so long, by both sanitizers; all image tests by AddressSanitizer, by threads and with QEMU's tools.
 check-long:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-4k \
+	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-4k iotests-fuse \
 		iotests-refcount-1 iotests-qemu iotests-qemu-raw
 	tests/run-all --build $(BUILD) build-tsan
 	for tree in asan tsan; do \
