@@ -15,6 +15,7 @@ static const struct format_ops *const filters[] = {
 	&image_blkdebug_filter,
 	&image_compress_filter,
 	&image_copy_on_read_filter,
+	&image_throttle_filter,
 };
 
 const char *const *image_formats(void)

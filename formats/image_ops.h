@@ -312,6 +312,7 @@ extern const struct format_ops image_qcow2_format;
 extern const struct format_ops image_copy_on_read_filter;
 extern const struct format_ops image_blkdebug_filter;
 extern const struct format_ops image_compress_filter;
+extern const struct format_ops image_throttle_filter;
 
 /* For a filter: writes zeroes through its own co_pwritev. */
 int image_co_zero_by_data(struct image *img, uint64_t off, uint64_t bytes);

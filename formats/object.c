@@ -12,14 +12,21 @@
 #include "node_options.h"
 #include "option_list.h"
 #include "secret.h"
+#include "throttle_group.h"
 #include "tls_creds.h"
+#include "values.h"
 
 /* Beside "qom-type" and "id". */
 struct property {
 	const char *name; /* NULL ends a table */
-	const char *type; /* for people */
+	const char *type; /* for people; NULL: part of another property, which they are told of */
 	const char *const *choices;
-	bool is_bool; /* on or off */
+	enum {
+		PROPERTY_STRING,
+		PROPERTY_BOOL, /* on or off */
+		PROPERTY_NUMBER,
+		PROPERTY_OBJECT, /* its members are properties, too */
+	} kind;
 	bool refused; /* QEMU has it */
 };
 
@@ -65,7 +72,7 @@ static int create_secret(const char *id, const struct node_options *options, GEr
 		  .choices = tls_endpoints },                                                      \
 		{ .name = "priority", .type = "string", .refused = true },                         \
 	{                                                                                          \
-		.name = "verify-peer", .type = "bool", .is_bool = true                             \
+		.name = "verify-peer", .type = "bool", .kind = PROPERTY_BOOL                       \
 	}
 
 static const char *const tls_endpoints[] = { "client", "server", NULL };
@@ -73,7 +80,7 @@ static const char *const tls_endpoints[] = { "client", "server", NULL };
 static const struct property tls_x509_properties[] = {
 	TLS_PROPERTIES,
 	{ .name = "passwordid", .type = "string", .refused = true },
-	{ .name = "sanity-check", .type = "bool", .is_bool = true },
+	{ .name = "sanity-check", .type = "bool", .kind = PROPERTY_BOOL },
 	{},
 };
 
@@ -107,10 +114,67 @@ static int create_tls_psk(const char *id, const struct node_options *options, GE
 	return create_tls(id, options, true, err);
 }
 
+/* ---- throttle group ---- */
+
+/* Two names for each: that of a member of "limits", and an older one. */
+#define LIMIT(limit)                                                                               \
+	{ .name = "x-" limit, .type = "int", .kind = PROPERTY_NUMBER },                            \
+	{                                                                                          \
+		.name = "limits." limit, .kind = PROPERTY_NUMBER                                   \
+	}
+#define LIMITS(limit) LIMIT(limit "-max-length"), LIMIT(limit "-max"), LIMIT(limit)
+
+static const struct property throttle_properties[] = {
+	{ .name = "limits", .type = "ThrottleLimits", .kind = PROPERTY_OBJECT },
+	LIMITS("bps-read"),
+	LIMITS("bps-total"),
+	LIMITS("bps-write"),
+	LIMITS("iops-read"),
+	LIMIT("iops-size"),
+	LIMITS("iops-total"),
+	LIMITS("iops-write"),
+	{},
+};
+
+/* Under one of its names, the newer one first; @otherwise if neither was given. */
+static uint64_t limit_value(const struct node_options *options, const char *limit,
+			    const char *suffix, uint64_t otherwise)
+{
+	g_autofree char *member = g_strconcat("limits.", limit, suffix, NULL);
+	g_autofree char *older = g_strconcat("x-", limit, suffix, NULL);
+	const struct node_value *value =
+		node_options_find(options, member) ?: node_options_find(options, older);
+	uint64_t number = otherwise;
+
+	/* A negative one has the wrong sign to be in range. */
+	if (value && number_parse(value->text, 0, INT64_MAX, &number))
+		number = UINT64_MAX;
+	return number;
+}
+
+static int create_throttle_group(const char *id, const struct node_options *options, GError **err)
+{
+	static const char *const kinds[THROTTLE_KINDS] = {
+		[THROTTLE_BPS_TOTAL] = "bps-total", [THROTTLE_BPS_READ] = "bps-read",
+		[THROTTLE_BPS_WRITE] = "bps-write", [THROTTLE_IOPS_TOTAL] = "iops-total",
+		[THROTTLE_IOPS_READ] = "iops-read", [THROTTLE_IOPS_WRITE] = "iops-write",
+	};
+	struct throttle_config config = { .iops_size = limit_value(options, "iops-size", "", 0) };
+
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		config.limits[kind] = (struct throttle_limit){
+			.rate = limit_value(options, kinds[kind], "", 0),
+			.burst_rate = limit_value(options, kinds[kind], "-max", 0),
+			.burst_length = limit_value(options, kinds[kind], "-max-length", 1),
+		};
+	return throttle_group_add(id, &config, err);
+}
+
 /* ---- types ---- */
 
 static const struct object_type types[] = {
 	{ "secret", secret_properties, secret_exists, create_secret },
+	{ "throttle-group", throttle_properties, throttle_group_exists, create_throttle_group },
 	{ "tls-creds-psk", tls_psk_properties, tls_creds_exist, create_tls_psk },
 	{ "tls-creds-x509", tls_x509_properties, tls_creds_exist, create_tls_x509 },
 };
@@ -216,7 +280,8 @@ char *object_help(const char *text)
 	if (type) {
 		g_string_printf(help, "%s options:\n", type->name);
 		for (const struct property *p = type->properties; p->name; p++)
-			g_string_append_printf(help, "  %s=<%s>\n", p->name, p->type);
+			if (p->type)
+				g_string_append_printf(help, "  %s=<%s>\n", p->name, p->type);
 	} else {
 		g_string_assign(help, "List of user creatable objects:\n");
 		for (unsigned i = 0; i < G_N_ELEMENTS(types); i++)
@@ -234,14 +299,19 @@ static int check_string(const struct node_options *options, const char *name)
 	return value && value->type != NODE_VALUE_STRING ? -EINVAL : 0;
 }
 
+static int wrong_type(const char *name, const char *expected, GError **err)
+{
+	return error_refuse(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", name,
+			    expected);
+}
+
 /* Whether a property that every object has was given, as a string. */
 static int check_given(const struct node_options *options, const char *name, GError **err)
 {
 	if (node_options_text(options, name))
 		return 0;
 	if (check_string(options, name))
-		return error_refuse(err, -EINVAL,
-				    "Invalid parameter type for '%s', expected: string", name);
+		return wrong_type(name, "string", err);
 	return error_refuse(err, -EINVAL, "Parameter '%s' is missing", name);
 }
 
@@ -256,26 +326,60 @@ static int check_bool(const char *name, const struct node_options *options, GErr
 	return error_refuse(err, -EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
 }
 
-/* Whether what was given of a property is possible. */
-static int check_property(const struct property *property, const struct node_options *options,
-			  GError **err)
+static int check_number(const char *name, const struct node_options *options, GError **err)
+{
+	const struct node_value *value = node_options_find(options, name);
+	const char *digits;
+	uint64_t number;
+
+	if (!value)
+		return 0;
+	digits = *value->text == '-' ? value->text + 1 : value->text;
+	if (value->type > NODE_VALUE_NUMBER)
+		return wrong_type(name, "integer", err);
+	if (number_parse(digits, 0, INT64_MAX, &number))
+		return error_refuse(err, -EINVAL, "Parameter '%s' expects integer", name);
+	if (digits != value->text && g_str_has_prefix(name, "x-"))
+		return error_refuse(err, -EINVAL, "Property values cannot be negative");
+	return 0;
+}
+
+static int check_text(const struct property *property, const struct node_options *options,
+		      GError **err)
 {
 	const char *text = node_options_text(options, property->name);
 
-	if (property->is_bool)
-		return check_bool(property->name, options, err);
-	if (check_string(options, property->name) ||
-	    node_options_has_child(options, property->name))
-		return error_refuse(err, -EINVAL,
-				    "Invalid parameter type for '%s', expected: string",
-				    property->name);
-	if (text && property->refused)
-		return error_refuse(err, -ENOTSUP, "Parameter '%s' is not supported",
-				    property->name);
+	if (check_string(options, property->name))
+		return wrong_type(property->name, "string", err);
 	if (text && property->choices && !g_strv_contains(property->choices, text))
 		return error_refuse(err, -EINVAL, "Parameter '%s' does not accept value '%s'",
 				    property->name, text);
 	return 0;
+}
+
+/* Whether what was given of a property is possible. */
+static int check_property(const struct property *property, const struct node_options *options,
+			  GError **err)
+{
+	const char *name = property->name;
+	bool is_object = property->kind == PROPERTY_OBJECT;
+
+	if (is_object ? node_options_find(options, name) != NULL
+		      : node_options_has_child(options, name))
+		return wrong_type(name, is_object ? "object" : "string", err);
+	if (property->refused && node_options_find(options, name))
+		return error_refuse(err, -ENOTSUP, "Parameter '%s' is not supported", name);
+	switch (property->kind) {
+	case PROPERTY_BOOL:
+		return check_bool(name, options, err);
+	case PROPERTY_NUMBER:
+		return check_number(name, options, err);
+	case PROPERTY_OBJECT:
+		return 0;
+	case PROPERTY_STRING:
+		break;
+	}
+	return check_text(property, options, err);
 }
 
 static int check_unexpected(const struct object_type *type, const struct node_options *options,

@@ -11,6 +11,7 @@
 #include "align.h"
 #include "blkdebug_rules.h"
 #include "node_name.h"
+#include "pass.h"
 
 struct blkdebug {
 	struct debug_rules *rules;
@@ -116,9 +117,7 @@ static int blkdebug_co_open(struct image *img, const struct image_open_opts *opt
 
 	debug->rules = debug_rules_new();
 	img->opaque = debug;
-	img->size = image_size(img->file);
-	img->grows = img->file->grows;
-	img->limits = *image_limits(img->file);
+	filter_take_limits(img);
 	ret = co_add_config(debug->rules, node_options_text(opts->node, "config"), err) ?:
 	      debug_rules_add_options(debug->rules, opts->node, err)			      ?:
 	      take_limits(img, opts->node, err);
@@ -159,13 +158,6 @@ static uint64_t part_bytes(uint64_t bytes, uint64_t max)
 	return max ? MIN(bytes, max) : bytes;
 }
 
-/* After the file may have grown or shrunk. */
-static int follow_file(struct image *img, int ret)
-{
-	img->size = image_size(img->file);
-	return ret;
-}
-
 static int blkdebug_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	const struct blkdebug *debug = img->opaque;
@@ -200,7 +192,7 @@ static int blkdebug_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, 
 		bytes -= part;
 	}
 	blkdebug_co_event(img, IMAGE_EVENT_PWRITEV_DONE);
-	return follow_file(img, ret);
+	return filter_follow_growth(img, ret);
 }
 
 static int blkdebug_co_flush(struct image *img)
@@ -270,7 +262,7 @@ static int blkdebug_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t b
 		off += part;
 		bytes -= part;
 	}
-	return follow_file(img, ret);
+	return filter_follow_growth(img, ret);
 }
 
 static int blkdebug_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
@@ -282,12 +274,10 @@ static int blkdebug_co_block_status(struct image *img, uint64_t off, uint64_t by
 
 static int blkdebug_co_truncate(struct image *img, uint64_t size)
 {
-	return follow_file(img, image_co_truncate(img->file, size));
-}
+	int ret = image_co_truncate(img->file, size);
 
-static int blkdebug_co_refresh_size(struct image *img)
-{
-	return follow_file(img, image_co_refresh_size(img->file));
+	img->size = image_size(img->file);
+	return ret;
 }
 
 static int64_t blkdebug_co_allocated_bytes(struct image *img)
@@ -375,7 +365,7 @@ const struct format_ops image_blkdebug_filter = {
 		.co_pwrite_zeroes = blkdebug_co_pwrite_zeroes,
 		.co_block_status = blkdebug_co_block_status,
 		.co_truncate = blkdebug_co_truncate,
-		.co_refresh_size = blkdebug_co_refresh_size,
+		.co_refresh_size = filter_co_pass_refresh_size,
 		.co_allocated_bytes = blkdebug_co_allocated_bytes,
 	},
 	.is_protocol = true,

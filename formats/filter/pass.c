@@ -2,10 +2,28 @@
 /* What filters have in common; see pass.h. */
 #include "pass.h"
 
+#include "image_event.h"
+
+static void pass_event(struct image *img, enum image_event event)
+{
+	image_co_event(img->file, event);
+}
+
 void filter_take_limits(struct image *img)
 {
+	img->co_event = img->file->co_event ? pass_event : NULL;
 	img->size = image_size(img->file);
+	img->grows = img->file->grows && img->is_below;
 	img->limits = *image_limits(img->file);
+}
+
+int filter_follow_growth(struct image *img, int ret)
+{
+	uint64_t size = atomic_load(&img->size), end = image_size(img->file);
+
+	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
+		;
+	return ret;
 }
 
 int filter_co_pass_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
@@ -21,7 +39,7 @@ int filter_co_pass_close(struct image *img)
 int filter_co_pass_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			   unsigned flags)
 {
-	return image_co_pwritev(img->file, off, bytes, mem, flags);
+	return filter_follow_growth(img, image_co_pwritev(img->file, off, bytes, mem, flags));
 }
 
 int filter_co_pass_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes,
@@ -47,7 +65,7 @@ int filter_co_pass_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 
 int filter_co_pass_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
 {
-	return image_co_pwrite_zeroes(img->file, off, bytes, flags);
+	return filter_follow_growth(img, image_co_pwrite_zeroes(img->file, off, bytes, flags));
 }
 
 /* What lies below the image is below this node. */

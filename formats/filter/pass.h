@@ -21,7 +21,13 @@ int filter_co_pass_refresh_size(struct image *img);
 int filter_co_pass_resize(struct image *img, uint64_t size, enum image_preallocation mode,
 			  GError **err);
 
-/* Takes over the size and the limits of the node below. */
+/*
+ * For co_open: takes over the size and the limits of the node below, and hands events on to it. The
+ * filter grows if that node does, and a format stands on the filter.
+ */
 void filter_take_limits(struct image *img);
+
+/* After a request that the node below may have grown by. Returns @ret. */
+int filter_follow_growth(struct image *img, int ret);
 
 #endif

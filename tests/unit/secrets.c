@@ -89,7 +89,7 @@ static void test_help(void)
 
 	g_assert_cmpstr(
 		types, ==,
-		"List of user creatable objects:\n  secret\n  tls-creds-psk\n  tls-creds-x509\n");
+		"List of user creatable objects:\n  secret\n  throttle-group\n  tls-creds-psk\n  tls-creds-x509\n");
 	g_assert_true(g_str_has_prefix(properties, "secret options:\n  data=<string>\n"));
 	g_assert_null(object_help("secret,id=help"));
 	g_assert_null(object_help("{'help': 1}"));

@@ -9,18 +9,16 @@
 
 #define DUMP_WIDTH 16
 
-/* Hours, minutes, seconds and hundredths if @full; otherwise only those that are needed. */
+/* Hours, minutes, seconds and hundredths if @full, or if it took a second. */
 static char *time_text(int64_t microseconds, bool full)
 {
 	unsigned hundredths = microseconds / 10000 % 100;
 	uint64_t seconds = microseconds / G_USEC_PER_SEC;
-	unsigned s = seconds % 60, m = seconds / 60 % 60, h = seconds / 3600;
 
-	if (full || h)
-		return g_strdup_printf("%u:%02u:%02u.%02u", h, m, s, hundredths);
-	if (m)
-		return g_strdup_printf("%u:%02u.%02u", m, s, hundredths);
-	return g_strdup_printf("%02u.%02u sec", s, hundredths);
+	if (!full && !seconds)
+		return g_strdup_printf("00.%02u sec", hundredths);
+	return g_strdup_printf("%" PRIu64 ":%02u:%02u.%02u", seconds / 3600,
+			       (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60), hundredths);
 }
 
 void report_request(const struct report_opts *opts, const char *verb, uint64_t off, uint64_t bytes,

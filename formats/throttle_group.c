@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Throttle groups; see throttle_group.h.
+ *
+ * Each limit is a leaky bucket: a request pours in its bytes, or 1, and what is inside leaks out at
+ * the rate of the limit. A request starts once no more is inside than the bucket holds: a tenth of
+ * a second's worth or, with bursts, all that may come in one. So a long request is let through and
+ * is paid for afterwards. A burst of several seconds has a second bucket, which leaks at the burst
+ * rate.
+ *
+ * A request that has to wait pours in at once what it will need when it starts, so those behind it
+ * know how long to wait without a queue.
+ */
+#include "throttle_group.h"
+
+#include <errno.h>
+
+#include "colock.h"
+#include "error.h"
+
+#define MAX_RATE   1000000000000000ull
+/* Part of a second's worth that a bucket holds. */
+#define SHARE	   10
+#define NS_PER_SEC 1e9
+
+struct bucket {
+	double level;	    /* at at_ns */
+	double burst_level; /* of the second bucket */
+	uint64_t at_ns;	    /* when the last request starts */
+};
+
+struct throttle_group {
+	struct throttle_config config;
+	struct thread_lock lock;
+	struct bucket buckets[THROTTLE_KINDS] GUARDED_BY(lock);
+};
+
+static GHashTable *groups; /* ID -> struct throttle_group */
+
+/* ---- checks ---- */
+
+static int check_range(uint64_t value, GError **err)
+{
+	if (value <= MAX_RATE)
+		return 0;
+	return error_refuse(err, -EINVAL, "bps/iops/max values must be within [0, %llu]", MAX_RATE);
+}
+
+static int check_limit(const struct throttle_limit *limit, GError **err)
+{
+	if (check_range(limit->rate, err) || check_range(limit->burst_rate, err))
+		return -EINVAL;
+	if (!limit->burst_length)
+		return error_refuse(err, -EINVAL, "the burst length cannot be 0");
+	if (limit->burst_length > 1 && !limit->burst_rate)
+		return error_refuse(err, -EINVAL, "burst length set without burst rate");
+	if (limit->burst_rate && limit->burst_length > MAX_RATE / limit->burst_rate)
+		return error_refuse(err, -EINVAL, "burst length too high for this burst rate");
+	if (limit->burst_rate && !limit->rate)
+		return error_refuse(err, -EINVAL,
+				    "bps_max/iops_max require corresponding bps/iops values");
+	if (limit->burst_rate && limit->burst_rate < limit->rate)
+		return error_refuse(err, -EINVAL, "bps_max/iops_max cannot be lower than bps/iops");
+	return 0;
+}
+
+/* Whether one kind of limits is set for all requests and for reads or writes alone. */
+static bool is_ambiguous(const struct throttle_limit *total)
+{
+	const struct throttle_limit *reads = total + 1, *writes = total + 2;
+
+	return (total->rate && (reads->rate || writes->rate)) ||
+	       (total->burst_rate && (reads->burst_rate || writes->burst_rate));
+}
+
+static int check_config(const struct throttle_config *config, GError **err)
+{
+	const struct throttle_limit *limits = config->limits;
+	int ret;
+
+	if (is_ambiguous(&limits[THROTTLE_BPS_TOTAL]) || is_ambiguous(&limits[THROTTLE_IOPS_TOTAL]))
+		return error_refuse(err, -EINVAL,
+				    "bps/iops/max total values and read/write values cannot be "
+				    "used at the same time");
+	if (config->iops_size && !limits[THROTTLE_IOPS_TOTAL].rate &&
+	    !limits[THROTTLE_IOPS_READ].rate && !limits[THROTTLE_IOPS_WRITE].rate)
+		return error_refuse(err, -EINVAL, "iops size requires an iops value to be set");
+	ret = check_range(config->iops_size, err);
+	for (unsigned kind = 0; !ret && kind < THROTTLE_KINDS; kind++)
+		ret = check_limit(&limits[kind], err);
+	return ret;
+}
+
+/* ---- the table ---- */
+
+static void free_group(void *arg)
+{
+	struct throttle_group *group = arg;
+
+	thread_lock_destroy(&group->lock);
+	g_free(group);
+}
+
+int throttle_group_add(const char *id, const struct throttle_config *config, GError **err)
+{
+	int ret = check_config(config, err);
+	struct throttle_group *group;
+
+	if (ret)
+		return ret;
+	group = g_new0(struct throttle_group, 1);
+	group->config = *config;
+	thread_lock_init(&group->lock);
+	if (!groups)
+		groups = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, free_group);
+	g_hash_table_replace(groups, g_strdup(id), group);
+	return 0;
+}
+
+struct throttle_group *throttle_group_find(const char *id)
+{
+	return groups ? g_hash_table_lookup(groups, id) : NULL;
+}
+
+bool throttle_group_exists(const char *id)
+{
+	return throttle_group_find(id);
+}
+
+/* ---- requests ---- */
+
+static bool applies(const struct throttle_config *config, unsigned kind, bool is_write)
+{
+	if (!config->limits[kind].rate)
+		return false;
+	switch (kind) {
+	case THROTTLE_BPS_READ:
+	case THROTTLE_IOPS_READ:
+		return !is_write;
+	case THROTTLE_BPS_WRITE:
+	case THROTTLE_IOPS_WRITE:
+		return is_write;
+	}
+	return true;
+}
+
+static double units(const struct throttle_config *config, unsigned kind, uint64_t bytes)
+{
+	if (kind < THROTTLE_IOPS_TOTAL)
+		return bytes;
+	return config->iops_size && bytes > config->iops_size ? (double)bytes / config->iops_size
+							      : 1;
+}
+
+/* When a bucket holds no more than @room, from at_ns on. */
+static uint64_t drained_ns(double level, double room, uint64_t rate, uint64_t at_ns)
+{
+	return level > room ? at_ns + (level - room) / rate * NS_PER_SEC : at_ns;
+}
+
+static uint64_t ready_ns(const struct bucket *bucket, const struct throttle_limit *limit)
+{
+	double room = limit->burst_rate ? (double)limit->burst_rate * limit->burst_length
+					: (double)limit->rate / SHARE;
+	uint64_t ready = drained_ns(bucket->level, room, limit->rate, bucket->at_ns);
+
+	if (limit->burst_length > 1)
+		ready = MAX(ready,
+			    drained_ns(bucket->burst_level, (double)limit->burst_rate / SHARE,
+				       limit->burst_rate, bucket->at_ns));
+	return ready;
+}
+
+static void pour(struct bucket *bucket, const struct throttle_limit *limit, uint64_t start_ns,
+		 double amount)
+{
+	double seconds = (start_ns - bucket->at_ns) / NS_PER_SEC;
+
+	bucket->level = MAX(bucket->level - limit->rate * seconds, 0) + amount;
+	bucket->burst_level = MAX(bucket->burst_level - limit->burst_rate * seconds, 0) + amount;
+	bucket->at_ns = start_ns;
+}
+
+uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
+			     uint64_t bytes)
+{
+	const struct throttle_config *config = &group->config;
+	uint64_t start_ns = now_ns;
+
+	thread_lock(&group->lock);
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		if (applies(config, kind, is_write))
+			start_ns = MAX(start_ns,
+				       ready_ns(&group->buckets[kind], &config->limits[kind]));
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		if (applies(config, kind, is_write))
+			pour(&group->buckets[kind], &config->limits[kind], start_ns,
+			     units(config, kind, bytes));
+	thread_unlock(&group->lock);
+	return start_ns;
+}

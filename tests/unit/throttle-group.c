@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Throttle groups: when requests may start, by a clock of the test; and that the node waits.
+ */
+#include "throttle_group.h"
+
+#include "image-test.h"
+#include "object.h"
+
+#define SEC 1000000000ull
+#define MS  1000000ull
+
+static struct throttle_group *new_group(const char *id, const char *limits)
+{
+	g_autofree char *text = g_strdup_printf("throttle-group,id=%s,%s", id, limits);
+	g_autoptr(GError) err = NULL;
+
+	object_create(text, &err);
+	g_assert_no_error(err);
+	return throttle_group_find(id);
+}
+
+static void refuses(const char *properties, const char *message)
+{
+	g_autofree char *text = g_strdup_printf("throttle-group,id=wrong,%s", properties);
+	g_autoptr(GError) err = NULL;
+
+	g_assert_cmpint(object_create(text, &err), <, 0);
+	g_assert_cmpstr(err->message, ==, message);
+	g_assert_null(throttle_group_find("wrong"));
+}
+
+/* A request at @now_ms starts at @start_ms; the sums round. */
+static void starts(struct throttle_group *group, uint64_t now_ms, bool is_write, uint64_t bytes,
+		   uint64_t start_ms)
+{
+	uint64_t start = throttle_group_take(group, now_ms * MS, is_write, bytes);
+
+	g_assert_cmpuint((start + MS / 2) / MS, ==, start_ms);
+}
+
+static void test_rate(void)
+{
+	struct throttle_group *group = new_group("rate", "x-bps-total=1000");
+
+	/* The bucket holds 100. */
+	starts(group, 5000, false, 1000, 5000);
+	starts(group, 5000, true, 500, 5900);
+	starts(group, 5950, false, 100, 6400);
+	/* A pause does not add up to a burst. */
+	starts(group, 60000, false, 1000, 60000);
+	starts(group, 60000, false, 1, 60900);
+}
+
+static void test_requests(void)
+{
+	struct throttle_group *group = new_group("requests", "limits.iops-total=10");
+
+	for (unsigned i = 0; i < 5; i++)
+		starts(group, 1000, i % 2, 1 << 20, 1000 + (i ? (i - 1) * 100 : 0));
+}
+
+static void test_long_requests(void)
+{
+	struct throttle_group *group = new_group("long", "x-iops-total=10,x-iops-size=4096");
+
+	starts(group, 1000, false, 6144, 1000);
+	starts(group, 1000, false, 512, 1050);
+	starts(group, 1000, false, 4096, 1150);
+	starts(group, 1000, false, 1, 1250);
+}
+
+static void test_directions(void)
+{
+	struct throttle_group *group =
+		new_group("directions", "x-iops-read=1,limits.bps-write=1000");
+
+	starts(group, 1000, false, 1, 1000);
+	starts(group, 1000, false, 1, 1900);
+	starts(group, 1000, true, 2000, 1000);
+	starts(group, 1000, true, 1, 2900);
+	starts(group, 1000, false, 1, 2900);
+}
+
+static void test_bursts(void)
+{
+	struct throttle_group *group = new_group("bursts", "x-iops-total=2,x-iops-total-max=4");
+
+	for (unsigned i = 0; i < 5; i++)
+		starts(group, 1000, false, 1, 1000);
+	starts(group, 1000, false, 1, 1500);
+	starts(group, 1000, false, 1, 2000);
+}
+
+static void test_long_bursts(void)
+{
+	struct throttle_group *group = new_group(
+		"long-bursts", "x-iops-total=1,x-iops-total-max=10,x-iops-total-max-length=2");
+
+	/* 20 at the burst rate, then at the other one. */
+	starts(group, 0, false, 1, 0);
+	for (unsigned i = 0; i < 20; i++)
+		starts(group, 0, false, 1, i * 100);
+	starts(group, 0, false, 1, 1900 + 100);
+	for (unsigned i = 0; i < 3; i++)
+		throttle_group_take(group, 0, false, 1);
+	g_assert_cmpuint(throttle_group_take(group, 0, false, 1), >, 3 * SEC);
+}
+
+/* What waits because of one limit does not pile up before the other. */
+static void test_two_limits(void)
+{
+	struct throttle_group *group = new_group("two", "x-bps-total=1000,x-iops-total=10");
+
+	starts(group, 0, false, 10000, 0);
+	starts(group, 0, false, 1, 9900);
+	starts(group, 0, false, 1, 9901);
+	for (unsigned i = 0; i < 20; i++)
+		throttle_group_take(group, 0, false, 1);
+	g_assert_cmpuint(throttle_group_take(group, 0, false, 1), >=, 9900 * MS + 20 * 100 * MS);
+}
+
+/* Time that goes backwards between threads does no harm. */
+static void test_earlier(void)
+{
+	struct throttle_group *group = new_group("earlier", "x-iops-total=10");
+
+	starts(group, 2000, false, 1, 2000);
+	starts(group, 1000, false, 1, 2000);
+	starts(group, 2000, false, 1, 2100);
+}
+
+static void test_refused(void)
+{
+	refuses("x-iops-total=-1", "Property values cannot be negative");
+	refuses("limits.iops-total=-1", "bps/iops/max values must be within [0, 1000000000000000]");
+	refuses("x-iops-total=1k", "Parameter 'x-iops-total' expects integer");
+	refuses("limits=1", "Invalid parameter type for 'limits', expected: object");
+	refuses("limits.iops=1", "Parameter 'limits.iops' is unexpected");
+	refuses("x-iops-total=9,limits.iops-read=9",
+		"bps/iops/max total values and read/write values cannot be used at the same time");
+	refuses("x-bps-read-max=9", "bps_max/iops_max require corresponding bps/iops values");
+	refuses("x-bps-read=9,x-bps-read-max=8", "bps_max/iops_max cannot be lower than bps/iops");
+	refuses("x-bps-read=9,x-bps-read-max-length=2", "burst length set without burst rate");
+	refuses("x-bps-read=9,x-bps-read-max-length=0", "the burst length cannot be 0");
+	refuses("x-bps-read=9,x-bps-read-max=1000000,x-bps-read-max-length=4294967295",
+		"burst length too high for this burst rate");
+	refuses("x-iops-size=9", "iops size requires an iops value to be set");
+}
+
+/* Only that it is not too early can be tested. */
+CO_TEST(test_node_waits)
+{
+	const char *name = "json:{'driver':'throttle','throttle-group':'node','file':"
+			   "{'driver':'raw','file':{'driver':'file','filename':'disk'}}}";
+	g_autofree char *data = g_malloc0(65536);
+	uint64_t began = aio_now_ns();
+	struct image *img;
+
+	write_file("disk", data, 65536);
+	new_group("node", "x-iops-total=10");
+	img = co_open_ok(name, NULL, IMAGE_RDWR | IMAGE_UNMAP);
+	g_assert_cmpint(image_co_pwrite(img, 0, 512, data, 0), ==, 0);
+	g_assert_cmpint(image_co_pread(img, 0, 65536, data), ==, 0);
+	g_assert_cmpint(image_co_pdiscard(img, 0, 65536), ==, 0);
+	g_assert_cmpint(image_co_pwrite_zeroes(img, 0, 65536, 0), ==, 0);
+	g_assert_cmpuint(aio_now_ns() - began, >=, 199 * MS);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/throttle-group/rate", test_rate);
+	g_test_add_func("/throttle-group/requests", test_requests);
+	g_test_add_func("/throttle-group/long-requests", test_long_requests);
+	g_test_add_func("/throttle-group/directions", test_directions);
+	g_test_add_func("/throttle-group/bursts", test_bursts);
+	g_test_add_func("/throttle-group/long-bursts", test_long_bursts);
+	g_test_add_func("/throttle-group/two-limits", test_two_limits);
+	g_test_add_func("/throttle-group/earlier", test_earlier);
+	g_test_add_func("/throttle-group/refused", test_refused);
+	g_test_add_func("/throttle-group/node-waits", test_node_waits);
+	return leave_scratch(folder, g_test_run());
+}
