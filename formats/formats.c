@@ -52,9 +52,14 @@ const struct format_ops *image_headerless_format(void)
 	return formats[i];
 }
 
+const struct format_ops *image_find_new_format(const char *name, GError **err)
+{
+	return strcmp(name, "file") == 0 ? image_headerless_format() : image_find_format(name, err);
+}
+
 const struct image_option *image_create_options(const char *format)
 {
-	const struct format_ops *ops = image_find_format(format, NULL);
+	const struct format_ops *ops = image_find_new_format(format, NULL);
 
 	return ops && ops->co_create ? ops->create_options : NULL;
 }

@@ -588,12 +588,19 @@ struct image_create_opts {
 	bool unfinished;
 	/* Receives the files of the new image; may be NULL. Empty after a failure. */
 	struct image_begun *begun;
+	/*
+	 * Called when the options are complete and have the right types, and the backing file was
+	 * found, before the format looks at them and before a file is touched; may be NULL.
+	 */
+	void (*begin)(void *arg, uint64_t size);
+	void *begin_arg;
 };
 
 /*
  * Creates an image file, or turns an existing file or block device into an image. On failure, a
  * file that was created is removed, and one that was truncated stays empty. Stores the size in
- * *ret_size unless that is NULL. Unknown options and values are refused.
+ * *ret_size unless that is NULL. Unknown options and values are refused. Error messages do not name
+ * the image, and may have more than one line.
  */
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
 		    uint64_t *ret_size, GError **err);

@@ -9,6 +9,7 @@
 
 #include "image_int.h"
 #include "node_name.h"
+#include "values.h"
 
 struct creation {
 	const char *filename;
@@ -16,25 +17,60 @@ struct creation {
 	struct image_create_opts opts; /* including the size that was found */
 	char *data_filename;	       /* of its data file, NULL if none */
 	struct file_id id, data_id;    /* not known if there is no such file yet */
+	char *hint;		       /* more lines for the error message; NULL: none */
 };
 
-static int G_GNUC_PRINTF(4, 5)
-	refuse(struct creation *c, GError **err, int ret, const char *format, ...)
+static void set_hint(struct creation *c, const char *hint)
 {
-	va_list args;
-
-	va_start(args, format);
-	error_vrefuse(err, ret, format, args);
-	va_end(args);
-	g_prefix_error(err, "Could not create '%s': ", c->filename);
-	return ret;
+	g_free(c->hint);
+	c->hint = g_strdup(hint);
 }
 
 /* ---- options ---- */
 
+/* A value of the option's type may still be one that the format refuses. */
+static int check_type(struct creation *c, const struct image_option *option, GError **err)
+{
+	const char *value = g_hash_table_lookup(c->opts.options, option->name);
+	uint64_t number;
+	bool on;
+
+	if (!value)
+		return 0;
+	if (g_str_has_prefix(option->type, "bool") && !bool_parse(value, &on))
+		return error_refuse(err, -EINVAL, "Parameter '%s' expects 'on' or 'off'",
+				    option->name);
+	if (!strcmp(option->type, "num") && number_parse(value, 0, UINT64_MAX, &number))
+		return error_refuse(err, -EINVAL, "Parameter '%s' expects a number", option->name);
+	if (!strcmp(option->type, "size") && size_parse(value, &number)) {
+		set_hint(c, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, "
+			    "peta-\nand exabytes, respectively.");
+		return error_refuse(err, -EINVAL,
+				    "Parameter '%s' expects a non-negative number below 2^64",
+				    option->name);
+	}
+	return 0;
+}
+
+static int check_types(struct creation *c, const struct image_option *options, GError **err)
+{
+	int ret = 0;
+
+	for (; !ret && options->name; options++)
+		ret = check_type(c, options, err);
+	return ret;
+}
+
+static int refuse_option(const struct creation *c, const char *name, GError **err)
+{
+	if (g_str_has_prefix(name, "encrypt.") &&
+	    image_has_option(c->ops->create_options, "encryption"))
+		return error_refuse(err, -ENOTSUP, "%s: encryption is not supported yet", name);
+	return error_refuse(err, -EINVAL, "Invalid parameter '%s'", name);
+}
+
 static int check_options(struct creation *c, GError **err)
 {
-	struct bottom_create_opts file_opts;
 	GHashTableIter iter;
 	void *name;
 
@@ -44,12 +80,9 @@ static int check_options(struct creation *c, GError **err)
 	while (g_hash_table_iter_next(&iter, &name, NULL))
 		if (!image_has_option(c->ops->create_options, name) &&
 		    !image_has_option(image_file_create_options(), name))
-			return refuse(c, err, -EINVAL, "Invalid parameter '%s' for format %s",
-				      (char *)name, c->ops->io.name);
-	if (!image_parse_file_options(c->opts.options, &file_opts, err))
-		return 0;
-	g_prefix_error(err, "Could not create '%s': ", c->filename);
-	return -EINVAL;
+			return refuse_option(c, name, err);
+	return check_types(c, c->ops->create_options, err)
+		       ?: check_types(c, image_file_create_options(), err);
 }
 
 /*
@@ -58,35 +91,18 @@ static int check_options(struct creation *c, GError **err)
  */
 static int check_with_format(struct creation *c, GError **err)
 {
-	int ret = c->ops->check_create ? c->ops->check_create(&c->opts, err) : 0;
-
-	if (ret)
-		g_prefix_error(err, "Could not create '%s': ", c->filename);
-	return ret;
+	if (c->opts.backing_format && !c->opts.backing_filename)
+		return error_refuse(err, -EINVAL,
+				    "Backing format cannot be used without backing file");
+	if (c->opts.backing_format && !image_find_format(c->opts.backing_format, NULL) &&
+	    !image_bottom_driver(c->opts.backing_format))
+		return error_refuse(err, -EINVAL,
+				    "Parameter 'backing-fmt' does not accept value '%s'",
+				    c->opts.backing_format);
+	return c->ops->check_create ? c->ops->check_create(&c->opts, err) : 0;
 }
 
 /* ---- the backing file ---- */
-
-static int check_backing_options(struct creation *c, GError **err)
-{
-	if (c->ops->no_backing)
-		return refuse(c, err, -ENOTSUP, "Backing file not supported for file format '%s'",
-			      c->ops->io.name);
-	if (!*c->opts.backing_filename)
-		return refuse(c, err, -EINVAL, "Expected backing file name, got empty string");
-	/* What a guest writes to a raw image can look like a header of another format. */
-	if (!c->opts.backing_format)
-		return refuse(
-			c, err, -EINVAL,
-			"Backing file specified without backing format; give the format of '%s' with -F",
-			c->opts.backing_filename);
-	if (!image_find_format(c->opts.backing_format, err)) {
-		g_prefix_error(err, "Could not create '%s': Could not open backing file '%s': ",
-			       c->filename, c->opts.backing_filename);
-		return -EINVAL;
-	}
-	return 0;
-}
 
 /* A file that is read must not be one that is written. */
 static int check_apart(struct creation *c, const struct image *chain, const char *what,
@@ -100,7 +116,30 @@ static int check_apart(struct creation *c, const struct image *chain, const char
 		wrong = "its data file is";
 	if (!wrong)
 		return 0;
-	return refuse(c, err, -ELOOP, "%s %s '%s'", wrong, what, image_filename(chain));
+	return error_refuse(err, -ELOOP, "%s %s '%s'", wrong, what, image_filename(chain));
+}
+
+/*
+ * What a guest writes to a raw image can look like a header of another format, so its format must
+ * be given. If @backing is not NULL, its format was probed.
+ */
+static int refuse_without_format(struct creation *c, const struct image *backing, GError **err)
+{
+	g_autofree char *detected =
+		backing ? g_strdup_printf("Detected format of %s.", image_format(backing)) : NULL;
+
+	set_hint(c, detected);
+	return error_refuse(err, -EINVAL, "Backing file specified without backing format");
+}
+
+static int check_backing(struct creation *c, const struct image *backing, GError **err)
+{
+	if (!c->opts.backing_format)
+		return refuse_without_format(c, backing, err);
+	if (!c->opts.size_given)
+		c->opts.size = image_size(backing);
+	c->opts.size_given = true;
+	return check_apart(c, backing, "in the backing chain of", err);
 }
 
 /* Checks that the backing file exists and can be opened, and takes its size if none was given. */
@@ -113,17 +152,17 @@ static int co_check_backing(struct creation *c, const char *full_name, GError **
 		.policy = c->opts.policy,
 	};
 	struct image *backing;
-	int ret = image_co_open(full_name, &opts, &backing, err);
+	int ret;
 
+	/* A header that may be a guest's opens no other files. */
+	if (!opts.format)
+		opts.flags |= IMAGE_NO_BACKING | IMAGE_NO_DATA_FILE;
+	ret = image_co_open(full_name, &opts, &backing, err);
 	if (ret) {
-		g_prefix_error(err,
-			       "Could not create '%s': Could not open backing file: ", c->filename);
+		set_hint(c, "Could not open backing image.");
 		return ret;
 	}
-	if (!c->opts.size_given)
-		c->opts.size = image_size(backing);
-	c->opts.size_given = true;
-	ret = check_apart(c, backing, "in the backing chain of", err);
+	ret = check_backing(c, backing, err);
 	image_co_close(backing);
 	return ret;
 }
@@ -131,26 +170,33 @@ static int co_check_backing(struct creation *c, const char *full_name, GError **
 static int co_prepare_backing(struct creation *c, GError **err)
 {
 	g_autofree char *full_name = NULL;
-	int ret = check_backing_options(c, err);
 
-	if (ret)
-		return ret;
+	if (c->ops->no_backing)
+		return error_refuse(err, -ENOTSUP,
+				    "Backing file not supported for file format '%s'",
+				    c->ops->io.name);
+	if (!*c->opts.backing_filename)
+		return error_refuse(err, -EINVAL, "Expected backing file name, got empty string");
 	full_name = image_resolve_backing(c->filename, c->opts.backing_filename);
 	if (image_co_same_file(c->filename, full_name))
-		return refuse(c, err, -ELOOP, "it cannot be its own backing file");
+		return error_refuse(err, -ELOOP,
+				    "Error: Trying to create an image with the same filename as "
+				    "the backing file");
 	if (c->data_filename && image_co_same_file(c->data_filename, full_name))
-		return refuse(c, err, -ELOOP, "its data file cannot be its backing file");
-	return c->opts.backing_unchecked ? 0 : co_check_backing(c, full_name, err);
+		return error_refuse(err, -ELOOP, "its data file cannot be its backing file");
+	if (!c->opts.backing_unchecked)
+		return co_check_backing(c, full_name, err);
+	return c->opts.backing_format ? 0 : refuse_without_format(c, NULL, err);
 }
 
 static int check_size(struct creation *c, GError **err)
 {
 	if (!c->opts.size_given)
-		return refuse(c, err, -EINVAL, "Image creation needs a size parameter");
+		return error_refuse(err, -EINVAL, "Image creation needs a size parameter");
 	if (c->opts.size > IMAGE_MAX_SIZE)
-		return refuse(c, err, -EFBIG,
-			      "the size of %" PRIu64 " bytes exceeds the maximum of %" PRIu64,
-			      c->opts.size, IMAGE_MAX_SIZE);
+		return error_refuse(err, -EFBIG,
+				    "the size of %" PRIu64 " bytes exceeds the maximum of %" PRIu64,
+				    c->opts.size, IMAGE_MAX_SIZE);
 	return 0;
 }
 
@@ -183,15 +229,6 @@ static int abandon_on_worker(void *arg)
 	return 0;
 }
 
-static int co_write_to(struct creation *c, struct image *file, GError **err)
-{
-	int ret = c->ops->co_create(file, &c->opts, err);
-
-	if (ret)
-		g_prefix_error(err, "Could not create '%s': ", c->filename);
-	return ret;
-}
-
 static int co_write_image(struct creation *c, GError **err)
 {
 	struct image *file;
@@ -200,10 +237,10 @@ static int co_write_image(struct creation *c, GError **err)
 	ret = image_co_open_bottom(c->filename, IMAGE_RDWR, &file, err);
 	if (ret)
 		return ret;
-	ret = co_write_to(c, file, err);
+	ret = c->ops->co_create(file, &c->opts, err);
 	close_ret = image_co_close(file);
 	if (!ret && close_ret)
-		ret = error_set(err, close_ret, "Could not create '%s'", c->filename);
+		ret = error_set(err, close_ret, "Could not close the new file");
 	return ret;
 }
 
@@ -223,7 +260,7 @@ static void co_identify(struct creation *c)
 /* Everything that can be checked before a file is touched. */
 static int co_check(struct creation *c, GError **err)
 {
-	int ret = check_options(c, err);
+	int ret = image_check_new_name(c->filename, err) ?: check_options(c, err);
 
 	if (ret)
 		return ret;
@@ -232,7 +269,10 @@ static int co_check(struct creation *c, GError **err)
 		ret = check_apart(c, *source, "a file of the source", err);
 	if (!ret && c->opts.backing_filename)
 		ret = co_prepare_backing(c, err);
-	return ret ?: check_size(c, err) ?: check_with_format(c, err);
+	ret = ret ?: check_size(c, err);
+	if (!ret && c->opts.begin)
+		c->opts.begin(c->opts.begin_arg, c->opts.size);
+	return ret ?: check_with_format(c, err);
 }
 
 static int co_create(struct creation *c, GError **err)
@@ -241,12 +281,9 @@ static int co_create(struct creation *c, GError **err)
 	int ret;
 
 	if (!c->ops->co_create)
-		return refuse(c, err, -ENOTSUP,
-			      "Format driver '%s' does not support image creation",
-			      c->ops->io.name);
-	/* A graph consists of existing files. */
-	if (node_name_is_json(c->filename))
-		return refuse(c, err, -EINVAL, "Unknown protocol 'json': a new image is a file");
+		return error_refuse(err, -ENOTSUP,
+				    "Format driver '%s' does not support image creation",
+				    c->ops->io.name);
 	if (!c->opts.begun)
 		c->opts.begun = &begun;
 	ret = co_check(c, err) ?:
@@ -259,19 +296,31 @@ static int co_create(struct creation *c, GError **err)
 	return ret;
 }
 
+static void add_line(GError *err, const char *line)
+{
+	char *message = g_strconcat(err->message, "\n", line, NULL);
+
+	g_free(err->message);
+	err->message = message;
+}
+
 int image_co_create(const char *filename, const char *format, const struct image_create_opts *opts,
 		    uint64_t *ret_size, GError **err)
 {
 	struct creation c = { .filename = filename, .opts = *opts };
 	int ret = -EINVAL;
 
-	c.ops = image_find_format(format, err);
+	c.ops = image_find_new_format(format, err);
 	if (c.ops)
 		ret = co_create(&c, err);
+	image_one_line(ret, err);
+	if (ret && err && c.hint)
+		add_line(*err, c.hint);
 	g_free(c.data_filename);
+	g_free(c.hint);
 	if (!ret && ret_size)
 		*ret_size = c.opts.size;
-	return image_one_line(ret, err);
+	return ret;
 }
 
 int image_co_create_on(struct image *file, const char *format, const struct image_create_opts *opts,
@@ -280,12 +329,13 @@ int image_co_create_on(struct image *file, const char *format, const struct imag
 	struct creation c = { .filename = file->filename, .opts = *opts };
 	int ret = -EINVAL;
 
-	c.ops = image_find_format(format, err);
+	c.ops = image_find_new_format(format, err);
 	if (c.ops)
 		ret = check_options(&c, err) ?:
 		      check_size(&c, err) ?:
 		      check_with_format(&c, err) ?:
-		      co_write_to(&c, file, err);
+		      c.ops->co_create(file, &c.opts, err);
+	g_free(c.hint);
 	return image_one_line(ret, err);
 }
 

@@ -13,6 +13,9 @@
 /* The format with that name; NULL, with @err set, if there is none. */
 const struct format_ops *image_find_format(const char *name, GError **err);
 
+/* The same for creating an image: "file" is raw. */
+const struct format_ops *image_find_new_format(const char *name, GError **err);
+
 /* The format of a file that looks like no other format. */
 const struct format_ops *image_headerless_format(void);
 
@@ -49,6 +52,9 @@ int image_co_open_bottom_node(const struct node_options *options, unsigned flags
 /* Opens the bottom that @image names as its data file. */
 int image_co_open_data_file(const char *filename, unsigned flags, const struct image_policy *policy,
 			    const char *image, struct image **ret_img, GError **err);
+
+/* Refuses names of what cannot be created. */
+int image_check_new_name(const char *filename, GError **err);
 
 /*
  * Creates the file that the name asks for, or truncates it (a block device stays as it was), and

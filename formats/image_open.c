@@ -600,6 +600,23 @@ static int co_open_graph(struct node_options *options, const struct image_open_o
 	return co_complete(&graph, ret, img, opts, ret_img, err);
 }
 
+/*
+ * The layer with the driver @format. If that is one of a bottom, as in "-f file", the layer is what
+ * would otherwise be below it.
+ */
+static struct node_options *with_format(struct node_options *layer, const char *format)
+{
+	struct node_options *bottom;
+
+	if (image_bottom_driver(format) && node_options_has_child(layer, "file")) {
+		bottom = node_options_take_child(layer, "file");
+		node_options_free(layer);
+		layer = bottom;
+	}
+	node_options_set(layer, "driver", NODE_VALUE_STRING, format);
+	return layer;
+}
+
 /* The options of a name as those of a layer; NULL if it is invalid. The caller frees them. */
 static struct node_options *options_of_image(const char *filename,
 					     const struct image_open_opts *opts, bool *ret_is_graph,
@@ -611,9 +628,7 @@ static struct node_options *options_of_image(const char *filename,
 		return NULL;
 	if (opts->named_by)
 		node_options_set_named_by(options, opts->named_by);
-	if (opts->format)
-		node_options_set(options, "driver", NODE_VALUE_STRING, opts->format);
-	return options;
+	return opts->format ? with_format(options, opts->format) : options;
 }
 
 static int check_flags(const char *filename, unsigned flags, GError **err)

@@ -235,7 +235,7 @@ static int check_mode(enum image_preallocation mode, GError **err)
 		return 0;
 	return error_refuse(
 		err, -ENOTSUP,
-		"preallocation is 'metadata', must be off, falloc or full for format raw");
+		"Unsupported preallocation mode: metadata, must be off, falloc or full");
 }
 
 static int raw_co_resize(struct image *img, uint64_t size, enum image_preallocation mode,
@@ -282,11 +282,12 @@ static int parse_preallocation(const struct image_create_opts *opts,
 		opts->options ? g_hash_table_lookup(opts->options, "preallocation") : NULL;
 
 	*ret_mode = IMAGE_PREALLOC_OFF;
-	if (!value ||
-	    (image_parse_preallocation(value, ret_mode) && *ret_mode != IMAGE_PREALLOC_METADATA))
-		return 0;
-	return error_refuse(err, -EINVAL, "preallocation is '%s', must be off, falloc or full",
-			    value);
+	if (value && !image_parse_preallocation(value, ret_mode))
+		return error_refuse(err, -EINVAL,
+				    "Parameter 'preallocation' does not accept value '%s', must be "
+				    "off, falloc or full",
+				    value);
+	return check_mode(*ret_mode, err);
 }
 
 static int raw_check_create(const struct image_create_opts *opts, GError **err)

@@ -75,10 +75,9 @@ static const struct bottom *find_bottom(const char *filename, char **ret_name, G
 	const struct bottom *bottom = len ? find_prefix(filename, len) : &bottoms[0];
 
 	if (!bottom) {
-		error_refuse(
-			err, -EINVAL,
-			"Could not open '%s': Unknown protocol '%.*s' (use ./%s for a file of that name)",
-			filename, (int)len - 1, filename, filename);
+		error_refuse(err, -EINVAL,
+			     "Unknown protocol '%.*s' (use ./%s for a file of that name)",
+			     (int)len - 1, filename, filename);
 		return NULL;
 	}
 	*ret_name = g_strdup(filename + (bottom->ops->is_path ? len : 0));
@@ -138,8 +137,10 @@ static struct node_options *options_of_bottom(const char *filename, GError **err
 	const struct bottom *bottom = find_bottom(filename, &name, err);
 	struct node_options *options;
 
-	if (!bottom)
+	if (!bottom) {
+		g_prefix_error(err, "Could not open '%s': ", filename);
 		return NULL;
+	}
 	options = node_options_new();
 	node_options_set(options, "driver", NODE_VALUE_STRING, bottom->driver);
 	if (!bottom->ops->parse_name) {
@@ -574,30 +575,43 @@ int image_parse_file_options(GHashTable *options, struct bottom_create_opts *ret
 	uint64_t bytes = DEFAULT_EXTENT_SIZE_HINT;
 
 	*ret_opts = (struct bottom_create_opts){};
-	if (nocow && !bool_parse(nocow, &ret_opts->nocow))
-		return error_refuse(err, -EINVAL, "Parameter 'nocow' expects 'on' or 'off'");
-	if (hint && size_parse(hint, &bytes))
-		return error_refuse(err, -EINVAL,
-				    "Parameter 'extent_size_hint' expects a size, such as 1M");
+	if (nocow)
+		bool_parse(nocow, &ret_opts->nocow);
+	if (hint)
+		size_parse(hint, &bytes);
 	if (bytes > UINT32_MAX)
 		return error_refuse(err, -EINVAL, "Extent size hint is too large");
 	ret_opts->extent_size_hint = bytes;
 	return 0;
 }
 
+int image_check_new_name(const char *filename, GError **err)
+{
+	g_autofree char *name = NULL;
+	const struct bottom *bottom;
+
+	/* A graph consists of existing files. */
+	if (node_name_is_json(filename))
+		return error_refuse(err, -EINVAL, "Unknown protocol 'json': a new image is a file");
+	bottom = find_bottom(filename, &name, err);
+	if (!bottom)
+		return -EINVAL;
+	if (bottom->ops->co_create)
+		return 0;
+	return error_refuse(err, -ENOTSUP, "Protocol driver '%s' does not support image creation",
+			    bottom->ops->io.name);
+}
+
 int image_co_create_bottom(const char *filename, const struct image_create_opts *opts, GError **err)
 {
 	g_autofree char *path = NULL, *name = NULL;
-	const struct bottom *bottom = find_bottom(filename, &path, err);
 	struct bottom_create_opts file_opts;
+	const struct bottom *bottom;
 
-	if (!bottom || image_parse_file_options(opts->options, &file_opts, err))
+	if (image_check_new_name(filename, err) ||
+	    image_parse_file_options(opts->options, &file_opts, err))
 		return -EINVAL;
-	if (!bottom->ops->co_create)
-		return error_refuse(
-			err, -ENOTSUP,
-			"Could not create '%s': Protocol driver '%s' does not support image creation",
-			filename, bottom->ops->io.name);
+	bottom = find_bottom(filename, &path, err);
 	name = name_of_path(path);
 	opts->begun->bottom = bottom->ops;
 	return bottom->ops->co_create(name, &file_opts, opts->begun, err);

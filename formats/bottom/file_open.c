@@ -91,7 +91,8 @@ static int G_GNUC_PRINTF(3, 4) open_failed(struct file_open *job, int ret, const
 	va_start(args, format);
 	error_vrefuse(&job->err, ret, format, args);
 	va_end(args);
-	g_prefix_error(&job->err, "Could not open '%s': ", job->filename);
+	g_prefix_error(&job->err, "Could not %s '%s': ", job->begun ? "create" : "open",
+		       job->filename);
 	return ret;
 }
 
@@ -115,9 +116,12 @@ static int check_type(struct file_open *job, const struct stat *st)
 {
 	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
 		return 0;
+	if (S_ISDIR(st->st_mode) && job->begun)
+		return open_failed(job, -EISDIR, "%s", g_strerror(EISDIR));
 	return open_failed(job, S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL,
-			   "it is %s; an image must be a regular file or a block device",
-			   file_type(st->st_mode));
+			   "'file' driver requires '%s' to be a regular file, or a block device; "
+			   "it is %s",
+			   job->filename, file_type(st->st_mode));
 }
 
 static int bdev_geometry(struct file_open *job)
@@ -537,8 +541,7 @@ static int create_on_worker(void *arg)
 		return ret;
 	/* Not before the lock: until then it may be an image in use. */
 	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
-		ret = error_set(&job->err, -errno, "Could not open '%s': cannot truncate it",
-				job->filename);
+		ret = open_failed(job, -errno, "cannot truncate it: %s", g_strerror(errno));
 		discard_fd(job);
 		return ret;
 	}

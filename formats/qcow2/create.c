@@ -36,18 +36,20 @@ const struct image_option qcow2_create_options[] = {
 
 /* ---- options ---- */
 
+/* @name is QEMU's name for it in its messages. */
 static int bad_value(const char *name, const char *value, const char *allowed, GError **err)
 {
-	return error_refuse(err, -EINVAL, "%s is '%s', must be %s", name, value, allowed);
+	return error_refuse(err, -EINVAL, "Parameter '%s' does not accept value '%s', must be %s",
+			    name, value, allowed);
 }
 
-static int parse_power_of_two(const char *name, const char *value, uint64_t min, uint64_t max,
-			      const char *allowed, unsigned *ret_log2, GError **err)
+static int parse_power_of_two(const char *value, uint64_t min, uint64_t max, const char *refusal,
+			      unsigned *ret_log2, GError **err)
 {
 	uint64_t number;
 
 	if (size_parse(value, &number) || number < min || number > max || !is_power_of_2(number))
-		return bad_value(name, value, allowed, err);
+		return error_refuse(err, -EINVAL, "%s", refusal);
 	*ret_log2 = __builtin_ctzll(number);
 	return 0;
 }
@@ -64,7 +66,7 @@ static int parse_compat(struct layout *l, const char *value, GError **err)
 	else if (!strcmp(value, "v2") || !strcmp(value, "0.10"))
 		l->version = 2;
 	else
-		return bad_value("compat", value, "v2 (0.10) or v3 (1.1)", err);
+		return bad_value("version", value, "v2 (0.10) or v3 (1.1)", err);
 	return 0;
 }
 
@@ -75,7 +77,7 @@ static int parse_compression(struct layout *l, const char *value, GError **err)
 	else if (!strcmp(value, "zstd"))
 		l->compression_type = QCOW2_COMPRESSION_ZSTD;
 	else
-		return bad_value("compression_type", value, "zlib or zstd", err);
+		return bad_value("compression-type", value, "zlib or zstd", err);
 	return 0;
 }
 
@@ -88,7 +90,7 @@ static int parse_preallocation(struct layout *l, const char *value, GError **err
 
 static int not_yet(const char *name, const char *value, GError **err)
 {
-	return error_refuse(err, -ENOTSUP, "%s=%s is not supported yet", name, value);
+	return error_refuse(err, -ENOTSUP, "%s=%s: encryption is not supported yet", name, value);
 }
 
 static int parse_option(struct layout *l, const char *name, const char *value, GError **err)
@@ -96,11 +98,13 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 	bool encrypted;
 
 	if (!strcmp(name, "cluster_size"))
-		return parse_power_of_two(name, value, 512, 2 << 20,
-					  "a power of two from 512 to 2M", &l->cluster_bits, err);
+		return parse_power_of_two(
+			value, 512, 2 << 20,
+			"Cluster size must be a power of two between 512 and 2048k",
+			&l->cluster_bits, err);
 	if (!strcmp(name, "refcount_bits"))
-		return parse_power_of_two(name, value, 1, 64, "a power of two from 1 to 64",
-					  &l->refcount_order, err);
+		return parse_power_of_two(value, 1, 64, QCOW2_BAD_REFCOUNT_BITS, &l->refcount_order,
+					  err);
 	if (!strcmp(name, "compat"))
 		return parse_compat(l, value, err);
 	if (!strcmp(name, "compression_type"))
@@ -126,27 +130,46 @@ static int parse_option(struct layout *l, const char *name, const char *value, G
 		return 0;
 	if (image_has_option(image_file_create_options(), name))
 		return 0;
-	return error_refuse(err, -EINVAL, "Invalid parameter '%s'; see -o help", name);
+	return error_refuse(err, -EINVAL, "Invalid parameter '%s'", name);
+}
+
+/* In QEMU's words. */
+static int check_v2(const struct layout *l, GError **err)
+{
+	const char *what = l->refcount_order != 4 ? "Different refcount widths than 16 bits require"
+			   : l->lazy_refcounts	  ? "Lazy refcounts only supported with"
+			   : l->extended_l2	  ? "Extended L2 entries are only supported with"
+			   : l->compression_type
+				   ? "Non-zlib compression type is only supported with"
+			   : l->data_file ? "External data files are only supported with"
+					  : NULL;
+
+	if (!what)
+		return 0;
+	return error_refuse(err, -EINVAL,
+			    "%s compatibility level 1.1 %s above (use version=v3 or greater)", what,
+			    l->refcount_order != 4 ? "or" : "and");
 }
 
 static int check_combination(const struct layout *l, const struct image_create_opts *opts,
 			     GError **err)
 {
-	if (l->version < 3 && (l->refcount_order != 4 || l->lazy_refcounts || l->compression_type ||
-			       l->extended_l2 || l->data_file))
-		return error_refuse(
-			err, -EINVAL,
-			"refcount_bits other than 16, lazy_refcounts, compression_type, "
-			"extended_l2 and data_file need compat=v3");
+	int ret = 0;
+
+	if (l->version < 3)
+		ret = check_v2(l, err);
+	if (ret)
+		return ret;
 	if (l->extended_l2 && l->cluster_bits < QCOW2_MIN_EXTENDED_L2_CLUSTER_BITS)
 		return error_refuse(err, -EINVAL,
-				    "cluster_size is %" PRIu64
-				    ", must be at least 16384 with extended_l2=on",
-				    l->cluster_size);
-	if (l->data_file_raw && (!l->data_file || opts->backing_filename))
-		return error_refuse(err, -EINVAL, "data_file_raw=on %s",
-				    l->data_file ? "and a backing file cannot be used together"
-						 : "needs data_file");
+				    "Extended L2 entries are only supported with cluster sizes of "
+				    "at least 16384 bytes");
+	if (l->data_file_raw && !l->data_file)
+		return error_refuse(err, -EINVAL, "data-file-raw requires data-file");
+	if (l->data_file_raw && opts->backing_filename)
+		return error_refuse(
+			err, -EINVAL,
+			"Backing file and data-file-raw cannot be used at the same time");
 	/* A cluster with a place in the file hides what is below, unless it has subclusters. */
 	if (l->preallocation != IMAGE_PREALLOC_OFF && opts->backing_filename && !l->extended_l2)
 		return error_refuse(

@@ -5,6 +5,9 @@
 
 #include "image_int.h"
 
+/* In QEMU's words. */
+#define QCOW2_BAD_REFCOUNT_BITS "Refcount width must be a power of two and may not exceed 64 bits"
+
 /* In this order from cluster 0 on; the header takes one. */
 struct layout {
 	/* set by the options */

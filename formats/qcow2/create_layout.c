@@ -94,9 +94,10 @@ static int plan_disk(struct layout *l, uint64_t size, GError **err)
 	l->l1_entries = div_round_up(l->size, l1_covers);
 	if (l->l1_entries * sizeof(uint64_t) > QCOW2_MAX_L1_BYTES)
 		return error_refuse(err, -EFBIG,
-				    "size %" PRIu64 " is too large for cluster_size %" PRIu64
-				    ", which allows %" PRIu64,
-				    size, l->cluster_size,
+				    "The image size is too large for file format 'qcow2' (try "
+				    "using a larger cluster size): a cluster size of %" PRIu64
+				    " allows %" PRIu64 " bytes",
+				    l->cluster_size,
 				    l1_covers * (QCOW2_MAX_L1_BYTES / sizeof(uint64_t)));
 	l->l1_clusters = div_round_up(l->l1_entries * sizeof(uint64_t), l->cluster_size);
 	l->guest_clusters = div_round_up(l->size, l->cluster_size);

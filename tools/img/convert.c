@@ -238,6 +238,14 @@ static bool check_compression(const struct new_image *target)
 	return false;
 }
 
+static bool check_backing(const struct new_image *target)
+{
+	if (!target->backing_filename || target->backing_format)
+		return true;
+	tool_error("Use of backing file requires explicit backing format");
+	return false;
+}
+
 /* What the command line says. */
 struct convert_options {
 	char *source_format, *source_cache, *snapshot;
@@ -384,12 +392,15 @@ static bool parse_values(const struct convert_options *o, GHashTable *snapshot_o
 static int run(struct convert_job *job, const struct convert_options *o)
 {
 	const char *format = o->target_format ?: "raw";
+	g_autofree char *doing = g_strconcat("error while converting ", format, NULL);
 	int status = 1;
 
 	if (new_image_init(&job->target, o->words[job->nr_sources], format, o->lists) &&
 	    (!o->compress || o->target_image_opts || check_compression(&job->target))) {
 		new_image_set_backing(&job->target, o->backing, o->backing_format);
-		status = tool_run_co(co_convert, job);
+		job->target.doing = doing;
+		if (job->target_exists || check_backing(&job->target))
+			status = tool_run_co(co_convert, job);
 	}
 	new_image_clear(&job->target);
 	return status;

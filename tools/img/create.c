@@ -28,18 +28,6 @@ static bool take_size(struct new_image *new, const char *text)
 	return true;
 }
 
-static int create(struct new_image *new, const char *size, bool quiet)
-{
-	int status;
-
-	if (!take_size(new, size))
-		return 1;
-	status = tool_run_co(co_create, new);
-	if (!status && !quiet)
-		new_image_print(new);
-	return status;
-}
-
 int img_create(const struct command *command, char **argv)
 {
 	g_autofree char *format = NULL, *backing = NULL, *backing_format = NULL;
@@ -80,7 +68,9 @@ int img_create(const struct command *command, char **argv)
 	if (new_image_init(&new, words[0], format ?: "raw", lists)) {
 		new_image_set_backing(&new, backing, backing_format);
 		new.backing_unchecked = unchecked;
-		status = create(&new, words[1], quiet);
+		new.announce = !quiet;
+		if (take_size(&new, words[1]))
+			status = tool_run_co(co_create, &new);
 	}
 	new_image_clear(&new);
 	return status;

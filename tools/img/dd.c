@@ -149,8 +149,10 @@ static int run(struct dd_job *job, const char *output, const char *format)
 		tool_error("Unknown file format");
 		return 1;
 	}
-	if (new_image_init(&job->target, output, format, NULL))
+	if (new_image_init(&job->target, output, format, NULL)) {
+		job->target.doing = "error while creating output image";
 		status = tool_run_co(co_dd, job);
+	}
 	new_image_clear(&job->target);
 	return status;
 }

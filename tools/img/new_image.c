@@ -96,7 +96,52 @@ void new_image_set_backing(struct new_image *new, const char *filename, const ch
 	}
 }
 
+/* ---- "Formatting ..." ---- */
+
+/* The value of an option, for display; NULL if it is not shown. The caller frees it. */
+static char *value_text(const struct new_image *new, const struct image_option *option)
+{
+	const char *value =
+		g_hash_table_lookup(new->options, option->name) ?: option->default_value;
+	uint64_t bytes;
+
+	if (strcmp(option->name, "backing_file") == 0)
+		value = new->backing_filename;
+	else if (strcmp(option->name, "backing_fmt") == 0)
+		value = new->backing_format;
+	else if (strcmp(option->name, "size") == 0)
+		return g_strdup_printf("%" PRIu64, new->size);
+	if (value && strcmp(option->type, "size") == 0 && !size_parse(value, &bytes))
+		return g_strdup_printf("%" PRIu64, bytes);
+	return value ? option_value_quote(value) : NULL;
+}
+
+/* "Formatting 'disk', fmt=raw size=1048576" */
+static void print_new_image(const struct new_image *new)
+{
+	g_autoptr(GPtrArray) options = all_options(new->format);
+
+	printf("Formatting '%s', fmt=%s", new->filename, new->format);
+	for (guint i = 0; i < options->len; i++) {
+		const struct image_option *o = options->pdata[i];
+		g_autofree char *value = value_text(new, o);
+
+		if (value)
+			printf(" %s=%s", o->name, value);
+	}
+	putchar('\n');
+}
+
 /* ---- create ---- */
+
+static void begin(void *arg, uint64_t size)
+{
+	struct new_image *new = arg;
+
+	new->size = size;
+	if (new->announce)
+		print_new_image(new);
+}
 
 int new_image_co_create(struct new_image *new)
 {
@@ -111,19 +156,18 @@ int new_image_co_create(struct new_image *new)
 		.sources = new->sources,
 		.unfinished = new->unfinished,
 		.begun = &new->begun,
+		.begin = begin,
+		.begin_arg = new,
 	};
 	g_autoptr(GError) err = NULL;
 	int ret;
 
-	if (new->backing_format && !new->backing_filename) {
-		tool_error("%s: Backing format cannot be used without backing file", new->filename);
-		return -EINVAL;
-	}
 	guard_begun(&new->begun);
 	ret = image_co_create(new->filename, new->format, &opts, &new->size, &err);
 	if (ret) {
 		guard_begun(NULL);
-		tool_error("%s", err->message);
+		tool_error("%s: %s%s%s", new->filename, new->doing ?: "", new->doing ? ": " : "",
+			   err->message);
 	}
 	return ret;
 }
@@ -182,40 +226,7 @@ int new_image_co_complete(struct image *img, bool sync)
 	return ret;
 }
 
-/* ---- for people ---- */
-
-/* The value of an option, for display; NULL if it is not shown. The caller frees it. */
-static char *value_text(const struct new_image *new, const struct image_option *option)
-{
-	const char *value =
-		g_hash_table_lookup(new->options, option->name) ?: option->default_value;
-	uint64_t bytes;
-
-	if (strcmp(option->name, "backing_file") == 0)
-		value = new->backing_filename;
-	else if (strcmp(option->name, "backing_fmt") == 0)
-		value = new->backing_format;
-	else if (strcmp(option->name, "size") == 0)
-		return g_strdup_printf("%" PRIu64, new->size);
-	if (value && strcmp(option->type, "size") == 0 && !size_parse(value, &bytes))
-		return g_strdup_printf("%" PRIu64, bytes);
-	return value ? option_value_quote(value) : NULL;
-}
-
-void new_image_print(const struct new_image *new)
-{
-	g_autoptr(GPtrArray) options = all_options(new->format);
-
-	printf("Formatting '%s', fmt=%s", new->filename, new->format);
-	for (guint i = 0; i < options->len; i++) {
-		const struct image_option *o = options->pdata[i];
-		g_autofree char *value = value_text(new, o);
-
-		if (value)
-			printf(" %s=%s", o->name, value);
-	}
-	putchar('\n');
-}
+/* ---- help ---- */
 
 bool new_image_asks_help(char *const *option_lists)
 {

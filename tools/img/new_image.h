@@ -11,6 +11,8 @@
 struct new_image {
 	const char *filename;
 	const char *format;
+	const char *doing;   /* what fails, such as "error while converting"; NULL: creating it */
+	bool announce;	     /* print "Formatting ..." before the format looks at the options */
 	GHashTable *options; /* options of the format: name -> value */
 	char *backing_filename;
 	char *backing_format;
@@ -55,9 +57,6 @@ int new_image_co_make(struct new_image *new, struct image *const *sources, uint6
  * written without flushes is on disk afterwards. Prints its errors.
  */
 int new_image_co_complete(struct image *img, bool sync);
-
-/* "Formatting 'disk', fmt=raw size=1048576" */
-void new_image_print(const struct new_image *new);
 
 /* Whether one of the lists of -o (NULL: none) asks for help. */
 bool new_image_asks_help(char *const *option_lists);
