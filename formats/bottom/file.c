@@ -601,12 +601,8 @@ struct truncate_job {
 static int truncate_on_worker(void *arg)
 {
 	struct truncate_job *job = arg;
-	int ret;
 
-	do {
-		ret = ftruncate(job->fd, job->size) < 0 ? -errno : 0;
-	} while (ret == -EINTR);
-	return ret;
+	return TEMP_FAILURE_RETRY(ftruncate(job->fd, job->size)) < 0 ? -errno : 0;
 }
 
 static int file_co_truncate(struct image *img, uint64_t size)

@@ -470,7 +470,7 @@ void file_abandon(const struct image_begun_file *begun, bool may_wipe)
 	fd = open(begun->filename, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0)
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && TEMP_FAILURE_RETRY(ftruncate(fd, 0)) < 0)
 		wipe(fd);
 	else if (S_ISBLK(st.st_mode) && may_wipe)
 		wipe(fd);
@@ -540,7 +540,7 @@ static int create_on_worker(void *arg)
 	if (ret)
 		return ret;
 	/* Not before the lock: until then it may be an image in use. */
-	if (!job->is_bdev && ftruncate(job->fd, 0) < 0) {
+	if (!job->is_bdev && TEMP_FAILURE_RETRY(ftruncate(job->fd, 0)) < 0) {
 		ret = open_failed(job, -errno, "cannot truncate it: %s", g_strerror(errno));
 		discard_fd(job);
 		return ret;

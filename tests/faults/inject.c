@@ -171,6 +171,10 @@ int __real_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
 int __wrap_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
 int __real_ftruncate64(int fd, off64_t size);
 int __wrap_ftruncate64(int fd, off64_t size);
+ssize_t __real_copy_file_range(int from, off64_t *from_off, int to, off64_t *to_off, size_t bytes,
+			       unsigned flags);
+ssize_t __wrap_copy_file_range(int from, off64_t *from_off, int to, off64_t *to_off, size_t bytes,
+			       unsigned flags);
 
 ssize_t __wrap_co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_t off)
 {
@@ -241,6 +245,22 @@ int __wrap_ftruncate64(int fd, off64_t size)
 
 	if (!kind)
 		return __real_ftruncate64(fd, size);
+	errno = -error_of(kind);
+	return -1;
+}
+
+ssize_t __wrap_copy_file_range(int from, off64_t *from_off, int to, off64_t *to_off, size_t bytes,
+			       unsigned flags)
+{
+	enum fault_kind kind = next(CALL_WRITE);
+	size_t half = half_of(bytes, kind == FAULT_SHORT ? 1 : SECTOR);
+
+	if (kind == FAULT_SHORT)
+		return __real_copy_file_range(from, from_off, to, to_off, half, flags);
+	if (kind == FAULT_TORN)
+		__real_copy_file_range(from, from_off, to, to_off, half, flags);
+	if (!kind)
+		return __real_copy_file_range(from, from_off, to, to_off, bytes, flags);
 	errno = -error_of(kind);
 	return -1;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Faults below the file node: the linker wraps ftruncate() and the calls of aio.h that the node
- * makes; they are counted, and the one wanted goes wrong. A read or write can be short here, but
- * not at a node.
+ * Faults below the file node: the linker wraps ftruncate(), copy_file_range() and the calls of
+ * aio.h that the node makes; they are counted, and the one wanted goes wrong. A read or write can
+ * be short here, but not at a node.
  */
 #ifndef UBD_TESTS_INJECT_H
 #define UBD_TESTS_INJECT_H
