@@ -27,12 +27,12 @@
 #include "ublk_server_pid.h"
 
 /* How often to look whether a node has come or gone. */
-#define POLL_US	       (20 * 1000)
+#define POLL_US	      (20 * 1000)
 /* How long udev may take to give the node to its owner. */
-#define NODE_WAIT_US   (5 * G_USEC_PER_SEC)
+#define NODE_WAIT_US  (5 * G_USEC_PER_SEC)
 
 /* How long the nodes of a deleted device may take to be closed, if nobody uses them. */
-#define DELETE_WAIT_US (3 * G_USEC_PER_SEC)
+#define DELETE_WAIT_S 3
 
 /* ---- features ---- */
 
@@ -373,20 +373,32 @@ static int stop_if_unused(struct transport *transport)
 	return ublk_newer_command(transport, UBLK_CAN_TRY_STOP, UBLK_TRY_STOP_DEV, 0);
 }
 
+/* Kernels do not take DEL_DEV_ASYNC for unprivileged devices. DEL_DEV waits until the device goes.
+ */
+static int remove_device(struct transport *transport)
+{
+	int res = ublk_simple_command(transport, UBLK_DEL_DEV_ASYNC, 0, COMMAND_NO_LIMIT);
+
+	if (res != -EINVAL || !ublk_device_of(transport)->named)
+		return res;
+	res = ublk_simple_command(transport, UBLK_DEL_DEV, 0, DELETE_WAIT_S);
+	return res == -ETIMEDOUT ? 0 : res;
+}
+
 /*
  * The device goes when nobody has its nodes open any more. That may be long after, if a file system
  * is mounted; otherwise it is soon, and then its number is free.
  */
 static int delete (struct transport *transport)
 {
-	gint64 end = g_get_monotonic_time() + DELETE_WAIT_US;
+	gint64 end = g_get_monotonic_time() + DELETE_WAIT_S * G_USEC_PER_SEC;
 	struct transport_info info;
 	int res;
 
 	/* The server itself has stopped it, or tried to, and does not answer any more. */
 	if (get_info(transport, &info) == 0 && info.server_pid != getpid())
 		write_back(transport);
-	res = ublk_simple_command(transport, UBLK_DEL_DEV_ASYNC, 0, COMMAND_NO_LIMIT);
+	res = remove_device(transport);
 	while (res == 0 && get_info(transport, &info) == 0 && g_get_monotonic_time() < end)
 		g_usleep(POLL_US);
 	return res;

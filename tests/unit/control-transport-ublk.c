@@ -52,7 +52,7 @@ int __wrap_eaccess(const char *name, int mode)
 static uint64_t features;
 static struct ublk_dev_info device;
 static struct ublk_params params;
-static bool is_privileged, hangs;
+static bool is_privileged, hangs, is_open, is_deleted;
 static unsigned adds, recoveries, last_limit_s;
 static char path[64]; /* that the last command named */
 
@@ -89,6 +89,18 @@ static int add_device(void *info)
 	return 0;
 }
 
+/* It waits for those who have the nodes open. */
+static int delete_device(struct command_ring *cr)
+{
+	g_assert_cmpuint(last_limit_s, <, 60);
+	if (is_open) {
+		cr->stuck = true;
+		return -ETIMEDOUT;
+	}
+	is_deleted = true;
+	return 0;
+}
+
 int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *arg,
 			    size_t cmd_bytes, unsigned limit_s)
 {
@@ -115,7 +127,14 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		return 0;
 	case UBLK_GET_DEV_INFO2:
 		memcpy(payload, &device, sizeof(device));
+		return is_deleted ? -ENODEV : 0;
+	case UBLK_DEL_DEV_ASYNC:
+		if (device.flags & UBLK_UNPRIVILEGED)
+			return -EINVAL;
+		is_deleted = true;
 		return 0;
+	case UBLK_DEL_DEV:
+		return delete_device(cr);
 	case UBLK_SET_PARAMS:
 		memcpy(&params, payload, sizeof(params));
 		return 0;
@@ -151,7 +170,7 @@ static void play(uint64_t offered)
 {
 	features = UBLK_IOCTL_ENCODE | offered;
 	is_privileged = true;
-	hangs = false;
+	hangs = is_open = is_deleted = false;
 	adds = 0;
 }
 
@@ -251,6 +270,24 @@ static void test_unprivileged_users_get_such_devices(void)
 	transport_ublk.stop(transport);
 	g_assert_cmpstr(path, ==, "");
 	transport_free(transport);
+}
+
+/* The command that does not wait is refused for them. */
+static void test_unprivileged_devices_are_deleted(void)
+{
+	struct transport_info info = wish();
+	struct transport *transport;
+
+	for (int opened = 0; opened < 2; opened++) {
+		play(0);
+		is_privileged = false;
+		given_after_us = 0;
+		transport = transport_ublk.add(&info, NULL, NULL);
+		is_open = opened;
+		g_assert_cmpint(transport_ublk.delete(transport), ==, 0);
+		g_assert_true(is_deleted != is_open);
+		transport_free(transport);
+	}
 }
 
 /* Every command to such a device would be refused. */
@@ -395,6 +432,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
 	g_test_add_func("/control-ublk/unprivileged-users-get-such-devices",
 			test_unprivileged_users_get_such_devices);
+	g_test_add_func("/control-ublk/unprivileged-devices-are-deleted",
+			test_unprivileged_devices_are_deleted);
 	g_test_add_func("/control-ublk/owners-must-get-the-node", test_owners_must_get_the_node);
 	g_test_add_func("/control-ublk/recovery-takes-privileges", test_recovery_takes_privileges);
 	g_test_add_func("/control-ublk/other-ways-of-data-are-not-taken-over",
