@@ -14,10 +14,18 @@
 /* Shared by the tags of a queue: enough for as many requests as keep a disk busy. */
 #define SHARED_BYTES (4u << 20)
 
+/* In huge pages, where the system has them. */
+struct memory {
+	uint8_t *bufs;
+	void *map; /* the mapping that contains them, or NULL */
+	size_t map_bytes;
+};
+
 /* The data of a tag's request. */
 struct tag_data {
 	struct fixed_buf fixed; /* zero copy: its pages */
 	struct data_path *data;
+	struct memory large; /* data_enlarge() */
 	uint16_t tag;
 	bool copied; /* at least partly, by the copy functions of @fixed */
 };
@@ -27,9 +35,7 @@ struct data_path {
 	struct tag_data *tags;
 	_Atomic uint64_t zero_copy, copied; /* only the queue's thread writes them */
 	struct bounce_pool bounce;	    /* user copy, zero copy */
-	uint8_t *bufs;			    /* what @bounce manages, or max_io_bytes for each tag */
-	void *map;			    /* the mapping that contains the buffers, or NULL */
-	size_t map_bytes;
+	struct memory memory;		    /* what @bounce manages, or max_io_bytes for each tag */
 };
 
 static bool is_user_copy(const struct data_path *data)
@@ -96,7 +102,9 @@ static struct iobuf fixed_view(const struct tag_data *td)
 
 static uint8_t *tag_buffer(const struct tag_data *td)
 {
-	return td->data->bufs + (size_t)td->tag * td->data->config.max_io_bytes;
+	if (td->large.map)
+		return td->large.bufs;
+	return td->data->memory.bufs + (size_t)td->tag * td->data->config.max_io_bytes;
 }
 
 static void count(struct tag_data *td)
@@ -189,30 +197,60 @@ static size_t memory_bytes(const struct data_path *data)
 	return is_user_copy(data) ? MIN(all, MAX(SHARED_BYTES, data->config.max_io_bytes)) : all;
 }
 
+static void memory_free(struct memory *memory)
+{
+	if (memory->map)
+		munmap(memory->map, memory->map_bytes);
+	*memory = (struct memory){ 0 };
+}
+
 /*
- * Allocates all memory at the start, so that no request ever waits for it. Huge pages, where the
- * system has them, let the disk below see few pieces where we see one. Locked memory gets its
- * pages as soon as it may be accessed, so the advice must come before that.
+ * Huge pages let the disk below see few pieces where we see one. Locked memory gets its pages as
+ * soon as it may be accessed, so the advice must come before that.
  */
+static int memory_allocate(struct memory *memory, size_t bytes)
+{
+	size_t map_bytes = bytes + HUGE_PAGE;
+	void *map;
+
+	map = mmap(NULL, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		return -ENOMEM;
+	*memory = (struct memory){
+		.bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1)),
+		.map = map,
+		.map_bytes = map_bytes,
+	};
+	madvise(memory->bufs, bytes, MADV_HUGEPAGE); /* only advice */
+	/* Not in a core dump, because it belongs to the users of the disk. */
+	madvise(map, map_bytes, MADV_DONTDUMP);
+	if (mprotect(memory->bufs, bytes, PROT_READ | PROT_WRITE) == 0)
+		return 0;
+	memory_free(memory);
+	return -ENOMEM;
+}
+
+/* At the start, so that no request ever waits for memory. */
 int data_allocate(struct data_path *data)
 {
 	size_t bytes = memory_bytes(data);
-	void *map;
+	int res = memory_allocate(&data->memory, bytes);
 
-	map = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
-		return -ENOMEM;
-	data->map = map;
-	data->map_bytes = bytes + HUGE_PAGE;
-	data->bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-	madvise(data->bufs, bytes, MADV_HUGEPAGE); /* only advice */
-	/* Not in a core dump, because it belongs to the users of the disk. */
-	madvise(map, data->map_bytes, MADV_DONTDUMP);
-	if (mprotect(data->bufs, bytes, PROT_READ | PROT_WRITE) < 0)
-		return -ENOMEM;
-	memset(data->bufs, 0, bytes);
-	bounce_pool_init(&data->bounce, data->bufs, is_user_copy(data) ? bytes : 0);
+	if (res < 0)
+		return res;
+	memset(data->memory.bufs, 0, bytes);
+	bounce_pool_init(&data->bounce, data->memory.bufs, is_user_copy(data) ? bytes : 0);
 	return 0;
+}
+
+int data_enlarge(struct data_path *data, uint16_t tag, size_t bytes)
+{
+	return memory_allocate(&data->tags[tag].large, bytes);
+}
+
+void data_shrink(struct data_path *data, uint16_t tag)
+{
+	memory_free(&data->tags[tag].large);
 }
 
 static void init_tags(struct data_path *data)
@@ -248,10 +286,11 @@ void data_free(struct data_path *data)
 {
 	if (!data)
 		return;
-	if (data->bufs)
+	if (data->memory.map)
 		bounce_pool_destroy(&data->bounce);
-	if (data->map)
-		munmap(data->map, data->map_bytes);
+	memory_free(&data->memory);
+	for (unsigned tag = 0; tag < data->config.depth; tag++)
+		data_shrink(data, tag);
 	g_free(data->tags);
 	g_free(data);
 }

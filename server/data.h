@@ -45,8 +45,16 @@ struct data_path *data_new(const struct data_config *config, struct aio_loop *lo
 /* No request may be in flight. NULL is fine. */
 void data_free(struct data_path *data);
 
-/* Allocates all memory that requests use, once and for all. 0 or -errno. */
+/* Allocates all memory that requests of up to max_io_bytes use, once and for all. 0 or -errno. */
 int data_allocate(struct data_path *data);
+
+/*
+ * Copy: gives the tag a buffer of @bytes in place of its own, until data_shrink(), for a request
+ * that is larger than max_io_bytes. 0 or -errno.
+ */
+int data_enlarge(struct data_path *data, uint16_t tag, size_t bytes);
+/* Nothing happens to a tag that has its own buffer. */
+void data_shrink(struct data_path *data, uint16_t tag);
 
 /*
  * Where the driver finds the tag's buffer: its address, for zero copy its index in the ring's

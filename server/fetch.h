@@ -48,7 +48,7 @@ struct fetch_config {
 	uint16_t depth;
 	uint32_t max_io_bytes;
 	struct aio_loop *loop;
-	const struct data_path *data; /* knows the place of each tag's data */
+	struct data_path *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;
 	void *arg; /* of events */
 };

@@ -17,6 +17,9 @@
  *    queue is broken: the kernel may send its requests once more on another connection.
  * 4. The first bytes of the first answer, the magic number, are in the socket from the start
  *    (control/transport_nbd.c).
+ * 5. The kernel sends requests of up to NBD_MAX_PAYLOAD if somebody has raised the disk's
+ *    max_sectors_kb. Those for which a tag has no room get memory of their own, NBD_MAX_PAYLOAD in
+ *    all. The next one waits in the chunk until it fits, and everything behind it in the socket.
  */
 #include <assert.h>
 #include <endian.h>
@@ -39,6 +42,8 @@
 struct tag {
 	struct nbd_simple_reply reply;
 	struct request_desc desc;
+	size_t large_bytes; /* of its own memory; rule 5 */
+	int refusal;	    /* -errno: it is not served, and its data is dropped */
 };
 
 struct nbd_fetch {
@@ -47,6 +52,8 @@ struct nbd_fetch {
 	struct tag *tags;
 	uint16_t *free_tags;
 	unsigned nr_free;
+	size_t large_bytes; /* of all tags */
+	bool lacks_memory;  /* the next request waits for it */
 
 	/* What has been received and not taken yet: chunk[at] to chunk[end]. */
 	uint8_t *chunk;
@@ -98,6 +105,52 @@ static void end(struct nbd_fetch *nbd, int error)
 	if (error)
 		config_of(nbd)->events->refused(config_of(nbd)->arg, error);
 	fetch_end_one(&nbd->fetch);
+}
+
+/* ---- memory ---- */
+
+static bool has_data(const struct request_desc *desc)
+{
+	return desc->op == REQUEST_READ || desc->op == REQUEST_WRITE;
+}
+
+static bool is_large(const struct nbd_fetch *nbd, const struct request_desc *desc)
+{
+	return has_data(desc) && desc->bytes > config_of(nbd)->max_io_bytes;
+}
+
+/* What is too large for all of the memory is refused, and does not wait. */
+static bool must_wait(const struct nbd_fetch *nbd, const struct request_desc *desc)
+{
+	return is_large(nbd, desc) && desc->bytes <= NBD_MAX_PAYLOAD &&
+	       nbd->large_bytes + desc->bytes > NBD_MAX_PAYLOAD;
+}
+
+/* 0 or -errno. */
+static int make_room(struct nbd_fetch *nbd, struct tag *tag)
+{
+	int res;
+
+	if (!is_large(nbd, &tag->desc))
+		return 0;
+	if (tag->desc.bytes > NBD_MAX_PAYLOAD)
+		return -EINVAL;
+	res = data_enlarge(config_of(nbd)->data, number_of(nbd, tag), tag->desc.bytes);
+	if (res < 0)
+		return res;
+	tag->large_bytes = tag->desc.bytes;
+	nbd->large_bytes += tag->large_bytes;
+	return 0;
+}
+
+static void free_tag(struct nbd_fetch *nbd, uint16_t number)
+{
+	struct tag *tag = &nbd->tags[number];
+
+	data_shrink(config_of(nbd)->data, number);
+	nbd->large_bytes -= tag->large_bytes;
+	tag->large_bytes = 0;
+	nbd->free_tags[nbd->nr_free++] = number;
 }
 
 /* ---- answers ---- */
@@ -181,10 +234,10 @@ static void answers_sent(struct aio_op *op, int32_t res, uint32_t flags)
 	/* The answers are lost with the connection, whose end is received, too. */
 	if (res < 0)
 		shutdown(config_of(nbd)->char_fd, SHUT_RDWR);
-	memcpy(nbd->free_tags + nbd->nr_free, nbd->sent, count * sizeof(*nbd->sent));
-	nbd->nr_free += count;
+	for (unsigned i = 0; i < count; i++)
+		free_tag(nbd, nbd->sent[i]);
 	nbd->nr_sent = 0;
-	/* It may have waited for a tag. */
+	/* It may have waited for a tag, or for memory. */
 	take(nbd);
 	while (count--)
 		fetch_end_one(&nbd->fetch);
@@ -204,31 +257,23 @@ static void nbd_leave(struct fetch *fetch, uint16_t tag)
 
 /* ---- requests ---- */
 
-static bool has_data(const struct request_desc *desc)
-{
-	return desc->op == REQUEST_READ || desc->op == REQUEST_WRITE;
-}
-
 /* All of the request has arrived. */
 static void hand_over(struct nbd_fetch *nbd, struct tag *tag)
 {
-	const struct fetch_config *config = config_of(nbd);
-
 	nbd->fetch.live++;
-	/* Somebody may have raised the disk's max_sectors_kb above what the buffer holds. */
-	if (has_data(&tag->desc) && tag->desc.bytes > config->max_io_bytes) {
-		gather(nbd, tag, -EINVAL);
-		return;
-	}
-	fetch_request(&nbd->fetch, number_of(nbd, tag), &tag->desc);
+	if (tag->refusal)
+		gather(nbd, tag, tag->refusal);
+	else
+		fetch_request(&nbd->fetch, number_of(nbd, tag), &tag->desc);
 }
 
-static void begin_request(struct nbd_fetch *nbd, const struct nbd_request *wire)
+static void begin_request(struct nbd_fetch *nbd, uint64_t cookie, const struct request_desc *desc)
 {
 	struct tag *tag = &nbd->tags[nbd->free_tags[--nbd->nr_free]];
 
-	tag->reply.cookie = wire->cookie;
-	tag->desc = nbd_request_desc(wire);
+	tag->reply.cookie = cookie;
+	tag->desc = *desc;
+	tag->refusal = make_room(nbd, tag);
 	if (tag->desc.op == REQUEST_WRITE && tag->desc.bytes) {
 		nbd->writing = tag;
 		nbd->missing = tag->desc.bytes;
@@ -241,10 +286,15 @@ static void begin_request(struct nbd_fetch *nbd, const struct nbd_request *wire)
 static bool take_header(struct nbd_fetch *nbd)
 {
 	struct nbd_request wire;
+	struct request_desc desc;
 
 	if (!nbd->nr_free || nbd->end - nbd->at < sizeof(wire))
 		return false;
 	memcpy(&wire, nbd->chunk + nbd->at, sizeof(wire));
+	desc = nbd_request_desc(&wire);
+	nbd->lacks_memory = must_wait(nbd, &desc);
+	if (nbd->lacks_memory)
+		return false;
 	nbd->at += sizeof(wire);
 	if (wire.magic != htobe32(NBD_REQUEST_MAGIC)) {
 		/* So that the kernel does not wait for us. */
@@ -253,19 +303,17 @@ static bool take_header(struct nbd_fetch *nbd)
 	} else if (wire.type == htobe16(NBD_CMD_DISC)) {
 		end(nbd, 0);
 	} else {
-		begin_request(nbd, &wire);
+		begin_request(nbd, wire.cookie, &desc);
 	}
 	return true;
 }
 
-/* Where the missing data belongs; NULL: nowhere, since there is too much of it. */
+/* Where the missing data belongs; NULL: nowhere, the request is refused. */
 static uint8_t *place_of_data(const struct nbd_fetch *nbd)
 {
-	const struct request_desc *desc = &nbd->writing->desc;
-
-	if (desc->bytes > config_of(nbd)->max_io_bytes)
+	if (nbd->writing->refusal)
 		return NULL;
-	return buffer_of(nbd, nbd->writing) + (desc->bytes - nbd->missing);
+	return buffer_of(nbd, nbd->writing) + (nbd->writing->desc.bytes - nbd->missing);
 }
 
 static void note_data(struct nbd_fetch *nbd, size_t bytes)
@@ -315,7 +363,8 @@ static void take(struct nbd_fetch *nbd)
 {
 	while (!nbd->ended && (nbd->missing ? take_data(nbd) : take_header(nbd)))
 		;
-	if (!nbd->ended && !nbd->receiving && (nbd->missing || nbd->nr_free))
+	if (!nbd->ended && !nbd->receiving &&
+	    (nbd->missing || (nbd->nr_free && !nbd->lacks_memory)))
 		receive(nbd);
 }
 
@@ -343,7 +392,7 @@ static void nbd_begin(struct fetch *fetch)
 	receive((struct nbd_fetch *)fetch);
 }
 
-/* ---- memory ---- */
+/* ---- begin and end ---- */
 
 static void nbd_free(struct fetch *fetch)
 {

@@ -7,7 +7,8 @@
  * request. A request that is held holds no lock of the image and no memory but the tag's.
  *
  * Nothing here allocates memory once the thread has begun: buffers (data.h) and the coroutines'
- * stacks exist from the start.
+ * stacks exist from the start. Only requests that are larger than any that the driver sends by
+ * itself get memory of their own (fetch_nbd.c).
  */
 #include "queue.h"
 

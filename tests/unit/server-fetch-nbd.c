@@ -353,10 +353,59 @@ static void co_test_more_requests_than_tags(struct queue *queue)
 	co_disconnect(queue);
 }
 
+/* What the kernel sends with a raised max_sectors_kb. */
+static void co_test_larger_than_a_tag(struct queue *queue)
+{
+	const uint32_t most = NBD_MAX_PAYLOAD;
+	g_autofree uint8_t *data = g_malloc(most);
+
+	co_write_in_pieces(queue, MAX_IO + 512, 70000);
+	memset(data, 0x44, most);
+	co_ask(queue, NBD_CMD_WRITE, 1, 4096, most);
+	co_say(queue, data, most);
+	co_wait_seen(queue, 3);
+	assert_desc(queue, 2, REQUEST_WRITE, 4096, most);
+	g_assert_cmpint(memcmp(buffer(queue, 2), data, most), ==, 0);
+	answer(queue, 2, most);
+	co_expect(queue, 1, 0);
+	co_ask(queue, NBD_CMD_READ, 2, 0, most);
+	co_wait_seen(queue, 4);
+	memset(buffer(queue, 3), 0x55, most);
+	answer(queue, 3, most);
+	co_expect_data(queue, 2, 0x55, most);
+	/* All tags have their own buffers again. */
+	co_write_in_pieces(queue, MAX_IO, 70000);
+	co_disconnect(queue);
+}
+
+/* So do the requests behind one that waits, until there is memory for it. */
+static void co_test_large_requests_wait(struct queue *queue)
+{
+	const uint32_t bytes = NBD_MAX_PAYLOAD / 2 + 512;
+
+	co_ask(queue, NBD_CMD_READ, 1, 0, bytes);
+	co_ask(queue, NBD_CMD_READ, 2, 0, bytes);
+	co_ask(queue, NBD_CMD_FLUSH, 3, 0, 0);
+	co_wait_seen(queue, 1);
+	for (unsigned i = 0; i < 10; i++)
+		co_reschedule();
+	g_assert_cmpuint(queue->nr_seen, ==, 1);
+	memset(buffer(queue, 0), 0x66, bytes);
+	answer(queue, 0, bytes);
+	co_expect_data(queue, 1, 0x66, bytes);
+	co_wait_seen(queue, 3);
+	assert_desc(queue, 1, REQUEST_READ, 0, bytes);
+	answer(queue, 2, 0);
+	co_expect(queue, 3, 0);
+	answer(queue, 1, -EIO);
+	co_expect(queue, 2, NBD_EIO);
+	co_disconnect(queue);
+}
+
 /* Their number is not right, but the stream is. */
 static void co_test_too_large(struct queue *queue)
 {
-	const uint32_t bytes = MAX_IO + 512;
+	const uint32_t bytes = NBD_MAX_PAYLOAD + 512;
 	g_autofree uint8_t *data = g_malloc0(bytes);
 
 	co_ask(queue, NBD_CMD_READ, 1, 0, bytes);
@@ -482,6 +531,8 @@ int main(int argc, char **argv)
 		co_test_operations,
 		co_test_torn,
 		co_test_more_requests_than_tags,
+		co_test_larger_than_a_tag,
+		co_test_large_requests_wait,
 		co_test_too_large,
 		co_test_short_sends,
 		co_test_answers_after_disconnect,
@@ -496,6 +547,8 @@ int main(int argc, char **argv)
 		"operations",
 		"torn",
 		"more-requests-than-tags",
+		"larger-than-a-tag",
+		"large-requests-wait",
 		"too-large",
 		"short-sends",
 		"answers-after-disconnect",
