@@ -27,7 +27,6 @@ struct property {
 		PROPERTY_NUMBER,
 		PROPERTY_OBJECT, /* its members are properties, too */
 	} kind;
-	bool refused; /* QEMU has it */
 };
 
 struct object_type {
@@ -70,7 +69,7 @@ static int create_secret(const char *id, const struct node_options *options, GEr
 		{ .name = "endpoint",                                                              \
 		  .type = "QCryptoTLSCredsEndpoint",                                               \
 		  .choices = tls_endpoints },                                                      \
-		{ .name = "priority", .type = "string", .refused = true },                         \
+		{ .name = "priority", .type = "string" },                                          \
 	{                                                                                          \
 		.name = "verify-peer", .type = "bool", .kind = PROPERTY_BOOL                       \
 	}
@@ -79,7 +78,7 @@ static const char *const tls_endpoints[] = { "client", "server", NULL };
 
 static const struct property tls_x509_properties[] = {
 	TLS_PROPERTIES,
-	{ .name = "passwordid", .type = "string", .refused = true },
+	{ .name = "passwordid", .type = "string" },
 	{ .name = "sanity-check", .type = "bool", .kind = PROPERTY_BOOL },
 	{},
 };
@@ -99,6 +98,8 @@ static int create_tls(const char *id, const struct node_options *options, bool i
 			g_strcmp0(node_options_text(options, "endpoint"), tls_endpoints[1]) == 0,
 		.any_peer = !node_options_bool(options, "verify-peer", true),
 		.username = (char *)(node_options_text(options, "username") ?: "qemu"),
+		.priority = (char *)node_options_text(options, "priority"),
+		.passwordid = (char *)node_options_text(options, "passwordid"),
 	};
 
 	return tls_creds_add(id, &creds, err);
@@ -367,8 +368,6 @@ static int check_property(const struct property *property, const struct node_opt
 	if (is_object ? node_options_find(options, name) != NULL
 		      : node_options_has_child(options, name))
 		return wrong_type(name, is_object ? "object" : "string", err);
-	if (property->refused && node_options_find(options, name))
-		return error_refuse(err, -ENOTSUP, "Parameter '%s' is not supported", name);
 	switch (property->kind) {
 	case PROPERTY_BOOL:
 		return check_bool(name, options, err);

@@ -33,11 +33,22 @@ static int check_files(const struct tls_creds *creds, GError **err)
 	return ret;
 }
 
+static int check_properties(const struct tls_creds *creds, GError **err)
+{
+	if (!creds->dir)
+		return error_refuse(err, -EINVAL, "Missing 'dir' property value");
+	if (!creds->is_server && (creds->priority || creds->passwordid))
+		return error_refuse(err, -EOPNOTSUPP,
+				    "'%s' is not supported with a client endpoint: libnbd does not "
+				    "have it",
+				    creds->priority ? "priority" : "passwordid");
+	return 0;
+}
+
 int tls_creds_add(const char *id, const struct tls_creds *creds, GError **err)
 {
 	struct tls_creds *copy;
-	int ret = creds->dir ? check_files(creds, err)
-			     : error_refuse(err, -EINVAL, "Missing 'dir' property value");
+	int ret = check_properties(creds, err) ?: check_files(creds, err);
 
 	if (ret)
 		return ret;
@@ -45,6 +56,8 @@ int tls_creds_add(const char *id, const struct tls_creds *creds, GError **err)
 	/* A daemon has another folder. */
 	copy->dir = g_canonicalize_filename(creds->dir, NULL);
 	copy->username = g_strdup(creds->username);
+	copy->priority = g_strdup(creds->priority);
+	copy->passwordid = g_strdup(creds->passwordid);
 	if (!all)
 		all = g_hash_table_new(g_str_hash, g_str_equal);
 	g_hash_table_insert(all, g_strdup(id), copy);

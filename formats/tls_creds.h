@@ -15,6 +15,9 @@ struct tls_creds {
 	bool is_server; /* what the credentials are for; otherwise a client */
 	bool any_peer;	/* a certificate of the peer is not verified */
 	char *username; /* of a client with a pre-shared key */
+	/* Only of a server, since libnbd does not have them; NULL: none. */
+	char *priority;	  /* GnuTLS's string for what may be negotiated */
+	char *passwordid; /* the secret that the certificate's key is encrypted with */
 };
 
 #define TLS_CREDS_PSK_FILE "keys.psk"

@@ -124,7 +124,9 @@ static int take_creds(struct tls_config *tls, GError **err)
 		return -EINVAL;
 	*tls = (struct tls_config){ .certificates = creds->is_psk ? NULL : creds->dir,
 				    .psk = creds->is_psk ? creds->dir : NULL,
-				    .any_peer = creds->any_peer };
+				    .any_peer = creds->any_peer,
+				    .priority = creds->priority,
+				    .passwordid = creds->passwordid };
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 
 #include "channel.h"
 #include "error.h"
+#include "secret.h"
 
 /* The data of the largest record. */
 #define RECORD_BYTES 16384
@@ -32,6 +33,7 @@ struct tls_keys {
 	gnutls_psk_server_credentials_t psk;
 	char *psk_file;
 	bool any_peer;
+	gnutls_priority_t priority;
 };
 
 struct tls_session {
@@ -50,12 +52,30 @@ static bool tls_failed(int ret, GError **err, const char *what)
 	return true;
 }
 
-static bool load_certificates(struct tls_keys *keys, const char *folder, GError **err)
+/* The certificate and its key. */
+static bool load_own(struct tls_keys *keys, const struct tls_config *config, GError **err)
 {
+	g_autofree char *cert = g_build_filename(config->certificates, SERVER_CERT, NULL);
+	g_autofree char *key = g_build_filename(config->certificates, SERVER_KEY, NULL);
+	g_autofree char *password = NULL;
+
+	if (config->passwordid) {
+		g_autoptr(GBytes) secret = secret_get(config->passwordid, err);
+
+		if (!secret)
+			return false;
+		password = g_strndup(g_bytes_get_data(secret, NULL), g_bytes_get_size(secret));
+	}
+	return !tls_failed(gnutls_certificate_set_x509_key_file2(keys->x509, cert, key,
+								 GNUTLS_X509_FMT_PEM, password, 0),
+			   err, cert);
+}
+
+static bool load_certificates(struct tls_keys *keys, const struct tls_config *config, GError **err)
+{
+	const char *folder = config->certificates;
 	g_autofree char *ca = g_build_filename(folder, CA_CERT, NULL);
 	g_autofree char *crl = g_build_filename(folder, CA_CRL, NULL);
-	g_autofree char *cert = g_build_filename(folder, SERVER_CERT, NULL);
-	g_autofree char *key = g_build_filename(folder, SERVER_KEY, NULL);
 	gnutls_certificate_credentials_t x509;
 	bool ok;
 
@@ -68,9 +88,7 @@ static bool load_certificates(struct tls_keys *keys, const char *folder, GError 
 		ok = !tls_failed(
 			gnutls_certificate_set_x509_crl_file(x509, crl, GNUTLS_X509_FMT_PEM), err,
 			crl);
-	return ok && !tls_failed(gnutls_certificate_set_x509_key_file(x509, cert, key,
-								      GNUTLS_X509_FMT_PEM),
-				 err, cert);
+	return ok && load_own(keys, config, err);
 }
 
 static bool load_psk(struct tls_keys *keys, const char *name, GError **err)
@@ -90,6 +108,14 @@ static bool load_psk(struct tls_keys *keys, const char *name, GError **err)
 			   keys->psk_file);
 }
 
+static bool set_priority(struct tls_keys *keys, const char *priority, GError **err)
+{
+	g_autofree char *all = g_strconcat(priority ?: "NORMAL",
+					   keys->psk ? ":+ECDHE-PSK:+DHE-PSK:+PSK" : "", NULL);
+
+	return !tls_failed(gnutls_priority_init(&keys->priority, all, NULL), err, all);
+}
+
 bool tls_is_wanted(const struct tls_config *config)
 {
 	return config->certificates || config->psk;
@@ -101,9 +127,8 @@ struct tls_keys *tls_keys_new(const struct tls_config *config, GError **err)
 	bool ok;
 
 	keys->any_peer = config->any_peer;
-	ok = config->psk ? load_psk(keys, config->psk, err)
-			 : load_certificates(keys, config->certificates, err);
-	if (ok)
+	ok = config->psk ? load_psk(keys, config->psk, err) : load_certificates(keys, config, err);
+	if (ok && set_priority(keys, config->priority, err))
 		return keys;
 	tls_keys_free(keys);
 	return NULL;
@@ -117,6 +142,8 @@ void tls_keys_free(struct tls_keys *keys)
 		gnutls_certificate_free_credentials(keys->x509);
 	if (keys->psk)
 		gnutls_psk_free_server_credentials(keys->psk);
+	if (keys->priority)
+		gnutls_priority_deinit(keys->priority);
 	g_free(keys->psk_file);
 	g_free(keys);
 }
@@ -183,9 +210,7 @@ static int co_handshake(struct tls_session *tls, struct aio_limit *limit)
 
 static int prepare_session(struct tls_session *tls, struct tls_keys *keys)
 {
-	static const char psk_priority[] = "NORMAL:+ECDHE-PSK:+DHE-PSK:+PSK";
-	int ret =
-		gnutls_priority_set_direct(tls->session, keys->psk ? psk_priority : "NORMAL", NULL);
+	int ret = gnutls_priority_set(tls->session, keys->priority);
 
 	if (ret >= 0 && keys->psk)
 		ret = gnutls_credentials_set(tls->session, GNUTLS_CRD_PSK, keys->psk);

@@ -23,7 +23,9 @@ struct tls_config {
 	const char *certificates;
 	/* A file of lines USER:KEY in hexadecimal; or the folder that has it as keys.psk. */
 	const char *psk;
-	bool any_peer; /* accept clients without a certificate of the CA */
+	bool any_peer;		/* accept clients without a certificate of the CA */
+	const char *priority;	/* GnuTLS's string for what may be negotiated; NULL: its default */
+	const char *passwordid; /* the secret that server-key.pem is encrypted with; NULL: none */
 };
 
 /* Whether the configuration asks for TLS. */
