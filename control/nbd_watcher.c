@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "nbd_description.h"
+#include "nbd_disk.h"
 #include "nbd_server_file.h"
 
 #define PROGRAM	    "/proc/self/exe"
@@ -31,7 +32,7 @@ void nbd_disconnect_orphan(struct nbd_netlink *nl, uint32_t id, bool recoverable
 		return;
 	/* Again: now no server of ours can begin. */
 	if (nbd_description_read(id, &description) && (!description.info.recovery || recoverable))
-		nbd_netlink_disconnect(nl, id);
+		nbd_disk_end(nl, id, false);
 	close(fd);
 }
 

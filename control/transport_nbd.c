@@ -39,6 +39,7 @@
 #include "disk_write_back.h"
 #include "error.h"
 #include "nbd_description.h"
+#include "nbd_disk.h"
 #include "nbd_netlink.h"
 #include "nbd_protocol.h"
 #include "nbd_server_file.h"
@@ -524,7 +525,9 @@ static int start(struct transport *transport)
 	int res = nbd_is_connected(shared->id) ? adjust(shared) : -ENODEV;
 
 	if (res == -EOPNOTSUPP)
-		nbd_netlink_disconnect(shared->netlink, shared->id);
+		nbd_disk_end(shared->netlink, shared->id, false);
+	else if (!res)
+		nbd_disk_scan(shared->id);
 	return res;
 }
 
@@ -590,17 +593,18 @@ static int get_identity(struct transport *transport, struct identity *ret_identi
 	return 0;
 }
 
-/* The driver fails what is written while it disconnects. */
+/* The driver fails what is in flight or written while it disconnects. */
 static int stop(struct transport *transport)
 {
 	struct shared *shared = shared_of(transport);
 	struct transport_info info;
+	bool serves;
 
 	get_info(transport, &info);
-	if (info.state == TRANSPORT_LIVE)
+	serves = info.state == TRANSPORT_LIVE;
+	if (serves)
 		disk_write_back(transport->path);
-	return nbd_is_connected(shared->id) ? nbd_netlink_disconnect(shared->netlink, shared->id)
-					    : 0;
+	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;
 }
 
 static int resize(struct transport *transport, uint64_t sectors)
