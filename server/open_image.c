@@ -135,7 +135,7 @@ struct image *open_image_co(const struct options *options, const struct takeover
 bool open_image_format_is_known(const struct options *options, const struct image *image)
 {
 	/* An image that forgets has no contents that could be mistaken for a header. */
-	if (options->format || !image_is_headerless(image) || image_forgets(image))
+	if (!image_was_probed(image) || !image_is_headerless(image) || image_forgets(image))
 		return true;
 	report_error(
 		"%s: its header is not of a known format; if it is a raw image, give --format raw",
