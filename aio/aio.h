@@ -220,6 +220,8 @@ int co_wait_limit(struct aio_limit *limit);
 int co_poll(int fd, short events, struct aio_limit *limit);
 /* Lets everything else that is ready on the loop run first. */
 void co_reschedule(void);
+/* Lets the loop also start what was prepared, and take what then need not wait. */
+void co_turn(void);
 
 /*
  * Runs fn(arg) on a thread of the process's worker pool and returns its result; for work that burns

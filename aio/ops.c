@@ -309,3 +309,17 @@ void co_reschedule(void)
 	co_wake(co_self());
 	co_yield();
 }
+
+/* It completes behind those before it, unless they go on elsewhere. */
+void co_turn(void)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!has_ring()) {
+		co_reschedule();
+		return;
+	}
+	sqe = co_get_sqe();
+	io_uring_prep_nop(sqe);
+	co_op_wait(sqe);
+}

@@ -501,6 +501,7 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 		.disk = config->disk,
 		.read_only = image_is_read_only(disk_image(config->disk)),
 		.discard = config->discard,
+		.page_cache = !image_limits(disk_image(config->disk))->direct,
 		.allocation_depth = options->allocation_depth,
 		.depth = config->depth,
 		.memory = &export->memory,

@@ -136,6 +136,7 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 	client->hangup = (struct aio_limit)AIO_LIMIT_INIT;
 	client->stalling = (struct aio_limit)AIO_LIMIT_INIT;
 	co_mutex_init(&client->room_lock);
+	co_mutex_init(&client->pace_lock);
 	thread_lock_init(&client->pulse.lock);
 	client->nr_contexts = NBD_CONTEXT_BITMAPS + settings->nr_bitmaps;
 	client->contexts = g_new0(bool, client->nr_contexts);
@@ -194,6 +195,7 @@ void nbd_client_free(struct nbd_client *client)
 	}
 	serve_destroy(&client->serve);
 	co_mutex_destroy(&client->room_lock);
+	co_mutex_destroy(&client->pace_lock);
 	thread_lock_destroy(&client->pulse.lock);
 	g_free(client->requests);
 	g_free(client->contexts);

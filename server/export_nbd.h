@@ -36,6 +36,7 @@ struct nbd_client_settings {
 	struct disk *disk;
 	bool read_only;
 	bool discard;			   /* accept NBD_CMD_TRIM, and free space */
+	bool page_cache;		   /* has the image's data, or some of it */
 	bool allocation_depth;		   /* offer qemu:allocation-depth */
 	struct nbd_client_bitmap *bitmaps; /* offered as qemu:dirty-bitmap:NAME */
 	unsigned nr_bitmaps;

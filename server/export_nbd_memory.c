@@ -9,6 +9,9 @@
  *    cleared again, but not if somebody waits for it.
  * 3. A client that holds memory others wait for must take its answers, and send what it has begun.
  *    If it hardly does so for STALL_NS, it is dropped.
+ * 4. Where the page cache has the data sooner than the client takes it, reads use little memory
+ * over and over, PACED_BYTES: the CPU's caches have it, and it need not be cleared. Where nothing
+ * is ready after a turn of the loop, reads go on, so that slow storage has many at once.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -21,6 +24,7 @@
 #define OWN_BYTES	  NBD_OWN_BYTES
 #define STALL_NS	  UINT64_C(30000000000)
 #define STALL_BYTES	  (64u << 10)
+#define PACED_BYTES	  (512u << 10)
 /* The memory of larger requests is given back; for these that would cost more than the request. */
 #define KEPT_BUFFER_BYTES (4u << 20)
 
@@ -104,6 +108,44 @@ static void co_make_room(struct nbd_client *client, size_t bytes)
 	client->committed += bytes;
 	co_mutex_unlock(&client->room_lock);
 }
+
+/* ---- pace ---- */
+
+static bool is_much(const struct nbd_client *client, size_t bytes)
+{
+	return client->committed && client->committed + bytes > PACED_BYTES;
+}
+
+static bool has_unsent(const struct nbd_client *client)
+{
+	return client->sending || client->to_send;
+}
+
+/* Rule 4. */
+void nbd_client_co_pace(struct nbd_client *client, size_t bytes)
+{
+	if (!client->settings->page_cache)
+		return;
+	co_mutex_lock(&client->pace_lock);
+	if (is_much(client, bytes) && !has_unsent(client))
+		co_turn();
+	while (is_much(client, bytes) && has_unsent(client)) {
+		client->paced = co_self();
+		co_yield();
+	}
+	co_mutex_unlock(&client->pace_lock);
+}
+
+void nbd_client_answers_sent(struct nbd_client *client)
+{
+	struct coroutine *paced = client->paced;
+
+	client->paced = NULL;
+	if (paced)
+		co_wake(paced);
+}
+
+/* ---- buffers ---- */
 
 void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes)
 {

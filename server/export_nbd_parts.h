@@ -78,6 +78,8 @@ struct nbd_client {
 	size_t granted;	  /* bytes from the budget of all clients */
 	size_t committed; /* bytes that requests have, or wait for in the pool */
 	struct co_mutex room_lock;
+	struct co_mutex pace_lock;
+	struct coroutine *paced;      /* a read that waits until some answers are sent */
 	bool sending, receiving_data; /* waiting for the client */
 	bool watches_stall;
 	struct aio_limit stalling;
@@ -140,6 +142,10 @@ void nbd_client_send(struct nbd_client_request *req);
 
 /* ---- export_nbd_memory.c ---- */
 
+/* A read of so many bytes waits for the answers before it, if those are ready sooner than sent. */
+void nbd_client_co_pace(struct nbd_client *client, size_t bytes);
+/* Some answers have been sent. */
+void nbd_client_answers_sent(struct nbd_client *client);
 /* Memory for the data of a request; waits for it. */
 void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes);
 void nbd_client_put_buffer(struct nbd_client_request *req);

@@ -213,6 +213,7 @@ static void co_send_batch(struct nbd_client *client, bool *is_gone)
 		next = req->next;
 		put_request(req);
 	}
+	nbd_client_answers_sent(client);
 }
 
 void nbd_client_sender_co(void *arg)

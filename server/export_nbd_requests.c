@@ -154,6 +154,7 @@ static int co_read(struct nbd_client_request *req)
 	struct serve_result result = { 0 };
 
 	if (req->desc.bytes) {
+		nbd_client_co_pace(req->client, req->desc.bytes);
 		nbd_client_co_get_buffer(req, req->desc.bytes);
 		result = serve_co_request(&req->client->serve, &req->desc, read_try, &job);
 	}

@@ -39,6 +39,7 @@ static struct nbd_client_settings settings = {
 	.name = "",
 	.description = "fuzzed",
 	.discard = true,
+	.page_cache = true,
 	.allocation_depth = true,
 	.bitmaps = &bitmap,
 	.nr_bitmaps = 1,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Requests of NBD clients that fail for lack of space, and clients that keep memory from others. It
- * is linked with --wrap: the image finds no space for as long as the test says so.
+ * Requests of NBD clients that fail for lack of space, clients that keep memory from others, and
+ * how many reads begin. It is linked with --wrap: the image finds no space for as long as the test
+ * says so, and reads are as slow.
  */
 #include <endian.h>
 #include <errno.h>
@@ -32,10 +33,28 @@ int __wrap_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, cons
 	return -ENOSPC;
 }
 
+int __real_image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf);
+int __wrap_image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf);
+
+static _Atomic enum { READS_ARE_REAL, READS_ARE_READY, READS_ARE_SLOW } reads;
+static _Atomic unsigned reads_begun;
+
+int __wrap_image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf)
+{
+	if (reads == READS_ARE_REAL)
+		return __real_image_co_pread(img, off, bytes, buf);
+	reads_begun++;
+	while (reads == READS_ARE_SLOW)
+		co_sleep_ns(1000000);
+	memset(buf, 0x5a, bytes);
+	return 0;
+}
+
 /* ---- an export of a disk, and a client ---- */
 
 #define DISK   (32u << 20)
 #define MEMORY (32u << 20)
+#define DEPTH  40
 
 static struct memory_budget memory;
 static struct hold_policy hold = { .on_enospc = true };
@@ -57,11 +76,14 @@ static void co_begin(struct world *world)
 	memory_budget_init(&memory, MEMORY);
 	is_full = true;
 	refused = 0;
+	reads = READS_ARE_REAL;
+	reads_begun = 0;
 	world->image = co_open_ok("disk.raw", "raw", IMAGE_RDWR);
 	world->settings = (struct nbd_client_settings){
 		.name = "",
 		.disk = disk_new(world->image),
-		.depth = 4,
+		.depth = DEPTH,
+		.page_cache = true,
 		.memory = &memory,
 		.stall_ns = 50000000,
 		.handshake_ns = AIO_NEVER,
@@ -221,6 +243,69 @@ CO_TEST(test_memory_that_others_wait_for)
 	co_end(&world);
 }
 
+/* ---- the pace of reads ---- */
+
+#define PIECE (256u << 10)
+
+static void co_ask_for_pieces(int fd, unsigned nr)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.type = htobe16(NBD_CMD_READ),
+		.cookie = 5,
+		.length = htobe32(PIECE),
+	};
+	struct nbd_request headers[DEPTH];
+
+	for (unsigned i = 0; i < nr; i++)
+		headers[i] = header;
+	co_say(fd, headers, nr * sizeof(header));
+}
+
+static void co_take_piece(int fd)
+{
+	g_autofree uint8_t *data = g_malloc(PIECE);
+
+	co_check_answer(fd, NBD_SUCCESS);
+	co_hear(fd, data, PIECE);
+	for (unsigned i = 0; i < PIECE; i++)
+		g_assert_cmpuint(data[i], ==, 0x5a);
+}
+
+/* What is ready waits for the client, but for what the socket holds. */
+CO_TEST(test_ready_reads_keep_pace)
+{
+	struct world world;
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	reads = READS_ARE_READY;
+	co_ask_for_pieces(world.fd, DEPTH);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		co_take_piece(world.fd);
+		g_assert_cmpuint(reads_begun, <=, i + DEPTH / 2);
+	}
+	close(world.fd);
+	co_end(&world);
+}
+
+CO_TEST(test_slow_reads_begin_together)
+{
+	struct world world;
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	reads = READS_ARE_SLOW;
+	co_ask_for_pieces(world.fd, DEPTH);
+	while (reads_begun < DEPTH)
+		co_sleep_ns(1000000);
+	reads = READS_ARE_READY;
+	for (unsigned i = 0; i < DEPTH; i++)
+		co_take_piece(world.fd);
+	close(world.fd);
+	co_end(&world);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -231,5 +316,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/hangs-up-when-it-holds-all", test_hangs_up_when_it_holds_all);
 	g_test_add_func("/export-nbd/server-ends", test_server_ends);
 	g_test_add_func("/export-nbd/memory", test_memory_that_others_wait_for);
+	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
+	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
 	return leave_scratch(folder, g_test_run());
 }
