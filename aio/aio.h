@@ -196,6 +196,8 @@ ssize_t co_read_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint6
 ssize_t co_write_fixed(int fd, unsigned index, uint64_t addr, size_t bytes, uint64_t off);
 int co_fdatasync(int fd);
 int co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
+/* @flags: SYNC_FILE_RANGE_*. @bytes is 0 for up to the end of the file, or at most UINT_MAX. */
+int co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags);
 
 /*
  * Sockets, which must not be O_NONBLOCK. Like the system calls of these names; sending to a peer

@@ -110,6 +110,7 @@ ssize_t threads_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint6
 			   int rw_flags);
 int threads_co_fdatasync(int fd);
 int threads_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
+int threads_co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags);
 int threads_co_connect(int fd, const struct sockaddr *address, socklen_t len,
 		       struct aio_limit *limit);
 int threads_co_accept(int fd, struct aio_limit *limit);

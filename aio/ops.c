@@ -120,6 +120,17 @@ int co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 	return co_op_wait(sqe);
 }
 
+int co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!has_ring())
+		return threads_co_sync_file_range(fd, off, bytes, flags);
+	sqe = co_get_sqe();
+	io_uring_prep_sync_file_range(sqe, fd, bytes, off, flags);
+	return co_op_wait(sqe);
+}
+
 /* ---- operations with a limit ---- */
 
 /* How soon an operation that could not be cancelled yet is cancelled again. */

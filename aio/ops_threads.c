@@ -20,7 +20,7 @@ struct call {
 	int fd;
 	const struct iovec *iov;
 	unsigned niov;
-	int flags; /* RWF_*, or the mode of fallocate */
+	int flags; /* RWF_*, SYNC_FILE_RANGE_*, or the mode of fallocate */
 	uint64_t off;
 	uint64_t bytes;
 };
@@ -53,6 +53,13 @@ static int fallocate_call(void *arg)
 	const struct call *call = arg;
 
 	return fallocate(call->fd, call->flags, call->off, call->bytes) < 0 ? -errno : 0;
+}
+
+static int sync_file_range_call(void *arg)
+{
+	const struct call *call = arg;
+
+	return sync_file_range(call->fd, call->off, call->bytes, call->flags) < 0 ? -errno : 0;
 }
 
 ssize_t threads_co_preadv(int fd, const struct iovec *iov, unsigned niov, uint64_t off)
@@ -88,6 +95,13 @@ int threads_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 	struct call call = { .fd = fd, .flags = mode, .off = off, .bytes = bytes };
 
 	return co_block_on_worker(fallocate_call, &call);
+}
+
+int threads_co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	struct call call = { .fd = fd, .flags = flags, .off = off, .bytes = bytes };
+
+	return co_block_on_worker(sync_file_range_call, &call);
 }
 
 /* ---- waiting for files ---- */

@@ -156,6 +156,8 @@ static void read_what_was_written(void *arg)
 	g_assert_cmpint(co_preadv(fd, in, 1, 0), ==, 5);
 	g_assert_cmpmem(back, 5, "head\0", 5);
 	g_assert_cmpint(co_fdatasync(fd), ==, 0);
+	g_assert_cmpint(co_sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE), ==, 0);
+	g_assert_cmpint(co_sync_file_range(fd, 4096, 4096, SYNC_FILE_RANGE_WRITE), ==, 0);
 }
 
 static void punch_hole(void *arg)
@@ -187,6 +189,8 @@ static void fail_on_bad_fd(void *arg)
 	g_assert_cmpint(co_pwritev(-1, &iov, 1, 0, 0), ==, -EBADF);
 	g_assert_cmpint(co_fdatasync(-1), ==, -EBADF);
 	g_assert_cmpint(co_fallocate(-1, 0, 0, 1), ==, -EBADF);
+	g_assert_cmpint(co_sync_file_range(-1, 0, 0, SYNC_FILE_RANGE_WRITE), ==, -EBADF);
+	g_assert_cmpint(co_sync_file_range(*(int *)arg, 0, 0, 1 << 30), ==, -EINVAL);
 	g_assert_cmpint(co_poll(-1, POLLIN, NULL), ==, -EBADF);
 	g_assert_cmpint(co_pwritev(*(int *)arg, &iov, 1, 0, 1 << 30), ==, -EOPNOTSUPP);
 }
