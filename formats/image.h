@@ -91,6 +91,11 @@ enum image_open_flags {
 	 * write). With IMAGE_RDWR.
 	 */
 	IMAGE_COPY_ON_READ = 1 << 12,
+	/*
+	 * Much is going to be written and then flushed: let the kernel write it back meanwhile, so
+	 * that the flush takes less time.
+	 */
+	IMAGE_WRITE_BEHIND = 1 << 13,
 };
 
 /*

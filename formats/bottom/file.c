@@ -13,6 +13,7 @@
  * What may sleep without the ring (open, stat, ftruncate, lseek, ioctl) runs on a worker.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <string.h>
@@ -26,6 +27,8 @@
 
 /* Iovecs per system call; they live on the stack. */
 #define IOVECS_PER_CALL 64
+/* With IMAGE_WRITE_BEHIND: after so much was written, it is written back. */
+#define BEHIND_BYTES	(8ull << 20)
 
 struct file {
 	int fd;
@@ -41,6 +44,11 @@ struct file {
 	_Atomic bool no_fallocate;
 	_Atomic bool no_discard;
 	_Atomic bool no_seek_hole;
+
+	/* With IMAGE_WRITE_BEHIND: bytes written, and whether they are being written back. */
+	bool write_behind;
+	_Atomic uint64_t written;
+	_Atomic bool writing_back;
 
 	/* Something has changed that no fdatasync started since covers. */
 	_Atomic bool dirty;
@@ -106,6 +114,7 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	file->fd = opened.fd;
 	file->is_bdev = opened.is_bdev;
 	file->had_no_name = opened.has_no_name;
+	file->write_behind = opts->flags & IMAGE_WRITE_BEHIND && !opened.limits.direct;
 	file->cut_from = UINT64_MAX;
 	thread_lock_init(&file->flush_lock);
 	co_queue_init(&file->flush_queue);
@@ -343,6 +352,21 @@ static uint64_t end_of_file(struct image *img)
 	return !file->is_bdev && !fstat(file->fd, &st) ? (uint64_t)st.st_size : 0;
 }
 
+/* Only starts it. Errors are left to the flush: its fdatasync reports them. */
+static void co_write_behind(struct file *file, uint64_t bytes)
+{
+	uint64_t before;
+
+	if (!file->write_behind)
+		return;
+	before = atomic_fetch_add(&file->written, bytes);
+	if (before / BEHIND_BYTES == (before + bytes) / BEHIND_BYTES ||
+	    atomic_exchange(&file->writing_back, true))
+		return;
+	co_sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	atomic_store(&file->writing_back, false);
+}
+
 static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			   unsigned flags)
 {
@@ -351,6 +375,8 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 	/* Even if it failed: a part may have been written. */
 	file_set_dirty(img->opaque);
 	file_grow(img, ret ? end_of_file(img) : off + bytes);
+	if (!ret)
+		co_write_behind(img->opaque, bytes);
 	return ret;
 }
 

@@ -13,11 +13,12 @@
 /* ---- the kernel and its faults ---- */
 
 static struct {
-	_Atomic int preads, pwrites, fdatasyncs, fallocates;
+	_Atomic int preads, pwrites, fdatasyncs, fallocates, write_backs;
 	size_t max_transfer;	     /* 0: no limit */
 	_Atomic ssize_t write_loses; /* the last bytes of the next write are not written */
 	int error;		     /* the next calls fail with this error ... */
 	int errors;		     /* ... this many times */
+	bool writes_succeed;	     /* even so */
 	int refuse_mode;	     /* fallocate with this mode is not supported */
 	bool refuse_all;	     /* nor with any other mode */
 	struct co_queue *stuck;	     /* fdatasync() waits here */
@@ -66,7 +67,7 @@ ssize_t __wrap_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64
 	ssize_t ret;
 
 	kernel.pwrites++;
-	if (take_error())
+	if (!kernel.writes_succeed && take_error())
 		return kernel.error;
 	niov = shorten(shorter, iov, niov);
 	ret = __real_co_pwritev(fd, shorter, niov, off, flags);
@@ -96,6 +97,14 @@ int __wrap_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 	    (mode && (mode & kernel.refuse_mode) == kernel.refuse_mode && kernel.refuse_mode))
 		return -EOPNOTSUPP;
 	return take_error() ? kernel.error : __real_co_fallocate(fd, mode, off, bytes);
+}
+
+int __real_co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags);
+int __wrap_co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags);
+int __wrap_co_sync_file_range(int fd, uint64_t off, uint64_t bytes, unsigned flags)
+{
+	kernel.write_backs++;
+	return take_error() ? kernel.error : __real_co_sync_file_range(fd, off, bytes, flags);
 }
 
 /* ---- helpers ---- */
@@ -312,6 +321,57 @@ CO_TEST(test_flush_only_after_a_change)
 	g_assert_cmpint(kernel.fdatasyncs, ==, 4);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 	g_assert_cmpint(kernel.fdatasyncs, ==, 4);
+}
+
+static int co_write_mibs(struct image *img, unsigned nr)
+{
+	g_autofree char *data = g_malloc0(1 << 20);
+	int ret = 0;
+
+	for (unsigned i = 0; i < nr && !ret; i++)
+		ret = image_co_pwrite(img, (uint64_t)i << 20, 1 << 20, data, 0);
+	return ret;
+}
+
+CO_TEST(test_write_behind)
+{
+	struct image *img = co_new_file(0, 0);
+
+	g_assert_cmpint(co_write_mibs(img, 20), ==, 0);
+	g_assert_cmpint(kernel.write_backs, ==, 0);
+	image_co_close(img);
+
+	img = co_new_file(0, IMAGE_WRITE_BEHIND);
+	g_assert_cmpint(co_write_mibs(img, 20), ==, 0);
+	g_assert_cmpint(kernel.write_backs, ==, 2);
+	/* It does not stand in for the flush. */
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	g_assert_cmpint(kernel.fdatasyncs, ==, 1);
+	image_co_close(img);
+}
+
+CO_TEST(test_no_write_behind_the_page_cache)
+{
+	struct image *img = co_new_file(0, IMAGE_WRITE_BEHIND | IMAGE_DIRECT);
+
+	g_assert_cmpint(co_write_mibs(img, 20), ==, 0);
+	g_assert_cmpint(kernel.write_backs, ==, image_limits(img)->direct ? 0 : 2);
+	image_co_close(img);
+}
+
+CO_TEST(test_write_behind_may_fail)
+{
+	struct image *img = co_new_file(0, IMAGE_WRITE_BEHIND);
+
+	g_assert_cmpint(co_write_mibs(img, 7), ==, 0);
+	kernel.error = -EIO;
+	kernel.errors = 1;
+	kernel.writes_succeed = true;
+	g_assert_cmpint(co_write_mibs(img, 1), ==, 0);
+	g_assert_cmpint(kernel.write_backs, ==, 1);
+	g_assert_cmpint(kernel.errors, ==, 0);
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	image_co_close(img);
 }
 
 CO_TEST(test_close_flushes)
@@ -754,6 +814,10 @@ int main(int argc, char **argv)
 			test_interrupted_calls_are_made_again);
 	g_test_add_func("/file/errors-come-through", test_errors_come_through);
 	g_test_add_func("/file/flush-only-after-a-change", test_flush_only_after_a_change);
+	g_test_add_func("/file/write-behind", test_write_behind);
+	g_test_add_func("/file/no-write-behind-the-page-cache",
+			test_no_write_behind_the_page_cache);
+	g_test_add_func("/file/write-behind-may-fail", test_write_behind_may_fail);
 	g_test_add_func("/file/close-flushes", test_close_flushes);
 	g_test_add_func("/file/a-failed-flush-fails-for-good", test_a_failed_flush_fails_for_good);
 	g_test_add_func("/file/overlapping-flushes-share", test_overlapping_flushes_share);

@@ -74,7 +74,7 @@ static int co_copy(const struct commit_job *job, struct image *top, struct image
 static int co_commit_to(const struct commit_job *job, struct image *top, struct image *layer)
 {
 	struct image_open_opts opts = {
-		.flags = IMAGE_RDWR | IMAGE_UNMAP | job->mode.open_flags,
+		.flags = IMAGE_RDWR | IMAGE_UNMAP | IMAGE_WRITE_BEHIND | job->mode.open_flags,
 		.policy = &tool_policy,
 	};
 	g_autoptr(GError) err = NULL;

@@ -134,15 +134,25 @@ static bool can_hold(const struct convert_job *job, const char *format)
 	       copy_bitmaps_co_check(job->sources[0], format, job->skip_broken_bitmaps);
 }
 
+static unsigned target_flags(const struct convert_job *job)
+{
+	unsigned flags = IMAGE_RDWR | job->target_mode.open_flags;
+
+	if (job->sparse_bytes)
+		flags |= IMAGE_UNMAP;
+	if (job->target.unfinished)
+		flags |= IMAGE_UNFINISHED;
+	if (job->sync_at_end || !(flags & IMAGE_NO_FLUSH))
+		flags |= IMAGE_WRITE_BEHIND;
+	return flags;
+}
+
 static int co_fill_target(void *arg)
 {
 	const struct convert_job *job = arg;
-	unsigned flags = IMAGE_RDWR | job->target_mode.open_flags |
-			 (job->sparse_bytes ? IMAGE_UNMAP : 0) |
-			 (job->target.unfinished ? IMAGE_UNFINISHED : 0);
 	struct image *target;
 	const char *format = job->target_is_graph ? NULL : job->target.format;
-	int ret = tool_co_open(job->target.filename, format, flags, &target);
+	int ret = tool_co_open(job->target.filename, format, target_flags(job), &target);
 
 	if (ret)
 		return ret;

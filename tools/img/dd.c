@@ -50,7 +50,8 @@ static int co_copy(const struct concat *source, struct image *target)
 static int co_fill(void *arg)
 {
 	const struct dd_job *job = arg;
-	const unsigned flags = IMAGE_RDWR | IMAGE_UNMAP | IMAGE_NO_FLUSH | IMAGE_UNFINISHED;
+	const unsigned flags =
+		IMAGE_RDWR | IMAGE_UNMAP | IMAGE_NO_FLUSH | IMAGE_WRITE_BEHIND | IMAGE_UNFINISHED;
 	struct image *target;
 	int ret = tool_co_open(job->target.filename, job->target.format, flags, &target);
 

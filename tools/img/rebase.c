@@ -127,7 +127,7 @@ static int co_rebase_safely(const struct rebase_job *job, struct image *img)
 static int co_rebase(void *arg)
 {
 	const struct rebase_job *job = arg;
-	unsigned flags = IMAGE_RDWR | job->mode.open_flags;
+	unsigned flags = IMAGE_RDWR | IMAGE_WRITE_BEHIND | job->mode.open_flags;
 	struct image *img;
 	int ret;
 
