@@ -17,7 +17,10 @@
 #include "colock.h"
 #include "img.h"
 
-#define PIECE_BYTES	 (2 * 1024 * 1024)
+/* Small enough that what was read is still in the CPU's cache when it is written. */
+#define PIECE_BYTES	 (512 * 1024)
+/* Clusters of several pieces are not compressed at the same time. */
+#define COMPRESSED_BYTES (2 * 1024 * 1024)
 #define MIN_PIECE_BYTES	 (64 * 1024) /* with a limit of the rate */
 #define ZERO_PIECE_BYTES (1024 * 1024 * 1024)
 #define UNKNOWN_BYTES	 (64 * 1024)
@@ -413,7 +416,9 @@ static void worker_co(void *arg)
 /* A limit is kept over a tenth of a second. */
 static uint64_t piece_size(const struct copy_opts *opts)
 {
-	return opts->rate ? CLAMP(opts->rate / 10, MIN_PIECE_BYTES, PIECE_BYTES) : PIECE_BYTES;
+	uint64_t most = opts->compress ? COMPRESSED_BYTES : PIECE_BYTES;
+
+	return opts->rate ? CLAMP(opts->rate / 10, MIN_PIECE_BYTES, most) : most;
 }
 
 int copy_co_run(const struct copy_opts *opts)
