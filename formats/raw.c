@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "image_event.h"
 #include "image_int.h"
 #include "probe.h"
 
@@ -147,8 +148,10 @@ static int raw_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct
 {
 	const struct raw *raw = img->opaque;
 	uint64_t there = bytes_in_part(img, off, bytes);
-	int ret = there ? image_co_preadv(img->file, raw->offset + off, there, mem) : 0;
+	int ret;
 
+	image_co_event(img->file, IMAGE_EVENT_READ_AIO);
+	ret = there ? image_co_preadv(img->file, raw->offset + off, there, mem) : 0;
 	return ret || there == bytes ? ret : iobuf_zero(iobuf_advance(mem, there), bytes - there);
 }
 
@@ -160,6 +163,7 @@ static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 
 	if (bytes_in_part(img, off, bytes) < bytes)
 		return -ENOSPC;
+	image_co_event(img->file, IMAGE_EVENT_WRITE_AIO);
 	ret = ret ?: image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
 	return follow_file(img, ret);
 }

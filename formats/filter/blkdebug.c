@@ -197,6 +197,7 @@ static int blkdebug_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, 
 
 static int blkdebug_co_flush(struct image *img)
 {
+	blkdebug_co_event(img, IMAGE_EVENT_FLUSH_TO_DISK);
 	return co_check(img, DEBUG_FLUSH, 0, 0) ?: image_co_flush(img->file);
 }
 
