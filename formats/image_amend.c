@@ -23,7 +23,7 @@ static int check_options(const struct format_ops *ops, GHashTable *options, GErr
 			continue;
 		return error_refuse(err, -EINVAL, "Invalid parameter '%s'%s", (char *)name,
 				    image_has_option(ops->create_options, name)
-					    ? ": this option is only supported for image creation"
+					    ? "\nThis option is only supported for image creation"
 					    : "");
 	}
 	return 0;

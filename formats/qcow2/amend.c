@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "create.h"
 #include "snapshot.h"
 #include "values.h"
 
@@ -43,7 +44,7 @@ static int parse_on_off(const char *name, const char *value, bool *ret_on, GErro
 {
 	if (bool_parse(value, ret_on))
 		return 0;
-	return error_refuse(err, -EINVAL, "%s is '%s', must be on or off", name, value);
+	return error_refuse(err, -EINVAL, "Parameter '%s' expects 'on' or 'off'", name);
 }
 
 static int parse_compat(struct amendment *to, const char *value, GError **err)
@@ -53,8 +54,10 @@ static int parse_compat(struct amendment *to, const char *value, GError **err)
 	else if (!strcmp(value, "v2") || !strcmp(value, "0.10"))
 		to->version = 2;
 	else
-		return error_refuse(err, -EINVAL, "compat is '%s', must be v2 (0.10) or v3 (1.1)",
-				    value);
+		return error_refuse(
+			err, -EINVAL,
+			"Unknown compatibility level %s, compat must be v2 (0.10) or v3 (1.1)",
+			value);
 	return 0;
 }
 
@@ -63,9 +66,7 @@ static int parse_refcount_bits(struct amendment *to, const char *value, GError *
 	uint64_t bits;
 
 	if (number_parse(value, 1, 64, &bits) || !is_power_of_2(bits))
-		return error_refuse(err, -EINVAL,
-				    "refcount_bits is '%s', must be a power of two from 1 to 64",
-				    value);
+		return error_refuse(err, -EINVAL, QCOW2_BAD_REFCOUNT_BITS);
 	to->refcount_order = __builtin_ctzll(bits);
 	return 0;
 }
@@ -92,8 +93,7 @@ static int parse_option(struct amendment *to, const char *name, const char *valu
 	/* The data that the image takes from there would change. */
 	return error_refuse(
 		err, -ENOTSUP,
-		"Cannot amend the backing file; use 'qemu-img rebase', or 'convert -B' to make a "
-		"new image");
+		"Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.");
 }
 
 static int parse_options(struct qcow2 *q, GHashTable *options, struct amendment *to, GError **err)
@@ -138,20 +138,30 @@ static int check_snapshots_v2(const struct qcow2 *q, const struct amendment *to,
 static int check_v2(const struct qcow2 *q, const struct amendment *to, GError **err)
 {
 	uint64_t features = q->incompatible_features;
-	const char *feature = features & QCOW2_INCOMPAT_DATA_FILE     ? "an external data file"
-			      : features & QCOW2_INCOMPAT_EXTENDED_L2 ? "extended L2 entries"
-			      : features & QCOW2_INCOMPAT_COMPRESSION ? "a compression type"
-			      : features			      ? "an incompatible feature"
-			      : qcow2_has_bitmaps(q)		      ? "bitmaps"
-			      : to->lazy_refcounts		      ? "lazy refcounts"
-								      : NULL;
 
-	if (feature)
-		return error_refuse(err, -ENOTSUP, "version 2 (compat=0.10) cannot have %s",
-				    feature);
-	if (to->refcount_order != 4)
-		return error_refuse(err, -ENOTSUP, "compat=0.10 requires refcount_bits=16");
-	return check_snapshots_v2(q, to, err);
+	if (features & QCOW2_INCOMPAT_DATA_FILE)
+		return error_refuse(err, -ENOTSUP, "Cannot downgrade an image with a data file");
+	if (features & ~QCOW2_INCOMPAT_COMPRESSION)
+		return error_refuse(
+			err, -ENOTSUP,
+			"Cannot downgrade an image with incompatible features 0x%" PRIx64 " set%s",
+			features,
+			features & QCOW2_INCOMPAT_EXTENDED_L2 ? " (extended L2 entries)" : "");
+	if (qcow2_has_bitmaps(q))
+		return error_refuse(err, -ENOTSUP, "Cannot downgrade an image with bitmaps");
+	if (to->lazy_refcounts)
+		return error_refuse(
+			err, -ENOTSUP,
+			"Lazy refcounts only supported with compatibility level 1.1 and "
+			"above (use compat=1.1 or greater)");
+	if (to->refcount_order == 4)
+		return check_snapshots_v2(q, to, err);
+	if (to->refcount_order != q->refcount_order)
+		return error_refuse(
+			err, -ENOTSUP,
+			"Refcount widths other than 16 bits require compatibility level "
+			"1.1 or above (use compat=1.1 or greater)");
+	return error_refuse(err, -ENOTSUP, "compat=0.10 requires refcount_bits=16");
 }
 
 /* "Extra data": version 3 needs what version 2 may leave out. */
@@ -175,12 +185,10 @@ static int check(const struct qcow2 *q, const struct amendment *to, GError **err
 {
 	if (to->data_file && !qcow2_has_data_file(q))
 		return error_refuse(err, -EINVAL,
-				    "data_file can only be set for images that use an "
+				    "data-file can only be set for images that use an "
 				    "external data file");
-	if (to->data_file && !*to->data_file)
-		return error_refuse(err, -EINVAL, "data_file is empty, must be a file name");
 	if (to->data_file_raw && !q->data_file_raw)
-		return error_refuse(err, -EINVAL, "data_file_raw cannot be set on existing images");
+		return error_refuse(err, -EINVAL, "data-file-raw cannot be set on existing images");
 	return to->version < 3 ? check_v2(q, to, err) : check_v3(q, err);
 }
 
@@ -204,8 +212,10 @@ static int co_set_features(struct qcow2 *q, const struct amendment *to, GError *
 	ext = qcow2_header_extensions_find(q->extensions, QCOW2_EXT_DATA_FILE);
 	if (to->data_file && ext)
 		old_name = g_memdup2(ext, sizeof(*ext) + ext->bytes);
+	/* Without a name, each user must give the data file. */
 	if (to->data_file)
-		qcow2_set_extension(q, QCOW2_EXT_DATA_FILE, to->data_file, strlen(to->data_file));
+		qcow2_set_extension(q, QCOW2_EXT_DATA_FILE, *to->data_file ? to->data_file : NULL,
+				    strlen(to->data_file));
 	ret = qcow2_co_update_header(q, err);
 	if (ret) {
 		q->compatible_features = compatible;
@@ -235,7 +245,8 @@ static int co_set_version(struct qcow2 *q, uint32_t version, GError **err) REQUI
 		qcow2_co_settle_header(q);
 	} else if (version < 3) {
 		/* What the header no longer says. */
-		q->compatible_features = q->autoclear_features = 0;
+		q->incompatible_features = q->compatible_features = q->autoclear_features = 0;
+		q->compression_type = QCOW2_COMPRESSION_ZLIB;
 		g_clear_pointer(&q->unknown_fields, g_bytes_unref);
 	}
 	co_mutex_unlock(&q->alloc_lock);
@@ -254,6 +265,9 @@ static int co_apply(struct qcow2 *q, const struct amendment *to,
 {
 	int ret = co_flush(q, err);
 
+	/* Version 2 knows only zlib. */
+	if (!ret && to->version < 3 && q->compression_type != QCOW2_COMPRESSION_ZLIB)
+		ret = qcow2_amend_co_check_uncompressed(q, err);
 	if (!ret && to->version > q->version)
 		ret = co_set_version(q, to->version, err);
 	if (!ret && to->refcount_order != q->refcount_order)

@@ -34,4 +34,7 @@ int qcow2_amend_co_refcount_order(struct qcow2 *q, unsigned order,
 int qcow2_amend_co_expand_zeroes(struct qcow2 *q, const struct amend_progress *progress,
 				 GError **err) REQUIRES(q->struct_lock);
 
+/* amend_zeroes.c: refuses images with compressed clusters, also in snapshots. */
+int qcow2_amend_co_check_uncompressed(struct qcow2 *q, GError **err) REQUIRES(q->struct_lock);
+
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Removes zero flags, which version 2 does not have: they are dropped if nothing lies below, and
- * otherwise become written zeroes. The guest sees no difference at any time.
+ * What entries of version 2 cannot have. Zero flags are removed: they are dropped if nothing lies
+ * below, and otherwise become written zeroes. The guest sees no difference at any time. Clusters
+ * that are compressed with another method than zlib are refused.
  */
 #include "amend.h"
 
@@ -93,29 +94,70 @@ static int co_expand_disk(struct qcow2 *q, const struct amend_progress *progress
 	return ret ?: qcow2_co_flush_and_reclaim(q);
 }
 
-/* ---- snapshots ---- */
+/* ---- entries of one kind ---- */
 
-static int co_has_zeroes(struct qcow2 *q, uint64_t l2_off, bool *ret_has)
+/* The tables must have been flushed. */
+static int co_table_has(struct qcow2 *q, uint64_t l1_entry, bool (*is_kind)(uint64_t desc),
+			bool *ret_has)
 {
-	uint64_t *table = try_iobuf_alloc(q->cluster_size);
-	int ret = table ? image_co_pread(q->file, l2_off, q->cluster_size, table) : -ENOMEM;
+	uint64_t *table;
+	int ret;
 
+	if (!(l1_entry & QCOW2_OFFSET_MASK))
+		return 0;
+	table = try_iobuf_alloc(q->cluster_size);
+	ret = table ? image_co_pread(q->file, l1_entry & QCOW2_OFFSET_MASK, q->cluster_size, table)
+		    : -ENOMEM;
 	for (uint64_t i = 0; !ret && i < 1ull << q->l2_bits; i++)
-		*ret_has |= is_zero(qcow2_l2_table_entry(q, table, i).desc);
+		*ret_has |= is_kind(qcow2_l2_table_entry(q, table, i).desc);
 	iobuf_free(table);
 	return ret;
 }
 
+static int co_snapshot_has(struct qcow2 *q, const struct snapshot *snapshot,
+			   bool (*is_kind)(uint64_t desc), bool *ret_has)
+{
+	g_autofree uint64_t *l1 = NULL;
+	int ret = qcow2_snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
+
+	for (uint32_t i = 0; i < snapshot->l1_size && !ret && !*ret_has; i++)
+		ret = co_table_has(q, l1[i], is_kind, ret_has);
+	return ret;
+}
+
+/* ---- compressed clusters ---- */
+
+static bool is_compressed(uint64_t desc)
+{
+	return desc & QCOW2_COMPRESSED;
+}
+
+int qcow2_amend_co_check_uncompressed(struct qcow2 *q, GError **err)
+{
+	bool has = false;
+	int ret = 0;
+
+	for (uint32_t i = 0; i < q->l1_size && !ret && !has; i++)
+		ret = co_table_has(q, atomic_load(&q->l1[i]), is_compressed, &has);
+	for (guint i = 0; i < q->snapshots->len && !ret && !has; i++)
+		ret = co_snapshot_has(q, q->snapshots->pdata[i], is_compressed, &has);
+	if (ret)
+		return error_set(err, ret, "cannot look for compressed clusters");
+	if (!has)
+		return 0;
+	return error_refuse(err, -ENOTSUP,
+			    "Cannot downgrade an image with zstd compression type and existing "
+			    "compressed clusters");
+}
+
+/* ---- zero clusters ---- */
+
 /* The data of snapshots stays as it is. */
 static int co_check_snapshot(struct qcow2 *q, const struct snapshot *snapshot, GError **err)
 {
-	g_autofree uint64_t *l1 = NULL;
 	bool has = false;
-	int ret = qcow2_snapshot_co_load_l1(q, snapshot->l1_off, snapshot->l1_size, &l1);
+	int ret = co_snapshot_has(q, snapshot, is_zero, &has);
 
-	for (uint32_t i = 0; i < snapshot->l1_size && !ret && !has; i++)
-		if (l1[i] & QCOW2_OFFSET_MASK)
-			ret = co_has_zeroes(q, l1[i] & QCOW2_OFFSET_MASK, &has);
 	if (ret)
 		error_set(err, ret, "cannot read snapshot '%s'", snapshot->name);
 	else if (has)

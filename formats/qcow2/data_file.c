@@ -11,6 +11,12 @@
 
 #include "image_int.h"
 
+/* Whether the caller only looks at the metadata. */
+static bool is_unwanted(const struct qcow2 *q)
+{
+	return q->img->flags & IMAGE_NO_DATA_FILE;
+}
+
 static int check_data_file(const struct qcow2 *q, GError **err)
 {
 	bool raw = q->autoclear_features & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
@@ -28,9 +34,10 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 		return qcow2_refuse(q, err, -EINVAL,
 				    "an external data file and internal snapshots cannot be "
 				    "used together");
-	if (external && !q->data_filename && !q->img->data_file)
+	if (external && !q->data_filename && !q->img->data_file && !is_unwanted(q))
 		return qcow2_refuse(q, err, -EINVAL,
-				    "the image needs an external data file, but does not name one");
+				    "'data-file' is required for this image: it does not name its "
+				    "external data file");
 	if (!external && q->img->data_file)
 		return qcow2_refuse(q, err, -EINVAL, "the image has no external data file");
 	return 0;
@@ -39,11 +46,10 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 static int co_open_by_name(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
 {
 	const char *image = image_bottom_name(q->img);
-	g_autofree char *filename = image_resolve_backing(image, q->data_filename);
-	bool unwanted = q->img->flags & IMAGE_NO_DATA_FILE;
-	int ret =
-		image_co_open_data_file(unwanted ? "null:0" : filename, q->img->flags, opts->policy,
-					unwanted ? NULL : image, &q->img->data_file, err);
+	g_autofree char *filename = is_unwanted(q) ? g_strdup("null:0")
+						   : image_resolve_backing(image, q->data_filename);
+	int ret = image_co_open_data_file(filename, q->img->flags, opts->policy,
+					  is_unwanted(q) ? NULL : image, &q->img->data_file, err);
 
 	if (ret)
 		g_prefix_error(err, "%s: external data file: ", q->img->filename);

@@ -58,10 +58,10 @@ static GVariant *describe(const struct qcow2 *q, const GPtrArray *bitmaps)
 	image_info_add_number(&pairs, "refcount-bits", 1u << q->refcount_order);
 	if (q->crypt_method)
 		add_encryption(&pairs, q->crypt_method);
-	if (q->data_filename) {
+	if (q->data_filename)
 		image_info_add_string(&pairs, "data-file", q->data_filename);
+	if (q->incompatible_features & QCOW2_INCOMPAT_DATA_FILE)
 		image_info_add_bool(&pairs, "data-file-raw", q->data_file_raw);
-	}
 	if (is_v3) {
 		image_info_add_bool(&pairs, "corrupt",
 				    q->incompatible_features & QCOW2_INCOMPAT_CORRUPT);

@@ -127,7 +127,7 @@ def remember():
 # Lines that QEMU's tools put behind some of their messages.
 HINT = re.compile("^Try '.* --help' for more information$|: kilobytes, megabytes|^Optional suffix|^and exabytes|"
                   '^Identifiers consist|: warning: Shrinking|^Could not open backing image|^Detected format of|'
-                  '^This option is only supported|^You can use .* instead')
+                  '^This option is only supported|^You can use .* instead|: Invalid parameter .snapshot\\.')
 
 
 def refused(status, reason, file, *command):

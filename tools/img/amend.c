@@ -132,9 +132,14 @@ int img_amend(const struct command *command, char **argv)
 		return print_help(format ?: "qcow2") ? 0 : 1;
 	if (!lists)
 		return command_usage_error(command, "Must specify options (-o)");
-	job.filename = img_only_image(command, filenames, image_opts, format);
-	if (!job.filename || !parse_lists(lists, options) || !parse_size(options))
+	if (!filenames || filenames[1]) {
+		tool_error("Expecting one image file name");
 		return 1;
+	}
+	if (!tool_take_image_opts(image_opts, format, &filenames[0]) ||
+	    !parse_lists(lists, options) || !parse_size(options))
+		return 1;
+	job.filename = filenames[0];
 	if (cache && !cache_mode_parse(cache, &mode)) {
 		tool_error("Invalid cache option: %s", cache);
 		return 1;
