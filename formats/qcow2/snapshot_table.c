@@ -369,8 +369,9 @@ int qcow2_snapshot_select(struct qcow2 *q, const struct image_open_opts *opts, G
 	s = opts->snapshot ? qcow2_snapshot_find_any(q, opts->snapshot)
 			   : qcow2_snapshot_find(q, opts->snapshot_id, opts->snapshot_name);
 	if (!s)
-		return error_refuse(err, -ENOENT, "%s: snapshot '%s' not found", q->img->filename,
-				    which);
+		return error_refuse(err, -ENOENT,
+				    "%s: Failed to load snapshot: Can't find snapshot '%s'",
+				    q->img->filename, which);
 	q->l1_off = s->l1_off;
 	q->l1_size = s->l1_size;
 	atomic_store(&q->img->size, s->disk_size);

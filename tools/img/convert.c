@@ -17,6 +17,7 @@
 #include "copy_bitmaps.h"
 #include "img.h"
 #include "new_image.h"
+#include "values.h"
 
 #define DEFAULT_COROUTINES 8
 #define MAX_COROUTINES	   16
@@ -90,6 +91,18 @@ static int check_sizes(const struct convert_job *job, const struct image *target
 	return -EINVAL;
 }
 
+/* Whether the new target has all clusters from the start. */
+static bool has_space(const struct new_image *target)
+{
+	const char *mode = g_hash_table_lookup(target->options, "preallocation");
+	const char *raw = g_hash_table_lookup(target->options, "data_file_raw");
+	bool is_raw = false;
+
+	if (raw)
+		bool_parse(raw, &is_raw);
+	return is_raw || (mode && strcmp(mode, "off"));
+}
+
 static int co_copy(const struct convert_job *job, struct image *target)
 {
 	struct progress progress;
@@ -104,6 +117,7 @@ static int co_copy(const struct convert_job *job, struct image *target)
 				  (!job->target_exists && !job->target.backing_filename &&
 				   !image_is_on_block_device(target)),
 		.target_has_backing = job->target.backing_filename,
+		.target_has_space = has_space(&job->target),
 		.offload = job->offload,
 		.salvage = job->salvage,
 		.quiet = job->quiet,
@@ -123,15 +137,18 @@ static int co_copy(const struct convert_job *job, struct image *target)
 
 /* Whether the target's format can do what it is asked for; what a new one cannot is told earlier.
  */
-static bool can_hold(const struct convert_job *job, const char *format)
+static bool can_hold(const struct convert_job *job, const struct image *target)
 {
+	const char *format = image_format(target);
+
 	if (job->compress && !image_format_can_compress(format)) {
 		tool_error("%s: Compression not supported for this file format",
 			   job->target.filename);
 		return false;
 	}
 	return !job->bitmaps ||
-	       copy_bitmaps_co_check(job->sources[0], format, job->skip_broken_bitmaps);
+	       (copy_bitmaps_co_check(job->sources[0], format, job->skip_broken_bitmaps) &&
+		copy_bitmaps_check_target(target));
 }
 
 static unsigned target_flags(const struct convert_job *job)
@@ -156,7 +173,7 @@ static int co_fill_target(void *arg)
 
 	if (ret)
 		return ret;
-	if (!can_hold(job, image_format(target)))
+	if (!can_hold(job, target))
 		ret = -ENOTSUP;
 	ret = ret ?: check_data_file(job, target) ?: co_copy(job, target);
 	if (!ret && job->bitmaps)
@@ -218,6 +235,15 @@ static bool parse_cache(const char *what, const char *name, struct cache_mode *m
 	if (!name || cache_mode_parse(name, mode))
 		return true;
 	tool_error("Invalid %s option: %s", what, name);
+	return false;
+}
+
+static bool parse_coroutines(const char *text, uint64_t *ret_coroutines)
+{
+	if (!text || !number_parse(text, 1, MAX_COROUTINES, ret_coroutines))
+		return true;
+	tool_error("Invalid number of coroutines. Allowed number of coroutines is between 1 and %u",
+		   MAX_COROUTINES);
 	return false;
 }
 
@@ -344,16 +370,14 @@ static bool parse_options(const struct command *command, char **argv, struct con
 }
 
 /* Checks which options go together. */
-static bool check_options(const struct command *command, const struct convert_options *o)
+static bool check_options(const struct convert_options *o)
 {
 	unsigned nr_sources = g_strv_length(o->words) - 1;
 	const char *target = o->words[nr_sources];
 
-	if (o->skip_broken_bitmaps && !o->bitmaps) {
-		command_usage_error(command, "Use of --skip-broken-bitmaps requires --bitmaps");
-		return false;
-	}
-	if (o->offload && o->compress)
+	if (o->skip_broken_bitmaps && !o->bitmaps)
+		tool_error("Use of --skip-broken-bitmaps requires --bitmaps");
+	else if (o->offload && o->compress)
 		tool_error("Cannot enable copy offloading when -c is used");
 	else if (o->offload && o->sparse)
 		tool_error("Cannot enable copy offloading when -S is used");
@@ -390,8 +414,7 @@ static bool parse_values(const struct convert_options *o, GHashTable *snapshot_o
 	if (!parse_cache("cache", o->cache, &job->target_mode) ||
 	    !parse_cache("source cache", o->source_cache, &source_mode) ||
 	    !parse_sparse(o->sparse, &job->sparse_bytes) ||
-	    !img_parse_number("number of coroutines", o->coroutines, 1, MAX_COROUTINES,
-			      &job->coroutines) ||
+	    !parse_coroutines(o->coroutines, &job->coroutines) ||
 	    !img_parse_size("rate limit", o->rate, INT64_MAX, &job->rate) ||
 	    !img_parse_snapshot(o->snapshot, snapshot_options, &job->source_opts))
 		return false;
@@ -424,7 +447,7 @@ static bool take_image_opts(const struct convert_options *o, unsigned nr_sources
 	return tool_take_image_opts(o->target_image_opts, o->target_format, &o->words[nr_sources]);
 }
 
-static int convert(const struct command *command, const struct convert_options *o)
+static int convert(const struct convert_options *o)
 {
 	g_autoptr(GHashTable) snapshot_options =
 		g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -453,10 +476,12 @@ static int convert(const struct command *command, const struct convert_options *
 					       job.nr_sources ? o->words[job.nr_sources] : NULL)
 			       ? 0
 			       : 1;
-	if (!job.nr_sources)
-		return command_usage_error(command, "Must specify image file name");
+	if (!job.nr_sources) {
+		tool_error("Must specify image file name");
+		return 1;
+	}
 	job.source_names = o->words;
-	if (!parse_values(o, snapshot_options, &job) || !check_options(command, o) ||
+	if (!parse_values(o, snapshot_options, &job) || !check_options(o) ||
 	    !take_image_opts(o, job.nr_sources))
 		return 1;
 	return run(&job, o);
@@ -465,7 +490,7 @@ static int convert(const struct command *command, const struct convert_options *
 int img_convert(const struct command *command, char **argv)
 {
 	struct convert_options options = {};
-	int status = parse_options(command, argv, &options) ? convert(command, &options) : 1;
+	int status = parse_options(command, argv, &options) ? convert(&options) : 1;
 
 	options_clear(&options);
 	return status;

@@ -421,6 +421,14 @@ static uint64_t piece_size(const struct copy_opts *opts)
 	return opts->rate ? CLAMP(opts->rate / 10, MIN_PIECE_BYTES, most) : most;
 }
 
+/* What takes up space as a whole if it has any data: a cluster or a subcluster. */
+static uint64_t unit_of_space(const struct copy_opts *opts, uint64_t cluster)
+{
+	if (opts->compress)
+		return cluster;
+	return opts->target_has_space ? 1 : image_limits(opts->target)->zero_alignment ?: cluster;
+}
+
 int copy_co_run(const struct copy_opts *opts)
 {
 	uint64_t cluster = image_limits(opts->target)->cluster_size ?: 1;
@@ -429,8 +437,7 @@ int copy_co_run(const struct copy_opts *opts)
 		.size = opts->source->size,
 		.offload = opts->offload,
 		.cluster = cluster,
-		/* A cluster with any data takes up its whole space. */
-		.unit = round_up_to(MAX(opts->sparse_bytes, 1), cluster),
+		.unit = round_up_to(MAX(opts->sparse_bytes, 1), unit_of_space(opts, cluster)),
 		.workers = opts->coroutines,
 		.waiter = co_self(),
 	};

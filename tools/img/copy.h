@@ -29,6 +29,8 @@ struct copy_opts {
 	 * image: what the source reads from there is left out.
 	 */
 	bool target_has_backing;
+	/* The target has all its clusters: writing a part of one costs nothing more. */
+	bool target_has_space;
 	/* Let the kernel copy from file to file, without looking for zeroes, where it can. */
 	bool offload;
 	/* What cannot be read becomes zeroes. */

@@ -46,6 +46,15 @@ static int co_copy(struct image *source, struct image *target, const struct imag
 	return ret;
 }
 
+bool copy_bitmaps_check_target(const struct image *target)
+{
+	if (image_can_hold_bitmaps(target))
+		return true;
+	tool_error("%s: Format driver '%s' does not support bitmaps with these options",
+		   image_filename(target), image_format(target));
+	return false;
+}
+
 int copy_bitmaps_co_run(struct image *source, struct image *target)
 {
 	g_autoptr(GPtrArray) bitmaps = NULL;

@@ -13,6 +13,9 @@
  */
 bool copy_bitmaps_co_check(struct image *source, const char *target_format, bool skip_broken);
 
+/* The same of the target, once it is open. */
+bool copy_bitmaps_check_target(const struct image *target);
+
 /* Copies the consistent bitmaps, and warns about the others; prints an error on failure. */
 int copy_bitmaps_co_run(struct image *source, struct image *target);
 

@@ -111,6 +111,21 @@ int img_snapshot(const struct command *command, char **argv)
 
 /* ---- snapshots named by other commands ---- */
 
+static bool check_snapshot_options(GHashTable *options)
+{
+	GHashTableIter iter;
+	void *name;
+
+	g_hash_table_iter_init(&iter, options);
+	while (g_hash_table_iter_next(&iter, &name, NULL)) {
+		if (strcmp(name, "snapshot.id") == 0 || strcmp(name, "snapshot.name") == 0)
+			continue;
+		tool_error("Invalid parameter '%s'", (char *)name);
+		return false;
+	}
+	return true;
+}
+
 bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open_opts *opts)
 {
 	if (!text)
@@ -119,14 +134,10 @@ bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open
 		opts->snapshot = text;
 		return true;
 	}
-	if (option_list_parse(text, options)) {
-		unsigned known;
-
+	if (option_list_parse(text, options) && check_snapshot_options(options)) {
 		opts->snapshot_id = g_hash_table_lookup(options, "snapshot.id");
 		opts->snapshot_name = g_hash_table_lookup(options, "snapshot.name");
-		known = !!opts->snapshot_id + !!opts->snapshot_name;
-		if (known && known == g_hash_table_size(options))
-			return true;
+		return true;
 	}
 	tool_error("Failed in parsing snapshot param '%s': expected SNAPSHOT or "
 		   "snapshot.id=ID,snapshot.name=NAME",
