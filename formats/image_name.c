@@ -47,6 +47,9 @@ static struct node_options *full_options(const struct image *img)
 		add_options(img, NODE_OPTION_FIRST_IN_NAME, full);
 		node_options_set(full, "driver", NODE_VALUE_STRING, img->ops->name);
 		add_options(img, NODE_OPTION_IN_NAME, full);
+		if (img->format->is_protocol && img->data_file)
+			node_options_put_child(full, img->format->second_child,
+					       full_options(img->data_file));
 		if (!img->format->is_protocol)
 			node_options_put_child(full, node_child_name(img->ops->name),
 					       full_options(img->file));

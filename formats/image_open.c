@@ -126,20 +126,23 @@ static int take_backing_options(struct image *img, GError **err)
 static int co_take_data_file(struct graph *graph, struct image *img, struct image_open_opts *opts,
 			     unsigned depth, GError **err)
 {
+	const char *child = img->format->second_child;
 	struct node_options *options;
 	int ret;
 
-	if (!img->format->has_data_files)
+	if (!child)
 		return 0;
-	if (refuse_reference(img->options, "data-file", err))
+	if (refuse_reference(img->options, child, err))
 		return -EINVAL;
-	node_options_drop(img->options, "data-file");
-	if (!node_options_has_child(img->options, "data-file"))
+	node_options_drop(img->options, child);
+	if (!node_options_has_child(img->options, child))
 		return 0;
-	options = node_options_take_child(img->options, "data-file");
-	ret = img->flags & IMAGE_NO_DATA_FILE ? 0
-					      : co_open_below(graph, options, img->flags, true,
-							      depth + 1, &opts->data_file, err);
+	options = node_options_take_child(img->options, child);
+	/* For a filter it is not optional. */
+	ret = img->flags & IMAGE_NO_DATA_FILE && !img->format->is_protocol
+		      ? 0
+		      : co_open_below(graph, options, img->flags & ~IMAGE_NO_DATA_FILE, true,
+				      depth + 1, &opts->data_file, err);
 	node_options_free(options);
 	return ret;
 }
@@ -164,7 +167,7 @@ static int co_find_ops(struct image *file, const struct image_open_opts *opts,
 		if (!ret && ops->info_only && !(opts->flags & IMAGE_INFO_ONLY))
 			ret = foreign_refuse(ops, file->filename, err);
 	}
-	if (!ret && opts->data_file && !ops->has_data_files)
+	if (!ret && opts->data_file && !ops->second_child)
 		ret = error_refuse(
 			err, -EINVAL,
 			"Could not open '%s': format %s does not support external data files",
@@ -410,6 +413,18 @@ static struct node_options *backing_options(const struct image *layer, char **re
 	return options;
 }
 
+/* An image from a stranger must not have a format that its contents imply. */
+static int check_probing(const struct node_options *options, const struct image_policy *policy,
+			 GError **err)
+{
+	if (node_options_text(options, "driver") || !policy || !policy->formats_given)
+		return 0;
+	return error_refuse(
+		err, -EPERM,
+		"the image does not say which format it has, and probing is not allowed; record "
+		"the format (qemu-img rebase -u -b FILE -F FORMAT), or give --allow-probing");
+}
+
 static int check_backing(const struct image *top, const struct node_options *options,
 			 const char *name, unsigned length, const struct image_policy *policy,
 			 GError **err)
@@ -422,13 +437,7 @@ static int check_backing(const struct image *top, const struct node_options *opt
 	if (image_chain_has_file(top, &id))
 		return error_refuse(err, -ELOOP, "Backing file '%s' creates an infinite loop",
 				    name);
-	if (!node_options_text(options, "driver") && policy && policy->formats_given)
-		return error_refuse(
-			err, -EPERM,
-			"the image does not say which format it has, and probing is not allowed; "
-			"record the format (qemu-img rebase -u -b FILE -F FORMAT), or give "
-			"--allow-probing");
-	return 0;
+	return check_probing(options, policy, err);
 }
 
 /*
@@ -488,6 +497,15 @@ static int co_open_chain(struct graph *graph, struct image *top, const struct im
 
 /* ---- below a format ---- */
 
+/* What stands on a file, but has no driver, is a format to be probed. */
+static bool is_bottom(const struct node_options *options)
+{
+	const char *driver = node_options_text(options, "driver");
+
+	return driver ? image_bottom_driver(driver) != NULL
+		      : !node_options_has_child(options, "file");
+}
+
 /* Opens what a format stands on: a bottom or, for a filter, another format with its chain. */
 static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
 			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err)
@@ -503,11 +521,12 @@ static int co_open_below(struct graph *graph, const struct node_options *options
 	struct image *img;
 	int ret;
 
-	if (!driver || image_bottom_driver(driver))
+	if (is_bottom(options))
 		return add_node(graph, options, depth, err)
 			       ?: image_co_open_bottom_node(options, flags, graph->policy,
 							    is_data_file, ret_img, err);
-	if (!image_find_format(driver, err))
+	if ((driver && !image_find_format(driver, err)) ||
+	    check_probing(options, graph->policy, err))
 		return -EINVAL;
 	rest = node_options_copy(options);
 	ret = co_open_layer(graph, rest, &opts, depth, &img, err);

@@ -105,8 +105,8 @@ struct format_ops {
 	bool headerless;
 	/* Does not support backing files. */
 	bool no_backing;
-	/* Supports external data files. */
-	bool has_data_files;
+	/* The name of another node below it, which becomes its data file; NULL: it has none. */
+	const char *second_child;
 	/* Can be read while others write to the file, because it caches nothing. */
 	bool bears_writers;
 	/* What it understands beside node_common_options; NULL: nothing. */
@@ -311,7 +311,9 @@ extern const struct format_ops image_raw_format;
 extern const struct format_ops image_qcow2_format;
 extern const struct format_ops image_copy_on_read_filter;
 extern const struct format_ops image_blkdebug_filter;
+extern const struct format_ops image_blkverify_filter;
 extern const struct format_ops image_compress_filter;
+extern const struct format_ops image_preallocate_filter;
 extern const struct format_ops image_throttle_filter;
 
 /* For a filter: writes zeroes through its own co_pwritev. */

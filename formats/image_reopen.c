@@ -59,7 +59,7 @@ static int check_node(const struct image *img, struct node_options *changes, GEr
 {
 	const struct node_value *value;
 	int ret = check_child(img->file, node_child_name(img->ops->name), changes, err) ?:
-		  check_child(img->data_file, "data-file", changes, err) ?:
+		  check_child(img->data_file, img->format->second_child, changes, err) ?:
 		  check_child(img->backing, "backing", changes, err);
 
 	for (unsigned i = 0; !ret && (value = node_options_at(changes, i)); i++)

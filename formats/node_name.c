@@ -38,7 +38,9 @@ char *node_name_make(const struct node_options *options)
 
 const char *node_child_name(const char *driver)
 {
-	return g_strcmp0(driver, "blkdebug") == 0 ? "image" : "file";
+	if (g_strcmp0(driver, "blkdebug") == 0)
+		return "image";
+	return g_strcmp0(driver, "blkverify") == 0 ? "test" : "file";
 }
 
 /* ---- option lists ---- */

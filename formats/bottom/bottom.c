@@ -109,12 +109,38 @@ static struct node_options *parse_blkdebug(const char *rest, GError **err)
 	return options;
 }
 
+/* "blkverify:RAW:IMAGE"; only the format of IMAGE is probed. */
+static struct node_options *parse_blkverify(const char *rest, GError **err)
+{
+	const char *colon = strchr(rest, ':');
+	g_autofree char *raw_name = colon ? g_strndup(rest, colon - rest) : NULL;
+	struct node_options *options, *raw, *test;
+	bool is_graph;
+
+	if (!colon) {
+		error_refuse(err, -EINVAL, "blkverify requires raw copy and original image path");
+		return NULL;
+	}
+	raw = options_of_name(raw_name, &is_graph, err);
+	test = raw ? image_layer_of_name(colon + 1, &is_graph, err) : NULL;
+	if (!test) {
+		node_options_free(raw);
+		return NULL;
+	}
+	options = node_options_new();
+	node_options_set(options, "driver", NODE_VALUE_STRING, "blkverify");
+	node_options_put_child(options, "raw", raw);
+	node_options_put_child(options, "test", test);
+	return options;
+}
+
 /* Names of nodes that stand on others. */
 static const struct {
 	const char *prefix;
 	struct node_options *(*parse)(const char *rest, GError **err);
 } filters[] = {
 	{ "blkdebug:", parse_blkdebug },
+	{ "blkverify:", parse_blkverify },
 };
 
 /* NULL without an error: the name is that of a bottom. */
@@ -187,9 +213,13 @@ static const struct bottom *find_bottom_in(const struct node_options *options, c
 
 	for (int depth = 0; !bottom && depth < MAX_FILE_DEPTH; depth++) {
 		g_autofree char *name = g_strconcat(prefix->str, "driver", NULL);
+		g_autofree char *below = g_strconcat(prefix->str, "file", NULL);
 		const char *driver = node_options_text(options, name);
 
-		bottom = driver ? find_driver(driver) : depth ? &bottoms[0] : NULL;
+		if (driver)
+			bottom = find_driver(driver);
+		else if (depth && !node_options_has_child(options, below))
+			bottom = &bottoms[0];
 		if (!bottom)
 			g_string_append_printf(prefix, "%s.", node_child_name(driver));
 	}

@@ -211,7 +211,7 @@ const struct format_ops image_qcow2_format = {
 	},
 	.options = qcow2_options,
 	.create_options = qcow2_create_options,
-	.has_data_files = true,
+	.second_child = "data-file",
 	.co_open = co_open,
 	.co_resize = qcow2_co_resize,
 	.amend_options = qcow2_amend_options,

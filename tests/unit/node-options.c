@@ -253,6 +253,7 @@ static void test_man_page(void)
 	check_section(page, "copy-on-read", image_copy_on_read_filter.options);
 	check_section(page, "blkdebug", image_blkdebug_filter.options);
 	check_section(page, "throttle", image_throttle_filter.options);
+	check_section(page, "preallocate", image_preallocate_filter.options);
 	check_section(page, "file", image_file_bottom.options);
 #ifdef HAVE_LIBNBD
 	check_section(page, "nbd", image_nbd_bottom.options);
