@@ -175,20 +175,15 @@ static char *char_node(const struct ublk_device *device)
 
 /*
  * Commands to the device of an unprivileged user take access to its node. devtmpfs makes the node
- * root's, and udev gives it to its owner.
+ * root's, and udev gives it to its owner. If nobody does, the next command is refused.
  */
-static int wait_for_node(const struct ublk_device *device, GError **err)
+static void wait_for_node(const struct ublk_device *device)
 {
 	g_autofree char *name = char_node(device);
 	gint64 end = g_get_monotonic_time() + NODE_WAIT_US;
 
-	while (eaccess(name, R_OK | W_OK) < 0) {
-		if (g_get_monotonic_time() >= end)
-			return error_refuse(err, -EACCES,
-					    "%s: udev has not given this node to its owner", name);
+	while (eaccess(name, R_OK | W_OK) < 0 && g_get_monotonic_time() < end)
 		g_usleep(POLL_US);
-	}
-	return 0;
 }
 
 static struct transport *add(struct transport_info *info, const struct identity *identity,
@@ -225,10 +220,8 @@ static struct transport *add(struct transport_info *info, const struct identity 
 	}
 	ublk_device_set_id(device, wire.dev_id);
 	device->named = wire.flags & UBLK_UNPRIVILEGED;
-	if (device->named && wait_for_node(device, err) < 0) {
-		ublk_device_free(device);
-		return NULL;
-	}
+	if (device->named)
+		wait_for_node(device);
 	*info = info_of(&wire);
 	return &device->transport;
 }
