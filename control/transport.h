@@ -45,6 +45,11 @@ enum transport_driver {
  * it; another program's server ends, which comes to the same.
  */
 #define TRANSPORT_LEAVE_SIGNAL	       SIGUSR1
+/*
+ * The signal's value (SI_QUEUE): the driver gives the server no more requests. The server lets go
+ * of those that it holds, and leaves when it has answered the others.
+ */
+#define TRANSPORT_LEAVE_WHEN_IDLE      1
 
 /* Limits that all drivers can have. */
 #define TRANSPORT_MAX_DEPTH	       4096

@@ -16,14 +16,28 @@
 #define DIED_WAIT_US (5 * G_USEC_PER_SEC)
 
 /*
- * How long to wait until a server that does not hold its requests has answered some. On 7.2, the
- * driver's own limit did not end a wait for a server that held all tags.
+ * How long to wait until a server that does not hold its requests has answered some. The second
+ * limit is for a driver that does not keep the first one.
  */
 #define QUIESCE_MS   3000
 #define QUIESCE_S    5
 
-/* Kernels before 6.16 cannot ask a server to leave. ubd-serve leaves with this signal. */
-static int signal_server(struct transport *transport, int pid)
+/* How long a server that has been told by the driver may take before it is told again. */
+#define LEAVE_US     (3 * G_USEC_PER_SEC)
+
+/* @how: the signal's value. */
+static int send_leave_signal(int pidfd, int how)
+{
+	siginfo_t info = { .si_signo = TRANSPORT_LEAVE_SIGNAL, .si_code = SI_QUEUE };
+
+	info.si_pid = getpid();
+	info.si_uid = getuid();
+	info.si_value.sival_int = how;
+	return syscall(SYS_pidfd_send_signal, pidfd, TRANSPORT_LEAVE_SIGNAL, &info, 0) < 0 ? -errno
+											   : 0;
+}
+
+static int signal_server(struct transport *transport, int pid, int how)
 {
 	int pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1, res;
 	struct transport_info info;
@@ -34,20 +48,14 @@ static int signal_server(struct transport *transport, int pid)
 		return errno == ESRCH ? 0 : -errno;
 	/* It is not a later process with the server's number. */
 	res = transport->ops->get_info(transport, &info);
-	if (res == 0 && info.server_pid == pid &&
-	    syscall(SYS_pidfd_send_signal, pidfd, TRANSPORT_LEAVE_SIGNAL, NULL, 0) < 0 &&
-	    errno != ESRCH)
-		res = -errno;
+	if (res == 0 && info.server_pid == pid)
+		res = send_leave_signal(pidfd, how);
 	close(pidfd);
-	return res;
+	return res == -ESRCH ? 0 : res;
 }
 
-/*
- * The driver tells the server by a command that waits for a request, of which each queue must have
- * one, and then the server answers the requests that it has. If all are busy, or the kernel has no
- * such way, a signal tells it.
- */
-static int ask_to_leave(struct transport *transport, int pid)
+/* The server is told by a command that waits for a request. */
+static int quiesce_device(struct transport *transport)
 {
 	/* Another handle, since the command may be stuck. */
 	struct transport *handle = transport->ops->clone(transport, NULL);
@@ -57,20 +65,49 @@ static int ask_to_leave(struct transport *transport, int pid)
 	if (handle && ublk_kernel_features(&offered, NULL) == 0 && offered & UBLK_CAN_QUIESCE)
 		res = ublk_simple_command(handle, UBLK_QUIESCE_DEV, QUIESCE_MS, QUIESCE_S);
 	transport_free(handle);
-	return res < 0 ? signal_server(transport, pid) : 0;
+	return res;
 }
 
+/* -ETIMEDOUT: it is still there. */
 static int wait_until_left(struct transport *transport, struct transport_info *info, gint64 end_us)
 {
 	int res = 0;
 
 	while (res == 0 && info->state == TRANSPORT_LIVE) {
 		if (g_get_monotonic_time() >= end_us)
-			return -ESRCH;
+			return -ETIMEDOUT;
 		g_usleep(POLL_US);
 		res = transport->ops->get_info(transport, info);
 	}
 	return res ?: info->state == TRANSPORT_STOPPED ? -ENODEV : 0;
+}
+
+/*
+ * QUIESCE_DEV makes the driver keep new requests. A server that holds all that it has does not
+ * notice: no command of its queues is there to tell it.
+ */
+static int wait_for_told_server(struct transport *transport, struct transport_info *info)
+{
+	int res = wait_until_left(transport, info, g_get_monotonic_time() + LEAVE_US);
+
+	if (res != -ETIMEDOUT)
+		return res;
+	signal_server(transport, info->server_pid, TRANSPORT_LEAVE_WHEN_IDLE);
+	return wait_until_left(transport, info, G_MAXINT64);
+}
+
+/* Kernels before 6.16 cannot ask a server to leave, and none can one whose requests are all held.
+ */
+static int signal_and_wait(struct transport *transport, struct transport_info *info)
+{
+	int res = signal_server(transport, info->server_pid, 0);
+
+	if (res == 0)
+		return wait_until_left(transport, info, G_MAXINT64);
+	if (res != -ESRCH)
+		return res;
+	res = wait_until_left(transport, info, g_get_monotonic_time() + DIED_WAIT_US);
+	return res == -ETIMEDOUT ? -ESRCH : res;
 }
 
 int ublk_quiesce(struct transport *transport)
@@ -82,12 +119,10 @@ int ublk_quiesce(struct transport *transport)
 		return res;
 	if (!info.recovery || info.state == TRANSPORT_STOPPED)
 		return -EINVAL;
-	if (info.state == TRANSPORT_LIVE)
-		res = ask_to_leave(transport, info.server_pid);
-	if (res < 0 && res != -ESRCH)
-		return res;
-	return wait_until_left(transport, &info,
-			       res == 0 ? G_MAXINT64 : g_get_monotonic_time() + DIED_WAIT_US);
+	if (info.state != TRANSPORT_LIVE)
+		return 0;
+	return quiesce_device(transport) < 0 ? signal_and_wait(transport, &info)
+					     : wait_for_told_server(transport, &info);
 }
 
 /* START_RECOVERY is -EBUSY while the last server's file is open, or another server recovers it. */

@@ -79,9 +79,10 @@ void device_end(struct device *device);
 
 /*
  * Asks the device to be left to another server, as if that had asked; false if it does not outlive
- * its server.
+ * its server. @when_idle: no more requests will come, and it is left when all are answered. Those
+ * that are held are let go of.
  */
-bool device_leave(struct device *device);
+bool device_leave(struct device *device, bool when_idle);
 
 /* The descriptor that a service manager keeps, and whether the device outlives its server. */
 int device_control_fd(const struct device *device);

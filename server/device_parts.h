@@ -29,6 +29,7 @@ struct device {
 	uint32_t block_size;	  /* logical, bytes */
 	bool asked_to_end;	  /* device_end() */
 	bool asked_to_leave;	  /* device_leave() */
+	bool leaves_when_idle;	  /* leave_when_idle_co() runs, or has run */
 	bool broken;		  /* the driver refused a command: a request is lost */
 	bool ended;		  /* a queue has ended */
 	bool stopped;

@@ -18,9 +18,9 @@ static void target_end(struct target *target)
 	device_end(device_of(target));
 }
 
-static bool target_leave(struct target *target)
+static bool target_leave(struct target *target, bool when_idle)
 {
-	return device_leave(device_of(target));
+	return device_leave(device_of(target), when_idle);
 }
 
 static enum target_end target_co_wait(struct target *target)

@@ -12,6 +12,9 @@
 #include "report.h"
 #include "watch.h"
 
+/* How often to look whether there are still requests. */
+#define IDLE_POLL_NS (20 * 1000 * 1000)
+
 /* ---- news for the coroutine that starts, waits or stops ---- */
 
 void device_news(struct device *device)
@@ -35,12 +38,43 @@ void device_end(struct device *device)
 	device_news(device);
 }
 
-bool device_leave(struct device *device)
+static void leave_now(struct device *device)
+{
+	device->asked_to_leave = true;
+	device_news(device);
+}
+
+static bool has_requests(const struct device *device)
+{
+	for (unsigned i = 0; i < device->info.queues; i++)
+		if (queue_requests(device->queues[i]))
+			return true;
+	return false;
+}
+
+static void leave_when_idle_co(void *arg)
+{
+	struct device *device = arg;
+
+	while (!device->stopped && has_requests(device))
+		co_sleep_ns(IDLE_POLL_NS);
+	leave_now(device);
+}
+
+bool device_leave(struct device *device, bool when_idle)
 {
 	if (!device_recovers(device))
 		return false;
-	device->asked_to_leave = true;
-	device_news(device);
+	/* While it starts, nobody watches it, and it has not answered anything yet. */
+	if (!when_idle || !device->watchers.running) {
+		leave_now(device);
+	} else if (!device->leaves_when_idle) {
+		device->leaves_when_idle = true;
+		device_release_held(device, device->info.recovery == RECOVERY_REISSUE
+						    ? SERVE_LEAVES
+						    : SERVE_FAILS);
+		co_group_start(&device->watchers, leave_when_idle_co, device);
+	}
 	return true;
 }
 

@@ -22,6 +22,11 @@ void fetch_free(struct fetch *fetch)
 		fetch->way->free(fetch);
 }
 
+unsigned fetch_requests(const struct fetch *fetch)
+{
+	return atomic_load_explicit(&fetch->ours, memory_order_relaxed);
+}
+
 void fetch_begin(struct fetch *fetch)
 {
 	fetch->way->begin(fetch);
@@ -29,7 +34,7 @@ void fetch_begin(struct fetch *fetch)
 
 void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 {
-	fetch->ours--;
+	fetch_count(fetch, -1);
 	if (fetch->abandoned)
 		fetch_end_one(fetch);
 	else
@@ -38,7 +43,7 @@ void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 
 void fetch_leave(struct fetch *fetch, uint16_t tag)
 {
-	fetch->ours--;
+	fetch_count(fetch, -1);
 	if (fetch->abandoned)
 		fetch_end_one(fetch);
 	else
@@ -49,7 +54,7 @@ void fetch_leave(struct fetch *fetch, uint16_t tag)
 static void count_requests_only(struct fetch *fetch)
 {
 	aio_loop_abandon(fetch->config.loop);
-	fetch->live = fetch->ours;
+	fetch->live = fetch_requests(fetch);
 	if (!fetch->live)
 		fetch->config.events->over(fetch->config.arg);
 }

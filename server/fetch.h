@@ -67,6 +67,9 @@ void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result);
 /* Leaves the tag's request to the next server. */
 void fetch_leave(struct fetch *fetch, uint16_t tag);
 
+/* How many requests are ours. Any thread. */
+unsigned fetch_requests(const struct fetch *fetch);
+
 /*
  * Gives up the commands that wait for requests, which end with the thread: no more requests come,
  * answers to those that are ours go nowhere, and when the last of them has ended, so has all. A

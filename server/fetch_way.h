@@ -3,6 +3,8 @@
 #ifndef UBD_FETCH_WAY_H
 #define UBD_FETCH_WAY_H
 
+#include <stdatomic.h>
+
 #include "fetch.h"
 
 struct fetch_way {
@@ -19,16 +21,24 @@ extern const struct fetch_way fetch_by_tags, fetch_by_batches;
 struct fetch {
 	const struct fetch_way *way;
 	struct fetch_config config;
-	unsigned live; /* commands and requests that keep the queue alive */
-	unsigned ours; /* requests */
+	unsigned live;	       /* commands and requests that keep the queue alive */
+	_Atomic unsigned ours; /* requests; changed by fetch_count() */
 	bool abandoned;
 	bool ending; /* fetch_end_commands() */
 };
 
+/* Only the queue's thread, so there is no need for an atomic addition. */
+static inline void fetch_count(struct fetch *fetch, int more)
+{
+	unsigned ours = atomic_load_explicit(&fetch->ours, memory_order_relaxed);
+
+	atomic_store_explicit(&fetch->ours, ours + more, memory_order_relaxed);
+}
+
 /* Hands the tag's request to the queue. */
 static inline void fetch_request(struct fetch *fetch, uint16_t tag, const struct request_desc *desc)
 {
-	fetch->ours++;
+	fetch_count(fetch, 1);
 	fetch->config.events->request(fetch->config.arg, tag, desc);
 }
 

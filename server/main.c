@@ -214,9 +214,11 @@ static bool drop_privileges(GError **err)
 
 /* ---- while the disk is served ---- */
 
-static void leave(struct target *target)
+static void leave(struct target *target, const struct signalfd_siginfo *info)
 {
-	if (!target->ops->leave || !target->ops->leave(target))
+	bool when_idle = info->ssi_code == SI_QUEUE && info->ssi_int == TRANSPORT_LEAVE_WHEN_IDLE;
+
+	if (!target->ops->leave || !target->ops->leave(target, when_idle))
 		report_note("%s: cannot be left: the server was started without --recovery",
 			    target_name(target));
 }
@@ -233,7 +235,7 @@ static void signals_co(void *arg)
 		if (got <= 0)
 			continue;
 		if (info.ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
-			leave(server->target);
+			leave(server->target, &info);
 			continue;
 		}
 		aio_limit_cancel(&server->announcing);

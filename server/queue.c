@@ -425,6 +425,11 @@ struct serve_stats queue_stats(const struct queue *queue)
 	return stats;
 }
 
+unsigned queue_requests(const struct queue *queue)
+{
+	return fetch_requests(queue->fetch);
+}
+
 void queue_release_held(struct queue *queue, enum serve_release release)
 {
 	serve_release(&queue->serve, release);

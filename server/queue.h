@@ -62,6 +62,9 @@ struct queue_events queue_poll(struct queue *queue);
 /* Any thread. */
 struct serve_stats queue_stats(const struct queue *queue);
 
+/* How many requests it has. Any thread. */
+unsigned queue_requests(const struct queue *queue);
+
 /* What to do with held requests: a left one stays unanswered for the next server, its tag ends. */
 void queue_release_held(struct queue *queue, enum serve_release release);
 

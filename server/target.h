@@ -40,10 +40,10 @@ struct target_ops {
 	 */
 	void (*end)(struct target *target);
 	/*
-	 * Asks it to be left to another server, as if that had asked. False: it does not outlive
-	 * its server. NULL: the same.
+	 * Asks it to be left to another server, as if that had asked; @when_idle: once no request
+	 * is left, since no more will come. False: it does not outlive its server. NULL: the same.
 	 */
-	bool (*leave)(struct target *target);
+	bool (*leave)(struct target *target, bool when_idle);
 	enum target_end (*co_wait)(struct target *target);
 	/* 0 or -errno: it was not stopped properly, but co_free() will stop it. */
 	int (*co_stop)(struct target *target);

@@ -52,7 +52,7 @@ int __wrap_eaccess(const char *name, int mode)
 static uint64_t features;
 static struct ublk_dev_info device;
 static struct ublk_params params;
-static bool is_privileged, hangs, is_open, is_deleted;
+static bool is_privileged, hangs, is_open, is_deleted, can_quiesce;
 static unsigned adds, recoveries, last_limit_s;
 static char path[64]; /* that the last command named */
 
@@ -135,6 +135,8 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		return 0;
 	case UBLK_DEL_DEV:
 		return delete_device(cr);
+	case UBLK_QUIESCE_DEV:
+		return can_quiesce ? 0 : -EBUSY;
 	case UBLK_SET_PARAMS:
 		memcpy(&params, payload, sizeof(params));
 		return 0;
@@ -149,10 +151,14 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 }
 
 static volatile sig_atomic_t signalled;
+static volatile int signal_value;
 
-static void note_signal(int number)
+/* This process is the server, too, and leaves. */
+static void note_signal(int number, siginfo_t *info, void *context)
 {
 	signalled = true;
+	signal_value = info->si_code == SI_QUEUE ? info->si_value.sival_int : -1;
+	device.state = UBLK_S_QUIESCED;
 }
 
 static struct transport_info wish(void)
@@ -293,6 +299,9 @@ static void test_unprivileged_devices_are_deleted(void)
 /* The device is there, so another attempt to add one would leave it behind. */
 static void test_owners_wait_only_so_long(void)
 {
+	struct transport_info info = wish();
+	struct transport *transport;
+
 	play(0);
 	is_privileged = false;
 	given_after_us = -1;
@@ -300,9 +309,6 @@ static void test_owners_wait_only_so_long(void)
 	g_assert_nonnull(transport);
 	transport_free(transport);
 }
-
-	struct transport_info info = wish();
-	struct transport *transport;
 
 /* The driver would forget it, and tell nobody. */
 static void test_recovery_takes_privileges(void)
@@ -349,21 +355,29 @@ static void test_kernels_that_never_answer(void)
 	assert_not_added((struct transport_info){ .no_partition_scan = true }, "partition scan");
 }
 
-/* The driver repeats what a server has told it, which may be another process's number here. */
-static void test_servers_of_other_namespaces_are_not_mistaken(void)
+/* This process is its server; @node is open. */
+static void play_live_device(int node)
 {
-	struct transport_info info;
-	struct transport *transport;
-	int node = open("/dev/full", O_RDWR | O_CLOEXEC);
 	struct stat st;
 
-	play(UINT64_MAX);
 	g_assert_cmpint(fstat(node, &st), ==, 0);
 	params = (struct ublk_params){
 		.devt = { .char_major = major(st.st_rdev), .char_minor = minor(st.st_rdev) },
 	};
 	device = (struct ublk_dev_info){ .state = UBLK_S_LIVE, .flags = UBLK_RECOVERY };
 	device.ublksrv_pid = getpid();
+}
+
+/* The driver repeats what a server has told it, which may be another process's number here. */
+static void test_servers_of_other_namespaces_are_not_mistaken(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	int node = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+	play(UINT64_MAX);
+	play_live_device(node);
+	can_quiesce = false;
 	transport = transport_ublk.open(12, &info, NULL);
 	g_assert_cmpint(info.server_pid, ==, getpid());
 	/* This process has the number, but does not serve the device. */
@@ -377,6 +391,28 @@ static void test_servers_of_other_namespaces_are_not_mistaken(void)
 	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
 	g_assert_cmpint(info.server_pid, ==, -1);
 	transport_free(transport);
+}
+
+/* QUIESCE_DEV succeeds, though the server holds all of its requests and so is not told. */
+static void test_servers_that_were_not_told_are_signalled(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	int node = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+	for (int refuses = 0; refuses < 2; refuses++) {
+		play(UINT64_MAX);
+		play_live_device(node);
+		transport = transport_ublk.open(12, &info, NULL);
+		signalled = false;
+		can_quiesce = !refuses;
+		g_assert_cmpint(transport_quiesce(transport), ==, 0);
+		g_assert_true(signalled);
+		g_assert_cmpint(signal_value, ==, refuses ? 0 : TRANSPORT_LEAVE_WHEN_IDLE);
+		transport_free(transport);
+	}
+	signalled = false;
+	close(node);
 }
 
 static void test_parameters_come_back(void)
@@ -430,8 +466,10 @@ static void test_names_tell_the_driver(void)
 
 int main(int argc, char **argv)
 {
+	const struct sigaction action = { .sa_sigaction = note_signal, .sa_flags = SA_SIGINFO };
+
 	g_test_init(&argc, &argv, NULL);
-	signal(TRANSPORT_LEAVE_SIGNAL, note_signal);
+	sigaction(TRANSPORT_LEAVE_SIGNAL, &action, NULL);
 	g_test_add_func("/control-ublk/numbers-are-the-kernels", test_numbers_are_the_kernels);
 	g_test_add_func("/control-ublk/flags-of-a-new-device", test_flags_of_a_new_device);
 	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
@@ -446,6 +484,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-ublk/kernels-that-never-answer", test_kernels_that_never_answer);
 	g_test_add_func("/control-ublk/servers-of-other-namespaces-are-not-mistaken",
 			test_servers_of_other_namespaces_are_not_mistaken);
+	g_test_add_func("/control-ublk/servers-that-were-not-told-are-signalled",
+			test_servers_that_were_not_told_are_signalled);
 	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
 	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
 	return g_test_run();
