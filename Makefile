@@ -76,12 +76,15 @@ check-crash:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) build-plain
 	$(BUILD)/check/plain/tests/crash/crash --seed $(CRASH_SEED) --seconds $(CRASH_SECONDS)
+	$(BUILD)/check/plain/tests/crash/crash-chain --seed $(CRASH_SEED) --seeds 100
+	$(BUILD)/check/plain/tests/crash/crash-chain --seed $(CRASH_SEED) --seeds 100 --kill
 
 # Each scenario for so long, by both sanitizers; all image tests by AddressSanitizer, by threads and with QEMU's tools.
 check-long:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-4k iotests-fuse \
-		iotests-refcount-1 iotests-qemu iotests-qemu-raw
+	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-v2-all \
+		iotests-data-file-all iotests-4k iotests-fuse iotests-refcount-1 \
+		iotests-qemu iotests-qemu-raw
 	tests/run-all --build $(BUILD) build-tsan
 	for tree in asan tsan; do \
 		setarch -R tests/stress/run $(BUILD)/check/$$tree --seconds $(STRESS_SECONDS) --seed $(STRESS_SEED) || exit; done
@@ -117,7 +120,7 @@ help:
 	@echo 'make check-kernels   all cases of the driver and the server, on Linux 6.1, 6.12 and 7.2'
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
-	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on'
+	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on, and in chains'
 	@echo 'make check-long   what is short in make check: stress for STRESS_SECONDS=60 each, all image tests'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
