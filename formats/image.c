@@ -51,6 +51,13 @@ struct image *image_file(const struct image *img)
 	return img->file;
 }
 
+struct image *image_below_filters(struct image *img)
+{
+	while (img->format->is_filter)
+		img = img->file;
+	return img;
+}
+
 struct image *image_data_file(const struct image *img)
 {
 	return img->data_file ?: img->file;

@@ -224,6 +224,8 @@ bool image_was_probed(const struct image *img);
 bool image_forgets(const struct image *img);
 struct image *image_backing(const struct image *img); /* NULL if none */
 struct image *image_file(const struct image *img);    /* the node below; NULL for a bottom node */
+/* The image below the filters that the user has put on it; @img itself if there are none. */
+struct image *image_below_filters(struct image *img);
 /* Where the guest's data is: image_file() or an external data file. */
 struct image *image_data_file(const struct image *img);
 

@@ -91,6 +91,8 @@ struct debug_ops {
 /* A node on top of another, img->file. */
 struct format_ops {
 	struct image_ops io;
+	/* It hands requests on to the node below, and has no contents of its own. */
+	bool is_filter;
 	/* A filter that stands below formats, where a protocol does: QEMU calls it one. */
 	bool is_protocol;
 	/* What an image names must not have such a node, if its policy is strict. */

@@ -369,6 +369,7 @@ const struct format_ops image_blkdebug_filter = {
 		.co_refresh_size = filter_co_pass_refresh_size,
 		.co_allocated_bytes = blkdebug_co_allocated_bytes,
 	},
+	.is_filter = true,
 	.is_protocol = true,
 	.for_users = true,
 	.no_backing = true,

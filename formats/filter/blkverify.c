@@ -173,6 +173,7 @@ const struct format_ops image_blkverify_filter = {
 		.co_write_back = blkverify_co_write_back,
 		.co_allocated_bytes = blkverify_co_allocated_bytes,
 	},
+	.is_filter = true,
 	.is_protocol = true,
 	.for_users = true,
 	.no_backing = true,

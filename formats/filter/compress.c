@@ -40,6 +40,7 @@ const struct format_ops image_compress_filter = {
 		.co_block_status = filter_co_pass_block_status,
 		.co_refresh_size = filter_co_pass_refresh_size,
 	},
+	.is_filter = true,
 	.for_users = true,
 	.no_backing = true,
 	.co_open = compress_co_open,

@@ -110,6 +110,7 @@ const struct format_ops image_copy_on_read_filter = {
 		.co_block_status = filter_co_pass_block_status,
 		.co_refresh_size = filter_co_pass_refresh_size,
 	},
+	.is_filter = true,
 	.no_backing = true,
 	.options = options,
 	.co_open = filter_co_open,

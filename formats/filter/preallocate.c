@@ -176,6 +176,7 @@ const struct format_ops image_preallocate_filter = {
 		.co_pwrite_zeroes = preallocate_co_pwrite_zeroes,
 		.co_block_status = filter_co_pass_block_status,
 	},
+	.is_filter = true,
 	.for_users = true,
 	.no_backing = true,
 	.options = options,

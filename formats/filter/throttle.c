@@ -90,6 +90,7 @@ const struct format_ops image_throttle_filter = {
 		.co_block_status = filter_co_pass_block_status,
 		.co_refresh_size = filter_co_pass_refresh_size,
 	},
+	.is_filter = true,
 	.for_users = true,
 	.no_backing = true,
 	.options = options,

@@ -60,6 +60,18 @@ void tool_warn(const char *line)
 	fprintf(stderr, "%s: warning: %s\n", name, line);
 }
 
+int tool_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	int ret = size_parse(text, ret_bytes);
+
+	if (!ret && g_ascii_strncasecmp(text, "0x", 2) == 0 &&
+	    !g_ascii_isxdigit(text[strlen(text) - 1]))
+		fprintf(stderr,
+			"%s: warning: Using a multiplier suffix on hex numbers is deprecated: %s\n",
+			name, text);
+	return ret;
+}
+
 void tool_print_version(void)
 {
 	/* Scripts look for the version of QEMU's tools here. */

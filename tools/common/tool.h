@@ -22,6 +22,9 @@ void tool_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The same for a warning: "ubd-img: warning: ...". For image_open_opts. */
 void tool_warn(const char *line);
 
+/* Parses a size; warns of hexadecimal numbers with a suffix, as QEMU does. 0 or -errno. */
+int tool_parse_size(const char *text, uint64_t *ret_bytes);
+
 void tool_print_version(void);
 
 /*

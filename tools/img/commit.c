@@ -96,14 +96,15 @@ static int co_commit_to(const struct commit_job *job, struct image *top, struct 
 static int co_commit(void *arg)
 {
 	const struct commit_job *job = arg;
-	struct image *top, *layer;
+	struct image *opened, *top, *layer;
 	int ret;
 
 	if (tool_co_open(job->filename, job->format,
-			 IMAGE_RDWR | IMAGE_UNMAP | job->mode.open_flags, &top))
+			 IMAGE_RDWR | IMAGE_UNMAP | job->mode.open_flags, &opened))
 		return 1;
+	top = image_below_filters(opened);
 	ret = co_find_base(job, top, &layer) ?: co_commit_to(job, top, layer);
-	return tool_co_close(top, ret) ? 1 : 0;
+	return tool_co_close(opened, ret) ? 1 : 0;
 }
 
 int img_commit(const struct command *command, char **argv)

@@ -128,17 +128,18 @@ static int co_rebase(void *arg)
 {
 	const struct rebase_job *job = arg;
 	unsigned flags = IMAGE_RDWR | IMAGE_WRITE_BEHIND | job->mode.open_flags;
-	struct image *img;
+	struct image *opened, *img;
 	int ret;
 
 	if (tool_co_open(job->filename, job->format, job->unsafe ? flags | IMAGE_NO_BACKING : flags,
-			 &img))
+			 &opened))
 		return 1;
+	img = image_below_filters(opened);
 	if (job->unsafe)
 		ret = check_support(job, img) ?: check(job, img) ?: co_set_backing(job, img);
 	else
 		ret = co_rebase_safely(job, img);
-	return tool_co_close(img, ret) ? 1 : 0;
+	return tool_co_close(opened, ret) ? 1 : 0;
 }
 
 /* ---- options ---- */

@@ -35,7 +35,7 @@ static bool parse_new_size(struct resize_job *job, const char *text)
 
 	if (*text == '+' || *text == '-')
 		job->sign = *text++;
-	ret = size_parse(text, &job->bytes);
+	ret = tool_parse_size(text, &job->bytes);
 	if (ret == -ERANGE)
 		tool_error("Value '%s' is out of range for parameter 'size'", text);
 	else if (ret)

@@ -32,7 +32,7 @@ bool img_parse_size_from(const char *what, const char *text, uint64_t min, uint6
 			 uint64_t *ret_bytes)
 {
 	uint64_t bytes = 0;
-	int ret = text ? size_parse(text, &bytes) : 0;
+	int ret = text ? tool_parse_size(text, &bytes) : 0;
 
 	if (!text)
 		return true;

@@ -85,10 +85,11 @@ struct io_size {
 struct io_option {
 	char letter;
 	enum {
-		IO_OPTION_FLAG, /* bool */
-		IO_OPTION_TEXT, /* const char *: part of @argv */
-		IO_OPTION_BYTE, /* struct io_byte */
-		IO_OPTION_SIZE, /* struct io_size */
+		IO_OPTION_FLAG,	 /* bool */
+		IO_OPTION_COUNT, /* unsigned: how often it was given */
+		IO_OPTION_TEXT,	 /* const char *: part of @argv */
+		IO_OPTION_BYTE,	 /* struct io_byte */
+		IO_OPTION_SIZE,	 /* struct io_size */
 	} type;
 	void *ret_value;
 };

@@ -10,9 +10,9 @@
 #include "tool.h"
 
 struct reopen_opts {
-	bool read_only, read_write; /* neither: as it was */
-	const char *cache;	    /* NULL: as it was */
-	const char *changes;	    /* to the options of the nodes; NULL: none */
+	unsigned read_only, read_write; /* how often given; neither: as it was */
+	const char *cache;		/* NULL: as it was */
+	const char *changes;		/* to the options of the nodes; NULL: none */
 };
 
 /* Whether the list has an option whose name begins so. */
@@ -78,8 +78,8 @@ static int co_reopen(struct io_session *session, const char *name, const struct 
 static int parse(const struct io_command *command, char **argv, struct reopen_opts *ret_opts)
 {
 	const struct io_option options[] = {
-		{ 'r', IO_OPTION_FLAG, &ret_opts->read_only },
-		{ 'w', IO_OPTION_FLAG, &ret_opts->read_write },
+		{ 'r', IO_OPTION_COUNT, &ret_opts->read_only },
+		{ 'w', IO_OPTION_COUNT, &ret_opts->read_write },
 		{ 'c', IO_OPTION_TEXT, &ret_opts->cache },
 		{ 'o', IO_OPTION_TEXT, &ret_opts->changes },
 		{},
@@ -93,7 +93,7 @@ static int parse(const struct io_command *command, char **argv, struct reopen_op
 		tool_error("Invalid cache option: %s", ret_opts->cache);
 		return -EINVAL;
 	}
-	if (ret_opts->read_only && ret_opts->read_write)
+	if (ret_opts->read_only + ret_opts->read_write > 1)
 		return refuse("Only one -r/-w option may be given");
 	return *words ? io_usage(command) : 0;
 }

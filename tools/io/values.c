@@ -50,7 +50,7 @@ int io_refuse(const char *fmt, ...)
 
 int io_parse_size(const char *text, uint64_t *ret_bytes)
 {
-	int ret = text ? size_parse(text, ret_bytes) : 0;
+	int ret = text ? tool_parse_size(text, ret_bytes) : 0;
 
 	if (ret == -ERANGE)
 		return io_refuse("Parsing error: argument too large -- %s", text);
@@ -88,6 +88,9 @@ static int take_option(const struct io_option *option, const char *value)
 	case IO_OPTION_FLAG:
 		*(bool *)option->ret_value = true;
 		return 0;
+	case IO_OPTION_COUNT:
+		++*(unsigned *)option->ret_value;
+		return 0;
 	case IO_OPTION_TEXT:
 		*(const char **)option->ret_value = value;
 		return 0;
@@ -107,7 +110,7 @@ static char *option_letters(const struct io_option *options)
 
 	for (; options->letter; options++) {
 		g_string_append_c(letters, options->letter);
-		if (options->type != IO_OPTION_FLAG)
+		if (options->type != IO_OPTION_FLAG && options->type != IO_OPTION_COUNT)
 			g_string_append_c(letters, ':');
 	}
 	return g_string_free(letters, FALSE);
