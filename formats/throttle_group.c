@@ -22,6 +22,7 @@
 /* Part of a second's worth that a bucket holds. */
 #define SHARE	   10
 #define NS_PER_SEC 1e9
+#define END_NS	   ((uint64_t)INT64_MAX)
 
 struct bucket {
 	double level;	    /* at at_ns */
@@ -155,7 +156,10 @@ static double units(const struct throttle_config *config, unsigned kind, uint64_
 /* When a bucket holds no more than @room, from at_ns on. */
 static uint64_t drained_ns(double level, double room, uint64_t rate, uint64_t at_ns)
 {
-	return level > room ? at_ns + (level - room) / rate * NS_PER_SEC : at_ns;
+	double wait_ns = level > room ? (level - room) / rate * NS_PER_SEC : 0;
+
+	/* A long request at a low rate would wait for longer than time can be told. */
+	return wait_ns < END_NS - at_ns ? at_ns + (uint64_t)wait_ns : END_NS;
 }
 
 static uint64_t ready_ns(const struct bucket *bucket, const struct throttle_limit *limit)

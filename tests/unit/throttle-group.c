@@ -130,6 +130,16 @@ static void test_earlier(void)
 	starts(group, 2000, false, 1, 2100);
 }
 
+static void test_very_slow(void)
+{
+	struct throttle_group *group = new_group("slow", "x-bps-total=1");
+
+	starts(group, 1000, false, INT64_MAX, 1000);
+	for (unsigned i = 0; i < 3; i++)
+		g_assert_cmpuint(throttle_group_take(group, 1000 * MS, true, INT64_MAX), ==,
+				 INT64_MAX);
+}
+
 static void test_refused(void)
 {
 	refuses("x-iops-total=-1", "Property values cannot be negative");
@@ -181,6 +191,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-group/long-bursts", test_long_bursts);
 	g_test_add_func("/throttle-group/two-limits", test_two_limits);
 	g_test_add_func("/throttle-group/earlier", test_earlier);
+	g_test_add_func("/throttle-group/very-slow", test_very_slow);
 	g_test_add_func("/throttle-group/refused", test_refused);
 	g_test_add_func("/throttle-group/node-waits", test_node_waits);
 	return leave_scratch(folder, g_test_run());
