@@ -19,7 +19,7 @@ static const struct {
 	{ &structural_truncate, 1 },	    { &structural_snapshot, 2 },
 	{ &structural_snapshot_beside, 2 }, { &structural_bitmaps, 2 },
 	{ &structural_resize, 1 },	    { &structural_grow_beside, 1 },
-	{ &structural_amend, 1 },
+	{ &structural_amend, 1 },	    { &structural_vm_state, 2 },
 };
 
 void structural_init(struct structural *s, const struct image_spec *spec, uint64_t seed)

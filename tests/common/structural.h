@@ -196,5 +196,6 @@ extern const struct structural_op structural_bitmaps; /* structural-bitmaps.c */
 extern const struct structural_op structural_resize;  /* structural-resize.c */
 extern const struct structural_op structural_grow_beside;
 extern const struct structural_op structural_amend;
+extern const struct structural_op structural_vm_state; /* structural-vm-state.c */
 
 #endif
