@@ -63,10 +63,12 @@ void device_close_char(struct device *device);
 void device_co_wait_news(struct device *device);
 void device_news(struct device *device);
 
-/* ---- device_stop.c ---- */
+/* ---- device_held.c ---- */
 
 /* What the queues do with held requests. */
 void device_release_held(struct device *device, enum serve_release release);
+/* After they were released to fail: until they are answered. */
+void device_co_wait_for_held(struct device *device);
 
 /* ---- device_call.c ---- */
 

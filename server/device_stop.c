@@ -8,9 +8,6 @@
 #include "report.h"
 #include "watch.h"
 
-/* How often to look whether requests are still held. */
-#define HELD_POLL_NS (20 * 1000 * 1000)
-
 /* On a thread: the requests of a slow image may take long to end. */
 static int wait_for_queues(void *arg)
 {
@@ -43,28 +40,6 @@ static void report_queues(struct device *device)
 	}
 }
 
-void device_release_held(struct device *device, enum serve_release release)
-{
-	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
-		if (device->queues[i])
-			queue_release_held(device->queues[i], release);
-}
-
-static bool holds_requests(const struct device *device)
-{
-	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
-		if (device->queues[i] && queue_stats(device->queues[i]).held)
-			return true;
-	return false;
-}
-
-/* Their tries end soon, and then they are answered like others, not lost with the queues. */
-static void co_wait_for_held(struct device *device)
-{
-	while (holds_requests(device))
-		co_sleep_ns(HELD_POLL_NS);
-}
-
 int device_co_stop(struct device *device)
 {
 	bool leaves = (device->left || device->asked_to_leave) &&
@@ -80,7 +55,7 @@ int device_co_stop(struct device *device)
 		res = device_co_stop_disk(device);
 	if (res < 0 || (device->stays && !device->left)) {
 		if (!leaves)
-			co_wait_for_held(device);
+			device_co_wait_for_held(device);
 		device_close_char(device);
 	}
 	/* Without a thread, report_queues() waits. */
