@@ -177,6 +177,16 @@ void *try_iobuf_alloc_huge(size_t bytes)
 	return buf;
 }
 
+void *try_iobuf_alloc_array(unsigned nr, size_t bytes)
+{
+	return bytes > IOBUF_MAX ? NULL : try_iobuf_alloc_huge(nr * align_up(bytes, IOBUF_ALIGN));
+}
+
+void *iobuf_array_at(void *array, unsigned index, size_t bytes)
+{
+	return (char *)array + index * align_up(bytes, IOBUF_ALIGN);
+}
+
 void iobuf_free(void *buf)
 {
 	free(buf);

@@ -90,6 +90,9 @@ void *try_iobuf_alloc0(size_t bytes);
  * them. O_DIRECT is faster with them, because a buffer consists of fewer segments for the device.
  */
 void *try_iobuf_alloc_huge(size_t bytes);
+/* @nr such buffers of @bytes, in one piece, since each may be smaller than a huge page. */
+void *try_iobuf_alloc_array(unsigned nr, size_t bytes);
+void *iobuf_array_at(void *array, unsigned index, size_t bytes);
 void iobuf_free(void *buf);
 
 #endif

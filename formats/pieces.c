@@ -21,6 +21,8 @@
 
 struct state {
 	const struct piece_walk *walk;
+	void *buffers; /* walk->buffers for each worker */
+	_Atomic unsigned started;
 	_Atomic unsigned workers;
 	struct coroutine *waiter;
 
@@ -137,30 +139,18 @@ static void co_handle(struct state *state, const struct piece *piece, void *cons
 	co_mutex_unlock(&state->cursor_lock);
 }
 
-static void co_fail_without_memory(struct state *state)
-{
-	co_mutex_lock(&state->cursor_lock);
-	fail(state, -ENOMEM, g_error_new(UBD_ERROR, ENOMEM, "no memory for buffers"));
-	co_mutex_unlock(&state->cursor_lock);
-}
-
 static void worker_co(void *arg)
 {
 	struct state *state = arg;
+	unsigned nr = state->walk->buffers, number = atomic_fetch_add(&state->started, 1);
 	void *buffers[MAX_BUFFERS] = { NULL };
 	struct piece piece;
-	bool ready = true;
 
-	for (unsigned i = 0; i < state->walk->buffers && ready; i++) {
-		buffers[i] = try_iobuf_alloc_huge(state->walk->max_bytes);
-		ready = buffers[i];
-	}
-	if (!ready)
-		co_fail_without_memory(state);
-	while (ready && co_next_piece(state, &piece))
+	for (unsigned i = 0; i < nr; i++)
+		buffers[i] =
+			iobuf_array_at(state->buffers, number * nr + i, state->walk->max_bytes);
+	while (co_next_piece(state, &piece))
 		co_handle(state, &piece, buffers);
-	for (unsigned i = 0; i < MAX_BUFFERS; i++)
-		iobuf_free(buffers[i]);
 	if (atomic_fetch_sub(&state->workers, 1) == 1)
 		co_wake(state->waiter);
 }
@@ -179,16 +169,20 @@ int pieces_co_walk(const struct piece_walk *walk, GError **err)
 {
 	struct state state = {
 		.walk = walk,
+		.buffers = try_iobuf_alloc_array(WORKERS * walk->buffers, walk->max_bytes),
 		.err = err,
 		.workers = WORKERS,
 		.waiter = co_self(),
 	};
 
 	g_assert(walk->buffers <= MAX_BUFFERS);
+	if (!state.buffers)
+		return error_refuse(err, -ENOMEM, "no memory for buffers");
 	co_mutex_init(&state.cursor_lock);
 	for (unsigned i = 0; i < WORKERS; i++)
 		start_worker(&state, i);
 	co_yield();
 	co_mutex_destroy(&state.cursor_lock);
+	iobuf_free(state.buffers);
 	return state.error;
 }

@@ -98,6 +98,30 @@ static void test_is_zero_skips_what_is_outside(void)
 	g_assert_false(iobuf_is_zero(mem, 3));
 }
 
+static void test_buffers_of_an_array(void)
+{
+	static const size_t sizes[] = { 1, 4096, 5000, 512 * 1024, 3 * 1024 * 1024 };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
+		size_t bytes = sizes[i];
+		void *array = try_iobuf_alloc_array(5, bytes);
+
+		g_assert_nonnull(array);
+		for (unsigned k = 0; k < 5; k++)
+			memset(iobuf_array_at(array, k, bytes), k, bytes);
+		for (unsigned k = 0; k < 5; k++) {
+			const char *buf = iobuf_array_at(array, k, bytes);
+
+			g_assert_cmpuint((uintptr_t)buf % 4096, ==, 0);
+			g_assert_cmpint(buf[0], ==, k);
+			g_assert_cmpint(buf[bytes - 1], ==, k);
+		}
+		iobuf_free(array);
+	}
+	g_assert_null(try_iobuf_alloc_array(2, SIZE_MAX));
+	g_assert_null(try_iobuf_alloc_array(2, SIZE_MAX / 2));
+}
+
 static void test_absurd_sizes_give_no_memory(void)
 {
 	g_assert_null(try_iobuf_alloc(SIZE_MAX));
@@ -115,6 +139,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/iobuf/alignment-looks-at-every-edge", test_alignment_looks_at_every_edge);
 	g_test_add_func("/iobuf/one-byte-is-seen-anywhere", test_one_byte_is_seen_anywhere);
 	g_test_add_func("/iobuf/is-zero-skips-what-is-outside", test_is_zero_skips_what_is_outside);
+	g_test_add_func("/iobuf/buffers-of-an-array", test_buffers_of_an_array);
 	g_test_add_func("/iobuf/absurd-sizes-give-no-memory", test_absurd_sizes_give_no_memory);
 	return g_test_run();
 }

@@ -70,6 +70,8 @@ struct compare {
 
 	uint64_t size; /* of the larger image */
 	struct coroutine *waiter;
+	void *buffers; /* two for each worker */
+	_Atomic unsigned started;
 	_Atomic unsigned workers;
 
 	struct co_mutex cursor_lock;
@@ -254,16 +256,15 @@ static void co_compare_piece(struct compare *c, const struct piece *piece, char 
 static void worker_co(void *arg)
 {
 	struct compare *c = arg;
-	char *bufs[2] = { try_iobuf_alloc(PIECE_BYTES), try_iobuf_alloc(PIECE_BYTES) };
+	unsigned number = atomic_fetch_add(&c->started, 1);
+	char *bufs[2] = {
+		iobuf_array_at(c->buffers, 2 * number, PIECE_BYTES),
+		iobuf_array_at(c->buffers, 2 * number + 1, PIECE_BYTES),
+	};
 	struct piece piece = {};
 
-	if (!bufs[0] || !bufs[1])
-		report(c, &(struct finding){ FOUND_NO_DATA, 0, &c->sides[0], -ENOMEM });
-	else
-		while (co_next_piece(c, &piece))
-			co_compare_piece(c, &piece, bufs);
-	iobuf_free(bufs[0]);
-	iobuf_free(bufs[1]);
+	while (co_next_piece(c, &piece))
+		co_compare_piece(c, &piece, bufs);
 	if (atomic_fetch_sub(&c->workers, 1) == 1)
 		co_wake(c->waiter);
 }
@@ -325,13 +326,20 @@ static int tell(struct compare *c) NO_THREAD_SAFETY_ANALYSIS
 
 static void co_run_workers(struct compare *c, struct loops *loops) NO_THREAD_SAFETY_ANALYSIS
 {
+	unsigned nr = loops->nr * WORKERS_PER_THREAD;
+
 	co_mutex_init(&c->cursor_lock);
 	thread_lock_init(&c->found_lock);
-	c->workers = loops->nr * WORKERS_PER_THREAD;
+	c->workers = nr;
 	c->waiter = co_self();
-	for (unsigned i = 0; i < loops->nr * WORKERS_PER_THREAD; i++)
+	c->buffers = try_iobuf_alloc_array(2 * nr, PIECE_BYTES);
+	if (!c->buffers)
+		report(c, &(struct finding){ FOUND_NO_DATA, 0, &c->sides[0], -ENOMEM });
+	for (unsigned i = 0; i < nr && c->buffers; i++)
 		co_start_on(loops_at(loops, i % loops->nr), worker_co, c);
-	co_yield();
+	if (c->buffers)
+		co_yield();
+	iobuf_free(c->buffers);
 	thread_lock_destroy(&c->found_lock);
 	co_mutex_destroy(&c->cursor_lock);
 }

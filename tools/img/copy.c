@@ -47,6 +47,8 @@ struct copy {
 	uint64_t cluster; /* of the target; 1 if none */
 	uint64_t unit;	  /* for detecting zeroes; multiples of it are not split */
 	uint64_t buffer_bytes;
+	void *buffers; /* one for each worker */
+	unsigned started;
 	int error; /* the first one */
 	unsigned workers;
 	struct coroutine *waiter;
@@ -399,14 +401,11 @@ static void co_copy_piece(struct copy *copy, const struct piece *piece, char *bu
 static void worker_co(void *arg)
 {
 	struct copy *copy = arg;
-	char *buf = try_iobuf_alloc_huge(copy->buffer_bytes);
+	char *buf = iobuf_array_at(copy->buffers, copy->started++, copy->buffer_bytes);
 	struct piece piece;
 
-	if (!buf)
-		fail(copy, copy->opts->target, "allocating memory", 0, -ENOMEM);
-	while (buf && co_next_piece(copy, &piece))
+	while (co_next_piece(copy, &piece))
 		co_copy_piece(copy, &piece, buf);
-	iobuf_free(buf);
 	if (--copy->workers == 0)
 		co_wake(copy->waiter);
 }
@@ -429,6 +428,23 @@ static uint64_t unit_of_space(const struct copy_opts *opts, uint64_t cluster)
 	return opts->target_has_space ? 1 : image_limits(opts->target)->zero_alignment ?: cluster;
 }
 
+static void co_run_workers(struct copy *copy)
+{
+	unsigned nr = copy->opts->coroutines;
+
+	copy->buffers = try_iobuf_alloc_array(nr, copy->buffer_bytes);
+	if (!copy->buffers) {
+		fail(copy, copy->opts->target, "allocating memory", 0, -ENOMEM);
+		return;
+	}
+	copy->workers = nr;
+	copy->waiter = co_self();
+	for (unsigned i = 0; i < nr; i++)
+		co_start(worker_co, copy);
+	co_yield();
+	iobuf_free(copy->buffers);
+}
+
 int copy_co_run(const struct copy_opts *opts)
 {
 	uint64_t cluster = image_limits(opts->target)->cluster_size ?: 1;
@@ -438,17 +454,13 @@ int copy_co_run(const struct copy_opts *opts)
 		.offload = opts->offload,
 		.cluster = cluster,
 		.unit = round_up_to(MAX(opts->sparse_bytes, 1), unit_of_space(opts, cluster)),
-		.workers = opts->coroutines,
-		.waiter = co_self(),
 	};
 
 	copy.buffer_bytes = round_up_to(piece_size(opts), copy.unit);
 	co_mutex_init(&copy.cursor_lock);
 	co_mutex_init(&copy.turn_lock);
 	co_queue_init(&copy.turn_changed);
-	for (unsigned i = 0; i < opts->coroutines; i++)
-		co_start(worker_co, &copy);
-	co_yield();
+	co_run_workers(&copy);
 	co_queue_destroy(&copy.turn_changed);
 	co_mutex_destroy(&copy.turn_lock);
 	co_mutex_destroy(&copy.cursor_lock);
