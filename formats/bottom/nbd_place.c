@@ -89,7 +89,7 @@ const struct node_option nbd_options[] = {
 		.name = "tls-hostname",
 		.type = NODE_OPTION_STRING,
 		.help = "The name that the certificate must have",
-		.refusal = "libnbd before 1.22 compares server.host, and nothing else",
+		.refusal = "libnbd compares the certificate with server.host",
 	},
 	{
 		.name = "reconnect-delay",
