@@ -6,9 +6,8 @@
  *
  * What has arrived is received in chunks that hold many small requests, so that a turn of the loop
  * takes one system call for all of them; the rest of a large write goes straight into the tag's
- * buffer, and behind one only a little is received into a chunk, as another may follow. The answers
- * of a turn are sent together just before the loop enters the kernel, while those of the turn
- * before may still be on their way: one message at a time keeps them apart.
+ * buffer. The answers of a turn are sent together just before the loop enters the kernel, while
+ * those of the turn before may still be on their way: one message at a time keeps them apart.
  *
  * 1. A tag belongs to a request from the arrival of its header until its answer has been sent,
  * since the data of a read is sent from the tag's buffer. Without a free tag nothing is received,
@@ -36,11 +35,9 @@
 #include "nbd_wire.h"
 
 /* Requests of 4 KiB with data: 15 of them. Copying more than that would not be cheap. */
-#define CHUNK_BYTES	  (64u << 10)
-#define LARGE_WRITE_BYTES (32u << 10)
-#define SMALL_CHUNK_BYTES 4096
+#define CHUNK_BYTES (64u << 10)
 /* How many answers a message has at most: two pieces each, for the reply and for data. */
-#define MAX_SENT	  (IOV_MAX / 2)
+#define MAX_SENT    (IOV_MAX / 2)
 
 struct tag {
 	struct nbd_simple_reply reply;
@@ -66,7 +63,6 @@ struct nbd_fetch {
 	bool receiving;
 	bool ended; /* nothing more is received */
 
-	bool expects_much; /* the last write was large */
 	/* The request whose data is arriving, and how many bytes of it are missing. */
 	struct tag *writing;
 	size_t missing;
@@ -279,7 +275,6 @@ static void begin_request(struct nbd_fetch *nbd, uint64_t cookie, const struct r
 	tag->desc = *desc;
 	tag->refusal = make_room(nbd, tag);
 	if (tag->desc.op == REQUEST_WRITE && tag->desc.bytes) {
-		nbd->expects_much = tag->desc.bytes >= LARGE_WRITE_BYTES;
 		nbd->writing = tag;
 		nbd->missing = tag->desc.bytes;
 	} else {
@@ -349,7 +344,6 @@ static void receive(struct nbd_fetch *nbd)
 {
 	struct io_uring_sqe *sqe = aio_get_sqe(config_of(nbd)->loop);
 	uint8_t *place = nbd->missing ? place_of_data(nbd) : NULL;
-	size_t room = nbd->expects_much ? SMALL_CHUNK_BYTES : CHUNK_BYTES;
 	unsigned niov = 0;
 
 	memmove(nbd->chunk, nbd->chunk + nbd->at, nbd->end - nbd->at);
@@ -357,8 +351,7 @@ static void receive(struct nbd_fetch *nbd)
 	nbd->at = 0;
 	if (place)
 		nbd->recv_iov[niov++] = (struct iovec){ place, nbd->missing };
-	nbd->recv_iov[niov++] =
-		(struct iovec){ nbd->chunk + nbd->end, MIN(room, CHUNK_BYTES - nbd->end) };
+	nbd->recv_iov[niov++] = (struct iovec){ nbd->chunk + nbd->end, CHUNK_BYTES - nbd->end };
 	nbd->recv_msg = (struct msghdr){ .msg_iov = nbd->recv_iov, .msg_iovlen = niov };
 	io_uring_prep_recvmsg(sqe, config_of(nbd)->char_fd, &nbd->recv_msg, 0);
 	aio_sqe_set_op(sqe, &nbd->recv_op);
