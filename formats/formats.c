@@ -12,12 +12,8 @@ static const struct format_ops *const formats[] = {
 
 /* Nodes that no file looks like, and that are not created. */
 static const struct format_ops *const filters[] = {
-	&image_blkdebug_filter,
-	&image_blkverify_filter,
-	&image_compress_filter,
-	&image_copy_on_read_filter,
-	&image_preallocate_filter,
-	&image_throttle_filter,
+	&image_blkdebug_filter,	    &image_blkverify_filter,   &image_compress_filter,
+	&image_copy_on_read_filter, &image_preallocate_filter, &image_throttle_filter,
 };
 
 const char *const *image_formats(void)

@@ -83,7 +83,7 @@ CO_TEST(test_sizes)
 	uint64_t size = image_size(node);
 
 	g_assert_cmpuint(size, ==, file_size());
-	co_write(node, 0, 0, 0);
+	g_assert_cmpint(image_co_pwrite(node, 100 * MIB, 0, NULL, 0), ==, 0);
 	g_assert_cmpuint(size, ==, file_size());
 	co_write(node, 10 * MIB, 1000, 'a');
 	g_assert_cmpuint(image_size(node), ==, 10 * MIB + 1000);

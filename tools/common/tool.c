@@ -147,6 +147,7 @@ gboolean tool_object(const char *option, const char *value, void *data, GError *
 
 	if (help) {
 		fputs(help, stdout);
+		g_clear_pointer(&help, g_free);
 		exit(tool_finish(EXIT_SUCCESS));
 	}
 	if (!object_create(value, &reason))
