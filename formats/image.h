@@ -277,6 +277,7 @@ struct image_info {
 	uint64_t vm_state_off;
 	bool encrypted;
 	bool dirty;
+	bool can_be_dirty;	     /* neither null nor NBD can */
 	char *backing_filename;	     /* as written in the image */
 	char *full_backing_filename; /* resolved against the image's folder */
 	char *backing_format;	     /* as written in the image */

@@ -5,12 +5,20 @@
 
 #include "image_int.h"
 
+static bool is_in_file(const struct image *img)
+{
+	while (img->file)
+		img = img->file;
+	return img->bottom->is_path;
+}
+
 int image_co_get_info(struct image *img, struct image_info *ret_info, GError **err)
 {
 	struct image_info info = {
 		.format = image_format(img),
 		.virtual_size = image_size(img),
 		.cluster_size = img->limits.cluster_size,
+		.can_be_dirty = img->format->co_get_info || is_in_file(img),
 		.backing_filename = g_strdup(img->backing_filename),
 		.backing_format = g_strdup(img->backing_filename ? img->backing_format : NULL),
 	};

@@ -269,7 +269,8 @@ static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
 		json_add_string(builder, "backing-filename", info->backing_filename);
 	if (info->encrypted)
 		json_add_bool(builder, "encrypted", true);
-	json_add_bool(builder, "dirty-flag", info->dirty);
+	if (info->can_be_dirty)
+		json_add_bool(builder, "dirty-flag", info->dirty);
 	json_builder_end_object(builder);
 }
 
