@@ -83,7 +83,7 @@ check-crash:
 check-long:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) iotests-asan-all iotests-threads-all iotests-v2-all \
-		iotests-data-file-all iotests-4k iotests-fuse iotests-refcount-1 \
+		iotests-data-file-all iotests-subclusters-all iotests-4k iotests-fuse iotests-refcount-1 \
 		iotests-qemu iotests-qemu-raw
 	tests/run-all --build $(BUILD) build-tsan
 	for tree in asan tsan; do \

@@ -25,12 +25,12 @@ static struct {
 	char *only;
 	gboolean list;
 	char **names;
-} options = { .every = 1, .by_qemu_img = 50, .max_runs = 500 };
+} options = { .every = 1, .by_qemu_img = 50, .max_runs = 150 };
 
 static const GOptionEntry option_entries[] = {
 	{ "every", 0, 0, G_OPTION_ARG_INT, &options.every, "Only each Nth fault (1)", "N" },
 	{ "max-runs", 0, 0, G_OPTION_ARG_INT, &options.max_runs,
-	  "Scenarios with more skip some, evenly (500; 0: no limit)", "N" },
+	  "Scenarios with more skip some, evenly (150; 0: no limit)", "N" },
 	{ "qemu-img", 0, 0, G_OPTION_ARG_INT, &options.by_qemu_img,
 	  "Each Nth file is looked at by qemu-img too (50)", "N" },
 	{ "only", 0, 0, G_OPTION_ARG_STRING, &options.only, "Only this fault", "KIND:AT[+]" },
