@@ -286,6 +286,15 @@ struct image {
 	void *opaque; /* the format's own */
 };
 
+/* The image now ends at @end or later, whatever other loops make of it at the same time. */
+static inline void image_grow(struct image *img, uint64_t end)
+{
+	uint64_t size = atomic_load(&img->size);
+
+	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
+		;
+}
+
 /*
  * Counts memory that lives as long as the image and whose size an image determines, before a format
  * allocates it. -EFBIG: it exceeds what is left; @err, which may be NULL, names @what. At close,

@@ -307,14 +307,6 @@ static void file_set_dirty(struct file *file)
 		atomic_store(&file->dirty, true);
 }
 
-static void file_grow(struct image *img, uint64_t end)
-{
-	uint64_t size = atomic_load(&img->size);
-
-	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
-		;
-}
-
 static int write_all(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	struct file *file = img->opaque;
@@ -374,7 +366,7 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 
 	/* Even if it failed: a part may have been written. */
 	file_set_dirty(img->opaque);
-	file_grow(img, ret ? end_of_file(img) : off + bytes);
+	image_grow(img, ret ? end_of_file(img) : off + bytes);
 	if (!ret)
 		co_write_behind(img->opaque, bytes);
 	return ret;
@@ -421,7 +413,7 @@ static int file_co_copy_range(struct image *img, uint64_t off, struct image *fro
 	job.to = file->fd;
 	ret = co_run_on_worker(copy_range_on_worker, &job);
 	file_set_dirty(file);
-	file_grow(img, ret ? end_of_file(img) : off + bytes);
+	image_grow(img, ret ? end_of_file(img) : off + bytes);
 	return ret;
 }
 
@@ -528,7 +520,7 @@ static uint64_t bdev_size(struct image *img)
 	int64_t end = length_of(file->fd);
 
 	if (end > 0)
-		file_grow(img, end);
+		image_grow(img, end);
 	return image_size(img);
 }
 
@@ -566,7 +558,7 @@ static int file_co_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes
 
 	file_set_dirty(img->opaque);
 	if (!ret)
-		file_grow(img, off + bytes);
+		image_grow(img, off + bytes);
 	return ret;
 }
 
@@ -649,7 +641,7 @@ static int file_co_truncate(struct image *img, uint64_t size)
 	if (!ret)
 		img->size = size;
 	else
-		file_grow(img, old_size);
+		image_grow(img, old_size);
 	return ret;
 }
 
@@ -671,7 +663,7 @@ static int file_co_refresh_size(struct image *img)
 	int ret = co_run_on_worker(measure_on_worker, &job);
 
 	if (!ret)
-		file_grow(img, job.size);
+		image_grow(img, job.size);
 	return ret;
 }
 

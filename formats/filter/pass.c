@@ -19,10 +19,7 @@ void filter_take_limits(struct image *img)
 
 int filter_follow_growth(struct image *img, int ret)
 {
-	uint64_t size = atomic_load(&img->size), end = image_size(img->file);
-
-	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
-		;
+	image_grow(img, image_size(img->file));
 	return ret;
 }
 

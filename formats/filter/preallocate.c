@@ -101,10 +101,7 @@ static void co_make_room(struct image *img, uint64_t end)
 /* Also after a write that failed: part of it may be there. Returns @ret. */
 static int grow(struct image *img, uint64_t end, int ret)
 {
-	uint64_t size = atomic_load(&img->size);
-
-	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
-		;
+	image_grow(img, end);
 	return ret;
 }
 
