@@ -47,7 +47,7 @@ struct export
 	struct coroutine *waiter;    /* co_wait() and co_stop(), for news */
 	struct coroutine *accepter;  /* while there are too many clients */
 	bool asked_to_end;
-	bool had_clients;
+	bool had_clients; /* that came further than the handshake */
 };
 
 static struct export *export_of(const struct target *target)
@@ -87,7 +87,6 @@ static bool add_client(struct export *export, int fd)
 	*client = (struct client){ conn, export->clients };
 	export->clients = client;
 	export->nr_clients++;
-	export->had_clients = true;
 	return true;
 }
 
@@ -136,6 +135,7 @@ static void free_client(struct export *export, struct client **at)
 	struct serve_stats stats = serve_stats(nbd_client_serve(client->conn));
 
 	add_departed(export, &stats);
+	export->had_clients |= nbd_client_was_served(client->conn);
 	*at = client->next;
 	nbd_client_free(client->conn);
 	g_free(client);
@@ -413,7 +413,7 @@ static const struct target_ops ops = {
 
 /* ---- making one ---- */
 
-static const struct image_bitmap *find_bitmap(const GPtrArray *list, const char *name)
+static const struct image_bitmap *find_in_list(const GPtrArray *list, const char *name)
 {
 	for (unsigned i = 0; i < list->len; i++) {
 		const struct image_bitmap *bitmap = g_ptr_array_index(list, i);
@@ -425,39 +425,63 @@ static const struct image_bitmap *find_bitmap(const GPtrArray *list, const char 
 }
 
 /* One that changes while clients read it would be no bitmap of any moment. */
-static int check_bitmap(const struct image *image, const GPtrArray *list, const char *name,
-			GError **err)
+static int check_bitmap(const struct image *image, const struct image_bitmap *bitmap, GError **err)
 {
-	const struct image_bitmap *bitmap = find_bitmap(list, name);
-
-	if (!bitmap)
-		return error_refuse(err, -ENOENT, "--bitmap: %s has no bitmap \"%s\"",
-				    image_filename(image), name);
 	if (bitmap->enabled && !image_is_read_only(image))
 		return error_refuse(err, -EBUSY,
 				    "--bitmap: \"%s\" is enabled, so it would change while it is "
 				    "exported; disable it, or give --read-only",
-				    name);
+				    bitmap->name);
 	return 0;
+}
+
+/* 0: this image does not have it. 1: loaded. */
+static int co_load_from(struct image *image, const char *name, struct dirty_bits **ret_bits,
+			GError **err)
+{
+	const struct image_bitmap *bitmap;
+	g_autoptr(GPtrArray) list = NULL;
+	int res = image_has_bitmaps(image) ? image_co_bitmap_list(image, &list, err) : 0;
+
+	if (res < 0 || !list)
+		return res;
+	bitmap = find_in_list(list, name);
+	if (!bitmap)
+		return 0;
+	return check_bitmap(image, bitmap, err)
+		       ?: image_co_bitmap_load(image, name, ret_bits, err) ?: 1;
+}
+
+/* That of the first image of the chain that has one of this name, as in QEMU. */
+static int co_load_bitmap(struct image *top, const char *name, struct dirty_bits **ret_bits,
+			  GError **err)
+{
+	int res = 0;
+
+	for (struct image *next = top, *image; next && !res; next = image_backing(image)) {
+		image = image_below_filters(next);
+		res = co_load_from(image, name, ret_bits, err);
+	}
+	if (!res)
+		return error_refuse(err, -ENOENT, "--bitmap: %s has no bitmap \"%s\"",
+				    image_filename(top), name);
+	return MIN(res, 0);
 }
 
 static int co_load_bitmaps(struct export *export, GError **err)
 {
 	struct nbd_client_settings *settings = &export->settings;
-	struct image *image = disk_image(export->config.disk);
 	char **names = export->config.options->bitmaps;
-	g_autoptr(GPtrArray) list = NULL;
-	int res = names ? image_co_bitmap_list(image, &list, err) : 0;
+	int res = 0;
 
-	if (!names || res < 0)
-		return res;
+	if (!names)
+		return 0;
 	settings->bitmaps = g_new0(struct nbd_client_bitmap, g_strv_length(names));
 	for (; *names && !res; names++) {
 		struct nbd_client_bitmap *bitmap = &settings->bitmaps[settings->nr_bitmaps];
 
 		bitmap->name = *names;
-		res = check_bitmap(image, list, *names, err);
-		res = res ?: image_co_bitmap_load(image, *names, &bitmap->bits, err);
+		res = co_load_bitmap(disk_image(export->config.disk), *names, &bitmap->bits, err);
 		settings->nr_bitmaps += !res;
 	}
 	return res;

@@ -238,14 +238,15 @@ char *listener_uri(const struct listener *listener, const char *export_name, boo
 		struct sockaddr any;
 		struct sockaddr_un local;
 		struct sockaddr_storage room;
-	} address = { .any.sa_family = AF_UNSPEC };
+	} address = { .room.ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(address);
 	const char *tls = is_tls ? "s" : "";
 	char *uri = NULL;
 
 	getsockname(listener->fd, &address.any, &len);
+	/* An abstract one has a name that begins with a zero; there is no URI of that. */
 	if (address.any.sa_family == AF_UNIX)
-		uri = unix_uri(&address.local, name, tls);
+		uri = *address.local.sun_path ? unix_uri(&address.local, name, tls) : NULL;
 	else
 		uri = tcp_uri(&address.any, len, listener->is_anywhere, name, tls);
 	return uri ?: g_strdup_printf("nbd:fd:%d", listener->fd);

@@ -32,8 +32,10 @@ static void connection_co(void *arg)
 	struct co_group pulse = { 0 };
 
 	co_group_start(&pulse, pulse_co, &client->pulse);
-	if (nbd_client_co_negotiate(client) == 0)
+	if (nbd_client_co_negotiate(client) == 0) {
+		atomic_store(&client->served, true);
 		nbd_client_co_transmit(client);
+	}
 	tls_end(client->channel.tls);
 	client->channel.tls = NULL;
 	pulse_end(&client->pulse);
@@ -156,6 +158,11 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 bool nbd_client_ended(const struct nbd_client *client)
 {
 	return atomic_load(&client->ended);
+}
+
+bool nbd_client_was_served(const struct nbd_client *client)
+{
+	return atomic_load(&client->served);
 }
 
 bool nbd_client_is_alive(struct nbd_client *client)

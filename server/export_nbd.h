@@ -60,6 +60,9 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 /* Whether the client is gone, and nbd_client_free() does not wait. */
 bool nbd_client_ended(const struct nbd_client *client);
 
+/* Whether its handshake has succeeded. */
+bool nbd_client_was_served(const struct nbd_client *client);
+
 /* Whether its thread has responded since the last call. One thread only. */
 bool nbd_client_is_alive(struct nbd_client *client);
 

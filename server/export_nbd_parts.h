@@ -58,6 +58,7 @@ struct nbd_client {
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool stopping; /* take no more requests */
+	_Atomic bool served; /* its requests are, or were */
 	_Atomic bool ended;
 	struct pulse pulse;
 	struct serve serve;

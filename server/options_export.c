@@ -100,10 +100,13 @@ static int check_text(const char *option, const char *text, GError **err)
 
 static int check_bitmaps(GError **err)
 {
-	/* A prefix comes before the name. */
-	for (char **name = given.bitmaps; name && *name; name++)
+	for (char **name = given.bitmaps; name && *name; name++) {
+		/* A prefix comes before it. */
 		if (strlen(*name) > NBD_MAX_STRING / 2)
 			return error_refuse(err, -EINVAL, "--bitmap: the name is too long");
+		if (g_strv_contains((const char *const *)name + 1, *name))
+			return error_refuse(err, -EINVAL, "--bitmap: \"%s\" is given twice", *name);
+	}
 	if (given.bitmaps && g_strv_length(given.bitmaps) > EXPORT_MAX_BITMAPS)
 		return error_refuse(err, -EINVAL, "--bitmap: at most %u bitmaps can be exported",
 				    EXPORT_MAX_BITMAPS);

@@ -329,5 +329,9 @@ int tls_co_send_all(struct tls_session *tls, const struct iovec *iov, unsigned n
 			fill = 0;
 		}
 	}
-	return res ?: fill ? co_send_records(tls, fill, limit) : 0;
+	if (fill && !res) {
+		res = co_send_records(tls, fill, limit);
+		*sent += fill;
+	}
+	return res;
 }
