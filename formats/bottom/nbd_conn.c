@@ -98,15 +98,31 @@ static void wake(struct call *call)
 		co_wake(co);
 }
 
+/* libnbd does not look whether the pieces of an answer to a read are all of it. */
+static bool is_incomplete(const struct nbd_cmd *cmd)
+{
+	return cmd->type == NBD_CMD_READ && cmd->got_bytes != cmd->bytes;
+}
+
 /* libnbd calls it inside one of its functions, so with the lock held. */
 static int on_completion(void *arg, int *error)
 {
 	struct call *call = arg;
 
 	call->done = true;
-	call->error = *error;
+	call->error = !*error && is_incomplete(call->cmd) ? EPROTO : *error;
 	wake(call);
 	return 1;
+}
+
+static int on_chunk(void *arg, const void *data, size_t bytes, uint64_t off, unsigned status,
+		    int *error)
+{
+	struct nbd_cmd *cmd = arg;
+
+	if (status != LIBNBD_READ_ERROR)
+		cmd->got_bytes += bytes;
+	return 0;
 }
 
 static int on_extents(void *arg, const char *context, uint64_t off, uint32_t *entries,
@@ -125,11 +141,14 @@ static int64_t issue(struct nbd_handle *h, struct call *call)
 {
 	struct nbd_cmd *cmd = call->cmd;
 	nbd_completion_callback done = { .callback = on_completion, .user_data = call };
+	nbd_chunk_callback chunks = { .callback = on_chunk, .user_data = cmd };
 	nbd_extent_callback extents = { .callback = on_extents, .user_data = cmd };
 
 	switch (cmd->type) {
 	case NBD_CMD_READ:
-		return nbd_aio_pread(h, cmd->buf, cmd->bytes, cmd->off, done, cmd->flags);
+		cmd->got_bytes = 0;
+		return nbd_aio_pread_structured(h, cmd->buf, cmd->bytes, cmd->off, chunks, done,
+						cmd->flags);
 	case NBD_CMD_WRITE:
 		return nbd_aio_pwrite(h, cmd->buf, cmd->bytes, cmd->off, done, cmd->flags);
 	case NBD_CMD_FLUSH:

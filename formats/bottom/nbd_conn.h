@@ -35,6 +35,7 @@ struct nbd_cmd {
 	uint64_t off;
 	size_t bytes;
 	void *buf;	       /* of READ; of WRITE, which does not change it */
+	uint64_t got_bytes;    /* of READ: how many the pieces of the answer had */
 	uint32_t status_bytes; /* result of BLOCK_STATUS; 0: the server said nothing */
 	uint32_t status_flags; /* LIBNBD_STATE_* */
 };

@@ -37,6 +37,7 @@ struct server {
 	bool has_blocks;
 	uint32_t min_block, max_block;
 	uint32_t extent_bytes, extent_flags; /* of an answer; 0: what was asked for */
+	uint32_t read_bytes;		     /* likewise; UINT32_MAX: no data at all */
 	_Atomic unsigned connections;	     /* ever */
 	_Atomic unsigned flushes;
 	_Atomic unsigned close_after; /* so many requests; 0: never */
@@ -160,9 +161,12 @@ static bool reply(int fd, const struct nbd_request *request, uint16_t type, cons
 static bool answer_read(struct server *server, int fd, const struct nbd_request *request,
 			uint64_t cookie_mask)
 {
-	uint32_t length = be32toh(request->length);
-	g_autofree uint8_t *data = g_malloc(8 + length);
+	uint32_t length = server->read_bytes ?: be32toh(request->length);
+	g_autofree uint8_t *data = NULL;
 
+	if (length == UINT32_MAX)
+		return reply(fd, request, NBD_REPLY_TYPE_NONE, NULL, 0, cookie_mask);
+	data = g_malloc(8 + length);
 	memcpy(data, &request->offset, 8);
 	memcpy(data + 8, server->disk + be64toh(request->offset), length);
 	return reply(fd, request, NBD_REPLY_TYPE_OFFSET_DATA, data, 8 + length, cookie_mask);
@@ -375,6 +379,24 @@ CO_TEST(test_a_server_that_hangs_up_is_refused)
 }
 
 /* Whatever the server says of a range, it is not longer than that, and not empty. */
+CO_TEST(test_incomplete_reads_fail)
+{
+	static const uint32_t lengths[] = { 1, 4095, UINT32_MAX };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(lengths); i++) {
+		struct server *server = server_new();
+		uint8_t buf[4096];
+		struct image *img;
+
+		server->read_bytes = lengths[i];
+		server_start(server);
+		img = co_open_with(0, 0);
+		g_assert_cmpint(image_co_pread(img, 0, sizeof(buf), buf), ==, -EPROTO);
+		image_co_close(img);
+		server_end(server);
+	}
+}
+
 CO_TEST(test_bad_extents_are_bounded)
 {
 	static const uint32_t lengths[] = { 1, 511, 4095, 4096, 4097, UINT32_MAX };
@@ -709,6 +731,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/nbd/impossible-sizes", test_impossible_sizes_are_refused);
 	g_test_add_func("/nbd/impossible-block-sizes", test_impossible_block_sizes_are_ignored);
 	g_test_add_func("/nbd/hangs-up", test_a_server_that_hangs_up_is_refused);
+	g_test_add_func("/nbd/incomplete-reads", test_incomplete_reads_fail);
 	g_test_add_func("/nbd/bad-extents", test_bad_extents_are_bounded);
 	g_test_add_func("/nbd/nonsense", test_nonsense_costs_an_error);
 	g_test_add_func("/nbd/new-size", test_a_new_size_is_seen_when_asked_for);
