@@ -5,6 +5,7 @@
  *
  * 1. A request waits for the budget before it has memory, and for nothing but memory of its own
  *    client after that. So those that have memory end without more, and nobody waits in a circle.
+ *    It does not wait for the budget any longer when requests before it have left enough.
  * 2. What is taken from the budget is kept while requests are in flight, so that pages need not be
  *    cleared again, but not if somebody waits for it.
  * 3. A client that holds memory others wait for must take its answers, and send what it has begun.
@@ -86,12 +87,19 @@ static void watch_stall_co(void *arg)
 
 static void co_take_from_budget(struct nbd_client *client, size_t bytes)
 {
+	struct budget_waiter waiter;
 	size_t missing;
+	bool taken;
 
 	/* Rule 1. */
 	trim(client);
 	missing = MIN(client->committed + bytes, NBD_MAX_PAYLOAD) - room(client);
-	memory_budget_co_take(client->settings->memory, missing);
+	client->waiting_bytes = bytes;
+	client->waiter = &waiter;
+	taken = memory_budget_co_take(client->settings->memory, missing, &waiter);
+	client->waiter = NULL;
+	if (!taken)
+		return;
 	client->granted += missing;
 	set_limit(client);
 	if (!client->watches_stall)
@@ -169,4 +177,9 @@ void nbd_client_put_buffer(struct nbd_client_request *req)
 	if (client->granted &&
 	    (!client->committed || memory_budget_is_wanted(client->settings->memory)))
 		trim(client);
+	/* Rule 1. */
+	if (client->waiter && has_room(client, client->waiting_bytes)) {
+		memory_budget_cancel(client->settings->memory, client->waiter);
+		client->waiter = NULL;
+	}
 }

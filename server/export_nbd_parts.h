@@ -58,7 +58,7 @@ struct nbd_client {
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool stopping; /* take no more requests */
-	_Atomic bool served; /* its requests are, or were */
+	_Atomic bool served;   /* its requests are, or were */
 	_Atomic bool ended;
 	struct pulse pulse;
 	struct serve serve;
@@ -79,6 +79,8 @@ struct nbd_client {
 	size_t granted;	  /* bytes from the budget of all clients */
 	size_t committed; /* bytes that requests have, or wait for in the pool */
 	struct co_mutex room_lock;
+	struct budget_waiter *waiter; /* for the budget, to have waiting_bytes more; or NULL */
+	size_t waiting_bytes;
 	struct co_mutex pace_lock;
 	struct coroutine *paced;      /* a read that waits until some answers are sent */
 	bool sending, receiving_data; /* waiting for the client */

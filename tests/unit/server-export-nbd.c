@@ -226,6 +226,7 @@ CO_TEST(test_memory_that_others_wait_for)
 		.cookie = 5,
 		.length = htobe32(DISK),
 	};
+	struct budget_waiter waiter;
 	struct world world;
 	char rest[4096];
 
@@ -235,7 +236,7 @@ CO_TEST(test_memory_that_others_wait_for)
 	co_check_answer(world.fd, NBD_SUCCESS);
 	co_sleep_ns(200000000);
 	g_assert_false(nbd_client_ended(world.client));
-	memory_budget_co_take(&memory, MEMORY);
+	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
 	memory_budget_give_back(&memory, MEMORY);
 	while (co_recv(world.fd, rest, sizeof(rest), NULL) > 0)
 		;
@@ -306,6 +307,27 @@ CO_TEST(test_slow_reads_begin_together)
 	co_end(&world);
 }
 
+/* A client that wants more goes on with its own memory for as long as others have the rest. */
+CO_TEST(test_own_memory_is_enough)
+{
+	struct budget_waiter waiter;
+	struct world world;
+
+	co_begin(&world);
+	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
+	co_shake_hands(world.fd);
+	reads = READS_ARE_SLOW;
+	co_ask_for_pieces(world.fd, DEPTH);
+	while (!memory_budget_is_wanted(&memory))
+		co_sleep_ns(1000000);
+	reads = READS_ARE_READY;
+	for (unsigned i = 0; i < DEPTH; i++)
+		co_take_piece(world.fd);
+	memory_budget_give_back(&memory, MEMORY);
+	close(world.fd);
+	co_end(&world);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -316,6 +338,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/hangs-up-when-it-holds-all", test_hangs_up_when_it_holds_all);
 	g_test_add_func("/export-nbd/server-ends", test_server_ends);
 	g_test_add_func("/export-nbd/memory", test_memory_that_others_wait_for);
+	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
 	return leave_scratch(folder, g_test_run());
