@@ -714,6 +714,9 @@ struct image_snapshot {
 	uint64_t disk_size;
 };
 
+/* Whether the format supports snapshots; if not, the functions that change them return -ENOTSUP. */
+bool image_has_snapshots(const struct image *img);
+
 /*
  * A GArray of struct image_snapshot, empty if the format does not support snapshots;
  * g_array_unref() it.

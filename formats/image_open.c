@@ -460,6 +460,22 @@ static int co_open_backing(struct graph *graph, const struct image *top, struct 
 	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
 }
 
+/* In QEMU's words; its name, unless the message begins with it, and that of a layer below the top.
+ */
+static void prefix_backing(const struct image *top, const struct image *layer, const char *name,
+			   GError **err)
+{
+	const char *shown = (layer->backing_options ? name : layer->backing_filename) ?: name;
+	g_autofree char *beginning = g_strdup_printf("Could not open '%s'", shown);
+	bool is_named = !err || g_str_has_prefix((*err)->message, beginning);
+	g_autofree char *which = is_named ? g_strdup("") : g_strdup_printf(" '%s'", shown);
+	g_autofree char *of =
+		layer == top ? g_strdup("") : g_strdup_printf(" of '%s'", layer->filename);
+
+	g_prefix_error(err, "Could not open '%s': Could not open backing file%s%s: ", top->filename,
+		       which, of);
+}
+
 /* From the backing file of @layer down, which is opened with @flags, too. */
 static int co_open_rest(struct graph *graph, struct image *top, struct image *layer,
 			const struct image_open_opts *opts, unsigned flags, unsigned length,
@@ -475,12 +491,7 @@ static int co_open_rest(struct graph *graph, struct image *top, struct image *la
 		ret = ret ?: co_open_backing(graph, top, layer, options, opts, flags, depth, err);
 		node_options_free(options);
 		if (ret) {
-			g_prefix_error(
-				err,
-				"Could not open '%s': Could not open backing file '%s' of '%s': ",
-				top->filename,
-				(layer->backing_options ? name : layer->backing_filename) ?: name,
-				layer->filename);
+			prefix_backing(top, layer, name, err);
 			return ret;
 		}
 	}

@@ -22,6 +22,11 @@ static void clear_snapshot(void *arg)
 	g_free(snapshot->name);
 }
 
+bool image_has_snapshots(const struct image *img)
+{
+	return img->format->co_snapshot_list;
+}
+
 int image_co_snapshot_list(struct image *img, GArray **ret_list)
 {
 	GArray *list = g_array_new(false, false, sizeof(struct image_snapshot));

@@ -412,8 +412,9 @@ static int check_value(const struct node_value *value, const struct node_option 
 		if (parse_size(value, &number))
 			return 0;
 		return error_refuse(err, -EINVAL,
-				    "Parameter '%s' expects a non-negative number below 2^63, with "
-				    "an optional suffix k, M, G, T, P or E",
+				    "Parameter '%s' expects a non-negative number below 2^64. "
+				    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, "
+				    "tera-, peta- and exabytes, respectively.",
 				    value->name);
 	case NODE_OPTION_NUMBER:
 		if (parse_number(value, &number))

@@ -378,6 +378,8 @@ static int open_by_name(struct file_open *job)
 	bool is_bdev;
 	int ret;
 
+	if (!*job->filename && !job->begun)
+		return open_failed(job, -ENOENT, "The 'file' block driver requires a file name");
 	/*
 	 * Opening a device node or a pipe can have effects or wait, so look first. If the file has
 	 * changed in between, O_NONBLOCK keeps us from waiting.

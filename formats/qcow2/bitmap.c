@@ -52,7 +52,8 @@ static int add_bitmap(const struct qcow2 *q, GPtrArray *next, const char *name,
 				    QCOW2_MAX_BITMAP_NAME);
 	if (granularity && (granularity != 1ull << bits || granularity < min || granularity > max))
 		return qcow2_refuse(q, err, -EINVAL,
-				    "Granularity must be power of 2, from %" PRIu64 " to %" PRIu64,
+				    "Granularity must be power of 2 and at least %" PRIu64
+				    ", at most %" PRIu64,
 				    min, max);
 	if (q->version < 3)
 		return qcow2_refuse(q, err, -ENOTSUP,

@@ -31,9 +31,7 @@ static int co_read_first_cluster(struct qcow2 *q, struct raw_header *raw, GError
 				    "it is an unfinished copy: the program that wrote it was "
 				    "interrupted; copy it again");
 	if (q->magic != QCOW2_MAGIC && q->magic != QCOW2_MAGIC_UNFINISHED)
-		return qcow2_refuse(q, err, -EINVAL,
-				    "Image is not in qcow2 format (the magic number is 0x%08x)",
-				    q->magic);
+		return qcow2_refuse(q, err, -EINVAL, "Image is not in qcow2 format");
 	if (file_size < QCOW2_V2_HEADER_LENGTH)
 		return qcow2_refuse(q, err, -EINVAL,
 				    "qcow2 header too short: the file has %" PRIu64 " bytes",

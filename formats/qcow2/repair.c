@@ -12,7 +12,8 @@ static void tell(const struct qcow2 *q, const struct image_open_opts *opts,
 {
 	g_autofree char *line = NULL;
 
-	if (!opts->warn)
+	/* An image that is as it should be is no news. */
+	if (!opts->warn || (!result->corruptions_fixed && !result->leaks_fixed))
 		return;
 	line = g_strdup_printf(
 		"%s: the image was not closed properly; a full check repaired %" PRIu64

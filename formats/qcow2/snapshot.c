@@ -397,7 +397,7 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 
 static int not_found(const struct qcow2 *q, const char *which, GError **err)
 {
-	return error_refuse(err, -ENOENT, "%s: snapshot '%s' not found", q->img->filename, which);
+	return error_refuse(err, -ENOENT, "%s: snapshot not found: '%s'", q->img->filename, which);
 }
 
 /* ---- entries ---- */

@@ -127,7 +127,10 @@ def remember():
 # Lines that QEMU's tools put behind some of their messages.
 HINT = re.compile("^Try '.* --help' for more information$|: kilobytes, megabytes|^Optional suffix|^and exabytes|"
                   '^Identifiers consist|: warning: Shrinking|^Could not open backing image|^Detected format of|'
-                  '^This option is only supported|^You can use .* instead|: Invalid parameter .snapshot\\.')
+                  '^This option is only supported|^You can use .* instead|: Invalid parameter .snapshot\\.|'
+                  '^Is another process using the image ')
+# Messages of QEMU's that name something in the image instead.
+NAMELESS = re.compile(r'Operation \S+ on bitmap |Could not (create|apply|delete) snapshot ')
 
 
 def refused(status, reason, file, *command):
@@ -148,7 +151,7 @@ def refused(status, reason, file, *command):
         lines = [line for line in errors.splitlines() if not HINT.search(line)]
         if len(lines) != 1:
             wrong.append('%d lines' % len(lines))
-        if file not in errors:
+        if file not in errors and not NAMELESS.search(errors):
             wrong.append('no name of the file ' + file)
     if SANITIZER.search(errors):
         wrong.append("a sanitizer's report")

@@ -14,7 +14,7 @@ CO_TEST(test_missing_file)
 	co_open_fails("missing", NULL, 0, ENOENT, "No such file");
 	co_open_fails("missing", NULL, IMAGE_RDWR, ENOENT, "No such file");
 	co_open_fails("no/such/folder", NULL, 0, ENOENT, "No such file");
-	co_open_fails("", NULL, 0, ENOENT, "No such file");
+	co_open_fails("", NULL, 0, ENOENT, "requires a file name");
 }
 
 CO_TEST(test_wrong_kind_of_file)
@@ -264,7 +264,7 @@ CO_TEST(test_missing_backing_file)
 {
 	co_create_ok("orphan", "qcow2", MIB, "gone", "raw");
 	co_open_fails("orphan", NULL, 0, ENOENT,
-		      "backing file 'gone' of 'orphan': Could not open 'gone'");
+		      "backing file: Could not open 'gone'");
 	image_co_close(co_open_ok("orphan", NULL, IMAGE_NO_BACKING));
 }
 

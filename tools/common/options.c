@@ -181,6 +181,12 @@ bool options_parse_leading(const GOptionEntry *entries, char *const *argv, GErro
 
 /* ---- option lists ---- */
 
+/* As in QEMU, "noNAME" means NAME=off; except for a name that begins so itself. */
+static bool is_negated(const char *name)
+{
+	return g_str_has_prefix(name, "no") && name[2] && strcmp(name, "nocow") != 0;
+}
+
 bool option_list_parse(const char *list, GHashTable *options)
 {
 	while (list) {
@@ -189,9 +195,14 @@ bool option_list_parse(const char *list, GHashTable *options)
 
 		if (!*part || value == part)
 			return false;
-		if (value)
+		if (value) {
 			*value++ = '\0';
-		g_hash_table_replace(options, g_strdup(part), g_strdup(value ?: "on"));
+			g_hash_table_replace(options, g_strdup(part), g_strdup(value));
+		} else if (is_negated(part)) {
+			g_hash_table_replace(options, g_strdup(part + 2), g_strdup("off"));
+		} else {
+			g_hash_table_replace(options, g_strdup(part), g_strdup("on"));
+		}
 	}
 	return true;
 }

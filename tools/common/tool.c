@@ -263,6 +263,23 @@ int tool_run_co(int (*co_main)(void *arg), void *arg)
 	return job.ret;
 }
 
+/* What was typed for the names that --image-opts made. */
+static GHashTable *typed_names;
+
+static void remember_typed(const char *filename, const char *typed)
+{
+	if (!typed_names)
+		typed_names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	g_hash_table_replace(typed_names, g_strdup(filename), g_strdup(typed));
+}
+
+const char *tool_typed_name(const char *filename)
+{
+	const char *typed = typed_names ? g_hash_table_lookup(typed_names, filename) : NULL;
+
+	return typed ?: filename;
+}
+
 bool tool_take_image_opts(bool image_opts, const char *format, char **filename)
 {
 	g_autoptr(GError) err = NULL;
@@ -279,6 +296,7 @@ bool tool_take_image_opts(bool image_opts, const char *format, char **filename)
 		tool_error("%s", err->message);
 		return false;
 	}
+	remember_typed(json, *filename);
 	g_free(*filename);
 	*filename = json;
 	return true;
@@ -302,16 +320,40 @@ static void warn_of_probed_raw(const struct image *img)
 		image_filename(img));
 }
 
-/* Takes "FILENAME: " away: the callers name the image in QEMU's words. */
-static void drop_filename(const char *filename, GError *err)
+const char *tool_reason(const GError *err, const char *filename)
 {
-	g_autofree char *prefix = g_strconcat(filename, ": ", NULL);
-	char *message = err->message;
+	const char *rest = err->message;
 
-	if (!g_str_has_prefix(message, prefix))
-		return;
-	err->message = g_strdup(message + strlen(prefix));
-	g_free(message);
+	if (g_str_has_prefix(rest, filename) && g_str_has_prefix(rest + strlen(filename), ": "))
+		return rest + strlen(filename) + strlen(": ");
+	return rest;
+}
+
+/* Puts QEMU's hints on their own lines; the library's messages are one line. */
+static char *split_hints(const char *message)
+{
+	static const struct {
+		const char *joined, *split;
+	} hints[] = {
+		{ "lock. Is another process", "lock\nIs another process" },
+		{ "2^64. Optional suffix", "2^64\nOptional suffix" },
+		{ "peta- and exabytes", "peta-\nand exabytes" },
+	};
+	GString *lines = g_string_new(message);
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(hints); i++)
+		g_string_replace(lines, hints[i].joined, hints[i].split, 1);
+	return g_string_free(lines, FALSE);
+}
+
+static void propagate_reason(const char *filename, const GError *reason, bool probed, GError **err)
+{
+	g_autofree char *message = split_hints(tool_reason(reason, filename));
+
+	error_refuse(err, -reason->code, "%s%s", message,
+		     probed && reason->code == EMEDIUMTYPE
+			     ? "; if it is a raw disk with such contents, give -f raw"
+			     : "");
 }
 
 int tool_co_try_open(const char *filename, const struct image_open_opts *opts,
@@ -325,12 +367,7 @@ int tool_co_try_open(const char *filename, const struct image_open_opts *opts,
 	warning.policy = &tool_policy;
 	ret = image_co_open(filename, &warning, ret_img, &reason);
 	if (ret)
-		drop_filename(filename, reason);
-	if (ret == -EMEDIUMTYPE && !opts->format)
-		error_refuse(err, ret, "%s; if it is a raw disk with such contents, give -f raw",
-			     reason->message);
-	else if (ret)
-		g_propagate_error(err, g_steal_pointer(&reason));
+		propagate_reason(filename, reason, !opts->format, err);
 	g_clear_error(&reason);
 	if (!ret && image_was_probed(*ret_img) && opts->flags & IMAGE_RDWR &&
 	    image_is_headerless(*ret_img))
@@ -345,15 +382,20 @@ int tool_co_open_opts(const char *filename, const struct image_open_opts *opts,
 	int ret = tool_co_try_open(filename, opts, ret_img, &err);
 	g_autofree char *failed = g_strdup_printf("Could not open '%s': ", filename);
 	g_autofree char *file_failed = NULL;
+	const char *reason;
 
 	if (!ret)
 		return 0;
 	/* QEMU says it twice if the file cannot be opened, once of the image and once of the file.
 	 */
 	file_failed = g_strconcat(failed, g_strerror(err->code), NULL);
-	if (g_str_has_prefix(err->message, failed) && strcmp(err->message, file_failed) != 0)
-		*failed = '\0';
-	tool_error("%s%s", failed, err->message);
+	reason = err->message;
+	if (g_str_has_prefix(reason, failed) && strcmp(reason, file_failed) != 0)
+		reason += strlen(failed);
+	if (g_str_has_prefix(reason, "Failed to load snapshot: "))
+		tool_error("%s", reason);
+	else
+		tool_error("Could not open '%s': %s", tool_typed_name(filename), reason);
 	return ret;
 }
 
@@ -377,7 +419,8 @@ int tool_co_close(struct image *img, int ret)
 	int close_ret = image_co_close(img);
 
 	if (!ret && close_ret) {
-		tool_error("%s: Could not close the image: %s", filename, g_strerror(-close_ret));
+		tool_error("%s: Could not close the image: %s", tool_typed_name(filename),
+			   g_strerror(-close_ret));
 		ret = close_ret;
 	}
 	return ret;

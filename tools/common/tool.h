@@ -111,6 +111,12 @@ gboolean tool_object(const char *name, const char *value, void *data, GError **e
  */
 bool tool_take_image_opts(bool image_opts, const char *format, char **filename);
 
+/* What was typed for it, if tool_take_image_opts() made the name; otherwise the name itself. */
+const char *tool_typed_name(const char *filename);
+
+/* The error's message without "FILENAME: ", for callers that name the image, or do not, as QEMU. */
+const char *tool_reason(const GError *err, const char *filename);
+
 /*
  * Runs fn(arg) as the main coroutine of a loop and returns its result; 1, after an error message,
  * if there is no loop.

@@ -42,7 +42,7 @@ static int co_amend(void *arg)
 	ret = image_co_amend(img, job->options, report, job, &err);
 	progress_end(&job->progress, ret != 0);
 	if (ret)
-		tool_error("%s: %s", job->filename, err->message);
+		tool_error("%s", tool_reason(err, job->filename));
 	return tool_co_close(img, ret) ? 1 : 0;
 }
 

@@ -281,7 +281,6 @@ static int co_measure(struct bench *bench)
 	unsigned initialized = 0;
 	bool ready = true;
 
-	print_plan(bench);
 	for (; initialized < bench->queues && ready; initialized++)
 		ready = init_queue(bench, initialized, &queues[initialized]);
 	loops = ready ? loops_new(bench->queues) : NULL;
@@ -294,7 +293,7 @@ static int co_measure(struct bench *bench)
 	if (!ready)
 		return -ENOMEM;
 	if (bench->error)
-		tool_error("%s: Failed request: %s", bench->filename, g_strerror(-bench->error));
+		tool_error("Failed request: %s", g_strerror(-bench->error));
 	else
 		printf("Run completed in %3.3f seconds.\n", microseconds / 1e6);
 	return bench->error;
@@ -304,12 +303,13 @@ static int co_bench_opened(struct bench *bench, struct image *img)
 {
 	bench->img = img;
 	bench->size = image_size(img);
-	if (bench->size && bench->buffer_bytes <= bench->size &&
-	    bench->start <= bench->size - bench->buffer_bytes)
+	print_plan(bench);
+	if (!bench->count || (bench->size && bench->buffer_bytes <= bench->size &&
+			      bench->start <= bench->size - bench->buffer_bytes))
 		return co_measure(bench);
-	tool_error("%s: Failed request: %" PRIu64 " bytes at offset %" PRIu64
+	tool_error("Failed request: Input/output error: %" PRIu64 " bytes at offset %" PRIu64
 		   " do not fit into the image of %" PRIu64 " bytes",
-		   bench->filename, bench->buffer_bytes, bench->start, bench->size);
+		   bench->buffer_bytes, bench->start, bench->size);
 	return -EIO;
 }
 

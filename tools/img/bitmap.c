@@ -54,7 +54,8 @@ static int co_remove_all(struct image *img)
 		ret = image_co_bitmap_change(img, IMAGE_BITMAP_REMOVE, bitmap->name, 0, &err);
 	}
 	if (err)
-		tool_error("Operation remove-all failed: %s", err->message);
+		tool_error("Operation remove-all failed: %s",
+			   tool_reason(err, image_filename(img)));
 	return ret;
 }
 
@@ -73,7 +74,7 @@ static int co_act(const struct bitmap_job *job, const struct action *action, str
 					     &err);
 	if (ret)
 		tool_error("Operation %s on bitmap %s failed: %s", action->name, job->bitmap,
-			   err->message);
+			   tool_reason(err, image_filename(source ?: img)));
 	return ret;
 }
 

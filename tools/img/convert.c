@@ -142,8 +142,7 @@ static bool can_hold(const struct convert_job *job, const struct image *target)
 	const char *format = image_format(target);
 
 	if (job->compress && !image_format_can_compress(format)) {
-		tool_error("%s: Compression not supported for this file format",
-			   job->target.filename);
+		tool_error("Compression not supported for this file format");
 		return false;
 	}
 	return !job->bitmaps ||
@@ -265,10 +264,9 @@ static bool check_compression(const struct new_image *target)
 	const char *preallocation = g_hash_table_lookup(target->options, "preallocation");
 
 	if (!image_format_can_compress(target->format))
-		tool_error("%s: Compression not supported for this file format", target->filename);
+		tool_error("Compression not supported for this file format");
 	else if (preallocation && strcmp(preallocation, "off"))
-		tool_error("%s: Compression and preallocation not supported at the same time",
-			   target->filename);
+		tool_error("Compression and preallocation not supported at the same time");
 	else
 		return true;
 	return false;
@@ -276,6 +274,11 @@ static bool check_compression(const struct new_image *target)
 
 static bool check_backing(const struct new_image *target)
 {
+	if (target->backing_filename &&
+	    !image_has_option(image_create_options(target->format), "backing_file")) {
+		tool_error("Backing file not supported for file format '%s'", target->format);
+		return false;
+	}
 	if (!target->backing_filename || target->backing_format)
 		return true;
 	tool_error("Use of backing file requires explicit backing format");
@@ -373,7 +376,6 @@ static bool parse_options(const struct command *command, char **argv, struct con
 static bool check_options(const struct convert_options *o)
 {
 	unsigned nr_sources = g_strv_length(o->words) - 1;
-	const char *target = o->words[nr_sources];
 
 	if (o->skip_broken_bitmaps && !o->bitmaps)
 		tool_error("Use of --skip-broken-bitmaps requires --bitmaps");
@@ -391,15 +393,14 @@ static bool check_options(const struct convert_options *o)
 		tool_error("Having a backing file for the target makes no sense when concatenating "
 			   "multiple input images");
 	else if (o->target_is_zero && !o->target_exists)
-		tool_error("%s: --target-is-zero requires use of -n flag", target);
+		tool_error("--target-is-zero requires use of -n flag");
 	else if (o->target_is_zero && o->backing)
-		tool_error("%s: Cannot use --target-is-zero when the destination image has a "
-			   "backing file",
-			   target);
+		tool_error("Cannot use --target-is-zero when the destination image has a "
+			   "backing file");
 	else if (o->target_image_opts && !o->target_exists)
 		tool_error("--target-image-opts requires use of -n flag");
 	else if (o->target_exists && o->lists)
-		tool_error("%s: -o has no effect when skipping image creation", target);
+		tool_error("-o has no effect when skipping image creation");
 	else
 		return true;
 	return false;
@@ -428,7 +429,12 @@ static int run(struct convert_job *job, const struct convert_options *o)
 	g_autofree char *doing = g_strconcat("error while converting ", format, NULL);
 	int status = 1;
 
+	if (!image_create_options(format)) {
+		tool_error("Unknown file format '%s'", format);
+		return 1;
+	}
 	if (new_image_init(&job->target, o->words[job->nr_sources], format, o->lists) &&
+	    new_image_check_names(&job->target) &&
 	    (!o->compress || o->target_image_opts || check_compression(&job->target))) {
 		new_image_set_backing(&job->target, o->backing, o->backing_format);
 		job->target.doing = doing;

@@ -331,10 +331,10 @@ int img_info(const struct command *command, char **argv)
 	struct info_job job = { 0 };
 	struct cache_mode mode = { 0 };
 
-	if (!command_parse(command, entries, argv) || !img_parse_output(output, &job.json))
+	if (!command_parse(command, entries, argv))
 		return 1;
 	job.filename = img_only_image(command, filenames, image_opts, format);
-	if (!job.filename)
+	if (!job.filename || !img_parse_output(output, &job.json))
 		return 1;
 	if (cache && !cache_mode_parse(cache, &mode)) {
 		tool_error("Invalid cache option: %s", cache);

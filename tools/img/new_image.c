@@ -68,13 +68,32 @@ bool new_image_init(struct new_image *new, const char *filename, const char *for
 	new->options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	for (; option_lists && *option_lists; option_lists++) {
 		if (!option_list_parse(*option_lists, new->options)) {
-			tool_error("%s: Invalid option list: %s", filename, *option_lists);
+			tool_error("Invalid option list: %s", *option_lists);
 			return false;
 		}
 	}
 	new->backing_filename = steal_option(new, "backing_file");
 	new->backing_format = steal_option(new, "backing_fmt");
 	return take_size(new);
+}
+
+bool new_image_check_names(const struct new_image *new)
+{
+	const struct image_option *own = image_create_options(new->format);
+	GHashTableIter iter;
+	void *name;
+
+	g_hash_table_iter_init(&iter, new->options);
+	while (g_hash_table_iter_next(&iter, &name, NULL)) {
+		/* Those of encryption are refused later, by name. */
+		if (image_has_option(own, name) ||
+		    image_has_option(image_file_create_options(), name) ||
+		    g_str_has_prefix(name, "encrypt."))
+			continue;
+		tool_error("Invalid parameter '%s'", (char *)name);
+		return false;
+	}
+	return true;
 }
 
 void new_image_clear(struct new_image *new)

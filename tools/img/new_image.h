@@ -32,6 +32,9 @@ bool new_image_init(struct new_image *new, const char *filename, const char *for
 		    char *const *option_lists);
 void new_image_clear(struct new_image *new);
 
+/* Whether the format or its file has all options that were given; otherwise prints an error. */
+bool new_image_check_names(const struct new_image *new);
+
 /* Sets -b and -F, which take precedence over -o; NULL: not given. */
 void new_image_set_backing(struct new_image *new, const char *filename, const char *format);
 

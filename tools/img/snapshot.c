@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* ubd-img snapshot: lists, creates, applies and deletes internal snapshots. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,13 +33,33 @@ static int co_list(struct image *img)
 	return 0;
 }
 
+/* In QEMU's words, which begin in another way for each action, and our reason. */
+static void print_failure(const struct snapshot_job *job, const struct image *img, int ret,
+			  const char *reason)
+{
+	int error = ret == -EOVERFLOW ? -EINVAL : ret;
+	g_autofree char *cause = NULL;
+
+	if (strcmp(job->verb, "create") == 0)
+		cause = g_strdup_printf("%d (%s): %s", error, g_strerror(-error), reason);
+	else if (!image_has_snapshots(img))
+		cause = g_strdup(strcmp(job->verb, "apply") == 0
+					 ? "Block driver does not support snapshots"
+					 : "snapshot not found");
+	else if (ret == -ENOENT)
+		cause = g_strdup(strcmp(job->verb, "apply") == 0
+					 ? "Failed to load snapshot: No such file or directory"
+					 : "snapshot not found");
+	tool_error("Could not %s snapshot '%s': %s", job->verb, job->name, cause ?: reason);
+}
+
 static int co_change(const struct snapshot_job *job, struct image *img)
 {
 	g_autoptr(GError) err = NULL;
 	int ret = job->co_change(img, job->name, &err);
 
 	if (ret)
-		tool_error("Could not %s snapshot '%s': %s", job->verb, job->name, err->message);
+		print_failure(job, img, ret, tool_reason(err, image_filename(img)));
 	return ret;
 }
 
@@ -139,8 +160,6 @@ bool img_parse_snapshot(const char *text, GHashTable *options, struct image_open
 		opts->snapshot_name = g_hash_table_lookup(options, "snapshot.name");
 		return true;
 	}
-	tool_error("Failed in parsing snapshot param '%s': expected SNAPSHOT or "
-		   "snapshot.id=ID,snapshot.name=NAME",
-		   text);
+	tool_error("Failed in parsing snapshot param '%s'", text);
 	return false;
 }

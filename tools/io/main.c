@@ -153,6 +153,10 @@ int main(int argc, char **argv)
 	}
 	if (words && words[1])
 		return usage_error("Expecting one image file name");
+	if (image_opts && format) {
+		tool_error("--image-opts and -f are mutually exclusive");
+		return EXIT_FAILURE;
+	}
 	if (words && !tool_take_image_opts(image_opts, format, &words[0]))
 		return EXIT_FAILURE;
 	if (!tool_set_aio(aio) || !io_parse_modes(cache
