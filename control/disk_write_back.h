@@ -5,8 +5,9 @@
 
 /*
  * Writes back the page cache of @disk, such as /dev/ublkb0, and the file systems on it and its
- * partitions that are mounted where this process sees them. Waits for the disk's server. What
- * cannot be opened or written is left as it is.
+ * partitions that are mounted where this process sees them. Waits for the disk's server. If one of
+ * them is in a folder that this process may not enter, writes back the file systems of all disks.
+ * What cannot be written is left as it is.
  */
 void disk_write_back(const char *disk);
 
