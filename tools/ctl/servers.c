@@ -105,11 +105,11 @@ bool server_has_file(const struct server *server, const struct file_id *id)
 	return file_id_equal(&own, id);
 }
 
-static char *image_path(const struct server *server)
+static const char *image_path(const struct server *server)
 {
 	const char *path = text_of(server, "image-path");
 
-	return ctl_printable(*path ? path : text_of(server, "image"));
+	return *path ? path : text_of(server, "image");
 }
 
 static bool is_temporary(const struct server *server)
@@ -119,7 +119,7 @@ static bool is_temporary(const struct server *server)
 
 char *server_image(const struct server *server)
 {
-	g_autofree char *path = image_path(server);
+	g_autofree char *path = ctl_printable(image_path(server));
 	g_autofree char *keep_as = ctl_printable(text_of(server, "keep-as"));
 
 	if (!is_temporary(server))
@@ -130,7 +130,7 @@ char *server_image(const struct server *server)
 
 void server_print_image(const struct server *server)
 {
-	g_autofree char *path = image_path(server);
+	g_autofree char *path = ctl_printable(image_path(server));
 	g_autofree char *format = ctl_printable(text_of(server, "format"));
 	g_autofree char *keep_as = ctl_printable(text_of(server, "keep-as"));
 
@@ -142,9 +142,7 @@ void server_print_image(const struct server *server)
 
 void server_add_image(const struct server *server, JsonBuilder *builder)
 {
-	g_autofree char *path = image_path(server);
-
-	json_add_string(builder, "image", path);
+	json_add_string(builder, "image", image_path(server));
 	json_add_string(builder, "image-format", text_of(server, "format"));
 	json_add_bool(builder, "temporary", is_temporary(server));
 	if (*text_of(server, "keep-as"))

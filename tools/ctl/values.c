@@ -82,10 +82,14 @@ const char *ctl_reason(int res, const struct transport *transport, const char *w
 
 char *ctl_printable(const char *text)
 {
-	char *valid = g_utf8_make_valid(text, -1);
+	g_autofree char *valid = g_utf8_make_valid(text, -1);
+	GString *printable = g_string_new(NULL);
 
-	for (char *c = valid; *c; c++)
-		if (g_ascii_iscntrl(*c))
-			*c = '?';
-	return valid;
+	/* Also U+009B, which terminals may take for an escape sequence. */
+	for (const char *at = valid; *at; at = g_utf8_next_char(at)) {
+		gunichar c = g_utf8_get_char(at);
+
+		g_string_append_unichar(printable, g_unichar_iscntrl(c) ? '?' : c);
+	}
+	return g_string_free(printable, FALSE);
 }
