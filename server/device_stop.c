@@ -42,7 +42,8 @@ static void report_queues(struct device *device)
 
 int device_co_stop(struct device *device)
 {
-	bool leaves = (device->left || device->asked_to_leave) &&
+	/* It may have been asked to end, too, and then the driver waits for all requests. */
+	bool leaves = device->stays && (device->left || device->asked_to_leave) &&
 		      device->info.recovery == RECOVERY_REISSUE;
 	int res = 0;
 

@@ -32,15 +32,20 @@ void device_co_wait_news(struct device *device)
 	co_yield();
 }
 
-void device_end(struct device *device)
-{
-	device->asked_to_end = true;
-	device_news(device);
-}
-
 static void leave_now(struct device *device)
 {
 	device->asked_to_leave = true;
+	device_news(device);
+}
+
+void device_end(struct device *device)
+{
+	/* To stop would be to wait for what this server has let go of. */
+	if (device->leaves_when_idle && device->info.recovery == RECOVERY_REISSUE) {
+		leave_now(device);
+		return;
+	}
+	device->asked_to_end = true;
 	device_news(device);
 }
 

@@ -219,7 +219,8 @@ static void leave(struct target *target, const struct signalfd_siginfo *info)
 	bool when_idle = info->ssi_code == SI_QUEUE && info->ssi_int == TRANSPORT_LEAVE_WHEN_IDLE;
 
 	if (!target->ops->leave || !target->ops->leave(target, when_idle))
-		report_note("%s: cannot be left: the server was started without --recovery",
+		report_note("%s: ignoring SIGUSR1: only a device with --recovery can be left to "
+			    "another server",
 			    target_name(target));
 }
 
