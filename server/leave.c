@@ -21,6 +21,14 @@ struct leave {
 	struct co_group group;
 };
 
+/* Also if it has gone, and what waits is the driver, or the server that has come after it. */
+static void report_unkilled(const struct leave *leave, int res)
+{
+	report_error("%s: cannot kill its server: %s", leave->transport->path,
+		     leave->pidfd < 0 ? "it is in another PID namespace, or hidden"
+				      : g_strerror(-res));
+}
+
 static void kill_server(const struct leave *leave)
 {
 	int res = -ESRCH;
@@ -29,8 +37,7 @@ static void kill_server(const struct leave *leave)
 		res = syscall(SYS_pidfd_send_signal, leave->pidfd, SIGKILL, NULL, 0) < 0 ? -errno
 											 : 0;
 	if (res < 0)
-		report_error("%s: cannot kill its server: %s", leave->transport->path,
-			     g_strerror(-res));
+		report_unkilled(leave, res);
 	else
 		report_note("%s: killed its server, process %d, which had not left within %u "
 			    "seconds",
@@ -39,9 +46,12 @@ static void kill_server(const struct leave *leave)
 
 static void remind(const struct leave *leave)
 {
-	report_note("%s: its server, process %d, has not left within %d seconds, and "
-		    "requests wait for it; kill it if it hangs",
-		    leave->transport->path, leave->pid, LEAVE_REMIND_SECONDS);
+	g_autofree char *who = leave->pidfd >= 0 ? g_strdup_printf("process %d", leave->pid)
+						 : g_strdup("in another PID namespace or hidden");
+
+	report_note("%s: its server, %s, has not left within %d seconds, and requests wait for it; "
+		    "kill it if it hangs",
+		    leave->transport->path, who, LEAVE_REMIND_SECONDS);
 }
 
 static void deadline_co(void *arg)
