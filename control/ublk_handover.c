@@ -68,12 +68,18 @@ static int quiesce_device(struct transport *transport)
 	return res;
 }
 
+/* Another process may have become the server in between; it has not been asked. */
+static bool is_there(const struct transport_info *info, int pid)
+{
+	return info->state == TRANSPORT_LIVE && (info->server_pid <= 0 || info->server_pid == pid);
+}
+
 /* -ETIMEDOUT: it is still there. */
 static int wait_until_left(struct transport *transport, struct transport_info *info, gint64 end_us)
 {
-	int res = 0;
+	int res = 0, pid = info->server_pid;
 
-	while (res == 0 && info->state == TRANSPORT_LIVE) {
+	while (res == 0 && is_there(info, pid)) {
 		if (g_get_monotonic_time() >= end_us)
 			return -ETIMEDOUT;
 		g_usleep(POLL_US);

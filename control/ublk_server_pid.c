@@ -36,11 +36,16 @@ int ublk_server_pid(struct ublk_device *device, const struct ublk_dev_info *wire
 {
 	struct ublk_params params = { .len = sizeof(params) };
 	int pid = wire->ublksrv_pid;
+	bool found;
 
-	if (pid < 0 || (pid == 0 && wire->state != UBLK_S_LIVE))
+	if (pid < 0)
 		return -1;
-	if (pid == 0 || ublk_command(device, UBLK_GET_PARAMS, &params, sizeof(params), 0,
-				     UBLK_LIMIT_SECONDS) < 0)
-		return 0;
-	return has_it_open(pid, &params) ? pid : 0;
+	found = pid > 0 &&
+		ublk_command(device, UBLK_GET_PARAMS, &params, sizeof(params), 0,
+			     UBLK_LIMIT_SECONDS) == 0 &&
+		has_it_open(pid, &params);
+	if (found)
+		return pid;
+	/* The driver keeps the number of a server that has gone. */
+	return wire->state == UBLK_S_LIVE ? 0 : -1;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "command_ring.h"
@@ -61,6 +62,7 @@ int __real_open64(const char *name, int flags, ...);
 int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd);
 int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
 			    size_t cmd_bytes, unsigned limit_s);
+
 
 int __wrap_open64(const char *name, int flags, ...)
 {
@@ -124,7 +126,7 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		return add_device(payload);
 	case UBLK_START_RECOVERY:
 		recoveries++;
-		return 0;
+		return device.state == UBLK_S_LIVE ? -EBUSY : 0;
 	case UBLK_GET_DEV_INFO2:
 		memcpy(payload, &device, sizeof(device));
 		return is_deleted ? -ENODEV : 0;
@@ -153,12 +155,19 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 static volatile sig_atomic_t signalled;
 static volatile int signal_value;
 
+/* The process that is the next server at once; 0: none is. */
+static volatile pid_t successor;
+
 /* This process is the server, too, and leaves. */
 static void note_signal(int number, siginfo_t *info, void *context)
 {
 	signalled = true;
 	signal_value = info->si_code == SI_QUEUE ? info->si_value.sival_int : -1;
-	device.state = UBLK_S_QUIESCED;
+	if (successor)
+		device.ublksrv_pid = successor;
+	else
+		device.state = UBLK_S_QUIESCED;
+	successor = 0;
 }
 
 static struct transport_info wish(void)
@@ -387,10 +396,52 @@ static void test_servers_of_other_namespaces_are_not_mistaken(void)
 	g_assert_false(signalled);
 	g_assert_cmpint(transport_quiesce(transport), ==, -ESRCH);
 	g_assert_false(signalled);
+	/* The driver keeps the number when the server has gone. */
+	device.state = UBLK_S_QUIESCED;
+	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
+	g_assert_cmpint(info.server_pid, ==, -1);
+	device.state = UBLK_S_LIVE;
 	device.ublksrv_pid = -1;
 	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
 	g_assert_cmpint(info.server_pid, ==, -1);
 	transport_free(transport);
+}
+
+/* A process that has this one's files open. */
+static pid_t start_process(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+/* Another server has taken the device over before this process could see that it was left. */
+static void test_the_next_server_is_not_waited_for(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	int node = open("/dev/full", O_RDWR | O_CLOEXEC);
+	pid_t pid = start_process();
+
+	for (int told = 0; told < 2; told++) {
+		play(UINT64_MAX);
+		play_live_device(node);
+		can_quiesce = told;
+		successor = pid;
+		transport = transport_ublk.open(12, &info, NULL);
+		g_assert_cmpint(transport_quiesce(transport), ==, 0);
+		g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
+		g_assert_cmpint(info.server_pid, ==, pid);
+		transport_free(transport);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	signalled = false;
+	close(node);
 }
 
 /* QUIESCE_DEV succeeds, though the server holds all of its requests and so is not told. */
@@ -486,6 +537,8 @@ int main(int argc, char **argv)
 			test_servers_of_other_namespaces_are_not_mistaken);
 	g_test_add_func("/control-ublk/servers-that-were-not-told-are-signalled",
 			test_servers_that_were_not_told_are_signalled);
+	g_test_add_func("/control-ublk/the-next-server-is-not-waited-for",
+			test_the_next_server_is_not_waited_for);
 	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
 	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
 	return g_test_run();
