@@ -358,7 +358,7 @@ static void write_back(struct transport *transport)
 static int stop(struct transport *transport)
 {
 	write_back(transport);
-	return ublk_simple_command(transport, UBLK_STOP_DEV, 0, COMMAND_NO_LIMIT);
+	return ublk_simple_command(transport, UBLK_STOP_DEV, 0, ublk_end_limit(transport));
 }
 
 static int stop_if_unused(struct transport *transport)
@@ -370,7 +370,7 @@ static int stop_if_unused(struct transport *transport)
  */
 static int remove_device(struct transport *transport)
 {
-	int res = ublk_simple_command(transport, UBLK_DEL_DEV_ASYNC, 0, COMMAND_NO_LIMIT);
+	int res = ublk_simple_command(transport, UBLK_DEL_DEV_ASYNC, 0, ublk_end_limit(transport));
 
 	if (res != -EINVAL || !ublk_device_of(transport)->named)
 		return res;

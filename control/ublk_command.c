@@ -144,6 +144,18 @@ void ublk_device_free(struct ublk_device *device)
 	g_free(device);
 }
 
+unsigned ublk_end_limit(const struct transport *transport)
+{
+	unsigned limit_s = COMMAND_NO_LIMIT;
+
+	g_mutex_lock(&idle_lock);
+	for (const GSList *item = stuck_devices; item; item = item->next)
+		if (((const struct ublk_device *)item->data)->id == ublk_device_of(transport)->id)
+			limit_s = UBLK_LIMIT_SECONDS;
+	g_mutex_unlock(&idle_lock);
+	return limit_s;
+}
+
 void ublk_device_set_id(struct ublk_device *device, uint32_t id)
 {
 	device->id = id;

@@ -47,6 +47,11 @@ static inline struct ublk_device *ublk_device_of(const struct transport *transpo
  */
 struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id, GError **err);
 void ublk_device_free(struct ublk_device *device);
+/*
+ * The limit for commands that end the device, and so wait for requests and for other commands: none
+ * but after a command that was never answered.
+ */
+unsigned ublk_end_limit(const struct transport *transport);
 /* Once the driver has told it; the disk is named after it. */
 void ublk_device_set_id(struct ublk_device *device, uint32_t id);
 

@@ -364,6 +364,26 @@ static void test_kernels_that_never_answer(void)
 	assert_not_added((struct transport_info){ .no_partition_scan = true }, "partition scan");
 }
 
+/* What ends the device may wait for a command that is never answered. */
+static void test_nothing_waits_for_a_start_that_hangs(void)
+{
+	struct transport_info info = wish();
+	struct transport *server, *starter;
+
+	play(0);
+	server = transport_ublk.add(&info, NULL, NULL);
+	g_assert_cmpint(transport_ublk.stop(server), ==, -EOPNOTSUPP);
+	g_assert_cmpuint(last_limit_s, ==, COMMAND_NO_LIMIT);
+	starter = transport_ublk.clone(server, NULL);
+	hangs = true;
+	g_assert_cmpint(transport_ublk.start(starter), ==, -ETIMEDOUT);
+	transport_free(starter);
+	hangs = false;
+	transport_ublk.stop(server);
+	g_assert_cmpuint(last_limit_s, !=, COMMAND_NO_LIMIT);
+	transport_free(server);
+}
+
 /* This process is its server; @node is open. */
 static void play_live_device(int node)
 {
@@ -521,6 +541,9 @@ int main(int argc, char **argv)
 
 	g_test_init(&argc, &argv, NULL);
 	sigaction(TRANSPORT_LEAVE_SIGNAL, &action, NULL);
+	/* First, while no command of the device has been left without an answer. */
+	g_test_add_func("/control-ublk/nothing-waits-for-a-start-that-hangs",
+			test_nothing_waits_for_a_start_that_hangs);
 	g_test_add_func("/control-ublk/numbers-are-the-kernels", test_numbers_are_the_kernels);
 	g_test_add_func("/control-ublk/flags-of-a-new-device", test_flags_of_a_new_device);
 	g_test_add_func("/control-ublk/what-is-missing-is-named", test_what_is_missing_is_named);
