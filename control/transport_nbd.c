@@ -607,6 +607,16 @@ static int stop(struct transport *transport)
 	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;
 }
 
+/* The server itself has stopped it, or tried to, and does not answer any more. */
+static int delete (struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+
+	if (shared->server_fd < 0)
+		return stop(transport);
+	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, false) : 0;
+}
+
 static int resize(struct transport *transport, uint64_t sectors)
 {
 	struct shared *shared = shared_of(transport);
@@ -680,7 +690,7 @@ const struct transport_ops transport_nbd = {
 	.open_queue = open_queue,
 	.start = start,
 	.stop = stop,
-	.delete = stop,
+	.delete = delete,
 	.resize = resize,
 	.quiesce = quiesce,
 	.take_over = take_over,

@@ -332,9 +332,11 @@ static unsigned request_timeout(uint32_t wanted, bool unprivileged)
 
 static int open_server_file(struct transport *transport, GError **err)
 {
-	g_autofree char *name = char_node(ublk_device_of(transport));
+	struct ublk_device *device = ublk_device_of(transport);
+	g_autofree char *name = char_node(device);
 	int fd = open(name, O_RDWR | O_CLOEXEC);
 
+	device->serves = fd >= 0;
 	return fd >= 0 ? fd : error_set(err, -errno, "%s", name);
 }
 
@@ -389,7 +391,7 @@ static int delete (struct transport *transport)
 	int res;
 
 	/* The server itself has stopped it, or tried to, and does not answer any more. */
-	if (get_info(transport, &info) == 0 && info.server_pid != getpid())
+	if (!ublk_device_of(transport)->serves)
 		write_back(transport);
 	res = remove_device(transport);
 	while (res == 0 && get_info(transport, &info) == 0 && g_get_monotonic_time() < end)

@@ -32,7 +32,8 @@ struct ublk_device {
 	struct transport transport;
 	struct command_ring *ring;
 	uint32_t id;
-	bool named; /* commands name the char node */
+	bool named;  /* commands name the char node */
+	bool serves; /* this handle is that of the device's server */
 	uint8_t memory[UBLK_PATH_BYTES + UBLK_PAYLOAD_BYTES];
 };
 

@@ -54,7 +54,7 @@ static uint64_t features;
 static struct ublk_dev_info device;
 static struct ublk_params params;
 static bool is_privileged, hangs, is_open, is_deleted, can_quiesce;
-static unsigned adds, recoveries, last_limit_s;
+static unsigned adds, recoveries, write_backs, last_limit_s;
 static char path[64]; /* that the last command named */
 
 int __wrap_open64(const char *name, int flags, ...);
@@ -63,10 +63,16 @@ int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int f
 int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
 			    size_t cmd_bytes, unsigned limit_s);
 
+void __wrap_disk_write_back(const char *disk);
 
 int __wrap_open64(const char *name, int flags, ...)
 {
-	return __real_open64(strcmp(name, "/dev/ublk-control") == 0 ? "/dev/null" : name, flags);
+	return __real_open64(g_str_has_prefix(name, "/dev/ublk") ? "/dev/null" : name, flags);
+}
+
+void __wrap_disk_write_back(const char *disk)
+{
+	write_backs++;
 }
 
 int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd)
@@ -384,6 +390,27 @@ static void test_nothing_waits_for_a_start_that_hangs(void)
 	transport_free(server);
 }
 
+/* The server has stopped answering when it deletes the device, so its users' data has no way. */
+static void test_server_does_not_wait_for_itself(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	g_autoptr(GError) err = NULL;
+
+	for (int serves = 0; serves < 2; serves++) {
+		play(0);
+		device = (struct ublk_dev_info){ .state = UBLK_S_LIVE, .flags = UBLK_RECOVERY };
+		transport = transport_ublk.open(12, &info, NULL);
+		if (serves)
+			close(transport_ublk.open_server_file(transport, &err));
+		write_backs = 0;
+		g_assert_cmpint(transport_ublk.delete(transport), ==, 0);
+		g_assert_true(is_deleted);
+		g_assert_cmpuint(write_backs, ==, !serves);
+		transport_free(transport);
+	}
+}
+
 /* This process is its server; @node is open. */
 static void play_live_device(int node)
 {
@@ -562,6 +589,8 @@ int main(int argc, char **argv)
 			test_servers_that_were_not_told_are_signalled);
 	g_test_add_func("/control-ublk/the-next-server-is-not-waited-for",
 			test_the_next_server_is_not_waited_for);
+	g_test_add_func("/control-ublk/server-does-not-wait-for-itself",
+			test_server_does_not_wait_for_itself);
 	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
 	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
 	return g_test_run();

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What becomes of a device of nbd.ko's, which is played here with its files in /sys. */
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "nbd_netlink.h"
+#include "nbd_server_file.h"
+#include "transport.h"
+
+/* ---- nbd.ko ---- */
+
+static char *backend; /* of the device that is connected; NULL: none is */
+static int sock;      /* the kernel's end of its queue */
+static unsigned write_backs, ends, serving_ends;
+static pid_t others_pid; /* what a process that is not the server finds */
+
+bool __wrap_nbd_is_connected(uint32_t id);
+char *__wrap_nbd_attribute(uint32_t id, const char *name);
+void __wrap_nbd_write_attribute(uint32_t id, const char *name, unsigned value);
+struct nbd_netlink *__wrap_nbd_netlink_new(GError **err);
+void __wrap_nbd_netlink_free(struct nbd_netlink *nl);
+int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection);
+int __wrap_nbd_watcher_start(uint32_t id);
+int __wrap_nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves);
+void __wrap_nbd_disk_scan(uint32_t id);
+void __wrap_disk_write_back(const char *disk);
+pid_t __wrap_nbd_server_pid(uint32_t id);
+
+bool __wrap_nbd_is_connected(uint32_t id)
+{
+	return backend;
+}
+
+char *__wrap_nbd_attribute(uint32_t id, const char *name)
+{
+	return strcmp(name, "backend") == 0 ? g_strdup(backend) : g_strdup("2048");
+}
+
+void __wrap_nbd_write_attribute(uint32_t id, const char *name, unsigned value)
+{
+}
+
+struct nbd_netlink *__wrap_nbd_netlink_new(GError **err)
+{
+	return (struct nbd_netlink *)&backend;
+}
+
+void __wrap_nbd_netlink_free(struct nbd_netlink *nl)
+{
+}
+
+/* Reads what the server sends at first. */
+int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection)
+{
+	char magic[4];
+
+	g_assert_cmpuint(connection->nr_sockets, ==, 1);
+	backend = g_strdup(connection->backend);
+	sock = dup(connection->sockets[0]);
+	return recv(sock, magic, sizeof(magic), MSG_WAITALL) == sizeof(magic) ? 0 : -EIO;
+}
+
+int __wrap_nbd_watcher_start(uint32_t id)
+{
+	return dup(STDERR_FILENO);
+}
+
+int __wrap_nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves)
+{
+	ends++;
+	serving_ends += serves;
+	return 0;
+}
+
+void __wrap_nbd_disk_scan(uint32_t id)
+{
+}
+
+void __wrap_disk_write_back(const char *disk)
+{
+	write_backs++;
+}
+
+pid_t __wrap_nbd_server_pid(uint32_t id)
+{
+	return others_pid;
+}
+
+/* ---- tests ---- */
+
+/* A handle of the server's; the device is live. */
+static struct transport *play_server(void)
+{
+	struct transport_info info = {
+		.id = TRANSPORT_ANY_ID,
+		.queues = 1,
+		.depth = 64,
+		.max_io_bytes = 128u << 10,
+		.data = DATA_COPY,
+		.recovery = RECOVERY_REISSUE,
+	};
+	const struct device_params params = { .logical_block_size = 512, .dev_sectors = 2048 };
+	struct transport *transport = transport_nbd.add(&info, NULL, NULL);
+
+	write_backs = ends = serving_ends = 0;
+	g_assert_nonnull(transport);
+	g_assert_cmpint(transport_nbd.set_params(transport, &params), ==, 0);
+	close(transport_nbd.open_queue(transport, 0, NULL));
+	g_assert_cmpint(transport_nbd.start(transport), ==, 0);
+	return transport;
+}
+
+static void end_server(struct transport *transport)
+{
+	transport_free(transport);
+	g_clear_pointer(&backend, g_free);
+	close(sock);
+}
+
+static void test_stop_writes_back(void)
+{
+	struct transport *server = play_server();
+
+	g_assert_cmpint(transport_nbd.stop(server), ==, 0);
+	g_assert_cmpuint(write_backs, ==, 1);
+	g_assert_cmpuint(serving_ends, ==, 1);
+	end_server(server);
+}
+
+/* It has stopped answering, so its users' data has no way. */
+static void test_server_does_not_wait_for_itself(void)
+{
+	struct transport *server = play_server();
+
+	g_assert_cmpint(transport_nbd.delete(server), ==, 0);
+	g_assert_cmpuint(write_backs, ==, 0);
+	g_assert_cmpuint(ends, ==, 1);
+	g_assert_cmpuint(serving_ends, ==, 0);
+	end_server(server);
+}
+
+/* Whoever deletes the device, its users' data is kept if somebody serves it. */
+static void test_others_wait_for_the_server(void)
+{
+	struct transport *server = play_server(), *other;
+	struct transport_info info;
+
+	for (int serves = 0; serves < 2; serves++) {
+		write_backs = ends = serving_ends = 0;
+		others_pid = serves ? 77 : -1;
+		other = transport_nbd.open(0, &info, NULL);
+		g_assert_cmpint(info.server_pid, ==, others_pid);
+		g_assert_cmpint(info.state, ==, serves ? TRANSPORT_LIVE : TRANSPORT_QUIESCED);
+		g_assert_cmpint(transport_nbd.delete(other), ==, 0);
+		g_assert_cmpuint(ends, ==, 1);
+		g_assert_cmpuint(write_backs, ==, serves);
+		g_assert_cmpuint(serving_ends, ==, serves);
+		transport_free(other);
+	}
+	end_server(server);
+}
+
+int main(int argc, char **argv)
+{
+	g_autofree char *folder = g_dir_make_tmp("control-transport-nbd-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(folder, "nbd0", NULL);
+	int ret;
+
+	nbd_server_folder = folder;
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/control-nbd/stop-writes-back", test_stop_writes_back);
+	g_test_add_func("/control-nbd/server-does-not-wait-for-itself",
+			test_server_does_not_wait_for_itself);
+	g_test_add_func("/control-nbd/others-wait-for-the-server", test_others_wait_for_the_server);
+	ret = g_test_run();
+	g_unlink(path);
+	g_rmdir(folder);
+	return ret;
+}
