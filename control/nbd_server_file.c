@@ -13,6 +13,9 @@
 
 #include "error.h"
 
+/* How often to look whether the server has gone. */
+#define POLL_US 10000
+
 const char *nbd_server_folder = "/run/ubd";
 
 static char *path_of(uint32_t id)
@@ -40,15 +43,11 @@ static int open_file(uint32_t id, GError **err)
 	return error_refuse(err, -EEXIST, "%s: not a FIFO; remove it", path);
 }
 
-static int lock(int fd, int command)
+static int try_lock(int fd)
 {
-	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	int res;
+	const struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	do {
-		res = fcntl(fd, command, &whole);
-	} while (res < 0 && errno == EINTR);
-	if (res == 0)
+	if (fcntl(fd, F_SETLK, &whole) == 0)
 		return 0;
 	return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
 }
@@ -62,15 +61,33 @@ static void drain(int fd)
 		;
 }
 
+static int ask_to_leave(int fd)
+{
+	return write(fd, "", 1) < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+/* Not F_SETLKW: another process may become the server in between, and must be asked, too. */
+static int wait_for_lock(int fd)
+{
+	int res;
+
+	while ((res = try_lock(fd)) == -EBUSY) {
+		/* Only a new server has read what the last one was sent. */
+		res = nbd_server_must_leave(fd) ? 0 : ask_to_leave(fd);
+		if (res < 0)
+			break;
+		g_usleep(POLL_US);
+	}
+	return res;
+}
+
 static int take(uint32_t id, bool wait, GError **err)
 {
 	int fd = open_file(id, err), res;
 
 	if (fd < 0)
 		return fd;
-	res = lock(fd, F_SETLK);
-	if (res == -EBUSY && wait)
-		res = write(fd, "", 1) < 0 && errno != EAGAIN ? -errno : lock(fd, F_SETLKW);
+	res = wait ? wait_for_lock(fd) : try_lock(fd);
 	if (res == 0) {
 		drain(fd);
 		return fd;
@@ -89,6 +106,30 @@ int nbd_server_file_take(uint32_t id, GError **err)
 int nbd_server_file_take_over(uint32_t id, GError **err)
 {
 	return take(id, true, err);
+}
+
+/* Without the lock: whoever has that is the next server. */
+int nbd_server_file_ask(uint32_t id)
+{
+	pid_t pid = nbd_server_pid(id);
+	int fd, res = 0;
+
+	if (pid == -1)
+		return 0;
+	fd = open_file(id, NULL);
+	if (fd < 0)
+		return fd;
+	while (res == 0) {
+		bool asked = nbd_server_must_leave(fd);
+
+		/* After that look, as the next server must not be asked in place of this one. */
+		if (nbd_server_pid(id) != pid)
+			break;
+		res = asked ? 0 : ask_to_leave(fd);
+		g_usleep(POLL_US);
+	}
+	close(fd);
+	return res;
 }
 
 pid_t nbd_server_pid(uint32_t id)

@@ -25,8 +25,17 @@ int nbd_server_file_take(uint32_t id, GError **err);
 /* The process that has the lock; 0: in another PID namespace; -1: none, or this one. */
 pid_t nbd_server_pid(uint32_t id);
 
-/* Asks the server to leave, if there is one, waits until it has, and then takes the lock, too. */
+/*
+ * Asks the server to leave, if there is one, waits until it has, and then takes the lock, too. If
+ * another process is faster, it is asked to leave in its turn.
+ */
 int nbd_server_file_take_over(uint32_t id, GError **err);
+
+/*
+ * Asks the server to leave, if there is one, and waits until it has; the next one may have come by
+ * then. Not for a process that is a server itself. 0 or -errno.
+ */
+int nbd_server_file_ask(uint32_t id);
 
 /* Whether the server that has this descriptor is asked to leave. */
 bool nbd_server_must_leave(int fd);

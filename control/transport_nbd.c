@@ -649,16 +649,11 @@ static int take_over(struct transport *transport)
 
 static int quiesce(struct transport *transport)
 {
-	struct shared *shared = shared_of(transport);
-	int fd;
+	const struct shared *shared = shared_of(transport);
 
 	if (!shared->description.info.recovery)
 		return -EINVAL;
-	fd = nbd_server_file_take_over(shared->id, NULL);
-	if (fd < 0)
-		return fd;
-	close(fd);
-	return 0;
+	return nbd_server_file_ask(shared->id);
 }
 
 /* The queues are connected when they are opened. */

@@ -123,28 +123,64 @@ static void test_text_of_others_is_refused(void)
 
 #define ID 5
 
-/* A process that serves until it is asked to leave, or killed. */
-static pid_t start_server(void)
+typedef int take_fn(uint32_t id, GError **err);
+
+/* Serves until it is asked to leave, and says to @told that it has begun. */
+static void serve(take_fn *take, int told)
+{
+	pid_t pid = getpid();
+	int fd = take(ID, NULL);
+
+	if (fd < 0 || write(told, &pid, sizeof(pid)) < 0)
+		_exit(1);
+	while (!nbd_server_must_leave(fd))
+		g_usleep(1000);
+}
+
+/* A process that serves; then, with @heir, another one wants to before it ends. */
+static pid_t start_process(take_fn *take, bool heir, int *ret_told)
 {
 	int fds[2];
-	char byte;
 	pid_t pid;
 
 	g_assert_cmpint(pipe(fds), ==, 0);
 	pid = fork();
 	if (pid == 0) {
-		int fd = nbd_server_file_take(ID, NULL);
-
-		if (fd < 0 || write(fds[1], "", 1) < 0)
-			_exit(1);
-		while (!nbd_server_must_leave(fd))
-			g_usleep(1000);
+		serve(take, fds[1]);
+		if (heir && fork() == 0)
+			serve(nbd_server_file_take_over, fds[1]);
 		_exit(0);
 	}
 	close(fds[1]);
-	g_assert_cmpint(read(fds[0], &byte, 1), ==, 1);
-	close(fds[0]);
+	*ret_told = fds[0];
 	return pid;
+}
+
+/* Which process has begun to serve. */
+static pid_t wait_until_serving(int told)
+{
+	pid_t pid;
+
+	g_assert_cmpint(read(told, &pid, sizeof(pid)), ==, sizeof(pid));
+	return pid;
+}
+
+static pid_t start_server(void)
+{
+	int told;
+	pid_t pid = start_process(nbd_server_file_take, false, &told);
+
+	g_assert_cmpint(wait_until_serving(told), ==, pid);
+	close(told);
+	return pid;
+}
+
+static void assert_left(pid_t pid)
+{
+	int status;
+
+	g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+	g_assert_cmpint(status, ==, 0);
 }
 
 static void test_one_process_is_the_server(void)
@@ -166,14 +202,60 @@ static void test_one_process_is_the_server(void)
 static void test_server_leaves(void)
 {
 	pid_t pid = start_server();
-	int fd = nbd_server_file_take_over(ID, NULL), status;
+	int fd = nbd_server_file_take_over(ID, NULL);
 
 	g_assert_cmpint(fd, >=, 0);
 	/* The one before was asked, not this one. */
 	g_assert_false(nbd_server_must_leave(fd));
-	waitpid(pid, &status, 0);
-	g_assert_cmpint(status, ==, 0);
+	assert_left(pid);
 	close(fd);
+}
+
+/* Each of them gets the device, in some order, and none waits for a server that nobody has asked.
+ */
+static void test_several_want_the_device(void)
+{
+	pid_t first = start_server(), others[3];
+	int told[G_N_ELEMENTS(others)], fd;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
+		others[i] = start_process(nbd_server_file_take_over, false, &told[i]);
+	assert_left(first);
+	for (unsigned i = 0; i < G_N_ELEMENTS(others); i++) {
+		wait_until_serving(told[i]);
+		close(told[i]);
+	}
+	fd = nbd_server_file_take_over(ID, NULL);
+	g_assert_cmpint(fd, >=, 0);
+	for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
+		assert_left(others[i]);
+	close(fd);
+}
+
+static void test_server_is_asked_to_leave(void)
+{
+	pid_t pid = start_server();
+
+	g_assert_cmpint(nbd_server_file_ask(ID), ==, 0);
+	assert_left(pid);
+	g_assert_cmpint(nbd_server_file_ask(ID), ==, 0);
+}
+
+static void test_its_heir_is_not_asked(void)
+{
+	int told;
+	pid_t pid = start_process(nbd_server_file_take, true, &told), heir;
+
+	g_assert_cmpint(wait_until_serving(told), ==, pid);
+	g_assert_cmpint(nbd_server_file_ask(ID), ==, 0);
+	assert_left(pid);
+	heir = wait_until_serving(told);
+	g_usleep(G_USEC_PER_SEC / 10);
+	g_assert_cmpint(nbd_server_pid(ID), ==, heir);
+	kill(heir, SIGKILL);
+	while (nbd_server_pid(ID) != -1)
+		g_usleep(1000);
+	close(told);
 }
 
 static void test_other_files_are_not_used(void)
@@ -203,6 +285,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/text-of-others-is-refused", test_text_of_others_is_refused);
 	g_test_add_func("/control/nbd/one-process-is-the-server", test_one_process_is_the_server);
 	g_test_add_func("/control/nbd/server-leaves", test_server_leaves);
+	g_test_add_func("/control/nbd/several-want-the-device", test_several_want_the_device);
+	g_test_add_func("/control/nbd/server-is-asked-to-leave", test_server_is_asked_to_leave);
+	g_test_add_func("/control/nbd/its-heir-is-not-asked", test_its_heir_is_not_asked);
 	g_test_add_func("/control/nbd/other-files-are-not-used", test_other_files_are_not_used);
 	ret = g_test_run();
 	g_unlink(path);
