@@ -132,6 +132,11 @@ int nbd_server_file_ask(uint32_t id)
 	return res;
 }
 
+bool nbd_servers_are_hidden(void)
+{
+	return access(nbd_server_folder, X_OK) < 0 && errno == EACCES;
+}
+
 pid_t nbd_server_pid(uint32_t id)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };

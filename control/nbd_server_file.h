@@ -22,6 +22,9 @@ extern const char *nbd_server_folder;
  */
 int nbd_server_file_take(uint32_t id, GError **err);
 
+/* Whether this process may not know which devices have a server. */
+bool nbd_servers_are_hidden(void);
+
 /* The process that has the lock; 0: in another PID namespace; -1: none, or this one. */
 pid_t nbd_server_pid(uint32_t id);
 

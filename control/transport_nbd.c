@@ -543,6 +543,10 @@ static struct transport *open_device(uint32_t id, struct transport_info *ret_inf
 		error_refuse(err, -ENODEV, "/dev/" DISK_NAME "%u is not a device of ubd-serve", id);
 		return NULL;
 	}
+	if (nbd_servers_are_hidden()) {
+		error_refuse(err, -EACCES, "/dev/" DISK_NAME "%u: it belongs to another user", id);
+		return NULL;
+	}
 	shared = shared_new(id, err);
 	if (!shared)
 		return NULL;
