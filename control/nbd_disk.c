@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "nbd_server_file.h"
 #include "nbd_sysfs.h"
 
 /* Of users that go on sending requests, some are always in flight. */
@@ -49,6 +50,8 @@ int nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves)
 	if (serves)
 		drain(id);
 	res = nbd_netlink_disconnect(nl, id);
+	if (res == 0)
+		nbd_server_file_end(id);
 	nbd_disk_scan(id);
 	return res;
 }

@@ -13,8 +13,12 @@
 
 #include "error.h"
 
+/* Only the bit that means nothing for a FIFO tells them apart. */
+#define MODE_LIVING 0600
+#define MODE_ENDED  (0600 | S_ISVTX)
+
 /* How often to look whether the server has gone. */
-#define POLL_US 10000
+#define POLL_US	    10000
 
 const char *nbd_server_folder = "/run/ubd";
 
@@ -32,7 +36,7 @@ static int open_file(uint32_t id, GError **err)
 	/* As run_folder_find() makes it: the sockets in it are for one user. */
 	if (mkdir(nbd_server_folder, 0700) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "%s", nbd_server_folder);
-	if (mkfifo(path, 0600) < 0 && errno != EEXIST)
+	if (mkfifo(path, MODE_LIVING) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "%s", path);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
@@ -100,12 +104,32 @@ static int take(uint32_t id, bool wait, GError **err)
 
 int nbd_server_file_take(uint32_t id, GError **err)
 {
-	return take(id, false, err);
+	int fd = take(id, false, err);
+
+	/* The device may be a new one. */
+	if (fd >= 0)
+		fchmod(fd, MODE_LIVING);
+	return fd;
 }
 
 int nbd_server_file_take_over(uint32_t id, GError **err)
 {
 	return take(id, true, err);
+}
+
+void nbd_server_file_end(uint32_t id)
+{
+	g_autofree char *path = path_of(id);
+
+	chmod(path, MODE_ENDED);
+}
+
+bool nbd_server_file_has_ended(uint32_t id)
+{
+	g_autofree char *path = path_of(id);
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_mode & S_ISVTX;
 }
 
 /* Without the lock: whoever has that is the next server. */

@@ -2,7 +2,8 @@
 /*
  * Which process serves an nbd device: nbd.ko does not know, as it only has sockets. The server
  * holds the lock of a FIFO in /run/ubd, which ends with it, however that happens. A byte in the
- * FIFO asks it to leave.
+ * FIFO asks it to leave. And its mode tells whether the device has ended: to nbd.ko, one that
+ * somebody has open looks as if it was still connected.
  */
 #ifndef UBD_NBD_SERVER_FILE_H
 #define UBD_NBD_SERVER_FILE_H
@@ -21,6 +22,10 @@ extern const char *nbd_server_folder;
  * server.
  */
 int nbd_server_file_take(uint32_t id, GError **err);
+
+/* Notes that the device has ended, until nbd_server_file_take(); and whether it has. */
+void nbd_server_file_end(uint32_t id);
+bool nbd_server_file_has_ended(uint32_t id);
 
 /* Whether this process may not know which devices have a server. */
 bool nbd_servers_are_hidden(void);

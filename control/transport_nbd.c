@@ -566,7 +566,10 @@ static enum transport_state state_of(const struct shared *shared, int server_pid
 								: TRANSPORT_LIVE;
 	if (server_pid >= 0)
 		return TRANSPORT_LIVE;
-	return shared->description.info.recovery ? TRANSPORT_QUIESCED : TRANSPORT_STOPPED;
+	/* Somebody may have it open. */
+	if (!shared->description.info.recovery || nbd_server_file_has_ended(shared->id))
+		return TRANSPORT_STOPPED;
+	return TRANSPORT_QUIESCED;
 }
 
 static int get_info(struct transport *transport, struct transport_info *ret_info)
@@ -648,7 +651,9 @@ static int take_over(struct transport *transport)
 	if (fd < 0)
 		return fd;
 	shared->server_fd = fd;
-	return nbd_is_connected(shared->id) ? prepare(shared) : -ENODEV;
+	if (!nbd_is_connected(shared->id) || nbd_server_file_has_ended(shared->id))
+		return -ENODEV;
+	return prepare(shared);
 }
 
 static int quiesce(struct transport *transport)

@@ -258,6 +258,25 @@ static void test_its_heir_is_not_asked(void)
 	close(told);
 }
 
+/* To the kernel, it may look as if it waited for another server. */
+static void test_devices_that_have_ended(void)
+{
+	int fd = nbd_server_file_take(ID, NULL);
+
+	g_assert_false(nbd_server_file_has_ended(ID));
+	nbd_server_file_end(ID);
+	g_assert_true(nbd_server_file_has_ended(ID));
+	close(fd);
+	g_assert_true(nbd_server_file_has_ended(ID));
+	/* Who takes over what has ended does not make it live. */
+	close(nbd_server_file_take_over(ID, NULL));
+	g_assert_true(nbd_server_file_has_ended(ID));
+	close(nbd_server_file_take(ID, NULL));
+	g_assert_false(nbd_server_file_has_ended(ID));
+	nbd_server_file_end(ID + 1);
+	g_assert_false(nbd_server_file_has_ended(ID + 1));
+}
+
 static void test_other_files_are_not_used(void)
 {
 	g_autofree char *path = g_strdup_printf("%s/nbd%d", nbd_server_folder, ID + 1);
@@ -288,6 +307,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/several-want-the-device", test_several_want_the_device);
 	g_test_add_func("/control/nbd/server-is-asked-to-leave", test_server_is_asked_to_leave);
 	g_test_add_func("/control/nbd/its-heir-is-not-asked", test_its_heir_is_not_asked);
+	g_test_add_func("/control/nbd/devices-that-have-ended", test_devices_that_have_ended);
 	g_test_add_func("/control/nbd/other-files-are-not-used", test_other_files_are_not_used);
 	ret = g_test_run();
 	g_unlink(path);

@@ -164,6 +164,23 @@ static void test_others_wait_for_the_server(void)
 	end_server(server);
 }
 
+/* The kernel shows a device that somebody has open as if it was still connected. */
+static void test_what_has_ended_does_not_wait(void)
+{
+	struct transport *server = play_server(), *other;
+	struct transport_info info;
+
+	others_pid = -1;
+	other = transport_nbd.open(0, &info, NULL);
+	g_assert_cmpint(info.state, ==, TRANSPORT_QUIESCED);
+	nbd_server_file_end(0);
+	g_assert_cmpint(transport_nbd.get_info(other, &info), ==, 0);
+	g_assert_cmpint(info.state, ==, TRANSPORT_STOPPED);
+	g_assert_cmpint(transport_take_over(other), ==, -ENODEV);
+	transport_free(other);
+	end_server(server);
+}
+
 int main(int argc, char **argv)
 {
 	g_autofree char *folder = g_dir_make_tmp("control-transport-nbd-XXXXXX", NULL);
@@ -176,6 +193,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-nbd/server-does-not-wait-for-itself",
 			test_server_does_not_wait_for_itself);
 	g_test_add_func("/control-nbd/others-wait-for-the-server", test_others_wait_for_the_server);
+	g_test_add_func("/control-nbd/what-has-ended-does-not-wait",
+			test_what_has_ended_does_not_wait);
 	ret = g_test_run();
 	g_unlink(path);
 	g_rmdir(folder);
