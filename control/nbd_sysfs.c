@@ -2,10 +2,17 @@
 /* The files of nbd devices in /sys/block; see nbd_sysfs.h. */
 #include "nbd_sysfs.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* The inode of its file in every /proc. */
+#define INITIAL_PID_NAMESPACE 0xeffffffcU
 
 static char *path_of(uint32_t id, const char *name)
 {
@@ -25,6 +32,21 @@ char *nbd_attribute(uint32_t id, const char *name)
 	char *text = NULL;
 
 	return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
+}
+
+static bool sees_all_processes(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == INITIAL_PID_NAMESPACE;
+}
+
+bool nbd_may_have_process(uint32_t id)
+{
+	g_autofree char *text = nbd_attribute(id, "pid");
+	int pid = text ? atoi(text) : 0;
+
+	return !sees_all_processes() || (pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH));
 }
 
 void nbd_write_attribute(uint32_t id, const char *name, unsigned value)

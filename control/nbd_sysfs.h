@@ -9,6 +9,12 @@
 /* To a server, whoever that is, and however dead. */
 bool nbd_is_connected(uint32_t id);
 
+/*
+ * Whether the process that has connected the device may still be there. The lock of a server with
+ * another /run, as in a container, is not seen here.
+ */
+bool nbd_may_have_process(uint32_t id);
+
 /* The contents of a file without the newline; NULL: there is none. The caller frees it. */
 char *nbd_attribute(uint32_t id, const char *name);
 

@@ -9,7 +9,6 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "nbd_description.h"
@@ -17,32 +16,10 @@
 #include "nbd_server_file.h"
 #include "nbd_sysfs.h"
 
-#define PROGRAM		      "/proc/self/exe"
+#define PROGRAM	    "/proc/self/exe"
 /* The end of a process closes its files one after another. */
-#define END_US		      (5 * G_USEC_PER_SEC)
-#define END_STEP_US	      20000
-
-/* The inode of its file in every /proc. */
-#define INITIAL_PID_NAMESPACE 0xeffffffcU
-
-static bool sees_all_processes(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == INITIAL_PID_NAMESPACE;
-}
-
-/*
- * Whether the process that has connected the device may still be there. Its lock is not seen here
- * if it has another /run, as in a container.
- */
-static bool may_have_process(uint32_t id)
-{
-	g_autofree char *text = nbd_attribute(id, "pid");
-	int pid = text ? atoi(text) : 0;
-
-	return !sees_all_processes() || (pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH));
-}
+#define END_US	    (5 * G_USEC_PER_SEC)
+#define END_STEP_US 20000
 
 void nbd_disconnect_orphan(struct nbd_netlink *nl, uint32_t id, bool recoverable)
 {
@@ -52,7 +29,7 @@ void nbd_disconnect_orphan(struct nbd_netlink *nl, uint32_t id, bool recoverable
 	if (!nbd_description_read(id, &description) || (description.info.recovery && !recoverable))
 		return;
 	/* Otherwise the caller knows that it has gone. */
-	if (!recoverable && may_have_process(id))
+	if (!recoverable && nbd_may_have_process(id))
 		return;
 	fd = nbd_server_file_take(id, NULL);
 	if (fd < 0)

@@ -608,7 +608,9 @@ static int stop(struct transport *transport)
 	bool serves;
 
 	get_info(transport, &info);
-	serves = info.state == TRANSPORT_LIVE;
+	/* Of a dead server, nothing waits without recovery. */
+	serves = info.state == TRANSPORT_LIVE ||
+		 (!info.recovery && nbd_may_have_process(shared->id));
 	if (serves)
 		disk_write_back(transport->path);
 	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;

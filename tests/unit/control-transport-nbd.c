@@ -16,9 +16,11 @@
 static char *backend; /* of the device that is connected; NULL: none is */
 static int sock;      /* the kernel's end of its queue */
 static unsigned write_backs, ends, serving_ends;
+static bool has_process; /* the kernel's idea of the server */
 static pid_t others_pid; /* what a process that is not the server finds */
 
 bool __wrap_nbd_is_connected(uint32_t id);
+bool __wrap_nbd_may_have_process(uint32_t id);
 char *__wrap_nbd_attribute(uint32_t id, const char *name);
 void __wrap_nbd_write_attribute(uint32_t id, const char *name, unsigned value);
 struct nbd_netlink *__wrap_nbd_netlink_new(GError **err);
@@ -33,6 +35,11 @@ pid_t __wrap_nbd_server_pid(uint32_t id);
 bool __wrap_nbd_is_connected(uint32_t id)
 {
 	return backend;
+}
+
+bool __wrap_nbd_may_have_process(uint32_t id)
+{
+	return has_process;
 }
 
 char *__wrap_nbd_attribute(uint32_t id, const char *name)
@@ -93,7 +100,7 @@ pid_t __wrap_nbd_server_pid(uint32_t id)
 /* ---- tests ---- */
 
 /* A handle of the server's; the device is live. */
-static struct transport *play_server(void)
+static struct transport *play_server(enum recovery recovery)
 {
 	struct transport_info info = {
 		.id = TRANSPORT_ANY_ID,
@@ -101,7 +108,7 @@ static struct transport *play_server(void)
 		.depth = 64,
 		.max_io_bytes = 128u << 10,
 		.data = DATA_COPY,
-		.recovery = RECOVERY_REISSUE,
+		.recovery = recovery,
 	};
 	const struct device_params params = { .logical_block_size = 512, .dev_sectors = 2048 };
 	struct transport *transport = transport_nbd.add(&info, NULL, NULL);
@@ -123,7 +130,7 @@ static void end_server(struct transport *transport)
 
 static void test_stop_writes_back(void)
 {
-	struct transport *server = play_server();
+	struct transport *server = play_server(RECOVERY_REISSUE);
 
 	g_assert_cmpint(transport_nbd.stop(server), ==, 0);
 	g_assert_cmpuint(write_backs, ==, 1);
@@ -134,7 +141,7 @@ static void test_stop_writes_back(void)
 /* It has stopped answering, so its users' data has no way. */
 static void test_server_does_not_wait_for_itself(void)
 {
-	struct transport *server = play_server();
+	struct transport *server = play_server(RECOVERY_REISSUE);
 
 	g_assert_cmpint(transport_nbd.delete(server), ==, 0);
 	g_assert_cmpuint(write_backs, ==, 0);
@@ -146,7 +153,7 @@ static void test_server_does_not_wait_for_itself(void)
 /* Whoever deletes the device, its users' data is kept if somebody serves it. */
 static void test_others_wait_for_the_server(void)
 {
-	struct transport *server = play_server(), *other;
+	struct transport *server = play_server(RECOVERY_REISSUE), *other;
 	struct transport_info info;
 
 	for (int serves = 0; serves < 2; serves++) {
@@ -164,10 +171,33 @@ static void test_others_wait_for_the_server(void)
 	end_server(server);
 }
 
+/* With recovery, their users' data might wait for ever. */
+static void test_servers_in_containers_are_not_seen(void)
+{
+	static const enum recovery modes[] = { RECOVERY_NONE, RECOVERY_REISSUE };
+
+	others_pid = -1;
+	for (unsigned i = 0; i < G_N_ELEMENTS(modes); i++) {
+		struct transport *server = play_server(modes[i]), *other;
+		struct transport_info info;
+
+		for (int lives = 0; lives < 2; lives++) {
+			write_backs = 0;
+			has_process = lives;
+			other = transport_nbd.open(0, &info, NULL);
+			g_assert_cmpint(transport_nbd.stop(other), ==, 0);
+			g_assert_cmpuint(write_backs, ==, lives && modes[i] == RECOVERY_NONE);
+			transport_free(other);
+		}
+		has_process = false;
+		end_server(server);
+	}
+}
+
 /* The kernel shows a device that somebody has open as if it was still connected. */
 static void test_what_has_ended_does_not_wait(void)
 {
-	struct transport *server = play_server(), *other;
+	struct transport *server = play_server(RECOVERY_REISSUE), *other;
 	struct transport_info info;
 
 	others_pid = -1;
@@ -193,6 +223,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-nbd/server-does-not-wait-for-itself",
 			test_server_does_not_wait_for_itself);
 	g_test_add_func("/control-nbd/others-wait-for-the-server", test_others_wait_for_the_server);
+	g_test_add_func("/control-nbd/servers-in-containers-are-not-seen",
+			test_servers_in_containers_are_not_seen);
 	g_test_add_func("/control-nbd/what-has-ended-does-not-wait",
 			test_what_has_ended_does_not_wait);
 	ret = g_test_run();
