@@ -74,43 +74,61 @@ static const struct server *server_of(const struct listed *device, const GPtrArr
 	return device->known ? servers_by_name(servers, device->path, info->server_pid) : NULL;
 }
 
-static void print_row(const struct listed *device, const GPtrArray *servers)
+static void print_row(const struct listed *device, const GPtrArray *servers, int width)
 {
 	const struct transport_info *info = &device->description.info;
 	const struct server *server = server_of(device, servers);
 	g_autofree char *size = NULL, *pid = NULL, *image = NULL;
 
 	if (!device->known) {
-		printf("%-14s %-11s %10s %7s %6s %8u %8s  %-20s  %s\n", device->path, "-", "-", "-",
-		       "-", device->seen.owner_uid, "-", "-", "-");
+		printf("%-*s %-11s %10s %7s %6s %8u %8s  %-20s  %s\n", width, device->path, "-",
+		       "-", "-", "-", device->seen.owner_uid, "-", "-", "-");
 		return;
 	}
 	size = size_to_text(describe_size(&device->description));
 	pid = pid_text(info->server_pid);
 	image = server ? server_image(server) : NULL;
-	printf("%-14s %-11s %10s %7u %6u %8u %8s  %-20s  %s\n", device->path,
+	printf("%-*s %-11s %10s %7u %6u %8u %8s  %-20s  %s\n", width, device->path,
 	       describe_state(&device->description), size, info->queues, info->depth,
 	       info->owner_uid, pid, describe_serial(&device->description) ?: "-", image ?: "-");
 }
 
-static void print_export(const struct server *server)
+static void print_export(const struct server *server, int width)
 {
 	g_autofree char *name = ctl_printable(server_name(server)), *image = server_image(server);
 	g_autofree char *size = size_to_text(server_size(server));
 
-	printf("%-14s %-11s %10s %7s %6s %8u %8d  %-20s  %s\n", name, "export", size, "-", "-",
-	       geteuid(), server_pid(server), "-", image);
+	printf("%-*s %-11s %10s %7s %6s %8u %8d  %-20s  %s\n", width, name, "export", size, "-",
+	       "-", geteuid(), server_pid(server), "-", image);
+}
+
+/* Of the first column: the names of exports are long. */
+static int name_width(const GArray *list, const GPtrArray *servers)
+{
+	size_t width = 14;
+
+	for (unsigned i = 0; i < list->len; i++)
+		width = MAX(width, strlen(g_array_index(list, struct listed, i).path));
+	for (unsigned i = 0; i < servers->len; i++) {
+		g_autofree char *name = ctl_printable(server_name(servers->pdata[i]));
+
+		if (server_is_export(servers->pdata[i]))
+			width = MAX(width, strlen(name));
+	}
+	return width;
 }
 
 static void print_table(const GArray *list, const GPtrArray *servers)
 {
-	printf("%-14s %-11s %10s %7s %6s %8s %8s  %-20s  %s\n", "DEVICE", "STATE", "SIZE", "QUEUES",
-	       "DEPTH", "OWNER", "SERVER", "SERIAL", "IMAGE");
+	int width = name_width(list, servers);
+
+	printf("%-*s %-11s %10s %7s %6s %8s %8s  %-20s  %s\n", width, "DEVICE", "STATE", "SIZE",
+	       "QUEUES", "DEPTH", "OWNER", "SERVER", "SERIAL", "IMAGE");
 	for (unsigned i = 0; i < list->len; i++)
-		print_row(&g_array_index(list, struct listed, i), servers);
+		print_row(&g_array_index(list, struct listed, i), servers, width);
 	for (unsigned i = 0; i < servers->len; i++)
 		if (server_is_export(servers->pdata[i]))
-			print_export(servers->pdata[i]);
+			print_export(servers->pdata[i], width);
 }
 
 static void add_unknown(const struct listed *device, JsonBuilder *builder)
