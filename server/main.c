@@ -596,7 +596,7 @@ int main(int argc, char **argv)
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	kept_fd = supervisor_take_fd();
-	options = options_parse(&argc, &argv);
+	options = options_parse(argv);
 	if (!options)
 		return EXIT_FAILURE;
 	if (options->version) {

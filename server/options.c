@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "command_line.h"
 #include "driver.h"
 #include "enum_names.h"
 #include "identity.h"
@@ -492,21 +493,31 @@ static bool take_image_opts(void)
 	return true;
 }
 
-const struct options *options_parse(int *argc, char ***argv)
+static bool parse_words(char *const *argv)
 {
-	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_autoptr(GArray) entries = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
 	g_autoptr(GError) err = NULL;
+	const GOptionEntry *remaining = &option_entries[G_N_ELEMENTS(option_entries) - 2];
+	bool ok;
 
-	g_option_context_set_summary(
-		context,
+	g_array_append_vals(entries, option_entries, remaining - option_entries);
+	for (const GOptionEntry *entry = export_option_entries; entry->long_name; entry++)
+		g_array_append_val(entries, *entry);
+	g_array_append_val(entries, *remaining);
+	ok = command_line_parse(
+		&g_array_index(entries, GOptionEntry, 0),
 		"Serve a disk image as a block device, or over NBD, until SIGINT, SIGTERM or SIGHUP.\n"
-		"Prints the name of the device, or the URI, when it is live.");
-	g_option_context_add_main_entries(context, option_entries, NULL);
-	g_option_context_add_main_entries(context, export_option_entries, NULL);
-	if (!g_option_context_parse(context, argc, argv, &err)) {
+		"Prints the name of the device, or the URI, when it is live.",
+		argv, &err);
+	if (!ok)
 		report_error("%s", err->message);
+	return ok;
+}
+
+const struct options *options_parse(char *const *argv)
+{
+	if (!parse_words(argv))
 		return NULL;
-	}
 	report_init(options.verbose);
 	if (options.version)
 		return &options;

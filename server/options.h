@@ -58,7 +58,7 @@ struct options {
  * server decides later, such as the settings of a device that it takes over, has its place
  * elsewhere (takeover.h). Once, on the main thread.
  */
-const struct options *options_parse(int *argc, char ***argv);
+const struct options *options_parse(char *const *argv);
 
 /* False after reporting an option of which the driver that was chosen has no notion. */
 bool options_suit(const struct transport_ops *driver);

@@ -3,6 +3,7 @@
 #include <glib.h>
 
 #include "cache_mode.h"
+#include "command_line.h"
 #include "image.h"
 #include "options.h"
 
@@ -11,6 +12,7 @@
 struct parsed {
 	gboolean quiet;
 	gboolean force;
+	gboolean full;
 	char *format;
 	char **options;
 	char **words;
@@ -25,13 +27,14 @@ static void parse(struct parsed *p, const char *line)
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &p->quiet, "", NULL },
 		{ "force", 'u', 0, G_OPTION_ARG_NONE, &p->force, "", NULL },
 		{ "format", 'f', 0, G_OPTION_ARG_FILENAME, &p->format, "", "FMT" },
+		{ "for", 0, 0, G_OPTION_ARG_NONE, &p->full, "", NULL },
 		{ "options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &p->options, "", "LIST" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &p->words, NULL, NULL },
 		{},
 	};
 
 	*p = (struct parsed){ 0 };
-	p->ok = options_parse(entries, NULL, argv, &p->err);
+	p->ok = command_line_parse(entries, NULL, argv, &p->err);
 }
 
 static void clear(struct parsed *p)
@@ -99,6 +102,17 @@ static void test_value_like_option(void)
 	parse(&p, "tool --format -fraw file");
 	assert_words(&p, "file");
 	g_assert_cmpstr(p.format, ==, "-fraw");
+	clear(&p);
+}
+
+/* Also of names that begin with it. */
+static void test_full_name(void)
+{
+	struct parsed p;
+
+	parse(&p, "tool --for file");
+	assert_words(&p, "file");
+	g_assert_true(p.full && !p.force && !p.format);
 	clear(&p);
 }
 
@@ -244,6 +258,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/options/shortened-names", test_shortened_names);
+	g_test_add_func("/options/full-name", test_full_name);
 	g_test_add_func("/options/value-is-next-word", test_value_is_next_word);
 	g_test_add_func("/options/value-behind-letter", test_value_behind_letter);
 	g_test_add_func("/options/letters-together", test_letters_together);

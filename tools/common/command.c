@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "options.h"
+#include "command_line.h"
 #include "tool.h"
 
 void command_print_all(const struct command *commands, size_t nr)
@@ -24,7 +24,7 @@ bool command_parse(const struct command *command, const GOptionEntry *entries, c
 
 	/* For "Usage: ubd-img create ..." */
 	g_set_prgname(name);
-	ok = options_parse(entries, command->summary, argv, &err);
+	ok = command_line_parse(entries, command->summary, argv, &err);
 	if (!ok)
 		command_usage_error(command, "%s", err->message);
 	return ok;
@@ -79,7 +79,7 @@ static bool parse_leading(const GOptionEntry *options, char **argv, char ***ret_
 	for (; options && options->long_name; options++)
 		g_array_append_val(all, *options);
 	g_array_append_vals(all, entries, G_N_ELEMENTS(entries));
-	if (options_parse_leading(&g_array_index(all, GOptionEntry, 0), argv, &err))
+	if (command_line_parse_leading(&g_array_index(all, GOptionEntry, 0), argv, &err))
 		return true;
 	usage_error(err->message);
 	return false;

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "aio.h"
+#include "command_line.h"
 #include "io.h"
-#include "options.h"
 #include "std_fds.h"
 #include "tool.h"
 
@@ -144,8 +144,8 @@ int main(int argc, char **argv)
 
 	std_fds_open();
 	tool_init("ubd-io", argv[0]);
-	if (!options_parse(entries, "Read and write parts of an image; see ubd-io -c help.", argv,
-			   &err))
+	if (!command_line_parse(entries, "Read and write parts of an image; see ubd-io -c help.",
+				argv, &err))
 		return usage_error(err->message);
 	if (version) {
 		tool_print_version();
