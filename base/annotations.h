@@ -17,9 +17,9 @@
 /*
  * A field that may be touched only with the lock held. In C, a compiler that reads the attribute
  * where it stands does not know the struct's other members yet. Clang 19 and later can put that off
- * until the struct is complete (-fexperimental-late-parse-attributes), and tests/field-locks, which
- * sets UBD_FIELD_LOCKS, has it do so. It then checks that the member of that name is held, not that
- * it belongs to the same object. All other annotations are checked by every build with Clang.
+ * until the struct is complete (-fexperimental-late-parse-attributes); meson.build then sets
+ * UBD_FIELD_LOCKS. It checks that the member of that name is held, not that it belongs to the same
+ * object. All other annotations are checked by every build with Clang.
  */
 #ifdef UBD_FIELD_LOCKS
 #define GUARDED_BY(lock) UBD_TSA(guarded_by(&lock))

@@ -267,7 +267,7 @@ static void be_hostile(void *arg)
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(pthread_create(&threads[i], NULL, send_nonsense, &server), 0);
 	CHECK_EQ(pthread_create(&threads[3], NULL, start_in_a_thread, &server.control), 0);
-	for (int i = 0;; i++) {
+	for (;;) {
 		reach_for_the_other(node);
 		check_exit(spawn(send_from_child, &server.cdev), 0);
 		CHECK_EQ(control(server.control, UBD_CMD_SET_PARAMS, &server.params, 8), -EINVAL);
