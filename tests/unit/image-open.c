@@ -263,8 +263,7 @@ CO_TEST(test_block_status_through_a_chain)
 CO_TEST(test_missing_backing_file)
 {
 	co_create_ok("orphan", "qcow2", MIB, "gone", "raw");
-	co_open_fails("orphan", NULL, 0, ENOENT,
-		      "backing file: Could not open 'gone'");
+	co_open_fails("orphan", NULL, 0, ENOENT, "backing file: Could not open 'gone'");
 	image_co_close(co_open_ok("orphan", NULL, IMAGE_NO_BACKING));
 }
 
