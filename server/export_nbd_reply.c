@@ -197,14 +197,15 @@ static struct nbd_client_request *take_batch(struct nbd_client *client, unsigned
 	return first;
 }
 
-static void co_send_batch(struct nbd_client *client, bool *is_gone)
+static void co_send_batch(struct nbd_client *client)
 {
 	unsigned niov;
 	struct nbd_client_request *req = take_batch(client, &niov), *next;
 
 	client->sending = true;
-	if (!*is_gone && channel_co_send_all(&client->channel, client->send_iov, niov, NULL) < 0) {
-		*is_gone = true;
+	if (!client->gone &&
+	    channel_co_send_all(&client->channel, client->send_iov, niov, NULL) < 0) {
+		client->gone = true;
 		/* The receiver ends, too. */
 		shutdown(client->channel.fd, SHUT_RDWR);
 	}
@@ -219,11 +220,10 @@ static void co_send_batch(struct nbd_client *client, bool *is_gone)
 void nbd_client_sender_co(void *arg)
 {
 	struct nbd_client *client = arg;
-	bool is_gone = false;
 
 	while (!client->sender_must_end || client->to_send) {
 		if (client->to_send) {
-			co_send_batch(client, &is_gone);
+			co_send_batch(client);
 		} else {
 			client->sender = co_self();
 			co_yield();

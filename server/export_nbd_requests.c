@@ -153,11 +153,8 @@ static int co_read(struct nbd_client_request *req)
 	struct read_job job = { .req = req };
 	struct serve_result result = { 0 };
 
-	if (req->desc.bytes) {
-		nbd_client_co_pace(req->client, req->desc.bytes);
-		nbd_client_co_get_buffer(req, req->desc.bytes);
+	if (req->desc.bytes)
 		result = serve_co_request(&req->client->serve, &req->desc, read_try, &job);
-	}
 	if (result.res >= 0)
 		add_read(req, &job);
 	return result.res;
@@ -195,9 +192,21 @@ static int other_try(void *arg, struct image *image)
 	}
 }
 
+static int co_other(struct nbd_client_request *req)
+{
+	struct serve_result result =
+		serve_co_request(&req->client->serve, &req->desc, other_try, req);
+
+	if (result.res >= 0 && !is_block_status(req))
+		nbd_client_add_success(req);
+	return result.res;
+}
+
 /* What it needs beside the request; a write has its data. */
 static size_t more_memory(const struct nbd_client_request *req)
 {
+	if (req->type == NBD_CMD_READ)
+		return req->desc.bytes;
 	if (req->type == NBD_CMD_CACHE)
 		return MIN(req->desc.bytes, CACHE_BYTES);
 	if (!is_block_status(req))
@@ -206,17 +215,20 @@ static size_t more_memory(const struct nbd_client_request *req)
 	       sizeof(struct nbd_block_descriptor_ext);
 }
 
-static int co_other(struct nbd_client_request *req)
+static void co_get_memory(struct nbd_client_request *req)
 {
 	size_t bytes = more_memory(req);
-	struct serve_result result;
 
+	if (bytes && req->type == NBD_CMD_READ)
+		nbd_client_co_pace(req->client, bytes);
 	if (bytes)
 		nbd_client_co_get_buffer(req, bytes);
-	result = serve_co_request(&req->client->serve, &req->desc, other_try, req);
-	if (result.res >= 0 && !is_block_status(req))
-		nbd_client_add_success(req);
-	return result.res;
+}
+
+/* Its only effect would be an answer to a client that is gone. */
+static bool is_pointless(const struct nbd_client_request *req)
+{
+	return req->client->gone && !changes_disk(req) && req->type != NBD_CMD_FLUSH;
 }
 
 static void request_co(void *arg)
@@ -224,6 +236,10 @@ static void request_co(void *arg)
 	struct nbd_client_request *req = arg;
 	int res = co_check(req);
 
+	if (!res && !is_pointless(req))
+		co_get_memory(req);
+	if (!res && is_pointless(req))
+		res = -ESHUTDOWN;
 	if (!res) {
 		res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
 		serve_done(&req->client->serve, &req->desc, res);
@@ -376,9 +392,13 @@ static int co_receive(struct nbd_client *client)
 static void hangup_co(void *arg)
 {
 	struct nbd_client *client = arg;
+	int found = co_poll(client->channel.fd, POLLRDHUP, &client->hangup);
 
-	if (co_poll(client->channel.fd, POLLRDHUP, &client->hangup) > 0)
+	if (found > 0)
 		serve_release(&client->serve, SERVE_FAILS);
+	/* It may only have closed its half, and wait for answers. */
+	if (found > 0 && found & (POLLHUP | POLLERR))
+		client->gone = true;
 }
 
 void nbd_client_co_transmit(struct nbd_client *client)

@@ -328,6 +328,30 @@ CO_TEST(test_own_memory_is_enough)
 	co_end(&world);
 }
 
+/* Reads that have not begun when a client leaves never do. */
+CO_TEST(test_nothing_is_read_for_a_client_that_left)
+{
+	struct budget_waiter waiter;
+	struct world world;
+	unsigned begun;
+
+	co_begin(&world);
+	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
+	co_shake_hands(world.fd);
+	reads = READS_ARE_SLOW;
+	co_ask_for_pieces(world.fd, DEPTH);
+	while (!memory_budget_is_wanted(&memory))
+		co_sleep_ns(1000000);
+	begun = reads_begun;
+	close(world.fd);
+	reads = READS_ARE_READY;
+	while (!nbd_client_ended(world.client))
+		co_sleep_ns(1000000);
+	g_assert_cmpuint(reads_begun, ==, begun);
+	memory_budget_give_back(&memory, MEMORY);
+	co_end(&world);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -339,6 +363,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/server-ends", test_server_ends);
 	g_test_add_func("/export-nbd/memory", test_memory_that_others_wait_for);
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
+	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
 	return leave_scratch(folder, g_test_run());
