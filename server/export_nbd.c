@@ -15,6 +15,7 @@
 #include "align.h"
 #include "error.h"
 #include "export_nbd_parts.h"
+#include "keepalive.h"
 #include "tls.h"
 
 /* Enough that a turn in which every request does I/O needs one system call. */
@@ -77,7 +78,7 @@ static void prepare_socket(int fd)
 	if (is_unix_socket(fd))
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	keepalive_begin(fd);
 }
 
 static void init_requests(struct nbd_client *client)

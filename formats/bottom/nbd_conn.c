@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "keepalive.h"
 
 #define NS_PER_MS     UINT64_C(1000000)
 /* Between attempts: the first pause, which doubles up to the longest one. */
@@ -33,6 +34,8 @@
 #define LONGEST_PAUSE (1000 * NS_PER_MS)
 /* For an attempt, if the patience is over. */
 #define ATTEMPT_NS    (5000 * NS_PER_MS)
+/* How often the reader looks whether the host is there. */
+#define HOST_LOOK_NS  (KEEPALIVE_VANISHED_NS / 10)
 
 /* A command in flight, in its coroutine. */
 struct call {
@@ -60,6 +63,7 @@ struct nbd_conn {
 	bool connecting GUARDED_BY(lock);
 	struct call *calls GUARDED_BY(lock);
 	struct call *reader GUARDED_BY(lock);
+	uint64_t reader_ns GUARDED_BY(lock); /* since when it waits */
 	struct call *writer GUARDED_BY(lock);
 	uint64_t look_ns GUARDED_BY(lock);     /* no call is late before */
 	uint64_t lost_ns GUARDED_BY(lock);     /* when the connection was lost */
@@ -253,12 +257,30 @@ static void look_for_late_calls(struct nbd_conn *conn) REQUIRES(conn->lock)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
+/* Likewise if the host does not answer; but not if it only takes nothing. */
+static void look_for_vanished_host(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	/* Before that, nothing may have been on its way for long. */
+	uint64_t waited_ns = aio_now_ns() - conn->reader_ns;
+
+	if (MIN(waited_ns, keepalive_silence_ns(conn->fd)) >= KEEPALIVE_VANISHED_NS)
+		shutdown(conn->fd, SHUT_RDWR);
+}
+
 /* ---- waiting for the server ---- */
 
-/* Waits until the socket is ready, and lets libnbd use it; or until there may be a late call. */
+/* When to stop waiting for it, and look. A host on a UNIX socket is this one. */
+static uint64_t next_look_ns(struct nbd_conn *conn) REQUIRES(conn->lock)
+{
+	if (conn->place->path)
+		return conn->look_ns;
+	return MIN(conn->look_ns, aio_ns_from_now(HOST_LOOK_NS));
+}
+
+/* Waits until the socket is ready, and lets libnbd use it; or until it is time to look. */
 static void co_serve_socket(struct nbd_conn *conn, short events) REQUIRES(conn->lock)
 {
-	struct aio_limit limit = { .end_ns = conn->look_ns };
+	struct aio_limit limit = { .end_ns = next_look_ns(conn) };
 	int fd = conn->fd, found;
 	unsigned direction;
 
@@ -267,8 +289,10 @@ static void co_serve_socket(struct nbd_conn *conn, short events) REQUIRES(conn->
 	if (found < 0 && found != -ETIME)
 		co_reschedule();
 	thread_lock(&conn->lock);
-	if (found == -ETIME && conn->usable)
+	if (found == -ETIME && conn->usable) {
 		look_for_late_calls(conn);
+		look_for_vanished_host(conn);
+	}
 	if (!conn->usable || found < 0)
 		return;
 	/* Another one may have been here meanwhile. */
@@ -288,6 +312,7 @@ static bool wants_to_write(struct nbd_conn *conn) REQUIRES(conn->lock)
 static void co_be_reader(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
 {
 	conn->reader = call;
+	conn->reader_ns = aio_now_ns();
 	while (!call->done)
 		co_serve_socket(conn, wants_to_write(conn) ? POLLIN | POLLOUT : POLLIN);
 	conn->reader = NULL;

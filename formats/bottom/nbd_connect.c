@@ -12,25 +12,19 @@
 #include "nbd_connect.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "align.h"
 #include "error.h"
+#include "keepalive.h"
 
-#define MAX_MIN_BLOCK	     (64u << 10)
+#define MAX_MIN_BLOCK (64u << 10)
 /* Of a request, as in QEMU; a server may say less. */
-#define MAX_BLOCK	     (32u << 20)
-/* When a host that has vanished is noticed: after this, and so many questions in such intervals. */
-#define KEEPALIVE_IDLE_S     60
-#define KEEPALIVE_INTERVAL_S 15
-#define KEEPALIVE_PROBES     6
-#define VANISHED_MS	     ((KEEPALIVE_IDLE_S + KEEPALIVE_INTERVAL_S * KEEPALIVE_PROBES) * 1000)
+#define MAX_BLOCK     (32u << 20)
 /* Room to round up, as in image_io.c. */
-#define MAX_SIZE	     ((uint64_t)INT64_MAX - (1 << 21))
+#define MAX_SIZE      ((uint64_t)INT64_MAX - (1 << 21))
 
 struct step {
 	struct nbd_handle *h;
@@ -171,21 +165,6 @@ static int get_facts(struct nbd_handle *h, struct nbd_facts *facts, GError **err
 	return check_sizes(facts, err);
 }
 
-static void set_number(int fd, int level, int option, int value)
-{
-	setsockopt(fd, level, option, &value, sizeof(value)); /* UNIX sockets do not have them */
-}
-
-/* Without that, a host that has lost its power or its network is only noticed by what is sent. */
-static void watch_host(int fd)
-{
-	set_number(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
-	set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-	set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-	set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, VANISHED_MS);
-}
-
 int nbd_co_connect(const struct nbd_place *place, struct aio_limit *limit,
 		   struct nbd_handle **ret_handle, struct nbd_facts *ret_facts, GError **err)
 {
@@ -208,7 +187,7 @@ int nbd_co_connect(const struct nbd_place *place, struct aio_limit *limit,
 		nbd_close(step.h);
 		return ret;
 	}
-	watch_host(nbd_aio_get_fd(step.h));
+	keepalive_begin(nbd_aio_get_fd(step.h));
 	*ret_handle = step.h;
 	*ret_facts = facts;
 	return 0;

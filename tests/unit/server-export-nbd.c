@@ -6,6 +6,8 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -67,10 +69,8 @@ struct world {
 	int fd; /* the client's end */
 };
 
-static void co_begin(struct world *world)
+static void co_begin_with(struct world *world, const int fds[2])
 {
-	int fds[2];
-
 	write_file("disk.raw", "", 0);
 	g_assert_cmpint(truncate("disk.raw", DISK), ==, 0);
 	memory_budget_init(&memory, MEMORY);
@@ -91,10 +91,17 @@ static void co_begin(struct world *world)
 		.hold_limit_us = &no_limit_us,
 		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
-	g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
 	world->client = nbd_client_new(&world->settings, fds[0], NULL);
 	g_assert_nonnull(world->client);
 	world->fd = fds[1];
+}
+
+static void co_begin(struct world *world)
+{
+	int fds[2];
+
+	g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+	co_begin_with(world, fds);
 }
 
 static void co_end(struct world *world)
@@ -244,6 +251,40 @@ CO_TEST(test_memory_that_others_wait_for)
 	co_end(&world);
 }
 
+static void connect_by_tcp(int fds[2])
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	address.sin_addr.s_addr = htobe32(INADDR_LOOPBACK);
+	g_assert_cmpint(bind(listener, (struct sockaddr *)&address, len), ==, 0);
+	g_assert_cmpint(listen(listener, 1), ==, 0);
+	g_assert_cmpint(getsockname(listener, (struct sockaddr *)&address, &len), ==, 0);
+	fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	g_assert_cmpint(connect(fds[1], (struct sockaddr *)&address, len), ==, 0);
+	fds[0] = accept(listener, NULL, NULL);
+	g_assert_cmpint(fds[0], >=, 0);
+	close(listener);
+}
+
+/* Otherwise it would take one of the places of clients for hours. */
+CO_TEST(test_a_host_that_vanishes_is_noticed)
+{
+	struct world world;
+	socklen_t len = sizeof(int);
+	int fds[2], same, idle_s;
+
+	connect_by_tcp(fds);
+	same = dup(fds[0]);
+	co_begin_with(&world, fds);
+	g_assert_cmpint(getsockopt(same, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, &len), ==, 0);
+	g_assert_cmpint(idle_s, <=, 60);
+	close(same);
+	close(world.fd);
+	co_end(&world);
+}
+
 /* ---- the pace of reads ---- */
 
 #define PIECE (256u << 10)
@@ -362,6 +403,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/hangs-up-when-it-holds-all", test_hangs_up_when_it_holds_all);
 	g_test_add_func("/export-nbd/server-ends", test_server_ends);
 	g_test_add_func("/export-nbd/memory", test_memory_that_others_wait_for);
+	g_test_add_func("/export-nbd/vanished", test_a_host_that_vanishes_is_noticed);
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
