@@ -32,9 +32,10 @@ struct image_temporary *image_temporary_new_kept(const char *filename, GError **
 int image_temporary_check_keep(const struct image_temporary *temporary, GError **err);
 
 /*
- * Writes an empty overlay of the image @base to the file, and opens it. The overlay owns @base from
- * now on, even on failure. Of @opts, flags (IMAGE_DIRECT and IMAGE_UNMAP) and cache_bytes count. A
- * file that will be kept records @base_name as the name of its backing file. Once for a file.
+ * Opens the overlay in the file, on the image @base. The first time, writes an empty overlay to the
+ * file; it can be opened again once it was closed. The overlay owns @base from now on, even on
+ * failure. Of @opts, flags (IMAGE_RDWR, IMAGE_DIRECT, IMAGE_UNMAP, IMAGE_COPY_ON_READ) and
+ * cache_bytes count. A file that will be kept records @base_name as the name of its backing file.
  */
 int image_temporary_co_open(struct image_temporary *temporary, struct image *base,
 			    const char *base_name, const struct image_open_opts *opts,

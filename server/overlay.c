@@ -37,7 +37,7 @@ static int co_open(struct overlay *overlay, struct image *base, struct image **r
 {
 	const struct options *options = overlay->options;
 	const struct image_open_opts opts = {
-		.flags = (options->direct ? IMAGE_DIRECT : 0) |
+		.flags = IMAGE_RDWR | (options->direct ? IMAGE_DIRECT : 0) |
 			 (options->discard ? IMAGE_UNMAP : 0) |
 			 (options->copy_on_read ? IMAGE_COPY_ON_READ : 0),
 		.cache_bytes = options->cache_bytes,

@@ -25,7 +25,8 @@
 
 struct image_temporary {
 	int fd;
-	int folder_fd;	/* where it will be kept; -1: it will not */
+	int folder_fd; /* where it will be kept; -1: it will not */
+	bool has_overlay;
 	char *filename; /* which it will get; otherwise for messages */
 };
 
@@ -33,7 +34,7 @@ static struct image_temporary *temporary_new(int fd, int folder_fd, char *filena
 {
 	struct image_temporary *temporary = g_new(struct image_temporary, 1);
 
-	*temporary = (struct image_temporary){ fd, folder_fd, filename };
+	*temporary = (struct image_temporary){ fd, folder_fd, false, filename };
 	return temporary;
 }
 
@@ -252,16 +253,22 @@ static uint64_t overlay_size(const struct image *base)
 	return align_up(image_size(base), SECTOR_SIZE);
 }
 
-static int co_write_overlay(const struct image_temporary *temporary, struct image *file,
+/* Unless the file has an overlay already. */
+static int co_write_overlay(struct image_temporary *temporary, struct image *file,
 			    const struct image *base, const char *base_name, GError **err)
 {
 	struct image_create_opts opts = { .size = overlay_size(base), .size_given = true };
+	int ret;
 
+	if (temporary->has_overlay)
+		return 0;
 	if (temporary->folder_fd >= 0) {
 		opts.backing_filename = base_name;
 		opts.backing_format = image_format(base);
 	}
-	return image_co_create_on(file, "qcow2", &opts, err);
+	ret = image_co_create_on(file, "qcow2", &opts, err);
+	temporary->has_overlay = !ret;
+	return ret;
 }
 
 int image_temporary_co_open(struct image_temporary *temporary, struct image *base,
@@ -270,7 +277,7 @@ int image_temporary_co_open(struct image_temporary *temporary, struct image *bas
 {
 	struct image_open_opts overlay = {
 		.format = "qcow2",
-		.flags = IMAGE_RDWR | opts->flags,
+		.flags = opts->flags,
 		.cache_bytes = opts->cache_bytes,
 		.backing = base,
 	};

@@ -115,7 +115,7 @@ static struct image *co_open_overlay(struct image_temporary *temporary, const ch
 				     const char *format)
 {
 	g_autofree char *name = g_canonicalize_filename(base, NULL);
-	struct image_open_opts opts = { .flags = IMAGE_UNMAP };
+	struct image_open_opts opts = { .flags = IMAGE_RDWR | IMAGE_UNMAP };
 	g_autoptr(GError) err = NULL;
 	struct image *img = NULL;
 

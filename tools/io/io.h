@@ -15,6 +15,7 @@
 #include "cache_mode.h"
 #include "coroutine.h"
 #include "image.h"
+#include "temporary.h"
 
 /* How to open an image. */
 struct io_open_opts {
@@ -30,11 +31,12 @@ struct io_open_opts {
 };
 
 struct io_session {
-	struct image *img;	  /* NULL: none is open */
-	char *name;		  /* that it was opened by; NULL if none is open */
-	struct io_open_opts opts; /* of the command line, then of the open image */
-	struct co_group requests; /* started by aio_ commands */
-	bool misalign;		  /* buffers are not aligned for O_DIRECT */
+	struct image *img;		 /* NULL: none is open */
+	char *name;			 /* that it was opened by; NULL if none is open */
+	struct io_open_opts opts;	 /* of the command line, then of the open image */
+	struct image_temporary *overlay; /* NULL: there is none */
+	struct co_group requests;	 /* started by aio_ commands */
+	bool misalign;			 /* buffers are not aligned for O_DIRECT */
 	bool quit;
 };
 
@@ -112,6 +114,8 @@ int io_co_open(struct io_session *session, const char *filename, const char *nam
 /* The same, without the checks of the command line, and the caller prints the error. */
 int io_co_try_open(struct io_session *session, const char *name, GError **err);
 int io_co_close(struct io_session *session);
+/* Keeps the file of a temporary overlay, so that the next open continues with what is in it. */
+int io_co_close_for_reopen(struct io_session *session);
 
 /*
  * Parses cache, discard and aio modes; false, after an error message, if one is unknown. NULL is

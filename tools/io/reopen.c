@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * ubd-io: opens the open image again with other options: that is, closes it and opens it. If that
- * fails, it is opened as it was.
+ * fails, it is opened as it was. A temporary overlay keeps what was written to it.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,8 +38,8 @@ static int check_opts(const struct io_session *session, const struct reopen_opts
 		return refuse("Cannot set both -r/-w and 'read-only'");
 	if (opts->cache && has_option(opts->changes, "cache."))
 		return refuse("Cannot set both -c and the cache options");
-	if (session->opts.temporary)
-		return refuse("a temporary overlay would be lost: it cannot be opened again");
+	if (session->overlay && opts->changes)
+		return refuse("the options of a temporary overlay cannot be changed");
 	return 0;
 }
 
@@ -61,10 +61,12 @@ static int co_reopen(struct io_session *session, const char *name, const struct 
 	const struct io_open_opts old_opts = session->opts;
 	g_autofree char *old_name = g_strdup(session->name);
 	g_autoptr(GError) err = NULL;
-	int ret = io_co_close(session);
+	int ret = io_co_close_for_reopen(session);
 
-	if (ret)
+	if (ret) {
+		io_co_close(session);
 		return ret;
+	}
 	session->opts = *opts;
 	ret = io_co_try_open(session, name, &err);
 	if (!ret)

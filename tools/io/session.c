@@ -23,27 +23,31 @@ static unsigned open_flags(const struct io_open_opts *opts)
 	       (opts->force_share ? IMAGE_FORCE_SHARE : 0) | (opts->unmap ? IMAGE_UNMAP : 0);
 }
 
-/* Opens a temporary overlay of *img, and puts it in its place; the image is closed on failure. */
-static int co_put_overlay(const struct io_open_opts *opts, struct image **img)
+/* An image that is opened again still needs its overlay to be read. */
+static bool needs_overlay(const struct io_session *session)
 {
+	return session->overlay || (session->opts.temporary && !session->opts.read_only);
+}
+
+/* Puts a temporary overlay in the image's place; the image is closed on failure. */
+static int co_put_overlay(struct io_session *session, GError **err)
+{
+	const struct io_open_opts *opts = &session->opts;
 	struct image_open_opts overlay = {
 		.flags = (opts->cache.open_flags & IMAGE_DIRECT) | (opts->unmap ? IMAGE_UNMAP : 0) |
-			 (opts->copy_on_read ? IMAGE_COPY_ON_READ : 0),
+			 (opts->copy_on_read ? IMAGE_COPY_ON_READ : 0) |
+			 (opts->read_only ? 0 : IMAGE_RDWR),
 	};
 	const char *folder = g_getenv("TMPDIR") ?: IMAGE_TEMPORARY_DIR;
-	struct image *base = g_steal_pointer(img);
-	g_autoptr(GError) err = NULL;
-	struct image_temporary *file = image_temporary_new(folder, &err);
-	int ret = -EIO;
+	struct image *base = g_steal_pointer(&session->img);
 
-	if (file)
-		ret = image_temporary_co_open(file, base, NULL, &overlay, img, &err);
-	else
-		image_co_close(base);
-	if (ret)
-		tool_error("%s", err->message);
-	image_temporary_free(file);
-	return ret;
+	if (!session->overlay)
+		session->overlay = image_temporary_new(folder, err);
+	if (session->overlay)
+		return image_temporary_co_open(session->overlay, base, NULL, &overlay,
+					       &session->img, err);
+	image_co_close(base);
+	return -EIO;
 }
 
 /* What QEMU refuses before it looks at the file; NULL: nothing. */
@@ -92,8 +96,10 @@ int io_co_try_open(struct io_session *session, const char *name, GError **err)
 		g_error_free(reason);
 		return ret;
 	}
-	session->name = g_strdup(name);
-	return 0;
+	ret = needs_overlay(session) ? co_put_overlay(session, err) : 0;
+	if (!ret)
+		session->name = g_strdup(name);
+	return ret;
 }
 
 int io_co_open(struct io_session *session, const char *filename, const char *name)
@@ -109,12 +115,13 @@ int io_co_open(struct io_session *session, const char *filename, const char *nam
 	if (refusal(opts))
 		return cannot_open(filename, refusal(opts));
 	ret = io_co_try_open(session, name, &err);
-	if (ret)
-		return cannot_open(filename, err->message);
-	return opts->temporary && !opts->read_only ? co_put_overlay(opts, &session->img) : 0;
+	if (!ret)
+		return 0;
+	g_clear_pointer(&session->overlay, image_temporary_free);
+	return cannot_open(filename, err->message);
 }
 
-int io_co_close(struct io_session *session)
+int io_co_close_for_reopen(struct io_session *session)
 {
 	struct image *img = session->img;
 
@@ -125,6 +132,14 @@ int io_co_close(struct io_session *session)
 	session->img = NULL;
 	g_clear_pointer(&session->name, g_free);
 	return tool_co_close(img, 0);
+}
+
+int io_co_close(struct io_session *session)
+{
+	int ret = io_co_close_for_reopen(session);
+
+	g_clear_pointer(&session->overlay, image_temporary_free);
+	return ret;
 }
 
 /* ---- modes ---- */
