@@ -374,8 +374,9 @@ int image_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, stru
 {
 	int ret = check_within(img, off, bytes, true);
 
-	if (!img->ops->co_read_vm_state)
-		return -ENOTSUP;
+	if (!ret && !img->ops->co_read_vm_state)
+		return img->file ? image_co_read_vm_state(image_data_file(img), off, bytes, mem)
+				 : -ENOTSUP;
 	return ret || !bytes ? ret : img->ops->co_read_vm_state(img, off, bytes, mem);
 }
 
@@ -383,8 +384,9 @@ int image_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, str
 {
 	int ret = check_within(img, off, bytes, true);
 
-	if (!img->ops->co_write_vm_state)
-		return -ENOTSUP;
+	if (!ret && !img->ops->co_write_vm_state)
+		return img->file ? image_co_write_vm_state(image_data_file(img), off, bytes, mem)
+				 : -ENOTSUP;
 	if (image_is_read_only(img))
 		return -EPERM;
 	return ret || !bytes ? ret : img->ops->co_write_vm_state(img, off, bytes, mem);
@@ -399,6 +401,8 @@ int image_co_copy_up(struct image *img, uint64_t off, uint64_t bytes)
 	int ret = check_change(img, off, bytes, 0, 0);
 	uint64_t end;
 
+	if (!ret && img->format->is_filter)
+		return image_co_copy_up(img->file, off, bytes);
 	if (ret || !bytes || !img->backing || !img->ops->co_copy_up)
 		return ret;
 	end = MIN(align_up(off + bytes, unit),

@@ -53,10 +53,10 @@ struct image_ops {
 			     uint64_t bytes);
 	/*
 	 * image_co_copy_up() of whole clusters, of an image with a backing file. NULL: the format
-	 * does not support backing files.
+	 * does not support backing files. A filter needs none: it is done to the node below.
 	 */
 	int (*co_copy_up)(struct image *img, uint64_t off, uint64_t bytes);
-	/* Any range, any memory. NULL: the format does not support VM state. */
+	/* Any range, any memory. NULL: the node below has the VM state, if it supports that. */
 	int (*co_read_vm_state)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 	int (*co_write_vm_state)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 	int (*co_flush)(struct image *img);

@@ -22,6 +22,14 @@ static bool has_name(const struct image *img, const char *name)
 	return g_strcmp0(node_options_text(img->options, "node-name"), name) == 0;
 }
 
+/* Whether the layer, or a filter on it, has this name. */
+static bool layer_has_name(const struct image *layer, const char *name)
+{
+	while (!has_name(layer, name) && layer->format->is_filter)
+		layer = layer->file;
+	return has_name(layer, name);
+}
+
 /* How deep in the chain the last layer is that is copied from. */
 static int find_bottom(const struct image *img, const char *name, unsigned *ret_depth, GError **err)
 {
@@ -29,8 +37,9 @@ static int find_bottom(const struct image *img, const char *name, unsigned *ret_
 
 	if (has_name(img, name))
 		return error_refuse(err, -EINVAL, "Bottom node '%s' is a filter", name);
-	for (const struct image *layer = img->file; layer; layer = layer->backing, depth++) {
-		if (!has_name(layer, name))
+	for (struct image *layer = image_below_filters(img->file); layer;
+	     layer = layer->backing, depth++) {
+		if (!layer_has_name(layer, name))
 			continue;
 		*ret_depth = depth;
 		return 0;
@@ -71,7 +80,8 @@ static void co_copy_up(struct image *img, uint64_t off, uint64_t bytes)
 	while (cor->max_depth != UINT_MAX && bytes) {
 		struct image_extent extent;
 
-		if (image_co_block_status_chain(img->file, off, bytes, &extent))
+		if (image_co_block_status_chain(image_below_filters(img->file), off, bytes,
+						&extent))
 			return;
 		if (extent.layer && extent.depth <= cor->max_depth)
 			image_co_try_copy_up(img->file, off, extent.bytes);
