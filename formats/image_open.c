@@ -123,6 +123,21 @@ static int take_backing_options(struct image *img, GError **err)
 	return 0;
 }
 
+/*
+ * A second child that is in the same file as the first one has its lock, if the file is the disk:
+ * otherwise they must not both write to it.
+ */
+static unsigned second_child_flags(const struct image *img, const struct node_options *options)
+{
+	unsigned flags = img->flags & ~IMAGE_NO_DATA_FILE;
+	struct file_id id;
+
+	if (!img->format->is_filter || !image_is_headerless(image_below_filters(img->file)))
+		return flags;
+	id = image_co_options_file_id(options);
+	return image_chain_has_file(img->file, &id) ? flags | IMAGE_FORCE_SHARE : flags;
+}
+
 static int co_take_data_file(struct graph *graph, struct image *img, struct image_open_opts *opts,
 			     unsigned depth, GError **err)
 {
@@ -141,7 +156,7 @@ static int co_take_data_file(struct graph *graph, struct image *img, struct imag
 	/* For a filter it is not optional. */
 	ret = img->flags & IMAGE_NO_DATA_FILE && !img->format->is_protocol
 		      ? 0
-		      : co_open_below(graph, options, img->flags & ~IMAGE_NO_DATA_FILE, true,
+		      : co_open_below(graph, options, second_child_flags(img, options), true,
 				      depth + 1, &opts->data_file, err);
 	node_options_free(options);
 	return ret;

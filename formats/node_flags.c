@@ -47,7 +47,8 @@ int node_flags_apply(const struct node_options *options, unsigned *flags, GError
 	    node_options_bool(options, "read-only", false))
 		return error_refuse(err, -EACCES, "Block node is read-only");
 	set_flag(options, "force-share", IMAGE_FORCE_SHARE, flags);
-	if (*flags & IMAGE_RDWR && *flags & IMAGE_FORCE_SHARE)
+	/* What the node above decided was checked there. */
+	if (*flags & IMAGE_RDWR && node_options_bool(options, "force-share", false))
 		return error_refuse(err, -EINVAL,
 				    "force-share=on can only be used with read-only images");
 	set_flag(options, "cache.direct", IMAGE_DIRECT, flags);

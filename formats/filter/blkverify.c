@@ -4,8 +4,8 @@
  * disk. Writes go to both, reads come from both, and if they differ, in data or in the error, the
  * program ends with a message.
  *
- * All of it is data, so that whatever copies the disk also verifies all of it. Discards are
- * ignored: what a discarded range contains may differ.
+ * Where there is data is what the copy says, as in QEMU. Discards are ignored: what a discarded
+ * range contains may differ.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -150,6 +150,15 @@ static int blkverify_co_write_back(struct image *img)
 	return image_co_write_back(img->file) ?: image_co_write_back(img->data_file);
 }
 
+static int blkverify_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+				     struct image_extent *ret_extent)
+{
+	int ret = image_co_block_status_chain(img->data_file, off, bytes, ret_extent);
+
+	ret_extent->flags |= IMAGE_EXTENT_ALLOCATED;
+	return ret;
+}
+
 /* Both stay equal. */
 static int blkverify_co_resize(struct image *img, uint64_t size, enum image_preallocation mode,
 			       GError **err)
@@ -172,6 +181,7 @@ const struct format_ops image_blkverify_filter = {
 		.co_pwritev = blkverify_co_pwritev,
 		.co_flush = blkverify_co_flush,
 		.co_write_back = blkverify_co_write_back,
+		.co_block_status = blkverify_co_block_status,
 		.co_allocated_bytes = blkverify_co_allocated_bytes,
 	},
 	.is_filter = true,
