@@ -227,8 +227,8 @@ void co_turn(void);
 
 /*
  * Runs fn(arg) on a thread of the process's worker pool and returns its result; for work that burns
- * CPU or blocks (compression, stat, open). Threads are created on first use, at most one per CPU,
- * and block all signals. If no thread can be created, fn runs on the calling thread.
+ * CPU or blocks (compression, stat, open). Threads are created on first use, one per CPU, at least
+ * four, and block all signals. If no thread can be created, fn runs on the calling thread.
  */
 int co_run_on_worker(int (*fn)(void *arg), void *arg);
 

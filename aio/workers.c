@@ -10,12 +10,18 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "aio.h"
 #include "colock.h"
 #include "internal.h"
 
+/*
+ * More than there are CPUs on small machines: a job that waits for memory or for the disk leaves no
+ * CPU idle, and beside other programs, a thread gets only its share.
+ */
+#define BUSY_THREADS_MIN    4u
 /* Enough threads that wait for a device to keep it busy. */
 #define BLOCKED_THREADS_MAX 64u
 
@@ -70,6 +76,25 @@ static void leave_the_maker(void)
 
 	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
+}
+
+/*
+ * Where the process may run, not the caller's thread. Counted once: it takes system calls that are
+ * as expensive as a short job.
+ */
+static unsigned cpu_count(void)
+{
+	static _Atomic unsigned count;
+	unsigned known = atomic_load_explicit(&count, memory_order_relaxed);
+	cpu_set_t cpus;
+
+	if (!known) {
+		known = sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0
+				? CPU_COUNT(&cpus)
+				: g_get_num_processors();
+		atomic_store_explicit(&count, known, memory_order_relaxed);
+	}
+	return known;
 }
 
 static void *work(void *unused)
@@ -134,12 +159,12 @@ static int co_run_job(int (*fn)(void *arg), void *arg, unsigned most)
 
 int co_run_on_worker(int (*fn)(void *arg), void *arg)
 {
-	return co_run_job(fn, arg, g_get_num_processors());
+	return co_run_job(fn, arg, MAX(cpu_count(), BUSY_THREADS_MIN));
 }
 
 int co_block_on_worker(int (*fn)(void *arg), void *arg)
 {
-	return co_run_job(fn, arg, MAX(g_get_num_processors(), BLOCKED_THREADS_MAX));
+	return co_run_job(fn, arg, MAX(cpu_count(), BLOCKED_THREADS_MAX));
 }
 
 struct long_call {
