@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -25,12 +26,26 @@
 
 static const char *name;
 
+/*
+ * Compressors and bounce buffers allocate hundreds of KiB again and again. By default, glibc gives
+ * most of that back each time, and the kernel clears the pages again.
+ */
+static void keep_freed_memory(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 4 << 20);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	mallopt(M_TOP_PAD, 1 << 20);
+#endif
+}
+
 void tool_init(const char *tool, const char *argv0)
 {
 	name = argv0 && *argv0 ? g_path_get_basename(argv0) : tool;
 	/* File names are shown as they are; numbers are for scripts, so they ignore the locale. */
 	setlocale(LC_CTYPE, "");
 	g_set_prgname(name);
+	keep_freed_memory();
 	/*
 	 * A full file system or a closed pipe makes the write fail, but does not end the program.
 	 */
