@@ -316,7 +316,8 @@ static int co_fill_empty(struct qcow2 *q, struct change *ch, struct snapshot *s)
 	uint64_t *l1 = g_try_new0(uint64_t, MAX(q->l1_size, 1));
 	int ret = l1 ? co_drop_active_tree(q, ch) : -ENOMEM;
 
-	ch->rw.punch = q->unmap;
+	/* Most of it will be cut off. */
+	ch->rw.punch = false;
 	if (!ret)
 		return co_settle_active(q, ch, l1, q->l1_size);
 	g_free(l1);
@@ -490,6 +491,43 @@ int qcow2_co_snapshot_delete(struct image *img, const char *name, GError **err)
 	return ret;
 }
 
+/* C5: their freeing is durable, and no request is in flight. The punch is only advice. */
+static int co_punch_free(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	uint64_t end = image_size(q->file) >> q->cluster_bits, run = 0, refcount;
+	int ret = 0;
+
+	for (uint64_t i = 0; i <= end && !ret; i++) {
+		refcount = 1;
+		if (i < end)
+			ret = qcow2_co_get_refcount(q, i, &refcount);
+		if (!ret && !refcount) {
+			run++;
+			continue;
+		}
+		if (!ret && run)
+			ret = qcow2_co_check_overlap_locked(q, i - run, run);
+		if (!ret && run)
+			image_co_pdiscard(q->file, (i - run) << q->cluster_bits,
+					  run << q->cluster_bits);
+		run = 0;
+	}
+	return ret;
+}
+
+/* What was freed, below snapshots and bitmaps that stay. */
+static int co_punch_rest(struct qcow2 *q) REQUIRES(q->struct_lock)
+{
+	int ret;
+
+	if (!q->unmap)
+		return 0;
+	co_mutex_lock(&q->alloc_lock);
+	ret = co_punch_free(q);
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
 /*
  * The new tables cannot take the place of the old ones, which are in force until the end. So this
  * is done twice: then they lie at the start of the file, and the rest of it can be cut off.
@@ -498,7 +536,7 @@ static int co_empty(struct qcow2 *q, GError **err) REQUIRES(q->struct_lock)
 {
 	int ret = co_change(q, co_fill_empty, NULL, err) ?: co_change(q, co_fill_empty, NULL, err);
 
-	ret = ret ?: qcow2_co_cut_file(q);
+	ret = ret ?: qcow2_co_cut_file(q) ?: co_punch_rest(q);
 	/* Nothing in it is in use any more. */
 	if (!ret && qcow2_has_data_file(q))
 		ret = qcow2_co_discard_data(q, 0, image_size(q->data_file));
