@@ -78,9 +78,12 @@ int image_node_co_open(struct image *img, const struct image_open_opts *opts, GE
 
 	img->is_below = opts->is_below;
 	img->detect_zeroes = node_flags_detect_zeroes(img->options);
-	if (!ret && img->file)
+	/* Otherwise co_open takes it. */
+	if (ret)
+		image_co_close(opts->data_file);
+	else if (img->file)
 		ret = img->format->co_open(img, opts, err);
-	else if (!ret)
+	else
 		ret = img->bottom->co_open(img, opts, err);
 	if (!ret && img->size > IMAGE_MAX_SIZE) {
 		img->ops->co_close(img);
