@@ -31,10 +31,18 @@ struct raw {
 	uint64_t offset; /* where the disk begins in the file */
 };
 
+/* A disk has whole sectors, and so has the file that it is in. */
+static uint64_t file_end(const struct image *img)
+{
+	uint64_t end = image_size(img->file);
+
+	return img->is_below ? end : align_up(end, SECTOR_SIZE);
+}
+
 static uint64_t size_in_file(const struct image *img)
 {
 	const struct raw *raw = img->opaque;
-	uint64_t end = image_size(img->file), bytes = end > raw->offset ? end - raw->offset : 0;
+	uint64_t end = file_end(img), bytes = end > raw->offset ? end - raw->offset : 0;
 
 	return img->is_below ? bytes : align_up(bytes, SECTOR_SIZE);
 }
@@ -42,7 +50,7 @@ static uint64_t size_in_file(const struct image *img)
 static int check_part(const struct image *img, uint64_t offset, bool has_size, uint64_t size,
 		      GError **err)
 {
-	uint64_t end = image_size(img->file);
+	uint64_t end = file_end(img);
 
 	if (offset > end)
 		return error_refuse(err, -EINVAL,

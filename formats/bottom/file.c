@@ -79,19 +79,16 @@ static enum file_locking locking_of(const struct node_options *options)
 	return strcmp(locking, "on") == 0 ? FILE_LOCKING_ON : FILE_LOCKING_OFF;
 }
 
-/* What does the I/O is chosen for a whole program: this can only be that. */
+/* What does the I/O is chosen for a whole program, so this changes nothing. */
 static int check_aio(const struct image_open_opts *opts, GError **err)
 {
 	const char *aio = node_options_text(opts->node, "aio");
-	bool has_ring = aio_loop_has_ring(aio_loop_current());
 
-	if (!aio || strcmp(aio, "native") == 0 ||
-	    strcmp(aio, has_ring ? "io_uring" : "threads") == 0)
+	if (!aio || strcmp(aio, "native") != 0 || opts->flags & IMAGE_DIRECT)
 		return 0;
-	return error_refuse(err, -ENOTSUP,
-			    "option 'aio': this program uses %s for all files; %s is chosen with "
-			    "UBD_AIO in its environment",
-			    has_ring ? "io_uring" : "threads", aio);
+	return error_refuse(err, -EINVAL,
+			    "aio=native was specified, but it requires cache.direct=on, which was "
+			    "not specified.");
 }
 
 static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
@@ -790,8 +787,7 @@ static const struct node_option options[] = {
 	{
 		.name = "aio-max-batch",
 		.type = NODE_OPTION_NUMBER,
-		.help = "The largest batch of requests",
-		.refusal = "a turn of the loop is a batch",
+		.help = "Accepted; a turn of the loop is a batch",
 	},
 	{
 		.name = "pr-manager",
@@ -802,14 +798,12 @@ static const struct node_option options[] = {
 	{
 		.name = "drop-cache",
 		.type = NODE_OPTION_BOOL,
-		.help = "Drop the page cache after a migration",
-		.refusal = "there is no migration",
+		.help = "Accepted; there is no migration",
 	},
 	{
 		.name = "x-check-cache-dropped",
 		.type = NODE_OPTION_BOOL,
-		.help = "Check that the page cache was dropped",
-		.refusal = "there is no migration",
+		.help = "Accepted; there is no migration",
 	},
 	{},
 };

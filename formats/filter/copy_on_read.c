@@ -56,7 +56,7 @@ static int filter_co_open(struct image *img, const struct image_open_opts *opts,
 	if (ret)
 		return ret;
 	if (image_is_read_only(img))
-		return error_refuse(err, -EACCES, "Can't use copy-on-read on read-only device");
+		return error_refuse(err, -EACCES, "Block node is read-only");
 	filter_take_limits(img);
 	img->opaque = g_memdup2(&cor, sizeof(cor));
 	return 0;

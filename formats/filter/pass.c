@@ -2,6 +2,7 @@
 /* What filters have in common; see pass.h. */
 #include "pass.h"
 
+#include "align.h"
 #include "image_event.h"
 
 static void pass_event(struct image *img, enum image_event event)
@@ -9,10 +10,18 @@ static void pass_event(struct image *img, enum image_event event)
 	image_co_event(img->file, event);
 }
 
+/* A disk has whole sectors; what is behind the end of the file reads as zeroes. */
+static void take_size(struct image *img)
+{
+	uint64_t size = image_size(img->file);
+
+	img->size = img->is_below ? size : align_up(size, SECTOR_SIZE);
+}
+
 void filter_take_limits(struct image *img)
 {
 	img->co_event = img->file->co_event ? pass_event : NULL;
-	img->size = image_size(img->file);
+	take_size(img);
 	img->grows = img->file->grows && img->is_below;
 	img->limits = *image_limits(img->file);
 }
@@ -79,7 +88,7 @@ int filter_co_pass_refresh_size(struct image *img)
 {
 	int ret = image_co_refresh_size(img->file);
 
-	img->size = image_size(img->file);
+	take_size(img);
 	return ret;
 }
 
@@ -88,6 +97,6 @@ int filter_co_pass_resize(struct image *img, uint64_t size, enum image_prealloca
 {
 	int ret = image_co_resize(img->file, size, mode, err);
 
-	img->size = image_size(img->file);
+	take_size(img);
 	return ret;
 }

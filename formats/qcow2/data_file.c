@@ -39,7 +39,9 @@ static int check_data_file(const struct qcow2 *q, GError **err)
 				    "'data-file' is required for this image: it does not name its "
 				    "external data file");
 	if (!external && q->img->data_file)
-		return qcow2_refuse(q, err, -EINVAL, "the image has no external data file");
+		return qcow2_refuse(q, err, -EINVAL,
+				    "'data-file' can only be set for images with an external "
+				    "data file");
 	return 0;
 }
 

@@ -223,7 +223,7 @@ CO_TEST(test_read_only_is_refused)
 		      "Can't use copy-on-read on read-only device");
 	co_open_fails("json:{\"driver\":\"copy-on-read\",\"file\":{\"driver\":\"qcow2\","
 		      "\"file\":{\"driver\":\"file\",\"filename\":\"top\"}}}",
-		      NULL, 0, EACCES, "Can't use copy-on-read on read-only device");
+		      NULL, 0, EACCES, "Block node is read-only");
 }
 
 /* ---- several loops ---- */

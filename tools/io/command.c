@@ -90,6 +90,7 @@ static const struct io_command commands[] = {
 	},
 	{
 		.name = "alloc",
+		.short_name = "a",
 		.min_args = 1,
 		.max_args = 2,
 		.needs_image = true,

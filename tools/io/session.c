@@ -58,7 +58,7 @@ static const char *refusal(const struct io_open_opts *opts)
 		       "specified.";
 	if (opts->copy_on_read && opts->read_only)
 		return "Can't use copy-on-read on read-only device";
-	if (opts->force_share && !opts->read_only)
+	if (opts->force_share && !opts->read_only && !opts->temporary)
 		return "force-share=on can only be used with read-only images";
 	return NULL;
 }
