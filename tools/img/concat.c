@@ -20,23 +20,27 @@ void concat_free(struct concat *concat)
 	g_free(concat);
 }
 
-int concat_add_part(struct concat *concat, struct image *img, uint64_t start, uint64_t bytes)
+int concat_co_add_part(struct concat *concat, struct image *img, uint64_t start, uint64_t bytes)
 {
+	struct concat_part *part = &concat->parts[concat->nr];
+
 	if (bytes > INT64_MAX - concat->size)
 		return -EFBIG;
-	concat->parts[concat->nr++] = (struct concat_part){
+	*part = (struct concat_part){
 		.img = img,
 		.off = concat->size,
 		.start = start,
 		.bytes = bytes,
 	};
+	extents_co_init(&part->extents, img);
+	concat->nr++;
 	concat->size += bytes;
 	return 0;
 }
 
-int concat_add(struct concat *concat, struct image *img)
+int concat_co_add(struct concat *concat, struct image *img)
 {
-	return concat_add_part(concat, img, 0, image_size(img));
+	return concat_co_add_part(concat, img, 0, image_size(img));
 }
 
 const struct concat_part *concat_at(const struct concat *concat, uint64_t off)
@@ -81,6 +85,6 @@ int concat_co_block_status_chain(const struct concat *concat, uint64_t off, uint
 {
 	const struct concat_part *part = concat_at(concat, off);
 
-	return image_co_block_status_chain(part->img, off_in(part, off), bytes_in(part, off, bytes),
-					   ret_extent);
+	return extents_co_get(&part->extents, off_in(part, off), bytes_in(part, off, bytes),
+			      ret_extent);
 }

@@ -203,7 +203,7 @@ static int co_open_sources(struct convert_job *job)
 
 		if (ret)
 			return ret;
-		ret = concat_add(job->source, job->sources[i]);
+		ret = concat_co_add(job->source, job->sources[i]);
 		if (ret) {
 			tool_error("%s: %s", job->source_names[i], g_strerror(-ret));
 			return ret;

@@ -78,7 +78,7 @@ static int add_part(const struct dd_job *job, struct image *img)
 	if (start > end)
 		tool_error("%s: cannot skip to specified offset", job->source_name);
 	start = MIN(start, end);
-	return concat_add_part(job->source, img, start, end - start);
+	return concat_co_add_part(job->source, img, start, end - start);
 }
 
 static int co_dd(void *arg)
