@@ -13,12 +13,13 @@
 
 #include "error.h"
 
-/* Only the bit that means nothing for a FIFO tells them apart. */
-#define MODE_LIVING 0600
-#define MODE_ENDED  (0600 | S_ISVTX)
+/* Bits that mean nothing for a FIFO tell what becomes of the device. */
+#define MODE_LIVING   0600
+#define MODE_STOPPING (0600 | S_ISUID)
+#define MODE_ENDED    (0600 | S_ISVTX)
 
 /* How often to look whether the server has gone. */
-#define POLL_US	    10000
+#define POLL_US	      10000
 
 const char *nbd_server_folder = "/run/ubd";
 
@@ -117,19 +118,39 @@ int nbd_server_file_take_over(uint32_t id, GError **err)
 	return take(id, true, err);
 }
 
-void nbd_server_file_end(uint32_t id)
+static void set_mode(uint32_t id, mode_t mode)
 {
 	g_autofree char *path = path_of(id);
 
-	chmod(path, MODE_ENDED);
+	chmod(path, mode);
 }
 
-bool nbd_server_file_has_ended(uint32_t id)
+static bool has_mode(uint32_t id, mode_t mode)
 {
 	g_autofree char *path = path_of(id);
 	struct stat st;
 
-	return lstat(path, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_mode & S_ISVTX;
+	return lstat(path, &st) == 0 && S_ISFIFO(st.st_mode) && (st.st_mode & ALLPERMS) == mode;
+}
+
+void nbd_server_file_stop(uint32_t id)
+{
+	set_mode(id, MODE_STOPPING);
+}
+
+bool nbd_server_file_is_stopping(uint32_t id)
+{
+	return has_mode(id, MODE_STOPPING);
+}
+
+void nbd_server_file_end(uint32_t id)
+{
+	set_mode(id, MODE_ENDED);
+}
+
+bool nbd_server_file_has_ended(uint32_t id)
+{
+	return has_mode(id, MODE_ENDED);
 }
 
 /* Without the lock: whoever has that is the next server. */

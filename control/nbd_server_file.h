@@ -2,8 +2,8 @@
 /*
  * Which process serves an nbd device: nbd.ko does not know, as it only has sockets. The server
  * holds the lock of a FIFO in /run/ubd, which ends with it, however that happens. A byte in the
- * FIFO asks it to leave. And its mode tells whether the device has ended: to nbd.ko, one that
- * somebody has open looks as if it was still connected.
+ * FIFO asks it to leave. And its mode tells whether somebody stops the device, or it has ended: to
+ * nbd.ko, one that somebody has open looks as if it was still connected.
  */
 #ifndef UBD_NBD_SERVER_FILE_H
 #define UBD_NBD_SERVER_FILE_H
@@ -22,6 +22,10 @@ extern const char *nbd_server_folder;
  * server.
  */
 int nbd_server_file_take(uint32_t id, GError **err);
+
+/* Notes that somebody stops the device and waits for its server; and whether somebody does. */
+void nbd_server_file_stop(uint32_t id);
+bool nbd_server_file_is_stopping(uint32_t id);
 
 /* Notes that the device has ended, until nbd_server_file_take(); and whether it has. */
 void nbd_server_file_end(uint32_t id);

@@ -580,6 +580,7 @@ static int get_info(struct transport *transport, struct transport_info *ret_info
 	ret_info->id = shared->id;
 	ret_info->server_pid = shared->server_fd >= 0 ? getpid() : nbd_server_pid(shared->id);
 	ret_info->state = state_of(shared, ret_info->server_pid);
+	ret_info->stopping = nbd_server_file_is_stopping(shared->id);
 	return 0;
 }
 
@@ -611,8 +612,10 @@ static int stop(struct transport *transport)
 	/* Of a dead server, nothing waits without recovery. */
 	serves = info.state == TRANSPORT_LIVE ||
 		 (!info.recovery && nbd_may_have_process(shared->id));
-	if (serves)
+	if (serves) {
+		nbd_server_file_stop(shared->id);
 		disk_write_back(transport->path);
+	}
 	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;
 }
 

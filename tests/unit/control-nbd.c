@@ -263,8 +263,12 @@ static void test_devices_that_have_ended(void)
 {
 	int fd = nbd_server_file_take(ID, NULL);
 
+	g_assert_false(nbd_server_file_has_ended(ID) || nbd_server_file_is_stopping(ID));
+	nbd_server_file_stop(ID);
+	g_assert_true(nbd_server_file_is_stopping(ID));
 	g_assert_false(nbd_server_file_has_ended(ID));
 	nbd_server_file_end(ID);
+	g_assert_false(nbd_server_file_is_stopping(ID));
 	g_assert_true(nbd_server_file_has_ended(ID));
 	close(fd);
 	g_assert_true(nbd_server_file_has_ended(ID));
