@@ -10,15 +10,27 @@
 #ifndef UBD_KEEPALIVE_H
 #define UBD_KEEPALIVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* When a host counts as gone: longer than the kernel's longest pause between two questions. */
 #define KEEPALIVE_VANISHED_NS UINT64_C(150000000000)
+/* How often to look for that. */
+#define KEEPALIVE_LOOK_NS     (KEEPALIVE_VANISHED_NS / 10)
 
-/* Ends the connection after that, if nothing is on its way. */
+/*
+ * Has the kernel ask the host every minute while nothing is on its way, and end the connection if
+ * it does not answer.
+ */
 void keepalive_begin(int fd);
 
 /* For how long the host has not answered, although something is on its way to it; 0 otherwise. */
 uint64_t keepalive_silence_ns(int fd);
+
+/* Whether that is too long; the caller ends the connection. */
+static inline bool keepalive_has_vanished(int fd)
+{
+	return keepalive_silence_ns(fd) >= KEEPALIVE_VANISHED_NS;
+}
 
 #endif

@@ -71,11 +71,11 @@ static bool is_unix_socket(int fd)
  * TCP finds the size of its buffer itself; others get a size at which server and client need not
  * take turns (as far as net.core.wmem_max allows).
  */
-static void prepare_socket(int fd)
+static void prepare_socket(const struct nbd_client *client)
 {
-	int on = 1, bytes = SEND_BUFFER_BYTES;
+	int on = 1, bytes = SEND_BUFFER_BYTES, fd = client->channel.fd;
 
-	if (is_unix_socket(fd))
+	if (client->is_local)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	keepalive_begin(fd);
@@ -149,7 +149,8 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 							   .hold_limit_us = settings->hold_limit_us,
 							   .event_fd = settings->event_fd });
 	init_requests(client);
-	prepare_socket(fd);
+	client->is_local = is_unix_socket(fd);
+	prepare_socket(client);
 	if (!start(client, err))
 		return client;
 	nbd_client_free(client);

@@ -85,6 +85,7 @@ struct nbd_client {
 	struct coroutine *paced;      /* a read that waits until some answers are sent */
 	bool sending, receiving_data; /* waiting for the client */
 	bool gone;		      /* nobody takes answers */
+	bool is_local;		      /* on a UNIX socket */
 	bool watches_stall;
 	struct aio_limit stalling;
 	struct nbd_client_request *requests; /* settings->depth */

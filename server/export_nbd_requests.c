@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "export_nbd_parts.h"
+#include "keepalive.h"
 
 /* From this on, the data of a write is not worth copying: no more than a little is received early.
  */
@@ -392,8 +394,15 @@ static int co_receive(struct nbd_client *client)
 static void hangup_co(void *arg)
 {
 	struct nbd_client *client = arg;
-	int found = co_poll(client->channel.fd, POLLRDHUP, &client->hangup);
+	int fd = client->channel.fd, found;
 
+	do {
+		if (!client->is_local)
+			client->hangup.end_ns = aio_ns_from_now(KEEPALIVE_LOOK_NS);
+		found = co_poll(fd, POLLRDHUP, &client->hangup);
+		if (found == -ETIME && keepalive_has_vanished(fd))
+			shutdown(fd, SHUT_RDWR);
+	} while (found == -ETIME);
 	if (found > 0)
 		serve_release(&client->serve, SERVE_FAILS);
 	/* It may only have closed its half, and wait for answers. */

@@ -34,8 +34,6 @@
 #define LONGEST_PAUSE (1000 * NS_PER_MS)
 /* For an attempt, if the patience is over. */
 #define ATTEMPT_NS    (5000 * NS_PER_MS)
-/* How often the reader looks whether the host is there. */
-#define HOST_LOOK_NS  (KEEPALIVE_VANISHED_NS / 10)
 
 /* A command in flight, in its coroutine. */
 struct call {
@@ -63,7 +61,6 @@ struct nbd_conn {
 	bool connecting GUARDED_BY(lock);
 	struct call *calls GUARDED_BY(lock);
 	struct call *reader GUARDED_BY(lock);
-	uint64_t reader_ns GUARDED_BY(lock); /* since when it waits */
 	struct call *writer GUARDED_BY(lock);
 	uint64_t look_ns GUARDED_BY(lock);     /* no call is late before */
 	uint64_t lost_ns GUARDED_BY(lock);     /* when the connection was lost */
@@ -260,10 +257,7 @@ static void look_for_late_calls(struct nbd_conn *conn) REQUIRES(conn->lock)
 /* Likewise if the host does not answer; but not if it only takes nothing. */
 static void look_for_vanished_host(struct nbd_conn *conn) REQUIRES(conn->lock)
 {
-	/* Before that, nothing may have been on its way for long. */
-	uint64_t waited_ns = aio_now_ns() - conn->reader_ns;
-
-	if (MIN(waited_ns, keepalive_silence_ns(conn->fd)) >= KEEPALIVE_VANISHED_NS)
+	if (keepalive_has_vanished(conn->fd))
 		shutdown(conn->fd, SHUT_RDWR);
 }
 
@@ -274,7 +268,7 @@ static uint64_t next_look_ns(struct nbd_conn *conn) REQUIRES(conn->lock)
 {
 	if (conn->place->path)
 		return conn->look_ns;
-	return MIN(conn->look_ns, aio_ns_from_now(HOST_LOOK_NS));
+	return MIN(conn->look_ns, aio_ns_from_now(KEEPALIVE_LOOK_NS));
 }
 
 /* Waits until the socket is ready, and lets libnbd use it; or until it is time to look. */
@@ -312,7 +306,6 @@ static bool wants_to_write(struct nbd_conn *conn) REQUIRES(conn->lock)
 static void co_be_reader(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
 {
 	conn->reader = call;
-	conn->reader_ns = aio_now_ns();
 	while (!call->done)
 		co_serve_socket(conn, wants_to_write(conn) ? POLLIN | POLLOUT : POLLIN);
 	conn->reader = NULL;
