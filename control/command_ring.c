@@ -71,6 +71,13 @@ int command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *c
 	return res ?: wait_for_answer(cr, limit_s);
 }
 
+bool command_ring_is_stuck(struct command_ring *cr)
+{
+	struct io_uring_cqe *cqe;
+
+	return cr->stuck && io_uring_peek_cqe(&cr->ring, &cqe) < 0;
+}
+
 /*
  * Linux 7.2 ends a thread's io_uring worker together with the thread's last ring, and a command
  * that comes at that moment may wait for a worker for ever. So a thread that has had a ring always

@@ -44,4 +44,7 @@ void command_ring_exit(struct command_ring *cr);
 int command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
 		     size_t cmd_bytes, unsigned limit_s);
 
+/* Whether a command is still without an answer; it may come late. */
+bool command_ring_is_stuck(struct command_ring *cr);
+
 #endif

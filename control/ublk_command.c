@@ -149,9 +149,13 @@ unsigned ublk_end_limit(const struct transport *transport)
 	unsigned limit_s = COMMAND_NO_LIMIT;
 
 	g_mutex_lock(&idle_lock);
-	for (const GSList *item = stuck_devices; item; item = item->next)
-		if (((const struct ublk_device *)item->data)->id == ublk_device_of(transport)->id)
+	for (const GSList *item = stuck_devices; item; item = item->next) {
+		const struct ublk_device *device = item->data;
+
+		if (device->id == ublk_device_of(transport)->id &&
+		    command_ring_is_stuck(device->ring))
 			limit_s = UBLK_LIMIT_SECONDS;
+	}
 	g_mutex_unlock(&idle_lock);
 	return limit_s;
 }

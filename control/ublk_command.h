@@ -50,7 +50,7 @@ struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id
 void ublk_device_free(struct ublk_device *device);
 /*
  * The limit for commands that end the device, and so wait for requests and for other commands: none
- * but after a command that was never answered.
+ * but while a command is without an answer.
  */
 unsigned ublk_end_limit(const struct transport *transport);
 /* Once the driver has told it; the disk is named after it. */

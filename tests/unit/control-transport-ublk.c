@@ -53,7 +53,7 @@ int __wrap_eaccess(const char *name, int mode)
 static uint64_t features;
 static struct ublk_dev_info device;
 static struct ublk_params params;
-static bool is_privileged, hangs, is_open, is_deleted, can_quiesce;
+static bool is_privileged, hangs, is_open, is_deleted, can_quiesce, answers_late;
 static unsigned adds, recoveries, write_backs, last_limit_s;
 static char path[64]; /* that the last command named */
 
@@ -63,11 +63,17 @@ int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int f
 int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
 			    size_t cmd_bytes, unsigned limit_s);
 
+bool __wrap_command_ring_is_stuck(struct command_ring *cr);
 void __wrap_disk_write_back(const char *disk);
 
 int __wrap_open64(const char *name, int flags, ...)
 {
 	return __real_open64(g_str_has_prefix(name, "/dev/ublk") ? "/dev/null" : name, flags);
+}
+
+bool __wrap_command_ring_is_stuck(struct command_ring *cr)
+{
+	return cr->stuck && !answers_late;
 }
 
 void __wrap_disk_write_back(const char *disk)
@@ -387,6 +393,10 @@ static void test_nothing_waits_for_a_start_that_hangs(void)
 	hangs = false;
 	transport_ublk.stop(server);
 	g_assert_cmpuint(last_limit_s, !=, COMMAND_NO_LIMIT);
+	answers_late = true;
+	transport_ublk.stop(server);
+	g_assert_cmpuint(last_limit_s, ==, COMMAND_NO_LIMIT);
+	answers_late = false;
 	transport_free(server);
 }
 
