@@ -481,8 +481,10 @@ static void prefix_backing(const struct image *top, const struct image *layer, c
 			   GError **err)
 {
 	const char *shown = (layer->backing_options ? name : layer->backing_filename) ?: name;
-	g_autofree char *beginning = g_strdup_printf("Could not open '%s'", shown);
-	bool is_named = !err || g_str_has_prefix((*err)->message, beginning);
+	g_autofree char *failed = g_strdup_printf("Could not open '%s'", shown);
+	g_autofree char *named = g_strconcat(shown, ": ", NULL);
+	bool is_named = !err || g_str_has_prefix((*err)->message, failed) ||
+			g_str_has_prefix((*err)->message, named);
 	g_autofree char *which = is_named ? g_strdup("") : g_strdup_printf(" '%s'", shown);
 	g_autofree char *of =
 		layer == top ? g_strdup("") : g_strdup_printf(" of '%s'", layer->filename);
