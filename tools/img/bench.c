@@ -7,8 +7,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "align.h"
@@ -43,15 +45,15 @@ struct bench {
 	uint64_t size;
 	_Atomic uint64_t next; /* number of the next request, over all queues */
 	_Atomic int error;     /* the first one */
-	_Atomic unsigned queues_left;
+	_Atomic unsigned queues_starting, queues_left;
 	struct coroutine *waiter;
 	struct bench_queue *all_queues;
 	struct progress progress;
 };
 
-/* One loop and what runs on it; only touched by its thread. */
+/* One loop and what runs on it; only touched by its thread, and in cache lines of its own. */
 struct bench_queue {
-	struct bench *bench;
+	_Alignas(128) struct bench *bench;
 	_Atomic uint64_t remaining; /* read by others, to show the progress */
 	unsigned in_flight;
 	unsigned started, ended; /* workers */
@@ -191,10 +193,19 @@ static void worker_co(void *arg)
 
 /* ---- queues ---- */
 
+/* Requests that never wait would be over before the next queue begins. */
+static void wait_for_other_queues(struct bench *bench)
+{
+	atomic_fetch_sub(&bench->queues_starting, 1);
+	while (atomic_load(&bench->queues_starting))
+		sched_yield();
+}
+
 static void queue_co(void *arg)
 {
 	struct bench_queue *queue = arg;
 
+	wait_for_other_queues(queue->bench);
 	for (unsigned i = 0; i < queue->bench->depth; i++)
 		co_start(worker_co, queue);
 }
@@ -216,11 +227,34 @@ static bool init_queue(struct bench *bench, unsigned number, struct bench_queue 
 	return queue->bufs;
 }
 
-static void clear_queue(struct bench_queue *queue)
+static void free_queues(struct bench_queue *queues, unsigned nr)
 {
-	iobuf_free(queue->bufs);
-	co_queue_destroy(&queue->drained);
-	thread_lock_destroy(&queue->lock);
+	for (unsigned i = 0; i < nr; i++) {
+		iobuf_free(queues[i].bufs);
+		co_queue_destroy(&queues[i].drained);
+		thread_lock_destroy(&queues[i].lock);
+	}
+	free(queues);
+}
+
+/* NULL if there is no memory, which was told. */
+static struct bench_queue *new_queues(struct bench *bench)
+{
+	size_t bytes = bench->queues * sizeof(struct bench_queue);
+	struct bench_queue *queues = aligned_alloc(_Alignof(struct bench_queue), bytes);
+
+	if (!queues) {
+		tool_error("cannot allocate %" PRIu64 " queues", bench->queues);
+		return NULL;
+	}
+	memset(queues, 0, bytes);
+	for (unsigned i = 0; i < bench->queues; i++) {
+		if (init_queue(bench, i, &queues[i]))
+			continue;
+		free_queues(queues, i + 1);
+		return NULL;
+	}
+	return queues;
 }
 
 /* The number of requests that have begun. Called in a signal handler. */
@@ -244,6 +278,7 @@ static int64_t co_run_queues(struct bench *bench, struct bench_queue *queues,
 	bench->all_queues = queues;
 	progress_start_counted(&bench->progress, bench->count, count_begun, bench);
 	begin = g_get_monotonic_time();
+	atomic_store(&bench->queues_starting, bench->queues);
 	atomic_store(&bench->queues_left, bench->queues);
 	bench->waiter = co_self();
 	for (unsigned i = 0; i < bench->queues; i++)
@@ -275,21 +310,16 @@ static void print_plan(const struct bench *bench)
 
 static int co_measure(struct bench *bench)
 {
-	g_autofree struct bench_queue *queues = g_new0(struct bench_queue, bench->queues);
+	struct bench_queue *queues = new_queues(bench);
+	struct loops *loops = queues ? loops_new(bench->queues) : NULL;
 	int64_t microseconds = 0;
-	struct loops *loops;
-	unsigned initialized = 0;
-	bool ready = true;
+	bool ready = loops;
 
-	for (; initialized < bench->queues && ready; initialized++)
-		ready = init_queue(bench, initialized, &queues[initialized]);
-	loops = ready ? loops_new(bench->queues) : NULL;
 	if (loops)
 		microseconds = co_run_queues(bench, queues, loops);
-	ready = loops;
 	loops_free(loops);
-	for (unsigned i = 0; i < initialized; i++)
-		clear_queue(&queues[i]);
+	if (queues)
+		free_queues(queues, bench->queues);
 	if (!ready)
 		return -ENOMEM;
 	if (bench->error)
