@@ -12,21 +12,7 @@
 
 #include <stddef.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define UBD_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UBD_ASAN 1
-#endif
-#endif
-
-#if defined(__SANITIZE_THREAD__)
-#define UBD_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UBD_TSAN 1
-#endif
-#endif
+#include "annotations.h"
 
 #ifdef UBD_ASAN
 

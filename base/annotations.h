@@ -1,10 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Clang's thread-safety annotations under short names; nothing for GCC.
- * `clang -Wthread-safety` checks them.
+ * Clang's thread-safety annotations under short names, nothing for GCC: `clang -Wthread-safety`
+ * checks them. And which sanitizer a build is for.
  */
 #ifndef UBD_ANNOTATIONS_H
 #define UBD_ANNOTATIONS_H
+
+#if defined(__SANITIZE_ADDRESS__)
+#define UBD_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UBD_ASAN 1
+#endif
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define UBD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UBD_TSAN 1
+#endif
+#endif
 
 #ifdef __clang__
 #define UBD_TSA(x) __attribute__((x))

@@ -2,26 +2,53 @@
 /*
  * L2 slices in memory; also slices of an L1 table that is not in memory as a whole.
  *
- * A shard's lock is held for a lookup or an eviction, never across I/O. A miss takes a slot, marks
+ * A shard's lock is held for a pin or an eviction, never across I/O. A miss takes a slot, marks
  * it `loading` and reads; other requests for the same slice wait for that one load. A slot with a
  * pin or a dirty mark is not evicted; if a shard has no other, the image is written back first: a
  * circle with flush.c.
+ *
+ * Readers find what is in memory without a lock, and without writing to a cache line that others
+ * read. Each slot has a generation, even while its contents are those of `host_off`:
+ *
+ *   evict, under the lock               peek, without one
+ *     gen = odd                           g = gen (acquire), which must be even
+ *     full barrier                        host_off must be the one that is looked for
+ *     store other entries                 load entries (acquire)
+ *     gen = next even (release)           gen must still be g
+ *
+ * So a reader whose entries may have been overwritten finds another generation, and pins the slice
+ * instead. A hash chain that changes meanwhile may lead astray, even into another chain: the walk
+ * is short, and only a generation proves anything. Slots and their memory stay until the image is
+ * closed.
  */
 #include "qcow2.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "annotations.h"
+
+/* A huge page. */
+#define BLOCK_BYTES (2u << 20)
+
+static uint64_t slice_index(const struct l2_cache *cache, uint64_t host_off)
+{
+	return host_off >> __builtin_ctz(cache->slice_bytes);
+}
 
 static struct shard *shard_of(struct l2_cache *cache, uint64_t host_off)
 {
-	return &cache->shards[host_off / cache->slice_bytes % cache->nr_shards];
+	return &cache->shards[slice_index(cache, host_off) & (cache->nr_shards - 1)];
 }
 
-static struct slice **bucket_of(const struct l2_cache *cache, struct shard *shard,
-				uint64_t host_off)
+static struct slice *_Atomic *bucket_of(const struct l2_cache *cache, struct shard *shard,
+					uint64_t host_off)
 {
-	return &shard->hash[host_off / cache->slice_bytes / cache->nr_shards & shard->hash_mask];
+	uint64_t in_shard = slice_index(cache, host_off) >> __builtin_ctz(cache->nr_shards);
+
+	return &shard->hash[in_shard & shard->hash_mask];
 }
 
 static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_slices)
@@ -33,12 +60,26 @@ static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_s
 	thread_lock_init(&shard->lock);
 	co_queue_init(&shard->waiters);
 	shard->hash_mask = hash_size - 1;
-	shard->hash = g_try_new0(struct slice *, hash_size);
-	shard->slices = g_try_new0(struct slice, nr_slices);
+	shard->hash = g_try_new0(struct slice * _Atomic, hash_size);
+	shard->slices = aligned_alloc(_Alignof(struct slice), nr_slices * sizeof(struct slice));
 	if (!shard->hash || !shard->slices)
 		return -ENOMEM;
+	memset(shard->slices, 0, nr_slices * sizeof(struct slice));
+	for (unsigned i = 0; i < nr_slices; i++)
+		shard->slices[i].gen = 1;
 	shard->nr_slices = nr_slices;
 	return 0;
+}
+
+/* How many slices share a block of memory. */
+static unsigned slices_per_block(const struct l2_cache *cache)
+{
+	return MAX(BLOCK_BYTES / cache->slice_bytes, 1);
+}
+
+static unsigned nr_blocks(const struct l2_cache *cache)
+{
+	return (cache->nr_slices - 1) / slices_per_block(cache) + 1;
 }
 
 /* With its slot, at most two buckets, and the copy that a write-back makes. */
@@ -61,19 +102,33 @@ int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
 	int ret;
 
 	wanted = MIN(MAX(wanted, 2), 1u << 24);
-	cache->nr_shards = wanted >= 8 * QCOW2_MAX_SHARDS ? QCOW2_MAX_SHARDS : 1;
+	cache->nr_shards = 1;
+	while (cache->nr_shards < QCOW2_MAX_SHARDS && 16 * cache->nr_shards <= wanted)
+		cache->nr_shards *= 2;
 	per_shard = wanted / cache->nr_shards;
 	cache->nr_slices = per_shard * cache->nr_shards;
 	ret = qcow2_take_memory(q, cache->nr_slices * bytes_per_slice(q), "the metadata cache",
 				err);
 	if (ret)
 		return ret;
-	for (unsigned i = 0; i < cache->nr_shards; i++) {
+	thread_lock_init(&cache->blocks_lock);
+	thread_lock(&cache->blocks_lock);
+	cache->blocks = g_try_new0(void *, nr_blocks(cache));
+	ret = cache->blocks ? 0 : -ENOMEM;
+	thread_unlock(&cache->blocks_lock);
+	for (unsigned i = 0; i < cache->nr_shards && !ret; i++)
 		ret = shard_init(cache, &cache->shards[i], per_shard);
-		if (ret)
-			return no_memory(q, bytes, err);
-	}
-	return 0;
+	return ret ? no_memory(q, bytes, err) : 0;
+}
+
+static void free_blocks(struct l2_cache *cache)
+{
+	thread_lock(&cache->blocks_lock);
+	for (unsigned i = 0; cache->blocks && i < nr_blocks(cache); i++)
+		iobuf_free(cache->blocks[i]);
+	g_free(cache->blocks);
+	thread_unlock(&cache->blocks_lock);
+	thread_lock_destroy(&cache->blocks_lock);
 }
 
 void qcow2_l2_cache_destroy(struct qcow2 *q)
@@ -81,13 +136,12 @@ void qcow2_l2_cache_destroy(struct qcow2 *q)
 	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
 		struct shard *shard = &q->cache.shards[i];
 
-		for (unsigned j = 0; shard->slices && j < shard->nr_slices; j++)
-			iobuf_free((void *)shard->slices[j].entries);
-		g_free(shard->slices);
+		free(shard->slices);
 		g_free(shard->hash);
 		co_queue_destroy(&shard->waiters);
 		thread_lock_destroy(&shard->lock);
 	}
+	free_blocks(&q->cache);
 }
 
 void qcow2_l2_cache_add_stats(struct qcow2 *q, struct image_stats *stats)
@@ -101,25 +155,83 @@ void qcow2_l2_cache_add_stats(struct qcow2 *q, struct image_stats *stats)
 		stats->cache_misses += shard->misses;
 		thread_unlock(&shard->lock);
 	}
+	for (unsigned i = 0; i < AIO_MAX_LOOPS; i++)
+		stats->cache_hits +=
+			atomic_load_explicit(&q->epoch_slots[i].cache_hits, memory_order_relaxed);
+}
+
+static struct slice *load_link(struct slice *_Atomic *link)
+{
+	return atomic_load_explicit(link, memory_order_acquire);
+}
+
+static uint64_t host_off_of(const struct slice *slice)
+{
+	return atomic_load_explicit(&slice->host_off, memory_order_relaxed);
 }
 
 static struct slice *find(struct l2_cache *cache, struct shard *shard, uint64_t host_off)
 {
-	struct slice *slice = *bucket_of(cache, shard, host_off);
+	struct slice *slice = load_link(bucket_of(cache, shard, host_off));
 
-	while (slice && slice->host_off != host_off)
-		slice = slice->hash_next;
+	while (slice && host_off_of(slice) != host_off)
+		slice = load_link(&slice->hash_next);
 	return slice;
+}
+
+/* The slot's contents are no longer valid, before anything else is loaded there. */
+static void invalidate(struct slice *slice)
+{
+	if (atomic_load_explicit(&slice->gen, memory_order_relaxed) & 1)
+		return;
+	atomic_fetch_add(&slice->gen, 1);
+	atomic_thread_fence(memory_order_seq_cst);
 }
 
 static void unhash(struct l2_cache *cache, struct slice *slice)
 {
-	struct slice **link = bucket_of(cache, slice->shard, slice->host_off);
+	struct slice *_Atomic *link = bucket_of(cache, slice->shard, host_off_of(slice));
 
-	while (*link != slice)
-		link = &(*link)->hash_next;
-	*link = slice->hash_next;
-	slice->host_off = 0;
+	invalidate(slice);
+	while (load_link(link) != slice)
+		link = &load_link(link)->hash_next;
+	atomic_store_explicit(link, load_link(&slice->hash_next), memory_order_release);
+	atomic_store_explicit(&slice->host_off, 0, memory_order_relaxed);
+}
+
+/* A chain longer than this is not walked without the lock; nor one that changed underneath. */
+#define MAX_PEEK_STEPS 8
+
+static void count_hit(struct qcow2 *q)
+{
+	_Atomic uint64_t *hits = &q->epoch_slots[aio_loop_id(aio_loop_current())].cache_hits;
+
+	/* Only this thread stores to it. */
+	atomic_store_explicit(hits, atomic_load_explicit(hits, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+bool qcow2_slice_try_peek(struct qcow2 *q, uint64_t host_off, struct slice_peek *ret_peek)
+{
+	struct slice *slice =
+		load_link(bucket_of(&q->cache, shard_of(&q->cache, host_off), host_off));
+
+	for (unsigned i = 0; slice && i < MAX_PEEK_STEPS; i++) {
+		uint64_t gen = atomic_load_explicit(&slice->gen, memory_order_acquire);
+
+		if (host_off_of(slice) != host_off) {
+			slice = load_link(&slice->hash_next);
+			continue;
+		}
+		if (gen & 1)
+			return false;
+		if (!atomic_load_explicit(&slice->referenced, memory_order_relaxed))
+			atomic_store_explicit(&slice->referenced, true, memory_order_relaxed);
+		count_hit(q);
+		*ret_peek = (struct slice_peek){ slice, gen };
+		return true;
+	}
+	return false;
 }
 
 /*
@@ -142,11 +254,11 @@ static struct slice *find_victim(struct l2_cache *cache, struct shard *shard, bo
 			*ret_dirty = true;
 			continue;
 		}
-		if (slice->referenced) {
-			slice->referenced = false;
+		if (atomic_load_explicit(&slice->referenced, memory_order_relaxed)) {
+			atomic_store_explicit(&slice->referenced, false, memory_order_relaxed);
 			continue;
 		}
-		if (slice->host_off)
+		if (host_off_of(slice))
 			unhash(cache, slice);
 		return slice;
 	}
@@ -163,7 +275,7 @@ void qcow2_l2_cache_forget(struct qcow2 *q)
 			struct slice *slice = &shard->slices[j];
 
 			assert(!atomic_load(&slice->pins) && !atomic_load(&slice->dirty));
-			if (slice->host_off)
+			if (host_off_of(slice))
 				unhash(&q->cache, slice);
 		}
 		thread_unlock(&shard->lock);
@@ -188,14 +300,52 @@ void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)
 	}
 }
 
+/*
+ * Reads straight into the slot, where others may still be loading entries; they find another
+ * generation afterwards. ThreadSanitizer cannot know that, and gets atomic stores to see.
+ */
+static int entries_co_read(struct qcow2 *q, uint64_t host_off, _Atomic uint64_t *entries)
+{
+#ifdef UBD_TSAN
+	size_t nr_words = q->cache.slice_bytes / sizeof(uint64_t);
+	g_autofree uint64_t *words = g_new(uint64_t, nr_words);
+	int ret = image_co_pread(q->file, host_off, q->cache.slice_bytes, words);
+
+	for (size_t i = 0; i < nr_words && !ret; i++)
+		atomic_store_explicit(&entries[i], words[i], memory_order_relaxed);
+	return ret;
+#else
+	return image_co_pread(q->file, host_off, q->cache.slice_bytes, (void *)entries);
+#endif
+}
+
+/* Memory for the entries of a slot that has none yet; NULL if there is none. */
+static _Atomic uint64_t *give_entries(struct l2_cache *cache)
+{
+	unsigned per_block = slices_per_block(cache);
+	char *entries = NULL;
+	void **block;
+
+	thread_lock(&cache->blocks_lock);
+	block = &cache->blocks[cache->nr_given / per_block];
+	if (!*block)
+		*block = try_iobuf_alloc_huge(MIN(per_block, cache->nr_slices - cache->nr_given) *
+					      (size_t)cache->slice_bytes);
+	if (*block)
+		entries =
+			(char *)*block + cache->nr_given++ % per_block * (size_t)cache->slice_bytes;
+	thread_unlock(&cache->blocks_lock);
+	return (_Atomic uint64_t *)entries;
+}
+
 static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off)
 {
 	if (!slice->entries)
-		slice->entries = try_iobuf_alloc(q->cache.slice_bytes);
+		slice->entries = give_entries(&q->cache);
 	if (!slice->entries)
 		return -ENOMEM;
 	image_co_event(q->file, IMAGE_EVENT_L2_LOAD);
-	return image_co_pread(q->file, host_off, q->cache.slice_bytes, (void *)slice->entries);
+	return entries_co_read(q, host_off, slice->entries);
 }
 
 static void wait_for_shard(struct shard *shard) REQUIRES(shard->lock)
@@ -214,13 +364,13 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 			 uint64_t host_off)
 	NO_THREAD_SAFETY_ANALYSIS /* the caller's lock, dropped here */
 {
-	struct slice **bucket = bucket_of(&q->cache, shard, host_off);
+	struct slice *_Atomic *bucket = bucket_of(&q->cache, shard, host_off);
 	int ret;
 
 	slice->shard = shard;
-	slice->host_off = host_off;
-	slice->hash_next = *bucket;
-	*bucket = slice;
+	atomic_store_explicit(&slice->host_off, host_off, memory_order_relaxed);
+	atomic_store_explicit(&slice->hash_next, load_link(bucket), memory_order_relaxed);
+	atomic_store_explicit(bucket, slice, memory_order_release);
 	slice->loading = true;
 	atomic_store(&slice->pins, 1);
 	thread_unlock(&shard->lock);
@@ -232,18 +382,25 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 	if (ret) {
 		unhash(&q->cache, slice);
 		atomic_store(&slice->pins, 0);
+	} else {
+		atomic_fetch_add_explicit(&slice->gen, 1, memory_order_release);
 	}
 	co_queue_wake_all(&shard->waiters);
 	thread_unlock(&shard->lock);
 	return ret;
 }
 
-int qcow2_slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
-		       struct slice **ret_slice)
+uint64_t qcow2_slice_off(const struct qcow2 *q, uint64_t l2_off, uint64_t guest_off)
 {
 	uint64_t in_table = qcow2_l2_index(q, guest_off) >> q->slice_bits;
 
-	return qcow2_slice_co_get_at(q, l2_off + in_table * q->cache.slice_bytes, ret_slice);
+	return l2_off + in_table * q->cache.slice_bytes;
+}
+
+int qcow2_slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
+		       struct slice **ret_slice)
+{
+	return qcow2_slice_co_get_at(q, qcow2_slice_off(q, l2_off, guest_off), ret_slice);
 }
 
 int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice)
@@ -259,7 +416,7 @@ int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret
 		slice = find(&q->cache, shard, host_off);
 		if (slice && !slice->loading) {
 			atomic_fetch_add(&slice->pins, 1);
-			slice->referenced = true;
+			atomic_store_explicit(&slice->referenced, true, memory_order_relaxed);
 			shard->hits++;
 			thread_unlock(&shard->lock);
 			*ret_slice = slice;

@@ -123,8 +123,8 @@ static uint64_t run_bytes(const struct qcow2 *q, struct l2_entry entry, unsigned
 	return (uint64_t)subclusters_run(entry.bitmap, subcluster) << q->subcluster_bits;
 }
 
-static int map_from_slice(struct qcow2 *q, struct slice *slice, uint64_t guest_off, uint64_t bytes,
-			  struct mapping *map)
+static int map_from_slice(const struct qcow2 *q, const struct slice *slice, uint64_t guest_off,
+			  uint64_t bytes, struct mapping *map)
 {
 	unsigned index = qcow2_slice_index(q, guest_off);
 	unsigned subcluster = qcow2_subcluster_index(q, guest_off);
@@ -161,10 +161,16 @@ static int check_l2_offset(struct qcow2 *q, uint64_t l1_entry)
 	return qcow2_in_cluster(q, l1_entry & QCOW2_OFFSET_MASK) ? -EIO : 0;
 }
 
+static uint64_t load_word(const struct slice *slice, unsigned index)
+{
+	return be64toh(atomic_load_explicit(&slice->entries[index], memory_order_acquire));
+}
+
 static int l1_co_load_entry(struct qcow2 *q, uint32_t index, uint64_t *ret_entry)
 {
 	uint64_t off = q->l1_off + index * sizeof(uint64_t);
 	uint64_t in_slice = off & (q->cache.slice_bytes - 1);
+	struct slice_peek peek;
 	struct slice *slice;
 	int ret;
 
@@ -175,19 +181,44 @@ static int l1_co_load_entry(struct qcow2 *q, uint32_t index, uint64_t *ret_entry
 		*ret_entry = atomic_load_explicit(&q->l1[index], memory_order_acquire);
 		return 0;
 	}
+	if (qcow2_slice_try_peek(q, off - in_slice, &peek)) {
+		*ret_entry = load_word(peek.slice, in_slice / sizeof(uint64_t));
+		if (qcow2_slice_peek_holds(&peek))
+			return 0;
+	}
 	ret = qcow2_slice_co_get_at(q, off - in_slice, &slice);
 	if (ret)
 		return ret;
-	*ret_entry = be64toh(slice->entries[in_slice / sizeof(uint64_t)]);
+	*ret_entry = load_word(slice, in_slice / sizeof(uint64_t));
 	qcow2_slice_put(slice);
 	return 0;
+}
+
+/* map_from_slice() of the slice at @slice_off, which is loaded if it is not in memory. */
+static int map_co_load(struct qcow2 *q, uint64_t slice_off, uint64_t guest_off, uint64_t bytes,
+		       struct mapping *map)
+{
+	struct slice_peek peek;
+	struct slice *slice;
+	int ret;
+
+	if (qcow2_slice_try_peek(q, slice_off, &peek)) {
+		ret = map_from_slice(q, peek.slice, guest_off, bytes, map);
+		if (qcow2_slice_peek_holds(&peek))
+			return ret;
+	}
+	ret = qcow2_slice_co_get_at(q, slice_off, &slice);
+	if (ret)
+		return ret;
+	ret = map_from_slice(q, slice, guest_off, bytes, map);
+	qcow2_slice_put(slice);
+	return ret;
 }
 
 int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct mapping *ret_map)
 {
 	uint64_t table_bytes = 1ull << (q->cluster_bits + q->l2_bits);
 	uint64_t l1_entry;
-	struct slice *slice;
 	int ret;
 
 	bytes = MIN(bytes, bytes_to_boundary(guest_off, table_bytes));
@@ -203,13 +234,12 @@ int qcow2_co_lookup(struct qcow2 *q, uint64_t guest_off, uint64_t bytes, struct 
 	ret = check_l2_offset(q, l1_entry);
 	if (ret)
 		return ret;
-	ret = qcow2_slice_co_get(q, l1_entry & QCOW2_OFFSET_MASK, guest_off, &slice);
+	ret = map_co_load(q, qcow2_slice_off(q, l1_entry & QCOW2_OFFSET_MASK, guest_off), guest_off,
+			  bytes, ret_map);
 	if (ret)
 		return ret;
-	ret = map_from_slice(q, slice, guest_off, bytes, ret_map);
 	ret_map->reserved |= !!(l1_entry & QCOW2_L1_RESERVED);
-	qcow2_slice_put(slice);
-	return ret;
+	return 0;
 }
 
 /* "Compressed Clusters Descriptor (x = 62 - (cluster_bits - 8))" */

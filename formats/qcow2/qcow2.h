@@ -11,7 +11,8 @@
  *   reclaim_lock  co_mutex     one reclaimer of freed clusters at a time
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
  *                              held across metadata I/O, never guest data
- *   shard lock    thread_lock  lookup, pin and eviction in one cache shard
+ *   shard lock    thread_lock  pin, load and eviction in one cache shard; lookups by readers
+ *                              take none
  *
  * A slice is pinned before alloc_lock is taken, never under it: pinning may wait for another
  * coroutine to unpin, which may need alloc_lock to get there.
@@ -51,28 +52,36 @@ struct shard;
 
 /* ---- the L2 slice cache: cache.c ---- */
 
-/* A part of an L2 table in memory. */
+/*
+ * A part of an L2 table in memory. Readers load from the first cache line without a lock, as `gen`
+ * allows; see qcow2_slice_try_peek(). What writers change at each use is in the second one.
+ */
 struct slice {
-	uint64_t host_off;	   /* its place in the file; 0: the slot is free */
-	_Atomic uint64_t *entries; /* as on disk: big-endian */
-	_Atomic unsigned seq;	   /* extended L2 entries: odd while one is stored; alloc_lock */
-	_Atomic unsigned pins;	   /* raised under the shard lock */
-	_Atomic bool dirty;	   /* set with a pin and alloc_lock, cleared by flush.c */
-	bool loading;		   /* shard lock: entries are not loaded yet */
-	bool referenced;	   /* shard lock: used since the clock's hand passed */
-	struct slice *hash_next;   /* shard lock */
-	struct slice *dirty_next;  /* alloc_lock: q->dirty_slices */
-	struct shard *shard;
+	/* Odd: free, or being loaded. Raised under the shard lock. */
+	_Alignas(64) _Atomic uint64_t gen;
+	_Atomic uint64_t host_off;	 /* its place in the file; 0: free; shard lock to set */
+	_Atomic uint64_t *entries;	 /* as on disk: big-endian */
+	struct slice *_Atomic hash_next; /* shard lock to set */
+	struct shard *shard;		 /* constant once used */
+	_Atomic bool referenced;	 /* used since the clock's hand passed */
+
+	_Alignas(64) _Atomic unsigned seq; /* extended L2 entries: odd while one is stored;
+					      alloc_lock */
+	_Atomic unsigned pins;		   /* raised under the shard lock */
+	_Atomic bool dirty;		   /* set with a pin and alloc_lock, cleared by flush.c */
+	bool loading;			   /* shard lock: entries are not loaded yet */
+	struct slice *dirty_next;	   /* alloc_lock: q->dirty_slices */
 };
 
 struct shard {
-	struct thread_lock lock;
-	struct slice *slices;
+	/* Constant while open. */
+	_Alignas(64) struct slice *slices;
+	struct slice *_Atomic *hash; /* heads: lock to set */
 	unsigned nr_slices;
+	unsigned hash_mask;
+	_Alignas(64) struct thread_lock lock;
 	unsigned hand; /* lock */
 	uint64_t hits GUARDED_BY(lock), misses GUARDED_BY(lock);
-	struct slice **hash;
-	unsigned hash_mask;
 	/* Waiters for a load, or for a slot to become free. */
 	struct co_queue waiters;
 	_Atomic unsigned nr_waiters;
@@ -83,15 +92,23 @@ struct shard {
 
 struct l2_cache {
 	struct shard shards[QCOW2_MAX_SHARDS];
-	unsigned nr_shards;
+	unsigned nr_shards; /* a power of two, as is slice_bytes */
 	uint32_t slice_bytes;
 	unsigned nr_slices;
+	/*
+	 * Memory of slices, given to slots when they are first used: blocks of huge pages, except
+	 * for small caches.
+	 */
+	struct thread_lock blocks_lock;
+	void **blocks GUARDED_BY(blocks_lock); /* NULL: not needed so far */
+	unsigned nr_given GUARDED_BY(blocks_lock);
 };
 
 /* ---- requests in flight and freed clusters: reclaim.c ---- */
 
 struct epoch_slot {
 	_Alignas(64) _Atomic uint64_t active[2]; /* requests of even and odd epochs */
+	_Atomic uint64_t cache_hits;		 /* without a lock; cache.c */
 };
 
 /* A run of host clusters that have each lost the same number of references. */
@@ -512,9 +529,30 @@ void qcow2_l2_cache_forget(struct qcow2 *q) REQUIRES(q->struct_lock);
  */
 int qcow2_slice_co_get(struct qcow2 *q, uint64_t l2_off, uint64_t guest_off,
 		       struct slice **ret_slice);
+/* The place in the file of the slice with @guest_off's entry, of the L2 table at @l2_off. */
+uint64_t qcow2_slice_off(const struct qcow2 *q, uint64_t l2_off, uint64_t guest_off);
 /* The same for a slice by its place in the file, a multiple of the slice size. */
 int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret_slice);
 void qcow2_slice_put(struct slice *slice);
+
+/* A slice that was in memory, and what tells whether it still is. */
+struct slice_peek {
+	struct slice *slice;
+	uint64_t gen;
+};
+
+/*
+ * Finds a slice without lock or pin, for readers of entries: true if it is in memory. The slot may
+ * get other contents at any time; what was loaded from it counts only if qcow2_slice_peek_holds()
+ * afterwards. Otherwise, pin it. False may also mean that others were changing the shard. Loop
+ * threads, within a request.
+ */
+bool qcow2_slice_try_peek(struct qcow2 *q, uint64_t host_off, struct slice_peek *ret_peek);
+/* Entries must have been loaded with acquire, as qcow2_slice_load() does. */
+static inline bool qcow2_slice_peek_holds(const struct slice_peek *peek)
+{
+	return atomic_load_explicit(&peek->slice->gen, memory_order_relaxed) == peek->gen;
+}
 
 /* Stores an entry and marks the slice dirty. Slice pinned. */
 void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
@@ -523,7 +561,7 @@ void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, str
 /* Both words of an extended entry, consistent with one store. */
 struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned index);
 
-/* Slice pinned; no lock. */
+/* Slice pinned or peeked at; no lock. */
 static inline struct l2_entry qcow2_slice_load(const struct qcow2 *q, const struct slice *slice,
 					       unsigned index)
 {

@@ -30,7 +30,7 @@ static void tell(const char *what)
 
 #define LOOPS 2
 
-#ifdef UNDER_TSAN
+#ifdef UBD_TSAN
 #define ROUNDS 100
 #else
 #define ROUNDS 1000

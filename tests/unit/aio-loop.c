@@ -560,7 +560,7 @@ static void test_full_ring_loses_nothing(void)
 	g_assert_cmpuint(polls.left, ==, 0);
 }
 
-#ifdef UNDER_TSAN
+#ifdef UBD_TSAN
 #define WAITERS 500 /* fibers are slow to create, and limited to 8000 */
 #else
 #define WAITERS 5000
@@ -842,7 +842,7 @@ static void test_coroutine_stays_between_runs(void)
 
 /* ---- wakes from other threads ---- */
 
-#ifdef UNDER_TSAN
+#ifdef UBD_TSAN
 #define ROUNDS 3000
 #else
 #define ROUNDS 8000

@@ -14,7 +14,7 @@
 #include "colock.h"
 
 #define LOOPS 4
-#ifdef UNDER_TSAN
+#ifdef UBD_TSAN
 #define MEMBERS 150
 #define ROUNDS	20
 #else

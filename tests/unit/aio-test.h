@@ -11,14 +11,7 @@
 #include <unistd.h>
 
 #include "aio.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
+#include "annotations.h"
 
 /* For loops made here; UBD_TEST_AIO=threads runs a test on loops without a ring. */
 static inline enum aio_engine test_engine(void)
