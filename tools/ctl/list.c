@@ -11,7 +11,6 @@
 #include "ctl.h"
 #include "describe.h"
 #include "json_text.h"
-#include "tool.h"
 #include "values.h"
 
 struct listed {
@@ -33,10 +32,10 @@ static struct listed look_at(const struct transport_ops *driver, const struct tr
 	return device;
 }
 
-/* False with @err set: the driver is not loaded. */
-static bool add_devices(const struct transport_ops *driver, GArray *list, GError **err)
+/* A driver that is not loaded has none. */
+static void add_devices(const struct transport_ops *driver, GArray *list)
 {
-	g_autoptr(GArray) seen = driver->list(err);
+	g_autoptr(GArray) seen = driver->list(NULL);
 
 	for (unsigned i = 0; seen && i < seen->len; i++) {
 		struct listed device =
@@ -44,19 +43,14 @@ static bool add_devices(const struct transport_ops *driver, GArray *list, GError
 
 		g_array_append_val(list, device);
 	}
-	return seen;
 }
 
-/* Empty, with @err set, if no driver is loaded. */
-static GArray *list_devices(GError **err)
+static GArray *list_devices(void)
 {
 	GArray *list = g_array_new(FALSE, FALSE, sizeof(struct listed));
-	bool loaded = false;
 
 	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
-		loaded |= add_devices(transports[i], list, i ? NULL : err);
-	if (loaded)
-		g_clear_error(err);
+		add_devices(transports[i], list);
 	return list;
 }
 
@@ -118,10 +112,21 @@ static int name_width(const GArray *list, const GPtrArray *servers)
 	return width;
 }
 
+static bool has_export(const GPtrArray *servers)
+{
+	for (unsigned i = 0; i < servers->len; i++)
+		if (server_is_export(servers->pdata[i]))
+			return true;
+	return false;
+}
+
+/* Without anything to list, not even the heading. */
 static void print_table(const GArray *list, const GPtrArray *servers)
 {
 	int width = name_width(list, servers);
 
+	if (!list->len && !has_export(servers))
+		return;
 	printf("%-*s %-11s %10s %7s %6s %8s %8s  %-20s  %s\n", width, "DEVICE", "STATE", "SIZE",
 	       "QUEUES", "DEPTH", "OWNER", "SERVER", "SERIAL", "IMAGE");
 	for (unsigned i = 0; i < list->len; i++)
@@ -184,19 +189,14 @@ int ctl_list(const struct command *command, char **argv)
 	};
 	g_autoptr(GArray) list = NULL;
 	g_autoptr(GPtrArray) servers = NULL;
-	g_autoptr(GError) err = NULL;
 	bool json;
 
 	if (!command_parse(command, entries, argv) || !ctl_parse_output(output, &json))
 		return EXIT_FAILURE;
 	if (rest)
 		return command_usage_error(command, "unexpected argument \"%s\"", rest[0]);
-	list = list_devices(&err);
+	list = list_devices();
 	servers = servers_find();
-	if (err && !servers->len) {
-		tool_error("%s", err->message);
-		return EXIT_FAILURE;
-	}
 	if (json)
 		print_json(list, servers);
 	else

@@ -17,26 +17,35 @@ static void free_server(gpointer data)
 {
 	struct server *server = data;
 
-	json_node_unref(server->node);
+	g_clear_pointer(&server->node, json_node_unref);
 	g_free(server->socket);
 	g_free(server);
 }
 
-/* NULL: it has ended, or does not answer. Takes @socket. */
-static struct server *ask(char *socket)
+/* Leaves server->node NULL if it has ended or does not answer. */
+static void *ask(void *arg)
 {
+	struct server *server = arg;
 	const struct ctl_owner us = { geteuid(), getegid() };
-	JsonNode *node =
-		ctl_ask_owner(socket, "{\"command\": \"status\"}\n", &us, ANSWER_SECONDS, NULL);
-	struct server *server;
 
-	if (!node) {
-		g_free(socket);
-		return NULL;
-	}
-	server = g_new(struct server, 1);
-	*server = (struct server){ socket, node, json_node_get_object(node) };
-	return server;
+	server->node = ctl_ask_owner(server->socket, "{\"command\": \"status\"}\n", &us,
+				     ANSWER_SECONDS, NULL);
+	server->status = server->node ? json_node_get_object(server->node) : NULL;
+	return NULL;
+}
+
+/* All at once, so that those that hang cost their time only once. */
+static void ask_all(GPtrArray *servers)
+{
+	g_autofree GThread **threads = g_new0(GThread *, servers->len);
+
+	for (guint i = 0; i < servers->len; i++)
+		threads[i] = g_thread_try_new("ubdctl-ask", ask, servers->pdata[i], NULL);
+	for (guint i = 0; i < servers->len; i++)
+		if (threads[i])
+			g_thread_join(threads[i]);
+		else
+			ask(servers->pdata[i]);
 }
 
 static gint compare(gconstpointer a, gconstpointer b)
@@ -47,7 +56,8 @@ static gint compare(gconstpointer a, gconstpointer b)
 	return strcmp(server_name(x), server_name(y));
 }
 
-GPtrArray *servers_find(void)
+/* One for each socket that is there. */
+static GPtrArray *find_sockets(void)
 {
 	GPtrArray *servers = g_ptr_array_new_with_free_func(free_server);
 	g_autofree char *folder = run_folder_find(false, NULL);
@@ -56,13 +66,25 @@ GPtrArray *servers_find(void)
 	int pid;
 
 	while (dir && (name = g_dir_read_name(dir))) {
-		struct server *server = NULL;
+		struct server *server;
 
-		if (run_folder_is_socket_name(name, &pid))
-			server = ask(g_build_filename(folder, name, NULL));
-		if (server)
-			g_ptr_array_add(servers, server);
+		if (!run_folder_is_socket_name(name, &pid))
+			continue;
+		server = g_new0(struct server, 1);
+		server->socket = g_build_filename(folder, name, NULL);
+		g_ptr_array_add(servers, server);
 	}
+	return servers;
+}
+
+GPtrArray *servers_find(void)
+{
+	GPtrArray *servers = find_sockets();
+
+	ask_all(servers);
+	for (guint i = servers->len; i-- > 0;)
+		if (!((struct server *)servers->pdata[i])->node)
+			g_ptr_array_remove_index_fast(servers, i);
 	g_ptr_array_sort(servers, compare);
 	return servers;
 }
