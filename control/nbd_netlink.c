@@ -166,6 +166,24 @@ int nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *con
 	return -ENOMEM;
 }
 
+/*
+ * The kernel looks at the socket only after that, and gives up, as this is none. A device without a
+ * size goes without an event for udev, which would open it.
+ */
+bool nbd_netlink_is_open(struct nbd_netlink *nl, uint32_t id)
+{
+	static const int no_socket = -1;
+	const struct nbd_connection connection = {
+		.id = id,
+		.backend = "",
+		.sockets = &no_socket,
+		.nr_sockets = 1,
+		.block_size = 512,
+	};
+
+	return nbd_netlink_connect(nl, &connection) == -EBUSY;
+}
+
 int nbd_netlink_reconnect(struct nbd_netlink *nl, const struct nbd_connection *connection)
 {
 	struct nl_msg *msg = new_message(nl, NBD_CMD_RECONFIGURE, connection->id);

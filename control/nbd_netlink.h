@@ -10,6 +10,7 @@
 #define UBD_NBD_NETLINK_H
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct nbd_netlink;
@@ -39,6 +40,10 @@ struct nbd_connection {
 
 /* -EBUSY: the device is in use. It is created if there is none of this number. */
 int nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection);
+/* Whether somebody has a device open that is not connected, which then cannot be. It is created,
+ * too.
+ */
+bool nbd_netlink_is_open(struct nbd_netlink *nl, uint32_t id);
 /*
  * Replaces sockets whose connection is dead. Where there are fewer than @nr_sockets, the kernel
  * closes the remaining ones. -EINVAL: the device is not connected, or has another @backend.

@@ -223,7 +223,8 @@ struct transport_ops {
 	/*
 	 * Where the requests of one queue come, if not on the server's file: a socket, which is
 	 * closed before that. The server's file is then readable once the server is asked to leave.
-	 * A file descriptor.
+	 * A file descriptor; -EAGAIN without @err: the driver is not ready, and must be asked again
+	 * soon. It does not wait.
 	 */
 	int (*open_queue)(struct transport *transport, uint16_t q_id, GError **err);
 	/* Opens the disk, also where its node cannot be reached. NULL: its path does. */

@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "align.h"
+#include "disk_opener.h"
 #include "disk_write_back.h"
 #include "error.h"
 #include "nbd_description.h"
@@ -58,12 +59,21 @@
 
 /* How long to wait for what others do in passing, such as udev's look at a disk. */
 #define PAUSE_US      50000
-#define TRIES	      100
+#define PATIENCE_US   (5 * G_USEC_PER_SEC)
+/* The same, while there are other devices to choose from. */
+#define PASSING_US    (2 * G_USEC_PER_SEC)
 
 /* Limit 4: how often to connect, and how soon the kernel must have begun to read. */
 #define CONNECT_TRIES 20
 #define READ_US	      (2 * G_USEC_PER_SEC)
-#define READ_STEP_US  5000
+
+/* How far the kernel has got with our sockets. */
+struct attaching {
+	bool done;
+	bool connected;	   /* it has them, and must begin to read */
+	unsigned connects; /* so far */
+	gint64 next, end;  /* when to try again, and until when to go on; 0: not yet known */
+};
 
 /* What the handles of a device share. */
 struct shared {
@@ -71,7 +81,9 @@ struct shared {
 	struct nbd_netlink *netlink;
 	uint32_t id;
 	_Atomic bool started; /* the kernel has the device */
-	bool attached;	      /* and our sockets */
+	_Atomic bool served;  /* and the queues answer, so others may have written to it */
+	struct attaching attaching;
+	char *opener; /* a process that had the disk open; NULL: none is known */
 	struct nbd_description description;
 	int server_fd;	    /* -1: this process is not the server */
 	int watcher_fd;	    /* of nbd_watcher_start(); -1: none */
@@ -152,6 +164,7 @@ static void shared_unref(struct shared *shared)
 	close_sockets(shared);
 	g_free(shared->ours);
 	g_free(shared->theirs);
+	g_free(shared->opener);
 	close_fd(&shared->server_fd);
 	close_fd(&shared->watcher_fd);
 	nbd_netlink_free(shared->netlink);
@@ -243,23 +256,17 @@ static int prepare(struct shared *shared)
 }
 
 /*
- * Whether the kernel reads what we have sent, the beginning of each queue's first answer. It keeps
- * that until it gets the rest.
+ * Whether the kernel has read what we have sent, the beginning of each queue's first answer. It
+ * keeps that until it gets the rest.
  */
 static bool are_read(const struct shared *shared)
 {
-	unsigned i = 0;
 	int left;
 
-	for (gint64 end = g_get_monotonic_time() + READ_US; g_get_monotonic_time() < end;) {
-		while (i < shared->description.info.queues &&
-		       ioctl(shared->ours[i], SIOCOUTQ, &left) == 0 && !left)
-			i++;
-		if (i == shared->description.info.queues)
-			return true;
-		g_usleep(READ_STEP_US);
-	}
-	return false;
+	for (unsigned i = 0; i < shared->description.info.queues; i++)
+		if (ioctl(shared->ours[i], SIOCOUTQ, &left) < 0 || left)
+			return false;
+	return true;
 }
 
 static bool is_hung_up(int fd)
@@ -267,37 +274,6 @@ static bool is_hung_up(int fd)
 	struct pollfd wait = { .fd = fd };
 
 	return poll(&wait, 1, 0) == 1 && wait.revents & POLLHUP;
-}
-
-/*
- * The kernel may not have noticed yet that the last connection is dead. Then it has nothing to
- * replace, and closes what it was given.
- */
-static int reconnect(struct shared *shared)
-{
-	g_autofree char *backend = nbd_attribute(shared->id, "backend");
-	const struct nbd_connection connection = {
-		.id = shared->id,
-		.backend = backend,
-		.sockets = shared->theirs,
-		.nr_sockets = 1,
-	};
-
-	for (unsigned i = 0; backend && i < TRIES; i++) {
-		int res = nbd_netlink_reconnect(shared->netlink, &connection);
-
-		close_fd(&shared->theirs[0]);
-		if (res < 0)
-			return res;
-		if (!is_hung_up(shared->ours[0]))
-			return 0;
-		g_usleep(PAUSE_US);
-		close_fd(&shared->ours[0]);
-		res = make_pair(shared, 0);
-		if (res < 0)
-			return res;
-	}
-	return backend ? -EBUSY : -ENODEV;
 }
 
 /* ---- new devices ---- */
@@ -320,6 +296,20 @@ static void disconnect_orphans(struct shared *shared)
 				      g_array_index(devices, struct transport_info, i).id, false);
 }
 
+/*
+ * Not only in passing, until @end. nbd.ko connects no device that somebody has open, and there is
+ * nothing in /sys that would show it.
+ */
+static bool stays_open(struct shared *shared, uint32_t id, gint64 end)
+{
+	while (nbd_netlink_is_open(shared->netlink, id)) {
+		if (g_get_monotonic_time() >= end)
+			return true;
+		g_usleep(PAUSE_US);
+	}
+	return false;
+}
+
 /* -EBUSY without an error: somebody uses the device. */
 static int try_id(struct shared *shared, uint32_t id, GError **err)
 {
@@ -336,18 +326,40 @@ static int try_id(struct shared *shared, uint32_t id, GError **err)
 	return 0;
 }
 
+/* Now this process may look into others; whether they keep it open shows when it is connected. */
+static void note_opener(struct shared *shared)
+{
+	g_autofree char *path = g_strdup_printf("/dev/" DISK_NAME "%u", shared->id);
+
+	if (nbd_netlink_is_open(shared->netlink, shared->id))
+		shared->opener = disk_opener(path);
+}
+
+static int choose_wanted_id(struct shared *shared, uint32_t wanted, GError **err)
+{
+	int res = try_id(shared, wanted, err);
+
+	if (res == -EBUSY)
+		return error_refuse(err, res, "/dev/" DISK_NAME "%u is in use", wanted);
+	if (res == 0)
+		note_opener(shared);
+	return res;
+}
+
 static int choose_id(struct shared *shared, uint32_t wanted, GError **err)
 {
+	gint64 end = g_get_monotonic_time() + PASSING_US;
 	int res = -EBUSY;
 
-	if (wanted != TRANSPORT_ANY_ID) {
-		res = try_id(shared, wanted, err);
-		return res == -EBUSY
-			       ? error_refuse(err, res, "/dev/" DISK_NAME "%u is in use", wanted)
-			       : res;
-	}
-	for (uint32_t id = 0; id <= MAX_ID && res == -EBUSY; id++)
+	if (wanted != TRANSPORT_ANY_ID)
+		return choose_wanted_id(shared, wanted, err);
+	for (uint32_t id = 0; id <= MAX_ID && res == -EBUSY; id++) {
 		res = try_id(shared, id, err);
+		if (res == 0 && stays_open(shared, id, end)) {
+			close_fd(&shared->server_fd);
+			res = -EBUSY;
+		}
+	}
 	return res == -EBUSY ? error_refuse(err, res, "all nbd devices are in use") : res;
 }
 
@@ -416,18 +428,6 @@ static uint64_t dead_timeout(const struct transport_info *info)
 	return info->recovery ? info->recovery_timeout ?: FOREVER_S : 0;
 }
 
-/* Somebody may have the disk open for a moment. */
-static int connect_patiently(struct shared *shared, const struct nbd_connection *connection)
-{
-	int res = nbd_netlink_connect(shared->netlink, connection);
-
-	for (unsigned i = 0; res == -EBUSY && !nbd_is_connected(shared->id) && i < TRIES; i++) {
-		g_usleep(PAUSE_US);
-		res = nbd_netlink_connect(shared->netlink, connection);
-	}
-	return res;
-}
-
 /* What nbd.ko does not let us say in the command. */
 static int adjust(struct shared *shared)
 {
@@ -447,7 +447,14 @@ static int adjust(struct shared *shared)
 	return nbd_description_read(shared->id, &kept) ? 0 : -EOPNOTSUPP;
 }
 
-static int connect_once(struct shared *shared)
+/*
+ * ---- attaching: in steps, none of which waits; -EAGAIN: there is another one ----
+ *
+ * The caller's thread must live as long as the server: the kernel shows it as the process that has
+ * connected the device, which nbd_may_have_process() looks for.
+ */
+
+static int connect_new(struct shared *shared)
 {
 	const struct nbd_description *description = &shared->description;
 	const struct device_params *params = &description->params;
@@ -464,39 +471,121 @@ static int connect_once(struct shared *shared)
 		.timeout = queues > 1 ? NEVER_S : request_timeout(params->request_timeout, false),
 		.dead_timeout = dead_timeout(&description->info),
 	};
-	int res = connect_patiently(shared, &connection);
 
-	for (unsigned i = 0; i < queues; i++)
+	return nbd_netlink_connect(shared->netlink, &connection);
+}
+
+static int connect_again(struct shared *shared)
+{
+	g_autofree char *backend = nbd_attribute(shared->id, "backend");
+	const struct nbd_connection connection = {
+		.id = shared->id,
+		.backend = backend,
+		.sockets = shared->theirs,
+		.nr_sockets = 1,
+	};
+
+	return backend ? nbd_netlink_reconnect(shared->netlink, &connection) : -ENODEV;
+}
+
+static void close_theirs(struct shared *shared)
+{
+	for (unsigned i = 0; i < shared->description.info.queues; i++)
 		close_fd(&shared->theirs[i]);
-	return res;
+}
+
+/* Goes on after a pause; or ends with @error if that has lasted too long. */
+static int try_later(struct attaching *attaching, int error)
+{
+	gint64 now = g_get_monotonic_time();
+
+	if (!attaching->end)
+		attaching->end = now + PATIENCE_US;
+	attaching->next = now + PAUSE_US;
+	return now < attaching->end ? -EAGAIN : error;
 }
 
 /* Limit 4. */
-static int connect_queues(struct shared *shared)
+static int wait_for_reads(struct shared *shared)
 {
+	struct attaching *attaching = &shared->attaching;
 	int res;
 
-	for (unsigned i = 0; i < CONNECT_TRIES; i++) {
-		res = connect_once(shared);
-		if (res < 0 || are_read(shared))
-			return res;
-		nbd_netlink_disconnect(shared->netlink, shared->id);
-		close_sockets(shared);
-		res = make_pairs(shared);
-		if (res < 0)
-			return res;
-	}
-	return -ETIMEDOUT;
+	if (are_read(shared))
+		return 0;
+	if (g_get_monotonic_time() < attaching->end)
+		return -EAGAIN;
+	nbd_netlink_disconnect(shared->netlink, shared->id);
+	attaching->connected = false;
+	attaching->end = 0;
+	close_sockets(shared);
+	if (attaching->connects == CONNECT_TRIES)
+		return -ETIMEDOUT;
+	res = make_pairs(shared);
+	return res ?: -EAGAIN;
 }
 
-/* Of a new device, or of one that is taken over. */
+/* Somebody may have the disk open for a moment. */
+static int attach_new(struct shared *shared)
+{
+	struct attaching *attaching = &shared->attaching;
+	int res;
+
+	if (attaching->connected)
+		return wait_for_reads(shared);
+	res = connect_new(shared);
+	if (res == -EBUSY && !nbd_is_connected(shared->id))
+		return try_later(attaching, res);
+	close_theirs(shared);
+	if (res < 0)
+		return res;
+	attaching->connected = true;
+	attaching->connects++;
+	attaching->end = g_get_monotonic_time() + READ_US;
+	return wait_for_reads(shared);
+}
+
+/*
+ * Of a device that is taken over. The kernel may not have noticed yet that the last connection is
+ * dead. Then it has nothing to replace, and closes what it was given.
+ */
+static int attach_again(struct shared *shared)
+{
+	int res = connect_again(shared);
+
+	close_theirs(shared);
+	if (res < 0 || !is_hung_up(shared->ours[0]))
+		return res;
+	close_sockets(shared);
+	res = make_pairs(shared);
+	return res ?: try_later(&shared->attaching, -EBUSY);
+}
+
 static int attach(struct shared *shared)
 {
-	int res = shared->started ? reconnect(shared) : connect_queues(shared);
+	struct attaching *attaching = &shared->attaching;
+	int res;
 
-	shared->attached = res == 0;
-	shared->started |= shared->attached;
+	if (attaching->done)
+		return 0;
+	if (g_get_monotonic_time() < attaching->next)
+		return -EAGAIN;
+	res = shared->started ? attach_again(shared) : attach_new(shared);
+	attaching->done = res == 0;
+	shared->started |= attaching->done;
 	return res;
+}
+
+static int set_attach_error(const struct transport *transport, int res, GError **err)
+{
+	const char *opener = shared_of(transport)->opener;
+
+	if (res == -EAGAIN)
+		return res;
+	if (res == -EBUSY && opener)
+		return error_refuse(err, res, "%s is open in another process (%s)", transport->path,
+				    opener);
+	return error_set(err, res, "%s: cannot connect the kernel", transport->path);
 }
 
 static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
@@ -510,9 +599,9 @@ static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
 		return error_refuse(err, -EOPNOTSUPP,
 				    "%s: nbd has a request timeout only with --queues=1",
 				    transport->path);
-	res = shared->attached ? 0 : attach(shared);
+	res = attach(shared);
 	if (res < 0)
-		return error_set(err, res, "%s: cannot connect the kernel", transport->path);
+		return set_attach_error(transport, res, err);
 	fd = shared->ours[q_id];
 	shared->ours[q_id] = -1;
 	return fd;
@@ -524,6 +613,7 @@ static int start(struct transport *transport)
 	struct shared *shared = shared_of(transport);
 	int res = nbd_is_connected(shared->id) ? adjust(shared) : -ENODEV;
 
+	shared->served = true;
 	if (res == -EOPNOTSUPP)
 		nbd_disk_end(shared->netlink, shared->id, false);
 	else if (!res)
@@ -609,9 +699,14 @@ static int stop(struct transport *transport)
 	bool serves;
 
 	get_info(transport, &info);
-	/* Of a dead server, nothing waits without recovery. */
-	serves = info.state == TRANSPORT_LIVE ||
-		 (!info.recovery && nbd_may_have_process(shared->id));
+	/*
+	 * Of a dead server, nothing waits without recovery; and our own queues may never have
+	 * begun.
+	 */
+	serves = shared->server_fd >= 0
+			 ? shared->served && info.state == TRANSPORT_LIVE
+			 : info.state == TRANSPORT_LIVE ||
+				   (!info.recovery && nbd_may_have_process(shared->id));
 	if (serves) {
 		nbd_server_file_stop(shared->id);
 		disk_write_back(transport->path);
@@ -673,7 +768,10 @@ static int quiesce(struct transport *transport)
 /* The queues are connected when they are opened. */
 static int end_recovery(struct transport *transport)
 {
-	return nbd_is_connected(shared_of(transport)->id) ? 0 : -ENODEV;
+	struct shared *shared = shared_of(transport);
+
+	shared->served = true;
+	return nbd_is_connected(shared->id) ? 0 : -ENODEV;
 }
 
 const struct transport_ops transport_nbd = {

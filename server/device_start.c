@@ -9,22 +9,32 @@
 #include "report.h"
 #include "watch.h"
 
+/* How long to wait before the driver is asked for a queue's file again. */
+#define OPEN_PAUSE_NS (5 * 1000 * 1000)
+
 /* The file on which the queue's requests come. */
-static int open_queue_file(struct device *device, uint16_t q_id, GError **err)
+static int co_open_queue_file(struct device *device, uint16_t q_id, GError **err)
 {
 	const struct transport_ops *ops = device->transport->ops;
+	int fd;
 
 	if (!ops->open_queue)
 		return device->char_fd;
-	device->queue_fds[q_id] = ops->open_queue(device->transport, q_id, err);
-	return device->queue_fds[q_id];
+	while ((fd = ops->open_queue(device->transport, q_id, err)) == -EAGAIN) {
+		if (device->asked_to_end)
+			return error_refuse(err, -EINTR, "%s: cannot start: ended by a signal",
+					    device->transport->path);
+		co_sleep_ns(OPEN_PAUSE_NS);
+	}
+	device->queue_fds[q_id] = MAX(fd, -1);
+	return fd;
 }
 
-static struct queue *start_queue(struct device *device, uint16_t q_id, GError **err)
+static struct queue *co_start_queue(struct device *device, uint16_t q_id, GError **err)
 {
 	cpu_set_t cpus;
 	struct queue_config config = {
-		.char_fd = open_queue_file(device, q_id, err),
+		.char_fd = co_open_queue_file(device, q_id, err),
 		.event_fd = device->event_fd,
 		.q_id = q_id,
 		.depth = device->info.depth,
@@ -70,7 +80,7 @@ static int co_start_queues(struct device *device, GError **err)
 	int res;
 
 	for (unsigned i = 0; i < device->info.queues; i++) {
-		device->queues[i] = start_queue(device, i, err);
+		device->queues[i] = co_start_queue(device, i, err);
 		if (!device->queues[i])
 			return -1;
 	}

@@ -16,8 +16,11 @@
 static char *backend; /* of the device that is connected; NULL: none is */
 static int sock;      /* the kernel's end of its queue */
 static unsigned write_backs, ends, serving_ends;
-static bool has_process; /* the kernel's idea of the server */
-static pid_t others_pid; /* what a process that is not the server finds */
+static bool has_process;  /* the kernel's idea of the server */
+static pid_t others_pid;  /* what a process that is not the server finds */
+static bool is_deaf;	  /* the kernel does not read what the server sends */
+static unsigned nr_open;  /* how many devices, from 0 on, somebody has open */
+static unsigned connects; /* commands so far */
 
 bool __wrap_nbd_is_connected(uint32_t id);
 bool __wrap_nbd_may_have_process(uint32_t id);
@@ -26,6 +29,9 @@ void __wrap_nbd_write_attribute(uint32_t id, const char *name, unsigned value);
 struct nbd_netlink *__wrap_nbd_netlink_new(GError **err);
 void __wrap_nbd_netlink_free(struct nbd_netlink *nl);
 int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection);
+bool __wrap_nbd_netlink_is_open(struct nbd_netlink *nl, uint32_t id);
+int __wrap_nbd_netlink_disconnect(struct nbd_netlink *nl, uint32_t id);
+char *__wrap_disk_opener(const char *path);
 int __wrap_nbd_watcher_start(uint32_t id);
 int __wrap_nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves);
 void __wrap_nbd_disk_scan(uint32_t id);
@@ -66,9 +72,30 @@ int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connecti
 	char magic[4];
 
 	g_assert_cmpuint(connection->nr_sockets, ==, 1);
-	backend = g_strdup(connection->backend);
+	connects++;
+	if (connection->id < nr_open)
+		return -EBUSY;
 	sock = dup(connection->sockets[0]);
+	if (is_deaf)
+		return 0;
+	backend = g_strdup(connection->backend);
 	return recv(sock, magic, sizeof(magic), MSG_WAITALL) == sizeof(magic) ? 0 : -EIO;
+}
+
+bool __wrap_nbd_netlink_is_open(struct nbd_netlink *nl, uint32_t id)
+{
+	return id < nr_open;
+}
+
+int __wrap_nbd_netlink_disconnect(struct nbd_netlink *nl, uint32_t id)
+{
+	close(sock);
+	return 0;
+}
+
+char *__wrap_disk_opener(const char *path)
+{
+	return strcmp(path, "/dev/nbd1") == 0 ? g_strdup("PID 7, dd") : NULL;
 }
 
 int __wrap_nbd_watcher_start(uint32_t id)
@@ -99,11 +126,11 @@ pid_t __wrap_nbd_server_pid(uint32_t id)
 
 /* ---- tests ---- */
 
-/* A handle of the server's; the device is live. */
-static struct transport *play_server(enum recovery recovery)
+/* A handle of the server's. */
+static struct transport *add(uint32_t id, enum recovery recovery)
 {
 	struct transport_info info = {
-		.id = TRANSPORT_ANY_ID,
+		.id = id,
 		.queues = 1,
 		.depth = 64,
 		.max_io_bytes = 128u << 10,
@@ -116,7 +143,25 @@ static struct transport *play_server(enum recovery recovery)
 	write_backs = ends = serving_ends = 0;
 	g_assert_nonnull(transport);
 	g_assert_cmpint(transport_nbd.set_params(transport, &params), ==, 0);
-	close(transport_nbd.open_queue(transport, 0, NULL));
+	return transport;
+}
+
+/* As the server's main loop does. */
+static int open_queue(struct transport *transport, GError **err)
+{
+	int fd;
+
+	while ((fd = transport_nbd.open_queue(transport, 0, err)) == -EAGAIN)
+		g_usleep(1000);
+	return fd;
+}
+
+/* The device is live. */
+static struct transport *play_server(enum recovery recovery)
+{
+	struct transport *transport = add(TRANSPORT_ANY_ID, recovery);
+
+	close(open_queue(transport, NULL));
 	g_assert_cmpint(transport_nbd.start(transport), ==, 0);
 	return transport;
 }
@@ -211,10 +256,100 @@ static void test_what_has_ended_does_not_wait(void)
 	end_server(server);
 }
 
+/* Nobody has written anything, and nobody would answer what is read. */
+static void test_queues_that_never_ran_are_not_waited_for(void)
+{
+	struct transport *server = add(TRANSPORT_ANY_ID, RECOVERY_NONE);
+
+	close(open_queue(server, NULL));
+	has_process = true;
+	g_assert_cmpint(transport_nbd.stop(server), ==, 0);
+	g_assert_cmpuint(write_backs, ==, 0);
+	g_assert_cmpuint(ends, ==, 1);
+	g_assert_cmpuint(serving_ends, ==, 0);
+	has_process = false;
+	end_server(server);
+}
+
+/* ---- devices that somebody has open ---- */
+
+static void test_number_that_is_open_is_passed_over(void)
+{
+	struct transport *server;
+
+	nr_open = 2;
+	server = play_server(RECOVERY_NONE);
+	g_assert_cmpstr(server->path, ==, "/dev/nbd2");
+	/* The lock of the others is free for whoever takes them when they are closed. */
+	g_assert_cmpint(nbd_server_file_take(0, NULL), >=, 0);
+	end_server(server);
+	nr_open = 0;
+}
+
+static void test_opener_of_a_wanted_number_is_named(void)
+{
+	struct transport *server;
+	g_autoptr(GError) err = NULL;
+
+	nr_open = 2;
+	server = add(1, RECOVERY_NONE);
+	g_assert_cmpint(open_queue(server, &err), ==, -EBUSY);
+	g_assert_cmpstr(err->message, ==, "/dev/nbd1 is open in another process (PID 7, dd)");
+	transport_free(server);
+	nr_open = 0;
+}
+
+static void test_wanted_number_that_was_open_in_passing(void)
+{
+	struct transport *server;
+
+	nr_open = 2;
+	server = add(1, RECOVERY_NONE);
+	nr_open = 0;
+	close(open_queue(server, NULL));
+	g_assert_nonnull(backend);
+	end_server(server);
+}
+
+/* ---- nothing waits ---- */
+
+/* The kernel reads what it is sent some time later; until then, the server's main loop goes on. */
+static void test_deaf_kernel_is_not_waited_for(void)
+{
+	struct transport *server = add(0, RECOVERY_NONE);
+	g_autoptr(GError) err = NULL;
+	char magic[4];
+
+	is_deaf = true;
+	g_assert_cmpint(transport_nbd.open_queue(server, 0, &err), ==, -EAGAIN);
+	g_assert_cmpint(transport_nbd.open_queue(server, 0, &err), ==, -EAGAIN);
+	g_assert_no_error(err);
+	g_assert_cmpint(recv(sock, magic, sizeof(magic), MSG_WAITALL), ==, sizeof(magic));
+	close(transport_nbd.open_queue(server, 0, &err));
+	g_assert_no_error(err);
+	is_deaf = false;
+	end_server(server);
+}
+
+/* That is done at another time, if at all. */
+static void test_opener_is_not_waited_for(void)
+{
+	struct transport *server;
+
+	nr_open = 1;
+	server = add(0, RECOVERY_NONE);
+	connects = 0;
+	g_assert_cmpint(transport_nbd.open_queue(server, 0, NULL), ==, -EAGAIN);
+	g_assert_cmpint(transport_nbd.open_queue(server, 0, NULL), ==, -EAGAIN);
+	g_assert_cmpuint(connects, >=, 1);
+	nr_open = 0;
+	close(open_queue(server, NULL));
+	end_server(server);
+}
+
 int main(int argc, char **argv)
 {
 	g_autofree char *folder = g_dir_make_tmp("control-transport-nbd-XXXXXX", NULL);
-	g_autofree char *path = g_build_filename(folder, "nbd0", NULL);
 	int ret;
 
 	nbd_server_folder = folder;
@@ -227,8 +362,23 @@ int main(int argc, char **argv)
 			test_servers_in_containers_are_not_seen);
 	g_test_add_func("/control-nbd/what-has-ended-does-not-wait",
 			test_what_has_ended_does_not_wait);
+	g_test_add_func("/control-nbd/queues-that-never-ran-are-not-waited-for",
+			test_queues_that_never_ran_are_not_waited_for);
+	g_test_add_func("/control-nbd/number-that-is-open-is-passed-over",
+			test_number_that_is_open_is_passed_over);
+	g_test_add_func("/control-nbd/opener-of-a-wanted-number-is-named",
+			test_opener_of_a_wanted_number_is_named);
+	g_test_add_func("/control-nbd/wanted-number-that-was-open-in-passing",
+			test_wanted_number_that_was_open_in_passing);
+	g_test_add_func("/control-nbd/deaf-kernel-is-not-waited-for",
+			test_deaf_kernel_is_not_waited_for);
+	g_test_add_func("/control-nbd/opener-is-not-waited-for", test_opener_is_not_waited_for);
 	ret = g_test_run();
-	g_unlink(path);
+	for (unsigned id = 0; id < 3; id++) {
+		g_autofree char *path = g_strdup_printf("%s/nbd%u", folder, id);
+
+		g_unlink(path);
+	}
 	g_rmdir(folder);
 	return ret;
 }

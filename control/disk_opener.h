@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Who has a device open. */
+#ifndef UBD_DISK_OPENER_H
+#define UBD_DISK_OPENER_H
+
+/*
+ * Another process that has the device of the node @path open, as "PID 7, name", which the caller
+ * frees. NULL: none that this process may look into.
+ */
+char *disk_opener(const char *path);
+
+#endif
