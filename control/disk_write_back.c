@@ -1,21 +1,103 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* fsync() and syncfs(), which need no capability; see disk_write_back.h. */
+/*
+ * fsync() and syncfs(), which need no capability; see disk_write_back.h.
+ *
+ * A disk's users are found from the bottom up: its partitions, what device mapper and others have
+ * built on them (holders in sysfs), and the file systems that are mounted from any of these.
+ */
 #include "disk_write_back.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <glib.h>
 #include <mntent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MOUNTS "/proc/self/mounts"
 
-static bool is_on_disk(const char *source, const char *disk)
-{
-	size_t len = strlen(disk);
+const char *disk_sysfs_folder = "/sys/class/block";
 
-	return strncmp(source, disk, len) == 0 && (source[len] == '\0' || source[len] == 'p');
+/* ---- the disk, and what is on it ---- */
+
+static void add_with_users(GPtrArray *names, const char *name);
+
+static void add_holders(GPtrArray *names, const char *name)
+{
+	g_autofree char *path = g_build_filename(disk_sysfs_folder, name, "holders", NULL);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	const char *holder;
+
+	while (dir && (holder = g_dir_read_name(dir)))
+		add_with_users(names, holder);
+}
+
+static void add_partitions(GPtrArray *names, const char *name)
+{
+	g_autofree char *path = g_build_filename(disk_sysfs_folder, name, NULL);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	const char *entry;
+
+	while (dir && (entry = g_dir_read_name(dir))) {
+		g_autofree char *mark = g_build_filename(path, entry, "partition", NULL);
+
+		if (access(mark, F_OK) == 0)
+			add_with_users(names, entry);
+	}
+}
+
+/* As sysfs names them, each behind what it is built on. */
+static void add_with_users(GPtrArray *names, const char *name)
+{
+	if (g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
+		return;
+	g_ptr_array_add(names, g_strdup(name));
+	add_holders(names, name);
+	add_partitions(names, name);
+}
+
+/* /sys has "!" in place of "/". */
+static char *node_of(const char *name)
+{
+	g_autofree char *file = g_strdelimit(g_strdup(name), "!", '/');
+
+	return g_build_filename("/dev", file, NULL);
+}
+
+/* Their nodes, in the same order. The caller unrefs the list. */
+static GPtrArray *find_nodes(const char *disk)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	GPtrArray *nodes = g_ptr_array_new_with_free_func(g_free);
+	g_autofree char *name = g_path_get_basename(disk);
+
+	add_with_users(names, name);
+	for (guint i = 0; i < names->len; i++)
+		g_ptr_array_add(nodes, node_of(names->pdata[i]));
+	return nodes;
+}
+
+/* ---- what is mounted ---- */
+
+static bool is_same_node(const char *one, const char *other)
+{
+	struct stat st, other_st;
+
+	return strcmp(one, other) == 0 ||
+	       (stat(one, &st) == 0 && stat(other, &other_st) == 0 && S_ISBLK(st.st_mode) &&
+		S_ISBLK(other_st.st_mode) && st.st_rdev == other_st.st_rdev);
+}
+
+/* Device mapper's disks are mounted by other names than their nodes'. */
+static bool is_among(const GPtrArray *nodes, const char *source)
+{
+	for (guint i = 0; i < nodes->len; i++)
+		if (is_same_node(nodes->pdata[i], source))
+			return true;
+	return false;
 }
 
 /* False: this process may not open it, or it has gone. */
@@ -30,19 +112,43 @@ static bool sync_path(const char *path, int (*sync_fd)(int fd))
 	return true;
 }
 
-void disk_write_back(const char *disk)
+/* Whether the kernel uses the disk or a partition, as mounted file systems do. */
+static bool is_claimed(const char *disk)
+{
+	int fd = open(disk, O_RDONLY | O_EXCL | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == EBUSY;
+	close(fd);
+	return false;
+}
+
+/* False: there may be one that was not written back. */
+static bool sync_mounted(const GPtrArray *nodes)
 {
 	FILE *mounts = setmntent(MOUNTS, "re");
+	bool is_seen = false, is_hidden = false;
 	struct mntent entry;
-	bool is_hidden = false;
 	char text[8192];
 
-	while (mounts && getmntent_r(mounts, &entry, text, sizeof(text)))
-		if (is_on_disk(entry.mnt_fsname, disk))
-			is_hidden |= !sync_path(entry.mnt_dir, syncfs);
+	while (mounts && getmntent_r(mounts, &entry, text, sizeof(text))) {
+		if (!g_str_has_prefix(entry.mnt_fsname, "/dev/") ||
+		    !is_among(nodes, entry.mnt_fsname))
+			continue;
+		is_seen = true;
+		is_hidden |= !sync_path(entry.mnt_dir, syncfs);
+	}
 	if (mounts)
 		endmntent(mounts);
-	if (is_hidden)
+	return is_seen ? !is_hidden : !is_claimed(nodes->pdata[0]);
+}
+
+void disk_write_back(const char *disk)
+{
+	g_autoptr(GPtrArray) nodes = find_nodes(disk);
+
+	if (!sync_mounted(nodes))
 		sync();
-	sync_path(disk, fsync);
+	for (guint i = nodes->len; i-- > 0;)
+		sync_path(nodes->pdata[i], fsync);
 }
