@@ -147,6 +147,7 @@ enum transport_notion {
 	TRANSPORT_NAMES = 1 << 1,	      /* serial numbers and UUIDs in sysfs */
 	TRANSPORT_REQUEST_TIMEOUTS = 1 << 2,  /* device_params.request_timeout */
 	TRANSPORT_RECOVERY_TIMEOUTS = 1 << 3, /* transport_info.recovery_timeout */
+	TRANSPORT_TELLS_OF_STOP = 1 << 4,     /* get_info() shows that somebody stops a device */
 };
 
 /* A device; the first member of what the driver's functions return. */

@@ -781,7 +781,8 @@ const struct transport_ops transport_nbd = {
 	.module = "nbd",
 	.node = "/sys/module/nbd",
 	.uuid_bytes = sizeof(((struct identity *)0)->uuid),
-	.notions = TRANSPORT_SERIALS | TRANSPORT_REQUEST_TIMEOUTS | TRANSPORT_RECOVERY_TIMEOUTS,
+	.notions = TRANSPORT_SERIALS | TRANSPORT_REQUEST_TIMEOUTS | TRANSPORT_RECOVERY_TIMEOUTS |
+		   TRANSPORT_TELLS_OF_STOP,
 	.get_features = get_features,
 	.list = list,
 	.add = add,

@@ -392,7 +392,7 @@ const struct transport_ops transport_ubd = {
 	.module = "ubd",
 	.node = "/dev/ubd-control",
 	.notions = TRANSPORT_SERIALS | TRANSPORT_NAMES | TRANSPORT_REQUEST_TIMEOUTS |
-		   TRANSPORT_RECOVERY_TIMEOUTS,
+		   TRANSPORT_RECOVERY_TIMEOUTS | TRANSPORT_TELLS_OF_STOP,
 	.uuid_bytes = sizeof(((struct identity *)0)->uuid),
 	.get_features = get_features,
 	.list = list,

@@ -96,6 +96,18 @@ static int co_resize(const struct command_target *on, JsonObject *request, JsonO
 	return res;
 }
 
+/* ---- fail-held ---- */
+
+static int fail_held(const struct command_target *on, JsonObject *request, JsonObject *answer,
+		     GError **err)
+{
+	if (!on->target->ops->fail_held)
+		return error_refuse(err, -EOPNOTSUPP, "%s is not a device",
+				    target_name(on->target));
+	on->target->ops->fail_held(on->target);
+	return 0;
+}
+
 /* ---- all of them ---- */
 
 static const struct argument resize_arguments[] = { { "size" }, {} };
@@ -103,6 +115,7 @@ static const struct argument resize_arguments[] = { { "size" }, {} };
 static const struct command all_commands[] = {
 	{ .name = "status", .co_run = status_answer },
 	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
+	{ .name = "fail-held", .co_run = fail_held },
 	{ .name = "quit", .quits = true },
 };
 
@@ -120,7 +133,7 @@ static const struct command *find_command(JsonObject *request, GError **err)
 		if (json_node_get_value_type(node) == G_TYPE_STRING &&
 		    strcmp(json_node_get_string(node), all_commands[i].name) == 0)
 			return &all_commands[i];
-	error_refuse(err, -EINVAL, "\"command\" must be status, resize or quit");
+	error_refuse(err, -EINVAL, "\"command\" must be status, resize, fail-held or quit");
 	return NULL;
 }
 

@@ -23,6 +23,11 @@ static bool target_leave(struct target *target, bool when_idle)
 	return device_leave(device_of(target), when_idle);
 }
 
+static void target_fail_held(struct target *target)
+{
+	device_release_held(device_of(target), SERVE_FAILS);
+}
+
 static enum target_end target_co_wait(struct target *target)
 {
 	return device_co_wait(device_of(target));
@@ -84,6 +89,7 @@ static const struct target_ops ops = {
 	.co_start = target_co_start,
 	.end = target_end,
 	.leave = target_leave,
+	.fail_held = target_fail_held,
 	.co_wait = target_co_wait,
 	.co_stop = target_co_stop,
 	.co_free = target_co_free,

@@ -44,6 +44,11 @@ struct target_ops {
 	 * is left, since no more will come. False: it does not outlive its server. NULL: the same.
 	 */
 	bool (*leave)(struct target *target, bool when_idle);
+	/*
+	 * Lets requests that are held fail, now and later: somebody stops it, and would wait for
+	 * them. NULL: nobody can.
+	 */
+	void (*fail_held)(struct target *target);
 	enum target_end (*co_wait)(struct target *target);
 	/* 0 or -errno: it was not stopped properly, but co_free() will stop it. */
 	int (*co_stop)(struct target *target);

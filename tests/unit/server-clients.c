@@ -18,6 +18,7 @@ static uint64_t size;
 static bool grow_hangs;		    /* until ... */
 static struct aio_limit grow_limit; /* ... this is cancelled */
 static unsigned growing;
+static unsigned fails;
 static unsigned looks; /* of status at the target */
 
 static const char *target_path(const struct target *target)
@@ -51,6 +52,11 @@ static int target_co_grow(struct target *target)
 	return 0;
 }
 
+static void target_fail_held(struct target *target)
+{
+	fails++;
+}
+
 static struct target target = {
 	.ops =
 		&(const struct target_ops){
@@ -59,6 +65,7 @@ static struct target target = {
 			.nr_queues = target_nr_queues,
 			.last_failure = target_last_failure,
 			.co_grow = target_co_grow,
+			.fail_held = target_fail_held,
 		},
 };
 
@@ -264,8 +271,21 @@ CO_TEST(test_line_in_pieces)
 	co_check_status();
 	co_say(fd, " \"sing\"}\n");
 	answer = co_hear(fd);
-	g_assert_cmpstr(answer, ==,
-			"{\"error\":\"\\\"command\\\" must be status, resize or quit\"}\n");
+	g_assert_cmpstr(
+		answer, ==,
+		"{\"error\":\"\\\"command\\\" must be status, resize, fail-held or quit\"}\n");
+	co_end_server(&server);
+}
+
+CO_TEST(test_held_requests_fail)
+{
+	struct server server;
+	g_autofree char *answer = NULL;
+
+	co_start_server(&server);
+	answer = co_ask("{\"command\": \"fail-held\"}\n");
+	g_assert_cmpstr(answer, ==, "{}\n");
+	g_assert_cmpuint(fails, ==, 1);
 	co_end_server(&server);
 }
 
@@ -512,6 +532,7 @@ int main(int argc, char **argv)
 	char *folder = enter_scratch();
 
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/clients/held-requests-fail", test_held_requests_fail);
 	g_test_add_func("/clients/status", test_status);
 	g_test_add_func("/clients/found-by-its-folder", test_found_by_its_folder);
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);

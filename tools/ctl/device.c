@@ -84,13 +84,25 @@ int ctl_info(const struct command *command, char **argv)
 
 typedef int act_fn(struct transport *transport);
 
+/* Otherwise a server that does not see that its device is stopped lets the driver wait for them. */
+static void fail_held(struct transport *transport)
+{
+	struct transport_info info;
+
+	if (!(transport->ops->notions & TRANSPORT_TELLS_OF_STOP) &&
+	    transport->ops->get_info(transport, &info) == 0 && info.server_pid > 0)
+		servers_fail_held(info.server_pid);
+}
+
 static int stop(struct transport *transport)
 {
+	fail_held(transport);
 	return transport->ops->stop(transport);
 }
 
 static int delete (struct transport *transport)
 {
+	fail_held(transport);
 	return transport->ops->delete (transport);
 }
 
@@ -98,7 +110,7 @@ static int try_delete(struct transport *transport)
 {
 	int res = transport_stop_if_unused(transport);
 
-	return res < 0 ? res : delete (transport);
+	return res < 0 ? res : transport->ops->delete (transport);
 }
 
 /* Its server is all that an export has. */

@@ -22,14 +22,20 @@ static void free_server(gpointer data)
 	g_free(server);
 }
 
+/* NULL: it has ended, does not answer, or is not ours. */
+static JsonNode *ask_ours(const char *socket, const char *line)
+{
+	const struct ctl_owner us = { geteuid(), getegid() };
+
+	return ctl_ask_owner(socket, line, &us, ANSWER_SECONDS, NULL);
+}
+
 /* Leaves server->node NULL if it has ended or does not answer. */
 static void *ask(void *arg)
 {
 	struct server *server = arg;
-	const struct ctl_owner us = { geteuid(), getegid() };
 
-	server->node = ctl_ask_owner(server->socket, "{\"command\": \"status\"}\n", &us,
-				     ANSWER_SECONDS, NULL);
+	server->node = ask_ours(server->socket, "{\"command\": \"status\"}\n");
 	server->status = server->node ? json_node_get_object(server->node) : NULL;
 	return NULL;
 }
@@ -87,6 +93,17 @@ GPtrArray *servers_find(void)
 			g_ptr_array_remove_index_fast(servers, i);
 	g_ptr_array_sort(servers, compare);
 	return servers;
+}
+
+void servers_fail_held(int pid)
+{
+	g_autofree char *folder = run_folder_find(false, NULL);
+	g_autofree char *name = run_folder_socket_name(pid);
+	g_autofree char *socket = folder ? g_build_filename(folder, name, NULL) : NULL;
+	g_autoptr(JsonNode) answer = NULL;
+
+	if (socket)
+		answer = ask_ours(socket, "{\"command\": \"fail-held\"}\n");
 }
 
 /* ---- what they say ---- */

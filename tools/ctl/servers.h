@@ -21,6 +21,9 @@ struct server {
 /* All of them, struct server *. The caller unrefs the list. */
 GPtrArray *servers_find(void);
 
+/* Asks the server that is this process to let requests that it holds fail, if it can be asked. */
+void servers_fail_held(int pid);
+
 /* As what it serves: "/dev/ubdb0", or the name of an export. */
 const char *server_name(const struct server *server);
 bool server_is_export(const struct server *server);
