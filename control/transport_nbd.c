@@ -17,63 +17,38 @@
  *      recovery that time is short: REISSUE_MS. A slow server is not disturbed by it.
  *   3. The device of a dead server stays, and requests wait for ever, until it is disconnected. So
  *      another process watches the server (nbd_watcher.h).
- *   4. A work item of nbd.ko reads the answers of a queue, for ever. If the kernel is slow to
- * create threads for these items, a single rescuer thread takes them all, begins with one and never
- *      gets to the others, whose queues hang. So we send something on each socket, see whether it
- * is read, and connect again if not.
  */
 #include "transport.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "align.h"
 #include "disk_opener.h"
 #include "disk_write_back.h"
 #include "error.h"
+#include "nbd_attach.h"
 #include "nbd_description.h"
 #include "nbd_disk.h"
 #include "nbd_netlink.h"
-#include "nbd_protocol.h"
 #include "nbd_server_file.h"
 #include "nbd_sysfs.h"
 #include "nbd_watcher.h"
 
-#define DISK_NAME     "nbd"
-#define MAX_ID	      UINT16_MAX
+#define DISK_NAME  "nbd"
+#define MAX_ID	   UINT16_MAX
 
-/* In place of "never", which nbd.ko does not have in all cases. */
-#define NEVER_S	      TRANSPORT_MAX_RECOVERY_TIMEOUT
-#define FOREVER_S     (UINT64_C(10) * 365 * 24 * 60 * 60)
-#define REISSUE_MS    2000
-/* Room for several large requests on their way. */
-#define SOCKET_BUFFER (2 << 20)
+#define REISSUE_MS 2000
 
-/* How long to wait for what others do in passing, such as udev's look at a disk. */
-#define PAUSE_US      50000
-#define PATIENCE_US   (5 * G_USEC_PER_SEC)
-/* The same, while there are other devices to choose from. */
-#define PASSING_US    (2 * G_USEC_PER_SEC)
-
-/* Limit 4: how often to connect, and how soon the kernel must have begun to read. */
-#define CONNECT_TRIES 20
-#define READ_US	      (2 * G_USEC_PER_SEC)
-
-/* How far the kernel has got with our sockets. */
-struct attaching {
-	bool done;
-	bool connected;	   /* it has them, and must begin to read */
-	unsigned connects; /* so far */
-	gint64 next, end;  /* when to try again, and until when to go on; 0: not yet known */
-};
+/*
+ * How long to wait for what others do in passing, such as udev's look at a disk, while there are
+ * other devices to choose from.
+ */
+#define PAUSE_US   50000
+#define PASSING_US (2 * G_USEC_PER_SEC)
 
 /* What the handles of a device share. */
 struct shared {
@@ -82,12 +57,12 @@ struct shared {
 	uint32_t id;
 	_Atomic bool started; /* the kernel has the device */
 	_Atomic bool served;  /* and the queues answer, so others may have written to it */
-	struct attaching attaching;
+	struct nbd_attach attach;
+	bool attached;
 	char *opener; /* a process that had the disk open; NULL: none is known */
 	struct nbd_description description;
-	int server_fd;	    /* -1: this process is not the server */
-	int watcher_fd;	    /* of nbd_watcher_start(); -1: none */
-	int *ours, *theirs; /* the sockets of each queue; -1: not any more; NULL: none yet */
+	int server_fd;	/* -1: this process is not the server */
+	int watcher_fd; /* of nbd_watcher_start(); -1: none */
 };
 
 struct nbd_device {
@@ -149,21 +124,11 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void close_sockets(struct shared *shared)
-{
-	for (unsigned i = 0; shared->ours && i < shared->description.info.queues; i++) {
-		close_fd(&shared->ours[i]);
-		close_fd(&shared->theirs[i]);
-	}
-}
-
 static void shared_unref(struct shared *shared)
 {
 	if (!g_atomic_ref_count_dec(&shared->refs))
 		return;
-	close_sockets(shared);
-	g_free(shared->ours);
-	g_free(shared->theirs);
+	nbd_attach_end(&shared->attach);
 	g_free(shared->opener);
 	close_fd(&shared->server_fd);
 	close_fd(&shared->watcher_fd);
@@ -214,66 +179,17 @@ static void free_handle(struct transport *transport)
 
 /* ---- sockets ---- */
 
-static int make_pair(struct shared *shared, unsigned q_id)
-{
-	static const int room = SOCKET_BUFFER;
-	const uint32_t magic = htobe32(NBD_SIMPLE_REPLY_MAGIC);
-	int fds[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-		return -errno;
-	/* Only a privileged process gets all of it. */
-	for (unsigned i = 0; i < 2; i++)
-		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0)
-			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	shared->ours[q_id] = fds[0];
-	shared->theirs[q_id] = fds[1];
-	/* The first answer goes on from there (server/fetch_nbd.c). */
-	if (send(fds[0], &magic, sizeof(magic), MSG_NOSIGNAL) != sizeof(magic))
-		return -EIO;
-	return 0;
-}
-
-static int make_pairs(struct shared *shared)
-{
-	unsigned queues = shared->description.info.queues;
-	int res = 0;
-
-	shared->ours = g_renew(int, shared->ours, queues);
-	shared->theirs = g_renew(int, shared->theirs, queues);
-	memset(shared->ours, -1, queues * sizeof(*shared->ours));
-	memset(shared->theirs, -1, queues * sizeof(*shared->theirs));
-	for (unsigned i = 0; i < queues && !res; i++)
-		res = make_pair(shared, i);
-	return res;
-}
-
 /* While this process has the privileges for it. */
 static int prepare(struct shared *shared)
 {
+	shared->attach = (struct nbd_attach){
+		.netlink = shared->netlink,
+		.description = &shared->description,
+		.id = shared->id,
+	};
 	shared->watcher_fd = nbd_watcher_start(shared->id);
-	return shared->watcher_fd < 0 ? shared->watcher_fd : make_pairs(shared);
-}
-
-/*
- * Whether the kernel has read what we have sent, the beginning of each queue's first answer. It
- * keeps that until it gets the rest.
- */
-static bool are_read(const struct shared *shared)
-{
-	int left;
-
-	for (unsigned i = 0; i < shared->description.info.queues; i++)
-		if (ioctl(shared->ours[i], SIOCOUTQ, &left) < 0 || left)
-			return false;
-	return true;
-}
-
-static bool is_hung_up(int fd)
-{
-	struct pollfd wait = { .fd = fd };
-
-	return poll(&wait, 1, 0) == 1 && wait.revents & POLLHUP;
+	return shared->watcher_fd < 0 ? shared->watcher_fd
+				      : nbd_attach_make_sockets(&shared->attach);
 }
 
 /* ---- new devices ---- */
@@ -407,25 +323,9 @@ static int set_params(struct transport *transport, const struct device_params *p
 	return 0;
 }
 
-static unsigned server_flags(const struct device_params *params)
-{
-	return NBD_FLAG_HAS_FLAGS | NBD_FLAG_CAN_MULTI_CONN |
-	       (params->read_only ? NBD_FLAG_READ_ONLY : 0) |
-	       (params->volatile_cache ? NBD_FLAG_SEND_FLUSH : 0) |
-	       (params->fua ? NBD_FLAG_SEND_FUA : 0) |
-	       (params->rotational ? NBD_FLAG_ROTATIONAL : 0) |
-	       (params->max_discard_sectors ? NBD_FLAG_SEND_TRIM : 0) |
-	       (params->max_write_zeroes_sectors ? NBD_FLAG_SEND_WRITE_ZEROES : 0);
-}
-
 static unsigned request_timeout(uint32_t wanted, bool unprivileged)
 {
-	return wanted == TRANSPORT_NO_TIMEOUT ? 0 : wanted;
-}
-
-static uint64_t dead_timeout(const struct transport_info *info)
-{
-	return info->recovery ? info->recovery_timeout ?: FOREVER_S : 0;
+	return nbd_request_timeout(wanted);
 }
 
 /* What nbd.ko does not let us say in the command. */
@@ -441,138 +341,18 @@ static int adjust(struct shared *shared)
 			    params->max_write_zeroes_sectors * SECTOR_SIZE);
 	if (!description->info.recovery)
 		return 0;
-	if (!request_timeout(params->request_timeout, false))
+	if (!nbd_request_timeout(params->request_timeout))
 		nbd_write_attribute(shared->id, "queue/io_timeout", REISSUE_MS); /* limit 2 */
 	/* Without it the next server could not know what it takes over. */
 	return nbd_description_read(shared->id, &kept) ? 0 : -EOPNOTSUPP;
 }
 
-/*
- * ---- attaching: in steps, none of which waits; -EAGAIN: there is another one ----
- *
- * The caller's thread must live as long as the server: the kernel shows it as the process that has
- * connected the device, which nbd_may_have_process() looks for.
- */
-
-static int connect_new(struct shared *shared)
-{
-	const struct nbd_description *description = &shared->description;
-	const struct device_params *params = &description->params;
-	unsigned queues = description->info.queues;
-	g_autofree char *backend = nbd_description_to_text(description);
-	const struct nbd_connection connection = {
-		.id = shared->id,
-		.backend = backend,
-		.sockets = shared->theirs,
-		.nr_sockets = queues,
-		.size = params->dev_sectors * SECTOR_SIZE,
-		.block_size = params->logical_block_size,
-		.server_flags = server_flags(params),
-		.timeout = queues > 1 ? NEVER_S : request_timeout(params->request_timeout, false),
-		.dead_timeout = dead_timeout(&description->info),
-	};
-
-	return nbd_netlink_connect(shared->netlink, &connection);
-}
-
-static int connect_again(struct shared *shared)
-{
-	g_autofree char *backend = nbd_attribute(shared->id, "backend");
-	const struct nbd_connection connection = {
-		.id = shared->id,
-		.backend = backend,
-		.sockets = shared->theirs,
-		.nr_sockets = 1,
-	};
-
-	return backend ? nbd_netlink_reconnect(shared->netlink, &connection) : -ENODEV;
-}
-
-static void close_theirs(struct shared *shared)
-{
-	for (unsigned i = 0; i < shared->description.info.queues; i++)
-		close_fd(&shared->theirs[i]);
-}
-
-/* Goes on after a pause; or ends with @error if that has lasted too long. */
-static int try_later(struct attaching *attaching, int error)
-{
-	gint64 now = g_get_monotonic_time();
-
-	if (!attaching->end)
-		attaching->end = now + PATIENCE_US;
-	attaching->next = now + PAUSE_US;
-	return now < attaching->end ? -EAGAIN : error;
-}
-
-/* Limit 4. */
-static int wait_for_reads(struct shared *shared)
-{
-	struct attaching *attaching = &shared->attaching;
-	int res;
-
-	if (are_read(shared))
-		return 0;
-	if (g_get_monotonic_time() < attaching->end)
-		return -EAGAIN;
-	nbd_netlink_disconnect(shared->netlink, shared->id);
-	attaching->connected = false;
-	attaching->end = 0;
-	close_sockets(shared);
-	if (attaching->connects == CONNECT_TRIES)
-		return -ETIMEDOUT;
-	res = make_pairs(shared);
-	return res ?: -EAGAIN;
-}
-
-/* Somebody may have the disk open for a moment. */
-static int attach_new(struct shared *shared)
-{
-	struct attaching *attaching = &shared->attaching;
-	int res;
-
-	if (attaching->connected)
-		return wait_for_reads(shared);
-	res = connect_new(shared);
-	if (res == -EBUSY && !nbd_is_connected(shared->id))
-		return try_later(attaching, res);
-	close_theirs(shared);
-	if (res < 0)
-		return res;
-	attaching->connected = true;
-	attaching->connects++;
-	attaching->end = g_get_monotonic_time() + READ_US;
-	return wait_for_reads(shared);
-}
-
-/*
- * Of a device that is taken over. The kernel may not have noticed yet that the last connection is
- * dead. Then it has nothing to replace, and closes what it was given.
- */
-static int attach_again(struct shared *shared)
-{
-	int res = connect_again(shared);
-
-	close_theirs(shared);
-	if (res < 0 || !is_hung_up(shared->ours[0]))
-		return res;
-	close_sockets(shared);
-	res = make_pairs(shared);
-	return res ?: try_later(&shared->attaching, -EBUSY);
-}
-
 static int attach(struct shared *shared)
 {
-	struct attaching *attaching = &shared->attaching;
-	int res;
+	int res = shared->attached ? 0 : nbd_attach_step(&shared->attach, shared->started);
 
-	if (attaching->done)
-		return 0;
-	if (g_get_monotonic_time() < attaching->next)
-		return -EAGAIN;
-	res = shared->started ? attach_again(shared) : attach_new(shared);
-	attaching->done = res == 0;
-	shared->started |= attaching->done;
+	shared->attached = res == 0;
+	shared->started |= shared->attached;
 	return res;
 }
 
@@ -595,15 +375,15 @@ static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
 
 	/* Limit 1. */
 	if (shared->description.info.queues > 1 &&
-	    request_timeout(shared->description.params.request_timeout, false))
+	    nbd_request_timeout(shared->description.params.request_timeout))
 		return error_refuse(err, -EOPNOTSUPP,
 				    "%s: nbd has a request timeout only with --queues=1",
 				    transport->path);
 	res = attach(shared);
 	if (res < 0)
 		return set_attach_error(transport, res, err);
-	fd = shared->ours[q_id];
-	shared->ours[q_id] = -1;
+	fd = shared->attach.ours[q_id];
+	shared->attach.ours[q_id] = -1;
 	return fd;
 }
 

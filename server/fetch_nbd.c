@@ -16,7 +16,7 @@
  * 3. The kernel says that it disconnects (NBD_CMD_DISC). If the connection ends without that, the
  *    queue is broken: the kernel may send its requests once more on another connection.
  * 4. The first bytes of the first answer, the magic number, are in the socket from the start
- *    (control/transport_nbd.c).
+ *    (control/nbd_attach.c).
  * 5. The kernel sends requests of up to NBD_MAX_PAYLOAD if somebody has raised the disk's
  *    max_sectors_kb. Those for which a tag has no room get memory of their own, NBD_MAX_PAYLOAD in
  *    all. The next one waits in the chunk until it fits, and everything behind it in the socket.
