@@ -3,6 +3,7 @@
 #include "clients.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,46 +84,42 @@ static bool co_send_line(struct client *client, const char *line)
 	return true;
 }
 
-static void co_send_answer(struct client *client, JsonObject *answer)
+static void co_send_answer(struct client *client, const json_t *answer)
 {
-	g_autoptr(JsonNode) node = json_node_alloc();
-	g_autofree char *text = NULL, *line = NULL;
+	char *text = json_dumps(answer, JSON_COMPACT);
+	g_autofree char *line = text ? g_strconcat(text, "\n", NULL) : NULL;
 
-	json_node_init_object(node, answer);
-	text = json_to_string(node, FALSE);
-	line = g_strconcat(text, "\n", NULL);
+	free(text);
 	/* A client that does not listen does not want to know. */
-	if (!co_send_line(client, line))
+	if (line && !co_send_line(client, line))
 		report_verbose("a client disconnected before its answer");
 }
 
 /*
- * A JSON object; NULL if the line is none. The parser calls itself for each bracket inside another
- * one, and a line of brackets would overflow the stack of a coroutine.
+ * A JSON object; NULL if the line is not one, or says something twice. The parser calls itself for
+ * each bracket inside another one, and a line of brackets would overflow the stack of a coroutine.
  */
-static JsonNode *parse_line(const char *line)
+static json_t *parse_line(const char *line)
 {
-	g_autoptr(JsonNode) node = NULL;
+	json_auto_t *value = NULL;
 	unsigned brackets = 0;
 
 	for (const char *c = line; *c; c++)
 		brackets += *c == '{' || *c == '[';
 	if (brackets <= MAX_BRACKETS)
-		node = json_from_string(line, NULL);
-	return node && JSON_NODE_HOLDS_OBJECT(node) ? g_steal_pointer(&node) : NULL;
+		value = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+	return json_is_object(value) ? g_steal_pointer(&value) : NULL;
 }
 
 /* True: the server must end. */
 static bool co_answer(struct client *client, const char *line)
 {
-	g_autoptr(JsonObject) answer = json_object_new();
-	g_autoptr(JsonNode) node = parse_line(line);
+	json_auto_t *answer = json_object(), *request = parse_line(line);
 	bool quits = false;
 
 	client->is_busy = true;
-	if (node)
-		quits = commands_co_run(&client->clients->target, json_node_get_object(node),
-					answer);
+	if (request)
+		quits = commands_co_run(&client->clients->target, request, answer);
 	else
 		commands_refuse(answer, "expected a line with a JSON object");
 	client->is_busy = false;

@@ -22,7 +22,7 @@ struct command {
 	bool quits;			  /* the server ends once this is answered */
 	/* Its arguments are checked. May add members to @answer even if it fails; NULL: nothing to
 	 * do. */
-	int (*co_run)(const struct command_target *on, JsonObject *request, JsonObject *answer,
+	int (*co_run)(const struct command_target *on, const json_t *request, json_t *answer,
 		      GError **err);
 };
 
@@ -66,8 +66,8 @@ static int resize_target(const struct command_target *on, GError **err)
 }
 
 /* Two steps: the image, and the device. Between them, a server that dies leaves a larger image. */
-static int resize(const struct command_target *on, struct job *job, uint64_t size,
-		  JsonObject *answer, GError **err)
+static int resize(const struct command_target *on, struct job *job, uint64_t size, json_t *answer,
+		  GError **err)
 {
 	int res = check_new_size(on, size, err);
 
@@ -76,16 +76,16 @@ static int resize(const struct command_target *on, struct job *job, uint64_t siz
 	if (res < 0)
 		return res;
 	res = resize_target(on, err);
-	json_object_set_int_member(answer, "size", on->target->ops->size(on->target));
+	answer_set_number(answer, "size", on->target->ops->size(on->target));
 	report_verbose("%s: %" PRIu64 " bytes", target_name(on->target),
 		       on->target->ops->size(on->target));
 	return res;
 }
 
-static int co_resize(const struct command_target *on, JsonObject *request, JsonObject *answer,
+static int co_resize(const struct command_target *on, const json_t *request, json_t *answer,
 		     GError **err)
 {
-	uint64_t size = json_object_get_int_member_with_default(request, "size", 0);
+	uint64_t size = json_integer_value(json_object_get(request, "size"));
 	struct job job;
 	int res = job_co_begin(on->jobs, &job, "resize", 2, err);
 
@@ -98,7 +98,7 @@ static int co_resize(const struct command_target *on, JsonObject *request, JsonO
 
 /* ---- fail-held ---- */
 
-static int fail_held(const struct command_target *on, JsonObject *request, JsonObject *answer,
+static int fail_held(const struct command_target *on, const json_t *request, json_t *answer,
 		     GError **err)
 {
 	if (!on->target->ops->fail_held)
@@ -119,39 +119,37 @@ static const struct command all_commands[] = {
 	{ .name = "quit", .quits = true },
 };
 
-void commands_refuse(JsonObject *answer, const char *message)
+void commands_refuse(json_t *answer, const char *message)
 {
 	answer_set_text(answer, "error", message);
 }
 
 /* NULL with @err set if there is none of this name. */
-static const struct command *find_command(JsonObject *request, GError **err)
+static const struct command *find_command(const json_t *request, GError **err)
 {
-	JsonNode *node = json_object_get_member(request, "command");
+	const char *name = json_string_value(json_object_get(request, "command"));
 
-	for (size_t i = 0; node && i < G_N_ELEMENTS(all_commands); i++)
-		if (json_node_get_value_type(node) == G_TYPE_STRING &&
-		    strcmp(json_node_get_string(node), all_commands[i].name) == 0)
+	for (size_t i = 0; name && i < G_N_ELEMENTS(all_commands); i++)
+		if (strcmp(name, all_commands[i].name) == 0)
 			return &all_commands[i];
 	error_refuse(err, -EINVAL, "\"command\" must be status, resize, fail-held or quit");
 	return NULL;
 }
 
-static int check_arguments(const struct command *command, JsonObject *request, GError **err)
+static int check_arguments(const struct command *command, const json_t *request, GError **err)
 {
 	for (const struct argument *argument = command->arguments; argument && argument->name;
 	     argument++) {
-		JsonNode *node = json_object_get_member(request, argument->name);
+		const json_t *value = json_object_get(request, argument->name);
 
-		if (node && (json_node_get_value_type(node) != G_TYPE_INT64 ||
-			     json_node_get_int(node) <= 0))
+		if (value && json_integer_value(value) <= 0)
 			return error_refuse(err, -EINVAL, "\"%s\" must be a number of bytes",
 					    argument->name);
 	}
 	return 0;
 }
 
-bool commands_co_run(const struct command_target *on, JsonObject *request, JsonObject *answer)
+bool commands_co_run(const struct command_target *on, const json_t *request, json_t *answer)
 {
 	g_autoptr(GError) err = NULL;
 	const struct command *command = find_command(request, &err);

@@ -14,7 +14,7 @@
 #define UBD_COMMANDS_H
 
 #include <glib.h>
-#include <json-glib/json-glib.h>
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "disk.h"
@@ -40,9 +40,9 @@ struct command_target {
 };
 
 /* Runs the command that @request names, and fills @answer. True: the server must end. */
-bool commands_co_run(const struct command_target *target, JsonObject *request, JsonObject *answer);
+bool commands_co_run(const struct command_target *target, const json_t *request, json_t *answer);
 
 /* Makes @answer say what went wrong. */
-void commands_refuse(JsonObject *answer, const char *message);
+void commands_refuse(json_t *answer, const char *message);
 
 #endif

@@ -7,7 +7,7 @@
 #include "answer.h"
 
 /* For each kind of trouble the first file that has it. */
-static void answer_troubles(const struct image *image, JsonObject *answer)
+static void answer_troubles(const struct image *image, json_t *answer)
 {
 	static const struct {
 		const char *name;
@@ -17,7 +17,7 @@ static void answer_troubles(const struct image *image, JsonObject *answer)
 		{ "cut", IMAGE_TROUBLE_CUT },
 		{ "deleted", IMAGE_TROUBLE_DELETED },
 	};
-	JsonObject *troubles = json_object_new();
+	json_t *troubles = json_object();
 
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
 		const char *file = image_troubled_file(image, all[i].trouble);
@@ -25,119 +25,118 @@ static void answer_troubles(const struct image *image, JsonObject *answer)
 		if (file)
 			answer_set_text(troubles, all[i].name, file);
 	}
-	json_object_set_object_member(answer, "troubles", troubles);
+	json_object_set_new(answer, "troubles", troubles);
 }
 
-static JsonObject *stats_object(const struct serve_stats *stats)
+static json_t *stats_object(const struct serve_stats *stats)
 {
-	JsonObject *object = json_object_new();
+	json_t *object = json_object();
 
-	json_object_set_int_member(object, "requests", stats->requests);
-	json_object_set_int_member(object, "failed", stats->failed);
-	json_object_set_int_member(object, "held", stats->held);
-	json_object_set_int_member(object, "bytes-read", stats->read_bytes);
-	json_object_set_int_member(object, "bytes-written", stats->written_bytes);
-	json_object_set_int_member(object, "zero-copy", stats->zero_copy);
-	json_object_set_int_member(object, "copied", stats->copied);
+	answer_set_number(object, "requests", stats->requests);
+	answer_set_number(object, "failed", stats->failed);
+	answer_set_number(object, "held", stats->held);
+	answer_set_number(object, "bytes-read", stats->read_bytes);
+	answer_set_number(object, "bytes-written", stats->written_bytes);
+	answer_set_number(object, "zero-copy", stats->zero_copy);
+	answer_set_number(object, "copied", stats->copied);
 	return object;
 }
 
-static void answer_queues(const struct command_target *on, JsonObject *answer)
+static void answer_queues(const struct command_target *on, json_t *answer)
 {
 	const struct target_ops *ops = on->target->ops;
-	JsonArray *queues = json_array_new();
+	json_t *queues = json_array();
 	struct serve_stats stats;
 
 	for (unsigned i = 0; i < ops->nr_queues(on->target); i++) {
 		stats = ops->queue_stats(on->target, i);
-		json_array_add_object_element(queues, stats_object(&stats));
+		json_array_append_new(queues, stats_object(&stats));
 	}
-	json_object_set_array_member(answer, "queues", queues);
+	json_object_set_new(answer, "queues", queues);
 	if (!ops->departed_stats)
 		return;
 	stats = ops->departed_stats(on->target);
-	json_object_set_object_member(answer, "departed", stats_object(&stats));
+	json_object_set_new(answer, "departed", stats_object(&stats));
 }
 
-static void answer_last_failure(const struct command_target *on, JsonObject *answer)
+static void answer_last_failure(const struct command_target *on, json_t *answer)
 {
 	gint64 time;
 	struct failure last = on->target->ops->last_failure(on->target, &time);
-	JsonObject *failure;
+	json_t *failure;
 
 	if (!last.count)
 		return;
-	failure = json_object_new();
+	failure = json_object();
 	answer_set_text(failure, "operation", failure_operation(&last));
-	json_object_set_int_member(failure, "offset", last.guest_off);
-	json_object_set_int_member(failure, "bytes", last.bytes);
+	answer_set_number(failure, "offset", last.guest_off);
+	answer_set_number(failure, "bytes", last.bytes);
 	answer_set_text(failure, "error", g_strerror(last.error));
-	json_object_set_int_member(failure, "time", time);
-	json_object_set_object_member(answer, "last-failure", failure);
+	answer_set_number(failure, "time", time);
+	json_object_set_new(answer, "last-failure", failure);
 }
 
 /* Only while there are any: clients rarely see one. */
-static void answer_jobs(const struct command_target *on, JsonObject *answer)
+static void answer_jobs(const struct command_target *on, json_t *answer)
 {
-	JsonArray *jobs;
+	json_t *jobs;
 
 	if (!on->jobs->first)
 		return;
-	jobs = json_array_new();
+	jobs = json_array();
 	for (const struct job *job = on->jobs->first; job; job = job->next) {
-		JsonObject *object = json_object_new();
+		json_t *object = json_object();
 
-		json_object_set_string_member(object, "name", job->name);
-		json_object_set_string_member(object, "state", job_state_name(job));
-		json_object_set_int_member(object, "done", job->done);
-		json_object_set_int_member(object, "total", job->total);
-		json_array_add_object_element(jobs, object);
+		answer_set_text(object, "name", job->name);
+		answer_set_text(object, "state", job_state_name(job));
+		answer_set_number(object, "done", job->done);
+		answer_set_number(object, "total", job->total);
+		json_array_append_new(jobs, object);
 	}
-	json_object_set_array_member(answer, "jobs", jobs);
+	json_object_set_new(answer, "jobs", jobs);
 }
 
-/* Numbers of the host are unsigned, those of JSON are not: its readers cast them back. */
-static void answer_origin(const struct image_origin *origin, JsonObject *answer)
+static void answer_origin(const struct image_origin *origin, json_t *answer)
 {
 	answer_set_text(answer, "image", origin->name);
 	answer_set_text(answer, "format", origin->format);
 	if (origin->path)
 		answer_set_text(answer, "image-path", origin->path);
 	if (origin->id.known) {
-		json_object_set_int_member(answer, "image-dev", origin->id.dev);
-		json_object_set_int_member(answer, "image-ino", origin->id.ino);
+		answer_set_number(answer, "image-dev", origin->id.dev);
+		answer_set_number(answer, "image-ino", origin->id.ino);
 	}
-	json_object_set_boolean_member(answer, "temporary", origin->temporary);
+	answer_set_bool(answer, "temporary", origin->temporary);
 	if (origin->keep_as)
 		answer_set_text(answer, "keep-as", origin->keep_as);
 }
 
-static void answer_cache(const struct image_stats *stats, JsonObject *answer)
+static void answer_cache(const struct image_stats *stats, json_t *answer)
 {
-	JsonObject *cache;
+	json_t *cache;
 
 	if (!stats->cache_bytes)
 		return;
-	cache = json_object_new();
-	json_object_set_int_member(cache, "bytes", stats->cache_bytes);
-	json_object_set_int_member(cache, "hits", stats->cache_hits);
-	json_object_set_int_member(cache, "misses", stats->cache_misses);
-	json_object_set_object_member(answer, "cache", cache);
+	cache = json_object();
+	answer_set_number(cache, "bytes", stats->cache_bytes);
+	answer_set_number(cache, "hits", stats->cache_hits);
+	answer_set_number(cache, "misses", stats->cache_misses);
+	json_object_set_new(answer, "cache", cache);
 }
 
 /* No I/O: status also has an answer when the storage has none. */
 static void answer_allocation(const struct image *image, const struct image_stats *stats,
-			      JsonObject *answer)
+			      json_t *answer)
 {
-	JsonObject *allocation = json_object_new();
+	json_t *allocation = json_object();
 
-	json_object_set_int_member(allocation, "file-bytes", image_size(image_file(image)));
-	json_object_set_int_member(allocation, "allocated-bytes", stats->allocated_bytes);
-	json_object_set_int_member(allocation, "freed-bytes", stats->freed_bytes);
-	json_object_set_object_member(answer, "allocation", allocation);
+	answer_set_number(allocation, "file-bytes", image_size(image_file(image)));
+	answer_set_number(allocation, "allocated-bytes", stats->allocated_bytes);
+	answer_set_number(allocation, "freed-bytes", stats->freed_bytes);
+	json_object_set_new(answer, "allocation", allocation);
 }
 
-int status_answer(const struct command_target *on, JsonObject *request, JsonObject *answer,
+int status_answer(const struct command_target *on, const json_t *request, json_t *answer,
 		  GError **err)
 {
 	const struct image *image = disk_image(on->disk);
@@ -145,9 +144,9 @@ int status_answer(const struct command_target *on, JsonObject *request, JsonObje
 
 	answer_set_text(answer, "device", target_name(on->target));
 	answer_origin(on->origin, answer);
-	json_object_set_int_member(answer, "size", on->target->ops->size(on->target));
-	json_object_set_boolean_member(answer, "read-only", image_is_read_only(image));
-	json_object_set_int_member(answer, "pid", getpid());
+	answer_set_number(answer, "size", on->target->ops->size(on->target));
+	answer_set_bool(answer, "read-only", image_is_read_only(image));
+	answer_set_number(answer, "pid", getpid());
 	answer_troubles(image, answer);
 	answer_queues(on, answer);
 	answer_cache(&stats, answer);

@@ -6,7 +6,7 @@
 #include "commands.h"
 
 /* Adds to @answer what docs/ubd-serve.8 lists. Always 0. */
-int status_answer(const struct command_target *on, JsonObject *request, JsonObject *answer,
+int status_answer(const struct command_target *on, const json_t *request, json_t *answer,
 		  GError **err);
 
 #endif

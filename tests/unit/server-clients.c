@@ -4,7 +4,6 @@
  * end of the server. Linked with --wrap: the target is simulated, and a client's socket may be
  * full.
  */
-#include <json-glib/json-glib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -289,11 +288,16 @@ CO_TEST(test_held_requests_fail)
 	co_end_server(&server);
 }
 
-static void co_check_refused(const char *line)
+static void co_check_answer(const char *line, const char *expected)
 {
 	g_autofree char *answer = co_ask(line);
 
-	g_assert_cmpstr(answer, ==, "{\"error\":\"expected a line with a JSON object\"}\n");
+	g_assert_cmpstr(answer, ==, expected);
+}
+
+static void co_check_refused(const char *line)
+{
+	co_check_answer(line, "{\"error\":\"expected a line with a JSON object\"}\n");
 }
 
 /* A recursive parser needs more stack for these than a coroutine has. */
@@ -314,6 +318,26 @@ CO_TEST(test_deep_lines)
 	co_check_refused("[]\n");
 	co_check_refused("\n");
 	co_check_status();
+	co_end_server(&server);
+}
+
+/* Nobody can tell which of two commands, or which number, a client means. */
+CO_TEST(test_odd_lines)
+{
+	struct server server;
+
+	co_start_server(&server);
+	co_check_refused("{\"command\":\"status\",\"command\":\"quit\"}\n");
+	co_check_refused("{\"command\":\"resize\",\"size\":99999999999999999999}\n");
+	co_check_refused("{\"command\":\"status\"} {\"command\":\"quit\"}\n");
+	co_check_refused("{\"command\":\"quit\\u0000\"}\n");
+	co_check_refused("{\"command\":\"quit\xff\"}\n");
+	co_check_answer("{\"command\":\"resize\",\"size\":1e6}\n",
+			"{\"error\":\"\\\"size\\\" must be a number of bytes\"}\n");
+	co_check_answer(
+		"{\"command\":[\"quit\"]}\n",
+		"{\"error\":\"\\\"command\\\" must be status, resize, fail-held or quit\"}\n");
+	g_assert_cmpuint(server.quits, ==, 0);
 	co_end_server(&server);
 }
 
@@ -537,6 +561,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/clients/found-by-its-folder", test_found_by_its_folder);
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
 	g_test_add_func("/clients/deep-lines", test_deep_lines);
+	g_test_add_func("/clients/odd-lines", test_odd_lines);
 	g_test_add_func("/clients/slow-line", test_slow_line);
 	g_test_add_func("/clients/nobody-waits-for-others", test_nobody_waits_for_others);
 	g_test_add_func("/clients/silent-clients", test_silent_clients);

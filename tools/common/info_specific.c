@@ -87,59 +87,56 @@ void info_print_specific(const struct image_info *info)
 
 /* ---- JSON ---- */
 
-static void add_value(JsonBuilder *builder, GVariant *value);
+static json_t *value_to_json(GVariant *value);
 
-static void add_dict(JsonBuilder *builder, GVariant *dict)
+static json_t *dict_to_json(GVariant *dict)
 {
+	json_t *object = json_object();
 	const char *name;
 	GVariantIter iter;
 	GVariant *value;
 
-	json_builder_begin_object(builder);
 	g_variant_iter_init(&iter, dict);
-	while (g_variant_iter_loop(&iter, "{&sv}", &name, &value)) {
-		json_builder_set_member_name(builder, name);
-		add_value(builder, value);
-	}
-	json_builder_end_object(builder);
+	while (g_variant_iter_loop(&iter, "{&sv}", &name, &value))
+		json_add(object, name, value_to_json(value));
+	return object;
 }
 
-static void add_list(JsonBuilder *builder, GVariant *list)
+static json_t *list_to_json(GVariant *list)
 {
+	json_t *array = json_array();
 	GVariantIter iter;
 	GVariant *value;
 
-	json_builder_begin_array(builder);
 	g_variant_iter_init(&iter, list);
 	while (g_variant_iter_loop(&iter, "v", &value))
-		add_value(builder, value);
-	json_builder_end_array(builder);
+		json_append(array, value_to_json(value));
+	return array;
 }
 
-static void add_value(JsonBuilder *builder, GVariant *value)
+static json_t *value_to_json(GVariant *value)
 {
 	if (is_dict(value))
-		add_dict(builder, value);
-	else if (is_list(value))
-		add_list(builder, value);
-	else if (g_variant_is_of_type(value, G_VARIANT_TYPE_BYTESTRING))
-		json_builder_add_string_value(builder, g_variant_get_bytestring(value));
-	else if (g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN))
-		json_builder_add_boolean_value(builder, g_variant_get_boolean(value));
-	else
-		json_builder_add_int_value(builder, g_variant_get_uint64(value));
+		return dict_to_json(value);
+	if (is_list(value))
+		return list_to_json(value);
+	if (g_variant_is_of_type(value, G_VARIANT_TYPE_BYTESTRING))
+		return json_string_nocheck(g_variant_get_bytestring(value));
+	if (g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN))
+		return json_boolean(g_variant_get_boolean(value));
+	return json_integer(g_variant_get_uint64(value));
 }
 
-void info_add_specific(JsonBuilder *builder, const struct image_info *info)
+void info_add_specific(json_t *object, const struct image_info *info)
 {
+	json_t *specific;
+
 	if (!info->specific)
 		return;
-	json_builder_set_member_name(builder, "format-specific");
-	json_builder_begin_object(builder);
-	json_add_string(builder, "type", info->format);
-	json_builder_set_member_name(builder, "data");
-	add_dict(builder, info->specific);
-	json_builder_end_object(builder);
+	specific = json_object();
+	json_add_string(specific, "type", info->format);
+	json_add(specific, "data", dict_to_json(info->specific));
+	json_add(object, "format-specific", specific);
 }
 
 /* ---- snapshots ---- */

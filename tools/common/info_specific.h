@@ -3,15 +3,15 @@
 #ifndef UBD_INFO_SPECIFIC_H
 #define UBD_INFO_SPECIFIC_H
 
-#include <json-glib/json-glib.h>
+#include <jansson.h>
 
 #include "image.h"
 
 /* "Format specific information:" and what follows; nothing for a format without. */
 void info_print_specific(const struct image_info *info);
 
-/* The same as the member "format-specific" of the object that is being built. */
-void info_add_specific(JsonBuilder *builder, const struct image_info *info);
+/* The same as the member "format-specific" of @object. */
+void info_add_specific(json_t *object, const struct image_info *info);
 
 /* "Snapshot list:" and what follows; nothing for an empty list of struct image_snapshot. */
 void info_print_snapshots(const GArray *list);

@@ -2,12 +2,11 @@
 /* JSON on standard output, laid out as QEMU's tools do it; see json_text.h. */
 #include "json_text.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "json_string.h"
 
-static void print_node(JsonNode *node, unsigned depth);
+static void print_value(const json_t *value, unsigned depth);
 
 static void print_string(const char *text)
 {
@@ -22,104 +21,126 @@ static void new_line(unsigned depth)
 	printf("\n%*s", depth * 4, "");
 }
 
-static void print_object(JsonObject *object, unsigned depth)
+static void print_object(const json_t *object, unsigned depth)
 {
-	JsonObjectIter iter;
-	const char *name;
-	JsonNode *value;
-	const char *comma = "";
+	const char *name, *comma = "";
+	json_t *value;
 
 	putchar('{');
-	json_object_iter_init_ordered(&iter, object);
-	while (json_object_iter_next_ordered(&iter, &name, &value)) {
+	json_object_foreach((json_t *)object, name, value)
+	{
 		fputs(comma, stdout);
 		comma = ",";
 		new_line(depth + 1);
 		print_string(name);
 		fputs(": ", stdout);
-		print_node(value, depth + 1);
+		print_value(value, depth + 1);
 	}
 	new_line(depth);
 	putchar('}');
 }
 
-static void print_array(JsonArray *array, unsigned depth)
+static void print_array(const json_t *array, unsigned depth)
 {
+	size_t i;
+	json_t *value;
+
 	putchar('[');
-	for (unsigned i = 0; i < json_array_get_length(array); i++) {
+	json_array_foreach(array, i, value)
+	{
 		if (i)
 			putchar(',');
 		new_line(depth + 1);
-		print_node(json_array_get_element(array, i), depth + 1);
+		print_value(value, depth + 1);
 	}
 	new_line(depth);
 	putchar(']');
 }
 
-static void print_node(JsonNode *node, unsigned depth)
+static void print_value(const json_t *value, unsigned depth)
 {
-	if (JSON_NODE_HOLDS_OBJECT(node))
-		print_object(json_node_get_object(node), depth);
-	else if (JSON_NODE_HOLDS_ARRAY(node))
-		print_array(json_node_get_array(node), depth);
-	else if (json_node_get_value_type(node) == G_TYPE_STRING)
-		print_string(json_node_get_string(node));
-	else if (json_node_get_value_type(node) == G_TYPE_BOOLEAN)
-		fputs(json_node_get_boolean(node) ? "true" : "false", stdout);
-	else
-		printf("%" PRIi64, (int64_t)json_node_get_int(node));
+	switch (json_typeof(value)) {
+	case JSON_OBJECT:
+		print_object(value, depth);
+		break;
+	case JSON_ARRAY:
+		print_array(value, depth);
+		break;
+	case JSON_STRING:
+		print_string(json_string_value(value));
+		break;
+	case JSON_INTEGER:
+		printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+		break;
+	case JSON_REAL:
+		printf("%.17g", json_real_value(value));
+		break;
+	case JSON_TRUE:
+		fputs("true", stdout);
+		break;
+	case JSON_FALSE:
+		fputs("false", stdout);
+		break;
+	case JSON_NULL:
+		fputs("null", stdout);
+		break;
+	}
 }
 
-void json_print(JsonNode *node)
+void json_print(const json_t *value)
 {
-	print_node(node, 0);
+	print_value(value, 0);
 	putchar('\n');
 }
 
-void json_add_string(JsonBuilder *builder, const char *name, const char *value)
+/* ---- what is printed ---- */
+
+/* A text without one of its members would look valid. */
+static void check_memory(int res)
 {
-	json_builder_set_member_name(builder, name);
-	json_builder_add_string_value(builder, value);
+	if (res < 0)
+		g_error("out of memory");
 }
 
-void json_add_int(JsonBuilder *builder, const char *name, gint64 value)
+void json_add(json_t *object, const char *name, json_t *take_value)
 {
-	json_builder_set_member_name(builder, name);
-	json_builder_add_int_value(builder, value);
+	check_memory(json_object_set_new_nocheck(object, name, take_value));
 }
 
-void json_add_bool(JsonBuilder *builder, const char *name, gboolean value)
+void json_add_string(json_t *object, const char *name, const char *value)
 {
-	json_builder_set_member_name(builder, name);
-	json_builder_add_boolean_value(builder, value);
+	/* The library refuses what is not UTF-8; print_string() makes it valid. */
+	json_add(object, name, json_string_nocheck(value));
 }
 
-/* NULL: there is none of that type. */
-static JsonNode *value_of(JsonObject *object, const char *name, GType type)
+void json_add_int(json_t *object, const char *name, int64_t value)
 {
-	JsonNode *node = json_object_get_member(object, name);
-
-	return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == type ? node
-											     : NULL;
+	json_add(object, name, json_integer(value));
 }
 
-const char *json_get_text(JsonObject *object, const char *name)
+void json_add_bool(json_t *object, const char *name, bool value)
 {
-	JsonNode *node = value_of(object, name, G_TYPE_STRING);
-
-	return node ? json_node_get_string(node) : "";
+	json_add(object, name, json_boolean(value));
 }
 
-gint64 json_get_int(JsonObject *object, const char *name)
+void json_append(json_t *array, json_t *take_value)
 {
-	JsonNode *node = value_of(object, name, G_TYPE_INT64);
-
-	return node ? json_node_get_int(node) : 0;
+	check_memory(json_array_append_new(array, take_value));
 }
 
-bool json_get_bool(JsonObject *object, const char *name)
-{
-	JsonNode *node = value_of(object, name, G_TYPE_BOOLEAN);
+/* ---- what another program has sent ---- */
 
-	return node && json_node_get_boolean(node);
+const char *json_get_text(const json_t *object, const char *name)
+{
+	return json_string_value(json_object_get(object, name)) ?: "";
+}
+
+int64_t json_get_int(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
+}
+
+bool json_get_bool(const json_t *object, const char *name)
+{
+	return json_is_true(json_object_get(object, name));
 }

@@ -11,66 +11,65 @@
 /* An answer about the most queues that a device may have is shorter. */
 #define MAX_ANSWER (64 << 10)
 
-/* Reads up to a newline or the end; false with @err set. */
-static bool receive_line(int fd, char *line, size_t size, GError **err)
+/* Reads up to a newline or the end. The length; 0 with @err set. */
+static size_t receive_line(int fd, char *line, size_t size, GError **err)
 {
 	size_t len = 0;
 	ssize_t got;
 
 	do {
-		got = recv(fd, line + len, size - 1 - len, 0);
+		got = recv(fd, line + len, size - len, 0);
 		if (got > 0)
 			len += got;
 	} while ((got > 0 && !memchr(line, '\n', len)) || (got < 0 && errno == EINTR));
-	line[len] = 0;
 	if (got > 0)
-		return true;
+		return len;
 	g_set_error(err, UBD_ERROR, EIO, "the server does not respond%s%s", got < 0 ? ": " : "",
 		    got < 0 ? g_strerror(errno) : "");
-	return false;
+	return 0;
 }
 
-static JsonNode *parse_answer(const char *line, GError **err)
+static json_t *parse_answer(const char *line, size_t len, GError **err)
 {
-	g_autoptr(JsonNode) node = json_from_string(line, NULL);
+	json_auto_t *answer = json_loadb(line, len, 0, NULL);
 	g_autofree char *printable = NULL;
 	const char *error;
 
-	if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
+	if (!json_is_object(answer)) {
 		g_set_error(err, UBD_ERROR, EINVAL,
 			    "the program that answers there is not ubd-serve");
 		return NULL;
 	}
-	error = json_object_get_string_member_with_default(json_node_get_object(node), "error",
-							   NULL);
+	error = json_string_value(json_object_get(answer, "error"));
 	if (!error)
-		return g_steal_pointer(&node);
+		return g_steal_pointer(&answer);
 	printable = ctl_printable(error);
 	g_set_error_literal(err, UBD_ERROR, EINVAL, printable);
 	return NULL;
 }
 
-JsonNode *ctl_ask(const char *path, const char *line, GError **err)
+json_t *ctl_ask(const char *path, const char *line, GError **err)
 {
 	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 
 	return ctl_ask_owner(path, line, &anybody, 0, err);
 }
 
-JsonNode *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
-			unsigned seconds, GError **err)
+json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
+		      unsigned seconds, GError **err)
 {
 	g_autofree char *text = g_malloc(MAX_ANSWER);
 	g_autoptr(GError) reason = NULL;
-	JsonNode *answer = NULL;
+	json_t *answer = NULL;
+	size_t len;
 	int fd = ctl_socket_connect(path, owner, seconds, err);
 
 	if (fd < 0)
 		return NULL;
 	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
 		error_set(err, -errno, "%s", path);
-	else if (receive_line(fd, text, MAX_ANSWER, &reason))
-		answer = parse_answer(text, &reason);
+	else if ((len = receive_line(fd, text, MAX_ANSWER, &reason)))
+		answer = parse_answer(text, len, &reason);
 	close(fd);
 	if (reason)
 		g_propagate_prefixed_error(err, g_steal_pointer(&reason), "%s: ", path);

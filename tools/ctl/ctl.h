@@ -10,7 +10,7 @@
 #define UBD_CTL_H
 
 #include <glib.h>
-#include <json-glib/json-glib.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -118,9 +118,9 @@ int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **
  * Sends @line, with its newline, to a server's socket of that path. The answer, a JSON object, is
  * the caller's to unref; NULL with @err set, also if the server has answered that it could not.
  */
-JsonNode *ctl_ask(const char *path, const char *line, GError **err);
+json_t *ctl_ask(const char *path, const char *line, GError **err);
 /* The same of a server that @owner runs, and which has so many seconds for each step. */
-JsonNode *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
-			unsigned seconds, GError **err);
+json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
+		      unsigned seconds, GError **err);
 
 #endif

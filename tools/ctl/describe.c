@@ -139,56 +139,55 @@ void describe_text(const struct description *description, const struct server *s
 		print_disk(&description->params);
 }
 
-static void add_disk(const struct device_params *params, JsonBuilder *builder)
+static void add_disk(const struct device_params *params, json_t *object)
 {
-	json_add_int(builder, "size", params->dev_sectors * SECTOR_SIZE);
-	json_add_bool(builder, "read-only", params->read_only);
-	json_add_bool(builder, "rotational", params->rotational);
-	json_add_bool(builder, "volatile-cache", params->volatile_cache);
-	json_add_bool(builder, "fua", params->fua);
-	json_add_int(builder, "logical-block-size", params->logical_block_size);
-	json_add_int(builder, "physical-block-size", params->physical_block_size);
-	json_add_int(builder, "io-min", params->io_min);
-	json_add_int(builder, "io-opt", params->io_opt);
-	json_add_int(builder, "discard-granularity", params->discard_granularity);
-	json_add_int(builder, "max-discard-sectors", params->max_discard_sectors);
-	json_add_int(builder, "max-write-zeroes-sectors", params->max_write_zeroes_sectors);
+	json_add_int(object, "size", params->dev_sectors * SECTOR_SIZE);
+	json_add_bool(object, "read-only", params->read_only);
+	json_add_bool(object, "rotational", params->rotational);
+	json_add_bool(object, "volatile-cache", params->volatile_cache);
+	json_add_bool(object, "fua", params->fua);
+	json_add_int(object, "logical-block-size", params->logical_block_size);
+	json_add_int(object, "physical-block-size", params->physical_block_size);
+	json_add_int(object, "io-min", params->io_min);
+	json_add_int(object, "io-opt", params->io_opt);
+	json_add_int(object, "discard-granularity", params->discard_granularity);
+	json_add_int(object, "max-discard-sectors", params->max_discard_sectors);
+	json_add_int(object, "max-write-zeroes-sectors", params->max_write_zeroes_sectors);
 	if (params->request_timeout)
-		json_add_int(builder, "request-timeout",
+		json_add_int(object, "request-timeout",
 			     params->request_timeout == TRANSPORT_NO_TIMEOUT
 				     ? 0
 				     : params->request_timeout);
 }
 
-void describe_json(const struct description *description, const struct server *server,
-		   JsonBuilder *builder)
+json_t *describe_json(const struct description *description, const struct server *server)
 {
 	const struct transport_info *info = &description->info;
 	g_autofree char *uuid_text = uuid(description);
+	json_t *object = json_object();
 
-	json_builder_begin_object(builder);
-	json_add_string(builder, "device", description->path);
-	json_add_int(builder, "id", info->id);
+	json_add_string(object, "device", description->path);
+	json_add_int(object, "id", info->id);
 	if (server)
-		server_add_image(server, builder);
+		server_add_image(server, object);
 	if (describe_serial(description))
-		json_add_string(builder, "serial", describe_serial(description));
+		json_add_string(object, "serial", describe_serial(description));
 	if (uuid_text)
-		json_add_string(builder, "uuid", uuid_text);
-	json_add_string(builder, "state", describe_state(description));
+		json_add_string(object, "uuid", uuid_text);
+	json_add_string(object, "state", describe_state(description));
 	if (info->server_pid > 0)
-		json_add_int(builder, "server-pid", info->server_pid);
-	json_add_int(builder, "owner-uid", info->owner_uid);
-	json_add_int(builder, "owner-gid", info->owner_gid);
-	json_add_bool(builder, "unprivileged", info->unprivileged);
-	json_add_string(builder, "recovery", recovery(info));
-	json_add_bool(builder, "lost", info->lost);
+		json_add_int(object, "server-pid", info->server_pid);
+	json_add_int(object, "owner-uid", info->owner_uid);
+	json_add_int(object, "owner-gid", info->owner_gid);
+	json_add_bool(object, "unprivileged", info->unprivileged);
+	json_add_string(object, "recovery", recovery(info));
+	json_add_bool(object, "lost", info->lost);
 	if (info->recovery_timeout)
-		json_add_int(builder, "recovery-timeout", info->recovery_timeout);
-	json_add_int(builder, "queues", info->queues);
-	json_add_int(builder, "queue-depth", info->depth);
-	json_add_int(builder, "max-io-bytes", info->max_io_bytes);
+		json_add_int(object, "recovery-timeout", info->recovery_timeout);
+	json_add_int(object, "queues", info->queues);
+	json_add_int(object, "queue-depth", info->depth);
+	json_add_int(object, "max-io-bytes", info->max_io_bytes);
 	if (description->started)
-		add_disk(&description->params, builder);
-	json_builder_end_object(builder);
+		add_disk(&description->params, object);
+	return object;
 }

@@ -3,7 +3,7 @@
 #ifndef UBD_CTL_DESCRIBE_H
 #define UBD_CTL_DESCRIBE_H
 
-#include <json-glib/json-glib.h>
+#include <jansson.h>
 
 #include "ctl.h"
 #include "servers.h"
@@ -30,7 +30,7 @@ uint64_t describe_size(const struct description *description);
 
 /* @server: the device's, which tells about the image; NULL: it is not known. */
 void describe_text(const struct description *description, const struct server *server);
-void describe_json(const struct description *description, const struct server *server,
-		   JsonBuilder *builder);
+/* The caller frees it. */
+json_t *describe_json(const struct description *description, const struct server *server);
 
 #endif

@@ -29,11 +29,8 @@ static bool is_one(const struct command *command, char **words)
 
 static void print_json(const struct description *description, const struct server *server)
 {
-	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonNode) root = NULL;
+	json_auto_t *root = describe_json(description, server);
 
-	describe_json(description, server, builder);
-	root = json_builder_get_root(builder);
 	json_print(root);
 }
 
@@ -118,7 +115,7 @@ static int end_export(const char *name, bool can_be)
 {
 	g_autofree char *socket = can_be ? subject_find_socket(name) : NULL;
 	g_autoptr(GError) err = NULL;
-	g_autoptr(JsonNode) answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (!can_be)
 		tool_error("%s is an export, not a device; it can be stopped", name);

@@ -136,45 +136,42 @@ static void print_table(const GArray *list, const GPtrArray *servers)
 			print_export(servers->pdata[i], width);
 }
 
-static void add_unknown(const struct listed *device, JsonBuilder *builder)
+static json_t *unknown_to_json(const struct listed *device)
 {
-	json_builder_begin_object(builder);
-	json_add_string(builder, "device", device->path);
-	json_add_int(builder, "id", device->seen.id);
-	json_add_int(builder, "owner-uid", device->seen.owner_uid);
-	json_add_bool(builder, "unprivileged", device->seen.unprivileged);
-	json_builder_end_object(builder);
+	json_t *object = json_object();
+
+	json_add_string(object, "device", device->path);
+	json_add_int(object, "id", device->seen.id);
+	json_add_int(object, "owner-uid", device->seen.owner_uid);
+	json_add_bool(object, "unprivileged", device->seen.unprivileged);
+	return object;
 }
 
-static void add_export(const struct server *server, JsonBuilder *builder)
+static json_t *export_to_json(const struct server *server)
 {
-	json_builder_begin_object(builder);
-	json_add_string(builder, "export", server_name(server));
-	server_add_image(server, builder);
-	json_add_int(builder, "size", server_size(server));
-	json_add_int(builder, "server-pid", server_pid(server));
-	json_builder_end_object(builder);
+	json_t *object = json_object();
+
+	json_add_string(object, "export", server_name(server));
+	server_add_image(server, object);
+	json_add_int(object, "size", server_size(server));
+	json_add_int(object, "server-pid", server_pid(server));
+	return object;
 }
 
 static void print_json(const GArray *list, const GPtrArray *servers)
 {
-	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonNode) root = NULL;
+	json_auto_t *root = json_array();
 
-	json_builder_begin_array(builder);
 	for (unsigned i = 0; i < list->len; i++) {
 		const struct listed *device = &g_array_index(list, struct listed, i);
 
-		if (device->known)
-			describe_json(&device->description, server_of(device, servers), builder);
-		else
-			add_unknown(device, builder);
+		json_append(root, device->known ? describe_json(&device->description,
+								server_of(device, servers))
+						: unknown_to_json(device));
 	}
 	for (unsigned i = 0; i < servers->len; i++)
 		if (server_is_export(servers->pdata[i]))
-			add_export(servers->pdata[i], builder);
-	json_builder_end_array(builder);
-	root = json_builder_get_root(builder);
+			json_append(root, export_to_json(servers->pdata[i]));
 	json_print(root);
 }
 

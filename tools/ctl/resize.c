@@ -17,9 +17,9 @@
 #include "values.h"
 
 /* The size that the server reports; 0 with @err set on failure. */
-static uint64_t parse_size_in(JsonObject *answer, GError **err)
+static uint64_t parse_size_in(const json_t *answer, GError **err)
 {
-	gint64 size = json_get_int(answer, "size");
+	int64_t size = json_get_int(answer, "size");
 
 	if (size > 0)
 		return size;
@@ -32,11 +32,11 @@ static bool resize(const char *path, uint64_t bytes, uint64_t *ret_size, GError 
 {
 	g_autofree char *size = bytes ? g_strdup_printf(", \"size\": %" PRIu64, bytes) : NULL;
 	g_autofree char *line = g_strdup_printf("{\"command\": \"resize\"%s}\n", size ?: "");
-	g_autoptr(JsonNode) answer = ctl_ask(path, line, err);
+	json_auto_t *answer = ctl_ask(path, line, err);
 
 	if (!answer)
 		return false;
-	*ret_size = parse_size_in(json_node_get_object(answer), err);
+	*ret_size = parse_size_in(answer, err);
 	if (!*ret_size)
 		g_prefix_error(err, "%s: ", path);
 	return *ret_size;

@@ -17,26 +17,25 @@ static void free_server(gpointer data)
 {
 	struct server *server = data;
 
-	g_clear_pointer(&server->node, json_node_unref);
+	json_decref(server->status);
 	g_free(server->socket);
 	g_free(server);
 }
 
 /* NULL: it has ended, does not answer, or is not ours. */
-static JsonNode *ask_ours(const char *socket, const char *line)
+static json_t *ask_ours(const char *socket, const char *line)
 {
 	const struct ctl_owner us = { geteuid(), getegid() };
 
 	return ctl_ask_owner(socket, line, &us, ANSWER_SECONDS, NULL);
 }
 
-/* Leaves server->node NULL if it has ended or does not answer. */
+/* Leaves server->status NULL if it has ended or does not answer. */
 static void *ask(void *arg)
 {
 	struct server *server = arg;
 
-	server->node = ask_ours(server->socket, "{\"command\": \"status\"}\n");
-	server->status = server->node ? json_node_get_object(server->node) : NULL;
+	server->status = ask_ours(server->socket, "{\"command\": \"status\"}\n");
 	return NULL;
 }
 
@@ -89,7 +88,7 @@ GPtrArray *servers_find(void)
 
 	ask_all(servers);
 	for (guint i = servers->len; i-- > 0;)
-		if (!((struct server *)servers->pdata[i])->node)
+		if (!((struct server *)servers->pdata[i])->status)
 			g_ptr_array_remove_index_fast(servers, i);
 	g_ptr_array_sort(servers, compare);
 	return servers;
@@ -100,7 +99,7 @@ void servers_fail_held(int pid)
 	g_autofree char *folder = run_folder_find(false, NULL);
 	g_autofree char *name = run_folder_socket_name(pid);
 	g_autofree char *socket = folder ? g_build_filename(folder, name, NULL) : NULL;
-	g_autoptr(JsonNode) answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (socket)
 		answer = ask_ours(socket, "{\"command\": \"fail-held\"}\n");
@@ -179,13 +178,13 @@ void server_print_image(const struct server *server)
 		       keep_as);
 }
 
-void server_add_image(const struct server *server, JsonBuilder *builder)
+void server_add_image(const struct server *server, json_t *object)
 {
-	json_add_string(builder, "image", image_path(server));
-	json_add_string(builder, "image-format", text_of(server, "format"));
-	json_add_bool(builder, "temporary", is_temporary(server));
+	json_add_string(object, "image", image_path(server));
+	json_add_string(object, "image-format", text_of(server, "format"));
+	json_add_bool(object, "temporary", is_temporary(server));
 	if (*text_of(server, "keep-as"))
-		json_add_string(builder, "keep-as", text_of(server, "keep-as"));
+		json_add_string(object, "keep-as", text_of(server, "keep-as"));
 }
 
 const struct server *servers_by_name(const GPtrArray *servers, const char *name, int pid)

@@ -7,15 +7,14 @@
 #define UBD_CTL_SERVERS_H
 
 #include <glib.h>
-#include <json-glib/json-glib.h>
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "image.h"
 
 struct server {
 	char *socket;
-	JsonNode *node; /* its answer to `status` */
-	JsonObject *status;
+	json_t *status; /* its answer to `status` */
 };
 
 /* All of them, struct server *. The caller unrefs the list. */
@@ -36,9 +35,9 @@ bool server_has_file(const struct server *server, const struct file_id *id);
  * frees it.
  */
 char *server_image(const struct server *server);
-/* Lines about the image, and members. */
+/* Lines about the image, and members of @object. */
 void server_print_image(const struct server *server);
-void server_add_image(const struct server *server, JsonBuilder *builder);
+void server_add_image(const struct server *server, json_t *object);
 
 /* The first one that serves as @name; @pid > 0: and is this process. NULL: none. */
 const struct server *servers_by_name(const GPtrArray *servers, const char *name, int pid);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* ubdctl status: what a server reports about itself, at its socket. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,43 +14,49 @@
 #include "values.h"
 
 /* As it can be printed; kept until the program ends. */
-static const char *text_of(JsonObject *object, const char *name)
+static const char *text_of(const json_t *object, const char *name)
 {
 	g_autofree char *text = ctl_printable(json_get_text(object, name));
 
 	return g_intern_string(text);
 }
 
-/* NULL: there is no such member, or it has another type. */
-static JsonNode *member_of(JsonObject *object, const char *name, JsonNodeType type)
+/* NULL: there is no such member, or it is not an object. */
+static json_t *object_of(const json_t *object, const char *name)
 {
-	JsonNode *node = json_object_get_member(object, name);
+	json_t *member = json_object_get(object, name);
 
-	return node && JSON_NODE_TYPE(node) == type ? node : NULL;
+	return json_is_object(member) ? member : NULL;
 }
 
-static void print_requests(JsonObject *queue)
+static void print_requests(const json_t *queue)
 {
-	printf("%" G_GINT64_FORMAT " requests, %" G_GINT64_FORMAT " failed, %" G_GINT64_FORMAT
-	       " held; %" G_GINT64_FORMAT " bytes read, %" G_GINT64_FORMAT " written",
+	printf("%" PRId64 " requests, %" PRId64 " failed, %" PRId64 " held; %" PRId64
+	       " bytes read, %" PRId64 " written",
 	       json_get_int(queue, "requests"), json_get_int(queue, "failed"),
 	       json_get_int(queue, "held"), json_get_int(queue, "bytes-read"),
 	       json_get_int(queue, "bytes-written"));
 	if (json_get_int(queue, "zero-copy"))
-		printf("; %" G_GINT64_FORMAT " by zero copy, %" G_GINT64_FORMAT " copied",
+		printf("; %" PRId64 " by zero copy, %" PRId64 " copied",
 		       json_get_int(queue, "zero-copy"), json_get_int(queue, "copied"));
 	puts("");
 }
 
-static void print_queue(JsonArray *queues, guint index, JsonNode *node, gpointer unused)
+static void print_queues(const json_t *queues)
 {
-	if (!JSON_NODE_HOLDS_OBJECT(node))
-		return;
-	printf("queue %u: ", index);
-	print_requests(json_node_get_object(node));
+	size_t i;
+	json_t *queue;
+
+	json_array_foreach(queues, i, queue)
+	{
+		if (!json_is_object(queue))
+			continue;
+		printf("queue %zu: ", i);
+		print_requests(queue);
+	}
 }
 
-static void print_departed(JsonObject *departed)
+static void print_departed(const json_t *departed)
 {
 	if (!json_get_int(departed, "requests"))
 		return;
@@ -57,15 +64,15 @@ static void print_departed(JsonObject *departed)
 	print_requests(departed);
 }
 
-static void print_cache(JsonObject *cache)
+static void print_cache(const json_t *cache)
 {
 	g_autofree char *size = size_to_text(json_get_int(cache, "bytes"));
 
-	printf("metadata cache: %s, %" G_GINT64_FORMAT " hits, %" G_GINT64_FORMAT " misses\n", size,
+	printf("metadata cache: %s, %" PRId64 " hits, %" PRId64 " misses\n", size,
 	       json_get_int(cache, "hits"), json_get_int(cache, "misses"));
 }
 
-static void print_allocation(JsonObject *allocation)
+static void print_allocation(const json_t *allocation)
 {
 	g_autofree char *size = size_to_text(json_get_int(allocation, "file-bytes"));
 	g_autofree char *allocated = size_to_text(json_get_int(allocation, "allocated-bytes"));
@@ -74,18 +81,17 @@ static void print_allocation(JsonObject *allocation)
 	printf("file: %s; since the start %s allocated, %s given back\n", size, allocated, freed);
 }
 
-static void print_failure(JsonObject *failure)
+static void print_failure(const json_t *failure)
 {
 	g_autoptr(GDateTime) time = g_date_time_new_from_unix_local(json_get_int(failure, "time"));
 	g_autofree char *when = time ? g_date_time_format(time, "%F %T") : NULL;
 
-	printf("last failure: %s of %" G_GINT64_FORMAT " bytes at offset %" G_GINT64_FORMAT
-	       ": %s (%s)\n",
+	printf("last failure: %s of %" PRId64 " bytes at offset %" PRId64 ": %s (%s)\n",
 	       text_of(failure, "operation"), json_get_int(failure, "bytes"),
 	       json_get_int(failure, "offset"), text_of(failure, "error"), when ?: "?");
 }
 
-static void print_troubles(JsonObject *troubles)
+static void print_troubles(const json_t *troubles)
 {
 	static const struct {
 		const char *name, *text;
@@ -100,38 +106,36 @@ static void print_troubles(JsonObject *troubles)
 			printf("trouble: %s: %s\n", text_of(troubles, all[i].name), all[i].text);
 }
 
-static void print_text(JsonObject *status)
+static void print_text(json_t *status)
 {
 	const struct server server = { .status = status };
-	JsonNode *queues = member_of(status, "queues", JSON_NODE_ARRAY);
-	JsonNode *departed = member_of(status, "departed", JSON_NODE_OBJECT);
-	JsonNode *cache = member_of(status, "cache", JSON_NODE_OBJECT);
-	JsonNode *allocation = member_of(status, "allocation", JSON_NODE_OBJECT);
-	JsonNode *failure = member_of(status, "last-failure", JSON_NODE_OBJECT);
-	JsonNode *troubles = member_of(status, "troubles", JSON_NODE_OBJECT);
+	const json_t *departed = object_of(status, "departed");
+	const json_t *cache = object_of(status, "cache");
+	const json_t *allocation = object_of(status, "allocation");
+	const json_t *failure = object_of(status, "last-failure");
+	const json_t *troubles = object_of(status, "troubles");
 
 	printf("device: %s\n", text_of(status, "device"));
 	server_print_image(&server);
-	printf("server: process %" G_GINT64_FORMAT "\n", json_get_int(status, "pid"));
-	if (queues)
-		json_array_foreach_element(json_node_get_array(queues), print_queue, NULL);
+	printf("server: process %" PRId64 "\n", json_get_int(status, "pid"));
+	print_queues(json_object_get(status, "queues"));
 	if (departed)
-		print_departed(json_node_get_object(departed));
+		print_departed(departed);
 	if (cache)
-		print_cache(json_node_get_object(cache));
+		print_cache(cache);
 	if (allocation)
-		print_allocation(json_node_get_object(allocation));
+		print_allocation(allocation);
 	if (failure)
-		print_failure(json_node_get_object(failure));
+		print_failure(failure);
 	if (troubles)
-		print_troubles(json_node_get_object(troubles));
+		print_troubles(troubles);
 }
 
 bool ctl_print_status(const char *word, bool json)
 {
 	g_autofree char *socket = subject_find_socket(word);
 	g_autoptr(GError) err = NULL;
-	g_autoptr(JsonNode) answer = NULL;
+	json_auto_t *answer = NULL;
 
 	if (!socket)
 		return false;
@@ -141,7 +145,7 @@ bool ctl_print_status(const char *word, bool json)
 	else if (json)
 		json_print(answer);
 	else
-		print_text(json_node_get_object(answer));
+		print_text(answer);
 	return answer;
 }
 

@@ -132,30 +132,26 @@ static void print_extents(const struct dirty_bits *bits)
 
 static void print_json(const struct bitmap_job *job, const struct dirty_bits *bits)
 {
-	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonNode) root = NULL;
+	json_auto_t *root = json_object();
+	json_t *dirty_ranges = json_array();
 
-	json_builder_begin_object(builder);
-	json_add_string(builder, "name", job->bitmap);
-	json_add_int(builder, "granularity", 1ll << bits->granularity_bits);
-	json_add_int(builder, "virtual-size", bits->disk_bytes);
-	json_add_int(builder, "dirty-bytes", dirty_bits_count(bits));
-	json_builder_set_member_name(builder, "dirty");
-	json_builder_begin_array(builder);
+	json_add_string(root, "name", job->bitmap);
+	json_add_int(root, "granularity", 1ll << bits->granularity_bits);
+	json_add_int(root, "virtual-size", bits->disk_bytes);
+	json_add_int(root, "dirty-bytes", dirty_bits_count(bits));
+	json_add(root, "dirty", dirty_ranges);
 	for (uint64_t off = 0, bytes; off < bits->disk_bytes; off += bytes) {
+		json_t *range;
 		bool dirty;
 
 		bytes = dirty_bits_extent(bits, off, &dirty);
 		if (!dirty)
 			continue;
-		json_builder_begin_object(builder);
-		json_add_int(builder, "start", off);
-		json_add_int(builder, "length", bytes);
-		json_builder_end_object(builder);
+		range = json_object();
+		json_add_int(range, "start", off);
+		json_add_int(range, "length", bytes);
+		json_append(dirty_ranges, range);
 	}
-	json_builder_end_array(builder);
-	json_builder_end_object(builder);
-	root = json_builder_get_root(builder);
 	json_print(root);
 }
 

@@ -76,33 +76,29 @@ static void print_result(const struct image_check_result *result)
 
 /* ---- for scripts ---- */
 
-static void add_unless_zero(JsonBuilder *builder, const char *name, uint64_t value)
+static void add_unless_zero(json_t *object, const char *name, uint64_t value)
 {
 	if (value)
-		json_add_int(builder, name, value);
+		json_add_int(object, name, value);
 }
 
 /* In the order of QEMU 7.2, for scripts that compare text. */
 static void print_json(const struct image *img, const struct image_check_result *result)
 {
-	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonNode) root = NULL;
+	json_auto_t *root = json_object();
 
-	json_builder_begin_object(builder);
-	add_unless_zero(builder, "image-end-offset", result->image_end_off);
-	add_unless_zero(builder, "compressed-clusters", result->compressed_clusters);
-	add_unless_zero(builder, "total-clusters", result->total_clusters);
-	add_unless_zero(builder, "corruptions", result->corruptions);
-	add_unless_zero(builder, "corruptions-fixed", result->corruptions_fixed);
-	json_add_int(builder, "check-errors", result->check_errors);
-	add_unless_zero(builder, "leaks", result->leaks);
-	add_unless_zero(builder, "leaks-fixed", result->leaks_fixed);
-	add_unless_zero(builder, "allocated-clusters", result->allocated_clusters);
-	json_add_string(builder, "filename", image_filename(img));
-	json_add_string(builder, "format", image_format(img));
-	add_unless_zero(builder, "fragmented-clusters", result->fragmented_clusters);
-	json_builder_end_object(builder);
-	root = json_builder_get_root(builder);
+	add_unless_zero(root, "image-end-offset", result->image_end_off);
+	add_unless_zero(root, "compressed-clusters", result->compressed_clusters);
+	add_unless_zero(root, "total-clusters", result->total_clusters);
+	add_unless_zero(root, "corruptions", result->corruptions);
+	add_unless_zero(root, "corruptions-fixed", result->corruptions_fixed);
+	json_add_int(root, "check-errors", result->check_errors);
+	add_unless_zero(root, "leaks", result->leaks);
+	add_unless_zero(root, "leaks-fixed", result->leaks_fixed);
+	add_unless_zero(root, "allocated-clusters", result->allocated_clusters);
+	json_add_string(root, "filename", image_filename(img));
+	json_add_string(root, "format", image_format(img));
+	add_unless_zero(root, "fragmented-clusters", result->fragmented_clusters);
 	json_print(root);
 }
 

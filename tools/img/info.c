@@ -204,88 +204,91 @@ static void print_chain(GPtrArray *chain)
 
 /* ---- for scripts ---- */
 
-static void add_snapshot(JsonBuilder *builder, const struct image_snapshot *snapshot)
+static json_t *snapshot_to_json(const struct image_snapshot *snapshot)
 {
-	json_builder_begin_object(builder);
+	json_t *object = json_object();
+
 	if (snapshot->icount != UINT64_MAX)
-		json_add_int(builder, "icount", snapshot->icount);
-	json_add_int(builder, "vm-clock-nsec",
+		json_add_int(object, "icount", snapshot->icount);
+	json_add_int(object, "vm-clock-nsec",
 		     snapshot->vm_clock_nsec % G_GUINT64_CONSTANT(1000000000));
-	json_add_string(builder, "name", snapshot->name);
-	json_add_int(builder, "date-sec", snapshot->date_sec);
-	json_add_int(builder, "date-nsec", snapshot->date_nsec);
-	json_add_int(builder, "vm-clock-sec", snapshot->vm_clock_nsec / 1000000000);
-	json_add_string(builder, "id", snapshot->id);
-	json_add_int(builder, "vm-state-size", snapshot->vm_state_size);
-	json_builder_end_object(builder);
+	json_add_string(object, "name", snapshot->name);
+	json_add_int(object, "date-sec", snapshot->date_sec);
+	json_add_int(object, "date-nsec", snapshot->date_nsec);
+	json_add_int(object, "vm-clock-sec", snapshot->vm_clock_nsec / 1000000000);
+	json_add_string(object, "id", snapshot->id);
+	json_add_int(object, "vm-state-size", snapshot->vm_state_size);
+	return object;
 }
 
-static void add_snapshots(JsonBuilder *builder, const GArray *list)
+static void add_snapshots(json_t *object, const GArray *list)
 {
+	json_t *array;
+
 	if (!list->len)
 		return;
-	json_builder_set_member_name(builder, "snapshots");
-	json_builder_begin_array(builder);
+	array = json_array();
 	for (guint i = 0; i < list->len; i++)
-		add_snapshot(builder, &g_array_index(list, struct image_snapshot, i));
-	json_builder_end_array(builder);
+		json_append(array,
+			    snapshot_to_json(&g_array_index(list, struct image_snapshot, i)));
+	json_add(object, "snapshots", array);
 }
 
-static void add_limits(JsonBuilder *builder, const struct image_limits *limits)
+static json_t *limits_to_json(const struct image_limits *limits)
 {
+	json_t *object = json_object();
 	struct limit list[NR_LIMITS];
 
 	list_limits(limits, list);
-	json_builder_set_member_name(builder, "limits");
-	json_builder_begin_object(builder);
 	for (unsigned i = 0; i < NR_LIMITS; i++)
 		if (list[i].value)
-			json_add_int(builder, list[i].name, list[i].value);
-	json_builder_end_object(builder);
+			json_add_int(object, list[i].name, list[i].value);
+	return object;
 }
 
 /* In the order of QEMU 7.2, for scripts that compare text. */
-static void add_facts(JsonBuilder *builder, const struct image_facts *facts)
+static json_t *facts_to_json(const struct image_facts *facts)
 {
 	const struct image_info *info = &facts->info;
+	json_t *object = json_object();
 
-	json_builder_begin_object(builder);
 	if (facts->show_limits)
-		add_limits(builder, &facts->limits);
+		json_add(object, "limits", limits_to_json(&facts->limits));
 	if (info->backing_format)
-		json_add_string(builder, "backing-filename-format", info->backing_format);
-	add_snapshots(builder, facts->snapshots);
-	json_add_int(builder, "virtual-size", info->virtual_size);
-	json_add_string(builder, "filename", facts->filename);
+		json_add_string(object, "backing-filename-format", info->backing_format);
+	add_snapshots(object, facts->snapshots);
+	json_add_int(object, "virtual-size", info->virtual_size);
+	json_add_string(object, "filename", facts->filename);
 	if (info->cluster_size)
-		json_add_int(builder, "cluster-size", info->cluster_size);
-	json_add_string(builder, "format", info->format);
+		json_add_int(object, "cluster-size", info->cluster_size);
+	json_add_string(object, "format", info->format);
 	if (facts->allocated >= 0)
-		json_add_int(builder, "actual-size", facts->allocated);
-	info_add_specific(builder, info);
+		json_add_int(object, "actual-size", facts->allocated);
+	info_add_specific(object, info);
 	if (info->full_backing_filename)
-		json_add_string(builder, "full-backing-filename", info->full_backing_filename);
+		json_add_string(object, "full-backing-filename", info->full_backing_filename);
 	if (info->backing_filename)
-		json_add_string(builder, "backing-filename", info->backing_filename);
+		json_add_string(object, "backing-filename", info->backing_filename);
 	if (info->encrypted)
-		json_add_bool(builder, "encrypted", true);
+		json_add_bool(object, "encrypted", true);
 	if (info->can_be_dirty)
-		json_add_bool(builder, "dirty-flag", info->dirty);
-	json_builder_end_object(builder);
+		json_add_bool(object, "dirty-flag", info->dirty);
+	return object;
+}
+
+static json_t *chain_to_json(GPtrArray *chain)
+{
+	json_t *array = json_array();
+
+	for (guint i = 0; i < chain->len; i++)
+		json_append(array, facts_to_json(chain->pdata[i]));
+	return array;
 }
 
 static void print_json(const struct info_job *job, GPtrArray *chain)
 {
-	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonNode) root = NULL;
+	json_auto_t *root = job->chain ? chain_to_json(chain) : facts_to_json(chain->pdata[0]);
 
-	if (job->chain)
-		json_builder_begin_array(builder);
-	for (guint i = 0; i < chain->len; i++)
-		add_facts(builder, chain->pdata[i]);
-	if (job->chain)
-		json_builder_end_array(builder);
-	root = json_builder_get_root(builder);
 	json_print(root);
 }
 

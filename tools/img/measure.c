@@ -30,16 +30,12 @@ static void print_human(const struct image_measurement *measurement)
 
 static void print_json(const struct image_measurement *measurement)
 {
-	g_autoptr(JsonBuilder) builder = json_builder_new();
-	g_autoptr(JsonNode) root = NULL;
+	json_auto_t *root = json_object();
 
-	json_builder_begin_object(builder);
 	if (measurement->has_bitmaps)
-		json_add_int(builder, "bitmaps", measurement->bitmaps);
-	json_add_int(builder, "required", measurement->required);
-	json_add_int(builder, "fully-allocated", measurement->fully_allocated);
-	json_builder_end_object(builder);
-	root = json_builder_get_root(builder);
+		json_add_int(root, "bitmaps", measurement->bitmaps);
+	json_add_int(root, "required", measurement->required);
+	json_add_int(root, "fully-allocated", measurement->fully_allocated);
 	json_print(root);
 }
 
