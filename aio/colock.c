@@ -299,7 +299,7 @@ bool co_queue_empty(const struct co_queue *queue)
 
 static _Atomic uint32_t *my_readers(struct co_rwlock *lock)
 {
-	return &lock->slots[aio_loop_id(aio_loop_current())].readers;
+	return &lock->slots[aio_this_loop_id].readers;
 }
 
 static bool rwlock_has_readers(struct co_rwlock *lock)

@@ -223,7 +223,7 @@ struct coroutine *co_self(void)
 
 void co_start(co_fn *fn, void *arg)
 {
-	struct aio_loop *loop = aio_loop_current();
+	struct aio_loop *loop = aio_this_loop;
 	struct coroutine *co;
 
 	assert(loop);
@@ -262,7 +262,7 @@ void co_wake(struct coroutine *co)
 {
 	enum co_state state;
 
-	if (co->loop == aio_loop_current()) {
+	if (co->loop == aio_this_loop) {
 		/* Relaxed, and no exchange: the yield and its only waker are on one thread. */
 		state = atomic_load_explicit(&co->state, memory_order_relaxed);
 		atomic_store_explicit(&co->state, CO_WOKEN, memory_order_relaxed);

@@ -28,6 +28,13 @@ enum co_state {
 	CO_WOKEN,   /* co_wake() came before the yield */
 };
 
+/*
+ * The loop that this thread is running, or NULL, and its aio_loop_id(). What aio_loop_current() is
+ * for others.
+ */
+extern __thread struct aio_loop *aio_this_loop;
+extern __thread unsigned aio_this_loop_id;
+
 struct coroutine {
 	struct coroutine *next; /* in a pool, on the ready list or in an inbox: only one of them */
 	struct aio_loop *loop;

@@ -75,7 +75,8 @@ struct aio_loop {
 	_Atomic bool stop;
 };
 
-static __thread struct aio_loop *current_loop;
+__thread struct aio_loop *aio_this_loop;
+__thread unsigned aio_this_loop_id;
 
 /* ---- doors ---- */
 
@@ -301,7 +302,7 @@ void aio_loop_free(struct aio_loop *loop)
 {
 	if (!loop)
 		return;
-	assert(loop != current_loop);
+	assert(loop != aio_this_loop);
 	assert(!loop->coroutines && !loop->ready);
 	/* Only the bell is armed, and it dies with the ring. */
 	assert(loop->abandoned || loop->ops == (loop->has_ring && loop->owned));
@@ -318,7 +319,7 @@ void aio_loop_free(struct aio_loop *loop)
 
 struct aio_loop *aio_loop_current(void)
 {
-	return current_loop;
+	return aio_this_loop;
 }
 
 bool aio_loop_has_ring(const struct aio_loop *loop)
@@ -415,7 +416,7 @@ struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop)
 {
 	struct io_uring_sqe *sqe;
 
-	assert(loop == current_loop && loop->has_ring);
+	assert(loop == aio_this_loop && loop->has_ring);
 	while (!(sqe = io_uring_get_sqe(&loop->ring)))
 		check_enter(io_uring_submit_and_get_events(&loop->ring));
 	loop->ops++;
@@ -429,7 +430,7 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 	if (!op->quiet)
 		return;
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	current_loop->ops--;
+	aio_this_loop->ops--;
 }
 
 void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg)
@@ -452,7 +453,7 @@ int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_
 	const struct iovec iov = { base, bytes };
 	int ret;
 
-	assert(loop == current_loop);
+	assert(loop == aio_this_loop);
 	ret = io_uring_register_buffers_update_tag(&loop->ring, index, &iov, NULL, 1);
 	return MIN(ret, 0);
 }
@@ -531,8 +532,9 @@ static void enable_ring(struct aio_loop *loop)
 
 static void loop_enter(struct aio_loop *loop)
 {
-	assert(!current_loop);
-	current_loop = loop;
+	assert(!aio_this_loop);
+	aio_this_loop = loop;
+	aio_this_loop_id = aio_loop_id(loop);
 	if (loop->owned) {
 		assert(pthread_equal(loop->thread, pthread_self()));
 		return;
@@ -551,7 +553,7 @@ static void run_until(struct aio_loop *loop, const bool *done)
 	while (!is_over(loop, done));
 	/* Callbacks of the last turn may have prepared operations. */
 	enter(loop, false);
-	current_loop = NULL;
+	aio_this_loop = NULL;
 }
 
 void aio_loop_run(struct aio_loop *loop)
@@ -573,13 +575,13 @@ void aio_loop_stop(struct aio_loop *loop)
 
 void aio_loop_hold(struct aio_loop *loop)
 {
-	assert(loop == current_loop);
+	assert(loop == aio_this_loop);
 	loop->holds++;
 }
 
 void aio_loop_release(struct aio_loop *loop)
 {
-	assert(loop == current_loop && loop->holds);
+	assert(loop == aio_this_loop && loop->holds);
 	loop->holds--;
 }
 
