@@ -67,12 +67,45 @@ static bool memory_is_aligned(struct image *img, uint64_t bytes, struct iobuf me
 }
 
 /*
+ * Most requests are inside the image, aligned, and in one piece of memory: there is nothing to do
+ * to them but to call the node's op. This finds that out at once; whatever it says no to takes the
+ * long way, which checks everything by itself, and is not inlined, so that the short one needs no
+ * stack.
+ */
+static inline bool is_plain(const struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	uint64_t end = img->grows ? INT64_MAX - MAX_BOUNCE : atomic_load(&img->size);
+	uintptr_t data;
+
+	if (!bytes || bytes > MIN(end, MAX_PIECE) || off > end - bytes)
+		return false;
+	data = (uintptr_t)iobuf_flat(mem, bytes);
+	return data && is_aligned(off | bytes, img->limits.request_alignment) &&
+	       is_aligned(data | bytes, img->limits.memory_alignment);
+}
+
+static inline bool is_plain_read(const struct image *img, uint64_t off, uint64_t bytes,
+				 struct iobuf mem)
+{
+	return !(img->flags & (IMAGE_INFO_ONLY | IMAGE_COPY_ON_READ)) &&
+	       is_plain(img, off, bytes, mem);
+}
+
+static inline bool is_plain_write(const struct image *img, uint64_t off, uint64_t bytes,
+				  struct iobuf mem, unsigned flags)
+{
+	return !(flags & ~(img->ops->handles_fua ? IMAGE_REQ_FUA : 0u)) &&
+	       (img->flags & (IMAGE_RDWR | IMAGE_INFO_ONLY)) == IMAGE_RDWR && !img->detect_zeroes &&
+	       is_plain(img, off, bytes, mem);
+}
+
+/*
  * Only the kernel knows where the data of a fixed buffer lies: it refuses what is not aligned, and
  * then that goes through a bounce buffer.
  */
 static bool is_refused(struct iobuf mem, int ret)
 {
-	return mem.fixed && ret == -EINVAL;
+	return mem.is_fixed && ret == -EINVAL;
 }
 
 /* Changes of whole blocks run side by side, changes of parts of blocks alone. */
@@ -108,7 +141,7 @@ struct padded_part {
 
 static struct iobuf padded_mem(struct padded_part *b)
 {
-	return (struct iobuf){ &b->iov, 1, 0, NULL };
+	return (struct iobuf){ .iov = &b->iov };
 }
 
 static uint8_t *padded_data(struct padded_part *b)
@@ -240,7 +273,8 @@ static uint64_t bytes_in_node(struct image *img, uint64_t off, uint64_t bytes)
 	return off < size ? MIN(bytes, size - off) : 0;
 }
 
-int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+static G_GNUC_NO_INLINE int co_read_pieces(struct image *img, uint64_t off, uint64_t bytes,
+					   struct iobuf mem)
 {
 	int ret = check_read(img, off, bytes);
 	uint64_t left = bytes_in_node(img, off, bytes), zeroes = bytes - left;
@@ -256,6 +290,13 @@ int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobu
 		left -= piece;
 	}
 	return ret || !zeroes ? ret : iobuf_zero(mem, zeroes);
+}
+
+int image_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
+{
+	if (is_plain_read(img, off, bytes, mem))
+		return img->ops->co_preadv(img, off, bytes, mem);
+	return co_read_pieces(img, off, bytes, mem);
 }
 
 int image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void *buf)
@@ -300,7 +341,7 @@ static int finish_change(struct image *img, int ret, unsigned flags, bool fua_do
  */
 static bool are_zeroes(const struct image *img, uint64_t bytes, struct iobuf mem)
 {
-	return img->detect_zeroes && bytes && !mem.fixed && iobuf_is_zero(mem, bytes);
+	return img->detect_zeroes && bytes && !mem.is_fixed && iobuf_is_zero(mem, bytes);
 }
 
 static int write_found_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags)
@@ -310,8 +351,8 @@ static int write_found_zeroes(struct image *img, uint64_t off, uint64_t bytes, u
 	return image_co_pwrite_zeroes(img, off, bytes, flags);
 }
 
-int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
-		     unsigned flags)
+static G_GNUC_NO_INLINE int co_write_pieces(struct image *img, uint64_t off, uint64_t bytes,
+					    struct iobuf mem, unsigned flags)
 {
 	bool does_fua = img->ops->handles_fua;
 	unsigned op_flags = does_fua ? flags : flags & ~IMAGE_REQ_FUA;
@@ -328,6 +369,27 @@ int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iob
 		bytes -= piece;
 	}
 	return finish_change(img, ret, flags, does_fua);
+}
+
+static G_GNUC_NO_INLINE int co_write_blocks(struct image *img, uint64_t off, uint64_t bytes,
+					    struct iobuf mem, unsigned flags)
+{
+	int ret;
+
+	co_rwlock_rdlock(img->rmw_lock);
+	ret = img->ops->co_pwritev(img, off, bytes, mem, flags);
+	co_rwlock_rdunlock(img->rmw_lock);
+	return ret;
+}
+
+int image_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+		     unsigned flags)
+{
+	if (!is_plain_write(img, off, bytes, mem, flags))
+		return co_write_pieces(img, off, bytes, mem, flags);
+	if (img->rmw_lock)
+		return co_write_blocks(img, off, bytes, mem, flags);
+	return img->ops->co_pwritev(img, off, bytes, mem, flags);
 }
 
 int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The memory of requests: views, copies, and memory fit for O_DIRECT. */
 #include <glib.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,14 +43,31 @@ static bool iter_next(struct iobuf_iter *iter, struct iovec *ret_piece)
 	return true;
 }
 
-unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes)
+unsigned iobuf_iovecs(struct iobuf mem, size_t bytes)
 {
 	struct iobuf_iter iter = iter_start(mem, bytes);
+	struct iovec piece;
 	unsigned count = 0;
 
-	while (iter_next(&iter, &dst[count]))
+	while (iter_next(&iter, &piece))
 		count++;
 	return count;
+}
+
+unsigned iobuf_clip_some(struct iovec *dst, unsigned max, struct iobuf mem, size_t *bytes)
+{
+	struct iobuf_iter iter = iter_start(mem, *bytes);
+	unsigned count = 0;
+
+	while (count < max && iter_next(&iter, &dst[count]))
+		count++;
+	*bytes -= iter.left;
+	return count;
+}
+
+unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes)
+{
+	return iobuf_clip_some(dst, UINT_MAX, mem, &bytes);
 }
 
 int iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes)
@@ -58,7 +76,7 @@ int iobuf_copy_in(struct iobuf dst, const void *src, size_t bytes)
 	const char *from = src;
 	struct iovec piece;
 
-	if (dst.fixed)
+	if (dst.is_fixed)
 		return dst.fixed->copy_in(dst.fixed, dst.skip, src, bytes);
 	while (iter_next(&iter, &piece)) {
 		memcpy(piece.iov_base, from, piece.iov_len);
@@ -73,7 +91,7 @@ int iobuf_copy_out(void *dst, struct iobuf src, size_t bytes)
 	char *to = dst;
 	struct iovec piece;
 
-	if (src.fixed)
+	if (src.is_fixed)
 		return src.fixed->copy_out(src.fixed, src.skip, dst, bytes);
 	while (iter_next(&iter, &piece)) {
 		memcpy(to, piece.iov_base, piece.iov_len);
@@ -102,7 +120,7 @@ int iobuf_zero(struct iobuf dst, size_t bytes)
 	struct iobuf_iter iter = iter_start(dst, bytes);
 	struct iovec piece;
 
-	if (dst.fixed)
+	if (dst.is_fixed)
 		return zero_fixed(dst, bytes);
 	while (iter_next(&iter, &piece))
 		memset(piece.iov_base, 0, piece.iov_len);
@@ -125,7 +143,7 @@ bool iobuf_is_aligned(struct iobuf mem, size_t bytes, size_t align)
 	struct iobuf_iter iter = iter_start(mem, bytes);
 	struct iovec piece;
 
-	if (mem.fixed)
+	if (mem.is_fixed)
 		return true;
 	while (iter_next(&iter, &piece))
 		if (!is_aligned((uintptr_t)piece.iov_base | piece.iov_len, align))

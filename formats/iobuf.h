@@ -21,20 +21,29 @@ struct fixed_buf {
 };
 
 /*
- * The bytes from @skip on of @niov iovecs at @iov or, if not NULL, of @fixed. Passed by value; owns
- * nothing. The number of bytes is passed alongside.
+ * The bytes from @skip on of the iovecs at @iov or of a fixed buffer. Passed by value; owns
+ * nothing. The number of bytes is passed alongside, and tells how many iovecs there are. Two words,
+ * so that each function on the path of a request gets it in registers.
  */
 struct iobuf {
-	const struct iovec *iov;
-	unsigned niov;
-	size_t skip;
-	const struct fixed_buf *fixed;
+	union {
+		const struct iovec *iov;
+		const struct fixed_buf *fixed; /* if is_fixed */
+	};
+	size_t skip : 63;
+	size_t is_fixed : 1;
 };
 
 /* A view of one piece of memory: struct iovec v; IOBUF(&v, p, n). */
 #define IOBUF(iovec_ptr, base, len)                                                                \
 	(*(iovec_ptr) = (struct iovec){ (void *)(base), (len) },                                   \
-	 (struct iobuf){ (iovec_ptr), 1, 0, NULL })
+	 (struct iobuf){ .iov = (iovec_ptr) })
+
+/* All of a fixed buffer. */
+static inline struct iobuf iobuf_of_fixed(const struct fixed_buf *buf)
+{
+	return (struct iobuf){ .fixed = buf, .is_fixed = true };
+}
 
 /* The same view, advanced by @bytes. */
 static inline struct iobuf iobuf_advance(struct iobuf mem, size_t bytes)
@@ -49,17 +58,28 @@ static inline uint64_t iobuf_fixed_addr(struct iobuf mem)
 	return mem.fixed->addr + mem.skip;
 }
 
-/* The maximum number of iovecs that iobuf_clip() needs. */
-static inline unsigned iobuf_max_iovecs(struct iobuf mem)
+/*
+ * Where the first @bytes (not 0) are, if that is in one piece of memory; NULL otherwise, and where
+ * that takes a longer look.
+ */
+static inline void *iobuf_flat(struct iobuf mem, size_t bytes)
 {
-	return mem.niov;
+	if (mem.is_fixed || mem.skip + bytes > mem.iov->iov_len)
+		return NULL;
+	return (char *)mem.iov->iov_base + mem.skip;
 }
 
+/* The number of iovecs that iobuf_clip() writes. */
+unsigned iobuf_iovecs(struct iobuf mem, size_t bytes);
+
 /*
- * Writes the iovecs of exactly the first @bytes of @mem to @dst (room for
- * iobuf_max_iovecs()); returns their number. @mem must hold @bytes. Memory only.
+ * Writes the iovecs of exactly the first @bytes of @mem to @dst (room for iobuf_iovecs()); returns
+ * their number. @mem must hold @bytes. Memory only.
  */
 unsigned iobuf_clip(struct iovec *dst, struct iobuf mem, size_t bytes);
+
+/* The same for at most @max iovecs; *bytes becomes how many bytes they hold. */
+unsigned iobuf_clip_some(struct iovec *dst, unsigned max, struct iobuf mem, size_t *bytes);
 
 /*
  * Copy to or from contiguous memory. 0, or the error of a fixed buffer's copy; memory never fails.

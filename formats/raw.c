@@ -119,7 +119,7 @@ static int check_head(struct iobuf mem)
 {
 	uint8_t head[SECTOR_SIZE];
 
-	if (mem.fixed)
+	if (mem.is_fixed)
 		return -EINVAL;
 	iobuf_copy_out(head, mem, sizeof(head));
 	return probe_head(head, sizeof(head)) ? -EPERM : 0;
@@ -155,10 +155,13 @@ static int raw_co_close(struct image *img)
 static int raw_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
 {
 	const struct raw *raw = img->opaque;
-	uint64_t there = bytes_in_part(img, off, bytes);
+	uint64_t there;
 	int ret;
 
 	image_co_event(img->file, IMAGE_EVENT_READ_AIO);
+	if (!raw->has_size)
+		return image_co_preadv(img->file, raw->offset + off, bytes, mem);
+	there = bytes_in_part(img, off, bytes);
 	ret = there ? image_co_preadv(img->file, raw->offset + off, there, mem) : 0;
 	return ret || there == bytes ? ret : iobuf_zero(iobuf_advance(mem, there), bytes - there);
 }
@@ -172,7 +175,9 @@ static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 	if (bytes_in_part(img, off, bytes) < bytes)
 		return -ENOSPC;
 	image_co_event(img->file, IMAGE_EVENT_WRITE_AIO);
-	ret = ret ?: image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
+	if (ret || !img->is_below)
+		return ret ?: image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
+	ret = image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
 	return follow_file(img, ret);
 }
 

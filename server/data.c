@@ -97,7 +97,7 @@ static int fixed_copy_out(const struct fixed_buf *buf, size_t off, void *dst, si
 
 static struct iobuf fixed_view(const struct tag_data *td)
 {
-	return (struct iobuf){ .fixed = &td->fixed };
+	return iobuf_of_fixed(&td->fixed);
 }
 
 static uint8_t *tag_buffer(const struct tag_data *td)

@@ -250,7 +250,7 @@ struct piece {
 /* Where the first @bytes are in memory; NULL if not in one place. */
 static void *contiguous(struct iobuf mem, uint64_t bytes)
 {
-	if (mem.fixed)
+	if (mem.is_fixed)
 		return NULL;
 	while (mem.skip >= mem.iov->iov_len)
 		mem.skip -= mem.iov++->iov_len;

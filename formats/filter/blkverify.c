@@ -118,7 +118,7 @@ static int blkverify_co_preadv(struct image *img, uint64_t off, uint64_t bytes, 
 	int ret;
 
 	/* What is in a fixed buffer cannot be looked at. */
-	if (mem.fixed)
+	if (mem.is_fixed)
 		return -EINVAL;
 	ret = image_co_preadv(img->file, off, bytes, mem);
 	if (ret)
@@ -132,7 +132,7 @@ static int blkverify_co_pwritev(struct image *img, uint64_t off, uint64_t bytes,
 {
 	int test_ret, raw_ret;
 
-	if (mem.fixed)
+	if (mem.is_fixed)
 		return -EINVAL;
 	test_ret = image_co_pwritev(img->file, off, bytes, mem, flags);
 	raw_ret = image_co_pwritev(img->data_file, off, bytes, mem, flags);

@@ -275,7 +275,7 @@ struct edges {
 static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, struct iobuf mem,
 			    const struct edges *edges)
 {
-	g_autofree struct iovec *vecs = g_try_new(struct iovec, iobuf_max_iovecs(mem) + 2);
+	g_autofree struct iovec *vecs = g_try_new(struct iovec, iobuf_iovecs(mem, w->bytes) + 2);
 	uint64_t data_off = w->host_off + qcow2_in_cluster(q, w->off);
 	uint64_t host_off = data_off - (edges->head ? edges->head_bytes : 0);
 	uint64_t bytes = w->bytes;
@@ -292,7 +292,7 @@ static int write_with_edges(struct qcow2 *q, const struct alloc_write *w, struct
 		vecs[nr++] = (struct iovec){ edges->tail, edges->tail_bytes };
 		bytes += edges->tail_bytes;
 	}
-	return qcow2_co_write_data(q, host_off, bytes, (struct iobuf){ vecs, nr, 0, NULL });
+	return qcow2_co_write_data(q, host_off, bytes, (struct iobuf){ .iov = vecs });
 }
 
 /* One write takes memory: data in a fixed buffer is copied. */
@@ -319,7 +319,7 @@ static int move(struct qcow2 *q, const struct alloc_write *w, const struct edges
 		return qcow2_co_write_data(q, w->host_off + qcow2_in_cluster(q, w->off), w->bytes,
 					   w->mem);
 	image_co_event(q->file, IMAGE_EVENT_COW_WRITE);
-	if (w->mem.fixed)
+	if (w->mem.is_fixed)
 		return copy_and_write_with_edges(q, w, edges);
 	return write_with_edges(q, w, w->mem, edges);
 }

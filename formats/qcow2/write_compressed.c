@@ -154,7 +154,7 @@ static int packed_write_co_move(struct qcow2 *q, const struct packed_write *w)
 		}
 		image_co_event(q->file, IMAGE_EVENT_WRITE_COMPRESSED);
 		ret = image_co_pwritev(q->file, host_off, end - host_off,
-				       (struct iobuf){ vecs, nr, 0, NULL }, 0);
+				       (struct iobuf){ .iov = vecs }, 0);
 	}
 	return ret;
 }

@@ -25,7 +25,7 @@ void fixed_memory_destroy(struct fixed_memory *memory);
 
 static inline struct iobuf fixed_memory_view(const struct fixed_memory *memory)
 {
-	return (struct iobuf){ .fixed = &memory->buf };
+	return iobuf_of_fixed(&memory->buf);
 }
 
 #endif

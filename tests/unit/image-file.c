@@ -36,7 +36,7 @@ static bool take_error(void)
 
 static unsigned shorten(struct iovec *dst, const struct iovec *iov, unsigned niov)
 {
-	struct iobuf mem = { iov, niov, 0, NULL };
+	struct iobuf mem = { .iov = iov };
 	size_t bytes = 0;
 
 	for (unsigned i = 0; i < niov; i++)
@@ -197,7 +197,7 @@ CO_TEST(test_many_iovecs)
 {
 	struct image *img = co_new_file(0, 0);
 	struct iovec iov[300];
-	struct iobuf mem = { iov, G_N_ELEMENTS(iov), 4, NULL };
+	struct iobuf mem = { .iov = iov, .skip = 4 };
 	char data[900], back[900], expected[800];
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(iov); i++)

@@ -636,8 +636,7 @@ static void work(void *arg)
 				       { data + bytes / 2, bytes - bytes / 2 } };
 
 		memset(data, round + w->number, bytes);
-		g_assert_cmpint(image_co_pwritev(w->img, off, bytes,
-						 (struct iobuf){ iov, 2, 0, NULL },
+		g_assert_cmpint(image_co_pwritev(w->img, off, bytes, (struct iobuf){ .iov = iov },
 						 round % 5 ? 0 : IMAGE_REQ_FUA),
 				==, 0);
 		g_assert_cmpint(image_co_pread(w->img, off, bytes, back), ==, 0);

@@ -258,9 +258,8 @@ CO_TEST(test_aligned_requests_are_not_copied)
 	char *buf = try_iobuf_alloc0(2 * ALIGN);
 	struct iovec iov[] = { { buf + ALIGN, ALIGN }, { buf, ALIGN } };
 
-	g_assert_cmpint(
-		image_co_pwritev(img, ALIGN, 2 * ALIGN, (struct iobuf){ iov, 2, 0, NULL }, 0), ==,
-		0);
+	g_assert_cmpint(image_co_pwritev(img, ALIGN, 2 * ALIGN, (struct iobuf){ .iov = iov }, 0),
+			==, 0);
 	g_assert_cmpuint(disk.reads, ==, 0);
 	g_assert_cmpuint(disk.writes, ==, 1);
 	check_only_changed(&disk, ALIGN, 2 * ALIGN, 0);

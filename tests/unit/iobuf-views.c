@@ -11,7 +11,7 @@ static struct iovec pieces[] = { { text, 3 }, { text + 3, 0 }, { text + 5, 2 }, 
 
 static struct iobuf view(size_t skip)
 {
-	return (struct iobuf){ pieces, G_N_ELEMENTS(pieces), skip, NULL };
+	return (struct iobuf){ .iov = pieces, .skip = skip };
 }
 
 static void test_copy_out_of_every_range(void)
@@ -50,13 +50,37 @@ static void test_clip_gives_exactly_the_bytes(void)
 	g_assert_true(clipped[1].iov_base == text + 5 && clipped[1].iov_len == 2);
 	g_assert_true(clipped[2].iov_base == text + 8 && clipped[2].iov_len == 3);
 	g_assert_cmpuint(iobuf_clip(clipped, view(9), 0), ==, 0);
+	g_assert_cmpuint(iobuf_iovecs(view(1), 7), ==, 3);
+	g_assert_cmpuint(iobuf_iovecs(view(9), 0), ==, 0);
+}
+
+static void test_clip_some_says_what_fitted(void)
+{
+	struct iovec clipped[2];
+	size_t bytes = 7;
+
+	g_assert_cmpuint(iobuf_clip_some(clipped, 2, view(1), &bytes), ==, 2);
+	g_assert_cmpuint(bytes, ==, 4);
+	g_assert_true(clipped[1].iov_base == text + 5 && clipped[1].iov_len == 2);
+	bytes = 1;
+	g_assert_cmpuint(iobuf_clip_some(clipped, 2, view(1), &bytes), ==, 1);
+	g_assert_cmpuint(bytes, ==, 1);
+}
+
+static void test_flat_memory_is_one_piece(void)
+{
+	struct fixed_buf fixed = { 0 };
+
+	g_assert_true(iobuf_flat(view(1), 2) == text + 1);
+	g_assert_null(iobuf_flat(view(1), 3));
+	g_assert_null(iobuf_flat(iobuf_of_fixed(&fixed), 1));
 }
 
 static void test_alignment_looks_at_every_edge(void)
 {
 	uint8_t *buf = try_iobuf_alloc(8192);
 	struct iovec iov[] = { { buf, 1024 }, { buf + 4096, 512 } };
-	struct iobuf mem = { iov, 2, 0, NULL };
+	struct iobuf mem = { .iov = iov };
 
 	g_assert_true(iobuf_is_aligned(mem, 1536, 512));
 	g_assert_false(iobuf_is_aligned(mem, 1536, 1024));
@@ -90,7 +114,7 @@ static void test_is_zero_skips_what_is_outside(void)
 {
 	char buf[] = { 1, 0, 0, 1, 0, 1 };
 	struct iovec iov[] = { { buf, 3 }, { buf + 4, 2 } };
-	struct iobuf mem = { iov, 2, 1, NULL };
+	struct iobuf mem = { .iov = iov, .skip = 1 };
 
 	g_assert_true(iobuf_is_zero(mem, 3));
 	g_assert_false(iobuf_is_zero(mem, 4));
@@ -136,6 +160,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/iobuf/copy-in-changes-only-its-range",
 			test_copy_in_changes_only_its_range);
 	g_test_add_func("/iobuf/clip-gives-exactly-the-bytes", test_clip_gives_exactly_the_bytes);
+	g_test_add_func("/iobuf/clip-some-says-what-fitted", test_clip_some_says_what_fitted);
+	g_test_add_func("/iobuf/flat-memory-is-one-piece", test_flat_memory_is_one_piece);
 	g_test_add_func("/iobuf/alignment-looks-at-every-edge", test_alignment_looks_at_every_edge);
 	g_test_add_func("/iobuf/one-byte-is-seen-anywhere", test_one_byte_is_seen_anywhere);
 	g_test_add_func("/iobuf/is-zero-skips-what-is-outside", test_is_zero_skips_what_is_outside);

@@ -124,7 +124,7 @@ static int co_request(struct transfer *transfer)
 {
 	struct image *img = transfer->session->img;
 	uint64_t off = transfer->off, bytes = transfer->bytes;
-	struct iobuf mem = { transfer->iov, transfer->count, 0, NULL };
+	struct iobuf mem = { .iov = transfer->iov };
 
 	switch (transfer->kind) {
 	case TRANSFER_READ:
