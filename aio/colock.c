@@ -342,7 +342,7 @@ void co_rwlock_destroy(struct co_rwlock *lock)
  * The reader saw a writer after it had counted itself: it steps back, and waits unless the writer
  * is gone.
  */
-static void rdlock_wait(struct co_rwlock *lock)
+static G_GNUC_NO_INLINE void rdlock_wait(struct co_rwlock *lock)
 {
 	struct co_waiter waiter = { .co = co_self() };
 	struct coroutine *writer = NULL;
@@ -372,19 +372,23 @@ void co_rwlock_rdlock(struct co_rwlock *lock)
 	rwlock_is_shared(lock);
 }
 
-void co_rwlock_rdunlock(struct co_rwlock *lock)
+static G_GNUC_NO_INLINE void wake_drained(struct co_rwlock *lock)
 {
 	struct coroutine *writer;
 
-	/* seq_cst: see above. Its release part: our reads are done before a writer writes. */
-	atomic_fetch_sub_explicit(my_readers(lock), 1, memory_order_seq_cst);
-	rwlock_is_unshared(lock);
-	if (!atomic_load_explicit(&lock->writer, memory_order_seq_cst))
-		return;
 	thread_lock(&lock->guard);
 	writer = rwlock_drained(lock);
 	thread_unlock(&lock->guard);
 	wake_if_any(writer);
+}
+
+void co_rwlock_rdunlock(struct co_rwlock *lock)
+{
+	/* seq_cst: see above. Its release part: our reads are done before a writer writes. */
+	atomic_fetch_sub_explicit(my_readers(lock), 1, memory_order_seq_cst);
+	rwlock_is_unshared(lock);
+	if (atomic_load_explicit(&lock->writer, memory_order_seq_cst))
+		wake_drained(lock);
 }
 
 void co_rwlock_wrlock(struct co_rwlock *lock)

@@ -258,6 +258,16 @@ void co_yield(void)
 	coroutine_leave(co, false);
 }
 
+void coroutine_yield_here(void)
+{
+	struct coroutine *co = co_self();
+
+	assert(co);
+	/* Relaxed, and no exchange: see co_wake(). */
+	atomic_store_explicit(&co->state, CO_YIELDED, memory_order_relaxed);
+	coroutine_leave(co, false);
+}
+
 void co_wake(struct coroutine *co)
 {
 	enum co_state state;

@@ -53,6 +53,9 @@ struct coroutine {
 /* Runs @co, on its loop's thread, until it yields or ends; true if it has ended. */
 bool coroutine_resume(struct coroutine *co);
 
+/* Like co_yield() for a coroutine that nobody wakes or resumes from another thread. */
+void coroutine_yield_here(void);
+
 /* A coroutine for fn(arg), in state CO_NEW and on no list. */
 struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg);
 

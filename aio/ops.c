@@ -37,7 +37,7 @@ static int32_t co_op_wait(struct io_uring_sqe *sqe)
 	struct co_op wait = { .op.done = co_op_done, .co = co_self() };
 
 	aio_sqe_set_op(sqe, &wait.op);
-	co_yield();
+	coroutine_yield_here();
 	return wait.res;
 }
 
