@@ -77,7 +77,7 @@ static inline bool is_plain(const struct image *img, uint64_t off, uint64_t byte
 	uint64_t end = img->grows ? INT64_MAX - MAX_BOUNCE : atomic_load(&img->size);
 	uintptr_t data;
 
-	if (!bytes || bytes > MIN(end, MAX_PIECE) || off > end - bytes)
+	if (bytes - 1 >= MAX_PIECE || bytes > end || off > end - bytes)
 		return false;
 	data = (uintptr_t)iobuf_flat(mem, bytes);
 	return data && is_aligned(off | bytes, img->limits.request_alignment) &&
@@ -94,7 +94,7 @@ static inline bool is_plain_read(const struct image *img, uint64_t off, uint64_t
 static inline bool is_plain_write(const struct image *img, uint64_t off, uint64_t bytes,
 				  struct iobuf mem, unsigned flags)
 {
-	return !(flags & ~(img->ops->handles_fua ? IMAGE_REQ_FUA : 0u)) &&
+	return (!flags || (flags == IMAGE_REQ_FUA && img->ops->handles_fua)) &&
 	       (img->flags & (IMAGE_RDWR | IMAGE_INFO_ONLY)) == IMAGE_RDWR && !img->detect_zeroes &&
 	       is_plain(img, off, bytes, mem);
 }

@@ -249,12 +249,27 @@ enum image_detect_zeroes {
 };
 
 struct image {
-	const struct image_ops *ops;	 /* part of one of the next two */
+	/* What each request looks at comes first, in as few cache lines as possible. */
+	const struct image_ops *ops; /* part of @format or of @bottom */
+	void *opaque;		     /* the format's own */
+	struct image *file;	     /* owned; NULL for a bottom node */
+	_Atomic uint64_t size;
+	/* For image_co_event(); NULL: it does not want to know. */
+	void (*co_event)(struct image *img, enum image_event event);
+	unsigned flags; /* IMAGE_* it was opened with */
+	enum image_detect_zeroes detect_zeroes;
+	struct image_limits limits;
+	bool grows; /* as of its ops */
+	/*
+	 * Requests aligned to request_alignment take it for reading, a write that needs
+	 * read-modify-write takes it for writing. Unused if request_alignment is 1.
+	 */
+	struct co_rwlock *rmw_lock;
+
 	const struct format_ops *format; /* never NULL; empty for a bottom node */
 	const struct bottom_ops *bottom; /* never NULL; empty for a format node */
 	char *filename;
 	struct node_options *options; /* its own, without those of nodes below; NULL: none */
-	struct image *file;	      /* owned; NULL for a bottom node */
 	struct image *data_file;      /* the format's; NULL: data is in @file */
 	struct image *backing;	      /* owned; NULL if none */
 	char *backing_filename;	      /* as written in the image; NULL if none */
@@ -262,28 +277,15 @@ struct image {
 	/* The user's, for the backing file, in place of what is written in the image. */
 	struct node_options *backing_options;
 	bool backing_unwanted; /* the user wants none */
-	_Atomic uint64_t size;
-	struct file_id id;  /* for a bottom node: the open file */
-	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */
-	bool was_probed;    /* for a format node: nobody said which format it is */
+	struct file_id id;     /* for a bottom node: the open file */
+	int64_t changed_ns;    /* for a bottom node: image_file_changed_ns() */
+	bool was_probed;       /* for a format node: nobody said which format it is */
 	/* For a raw node: the driver of the bottom below it, if only that was asked for. */
 	const char *bare_driver;
 	bool is_below; /* another format stands on it */
-	enum image_detect_zeroes detect_zeroes;
-	bool is_bdev;	/* for a bottom node: a block device, or as one: of fixed size */
-	bool grows;	/* as of its ops */
-	bool unlocked;	/* for a bottom node: no locks, unasked */
-	unsigned flags; /* IMAGE_* it was opened with */
-	struct image_limits limits;
-	/*
-	 * Requests aligned to request_alignment take it for reading, a write that needs
-	 * read-modify-write takes it for writing. Unused if request_alignment is 1.
-	 */
-	struct co_rwlock *rmw_lock;
+	bool is_bdev;  /* for a bottom node: a block device, or as one: of fixed size */
+	bool unlocked; /* for a bottom node: no locks, unasked */
 	struct image_memory *memory; /* the chain's; NULL for a bottom node */
-	/* For image_co_event(); NULL: it does not want to know. */
-	void (*co_event)(struct image *img, enum image_event event);
-	void *opaque; /* the format's own */
 };
 
 /* The image now ends at @end or later, whatever other loops make of it at the same time. */

@@ -28,6 +28,7 @@
 struct raw {
 	bool guessed;
 	bool has_size;	 /* it does not grow with the file */
+	bool passes_on;	 /* reads and writes are those of the file, but for @offset and the guard */
 	uint64_t offset; /* where the disk begins in the file */
 };
 
@@ -80,7 +81,12 @@ static int raw_co_open(struct image *img, const struct image_open_opts *opts, GE
 	if (ret)
 		return ret;
 	raw = g_new(struct raw, 1);
-	*raw = (struct raw){ !opts->format, has_size, offset };
+	*raw = (struct raw){
+		.guessed = !opts->format,
+		.has_size = has_size,
+		.passes_on = !has_size && !img->is_below,
+		.offset = offset,
+	};
 	img->opaque = raw;
 	img->size = has_size ? size : size_in_file(img);
 	img->grows = img->is_below;
@@ -158,16 +164,16 @@ static int raw_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct
 	uint64_t there;
 	int ret;
 
-	image_co_event(img->file, IMAGE_EVENT_READ_AIO);
-	if (!raw->has_size)
+	if (raw->passes_on && !img->file->co_event)
 		return image_co_preadv(img->file, raw->offset + off, bytes, mem);
+	image_co_event(img->file, IMAGE_EVENT_READ_AIO);
 	there = bytes_in_part(img, off, bytes);
 	ret = there ? image_co_preadv(img->file, raw->offset + off, there, mem) : 0;
 	return ret || there == bytes ? ret : iobuf_zero(iobuf_advance(mem, there), bytes - there);
 }
 
-static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
-			  unsigned flags)
+static G_GNUC_NO_INLINE int co_write_checked(struct image *img, uint64_t off, uint64_t bytes,
+					     struct iobuf mem, unsigned flags)
 {
 	const struct raw *raw = img->opaque;
 	int ret = raw->guessed && raw->offset + off == 0 ? check_head(mem) : 0;
@@ -175,10 +181,18 @@ static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 	if (bytes_in_part(img, off, bytes) < bytes)
 		return -ENOSPC;
 	image_co_event(img->file, IMAGE_EVENT_WRITE_AIO);
-	if (ret || !img->is_below)
-		return ret ?: image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
-	ret = image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
+	ret = ret ?: image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
 	return follow_file(img, ret);
+}
+
+static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
+			  unsigned flags)
+{
+	const struct raw *raw = img->opaque;
+
+	if (raw->passes_on && raw->offset + off && !img->file->co_event)
+		return image_co_pwritev(img->file, raw->offset + off, bytes, mem, flags);
+	return co_write_checked(img, off, bytes, mem, flags);
 }
 
 /* What a header would look like is only known of data in memory. */
