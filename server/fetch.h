@@ -26,8 +26,10 @@ struct fetch;
 
 /* Called on the loop's thread, but not in a coroutine. */
 struct fetch_events {
-	/* The tag has a request. */
+	/* The tag has a request, which begins with the next begin(). */
 	void (*request)(void *arg, uint16_t tag, const struct request_desc *desc);
+	/* The requests that have come together begin. */
+	void (*begin)(void *arg);
 	/* The driver has refused a command, though the device has not ended; -errno. */
 	void (*refused)(void *arg, int error);
 	/*

@@ -180,6 +180,7 @@ static void take_tags(struct batch *batch, unsigned index, size_t bytes)
 		wire_fetch_request(&batch->wf, tags[i]);
 	}
 	provide(&batch->buffers, index);
+	fetch_begin_requests(&batch->wf.fetch);
 }
 
 static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)

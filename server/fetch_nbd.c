@@ -261,10 +261,12 @@ static void nbd_leave(struct fetch *fetch, uint16_t tag)
 static void hand_over(struct nbd_fetch *nbd, struct tag *tag)
 {
 	nbd->fetch.live++;
-	if (tag->refusal)
+	if (tag->refusal) {
 		gather(nbd, tag, tag->refusal);
-	else
-		fetch_request(&nbd->fetch, number_of(nbd, tag), &tag->desc);
+		return;
+	}
+	fetch_request(&nbd->fetch, number_of(nbd, tag), &tag->desc);
+	fetch_begin_requests(&nbd->fetch);
 }
 
 static void begin_request(struct nbd_fetch *nbd, uint64_t cookie, const struct request_desc *desc)

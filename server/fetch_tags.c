@@ -29,6 +29,7 @@ static void tag_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 		/* It came before the end, and counts again. */
 		wf->fetch.live += wf->fetch.ending;
 		wire_fetch_request(wf, tag->nr);
+		fetch_begin_requests(&wf->fetch);
 		return;
 	}
 	if (wf->fetch.ending)

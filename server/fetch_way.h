@@ -35,11 +35,17 @@ static inline void fetch_count(struct fetch *fetch, int more)
 	atomic_store_explicit(&fetch->ours, ours + more, memory_order_relaxed);
 }
 
-/* Hands the tag's request to the queue. */
+/* Hands the tag's request to the queue; call fetch_begin_requests() next. */
 static inline void fetch_request(struct fetch *fetch, uint16_t tag, const struct request_desc *desc)
 {
 	fetch_count(fetch, 1);
 	fetch->config.events->request(fetch->config.arg, tag, desc);
+}
+
+/* The queue begins what was handed to it; see struct fetch_events. */
+static inline void fetch_begin_requests(struct fetch *fetch)
+{
+	fetch->config.events->begin(fetch->config.arg);
 }
 
 /*

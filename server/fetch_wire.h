@@ -86,7 +86,7 @@ static inline struct io_uring_sqe *wire_fetch_command(const struct wire_fetch *w
 	return sqe;
 }
 
-/* Hands the tag's request to the queue. */
+/* Hands the tag's request to the queue; call fetch_begin_requests() next. */
 static inline void wire_fetch_request(struct wire_fetch *wf, uint16_t tag)
 {
 	struct request_desc desc;

@@ -28,6 +28,7 @@
 
 struct request {
 	struct queue *queue;
+	struct request *next; /* of those that have not begun */
 	uint16_t tag;
 	struct request_desc desc; /* valid while the request is ours */
 };
@@ -45,6 +46,7 @@ struct queue {
 	struct data_path *data;
 	struct fetch *fetch;
 	struct request *requests;
+	struct request *fetched, **fetched_end; /* have not begun */
 	struct aio_op ready_op;
 	struct serve serve;
 
@@ -164,9 +166,8 @@ static int request_try(void *arg, struct image *image)
 	}
 }
 
-static void request_co(void *arg)
+static void co_serve_one(struct request *req)
 {
-	struct request *req = arg;
 	struct queue *queue = req->queue;
 	struct serve_result result = serve_co_request(&queue->serve, &req->desc, request_try, req);
 
@@ -182,7 +183,38 @@ static void request_fetched(void *arg, uint16_t tag, const struct request_desc *
 	struct request *req = &queue->requests[tag];
 
 	req->desc = *desc;
-	co_start(request_co, req);
+	req->next = NULL;
+	*queue->fetched_end = req;
+	queue->fetched_end = &req->next;
+}
+
+static struct request *take_fetched(struct queue *queue)
+{
+	struct request *req = queue->fetched;
+
+	if (req)
+		queue->fetched = req->next;
+	if (!queue->fetched)
+		queue->fetched_end = &queue->fetched;
+	return req;
+}
+
+/* One coroutine serves all requests that have come together, up to the first that has to wait. */
+static void serve_fetched_co(void *arg)
+{
+	struct request *req;
+
+	while ((req = take_fetched(arg)))
+		co_serve_one(req);
+}
+
+/* A coroutine that has to wait leaves the rest to the next one. */
+static void begin_fetched(void *arg)
+{
+	struct queue *queue = arg;
+
+	while (queue->fetched)
+		co_start(serve_fetched_co, queue);
 }
 
 static void command_refused(void *arg, int error)
@@ -192,6 +224,7 @@ static void command_refused(void *arg, int error)
 
 static const struct fetch_events fetch_events = {
 	.request = request_fetched,
+	.begin = begin_fetched,
 	.refused = command_refused,
 	.ending = queue_ending,
 	.over = queue_over,
@@ -367,6 +400,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 							  .hold_limit_us = config->hold_limit_us,
 							  .event_fd = config->event_fd });
 	queue->requests = new_requests(queue);
+	queue->fetched_end = &queue->fetched;
 	g_mutex_init(&queue->lock);
 	g_cond_init(&queue->state_changed);
 

@@ -78,24 +78,17 @@ int serve_co_dataless(struct image *image, const struct request_desc *desc)
 	}
 }
 
-/* A request, for as long as it is served. */
-struct served {
-	struct serve *serve;
-	const struct request_desc *desc;
-	int (*co_try)(void *arg, struct image *image);
-	void *arg;
-	struct serve_result result;
-};
-
-static void co_try_once(struct served *req)
+static struct serve_result co_try_once(struct serve *serve,
+				       int (*co_try)(void *arg, struct image *image), void *arg)
 {
-	struct disk *disk = req->serve->config.disk;
+	struct disk *disk = serve->config.disk;
 	struct image *image = disk_co_begin(disk);
+	struct serve_result result = { .res = co_try(arg, image) };
 
-	req->result.res = req->co_try(req->arg, image);
-	if (req->result.res < 0)
-		req->result.troubles = image_troubles(image);
+	if (result.res < 0)
+		result.troubles = image_troubles(image);
 	disk_co_end(disk);
+	return result;
 }
 
 /* ---- requests that are held ---- */
@@ -135,40 +128,47 @@ static bool may_be_held(const struct serve *serve, gint64 age_us)
 	       age_us < atomic_load(serve->config.hold_limit_us);
 }
 
+/* A request that has failed. */
+struct failed {
+	const struct request_desc *desc;
+	int (*co_try)(void *arg, struct image *image);
+	void *arg;
+	struct serve_result result;
+};
+
 /*
  * Tries again until the request succeeds or may not be held any longer. @begin is when the first
  * try began; 0: just now. The next try must end in time even if it takes as long as the slowest so
  * far.
  */
-static void co_hold(struct served *req, gint64 begin)
+static struct serve_result co_hold(struct serve *serve, struct failed req, gint64 begin)
 {
-	struct serve *serve = req->serve;
 	gint64 now = g_get_monotonic_time(), slowest = begin ? now - begin : 0, start;
 
 	begin = now - slowest;
-	note_held(serve, req->desc, -req->result.res);
-	for (unsigned tries = 0; is_worth_a_try(serve, req->desc, &req->result) &&
+	note_held(serve, req.desc, -req.result.res);
+	for (unsigned tries = 0; is_worth_a_try(serve, req.desc, &req.result) &&
 				 may_be_held(serve, now - begin + slowest);
 	     tries++) {
 		co_sleep_ns(hold_pause_ns(tries));
 		start = g_get_monotonic_time();
-		co_try_once(req);
+		req.result = co_try_once(serve, req.co_try, req.arg);
 		now = g_get_monotonic_time();
 		slowest = MAX(slowest, now - start);
 	}
 	note_no_more_held(serve);
+	return req.result;
 }
 
 struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
 				     int (*co_try)(void *arg, struct image *image), void *arg)
 {
-	struct served req = { .serve = serve, .desc = desc, .co_try = co_try, .arg = arg };
 	gint64 begin = begin_of_request(serve);
+	struct serve_result result = co_try_once(serve, co_try, arg);
 
-	co_try_once(&req);
-	if (is_worth_a_try(serve, desc, &req.result) && may_be_held(serve, 0))
-		co_hold(&req, begin);
-	return req.result;
+	if (is_worth_a_try(serve, desc, &result) && may_be_held(serve, 0))
+		result = co_hold(serve, (struct failed){ desc, co_try, arg, result }, begin);
+	return result;
 }
 
 bool serve_leaves(const struct serve *serve, const struct request_desc *desc,

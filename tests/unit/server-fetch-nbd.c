@@ -30,7 +30,7 @@ struct queue {
 	struct fetch *fetch;
 	int kernel, ours; /* the two ends */
 	struct seen seen[MAX_SEEN];
-	unsigned nr_seen;
+	unsigned nr_seen, nr_begun;
 	bool heard; /* an answer */
 	int refused;
 	unsigned nr_over;
@@ -56,6 +56,13 @@ static void on_request(void *arg, uint16_t tag, const struct request_desc *desc)
 	news(queue);
 }
 
+static void on_begin(void *arg)
+{
+	struct queue *queue = arg;
+
+	g_assert_cmpuint(queue->nr_seen, ==, ++queue->nr_begun);
+}
+
 static void on_refused(void *arg, int error)
 {
 	((struct queue *)arg)->refused = error;
@@ -71,6 +78,7 @@ static void on_over(void *arg)
 
 static const struct fetch_events events = {
 	.request = on_request,
+	.begin = on_begin,
 	.refused = on_refused,
 	.over = on_over,
 };

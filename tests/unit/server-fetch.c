@@ -129,6 +129,7 @@ static struct {
 	uint16_t ours[MAX_SENT];
 	struct request_desc last; /* of the last one */
 	unsigned nr_ours;
+	unsigned nr_begun; /* calls of begin() */
 	int refused;
 	bool is_ending;
 	unsigned nr_over;
@@ -142,6 +143,11 @@ static void on_request(void *arg, uint16_t tag, const struct request_desc *desc)
 	queue.last = *desc;
 	if (queue.at_once)
 		fetch_answer(queue.fetch, tag, 1000 + tag);
+}
+
+static void on_begin(void *arg)
+{
+	queue.nr_begun++;
 }
 
 static void on_refused(void *arg, int error)
@@ -163,7 +169,13 @@ static void on_over(void *arg)
 static struct fetch_wire wire;
 static struct transport_queues driver;
 
-static const struct fetch_events events = { on_request, on_refused, on_ending, on_over };
+static const struct fetch_events events = {
+	.request = on_request,
+	.begin = on_begin,
+	.refused = on_refused,
+	.ending = on_ending,
+	.over = on_over,
+};
 
 static void begin(bool batches)
 {
@@ -329,6 +341,7 @@ static void test_one_command_has_the_answers_of_a_turn(void)
 
 	tell_of(fetch, tags, 3);
 	g_assert_cmpuint(queue.nr_ours, ==, 3);
+	g_assert_cmpuint(queue.nr_begun, ==, 1);
 	g_assert_cmpmem(queue.ours, sizeof(tags), tags, sizeof(tags));
 	g_assert_null(turn_ends());
 	fetch_answer(queue.fetch, 7, 4096);
