@@ -91,6 +91,47 @@ static unsigned extent_flags(enum mapping_type type)
 	return 0;
 }
 
+/* Whether what @next says goes on where @map ends. */
+static bool goes_on(const struct mapping *map, const struct mapping *next)
+{
+	if (next->type != map->type)
+		return false;
+	switch (map->type) {
+	case MAPPING_UNALLOCATED:
+	case MAPPING_ZERO:
+		return true;
+	case MAPPING_HOLE:
+	case MAPPING_NORMAL:
+	case MAPPING_ZERO_ALLOCATED:
+		return next->host_off == map->host_off + map->bytes;
+	case MAPPING_COMPRESSED:
+		return false;
+	}
+	return false;
+}
+
+/*
+ * As qcow2_co_lookup(), beyond the slice, to the end of the L2 table at most: the file below is
+ * asked for the state of each run.
+ */
+static int co_lookup_run(struct qcow2 *q, uint64_t off, uint64_t bytes, struct mapping *map)
+{
+	uint64_t end =
+		off + MIN(bytes, bytes_to_boundary(off, 1ull << (q->cluster_bits + q->l2_bits)));
+	int ret = qcow2_co_lookup(q, off, bytes, map);
+
+	while (!ret && off + map->bytes < end) {
+		struct mapping next;
+
+		/* An error is told when that part is asked for. */
+		if (qcow2_co_lookup(q, off + map->bytes, end - off - map->bytes, &next) ||
+		    !goes_on(map, &next))
+			break;
+		map->bytes += next.bytes;
+	}
+	return ret;
+}
+
 int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 			  struct image_extent *ret_extent)
 {
@@ -108,7 +149,7 @@ int qcow2_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 		return 0;
 	}
 	co_rwlock_rdlock(&q->struct_lock);
-	ret = qcow2_co_lookup(q, off, bytes, &map);
+	ret = co_lookup_run(q, off, bytes, &map);
 	co_rwlock_rdunlock(&q->struct_lock);
 	if (ret)
 		return ret;
