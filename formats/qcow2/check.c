@@ -198,6 +198,28 @@ static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above
 
 /* ---- all ---- */
 
+static int window_init(struct check *c)
+{
+	c->window_clusters = MIN(c->window_max, MAX(c->nr_clusters, 1));
+	c->entries_total = c->entries_total * 2 * (c->nr_clusters / c->window_max + 1);
+	c->counted = g_try_new0(uint32_t, c->window_clusters);
+	c->refcount_one = g_try_new0(uint64_t, (c->window_clusters + 63) / 64);
+	return c->counted && c->refcount_one ? 0 : -ENOMEM;
+}
+
+static int co_check_fully(struct check *c)
+{
+	int ret =
+		window_init(c)
+			?: qcow2_check_co_each_window(c, CHECK_COUNT, qcow2_check_co_compare, NULL);
+
+	if (!ret && c->opts->fix)
+		ret = co_repair_refs(c);
+	c->result->corruptions += c->refs_wrong;
+	c->result->leaks += c->leaks;
+	return ret ?: co_check_flags(c);
+}
+
 static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
 	int ret = qcow2_check_co_load_reftable(c);
@@ -208,12 +230,8 @@ static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above *
 		c->refs_wrong += c->q->reftable_size != 0;
 		c->rebuild = true;
 	}
-	ret = ret ?: qcow2_check_co_each_window(c, CHECK_COUNT, qcow2_check_co_compare, NULL);
-	if (!ret && c->opts->fix)
-		ret = co_repair_refs(c);
-	c->result->corruptions += c->refs_wrong;
-	c->result->leaks += c->leaks;
-	ret = ret ?: co_check_flags(c);
+	if (!ret && !qcow2_check_co_is_clean(c))
+		ret = co_check_fully(c);
 	if (!ret && c->opts->fix)
 		ret = co_clear_bits(c);
 	return ret;
@@ -221,20 +239,13 @@ static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above *
 
 static int check_init(struct check *c, struct qcow2 *q) NO_THREAD_SAFETY_ANALYSIS /* as above */
 {
-	uint64_t windows;
-
 	c->q = q;
 	c->nr_clusters = qcow2_clusters_for(q, image_size(q->file));
 	c->window_max = CHECK_WINDOW_CLUSTERS;
-	c->window_clusters = MIN(c->window_max, MAX(c->nr_clusters, 1));
-	windows = c->nr_clusters / c->window_max + 1;
-	c->entries_total = q->l1_size * 2 * windows;
+	c->entries_total = q->l1_size;
 	c->reftable_off = q->reftable_off;
 	c->reftable_size = q->reftable_bad ? 0 : q->reftable_size;
-	c->counted = g_try_new0(uint32_t, c->window_clusters);
-	c->refcount_one = g_try_new0(uint64_t, (c->window_clusters + 63) / 64);
-	c->l2_table = try_iobuf_alloc(q->cluster_size);
-	return c->counted && c->refcount_one && c->l2_table ? 0 : -ENOMEM;
+	return qcow2_check_read_init(c);
 }
 
 int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
@@ -250,7 +261,7 @@ int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
 	qcow2_check_refs_clear(&c);
 	g_free(c.counted);
 	g_free(c.refcount_one);
-	iobuf_free(c.l2_table);
+	qcow2_check_read_clear(&c);
 	return ret;
 }
 

@@ -6,11 +6,14 @@
  * the refcounts. Everything works on the file, never on what an open image has in memory; nobody
  * writes meanwhile.
  *
- * Memory: counts are kept for a window of host clusters, 32 bits each: at most 128 MiB. If the file
- * has more clusters, all tables are walked again for each window in which something is used or
- * counted. In addition, there are one L2 table, one refcount block, a part of an L1 table, a bit
- * per cluster of the window (4 MiB) and the refcount table (8 MiB, and as much again if it is
- * rebuilt).
+ * First, check_clean.c finds out whether there is anything to report; that takes a bit per host
+ * cluster (32 MiB for 16 TiB of clusters of 64 KiB) and a few tables.
+ *
+ * Memory of the full check: counts are kept for a window of host clusters, 32 bits each: at most
+ * 128 MiB. If the file has more clusters, all tables are walked again for each window in which
+ * something is used or counted. In addition, there are one L2 table, one refcount block, a part of
+ * an L1 table, a bit per cluster of the window (4 MiB) and the refcount table (8 MiB, and as much
+ * again if it is rebuilt).
  */
 #ifndef UBD_QCOW2_CHECK_H
 #define UBD_QCOW2_CHECK_H
@@ -26,7 +29,11 @@ enum check_walk {
 	CHECK_COUNT,		  /* count all references into the window */
 	CHECK_COUNT_WITHOUT_REFS, /* except those from the refcount structure */
 	CHECK_COPIED,		  /* compare the copied flags of the active tables with refcounts */
+	CHECK_PROVE,		  /* both at once, without a window; check_clean.c */
 };
+
+/* Tables that are read at the same time. */
+#define CHECK_READ_AHEAD 16
 
 /* Host clusters of a table over which a repair must not write an L2 table. */
 struct check_range {
@@ -40,7 +47,7 @@ struct check {
 	struct image_check_result *result;
 	uint64_t nr_clusters;		      /* host clusters in the file */
 	uint64_t window_max;		      /* CHECK_WINDOW_CLUSTERS; less in tests */
-	uint8_t *l2_table;		      /* the current one */
+	uint8_t *l2_table;		      /* the current one, in the memory of `ahead` */
 	uint64_t entries_done, entries_total; /* of L1, for progress */
 
 	/* The window. */
@@ -52,6 +59,22 @@ struct check {
 	uint64_t *refcount_one; /* bits, for CHECK_COPIED */
 	uint64_t next_used;	/* the lowest referenced cluster beyond the window */
 	uint64_t used_end;	/* end of the highest referenced cluster of all */
+
+	/* check_read.c: tables that have been read. */
+	struct {
+		uint8_t *room; /* for max tables */
+		unsigned max, nr, next;
+		uint64_t offs[CHECK_READ_AHEAD];
+		int results[CHECK_READ_AHEAD];
+	} ahead;
+
+	/* CHECK_PROVE: sums modulo a prime; see check_proof.c. */
+	struct {
+		uint64_t key[2];
+		uint64_t stored, counted;
+		uint64_t used_end; /* of the highest cluster with a refcount */
+		bool failed;	   /* there is something to report */
+	} proof;
 
 	/* This walk. */
 	enum check_walk walk;
@@ -98,8 +121,8 @@ static inline bool qcow2_check_see(struct check *c, uint64_t cluster)
 
 /* ---- check_find.c ---- */
 
-/* Reports one line for people. */
-void qcow2_check_say(const struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Reports one line for people. CHECK_PROVE: notes that there is one. */
+void qcow2_check_say(struct check *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /*
  * Reports and counts a corruption of a table, once. True: repair it now, because @fixable allows it
@@ -119,6 +142,43 @@ bool qcow2_check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 /* Calls look(c, arg) for each window, filled by a walk of that kind. */
 int qcow2_check_co_each_window(struct check *c, enum check_walk walk,
 			       int (*look)(struct check *c, void *arg), void *arg);
+
+/* ---- check_clean.c ---- */
+
+/* Whether nothing is wrong with the image. If so, c->result is complete. Reports nothing. */
+bool qcow2_check_co_is_clean(struct check *c);
+
+/* ---- check_proof.c ---- */
+
+/* Begins a walk of kind CHECK_PROVE. Fails if no proof is possible. */
+int qcow2_check_prove_init(struct check *c);
+/* Takes the refcounts of a block whose first one is that of cluster @first; in rising order. */
+void qcow2_check_prove_block(struct check *c, uint64_t first, const uint8_t *block);
+/* Whether the refcount is one, and the cluster has not been referenced so far. */
+bool qcow2_check_has_one(const struct check *c, uint64_t cluster);
+/* Counts a reference. */
+void qcow2_check_prove_reference(struct check *c, uint64_t cluster);
+/* The same for a descriptor of the active disk if it is the usual one, and right. */
+bool qcow2_check_prove_plain(struct check *c, uint64_t desc);
+/* At the end. */
+bool qcow2_check_is_proven(const struct check *c);
+
+/* ---- check_read.c ---- */
+
+int qcow2_check_read_init(struct check *c);
+void qcow2_check_read_clear(struct check *c);
+/*
+ * Reads up to c->ahead.max tables of one cluster each, at the same time. Errors are returned when
+ * the table is asked for.
+ */
+void qcow2_check_co_read_ahead(struct check *c, const uint64_t *offs, unsigned nr);
+/*
+ * A table that was read ahead, in this order, or else is read now. It is valid until the next call
+ * of either.
+ */
+int qcow2_check_co_read_table(struct check *c, uint64_t off, uint8_t **ret_table);
+/* The file is changed: what was read ahead may be out of date. */
+void qcow2_check_forget_ahead(struct check *c);
 
 /* ---- check_count.c ---- */
 

@@ -29,7 +29,7 @@ static bool count_table(struct check *c, const char *name, uint64_t host_off, ui
 	}
 	if (!qcow2_check_count_range(c, host_off, bytes))
 		return false;
-	if (!c->quiet)
+	if (!c->quiet && c->walk != CHECK_PROVE)
 		g_array_append_val(c->fixed, range);
 	return true;
 }
@@ -44,14 +44,15 @@ static int cannot_read(struct check *c, const char *name, uint64_t host_off, int
 		return 0;
 	qcow2_check_say(c, "ERROR: %s at 0x%" PRIx64 " cannot be read: %s", name, host_off,
 			g_strerror(-ret));
-	c->result->check_errors++;
+	if (c->walk != CHECK_PROVE)
+		c->result->check_errors++;
 	return 0;
 }
 
 static int co_walk_l2(struct check *c, uint64_t l2_off, bool active)
 {
 	struct qcow2 *q = c->q;
-	int ret = image_co_pread(q->file, l2_off, q->cluster_size, c->l2_table);
+	int ret = qcow2_check_co_read_table(c, l2_off, &c->l2_table);
 
 	if (ret)
 		return cannot_read(c, "L2 table", l2_off, ret);
@@ -61,9 +62,12 @@ static int co_walk_l2(struct check *c, uint64_t l2_off, bool active)
 	c->table_fixable = -1;
 	c->table_off = l2_off;
 	ret = qcow2_check_co_l2_entries(c, active);
-	if (!ret && c->table_changed)
-		ret = image_co_pwrite(q->file, l2_off, q->cluster_size, c->l2_table, 0);
-	return ret;
+	if (c->walk == CHECK_PROVE && c->proof.failed)
+		return -ECANCELED;
+	if (ret || !c->table_changed)
+		return ret;
+	qcow2_check_forget_ahead(c);
+	return image_co_pwrite(q->file, l2_off, q->cluster_size, c->l2_table, 0);
 }
 
 /* In CHECK_COPIED: corrects the flag of *entry. */
@@ -110,17 +114,33 @@ static int co_walk_l1_entry(struct check *c, uint64_t index, bool active, uint64
 		c->unreadable_table = true;
 		return 0;
 	}
-	if (c->walk == CHECK_COPIED) {
+	if (c->walk == CHECK_COPIED || (c->walk == CHECK_PROVE && active)) {
 		ret = co_check_l1_copied(c, index, entry);
 		if (ret)
 			return ret;
-	} else if (!qcow2_check_count_range(c, l2_off, c->q->cluster_size)) {
-		c->unreadable_table = true;
 	}
+	if (c->walk != CHECK_COPIED && !qcow2_check_count_range(c, l2_off, c->q->cluster_size))
+		c->unreadable_table = true;
 	if (qcow2_cluster_index(c->q, l2_off) >= c->nr_clusters)
 		return 0;
 	c->table_guest_off = index << (c->q->cluster_bits + c->q->l2_bits);
 	return co_walk_l2(c, l2_off, active);
+}
+
+/* The L2 tables of the next few entries. */
+static void co_read_ahead(struct check *c, const uint64_t *entries, uint64_t nr)
+{
+	uint64_t offs[CHECK_READ_AHEAD];
+	unsigned found = 0;
+
+	for (uint64_t i = 0; i < MIN(nr, c->ahead.max); i++) {
+		uint64_t l2_off = be64toh(entries[i]) & QCOW2_OFFSET_MASK;
+
+		if (l2_off && !qcow2_in_cluster(c->q, l2_off) &&
+		    qcow2_cluster_index(c->q, l2_off) < c->nr_clusters)
+			offs[found++] = l2_off;
+	}
+	qcow2_check_co_read_ahead(c, offs, found);
 }
 
 static int co_walk_l1_piece(struct check *c, uint64_t l1_off, uint64_t first, uint64_t nr,
@@ -135,6 +155,8 @@ static int co_walk_l1_piece(struct check *c, uint64_t l1_off, uint64_t first, ui
 	for (uint64_t i = 0; i < nr && !ret; i++) {
 		uint64_t entry = be64toh(piece[i]);
 
+		if (i % c->ahead.max == 0)
+			co_read_ahead(c, piece + i, nr - i);
 		if (!entry)
 			continue;
 		ret = co_walk_l1_entry(c, first + i, active, &entry);

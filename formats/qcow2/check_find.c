@@ -8,12 +8,14 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-void qcow2_check_say(const struct check *c, const char *format, ...)
+void qcow2_check_say(struct check *c, const char *format, ...)
 {
 	g_autofree char *line = NULL;
 	va_list args;
 
-	if (!c->opts->report)
+	if (c->walk == CHECK_PROVE)
+		c->proof.failed = true;
+	if (c->walk == CHECK_PROVE || !c->opts->report)
 		return;
 	va_start(args, format);
 	line = g_strdup_vprintf(format, args);
@@ -27,7 +29,9 @@ bool qcow2_check_corrupt(struct check *c, bool fixable, const char *format, ...)
 	g_autofree char *line = NULL;
 	va_list args;
 
-	if (c->quiet)
+	if (c->walk == CHECK_PROVE)
+		c->proof.failed = true;
+	if (c->walk == CHECK_PROVE || c->quiet)
 		return false;
 	va_start(args, format);
 	line = g_strdup_vprintf(format, args);
@@ -56,6 +60,10 @@ bool qcow2_check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 		return false;
 	}
 	for (uint64_t i = first; i <= last; i++) {
+		if (c->walk == CHECK_PROVE) {
+			qcow2_check_prove_reference(c, i);
+			continue;
+		}
 		if (!qcow2_check_see(c, i))
 			continue;
 		if (c->counted[i - c->window_start] < UINT32_MAX)
