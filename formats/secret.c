@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "late_library.h"
 
 #define KEY_BYTES   32
 #define BLOCK_BYTES 16
@@ -129,6 +130,24 @@ static GBytes *get_iv(const char *text, GError **err)
 	return NULL;
 }
 
+/* GnuTLS's; loaded when it is needed. */
+static struct {
+	__typeof__(gnutls_cipher_init) *init;
+	__typeof__(gnutls_cipher_decrypt) *decrypt;
+	__typeof__(gnutls_cipher_deinit) *deinit;
+	__typeof__(gnutls_strerror) *strerror;
+} crypto;
+
+static const struct late_function crypto_functions[] = {
+	{ "gnutls_cipher_init", &crypto.init },
+	{ "gnutls_cipher_decrypt", &crypto.decrypt },
+	{ "gnutls_cipher_deinit", &crypto.deinit },
+	{ "gnutls_strerror", &crypto.strerror },
+	{},
+};
+
+static struct late_library crypto_library = LATE_LIBRARY_INIT(LATE_GNUTLS, crypto_functions);
+
 static gnutls_datum_t datum_of(GBytes *bytes)
 {
 	gsize len;
@@ -142,14 +161,17 @@ static int decrypt(GBytes *key, GBytes *iv, char *text, gsize len, GError **err)
 {
 	gnutls_datum_t key_datum = datum_of(key), iv_datum = datum_of(iv);
 	gnutls_cipher_hd_t cipher;
-	int ret = gnutls_cipher_init(&cipher, GNUTLS_CIPHER_AES_256_CBC, &key_datum, &iv_datum);
+	int ret = late_library_load(&crypto_library, err);
 
+	if (ret)
+		return ret;
+	ret = crypto.init(&cipher, GNUTLS_CIPHER_AES_256_CBC, &key_datum, &iv_datum);
 	if (!ret) {
-		ret = gnutls_cipher_decrypt(cipher, text, len);
-		gnutls_cipher_deinit(cipher);
+		ret = crypto.decrypt(cipher, text, len);
+		crypto.deinit(cipher);
 	}
 	return ret ? error_refuse(err, -EIO, "Unable to decrypt the secret: %s",
-				  gnutls_strerror(ret))
+				  crypto.strerror(ret))
 		   : 0;
 }
 

@@ -9,13 +9,13 @@
 #include "tls.h"
 
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "channel.h"
 #include "error.h"
+#include "gnutls_late.h"
 #include "secret.h"
 
 /* The data of the largest record. */
@@ -48,7 +48,7 @@ static bool tls_failed(int ret, GError **err, const char *what)
 {
 	if (ret >= 0)
 		return false;
-	error_refuse(err, -EINVAL, "TLS: %s: %s", what, gnutls_strerror(ret));
+	error_refuse(err, -EINVAL, "TLS: %s: %s", what, gnutls.strerror(ret));
 	return true;
 }
 
@@ -66,7 +66,7 @@ static bool load_own(struct tls_keys *keys, const struct tls_config *config, GEr
 			return false;
 		password = g_strndup(g_bytes_get_data(secret, NULL), g_bytes_get_size(secret));
 	}
-	return !tls_failed(gnutls_certificate_set_x509_key_file2(keys->x509, cert, key,
+	return !tls_failed(gnutls.certificate_set_x509_key_file2(keys->x509, cert, key,
 								 GNUTLS_X509_FMT_PEM, password, 0),
 			   err, cert);
 }
@@ -79,14 +79,14 @@ static bool load_certificates(struct tls_keys *keys, const struct tls_config *co
 	gnutls_certificate_credentials_t x509;
 	bool ok;
 
-	if (tls_failed(gnutls_certificate_allocate_credentials(&x509), err, folder))
+	if (tls_failed(gnutls.certificate_allocate_credentials(&x509), err, folder))
 		return false;
 	keys->x509 = x509;
-	ok = !tls_failed(gnutls_certificate_set_x509_trust_file(x509, ca, GNUTLS_X509_FMT_PEM), err,
+	ok = !tls_failed(gnutls.certificate_set_x509_trust_file(x509, ca, GNUTLS_X509_FMT_PEM), err,
 			 ca);
 	if (ok && g_file_test(crl, G_FILE_TEST_EXISTS))
 		ok = !tls_failed(
-			gnutls_certificate_set_x509_crl_file(x509, crl, GNUTLS_X509_FMT_PEM), err,
+			gnutls.certificate_set_x509_crl_file(x509, crl, GNUTLS_X509_FMT_PEM), err,
 			crl);
 	return ok && load_own(keys, config, err);
 }
@@ -103,8 +103,8 @@ static bool load_psk(struct tls_keys *keys, const char *name, GError **err)
 		error_set(err, -ENOENT, "TLS: %s", keys->psk_file);
 		return false;
 	}
-	return !tls_failed(gnutls_psk_allocate_server_credentials(&keys->psk), err, name) &&
-	       !tls_failed(gnutls_psk_set_server_credentials_file(keys->psk, keys->psk_file), err,
+	return !tls_failed(gnutls.psk_allocate_server_credentials(&keys->psk), err, name) &&
+	       !tls_failed(gnutls.psk_set_server_credentials_file(keys->psk, keys->psk_file), err,
 			   keys->psk_file);
 }
 
@@ -113,7 +113,7 @@ static bool set_priority(struct tls_keys *keys, const char *priority, GError **e
 	g_autofree char *all = g_strconcat(priority ?: "NORMAL",
 					   keys->psk ? ":+ECDHE-PSK:+DHE-PSK:+PSK" : "", NULL);
 
-	return !tls_failed(gnutls_priority_init(&keys->priority, all, NULL), err, all);
+	return !tls_failed(gnutls.priority_init(&keys->priority, all, NULL), err, all);
 }
 
 bool tls_is_wanted(const struct tls_config *config)
@@ -123,9 +123,12 @@ bool tls_is_wanted(const struct tls_config *config)
 
 struct tls_keys *tls_keys_new(const struct tls_config *config, GError **err)
 {
-	struct tls_keys *keys = g_new0(struct tls_keys, 1);
+	struct tls_keys *keys;
 	bool ok;
 
+	if (gnutls_load(err) < 0)
+		return NULL;
+	keys = g_new0(struct tls_keys, 1);
 	keys->any_peer = config->any_peer;
 	ok = config->psk ? load_psk(keys, config->psk, err) : load_certificates(keys, config, err);
 	if (ok && set_priority(keys, config->priority, err))
@@ -139,11 +142,11 @@ void tls_keys_free(struct tls_keys *keys)
 	if (!keys)
 		return;
 	if (keys->x509)
-		gnutls_certificate_free_credentials(keys->x509);
+		gnutls.certificate_free_credentials(keys->x509);
 	if (keys->psk)
-		gnutls_psk_free_server_credentials(keys->psk);
+		gnutls.psk_free_server_credentials(keys->psk);
 	if (keys->priority)
-		gnutls_priority_deinit(keys->priority);
+		gnutls.priority_deinit(keys->priority);
 	g_free(keys->psk_file);
 	g_free(keys);
 }
@@ -183,7 +186,7 @@ static int shake_hands(void *arg)
 {
 	struct tls_session *tls = arg;
 
-	return gnutls_handshake(tls->session);
+	return gnutls.handshake(tls->session);
 }
 
 static int co_handshake(struct tls_session *tls, struct aio_limit *limit)
@@ -197,11 +200,11 @@ static int co_handshake(struct tls_session *tls, struct aio_limit *limit)
 		    ret == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
 			return -EACCES;
 		/* A warning, such as of a name of the server that it does not know. */
-		if (!must_wait(ret) && !gnutls_error_is_fatal(ret))
+		if (!must_wait(ret) && !gnutls.error_is_fatal(ret))
 			continue;
 		if (!must_wait(ret))
 			return -EPROTO;
-		res = co_wait_for(tls, gnutls_record_get_direction(tls->session) ? POLLOUT : POLLIN,
+		res = co_wait_for(tls, gnutls.record_get_direction(tls->session) ? POLLOUT : POLLIN,
 				  limit);
 		if (res < 0)
 			return res;
@@ -210,21 +213,21 @@ static int co_handshake(struct tls_session *tls, struct aio_limit *limit)
 
 static int prepare_session(struct tls_session *tls, struct tls_keys *keys)
 {
-	int ret = gnutls_priority_set(tls->session, keys->priority);
+	int ret = gnutls.priority_set(tls->session, keys->priority);
 
 	if (ret >= 0 && keys->psk)
-		ret = gnutls_credentials_set(tls->session, GNUTLS_CRD_PSK, keys->psk);
+		ret = gnutls.credentials_set(tls->session, GNUTLS_CRD_PSK, keys->psk);
 	else if (ret >= 0)
-		ret = gnutls_credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE, keys->x509);
+		ret = gnutls.credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE, keys->x509);
 	if (ret >= 0 && keys->x509 && !keys->any_peer) {
-		gnutls_certificate_server_set_request(tls->session, GNUTLS_CERT_REQUIRE);
+		gnutls.certificate_server_set_request(tls->session, GNUTLS_CERT_REQUIRE);
 		/* The handshake fails unless the CA has signed it, and it is valid now. */
-		gnutls_session_set_verify_cert(tls->session, NULL, 0);
+		gnutls.session_set_verify_cert(tls->session, NULL, 0);
 	}
-	gnutls_transport_set_ptr(tls->session, tls);
-	gnutls_transport_set_pull_function(tls->session, pull);
-	gnutls_transport_set_push_function(tls->session, push);
-	gnutls_handshake_set_timeout(tls->session, GNUTLS_INDEFINITE_TIMEOUT);
+	gnutls.transport_set_ptr(tls->session, tls);
+	gnutls.transport_set_pull_function(tls->session, pull);
+	gnutls.transport_set_push_function(tls->session, push);
+	gnutls.handshake_set_timeout(tls->session, GNUTLS_INDEFINITE_TIMEOUT);
 	return ret < 0 ? -EPROTO : 0;
 }
 
@@ -234,7 +237,7 @@ int tls_co_begin(struct tls_keys *keys, struct channel *channel, struct aio_limi
 	int res;
 
 	tls->fd = channel->fd;
-	if (gnutls_init(&tls->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) < 0) {
+	if (gnutls.init(&tls->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) < 0) {
 		g_free(tls);
 		return -ENOMEM;
 	}
@@ -252,8 +255,8 @@ void tls_end(struct tls_session *tls)
 {
 	if (!tls)
 		return;
-	gnutls_bye(tls->session, GNUTLS_SHUT_WR);
-	gnutls_deinit(tls->session);
+	gnutls.bye(tls->session, GNUTLS_SHUT_WR);
+	gnutls.deinit(tls->session);
 	g_free(tls);
 }
 
@@ -262,7 +265,7 @@ void tls_end(struct tls_session *tls)
 ssize_t tls_co_recv(struct tls_session *tls, void *buf, size_t bytes, struct aio_limit *limit)
 {
 	for (;;) {
-		ssize_t ret = gnutls_record_recv(tls->session, buf, bytes);
+		ssize_t ret = gnutls.record_recv(tls->session, buf, bytes);
 		int res;
 
 		if (ret >= 0)
@@ -270,7 +273,7 @@ ssize_t tls_co_recv(struct tls_session *tls, void *buf, size_t bytes, struct aio
 		/* A close without a notice, as when a client dies. */
 		if (ret == GNUTLS_E_PREMATURE_TERMINATION)
 			return 0;
-		if (!must_wait(ret) && gnutls_error_is_fatal(ret))
+		if (!must_wait(ret) && gnutls.error_is_fatal(ret))
 			return -EPROTO;
 		res = must_wait(ret) ? co_wait_for(tls, POLLIN, limit) : 0;
 		if (res < 0)
@@ -285,7 +288,7 @@ static int co_send_records(struct tls_session *tls, size_t bytes, struct aio_lim
 	bool is_begun = false; /* GnuTLS has a record, and goes on with that */
 
 	while (bytes) {
-		ssize_t ret = gnutls_record_send(tls->session, is_begun ? NULL : data,
+		ssize_t ret = gnutls.record_send(tls->session, is_begun ? NULL : data,
 						 is_begun ? 0 : bytes);
 		int res = 0;
 

@@ -148,18 +148,18 @@ static int64_t issue(struct nbd_handle *h, struct call *call)
 	switch (cmd->type) {
 	case NBD_CMD_READ:
 		cmd->got_bytes = 0;
-		return nbd_aio_pread_structured(h, cmd->buf, cmd->bytes, cmd->off, chunks, done,
-						cmd->flags);
+		return libnbd.aio_pread_structured(h, cmd->buf, cmd->bytes, cmd->off, chunks, done,
+						   cmd->flags);
 	case NBD_CMD_WRITE:
-		return nbd_aio_pwrite(h, cmd->buf, cmd->bytes, cmd->off, done, cmd->flags);
+		return libnbd.aio_pwrite(h, cmd->buf, cmd->bytes, cmd->off, done, cmd->flags);
 	case NBD_CMD_FLUSH:
-		return nbd_aio_flush(h, done, cmd->flags);
+		return libnbd.aio_flush(h, done, cmd->flags);
 	case NBD_CMD_TRIM:
-		return nbd_aio_trim(h, cmd->bytes, cmd->off, done, cmd->flags);
+		return libnbd.aio_trim(h, cmd->bytes, cmd->off, done, cmd->flags);
 	case NBD_CMD_ZERO:
-		return nbd_aio_zero(h, cmd->bytes, cmd->off, done, cmd->flags);
+		return libnbd.aio_zero(h, cmd->bytes, cmd->off, done, cmd->flags);
 	case NBD_CMD_BLOCK_STATUS:
-		return nbd_aio_block_status(h, cmd->bytes, cmd->off, extents, done, cmd->flags);
+		return libnbd.aio_block_status(h, cmd->bytes, cmd->off, extents, done, cmd->flags);
 	}
 	g_assert_not_reached();
 }
@@ -187,7 +187,7 @@ static void unlink_call(struct nbd_conn *conn, struct call *call) REQUIRES(conn-
 /* After each use of the handle. */
 static void look_for_loss(struct nbd_conn *conn) REQUIRES(conn->lock)
 {
-	if (!conn->usable || !(nbd_aio_is_dead(conn->h) || nbd_aio_is_closed(conn->h)))
+	if (!conn->usable || !(libnbd.aio_is_dead(conn->h) || libnbd.aio_is_closed(conn->h)))
 		return;
 	conn->usable = false;
 	conn->lost_ns = aio_now_ns();
@@ -198,7 +198,7 @@ static void look_for_loss(struct nbd_conn *conn) REQUIRES(conn->lock)
 /* All calls have left. */
 static void drop_handle(struct nbd_conn *conn) REQUIRES(conn->lock)
 {
-	nbd_close(conn->h);
+	libnbd.close(conn->h);
 	conn->h = NULL;
 	conn->usable = false;
 	conn->renew = false;
@@ -214,7 +214,7 @@ void nbd_conn_co_free(struct nbd_conn *conn)
 	thread_lock(&conn->lock);
 	/* There is room for this much, or the server does not read. */
 	if (conn->usable)
-		nbd_aio_disconnect(conn->h, 0);
+		libnbd.aio_disconnect(conn->h, 0);
 	drop_handle(conn);
 	thread_unlock(&conn->lock);
 	co_queue_destroy(&conn->changed);
@@ -290,17 +290,17 @@ static void co_serve_socket(struct nbd_conn *conn, short events) REQUIRES(conn->
 	if (!conn->usable || found < 0)
 		return;
 	/* Another one may have been here meanwhile. */
-	direction = nbd_aio_get_direction(conn->h);
+	direction = libnbd.aio_get_direction(conn->h);
 	if (direction & LIBNBD_AIO_DIRECTION_READ && found & ~POLLOUT)
-		nbd_aio_notify_read(conn->h);
+		libnbd.aio_notify_read(conn->h);
 	else if (direction & LIBNBD_AIO_DIRECTION_WRITE && found & POLLOUT)
-		nbd_aio_notify_write(conn->h);
+		libnbd.aio_notify_write(conn->h);
 	look_for_loss(conn);
 }
 
 static bool wants_to_write(struct nbd_conn *conn) REQUIRES(conn->lock)
 {
-	return conn->usable && nbd_aio_get_direction(conn->h) & LIBNBD_AIO_DIRECTION_WRITE;
+	return conn->usable && libnbd.aio_get_direction(conn->h) & LIBNBD_AIO_DIRECTION_WRITE;
 }
 
 static void co_be_reader(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
@@ -358,7 +358,7 @@ static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn
 	refused = issue(conn->h, &call) < 0;
 	if (refused) {
 		call.done = true;
-		call.error = nbd_get_errno() ?: EIO;
+		call.error = libnbd.get_errno() ?: EIO;
 	}
 	look_for_loss(conn);
 	co_wait_for_answer(conn, &call);
@@ -387,11 +387,11 @@ static int co_run_once(struct nbd_conn *conn, struct nbd_cmd *cmd) REQUIRES(conn
 static int take_handle(struct nbd_conn *conn, struct nbd_handle *h, GError **err)
 	REQUIRES(conn->lock)
 {
-	int fd = fcntl(nbd_aio_get_fd(h), F_DUPFD_CLOEXEC, 0), ret;
+	int fd = fcntl(libnbd.aio_get_fd(h), F_DUPFD_CLOEXEC, 0), ret;
 
 	if (fd < 0) {
 		ret = error_set(err, -errno, "cannot duplicate the socket");
-		nbd_close(h);
+		libnbd.close(h);
 		return ret;
 	}
 	conn->h = h;
@@ -438,7 +438,7 @@ static int co_try_connect(struct nbd_conn *conn, uint64_t end_ns, GError **err) 
 	if (!ret) {
 		ret = conn->ops->accept(conn->arg, &facts, err);
 		if (ret)
-			nbd_close(h);
+			libnbd.close(h);
 		else
 			ret = take_handle(conn, h, err);
 	}
@@ -507,8 +507,10 @@ int nbd_conn_co_open(struct nbd_conn *conn, GError **err)
 	const struct nbd_patience *patience = &conn->patience;
 	uint64_t end_ns = aio_ns_from_now(patience->open_ns ?: patience->answer_ns);
 	GError *reason = NULL;
-	int ret;
+	int ret = libnbd_co_load(err);
 
+	if (ret)
+		return ret;
 	thread_lock(&conn->lock);
 	do {
 		g_clear_error(&reason);

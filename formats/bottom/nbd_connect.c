@@ -38,8 +38,8 @@ struct step {
 /* libnbd's message, without the name of its function. */
 static int failure(struct step *step)
 {
-	const char *message = nbd_get_error() ?: "unknown error", *colon = strstr(message, ": ");
-	int error = nbd_get_errno();
+	const char *message = libnbd.get_error() ?: "unknown error", *colon = strstr(message, ": ");
+	int error = libnbd.get_errno();
 
 	g_free(step->message);
 	step->message = g_strdup(colon ? colon + 2 : message);
@@ -50,11 +50,11 @@ static int set_up_tls(struct nbd_handle *h, const struct nbd_place *place)
 {
 	if (!place->tls)
 		return 0;
-	if (nbd_set_tls(h, LIBNBD_TLS_REQUIRE) < 0 ||
-	    nbd_set_tls_verify_peer(h, !place->any_peer) < 0 ||
-	    (place->certificates && nbd_set_tls_certificates(h, place->certificates) < 0) ||
-	    (place->psk_file && nbd_set_tls_psk_file(h, place->psk_file) < 0) ||
-	    (place->username && nbd_set_tls_username(h, place->username) < 0))
+	if (libnbd.set_tls(h, LIBNBD_TLS_REQUIRE) < 0 ||
+	    libnbd.set_tls_verify_peer(h, !place->any_peer) < 0 ||
+	    (place->certificates && libnbd.set_tls_certificates(h, place->certificates) < 0) ||
+	    (place->psk_file && libnbd.set_tls_psk_file(h, place->psk_file) < 0) ||
+	    (place->username && libnbd.set_tls_username(h, place->username) < 0))
 		return -1;
 	return 0;
 }
@@ -66,18 +66,19 @@ static int start_on_thread(void *arg)
 	struct nbd_handle *h = step->h;
 	int ret = -1;
 
-	if (nbd_set_export_name(h, place->export_name) == 0 &&
-	    nbd_add_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
+	if (libnbd.set_export_name(h, place->export_name) == 0 &&
+	    libnbd.add_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0 &&
 	    set_up_tls(h, place) == 0)
-		ret = place->path ? nbd_aio_connect_unix(h, place->path)
-				  : nbd_aio_connect_tcp(h, place->host, place->port);
+		ret = place->path ? libnbd.aio_connect_unix(h, place->path)
+				  : libnbd.aio_connect_tcp(h, place->host, place->port);
 	return ret < 0 ? failure(step) : 0;
 }
 
 static int continue_on_worker(void *arg)
 {
 	struct step *step = arg;
-	int ret = step->is_write ? nbd_aio_notify_write(step->h) : nbd_aio_notify_read(step->h);
+	int ret =
+		step->is_write ? libnbd.aio_notify_write(step->h) : libnbd.aio_notify_read(step->h);
 
 	return ret < 0 ? failure(step) : 0;
 }
@@ -86,10 +87,10 @@ static int continue_on_worker(void *arg)
 
 static int co_wait_for_server(struct step *step, struct aio_limit *limit)
 {
-	unsigned direction = nbd_aio_get_direction(step->h);
+	unsigned direction = libnbd.aio_get_direction(step->h);
 	short events = (direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
 		       (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0);
-	int ret = co_poll(nbd_aio_get_fd(step->h), events, limit);
+	int ret = co_poll(libnbd.aio_get_fd(step->h), events, limit);
 
 	step->is_write = !(direction & LIBNBD_AIO_DIRECTION_READ) ||
 			 (direction & LIBNBD_AIO_DIRECTION_WRITE && !(ret & POLLIN));
@@ -102,12 +103,12 @@ static int co_negotiate(struct step *step, struct aio_limit *limit)
 	int ret = step->place->path ? co_run_on_worker(start_on_thread, step)
 				    : co_run_on_thread("ubd-nbd", start_on_thread, step);
 
-	while (!ret && nbd_aio_is_connecting(step->h)) {
+	while (!ret && libnbd.aio_is_connecting(step->h)) {
 		ret = co_wait_for_server(step, limit);
 		if (!ret)
 			ret = co_run_on_worker(continue_on_worker, step);
 	}
-	if (!ret && !nbd_aio_is_ready(step->h))
+	if (!ret && !libnbd.aio_is_ready(step->h))
 		ret = -ECONNRESET;
 	return ret;
 }
@@ -138,27 +139,27 @@ static int check_sizes(const struct nbd_facts *facts, GError **err)
 
 static uint32_t block_size(struct nbd_handle *h, int which, uint32_t otherwise)
 {
-	int64_t size = nbd_get_block_size(h, which);
+	int64_t size = libnbd.get_block_size(h, which);
 
 	return size > 0 ? MIN(size, UINT32_MAX) : otherwise;
 }
 
 static int get_facts(struct nbd_handle *h, struct nbd_facts *facts, GError **err)
 {
-	int64_t size = nbd_get_size(h);
+	int64_t size = libnbd.get_size(h);
 
 	*facts = (struct nbd_facts){
 		.size = size < 0 ? UINT64_MAX : (uint64_t)size,
 		.min_block = block_size(h, LIBNBD_SIZE_MINIMUM, 1),
 		.max_block = MIN(block_size(h, LIBNBD_SIZE_MAXIMUM, MAX_BLOCK), MAX_BLOCK),
-		.read_only = nbd_is_read_only(h) > 0,
-		.multi_conn = nbd_can_multi_conn(h) > 0,
-		.flush = nbd_can_flush(h) > 0,
-		.fua = nbd_can_fua(h) > 0,
-		.trim = nbd_can_trim(h) > 0,
-		.zero = nbd_can_zero(h) > 0,
-		.fast_zero = nbd_can_fast_zero(h) > 0,
-		.block_status = nbd_can_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
+		.read_only = libnbd.is_read_only(h) > 0,
+		.multi_conn = libnbd.can_multi_conn(h) > 0,
+		.flush = libnbd.can_flush(h) > 0,
+		.fua = libnbd.can_fua(h) > 0,
+		.trim = libnbd.can_trim(h) > 0,
+		.zero = libnbd.can_zero(h) > 0,
+		.fast_zero = libnbd.can_fast_zero(h) > 0,
+		.block_status = libnbd.can_meta_context(h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
 	};
 	if (is_power_of_2(facts->min_block))
 		facts->max_block = align_down(facts->max_block, facts->min_block);
@@ -168,7 +169,7 @@ static int get_facts(struct nbd_handle *h, struct nbd_facts *facts, GError **err
 int nbd_co_connect(const struct nbd_place *place, struct aio_limit *limit,
 		   struct nbd_handle **ret_handle, struct nbd_facts *ret_facts, GError **err)
 {
-	struct step step = { .h = nbd_create(), .place = place };
+	struct step step = { .h = libnbd.create(), .place = place };
 	struct nbd_facts facts;
 	int ret;
 
@@ -184,10 +185,10 @@ int nbd_co_connect(const struct nbd_place *place, struct aio_limit *limit,
 	g_free(step.message);
 	ret = ret ?: get_facts(step.h, &facts, err);
 	if (ret) {
-		nbd_close(step.h);
+		libnbd.close(step.h);
 		return ret;
 	}
-	keepalive_begin(nbd_aio_get_fd(step.h));
+	keepalive_begin(libnbd.aio_get_fd(step.h));
 	*ret_handle = step.h;
 	*ret_facts = facts;
 	return 0;

@@ -3,9 +3,8 @@
 #ifndef UBD_NBD_CONNECT_H
 #define UBD_NBD_CONNECT_H
 
-#include <libnbd.h>
-
 #include "aio.h"
+#include "libnbd_late.h"
 #include "nbd_place.h"
 
 /* What the server says about the export; within bounds. */
@@ -19,8 +18,9 @@ struct nbd_facts {
 };
 
 /*
- * Connects and negotiates. The caller nbd_close()s the handle. Errors of the connection
- * (ECONNREFUSED, ENOENT, ETIME...) or of the negotiation (EPROTO); @err names no server.
+ * Connects and negotiates; libnbd is loaded. The caller closes the handle with libnbd.close().
+ * Errors of the connection (ECONNREFUSED, ENOENT, ETIME...) or of the negotiation (EPROTO); @err
+ * names no server.
  */
 int nbd_co_connect(const struct nbd_place *place, struct aio_limit *limit,
 		   struct nbd_handle **ret_handle, struct nbd_facts *ret_facts, GError **err);
