@@ -85,6 +85,13 @@ int64_t image_file_changed_ns(const struct image *img)
 	return img->file ? image_file_changed_ns(img->file) : img->changed_ns;
 }
 
+bool image_grow_ahead(struct image *file)
+{
+	while (file->format->is_filter)
+		file = file->file;
+	return file->bottom->grow_ahead && file->bottom->grow_ahead(file);
+}
+
 bool image_chain_has_file(const struct image *img, const struct file_id *id)
 {
 	for (; img; img = img->backing) {

@@ -222,6 +222,8 @@ struct bottom_ops {
 	/* For image_inspect() and image_troubles(); NULL: the node has no troubles. */
 	void (*inspect)(struct image *img);
 	unsigned (*troubles)(const struct image *img);
+	/* image_grow_ahead(); NULL: it never does. */
+	bool (*grow_ahead)(struct image *img);
 
 	/*
 	 * For image_co_file_id() and image_stable_name(); the first one runs on a worker. NULL: a
@@ -296,6 +298,17 @@ static inline void image_grow(struct image *img, uint64_t end)
 	while (size < end && !atomic_compare_exchange_weak(&img->size, &size, end))
 		;
 }
+
+/*
+ * For a format that appends to its file, before its first write: space may be allocated ahead. The
+ * file can then be longer than image_size() says while it is open, and reads as zeroes there.
+ * Returns whether that can happen; if so, it may have happened in a process that was killed, and
+ * nobody else writes to the file.
+ */
+bool image_grow_ahead(struct image *file);
+
+/* Space is allocated ahead by at most this much, and so a file can be that much too long. */
+#define IMAGE_MAX_AHEAD (64ull << 20)
 
 /*
  * Counts memory that lives as long as the image and whose size an image determines, before a format

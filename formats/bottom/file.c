@@ -7,6 +7,7 @@
  *  - reading what another program has cut off is an error and does not give zeroes, even if the
  *    file has grown again since;
  *  - writes beyond the end make a regular file grow, at any alignment;
+ *  - behind img->size the file reads as zeroes, even if it is longer (file_ahead.h);
  *  - a flush that succeeded has made everything durable that had completed before it; once the
  *    kernel has failed to write data back, no later flush succeeds.
  *
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "align.h"
+#include "file_ahead.h"
 #include "file_lock.h"
 #include "file_open.h"
 
@@ -50,6 +52,10 @@ struct file {
 	_Atomic uint64_t written;
 	_Atomic bool writing_back;
 
+	/* Whether it may be longer than img->size. */
+	bool may_grow_ahead;
+	struct file_ahead ahead;
+
 	/* Something has changed that no fdatasync started since covers. */
 	_Atomic bool dirty;
 	struct thread_lock flush_lock;
@@ -64,10 +70,14 @@ struct file {
 
 static int close_on_worker(void *arg)
 {
-	int fd = *(int *)arg;
+	const struct image *img = arg;
+	const struct file *file = img->opaque;
+	int ret = file_ahead_cut(&file->ahead);
 
-	file_unlock(fd);
-	return close(fd) < 0 ? -errno : 0;
+	file_unlock(file->fd);
+	if (close(file->fd) < 0)
+		return ret ?: -errno;
+	return ret;
 }
 
 static enum file_locking locking_of(const struct node_options *options)
@@ -89,6 +99,13 @@ static int check_aio(const struct image_open_opts *opts, GError **err)
 	return error_refuse(err, -EINVAL,
 			    "aio=native was specified, but it requires cache.direct=on, which was "
 			    "not specified.");
+}
+
+/* Only with the lock: otherwise somebody else may append to the file. */
+static bool may_grow_ahead(const struct image_open_opts *opts, const struct file_open *opened)
+{
+	return opts->flags & IMAGE_RDWR && !(opts->flags & IMAGE_FORCE_SHARE) && !opened->is_bdev &&
+	       opened->locked && node_options_bool(opts->node, "grow-ahead", true);
 }
 
 static int file_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
@@ -113,6 +130,8 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	file->had_no_name = opened.has_no_name;
 	file->write_behind = opts->flags & IMAGE_WRITE_BEHIND && !opened.limits.direct;
 	file->cut_from = UINT64_MAX;
+	file->may_grow_ahead = may_grow_ahead(opts, &opened);
+	file_ahead_init(&file->ahead, img, opened.fd);
 	thread_lock_init(&file->flush_lock);
 	co_queue_init(&file->flush_queue);
 	img->opaque = file;
@@ -141,8 +160,11 @@ static int file_co_keep_writers_out(struct image *img, GError **err)
 static int file_co_close(struct image *img)
 {
 	struct file *file = img->opaque;
-	int ret = co_run_on_worker(close_on_worker, &file->fd);
+	int ret;
 
+	file_ahead_co_end(&file->ahead);
+	ret = co_run_on_worker(close_on_worker, img);
+	file_ahead_destroy(&file->ahead);
 	co_queue_destroy(&file->flush_queue);
 	thread_lock_destroy(&file->flush_lock);
 	g_free(file);
@@ -331,15 +353,15 @@ static int write_all(struct image *img, uint64_t off, uint64_t bytes, struct iob
 }
 
 /*
- * What lies behind img->size is taken for zeroes, so a failed write must not leave img->size too
- * small.
+ * What lies behind img->size is taken for zeroes, so a failed write up to @end must not leave
+ * img->size too small. Nor too large: the file may not have grown that far, or be longer than that.
  */
-static uint64_t end_of_file(struct image *img)
+static uint64_t end_of_failed_write(struct image *img, uint64_t end)
 {
 	const struct file *file = img->opaque;
 	struct stat st;
 
-	return !file->is_bdev && !fstat(file->fd, &st) ? (uint64_t)st.st_size : 0;
+	return !file->is_bdev && !fstat(file->fd, &st) ? MIN((uint64_t)st.st_size, end) : 0;
 }
 
 /* Only starts it. Errors are left to the flush: its fdatasync reports them. */
@@ -360,14 +382,26 @@ static void co_write_behind(struct file *file, uint64_t bytes)
 static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem,
 			   unsigned flags)
 {
+	struct file *file = img->opaque;
 	int ret = write_all(img, off, bytes, mem);
 
 	/* Even if it failed: a part may have been written. */
-	file_set_dirty(img->opaque);
-	image_grow(img, ret ? end_of_file(img) : off + bytes);
-	if (!ret)
-		co_write_behind(img->opaque, bytes);
+	file_set_dirty(file);
+	image_grow(img, ret ? end_of_failed_write(img, off + bytes) : off + bytes);
+	if (!ret) {
+		file_ahead_written(&file->ahead, off + bytes);
+		co_write_behind(file, bytes);
+	}
 	return ret;
+}
+
+static bool file_grow_ahead(struct image *img)
+{
+	struct file *file = img->opaque;
+
+	if (file->may_grow_ahead)
+		file_ahead_turn_on(&file->ahead);
+	return file->may_grow_ahead;
 }
 
 /* ---- copies by the kernel ---- */
@@ -411,7 +445,7 @@ static int file_co_copy_range(struct image *img, uint64_t off, struct image *fro
 	job.to = file->fd;
 	ret = co_run_on_worker(copy_range_on_worker, &job);
 	file_set_dirty(file);
-	image_grow(img, ret ? end_of_file(img) : off + bytes);
+	image_grow(img, ret ? end_of_failed_write(img, off + bytes) : off + bytes);
 	return ret;
 }
 
@@ -636,6 +670,7 @@ static int file_co_truncate(struct image *img, uint64_t size)
 		img->size = size;
 	ret = co_run_on_worker(truncate_on_worker, &job);
 	file_set_dirty(file);
+	file_ahead_truncated(&file->ahead, size);
 	if (!ret)
 		img->size = size;
 	else
@@ -660,7 +695,8 @@ static int file_co_refresh_size(struct image *img)
 	struct truncate_job job = { file->fd, 0 };
 	int ret = co_run_on_worker(measure_on_worker, &job);
 
-	if (!ret)
+	/* Unless we have made it longer: then nobody else may. */
+	if (!ret && !atomic_load(&file->ahead.has_grown))
 		image_grow(img, job.size);
 	return ret;
 }
@@ -780,6 +816,12 @@ static const struct node_option options[] = {
 		.choices = locking_choices,
 	},
 	{
+		.name = "grow-ahead",
+		.type = NODE_OPTION_BOOL,
+		.default_value = "on",
+		.help = "Allocate space ahead where a format appends to the file",
+	},
+	{
 		.name = "aio",
 		.type = NODE_OPTION_CHOICE,
 		.help = "How to do I/O: native, or what the program uses, io_uring or threads",
@@ -831,6 +873,7 @@ const struct bottom_ops image_file_bottom = {
 	.co_keep_writers_out = file_co_keep_writers_out,
 	.inspect = file_inspect,
 	.troubles = file_troubles,
+	.grow_ahead = file_grow_ahead,
 	.identify = file_identify,
 	.stable_name = file_stable_name,
 	.is_same = file_is_same,

@@ -250,6 +250,7 @@ static int lock_file(struct file_open *job)
 	if (ret)
 		return error_set(&job->err, ret, "Could not open '%s': cannot lock the image",
 				 job->filename);
+	job->locked = true;
 	return 0;
 }
 

@@ -23,6 +23,7 @@ struct file_open {
 	int fd; /* the caller closes it */
 	bool is_bdev;
 	bool has_no_name; /* it had been deleted */
+	bool locked;	  /* against other writers, if it was opened for writing */
 	bool unlocked;	  /* locks are not supported here, and the user has not allowed that */
 	struct file_id id;
 	int64_t changed_ns;

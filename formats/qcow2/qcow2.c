@@ -138,6 +138,7 @@ static int prepare_for_writing(struct qcow2 *q, GError **err)
 
 	if (ret)
 		return ret;
+	qcow2_co_grow_ahead(q);
 	ret = qcow2_co_clear_autoclear(q);
 	if (ret)
 		error_set(err, ret, "%s: cannot write the header", q->img->filename);

@@ -938,6 +938,14 @@ static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 	q->zero_off = MAX(q->zero_off, end_cluster << q->cluster_bits);
 }
 
+/* ---- ahead.c ---- */
+
+/*
+ * Once the image can be written to, before its first write: lets the file grow ahead, and cuts off
+ * what a process that was killed has left behind its end.
+ */
+void qcow2_co_grow_ahead(struct qcow2 *q) EXCLUDES(q->alloc_lock);
+
 /* ---- overlap.c ---- */
 
 /* Collects the image's tables when it is opened. -EIO: they overlap each other. */

@@ -292,6 +292,55 @@ static int memnode_co_truncate(struct image *img, uint64_t size)
 	return ret;
 }
 
+/* Nothing is allocated ahead: where a file may be too long after a cut is up to the replay. */
+static bool memnode_grow_ahead(struct image *img)
+{
+	struct memnode *node = img->opaque;
+
+	node->tells_holes = true;
+	return true;
+}
+
+static bool is_zero(const struct memdisk *disk, uint64_t off, uint64_t bytes)
+{
+	uint8_t buf[UNIT];
+
+	memdisk_read(disk, off, bytes, buf);
+	for (uint64_t i = 0; i < bytes; i++)
+		if (buf[i])
+			return false;
+	return true;
+}
+
+/* Whole units of zeroes are holes. */
+static int memnode_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
+				   struct image_extent *ret_extent)
+{
+	struct memnode *node = img->opaque;
+	unsigned kind = IMAGE_EXTENT_DATA;
+	uint64_t end = off;
+
+	co_delay(node);
+	thread_lock(&node->lock);
+	while (node->tells_holes && end < off + bytes) {
+		uint64_t part = MIN(off + bytes - end, UNIT - end % UNIT);
+		unsigned its_kind =
+			is_zero(node->disk, end, part) ? IMAGE_EXTENT_ZERO : IMAGE_EXTENT_DATA;
+
+		if (end > off && its_kind != kind)
+			break;
+		kind = its_kind;
+		end += part;
+	}
+	thread_unlock(&node->lock);
+	*ret_extent = (struct image_extent){
+		.bytes = node->tells_holes ? end - off : bytes,
+		.flags = kind | IMAGE_EXTENT_ALLOCATED | IMAGE_EXTENT_OFFSET,
+		.host_off = off,
+	};
+	return 0;
+}
+
 static const struct bottom_ops memnode_ops = {
 	.io = {
 		.name = "memory",
@@ -302,9 +351,11 @@ static const struct bottom_ops memnode_ops = {
 		.co_flush = memnode_co_flush,
 		.co_pdiscard = memnode_co_pdiscard,
 		.co_pwrite_zeroes = memnode_co_pwrite_zeroes,
+		.co_block_status = memnode_co_block_status,
 		.co_truncate = memnode_co_truncate,
 	},
 	.co_open = memnode_co_open,
+	.grow_ahead = memnode_grow_ahead,
 };
 
 int memnode_co_open_image(struct memnode *node, const char *filename,

@@ -75,6 +75,7 @@ struct memnode {
 	_Atomic uint64_t faults;
 	_Atomic uint64_t discards, flushes; /* that were asked for */
 	_Atomic bool flush_failed;	    /* and it stays so */
+	bool tells_holes;		    /* since it was asked to grow ahead */
 };
 
 /* @seed decides on delays and faults. */

@@ -164,6 +164,7 @@ static char *co_cut_again(struct again *again)
 		cuts[i] = rng_between(&again->rng, 1, again->file.node.ticks);
 	qsort(cuts, MORE_CUTS, sizeof(*cuts), compare_ticks);
 	replay_init(&file, again->file.before, again->file.node.log);
+	file.grows_ahead = again->file.node.tells_holes;
 	if (has_data)
 		replay_init(&data, again->data.before, again->data.node.log);
 	for (unsigned i = 0; i < MORE_CUTS && !failure; i++) {

@@ -431,6 +431,7 @@ static char *co_cut_all(struct recording *rec)
 	char *failure = NULL;
 
 	replay_init(&replay, rec->before, rec->node.log);
+	replay.grows_ahead = rec->node.tells_holes;
 	replay.process_only = rec->c->kills;
 	if (has_data) {
 		replay_init(&data, rec->data_before, rec->data_node.log);

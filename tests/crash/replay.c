@@ -5,7 +5,9 @@
 #include <assert.h>
 
 /* What a disk writes in one piece. */
-#define SECTOR 512u
+#define SECTOR	  512u
+/* How much longer a file is that was growing ahead. */
+#define MAX_AHEAD (4ull << 20)
 
 /* How much of what is not durable reaches the disk; drawn for each cut. */
 struct luck {
@@ -171,5 +173,7 @@ struct memdisk *replay_cut(struct replay *replay, uint64_t cut, struct rng *rng)
 		apply_by_luck(disk, op, is_there ? &certain : &luck, rng);
 	}
 	g_array_free(order, true);
+	if (replay->grows_ahead && rng_percent(rng, 50))
+		memdisk_set_size(disk, memdisk_size(disk) + rng_below(rng, MAX_AHEAD));
 	return disk;
 }

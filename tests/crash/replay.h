@@ -5,7 +5,7 @@
  * Everything that ended before the last completed flush started is there. Of what came after, or
  * was in flight, each request is there as a whole, or not at all, or only some of its sectors; in
  * any order that the times of the requests allow. The size of the file goes with it, or runs ahead
- * of the data.
+ * of the data; a file that was growing ahead may be longer still, with zeroes at its end.
  *
  * If only the process has died, everything that had ended is there.
  */
@@ -17,6 +17,7 @@
 struct replay {
 	const GPtrArray *log; /* in order of start; nothing is in flight */
 	bool process_only;    /* has died, set after replay_init(): no power was cut */
+	bool grows_ahead;     /* the file, set after replay_init() */
 	GPtrArray *by_end;    /* what took effect, in that order */
 	unsigned nr_durable;  /* how many of those are in @durable */
 	uint64_t durable_at;  /* the start of the flush that made it durable */

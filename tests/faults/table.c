@@ -61,6 +61,12 @@ static const struct step growth[] = {
 	WRITE(2000 * K, 900 * K), FLUSH,
 };
 
+/* The file grows ahead from 2 MiB on. */
+static const struct step ahead[] = {
+	WRITE(0, 9000 * K),	 FLUSH, WRITE(9000 * K, 800 * K), WRITE(9800 * K, 4 * K), FLUSH,
+	WRITE(10300 * K, 8 * K), FLUSH, READ(8000 * K, 2304 * K),
+};
+
 static const struct step compressed[] = {
 	COMPRESSED(0, 16 * K),
 	COMPRESSED(64 * K, 64 * K),
@@ -111,6 +117,9 @@ static const struct scenario of_requests[] = {
 	{ .name = "growth",
 	  .spec = { .format = "qcow2", .size = 3 << 20, .cluster_size = 512, .refcount_bits = 64 },
 	  STEPS(growth) },
+	{ .name = "grow-ahead",
+	  .spec = { .format = "qcow2", .size = 12 << 20, .cluster_size = 64 * K },
+	  STEPS(ahead) },
 	{ .name = "compressed", .spec = QCOW2(4096), STEPS(compressed) },
 	{ .name = "compressed-over",
 	  .spec = QCOW2(4096, .percent_filled = 100, .compressed = true, .compression = "zstd"),
@@ -130,6 +139,9 @@ static const struct scenario of_requests[] = {
 static const struct scenario of_fixed_buffers[] = {
 	{ .name = "writes", .spec = QCOW2(512), STEPS(writes) },
 	{ .name = "copy-on-write", .spec = QCOW2(4096, .backing = BACKING_RAW), STEPS(writes) },
+	{ .name = "grow-ahead",
+	  .spec = { .format = "qcow2", .size = 12 << 20, .cluster_size = 64 * K },
+	  STEPS(ahead) },
 	{ .name = "compressed", .spec = QCOW2(4096), STEPS(compressed) },
 	{ .name = "raw", .spec = { .format = "raw", .size = 256 * K }, STEPS(writes) },
 };
