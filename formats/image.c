@@ -87,8 +87,9 @@ int64_t image_file_changed_ns(const struct image *img)
 
 bool image_grow_ahead(struct image *file)
 {
-	while (file->format->is_filter)
-		file = file->file;
+	for (; file->format->is_filter; file = file->file)
+		if (file->format->allocates_ahead)
+			return false;
 	return file->bottom->grow_ahead && file->bottom->grow_ahead(file);
 }
 

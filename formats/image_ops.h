@@ -95,6 +95,8 @@ struct format_ops {
 	bool is_filter;
 	/* A filter that stands below formats, where a protocol does: QEMU calls it one. */
 	bool is_protocol;
+	/* It allocates space ahead of writes by itself. */
+	bool allocates_ahead;
 	/* What an image names must not have such a node, if its policy is strict. */
 	bool for_users;
 	/* A name that leads to this node and those below it; NULL, or if it is NULL: JSON. */
@@ -303,7 +305,7 @@ static inline void image_grow(struct image *img, uint64_t end)
  * For a format that appends to its file, before its first write: space may be allocated ahead. The
  * file can then be longer than image_size() says while it is open, and reads as zeroes there.
  * Returns whether that can happen; if so, it may have happened in a process that was killed, and
- * nobody else writes to the file.
+ * nobody else writes to the file. Not where a filter in between allocates ahead by itself.
  */
 bool image_grow_ahead(struct image *file);
 

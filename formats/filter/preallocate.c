@@ -174,6 +174,7 @@ const struct format_ops image_preallocate_filter = {
 		.co_block_status = filter_co_pass_block_status,
 	},
 	.is_filter = true,
+	.allocates_ahead = true,
 	.for_users = true,
 	.no_backing = true,
 	.options = options,

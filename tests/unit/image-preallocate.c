@@ -83,6 +83,8 @@ CO_TEST(test_sizes)
 	uint64_t size = image_size(node);
 
 	g_assert_cmpuint(size, ==, file_size());
+	/* The file does not do the same. */
+	g_assert_false(image_grow_ahead(node));
 	g_assert_cmpint(image_co_pwrite(node, 100 * MIB, 0, NULL, 0), ==, 0);
 	g_assert_cmpuint(size, ==, file_size());
 	co_write(node, 10 * MIB, 1000, 'a');
