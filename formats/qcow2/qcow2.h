@@ -709,9 +709,12 @@ int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf);
 
 /*
  * Compresses a cluster into @dst, which has room for one. *ret_bytes is less than a cluster; 0: the
- * data does not shrink.
+ * data does not shrink. @fast only means something if qcow2_can_compress_fast().
  */
-int qcow2_co_compress(struct qcow2 *q, const void *src, void *dst, uint32_t *ret_bytes);
+int qcow2_co_compress(struct qcow2 *q, bool fast, const void *src, void *dst, uint32_t *ret_bytes);
+bool qcow2_can_compress_fast(const struct qcow2 *q);
+/* Whether clusters like this one then hardly become larger. */
+bool qcow2_co_compress_fast_suffices(struct qcow2 *q, const void *src);
 
 /* ---- write_compressed.c ---- */
 

@@ -2,9 +2,10 @@
 /*
  * Compressed writes: whole clusters, or the shorter last one of the image.
  *
- * They go in batches. The clusters of a batch are compressed in parallel, on the worker pool; then
- * those that shrank are written by plans, like other allocating writes (write.c), and the others
- * uncompressed. What lies side by side in the file is written at once.
+ * They go in batches. A part of the first cluster decides how the batch is compressed, so that the
+ * same data always gives the same image. The clusters are compressed in parallel, on the worker
+ * pool; then those that shrank are written by plans, like other allocating writes (write.c), and
+ * the others uncompressed. What lies side by side in the file is written at once.
  *
  * What the guest clusters were before does not matter: it is replaced as a whole, and given up when
  * the new entry is stored.
@@ -31,6 +32,7 @@ struct batch {
 	struct iobuf mem;
 	struct piece pieces[BATCH_CLUSTERS]; /* one per cluster */
 	unsigned nr;
+	bool fast; /* how they are compressed */
 	unsigned compressing;
 	struct coroutine *waiter;
 	int error; /* the first one */
@@ -49,19 +51,25 @@ static uint64_t piece_bytes(const struct batch *b, unsigned index)
 
 /* ---- compressing ---- */
 
+/* A whole cluster, filled up with zeroes. */
+static int copy_piece(const struct batch *b, unsigned index, uint8_t *dst)
+{
+	uint64_t bytes = piece_bytes(b, index);
+
+	memset(dst + bytes, 0, b->q->cluster_size - bytes);
+	return iobuf_copy_out(dst, iobuf_advance(b->mem, piece_start(b, index)), bytes);
+}
+
 static int co_compress_piece(struct piece *piece)
 {
 	struct batch *b = piece->batch;
-	unsigned index = piece - b->pieces;
-	uint64_t bytes = piece_bytes(b, index);
 	uint8_t *src = try_iobuf_alloc(b->q->cluster_size);
 	int ret = -ENOMEM;
 
 	piece->data = try_iobuf_alloc(b->q->cluster_size);
 	if (src && piece->data) {
-		ret = iobuf_copy_out(src, iobuf_advance(b->mem, piece_start(b, index)), bytes);
-		memset(src + bytes, 0, b->q->cluster_size - bytes);
-		ret = ret ?: qcow2_co_compress(b->q, src, piece->data, &piece->bytes);
+		ret = copy_piece(b, piece - b->pieces, src);
+		ret = ret ?: qcow2_co_compress(b->q, b->fast, src, piece->data, &piece->bytes);
 	}
 	iobuf_free(src);
 	return ret;
@@ -78,8 +86,27 @@ static void compress_co(void *arg)
 		co_wake(b->waiter);
 }
 
+static int co_choose_method(struct batch *b)
+{
+	uint8_t *src;
+	int ret;
+
+	if (!qcow2_can_compress_fast(b->q))
+		return 0;
+	src = try_iobuf_alloc(b->q->cluster_size);
+	ret = src ? copy_piece(b, 0, src) : -ENOMEM;
+	if (!ret)
+		b->fast = qcow2_co_compress_fast_suffices(b->q, src);
+	iobuf_free(src);
+	return ret;
+}
+
 static int co_compress_all(struct batch *b)
 {
+	int ret = co_choose_method(b);
+
+	if (ret)
+		return ret;
 	b->compressing = b->nr;
 	b->waiter = co_self();
 	for (unsigned i = 0; i < b->nr; i++) {
