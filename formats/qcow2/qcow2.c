@@ -92,6 +92,8 @@ static void qcow2_free(struct qcow2 *q)
 		g_bytes_unref(q->unknown_fields);
 	g_ptr_array_unref(q->snapshots);
 	co_queue_destroy(&q->plan_ended);
+	co_queue_destroy(&q->packing_turn_changed);
+	thread_lock_destroy(&q->packing_lock);
 	co_queue_destroy(&q->reclaimed);
 	co_mutex_destroy(&q->reclaim_lock);
 	co_mutex_destroy(&q->flush_lock);
@@ -119,6 +121,8 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	co_mutex_init(&q->reclaim_lock);
 	co_queue_init(&q->reclaimed);
 	co_queue_init(&q->plan_ended);
+	co_queue_init(&q->packing_turn_changed);
+	thread_lock_init(&q->packing_lock);
 	q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 	qcow2_freed_runs_init(&q->unlinked);
 	qcow2_freed_runs_init(&q->freed[0]);

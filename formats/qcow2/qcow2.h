@@ -11,6 +11,7 @@
  *   reclaim_lock  co_mutex     one reclaimer of freed clusters at a time
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
  *                              held across metadata I/O, never guest data
+ *   packing_lock  thread_lock  whose turn it is to place compressed data
  *   shard lock    thread_lock  pin, load and eviction in one cache shard; lookups by readers
  *                              take none
  *
@@ -266,6 +267,11 @@ struct qcow2 {
 	 * refcount above zero; 0: no such cluster.
 	 */
 	uint64_t byte_tail GUARDED_BY(alloc_lock);
+	/* Compressed writes get their room in the order of their tickets; write_compressed.c. */
+	struct thread_lock packing_lock;
+	struct co_queue packing_turn_changed GUARDED_BY(packing_lock);
+	uint64_t next_packing GUARDED_BY(packing_lock);
+	uint64_t packing_turn GUARDED_BY(packing_lock);
 	struct plan *plans GUARDED_BY(alloc_lock);
 	struct co_queue plan_ended GUARDED_BY(alloc_lock);
 	struct slice *dirty_slices GUARDED_BY(alloc_lock);

@@ -27,6 +27,7 @@ struct piece {
 
 struct batch {
 	struct qcow2 *q;
+	uint64_t ticket;
 	uint64_t off; /* guest range */
 	uint64_t bytes;
 	struct iobuf mem;
@@ -47,6 +48,42 @@ static uint64_t piece_start(const struct batch *b, unsigned index)
 static uint64_t piece_bytes(const struct batch *b, unsigned index)
 {
 	return MIN(b->q->cluster_size, b->bytes - piece_start(b, index));
+}
+
+/*
+ * ---- turns ----
+ *
+ * Requests compress at the same time, but place their data in the order in which they began, so
+ * that what was written in order lies in order. One that waits for its turn holds no lock but
+ * struct_lock, for reading.
+ */
+
+static uint64_t packing_begin(struct qcow2 *q)
+{
+	uint64_t ticket;
+
+	thread_lock(&q->packing_lock);
+	ticket = q->next_packing++;
+	thread_unlock(&q->packing_lock);
+	return ticket;
+}
+
+static void packing_co_wait(struct qcow2 *q, uint64_t ticket)
+{
+	thread_lock(&q->packing_lock);
+	while (q->packing_turn != ticket)
+		co_queue_wait_thread(&q->packing_turn_changed, &q->packing_lock);
+	thread_unlock(&q->packing_lock);
+}
+
+/* Also after a failure. */
+static void packing_co_end(struct qcow2 *q, uint64_t ticket)
+{
+	packing_co_wait(q, ticket);
+	thread_lock(&q->packing_lock);
+	q->packing_turn++;
+	co_queue_wake_all(&q->packing_turn_changed);
+	thread_unlock(&q->packing_lock);
 }
 
 /* ---- compressing ---- */
@@ -266,6 +303,8 @@ static int co_write_batch(struct batch *b)
 	int ret = co_compress_all(b);
 	unsigned nr;
 
+	if (!ret)
+		packing_co_wait(b->q, b->ticket);
 	for (unsigned i = 0; i < b->nr && !ret; i += nr)
 		ret = co_write_pieces(b, i, &nr);
 	for (unsigned i = 0; i < b->nr; i++)
@@ -273,14 +312,21 @@ static int co_write_batch(struct batch *b)
 	return ret;
 }
 
-static int co_write_range(struct qcow2 *q, uint64_t off, uint64_t bytes, struct iobuf mem)
+static int co_write_range(struct qcow2 *q, uint64_t ticket, uint64_t off, uint64_t bytes,
+			  struct iobuf mem)
 {
 	uint64_t most = MIN(BATCH_CLUSTERS, MAX(BATCH_BYTES >> q->cluster_bits, 1))
 			<< q->cluster_bits;
 	int ret = 0;
 
 	while (bytes && !ret) {
-		struct batch b = { .q = q, .off = off, .bytes = MIN(bytes, most), .mem = mem };
+		struct batch b = {
+			.q = q,
+			.ticket = ticket,
+			.off = off,
+			.bytes = MIN(bytes, most),
+			.mem = mem,
+		};
 
 		b.nr = qcow2_clusters_for(q, b.bytes);
 		ret = co_write_batch(&b);
@@ -295,18 +341,21 @@ int qcow2_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 {
 	struct qcow2 *q = img->opaque;
 	uint64_t end = off + bytes;
-	uint64_t epoch;
+	uint64_t epoch, ticket;
 	int ret;
 
 	/* "neither compressed clusters nor internal snapshots are supported" */
 	if (qcow2_has_data_file(q))
 		return -ENOTSUP;
 	epoch = qcow2_co_request_begin(q);
+	ticket = packing_begin(q);
 	/* Within the request: if the disk has grown, the cluster at its old end is a whole one. */
 	if (qcow2_in_cluster(q, off) || (qcow2_in_cluster(q, end) && end != image_size(img)))
 		ret = -EINVAL;
 	else
-		ret = qcow2_co_begin_change(q, off, bytes) ?: co_write_range(q, off, bytes, mem);
+		ret = qcow2_co_begin_change(q, off, bytes)
+			      ?: co_write_range(q, ticket, off, bytes, mem);
+	packing_co_end(q, ticket);
 	qcow2_request_end(q, epoch);
 	return ret ?: qcow2_co_make_room(img);
 }

@@ -4,8 +4,7 @@
  *
  * Workers take pieces in order from a cursor, read them in parallel, and begin to write them in
  * order, each when its turn comes. A turn ends when the last write of the piece begins, so several
- * writes are in flight; but compressed clusters are only packed in order if it ends with that
- * write.
+ * writes are in flight.
  */
 #include "copy.h"
 
@@ -19,8 +18,8 @@
 
 /* Small enough that what was read is still in the CPU's cache when it is written. */
 #define PIECE_BYTES	 (512 * 1024)
-/* Clusters of several pieces are not compressed at the same time. */
-#define COMPRESSED_BYTES (2 * 1024 * 1024)
+/* A batch of clusters, which a format compresses in parallel. */
+#define COMPRESSED_BYTES (1024 * 1024)
 #define MIN_PIECE_BYTES	 (64 * 1024) /* with a limit of the rate */
 #define ZERO_PIECE_BYTES (1024 * 1024 * 1024)
 #define UNKNOWN_BYTES	 (64 * 1024)
@@ -332,7 +331,7 @@ static int co_write_data(struct copy *copy, const struct piece *piece, const cha
 		bool zero;
 		uint64_t len = run_length(copy, buf + done, off, piece->bytes - done, &zero);
 
-		if (done + len == piece->bytes && !copy->opts->compress)
+		if (done + len == piece->bytes)
 			co_pass_turn(copy, piece);
 		ret = zero ? co_write_zeroes(copy, off, len)
 			   : co_write_run(copy, off, len, buf + done);
