@@ -370,11 +370,13 @@ int image_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, str
 
 /*
  * Writes the bytes of a file from an offset on: @from is the node of that file, as for
- * IMAGE_EXTENT_OFFSET. The kernel copies them, or lets both files share them. -ENOTSUP or another
- * error if that is impossible here; they can still be read and written.
+ * IMAGE_EXTENT_OFFSET. The kernel copies them, or lets both files share them; with
+ * IMAGE_COPY_SHARE it does only the latter, in a time that hardly depends on their number. -ENOTSUP
+ * or another error if that is impossible here; they can still be read and written.
  */
+#define IMAGE_COPY_SHARE 1u
 int image_co_copy_range(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
-			uint64_t bytes);
+			uint64_t bytes, unsigned flags);
 
 /*
  * Copies what the backing file decides in the clusters of a range to the image, which then decides

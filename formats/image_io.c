@@ -416,7 +416,7 @@ int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, 
 }
 
 int image_co_copy_range(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
-			uint64_t bytes)
+			uint64_t bytes, unsigned flags)
 {
 	int ret = check_change(img, off, bytes, 0, 0) ?: check_read(from, from_off, bytes);
 
@@ -425,7 +425,7 @@ int image_co_copy_range(struct image *img, uint64_t off, struct image *from, uin
 	if (!img->ops->co_copy_range || img->detect_zeroes || !range_is_aligned(img, off, bytes))
 		return -ENOTSUP;
 	lock_change(img, true);
-	ret = img->ops->co_copy_range(img, off, from, from_off, bytes);
+	ret = img->ops->co_copy_range(img, off, from, from_off, bytes, flags);
 	unlock_change(img, true);
 	return ret;
 }

@@ -50,7 +50,7 @@ struct image_ops {
 	 * only memory can be written.
 	 */
 	int (*co_copy_range)(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
-			     uint64_t bytes);
+			     uint64_t bytes, unsigned flags);
 	/*
 	 * image_co_copy_up() of whole clusters, of an image with a backing file. NULL: the format
 	 * does not support backing files. A filter needs none: it is done to the node below.

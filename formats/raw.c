@@ -197,13 +197,14 @@ static int raw_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, struc
 
 /* What a header would look like is only known of data in memory. */
 static int raw_co_copy_range(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
-			     uint64_t bytes)
+			     uint64_t bytes, unsigned flags)
 {
 	const struct raw *raw = img->opaque;
 	int ret = -ENOTSUP;
 
 	if (!raw->guessed && bytes_in_part(img, off, bytes) == bytes)
-		ret = image_co_copy_range(img->file, raw->offset + off, from, from_off, bytes);
+		ret = image_co_copy_range(img->file, raw->offset + off, from, from_off, bytes,
+					  flags);
 	return follow_file(img, ret);
 }
 

@@ -410,12 +410,27 @@ struct copy_range_job {
 	int from, to;
 	off_t from_off, to_off;
 	uint64_t bytes;
+	unsigned flags;
 };
+
+static int share_range(const struct copy_range_job *job)
+{
+	struct file_clone_range range = {
+		.src_fd = job->from,
+		.src_offset = job->from_off,
+		.src_length = job->bytes,
+		.dest_offset = job->to_off,
+	};
+
+	return ioctl(job->to, FICLONERANGE, &range) ? -errno : 0;
+}
 
 static int copy_range_on_worker(void *arg)
 {
 	struct copy_range_job *job = arg;
 
+	if (job->flags & IMAGE_COPY_SHARE)
+		return share_range(job);
 	while (job->bytes) {
 		ssize_t done = copy_file_range(job->from, &job->from_off, job->to, &job->to_off,
 					       job->bytes, 0);
@@ -431,10 +446,15 @@ static int copy_range_on_worker(void *arg)
 }
 
 static int file_co_copy_range(struct image *img, uint64_t off, struct image *from,
-			      uint64_t from_off, uint64_t bytes)
+			      uint64_t from_off, uint64_t bytes, unsigned flags)
 {
 	struct file *file = img->opaque, *from_file = from->opaque;
-	struct copy_range_job job = { .from_off = from_off, .to_off = off, .bytes = bytes };
+	struct copy_range_job job = {
+		.from_off = from_off,
+		.to_off = off,
+		.bytes = bytes,
+		.flags = flags,
+	};
 	int ret;
 
 	if (from->ops->co_copy_range != file_co_copy_range)

@@ -38,6 +38,7 @@ struct convert_job {
 	bool sync_at_end;
 	uint64_t coroutines;
 	uint64_t sparse_bytes;
+	bool sparse_asked; /* -S */
 	bool compress;
 	bool bitmaps;
 	bool skip_broken_bitmaps;
@@ -103,6 +104,16 @@ static bool has_space(const struct new_image *target)
 	return is_raw || (mode && strcmp(mode, "off"));
 }
 
+/*
+ * Zeroes in shared data take no space, but stay data: not if -S says what must become a hole. Nor
+ * where the target must have its own space, or is written through or at a limited rate.
+ */
+static bool may_share(const struct convert_job *job)
+{
+	return !job->target_exists && !job->sparse_asked && !job->compress && !job->salvage &&
+	       !job->rate && !has_space(&job->target) && !cache_mode_write_flags(&job->target_mode);
+}
+
 static int co_copy(const struct convert_job *job, struct image *target)
 {
 	struct progress progress;
@@ -119,6 +130,7 @@ static int co_copy(const struct convert_job *job, struct image *target)
 		.target_has_backing = job->target.backing_filename,
 		.target_has_space = has_space(&job->target),
 		.offload = job->offload,
+		.share = may_share(job),
 		.salvage = job->salvage,
 		.quiet = job->quiet,
 		.rate = job->rate,
@@ -466,6 +478,7 @@ static int convert(const struct convert_options *o)
 		.sync_at_end = !o->cache,
 		.coroutines = DEFAULT_COROUTINES,
 		.sparse_bytes = DEFAULT_SPARSE,
+		.sparse_asked = o->sparse,
 		.compress = o->compress,
 		.bitmaps = o->bitmaps,
 		.skip_broken_bitmaps = o->skip_broken_bitmaps,

@@ -17,12 +17,12 @@
 #include "img.h"
 
 /* Small enough that what was read is still in the CPU's cache when it is written. */
-#define PIECE_BYTES	 (512 * 1024)
+#define PIECE_BYTES	  (512 * 1024)
 /* A batch of clusters, which a format compresses in parallel. */
-#define COMPRESSED_BYTES (1024 * 1024)
-#define MIN_PIECE_BYTES	 (64 * 1024) /* with a limit of the rate */
-#define ZERO_PIECE_BYTES (1024 * 1024 * 1024)
-#define UNKNOWN_BYTES	 (64 * 1024)
+#define COMPRESSED_BYTES  (1024 * 1024)
+#define MIN_PIECE_BYTES	  (64 * 1024)	       /* with a limit of the rate */
+#define LARGE_PIECE_BYTES (1024 * 1024 * 1024) /* if no data is moved */
+#define UNKNOWN_BYTES	  (64 * 1024)
 
 enum piece_kind {
 	PIECE_DATA, /* read it, and write it except for its zeroes */
@@ -38,10 +38,18 @@ struct piece {
 	uint64_t file_off;
 };
 
+/* Whether the target's file shares the data of the source's. */
+enum sharing {
+	SHARING_REFUSED, /* or not wanted */
+	SHARING_UNKNOWN,
+	SHARING_WORKS,
+};
+
 struct copy {
 	const struct copy_opts *opts;
 	uint64_t size;
-	bool offload;	  /* until it is refused */
+	bool offload; /* until it is refused */
+	enum sharing sharing;
 	int64_t free_at;  /* when the next data may be written, with a limit; us */
 	uint64_t cluster; /* of the target; 1 if none */
 	uint64_t unit;	  /* for detecting zeroes; multiples of it are not split */
@@ -169,8 +177,11 @@ static int co_look_ahead(struct copy *copy) REQUIRES(copy->cursor_lock)
 /* The part of the rest of an extent that makes one piece; it ends on a unit if possible. */
 static uint64_t piece_bytes(const struct copy *copy, uint64_t off, uint64_t left)
 {
-	uint64_t max = copy->extent.kind == PIECE_DATA ? copy->buffer_bytes : ZERO_PIECE_BYTES;
+	uint64_t max = copy->buffer_bytes;
 
+	if (copy->extent.kind != PIECE_DATA ||
+	    (copy->sharing == SHARING_WORKS && copy->extent.file))
+		max = LARGE_PIECE_BYTES;
 	return MIN(left, max - off % copy->unit);
 }
 
@@ -363,8 +374,20 @@ static bool co_try_offload(struct copy *copy, const struct piece *piece)
 		return false;
 	co_pace(copy, piece->bytes);
 	copy->offload = !image_co_copy_range(copy->opts->target, piece->off, piece->file,
-					     piece->file_off, piece->bytes);
+					     piece->file_off, piece->bytes, 0);
 	return copy->offload;
+}
+
+/* The same where nothing is copied at all. */
+static bool co_try_share(struct copy *copy, const struct piece *piece)
+{
+	if (copy->sharing == SHARING_REFUSED || piece->kind != PIECE_DATA || !piece->file)
+		return false;
+	copy->sharing = image_co_copy_range(copy->opts->target, piece->off, piece->file,
+					    piece->file_off, piece->bytes, IMAGE_COPY_SHARE)
+				? SHARING_REFUSED
+				: SHARING_WORKS;
+	return copy->sharing == SHARING_WORKS;
 }
 
 static void co_copy_by_memory(struct copy *copy, const struct piece *piece, char *buf)
@@ -384,13 +407,32 @@ static void co_copy_by_memory(struct copy *copy, const struct piece *piece, char
 		fail(copy, copy->opts->target, "writing", piece->off, ret);
 }
 
+/* A piece that was to be shared may be larger than the buffer. */
+static void co_copy_parts(struct copy *copy, const struct piece *piece, char *buf)
+{
+	struct piece part = *piece;
+	uint64_t end = piece->off + piece->bytes;
+
+	if (piece->kind != PIECE_DATA) {
+		co_copy_by_memory(copy, piece, buf);
+		return;
+	}
+	for (; part.off < end && !copy->error; part.off += part.bytes) {
+		part.bytes = MIN(end - part.off, copy->buffer_bytes - part.off % copy->unit);
+		co_copy_by_memory(copy, &part, buf);
+		/* The next part waits for its turn. */
+		if (part.off + part.bytes < end)
+			co_pass_turn(copy, &part);
+	}
+}
+
 static void co_copy_piece(struct copy *copy, const struct piece *piece, char *buf)
 {
-	if (co_try_offload(copy, piece)) {
+	if (co_try_share(copy, piece) || co_try_offload(copy, piece)) {
 		if (!copy->opts->out_of_order)
 			co_wait_for_turn(copy, piece);
 	} else {
-		co_copy_by_memory(copy, piece, buf);
+		co_copy_parts(copy, piece, buf);
 	}
 	if (!copy->error)
 		progress_add(copy->opts->progress, piece->bytes);
@@ -451,6 +493,7 @@ int copy_co_run(const struct copy_opts *opts)
 		.opts = opts,
 		.size = opts->source->size,
 		.offload = opts->offload,
+		.sharing = opts->share ? SHARING_UNKNOWN : SHARING_REFUSED,
 		.cluster = cluster,
 		.unit = round_up_to(MAX(opts->sparse_bytes, 1), unit_of_space(opts, cluster)),
 	};

@@ -33,6 +33,8 @@ struct copy_opts {
 	bool target_has_space;
 	/* Let the kernel copy from file to file, without looking for zeroes, where it can. */
 	bool offload;
+	/* Let the target's file share the data of the source's, where both can. */
+	bool share;
 	/* What cannot be read becomes zeroes. */
 	bool salvage;
 	bool quiet;	      /* no warnings about that */
