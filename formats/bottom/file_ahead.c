@@ -38,7 +38,8 @@
 /* The part of the file, and of free space, that a step takes at most. */
 #define LARGEST_PART 8
 
-void file_ahead_init(struct file_ahead *ahead, const struct image *img, int fd)
+void file_ahead_init(struct file_ahead *ahead, const struct image *img,
+		     int fd) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows it yet */
 {
 	ahead->img = img;
 	ahead->fd = fd;
