@@ -8,13 +8,13 @@
  * circle with flush.c.
  *
  * Readers find what is in memory without a lock, and without writing to a cache line that others
- * read. Each slot has a generation, even while its contents are those of `host_off`:
+ * read. Each slot has a generation, odd while its contents are those of `host_off`:
  *
  *   evict, under the lock               peek, without one
- *     gen = odd                           g = gen (acquire), which must be even
+ *     gen = even                          g = gen (acquire), which must be odd
  *     full barrier                        host_off must be the one that is looked for
  *     store other entries                 load entries (acquire)
- *     gen = next even (release)           gen must still be g
+ *     gen = next odd (release)            gen must still be g
  *
  * So a reader whose entries may have been overwritten finds another generation, and pins the slice
  * instead. A hash chain that changes meanwhile may lead astray, even into another chain: the walk
@@ -61,12 +61,11 @@ static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_s
 	co_queue_init(&shard->waiters);
 	shard->hash_mask = hash_size - 1;
 	shard->hash = g_try_new0(struct slice * _Atomic, hash_size);
-	shard->slices = aligned_alloc(_Alignof(struct slice), nr_slices * sizeof(struct slice));
-	if (!shard->hash || !shard->slices)
+	/* Zeroes that are not touched: they take no memory until they are used. */
+	shard->slots = g_try_malloc0_n(nr_slices + 1, sizeof(struct slice));
+	if (!shard->hash || !shard->slots)
 		return -ENOMEM;
-	memset(shard->slices, 0, nr_slices * sizeof(struct slice));
-	for (unsigned i = 0; i < nr_slices; i++)
-		shard->slices[i].gen = 1;
+	shard->slices = (struct slice *)align_up((uintptr_t)shard->slots, _Alignof(struct slice));
 	shard->nr_slices = nr_slices;
 	return 0;
 }
@@ -136,7 +135,7 @@ void qcow2_l2_cache_destroy(struct qcow2 *q)
 	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
 		struct shard *shard = &q->cache.shards[i];
 
-		free(shard->slices);
+		g_free(shard->slots);
 		g_free(shard->hash);
 		co_queue_destroy(&shard->waiters);
 		thread_lock_destroy(&shard->lock);
@@ -182,7 +181,7 @@ static struct slice *find(struct l2_cache *cache, struct shard *shard, uint64_t 
 /* The slot's contents are no longer valid, before anything else is loaded there. */
 static void invalidate(struct slice *slice)
 {
-	if (atomic_load_explicit(&slice->gen, memory_order_relaxed) & 1)
+	if (!(atomic_load_explicit(&slice->gen, memory_order_relaxed) & 1))
 		return;
 	atomic_fetch_add(&slice->gen, 1);
 	atomic_thread_fence(memory_order_seq_cst);
@@ -223,7 +222,7 @@ bool qcow2_slice_try_peek(struct qcow2 *q, uint64_t host_off, struct slice_peek 
 			slice = load_link(&slice->hash_next);
 			continue;
 		}
-		if (gen & 1)
+		if (!(gen & 1))
 			return false;
 		if (!atomic_load_explicit(&slice->referenced, memory_order_relaxed))
 			atomic_store_explicit(&slice->referenced, true, memory_order_relaxed);
@@ -319,6 +318,18 @@ static int entries_co_read(struct qcow2 *q, uint64_t host_off, _Atomic uint64_t 
 #endif
 }
 
+/*
+ * The first block takes memory as it is used, since many caches never need more, such as those of
+ * the lower images of a long chain.
+ */
+static void *new_block(const struct l2_cache *cache, unsigned nr_slices)
+	REQUIRES(cache->blocks_lock)
+{
+	size_t bytes = nr_slices * (size_t)cache->slice_bytes;
+
+	return cache->nr_given ? try_iobuf_alloc_huge(bytes) : try_iobuf_alloc(bytes);
+}
+
 /* Memory for the entries of a slot that has none yet; NULL if there is none. */
 static _Atomic uint64_t *give_entries(struct l2_cache *cache)
 {
@@ -329,8 +340,7 @@ static _Atomic uint64_t *give_entries(struct l2_cache *cache)
 	thread_lock(&cache->blocks_lock);
 	block = &cache->blocks[cache->nr_given / per_block];
 	if (!*block)
-		*block = try_iobuf_alloc_huge(MIN(per_block, cache->nr_slices - cache->nr_given) *
-					      (size_t)cache->slice_bytes);
+		*block = new_block(cache, MIN(per_block, cache->nr_slices - cache->nr_given));
 	if (*block)
 		entries =
 			(char *)*block + cache->nr_given++ % per_block * (size_t)cache->slice_bytes;

@@ -58,7 +58,7 @@ struct shard;
  * allows; see qcow2_slice_try_peek(). What writers change at each use is in the second one.
  */
 struct slice {
-	/* Odd: free, or being loaded. Raised under the shard lock. */
+	/* Even: free, or being loaded. Raised under the shard lock. */
 	_Alignas(64) _Atomic uint64_t gen;
 	_Atomic uint64_t host_off;	 /* its place in the file; 0: free; shard lock to set */
 	_Atomic uint64_t *entries;	 /* as on disk: big-endian */
@@ -77,6 +77,7 @@ struct slice {
 struct shard {
 	/* Constant while open. */
 	_Alignas(64) struct slice *slices;
+	void *slots;		     /* the memory in which they are */
 	struct slice *_Atomic *hash; /* heads: lock to set */
 	unsigned nr_slices;
 	unsigned hash_mask;
@@ -97,8 +98,8 @@ struct l2_cache {
 	uint32_t slice_bytes;
 	unsigned nr_slices;
 	/*
-	 * Memory of slices, given to slots when they are first used: blocks of huge pages, except
-	 * for small caches.
+	 * Memory of slices, given to slots when they are first used, in blocks: of huge pages,
+	 * except for the first one.
 	 */
 	struct thread_lock blocks_lock;
 	void **blocks GUARDED_BY(blocks_lock); /* NULL: not needed so far */
