@@ -688,6 +688,7 @@ static int file_co_truncate(struct image *img, uint64_t size)
 	/* First, so that nobody finds a file that is shorter than its recorded size. */
 	if (size < old_size)
 		img->size = size;
+	file_ahead_co_pause(&file->ahead);
 	ret = co_run_on_worker(truncate_on_worker, &job);
 	file_set_dirty(file);
 	file_ahead_truncated(&file->ahead, size);

@@ -159,7 +159,8 @@ void file_ahead_start(struct file_ahead *ahead)
 	bool starts = false;
 
 	thread_lock(&ahead->lock);
-	if (!ahead->running && !ahead->is_off) {
+	/* Again, with the lock: it may have been switched off or paused meanwhile. */
+	if (!ahead->running && atomic_load(&ahead->trigger) != UINT64_MAX) {
 		starts = ahead->running = plan_step(ahead);
 		/* While it runs, no other one starts. */
 		atomic_store(&ahead->trigger,
@@ -172,15 +173,28 @@ void file_ahead_start(struct file_ahead *ahead)
 	co_start(step_co, ahead);
 }
 
-/* ---- close ---- */
+/* ---- truncate and close ---- */
+
+static void co_stop(struct file_ahead *ahead) REQUIRES(ahead->lock)
+{
+	/* The step that runs sets it at its end. */
+	while (ahead->running)
+		co_queue_wait_thread(&ahead->ended, &ahead->lock);
+	atomic_store(&ahead->trigger, UINT64_MAX);
+}
+
+void file_ahead_co_pause(struct file_ahead *ahead)
+{
+	thread_lock(&ahead->lock);
+	co_stop(ahead);
+	thread_unlock(&ahead->lock);
+}
 
 void file_ahead_co_end(struct file_ahead *ahead)
 {
 	thread_lock(&ahead->lock);
 	ahead->is_off = true;
-	atomic_store(&ahead->trigger, UINT64_MAX);
-	while (ahead->running)
-		co_queue_wait_thread(&ahead->ended, &ahead->lock);
+	co_stop(ahead);
 	thread_unlock(&ahead->lock);
 }
 

@@ -54,7 +54,13 @@ static inline void file_ahead_written(struct file_ahead *ahead, uint64_t end)
 		file_ahead_start(ahead);
 }
 
-/* The file was made to end at @size, by us. */
+/*
+ * Before the file is made to end elsewhere: waits for the step that runs, which would make it
+ * longer again. None starts until file_ahead_truncated().
+ */
+void file_ahead_co_pause(struct file_ahead *ahead);
+
+/* The file was made to end at @size, by us, or could not be. */
 void file_ahead_truncated(struct file_ahead *ahead, uint64_t size);
 
 /* Starts no further step, and waits for the one that runs. */

@@ -12,7 +12,7 @@
 #define MIB (1ull << 20)
 
 static struct {
-	unsigned steps;
+	unsigned steps, ended;
 	uint64_t from, to; /* of the last one */
 	uint64_t largest;
 	int error; /* of each */
@@ -24,6 +24,8 @@ int __real_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
 int __wrap_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
 int __wrap_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 {
+	int ret;
+
 	if (mode)
 		return __real_co_fallocate(fd, mode, off, bytes);
 	kernel.steps++;
@@ -32,7 +34,9 @@ int __wrap_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes)
 	kernel.largest = MAX(kernel.largest, bytes);
 	while (kernel.hold)
 		co_reschedule();
-	return kernel.error ?: __real_co_fallocate(fd, mode, off, bytes);
+	ret = kernel.error ?: __real_co_fallocate(fd, mode, off, bytes);
+	kernel.ended++;
+	return ret;
 }
 
 ssize_t __real_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64_t off, int flags);
@@ -81,11 +85,10 @@ static void co_append(struct image *img, uint64_t bytes)
 	g_assert_cmpint(image_co_pwrite(img, image_size(img) + bytes - 4096, 4096, data, 0), ==, 0);
 }
 
-static void co_wait_for_step(unsigned nr, const char *name)
+/* The step's coroutine, which is of this loop, does not wait between its call and its end. */
+static void co_wait_for_step(unsigned nr)
 {
-	while (kernel.steps < nr || size_of(name) < kernel.to)
-		co_reschedule();
-	for (unsigned i = 0; i < 100; i++)
+	while (kernel.ended < nr)
 		co_reschedule();
 }
 
@@ -102,7 +105,7 @@ CO_TEST(test_steps_double_up_to_the_largest)
 		/* Beyond all space: the step starts where the data ends. */
 		image_grow(img, i ? kernel.to : size);
 		co_append(img, 4096);
-		co_wait_for_step(i + 1, "file");
+		co_wait_for_step(i + 1);
 		g_assert_cmpuint(kernel.to, >, image_size(img));
 		g_assert_cmpuint(kernel.to - image_size(img), <=, bytes);
 		g_assert_cmpuint(kernel.to - image_size(img), >, bytes - MIB);
@@ -117,12 +120,12 @@ CO_TEST(test_space_is_asked_for_before_it_is_used_up)
 	struct image *img = co_new_file(1024 * MIB, true);
 
 	co_append(img, 4096);
-	co_wait_for_step(1, "file");
+	co_wait_for_step(1);
 	co_append(img, 4096);
 	g_assert_cmpuint(kernel.steps, ==, 1);
 	while (image_size(img) < 1025 * MIB - (256 << 10))
 		co_append(img, 64 << 10);
-	co_wait_for_step(2, "file");
+	co_wait_for_step(2);
 	g_assert_cmpuint(kernel.from, ==, 1025 * MIB);
 	image_co_close(img);
 }
@@ -132,7 +135,7 @@ CO_TEST(test_at_most_an_eighth)
 	struct image *img = co_new_file(8 * MIB, true);
 
 	co_append(img, 4096);
-	co_wait_for_step(1, "file");
+	co_wait_for_step(1);
 	while (image_size(img) < 80 * MIB) {
 		co_append(img, 256 << 10);
 		for (unsigned i = 0; i < 20; i++)
@@ -196,7 +199,7 @@ CO_TEST(test_close_cuts_it_off)
 	struct image *img = co_new_file(64 * MIB, true);
 
 	co_append(img, 4096);
-	co_wait_for_step(1, "file");
+	co_wait_for_step(1);
 	g_assert_cmpuint(size_of("file"), ==, 65 * MIB);
 	g_assert_cmpuint(image_size(img), ==, 64 * MIB + 4096);
 	g_assert_cmpint(image_co_refresh_size(img), ==, 0);
@@ -232,7 +235,7 @@ CO_TEST(test_a_failed_write_does_not_reach_the_space)
 	uint8_t data[4096] = { 1 };
 
 	co_append(img, 4096);
-	co_wait_for_step(1, "file");
+	co_wait_for_step(1);
 	kernel.write_error = -EIO;
 	g_assert_cmpint(image_co_pwrite(img, image_size(img), 4096, data, 0), ==, -EIO);
 	g_assert_cmpuint(image_size(img), ==, 64 * MIB + 8192);
@@ -240,16 +243,34 @@ CO_TEST(test_a_failed_write_does_not_reach_the_space)
 	g_assert_cmpuint(size_of("file"), ==, 64 * MIB + 8192);
 }
 
+CO_TEST(test_truncate_waits_for_a_step)
+{
+	struct image *img = co_new_file(64 * MIB, true);
+
+	kernel.hold = true;
+	co_append(img, 4096);
+	while (!kernel.steps)
+		co_reschedule();
+	co_start(let_go_co, NULL);
+	g_assert_cmpint(image_co_truncate(img, 32 * MIB), ==, 0);
+	g_assert_false(kernel.hold);
+	g_assert_cmpuint(size_of("file"), ==, 32 * MIB);
+	co_append(img, 4096);
+	co_wait_for_step(2);
+	g_assert_cmpuint(kernel.from, ==, 32 * MIB + 4096);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
 CO_TEST(test_truncate_moves_the_end)
 {
 	struct image *img = co_new_file(64 * MIB, true);
 
 	co_append(img, 4096);
-	co_wait_for_step(1, "file");
+	co_wait_for_step(1);
 	g_assert_cmpint(image_co_truncate(img, 32 * MIB), ==, 0);
 	g_assert_cmpuint(size_of("file"), ==, 32 * MIB);
 	co_append(img, 4096);
-	co_wait_for_step(2, "file");
+	co_wait_for_step(2);
 	g_assert_cmpuint(kernel.from, ==, 32 * MIB + 4096);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 	g_assert_cmpuint(size_of("file"), ==, 32 * MIB + 4096);
@@ -375,6 +396,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/ahead/close-waits-for-a-step", test_close_waits_for_a_step);
 	g_test_add_func("/ahead/a-failed-write-does-not-reach-the-space",
 			test_a_failed_write_does_not_reach_the_space);
+	g_test_add_func("/ahead/truncate-waits-for-a-step", test_truncate_waits_for_a_step);
 	g_test_add_func("/ahead/truncate-moves-the-end", test_truncate_moves_the_end);
 	g_test_add_func("/ahead/the-next-writer-cuts-it-off", test_the_next_writer_cuts_it_off);
 	g_test_add_func("/ahead/not-if-others-use-it", test_not_if_others_use_it);
