@@ -12,8 +12,8 @@
  *
  *   evict, under the lock               peek, without one
  *     gen = even                          g = gen (acquire), which must be odd
- *     full barrier                        host_off must be the one that is looked for
- *     store other entries                 load entries (acquire)
+ *     full barrier                        host_off (acquire) must be what is looked for
+ *     store host_off, other entries       load entries (acquire)
  *     gen = next odd (release)            gen must still be g
  *
  * So a reader whose entries may have been overwritten finds another generation, and pins the slice
@@ -166,7 +166,7 @@ static struct slice *load_link(struct slice *_Atomic *link)
 
 static uint64_t host_off_of(const struct slice *slice)
 {
-	return atomic_load_explicit(&slice->host_off, memory_order_relaxed);
+	return atomic_load_explicit(&slice->host_off, memory_order_acquire);
 }
 
 static struct slice *find(struct l2_cache *cache, struct shard *shard, uint64_t host_off)
