@@ -141,8 +141,8 @@ struct image_open_opts {
 	 */
 	const char *named_by;
 	/*
-	 * Called when the file of the top image is open and locked, before anything is read from
-	 * it; an error ends the opening. May be NULL.
+	 * Called when the file of the top image is open and locked, before a format reads from it
+	 * or changes it; an error ends the opening. @file is the bottom node. May be NULL.
 	 */
 	int (*co_claim)(void *arg, struct image *file, GError **err);
 	void *claim_arg;

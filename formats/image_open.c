@@ -92,8 +92,9 @@ struct graph {
 	GPtrArray *names; /* of those that have one */
 };
 
-static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
-			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err);
+static int co_open_below(struct graph *graph, const struct node_options *options,
+			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
+			 GError **err);
 
 /* A child given as the name of a node: this program has no other nodes. */
 static int refuse_reference(const struct node_options *options, const char *child, GError **err)
@@ -142,6 +143,7 @@ static int co_take_data_file(struct graph *graph, struct image *img, struct imag
 			     unsigned depth, GError **err)
 {
 	const char *child = img->format->second_child;
+	struct image_open_opts second = { .is_data_file = true };
 	struct node_options *options;
 	int ret;
 
@@ -153,11 +155,11 @@ static int co_take_data_file(struct graph *graph, struct image *img, struct imag
 	if (!node_options_has_child(img->options, child))
 		return 0;
 	options = node_options_take_child(img->options, child);
+	second.flags = second_child_flags(img, options);
 	/* For a filter it is not optional. */
 	ret = img->flags & IMAGE_NO_DATA_FILE && !img->format->is_protocol
 		      ? 0
-		      : co_open_below(graph, options, second_child_flags(img, options), true,
-				      depth + 1, &opts->data_file, err);
+		      : co_open_below(graph, options, &second, depth + 1, &opts->data_file, err);
 	node_options_free(options);
 	return ret;
 }
@@ -327,24 +329,29 @@ bool image_is_write_refusal(int error)
 	return error == -EACCES || error == -EPERM || error == -EROFS;
 }
 
-/* Opens the node below a format with @options; makes *flags read-only if that is an option. */
+/* Opens the node below a format with @options; makes @opts read-only if that is an option. */
 static int co_open_file(struct graph *graph, const struct node_options *options,
-			const struct node_options *below, unsigned *flags, bool is_data_file,
+			const struct node_options *below, struct image_open_opts *opts,
 			unsigned depth, struct image **ret_file, GError **err)
 {
+	struct image_open_opts file_opts = {
+		.flags = file_flags(opts->flags),
+		.is_data_file = opts->is_data_file,
+		.co_claim = opts->co_claim,
+		.claim_arg = opts->claim_arg,
+	};
 	unsigned nodes = graph->nodes, names = graph->names->len;
 	GError *reason = NULL;
-	int ret = co_open_below(graph, below, file_flags(*flags), is_data_file, depth, ret_file,
-				&reason);
+	int ret = co_open_below(graph, below, &file_opts, depth, ret_file, &reason);
 
-	if (image_is_write_refusal(ret) && *flags & IMAGE_RDWR &&
+	if (image_is_write_refusal(ret) && opts->flags & IMAGE_RDWR &&
 	    node_options_bool(options, "auto-read-only", false)) {
 		g_clear_error(&reason);
 		graph->nodes = nodes;
 		g_ptr_array_set_size(graph->names, names);
-		*flags &= ~(IMAGE_RDWR | IMAGE_UNMAP);
-		ret = co_open_below(graph, below, file_flags(*flags), is_data_file, depth, ret_file,
-				    &reason);
+		opts->flags &= ~(IMAGE_RDWR | IMAGE_UNMAP);
+		file_opts.flags = file_flags(opts->flags);
+		ret = co_open_below(graph, below, &file_opts, depth, ret_file, &reason);
 	}
 	if (ret)
 		g_propagate_error(err, reason);
@@ -377,15 +384,8 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 
 	ret = ret ?: check_driver(graph, options, err);
 	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
-	ret = ret
-		      ?: co_open_file(graph, options, below, &node_opts.flags, opts->is_data_file,
-				      depth + 1, &file, err);
+	ret = ret ?: co_open_file(graph, options, below, &node_opts, depth + 1, &file, err);
 	node_options_free(below);
-	if (!ret && opts->co_claim) {
-		ret = opts->co_claim(opts->claim_arg, file, err);
-		if (ret)
-			image_co_close(file);
-	}
 	if (ret) {
 		image_co_close(opts->data_file);
 		return ret;
@@ -534,34 +534,52 @@ static bool is_bottom(const struct node_options *options)
 		      : !node_options_has_child(options, "file");
 }
 
-/* Opens what a format stands on: a bottom or, for a filter, another format with its chain. */
-static int co_open_below(struct graph *graph, const struct node_options *options, unsigned flags,
-			 bool is_data_file, unsigned depth, struct image **ret_img, GError **err)
+static int co_open_bottom(struct graph *graph, const struct node_options *options,
+			  const struct image_open_opts *opts, unsigned depth,
+			  struct image **ret_img, GError **err)
+{
+	struct image *img;
+	int ret = add_node(graph, options, depth, err)
+			  ?: image_co_open_bottom_node(options, opts->flags, graph->policy,
+						       opts->is_data_file, &img, err);
+
+	if (ret)
+		return ret;
+	ret = opts->co_claim ? opts->co_claim(opts->claim_arg, img, err) : 0;
+	if (ret)
+		image_co_close(img);
+	else
+		*ret_img = img;
+	return ret;
+}
+
+/*
+ * Opens what a format stands on: a bottom or, for a filter, another format with its chain. @opts
+ * has nothing but flags, is_data_file and the claim.
+ */
+static int co_open_below(struct graph *graph, const struct node_options *options,
+			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
+			 GError **err)
 {
 	const char *driver = node_options_text(options, "driver");
-	struct image_open_opts opts = {
-		.flags = flags,
-		.policy = graph->policy,
-		.is_below = true,
-		.is_data_file = is_data_file,
-	};
+	struct image_open_opts below = *opts;
 	struct node_options *rest;
 	struct image *img;
 	int ret;
 
 	if (is_bottom(options))
-		return add_node(graph, options, depth, err)
-			       ?: image_co_open_bottom_node(options, flags, graph->policy,
-							    is_data_file, ret_img, err);
+		return co_open_bottom(graph, options, opts, depth, ret_img, err);
 	if ((driver && !image_find_format(driver, err)) ||
 	    check_probing(options, graph->policy, err))
 		return -EINVAL;
+	below.policy = graph->policy;
+	below.is_below = true;
 	rest = node_options_copy(options);
-	ret = co_open_layer(graph, rest, &opts, depth, &img, err);
+	ret = co_open_layer(graph, rest, &below, depth, &img, err);
 	node_options_free(rest);
 	if (ret)
 		return ret;
-	ret = co_open_chain(graph, img, &opts, depth, err);
+	ret = co_open_chain(graph, img, &below, depth, err);
 	if (ret)
 		image_co_close(img);
 	else

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "image-test.h"
 
 #define MIB (1024 * 1024)
@@ -324,6 +325,74 @@ CO_TEST(test_backing_names)
 	}
 }
 
+/* ---- the claim ---- */
+
+struct claim {
+	unsigned calls;
+	bool at_bottom;
+	int ret;
+};
+
+static int claim_co(void *arg, struct image *file, GError **err)
+{
+	struct claim *claim = arg;
+
+	claim->calls++;
+	claim->at_bottom = !file->file;
+	return claim->ret ? error_refuse(err, claim->ret, "disk: refused") : 0;
+}
+
+static off_t size_of_disk(void)
+{
+	struct stat st;
+
+	g_assert_cmpint(stat("disk", &st), ==, 0);
+	return st.st_size;
+}
+
+static void co_open_with_claim(const char *name, struct claim *claim)
+{
+	struct image_open_opts opts = {
+		.flags = IMAGE_RDWR,
+		.co_claim = claim_co,
+		.claim_arg = claim,
+	};
+	g_autoptr(GError) err = NULL;
+	struct image *img = NULL;
+
+	claim->calls = 0;
+	g_assert_cmpint(image_co_open(name, &opts, &img, &err), ==, claim->ret);
+	g_assert_cmpuint(claim->calls, ==, 1);
+	g_assert_true(claim->at_bottom);
+	image_co_close(img);
+}
+
+/* A file that another writer has left too long is cut off by a writer that may. */
+CO_TEST(test_nothing_is_changed_before_the_claim)
+{
+	static const char *const names[] = {
+		"disk",
+		"json:{'driver':'copy-on-read','file':{'driver':'qcow2','file':{"
+		"'driver':'file','filename':'disk'}}}",
+		"json:{'driver':'copy-on-read','file':{'driver':'copy-on-read',"
+		"'file':{'driver':'qcow2','file':{'driver':'blkdebug','image':{"
+		"'driver':'file','filename':'disk'}}}}}",
+	};
+
+	co_create_ok("disk", "qcow2", MIB, NULL, NULL);
+	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+		off_t size = size_of_disk();
+		struct claim claim = { .ret = -ESTALE };
+
+		g_assert_cmpint(truncate("disk", size + 2 * MIB), ==, 0);
+		co_open_with_claim(names[i], &claim);
+		g_assert_cmpint(size_of_disk(), ==, size + 2 * MIB);
+		claim.ret = 0;
+		co_open_with_claim(names[i], &claim);
+		g_assert_cmpint(size_of_disk(), <, size + 2 * MIB);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	char *scratch;
@@ -341,6 +410,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/open/raw-of-an-odd-size", test_raw_of_an_odd_size);
 	g_test_add_func("/open/a-guessed-raw-image-stays-raw", test_a_guessed_raw_image_stays_raw);
 	g_test_add_func("/open/null", test_null);
+	g_test_add_func("/open/nothing-is-changed-before-the-claim",
+			test_nothing_is_changed_before_the_claim);
 	g_test_add_func("/open/a-chain-is-relative-to-the-overlay",
 			test_a_chain_is_relative_to_the_overlay);
 	g_test_add_func("/open/block-status-through-a-chain", test_block_status_through_a_chain);
