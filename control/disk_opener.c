@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "process_name.h"
+
 /* Waits for no file system. */
 static bool get_status(const char *path, struct statx *ret_st)
 {
@@ -39,16 +41,6 @@ static bool has_open(const char *process, const struct statx *device)
 	return false;
 }
 
-static char *name_process(const char *process)
-{
-	g_autofree char *path = g_build_filename("/proc", process, "comm", NULL);
-	g_autofree char *name = NULL;
-
-	if (!g_file_get_contents(path, &name, NULL, NULL))
-		return g_strdup_printf("PID %s", process);
-	return g_strdup_printf("PID %s, %s", process, g_strchomp(name));
-}
-
 char *disk_opener(const char *path)
 {
 	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
@@ -60,6 +52,6 @@ char *disk_opener(const char *path)
 		return NULL;
 	while (proc && (name = g_dir_read_name(proc)))
 		if (g_ascii_isdigit(*name) && strcmp(name, self) != 0 && has_open(name, &device))
-			return name_process(name);
+			return process_name(name);
 	return NULL;
 }

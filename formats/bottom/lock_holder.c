@@ -17,6 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "process_name.h"
+
 #define FILE_WORD_MAX 64
 
 /* One lock: a word that identifies the file, and the bytes. */
@@ -88,16 +90,6 @@ static bool process_holds(const char *process, const char *except, const char *f
 	return false;
 }
 
-static char *name_process(const char *process)
-{
-	g_autofree char *path = g_build_filename("/proc", process, "comm", NULL);
-	g_autofree char *name = NULL;
-
-	if (!g_file_get_contents(path, &name, NULL, NULL))
-		return g_strdup_printf("PID %s", process);
-	return g_strdup_printf("PID %s, %s", process, g_strchomp(name));
-}
-
 char *lock_holder(int fd, off_t off)
 {
 	g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
@@ -111,6 +103,6 @@ char *lock_holder(int fd, off_t off)
 	while ((name = g_dir_read_name(proc)))
 		if (g_ascii_isdigit(*name) &&
 		    process_holds(name, strcmp(name, self) ? NULL : our_fd, file, off))
-			return name_process(name);
+			return process_name(name);
 	return NULL;
 }

@@ -93,14 +93,8 @@ uint32_t qcow2_data_subclusters(const struct qcow2 *q, struct l2_entry entry)
 	return cluster_type(q, entry.desc) == MAPPING_NORMAL;
 }
 
-/* Whether the entry continues the @clusters entries before it. */
-static bool continues(const struct qcow2 *q, enum mapping_type first_type, uint64_t first,
-		      struct l2_entry entry, uint64_t clusters)
+bool qcow2_run_continues(enum mapping_type type, bool is_next_place)
 {
-	enum mapping_type type;
-
-	if (qcow2_entry_type(q, entry, 0, &type) || type != first_type)
-		return false;
 	switch (type) {
 	case MAPPING_UNALLOCATED:
 	case MAPPING_ZERO:
@@ -108,11 +102,21 @@ static bool continues(const struct qcow2 *q, enum mapping_type first_type, uint6
 	case MAPPING_HOLE:
 	case MAPPING_NORMAL:
 	case MAPPING_ZERO_ALLOCATED:
-		return entry.desc == first + (clusters << q->cluster_bits);
+		return is_next_place;
 	case MAPPING_COMPRESSED:
 		return false;
 	}
 	return false;
+}
+
+/* Whether the entry continues the @clusters entries before it. */
+static bool continues(const struct qcow2 *q, enum mapping_type first_type, uint64_t first,
+		      struct l2_entry entry, uint64_t clusters)
+{
+	enum mapping_type type;
+
+	return !qcow2_entry_type(q, entry, 0, &type) && type == first_type &&
+	       qcow2_run_continues(type, entry.desc == first + (clusters << q->cluster_bits));
 }
 
 /* How many bytes, from the start of a subcluster and within its cluster, are in its state. */

@@ -616,6 +616,12 @@ int qcow2_check_descriptor(const struct qcow2 *q, uint64_t desc);
 int qcow2_entry_type(const struct qcow2 *q, struct l2_entry entry, unsigned subcluster,
 		     enum mapping_type *ret_type);
 
+/*
+ * Whether a run of clusters of @type goes on with another one of that type; @is_next_place: whose
+ * place is behind that of the run.
+ */
+bool qcow2_run_continues(enum mapping_type type, bool is_next_place);
+
 /* Whether a standard cluster's entry names a host cluster. */
 static inline bool qcow2_has_cluster(const struct qcow2 *q, uint64_t desc)
 {

@@ -94,20 +94,8 @@ static unsigned extent_flags(enum mapping_type type)
 /* Whether what @next says goes on where @map ends. */
 static bool goes_on(const struct mapping *map, const struct mapping *next)
 {
-	if (next->type != map->type)
-		return false;
-	switch (map->type) {
-	case MAPPING_UNALLOCATED:
-	case MAPPING_ZERO:
-		return true;
-	case MAPPING_HOLE:
-	case MAPPING_NORMAL:
-	case MAPPING_ZERO_ALLOCATED:
-		return next->host_off == map->host_off + map->bytes;
-	case MAPPING_COMPRESSED:
-		return false;
-	}
-	return false;
+	return next->type == map->type &&
+	       qcow2_run_continues(map->type, next->host_off == map->host_off + map->bytes);
 }
 
 /*

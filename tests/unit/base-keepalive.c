@@ -1,35 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Whether the host of a connection is there. */
-#include <endian.h>
 #include <errno.h>
 #include <glib.h>
 #include <linux/filter.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "keepalive.h"
+#include "tcp_pair.h"
 
 #define NS_PER_S UINT64_C(1000000000)
-
-/* Both ends are here, so both know what is on its way. */
-static void connect_by_tcp(int fds[2])
-{
-	struct sockaddr_in address = { .sin_family = AF_INET };
-	socklen_t len = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	address.sin_addr.s_addr = htobe32(INADDR_LOOPBACK);
-	g_assert_cmpint(bind(listener, (struct sockaddr *)&address, len), ==, 0);
-	g_assert_cmpint(listen(listener, 1), ==, 0);
-	g_assert_cmpint(getsockname(listener, (struct sockaddr *)&address, &len), ==, 0);
-	fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	g_assert_cmpint(connect(fds[1], (struct sockaddr *)&address, len), ==, 0);
-	fds[0] = accept(listener, NULL, NULL);
-	g_assert_cmpint(fds[0], >=, 0);
-	close(listener);
-	keepalive_begin(fds[0]);
-}
 
 static void disconnect(int fds[2])
 {
@@ -41,7 +21,8 @@ static void test_nothing_is_on_its_way(void)
 {
 	int fds[2];
 
-	connect_by_tcp(fds);
+	tcp_pair(fds);
+	keepalive_begin(fds[0]);
 	g_usleep(50000);
 	g_assert_cmpuint(keepalive_silence_ns(fds[0]), ==, 0);
 	disconnect(fds);
@@ -66,7 +47,8 @@ static void test_host_is_gone(void)
 	struct sock_fprog filter = { 1, &nothing };
 	int fds[2];
 
-	connect_by_tcp(fds);
+	tcp_pair(fds);
+	keepalive_begin(fds[0]);
 	g_assert_cmpint(setsockopt(fds[1], SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)),
 			==, 0);
 	g_assert_cmpint(send(fds[0], "x", 1, 0), ==, 1);
@@ -82,7 +64,8 @@ static void test_host_is_there(void)
 	uint64_t longest = 0, now = 0;
 	int fds[2];
 
-	connect_by_tcp(fds);
+	tcp_pair(fds);
+	keepalive_begin(fds[0]);
 	while (send(fds[0], data, sizeof(data), MSG_DONTWAIT) > 0)
 		;
 	g_assert_cmpint(errno, ==, EAGAIN);

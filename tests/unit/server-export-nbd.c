@@ -6,7 +6,6 @@
  */
 #include <endian.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 #include "image-test.h"
 #include "memory_budget.h"
 #include "nbd_protocol.h"
+#include "tcp_pair.h"
 
 int __real_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
 			   unsigned flags);
@@ -251,23 +251,6 @@ CO_TEST(test_memory_that_others_wait_for)
 	co_end(&world);
 }
 
-static void connect_by_tcp(int fds[2])
-{
-	struct sockaddr_in address = { .sin_family = AF_INET };
-	socklen_t len = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	address.sin_addr.s_addr = htobe32(INADDR_LOOPBACK);
-	g_assert_cmpint(bind(listener, (struct sockaddr *)&address, len), ==, 0);
-	g_assert_cmpint(listen(listener, 1), ==, 0);
-	g_assert_cmpint(getsockname(listener, (struct sockaddr *)&address, &len), ==, 0);
-	fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	g_assert_cmpint(connect(fds[1], (struct sockaddr *)&address, len), ==, 0);
-	fds[0] = accept(listener, NULL, NULL);
-	g_assert_cmpint(fds[0], >=, 0);
-	close(listener);
-}
-
 /* Otherwise it would take one of the places of clients for hours. */
 CO_TEST(test_a_host_that_vanishes_is_noticed)
 {
@@ -275,7 +258,7 @@ CO_TEST(test_a_host_that_vanishes_is_noticed)
 	socklen_t len = sizeof(int);
 	int fds[2], same, idle_s;
 
-	connect_by_tcp(fds);
+	tcp_pair(fds);
 	same = dup(fds[0]);
 	co_begin_with(&world, fds);
 	g_assert_cmpint(getsockopt(same, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, &len), ==, 0);
@@ -348,19 +331,26 @@ CO_TEST(test_slow_reads_begin_together)
 	co_end(&world);
 }
 
+/* Slow reads of a client, some of which wait for memory, since others have all that is shared. */
+static void co_begin_without_memory(struct world *world)
+{
+	struct budget_waiter waiter;
+
+	co_begin(world);
+	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
+	co_shake_hands(world->fd);
+	reads = READS_ARE_SLOW;
+	co_ask_for_pieces(world->fd, DEPTH);
+	while (!memory_budget_is_wanted(&memory))
+		co_sleep_ns(1000000);
+}
+
 /* A client that wants more goes on with its own memory for as long as others have the rest. */
 CO_TEST(test_own_memory_is_enough)
 {
-	struct budget_waiter waiter;
 	struct world world;
 
-	co_begin(&world);
-	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
-	co_shake_hands(world.fd);
-	reads = READS_ARE_SLOW;
-	co_ask_for_pieces(world.fd, DEPTH);
-	while (!memory_budget_is_wanted(&memory))
-		co_sleep_ns(1000000);
+	co_begin_without_memory(&world);
 	reads = READS_ARE_READY;
 	for (unsigned i = 0; i < DEPTH; i++)
 		co_take_piece(world.fd);
@@ -372,17 +362,10 @@ CO_TEST(test_own_memory_is_enough)
 /* Reads that have not begun when a client leaves never do. */
 CO_TEST(test_nothing_is_read_for_a_client_that_left)
 {
-	struct budget_waiter waiter;
 	struct world world;
 	unsigned begun;
 
-	co_begin(&world);
-	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
-	co_shake_hands(world.fd);
-	reads = READS_ARE_SLOW;
-	co_ask_for_pieces(world.fd, DEPTH);
-	while (!memory_budget_is_wanted(&memory))
-		co_sleep_ns(1000000);
+	co_begin_without_memory(&world);
 	begun = reads_begun;
 	close(world.fd);
 	reads = READS_ARE_READY;
