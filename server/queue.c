@@ -311,7 +311,7 @@ static int queue_thread_prepare(struct queue *queue)
 	res = data_allocate(queue->data);
 	if (res < 0)
 		return res;
-	/* For requests, two coroutines of the queue, and the image's reclaimer. */
+	/* For requests, the pulse, the image's reclaimer, and a step of growing its file ahead. */
 	return co_reserve(queue->config.depth + 3);
 }
 
