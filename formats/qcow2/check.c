@@ -18,9 +18,6 @@
 #include "check.h"
 
 #include <inttypes.h>
-#include <string.h>
-
-#include "align.h"
 
 /* ---- windows ---- */
 
@@ -30,7 +27,7 @@ static bool next_window(struct check *c, uint64_t *ret_start)
 	uint64_t end = c->window_start + c->window_clusters;
 	uint64_t next = MIN(c->next_used, qcow2_check_next_covered(c, end));
 
-	*ret_start = align_down(next, c->window_max);
+	*ret_start = qcow2_check_window_of(c, next);
 	return next < c->nr_clusters;
 }
 
@@ -41,7 +38,7 @@ static int co_fill_window(struct check *c, enum check_walk walk, uint64_t start)
 	/* If there is only one window, it is filled once. */
 	if (c->filled && c->filled_walk == walk && c->window_start == start)
 		return 0;
-	memset(c->counted, 0, c->window_clusters * sizeof(*c->counted));
+	qcow2_check_window_reset(c);
 	c->window_start = start;
 	c->walk = walk;
 	c->filled = false;
@@ -198,19 +195,10 @@ static int co_complete_l1(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above
 
 /* ---- all ---- */
 
-static int window_init(struct check *c)
-{
-	c->window_clusters = MIN(c->window_max, MAX(c->nr_clusters, 1));
-	c->entries_total = c->entries_total * 2 * (c->nr_clusters / c->window_max + 1);
-	c->counted = g_try_new0(uint32_t, c->window_clusters);
-	c->refcount_one = g_try_new0(uint64_t, (c->window_clusters + 63) / 64);
-	return c->counted && c->refcount_one ? 0 : -ENOMEM;
-}
-
 static int co_check_fully(struct check *c)
 {
 	int ret =
-		window_init(c)
+		qcow2_check_window_init(c)
 			?: qcow2_check_co_each_window(c, CHECK_COUNT, qcow2_check_co_compare, NULL);
 
 	if (!ret && c->opts->fix)
@@ -230,7 +218,9 @@ static int co_check_all(struct check *c) NO_THREAD_SAFETY_ANALYSIS /* as above *
 		c->refs_wrong += c->q->reftable_size != 0;
 		c->rebuild = true;
 	}
-	if (!ret && !qcow2_check_co_is_clean(c))
+	if (!ret && qcow2_check_co_is_nearly_clean(c))
+		ret = qcow2_check_co_leaks(c);
+	else if (!ret)
 		ret = co_check_fully(c);
 	if (!ret && c->opts->fix)
 		ret = co_clear_bits(c);
@@ -241,7 +231,7 @@ static int check_init(struct check *c, struct qcow2 *q) NO_THREAD_SAFETY_ANALYSI
 {
 	c->q = q;
 	c->nr_clusters = qcow2_clusters_for(q, image_size(q->file));
-	c->window_max = CHECK_WINDOW_CLUSTERS;
+	c->counts.limit = CHECK_COUNT_BYTES;
 	c->entries_total = q->l1_size;
 	c->reftable_off = q->reftable_off;
 	c->reftable_size = q->reftable_bad ? 0 : q->reftable_size;
@@ -259,8 +249,7 @@ int qcow2_co_check_file(struct qcow2 *q, const struct image_check_opts *opts,
 	/* First, since the file's size tells how many clusters to count. */
 	ret = co_complete_l1(&c) ?: check_init(&c, q) ?: co_check_all(&c);
 	qcow2_check_refs_clear(&c);
-	g_free(c.counted);
-	g_free(c.refcount_one);
+	qcow2_check_window_clear(&c);
 	qcow2_check_read_clear(&c);
 	return ret;
 }

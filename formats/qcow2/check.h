@@ -6,24 +6,25 @@
  * the refcounts. Everything works on the file, never on what an open image has in memory; nobody
  * writes meanwhile.
  *
- * First, check_clean.c finds out whether there is anything to report; that takes a bit per host
- * cluster (32 MiB for 16 TiB of clusters of 64 KiB) and a few tables.
+ * First, check_clean.c finds out whether there is anything to report but plain leaks; that takes a
+ * bit per host cluster (32 MiB for 16 TiB of clusters of 64 KiB) and a few tables.
  *
- * Memory of the full check: counts are kept for a window of host clusters, 32 bits each: at most
- * 128 MiB. If the file has more clusters, all tables are walked again for each window in which
+ * Memory of the full check: counts are kept for a window of host clusters, two bits each, or 8 or
+ * 32 if one of them needs more: at most 128 MiB, which is enough for 32, 8 or 2 TiB of clusters of
+ * 64 KiB. If the file has more clusters, all tables are walked again for each window in which
  * something is used or counted. In addition, there are one L2 table, one refcount block, a part of
- * an L1 table, a bit per cluster of the window (4 MiB) and the refcount table (8 MiB, and as much
- * again if it is rebuilt).
+ * an L1 table and the refcount table (8 MiB, and as much again if it is rebuilt).
  */
 #ifndef UBD_QCOW2_CHECK_H
 #define UBD_QCOW2_CHECK_H
 
 #include "qcow2.h"
 
-/* A power of two, and more than any refcount block covers: 2 TiB of clusters of 64 KiB. */
-#define CHECK_WINDOW_CLUSTERS (1ull << 25)
+/* The most memory for counts: a power of two. A window of the widest ones, 2^25 clusters, is larger
+ * than what any refcount block covers. */
+#define CHECK_COUNT_BYTES (128u << 20)
 /* Used clusters in windows beyond this number are not checked. */
-#define CHECK_MAX_WINDOWS     4096
+#define CHECK_MAX_WINDOWS 4096
 
 enum check_walk {
 	CHECK_COUNT,		  /* count all references into the window */
@@ -46,17 +47,20 @@ struct check {
 	const struct image_check_opts *opts;
 	struct image_check_result *result;
 	uint64_t nr_clusters;		      /* host clusters in the file */
-	uint64_t window_max;		      /* CHECK_WINDOW_CLUSTERS; less in tests */
 	uint8_t *l2_table;		      /* the current one, in the memory of `ahead` */
 	uint64_t entries_done, entries_total; /* of L1, for progress */
 
 	/* The window. */
 	uint64_t window_start;
 	uint64_t window_clusters;
-	uint32_t *counted; /* references, saturating */
-	bool filled;	   /* by a walk of kind filled_walk */
+	struct {
+		void *room;
+		uint64_t limit; /* CHECK_COUNT_BYTES; less in tests */
+		unsigned bits;	/* of a count */
+	} counts;		/* check_window.c */
+	bool filled;		/* by a walk of kind filled_walk */
 	enum check_walk filled_walk;
-	uint64_t *refcount_one; /* bits, for CHECK_COPIED */
+	uint64_t *refcount_one; /* bits, for CHECK_COPIED and CHECK_PROVE */
 	uint64_t next_used;	/* the lowest referenced cluster beyond the window */
 	uint64_t used_end;	/* end of the highest referenced cluster of all */
 
@@ -143,10 +147,30 @@ bool qcow2_check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 int qcow2_check_co_each_window(struct check *c, enum check_walk walk,
 			       int (*look)(struct check *c, void *arg), void *arg);
 
+/* ---- check_window.c ---- */
+
+int qcow2_check_window_init(struct check *c);
+void qcow2_check_window_clear(struct check *c);
+/* Where the window that contains a cluster begins. */
+uint64_t qcow2_check_window_of(const struct check *c, uint64_t cluster);
+/* All counts of the window become 0. */
+void qcow2_check_window_reset(struct check *c);
+/* A bit per cluster of the window, 0, in place of the counts. */
+uint64_t *qcow2_check_window_bits(struct check *c);
+/* The references to a cluster of the window, saturating. */
+uint32_t qcow2_check_counted(const struct check *c, uint64_t cluster);
+/* Counts a reference to a cluster if it is in the window. This may make the window smaller. */
+void qcow2_check_count(struct check *c, uint64_t cluster);
+
 /* ---- check_clean.c ---- */
 
-/* Whether nothing is wrong with the image. If so, c->result is complete. Reports nothing. */
-bool qcow2_check_co_is_clean(struct check *c);
+/*
+ * Whether nothing is wrong with the image but leaked clusters with a refcount of one and no
+ * reference. Reports nothing. If true, call qcow2_check_co_leaks() next.
+ */
+bool qcow2_check_co_is_nearly_clean(struct check *c);
+/* Reports these leaks, and repairs them if the caller of the check wants it. */
+int qcow2_check_co_leaks(struct check *c);
 
 /* ---- check_proof.c ---- */
 
@@ -160,8 +184,9 @@ bool qcow2_check_has_one(const struct check *c, uint64_t cluster);
 void qcow2_check_prove_reference(struct check *c, uint64_t cluster);
 /* The same for a descriptor of the active disk if it is the usual one, and right. */
 bool qcow2_check_prove_plain(struct check *c, uint64_t desc);
-/* At the end. */
+/* At the end. If true, refcount_one has the bits of the clusters that nothing refers to. */
 bool qcow2_check_is_proven(const struct check *c);
+void qcow2_check_prove_clear(struct check *c);
 
 /* ---- check_read.c ---- */
 
@@ -203,6 +228,9 @@ int qcow2_check_co_refcount(struct check *c, uint64_t cluster, uint64_t *ret_ref
 /* Reports errors in the refcounts of the window. For qcow2_check_co_each_window(), like the next
  * one. */
 int qcow2_check_co_compare(struct check *c, void *unused);
+/* Sets the refcount of a cluster that a block covers; later ones of the same block are written with
+ * it. */
+int qcow2_check_co_correct(struct check *c, uint64_t cluster, uint64_t refcount, uint32_t counted);
 /* Raises the refcounts that are too low, or lowers those that are too high: bool *arg. */
 int qcow2_check_co_adjust(struct check *c, void *arg);
 /* Fills refcount_one of the window. */

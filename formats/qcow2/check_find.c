@@ -60,14 +60,10 @@ bool qcow2_check_count_range(struct check *c, uint64_t host_off, uint64_t bytes)
 		return false;
 	}
 	for (uint64_t i = first; i <= last; i++) {
-		if (c->walk == CHECK_PROVE) {
+		if (c->walk == CHECK_PROVE)
 			qcow2_check_prove_reference(c, i);
-			continue;
-		}
-		if (!qcow2_check_see(c, i))
-			continue;
-		if (c->counted[i - c->window_start] < UINT32_MAX)
-			c->counted[i - c->window_start]++;
+		else
+			qcow2_check_count(c, i);
 	}
 	c->used_end = MAX(c->used_end, last + 1);
 	return true;

@@ -55,16 +55,18 @@ static bool fill_block(const struct check *c, uint64_t index, uint8_t *block)
 {
 	unsigned bits = 1u << c->q->refcount_order;
 	uint64_t max = bits == 64 ? UINT64_MAX : (1ull << bits) - 1;
-	uint64_t first = (index << c->q->refblock_bits) - c->window_start;
+	uint64_t first = index << c->q->refblock_bits;
+	uint64_t end = MIN(first + per_block(c), c->window_start + c->window_clusters);
 	bool any = false;
 
 	memset(block, 0, c->q->cluster_size);
-	for (uint64_t i = 0; i < per_block(c) && first + i < c->window_clusters; i++) {
-		uint64_t counted = c->counted[first + i];
+	for (uint64_t i = first; i < end; i++) {
+		uint64_t counted = qcow2_check_counted(c, i);
 
 		any |= counted != 0;
 		if (counted)
-			qcow2_refcount_store(c->q->refcount_order, block, i, MIN(counted, max));
+			qcow2_refcount_store(c->q->refcount_order, block, i - first,
+					     MIN(counted, max));
 	}
 	return any;
 }

@@ -80,11 +80,13 @@ void qcow2_check_refs_clear(struct check *c)
 {
 	iobuf_free(c->reftable);
 	iobuf_free(c->refblock);
-	g_free(c->block_counted);
-	if (c->fixed)
-		g_array_unref(c->fixed);
-	if (c->blocks)
-		g_array_unref(c->blocks);
+	g_clear_pointer(&c->block_counted, g_free);
+	g_clear_pointer(&c->fixed, g_array_unref);
+	g_clear_pointer(&c->blocks, g_array_unref);
+	c->reftable = NULL;
+	c->refblock = NULL;
+	c->refblock_off = 0;
+	c->refblock_dirty = false;
 }
 
 void qcow2_check_count_refs(struct check *c)
@@ -230,7 +232,7 @@ int qcow2_check_co_load_ones(struct check *c)
 	uint64_t refcount;
 	int ret;
 
-	memset(c->refcount_one, 0, div_round_up(c->window_clusters, 64) * sizeof(uint64_t));
+	c->refcount_one = qcow2_check_window_bits(c);
 	for (uint64_t i = qcow2_check_next_covered(c, c->window_start); i < window_end(c);
 	     i = qcow2_check_next_covered(c, i + 1)) {
 		uint64_t index = i - c->window_start;
@@ -257,7 +259,7 @@ static void compare_blocks(struct check *c)
 
 		if (!c->block_counted[i] || !qcow2_check_in_window(c, cluster))
 			continue;
-		counted = c->counted[cluster - c->window_start];
+		counted = qcow2_check_counted(c, cluster);
 		if (counted == 1)
 			continue;
 		qcow2_check_say(c, "ERROR refcount block %" PRIu64 " refcount=%u", i, counted);
@@ -273,7 +275,7 @@ static void compare_table(struct check *c)
 	uint64_t nr = qcow2_clusters_for(c->q, c->reftable_size * 8);
 
 	for (uint64_t i = first; i < first + nr && i < c->nr_clusters; i++)
-		if (qcow2_check_in_window(c, i) && c->counted[i - c->window_start] != 1)
+		if (qcow2_check_in_window(c, i) && qcow2_check_counted(c, i) != 1)
 			c->rebuild = true;
 }
 
@@ -303,7 +305,7 @@ int qcow2_check_co_compare(struct check *c, void *unused)
 	compare_table(c);
 	compare_blocks(c);
 	for (uint64_t i = c->window_start; i < window_end(c); i++) {
-		uint32_t counted = c->counted[i - c->window_start];
+		uint32_t counted = qcow2_check_counted(c, i);
 
 		ret = qcow2_check_co_refcount(c, i, &refcount);
 		if (ret)
@@ -316,6 +318,21 @@ int qcow2_check_co_compare(struct check *c, void *unused)
 	return 0;
 }
 
+int qcow2_check_co_correct(struct check *c, uint64_t cluster, uint64_t refcount, uint32_t counted)
+{
+	bool exists;
+	int ret = co_load_refblock(c, cluster, &exists);
+
+	if (ret)
+		return ret;
+	qcow2_check_say(c, "Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%u",
+			cluster, refcount, counted);
+	qcow2_refcount_store(c->q->refcount_order, c->refblock, in_block(c, cluster),
+			     MIN(counted, max_refcount(c)));
+	c->refblock_dirty = true;
+	return 0;
+}
+
 int qcow2_check_co_adjust(struct check *c, void *arg)
 {
 	bool raise = *(bool *)arg;
@@ -324,7 +341,7 @@ int qcow2_check_co_adjust(struct check *c, void *arg)
 
 	for (uint64_t i = qcow2_check_next_covered(c, c->window_start); i < window_end(c);
 	     i = qcow2_check_next_covered(c, i + 1)) {
-		uint32_t counted = c->counted[i - c->window_start];
+		uint32_t counted = qcow2_check_counted(c, i);
 		uint64_t right = MIN(counted, max_refcount(c));
 
 		ret = qcow2_check_co_refcount(c, i, &refcount);
@@ -332,11 +349,9 @@ int qcow2_check_co_adjust(struct check *c, void *arg)
 			return ret;
 		if (raise ? refcount >= right : refcount <= counted || counted == UINT32_MAX)
 			continue;
-		qcow2_check_say(c,
-				"Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%u",
-				i, refcount, counted);
-		qcow2_refcount_store(c->q->refcount_order, c->refblock, in_block(c, i), right);
-		c->refblock_dirty = true;
+		ret = qcow2_check_co_correct(c, i, refcount, counted);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }

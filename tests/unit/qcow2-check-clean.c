@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The proof that an image is clean agrees with the full check, whatever is wrong with the tables:
- * images with a few random mistakes are checked with it and without.
+ * The proof that an image is clean, or has only plain leaks, agrees with the full check, whatever
+ * is wrong with the tables: images with a few random mistakes are checked, and repaired, with it
+ * and without. A full check in many small windows agrees with both.
  */
 #include <endian.h>
 
@@ -11,18 +12,25 @@
 #define KIB	     1024ull
 #define DISK_BYTES   (2048 * KIB)
 #define OFFSET_MASK  0x00fffffffffffe00ull
-#define NR_MUTATIONS 300
+#define NR_MUTATIONS 200
 
-bool __real_qcow2_check_co_is_clean(struct check *c);
-bool __wrap_qcow2_check_co_is_clean(struct check *c);
+/* 64 clusters in bytes, 16 in words. */
+#define SMALL_WINDOW 64
 
-static bool without_proof;
+bool __real_qcow2_check_co_is_nearly_clean(struct check *c);
+bool __wrap_qcow2_check_co_is_nearly_clean(struct check *c);
+
+enum way { WITH_PROOF, IN_FULL, IN_SMALL_WINDOWS };
+
+static enum way way;
 static unsigned proven;
 
-bool __wrap_qcow2_check_co_is_clean(struct check *c)
+bool __wrap_qcow2_check_co_is_nearly_clean(struct check *c)
 {
-	bool clean = !without_proof && __real_qcow2_check_co_is_clean(c);
+	bool clean = way == WITH_PROOF && __real_qcow2_check_co_is_nearly_clean(c);
 
+	if (way == IN_SMALL_WINDOWS)
+		c->counts.limit = SMALL_WINDOW;
 	proven += clean;
 	return clean;
 }
@@ -152,14 +160,23 @@ static void swap_pieces(GRand *rand, GArray *words, char *file)
 	memcpy(b, kept, bytes);
 }
 
+/* Data that is not named any more is leaked. */
+static void clear_word(GRand *rand, GArray *words, char *file)
+{
+	memset(file + random_word(rand, words), 0, 8);
+}
+
 static void mutate(GRand *rand, GArray *words, char *file)
 {
 	for (int i = g_rand_int_range(rand, 0, 3); i > 0; i--) {
-		switch (g_rand_int_range(rand, 0, 3)) {
+		switch (g_rand_int_range(rand, 0, 4)) {
 		case 0:
 			flip_bit(rand, words, file);
 			break;
 		case 1:
+			clear_word(rand, words, file);
+			break;
+		case 2:
 			move_word(rand, words, file);
 			break;
 		default:
@@ -173,41 +190,98 @@ static void mutate(GRand *rand, GArray *words, char *file)
 
 struct verdict {
 	int ret;
-	unsigned lines;
+	GPtrArray *lines; /* sorted: small windows report in another order */
 	struct image_check_result result;
 };
 
-static void count_line(void *arg, const char *line)
-{
-	unsigned *lines = arg;
+typedef struct verdict Verdict;
 
-	++*lines;
+static void verdict_free(Verdict *verdict)
+{
+	g_ptr_array_unref(verdict->lines);
+	g_free(verdict);
 }
 
-static struct verdict co_check(bool with_proof)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Verdict, verdict_free)
+
+static void add_line(void *arg, const char *line)
 {
-	struct image_open_opts opts = { .format = "qcow2", .flags = IMAGE_FOR_CHECK };
-	struct verdict verdict = {};
+	g_ptr_array_add(arg, g_strdup(line));
+}
+
+static gint compare_lines(gconstpointer a, gconstpointer b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static struct verdict *co_check(enum way new_way, unsigned fix)
+{
+	struct verdict *verdict = g_new0(struct verdict, 1);
+	struct image_open_opts opts = { .format = "qcow2",
+					.flags = IMAGE_FOR_CHECK | (fix ? IMAGE_FOR_REPAIR : 0) };
+	struct image_check_opts check = { .fix = fix, .report = add_line };
 	struct image *img = NULL;
 
-	verdict.ret = image_co_open("mutant", &opts, &img, NULL);
-	if (verdict.ret)
+	verdict->lines = g_ptr_array_new_with_free_func(g_free);
+	check.report_arg = verdict->lines;
+	verdict->ret = image_co_open("mutant", &opts, &img, NULL);
+	if (verdict->ret)
 		return verdict;
-	without_proof = !with_proof;
-	verdict.ret = image_co_check(img, count_line, &verdict.lines, &verdict.result);
+	way = new_way;
+	verdict->ret = image_co_repair(img, &check, &verdict->result);
 	image_co_close(img);
+	g_ptr_array_sort(verdict->lines, compare_lines);
 	return verdict;
 }
 
-static struct verdict co_check_both(const char *file, gsize bytes)
+static void assert_same(const struct verdict *a, const struct verdict *b)
 {
-	struct verdict full, fast;
+	g_assert_cmpint(a->ret, ==, b->ret);
+	g_assert_cmpmem(&a->result, sizeof(a->result), &b->result, sizeof(b->result));
+	g_assert_cmpuint(a->lines->len, ==, b->lines->len);
+	for (guint i = 0; i < a->lines->len; i++)
+		g_assert_cmpstr(g_ptr_array_index(a->lines, i), ==, g_ptr_array_index(b->lines, i));
+}
+
+static struct verdict *co_check_all_ways(const char *file, gsize bytes)
+{
+	struct verdict *full;
 
 	write_file("mutant", file, bytes);
-	full = co_check(false);
-	fast = co_check(true);
-	g_assert_cmpmem(&full, sizeof(full), &fast, sizeof(fast));
+	full = co_check(IN_FULL, 0);
+	for (enum way other = WITH_PROOF; other <= IN_SMALL_WINDOWS; other++) {
+		g_autoptr(Verdict) verdict = co_check(other, 0);
+
+		assert_same(verdict, full);
+	}
 	return full;
+}
+
+/* A repair is the same with the proof as without. */
+static void co_repair_both_ways(const char *file, gsize bytes, unsigned fix)
+{
+	g_autofree char *after_full = NULL, *after_proof = NULL;
+	g_autoptr(Verdict) full = NULL, fast = NULL;
+	gsize full_bytes, proof_bytes;
+
+	write_file("mutant", file, bytes);
+	full = co_check(IN_FULL, fix);
+	g_assert_true(g_file_get_contents("mutant", &after_full, &full_bytes, NULL));
+	write_file("mutant", file, bytes);
+	fast = co_check(WITH_PROOF, fix);
+	g_assert_true(g_file_get_contents("mutant", &after_proof, &proof_bytes, NULL));
+	assert_same(full, fast);
+	g_assert_cmpmem(after_full, full_bytes, after_proof, proof_bytes);
+}
+
+static bool is_plain_leak(const struct verdict *verdict)
+{
+	for (guint i = 0; i < verdict->lines->len; i++)
+		if (!g_str_has_prefix(g_ptr_array_index(verdict->lines, i), "Leaked cluster ") ||
+		    !g_str_has_suffix(g_ptr_array_index(verdict->lines, i),
+				      " refcount=1 reference=0"))
+			return false;
+	return verdict->lines->len;
 }
 
 static void test_layout_co(void *arg)
@@ -215,7 +289,7 @@ static void test_layout_co(void *arg)
 	g_autoptr(GRand) rand = g_rand_new_with_seed(1);
 	g_autofree char *file = NULL;
 	g_autoptr(GArray) words = NULL;
-	unsigned clean = 0;
+	unsigned clean = 0, leaky = 0;
 	gsize bytes;
 
 	co_create(arg);
@@ -225,15 +299,25 @@ static void test_layout_co(void *arg)
 	proven = 0;
 	for (unsigned i = 0; i < NR_MUTATIONS; i++) {
 		g_autofree char *mutant = g_memdup2(file, bytes);
-		struct verdict verdict;
+		g_autoptr(Verdict) verdict = NULL;
+		bool is_leak;
 
 		mutate(rand, words, mutant);
-		verdict = co_check_both(mutant, bytes);
-		clean += !verdict.ret && !verdict.lines;
+		verdict = co_check_all_ways(mutant, bytes);
+		clean += !verdict->ret && !verdict->lines->len;
+		is_leak = !verdict->ret && is_plain_leak(verdict);
+		leaky += is_leak;
+		g_assert_cmpuint(clean + leaky, ==, proven);
+		if (!is_leak && i % 8)
+			continue;
+		co_repair_both_ways(mutant, bytes, IMAGE_CHECK_FIX_LEAKS);
+		co_repair_both_ways(mutant, bytes, IMAGE_CHECK_FIX_LEAKS | IMAGE_CHECK_FIX_ERRORS);
+		proven = clean + leaky;
 	}
 	g_assert_cmpuint(clean, >, NR_MUTATIONS / 10);
 	g_assert_cmpuint(clean, <, NR_MUTATIONS * 9 / 10);
-	g_assert_cmpuint(proven, ==, clean);
+	if (arg == &layouts[0])
+		g_assert_cmpuint(leaky, >, NR_MUTATIONS / 20);
 }
 
 static void test_layout(gconstpointer layout)
@@ -244,6 +328,7 @@ static void test_layout(gconstpointer layout)
 /* The refcounts are right, but a block of them may not be shared. */
 CO_TEST(test_shared_block)
 {
+	g_autoptr(Verdict) verdict = NULL;
 	g_autofree char *file = NULL;
 	uint64_t l2_off, reftable_off, block_off, entry;
 	gsize bytes;
@@ -259,7 +344,8 @@ CO_TEST(test_shared_block)
 	entry = htobe64(block_off);
 	memcpy(file + l2_off + 16 * 8, &entry, sizeof(entry));
 	file[block_off + block_off / 4096 * 2 + 1] = 2;
-	g_assert_cmpuint(co_check_both(file, bytes).result.corruptions, >, 0);
+	verdict = co_check_all_ways(file, bytes);
+	g_assert_cmpuint(verdict->result.corruptions, >, 0);
 }
 
 int main(int argc, char **argv)
