@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Who has a device open. */
+/* Which process has a device open. */
 #ifndef UBD_DISK_OPENER_H
 #define UBD_DISK_OPENER_H
 

@@ -254,7 +254,7 @@ static void look_for_late_calls(struct nbd_conn *conn) REQUIRES(conn->lock)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
-/* Likewise if the host does not answer; but not if it only takes nothing. */
+/* The same if the host does not answer; but not if it only takes nothing. */
 static void look_for_vanished_host(struct nbd_conn *conn) REQUIRES(conn->lock)
 {
 	if (keepalive_has_vanished(conn->fd))

@@ -272,7 +272,7 @@ static void test_devices_that_have_ended(void)
 	g_assert_true(nbd_server_file_has_ended(ID));
 	close(fd);
 	g_assert_true(nbd_server_file_has_ended(ID));
-	/* Who takes over what has ended does not make it live. */
+	/* Taking over what has ended does not make it live. */
 	close(nbd_server_file_take_over(ID, NULL));
 	g_assert_true(nbd_server_file_has_ended(ID));
 	close(nbd_server_file_take(ID, NULL));
