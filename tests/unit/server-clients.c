@@ -4,6 +4,7 @@
  * end of the server. Linked with --wrap: the target is simulated, and a client's socket may be
  * full.
  */
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -341,6 +342,38 @@ CO_TEST(test_odd_lines)
 	co_end_server(&server);
 }
 
+/* ---- without memory ---- */
+
+static unsigned allocations_left;
+
+static void *few_allocations(size_t bytes)
+{
+	return allocations_left && allocations_left-- ? malloc(bytes) : NULL;
+}
+
+/* Whatever cannot be allocated, the server answers in JSON or not at all, and goes on. */
+CO_TEST(test_no_memory_for_an_answer)
+{
+	struct server server;
+	bool is_whole = false;
+
+	co_start_server(&server);
+	for (unsigned few = 0; !is_whole; few++) {
+		g_autofree char *answer = NULL;
+		json_auto_t *parsed = NULL;
+
+		allocations_left = few;
+		json_set_alloc_funcs(few_allocations, free);
+		answer = co_ask("{\"command\": \"status\"}\n");
+		json_set_alloc_funcs(malloc, free);
+		parsed = json_loads(answer, 0, NULL);
+		g_assert_true(json_is_object(parsed) || !*answer);
+		is_whole = allocations_left;
+	}
+	co_check_status();
+	co_end_server(&server);
+}
+
 /* A client has two seconds for its line, not for each byte. */
 CO_TEST(test_slow_line)
 {
@@ -562,6 +595,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
 	g_test_add_func("/clients/deep-lines", test_deep_lines);
 	g_test_add_func("/clients/odd-lines", test_odd_lines);
+	g_test_add_func("/clients/no-memory-for-an-answer", test_no_memory_for_an_answer);
 	g_test_add_func("/clients/slow-line", test_slow_line);
 	g_test_add_func("/clients/nobody-waits-for-others", test_nobody_waits_for_others);
 	g_test_add_func("/clients/silent-clients", test_silent_clients);
