@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A file that grows ahead of the writes that append to it: when, how far, and that nothing is left
- * of it. It is linked with --wrap: calls of co_fallocate() and co_pwritev() come here first.
+ * of it. It is linked with --wrap: calls of co_fallocate(), co_pwritev() and fstatfs() come here
+ * first.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "image-test.h"
@@ -18,6 +20,7 @@ static struct {
 	int error; /* of each */
 	int write_error;
 	bool hold; /* they wait while it is set */
+	uint64_t free_bytes;
 } kernel;
 
 int __real_co_fallocate(int fd, int mode, uint64_t off, uint64_t bytes);
@@ -46,7 +49,20 @@ ssize_t __wrap_co_pwritev(int fd, const struct iovec *iov, unsigned niov, uint64
 	return kernel.write_error ?: __real_co_pwritev(fd, iov, niov, off, flags);
 }
 
+int __wrap_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+	*fs = (struct statfs){ .f_bsize = 4096, .f_bavail = kernel.free_bytes / 4096 };
+	return 0;
+}
+
 /* ---- helpers ---- */
+
+static void reset_kernel(void)
+{
+	memset(&kernel, 0, sizeof(kernel));
+	kernel.free_bytes = 1ull << 40;
+}
 
 static uint64_t size_of(const char *name)
 {
@@ -67,7 +83,7 @@ static struct image *co_new_file(uint64_t size, bool grows)
 	g_autoptr(GError) err = NULL;
 	struct image *img = NULL;
 
-	memset(&kernel, 0, sizeof(kernel));
+	reset_kernel();
 	write_file("file", "", 0);
 	set_size("file", size);
 	image_co_new_bottom(&image_file_bottom, "file", IMAGE_RDWR, NULL, &img, &err);
@@ -192,6 +208,21 @@ CO_TEST(test_the_first_failure_is_the_last_step)
 	}
 }
 
+CO_TEST(test_most_of_the_free_space_is_left_to_others)
+{
+	struct image *img = co_new_file(64 * MIB, true);
+
+	/* Enough for a step of 1 MiB, but not for the next one, of 2 MiB. */
+	kernel.free_bytes = 15 * MIB;
+	co_append(img, 4096);
+	co_wait_for_step(1);
+	for (unsigned i = 0; i < 16; i++)
+		co_append(img, MIB);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	g_assert_cmpuint(kernel.steps, ==, 1);
+	g_assert_cmpuint(size_of("file"), ==, 80 * MIB + 4096);
+}
+
 /* ---- where the data ends ---- */
 
 CO_TEST(test_close_cuts_it_off)
@@ -285,7 +316,7 @@ static uint64_t co_make_image(void)
 	uint8_t data[65536];
 
 	memset(data, 'd', sizeof(data));
-	memset(&kernel, 0, sizeof(kernel));
+	reset_kernel();
 	unlink("disk");
 	co_create_ok("disk", "qcow2", 64 * MIB, NULL, NULL);
 	img = co_open_ok("disk", "qcow2", IMAGE_RDWR);
@@ -392,6 +423,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/ahead/writes-within-the-file-do-not", test_writes_within_the_file_do_not);
 	g_test_add_func("/ahead/the-first-failure-is-the-last-step",
 			test_the_first_failure_is_the_last_step);
+	g_test_add_func("/ahead/most-of-the-free-space-is-left-to-others",
+			test_most_of_the_free_space_is_left_to_others);
 	g_test_add_func("/ahead/close-cuts-it-off", test_close_cuts_it_off);
 	g_test_add_func("/ahead/close-waits-for-a-step", test_close_waits_for_a_step);
 	g_test_add_func("/ahead/a-failed-write-does-not-reach-the-space",
