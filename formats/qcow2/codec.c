@@ -21,7 +21,11 @@
 
 #include "codec.h"
 
-/* QEMU inflates with a window of 12 bits, so do not use a larger one. */
+/*
+ * zlib and isa-l look back as far as QEMU does. libdeflate looks back 32 KiB, as deflate allows:
+ * readers inflate a cluster in one call, which finds all of it in its output, however small they
+ * say that the window is (QEMU: 12 bits).
+ */
 #define DEFLATE_WINDOW_BITS 12
 /*
  * With a window of 4 KiB, larger hash tables only miss the CPU's cache: level 5 with 7 takes 0.54
@@ -29,16 +33,19 @@
  */
 #define DEFLATE_LEVEL	    5
 #define DEFLATE_MEM_LEVEL   7
+/* Takes 0.2 to 0.4 of the time of QEMU's settings, for 2 to 7 % fewer bytes. */
+#define LIBDEFLATE_LEVEL    1
 
 /* What a thread keeps; made on first use. */
 struct codecs {
-	z_stream *deflate;
+	z_stream *deflate; /* without libdeflate */
 	ZSTD_CCtx *zstd_compress;
 	ZSTD_DCtx *zstd_decompress;
 #ifdef HAVE_ISAL
 	struct fast_deflate *fast_deflate;
 #endif
 #ifdef HAVE_LIBDEFLATE
+	struct libdeflate_compressor *deflate_whole;
 	struct libdeflate_decompressor *inflate;
 #endif
 };
@@ -56,6 +63,7 @@ static void codecs_free(void *arg)
 	g_free(codecs->fast_deflate);
 #endif
 #ifdef HAVE_LIBDEFLATE
+	libdeflate_free_compressor(codecs->deflate_whole);
 	libdeflate_free_decompressor(codecs->inflate);
 #endif
 	g_free(codecs);
@@ -76,7 +84,23 @@ static struct codecs *try_codecs(void)
 	return codecs;
 }
 
-/* ---- deflate, by zlib ---- */
+/* ---- deflate, by libdeflate or zlib ---- */
+
+#ifdef HAVE_LIBDEFLATE
+
+static int deflate_small(struct codecs *codecs, const void *src, size_t src_bytes, void *dst,
+			 size_t dst_bytes, size_t *ret_bytes)
+{
+	codecs->deflate_whole =
+		codecs->deflate_whole ?: libdeflate_alloc_compressor(LIBDEFLATE_LEVEL);
+	if (!codecs->deflate_whole)
+		return -ENOMEM;
+	*ret_bytes =
+		libdeflate_deflate_compress(codecs->deflate_whole, src, src_bytes, dst, dst_bytes);
+	return 0;
+}
+
+#else
 
 static z_stream *try_deflate_stream(struct codecs *codecs)
 {
@@ -107,6 +131,8 @@ static int deflate_small(struct codecs *codecs, const void *src, size_t src_byte
 	return 0;
 }
 
+#endif
+
 /* ---- deflate, by isa-l ---- */
 
 #ifdef HAVE_ISAL
@@ -114,7 +140,7 @@ static int deflate_small(struct codecs *codecs, const void *src, size_t src_byte
 const bool codec_has_fast = true;
 
 #define SAMPLE_BYTES   (16u << 10)
-#define SAMPLE_PERCENT 101.5 /* of the bytes of zlib, at most */
+#define SAMPLE_PERCENT 101.5 /* of the bytes of CODEC_DEFLATE, at most */
 
 struct fast_deflate {
 	struct isal_zstream stream;

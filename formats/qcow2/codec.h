@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 enum codec_method {
-	CODEC_DEFLATE,	    /* by zlib */
+	CODEC_DEFLATE,	    /* by libdeflate if it was built in, or by zlib */
 	CODEC_DEFLATE_FAST, /* by isa-l, several times as fast; without it, the same */
 	CODEC_ZSTD,
 };
@@ -21,7 +21,7 @@ extern const bool codec_has_fast;
 
 /*
  * Compresses all of @src into @dst, which has @dst_bytes. *ret_bytes: the size, 0 if it does not
- * fit. Deflate has no header, and a window of 12 bits. 0, -ENOMEM or -EIO.
+ * fit. Deflate has no header. 0, -ENOMEM or -EIO.
  */
 int codec_compress(enum codec_method method, const void *src, size_t src_bytes, void *dst,
 		   size_t dst_bytes, size_t *ret_bytes);
