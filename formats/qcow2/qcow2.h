@@ -552,7 +552,7 @@ struct slice_peek {
  * Finds a slice without lock or pin, for readers of entries: true if it is in memory. The slot may
  * get other contents at any time; what was loaded from it counts only if qcow2_slice_peek_holds()
  * afterwards. Otherwise, pin it. False may also mean that others were changing the shard. Loop
- * threads, within a request.
+ * threads, with struct_lock held: then the tables that L1 entries name stay in use.
  */
 bool qcow2_slice_try_peek(struct qcow2 *q, uint64_t host_off, struct slice_peek *ret_peek);
 /* Entries must have been loaded with acquire, as qcow2_slice_load() does. */
