@@ -50,6 +50,8 @@ static void draw_range(struct guest_job *job, struct request *request)
 
 	request->off = rng_below(&job->rng, span / mix->min_bytes) * mix->min_bytes;
 	request->bytes = rng_between(&job->rng, 1, most / mix->min_bytes) * mix->min_bytes;
+	if (!hot && rng_percent(&job->rng, mix->percent_in_order))
+		request->off = atomic_fetch_add(&set_of(job)->in_order, request->bytes) % size;
 	request->bytes = MIN(request->bytes, size - request->off);
 }
 

@@ -27,6 +27,8 @@ struct job_mix {
 	unsigned percent_reckless;
 	/* How many go to the first few clusters, where the jobs get in each other's way. */
 	unsigned percent_hot;
+	/* Of the rest: follow the last such request of any job, as a sequential writer does. */
+	unsigned percent_in_order;
 };
 
 struct job_set {
@@ -42,6 +44,7 @@ struct job_set {
 	/* Their own. */
 	struct guest guest;
 	int64_t until;
+	_Atomic uint64_t in_order; /* where the next such request begins, modulo the size */
 	_Atomic uint64_t requests;
 };
 

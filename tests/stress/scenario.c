@@ -5,17 +5,20 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "memnode.h"
 #include "scratch.h"
 #include "stamp.h"
 #include "watchdog.h"
 
-#define READ_BYTES   (1u << 20)
-#define MAX_DELAY    4
-#define PERCENT_LATE 2
+#define READ_BYTES	 (1u << 20)
+#define MAX_DELAY	 4
+#define PERCENT_LATE	 2
 /* Turns of the loop between two structural operations: caches get warm meanwhile. */
-#define MAX_PAUSE    3000
+#define MAX_PAUSE	 3000
+/* After so many, a file must have grown ahead. */
+#define REQUESTS_TO_GROW 1000
 
 /* A running scenario. */
 struct run {
@@ -35,6 +38,7 @@ struct run {
 	const uint32_t *next_versions;
 	uint64_t next_size;
 	uint64_t requests;
+	bool has_grown_ahead;
 	char *failure;
 };
 
@@ -255,6 +259,33 @@ static char *look_by_qemu_img(struct run *run)
 	return reason;
 }
 
+/* ---- growing ahead ---- */
+
+static uint64_t file_size(const struct run *run)
+{
+	struct stat st;
+
+	return stat(run->filename, &st) < 0 ? 0 : st.st_size;
+}
+
+/* Closing cuts off what the file has grown ahead. */
+static char *co_close_used(struct run *run, char *failure)
+{
+	uint64_t before = file_size(run);
+
+	failure = co_close(run->structural.img, failure);
+	run->has_grown_ahead |= before > file_size(run);
+	return failure;
+}
+
+/* After few requests, on a slow machine, it may have had no reason. */
+static char *check_growth(const struct run *run)
+{
+	if (!run->scenario->grows_ahead || run->has_grown_ahead || run->requests < REQUESTS_TO_GROW)
+		return NULL;
+	return g_strdup("the file has never grown ahead of its data");
+}
+
 /* ---- a round ---- */
 
 static char *co_use(struct run *run, unsigned round)
@@ -276,7 +307,7 @@ static char *co_use(struct run *run, unsigned round)
 	};
 	failure = jobs_co_run(&run->jobs, run->crew);
 	run->requests += run->jobs.requests;
-	return co_close(run->structural.img, failure);
+	return co_close_used(run, failure);
 }
 
 static void run_co(void *arg)
@@ -290,6 +321,8 @@ static void run_co(void *arg)
 		if (!run->failure)
 			run->failure = look_by_qemu_img(run);
 	}
+	if (!run->failure)
+		run->failure = check_growth(run);
 }
 
 /* ---- from the beginning to the end ---- */

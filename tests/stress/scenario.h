@@ -21,6 +21,7 @@ struct scenario {
 	enum scenario_disk disk;
 	uint32_t alignment; /* of requests to a disk in memory */
 	bool unmap;
+	bool grows_ahead; /* the file must grow ahead of its data */
 	uint64_t cache_bytes;
 	struct job_mix mix;
 	/* From the command line. */

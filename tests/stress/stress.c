@@ -65,6 +65,12 @@ static const GOptionEntry option_entries[] = {
 		.max_bytes = 64 << 10, .percent_hot = 50, .percent_reckless = 50                   \
 	}
 
+#define GROWING                                                                                    \
+	{                                                                                          \
+		.percent_write = 70, .percent_zero = 4, .percent_discard = 6, .percent_flush = 4,  \
+		.min_bytes = 4096, .max_bytes = 128 << 10, .percent_in_order = 60                  \
+	}
+
 static const struct scenario scenarios[] = {
 	{
 		.name = "raw",
@@ -282,6 +288,26 @@ static const struct scenario scenarios[] = {
 		.cache_bytes = 16 << 10,
 		.unmap = true,
 		.mix = ALL_KINDS(0),
+	},
+	{
+		/*
+		 * New clusters, scattered and in order, while steps extend the file under them,
+		 * beside all that cuts it off or punches holes.
+		 */
+		.name = "grow-ahead-direct",
+		.spec = QCOW2(512, 65536),
+		.disk = DISK_DIRECT,
+		.unmap = true,
+		.grows_ahead = true,
+		.mix = GROWING,
+	},
+	{
+		.name = "grow-ahead-buffered",
+		.spec = QCOW2(256, 4096, .backing = BACKING_SHORT),
+		.disk = DISK_FILE,
+		.unmap = true,
+		.grows_ahead = true,
+		.mix = GROWING,
 	},
 	{
 		.name = "large-clusters",
