@@ -127,14 +127,48 @@ static uint64_t run_bytes(const struct qcow2 *q, struct l2_entry entry, unsigned
 	return (uint64_t)subclusters_run(entry.bitmap, subcluster) << q->subcluster_bits;
 }
 
-static int map_from_slice(const struct qcow2 *q, const struct slice *slice, uint64_t guest_off,
-			  uint64_t bytes, struct mapping *map)
+/*
+ * Whether an entry is what most are: a cluster of our own at an aligned offset, and no other bit
+ * set. Nothing of what qcow2_check_entry() and qcow2_is_misplaced() look at can be wrong with it.
+ */
+static bool is_plain(const struct qcow2 *q, uint64_t desc)
+{
+	uint64_t aligned = QCOW2_OFFSET_MASK & ~((uint64_t)q->cluster_size - 1);
+
+	return (desc & ~aligned) == QCOW2_COPIED && desc & aligned && !q->extended_l2 &&
+	       !qcow2_has_data_file(q);
+}
+
+/* What map_any() would find from a plain entry on: reads and overwrites spend their time here. */
+static void map_plain(const struct qcow2 *q, const struct slice *slice, uint64_t guest_off,
+		      uint64_t bytes, uint64_t desc, struct mapping *map)
+{
+	uint64_t in_cluster = qcow2_in_cluster(q, guest_off);
+	unsigned index = qcow2_slice_index(q, guest_off), most = 1u << q->slice_bits;
+	uint64_t next = desc, end = q->cluster_size;
+
+	while (end < in_cluster + bytes && ++index < most) {
+		next += q->cluster_size;
+		if (qcow2_slice_load(q, slice, index).desc != next || !is_plain(q, next))
+			break;
+		end += q->cluster_size;
+	}
+	*map = (struct mapping){
+		.type = MAPPING_NORMAL,
+		.copied = true,
+		.host_off = (desc & QCOW2_OFFSET_MASK) + in_cluster,
+		.bytes = MIN(bytes, end - in_cluster),
+		.entry = desc,
+	};
+}
+
+static int map_any(const struct qcow2 *q, const struct slice *slice, uint64_t guest_off,
+		   uint64_t bytes, struct l2_entry loaded, struct mapping *map)
 {
 	unsigned index = qcow2_slice_index(q, guest_off);
 	unsigned subcluster = qcow2_subcluster_index(q, guest_off);
 	uint64_t in_cluster = qcow2_in_cluster(q, guest_off);
 	uint64_t most = (1ull << q->slice_bits) - index;
-	struct l2_entry loaded = qcow2_slice_load(q, slice, index);
 	struct l2_entry first = without_reserved(q, loaded);
 	uint64_t end, nr = 1; /* from the start of the first cluster */
 	int ret;
@@ -157,6 +191,17 @@ static int map_from_slice(const struct qcow2 *q, const struct slice *slice, uint
 	map->copied = qcow2_has_own_cluster(q, first.desc);
 	map->host_off = (first.desc & QCOW2_OFFSET_MASK) + in_cluster;
 	map->bytes = MIN(bytes, end - in_cluster);
+	return 0;
+}
+
+static int map_from_slice(const struct qcow2 *q, const struct slice *slice, uint64_t guest_off,
+			  uint64_t bytes, struct mapping *map)
+{
+	struct l2_entry first = qcow2_slice_load(q, slice, qcow2_slice_index(q, guest_off));
+
+	if (!is_plain(q, first.desc))
+		return map_any(q, slice, guest_off, bytes, first, map);
+	map_plain(q, slice, guest_off, bytes, first.desc, map);
 	return 0;
 }
 
