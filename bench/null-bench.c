@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Measures what a driver costs: a server that does nothing, or next to nothing (null-server.c), and
- * a client that keeps 32 requests of 4 or 128 KiB in flight per queue.
+ * a client that keeps 32 requests in flight per queue, at random places.
  *
  *	null-bench DRIVER QUEUES OPERATION WAY SECONDS [FILE]
  *
  *	DRIVER     ubd or ublk (Linux's own), with commands for single tags; ubd-batch, ublk-batch;
  *	           or the path of a disk that something else serves, and the client alone is ours
- *	OPERATION  read or write, of 4 KiB; read-128k or write-128k
+ *	OPERATION  read or write, of 4 KiB; read-128k, write-1m and so on; or allocate: writes of
+ *	           4 KiB, one to each 64 KiB of the disk, scattered, until there are no more
  *	WAY        one: COMMIT_AND_FETCH_REQ. two: COMMIT_REQ, then FETCH_REQ.
  *	           one-each, two-each: the same with a system call for each command
+ *	SECONDS    or longer, until each queue has done some hundred requests
  *	FILE       the server passes requests on to it, like a loop device with direct I/O
  *
  * Prints one line:
@@ -37,7 +39,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NULL_BYTES (1ull << 30)
+#define NULL_BYTES   (1ull << 30)
+#define CLUSTER	     (64ull << 10)
+
+/* Of each queue: requests before the measurement begins, and the fewest in it. */
+#define WARM_UP	     (2 * DEPTH)
+#define MIN_REQUESTS (16 * DEPTH)
 
 static const struct driver {
 	const char *name;
@@ -57,7 +64,7 @@ static struct options {
 	struct server_options server;
 	unsigned nr_queues;
 	const char *operation;
-	bool write;
+	bool write, allocate;
 	size_t block;
 	double seconds;
 	const char *way;
@@ -68,7 +75,15 @@ static struct options {
 struct client {
 	pthread_t thread;
 	unsigned id;
+	uint64_t submitted;
 	long count;
+	double start, end;
+};
+
+/* What the client tells the server in the end. */
+struct answer {
+	long count;
+	double seconds;
 };
 
 static struct disk disk;
@@ -123,14 +138,51 @@ static double now(clockid_t clock)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-static void submit_request(struct io_uring *ring, int fd, char *buffer)
+/* The threads take turns at the clusters, whose order is a permutation: the factor is a prime. */
+static bool next_off(const struct client *client, uint64_t *ret_off)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	uint64_t block = rand() % (disk.bytes / options.block);
+	uint64_t clusters = disk.bytes / CLUSTER;
+	uint64_t turn = client->submitted * options.nr_queues + client->id;
 
+	if (options.allocate) {
+		*ret_off = turn * 1000003 % clusters * CLUSTER;
+		return turn < clusters;
+	}
+	*ret_off = rand() % (disk.bytes / options.block) * options.block;
+	return true;
+}
+
+/* Returns the number of requests: one or none. */
+static int submit_request(struct client *client, struct io_uring *ring, int fd, char *buffer)
+{
+	struct io_uring_sqe *sqe;
+	uint64_t off;
+
+	if (!next_off(client, &off))
+		return 0;
+	sqe = io_uring_get_sqe(ring);
 	io_uring_prep_rw(options.write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, buffer,
-			 options.block, block * options.block);
+			 options.block, off);
 	io_uring_sqe_set_data(sqe, buffer);
+	client->submitted++;
+	return 1;
+}
+
+/* Submits another request in place of each one that is complete; returns how many are in flight. */
+static int reap(struct client *client, struct io_uring *ring, int fd, int in_flight)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, count = 0;
+
+	io_uring_for_each_cqe(ring, head, cqe) {
+		count++;
+		if (cqe->res != (int)options.block)
+			die("a request", cqe->res < 0 ? -cqe->res : EIO);
+		in_flight += submit_request(client, ring, fd, io_uring_cqe_get_data(cqe)) - 1;
+	}
+	io_uring_cq_advance(ring, count);
+	client->count += count;
+	return in_flight;
 }
 
 /* Each thread gets its own CPU, and so its own queue. */
@@ -143,45 +195,49 @@ static void pin(unsigned cpu)
 	check("a processor", sched_setaffinity(0, sizeof(set), &set));
 }
 
+/* Notes the time, too. */
+static bool is_over(struct client *client)
+{
+	client->end = now(CLOCK_MONOTONIC);
+	if (!client->start && client->count >= WARM_UP) {
+		client->start = client->end;
+		client->count = 0;
+	}
+	return client->start && !options.allocate && client->count >= MIN_REQUESTS &&
+	       client->end >= client->start + options.seconds;
+}
+
 static void *request(void *arg)
 {
 	struct client *client = arg;
 	char *buffers = allocate(DEPTH * options.block);
-	double end = now(CLOCK_MONOTONIC) + options.seconds;
-	struct io_uring_cqe *cqe;
 	struct io_uring ring;
-	int fd;
+	int fd, in_flight = 0;
 
 	pin(client->id);
 	fd = check(disk.path, open(disk.path, O_RDWR | O_DIRECT));
 	init_ring(&ring, DEPTH);
 	for (int i = 0; i < DEPTH; i++)
-		submit_request(&ring, fd, buffers + i * options.block);
-	while (now(CLOCK_MONOTONIC) < end) {
-		unsigned head, count = 0;
+		in_flight += submit_request(client, &ring, fd, buffers + i * options.block);
+	do {
 		int ret = io_uring_submit_and_wait(&ring, 1);
 
 		if (ret < 0 && ret != -EINTR)
 			die("io_uring_enter", -ret);
-		io_uring_for_each_cqe(&ring, head, cqe) {
-			count++;
-			if (cqe->res != (int)options.block)
-				die("a request", cqe->res < 0 ? -cqe->res : EIO);
-			submit_request(&ring, fd, io_uring_cqe_get_data(cqe));
-		}
-		io_uring_cq_advance(&ring, count);
-		client->count += count;
-	}
+		in_flight = reap(client, &ring, fd, in_flight);
+	} while (in_flight && !is_over(client));
 	io_uring_queue_exit(&ring);
 	close(fd);
 	return NULL;
 }
 
-/* Waits until the server sends the disk that it has made; reports the number of requests done. */
+/* Waits until the server sends the disk that it has made; reports the number of requests done, and
+ * in what time. */
 static void be_client(int from_server, int to_server)
 {
 	struct client clients[MAX_QUEUES] = {};
-	long count = 0;
+	struct answer answer = {};
+	double start = 0, end = 0;
 
 	if (read(from_server, &disk, sizeof(disk)) != sizeof(disk))
 		exit(1);
@@ -191,9 +247,12 @@ static void be_client(int from_server, int to_server)
 	}
 	for (unsigned i = 0; i < options.nr_queues; i++) {
 		pthread_join(clients[i].thread, NULL);
-		count += clients[i].count;
+		answer.count += clients[i].count;
+		start = i ? MIN(start, clients[i].start) : clients[i].start;
+		end = MAX(end, clients[i].end);
 	}
-	check("a pipe", write(to_server, &count, sizeof(count)));
+	answer.seconds = end - start;
+	check("a pipe", write(to_server, &answer, sizeof(answer)));
 	exit(0);
 }
 
@@ -214,23 +273,34 @@ static double busy_seconds(void)
 
 static void measure(int to_client, int from_client)
 {
-	double start = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-	double busy = busy_seconds(), count;
-	long answer;
+	double cpu = now(CLOCK_PROCESS_CPUTIME_ID), busy = busy_seconds(), count;
+	struct answer answer;
 
 	check("a pipe", write(to_client, &disk, sizeof(disk)));
 	if (read(from_client, &answer, sizeof(answer)) != sizeof(answer))
 		die("the client", EPIPE);
-	count = answer;
+	count = answer.count;
 	printf("%s %s %u %s %s %.0f %.2f %.2f\n",
 	       !options.driver ? "disk"
 	       : options.path  ? "loop"
 			       : "null",
 	       options.target, options.nr_queues, options.operation, options.way,
-	       count / (now(CLOCK_MONOTONIC) - start),
-	       (now(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6,
+	       count / answer.seconds, (now(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6,
 	       (busy_seconds() - busy) / count * 1e6);
 	fflush(stdout);
+}
+
+/* That which an operation ends with, such as -128k; 4 KiB without. */
+static size_t block_size(const char *operation)
+{
+	const char *dash = strchr(operation, '-');
+	char *unit;
+	size_t size;
+
+	if (!dash)
+		return 4 << 10;
+	size = strtoul(dash + 1, &unit, 10);
+	return *unit == 'm' ? size << 20 : size << 10;
 }
 
 static void parse(int argc, char **argv)
@@ -247,8 +317,9 @@ static void parse(int argc, char **argv)
 			options.driver = &drivers[i];
 	options.nr_queues = atoi(argv[2]);
 	options.operation = argv[3];
-	options.write = g_str_has_prefix(argv[3], "write");
-	options.block = strstr(argv[3], "-128k") ? 128 << 10 : 4 << 10;
+	options.allocate = strcmp(argv[3], "allocate") == 0;
+	options.write = options.allocate || g_str_has_prefix(argv[3], "write");
+	options.block = block_size(argv[3]);
 	options.way = argv[4];
 	server->two_commands = strncmp(options.way, "two", 3) == 0;
 	server->one_by_one = strstr(options.way, "-each");
