@@ -394,10 +394,11 @@ void image_co_try_copy_up(struct image *img, uint64_t off, uint64_t bytes);
 int image_co_flush(struct image *img);
 
 /*
- * Writes everything acknowledged before to the files: it survives the end of this process, but not
- * a power cut. Costs next to nothing if nothing is held in memory.
+ * Writes what is held in memory of a range to the files: what was acknowledged there before
+ * survives the end of this process, but not a power cut. Costs next to nothing if there is nothing,
+ * whatever is held of other ranges. @bytes may reach beyond the end.
  */
-int image_co_write_back(struct image *img);
+int image_co_write_back(struct image *img, uint64_t off, uint64_t bytes);
 
 /*
  * Ends IMAGE_NO_FLUSH: the next flush, or closing, makes everything that was written durable. No

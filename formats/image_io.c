@@ -490,13 +490,14 @@ int image_co_flush(struct image *img)
 	return img->ops->co_flush(img);
 }
 
-int image_co_write_back(struct image *img)
+int image_co_write_back(struct image *img, uint64_t off, uint64_t bytes)
 {
 	if (image_is_read_only(img))
 		return 0;
 	if (img->ops->co_write_back)
-		return img->ops->co_write_back(img);
-	return img->file ? image_co_write_back(img->file) : 0;
+		return img->ops->co_write_back(img, off, bytes);
+	/* Only the node knows which part of the file a range is. */
+	return img->file ? image_co_write_back(img->file, 0, UINT64_MAX) : 0;
 }
 
 void image_end_no_flush(struct image *img)

@@ -61,7 +61,7 @@ struct image_ops {
 	int (*co_write_vm_state)(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 	int (*co_flush)(struct image *img);
 	/* NULL: this node holds no acknowledged data in memory. */
-	int (*co_write_back)(struct image *img);
+	int (*co_write_back)(struct image *img, uint64_t off, uint64_t bytes);
 	/* NULL: discards are ignored. */
 	int (*co_pdiscard)(struct image *img, uint64_t off, uint64_t bytes);
 	/*

@@ -134,7 +134,7 @@ static int request_settle(struct request *req, struct image *image, int res)
 {
 	if (res < 0 || !req->queue->config.outlived)
 		return res;
-	return image_co_write_back(image);
+	return image_co_write_back(image, req->desc.guest_off, req->desc.bytes);
 }
 
 static int request_write(struct request *req, struct image *image)

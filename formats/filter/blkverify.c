@@ -145,9 +145,10 @@ static int blkverify_co_flush(struct image *img)
 	return image_co_flush(img->file) ?: image_co_flush(img->data_file);
 }
 
-static int blkverify_co_write_back(struct image *img)
+static int blkverify_co_write_back(struct image *img, uint64_t off, uint64_t bytes)
 {
-	return image_co_write_back(img->file) ?: image_co_write_back(img->data_file);
+	return image_co_write_back(img->file, off, bytes)
+		       ?: image_co_write_back(img->data_file, off, bytes);
 }
 
 static int blkverify_co_block_status(struct image *img, uint64_t off, uint64_t bytes,

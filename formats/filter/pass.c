@@ -59,9 +59,9 @@ int filter_co_pass_flush(struct image *img)
 	return image_co_flush(img->file);
 }
 
-int filter_co_pass_write_back(struct image *img)
+int filter_co_pass_write_back(struct image *img, uint64_t off, uint64_t bytes)
 {
-	return image_co_write_back(img->file);
+	return image_co_write_back(img->file, off, bytes);
 }
 
 int filter_co_pass_pdiscard(struct image *img, uint64_t off, uint64_t bytes)

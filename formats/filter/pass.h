@@ -12,7 +12,7 @@ int filter_co_pass_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 int filter_co_pass_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes,
 				     struct iobuf mem);
 int filter_co_pass_flush(struct image *img);
-int filter_co_pass_write_back(struct image *img);
+int filter_co_pass_write_back(struct image *img, uint64_t off, uint64_t bytes);
 int filter_co_pass_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
 int filter_co_pass_pwrite_zeroes(struct image *img, uint64_t off, uint64_t bytes, unsigned flags);
 int filter_co_pass_block_status(struct image *img, uint64_t off, uint64_t bytes,

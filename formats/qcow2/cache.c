@@ -379,6 +379,7 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 
 	slice->shard = shard;
 	atomic_store_explicit(&slice->host_off, host_off, memory_order_relaxed);
+	atomic_store_explicit(&slice->changed, 0, memory_order_relaxed);
 	atomic_store_explicit(&slice->hash_next, load_link(bucket), memory_order_relaxed);
 	atomic_store_explicit(bucket, slice, memory_order_release);
 	slice->loading = true;
@@ -509,7 +510,9 @@ struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned in
 
 void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 {
-	atomic_fetch_add(&q->changes, 1);
+	/* First, so that a reader that sees the entry sees that it is newer than the file. */
+	atomic_store_explicit(&slice->changed, atomic_fetch_add(&q->changes, 1) + 1,
+			      memory_order_relaxed);
 	if (q->extended_l2)
 		store_extended(slice, index, entry);
 	else

@@ -21,6 +21,7 @@
 
 #include <string.h>
 
+#include "align.h"
 #include "rules.h"
 
 /* L1 entries are written in aligned units of this size. */
@@ -319,11 +320,60 @@ int qcow2_co_flush(struct image *img)
 	return ret;
 }
 
+/* ---- writing back what only has to outlive the process ---- */
+
+/* A range of more slices is not looked through. */
+#define MAX_SLICES_LOOKED_AT 64
+
 /*
- * Call it after a request: the request's changes of the mapping were counted before. It also writes
- * what other requests have in memory; one of those that wait for the lock does it for all.
+ * Whether the file has the entry of @guest_off and those beside it in the slice. A slice that is no
+ * longer in memory was written; but not finding one proves nothing.
+ *
+ * What maps the slice need not be looked at: a new L2 table is either empty or a copy of one that
+ * the file's L1 table names, so as long as its slice has not changed, both say the same.
  */
-int qcow2_co_write_back(struct image *img)
+static bool slice_is_written(struct qcow2 *q, uint64_t guest_off, uint64_t written)
+	REQUIRES_SHARED(q->struct_lock)
+{
+	uint64_t l1_entry =
+		atomic_load_explicit(&q->l1[qcow2_l1_index(q, guest_off)], memory_order_acquire);
+	uint64_t l2_off = l1_entry & QCOW2_OFFSET_MASK, changed;
+	struct slice_peek peek;
+
+	if (!l2_off)
+		return true;
+	if (!qcow2_slice_try_peek(q, qcow2_slice_off(q, l2_off, guest_off), &peek))
+		return false;
+	changed = atomic_load_explicit(&peek.slice->changed, memory_order_acquire);
+	if (RULE_BROKEN(RULE_WRITE_BACK_OF_OTHERS) && !atomic_load(&peek.slice->dirty))
+		changed = 0;
+	return changed <= written && qcow2_slice_peek_holds(&peek);
+}
+
+/* Whether the file maps the range as memory does, whatever is new elsewhere. */
+static bool range_is_written(struct qcow2 *q, uint64_t off, uint64_t bytes)
+	REQUIRES_SHARED(q->struct_lock)
+{
+	uint64_t written = atomic_load(&q->changes_written);
+	uint64_t per_slice = 1ull << (q->cluster_bits + q->slice_bits);
+	uint64_t end = MIN(bytes > UINT64_MAX - off ? UINT64_MAX : off + bytes,
+			   (uint64_t)q->l1_size << (q->cluster_bits + q->l2_bits));
+
+	off = align_down(off, per_slice);
+	if (off < end && end - off > MAX_SLICES_LOOKED_AT * per_slice)
+		return false;
+	for (; off < end; off += per_slice)
+		if (!slice_is_written(q, off, written))
+			return false;
+	return true;
+}
+
+/*
+ * Call it after a request: the request's changes of the mapping were counted before. What was
+ * written in place may rely on changes by others; then it also writes those. In fact it writes all
+ * that there are, and one of those that wait for the lock does it for all.
+ */
+int qcow2_co_write_back(struct image *img, uint64_t off, uint64_t bytes)
 {
 	struct qcow2 *q = img->opaque;
 	uint64_t changes = atomic_load(&q->changes);

@@ -70,6 +70,7 @@ struct slice {
 					      alloc_lock */
 	_Atomic unsigned pins;		   /* raised under the shard lock */
 	_Atomic bool dirty;		   /* set with a pin and alloc_lock, cleared by flush.c */
+	_Atomic uint64_t changed;	   /* q->changes at the last store; alloc_lock to set */
 	bool loading;			   /* shard lock: entries are not loaded yet */
 	struct slice *dirty_next;	   /* alloc_lock: q->dirty_slices */
 };
@@ -1024,7 +1025,7 @@ void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lo
 /* C7. Not under alloc_lock or flush_lock. */
 int qcow2_co_flush_all(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 int qcow2_co_flush(struct image *img);
-int qcow2_co_write_back(struct image *img);
+int qcow2_co_write_back(struct image *img, uint64_t off, uint64_t bytes);
 /* For close: also reclaims every freed cluster. No request may be in flight. */
 int qcow2_co_flush_and_reclaim(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->flush_lock);
 

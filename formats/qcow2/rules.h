@@ -19,6 +19,7 @@ enum qcow2_rule {
 	RULE_C7_FLUSH,		   /* a flush ends with one of the file */
 	RULE_BITMAP_MARK,	   /* bitmaps are marked as in use before the first change */
 	RULE_WRITE_BACK_IN_FLIGHT, /* changes during a write-back are not in it */
+	RULE_WRITE_BACK_OF_OTHERS, /* what is being written for others is not yet written */
 	RULE_AHEAD_IS_ZERO,	   /* what is taken for zero has no data */
 	RULE_COMMIT_DURABLE,	   /* a commit is durable before the image is emptied */
 	RULE_REBASE_DURABLE	   /* what a rebase copied is, before the header changes */

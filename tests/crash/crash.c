@@ -322,6 +322,7 @@ static const struct enum_name rules[] = {
 	{ "C7", RULE_C7_FLUSH },
 	{ "bitmap-mark", RULE_BITMAP_MARK },
 	{ "write-back", RULE_WRITE_BACK_IN_FLIGHT },
+	{ "write-back-others", RULE_WRITE_BACK_OF_OTHERS },
 	{ "ahead", RULE_AHEAD_IS_ZERO },
 	{},
 };

@@ -138,7 +138,8 @@ static void co_change(struct guest_job *job)
 					job->since, job->memory);
 	ret = co_perform(job);
 	if (!ret && workload->write_back)
-		ret = image_co_write_back(job->guest->structural->img);
+		ret = image_co_write_back(job->guest->structural->img, request->off,
+					  request->bytes);
 	if (ret < 0)
 		note_error(job, ret);
 	history_end(workload->history, version, memnode_tick(workload->node), ret < 0);

@@ -168,7 +168,7 @@ static void co_do(struct guest_job *job, bool reckless)
 	job->since = g_get_monotonic_time();
 	ret = request_co_perform(&job->request, img, guest_job_view(job, &iov));
 	if (!ret && rng_percent(&job->rng, 2))
-		ret = image_co_write_back(img);
+		ret = image_co_write_back(img, job->request.off, job->request.bytes);
 	job->since = 0;
 	if (ret < 0)
 		fail_request(job, strerror(-ret));

@@ -206,22 +206,49 @@ CO_TEST(test_write_back)
 
 	co_create(GIB, NULL, NULL);
 	img = co_open_counted(&counter, IMAGE_RDWR, 0);
-	g_assert_cmpint(image_co_write_back(img), ==, 0);
+	g_assert_cmpint(image_co_write_back(img, 0, DATA_PIECE), ==, 0);
 	g_assert_cmpuint(counter.writes, ==, 0);
 	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
-	g_assert_cmpint(image_co_write_back(img), ==, 0);
+	g_assert_cmpint(image_co_write_back(img, 0, DATA_PIECE), ==, 0);
 	/* C1 and C2 hold, although nothing is durable. */
 	g_assert_cmpuint(counter.flushes, ==, 1);
 	counter.writes = counter.flushes = 0;
 	/* An overwrite needs neither metadata nor a flush. */
 	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
-	g_assert_cmpint(image_co_write_back(img), ==, 0);
+	g_assert_cmpint(image_co_write_back(img, 0, DATA_PIECE), ==, 0);
 	g_assert_cmpuint(counter.writes, ==, 0);
 	g_assert_cmpuint(counter.flushes, ==, 0);
 	/* One flush makes what was written back before durable. */
 	g_assert_cmpint(image_co_flush(img), ==, 0);
 	g_assert_cmpuint(counter.writes, ==, 0);
 	g_assert_cmpuint(counter.flushes, ==, 1);
+	co_close_counted(&counter, img);
+}
+
+/* What is held of other ranges does not matter, unless it is what an overwrite relies on. */
+CO_TEST(test_write_back_of_a_range)
+{
+	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
+	struct counter counter;
+	struct image *img;
+
+	co_create(GIB, NULL, NULL);
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
+	g_assert_cmpint(image_co_write_back(img, 0, DATA_PIECE), ==, 0);
+	/* In another slice of the same L2 table. */
+	g_assert_cmpint(image_co_pwrite(img, 64 * MIB, DATA_PIECE, buf, 0), ==, 0);
+	counter.writes = counter.flushes = 0;
+	g_assert_cmpint(image_co_pwrite(img, 0, DATA_PIECE, buf, 0), ==, 0);
+	g_assert_cmpint(image_co_write_back(img, 0, DATA_PIECE), ==, 0);
+	g_assert_cmpuint(counter.writes, ==, 0);
+	g_assert_cmpuint(counter.flushes, ==, 0);
+	/* In the same slice as the new cluster, but that is enough. */
+	g_assert_cmpint(image_co_write_back(img, 80 * MIB, DATA_PIECE), ==, 0);
+	g_assert_cmpuint(counter.writes, >, 0);
+	counter.writes = 0;
+	g_assert_cmpint(image_co_write_back(img, 0, UINT64_MAX), ==, 0);
+	g_assert_cmpuint(counter.writes, ==, 0);
 	co_close_counted(&counter, img);
 }
 
@@ -353,7 +380,11 @@ int main(int argc, char **argv)
 	g_test_add_func("/frugal/opening-64-tib", test_opening_64_tib);
 	g_test_add_func("/frugal/sequential-fill", test_sequential_fill);
 	g_test_add_func("/frugal/sequential-fill-with-flushes", test_sequential_fill_with_flushes);
+	g_test_add_func("/frugal/flush-writes-together", test_flush_writes_together);
+	g_test_add_func("/frugal/refcount-blocks", test_refcount_blocks);
+	g_test_add_func("/frugal/empty-table", test_empty_table);
 	g_test_add_func("/frugal/write-back", test_write_back);
+	g_test_add_func("/frugal/write-back-of-a-range", test_write_back_of_a_range);
 	g_test_add_func("/frugal/first-allocation-in-a-full-image",
 			test_first_allocation_in_a_full_image);
 	g_test_add_func("/frugal/holes-are-found", test_holes_are_found);
