@@ -331,8 +331,29 @@ void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry)
 }
 
 /*
- * Makes a new L2 table with these big-endian entries. C3: the next flush puts it on disk, before
- * its L1 entry.
+ * A cluster that was never written reads as an empty table, if the file is long enough: a check
+ * takes a table behind the file's end for corruption.
+ */
+static int co_write_empty_table(struct qcow2 *q, uint64_t host_off, bool fresh)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t end = host_off + q->cluster_size, bytes = q->cluster_size;
+	void *zeroes;
+	int ret;
+
+	if (fresh && (image_size(q->file) >= end || RULE_BROKEN(RULE_C3_FILE_LENGTH)))
+		return 0;
+	if (fresh || RULE_BROKEN(RULE_C3_EMPTY_TABLE))
+		bytes = MIN(bytes, MAX(q->file->limits.request_alignment, SECTOR_SIZE));
+	zeroes = try_iobuf_alloc0(bytes);
+	ret = zeroes ? image_co_pwrite(q->file, end - bytes, bytes, zeroes, 0) : -ENOMEM;
+	iobuf_free(zeroes);
+	return ret;
+}
+
+/*
+ * Makes a new L2 table with these big-endian entries; NULL: an empty one. C3: the next flush puts
+ * it on disk, before its L1 entry.
  */
 static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *entries)
 	REQUIRES(q->alloc_lock)
@@ -345,7 +366,10 @@ static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *e
 	if (ret)
 		return ret;
 	image_co_event(q->file, IMAGE_EVENT_L2_ALLOC_WRITE);
-	ret = image_co_pwrite(q->file, host_off, q->cluster_size, entries, 0);
+	if (entries)
+		ret = image_co_pwrite(q->file, host_off, q->cluster_size, entries, 0);
+	else
+		ret = co_write_empty_table(q, host_off, fresh);
 	if (ret) {
 		/* C6: nothing points there; if even this fails, the cluster leaks. */
 		qcow2_co_put_clusters(q, qcow2_cluster_index(q, host_off), 1);
@@ -354,15 +378,6 @@ static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *e
 	qcow2_add_l2_table(q, qcow2_cluster_index(q, host_off));
 	qcow2_l1_store(q, l1_index, host_off | QCOW2_COPIED);
 	return 0;
-}
-
-static int l2_table_co_create(struct qcow2 *q, uint32_t l1_index) REQUIRES(q->alloc_lock)
-{
-	uint64_t *zeroes = try_iobuf_alloc0(q->cluster_size);
-	int ret = zeroes ? l2_table_co_new(q, l1_index, zeroes) : -ENOMEM;
-
-	iobuf_free(zeroes);
-	return ret;
 }
 
 /*
@@ -400,7 +415,7 @@ static int l2_table_co_make_writable(struct qcow2 *q, uint32_t l1_index) EXCLUDE
 	if (l1_entry & QCOW2_COPIED) {
 		ret = 0;
 	} else if (!l2_off) {
-		ret = l2_table_co_create(q, l1_index);
+		ret = l2_table_co_new(q, l1_index, NULL);
 	} else {
 		ret = qcow2_co_get_refcount(q, qcow2_cluster_index(q, l2_off), &refcount);
 		if (!ret && !refcount)

@@ -12,6 +12,8 @@ enum qcow2_rule {
 	RULE_C2_DATA_DURABLE,	   /* copied data is durable before the entries */
 	RULE_C3_REFCOUNT_BLOCK,	   /* a refcount block is on disk before it is named */
 	RULE_C3_L2_TABLE,	   /* and so is an L2 table */
+	RULE_C3_EMPTY_TABLE,	   /* an empty one is written unless it reads as zeroes */
+	RULE_C3_FILE_LENGTH,	   /* and the file does not end before it */
 	RULE_C4_REFCOUNT_FALLS,	   /* a refcount falls after the last pointer is gone */
 	RULE_C5_REUSE,		   /* a freed cluster is reused once that is durable */
 	RULE_C6_FAILED_FLUSH,	   /* a failed write-back fails the flush */

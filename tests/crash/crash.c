@@ -315,6 +315,8 @@ static const struct enum_name rules[] = {
 	{ "C2", RULE_C2_DATA_DURABLE },
 	{ "C3", RULE_C3_REFCOUNT_BLOCK },
 	{ "C3-l2-table", RULE_C3_L2_TABLE },
+	{ "C3-empty-table", RULE_C3_EMPTY_TABLE },
+	{ "C3-file-length", RULE_C3_FILE_LENGTH },
 	{ "C4", RULE_C4_REFCOUNT_FALLS },
 	{ "C5", RULE_C5_REUSE },
 	{ "C6", RULE_C6_FAILED_FLUSH },

@@ -263,6 +263,8 @@ CO_TEST(test_discards_give_space_back)
 	temporary = image_temporary_new(".", NULL);
 	img = co_open_overlay(temporary, "base", "qcow2");
 	co_fill(img, 0x22, 0, MIB);
+	/* With the metadata. */
+	g_assert_cmpint(image_co_flush(img), ==, 0);
 	full = image_co_allocated_bytes(img);
 	g_assert_cmpint(full, >=, MIB);
 	g_assert_cmpint(image_co_pdiscard(img, 0, MIB), ==, 0);
