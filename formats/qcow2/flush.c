@@ -6,7 +6,7 @@
  *      new L1 entries and the list of freed clusters
  *   2. flush the file: refcounts (C1), all data that these entries point to
  *      (C2) and new, empty L2 tables (C3) are durable; an external data file likewise
- *   3. write the copies of L2 slices and the L1 entries, in any order
+ *   3. write the copies of L2 slices and the L1 entries, together and in any order
  *   4. flush the file: everything acknowledged before step 1 is durable
  *   5. clusters freed before step 1 may go (C4); that is the reclaimer's work, for which no
  *      flush waits; reclaim.c
@@ -34,6 +34,7 @@ struct writeback {
 	GArray *l1;		    /* uint32_t */
 	struct freed_runs unlinked; /* only if it must be durable */
 	uint64_t changes;	    /* how many changes had been made before */
+	uint64_t blocks_made;	    /* and how many refcount blocks */
 };
 
 static gint compare_slices(gconstpointer a, gconstpointer b)
@@ -107,6 +108,25 @@ static int write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock)
 	return qcow2_co_be_lazy(q) ?: qcow2_co_write_reftable(q);
 }
 
+/*
+ * C3: the table may name the blocks that have just been made, and then step 2 makes that durable.
+ * Allocations go on meanwhile; a block that they make in turn is left to write_refcounts().
+ */
+static int co_flush_new_blocks(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	uint64_t made = q->blocks_made;
+	int ret;
+
+	if (!q->new_blocks->len)
+		return 0;
+	co_mutex_unlock(&q->alloc_lock);
+	ret = image_co_flush(q->file);
+	co_mutex_lock(&q->alloc_lock);
+	if (!ret)
+		qcow2_new_blocks_durable(q, made);
+	return ret;
+}
+
 static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durable)
 	EXCLUDES(q->alloc_lock)
 {
@@ -115,27 +135,41 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durabl
 	wb->slices = g_ptr_array_new();
 	qcow2_freed_runs_init(&wb->unlinked);
 	co_mutex_lock(&q->alloc_lock);
-	ret = check_targets(q) ?: write_refcounts(q) ?: copy_dirty_slices(q, wb);
+	ret = co_flush_new_blocks(q) ?:
+	      check_targets(q)	     ?:
+	      write_refcounts(q)     ?:
+	      copy_dirty_slices(q, wb);
 	if (!ret) {
 		wb->l1 = q->dirty_l1;
 		q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 		if (durable)
 			qcow2_take_unlinked(q, &wb->unlinked);
 		wb->changes = atomic_load(&q->changes);
+		wb->blocks_made = q->blocks_made;
 	}
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;
 }
 
+/* What can be written in any order; struct metadata_write. */
+static GArray *new_writes(void)
+{
+	return g_array_new(FALSE, TRUE, sizeof(struct metadata_write));
+}
+
 /* Neighbours go in one write. */
-static int write_slices(struct qcow2 *q, const struct writeback *wb)
+static void add_slices(struct qcow2 *q, const struct writeback *wb, GArray *writes)
 {
 	uint32_t size = q->cache.slice_bytes;
 	guint first = 0, end;
-	int ret;
 
 	for (; first < wb->slices->len; first = end) {
 		const struct slice *slice = wb->slices->pdata[first];
+		struct metadata_write write = {
+			.host_off = slice->host_off,
+			.buf = wb->copies + (size_t)first * size,
+			.event = IMAGE_EVENT_L2_UPDATE,
+		};
 
 		for (end = first + 1; end < wb->slices->len; end++) {
 			const struct slice *next = wb->slices->pdata[end];
@@ -143,13 +177,9 @@ static int write_slices(struct qcow2 *q, const struct writeback *wb)
 			if (next->host_off != slice->host_off + (uint64_t)(end - first) * size)
 				break;
 		}
-		image_co_event(q->file, IMAGE_EVENT_L2_UPDATE);
-		ret = image_co_pwrite(q->file, slice->host_off, (uint64_t)(end - first) * size,
-				      wb->copies + (size_t)first * size, 0);
-		if (ret)
-			return ret;
+		write.bytes = (uint64_t)(end - first) * size;
+		g_array_append_val(writes, write);
 	}
-	return 0;
 }
 
 static gint compare_indices(gconstpointer a, gconstpointer b)
@@ -163,10 +193,10 @@ static gint compare_indices(gconstpointer a, gconstpointer b)
  * From l1_disk, not from l1: an entry made since step 1 names a table that no flush has covered
  * (C3).
  */
-static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flush_lock)
+static void add_l1(struct qcow2 *q, const struct writeback *wb, GArray *writes)
+	REQUIRES(q->flush_lock)
 {
-	uint64_t written_unit = UINT64_MAX;
-	int ret;
+	uint64_t added_unit = UINT64_MAX;
 
 	g_array_sort(wb->l1, compare_indices);
 	for (guint i = 0; i < wb->l1->len; i++) {
@@ -177,18 +207,29 @@ static int write_l1(struct qcow2 *q, const struct writeback *wb) REQUIRES(q->flu
 	for (guint i = 0; i < wb->l1->len; i++) {
 		uint64_t unit = g_array_index(wb->l1, uint32_t, i) / L1_UNIT_ENTRIES;
 		uint64_t first = unit * L1_UNIT_ENTRIES;
-		uint64_t nr = MIN(L1_UNIT_ENTRIES, q->l1_size - first);
+		struct metadata_write write = {
+			.host_off = q->l1_off + first * sizeof(uint64_t),
+			.bytes = MIN(L1_UNIT_ENTRIES, q->l1_size - first) * sizeof(uint64_t),
+			.buf = &q->l1_disk[first],
+			.event = IMAGE_EVENT_L1_UPDATE,
+		};
 
-		if (unit == written_unit)
-			continue;
-		image_co_event(q->file, IMAGE_EVENT_L1_UPDATE);
-		ret = image_co_pwrite(q->file, q->l1_off + first * sizeof(uint64_t),
-				      nr * sizeof(uint64_t), &q->l1_disk[first], 0);
-		if (ret)
-			return ret;
-		written_unit = unit;
+		if (unit != added_unit)
+			g_array_append_val(writes, write);
+		added_unit = unit;
 	}
-	return 0;
+}
+
+/* Step 3. */
+static int co_write_tables(struct qcow2 *q, const struct writeback *wb, bool slices)
+	REQUIRES(q->flush_lock)
+{
+	g_autoptr(GArray) writes = new_writes();
+
+	if (slices)
+		add_slices(q, wb, writes);
+	add_l1(q, wb, writes);
+	return qcow2_co_write_group(q, (struct metadata_write *)writes->data, writes->len);
 }
 
 /* Step 2. */
@@ -207,15 +248,17 @@ static int co_flush_files(struct qcow2 *q)
 static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool durable)
 	REQUIRES(q->flush_lock)
 {
-	int ret = RULE_BROKEN(RULE_C3_L2_TABLE) ? write_l1(q, wb) : 0;
+	int ret = RULE_BROKEN(RULE_C3_L2_TABLE) ? co_write_tables(q, wb, false) : 0;
 
 	ret = ret ?: co_flush_files(q);
 	co_mutex_lock(&q->alloc_lock);
 	qcow2_refcounts_synced(q, ret == 0);
+	if (!ret)
+		qcow2_new_blocks_durable(q, wb->blocks_made);
 	co_mutex_unlock(&q->alloc_lock);
 	if (ret || (!wb->slices->len && !wb->l1->len))
 		return ret;
-	ret = write_slices(q, wb) ?: write_l1(q, wb);
+	ret = co_write_tables(q, wb, true);
 	if (ret || !durable || RULE_BROKEN(RULE_C7_FLUSH))
 		return ret;
 	return image_co_flush(q->file);
@@ -382,6 +425,10 @@ int qcow2_co_write_back(struct image *img, uint64_t off, uint64_t bytes)
 	if (atomic_load(&q->changes_written) >= changes)
 		return 0;
 	co_rwlock_rdlock(&q->struct_lock);
+	if (range_is_written(q, off, bytes)) {
+		co_rwlock_rdunlock(&q->struct_lock);
+		return 0;
+	}
 	co_mutex_lock(&q->flush_lock);
 	if (atomic_load(&q->changes_written) < changes)
 		ret = writeback_co(q, false);

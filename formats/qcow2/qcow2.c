@@ -82,6 +82,7 @@ static void qcow2_free(struct qcow2 *q)
 	g_free((void *)q->l1);
 	iobuf_free(q->l1_disk);
 	g_array_unref(q->dirty_l1);
+	g_array_unref(q->new_blocks);
 	qcow2_freed_runs_destroy(&q->unlinked);
 	qcow2_freed_runs_destroy(&q->freed[0]);
 	qcow2_freed_runs_destroy(&q->freed[1]);
@@ -124,6 +125,7 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 	co_queue_init(&q->packing_turn_changed);
 	thread_lock_init(&q->packing_lock);
 	q->dirty_l1 = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+	q->new_blocks = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 	qcow2_freed_runs_init(&q->unlinked);
 	qcow2_freed_runs_init(&q->freed[0]);
 	qcow2_freed_runs_init(&q->freed[1]);

@@ -240,6 +240,12 @@ struct qcow2 {
 	uint64_t reftable_size GUARDED_BY(alloc_lock); /* entries */
 	uint64_t reftable_off GUARDED_BY(alloc_lock);
 	uint8_t *reftable_state GUARDED_BY(alloc_lock); /* per unit: REFTABLE_UNIT_* */
+	/*
+	 * Indices of blocks that may not be on disk yet, in the order in which they were made: the
+	 * table on disk does not name them (C3).
+	 */
+	GArray *new_blocks GUARDED_BY(alloc_lock);   /* uint64_t */
+	uint64_t blocks_made GUARDED_BY(alloc_lock); /* so far; the last ones are in new_blocks */
 	/* Parts of the header that have no field here are kept as they were found. */
 	uint32_t header_length; /* constant; 0 if it was opened as version 2 */
 	GBytes *unknown_fields; /* constant; NULL if none */
@@ -900,12 +906,17 @@ int qcow2_co_get_refcount(struct qcow2 *q, uint64_t cluster, uint64_t *ret_refco
  */
 int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end) REQUIRES(q->alloc_lock);
 
-/* Writes all refcounts and the refcount table, without a flush of the file. */
+/*
+ * Writes all refcounts and the refcount table, without a flush of the file; except that new blocks
+ * are flushed before the table names them. flush.c leaves none.
+ */
 int qcow2_co_write_refcounts(struct qcow2 *q) REQUIRES(q->alloc_lock);
 /*
  * Only the table: the blocks that it names are durable, but may be wrong while the image is dirty.
  */
 int qcow2_co_write_reftable(struct qcow2 *q) REQUIRES(q->alloc_lock);
+/* A flush of the file has succeeded that began when so many blocks had been made. */
+void qcow2_new_blocks_durable(struct qcow2 *q, uint64_t made) REQUIRES(q->alloc_lock);
 /* What was written is durable, or cannot be relied on. */
 void qcow2_refcounts_synced(struct qcow2 *q, bool durable) REQUIRES(q->alloc_lock);
 
@@ -1019,6 +1030,20 @@ GHashTable *qcow2_copy_metadata(struct qcow2 *q) REQUIRES(q->alloc_lock);
 /* The same for an L2 table: one more, or one less, L1 table names it. */
 void qcow2_add_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 void qcow2_drop_l2_table(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
+
+/* ---- write_group.c ---- */
+
+struct metadata_write {
+	uint64_t host_off;
+	uint64_t bytes;
+	const void *buf;	 /* what is written */
+	const struct iovec *iov; /* instead of @buf, if it is in several pieces */
+	enum image_event event;	 /* reported before */
+	bool done;		 /* set by the write: it succeeded */
+};
+
+/* Writes them to q->file in any order. The first error, if any; then some may not be done. */
+int qcow2_co_write_group(struct qcow2 *q, struct metadata_write *writes, unsigned nr);
 
 /* ---- flush.c ---- */
 

@@ -5,8 +5,8 @@
  * Everything here runs under alloc_lock. In memory a refcount is never below the number of pointers
  * that are on disk or on their way there: it is raised before a plan is made, and only reclaim.c
  * lowers it. So slices and table may be written at any time and in any order (C1, C4), with one
- * exception: a table entry is set only once its block is on disk (C3), which is why making a block
- * flushes the file.
+ * exception: a table entry is written only once its block is on disk (C3); until a flush of the
+ * file has succeeded, a block is in new_blocks.
  */
 #include "qcow2.h"
 
@@ -87,6 +87,13 @@ static int reftable_co_write_unit(struct qcow2 *q, uint64_t unit) REQUIRES(q->al
 	image_co_event(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
 	for (uint64_t i = 0; i < nr; i++)
 		buf[i] = htobe64(q->reftable[first + i]);
+	/* C3: until they are durable, the table does not name them. */
+	for (guint i = 0; i < q->new_blocks->len; i++) {
+		uint64_t index = g_array_index(q->new_blocks, uint64_t, i);
+
+		if (index >= first && index - first < nr)
+			buf[index - first] = 0;
+	}
 	ret = qcow2_co_check_metadata(q, METADATA_REFTABLE, off, nr * sizeof(uint64_t))
 		      ?: image_co_pwrite(q->file, off, nr * sizeof(uint64_t), buf, 0);
 	iobuf_free(buf);
@@ -110,41 +117,126 @@ static int reftable_co_write_dirty(struct qcow2 *q) REQUIRES(q->alloc_lock)
 
 /* ---- slices of refcount blocks ---- */
 
-static int slice_co_write(struct qcow2 *q, struct refcount_slice *slice) REQUIRES(q->alloc_lock)
+static gint compare_slices(gconstpointer a, gconstpointer b)
 {
-	int ret;
+	const struct refcount_slice *x = *(const struct refcount_slice *const *)a;
+	const struct refcount_slice *y = *(const struct refcount_slice *const *)b;
 
-	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_UPDATE_PART);
-	ret = qcow2_co_check_metadata(q, METADATA_REFBLOCK, slice->host_off,
-				      q->refcount_slice_bytes)
-		      ?: image_co_pwrite(q->file, slice->host_off, q->refcount_slice_bytes,
-					 slice->data, 0);
-	if (!ret) {
-		slice->dirty = false;
-		slice->unsynced = true;
+	return x->host_off < y->host_off ? -1 : x->host_off > y->host_off;
+}
+
+/* Collects the dirty slices, by their places in the file. -EIO: something else is there. */
+static int find_dirty(struct qcow2 *q, GPtrArray *slices) REQUIRES(q->alloc_lock)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < q->nr_refcount_slices && !ret; i++) {
+		struct refcount_slice *slice = &q->refcount_slices[i];
+
+		if (!slice->dirty)
+			continue;
+		ret = qcow2_co_check_metadata(q, METADATA_REFBLOCK, slice->host_off,
+					      q->refcount_slice_bytes);
+		g_ptr_array_add(slices, slice);
 	}
+	g_ptr_array_sort(slices, compare_slices);
 	return ret;
 }
 
-int qcow2_co_write_reftable(struct qcow2 *q)
+/* Neighbours go in one write, each with its own of @iovs. */
+static GArray *slice_writes(const struct qcow2 *q, const GPtrArray *slices, struct iovec *iovs)
 {
-	return qcow2_co_settle_header(q) ?: reftable_co_write_dirty(q);
+	GArray *writes = g_array_new(FALSE, TRUE, sizeof(struct metadata_write));
+	struct metadata_write *last = NULL;
+
+	for (guint i = 0; i < slices->len; i++) {
+		const struct refcount_slice *slice = slices->pdata[i];
+		struct metadata_write write = {
+			.host_off = slice->host_off,
+			.bytes = q->refcount_slice_bytes,
+			.iov = &iovs[i],
+			.event = IMAGE_EVENT_REFBLOCK_UPDATE_PART,
+		};
+
+		iovs[i] = (struct iovec){ slice->data, q->refcount_slice_bytes };
+		if (last && last->host_off + last->bytes == slice->host_off) {
+			last->bytes += q->refcount_slice_bytes;
+			continue;
+		}
+		g_array_append_val(writes, write);
+		last = &g_array_index(writes, struct metadata_write, writes->len - 1);
+	}
+	return writes;
+}
+
+/* C6: a slice whose write failed stays dirty. */
+static void note_written(const struct qcow2 *q, const GPtrArray *slices, const GArray *writes)
+{
+	guint next = 0;
+
+	for (guint i = 0; i < writes->len; i++) {
+		const struct metadata_write *write =
+			&g_array_index(writes, struct metadata_write, i);
+
+		for (uint64_t done = 0; done < write->bytes; done += q->refcount_slice_bytes) {
+			struct refcount_slice *slice = slices->pdata[next++];
+
+			slice->dirty &= !write->done;
+			slice->unsynced |= write->done;
+		}
+	}
+}
+
+static int slices_co_write(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	g_autoptr(GPtrArray) slices = g_ptr_array_new();
+	g_autofree struct iovec *iovs = NULL;
+	g_autoptr(GArray) writes = NULL;
+	int ret = find_dirty(q, slices);
+
+	if (ret || !slices->len)
+		return ret;
+	iovs = g_new(struct iovec, slices->len);
+	writes = slice_writes(q, slices, iovs);
+	ret = qcow2_co_write_group(q, (struct metadata_write *)writes->data, writes->len);
+	note_written(q, slices, writes);
+	return ret;
+}
+
+void qcow2_new_blocks_durable(struct qcow2 *q, uint64_t made)
+{
+	uint64_t still_new = q->blocks_made - made;
+	guint nr = q->new_blocks->len > still_new ? q->new_blocks->len - still_new : 0;
+
+	for (guint i = 0; i < nr; i++) {
+		uint64_t index = g_array_index(q->new_blocks, uint64_t, i);
+
+		q->reftable_state[index / REFTABLE_UNIT_ENTRIES] |= REFTABLE_UNIT_DIRTY;
+	}
+	if (nr)
+		g_array_remove_range(q->new_blocks, 0, nr);
+}
+
+static int new_blocks_co_flush(struct qcow2 *q) REQUIRES(q->alloc_lock)
+{
+	int ret = q->new_blocks->len ? image_co_flush(q->file) : 0;
+
+	if (!ret)
+		qcow2_new_blocks_durable(q, q->blocks_made);
+	return ret;
 }
 
 int qcow2_co_write_refcounts(struct qcow2 *q)
 {
-	int ret = qcow2_co_settle_header(q);
+	return qcow2_co_settle_header(q) ?:
+	       slices_co_write(q)	 ?:
+	       new_blocks_co_flush(q)	 ?:
+	       reftable_co_write_dirty(q);
+}
 
-	if (ret)
-		return ret;
-	for (unsigned i = 0; i < q->nr_refcount_slices; i++) {
-		if (!q->refcount_slices[i].dirty)
-			continue;
-		ret = slice_co_write(q, &q->refcount_slices[i]);
-		if (ret)
-			return ret;
-	}
-	return reftable_co_write_dirty(q);
+int qcow2_co_write_reftable(struct qcow2 *q)
+{
+	return qcow2_co_settle_header(q) ?: new_blocks_co_flush(q) ?: reftable_co_write_dirty(q);
 }
 
 void qcow2_refcounts_synced(struct qcow2 *q, bool durable)
@@ -181,9 +273,11 @@ static struct refcount_slice *find_victim(struct qcow2 *q) REQUIRES(q->alloc_loc
 
 static int make_slices_clean(struct qcow2 *q) REQUIRES(q->alloc_lock)
 {
-	int ret = qcow2_co_write_refcounts(q) ?: image_co_flush(q->file);
+	int ret = qcow2_co_settle_header(q) ?: slices_co_write(q) ?: image_co_flush(q->file);
 
 	qcow2_refcounts_synced(q, ret == 0);
+	if (!ret)
+		qcow2_new_blocks_durable(q, q->blocks_made);
 	return ret;
 }
 
@@ -523,6 +617,7 @@ void qcow2_refcount_replace(struct qcow2 *q, uint64_t *reftable, uint8_t *state,
 		slice->host_off = 0;
 		slice->dirty = slice->unsynced = false;
 	}
+	g_array_set_size(q->new_blocks, 0);
 	g_free(q->reftable);
 	g_free(q->reftable_state);
 	q->reftable = reftable;

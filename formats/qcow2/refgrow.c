@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Grows the refcount structures: new refcount blocks, and a larger refcount table. Both are rare,
- * and flush the file under alloc_lock (C3).
+ * Grows the refcount structures: new refcount blocks, and a larger refcount table. The latter is
+ * rare, and flushes the file under alloc_lock (C3), as do blocks that are made in a row. A single
+ * block waits for the next flush of the file, and then the table may name it.
  *
  * A circle with refcount.c: a new block is itself a cluster that has a refcount.
  */
@@ -37,13 +38,16 @@ static int refblock_co_create(struct qcow2 *q, uint64_t cluster) REQUIRES(q->all
 			     1);
 	qcow2_raise_zero_off(q, cluster + 1);
 	image_co_event(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_WRITE);
-	ret = write_durably(q, cluster << q->cluster_bits, q->cluster_size, block);
+	ret = image_co_pwrite(q->file, cluster << q->cluster_bits, q->cluster_size, block, 0);
 	iobuf_free(block);
 	if (ret)
 		return ret;
 	qcow2_add_metadata(q, METADATA_REFBLOCK, cluster, 1);
 	q->reftable[index] = cluster << q->cluster_bits;
-	q->reftable_state[index / REFTABLE_UNIT_ENTRIES] |= REFTABLE_UNIT_DIRTY;
+	g_array_append_val(q->new_blocks, index);
+	q->blocks_made++;
+	if (RULE_BROKEN(RULE_C3_REFCOUNT_BLOCK))
+		qcow2_new_blocks_durable(q, q->blocks_made);
 	return 0;
 }
 
@@ -120,8 +124,8 @@ static int new_reftable_plan(struct qcow2 *q, uint64_t min_size, struct new_reft
 }
 
 /*
- * Blocks and table are on disk before the header names them (C3). So are the blocks that the old
- * table's dirty units name: those were flushed when they were made.
+ * Blocks and table are on disk before the header names them (C3). So are the new blocks of the old
+ * table, which were written when they were made.
  */
 static int new_reftable_co_write(struct qcow2 *q, const struct new_reftable *new)
 	REQUIRES(q->alloc_lock)
@@ -161,6 +165,7 @@ static int reftable_co_grow(struct qcow2 *q, uint64_t min_size) REQUIRES(q->allo
 	}
 	qcow2_add_metadata(q, METADATA_REFBLOCK, new.start, new.nr_blocks);
 	qcow2_add_metadata(q, METADATA_REFTABLE, new.start + new.nr_blocks, new.nr_clusters);
+	g_array_set_size(q->new_blocks, 0);
 	g_free(q->reftable);
 	g_free(q->reftable_state);
 	q->reftable = g_steal_pointer(&new.entries);

@@ -18,6 +18,10 @@ struct counter {
 	struct image *inner; /* a raw image */
 	uint64_t end;	     /* of what was written; the file is longer */
 	uint64_t read, written, writes, flushes, asked;
+	bool slow; /* metadata writes let others go first */
+	unsigned in_flight, most_in_flight;
+	struct qcow2 *q;	 /* NULL: unknown */
+	uint64_t flushes_locked; /* with alloc_lock */
 };
 
 static int counter_co_open(struct image *img, const struct image_open_opts *opts, GError **err)
@@ -58,6 +62,11 @@ static int counter_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, s
 		return 0;
 	counter->written += bytes;
 	counter->writes++;
+	counter->in_flight++;
+	counter->most_in_flight = MAX(counter->most_in_flight, counter->in_flight);
+	for (unsigned i = 0; counter->slow && i < 10; i++)
+		co_reschedule();
+	counter->in_flight--;
 	return image_co_pwritev(counter->inner, off, bytes, mem, 0);
 }
 
@@ -83,6 +92,7 @@ static int counter_co_flush(struct image *img)
 	struct counter *counter = img->opaque;
 
 	counter->flushes++;
+	counter->flushes_locked += counter->q && co_mutex_is_mine(&counter->q->alloc_lock);
 	return 0;
 }
 
@@ -169,7 +179,8 @@ CO_TEST(test_sequential_fill)
 	co_fill(img, GIB, GIB);
 	co_close_counted(&counter, img);
 	g_test_message("%" G_GUINT64_FORMAT " bytes of metadata, one flush", counter.written);
-	g_assert_cmpuint(counter.written, <, 512 * KIB);
+	/* Two L2 tables of 64 KiB, and 32 KiB of refcounts. */
+	g_assert_cmpuint(counter.written, <, 180 * KIB);
 }
 
 CO_TEST(test_sequential_fill_with_flushes)
@@ -192,6 +203,75 @@ CO_TEST(test_sequential_fill_with_flushes)
 		       eager.writes, eager.written, lazy.writes, lazy.written);
 	/* Each flush saves one write of refcounts. */
 	g_assert_cmpuint(lazy.writes + 56, <=, eager.writes);
+}
+
+/* What a flush may write in any order is in flight together; what lies together is one write. */
+CO_TEST(test_flush_writes_together)
+{
+	enum { NR_SLICES = 6 };
+	g_autofree uint8_t *buf = g_malloc0(DATA_PIECE);
+	struct counter counter;
+	struct image *img;
+
+	/* With these, 4 KiB of refcounts are for 32 MiB. */
+	co_create(TIB, "refcount_bits", "64");
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	co_fill(img, 96 * MIB, GIB);
+	/* Another L2 table each. */
+	for (unsigned i = 1; i < NR_SLICES; i++)
+		g_assert_cmpint(image_co_pwrite(img, i * GIB, DATA_PIECE, buf, 0), ==, 0);
+	counter.writes = 0;
+	counter.slow = true;
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	g_assert_cmpuint(counter.most_in_flight, >=, NR_SLICES);
+	/* All refcounts in one, and the L1 table in one. */
+	g_assert_cmpuint(counter.writes, <=, NR_SLICES + 2);
+	co_close_counted(&counter, img);
+}
+
+/* Requests need not wait for a flush of the file when there are new refcount blocks. */
+CO_TEST(test_refcount_blocks)
+{
+	struct counter counter;
+	struct image *img;
+	struct qcow2 *q;
+
+	/* A block is for 16 MiB. */
+	co_create(256 * MIB, "cluster_size", "8192");
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	counter.q = q = img->opaque;
+	co_fill(img, 128 * MIB, 8 * MIB);
+	co_mutex_lock(&q->alloc_lock);
+	g_assert_cmpuint(q->blocks_made, >=, 3);
+	co_mutex_unlock(&q->alloc_lock);
+	g_assert_cmpuint(counter.flushes_locked, ==, 0);
+	counter.q = NULL;
+	co_close_counted(&counter, img);
+}
+
+/* An empty L2 table is only written where something may have been before. */
+CO_TEST(test_empty_table)
+{
+	g_autofree uint8_t *buf = g_malloc(DATA_PIECE);
+	struct counter counter;
+	struct image *img;
+
+	memset(buf, 0xff, DATA_PIECE);
+	co_create(8 * GIB, NULL, NULL);
+	img = co_open_counted(&counter, IMAGE_RDWR | IMAGE_UNMAP, 0);
+	g_assert_cmpint(image_co_pwrite(img, 0, MAX_TABLE, buf, 0), ==, 0);
+	g_assert_cmpuint(counter.written, <, MAX_TABLE + 4 * KIB);
+	g_assert_cmpint(image_co_pdiscard(img, 0, MAX_TABLE), ==, 0);
+	co_close_counted(&counter, img);
+
+	img = co_open_counted(&counter, IMAGE_RDWR, 0);
+	/* In the cluster that was discarded. */
+	g_assert_cmpint(image_co_pwrite(img, 4 * GIB, 512, buf, 0), ==, 0);
+	g_assert_cmpuint(counter.written, >=, MAX_TABLE);
+	g_assert_cmpint(image_co_pread(img, 4 * GIB + DATA_PIECE, DATA_PIECE, buf), ==, 0);
+	for (uint64_t i = 0; i < DATA_PIECE; i++)
+		g_assert_cmpuint(buf[i], ==, 0);
+	co_close_counted(&counter, img);
 }
 
 /*
