@@ -12,7 +12,8 @@
  * 1. Everything on a loop happens on its thread, except aio_loop_post(), aio_loop_stop() and
  *    aio_loop_id().
  * 2. The thread that first runs the loop enables the ring, which makes that thread the
- *    only one that may submit (IORING_SETUP_SINGLE_ISSUER).
+ *    only one that may submit (IORING_SETUP_SINGLE_ISSUER). From then on, the ring does only what
+ *    ring_limits.c lists.
  */
 #include "aio.h"
 
@@ -30,6 +31,7 @@
 #include "container_of.h"
 #include "error.h"
 #include "internal.h"
+#include "ring_limits.h"
 #include "sanitizers.h"
 
 /*
@@ -245,11 +247,12 @@ static int ring_init(struct io_uring *ring, unsigned entries)
 	for (unsigned i = 0; i < G_N_ELEMENTS(flags) && ret == -EINVAL; i++)
 		ret = io_uring_queue_init(entries, ring, flags[i]);
 	tsan_after_map(doors);
+	if (ret)
+		return ret;
 	/* Multishot poll, which the bell needs, came with this in Linux 5.13. */
-	if (!ret && !(ring->features & IORING_FEAT_RSRC_TAGS)) {
+	ret = ring->features & IORING_FEAT_RSRC_TAGS ? ring_limit(ring) : -ENOSYS;
+	if (ret)
 		io_uring_queue_exit(ring);
-		ret = -ENOSYS;
-	}
 	return ret;
 }
 

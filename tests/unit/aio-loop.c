@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "aio-test.h"
@@ -30,6 +31,7 @@ static unsigned refused_flags;
 static _Atomic unsigned granted_flags;
 static int init_error; /* 0, or what all rings fail with */
 static unsigned missing_features;
+static _Atomic int last_ring_fd;
 
 int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
@@ -45,6 +47,7 @@ int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned
 	granted_flags = flags;
 	ret = __real_io_uring_queue_init(entries, ring, flags);
 	ring->features &= ~missing_features;
+	last_ring_fd = ring->ring_fd;
 	return ret;
 }
 
@@ -352,6 +355,81 @@ static void be_quiet(void *arg)
 static void test_quiet_ops_tell_of_failures_only(void)
 {
 	test_run(be_quiet, NULL);
+}
+
+/* ---- what a ring does not do ---- */
+
+struct refused {
+	struct aio_op op;
+	struct coroutine *co;
+	int32_t res;
+};
+
+static void refused_done(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct refused *refused = container_of(op, struct refused, op);
+
+	refused->res = res;
+	co_wake(refused->co);
+}
+
+static int32_t co_send_sqe(void (*prepare)(struct io_uring_sqe *sqe))
+{
+	struct refused refused = { .op.done = refused_done, .co = co_self() };
+	struct io_uring_sqe *sqe = aio_get_sqe(aio_loop_current());
+
+	prepare(sqe);
+	aio_sqe_set_op(sqe, &refused.op);
+	co_yield();
+	return refused.res;
+}
+
+static void prepare_nop_sqe(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_nop(sqe);
+}
+
+static void prepare_openat(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_openat(sqe, AT_FDCWD, "/dev/null", O_RDONLY, 0);
+}
+
+static void prepare_unlinkat(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_unlinkat(sqe, AT_FDCWD, "/nosuch", 0);
+}
+
+static void prepare_splice(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_splice(sqe, 0, -1, 1, -1, 1, 0);
+}
+
+static void prepare_linked_nop(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_nop(sqe);
+	sqe->flags |= IOSQE_IO_LINK;
+}
+
+static void send_refused(void *arg)
+{
+	static void (*const refused[])(struct io_uring_sqe * sqe) = {
+		prepare_openat, prepare_unlinkat, prepare_splice, prepare_linked_nop
+	};
+
+	g_assert_cmpint(co_send_sqe(prepare_nop_sqe), ==, 0);
+	for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++)
+		g_assert_cmpint(co_send_sqe(refused[i]), ==, -EACCES);
+	/* Nor can it be given the credentials of this moment. */
+	g_assert_cmpint(
+		syscall(__NR_io_uring_register, last_ring_fd, IORING_REGISTER_PERSONALITY, NULL, 0),
+		==, -1);
+	g_assert_cmpint(errno, ==, EACCES);
+}
+
+/* Whoever takes over the program can do no more with its rings than the program does. */
+static void test_ring_refuses_what_loops_do_not_use(void)
+{
+	test_run(send_refused, NULL);
 }
 
 #define GATHERED 100
@@ -1049,6 +1127,7 @@ static const struct {
 	{ "what-was-gathered-is-submitted-without-memory",
 	  test_what_was_gathered_is_submitted_without_memory, true },
 	{ "buffers-are-provided", test_buffers_are_provided, true },
+	{ "ring-refuses-what-loops-do-not-use", test_ring_refuses_what_loops_do_not_use, true },
 	{ "full-ring-loses-nothing", test_full_ring_loses_nothing, true },
 	{ "more-coroutines-than-entries", test_more_coroutines_than_entries, true },
 	{ "busy-ones-do-not-shut-out-others", test_busy_coroutines_do_not_shut_out_others, false },
