@@ -112,13 +112,16 @@ static bool sync_path(const char *path, int (*sync_fd)(int fd))
 	return true;
 }
 
-/* Whether the kernel uses the disk or a partition, as mounted file systems do. */
+/*
+ * Whether the kernel uses the disk or a partition, as mounted file systems do. True if this process
+ * may not find out.
+ */
 static bool is_claimed(const char *disk)
 {
 	int fd = open(disk, O_RDONLY | O_EXCL | O_CLOEXEC);
 
 	if (fd < 0)
-		return errno == EBUSY;
+		return errno == EBUSY || errno == EACCES || errno == EPERM;
 	close(fd);
 	return false;
 }

@@ -87,3 +87,15 @@ const struct tls_creds *tls_creds_get(const char *id, bool is_server, GError **e
 		error_refuse(err, -ENOENT, "No TLS credentials with id '%s'", id);
 	return NULL;
 }
+
+void tls_creds_each_folder(void (*fn)(const char *folder))
+{
+	GHashTableIter iter;
+	void *creds;
+
+	if (!all)
+		return;
+	g_hash_table_iter_init(&iter, all);
+	while (g_hash_table_iter_next(&iter, NULL, &creds))
+		fn(((const struct tls_creds *)creds)->dir);
+}

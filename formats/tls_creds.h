@@ -20,6 +20,9 @@ struct tls_creds {
 	char *passwordid; /* the secret that the certificate's key is encrypted with */
 };
 
+/* Calls @fn for the folder of each. */
+void tls_creds_each_folder(void (*fn)(const char *folder));
+
 #define TLS_CREDS_PSK_FILE "keys.psk"
 
 /* Copies @creds. Errors are worded as QEMU's: such as that files are missing. */

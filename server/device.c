@@ -105,23 +105,37 @@ static int add_new(struct device *device, GError **err)
 	return add_with(device, way, false, err) ? 0 : -1;
 }
 
-/* Looks at the image first, so that a bad one is reported before the driver is asked. */
+static int apply_params(struct device *device, struct device_params *params, GError **err)
+{
+	params->max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
+	device->block_size = params->logical_block_size;
+	device->sectors = params->dev_sectors;
+	return device->config.recovered ? device_check_params(device, params, err)
+					: device_set_params(device, params, err);
+}
+
+int device_co_fit(struct device *device, GError **err)
+{
+	struct device_params params;
+
+	if (device_choose_params(&device->config, &params, err) < 0)
+		return -1;
+	return apply_params(device, &params, err);
+}
+
+/* If there is an image, a bad one is reported before the driver is asked. */
 static int get_device(struct device *device, GError **err)
 {
-	bool recovered = device->config.recovered;
+	bool recovered = device->config.recovered, has_image = disk_image(device->config.disk);
 	struct device_params params;
 
 	if (recovered && adopt_recovered(device, err) < 0)
 		return -1;
-	if (device_choose_params(device, &params, err) < 0)
+	if (has_image && device_choose_params(&device->config, &params, err) < 0)
 		return -1;
 	if (!recovered && add_new(device, err) < 0)
 		return -1;
-	params.max_io_sectors = device->info.max_io_bytes / SECTOR_SIZE;
-	device->block_size = params.logical_block_size;
-	device->sectors = params.dev_sectors;
-	return recovered ? device_check_params(device, &params, err)
-			 : device_set_params(device, &params, err);
+	return has_image ? apply_params(device, &params, err) : 0;
 }
 
 struct device *device_co_add(const struct device_config *config, GError **err)

@@ -58,11 +58,21 @@ struct device_config {
 /* Maximum number of queues; each has an aio loop, and so has the main thread. */
 #define DEVICE_MAX_QUEUES 128
 
-/* On failure, NULL with @err set, and nothing is left behind. Free it with device_co_free(). */
+/*
+ * Adds or adopts the device. This is what needs privileges. If the disk has no image yet, call
+ * device_co_fit() once it has. On failure, NULL with @err set, and nothing is left behind. Free it
+ * with device_co_free().
+ */
 struct device *device_co_add(const struct device_config *config, GError **err);
 
 /* The device as a target, whose functions are those below. */
 struct target *device_target(struct device *device);
+
+/* Whether a device could show the disk's image. 0, or < 0 with @err set. */
+int device_check_image(const struct device_config *config, GError **err);
+
+/* Sets what depends on the image, or checks that it suits the device. 0, or < 0 with @err set. */
+int device_co_fit(struct device *device, GError **err);
 
 /*
  * Starts the queues and the disk. From then on, one coroutine takes the events of the queues and

@@ -15,17 +15,17 @@ static bool is_disk(const struct image *image)
 	return image_is_headerless(image) && image_is_on_block_device(image);
 }
 
-int device_choose_params(const struct device *device, struct device_params *ret_params,
+int device_choose_params(const struct device_config *config, struct device_params *ret_params,
 			 GError **err)
 {
-	struct image *image = disk_image(device->config.disk);
+	struct image *image = disk_image(config->disk);
 	struct params_input input = {
 		.limits = image_limits(image),
 		.image_size = image_size(image),
 		.read_only = image_is_read_only(image),
-		.discard = device->config.discard,
+		.discard = config->discard,
 		.is_disk = is_disk(image),
-		.block_size = device->config.block_size,
+		.block_size = config->block_size,
 	};
 	uint32_t cut_bytes;
 	int res = params_of_image(&input, ret_params, &cut_bytes, err);
@@ -35,8 +35,15 @@ int device_choose_params(const struct device *device, struct device_params *ret_
 	else if (cut_bytes)
 		report_note("%s: ignoring the last %u bytes: they do not fill a block",
 			    image_filename(image), cut_bytes);
-	ret_params->request_timeout = device->config.request_timeout;
+	ret_params->request_timeout = config->request_timeout;
 	return res;
+}
+
+int device_check_image(const struct device_config *config, GError **err)
+{
+	struct device_params params;
+
+	return device_choose_params(config, &params, err);
 }
 
 int device_set_params(struct device *device, struct device_params *params, GError **err)

@@ -41,7 +41,7 @@ struct device {
 /* ---- device_params.c ---- */
 
 /* The parameters that suit the image. 0 or -errno with @err set, as the other two. */
-int device_choose_params(const struct device *device, struct device_params *ret_params,
+int device_choose_params(const struct device_config *config, struct device_params *ret_params,
 			 GError **err);
 int device_set_params(struct device *device, struct device_params *params, GError **err);
 /* The device stays as it was created, so the image must be able to serve it; it may have grown. */

@@ -12,6 +12,12 @@ struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 	return disk;
 }
 
+/* No lock: no request looks before this. */
+void disk_set_image(struct disk *disk, struct image *top) NO_THREAD_SAFETY_ANALYSIS
+{
+	disk->top = top;
+}
+
 void disk_free(struct disk *disk)
 {
 	if (!disk)

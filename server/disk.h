@@ -17,8 +17,13 @@ struct disk {
 	struct image *top GUARDED_BY(lock);
 };
 
-/* The caller keeps the images, and frees the disk with disk_free(). Any thread. */
+/*
+ * The caller keeps the images, and frees the disk with disk_free(). Any thread. @top NULL: there is
+ * none yet.
+ */
 struct disk *disk_new(struct image *top);
+/* Sets the top for the first time, before there are requests. Main loop. */
+void disk_set_image(struct disk *disk, struct image *top);
 /* Outside all sections. NULL is fine. */
 void disk_free(struct disk *disk);
 

@@ -394,23 +394,6 @@ static struct failure export_last_failure(const struct target *target, gint64 *r
 	return watch_last_failure(export_of(target)->watch, ret_time);
 }
 
-static const struct target_ops ops = {
-	.co_start = export_co_start,
-	.end = export_end,
-	.co_wait = export_co_wait,
-	.co_stop = export_co_stop,
-	.co_free = export_co_free,
-	.note_loss = export_note_loss,
-	.kept_fd = export_kept_fd,
-	.name = export_uri,
-	.size = export_size,
-	.co_grow = export_co_grow,
-	.nr_queues = export_nr_clients,
-	.queue_stats = export_client_stats,
-	.departed_stats = export_departed_stats,
-	.last_failure = export_last_failure,
-};
-
 /* ---- making one ---- */
 
 static const struct image_bitmap *find_in_list(const GPtrArray *list, const char *name)
@@ -487,6 +470,34 @@ static int co_load_bitmaps(struct export *export, GError **err)
 	return res;
 }
 
+static int export_co_fit(struct target *target, GError **err)
+{
+	struct export *export = export_of(target);
+	const struct image *image = disk_image(export->config.disk);
+
+	export->settings.read_only = image_is_read_only(image);
+	export->settings.page_cache = !image_limits(image)->direct;
+	return co_load_bitmaps(export, err);
+}
+
+static const struct target_ops ops = {
+	.co_fit = export_co_fit,
+	.co_start = export_co_start,
+	.end = export_end,
+	.co_wait = export_co_wait,
+	.co_stop = export_co_stop,
+	.co_free = export_co_free,
+	.note_loss = export_note_loss,
+	.kept_fd = export_kept_fd,
+	.name = export_uri,
+	.size = export_size,
+	.co_grow = export_co_grow,
+	.nr_queues = export_nr_clients,
+	.queue_stats = export_client_stats,
+	.departed_stats = export_departed_stats,
+	.last_failure = export_last_failure,
+};
+
 static int prepare(struct export *export, GError **err)
 {
 	const struct export_options *options = export->config.options;
@@ -523,16 +534,14 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 		.name = options->name,
 		.description = options->description,
 		.disk = config->disk,
-		.read_only = image_is_read_only(disk_image(config->disk)),
 		.discard = config->discard,
-		.page_cache = !image_limits(disk_image(config->disk))->direct,
 		.allocation_depth = options->allocation_depth,
 		.depth = config->depth,
 		.memory = &export->memory,
 		.handshake_ns = options->handshake_s ? options->handshake_s * NS_PER_S : AIO_NEVER,
 		.hold = &export->config.hold,
 	};
-	if (co_load_bitmaps(export, err) == 0 && prepare(export, err) == 0)
+	if (prepare(export, err) == 0)
 		return &export->target;
 	export_co_free(&export->target);
 	return NULL;

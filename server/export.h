@@ -53,8 +53,8 @@ struct export_config {
 };
 
 /*
- * Listens, but serves nobody yet. The caller keeps what @config points to. NULL with @err set, and
- * nothing is left behind.
+ * Listens, but serves nobody yet; the disk may have no image yet. The caller keeps what @config
+ * points to. NULL with @err set, and nothing is left behind.
  */
 struct target *export_co_add(const struct export_config *config, GError **err);
 

@@ -2,8 +2,9 @@
 /*
  * ubd-serve: serves a disk image as a block device, or as an export, until it is told to stop.
  *
- * This file has the order of things: image, target (the device or the export), and back. Whatever
- * fails, the way back is the same: no more requests, the image closed, the target deleted.
+ * This file has the order of things: what needs privileges (the device or the export, and the files
+ * by which others find the server), the sandbox, the image, and back. Whatever fails, the way back
+ * is the same: no more requests, the image closed, the target deleted.
  *
  * The main thread runs a loop, and all of this is a coroutine on it. Others beside it read signals,
  * take the events of queues, listen on the socket, and serve a client each. So nothing here may
@@ -38,6 +39,8 @@
 #include "process.h"
 #include "report.h"
 #include "runfile.h"
+#include "sandbox.h"
+#include "sandbox_places.h"
 #include "std_fds.h"
 #include "supervisor.h"
 #include "takeover.h"
@@ -52,8 +55,17 @@ struct server {
 	struct image_origin origin;
 	struct overlay *overlay; /* NULL: without --temporary */
 	struct target *target;
-	struct runfile *pid_file; /* NULL: none, or it was removed */
-	struct clients *clients;  /* NULL: without a socket */
+	GError *no_target;	/* why there is none; reported once the image is known to be good */
+	struct file_id file_id; /* of the image's file */
+	bool is_confined;	/* the sandbox is there, or is not wanted */
+	int char_fd;		/* of what is taken over; -1: none */
+	bool has_entered;	/* the target owns it, and the transport */
+	bool is_open;		/* signals end the target; before, they end the process */
+	bool is_adding;		/* signals wait: a device would be left behind */
+	struct signalfd_siginfo waiting; /* the last of them; its number is 0: none */
+	bool is_dying;			 /* from such a signal */
+	struct runfile *pid_file;	 /* NULL: none, or it was removed */
+	struct clients *clients;	 /* NULL: without a socket */
 	int signal_fd;
 	bool was_live;
 	struct aio_limit signals;
@@ -86,8 +98,7 @@ static void co_look_for_loss(struct image *image, struct target *target)
 /*
  * Blocks the signals that end the server, also in all threads created later; returns a signalfd for
  * them. Until then, they end the process at once, whatever it waits for: nothing has been created
- * that would be left behind, a device that is being taken over continues to wait, and a repair that
- * is cut short is like one that a crash has ended. Not later: a new device may outlive the process.
+ * that would be left behind. Afterwards, signals_co() removes what has been.
  */
 static int block_signals(GError **err)
 {
@@ -188,6 +199,7 @@ static bool co_announce(struct server *server, GError **err)
 	int kept_fd = target->ops->kept_fd(target);
 
 	tell_of_memory();
+	sandbox_tell();
 	/* A program that waits for the name may look for the messages of the start next. */
 	report_flush();
 	if (co_print_name(server, err) < 0)
@@ -198,18 +210,6 @@ static bool co_announce(struct server *server, GError **err)
 		supervisor_co_store_fd(kept_fd);
 	supervisor_co_ready(target_name(target));
 	return true;
-}
-
-/* Before the queue threads are created; the workers that opened the image must end, too. */
-static bool drop_privileges(GError **err)
-{
-	int res;
-
-	aio_workers_end();
-	res = process_drop_privileges();
-	if (res < 0)
-		error_set(err, res, "cannot drop privileges");
-	return res == 0;
 }
 
 /* ---- while the disk is served ---- */
@@ -224,6 +224,39 @@ static void leave(struct target *target, const struct signalfd_siginfo *info)
 			    target_name(target));
 }
 
+/*
+ * While the image is being opened: a device that is being taken over continues to wait, and a
+ * repair that is cut short is like one that a crash has ended.
+ */
+static void G_GNUC_NORETURN co_die(struct server *server, int number)
+{
+	sigset_t set;
+
+	server->is_dying = true;
+	clients_co_free(server->clients);
+	remove_pid_file(server);
+	if (server->target)
+		server->target->ops->co_free(server->target);
+	report_flush();
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	signal(number, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	raise(number);
+	/* The first process of a PID namespace. */
+	_exit(128 + number);
+}
+
+static void act_on_signal(struct server *server, const struct signalfd_siginfo *info)
+{
+	if (info->ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
+		leave(server->target, info);
+		return;
+	}
+	aio_limit_cancel(&server->announcing);
+	server->target->ops->end(server->target);
+}
+
 static void signals_co(void *arg)
 {
 	struct server *server = arg;
@@ -235,20 +268,21 @@ static void signals_co(void *arg)
 		/* Memory may have been missing to wait. */
 		if (got <= 0)
 			continue;
-		if (info.ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
-			leave(server->target, &info);
-			continue;
-		}
-		aio_limit_cancel(&server->announcing);
-		server->target->ops->end(server->target);
+		if (server->is_open)
+			act_on_signal(server, &info);
+		else if (server->is_adding)
+			server->waiting = info;
+		else
+			co_die(server, info.ssi_signo);
 	}
 }
 
-static void start_signals(struct server *server)
+/* From now on, signals end the target. */
+static void begin_to_heed_signals(struct server *server)
 {
-	report_begin();
-	driver_tell();
-	co_group_start(&server->group, signals_co, server);
+	server->is_open = true;
+	if (server->waiting.ssi_signo)
+		act_on_signal(server, &server->waiting);
 }
 
 static void co_end_signals(struct server *server)
@@ -282,11 +316,11 @@ static bool co_start_target(struct server *server, GError **err)
 {
 	struct target *target = server->target;
 
-	if (!drop_privileges(err) || !overlay_can_be_kept(server->overlay, err))
+	if (!overlay_can_be_kept(server->overlay, err))
 		return false;
-	start_signals(server);
-	return make_run_files(server, err) && target->ops->co_start(target, err) >= 0 &&
-	       co_announce(server, err);
+	report_begin();
+	driver_tell();
+	return target->ops->co_start(target, err) >= 0 && co_announce(server, err);
 }
 
 /* Makes the target live and waits for its end. */
@@ -454,78 +488,193 @@ static struct image_origin find_origin(const struct image *image)
 	};
 }
 
+/* ---- what needs privileges, and what comes after it ---- */
+
 static struct target *co_add_target(const struct server *server, int char_fd, GError **err)
 {
-	return options->exports ? co_add_export(server->disk, err)
-				: co_add_device(server->disk, &server->origin.id, char_fd, err);
+	if (options->exports)
+		return co_add_export(server->disk, err);
+	if (!takeover.transport)
+		tell_of_twin();
+	return co_add_device(server->disk, &server->file_id, char_fd, err);
 }
 
-static bool co_serve_image(struct image *image, struct overlay *overlay, int char_fd)
+/* If it fails, that is reported once the image is known to be good. */
+static void co_get_target(struct server *server)
+{
+	server->has_entered = true;
+	server->target = co_add_target(server, server->char_fd, &server->no_target);
+}
+
+/*
+ * Only ubd has all of a device in its control fd. With the others the image comes first, since
+ * they would leave a device behind, and the server needs root's files, later, too.
+ */
+static bool has_sandbox(void)
+{
+	return options->exports || driver->driver == TRANSPORT_UBD;
+}
+
+static int co_enter_sandbox(struct server *server, struct image *file, GError **err)
+{
+	struct sandbox_config sandbox;
+
+	if (sandbox_co_prepare(options, driver, file, &sandbox, err) < 0)
+		return -1;
+	if (sandbox_needs_keeper(options, &sandbox) && runfile_begin_keeper(err) < 0)
+		return -1;
+	return sandbox_enter(&sandbox, err);
+}
+
+/*
+ * Everything that needs privileges, and then there are none. The workers that opened the file must
+ * end, too: they have them.
+ */
+static int co_enter(void *arg, struct image *file, int char_fd, GError **err)
+{
+	struct server *server = arg;
+
+	aio_workers_end();
+	server->file_id = image_file_id(file);
+	server->char_fd = char_fd;
+	server->signal_fd = block_signals(err);
+	if (server->signal_fd < 0)
+		return -1;
+	supervisor_connect();
+	if (has_sandbox())
+		co_get_target(server);
+	if (!make_run_files(server, err) ||
+	    (has_sandbox() && co_enter_sandbox(server, file, err) < 0))
+		return -1;
+	co_group_start(&server->group, signals_co, server);
+	server->is_confined = true;
+	return 0;
+}
+
+static int check_image(const struct server *server, GError **err)
+{
+	const struct device_config config = {
+		.disk = server->disk,
+		.discard = takeover.discard,
+		.block_size = takeover.block_size,
+	};
+
+	return device_check_image(&config, err);
+}
+
+/* Without the sandbox: the device is added now, and privileges are dropped. */
+static bool co_fit_late(struct server *server, GError **err)
+{
+	const struct sandbox_config none = { .mode = SANDBOX_OFF };
+
+	server->is_adding = true;
+	co_get_target(server);
+	if (server->target && takeover.transport)
+		keep_image(disk_image(server->disk));
+	/* They have the privileges. */
+	aio_workers_end();
+	return server->target && sandbox_enter(&none, err) == 0;
+}
+
+static bool co_fit_target(struct server *server, GError **err)
+{
+	if (!has_sandbox())
+		return co_fit_late(server, err);
+	if (sandbox_seal(err) < 0)
+		return false;
+	/* A bad image is reported before a driver that is not there. */
+	if (!server->target)
+		return options->exports || check_image(server, err) == 0;
+	if (server->target->ops->co_fit(server->target, err) < 0)
+		return false;
+	if (takeover.transport)
+		keep_image(disk_image(server->disk));
+	return true;
+}
+
+/* Makes @image the disk's top, and checks whether it can be served. */
+static bool co_fit(struct server *server, struct image *image, GError **err)
+{
+	bool ok;
+
+	g_assert(server->is_confined);
+	disk_set_image(server->disk, image);
+	server->origin = find_origin(image);
+	aio_workers_end();
+	ok = co_fit_target(server, err);
+	if (!server->target && server->no_target && !(err && *err))
+		g_propagate_error(err, g_steal_pointer(&server->no_target));
+	return ok && server->target;
+}
+
+/* The image, or the overlay of it. NULL with @err set, or after reporting that it is unknown. */
+static struct image *co_open(struct server *server, GError **err)
+{
+	struct image *image = open_image_co(options, &takeover, co_enter, server, err), *top;
+
+	if (image && !open_image_format_is_known(options, image)) {
+		co_close_image(image);
+		return NULL;
+	}
+	if (!image || !options->temporary)
+		return image;
+	server->overlay = overlay_co_new(options, image, &top, err);
+	return server->overlay ? top : NULL;
+}
+
+/* If it fails, what was made before the sandbox is left to co_undo(). */
+static bool co_open_and_serve(struct server *server)
+{
+	g_autoptr(GError) err = NULL;
+	struct image *image = co_open(server, &err);
+
+	/* The process ends soon. */
+	if (server->is_dying)
+		co_yield();
+	if (image && co_fit(server, image, &err)) {
+		begin_to_heed_signals(server);
+		return co_serve_target(server);
+	}
+	if (err)
+		report_error("%s", err->message);
+	if (image)
+		co_close_image(image);
+	return false;
+}
+
+/* What is left of a start that failed. */
+static void co_undo(struct server *server)
+{
+	clients_co_free(server->clients);
+	co_end_signals(server);
+	if (server->target)
+		server->target->ops->co_free(server->target);
+	remove_pid_file(server);
+}
+
+static bool co_serve(void)
 {
 	struct server server = {
-		.disk = disk_new(image),
-		.origin = find_origin(image),
-		.overlay = overlay,
+		.disk = disk_new(NULL),
+		.char_fd = -1,
 		.signal_fd = -1,
 		.signals = AIO_LIMIT_INIT,
 		.announcing = AIO_LIMIT_INIT,
 	};
-	g_autoptr(GError) err = NULL;
-	bool ok = false;
+	bool ok = co_open_and_serve(&server);
 
-	if (!takeover.transport && !options->exports)
-		tell_of_twin();
-	server.signal_fd = block_signals(&err);
-	if (server.signal_fd >= 0)
-		server.target = co_add_target(&server, char_fd, &err);
-	if (server.target) {
-		if (takeover.transport)
-			keep_image(image);
-		ok = co_serve_target(&server);
-	} else {
-		report_error("%s", err->message);
-		co_close_image(image);
-		co_end_signals(&server);
-	}
+	if (!server.is_open)
+		co_undo(&server);
+	if (!server.has_entered && server.char_fd >= 0)
+		close(server.char_fd);
+	if (!server.has_entered)
+		transport_free(takeover.transport);
+	g_clear_error(&server.no_target);
+	overlay_free(server.overlay);
 	disk_free(server.disk);
 	g_free(server.origin.path);
 	g_free(server.origin.keep_as);
 	return ok;
-}
-
-static bool co_serve_overlay(struct image *base, int char_fd)
-{
-	g_autoptr(GError) err = NULL;
-	struct image *image;
-	struct overlay *overlay = overlay_co_new(options, base, &image, &err);
-	bool ok = false;
-
-	if (overlay)
-		ok = co_serve_image(image, overlay, char_fd);
-	else
-		report_error("%s", err->message);
-	overlay_free(overlay);
-	return ok;
-}
-
-/* Opens the image and serves it, on the device that was chosen. */
-static bool co_serve(void)
-{
-	g_autoptr(GError) err = NULL;
-	int char_fd = -1;
-	struct image *image = open_image_co(options, &takeover, &char_fd, &err);
-
-	if (!image)
-		report_error("%s", err->message);
-	else if (open_image_format_is_known(options, image))
-		return options->temporary ? co_serve_overlay(image, char_fd)
-					  : co_serve_image(image, NULL, char_fd);
-	else
-		co_close_image(image);
-	if (char_fd >= 0)
-		close(char_fd);
-	transport_free(takeover.transport);
-	return false;
 }
 
 /*

@@ -16,7 +16,9 @@ struct open_job {
 	const struct options *options;
 	const struct takeover *takeover;
 	struct image_open_opts opts;
-	int char_fd; /* of the device that is taken over, once it is ours; -1: not yet, or none */
+	open_image_enter_fn *co_enter;
+	void *enter_arg;
+	bool has_entered;
 	struct image *image;
 	GError *err;
 	int res;
@@ -30,9 +32,18 @@ static void warn(const char *line)
 static int claim_image_co(void *arg, struct image *file, GError **err)
 {
 	struct open_job *job = arg;
+	int char_fd = -1, res = 0;
 
-	return job->takeover->transport ? takeover_claim(job->takeover, file, &job->char_fd, err)
-					: 0;
+	/* The image may be opened again, read-only. */
+	if (job->has_entered)
+		return 0;
+	if (job->takeover->transport)
+		res = takeover_claim(job->takeover, file, &char_fd, err);
+	if (res < 0)
+		return res;
+	job->has_entered = true;
+	/* Not an error after which the image is opened in another way, past all this. */
+	return job->co_enter(job->enter_arg, file, char_fd, err) < 0 ? -EINVAL : 0;
 }
 
 static void co_try(struct open_job *job)
@@ -97,7 +108,7 @@ static int co_open_writable_or_not(struct open_job *job)
 }
 
 struct image *open_image_co(const struct options *options, const struct takeover *takeover,
-			    int *ret_char_fd, GError **err)
+			    open_image_enter_fn *co_enter, void *enter_arg, GError **err)
 {
 	struct open_job job = { .options = options,
 				.takeover = takeover,
@@ -107,7 +118,8 @@ struct image *open_image_co(const struct options *options, const struct takeover
 					  .memory_limit = options->memory_limit,
 					  .policy = &options->policy,
 					  .warn = warn },
-				.char_fd = -1 };
+				.co_enter = co_enter,
+				.enter_arg = enter_arg };
 	int res;
 
 	if (!takeover->read_only && !options->snapshot && !options->temporary)
@@ -117,7 +129,6 @@ struct image *open_image_co(const struct options *options, const struct takeover
 	if (takeover->discard)
 		job.opts.flags |= IMAGE_UNMAP;
 	res = co_open_writable_or_not(&job);
-	*ret_char_fd = job.char_fd;
 	if (res < 0) {
 		g_propagate_error(err, job.err);
 		return NULL;

@@ -11,12 +11,18 @@
 #include "takeover.h"
 
 /*
+ * Called once the image's file is open and locked, and before anything of it is read: @file is the
+ * bottom node. @char_fd: of the device that is taken over, if its server is this process now; else
+ * -1. The callee owns it, even on failure: < 0 with @err set.
+ */
+typedef int open_image_enter_fn(void *arg, struct image *file, int char_fd, GError **err);
+
+/*
  * Opens the image of the options, read-only if it can only be read. If a device is taken over,
- * waits until its last server lets go of the image. *ret_char_fd: of that device, if its server is
- * this process now; else -1. NULL with @err set on failure.
+ * waits until its last server lets go of the image. NULL with @err set on failure.
  */
 struct image *open_image_co(const struct options *options, const struct takeover *takeover,
-			    int *ret_char_fd, GError **err);
+			    open_image_enter_fn *co_enter, void *enter_arg, GError **err);
 
 /* Whether the image may be served as what it seems to be; if not, reports why. */
 bool open_image_format_is_known(const struct options *options, const struct image *image);

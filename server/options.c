@@ -126,6 +126,22 @@ static gboolean parse_data(const char *name, const char *value, void *data, GErr
 	return TRUE;
 }
 
+static gboolean parse_sandbox(const char *name, const char *value, void *data, GError **err)
+{
+	static const struct enum_name modes[] = {
+		{ "auto", SANDBOX_AUTO },
+		{ "strict", SANDBOX_STRICT },
+		{ "off", SANDBOX_OFF },
+		{},
+	};
+	uint64_t mode;
+
+	if (!enum_from_name(modes, value, &mode))
+		return bad_value(name, value, "auto, strict or off", err);
+	options.sandbox = mode;
+	return TRUE;
+}
+
 static gboolean parse_driver(const char *name, const char *value, void *data, GError **err)
 {
 	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
@@ -267,6 +283,11 @@ static const GOptionEntry option_entries[] = {
 	  "Kill the last server if it has not left after this time (default: never)", "SECONDS" },
 	{ "force", 0, 0, G_OPTION_ARG_NONE, &options.force,
 	  "Take over a device even if its image was changed while nobody served it", NULL },
+	{ "sandbox", 0, 0, G_OPTION_ARG_CALLBACK, parse_sandbox,
+	  "auto (default): restrict the server as far as possible; strict: fully, or fail; off: not at all",
+	  "MODE" },
+	{ "user", 0, 0, G_OPTION_ARG_STRING, &options.user,
+	  "If started by root, become this user (default: the image's owner)", "USER" },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
 	  "Return when the device is live, and continue in the background", NULL },
 	{ "core-dump", 0, 0, G_OPTION_ARG_NONE, &options.core_dump,
@@ -546,6 +567,12 @@ static bool has(const struct transport_ops *driver, unsigned notion, const char 
 
 bool options_suit(const struct transport_ops *driver)
 {
+	if ((options.sandbox == SANDBOX_STRICT || options.user) &&
+	    driver->driver != TRANSPORT_UBD) {
+		report_error(
+			"--sandbox=strict and --user: only with --driver=ubd, or for an export");
+		return false;
+	}
 	if (given.serial && *given.serial &&
 	    !has(driver, TRANSPORT_SERIALS, "serial", "serial numbers"))
 		return false;

@@ -11,6 +11,7 @@
 #include "export.h"
 #include "identity.h"
 #include "image.h"
+#include "sandbox.h"
 #include "transport.h"
 
 struct options {
@@ -37,9 +38,11 @@ struct options {
 	bool direct;
 	bool discard;
 	struct image_policy policy; /* what images may name */
-	uint64_t cache_bytes;	    /* 0: the format's default */
-	uint64_t memory_limit;	    /* for the chain of images; 0: the default */
-	uint16_t queues;	    /* 0: the device's default */
+	enum sandbox_mode sandbox;
+	char *user; /* that the server becomes: a name or a number; NULL: the image's owner */
+	uint64_t cache_bytes;  /* 0: the format's default */
+	uint64_t memory_limit; /* for the chain of images; 0: the default */
+	uint16_t queues;       /* 0: the device's default */
 	uint16_t depth;
 	uint32_t id; /* or TRANSPORT_ANY_ID */
 	enum recovery recovery;

@@ -8,12 +8,15 @@
  */
 #include "runfile.h"
 
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,12 +30,20 @@
 #define LOCK_ATTEMPTS 50
 #define LOCK_PAUSE_US 20000
 
+/* More than there are: pid file, socket and link, and the socket of an export. */
+#define MAX_RUNFILES  16
+
 struct runfile {
 	int fd;	    /* -1: of a link */
 	char *path; /* absolute: a daemon's folder changes */
 	dev_t dev;
 	ino_t ino;
 };
+
+/* Those that exist; the keeper's process has a copy of its own. */
+static struct runfile *all[MAX_RUNFILES];
+/* To the keeper; -1: there is none. */
+static int keeper_fd = -1;
 
 static bool is_at(const char *path, dev_t dev, ino_t ino)
 {
@@ -41,12 +52,24 @@ static bool is_at(const char *path, dev_t dev, ino_t ino)
 	return lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
+/* Where it is in the list; NULL: the first place that is free. */
+static struct runfile **place_of(const struct runfile *file)
+{
+	struct runfile **place = all;
+
+	while (*place != file)
+		place++;
+	g_assert(place < all + MAX_RUNFILES);
+	return place;
+}
+
 /* Takes ownership of @fd. */
 static struct runfile *runfile_new(int fd, const char *path, const struct stat *st)
 {
 	struct runfile *file = g_new(struct runfile, 1);
 
 	*file = (struct runfile){ fd, g_canonicalize_filename(path, NULL), st->st_dev, st->st_ino };
+	*place_of(NULL) = file;
 	return file;
 }
 
@@ -55,13 +78,82 @@ int runfile_fd(const struct runfile *file)
 	return file->fd;
 }
 
-void runfile_remove(struct runfile *file)
+static void unlink_file(const struct runfile *file)
 {
-	if (!file)
-		return;
-	/* Before closing it: nobody replaces the file while it is locked or listens. */
 	if (is_at(file->path, file->dev, file->ino))
 		unlink(file->path);
+}
+
+/* ---- the keeper ---- */
+
+/* A byte that says which file, and one when it is gone. */
+static void keep(int fd)
+{
+	uint8_t which;
+
+	while (recv(fd, &which, 1, 0) == 1) {
+		if (which < MAX_RUNFILES && all[which])
+			unlink_file(all[which]);
+		send(fd, &which, 1, MSG_NOSIGNAL);
+	}
+	_exit(0);
+}
+
+/* It has nothing of the server's but the list. */
+static void G_GNUC_NORETURN be_keeper(int fd)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	if (dup2(fd, 0) < 0 || close_range(1, ~0u, 0) < 0 || chdir("/") < 0)
+		_exit(1);
+	prctl(PR_SET_NAME, "ubd-keeper", 0, 0, 0);
+	/* Its folders may belong to others. */
+	capng_clear(CAPNG_SELECT_BOTH);
+	capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_OVERRIDE);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (capng_apply(CAPNG_SELECT_BOTH) < 0)
+		_exit(1);
+	keep(0);
+	_exit(0);
+}
+
+int runfile_begin_keeper(GError **err)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return error_set(err, -errno, "socketpair");
+	pid = fork();
+	if (pid == 0)
+		be_keeper(fds[1]);
+	close(fds[1]);
+	keeper_fd = fds[0];
+	return pid < 0 ? error_set(err, -errno, "cannot create a process") : 0;
+}
+
+/* Waits: the next server may want the name once this one has ended. */
+static void ask_keeper(uint8_t which)
+{
+	if (send(keeper_fd, &which, 1, MSG_NOSIGNAL) == 1)
+		recv(keeper_fd, &which, 1, 0);
+}
+
+void runfile_remove(struct runfile *file)
+{
+	struct runfile **place;
+
+	if (!file)
+		return;
+	place = place_of(file);
+	/* Before closing it: nobody replaces the file while it is locked or listens. */
+	if (keeper_fd >= 0)
+		ask_keeper(place - all);
+	else
+		unlink_file(file);
+	*place = NULL;
 	if (file->fd >= 0)
 		close(file->fd);
 	g_free(file->path);

@@ -36,6 +36,13 @@ struct runfile *runfile_new_link(const char *path, const char *target, GError **
  */
 void runfile_clean_sockets(const char *folder);
 
+/*
+ * From now on, a process of its own removes the files, with the rights that this one has now. It
+ * can do nothing else, and ends with this process. While there is only one thread; 0 or -errno with
+ * @err set.
+ */
+int runfile_begin_keeper(GError **err);
+
 /* The open file, such as the listening socket; it still belongs to @file. */
 int runfile_fd(const struct runfile *file);
 

@@ -20,33 +20,62 @@
 /* A service manager that does not take a message by then may wait for our own disk. */
 #define TELL_NS UINT64_C(1000000000)
 
+/* Of supervisor_connect(); -1: none. */
+static int socket_fd = -1;
+
+/* The length of the address; 0: there is no service manager; -errno. */
+static int find_address(struct sockaddr_un *ret_address)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	int res;
+
+	if (!path || !*path)
+		return 0;
+	res = unix_socket_address(path, ret_address);
+	if (res < 0)
+		return res;
+	/* The abstract namespace. */
+	if (*path == '@')
+		ret_address->sun_path[0] = 0;
+	return offsetof(struct sockaddr_un, sun_path) + strlen(path);
+}
+
+void supervisor_connect(void)
+{
+	struct sockaddr_un address;
+	int len = find_address(&address);
+
+	if (len <= 0)
+		return;
+	socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	/* If it fails, the first message says so. */
+	if (socket_fd >= 0)
+		connect(socket_fd, (struct sockaddr *)&address, len);
+}
+
 /* Sends a message, with a descriptor unless that is -1. */
 static int co_send_message(const char *text, int fd)
 {
 	struct aio_limit limit = { .end_ns = aio_ns_from_now(TELL_NS) };
-	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address;
+	int len = find_address(&address);
 	struct iovec iov = { (char *)text, strlen(text) };
 	union passed_fds room;
 	struct msghdr msg = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
-	int sock, res;
+	int sock = socket_fd, res;
 
-	if (!path || !*path)
-		return 0;
-	res = unix_socket_address(path, &address);
-	if (res < 0)
-		return res;
-	msg.msg_namelen = offsetof(struct sockaddr_un, sun_path) + strlen(path);
-	/* The abstract namespace. */
-	if (*path == '@')
-		address.sun_path[0] = 0;
+	if (len <= 0)
+		return len;
+	msg.msg_namelen = len;
 	if (fd >= 0)
 		passed_fds_put(&msg, &room, &fd, 1);
-	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
 	res = co_sendmsg(sock, &msg, 0, &limit);
-	close(sock);
+	if (sock != socket_fd)
+		close(sock);
 	return MIN(res, 0);
 }
 

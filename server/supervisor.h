@@ -16,6 +16,11 @@
  */
 int supervisor_take_fd(void);
 
+/*
+ * Makes the socket for messages. Later, in a sandbox, an abstract name would be out of reach.
+ */
+void supervisor_connect(void);
+
 /* Ask the service manager to keep the fd for the next server, or to drop it. */
 void supervisor_co_store_fd(int fd);
 void supervisor_co_drop_fd(void);

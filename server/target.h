@@ -3,6 +3,7 @@
  * As what a disk is served: a block device (device.h), or an export without a driver (export.h).
  * The life of both is the same:
  *
+ *   co_fit()    The disk has its image, which it did not have before.
  *   co_start()  Its users find it. Problems are reported from then on, and the service manager is
  *               told that the server is alive. co_stop() must be called after a failure, too.
  *   co_wait()   Waits until it must end, and says why.
@@ -33,6 +34,8 @@ enum target_end {
 };
 
 struct target_ops {
+	/* < 0 with @err set: it cannot serve the image. */
+	int (*co_fit)(struct target *target, GError **err);
 	int (*co_start)(struct target *target, GError **err);
 	/*
 	 * Asks it to end: a start under way fails, and co_wait() returns. It does not wait; a

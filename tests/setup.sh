@@ -8,7 +8,7 @@ PATH=$PATH:/sbin:/usr/sbin
 
 build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev libzstd-dev
 	libglib2.0-dev libjansson-dev libgnutls28-dev libnbd-dev libnl-genl-3-dev
-	libisal-dev libdeflate-dev)
+	libisal-dev libdeflate-dev libseccomp-dev libcap-ng-dev)
 check_packages=("${build_packages[@]}" clang-19 clang-format libclang-rt-19-dev lld-19 shellcheck
 	codespell qemu-utils qemu-system-x86 linux-headers-amd64 busybox-static fio libnbd-bin python3-libnbd nbdkit gnutls-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
 	kmod python3 mandoc dkms sparse crun jq dmsetup btrfs-progs nbd-client)
@@ -31,7 +31,7 @@ commands_and_libraries()
 	for item in gcc make meson ninja pkg-config; do
 		command -v $item >/dev/null || echo "  $item"
 	done
-	for item in liburing zlib libzstd glib-2.0 jansson gnutls libnbd libnl-genl-3.0 libisal libdeflate; do
+	for item in liburing zlib libzstd glib-2.0 jansson gnutls libnbd libnl-genl-3.0 libisal libdeflate libseccomp libcap-ng; do
 		pkg-config --exists $item 2>/dev/null || echo "  $item (library and headers)"
 	done
 	[ "$1" = check ] || return 0

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Builds an ubd-serve whose driver takes a new device only when a signal has come, to test that
- * signals delete such a device.
+ * signals delete such a device: before the image is read (ADDS_DRIVER=ubd), or after that.
  */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "aio.h"
@@ -33,6 +35,12 @@ static void target_end(struct target *target)
 	waiter = NULL;
 }
 
+static int target_co_fit(struct target *target, GError **err)
+{
+	co_yield();
+	return 0;
+}
+
 static int target_co_stop(struct target *target)
 {
 	return 0;
@@ -58,6 +66,7 @@ static const char *path_of(const struct target *target)
 }
 
 static const struct target_ops ops = {
+	.co_fit = target_co_fit,
 	.co_start = target_co_start,
 	.end = target_end,
 	.co_stop = target_co_stop,
@@ -75,7 +84,7 @@ struct target *__wrap_device_target(struct device *device);
 
 const struct transport_ops *__wrap_driver_choose(enum transport_driver wanted)
 {
-	return &transport_ublk;
+	return strcmp(getenv("ADDS_DRIVER"), "ubd") == 0 ? &transport_ubd : &transport_ublk;
 }
 
 static bool has_signal(void)

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a server gives up before it reads an image; see sandbox.h.
+ *
+ * The order matters: a network of its own needs a capability, another user needs two, and after
+ * seccomp none of it can be asked for.
+ */
+#include "sandbox.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "annotations.h"
+#include "error.h"
+#include "process.h"
+#include "report.h"
+
+static struct sandbox_config config = { .mode = SANDBOX_OFF };
+static GArray *places;
+/* What could not be had, for people. */
+static GString *missing;
+static bool lacks_landlock;
+
+static void clear_place(void *place)
+{
+	g_free(((struct sandbox_place *)place)->path);
+}
+
+void sandbox_allow(const char *path, unsigned rights, bool is_opening)
+{
+	struct sandbox_place place = { g_strdup(path), rights, is_opening };
+
+	if (!places) {
+		places = g_array_new(FALSE, FALSE, sizeof(place));
+		g_array_set_clear_func(places, clear_place);
+	}
+	g_array_append_val(places, place);
+}
+
+/* ---- what is missing ---- */
+
+static void G_GNUC_PRINTF(1, 2) note_missing(const char *format, ...)
+{
+	va_list args;
+
+	if (!missing)
+		missing = g_string_new(NULL);
+	if (missing->len)
+		g_string_append(missing, "; ");
+	va_start(args, format);
+	g_string_append_vprintf(missing, format, args);
+	va_end(args);
+}
+
+/* 0 unless the sandbox is strict. */
+static int check_missing(GError **err)
+{
+	if (!missing || config.mode != SANDBOX_STRICT)
+		return 0;
+	return error_refuse(err, -EPERM, "--sandbox=strict: %s; --sandbox=auto goes on without it",
+			    missing->str);
+}
+
+void sandbox_tell(void)
+{
+	if (missing)
+		report_note("the sandbox is incomplete: %s", missing->str);
+}
+
+/* ---- the process ---- */
+
+/* Nothing in it, not even the loopback device is up. */
+static bool leave_network(void)
+{
+	return !config.connects && capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN) &&
+	       unshare(CLONE_NEWNET) == 0;
+}
+
+static int change_user(GError **err)
+{
+	if (!config.changes_user)
+		return 0;
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_change_id(config.uid, config.gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING)) {
+		if (config.must_change_user)
+			return error_refuse(err, -EPERM, "cannot become user %u", config.uid);
+		/* In a container, the owner may have no number. */
+		note_missing("it cannot become user %u, the owner of the image", config.uid);
+	}
+	/* The kernel has reset these. */
+	prctl(PR_SET_DUMPABLE, config.core_dump, 0, 0, 0);
+	if (config.end_signal)
+		prctl(PR_SET_PDEATHSIG, config.end_signal, 0, 0, 0);
+	return 0;
+}
+
+static int drop_privileges(GError **err)
+{
+	int res = process_drop_privileges();
+
+	return res < 0 ? error_set(err, res, "cannot drop privileges") : 0;
+}
+
+/* ---- the layers ---- */
+
+/* A kernel without Landlock, or a container that does not allow it. */
+static void limit_files(bool is_opening)
+{
+	int res;
+
+	if (!places)
+		places = g_array_new(FALSE, FALSE, sizeof(struct sandbox_place));
+	res = sandbox_limit_files(places, is_opening, config.connects);
+	if (res < 0 && !lacks_landlock)
+		note_missing("Landlock, which restricts the files that it reaches: %s",
+			     g_strerror(-res));
+	lacks_landlock |= res < 0;
+}
+
+/* A kernel without seccomp, or a container that does not allow a filter. */
+static void limit_calls(void)
+{
+	int res = sandbox_limit_calls(&config);
+
+	if (res < 0)
+		note_missing("seccomp, which restricts its system calls: %s", g_strerror(-res));
+}
+
+/* What loads code when it is first needed, which is refused from now on. */
+static void load_early(void)
+{
+	const char *charset;
+
+	/* What syslog() reads. */
+	tzset();
+	/* For the texts of errors; it is kept. */
+	if (!g_get_charset(&charset))
+		g_iconv_open("UTF-8", charset);
+}
+
+int sandbox_enter(const struct sandbox_config *wanted, GError **err)
+{
+	bool has_network;
+	int res;
+
+	config = *wanted;
+	if (config.mode == SANDBOX_OFF)
+		return change_user(err) ?: drop_privileges(err);
+#if defined(UBD_ASAN) || defined(UBD_TSAN)
+	/* The sanitizer looks at the process itself. */
+	sandbox_allow("/proc", SANDBOX_READ, false);
+#endif
+	load_early();
+	has_network = !leave_network();
+	res = change_user(err) ?: drop_privileges(err);
+	if (res < 0)
+		return res;
+	limit_files(true);
+	if (has_network && !config.connects && (lacks_landlock || !sandbox_files_refuse_tcp()))
+		report_verbose("the network can only be refused by seccomp");
+	limit_calls();
+	return check_missing(err);
+}
+
+int sandbox_seal(GError **err)
+{
+	if (config.mode == SANDBOX_OFF)
+		return 0;
+	limit_files(false);
+	return check_missing(err);
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What a server needs in its sandbox; see sandbox_places.h. */
+#include "sandbox_places.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "run_folder.h"
+#include "temporary.h"
+#include "tls_creds.h"
+#include "transport.h"
+#include "values.h"
+
+static void allow_folder_of(const char *path, unsigned rights, bool is_opening)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+
+	sandbox_allow(folder, rights, is_opening);
+}
+
+/* ---- the image, and what it may name ---- */
+
+/* Options, unlike names, may be of several files anywhere; the user has given them. */
+static bool is_graph(const char *name)
+{
+	return g_str_has_prefix(name, "json:");
+}
+
+static bool is_server(const char *name)
+{
+	static const char *const schemes[] = { "nbd:", "nbd+", "nbds:", "nbds+" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(schemes); i++)
+		if (g_str_has_prefix(name, schemes[i]))
+			return true;
+	return is_graph(name) && strstr(name, "nbd");
+}
+
+static void allow_names(const struct image_names *names, const char *image, unsigned rights)
+{
+	g_autofree char *real = NULL;
+
+	switch (names->from) {
+	case IMAGE_NAMES_ANYWHERE:
+		sandbox_allow("/", rights, true);
+		break;
+	case IMAGE_NAMES_BESIDE:
+		allow_folder_of(image, rights, true);
+		real = image_stable_name(image);
+		if (real)
+			allow_folder_of(real, rights, true);
+		break;
+	case IMAGE_NAMES_LISTED:
+		for (char **place = names->places; *place; place++)
+			sandbox_allow(*place, rights, true);
+		break;
+	case IMAGE_NAMES_NONE:
+		break;
+	}
+}
+
+/* ---- what the header says ---- */
+
+#define HEADER_BYTES	    80
+#define BACKING_OFFSET	    8  /* 64 bits: where the name is; 0: there is none */
+#define VERSION_OFFSET	    4  /* 32 bits */
+#define INCOMPATIBLE_OFFSET 72 /* 64 bits, from version 3 on */
+#define EXTERNAL_DATA	    (1u << 2)
+
+struct needs {
+	bool backing, data_file;
+};
+
+static uint64_t be64_at(const uint8_t *header, size_t off)
+{
+	uint64_t value;
+
+	memcpy(&value, header + off, sizeof(value));
+	return GUINT64_FROM_BE(value);
+}
+
+/*
+ * Only at fixed places, and only to allow less: what is allowed is bounded by the options. The
+ * parser comes later. Other formats than qcow2 name no other files, or are refused.
+ */
+static struct needs co_peek(const struct options *options, struct image *file)
+{
+	uint8_t header[HEADER_BYTES];
+	struct needs none = { false, false };
+
+	if (options->format && strcmp(options->format, "qcow2") != 0)
+		return none;
+	if (image_size(file) < HEADER_BYTES || image_co_pread(file, 0, HEADER_BYTES, header) < 0 ||
+	    memcmp(header, "QFI\xfb", 4) != 0)
+		return none;
+	return (struct needs){
+		.backing = be64_at(header, BACKING_OFFSET) != 0,
+		.data_file = header[VERSION_OFFSET + 3] >= 3 &&
+			     be64_at(header, INCOMPATIBLE_OFFSET) & EXTERNAL_DATA,
+	};
+}
+
+/* Until the image is open. */
+static void co_allow_chain(const struct options *options, struct image *file)
+{
+	bool is_read = options->read_only || options->temporary || options->snapshot;
+	unsigned rights = SANDBOX_READ | SANDBOX_DEVICE | (is_read ? 0 : SANDBOX_WRITE);
+	struct needs needs = co_peek(options, file);
+
+	sandbox_allow(is_graph(options->filename) ? "/" : options->filename, rights, true);
+	if (needs.backing)
+		allow_names(&options->policy.backing, options->filename,
+			    SANDBOX_READ | SANDBOX_DEVICE);
+	if (needs.data_file)
+		allow_names(&options->policy.data_file, options->filename, rights);
+}
+
+static void allow_overlay(const struct options *options)
+{
+	const unsigned rights = SANDBOX_READ | SANDBOX_WRITE | SANDBOX_CREATE;
+
+	if (options->keep_as)
+		allow_folder_of(options->keep_as, rights, false);
+	else if (options->temporary)
+		sandbox_allow(options->temporary_dir ?: IMAGE_TEMPORARY_DIR,
+			      rights | SANDBOX_REMOVE, true);
+}
+
+/* ---- names of hosts, and keys that are read for each connection ---- */
+
+static void allow_keys(const char *folder)
+{
+	sandbox_allow(folder, SANDBOX_READ, false);
+}
+
+static void allow_connections(void)
+{
+	static const char *const places[] = { "/etc",
+					      "/usr",
+					      "/lib",
+					      "/lib64",
+					      "/run/systemd/resolve",
+					      "/run/NetworkManager",
+					      "/run/resolvconf",
+					      "/run/nscd" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(places); i++)
+		sandbox_allow(places[i], SANDBOX_READ, false);
+}
+
+static void allow_tls(const struct tls_config *tls)
+{
+	if (!tls->psk)
+		return;
+	if (g_file_test(tls->psk, G_FILE_TEST_IS_DIR))
+		allow_keys(tls->psk);
+	else
+		allow_folder_of(tls->psk, SANDBOX_READ, false);
+}
+
+/* ---- the driver ---- */
+
+/* ubd's: its settings, sizes and affinities. */
+static void allow_driver(void)
+{
+	sandbox_allow("/sys", SANDBOX_READ, false);
+}
+
+/* ---- files that exist only while the server runs ---- */
+
+/*
+ * The folder of sockets has nothing else in it. What is in other folders, Landlock cannot tell from
+ * the server's own files; and another user may not remove those either.
+ */
+bool sandbox_needs_keeper(const struct options *options, const struct sandbox_config *config)
+{
+	return config->changes_user ||
+	       (config->mode != SANDBOX_OFF &&
+		(options->pid_file || (options->socket && *options->socket) ||
+		 (options->exports && options->export.address.path)));
+}
+
+static void allow_run_files(const struct options *options)
+{
+	g_autofree char *folder = run_folder_find(false, NULL);
+
+	if (folder)
+		sandbox_allow(folder, SANDBOX_REMOVE, false);
+	if (options->daemonize)
+		sandbox_allow("/dev/null", SANDBOX_READ | SANDBOX_WRITE, false);
+}
+
+/* ---- the user ---- */
+
+static int find_user(const char *name, struct sandbox_config *config, GError **err)
+{
+	struct passwd *user = getpwnam(name);
+	uint64_t number;
+
+	if (!user && !number_parse(name, 0, UINT32_MAX - 1, &number)) {
+		user = getpwuid(number);
+		config->uid = config->gid = number;
+	} else if (!user) {
+		return error_refuse(err, -EINVAL, "--user: there is no user \"%s\"", name);
+	}
+	if (user) {
+		config->uid = user->pw_uid;
+		config->gid = user->pw_gid;
+	}
+	return 0;
+}
+
+static int choose_user(const struct options *options, struct sandbox_config *config, GError **err)
+{
+	struct stat st;
+	int res;
+
+	if (options->user) {
+		res = find_user(options->user, config, err);
+		if (res < 0)
+			return res;
+		config->must_change_user = true;
+	} else if (geteuid() == 0 && options->sandbox != SANDBOX_OFF &&
+		   stat(options->filename, &st) == 0 && S_ISREG(st.st_mode)) {
+		config->uid = st.st_uid;
+		config->gid = st.st_gid;
+	} else {
+		return 0;
+	}
+	config->changes_user = config->uid != geteuid();
+	if (!config->changes_user)
+		return 0;
+	if (geteuid() != 0)
+		return error_refuse(err, -EPERM, "--user: only root can become another user");
+	return 0;
+}
+
+int sandbox_co_prepare(const struct options *options, const struct transport_ops *driver,
+		       struct image *file, struct sandbox_config *ret_config, GError **err)
+{
+	struct sandbox_config config = {
+		.mode = options->sandbox,
+		.connects = is_server(options->filename) ||
+			    options->policy.servers == IMAGE_SERVERS_ALLOWED,
+		.core_dump = options->core_dump,
+	};
+	int res = choose_user(options, &config, err);
+
+	if (res < 0)
+		return res;
+	co_allow_chain(options, file);
+	allow_overlay(options);
+	allow_run_files(options);
+	tls_creds_each_folder(allow_keys);
+	if (options->exports)
+		allow_tls(&options->export.tls);
+	if (driver)
+		allow_driver();
+	if (config.connects)
+		allow_connections();
+	*ret_config = config;
+	return 0;
+}

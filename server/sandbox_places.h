@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a server needs after it has entered its sandbox (sandbox.h), as its options say. */
+#ifndef UBD_SANDBOX_PLACES_H
+#define UBD_SANDBOX_PLACES_H
+
+#include <glib.h>
+
+#include "options.h"
+
+struct transport_ops;
+
+/*
+ * Allows the places that the options and the image need. @driver: NULL for an export. @file is the
+ * image's, of which nothing has been read. *@ret_config is for sandbox_enter(). < 0 with @err set.
+ * Main loop, a coroutine.
+ */
+int sandbox_co_prepare(const struct options *options, const struct transport_ops *driver,
+		       struct image *file, struct sandbox_config *ret_config, GError **err);
+
+/* Whether another process must remove the server's files at its end; see runfile_begin_keeper(). */
+bool sandbox_needs_keeper(const struct options *options, const struct sandbox_config *config);
+
+#endif

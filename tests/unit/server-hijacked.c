@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Builds an ubd-serve with a planted bug: when it has read the header of an image, and again when
+ * it is asked for its status, it does what somebody would who has taken it over. It prints a line
+ * for each attempt: the moment, the attempt, and 0 or the error.
+ *
+ * HIJACKED_FILE is a file that the server has no business with, HIJACKED_BESIDE one in the image's
+ * folder; HIJACKED_NEW does not exist.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/keyctl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "aio.h"
+#include "probe.h"
+#include "status.h"
+
+static const char *file, *beside, *fresh; /* the last one does not exist */
+
+/* Made before the sandbox, as by a bug that leaks it. */
+static int tcp_fd = -1;
+
+/* ---- attempts: what the system call returned ---- */
+
+static long open_and_close(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long read_file(void)
+{
+	return open_and_close(file, O_RDONLY);
+}
+
+static long write_file(void)
+{
+	return open_and_close(file, O_WRONLY);
+}
+
+static long truncate_file(void)
+{
+	return open_and_close(file, O_WRONLY | O_TRUNC);
+}
+
+static long read_beside(void)
+{
+	return open_and_close(beside, O_RDONLY);
+}
+
+static long write_beside(void)
+{
+	return open_and_close(beside, O_WRONLY);
+}
+
+static long create_file(void)
+{
+	return open_and_close(fresh, O_WRONLY | O_CREAT);
+}
+
+static long remove_file(void)
+{
+	return unlink(file);
+}
+
+static long link_file(void)
+{
+	return linkat(AT_FDCWD, file, AT_FDCWD, fresh, 0);
+}
+
+static long rename_file(void)
+{
+	return rename(file, fresh);
+}
+
+static long chmod_file(void)
+{
+	return chmod(file, 0777);
+}
+
+static long set_attribute(void)
+{
+	return setxattr(file, "user.hijacked", "", 0, 0);
+}
+
+static long make_folder(void)
+{
+	return mkdir(fresh, 0700);
+}
+
+static long make_symlink(void)
+{
+	return symlink("/", fresh);
+}
+
+static long read_own_memory(void)
+{
+	return open_and_close("/proc/self/mem", O_RDWR);
+}
+
+static long execute(void)
+{
+	char *argv[] = { NULL }, *envp[] = { NULL };
+
+	return execve("/bin/true", argv, envp);
+}
+
+static long fork_process(void)
+{
+	long pid = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+
+	if (pid == 0)
+		_exit(0);
+	return pid;
+}
+
+static long fork_anew(void)
+{
+	struct {
+		uint64_t values[8];
+	} args = { { 0 } };
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0)
+		_exit(0);
+	return pid;
+}
+
+static long trace_parent(void)
+{
+	return ptrace(PTRACE_SEIZE, getppid(), NULL, NULL);
+}
+
+static long read_parent(void)
+{
+	struct iovec iov = { &iov, sizeof(iov) };
+
+	return process_vm_readv(getppid(), &iov, 1, &iov, 1, 0);
+}
+
+static long signal_parent(void)
+{
+	return kill(getppid(), 0);
+}
+
+static long signal_thread(void)
+{
+	return syscall(SYS_tgkill, getppid(), getppid(), 0);
+}
+
+static long hold_parent(void)
+{
+	return syscall(SYS_pidfd_open, getppid(), 0);
+}
+
+static long make_socket(int family, int type)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static long make_tcp(void)
+{
+	return make_socket(AF_INET, SOCK_STREAM);
+}
+
+static long make_udp(void)
+{
+	return make_socket(AF_INET6, SOCK_DGRAM);
+}
+
+static long make_unix_stream(void)
+{
+	return make_socket(AF_UNIX, SOCK_STREAM);
+}
+
+static long make_netlink(void)
+{
+	return make_socket(AF_NETLINK, SOCK_RAW);
+}
+
+static long make_packet(void)
+{
+	return make_socket(AF_PACKET, SOCK_RAW);
+}
+
+static long connect_tcp(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = htons(1),
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
+
+	return connect(tcp_fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static long bind_tcp(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+
+	return bind(tcp_fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static long map_code(void)
+{
+	void *map = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return map == MAP_FAILED ? -1 : 0;
+}
+
+static long make_code(void)
+{
+	void *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return mprotect(map, 4096, PROT_READ | PROT_EXEC);
+}
+
+static long make_secret_file(void)
+{
+	return memfd_create("hijacked", 0);
+}
+
+static long become_root(void)
+{
+	return setresuid(0, 0, 0);
+}
+
+static long new_user_namespace(void)
+{
+	return unshare(CLONE_NEWUSER);
+}
+
+static long mount_something(void)
+{
+	return mount("none", "/mnt", "tmpfs", 0, NULL);
+}
+
+static long change_root(void)
+{
+	return chroot("/");
+}
+
+static long load_bpf(void)
+{
+	return syscall(SYS_bpf, 0, NULL, 0);
+}
+
+static long open_counters(void)
+{
+	return syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0);
+}
+
+static long use_keyring(void)
+{
+	return syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+}
+
+static long handle_faults(void)
+{
+	return syscall(SYS_userfaultfd, 0);
+}
+
+static long load_module(void)
+{
+	return syscall(SYS_init_module, NULL, 0, "");
+}
+
+static long change_personality(void)
+{
+	return syscall(SYS_personality, 0x0400000);
+}
+
+static long dump_memory(void)
+{
+	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static long type_in(void)
+{
+	return syscall(SYS_ioctl, STDIN_FILENO, TIOCSTI, "");
+}
+
+/* The kernel ignores the upper half. */
+static long type_in_cleverly(void)
+{
+	return syscall(SYS_ioctl, STDIN_FILENO, (1UL << 32) | TIOCSTI, "");
+}
+
+/* ---- by io_uring ---- */
+
+struct attempt_op {
+	struct aio_op op;
+	struct coroutine *co;
+	int32_t res;
+};
+
+static void attempt_done(struct aio_op *op, int32_t res, uint32_t flags)
+{
+	struct attempt_op *attempt = (struct attempt_op *)op;
+
+	attempt->res = res;
+	co_wake(attempt->co);
+}
+
+static long result(int res)
+{
+	errno = -res;
+	return res;
+}
+
+static long co_send_sqe(void (*prepare)(struct io_uring_sqe *sqe))
+{
+	struct attempt_op attempt = { .op.done = attempt_done, .co = co_self() };
+	struct io_uring_sqe *sqe = aio_get_sqe(aio_loop_current());
+
+	prepare(sqe);
+	aio_sqe_set_op(sqe, &attempt.op);
+	co_yield();
+	return result(attempt.res);
+}
+
+static void prepare_open(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_openat(sqe, AT_FDCWD, file, O_RDONLY, 0);
+}
+
+static long ring_opens(void)
+{
+	return co_send_sqe(prepare_open);
+}
+
+static void prepare_socket(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_rw(IORING_OP_SOCKET, sqe, AF_UNIX, NULL, 0, SOCK_STREAM);
+}
+
+static long ring_makes_socket(void)
+{
+	return co_send_sqe(prepare_socket);
+}
+
+/* ---- in a thread that the hijacker makes ---- */
+
+static void *read_in_thread(void *arg)
+{
+	*(int *)arg = read_file() < 0 ? errno : 0;
+	return NULL;
+}
+
+static long thread_reads_file(void)
+{
+	pthread_t thread;
+	int error;
+
+	pthread_create(&thread, NULL, read_in_thread, &error);
+	pthread_join(thread, NULL);
+	return result(-error);
+}
+
+static const struct {
+	const char *name;
+	long (*fn)(void);
+} attempts[] = {
+	{ "read-file", read_file },
+	{ "write-file", write_file },
+	{ "truncate-file", truncate_file },
+	{ "read-beside", read_beside },
+	{ "write-beside", write_beside },
+	{ "create-file", create_file },
+	{ "remove-file", remove_file },
+	{ "link-file", link_file },
+	{ "rename-file", rename_file },
+	{ "chmod-file", chmod_file },
+	{ "set-attribute", set_attribute },
+	{ "make-folder", make_folder },
+	{ "make-symlink", make_symlink },
+	{ "read-own-memory", read_own_memory },
+	{ "execute", execute },
+	{ "fork", fork_process },
+	{ "fork-anew", fork_anew },
+	{ "trace-parent", trace_parent },
+	{ "read-parent", read_parent },
+	{ "signal-parent", signal_parent },
+	{ "signal-thread", signal_thread },
+	{ "hold-parent", hold_parent },
+	{ "make-tcp", make_tcp },
+	{ "make-udp", make_udp },
+	{ "make-unix-stream", make_unix_stream },
+	{ "make-netlink", make_netlink },
+	{ "make-packet", make_packet },
+	{ "connect-tcp", connect_tcp },
+	{ "bind-tcp", bind_tcp },
+	{ "map-code", map_code },
+	{ "make-code", make_code },
+	{ "make-secret-file", make_secret_file },
+	{ "become-root", become_root },
+	{ "new-user-namespace", new_user_namespace },
+	{ "mount", mount_something },
+	{ "change-root", change_root },
+	{ "load-bpf", load_bpf },
+	{ "open-counters", open_counters },
+	{ "use-keyring", use_keyring },
+	{ "handle-faults", handle_faults },
+	{ "load-module", load_module },
+	{ "change-personality", change_personality },
+	{ "dump-memory", dump_memory },
+	{ "type-in", type_in },
+	{ "type-in-cleverly", type_in_cleverly },
+	{ "ring-opens", ring_opens },
+	{ "ring-makes-socket", ring_makes_socket },
+	{ "thread-reads-file", thread_reads_file },
+};
+
+static void attempt_all(const char *moment)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(attempts); i++) {
+		int error = attempts[i].fn() < 0 ? errno : 0;
+
+		fprintf(stderr, "%s %s %s\n", moment, attempts[i].name,
+			error ? strerrorname_np(error) : "0");
+	}
+}
+
+/* ---- the bug ---- */
+
+const char *__real_probe_head(const uint8_t *head, size_t bytes);
+const char *__wrap_probe_head(const uint8_t *head, size_t bytes);
+
+const char *__wrap_probe_head(const uint8_t *head, size_t bytes)
+{
+	static bool was_here;
+
+	if (!was_here)
+		attempt_all("opening");
+	was_here = true;
+	return __real_probe_head(head, bytes);
+}
+
+int __real_status_answer(const struct command_target *on, const json_t *request, json_t *answer,
+			 GError **err);
+int __wrap_status_answer(const struct command_target *on, const json_t *request, json_t *answer,
+			 GError **err);
+
+int __wrap_status_answer(const struct command_target *on, const json_t *request, json_t *answer,
+			 GError **err)
+{
+	attempt_all("serving");
+	return __real_status_answer(on, request, answer, err);
+}
+
+static void __attribute__((constructor)) prepare(void)
+{
+	file = getenv("HIJACKED_FILE");
+	beside = getenv("HIJACKED_BESIDE");
+	fresh = getenv("HIJACKED_NEW");
+	tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
