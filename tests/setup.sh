@@ -9,7 +9,7 @@ PATH=$PATH:/sbin:/usr/sbin
 build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev libzstd-dev
 	libglib2.0-dev libjansson-dev libgnutls28-dev libnbd-dev libnl-genl-3-dev
 	libisal-dev libdeflate-dev libseccomp-dev libcap-ng-dev)
-check_packages=("${build_packages[@]}" clang-19 clang-format libclang-rt-19-dev lld-19 shellcheck
+check_packages=("${build_packages[@]}" apparmor checkpolicy selinux-policy-dev clang-19 clang-format libclang-rt-19-dev lld-19 shellcheck
 	codespell qemu-utils qemu-system-x86 linux-headers-amd64 busybox-static fio libnbd-bin python3-libnbd nbdkit gnutls-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
 	kmod python3 mandoc dkms sparse crun jq dmsetup btrfs-progs nbd-client)
 
@@ -35,7 +35,7 @@ commands_and_libraries()
 		pkg-config --exists $item 2>/dev/null || echo "  $item (library and headers)"
 	done
 	[ "$1" = check ] || return 0
-	for item in clang-19 clang-format ld.lld-19 codespell shellcheck qemu-img qemu-io qemu-nbd nbdinfo nbdcopy nbdkit certtool psktool \
+	for item in apparmor_parser checkmodule clang-19 clang-format ld.lld-19 codespell shellcheck qemu-img qemu-io qemu-nbd nbdinfo nbdcopy nbdkit certtool psktool \
 		qemu-system-x86_64 busybox fio mke2fs debugfs mkfs.xfs sfdisk setpriv cpio zstd xz depmod python3 mandoc dkms crun jq dmsetup mkfs.btrfs nbd-client; do
 		command -v $item >/dev/null || echo "  $item"
 	done
