@@ -26,7 +26,7 @@ static char *folder_path(void)
 }
 
 /* In a folder that others can write to, a socket may be anybody's. */
-static int check_folder(const char *path, GError **err)
+int run_folder_check(const char *path, GError **err)
 {
 	int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), res = 0;
 	struct stat st;
@@ -52,10 +52,10 @@ char *run_folder_find(bool create, GError **err)
 		error_refuse(err, -ENOENT, "XDG_RUNTIME_DIR is not set");
 		return NULL;
 	}
-	/* If that fails, check_folder() says why. */
+	/* If that fails, run_folder_check() says why. */
 	if (create)
 		mkdir(path, 0700);
-	return check_folder(path, err) < 0 ? NULL : g_steal_pointer(&path);
+	return run_folder_check(path, err) < 0 ? NULL : g_steal_pointer(&path);
 }
 
 char *run_folder_socket_name(int pid)

@@ -16,6 +16,9 @@
  */
 char *run_folder_find(bool create, GError **err);
 
+/* The same check of any folder. 0, or -errno with @err set. */
+int run_folder_check(const char *path, GError **err);
+
 /* The name in it of the socket of the process @pid. The caller frees it. */
 char *run_folder_socket_name(int pid);
 

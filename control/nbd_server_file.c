@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "run_folder.h"
 
 /* Bits that mean nothing for a FIFO tell what becomes of the device. */
 #define MODE_LIVING   0600
@@ -32,11 +33,15 @@ static int open_file(uint32_t id, GError **err)
 {
 	g_autofree char *path = path_of(id);
 	struct stat st;
-	int fd;
+	int fd, res;
 
 	/* As run_folder_find() makes it: the sockets in it are for one user. */
 	if (mkdir(nbd_server_folder, 0700) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "%s", nbd_server_folder);
+	/* Otherwise the file may be anybody's, who could take the lock, or replace the file. */
+	res = run_folder_check(nbd_server_folder, err);
+	if (res < 0)
+		return res;
 	if (mkfifo(path, MODE_LIVING) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "%s", path);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);

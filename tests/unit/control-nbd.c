@@ -296,6 +296,19 @@ static void test_other_files_are_not_used(void)
 	g_unlink(path);
 }
 
+/* There, another user could play the server, or ask it to leave. */
+static void test_folder_of_others_is_not_used(void)
+{
+	g_autoptr(GError) err = NULL;
+
+	g_assert_cmpint(chmod(nbd_server_folder, 0777), ==, 0);
+	g_assert_cmpint(nbd_server_file_take(ID, &err), ==, -EPERM);
+	g_assert_nonnull(strstr(err->message, "other users can write to it"));
+	g_assert_cmpint(nbd_server_file_take_over(ID, NULL), ==, -EPERM);
+	g_assert_cmpint(chmod(nbd_server_folder, 0700), ==, 0);
+	close(nbd_server_file_take(ID, NULL));
+}
+
 int main(int argc, char **argv)
 {
 	g_autofree char *folder = g_dir_make_tmp("control-nbd-XXXXXX", NULL);
@@ -313,6 +326,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/its-heir-is-not-asked", test_its_heir_is_not_asked);
 	g_test_add_func("/control/nbd/devices-that-have-ended", test_devices_that_have_ended);
 	g_test_add_func("/control/nbd/other-files-are-not-used", test_other_files_are_not_used);
+	g_test_add_func("/control/nbd/folder-of-others-is-not-used",
+			test_folder_of_others_is_not_used);
 	ret = g_test_run();
 	g_unlink(path);
 	g_rmdir(folder);
