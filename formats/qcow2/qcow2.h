@@ -7,8 +7,8 @@
  *   struct_lock   co_rwlock    every request reads; snapshots, bitmaps, resize and close write
  *   bitmap_lock   co_mutex     marking bitmaps as in use, at the first change
  *   a pin         slice.pins   an L2 slice in use stays in memory
- *   flush_lock    co_mutex     one write-back at a time
  *   reclaim_lock  co_mutex     one reclaimer of freed clusters at a time
+ *   flush_lock    co_mutex     one write-back at a time
  *   alloc_lock    co_mutex     refcounts, plans, stores to L1 and L2 entries;
  *                              held across metadata I/O, never guest data
  *   packing_lock  thread_lock  whose turn it is to place compressed data

@@ -20,8 +20,11 @@
 #include "rules.h"
 
 /* The most that one call punches, or that is counted under one hold of alloc_lock. */
-#define PART_BYTES    (32ull << 20)
-#define PART_CLUSTERS 8192
+#define PART_BYTES	(32ull << 20)
+#define PART_CLUSTERS	8192
+/* The same for a while after a flush has begun: see co_let_flush_pass(). */
+#define BUSY_PART_BYTES (8ull << 20)
+#define BUSY_PARTS	4
 
 /*
  * seq_cst: the request is counted off first and looks second. Either the reclaimer sees that the
@@ -209,10 +212,44 @@ static bool continues(struct qcow2 *q, const struct part *part, const struct wal
 	       !get_fate(q, walk, &fate) && fate == part->fate;
 }
 
-/* Moves @walk over the part that begins there; over one cluster if its refcount cannot be read. */
-static int find_part(struct qcow2 *q, struct walk *walk, struct part *part) REQUIRES(q->alloc_lock)
+/* How parts keep out of the way of flushes. */
+struct pace {
+	uint64_t flushes;    /* that had begun when it was last looked at */
+	uint64_t bytes;	     /* given back since then */
+	unsigned busy_parts; /* still to come */
+};
+
+/*
+ * The file system makes a flush, and what it writes, wait for the hole that is being punched. So
+ * holes are small beside flushes, and none is begun while one is under way.
+ */
+static void co_let_flush_pass(struct qcow2 *q, struct pace *pace, uint64_t bytes)
+	EXCLUDES(q->alloc_lock, q->flush_lock)
 {
-	uint64_t most = MIN(PART_CLUSTERS, MAX(PART_BYTES >> q->cluster_bits, 1));
+	uint64_t flushes = atomic_load(&q->flush_started);
+
+	/* Many small holes count as one. */
+	pace->bytes += bytes;
+	if (pace->bytes < BUSY_PART_BYTES)
+		return;
+	pace->bytes = 0;
+	if (flushes != pace->flushes)
+		pace->busy_parts = BUSY_PARTS;
+	else if (pace->busy_parts)
+		pace->busy_parts--;
+	pace->flushes = flushes;
+	if (!pace->busy_parts)
+		return;
+	co_mutex_lock(&q->flush_lock);
+	co_mutex_unlock(&q->flush_lock);
+}
+
+/* Moves @walk over the part that begins there; over one cluster if its refcount cannot be read. */
+static int find_part(struct qcow2 *q, struct walk *walk, const struct pace *pace, struct part *part)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t most_bytes = pace->busy_parts ? BUSY_PART_BYTES : PART_BYTES;
+	uint64_t most = MIN(PART_CLUSTERS, MAX(most_bytes >> q->cluster_bits, 1));
 	int ret;
 
 	*part = (struct part){ *walk, walk_cluster(walk), 0, walk->run->is_l2, FATE_WRONG };
@@ -284,12 +321,13 @@ static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q
 {
 	const struct freed_run *runs = (const void *)batch->runs->data;
 	struct walk walk = { runs, runs + batch->runs->len, 0 };
+	struct pace pace = { .flushes = atomic_load(&q->flush_started) };
 	int result = 0, ret;
 
 	while (walk.run < walk.end) {
 		struct part part;
 
-		ret = find_part(q, &walk, &part) ?: check_part(q, &part);
+		ret = find_part(q, &walk, &pace, &part) ?: check_part(q, &part);
 		if (!ret && part.fate == FATE_FREE && q->unmap)
 			co_punch(q, &part);
 		ret = ret ?: put_part(q, &part);
@@ -299,6 +337,7 @@ static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q
 		/* Lets others have the lock and the loop. */
 		co_mutex_unlock(&q->alloc_lock);
 		co_reschedule();
+		co_let_flush_pass(q, &pace, part.nr_clusters << q->cluster_bits);
 		co_mutex_lock(&q->alloc_lock);
 	}
 	return result;

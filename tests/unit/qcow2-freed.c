@@ -178,6 +178,25 @@ CO_TEST(test_long_runs_in_parts)
 	g_assert_cmpuint(node.discards, ==, 3);
 }
 
+/* Holes are small beside flushes, which may have to wait for them, and large again afterwards. */
+CO_TEST(test_small_parts_beside_flushes)
+{
+	struct image *img = co_open(64 * KIB, 320 * MIB, "metadata");
+	uint64_t epoch = co_begin(img->opaque);
+
+	g_assert_cmpint(image_co_pdiscard(img, 0, 320 * MIB), ==, 0);
+	co_flush(img);
+	end(img->opaque, epoch);
+	for (uint64_t nr = 1; nr < 5; nr++) {
+		co_wait_for_discards(nr);
+		co_flush(img);
+	}
+	co_close(img);
+	/* Without flushes there would be 10 or 11. */
+	g_assert_cmpuint(node.discards, >=, 14);
+	g_assert_cmpuint(node.discards, <, 24);
+}
+
 /* Several references to a cluster are dropped together. */
 CO_TEST(test_compressed)
 {
@@ -451,6 +470,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/merge-by-itself", test_merge_by_itself);
 	g_test_add_func("/freed/one-hole-for-a-run", test_one_hole_for_a_run);
 	g_test_add_func("/freed/long-runs-in-parts", test_long_runs_in_parts);
+	g_test_add_func("/freed/small-parts-beside-flushes", test_small_parts_beside_flushes);
 	g_test_add_func("/freed/compressed", test_compressed);
 	g_test_add_func("/freed/flushes-with-a-reader", test_flushes_with_a_reader);
 	g_test_add_func("/freed/waits-for-requests", test_waits_for_requests);
