@@ -399,9 +399,7 @@ static bool file_grow_ahead(struct image *img)
 {
 	struct file *file = img->opaque;
 
-	if (file->may_grow_ahead)
-		file_ahead_turn_on(&file->ahead);
-	return file->may_grow_ahead;
+	return file->may_grow_ahead && file_ahead_turn_on(&file->ahead);
 }
 
 /* ---- copies by the kernel ---- */

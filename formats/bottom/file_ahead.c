@@ -61,20 +61,21 @@ static uint64_t first_trigger(uint64_t size)
 	return MAX(size, STEP_UNIT * LARGEST_PART);
 }
 
-void file_ahead_turn_on(struct file_ahead *ahead)
+bool file_ahead_turn_on(struct file_ahead *ahead)
 {
 	uint64_t size = image_size(ahead->img);
 	struct rlimit limit;
 
 	/* A file that gets longer than that limit ends the process: leave that to real writes. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY)
-		return;
+		return false;
 	thread_lock(&ahead->lock);
 	ahead->is_off = false;
 	ahead->step = FIRST_STEP;
 	ahead->end = size;
 	atomic_store(&ahead->trigger, first_trigger(size));
 	thread_unlock(&ahead->lock);
+	return true;
 }
 
 void file_ahead_truncated(struct file_ahead *ahead, uint64_t size)

@@ -38,8 +38,11 @@ void file_ahead_init(struct file_ahead *ahead, const struct image *img, int fd);
 /* After file_ahead_co_end(). */
 void file_ahead_destroy(struct file_ahead *ahead);
 
-/* From now on the file grows ahead of writes that end behind img->size. */
-void file_ahead_turn_on(struct file_ahead *ahead);
+/*
+ * From now on the file grows ahead of writes that end behind img->size. False: the process may not
+ * make files as long as it likes.
+ */
+bool file_ahead_turn_on(struct file_ahead *ahead);
 
 /* Starts a step on the loop of the caller; use file_ahead_written(). */
 void file_ahead_start(struct file_ahead *ahead);

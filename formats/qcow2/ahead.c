@@ -81,9 +81,11 @@ static void co_cut_off(struct qcow2 *q) REQUIRES(q->alloc_lock)
 void qcow2_co_grow_ahead(struct qcow2 *q)
 {
 	/* The tools say how much they will write, or write too little for it to pay off. */
-	if (q->img->flags & IMAGE_WRITE_BEHIND || !image_grow_ahead(q->file) || !ends_with_hole(q))
+	if (q->img->flags & IMAGE_WRITE_BEHIND || !image_grow_ahead(q->file))
 		return;
 	co_mutex_lock(&q->alloc_lock);
-	co_cut_off(q);
+	q->may_reserve = true;
+	if (ends_with_hole(q))
+		co_cut_off(q);
 	co_mutex_unlock(&q->alloc_lock);
 }

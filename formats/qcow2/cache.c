@@ -510,6 +510,13 @@ struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned in
 
 void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 {
+	q->keep_order = true;
+	qcow2_slice_store_ready(q, slice, index, entry);
+}
+
+void qcow2_slice_store_ready(struct qcow2 *q, struct slice *slice, unsigned index,
+			     struct l2_entry entry)
+{
 	/* First, so that a reader that sees the entry sees that it is newer than the file. */
 	atomic_store_explicit(&slice->changed, atomic_fetch_add(&q->changes, 1) + 1,
 			      memory_order_relaxed);

@@ -35,6 +35,8 @@ struct writeback {
 	struct freed_runs unlinked; /* only if it must be durable */
 	uint64_t changes;	    /* how many changes had been made before */
 	uint64_t blocks_made;	    /* and how many refcount blocks */
+	uint64_t reserve_end;	    /* how far refcounts had been raised */
+	bool keep_order;	    /* step 2 is needed before step 3 */
 };
 
 static gint compare_slices(gconstpointer a, gconstpointer b)
@@ -135,6 +137,7 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durabl
 	wb->slices = g_ptr_array_new();
 	qcow2_freed_runs_init(&wb->unlinked);
 	co_mutex_lock(&q->alloc_lock);
+	qcow2_co_extend_reserve(q);
 	ret = co_flush_new_blocks(q) ?:
 	      check_targets(q)	     ?:
 	      write_refcounts(q)     ?:
@@ -146,6 +149,9 @@ static int writeback_co_begin(struct qcow2 *q, struct writeback *wb, bool durabl
 			qcow2_take_unlinked(q, &wb->unlinked);
 		wb->changes = atomic_load(&q->changes);
 		wb->blocks_made = q->blocks_made;
+		wb->reserve_end = q->reserve.end;
+		wb->keep_order = q->keep_order || qcow2_has_data_file(q);
+		q->keep_order = false;
 	}
 	co_mutex_unlock(&q->alloc_lock);
 	return ret;
@@ -244,24 +250,39 @@ static int co_flush_files(struct qcow2 *q)
 	return ret;
 }
 
+/* A flush of the file that began after step 1 has ended. */
+static void note_synced(struct qcow2 *q, const struct writeback *wb, bool durable)
+	EXCLUDES(q->alloc_lock)
+{
+	co_mutex_lock(&q->alloc_lock);
+	qcow2_refcounts_synced(q, durable);
+	if (durable) {
+		qcow2_new_blocks_durable(q, wb->blocks_made);
+		qcow2_reserve_durable(q, wb->reserve_end);
+	}
+	co_mutex_unlock(&q->alloc_lock);
+}
+
 /* Steps 2 to 4; the last one only if the result must be @durable. */
 static int writeback_co_run(struct qcow2 *q, const struct writeback *wb, bool durable)
 	REQUIRES(q->flush_lock)
 {
+	bool writes = wb->slices->len || wb->l1->len;
 	int ret = RULE_BROKEN(RULE_C3_L2_TABLE) ? co_write_tables(q, wb, false) : 0;
 
-	ret = ret ?: co_flush_files(q);
-	co_mutex_lock(&q->alloc_lock);
-	qcow2_refcounts_synced(q, ret == 0);
-	if (!ret)
-		qcow2_new_blocks_durable(q, wb->blocks_made);
-	co_mutex_unlock(&q->alloc_lock);
-	if (ret || (!wb->slices->len && !wb->l1->len))
+	if (!ret && (wb->keep_order || !writes)) {
+		ret = co_flush_files(q);
+		note_synced(q, wb, ret == 0);
+	}
+	if (ret || !writes)
 		return ret;
 	ret = co_write_tables(q, wb, true);
 	if (ret || !durable || RULE_BROKEN(RULE_C7_FLUSH))
 		return ret;
-	return image_co_flush(q->file);
+	ret = image_co_flush(q->file);
+	if (!wb->keep_order)
+		note_synced(q, wb, ret == 0);
+	return ret;
 }
 
 /* Includes step 5. */
@@ -284,6 +305,7 @@ static void writeback_put_back(struct qcow2 *q, struct writeback *wb) EXCLUDES(q
 	if (wb->l1)
 		g_array_append_vals(q->dirty_l1, wb->l1->data, wb->l1->len);
 	qcow2_put_back_unlinked(q, &wb->unlinked);
+	q->keep_order = true;
 	co_mutex_unlock(&q->alloc_lock);
 }
 
@@ -437,18 +459,45 @@ int qcow2_co_write_back(struct image *img, uint64_t off, uint64_t bytes)
 	return ret;
 }
 
+/* From now on refcounts are raised ahead of need, or are no longer. */
+static int co_set_reserve(struct qcow2 *q, bool on) EXCLUDES(q->alloc_lock)
+{
+	int ret = 0;
+
+	co_mutex_lock(&q->alloc_lock);
+	if (!on)
+		ret = qcow2_co_release_reserve(q);
+	q->may_reserve = on;
+	co_mutex_unlock(&q->alloc_lock);
+	return ret;
+}
+
+static bool reserves(struct qcow2 *q) EXCLUDES(q->alloc_lock)
+{
+	bool on;
+
+	co_mutex_lock(&q->alloc_lock);
+	on = q->may_reserve;
+	co_mutex_unlock(&q->alloc_lock);
+	return on;
+}
+
 int qcow2_co_flush_and_reclaim(struct qcow2 *q)
 {
-	int ret = qcow2_co_flush_all(q);
+	bool on = reserves(q);
+	int ret = qcow2_co_flush_all(q) ?: co_set_reserve(q, false);
 
-	if (ret)
-		return ret;
 	/*
 	 * With no request in flight, every freed cluster can be given back at once; then that is
 	 * written.
 	 */
-	qcow2_co_reclaim(q);
-	return qcow2_co_flush_all(q);
+	if (!ret) {
+		qcow2_co_reclaim(q);
+		ret = qcow2_co_flush_all(q);
+	}
+	if (on)
+		co_set_reserve(q, true);
+	return ret;
 }
 
 /* ---- room for freed clusters ---- */

@@ -323,11 +323,18 @@ void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry, uint64_t *ret
 	*ret_bytes = (extra_sectors + 1) * 512 - (host_off & 511);
 }
 
-void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry)
+static void l1_store_ready(struct qcow2 *q, uint32_t l1_index, uint64_t entry)
+	REQUIRES(q->alloc_lock)
 {
 	atomic_fetch_add(&q->changes, 1);
 	g_array_append_val(q->dirty_l1, l1_index);
 	atomic_store_explicit(&q->l1[l1_index], entry, memory_order_release);
+}
+
+void qcow2_l1_store(struct qcow2 *q, uint32_t l1_index, uint64_t entry)
+{
+	q->keep_order = true;
+	l1_store_ready(q, l1_index, entry);
 }
 
 /*
@@ -359,10 +366,10 @@ static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *e
 	REQUIRES(q->alloc_lock)
 {
 	uint64_t host_off, nr;
-	bool fresh;
+	bool fresh, ready;
 	int ret;
 
-	ret = qcow2_co_alloc_clusters(q, 1, &host_off, &nr, &fresh);
+	ret = qcow2_co_alloc_ready_clusters(q, 1, &host_off, &nr, &fresh, &ready);
 	if (ret)
 		return ret;
 	image_co_event(q->file, IMAGE_EVENT_L2_ALLOC_WRITE);
@@ -376,7 +383,10 @@ static int l2_table_co_new(struct qcow2 *q, uint32_t l1_index, const uint64_t *e
 		return ret;
 	}
 	qcow2_add_l2_table(q, qcow2_cluster_index(q, host_off));
-	qcow2_l1_store(q, l1_index, host_off | QCOW2_COPIED);
+	if (ready && !entries)
+		l1_store_ready(q, l1_index, host_off | QCOW2_COPIED);
+	else
+		qcow2_l1_store(q, l1_index, host_off | QCOW2_COPIED);
 	return 0;
 }
 

@@ -270,6 +270,15 @@ struct qcow2 {
 	_Atomic uint64_t nr_taken, nr_given_back;
 	/* The file was never written from here on: it reads as zeroes. */
 	uint64_t zero_off GUARDED_BY(alloc_lock);
+	/* Host clusters whose refcounts were raised ahead of need; reserve.c. */
+	struct reserve {
+		uint64_t start, end;
+		uint64_t durable_end; /* of those that are ready to be named */
+		uint64_t taken;	      /* nr_taken at the last flush */
+	} reserve GUARDED_BY(alloc_lock);
+	bool may_reserve GUARDED_BY(alloc_lock);
+	/* An entry was stored that must not reach disk before something else does: C1, C2, C3. */
+	bool keep_order GUARDED_BY(alloc_lock);
 	/*
 	 * The end of the compressed data that was placed last, in a host cluster with room and a
 	 * refcount above zero; 0: no such cluster.
@@ -571,6 +580,12 @@ static inline bool qcow2_slice_peek_holds(const struct slice_peek *peek)
 /* Stores an entry and marks the slice dirty. Slice pinned. */
 void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, struct l2_entry entry)
 	REQUIRES(q->alloc_lock);
+/*
+ * The same for an entry that may reach disk before anything else: it names a cluster that is ready,
+ * and the guest range reads as zeroes in the file, in memory and in the cluster.
+ */
+void qcow2_slice_store_ready(struct qcow2 *q, struct slice *slice, unsigned index,
+			     struct l2_entry entry) REQUIRES(q->alloc_lock);
 
 /* Both words of an extended entry, consistent with one store. */
 struct l2_entry qcow2_slice_load_extended(const struct slice *slice, unsigned index);
@@ -888,6 +903,21 @@ void qcow2_refcount_destroy(struct qcow2 *q);
 int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
 			    bool *ret_fresh) REQUIRES(q->alloc_lock);
 
+/*
+ * The same. *ret_ready: entries that name them may be written at once, since their refcounts and
+ * the length of the file are durable. Then they are fresh, too.
+ */
+int qcow2_co_alloc_ready_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off,
+				  uint64_t *ret_nr, bool *ret_fresh, bool *ret_ready)
+	REQUIRES(q->alloc_lock);
+
+/*
+ * For reserve.c: raises the refcounts of free clusters from @cluster on, as far as blocks exist;
+ * returns how many, or -errno. And the reverse, for clusters that nobody was given.
+ */
+int64_t qcow2_co_take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);
+int qcow2_co_untake_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock);
+
 /* Raises the refcount of a cluster in use. -EMLINK: it is already the maximum for its width. */
 int qcow2_co_add_reference(struct qcow2 *q, uint64_t cluster) REQUIRES(q->alloc_lock);
 
@@ -965,6 +995,15 @@ static inline void qcow2_raise_zero_off(struct qcow2 *q, uint64_t end_cluster)
 {
 	q->zero_off = MAX(q->zero_off, end_cluster << q->cluster_bits);
 }
+
+/* ---- reserve.c ---- */
+
+/* For step 1 of a flush: raises refcounts ahead of need, if that is worth it. */
+void qcow2_co_extend_reserve(struct qcow2 *q) REQUIRES(q->alloc_lock);
+/* A flush of the file has succeeded that began when refcounts up to @end were written. */
+void qcow2_reserve_durable(struct qcow2 *q, uint64_t end) REQUIRES(q->alloc_lock);
+/* Lowers its refcounts in memory. No request may be in flight. */
+int qcow2_co_release_reserve(struct qcow2 *q) REQUIRES(q->alloc_lock);
 
 /* ---- ahead.c ---- */
 

@@ -487,8 +487,7 @@ int qcow2_co_find_end(struct qcow2 *q, struct hole *hole, uint64_t *end)
 	return ret;
 }
 
-/* Raises the refcounts of free clusters from @cluster on; returns how many, or -errno. */
-static int64_t take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES(q->alloc_lock)
+int64_t qcow2_co_take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 {
 	uint64_t refcount, taken = 0;
 	int ret = 0;
@@ -510,40 +509,104 @@ static int64_t take_run(struct qcow2 *q, uint64_t cluster, uint64_t nr) REQUIRES
 	return taken ? (int64_t)taken : ret;
 }
 
-int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
-			    bool *ret_fresh)
+int qcow2_co_untake_run(struct qcow2 *q, uint64_t cluster, uint64_t nr)
 {
+	int ret = 0;
+
+	for (uint64_t i = cluster; i < cluster + nr && !ret; i++)
+		ret = set_refcount(q, i, 0);
+	q->free_hint = MIN(q->free_hint, cluster);
+	return ret;
+}
+
+/* Clusters at the lowest free place, behind the reserve at most. */
+struct taking {
 	uint64_t cluster;
+	uint64_t nr;
+	bool fresh;
+	bool ready;
+};
+
+/* From the reserve and, if that does not have enough, from what follows it. */
+static int64_t take_from_reserve(struct qcow2 *q, struct taking *t, uint64_t nr)
+	REQUIRES(q->alloc_lock)
+{
+	uint64_t end = q->reserve.end;
+	int64_t more = 0;
+
+	t->cluster = q->reserve.start;
+	t->nr = MIN(nr, end - t->cluster);
+	q->reserve.start += t->nr;
+	t->ready = q->reserve.start <= q->reserve.durable_end;
+	t->fresh = true;
+	if (t->nr < nr && end << q->cluster_bits >= q->zero_off &&
+	    (end + nr) << q->cluster_bits < QCOW2_MAX_HOST_OFFSET)
+		more = qcow2_co_take_run(q, end, nr - t->nr);
+	if (more > 0) {
+		t->nr += more;
+		t->ready = false;
+	}
+	return t->nr;
+}
+
+static int64_t take(struct qcow2 *q, struct taking *t, uint64_t nr) REQUIRES(q->alloc_lock)
+{
 	int64_t taken;
 	bool again;
+	int ret;
+
+	do {
+		ret = find_free(q, &t->cluster);
+		if (ret)
+			return ret;
+		if (q->reserve.start < q->reserve.end && t->cluster >= q->reserve.start)
+			return take_from_reserve(q, t, nr);
+		if ((t->cluster + nr) << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
+			return -EFBIG;
+		ret = qcow2_co_make_countable(q, t->cluster, &again);
+		if (ret)
+			return ret;
+	} while (again);
+
+	taken = qcow2_co_take_run(q, t->cluster, nr);
+	if (taken < 0)
+		return taken;
+	if (q->free_hint == t->cluster)
+		q->free_hint = t->cluster + taken;
+	t->nr = taken;
+	t->fresh = t->cluster << q->cluster_bits >= q->zero_off;
+	return taken;
+}
+
+int qcow2_co_alloc_ready_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off,
+				  uint64_t *ret_nr, bool *ret_fresh, bool *ret_ready)
+{
+	struct taking t = { 0 };
+	int64_t taken;
 	int ret;
 
 	image_co_event(q->file, IMAGE_EVENT_CLUSTER_ALLOC);
 	ret = qcow2_co_settle_header(q);
 	if (ret)
 		return ret;
-	do {
-		ret = find_free(q, &cluster);
-		if (ret)
-			return ret;
-		if ((cluster + nr) << q->cluster_bits >= QCOW2_MAX_HOST_OFFSET)
-			return -EFBIG;
-		ret = qcow2_co_make_countable(q, cluster, &again);
-		if (ret)
-			return ret;
-	} while (again);
-
-	taken = take_run(q, cluster, nr);
+	taken = take(q, &t, nr);
 	if (taken < 0)
 		return taken;
 	atomic_fetch_add_explicit(&q->nr_taken, taken, memory_order_relaxed);
-	if (q->free_hint == cluster)
-		q->free_hint = cluster + taken;
-	*ret_host_off = cluster << q->cluster_bits;
+	*ret_host_off = t.cluster << q->cluster_bits;
 	*ret_nr = taken;
-	*ret_fresh = *ret_host_off >= q->zero_off;
-	qcow2_raise_zero_off(q, cluster + taken);
+	*ret_fresh = t.fresh;
+	*ret_ready = t.ready;
+	qcow2_raise_zero_off(q, t.cluster + taken);
 	return 0;
+}
+
+int qcow2_co_alloc_clusters(struct qcow2 *q, uint64_t nr, uint64_t *ret_host_off, uint64_t *ret_nr,
+			    bool *ret_fresh)
+{
+	bool ready;
+
+	return qcow2_co_alloc_ready_clusters(q, nr, ret_host_off, ret_nr, ret_fresh, &ready);
 }
 
 /* ---- open and close ---- */

@@ -9,7 +9,9 @@
 enum qcow2_rule {
 	RULE_NONE,
 	RULE_C1_REFCOUNT_FIRST,	   /* a refcount reaches disk before the entries */
+	RULE_C1_RESERVE,	   /* one that was raised ahead counts when it is durable */
 	RULE_C2_DATA_DURABLE,	   /* copied data is durable before the entries */
+	RULE_C2_ORDER_KEPT,	   /* only what replaces zeroes needs no order */
 	RULE_C3_REFCOUNT_BLOCK,	   /* a refcount block is on disk before it is named */
 	RULE_C3_L2_TABLE,	   /* and so is an L2 table */
 	RULE_C3_EMPTY_TABLE,	   /* an empty one is written unless it reads as zeroes */
@@ -22,6 +24,7 @@ enum qcow2_rule {
 	RULE_BITMAP_MARK,	   /* bitmaps are marked as in use before the first change */
 	RULE_WRITE_BACK_IN_FLIGHT, /* changes during a write-back are not in it */
 	RULE_WRITE_BACK_OF_OTHERS, /* what is being written for others is not yet written */
+	RULE_RESERVE_RELEASED,	   /* a clean close leaves no refcount that is too high */
 	RULE_AHEAD_IS_ZERO,	   /* what is taken for zero has no data */
 	RULE_COMMIT_DURABLE,	   /* a commit is durable before the image is emptied */
 	RULE_REBASE_DURABLE	   /* what a rebase copied is, before the header changes */

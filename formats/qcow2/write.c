@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "rules.h"
 
 /* ---- plans ---- */
 
@@ -71,6 +72,7 @@ struct alloc_write {
 	uint64_t fill_end; /* ... as they must be; all that it touches becomes allocated */
 	bool reuses;	   /* the clusters are those of the old entries, not new ones */
 	bool fresh;	   /* new clusters that read as zeroes */
+	bool ready;	   /* and entries that name them may be written at any time */
 	bool only_empty;   /* where this image decides, nothing is written */
 };
 
@@ -205,7 +207,8 @@ static int alloc_write_co_plan(struct qcow2 *q, struct alloc_write *w) REQUIRES(
 		ret = reuse_clusters(q, w, nr);
 	else
 		ret = check_old_clusters(q, w, nr)
-			      ?: qcow2_co_alloc_clusters(q, nr, &w->host_off, &nr, &w->fresh);
+			      ?: qcow2_co_alloc_ready_clusters(q, nr, &w->host_off, &nr, &w->fresh,
+							       &w->ready);
 	if (ret)
 		return ret;
 	w->bytes = MIN(w->bytes, (nr << q->cluster_bits) - in_cluster);
@@ -325,17 +328,33 @@ static int move(struct qcow2 *q, const struct alloc_write *w, const struct edges
 }
 
 /*
+ * C2: if the clusters held something, it must be in the new ones, or the guest's data in its place,
+ * before the entries are. If they read as zeroes, so do the new ones before anything is written:
+ * then a power cut leaves the old contents, the new ones, or a part of these, in whatever order
+ * they reach the disk.
+ */
+static int find_order(struct qcow2 *q, struct alloc_write *w)
+{
+	uint64_t first = w->plan.first_cluster << q->cluster_bits;
+	int ret = 0;
+
+	if (w->ready && !RULE_BROKEN(RULE_C2_ORDER_KEPT))
+		ret = reads_as_zero(q, first, w->plan.nr_clusters << q->cluster_bits, &w->ready);
+	return ret;
+}
+
+/*
  * Writes the guest's data and the edges; C2: the flush before the entries are written covers them.
  */
-static int alloc_write_co_move(struct qcow2 *q, const struct alloc_write *w)
+static int alloc_write_co_move(struct qcow2 *q, struct alloc_write *w)
 {
 	struct edges edges = {
 		.head_bytes = w->off - w->fill_off,
 		.tail_bytes = w->fill_end - (w->off + w->bytes),
 	};
-	int ret;
+	int ret = find_order(q, w);
 
-	ret = read_edge(q, w, w->fill_off, edges.head_bytes, &edges.head);
+	ret = ret ?: read_edge(q, w, w->fill_off, edges.head_bytes, &edges.head);
 	if (!ret)
 		ret = read_edge(q, w, w->off + w->bytes, edges.tail_bytes, &edges.tail);
 	if (!ret)
@@ -367,7 +386,10 @@ static void alloc_write_link(struct qcow2 *q, const struct alloc_write *w) REQUI
 		/* The old data, if any, of subclusters that were not filled is in this cluster. */
 		if (q->extended_l2)
 			new.bitmap = subclusters_allocate(old.bitmap, filled_subclusters(q, w, i));
-		qcow2_slice_store(q, w->slice, w->index + i, new);
+		if (w->ready)
+			qcow2_slice_store_ready(q, w->slice, w->index + i, new);
+		else
+			qcow2_slice_store(q, w->slice, w->index + i, new);
 		if (!w->reuses)
 			qcow2_unlink_entry(q, old.desc);
 	}

@@ -211,6 +211,7 @@ static void recording_init(struct recording *rec, const struct crash_case *c,
 		.percent_flush = c->percent_flush,
 		.percent_compressed = c->percent_compressed,
 		.overwrites = c->overwrites,
+		.only_writes = c->only_writes,
 		.faults = has_faults(c),
 		.write_back = c->write_back,
 		.write_back_settles = c->kills,
@@ -521,9 +522,12 @@ char *crash_case_describe(const struct crash_case *c)
 		c->kills	? ", kills"
 		: c->write_back ? ", write-backs"
 				: "",
-		c->overwrites ? ", overwrites" : "", c->percent_compressed, c->cache_bytes,
-		c->max_delay, c->percent_late, c->alignment, c->fault_permille,
-		c->header_fault_percent, c->no_write_zeroes ? ", no write zeroes" : "",
-		c->unmap ? ", unmap" : "", c->flush_error_stays ? ", failed flushes stay" : "",
-		c->operations, c->operation ? " " : "", c->operation ? c->operation : "");
+		c->overwrites	 ? ", overwrites"
+		: c->only_writes ? ", only writes"
+				 : "",
+		c->percent_compressed, c->cache_bytes, c->max_delay, c->percent_late, c->alignment,
+		c->fault_permille, c->header_fault_percent,
+		c->no_write_zeroes ? ", no write zeroes" : "", c->unmap ? ", unmap" : "",
+		c->flush_error_stays ? ", failed flushes stay" : "", c->operations,
+		c->operation ? " " : "", c->operation ? c->operation : "");
 }

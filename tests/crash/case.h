@@ -26,6 +26,7 @@ struct crash_case {
 	unsigned percent_flush;
 	unsigned percent_compressed;   /* of the writes */
 	bool overwrites;	       /* see workload.h */
+	bool only_writes;	       /* likewise */
 	bool write_back;	       /* changes are written back before they end */
 	bool kills;		       /* no power is cut, the process dies; with write_back */
 	unsigned operations;	       /* structural ones, beside the jobs */

@@ -47,6 +47,8 @@ static struct {
 	gboolean extended_l2;
 	gboolean overwrites;
 	gboolean kill;
+	gboolean write_back;
+	gboolean only_writes;
 	gboolean data_file;
 	char *operation;
 	char *broken;
@@ -86,6 +88,10 @@ static const GOptionEntry option_entries[] = {
 	{ "lazy-refcounts", 0, 0, G_OPTION_ARG_NONE, &options.lazy, "With lazy refcounts", NULL },
 	{ "overwrites", 0, 0, G_OPTION_ARG_NONE, &options.overwrites, "Hardly a request allocates",
 	  NULL },
+	{ "only-writes", 0, 0, G_OPTION_ARG_NONE, &options.only_writes,
+	  "Reads, writes and flushes, all over the disk", NULL },
+	{ "write-back", 0, 0, G_OPTION_ARG_NONE, &options.write_back,
+	  "Requests end when their changes are written back", NULL },
 	{ "kill", 0, 0, G_OPTION_ARG_NONE, &options.kill,
 	  "No power cuts: the process dies, what was acknowledged must be there", NULL },
 	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
@@ -253,7 +259,9 @@ static struct crash_case case_of(uint64_t seed)
 	set_what_is_wanted(&c);
 	fit_to_features(&c);
 	c.kills = options.kill;
-	c.write_back = c.kills || rng_percent(&rng, 25);
+	c.write_back = c.kills || rng_percent(&rng, 25) || options.write_back;
+	/* Most of them to new clusters, one after the other. */
+	c.only_writes = rng_percent(&rng, 15) || options.only_writes;
 	return c;
 }
 
@@ -312,7 +320,9 @@ static int run_whole(void)
 #ifdef UBD_MUTANTS
 static const struct enum_name rules[] = {
 	{ "C1", RULE_C1_REFCOUNT_FIRST },
+	{ "C1-reserve", RULE_C1_RESERVE },
 	{ "C2", RULE_C2_DATA_DURABLE },
+	{ "C2-order", RULE_C2_ORDER_KEPT },
 	{ "C3", RULE_C3_REFCOUNT_BLOCK },
 	{ "C3-l2-table", RULE_C3_L2_TABLE },
 	{ "C3-empty-table", RULE_C3_EMPTY_TABLE },
@@ -325,6 +335,7 @@ static const struct enum_name rules[] = {
 	{ "bitmap-mark", RULE_BITMAP_MARK },
 	{ "write-back", RULE_WRITE_BACK_IN_FLIGHT },
 	{ "write-back-others", RULE_WRITE_BACK_OF_OTHERS },
+	{ "reserve", RULE_RESERVE_RELEASED },
 	{ "ahead", RULE_AHEAD_IS_ZERO },
 	{},
 };

@@ -35,7 +35,8 @@ static enum request_kind draw_kind(struct guest_job *job)
 		return REQUEST_FLUSH;
 	while (ticket >= mix[i].percent)
 		ticket -= mix[i++].percent;
-	if (workload_of(job)->overwrites && mix[i].kind != REQUEST_READ)
+	if ((workload_of(job)->overwrites || workload_of(job)->only_writes) &&
+	    mix[i].kind != REQUEST_READ)
 		return REQUEST_WRITE;
 	return mix[i].kind;
 }
@@ -63,7 +64,8 @@ static void draw_range(struct guest_job *job, struct request *request)
 	struct image *img = job->guest->structural->img;
 	uint64_t size = image_size(img);
 	uint64_t unit = MAX(image_limits(img)->cluster_size, SECTOR_SIZE);
-	bool narrow = rng_percent(&job->rng, 50) || workload_of(job)->overwrites;
+	bool narrow = (rng_percent(&job->rng, 50) && !workload_of(job)->only_writes) ||
+		      workload_of(job)->overwrites;
 	uint64_t span = narrow ? MIN(size, MAX(8 * unit, MAX_BYTES)) : size;
 	uint64_t align = rng_percent(&job->rng, 30) ? unit : SECTOR_SIZE;
 

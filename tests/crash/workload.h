@@ -22,6 +22,7 @@ struct workload {
 	unsigned percent_flush;
 	unsigned percent_compressed; /* of the writes */
 	bool overwrites;	     /* of a few clusters, so that hardly one allocates */
+	bool only_writes;	     /* and reads and flushes, all over the disk */
 	bool faults;		     /* requests may fail */
 	bool write_back;	     /* changes are written back before they end */
 	bool write_back_settles;     /* and are settled then, as FUA is */
