@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * fsync() and syncfs(), which need no capability; see disk_write_back.h.
- *
- * A disk's users are found from the bottom up: its partitions, what device mapper and others have
- * built on them (holders in sysfs), and the file systems that are mounted from any of these.
- */
+/* fsync() and syncfs(), which need no capability; see disk_write_back.h. */
 #include "disk_write_back.h"
 
 #include <errno.h>
@@ -17,66 +12,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk_tree.h"
+
 #define MOUNTS "/proc/self/mounts"
 
-const char *disk_sysfs_folder = "/sys/class/block";
-
 /* ---- the disk, and what is on it ---- */
-
-static void add_with_users(GPtrArray *names, const char *name);
-
-static void add_holders(GPtrArray *names, const char *name)
-{
-	g_autofree char *path = g_build_filename(disk_sysfs_folder, name, "holders", NULL);
-	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-	const char *holder;
-
-	while (dir && (holder = g_dir_read_name(dir)))
-		add_with_users(names, holder);
-}
-
-static void add_partitions(GPtrArray *names, const char *name)
-{
-	g_autofree char *path = g_build_filename(disk_sysfs_folder, name, NULL);
-	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-	const char *entry;
-
-	while (dir && (entry = g_dir_read_name(dir))) {
-		g_autofree char *mark = g_build_filename(path, entry, "partition", NULL);
-
-		if (access(mark, F_OK) == 0)
-			add_with_users(names, entry);
-	}
-}
-
-/* As sysfs names them, each behind what it is built on. */
-static void add_with_users(GPtrArray *names, const char *name)
-{
-	if (g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
-		return;
-	g_ptr_array_add(names, g_strdup(name));
-	add_holders(names, name);
-	add_partitions(names, name);
-}
-
-/* /sys has "!" in place of "/". */
-static char *node_of(const char *name)
-{
-	g_autofree char *file = g_strdelimit(g_strdup(name), "!", '/');
-
-	return g_build_filename("/dev", file, NULL);
-}
 
 /* Their nodes, in the same order. The caller unrefs the list. */
 static GPtrArray *find_nodes(const char *disk)
 {
-	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(GPtrArray) names = disk_tree_find(disk);
 	GPtrArray *nodes = g_ptr_array_new_with_free_func(g_free);
-	g_autofree char *name = g_path_get_basename(disk);
 
-	add_with_users(names, name);
 	for (guint i = 0; i < names->len; i++)
-		g_ptr_array_add(nodes, node_of(names->pdata[i]));
+		g_ptr_array_add(nodes, disk_tree_node(names->pdata[i]));
 	return nodes;
 }
 

@@ -3,9 +3,6 @@
 #ifndef UBD_DISK_WRITE_BACK_H
 #define UBD_DISK_WRITE_BACK_H
 
-/* Tests have another folder. */
-extern const char *disk_sysfs_folder;
-
 /*
  * Writes back the page cache of @disk, such as /dev/ublkb0, and the file systems on it, on its
  * partitions and on what device mapper has built on them. Waits for the disk's server. If one is

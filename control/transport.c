@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
+#include "disk_opener.h"
+#include "disk_tree.h"
 #include "error.h"
 
 int transport_lacks(const struct transport_ops *ops, const char *what, GError **err)
@@ -56,10 +59,53 @@ int transport_open_disk(struct transport *transport)
 	return fd < 0 ? -errno : fd;
 }
 
+/* The disk or one of its partitions. */
+static bool is_open(const char *disk)
+{
+	g_autoptr(GPtrArray) names = disk_tree_find(disk), openers = NULL;
+	g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+
+	g_ptr_array_add(paths, g_strdup(disk));
+	for (guint i = 0; i < names->len; i++)
+		g_ptr_array_add(paths, disk_tree_node(names->pdata[i]));
+	openers = disk_openers(paths);
+	return openers->len;
+}
+
+/* After it could not be opened. A container may have the disk, but not its node. */
+static bool is_gone(const char *disk, int error)
+{
+	g_autofree char *name = g_path_get_basename(disk);
+	g_autofree char *path = g_build_filename(disk_sysfs_folder, name, NULL);
+
+	return error == ENXIO || error == ENODEV || (error == ENOENT && access(path, F_OK) < 0);
+}
+
+/*
+ * For drivers that do not know the number of openers. A claim keeps the kernel from mounting the
+ * disk or a partition, and from using it for swap or for device mapper, until it has stopped.
+ */
+static int stop_if_unclaimed(struct transport *transport)
+{
+	int fd = open(transport->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	int res;
+
+	if (fd < 0 && errno == EBUSY)
+		return -EBUSY;
+	if (fd < 0 && !is_gone(transport->path, errno))
+		return -EOPNOTSUPP;
+	res = is_open(transport->path) ? -EBUSY : transport->ops->stop(transport);
+	if (fd >= 0)
+		close(fd);
+	return res;
+}
+
 int transport_stop_if_unused(struct transport *transport)
 {
-	return transport->ops->stop_if_unused ? transport->ops->stop_if_unused(transport)
-					      : -EOPNOTSUPP;
+	int res = transport->ops->stop_if_unused ? transport->ops->stop_if_unused(transport)
+						 : -EOPNOTSUPP;
+
+	return res == -EOPNOTSUPP ? stop_if_unclaimed(transport) : res;
 }
 
 int transport_resize(struct transport *transport, uint64_t sectors)

@@ -235,7 +235,7 @@ struct transport_ops {
 	int (*start)(struct transport *transport);
 	/* Waits for requests in flight. */
 	int (*stop)(struct transport *transport);
-	/* -EBUSY if the disk is open. */
+	/* -EBUSY if the disk is open. -EOPNOTSUPP: this kernel cannot tell. */
 	int (*stop_if_unused)(struct transport *transport);
 	/* Stops it first if necessary. */
 	int (*delete)(struct transport *transport);
@@ -278,6 +278,11 @@ int transport_set_identity(struct transport *transport, const struct identity *i
 int transport_get_identity(struct transport *transport, struct identity *ret_identity);
 int transport_get_queue_cpus(struct transport *transport, uint16_t q_id, cpu_set_t *ret_cpus);
 int transport_open_disk(struct transport *transport);
+/*
+ * Where the driver does not know whether its disk is open: -EBUSY if the kernel uses the disk, or
+ * if another process that this one may look into has it open. -EOPNOTSUPP: this process may not
+ * open the disk.
+ */
 int transport_stop_if_unused(struct transport *transport);
 int transport_resize(struct transport *transport, uint64_t sectors);
 int transport_quiesce(struct transport *transport);

@@ -30,11 +30,19 @@
 struct device;
 struct disk;
 
+/* What device_end() does to a device that is in use. */
+enum in_use {
+	IN_USE_WAIT,  /* it ends once it is not */
+	IN_USE_LEAVE, /* it is left to the next server */
+	IN_USE_STOP,  /* it ends */
+};
+
 struct device_config {
 	struct disk *disk;
 	bool discard;	     /* accept discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
 	struct hold_policy hold;
+	enum in_use in_use;
 	guint64 watchdog_us; /* of supervisor_watchdog_us() */
 	/*
 	 * A device that was taken over; device_co_add() owns it, even on failure, and it is not
@@ -82,8 +90,9 @@ int device_co_fit(struct device *device, GError **err);
 int device_co_start(struct device *device, GError **err);
 
 /*
- * Asks the device to end: a start under way fails, and device_co_wait() returns. It does not wait;
- * a second time does nothing.
+ * Asks the device to end: a start under way fails, and device_co_wait() returns, unless the device
+ * is in use and the configuration says that this counts. It does not wait; a second time does
+ * nothing.
  */
 void device_end(struct device *device);
 

@@ -24,14 +24,17 @@ struct device {
 	struct aio_limit watching; /* cancelled: device_watch_co() must end */
 	struct aio_limit asking;   /* the same for leave_co() */
 	struct co_group watchers;
-	struct coroutine *waiter; /* for news: something below has changed */
-	uint64_t sectors;	  /* its size */
-	uint32_t block_size;	  /* logical, bytes */
-	bool asked_to_end;	  /* device_end() */
-	bool asked_to_leave;	  /* device_leave() */
-	bool leaves_when_idle;	  /* leave_when_idle_co() runs, or has run */
-	bool broken;		  /* the driver refused a command: a request is lost */
-	bool ended;		  /* a queue has ended */
+	struct coroutine *waiter;  /* for news: something below has changed */
+	uint64_t sectors;	   /* its size */
+	uint32_t block_size;	   /* logical, bytes */
+	bool asked_to_end;	   /* device_end() */
+	uint64_t passing_until_ns; /* until when a user may be one in passing; 0: not asked yet */
+	uint64_t report_users_ns;  /* when to report its users next */
+	bool disk_gone;		   /* stopped, since nobody used it */
+	bool asked_to_leave;	   /* device_leave() */
+	bool leaves_when_idle;	   /* leave_when_idle_co() runs, or has run */
+	bool broken;		   /* the driver refused a command: a request is lost */
+	bool ended;		   /* a queue has ended */
 	bool stopped;
 	bool stays;   /* left to the next server: we must not stop or delete it */
 	bool leaving; /* it is asked to leave: the queues end */
@@ -62,6 +65,14 @@ void device_close_char(struct device *device);
 /* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */
 void device_co_wait_news(struct device *device);
 void device_news(struct device *device);
+
+/* ---- device_use.c ---- */
+
+/*
+ * Of a device that was asked to end: true if it must end now, and possibly has. Otherwise it is in
+ * use: waits a moment, or sets device->asked_to_leave, as the options say.
+ */
+bool device_co_end_if_unused(struct device *device);
 
 /* ---- device_held.c ---- */
 

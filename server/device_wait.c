@@ -217,11 +217,25 @@ static bool must_leave(struct device *device)
 	       info.state == TRANSPORT_LIVE && info.recovery;
 }
 
+/* Both may have been asked for. */
+static bool leaves(const struct device *device)
+{
+	return device->asked_to_leave &&
+	       !(device->asked_to_end && device->config.in_use == IN_USE_STOP);
+}
+
 enum target_end device_co_wait(struct device *device)
 {
-	while (!device->broken && !device->ended && !device->asked_to_end &&
-	       !device->asked_to_leave)
-		device_co_wait_news(device);
+	bool has_ended = false;
+
+	while (!device->broken && !device->ended && !leaves(device) && !has_ended) {
+		if (device->asked_to_end)
+			has_ended = device_co_end_if_unused(device);
+		else
+			device_co_wait_news(device);
+	}
+	if (has_ended)
+		return TARGET_END_ASKED;
 	if (device->broken) {
 		device->stays = device->info.recovery != RECOVERY_NONE;
 		return TARGET_END_BROKEN;
@@ -230,9 +244,9 @@ enum target_end device_co_wait(struct device *device)
 		device->stays = device->left = true;
 		return TARGET_END_LEFT;
 	}
-	if (!device->ended && !device->asked_to_end) {
+	if (!device->ended) {
 		device->stays = true;
 		return TARGET_END_LEFT;
 	}
-	return device->ended ? TARGET_END_STOPPED : TARGET_END_ASKED;
+	return TARGET_END_STOPPED;
 }

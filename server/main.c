@@ -68,6 +68,7 @@ struct server {
 	struct clients *clients;	 /* NULL: without a socket */
 	int signal_fd;
 	bool was_live;
+	bool left; /* to the next server */
 	struct aio_limit signals;
 	struct aio_limit announcing; /* cancelled by a signal */
 	struct co_group group;	     /* the coroutine for signals */
@@ -343,6 +344,7 @@ static bool co_run_target(struct server *server)
 		return true;
 	case TARGET_END_LEFT:
 		report_note("%s: left to the next server", target_name(target));
+		server->left = true;
 		/* Which may want a pid file of the same name. */
 		remove_pid_file(server);
 		return true;
@@ -414,6 +416,7 @@ static struct target *co_add_device(struct disk *disk, const struct file_id *id,
 		.identity = options->identity,
 		.data = options->data,
 		.hold = options->hold,
+		.in_use = options->in_use,
 		.watchdog_us = supervisor_watchdog_us(),
 		.recovered = takeover.transport,
 		.char_fd = char_fd,
@@ -459,8 +462,8 @@ static bool co_serve_target(struct server *server)
 	bool ok = co_run_target(server);
 
 	clients_stop(server->clients);
-	/* After a failure the next server goes on with it. */
-	if (ok && target->ops->kept_fd(target) >= 0)
+	/* After a failure the next server goes on with it, too. */
+	if (ok && !server->left && target->ops->kept_fd(target) >= 0)
 		supervisor_co_drop_fd();
 	ok &= co_stop_target(target);
 	clients_co_free(server->clients);

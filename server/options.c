@@ -46,10 +46,12 @@ static struct {
 	char **filenames; /* the arguments that are not options; there must be one */
 	int queues, depth, id, recovery_timeout, request_timeout, hold_timeout, kill_after;
 	char *serial, *uuid, *recover;
+	int in_use;
 	gboolean image_opts;
 	gboolean formats_given;
 } given = {
 	.formats_given = TRUE,
+	.in_use = NOT_GIVEN,
 	.queues = NOT_GIVEN,
 	.depth = NOT_GIVEN,
 	.id = NOT_GIVEN,
@@ -91,6 +93,22 @@ static gboolean parse_hold(const char *name, const char *value, void *data, GErr
 	if (*hold || strcmp(value, "fail") == 0)
 		return TRUE;
 	return bad_value(name, value, "hold or fail", err);
+}
+
+static gboolean parse_in_use(const char *name, const char *value, void *data, GError **err)
+{
+	static const struct enum_name modes[] = {
+		{ "wait", IN_USE_WAIT },
+		{ "leave", IN_USE_LEAVE },
+		{ "stop", IN_USE_STOP },
+		{},
+	};
+	uint64_t mode;
+
+	if (!enum_from_name(modes, value, &mode))
+		return bad_value(name, value, "wait, leave or stop", err);
+	given.in_use = mode;
+	return TRUE;
 }
 
 static gboolean parse_recovery(const char *name, const char *value, void *data, GError **err)
@@ -281,6 +299,9 @@ static const GOptionEntry option_entries[] = {
 	  "Take over this device (a number, or /dev/ubdbN), created with --recovery", "DEVICE" },
 	{ "kill-after", 0, 0, G_OPTION_ARG_INT, &given.kill_after,
 	  "Kill the last server if it has not left after this time (default: never)", "SECONDS" },
+	{ "in-use", 0, 0, G_OPTION_ARG_CALLBACK, parse_in_use,
+	  "On a signal while the disk is in use: wait (default), leave it to the next server (default with --recovery), or stop it",
+	  "MODE" },
 	{ "force", 0, 0, G_OPTION_ARG_NONE, &options.force,
 	  "Take over a device even if its image was changed while nobody served it", NULL },
 	{ "sandbox", 0, 0, G_OPTION_ARG_CALLBACK, parse_sandbox,
@@ -345,12 +366,12 @@ static bool is_valid_export(void)
 	    !(given.queues != NOT_GIVEN || given.id != NOT_GIVEN || given.recover ||
 	      options.driver != DRIVER_AUTO || options.recovery || options.data ||
 	      options.block_size || given.serial || given.uuid ||
-	      given.request_timeout != NOT_GIVEN || options.no_partition_scan))
+	      given.request_timeout != NOT_GIVEN || given.in_use != NOT_GIVEN ||
+	      options.no_partition_scan))
 		return true;
-	report_error(
-		"--export: there is no device, so --queues, --driver, --id, --recover, "
-		"--recovery, --data, --logical-block-size, --serial, --uuid, --request-timeout and "
-		"--no-partition-scan cannot be given");
+	report_error("--export: there is no device, so --queues, --driver, --id, --recover, "
+		     "--recovery, --data, --in-use, --logical-block-size, --serial, --uuid, "
+		     "--request-timeout and --no-partition-scan cannot be given");
 	return false;
 }
 
@@ -402,6 +423,10 @@ static bool options_are_valid(void)
 		report_error("--kill-after: needs --recover or --recovery");
 		return false;
 	}
+	if (given.in_use == IN_USE_LEAVE && !given.recover && !options.recovery) {
+		report_error("--in-use=leave: needs --recover or --recovery");
+		return false;
+	}
 	if (options.snapshot && (options.recovery || given.recover)) {
 		report_error("--snapshot: cannot be given with --recovery or --recover");
 		return false;
@@ -436,6 +461,10 @@ static void take_numbers(void)
 		options.hold.timeout_s = given.hold_timeout;
 	if (given.kill_after != NOT_GIVEN)
 		options.kill_after_s = given.kill_after;
+	if (given.in_use != NOT_GIVEN)
+		options.in_use = given.in_use;
+	else if (options.recovery || given.recover)
+		options.in_use = IN_USE_LEAVE;
 }
 
 /* The device of --recover: a number, or a name, which also tells the driver. */

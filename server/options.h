@@ -50,6 +50,7 @@ struct options {
 	uint32_t recovery_timeout; /* seconds to wait for a server; 0: for ever */
 	enum data_way data;
 	struct hold_policy hold;
+	enum in_use in_use;	  /* what becomes of a device in use that must end */
 	unsigned kill_after_s;	  /* for a server that must leave; 0: never */
 	uint32_t recover;	  /* device to take over; TRANSPORT_ANY_ID: none */
 	uint32_t block_size;	  /* logical, bytes; 0: the image's */

@@ -2,41 +2,10 @@
 /* Which process has a device open, with terminals in place of disks. */
 #include <fcntl.h>
 #include <glib.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "disk_opener.h"
-
-static char *new_terminal(int *ret_fd)
-{
-	*ret_fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-	g_assert_cmpint(*ret_fd, >=, 0);
-	g_assert_cmpint(unlockpt(*ret_fd), ==, 0);
-	return g_strdup(ptsname(*ret_fd));
-}
-
-/* A process that has it open when this returns. */
-static pid_t open_elsewhere(const char *path)
-{
-	int told[2];
-	char byte;
-	pid_t pid;
-
-	g_assert_cmpint(pipe(told), ==, 0);
-	pid = fork();
-	if (pid == 0) {
-		if (open(path, O_RDWR | O_NOCTTY) < 0 || write(told[1], "", 1) < 0)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(told[1]);
-	g_assert_cmpint(read(told[0], &byte, 1), ==, 1);
-	close(told[0]);
-	return pid;
-}
+#include "terminals.h"
 
 static void test_other_process_is_found(void)
 {
@@ -47,8 +16,7 @@ static void test_other_process_is_found(void)
 
 	g_assert_nonnull(found);
 	g_assert_true(g_str_has_prefix(found, wanted));
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	end_opener(pid);
 	close(master);
 }
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk_tree.h"
 #include "disk_write_back.h"
 
 /* Of the disk, at last. */

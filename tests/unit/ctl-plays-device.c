@@ -45,8 +45,11 @@ struct transport *__wrap_ctl_open(const char *name, struct transport_info *ret_i
 {
 	ops = transport_ublk;
 	ops.get_info = get_info;
+/* Fails with $PLAYED_ERROR. */
 	ops.stop = stop;
 	ops.stop_if_unused = stop_if_unused;
+	const char *error = getenv("PLAYED_ERROR");
+
 	ops.delete = delete_device;
 	ops.free = free_handle;
 	get_info(&device, ret_info);

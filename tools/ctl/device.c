@@ -5,6 +5,7 @@
 
 #include "ctl.h"
 #include "describe.h"
+#include "disk_users.h"
 #include "json_text.h"
 #include "servers.h"
 #include "subject.h"
@@ -103,9 +104,24 @@ static int delete (struct transport *transport)
 	return transport->ops->delete (transport);
 }
 
-static int try_delete(struct transport *transport)
+/* udev opens a disk briefly when it appears, and when somebody has written to it. */
+#define PASSING_US (2 * G_USEC_PER_SEC)
+#define PAUSE_US   (50 * 1000)
+
+static int stop_if_unused(struct transport *transport)
 {
-	int res = transport_stop_if_unused(transport);
+	gint64 end = g_get_monotonic_time() + PASSING_US;
+	int res;
+
+	while ((res = transport_stop_if_unused(transport)) == -EBUSY &&
+	       g_get_monotonic_time() < end)
+		g_usleep(PAUSE_US);
+	return res;
+}
+
+static int delete_if_unused(struct transport *transport)
+{
+	int res = stop_if_unused(transport);
 
 	return res < 0 ? res : transport->ops->delete (transport);
 }
@@ -127,16 +143,36 @@ static int end_export(const char *name, bool can_be)
 	return answer ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* @gentle, if given, replaces @fn with --if-unused. @what is what a driver may not have. */
-static int act(const struct command *command, char **argv, act_fn *fn, act_fn *gentle,
+static void tell_users(const struct transport *transport)
+{
+	g_autofree char *users = disk_users(transport->path);
+
+	tool_error("%s is in use (%s); --force ends it anyway", transport->path,
+		   users ?: "it cannot be seen by what");
+}
+
+static void tell_failure(const struct transport *transport, int res, bool minds_users,
+			 const char *what, const char *einval)
+{
+	if (minds_users && res == -EBUSY)
+		tell_users(transport);
+	else if (minds_users && res == -EOPNOTSUPP)
+		tool_error("%s: cannot find out whether it is in use; --force ends it anyway",
+			   transport->path);
+	else
+		tool_error("%s: %s", transport->path,
+			   res == -EINVAL && einval ? einval : ctl_reason(res, transport, what));
+}
+
+/* @forced, if given, replaces @fn with --force. @what is what a driver may not have. */
+static int act(const struct command *command, char **argv, act_fn *fn, act_fn *forced,
 	       const char *what, const char *einval)
 {
 	g_auto(GStrv) words = NULL;
-	gboolean if_unused = FALSE;
+	gboolean force = FALSE;
 	const GOptionEntry entries[] = {
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "[DEVICE]" },
-		{ "if-unused", 0, 0, G_OPTION_ARG_NONE, &if_unused,
-		  "Fail if the disk is open or mounted", NULL },
+		{ "force", 0, 0, G_OPTION_ARG_NONE, &force, "Also if the disk is in use", NULL },
 		{},
 	};
 	/* Without the option. */
@@ -146,34 +182,29 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *g
 	struct transport *transport;
 	int res;
 
-	if (!command_parse(command, gentle ? entries : plain, argv) || !is_one(command, words) ||
+	if (!command_parse(command, forced ? entries : plain, argv) || !is_one(command, words) ||
 	    !find_name(words, &name))
 		return EXIT_FAILURE;
 	if (name && subject_is_export(name))
-		return end_export(name, fn == stop && !if_unused);
+		return end_export(name, fn == stop_if_unused);
 	transport = ctl_open(name, &info);
 	if (!transport)
 		return EXIT_FAILURE;
-	res = if_unused ? gentle(transport) : fn(transport);
+	res = force ? forced(transport) : fn(transport);
 	if (res < 0)
-		tool_error("%s: %s", transport->path,
-			   res == -EINVAL && einval  ? einval
-			   : res == -EBUSY && gentle ? "the disk is in use"
-						     : ctl_reason(res, transport, what));
+		tell_failure(transport, res, forced && !force, what, einval);
 	transport_free(transport);
 	return res < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int ctl_stop(const struct command *command, char **argv)
 {
-	return act(command, argv, stop, transport_stop_if_unused,
-		   "a stop that depends on whether the disk is in use", NULL);
+	return act(command, argv, stop_if_unused, stop, NULL, NULL);
 }
 
 int ctl_delete(const struct command *command, char **argv)
 {
-	return act(command, argv, delete, try_delete,
-		   "a stop that depends on whether the disk is in use", NULL);
+	return act(command, argv, delete_if_unused, delete, NULL, NULL);
 }
 
 int ctl_quiesce(const struct command *command, char **argv)
