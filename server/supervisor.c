@@ -5,15 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "aio.h"
+#include "notify_socket.h"
 #include "passed_fds.h"
 #include "report.h"
-#include "unix_socket.h"
 
 #define FD_NAME "ubd"
 
@@ -23,29 +22,12 @@
 /* Of supervisor_connect(); -1: none. */
 static int socket_fd = -1;
 
-/* The length of the address; 0: there is no service manager; -errno. */
-static int find_address(struct sockaddr_un *ret_address)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	int res;
-
-	if (!path || !*path)
-		return 0;
-	res = unix_socket_address(path, ret_address);
-	if (res < 0)
-		return res;
-	/* The abstract namespace. */
-	if (*path == '@')
-		ret_address->sun_path[0] = 0;
-	return offsetof(struct sockaddr_un, sun_path) + strlen(path);
-}
-
 void supervisor_connect(void)
 {
 	struct sockaddr_un address;
-	int len = find_address(&address);
+	socklen_t len;
 
-	if (len <= 0)
+	if (notify_socket_address(&address, &len) < 0)
 		return;
 	socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	/* If it fails, the first message says so. */
@@ -58,15 +40,14 @@ static int co_send_message(const char *text, int fd)
 {
 	struct aio_limit limit = { .end_ns = aio_ns_from_now(TELL_NS) };
 	struct sockaddr_un address;
-	int len = find_address(&address);
 	struct iovec iov = { (char *)text, strlen(text) };
 	union passed_fds room;
 	struct msghdr msg = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
 	int sock = socket_fd, res;
 
-	if (len <= 0)
-		return len;
-	msg.msg_namelen = len;
+	res = notify_socket_address(&address, &msg.msg_namelen);
+	if (res < 0)
+		return res == -ENOENT ? 0 : res;
 	if (fd >= 0)
 		passed_fds_put(&msg, &room, &fd, 1);
 	if (sock < 0)
@@ -111,14 +92,16 @@ int supervisor_take_fd(void)
 	return fd;
 }
 
-void supervisor_co_store_fd(int fd)
-{
-	co_tell("FDSTORE=1\nFDNAME=" FD_NAME, fd);
-}
-
 void supervisor_co_drop_fd(void)
 {
 	co_tell("FDSTOREREMOVE=1\nFDNAME=" FD_NAME, -1);
+}
+
+void supervisor_co_store_fd(int fd)
+{
+	/* There is room for one, and it may have that of the device's last server. */
+	supervisor_co_drop_fd();
+	co_tell("FDSTORE=1\nFDNAME=" FD_NAME, fd);
 }
 
 void supervisor_co_ready(const char *status)

@@ -51,6 +51,34 @@ static int check_identity(struct takeover *takeover, GError **err)
 		takeover->options->filename, found, transport->path, wanted, wanted);
 }
 
+/*
+ * Before the server leaves, too, and while it writes to the image: what cannot be opened now could
+ * not be served then. Not what is on a network, where the other server may have the only
+ * connection.
+ */
+static int co_try_image(const struct takeover *takeover, GError **err)
+{
+	const struct options *options = takeover->options;
+	const struct image_open_opts opts = {
+		.flags = IMAGE_FORCE_SHARE | IMAGE_NO_BACKING,
+		.format = options->format,
+		.snapshot = options->snapshot,
+		.cache_bytes = options->cache_bytes,
+		.memory_limit = options->memory_limit,
+		.policy = &options->policy,
+	};
+	struct image *image;
+	int res;
+
+	if (!image_co_file_id(options->filename).known)
+		return 0;
+	res = image_co_open(options->filename, &opts, &image, err);
+	if (res < 0)
+		return res;
+	image_co_close(image);
+	return 0;
+}
+
 /* The server that must leave may take long. */
 static int call_take_over(void *arg)
 {
@@ -67,6 +95,8 @@ static int co_take_over_device(struct takeover *takeover, GError **err)
 	struct leave *leave;
 	int res = check_identity(takeover, err);
 
+	if (res == 0 && takeover->info.server_pid >= 0)
+		res = co_try_image(takeover, err);
 	if (res < 0)
 		return res;
 	if (takeover->info.server_pid >= 0)

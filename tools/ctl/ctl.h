@@ -27,6 +27,7 @@ int ctl_receive(const struct command *command, char **argv);
 int ctl_resize(const struct command *command, char **argv);
 int ctl_run(const struct command *command, char **argv);
 int ctl_status(const struct command *command, char **argv);
+int ctl_upgrade(const struct command *command, char **argv);
 
 /* ---- values.c ---- */
 
@@ -39,7 +40,10 @@ int ctl_status(const struct command *command, char **argv);
 /* human or json; prints an error for anything else. */
 bool ctl_parse_output(const char *text, bool *ret_json);
 
-/* Whether it is "ubdb7", "/dev/ubdb7" or the same of another driver; or "7", which is ubd's. */
+/*
+ * Whether it is "ubdb7", "/dev/ubdb7" or the same of another driver; "7", which is ubd's; or a link
+ * to one of them in /dev/disk.
+ */
 bool ctl_is_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id);
 /* The same; prints an error for anything else. */
 bool ctl_parse_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id);
@@ -76,6 +80,11 @@ struct ctl_fds ctl_fds_inherited(void);
  * a path of the disk. Returns, having said why, only on failure.
  */
 void ctl_fds_exec(struct ctl_fds *fds, char **argv);
+/* The same, but the program is this file, and not found by its name. */
+void ctl_fds_exec_file(struct ctl_fds *fds, const char *file, char **argv);
+
+/* What follows "--", where @argv is cut off; NULL, with the error printed, if nothing does. */
+char **ctl_cut_program(const struct command *command, char **argv);
 
 /*
  * Over a connected UNIX socket. False with @err set; what was received by then is closed. What is

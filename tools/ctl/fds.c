@@ -111,7 +111,7 @@ static void replace_braces(char **argv, const char *path)
 	}
 }
 
-void ctl_fds_exec(struct ctl_fds *fds, char **argv)
+void ctl_fds_exec_file(struct ctl_fds *fds, const char *file, char **argv)
 {
 	g_autofree char *names = NULL, *path = NULL;
 	int numbers[PASSED_FDS_MAX];
@@ -125,8 +125,13 @@ void ctl_fds_exec(struct ctl_fds *fds, char **argv)
 		return;
 	}
 	passed_fds_announce(nr, names);
-	execvp(argv[0], argv);
+	execvp(file, argv);
 	tool_error("%s: %s", argv[0], g_strerror(errno));
+}
+
+void ctl_fds_exec(struct ctl_fds *fds, char **argv)
+{
+	ctl_fds_exec_file(fds, argv[0], argv);
 }
 
 /* ---- over a socket ---- */

@@ -16,6 +16,7 @@ static const struct command commands[] = {
 	{ "run", "Run a program with descriptors of a device", ctl_run },
 	{ "status", "Show what a server has done, and what has failed", ctl_status },
 	{ "stop", "Stop a device: its disk goes away", ctl_stop },
+	{ "upgrade", "Replace the server of a device while it is in use", ctl_upgrade },
 };
 
 static void print_help(void)

@@ -89,11 +89,7 @@ static bool open_fds(const char *device, const struct choice *choice, const stru
 	return ok;
 }
 
-/*
- * Cuts @argv off before "--" and returns what follows; NULL, with the error printed, if nothing
- * does.
- */
-static char **cut_program(const struct command *command, char **argv)
+char **ctl_cut_program(const struct command *command, char **argv)
 {
 	for (; *argv; argv++) {
 		if (strcmp(*argv, "--") == 0 && argv[1]) {
@@ -117,7 +113,7 @@ int ctl_run(const struct command *command, char **argv)
 		  "DEVICE -- PROGRAM [ARGUMENT...]" },
 		{},
 	};
-	char **program = cut_program(command, argv);
+	char **program = ctl_cut_program(command, argv);
 	struct ctl_fds fds;
 
 	if (!program || !command_parse(command, entries, argv) || !is_choice(command, &choice))
@@ -224,7 +220,7 @@ int ctl_receive(const struct command *command, char **argv)
 		  "SOCKET -- PROGRAM [ARGUMENT...]" },
 		{},
 	};
-	char **program = cut_program(command, argv);
+	char **program = ctl_cut_program(command, argv);
 	g_autoptr(GError) err = NULL;
 	struct ctl_fds fds;
 	int socket;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Arguments that several commands of ubdctl have. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ctl.h"
@@ -15,13 +16,26 @@ bool ctl_parse_output(const char *text, bool *ret_json)
 	return false;
 }
 
+/* As udev makes them, such as /dev/disk/by-id/ubd-NAME. */
+static bool is_link_to_device(const char *text, const struct transport_ops **ret_driver,
+			      uint32_t *ret_id)
+{
+	g_autofree char *target = NULL;
+
+	if (!g_str_has_prefix(text, "/dev/disk/"))
+		return false;
+	target = realpath(text, NULL);
+	*ret_driver = target ? transport_by_name(target, ret_id) : NULL;
+	return *ret_driver;
+}
+
 bool ctl_is_device(const char *text, const struct transport_ops **ret_driver, uint32_t *ret_id)
 {
 	const char *digits = g_str_has_prefix(text, "/dev/") ? text + strlen("/dev/") : text;
 	guint64 id;
 
 	*ret_driver = transport_by_name(text, ret_id);
-	if (*ret_driver)
+	if (*ret_driver || is_link_to_device(text, ret_driver, ret_id))
 		return true;
 	if (!g_ascii_string_to_unsigned(digits, 10, 0, INT32_MAX, &id, NULL))
 		return false;
