@@ -58,6 +58,11 @@ check-kernels:
 	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
 		vm-driver-$(kernel) vm-server-$(kernel))
 
+# User space for other machines, built and run under emulation.
+check-cross:
+	tests/setup.sh cross
+	tests/run-all --build $(BUILD) cross-arm64 cross-riscv64 cross-s390x
+
 # FUZZ_SECONDS=60: of random use of the driver's interfaces, on each kernel.
 check-debug-kernel:
 	tests/setup.sh debug-kernel
@@ -118,6 +123,7 @@ help:
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
 	@echo 'make check-kernels   all cases of the driver and the server, on Linux 6.1, 6.12 and 7.2'
+	@echo 'make check-cross     user space for arm64, riscv64 and s390x, emulated'
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on, and in chains'
@@ -129,4 +135,4 @@ help:
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-driver install-dkms check check-crash check-debug-kernel check-kernels check-litmus check-long compile-commands demo format fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-crash check-cross check-debug-kernel check-kernels check-litmus check-long compile-commands demo format fuzz bench clean distclean help

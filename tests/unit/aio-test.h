@@ -12,13 +12,7 @@
 
 #include "aio.h"
 #include "annotations.h"
-
-/* For loops made here; UBD_TEST_AIO=threads runs a test on loops without a ring. */
-static inline enum aio_engine test_engine(void)
-{
-	return g_strcmp0(g_getenv("UBD_TEST_AIO"), "threads") ? AIO_ENGINE_URING
-							      : AIO_ENGINE_THREADS;
-}
+#include "test-engine.h"
 
 static inline struct aio_loop *test_loop_new(void)
 {

@@ -9,11 +9,12 @@
 #include <string.h>
 
 #include "image_ops.h"
+#include "test-engine.h"
 
 static inline void run_co(co_fn *fn, void *arg)
 {
 	g_autoptr(GError) err = NULL;
-	struct aio_loop *loop = aio_loop_new(64, &err);
+	struct aio_loop *loop = aio_loop_new_with(test_engine(), 64, &err);
 
 	g_assert_no_error(err);
 	aio_loop_run_co(loop, fn, arg);
