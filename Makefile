@@ -22,7 +22,7 @@ $(BUILD)/build.ninja:
 	meson setup $(MESON_OPTIONS) $(BUILD)
 
 # As meson.build says.
-VERSION = $(shell $(MAKE) -s -C driver version)
+VERSION = $(shell $(MAKE) -s --no-print-directory -C driver version)
 
 driver:
 	@[ -e $(KDIR)/Makefile ] || { echo "no kernel headers in $(KDIR); set KDIR" >&2; exit 1; }
@@ -57,6 +57,14 @@ check-kernels:
 	tests/setup.sh check
 	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
 		vm-driver-$(kernel) vm-server-$(kernel))
+
+deb:
+	tests/setup.sh packages
+	packaging/deb $(BUILD)/deb
+
+check-packages:
+	tests/setup.sh packages
+	tests/run-all --build $(BUILD) packages
 
 # User space for other machines, built and run under emulation.
 check-cross:
@@ -120,10 +128,12 @@ help:
 	@echo 'make install    install the server and the tools; DESTDIR=... is respected'
 	@echo 'make install-driver   build and install ubd.ko, as make driver does; needs kernel headers'
 	@echo 'make install-dkms   the sources of the driver to /usr/src, for DKMS'
+	@echo 'make deb         packages for Debian, in $(BUILD)/deb'
 	@echo 'make demo       a file system on a qcow2 image on /dev/ubdb0, in a virtual machine'
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
 	@echo 'make check-kernels   all cases of the driver and the server, on Linux 6.1, 6.12 and 7.2'
 	@echo 'make check-cross     user space for arm64, riscv64 and s390x, emulated'
+	@echo 'make check-packages  the packages of packaging/: two builds, their contents, lintian'
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on, and in chains'
@@ -135,4 +145,4 @@ help:
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-driver install-dkms check check-crash check-cross check-debug-kernel check-kernels check-litmus check-long compile-commands demo format fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-crash check-cross check-debug-kernel check-kernels check-litmus check-long check-packages compile-commands deb demo format fuzz bench clean distclean help
