@@ -638,8 +638,10 @@ static bool co_open_and_serve(struct server *server)
 		begin_to_heed_signals(server);
 		return co_serve_target(server);
 	}
-	if (err)
+	if (err) {
+		sandbox_explain(err);
 		report_error("%s", err->message);
+	}
 	if (image)
 		co_close_image(image);
 	return false;

@@ -24,6 +24,7 @@ static GArray *places;
 /* What could not be had, for people. */
 static GString *missing;
 static bool lacks_landlock;
+static bool has_changed_user;
 
 static void clear_place(void *place)
 {
@@ -65,6 +66,19 @@ static int check_missing(GError **err)
 			    missing->str);
 }
 
+void sandbox_explain(GError *err)
+{
+	char *explained;
+
+	if (!has_changed_user || err->code != EACCES)
+		return;
+	explained = g_strdup_printf("%s (for user %u%s; --user names another)", err->message,
+				    config.uid,
+				    config.must_change_user ? "" : ", the owner of the image");
+	g_free(err->message);
+	err->message = explained;
+}
+
 void sandbox_tell(void)
 {
 	if (missing)
@@ -90,6 +104,8 @@ static int change_user(GError **err)
 			return error_refuse(err, -EPERM, "cannot become user %u", config.uid);
 		/* In a container, the owner may have no number. */
 		note_missing("it cannot become user %u, the owner of the image", config.uid);
+	} else {
+		has_changed_user = true;
 	}
 	/* The kernel has reset these. */
 	prctl(PR_SET_DUMPABLE, config.core_dump, 0, 0, 0);

@@ -51,6 +51,12 @@ void sandbox_allow(const char *path, unsigned rights, bool is_opening);
 int sandbox_enter(const struct sandbox_config *config, GError **err);
 int sandbox_seal(GError **err);
 
+/*
+ * Adds to an error of opening the image what has become of the rights that this takes. Nothing if
+ * the sandbox has not changed them.
+ */
+void sandbox_explain(GError *err);
+
 /* Reports what could not be had. Deferred, so that this is not printed next to a fatal error. */
 void sandbox_tell(void);
 
