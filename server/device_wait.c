@@ -127,8 +127,11 @@ static void look_at_queues(struct device *device)
 		struct queue_events events = queue_poll(device->queues[i]);
 
 		watch_take(device->watch, &events.served);
-		/* Then the kernel may close the connection itself. */
-		if (device->leaving)
+		/*
+		 * Then the kernel may close the connection itself, and it refuses the answers to
+		 * requests that this server has let go of by closing its file.
+		 */
+		if (device->leaving || device->char_fd < 0)
 			events.broken = 0;
 		if (events.broken && !was_broken)
 			report_error("%s: %s queue %u: %s", device->transport->path,
