@@ -55,12 +55,12 @@ static bool is_at(const char *path, dev_t dev, ino_t ino)
 /* Where it is in the list; NULL: the first place that is free. */
 static struct runfile **place_of(const struct runfile *file)
 {
-	struct runfile **place = all;
+	unsigned i = 0;
 
-	while (*place != file)
-		place++;
-	g_assert(place < all + MAX_RUNFILES);
-	return place;
+	while (i < MAX_RUNFILES && all[i] != file)
+		i++;
+	g_assert(i < MAX_RUNFILES);
+	return &all[i];
 }
 
 /* Takes ownership of @fd. */
@@ -99,6 +99,17 @@ static void keep(int fd)
 	_exit(0);
 }
 
+/* root's: its folders may belong to others. An ordinary user has none to keep. */
+static int keep_one_capability(void)
+{
+	bool has = capng_have_capability(CAPNG_EFFECTIVE, CAP_DAC_OVERRIDE);
+
+	capng_clear(CAPNG_SELECT_CAPS);
+	if (has)
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_OVERRIDE);
+	return capng_apply(CAPNG_SELECT_CAPS);
+}
+
 /* It has nothing of the server's but the list. */
 static void G_GNUC_NORETURN be_keeper(int fd)
 {
@@ -109,11 +120,8 @@ static void G_GNUC_NORETURN be_keeper(int fd)
 	if (dup2(fd, 0) < 0 || close_range(1, ~0u, 0) < 0 || chdir("/") < 0)
 		_exit(1);
 	prctl(PR_SET_NAME, "ubd-keeper", 0, 0, 0);
-	/* Its folders may belong to others. */
-	capng_clear(CAPNG_SELECT_BOTH);
-	capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_OVERRIDE);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (capng_apply(CAPNG_SELECT_BOTH) < 0)
+	if (keep_one_capability() < 0)
 		_exit(1);
 	keep(0);
 	_exit(0);
@@ -121,7 +129,7 @@ static void G_GNUC_NORETURN be_keeper(int fd)
 
 int runfile_begin_keeper(GError **err)
 {
-	int fds[2];
+	int fds[2], res = 0;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
@@ -129,16 +137,21 @@ int runfile_begin_keeper(GError **err)
 	pid = fork();
 	if (pid == 0)
 		be_keeper(fds[1]);
+	if (pid < 0) {
+		res = error_set(err, -errno, "cannot create a process");
+		close(fds[0]);
+	} else {
+		keeper_fd = fds[0];
+	}
 	close(fds[1]);
-	keeper_fd = fds[0];
-	return pid < 0 ? error_set(err, -errno, "cannot create a process") : 0;
+	return res;
 }
 
-/* Waits: the next server may want the name once this one has ended. */
-static void ask_keeper(uint8_t which)
+/* Waits: the next server may want the name once this one has ended. False: there is no keeper. */
+static bool ask_keeper(uint8_t which)
 {
-	if (send(keeper_fd, &which, 1, MSG_NOSIGNAL) == 1)
-		recv(keeper_fd, &which, 1, 0);
+	return keeper_fd >= 0 && send(keeper_fd, &which, 1, MSG_NOSIGNAL) == 1 &&
+	       recv(keeper_fd, &which, 1, 0) == 1;
 }
 
 void runfile_remove(struct runfile *file)
@@ -149,9 +162,7 @@ void runfile_remove(struct runfile *file)
 		return;
 	place = place_of(file);
 	/* Before closing it: nobody replaces the file while it is locked or listens. */
-	if (keeper_fd >= 0)
-		ask_keeper(place - all);
-	else
+	if (!ask_keeper(place - all))
 		unlink_file(file);
 	*place = NULL;
 	if (file->fd >= 0)

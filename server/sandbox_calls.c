@@ -21,6 +21,13 @@
 
 #define ALLOW(name) SCMP_SYS(name)
 
+/* s390x has the stack first. */
+#ifdef __s390x__
+#define CLONE_FLAGS_ARGUMENT 1
+#else
+#define CLONE_FLAGS_ARGUMENT 0
+#endif
+
 /* Whatever the arguments are. */
 static const int allowed[] = {
 	/* files and descriptors */
@@ -201,8 +208,9 @@ static int allow_prctl(scmp_filter_ctx filter)
 /* New threads, but no processes. The C library goes on to clone() where there is no clone3(). */
 static int allow_threads(scmp_filter_ctx filter)
 {
-	int res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-				   SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+	int res = seccomp_rule_add(
+		filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+		SCMP_CMP(CLONE_FLAGS_ARGUMENT, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
 
 	res = res ?: seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	/* Of abort(), and of pthread_kill(). */

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -339,6 +341,25 @@ static void test_locked_folder_takes_a_new_socket(void)
 	close(folder);
 }
 
+/* Whoever ends the keeper does not end the removal, where the server may do that itself. */
+static void test_keeper_may_end(void)
+{
+	struct runfile *file = make(runfile_new_pid, "pid");
+	g_autofree char *children = NULL;
+	g_autoptr(GError) err = NULL;
+	pid_t keeper;
+
+	g_assert_cmpint(runfile_begin_keeper(&err), ==, 0);
+	g_assert_no_error(err);
+	g_assert_true(g_file_get_contents("/proc/thread-self/children", &children, NULL, &err));
+	keeper = atoi(children);
+	g_assert_cmpint(keeper, >, 0);
+	g_assert_cmpint(kill(keeper, SIGKILL), ==, 0);
+	g_assert_cmpint(waitpid(keeper, NULL, 0), ==, keeper);
+	runfile_remove(file);
+	g_assert_cmpuint(inode("pid"), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	g_autofree char *folder = NULL;
@@ -359,6 +380,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/links", test_links);
 	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
 			test_locked_folder_takes_a_new_socket);
+	g_test_add_func("/runfile/keeper-may-end", test_keeper_may_end);
 	res = g_test_run();
 	g_assert_cmpint(chdir("/"), ==, 0);
 	g_assert_cmpint(rmdir(folder), ==, 0);
