@@ -131,6 +131,25 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
 
 /*
+ * The time by CLOCK_MONOTONIC when the running loop last came back from the kernel, or a little
+ * later: the clock is read once per turn, for the first that asks. Loop thread.
+ */
+uint64_t aio_turn_ns(void);
+
+/* Something to do at the end of a turn; embed it. */
+struct aio_hook {
+	void (*fn)(struct aio_hook *hook); /* loop context, not a coroutine */
+	struct aio_hook *next;		   /* private to the loop */
+};
+
+/*
+ * Calls hook->fn() once, when the turn ends and the running loop is about to submit what was
+ * prepared in it. The hook must stay in place until then, and may be added again from then on. Loop
+ * thread.
+ */
+void aio_at_end_of_turn(struct aio_hook *hook);
+
+/*
  * Gives the ring a table of @entries registered buffers, all empty, for the kernel (a driver) or
  * aio_loop_set_buffer() to fill. Once, before the loop first runs. 0 or -errno; -EOPNOTSUPP without
  * a ring.

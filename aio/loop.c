@@ -68,6 +68,8 @@ struct aio_loop {
 	struct aio_op bell_op;
 	void (*before_submit)(void *arg); /* NULL: there is none */
 	void *before_submit_arg;
+	struct aio_hook *hooks; /* for the end of this turn */
+	uint64_t turn_ns;	/* 0: nobody has asked in this turn */
 	unsigned ops;	/* SQEs handed out whose last CQE has not arrived; without quiet ones */
 	bool abandoned; /* aio_loop_abandon() */
 	unsigned coroutines; /* begun and not ended */
@@ -370,10 +372,39 @@ static int submit_and_wait(struct aio_loop *loop)
 	return ret == -ETIME ? 0 : ret;
 }
 
+static void run_hooks(struct aio_loop *loop)
+{
+	struct aio_hook *hook = loop->hooks;
+
+	loop->hooks = NULL;
+	while (hook) {
+		struct aio_hook *next = hook->next;
+
+		hook->fn(hook);
+		hook = next;
+	}
+}
+
+uint64_t aio_turn_ns(void)
+{
+	struct aio_loop *loop = aio_this_loop;
+
+	if (!loop->turn_ns)
+		loop->turn_ns = aio_now_ns();
+	return loop->turn_ns;
+}
+
+void aio_at_end_of_turn(struct aio_hook *hook)
+{
+	hook->next = aio_this_loop->hooks;
+	aio_this_loop->hooks = hook;
+}
+
 static void enter(struct aio_loop *loop, bool wait)
 {
 	struct io_uring *ring = &loop->ring;
 
+	run_hooks(loop);
 	if (loop->before_submit)
 		loop->before_submit(loop->before_submit_arg);
 	if (!loop->has_ring)
@@ -385,6 +416,7 @@ static void enter(struct aio_loop *loop, bool wait)
 	/* Without memory for more requests the kernel leaves some where they are. */
 	while (loop->before_submit && loop->has_ring && io_uring_sq_ready(ring))
 		check_enter(io_uring_submit_and_get_events(ring));
+	loop->turn_ns = 0;
 }
 
 static void complete(struct aio_loop *loop, const struct io_uring_cqe *cqe)
