@@ -12,7 +12,7 @@
 #include "node_options.h"
 #include "option_list.h"
 #include "secret.h"
-#include "throttle_group.h"
+#include "throttle_limits.h"
 #include "tls_creds.h"
 #include "values.h"
 
@@ -155,18 +155,14 @@ static uint64_t limit_value(const struct node_options *options, const char *limi
 
 static int create_throttle_group(const char *id, const struct node_options *options, GError **err)
 {
-	static const char *const kinds[THROTTLE_KINDS] = {
-		[THROTTLE_BPS_TOTAL] = "bps-total", [THROTTLE_BPS_READ] = "bps-read",
-		[THROTTLE_BPS_WRITE] = "bps-write", [THROTTLE_IOPS_TOTAL] = "iops-total",
-		[THROTTLE_IOPS_READ] = "iops-read", [THROTTLE_IOPS_WRITE] = "iops-write",
-	};
 	struct throttle_config config = { .iops_size = limit_value(options, "iops-size", "", 0) };
 
 	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
 		config.limits[kind] = (struct throttle_limit){
-			.rate = limit_value(options, kinds[kind], "", 0),
-			.burst_rate = limit_value(options, kinds[kind], "-max", 0),
-			.burst_length = limit_value(options, kinds[kind], "-max-length", 1),
+			.rate = limit_value(options, throttle_kind_names[kind], "", 0),
+			.burst_rate = limit_value(options, throttle_kind_names[kind], "-max", 0),
+			.burst_length =
+				limit_value(options, throttle_kind_names[kind], "-max-length", 1),
 		};
 	return throttle_group_add(id, &config, err);
 }

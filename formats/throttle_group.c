@@ -14,7 +14,10 @@
 #include "throttle_group.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
 
+#include "aio.h"
 #include "colock.h"
 #include "error.h"
 
@@ -23,6 +26,8 @@
 #define SHARE	   10
 #define NS_PER_SEC 1e9
 #define END_NS	   ((uint64_t)INT64_MAX)
+/* How often a request that waits looks whether it still must. */
+#define LOOK_NS	   UINT64_C(100000000)
 
 struct bucket {
 	double level;	    /* at at_ns */
@@ -31,8 +36,10 @@ struct bucket {
 };
 
 struct throttle_group {
-	struct throttle_config config;
+	_Atomic bool has_limits;
+	_Atomic unsigned changes; /* of the limits */
 	struct thread_lock lock;
+	struct throttle_config config GUARDED_BY(lock);
 	struct bucket buckets[THROTTLE_KINDS] GUARDED_BY(lock);
 };
 
@@ -92,26 +99,47 @@ static int check_config(const struct throttle_config *config, GError **err)
 	return ret;
 }
 
+void throttle_config_init(struct throttle_config *config)
+{
+	*config = (struct throttle_config){ 0 };
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		config->limits[kind].burst_length = 1;
+}
+
 /* ---- the table ---- */
 
-static void free_group(void *arg)
+/* No lock: nobody else knows it yet. */
+struct throttle_group *throttle_group_new(void) NO_THREAD_SAFETY_ANALYSIS
 {
-	struct throttle_group *group = arg;
+	struct throttle_group *group = g_new0(struct throttle_group, 1);
 
+	thread_lock_init(&group->lock);
+	throttle_config_init(&group->config);
+	return group;
+}
+
+void throttle_group_free(struct throttle_group *group)
+{
+	if (!group)
+		return;
 	thread_lock_destroy(&group->lock);
 	g_free(group);
 }
 
+static void free_group(void *arg)
+{
+	throttle_group_free(arg);
+}
+
 int throttle_group_add(const char *id, const struct throttle_config *config, GError **err)
 {
-	int ret = check_config(config, err);
-	struct throttle_group *group;
+	struct throttle_group *group = throttle_group_new();
+	int ret = throttle_group_set(group, config, err);
 
-	if (ret)
+	if (ret) {
+		throttle_group_free(group);
 		return ret;
-	group = g_new0(struct throttle_group, 1);
-	group->config = *config;
-	thread_lock_init(&group->lock);
+	}
 	if (!groups)
 		groups = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, free_group);
 	g_hash_table_replace(groups, g_strdup(id), group);
@@ -126,6 +154,44 @@ struct throttle_group *throttle_group_find(const char *id)
 bool throttle_group_exists(const char *id)
 {
 	return throttle_group_find(id);
+}
+
+/* ---- limits ---- */
+
+static bool has_limits(const struct throttle_config *config)
+{
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		if (config->limits[kind].rate)
+			return true;
+	return false;
+}
+
+bool throttle_group_has_limits(const struct throttle_group *group)
+{
+	return atomic_load_explicit(&group->has_limits, memory_order_relaxed);
+}
+
+int throttle_group_set(struct throttle_group *group, const struct throttle_config *config,
+		       GError **err)
+{
+	int ret = check_config(config, err);
+
+	if (ret)
+		return ret;
+	thread_lock(&group->lock);
+	group->config = *config;
+	memset(group->buckets, 0, sizeof(group->buckets));
+	atomic_store(&group->has_limits, has_limits(config));
+	atomic_fetch_add(&group->changes, 1);
+	thread_unlock(&group->lock);
+	return 0;
+}
+
+void throttle_group_get(struct throttle_group *group, struct throttle_config *ret_config)
+{
+	thread_lock(&group->lock);
+	*ret_config = group->config;
+	thread_unlock(&group->lock);
 }
 
 /* ---- requests ---- */
@@ -188,10 +254,11 @@ static void pour(struct bucket *bucket, const struct throttle_limit *limit, uint
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes)
 {
-	const struct throttle_config *config = &group->config;
 	uint64_t start_ns = now_ns;
+	const struct throttle_config *config;
 
 	thread_lock(&group->lock);
+	config = &group->config;
 	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
 		if (applies(config, kind, is_write))
 			start_ns = MAX(start_ns,
@@ -202,4 +269,32 @@ uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool
 			     units(config, kind, bytes));
 	thread_unlock(&group->lock);
 	return start_ns;
+}
+
+/* Until @start_ns or the next change of the limits; false: they have changed. */
+static bool co_wait_until(struct throttle_group *group, uint64_t start_ns, unsigned changes,
+			  bool (*must_go)(void *arg), void *arg)
+{
+	uint64_t now_ns = aio_now_ns();
+
+	while (now_ns < start_ns && !(must_go && must_go(arg))) {
+		if (atomic_load(&group->changes) != changes)
+			return false;
+		co_sleep_ns(MIN(start_ns - now_ns, LOOK_NS));
+		now_ns = aio_now_ns();
+	}
+	return true;
+}
+
+void throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
+			    bool (*must_go)(void *arg), void *arg)
+{
+	bool started = false;
+
+	while (!started && throttle_group_has_limits(group)) {
+		unsigned changes = atomic_load(&group->changes);
+		uint64_t start_ns = throttle_group_take(group, aio_now_ns(), is_write, bytes);
+
+		started = co_wait_until(group, start_ns, changes, must_go, arg);
+	}
 }

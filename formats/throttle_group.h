@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Throttle groups: limits that the requests of several nodes share. A user defines them as objects,
- * and nodes `throttle` name them.
+ * Throttle groups: limits that the requests of several nodes or disks share. A user defines them as
+ * objects, and nodes `throttle` name them; a server may have others without a name.
  *
- * All are added before the first image is opened; after that, any thread may use them.
+ * Those with a name are added before the first image is opened; after that, any thread may use
+ * them.
  */
 #ifndef UBD_THROTTLE_GROUP_H
 #define UBD_THROTTLE_GROUP_H
@@ -34,6 +35,9 @@ struct throttle_config {
 	uint64_t iops_size; /* a longer request counts as several; 0: none does */
 };
 
+/* Without limits. */
+void throttle_config_init(struct throttle_config *config);
+
 struct throttle_group;
 
 /* Adds a group. Errors are worded as QEMU's. */
@@ -43,6 +47,29 @@ bool throttle_group_exists(const char *id);
 
 /* NULL: there is none. It stays until the program ends. */
 struct throttle_group *throttle_group_find(const char *id);
+
+/* One without a name and without limits. The caller frees it with throttle_group_free(). */
+struct throttle_group *throttle_group_new(void);
+/* NULL is fine. */
+void throttle_group_free(struct throttle_group *group);
+
+/*
+ * Changes the limits, also for requests that wait. What was used up before does not count. 0, or
+ * -EINVAL with @err set: nothing has changed. Any thread, as the others.
+ */
+int throttle_group_set(struct throttle_group *group, const struct throttle_config *config,
+		       GError **err);
+void throttle_group_get(struct throttle_group *group, struct throttle_config *ret_config);
+
+/* A load without a lock. */
+bool throttle_group_has_limits(const struct throttle_group *group);
+
+/*
+ * Waits until a request may start, or until must_go(arg), which may be NULL and is called several
+ * times a second. Does nothing if there are no limits.
+ */
+void throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
+			    bool (*must_go)(void *arg), void *arg);
 
 /*
  * Counts a request that comes at @now_ns, and returns when it may start: @now_ns or later, and not

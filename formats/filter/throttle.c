@@ -25,11 +25,7 @@ static int throttle_co_open(struct image *img, const struct image_open_opts *opt
 
 static void co_wait(struct image *img, bool is_write, uint64_t bytes)
 {
-	uint64_t now_ns = aio_now_ns();
-	uint64_t start_ns = throttle_group_take(img->opaque, now_ns, is_write, bytes);
-
-	if (start_ns > now_ns)
-		co_sleep_ns(start_ns - now_ns);
+	throttle_group_co_wait(img->opaque, is_write, bytes, NULL, NULL);
 }
 
 static int throttle_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)
