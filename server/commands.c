@@ -115,6 +115,7 @@ static const struct argument resize_arguments[] = { { "size" }, {} };
 static const struct command all_commands[] = {
 	{ .name = "status", .co_run = status_answer },
 	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
+	{ .name = "stats", .co_run = stats_answer },
 	{ .name = "fail-held", .co_run = fail_held },
 	{ .name = "quit", .quits = true },
 };

@@ -3,6 +3,7 @@
  * The commands to a running server: a request and its answer are JSON objects.
  *
  *  *	{"command": "status"}			what is served
+ *  *	{"command": "stats"}			what was counted of requests
  *  *	{"command": "resize", "size": BYTES}	the image grows, and its device or export with it
  *  *	{"command": "resize"}			they grow to what the image has become
  *  *	{"command": "quit"}			as SIGTERM

@@ -121,7 +121,7 @@ uint64_t device_size(const struct device *device);
 
 /* Statistics of its queues, and the last failed request. */
 unsigned device_nr_queues(const struct device *device);
-struct serve_stats device_queue_stats(const struct device *device, unsigned q_id);
+void device_queue_stats(const struct device *device, unsigned q_id, struct serve_stats *sum);
 /* Count 0: none; *ret_time is in seconds since 1970. */
 struct failure device_last_failure(const struct device *device, gint64 *ret_time);
 

@@ -17,7 +17,7 @@ void device_release_held(struct device *device, enum serve_release release)
 static bool holds_requests(const struct device *device)
 {
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
-		if (device->queues[i] && queue_stats(device->queues[i]).held)
+		if (device->queues[i] && queue_held(device->queues[i]))
 			return true;
 	return false;
 }

@@ -99,7 +99,7 @@ static uint64_t count_held(void *arg)
 
 	for (unsigned i = 0; i < device->info.queues; i++)
 		if (device->queues[i])
-			held += queue_stats(device->queues[i]).held;
+			held += queue_held(device->queues[i]);
 	return held;
 }
 

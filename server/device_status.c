@@ -30,9 +30,9 @@ unsigned device_nr_queues(const struct device *device)
 	return device->info.queues;
 }
 
-struct serve_stats device_queue_stats(const struct device *device, unsigned q_id)
+void device_queue_stats(const struct device *device, unsigned q_id, struct serve_stats *sum)
 {
-	return queue_stats(device->queues[q_id]);
+	queue_add_stats(device->queues[q_id], sum);
 }
 
 struct failure device_last_failure(const struct device *device, gint64 *ret_time)

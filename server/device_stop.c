@@ -22,21 +22,21 @@ static int wait_for_queues(void *arg)
 static void report_queues(struct device *device)
 {
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++) {
-		struct serve_stats stats;
+		struct serve_stats stats = { 0 };
 		struct queue_events events;
 
 		if (!device->queues[i])
 			continue;
 		queue_wait(device->queues[i]);
-		stats = queue_stats(device->queues[i]);
+		queue_add_stats(device->queues[i], &stats);
 		events = queue_poll(device->queues[i]);
 		watch_take(device->watch, &events.served);
 		report_verbose("%s: queue %u: %" PRIu64 " requests, %" PRIu64 " failed, %" PRIu64
 			       " bytes read, %" PRIu64 " bytes written; %" PRIu64
 			       " requests by zero copy, %" PRIu64 " copied",
-			       device->transport->path, i, stats.requests, stats.failed,
-			       stats.read_bytes, stats.written_bytes, stats.zero_copy,
-			       stats.copied);
+			       device->transport->path, i, serve_stats_requests(&stats),
+			       serve_stats_failed(&stats), stats.ops[REQUEST_READ].bytes,
+			       stats.ops[REQUEST_WRITE].bytes, stats.zero_copy, stats.copied);
 	}
 }
 

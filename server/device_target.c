@@ -80,9 +80,9 @@ static unsigned target_nr_queues(const struct target *target)
 	return device_nr_queues(device_of(target));
 }
 
-static struct serve_stats target_queue_stats(const struct target *target, unsigned q_id)
+static void target_queue_stats(const struct target *target, unsigned q_id, struct serve_stats *sum)
 {
-	return device_queue_stats(device_of(target), q_id);
+	device_queue_stats(device_of(target), q_id, sum);
 }
 
 static struct failure target_last_failure(const struct target *target, gint64 *ret_time)

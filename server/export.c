@@ -121,20 +121,11 @@ static void listener_co(void *arg)
 			co_pause(export);
 }
 
-static void add_departed(struct export *export, const struct serve_stats *stats)
-{
-	export->departed.requests += stats->requests;
-	export->departed.failed += stats->failed;
-	export->departed.read_bytes += stats->read_bytes;
-	export->departed.written_bytes += stats->written_bytes;
-}
-
 static void free_client(struct export *export, struct client **at)
 {
 	struct client *client = *at;
-	struct serve_stats stats = serve_stats(nbd_client_serve(client->conn));
 
-	add_departed(export, &stats);
+	serve_add_stats(nbd_client_serve(client->conn), &export->departed);
 	export->had_clients |= nbd_client_was_served(client->conn);
 	*at = client->next;
 	nbd_client_free(client->conn);
@@ -167,7 +158,7 @@ static uint64_t count_held(void *arg)
 	uint64_t held = 0;
 
 	for (const struct client *client = export->clients; client; client = client->next)
-		held += serve_stats(nbd_client_serve(client->conn)).held;
+		held += serve_held(nbd_client_serve(client->conn));
 	return held;
 }
 
@@ -375,18 +366,18 @@ static unsigned export_nr_clients(const struct target *target)
 	return export_of(target)->nr_clients;
 }
 
-static struct serve_stats export_client_stats(const struct target *target, unsigned nr)
+static void export_client_stats(const struct target *target, unsigned nr, struct serve_stats *sum)
 {
 	const struct client *client = export_of(target)->clients;
 
 	while (nr--)
 		client = client->next;
-	return serve_stats(nbd_client_serve(client->conn));
+	serve_add_stats(nbd_client_serve(client->conn), sum);
 }
 
-static struct serve_stats export_departed_stats(const struct target *target)
+static const struct serve_stats *export_departed_stats(const struct target *target)
 {
-	return export_of(target)->departed;
+	return &export_of(target)->departed;
 }
 
 static struct failure export_last_failure(const struct target *target, gint64 *ret_time)

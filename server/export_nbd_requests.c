@@ -237,14 +237,16 @@ static void request_co(void *arg)
 {
 	struct nbd_client_request *req = arg;
 	int res = co_check(req);
+	uint64_t begin_ns;
 
 	if (!res && !is_pointless(req))
 		co_get_memory(req);
 	if (!res && is_pointless(req))
 		res = -ESHUTDOWN;
 	if (!res) {
+		begin_ns = serve_begin(&req->client->serve);
 		res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
-		serve_done(&req->client->serve, &req->desc, res);
+		serve_done(&req->client->serve, &req->desc, begin_ns, res);
 	}
 	if (res < 0)
 		nbd_client_add_error(req, res);

@@ -30,7 +30,8 @@ struct request {
 	struct queue *queue;
 	struct request *next; /* of those that have not begun */
 	uint16_t tag;
-	struct request_desc desc; /* valid while the request is ours */
+	uint64_t begin_ns;
+	struct request_desc desc; /* valid while the request is ours, as begin_ns is */
 };
 
 enum queue_state {
@@ -96,7 +97,7 @@ static void request_complete(struct request *req, const struct serve_result *res
 	struct queue *queue = req->queue;
 	int res = result->res;
 
-	serve_done(&queue->serve, &req->desc, res);
+	serve_done(&queue->serve, &req->desc, req->begin_ns, res);
 	/* The driver remembers the loss for later servers. */
 	if (res < 0 && result->troubles & IMAGE_TROUBLE_LOST)
 		res = queue->config.driver->result_lost;
@@ -171,10 +172,12 @@ static void co_serve_one(struct request *req)
 	struct queue *queue = req->queue;
 	struct serve_result result = serve_co_request(&queue->serve, &req->desc, request_try, req);
 
-	if (serve_leaves(&queue->serve, &req->desc, &result))
+	if (serve_leaves(&queue->serve, &req->desc, &result)) {
+		serve_left(&queue->serve);
 		fetch_leave(queue->fetch, req->tag);
-	else
+	} else {
 		request_complete(req, &result);
+	}
 }
 
 static void request_fetched(void *arg, uint16_t tag, const struct request_desc *desc)
@@ -183,6 +186,7 @@ static void request_fetched(void *arg, uint16_t tag, const struct request_desc *
 	struct request *req = &queue->requests[tag];
 
 	req->desc = *desc;
+	req->begin_ns = serve_begin(&queue->serve);
 	req->next = NULL;
 	*queue->fetched_end = req;
 	queue->fetched_end = &req->next;
@@ -449,14 +453,18 @@ struct queue_events queue_poll(struct queue *queue)
 	return events;
 }
 
-struct serve_stats queue_stats(const struct queue *queue)
+void queue_add_stats(const struct queue *queue, struct serve_stats *sum)
 {
-	struct serve_stats stats = serve_stats(&queue->serve);
 	struct data_stats data = data_stats(queue->data);
 
-	stats.zero_copy = data.zero_copy;
-	stats.copied = data.copied;
-	return stats;
+	serve_add_stats(&queue->serve, sum);
+	sum->zero_copy += data.zero_copy;
+	sum->copied += data.copied;
+}
+
+uint64_t queue_held(const struct queue *queue)
+{
+	return serve_held(&queue->serve);
 }
 
 unsigned queue_requests(const struct queue *queue)

@@ -60,7 +60,8 @@ struct queue_events {
 struct queue_events queue_poll(struct queue *queue);
 
 /* Any thread. */
-struct serve_stats queue_stats(const struct queue *queue);
+void queue_add_stats(const struct queue *queue, struct serve_stats *sum);
+uint64_t queue_held(const struct queue *queue);
 
 /* How many requests it has. Any thread. */
 unsigned queue_requests(const struct queue *queue);

@@ -16,11 +16,11 @@ static void tell_main_thread(struct serve *serve)
 	eventfd_write(serve->config.event_fd, 1);
 }
 
-static void count(_Atomic uint64_t *counter, int64_t more)
+static void count_held(struct serve *serve, int more)
 {
-	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+	uint64_t held = atomic_load_explicit(&serve->held, memory_order_relaxed);
 
-	atomic_store_explicit(counter, value + more, memory_order_relaxed);
+	atomic_store_explicit(&serve->held, held + more, memory_order_relaxed);
 }
 
 /* What fails once tends to fail a thousand times, so only the first wakes the main thread. */
@@ -98,13 +98,13 @@ static void note_held(struct serve *serve, const struct request_desc *desc, int 
 	thread_lock(&serve->lock);
 	serve->events.held = failure_of(desc, error);
 	thread_unlock(&serve->lock);
-	count(&serve->counters.held, 1);
+	count_held(serve, 1);
 	tell_main_thread(serve);
 }
 
 static void note_no_more_held(struct serve *serve)
 {
-	count(&serve->counters.held, -1);
+	count_held(serve, -1);
 	tell_main_thread(serve);
 }
 
@@ -119,7 +119,7 @@ static bool is_worth_a_try(const struct serve *serve, const struct request_desc 
 /* A lack of space is noticed at once; failing storage may have taken long to say so. */
 static gint64 begin_of_request(const struct serve *serve)
 {
-	return serve->config.hold->on_error ? g_get_monotonic_time() : 0;
+	return serve->config.hold->on_error || has_limits(serve) ? g_get_monotonic_time() : 0;
 }
 
 static bool may_be_held(const struct serve *serve, gint64 age_us)
@@ -164,7 +164,7 @@ struct serve_result serve_co_request(struct serve *serve, const struct request_d
 				     int (*co_try)(void *arg, struct image *image), void *arg)
 {
 	gint64 begin = begin_of_request(serve);
-	struct serve_result result = co_try_once(serve, co_try, arg);
+	struct serve_result result;
 
 	if (is_worth_a_try(serve, desc, &result) && may_be_held(serve, 0))
 		result = co_hold(serve, (struct failed){ desc, co_try, arg, result }, begin);
@@ -183,17 +183,23 @@ static bool is_failure(const struct request_desc *desc, int res)
 	return res < 0 && !(desc->fast && res == -ENOTSUP);
 }
 
-void serve_done(struct serve *serve, const struct request_desc *desc, int res)
+uint64_t serve_begin(struct serve *serve)
 {
-	count(&serve->counters.requests, 1);
-	if (is_failure(desc, res)) {
-		count(&serve->counters.failed, 1);
+	return counters_begin(serve->counters);
+}
+
+void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns, int res)
+{
+	bool failed = is_failure(desc, res);
+
+	counters_done(serve->counters, desc, begin_ns, failed);
+	if (failed)
 		note_failure(serve, desc, -res);
-	} else if (desc->op == REQUEST_READ) {
-		count(&serve->counters.read_bytes, desc->bytes);
-	} else if (desc->op == REQUEST_WRITE) {
-		count(&serve->counters.written_bytes, desc->bytes);
-	}
+}
+
+void serve_left(struct serve *serve)
+{
+	counters_leave(serve->counters);
 }
 
 void serve_release(struct serve *serve, enum serve_release release)
@@ -205,7 +211,7 @@ void serve_release(struct serve *serve, enum serve_release release)
 
 void serve_init(struct serve *serve, const struct serve_config *config)
 {
-	*serve = (struct serve){ .config = *config };
+	*serve = (struct serve){ .config = *config, .counters = counters_new() };
 	thread_lock_init(&serve->lock);
 }
 
@@ -225,15 +231,34 @@ struct serve_events serve_poll(struct serve *serve)
 	return events;
 }
 
-struct serve_stats serve_stats(const struct serve *serve)
+void serve_add_stats(const struct serve *serve, struct serve_stats *sum)
 {
-	return (struct serve_stats){
-		.requests = atomic_load_explicit(&serve->counters.requests, memory_order_relaxed),
-		.failed = atomic_load_explicit(&serve->counters.failed, memory_order_relaxed),
-		.read_bytes =
-			atomic_load_explicit(&serve->counters.read_bytes, memory_order_relaxed),
-		.written_bytes =
-			atomic_load_explicit(&serve->counters.written_bytes, memory_order_relaxed),
-		.held = atomic_load_explicit(&serve->counters.held, memory_order_relaxed),
-	};
+	sum->held += atomic_load_explicit(&serve->held, memory_order_relaxed);
+	sum->in_flight += counters_in_flight(serve->counters);
+	for (unsigned op = 0; op < REQUEST_OPS; op++)
+		counters_add(serve->counters, op, &sum->ops[op]);
 }
+
+uint64_t serve_held(const struct serve *serve)
+{
+	return atomic_load_explicit(&serve->held, memory_order_relaxed);
+}
+
+uint64_t serve_stats_requests(const struct serve_stats *stats)
+{
+	uint64_t requests = 0;
+
+	for (unsigned op = 0; op < REQUEST_OPS; op++)
+		requests += stats->ops[op].requests;
+	return requests;
+}
+
+uint64_t serve_stats_failed(const struct serve_stats *stats)
+{
+	uint64_t failed = 0;
+
+	for (unsigned op = 0; op < REQUEST_OPS; op++)
+		failed += stats->ops[op].failed;
+	return failed;
+}
+	counters_free(serve->counters);

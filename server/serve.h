@@ -4,8 +4,9 @@
  * A request is tried on the disk's top; if it fails for a reason that may pass, it is held (hold.h)
  * and tried again. Results are counted, and the main thread is told of failures.
  *
- * Each queue and each connection has a struct serve. The functions with serve_co_ in their names,
- * serve_done() and serve_leaves() belong to its thread, all others to any. Nothing here allocates.
+ * Each queue and each connection has a struct serve. The functions with serve_co_ in their names and
+ * serve_begin(), serve_done(), serve_left() and serve_leaves() belong to its thread, all others to
+ * any. Nothing that a request calls allocates.
  */
 #ifndef UBD_SERVE_H
 #define UBD_SERVE_H
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "colock.h"
+#include "counters.h"
 #include "failures.h"
 #include "hold.h"
 #include "image.h"
@@ -38,11 +40,8 @@ enum serve_release {
 };
 
 struct serve_stats {
-	uint64_t requests;
-	uint64_t failed;
-	uint64_t read_bytes;
-	uint64_t written_bytes;
-	uint64_t held; /* currently */
+	struct op_stats ops[REQUEST_OPS];
+	uint64_t held, in_flight; /* currently */
 	/* Of a queue: reads and writes whose data was not copied, and the others. */
 	uint64_t zero_copy, copied;
 };
@@ -57,10 +56,8 @@ struct serve_events {
 /* Private to serve.c. */
 struct serve {
 	struct serve_config config;
-	/* Only its thread writes them. */
-	struct {
-		_Atomic uint64_t requests, failed, read_bytes, written_bytes, held;
-	} counters;
+	struct counters *counters;
+	_Atomic uint64_t held; /* only its thread writes it */
 	_Atomic int release; /* enum serve_release */
 	struct thread_lock lock;
 	struct serve_events events GUARDED_BY(lock);
@@ -94,12 +91,22 @@ bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
 		  const struct serve_result *result);
 
 /* Counts a request that is answered with @res. */
-void serve_done(struct serve *serve, const struct request_desc *desc, int res);
+void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns, int res);
+/* Forgets a request that is left to the next server. */
+void serve_left(struct serve *serve);
+/* Counts a request that has come; returns when, for serve_done(). */
+uint64_t serve_begin(struct serve *serve);
 
 /* Changes what is done with requests that could be held. */
 void serve_release(struct serve *serve, enum serve_release release);
 
-struct serve_stats serve_stats(const struct serve *serve);
+/* Adds the statistics, but for those of the data's way. */
+void serve_add_stats(const struct serve *serve, struct serve_stats *sum);
+uint64_t serve_held(const struct serve *serve);
+
+/* Of all operations. */
+uint64_t serve_stats_requests(const struct serve_stats *stats);
+uint64_t serve_stats_failed(const struct serve_stats *stats);
 
 /* What has happened since the last call. */
 struct serve_events serve_poll(struct serve *serve);

@@ -4,7 +4,9 @@
 
 #include <unistd.h>
 
+#include "aio.h"
 #include "answer.h"
+#include "stats.h"
 
 /* For each kind of trouble the first file that has it. */
 static void answer_troubles(const struct image *image, json_t *answer)
@@ -28,35 +30,36 @@ static void answer_troubles(const struct image *image, json_t *answer)
 	json_object_set_new(answer, "troubles", troubles);
 }
 
-static json_t *stats_object(const struct serve_stats *stats)
+static json_t *totals(const struct serve_stats *stats)
 {
 	json_t *object = json_object();
 
-	answer_set_number(object, "requests", stats->requests);
-	answer_set_number(object, "failed", stats->failed);
+	answer_set_number(object, "requests", serve_stats_requests(stats));
+	answer_set_number(object, "failed", serve_stats_failed(stats));
 	answer_set_number(object, "held", stats->held);
-	answer_set_number(object, "bytes-read", stats->read_bytes);
-	answer_set_number(object, "bytes-written", stats->written_bytes);
+	answer_set_number(object, "bytes-read", stats->ops[REQUEST_READ].bytes);
+	answer_set_number(object, "bytes-written", stats->ops[REQUEST_WRITE].bytes);
 	answer_set_number(object, "zero-copy", stats->zero_copy);
 	answer_set_number(object, "copied", stats->copied);
 	return object;
 }
 
-static void answer_queues(const struct command_target *on, json_t *answer)
+/* Of each queue, and of clients that have left. */
+static void answer_queues(const struct command_target *on, json_t *answer,
+			  json_t *(*to_object)(const struct serve_stats *stats))
 {
 	const struct target_ops *ops = on->target->ops;
 	json_t *queues = json_array();
-	struct serve_stats stats;
 
 	for (unsigned i = 0; i < ops->nr_queues(on->target); i++) {
-		stats = ops->queue_stats(on->target, i);
-		json_array_append_new(queues, stats_object(&stats));
+		struct serve_stats stats = { 0 };
+
+		ops->queue_stats(on->target, i, &stats);
+		json_array_append_new(queues, to_object(&stats));
 	}
 	json_object_set_new(answer, "queues", queues);
-	if (!ops->departed_stats)
-		return;
-	stats = ops->departed_stats(on->target);
-	json_object_set_new(answer, "departed", stats_object(&stats));
+	if (ops->departed_stats)
+		json_object_set_new(answer, "departed", to_object(ops->departed_stats(on->target)));
 }
 
 static void answer_last_failure(const struct command_target *on, json_t *answer)
@@ -136,8 +139,9 @@ static void answer_allocation(const struct image *image, const struct image_stat
 	json_object_set_new(answer, "allocation", allocation);
 }
 
-int status_answer(const struct command_target *on, const json_t *request, json_t *answer,
-		  GError **err)
+/* What both commands tell. */
+static void answer_common(const struct command_target *on, json_t *answer,
+			  json_t *(*to_object)(const struct serve_stats *stats))
 {
 	const struct image *image = disk_image(on->disk);
 	const struct image_stats stats = image_get_stats(image);
@@ -148,10 +152,24 @@ int status_answer(const struct command_target *on, const json_t *request, json_t
 	answer_set_bool(answer, "read-only", image_is_read_only(image));
 	answer_set_number(answer, "pid", getpid());
 	answer_troubles(image, answer);
-	answer_queues(on, answer);
+	answer_queues(on, answer, to_object);
 	answer_cache(&stats, answer);
 	answer_allocation(image, &stats, answer);
+}
+
+int status_answer(const struct command_target *on, const json_t *request, json_t *answer,
+		  GError **err)
+{
+	answer_common(on, answer, totals);
 	answer_last_failure(on, answer);
 	answer_jobs(on, answer);
+	return 0;
+}
+
+int stats_answer(const struct command_target *on, const json_t *request, json_t *answer,
+		 GError **err)
+{
+	answer_set_number(answer, "time-ns", aio_now_ns());
+	answer_common(on, answer, stats_by_operation);
 	return 0;
 }

@@ -72,9 +72,10 @@ struct target_ops {
 	int (*co_grow)(struct target *target);
 	/* What brings requests, and their statistics. */
 	unsigned (*nr_queues)(const struct target *target);
-	struct serve_stats (*queue_stats)(const struct target *target, unsigned q_id);
+	/* Adds its statistics. */
+	void (*queue_stats)(const struct target *target, unsigned q_id, struct serve_stats *sum);
 	/* The sums of those that are there no more. NULL: they stay. */
-	struct serve_stats (*departed_stats)(const struct target *target);
+	const struct serve_stats *(*departed_stats)(const struct target *target);
 	/* The last request that failed; count 0: none. *ret_time is in seconds since 1970. */
 	struct failure (*last_failure)(const struct target *target, gint64 *ret_time);
 };

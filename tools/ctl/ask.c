@@ -8,25 +8,28 @@
 #include "ctl.h"
 #include "error.h"
 
-/* An answer about the most queues that a device may have is shorter. */
-#define MAX_ANSWER (64 << 10)
+/* The statistics of the most queues that a device may have are shorter. */
+#define MAX_ANSWER (4 << 20)
+#define PIECE	   (64 << 10)
 
-/* Reads up to a newline or the end. The length; 0 with @err set. */
-static size_t receive_line(int fd, char *line, size_t size, GError **err)
+/* Reads up to a newline or the end. False with @err set. */
+static bool receive_line(int fd, GString *line, GError **err)
 {
-	size_t len = 0;
+	gsize len = 0;
 	ssize_t got;
 
 	do {
-		got = recv(fd, line + len, size - len, 0);
-		if (got > 0)
-			len += got;
-	} while ((got > 0 && !memchr(line, '\n', len)) || (got < 0 && errno == EINTR));
+		g_string_set_size(line, len + PIECE);
+		got = recv(fd, line->str + len, PIECE, 0);
+		len += MAX(got, 0);
+	} while ((got > 0 && len <= MAX_ANSWER && line->str[len - 1] != '\n') ||
+		 (got < 0 && errno == EINTR));
+	g_string_set_size(line, len);
 	if (got > 0)
-		return len;
+		return true;
 	g_set_error(err, UBD_ERROR, EIO, "the server does not respond%s%s", got < 0 ? ": " : "",
 		    got < 0 ? g_strerror(errno) : "");
-	return 0;
+	return false;
 }
 
 static json_t *parse_answer(const char *line, size_t len, GError **err)
@@ -58,19 +61,18 @@ json_t *ctl_ask(const char *path, const char *line, GError **err)
 json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
 		      unsigned seconds, GError **err)
 {
-	g_autofree char *text = g_malloc(MAX_ANSWER);
+	GString *text = g_string_new(NULL);
 	g_autoptr(GError) reason = NULL;
 	json_t *answer = NULL;
-	size_t len;
 	int fd = ctl_socket_connect(path, owner, seconds, err);
 
-	if (fd < 0)
-		return NULL;
-	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
+	if (fd >= 0 && send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
 		error_set(err, -errno, "%s", path);
-	else if ((len = receive_line(fd, text, MAX_ANSWER, &reason)))
-		answer = parse_answer(text, len, &reason);
-	close(fd);
+	else if (fd >= 0 && receive_line(fd, text, &reason))
+		answer = parse_answer(text->str, text->len, &reason);
+	if (fd >= 0)
+		close(fd);
+	g_string_free(text, TRUE);
 	if (reason)
 		g_propagate_prefixed_error(err, g_steal_pointer(&reason), "%s: ", path);
 	return answer;

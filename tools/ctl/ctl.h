@@ -21,11 +21,13 @@ int ctl_list(const struct command *command, char **argv);
 int ctl_info(const struct command *command, char **argv);
 int ctl_stop(const struct command *command, char **argv);
 int ctl_delete(const struct command *command, char **argv);
+int ctl_metrics(const struct command *command, char **argv);
 int ctl_quiesce(const struct command *command, char **argv);
 int ctl_grant(const struct command *command, char **argv);
 int ctl_receive(const struct command *command, char **argv);
 int ctl_resize(const struct command *command, char **argv);
 int ctl_run(const struct command *command, char **argv);
+int ctl_stats(const struct command *command, char **argv);
 int ctl_status(const struct command *command, char **argv);
 int ctl_upgrade(const struct command *command, char **argv);
 
@@ -58,6 +60,9 @@ const char *ctl_reason(int res, const struct transport *transport, const char *w
 char *ctl_printable(const char *text);
 
 /* ---- status.c ---- */
+
+/* "850us", "1.2ms": at most 6 characters. The caller frees it. */
+char *ctl_short_time(double us);
 
 /* Prints what a server tells; @word as for subject_find_socket(). False after an error message. */
 bool ctl_print_status(const char *word, bool json);

@@ -22,6 +22,19 @@ static void free_server(gpointer data)
 	g_free(server);
 }
 
+struct server *server_new(char *socket, const char *command, json_t *status)
+{
+	struct server *server = g_new(struct server, 1);
+
+	*server = (struct server){ socket, command, status };
+	return server;
+}
+
+GPtrArray *servers_new(void)
+{
+	return g_ptr_array_new_with_free_func(free_server);
+}
+
 /* NULL: it has ended, does not answer, or is not ours. */
 static json_t *ask_ours(const char *socket, const char *line)
 {
@@ -34,8 +47,9 @@ static json_t *ask_ours(const char *socket, const char *line)
 static void *ask(void *arg)
 {
 	struct server *server = arg;
+	g_autofree char *line = g_strdup_printf("{\"command\": \"%s\"}\n", server->command);
 
-	server->status = ask_ours(server->socket, "{\"command\": \"status\"}\n");
+	server->status = ask_ours(server->socket, line);
 	return NULL;
 }
 
@@ -62,29 +76,29 @@ static gint compare(gconstpointer a, gconstpointer b)
 }
 
 /* One for each socket that is there. */
-static GPtrArray *find_sockets(void)
+static GPtrArray *find_sockets(const char *command)
 {
-	GPtrArray *servers = g_ptr_array_new_with_free_func(free_server);
+	GPtrArray *servers = servers_new();
 	g_autofree char *folder = run_folder_find(false, NULL);
 	g_autoptr(GDir) dir = folder ? g_dir_open(folder, 0, NULL) : NULL;
 	const char *name;
 	int pid;
 
-	while (dir && (name = g_dir_read_name(dir))) {
-		struct server *server;
-
-		if (!run_folder_is_socket_name(name, &pid))
-			continue;
-		server = g_new0(struct server, 1);
-		server->socket = g_build_filename(folder, name, NULL);
-		g_ptr_array_add(servers, server);
-	}
+	while (dir && (name = g_dir_read_name(dir)))
+		if (run_folder_is_socket_name(name, &pid))
+			g_ptr_array_add(servers, server_new(g_build_filename(folder, name, NULL),
+							    command, NULL));
 	return servers;
 }
 
 GPtrArray *servers_find(void)
 {
-	GPtrArray *servers = find_sockets();
+	return servers_ask("status");
+}
+
+GPtrArray *servers_ask(const char *command)
+{
+	GPtrArray *servers = find_sockets(command);
 
 	ask_all(servers);
 	for (guint i = servers->len; i-- > 0;)

@@ -14,11 +14,18 @@
 
 struct server {
 	char *socket;
-	json_t *status; /* its answer to `status` */
+	const char *command;
+	json_t *status; /* its answer to `status`, or to another command that says as much */
 };
+
+/* An empty list of them, and one for it, which owns @socket and @status from now on. */
+GPtrArray *servers_new(void);
+struct server *server_new(char *socket, const char *command, json_t *status);
 
 /* All of them, struct server *. The caller unrefs the list. */
 GPtrArray *servers_find(void);
+/* The same with the answers to @command, which is `status` or `stats`. */
+GPtrArray *servers_ask(const char *command);
 
 /* Asks the server that is this process to let requests that it holds fail, if it can be asked. */
 void servers_fail_held(int pid);

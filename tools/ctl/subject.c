@@ -154,3 +154,32 @@ char *subject_find_socket(const char *word)
 	tool_error("%s: no socket of its server was found; give that of --socket", name);
 	return NULL;
 }
+
+static struct server *ask_one(const char *word, const char *command)
+{
+	g_autofree char *socket = subject_find_socket(word);
+	g_autofree char *line = g_strdup_printf("{\"command\": \"%s\"}\n", command);
+	g_autoptr(GError) err = NULL;
+	json_t *answer = socket ? ctl_ask(socket, line, &err) : NULL;
+
+	if (err)
+		tool_error("%s", err->message);
+	return answer ? server_new(g_steal_pointer(&socket), command, answer) : NULL;
+}
+
+GPtrArray *subjects_ask(char **words, const char *command)
+{
+	g_autoptr(GPtrArray) servers = NULL;
+
+	if (!words)
+		return servers_ask(command);
+	servers = servers_new();
+	for (; *words; words++) {
+		struct server *server = ask_one(*words, command);
+
+		if (!server)
+			return NULL;
+		g_ptr_array_add(servers, server);
+	}
+	return g_steal_pointer(&servers);
+}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "ctl.h"
+#include "servers.h"
 
 /*
  * Finds what @word means: a device's name or number, an export's name, or a file that is the image
@@ -21,5 +22,11 @@ bool subject_is_export(const char *name);
  * after an error message.
  */
 char *subject_find_socket(const char *word);
+
+/*
+ * What the servers of these answer to a command that servers_ask() takes, struct server *; of all
+ * that can be found if there are no words. The caller unrefs the list; NULL after an error message.
+ */
+GPtrArray *subjects_ask(char **words, const char *command);
 
 #endif

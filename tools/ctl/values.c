@@ -107,3 +107,17 @@ char *ctl_printable(const char *text)
 	}
 	return g_string_free(printable, FALSE);
 }
+
+char *ctl_short_time(double us)
+{
+	static const struct {
+		const char *name;
+		double us;
+	} units[] = { { "us", 1 }, { "ms", 1000 }, { "s", 1000000 }, { "h", 3600e6 } };
+	unsigned i = 0;
+
+	while (i + 1 < G_N_ELEMENTS(units) && us >= units[i + 1].us * 0.9995)
+		i++;
+	us /= units[i].us;
+	return g_strdup_printf(us < 9.95 && us > 0 ? "%.1f%s" : "%.0f%s", us, units[i].name);
+}
