@@ -10,6 +10,7 @@
 #include "error.h"
 #include "report.h"
 #include "status.h"
+#include "throttle.h"
 
 /* An argument that a command takes: a positive number of bytes, which may be missing. */
 struct argument {
@@ -114,9 +115,10 @@ static const struct argument resize_arguments[] = { { "size" }, {} };
 
 static const struct command all_commands[] = {
 	{ .name = "status", .co_run = status_answer },
-	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
 	{ .name = "stats", .co_run = stats_answer },
+	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
 	{ .name = "fail-held", .co_run = fail_held },
+	{ .name = "throttle", .co_run = throttle_answer },
 	{ .name = "quit", .quits = true },
 };
 
@@ -133,7 +135,9 @@ static const struct command *find_command(const json_t *request, GError **err)
 	for (size_t i = 0; name && i < G_N_ELEMENTS(all_commands); i++)
 		if (strcmp(name, all_commands[i].name) == 0)
 			return &all_commands[i];
-	error_refuse(err, -EINVAL, "\"command\" must be status, resize, fail-held or quit");
+	error_refuse(err, -EINVAL,
+		     "\"command\" must be status, stats, resize, fail-held, "
+		     "throttle or quit");
 	return NULL;
 }
 

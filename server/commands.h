@@ -6,6 +6,8 @@
  *  *	{"command": "stats"}			what was counted of requests
  *  *	{"command": "resize", "size": BYTES}	the image grows, and its device or export with it
  *  *	{"command": "resize"}			they grow to what the image has become
+ *  *	{"command": "throttle"}			which limits there are
+ *  *	{"command": "throttle", "limits": {"iops-total": N, ...}}   changes some
  *  *	{"command": "quit"}			as SIGTERM
  *
  * If a command failed, the answer has a text in "error". Several commands may run at the same time.
@@ -22,6 +24,8 @@
 #include "job.h"
 #include "target.h"
 
+struct throttle_group;
+
 /* The image that the user named, which is only the base of what is served if that is an overlay. */
 struct image_origin {
 	const char *name;
@@ -37,6 +41,7 @@ struct command_target {
 	struct disk *disk;
 	const struct image_origin *origin;
 	struct target *target;
+	struct throttle_group *throttle;
 	struct jobs *jobs;
 };
 

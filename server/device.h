@@ -29,6 +29,7 @@
 
 struct device;
 struct disk;
+struct throttle_group;
 
 /* What device_end() does to a device that is in use. */
 enum in_use {
@@ -42,6 +43,7 @@ struct device_config {
 	bool discard;	     /* accept discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
 	struct hold_policy hold;
+	struct throttle_group *throttle; /* NULL: none */
 	enum in_use in_use;
 	guint64 watchdog_us; /* of supervisor_watchdog_us() */
 	/*

@@ -46,6 +46,7 @@ static struct queue *co_start_queue(struct device *device, uint16_t q_id, GError
 		.outlived = device->info.recovery != RECOVERY_NONE,
 		.hold = &device->config.hold,
 		.hold_limit_us = watch_hold_limit_us(device->watch),
+		.throttle = device->config.throttle,
 	};
 	int res;
 

@@ -531,6 +531,7 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 		.memory = &export->memory,
 		.handshake_ns = options->handshake_s ? options->handshake_s * NS_PER_S : AIO_NEVER,
 		.hold = &export->config.hold,
+		.throttle = config->throttle,
 	};
 	if (prepare(export, err) == 0)
 		return &export->target;

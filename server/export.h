@@ -16,6 +16,7 @@
 #include "tls.h"
 
 struct disk;
+struct throttle_group;
 
 /* Each client has an aio loop, and so has the main thread. */
 #define EXPORT_MAX_CLIENTS     128
@@ -49,7 +50,8 @@ struct export_config {
 	bool discard;	/* accept trims */
 	uint16_t depth; /* requests in flight for each client */
 	struct hold_policy hold;
-	guint64 watchdog_us; /* of supervisor_watchdog_us() */
+	struct throttle_group *throttle; /* NULL: none */
+	guint64 watchdog_us;		 /* of supervisor_watchdog_us() */
 };
 
 /*

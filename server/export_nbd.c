@@ -147,7 +147,8 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 	serve_init(&client->serve, &(struct serve_config){ .disk = settings->disk,
 							   .hold = settings->hold,
 							   .hold_limit_us = settings->hold_limit_us,
-							   .event_fd = settings->event_fd });
+							   .event_fd = settings->event_fd,
+							   .throttle = settings->throttle });
 	init_requests(client);
 	client->is_local = is_unix_socket(fd);
 	prepare_socket(client);

@@ -21,6 +21,7 @@ struct dirty_bits;
 struct disk;
 struct memory_budget;
 struct nbd_client;
+struct throttle_group;
 struct tls_keys;
 
 /* A bitmap that clients can ask for. */
@@ -47,6 +48,7 @@ struct nbd_client_settings {
 	uint64_t handshake_ns; /* time for the whole handshake; AIO_NEVER */
 	const struct hold_policy *hold;
 	const _Atomic gint64 *hold_limit_us;
+	struct throttle_group *throttle;
 	int event_fd; /* an eventfd to signal news for nbd_client_ended() and nbd_client_serve() */
 };
 

@@ -264,6 +264,7 @@ static bool co_wait_for_end(struct program *program)
 	struct server *server = program->server;
 	const struct command_target on = { .disk = server->disk,
 					   .origin = &server->origin,
+					   .throttle = server->options->throttle,
 					   .target = server->target };
 	bool ok;
 

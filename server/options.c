@@ -13,6 +13,7 @@
 #include "identity.h"
 #include "object.h"
 #include "options_export.h"
+#include "options_throttle.h"
 #include "report.h"
 #include "temporary.h"
 #include "uuid.h"
@@ -543,6 +544,16 @@ static bool take_image_opts(void)
 	return true;
 }
 
+static bool take_throttle(void)
+{
+	g_autoptr(GError) err = NULL;
+
+	options.throttle = throttle_options_take(&err);
+	if (!options.throttle)
+		report_error("%s", err->message);
+	return options.throttle;
+}
+
 static bool parse_words(char *const *argv)
 {
 	g_autoptr(GArray) entries = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
@@ -552,6 +563,8 @@ static bool parse_words(char *const *argv)
 
 	g_array_append_vals(entries, option_entries, remaining - option_entries);
 	for (const GOptionEntry *entry = export_option_entries; entry->long_name; entry++)
+		g_array_append_val(entries, *entry);
+	for (const GOptionEntry *entry = throttle_option_entries; entry->long_name; entry++)
 		g_array_append_val(entries, *entry);
 	g_array_append_val(entries, *remaining);
 	ok = command_line_parse(
@@ -579,7 +592,7 @@ const struct options *options_parse(char *const *argv)
 	take_numbers();
 	if (options.no_lock)
 		image_write_unlocked();
-	return take_recover() && take_identity() ? &options : NULL;
+	return take_recover() && take_identity() && take_throttle() ? &options : NULL;
 }
 
 static bool has(const struct transport_ops *driver, unsigned notion, const char *option,

@@ -14,6 +14,8 @@
 #include "sandbox.h"
 #include "transport.h"
 
+struct throttle_group;
+
 struct options {
 	enum transport_driver driver; /* or DRIVER_AUTO */
 	bool exports;		      /* as @export says, without a device */
@@ -50,6 +52,7 @@ struct options {
 	uint32_t recovery_timeout; /* seconds to wait for a server; 0: for ever */
 	enum data_way data;
 	struct hold_policy hold;
+	struct throttle_group *throttle;
 	enum in_use in_use;	  /* what becomes of a device in use that must end */
 	unsigned kill_after_s;	  /* for a server that must leave; 0: never */
 	uint32_t recover;	  /* device to take over; TRANSPORT_ANY_ID: none */

@@ -402,7 +402,8 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 	serve_init(&queue->serve, &(struct serve_config){ .disk = config->disk,
 							  .hold = config->hold,
 							  .hold_limit_us = config->hold_limit_us,
-							  .event_fd = config->event_fd });
+							  .event_fd = config->event_fd,
+							  .throttle = config->throttle });
 	queue->requests = new_requests(queue);
 	queue->fetched_end = &queue->fetched;
 	g_mutex_init(&queue->lock);

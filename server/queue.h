@@ -21,6 +21,7 @@
 
 struct disk;
 struct queue;
+struct throttle_group;
 
 struct queue_config {
 	const struct transport_queues *driver;
@@ -36,6 +37,7 @@ struct queue_config {
 	const cpu_set_t *cpus; /* CPUs for the thread; NULL: any */
 	const struct hold_policy *hold;
 	const _Atomic gint64 *hold_limit_us; /* value of hold_limit_us(), which may change */
+	struct throttle_group *throttle;
 };
 
 /*

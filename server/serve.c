@@ -8,6 +8,7 @@
 
 #include "aio.h"
 #include "disk.h"
+#include "throttle_group.h"
 
 static void tell_main_thread(struct serve *serve)
 {
@@ -116,7 +117,15 @@ static bool is_worth_a_try(const struct serve *serve, const struct request_desc 
 	       hold_wants(serve->config.hold, desc->op, -result->res, result->troubles);
 }
 
-/* A lack of space is noticed at once; failing storage may have taken long to say so. */
+static bool has_limits(const struct serve *serve)
+{
+	return serve->config.throttle && throttle_group_has_limits(serve->config.throttle);
+}
+
+/*
+ * A lack of space is noticed at once; failing storage may have taken long to say so, or the request
+ * waited for its turn.
+ */
 static gint64 begin_of_request(const struct serve *serve)
 {
 	return serve->config.hold->on_error || has_limits(serve) ? g_get_monotonic_time() : 0;
@@ -160,12 +169,52 @@ static struct serve_result co_hold(struct serve *serve, struct failed req, gint6
 	return req.result;
 }
 
+/* ---- requests that wait for their turn ---- */
+
+struct throttled {
+	const struct serve *serve;
+	uint64_t end_ns;
+};
+
+/*
+ * The driver must not take us for dead, and nobody waits for requests when the device is stopped or
+ * handed over.
+ */
+static bool must_go(void *arg)
+{
+	const struct throttled *throttled = arg;
+
+	return atomic_load(&throttled->serve->release) != SERVE_HOLDS ||
+	       aio_now_ns() >= throttled->end_ns;
+}
+
+static bool is_throttled(enum request_op op)
+{
+	return op != REQUEST_FLUSH && op != REQUEST_UNKNOWN;
+}
+
+static void co_throttle(const struct serve *serve, const struct request_desc *desc)
+{
+	struct throttled throttled = { serve, AIO_NEVER };
+	gint64 limit_us;
+
+	if (!has_limits(serve) || !is_throttled(desc->op))
+		return;
+	limit_us = atomic_load(serve->config.hold_limit_us);
+	if (limit_us < G_MAXINT64 / 1000)
+		throttled.end_ns = aio_ns_from_now(limit_us * 1000);
+	throttle_group_co_wait(serve->config.throttle, desc->op != REQUEST_READ, desc->bytes,
+			       must_go, &throttled);
+}
+
 struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
 				     int (*co_try)(void *arg, struct image *image), void *arg)
 {
 	gint64 begin = begin_of_request(serve);
 	struct serve_result result;
 
+	co_throttle(serve, desc);
+	result = co_try_once(serve, co_try, arg);
 	if (is_worth_a_try(serve, desc, &result) && may_be_held(serve, 0))
 		result = co_hold(serve, (struct failed){ desc, co_try, arg, result }, begin);
 	return result;
@@ -218,6 +267,7 @@ void serve_init(struct serve *serve, const struct serve_config *config)
 void serve_destroy(struct serve *serve)
 {
 	thread_lock_destroy(&serve->lock);
+	counters_free(serve->counters);
 }
 
 struct serve_events serve_poll(struct serve *serve)
@@ -261,4 +311,3 @@ uint64_t serve_stats_failed(const struct serve_stats *stats)
 		failed += stats->ops[op].failed;
 	return failed;
 }
-	counters_free(serve->counters);

@@ -4,9 +4,9 @@
  * A request is tried on the disk's top; if it fails for a reason that may pass, it is held (hold.h)
  * and tried again. Results are counted, and the main thread is told of failures.
  *
- * Each queue and each connection has a struct serve. The functions with serve_co_ in their names and
- * serve_begin(), serve_done(), serve_left() and serve_leaves() belong to its thread, all others to
- * any. Nothing that a request calls allocates.
+ * Each queue and each connection has a struct serve. The functions with serve_co_ in their names
+ * and serve_begin(), serve_done(), serve_left() and serve_leaves() belong to its thread, all others
+ * to any. Nothing that a request calls allocates.
  */
 #ifndef UBD_SERVE_H
 #define UBD_SERVE_H
@@ -24,12 +24,14 @@
 #include "request_desc.h"
 
 struct disk;
+struct throttle_group;
 
 struct serve_config {
 	struct disk *disk;
 	const struct hold_policy *hold;
 	const _Atomic gint64 *hold_limit_us; /* value of hold_limit_us(), which may change */
 	int event_fd;			     /* an eventfd to signal news for serve_poll() */
+	struct throttle_group *throttle;     /* NULL: requests never wait for one */
 };
 
 /* What to do with requests that could be held. */
@@ -58,7 +60,7 @@ struct serve {
 	struct serve_config config;
 	struct counters *counters;
 	_Atomic uint64_t held; /* only its thread writes it */
-	_Atomic int release; /* enum serve_release */
+	_Atomic int release;   /* enum serve_release */
 	struct thread_lock lock;
 	struct serve_events events GUARDED_BY(lock);
 };
@@ -90,12 +92,12 @@ struct serve_result serve_co_request(struct serve *serve, const struct request_d
 bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
 		  const struct serve_result *result);
 
+/* Counts a request that has come; returns when, for serve_done(). */
+uint64_t serve_begin(struct serve *serve);
 /* Counts a request that is answered with @res. */
 void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns, int res);
 /* Forgets a request that is left to the next server. */
 void serve_left(struct serve *serve);
-/* Counts a request that has come; returns when, for serve_done(). */
-uint64_t serve_begin(struct serve *serve);
 
 /* Changes what is done with requests that could be held. */
 void serve_release(struct serve *serve, enum serve_release release);

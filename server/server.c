@@ -147,6 +147,7 @@ static struct target *co_add_device(const struct server *server, GError **err)
 		.identity = options->identity,
 		.data = options->data,
 		.hold = options->hold,
+		.throttle = options->throttle,
 		.in_use = options->in_use,
 		.watchdog_us = supervisor_watchdog_us(),
 		.recovered = takeover->transport,
@@ -168,6 +169,7 @@ static struct target *co_add_export(const struct server *server, GError **err)
 		.discard = options->discard,
 		.depth = options->depth,
 		.hold = options->hold,
+		.throttle = options->throttle,
 		.watchdog_us = supervisor_watchdog_us(),
 	};
 

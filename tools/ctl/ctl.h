@@ -29,6 +29,8 @@ int ctl_resize(const struct command *command, char **argv);
 int ctl_run(const struct command *command, char **argv);
 int ctl_stats(const struct command *command, char **argv);
 int ctl_status(const struct command *command, char **argv);
+int ctl_throttle(const struct command *command, char **argv);
+int ctl_top(const struct command *command, char **argv);
 int ctl_upgrade(const struct command *command, char **argv);
 
 /* ---- values.c ---- */
@@ -59,10 +61,10 @@ const char *ctl_reason(int res, const struct transport *transport, const char *w
 /* What another program has sent, as it can be written to a terminal. The caller frees it. */
 char *ctl_printable(const char *text);
 
-/* ---- status.c ---- */
-
 /* "850us", "1.2ms": at most 6 characters. The caller frees it. */
 char *ctl_short_time(double us);
+
+/* ---- status.c ---- */
 
 /* Prints what a server tells; @word as for subject_find_socket(). False after an error message. */
 bool ctl_print_status(const char *word, bool json);

@@ -18,6 +18,8 @@ static const struct command commands[] = {
 	{ "stats", "Show how many requests servers have done, and their latencies", ctl_stats },
 	{ "status", "Show what a server has done, and what has failed", ctl_status },
 	{ "stop", "Stop a device: its disk goes away", ctl_stop },
+	{ "throttle", "Show or change the limits of a disk's requests", ctl_throttle },
+	{ "top", "Watch what servers are doing", ctl_top },
 	{ "upgrade", "Replace the server of a device while it is in use", ctl_upgrade },
 };
 
