@@ -20,6 +20,8 @@
  * instead. A hash chain that changes meanwhile may lead astray, even into another chain: the walk
  * is short, and only a generation proves anything. Slots and their memory stay until the image is
  * closed.
+ *
+ * What a slice says may outlive it in one word; summary.c has the rules.
  */
 #include "qcow2.h"
 
@@ -29,6 +31,7 @@
 #include <string.h>
 
 #include "annotations.h"
+#include "rules.h"
 
 /* A huge page. */
 #define BLOCK_BYTES (2u << 20)
@@ -96,18 +99,20 @@ static int no_memory(const struct qcow2 *q, uint64_t bytes, GError **err)
 int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
 {
 	struct l2_cache *cache = &q->cache;
-	uint64_t wanted = bytes / cache->slice_bytes;
+	uint64_t wanted;
 	unsigned per_shard;
 	int ret;
 
+	cache->summary_bytes = qcow2_summaries_init(q, bytes);
+	wanted = (bytes - cache->summary_bytes) / cache->slice_bytes;
 	wanted = MIN(MAX(wanted, 2), 1u << 24);
 	cache->nr_shards = 1;
 	while (cache->nr_shards < QCOW2_MAX_SHARDS && 16 * cache->nr_shards <= wanted)
 		cache->nr_shards *= 2;
 	per_shard = wanted / cache->nr_shards;
 	cache->nr_slices = per_shard * cache->nr_shards;
-	ret = qcow2_take_memory(q, cache->nr_slices * bytes_per_slice(q), "the metadata cache",
-				err);
+	ret = qcow2_take_memory(q, cache->nr_slices * bytes_per_slice(q) + cache->summary_bytes,
+				"the metadata cache", err);
 	if (ret)
 		return ret;
 	thread_lock_init(&cache->blocks_lock);
@@ -141,11 +146,13 @@ void qcow2_l2_cache_destroy(struct qcow2 *q)
 		thread_lock_destroy(&shard->lock);
 	}
 	free_blocks(&q->cache);
+	qcow2_summaries_destroy(q);
 }
 
 void qcow2_l2_cache_add_stats(struct qcow2 *q, struct image_stats *stats)
 {
-	stats->cache_bytes += (uint64_t)q->cache.nr_slices * q->cache.slice_bytes;
+	stats->cache_bytes +=
+		(uint64_t)q->cache.nr_slices * q->cache.slice_bytes + q->cache.summary_bytes;
 	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
 		struct shard *shard = &q->cache.shards[i];
 
@@ -201,7 +208,7 @@ static void unhash(struct l2_cache *cache, struct slice *slice)
 /* A chain longer than this is not walked without the lock; nor one that changed underneath. */
 #define MAX_PEEK_STEPS 8
 
-static void count_hit(struct qcow2 *q)
+void qcow2_l2_cache_count_hit(struct qcow2 *q)
 {
 	_Atomic uint64_t *hits = &q->epoch_slots[aio_loop_id(aio_loop_current())].cache_hits;
 
@@ -226,7 +233,7 @@ bool qcow2_slice_try_peek(struct qcow2 *q, uint64_t host_off, struct slice_peek 
 			return false;
 		if (!atomic_load_explicit(&slice->referenced, memory_order_relaxed))
 			atomic_store_explicit(&slice->referenced, true, memory_order_relaxed);
-		count_hit(q);
+		qcow2_l2_cache_count_hit(q);
 		*ret_peek = (struct slice_peek){ slice, gen };
 		return true;
 	}
@@ -279,6 +286,8 @@ void qcow2_l2_cache_forget(struct qcow2 *q)
 		}
 		thread_unlock(&shard->lock);
 	}
+	if (!RULE_BROKEN(RULE_SUMMARY_FORGOTTEN))
+		qcow2_summaries_forget(q);
 }
 
 void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)
@@ -297,6 +306,7 @@ void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)
 		}
 		thread_unlock(&shard->lock);
 	}
+	qcow2_summaries_forget_table(q, l2_off);
 }
 
 /*
@@ -348,14 +358,44 @@ static _Atomic uint64_t *give_entries(struct l2_cache *cache)
 	return (_Atomic uint64_t *)entries;
 }
 
-static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off)
+static void set_summary(struct slice *slice, uint64_t summary)
 {
+	if (slice->summary)
+		atomic_store_explicit(slice->summary, summary, memory_order_release);
+}
+
+static void clear_summary(struct slice *slice)
+{
+	/* Seldom set: most stores do not write to a line that readers of other slices load. */
+	if (slice->summary && atomic_load_explicit(slice->summary, memory_order_relaxed))
+		atomic_store_explicit(slice->summary, 0, memory_order_relaxed);
+}
+
+static int slice_co_load(struct qcow2 *q, struct slice *slice, uint64_t host_off,
+			 uint64_t *ret_summary)
+{
+	int ret;
+
 	if (!slice->entries)
 		slice->entries = give_entries(&q->cache);
 	if (!slice->entries)
 		return -ENOMEM;
 	image_co_event(q->file, IMAGE_EVENT_L2_LOAD);
-	return entries_co_read(q, host_off, slice->entries);
+	ret = entries_co_read(q, host_off, slice->entries);
+	if (ret)
+		return ret;
+	slice->summary = qcow2_summary_prepare(q, host_off, slice->entries, ret_summary);
+	if (!RULE_BROKEN(RULE_SUMMARY_FIRST))
+		set_summary(slice, *ret_summary);
+	return 0;
+}
+
+/* The mutant of summaries that are set when others use the slice. */
+static void co_set_summary_late(struct slice *slice, uint64_t summary)
+{
+	for (unsigned i = 0; i < 100; i++)
+		co_reschedule();
+	set_summary(slice, summary);
 }
 
 static void wait_for_shard(struct shard *shard) REQUIRES(shard->lock)
@@ -375,6 +415,7 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 	NO_THREAD_SAFETY_ANALYSIS /* the caller's lock, dropped here */
 {
 	struct slice *_Atomic *bucket = bucket_of(&q->cache, shard, host_off);
+	uint64_t summary = 0;
 	int ret;
 
 	slice->shard = shard;
@@ -386,7 +427,7 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 	atomic_store(&slice->pins, 1);
 	thread_unlock(&shard->lock);
 
-	ret = slice_co_load(q, slice, host_off);
+	ret = slice_co_load(q, slice, host_off, &summary);
 
 	thread_lock(&shard->lock);
 	slice->loading = false;
@@ -398,6 +439,8 @@ static int slice_co_fill(struct qcow2 *q, struct shard *shard, struct slice *sli
 	}
 	co_queue_wake_all(&shard->waiters);
 	thread_unlock(&shard->lock);
+	if (!ret && RULE_BROKEN(RULE_SUMMARY_FIRST))
+		co_set_summary_late(slice, summary);
 	return ret;
 }
 
@@ -517,6 +560,8 @@ void qcow2_slice_store(struct qcow2 *q, struct slice *slice, unsigned index, str
 void qcow2_slice_store_ready(struct qcow2 *q, struct slice *slice, unsigned index,
 			     struct l2_entry entry)
 {
+	if (!RULE_BROKEN(RULE_SUMMARY_CLEARED))
+		clear_summary(slice);
 	/* First, so that a reader that sees the entry sees that it is newer than the file. */
 	atomic_store_explicit(&slice->changed, atomic_fetch_add(&q->changes, 1) + 1,
 			      memory_order_relaxed);

@@ -402,13 +402,14 @@ static bool slice_is_written(struct qcow2 *q, uint64_t guest_off, uint64_t writt
 {
 	uint64_t l1_entry =
 		atomic_load_explicit(&q->l1[qcow2_l1_index(q, guest_off)], memory_order_acquire);
-	uint64_t l2_off = l1_entry & QCOW2_OFFSET_MASK, changed;
+	uint64_t l2_off = l1_entry & QCOW2_OFFSET_MASK, slice_off, changed;
 	struct slice_peek peek;
 
 	if (!l2_off)
 		return true;
-	if (!qcow2_slice_try_peek(q, qcow2_slice_off(q, l2_off, guest_off), &peek))
-		return false;
+	slice_off = qcow2_slice_off(q, l2_off, guest_off);
+	if (!qcow2_slice_try_peek(q, slice_off, &peek))
+		return qcow2_summary_load(q, slice_off);
 	changed = atomic_load_explicit(&peek.slice->changed, memory_order_acquire);
 	if (RULE_BROKEN(RULE_WRITE_BACK_OF_OTHERS) && !atomic_load(&peek.slice->dirty))
 		changed = 0;

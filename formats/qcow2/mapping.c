@@ -162,6 +162,24 @@ static void map_plain(const struct qcow2 *q, const struct slice *slice, uint64_t
 	};
 }
 
+/* What map_any() would find in a slice with this summary. */
+static void map_summary(const struct qcow2 *q, uint64_t summary, uint64_t guest_off, uint64_t bytes,
+			struct mapping *map)
+{
+	uint64_t in_cluster = qcow2_in_cluster(q, guest_off);
+	uint64_t index = qcow2_slice_index(q, guest_off);
+	uint64_t entry = summary + (index << q->cluster_bits);
+	uint64_t left = (((1ull << q->slice_bits) - index) << q->cluster_bits) - in_cluster;
+
+	*map = (struct mapping){
+		.type = MAPPING_NORMAL,
+		.copied = entry & QCOW2_COPIED,
+		.host_off = (entry & QCOW2_OFFSET_MASK) + in_cluster,
+		.bytes = MIN(bytes, left),
+		.entry = entry,
+	};
+}
+
 static int map_any(const struct qcow2 *q, const struct slice *slice, uint64_t guest_off,
 		   uint64_t bytes, struct l2_entry loaded, struct mapping *map)
 {
@@ -243,14 +261,23 @@ static int l1_co_load_entry(struct qcow2 *q, uint32_t index, uint64_t *ret_entry
 	return 0;
 }
 
-/* map_from_slice() of the slice at @slice_off, which is loaded if it is not in memory. */
+/*
+ * map_from_slice() of the slice at @slice_off, which is loaded if neither it nor its summary is in
+ * memory.
+ */
 static int map_co_load(struct qcow2 *q, uint64_t slice_off, uint64_t guest_off, uint64_t bytes,
 		       struct mapping *map)
 {
+	uint64_t summary = qcow2_summary_load(q, slice_off);
 	struct slice_peek peek;
 	struct slice *slice;
 	int ret;
 
+	if (summary) {
+		map_summary(q, summary, guest_off, bytes, map);
+		qcow2_l2_cache_count_hit(q);
+		return 0;
+	}
 	if (qcow2_slice_try_peek(q, slice_off, &peek)) {
 		ret = map_from_slice(q, peek.slice, guest_off, bytes, map);
 		if (qcow2_slice_peek_holds(&peek))

@@ -14,6 +14,7 @@
  *   packing_lock  thread_lock  whose turn it is to place compressed data
  *   shard lock    thread_lock  pin, load and eviction in one cache shard; lookups by readers
  *                              take none
+ *   summaries.lock thread_lock memory for summaries of slices; lookups take none
  *
  * A slice is pinned before alloc_lock is taken, never under it: pinning may wait for another
  * coroutine to unpin, which may need alloc_lock to get there.
@@ -50,6 +51,8 @@
 
 struct slice;
 struct shard;
+struct summary_table;
+struct summary_chunk;
 
 /* ---- the L2 slice cache: cache.c ---- */
 
@@ -72,6 +75,7 @@ struct slice {
 	_Atomic bool dirty;		   /* set with a pin and alloc_lock, cleared by flush.c */
 	_Atomic uint64_t changed;	   /* q->changes at the last store; alloc_lock to set */
 	bool loading;			   /* shard lock: entries are not loaded yet */
+	_Atomic uint64_t *summary;	   /* NULL: it has none; constant once loaded */
 	struct slice *dirty_next;	   /* alloc_lock: q->dirty_slices */
 };
 
@@ -93,6 +97,18 @@ struct shard {
 #define QCOW2_MAX_SHARDS		   16
 #define QCOW2_DEFAULT_REFCOUNT_CACHE_BYTES (256u << 10)
 
+/* Slices of which one word tells all entries; summary.c. */
+struct summaries {
+	/* Constant while open. */
+	unsigned max_tables; /* 0: there are none */
+	unsigned hash_bits;
+	/* Heads: lock to set. NULL: none so far; struct_lock for writing to free. */
+	struct summary_table *_Atomic *_Atomic hash;
+	struct thread_lock lock;
+	struct summary_chunk *chunks GUARDED_BY(lock);
+	unsigned nr_tables GUARDED_BY(lock);
+};
+
 struct l2_cache {
 	struct shard shards[QCOW2_MAX_SHARDS];
 	unsigned nr_shards; /* a power of two, as is slice_bytes */
@@ -105,6 +121,8 @@ struct l2_cache {
 	struct thread_lock blocks_lock;
 	void **blocks GUARDED_BY(blocks_lock); /* NULL: not needed so far */
 	unsigned nr_given GUARDED_BY(blocks_lock);
+	struct summaries summaries;
+	uint64_t summary_bytes; /* what they may take of the cache's memory */
 };
 
 /* ---- requests in flight and freed clusters: reclaim.c ---- */
@@ -604,6 +622,34 @@ static inline struct l2_entry qcow2_slice_load(const struct qcow2 *q, const stru
 /* For flush.c: pins a dirty slice and clears its mark; and the reverse. */
 void qcow2_slice_begin_clean(struct slice *slice);
 void qcow2_slice_mark_dirty(struct qcow2 *q, struct slice *slice) REQUIRES(q->alloc_lock);
+
+/* One more lookup that found what it wanted in memory. Loop threads. */
+void qcow2_l2_cache_count_hit(struct qcow2 *q);
+
+/* ---- summary.c ---- */
+
+/* Returns how much of the cache's @cache_bytes they may take. */
+uint64_t qcow2_summaries_init(struct qcow2 *q, uint64_t cache_bytes);
+void qcow2_summaries_destroy(struct qcow2 *q);
+
+/*
+ * For the loader of a slice, while nobody else can use it: what sums up its entries, which is 0 if
+ * nothing does, and where that is kept. NULL: nowhere, and it is 0 as long as the slice is in
+ * memory. Any thread.
+ */
+_Atomic uint64_t *qcow2_summary_prepare(struct qcow2 *q, uint64_t slice_off,
+					const _Atomic uint64_t *entries, uint64_t *ret_summary);
+
+/*
+ * The first entry of a slice that names one run of clusters, each entry saying the same of the next
+ * cluster; 0: look at the slice. Not 0 also means that the file's entries are those in memory. Any
+ * thread, with struct_lock held.
+ */
+uint64_t qcow2_summary_load(const struct qcow2 *q, uint64_t slice_off);
+
+/* With the slices: of all tables, which also gives back the memory, or of one that is gone. */
+void qcow2_summaries_forget(struct qcow2 *q);
+void qcow2_summaries_forget_table(struct qcow2 *q, uint64_t l2_off);
 
 /* ---- mapping.c ---- */
 

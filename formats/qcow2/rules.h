@@ -27,7 +27,10 @@ enum qcow2_rule {
 	RULE_RESERVE_RELEASED,	   /* a clean close leaves no refcount that is too high */
 	RULE_AHEAD_IS_ZERO,	   /* what is taken for zero has no data */
 	RULE_COMMIT_DURABLE,	   /* a commit is durable before the image is emptied */
-	RULE_REBASE_DURABLE	   /* what a rebase copied is, before the header changes */
+	RULE_REBASE_DURABLE,	   /* what a rebase copied is, before the header changes */
+	RULE_SUMMARY_FIRST,	   /* a slice's summary is set before others can use it */
+	RULE_SUMMARY_CLEARED,	   /* and is gone before an entry is stored */
+	RULE_SUMMARY_FORGOTTEN	   /* or when its table may be gone */
 };
 
 #ifdef UBD_MUTANTS

@@ -369,6 +369,10 @@ static char *report(struct run *run, char *failure)
 {
 	g_autofree char *reason = failure;
 
+	if (run->scenario->broken) {
+		scratch_remove(run->folder);
+		return g_steal_pointer(&reason);
+	}
 	if (run->disk)
 		memdisk_save(run->disk, run->filename);
 	return g_strdup_printf("%s\nthe image is kept as %s", reason, run->filename);

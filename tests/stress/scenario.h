@@ -31,6 +31,7 @@ struct scenario {
 	double seconds; /* of all rounds */
 	uint64_t seed;
 	const char *operation; /* only this structural operation; NULL: all */
+	bool broken;	       /* it should fail, and then nobody wants the image */
 };
 
 /*

@@ -6,12 +6,20 @@
  *
  * Prints `ok NAME` or `not ok NAME` for each scenario. A seed repeats what the jobs ask for, but
  * not how the threads run.
+ *
+ * With --break RULE, a build with mutants breaks one of formats/qcow2/rules.h, and the test passes
+ * if that is noticed.
  */
 #include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "enum_names.h"
+#include "qcow2/rules.h"
 #include "scenario.h"
+
+/* The exit status that means "skipped" to meson. */
+#define EXIT_SKIPPED 77
 
 static struct {
 	gint64 seed;
@@ -20,6 +28,7 @@ static struct {
 	int depth;
 	int rounds;
 	char *operation;
+	char *broken;
 	gboolean list;
 	char **names;
 } options = { .seed = 1, .seconds = 5, .loops = 4, .depth = 8, .rounds = 3 };
@@ -32,6 +41,8 @@ static const GOptionEntry option_entries[] = {
 	{ "rounds", 0, 0, G_OPTION_ARG_INT, &options.rounds, "Open and look so often (3)", "N" },
 	{ "operation", 0, 0, G_OPTION_ARG_STRING, &options.operation,
 	  "Of the structural operations only this one; or none", "NAME" },
+	{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken, "Break it; pass if that is caught",
+	  "RULE" },
 	{ "list", 'l', 0, G_OPTION_ARG_NONE, &options.list, "Print the scenarios", NULL },
 	{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.names, NULL,
 	  "[SCENARIO...]" },
@@ -310,6 +321,25 @@ static const struct scenario scenarios[] = {
 		.mix = GROWING,
 	},
 	{
+		/*
+		 * Most lookups go by summaries of slices. Requests are as long as what a slice
+		 * maps, so that many slices become runs of clusters again.
+		 */
+		.name = "summaries",
+		.spec = QCOW2(4, 512, .percent_filled = 100),
+		.disk = DISK_IN_MEMORY,
+		.cache_bytes = 24 << 10,
+		.unmap = true,
+		.mix = { .percent_write = 30,
+			 .percent_zero = 5,
+			 .percent_discard = 8,
+			 .percent_flush = 5,
+			 .min_bytes = 32 << 10,
+			 .max_bytes = 64 << 10,
+			 .percent_hot = 40,
+			 .percent_reckless = 30 },
+	},
+	{
 		.name = "large-clusters",
 		.spec = QCOW2(128, 2 << 20, .backing = BACKING_RAW),
 		.disk = DISK_FILE,
@@ -337,12 +367,14 @@ static bool run_one(const struct scenario *listed)
 	scenario.depth = options.depth;
 	scenario.rounds = options.rounds;
 	scenario.seconds = options.seconds;
+	scenario.broken = options.broken;
 	failure = scenario_run(&scenario, &requests, &operations);
 	if (failure)
 		printf("%s\n", failure);
 	printf("%s %s (seed %" G_GUINT64_FORMAT ", %s, %" G_GUINT64_FORMAT
 	       " requests, %" G_GUINT64_FORMAT " structural operations)\n",
-	       failure ? "not ok" : "ok", scenario.name, scenario.seed, spec, requests, operations);
+	       failure ? (options.broken ? "caught by" : "not ok") : "ok", scenario.name,
+	       scenario.seed, spec, requests, operations);
 	fflush(stdout);
 	return !failure;
 }
@@ -375,6 +407,42 @@ static int run_wanted(void)
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+#ifdef UBD_MUTANTS
+static const struct enum_name rules[] = {
+	{ "summary-first", RULE_SUMMARY_FIRST },
+	{ "summary-cleared", RULE_SUMMARY_CLEARED },
+	{ "summary-forgotten", RULE_SUMMARY_FORGOTTEN },
+	{},
+};
+#endif
+
+static bool break_rule(void)
+{
+#ifdef UBD_MUTANTS
+	uint64_t rule;
+
+	if (enum_from_name(rules, options.broken, &rule)) {
+		qcow2_broken_rule = rule;
+		return true;
+	}
+#endif
+	return false;
+}
+
+static int run_broken(void)
+{
+	int status;
+
+	if (!break_rule()) {
+		fprintf(stderr, "stress: this build cannot break %s\n", options.broken);
+		return EXIT_SKIPPED;
+	}
+	status = run_wanted();
+	if (status == EXIT_SUCCESS)
+		printf("FAILED: %s is broken, and nobody noticed\n", options.broken);
+	return status == EXIT_SUCCESS ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	g_autoptr(GOptionContext) context =
@@ -398,5 +466,5 @@ int main(int argc, char **argv)
 			printf("%s\n", scenarios[i].name);
 		return EXIT_SUCCESS;
 	}
-	return run_wanted();
+	return options.broken ? run_broken() : run_wanted();
 }
