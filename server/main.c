@@ -244,7 +244,7 @@ static bool co_announce(struct program *program, GError **err)
 	if (co_print_name(program, err) < 0)
 		return false;
 	if (program->options->daemonize)
-		daemon_live();
+		daemon_live(program->options->systemd_mark);
 	if (kept_fd >= 0)
 		supervisor_co_store_fd(kept_fd);
 	supervisor_co_ready(target_name(target));
@@ -467,6 +467,8 @@ int main(int argc, char **argv)
 	 */
 	signal(SIGXFSZ, SIG_IGN);
 	process_heed_signals();
+	if (options->systemd_mark)
+		process_mark(argv);
 	if (options->daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command_line.h"
 #include "driver.h"
@@ -312,6 +313,9 @@ static const GOptionEntry option_entries[] = {
 	  "If started by root, become this user (default: the image's owner)", "USER" },
 	{ "daemonize", 0, 0, G_OPTION_ARG_NONE, &options.daemonize,
 	  "Return when the device is live, and continue in the background", NULL },
+	{ "systemd-mark", 0, 0, G_OPTION_ARG_NONE, &options.systemd_mark,
+	  "Mark the process (@), so that systemd does not end it at shutdown: for the disk of /",
+	  NULL },
 	{ "core-dump", 0, 0, G_OPTION_ARG_NONE, &options.core_dump,
 	  "Dump core after a crash, but not to a file system on the device itself", NULL },
 	{ "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &options.pid_file,
@@ -430,6 +434,11 @@ static bool options_are_valid(void)
 	}
 	if (options.snapshot && (options.recovery || given.recover)) {
 		report_error("--snapshot: cannot be given with --recovery or --recover");
+		return false;
+	}
+	if (options.systemd_mark && (options.user || geteuid() != 0)) {
+		report_error("--systemd-mark: needs root, and cannot be given with --user: systemd "
+			     "ends marked processes of other users");
 		return false;
 	}
 	if (!take_export() || !is_valid_export() || are_requests_too_many() || !writes_are_valid())

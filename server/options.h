@@ -33,7 +33,8 @@ struct options {
 	gboolean no_lock;
 	gboolean force; /* accept an image that was changed while its device waited */
 	gboolean daemonize;
-	gboolean core_dump; /* if it crashes */
+	gboolean core_dump;    /* if it crashes */
+	gboolean systemd_mark; /* see process_mark(); it also stays root */
 	gboolean no_partition_scan;
 	gboolean verbose;
 	gboolean version; /* print it; the other options are not checked */

@@ -83,15 +83,17 @@ fail:
 	return error_set(err, -error, "cannot become a daemon");
 }
 
-void daemon_live(void)
+void daemon_live(bool keeps_stderr)
 {
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	report_to_syslog();
+	if (!keeps_stderr)
+		report_to_syslog();
 	if (chdir("/") < 0)
 		report_error("/: %s", g_strerror(errno));
 	for (int fd = 0; null_fd >= 0 && fd <= 2; fd++)
-		dup2(null_fd, fd);
+		if (fd != STDERR_FILENO || !keeps_stderr)
+			dup2(null_fd, fd);
 	if (null_fd > 2)
 		close(null_fd);
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
@@ -115,6 +117,14 @@ void process_heed_signals(void)
 	for (size_t i = 0; getpid() == 1 && i < sizeof(signals) / sizeof(*signals); i++)
 		if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler == SIG_DFL)
 			signal(signals[i], end_by_signal);
+}
+
+/* ---- systemd ---- */
+
+void process_mark(char **argv)
+{
+	if (argv[0] && argv[0][0])
+		argv[0][0] = '@';
 }
 
 /* ---- memory ---- */

@@ -3,15 +3,16 @@
  * What the server does to its own process: it becomes a daemon, and prepares for being on the path
  * to a disk, where a wait for memory may be a wait for itself.
  *
- * In the order of a start: process_heed_signals(), daemon_begin(), process_be_io_flusher(),
- * process_shun_oom_killer(), process_forbid_core_dumps(), process_lock_memory(),
- * process_drop_privileges(), daemon_live(). All on the main thread; threads created afterwards
- * inherit the rest.
+ * In the order of a start: process_heed_signals(), process_mark(), daemon_begin(),
+ * process_be_io_flusher(), process_shun_oom_killer(), process_forbid_core_dumps(),
+ * process_lock_memory(), process_drop_privileges(), daemon_live(). All on the main thread; threads
+ * created afterwards inherit the rest.
  */
 #ifndef UBD_PROCESS_H
 #define UBD_PROCESS_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 /*
  * Makes SIGINT, SIGTERM and SIGHUP also end the first process of a PID namespace, to which the
@@ -20,14 +21,25 @@
 void process_heed_signals(void);
 
 /*
+ * Marks this process, and those that it forks, by an "@" in place of the first character of its
+ * name: systemd and others that end all processes, at shutdown and when they leave an initramfs,
+ * leave processes of root alone that have it
+ * (https://systemd.io/ROOT_STORAGE_DAEMONS).
+ */
+void process_mark(char **argv);
+
+/*
  * Continues in a child. The parent waits in here and exits: with 0 once the child has called
  * daemon_live(), with 1 if the child ends before. A signal that ends the parent before that also
  * ends the child.
  */
 int daemon_begin(GError **err);
 
-/* Detaches from terminal, folder and parent. Messages go to the system log from now on. */
-void daemon_live(void);
+/*
+ * Detaches from terminal, folder and parent. Messages go to the system log from now on; with
+ * @keeps_stderr, they stay on standard error, for a daemon that cannot reach the system log.
+ */
+void daemon_live(bool keeps_stderr);
 
 /*
  * Memory for this process is never reclaimed by writing to a disk, because that may be the disk

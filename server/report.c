@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,16 +48,26 @@ void report_init(bool verbose)
 
 /* ---- where they go ---- */
 
-/* Whether standard error goes to the journal, where lines begin with a priority (systemd.exec(5)).
- */
-static bool stderr_is_journal(void)
+static bool is_kernel_log(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 11);
+}
+
+static bool is_journal(const struct stat *st)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	uintmax_t dev, ino;
+
+	return stream && sscanf(stream, "%ju:%ju", &dev, &ino) == 2 && st->st_dev == dev &&
+	       st->st_ino == ino;
+}
+
+/* Whether standard error goes to /dev/kmsg, or to the journal (systemd.exec(5)). */
+static bool stderr_takes_priorities(void)
+{
 	struct stat st;
 
-	return stream && sscanf(stream, "%ju:%ju", &dev, &ino) == 2 &&
-	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+	return fstat(STDERR_FILENO, &st) == 0 && (is_kernel_log(&st) || is_journal(&st));
 }
 
 /* Not by stdio, nor dprintf(): exit() would write what is left in their buffers, and hang, too. */
@@ -80,7 +91,7 @@ static void write_message(const struct message *message)
 		syslog(message->priority, "%s", message->text);
 		return;
 	}
-	if (stderr_is_journal())
+	if (stderr_takes_priorities())
 		priority = g_strdup_printf("<%d>", message->priority);
 	line = g_strdup_printf("%subd-serve: %s\n", priority ?: "", message->text);
 	write_to_stderr(line);

@@ -225,7 +225,7 @@ static int choose_user(const struct options *options, struct sandbox_config *con
 		if (res < 0)
 			return res;
 		config->must_change_user = true;
-	} else if (geteuid() == 0 && options->sandbox != SANDBOX_OFF &&
+	} else if (geteuid() == 0 && options->sandbox != SANDBOX_OFF && !options->systemd_mark &&
 		   stat(options->filename, &st) == 0 && S_ISREG(st.st_mode)) {
 		config->uid = st.st_uid;
 		config->gid = st.st_gid;
