@@ -25,6 +25,10 @@
 /* The same for a while after a flush has begun: see co_let_flush_pass(). */
 #define BUSY_PART_BYTES (8ull << 20)
 #define BUSY_PARTS	4
+/* After such a part, so many flushes go first, unless they take longer than that to come. */
+#define BUSY_FLUSHES	4
+#define BUSY_PAUSE_NS	1000000
+#define BUSY_PAUSES	10
 
 /*
  * seq_cst: the request is counted off first and looks second. Either the reclaimer sees that the
@@ -220,8 +224,9 @@ struct pace {
 };
 
 /*
- * The file system makes a flush, and what it writes, wait for the hole that is being punched. So
- * holes are small beside flushes, and none is begun while one is under way.
+ * The file system makes a flush, and what it writes, wait for the hole that is being punched, and
+ * the first flush after it writes a transaction of the file system's journal. So holes are small
+ * beside flushes, none is begun while one is under way, and most flushes follow another flush.
  */
 static void co_let_flush_pass(struct qcow2 *q, struct pace *pace, uint64_t bytes)
 	EXCLUDES(q->alloc_lock, q->flush_lock)
@@ -240,6 +245,11 @@ static void co_let_flush_pass(struct qcow2 *q, struct pace *pace, uint64_t bytes
 	pace->flushes = flushes;
 	if (!pace->busy_parts)
 		return;
+	for (unsigned i = 0; i < BUSY_PAUSES; i++) {
+		if (atomic_load(&q->flush_started) - flushes >= BUSY_FLUSHES)
+			break;
+		co_sleep_ns(BUSY_PAUSE_NS);
+	}
 	co_mutex_lock(&q->flush_lock);
 	co_mutex_unlock(&q->flush_lock);
 }

@@ -197,6 +197,23 @@ CO_TEST(test_small_parts_beside_flushes)
 	g_assert_cmpuint(node.discards, <, 24);
 }
 
+/* Most flushes follow another flush, not a hole. */
+CO_TEST(test_flushes_go_first)
+{
+	struct image *img = co_open(64 * KIB, 320 * MIB, "metadata");
+	unsigned flushes = 0;
+
+	g_assert_cmpint(image_co_pdiscard(img, 0, 320 * MIB), ==, 0);
+	co_flush(img);
+	co_wait_for_discards(2);
+	for (; atomic_load(&node.discards) < 12; flushes++) {
+		co_flush(img);
+		co_reschedule();
+	}
+	g_assert_cmpuint(flushes, >=, 3 * 8);
+	co_close(img);
+}
+
 /* Several references to a cluster are dropped together. */
 CO_TEST(test_compressed)
 {
@@ -471,6 +488,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/one-hole-for-a-run", test_one_hole_for_a_run);
 	g_test_add_func("/freed/long-runs-in-parts", test_long_runs_in_parts);
 	g_test_add_func("/freed/small-parts-beside-flushes", test_small_parts_beside_flushes);
+	g_test_add_func("/freed/flushes-go-first", test_flushes_go_first);
 	g_test_add_func("/freed/compressed", test_compressed);
 	g_test_add_func("/freed/flushes-with-a-reader", test_flushes_with_a_reader);
 	g_test_add_func("/freed/waits-for-requests", test_waits_for_requests);
