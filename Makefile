@@ -58,6 +58,10 @@ check-kernels:
 	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-boot vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
 		vm-driver-$(kernel) vm-server-$(kernel))
 
+check-soak:
+	tests/setup.sh check
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),900) tests/run-all --build $(BUILD) vm-soak vm-soak-7.2
+
 deb:
 	tests/setup.sh packages
 	packaging/deb $(BUILD)/deb
@@ -138,6 +142,7 @@ help:
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
 	@echo 'make check-crash   power cuts for CRASH_SECONDS=1800, from CRASH_SEED=1000 on, and in chains'
 	@echo 'make check-long   what is short in make check: stress for STRESS_SECONDS=60 each, all image tests'
+	@echo 'make check-soak   disks under load while servers die and disks grow, for SOAK_SECONDS=900 on each of two kernels'
 	@echo 'make fuzz       new inputs for the fuzz targets, FUZZ_SECONDS=600 of each'
 	@echo 'make bench      measurements, see docs/performance.md'
 	@echo 'make compile-commands   build the driver and write $(BUILD)/driver/compile_commands.json for clangd'
@@ -145,4 +150,4 @@ help:
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-driver install-dkms check check-crash check-cross check-debug-kernel check-kernels check-litmus check-long check-packages compile-commands deb demo format fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-crash check-cross check-debug-kernel check-kernels check-litmus check-long check-packages check-soak compile-commands deb demo format fuzz bench clean distclean help
