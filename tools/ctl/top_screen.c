@@ -122,7 +122,6 @@ static bool wants_to_quit(void)
 	while ((got = read(STDIN_FILENO, &key, 1)) == 1)
 		if (key == 'q' || key == 'Q')
 			return true;
-	/* The terminal has gone. */
 	return got < 0 && errno != EINTR && errno != EAGAIN;
 }
 
@@ -136,7 +135,8 @@ enum top_event top_screen_wait(gint64 end_us)
 	if (continued && has_terminal)
 		take_terminal();
 	continued = 0;
-	if (must_end || (found > 0 && wants_to_quit()))
+	/* When the terminal has gone, reading from it may look like no key. */
+	if (must_end || (found > 0 && (keys.revents & ~POLLIN || wants_to_quit())))
 		return TOP_QUIT;
 	return found == 0 ? TOP_TIME_OVER : TOP_REDRAW;
 }
