@@ -147,6 +147,40 @@ void image_inspect(struct image *img)
 	}
 }
 
+/* ---- space ---- */
+
+static bool has_less(const struct image_space *a, const struct image_space *b)
+{
+	return a->total_bytes &&
+	       (!b->total_bytes ||
+		(double)a->free_bytes / a->total_bytes < (double)b->free_bytes / b->total_bytes);
+}
+
+/* A disk that is the guest's own may be written to its end. */
+static struct image_space space_of(const struct image *img, bool may_be_full)
+{
+	struct image_space least = { 0 };
+
+	for (; img; img = img->file) {
+		struct image_space space = { 0 };
+
+		may_be_full |= image_is_headerless(img);
+		if (img->bottom->space && !(may_be_full && img->is_bdev))
+			space = img->bottom->space(img);
+		if (has_less(&space, &least))
+			least = space;
+		space = img->data_file ? space_of(img->data_file, true) : (struct image_space){ 0 };
+		if (has_less(&space, &least))
+			least = space;
+	}
+	return least;
+}
+
+struct image_space image_space(const struct image *img)
+{
+	return image_is_read_only(img) ? (struct image_space){ 0 } : space_of(img, false);
+}
+
 /* ---- messages ---- */
 
 int image_one_line(int ret, GError **err)

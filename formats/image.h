@@ -323,10 +323,22 @@ unsigned image_troubles(const struct image *img);
 const char *image_troubled_file(const struct image *img, enum image_trouble trouble);
 
 /*
- * Checks whether files were truncated or deleted, which requests need not notice. Any thread that
- * may wait for a file system that does not respond.
+ * Checks whether files were truncated or deleted, which requests need not notice, and how much
+ * space is left. Any thread that may wait for a file system that does not respond.
  */
 void image_inspect(struct image *img);
+
+/* Where data is written; total 0: not known. */
+struct image_space {
+	uint64_t free_bytes, total_bytes;
+};
+
+/*
+ * The space in the file system of the image's file or of its data file, whichever has the smaller
+ * part left, as image_inspect() saw it last; of a block device, what lies behind all that was
+ * written while it was open. Any thread; never waits.
+ */
+struct image_space image_space(const struct image *img);
 
 /*
  * ---- requests ----

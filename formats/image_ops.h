@@ -224,6 +224,8 @@ struct bottom_ops {
 	/* For image_inspect() and image_troubles(); NULL: the node has no troubles. */
 	void (*inspect)(struct image *img);
 	unsigned (*troubles)(const struct image *img);
+	/* For image_space(); NULL: nobody knows. */
+	struct image_space (*space)(const struct image *img);
 	/* image_grow_ahead(); NULL: it never does. */
 	bool (*grow_ahead)(struct image *img);
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "error.h"
+#include "space.h"
 
 #define INTERVAL_SECONDS 5
 
@@ -41,18 +42,22 @@ static bool wait_for_turn(struct inspector *inspector)
 static void *inspector_thread(void *arg)
 {
 	struct inspector *inspector = arg;
-	unsigned known = 0;
+	unsigned known = 0, level = 0;
 
 	pthread_setname_np(pthread_self(), "ubd-inspector");
-	while (wait_for_turn(inspector)) {
-		unsigned troubles;
+	do {
+		unsigned troubles, new_level;
+		struct image_space space;
 
 		image_inspect(inspector->image);
 		troubles = image_troubles(inspector->image);
-		if (troubles & ~known)
+		space = image_space(inspector->image);
+		new_level = space_level(&space, level);
+		if (troubles & ~known || new_level != level)
 			eventfd_write(inspector->event_fd, 1);
 		known = troubles;
-	}
+		level = new_level;
+	} while (wait_for_turn(inspector));
 	return NULL;
 }
 

@@ -139,6 +139,20 @@ static void answer_allocation(const struct image *image, const struct image_stat
 	json_object_set_new(answer, "allocation", allocation);
 }
 
+/* Nobody knows before the first look. */
+static void answer_space(const struct image *image, json_t *answer)
+{
+	struct image_space space = image_space(image);
+	json_t *object;
+
+	if (!space.total_bytes)
+		return;
+	object = json_object();
+	answer_set_number(object, "free-bytes", space.free_bytes);
+	answer_set_number(object, "total-bytes", space.total_bytes);
+	json_object_set_new(answer, "space", object);
+}
+
 /* What both commands tell. */
 static void answer_common(const struct command_target *on, json_t *answer,
 			  json_t *(*to_object)(const struct serve_stats *stats))
@@ -155,6 +169,7 @@ static void answer_common(const struct command_target *on, json_t *answer,
 	answer_queues(on, answer, to_object);
 	answer_cache(&stats, answer);
 	answer_allocation(image, &stats, answer);
+	answer_space(image, answer);
 }
 
 int status_answer(const struct command_target *on, const json_t *request, json_t *answer,

@@ -6,6 +6,7 @@
 #include "inspector.h"
 #include "params.h"
 #include "report.h"
+#include "space.h"
 
 /* How often to check whether held requests delay the end of the device. */
 #define HOLD_CHECK_US G_USEC_PER_SEC
@@ -26,6 +27,7 @@ struct watch {
 	gint64 held_quiet_until; /* do not report held requests before */
 	bool told_held;
 	struct failure held;
+	unsigned space_level; /* that was told */
 };
 
 static struct image *image_of(const struct watch *watch)
@@ -165,12 +167,28 @@ static void look_at_files(struct watch *watch)
 	watch->told_troubles |= troubles;
 }
 
+static void look_at_space(struct watch *watch)
+{
+	struct image_space space = image_space(image_of(watch));
+	unsigned level = space_level(&space, watch->space_level);
+	g_autofree char *text = NULL;
+
+	if (level == watch->space_level)
+		return;
+	text = space_describe(&space, level);
+	/* That it is better but not yet good is not told. */
+	if (space_got_less(level, watch->space_level) || !level)
+		report_note("%s: %s", image_filename(image_of(watch)), text);
+	watch->space_level = level;
+}
+
 gint64 watch_look(struct watch *watch, gint64 now)
 {
 	gint64 failures, held;
 
 	failures = failures_tell(&watch->failures, image_filename(image_of(watch)), now, say_error);
 	look_at_files(watch);
+	look_at_space(watch);
 	held = look_at_held(watch, now);
 	return MIN(failures, held);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the main loop watches while a disk is served: requests that fail or are held, and files of
- * the image that another program truncates or deletes. It reports them to people. Main loop only.
+ * What the main loop watches while a disk is served: requests that fail or are held, files of the
+ * image that another program truncates or deletes, and the space that they have. It reports them to
+ * people. Main loop only.
  */
 #ifndef UBD_WATCH_H
 #define UBD_WATCH_H

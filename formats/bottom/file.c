@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "align.h"
@@ -40,6 +41,9 @@ struct file {
 	_Atomic unsigned troubles;
 	/* With IMAGE_TROUBLE_CUT: the part of the file that was cut off. */
 	_Atomic uint64_t cut_from, cut_to;
+	/* Of its file system, as file_inspect() saw it last; both 0: not known. */
+	_Atomic uint64_t space_free, space_total;
+	_Atomic uint64_t written_end; /* of a block device: how far it was written */
 	/* What the file system or device has refused once is not tried again. */
 	_Atomic bool no_punch_hole;
 	_Atomic bool no_zero_range;
@@ -220,6 +224,36 @@ static void look_for_deletion(struct file *file)
 		atomic_fetch_or(&file->troubles, IMAGE_TROUBLE_DELETED);
 }
 
+static void look_for_space(struct file *file)
+{
+	struct statvfs st;
+
+	if (file->is_bdev || fstatvfs(file->fd, &st) < 0)
+		return;
+	atomic_store(&file->space_free, (uint64_t)st.f_bavail * st.f_frsize);
+	atomic_store(&file->space_total, (uint64_t)st.f_blocks * st.f_frsize);
+}
+
+/* A block device has room behind what was written; nobody knows before that is far. */
+static struct image_space file_space(const struct image *img)
+{
+	struct file *file = img->opaque;
+	uint64_t end = atomic_load(&file->written_end), size = image_size(img);
+
+	if (file->is_bdev)
+		return (struct image_space){ end ? size - MIN(size, end) : 0, end ? size : 0 };
+	return (struct image_space){ atomic_load(&file->space_free),
+				     atomic_load(&file->space_total) };
+}
+
+static void note_written_end(struct file *file, uint64_t end)
+{
+	uint64_t known = atomic_load_explicit(&file->written_end, memory_order_relaxed);
+
+	while (known < end && !atomic_compare_exchange_weak(&file->written_end, &known, end))
+		;
+}
+
 static void file_inspect(struct image *img)
 {
 	struct file *file = img->opaque;
@@ -230,6 +264,7 @@ static void file_inspect(struct image *img)
 		is_cut(img, end, size);
 	if (!file->had_no_name)
 		look_for_deletion(file);
+	look_for_space(file);
 }
 
 /* ---- read and write ---- */
@@ -387,6 +422,8 @@ static int file_co_pwritev(struct image *img, uint64_t off, uint64_t bytes, stru
 
 	/* Even if it failed: a part may have been written. */
 	file_set_dirty(file);
+	if (file->is_bdev)
+		note_written_end(file, off + bytes);
 	image_grow(img, ret ? end_of_failed_write(img, off + bytes) : off + bytes);
 	if (!ret) {
 		file_ahead_written(&file->ahead, off + bytes);
@@ -892,6 +929,7 @@ const struct bottom_ops image_file_bottom = {
 	.co_keep_writers_out = file_co_keep_writers_out,
 	.inspect = file_inspect,
 	.troubles = file_troubles,
+	.space = file_space,
 	.grow_ahead = file_grow_ahead,
 	.identify = file_identify,
 	.stable_name = file_stable_name,

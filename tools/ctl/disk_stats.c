@@ -61,6 +61,7 @@ void disk_stats_parse(const json_t *answer, struct disk_stats *ret_stats)
 {
 	const json_t *cache = json_object_get(answer, "cache");
 	const json_t *allocation = json_object_get(answer, "allocation");
+	const json_t *space = json_object_get(answer, "space");
 	size_t i;
 	json_t *queue;
 
@@ -72,6 +73,8 @@ void disk_stats_parse(const json_t *answer, struct disk_stats *ret_stats)
 		.file_bytes = number(allocation, "file-bytes"),
 		.allocated_bytes = number(allocation, "allocated-bytes"),
 		.freed_bytes = number(allocation, "freed-bytes"),
+		.space_free = number(space, "free-bytes"),
+		.space_total = number(space, "total-bytes"),
 	};
 	json_array_foreach(json_object_get(answer, "queues"), i, queue)
 	{

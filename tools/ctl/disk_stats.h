@@ -37,6 +37,7 @@ struct disk_stats {
 	uint64_t in_flight, held;
 	uint64_t cache_bytes, cache_hits, cache_misses;
 	uint64_t file_bytes, allocated_bytes, freed_bytes;
+	uint64_t space_free, space_total; /* below the image; total 0: not known */
 };
 
 void disk_stats_parse(const json_t *answer, struct disk_stats *ret_stats);

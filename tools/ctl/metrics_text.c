@@ -109,6 +109,14 @@ static const struct number numbers[] = {
 	  offsetof(struct disk_stats, freed_bytes) },
 };
 
+/* For disks of which it is known. */
+static const struct number space_numbers[] = {
+	{ "ubd_space_free_bytes", GAUGE, "bytes", "Space that is left where the image is written.",
+	  offsetof(struct disk_stats, space_free) },
+	{ "ubd_space_size_bytes", GAUGE, "bytes", "All space there.",
+	  offsetof(struct disk_stats, space_total) },
+};
+
 static uint64_t number_of(const struct disk *disk, const struct number *number)
 {
 	uint64_t value;
@@ -117,13 +125,15 @@ static uint64_t number_of(const struct disk *disk, const struct number *number)
 	return value;
 }
 
-static void add_number(struct text *text, const struct number *number)
+static void add_number(struct text *text, const struct number *number, bool is_space)
 {
 	head(text, number->name, number->kind, number->unit, number->help);
 	for (unsigned i = 0; i < text->nr; i++)
-		g_string_append_printf(text->out, "%s%s{%s} %" PRIu64 "\n", number->name,
-				       number->kind == COUNTER ? "_total" : "",
-				       text->disks[i].label, number_of(&text->disks[i], number));
+		if (!is_space || text->disks[i].stats.space_total)
+			g_string_append_printf(text->out, "%s%s{%s} %" PRIu64 "\n", number->name,
+					       number->kind == COUNTER ? "_total" : "",
+					       text->disks[i].label,
+					       number_of(&text->disks[i], number));
 }
 
 /* ---- families with a number for each operation ---- */
@@ -264,7 +274,9 @@ char *metrics_text(const GPtrArray *servers, enum metrics_form form)
 		       offsetof(struct disk_op_stats, bytes));
 	add_durations(&text);
 	for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++)
-		add_number(&text, &numbers[i]);
+		add_number(&text, &numbers[i], false);
+	for (unsigned i = 0; i < G_N_ELEMENTS(space_numbers); i++)
+		add_number(&text, &space_numbers[i], true);
 	add_troubles(&text);
 	if (form == METRICS_OPEN)
 		g_string_append(text.out, "# EOF\n");

@@ -127,6 +127,15 @@ static char *show_allocated(const struct top_row *row)
 	return megabytes(per_second(row, row->since.allocated_bytes));
 }
 
+static char *show_space(const struct top_row *row)
+{
+	const struct disk_stats *stats = &row->stats;
+
+	return stats->space_total
+		       ? g_strdup_printf("%.0f%%", stats->space_free * 100.0 / stats->space_total)
+		       : g_strdup("-");
+}
+
 static char *show_image(const struct top_row *row)
 {
 	return g_strdup(row->image);
@@ -153,6 +162,7 @@ static const struct column {
 	{ "MAX", 5, 6, false, true, show_max },
 	{ "HITS", 7, 5, false, true, show_hits },
 	{ "NEW MB/S", 7, 8, false, true, show_allocated },
+	{ "SPACE", 6, 5, false, false, show_space },
 	{ "IMAGE", 8, 12, true, false, show_image },
 };
 #define NR_COLUMNS G_N_ELEMENTS(columns)
