@@ -113,6 +113,7 @@ static void make_watch(struct device *device)
 {
 	const struct watch_config config = {
 		.disk = device->config.disk,
+		.device = device->transport->path,
 		.transport = device->transport,
 		.event_fd = device->event_fd,
 		.unprivileged = device->info.unprivileged,

@@ -201,6 +201,7 @@ static int start_watch(struct export *export, GError **err)
 {
 	const struct watch_config config = {
 		.disk = export->config.disk,
+		.device = export->uri,
 		.event_fd = export->event_fd,
 		.hold = export->config.hold,
 		.count_held = count_held,

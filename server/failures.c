@@ -50,23 +50,23 @@ void failures_add(struct failures *failures, const struct failure *failure)
 		*untold = *failure;
 }
 
-static void tell(const struct failure *failure, const char *name, void (*say)(const char *line))
+static char *line_of(const struct failure *failure, const char *name)
 {
-	g_autofree char *what = failure_describe(failure), *more = NULL, *line = NULL;
+	g_autofree char *what = failure_describe(failure), *more = NULL;
 
 	if (failure->count > 1)
 		more = g_strdup_printf(" (and %" PRIu64 " more)", failure->count - 1);
-	line = g_strdup_printf("%s: %s%s", name, what, more ?: "");
-	say(line);
+	return g_strdup_printf("%s: %s%s", name, what, more ?: "");
 }
 
 gint64 failures_tell(struct failures *failures, const char *name, gint64 now,
-		     void (*say)(const char *line))
+		     void (*say)(void *arg, const char *line), void *arg)
 {
 	gint64 next = G_MAXINT64;
 
 	for (unsigned op = 0; op < REQUEST_OPS; op++) {
 		struct failure *untold = &failures->untold[op];
+		g_autofree char *line = NULL;
 
 		if (!untold->count)
 			continue;
@@ -74,7 +74,8 @@ gint64 failures_tell(struct failures *failures, const char *name, gint64 now,
 			next = MIN(next, failures->quiet_until[op]);
 			continue;
 		}
-		tell(untold, name, say);
+		line = line_of(untold, name);
+		say(arg, line);
 		untold->count = 0;
 		if (now < G_MAXINT64)
 			failures->quiet_until[op] = now + FAILURES_QUIET_SECONDS * G_USEC_PER_SEC;

@@ -37,10 +37,10 @@ char *failure_describe(const struct failure *failure);
 void failures_add(struct failures *failures, const struct failure *failure);
 
 /*
- * Prints the lines that are due at @now (G_MAXINT64: all), beginning with @name. Returns the time
- * at which the next line is due; G_MAXINT64: none is left.
+ * Calls say(arg, line) for the lines that are due at @now (G_MAXINT64: all), beginning with @name.
+ * Returns the time at which the next line is due; G_MAXINT64: none is left.
  */
 gint64 failures_tell(struct failures *failures, const char *name, gint64 now,
-		     void (*say)(const char *line));
+		     void (*say)(void *arg, const char *line), void *arg);
 
 #endif

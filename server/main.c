@@ -335,6 +335,7 @@ static int co_enter(void *arg, struct server *server, struct image *file, GError
 	if (program->signal_fd < 0)
 		return -1;
 	supervisor_connect();
+	report_connect();
 	if (server_has_sandbox(server))
 		server_co_get_target(server);
 	if (!make_run_files(program, err) ||

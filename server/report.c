@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "colock.h"
+#include "journal.h"
 
 /* How many messages may wait, and how long report_flush() waits for them. */
 #define MAX_WAITING   256
@@ -29,6 +30,24 @@ struct message {
 	int priority;
 	bool to_syslog;
 	char *text;
+	enum report_event event;
+	char *device, *image; /* what it is about; or NULL */
+};
+
+/* From systemd-id128(1). Never change one: programs look for them. */
+static const struct {
+	const char *id;
+	int priority;
+} events[] = {
+	[REPORT_NO_EVENT] = { NULL, LOG_INFO },
+	[REPORT_FAILED] = { "e651057afde04bd6a2a82d3ca852e999", LOG_ERR },
+	[REPORT_HELD] = { "a1711318327742f4a9412657dce7bb9e", LOG_ERR },
+	[REPORT_HELD_OVER] = { "195baf27304a40ec8d5cf58dc5ad031b", LOG_NOTICE },
+	[REPORT_LOST] = { "072b79971a7a4f9bad1cd3b716f4c7b4", LOG_ERR },
+	[REPORT_CUT] = { "a2add7b5909e4c098613d9fe29a53105", LOG_ERR },
+	[REPORT_DELETED] = { "d0f0eef243514d22a677ef3c10d5405a", LOG_ERR },
+	[REPORT_SPACE_LOW] = { "91667d2697ef4598afb8a9ccea2fb438", LOG_WARNING },
+	[REPORT_SPACE_ENOUGH] = { "4862a30f12e14d92a20ab60244126c7e", LOG_NOTICE },
 };
 
 static bool verbose_wanted;
@@ -83,6 +102,23 @@ static void write_to_stderr(const char *text)
 	}
 }
 
+/* Only after report_connect(). */
+static bool send_to_journal(const struct message *message)
+{
+	const char priority[] = { '0' + message->priority, 0 };
+	const struct journal_field fields[] = {
+		{ "MESSAGE", message->text },
+		{ "PRIORITY", priority },
+		{ "SYSLOG_IDENTIFIER", "ubd-serve" },
+		{ "MESSAGE_ID", events[message->event].id },
+		{ "UBD_DEVICE", message->device },
+		{ "UBD_IMAGE", message->image },
+		{},
+	};
+
+	return journal_send(fields);
+}
+
 static void write_message(const struct message *message)
 {
 	g_autofree char *priority = NULL, *line = NULL;
@@ -91,6 +127,8 @@ static void write_message(const struct message *message)
 		syslog(message->priority, "%s", message->text);
 		return;
 	}
+	if (send_to_journal(message))
+		return;
 	if (stderr_takes_priorities())
 		priority = g_strdup_printf("<%d>", message->priority);
 	line = g_strdup_printf("%subd-serve: %s\n", priority ?: "", message->text);
@@ -100,6 +138,8 @@ static void write_message(const struct message *message)
 static void message_free(struct message *message)
 {
 	g_free(message->text);
+	g_free(message->device);
+	g_free(message->image);
 	g_free(message);
 }
 
@@ -109,10 +149,12 @@ static struct message *lost_message(bool to_syslog) REQUIRES(guard)
 {
 	struct message *message = g_new(struct message, 1);
 
-	*message = (struct message){ LOG_NOTICE, to_syslog,
-				     g_strdup_printf("%u messages were lost: they could not be "
-						     "written in time",
-						     lost) };
+	*message = (struct message){
+		.priority = LOG_NOTICE,
+		.to_syslog = to_syslog,
+		.text = g_strdup_printf("%u messages were lost: they could not be written in time",
+					lost),
+	};
 	lost = 0;
 	return message;
 }
@@ -144,6 +186,14 @@ static void *report_thread(void *unused)
 		pthread_cond_broadcast(&changed);
 	}
 	return NULL;
+}
+
+void report_connect(void)
+{
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) == 0 && is_journal(&st))
+		journal_connect(JOURNAL_SOCKET);
 }
 
 void report_begin(void)
@@ -195,17 +245,43 @@ static void hand_over(struct message *message)
 	thread_unlock(&guard);
 }
 
-static void report(int priority, const char *format, va_list args)
+static void pass_on(struct message *message)
 {
-	struct message *message = g_new(struct message, 1);
-
-	*message = (struct message){ priority, use_syslog, g_strdup_vprintf(format, args) };
 	if (has_thread) {
 		hand_over(message);
 	} else {
 		write_message(message);
 		message_free(message);
 	}
+}
+
+static void report(int priority, const char *format, va_list args)
+{
+	struct message *message = g_new(struct message, 1);
+
+	*message = (struct message){ .priority = priority,
+				     .to_syslog = use_syslog,
+				     .text = g_strdup_vprintf(format, args) };
+	pass_on(message);
+}
+
+void report_event(enum report_event event, const struct report_subject *subject, const char *format,
+		  ...)
+{
+	struct message *message = g_new(struct message, 1);
+	va_list args;
+
+	va_start(args, format);
+	*message = (struct message){
+		.priority = events[event].priority,
+		.to_syslog = use_syslog,
+		.text = g_strdup_vprintf(format, args),
+		.event = event,
+		.device = g_strdup(subject->device),
+		.image = g_strdup(subject->image),
+	};
+	va_end(args);
+	pass_on(message);
 }
 
 void report_error(const char *format, ...)

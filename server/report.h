@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The server's messages for people: lines on standard error, or in the system log once it is a
- * daemon. Main thread only, so that no request ever waits for a terminal.
+ * daemon. In the journal they have fields for programs. Main thread only, so that no request ever
+ * waits for a terminal.
  */
 #ifndef UBD_REPORT_H
 #define UBD_REPORT_H
@@ -23,6 +24,31 @@ void report_flush(void);
 
 /* From now on to syslog(3). */
 void report_to_syslog(void);
+
+/* From now on also to the journal's own socket, with fields, if standard error is the journal. */
+void report_connect(void);
+
+/* What programs may want to know; each has a MESSAGE_ID, which docs/ubd-serve.8 lists. */
+enum report_event {
+	REPORT_NO_EVENT,
+	REPORT_FAILED,
+	REPORT_HELD,
+	REPORT_HELD_OVER,
+	REPORT_LOST,
+	REPORT_CUT,
+	REPORT_DELETED,
+	REPORT_SPACE_LOW,
+	REPORT_SPACE_ENOUGH,
+};
+
+/* What a message is about; NULL: not known. */
+struct report_subject {
+	const char *device, *image;
+};
+
+/* An error, or for events that end trouble a note. One line, as below. */
+void report_event(enum report_event event, const struct report_subject *subject, const char *format,
+		  ...) G_GNUC_PRINTF(3, 4);
 
 /* One line, without a newline. */
 void report_error(const char *format, ...) G_GNUC_PRINTF(1, 2);

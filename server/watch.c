@@ -35,6 +35,11 @@ static struct image *image_of(const struct watch *watch)
 	return disk_image(watch->config.disk);
 }
 
+static struct report_subject subject_of(const struct watch *watch)
+{
+	return (struct report_subject){ watch->config.device, image_filename(image_of(watch)) };
+}
+
 /* ---- how long requests may be held ---- */
 
 static void update_hold_limit(struct watch *watch)
@@ -75,21 +80,28 @@ static void tell_of_hold(struct watch *watch)
 {
 	g_autofree char *what = failure_describe(&watch->held), *limit = NULL;
 	gint64 limit_us = atomic_load(&watch->hold_limit_us);
+	struct report_subject subject = subject_of(watch);
 
 	if (limit_us < G_MAXINT64)
 		limit = g_strdup_printf(", each for up to %d seconds",
 					(int)(limit_us / G_USEC_PER_SEC));
-	report_error("%s: %s; holding and retrying such requests%s",
-		     image_filename(image_of(watch)), what, limit ?: "");
+	report_event(REPORT_HELD, &subject, "%s: %s; holding and retrying such requests%s",
+		     subject.image, what, limit ?: "");
+}
+
+static void tell_of_end_of_hold(const struct watch *watch, gint64 now)
+{
+	struct report_subject subject = subject_of(watch);
+
+	report_event(REPORT_HELD_OVER, &subject, "%s: no more requests are held, after %d seconds",
+		     subject.image, (int)((now - watch->held_since) / G_USEC_PER_SEC));
 }
 
 static gint64 look_at_held(struct watch *watch, gint64 now)
 {
 	if (watch->config.count_held(watch->config.arg) == 0) {
 		if (watch->told_held)
-			report_note("%s: no more requests are held, after %d seconds",
-				    image_filename(image_of(watch)),
-				    (int)((now - watch->held_since) / G_USEC_PER_SEC));
+			tell_of_end_of_hold(watch, now);
 		watch->held_since = 0;
 		watch->told_held = false;
 		return G_MAXINT64;
@@ -111,9 +123,11 @@ static gint64 look_at_held(struct watch *watch, gint64 now)
 
 /* ---- failed requests ---- */
 
-static void say_error(const char *line)
+static void say_failure(void *arg, const char *line)
 {
-	report_error("%s", line);
+	struct report_subject subject = subject_of(arg);
+
+	report_event(REPORT_FAILED, &subject, "%s", line);
 }
 
 void watch_take(struct watch *watch, const struct serve_events *events)
@@ -131,7 +145,8 @@ void watch_take(struct watch *watch, const struct serve_events *events)
 
 void watch_tell_rest(struct watch *watch)
 {
-	failures_tell(&watch->failures, image_filename(image_of(watch)), G_MAXINT64, say_error);
+	failures_tell(&watch->failures, image_filename(image_of(watch)), G_MAXINT64, say_failure,
+		      watch);
 }
 
 struct failure watch_last_failure(const struct watch *watch, gint64 *ret_time)
@@ -146,23 +161,26 @@ static void look_at_files(struct watch *watch)
 {
 	static const struct {
 		enum image_trouble trouble;
+		enum report_event event;
 		const char *text;
 	} all[] = {
-		{ IMAGE_TROUBLE_LOST,
+		{ IMAGE_TROUBLE_LOST, REPORT_LOST,
 		  "a flush failed: data written before it may be lost, so every "
 		  "later flush fails, too" },
-		{ IMAGE_TROUBLE_CUT,
+		{ IMAGE_TROUBLE_CUT, REPORT_CUT,
 		  "another program has truncated this file: reads of the missing "
 		  "part fail" },
-		{ IMAGE_TROUBLE_DELETED,
+		{ IMAGE_TROUBLE_DELETED, REPORT_DELETED,
 		  "this file was deleted and will be gone when the server ends: copy "
 		  "the device before that" },
 	};
 	unsigned troubles = image_troubles(image_of(watch));
+	struct report_subject subject = subject_of(watch);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
 		if (all[i].trouble & troubles & ~watch->told_troubles)
-			report_error("%s: %s", image_troubled_file(image_of(watch), all[i].trouble),
+			report_event(all[i].event, &subject, "%s: %s",
+				     image_troubled_file(image_of(watch), all[i].trouble),
 				     all[i].text);
 	watch->told_troubles |= troubles;
 }
@@ -171,6 +189,7 @@ static void look_at_space(struct watch *watch)
 {
 	struct image_space space = image_space(image_of(watch));
 	unsigned level = space_level(&space, watch->space_level);
+	struct report_subject subject = subject_of(watch);
 	g_autofree char *text = NULL;
 
 	if (level == watch->space_level)
@@ -178,7 +197,8 @@ static void look_at_space(struct watch *watch)
 	text = space_describe(&space, level);
 	/* That it is better but not yet good is not told. */
 	if (space_got_less(level, watch->space_level) || !level)
-		report_note("%s: %s", image_filename(image_of(watch)), text);
+		report_event(level ? REPORT_SPACE_LOW : REPORT_SPACE_ENOUGH, &subject, "%s: %s",
+			     subject.image, text);
 	watch->space_level = level;
 }
 
@@ -186,7 +206,8 @@ gint64 watch_look(struct watch *watch, gint64 now)
 {
 	gint64 failures, held;
 
-	failures = failures_tell(&watch->failures, image_filename(image_of(watch)), now, say_error);
+	failures = failures_tell(&watch->failures, image_filename(image_of(watch)), now,
+				 say_failure, watch);
 	look_at_files(watch);
 	look_at_space(watch);
 	held = look_at_held(watch, now);

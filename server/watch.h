@@ -19,6 +19,7 @@ struct disk;
 
 struct watch_config {
 	struct disk *disk;
+	const char *device;	     /* as its users know it */
 	struct transport *transport; /* NULL: there is no device */
 	int event_fd;
 	bool unprivileged; /* any user may have added the device */

@@ -78,7 +78,7 @@ static void test_pauses_get_longer(void)
 
 static GString *said;
 
-static void say(const char *line)
+static void say(void *arg, const char *line)
 {
 	g_string_append_printf(said, "%s\n", line);
 }
@@ -105,25 +105,27 @@ static void test_a_storm_is_a_line_every_ten_seconds(void)
 	gint64 now = 1234567, second = G_USEC_PER_SEC;
 
 	said = g_string_new(NULL);
-	g_assert_cmpint(failures_tell(&failures, "disk", now, say), ==, G_MAXINT64);
+	g_assert_cmpint(failures_tell(&failures, "disk", now, say, NULL), ==, G_MAXINT64);
 	add(&failures, REQUEST_WRITE, 1 << 20, 4096, ENOSPC, 1);
-	g_assert_cmpint(failures_tell(&failures, "disk", now, say), ==, G_MAXINT64);
+	g_assert_cmpint(failures_tell(&failures, "disk", now, say, NULL), ==, G_MAXINT64);
 	check_said("disk: write of 4096 bytes at offset 1048576 failed: No space left on device\n");
 
 	add(&failures, REQUEST_WRITE, 512, 512, EIO, 3);
 	add(&failures, REQUEST_WRITE, 8192, 4096, ENOSPC, 1000);
-	g_assert_cmpint(failures_tell(&failures, "disk", now + second, say), ==, now + 10 * second);
+	g_assert_cmpint(failures_tell(&failures, "disk", now + second, say, NULL), ==,
+			now + 10 * second);
 	check_said("");
 	/* Another operation is reported separately. */
 	add(&failures, REQUEST_FLUSH, 0, 0, EIO, 1);
-	failures_tell(&failures, "disk", now + 2 * second, say);
+	failures_tell(&failures, "disk", now + 2 * second, say, NULL);
 	check_said("disk: flush failed: Input/output error\n");
-	g_assert_cmpint(failures_tell(&failures, "disk", now + 10 * second, say), ==, G_MAXINT64);
+	g_assert_cmpint(failures_tell(&failures, "disk", now + 10 * second, say, NULL), ==,
+			G_MAXINT64);
 	check_said(
 		"disk: write of 512 bytes at offset 512 failed: Input/output error (and 1002 more)\n");
 	/* Reporting continues for as long as the server lives. */
 	add(&failures, REQUEST_WRITE, 0, 512, EIO, 1);
-	failures_tell(&failures, "disk", now + 3600 * second, say);
+	failures_tell(&failures, "disk", now + 3600 * second, say, NULL);
 	check_said("disk: write of 512 bytes at offset 0 failed: Input/output error\n");
 	g_string_free(said, TRUE);
 }
@@ -135,12 +137,12 @@ static void test_the_end_leaves_nothing_untold(void)
 	said = g_string_new(NULL);
 	add(&failures, REQUEST_UNKNOWN, 0, 512, EOPNOTSUPP, 1);
 	add(&failures, REQUEST_UNKNOWN, 0, 512, EOPNOTSUPP, 1);
-	failures_tell(&failures, "disk", 1, say);
+	failures_tell(&failures, "disk", 1, say, NULL);
 	g_string_truncate(said, 0);
 	add(&failures, REQUEST_UNKNOWN, 0, 512, EOPNOTSUPP, 1);
-	g_assert_cmpint(failures_tell(&failures, "disk", 2, say), <, G_MAXINT64);
+	g_assert_cmpint(failures_tell(&failures, "disk", 2, say, NULL), <, G_MAXINT64);
 	check_said("");
-	g_assert_cmpint(failures_tell(&failures, "disk", G_MAXINT64, say), ==, G_MAXINT64);
+	g_assert_cmpint(failures_tell(&failures, "disk", G_MAXINT64, say, NULL), ==, G_MAXINT64);
 	check_said("disk: operation of 512 bytes at offset 0 failed: Operation not supported\n");
 	g_string_free(said, TRUE);
 }
