@@ -30,7 +30,7 @@ struct op_stats {
 
 /* The caller frees them with counters_free(). */
 struct counters *counters_new(void);
-/* NULL is fine. */
+/* Once the loop has ended the turn of the last request. NULL is fine. */
 void counters_free(struct counters *counters);
 
 /* A request comes; returns when, for counters_done(). Loop thread. */

@@ -279,6 +279,8 @@ static void pulse_co(void *arg)
 
 	while (!pulse_turn(queue))
 		co_yield();
+	/* The counters of this turn are still to be written; nobody frees them before. */
+	co_turn();
 	aio_loop_stop(queue->loop);
 }
 
