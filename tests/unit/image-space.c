@@ -54,11 +54,35 @@ CO_TEST(test_file)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
+/* The one that has the smaller part left counts, wherever that is. */
+CO_TEST(test_data_file)
+{
+	g_autoptr(GHashTable) options = g_hash_table_new(g_str_hash, g_str_equal);
+	struct image_create_opts opts = { .size = 1 << 20, .size_given = true, .options = options };
+	struct image *img;
+
+	g_hash_table_insert(options, (char *)"data_file", (char *)"data");
+	g_assert_cmpint(image_co_create("disk", "qcow2", &opts, NULL, NULL), ==, 0);
+	img = co_open_ok("disk", "qcow2", IMAGE_RDWR);
+	looks = 0;
+	blocks_left[0] = 70;
+	blocks_left[1] = 30;
+	image_inspect(img);
+	g_assert_cmpuint(looks, ==, 2);
+	check(img, 30);
+	looks = 0;
+	blocks_left[0] = 20;
+	image_inspect(img);
+	check(img, 20);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
 
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/image-space/file", test_file);
+	g_test_add_func("/image-space/data-file", test_data_file);
 	return leave_scratch(folder, g_test_run());
 }
