@@ -15,6 +15,7 @@
 #include "enum_names.h"
 #include "image_event.h"
 #include "image_int.h"
+#include "probes.h"
 
 /* A larger request is done in pieces: one transfer by the kernel stays below 2 GiB. */
 #define MAX_PIECE  (1024ULL * 1024 * 1024)
@@ -483,11 +484,16 @@ void image_co_try_copy_up(struct image *img, uint64_t off, uint64_t bytes)
 
 int image_co_flush(struct image *img)
 {
+	int ret;
+
 	if (image_is_read_only(img) || (img->flags & IMAGE_NO_FLUSH))
 		return 0;
 	if (img->file)
 		image_co_event(img->file, IMAGE_EVENT_FLUSH_TO_OS);
-	return img->ops->co_flush(img);
+	UBD_PROBE(flush_begin, img, img->ops->name);
+	ret = img->ops->co_flush(img);
+	UBD_PROBE(flush_done, img, img->ops->name, ret);
+	return ret;
 }
 
 int image_co_write_back(struct image *img, uint64_t off, uint64_t bytes)

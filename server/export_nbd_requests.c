@@ -244,7 +244,7 @@ static void request_co(void *arg)
 	if (!res && is_pointless(req))
 		res = -ESHUTDOWN;
 	if (!res) {
-		begin_ns = serve_begin(&req->client->serve);
+		begin_ns = serve_begin(&req->client->serve, &req->desc);
 		res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
 		serve_done(&req->client->serve, &req->desc, begin_ns, res);
 	}

@@ -186,7 +186,7 @@ static void request_fetched(void *arg, uint16_t tag, const struct request_desc *
 	struct request *req = &queue->requests[tag];
 
 	req->desc = *desc;
-	req->begin_ns = serve_begin(&queue->serve);
+	req->begin_ns = serve_begin(&queue->serve, desc);
 	req->next = NULL;
 	*queue->fetched_end = req;
 	queue->fetched_end = &req->next;

@@ -8,6 +8,7 @@
 
 #include "aio.h"
 #include "disk.h"
+#include "probes.h"
 #include "throttle_group.h"
 
 static void tell_main_thread(struct serve *serve)
@@ -214,6 +215,7 @@ struct serve_result serve_co_request(struct serve *serve, const struct request_d
 	struct serve_result result;
 
 	co_throttle(serve, desc);
+	UBD_PROBE(request_submit, serve, desc->op, desc->guest_off, desc->bytes);
 	result = co_try_once(serve, co_try, arg);
 	if (is_worth_a_try(serve, desc, &result) && may_be_held(serve, 0))
 		result = co_hold(serve, (struct failed){ desc, co_try, arg, result }, begin);
@@ -232,8 +234,9 @@ static bool is_failure(const struct request_desc *desc, int res)
 	return res < 0 && !(desc->fast && res == -ENOTSUP);
 }
 
-uint64_t serve_begin(struct serve *serve)
+uint64_t serve_begin(struct serve *serve, const struct request_desc *desc)
 {
+	UBD_PROBE(request_begin, serve, desc->op, desc->guest_off, desc->bytes);
 	return counters_begin(serve->counters);
 }
 
@@ -241,6 +244,7 @@ void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t b
 {
 	bool failed = is_failure(desc, res);
 
+	UBD_PROBE(request_done, serve, desc->op, desc->guest_off, desc->bytes, res);
 	counters_done(serve->counters, desc, begin_ns, failed);
 	if (failed)
 		note_failure(serve, desc, -res);

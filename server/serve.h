@@ -93,7 +93,7 @@ bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
 		  const struct serve_result *result);
 
 /* Counts a request that has come; returns when, for serve_done(). */
-uint64_t serve_begin(struct serve *serve);
+uint64_t serve_begin(struct serve *serve, const struct request_desc *desc);
 /* Counts a request that is answered with @res. */
 void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns, int res);
 /* Forgets a request that is left to the next server. */

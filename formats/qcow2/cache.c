@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "annotations.h"
+#include "probes.h"
 #include "rules.h"
 
 /* A huge page. */
@@ -486,6 +487,7 @@ int qcow2_slice_co_get_at(struct qcow2 *q, uint64_t host_off, struct slice **ret
 			wait_for_shard(shard);
 		atomic_fetch_sub(&shard->nr_waiters, 1);
 		if (slice) {
+			UBD_PROBE(cache_miss, q->img, host_off);
 			shard->misses++;
 			ret = slice_co_fill(q, shard, slice, host_off);
 			if (!ret)

@@ -3,6 +3,7 @@
  * Metadata writes that need no order among themselves go out together: the device, or the kernel's
  * workers, take them in one turn of the loop rather than one after the other.
  */
+#include "probes.h"
 #include "qcow2.h"
 
 /* How many are in flight at once. */
@@ -20,6 +21,7 @@ static int co_write_one(struct qcow2 *q, const struct metadata_write *write)
 	struct iovec flat = { (void *)write->buf, write->bytes };
 	struct iobuf mem = { .iov = write->iov ?: &flat };
 
+	UBD_PROBE(metadata_write, q->img, write->host_off, write->bytes);
 	image_co_event(q->file, write->event);
 	return image_co_pwritev(q->file, write->host_off, write->bytes, mem, 0);
 }
