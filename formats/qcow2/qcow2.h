@@ -645,7 +645,15 @@ _Atomic uint64_t *qcow2_summary_prepare(struct qcow2 *q, uint64_t slice_off,
  * cluster; 0: look at the slice. Not 0 also means that the file's entries are those in memory. Any
  * thread, with struct_lock held.
  */
-uint64_t qcow2_summary_load(const struct qcow2 *q, uint64_t slice_off);
+uint64_t qcow2_summary_find(const struct qcow2 *q, uint64_t slice_off);
+
+/* The same; most images have none at all. */
+static inline uint64_t qcow2_summary_load(const struct qcow2 *q, uint64_t slice_off)
+{
+	if (!atomic_load_explicit(&q->cache.summaries.hash, memory_order_relaxed))
+		return 0;
+	return qcow2_summary_find(q, slice_off);
+}
 
 /* With the slices: of all tables, which also gives back the memory, or of one that is gone. */
 void qcow2_summaries_forget(struct qcow2 *q);

@@ -229,7 +229,7 @@ _Atomic uint64_t *qcow2_summary_prepare(struct qcow2 *q, uint64_t slice_off,
 	return table ? word_of(q, table, slice_off) : NULL;
 }
 
-uint64_t qcow2_summary_load(const struct qcow2 *q, uint64_t slice_off)
+uint64_t qcow2_summary_find(const struct qcow2 *q, uint64_t slice_off)
 {
 	unsigned steps;
 	struct summary_table *table = find_table(q, qcow2_cluster_start(q, slice_off), &steps);
