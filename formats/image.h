@@ -307,6 +307,13 @@ struct image_stats {
 /* Any thread. The numbers need not be of the same moment. */
 struct image_stats image_get_stats(const struct image *img);
 
+/*
+ * Gives back memory of the image, and of all below it, that only saves reads. For images that have
+ * been idle; a request that needs it waits for a read again. Any thread, while the image stays
+ * open.
+ */
+void image_give_back(struct image *img);
+
 /* What is wrong with a file of the image; stays set until the image is closed. */
 enum image_trouble {
 	/* A flush failed: acknowledged data may be lost, and no later flush succeeds. */

@@ -72,6 +72,14 @@ struct image_stats image_get_stats(const struct image *img)
 	return stats;
 }
 
+void image_give_back(struct image *img)
+{
+	for (; img; img = img->backing)
+		for (struct image *node = img; node; node = node->file)
+			if (node->format->give_back)
+				node->format->give_back(node);
+}
+
 int64_t image_co_allocated_bytes(struct image *img)
 {
 	if (img->ops->co_allocated_bytes)

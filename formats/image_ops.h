@@ -145,6 +145,8 @@ struct format_ops {
 			struct image_check_result *result);
 	/* For image_get_stats(): adds what this node has done. NULL: nothing. */
 	void (*add_stats)(const struct image *img, struct image_stats *stats);
+	/* For image_give_back(). NULL: it has nothing. */
+	void (*give_back)(struct image *img);
 
 	/*
 	 * Internal snapshots; NULL if the format does not support them. The list consists of struct

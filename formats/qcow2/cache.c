@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "annotations.h"
+#include "pages.h"
 #include "probes.h"
 #include "rules.h"
 
@@ -289,6 +290,40 @@ void qcow2_l2_cache_forget(struct qcow2 *q)
 	}
 	if (!RULE_BROKEN(RULE_SUMMARY_FORGOTTEN))
 		qcow2_summaries_forget(q);
+}
+
+/*
+ * Whether the slot is free, now at the latest. The same order as in find_victim(): no pin, and then
+ * no dirty mark.
+ */
+static bool try_evict(struct l2_cache *cache, struct slice *slice)
+{
+	if (atomic_load(&slice->pins) || atomic_load(&slice->dirty))
+		return false;
+	if (host_off_of(slice))
+		unhash(cache, slice);
+	return true;
+}
+
+static void shard_give_back(struct l2_cache *cache, struct shard *shard)
+{
+	thread_lock(&shard->lock);
+	for (unsigned i = 0; i < shard->nr_slices; i++) {
+		struct slice *slice = &shard->slices[i];
+
+		/* Before the lock is dropped, since the slot may be filled again at once. */
+		if (try_evict(cache, slice) && slice->entries)
+			pages_give_back((void *)slice->entries, cache->slice_bytes);
+	}
+	thread_unlock(&shard->lock);
+}
+
+void qcow2_l2_cache_give_back(struct image *img)
+{
+	struct qcow2 *q = img->opaque;
+
+	for (unsigned i = 0; i < q->cache.nr_shards; i++)
+		shard_give_back(&q->cache, &q->cache.shards[i]);
 }
 
 void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off)

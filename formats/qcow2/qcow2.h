@@ -558,6 +558,8 @@ int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err);
 void qcow2_l2_cache_destroy(struct qcow2 *q);
 /* Any thread. */
 void qcow2_l2_cache_add_stats(struct qcow2 *q, struct image_stats *stats);
+/* Evicts what is clean and not in use, and gives the memory of all free slots back. Any thread. */
+void qcow2_l2_cache_give_back(struct image *img);
 
 /* Forgets the slices of an L2 table that is gone. None of them may be in use or dirty. */
 void qcow2_l2_cache_forget_table(struct qcow2 *q, uint64_t l2_off);

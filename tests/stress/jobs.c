@@ -164,6 +164,9 @@ static void co_do(struct guest_job *job, bool reckless)
 	struct iovec iov;
 	int ret;
 
+	/* Beside the requests of others, as no idle image would. */
+	if (rng_below(&job->rng, 500) == 0)
+		image_give_back(img);
 	prepare_buffer(job, version);
 	job->since = g_get_monotonic_time();
 	ret = request_co_perform(&job->request, img, guest_job_view(job, &iov));

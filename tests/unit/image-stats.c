@@ -45,6 +45,30 @@ CO_TEST(test_cache)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
+/* What is clean is read again; what is not stays, and reaches the file. */
+CO_TEST(test_give_back)
+{
+	uint8_t byte = 0;
+	uint64_t misses;
+	struct image *img;
+
+	co_create_ok("disk", "qcow2", MIB, NULL, NULL);
+	img = co_open_ok("disk", "qcow2", IMAGE_RDWR);
+	co_fill(img, 0, CLUSTER);
+	misses = image_get_stats(img).cache_misses;
+	image_give_back(img);
+	g_assert_cmpint(image_co_pread(img, 512, 1, &byte), ==, 0);
+	g_assert_cmpint(byte, ==, 0x11);
+	g_assert_cmpuint(image_get_stats(img).cache_misses, ==, misses);
+
+	g_assert_cmpint(image_co_flush(img), ==, 0);
+	image_give_back(img);
+	g_assert_cmpint(image_co_pread(img, 512, 1, &byte), ==, 0);
+	g_assert_cmpint(byte, ==, 0x11);
+	g_assert_cmpuint(image_get_stats(img).cache_misses, ==, misses + 1);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
 CO_TEST(test_allocation)
 {
 	struct image_stats empty, full;
@@ -109,6 +133,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	folder = enter_scratch();
 	g_test_add_func("/image/stats/cache", test_cache);
+	g_test_add_func("/image/stats/give-back", test_give_back);
 	g_test_add_func("/image/stats/allocation", test_allocation);
 	g_test_add_func("/image/stats/chain", test_chain);
 	g_test_add_func("/image/stats/raw", test_raw);
