@@ -49,7 +49,7 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 	if (ret)
 		return ret;
 	/* At least one entry, so that a disk of size 0 needs no special case. */
-	q->l1_disk = try_iobuf_alloc0(MAX(bytes, sizeof(uint64_t)));
+	q->l1_disk = bytes ? try_iobuf_alloc(bytes) : try_iobuf_alloc0(sizeof(uint64_t));
 	q->l1 = g_try_new0(_Atomic uint64_t, MAX(q->l1_size, 1));
 	if (!q->l1_disk || !q->l1)
 		ret = -ENOMEM;
@@ -57,8 +57,11 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 		ret = image_co_pread(q->file, q->l1_off, bytes, q->l1_disk);
 	if (ret)
 		return error_set(err, ret, "%s: cannot read the L1 table", q->img->filename);
+	/* Zeroes are there, and take no memory as long as nobody writes them. */
 	for (uint32_t i = 0; i < q->l1_size; i++)
-		atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]), memory_order_relaxed);
+		if (q->l1_disk[i])
+			atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]),
+					      memory_order_relaxed);
 	warn_of_missing_l1(q, opts);
 	return 0;
 }
