@@ -20,12 +20,13 @@
 #include "aio.h"
 #include "co_switch.h"
 #include "internal.h"
+#include "pages.h"
 #include "sanitizers.h"
 
 /* Wider than a page, so that a function with a large frame cannot step over it. */
 #define CO_GUARD_SIZE	(64 * 1024)
 
-/* How many ended coroutines a pool keeps, unless co_reserve() was asked for more. */
+/* How many ended coroutines a pool keeps, unless co_reserve() or co_keep() was asked for more. */
 #define CO_POOL_KEEP	256
 
 /*
@@ -46,6 +47,7 @@ struct co_thread {
 	struct coroutine *pool;
 	unsigned pooled;
 	unsigned reserved; /* set by co_reserve() */
+	unsigned kept;	   /* set by co_keep() */
 	bool registered;   /* empties the thread's pool when the thread ends */
 
 	/* The thread's own stack. */
@@ -98,6 +100,13 @@ static struct coroutine *coroutine_alloc(void)
 	return co;
 }
 
+/* The part of its stack that coroutines usually use gets memory now. */
+static void coroutine_touch(struct coroutine *co)
+{
+	pages_touch((char *)co->stack + CO_STACK_SIZE - CO_TOUCHED_SIZE,
+		    CO_TOUCHED_SIZE + CO_HEAD_SIZE);
+}
+
 static void pool_free(void *arg)
 {
 	struct co_thread *thread = arg;
@@ -115,7 +124,7 @@ static void pool_put(struct co_thread *thread, struct coroutine *co)
 {
 	static GPrivate at_thread_end = G_PRIVATE_INIT(pool_free);
 
-	if (thread->pooled >= MAX(CO_POOL_KEEP, thread->reserved)) {
+	if (thread->pooled >= MAX(MAX(CO_POOL_KEEP, thread->kept), thread->reserved)) {
 		coroutine_free(co);
 		return;
 	}
@@ -141,6 +150,57 @@ int co_reserve(unsigned count)
 		pool_put(thread, co);
 	}
 	return 0;
+}
+
+void co_touch(void)
+{
+	for (struct coroutine *co = co_thread.pool; co; co = co->next)
+		coroutine_touch(co);
+}
+
+void co_keep(unsigned count)
+{
+	co_thread.kept = count;
+}
+
+unsigned co_spare(void)
+{
+	return co_thread.pooled;
+}
+
+struct coroutine *co_stack_new(void)
+{
+	struct coroutine *co = coroutine_alloc();
+
+	if (co)
+		coroutine_touch(co);
+	return co;
+}
+
+void co_stack_put(struct coroutine *stack)
+{
+	pool_put(&co_thread, stack);
+}
+
+void co_stack_free(struct coroutine *stack)
+{
+	coroutine_free(stack);
+}
+
+void co_give_back(void)
+{
+	struct co_thread *thread = &co_thread;
+
+	while (thread->pooled > thread->reserved) {
+		struct coroutine *co = thread->pool;
+
+		thread->pool = co->next;
+		thread->pooled--;
+		coroutine_free(co);
+	}
+	/* An ended coroutine has its frames at the top. */
+	for (struct coroutine *co = thread->pool; co; co = co->next)
+		pages_give_back(co->stack, CO_STACK_SIZE - CO_TOUCHED_SIZE);
 }
 
 struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)

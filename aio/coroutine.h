@@ -16,7 +16,12 @@
 struct aio_loop;
 struct coroutine;
 
-#define CO_STACK_SIZE (128 * 1024)
+#define CO_STACK_SIZE	(128 * 1024)
+/*
+ * How much of it has memory in advance where that matters. Requests on a chain of a few images use
+ * less; what uses more gets it page by page.
+ */
+#define CO_TOUCHED_SIZE (8 * 1024)
 
 typedef void co_fn(void *arg);
 
@@ -30,8 +35,31 @@ void co_start(co_fn *fn, void *arg);
 /* Starts fn(arg) on another loop (or this one), later. Any thread. */
 void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 
-/* Fills the calling thread's pool, so that the next @count co_start() calls allocate nothing. */
+/*
+ * Fills the calling thread's pool, so that the next @count co_start() calls allocate nothing. 0 or
+ * -ENOMEM.
+ */
 int co_reserve(unsigned count);
+/* Gives memory to the first CO_TOUCHED_SIZE bytes of all stacks in the calling thread's pool. */
+void co_touch(void);
+/* The calling thread's pool keeps so many ended coroutines for later, if that is more than usual.
+ */
+void co_keep(unsigned count);
+/* How many coroutines wait in the calling thread's pool. */
+unsigned co_spare(void);
+/*
+ * A stack for the pool of a thread that should not wait for its memory, which it has up to
+ * CO_TOUCHED_SIZE. NULL: there is none. Any thread.
+ */
+struct coroutine *co_stack_new(void);
+/* Puts it in the calling thread's pool, or frees it. */
+void co_stack_put(struct coroutine *stack);
+void co_stack_free(struct coroutine *stack);
+/*
+ * Gives the memory of what waits in the calling thread's pool back, except for what co_reserve()
+ * has put there.
+ */
+void co_give_back(void);
 
 /* The running coroutine, or NULL outside a coroutine. */
 struct coroutine *co_self(void);

@@ -29,6 +29,7 @@ void bounce_pool_init(struct bounce_pool *pool, void *mem, size_t bytes)
 	*pool = (struct bounce_pool){
 		.mem = mem,
 		.pages = pages,
+		.total = pages,
 		.taken = g_new0(uint64_t, pages / WORD_BITS + 1),
 		.end = &pool->first,
 	};
@@ -51,28 +52,41 @@ static void flip(struct bounce_pool *pool, unsigned first, unsigned nr)
 		pool->taken[page / WORD_BITS] ^= 1ull << (page % WORD_BITS);
 }
 
-/* The first run of free pages that is long enough; NULL if there is none. */
-static void *try_take(struct bounce_pool *pool, size_t bytes)
+/* The first page of the first run of free pages that is long enough; pool->pages: there is none. */
+static unsigned find_run(const struct bounce_pool *pool, unsigned nr)
 {
-	unsigned nr = pages_of(bytes), run = 0;
+	unsigned run = 0;
 
 	for (unsigned page = 0; page < pool->pages; page++) {
 		if (page % WORD_BITS == 0 && pool->taken[page / WORD_BITS] == UINT64_MAX)
 			page += WORD_BITS - 1;
 		run = page < pool->pages && !is_taken(pool, page) ? run + 1 : 0;
-		if (run == nr) {
-			flip(pool, page + 1 - nr, nr);
-			return pool->mem + (size_t)(page + 1 - nr) * PAGE;
-		}
+		if (run == nr)
+			return page + 1 - nr;
 	}
-	return NULL;
+	return pool->pages;
+}
+
+static void *try_take(struct bounce_pool *pool, size_t bytes)
+{
+	unsigned nr = pages_of(bytes), first = find_run(pool, nr);
+
+	if (first == pool->pages)
+		return NULL;
+	flip(pool, first, nr);
+	return pool->mem + (size_t)first * PAGE;
+}
+
+bool bounce_pool_has(const struct bounce_pool *pool, size_t bytes)
+{
+	return !pool->first && find_run(pool, pages_of(bytes)) < pool->pages;
 }
 
 void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes)
 {
 	struct bounce_waiter waiter = { .co = co_self(), .bytes = bytes };
 
-	assert(bytes && pages_of(bytes) <= pool->pages);
+	assert(bytes && pages_of(bytes) <= pool->total);
 	if (!pool->first)
 		waiter.buf = try_take(pool, bytes);
 	if (!waiter.buf) {
@@ -112,7 +126,7 @@ size_t bounce_pool_top(const struct bounce_pool *pool)
 
 void bounce_pool_set_limit(struct bounce_pool *pool, size_t bytes)
 {
-	assert(bounce_pool_top(pool) <= bytes);
+	assert(bounce_pool_top(pool) <= bytes && bytes / PAGE <= pool->total);
 	pool->pages = bytes / PAGE;
 	serve_waiters(pool);
 }

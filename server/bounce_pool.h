@@ -8,6 +8,7 @@
 #define UBD_BOUNCE_POOL_H
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@ struct bounce_waiter;
 struct bounce_pool {
 	uint8_t *mem;
 	unsigned pages;	 /* that may be given out */
+	unsigned total;	 /* all of them */
 	uint64_t *taken; /* one bit per page */
 	struct bounce_waiter *first, **end;
 };
@@ -26,12 +28,14 @@ void bounce_pool_destroy(struct bounce_pool *pool);
 
 /*
  * Only gives out what is below @bytes, no more than it was made with, from now on. Nothing behind
- * that is in use, and waiters fit in it.
+ * that is in use. A waiter that needs more waits until the limit is raised.
  */
 void bounce_pool_set_limit(struct bounce_pool *pool, size_t bytes);
 /* The end of the last buffer in use; 0: there is none. */
 size_t bounce_pool_top(const struct bounce_pool *pool);
 
+/* Whether bounce_pool_co_get() would not wait. */
+bool bounce_pool_has(const struct bounce_pool *pool, size_t bytes);
 /* Gets @bytes, at most the total. Return them with bounce_pool_put() and the same number. */
 void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes);
 void bounce_pool_put(struct bounce_pool *pool, void *buf, size_t bytes);

@@ -7,14 +7,29 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "align.h"
 #include "bounce_pool.h"
 #include "error.h"
+#include "pages.h"
 
-#define HUGE_PAGE    (2u << 20)
+#define HUGE_PAGE	  (2u << 20)
 /* Shared by the tags of a queue: enough for as many requests as keep a disk busy. */
-#define SHARED_BYTES (4u << 20)
+#define SHARED_BYTES	  (4u << 20)
+/*
+ * What is there from the start. With user copy it must do for the largest request. With zero copy
+ * few requests need any, and they do not keep the others from going on.
+ */
+#define ZERO_COPY_TOUCHED (256u << 10)
+#define TAG_TOUCHED	  8192u
 
-/* In huge pages, where the system has them. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/*
+ * In huge pages, where the system has them: the disk below sees few pieces where we see one. Not
+ * before all of it is touched.
+ */
 struct memory {
 	uint8_t *bufs;
 	void *map; /* the mapping that contains them, or NULL */
@@ -36,6 +51,7 @@ struct data_path {
 	_Atomic uint64_t zero_copy, copied; /* only the queue's thread writes them */
 	struct bounce_pool bounce;	    /* user copy, zero copy */
 	struct memory memory;		    /* what @bounce manages, or max_io_bytes for each tag */
+	bool has_asked, has_grown;
 };
 
 static bool is_user_copy(const struct data_path *data)
@@ -115,10 +131,35 @@ static void count(struct tag_data *td)
 	atomic_store_explicit(counter, value + 1, memory_order_relaxed);
 }
 
+static void ask_more(struct data_path *data)
+{
+	if (data->has_asked)
+		return;
+	data->has_asked = true;
+	data->config.ask_more(data->config.arg);
+}
+
+static void *co_get_bounce(struct tag_data *td, size_t bytes)
+{
+	struct data_path *data = td->data;
+
+	if (!data->has_asked && !bounce_pool_has(&data->bounce, bytes))
+		ask_more(data);
+	return bounce_pool_co_get(&data->bounce, bytes);
+}
+
+/* With copy. */
+static uint8_t *get_tag_buffer(struct tag_data *td, size_t bytes)
+{
+	if (bytes > TAG_TOUCHED)
+		ask_more(td->data);
+	return tag_buffer(td);
+}
+
 static int co_read_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
 			   uint64_t bytes)
 {
-	void *buf = bounce_pool_co_get(&td->data->bounce, bytes);
+	void *buf = co_get_bounce(td, bytes);
 	int res = image_co_pread(image, guest_off, bytes, buf);
 
 	if (!res)
@@ -139,7 +180,8 @@ int data_co_read(struct data_path *data, uint16_t tag, const struct request_desc
 	else if (is_user_copy(data))
 		res = co_read_bounced(td, image, desc->guest_off, desc->bytes);
 	else
-		res = image_co_pread(image, desc->guest_off, desc->bytes, tag_buffer(td));
+		res = image_co_pread(image, desc->guest_off, desc->bytes,
+				     get_tag_buffer(td, desc->bytes));
 	count(td);
 	return res;
 }
@@ -147,7 +189,7 @@ int data_co_read(struct data_path *data, uint16_t tag, const struct request_desc
 static int co_write_bounced(struct tag_data *td, struct image *image, uint64_t guest_off,
 			    uint64_t bytes, unsigned flags)
 {
-	void *buf = bounce_pool_co_get(&td->data->bounce, bytes);
+	void *buf = co_get_bounce(td, bytes);
 	int res = take(td, 0, buf, bytes);
 
 	if (!res)
@@ -168,7 +210,8 @@ int data_co_write(struct data_path *data, uint16_t tag, const struct request_des
 	else if (is_user_copy(data))
 		res = co_write_bounced(td, image, desc->guest_off, desc->bytes, flags);
 	else
-		res = image_co_pwrite(image, desc->guest_off, desc->bytes, tag_buffer(td), flags);
+		res = image_co_pwrite(image, desc->guest_off, desc->bytes,
+				      get_tag_buffer(td, desc->bytes), flags);
 	count(td);
 	return res;
 }
@@ -204,48 +247,111 @@ static void memory_free(struct memory *memory)
 	*memory = (struct memory){ 0 };
 }
 
-/*
- * Huge pages let the disk below see few pieces where we see one. Locked memory gets its pages as
- * soon as it may be accessed, so the advice must come before that.
- */
-static int memory_allocate(struct memory *memory, size_t bytes)
+/* With one huge page more, so that they can be where huge pages are. */
+static int memory_map(struct memory *memory, size_t bytes)
 {
 	size_t map_bytes = bytes + HUGE_PAGE;
 	void *map;
 
-	map = mmap(NULL, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	*memory = (struct memory){
-		.bufs = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1)),
+		.bufs = (uint8_t *)align_up((uintptr_t)map, HUGE_PAGE),
 		.map = map,
 		.map_bytes = map_bytes,
 	};
-	madvise(memory->bufs, bytes, MADV_HUGEPAGE); /* only advice */
 	/* Not in a core dump, because it belongs to the users of the disk. */
 	madvise(map, map_bytes, MADV_DONTDUMP);
-	if (mprotect(memory->bufs, bytes, PROT_READ | PROT_WRITE) == 0)
-		return 0;
-	memory_free(memory);
-	return -ENOMEM;
+	return 0;
 }
 
-/* At the start, so that no request ever waits for memory. */
+/*
+ * Few pages of it are touched, and the kernel must not make huge ones of them. Where it can, it
+ * does so later, all at once.
+ */
+static void forbid_huge_pages(const struct data_path *data)
+{
+	madvise(data->memory.bufs, memory_bytes(data), MADV_NOHUGEPAGE);
+}
+
+static void want_huge_pages(const struct data_path *data)
+{
+	madvise(data->memory.bufs, memory_bytes(data), MADV_HUGEPAGE); /* only advice */
+	/* From Linux 6.1 on. What it cannot do, such as pages that are being read to, stays. */
+	madvise(data->memory.bufs, align_down(memory_bytes(data), HUGE_PAGE), MADV_COLLAPSE);
+}
+
+/* How much of what the tags share is touched from the start. */
+static size_t touched_bytes(const struct data_path *data)
+{
+	return is_zero_copy(data) ? MIN(ZERO_COPY_TOUCHED, memory_bytes(data))
+				  : data->config.max_io_bytes;
+}
+
+static void touch_first(struct data_path *data)
+{
+	const size_t tag_bytes = data->config.max_io_bytes;
+
+	forbid_huge_pages(data);
+	if (is_user_copy(data)) {
+		pages_touch(data->memory.bufs, touched_bytes(data));
+		bounce_pool_set_limit(&data->bounce, touched_bytes(data));
+		return;
+	}
+	for (unsigned tag = 0; tag < data->config.depth; tag++)
+		pages_touch(data->memory.bufs + tag * tag_bytes, MIN(tag_bytes, TAG_TOUCHED));
+}
+
 int data_allocate(struct data_path *data)
 {
 	size_t bytes = memory_bytes(data);
-	int res = memory_allocate(&data->memory, bytes);
+	int res = memory_map(&data->memory, bytes);
 
 	if (res < 0)
 		return res;
-	memset(data->memory.bufs, 0, bytes);
 	bounce_pool_init(&data->bounce, data->memory.bufs, is_user_copy(data) ? bytes : 0);
+	data->has_asked = data->has_grown = !data->config.ask_more;
+	if (data->config.ask_more)
+		touch_first(data);
+	else
+		data_grow(data);
 	return 0;
+}
+
+void data_grow(struct data_path *data)
+{
+	want_huge_pages(data);
+	pages_touch(data->memory.bufs, memory_bytes(data));
+}
+
+void data_grown(struct data_path *data)
+{
+	data->has_grown = true;
+	if (is_user_copy(data))
+		bounce_pool_set_limit(&data->bounce, memory_bytes(data));
+}
+
+void data_give_back(struct data_path *data)
+{
+	size_t touched = touched_bytes(data);
+
+	if (!data->has_grown || !data->config.ask_more || !is_user_copy(data) ||
+	    bounce_pool_top(&data->bounce) > touched)
+		return;
+	bounce_pool_set_limit(&data->bounce, touched);
+	forbid_huge_pages(data);
+	pages_give_back(data->memory.bufs + touched, memory_bytes(data) - touched);
+	data->has_asked = data->has_grown = false;
 }
 
 int data_enlarge(struct data_path *data, uint16_t tag, size_t bytes)
 {
-	return memory_allocate(&data->tags[tag].large, bytes);
+	int res = memory_map(&data->tags[tag].large, bytes);
+
+	if (!res)
+		madvise(data->tags[tag].large.bufs, bytes, MADV_HUGEPAGE); /* only advice */
+	return res;
 }
 
 void data_shrink(struct data_path *data, uint16_t tag)

@@ -10,8 +10,13 @@
  *               image's file is read into them and written from them. What cannot be done that way
  *               is copied as with user copy.
  *
- * Only the queue's thread may call these functions, except for data_new(), data_free() and
- * data_stats().
+ * Memory is not there for the most that could be needed, but for what lets requests go on without
+ * more: with copy, the first pages of each buffer, and otherwise a part of what the tags share. The
+ * owner is asked for the rest when requests need it, gets it with data_grow() on another thread,
+ * and says so with data_grown().
+ *
+ * Only the queue's thread may call these functions, except for data_new(), data_free(), data_grow()
+ * and data_stats().
  */
 #ifndef UBD_DATA_H
 #define UBD_DATA_H
@@ -33,6 +38,10 @@ struct data_config {
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
+	/* Called when more memory is needed, once until data_grown(). NULL: all is there at once.
+	 */
+	void (*ask_more)(void *arg);
+	void *arg;
 };
 
 struct data_stats {
@@ -45,8 +54,21 @@ struct data_path *data_new(const struct data_config *config, struct aio_loop *lo
 /* No request may be in flight. NULL is fine. */
 void data_free(struct data_path *data);
 
-/* Allocates all memory that requests of up to max_io_bytes use, once and for all. 0 or -errno. */
+/*
+ * Allocates the memory for requests of up to max_io_bytes, and touches what must be there from the
+ * start. 0 or -errno.
+ */
 int data_allocate(struct data_path *data);
+
+/* Touches all of it, after a call of ask_more(). Not on the queue's thread. */
+void data_grow(struct data_path *data);
+/* data_grow() has returned. */
+void data_grown(struct data_path *data);
+/*
+ * Gives back what data_grow() has touched, unless it is in use. With copy it stays, since only the
+ * driver knows whether a buffer is in use.
+ */
+void data_give_back(struct data_path *data);
 
 /*
  * Copy: gives the tag a buffer of @bytes in place of its own, until data_shrink(), for a request

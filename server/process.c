@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/capability.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,8 +23,8 @@
 
 /* Enough for the loop and GLib; the work is done on the stacks of coroutines. */
 #define THREAD_STACK_SIZE (256 << 10)
-/* How much of the main thread's stack is touched in advance. */
-#define MAIN_STACK_SIZE	  (256 << 10)
+/* How much of the stack of a thread is touched in advance. */
+#define TOUCHED_STACK	  (32 << 10)
 
 /* ---- daemon ---- */
 
@@ -151,19 +152,52 @@ void process_forbid_core_dumps(void)
 		report_note("cannot disable core dumps: %s", g_strerror(errno));
 }
 
-/* Pages of a locked stack that were touched once stay in memory. */
-static void touch_stack(void)
+void process_touch_stack(void)
 {
-	volatile char room[MAIN_STACK_SIZE];
+	volatile char room[TOUCHED_STACK];
 
 	for (size_t i = 0; i < sizeof(room); i += 1024)
 		room[i] = 0;
 }
 
+/* GLib needs them, but no request does; and they are large. */
+static bool is_never_needed(const char *path)
+{
+	static const char *const names[] = { "libpcre2-8.", "libm." };
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+/* The program or a library: all of its code and data is read into memory, and stays. */
+static int lock_object(struct dl_phdr_info *info, size_t bytes, void *arg)
+{
+	int *res = arg;
+
+	for (unsigned i = 0; i < info->dlpi_phnum && !is_never_needed(info->dlpi_name); i++) {
+		const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+
+		if (part->p_type == PT_LOAD && !*res &&
+		    mlock((void *)(info->dlpi_addr + part->p_vaddr), part->p_memsz) < 0)
+			*res = -errno;
+	}
+	return 0;
+}
+
+/*
+ * Code that is not in memory would have to be read, perhaps from the disk that we serve, so it is
+ * locked as a whole. Everything else is locked page by page as it is touched: what must not wait
+ * for memory touches it beforehand, and the rest takes none. A page that is touched later is got
+ * without any I/O (process_be_io_flusher()).
+ */
 int process_lock_memory(void)
 {
 	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
 	pthread_attr_t attr;
+	int res = 0;
 
 	/*
 	 * The capabilities are dropped later, but the limit stays: later allocations must be
@@ -175,14 +209,11 @@ int process_lock_memory(void)
 	pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
 	pthread_setattr_default_np(&attr);
 	pthread_attr_destroy(&attr);
-	/*
-	 * Not MCL_ONFAULT: the kernel would have to find the page when it is first touched, in the
-	 * middle of a request.
-	 */
-	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		return -errno;
-	touch_stack();
-	return 0;
+	dl_iterate_phdr(lock_object, &res);
+	process_touch_stack();
+	return res;
 }
 
 /* ---- privileges ---- */

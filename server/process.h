@@ -59,10 +59,13 @@ int process_shun_oom_killer(void);
 void process_forbid_core_dumps(void);
 
 /*
- * Locks all current and future memory into RAM. Threads created from now on get small stacks,
- * because stacks are locked as a whole. 0 or -errno.
+ * Locks the code of the program and of its libraries into RAM, and all other memory, current and
+ * future, as it is touched. Threads created from now on get small stacks. 0 or -errno.
  */
 int process_lock_memory(void);
+
+/* Gives memory to the part of the calling thread's stack that it may need. */
+void process_touch_stack(void);
 
 /*
  * Drops every capability for good, for this thread and threads that it creates from now on: a

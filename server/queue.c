@@ -6,9 +6,11 @@
  * image (serve.h), request_complete() returns the result. That function is the only one that ends a
  * request. A request that is held holds no lock of the image and no memory but the tag's.
  *
- * Nothing here allocates memory once the thread has begun: buffers (data.h) and the coroutines'
- * stacks exist from the start. Only requests that are larger than any that the driver sends by
- * itself get memory of their own (fetch_nbd.c).
+ * Memory. Nothing here allocates any once the thread has begun. The stacks of RESERVED_REQUESTS
+ * requests have memory from the start, and so have buffers for what these need (data.h); further
+ * requests wait until one of them ends, or until the grower (grower.h), which may have to wait for
+ * memory, has made more stacks. Those are given back when the queue is idle. Only requests that are
+ * larger than any that the driver sends by itself get memory of their own (fetch_nbd.c).
  */
 #include "queue.h"
 
@@ -24,7 +26,13 @@
 #include "disk.h"
 #include "error.h"
 #include "fetch.h"
+#include "grower.h"
 #include "process.h"
+
+/* So many requests can always be served at once. */
+#define RESERVED_REQUESTS 8u
+/* Other coroutines: the pulse, the image's reclaimer, a step of growing its file ahead. */
+#define OTHER_COROUTINES  3u
 
 struct request {
 	struct queue *queue;
@@ -40,6 +48,15 @@ enum queue_state {
 	QUEUE_ENDED,
 };
 
+/* What the pulse has to do, because others want it. */
+struct news {
+	bool abandons;
+	bool shrinks;
+	bool data_has_grown;
+	unsigned nr_stacks;   /* queue.stacks: new ones */
+	unsigned lost_stacks; /* for which there was no memory */
+};
+
 struct queue {
 	struct queue_config config;
 	cpu_set_t cpus; /* what config.cpus points to */
@@ -48,19 +65,29 @@ struct queue {
 	struct fetch *fetch;
 	struct request *requests;
 	struct request *fetched, **fetched_end; /* have not begun */
+	unsigned nr_fetched;			/* of them */
+	unsigned starting, serving;		/* coroutines for requests, and those that run */
+	unsigned asked_stacks;			/* that have not come */
+	bool is_watched;			/* the grower notices when it is idle */
 	struct aio_op ready_op;
 	struct serve serve;
 
 	pthread_t thread;
 	bool thread_started;
-	GMutex lock;
-	GCond state_changed;
-	/* Guarded by lock. */
-	enum queue_state state;
-	struct coroutine *pulse;
-	bool pulse_is_woken; /* it has not run since */
-	bool is_over;	     /* no more requests will come; nobody else wakes the pulse */
-	bool abandoned;	     /* queue_abandon() */
+	struct thread_lock lock;
+	pthread_cond_t state_changed;
+	enum queue_state state GUARDED_BY(lock);
+	struct coroutine *pulse GUARDED_BY(lock);
+	bool pulse_is_woken GUARDED_BY(lock); /* it has not run since */
+	bool is_asked GUARDED_BY(lock); /* queue_is_alive(), and the pulse has not run since */
+	bool is_over GUARDED_BY(lock); /* no more requests will come; nobody else wakes the pulse */
+	struct news news GUARDED_BY(lock);
+	struct coroutine **stacks;		 /* the first news.nr_stacks */
+	unsigned wanted_stacks GUARDED_BY(lock); /* for the grower */
+	bool wants_data GUARDED_BY(lock);	 /* likewise */
+
+	struct growing growing;
+	uint64_t idle_requests; /* the grower's: how many had been served when it last looked */
 
 	_Atomic int broken;  /* the first -errno; 0: none */
 	_Atomic bool ending; /* no more requests will come */
@@ -68,10 +95,10 @@ struct queue {
 
 static void queue_set_state(struct queue *queue, enum queue_state state)
 {
-	g_mutex_lock(&queue->lock);
+	thread_lock(&queue->lock);
 	queue->state = state;
-	g_cond_signal(&queue->state_changed);
-	g_mutex_unlock(&queue->lock);
+	pthread_cond_signal(&queue->state_changed);
+	thread_unlock(&queue->lock);
 }
 
 static void tell_main_thread(struct queue *queue)
@@ -113,18 +140,31 @@ static void queue_ending(void *arg)
 	tell_main_thread(queue);
 }
 
+/* Which coroutine to wake, so that the pulse runs. NULL: none. */
+static struct coroutine *pulse_to_wake(struct queue *queue) REQUIRES(queue->lock)
+{
+	if (!queue->pulse || queue->pulse_is_woken)
+		return NULL;
+	queue->pulse_is_woken = true;
+	return queue->pulse;
+}
+
+static void wake(struct coroutine *pulse)
+{
+	if (pulse)
+		co_wake(pulse);
+}
+
 static void queue_over(void *arg)
 {
 	struct queue *queue = arg;
-	bool wakes;
+	struct coroutine *pulse;
 
-	g_mutex_lock(&queue->lock);
+	thread_lock(&queue->lock);
 	queue->is_over = true;
-	wakes = queue->pulse && !queue->pulse_is_woken;
-	queue->pulse_is_woken = true;
-	g_mutex_unlock(&queue->lock);
-	if (wakes)
-		co_wake(queue->pulse);
+	pulse = pulse_to_wake(queue);
+	thread_unlock(&queue->lock);
+	wake(pulse);
 }
 
 /*
@@ -190,26 +230,64 @@ static void request_fetched(void *arg, uint16_t tag, const struct request_desc *
 	req->next = NULL;
 	*queue->fetched_end = req;
 	queue->fetched_end = &req->next;
+	queue->nr_fetched++;
+	if (!queue->is_watched)
+		grower_ask(&queue->growing);
+	queue->is_watched = true;
 }
 
 static struct request *take_fetched(struct queue *queue)
 {
 	struct request *req = queue->fetched;
 
-	if (req)
-		queue->fetched = req->next;
+	if (!req)
+		return NULL;
+	queue->fetched = req->next;
 	if (!queue->fetched)
 		queue->fetched_end = &queue->fetched;
+	queue->nr_fetched--;
 	return req;
 }
 
 /* One coroutine serves all requests that have come together, up to the first that has to wait. */
 static void serve_fetched_co(void *arg)
 {
+	struct queue *queue = arg;
 	struct request *req;
 
-	while ((req = take_fetched(arg)))
+	queue->starting--;
+	queue->serving++;
+	while ((req = take_fetched(queue)))
 		co_serve_one(req);
+	queue->serving--;
+}
+
+/* Requests for which there is no coroutine yet. */
+static unsigned nr_waiting(const struct queue *queue)
+{
+	return queue->nr_fetched - MIN(queue->starting, queue->nr_fetched);
+}
+
+static void ask_for_stacks(struct queue *queue)
+{
+	unsigned more = nr_waiting(queue) - MIN(queue->asked_stacks, nr_waiting(queue));
+
+	if (!more)
+		return;
+	queue->asked_stacks += more;
+	thread_lock(&queue->lock);
+	queue->wanted_stacks += more;
+	thread_unlock(&queue->lock);
+	grower_ask(&queue->growing);
+}
+
+/*
+ * The pulse has its own, and the other coroutines must find theirs. If these have taken all, a
+ * request gets one nevertheless: nobody but a request begins those that wait.
+ */
+static bool has_stack(const struct queue *queue)
+{
+	return co_spare() >= OTHER_COROUTINES || (!queue->serving && !queue->starting);
 }
 
 /* A coroutine that has to wait leaves the rest to the next one. */
@@ -217,8 +295,12 @@ static void begin_fetched(void *arg)
 {
 	struct queue *queue = arg;
 
-	while (queue->fetched)
+	while (nr_waiting(queue) && has_stack(queue)) {
+		queue->starting++;
 		co_start(serve_fetched_co, queue);
+	}
+	if (nr_waiting(queue))
+		ask_for_stacks(queue);
 }
 
 static void command_refused(void *arg, int error)
@@ -246,32 +328,97 @@ static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 	queue_set_state(queue, QUEUE_READY);
 }
 
+/* A new stack; NULL: there is none. Any thread. */
+static struct coroutine *take_stack(struct queue *queue)
+{
+	struct coroutine *stack = NULL;
+
+	thread_lock(&queue->lock);
+	if (queue->news.nr_stacks)
+		stack = queue->stacks[--queue->news.nr_stacks];
+	thread_unlock(&queue->lock);
+	return stack;
+}
+
+static void take_stacks(struct queue *queue)
+{
+	struct coroutine *stack;
+
+	while ((stack = take_stack(queue))) {
+		co_stack_put(stack);
+		queue->asked_stacks--;
+	}
+}
+
+/* The pulse must not wait for the disk. */
+static void give_back_image_co(void *arg)
+{
+	struct queue *queue = arg;
+
+	image_give_back(disk_co_begin(queue->config.disk));
+	disk_co_end(queue->config.disk);
+	aio_loop_release(queue->loop);
+}
+
+static void shrink(struct queue *queue)
+{
+	queue->is_watched = false;
+	co_give_back();
+	data_give_back(queue->data);
+	aio_loop_hold(queue->loop);
+	co_start(give_back_image_co, queue);
+}
+
+static bool is_news(const struct news *news)
+{
+	return news->abandons || news->shrinks || news->data_has_grown || news->nr_stacks ||
+	       news->lost_stacks;
+}
+
+static void act_on(struct queue *queue, const struct news *news)
+{
+	if (news->abandons)
+		fetch_abandon(queue->fetch);
+	if (news->data_has_grown)
+		data_grown(queue->data);
+	if (news->shrinks)
+		shrink(queue);
+	queue->asked_stacks -= news->lost_stacks;
+}
+
 /*
  * A turn of the pulse; true if the queue is over. Nobody wakes the pulse meanwhile, since it counts
  * as woken.
  */
 static bool pulse_turn(struct queue *queue)
 {
-	bool abandoned = false, is_over;
+	struct news news;
+	bool is_over;
 
 	for (;;) {
-		g_mutex_lock(&queue->lock);
-		if (queue->abandoned == abandoned)
+		thread_lock(&queue->lock);
+		news = queue->news;
+		if (!is_news(&news))
 			break;
-		abandoned = queue->abandoned;
-		g_mutex_unlock(&queue->lock);
-		fetch_abandon(queue->fetch);
+		queue->news = (struct news){ .nr_stacks = news.nr_stacks };
+		thread_unlock(&queue->lock);
+		take_stacks(queue);
+		act_on(queue, &news);
+		begin_fetched(queue);
 	}
 	queue->pulse = co_self();
-	queue->pulse_is_woken = false;
+	queue->pulse_is_woken = queue->is_asked = false;
 	is_over = queue->is_over;
-	g_mutex_unlock(&queue->lock);
+	if (is_over)
+		queue->pulse = NULL;
+	thread_unlock(&queue->lock);
 	return is_over;
 }
 
 /*
- * Shows that the loop takes its turns, by running whenever the main thread wakes it. It is also
- * woken when the queue is over, and then it stops the loop, or must be abandoned.
+ * Shows that the loop takes its turns, by running whenever the main thread wakes it, and does what
+ * other threads want of the queue. It is also woken when the queue is over, and then it stops the
+ * loop, or must be abandoned.
  */
 static void pulse_co(void *arg)
 {
@@ -314,11 +461,14 @@ static int queue_thread_prepare(struct queue *queue)
 	 */
 	if (queue->config.cpus)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
+	process_touch_stack();
 	res = data_allocate(queue->data);
 	if (res < 0)
 		return res;
-	/* For requests, the pulse, the image's reclaimer, and a step of growing its file ahead. */
-	return co_reserve(queue->config.depth + 3);
+	res = co_reserve(MIN(queue->config.depth, RESERVED_REQUESTS) + OTHER_COROUTINES);
+	co_touch();
+	co_keep(queue->config.depth + OTHER_COROUTINES);
+	return res;
 }
 
 static void *queue_thread(void *arg)
@@ -335,6 +485,100 @@ static void *queue_thread(void *arg)
 	queue_set_state(queue, QUEUE_ENDED);
 	tell_main_thread(queue);
 	return NULL;
+}
+
+/* ---- for the grower ---- */
+
+/* Of one more stack, or of one for which there was no memory. */
+static void tell_of_stack(struct queue *queue, struct coroutine *stack)
+{
+	struct coroutine *pulse;
+
+	thread_lock(&queue->lock);
+	if (stack)
+		queue->stacks[queue->news.nr_stacks++] = stack;
+	else
+		queue->news.lost_stacks++;
+	pulse = pulse_to_wake(queue);
+	thread_unlock(&queue->lock);
+	wake(pulse);
+}
+
+static void grow_data(struct queue *queue)
+{
+	struct coroutine *pulse;
+
+	data_grow(queue->data);
+	thread_lock(&queue->lock);
+	queue->news.data_has_grown = true;
+	pulse = pulse_to_wake(queue);
+	thread_unlock(&queue->lock);
+	wake(pulse);
+}
+
+static void queue_grow(void *arg)
+{
+	struct queue *queue = arg;
+	unsigned stacks;
+	bool data;
+
+	thread_lock(&queue->lock);
+	stacks = queue->wanted_stacks;
+	data = queue->wants_data;
+	queue->wanted_stacks = 0;
+	queue->wants_data = false;
+	thread_unlock(&queue->lock);
+	/* So that the memory is near the queue's CPUs. */
+	if (queue->config.cpus)
+		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
+	/* One by one: the first may be all that there is memory for. */
+	while (stacks--)
+		tell_of_stack(queue, co_stack_new());
+	if (data)
+		grow_data(queue);
+}
+
+static bool queue_is_idle(void *arg)
+{
+	struct queue *queue = arg;
+	struct serve_stats stats = { 0 };
+	uint64_t requests;
+	bool is_idle;
+
+	serve_add_stats(&queue->serve, &stats);
+	requests = serve_stats_requests(&stats);
+	is_idle = requests == queue->idle_requests && !fetch_requests(queue->fetch);
+	queue->idle_requests = requests;
+	return is_idle;
+}
+
+static void queue_shrink(void *arg)
+{
+	struct queue *queue = arg;
+	struct coroutine *pulse;
+
+	thread_lock(&queue->lock);
+	queue->news.shrinks = true;
+	pulse = pulse_to_wake(queue);
+	thread_unlock(&queue->lock);
+	wake(pulse);
+}
+
+static const struct growing_ops growing_ops = {
+	.grow = queue_grow,
+	.is_idle = queue_is_idle,
+	.shrink = queue_shrink,
+};
+
+/* On the queue's thread. */
+static void ask_for_data(void *arg)
+{
+	struct queue *queue = arg;
+
+	thread_lock(&queue->lock);
+	queue->wants_data = true;
+	thread_unlock(&queue->lock);
+	grower_ask(&queue->growing);
 }
 
 /* ---- for the main thread ---- */
@@ -367,6 +611,8 @@ static struct data_path *new_data(struct queue *queue, GError **err)
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
 		.max_io_bytes = queue->config.max_io_bytes,
+		.ask_more = ask_for_data,
+		.arg = queue,
 	};
 
 	return data_new(&config, queue->loop, err);
@@ -408,8 +654,10 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 							  .throttle = config->throttle });
 	queue->requests = new_requests(queue);
 	queue->fetched_end = &queue->fetched;
-	g_mutex_init(&queue->lock);
-	g_cond_init(&queue->state_changed);
+	queue->stacks = g_new(struct coroutine *, config->depth);
+	queue->growing = (struct growing){ .ops = &growing_ops, .arg = queue };
+	thread_lock_init(&queue->lock);
+	pthread_cond_init(&queue->state_changed, NULL);
 
 	queue->loop = aio_loop_new(ring_entries(config->depth), err);
 	if (queue->loop)
@@ -418,7 +666,9 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 		queue->fetch = new_fetch(queue, err);
 	if (!queue->fetch)
 		goto fail;
-	res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
+	res = grower_add(&queue->growing);
+	if (!res)
+		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
 	if (res < 0) {
 		error_set(err, res, "queue %u", config->q_id);
 		goto fail;
@@ -434,10 +684,10 @@ int queue_wait_ready(struct queue *queue, GError **err)
 {
 	int res;
 
-	g_mutex_lock(&queue->lock);
+	thread_lock(&queue->lock);
 	while (queue->state == QUEUE_STARTING)
-		g_cond_wait(&queue->state_changed, &queue->lock);
-	g_mutex_unlock(&queue->lock);
+		pthread_cond_wait(&queue->state_changed, &queue->lock.mutex);
+	thread_unlock(&queue->lock);
 	res = atomic_load(&queue->broken);
 	if (res < 0)
 		error_set(err, res, "queue %u: cannot start", queue->config.q_id);
@@ -448,9 +698,9 @@ struct queue_events queue_poll(struct queue *queue)
 {
 	struct queue_events events = { .broken = atomic_load(&queue->broken) };
 
-	g_mutex_lock(&queue->lock);
+	thread_lock(&queue->lock);
 	events.ended = queue->state == QUEUE_ENDED;
-	g_mutex_unlock(&queue->lock);
+	thread_unlock(&queue->lock);
 	events.ended |= atomic_load(&queue->ending);
 	events.served = serve_poll(&queue->serve);
 	return events;
@@ -480,32 +730,29 @@ void queue_release_held(struct queue *queue, enum serve_release release)
 	serve_release(&queue->serve, release);
 }
 
-/* Wakes the pulse, unless it is still to run. Returns whether it has run since the last time. */
-static bool wake_pulse(struct queue *queue, bool abandons)
-{
-	struct coroutine *pulse = NULL;
-	bool answered;
-
-	g_mutex_lock(&queue->lock);
-	queue->abandoned |= abandons;
-	answered = !queue->pulse_is_woken || queue->is_over;
-	if (answered && !queue->is_over)
-		pulse = queue->pulse;
-	queue->pulse_is_woken |= pulse != NULL;
-	g_mutex_unlock(&queue->lock);
-	if (pulse)
-		co_wake(pulse);
-	return answered;
-}
-
 void queue_abandon(struct queue *queue)
 {
-	wake_pulse(queue, true);
+	struct coroutine *pulse;
+
+	thread_lock(&queue->lock);
+	queue->news.abandons = true;
+	pulse = pulse_to_wake(queue);
+	thread_unlock(&queue->lock);
+	wake(pulse);
 }
 
 bool queue_is_alive(struct queue *queue)
 {
-	return wake_pulse(queue, false);
+	struct coroutine *pulse;
+	bool answered;
+
+	thread_lock(&queue->lock);
+	answered = !queue->is_asked || queue->is_over;
+	queue->is_asked = queue->pulse != NULL;
+	pulse = pulse_to_wake(queue);
+	thread_unlock(&queue->lock);
+	wake(pulse);
+	return answered;
 }
 
 void queue_wait(struct queue *queue)
@@ -517,16 +764,22 @@ void queue_wait(struct queue *queue)
 
 void queue_free(struct queue *queue)
 {
+	struct coroutine *stack;
+
 	if (!queue)
 		return;
 	if (queue->thread_started)
 		queue_wait(queue);
+	grower_remove(&queue->growing);
+	while ((stack = take_stack(queue)))
+		co_stack_free(stack);
 	aio_loop_free(queue->loop);
 	fetch_free(queue->fetch);
 	data_free(queue->data);
 	serve_destroy(&queue->serve);
-	g_mutex_clear(&queue->lock);
-	g_cond_clear(&queue->state_changed);
+	thread_lock_destroy(&queue->lock);
+	pthread_cond_destroy(&queue->state_changed);
 	g_free(queue->requests);
+	g_free(queue->stacks);
 	g_free(queue);
 }
