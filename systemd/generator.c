@@ -31,6 +31,7 @@ struct disk {
 	const char *options; /* of ubd-serve, as one line for $OPTIONS; NULL: not from ubdtab */
 	bool at_boot;
 	bool network;
+	bool in_initrd; /* an initramfs has begun to serve it, and goes on: nothing is done here */
 };
 
 static const char *target_dir;
@@ -241,6 +242,8 @@ static bool take_own_option(struct disk *disk, const char *option)
 		disk->at_boot = false;
 	else if (strcmp(option, "_netdev") == 0)
 		disk->network = true;
+	else if (strcmp(option, "x-initrd.attach") == 0)
+		disk->in_initrd = true;
 	else if (strcmp(option, "defaults") != 0 && strcmp(option, "-") != 0)
 		return *option == '\0';
 	return true;
@@ -286,7 +289,8 @@ static void take_entry(const char *path, unsigned number, const char *line)
 	disk.image = words[1];
 	disk.network = is_remote(disk.image);
 	disk.options = options = take_options(&disk, nr == 3 ? words[2] : "");
-	write_disk(&disk);
+	if (!disk.in_initrd)
+		write_disk(&disk);
 }
 
 static void take_ubdtab(const char *path)
