@@ -55,7 +55,8 @@ check:
 # All cases of the machines, on the kernels of other Debian releases, too.
 check-kernels:
 	tests/setup.sh check
-	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-boot vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
+	tests/setup.sh packages
+	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-boot vm-packages vm-root vm-root-dracut vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
 		vm-driver-$(kernel) vm-server-$(kernel))
 
 check-soak:
