@@ -11,7 +11,7 @@ build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev li
 	libisal-dev libdeflate-dev systemtap-sdt-dev libseccomp-dev libcap-ng-dev)
 check_packages=("${build_packages[@]}" apparmor checkpolicy selinux-policy-dev clang-19 clang-format libclang-rt-19-dev lld-19 shellcheck
 	codespell qemu-utils qemu-system-x86 linux-headers-amd64 busybox-static fio libnbd-bin python3-libnbd nbdkit gnutls-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
-	kmod python3 python3-prometheus-client mandoc dkms sparse crun jq dmsetup btrfs-progs nbd-client systemd mmdebstrap fuse2fs bubblewrap mtools python3-yaml)
+	kmod python3 python3-prometheus-client mandoc dkms sparse crun jq dmsetup btrfs-progs nbd-client systemd mmdebstrap fuse2fs bubblewrap mtools procps python3-yaml)
 
 case "${1:-}" in
 build) packages=("${build_packages[@]}") ;;
