@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "pages.h"
 #include "report.h"
 
 /* Enough for the loop and GLib; the work is done on the stacks of coroutines. */
@@ -160,10 +161,10 @@ void process_touch_stack(void)
 		room[i] = 0;
 }
 
-/* GLib needs them, but no request does; and they are large. */
+/* Large ones that no request needs: GLib's, and those of the start. */
 static bool is_never_needed(const char *path)
 {
-	static const char *const names[] = { "libpcre2-8.", "libm." };
+	static const char *const names[] = { "libpcre2-8.", "libm.", "libseccomp.", "libcap-ng." };
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -172,17 +173,23 @@ static bool is_never_needed(const char *path)
 	return false;
 }
 
-/* The program or a library: all of its code and data is read into memory, and stays. */
+/* The program or a library: all of its code and data is read into memory, and stays, or goes. */
 static int lock_object(struct dl_phdr_info *info, size_t bytes, void *arg)
 {
+	bool is_needed = !is_never_needed(info->dlpi_name);
 	int *res = arg;
 
-	for (unsigned i = 0; i < info->dlpi_phnum && !is_never_needed(info->dlpi_name); i++) {
+	for (unsigned i = 0; i < info->dlpi_phnum && !*res; i++) {
 		const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+		void *start = (void *)(info->dlpi_addr + part->p_vaddr);
 
-		if (part->p_type == PT_LOAD && !*res &&
-		    mlock((void *)(info->dlpi_addr + part->p_vaddr), part->p_memsz) < 0)
+		if (part->p_type != PT_LOAD)
+			continue;
+		if (is_needed && mlock(start, part->p_memsz) < 0)
 			*res = -errno;
+		/* It is read from the file again if it is needed nevertheless. */
+		if (!is_needed && !(part->p_flags & PF_W))
+			pages_give_back(start, part->p_memsz);
 	}
 	return 0;
 }
