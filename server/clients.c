@@ -30,8 +30,7 @@ struct client {
 struct clients {
 	struct runfile *socket;
 	struct runfile *link; /* by which others find it; NULL: none */
-	struct command_target target;
-	struct jobs jobs;
+	const struct command_process *process;
 	void (*quit)(void *arg);
 	void *quit_arg;
 	struct aio_limit listening;
@@ -119,7 +118,7 @@ static bool co_answer(struct client *client, const char *line)
 
 	client->is_busy = true;
 	if (request)
-		quits = commands_co_run(&client->clients->target, request, answer);
+		quits = commands_co_run(client->clients->process, request, answer);
 	else
 		commands_refuse(answer, "expected a line with a JSON object");
 	client->is_busy = false;
@@ -229,7 +228,6 @@ struct clients *clients_new(const char *path, GError **err)
 	clients = g_new0(struct clients, 1);
 	clients->socket = socket;
 	clients->listening = (struct aio_limit)AIO_LIMIT_INIT;
-	jobs_init(&clients->jobs);
 	return clients;
 }
 
@@ -260,13 +258,12 @@ bool clients_link_in_folder(struct clients *clients, const char *socket, GError 
 	return clients->link;
 }
 
-void clients_start(struct clients *clients, const struct command_target *target,
+void clients_start(struct clients *clients, const struct command_process *process,
 		   void (*quit)(void *arg), void *arg)
 {
 	if (!clients)
 		return;
-	clients->target = *target;
-	clients->target.jobs = &clients->jobs;
+	clients->process = process;
 	clients->quit = quit;
 	clients->quit_arg = arg;
 	co_group_start(&clients->group, listener_co, clients);
@@ -277,7 +274,6 @@ void clients_stop(struct clients *clients)
 	if (!clients || clients->stopped)
 		return;
 	clients->stopped = true;
-	jobs_cancel(&clients->jobs);
 	aio_limit_cancel(&clients->listening);
 	wake_listener(clients);
 	for (struct client *client = clients->first; client; client = client->next)
@@ -293,6 +289,5 @@ void clients_co_free(struct clients *clients)
 	co_group_wait(&clients->group);
 	/* It was never started. */
 	remove_files(clients);
-	jobs_destroy(&clients->jobs);
 	g_free(clients);
 }

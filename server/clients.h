@@ -34,15 +34,15 @@ struct clients *clients_new_in_folder(GError **err);
 bool clients_link_in_folder(struct clients *clients, const char *socket, GError **err);
 
 /*
- * Serves clients from now on, whose commands work on @target. When one of them asks the server to
- * end, calls quit(arg). NULL is fine.
+ * Serves clients from now on, whose commands work on @process, which the caller keeps. When one of
+ * them asks the server to end, calls quit(arg). NULL is fine.
  */
-void clients_start(struct clients *clients, const struct command_target *target,
+void clients_start(struct clients *clients, const struct command_process *process,
 		   void (*quit)(void *arg), void *arg);
 
 /*
- * Removes the socket, and drops all clients but those whose command is running: their jobs are
- * cancelled, and they get an answer. It does not wait. NULL is fine.
+ * Removes the socket, and drops all clients but those whose command is running: they get an answer.
+ * It does not wait. NULL is fine.
  */
 void clients_stop(struct clients *clients);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "answer.h"
 #include "error.h"
@@ -21,6 +22,11 @@ struct command {
 	const char *name;
 	const struct argument *arguments; /* ends with a NULL name; NULL: none */
 	bool quits;			  /* the server ends once this is answered */
+	/* In place of co_run, for what is not about one disk. */
+	int (*co_run_all)(const struct command_process *process, const json_t *request,
+			  json_t *answer, GError **err);
+	bool removes;
+	bool lists; /* with several disks, the answer is about all unless one is named */
 	/* Its arguments are checked. May add members to @answer even if it fails; NULL: nothing to
 	 * do. */
 	int (*co_run)(const struct command_target *on, const json_t *request, json_t *answer,
@@ -109,16 +115,82 @@ static int fail_held(const struct command_target *on, const json_t *request, jso
 	return 0;
 }
 
+/* ---- add ---- */
+
+/* As for main(), so the first one is a name; NULL with @err set. The caller frees the array. */
+static char **parse_words(const json_t *options, GError **err)
+{
+	g_autoptr(GPtrArray) words = g_ptr_array_new();
+	const json_t *word;
+	size_t i;
+
+	g_ptr_array_add(words, (char *)"ubd-serve");
+	json_array_foreach(options, i, word)
+	{
+		if (!json_is_string(word))
+			break;
+		g_ptr_array_add(words, (char *)json_string_value(word));
+	}
+	if ((options && !json_is_array(options)) || i < json_array_size(options)) {
+		error_refuse(err, -EINVAL, "\"options\" must be a list of words");
+		return NULL;
+	}
+	g_ptr_array_add(words, NULL);
+	return (char **)g_ptr_array_steal(words, NULL);
+}
+
+static int co_add(const struct command_process *process, const json_t *request, json_t *answer,
+		  GError **err)
+{
+	const char *image = json_string_value(json_object_get(request, "image"));
+	g_autofree char **words = parse_words(json_object_get(request, "options"), err);
+	g_autofree char *name = NULL;
+	int res;
+
+	if (!words)
+		return -EINVAL;
+	if (!image || !*image)
+		return error_refuse(err, -EINVAL, "\"image\" must be the name of an image");
+	if (!process->co_add)
+		return error_refuse(err, -EPERM,
+				    "the server was started without --allow-add, so disks cannot "
+				    "be added");
+	res = process->co_add(process->arg, image, words, &name, err);
+	if (!res)
+		answer_set_text(answer, "device", name);
+	return res;
+}
+
+/* ---- what can be asked of all disks: it neither waits nor fails ---- */
+
+static int answer_all(const struct command_process *process, const struct command *command,
+		      const json_t *request, json_t *answer)
+{
+	json_t *disks = json_array();
+
+	for (unsigned i = 0; i < process->targets->len; i++) {
+		json_t *disk = json_object();
+
+		command->co_run(process->targets->pdata[i], request, disk, NULL);
+		json_array_append_new(disks, disk);
+	}
+	answer_set_number(answer, "pid", getpid());
+	json_object_set_new(answer, "disks", disks);
+	return 0;
+}
+
 /* ---- all of them ---- */
 
 static const struct argument resize_arguments[] = { { "size" }, {} };
 
 static const struct command all_commands[] = {
-	{ .name = "status", .co_run = status_answer },
-	{ .name = "stats", .co_run = stats_answer },
+	{ .name = "status", .co_run = status_answer, .lists = true },
+	{ .name = "stats", .co_run = stats_answer, .lists = true },
 	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
 	{ .name = "fail-held", .co_run = fail_held },
 	{ .name = "throttle", .co_run = throttle_answer },
+	{ .name = "remove", .removes = true },
+	{ .name = "add", .co_run_all = co_add },
 	{ .name = "quit", .quits = true },
 };
 
@@ -135,9 +207,10 @@ static const struct command *find_command(const json_t *request, GError **err)
 	for (size_t i = 0; name && i < G_N_ELEMENTS(all_commands); i++)
 		if (strcmp(name, all_commands[i].name) == 0)
 			return &all_commands[i];
-	error_refuse(err, -EINVAL,
-		     "\"command\" must be status, stats, resize, fail-held, "
-		     "throttle or quit");
+	error_refuse(
+		err, -EINVAL,
+		"\"command\" must be status, stats, resize, fail-held, throttle, add, remove or "
+		"quit");
 	return NULL;
 }
 
@@ -154,14 +227,81 @@ static int check_arguments(const struct command *command, const json_t *request,
 	return 0;
 }
 
-bool commands_co_run(const struct command_target *on, const json_t *request, json_t *answer)
+/* NULL with @err set if there is none, or it is not clear which one is meant. */
+static struct command_target *find_target(const struct command_process *process,
+					  const json_t *request, GError **err)
+{
+	const char *name = json_string_value(json_object_get(request, "device"));
+	const GPtrArray *targets = process->targets;
+
+	if (!name && targets->len == 1)
+		return targets->pdata[0];
+	for (unsigned i = 0; name && i < targets->len; i++) {
+		struct command_target *on = targets->pdata[i];
+
+		if (strcmp(target_name(on->target), name) == 0)
+			return on;
+	}
+	if (name)
+		error_refuse(err, -ENODEV, "the server does not serve %s", name);
+	else if (targets->len)
+		error_refuse(err, -EINVAL, "the server has %u disks; name one of them",
+			     targets->len);
+	else
+		error_refuse(err, -ENODEV, "the server has no disk");
+	return NULL;
+}
+
+static int co_run_on(const struct command *command, struct command_target *on,
+		     const json_t *request, json_t *answer, GError **err)
+{
+	int res;
+
+	on->users++;
+	res = command->co_run(on, request, answer, err);
+	if (!--on->users && on->waiter)
+		co_wake(g_steal_pointer(&on->waiter));
+	return res;
+}
+
+static int co_run(const struct command_process *process, const struct command *command,
+		  const json_t *request, json_t *answer, GError **err)
+{
+	bool is_whole = command->lists && process->several && !json_object_get(request, "device");
+	struct command_target *on;
+
+	if (command->quits)
+		return 0;
+	if (command->co_run_all)
+		return command->co_run_all(process, request, answer, err);
+	if (is_whole)
+		return answer_all(process, command, request, answer);
+	on = find_target(process, request, err);
+	if (!on)
+		return -ENODEV;
+	if (!command->removes)
+		return co_run_on(command, on, request, answer, err);
+	process->co_remove(process->arg, on);
+	return 0;
+}
+
+void commands_co_let_go(struct command_target *on)
+{
+	jobs_cancel(on->jobs);
+	while (on->users) {
+		on->waiter = co_self();
+		co_yield();
+	}
+}
+
+bool commands_co_run(const struct command_process *process, const json_t *request, json_t *answer)
 {
 	g_autoptr(GError) err = NULL;
 	const struct command *command = find_command(request, &err);
 	int res = command ? check_arguments(command, request, &err) : -EINVAL;
 
-	if (!res && command->co_run)
-		res = command->co_run(on, request, answer, &err);
+	if (!res)
+		res = co_run(process, command, request, answer, &err);
 	if (res < 0)
 		commands_refuse(answer, err->message);
 	return !res && command->quits;

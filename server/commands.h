@@ -8,9 +8,13 @@
  *  *	{"command": "resize"}			they grow to what the image has become
  *  *	{"command": "throttle"}			which limits there are
  *  *	{"command": "throttle", "limits": {"iops-total": N, ...}}   changes some
+ *  *	{"command": "remove"}			the disk ends, and nothing else
+ *  *	{"command": "add", "image": NAME,	another disk, with these options of ubd-serve
+ *	 "options": [WORD, ...]}
  *  *	{"command": "quit"}			as SIGTERM
  *
- * If a command failed, the answer has a text in "error". Several commands may run at the same time.
+ * "device": NAME says which disk a command is about; without it, there must be only one. If a
+ * command failed, the answer has a text in "error". Several commands may run at the same time.
  * Main loop only.
  */
 #ifndef UBD_COMMANDS_H
@@ -36,17 +40,37 @@ struct image_origin {
 	char *keep_as;	/* ... which gets this name; NULL: none */
 };
 
-/* What commands work on. */
+/* A disk that commands work on. */
 struct command_target {
 	struct disk *disk;
 	const struct image_origin *origin;
 	struct target *target;
 	struct throttle_group *throttle;
 	struct jobs *jobs;
+	unsigned users;		  /* commands that run; private to commands.c, as the next one */
+	struct coroutine *waiter; /* commands_co_let_go() */
+};
+
+/* What commands work on. */
+struct command_process {
+	GPtrArray *targets; /* struct command_target, those that are live */
+	bool several;	    /* there may be others than one */
+	/* Adds a disk; *ret_name is its name, which the caller frees. < 0 with @err set. */
+	int (*co_add)(void *arg, const char *image, char *const *words, char **ret_name,
+		      GError **err);
+	/* Ends a disk, and waits until its image is closed and it is gone. */
+	void (*co_remove)(void *arg, const struct command_target *target);
+	void *arg;
 };
 
 /* Runs the command that @request names, and fills @answer. True: the server must end. */
-bool commands_co_run(const struct command_target *target, const json_t *request, json_t *answer);
+bool commands_co_run(const struct command_process *process, const json_t *request, json_t *answer);
+
+/*
+ * Of a disk that is not among the targets any more: cancels its jobs, and waits until no command
+ * uses it.
+ */
+void commands_co_let_go(struct command_target *target);
 
 /* Makes @answer say what went wrong. */
 void commands_refuse(json_t *answer, const char *message);

@@ -60,6 +60,8 @@ int device_co_start_queues(struct device *device, GError **err);
 /* Watches the queues from now on; device_stop_watching() ends that. */
 void device_start_watching(struct device *device);
 void device_co_stop_watching(struct device *device);
+/* As struct target_ops has it. */
+bool device_is_alive(struct device *device);
 /* When the file is closed, the driver fails everything that waits for us, or keeps it. */
 void device_close_char(struct device *device);
 /* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */

@@ -75,6 +75,11 @@ static int target_co_grow(struct target *target)
 	return device_co_grow(device_of(target));
 }
 
+static bool target_is_alive(struct target *target)
+{
+	return device_is_alive(device_of(target));
+}
+
 static unsigned target_nr_queues(const struct target *target)
 {
 	return device_nr_queues(device_of(target));
@@ -104,6 +109,7 @@ static const struct target_ops ops = {
 	.name = target_path,
 	.size = target_size,
 	.co_grow = target_co_grow,
+	.is_alive = target_is_alive,
 	.nr_queues = target_nr_queues,
 	.queue_stats = target_queue_stats,
 	.last_failure = target_last_failure,

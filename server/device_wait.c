@@ -168,14 +168,18 @@ static void watch_co(void *arg)
 		 -ECANCELED);
 }
 
-static bool are_queues_alive(void *arg)
+bool device_is_alive(struct device *device)
 {
-	struct device *device = arg;
 	bool alive = true;
 
 	for (unsigned i = 0; i < device->info.queues; i++)
 		alive &= queue_is_alive(device->queues[i]);
 	return alive;
+}
+
+static bool are_queues_alive(void *arg)
+{
+	return device_is_alive(arg);
 }
 
 void device_start_watching(struct device *device)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An export: the disk is served over a socket, without a driver. Each client is a connection with
- * its own thread (export_nbd.h); this is the listener, and what the main loop does for them.
+ * An export: a disk that is served over a socket, without a driver. The exports of a process have
+ * one listener, and clients choose by name. Each client is a connection with its own thread
+ * (export_nbd.h). Main loop only.
  */
 #ifndef UBD_EXPORT_H
 #define UBD_EXPORT_H
@@ -44,19 +45,36 @@ struct export_options {
 	struct tls_config tls;
 };
 
+struct export_listener;
+
+/*
+ * Listens, but serves nobody before export_listener_start(). @options: what is not of one export;
+ * @depth: requests in flight for each client. NULL with @err set, and nothing is left behind. Free
+ * it with export_listener_co_free(), after all exports.
+ */
+struct export_listener *export_listener_co_new(const struct export_options *options, uint16_t depth,
+					       GError **err);
+
+/* Clients are served from now on. NULL is fine. */
+void export_listener_start(struct export_listener *on);
+/* No more clients come. NULL is fine. */
+void export_listener_co_stop(struct export_listener *on);
+/* NULL is fine. */
+void export_listener_co_free(struct export_listener *on);
+
 struct export_config {
+	struct export_listener *on;
 	struct disk *disk;
 	const struct export_options *options;
-	bool discard;	/* accept trims */
-	uint16_t depth; /* requests in flight for each client */
+	bool discard; /* accept trims */
 	struct hold_policy hold;
 	struct throttle_group *throttle; /* NULL: none */
 	guint64 watchdog_us;		 /* of supervisor_watchdog_us() */
 };
 
 /*
- * Listens, but serves nobody yet; the disk may have no image yet. The caller keeps what @config
- * points to. NULL with @err set, and nothing is left behind.
+ * Clients can ask for it once it was started. The disk may have no image yet. The caller keeps what
+ * @config points to. NULL with @err set, and nothing is left behind.
  */
 struct target *export_co_add(const struct export_config *config, GError **err);
 

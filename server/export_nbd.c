@@ -34,6 +34,15 @@ static void connection_co(void *arg)
 
 	co_group_start(&pulse, pulse_co, &client->pulse);
 	if (nbd_client_co_negotiate(client) == 0) {
+		nbd_client_settle_contexts(client);
+		serve_set_config(&client->serve,
+				 &(struct serve_config){
+					 .disk = client->export->disk,
+					 .hold = client->export->hold,
+					 .hold_limit_us = client->export->hold_limit_us,
+					 .event_fd = client->export->event_fd,
+					 .throttle = client->export->throttle,
+				 });
 		atomic_store(&client->served, true);
 		nbd_client_co_transmit(client);
 	}
@@ -141,14 +150,8 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 	co_mutex_init(&client->room_lock);
 	co_mutex_init(&client->pace_lock);
 	thread_lock_init(&client->pulse.lock);
-	client->nr_contexts = NBD_CONTEXT_BITMAPS + settings->nr_bitmaps;
-	client->contexts = g_new0(bool, client->nr_contexts);
 	client->input = g_malloc(NBD_INPUT_BYTES);
-	serve_init(&client->serve, &(struct serve_config){ .disk = settings->disk,
-							   .hold = settings->hold,
-							   .hold_limit_us = settings->hold_limit_us,
-							   .event_fd = settings->event_fd,
-							   .throttle = settings->throttle });
+	serve_init(&client->serve, &(struct serve_config){ .event_fd = settings->event_fd });
 	init_requests(client);
 	client->is_local = is_unix_socket(fd);
 	prepare_socket(client);

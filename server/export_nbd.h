@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections of NBD clients to an export. Each has a thread with its own loop, on which its
+ * Connections of NBD clients to exports. Each has a thread with its own loop, on which its
  * requests are coroutines, so that a client that is slow or dies delays none of the others.
  *
  * Clients are not trusted. What one can take is bounded: the time for the handshake, the number and
@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "annotations.h"
+#include "colock.h"
 #include "hold.h"
 #include "serve.h"
 
@@ -30,9 +32,9 @@ struct nbd_client_bitmap {
 	struct dirty_bits *bits; /* nobody changes them */
 };
 
-/* What all connections of an export share. Nobody changes it while there are any. */
-struct nbd_client_settings {
-	const char *name;	 /* of the export */
+/* An export that clients can ask for by its name. Nobody changes it while they can. */
+struct nbd_export {
+	const char *name;
 	const char *description; /* NULL: none */
 	struct disk *disk;
 	bool read_only;
@@ -41,15 +43,40 @@ struct nbd_client_settings {
 	bool allocation_depth;		   /* offer qemu:allocation-depth */
 	struct nbd_client_bitmap *bitmaps; /* offered as qemu:dirty-bitmap:NAME */
 	unsigned nr_bitmaps;
+	const struct hold_policy *hold;
+	const _Atomic gint64 *hold_limit_us;
+	struct throttle_group *throttle;
+	int event_fd;	 /* an eventfd to signal news for nbd_client_serve() */
+	uint64_t serial; /* of nbd_exports_offer() */
+	struct nbd_export *next;
+};
+
+/* All that can be asked for now. Any thread. */
+struct nbd_exports {
+	struct thread_lock lock;
+	struct nbd_export *first GUARDED_BY(lock);
+	uint64_t last_serial GUARDED_BY(lock);
+};
+
+void nbd_exports_init(struct nbd_exports *exports);
+void nbd_exports_destroy(struct nbd_exports *exports);
+/*
+ * Clients can ask for it from now on, until nbd_exports_withdraw(): it stays the caller's, who
+ * keeps it until no connection has it any more. False: there is another one of this name.
+ */
+bool nbd_exports_offer(struct nbd_exports *exports, struct nbd_export *export);
+/* No more clients get it. Nothing happens if it was not offered. */
+void nbd_exports_withdraw(struct nbd_exports *exports, struct nbd_export *export);
+
+/* What all connections of a listener share. Nobody changes it while there are any. */
+struct nbd_client_settings {
+	struct nbd_exports *exports;
 	struct tls_keys *tls;	      /* TLS is required; NULL: it is refused */
 	uint16_t depth;		      /* requests in flight for each connection */
 	struct memory_budget *memory; /* beyond what each client has; at least NBD_MAX_PAYLOAD */
 	uint64_t stall_ns;     /* after which one is dropped that others wait for; 0: default */
 	uint64_t handshake_ns; /* time for the whole handshake; AIO_NEVER */
-	const struct hold_policy *hold;
-	const _Atomic gint64 *hold_limit_us;
-	struct throttle_group *throttle;
-	int event_fd; /* an eventfd to signal news for nbd_client_ended() and nbd_client_serve() */
+	int event_fd;	       /* an eventfd to signal news for nbd_client_ended() */
 };
 
 /*
@@ -61,6 +88,11 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 
 /* Whether the client is gone, and nbd_client_free() does not wait. */
 bool nbd_client_ended(const struct nbd_client *client);
+
+/*
+ * The export that it has chosen, maybe not for good while its handshake lasts; NULL: none yet.
+ */
+const struct nbd_export *nbd_client_export(struct nbd_client *client);
 
 /* Whether its handshake has succeeded. */
 bool nbd_client_was_served(const struct nbd_client *client);

@@ -48,9 +48,15 @@ static bool is_text(const struct rest *text, const char *what)
 
 /* ---- contexts ---- */
 
+/* Of its export. */
+static unsigned nr_contexts(const struct nbd_client *client)
+{
+	return NBD_CONTEXT_BITMAPS + client->export->nr_bitmaps;
+}
+
 static bool is_offered(const struct nbd_client *client, unsigned context)
 {
-	return context != NBD_CONTEXT_DEPTH || client->settings->allocation_depth;
+	return context != NBD_CONTEXT_DEPTH || client->export->allocation_depth;
 }
 
 /* The caller frees it. */
@@ -61,7 +67,7 @@ static char *context_name(const struct nbd_client *client, unsigned context)
 	if (context == NBD_CONTEXT_DEPTH)
 		return g_strdup("qemu:allocation-depth");
 	return g_strconcat(BITMAP_PREFIX,
-			   client->settings->bitmaps[context - NBD_CONTEXT_BITMAPS].name, NULL);
+			   client->export->bitmaps[context - NBD_CONTEXT_BITMAPS].name, NULL);
 }
 
 /* Whether a query is a name space, all of which a list shows. */
@@ -78,7 +84,7 @@ static bool is_prefix_of(const struct rest *query, const char *name)
 static void select_contexts(const struct nbd_client *client, bool is_list, const struct rest *query,
 			    bool *selected)
 {
-	for (unsigned i = 0; i < client->nr_contexts; i++) {
+	for (unsigned i = 0; i < nr_contexts(client); i++) {
 		g_autofree char *name = context_name(client, i);
 
 		if (is_offered(client, i) &&
@@ -98,7 +104,7 @@ static int co_reply(struct nbd_client *client, uint32_t option, const bool *sele
 {
 	int res = 0;
 
-	for (unsigned i = 0; i < client->nr_contexts && !res; i++) {
+	for (unsigned i = 0; i < nr_contexts(client) && !res; i++) {
 		g_autofree char *name = context_name(client, i);
 		/* A list has no numbers. */
 		uint32_t nr = option == NBD_OPT_SET_META_CONTEXT ? htobe32(i) : 0;
@@ -126,27 +132,44 @@ static bool take_queries(const struct nbd_client *client, bool is_list, struct r
 	return !rest->bytes;
 }
 
+static void keep_selection(struct nbd_client *client, bool *selected)
+{
+	g_free(client->contexts);
+	client->contexts = selected;
+	client->nr_contexts = nr_contexts(client);
+	client->contexts_of = client->export->serial;
+}
+
+void nbd_client_settle_contexts(struct nbd_client *client)
+{
+	if (client->contexts_of != client->export->serial)
+		client->nr_contexts = 0;
+}
+
 int nbd_client_co_meta_contexts(struct nbd_client *client, uint32_t option, const uint8_t *data,
 				uint32_t bytes)
 {
-	g_autofree bool *selected = g_new0(bool, client->nr_contexts);
+	g_autofree bool *selected = NULL;
 	bool is_list = option == NBD_OPT_LIST_META_CONTEXT;
 	struct rest rest = { data, bytes }, name;
 	uint32_t nr;
+	int res;
 
 	/* The last selection counts, even if it is a bad one. */
 	if (!is_list)
-		memset(client->contexts, 0, client->nr_contexts * sizeof(*client->contexts));
+		client->contexts_of = 0;
 	if (!client->structured)
 		return co_refuse(client, option, NBD_REP_ERR_INVALID,
 				 "structured replies must be negotiated first");
 	if (!take_text(&rest, &name) || !take_be32(&rest, &nr))
 		return co_refuse(client, option, NBD_REP_ERR_INVALID, "bad lengths");
-	if (name.bytes && !is_text(&name, client->settings->name))
+	if (!nbd_client_choose(client, name.at, name.bytes))
 		return co_refuse(client, option, NBD_REP_ERR_UNKNOWN, "there is no such export");
+	selected = g_new0(bool, nr_contexts(client));
 	if (!take_queries(client, is_list, &rest, nr, selected))
 		return co_refuse(client, option, NBD_REP_ERR_INVALID, "bad lengths");
+	res = co_reply(client, option, selected);
 	if (!is_list)
-		memcpy(client->contexts, selected, client->nr_contexts * sizeof(*selected));
-	return co_reply(client, option, selected);
+		keep_selection(client, g_steal_pointer(&selected));
+	return res;
 }

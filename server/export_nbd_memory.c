@@ -132,7 +132,7 @@ static bool has_unsent(const struct nbd_client *client)
 /* Rule 4. */
 void nbd_client_co_pace(struct nbd_client *client, size_t bytes)
 {
-	if (!client->settings->page_cache)
+	if (!client->export->page_cache)
 		return;
 	co_mutex_lock(&client->pace_lock);
 	if (is_much(client, bytes) && !has_unsent(client))

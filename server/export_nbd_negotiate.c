@@ -52,26 +52,18 @@ static int co_refuse(struct nbd_client *client, const struct option *option, uin
 
 /* ---- the export ---- */
 
-/* The empty name is that of the default export, and there is only one. */
-static bool is_our_name(const struct nbd_client *client, const void *name, size_t bytes)
-{
-	const char *ours = client->settings->name;
-
-	return !bytes || (bytes == strlen(ours) && !memcmp(name, ours, bytes));
-}
-
 static uint16_t transmission_flags(const struct nbd_client *client)
 {
-	const struct nbd_client_settings *settings = client->settings;
+	const struct nbd_export *export = client->export;
 	/* All connections use the same image, so a flush is one of all that they have written. */
 	unsigned flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_CAN_MULTI_CONN | NBD_FLAG_SEND_FLUSH |
 			 NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_CACHE;
 
-	if (settings->read_only)
+	if (export->read_only)
 		flags |= NBD_FLAG_READ_ONLY;
 	else
 		flags |= NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
-	if (!settings->read_only && settings->discard)
+	if (!export->read_only && export->discard)
 		flags |= NBD_FLAG_SEND_TRIM;
 	if (client->structured)
 		flags |= NBD_FLAG_SEND_DF;
@@ -81,36 +73,43 @@ static uint16_t transmission_flags(const struct nbd_client *client)
 /* The only option without a reply that can be an error. 1: the handshake is over. */
 static int co_export_name(struct nbd_client *client, const struct option *option)
 {
-	struct nbd_export_name_reply reply = {
-		.size = htobe64(nbd_client_co_size(client)),
-		.flags = htobe16(transmission_flags(client)),
-	};
+	struct nbd_export_name_reply reply = { 0 };
 	size_t bytes = sizeof(reply) - (client->no_zeroes ? sizeof(reply.zeroes) : 0);
 
-	if (!is_our_name(client, option->data, option->bytes))
+	if (!nbd_client_choose(client, option->data, option->bytes))
 		return -ENOENT;
 	/* Clients that know them know NBD_OPT_GO, and must use it. */
 	if (client->extended)
 		return -EPROTO;
+	reply.size = htobe64(nbd_client_co_size(client));
+	reply.flags = htobe16(transmission_flags(client));
 	return co_say(client, &reply, bytes) ?: 1;
+}
+
+static int co_list_one(struct nbd_client *client, const struct option *option, const char *name,
+		       const char *description)
+{
+	size_t name_bytes = strlen(name);
+	g_autofree uint8_t *head = g_malloc(sizeof(uint32_t) + name_bytes);
+	uint32_t be_bytes = htobe32(name_bytes);
+
+	memcpy(head, &be_bytes, sizeof(be_bytes));
+	memcpy(head + sizeof(be_bytes), name, name_bytes);
+	return nbd_client_co_reply_option(client, option->nr, NBD_REP_SERVER, head,
+					  sizeof(be_bytes) + name_bytes, description,
+					  strlen(description));
 }
 
 static int co_list(struct nbd_client *client, const struct option *option)
 {
-	const struct nbd_client_settings *settings = client->settings;
-	size_t name_bytes = strlen(settings->name);
-	g_autofree uint8_t *head = g_malloc(sizeof(uint32_t) + name_bytes);
-	const char *description = settings->description ?: "";
-	uint32_t be_bytes = htobe32(name_bytes);
-	int res;
+	g_autoptr(GPtrArray) list = NULL;
+	int res = 0;
 
 	if (option->bytes)
 		return co_refuse(client, option, NBD_REP_ERR_INVALID, "unexpected data");
-	memcpy(head, &be_bytes, sizeof(be_bytes));
-	memcpy(head + sizeof(be_bytes), settings->name, name_bytes);
-	res = nbd_client_co_reply_option(client, option->nr, NBD_REP_SERVER, head,
-					 sizeof(be_bytes) + name_bytes, description,
-					 strlen(description));
+	list = nbd_exports_list(client->settings->exports);
+	for (unsigned i = 0; i < list->len && !res; i += 2)
+		res = co_list_one(client, option, list->pdata[i], list->pdata[i + 1]);
 	return res ?: co_ack(client, option);
 }
 
@@ -137,7 +136,7 @@ static int co_info_export(struct nbd_client *client, const struct option *option
 /* What the client has asked for, if it is known. */
 static int co_info_asked(struct nbd_client *client, const struct option *option, uint16_t type)
 {
-	const struct nbd_client_settings *settings = client->settings;
+	const struct nbd_export *export = client->export;
 	const uint16_t be_type = htobe16(type);
 	const struct nbd_info_block_size block_size = {
 		.type = be_type,
@@ -148,11 +147,11 @@ static int co_info_asked(struct nbd_client *client, const struct option *option,
 
 	switch (type) {
 	case NBD_INFO_NAME:
-		return co_info(client, option, &be_type, sizeof(be_type), settings->name);
+		return co_info(client, option, &be_type, sizeof(be_type), export->name);
 	case NBD_INFO_DESCRIPTION:
-		if (!settings->description)
+		if (!export->description)
 			return 0;
-		return co_info(client, option, &be_type, sizeof(be_type), settings->description);
+		return co_info(client, option, &be_type, sizeof(be_type), export->description);
 	case NBD_INFO_BLOCK_SIZE:
 		return co_info(client, option, &block_size, sizeof(block_size), NULL);
 	default:
@@ -219,7 +218,7 @@ static int co_info_or_go(struct nbd_client *client, const struct option *option)
 
 	if (!info_is_valid(option, &name_bytes, &types))
 		return co_refuse(client, option, NBD_REP_ERR_INVALID, "bad lengths");
-	if (!is_our_name(client, option->data + 4, name_bytes))
+	if (!nbd_client_choose(client, option->data + 4, name_bytes))
 		return co_refuse(client, option, NBD_REP_ERR_UNKNOWN, "there is no such export");
 	res = co_info_all(client, option, option->data + 6 + name_bytes, types);
 	res = res ?: co_ack(client, option);
@@ -251,7 +250,7 @@ static int co_extended_headers(struct nbd_client *client, const struct option *o
 static void forget_agreements(struct nbd_client *client)
 {
 	client->structured = client->extended = false;
-	memset(client->contexts, 0, client->nr_contexts * sizeof(*client->contexts));
+	client->contexts_of = 0;
 }
 
 static int co_start_tls(struct nbd_client *client, const struct option *option)

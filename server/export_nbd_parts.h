@@ -53,6 +53,11 @@ struct nbd_client_request {
 
 struct nbd_client {
 	const struct nbd_client_settings *settings;
+	/*
+	 * What it has chosen; NULL: nothing yet. Its thread changes it, with the lock of the
+	 * exports; others need the lock to read it.
+	 */
+	const struct nbd_export *export;
 	struct channel channel;
 	struct aio_loop *loop;
 	pthread_t thread;
@@ -69,8 +74,10 @@ struct nbd_client {
 	bool structured; /* replies are */
 	bool extended;	 /* headers are, and then replies are structured */
 	bool no_zeroes;	 /* after NBD_OPT_EXPORT_NAME */
-	bool *contexts;	 /* by number: those that were selected */
+	/* By number: the contexts that were selected, of the export with that serial number. */
+	bool *contexts;
 	unsigned nr_contexts;
+	uint64_t contexts_of;
 	uint8_t *input;		    /* NBD_INPUT_BYTES */
 	size_t input_at, input_end; /* what was received and not used */
 	bool expects_much;	    /* data of a write follows in large pieces */
@@ -100,12 +107,25 @@ struct nbd_client {
 	struct aio_limit hangup;
 };
 
+/* ---- export_nbd_names.c ---- */
+
+/*
+ * Makes the export of that name the client's; false if there is none. The empty name is also that
+ * of the only one.
+ */
+bool nbd_client_choose(struct nbd_client *client, const void *name, size_t bytes);
+/* The name of each export, and then its description. The caller unrefs it. */
+GPtrArray *nbd_exports_list(struct nbd_exports *exports);
+
 /* ---- export_nbd_negotiate.c ---- */
 
 /* 0: the client wants to send requests. -errno: the connection must end. */
 int nbd_client_co_negotiate(struct nbd_client *client);
 
 /* ---- export_nbd_contexts.c ---- */
+
+/* Only a selection for the export that was chosen counts. */
+void nbd_client_settle_contexts(struct nbd_client *client);
 
 /*
  * Answers NBD_OPT_LIST_META_CONTEXT or NBD_OPT_SET_META_CONTEXT, whose data is @data; -errno: the

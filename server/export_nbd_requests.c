@@ -76,14 +76,14 @@ static int co_check_range(struct nbd_client_request *req)
 /* What the protocol forbids is not a failure of the disk: nobody is told, and nothing is held. */
 static int co_check(struct nbd_client_request *req)
 {
-	const struct nbd_client_settings *settings = req->client->settings;
+	const struct nbd_export *export = req->client->export;
 
 	if (req->type > NBD_CMD_BLOCK_STATUS || req->type == NBD_CMD_DISC ||
 	    req->flags & ~allowed_flags(req))
 		return -EINVAL;
-	if (changes_disk(req) && settings->read_only)
+	if (changes_disk(req) && export->read_only)
 		return -EPERM;
-	if (req->type == NBD_CMD_TRIM && !settings->discard)
+	if (req->type == NBD_CMD_TRIM && !export->discard)
 		return -EINVAL;
 	if (is_block_status(req) && (!req->desc.bytes || !has_context(req->client)))
 		return -EINVAL;
@@ -362,7 +362,7 @@ static void take_request(struct nbd_client_request *req, const struct nbd_extend
 	req->type = be16toh(header->type);
 	req->flags = be16toh(header->flags);
 	req->desc = nbd_extended_request_desc(header);
-	req->desc.may_unmap &= req->client->settings->discard;
+	req->desc.may_unmap &= req->client->export->discard;
 }
 
 /* Receives a request and starts it; -errno: there will be no more. */

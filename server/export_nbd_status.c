@@ -17,7 +17,7 @@
 
 uint64_t nbd_client_co_size(struct nbd_client *client)
 {
-	struct disk *disk = client->settings->disk;
+	struct disk *disk = client->export->disk;
 
 	client->size = image_size(disk_co_begin(disk));
 	disk_co_end(disk);
@@ -128,7 +128,7 @@ static int co_look(const struct nbd_client *client, struct image *image, unsigne
 	int res;
 
 	if (context >= NBD_CONTEXT_BITMAPS) {
-		bits = client->settings->bitmaps[context - NBD_CONTEXT_BITMAPS].bits;
+		bits = client->export->bitmaps[context - NBD_CONTEXT_BITMAPS].bits;
 		/* What was added to the disk since is clean. */
 		if (off < bits->disk_bytes)
 			*bytes = MIN(*bytes, dirty_bits_extent(bits, off, &is_dirty));

@@ -23,8 +23,10 @@
 
 #include "aio.h"
 #include "clients.h"
+#include "config.h"
 #include "driver.h"
 #include "error.h"
+#include "export.h"
 #include "nbd_watcher.h"
 #include "options.h"
 #include "process.h"
@@ -32,24 +34,31 @@
 #include "runfile.h"
 #include "sandbox.h"
 #include "sandbox_places.h"
-#include "server.h"
+#include "servers.h"
 #include "std_fds.h"
 #include "supervisor.h"
+#include "watchdog.h"
 
 /* The process, and what must be undone. */
 struct program {
 	const struct options *options;
-	struct server *server;
-	bool is_confined;		 /* the sandbox is there, or is not wanted */
-	bool is_open;			 /* signals end the target; before, they end the process */
-	struct signalfd_siginfo waiting; /* the last that waits; its number is 0: none */
-	bool is_dying;			 /* from such a signal */
+	GPtrArray *disks; /* struct options of each that is served at the start */
+	struct servers servers;
+	struct command_process commands;
+	struct co_mutex adding;		 /* options are parsed one after the other */
+	bool is_open;			 /* signals end the targets; before, they end the process */
+	bool is_adding;			 /* signals wait: a device would be left behind */
+	struct signalfd_siginfo waiting; /* the last of them; its number is 0: none */
 	struct runfile *pid_file;	 /* NULL: none, or it was removed */
 	struct clients *clients;	 /* NULL: without a socket */
 	int signal_fd;
 	struct aio_limit signals;
 	struct aio_limit announcing; /* cancelled by a signal */
-	struct co_group group;	     /* the coroutine for signals */
+	struct watchdog watchdog;    /* if there may be several disks */
+	struct co_group group;	     /* its coroutine, and the one for signals */
+	int kept_fd;		     /* of supervisor_take_fd() */
+	bool has_failed;	     /* a disk could not even begin */
+	bool ok;
 	/* What could not be prepared for a lack of memory; 0 or -errno. */
 	int memory_lock_error, io_flusher_error, oom_score_error;
 };
@@ -123,29 +132,38 @@ static int block_signals(GError **err)
 	return fd;
 }
 
-static void leave(struct target *target, const struct signalfd_siginfo *info)
+static void leave(void *arg, struct server *server, struct image *file)
 {
+	const struct signalfd_siginfo *info = arg;
 	bool when_idle = info->ssi_code == SI_QUEUE && info->ssi_int == TRANSPORT_LEAVE_WHEN_IDLE;
+	struct target *target = server->target;
 
-	if (!target->ops->leave || !target->ops->leave(target, when_idle))
+	if (target && (!target->ops->leave || !target->ops->leave(target, when_idle)))
 		report_note("%s: ignoring SIGUSR1: only a device with --recovery can be left to "
 			    "another server",
 			    target_name(target));
 }
 
+static void co_free_target(void *arg, struct server *server, struct image *file)
+{
+	if (server->target)
+		server->target->ops->co_free(server->target);
+}
+
 /*
- * While the image is being opened: a device that is being taken over continues to wait, and a
- * repair that is cut short is like one that a crash has ended.
+ * While images are being opened: a device that is being taken over continues to wait, and a repair
+ * that is cut short is like one that a crash has ended.
  */
 static void G_GNUC_NORETURN co_die(struct program *program, int number)
 {
 	sigset_t set;
 
-	program->is_dying = true;
+	program->servers.is_dying = true;
 	clients_co_free(program->clients);
 	remove_pid_file(program);
-	if (program->server->target)
-		program->server->target->ops->co_free(program->server->target);
+	servers_each(&program->servers, co_free_target, NULL);
+	/* Its socket. */
+	export_listener_co_stop(program->servers.listener);
 	report_flush();
 	sigemptyset(&set);
 	sigaddset(&set, number);
@@ -156,14 +174,14 @@ static void G_GNUC_NORETURN co_die(struct program *program, int number)
 	_exit(128 + number);
 }
 
-static void act_on_signal(struct program *program, const struct signalfd_siginfo *info)
+static void act_on_signal(struct program *program, struct signalfd_siginfo *info)
 {
 	if (info->ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
-		leave(program->server->target, info);
+		servers_each(&program->servers, leave, info);
 		return;
 	}
 	aio_limit_cancel(&program->announcing);
-	program->server->target->ops->end(program->server->target);
+	servers_end(&program->servers);
 }
 
 static void signals_co(void *arg)
@@ -179,14 +197,14 @@ static void signals_co(void *arg)
 			continue;
 		if (program->is_open)
 			act_on_signal(program, &info);
-		else if (program->server->is_adding)
+		else if (program->is_adding)
 			program->waiting = info;
 		else
 			co_die(program, info.ssi_signo);
 	}
 }
 
-/* From now on, signals end the target. */
+/* From now on, signals end the targets. */
 static void begin_to_heed_signals(struct program *program)
 {
 	program->is_open = true;
@@ -197,6 +215,7 @@ static void begin_to_heed_signals(struct program *program)
 static void co_end_signals(struct program *program)
 {
 	aio_limit_cancel(&program->signals);
+	aio_limit_cancel(&program->watchdog.limit);
 	co_group_wait(&program->group);
 	if (program->signal_fd >= 0)
 		close(program->signal_fd);
@@ -220,115 +239,200 @@ static void tell_of_memory(const struct program *program)
 }
 
 /* Standard output may be a full pipe that nobody reads, or a stopped terminal. */
-static int co_print_name(struct program *program, GError **err)
+static int co_print(struct program *program, const char *text, GError **err)
 {
 	struct pollfd out = { STDOUT_FILENO, POLLOUT, 0 };
 
 	if (poll(&out, 1, 0) == 0 &&
 	    co_poll(STDOUT_FILENO, POLLOUT, &program->announcing) == -ECANCELED)
 		return error_refuse(err, -EINTR, "standard output: ended by a signal");
-	if (printf("%s\n", target_name(program->server->target)) < 0 || fflush(stdout) != 0)
+	if (printf("%s\n", text) < 0 || fflush(stdout) != 0)
 		return error_set(err, -errno, "standard output");
 	return 0;
 }
 
-static bool co_announce(struct program *program, GError **err)
+/* In the order of the command line, not that in which they have become live. */
+static void add_name(void *arg, struct server *server, struct image *file)
 {
-	struct target *target = program->server->target;
-	int kept_fd = target->ops->kept_fd(target);
+	if (server->is_live)
+		g_ptr_array_add(arg, (char *)target_name(server->target));
+}
 
+static void store_fd(void *arg, struct server *server, struct image *file)
+{
+	int kept_fd = server->is_live ? server->target->ops->kept_fd(server->target) : -1;
+
+	if (kept_fd >= 0)
+		supervisor_co_store_fd(kept_fd);
+}
+
+static int co_print_names(struct program *program, const GPtrArray *names, GError **err)
+{
+	int res = 0;
+
+	for (unsigned i = 0; i < names->len && !res; i++)
+		res = co_print(program, names->pdata[i], err);
+	return res;
+}
+
+static int co_announce(struct program *program, GError **err)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	g_autofree char *summary = NULL;
+	int res;
+
+	servers_each(&program->servers, add_name, names);
 	tell_of_memory(program);
 	sandbox_tell();
 	/* A program that waits for the name may look for the messages of the start next. */
 	report_flush();
-	if (co_print_name(program, err) < 0)
-		return false;
+	res = co_print_names(program, names, err);
+	if (res < 0)
+		return res;
 	if (program->options->daemonize)
 		daemon_live(program->options->systemd_mark);
-	if (kept_fd >= 0)
-		supervisor_co_store_fd(kept_fd);
-	supervisor_co_ready(target_name(target));
-	return true;
+	servers_each(&program->servers, store_fd, NULL);
+	summary = g_strdup_printf("%u disks", names->len);
+	supervisor_co_ready(names->len == 1 ? names->pdata[0] : summary);
+	return 0;
 }
+
+/* ---- commands ---- */
 
 static void quit(void *arg)
 {
-	struct target *target = arg;
-
-	target->ops->end(target);
+	servers_end(arg);
 }
 
-/* Answers clients until the target must end. False: it has failed. */
-static bool co_wait_for_end(struct program *program)
-{
-	struct server *server = program->server;
-	const struct command_target on = { .disk = server->disk,
-					   .origin = &server->origin,
-					   .throttle = server->options->throttle,
-					   .target = server->target };
-	bool ok;
+/* What takes files of the image to look at. */
+struct add_job {
+	char **places;
+	const char *image;
+	char *const *words;
+	const struct options *options;
+	GError *err;
+};
 
-	clients_start(program->clients, &on, quit, server->target);
-	ok = server_co_wait(server);
-	/* The next one may want a pid file of the same name. */
-	if (server->left)
-		remove_pid_file(program);
-	return ok;
+static bool is_below(const char *path, const char *place)
+{
+	size_t len = strlen(place);
+
+	return strncmp(path, place, len) == 0 &&
+	       (!path[len] || path[len] == '/' || place[len - 1] == '/');
 }
 
-/* Makes the target live and waits for its end. */
-static bool co_run(struct program *program)
+/* Sandboxed, the server could not open it anyway. */
+static int check_place(const struct add_job *job, GError **err)
 {
-	g_autoptr(GError) err = NULL;
+	char *real = realpath(job->image, NULL);
+	bool allowed = false;
 
-	report_begin();
-	driver_tell();
-	if (server_co_start(program->server, &err) && co_announce(program, &err))
-		return co_wait_for_end(program);
-	report_error("%s", err->message);
-	return false;
+	if (!real)
+		return error_set(err, -errno, "%s", job->image);
+	for (char **place = job->places; *place && !allowed; place++)
+		allowed = is_below(real, *place);
+	free(real);
+	return allowed ? 0
+		       : error_refuse(err, -EPERM,
+				      "%s: not in a folder from which --allow-add lets images be "
+				      "added",
+				      job->image);
 }
 
-/* From the first moment of the target to its last. The image is closed in between. */
-static bool co_serve_disk(struct program *program)
+static int prepare_add(void *arg)
 {
-	struct server *server = program->server;
-	struct target *target = server->target;
-	bool ok = co_run(program);
+	struct add_job *job = arg;
 
-	clients_stop(program->clients);
-	/* After a failure the next server goes on with it, too. */
-	if (ok && !server->left && target->ops->kept_fd(target) >= 0)
-		supervisor_co_drop_fd();
-	supervisor_co_stopping();
-	ok &= server_co_stop(server);
-	clients_co_free(program->clients);
-	program->clients = NULL;
-	ok &= server_co_end_image(server);
-	return ok;
+	if (!g_str_has_prefix(job->image, "null:") && check_place(job, &job->err) < 0)
+		return -EPERM;
+	job->options = options_of_disk(NULL, job->image, job->words, &job->err);
+	return job->options ? 0 : -EINVAL;
+}
+
+static int co_add(void *arg, const char *image, char *const *words, char **ret_name, GError **err)
+{
+	struct program *program = arg;
+	struct add_job job = {
+		.places = program->options->add_places,
+		.image = image,
+		.words = words,
+	};
+	int res;
+
+	co_mutex_lock(&program->adding);
+	res = co_run_on_worker(prepare_add, &job);
+	co_mutex_unlock(&program->adding);
+	if (res < 0) {
+		g_propagate_error(err, job.err);
+		return res;
+	}
+	*ret_name = servers_co_add(&program->servers, job.options, err);
+	return *ret_name ? 0 : -EIO;
+}
+
+static void co_remove(void *arg, const struct command_target *target)
+{
+	struct program *program = arg;
+
+	servers_co_remove(&program->servers, target);
 }
 
 /* ---- what needs privileges, and what comes after it ---- */
 
-static int co_enter_sandbox(struct program *program, struct image *file, GError **err)
-{
-	const struct options *options = program->options;
+struct entering {
+	struct program *program;
 	struct sandbox_config sandbox;
+	bool has_sandbox;
+	GError *err;
+};
 
-	if (sandbox_co_prepare(options, program->server->driver, file, &sandbox, err) < 0)
+static void co_get_target(void *arg, struct server *server, struct image *file)
+{
+	struct entering *entering = arg;
+	const struct servers *all = &entering->program->servers;
+
+	if (!file)
+		return;
+	entering->has_sandbox &= server_has_sandbox(server);
+	if (server_has_sandbox(server))
+		server_co_get_target(server, all->listener, all->no_listener);
+}
+
+static void co_allow_disk(void *arg, struct server *server, struct image *file)
+{
+	struct entering *entering = arg;
+
+	if (file && !entering->err)
+		sandbox_co_add_disk(server->options, server->driver, file, &entering->sandbox,
+				    &entering->err);
+}
+
+static int co_enter_sandbox(struct entering *entering, GError **err)
+{
+	const struct options *options = entering->program->options;
+
+	if (sandbox_prepare(options, &entering->sandbox, err) < 0)
 		return -1;
-	if (sandbox_needs_keeper(options, &sandbox) && runfile_begin_keeper(err) < 0)
+	servers_each(&entering->program->servers, co_allow_disk, entering);
+	if (entering->err) {
+		g_propagate_error(err, entering->err);
 		return -1;
-	return sandbox_enter(&sandbox, err);
+	}
+	sandbox_finish(&entering->sandbox);
+	if (sandbox_needs_keeper(options, &entering->sandbox) && runfile_begin_keeper(err) < 0)
+		return -1;
+	return sandbox_enter(&entering->sandbox, err);
 }
 
 /*
- * Everything that needs privileges, and then there are none. The workers that opened the file must
+ * Everything that needs privileges, and then there are none. The workers that opened the files must
  * end, too: they have them.
  */
-static int co_enter(void *arg, struct server *server, struct image *file, GError **err)
+static int co_enter(struct program *program, GError **err)
 {
-	struct program *program = arg;
+	const struct options *options = program->options;
+	struct servers *all = &program->servers;
+	struct entering entering = { .program = program, .has_sandbox = true };
 
 	aio_workers_end();
 	program->signal_fd = block_signals(err);
@@ -336,40 +440,88 @@ static int co_enter(void *arg, struct server *server, struct image *file, GError
 		return -1;
 	supervisor_connect();
 	report_connect();
-	if (server_has_sandbox(server))
-		server_co_get_target(server);
+	if (options->exports)
+		all->listener =
+			export_listener_co_new(&options->export, options->depth, &all->no_listener);
+	servers_each(all, co_get_target, &entering);
 	if (!make_run_files(program, err) ||
-	    (server_has_sandbox(server) && co_enter_sandbox(program, file, err) < 0))
+	    (entering.has_sandbox && co_enter_sandbox(&entering, err) < 0))
 		return -1;
 	co_group_start(&program->group, signals_co, program);
-	program->is_confined = true;
 	return 0;
 }
 
-static bool co_open(struct program *program, GError **err)
+static void co_get_late_target(void *arg, struct server *server, struct image *file)
 {
-	bool ok = server_co_open(program->server, co_enter, program, err);
+	struct program *program = arg;
 
-	/* The process ends soon. */
-	if (program->is_dying)
-		co_yield();
-	g_assert(!ok || program->is_confined);
-	return ok;
+	if (server_has_sandbox(server) || !server->has_image)
+		return;
+	program->is_adding = true;
+	server_co_get_target(server, NULL, NULL);
 }
 
-static bool co_serve(struct program *program)
+/* Without the sandbox: the devices are added now, and privileges are dropped. */
+static int co_seal(struct program *program, GError **err)
 {
-	g_autoptr(GError) err = NULL;
+	const struct sandbox_config none = { .mode = SANDBOX_OFF };
 
-	if (co_open(program, &err) && server_co_fit(program->server, &err)) {
+	servers_each(&program->servers, co_get_late_target, program);
+	/* They have the privileges. */
+	aio_workers_end();
+	return program->is_adding ? sandbox_enter(&none, err) : sandbox_seal(err);
+}
+
+/* ---- the steps of the start, and the end ---- */
+
+/* One disk has its own. */
+static void start_watchdog(struct program *program)
+{
+	program->watchdog.interval_us = supervisor_watchdog_us();
+	program->watchdog.are_alive = servers_are_alive;
+	program->watchdog.arg = &program->servers;
+	if (program->options->several)
+		co_group_start(&program->group, watchdog_co, &program->watchdog);
+}
+
+static int co_step(void *arg, enum servers_step step, GError **err)
+{
+	struct program *program = arg;
+	int res;
+
+	switch (step) {
+	case SERVERS_ENTER:
+		return co_enter(program, err);
+	case SERVERS_OPEN:
+		return co_seal(program, err);
+	case SERVERS_READY:
 		begin_to_heed_signals(program);
-		return co_serve_disk(program);
+		report_begin();
+		driver_tell();
+		return 0;
+	case SERVERS_LIVE:
+		export_listener_start(program->servers.listener);
+		start_watchdog(program);
+		res = co_announce(program, err);
+		if (!res)
+			clients_start(program->clients, &program->commands, quit,
+				      &program->servers);
+		return res;
+	default:
+		g_assert_not_reached();
 	}
-	if (err) {
-		sandbox_explain(err);
-		report_error("%s", err->message);
-	}
-	return false;
+}
+
+static void co_ending(void *arg, const struct server *last)
+{
+	struct program *program = arg;
+
+	/* The next one may want a pid file of the same name. */
+	if (last->left)
+		remove_pid_file(program);
+	clients_stop(program->clients);
+	supervisor_co_stopping();
+	export_listener_co_stop(program->servers.listener);
 }
 
 /* ---- the process ---- */
@@ -392,87 +544,91 @@ static void prepare_process(struct program *program)
 		program->memory_lock_error = process_lock_memory();
 }
 
-struct run {
-	struct program program;
-	int kept_fd; /* of supervisor_take_fd() */
-	bool ok;
-};
-
 static void run_co(void *arg)
 {
-	struct run *run = arg;
-	struct program *program = &run->program;
-	g_autoptr(GError) err = NULL;
+	struct program *program = arg;
+	struct servers *all = &program->servers;
+	const struct servers_config config = {
+		.co_step = co_step,
+		.co_ending = co_ending,
+		.arg = program,
+		.stays = program->options->add_places,
+	};
 
-	program->server = server_new(program->options);
-	if (server_co_begin(program->server, run->kept_fd, &err) == 0)
-		run->ok = co_serve(program);
-	/* If the start has failed. */
+	servers_init(all, &config);
+	program->commands = (struct command_process){
+		.targets = all->commanded,
+		.several = program->options->several,
+		.co_add = program->options->add_places ? co_add : NULL,
+		.co_remove = co_remove,
+		.arg = program,
+	};
+	co_mutex_init(&program->adding);
+	program->ok = servers_co_run(all, program->disks, program->kept_fd) && !program->has_failed;
+	/* If the start has failed before. */
 	driver_tell();
-	if (err)
-		report_error("%s", err->message);
 	clients_co_free(program->clients);
-	/* Before the target: a signal asks it to end. */
 	co_end_signals(program);
-	server_co_free(program->server);
+	export_listener_co_free(all->listener);
 	remove_pid_file(program);
+	co_mutex_destroy(&program->adding);
+	servers_destroy(all);
 }
 
-static bool run(const struct options *options, int kept_fd)
+static void run(struct program *program)
 {
 	g_autoptr(GError) err = NULL;
-	struct run run = {
-		.program = {
-			.options = options,
-			.signal_fd = -1,
-			.signals = AIO_LIMIT_INIT,
-			.announcing = AIO_LIMIT_INIT,
-		},
-		.kept_fd = kept_fd,
-	};
 	struct aio_loop *loop;
 
-	prepare_process(&run.program);
+	prepare_process(program);
 	loop = aio_loop_new(64, &err);
 	if (loop)
-		aio_loop_run_co(loop, run_co, &run);
+		aio_loop_run_co(loop, run_co, program);
 	else
 		report_error("%s", err->message);
 	aio_loop_free(loop);
 	report_flush();
-	return run.ok;
 }
 
 int main(int argc, char **argv)
 {
+	struct program program = {
+		.signal_fd = -1,
+		.signals = AIO_LIMIT_INIT,
+		.announcing = AIO_LIMIT_INIT,
+		.watchdog.limit = AIO_LIMIT_INIT,
+	};
 	g_autoptr(GError) err = NULL;
-	const struct options *options;
-	int kept_fd;
 
 	std_fds_open();
 	if (argc > 1 && strcmp(argv[1], NBD_WATCHER) == 0)
 		return nbd_watcher_main(argv);
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
-	kept_fd = supervisor_take_fd();
-	options = options_parse(argv);
-	if (!options)
+	program.kept_fd = supervisor_take_fd();
+	program.options = options_parse(argv);
+	if (!program.options)
 		return EXIT_FAILURE;
-	if (options->version) {
+	if (program.options->version) {
 		printf("ubd-serve %s\n", UBD_VERSION);
 		return EXIT_SUCCESS;
 	}
+	program.disks = config_disks(program.options, &program.has_failed);
+	if (!program.disks)
+		return EXIT_FAILURE;
 	/* Survive a reader of our output that goes away... */
 	signal(SIGPIPE, SIG_IGN);
 	/* ... and a file that may not grow as it would have to (RLIMIT_FSIZE): the request fails.
 	 */
 	signal(SIGXFSZ, SIG_IGN);
 	process_heed_signals();
-	if (options->systemd_mark)
+	if (program.options->systemd_mark)
 		process_mark(argv);
-	if (options->daemonize && daemon_begin(&err) < 0) {
+	if (program.options->daemonize && daemon_begin(&err) < 0) {
 		report_error("%s", err->message);
 		return EXIT_FAILURE;
 	}
-	return run(options, kept_fd) ? EXIT_SUCCESS : EXIT_FAILURE;
+	run(&program);
+	g_ptr_array_unref(program.disks);
+	return program.ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "aio.h"
+#include "error.h"
 #include "report.h"
 
 #define NS_PER_S	    UINT64_C(1000000000)
@@ -143,13 +144,13 @@ struct image *open_image_co(const struct options *options, const struct takeover
  * Guessing "raw" would be a trap: whoever can write to a raw disk can write a qcow2 header to its
  * start, which names any file as its backing file, to be read at the next start.
  */
-bool open_image_format_is_known(const struct options *options, const struct image *image)
+int open_image_check_format(const struct options *options, const struct image *image, GError **err)
 {
 	/* An image that forgets has no contents that could be mistaken for a header. */
 	if (!image_was_probed(image) || !image_is_headerless(image) || image_forgets(image))
-		return true;
-	report_error(
+		return 0;
+	return error_refuse(
+		err, -EMEDIUMTYPE,
 		"%s: its header is not of a known format; if it is a raw image, give --format raw",
 		options->filename);
-	return false;
 }

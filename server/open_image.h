@@ -24,7 +24,7 @@ typedef int open_image_enter_fn(void *arg, struct image *file, int char_fd, GErr
 struct image *open_image_co(const struct options *options, const struct takeover *takeover,
 			    open_image_enter_fn *co_enter, void *enter_arg, GError **err);
 
-/* Whether the image may be served as what it seems to be; if not, reports why. */
-bool open_image_format_is_known(const struct options *options, const struct image *image);
+/* 0, or < 0 with @err set: the image may not be served as what it seems to be. */
+int open_image_check_format(const struct options *options, const struct image *image, GError **err);
 
 #endif

@@ -11,6 +11,7 @@
 #include "command_line.h"
 #include "driver.h"
 #include "enum_names.h"
+#include "error.h"
 #include "identity.h"
 #include "object.h"
 #include "options_export.h"
@@ -62,6 +63,23 @@ static struct {
 	.hold_timeout = NOT_GIVEN,
 	.kill_after = NOT_GIVEN,
 };
+
+/* The options of the process, on which those of its disks are built. */
+static struct options process_options;
+static __typeof__(given) process_given;
+
+/* Why the options cannot be used; NULL: they can. */
+static GError *wrong;
+
+static void G_GNUC_PRINTF(1, 2) refuse(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (!wrong)
+		error_vrefuse(&wrong, -EINVAL, format, args);
+	va_end(args);
+}
 
 static gboolean bad_value(const char *name, const char *value, const char *allowed, GError **err)
 {
@@ -195,6 +213,18 @@ static gboolean parse_data_file(const char *name, const char *value, void *data,
 	return image_names_parse(value, &options.policy.data_file, err);
 }
 
+static gboolean parse_add(const char *name, const char *value, void *data, GError **err)
+{
+	struct image_names names = { 0 };
+
+	if (!image_names_parse(value, &names, err))
+		return FALSE;
+	if (names.from != IMAGE_NAMES_LISTED)
+		return bad_value(name, value, "a list of folders", err);
+	options.add_places = names.places;
+	return TRUE;
+}
+
 static gboolean allow_network(const char *name, const char *value, void *data, GError **err)
 {
 	options.policy.servers = IMAGE_SERVERS_ALLOWED;
@@ -251,6 +281,10 @@ static const GOptionEntry option_entries[] = {
 	  "Images may also name exports of NBD servers (nbd://...)", NULL },
 	{ "allow-probing", 0, G_OPTION_FLAG_REVERSE, G_OPTION_ARG_NONE, &given.formats_given,
 	  "Probe the format of a backing file if the image does not name it", NULL },
+	{ "allow-add", 0, 0, G_OPTION_ARG_CALLBACK, parse_add,
+	  "Let 'ubdctl add' add disks whose images are in these folders", "FOLDER[:FOLDER...]" },
+	{ "config", 0, 0, G_OPTION_ARG_FILENAME, &options.config,
+	  "Also serve the disks of the files NAME.conf in this folder, as in /etc/ubd", "FOLDER" },
 	{ "copy-on-read", 0, 0, G_OPTION_ARG_NONE, &options.copy_on_read,
 	  "Copy data read from a backing file to the image", NULL },
 	{ "queues", 0, 0, G_OPTION_ARG_INT, &given.queues,
@@ -333,7 +367,7 @@ static bool check_range(const char *name, int value, int min, int max)
 {
 	if (value == NOT_GIVEN || (value >= min && value <= max))
 		return true;
-	report_error("--%s: %d is not between %d and %d", name, value, min, max);
+	refuse("--%s: %d is not between %d and %d", name, value, min, max);
 	return false;
 }
 
@@ -360,7 +394,7 @@ static bool writes_are_valid(void)
 		reason = "--copy-on-read: cannot be given with --read-only or --snapshot, because "
 			 "it writes to the image";
 	if (reason)
-		report_error("%s", reason);
+		refuse("%s", reason);
 	return !reason;
 }
 
@@ -374,9 +408,9 @@ static bool is_valid_export(void)
 	      given.request_timeout != NOT_GIVEN || given.in_use != NOT_GIVEN ||
 	      options.no_partition_scan))
 		return true;
-	report_error("--export: there is no device, so --queues, --driver, --id, --recover, "
-		     "--recovery, --data, --in-use, --logical-block-size, --serial, --uuid, "
-		     "--request-timeout and --no-partition-scan cannot be given");
+	refuse("--export: there is no device, so --queues, --driver, --id, --recover, "
+	       "--recovery, --data, --in-use, --logical-block-size, --serial, --uuid, "
+	       "--request-timeout and --no-partition-scan cannot be given");
 	return false;
 }
 
@@ -387,7 +421,7 @@ static bool are_requests_too_many(void)
 	if (!options.exports || given.depth == NOT_GIVEN ||
 	    given.depth <= (int)(EXPORT_MAX_REQUESTS / shared))
 		return false;
-	report_error("--depth: with --shared=%u, at most %u", shared, EXPORT_MAX_REQUESTS / shared);
+	refuse("--depth: with --shared=%u, at most %u", shared, EXPORT_MAX_REQUESTS / shared);
 	return true;
 }
 
@@ -398,47 +432,42 @@ static bool take_export(void)
 	options.exports = export_is_wanted();
 	if (export_options_take(&options.export, &err))
 		return true;
-	report_error("%s", err->message);
+	refuse("%s", err->message);
 	return false;
 }
 
 static bool options_are_valid(void)
 {
-	if (!given.filenames || given.filenames[1]) {
-		report_error("expecting one image; see ubd-serve --help");
-		return false;
-	}
 	if (given.recover &&
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
 	     options.recovery || options.data || options.read_only || !options.discard ||
 	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN ||
 	     given.request_timeout != NOT_GIVEN || options.no_partition_scan)) {
-		report_error(
-			"--recover: the device keeps its settings, so --queues, --depth, --id, "
-			"--read-only, --data, --discard, --logical-block-size, --serial, "
-			"--recovery, --recovery-timeout, --request-timeout and "
-			"--no-partition-scan cannot be given");
+		refuse("--recover: the device keeps its settings, so --queues, --depth, --id, "
+		       "--read-only, --data, --discard, --logical-block-size, --serial, "
+		       "--recovery, --recovery-timeout, --request-timeout and "
+		       "--no-partition-scan cannot be given");
 		return false;
 	}
 	if (given.recovery_timeout != NOT_GIVEN && !options.recovery) {
-		report_error("--recovery-timeout: needs --recovery");
+		refuse("--recovery-timeout: needs --recovery");
 		return false;
 	}
 	if (given.kill_after != NOT_GIVEN && !given.recover && !options.recovery) {
-		report_error("--kill-after: needs --recover or --recovery");
+		refuse("--kill-after: needs --recover or --recovery");
 		return false;
 	}
 	if (given.in_use == IN_USE_LEAVE && !given.recover && !options.recovery) {
-		report_error("--in-use=leave: needs --recover or --recovery");
+		refuse("--in-use=leave: needs --recover or --recovery");
 		return false;
 	}
 	if (options.snapshot && (options.recovery || given.recover)) {
-		report_error("--snapshot: cannot be given with --recovery or --recover");
+		refuse("--snapshot: cannot be given with --recovery or --recover");
 		return false;
 	}
 	if (options.systemd_mark && (options.user || geteuid() != 0)) {
-		report_error("--systemd-mark: needs root, and cannot be given with --user: systemd "
-			     "ends marked processes of other users");
+		refuse("--systemd-mark: needs root, and cannot be given with --user: systemd "
+		       "ends marked processes of other users");
 		return false;
 	}
 	if (!take_export() || !is_valid_export() || are_requests_too_many() || !writes_are_valid())
@@ -463,6 +492,8 @@ static void take_numbers(void)
 		options.id = given.id;
 	if (given.recovery_timeout != NOT_GIVEN)
 		options.recovery_timeout = given.recovery_timeout;
+	options.recovery_timeout_given = given.recovery_timeout > 0;
+	options.serial_given = given.serial && *given.serial;
 	if (given.request_timeout != NOT_GIVEN)
 		options.request_timeout = given.request_timeout ? (uint32_t)given.request_timeout
 								: TRANSPORT_NO_TIMEOUT;
@@ -487,8 +518,8 @@ static bool take_recover(void)
 		return true;
 	driver = transport_by_name(given.recover, &options.recover);
 	if (driver && options.driver != DRIVER_AUTO && options.driver != driver->driver) {
-		report_error("--recover: %s is not a device of %s", given.recover,
-			     transports[options.driver]->name);
+		refuse("--recover: %s is not a device of %s", given.recover,
+		       transports[options.driver]->name);
 		return false;
 	}
 	if (driver) {
@@ -496,8 +527,8 @@ static bool take_recover(void)
 		return true;
 	}
 	if (!g_ascii_string_to_unsigned(given.recover, 10, 0, INT_MAX, &id, NULL)) {
-		report_error("--recover: \"%s\" is not a number or a disk such as /dev/ubdb0",
-			     given.recover);
+		refuse("--recover: \"%s\" is not a number or a disk such as /dev/ubdb0",
+		       given.recover);
 		return false;
 	}
 	options.recover = id;
@@ -515,7 +546,7 @@ static bool take_identity(void)
 		part = g_uuid_string_random();
 	identity_of_file(options.filename, part ?: options.snapshot, identity);
 	if (given.serial && !identity_is_serial(given.serial)) {
-		report_error("--serial: \"%s\" is not " IDENTITY_SERIAL_RULE, given.serial);
+		refuse("--serial: \"%s\" is not " IDENTITY_SERIAL_RULE, given.serial);
 		return false;
 	}
 	if (given.serial) {
@@ -525,14 +556,14 @@ static bool take_identity(void)
 	if (given.uuid && !*given.uuid) {
 		memset(identity->uuid, 0, sizeof(identity->uuid));
 	} else if (given.uuid && !uuid_parse(given.uuid, identity->uuid)) {
-		report_error("--uuid: \"%s\" is not a UUID", given.uuid);
+		refuse("--uuid: \"%s\" is not a UUID", given.uuid);
 		return false;
 	}
 	return true;
 }
 
 /* Makes the name of a graph from an option list. */
-static bool take_image_opts(void)
+static bool take_image_opts(char **image)
 {
 	g_autoptr(GError) err = NULL;
 	char *name;
@@ -540,16 +571,15 @@ static bool take_image_opts(void)
 	if (!given.image_opts)
 		return true;
 	if (options.format) {
-		report_error("--image-opts and --format are mutually exclusive");
+		refuse("--image-opts and --format are mutually exclusive");
 		return false;
 	}
-	name = image_name_from_options(given.filenames[0], NULL, &err);
+	name = image_name_from_options(*image, NULL, &err);
 	if (!name) {
-		report_error("%s", err->message);
+		refuse("%s", err->message);
 		return false;
 	}
-	g_free(given.filenames[0]);
-	given.filenames[0] = name;
+	*image = name;
 	return true;
 }
 
@@ -559,77 +589,200 @@ static bool take_throttle(void)
 
 	options.throttle = throttle_options_take(&err);
 	if (!options.throttle)
-		report_error("%s", err->message);
+		refuse("%s", err->message);
 	return options.throttle;
 }
 
-static bool parse_words(char *const *argv)
+/* ---- from words to options ---- */
+
+/* What is one for the process, whatever disks it serves. */
+static bool is_of_process(const char *name)
+{
+	static const char *const names[] = { "allow-add", "config",	  "core-dump",
+					     "daemonize", "depth",	  "driver",
+					     "object",	  "pid-file",	  "sandbox",
+					     "socket",	  "systemd-mark", "user",
+					     "verbose",	  "version",	  NULL };
+
+	return g_strv_contains(names, name);
+}
+
+static void add_entries(GArray *list, const GOptionEntry *entries, bool of_disk)
+{
+	for (; entries->long_name && *entries->long_name; entries++)
+		if (!of_disk || (!is_of_process(entries->long_name) &&
+				 !export_option_is_of_listener(entries->long_name)))
+			g_array_append_val(list, *entries);
+}
+
+static const char summary[] =
+	"Serve disk images as block devices, or over NBD, until SIGINT, SIGTERM or SIGHUP.\n"
+	"Prints the name of each device, or its URI, when it is live.";
+
+static bool parse_words(char *const *argv, bool of_disk)
 {
 	g_autoptr(GArray) entries = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
 	g_autoptr(GError) err = NULL;
-	const GOptionEntry *remaining = &option_entries[G_N_ELEMENTS(option_entries) - 2];
 	bool ok;
 
-	g_array_append_vals(entries, option_entries, remaining - option_entries);
-	for (const GOptionEntry *entry = export_option_entries; entry->long_name; entry++)
-		g_array_append_val(entries, *entry);
-	for (const GOptionEntry *entry = throttle_option_entries; entry->long_name; entry++)
-		g_array_append_val(entries, *entry);
-	g_array_append_val(entries, *remaining);
-	ok = command_line_parse(
-		&g_array_index(entries, GOptionEntry, 0),
-		"Serve a disk image as a block device, or over NBD, until SIGINT, SIGTERM or SIGHUP.\n"
-		"Prints the name of the device, or the URI, when it is live.",
-		argv, &err);
+	add_entries(entries, option_entries, of_disk);
+	add_entries(entries, export_option_entries, of_disk);
+	add_entries(entries, throttle_option_entries, of_disk);
+	g_array_append_val(entries, option_entries[G_N_ELEMENTS(option_entries) - 2]);
+	/* A disk has no --help. */
+	ok = command_line_parse(&g_array_index(entries, GOptionEntry, 0), of_disk ? NULL : summary,
+				argv, &err);
 	if (!ok)
-		report_error("%s", err->message);
+		refuse("%s", err->message);
 	return ok;
+}
+
+/* What only makes sense for one of them, and what several disks cannot have yet. */
+static bool suit_several(void)
+{
+	if (!options.exports)
+		refuse("several disks in one server: only with --export");
+	else if (given.filenames && given.filenames[0] &&
+		 (given.id != NOT_GIVEN || given.serial || given.uuid || options.keep_as ||
+		  export_option_is_of_one()))
+		refuse("--id, --serial, --uuid, --keep-as, --export-name, --description and "
+		       "--bitmap are for one image; give them in a file of --config");
+	else
+		return true;
+	return false;
+}
+
+/* @image: NULL if there are several disks. */
+static bool take_options(char *image)
+{
+	if (!options_are_valid() || (options.several && !suit_several()) ||
+	    (image && !take_image_opts(&image)))
+		return false;
+	options.filename = image;
+	take_numbers();
+	if (options.no_lock)
+		image_write_unlocked();
+	return take_recover() && (!image || (take_identity() && take_throttle()));
+}
+
+/* How many disks the command line is about. */
+static bool take_images(void)
+{
+	unsigned nr = given.filenames ? g_strv_length(given.filenames) : 0;
+
+	options.images = given.filenames;
+	options.several = nr > 1 || options.config || options.add_places;
+	if (nr || options.several)
+		return true;
+	refuse("expecting an image; see ubd-serve --help");
+	return false;
+}
+
+/* What is used as long as the process lives. */
+static const struct options *keep_options(void)
+{
+	static GPtrArray *all;
+
+	if (!all)
+		all = g_ptr_array_new();
+	g_ptr_array_add(all, g_memdup2(&options, sizeof(options)));
+	return all->pdata[all->len - 1];
+}
+
+static void report_wrong(void)
+{
+	report_error("%s", wrong->message);
+	g_clear_error(&wrong);
 }
 
 const struct options *options_parse(char *const *argv)
 {
-	if (!parse_words(argv))
-		return NULL;
+	bool ok = parse_words(argv, false);
+
 	report_init(options.verbose);
-	if (options.version)
+	if (ok && options.version)
 		return &options;
-	if (!options_are_valid())
-		return NULL;
-	if (!take_image_opts())
-		return NULL;
-	options.filename = given.filenames[0];
-	take_numbers();
-	if (options.no_lock)
-		image_write_unlocked();
-	return take_recover() && take_identity() && take_throttle() ? &options : NULL;
+	ok = ok && take_images();
+	/* Checks put their results into both. */
+	process_options = options;
+	process_given = given;
+	export_options_keep();
+	throttle_options_keep();
+	ok = ok && take_options(options.several ? NULL : given.filenames[0]);
+	if (ok)
+		return keep_options();
+	report_wrong();
+	return NULL;
 }
 
-static bool has(const struct transport_ops *driver, unsigned notion, const char *option,
-		const char *what)
+static const char *name_of_image(const char *image)
 {
-	g_autoptr(GError) err = NULL;
+	const char *slash = strrchr(image, '/');
 
-	if (driver->notions & notion)
+	return slash && slash[1] ? slash + 1 : image;
+}
+
+/* Unless its own options say something else. */
+static void name_disk(const char *name, const char *image)
+{
+	if (!export_is_wanted() && name && !given.serial)
+		given.serial = g_strdup(name);
+	export_options_set_name(name ?: name_of_image(image));
+}
+
+static bool has_no_image(void)
+{
+	if (!given.filenames)
 		return true;
-	transport_lacks(driver, what, &err);
-	report_error("--%s: %s", option, err->message);
+	refuse("unexpected argument \"%s\"", given.filenames[0]);
 	return false;
 }
 
-bool options_suit(const struct transport_ops *driver)
+const struct options *options_of_disk(const char *name, const char *image, char *const *words,
+				      GError **err)
 {
-	if ((options.sandbox == SANDBOX_STRICT || options.user) &&
-	    driver->driver != TRANSPORT_UBD) {
-		report_error(
-			"--sandbox=strict and --user: only with --driver=ubd, or for an export");
-		return false;
+	options = process_options;
+	given = process_given;
+	given.filenames = NULL;
+	export_options_restore();
+	throttle_options_restore();
+	if (!words || (parse_words(words, true) && has_no_image())) {
+		name_disk(name, image);
+		if (take_options(g_strdup(image)))
+			return keep_options();
 	}
-	if (given.serial && *given.serial &&
-	    !has(driver, TRANSPORT_SERIALS, "serial", "serial numbers"))
-		return false;
-	if (given.request_timeout > 0 &&
-	    !has(driver, TRANSPORT_REQUEST_TIMEOUTS, "request-timeout", "request timeouts"))
-		return false;
-	return given.recovery_timeout <= 0 ||
-	       has(driver, TRANSPORT_RECOVERY_TIMEOUTS, "recovery-timeout", "recovery timeouts");
+	g_propagate_error(err, g_steal_pointer(&wrong));
+	return NULL;
+}
+
+/* ---- what the driver has ---- */
+
+static int need(const struct transport_ops *driver, unsigned notion, const char *option,
+		const char *what, GError **err)
+{
+	g_autoptr(GError) why = NULL;
+
+	if (driver->notions & notion)
+		return 0;
+	transport_lacks(driver, what, &why);
+	return error_refuse(err, -EOPNOTSUPP, "--%s: %s", option, why->message);
+}
+
+int options_suit(const struct options *suits, const struct transport_ops *driver, GError **err)
+{
+	int res = 0;
+
+	if ((suits->sandbox == SANDBOX_STRICT || suits->user) && driver->driver != TRANSPORT_UBD)
+		return error_refuse(err, -EINVAL,
+				    "--sandbox=strict and --user: only with --driver=ubd, or for "
+				    "an export");
+	if (suits->serial_given)
+		res = need(driver, TRANSPORT_SERIALS, "serial", "serial numbers", err);
+	if (!res && suits->request_timeout && suits->request_timeout != TRANSPORT_NO_TIMEOUT)
+		res = need(driver, TRANSPORT_REQUEST_TIMEOUTS, "request-timeout",
+			   "request timeouts", err);
+	if (!res && suits->recovery_timeout_given)
+		res = need(driver, TRANSPORT_RECOVERY_TIMEOUTS, "recovery-timeout",
+			   "recovery timeouts", err);
+	return res;
 }

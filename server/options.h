@@ -20,11 +20,16 @@ struct options {
 	enum transport_driver driver; /* or DRIVER_AUTO */
 	bool exports;		      /* as @export says, without a device */
 	struct export_options export;
-	const char *filename;
+	const char *filename; /* NULL: these are of a process with several disks */
 	char *format;
 	char *snapshot;
 	char *temporary_dir; /* where the overlay is */
 	char *keep_as;	     /* its name at the end; NULL: none */
+	/* Of the process. */
+	char **images;	   /* NULL: none was given */
+	char *config;	   /* the folder with files of disks; NULL: none */
+	char **add_places; /* in which images may be added at run time; NULL: they may not */
+	bool several;	   /* there may be several disks; see options_of_disk() */
 	char *pid_file;
 	char *socket; /* for commands; NULL: that of the folder for sockets; empty: none */
 	gboolean read_only;
@@ -59,16 +64,27 @@ struct options {
 	uint32_t recover;	  /* device to take over; TRANSPORT_ANY_ID: none */
 	uint32_t block_size;	  /* logical, bytes; 0: the image's */
 	struct identity identity; /* of the device, or to compare with it */
+	bool serial_given, recovery_timeout_given;
 };
 
 /*
- * The options, which nobody changes from then on; NULL after reporting what is wrong. What the
- * server decides later, such as the settings of a device that it takes over, has its place
- * elsewhere (takeover.h). Once, on the main thread.
+ * The options of the process and, unless it has several disks, of its disk; nobody changes them
+ * from then on. NULL after reporting what is wrong. What the server decides later, such as the
+ * settings of a device that it takes over, has its place elsewhere (takeover.h). Once, on the main
+ * thread.
  */
 const struct options *options_parse(char *const *argv);
 
-/* False after reporting an option of which the driver that was chosen has no notion. */
-bool options_suit(const struct transport_ops *driver);
+/*
+ * The options of a disk of a process with several: those of the process, and @words, which is like
+ * argv without an image (NULL: none), for what they say about the disk. @name: of the disk; NULL:
+ * that of the image. NULL with @err set. The caller keeps them as long as the process lives. Main
+ * thread.
+ */
+const struct options *options_of_disk(const char *name, const char *image, char *const *words,
+				      GError **err);
+
+/* 0; < 0 with @err set: there is an option of which the driver that was chosen has no notion. */
+int options_suit(const struct options *options, const struct transport_ops *driver, GError **err);
 
 #endif

@@ -25,6 +25,9 @@ static struct {
 	.handshake_limit = DEFAULT_HANDSHAKE_LIMIT,
 };
 
+/* Of the process, on which those of its disks are built. */
+static __typeof__(given) process_given;
+
 const GOptionEntry export_option_entries[] = {
 	{ "export", 0, 0, G_OPTION_ARG_STRING, &given.address,
 	  "Serve over NBD instead of creating a device: nbd:unix:PATH, nbd:HOST:PORT or nbd:fd:N",
@@ -62,6 +65,38 @@ const GOptionEntry export_option_entries[] = {
 bool export_is_wanted(void)
 {
 	return given.address;
+}
+
+bool export_option_is_of_listener(const char *name)
+{
+	static const char *const names[] = {
+		"export",	   "shared",	      "request-memory",
+		"handshake-limit", "tls-creds",	      "tls-certificates",
+		"tls-psk",	   "tls-verify-peer", NULL
+	};
+
+	return g_strv_contains(names, name);
+}
+
+bool export_option_is_of_one(void)
+{
+	return given.name || given.description || given.bitmaps;
+}
+
+void export_options_keep(void)
+{
+	process_given = given;
+}
+
+void export_options_restore(void)
+{
+	given = process_given;
+}
+
+void export_options_set_name(const char *name)
+{
+	if (given.address && !given.name)
+		given.name = g_strdup(name);
 }
 
 static const char *first_option(void)

@@ -14,7 +14,18 @@ extern const GOptionEntry export_option_entries[];
 /* Whether --export was given. */
 bool export_is_wanted(void);
 
-/* Checks the options and fills in *ret_options; false with @err set. Once. */
+/* Whether the option of that name is for all exports of a process ... */
+bool export_option_is_of_listener(const char *name);
+/* ... and whether one was given that can only be for one of several. */
+bool export_option_is_of_one(void);
+
+/* Keeps what was parsed until now, and goes back to it. */
+void export_options_keep(void);
+void export_options_restore(void);
+/* The export's name, unless one was given. */
+void export_options_set_name(const char *name);
+
+/* Checks the options and fills in *ret_options; false with @err set. */
 bool export_options_take(struct export_options *ret_options, GError **err);
 
 #endif

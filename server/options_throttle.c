@@ -12,6 +12,9 @@ static struct {
 	char *iops, *bps, *limits, *group;
 } given;
 
+/* Of the process, on which those of its disks are built. */
+static __typeof__(given) process_given;
+
 const GOptionEntry throttle_option_entries[] = {
 	{ "iops", 0, 0, G_OPTION_ARG_STRING, &given.iops,
 	  "Limit requests per second; see also --throttle", "N" },
@@ -24,6 +27,16 @@ const GOptionEntry throttle_option_entries[] = {
 	  "Share the limits of this --object throttle-group with all disks that name it", "ID" },
 	{},
 };
+
+void throttle_options_keep(void)
+{
+	process_given = given;
+}
+
+void throttle_options_restore(void)
+{
+	given = process_given;
+}
 
 static int take_simple(struct throttle_config *config, const char *option, const char *value,
 		       const char *name, GError **err)

@@ -10,6 +10,10 @@ struct throttle_group;
 /* Ends with an empty entry. */
 extern const GOptionEntry throttle_option_entries[];
 
+/* Keeps what was parsed until now, and goes back to it. */
+void throttle_options_keep(void);
+void throttle_options_restore(void);
+
 /*
  * What was given, once the words are parsed: a group that has no limits if none were given, or the
  * one that was named. It stays until the program ends. NULL with @err set.

@@ -34,6 +34,7 @@ struct sandbox_config {
 	enum sandbox_mode mode;
 	bool changes_user;
 	bool must_change_user; /* otherwise it may stay what it is, which is reported */
+	bool has_owner;	       /* uid is that of the images */
 	uid_t uid;	       /* if changes_user */
 	gid_t gid;
 	bool connects;	/* to NBD servers, by whatever protocol */

@@ -215,54 +215,86 @@ static int find_user(const char *name, struct sandbox_config *config, GError **e
 	return 0;
 }
 
-static int choose_user(const struct options *options, struct sandbox_config *config, GError **err)
+/* Each file may have another owner, but the process has one user. */
+static int choose_owner(const struct options *options, struct sandbox_config *config, GError **err)
 {
 	struct stat st;
+
+	if (config->must_change_user || geteuid() != 0 || options->sandbox == SANDBOX_OFF ||
+	    options->systemd_mark || stat(options->filename, &st) < 0 || !S_ISREG(st.st_mode))
+		return 0;
+	if (config->has_owner && config->uid != st.st_uid)
+		return error_refuse(err, -EPERM,
+				    "%s: its owner, user %u, is not that of another image, user "
+				    "%u; --user names one for all",
+				    options->filename, st.st_uid, config->uid);
+	config->has_owner = true;
+	config->uid = st.st_uid;
+	config->gid = st.st_gid;
+	config->changes_user = config->uid != geteuid();
+	return 0;
+}
+
+int sandbox_co_add_disk(const struct options *options, const struct transport_ops *driver,
+			struct image *file, struct sandbox_config *config, GError **err)
+{
+	int res = choose_owner(options, config, err);
+
+	if (res < 0)
+		return res;
+	config->connects |= is_server(options->filename);
+	co_allow_chain(options, file);
+	allow_overlay(options);
+	if (driver)
+		allow_driver();
+	return 0;
+}
+
+static int choose_user(const struct options *options, struct sandbox_config *config, GError **err)
+{
 	int res;
 
-	if (options->user) {
-		res = find_user(options->user, config, err);
-		if (res < 0)
-			return res;
-		config->must_change_user = true;
-	} else if (geteuid() == 0 && options->sandbox != SANDBOX_OFF && !options->systemd_mark &&
-		   stat(options->filename, &st) == 0 && S_ISREG(st.st_mode)) {
-		config->uid = st.st_uid;
-		config->gid = st.st_gid;
-	} else {
+	if (!options->user)
 		return 0;
-	}
+	res = find_user(options->user, config, err);
+	if (res < 0)
+		return res;
+	config->must_change_user = true;
 	config->changes_user = config->uid != geteuid();
-	if (!config->changes_user)
-		return 0;
-	if (geteuid() != 0)
+	if (config->changes_user && geteuid() != 0)
 		return error_refuse(err, -EPERM, "--user: only root can become another user");
 	return 0;
 }
 
-int sandbox_co_prepare(const struct options *options, const struct transport_ops *driver,
-		       struct image *file, struct sandbox_config *ret_config, GError **err)
+/* For images that are added later, and what they name. */
+static void allow_adding(char **places)
+{
+	for (; places && *places; places++)
+		sandbox_allow(*places, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_DEVICE, false);
+}
+
+int sandbox_prepare(const struct options *options, struct sandbox_config *ret_config, GError **err)
 {
 	struct sandbox_config config = {
 		.mode = options->sandbox,
-		.connects = is_server(options->filename) ||
-			    options->policy.servers == IMAGE_SERVERS_ALLOWED,
+		.connects = options->policy.servers == IMAGE_SERVERS_ALLOWED,
 		.core_dump = options->core_dump,
 	};
 	int res = choose_user(options, &config, err);
 
 	if (res < 0)
 		return res;
-	co_allow_chain(options, file);
-	allow_overlay(options);
 	allow_run_files(options);
+	allow_adding(options->add_places);
 	tls_creds_each_folder(allow_keys);
 	if (options->exports)
 		allow_tls(&options->export.tls);
-	if (driver)
-		allow_driver();
-	if (config.connects)
-		allow_connections();
 	*ret_config = config;
 	return 0;
+}
+
+void sandbox_finish(const struct sandbox_config *config)
+{
+	if (config->connects)
+		allow_connections();
 }

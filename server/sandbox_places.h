@@ -10,12 +10,20 @@
 struct transport_ops;
 
 /*
- * Allows the places that the options and the image need. @driver: NULL for an export. @file is the
- * image's, of which nothing has been read. *@ret_config is for sandbox_enter(). < 0 with @err set.
- * Main loop, a coroutine.
+ * Allows what the process needs, and begins *@ret_config, which is for sandbox_enter() once
+ * sandbox_co_add_disk() was called for each disk, and sandbox_finish() after that. < 0 with @err
+ * set.
  */
-int sandbox_co_prepare(const struct options *options, const struct transport_ops *driver,
-		       struct image *file, struct sandbox_config *ret_config, GError **err);
+int sandbox_prepare(const struct options *options, struct sandbox_config *ret_config, GError **err);
+
+/*
+ * Allows the places that a disk's options and image need. @driver: NULL for an export. @file is the
+ * image's, of which nothing has been read. < 0 with @err set. Main loop, a coroutine.
+ */
+int sandbox_co_add_disk(const struct options *options, const struct transport_ops *driver,
+			struct image *file, struct sandbox_config *config, GError **err);
+
+void sandbox_finish(const struct sandbox_config *config);
 
 /* Whether another process must remove the server's files at its end; see runfile_begin_keeper(). */
 bool sandbox_needs_keeper(const struct options *options, const struct sandbox_config *config);

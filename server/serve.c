@@ -268,6 +268,11 @@ void serve_init(struct serve *serve, const struct serve_config *config)
 	thread_lock_init(&serve->lock);
 }
 
+void serve_set_config(struct serve *serve, const struct serve_config *config)
+{
+	serve->config = *config;
+}
+
 void serve_destroy(struct serve *serve)
 {
 	thread_lock_destroy(&serve->lock);

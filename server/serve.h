@@ -69,6 +69,9 @@ struct serve {
 void serve_init(struct serve *serve, const struct serve_config *config);
 void serve_destroy(struct serve *serve);
 
+/* What serve_init() was not told yet. Its thread, before the first request. */
+void serve_set_config(struct serve *serve, const struct serve_config *config);
+
 /* The flags of the image's requests (IMAGE_REQ_*) that the request asks for. */
 unsigned serve_request_flags(const struct request_desc *desc);
 

@@ -66,14 +66,14 @@ static int enter_co(void *arg, struct image *file, int char_fd, GError **err)
 	return server->co_enter(server->enter_arg, server, file, err);
 }
 
-/* The image, or the overlay of it. NULL with @err set, or after reporting that it is unknown. */
+/* The image, or the overlay of it. NULL with @err set. */
 static struct image *co_open(struct server *server, GError **err)
 {
 	const struct options *options = server->options;
 	struct image *image = open_image_co(options, &server->takeover, enter_co, server, err),
 		     *top;
 
-	if (image && !open_image_format_is_known(options, image)) {
+	if (image && open_image_check_format(options, image, err) < 0) {
 		co_close_image(server, image);
 		return NULL;
 	}
@@ -92,6 +92,7 @@ bool server_co_open(struct server *server, server_enter_fn *co_enter, void *arg,
 	image = co_open(server, err);
 	if (image)
 		disk_set_image(server->disk, image);
+	server->has_image = image;
 	return image;
 }
 
@@ -149,7 +150,7 @@ static struct target *co_add_device(const struct server *server, GError **err)
 		.hold = options->hold,
 		.throttle = options->throttle,
 		.in_use = options->in_use,
-		.watchdog_us = supervisor_watchdog_us(),
+		.watchdog_us = options->several ? 0 : supervisor_watchdog_us(),
 		.recovered = takeover->transport,
 		.char_fd = server->char_fd,
 	};
@@ -160,35 +161,36 @@ static struct target *co_add_device(const struct server *server, GError **err)
 	return device ? device_target(device) : NULL;
 }
 
-static struct target *co_add_export(const struct server *server, GError **err)
+static struct target *co_add_export(const struct server *server, struct export_listener *on,
+				    GError **err)
 {
 	const struct options *options = server->options;
 	const struct export_config config = {
+		.on = on,
 		.disk = server->disk,
 		.options = &options->export,
 		.discard = options->discard,
-		.depth = options->depth,
 		.hold = options->hold,
 		.throttle = options->throttle,
-		.watchdog_us = supervisor_watchdog_us(),
+		.watchdog_us = options->several ? 0 : supervisor_watchdog_us(),
 	};
 
 	return export_co_add(&config, err);
 }
 
-static struct target *co_add_target(const struct server *server, GError **err)
-{
-	if (server->options->exports)
-		return co_add_export(server, err);
-	if (!server->takeover.transport)
-		tell_of_twin(server);
-	return co_add_device(server, err);
-}
-
-void server_co_get_target(struct server *server)
+void server_co_get_target(struct server *server, struct export_listener *on,
+			  const GError *no_listener)
 {
 	server->has_entered = true;
-	server->target = co_add_target(server, &server->no_target);
+	if (server->options->exports && !on) {
+		server->no_target = g_error_copy(no_listener);
+	} else if (server->options->exports) {
+		server->target = co_add_export(server, on, &server->no_target);
+	} else {
+		if (!server->takeover.transport)
+			tell_of_twin(server);
+		server->target = co_add_device(server, &server->no_target);
+	}
 }
 
 bool server_has_sandbox(const struct server *server)
@@ -196,6 +198,7 @@ bool server_has_sandbox(const struct server *server)
 	return server->options->exports || server->driver->driver == TRANSPORT_UBD;
 }
 
+/* A bad image is reported before a driver that is not there. */
 static int check_image(const struct server *server, GError **err)
 {
 	const struct device_config config = {
@@ -204,53 +207,23 @@ static int check_image(const struct server *server, GError **err)
 		.block_size = server->takeover.block_size,
 	};
 
-	return device_check_image(&config, err);
-}
-
-/* Without the sandbox: the device is added now, and privileges are dropped. */
-static bool co_fit_late(struct server *server, GError **err)
-{
-	const struct sandbox_config none = { .mode = SANDBOX_OFF };
-
-	server->is_adding = true;
-	server_co_get_target(server);
-	if (server->target && server->takeover.transport)
-		keep_image(server);
-	/* They have the privileges. */
-	aio_workers_end();
-	return server->target && sandbox_enter(&none, err) == 0;
-}
-
-static bool co_fit_target(struct server *server, GError **err)
-{
-	if (!server_has_sandbox(server))
-		return co_fit_late(server, err);
-	if (sandbox_seal(err) < 0)
-		return false;
-	/* A bad image is reported before a driver that is not there. */
-	if (!server->target)
-		return server->options->exports || check_image(server, err) == 0;
-	if (server->target->ops->co_fit(server->target, err) < 0)
-		return false;
-	if (server->takeover.transport)
-		keep_image(server);
-	return true;
+	return server->options->exports ? 0 : device_check_image(&config, err);
 }
 
 bool server_co_fit(struct server *server, GError **err)
 {
-	struct image *image = disk_image(server->disk);
-	bool ok;
+	int res;
 
-	server->origin = find_origin(server->options, image);
-	aio_workers_end();
-	ok = co_fit_target(server, err);
-	if (!server->target && server->no_target && !(err && *err))
-		g_propagate_error(err, g_steal_pointer(&server->no_target));
-	if (ok && server->target)
-		return true;
-	co_close_image(server, image);
-	return false;
+	server->origin = find_origin(server->options, disk_image(server->disk));
+	if (!server->target) {
+		if (check_image(server, err) == 0)
+			g_propagate_error(err, g_steal_pointer(&server->no_target));
+		return false;
+	}
+	res = server_has_sandbox(server) ? server->target->ops->co_fit(server->target, err) : 0;
+	if (res == 0 && server->takeover.transport)
+		keep_image(server);
+	return res == 0;
 }
 
 /* ---- while the disk is served ---- */
@@ -259,7 +232,9 @@ bool server_co_start(struct server *server, GError **err)
 {
 	struct target *target = server->target;
 
-	return overlay_can_be_kept(server->overlay, err) && target->ops->co_start(target, err) >= 0;
+	server->is_live = overlay_can_be_kept(server->overlay, err) &&
+			  target->ops->co_start(target, err) >= 0;
+	return server->is_live;
 }
 
 bool server_co_wait(struct server *server)
@@ -292,6 +267,8 @@ bool server_co_stop(struct server *server)
 	struct target *target = server->target;
 	int res = target->ops->co_stop(target);
 
+	server->is_live = false;
+
 	if (res < 0)
 		report_error("%s: cannot stop: %s", target_name(target), g_strerror(-res));
 	return res == 0;
@@ -305,6 +282,7 @@ bool server_co_end_image(struct server *server)
 	if (server->was_live)
 		overlay_complete(server->overlay, image);
 	co_look_for_loss(image, server->target);
+	server->has_image = false;
 	is_whole = co_close_image(server, image);
 	return overlay_co_keep(server->overlay, is_whole) && is_whole;
 }
@@ -328,7 +306,7 @@ int server_co_begin(struct server *server, int kept_fd, GError **err)
 	/* Only ubd has descriptors that are kept. */
 	if (!options->exports) {
 		server->driver = driver_choose(kept_fd >= 0 ? TRANSPORT_UBD : options->driver);
-		if (!options_suit(server->driver))
+		if (options_suit(options, server->driver, err) < 0)
 			return -1;
 	}
 	return takeover_co_begin(options, server->driver, kept_fd, &server->takeover, err);
@@ -338,6 +316,8 @@ void server_co_free(struct server *server)
 {
 	if (!server)
 		return;
+	if (server->has_image)
+		co_close_image(server, disk_image(server->disk));
 	if (server->target)
 		server->target->ops->co_free(server->target);
 	if (!server->has_entered && server->char_fd >= 0)

@@ -6,7 +6,7 @@
  *   server_co_begin()      Its driver is known, and whether it continues a device.
  *   server_co_open()       Its image is open. On the way, once the file is open and before anything
  *                          of it is read, the process gives up what it does not need any more.
- *   server_co_fit()        Its target exists, and suits the image.
+ *   server_co_fit()        Its target suits the image.
  *   server_co_start()      Its users find it.
  *   server_co_wait()       Waits until it must end.
  *   server_co_stop()       No more requests come.
@@ -30,6 +30,7 @@
 #include "target.h"
 #include "transport.h"
 
+struct export_listener;
 struct overlay;
 struct server;
 
@@ -51,8 +52,8 @@ struct server {
 	struct file_id file_id; /* of the image's file */
 	int char_fd;		/* of what is taken over; -1: none */
 	bool has_entered;	/* the target owns it, and the transport */
-	bool is_adding;		/* signals should wait: a device would be left behind */
-	bool was_live;
+	bool has_image;		/* it is open */
+	bool is_live, was_live;
 	bool left; /* to the next server */
 	server_enter_fn *co_enter;
 	void *enter_arg;
@@ -62,15 +63,14 @@ struct server {
 struct server *server_new(const struct options *options);
 
 /*
- * @kept_fd: what the service manager kept for its device, or -1. The options do not suit the
- * driver, or it cannot begin: < 0 with @err set, or after reporting why.
+ * @kept_fd: what the service manager kept for its device, or -1. < 0 with @err set.
  */
 int server_co_begin(struct server *server, int kept_fd, GError **err);
 
 /*
- * Opens the image, or makes the overlay of it. @co_enter must call server_co_get_target() if
- * server_has_sandbox() says so. False with @err set, or after reporting that the image is of an
- * unknown format.
+ * Opens the image, or makes the overlay of it. If server_has_sandbox(), @co_enter must call
+ * server_co_get_target(); if not, that must be called between here and server_co_fit(). False with
+ * @err set.
  */
 bool server_co_open(struct server *server, server_enter_fn *co_enter, void *arg, GError **err);
 
@@ -80,13 +80,14 @@ bool server_co_open(struct server *server, server_enter_fn *co_enter, void *arg,
  */
 bool server_has_sandbox(const struct server *server);
 
-/* Adds the target. If that fails, server_co_fit() says so, once the image is known to be good. */
-void server_co_get_target(struct server *server);
-
 /*
- * Checks whether the image can be served, and makes the target ready. False with @err set; then the
- * image is closed.
+ * Adds the target; an export to the listener @on, or, if that is NULL, it fails with @no_listener.
+ * If it fails, server_co_fit() says so, once the image is known to be good.
  */
+void server_co_get_target(struct server *server, struct export_listener *on,
+			  const GError *no_listener);
+
+/* Checks whether the image can be served, and makes the target ready. False with @err set. */
 bool server_co_fit(struct server *server, GError **err);
 
 /* Makes the target live. Call server_co_stop() after a failure, too. False with @err set. */

@@ -70,6 +70,11 @@ struct target_ops {
 	uint64_t (*size)(const struct target *target); /* bytes */
 	/* Grows after the image has grown. 0 or -errno. */
 	int (*co_grow)(struct target *target);
+	/*
+	 * Whether all loops that serve it have responded since the last call. If this is asked, the
+	 * target was made without a watchdog of its own.
+	 */
+	bool (*is_alive)(struct target *target);
 	/* What brings requests, and their statistics. */
 	unsigned (*nr_queues)(const struct target *target);
 	/* Adds its statistics. */

@@ -34,8 +34,8 @@ static struct hold_policy hold;
 static _Atomic gint64 no_limit_us = G_MAXINT64;
 static struct nbd_client_bitmap bitmap = { .name = (char *)"ab" };
 static struct memory_budget memory;
-static struct nbd_client_settings settings = {
-	.memory = &memory,
+static struct nbd_exports exports;
+static struct nbd_export export = {
 	.name = "",
 	.description = "fuzzed",
 	.discard = true,
@@ -43,10 +43,21 @@ static struct nbd_client_settings settings = {
 	.allocation_depth = true,
 	.bitmaps = &bitmap,
 	.nr_bitmaps = 1,
-	.depth = 8,
-	.handshake_ns = AIO_NEVER,
 	.hold = &hold,
 	.hold_limit_us = &no_limit_us,
+};
+/* Another one that it may ask for, with fewer contexts. */
+static struct nbd_export another = {
+	.name = "another",
+	.read_only = true,
+	.hold = &hold,
+	.hold_limit_us = &no_limit_us,
+};
+static struct nbd_client_settings settings = {
+	.exports = &exports,
+	.memory = &memory,
+	.depth = 8,
+	.handshake_ns = AIO_NEVER,
 };
 
 static void open_co(void *arg)
@@ -58,7 +69,7 @@ static void open_co(void *arg)
 
 	if (image_co_create("image", "qcow2", &create, NULL, err) == 0 &&
 	    image_co_open("image", &open, &image, err) == 0)
-		settings.disk = disk_new(image);
+		export.disk = another.disk = disk_new(image);
 	memory_budget_init(&memory, NBD_MAX_PAYLOAD);
 }
 
@@ -76,6 +87,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	bitmap.bits = dirty_bits_try_new(DISK_BYTES, 16);
 	dirty_bits_set(bitmap.bits, 1 << 20, 1 << 20);
 	settings.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	export.event_fd = another.event_fd = settings.event_fd;
+	nbd_exports_init(&exports);
+	nbd_exports_offer(&exports, &export);
+	nbd_exports_offer(&exports, &another);
 	return 0;
 }
 

@@ -109,6 +109,9 @@ ssize_t __wrap_co_send(int fd, const void *buf, size_t bytes, struct aio_limit *
 /* ---- a server ---- */
 
 struct server {
+	struct jobs jobs;
+	struct command_target on;
+	struct command_process process;
 	struct clients *clients;
 	struct image *image;
 	struct disk *disk;
@@ -130,17 +133,22 @@ static void co_start_server(struct server *server)
 		.temporary = true,
 		.keep_as = (char *)"/kept",
 	};
-	struct command_target on = { .target = &target };
-
 	write_file("disk.raw", "", 0);
 	g_assert_cmpint(truncate("disk.raw", 1 << 20), ==, 0);
 	*server = (struct server){ .image = co_open_ok("disk.raw", "raw", IMAGE_RDWR) };
 	server->disk = disk_new(server->image);
 	server->clients = clients_new("socket", NULL);
 	g_assert_nonnull(server->clients);
-	on.disk = server->disk;
-	on.origin = &origin;
-	clients_start(server->clients, &on, count_quit, server);
+	jobs_init(&server->jobs);
+	server->on = (struct command_target){
+		.disk = server->disk,
+		.origin = &origin,
+		.target = &target,
+		.jobs = &server->jobs,
+	};
+	server->process.targets = g_ptr_array_new();
+	g_ptr_array_add(server->process.targets, &server->on);
+	clients_start(server->clients, &server->process, count_quit, server);
 	size = 1 << 20;
 	grow_hangs = sockets_are_full = has_no_deadlines = false;
 	sends_to_full = 0;
@@ -151,6 +159,8 @@ static void co_end_server(struct server *server)
 {
 	clients_co_free(server->clients);
 	g_assert_false(g_file_test("socket", G_FILE_TEST_EXISTS));
+	g_ptr_array_unref(server->process.targets);
+	jobs_destroy(&server->jobs);
 	disk_free(server->disk);
 	g_assert_cmpint(image_co_close(server->image), ==, 0);
 }
@@ -273,7 +283,7 @@ CO_TEST(test_line_in_pieces)
 	answer = co_hear(fd);
 	g_assert_cmpstr(
 		answer, ==,
-		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle or quit\"}\n");
+		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle, add, remove or quit\"}\n");
 	co_end_server(&server);
 }
 
@@ -337,7 +347,7 @@ CO_TEST(test_odd_lines)
 			"{\"error\":\"\\\"size\\\" must be a number of bytes\"}\n");
 	co_check_answer(
 		"{\"command\":[\"quit\"]}\n",
-		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle or quit\"}\n");
+		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle, add, remove or quit\"}\n");
 	g_assert_cmpuint(server.quits, ==, 0);
 	co_end_server(&server);
 }
@@ -559,6 +569,7 @@ CO_TEST(test_many_long_commands)
 	while (group.running > JOBS_MAX_WAITING + 1)
 		co_sleep_ns(1000000);
 	co_check_status();
+	jobs_cancel(&server.jobs);
 	clients_stop(server.clients);
 	aio_limit_cancel(&grow_limit);
 	co_group_wait(&group);

@@ -64,6 +64,8 @@ static _Atomic gint64 no_limit_us = G_MAXINT64;
 
 struct world {
 	struct image *image;
+	struct nbd_exports exports;
+	struct nbd_export export;
 	struct nbd_client_settings settings;
 	struct nbd_client *client;
 	int fd; /* the client's end */
@@ -80,17 +82,23 @@ static void co_begin_with(struct world *world, const int fds[2])
 	reads_begun = 0;
 	world->image = co_open_ok("disk.raw", "raw", IMAGE_RDWR);
 	world->settings = (struct nbd_client_settings){
-		.name = "",
-		.disk = disk_new(world->image),
+		.exports = &world->exports,
 		.depth = DEPTH,
-		.page_cache = true,
 		.memory = &memory,
 		.stall_ns = 50000000,
 		.handshake_ns = AIO_NEVER,
-		.hold = &hold,
-		.hold_limit_us = &no_limit_us,
 		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
+	world->export = (struct nbd_export){
+		.name = "",
+		.disk = disk_new(world->image),
+		.page_cache = true,
+		.hold = &hold,
+		.hold_limit_us = &no_limit_us,
+		.event_fd = world->settings.event_fd,
+	};
+	nbd_exports_init(&world->exports);
+	g_assert_true(nbd_exports_offer(&world->exports, &world->export));
 	world->client = nbd_client_new(&world->settings, fds[0], NULL);
 	g_assert_nonnull(world->client);
 	world->fd = fds[1];
@@ -107,7 +115,8 @@ static void co_begin(struct world *world)
 static void co_end(struct world *world)
 {
 	nbd_client_free(world->client);
-	disk_free(world->settings.disk);
+	nbd_exports_destroy(&world->exports);
+	disk_free(world->export.disk);
 	close(world->settings.event_fd);
 	g_assert_cmpint(image_co_close(world->image), ==, 0);
 	memory_budget_destroy(&memory);

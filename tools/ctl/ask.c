@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Asks a server something, at the socket of its --socket option. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,8 +9,8 @@
 #include "ctl.h"
 #include "error.h"
 
-/* The statistics of the most queues that a device may have are shorter. */
-#define MAX_ANSWER (4 << 20)
+/* What many disks with as many queues as they may have tell is shorter. */
+#define MAX_ANSWER (64 << 20)
 #define PIECE	   (64 << 10)
 
 /* Reads up to a newline or the end. False with @err set. */
@@ -49,6 +50,22 @@ static json_t *parse_answer(const char *line, size_t len, GError **err)
 	printable = ctl_printable(error);
 	g_set_error_literal(err, UBD_ERROR, EINVAL, printable);
 	return NULL;
+}
+
+char *ctl_command(const char *name, const char *device, json_t *more)
+{
+	json_auto_t *request = json_object(), *members = more;
+	g_autofree char *valid = device ? g_utf8_make_valid(device, -1) : NULL;
+	char *text, *line;
+
+	json_object_set_new(request, "command", json_string(name));
+	if (valid)
+		json_object_set_new(request, "device", json_string(valid));
+	json_object_update(request, members);
+	text = json_dumps(request, 0);
+	line = g_strconcat(text, "\n", NULL);
+	free(text);
+	return line;
 }
 
 json_t *ctl_ask(const char *path, const char *line, GError **err)

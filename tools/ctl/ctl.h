@@ -17,8 +17,10 @@
 #include "command.h"
 #include "transport.h"
 
+int ctl_add(const struct command *command, char **argv);
 int ctl_list(const struct command *command, char **argv);
 int ctl_info(const struct command *command, char **argv);
+int ctl_remove(const struct command *command, char **argv);
 int ctl_stop(const struct command *command, char **argv);
 int ctl_delete(const struct command *command, char **argv);
 int ctl_metrics(const struct command *command, char **argv);
@@ -129,6 +131,12 @@ int ctl_socket_connect(const char *path, const struct ctl_owner *owner, unsigned
 int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **err);
 
 /* ---- ask.c ---- */
+
+/*
+ * The line of a command about a device or export (NULL: the server's only one); @more are other
+ * members, which it unrefs, or NULL. The caller frees it.
+ */
+char *ctl_command(const char *name, const char *device, json_t *more);
 
 /*
  * Sends @line, with its newline, to a server's socket of that path. The answer, a JSON object, is

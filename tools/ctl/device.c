@@ -89,7 +89,7 @@ static void fail_held(struct transport *transport)
 
 	if (!(transport->ops->notions & TRANSPORT_TELLS_OF_STOP) &&
 	    transport->ops->get_info(transport, &info) == 0 && info.server_pid > 0)
-		servers_fail_held(info.server_pid);
+		servers_fail_held(info.server_pid, transport->path);
 }
 
 static int stop(struct transport *transport)
@@ -126,10 +126,11 @@ static int delete_if_unused(struct transport *transport)
 	return res < 0 ? res : transport->ops->delete (transport);
 }
 
-/* Its server is all that an export has. */
+/* Its server is all that an export has; the server may have others. */
 static int end_export(const char *name, bool can_be)
 {
-	g_autofree char *socket = can_be ? subject_find_socket(name) : NULL;
+	g_autofree char *served = NULL, *line = NULL;
+	g_autofree char *socket = can_be ? subject_find_socket(name, &served) : NULL;
 	g_autoptr(GError) err = NULL;
 	json_auto_t *answer = NULL;
 
@@ -137,7 +138,8 @@ static int end_export(const char *name, bool can_be)
 		tool_error("%s is an export, not a device; it can be stopped", name);
 	if (!socket)
 		return EXIT_FAILURE;
-	answer = ctl_ask(socket, "{\"command\": \"quit\"}\n", &err);
+	line = ctl_command("remove", served, NULL);
+	answer = ctl_ask(socket, line, &err);
 	if (!answer)
 		tool_error("%s", err->message);
 	return answer ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -198,6 +200,12 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *f
 }
 
 int ctl_stop(const struct command *command, char **argv)
+{
+	return act(command, argv, stop_if_unused, stop, NULL, NULL);
+}
+
+/* A device ends by itself when its disk is gone, and so does an export that is told to. */
+int ctl_remove(const struct command *command, char **argv)
 {
 	return act(command, argv, stop_if_unused, stop, NULL, NULL);
 }

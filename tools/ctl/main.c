@@ -6,6 +6,7 @@
 #include "std_fds.h"
 
 static const struct command commands[] = {
+	{ "add", "Add a disk to a server that has several", ctl_add },
 	{ "delete", "Stop and delete a device, and free its number", ctl_delete },
 	{ "grant", "Pass descriptors of a device to another process", ctl_grant },
 	{ "info", "Show information about a device", ctl_info },
@@ -13,6 +14,7 @@ static const struct command commands[] = {
 	{ "metrics", "Print statistics of servers for Prometheus", ctl_metrics },
 	{ "quiesce", "Ask the server of a device with recovery to leave", ctl_quiesce },
 	{ "receive", "Run a program with descriptors that were granted", ctl_receive },
+	{ "remove", "Remove a disk from a server that has several", ctl_remove },
 	{ "resize", "Ask a server to grow its disk", ctl_resize },
 	{ "run", "Run a program with descriptors of a device", ctl_run },
 	{ "stats", "Show how many requests servers have done, and their latencies", ctl_stats },

@@ -28,10 +28,11 @@ static uint64_t parse_size_in(const json_t *answer, GError **err)
 }
 
 /* @bytes 0: to the size that the image has now. */
-static bool resize(const char *path, uint64_t bytes, uint64_t *ret_size, GError **err)
+static bool resize(const char *path, const char *name, uint64_t bytes, uint64_t *ret_size,
+		   GError **err)
 {
-	g_autofree char *size = bytes ? g_strdup_printf(", \"size\": %" PRIu64, bytes) : NULL;
-	g_autofree char *line = g_strdup_printf("{\"command\": \"resize\"%s}\n", size ?: "");
+	json_t *size = bytes ? json_pack("{s:I}", "size", (json_int_t)bytes) : NULL;
+	g_autofree char *line = ctl_command("resize", name, size);
 	json_auto_t *answer = ctl_ask(path, line, err);
 
 	if (!answer)
@@ -61,7 +62,7 @@ int ctl_resize(const struct command *command, char **argv)
 		{},
 	};
 	g_autoptr(GError) err = NULL;
-	g_autofree char *text = NULL, *socket = NULL;
+	g_autofree char *text = NULL, *socket = NULL, *name = NULL;
 	uint64_t bytes, size;
 
 	if (!command_parse(command, entries, argv))
@@ -71,10 +72,10 @@ int ctl_resize(const struct command *command, char **argv)
 			command, "expecting a device, an image or the server's socket, and a size");
 	if (!parse_size(words[1], &bytes))
 		return EXIT_FAILURE;
-	socket = subject_find_socket(words[0]);
+	socket = subject_find_socket(words[0], &name);
 	if (!socket)
 		return EXIT_FAILURE;
-	if (!resize(socket, bytes, &size, &err)) {
+	if (!resize(socket, name, bytes, &size, &err)) {
 		tool_error("%s", err->message);
 		return EXIT_FAILURE;
 	}

@@ -22,7 +22,7 @@ static void free_server(gpointer data)
 	g_free(server);
 }
 
-struct server *server_new(char *socket, const char *command, json_t *status)
+static struct server *server_new(char *socket, const char *command, json_t *status)
 {
 	struct server *server = g_new(struct server, 1);
 
@@ -91,12 +91,8 @@ static GPtrArray *find_sockets(const char *command)
 	return servers;
 }
 
-GPtrArray *servers_find(void)
-{
-	return servers_ask("status");
-}
-
-GPtrArray *servers_ask(const char *command)
+/* Those that have answered. */
+static GPtrArray *find_answers(const char *command)
 {
 	GPtrArray *servers = find_sockets(command);
 
@@ -104,19 +100,67 @@ GPtrArray *servers_ask(const char *command)
 	for (guint i = servers->len; i-- > 0;)
 		if (!((struct server *)servers->pdata[i])->status)
 			g_ptr_array_remove_index_fast(servers, i);
-	g_ptr_array_sort(servers, compare);
 	return servers;
 }
 
-void servers_fail_held(int pid)
+void servers_add(GPtrArray *disks, const char *socket, const char *command, json_t *answer)
+{
+	json_t *all = json_object_get(answer, "disks"), *disk;
+	size_t i;
+
+	if (!json_is_array(all))
+		g_ptr_array_add(disks, server_new(g_strdup(socket), command, json_incref(answer)));
+	json_array_foreach(all, i, disk)
+	{
+		if (json_is_object(disk))
+			g_ptr_array_add(disks,
+					server_new(g_strdup(socket), command, json_incref(disk)));
+	}
+}
+
+GPtrArray *servers_ask(const char *command)
+{
+	g_autoptr(GPtrArray) answers = find_answers(command);
+	GPtrArray *disks = servers_new();
+
+	for (guint i = 0; i < answers->len; i++) {
+		const struct server *server = answers->pdata[i];
+
+		servers_add(disks, server->socket, command, server->status);
+	}
+	g_ptr_array_sort(disks, compare);
+	return disks;
+}
+
+GPtrArray *servers_find(void)
+{
+	return servers_ask("status");
+}
+
+GPtrArray *servers_find_adding(void)
+{
+	GPtrArray *sockets = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(GPtrArray) answers = find_answers("status");
+
+	for (guint i = 0; i < answers->len; i++) {
+		struct server *server = answers->pdata[i];
+
+		if (json_is_array(json_object_get(server->status, "disks")))
+			g_ptr_array_add(sockets, g_strdup(server->socket));
+	}
+	return sockets;
+}
+
+void servers_fail_held(int pid, const char *device)
 {
 	g_autofree char *folder = run_folder_find(false, NULL);
 	g_autofree char *name = run_folder_socket_name(pid);
 	g_autofree char *socket = folder ? g_build_filename(folder, name, NULL) : NULL;
+	g_autofree char *line = ctl_command("fail-held", device, NULL);
 	json_auto_t *answer = NULL;
 
 	if (socket)
-		answer = ask_ours(socket, "{\"command\": \"fail-held\"}\n");
+		answer = ask_ours(socket, line);
 }
 
 /* ---- what they say ---- */

@@ -12,23 +12,31 @@
 
 #include "image.h"
 
+/* A disk that a server has: it may have several. */
 struct server {
 	char *socket;
 	const char *command;
-	json_t *status; /* its answer to `status`, or to another command that says as much */
+	json_t *status; /* its answer to @command, or what that has about the disk */
 };
 
-/* An empty list of them, and one for it, which owns @socket and @status from now on. */
+/* An empty list of them. The caller unrefs it. */
 GPtrArray *servers_new(void);
-struct server *server_new(char *socket, const char *command, json_t *status);
+/* Adds the disks about which a server at @socket has answered, one or several. */
+void servers_add(GPtrArray *disks, const char *socket, const char *command, json_t *answer);
 
-/* All of them, struct server *. The caller unrefs the list. */
+/* All disks of all servers, struct server *. The caller unrefs the list. */
 GPtrArray *servers_find(void);
 /* The same with the answers to @command, which is `status` or `stats`. */
 GPtrArray *servers_ask(const char *command);
 
-/* Asks the server that is this process to let requests that it holds fail, if it can be asked. */
-void servers_fail_held(int pid);
+/* The sockets of all servers that have, or may have, several disks. The caller unrefs the list. */
+GPtrArray *servers_find_adding(void);
+
+/*
+ * Asks the server that is this process to let requests to the device fail that it holds, if it can
+ * be asked.
+ */
+void servers_fail_held(int pid, const char *device);
 
 /* As what it serves: "/dev/ubdb0", or the name of an export. */
 const char *server_name(const struct server *server);

@@ -131,21 +131,38 @@ static void print_text(json_t *status)
 		print_troubles(troubles);
 }
 
+/* Of one disk, or of each one that the server has. */
+static void print_all(json_t *answer)
+{
+	json_t *disks = json_object_get(answer, "disks"), *disk;
+	size_t i;
+
+	if (!json_is_array(disks))
+		print_text(answer);
+	json_array_foreach(disks, i, disk)
+	{
+		if (i)
+			puts("");
+		print_text(disk);
+	}
+}
+
 bool ctl_print_status(const char *word, bool json)
 {
-	g_autofree char *socket = subject_find_socket(word);
+	g_autofree char *name = NULL, *socket = subject_find_socket(word, &name), *line = NULL;
 	g_autoptr(GError) err = NULL;
 	json_auto_t *answer = NULL;
 
 	if (!socket)
 		return false;
-	answer = ctl_ask(socket, "{\"command\": \"status\"}\n", &err);
+	line = ctl_command("status", name, NULL);
+	answer = ctl_ask(socket, line, &err);
 	if (!answer)
 		tool_error("%s", err->message);
 	else if (json)
 		json_print(answer);
 	else
-		print_text(answer);
+		print_all(answer);
 	return answer;
 }
 

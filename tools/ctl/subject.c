@@ -136,12 +136,13 @@ static bool is_socket(const char *word)
 	return !ctl_is_device(word, &driver, &id) && !strchr(word, ':');
 }
 
-char *subject_find_socket(const char *word)
+char *subject_find_socket(const char *word, char **ret_name)
 {
 	g_autoptr(GPtrArray) servers = NULL;
 	g_autofree char *name = NULL;
 	const struct server *server;
 
+	*ret_name = NULL;
 	if (is_socket(word))
 		return g_strdup(word);
 	name = subject_find(word);
@@ -149,22 +150,29 @@ char *subject_find_socket(const char *word)
 		return NULL;
 	servers = servers_find();
 	server = servers_by_name(servers, name, 0);
-	if (server)
+	if (server) {
+		*ret_name = g_steal_pointer(&name);
 		return g_strdup(server->socket);
+	}
 	tool_error("%s: no socket of its server was found; give that of --socket", name);
 	return NULL;
 }
 
-static struct server *ask_one(const char *word, const char *command)
+static bool ask_one(GPtrArray *disks, const char *word, const char *command)
 {
-	g_autofree char *socket = subject_find_socket(word);
-	g_autofree char *line = g_strdup_printf("{\"command\": \"%s\"}\n", command);
+	g_autofree char *name = NULL, *socket = subject_find_socket(word, &name), *line = NULL;
 	g_autoptr(GError) err = NULL;
-	json_t *answer = socket ? ctl_ask(socket, line, &err) : NULL;
+	json_auto_t *answer = NULL;
 
-	if (err)
+	if (!socket)
+		return false;
+	line = ctl_command(command, name, NULL);
+	answer = ctl_ask(socket, line, &err);
+	if (!answer)
 		tool_error("%s", err->message);
-	return answer ? server_new(g_steal_pointer(&socket), command, answer) : NULL;
+	else
+		servers_add(disks, socket, command, answer);
+	return answer;
 }
 
 GPtrArray *subjects_ask(char **words, const char *command)
@@ -174,12 +182,8 @@ GPtrArray *subjects_ask(char **words, const char *command)
 	if (!words)
 		return servers_ask(command);
 	servers = servers_new();
-	for (; *words; words++) {
-		struct server *server = ask_one(*words, command);
-
-		if (!server)
+	for (; *words; words++)
+		if (!ask_one(servers, *words, command))
 			return NULL;
-		g_ptr_array_add(servers, server);
-	}
 	return g_steal_pointer(&servers);
 }

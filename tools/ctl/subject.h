@@ -18,10 +18,10 @@ char *subject_find(const char *word);
 bool subject_is_export(const char *name);
 
 /*
- * The socket of the server that is meant, whose path @word may also be. The caller frees it; NULL
- * after an error message.
+ * The socket of the server that is meant, whose path @word may also be. *ret_name: what it calls
+ * the device or export; NULL: what it serves. The caller frees both; NULL after an error message.
  */
-char *subject_find_socket(const char *word);
+char *subject_find_socket(const char *word, char **ret_name);
 
 /*
  * What the servers of these answer to a command that servers_ask() takes, struct server *; of all

@@ -47,22 +47,17 @@ static json_t *parse_limits(const char *list)
 	return g_steal_pointer(&limits);
 }
 
-/* NULL after an error message. */
-static char *make_request(const char *list)
+/* The members of the request; NULL after an error message. */
+static json_t *members_of(const char *list)
 {
-	json_auto_t *request = json_object();
-	g_autofree char *text = NULL;
-	json_t *limits;
+	json_t *members = json_object(), *limits = list ? parse_limits(list) : NULL;
 
-	json_add_string(request, "command", "throttle");
-	if (list) {
-		limits = parse_limits(list);
-		if (!limits)
-			return NULL;
-		json_add(request, "limits", limits);
-	}
-	text = json_dumps(request, JSON_COMPACT);
-	return g_strconcat(text, "\n", NULL);
+	if (limits)
+		json_add(members, "limits", limits);
+	if (!list || limits)
+		return members;
+	json_decref(members);
+	return NULL;
 }
 
 static void print_limits(const json_t *answer)
@@ -86,7 +81,8 @@ int ctl_throttle(const struct command *command, char **argv)
 		  "DEVICE [LIMIT=VALUE,...]" },
 		{},
 	};
-	g_autofree char *socket = NULL, *request = NULL;
+	g_autofree char *socket = NULL, *request = NULL, *name = NULL;
+	json_auto_t *members = NULL;
 	g_autoptr(GError) err = NULL;
 	json_auto_t *answer = NULL;
 
@@ -95,10 +91,11 @@ int ctl_throttle(const struct command *command, char **argv)
 	if (!words || (words[1] && words[2]))
 		return command_usage_error(
 			command, "expecting a device, an image or the server's socket, and limits");
-	request = make_request(words[1]);
-	socket = request ? subject_find_socket(words[0]) : NULL;
+	members = members_of(words[1]);
+	socket = members ? subject_find_socket(words[0], &name) : NULL;
 	if (!socket)
 		return EXIT_FAILURE;
+	request = ctl_command("throttle", name, g_steal_pointer(&members));
 	answer = ctl_ask(socket, request, &err);
 	if (!answer) {
 		tool_error("%s", err->message);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The disks that a server begins with: those of its command line, and those of --config. */
+#ifndef UBD_CONFIG_H
+#define UBD_CONFIG_H
+
+#include <glib.h>
+
+#include "options.h"
+
+/*
+ * The options (const struct options) of each disk. A file that cannot be used is reported, and its
+ * disk is missing: *ret_failed. NULL after reporting what is wrong with all of it. Before there are
+ * other threads.
+ */
+GPtrArray *config_disks(const struct options *options, bool *ret_failed);
+
+#endif

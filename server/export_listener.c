@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The listener of the process's exports, and its clients; see export.h. */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "container_of.h"
+#include "error.h"
+#include "export_parts.h"
+#include "report.h"
+#include "watch.h"
+
+/* After a failure, such as one for lack of descriptors or threads. */
+#define ACCEPT_PAUSE_NS UINT64_C(100000000)
+#define NS_PER_S	UINT64_C(1000000000)
+
+void export_wake(struct coroutine **waiter)
+{
+	struct coroutine *co = *waiter;
+
+	*waiter = NULL;
+	if (co)
+		co_wake(co);
+}
+
+void export_co_wait_for(struct coroutine **waiter)
+{
+	*waiter = co_self();
+	co_yield();
+}
+
+/* ---- accepting ---- */
+
+static bool add_client(struct export_listener *on, int fd)
+{
+	g_autoptr(GError) err = NULL;
+	struct nbd_client *conn = nbd_client_new(&on->settings, fd, &err);
+	struct export_client *client;
+
+	if (!conn) {
+		report_error("cannot serve a client: %s", err->message);
+		return false;
+	}
+	client = g_new(struct export_client, 1);
+	*client = (struct export_client){ .conn = conn, .next = on->clients };
+	on->clients = client;
+	on->nr_clients++;
+	return true;
+}
+
+static int co_pause(struct export_listener *on)
+{
+	on->listening.end_ns = aio_ns_from_now(ACCEPT_PAUSE_NS);
+	return co_wait_limit(&on->listening);
+}
+
+/* A descriptor, or -errno, after a pause; -ECANCELED: no more clients. */
+static int co_next_client(struct export_listener *on)
+{
+	struct aio_limit *listening = &on->listening;
+	int fd;
+
+	while (on->nr_clients >= on->options.max_clients && !listening->cancelled)
+		export_co_wait_for(&on->accepter);
+	listening->end_ns = AIO_NEVER;
+	fd = co_accept(listener_fd(on->listener), listening);
+	if (fd >= 0 || fd == -ECANCELED)
+		return fd;
+	return co_pause(on);
+}
+
+static void listener_co(void *arg)
+{
+	struct export_listener *on = arg;
+	int fd;
+
+	while ((fd = co_next_client(on)) != -ECANCELED)
+		if (fd >= 0 && !add_client(on, fd))
+			co_pause(on);
+}
+
+/* ---- clients ---- */
+
+static struct export *export_of(const struct nbd_export *nbd)
+{
+	return nbd ? (struct export *)container_of(nbd, struct export, nbd) : NULL;
+}
+
+static void free_client(struct export_listener *on, struct export_client **at)
+{
+	struct export_client *client = *at;
+	/* Also if it has not come further than the handshake. */
+	struct export *export = export_of(nbd_client_export(client->conn));
+
+	*at = client->next;
+	if (client->export) {
+		serve_add_stats(nbd_client_serve(client->conn), &client->export->departed);
+		client->export->had_clients = true;
+	}
+	nbd_client_free(client->conn);
+	on->nr_clients--;
+	if (export)
+		export_wake(&export->waiter);
+	g_free(client);
+}
+
+/* The export to which its requests go, if its handshake is over. */
+static struct export *find_export(struct export_client *client)
+{
+	if (!client->export && nbd_client_was_served(client->conn))
+		client->export = export_of(nbd_client_export(client->conn));
+	return client->export;
+}
+
+static void look_at_client(struct export_client *client)
+{
+	struct export *export = find_export(client);
+	struct serve_events events;
+
+	if (!export)
+		return;
+	events = serve_poll(nbd_client_serve(client->conn));
+	watch_take(export->watch, &events);
+}
+
+void export_listener_look(struct export_listener *on)
+{
+	for (struct export_client **at = &on->clients; *at;) {
+		bool ended = nbd_client_ended((*at)->conn);
+
+		look_at_client(*at);
+		if (ended)
+			free_client(on, at);
+		else
+			at = &(*at)->next;
+	}
+	export_wake(&on->accepter);
+	export_wake(&on->waiter);
+}
+
+static void watch_co(void *arg)
+{
+	struct export_listener *on = arg;
+	eventfd_t count;
+
+	do
+		export_listener_look(on);
+	while (co_read_event(on->event_fd, &count, sizeof(count), &on->watching) != -ECANCELED);
+}
+
+/* ---- those of an export ---- */
+
+struct export_client *export_next_client(const struct export *export,
+					 const struct export_client *client)
+{
+	struct export_client *next = client ? client->next : export->config.on->clients;
+
+	while (next && find_export(next) != export)
+		next = next->next;
+	return next;
+}
+
+static bool may_use(const struct export_client *client, const struct export *export)
+{
+	return nbd_client_export(client->conn) == &export->nbd;
+}
+
+bool export_is_in_use(const struct export *export)
+{
+	const struct export_client *client = export->config.on->clients;
+
+	while (client && !may_use(client, export))
+		client = client->next;
+	return client;
+}
+
+void export_each_connection(const struct export *export, void (*fn)(struct nbd_client *conn))
+{
+	for (const struct export_client *client = export->config.on->clients; client;
+	     client = client->next)
+		if (may_use(client, export))
+			fn(client->conn);
+}
+
+/* ---- from start to end ---- */
+
+static int prepare(struct export_listener *on, GError **err)
+{
+	const struct export_options *options = &on->options;
+	int error;
+
+	if (tls_is_wanted(&options->tls)) {
+		on->settings.tls = tls_keys_new(&options->tls, err);
+		if (!on->settings.tls)
+			return -1;
+	}
+	on->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = errno;
+	if (on->event_fd < 0)
+		return error_set(err, -error, "eventfd");
+	on->settings.event_fd = on->event_fd;
+	on->listener = listener_new(&options->address, err);
+	return on->listener ? 0 : -1;
+}
+
+struct export_listener *export_listener_co_new(const struct export_options *options, uint16_t depth,
+					       GError **err)
+{
+	struct export_listener *on = g_new0(struct export_listener, 1);
+
+	on->options = *options;
+	on->event_fd = -1;
+	on->listening = on->watching = (struct aio_limit)AIO_LIMIT_INIT;
+	memory_budget_init(&on->memory, options->memory);
+	nbd_exports_init(&on->exports);
+	on->settings = (struct nbd_client_settings){
+		.exports = &on->exports,
+		.depth = depth,
+		.memory = &on->memory,
+		.handshake_ns = options->handshake_s ? options->handshake_s * NS_PER_S : AIO_NEVER,
+	};
+	if (prepare(on, err) == 0)
+		return on;
+	export_listener_co_free(on);
+	return NULL;
+}
+
+void export_listener_start(struct export_listener *on)
+{
+	if (!on)
+		return;
+	co_group_start(&on->watchers, watch_co, on);
+	co_group_start(&on->listeners, listener_co, on);
+}
+
+void export_listener_co_stop(struct export_listener *on)
+{
+	if (!on || !on->listener)
+		return;
+	aio_limit_cancel(&on->listening);
+	export_wake(&on->accepter);
+	co_group_wait(&on->listeners);
+	listener_free(on->listener);
+	on->listener = NULL;
+}
+
+/* Of those that are left, none has an export. */
+static void co_drop_clients(struct export_listener *on)
+{
+	for (const struct export_client *client = on->clients; client; client = client->next)
+		nbd_client_drop(client->conn);
+	while (on->clients)
+		export_co_wait_for(&on->waiter);
+	aio_limit_cancel(&on->watching);
+	co_group_wait(&on->watchers);
+}
+
+void export_listener_co_free(struct export_listener *on)
+{
+	if (!on)
+		return;
+	export_listener_co_stop(on);
+	co_drop_clients(on);
+	tls_keys_free(on->settings.tls);
+	nbd_exports_destroy(&on->exports);
+	memory_budget_destroy(&on->memory);
+	if (on->event_fd >= 0)
+		close(on->event_fd);
+	g_free(on);
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* ubdctl add: another disk for a server that has several. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ctl.h"
+#include "json_text.h"
+#include "servers.h"
+#include "tool.h"
+
+/* The only one that there is; NULL after an error message. The caller frees it. */
+static char *find_server(void)
+{
+	g_autoptr(GPtrArray) sockets = servers_find_adding();
+
+	if (sockets->len == 1)
+		return g_strdup(sockets->pdata[0]);
+	if (sockets->len)
+		tool_error("%u servers have several disks; give the socket of one with --socket",
+			   sockets->len);
+	else
+		tool_error("no server to which disks can be added was found; give its socket with "
+			   "--socket");
+	return NULL;
+}
+
+/* The server is in another folder. The caller frees it. */
+static char *absolute(const char *image)
+{
+	return g_file_test(image, G_FILE_TEST_EXISTS) ? g_canonicalize_filename(image, NULL)
+						      : g_strdup(image);
+}
+
+static json_t *disk_of(const char *image, char **options)
+{
+	g_autofree char *name = absolute(image), *valid = g_utf8_make_valid(name, -1);
+	json_t *words = json_array();
+
+	for (; options && *options; options++) {
+		g_autofree char *word = g_utf8_make_valid(*options, -1);
+
+		json_array_append_new(words, json_string(word));
+	}
+	return json_pack("{s:s, s:o}", "image", valid, "options", words);
+}
+
+/* What follows "--", where @argv is cut off; NULL: nothing does. */
+static char **cut_options(char **argv)
+{
+	for (char **word = argv; *word; word++) {
+		if (!g_str_equal(*word, "--"))
+			continue;
+		*word = NULL;
+		return word + 1;
+	}
+	return NULL;
+}
+
+int ctl_add(const struct command *command, char **argv)
+{
+	g_autofree char *socket = NULL, *line = NULL, *name = NULL;
+	g_auto(GStrv) words = NULL;
+	const GOptionEntry entries[] = {
+		{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &socket,
+		  "The server's socket (default: that of the only one with several disks)",
+		  "FILE" },
+		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
+		  "IMAGE [-- OPTION...]" },
+		{},
+	};
+	char **options = cut_options(argv);
+	g_autoptr(GError) err = NULL;
+	json_auto_t *answer = NULL;
+
+	if (!command_parse(command, entries, argv))
+		return EXIT_FAILURE;
+	if (!words || words[1])
+		return command_usage_error(command, "expecting an image");
+	if (!socket)
+		socket = find_server();
+	if (!socket)
+		return EXIT_FAILURE;
+	line = ctl_command("add", NULL, disk_of(words[0], options));
+	answer = ctl_ask(socket, line, &err);
+	if (!answer) {
+		tool_error("%s", err->message);
+		return EXIT_FAILURE;
+	}
+	name = ctl_printable(json_get_text(answer, "device"));
+	puts(name);
+	return EXIT_SUCCESS;
+}
