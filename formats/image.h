@@ -104,6 +104,13 @@ enum image_open_flags {
  */
 void image_write_unlocked(void);
 
+/*
+ * The backing files that images have in common, each opened once. One loop opens and closes these
+ * images. No image may be left when it is freed; NULL is fine.
+ */
+struct image_shared *image_shared_new(void);
+void image_shared_free(struct image_shared *shared);
+
 struct image_open_opts {
 	/*
 	 * NULL: probe the header; raw if none matches. Such a raw image refuses (-EPERM) writes of
@@ -146,8 +153,14 @@ struct image_open_opts {
 	 */
 	int (*co_claim)(void *arg, struct image *file, GError **err);
 	void *claim_arg;
+	/*
+	 * Where backing files are found that other images of this process have opened, too; NULL:
+	 * each is opened. They and the policies of all outlive the images.
+	 */
+	struct image_shared *shared;
 	/* ---- set by formats/ ---- */
 	const struct node_options *node; /* what the node was asked for */
+	struct image_share_key *share;	 /* how it is shared; see image_shared.h */
 	bool is_below;			 /* another format stands on it */
 	bool is_data_file;		 /* it is one, or stands below it */
 	/* The driver of a bottom that was asked for as an image: raw stands on it. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "image_int.h"
+#include "image_shared.h"
 
 static const struct format_ops no_format;
 static const struct bottom_ops no_bottom;
@@ -163,7 +164,11 @@ int image_co_close(struct image *img)
 	/* From the top down: what an image has held back may need what is below it. */
 	while (img) {
 		struct image *backing = img->backing;
-		int ret = co_close_layer(img);
+		int ret;
+
+		if (image_share_put(img))
+			return first_error;
+		ret = co_close_layer(img);
 
 		first_error = first_error ?: ret;
 		img = backing;

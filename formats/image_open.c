@@ -8,6 +8,7 @@
 #include "foreign.h"
 #include "image_chain.h"
 #include "image_int.h"
+#include "image_shared.h"
 #include "node_name.h"
 #include "probe.h"
 
@@ -88,8 +89,10 @@ static int co_keep_writers_out(struct image *node, GError **err)
 struct graph {
 	const struct image_policy *policy;
 	struct image_memory *memory;
-	unsigned nodes;	  /* so far */
-	GPtrArray *names; /* of those that have one */
+	struct image_shared *shared; /* NULL: nothing is */
+	bool is_locked;		     /* @shared is, by this graph */
+	unsigned nodes;		     /* so far */
+	GPtrArray *names;	     /* of those that have one */
 };
 
 static int co_open_below(struct graph *graph, const struct node_options *options,
@@ -267,6 +270,7 @@ static void graph_init(struct graph *graph, const struct image_open_opts *opts)
 {
 	*graph = (struct graph){
 		.policy = opts->policy,
+		.shared = opts->shared,
 		.memory = opts->backing ? image_memory_ref(opts->backing->memory)
 					: image_memory_new(opts->memory_limit),
 		.names = g_ptr_array_new_with_free_func(g_free),
@@ -384,12 +388,16 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 
 	ret = ret ?: check_driver(graph, options, err);
 	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
+	if (!ret && opts->share)
+		*opts->share = image_share_key(options, below, node_opts.flags, graph->policy);
 	ret = ret ?: co_open_file(graph, options, below, &node_opts, depth + 1, &file, err);
 	node_options_free(below);
 	if (ret) {
 		image_co_close(opts->data_file);
 		return ret;
 	}
+	if (opts->share && (*ret_img = image_shared_find(graph->shared, opts->share, file)))
+		return image_co_close(file);
 	node_opts.format = node_options_text(options, "driver");
 	return co_open_format(graph, file, options, &node_opts, depth, ret_img, err);
 }
@@ -461,13 +469,15 @@ static int check_backing(const struct image *top, const struct node_options *opt
  */
 static int co_open_backing(struct graph *graph, const struct image *top, struct image *layer,
 			   struct node_options *options, const struct image_open_opts *top_opts,
-			   unsigned flags, unsigned depth, GError **err)
+			   unsigned flags, unsigned depth, struct image_share_key *share,
+			   GError **err)
 {
 	struct image_open_opts opts = {
 		.flags = (layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE)) | flags,
 		.cache_bytes =
 			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
 		.policy = graph->policy,
+		.share = graph->shared ? share : NULL,
 	};
 	int ret = co_open_layer(graph, options, &opts, depth, &layer->backing, err);
 
@@ -493,34 +503,89 @@ static void prefix_backing(const struct image *top, const struct image *layer, c
 		       which, of);
 }
 
-/* From the backing file of @layer down, which is opened with @flags, too. */
+static int co_open_next(struct graph *graph, struct image *top, struct image *layer,
+			const struct image_open_opts *opts, unsigned flags, unsigned length,
+			unsigned depth, struct image_share_key *share, GError **err)
+{
+	g_autofree char *name = NULL;
+	struct node_options *options = backing_options(layer, &name, err);
+	int ret = options ? check_backing(top, options, name, length, graph->policy, err) : -EINVAL;
+
+	ret = ret ?: co_open_backing(graph, top, layer, options, opts, flags, depth, share, err);
+	node_options_free(options);
+	if (ret)
+		prefix_backing(top, layer, name, err);
+	return ret;
+}
+
+/* With what was found below the last layer that was opened. */
+static int check_length(unsigned length, const struct image *found, GError **err)
+{
+	for (; found; found = found->backing)
+		length++;
+	if (length > IMAGE_MAX_CHAIN)
+		return error_refuse(err, -ELOOP, "the backing chain has more than %u images",
+				    IMAGE_MAX_CHAIN);
+	return 0;
+}
+
+static void clear_key(void *key)
+{
+	image_share_key_clear(key);
+}
+
+/*
+ * From the backing file of @layer down, which is opened with @flags, too. What others have opened
+ * is complete; others may share the rest once all of it is open.
+ */
 static int co_open_rest(struct graph *graph, struct image *top, struct image *layer,
 			const struct image_open_opts *opts, unsigned flags, unsigned length,
 			unsigned depth, GError **err)
 {
+	g_autoptr(GArray) keys = g_array_new(FALSE, FALSE, sizeof(struct image_share_key));
+	struct image *first = layer;
+
+	g_array_set_clear_func(keys, clear_key);
 	for (; !layer->backing_unwanted && (layer->backing_filename || layer->backing_options);
 	     layer = layer->backing, flags = 0) {
-		g_autofree char *name = NULL;
-		struct node_options *options = backing_options(layer, &name, err);
-		int ret = options ? check_backing(top, options, name, length++, graph->policy, err)
-				  : -EINVAL;
+		struct image_share_key key = { 0 };
+		int ret = co_open_next(graph, top, layer, opts, flags, length, depth, &key, err);
 
-		ret = ret ?: co_open_backing(graph, top, layer, options, opts, flags, depth, err);
-		node_options_free(options);
-		if (ret) {
-			prefix_backing(top, layer, name, err);
-			return ret;
+		length++;
+		g_array_append_val(keys, key);
+		if (!ret && layer->backing->share) {
+			g_array_set_size(keys, keys->len - 1);
+			ret = check_length(length - 1, layer->backing, err);
+			if (!ret)
+				break;
 		}
+		if (ret)
+			return ret;
 	}
+	for (unsigned i = 0; i < keys->len && graph->shared; i++, first = first->backing)
+		image_shared_add(graph->shared, &g_array_index(keys, struct image_share_key, i),
+				 first->backing);
 	return 0;
 }
 
 static int co_open_chain(struct graph *graph, struct image *top, const struct image_open_opts *opts,
 			 unsigned depth, GError **err)
 {
+	/* A format on a format has a chain, too. */
+	bool locks = graph->shared && !graph->is_locked;
+	int ret;
+
 	if (opts->flags & IMAGE_NO_BACKING)
 		return 0;
-	return co_open_rest(graph, top, top, opts, 0, 1, depth, err);
+	if (locks)
+		image_shared_co_lock(graph->shared);
+	graph->is_locked |= locks;
+	ret = co_open_rest(graph, top, top, opts, 0, 1, depth, err);
+	if (!locks)
+		return ret;
+	graph->is_locked = false;
+	image_shared_unlock(graph->shared);
+	return ret;
 }
 
 /* ---- below a format ---- */

@@ -294,6 +294,7 @@ struct image {
 	bool is_bdev;  /* for a bottom node: a block device, or as one: of fixed size */
 	bool unlocked; /* for a bottom node: no locks, unasked */
 	struct image_memory *memory; /* the chain's; NULL for a bottom node */
+	struct image_share *share;   /* other chains may have it, too; NULL: this one alone */
 };
 
 /* The image now ends at @end or later, whatever other loops make of it at the same time. */

@@ -109,7 +109,8 @@ static int co_open_writable_or_not(struct open_job *job)
 }
 
 struct image *open_image_co(const struct options *options, const struct takeover *takeover,
-			    open_image_enter_fn *co_enter, void *enter_arg, GError **err)
+			    struct image_shared *shared, open_image_enter_fn *co_enter,
+			    void *enter_arg, GError **err)
 {
 	struct open_job job = { .options = options,
 				.takeover = takeover,
@@ -118,6 +119,7 @@ struct image *open_image_co(const struct options *options, const struct takeover
 					  .cache_bytes = options->cache_bytes,
 					  .memory_limit = options->memory_limit,
 					  .policy = &options->policy,
+					  .shared = shared,
 					  .warn = warn },
 				.co_enter = co_enter,
 				.enter_arg = enter_arg };

@@ -19,10 +19,12 @@ typedef int open_image_enter_fn(void *arg, struct image *file, int char_fd, GErr
 
 /*
  * Opens the image of the options, read-only if it can only be read. If a device is taken over,
- * waits until its last server lets go of the image. NULL with @err set on failure.
+ * waits until its last server lets go of the image. @shared: backing files; see struct
+ * image_open_opts. NULL with @err set on failure.
  */
 struct image *open_image_co(const struct options *options, const struct takeover *takeover,
-			    open_image_enter_fn *co_enter, void *enter_arg, GError **err);
+			    struct image_shared *shared, open_image_enter_fn *co_enter,
+			    void *enter_arg, GError **err);
 
 /* 0, or < 0 with @err set: the image may not be served as what it seems to be. */
 int open_image_check_format(const struct options *options, const struct image *image, GError **err);

@@ -70,7 +70,8 @@ static int enter_co(void *arg, struct image *file, int char_fd, GError **err)
 static struct image *co_open(struct server *server, GError **err)
 {
 	const struct options *options = server->options;
-	struct image *image = open_image_co(options, &server->takeover, enter_co, server, err),
+	struct image *image = open_image_co(options, &server->takeover, server->shared, enter_co,
+					    server, err),
 		     *top;
 
 	if (image && open_image_check_format(options, image, err) < 0) {
@@ -289,11 +290,12 @@ bool server_co_end_image(struct server *server)
 
 /* ---- begin and end ---- */
 
-struct server *server_new(const struct options *options)
+struct server *server_new(const struct options *options, struct image_shared *shared)
 {
 	struct server *server = g_new0(struct server, 1);
 
 	server->options = options;
+	server->shared = shared;
 	server->disk = disk_new(NULL);
 	server->char_fd = -1;
 	return server;

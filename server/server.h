@@ -44,6 +44,7 @@ struct server {
 	const struct options *options;
 	const struct transport_ops *driver; /* NULL: it is an export */
 	struct takeover takeover;
+	struct image_shared *shared; /* backing files, among the disks of the process */
 	struct disk *disk;
 	struct image_origin origin;
 	struct overlay *overlay; /* NULL: without --temporary */
@@ -59,8 +60,11 @@ struct server {
 	void *enter_arg;
 };
 
-/* The caller keeps @options, and frees the server with server_co_free(). */
-struct server *server_new(const struct options *options);
+/*
+ * @shared: backing files that disks have in common. The caller keeps both, and frees the server
+ * with server_co_free().
+ */
+struct server *server_new(const struct options *options, struct image_shared *shared);
 
 /*
  * @kept_fd: what the service manager kept for its device, or -1. < 0 with @err set.

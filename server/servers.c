@@ -258,7 +258,7 @@ static struct served *add(struct servers *all, const struct options *options)
 
 	one->all = all;
 	one->kept_fd = -1;
-	one->server = server_new(options);
+	one->server = server_new(options, all->shared);
 	one->removers = g_ptr_array_new();
 	jobs_init(&one->jobs);
 	one->commands = (struct command_target){ .disk = one->server->disk,
@@ -276,6 +276,7 @@ void servers_init(struct servers *all, const struct servers_config *config)
 		.config = *config,
 		.served = g_ptr_array_new(),
 		.commanded = g_ptr_array_new(),
+		.shared = image_shared_new(),
 	};
 }
 
@@ -283,6 +284,7 @@ void servers_destroy(struct servers *all)
 {
 	g_ptr_array_unref(all->served);
 	g_ptr_array_unref(all->commanded);
+	image_shared_free(all->shared);
 	g_clear_error(&all->why);
 	g_clear_error(&all->no_listener);
 }

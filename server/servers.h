@@ -37,11 +37,12 @@ struct servers {
 	/* Of exports, set by SERVERS_ENTER; or why there is none. */
 	struct export_listener *listener;
 	GError *no_listener;
-	bool is_dying;		/* set by a signal: nothing happens any more */
-	GPtrArray *served;	/* struct served */
-	GPtrArray *commanded;	/* struct command_target of those that are live; readable */
-	unsigned lasting;	/* those that have not begun to end */
-	unsigned starting, met; /* the first disks on their way; those that wait for a step */
+	struct image_shared *shared; /* the backing files of all */
+	bool is_dying;		     /* set by a signal: nothing happens any more */
+	GPtrArray *served;	     /* struct served */
+	GPtrArray *commanded;	     /* struct command_target of those that are live; readable */
+	unsigned lasting;	     /* those that have not begun to end */
+	unsigned starting, met;	     /* the first disks on their way; those that wait for a step */
 	enum servers_step next;
 	int refused; /* what co_step() has returned; then nothing is served */
 	GError *why;
