@@ -3,6 +3,7 @@
 #include "device_parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -33,6 +34,19 @@ static int open_server_file(struct device *device, GError **err)
 	if (device->char_fd < 0)
 		device->char_fd = device->transport->ops->open_server_file(device->transport, err);
 	return MIN(device->char_fd, 0);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A file with which nothing can be done. */
+static int open_no_fd(struct device *device, GError **err)
+{
+	device->no_fd = open("/", O_PATH | O_CLOEXEC);
+	return device->no_fd < 0 ? error_set(err, -errno, "/") : 0;
 }
 
 static int open_event_fd(struct device *device, GError **err)
@@ -144,7 +158,7 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 
 	device->config = *config;
 	device->char_fd = config->recovered ? config->char_fd : -1;
-	device->event_fd = -1;
+	device->event_fd = device->no_fd = -1;
 	device->info = (struct transport_info){
 		.id = config->id,
 		.queues = config->queues ? config->queues : default_queues(),
@@ -153,8 +167,8 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 		.recovery_timeout = config->recovery ? config->recovery_timeout : 0,
 		.no_partition_scan = config->no_partition_scan,
 	};
-	if (get_device(device, err) < 0 || open_server_file(device, err) < 0 ||
-	    open_event_fd(device, err) < 0)
+	if (get_device(device, err) < 0 || open_no_fd(device, err) < 0 ||
+	    open_server_file(device, err) < 0 || open_event_fd(device, err) < 0)
 		goto fail;
 	device->queues = g_new0(struct queue *, device->info.queues);
 	device->queue_fds = g_new(int, device->info.queues);
@@ -177,10 +191,10 @@ void device_co_free(struct device *device)
 		queue_free(device->queues[i]);
 	device_close_char(device);
 	for (unsigned i = 0; device->queue_fds && i < device->info.queues; i++)
-		if (device->queue_fds[i] >= 0)
-			close(device->queue_fds[i]);
-	if (device->event_fd >= 0)
-		close(device->event_fd);
+		close_fd(device->queue_fds[i]);
+	close_fd(device->char_fd);
+	close_fd(device->no_fd);
+	close_fd(device->event_fd);
 	if (device->transport && !device->stays)
 		device->transport->ops->delete (device->transport);
 	transport_free(device->transport);

@@ -16,6 +16,8 @@ struct device {
 	struct transport *transport;
 	struct transport_info info;
 	int char_fd;
+	int no_fd; /* for its number, once it is closed and until no queue can use it; -1 */
+	bool is_char_closed;
 	int *queue_fds; /* -1: the queue uses char_fd; NULL before the queues */
 	int event_fd;
 	struct queue **queues; /* info.queues, NULL where not started; NULL before them */
@@ -62,7 +64,10 @@ void device_start_watching(struct device *device);
 void device_co_stop_watching(struct device *device);
 /* As struct target_ops has it. */
 bool device_is_alive(struct device *device);
-/* When the file is closed, the driver fails everything that waits for us, or keeps it. */
+/*
+ * When the file is closed, the driver fails everything that waits for us, or keeps it. Its number is
+ * not given to another file before device_co_free(), because the queues may still use it.
+ */
 void device_close_char(struct device *device);
 /* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */
 void device_co_wait_news(struct device *device);

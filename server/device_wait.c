@@ -3,6 +3,7 @@
 #include "device_parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -109,9 +110,13 @@ void device_close_char(struct device *device)
 {
 	/* Their threads still use the sockets, which device_co_free() closes. */
 	shutdown_queues(device, SHUT_RDWR);
-	if (device->char_fd >= 0)
+	if (device->char_fd >= 0 && !device->is_char_closed &&
+	    dup3(device->no_fd, device->char_fd, O_CLOEXEC) < 0) {
+		/* There are no queues yet. */
 		close(device->char_fd);
-	device->char_fd = -1;
+		device->char_fd = -1;
+	}
+	device->is_char_closed = true;
 	if (!device->transport || !transport_queues(device->transport->ops)->keeps_commands)
 		return;
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
@@ -131,7 +136,7 @@ static void look_at_queues(struct device *device)
 		 * Then the kernel may close the connection itself, and it refuses the answers to
 		 * requests that this server has let go of by closing its file.
 		 */
-		if (device->leaving || device->char_fd < 0)
+		if (device->leaving || device->is_char_closed)
 			events.broken = 0;
 		if (events.broken && !was_broken)
 			report_error("%s: %s queue %u: %s", device->transport->path,
