@@ -65,8 +65,8 @@ void device_co_stop_watching(struct device *device);
 /* As struct target_ops has it. */
 bool device_is_alive(struct device *device);
 /*
- * When the file is closed, the driver fails everything that waits for us, or keeps it. Its number is
- * not given to another file before device_co_free(), because the queues may still use it.
+ * When the file is closed, the driver fails everything that waits for us, or keeps it. Its number
+ * is not given to another file before device_co_free(), because the queues may still use it.
  */
 void device_close_char(struct device *device);
 /* Waits until device->asked_to_end, broken or ended is set, or device_news() is called. */
