@@ -458,6 +458,10 @@ static void co_get_late_target(void *arg, struct server *server, struct image *f
 	if (server_has_sandbox(server) || !server->has_image)
 		return;
 	program->is_adding = true;
+	if (server->options->sandbox != SANDBOX_OFF)
+		sandbox_note_missing("with the driver %s, only capabilities are dropped; "
+				     "--sandbox=off accepts that",
+				     server->driver->name);
 	server_co_get_target(server, NULL, NULL);
 }
 

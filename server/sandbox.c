@@ -44,7 +44,7 @@ void sandbox_allow(const char *path, unsigned rights, bool is_opening)
 
 /* ---- what is missing ---- */
 
-static void G_GNUC_PRINTF(1, 2) note_missing(const char *format, ...)
+void sandbox_note_missing(const char *format, ...)
 {
 	va_list args;
 
@@ -103,7 +103,8 @@ static int change_user(GError **err)
 		if (config.must_change_user)
 			return error_refuse(err, -EPERM, "cannot become user %u", config.uid);
 		/* In a container, the owner may have no number. */
-		note_missing("it cannot become user %u, the owner of the image", config.uid);
+		sandbox_note_missing("it cannot become user %u, the owner of the image",
+				     config.uid);
 	} else {
 		has_changed_user = true;
 	}
@@ -132,8 +133,8 @@ static void limit_files(bool is_opening)
 		places = g_array_new(FALSE, FALSE, sizeof(struct sandbox_place));
 	res = sandbox_limit_files(places, is_opening, config.connects);
 	if (res < 0 && !lacks_landlock)
-		note_missing("Landlock, which restricts the files that it reaches: %s",
-			     g_strerror(-res));
+		sandbox_note_missing("Landlock, which restricts the files that it reaches: %s",
+				     g_strerror(-res));
 	lacks_landlock |= res < 0;
 }
 
@@ -143,7 +144,8 @@ static void limit_calls(void)
 	int res = sandbox_limit_calls(&config);
 
 	if (res < 0)
-		note_missing("seccomp, which restricts its system calls: %s", g_strerror(-res));
+		sandbox_note_missing("seccomp, which restricts its system calls: %s",
+				     g_strerror(-res));
 }
 
 /* What loads code when it is first needed, which is refused from now on. */

@@ -58,6 +58,9 @@ int sandbox_seal(GError **err);
  */
 void sandbox_explain(GError *err);
 
+/* For sandbox_tell(): something that this server does without. */
+void sandbox_note_missing(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
 /* Reports what could not be had. Deferred, so that this is not printed next to a fatal error. */
 void sandbox_tell(void);
 
