@@ -169,7 +169,14 @@ static void ask(unsigned type, uint64_t cookie, uint32_t length)
 
 static void hear(void *data, size_t bytes)
 {
-	g_assert_cmpint(recv(kernel, data, bytes, MSG_WAITALL), ==, bytes);
+	/* Work of this thread's io_uring may end a call early. */
+	while (bytes) {
+		ssize_t got = recv(kernel, data, bytes, 0);
+
+		g_assert_cmpint(got, >, 0);
+		data = (uint8_t *)data + got;
+		bytes -= got;
+	}
 }
 
 static void expect_read(uint32_t length)
