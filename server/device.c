@@ -132,9 +132,10 @@ int device_co_fit(struct device *device, GError **err)
 {
 	struct device_params params;
 
-	if (device_choose_params(&device->config, &params, err) < 0)
+	if (device_choose_params(&device->config, &params, err) < 0 ||
+	    apply_params(device, &params, err) < 0)
 		return -1;
-	return apply_params(device, &params, err);
+	return open_server_file(device, err);
 }
 
 /* If there is an image, a bad one is reported before the driver is asked. */
@@ -150,6 +151,17 @@ static int get_device(struct device *device, GError **err)
 	if (!recovered && add_new(device, err) < 0)
 		return -1;
 	return has_image ? apply_params(device, &params, err) : 0;
+}
+
+/*
+ * A device that another image is to continue. Whoever opens its file becomes its last server, which
+ * may have changed the device's own image; one that only finds that the other image does not fit
+ * must not. Needs nothing that the sandbox has taken.
+ */
+static bool opens_late(const struct device *device)
+{
+	return device->config.recovered && device->char_fd < 0 &&
+	       device->config.driver->driver == TRANSPORT_UBD;
 }
 
 struct device *device_co_add(const struct device_config *config, GError **err)
@@ -168,7 +180,8 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 		.no_partition_scan = config->no_partition_scan,
 	};
 	if (get_device(device, err) < 0 || open_no_fd(device, err) < 0 ||
-	    open_server_file(device, err) < 0 || open_event_fd(device, err) < 0)
+	    (!opens_late(device) && open_server_file(device, err) < 0) ||
+	    open_event_fd(device, err) < 0)
 		goto fail;
 	device->queues = g_new0(struct queue *, device->info.queues);
 	device->queue_fds = g_new(int, device->info.queues);
