@@ -9,7 +9,8 @@
  * rate.
  *
  * A request that has to wait pours in at once what it will need when it starts, so those behind it
- * know how long to wait without a queue.
+ * know how long to wait without a queue. If it gives up, it takes that out again: clients that come
+ * and go must not use up what others are to share.
  */
 #include "throttle_group.h"
 
@@ -30,9 +31,15 @@
 #define LOOK_NS	   UINT64_C(100000000)
 
 struct bucket {
-	double level;	    /* at at_ns */
-	double burst_level; /* of the second bucket */
-	uint64_t at_ns;	    /* when the last request starts */
+	double empty_ns;       /* when it will be */
+	double burst_empty_ns; /* of the second bucket */
+};
+
+/* What a request has poured in. */
+struct turn {
+	uint64_t start_ns;
+	unsigned changes;		     /* the limits are those of then */
+	struct bucket moved[THROTTLE_KINDS]; /* by how much */
 };
 
 struct throttle_group {
@@ -219,82 +226,111 @@ static double units(const struct throttle_config *config, unsigned kind, uint64_
 							      : 1;
 }
 
-/* When a bucket holds no more than @room, from at_ns on. */
-static uint64_t drained_ns(double level, double room, uint64_t rate, uint64_t at_ns)
+/* When a bucket that is empty at @empty_ns holds no more than @room. */
+static double ready_ns(double empty_ns, double room, uint64_t rate)
 {
-	double wait_ns = level > room ? (level - room) / rate * NS_PER_SEC : 0;
-
-	/* A long request at a low rate would wait for longer than time can be told. */
-	return wait_ns < END_NS - at_ns ? at_ns + (uint64_t)wait_ns : END_NS;
+	return empty_ns - room / rate * NS_PER_SEC;
 }
 
-static uint64_t ready_ns(const struct bucket *bucket, const struct throttle_limit *limit)
+static double start_ns(const struct bucket *bucket, const struct throttle_limit *limit)
 {
 	double room = limit->burst_rate ? (double)limit->burst_rate * limit->burst_length
 					: (double)limit->rate / SHARE;
-	uint64_t ready = drained_ns(bucket->level, room, limit->rate, bucket->at_ns);
+	double start = ready_ns(bucket->empty_ns, room, limit->rate);
 
 	if (limit->burst_length > 1)
-		ready = MAX(ready,
-			    drained_ns(bucket->burst_level, (double)limit->burst_rate / SHARE,
-				       limit->burst_rate, bucket->at_ns));
-	return ready;
+		start = MAX(start, ready_ns(bucket->burst_empty_ns,
+					    (double)limit->burst_rate / SHARE, limit->burst_rate));
+	return start;
 }
 
-static void pour(struct bucket *bucket, const struct throttle_limit *limit, uint64_t start_ns,
-		 double amount)
+static double later_ns(double empty_ns, uint64_t rate, uint64_t start_ns, double amount)
 {
-	double seconds = (start_ns - bucket->at_ns) / NS_PER_SEC;
+	return rate ? MAX(empty_ns, start_ns) + amount / rate * NS_PER_SEC : 0;
+}
 
-	bucket->level = MAX(bucket->level - limit->rate * seconds, 0) + amount;
-	bucket->burst_level = MAX(bucket->burst_level - limit->burst_rate * seconds, 0) + amount;
-	bucket->at_ns = start_ns;
+/* Returns by how much that moves it. */
+static struct bucket pour(struct bucket *bucket, const struct throttle_limit *limit,
+			  uint64_t start_ns, double amount)
+{
+	struct bucket before = *bucket;
+
+	bucket->empty_ns = later_ns(before.empty_ns, limit->rate, start_ns, amount);
+	bucket->burst_empty_ns =
+		later_ns(before.burst_empty_ns, limit->burst_rate, start_ns, amount);
+	return (struct bucket){ bucket->empty_ns - before.empty_ns,
+				bucket->burst_empty_ns - before.burst_empty_ns };
+}
+
+static struct turn take(struct throttle_group *group, uint64_t now_ns, bool is_write,
+			uint64_t bytes)
+{
+	struct turn turn = { 0 };
+	const struct throttle_config *config;
+	double start = now_ns;
+
+	thread_lock(&group->lock);
+	config = &group->config;
+	turn.changes = group->changes;
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		if (applies(config, kind, is_write))
+			start = MAX(start, start_ns(&group->buckets[kind], &config->limits[kind]));
+	/* A long request at a low rate would wait for longer than time can be told. */
+	turn.start_ns = start < END_NS ? (uint64_t)start : END_NS;
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		if (applies(config, kind, is_write))
+			turn.moved[kind] = pour(&group->buckets[kind], &config->limits[kind],
+						turn.start_ns, units(config, kind, bytes));
+	thread_unlock(&group->lock);
+	return turn;
 }
 
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes)
 {
-	uint64_t start_ns = now_ns;
-	const struct throttle_config *config;
-
-	thread_lock(&group->lock);
-	config = &group->config;
-	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
-		if (applies(config, kind, is_write))
-			start_ns = MAX(start_ns,
-				       ready_ns(&group->buckets[kind], &config->limits[kind]));
-	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
-		if (applies(config, kind, is_write))
-			pour(&group->buckets[kind], &config->limits[kind], start_ns,
-			     units(config, kind, bytes));
-	thread_unlock(&group->lock);
-	return start_ns;
+	return take(group, now_ns, is_write, bytes).start_ns;
 }
 
-/* Until @start_ns or the next change of the limits; false: they have changed. */
-static bool co_wait_until(struct throttle_group *group, uint64_t start_ns, unsigned changes,
-			  bool (*must_go)(void *arg), void *arg)
+/* Those behind it still start when they were told to. */
+static void give_back(struct throttle_group *group, const struct turn *turn)
+{
+	thread_lock(&group->lock);
+	for (unsigned kind = 0; turn->changes == group->changes && kind < THROTTLE_KINDS; kind++) {
+		group->buckets[kind].empty_ns -= turn->moved[kind].empty_ns;
+		group->buckets[kind].burst_empty_ns -= turn->moved[kind].burst_empty_ns;
+	}
+	thread_unlock(&group->lock);
+}
+
+/* Waits until the turn or the next change of the limits. THROTTLE_WAIT: they have changed. */
+static enum throttle_go co_wait_for(struct throttle_group *group, const struct turn *turn,
+				    enum throttle_go (*look)(void *arg), void *arg)
 {
 	uint64_t now_ns = aio_now_ns();
+	enum throttle_go go = THROTTLE_WAIT;
 
-	while (now_ns < start_ns && !(must_go && must_go(arg))) {
-		if (atomic_load(&group->changes) != changes)
-			return false;
-		co_sleep_ns(MIN(start_ns - now_ns, LOOK_NS));
+	while (now_ns < turn->start_ns) {
+		if (look)
+			go = look(arg);
+		if (go != THROTTLE_WAIT || atomic_load(&group->changes) != turn->changes)
+			return go;
+		co_sleep_ns(MIN(turn->start_ns - now_ns, LOOK_NS));
 		now_ns = aio_now_ns();
 	}
-	return true;
+	return THROTTLE_START;
 }
 
-void throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
-			    bool (*must_go)(void *arg), void *arg)
+bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
+			    enum throttle_go (*look)(void *arg), void *arg)
 {
-	bool started = false;
+	enum throttle_go go = THROTTLE_WAIT;
 
-	while (!started && throttle_group_has_limits(group)) {
-		unsigned changes = atomic_load(&group->changes);
-		uint64_t start_ns = throttle_group_take(group, aio_now_ns(), is_write, bytes);
+	while (go == THROTTLE_WAIT && throttle_group_has_limits(group)) {
+		struct turn turn = take(group, aio_now_ns(), is_write, bytes);
 
-		started = co_wait_until(group, start_ns, changes, must_go, arg);
+		go = co_wait_for(group, &turn, look, arg);
+		if (go == THROTTLE_GIVE_UP)
+			give_back(group, &turn);
 	}
+	return go != THROTTLE_GIVE_UP;
 }

@@ -64,16 +64,23 @@ void throttle_group_get(struct throttle_group *group, struct throttle_config *re
 /* A load without a lock. */
 bool throttle_group_has_limits(const struct throttle_group *group);
 
-/*
- * Waits until a request may start, or until must_go(arg), which may be NULL and is called several
- * times a second. Does nothing if there are no limits.
- */
-void throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
-			    bool (*must_go)(void *arg), void *arg);
+/* What a request that waits is to do. */
+enum throttle_go {
+	THROTTLE_WAIT,
+	THROTTLE_START,	  /* at once, whatever the limits are */
+	THROTTLE_GIVE_UP, /* and not start: it does not count */
+};
 
 /*
- * Counts a request that comes at @now_ns, and returns when it may start: @now_ns or later, and not
- * before an earlier request that shares a limit with it.
+ * Waits until a request may start, or until look(arg), which may be NULL and is called several
+ * times a second, wants something else. False: it must not start. Does nothing if there are no
+ * limits.
+ */
+bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
+			    enum throttle_go (*look)(void *arg), void *arg);
+
+/*
+ * Counts a request that comes at @now_ns, and returns when it may start: @now_ns or later.
  */
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes);

@@ -181,12 +181,14 @@ struct throttled {
  * The driver must not take us for dead, and nobody waits for requests when the device is stopped or
  * handed over.
  */
-static bool must_go(void *arg)
+static enum throttle_go look(void *arg)
 {
 	const struct throttled *throttled = arg;
 
 	return atomic_load(&throttled->serve->release) != SERVE_HOLDS ||
-	       aio_now_ns() >= throttled->end_ns;
+			       aio_now_ns() >= throttled->end_ns
+		       ? THROTTLE_START
+		       : THROTTLE_WAIT;
 }
 
 static bool is_throttled(enum request_op op)
@@ -205,7 +207,7 @@ static void co_throttle(const struct serve *serve, const struct request_desc *de
 	if (limit_us < G_MAXINT64 / 1000)
 		throttled.end_ns = aio_ns_from_now(limit_us * 1000);
 	throttle_group_co_wait(serve->config.throttle, desc->op != REQUEST_READ, desc->bytes,
-			       must_go, &throttled);
+			       look, &throttled);
 }
 
 struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,

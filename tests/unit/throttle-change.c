@@ -106,11 +106,16 @@ static void test_change(void)
 	g_assert_cmpuint(wait_for(4, false), >=, 2000);
 }
 
-static bool count_down(void *arg)
+static enum throttle_go count_down(void *arg)
 {
 	unsigned *left = arg;
 
-	return --*left == 0;
+	return --*left == 0 ? THROTTLE_START : THROTTLE_WAIT;
+}
+
+static enum throttle_go give_up(void *unused)
+{
+	return THROTTLE_GIVE_UP;
 }
 
 static void test_must_go(void)
@@ -121,9 +126,24 @@ static void test_must_go(void)
 	wait_for(1, false);
 	now_ns = 200 * SEC;
 	wait_for(1, false);
-	throttle_group_co_wait(group, false, 1, count_down, &left);
+	g_assert_true(throttle_group_co_wait(group, false, 1, count_down, &left));
 	g_assert_cmpuint(left, ==, 0);
 	g_assert_cmpuint(now_ns, <, 201 * SEC);
+}
+
+/* What gives up has used nothing, whichever limit it waited for, and whoever is behind it. */
+static void test_gives_up(void)
+{
+	uint64_t behind_ns;
+
+	begin("bps-total=4096,iops-total=10,iops-total-max=20,iops-total-max-length=2");
+	wait_for(2, false);
+	for (unsigned i = 0; i < 1000; i++)
+		g_assert_false(throttle_group_co_wait(group, i % 2, 1 << 30, give_up, NULL));
+	behind_ns = throttle_group_take(group, now_ns, false, 4096);
+	g_assert_cmpuint((behind_ns - now_ns + MS / 2) / MS, ==, 1000);
+	g_assert_false(throttle_group_co_wait(group, true, 1 << 30, give_up, NULL));
+	g_assert_cmpuint(wait_for(1, false), ==, 2000);
 }
 
 /* ---- names ---- */
@@ -206,6 +226,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-change/rates", test_rates);
 	g_test_add_func("/throttle-change/change", test_change);
 	g_test_add_func("/throttle-change/must-go", test_must_go);
+	g_test_add_func("/throttle-change/gives-up", test_gives_up);
 	g_test_add_func("/throttle-change/names", test_names);
 	g_test_add_func("/throttle-change/wrong-names", test_wrong_names);
 	g_test_add_func("/throttle-change/refused-change", test_refused_change);
