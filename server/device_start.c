@@ -45,7 +45,7 @@ static struct queue *co_start_queue(struct device *device, uint16_t q_id, GError
 		.disk = device->config.disk,
 		.outlived = device->info.recovery != RECOVERY_NONE,
 		.hold = &device->config.hold,
-		.hold_limit_us = watch_hold_limit_us(device->watch),
+		.limits = watch_limits(device->watch),
 		.throttle = device->config.throttle,
 	};
 	int res;

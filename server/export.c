@@ -84,7 +84,7 @@ static int start_watch(struct export *export, GError **err)
 		g_clear_pointer(&export->watch, watch_free);
 		return -1;
 	}
-	export->nbd.hold_limit_us = watch_hold_limit_us(export->watch);
+	export->nbd.limits = watch_limits(export->watch);
 	export->watchdog = (struct watchdog){
 		.interval_us = export->config.watchdog_us,
 		.are_alive = are_clients_alive,

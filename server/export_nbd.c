@@ -35,14 +35,13 @@ static void connection_co(void *arg)
 	co_group_start(&pulse, pulse_co, &client->pulse);
 	if (nbd_client_co_negotiate(client) == 0) {
 		nbd_client_settle_contexts(client);
-		serve_set_config(&client->serve,
-				 &(struct serve_config){
-					 .disk = client->export->disk,
-					 .hold = client->export->hold,
-					 .hold_limit_us = client->export->hold_limit_us,
-					 .event_fd = client->export->event_fd,
-					 .throttle = client->export->throttle,
-				 });
+		serve_set_config(&client->serve, &(struct serve_config){
+							 .disk = client->export->disk,
+							 .hold = client->export->hold,
+							 .limits = client->export->limits,
+							 .event_fd = client->export->event_fd,
+							 .throttle = client->export->throttle,
+						 });
 		atomic_store(&client->served, true);
 		nbd_client_co_transmit(client);
 	}
@@ -185,6 +184,7 @@ void nbd_client_stop(struct nbd_client *client)
 {
 	atomic_store(&client->stopping, true);
 	serve_release(&client->serve, SERVE_FAILS);
+	serve_set_turns(&client->serve, SERVE_HURRIES);
 	/* Ends a wait for the next request. */
 	shutdown(client->channel.fd, SHUT_RD);
 }

@@ -44,7 +44,7 @@ struct nbd_export {
 	struct nbd_client_bitmap *bitmaps; /* offered as qemu:dirty-bitmap:NAME */
 	unsigned nr_bitmaps;
 	const struct hold_policy *hold;
-	const _Atomic gint64 *hold_limit_us;
+	const struct request_limits *limits;
 	struct throttle_group *throttle;
 	int event_fd;	 /* an eventfd to signal news for nbd_client_serve() */
 	uint64_t serial; /* of nbd_exports_offer() */

@@ -42,7 +42,9 @@ struct nbd_client_request {
 	uint64_t cookie;
 	uint16_t type;
 	uint16_t flags;
-	uint8_t *buf; /* of the connection's pool, or NULL */
+	int error;	   /* it is refused; 0: it is served */
+	uint64_t begin_ns; /* for serve_done() */
+	uint8_t *buf;	   /* of the connection's pool, or NULL */
 	size_t buf_bytes;
 	/* The answer. */
 	struct iovec iov[2 * NBD_MAX_CHUNKS + 1];

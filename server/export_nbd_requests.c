@@ -16,10 +16,12 @@
 
 /* From this on, the data of a write is not worth copying: no more than a little is received early.
  */
-#define LARGE_WRITE_BYTES (32u << 10)
-#define SMALL_INPUT_BYTES 4096
+#define LARGE_WRITE_BYTES   (32u << 10)
+#define SMALL_INPUT_BYTES   4096
 /* What NBD_CMD_CACHE reads at a time. */
-#define CACHE_BYTES	  (1u << 20)
+#define CACHE_BYTES	    (1u << 20)
+/* How often to look whether a client that has closed its half has closed the other one. */
+#define HALF_CLOSED_LOOK_NS UINT64_C(100000000)
 
 static bool is_block_status(const struct nbd_client_request *req)
 {
@@ -156,7 +158,8 @@ static int co_read(struct nbd_client_request *req)
 	struct serve_result result = { 0 };
 
 	if (req->desc.bytes)
-		result = serve_co_request(&req->client->serve, &req->desc, read_try, &job);
+		result = serve_co_request(&req->client->serve, &req->desc, req->begin_ns, read_try,
+					  &job);
 	if (result.res >= 0)
 		add_read(req, &job);
 	return result.res;
@@ -197,7 +200,7 @@ static int other_try(void *arg, struct image *image)
 static int co_other(struct nbd_client_request *req)
 {
 	struct serve_result result =
-		serve_co_request(&req->client->serve, &req->desc, other_try, req);
+		serve_co_request(&req->client->serve, &req->desc, req->begin_ns, other_try, req);
 
 	if (result.res >= 0 && !is_block_status(req))
 		nbd_client_add_success(req);
@@ -217,39 +220,65 @@ static size_t more_memory(const struct nbd_client_request *req)
 	       sizeof(struct nbd_block_descriptor_ext);
 }
 
-static void co_get_memory(struct nbd_client_request *req)
-{
-	size_t bytes = more_memory(req);
-
-	if (bytes && req->type == NBD_CMD_READ)
-		nbd_client_co_pace(req->client, bytes);
-	if (bytes)
-		nbd_client_co_get_buffer(req, bytes);
-}
-
 /* Its only effect would be an answer to a client that is gone. */
 static bool is_pointless(const struct nbd_client_request *req)
 {
 	return req->client->gone && !changes_disk(req) && req->type != NBD_CMD_FLUSH;
 }
 
+/* -ESHUTDOWN: nobody needs the request. */
+static int co_get_memory(struct nbd_client_request *req)
+{
+	size_t bytes = is_pointless(req) ? 0 : more_memory(req);
+
+	if (bytes && req->type == NBD_CMD_READ)
+		nbd_client_co_pace(req->client, bytes);
+	if (bytes)
+		nbd_client_co_get_buffer(req, bytes);
+	return is_pointless(req) ? -ESHUTDOWN : 0;
+}
+
+/*
+ * Counts a request that has come, waits for its turn, and calls @co_get for its memory and data:
+ * how long the client or other clients make it wait is not the disk's latency. On failure it has
+ * come to nothing.
+ */
+static int co_prepare(struct nbd_client_request *req, int (*co_get)(struct nbd_client_request *req))
+{
+	struct serve *serve = &req->client->serve;
+	uint64_t start_ns;
+	int res;
+
+	req->begin_ns = serve_begin(serve, &req->desc);
+	res = serve_co_wait_turn(serve, &req->desc, req->begin_ns);
+	start_ns = aio_turn_ns();
+	res = res ?: co_get(req);
+	req->begin_ns += aio_turn_ns() - start_ns;
+	if (res < 0)
+		serve_left(serve);
+	return res;
+}
+
+static void co_serve(struct nbd_client_request *req)
+{
+	int res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
+
+	serve_done(&req->client->serve, &req->desc, req->begin_ns, res);
+	if (res < 0)
+		nbd_client_add_error(req, res);
+}
+
+/* That of a write has its data, and has waited for its turn. */
 static void request_co(void *arg)
 {
 	struct nbd_client_request *req = arg;
-	int res = co_check(req);
-	uint64_t begin_ns;
 
-	if (!res && !is_pointless(req))
-		co_get_memory(req);
-	if (!res && is_pointless(req))
-		res = -ESHUTDOWN;
-	if (!res) {
-		begin_ns = serve_begin(&req->client->serve, &req->desc);
-		res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
-		serve_done(&req->client->serve, &req->desc, begin_ns, res);
-	}
-	if (res < 0)
-		nbd_client_add_error(req, res);
+	if (!req->error && req->type != NBD_CMD_WRITE)
+		req->error = co_prepare(req, co_get_memory);
+	if (req->error)
+		nbd_client_add_error(req, req->error);
+	else
+		co_serve(req);
 	nbd_client_send(req);
 }
 
@@ -381,7 +410,10 @@ static int co_receive(struct nbd_client *client)
 		return -EMSGSIZE;
 	req = nbd_client_co_get_request(client);
 	take_request(req, &header);
-	if (has_data)
+	req->error = co_check(req);
+	if (!req->error && req->type == NBD_CMD_WRITE)
+		res = co_prepare(req, co_receive_data);
+	else if (has_data)
 		res = co_receive_data(req);
 	if (res < 0)
 		nbd_client_send(req);
@@ -392,24 +424,43 @@ static int co_receive(struct nbd_client *client)
 
 /* ---- the connection ---- */
 
-/* Nobody waits for the held requests of a client that is gone. */
-static void hangup_co(void *arg)
+/* The events of a hang-up, or -errno if the connection has ended before. */
+static int co_wait_for_hangup(struct nbd_client *client)
 {
-	struct nbd_client *client = arg;
 	int fd = client->channel.fd, found;
 
 	do {
-		if (!client->is_local)
-			client->hangup.end_ns = aio_ns_from_now(KEEPALIVE_LOOK_NS);
+		client->hangup.end_ns =
+			client->is_local ? AIO_NEVER : aio_ns_from_now(KEEPALIVE_LOOK_NS);
 		found = co_poll(fd, POLLRDHUP, &client->hangup);
 		if (found == -ETIME && keepalive_has_vanished(fd))
 			shutdown(fd, SHUT_RDWR);
 	} while (found == -ETIME);
+	return found;
+}
+
+/*
+ * Nobody waits for the held requests of a client that hangs up. If it has only closed its half, it
+ * waits for answers, and requests must not gain a turn by that; once it is gone, those that have
+ * not started never do.
+ */
+static void hangup_co(void *arg)
+{
+	struct nbd_client *client = arg;
+	int found = co_wait_for_hangup(client);
+
 	if (found > 0)
 		serve_release(&client->serve, SERVE_FAILS);
-	/* It may only have closed its half, and wait for answers. */
-	if (found > 0 && found & (POLLHUP | POLLERR))
-		client->gone = true;
+	while (found > 0 && !(found & (POLLHUP | POLLERR))) {
+		client->hangup.end_ns = aio_ns_from_now(HALF_CLOSED_LOOK_NS);
+		found = co_wait_limit(&client->hangup);
+		if (found == -ETIME)
+			found = co_wait_for_hangup(client);
+	}
+	if (found < 0)
+		return;
+	client->gone = true;
+	serve_set_turns(&client->serve, SERVE_DROPS);
 }
 
 void nbd_client_co_transmit(struct nbd_client *client)

@@ -39,13 +39,15 @@ bool hold_wants(const struct hold_policy *policy, enum request_op op, int error,
 	       (policy->on_error && is_of_storage(error));
 }
 
-gint64 hold_limit_us(const struct hold_policy *policy, unsigned driver_s)
+gint64 hold_driver_limit_us(unsigned driver_s)
 {
-	gint64 own = (gint64)policy->timeout_s * G_USEC_PER_SEC;
 	/* The last try takes time, too. */
-	gint64 drivers = (gint64)driver_s * G_USEC_PER_SEC / 4 * 3;
+	return driver_s ? (gint64)driver_s * G_USEC_PER_SEC / 4 * 3 : G_MAXINT64;
+}
 
-	return MIN(own ?: G_MAXINT64, drivers ?: G_MAXINT64);
+gint64 hold_limit_us(const struct hold_policy *policy)
+{
+	return policy->timeout_s ? (gint64)policy->timeout_s * G_USEC_PER_SEC : G_MAXINT64;
 }
 
 uint64_t hold_pause_ns(unsigned tries)

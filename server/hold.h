@@ -24,11 +24,19 @@ struct hold_policy {
  */
 bool hold_wants(const struct hold_policy *policy, enum request_op op, int error, unsigned troubles);
 
+/* For how long, in microseconds; G_MAXINT64: no limit. Any thread may read them. */
+struct request_limits {
+	_Atomic gint64 held_us; /* after its first try */
+	_Atomic gint64 all_us;	/* after it came, whatever it waits for */
+};
+
 /*
- * How long to hold a request, in microseconds; G_MAXINT64: no limit. @driver_s: the driver declares
- * a server dead if a request takes this many seconds; 0: never.
+ * What is left to a request if the driver declares a server dead after this many seconds without an
+ * answer; 0: never.
  */
-gint64 hold_limit_us(const struct hold_policy *policy, unsigned driver_s);
+gint64 hold_driver_limit_us(unsigned driver_s);
+/* How long the policy holds one. */
+gint64 hold_limit_us(const struct hold_policy *policy);
 
 /* The pause before the next try, after @tries tries. */
 uint64_t hold_pause_ns(unsigned tries);

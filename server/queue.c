@@ -210,8 +210,10 @@ static int request_try(void *arg, struct image *image)
 static void co_serve_one(struct request *req)
 {
 	struct queue *queue = req->queue;
-	struct serve_result result = serve_co_request(&queue->serve, &req->desc, request_try, req);
+	struct serve_result result;
 
+	serve_co_wait_turn(&queue->serve, &req->desc, req->begin_ns);
+	result = serve_co_request(&queue->serve, &req->desc, req->begin_ns, request_try, req);
 	if (serve_leaves(&queue->serve, &req->desc, &result)) {
 		serve_left(&queue->serve);
 		fetch_leave(queue->fetch, req->tag);
@@ -649,7 +651,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 	}
 	serve_init(&queue->serve, &(struct serve_config){ .disk = config->disk,
 							  .hold = config->hold,
-							  .hold_limit_us = config->hold_limit_us,
+							  .limits = config->limits,
 							  .event_fd = config->event_fd,
 							  .throttle = config->throttle });
 	queue->requests = new_requests(queue);
@@ -728,6 +730,7 @@ unsigned queue_requests(const struct queue *queue)
 void queue_release_held(struct queue *queue, enum serve_release release)
 {
 	serve_release(&queue->serve, release);
+	serve_set_turns(&queue->serve, SERVE_HURRIES);
 }
 
 void queue_abandon(struct queue *queue)

@@ -36,7 +36,7 @@ struct queue_config {
 	bool outlived;	       /* the device outlives us: keep acknowledged data in the file */
 	const cpu_set_t *cpus; /* CPUs for the thread; NULL: any */
 	const struct hold_policy *hold;
-	const _Atomic gint64 *hold_limit_us; /* value of hold_limit_us(), which may change */
+	const struct request_limits *limits; /* which may change */
 	struct throttle_group *throttle;
 };
 
@@ -68,7 +68,10 @@ uint64_t queue_held(const struct queue *queue);
 /* How many requests it has. Any thread. */
 unsigned queue_requests(const struct queue *queue);
 
-/* What to do with held requests: a left one stays unanswered for the next server, its tag ends. */
+/*
+ * What to do with held requests: a left one stays unanswered for the next server, its tag ends.
+ * None waits for limits any more.
+ */
 void queue_release_held(struct queue *queue, enum serve_release release);
 
 /*

@@ -11,6 +11,8 @@
 #include "probes.h"
 #include "throttle_group.h"
 
+#define NS_PER_US 1000
+
 static void tell_main_thread(struct serve *serve)
 {
 	/* It fails only if 2^64 - 2 events wait to be read, and then there is no need for another.
@@ -118,24 +120,14 @@ static bool is_worth_a_try(const struct serve *serve, const struct request_desc 
 	       hold_wants(serve->config.hold, desc->op, -result->res, result->troubles);
 }
 
-static bool has_limits(const struct serve *serve)
+/* Times are from its first try, and from when it came. */
+static bool may_be_held(const struct serve *serve, uint64_t held_ns, uint64_t all_ns)
 {
-	return serve->config.throttle && throttle_group_has_limits(serve->config.throttle);
-}
+	const struct request_limits *limits = serve->config.limits;
 
-/*
- * A lack of space is noticed at once; failing storage may have taken long to say so, or the request
- * waited for its turn.
- */
-static gint64 begin_of_request(const struct serve *serve)
-{
-	return serve->config.hold->on_error || has_limits(serve) ? g_get_monotonic_time() : 0;
-}
-
-static bool may_be_held(const struct serve *serve, gint64 age_us)
-{
 	return atomic_load(&serve->release) == SERVE_HOLDS &&
-	       age_us < atomic_load(serve->config.hold_limit_us);
+	       (gint64)(held_ns / NS_PER_US) < atomic_load(&limits->held_us) &&
+	       (gint64)(all_ns / NS_PER_US) < atomic_load(&limits->all_us);
 }
 
 /* A request that has failed. */
@@ -147,81 +139,94 @@ struct failed {
 };
 
 /*
- * Tries again until the request succeeds or may not be held any longer. @begin is when the first
- * try began; 0: just now. The next try must end in time even if it takes as long as the slowest so
- * far.
+ * Tries again until the request succeeds or may not be held any longer. @begin_ns: it came,
+ * @try_ns: its first try began. The next try must end in time even if it takes as long as the
+ * slowest so far.
  */
-static struct serve_result co_hold(struct serve *serve, struct failed req, gint64 begin)
+static struct serve_result co_hold(struct serve *serve, struct failed req, uint64_t begin_ns,
+				   uint64_t try_ns)
 {
-	gint64 now = g_get_monotonic_time(), slowest = begin ? now - begin : 0, start;
+	uint64_t now = aio_now_ns(), slowest = now - try_ns, start;
 
-	begin = now - slowest;
 	note_held(serve, req.desc, -req.result.res);
-	for (unsigned tries = 0; is_worth_a_try(serve, req.desc, &req.result) &&
-				 may_be_held(serve, now - begin + slowest);
+	for (unsigned tries = 0;
+	     is_worth_a_try(serve, req.desc, &req.result) &&
+	     may_be_held(serve, now - try_ns + slowest, now - begin_ns + slowest);
 	     tries++) {
 		co_sleep_ns(hold_pause_ns(tries));
-		start = g_get_monotonic_time();
+		start = aio_now_ns();
 		req.result = co_try_once(serve, req.co_try, req.arg);
-		now = g_get_monotonic_time();
+		now = aio_now_ns();
 		slowest = MAX(slowest, now - start);
 	}
 	note_no_more_held(serve);
 	return req.result;
 }
 
-/* ---- requests that wait for their turn ---- */
-
-struct throttled {
-	const struct serve *serve;
-	uint64_t end_ns;
-};
-
-/*
- * The driver must not take us for dead, and nobody waits for requests when the device is stopped or
- * handed over.
- */
-static enum throttle_go look(void *arg)
-{
-	const struct throttled *throttled = arg;
-
-	return atomic_load(&throttled->serve->release) != SERVE_HOLDS ||
-			       aio_now_ns() >= throttled->end_ns
-		       ? THROTTLE_START
-		       : THROTTLE_WAIT;
-}
-
-static bool is_throttled(enum request_op op)
-{
-	return op != REQUEST_FLUSH && op != REQUEST_UNKNOWN;
-}
-
-static void co_throttle(const struct serve *serve, const struct request_desc *desc)
-{
-	struct throttled throttled = { serve, AIO_NEVER };
-	gint64 limit_us;
-
-	if (!has_limits(serve) || !is_throttled(desc->op))
-		return;
-	limit_us = atomic_load(serve->config.hold_limit_us);
-	if (limit_us < G_MAXINT64 / 1000)
-		throttled.end_ns = aio_ns_from_now(limit_us * 1000);
-	throttle_group_co_wait(serve->config.throttle, desc->op != REQUEST_READ, desc->bytes,
-			       look, &throttled);
-}
-
 struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
+				     uint64_t begin_ns,
 				     int (*co_try)(void *arg, struct image *image), void *arg)
 {
-	gint64 begin = begin_of_request(serve);
-	struct serve_result result;
+	uint64_t try_ns = serve->config.hold->on_error ? aio_now_ns() : 0;
+	struct serve_result result = co_try_once(serve, co_try, arg);
 
-	co_throttle(serve, desc);
+	if (!is_worth_a_try(serve, desc, &result) ||
+	    !may_be_held(serve, 0, aio_now_ns() - begin_ns))
+		return result;
+	/* A lack of space is noticed at once; failing storage may have taken long to say so. */
+	return co_hold(serve, (struct failed){ desc, co_try, arg, result }, begin_ns,
+		       try_ns ?: aio_now_ns());
+}
+
+/* ---- requests that wait for their turn ---- */
+
+struct waiting {
+	const struct serve *serve;
+	uint64_t end_ns; /* the driver must not take us for dead */
+};
+
+static enum throttle_go look(void *arg)
+{
+	const struct waiting *waiting = arg;
+
+	switch (atomic_load(&waiting->serve->turns)) {
+	case SERVE_HURRIES:
+		return THROTTLE_START;
+	case SERVE_DROPS:
+		return THROTTLE_GIVE_UP;
+	default:
+		return aio_now_ns() >= waiting->end_ns ? THROTTLE_START : THROTTLE_WAIT;
+	}
+}
+
+static bool has_limits(const struct serve *serve, enum request_op op)
+{
+	return serve->config.throttle && throttle_group_has_limits(serve->config.throttle) &&
+	       op != REQUEST_FLUSH && op != REQUEST_UNKNOWN;
+}
+
+static bool co_throttle(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns)
+{
+	gint64 limit_us = atomic_load(&serve->config.limits->all_us);
+	bool is_write = desc->op != REQUEST_READ, starts;
+	struct co_mutex *next = is_write ? &serve->next_write : &serve->next_read;
+	struct waiting waiting = { serve, AIO_NEVER };
+
+	if (limit_us < G_MAXINT64 / NS_PER_US)
+		waiting.end_ns = begin_ns + limit_us * NS_PER_US;
+	co_mutex_lock(next);
+	starts = throttle_group_co_wait(serve->config.throttle, is_write, desc->bytes, look,
+					&waiting);
+	co_mutex_unlock(next);
+	return starts;
+}
+
+int serve_co_wait_turn(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns)
+{
+	if (has_limits(serve, desc->op) && !co_throttle(serve, desc, begin_ns))
+		return -ESHUTDOWN;
 	UBD_PROBE(request_submit, serve, desc->op, desc->guest_off, desc->bytes);
-	result = co_try_once(serve, co_try, arg);
-	if (is_worth_a_try(serve, desc, &result) && may_be_held(serve, 0))
-		result = co_hold(serve, (struct failed){ desc, co_try, arg, result }, begin);
-	return result;
+	return 0;
 }
 
 bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
@@ -262,12 +267,19 @@ void serve_release(struct serve *serve, enum serve_release release)
 	atomic_store(&serve->release, release);
 }
 
+void serve_set_turns(struct serve *serve, enum serve_turns turns)
+{
+	atomic_store(&serve->turns, turns);
+}
+
 /* ---- for the main thread ---- */
 
 void serve_init(struct serve *serve, const struct serve_config *config)
 {
 	*serve = (struct serve){ .config = *config, .counters = counters_new() };
 	thread_lock_init(&serve->lock);
+	co_mutex_init(&serve->next_read);
+	co_mutex_init(&serve->next_write);
 }
 
 void serve_set_config(struct serve *serve, const struct serve_config *config)
@@ -277,6 +289,8 @@ void serve_set_config(struct serve *serve, const struct serve_config *config)
 
 void serve_destroy(struct serve *serve)
 {
+	co_mutex_destroy(&serve->next_write);
+	co_mutex_destroy(&serve->next_read);
 	thread_lock_destroy(&serve->lock);
 	counters_free(serve->counters);
 }

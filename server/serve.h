@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How requests are served, whoever brings them: a queue of a device, or a connection to an export.
- * A request is tried on the disk's top; if it fails for a reason that may pass, it is held (hold.h)
- * and tried again. Results are counted, and the main thread is told of failures.
+ * A request waits for its turn if there are limits, and is tried on the disk's top; if it fails for
+ * a reason that may pass, it is held (hold.h) and tried again. Results are counted, and the main
+ * thread is told of failures.
  *
- * Each queue and each connection has a struct serve. The functions with serve_co_ in their names
+ * Each queue and each connection has a struct serve. Those that share limits take turns: only the
+ * next read and the next write of each are in line, however many requests it has.
+ *
+ The functions with serve_co_ in their names
  * and serve_begin(), serve_done(), serve_left() and serve_leaves() belong to its thread, all others
  * to any. Nothing that a request calls allocates.
  */
@@ -29,7 +33,7 @@ struct throttle_group;
 struct serve_config {
 	struct disk *disk;
 	const struct hold_policy *hold;
-	const _Atomic gint64 *hold_limit_us; /* value of hold_limit_us(), which may change */
+	const struct request_limits *limits; /* which may change */
 	int event_fd;			     /* an eventfd to signal news for serve_poll() */
 	struct throttle_group *throttle;     /* NULL: requests never wait for one */
 };
@@ -39,6 +43,13 @@ enum serve_release {
 	SERVE_HOLDS,
 	SERVE_FAILS,  /* they get one more try, and fail */
 	SERVE_LEAVES, /* they get one more try, and are left to the next server */
+};
+
+/* What to do with requests that the limits make wait for their turn. */
+enum serve_turns {
+	SERVE_WAITS,
+	SERVE_HURRIES, /* they start, because all requests must end */
+	SERVE_DROPS,   /* they fail, because nobody wants to know */
 };
 
 struct serve_stats {
@@ -59,8 +70,10 @@ struct serve_events {
 struct serve {
 	struct serve_config config;
 	struct counters *counters;
-	_Atomic uint64_t held; /* only its thread writes it */
-	_Atomic int release;   /* enum serve_release */
+	_Atomic uint64_t held;		       /* only its thread writes it */
+	_Atomic int release;		       /* enum serve_release */
+	_Atomic int turns;		       /* enum serve_turns */
+	struct co_mutex next_read, next_write; /* to wait for a turn */
 	struct thread_lock lock;
 	struct serve_events events GUARDED_BY(lock);
 };
@@ -85,10 +98,17 @@ struct serve_result {
 };
 
 /*
+ * Waits until the limits let a request start that serve_begin() returned @begin_ns for. It should
+ * have no memory yet that others want. 0; -ESHUTDOWN: it must not start (SERVE_DROPS).
+ */
+int serve_co_wait_turn(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns);
+
+/*
  * Calls co_try(arg, image), again and again if the request may be held. The image is the disk's for
  * as long as the call takes.
  */
 struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
+				     uint64_t begin_ns,
 				     int (*co_try)(void *arg, struct image *image), void *arg);
 
 /* Whether a request that has ended like this is left to the next server. */
@@ -99,11 +119,13 @@ bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
 uint64_t serve_begin(struct serve *serve, const struct request_desc *desc);
 /* Counts a request that is answered with @res. */
 void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns, int res);
-/* Forgets a request that is left to the next server. */
+/* Forgets a request that is left to the next server, or dropped. */
 void serve_left(struct serve *serve);
 
 /* Changes what is done with requests that could be held. */
 void serve_release(struct serve *serve, enum serve_release release);
+/* Changes what is done with requests that wait for their turn; those that do notice soon. */
+void serve_set_turns(struct serve *serve, enum serve_turns turns);
 
 /* Adds the statistics, but for those of the data's way. */
 void serve_add_stats(const struct serve *serve, struct serve_stats *sum);

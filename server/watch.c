@@ -21,7 +21,7 @@ struct watch {
 	gint64 last_time;
 	unsigned told_troubles;
 	uint32_t request_timeout; /* of the device, as in struct device_params */
-	_Atomic gint64 hold_limit_us;
+	struct request_limits limits;
 	gint64 held_since;	 /* 0: no request is held */
 	gint64 held_check;	 /* the next one, while requests are held */
 	gint64 held_quiet_until; /* do not report held requests before */
@@ -40,9 +40,9 @@ static struct report_subject subject_of(const struct watch *watch)
 	return (struct report_subject){ watch->config.device, image_filename(image_of(watch)) };
 }
 
-/* ---- how long requests may be held ---- */
+/* ---- how long requests may wait ---- */
 
-static void update_hold_limit(struct watch *watch)
+static void update_limits(struct watch *watch)
 {
 	const struct watch_config *config = &watch->config;
 	unsigned seconds = 0;
@@ -50,13 +50,13 @@ static void update_hold_limit(struct watch *watch)
 	if (config->transport)
 		seconds = config->transport->ops->request_timeout(watch->request_timeout,
 								  config->unprivileged);
-
-	atomic_store(&watch->hold_limit_us, hold_limit_us(&config->hold, seconds));
+	atomic_store(&watch->limits.held_us, hold_limit_us(&config->hold));
+	atomic_store(&watch->limits.all_us, hold_driver_limit_us(seconds));
 }
 
-const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch)
+const struct request_limits *watch_limits(const struct watch *watch)
 {
-	return &watch->hold_limit_us;
+	return &watch->limits;
 }
 
 /* ---- held requests ---- */
@@ -79,7 +79,7 @@ static void check_state(struct watch *watch)
 static void tell_of_hold(struct watch *watch)
 {
 	g_autofree char *what = failure_describe(&watch->held), *limit = NULL;
-	gint64 limit_us = atomic_load(&watch->hold_limit_us);
+	gint64 limit_us = MIN(watch->limits.held_us, watch->limits.all_us);
 	struct report_subject subject = subject_of(watch);
 
 	if (limit_us < G_MAXINT64)
@@ -109,7 +109,7 @@ static gint64 look_at_held(struct watch *watch, gint64 now)
 	if (!watch->held_since)
 		watch->held_since = watch->held_check = now;
 	if (now >= watch->held_check) {
-		update_hold_limit(watch);
+		update_limits(watch);
 		check_state(watch);
 		watch->held_check = now + HOLD_CHECK_US;
 	}
@@ -225,7 +225,7 @@ struct watch *watch_new(const struct watch_config *config)
 	if (config->transport &&
 	    config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
-	update_hold_limit(watch);
+	update_limits(watch);
 	return watch;
 }
 

@@ -43,7 +43,7 @@ int watch_inspect(struct watch *watch, GError **err);
 void watch_free(struct watch *watch);
 
 /* For struct serve_config. */
-const _Atomic gint64 *watch_hold_limit_us(const struct watch *watch);
+const struct request_limits *watch_limits(const struct watch *watch);
 
 /* Takes what has happened to requests. */
 void watch_take(struct watch *watch, const struct serve_events *events);

@@ -31,7 +31,7 @@ static const char go[] = "IHAVEOPT\0\0\0\7\0\0\0\6\0\0\0\0\0\0";
 
 static struct aio_loop *loop;
 static struct hold_policy hold;
-static _Atomic gint64 no_limit_us = G_MAXINT64;
+static struct request_limits no_limits = { G_MAXINT64, G_MAXINT64 };
 static struct nbd_client_bitmap bitmap = { .name = (char *)"ab" };
 static struct memory_budget memory;
 static struct nbd_exports exports;
@@ -44,14 +44,14 @@ static struct nbd_export export = {
 	.bitmaps = &bitmap,
 	.nr_bitmaps = 1,
 	.hold = &hold,
-	.hold_limit_us = &no_limit_us,
+	.limits = &no_limits,
 };
 /* Another one that it may ask for, with fewer contexts. */
 static struct nbd_export another = {
 	.name = "another",
 	.read_only = true,
 	.hold = &hold,
-	.hold_limit_us = &no_limit_us,
+	.limits = &no_limits,
 };
 static struct nbd_client_settings settings = {
 	.exports = &exports,

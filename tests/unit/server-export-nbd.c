@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Requests of NBD clients that fail for lack of space, clients that keep memory from others, and
- * how many reads begin. It is linked with --wrap: the image finds no space for as long as the test
- * says so, and reads are as slow.
+ * Requests of NBD clients that fail for lack of space or wait for their turn, clients that keep
+ * memory from others, and how many reads begin. It is linked with --wrap: the image finds no space
+ * for as long as the test says so, and reads are as slow.
  */
 #include <endian.h>
 #include <errno.h>
@@ -17,6 +17,8 @@
 #include "memory_budget.h"
 #include "nbd_protocol.h"
 #include "tcp_pair.h"
+#include "throttle_group.h"
+#include "throttle_limits.h"
 
 int __real_image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void *buf,
 			   unsigned flags);
@@ -60,13 +62,13 @@ int __wrap_image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void 
 
 static struct memory_budget memory;
 static struct hold_policy hold = { .on_enospc = true };
-static _Atomic gint64 no_limit_us = G_MAXINT64;
 
 struct world {
 	struct image *image;
 	struct nbd_exports exports;
 	struct nbd_export export;
 	struct nbd_client_settings settings;
+	struct request_limits limits;
 	struct nbd_client *client;
 	int fd; /* the client's end */
 };
@@ -89,12 +91,14 @@ static void co_begin_with(struct world *world, const int fds[2])
 		.handshake_ns = AIO_NEVER,
 		.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
+	world->limits = (struct request_limits){ G_MAXINT64, G_MAXINT64 };
 	world->export = (struct nbd_export){
 		.name = "",
 		.disk = disk_new(world->image),
 		.page_cache = true,
 		.hold = &hold,
-		.hold_limit_us = &no_limit_us,
+		.limits = &world->limits,
+		.throttle = throttle_group_new(),
 		.event_fd = world->settings.event_fd,
 	};
 	nbd_exports_init(&world->exports);
@@ -116,6 +120,7 @@ static void co_end(struct world *world)
 {
 	nbd_client_free(world->client);
 	nbd_exports_destroy(&world->exports);
+	throttle_group_free(world->export.throttle);
 	disk_free(world->export.disk);
 	close(world->settings.event_fd);
 	g_assert_cmpint(image_co_close(world->image), ==, 0);
@@ -393,6 +398,236 @@ CO_TEST(test_nothing_is_read_for_a_client_that_left)
 	co_end(&world);
 }
 
+/* ---- limits ---- */
+
+static void set_limits(const struct world *world, const char *list)
+{
+	g_autoptr(GError) err = NULL;
+	struct throttle_config config;
+
+	throttle_config_init(&config);
+	throttle_config_parse(&config, list, &err);
+	g_assert_no_error(err);
+	throttle_group_set(world->export.throttle, &config, &err);
+	g_assert_no_error(err);
+}
+
+static void co_ask(int fd, unsigned type, uint32_t length)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.type = htobe16(type),
+		.cookie = 5,
+		.length = htobe32(length),
+	};
+
+	co_say(fd, &header, sizeof(header));
+}
+
+static void co_wait_in_flight(const struct world *world, uint64_t wanted)
+{
+	struct serve_stats stats;
+
+	do {
+		co_sleep_ns(1000000);
+		stats = (struct serve_stats){ 0 };
+		serve_add_stats(nbd_client_serve(world->client), &stats);
+	} while (stats.in_flight != wanted);
+}
+
+/* For how long requests that have not started will take, at a byte per second. */
+static uint64_t seconds_in_line(const struct world *world)
+{
+	uint64_t now_ns = aio_now_ns();
+
+	return (throttle_group_take(world->export.throttle, now_ns, true, 0) - now_ns) / 1000000000;
+}
+
+/* A disk whose next request waits for hours, with a client that has made the one before. */
+static void co_begin_throttled(struct world *world)
+{
+	co_begin(world);
+	is_full = false;
+	set_limits(world, "bps-total=1");
+	g_assert_cmpuint(throttle_group_take(world->export.throttle, aio_now_ns(), true, 1 << 20),
+			 <=, aio_now_ns());
+	co_shake_hands(world->fd);
+}
+
+/* A write that waits. */
+static void co_write_throttled(const struct world *world)
+{
+	co_ask(world->fd, NBD_CMD_WRITE, 4);
+	co_say(world->fd, "turn", 4);
+	co_wait_in_flight(world, 1);
+}
+
+static void co_check_disk(const struct world *world, const char *wanted)
+{
+	char data[4];
+
+	g_assert_cmpint(image_co_pread(world->image, 0, 4, data), ==, 0);
+	g_assert_cmpmem(data, 4, wanted, 4);
+}
+
+/* Long enough for whoever looks several times a second. */
+static void co_look_around(void)
+{
+	co_sleep_ns(400000000);
+}
+
+/* Otherwise whoever writes and hangs up would write as much as it likes. */
+CO_TEST(test_no_turn_for_hanging_up)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	co_write_throttled(&world);
+	shutdown(world.fd, SHUT_WR);
+	co_look_around();
+	co_check_disk(&world, "\0\0\0\0");
+	g_assert_false(nbd_client_ended(world.client));
+	set_limits(&world, "none");
+	co_check_answer(world.fd, NBD_SUCCESS);
+	co_check_disk(&world, "turn");
+	close(world.fd);
+	co_end(&world);
+}
+
+static void co_check_dropped(struct world *world)
+{
+	while (!nbd_client_ended(world->client))
+		co_sleep_ns(1000000);
+	co_check_disk(world, "\0\0\0\0");
+	g_assert_cmpuint(seconds_in_line(world), <=, 1 << 20);
+	g_assert_cmpuint(failed_requests(world), ==, 0);
+	co_end(world);
+}
+
+/* Its requests never start, and nobody else pays for them. */
+CO_TEST(test_no_turn_for_a_client_that_left)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	co_ask(world.fd, NBD_CMD_READ, DISK);
+	co_wait_in_flight(&world, 1);
+	co_ask(world.fd, NBD_CMD_WRITE, 4);
+	co_say(world.fd, "turn", 4);
+	co_wait_in_flight(&world, 2);
+	close(world.fd);
+	co_check_dropped(&world);
+}
+
+CO_TEST(test_leaves_half_by_half)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	co_write_throttled(&world);
+	shutdown(world.fd, SHUT_WR);
+	co_look_around();
+	close(world.fd);
+	co_check_dropped(&world);
+}
+
+/* It must answer all before it ends. */
+CO_TEST(test_server_ends_limits)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	co_write_throttled(&world);
+	nbd_client_stop(world.client);
+	co_check_answer(world.fd, NBD_SUCCESS);
+	co_check_disk(&world, "turn");
+	close(world.fd);
+	co_end(&world);
+}
+
+/* Nor must they keep memory from other disks meanwhile. */
+CO_TEST(test_waiting_needs_no_memory)
+{
+	struct budget_waiter waiter;
+	struct world world;
+
+	co_begin_throttled(&world);
+	for (unsigned i = 0; i < 3; i++)
+		co_ask(world.fd, NBD_CMD_READ, DISK);
+	co_wait_in_flight(&world, 3);
+	co_ask(world.fd, NBD_CMD_WRITE, DISK);
+	co_wait_in_flight(&world, 4);
+	g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
+	memory_budget_give_back(&memory, MEMORY);
+	close(world.fd);
+	co_check_dropped(&world);
+}
+
+/* However many requests a client has, others that share its limits wait for one read and write. */
+CO_TEST(test_clients_take_turns)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	for (unsigned i = 0; i < DEPTH - 1; i++)
+		co_ask(world.fd, NBD_CMD_READ, 1 << 20);
+	co_wait_in_flight(&world, DEPTH - 1);
+	co_ask(world.fd, NBD_CMD_WRITE, 1 << 20);
+	co_wait_in_flight(&world, DEPTH);
+	g_assert_cmpuint(seconds_in_line(&world), <=, 3 << 20);
+	close(world.fd);
+	co_check_dropped(&world);
+}
+
+/* How long failing requests are held has nothing to do with limits. */
+CO_TEST(test_waits_longer_than_it_is_held)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	world.limits.held_us = 1000;
+	co_write_throttled(&world);
+	co_look_around();
+	co_check_disk(&world, "\0\0\0\0");
+	set_limits(&world, "none");
+	co_check_answer(world.fd, NBD_SUCCESS);
+	close(world.fd);
+	co_end(&world);
+}
+
+/* The driver must not take us for dead. */
+CO_TEST(test_waits_no_longer_than_the_driver)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	world.limits.all_us = 1000;
+	co_ask(world.fd, NBD_CMD_WRITE, 4);
+	co_say(world.fd, "turn", 4);
+	co_check_answer(world.fd, NBD_SUCCESS);
+	close(world.fd);
+	co_end(&world);
+}
+
+/* A request that has waited for its turn is held for as long as any other. */
+CO_TEST(test_waits_and_is_held)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	is_full = true;
+	world.limits.held_us = 5900000;
+	co_write_throttled(&world);
+	co_sleep_ns(3000000000);
+	set_limits(&world, "none");
+	while (!refused)
+		co_sleep_ns(1000000);
+	is_full = false;
+	co_check_answer(world.fd, NBD_SUCCESS);
+	close(world.fd);
+	co_end(&world);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -406,6 +641,15 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/vanished", test_a_host_that_vanishes_is_noticed);
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
+	g_test_add_func("/export-nbd/limits/hanging-up", test_no_turn_for_hanging_up);
+	g_test_add_func("/export-nbd/limits/left", test_no_turn_for_a_client_that_left);
+	g_test_add_func("/export-nbd/limits/half-by-half", test_leaves_half_by_half);
+	g_test_add_func("/export-nbd/limits/server-ends", test_server_ends_limits);
+	g_test_add_func("/export-nbd/limits/memory", test_waiting_needs_no_memory);
+	g_test_add_func("/export-nbd/limits/turns", test_clients_take_turns);
+	g_test_add_func("/export-nbd/limits/hold-timeout", test_waits_longer_than_it_is_held);
+	g_test_add_func("/export-nbd/limits/driver", test_waits_no_longer_than_the_driver);
+	g_test_add_func("/export-nbd/limits/held", test_waits_and_is_held);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
 	return leave_scratch(folder, g_test_run());

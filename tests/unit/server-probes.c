@@ -227,8 +227,10 @@ static void co_request(enum request_op op, uint64_t off, uint64_t bytes, int err
 {
 	const struct request_desc desc = { .op = op, .guest_off = off, .bytes = bytes };
 	uint64_t begin_ns = serve_begin(&serve, &desc);
-	struct serve_result result = serve_co_request(&serve, &desc, co_try, (void *)&desc);
+	struct serve_result result;
 
+	g_assert_cmpint(serve_co_wait_turn(&serve, &desc, begin_ns), ==, 0);
+	result = serve_co_request(&serve, &desc, begin_ns, co_try, (void *)&desc);
 	g_assert_cmpint(result.res, ==, error);
 	serve_done(&serve, &desc, begin_ns, result.res);
 }
@@ -298,15 +300,14 @@ static struct image *co_use_image(struct disk *disk)
 CO_TEST(test_probes)
 {
 	static const struct hold_policy hold;
-	static const _Atomic gint64 limit_us;
+	static const struct request_limits limits;
 	struct disk *disk = disk_new(NULL);
 	struct image *img;
 	unsigned at = 0;
 
-	serve_init(&serve, &(struct serve_config){ .disk = disk,
-						   .hold = &hold,
-						   .hold_limit_us = &limit_us,
-						   .event_fd = -1 });
+	serve_init(&serve,
+		   &(struct serve_config){
+			   .disk = disk, .hold = &hold, .limits = &limits, .event_fd = -1 });
 	co_create_ok("disk", "qcow2", 1 << 20, NULL, NULL);
 	img = co_use_image(disk);
 	co_request(REQUEST_WRITE, 131072, 65536, 0);

@@ -233,14 +233,14 @@ static void close_co(void *arg)
 static void set_up(struct scene *scene)
 {
 	static const struct hold_policy hold_nothing;
-	static const _Atomic gint64 no_limit;
+	static const struct request_limits no_limits;
 	struct queue_config config = {
 		.driver = &transport_queues_nbd,
 		.depth = DEPTH,
 		.max_io_bytes = LARGE,
 		.data = DATA_COPY,
 		.hold = &hold_nothing,
-		.hold_limit_us = &no_limit,
+		.limits = &no_limits,
 	};
 	g_autoptr(GError) err = NULL;
 	int fds[2];
