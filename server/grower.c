@@ -11,6 +11,8 @@
 #include "process.h"
 
 #define NS_PER_S UINT64_C(1000000000)
+/* Before something for which there was no memory is tried again. */
+#define RETRY_NS UINT64_C(100000000)
 
 static struct thread_lock guard = THREAD_LOCK_INIT;
 static pthread_cond_t changed; /* of what the thread looks at */
@@ -31,7 +33,7 @@ static struct growing *find_asked(void) REQUIRES(guard)
 {
 	struct growing *growing = all;
 
-	while (growing && !growing->is_asked)
+	while (growing && !(growing->is_asked && growing->not_before_ns <= now_ns()))
 		growing = growing->next;
 	return growing;
 }
@@ -45,14 +47,29 @@ static bool has_any_grown(void) REQUIRES(guard)
 	return growing;
 }
 
+/* When there is something to do, a look at @look_ns or a retry; UINT64_MAX: nothing. */
+static uint64_t next_ns(uint64_t look_ns) REQUIRES(guard)
+{
+	uint64_t next_ns = has_any_grown() ? look_ns : UINT64_MAX;
+
+	for (const struct growing *growing = all; growing; growing = growing->next)
+		if (growing->is_asked && growing->not_before_ns < next_ns)
+			next_ns = growing->not_before_ns;
+	return next_ns;
+}
+
 static void grow(struct growing *growing) REQUIRES(guard)
 {
+	bool has_all;
+
 	growing->is_asked = false;
 	growing->is_busy = growing->has_grown = true;
 	thread_unlock(&guard);
-	growing->ops->grow(growing->arg);
+	has_all = growing->ops->grow(growing->arg);
 	thread_lock(&guard);
 	growing->is_busy = false;
+	growing->is_asked |= !has_all;
+	growing->not_before_ns = has_all ? 0 : now_ns() + RETRY_NS;
 	pthread_cond_broadcast(&done);
 }
 
@@ -66,12 +83,12 @@ static void shrink_idle(void) REQUIRES(guard)
 	}
 }
 
-/* Until something changes, or until @end_ns if there is something to look at. */
+/* Until something changes, or until @end_ns. */
 static void wait_until(uint64_t end_ns) REQUIRES(guard)
 {
 	struct timespec end = { end_ns / NS_PER_S, end_ns % NS_PER_S };
 
-	if (has_any_grown())
+	if (end_ns != UINT64_MAX)
 		pthread_cond_timedwait(&changed, &guard.mutex, &end);
 	else
 		pthread_cond_wait(&changed, &guard.mutex);
@@ -96,7 +113,7 @@ static void *grower_thread(void *unused)
 			shrink_idle();
 			look_ns = now_ns() + period_ns;
 		} else {
-			wait_until(look_ns);
+			wait_until(next_ns(look_ns));
 		}
 	}
 	thread_unlock(&guard);
@@ -123,6 +140,7 @@ int grower_add(struct growing *growing)
 	is_first = !all;
 	growing->next = all;
 	growing->is_asked = growing->is_busy = growing->has_grown = false;
+	growing->not_before_ns = 0;
 	all = growing;
 	if (is_first)
 		res = start_thread();

@@ -14,10 +14,14 @@
 #define UBD_GROWER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct growing_ops {
-	/* Gets what was asked for, as long as that takes. On the grower's thread. */
-	void (*grow)(void *arg);
+	/*
+	 * Gets what was asked for, as long as that takes. False: there is no memory for all of it,
+	 * so it is called again after a while. On the grower's thread.
+	 */
+	bool (*grow)(void *arg);
 	/* Whether nothing has happened since the last call. Never waits. */
 	bool (*is_idle)(void *arg);
 	/* Has what was got given back, now or soon. Never waits. */
@@ -30,6 +34,7 @@ struct growing {
 	void *arg;
 	struct growing *next;
 	bool is_asked, is_busy, has_grown;
+	uint64_t not_before_ns; /* it found no memory */
 };
 
 /* 0 or -errno: the thread cannot be created. Main thread. */

@@ -53,8 +53,7 @@ struct news {
 	bool abandons;
 	bool shrinks;
 	bool data_has_grown;
-	unsigned nr_stacks;   /* queue.stacks: new ones */
-	unsigned lost_stacks; /* for which there was no memory */
+	unsigned nr_stacks; /* queue.stacks: new ones */
 };
 
 struct queue {
@@ -373,8 +372,7 @@ static void shrink(struct queue *queue)
 
 static bool is_news(const struct news *news)
 {
-	return news->abandons || news->shrinks || news->data_has_grown || news->nr_stacks ||
-	       news->lost_stacks;
+	return news->abandons || news->shrinks || news->data_has_grown || news->nr_stacks;
 }
 
 static void act_on(struct queue *queue, const struct news *news)
@@ -385,7 +383,6 @@ static void act_on(struct queue *queue, const struct news *news)
 		data_grown(queue->data);
 	if (news->shrinks)
 		shrink(queue);
-	queue->asked_stacks -= news->lost_stacks;
 }
 
 /*
@@ -491,16 +488,12 @@ static void *queue_thread(void *arg)
 
 /* ---- for the grower ---- */
 
-/* Of one more stack, or of one for which there was no memory. */
 static void tell_of_stack(struct queue *queue, struct coroutine *stack)
 {
 	struct coroutine *pulse;
 
 	thread_lock(&queue->lock);
-	if (stack)
-		queue->stacks[queue->news.nr_stacks++] = stack;
-	else
-		queue->news.lost_stacks++;
+	queue->stacks[queue->news.nr_stacks++] = stack;
 	pulse = pulse_to_wake(queue);
 	thread_unlock(&queue->lock);
 	wake(pulse);
@@ -518,7 +511,19 @@ static void grow_data(struct queue *queue)
 	wake(pulse);
 }
 
-static void queue_grow(void *arg)
+/* One by one: the first may be all that there is memory for. Returns how many there are not. */
+static unsigned grow_stacks(struct queue *queue, unsigned stacks)
+{
+	struct coroutine *stack;
+
+	while (stacks && (stack = co_stack_new())) {
+		tell_of_stack(queue, stack);
+		stacks--;
+	}
+	return stacks;
+}
+
+static bool queue_grow(void *arg)
 {
 	struct queue *queue = arg;
 	unsigned stacks;
@@ -533,11 +538,13 @@ static void queue_grow(void *arg)
 	/* So that the memory is near the queue's CPUs. */
 	if (queue->config.cpus)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
-	/* One by one: the first may be all that there is memory for. */
-	while (stacks--)
-		tell_of_stack(queue, co_stack_new());
+	stacks = grow_stacks(queue, stacks);
 	if (data)
 		grow_data(queue);
+	thread_lock(&queue->lock);
+	queue->wanted_stacks += stacks;
+	thread_unlock(&queue->lock);
+	return !stacks;
 }
 
 static bool queue_is_idle(void *arg)

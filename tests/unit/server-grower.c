@@ -19,12 +19,14 @@ struct user {
 	unsigned grown, shrunk, looks;
 	unsigned busy_looks; /* it is not idle that often */
 	bool holds;	     /* grow() does not return */
+	unsigned failures;   /* there is no memory that often */
 	bool is_growing;
 };
 
-static void grow(void *arg)
+static bool grow(void *arg)
 {
 	struct user *user = arg;
+	bool has_all;
 
 	thread_lock(&user->lock);
 	user->is_growing = true;
@@ -32,9 +34,10 @@ static void grow(void *arg)
 	while (user->holds)
 		pthread_cond_wait(&user->changed, &user->lock.mutex);
 	user->is_growing = false;
-	user->grown++;
+	has_all = ++user->grown > user->failures;
 	pthread_cond_broadcast(&user->changed);
 	thread_unlock(&user->lock);
+	return has_all;
 }
 
 static bool is_idle(void *arg)
@@ -126,6 +129,26 @@ static void test_asks_meanwhile_count(void)
 	end(&user);
 }
 
+/* What finds no memory tries again after a while, and keeps nobody else waiting. */
+static void test_no_memory(void)
+{
+	struct user poor, other;
+	gint64 begin_us = g_get_monotonic_time();
+
+	grower_set_period_ns(LONG_NS);
+	begin(&poor);
+	begin(&other);
+	poor.failures = 3;
+	grower_ask(&poor.growing);
+	grower_ask(&other.growing);
+	wait_for(&other, &other.grown, 1);
+	wait_for(&poor, &poor.grown, 4);
+	g_assert_cmpint(g_get_monotonic_time() - begin_us, >=, 3 * 50000);
+	end(&other);
+	end(&poor);
+	g_assert_cmpuint(poor.grown, ==, 4);
+}
+
 /* Only what has grown is looked at, until it is idle, and again after it has grown again. */
 static void test_shrinks_what_is_idle(void)
 {
@@ -188,6 +211,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/grower/grows-when-asked", test_grows_when_asked);
 	g_test_add_func("/grower/asks-meanwhile-count", test_asks_meanwhile_count);
 	g_test_add_func("/grower/shrinks-what-is-idle", test_shrinks_what_is_idle);
+	g_test_add_func("/grower/no-memory", test_no_memory);
 	g_test_add_func("/grower/removal-waits", test_removal_waits);
 	return g_test_run();
 }

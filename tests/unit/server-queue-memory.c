@@ -29,8 +29,8 @@ static struct thread_lock lock = THREAD_LOCK_INIT;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 /* Guarded by lock. */
 static unsigned in_flight, most_in_flight;
-static bool reads_wait, memory_waits;
-static unsigned stacks_made, data_grows;
+static bool reads_wait, memory_waits, no_memory;
+static unsigned stacks_made, data_grows, stacks_refused;
 
 static struct image *top;
 /* Only the queue's thread uses them. */
@@ -89,6 +89,15 @@ static void wait_for_memory(unsigned *counter)
 
 struct coroutine *__wrap_co_stack_new(void)
 {
+	bool refuses;
+
+	thread_lock(&lock);
+	refuses = no_memory;
+	stacks_refused += refuses;
+	pthread_cond_broadcast(&changed);
+	thread_unlock(&lock);
+	if (refuses)
+		return NULL;
 	wait_for_memory(&stacks_made);
 	return __real_co_stack_new();
 }
@@ -140,6 +149,14 @@ static void let_reads_go(void)
 	reads_wait = false;
 	thread_unlock(&lock);
 	co_start_on(queue_loop, let_reads_go_co, NULL);
+}
+
+static void set_no_memory(bool none)
+{
+	thread_lock(&lock);
+	no_memory = none;
+	stacks_refused = 0;
+	thread_unlock(&lock);
 }
 
 static void let_memory_go(void)
@@ -332,6 +349,28 @@ static void test_grows(void)
 	tear_down(&scene);
 }
 
+/* While there is no memory, it is tried now and then, and found once it is there. */
+static void test_tries_again(void)
+{
+	gint64 begin_us = g_get_monotonic_time();
+	struct scene scene;
+
+	grower_set_period_ns(LONG_NS);
+	hold(true, false);
+	set_no_memory(true);
+	set_up(&scene);
+	ask_many(DEPTH, SMALL);
+	wait_for(&in_flight, RESERVED);
+	wait_for(&stacks_refused, 5);
+	g_assert_cmpint(g_get_monotonic_time() - begin_us, >=, 4 * 50000);
+	g_assert_cmpuint(value_of(&most_in_flight), ==, RESERVED);
+	set_no_memory(false);
+	wait_for(&in_flight, DEPTH);
+	let_reads_go();
+	expect_many(DEPTH, SMALL);
+	tear_down(&scene);
+}
+
 /* An idle queue gives back what it has got, and gets it again. */
 static void test_shrinks_when_idle(void)
 {
@@ -365,6 +404,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/queue-memory/goes-on-without", test_goes_on_without_memory);
 	g_test_add_func("/queue-memory/large-requests", test_large_requests_do_not_wait);
 	g_test_add_func("/queue-memory/grows", test_grows);
+	g_test_add_func("/queue-memory/tries-again", test_tries_again);
 	g_test_add_func("/queue-memory/shrinks-when-idle", test_shrinks_when_idle);
 	return leave_scratch(folder, g_test_run());
 }
