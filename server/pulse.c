@@ -1,48 +1,82 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Whether a loop still responds; see pulse.h. */
+/* A coroutine that other threads can have run; see pulse.h. */
 #include "pulse.h"
+
+static void beat(struct pulse *pulse) REQUIRES(pulse->lock)
+{
+	pulse->woken = pulse->asked = false;
+	if (!pulse->beat)
+		return;
+	thread_unlock(&pulse->lock);
+	pulse->beat(pulse->arg);
+	thread_lock(&pulse->lock);
+}
 
 void pulse_co(void *arg)
 {
 	struct pulse *pulse = arg;
 
 	thread_lock(&pulse->lock);
+	pulse->begun = true;
 	while (!pulse->over) {
+		beat(pulse);
+		if (pulse->woken || pulse->over)
+			continue;
 		pulse->co = co_self();
-		pulse->woken = false;
 		thread_unlock(&pulse->lock);
 		co_yield();
 		thread_lock(&pulse->lock);
 	}
-	pulse->co = NULL;
-	pulse->woken = false;
 	thread_unlock(&pulse->lock);
 }
 
-/* Returns whether it was woken before and has not run since; it waits for one wake-up at a time. */
-static bool wake(struct pulse *pulse, bool is_over)
+/* The coroutine to wake, once: it sleeps again only after it has run. */
+static struct coroutine *take(struct pulse *pulse) REQUIRES(pulse->lock)
 {
-	struct coroutine *co = NULL;
-	bool was_woken;
+	struct coroutine *co = pulse->co;
 
-	thread_lock(&pulse->lock);
-	was_woken = pulse->woken;
-	if (!was_woken)
-		co = pulse->co;
-	pulse->woken |= co != NULL;
-	pulse->over |= is_over;
-	thread_unlock(&pulse->lock);
+	pulse->co = NULL;
+	pulse->woken = true;
+	return co;
+}
+
+static void wake(struct coroutine *co)
+{
 	if (co)
 		co_wake(co);
-	return was_woken;
+}
+
+void pulse_wake(struct pulse *pulse)
+{
+	struct coroutine *co;
+
+	thread_lock(&pulse->lock);
+	co = take(pulse);
+	thread_unlock(&pulse->lock);
+	wake(co);
 }
 
 void pulse_end(struct pulse *pulse)
 {
-	wake(pulse, true);
+	struct coroutine *co;
+
+	thread_lock(&pulse->lock);
+	pulse->over = true;
+	co = take(pulse);
+	thread_unlock(&pulse->lock);
+	wake(co);
 }
 
 bool pulse_is_alive(struct pulse *pulse)
 {
-	return !wake(pulse, false);
+	struct coroutine *co;
+	bool answered;
+
+	thread_lock(&pulse->lock);
+	answered = !pulse->asked || pulse->over;
+	pulse->asked = pulse->begun;
+	co = take(pulse);
+	thread_unlock(&pulse->lock);
+	wake(co);
+	return answered;
 }

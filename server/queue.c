@@ -28,6 +28,7 @@
 #include "fetch.h"
 #include "grower.h"
 #include "process.h"
+#include "pulse.h"
 
 /* So many requests can always be served at once. */
 #define RESERVED_REQUESTS 8u
@@ -76,15 +77,12 @@ struct queue {
 	struct thread_lock lock;
 	pthread_cond_t state_changed;
 	enum queue_state state GUARDED_BY(lock);
-	struct coroutine *pulse GUARDED_BY(lock);
-	bool pulse_is_woken GUARDED_BY(lock); /* it has not run since */
-	bool is_asked GUARDED_BY(lock); /* queue_is_alive(), and the pulse has not run since */
-	bool is_over GUARDED_BY(lock); /* no more requests will come; nobody else wakes the pulse */
 	struct news news GUARDED_BY(lock);
 	struct coroutine **stacks;		 /* the first news.nr_stacks */
 	unsigned wanted_stacks GUARDED_BY(lock); /* for the grower */
 	bool wants_data GUARDED_BY(lock);	 /* likewise */
 
+	struct pulse pulse;
 	struct growing growing;
 	uint64_t idle_requests; /* the grower's: how many had been served when it last looked */
 
@@ -139,31 +137,11 @@ static void queue_ending(void *arg)
 	tell_main_thread(queue);
 }
 
-/* Which coroutine to wake, so that the pulse runs. NULL: none. */
-static struct coroutine *pulse_to_wake(struct queue *queue) REQUIRES(queue->lock)
-{
-	if (!queue->pulse || queue->pulse_is_woken)
-		return NULL;
-	queue->pulse_is_woken = true;
-	return queue->pulse;
-}
-
-static void wake(struct coroutine *pulse)
-{
-	if (pulse)
-		co_wake(pulse);
-}
-
 static void queue_over(void *arg)
 {
 	struct queue *queue = arg;
-	struct coroutine *pulse;
 
-	thread_lock(&queue->lock);
-	queue->is_over = true;
-	pulse = pulse_to_wake(queue);
-	thread_unlock(&queue->lock);
-	wake(pulse);
+	pulse_end(&queue->pulse);
 }
 
 /*
@@ -385,46 +363,29 @@ static void act_on(struct queue *queue, const struct news *news)
 		shrink(queue);
 }
 
-/*
- * A turn of the pulse; true if the queue is over. Nobody wakes the pulse meanwhile, since it counts
- * as woken.
- */
-static bool pulse_turn(struct queue *queue)
+/* What other threads want of the queue. */
+static void queue_beat(void *arg)
 {
+	struct queue *queue = arg;
 	struct news news;
-	bool is_over;
 
-	for (;;) {
-		thread_lock(&queue->lock);
-		news = queue->news;
-		if (!is_news(&news))
-			break;
-		queue->news = (struct news){ .nr_stacks = news.nr_stacks };
-		thread_unlock(&queue->lock);
-		take_stacks(queue);
-		act_on(queue, &news);
-		begin_fetched(queue);
-	}
-	queue->pulse = co_self();
-	queue->pulse_is_woken = queue->is_asked = false;
-	is_over = queue->is_over;
-	if (is_over)
-		queue->pulse = NULL;
+	thread_lock(&queue->lock);
+	news = queue->news;
+	queue->news = (struct news){ .nr_stacks = news.nr_stacks };
 	thread_unlock(&queue->lock);
-	return is_over;
+	if (!is_news(&news))
+		return;
+	take_stacks(queue);
+	act_on(queue, &news);
+	begin_fetched(queue);
 }
 
-/*
- * Shows that the loop takes its turns, by running whenever the main thread wakes it, and does what
- * other threads want of the queue. It is also woken when the queue is over, and then it stops the
- * loop, or must be abandoned.
- */
-static void pulse_co(void *arg)
+/* When no more requests will come, it stops the loop. */
+static void queue_pulse_co(void *arg)
 {
 	struct queue *queue = arg;
 
-	while (!pulse_turn(queue))
-		co_yield();
+	pulse_co(&queue->pulse);
 	/* The counters of this turn are still to be written; nobody frees them before. */
 	co_turn();
 	aio_loop_stop(queue->loop);
@@ -439,7 +400,7 @@ static void fetch_all_co(void *arg)
 	struct queue *queue = arg;
 	struct io_uring_sqe *sqe;
 
-	co_start(pulse_co, queue);
+	co_start(queue_pulse_co, queue);
 	fetch_begin(queue->fetch);
 	sqe = aio_get_sqe(queue->loop);
 	io_uring_prep_nop(sqe);
@@ -490,25 +451,19 @@ static void *queue_thread(void *arg)
 
 static void tell_of_stack(struct queue *queue, struct coroutine *stack)
 {
-	struct coroutine *pulse;
-
 	thread_lock(&queue->lock);
 	queue->stacks[queue->news.nr_stacks++] = stack;
-	pulse = pulse_to_wake(queue);
 	thread_unlock(&queue->lock);
-	wake(pulse);
+	pulse_wake(&queue->pulse);
 }
 
 static void grow_data(struct queue *queue)
 {
-	struct coroutine *pulse;
-
 	data_grow(queue->data);
 	thread_lock(&queue->lock);
 	queue->news.data_has_grown = true;
-	pulse = pulse_to_wake(queue);
 	thread_unlock(&queue->lock);
-	wake(pulse);
+	pulse_wake(&queue->pulse);
 }
 
 /* One by one: the first may be all that there is memory for. Returns how many there are not. */
@@ -564,13 +519,10 @@ static bool queue_is_idle(void *arg)
 static void queue_shrink(void *arg)
 {
 	struct queue *queue = arg;
-	struct coroutine *pulse;
-
 	thread_lock(&queue->lock);
 	queue->news.shrinks = true;
-	pulse = pulse_to_wake(queue);
 	thread_unlock(&queue->lock);
-	wake(pulse);
+	pulse_wake(&queue->pulse);
 }
 
 static const struct growing_ops growing_ops = {
@@ -665,6 +617,8 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 	queue->fetched_end = &queue->fetched;
 	queue->stacks = g_new(struct coroutine *, config->depth);
 	queue->growing = (struct growing){ .ops = &growing_ops, .arg = queue };
+	queue->pulse = (struct pulse){ .beat = queue_beat, .arg = queue };
+	thread_lock_init(&queue->pulse.lock);
 	thread_lock_init(&queue->lock);
 	pthread_cond_init(&queue->state_changed, NULL);
 
@@ -742,27 +696,15 @@ void queue_release_held(struct queue *queue, enum serve_release release)
 
 void queue_abandon(struct queue *queue)
 {
-	struct coroutine *pulse;
-
 	thread_lock(&queue->lock);
 	queue->news.abandons = true;
-	pulse = pulse_to_wake(queue);
 	thread_unlock(&queue->lock);
-	wake(pulse);
+	pulse_wake(&queue->pulse);
 }
 
 bool queue_is_alive(struct queue *queue)
 {
-	struct coroutine *pulse;
-	bool answered;
-
-	thread_lock(&queue->lock);
-	answered = !queue->is_asked || queue->is_over;
-	queue->is_asked = queue->pulse != NULL;
-	pulse = pulse_to_wake(queue);
-	thread_unlock(&queue->lock);
-	wake(pulse);
-	return answered;
+	return pulse_is_alive(&queue->pulse);
 }
 
 void queue_wait(struct queue *queue)
@@ -788,6 +730,7 @@ void queue_free(struct queue *queue)
 	data_free(queue->data);
 	serve_destroy(&queue->serve);
 	thread_lock_destroy(&queue->lock);
+	thread_lock_destroy(&queue->pulse.lock);
 	pthread_cond_destroy(&queue->state_changed);
 	g_free(queue->requests);
 	g_free(queue->stacks);
