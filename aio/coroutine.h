@@ -12,6 +12,7 @@
 #define UBD_COROUTINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct aio_loop;
 struct coroutine;
@@ -77,6 +78,23 @@ void co_yield(void);
  * coroutine after co_yield().
  */
 void co_wake(struct coroutine *co);
+
+/* For a coroutine that waits in a place where others of its loop find it; one at a time. */
+static inline void co_wait_at(struct coroutine **place)
+{
+	*place = co_self();
+	co_yield();
+}
+
+/* Nothing if nobody waits there. */
+static inline void co_wake_at(struct coroutine **place)
+{
+	struct coroutine *co = *place;
+
+	*place = NULL;
+	if (co)
+		co_wake(co);
+}
 
 /*
  * ---- co_group: coroutines of one loop, and the coroutine that waits until all have ended ----

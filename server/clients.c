@@ -133,15 +133,6 @@ static void add_client(struct clients *clients, struct client *client)
 	clients->nr++;
 }
 
-static void wake_listener(struct clients *clients)
-{
-	struct coroutine *listener = clients->listener;
-
-	clients->listener = NULL;
-	if (listener)
-		co_wake(listener);
-}
-
 static void free_client(struct client *client)
 {
 	struct clients *clients = client->clients;
@@ -153,7 +144,7 @@ static void free_client(struct client *client)
 	clients->nr--;
 	close(client->fd);
 	g_free(client);
-	wake_listener(clients);
+	co_wake_at(&clients->listener);
 }
 
 static void client_co(void *arg)
@@ -178,10 +169,8 @@ static int co_next_client(struct clients *clients)
 	struct aio_limit *listening = &clients->listening;
 	int fd;
 
-	while (clients->nr == CLIENTS_MAX && !clients->stopped) {
-		clients->listener = co_self();
-		co_yield();
-	}
+	while (clients->nr == CLIENTS_MAX && !clients->stopped)
+		co_wait_at(&clients->listener);
 	listening->end_ns = AIO_NEVER;
 	fd = co_accept(runfile_fd(clients->socket), listening);
 	if (fd >= 0 || fd == -ECANCELED)
@@ -275,7 +264,7 @@ void clients_stop(struct clients *clients)
 		return;
 	clients->stopped = true;
 	aio_limit_cancel(&clients->listening);
-	wake_listener(clients);
+	co_wake_at(&clients->listener);
 	for (struct client *client = clients->first; client; client = client->next)
 		if (!client->is_busy)
 			aio_limit_cancel(&client->limit);

@@ -20,17 +20,12 @@
 
 void device_news(struct device *device)
 {
-	struct coroutine *waiter = device->waiter;
-
-	device->waiter = NULL;
-	if (waiter)
-		co_wake(waiter);
+	co_wake_at(&device->waiter);
 }
 
 void device_co_wait_news(struct device *device)
 {
-	device->waiter = co_self();
-	co_yield();
+	co_wait_at(&device->waiter);
 }
 
 static void leave_now(struct device *device)

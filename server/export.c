@@ -115,7 +115,7 @@ static void export_end(struct target *target)
 	struct export *export = export_of(target);
 
 	export->asked_to_end = true;
-	export_wake(&export->waiter);
+	co_wake_at(&export->waiter);
 }
 
 static bool is_unused(const struct export *export)
@@ -128,7 +128,7 @@ static enum target_end export_co_wait(struct target *target)
 	struct export *export = export_of(target);
 
 	while (!export->asked_to_end && !is_unused(export))
-		export_co_wait_for(&export->waiter);
+		co_wait_at(&export->waiter);
 	return export->asked_to_end ? TARGET_END_ASKED : TARGET_END_UNUSED;
 }
 
@@ -150,7 +150,7 @@ static void co_stop_clients(struct export *export)
 	export_each_connection(export, nbd_client_stop);
 	co_group_start(&group, drop_late_co, export);
 	while (export_is_in_use(export))
-		export_co_wait_for(&export->waiter);
+		co_wait_at(&export->waiter);
 	aio_limit_cancel(&export->last_answers);
 	co_group_wait(&group);
 }

@@ -14,21 +14,6 @@
 #define ACCEPT_PAUSE_NS UINT64_C(100000000)
 #define NS_PER_S	UINT64_C(1000000000)
 
-void export_wake(struct coroutine **waiter)
-{
-	struct coroutine *co = *waiter;
-
-	*waiter = NULL;
-	if (co)
-		co_wake(co);
-}
-
-void export_co_wait_for(struct coroutine **waiter)
-{
-	*waiter = co_self();
-	co_yield();
-}
-
 /* ---- accepting ---- */
 
 static bool add_client(struct export_listener *on, int fd)
@@ -61,7 +46,7 @@ static int co_next_client(struct export_listener *on)
 	int fd;
 
 	while (on->nr_clients >= on->options.max_clients && !listening->cancelled)
-		export_co_wait_for(&on->accepter);
+		co_wait_at(&on->accepter);
 	listening->end_ns = AIO_NEVER;
 	fd = co_accept(listener_fd(on->listener), listening);
 	if (fd >= 0 || fd == -ECANCELED)
@@ -100,7 +85,7 @@ static void free_client(struct export_listener *on, struct export_client **at)
 	nbd_client_free(client->conn);
 	on->nr_clients--;
 	if (export)
-		export_wake(&export->waiter);
+		co_wake_at(&export->waiter);
 	g_free(client);
 }
 
@@ -134,8 +119,8 @@ void export_listener_look(struct export_listener *on)
 		else
 			at = &(*at)->next;
 	}
-	export_wake(&on->accepter);
-	export_wake(&on->waiter);
+	co_wake_at(&on->accepter);
+	co_wake_at(&on->waiter);
 }
 
 static void watch_co(void *arg)
@@ -238,7 +223,7 @@ void export_listener_co_stop(struct export_listener *on)
 	if (!on || !on->listener)
 		return;
 	aio_limit_cancel(&on->listening);
-	export_wake(&on->accepter);
+	co_wake_at(&on->accepter);
 	co_group_wait(&on->listeners);
 	listener_free(on->listener);
 	on->listener = NULL;
@@ -250,7 +235,7 @@ static void co_drop_clients(struct export_listener *on)
 	for (const struct export_client *client = on->clients; client; client = client->next)
 		nbd_client_drop(client->conn);
 	while (on->clients)
-		export_co_wait_for(&on->waiter);
+		co_wait_at(&on->waiter);
 	aio_limit_cancel(&on->watching);
 	co_group_wait(&on->watchers);
 }

@@ -137,20 +137,14 @@ void nbd_client_co_pace(struct nbd_client *client, size_t bytes)
 	co_mutex_lock(&client->pace_lock);
 	if (is_much(client, bytes) && !has_unsent(client))
 		co_turn();
-	while (is_much(client, bytes) && has_unsent(client)) {
-		client->paced = co_self();
-		co_yield();
-	}
+	while (is_much(client, bytes) && has_unsent(client))
+		co_wait_at(&client->paced);
 	co_mutex_unlock(&client->pace_lock);
 }
 
 void nbd_client_answers_sent(struct nbd_client *client)
 {
-	struct coroutine *paced = client->paced;
-
-	client->paced = NULL;
-	if (paced)
-		co_wake(paced);
+	co_wake_at(&client->paced);
 }
 
 /* ---- buffers ---- */

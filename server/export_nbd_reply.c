@@ -34,27 +34,12 @@ int nbd_client_co_reply_option(struct nbd_client *client, uint32_t option, uint3
 
 /* ---- requests ---- */
 
-static void wake_receiver(struct nbd_client *client)
-{
-	struct coroutine *receiver = client->receiver;
-
-	client->receiver = NULL;
-	if (receiver)
-		co_wake(receiver);
-}
-
-static void co_wait_for_request(struct nbd_client *client)
-{
-	client->receiver = co_self();
-	co_yield();
-}
-
 struct nbd_client_request *nbd_client_co_get_request(struct nbd_client *client)
 {
 	struct nbd_client_request *req;
 
 	while (!client->free)
-		co_wait_for_request(client);
+		co_wait_at(&client->receiver);
 	req = client->free;
 	client->free = req->next;
 	client->in_flight++;
@@ -72,13 +57,13 @@ static void put_request(struct nbd_client_request *req)
 	req->next = client->free;
 	client->free = req;
 	client->in_flight--;
-	wake_receiver(client);
+	co_wake_at(&client->receiver);
 }
 
 void nbd_client_co_wait_answered(struct nbd_client *client)
 {
 	while (client->in_flight)
-		co_wait_for_request(client);
+		co_wait_at(&client->receiver);
 }
 
 /* ---- answers ---- */
@@ -166,14 +151,11 @@ void nbd_client_add_error(struct nbd_client_request *req, int res)
 void nbd_client_send(struct nbd_client_request *req)
 {
 	struct nbd_client *client = req->client;
-	struct coroutine *sender = client->sender;
 
 	req->next = NULL;
 	*client->to_send_end = req;
 	client->to_send_end = &req->next;
-	client->sender = NULL;
-	if (sender)
-		co_wake(sender);
+	co_wake_at(&client->sender);
 }
 
 /* ---- the sender ---- */
@@ -222,21 +204,15 @@ void nbd_client_sender_co(void *arg)
 	struct nbd_client *client = arg;
 
 	while (!client->sender_must_end || client->to_send) {
-		if (client->to_send) {
+		if (client->to_send)
 			co_send_batch(client);
-		} else {
-			client->sender = co_self();
-			co_yield();
-		}
+		else
+			co_wait_at(&client->sender);
 	}
 }
 
 void nbd_client_end_sender(struct nbd_client *client)
 {
-	struct coroutine *sender = client->sender;
-
 	client->sender_must_end = true;
-	client->sender = NULL;
-	if (sender)
-		co_wake(sender);
+	co_wake_at(&client->sender);
 }

@@ -59,9 +59,6 @@ struct export_client *export_next_client(const struct export *export,
 bool export_is_in_use(const struct export *export);
 /* Calls fn() for the connections that may use it. */
 void export_each_connection(const struct export *export, void (*fn)(struct nbd_client *conn));
-/* Wakes the coroutine that waits there, if there is one; or waits for that. */
-void export_wake(struct coroutine **waiter);
-void export_co_wait_for(struct coroutine **waiter);
 
 /* ---- export_bitmaps.c ---- */
 

@@ -30,14 +30,6 @@ struct served {
 	GPtrArray *removers;	  /* coroutines that wait until it is gone */
 };
 
-static void wake(struct coroutine **waiter)
-{
-	struct coroutine *co = g_steal_pointer(waiter);
-
-	if (co)
-		co_wake(co);
-}
-
 static struct served *at(const struct servers *all, unsigned i)
 {
 	return all->served->pdata[i];
@@ -52,7 +44,7 @@ static void co_take_step(struct servers *all)
 	all->next++;
 	all->met = 0;
 	for (unsigned i = 0; i < all->served->len; i++)
-		wake(&at(all, i)->waiter);
+		co_wake_at(&at(all, i)->waiter);
 }
 
 /* The process dies while some coroutines have not ended. */
@@ -147,7 +139,7 @@ static void fail_start(struct served *one, GError *err)
 {
 	if (one->adding) {
 		one->adding->err = err;
-		wake(&one->adding->co);
+		co_wake_at(&one->adding->co);
 		one->adding = NULL;
 		return;
 	}
@@ -179,7 +171,7 @@ static void tell_adder(struct served *one)
 	if (!one->adding)
 		return;
 	one->adding->name = g_strdup(target_name(one->server->target));
-	wake(&one->adding->co);
+	co_wake_at(&one->adding->co);
 	one->adding = NULL;
 }
 
@@ -247,7 +239,7 @@ static void disk_co(void *arg)
 	g_ptr_array_remove(all->served, one);
 	server_co_free(one->server);
 	free_served(one);
-	wake(&all->waiter);
+	co_wake_at(&all->waiter);
 }
 
 /* ---- all of them ---- */
@@ -390,5 +382,5 @@ void servers_end(struct servers *all)
 		if (target)
 			target->ops->end(target);
 	}
-	wake(&all->waiter);
+	co_wake_at(&all->waiter);
 }

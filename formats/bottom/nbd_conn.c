@@ -90,15 +90,6 @@ struct nbd_conn *nbd_conn_new(const struct nbd_place *place, const struct nbd_pa
 
 /* ---- calls ---- */
 
-static void wake(struct call *call)
-{
-	struct coroutine *co = call->waiting;
-
-	call->waiting = NULL;
-	if (co)
-		co_wake(co);
-}
-
 /* libnbd does not look whether the pieces of an answer to a read are all of it. */
 static bool is_incomplete(const struct nbd_cmd *cmd)
 {
@@ -112,7 +103,7 @@ static int on_completion(void *arg, int *error)
 
 	call->done = true;
 	call->error = !*error && is_incomplete(call->cmd) ? EPROTO : *error;
-	wake(call);
+	co_wake_at(&call->waiting);
 	return 1;
 }
 
@@ -327,7 +318,7 @@ static void hand_over(struct nbd_conn *conn) REQUIRES(conn->lock)
 	while (call && (call->done || !call->waiting))
 		call = call->next;
 	if (call && !conn->reader)
-		wake(call);
+		co_wake_at(&call->waiting);
 }
 
 static void co_wait_for_answer(struct nbd_conn *conn, struct call *call) REQUIRES(conn->lock)
