@@ -3,10 +3,12 @@
 #include "clients.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "report.h"
 #include "run_folder.h"
 #include "runfile.h"
@@ -23,7 +25,11 @@ struct client {
 	struct clients *clients;
 	int fd;
 	struct aio_limit limit;
-	bool is_busy; /* with a command */
+	bool is_busy;		  /* with a command */
+	bool watches;		  /* wants events */
+	GQueue events;		  /* lines that were not sent */
+	struct coroutine *waiter; /* for the next one */
+	struct aio_limit hangup;
 	struct client *next;
 };
 
@@ -83,12 +89,20 @@ static bool co_send_line(struct client *client, const char *line)
 	return true;
 }
 
-static void co_send_answer(struct client *client, const json_t *answer)
+/* A line; the caller frees it. */
+static char *dump(const json_t *object)
 {
-	char *text = json_dumps(answer, JSON_COMPACT);
-	g_autofree char *line = text ? g_strconcat(text, "\n", NULL) : NULL;
+	char *text = json_dumps(object, JSON_COMPACT);
+	char *line = text ? g_strconcat(text, "\n", NULL) : NULL;
 
 	free(text);
+	return line;
+}
+
+static void co_send_answer(struct client *client, const json_t *answer)
+{
+	g_autofree char *line = dump(answer);
+
 	/* A client that does not listen does not want to know. */
 	if (line && !co_send_line(client, line))
 		report_verbose("a client disconnected before its answer");
@@ -110,21 +124,99 @@ static json_t *parse_line(const char *line)
 	return json_is_object(value) ? g_steal_pointer(&value) : NULL;
 }
 
-/* True: the server must end. */
+static unsigned count_watchers(const struct clients *clients)
+{
+	unsigned nr = 0;
+
+	for (const struct client *client = clients->first; client; client = client->next)
+		nr += client->watches;
+	return nr;
+}
+
+/* No event is missed from the answer on. True: the server must end. */
 static bool co_answer(struct client *client, const char *line)
 {
 	json_auto_t *answer = json_object(), *request = parse_line(line);
-	bool quits = false;
+	enum commands_then then = COMMANDS_NOTHING;
 
 	client->is_busy = true;
 	if (request)
-		quits = commands_co_run(client->clients->process, request, answer);
+		then = commands_co_run(client->clients->process, request, answer);
 	else
 		commands_refuse(answer, "expected a line with a JSON object");
 	client->is_busy = false;
+	if (then == COMMANDS_EVENTS && count_watchers(client->clients) == WATCHERS_MAX)
+		commands_refuse(answer, "too many clients wait for events");
+	else
+		client->watches = then == COMMANDS_EVENTS;
 	co_send_answer(client, answer);
-	return quits;
+	return then == COMMANDS_QUIT;
 }
+
+/* ---- events ---- */
+
+static char *event_line(const char *event, const struct report_subject *subject,
+			const char *message)
+{
+	json_auto_t *object = json_object();
+
+	answer_set_text(object, "event", event);
+	answer_set_text(object, "device", subject->device ?: "");
+	answer_set_text(object, "image", subject->image ?: "");
+	answer_set_text(object, "message", message);
+	return dump(object);
+}
+
+static void tell_watchers(void *arg, const char *event, const struct report_subject *subject,
+			  const char *message)
+{
+	struct clients *clients = arg;
+	g_autofree char *line = event_line(event, subject, message);
+
+	for (struct client *client = clients->first; client; client = client->next) {
+		if (!client->watches)
+			continue;
+		if (g_queue_get_length(&client->events) < EVENTS_MAX)
+			g_queue_push_tail(&client->events, g_strdup(line));
+		else
+			client->watches = false;
+		co_wake_at(&client->waiter);
+	}
+}
+
+static void hangup_co(void *arg)
+{
+	struct client *client = arg;
+
+	co_poll(client->fd, POLLRDHUP, &client->hangup);
+	client->watches = false;
+	co_wake_at(&client->waiter);
+}
+
+static void co_send_event(struct client *client)
+{
+	g_autofree char *line = g_queue_pop_head(&client->events);
+
+	client->watches = line && co_send_line(client, line) && client->watches;
+}
+
+static void co_send_events(struct client *client)
+{
+	struct co_group group = { 0 };
+
+	client->hangup = (struct aio_limit)AIO_LIMIT_INIT;
+	co_group_start(&group, hangup_co, client);
+	while (client->watches && !client->clients->stopped) {
+		if (g_queue_is_empty(&client->events))
+			co_wait_at(&client->waiter);
+		else
+			co_send_event(client);
+	}
+	aio_limit_cancel(&client->hangup);
+	co_group_wait(&group);
+}
+
+/* ---- the life of a client ---- */
 
 static void add_client(struct clients *clients, struct client *client)
 {
@@ -142,6 +234,7 @@ static void free_client(struct client *client)
 		place = &(*place)->next;
 	*place = client->next;
 	clients->nr--;
+	g_queue_clear_full(&client->events, g_free);
 	close(client->fd);
 	g_free(client);
 	co_wake_at(&clients->listener);
@@ -156,6 +249,8 @@ static void client_co(void *arg)
 	bool quits = co_read_line(client, line, MAX_LINE) && !clients->stopped &&
 		     co_answer(client, line);
 
+	if (client->watches)
+		co_send_events(client);
 	free_client(client);
 	if (quits)
 		clients->quit(clients->quit_arg);
@@ -197,7 +292,10 @@ static void listener_co(void *arg)
 		if (fd < 0)
 			continue;
 		client = g_new(struct client, 1);
-		*client = (struct client){ .clients = clients, .fd = fd, .limit = AIO_LIMIT_INIT };
+		*client = (struct client){ .clients = clients,
+					   .fd = fd,
+					   .limit = AIO_LIMIT_INIT,
+					   .events = G_QUEUE_INIT };
 		/* It may have come together with the end. */
 		client->limit.cancelled = clients->stopped;
 		add_client(clients, client);
@@ -255,6 +353,7 @@ void clients_start(struct clients *clients, const struct command_process *proces
 	clients->process = process;
 	clients->quit = quit;
 	clients->quit_arg = arg;
+	report_watch(tell_watchers, clients);
 	co_group_start(&clients->group, listener_co, clients);
 }
 
@@ -265,9 +364,11 @@ void clients_stop(struct clients *clients)
 	clients->stopped = true;
 	aio_limit_cancel(&clients->listening);
 	co_wake_at(&clients->listener);
-	for (struct client *client = clients->first; client; client = client->next)
+	for (struct client *client = clients->first; client; client = client->next) {
 		if (!client->is_busy)
 			aio_limit_cancel(&client->limit);
+		co_wake_at(&client->waiter);
+	}
 }
 
 void clients_co_free(struct clients *clients)
@@ -275,6 +376,7 @@ void clients_co_free(struct clients *clients)
 	if (!clients)
 		return;
 	clients_stop(clients);
+	report_watch(NULL, NULL);
 	co_group_wait(&clients->group);
 	/* It was never started. */
 	remove_files(clients);

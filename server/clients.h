@@ -6,6 +6,10 @@
  * A coroutine listens, and each client has its own, so that none waits for another. What a client
  * can take is bounded: a line of 4 KiB, 2 seconds for sending it and 2 for taking the answer. Above
  * CLIENTS_MAX the next one waits in the socket's backlog. Main loop only.
+ *
+ * A client that asks for events gets a line for each one (report.h) until it disconnects or closes
+ * its half. It must take each of them in 2 seconds, and is dropped if more than EVENTS_MAX wait.
+ * There are no more of them than WATCHERS_MAX, which leaves places for others.
  */
 #ifndef UBD_CLIENTS_H
 #define UBD_CLIENTS_H
@@ -14,7 +18,9 @@
 
 #include "commands.h"
 
-#define CLIENTS_MAX 16
+#define CLIENTS_MAX  16
+#define WATCHERS_MAX 8
+#define EVENTS_MAX   64
 
 struct clients;
 

@@ -21,7 +21,7 @@ struct argument {
 struct command {
 	const char *name;
 	const struct argument *arguments; /* ends with a NULL name; NULL: none */
-	bool quits;			  /* the server ends once this is answered */
+	enum commands_then then; /* what there is to do for the caller, and nothing else if any */
 	/* In place of co_run, for what is not about one disk. */
 	int (*co_run_all)(const struct command_process *process, const json_t *request,
 			  json_t *answer, GError **err);
@@ -191,7 +191,8 @@ static const struct command all_commands[] = {
 	{ .name = "throttle", .co_run = throttle_answer },
 	{ .name = "remove", .removes = true },
 	{ .name = "add", .co_run_all = co_add },
-	{ .name = "quit", .quits = true },
+	{ .name = "events", .then = COMMANDS_EVENTS },
+	{ .name = "quit", .then = COMMANDS_QUIT },
 };
 
 void commands_refuse(json_t *answer, const char *message)
@@ -207,10 +208,9 @@ static const struct command *find_command(const json_t *request, GError **err)
 	for (size_t i = 0; name && i < G_N_ELEMENTS(all_commands); i++)
 		if (strcmp(name, all_commands[i].name) == 0)
 			return &all_commands[i];
-	error_refuse(
-		err, -EINVAL,
-		"\"command\" must be status, stats, resize, fail-held, throttle, add, remove or "
-		"quit");
+	error_refuse(err, -EINVAL,
+		     "\"command\" must be status, stats, resize, fail-held, throttle, add, remove, "
+		     "events or quit");
 	return NULL;
 }
 
@@ -270,7 +270,7 @@ static int co_run(const struct command_process *process, const struct command *c
 	bool is_whole = command->lists && process->several && !json_object_get(request, "device");
 	struct command_target *on;
 
-	if (command->quits)
+	if (command->then)
 		return 0;
 	if (command->co_run_all)
 		return command->co_run_all(process, request, answer, err);
@@ -294,7 +294,8 @@ void commands_co_let_go(struct command_target *on)
 	}
 }
 
-bool commands_co_run(const struct command_process *process, const json_t *request, json_t *answer)
+enum commands_then commands_co_run(const struct command_process *process, const json_t *request,
+				   json_t *answer)
 {
 	g_autoptr(GError) err = NULL;
 	const struct command *command = find_command(request, &err);
@@ -304,5 +305,5 @@ bool commands_co_run(const struct command_process *process, const json_t *reques
 		res = co_run(process, command, request, answer, &err);
 	if (res < 0)
 		commands_refuse(answer, err->message);
-	return !res && command->quits;
+	return res ? COMMANDS_NOTHING : command->then;
 }

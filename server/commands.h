@@ -6,6 +6,7 @@
  *  *	{"command": "stats"}			what was counted of requests
  *  *	{"command": "resize", "size": BYTES}	the image grows, and its device or export with it
  *  *	{"command": "resize"}			they grow to what the image has become
+ *  *	{"command": "events"}			more lines follow the answer, see clients.h
  *  *	{"command": "throttle"}			which limits there are
  *  *	{"command": "throttle", "limits": {"iops-total": N, ...}}   changes some
  *  *	{"command": "remove"}			the disk ends, and nothing else
@@ -63,8 +64,16 @@ struct command_process {
 	void *arg;
 };
 
-/* Runs the command that @request names, and fills @answer. True: the server must end. */
-bool commands_co_run(const struct command_process *process, const json_t *request, json_t *answer);
+/* What must follow the answer to a command. */
+enum commands_then {
+	COMMANDS_NOTHING,
+	COMMANDS_EVENTS, /* as they happen */
+	COMMANDS_QUIT,	 /* the server must end */
+};
+
+/* Runs the command that @request names, and fills @answer. */
+enum commands_then commands_co_run(const struct command_process *process, const json_t *request,
+				   json_t *answer);
 
 /*
  * Of a disk that is not among the targets any more: cancels its jobs, and waits until no command

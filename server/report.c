@@ -38,16 +38,18 @@ struct message {
 static const struct {
 	const char *id;
 	int priority;
+	const char *name;
 } events[] = {
-	[REPORT_NO_EVENT] = { NULL, LOG_INFO },
-	[REPORT_FAILED] = { "e651057afde04bd6a2a82d3ca852e999", LOG_ERR },
-	[REPORT_HELD] = { "a1711318327742f4a9412657dce7bb9e", LOG_ERR },
-	[REPORT_HELD_OVER] = { "195baf27304a40ec8d5cf58dc5ad031b", LOG_NOTICE },
-	[REPORT_LOST] = { "072b79971a7a4f9bad1cd3b716f4c7b4", LOG_ERR },
-	[REPORT_CUT] = { "a2add7b5909e4c098613d9fe29a53105", LOG_ERR },
-	[REPORT_DELETED] = { "d0f0eef243514d22a677ef3c10d5405a", LOG_ERR },
-	[REPORT_SPACE_LOW] = { "91667d2697ef4598afb8a9ccea2fb438", LOG_WARNING },
-	[REPORT_SPACE_ENOUGH] = { "4862a30f12e14d92a20ab60244126c7e", LOG_NOTICE },
+	[REPORT_NO_EVENT] = { NULL, LOG_INFO, NULL },
+	[REPORT_FAILED] = { "e651057afde04bd6a2a82d3ca852e999", LOG_ERR, "request-failed" },
+	[REPORT_HELD] = { "a1711318327742f4a9412657dce7bb9e", LOG_ERR, "requests-held" },
+	[REPORT_HELD_OVER] = { "195baf27304a40ec8d5cf58dc5ad031b", LOG_NOTICE,
+			       "requests-no-longer-held" },
+	[REPORT_LOST] = { "072b79971a7a4f9bad1cd3b716f4c7b4", LOG_ERR, "flush-failed" },
+	[REPORT_CUT] = { "a2add7b5909e4c098613d9fe29a53105", LOG_ERR, "file-truncated" },
+	[REPORT_DELETED] = { "d0f0eef243514d22a677ef3c10d5405a", LOG_ERR, "file-deleted" },
+	[REPORT_SPACE_LOW] = { "91667d2697ef4598afb8a9ccea2fb438", LOG_WARNING, "space-low" },
+	[REPORT_SPACE_ENOUGH] = { "4862a30f12e14d92a20ab60244126c7e", LOG_NOTICE, "space-enough" },
 };
 
 static bool verbose_wanted;
@@ -59,6 +61,11 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static GQueue waiting GLOBAL_GUARDED_BY(guard) = G_QUEUE_INIT;
 static bool is_writing GLOBAL_GUARDED_BY(guard); /* a message that waits no longer */
 static unsigned lost GLOBAL_GUARDED_BY(guard);
+
+/* Main thread only. */
+static void (*watcher)(void *arg, const char *event, const struct report_subject *subject,
+		       const char *message);
+static void *watcher_arg;
 
 void report_init(bool verbose)
 {
@@ -281,7 +288,17 @@ void report_event(enum report_event event, const struct report_subject *subject,
 		.image = g_strdup(subject->image),
 	};
 	va_end(args);
+	if (watcher)
+		watcher(watcher_arg, events[event].name, subject, message->text);
 	pass_on(message);
+}
+
+void report_watch(void (*fn)(void *arg, const char *event, const struct report_subject *subject,
+			     const char *message),
+		  void *arg)
+{
+	watcher = fn;
+	watcher_arg = arg;
 }
 
 void report_error(const char *format, ...)

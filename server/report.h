@@ -46,6 +46,14 @@ struct report_subject {
 	const char *device, *image;
 };
 
+/*
+ * Has fn() called with each event and its message from now on; NULL: not any more. The name is as
+ * in that list, with hyphens.
+ */
+void report_watch(void (*fn)(void *arg, const char *event, const struct report_subject *subject,
+			     const char *message),
+		  void *arg);
+
 /* An error, or for events that end trouble a note. One line, as below. */
 void report_event(enum report_event event, const struct report_subject *subject, const char *format,
 		  ...) G_GNUC_PRINTF(3, 4);

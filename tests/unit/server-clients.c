@@ -283,7 +283,7 @@ CO_TEST(test_line_in_pieces)
 	answer = co_hear(fd);
 	g_assert_cmpstr(
 		answer, ==,
-		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle, add, remove or quit\"}\n");
+		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle, add, remove, events or quit\"}\n");
 	co_end_server(&server);
 }
 
@@ -347,7 +347,7 @@ CO_TEST(test_odd_lines)
 			"{\"error\":\"\\\"size\\\" must be a number of bytes\"}\n");
 	co_check_answer(
 		"{\"command\":[\"quit\"]}\n",
-		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle, add, remove or quit\"}\n");
+		"{\"error\":\"\\\"command\\\" must be status, stats, resize, fail-held, throttle, add, remove, events or quit\"}\n");
 	g_assert_cmpuint(server.quits, ==, 0);
 	co_end_server(&server);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Asks a server something, at the socket of its --socket option. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,6 +74,40 @@ json_t *ctl_ask(const char *path, const char *line, GError **err)
 	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 
 	return ctl_ask_owner(path, line, &anybody, 0, err);
+}
+
+static void tell_of(FILE *in, void (*fn)(void *arg, const json_t *event), void *arg)
+{
+	g_autofree char *line = g_malloc(PIECE);
+
+	while (fgets(line, PIECE, in)) {
+		json_auto_t *event = json_loads(line, 0, NULL);
+
+		if (json_is_object(event))
+			fn(arg, event);
+	}
+}
+
+int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const json_t *event),
+	      void *arg, GError **err)
+{
+	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
+	g_autofree char *first = g_malloc0(PIECE);
+	int fd = ctl_socket_connect(path, &anybody, 0, err);
+	json_auto_t *answer = NULL;
+	FILE *in;
+
+	if (fd < 0)
+		return -1;
+	in = fdopen(fd, "r");
+	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0 || !fgets(first, PIECE, in))
+		error_set(err, -EIO, "%s: the server does not respond", path);
+	else
+		answer = parse_answer(first, strlen(first), err);
+	if (answer)
+		tell_of(in, fn, arg);
+	fclose(in);
+	return answer ? 0 : -1;
 }
 
 json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,

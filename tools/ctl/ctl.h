@@ -18,6 +18,7 @@
 #include "transport.h"
 
 int ctl_add(const struct command *command, char **argv);
+int ctl_events(const struct command *command, char **argv);
 int ctl_list(const struct command *command, char **argv);
 int ctl_info(const struct command *command, char **argv);
 int ctl_remove(const struct command *command, char **argv);
@@ -143,7 +144,13 @@ char *ctl_command(const char *name, const char *device, json_t *more);
  * the caller's to unref; NULL with @err set, also if the server has answered that it could not.
  */
 json_t *ctl_ask(const char *path, const char *line, GError **err);
-/* The same of a server that @owner runs, and which has so many seconds for each step. */
+/*
+ * The same, and calls fn(arg, event) for each JSON object that follows the answer, until the server
+ * ends the connection. 0, or -1 with @err set.
+ */
+int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const json_t *event),
+	      void *arg, GError **err);
+/* As ctl_ask(), of a server that @owner runs, and which has so many seconds for each step. */
 json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
 		      unsigned seconds, GError **err);
 

@@ -8,6 +8,7 @@
 static const struct command commands[] = {
 	{ "add", "Add a disk to a server that has several", ctl_add },
 	{ "delete", "Stop and delete a device, and free its number", ctl_delete },
+	{ "events", "Show what happens to a server's disks, as it happens", ctl_events },
 	{ "grant", "Pass descriptors of a device to another process", ctl_grant },
 	{ "info", "Show information about a device", ctl_info },
 	{ "list", "List all devices", ctl_list },
