@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kept_ring.h"
-
 #define RING_ENTRIES 4
 
 /* 0 or -errno. After an error the kernel has not seen the command. */
@@ -20,11 +18,6 @@ static int send_command(struct command_ring *cr, int fd, uint32_t op, const void
 	int res;
 
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
-	if (cr->kept) {
-		sqe->fd = 0;
-		sqe->flags = IOSQE_FIXED_FILE;
-		sqe->personality = cr->personality;
-	}
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, cmd, cmd_bytes);
 	do {
@@ -97,19 +90,6 @@ int command_ring_init(struct command_ring *cr, unsigned flags)
 	*cr = (struct command_ring){ 0 };
 	keep_worker();
 	return io_uring_queue_init(RING_ENTRIES, &cr->ring, flags);
-}
-
-int command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd)
-{
-	int res;
-
-	*cr = (struct command_ring){ .kept = true };
-	keep_worker();
-	res = kept_ring_init(&cr->ring, RING_ENTRIES, flags, fd, IORING_OP_URING_CMD);
-	if (res < 0)
-		return res;
-	cr->personality = res;
-	return 0;
 }
 
 void command_ring_exit(struct command_ring *cr)

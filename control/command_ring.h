@@ -22,18 +22,11 @@ struct command_ring {
 	/* An entry of the ring that the kernel has not taken; the next command reuses it. Or NULL.
 	 */
 	struct io_uring_sqe *unsent;
-	bool stuck;	      /* a command was not answered in time */
-	bool kept;	      /* of command_ring_init_kept() */
-	uint16_t personality; /* the rights of commands, if it is kept */
+	bool stuck; /* a command was not answered in time */
 };
 
 /* @flags: IORING_SETUP_*. 0 or -errno. */
 int command_ring_init(struct command_ring *cr, unsigned flags);
-/*
- * A ring that keeps the rights that this process has now, for after it has dropped them, but for
- * commands to @fd alone; command_ring_run() then ignores its own. The caller may close @fd.
- */
-int command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd);
 void command_ring_exit(struct command_ring *cr);
 
 /*

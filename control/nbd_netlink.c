@@ -3,7 +3,6 @@
 #include "nbd_netlink.h"
 
 #include <errno.h>
-#include <liburing.h>
 #include <linux/nbd-netlink.h>
 #include <netlink/genl/ctrl.h>
 #include <netlink/genl/genl.h>
@@ -12,60 +11,12 @@
 #include <unistd.h>
 
 #include "error.h"
-#include "kept_ring.h"
 
 struct nbd_netlink {
 	GMutex lock; /* one command at a time */
 	struct nl_sock *sock;
 	int family;
-	struct io_uring ring;
-	bool has_ring;
-	int personality;
-	struct io_uring_sqe *unsent; /* of a command that the kernel has not taken */
 };
-
-/* ---- the ring ---- */
-
-/* It can send messages on the netlink socket, and nothing else. */
-static int make_ring(struct nbd_netlink *nl)
-{
-	nl->personality =
-		kept_ring_init(&nl->ring, 1, 0, nl_socket_get_fd(nl->sock), IORING_OP_SENDMSG);
-	nl->has_ring = nl->personality >= 0;
-	return nl->has_ring ? 0 : nl->personality;
-}
-
-/* With the credentials of the past. */
-static int send_message(struct nbd_netlink *nl, struct nl_msg *msg)
-{
-	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	struct iovec iov = { nlmsg_hdr(msg), nlmsg_hdr(msg)->nlmsg_len };
-	struct msghdr header = {
-		.msg_name = &kernel,
-		.msg_namelen = sizeof(kernel),
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-	};
-	struct io_uring_sqe *sqe = nl->unsent ?: io_uring_get_sqe(&nl->ring);
-	struct io_uring_cqe *cqe;
-	int res;
-
-	io_uring_prep_sendmsg(sqe, 0, &header, 0);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	sqe->personality = nl->personality;
-	res = io_uring_submit(&nl->ring);
-	nl->unsent = io_uring_sq_ready(&nl->ring) ? sqe : NULL;
-	if (nl->unsent)
-		return MIN(res, -EAGAIN);
-	do {
-		res = io_uring_wait_cqe(&nl->ring, &cqe);
-	} while (res == -EINTR);
-	if (res < 0)
-		return res;
-	res = cqe->res;
-	io_uring_cqe_seen(&nl->ring, cqe);
-	return MIN(res, 0);
-}
 
 /* ---- messages ---- */
 
@@ -109,7 +60,8 @@ static int command(struct nbd_netlink *nl, struct nl_msg *msg)
 
 	g_mutex_lock(&nl->lock);
 	nl_complete_msg(nl->sock, msg);
-	res = send_message(nl, msg) ?: receive_reply(nl);
+	res = nl_send(nl->sock, msg);
+	res = res < 0 ? -EIO : receive_reply(nl);
 	g_mutex_unlock(&nl->lock);
 	nlmsg_free(msg);
 	return res;
@@ -240,15 +192,10 @@ static int open_family(struct nbd_netlink *nl, GError **err)
 struct nbd_netlink *nbd_netlink_new(GError **err)
 {
 	struct nbd_netlink *nl = g_new0(struct nbd_netlink, 1);
-	int res = open_family(nl, err);
 
 	g_mutex_init(&nl->lock);
-	if (res == 0) {
-		res = make_ring(nl);
-		if (res == 0)
-			return nl;
-		error_set(err, res, "cannot make an io_uring for commands to nbd.ko");
-	}
+	if (open_family(nl, err) == 0)
+		return nl;
 	nbd_netlink_free(nl);
 	return NULL;
 }
@@ -257,8 +204,6 @@ void nbd_netlink_free(struct nbd_netlink *nl)
 {
 	if (!nl)
 		return;
-	if (nl->has_ring)
-		io_uring_queue_exit(&nl->ring);
 	if (nl->sock)
 		nl_socket_free(nl->sock);
 	g_mutex_clear(&nl->lock);

@@ -2,9 +2,7 @@
 /*
  * Commands to nbd.ko by generic netlink.
  *
- * They require CAP_SYS_ADMIN, also when a device ends, and by then the server has dropped its
- * capabilities. So a struct nbd_netlink keeps the credentials of the process that created it, in an
- * io_uring that can do nothing but send messages on the one netlink socket.
+ * They require CAP_SYS_ADMIN, also when a device ends (keeper.h).
  */
 #ifndef UBD_NBD_NETLINK_H
 #define UBD_NBD_NETLINK_H

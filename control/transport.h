@@ -134,6 +134,18 @@ struct transport_info {
 	int64_t left_ns;   /* when its last server left, since 1970; 0: none has */
 };
 
+/* What another process must know in order to go on with a handle of this one (keeper.h). */
+struct transport_seed {
+	enum transport_driver driver;
+	int server_pid; /* the device's server, or that which will be */
+	uint32_t id;
+	bool started; /* the kernel has the device */
+	struct transport_info info;
+	struct device_params params;
+	struct identity identity;
+	char opener[128]; /* a process that had the disk open; "": none is known */
+};
+
 /* What a driver and this kernel support. */
 enum transport_feature {
 	TRANSPORT_USER_COPY = 1 << 0,
@@ -250,6 +262,20 @@ struct transport_ops {
 	int (*take_over)(struct transport *transport);
 	/* In place of start() after take_over(). */
 	int (*end_recovery)(struct transport *transport);
+
+	/* ---- for drivers whose commands need privileges until the end (keeper.h) ---- */
+
+	/*
+	 * Fills in all of *@ret_seed but what the caller knows, and gives up what the handle has of
+	 * the process's privileges: it is only good for open_server_file() and free() then. Returns
+	 * a descriptor for resume(), which still belongs to @transport; -1: none is needed.
+	 */
+	int (*give)(struct transport *transport, struct transport_seed *ret_seed);
+	/* In another process, which has the privileges: a handle. Always takes @fd; it may be -1.
+	 */
+	struct transport *(*resume)(const struct transport_seed *seed, int fd, GError **err);
+	/* There, once the server has ended; NULL: nothing is left to do. */
+	void (*server_ended)(struct transport *transport);
 };
 
 /* All drivers. */

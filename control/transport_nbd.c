@@ -16,7 +16,7 @@
  *   2. Requests that a dead server had are only sent once more when their time is over, so with
  *      recovery that time is short: REISSUE_MS. A slow server is not disturbed by it.
  *   3. The device of a dead server stays, and requests wait for ever, until it is disconnected. So
- *      another process watches the server (nbd_watcher.h).
+ *      the server's keeper does that (nbd_orphan.h).
  */
 #include "transport.h"
 
@@ -34,9 +34,9 @@
 #include "nbd_description.h"
 #include "nbd_disk.h"
 #include "nbd_netlink.h"
+#include "nbd_orphan.h"
 #include "nbd_server_file.h"
 #include "nbd_sysfs.h"
-#include "nbd_watcher.h"
 
 #define DISK_NAME  "nbd"
 #define MAX_ID	   UINT16_MAX
@@ -53,7 +53,7 @@
 /* What the handles of a device share. */
 struct shared {
 	gatomicrefcount refs;
-	struct nbd_netlink *netlink;
+	struct nbd_netlink *netlink; /* NULL: given to the keeper */
 	uint32_t id;
 	_Atomic bool started; /* the kernel has the device */
 	_Atomic bool served;  /* and the queues answer, so others may have written to it */
@@ -61,8 +61,8 @@ struct shared {
 	bool attached;
 	char *opener; /* a process that had the disk open; NULL: none is known */
 	struct nbd_description description;
-	int server_fd;	/* -1: this process is not the server */
-	int watcher_fd; /* of nbd_watcher_start(); -1: none */
+	int server_fd; /* -1: this is neither the server nor its keeper */
+	int server_pid;
 };
 
 struct nbd_device {
@@ -131,7 +131,6 @@ static void shared_unref(struct shared *shared)
 	nbd_attach_end(&shared->attach);
 	g_free(shared->opener);
 	close_fd(&shared->server_fd);
-	close_fd(&shared->watcher_fd);
 	nbd_netlink_free(shared->netlink);
 	g_free(shared);
 }
@@ -147,7 +146,8 @@ static struct shared *shared_new(uint32_t id, GError **err)
 	g_atomic_ref_count_init(&shared->refs);
 	shared->netlink = netlink;
 	shared->id = id;
-	shared->server_fd = shared->watcher_fd = -1;
+	shared->server_fd = -1;
+	shared->server_pid = getpid();
 	return shared;
 }
 
@@ -177,19 +177,59 @@ static void free_handle(struct transport *transport)
 	g_free(transport);
 }
 
-/* ---- sockets ---- */
+/* ---- the handle of the server's keeper ---- */
 
-/* While this process has the privileges for it. */
-static int prepare(struct shared *shared)
+/* The lock of the server's file stays with this process. */
+static int give(struct transport *transport, struct transport_seed *ret_seed)
 {
+	struct shared *shared = shared_of(transport);
+
+	ret_seed->id = shared->id;
+	ret_seed->started = shared->started;
+	ret_seed->info = shared->description.info;
+	ret_seed->params = shared->description.params;
+	ret_seed->identity = shared->description.identity;
+	g_strlcpy(ret_seed->opener, shared->opener ?: "", sizeof(ret_seed->opener));
+	nbd_netlink_free(g_steal_pointer(&shared->netlink));
+	return shared->server_fd;
+}
+
+static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
+{
+	struct shared *shared = shared_new(seed->id, err);
+	int res;
+
+	if (!shared) {
+		close_fd(&fd);
+		return NULL;
+	}
+	shared->server_fd = fd;
+	shared->server_pid = seed->server_pid;
+	shared->started = seed->started;
+	shared->description.info = seed->info;
+	shared->description.params = seed->params;
+	shared->description.identity = seed->identity;
+	shared->opener = seed->opener[0] ? g_strdup(seed->opener) : NULL;
 	shared->attach = (struct nbd_attach){
 		.netlink = shared->netlink,
 		.description = &shared->description,
 		.id = shared->id,
 	};
-	shared->watcher_fd = nbd_watcher_start(shared->id);
-	return shared->watcher_fd < 0 ? shared->watcher_fd
-				      : nbd_attach_make_sockets(&shared->attach);
+	res = nbd_attach_make_sockets(&shared->attach);
+	if (res == 0)
+		return handle_new(shared);
+	error_set(err, res, "/dev/" DISK_NAME "%u", shared->id);
+	shared_unref(shared);
+	return NULL;
+}
+
+/* Limit 3. Nothing keeps the next server from having the file. */
+static void server_ended(struct transport *transport)
+{
+	struct shared *shared = shared_of(transport);
+
+	close_fd(&shared->server_fd);
+	nbd_orphan_end(shared->netlink, shared->id);
 }
 
 /* ---- new devices ---- */
@@ -208,7 +248,7 @@ static void disconnect_orphans(struct shared *shared)
 	g_autoptr(GArray) devices = list(NULL);
 
 	for (unsigned i = 0; devices && i < devices->len; i++)
-		nbd_disconnect_orphan(shared->netlink,
+		nbd_orphan_disconnect(shared->netlink,
 				      g_array_index(devices, struct transport_info, i).id, false);
 }
 
@@ -307,12 +347,8 @@ static struct transport *add(struct transport_info *info, const struct identity 
 	shared->description.info = *info;
 	if (identity)
 		shared->description.identity = *identity;
-	if (res == 0) {
-		res = prepare(shared);
-		if (res == 0)
-			return handle_new(shared);
-		error_set(err, res, "/dev/" DISK_NAME "%u", shared->id);
-	}
+	if (res == 0)
+		return handle_new(shared);
 	shared_unref(shared);
 	return NULL;
 }
@@ -448,7 +484,8 @@ static int get_info(struct transport *transport, struct transport_info *ret_info
 
 	*ret_info = shared->description.info;
 	ret_info->id = shared->id;
-	ret_info->server_pid = shared->server_fd >= 0 ? getpid() : nbd_server_pid(shared->id);
+	ret_info->server_pid =
+		shared->server_fd >= 0 ? shared->server_pid : nbd_server_pid(shared->id);
 	ret_info->state = state_of(shared, ret_info->server_pid);
 	ret_info->stopping = nbd_server_file_is_stopping(shared->id);
 	return 0;
@@ -501,7 +538,9 @@ static int delete (struct transport *transport)
 
 	if (shared->server_fd < 0)
 		return stop(transport);
-	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, false) : 0;
+	return shared->netlink && nbd_is_connected(shared->id)
+		       ? nbd_disk_end(shared->netlink, shared->id, false)
+		       : 0;
 }
 
 static int resize(struct transport *transport, uint64_t sectors)
@@ -531,9 +570,7 @@ static int take_over(struct transport *transport)
 	if (fd < 0)
 		return fd;
 	shared->server_fd = fd;
-	if (!nbd_is_connected(shared->id) || nbd_server_file_has_ended(shared->id))
-		return -ENODEV;
-	return prepare(shared);
+	return !nbd_is_connected(shared->id) || nbd_server_file_has_ended(shared->id) ? -ENODEV : 0;
 }
 
 static int quiesce(struct transport *transport)
@@ -583,4 +620,7 @@ const struct transport_ops transport_nbd = {
 	.quiesce = quiesce,
 	.take_over = take_over,
 	.end_recovery = end_recovery,
+	.give = give,
+	.resume = resume,
+	.server_ended = server_ended,
 };

@@ -256,6 +256,31 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 	if (!device)
 		return NULL;
 	device->named = ublk_device_of(transport)->named;
+	device->server_pid = ublk_device_of(transport)->server_pid;
+	return &device->transport;
+}
+
+/* ---- the handle of the server's keeper ---- */
+
+static int give(struct transport *transport, struct transport_seed *ret_seed)
+{
+	ret_seed->id = ublk_device_of(transport)->id;
+	ret_seed->info.unprivileged = ublk_device_of(transport)->named;
+	ublk_device_give_up(ublk_device_of(transport));
+	return -1;
+}
+
+static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
+{
+	struct ublk_device *device = ublk_device_new(&transport_ublk, seed->id, err);
+
+	if (fd >= 0)
+		close(fd);
+	if (!device)
+		return NULL;
+	device->named = seed->info.unprivileged;
+	device->serves = true;
+	device->server_pid = seed->server_pid;
 	return &device->transport;
 }
 
@@ -340,9 +365,15 @@ static int open_server_file(struct transport *transport, GError **err)
 	return fd >= 0 ? fd : error_set(err, -errno, "%s", name);
 }
 
+static int server_pid(const struct transport *transport)
+{
+	return ublk_device_of(transport)->server_pid ?: getpid();
+}
+
 static int start(struct transport *transport)
 {
-	return ublk_simple_command(transport, UBLK_START_DEV, getpid(), UBLK_START_LIMIT);
+	return ublk_simple_command(transport, UBLK_START_DEV, server_pid(transport),
+				   UBLK_START_LIMIT);
 }
 
 /*
@@ -406,7 +437,8 @@ static int resize(struct transport *transport, uint64_t sectors)
 
 static int end_recovery(struct transport *transport)
 {
-	return ublk_simple_command(transport, UBLK_END_RECOVERY, getpid(), UBLK_START_LIMIT);
+	return ublk_simple_command(transport, UBLK_END_RECOVERY, server_pid(transport),
+				   UBLK_START_LIMIT);
 }
 
 const struct transport_ops transport_ublk = {
@@ -438,4 +470,6 @@ const struct transport_ops transport_ublk = {
 	.quiesce = ublk_quiesce,
 	.take_over = ublk_take_over,
 	.end_recovery = end_recovery,
+	.give = give,
+	.resume = resume,
 };

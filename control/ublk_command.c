@@ -17,6 +17,12 @@ _Static_assert(sizeof(struct ublk_ctrl_cmd) == 32 && UBLK_ADD_DEV == 0xc0207504 
 	       "commands are the driver's");
 _Static_assert(sizeof(struct ublk_dev_info) == 64, "what is told of a device is the driver's");
 
+/*
+ * The control node, once there is a handle. A process opens it once, until its keeper does
+ * (keeper.h); then it has no handles any more that send commands.
+ */
+static int control_fd = -1;
+
 /* ---- commands ---- */
 
 /* @payload may be NULL. */
@@ -40,7 +46,7 @@ int ublk_command(struct ublk_device *device, uint32_t op, void *payload, size_t 
 	g_assert(len <= UBLK_PAYLOAD_BYTES);
 	if (payload)
 		memcpy(device->memory + path_len, payload, len);
-	res = command_ring_run(device->ring, -1, op, &cmd, sizeof(cmd), limit_s);
+	res = command_ring_run(device->ring, control_fd, op, &cmd, sizeof(cmd), limit_s);
 	if (res >= 0 && payload)
 		memcpy(payload, device->memory + path_len, len);
 	return MIN(res, 0);
@@ -70,46 +76,39 @@ int ublk_newer_command(struct transport *transport, uint64_t feature, uint32_t o
 
 static int open_control_node(GError **err)
 {
-	int fd = open(UBLK_CONTROL_NODE, O_RDWR | O_CLOEXEC);
+	int error;
 
-	if (fd >= 0)
-		return fd;
-	fd = -errno;
-	if (fd == -ENOENT || fd == -ENODEV || fd == -ENXIO)
-		return error_refuse(err, fd,
+	if (control_fd < 0)
+		control_fd = open(UBLK_CONTROL_NODE, O_RDWR | O_CLOEXEC);
+	if (control_fd >= 0)
+		return 0;
+	error = errno;
+	if (error == ENOENT || error == ENODEV || error == ENXIO)
+		return error_refuse(err, -error,
 				    UBLK_CONTROL_NODE
 				    ": no such file; load the driver: modprobe ublk_drv");
-	return error_set(err, fd, UBLK_CONTROL_NODE);
+	return error_set(err, -error, UBLK_CONTROL_NODE);
 }
-
-/*
- * Commands need CAP_SYS_ADMIN, which the server drops. So rings keep it, and those of the handles
- * that are needed later are made with the first one.
- */
-#define RESERVE 4
 
 static GMutex idle_lock;
 /* Guarded by idle_lock. */
 static GSList *idle_rings;
 static GSList *stuck_devices; /* the kernel may still write to what their commands name */
 
-static int add_rings(GError **err)
+static struct command_ring *new_ring(GError **err)
 {
-	int control = open_control_node(err), res = 0;
+	struct command_ring *ring;
+	int res = open_control_node(err);
 
-	if (control < 0)
-		return control;
-	for (unsigned i = 0; i < RESERVE && res == 0; i++) {
-		struct command_ring *ring = g_new(struct command_ring, 1);
-
-		res = command_ring_init_kept(ring, IORING_SETUP_SQE128, control);
-		if (res == 0)
-			idle_rings = g_slist_prepend(idle_rings, ring);
-		else
-			g_free(ring);
-	}
-	close(control);
-	return res < 0 ? aio_set_ring_error(res, err), res : 0;
+	if (res < 0)
+		return NULL;
+	ring = g_new(struct command_ring, 1);
+	res = command_ring_init(ring, IORING_SETUP_SQE128);
+	if (res == 0)
+		return ring;
+	g_free(ring);
+	aio_set_ring_error(res, err);
+	return NULL;
 }
 
 static struct command_ring *take_ring(GError **err)
@@ -117,9 +116,11 @@ static struct command_ring *take_ring(GError **err)
 	struct command_ring *ring = NULL;
 
 	g_mutex_lock(&idle_lock);
-	if (idle_rings || add_rings(err) == 0) {
+	if (idle_rings) {
 		ring = idle_rings->data;
 		idle_rings = g_slist_delete_link(idle_rings, idle_rings);
+	} else {
+		ring = new_ring(err);
 	}
 	g_mutex_unlock(&idle_lock);
 	return ring;
@@ -136,12 +137,30 @@ static void put(GSList **list, void *item)
 
 void ublk_device_free(struct ublk_device *device)
 {
-	if (device->ring->stuck) {
+	if (device->ring && device->ring->stuck) {
 		put(&stuck_devices, device);
 		return;
 	}
-	put(&idle_rings, device->ring);
+	if (device->ring)
+		put(&idle_rings, device->ring);
 	g_free(device);
+}
+
+static void free_ring(void *ring)
+{
+	command_ring_exit(ring);
+	g_free(ring);
+}
+
+void ublk_device_give_up(struct ublk_device *device)
+{
+	put(&idle_rings, g_steal_pointer(&device->ring));
+	g_mutex_lock(&idle_lock);
+	g_slist_free_full(g_steal_pointer(&idle_rings), free_ring);
+	if (control_fd >= 0)
+		close(control_fd);
+	control_fd = -1;
+	g_mutex_unlock(&idle_lock);
 }
 
 unsigned ublk_end_limit(const struct transport *transport)

@@ -32,8 +32,9 @@ struct ublk_device {
 	struct transport transport;
 	struct command_ring *ring;
 	uint32_t id;
-	bool named;  /* commands name the char node */
-	bool serves; /* this handle is that of the device's server */
+	bool named;	/* commands name the char node */
+	bool serves;	/* this handle is that of the device's server */
+	int server_pid; /* which that is; 0: this process */
 	uint8_t memory[UBLK_PATH_BYTES + UBLK_PAYLOAD_BYTES];
 };
 
@@ -48,6 +49,8 @@ static inline struct ublk_device *ublk_device_of(const struct transport *transpo
  */
 struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id, GError **err);
 void ublk_device_free(struct ublk_device *device);
+/* The handle can do nothing any more, and what the process has kept for others is given up. */
+void ublk_device_give_up(struct ublk_device *device);
 /*
  * The limit for commands that end the device, and so wait for requests and for other commands: none
  * but while a command is without an answer.

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "keeper.h"
 #include "queue.h"
 #include "transport_queues.h"
 
@@ -128,6 +129,13 @@ static int apply_params(struct device *device, struct device_params *params, GEr
 					: device_set_params(device, params, err);
 }
 
+int device_co_ask(struct device *device, GError **err)
+{
+	return transport_queues(device->transport->ops)->asks_with_privileges
+		       ? device_co_start_queues(device, err)
+		       : 0;
+}
+
 int device_co_fit(struct device *device, GError **err)
 {
 	struct device_params params;
@@ -138,19 +146,15 @@ int device_co_fit(struct device *device, GError **err)
 	return open_server_file(device, err);
 }
 
-/* If there is an image, a bad one is reported before the driver is asked. */
-static int get_device(struct device *device, GError **err)
+/* From now on without privileges. */
+static int start_keeper(struct device *device, GError **err)
 {
-	bool recovered = device->config.recovered, has_image = disk_image(device->config.disk);
-	struct device_params params;
+	struct transport *kept = keeper_start(device->transport, err);
 
-	if (recovered && adopt_recovered(device, err) < 0)
+	if (!kept)
 		return -1;
-	if (has_image && device_choose_params(&device->config, &params, err) < 0)
-		return -1;
-	if (!recovered && add_new(device, err) < 0)
-		return -1;
-	return has_image ? apply_params(device, &params, err) : 0;
+	device->transport = kept;
+	return 0;
 }
 
 /*
@@ -179,16 +183,14 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 		.recovery_timeout = config->recovery ? config->recovery_timeout : 0,
 		.no_partition_scan = config->no_partition_scan,
 	};
-	if (get_device(device, err) < 0 || open_no_fd(device, err) < 0 ||
+	if ((config->recovered ? adopt_recovered(device, err) : add_new(device, err)) < 0 ||
+	    open_no_fd(device, err) < 0 ||
 	    (!opens_late(device) && open_server_file(device, err) < 0) ||
-	    open_event_fd(device, err) < 0)
+	    open_event_fd(device, err) < 0 || start_keeper(device, err) < 0)
 		goto fail;
 	device->queues = g_new0(struct queue *, device->info.queues);
 	device->queue_fds = g_new(int, device->info.queues);
 	memset(device->queue_fds, -1, device->info.queues * sizeof(*device->queue_fds));
-	if (transport_queues(device->transport->ops)->asks_with_privileges &&
-	    device_co_start_queues(device, err) < 0)
-		goto fail;
 	return device;
 fail:
 	device_co_free(device);

@@ -69,7 +69,7 @@ struct device_config {
 #define DEVICE_MAX_QUEUES 128
 
 /*
- * Adds or adopts the device. This is what needs privileges. If the disk has no image yet, call
+ * Adds or adopts the device. This is what needs privileges. The disk has no image yet; call
  * device_co_fit() once it has. On failure, NULL with @err set, and nothing is left behind. Free it
  * with device_co_free().
  */
@@ -80,6 +80,12 @@ struct target *device_target(struct device *device);
 
 /* Whether a device could show the disk's image. 0, or < 0 with @err set. */
 int device_check_image(const struct device_config *config, GError **err);
+
+/*
+ * The driver is asked for requests if that takes privileges, which the queues then drop. Once,
+ * before device_co_fit().
+ */
+int device_co_ask(struct device *device, GError **err);
 
 /* Sets what depends on the image, or checks that it suits the device. 0, or < 0 with @err set. */
 int device_co_fit(struct device *device, GError **err);

@@ -54,7 +54,7 @@ int device_check_params(struct device *device, const struct device_params *param
 
 /* ---- device_start.c ---- */
 
-/* The queues ask for requests, and drop their privileges. */
+/* The queues ask for requests, and drop what they have of privileges. */
 int device_co_start_queues(struct device *device, GError **err);
 
 /* ---- device_wait.c ---- */

@@ -8,6 +8,11 @@ static struct device *device_of(const struct target *target)
 	return (struct device *)container_of(target, struct device, target);
 }
 
+static int target_co_ask(struct target *target, GError **err)
+{
+	return device_co_ask(device_of(target), err);
+}
+
 static int target_co_fit(struct target *target, GError **err)
 {
 	return device_co_fit(device_of(target), err);
@@ -96,6 +101,7 @@ static struct failure target_last_failure(const struct target *target, gint64 *r
 }
 
 static const struct target_ops ops = {
+	.co_ask = target_co_ask,
 	.co_fit = target_co_fit,
 	.co_start = target_co_start,
 	.end = target_end,

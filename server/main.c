@@ -27,7 +27,7 @@
 #include "driver.h"
 #include "error.h"
 #include "export.h"
-#include "nbd_watcher.h"
+#include "keeper.h"
 #include "options.h"
 #include "process.h"
 #include "report.h"
@@ -45,12 +45,10 @@ struct program {
 	GPtrArray *disks; /* struct options of each that is served at the start */
 	struct servers servers;
 	struct command_process commands;
-	struct co_mutex adding;		 /* options are parsed one after the other */
-	bool is_open;			 /* signals end the targets; before, they end the process */
-	bool is_adding;			 /* signals wait: a device would be left behind */
-	struct signalfd_siginfo waiting; /* the last of them; its number is 0: none */
-	struct runfile *pid_file;	 /* NULL: none, or it was removed */
-	struct clients *clients;	 /* NULL: without a socket */
+	struct co_mutex adding;	  /* options are parsed one after the other */
+	bool is_open;		  /* signals end the targets; before, they end the process */
+	struct runfile *pid_file; /* NULL: none, or it was removed */
+	struct clients *clients;  /* NULL: without a socket */
 	int signal_fd;
 	struct aio_limit signals;
 	struct aio_limit announcing; /* cancelled by a signal */
@@ -197,19 +195,9 @@ static void signals_co(void *arg)
 			continue;
 		if (program->is_open)
 			act_on_signal(program, &info);
-		else if (program->is_adding)
-			program->waiting = info;
 		else
 			co_die(program, info.ssi_signo);
 	}
-}
-
-/* From now on, signals end the targets. */
-static void begin_to_heed_signals(struct program *program)
-{
-	program->is_open = true;
-	if (program->waiting.ssi_signo)
-		act_on_signal(program, &program->waiting);
 }
 
 static void co_end_signals(struct program *program)
@@ -382,7 +370,6 @@ static void co_remove(void *arg, const struct command_target *target)
 struct entering {
 	struct program *program;
 	struct sandbox_config sandbox;
-	bool has_sandbox;
 	GError *err;
 };
 
@@ -391,11 +378,14 @@ static void co_get_target(void *arg, struct server *server, struct image *file)
 	struct entering *entering = arg;
 	const struct servers *all = &entering->program->servers;
 
-	if (!file)
-		return;
-	entering->has_sandbox &= server_has_sandbox(server);
-	if (server_has_sandbox(server))
+	if (file)
 		server_co_get_target(server, all->listener, all->no_listener);
+}
+
+static void co_ask(void *arg, struct server *server, struct image *file)
+{
+	if (file)
+		server_co_ask(server);
 }
 
 static void co_allow_disk(void *arg, struct server *server, struct image *file)
@@ -421,7 +411,12 @@ static int co_enter_sandbox(struct entering *entering, GError **err)
 	sandbox_finish(&entering->sandbox);
 	if (sandbox_needs_keeper(options, &entering->sandbox) && runfile_begin_keeper(err) < 0)
 		return -1;
-	return sandbox_enter(&entering->sandbox, err);
+	entering->sandbox.keeps_admin = true;
+	if (sandbox_enter(&entering->sandbox, err) < 0)
+		return -1;
+	servers_each(&entering->program->servers, co_ask, NULL);
+	aio_workers_end();
+	return sandbox_drop_last(err);
 }
 
 /*
@@ -432,7 +427,7 @@ static int co_enter(struct program *program, GError **err)
 {
 	const struct options *options = program->options;
 	struct servers *all = &program->servers;
-	struct entering entering = { .program = program, .has_sandbox = true };
+	struct entering entering = { .program = program };
 
 	aio_workers_end();
 	program->signal_fd = block_signals(err);
@@ -444,36 +439,10 @@ static int co_enter(struct program *program, GError **err)
 		all->listener =
 			export_listener_co_new(&options->export, options->depth, &all->no_listener);
 	servers_each(all, co_get_target, &entering);
-	if (!make_run_files(program, err) ||
-	    (entering.has_sandbox && co_enter_sandbox(&entering, err) < 0))
+	if (!make_run_files(program, err) || co_enter_sandbox(&entering, err) < 0)
 		return -1;
 	co_group_start(&program->group, signals_co, program);
 	return 0;
-}
-
-static void co_get_late_target(void *arg, struct server *server, struct image *file)
-{
-	struct program *program = arg;
-
-	if (server_has_sandbox(server) || !server->has_image)
-		return;
-	program->is_adding = true;
-	if (server->options->sandbox != SANDBOX_OFF)
-		sandbox_note_missing("with the driver %s, only capabilities are dropped; "
-				     "--sandbox=off accepts that",
-				     server->driver->name);
-	server_co_get_target(server, NULL, NULL);
-}
-
-/* Without the sandbox: the devices are added now, and privileges are dropped. */
-static int co_seal(struct program *program, GError **err)
-{
-	const struct sandbox_config none = { .mode = SANDBOX_OFF };
-
-	servers_each(&program->servers, co_get_late_target, program);
-	/* They have the privileges. */
-	aio_workers_end();
-	return program->is_adding ? sandbox_enter(&none, err) : sandbox_seal(err);
 }
 
 /* ---- the steps of the start, and the end ---- */
@@ -497,9 +466,9 @@ static int co_step(void *arg, enum servers_step step, GError **err)
 	case SERVERS_ENTER:
 		return co_enter(program, err);
 	case SERVERS_OPEN:
-		return co_seal(program, err);
+		return sandbox_seal(err);
 	case SERVERS_READY:
-		begin_to_heed_signals(program);
+		program->is_open = true;
 		report_begin();
 		driver_tell();
 		return 0;
@@ -605,8 +574,8 @@ int main(int argc, char **argv)
 	g_autoptr(GError) err = NULL;
 
 	std_fds_open();
-	if (argc > 1 && strcmp(argv[1], NBD_WATCHER) == 0)
-		return nbd_watcher_main(argv);
+	if (argc > 1 && strcmp(argv[1], KEEPER) == 0)
+		return process_limit_keeper() < 0 ? EXIT_FAILURE : keeper_main();
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	program.kept_fd = supervisor_take_fd();

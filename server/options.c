@@ -772,10 +772,6 @@ int options_suit(const struct options *suits, const struct transport_ops *driver
 {
 	int res = 0;
 
-	if ((suits->sandbox == SANDBOX_STRICT || suits->user) && driver->driver != TRANSPORT_UBD)
-		return error_refuse(err, -EINVAL,
-				    "--sandbox=strict and --user: only with --driver=ubd, or for "
-				    "an export");
 	if (suits->serial_given)
 		res = need(driver, TRANSPORT_SERIALS, "serial", "serial numbers", err);
 	if (!res && suits->request_timeout && suits->request_timeout != TRANSPORT_NO_TIMEOUT)

@@ -2,6 +2,7 @@
 /* What the server does to its own process; see process.h. */
 #include "process.h"
 
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -246,4 +247,27 @@ int process_drop_privileges(void)
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
 	return has_none(data) && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : -EPERM;
+}
+
+/*
+ * The commands of ublk_drv and nbd.ko; socket buffers for nbd.ko; and what writes back the disk and
+ * sees who uses it, whoever's namespaces and files those are.
+ */
+int process_limit_keeper(void)
+{
+	static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_SYS_PTRACE,
+					 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH };
+	bool has[G_N_ELEMENTS(kept)];
+
+	for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
+		has[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
+		if (has[i])
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
+	prctl(PR_SET_NAME, "ubd-control", 0, 0, 0);
+	process_forbid_core_dumps();
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || capng_apply(CAPNG_SELECT_CAPS) < 0
+		       ? -EPERM
+		       : 0;
 }

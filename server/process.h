@@ -74,4 +74,7 @@ void process_touch_stack(void);
  */
 int process_drop_privileges(void);
 
+/* What a keeper (keeper.h) does not need. 0 or -errno. */
+int process_limit_keeper(void);
+
 #endif

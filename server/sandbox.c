@@ -94,11 +94,23 @@ static bool leave_network(void)
 	       unshare(CLONE_NEWNET) == 0;
 }
 
+/* What capng_apply() or capng_change_id() leaves. */
+static void choose_capabilities(void)
+{
+	bool has_admin;
+
+	capng_get_caps_process();
+	has_admin = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN);
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (config.keeps_admin && has_admin)
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN);
+}
+
 static int change_user(GError **err)
 {
 	if (!config.changes_user)
 		return 0;
-	capng_clear(CAPNG_SELECT_BOTH);
+	choose_capabilities();
 	if (capng_change_id(config.uid, config.gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING)) {
 		if (config.must_change_user)
 			return error_refuse(err, -EPERM, "cannot become user %u", config.uid);
@@ -115,11 +127,22 @@ static int change_user(GError **err)
 	return 0;
 }
 
-static int drop_privileges(GError **err)
+int sandbox_drop_last(GError **err)
 {
 	int res = process_drop_privileges();
 
 	return res < 0 ? error_set(err, res, "cannot drop privileges") : 0;
+}
+
+/* From now on, no program gives them back. */
+static int drop_privileges(GError **err)
+{
+	if (!config.keeps_admin)
+		return sandbox_drop_last(err);
+	choose_capabilities();
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return error_refuse(err, -EPERM, "cannot drop privileges");
+	return 0;
 }
 
 /* ---- the layers ---- */

@@ -4,8 +4,9 @@
  * as a client or guest, gets no more than what is left.
  *
  * In the order of a start: sandbox_allow() for each place, sandbox_enter() once the image's file is
- * open and nothing of it has been read, sandbox_seal() once the image is open. All on the main
- * thread, with no other thread in the process; threads created afterwards inherit everything.
+ * open and nothing of it has been read, sandbox_drop_last() right after that, sandbox_seal() once
+ * the image is open. All on the main thread, with no other thread in the process; threads created
+ * afterwards inherit everything.
  *
  * docs/security.md says what each layer prevents.
  */
@@ -37,9 +38,10 @@ struct sandbox_config {
 	bool has_owner;	       /* uid is that of the images */
 	uid_t uid;	       /* if changes_user */
 	gid_t gid;
-	bool connects;	/* to NBD servers, by whatever protocol */
-	bool core_dump; /* as --core-dump says */
-	int end_signal; /* at the death of the parent; 0: none */
+	bool connects;	  /* to NBD servers, by whatever protocol */
+	bool core_dump;	  /* as --core-dump says */
+	int end_signal;	  /* at the death of the parent; 0: none */
+	bool keeps_admin; /* CAP_SYS_ADMIN, if there, until sandbox_drop_last() */
 };
 
 /*
@@ -50,6 +52,10 @@ void sandbox_allow(const char *path, unsigned rights, bool is_opening);
 
 /* 0 or -errno with @err set: then the process may have given up a part, and should end. */
 int sandbox_enter(const struct sandbox_config *config, GError **err);
+/*
+ * The last capability. Threads that were created since sandbox_enter() drop theirs by themselves.
+ */
+int sandbox_drop_last(GError **err);
 int sandbox_seal(GError **err);
 
 /*

@@ -194,9 +194,14 @@ void server_co_get_target(struct server *server, struct export_listener *on,
 	}
 }
 
-bool server_has_sandbox(const struct server *server)
+void server_co_ask(struct server *server)
 {
-	return server->options->exports || server->driver->driver == TRANSPORT_UBD;
+	struct target *target = server->target;
+
+	if (!target || !target->ops->co_ask || target->ops->co_ask(target, &server->no_target) == 0)
+		return;
+	server->target = NULL;
+	target->ops->co_free(target);
 }
 
 /* A bad image is reported before a driver that is not there. */
@@ -221,8 +226,9 @@ bool server_co_fit(struct server *server, GError **err)
 			g_propagate_error(err, g_steal_pointer(&server->no_target));
 		return false;
 	}
-	res = server_has_sandbox(server) ? server->target->ops->co_fit(server->target, err) : 0;
-	if (res == 0 && server->takeover.transport)
+	res = server->target->ops->co_fit(server->target, err);
+	/* Others cannot note it. */
+	if (res == 0 && server->takeover.transport && server->driver->set_identity)
 		keep_image(server);
 	return res == 0;
 }

@@ -72,17 +72,10 @@ struct server *server_new(const struct options *options, struct image_shared *sh
 int server_co_begin(struct server *server, int kept_fd, GError **err);
 
 /*
- * Opens the image, or makes the overlay of it. If server_has_sandbox(), @co_enter must call
- * server_co_get_target(); if not, that must be called between here and server_co_fit(). False with
- * @err set.
+ * Opens the image, or makes the overlay of it. @co_enter must call server_co_get_target(), and then
+ * server_co_ask(). False with @err set.
  */
 bool server_co_open(struct server *server, server_enter_fn *co_enter, void *arg, GError **err);
-
-/*
- * Only ubd has all of a device in its control fd. With the others the image comes first, since
- * they would leave a device behind, and the server needs root's files, later, too.
- */
-bool server_has_sandbox(const struct server *server);
 
 /*
  * Adds the target; an export to the listener @on, or, if that is NULL, it fails with @no_listener.
@@ -90,6 +83,9 @@ bool server_has_sandbox(const struct server *server);
  */
 void server_co_get_target(struct server *server, struct export_listener *on,
 			  const GError *no_listener);
+
+/* What the target must do while the process has CAP_SYS_ADMIN. Fails as the last one does. */
+void server_co_ask(struct server *server);
 
 /* Checks whether the image can be served, and makes the target ready. False with @err set. */
 bool server_co_fit(struct server *server, GError **err);

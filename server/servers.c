@@ -104,8 +104,10 @@ static int enter_co(void *arg, struct server *server, struct image *file, GError
 	struct servers *all = one->all;
 
 	/* It is added later: the process has done its part. */
-	if (all->next > SERVERS_ENTER && !all->refused && server_has_sandbox(server))
+	if (all->next > SERVERS_ENTER && !all->refused) {
 		server_co_get_target(server, all->listener, all->no_listener);
+		server_co_ask(server);
+	}
 	one->file = file;
 	if (co_meet(one, SERVERS_ENTER) < 0)
 		refuse(all, err);

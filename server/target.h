@@ -3,6 +3,7 @@
  * As what a disk is served: a block device (device.h), or an export without a driver (export.h).
  * The life of both is the same:
  *
+ *   co_ask()    The driver is asked for requests, if that takes privileges.
  *   co_fit()    The disk has its image, which it did not have before.
  *   co_start()  Its users find it. Problems are reported from then on, and the service manager is
  *               told that the server is alive. co_stop() must be called after a failure, too.
@@ -34,6 +35,11 @@ enum target_end {
 };
 
 struct target_ops {
+	/*
+	 * While the process still has CAP_SYS_ADMIN, but is in its sandbox already. < 0 with @err
+	 * set: it must be freed. NULL: there is nothing to do.
+	 */
+	int (*co_ask)(struct target *target, GError **err);
 	/* < 0 with @err set: it cannot serve the image. */
 	int (*co_fit)(struct target *target, GError **err);
 	int (*co_start)(struct target *target, GError **err);

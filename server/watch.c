@@ -145,8 +145,10 @@ void watch_take(struct watch *watch, const struct serve_events *events)
 
 void watch_tell_rest(struct watch *watch)
 {
-	failures_tell(&watch->failures, image_filename(image_of(watch)), G_MAXINT64, say_failure,
-		      watch);
+	/* Before the image is open, there were no requests. */
+	if (image_of(watch))
+		failures_tell(&watch->failures, image_filename(image_of(watch)), G_MAXINT64,
+			      say_failure, watch);
 }
 
 struct failure watch_last_failure(const struct watch *watch, gint64 *ret_time)

@@ -32,7 +32,6 @@ int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connecti
 bool __wrap_nbd_netlink_is_open(struct nbd_netlink *nl, uint32_t id);
 int __wrap_nbd_netlink_disconnect(struct nbd_netlink *nl, uint32_t id);
 char *__wrap_disk_opener(const char *path);
-int __wrap_nbd_watcher_start(uint32_t id);
 int __wrap_nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves);
 void __wrap_nbd_disk_scan(uint32_t id);
 void __wrap_disk_write_back(const char *disk);
@@ -98,11 +97,6 @@ char *__wrap_disk_opener(const char *path)
 	return strcmp(path, "/dev/nbd1") == 0 ? g_strdup("PID 7, dd") : NULL;
 }
 
-int __wrap_nbd_watcher_start(uint32_t id)
-{
-	return dup(STDERR_FILENO);
-}
-
 int __wrap_nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves)
 {
 	ends++;
@@ -126,7 +120,17 @@ pid_t __wrap_nbd_server_pid(uint32_t id)
 
 /* ---- tests ---- */
 
-/* A handle of the server's. */
+/* As the server's keeper does. */
+static struct transport *go_on(struct transport *transport)
+{
+	struct transport_seed seed = { .driver = TRANSPORT_NBD, .server_pid = getpid() };
+	int fd = dup(transport_nbd.give(transport, &seed));
+
+	transport_free(transport);
+	return transport_nbd.resume(&seed, fd, NULL);
+}
+
+/* A handle of the server's keeper. */
 static struct transport *add(uint32_t id, enum recovery recovery)
 {
 	struct transport_info info = {
@@ -141,6 +145,8 @@ static struct transport *add(uint32_t id, enum recovery recovery)
 	struct transport *transport = transport_nbd.add(&info, NULL, NULL);
 
 	write_backs = ends = serving_ends = 0;
+	g_assert_nonnull(transport);
+	transport = go_on(transport);
 	g_assert_nonnull(transport);
 	g_assert_cmpint(transport_nbd.set_params(transport, &params), ==, 0);
 	return transport;

@@ -59,7 +59,7 @@ static char path[64]; /* that the last command named */
 
 int __wrap_open64(const char *name, int flags, ...);
 int __real_open64(const char *name, int flags, ...);
-int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd);
+int __wrap_command_ring_init(struct command_ring *cr, unsigned flags);
 int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
 			    size_t cmd_bytes, unsigned limit_s);
 
@@ -81,7 +81,7 @@ void __wrap_disk_write_back(const char *disk)
 	write_backs++;
 }
 
-int __wrap_command_ring_init_kept(struct command_ring *cr, unsigned flags, int fd)
+int __wrap_command_ring_init(struct command_ring *cr, unsigned flags)
 {
 	*cr = (struct command_ring){ 0 };
 	return 0;

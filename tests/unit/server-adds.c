@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Builds an ubd-serve whose driver takes a new device only when a signal has come, to test that
- * signals delete such a device: before the image is read (ADDS_DRIVER=ubd), or after that.
+ * signals delete such a device.
  */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "aio.h"
@@ -84,7 +82,7 @@ struct target *__wrap_device_target(struct device *device);
 
 const struct transport_ops *__wrap_driver_choose(enum transport_driver wanted)
 {
-	return strcmp(getenv("ADDS_DRIVER"), "ubd") == 0 ? &transport_ubd : &transport_ublk;
+	return &transport_ubd;
 }
 
 static bool has_signal(void)

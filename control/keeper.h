@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The process that keeps the privileges which a server's device needs later, so that the server can
+ * give up all of them before it looks at an image: ublk_drv and nbd.ko ask for CAP_SYS_ADMIN with
+ * each command, and ubd.ko does not.
+ *
+ * The keeper is the server's own program. It has a handle for the one device, and a socket to the
+ * server, by which it is asked for the operations of that handle and for nothing else: a request
+ * names no device, no file and no process. Whoever takes over the server can stop, resize and
+ * delete its device, but no other. The keeper has none of the server's files open but the one that
+ * nbd.ko's server is recognised by, and ends with the server. (With nbd.ko, after the device has,
+ * which the kernel leaves as it is.)
+ */
+#ifndef UBD_KEEPER_H
+#define UBD_KEEPER_H
+
+#include "transport.h"
+
+/* The first argument of a keeper: main() must call keeper_main() then. */
+#define KEEPER "--keeper"
+
+/*
+ * Starts a keeper for a device of this process, which is its server or will be. Returns a handle
+ * that asks the keeper, and which owns @transport; NULL with @err set on failure, and @transport is
+ * still the caller's. A driver that needs no keeper gets @transport back.
+ */
+struct transport *keeper_start(struct transport *transport, GError **err);
+
+/* The keeper's exit status. */
+int keeper_main(void);
+
+#endif

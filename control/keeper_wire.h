@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a server and its keeper say to each other, in messages of one size each; see keeper.h. */
+#ifndef UBD_KEEPER_WIRE_H
+#define UBD_KEEPER_WIRE_H
+
+#include "transport.h"
+
+enum keeper_op {
+	KEEPER_CLONE, /* a descriptor comes back: a socket for another handle */
+	KEEPER_GET_INFO,
+	KEEPER_SET_PARAMS,
+	KEEPER_GET_PARAMS,
+	KEEPER_GET_QUEUE_CPUS,
+	KEEPER_OPEN_QUEUE, /* a descriptor comes back */
+	KEEPER_START,
+	KEEPER_STOP,
+	KEEPER_STOP_IF_UNUSED,
+	KEEPER_DELETE,
+	KEEPER_RESIZE,
+	KEEPER_END_RECOVERY,
+};
+
+struct keeper_request {
+	enum keeper_op op;
+	uint16_t q_id;
+	uint64_t sectors;
+	struct device_params params;
+};
+
+struct keeper_reply {
+	int res;
+	char error[256]; /* "": none */
+	union {
+		struct transport_info info;
+		struct device_params params;
+		cpu_set_t cpus;
+	};
+};
+
+/*
+ * One message, with a descriptor unless @fd is -1. 0 or -errno; -EPIPE if the other one has gone.
+ * Any thread.
+ */
+int keeper_send(int sock, const void *data, size_t bytes, int fd);
+/* -EPIPE, too, if it is not of that size. *@ret_fd is closed by the caller; -1: there is none. */
+int keeper_receive(int sock, void *data, size_t bytes, int *ret_fd);
+
+#endif

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Devices whose server has died; see nbd_orphan.h. */
+#include "nbd_orphan.h"
+
+#include <glib.h>
+#include <unistd.h>
+
+#include "nbd_description.h"
+#include "nbd_disk.h"
+#include "nbd_server_file.h"
+#include "nbd_sysfs.h"
+
+#define END_US	    (5 * G_USEC_PER_SEC)
+#define END_STEP_US 20000
+
+void nbd_orphan_disconnect(struct nbd_netlink *nl, uint32_t id, bool recoverable)
+{
+	struct nbd_description description;
+	int fd;
+
+	if (!nbd_description_read(id, &description) || (description.info.recovery && !recoverable))
+		return;
+	/* Otherwise the caller knows that it has gone. */
+	if (!recoverable && nbd_may_have_process(id))
+		return;
+	fd = nbd_server_file_take(id, NULL);
+	if (fd < 0)
+		return;
+	/* Again: now no server of ours can begin. */
+	if (nbd_description_read(id, &description) && (!description.info.recovery || recoverable))
+		nbd_disk_end(nl, id, false);
+	close(fd);
+}
+
+/* The end of a process closes its files one after another. */
+static void wait_for_end(uint32_t id)
+{
+	for (unsigned us = 0; us < END_US && nbd_server_pid(id) != -1; us += END_STEP_US)
+		g_usleep(END_STEP_US);
+}
+
+/* Whether the device has waited in vain. */
+static bool wait_for_next(uint32_t id, unsigned seconds)
+{
+	for (unsigned i = 0; i < seconds; i++) {
+		struct nbd_description description;
+
+		if (nbd_server_pid(id) != -1 || !nbd_description_read(id, &description))
+			return false;
+		g_usleep(G_USEC_PER_SEC);
+	}
+	return seconds;
+}
+
+void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id)
+{
+	struct nbd_description description;
+
+	wait_for_end(id);
+	if (nbd_description_read(id, &description) &&
+	    (!description.info.recovery || wait_for_next(id, description.info.recovery_timeout)))
+		nbd_orphan_disconnect(nl, id, true);
+}
