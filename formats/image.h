@@ -155,12 +155,12 @@ struct image_open_opts {
 	void *claim_arg;
 	/*
 	 * Where backing files are found that other images of this process have opened, too; NULL:
-	 * each is opened. They and the policies of all outlive the images.
+	 * each is opened. They outlive the images.
 	 */
 	struct image_shared *shared;
 	/* ---- set by formats/ ---- */
 	const struct node_options *node; /* what the node was asked for */
-	struct image_share_key *share;	 /* how it is shared; see image_shared.h */
+	char **share;			 /* image_share_key() of it; NULL: it is not shared */
 	bool is_below;			 /* another format stands on it */
 	bool is_data_file;		 /* it is one, or stands below it */
 	/* The driver of a bottom that was asked for as an image: raw stands on it. */
@@ -321,11 +321,13 @@ struct image_stats {
 struct image_stats image_get_stats(const struct image *img);
 
 /*
- * Gives back memory of the image, and of all below it, that only saves reads. For images that have
- * been idle; a request that needs it waits for a read again. Any thread, while the image stays
- * open.
+ * For images that are idle for some time: when nobody uses it, memory of the image, and of each one
+ * below it, is given back that only saves reads. What another chain shares has that one's users,
+ * too. Without memory, a request waits for a read again; nothing is wrong with requests of somebody
+ * who is not counted. Any thread, while the image stays open.
  */
-void image_give_back(struct image *img);
+void image_begin_use(struct image *img);
+void image_end_use(struct image *img);
 
 /* What is wrong with a file of the image; stays set until the image is closed. */
 enum image_trouble {

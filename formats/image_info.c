@@ -61,23 +61,43 @@ void image_info_add_bool(GVariantBuilder *pairs, const char *name, bool value)
 	g_variant_builder_add(pairs, "{sv}", name, g_variant_new_boolean(value));
 }
 
+/* ---- all nodes of a graph ---- */
+
+static void add_stats(const struct image *img, struct image_stats *stats)
+{
+	for (; img; img = img->backing) {
+		if (img->format->add_stats)
+			img->format->add_stats(img, stats);
+		add_stats(img->file, stats);
+		add_stats(img->data_file, stats);
+	}
+}
+
 struct image_stats image_get_stats(const struct image *img)
 {
 	struct image_stats stats = { 0 };
 
-	for (; img; img = img->backing)
-		for (const struct image *node = img; node; node = node->file)
-			if (node->format->add_stats)
-				node->format->add_stats(node, &stats);
+	add_stats(img, &stats);
 	return stats;
 }
 
-void image_give_back(struct image *img)
+void image_begin_use(struct image *img)
 {
-	for (; img; img = img->backing)
-		for (struct image *node = img; node; node = node->file)
-			if (node->format->give_back)
-				node->format->give_back(node);
+	for (; img; img = img->backing) {
+		atomic_fetch_add(&img->users, 1);
+		image_begin_use(img->file);
+		image_begin_use(img->data_file);
+	}
+}
+
+void image_end_use(struct image *img)
+{
+	for (; img; img = img->backing) {
+		if (atomic_fetch_sub(&img->users, 1) == 1 && img->format->give_back)
+			img->format->give_back(img);
+		image_end_use(img->file);
+		image_end_use(img->data_file);
+	}
 }
 
 int64_t image_co_allocated_bytes(struct image *img)

@@ -89,10 +89,11 @@ static int co_keep_writers_out(struct image *node, GError **err)
 struct graph {
 	const struct image_policy *policy;
 	struct image_memory *memory;
-	struct image_shared *shared; /* NULL: nothing is */
-	bool is_locked;		     /* @shared is, by this graph */
-	unsigned nodes;		     /* so far */
-	GPtrArray *names;	     /* of those that have one */
+	uint64_t cache_bytes, memory_limit; /* that the caller has asked for */
+	struct image_shared *shared;	    /* NULL: nothing is */
+	bool is_locked;			    /* @shared is, by this graph */
+	unsigned nodes;			    /* so far */
+	GPtrArray *names;		    /* of those that have one */
 };
 
 static int co_open_below(struct graph *graph, const struct node_options *options,
@@ -270,6 +271,8 @@ static void graph_init(struct graph *graph, const struct image_open_opts *opts)
 {
 	*graph = (struct graph){
 		.policy = opts->policy,
+		.cache_bytes = opts->cache_bytes,
+		.memory_limit = opts->memory_limit,
 		.shared = opts->shared,
 		.memory = opts->backing ? image_memory_ref(opts->backing->memory)
 					: image_memory_new(opts->memory_limit),
@@ -376,6 +379,38 @@ static int check_driver(const struct graph *graph, const struct node_options *op
 			    driver->text, driver->named_by);
 }
 
+static char *make_key(const struct graph *graph, const struct node_options *options,
+		      const struct node_options *below, unsigned flags)
+{
+	const struct image_open_opts opts = {
+		.flags = flags,
+		.policy = graph->policy,
+		.cache_bytes = graph->cache_bytes,
+		.memory_limit = graph->memory_limit,
+	};
+
+	return image_share_key(options, below, &opts);
+}
+
+/* Takes the layer on @file that others have opened, and closes @file; false: there is none. */
+static bool co_find_shared(struct graph *graph, const char *key, struct image *file,
+			   struct image **ret_img, int *ret, GError **err)
+{
+	struct image *img = image_shared_find(graph->shared, key, file);
+
+	if (!img)
+		return false;
+	*ret = image_co_close(file);
+	if (*ret) {
+		error_set(err, *ret, "Could not close '%s'", img->filename);
+		/* Nobody else may have it any more. */
+		image_co_close(img);
+	} else {
+		*ret_img = img;
+	}
+	return true;
+}
+
 /* Opens a format and all nodes below it, but not its backing file. @options are used up. */
 static int co_open_layer(struct graph *graph, struct node_options *options,
 			 const struct image_open_opts *opts, unsigned depth, struct image **ret_img,
@@ -389,15 +424,15 @@ static int co_open_layer(struct graph *graph, struct node_options *options,
 	ret = ret ?: check_driver(graph, options, err);
 	ret = ret ?: node_flags_apply(options, &node_opts.flags, err);
 	if (!ret && opts->share)
-		*opts->share = image_share_key(options, below, node_opts.flags, graph->policy);
+		*opts->share = make_key(graph, options, below, node_opts.flags);
 	ret = ret ?: co_open_file(graph, options, below, &node_opts, depth + 1, &file, err);
 	node_options_free(below);
 	if (ret) {
 		image_co_close(opts->data_file);
 		return ret;
 	}
-	if (opts->share && (*ret_img = image_shared_find(graph->shared, opts->share, file)))
-		return image_co_close(file);
+	if (opts->share && co_find_shared(graph, *opts->share, file, ret_img, &ret, err))
+		return ret;
 	node_opts.format = node_options_text(options, "driver");
 	return co_open_format(graph, file, options, &node_opts, depth, ret_img, err);
 }
@@ -469,8 +504,7 @@ static int check_backing(const struct image *top, const struct node_options *opt
  */
 static int co_open_backing(struct graph *graph, const struct image *top, struct image *layer,
 			   struct node_options *options, const struct image_open_opts *top_opts,
-			   unsigned flags, unsigned depth, struct image_share_key *share,
-			   GError **err)
+			   unsigned flags, unsigned depth, char **share, GError **err)
 {
 	struct image_open_opts opts = {
 		.flags = (layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE)) | flags,
@@ -505,7 +539,7 @@ static void prefix_backing(const struct image *top, const struct image *layer, c
 
 static int co_open_next(struct graph *graph, struct image *top, struct image *layer,
 			const struct image_open_opts *opts, unsigned flags, unsigned length,
-			unsigned depth, struct image_share_key *share, GError **err)
+			unsigned depth, char **share, GError **err)
 {
 	g_autofree char *name = NULL;
 	struct node_options *options = backing_options(layer, &name, err);
@@ -529,9 +563,9 @@ static int check_length(unsigned length, const struct image *found, GError **err
 	return 0;
 }
 
-static void clear_key(void *key)
+static bool has_rest(const struct image *layer)
 {
-	image_share_key_clear(key);
+	return !layer->backing_unwanted && (layer->backing_filename || layer->backing_options);
 }
 
 /*
@@ -542,19 +576,17 @@ static int co_open_rest(struct graph *graph, struct image *top, struct image *la
 			const struct image_open_opts *opts, unsigned flags, unsigned length,
 			unsigned depth, GError **err)
 {
-	g_autoptr(GArray) keys = g_array_new(FALSE, FALSE, sizeof(struct image_share_key));
+	g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
 	struct image *first = layer;
 
-	g_array_set_clear_func(keys, clear_key);
-	for (; !layer->backing_unwanted && (layer->backing_filename || layer->backing_options);
-	     layer = layer->backing, flags = 0) {
-		struct image_share_key key = { 0 };
+	for (; has_rest(layer); layer = layer->backing, flags = 0) {
+		char *key = NULL;
 		int ret = co_open_next(graph, top, layer, opts, flags, length, depth, &key, err);
 
 		length++;
-		g_array_append_val(keys, key);
+		g_ptr_array_add(keys, key);
 		if (!ret && layer->backing->share) {
-			g_array_set_size(keys, keys->len - 1);
+			g_ptr_array_set_size(keys, keys->len - 1);
 			ret = check_length(length - 1, layer->backing, err);
 			if (!ret)
 				break;
@@ -563,8 +595,7 @@ static int co_open_rest(struct graph *graph, struct image *top, struct image *la
 			return ret;
 	}
 	for (unsigned i = 0; i < keys->len && graph->shared; i++, first = first->backing)
-		image_shared_add(graph->shared, &g_array_index(keys, struct image_share_key, i),
-				 first->backing);
+		image_shared_add(graph->shared, keys->pdata[i], first->backing);
 	return 0;
 }
 
@@ -575,7 +606,8 @@ static int co_open_chain(struct graph *graph, struct image *top, const struct im
 	bool locks = graph->shared && !graph->is_locked;
 	int ret;
 
-	if (opts->flags & IMAGE_NO_BACKING)
+	/* It need not wait for others that open theirs. */
+	if (opts->flags & IMAGE_NO_BACKING || !has_rest(top))
 		return 0;
 	if (locks)
 		image_shared_co_lock(graph->shared);

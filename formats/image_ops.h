@@ -145,7 +145,7 @@ struct format_ops {
 			struct image_check_result *result);
 	/* For image_get_stats(): adds what this node has done. NULL: nothing. */
 	void (*add_stats)(const struct image *img, struct image_stats *stats);
-	/* For image_give_back(). NULL: it has nothing. */
+	/* For image_end_use(). NULL: it has nothing. */
 	void (*give_back)(struct image *img);
 
 	/*
@@ -295,6 +295,7 @@ struct image {
 	bool unlocked; /* for a bottom node: no locks, unasked */
 	struct image_memory *memory; /* the chain's; NULL for a bottom node */
 	struct image_share *share;   /* other chains may have it, too; NULL: this one alone */
+	_Atomic unsigned users;	     /* image_begin_use() */
 };
 
 /* The image now ends at @end or later, whatever other loops make of it at the same time. */

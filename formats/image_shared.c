@@ -2,6 +2,7 @@
 /* Backing files that several chains have in common; see image_shared.h. */
 #include "image_shared.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "colock.h"
@@ -10,7 +11,7 @@
 
 struct image_share {
 	struct image_shared *shared;
-	struct image_share_key key;
+	char *key;
 	struct image *img;
 	unsigned users;
 };
@@ -52,61 +53,85 @@ void image_shared_unlock(struct image_shared *shared) NO_THREAD_SAFETY_ANALYSIS
 
 /* ---- keys ---- */
 
-struct image_share_key image_share_key(const struct node_options *options,
-				       const struct node_options *below, unsigned flags,
-				       const struct image_policy *policy)
+static void add_name(GString *key, const char *name)
 {
-	g_autofree char *upper = node_options_to_json(options);
-	g_autofree char *lower = node_options_to_json(below);
+	g_autofree char *escaped = g_strescape(name, NULL);
+
+	g_string_append_printf(key, " \"%s\"", escaped);
+}
+
+static void add_names(GString *key, const struct image_names *names)
+{
+	g_string_append_printf(key, " %d", names->from);
+	for (char **place = names->places; place && *place; place++)
+		add_name(key, *place);
+}
+
+static void add_policy(GString *key, const struct image_policy *policy)
+{
+	if (!policy)
+		return;
+	g_string_append(key, " backing");
+	add_names(key, &policy->backing);
+	g_string_append(key, " data-file");
+	add_names(key, &policy->data_file);
+	g_string_append_printf(key, " others %d %d %d", policy->servers, policy->formats_given,
+			       policy->places_only);
+}
+
+static void add_options(GString *key, const struct node_options *options)
+{
+	g_autofree char *json = node_options_to_json(options);
+
+	g_string_append(key, json);
+}
+
+/*
+ * Which images have named the options that are checked when the layer itself, or what is below it,
+ * is opened: what the user, or an image in another folder, may name may be refused here. The driver
+ * is checked before the layer is looked for, and so is its file.
+ */
+static void add_namers(GString *key, const struct node_options *options)
+{
+	const struct node_value *value;
+
+	for (unsigned i = 0; (value = node_options_at(options, i)); i++)
+		if (value->named_by && strcmp(value->name, "driver") != 0) {
+			add_name(key, value->name);
+			add_name(key, value->named_by);
+		}
+}
+
+char *image_share_key(const struct node_options *options, const struct node_options *below,
+		      const struct image_open_opts *opts)
+{
+	GString *key;
 
 	/* What may be written to has one user. */
-	return (struct image_share_key){
-		.text = flags & IMAGE_RDWR ? NULL : g_strconcat(upper, lower, NULL),
-		.flags = flags,
-		.policy = policy,
-	};
-}
-
-void image_share_key_clear(struct image_share_key *key)
-{
-	g_clear_pointer(&key->text, g_free);
-}
-
-static bool are_equal_names(const struct image_names *a, const struct image_names *b)
-{
-	if (a->from != b->from || !a->places != !b->places)
-		return false;
-	return !a->places ||
-	       g_strv_equal((const char *const *)a->places, (const char *const *)b->places);
-}
-
-static bool are_equal_policies(const struct image_policy *a, const struct image_policy *b)
-{
-	if (a == b || !a || !b)
-		return a == b;
-	return are_equal_names(&a->backing, &b->backing) &&
-	       are_equal_names(&a->data_file, &b->data_file) && a->servers == b->servers &&
-	       a->formats_given == b->formats_given && a->places_only == b->places_only;
-}
-
-static bool are_equal_keys(const struct image_share_key *a, const struct image_share_key *b)
-{
-	return a->flags == b->flags && strcmp(a->text, b->text) == 0 &&
-	       are_equal_policies(a->policy, b->policy);
+	if (opts->flags & IMAGE_RDWR)
+		return NULL;
+	key = g_string_new(NULL);
+	g_string_printf(key, "%x %" PRIu64 " %" PRIu64, opts->flags, opts->cache_bytes,
+			opts->memory_limit);
+	add_options(key, options);
+	add_options(key, below);
+	add_namers(key, options);
+	add_policy(key, opts->policy);
+	return g_string_free(key, FALSE);
 }
 
 /* ---- layers ---- */
 
-struct image *image_shared_find(struct image_shared *shared, const struct image_share_key *key,
+struct image *image_shared_find(struct image_shared *shared, const char *key,
 				const struct image *file)
 {
 	struct file_id id = image_file_id(file);
 
-	for (unsigned i = 0; key->text && id.known && i < shared->shares->len; i++) {
+	for (unsigned i = 0; key && id.known && i < shared->shares->len; i++) {
 		struct image_share *share = shared->shares->pdata[i];
 		struct file_id other = image_file_id(share->img);
 
-		if (!file_id_equal(&id, &other) || !are_equal_keys(key, &share->key))
+		if (!file_id_equal(&id, &other) || strcmp(key, share->key) != 0)
 			continue;
 		share->users++;
 		return share->img;
@@ -114,15 +139,14 @@ struct image *image_shared_find(struct image_shared *shared, const struct image_
 	return NULL;
 }
 
-void image_shared_add(struct image_shared *shared, struct image_share_key *key, struct image *img)
+void image_shared_add(struct image_shared *shared, const char *key, struct image *img)
 {
 	struct image_share *share;
 
-	if (!key->text || !image_file_id(img).known)
+	if (!key || !image_file_id(img).known)
 		return;
 	share = g_new(struct image_share, 1);
-	*share = (struct image_share){ shared, *key, img, 1 };
-	key->text = NULL;
+	*share = (struct image_share){ shared, g_strdup(key), img, 1 };
 	img->share = share;
 	g_ptr_array_add(shared->shares, share);
 }
@@ -134,7 +158,7 @@ bool image_share_put(struct image *img)
 	if (!share || --share->users)
 		return share;
 	g_ptr_array_remove_fast(share->shared->shares, share);
-	image_share_key_clear(&share->key);
+	g_free(share->key);
 	g_free(share);
 	img->share = NULL;
 	return false;

@@ -2,6 +2,8 @@
 /* The image at the top of the node graph; see disk.h. */
 #include "disk.h"
 
+#include <stdatomic.h>
+
 /* No lock: nobody else knows it yet. */
 struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 {
@@ -37,12 +39,41 @@ void disk_co_end(struct disk *disk)
 	co_rwlock_rdunlock(&disk->lock);
 }
 
+/* In sections, so that users and top belong together. */
+void disk_co_begin_use(struct disk *disk)
+{
+	struct image *top = disk_co_begin(disk);
+
+	if (atomic_fetch_add(&disk->users, 1) == 0)
+		image_begin_use(top);
+	disk_co_end(disk);
+}
+
+void disk_co_end_use(struct disk *disk)
+{
+	struct image *top = disk_co_begin(disk);
+
+	if (atomic_fetch_sub(&disk->users, 1) == 1)
+		image_end_use(top);
+	disk_co_end(disk);
+}
+
+void disk_end_all_use(struct disk *disk)
+{
+	if (atomic_exchange(&disk->users, 0))
+		image_end_use(disk_image(disk));
+}
+
 struct image *disk_co_replace(struct disk *disk, struct image *top)
 {
 	struct image *old;
 
 	co_rwlock_wrlock(&disk->lock);
 	old = disk->top;
+	if (atomic_load(&disk->users)) {
+		image_begin_use(top);
+		image_end_use(old);
+	}
 	disk->top = top;
 	co_rwlock_wrunlock(&disk->lock);
 	return old;

@@ -15,6 +15,8 @@ struct disk {
 	/* Requests read, replacing the top writes. Taken before every lock of the image. */
 	struct co_rwlock lock;
 	struct image *top GUARDED_BY(lock);
+	/* Queues that are not idle: while there are any, the disk is a user of the top. */
+	_Atomic unsigned users;
 };
 
 /*
@@ -34,6 +36,15 @@ void disk_free(struct disk *disk);
  */
 struct image *disk_co_begin(struct disk *disk) ACQUIRE_SHARED(disk->lock);
 void disk_co_end(struct disk *disk) RELEASE_SHARED(disk->lock);
+
+/*
+ * A queue has got something to do, or has been idle for a while. Memory of the image, and of what
+ * it shares with others, is given back when all its queues are idle. Each is a section.
+ */
+void disk_co_begin_use(struct disk *disk) EXCLUDES(disk->lock);
+void disk_co_end_use(struct disk *disk) EXCLUDES(disk->lock);
+/* Before the image is closed: all queues have ended, idle or not. Main loop. */
+void disk_end_all_use(struct disk *disk);
 
 /*
  * Makes @top the top, and returns the one before, which no request uses any more. Waits for the

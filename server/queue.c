@@ -69,6 +69,7 @@ struct queue {
 	unsigned starting, serving;		/* coroutines for requests, and those that run */
 	unsigned asked_stacks;			/* that have not come */
 	bool is_watched;			/* the grower notices when it is idle */
+	bool uses_disk;				/* disk_co_begin_use() */
 	struct aio_op ready_op;
 	struct serve serve;
 
@@ -236,6 +237,10 @@ static void serve_fetched_co(void *arg)
 
 	queue->starting--;
 	queue->serving++;
+	if (!queue->uses_disk) {
+		queue->uses_disk = true;
+		disk_co_begin_use(queue->config.disk);
+	}
 	while ((req = take_fetched(queue)))
 		co_serve_one(req);
 	queue->serving--;
@@ -330,12 +335,11 @@ static void take_stacks(struct queue *queue)
 }
 
 /* The pulse must not wait for the disk. */
-static void give_back_image_co(void *arg)
+static void end_use_co(void *arg)
 {
 	struct queue *queue = arg;
 
-	image_give_back(disk_co_begin(queue->config.disk));
-	disk_co_end(queue->config.disk);
+	disk_co_end_use(queue->config.disk);
 	aio_loop_release(queue->loop);
 }
 
@@ -344,8 +348,11 @@ static void shrink(struct queue *queue)
 	queue->is_watched = false;
 	co_give_back();
 	data_give_back(queue->data);
+	if (!queue->uses_disk)
+		return;
+	queue->uses_disk = false;
 	aio_loop_hold(queue->loop);
-	co_start(give_back_image_co, queue);
+	co_start(end_use_co, queue);
 }
 
 static bool is_news(const struct news *news)

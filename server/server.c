@@ -290,6 +290,7 @@ bool server_co_end_image(struct server *server)
 		overlay_complete(server->overlay, image);
 	co_look_for_loss(image, server->target);
 	server->has_image = false;
+	disk_end_all_use(server->disk);
 	is_whole = co_close_image(server, image);
 	return overlay_co_keep(server->overlay, is_whole) && is_whole;
 }

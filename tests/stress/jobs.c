@@ -165,8 +165,10 @@ static void co_do(struct guest_job *job, bool reckless)
 	int ret;
 
 	/* Beside the requests of others, as no idle image would. */
-	if (rng_below(&job->rng, 500) == 0)
-		image_give_back(img);
+	if (rng_below(&job->rng, 500) == 0) {
+		image_begin_use(img);
+		image_end_use(img);
+	}
 	prepare_buffer(job, version);
 	job->since = g_get_monotonic_time();
 	ret = request_co_perform(&job->request, img, guest_job_view(job, &iov));

@@ -5,10 +5,23 @@
 
 #include "error.h"
 #include "image-test.h"
+#include "image_shared.h"
 
 #define SIZE (1 << 20)
 
 static struct image_shared *shared;
+static const char *closes_badly; /* a file name; NULL: none */
+
+int __real_image_co_close(struct image *img);
+int __wrap_image_co_close(struct image *img);
+
+int __wrap_image_co_close(struct image *img)
+{
+	bool fails = closes_badly && img && strcmp(image_filename(img), closes_badly) == 0;
+	int ret = __real_image_co_close(img);
+
+	return fails ? -EIO : ret;
+}
 
 static struct image_policy strict = {
 	.servers = IMAGE_SERVERS_REFUSED,
@@ -202,6 +215,107 @@ CO_TEST(test_each_image_is_checked)
 	co_end();
 }
 
+#define BACKING                                                                                    \
+	"{'driver':'qcow2','file':{'driver':'file','filename':'ok/mid'},"                          \
+	"'backing':{'driver':'qcow2','file':{'driver':'file','filename':'base'}}}"
+
+/* What the user has named is not what an image may name, even in the same words. */
+CO_TEST(test_who_names_it_decides)
+{
+	struct image_create_opts create = { .size = SIZE,
+					    .size_given = true,
+					    .backing_filename = "json:" BACKING,
+					    .backing_format = "qcow2" };
+	g_autofree char *place = g_canonicalize_filename("ok", NULL);
+	char *places[] = { place, NULL };
+	struct image_policy policy = strict;
+	const struct image_open_opts opts = { .policy = &policy, .shared = NULL };
+	struct image_open_opts with = opts;
+	g_autoptr(GError) err = NULL;
+	struct image *one, *two = NULL;
+
+	co_begin();
+	with.shared = shared;
+	policy.backing = (struct image_names){ IMAGE_NAMES_LISTED, places };
+	g_assert_cmpint(g_mkdir("ok", 0700), ==, 0);
+	co_make("ok/mid", NULL);
+	g_assert_cmpint(image_co_create("two", "qcow2", &create, NULL, NULL), ==, 0);
+	g_assert_cmpint(image_co_open("json:{'driver':'qcow2','file':{'driver':'file',"
+				      "'filename':'one'},'backing':" BACKING "}",
+				      &with, &one, &err),
+			==, 0);
+	co_check_contents(one, 1);
+	g_assert_cmpint(image_co_open("two", &with, &two, &err), ==, -EPERM);
+	g_assert_nonnull(strstr(err->message, "base"));
+	g_assert_cmpint(image_co_close(one), ==, 0);
+	co_end();
+}
+
+/* Memory is what the opener of the chain has asked for. */
+CO_TEST(test_limits_decide)
+{
+	struct image_open_opts opts = { .format = "qcow2", .policy = &strict };
+	struct image *one, *two;
+
+	co_begin();
+	one = co_open_top("one");
+	opts.shared = shared;
+	opts.cache_bytes = 1 << 20;
+	g_assert_cmpint(image_co_open("two", &opts, &two, NULL), ==, 0);
+	g_assert_true(image_backing(one) != image_backing(two));
+	g_assert_cmpint(image_co_close(two), ==, 0);
+	opts.cache_bytes = 0;
+	opts.memory_limit = 64 << 20;
+	g_assert_cmpint(image_co_open("two", &opts, &two, NULL), ==, 0);
+	g_assert_true(image_backing(one) != image_backing(two));
+	g_assert_cmpint(image_co_close(two), ==, 0);
+	g_assert_cmpint(image_co_close(one), ==, 0);
+	co_end();
+}
+
+/* The file that is opened to be checked cannot be closed. */
+CO_TEST(test_failed_close)
+{
+	struct image_open_opts opts = { .format = "qcow2", .policy = &strict };
+	g_autoptr(GError) err = NULL;
+	struct image *one, *two;
+
+	co_begin();
+	one = co_open_top("one");
+	opts.shared = shared;
+	closes_badly = "mid";
+	g_assert_cmpint(image_co_open("two", &opts, &two, &err), ==, -EIO);
+	closes_badly = NULL;
+	g_assert_nonnull(strstr(err->message, "Could not close 'mid'"));
+	co_check_contents(one, 1);
+	g_assert_cmpint(image_co_close(one), ==, 0);
+	co_end();
+}
+
+/* What nobody needs any more is given back, and not before. */
+CO_TEST(test_users_of_all_chains_count)
+{
+	struct image *one, *two;
+	uint64_t misses;
+
+	co_begin();
+	one = co_open_top("one");
+	two = co_open_top("two");
+	image_begin_use(one);
+	image_begin_use(two);
+	co_check_contents(two, 1);
+	misses = image_get_stats(two).cache_misses;
+	image_end_use(one);
+	co_check_contents(two, 1);
+	g_assert_cmpuint(image_get_stats(two).cache_misses, ==, misses);
+	image_end_use(two);
+	co_check_contents(two, 1);
+	g_assert_cmpuint(image_get_stats(two).cache_misses, ==, misses + 1);
+	g_assert_cmpint(image_co_close(two), ==, 0);
+	g_assert_cmpint(image_co_close(one), ==, 0);
+	co_end();
+}
+
 /* A chain that cannot be opened leaves nothing that others would find incomplete. */
 CO_TEST(test_failed_chains)
 {
@@ -285,6 +399,25 @@ CO_TEST(test_opened_together)
 	co_end();
 }
 
+/* An image without a backing file need not wait for chains that are being opened. */
+CO_TEST(test_no_chain_does_not_wait)
+{
+	struct opening alone = { "base", NULL }, chain = { "three", NULL };
+	struct co_group group = { 0 };
+
+	co_begin();
+	image_shared_co_lock(shared);
+	co_group_start(&group, open_co, &alone);
+	while (!alone.img)
+		co_reschedule();
+	g_assert_cmpint(image_co_close(alone.img), ==, 0);
+	co_group_start(&group, open_co, &chain);
+	image_shared_unlock(shared);
+	co_group_wait(&group);
+	g_assert_cmpint(image_co_close(chain.img), ==, 0);
+	co_end();
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -296,6 +429,11 @@ int main(int argc, char **argv)
 	g_test_add_func("/shared/the-file-decides", test_the_file_decides);
 	g_test_add_func("/shared/names-and-flags-decide", test_names_and_flags_decide);
 	g_test_add_func("/shared/each-image-is-checked", test_each_image_is_checked);
+	g_test_add_func("/shared/who-names-it-decides", test_who_names_it_decides);
+	g_test_add_func("/shared/limits-decide", test_limits_decide);
+	g_test_add_func("/shared/failed-close", test_failed_close);
+	g_test_add_func("/shared/users-of-all-chains-count", test_users_of_all_chains_count);
+	g_test_add_func("/shared/no-chain-does-not-wait", test_no_chain_does_not_wait);
 	g_test_add_func("/shared/failed-chains", test_failed_chains);
 	g_test_add_func("/shared/long-chains", test_long_chains);
 	g_test_add_func("/shared/opened-together", test_opened_together);

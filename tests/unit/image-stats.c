@@ -56,15 +56,47 @@ CO_TEST(test_give_back)
 	img = co_open_ok("disk", "qcow2", IMAGE_RDWR);
 	co_fill(img, 0, CLUSTER);
 	misses = image_get_stats(img).cache_misses;
-	image_give_back(img);
+	image_begin_use(img);
+	image_end_use(img);
 	g_assert_cmpint(image_co_pread(img, 512, 1, &byte), ==, 0);
 	g_assert_cmpint(byte, ==, 0x11);
 	g_assert_cmpuint(image_get_stats(img).cache_misses, ==, misses);
 
 	g_assert_cmpint(image_co_flush(img), ==, 0);
-	image_give_back(img);
+	/* Not while somebody else uses it. */
+	image_begin_use(img);
+	image_begin_use(img);
+	image_end_use(img);
+	g_assert_cmpint(image_co_pread(img, 512, 1, &byte), ==, 0);
+	g_assert_cmpuint(image_get_stats(img).cache_misses, ==, misses);
+	image_end_use(img);
 	g_assert_cmpint(image_co_pread(img, 512, 1, &byte), ==, 0);
 	g_assert_cmpint(byte, ==, 0x11);
+	g_assert_cmpuint(image_get_stats(img).cache_misses, ==, misses + 1);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
+/* Also of what is below a filter. */
+CO_TEST(test_below_filter)
+{
+	struct image *img;
+	uint64_t misses;
+
+	co_create_ok("base", "qcow2", MIB, NULL, NULL);
+	img = co_open_ok("base", "qcow2", IMAGE_RDWR);
+	co_fill(img, 0, CLUSTER);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+	co_create_ok("top", "qcow2", MIB, "base", "qcow2");
+	img = co_open_ok("json:{'driver':'blkdebug','image':{'driver':'qcow2','file':"
+			 "{'driver':'file','filename':'top'}}}",
+			 NULL, 0);
+	/* Of the base alone: the top has no table there. */
+	co_read(img, 0, 512);
+	misses = image_get_stats(img).cache_misses;
+	g_assert_cmpuint(misses, >, 0);
+	image_begin_use(img);
+	image_end_use(img);
+	co_read(img, 0, 512);
 	g_assert_cmpuint(image_get_stats(img).cache_misses, ==, misses + 1);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
@@ -134,6 +166,7 @@ int main(int argc, char **argv)
 	folder = enter_scratch();
 	g_test_add_func("/image/stats/cache", test_cache);
 	g_test_add_func("/image/stats/give-back", test_give_back);
+	g_test_add_func("/image/stats/below-filter", test_below_filter);
 	g_test_add_func("/image/stats/allocation", test_allocation);
 	g_test_add_func("/image/stats/chain", test_chain);
 	g_test_add_func("/image/stats/raw", test_raw);

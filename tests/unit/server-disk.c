@@ -13,11 +13,25 @@
 struct top {
 	bool in_use; /* by the disk; neither locked nor atomic */
 	unsigned number;
+	int users; /* image_begin_use() */
 };
 
 static struct top tops[3];
 static _Atomic unsigned nr_started, seen_changes;
 static _Atomic bool replaced; /* for the last time */
+
+void __wrap_image_begin_use(struct image *img);
+void __wrap_image_end_use(struct image *img);
+
+void __wrap_image_begin_use(struct image *img)
+{
+	((struct top *)img)->users++;
+}
+
+void __wrap_image_end_use(struct image *img)
+{
+	((struct top *)img)->users--;
+}
 
 static unsigned use_top_once(struct disk *disk, bool waits)
 {
@@ -98,9 +112,40 @@ static void test_top_is_replaced_under_load(void)
 	disk_free(disk);
 }
 
+static void use_by_queues(void *arg)
+{
+	struct top one = { 0 }, two = { 0 };
+	struct disk *disk = disk_new((struct image *)&one);
+
+	disk_co_begin_use(disk);
+	disk_co_begin_use(disk);
+	g_assert_cmpint(one.users, ==, 1);
+	disk_co_end_use(disk);
+	g_assert_cmpint(one.users, ==, 1);
+	g_assert_true(disk_co_replace(disk, (struct image *)&two) == (struct image *)&one);
+	g_assert_cmpint(one.users, ==, 0);
+	g_assert_cmpint(two.users, ==, 1);
+	disk_co_end_use(disk);
+	g_assert_cmpint(two.users, ==, 0);
+	g_assert_true(disk_co_replace(disk, (struct image *)&one) == (struct image *)&two);
+	g_assert_cmpint(one.users, ==, 0);
+	disk_co_begin_use(disk);
+	disk_end_all_use(disk);
+	disk_end_all_use(disk);
+	g_assert_cmpint(one.users, ==, 0);
+	disk_free(disk);
+}
+
+/* The disk uses its top as long as one of the queues does. */
+static void test_last_queue_ends_use(void)
+{
+	test_run(use_by_queues, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/disk/top-is-replaced-under-load", test_top_is_replaced_under_load);
+	g_test_add_func("/disk/last-queue-ends-use", test_last_queue_ends_use);
 	return g_test_run();
 }
