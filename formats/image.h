@@ -96,11 +96,13 @@ enum image_open_flags {
 	 * that the flush takes less time.
 	 */
 	IMAGE_WRITE_BEHIND = 1 << 13,
+	/* Also write where the file system does not support locks, without a warning. */
+	IMAGE_WRITE_UNLOCKED = 1 << 14,
 };
 
 /*
- * From now on images can also be written where the file system does not support locks, without a
- * warning. Call it before the first image is opened.
+ * IMAGE_WRITE_UNLOCKED from now on for all images that the program opens or creates. Call it before
+ * the first one.
  */
 void image_write_unlocked(void);
 

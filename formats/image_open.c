@@ -507,7 +507,9 @@ static int co_open_backing(struct graph *graph, const struct image *top, struct 
 			   unsigned flags, unsigned depth, char **share, GError **err)
 {
 	struct image_open_opts opts = {
-		.flags = (layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE)) | flags,
+		.flags =
+			(layer->flags & (IMAGE_DIRECT | IMAGE_FORCE_SHARE | IMAGE_WRITE_UNLOCKED)) |
+			flags,
 		.cache_bytes =
 			MIN(top_opts->cache_bytes, image_memory_left(top) / IMAGE_CACHE_SHARE),
 		.policy = graph->policy,

@@ -129,6 +129,8 @@ struct image *open_image_co(const struct options *options, const struct takeover
 		job.opts.flags |= IMAGE_RDWR | (options->copy_on_read ? IMAGE_COPY_ON_READ : 0);
 	if (options->direct)
 		job.opts.flags |= IMAGE_DIRECT;
+	if (options->no_lock)
+		job.opts.flags |= IMAGE_WRITE_UNLOCKED;
 	if (takeover->discard)
 		job.opts.flags |= IMAGE_UNMAP;
 	res = co_open_writable_or_not(&job);

@@ -653,15 +653,12 @@ static bool suit_several(void)
 }
 
 /* @image: NULL if there are several disks. */
-static bool take_options(char *image)
+static bool take_options(const char *image)
 {
 	if (!options_are_valid() || (options.several && !suit_several()) ||
-	    (image && !take_image_opts(&image)))
+	    (image && !take_filename(image)))
 		return false;
-	options.filename = image;
 	take_numbers();
-	if (options.no_lock)
-		image_write_unlocked();
 	return take_recover() && (!image || (take_identity() && take_throttle()));
 }
 

@@ -39,7 +39,8 @@ static int co_open(struct overlay *overlay, struct image *base, struct image **r
 	const struct image_open_opts opts = {
 		.flags = IMAGE_RDWR | (options->direct ? IMAGE_DIRECT : 0) |
 			 (options->discard ? IMAGE_UNMAP : 0) |
-			 (options->copy_on_read ? IMAGE_COPY_ON_READ : 0),
+			 (options->copy_on_read ? IMAGE_COPY_ON_READ : 0) |
+			 (options->no_lock ? IMAGE_WRITE_UNLOCKED : 0),
 		.cache_bytes = options->cache_bytes,
 	};
 	g_autofree char *name = NULL;

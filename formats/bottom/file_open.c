@@ -231,6 +231,7 @@ static int set_in_use(struct file_open *job, off_t locked_off)
 
 static int lock_file(struct file_open *job)
 {
+	bool allowed = write_unlocked || job->flags & IMAGE_WRITE_UNLOCKED;
 	off_t off;
 	int ret;
 
@@ -240,8 +241,8 @@ static int lock_file(struct file_open *job)
 	if (ret == -EBUSY)
 		return set_in_use(job, off);
 	if (ret == -ENOLCK && job->locking == FILE_LOCKING_AUTO) {
-		job->unlocked = !write_unlocked;
-		if (write_unlocked || !(job->flags & IMAGE_RDWR))
+		job->unlocked = !allowed;
+		if (allowed || !(job->flags & IMAGE_RDWR))
 			return 0;
 		return open_failed(job, ret,
 				   "the file system does not support locks, so another "

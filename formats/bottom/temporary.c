@@ -285,7 +285,7 @@ int image_temporary_co_open(struct image_temporary *temporary, struct image *bas
 	/* The overlay itself is flushed: that is when it gives back what was discarded. */
 	int ret = image_co_open_fd(temporary->fd, temporary->filename,
 				   IMAGE_RDWR | IMAGE_UNMAP | IMAGE_NO_FLUSH |
-					   (opts->flags & IMAGE_DIRECT),
+					   (opts->flags & (IMAGE_DIRECT | IMAGE_WRITE_UNLOCKED)),
 				   &file, err);
 
 	if (ret) {

@@ -110,6 +110,17 @@ CO_TEST(test_failed_lock)
 	co_open_fails("top", NULL, 0, EIO, "cannot lock the image");
 }
 
+/* For one image, without more for others. */
+CO_TEST(test_asked_for_one)
+{
+	lock_error = ENOLCK;
+	g_assert_cmpuint(open_noted(IMAGE_RDWR | IMAGE_WRITE_UNLOCKED), ==, 0);
+	/* The base, too. */
+	g_assert_cmpuint(open_noted(IMAGE_WRITE_UNLOCKED), ==, 0);
+	co_open_fails("top", NULL, IMAGE_RDWR, ENOLCK, REASON);
+	g_assert_cmpuint(open_noted(0), ==, 1);
+}
+
 CO_TEST(test_asked_for)
 {
 	struct image_create_opts opts = { .size = 65536, .size_given = true };
@@ -133,6 +144,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/unlocked/without-locks", test_without_locks);
 	g_test_add_func("/unlocked/opened-on-its-file", test_opened_on_its_file);
 	g_test_add_func("/unlocked/failed-lock", test_failed_lock);
+	g_test_add_func("/unlocked/asked-for-one", test_asked_for_one);
 	g_test_add_func("/unlocked/asked-for", test_asked_for);
 	return leave_scratch(scratch, g_test_run());
 }
