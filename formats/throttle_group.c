@@ -43,6 +43,7 @@ struct turn {
 };
 
 struct throttle_group {
+	bool has_name;
 	_Atomic bool has_limits;
 	_Atomic unsigned changes; /* of the limits */
 	struct thread_lock lock;
@@ -125,17 +126,18 @@ struct throttle_group *throttle_group_new(void) NO_THREAD_SAFETY_ANALYSIS
 	return group;
 }
 
-void throttle_group_free(struct throttle_group *group)
+static void free_group(void *arg)
 {
-	if (!group)
-		return;
+	struct throttle_group *group = arg;
+
 	thread_lock_destroy(&group->lock);
 	g_free(group);
 }
 
-static void free_group(void *arg)
+void throttle_group_free(struct throttle_group *group)
 {
-	throttle_group_free(arg);
+	if (group && !group->has_name)
+		free_group(group);
 }
 
 int throttle_group_add(const char *id, const struct throttle_config *config, GError **err)
@@ -149,6 +151,7 @@ int throttle_group_add(const char *id, const struct throttle_config *config, GEr
 	}
 	if (!groups)
 		groups = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, free_group);
+	group->has_name = true;
 	g_hash_table_replace(groups, g_strdup(id), group);
 	return 0;
 }

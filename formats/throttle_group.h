@@ -50,7 +50,7 @@ struct throttle_group *throttle_group_find(const char *id);
 
 /* One without a name and without limits. The caller frees it with throttle_group_free(). */
 struct throttle_group *throttle_group_new(void);
-/* NULL is fine. */
+/* NULL is fine, and so is one with a name: it stays. */
 void throttle_group_free(struct throttle_group *group);
 
 /*
