@@ -31,3 +31,10 @@ int error_set(GError **err, int ret, const char *format, ...)
 	va_end(args);
 	return error_refuse(err, ret, "%s: %s", what, g_strerror(-ret));
 }
+
+void error_one_line(char *message)
+{
+	for (; *message; message++)
+		if (g_ascii_iscntrl(*message))
+			*message = '?';
+}

@@ -29,4 +29,7 @@ int error_refuse(GError **err, int ret, const char *format, ...) G_GNUC_PRINTF(3
 /* For functions with their own prefix, which they put before the message with g_prefix_error(). */
 int error_vrefuse(GError **err, int ret, const char *format, va_list args) G_GNUC_PRINTF(3, 0);
 
+/* Control characters become '?': what a stranger has named must not look like several messages. */
+void error_one_line(char *message);
+
 #endif

@@ -186,8 +186,6 @@ struct image_space image_space(const struct image *img)
 int image_one_line(int ret, GError **err)
 {
 	if (ret && err && *err)
-		for (char *c = (*err)->message; *c; c++)
-			if (g_ascii_iscntrl(*c))
-				*c = '?';
+		error_one_line((*err)->message);
 	return ret;
 }

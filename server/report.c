@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "colock.h"
+#include "error.h"
 #include "journal.h"
 
 /* How many messages may wait, and how long report_flush() waits for them. */
@@ -262,13 +263,24 @@ static void pass_on(struct message *message)
 	}
 }
 
+/* Names in it may be anybody's. */
+static char *text_of(const char *format, va_list args) G_GNUC_PRINTF(1, 0);
+
+static char *text_of(const char *format, va_list args)
+{
+	char *text = g_strdup_vprintf(format, args);
+
+	error_one_line(text);
+	return text;
+}
+
 static void report(int priority, const char *format, va_list args)
 {
 	struct message *message = g_new(struct message, 1);
 
 	*message = (struct message){ .priority = priority,
 				     .to_syslog = use_syslog,
-				     .text = g_strdup_vprintf(format, args) };
+				     .text = text_of(format, args) };
 	pass_on(message);
 }
 
@@ -282,7 +294,7 @@ void report_event(enum report_event event, const struct report_subject *subject,
 	*message = (struct message){
 		.priority = events[event].priority,
 		.to_syslog = use_syslog,
-		.text = g_strdup_vprintf(format, args),
+		.text = text_of(format, args),
 		.event = event,
 		.device = g_strdup(subject->device),
 		.image = g_strdup(subject->image),

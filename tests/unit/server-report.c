@@ -71,6 +71,23 @@ static void test_at_once(void)
 	fclose(lines);
 }
 
+/* A name is not a second message. */
+static void test_one_line(void)
+{
+	char line[100] = "";
+	FILE *lines;
+
+	take_stderr();
+	report_error("no\nubd-serve: %s\033[2J", "all is well\r");
+	restore_stderr();
+	close(pipe_fds[1]);
+	lines = fdopen(pipe_fds[0], "r");
+	g_assert_true(next_line(lines, line, sizeof(line)));
+	g_assert_cmpstr(line, ==, "ubd-serve: no?ubd-serve: all is well??[2J\n");
+	g_assert_false(next_line(lines, line, sizeof(line)));
+	fclose(lines);
+}
+
 /* In its own process. */
 static void end_while_nobody_reads(void)
 {
@@ -134,6 +151,7 @@ int main(int argc, char **argv)
 	g_unsetenv("JOURNAL_STREAM");
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/report/at-once", test_at_once);
+	g_test_add_func("/report/one-line", test_one_line);
 	/* First, before this process has a thread. */
 	g_test_add_func("/report/end-while-nobody-reads", test_end_while_nobody_reads);
 	g_test_add_func("/report/nobody-reads", test_nobody_reads);
