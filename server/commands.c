@@ -13,9 +13,11 @@
 #include "status.h"
 #include "throttle.h"
 
-/* An argument that a command takes: a positive number of bytes, which may be missing. */
+/* An argument that a command takes, which may be missing. */
 struct argument {
 	const char *name;
+	bool (*is_valid)(const json_t *value); /* NULL: the command looks */
+	const char *expected;
 };
 
 struct command {
@@ -181,16 +183,40 @@ static int answer_all(const struct command_process *process, const struct comman
 
 /* ---- all of them ---- */
 
-static const struct argument resize_arguments[] = { { "size" }, {} };
+static bool is_text(const json_t *value)
+{
+	return json_is_string(value);
+}
+
+static bool is_positive(const json_t *value)
+{
+	return json_integer_value(value) > 0;
+}
+
+static const struct argument common_arguments[] = {
+	{ "command", is_text, "a string" },
+	{ "device", is_text, "the name of a device or an export" },
+	{},
+};
+static const struct argument resize_arguments[] = {
+	{ "size", is_positive, "a number of bytes" },
+	{},
+};
+static const struct argument throttle_arguments[] = { { .name = "limits" }, {} };
+static const struct argument add_arguments[] = {
+	{ "image", is_text, "the name of an image" },
+	{ .name = "options" },
+	{},
+};
 
 static const struct command all_commands[] = {
 	{ .name = "status", .co_run = status_answer, .lists = true },
 	{ .name = "stats", .co_run = stats_answer, .lists = true },
 	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
 	{ .name = "fail-held", .co_run = fail_held },
-	{ .name = "throttle", .co_run = throttle_answer },
+	{ .name = "throttle", .arguments = throttle_arguments, .co_run = throttle_answer },
 	{ .name = "remove", .removes = true },
-	{ .name = "add", .co_run_all = co_add },
+	{ .name = "add", .arguments = add_arguments, .co_run_all = co_add },
 	{ .name = "events", .then = COMMANDS_EVENTS },
 	{ .name = "quit", .then = COMMANDS_QUIT },
 };
@@ -214,15 +240,31 @@ static const struct command *find_command(const json_t *request, GError **err)
 	return NULL;
 }
 
+static const struct argument *find_argument(const struct argument *arguments, const char *name)
+{
+	while (arguments && arguments->name && strcmp(arguments->name, name) != 0)
+		arguments++;
+	return arguments && arguments->name ? arguments : NULL;
+}
+
+/* All must be understood: what is meant for one disk must not be done to another one. */
 static int check_arguments(const struct command *command, const json_t *request, GError **err)
 {
-	for (const struct argument *argument = command->arguments; argument && argument->name;
-	     argument++) {
-		const json_t *value = json_object_get(request, argument->name);
+	const char *name;
+	json_t *value;
 
-		if (value && json_integer_value(value) <= 0)
-			return error_refuse(err, -EINVAL, "\"%s\" must be a number of bytes",
-					    argument->name);
+	json_object_foreach((json_t *)request, name, value)
+	{
+		const struct argument *argument =
+			find_argument(common_arguments, name)
+				?: find_argument(command->arguments, name);
+
+		if (!argument)
+			return error_refuse(err, -EINVAL, "\"%s\" is not an argument of \"%s\"",
+					    name, command->name);
+		if (argument->is_valid && !argument->is_valid(value))
+			return error_refuse(err, -EINVAL, "\"%s\" must be %s", name,
+					    argument->expected);
 	}
 	return 0;
 }

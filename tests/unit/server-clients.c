@@ -311,6 +311,31 @@ static void co_check_refused(const char *line)
 	co_check_answer(line, "{\"error\":\"expected a line with a JSON object\"}\n");
 }
 
+/* What a command does not understand is not meant for the only disk. */
+CO_TEST(test_arguments)
+{
+	struct server server;
+	const unsigned fails_before = fails;
+
+	co_start_server(&server);
+	co_check_answer(
+		"{\"command\": \"fail-held\", \"device\": 7}\n",
+		"{\"error\":\"\\\"device\\\" must be the name of a device or an export\"}\n");
+	co_check_answer(
+		"{\"command\": \"fail-held\", \"device\": null}\n",
+		"{\"error\":\"\\\"device\\\" must be the name of a device or an export\"}\n");
+	co_check_answer("{\"command\": \"fail-held\", \"devise\": \"/dev/ubdb8\"}\n",
+			"{\"error\":\"\\\"devise\\\" is not an argument of \\\"fail-held\\\"\"}\n");
+	co_check_answer("{\"command\": \"resize\", \"size\": \"1G\"}\n",
+			"{\"error\":\"\\\"size\\\" must be a number of bytes\"}\n");
+	co_check_answer("{\"command\": \"add\", \"image\": 1}\n",
+			"{\"error\":\"\\\"image\\\" must be the name of an image\"}\n");
+	g_assert_cmpuint(fails, ==, fails_before);
+	co_check_answer("{\"command\": \"fail-held\", \"device\": \"/dev/ubdb7\"}\n", "{}\n");
+	g_assert_cmpuint(fails, ==, fails_before + 1);
+	co_end_server(&server);
+}
+
 /* A recursive parser needs more stack for these than a coroutine has. */
 CO_TEST(test_deep_lines)
 {
@@ -604,6 +629,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/clients/status", test_status);
 	g_test_add_func("/clients/found-by-its-folder", test_found_by_its_folder);
 	g_test_add_func("/clients/line-in-pieces", test_line_in_pieces);
+	g_test_add_func("/clients/arguments", test_arguments);
 	g_test_add_func("/clients/deep-lines", test_deep_lines);
 	g_test_add_func("/clients/odd-lines", test_odd_lines);
 	g_test_add_func("/clients/no-memory-for-an-answer", test_no_memory_for_an_answer);
