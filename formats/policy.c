@@ -171,15 +171,21 @@ static bool is_in(char *const *places, const char *name)
 	return false;
 }
 
-static bool is_allowed_place(const struct named_file *named, int fd)
+bool image_is_in_places(int fd, char *const *places)
 {
 	g_autofree char *name = real_name(fd);
 
-	if (!name)
+	return name && is_in(places, name);
+}
+
+static bool is_allowed_place(const struct named_file *named, int fd)
+{
+	const struct image_names *names = named->names;
+	g_autofree char *name = real_name(fd);
+
+	if (!name || (names->from == IMAGE_NAMES_BESIDE && !is_beside(named->by, name)))
 		return false;
-	if (named->names->from == IMAGE_NAMES_BESIDE)
-		return is_beside(named->by, name);
-	return is_in(named->names->places, name);
+	return !names->places || is_in(names->places, name);
 }
 
 char *named_nothing_refusal(const struct named_file *named)

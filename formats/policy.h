@@ -28,7 +28,8 @@ struct image_names {
 		IMAGE_NAMES_LISTED, /* one of the places, or below one */
 		IMAGE_NAMES_NONE,
 	} from;
-	char **places; /* without links; NULL unless LISTED */
+	/* Without links. NULL unless LISTED; BESIDE: nothing outside of them, unless NULL. */
+	char **places;
 };
 
 /* Exports of servers (nbd://): what an image names can make this program talk to any host. */
@@ -54,6 +55,9 @@ struct image_policy {
  */
 bool image_names_parse(const char *text, struct image_names *names, GError **err);
 void image_names_clear(struct image_names *names);
+
+/* Whether the open file (O_PATH suffices) is one of @places, which have no links, or below one. */
+bool image_is_in_places(int fd, char *const *places);
 
 /* ---- for formats/ ---- */
 

@@ -89,9 +89,9 @@ static char **words_of(const char *options, GError **err)
 	return g_shell_parse_argv(line, NULL, &words, err) ? words : NULL;
 }
 
-static const struct options *options_of_file(const char *path, const char *name, GError **err)
+static struct options *options_of_file(const char *path, const char *name, GError **err)
 {
-	const struct options *options = NULL;
+	struct options *options = NULL;
 	struct file file = { 0 };
 	g_auto(GStrv) words = NULL;
 
@@ -133,10 +133,10 @@ static void add_file(GPtrArray *disks, const char *folder, const char *name, boo
 	g_autofree char *file = g_strconcat(name, SUFFIX, NULL);
 	g_autofree char *path = g_build_filename(folder, file, NULL);
 	g_autoptr(GError) err = NULL;
-	const struct options *options = options_of_file(path, name, &err);
+	struct options *options = options_of_file(path, name, &err);
 
 	if (options) {
-		g_ptr_array_add(disks, (void *)options);
+		g_ptr_array_add(disks, options);
 		return;
 	}
 	report_error("%s: %s", path, err->message);
@@ -157,13 +157,18 @@ static int add_folder(GPtrArray *disks, const char *folder, bool *failed, GError
 static int add_images(GPtrArray *disks, char **images, GError **err)
 {
 	for (; images && *images; images++) {
-		const struct options *options = options_of_disk(NULL, *images, NULL, err);
+		struct options *options = options_of_disk(NULL, *images, NULL, err);
 
 		if (!options)
 			return -EINVAL;
-		g_ptr_array_add(disks, (void *)options);
+		g_ptr_array_add(disks, options);
 	}
 	return 0;
+}
+
+static void free_options(void *options)
+{
+	options_free(options);
 }
 
 GPtrArray *config_disks(const struct options *options, bool *ret_failed)
@@ -175,6 +180,7 @@ GPtrArray *config_disks(const struct options *options, bool *ret_failed)
 		g_ptr_array_add(disks, (void *)options);
 		return g_steal_pointer(&disks);
 	}
+	g_ptr_array_set_free_func(disks, free_options);
 	if (add_images(disks, options->images, &err) == 0 &&
 	    (!options->config || add_folder(disks, options->config, ret_failed, &err) == 0))
 		return g_steal_pointer(&disks);

@@ -8,9 +8,9 @@
 #include "options.h"
 
 /*
- * The options (const struct options) of each disk. A file that cannot be used is reported, and its
- * disk is missing: *ret_failed. NULL after reporting what is wrong with all of it. Before there are
- * other threads.
+ * The options (struct options) of each disk, which the array has. A file that cannot be used is
+ * reported, and its disk is missing: *ret_failed. NULL after reporting what is wrong with all of
+ * it. Before there are other threads.
  */
 GPtrArray *config_disks(const struct options *options, bool *ret_failed);
 

@@ -34,9 +34,9 @@ struct throttle_group;
 /* As the command line asks for it. */
 struct export_options {
 	struct export_address address;
-	const char *name;	 /* what clients ask for; may be empty */
-	const char *description; /* NULL: none */
-	char **bitmaps;		 /* names; NULL: none */
+	char *name;	   /* what clients ask for; may be empty */
+	char *description; /* NULL: none */
+	char **bitmaps;	   /* names; NULL: none */
 	bool allocation_depth;
 	bool once;	      /* it ends with its last client */
 	unsigned max_clients; /* at a time; the next one waits */

@@ -21,6 +21,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "added.h"
 #include "aio.h"
 #include "clients.h"
 #include "config.h"
@@ -292,48 +293,20 @@ static void quit(void *arg)
 	servers_end(arg);
 }
 
-/* What takes files of the image to look at. */
+/* What takes files to look at. */
 struct add_job {
 	char **places;
 	const char *image;
 	char *const *words;
-	const struct options *options;
+	struct options *options;
 	GError *err;
 };
-
-static bool is_below(const char *path, const char *place)
-{
-	size_t len = strlen(place);
-
-	return strncmp(path, place, len) == 0 &&
-	       (!path[len] || path[len] == '/' || place[len - 1] == '/');
-}
-
-/* Sandboxed, the server could not open it anyway. */
-static int check_place(const struct add_job *job, GError **err)
-{
-	char *real = realpath(job->image, NULL);
-	bool allowed = false;
-
-	if (!real)
-		return error_set(err, -errno, "%s", job->image);
-	for (char **place = job->places; *place && !allowed; place++)
-		allowed = is_below(real, *place);
-	free(real);
-	return allowed ? 0
-		       : error_refuse(err, -EPERM,
-				      "%s: not in a folder from which --allow-add lets images be "
-				      "added",
-				      job->image);
-}
 
 static int prepare_add(void *arg)
 {
 	struct add_job *job = arg;
 
-	if (!g_str_has_prefix(job->image, "null:") && check_place(job, &job->err) < 0)
-		return -EPERM;
-	job->options = options_of_disk(NULL, job->image, job->words, &job->err);
+	job->options = added_options(job->places, job->image, job->words, &job->err);
 	return job->options ? 0 : -EINVAL;
 }
 
@@ -408,7 +381,8 @@ static int co_enter_sandbox(struct entering *entering, GError **err)
 		g_propagate_error(err, entering->err);
 		return -1;
 	}
-	sandbox_finish(&entering->sandbox);
+	if (sandbox_finish(options, &entering->sandbox, err) < 0)
+		return -1;
 	if (sandbox_needs_keeper(options, &entering->sandbox) && runfile_begin_keeper(err) < 0)
 		return -1;
 	entering->sandbox.keeps_admin = true;

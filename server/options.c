@@ -18,6 +18,7 @@
 #include "options_throttle.h"
 #include "report.h"
 #include "temporary.h"
+#include "throttle_group.h"
 #include "uuid.h"
 #include "values.h"
 
@@ -562,25 +563,20 @@ static bool take_identity(void)
 	return true;
 }
 
-/* Makes the name of a graph from an option list. */
-static bool take_image_opts(char **image)
+/* An option list becomes the name of a graph. */
+static bool take_filename(const char *image)
 {
 	g_autoptr(GError) err = NULL;
-	char *name;
 
-	if (!given.image_opts)
-		return true;
-	if (options.format) {
+	if (given.image_opts && options.format) {
 		refuse("--image-opts and --format are mutually exclusive");
 		return false;
 	}
-	name = image_name_from_options(*image, NULL, &err);
-	if (!name) {
+	options.filename =
+		given.image_opts ? image_name_from_options(image, NULL, &err) : g_strdup(image);
+	if (!options.filename)
 		refuse("%s", err->message);
-		return false;
-	}
-	*image = name;
-	return true;
+	return options.filename;
 }
 
 static bool take_throttle(void)
@@ -607,11 +603,29 @@ static bool is_of_process(const char *name)
 	return g_strv_contains(names, name);
 }
 
-static void add_entries(GArray *list, const GOptionEntry *entries, bool of_disk)
+/*
+ * What a client may not choose: other files than the image, and what an image may name. Without the
+ * sandbox, nothing else would keep it from any file that the server can open.
+ */
+static bool is_of_owner(const char *name)
+{
+	static const char *const names[] = {
+		"allow-backing", "allow-data-file", "allow-network", "allow-probing", "image-opts",
+		"keep-as",	 "no-lock",	    "temporary",     "temporary-dir", NULL
+	};
+
+	return g_strv_contains(names, name);
+}
+
+/* Whose words they are. */
+enum author { OF_PROCESS, OF_DISK, OF_CLIENT };
+
+static void add_entries(GArray *list, const GOptionEntry *entries, enum author author)
 {
 	for (; entries->long_name && *entries->long_name; entries++)
-		if (!of_disk || (!is_of_process(entries->long_name) &&
-				 !export_option_is_of_listener(entries->long_name)))
+		if ((author == OF_PROCESS || (!is_of_process(entries->long_name) &&
+					      !export_option_is_of_listener(entries->long_name))) &&
+		    (author != OF_CLIENT || !is_of_owner(entries->long_name)))
 			g_array_append_val(list, *entries);
 }
 
@@ -619,19 +633,19 @@ static const char summary[] =
 	"Serve disk images as block devices, or over NBD, until SIGINT, SIGTERM or SIGHUP.\n"
 	"Prints the name of each device, or its URI, when it is live.";
 
-static bool parse_words(char *const *argv, bool of_disk)
+static bool parse_words(char *const *argv, enum author author)
 {
 	g_autoptr(GArray) entries = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
 	g_autoptr(GError) err = NULL;
 	bool ok;
 
-	add_entries(entries, option_entries, of_disk);
-	add_entries(entries, export_option_entries, of_disk);
-	add_entries(entries, throttle_option_entries, of_disk);
+	add_entries(entries, option_entries, author);
+	add_entries(entries, export_option_entries, author);
+	add_entries(entries, throttle_option_entries, author);
 	g_array_append_val(entries, option_entries[G_N_ELEMENTS(option_entries) - 2]);
 	/* A disk has no --help. */
-	ok = command_line_parse(&g_array_index(entries, GOptionEntry, 0), of_disk ? NULL : summary,
-				argv, &err);
+	ok = command_line_parse(&g_array_index(entries, GOptionEntry, 0),
+				author == OF_PROCESS ? summary : NULL, argv, &err);
 	if (!ok)
 		refuse("%s", err->message);
 	return ok;
@@ -675,15 +689,60 @@ static bool take_images(void)
 	return false;
 }
 
-/* What is used as long as the process lives. */
-static const struct options *keep_options(void)
-{
-	static GPtrArray *all;
+/* ---- whose memory it is ---- */
 
-	if (!all)
-		all = g_ptr_array_new();
-	g_ptr_array_add(all, g_memdup2(&options, sizeof(options)));
-	return all->pdata[all->len - 1];
+/* A disk has what it was given; the rest is that of the process. */
+static void free_own(char *text, const char *of_process)
+{
+	if (text != of_process)
+		g_free(text);
+}
+
+/* What @own has. Not what it has in common with process_options. */
+static void clear_own(struct options *own)
+{
+	g_free(own->filename);
+	free_own(own->format, process_options.format);
+	free_own(own->snapshot, process_options.snapshot);
+	free_own(own->temporary_dir, process_options.temporary_dir);
+	free_own(own->keep_as, process_options.keep_as);
+	image_names_clear(&own->policy.backing);
+	image_names_clear(&own->policy.data_file);
+	export_options_clear(&own->export);
+	throttle_group_free(own->throttle);
+}
+
+void options_free(struct options *own)
+{
+	if (!own)
+		return;
+	clear_own(own);
+	g_free(own);
+}
+
+/* As the process has them, for a disk that can change them. */
+static void begin_disk(void)
+{
+	options = process_options;
+	options.filename = NULL;
+	options.export = (struct export_options){ 0 };
+	options.policy.backing.places = g_strdupv(process_options.policy.backing.places);
+	options.policy.data_file.places = g_strdupv(process_options.policy.data_file.places);
+	given = process_given;
+	given.filenames = NULL;
+	export_options_restore();
+	throttle_options_restore();
+}
+
+/* The words that were only needed to find out what they mean. */
+static void end_disk(void)
+{
+	g_strfreev(given.filenames);
+	free_own(given.serial, process_given.serial);
+	free_own(given.uuid, process_given.uuid);
+	free_own(given.recover, process_given.recover);
+	export_options_drop();
+	throttle_options_drop();
 }
 
 static void report_wrong(void)
@@ -694,7 +753,8 @@ static void report_wrong(void)
 
 const struct options *options_parse(char *const *argv)
 {
-	bool ok = parse_words(argv, false);
+	static struct options kept;
+	bool ok = parse_words(argv, OF_PROCESS);
 
 	report_init(options.verbose);
 	if (ok && options.version)
@@ -706,8 +766,10 @@ const struct options *options_parse(char *const *argv)
 	export_options_keep();
 	throttle_options_keep();
 	ok = ok && take_options(options.several ? NULL : given.filenames[0]);
-	if (ok)
-		return keep_options();
+	if (ok) {
+		kept = options;
+		return &kept;
+	}
 	report_wrong();
 	return NULL;
 }
@@ -735,21 +797,34 @@ static bool has_no_image(void)
 	return false;
 }
 
-const struct options *options_of_disk(const char *name, const char *image, char *const *words,
-				      GError **err)
+static struct options *options_of(enum author author, const char *name, const char *image,
+				  char *const *words, GError **err)
 {
-	options = process_options;
-	given = process_given;
-	given.filenames = NULL;
-	export_options_restore();
-	throttle_options_restore();
-	if (!words || (parse_words(words, true) && has_no_image())) {
+	bool ok;
+
+	begin_disk();
+	ok = !words || (parse_words(words, author) && has_no_image());
+	if (ok) {
 		name_disk(name, image);
-		if (take_options(g_strdup(image)))
-			return keep_options();
+		ok = take_options(image);
 	}
+	end_disk();
+	if (ok)
+		return g_memdup2(&options, sizeof(options));
+	clear_own(&options);
 	g_propagate_error(err, g_steal_pointer(&wrong));
 	return NULL;
+}
+
+struct options *options_of_disk(const char *name, const char *image, char *const *words,
+				GError **err)
+{
+	return options_of(OF_DISK, name, image, words, err);
+}
+
+struct options *options_of_added(const char *image, char *const *words, GError **err)
+{
+	return options_of(OF_CLIENT, NULL, image, words, err);
 }
 
 /* ---- what the driver has ---- */

@@ -20,7 +20,7 @@ struct options {
 	enum transport_driver driver; /* or DRIVER_AUTO */
 	bool exports;		      /* as @export says, without a device */
 	struct export_options export;
-	const char *filename; /* NULL: these are of a process with several disks */
+	char *filename; /* NULL: these are of a process with several disks */
 	char *format;
 	char *snapshot;
 	char *temporary_dir; /* where the overlay is */
@@ -64,6 +64,7 @@ struct options {
 	uint32_t recover;	  /* device to take over; TRANSPORT_ANY_ID: none */
 	uint32_t block_size;	  /* logical, bytes; 0: the image's */
 	struct identity identity; /* of the device, or to compare with it */
+	struct file_id added_id;  /* the file that @filename must be; unknown: any */
 	bool serial_given, recovery_timeout_given;
 };
 
@@ -78,11 +79,20 @@ const struct options *options_parse(char *const *argv);
 /*
  * The options of a disk of a process with several: those of the process, and @words, which is like
  * argv without an image (NULL: none), for what they say about the disk. @name: of the disk; NULL:
- * that of the image. NULL with @err set. The caller keeps them as long as the process lives. Main
- * thread.
+ * that of the image. NULL with @err set. Free them with options_free() when the disk has gone. One
+ * call at a time.
  */
-const struct options *options_of_disk(const char *name, const char *image, char *const *words,
-				      GError **err);
+struct options *options_of_disk(const char *name, const char *image, char *const *words,
+				GError **err);
+
+/*
+ * The same for a disk that a client of the server adds. There are no options for the client that
+ * reach beyond the disk's own image; see added.h.
+ */
+struct options *options_of_added(const char *image, char *const *words, GError **err);
+
+/* Of options_of_disk(). NULL is fine. Any thread. */
+void options_free(struct options *options);
 
 /* 0; < 0 with @err set: there is an option of which the driver that was chosen has no notion. */
 int options_suit(const struct options *options, const struct transport_ops *driver, GError **err);

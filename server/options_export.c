@@ -93,6 +93,28 @@ void export_options_restore(void)
 	given = process_given;
 }
 
+static void free_own(char *text, const char *of_process)
+{
+	if (text != of_process)
+		g_free(text);
+}
+
+void export_options_clear(struct export_options *own)
+{
+	export_address_clear(&own->address);
+	g_free(own->name);
+	g_free(own->description);
+	g_strfreev(own->bitmaps);
+}
+
+void export_options_drop(void)
+{
+	free_own(given.name, process_given.name);
+	free_own(given.description, process_given.description);
+	if (given.bitmaps != process_given.bitmaps)
+		g_strfreev(given.bitmaps);
+}
+
 void export_options_set_name(const char *name)
 {
 	if (given.address && !given.name)
@@ -224,9 +246,9 @@ bool export_options_take(struct export_options *ret_options, GError **err)
 	    take_tls(&ret_options->tls, err) ||
 	    !export_address_parse(given.address, &ret_options->address, err))
 		return false;
-	ret_options->name = given.name ?: "";
-	ret_options->description = given.description;
-	ret_options->bitmaps = given.bitmaps;
+	ret_options->name = g_strdup(given.name ?: "");
+	ret_options->description = g_strdup(given.description);
+	ret_options->bitmaps = g_strdupv(given.bitmaps);
 	ret_options->allocation_depth = given.allocation_depth;
 	ret_options->once = given.once;
 	ret_options->max_clients = given.shared;

@@ -22,10 +22,14 @@ bool export_option_is_of_one(void);
 /* Keeps what was parsed until now, and goes back to it. */
 void export_options_keep(void);
 void export_options_restore(void);
+/* Frees what was parsed since then. */
+void export_options_drop(void);
 /* The export's name, unless one was given. */
 void export_options_set_name(const char *name);
 
 /* Checks the options and fills in *ret_options; false with @err set. */
 bool export_options_take(struct export_options *ret_options, GError **err);
+/* Frees what *ret_options has. */
+void export_options_clear(struct export_options *options);
 
 #endif

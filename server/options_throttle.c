@@ -38,6 +38,20 @@ void throttle_options_restore(void)
 	given = process_given;
 }
 
+static void free_own(char *text, const char *of_process)
+{
+	if (text != of_process)
+		g_free(text);
+}
+
+void throttle_options_drop(void)
+{
+	free_own(given.iops, process_given.iops);
+	free_own(given.bps, process_given.bps);
+	free_own(given.limits, process_given.limits);
+	free_own(given.group, process_given.group);
+}
+
 static int take_simple(struct throttle_config *config, const char *option, const char *value,
 		       const char *name, GError **err)
 {

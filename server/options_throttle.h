@@ -13,6 +13,8 @@ extern const GOptionEntry throttle_option_entries[];
 /* Keeps what was parsed until now, and goes back to it. */
 void throttle_options_keep(void);
 void throttle_options_restore(void);
+/* Frees what was parsed since then. */
+void throttle_options_drop(void);
 
 /*
  * What was given, once the words are parsed: a group that has no limits if none were given, or the

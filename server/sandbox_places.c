@@ -293,8 +293,21 @@ int sandbox_prepare(const struct options *options, struct sandbox_config *ret_co
 	return 0;
 }
 
-void sandbox_finish(const struct sandbox_config *config)
+/* Images decide who the server becomes. Those that are added come too late for that. */
+static int check_user(const struct options *options, const struct sandbox_config *config,
+		      GError **err)
+{
+	if (!options->add_places || config->has_owner || config->must_change_user ||
+	    geteuid() != 0 || options->sandbox == SANDBOX_OFF || options->systemd_mark)
+		return 0;
+	return error_refuse(err, -EPERM,
+			    "--allow-add: there is no image file at the start whose owner the "
+			    "server could become, and it must not remain root; give --user");
+}
+
+int sandbox_finish(const struct options *options, const struct sandbox_config *config, GError **err)
 {
 	if (config->connects)
 		allow_connections();
+	return check_user(options, config, err);
 }

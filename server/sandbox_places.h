@@ -23,7 +23,8 @@ int sandbox_prepare(const struct options *options, struct sandbox_config *ret_co
 int sandbox_co_add_disk(const struct options *options, const struct transport_ops *driver,
 			struct image *file, struct sandbox_config *config, GError **err);
 
-void sandbox_finish(const struct sandbox_config *config);
+int sandbox_finish(const struct options *options, const struct sandbox_config *config,
+		   GError **err);
 
 /* Whether another process must remove the server's files at its end; see runfile_begin_keeper(). */
 bool sandbox_needs_keeper(const struct options *options, const struct sandbox_config *config);

@@ -63,6 +63,10 @@ static int enter_co(void *arg, struct image *file, int char_fd, GError **err)
 
 	server->file_id = image_file_id(file);
 	server->char_fd = char_fd;
+	if (server->options->added_id.known &&
+	    !file_id_equal(&server->options->added_id, &server->file_id))
+		return error_refuse(err, -EPERM, "%s: it was replaced while it was being added",
+				    server->options->filename);
 	return server->co_enter(server->enter_arg, server, file, err);
 }
 

@@ -21,8 +21,9 @@ struct adding {
 struct served {
 	struct servers *all;
 	struct server *server;
-	int kept_fd;	    /* as for server_co_begin() */
-	struct image *file; /* while it waits for SERVERS_ENTER */
+	struct options *own_options; /* NULL: somebody else's */
+	int kept_fd;		     /* as for server_co_begin() */
+	struct image *file;	     /* while it waits for SERVERS_ENTER */
 	struct jobs jobs;
 	struct command_target commands;
 	struct coroutine *waiter; /* for the next step */
@@ -220,6 +221,7 @@ static void free_served(struct served *one)
 		co_wake(one->removers->pdata[i]);
 	g_ptr_array_unref(one->removers);
 	jobs_destroy(&one->jobs);
+	options_free(one->own_options);
 	g_free(one);
 }
 
@@ -319,16 +321,18 @@ bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd)
 	return !all->has_failed && !all->refused;
 }
 
-char *servers_co_add(struct servers *all, const struct options *options, GError **err)
+char *servers_co_add(struct servers *all, struct options *options, GError **err)
 {
 	struct adding adding = { 0 };
 	struct served *one;
 
 	if (all->is_ending) {
+		options_free(options);
 		refuse(all, err);
 		return NULL;
 	}
 	one = add(all, options);
+	one->own_options = options;
 	one->adding = &adding;
 	co_group_start(&all->group, disk_co, one);
 	while (!adding.name && !adding.err) {

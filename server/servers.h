@@ -60,8 +60,11 @@ void servers_destroy(struct servers *all);
  */
 bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd);
 
-/* Another disk; returns its name, which the caller frees, when it is live. NULL with @err set. */
-char *servers_co_add(struct servers *all, const struct options *options, GError **err);
+/*
+ * Another disk; returns its name, which the caller frees, when it is live. NULL with @err set.
+ * Takes @options.
+ */
+char *servers_co_add(struct servers *all, struct options *options, GError **err);
 
 /* Ends a disk, and waits until it is gone. */
 void servers_co_remove(struct servers *all, const struct command_target *target);
