@@ -56,7 +56,7 @@ struct program {
 	struct watchdog watchdog;    /* if there may be several disks */
 	struct co_group group;	     /* its coroutine, and the one for signals */
 	int kept_fd;		     /* of supervisor_take_fd() */
-	bool has_failed;	     /* a disk could not even begin */
+	bool is_incomplete;	     /* a disk could not even begin */
 	bool ok;
 	/* What could not be prepared for a lack of memory; 0 or -errno. */
 	int memory_lock_error, io_flusher_error, oom_score_error;
@@ -106,16 +106,11 @@ static bool make_run_files(struct program *program, GError **err)
 
 /* ---- signals ---- */
 
-/*
- * Blocks the signals that end the server, also in all threads created later; returns a signalfd for
- * them. Until then, they end the process at once, whatever it waits for: nothing has been created
- * that would be left behind. Afterwards, signals_co() removes what has been.
- */
-static int block_signals(GError **err)
+/* Those that end the server. */
+static sigset_t heeded_signals(void)
 {
 	struct sigaction hup;
 	sigset_t set;
-	int fd;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -124,11 +119,19 @@ static int block_signals(GError **err)
 	/* Under nohup(1), SIGHUP stays ignored. */
 	if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGHUP);
+	return set;
+}
+
+/*
+ * Also in all threads created later. Until then, they end the process at once, whatever it waits
+ * for: nothing has been created that would be left behind. Afterwards, signals_co() removes what
+ * has been.
+ */
+static void block_signals(void)
+{
+	sigset_t set = heeded_signals();
+
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		error_set(err, -errno, "signalfd");
-	return fd;
 }
 
 static void leave(void *arg, struct server *server, struct image *file)
@@ -404,11 +407,7 @@ static int co_enter(struct program *program, GError **err)
 	struct entering entering = { .program = program };
 
 	aio_workers_end();
-	program->signal_fd = block_signals(err);
-	if (program->signal_fd < 0)
-		return -1;
-	supervisor_connect();
-	report_connect();
+	block_signals();
 	if (options->exports)
 		all->listener =
 			export_listener_co_new(&options->export, options->depth, &all->no_listener);
@@ -464,7 +463,7 @@ static void co_ending(void *arg, const struct server *last)
 	struct program *program = arg;
 
 	/* The next one may want a pid file of the same name. */
-	if (last->left)
+	if (last && last->left)
 		remove_pid_file(program);
 	clients_stop(program->clients);
 	supervisor_co_stopping();
@@ -487,8 +486,26 @@ static void prepare_process(struct program *program)
 	}
 	if (!options->core_dump)
 		process_forbid_core_dumps();
+	if (options->several)
+		process_raise_file_limit();
 	if (!options->exports)
 		program->memory_lock_error = process_lock_memory();
+}
+
+/*
+ * What it takes to end, and to say why: before images take all descriptors that the process may
+ * have.
+ */
+static bool open_first(struct program *program)
+{
+	sigset_t set = heeded_signals();
+
+	supervisor_connect();
+	report_connect();
+	program->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (program->signal_fd < 0)
+		report_error("signalfd: %s", g_strerror(errno));
+	return program->signal_fd >= 0;
 }
 
 static void run_co(void *arg)
@@ -511,7 +528,8 @@ static void run_co(void *arg)
 		.arg = program,
 	};
 	co_mutex_init(&program->adding);
-	program->ok = servers_co_run(all, program->disks, program->kept_fd) && !program->has_failed;
+	all->is_incomplete = program->is_incomplete;
+	program->ok = open_first(program) && servers_co_run(all, program->disks, program->kept_fd);
 	/* If the start has failed before. */
 	driver_tell();
 	clients_co_free(program->clients);
@@ -560,7 +578,7 @@ int main(int argc, char **argv)
 		printf("ubd-serve %s\n", UBD_VERSION);
 		return EXIT_SUCCESS;
 	}
-	program.disks = config_disks(program.options, &program.has_failed);
+	program.disks = config_disks(program.options, &program.is_incomplete);
 	if (!program.disks)
 		return EXIT_FAILURE;
 	/* Survive a reader of our output that goes away... */

@@ -154,6 +154,17 @@ void process_forbid_core_dumps(void)
 		report_note("cannot disable core dumps: %s", g_strerror(errno));
 }
 
+/* That of a shell or a service is low for the sake of select(2), which is not used here. */
+void process_raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void process_touch_stack(void)
 {
 	volatile char room[TOUCHED_STACK];

@@ -57,6 +57,8 @@ int process_shun_oom_killer(void);
  * process_shun_oom_killer(), which needs the process's own files in /proc.
  */
 void process_forbid_core_dumps(void);
+/* As many open files as the hard limit allows. */
+void process_raise_file_limit(void);
 
 /*
  * Locks the code of the program and of its libraries into RAM, and all other memory, current and

@@ -146,7 +146,7 @@ static void fail_start(struct served *one, GError *err)
 		one->adding = NULL;
 		return;
 	}
-	one->all->has_failed = true;
+	one->all->is_incomplete = true;
 	if (!is_told_by_another(err))
 		report_error("%s", err->message);
 	g_error_free(err);
@@ -180,6 +180,14 @@ static void tell_adder(struct served *one)
 
 /* ---- its life ---- */
 
+static void co_tell_end(struct servers *all, const struct server *last)
+{
+	if (all->has_told_end)
+		return;
+	all->has_told_end = true;
+	all->config.co_ending(all->config.arg, last);
+}
+
 /* If no other disk lasts, the process ends with it. */
 static void co_begin_to_end(struct served *one)
 {
@@ -190,7 +198,7 @@ static void co_begin_to_end(struct served *one)
 	if (--all->lasting || (all->config.stays && !all->is_ending))
 		return;
 	all->is_ending = true;
-	all->config.co_ending(all->config.arg, one->server);
+	co_tell_end(all, one->server);
 }
 
 /* From the first moment of the target to its last. The image is closed in between. */
@@ -201,6 +209,7 @@ static void co_serve(struct served *one)
 	bool was_live = co_go_live(one), ok = was_live;
 
 	if (was_live) {
+		one->all->was_live = true;
 		tell_adder(one);
 		ok = server_co_wait(server);
 	}
@@ -316,9 +325,12 @@ bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd)
 		co_yield();
 	}
 	co_group_wait(&all->group);
+	/* There was no disk any more, or only one that was being added. */
+	if (all->next == SERVERS_STEPS && !all->refused)
+		co_tell_end(all, NULL);
 	if (all->why)
 		report_error("%s", all->why->message);
-	return !all->has_failed && !all->refused;
+	return !all->has_failed && !all->refused && (all->was_live || !all->is_incomplete);
 }
 
 char *servers_co_add(struct servers *all, struct options *options, GError **err)

@@ -25,7 +25,7 @@ enum servers_step {
 struct servers_config {
 	/* What the process does when the first disks have come so far. < 0 with @err set. */
 	int (*co_step)(void *arg, enum servers_step step, GError **err);
-	/* The last disk is about to end, and with it the process. */
+	/* The last disk (NULL: there is none) is about to end, and with it the process. Once. */
 	void (*co_ending)(void *arg, const struct server *last);
 	void *arg;
 	bool stays; /* also without a disk, until servers_end() */
@@ -46,7 +46,10 @@ struct servers {
 	enum servers_step next;
 	int refused; /* what co_step() has returned; then nothing is served */
 	GError *why;
-	bool is_ending, has_failed;
+	bool is_ending, has_told_end;
+	bool is_incomplete; /* one of the first disks could not be started; may be set before */
+	bool was_live;	    /* a disk was */
+	bool has_failed;    /* one that was live has not ended well */
 	struct coroutine *waiter; /* servers_co_run() */
 	struct co_group group;
 };
@@ -56,7 +59,8 @@ void servers_destroy(struct servers *all);
 
 /*
  * Serves these disks (const struct options) and those that are added, until all have ended.
- * @kept_fd as for server_co_begin(), for the first one. True if nothing has failed.
+ * @kept_fd as for server_co_begin(), for the first one. False: one that was live has failed, or
+ * none could be started.
  */
 bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd);
 
