@@ -305,17 +305,18 @@ static bool try_evict(struct l2_cache *cache, struct slice *slice)
 	return true;
 }
 
+/* A system call for each slice: requests of others get the lock in between. */
 static void shard_give_back(struct l2_cache *cache, struct shard *shard)
 {
-	thread_lock(&shard->lock);
 	for (unsigned i = 0; i < shard->nr_slices; i++) {
 		struct slice *slice = &shard->slices[i];
 
+		thread_lock(&shard->lock);
 		/* Before the lock is dropped, since the slot may be filled again at once. */
 		if (try_evict(cache, slice) && slice->entries)
 			pages_give_back((void *)slice->entries, cache->slice_bytes);
+		thread_unlock(&shard->lock);
 	}
-	thread_unlock(&shard->lock);
 }
 
 void qcow2_l2_cache_give_back(struct image *img)
