@@ -60,6 +60,18 @@ static char *explain(const char *what, int error)
 
 /* ---- opening ---- */
 
+static int co_open_file(struct run *run, const struct image_open_opts *opts, struct image **ret_img,
+			GError **err)
+{
+	g_autofree char *name = NULL;
+
+	if (run->scenario->slice_bytes)
+		name = g_strdup_printf("json:{\"l2-cache-entry-size\":%u,"
+				       "\"file\":{\"driver\":\"file\",\"filename\":\"%s\"}}",
+				       run->scenario->slice_bytes, run->filename);
+	return image_co_open(name ?: run->filename, opts, ret_img, err);
+}
+
 static char *co_open(struct run *run, unsigned flags, struct image **ret_img)
 {
 	const struct scenario *scenario = run->scenario;
@@ -74,7 +86,7 @@ static char *co_open(struct run *run, unsigned flags, struct image **ret_img)
 	if (run->disk)
 		ret = memnode_co_open_image(&run->node, run->filename, &opts, ret_img, &err);
 	else
-		ret = image_co_open(run->filename, &opts, ret_img, &err);
+		ret = co_open_file(run, &opts, ret_img, &err);
 	return ret < 0 ? g_strdup_printf("the image does not open: %s", err->message) : NULL;
 }
 
@@ -199,7 +211,7 @@ static int co_open_once_more(const struct structural_view *view, const struct im
 
 	if (run->disk)
 		return memnode_co_open_image(&run->node, run->filename, opts, ret_img, err);
-	return image_co_open(run->filename, opts, ret_img, err);
+	return co_open_file(run, opts, ret_img, err);
 }
 
 static char *co_look(struct run *run)

@@ -23,6 +23,7 @@ struct scenario {
 	bool unmap;
 	bool grows_ahead; /* the file must grow ahead of its data */
 	uint64_t cache_bytes;
+	unsigned slice_bytes; /* l2-cache-entry-size, not of a disk in memory; 0: the default */
 	struct job_mix mix;
 	/* From the command line. */
 	unsigned loops;

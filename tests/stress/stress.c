@@ -340,6 +340,23 @@ static const struct scenario scenarios[] = {
 			 .percent_reckless = 30 },
 	},
 	{
+		/* Tables of 16 slices each, of which some are runs and others are not. */
+		.name = "summaries-8k",
+		.spec = QCOW2(32, 8192, .percent_filled = 100),
+		.disk = DISK_FILE,
+		.cache_bytes = 12 << 10,
+		.slice_bytes = 512,
+		.unmap = true,
+		.mix = { .percent_write = 25,
+			 .percent_zero = 3,
+			 .percent_discard = 6,
+			 .percent_flush = 5,
+			 .min_bytes = 4 << 10,
+			 .max_bytes = 512 << 10,
+			 .percent_hot = 30,
+			 .percent_reckless = 30 },
+	},
+	{
 		.name = "large-clusters",
 		.spec = QCOW2(128, 2 << 20, .backing = BACKING_RAW),
 		.disk = DISK_FILE,
