@@ -283,6 +283,7 @@ struct transport *keeper_start(struct transport *transport, GError **err)
 			     reply.error[0] ? reply.error : g_strerror(-res));
 		return NULL;
 	}
+	ops->give_up(transport);
 	kept = new_handle(transport, transport, sock);
 	kept->ops = ops_of(ops);
 	return kept;

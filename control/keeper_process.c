@@ -200,6 +200,9 @@ int keeper_main(void)
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(ignored); i++)
 		signal(ignored[i], SIG_IGN);
+	/* Nothing that the server was started with stays in use because of the keeper. */
+	if (close_range(STDERR_FILENO + 1, ~0u, 0) < 0 || chdir("/") < 0)
+		return EXIT_FAILURE;
 	if (keeper_receive(STDIN_FILENO, &seed, sizeof(seed), &fd) < 0)
 		return EXIT_FAILURE;
 	server_pid = seed.server_pid;

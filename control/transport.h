@@ -266,11 +266,15 @@ struct transport_ops {
 	/* ---- for drivers whose commands need privileges until the end (keeper.h) ---- */
 
 	/*
-	 * Fills in all of *@ret_seed but what the caller knows, and gives up what the handle has of
-	 * the process's privileges: it is only good for open_server_file() and free() then. Returns
-	 * a descriptor for resume(), which still belongs to @transport; -1: none is needed.
+	 * Fills in all of *@ret_seed but what the caller knows. Returns a descriptor for resume(),
+	 * which still belongs to @transport; -1: none is needed.
 	 */
-	int (*give)(struct transport *transport, struct transport_seed *ret_seed);
+	int (*give)(const struct transport *transport, struct transport_seed *ret_seed);
+	/*
+	 * After resume(): gives up what the handle has of the process's privileges. It is only good
+	 * for open_server_file() and free() then.
+	 */
+	void (*give_up)(struct transport *transport);
 	/* In another process, which has the privileges: a handle. Always takes @fd; it may be -1.
 	 */
 	struct transport *(*resume)(const struct transport_seed *seed, int fd, GError **err);

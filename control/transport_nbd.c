@@ -180,9 +180,9 @@ static void free_handle(struct transport *transport)
 /* ---- the handle of the server's keeper ---- */
 
 /* The lock of the server's file stays with this process. */
-static int give(struct transport *transport, struct transport_seed *ret_seed)
+static int give(const struct transport *transport, struct transport_seed *ret_seed)
 {
-	struct shared *shared = shared_of(transport);
+	const struct shared *shared = shared_of(transport);
 
 	ret_seed->id = shared->id;
 	ret_seed->started = shared->started;
@@ -190,8 +190,12 @@ static int give(struct transport *transport, struct transport_seed *ret_seed)
 	ret_seed->params = shared->description.params;
 	ret_seed->identity = shared->description.identity;
 	g_strlcpy(ret_seed->opener, shared->opener ?: "", sizeof(ret_seed->opener));
-	nbd_netlink_free(g_steal_pointer(&shared->netlink));
 	return shared->server_fd;
+}
+
+static void give_up(struct transport *transport)
+{
+	nbd_netlink_free(g_steal_pointer(&shared_of(transport)->netlink));
 }
 
 static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
@@ -538,9 +542,7 @@ static int delete (struct transport *transport)
 
 	if (shared->server_fd < 0)
 		return stop(transport);
-	return shared->netlink && nbd_is_connected(shared->id)
-		       ? nbd_disk_end(shared->netlink, shared->id, false)
-		       : 0;
+	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, false) : 0;
 }
 
 static int resize(struct transport *transport, uint64_t sectors)
@@ -621,6 +623,7 @@ const struct transport_ops transport_nbd = {
 	.take_over = take_over,
 	.end_recovery = end_recovery,
 	.give = give,
+	.give_up = give_up,
 	.resume = resume,
 	.server_ended = server_ended,
 };

@@ -262,12 +262,16 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 
 /* ---- the handle of the server's keeper ---- */
 
-static int give(struct transport *transport, struct transport_seed *ret_seed)
+static int give(const struct transport *transport, struct transport_seed *ret_seed)
 {
 	ret_seed->id = ublk_device_of(transport)->id;
 	ret_seed->info.unprivileged = ublk_device_of(transport)->named;
-	ublk_device_give_up(ublk_device_of(transport));
 	return -1;
+}
+
+static void give_up(struct transport *transport)
+{
+	ublk_device_give_up(ublk_device_of(transport));
 }
 
 static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
@@ -471,5 +475,6 @@ const struct transport_ops transport_ublk = {
 	.take_over = ublk_take_over,
 	.end_recovery = end_recovery,
 	.give = give,
+	.give_up = give_up,
 	.resume = resume,
 };
