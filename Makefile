@@ -76,6 +76,11 @@ check-cross:
 	tests/setup.sh cross
 	tests/run-all --build $(BUILD) cross-arm64 cross-riscv64 cross-s390x
 
+# The driver and the server in an emulated arm64 machine, with the short selection of cases.
+check-arm64:
+	tests/setup.sh arm64
+	tests/run-all --build $(BUILD) vm-driver-arm64 vm-server-arm64
+
 # FUZZ_SECONDS=60: of random use of the driver's interfaces, on each kernel.
 check-debug-kernel:
 	tests/setup.sh debug-kernel
@@ -138,6 +143,7 @@ help:
 	@echo 'make check      all tests; STEPS="unit iotests" for some, tests/run-all --list names them'
 	@echo 'make check-kernels   all cases of the driver and the server, on Linux 6.1, 6.12 and 7.2'
 	@echo 'make check-cross     user space for arm64, riscv64 and s390x, emulated'
+	@echo 'make check-arm64     the driver and the server in an arm64 machine, emulated: a short selection'
 	@echo 'make check-packages  the packages of packaging/: two builds, their contents, lintian'
 	@echo 'make check-debug-kernel   the driver on kernels with KASAN, lockdep, KCSAN'
 	@echo 'make check-litmus   the memory ordering of docs/protocol.md by the kernel'"'"'s memory model'
@@ -151,4 +157,4 @@ help:
 	@echo 'make clean      remove $(BUILD)/; distclean: also the cached kernel'
 	@echo 'MESON_OPTIONS="-Db_sanitize=address" and the like are passed on; see meson_options.txt'
 
-.PHONY: all driver install install-driver install-dkms check check-crash check-cross check-debug-kernel check-kernels check-litmus check-long check-packages check-soak compile-commands deb demo format fuzz bench clean distclean help
+.PHONY: all driver install install-driver install-dkms check check-arm64 check-crash check-cross check-debug-kernel check-kernels check-litmus check-long check-packages check-soak compile-commands deb demo format fuzz bench clean distclean help

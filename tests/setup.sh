@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Installs the Debian packages that building and testing need.
-# Usage: tests/setup.sh build|check|cross|packages|debug-kernel|bench
+# Usage: tests/setup.sh build|check|cross|arm64|packages|debug-kernel|bench
 # Without root it uses sudo; on another system it says what is missing, and fails if anything is.
 set -eu
 PATH=$PATH:/sbin:/usr/sbin
@@ -17,11 +17,12 @@ case "${1:-}" in
 build) packages=("${build_packages[@]}") ;;
 check) packages=("${check_packages[@]}") ;;
 cross) packages=("${check_packages[@]}" llvm-19 qemu-user) ;;
+arm64) packages=("${check_packages[@]}" llvm-19 qemu-user qemu-system-arm gcc-12-aarch64-linux-gnu) ;;
 packages) packages=("${build_packages[@]}" debhelper dh-dkms dpkg-dev lintian rpm) ;;
 debug-kernel) packages=("${check_packages[@]}" bc bison flex libelf-dev libssl-dev) ;;
 bench) packages=("${check_packages[@]}") ;;
 *)
-	echo "usage: $0 build|check|cross|packages|debug-kernel|bench" >&2
+	echo "usage: $0 build|check|cross|arm64|packages|debug-kernel|bench" >&2
 	exit 2
 	;;
 esac
