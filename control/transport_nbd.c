@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "align.h"
+#include "disk_mark.h"
 #include "disk_opener.h"
 #include "disk_write_back.h"
 #include "error.h"
@@ -234,6 +235,8 @@ static void server_ended(struct transport *transport)
 
 	close_fd(&shared->server_fd);
 	nbd_orphan_end(shared->netlink, shared->id);
+	if (!nbd_is_connected(shared->id))
+		disk_mark_remove(transport->path);
 }
 
 /* ---- new devices ---- */

@@ -8,7 +8,8 @@
  * deleted, but its disk does not.
  *
  * The driver keeps 64 bits for servers: the first half of the UUID. Serial numbers, the image's
- * inode, and limits of the time that requests or devices wait have no place.
+ * inode, and limits of the time that requests or devices wait have no place. Serial numbers are the
+ * disk's mark for udev (disk_mark.h).
  */
 #include "transport.h"
 
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk_mark.h"
 #include "disk_write_back.h"
 #include "error.h"
 #include "transport_flags.h"
@@ -357,6 +359,15 @@ static unsigned request_timeout(uint32_t wanted, bool unprivileged)
 	return unprivileged ? 30 : 0;
 }
 
+/* Somebody may have deleted the device. */
+static void server_ended(struct transport *transport)
+{
+	struct transport_info info;
+
+	if (get_info(transport, &info) == -ENODEV)
+		disk_mark_remove(transport->path);
+}
+
 /* ---- life ---- */
 
 static int open_server_file(struct transport *transport, GError **err)
@@ -429,6 +440,8 @@ static int delete (struct transport *transport)
 	if (!ublk_device_of(transport)->serves)
 		write_back(transport);
 	res = remove_device(transport);
+	if (res == 0)
+		disk_mark_remove(transport->path);
 	while (res == 0 && get_info(transport, &info) == 0 && g_get_monotonic_time() < end)
 		g_usleep(POLL_US);
 	return res;
@@ -452,6 +465,7 @@ const struct transport_ops transport_ublk = {
 	.module = "ublk_drv",
 	.node = UBLK_CONTROL_NODE,
 	.uuid_bytes = sizeof(uint64_t),
+	.notions = TRANSPORT_SERIALS,
 	.get_features = get_features,
 	.list = list,
 	.add = add,
@@ -477,4 +491,5 @@ const struct transport_ops transport_ublk = {
 	.give = give,
 	.give_up = give_up,
 	.resume = resume,
+	.server_ended = server_ended,
 };

@@ -8,9 +8,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "disk_mark.h"
 #include "error.h"
 #include "keeper.h"
 #include "queue.h"
+#include "report.h"
 #include "transport_queues.h"
 
 /*
@@ -146,6 +148,25 @@ int device_co_fit(struct device *device, GError **err)
 	return open_server_file(device, err);
 }
 
+/* Of a driver that shows serial numbers, udev sees them. Before the disk is there. */
+static int mark_disk(const struct device *device, GError **err)
+{
+	const struct device_config *config = &device->config;
+	bool shows = config->driver->notions & TRANSPORT_NAMES;
+	g_autoptr(GError) why = NULL;
+	int res;
+
+	if (config->recovered)
+		return 0;
+	res = disk_mark_write(device->transport->path, shows ? NULL : config->identity.serial,
+			      config->no_probe, &why);
+	if (res < 0 && config->no_probe)
+		return error_refuse(err, res, "--no-probe: udev cannot be told: %s", why->message);
+	if (res < 0)
+		report_verbose("%s: udev makes no link: %s", device->transport->path, why->message);
+	return 0;
+}
+
 /* From now on without privileges. */
 static int start_keeper(struct device *device, GError **err)
 {
@@ -186,7 +207,8 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 	if ((config->recovered ? adopt_recovered(device, err) : add_new(device, err)) < 0 ||
 	    open_no_fd(device, err) < 0 ||
 	    (!opens_late(device) && open_server_file(device, err) < 0) ||
-	    open_event_fd(device, err) < 0 || start_keeper(device, err) < 0)
+	    open_event_fd(device, err) < 0 || mark_disk(device, err) < 0 ||
+	    start_keeper(device, err) < 0)
 		goto fail;
 	device->queues = g_new0(struct queue *, device->info.queues);
 	device->queue_fds = g_new(int, device->info.queues);

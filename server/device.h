@@ -60,6 +60,7 @@ struct device_config {
 	enum recovery recovery;
 	uint32_t request_timeout; /* as in struct device_params */
 	bool no_partition_scan;
+	bool no_probe;		   /* udev is told not to look at the content */
 	uint32_t recovery_timeout; /* seconds that it waits for another server; 0: no limit */
 	struct identity identity;
 	enum data_way data; /* DATA_ANY: zero copy if the driver offers it, otherwise copy */

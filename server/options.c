@@ -322,6 +322,8 @@ static const GOptionEntry option_entries[] = {
 	  "Logical block size: 512 to 4096 (default: 512, or that of a raw disk)", "BYTES" },
 	{ "no-partition-scan", 0, 0, G_OPTION_ARG_NONE, &options.no_partition_scan,
 	  "Do not scan for partitions", NULL },
+	{ "no-probe", 0, 0, G_OPTION_ARG_NONE, &options.no_probe,
+	  "Have udev not look at the disk's content, nor assemble or link what it finds", NULL },
 	{ "serial", 0, 0, G_OPTION_ARG_STRING, &given.serial,
 	  "Serial number (default: derived from the image's path); empty: none", "SERIAL" },
 	{ "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid,
@@ -407,11 +409,11 @@ static bool is_valid_export(void)
 	      options.driver != DRIVER_AUTO || options.recovery || options.data ||
 	      options.block_size || given.serial || given.uuid ||
 	      given.request_timeout != NOT_GIVEN || given.in_use != NOT_GIVEN ||
-	      options.no_partition_scan))
+	      options.no_partition_scan || options.no_probe))
 		return true;
 	refuse("--export: there is no device, so --queues, --driver, --id, --recover, "
 	       "--recovery, --data, --in-use, --logical-block-size, --serial, --uuid, "
-	       "--request-timeout and --no-partition-scan cannot be given");
+	       "--request-timeout, --no-partition-scan and --no-probe cannot be given");
 	return false;
 }
 
@@ -443,11 +445,11 @@ static bool options_are_valid(void)
 	    (given.queues != NOT_GIVEN || given.depth != NOT_GIVEN || given.id != NOT_GIVEN ||
 	     options.recovery || options.data || options.read_only || !options.discard ||
 	     options.block_size || given.serial || given.recovery_timeout != NOT_GIVEN ||
-	     given.request_timeout != NOT_GIVEN || options.no_partition_scan)) {
+	     given.request_timeout != NOT_GIVEN || options.no_partition_scan || options.no_probe)) {
 		refuse("--recover: the device keeps its settings, so --queues, --depth, --id, "
 		       "--read-only, --data, --discard, --logical-block-size, --serial, "
-		       "--recovery, --recovery-timeout, --request-timeout and "
-		       "--no-partition-scan cannot be given");
+		       "--recovery, --recovery-timeout, --request-timeout, "
+		       "--no-partition-scan and --no-probe cannot be given");
 		return false;
 	}
 	if (given.recovery_timeout != NOT_GIVEN && !options.recovery) {

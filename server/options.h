@@ -41,6 +41,7 @@ struct options {
 	gboolean core_dump;    /* if it crashes */
 	gboolean systemd_mark; /* see process_mark(); it also stays root */
 	gboolean no_partition_scan;
+	gboolean no_probe;
 	gboolean verbose;
 	gboolean version; /* print it; the other options are not checked */
 	bool direct;

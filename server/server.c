@@ -150,6 +150,7 @@ static struct target *co_add_device(const struct server *server, GError **err)
 		.recovery_timeout = options->recovery_timeout,
 		.request_timeout = options->request_timeout,
 		.no_partition_scan = options->no_partition_scan,
+		.no_probe = options->no_probe,
 		.identity = options->identity,
 		.data = options->data,
 		.hold = options->hold,
