@@ -279,7 +279,7 @@ static struct turn take(struct throttle_group *group, uint64_t now_ns, bool is_w
 		if (applies(config, kind, is_write))
 			start = MAX(start, start_ns(&group->buckets[kind], &config->limits[kind]));
 	/* A long request at a low rate would wait for longer than time can be told. */
-	turn.start_ns = start < END_NS ? (uint64_t)start : END_NS;
+	turn.start_ns = start < (double)END_NS ? (uint64_t)start : END_NS;
 	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
 		if (applies(config, kind, is_write))
 			turn.moved[kind] = pour(&group->buckets[kind], &config->limits[kind],
