@@ -126,7 +126,7 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 /*
  * Calls fn(arg) in every turn before the loop submits what was prepared in it, so that fn can
  * prepare one operation for everything that has gathered. When it is called again, the kernel has
- * begun all operations that it has prepared. One per loop, set before the loop first runs.
+ * begun all operations that it has prepared. One per loop. Loop thread, or before it first runs.
  */
 void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
 
@@ -144,8 +144,8 @@ struct aio_hook {
 
 /*
  * Calls hook->fn() once, when the turn ends and the running loop is about to submit what was
- * prepared in it. The hook must stay in place until then, and may be added again from then on. Loop
- * thread.
+ * prepared in it. The hook must stay in place until then, and may be added again from then on. When
+ * the next turn begins, the kernel has begun all operations that it has prepared. Loop thread.
  */
 void aio_at_end_of_turn(struct aio_hook *hook);
 
@@ -162,11 +162,13 @@ int aio_loop_set_buffer(struct aio_loop *loop, unsigned index, void *base, size_
 /*
  * Gives the ring the group @group of provided buffers, for operations with IOSQE_BUFFER_SELECT. The
  * caller keeps @ring, which is page-aligned and has @entries (a power of two), until the loop is
- * freed, and may add buffers to it at any time. Before the loop first runs. 0 or -errno;
- * -EOPNOTSUPP without a ring.
+ * freed or the group is dropped, and may add buffers to it at any time. Loop thread, or before the
+ * loop first runs. 0 or -errno; -EOPNOTSUPP without a ring.
  */
 int aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
 			       unsigned entries, uint16_t group);
+/* No operation uses the group any more. Loop thread. */
+void aio_loop_drop_buffer_group(struct aio_loop *loop, uint16_t group);
 
 /* ---- limits: when operations give up ---- */
 

@@ -403,6 +403,7 @@ void aio_at_end_of_turn(struct aio_hook *hook)
 static void enter(struct aio_loop *loop, bool wait)
 {
 	struct io_uring *ring = &loop->ring;
+	bool begins_all = loop->before_submit || loop->hooks;
 
 	run_hooks(loop);
 	if (loop->before_submit)
@@ -414,7 +415,7 @@ static void enter(struct aio_loop *loop, bool wait)
 	else if (io_uring_sq_ready(ring) || ring_holds_back(ring))
 		check_enter(io_uring_submit_and_get_events(ring));
 	/* Without memory for more requests the kernel leaves some where they are. */
-	while (loop->before_submit && loop->has_ring && io_uring_sq_ready(ring))
+	while (begins_all && loop->has_ring && io_uring_sq_ready(ring))
 		check_enter(io_uring_submit_and_get_events(ring));
 	loop->turn_ns = 0;
 }
@@ -470,7 +471,7 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 
 void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg)
 {
-	assert(!loop->owned && !loop->before_submit);
+	assert((!loop->owned || loop == aio_this_loop) && !loop->before_submit);
 	loop->before_submit = fn;
 	loop->before_submit_arg = arg;
 }
@@ -502,10 +503,16 @@ int aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *
 		.bgid = group,
 	};
 
-	assert(!loop->owned);
+	assert(!loop->owned || loop == aio_this_loop);
 	if (!loop->has_ring)
 		return -EOPNOTSUPP;
 	return io_uring_register_buf_ring(&loop->ring, &reg, 0);
+}
+
+void aio_loop_drop_buffer_group(struct aio_loop *loop, uint16_t group)
+{
+	assert(loop == aio_this_loop);
+	io_uring_unregister_buf_ring(&loop->ring, group);
 }
 
 /* ---- running ---- */

@@ -18,11 +18,22 @@ static const uint8_t operations[] = {
 	IORING_OP_ASYNC_CANCEL, IORING_OP_URING_CMD,	   IORING_OP_POLL_REMOVE,
 };
 
+/*
+ * For aio_loop_set_buffer(), and then for buffer groups, which came with Linux 5.19: a kernel
+ * refuses to list what it does not know.
+ */
+static const uint8_t registrations[] = {
+	IORING_REGISTER_BUFFERS_UPDATE,
+	IORING_REGISTER_PBUF_RING,
+	IORING_UNREGISTER_PBUF_RING,
+};
+
 #define SQE_FLAGS (IOSQE_CQE_SKIP_SUCCESS | IOSQE_BUFFER_SELECT)
 
-int ring_limit(struct io_uring *ring)
+static int limit_to(struct io_uring *ring, unsigned nr_registrations)
 {
-	struct io_uring_restriction limits[G_N_ELEMENTS(operations) + 2];
+	struct io_uring_restriction
+		limits[G_N_ELEMENTS(operations) + 1 + G_N_ELEMENTS(registrations)];
 	unsigned nr = 0;
 
 	memset(limits, 0, sizeof(limits));
@@ -32,12 +43,20 @@ int ring_limit(struct io_uring *ring)
 	}
 	limits[nr].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	limits[nr++].sqe_flags = SQE_FLAGS;
-	/* For aio_loop_set_buffer(). */
-	limits[nr].opcode = IORING_RESTRICTION_REGISTER_OP;
-	limits[nr++].register_op = IORING_REGISTER_BUFFERS_UPDATE;
+	for (unsigned i = 0; i < nr_registrations; i++) {
+		limits[nr].opcode = IORING_RESTRICTION_REGISTER_OP;
+		limits[nr++].register_op = registrations[i];
+	}
 	/* liburing 2.3 declares a function for it, but does not export that. */
 	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, limits,
 		       nr) < 0
 		       ? -errno
 		       : 0;
+}
+
+int ring_limit(struct io_uring *ring)
+{
+	int res = limit_to(ring, G_N_ELEMENTS(registrations));
+
+	return res == -EINVAL ? limit_to(ring, 1) : res;
 }
