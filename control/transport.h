@@ -290,6 +290,15 @@ extern const struct transport_ops *const transports[TRANSPORT_DRIVERS];
  */
 const struct transport_ops *transport_by_name(const char *name, uint32_t *ret_id);
 
+/*
+ * Adds a device as *info wants it, which is then filled in, but for how requests and their data
+ * come: in batches if the driver has them, and data in the first of @ways that it offers and does
+ * not refuse. DATA_ANY ends the list. NULL with @err set.
+ */
+struct transport *transport_add(const struct transport_ops *ops, const enum data_way *ways,
+				struct transport_info *info, const struct identity *identity,
+				GError **err);
+
 /* "%s does not have %s", which is -EOPNOTSUPP; @what in the plural, such as "control fds". */
 int transport_lacks(const struct transport_ops *ops, const char *what, GError **err);
 
