@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "passed_fds.h"
 #include "report.h"
 #include "run_folder.h"
 #include "runfile.h"
@@ -24,6 +25,7 @@
 struct client {
 	struct clients *clients;
 	int fd;
+	int passed_fd; /* that came with the line; -1: none */
 	struct aio_limit limit;
 	bool is_busy;		  /* with a command */
 	bool watches;		  /* wants events */
@@ -49,6 +51,37 @@ struct clients {
 
 /* ---- a client ---- */
 
+/* Commands need one descriptor at most. */
+static void take_passed(struct client *client, struct msghdr *msg)
+{
+	int fds[PASSED_FDS_MAX];
+	unsigned nr = passed_fds_take(msg, fds);
+
+	for (unsigned i = 0; i < nr; i++) {
+		if (client->passed_fd < 0)
+			client->passed_fd = fds[i];
+		else
+			close(fds[i]);
+	}
+}
+
+static ssize_t co_receive(struct client *client, char *buf, size_t bytes)
+{
+	union passed_fds room;
+	struct iovec iov = { buf, bytes };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &room,
+		.msg_controllen = sizeof(room),
+	};
+	ssize_t got = co_recvmsg(client->fd, &msg, MSG_CMSG_CLOEXEC, &client->limit);
+
+	if (got >= 0)
+		take_passed(client, &msg);
+	return got;
+}
+
 /* A line without its newline; false: none came in time. */
 static bool co_read_line(struct client *client, char *line, size_t size)
 {
@@ -56,7 +89,7 @@ static bool co_read_line(struct client *client, char *line, size_t size)
 
 	client->limit.end_ns = aio_ns_from_now(CLIENT_NS);
 	while (len < size - 1) {
-		ssize_t got = co_recv(client->fd, line + len, size - 1 - len, &client->limit);
+		ssize_t got = co_receive(client, line + len, size - 1 - len);
 		char *end;
 
 		if (got <= 0)
@@ -141,7 +174,8 @@ static bool co_answer(struct client *client, const char *line)
 
 	client->is_busy = true;
 	if (request)
-		then = commands_co_run(client->clients->process, request, answer);
+		then = commands_co_run(client->clients->process, request, &client->passed_fd,
+				       answer);
 	else
 		commands_refuse(answer, "expected a line with a JSON object");
 	client->is_busy = false;
@@ -236,6 +270,8 @@ static void free_client(struct client *client)
 	clients->nr--;
 	g_queue_clear_full(&client->events, g_free);
 	close(client->fd);
+	if (client->passed_fd >= 0)
+		close(client->passed_fd);
 	g_free(client);
 	co_wake_at(&clients->listener);
 }
@@ -294,6 +330,7 @@ static void listener_co(void *arg)
 		client = g_new(struct client, 1);
 		*client = (struct client){ .clients = clients,
 					   .fd = fd,
+					   .passed_fd = -1,
 					   .limit = AIO_LIMIT_INIT,
 					   .events = G_QUEUE_INIT };
 		/* It may have come together with the end. */

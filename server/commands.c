@@ -25,7 +25,7 @@ struct command {
 	const struct argument *arguments; /* ends with a NULL name; NULL: none */
 	enum commands_then then; /* what there is to do for the caller, and nothing else if any */
 	/* In place of co_run, for what is not about one disk. */
-	int (*co_run_all)(const struct command_process *process, const json_t *request,
+	int (*co_run_all)(const struct command_process *process, const json_t *request, int *fd,
 			  json_t *answer, GError **err);
 	bool removes;
 	bool lists; /* with several disks, the answer is about all unless one is named */
@@ -141,13 +141,11 @@ static char **parse_words(const json_t *options, GError **err)
 	return (char **)g_ptr_array_steal(words, NULL);
 }
 
-static int co_add(const struct command_process *process, const json_t *request, json_t *answer,
-		  GError **err)
+static int co_add(const struct command_process *process, const json_t *request, int *fd,
+		  json_t *answer, GError **err)
 {
 	const char *image = json_string_value(json_object_get(request, "image"));
 	g_autofree char **words = parse_words(json_object_get(request, "options"), err);
-	g_autofree char *name = NULL;
-	int res;
 
 	if (!words)
 		return -EINVAL;
@@ -157,10 +155,7 @@ static int co_add(const struct command_process *process, const json_t *request, 
 		return error_refuse(err, -EPERM,
 				    "the server was started without --allow-add, so disks cannot "
 				    "be added");
-	res = process->co_add(process->arg, image, words, &name, err);
-	if (!res)
-		answer_set_text(answer, "device", name);
-	return res;
+	return process->co_add(process->arg, image, words, fd, answer, err);
 }
 
 /* ---- what can be asked of all disks: it neither waits nor fails ---- */
@@ -307,7 +302,7 @@ static int co_run_on(const struct command *command, struct command_target *on,
 }
 
 static int co_run(const struct command_process *process, const struct command *command,
-		  const json_t *request, json_t *answer, GError **err)
+		  const json_t *request, int *fd, json_t *answer, GError **err)
 {
 	bool is_whole = command->lists && process->several && !json_object_get(request, "device");
 	struct command_target *on;
@@ -315,7 +310,7 @@ static int co_run(const struct command_process *process, const struct command *c
 	if (command->then)
 		return 0;
 	if (command->co_run_all)
-		return command->co_run_all(process, request, answer, err);
+		return command->co_run_all(process, request, fd, answer, err);
 	if (is_whole)
 		return answer_all(process, command, request, answer);
 	on = find_target(process, request, err);
@@ -337,14 +332,14 @@ void commands_co_let_go(struct command_target *on)
 }
 
 enum commands_then commands_co_run(const struct command_process *process, const json_t *request,
-				   json_t *answer)
+				   int *fd, json_t *answer)
 {
 	g_autoptr(GError) err = NULL;
 	const struct command *command = find_command(request, &err);
 	int res = command ? check_arguments(command, request, &err) : -EINVAL;
 
 	if (!res)
-		res = co_run(process, command, request, answer, &err);
+		res = co_run(process, command, request, fd, answer, &err);
 	if (res < 0)
 		commands_refuse(answer, err->message);
 	return res ? COMMANDS_NOTHING : command->then;

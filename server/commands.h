@@ -10,8 +10,9 @@
  *  *	{"command": "throttle"}			which limits there are
  *  *	{"command": "throttle", "limits": {"iops-total": N, ...}}   changes some
  *  *	{"command": "remove"}			the disk ends, and nothing else
- *  *	{"command": "add", "image": NAME,	another disk, with these options of ubd-serve
- *	 "options": [WORD, ...]}
+ *  *	{"command": "add", "image": NAME,	another disk, with these options of ubd-serve;
+ *	 "options": [WORD, ...]}		with a device's control fd, or the answer says which
+ *						device is "wanted"
  *  *	{"command": "quit"}			as SIGTERM
  *
  * "device": NAME says which disk a command is about; without it, there must be only one. If a
@@ -56,8 +57,10 @@ struct command_target {
 struct command_process {
 	GPtrArray *targets; /* struct command_target, those that are live */
 	bool several;	    /* there may be others than one */
-	/* Adds a disk; *ret_name is its name, which the caller frees. < 0 with @err set. */
-	int (*co_add)(void *arg, const char *image, char *const *words, char **ret_name,
+	/*
+	 * Adds a disk, and says so in @answer. @fd: as for commands_co_run(). < 0 with @err set.
+	 */
+	int (*co_add)(void *arg, const char *image, char *const *words, int *fd, json_t *answer,
 		      GError **err);
 	/* Ends a disk, and waits until its image is closed and it is gone. */
 	void (*co_remove)(void *arg, const struct command_target *target);
@@ -71,9 +74,12 @@ enum commands_then {
 	COMMANDS_QUIT,	 /* the server must end */
 };
 
-/* Runs the command that @request names, and fills @answer. */
+/*
+ * Runs the command that @request names, and fills @answer. *fd came with it, or is -1; a command
+ * that keeps it sets it to -1.
+ */
 enum commands_then commands_co_run(const struct command_process *process, const json_t *request,
-				   json_t *answer);
+				   int *fd, json_t *answer);
 
 /*
  * Of a disk that is not among the targets any more: cancels its jobs, and waits until no command

@@ -4,16 +4,15 @@
  * is added for one of three ways:
  *
  *   copy        The driver copies, from and to a buffer that belongs to the tag.
- *   user copy   We copy, with pread() and pwrite() on the server's file. The queue's tags share
- *               memory.
+ *   user copy   We copy, with pread() and pwrite() on the server's file, through memory that the
+ *               requests of a thread share (data_pool.h).
  *   zero copy   The pages of a request are a registered buffer of the queue's ring, and the
  *               image's file is read into them and written from them. What cannot be done that way
  *               is copied as with user copy.
  *
- * Memory is not there for the most that could be needed, but for what lets requests go on without
- * more: with copy, the first pages of each buffer, and otherwise a part of what the tags share. The
- * owner is asked for the rest when requests need it, gets it with data_grow() on another thread,
- * and says so with data_grown().
+ * With copy, only the first pages of each buffer have memory from the start, which lets requests go
+ * on. The owner is asked for the rest when requests need it, and gets it with data_grow() on
+ * another thread.
  *
  * Only the queue's thread may call these functions, except for data_new(), data_free(), data_grow()
  * and data_stats().
@@ -30,6 +29,7 @@
 #include "transport_queues.h"
 
 struct data_path;
+struct data_pool;
 
 struct data_config {
 	const struct transport_queues *driver;
@@ -38,8 +38,9 @@ struct data_config {
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
-	/* Called when more memory is needed, once until data_grown(). NULL: all is there at once.
-	 */
+	struct data_pool *pool; /* of the thread; for user copy and zero copy */
+	unsigned first_buffer;	/* zero copy: in the ring's table, that of tag 0 */
+	/* Copy: called once, when more memory is needed. NULL: all is there at once. */
 	void (*ask_more)(void *arg);
 	void *arg;
 };
@@ -49,26 +50,18 @@ struct data_stats {
 	uint64_t copied;    /* the others */
 };
 
-/* Call it before @loop first runs. NULL with @err set on failure. */
-struct data_path *data_new(const struct data_config *config, struct aio_loop *loop, GError **err);
+struct data_path *data_new(const struct data_config *config);
 /* No request may be in flight. NULL is fine. */
 void data_free(struct data_path *data);
 
 /*
- * Allocates the memory for requests of up to max_io_bytes, and touches what must be there from the
- * start. 0 or -errno.
+ * Copy: allocates the buffers, for requests of up to max_io_bytes, and touches what must be there
+ * from the start. 0 or -errno.
  */
 int data_allocate(struct data_path *data);
 
-/* Touches all of it, after a call of ask_more(). Not on the queue's thread. */
+/* Copy: touches all of it, after a call of ask_more(). Not on the queue's thread. It stays. */
 void data_grow(struct data_path *data);
-/* data_grow() has returned. */
-void data_grown(struct data_path *data);
-/*
- * Gives back what data_grow() has touched, unless it is in use. With copy it stays, since only the
- * driver knows whether a buffer is in use.
- */
-void data_give_back(struct data_path *data);
 
 /*
  * Copy: gives the tag a buffer of @bytes in place of its own, until data_shrink(), for a request

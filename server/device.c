@@ -12,17 +12,9 @@
 #include "error.h"
 #include "keeper.h"
 #include "queue.h"
+#include "queue_threads.h"
 #include "report.h"
 #include "transport_queues.h"
-
-/*
- * The largest request. If the driver copies, every tag has a buffer of this size that stays in
- * memory, so that no request ever waits for memory that only the device itself could free (by
- * writing). Larger requests would hardly be faster, but need that much more memory.
- */
-#define MAX_COPY_BYTES	   (128u << 10)
-/* Otherwise requests use no memory, or share it. */
-#define MAX_IO_BYTES	   (1u << 20)
 
 /* The default; more queues than that hardly help, but take memory. */
 #define DEFAULT_MAX_QUEUES 4
@@ -52,6 +44,15 @@ static int open_no_fd(struct device *device, GError **err)
 	return device->no_fd < 0 ? error_set(err, -errno, "/") : 0;
 }
 
+static int take_place(struct device *device, GError **err)
+{
+	if (!device->config.threads)
+		return 0;
+	device->place = queue_threads_take_place(device->config.threads);
+	return device->place < 0 ? error_set(err, device->place, "too many devices in a server")
+				 : 0;
+}
+
 static int open_event_fd(struct device *device, GError **err)
 {
 	int error;
@@ -63,6 +64,46 @@ static int open_event_fd(struct device *device, GError **err)
 	return error_set(err, -error, "eventfd");
 }
 
+static bool has_buffers(const struct device *device)
+{
+	return !device->config.threads ||
+	       queue_threads_have_buffers(device->config.threads, device->place,
+					  device->info.depth);
+}
+
+/* Of a device that was taken over, or that is to be added with just this way. */
+static int check_buffers(const struct device *device, enum data_way way, GError **err)
+{
+	if (way != DATA_ZERO_COPY || has_buffers(device))
+		return 0;
+	return error_refuse(err, -ENOSPC,
+			    "the server's rings have no buffers left for zero copy with a depth of "
+			    "%u; --depth sets how many each device gets",
+			    device->info.depth);
+}
+
+static int adopt_given(struct device *device, GError **err)
+{
+	const uint16_t depth = device->config.depth;
+
+	device->transport =
+		device->config.driver->adopt(device->config.given_fd, &device->info, err);
+	if (!device->transport)
+		return -1;
+	if (device->info.state != TRANSPORT_ADDED || device->info.recovery ||
+	    device->info.depth != depth)
+		return error_refuse(err, -EINVAL,
+				    "%s: it was not added for this server: expected a new device "
+				    "with a depth of %u and without recovery",
+				    device->transport->path, depth);
+	if (check_buffers(device, device->info.data, err) < 0)
+		return -1;
+	return transport_set_identity(device->transport, &device->config.identity) < 0
+		       ? error_refuse(err, -EBUSY, "%s: cannot name the device",
+				      device->transport->path)
+		       : 0;
+}
+
 static int adopt_recovered(struct device *device, GError **err)
 {
 	int res;
@@ -71,55 +112,35 @@ static int adopt_recovered(struct device *device, GError **err)
 	device->stays = true;
 	res = device->transport->ops->get_info(device->transport, &device->info);
 	if (res < 0)
-		error_set(err, res, "the device");
-	return res;
+		return error_set(err, res, "the device");
+	return check_buffers(device, device->info.data, err);
 }
 
-static bool add_with(struct device *device, enum data_way way, bool batches, GError **err)
-{
-	device->info.data = way;
-	device->info.batches = batches;
-	device->info.max_io_bytes = way == DATA_COPY ? MAX_COPY_BYTES : MAX_IO_BYTES;
-	device->transport =
-		device->config.driver->add(&device->info, &device->config.identity, err);
-	return device->transport;
-}
-
-static bool offers(unsigned features, enum data_way way)
-{
-	return way == DATA_COPY || (way == DATA_USER_COPY && features & TRANSPORT_USER_COPY) ||
-	       (way == DATA_ZERO_COPY && features & TRANSPORT_ZERO_COPY);
-}
-
+/* Unprivileged users get neither batches nor other ways than copy. */
 static int add_new(struct device *device, GError **err)
 {
-	enum data_way way = device->config.data;
-	unsigned features;
-	bool batches;
+	enum data_way ways[DATA_WAYS] = { device->config.data };
+	unsigned nr = 0;
 
-	if (device->config.driver->get_features(&features, err) < 0)
-		return -1;
-	batches = features & TRANSPORT_BATCHES;
-	/*
-	 * Unprivileged users get neither batches nor the other ways to transfer data. If the reason
-	 * is something else, the last attempt reports it.
-	 */
-	if (way == DATA_ANY) {
-		if (offers(features, DATA_ZERO_COPY) &&
-		    add_with(device, DATA_ZERO_COPY, batches, NULL))
-			return 0;
-		way = DATA_COPY;
+	if (device->config.data == DATA_ANY) {
+		if (has_buffers(device))
+			ways[nr++] = DATA_ZERO_COPY;
+		if (device->config.threads)
+			ways[nr++] = DATA_USER_COPY;
+		ways[nr] = DATA_COPY;
 	}
-	if (!offers(features, way)) {
-		g_set_error(
-			err, UBD_ERROR, ENOTSUP,
-			"the driver does not support %s copy on this kernel; use another --data",
-			way == DATA_ZERO_COPY ? "zero" : "user");
+	if (check_buffers(device, ways[0], err) < 0)
 		return -1;
-	}
-	if (batches && add_with(device, way, batches, NULL))
-		return 0;
-	return add_with(device, way, false, err) ? 0 : -1;
+	device->transport = transport_add(device->config.driver, ways, &device->info,
+					  &device->config.identity, err);
+	return device->transport ? 0 : -1;
+}
+
+static int get_device(struct device *device, GError **err)
+{
+	if (device->config.recovered)
+		return adopt_recovered(device, err);
+	return device->config.given_fd >= 0 ? adopt_given(device, err) : add_new(device, err);
 }
 
 static int apply_params(struct device *device, struct device_params *params, GError **err)
@@ -189,14 +210,9 @@ static bool opens_late(const struct device *device)
 	       device->config.driver->driver == TRANSPORT_UBD;
 }
 
-struct device *device_co_add(const struct device_config *config, GError **err)
+struct transport_info device_describe(const struct device_config *config)
 {
-	struct device *device = g_new0(struct device, 1);
-
-	device->config = *config;
-	device->char_fd = config->recovered ? config->char_fd : -1;
-	device->event_fd = device->no_fd = -1;
-	device->info = (struct transport_info){
+	return (struct transport_info){
 		.id = config->id,
 		.queues = config->queues ? config->queues : default_queues(),
 		.depth = config->depth,
@@ -204,8 +220,21 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 		.recovery_timeout = config->recovery ? config->recovery_timeout : 0,
 		.no_partition_scan = config->no_partition_scan,
 	};
-	if ((config->recovered ? adopt_recovered(device, err) : add_new(device, err)) < 0 ||
-	    open_no_fd(device, err) < 0 ||
+}
+
+struct device *device_co_add(const struct device_config *config, GError **err)
+{
+	struct device *device = g_new0(struct device, 1);
+
+	device->config = *config;
+	device->char_fd = config->recovered ? config->char_fd : -1;
+	device->event_fd = device->no_fd = device->place = -1;
+	device->info = device_describe(config);
+	if (take_place(device, err) < 0) {
+		close_fd(config->given_fd);
+		goto fail;
+	}
+	if (get_device(device, err) < 0 || open_no_fd(device, err) < 0 ||
 	    (!opens_late(device) && open_server_file(device, err) < 0) ||
 	    open_event_fd(device, err) < 0 || mark_disk(device, err) < 0 ||
 	    start_keeper(device, err) < 0)
@@ -226,6 +255,8 @@ void device_co_free(struct device *device)
 	device_co_stop(device);
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		queue_free(device->queues[i]);
+	if (device->place >= 0)
+		queue_threads_put_place(device->config.threads, device->place);
 	device_close_char(device);
 	for (unsigned i = 0; device->queue_fds && i < device->info.queues; i++)
 		close_fd(device->queue_fds[i]);

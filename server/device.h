@@ -29,6 +29,7 @@
 
 struct device;
 struct disk;
+struct queue_threads;
 struct throttle_group;
 
 /* What device_end() does to a device that is in use. */
@@ -40,6 +41,8 @@ enum in_use {
 
 struct device_config {
 	struct disk *disk;
+	/* That serve its queues, which do not copy with DATA_COPY; NULL: each queue has its own. */
+	struct queue_threads *threads;
 	bool discard;	     /* accept discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
 	struct hold_policy hold;
@@ -54,6 +57,11 @@ struct device_config {
 	int char_fd; /* of @recovered: the server's file, which device_co_add() then owns */
 	/* Only for a new device. */
 	const struct transport_ops *driver;
+	/*
+	 * Its control fd, if somebody with privileges has added it, as device_describe() says;
+	 * device_co_add() owns it, even on failure. -1: nobody has.
+	 */
+	int given_fd;
 	uint32_t id;	 /* or TRANSPORT_ANY_ID */
 	uint16_t queues; /* 0: one per CPU, up to a few */
 	uint16_t depth;
@@ -63,7 +71,11 @@ struct device_config {
 	bool no_probe;		   /* udev is told not to look at the content */
 	uint32_t recovery_timeout; /* seconds that it waits for another server; 0: no limit */
 	struct identity identity;
-	enum data_way data; /* DATA_ANY: zero copy if the driver offers it, otherwise copy */
+	/*
+	 * DATA_ANY: zero copy if the driver offers it, and @threads have room for its buffers;
+	 * otherwise copy, or, with @threads, user copy.
+	 */
+	enum data_way data;
 };
 
 /* Maximum number of queues; each has an aio loop, and so has the main thread. */
@@ -75,6 +87,9 @@ struct device_config {
  * with device_co_free().
  */
 struct device *device_co_add(const struct device_config *config, GError **err);
+
+/* What the driver must be asked for, to add a device with these settings. */
+struct transport_info device_describe(const struct device_config *config);
 
 /* The device as a target, whose functions are those below. */
 struct target *device_target(struct device *device);

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "queue.h"
+#include "queue_threads.h"
 #include "report.h"
 #include "watch.h"
 
@@ -57,7 +58,12 @@ static struct queue *co_start_queue(struct device *device, uint16_t q_id, GError
 		config.cpus = &cpus;
 	else if (res != -EOPNOTSUPP)
 		report_verbose("queue %u: cannot get its CPUs: %s", q_id, g_strerror(-res));
-	return queue_new(&config, err);
+	if (!device->config.threads)
+		return queue_new(&config, err);
+	config.buffer_group = device->place;
+	config.first_buffer = queue_threads_first_buffer(device->config.threads, device->place);
+	config.thread = queue_threads_get(device->config.threads, q_id, config.cpus, err);
+	return config.thread ? queue_new(&config, err) : NULL;
 }
 
 struct wait_ready {

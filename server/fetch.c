@@ -27,9 +27,15 @@ unsigned fetch_requests(const struct fetch *fetch)
 	return atomic_load_explicit(&fetch->ours, memory_order_relaxed);
 }
 
-void fetch_begin(struct fetch *fetch)
+int fetch_begin(struct fetch *fetch)
 {
-	fetch->way->begin(fetch);
+	return fetch->way->begin(fetch);
+}
+
+void fetch_end(struct fetch *fetch)
+{
+	if (fetch->way->end && !fetch->abandoned)
+		fetch->way->end(fetch);
 }
 
 void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result)

@@ -49,19 +49,28 @@ struct fetch_config {
 	uint16_t q_id;
 	uint16_t depth;
 	uint32_t max_io_bytes;
+	uint16_t buffer_group; /* of the loop's, for batches */
 	struct aio_loop *loop;
 	struct data_path *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;
 	void *arg; /* of events */
 };
 
-/* Call it before the loop first runs. NULL with @err set on failure. */
+/* NULL with @err set on failure. */
 struct fetch *fetch_new(const struct fetch_config *config, GError **err);
-/* Call it after freeing the loop: until then the kernel may use its memory. NULL is fine. */
+/* After fetch_end(), or after freeing the loop. NULL is fine. */
 void fetch_free(struct fetch *fetch);
 
-/* Asks for requests on every tag. Refusals are known before a later command ends. */
-void fetch_begin(struct fetch *fetch);
+/*
+ * Asks for requests on every tag. Refusals are known before a later command ends. 0 or -errno: it
+ * could not begin.
+ */
+int fetch_begin(struct fetch *fetch);
+/*
+ * Takes what fetch_begin() has given to the ring out of it, in a turn after over(): the kernel uses
+ * no more memory, unless commands were given up by fetch_abandon().
+ */
+void fetch_end(struct fetch *fetch);
 
 /* Ends the tag's request, and asks for the next one. @result is what the driver expects. */
 void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result);

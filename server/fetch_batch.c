@@ -2,9 +2,9 @@
 /*
  * Fetching in batches. One command stays in the ring and announces requests: the driver writes tags
  * to buffers that we provide, and each buffer is provided again as soon as its tags are read.
- * Answers are gathered in an array, which goes out as one command just before the loop enters the
- * kernel. The kernel reads the array at once, so one array is enough. It always has room, because a
- * tag is not ours again before its answer has gone.
+ * Answers are gathered in an array, which goes out as one command at the end of the turn. The
+ * kernel reads the array at once, so one array is enough. It always has room, because a tag is not
+ * ours again before its answer has gone.
  *
  * The queue is over when the announcing command has ended for good and no request is ours. Answers
  * that are still in the array then go out nevertheless, because a loop submits what was prepared
@@ -22,7 +22,6 @@
 /* IORING_URING_CMD_MULTISHOT, which the headers that we build with do not have yet. */
 #define CMD_MULTISHOT	(1u << 1)
 
-#define BUFFER_GROUP	0
 /*
  * Usually one buffer holds all requests that have come since the last turn. If no buffer is left,
  * the announcing command ends, and the next one gets the requests that have waited.
@@ -44,6 +43,7 @@ struct batch {
 	struct aio_op fetch_op;
 	struct aio_op first_op;
 	struct aio_op commit_op;
+	struct aio_hook end_of_turn; /* added when the first answer is gathered */
 	/* Of answers on their way: commands, and what their results must add up to. */
 	unsigned commits;
 	int64_t owed_bytes;
@@ -54,7 +54,7 @@ struct batch {
 
 /* ---- answers ---- */
 
-static void gather(struct batch *batch, uint16_t tag, int32_t result)
+static void add_entry(struct batch *batch, uint16_t tag, int32_t result)
 {
 	const struct fetch_config *config = &batch->wf.fetch.config;
 
@@ -76,14 +76,18 @@ static void send_first(struct batch *batch)
 	batch->nr_entries = 0;
 }
 
-static void send_answers(void *arg)
+static void gather(struct batch *batch, uint16_t tag, int32_t result)
 {
-	struct batch *batch = arg;
-	struct io_uring_sqe *sqe;
-
 	if (!batch->nr_entries)
-		return;
-	sqe = wire_fetch_command(&batch->wf);
+		aio_at_end_of_turn(&batch->end_of_turn);
+	add_entry(batch, tag, result);
+}
+
+static void send_answers(struct aio_hook *hook)
+{
+	struct batch *batch = container_of(hook, struct batch, end_of_turn);
+	struct io_uring_sqe *sqe = wire_fetch_command(&batch->wf);
+
 	batch->wf.wire->prep_answers(sqe, batch->wf.fetch.config.q_id, batch->entries,
 				     batch->nr_entries);
 	aio_sqe_set_op(sqe, &batch->commit_op);
@@ -153,7 +157,7 @@ static void send_fetch(struct batch *batch)
 
 	batch->wf.wire->prep_announce(sqe, batch->wf.fetch.config.q_id);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
-	sqe->buf_group = BUFFER_GROUP;
+	sqe->buf_group = batch->wf.fetch.config.buffer_group;
 	sqe->uring_cmd_flags = CMD_MULTISHOT;
 	aio_sqe_set_op(sqe, &batch->fetch_op);
 }
@@ -205,22 +209,31 @@ static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 	fetch_end_one(&batch->wf.fetch);
 }
 
-static void batch_begin(struct fetch *fetch)
+static int batch_begin(struct fetch *fetch)
 {
 	struct batch *batch = (struct batch *)fetch;
+	int res = aio_loop_make_buffer_group(fetch->config.loop, batch->buffers.ring, NR_BUFFERS,
+					     fetch->config.buffer_group);
 
+	if (res < 0)
+		return res;
 	for (unsigned tag = 0; tag < fetch->config.depth; tag++)
-		gather(batch, tag, 0);
+		add_entry(batch, tag, 0);
 	send_first(batch);
 	send_fetch(batch);
+	return 0;
+}
+
+static void batch_end(struct fetch *fetch)
+{
+	aio_loop_drop_buffer_group(fetch->config.loop, fetch->config.buffer_group);
 }
 
 /* ---- memory ---- */
 
-static int make_buffers(struct buffers *buffers, struct aio_loop *loop)
+static int make_buffers(struct buffers *buffers)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
-	int res;
 
 	buffers->map_bytes = page + NR_BUFFERS * sizeof(*buffers->tags);
 	buffers->map = mmap(NULL, buffers->map_bytes, PROT_READ | PROT_WRITE,
@@ -231,9 +244,6 @@ static int make_buffers(struct buffers *buffers, struct aio_loop *loop)
 	}
 	buffers->ring = buffers->map;
 	buffers->tags = (void *)((char *)buffers->map + page);
-	res = aio_loop_make_buffer_group(loop, buffers->ring, NR_BUFFERS, BUFFER_GROUP);
-	if (res < 0)
-		return res;
 	io_uring_buf_ring_init(buffers->ring);
 	for (unsigned i = 0; i < NR_BUFFERS; i++)
 		provide(buffers, i);
@@ -257,18 +267,18 @@ static struct fetch *batch_new(const struct fetch_config *config, GError **err)
 	int res;
 
 	batch->fetch_op.done = batch_fetched;
+	batch->end_of_turn.fn = send_answers;
 	batch->entries = g_new0(struct fetch_entry, config->depth);
 	if (wire_fetch_begin(&batch->wf, config, err) < 0)
 		goto fail;
 	batch->first_op = (struct aio_op){ first_failed, .quiet = true };
 	batch->commit_op = (struct aio_op){ committed, .quiet = !batch->wf.wire->answer_bytes };
-	res = make_buffers(&batch->buffers, config->loop);
+	res = make_buffers(&batch->buffers);
 	if (res < 0) {
-		error_set(err, res, "cannot provide buffers to io_uring");
+		error_set(err, res, "queue %u: no memory for its buffers", config->q_id);
 		goto fail;
 	}
 	batch->wf.fetch.live = 1; /* the command that announces requests */
-	aio_loop_before_submit(config->loop, send_answers, batch);
 	return &batch->wf.fetch;
 fail:
 	batch_free(&batch->wf.fetch);
@@ -279,6 +289,7 @@ const struct fetch_way fetch_by_batches = {
 	.new = batch_new,
 	.free = batch_free,
 	.begin = batch_begin,
+	.end = batch_end,
 	.answer = batch_answer,
 	.leave = batch_leave,
 };

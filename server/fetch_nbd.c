@@ -389,9 +389,11 @@ static void received(struct aio_op *op, int32_t res, uint32_t flags)
 	take(nbd);
 }
 
-static void nbd_begin(struct fetch *fetch)
+static int nbd_begin(struct fetch *fetch)
 {
+	aio_loop_before_submit(fetch->config.loop, send_answers, fetch);
 	receive((struct nbd_fetch *)fetch);
+	return 0;
 }
 
 /* ---- begin and end ---- */
@@ -434,7 +436,6 @@ static struct fetch *nbd_new(const struct fetch_config *config, GError **err)
 	nbd->gathered = g_new(uint16_t, config->depth);
 	nbd->sent = g_new(uint16_t, config->depth);
 	nbd->send_iov = g_new(struct iovec, 2 * MIN(config->depth, MAX_SENT));
-	aio_loop_before_submit(config->loop, send_answers, nbd);
 	return &nbd->fetch;
 }
 

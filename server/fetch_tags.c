@@ -42,7 +42,7 @@ static void tag_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 		fetch_end_one(&wf->fetch);
 }
 
-static void tags_begin(struct fetch *fetch)
+static int tags_begin(struct fetch *fetch)
 {
 	struct tags *tags = (struct tags *)fetch;
 	const struct wire_fetch *wf = &tags->wf;
@@ -54,6 +54,7 @@ static void tags_begin(struct fetch *fetch)
 				     data_fetch_addr(fetch->config.data, tag));
 		aio_sqe_set_op(sqe, &tags->all[tag].op);
 	}
+	return 0;
 }
 
 static void tags_answer(struct fetch *fetch, uint16_t tag, int32_t result)

@@ -10,7 +10,8 @@
 struct fetch_way {
 	struct fetch *(*new)(const struct fetch_config *config, GError **err);
 	void (*free)(struct fetch *fetch);
-	void (*begin)(struct fetch *fetch);
+	int (*begin)(struct fetch *fetch);
+	void (*end)(struct fetch *fetch); /* NULL: there is nothing to do */
 	void (*answer)(struct fetch *fetch, uint16_t tag, int32_t result);
 	void (*leave)(struct fetch *fetch, uint16_t tag);
 };

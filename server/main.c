@@ -23,6 +23,7 @@
 
 #include "added.h"
 #include "aio.h"
+#include "answer.h"
 #include "clients.h"
 #include "config.h"
 #include "driver.h"
@@ -313,7 +314,44 @@ static int prepare_add(void *arg)
 	return job->options ? 0 : -EINVAL;
 }
 
-static int co_add(void *arg, const char *image, char *const *words, char **ret_name, GError **err)
+/* This process may not add a device: somebody who may does so, and passes its control fd on. */
+static void want_device(const struct options *options, json_t *answer)
+{
+	const struct transport_info info = server_describe_device(options);
+	json_t *wanted = json_object();
+
+	answer_set_number(wanted, "id", info.id);
+	answer_set_number(wanted, "queues", info.queues);
+	answer_set_number(wanted, "depth", info.depth);
+	answer_set_number(wanted, "data", options->data);
+	answer_set_bool(wanted, "no-partition-scan", info.no_partition_scan);
+	json_object_set_new(answer, "wanted", wanted);
+}
+
+static int co_add_disk(struct program *program, struct options *options, int *fd, json_t *answer,
+		       GError **err)
+{
+	g_autofree char *name = NULL;
+	int device_fd = -1;
+
+	if (!options->exports && *fd < 0) {
+		want_device(options, answer);
+		options_free(options);
+		return 0;
+	}
+	if (!options->exports) {
+		device_fd = *fd;
+		*fd = -1;
+	}
+	name = servers_co_add(&program->servers, options, device_fd, err);
+	if (!name)
+		return -EIO;
+	answer_set_text(answer, "device", name);
+	return 0;
+}
+
+static int co_add(void *arg, const char *image, char *const *words, int *fd, json_t *answer,
+		  GError **err)
 {
 	struct program *program = arg;
 	struct add_job job = {
@@ -330,8 +368,7 @@ static int co_add(void *arg, const char *image, char *const *words, char **ret_n
 		g_propagate_error(err, job.err);
 		return res;
 	}
-	*ret_name = servers_co_add(&program->servers, job.options, err);
-	return *ret_name ? 0 : -EIO;
+	return co_add_disk(program, job.options, fd, answer, err);
 }
 
 static void co_remove(void *arg, const struct command_target *target)
@@ -512,11 +549,13 @@ static void run_co(void *arg)
 {
 	struct program *program = arg;
 	struct servers *all = &program->servers;
+	bool shares_threads = program->options->several && !program->options->exports;
 	const struct servers_config config = {
 		.co_step = co_step,
 		.co_ending = co_ending,
 		.arg = program,
 		.stays = program->options->add_places,
+		.shared_depth = shares_threads ? program->options->depth : 0,
 	};
 
 	servers_init(all, &config);
@@ -574,6 +613,11 @@ int main(int argc, char **argv)
 	program.options = options_parse(argv);
 	if (!program.options)
 		return EXIT_FAILURE;
+	/* That of a server with one disk. It continues to wait. */
+	if (program.options->several && program.kept_fd >= 0) {
+		close(program.kept_fd);
+		program.kept_fd = -1;
+	}
 	if (program.options->version) {
 		printf("ubd-serve %s\n", UBD_VERSION);
 		return EXIT_SUCCESS;

@@ -656,8 +656,8 @@ static bool parse_words(char *const *argv, enum author author)
 /* What only makes sense for one of them, and what several disks cannot have yet. */
 static bool suit_several(void)
 {
-	if (!options.exports)
-		refuse("several disks in one server: only with --export");
+	if (given.recover || options.recovery)
+		refuse("--recovery and --recover: only for a server with one device");
 	else if (given.filenames && given.filenames[0] &&
 		 (given.id != NOT_GIVEN || given.serial || given.uuid || options.keep_as ||
 		  export_option_is_of_one()))
@@ -846,6 +846,10 @@ int options_suit(const struct options *suits, const struct transport_ops *driver
 {
 	int res = 0;
 
+	if (suits->several && driver->driver != TRANSPORT_UBD)
+		return error_refuse(err, -EOPNOTSUPP,
+				    "several disks in one server: only with --driver=ubd, or "
+				    "--export");
 	if (suits->serial_given)
 		res = need(driver, TRANSPORT_SERIALS, "serial", "serial numbers", err);
 	if (!res && suits->request_timeout && suits->request_timeout != TRANSPORT_NO_TIMEOUT)

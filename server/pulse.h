@@ -24,7 +24,7 @@ struct pulse {
 
 /* @arg: a struct pulse. A coroutine of the loop, which runs until pulse_end(). */
 void pulse_co(void *arg);
-/* On the loop's thread: nothing is called any more. */
+/* Nothing is called any more. Any thread, as long as the loop is there. */
 void pulse_end(struct pulse *pulse);
 
 /* Any thread, also before it has begun. */

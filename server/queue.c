@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Queue threads and requests.
+ * Queues and their requests.
  *
- * A request takes this path: the driver hands one over for a tag (fetch.h), a coroutine calls the
- * image (serve.h), request_complete() returns the result. That function is the only one that ends a
- * request. A request that is held holds no lock of the image and no memory but the tag's.
+ * A request takes this path: the driver hands one over for a tag (fetch.h), a coroutine of the
+ * queue's thread (queue_thread.h) calls the image (serve.h), request_complete() returns the result.
+ * That function is the only one that ends a request. A request that is held holds no lock of the
+ * image and no memory but the tag's.
  *
- * Memory. Nothing here allocates any once the thread has begun. The stacks of RESERVED_REQUESTS
- * requests have memory from the start, and so have buffers for what these need (data.h); further
- * requests wait until one of them ends, or until the grower (grower.h), which may have to wait for
- * memory, has made more stacks. Those are given back when the queue is idle. Only requests that are
- * larger than any that the driver sends by itself get memory of their own (fetch_nbd.c).
+ * Nothing here allocates memory once the queue has begun. Only requests that are larger than any
+ * that the driver sends by itself get memory of their own (fetch_nbd.c).
  */
 #include "queue.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 
 #include "aio.h"
@@ -28,16 +25,19 @@
 #include "fetch.h"
 #include "grower.h"
 #include "process.h"
-#include "pulse.h"
+#include "queue_thread.h"
 
-/* So many requests can always be served at once. */
-#define RESERVED_REQUESTS 8u
-/* Other coroutines: the pulse, the image's reclaimer, a step of growing its file ahead. */
-#define OTHER_COROUTINES  3u
+/* Other coroutines on its thread: the image's reclaimer, a step of growing its file ahead. */
+#define OTHER_COROUTINES  2u
+/*
+ * What its own thread has for data from the start. With user copy it must do for the largest
+ * request. With zero copy few requests need any, and they do not keep the others from going on.
+ */
+#define ZERO_COPY_TOUCHED (256u << 10)
 
 struct request {
+	struct thread_request turn;
 	struct queue *queue;
-	struct request *next; /* of those that have not begun */
 	uint16_t tag;
 	uint64_t begin_ns;
 	struct request_desc desc; /* valid while the request is ours, as begin_ns is */
@@ -49,43 +49,24 @@ enum queue_state {
 	QUEUE_ENDED,
 };
 
-/* What the pulse has to do, because others want it. */
-struct news {
-	bool abandons;
-	bool shrinks;
-	bool data_has_grown;
-	unsigned nr_stacks; /* queue.stacks: new ones */
-};
-
 struct queue {
 	struct queue_config config;
 	cpu_set_t cpus; /* what config.cpus points to */
-	struct aio_loop *loop;
+	struct queue_thread *thread;
+	bool owns_thread;
+	struct thread_member member;
+	bool uses_disk; /* disk_co_begin_use() */
+	struct thread_call begin, finish, abandon;
+	struct aio_op ready_op;
 	struct data_path *data;
 	struct fetch *fetch;
 	struct request *requests;
-	struct request *fetched, **fetched_end; /* have not begun */
-	unsigned nr_fetched;			/* of them */
-	unsigned starting, serving;		/* coroutines for requests, and those that run */
-	unsigned asked_stacks;			/* that have not come */
-	bool is_watched;			/* the grower notices when it is idle */
-	bool uses_disk;				/* disk_co_begin_use() */
-	struct aio_op ready_op;
 	struct serve serve;
+	struct growing growing; /* buffers, if the driver copies */
 
-	pthread_t thread;
-	bool thread_started;
 	struct thread_lock lock;
 	pthread_cond_t state_changed;
 	enum queue_state state GUARDED_BY(lock);
-	struct news news GUARDED_BY(lock);
-	struct coroutine **stacks;		 /* the first news.nr_stacks */
-	unsigned wanted_stacks GUARDED_BY(lock); /* for the grower */
-	bool wants_data GUARDED_BY(lock);	 /* likewise */
-
-	struct pulse pulse;
-	struct growing growing;
-	uint64_t idle_requests; /* the grower's: how many had been served when it last looked */
 
 	_Atomic int broken;  /* the first -errno; 0: none */
 	_Atomic bool ending; /* no more requests will come */
@@ -95,7 +76,7 @@ static void queue_set_state(struct queue *queue, enum queue_state state)
 {
 	thread_lock(&queue->lock);
 	queue->state = state;
-	pthread_cond_signal(&queue->state_changed);
+	pthread_cond_broadcast(&queue->state_changed);
 	thread_unlock(&queue->lock);
 }
 
@@ -138,13 +119,6 @@ static void queue_ending(void *arg)
 	tell_main_thread(queue);
 }
 
-static void queue_over(void *arg)
-{
-	struct queue *queue = arg;
-
-	pulse_end(&queue->pulse);
-}
-
 /*
  * If the device outlives its server, its users do not notice that this process dies. Data that they
  * were told is written must not be lost with our memory.
@@ -185,11 +159,16 @@ static int request_try(void *arg, struct image *image)
 	}
 }
 
-static void co_serve_one(struct request *req)
+static void co_serve(struct thread_request *turn)
 {
+	struct request *req = container_of(turn, struct request, turn);
 	struct queue *queue = req->queue;
 	struct serve_result result;
 
+	if (!queue->uses_disk) {
+		queue->uses_disk = true;
+		disk_co_begin_use(queue->config.disk);
+	}
 	serve_co_wait_turn(&queue->serve, &req->desc, req->begin_ns);
 	result = serve_co_request(&queue->serve, &req->desc, req->begin_ns, request_try, req);
 	if (serve_leaves(&queue->serve, &req->desc, &result)) {
@@ -207,89 +186,27 @@ static void request_fetched(void *arg, uint16_t tag, const struct request_desc *
 
 	req->desc = *desc;
 	req->begin_ns = serve_begin(&queue->serve, desc);
-	req->next = NULL;
-	*queue->fetched_end = req;
-	queue->fetched_end = &req->next;
-	queue->nr_fetched++;
-	if (!queue->is_watched)
-		grower_ask(&queue->growing);
-	queue->is_watched = true;
+	queue_thread_add(queue->thread, &req->turn);
 }
 
-static struct request *take_fetched(struct queue *queue)
-{
-	struct request *req = queue->fetched;
-
-	if (!req)
-		return NULL;
-	queue->fetched = req->next;
-	if (!queue->fetched)
-		queue->fetched_end = &queue->fetched;
-	queue->nr_fetched--;
-	return req;
-}
-
-/* One coroutine serves all requests that have come together, up to the first that has to wait. */
-static void serve_fetched_co(void *arg)
-{
-	struct queue *queue = arg;
-	struct request *req;
-
-	queue->starting--;
-	queue->serving++;
-	if (!queue->uses_disk) {
-		queue->uses_disk = true;
-		disk_co_begin_use(queue->config.disk);
-	}
-	while ((req = take_fetched(queue)))
-		co_serve_one(req);
-	queue->serving--;
-}
-
-/* Requests for which there is no coroutine yet. */
-static unsigned nr_waiting(const struct queue *queue)
-{
-	return queue->nr_fetched - MIN(queue->starting, queue->nr_fetched);
-}
-
-static void ask_for_stacks(struct queue *queue)
-{
-	unsigned more = nr_waiting(queue) - MIN(queue->asked_stacks, nr_waiting(queue));
-
-	if (!more)
-		return;
-	queue->asked_stacks += more;
-	thread_lock(&queue->lock);
-	queue->wanted_stacks += more;
-	thread_unlock(&queue->lock);
-	grower_ask(&queue->growing);
-}
-
-/*
- * The pulse has its own, and the other coroutines must find theirs. If these have taken all, a
- * request gets one nevertheless: nobody but a request begins those that wait.
- */
-static bool has_stack(const struct queue *queue)
-{
-	return co_spare() >= OTHER_COROUTINES || (!queue->serving && !queue->starting);
-}
-
-/* A coroutine that has to wait leaves the rest to the next one. */
 static void begin_fetched(void *arg)
 {
 	struct queue *queue = arg;
 
-	while (nr_waiting(queue) && has_stack(queue)) {
-		queue->starting++;
-		co_start(serve_fetched_co, queue);
-	}
-	if (nr_waiting(queue))
-		ask_for_stacks(queue);
+	queue_thread_begin(queue->thread);
 }
 
 static void command_refused(void *arg, int error)
 {
 	tell_broken(arg, error);
+}
+
+/* The queue is over: it ends once its last answers and counters have gone out. */
+static void queue_over(void *arg)
+{
+	struct queue *queue = arg;
+
+	queue_thread_post(queue->thread, &queue->finish);
 }
 
 static const struct fetch_events fetch_events = {
@@ -300,7 +217,13 @@ static const struct fetch_events fetch_events = {
 	.over = queue_over,
 };
 
-/* ---- the thread ---- */
+/* ---- on the thread ---- */
+
+static void tell_ended(struct queue *queue)
+{
+	queue_set_state(queue, QUEUE_ENDED);
+	tell_main_thread(queue);
+}
 
 static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 {
@@ -312,230 +235,102 @@ static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 	queue_set_state(queue, QUEUE_READY);
 }
 
-/* A new stack; NULL: there is none. Any thread. */
-static struct coroutine *take_stack(struct queue *queue)
-{
-	struct coroutine *stack = NULL;
-
-	thread_lock(&queue->lock);
-	if (queue->news.nr_stacks)
-		stack = queue->stacks[--queue->news.nr_stacks];
-	thread_unlock(&queue->lock);
-	return stack;
-}
-
-static void take_stacks(struct queue *queue)
-{
-	struct coroutine *stack;
-
-	while ((stack = take_stack(queue))) {
-		co_stack_put(stack);
-		queue->asked_stacks--;
-	}
-}
-
-/* The pulse must not wait for the disk. */
-static void end_use_co(void *arg)
-{
-	struct queue *queue = arg;
-
-	disk_co_end_use(queue->config.disk);
-	aio_loop_release(queue->loop);
-}
-
-static void shrink(struct queue *queue)
-{
-	queue->is_watched = false;
-	co_give_back();
-	data_give_back(queue->data);
-	if (!queue->uses_disk)
-		return;
-	queue->uses_disk = false;
-	aio_loop_hold(queue->loop);
-	co_start(end_use_co, queue);
-}
-
-static bool is_news(const struct news *news)
-{
-	return news->abandons || news->shrinks || news->data_has_grown || news->nr_stacks;
-}
-
-static void act_on(struct queue *queue, const struct news *news)
-{
-	if (news->abandons)
-		fetch_abandon(queue->fetch);
-	if (news->data_has_grown)
-		data_grown(queue->data);
-	if (news->shrinks)
-		shrink(queue);
-}
-
-/* What other threads want of the queue. */
-static void queue_beat(void *arg)
-{
-	struct queue *queue = arg;
-	struct news news;
-
-	thread_lock(&queue->lock);
-	news = queue->news;
-	queue->news = (struct news){ .nr_stacks = news.nr_stacks };
-	thread_unlock(&queue->lock);
-	if (!is_news(&news))
-		return;
-	take_stacks(queue);
-	act_on(queue, &news);
-	begin_fetched(queue);
-}
-
-/* When no more requests will come, it stops the loop. */
-static void queue_pulse_co(void *arg)
-{
-	struct queue *queue = arg;
-
-	pulse_co(&queue->pulse);
-	/* The counters of this turn are still to be written; nobody frees them before. */
-	co_turn();
-	aio_loop_stop(queue->loop);
-}
-
 /*
  * A ring starts its commands in order, and refused ones complete at once. When the NOP after them
  * completes, every refusal is known.
  */
-static void fetch_all_co(void *arg)
+static void ask_whether_ready(struct queue *queue)
 {
-	struct queue *queue = arg;
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = aio_get_sqe(aio_loop_current());
 
-	co_start(queue_pulse_co, queue);
-	fetch_begin(queue->fetch);
-	sqe = aio_get_sqe(queue->loop);
 	io_uring_prep_nop(sqe);
 	queue->ready_op.done = queue_ready;
 	aio_sqe_set_op(sqe, &queue->ready_op);
 }
 
-static int queue_thread_prepare(struct queue *queue)
+static int begin(struct queue *queue)
 {
-	char name[16];
-	int res;
+	int res = queue->owns_thread ? data_allocate(queue->data) : 0;
 
-	snprintf(name, sizeof(name), "ubd-queue-%u", queue->config.q_id);
-	pthread_setname_np(pthread_self(), name);
-	/*
-	 * This fails if a cpuset denies us the CPUs or they are gone; the queue works elsewhere,
-	 * too. It comes before the buffers are touched, so that they are allocated nearby.
-	 */
-	if (queue->config.cpus)
-		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
-	process_touch_stack();
-	res = data_allocate(queue->data);
+	res = res ?: queue_thread_join(queue->thread, &queue->member);
 	if (res < 0)
 		return res;
-	res = co_reserve(MIN(queue->config.depth, RESERVED_REQUESTS) + OTHER_COROUTINES);
-	co_touch();
-	co_keep(queue->config.depth + OTHER_COROUTINES);
+	res = fetch_begin(queue->fetch);
+	/* It has not been busy. */
+	if (res < 0)
+		queue_thread_leave(queue->thread, &queue->member, NULL);
 	return res;
 }
 
-static void *queue_thread(void *arg)
+static void co_begin(struct thread_call *call)
 {
-	struct queue *queue = arg;
-	int res = queue_thread_prepare(queue);
+	struct queue *queue = container_of(call, struct queue, begin);
+	int res = begin(queue);
 
-	if (res < 0) {
-		tell_broken(queue, res);
-	} else {
-		co_start_on(queue->loop, fetch_all_co, queue);
-		aio_loop_run(queue->loop);
+	if (res == 0) {
+		ask_whether_ready(queue);
+		return;
 	}
-	queue_set_state(queue, QUEUE_ENDED);
-	tell_main_thread(queue);
-	return NULL;
+	tell_broken(queue, res);
+	tell_ended(queue);
+}
+
+/* In the turn that it waits for, the last answers go out, and refusals of them come back. */
+static void co_finish(struct thread_call *call)
+{
+	struct queue *queue = container_of(call, struct queue, finish);
+
+	co_turn();
+	if (!queue_thread_leave(queue->thread, &queue->member, call))
+		return;
+	fetch_end(queue->fetch);
+	tell_ended(queue);
+}
+
+static void co_abandon(struct thread_call *call)
+{
+	struct queue *queue = container_of(call, struct queue, abandon);
+
+	fetch_abandon(queue->fetch);
+}
+
+static void co_end_use(struct thread_member *member)
+{
+	struct queue *queue = container_of(member, struct queue, member);
+
+	if (!queue->uses_disk)
+		return;
+	queue->uses_disk = false;
+	disk_co_end_use(queue->config.disk);
 }
 
 /* ---- for the grower ---- */
 
-static void tell_of_stack(struct queue *queue, struct coroutine *stack)
-{
-	thread_lock(&queue->lock);
-	queue->stacks[queue->news.nr_stacks++] = stack;
-	thread_unlock(&queue->lock);
-	pulse_wake(&queue->pulse);
-}
-
-static void grow_data(struct queue *queue)
-{
-	data_grow(queue->data);
-	thread_lock(&queue->lock);
-	queue->news.data_has_grown = true;
-	thread_unlock(&queue->lock);
-	pulse_wake(&queue->pulse);
-}
-
-/* One by one: the first may be all that there is memory for. Returns how many there are not. */
-static unsigned grow_stacks(struct queue *queue, unsigned stacks)
-{
-	struct coroutine *stack;
-
-	while (stacks && (stack = co_stack_new())) {
-		tell_of_stack(queue, stack);
-		stacks--;
-	}
-	return stacks;
-}
-
-static bool queue_grow(void *arg)
+static bool grow_data(void *arg)
 {
 	struct queue *queue = arg;
-	unsigned stacks;
-	bool data;
 
-	thread_lock(&queue->lock);
-	stacks = queue->wanted_stacks;
-	data = queue->wants_data;
-	queue->wanted_stacks = 0;
-	queue->wants_data = false;
-	thread_unlock(&queue->lock);
 	/* So that the memory is near the queue's CPUs. */
 	if (queue->config.cpus)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
-	stacks = grow_stacks(queue, stacks);
-	if (data)
-		grow_data(queue);
-	thread_lock(&queue->lock);
-	queue->wanted_stacks += stacks;
-	thread_unlock(&queue->lock);
-	return !stacks;
+	data_grow(queue->data);
+	return true;
 }
 
-static bool queue_is_idle(void *arg)
+/* Only the driver knows whether a buffer is in use, so they stay. */
+static bool has_nothing_to_give(void *arg)
 {
-	struct queue *queue = arg;
-	struct serve_stats stats = { 0 };
-	uint64_t requests;
-	bool is_idle;
-
-	serve_add_stats(&queue->serve, &stats);
-	requests = serve_stats_requests(&stats);
-	is_idle = requests == queue->idle_requests && !fetch_requests(queue->fetch);
-	queue->idle_requests = requests;
-	return is_idle;
+	return true;
 }
 
-static void queue_shrink(void *arg)
+static void give_nothing(void *arg)
 {
-	struct queue *queue = arg;
-	thread_lock(&queue->lock);
-	queue->news.shrinks = true;
-	thread_unlock(&queue->lock);
-	pulse_wake(&queue->pulse);
 }
 
 static const struct growing_ops growing_ops = {
-	.grow = queue_grow,
-	.is_idle = queue_is_idle,
-	.shrink = queue_shrink,
+	.grow = grow_data,
+	.is_idle = has_nothing_to_give,
+	.shrink = give_nothing,
 };
 
 /* On the queue's thread. */
@@ -543,9 +338,6 @@ static void ask_for_data(void *arg)
 {
 	struct queue *queue = arg;
 
-	thread_lock(&queue->lock);
-	queue->wants_data = true;
-	thread_unlock(&queue->lock);
 	grower_ask(&queue->growing);
 }
 
@@ -566,11 +358,41 @@ static struct request *new_requests(struct queue *queue)
 	struct request *requests = g_new(struct request, queue->config.depth);
 
 	for (unsigned tag = 0; tag < queue->config.depth; tag++)
-		requests[tag] = (struct request){ .queue = queue, .tag = tag };
+		requests[tag] = (struct request){
+			.turn.co_serve = co_serve,
+			.queue = queue,
+			.tag = tag,
+		};
 	return requests;
 }
 
-static struct data_path *new_data(struct queue *queue, GError **err)
+/* How much memory the requests share: 0 if the driver copies. */
+static size_t pool_bytes(const struct queue_config *config)
+{
+	size_t all = (size_t)config->depth * config->max_io_bytes;
+
+	return config->data == DATA_COPY ? 0 : MIN(all, MAX(DATA_POOL_BYTES, config->max_io_bytes));
+}
+
+static struct queue_thread *new_thread(const struct queue_config *config, GError **err)
+{
+	const size_t bytes = pool_bytes(config);
+	const bool is_zero_copy = config->data == DATA_ZERO_COPY;
+	const struct queue_thread_config own = {
+		.nr = config->q_id,
+		.cpus = config->cpus,
+		.ring_entries = ring_entries(config->depth),
+		.buffers = is_zero_copy ? config->depth : 0,
+		.pool_bytes = bytes,
+		.pool_touched = MIN(bytes, is_zero_copy ? ZERO_COPY_TOUCHED : config->max_io_bytes),
+		.requests = config->depth,
+		.others = OTHER_COROUTINES,
+	};
+
+	return queue_thread_new(&own, err);
+}
+
+static struct data_path *new_data(struct queue *queue)
 {
 	const struct data_config config = {
 		.driver = queue->config.driver,
@@ -579,11 +401,13 @@ static struct data_path *new_data(struct queue *queue, GError **err)
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
 		.max_io_bytes = queue->config.max_io_bytes,
+		.pool = queue_thread_pool(queue->thread),
+		.first_buffer = queue->config.first_buffer,
 		.ask_more = ask_for_data,
 		.arg = queue,
 	};
 
-	return data_new(&config, queue->loop, err);
+	return data_new(&config);
 }
 
 static struct fetch *new_fetch(struct queue *queue, GError **err)
@@ -596,7 +420,8 @@ static struct fetch *new_fetch(struct queue *queue, GError **err)
 		.q_id = queue->config.q_id,
 		.depth = queue->config.depth,
 		.max_io_bytes = queue->config.max_io_bytes,
-		.loop = queue->loop,
+		.buffer_group = queue->config.buffer_group,
+		.loop = queue_thread_loop(queue->thread),
 		.data = queue->data,
 		.events = &fetch_events,
 		.arg = queue,
@@ -605,12 +430,30 @@ static struct fetch *new_fetch(struct queue *queue, GError **err)
 	return fetch_new(&config, err);
 }
 
-struct queue *queue_new(const struct queue_config *config, GError **err)
+static int start(struct queue *queue, GError **err)
 {
-	struct queue *queue = g_new0(struct queue, 1);
 	int res;
 
+	queue->thread = queue->config.thread ?: new_thread(&queue->config, err);
+	if (!queue->thread)
+		return -1;
+	queue->data = new_data(queue);
+	queue->fetch = new_fetch(queue, err);
+	if (!queue->fetch)
+		return -1;
+	/* Its own thread allocates the memory, near to its CPUs. A shared one must not wait. */
+	res = queue->owns_thread ? 0 : data_allocate(queue->data);
+	if (!res && queue->config.data == DATA_COPY)
+		res = grower_add(&queue->growing);
+	return res < 0 ? error_set(err, res, "queue %u", queue->config.q_id) : 0;
+}
+
+struct queue *queue_new(const struct queue_config *config, GError **err) NO_THREAD_SAFETY_ANALYSIS
+{
+	struct queue *queue = g_new0(struct queue, 1);
+
 	queue->config = *config;
+	queue->owns_thread = !config->thread;
 	if (config->cpus) {
 		queue->cpus = *config->cpus;
 		queue->config.cpus = &queue->cpus;
@@ -621,33 +464,22 @@ struct queue *queue_new(const struct queue_config *config, GError **err)
 							  .event_fd = config->event_fd,
 							  .throttle = config->throttle });
 	queue->requests = new_requests(queue);
-	queue->fetched_end = &queue->fetched;
-	queue->stacks = g_new(struct coroutine *, config->depth);
+	queue->member.co_give_back = co_end_use;
+	queue->begin.co_fn = co_begin;
+	queue->finish.co_fn = co_finish;
+	queue->abandon.co_fn = co_abandon;
 	queue->growing = (struct growing){ .ops = &growing_ops, .arg = queue };
-	queue->pulse = (struct pulse){ .beat = queue_beat, .arg = queue };
-	thread_lock_init(&queue->pulse.lock);
 	thread_lock_init(&queue->lock);
 	pthread_cond_init(&queue->state_changed, NULL);
-
-	queue->loop = aio_loop_new(ring_entries(config->depth), err);
-	if (queue->loop)
-		queue->data = new_data(queue, err);
-	if (queue->data)
-		queue->fetch = new_fetch(queue, err);
-	if (!queue->fetch)
-		goto fail;
-	res = grower_add(&queue->growing);
-	if (!res)
-		res = -pthread_create(&queue->thread, NULL, queue_thread, queue);
-	if (res < 0) {
-		error_set(err, res, "queue %u", config->q_id);
-		goto fail;
+	/* Nothing has begun: there is nothing to wait for. */
+	queue->state = QUEUE_ENDED;
+	if (start(queue, err) < 0) {
+		queue_free(queue);
+		return NULL;
 	}
-	queue->thread_started = true;
+	queue->state = QUEUE_STARTING;
+	queue_thread_post(queue->thread, &queue->begin);
 	return queue;
-fail:
-	queue_free(queue);
-	return NULL;
 }
 
 int queue_wait_ready(struct queue *queue, GError **err)
@@ -703,43 +535,38 @@ void queue_release_held(struct queue *queue, enum serve_release release)
 
 void queue_abandon(struct queue *queue)
 {
-	thread_lock(&queue->lock);
-	queue->news.abandons = true;
-	thread_unlock(&queue->lock);
-	pulse_wake(&queue->pulse);
+	queue_thread_post(queue->thread, &queue->abandon);
 }
 
 bool queue_is_alive(struct queue *queue)
 {
-	return pulse_is_alive(&queue->pulse);
+	return !queue->owns_thread || queue_thread_is_alive(queue->thread);
 }
 
 void queue_wait(struct queue *queue)
 {
-	if (queue->thread_started)
-		pthread_join(queue->thread, NULL);
-	queue->thread_started = false;
+	thread_lock(&queue->lock);
+	while (queue->state != QUEUE_ENDED)
+		pthread_cond_wait(&queue->state_changed, &queue->lock.mutex);
+	thread_unlock(&queue->lock);
+	if (queue->owns_thread && queue->thread)
+		queue_thread_end(queue->thread);
 }
 
 void queue_free(struct queue *queue)
 {
-	struct coroutine *stack;
-
 	if (!queue)
 		return;
-	if (queue->thread_started)
-		queue_wait(queue);
+	queue_wait(queue);
 	grower_remove(&queue->growing);
-	while ((stack = take_stack(queue)))
-		co_stack_free(stack);
-	aio_loop_free(queue->loop);
+	/* Before what the kernel may still use. */
+	if (queue->owns_thread)
+		queue_thread_free(queue->thread);
 	fetch_free(queue->fetch);
 	data_free(queue->data);
 	serve_destroy(&queue->serve);
 	thread_lock_destroy(&queue->lock);
-	thread_lock_destroy(&queue->pulse.lock);
 	pthread_cond_destroy(&queue->state_changed);
 	g_free(queue->requests);
-	g_free(queue->stacks);
 	g_free(queue);
 }

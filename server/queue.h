@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hardware queue: a thread with its own loop that serves the requests of all its tags.
+ * A hardware queue, whose thread serves the requests of all its tags.
  *
  * A coroutine serves a tag's request; the rest of the time the driver has the tag. When the driver
- * returns no more tags, because the device was stopped or is left to another server, the thread
- * ends.
+ * returns no more tags, because the device was stopped or is left to another server, the queue
+ * ends, and its thread, if that is its own.
  */
 #ifndef UBD_QUEUE_H
 #define UBD_QUEUE_H
@@ -21,9 +21,16 @@
 
 struct disk;
 struct queue;
+struct queue_thread;
 struct throttle_group;
 
 struct queue_config {
+	/* NULL: the queue gets its own. */
+	struct queue_thread *thread;
+	/* What it has of its ring: a group of buffers, and for zero copy entries from this one on.
+	 */
+	uint16_t buffer_group;
+	unsigned first_buffer;
 	const struct transport_queues *driver;
 	int char_fd;  /* the server's file, or the queue's */
 	int event_fd; /* an eventfd to signal news for queue_poll() */
@@ -34,15 +41,15 @@ struct queue_config {
 	bool batches; /* requests come in batches */
 	struct disk *disk;
 	bool outlived;	       /* the device outlives us: keep acknowledged data in the file */
-	const cpu_set_t *cpus; /* CPUs for the thread; NULL: any */
+	const cpu_set_t *cpus; /* CPUs for its own thread; NULL: any */
 	const struct hold_policy *hold;
 	const struct request_limits *limits; /* which may change */
 	struct throttle_group *throttle;
 };
 
 /*
- * Starts the thread. The caller frees the queue with queue_free(), and keeps the fds and the disk
- * until then.
+ * Starts the queue. The caller frees it with queue_free(), and keeps the fds and the disk until
+ * then.
  */
 struct queue *queue_new(const struct queue_config *config, GError **err);
 
@@ -53,7 +60,7 @@ struct queue *queue_new(const struct queue_config *config, GError **err);
 int queue_wait_ready(struct queue *queue, GError **err);
 
 struct queue_events {
-	bool ended; /* the thread has ended */
+	bool ended; /* no more requests will come */
 	int broken; /* -errno of a command that the driver refused: a tag is lost */
 	struct serve_events served;
 };
@@ -75,18 +82,21 @@ unsigned queue_requests(const struct queue *queue);
 void queue_release_held(struct queue *queue, enum serve_release release);
 
 /*
- * Ends the queue though the driver keeps its commands: the requests that it has end, and then its
- * thread. Main thread.
+ * Ends the queue though the driver keeps its commands: the requests that it has end, and then the
+ * queue. Only if it has its own thread. Main thread.
  */
 void queue_abandon(struct queue *queue);
 
-/* Wakes the queue's loop, and returns whether it has run since the last call. Main thread. */
+/*
+ * Wakes the loop of the queue's own thread, and returns whether it has run since the last call.
+ * True if the thread is shared. Main thread.
+ */
 bool queue_is_alive(struct queue *queue);
 
-/* Waits for the thread to end, which it does when the device is stopped. */
+/* Waits for the queue and its own thread to end, which they do when the device is stopped. */
 void queue_wait(struct queue *queue);
 
-/* Waits for the thread to end, and frees the queue. NULL is fine. */
+/* Waits for the end, and frees the queue. NULL is fine. */
 void queue_free(struct queue *queue);
 
 #endif

@@ -74,8 +74,8 @@ static int enter_co(void *arg, struct image *file, int char_fd, GError **err)
 static struct image *co_open(struct server *server, GError **err)
 {
 	const struct options *options = server->options;
-	struct image *image = open_image_co(options, &server->takeover, server->shared, enter_co,
-					    server, err),
+	struct image *image = open_image_co(options, &server->takeover, server->common->images,
+					    enter_co, server, err),
 		     *top;
 
 	if (image && open_image_check_format(options, image, err) < 0) {
@@ -133,7 +133,19 @@ static void keep_image(const struct server *server)
 			    server->options->filename, g_strerror(-res));
 }
 
-static struct target *co_add_device(const struct server *server, GError **err)
+struct transport_info server_describe_device(const struct options *options)
+{
+	const struct device_config config = {
+		.id = options->id,
+		.queues = options->queues,
+		.depth = options->depth,
+		.no_partition_scan = options->no_partition_scan,
+	};
+
+	return device_describe(&config);
+}
+
+static struct target *co_add_device(struct server *server, GError **err)
 {
 	const struct options *options = server->options;
 	const struct takeover *takeover = &server->takeover;
@@ -141,6 +153,7 @@ static struct target *co_add_device(const struct server *server, GError **err)
 	struct device_config config = {
 		.driver = server->driver,
 		.disk = server->disk,
+		.threads = server->common->threads,
 		.discard = takeover->discard,
 		.id = options->id,
 		.queues = options->queues,
@@ -161,6 +174,8 @@ static struct target *co_add_device(const struct server *server, GError **err)
 		.char_fd = server->char_fd,
 	};
 
+	config.given_fd = server->given_fd;
+	server->given_fd = -1;
 	config.identity.image_dev = server->file_id.dev;
 	config.identity.image_ino = server->file_id.ino;
 	device = device_co_add(&config, err);
@@ -302,14 +317,14 @@ bool server_co_end_image(struct server *server)
 
 /* ---- begin and end ---- */
 
-struct server *server_new(const struct options *options, struct image_shared *shared)
+struct server *server_new(const struct options *options, const struct server_common *common)
 {
 	struct server *server = g_new0(struct server, 1);
 
 	server->options = options;
-	server->shared = shared;
+	server->common = common;
 	server->disk = disk_new(NULL);
-	server->char_fd = -1;
+	server->char_fd = server->given_fd = -1;
 	return server;
 }
 
@@ -319,7 +334,8 @@ int server_co_begin(struct server *server, int kept_fd, GError **err)
 
 	/* Only ubd has descriptors that are kept. */
 	if (!options->exports) {
-		server->driver = driver_choose(kept_fd >= 0 ? TRANSPORT_UBD : options->driver);
+		server->driver = driver_choose(
+			kept_fd >= 0 || server->given_fd >= 0 ? TRANSPORT_UBD : options->driver);
 		if (options_suit(options, server->driver, err) < 0)
 			return -1;
 	}
@@ -336,6 +352,8 @@ void server_co_free(struct server *server)
 		server->target->ops->co_free(server->target);
 	if (!server->has_entered && server->char_fd >= 0)
 		close(server->char_fd);
+	if (server->given_fd >= 0)
+		close(server->given_fd);
 	if (!server->has_entered)
 		transport_free(server->takeover.transport);
 	g_clear_error(&server->no_target);

@@ -32,6 +32,7 @@
 
 struct export_listener;
 struct overlay;
+struct queue_threads;
 struct server;
 
 /*
@@ -40,11 +41,17 @@ struct server;
  */
 typedef int server_enter_fn(void *arg, struct server *server, struct image *file, GError **err);
 
+/* What the disks of a process have in common. */
+struct server_common {
+	struct image_shared *images;   /* backing files */
+	struct queue_threads *threads; /* of devices; NULL: each has its own */
+};
+
 struct server {
 	const struct options *options;
 	const struct transport_ops *driver; /* NULL: it is an export */
 	struct takeover takeover;
-	struct image_shared *shared; /* backing files, among the disks of the process */
+	const struct server_common *common;
 	struct disk *disk;
 	struct image_origin origin;
 	struct overlay *overlay; /* NULL: without --temporary */
@@ -52,19 +59,17 @@ struct server {
 	GError *no_target;	/* why there is none; reported once the image is known to be good */
 	struct file_id file_id; /* of the image's file */
 	int char_fd;		/* of what is taken over; -1: none */
-	bool has_entered;	/* the target owns it, and the transport */
-	bool has_image;		/* it is open */
+	int given_fd;	  /* the control fd of a new device that others have added; -1: none */
+	bool has_entered; /* the target owns it, and the transport */
+	bool has_image;	  /* it is open */
 	bool is_live, was_live;
 	bool left; /* to the next server */
 	server_enter_fn *co_enter;
 	void *enter_arg;
 };
 
-/*
- * @shared: backing files that disks have in common. The caller keeps both, and frees the server
- * with server_co_free().
- */
-struct server *server_new(const struct options *options, struct image_shared *shared);
+/* The caller keeps both, and frees the server with server_co_free(). */
+struct server *server_new(const struct options *options, const struct server_common *common);
 
 /*
  * @kept_fd: what the service manager kept for its device, or -1. < 0 with @err set.
@@ -89,6 +94,9 @@ void server_co_ask(struct server *server);
 
 /* Checks whether the image can be served, and makes the target ready. False with @err set. */
 bool server_co_fit(struct server *server, GError **err);
+
+/* What a driver must be asked for, to add the device of a disk with these options. */
+struct transport_info server_describe_device(const struct options *options);
 
 /* Makes the target live. Call server_co_stop() after a failure, too. False with @err set. */
 bool server_co_start(struct server *server, GError **err);

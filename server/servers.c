@@ -3,9 +3,11 @@
 #include "servers.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "aio.h"
 #include "error.h"
+#include "queue_threads.h"
 #include "report.h"
 #include "sandbox.h"
 #include "supervisor.h"
@@ -263,7 +265,7 @@ static struct served *add(struct servers *all, const struct options *options)
 
 	one->all = all;
 	one->kept_fd = -1;
-	one->server = server_new(options, all->shared);
+	one->server = server_new(options, &all->common);
 	one->removers = g_ptr_array_new();
 	jobs_init(&one->jobs);
 	one->commands = (struct command_target){ .disk = one->server->disk,
@@ -281,7 +283,9 @@ void servers_init(struct servers *all, const struct servers_config *config)
 		.config = *config,
 		.served = g_ptr_array_new(),
 		.commanded = g_ptr_array_new(),
-		.shared = image_shared_new(),
+		.common.images = image_shared_new(),
+		.common.threads =
+			config->shared_depth ? queue_threads_new(config->shared_depth) : NULL,
 	};
 }
 
@@ -289,7 +293,8 @@ void servers_destroy(struct servers *all)
 {
 	g_ptr_array_unref(all->served);
 	g_ptr_array_unref(all->commanded);
-	image_shared_free(all->shared);
+	queue_threads_free(all->common.threads);
+	image_shared_free(all->common.images);
 	g_clear_error(&all->why);
 	g_clear_error(&all->no_listener);
 }
@@ -333,18 +338,21 @@ bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd)
 	return !all->has_failed && !all->refused && (all->was_live || !all->is_incomplete);
 }
 
-char *servers_co_add(struct servers *all, struct options *options, GError **err)
+char *servers_co_add(struct servers *all, struct options *options, int fd, GError **err)
 {
 	struct adding adding = { 0 };
 	struct served *one;
 
 	if (all->is_ending) {
 		options_free(options);
+		if (fd >= 0)
+			close(fd);
 		refuse(all, err);
 		return NULL;
 	}
 	one = add(all, options);
 	one->own_options = options;
+	one->server->given_fd = fd;
 	one->adding = &adding;
 	co_group_start(&all->group, disk_co, one);
 	while (!adding.name && !adding.err) {
@@ -380,7 +388,7 @@ void servers_each(const struct servers *all,
 bool servers_are_alive(void *arg)
 {
 	const struct servers *all = arg;
-	bool alive = true;
+	bool alive = !all->common.threads || queue_threads_are_alive(all->common.threads);
 
 	for (unsigned i = 0; i < all->served->len; i++) {
 		struct server *server = at(all, i)->server;

@@ -29,6 +29,8 @@ struct servers_config {
 	void (*co_ending)(void *arg, const struct server *last);
 	void *arg;
 	bool stays; /* also without a disk, until servers_end() */
+	/* Devices share queue_threads, with queues of this depth; 0: each has its own. */
+	unsigned shared_depth;
 };
 
 /* Private to servers.c, except where it says so. */
@@ -37,12 +39,12 @@ struct servers {
 	/* Of exports, set by SERVERS_ENTER; or why there is none. */
 	struct export_listener *listener;
 	GError *no_listener;
-	struct image_shared *shared; /* the backing files of all */
-	bool is_dying;		     /* set by a signal: nothing happens any more */
-	GPtrArray *served;	     /* struct served */
-	GPtrArray *commanded;	     /* struct command_target of those that are live; readable */
-	unsigned lasting;	     /* those that have not begun to end */
-	unsigned starting, met;	     /* the first disks on their way; those that wait for a step */
+	struct server_common common;
+	bool is_dying;		/* set by a signal: nothing happens any more */
+	GPtrArray *served;	/* struct served */
+	GPtrArray *commanded;	/* struct command_target of those that are live; readable */
+	unsigned lasting;	/* those that have not begun to end */
+	unsigned starting, met; /* the first disks on their way; those that wait for a step */
 	enum servers_step next;
 	int refused; /* what co_step() has returned; then nothing is served */
 	GError *why;
@@ -65,10 +67,10 @@ void servers_destroy(struct servers *all);
 bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd);
 
 /*
- * Another disk; returns its name, which the caller frees, when it is live. NULL with @err set.
- * Takes @options.
+ * Another disk; returns its name, which the caller frees, when it is live. Takes @options, and @fd,
+ * the control fd of its device; -1 for an export. NULL with @err set.
  */
-char *servers_co_add(struct servers *all, struct options *options, GError **err);
+char *servers_co_add(struct servers *all, struct options *options, int fd, GError **err);
 
 /* Ends a disk, and waits until it is gone. */
 void servers_co_remove(struct servers *all, const struct command_target *target);

@@ -7,35 +7,44 @@
 #include <unistd.h>
 
 #include "data.h"
+#include "data_pool.h"
 #include "image-test.h"
 
-#define DEPTH	 8
-#define TAG	 5
-#define MAX_IO	 (1u << 20)
-#define IO_BYTES (256u << 10)
+#define DEPTH	     8
+#define TAG	     5
+#define MAX_IO	     (1u << 20)
+#define IO_BYTES     (256u << 10)
+
+/* Where this device's entries of the ring's table begin. */
+#define FIRST_BUFFER 3
 
 static int char_fd;
+static struct data_pool pool;
 static uint8_t buf[IO_BYTES];
 
-static struct data_path *new_data(enum data_way way, struct aio_loop *loop)
+static struct data_path *new_data(enum data_way way)
 {
+	const struct data_pool_config pool_config = { .bytes = DATA_POOL_BYTES };
 	const struct data_config config = {
 		.driver = &transport_queues_ubd,
 		.way = way,
 		.char_fd = char_fd,
 		.depth = DEPTH,
 		.max_io_bytes = MAX_IO,
+		.pool = &pool,
+		.first_buffer = FIRST_BUFFER,
 	};
-	struct data_path *data = data_new(&config, loop, NULL);
+	struct data_path *data = data_new(&config);
 
-	g_assert_nonnull(data);
+	g_assert_cmpint(data_pool_init(&pool, &pool_config), ==, 0);
 	g_assert_cmpint(data_allocate(data), ==, 0);
 	return data;
 }
 
-static struct data_path *co_new_data(enum data_way way)
+static void free_data(struct data_path *data)
 {
-	return new_data(way, aio_loop_current());
+	data_free(data);
+	data_pool_destroy(&pool);
 }
 
 static struct image *co_new_image(void)
@@ -67,7 +76,7 @@ static void assert_all(const uint8_t *at, char byte)
 
 CO_TEST(test_copy_uses_the_tags_buffer)
 {
-	struct data_path *data = co_new_data(DATA_COPY);
+	struct data_path *data = new_data(DATA_COPY);
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, MAX_IO, IO_BYTES);
 	uint8_t *mine = (uint8_t *)(uintptr_t)data_fetch_addr(data, TAG);
@@ -81,13 +90,13 @@ CO_TEST(test_copy_uses_the_tags_buffer)
 	g_assert_cmpint(data_co_read(data, TAG, &desc, img), ==, 0);
 	assert_all(mine, 0);
 	g_assert_cmpuint(data_stats(data).copied, ==, 2);
-	data_free(data);
+	free_data(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
 CO_TEST(test_user_copy_moves_data_by_the_file)
 {
-	struct data_path *data = co_new_data(DATA_USER_COPY);
+	struct data_path *data = new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, MAX_IO, IO_BYTES);
 
@@ -107,20 +116,20 @@ CO_TEST(test_user_copy_moves_data_by_the_file)
 			==, IO_BYTES);
 	assert_all(buf, 'w');
 	g_assert_cmpuint(data_stats(data).copied, ==, 2);
-	data_free(data);
+	free_data(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
 /* The driver has less than the request says: the request is gone. */
 CO_TEST(test_short_copies_fail_the_request)
 {
-	struct data_path *data = co_new_data(DATA_USER_COPY);
+	struct data_path *data = new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct request_desc desc = desc_of(REQUEST_WRITE, 0, IO_BYTES);
 
 	g_assert_cmpint(ftruncate(char_fd, transport_queues_ubd.data_off(0, TAG) + 512), ==, 0);
 	g_assert_cmpint(data_co_write(data, TAG, &desc, img, 0), ==, -EIO);
-	data_free(data);
+	free_data(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
@@ -143,7 +152,7 @@ static void reader_co(void *arg)
 
 CO_TEST(test_tags_share_memory)
 {
-	struct data_path *data = co_new_data(DATA_USER_COPY);
+	struct data_path *data = new_data(DATA_USER_COPY);
 	struct image *img = co_new_image();
 	struct reader readers[DEPTH];
 	unsigned left = DEPTH;
@@ -155,7 +164,7 @@ CO_TEST(test_tags_share_memory)
 	while (left)
 		co_reschedule();
 	g_assert_cmpuint(data_stats(data).copied, ==, DEPTH);
-	data_free(data);
+	free_data(data);
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
@@ -171,7 +180,7 @@ static void zero_copy_co(void *arg)
 	struct request_desc write = registered_desc_of(REQUEST_WRITE, 0, IO_BYTES);
 	struct request_desc other = desc_of(REQUEST_READ, 0, IO_BYTES);
 
-	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, TAG);
+	g_assert_cmpuint(data_fetch_addr(data, TAG), ==, FIRST_BUFFER + TAG);
 	memset(buf, '?', IO_BYTES);
 	g_assert_cmpint(pwrite(char_fd, buf, IO_BYTES, transport_queues_ubd.data_off(0, TAG)), ==,
 			IO_BYTES);
@@ -190,10 +199,11 @@ static void zero_copy_co(void *arg)
 static void test_zero_copy_copies_what_it_must(void)
 {
 	struct aio_loop *loop = aio_loop_new(64, NULL);
-	struct data_path *data = new_data(DATA_ZERO_COPY, loop);
+	struct data_path *data = new_data(DATA_ZERO_COPY);
 
+	g_assert_cmpint(aio_loop_make_buffers(loop, FIRST_BUFFER + DEPTH), ==, 0);
 	aio_loop_run_co(loop, zero_copy_co, data);
-	data_free(data);
+	free_data(data);
 	aio_loop_free(loop);
 }
 

@@ -207,7 +207,7 @@ static void set_up(struct queue *queue)
 	queue->ours = config.char_fd = fds[1];
 	queue->loop = config.loop = aio_loop_new(64, NULL);
 	g_assert_nonnull(queue->loop);
-	queue->data = data_new(&data, queue->loop, NULL);
+	queue->data = data_new(&data);
 	config.data = queue->data;
 	g_assert_cmpint(data_allocate(queue->data), ==, 0);
 	queue->fetch = fetch_new(&config, NULL);
@@ -222,7 +222,7 @@ static void run_co(void *arg)
 {
 	struct run *run = arg;
 
-	fetch_begin(run->queue.fetch);
+	g_assert_cmpint(fetch_begin(run->queue.fetch), ==, 0);
 	run->co_test(&run->queue);
 	g_assert_cmpuint(run->queue.nr_over, ==, 1);
 }

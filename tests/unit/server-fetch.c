@@ -15,6 +15,7 @@
 
 #define DEPTH	 8
 #define Q_ID	 3
+#define GROUP	 5
 #define MAX_SENT 64
 
 /* ---- the ring and the driver ---- */
@@ -32,12 +33,12 @@ static struct sent sent[MAX_SENT];
 static unsigned nr_sent;
 static struct io_uring_buf_ring *buf_ring;
 static unsigned buf_entries, buf_taken;
-static void (*before_submit)(void *arg);
-static void *before_submit_arg;
+static struct aio_hook *end_of_turn; /* NULL: none was added */
 
 struct io_uring_sqe *__wrap_aio_get_sqe(struct aio_loop *loop);
 void __wrap_aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
-void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
+void __wrap_aio_at_end_of_turn(struct aio_hook *hook);
+void __wrap_aio_loop_drop_buffer_group(struct aio_loop *loop, uint16_t group);
 int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
 				      unsigned entries, uint16_t group);
 uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag);
@@ -68,10 +69,10 @@ void __wrap_aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 	       last->cmd.tag * sizeof(last->entries[0]));
 }
 
-void __wrap_aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg)
+void __wrap_aio_at_end_of_turn(struct aio_hook *hook)
 {
-	before_submit = fn;
-	before_submit_arg = arg;
+	g_assert_null(end_of_turn);
+	end_of_turn = hook;
 }
 
 void __wrap_aio_loop_abandon(struct aio_loop *loop)
@@ -81,10 +82,17 @@ void __wrap_aio_loop_abandon(struct aio_loop *loop)
 int __wrap_aio_loop_make_buffer_group(struct aio_loop *loop, struct io_uring_buf_ring *ring,
 				      unsigned entries, uint16_t group)
 {
+	g_assert_cmpuint(group, ==, GROUP);
 	buf_ring = ring;
 	buf_entries = entries;
 	buf_taken = 0;
 	return 0;
+}
+
+void __wrap_aio_loop_drop_buffer_group(struct aio_loop *loop, uint16_t group)
+{
+	g_assert_cmpuint(group, ==, GROUP);
+	buf_ring = NULL;
 }
 
 uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag)
@@ -96,8 +104,10 @@ uint64_t __wrap_data_fetch_addr(const struct data_path *data, uint16_t tag)
 static struct sent *turn_ends(void)
 {
 	unsigned before = nr_sent;
+	struct aio_hook *hook = g_steal_pointer(&end_of_turn);
 
-	before_submit(before_submit_arg);
+	if (hook)
+		hook->fn(hook);
 	g_assert_cmpuint(nr_sent, <=, before + 1);
 	return nr_sent > before ? &sent[before] : NULL;
 }
@@ -185,6 +195,7 @@ static void begin(bool batches)
 		.batches = batches,
 		.char_fd = char_fd,
 		.q_id = Q_ID,
+		.buffer_group = GROUP,
 		.depth = DEPTH,
 		.events = &events,
 	};
@@ -193,7 +204,7 @@ static void begin(bool batches)
 	nr_sent = 0;
 	queue.fetch = fetch_new(&config, NULL);
 	g_assert_nonnull(queue.fetch);
-	fetch_begin(queue.fetch);
+	g_assert_cmpint(fetch_begin(queue.fetch), ==, 0);
 }
 
 /* Fetches in batches; returns the FETCH_BATCH. */
@@ -208,6 +219,7 @@ static struct sent *begin_batches(void)
 static void end(unsigned nr_over)
 {
 	g_assert_cmpuint(queue.nr_over, ==, nr_over);
+	fetch_end(queue.fetch);
 	fetch_free(queue.fetch);
 	driver = (struct transport_queues){ 0 };
 }

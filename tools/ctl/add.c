@@ -56,6 +56,40 @@ static char **cut_options(char **argv)
 	return NULL;
 }
 
+/* The device that the server, which may not do so itself, wants. NULL with @err set. */
+static struct transport *add_device(const json_t *wanted, GError **err)
+{
+	const enum data_way way = json_get_int(wanted, "data");
+	const enum data_way any[] = { DATA_ZERO_COPY, DATA_USER_COPY, DATA_COPY, DATA_ANY };
+	const enum data_way one[] = { way, DATA_ANY };
+	struct transport_info info = {
+		.id = json_get_int(wanted, "id"),
+		.queues = json_get_int(wanted, "queues"),
+		.depth = json_get_int(wanted, "depth"),
+		.no_partition_scan = json_get_bool(wanted, "no-partition-scan"),
+	};
+
+	return transport_add(&transport_ubd, way == DATA_ANY ? any : one, &info, NULL, err);
+}
+
+/* Asks again, with the device that the answer wants, if it wants one. */
+static json_t *give_device(const char *socket, const char *line, json_t *first, GError **err)
+{
+	json_auto_t *answer = first;
+	const json_t *wanted = json_object_get(answer, "wanted");
+	struct transport *device;
+
+	if (!wanted)
+		return g_steal_pointer(&answer);
+	device = add_device(wanted, err);
+	if (!device)
+		return NULL;
+	first = ctl_ask_with_fd(socket, line, transport_fd(device), err);
+	/* If the server has not taken it, the device ends with this. */
+	transport_free(device);
+	return first;
+}
+
 int ctl_add(const struct command *command, char **argv)
 {
 	g_autofree char *socket = NULL, *line = NULL, *name = NULL;
@@ -82,6 +116,8 @@ int ctl_add(const struct command *command, char **argv)
 		return EXIT_FAILURE;
 	line = ctl_command("add", NULL, disk_of(words[0], options));
 	answer = ctl_ask(socket, line, &err);
+	if (answer)
+		answer = give_device(socket, line, answer, &err);
 	if (!answer) {
 		tool_error("%s", err->message);
 		return EXIT_FAILURE;

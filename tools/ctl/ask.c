@@ -9,6 +9,7 @@
 
 #include "ctl.h"
 #include "error.h"
+#include "passed_fds.h"
 
 /* What many disks with as many queues as they may have tell is shorter. */
 #define MAX_ANSWER (64 << 20)
@@ -110,17 +111,27 @@ int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const js
 	return answer ? 0 : -1;
 }
 
-json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
-		      unsigned seconds, GError **err)
+/* With @passed, unless that is -1. False with @err set. */
+static bool send_line(int fd, const char *line, int passed, GError **err)
+{
+	union passed_fds room;
+	struct iovec iov = { (char *)line, strlen(line) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (passed >= 0)
+		passed_fds_put(&msg, &room, &passed, 1);
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) >= 0 || error_set(err, -errno, "cannot send") == 0;
+}
+
+static json_t *ask(const char *path, const char *line, int passed, const struct ctl_owner *owner,
+		   unsigned seconds, GError **err)
 {
 	GString *text = g_string_new(NULL);
 	g_autoptr(GError) reason = NULL;
 	json_t *answer = NULL;
 	int fd = ctl_socket_connect(path, owner, seconds, err);
 
-	if (fd >= 0 && send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
-		error_set(err, -errno, "%s", path);
-	else if (fd >= 0 && receive_line(fd, text, &reason))
+	if (fd >= 0 && send_line(fd, line, passed, &reason) && receive_line(fd, text, &reason))
 		answer = parse_answer(text->str, text->len, &reason);
 	if (fd >= 0)
 		close(fd);
@@ -128,4 +139,17 @@ json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner
 	if (reason)
 		g_propagate_prefixed_error(err, g_steal_pointer(&reason), "%s: ", path);
 	return answer;
+}
+
+json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
+		      unsigned seconds, GError **err)
+{
+	return ask(path, line, -1, owner, seconds, err);
+}
+
+json_t *ctl_ask_with_fd(const char *path, const char *line, int fd, GError **err)
+{
+	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
+
+	return ask(path, line, fd, &anybody, 0, err);
 }

@@ -150,6 +150,9 @@ json_t *ctl_ask(const char *path, const char *line, GError **err);
  */
 int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const json_t *event),
 	      void *arg, GError **err);
+/* ctl_ask(), passing a descriptor on. */
+json_t *ctl_ask_with_fd(const char *path, const char *line, int fd, GError **err);
+
 /* As ctl_ask(), of a server that @owner runs, and which has so many seconds for each step. */
 json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
 		      unsigned seconds, GError **err);

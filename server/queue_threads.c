@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The threads that serve all devices of a process; see queue_threads.h. */
+#include "queue_threads.h"
+
+#include <errno.h>
+
+#include "device.h"
+#include "queue_thread.h"
+
+/* Far more than a process can serve well. */
+#define MAX_PLACES   4096
+/* The most that a ring's table can have. */
+#define MAX_BUFFERS  16384u
+/* What all devices submit in a turn is usually less. */
+#define RING_ENTRIES 1024
+/*
+ * What requests of all devices share for data, per thread, and what is there from the start: enough
+ * for the largest request of a new device (device.c).
+ */
+#define POOL_BYTES   DATA_POOL_BYTES
+#define POOL_TOUCHED (1u << 20)
+/* How many requests a thread keeps stacks for. There may be more of them. */
+#define MAX_KEPT     512
+/* Coroutines that images start: few of them at a time. */
+#define OTHERS	     16
+
+struct queue_threads {
+	struct queue_thread *all[DEVICE_MAX_QUEUES]; /* NULL: not needed yet */
+	unsigned depth;
+	bool taken[MAX_PLACES];
+};
+
+struct queue_threads *queue_threads_new(unsigned depth)
+{
+	struct queue_threads *threads = g_new0(struct queue_threads, 1);
+
+	threads->depth = depth;
+	return threads;
+}
+
+void queue_threads_free(struct queue_threads *threads)
+{
+	for (unsigned i = 0; threads && i < DEVICE_MAX_QUEUES; i++)
+		queue_thread_free(threads->all[i]);
+	g_free(threads);
+}
+
+int queue_threads_take_place(struct queue_threads *threads)
+{
+	for (int place = 0; place < MAX_PLACES; place++) {
+		if (threads->taken[place])
+			continue;
+		threads->taken[place] = true;
+		return place;
+	}
+	return -ENOSPC;
+}
+
+void queue_threads_put_place(struct queue_threads *threads, int place)
+{
+	threads->taken[place] = false;
+}
+
+unsigned queue_threads_first_buffer(const struct queue_threads *threads, int place)
+{
+	return place * threads->depth;
+}
+
+bool queue_threads_have_buffers(const struct queue_threads *threads, int place, unsigned depth)
+{
+	return depth <= threads->depth &&
+	       queue_threads_first_buffer(threads, place) + depth <= MAX_BUFFERS;
+}
+
+struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q_id,
+				       const cpu_set_t *cpus, GError **err)
+{
+	const struct queue_thread_config config = {
+		.nr = q_id,
+		.cpus = cpus,
+		.ring_entries = RING_ENTRIES,
+		.buffers = MAX_BUFFERS,
+		.pool_bytes = POOL_BYTES,
+		.pool_touched = POOL_TOUCHED,
+		.requests = MAX_KEPT,
+		.others = OTHERS,
+	};
+
+	if (!threads->all[q_id])
+		threads->all[q_id] = queue_thread_new(&config, err);
+	return threads->all[q_id];
+}
+
+bool queue_threads_are_alive(const struct queue_threads *threads)
+{
+	bool alive = true;
+
+	for (unsigned i = 0; i < DEVICE_MAX_QUEUES; i++)
+		if (threads->all[i])
+			alive &= queue_thread_is_alive(threads->all[i]);
+	return alive;
+}

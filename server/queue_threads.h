@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The threads that serve all devices of a process with several disks: one for the first queue of
+ * each device, one for the second, and so on. They appear when they are first needed, and stay.
+ * Main thread only.
+ */
+#ifndef UBD_QUEUE_THREADS_H
+#define UBD_QUEUE_THREADS_H
+
+#include <glib.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct queue_thread;
+struct queue_threads;
+
+/* @depth: of queues with zero copy, at most. */
+struct queue_threads *queue_threads_new(unsigned depth);
+/* No queue uses them any more. NULL is fine. */
+void queue_threads_free(struct queue_threads *threads);
+
+/*
+ * A device's place on all threads (struct queue_config), which it gives back. -ENOSPC: there are as
+ * many devices as fit.
+ */
+int queue_threads_take_place(struct queue_threads *threads);
+void queue_threads_put_place(struct queue_threads *threads, int place);
+
+/*
+ * Whether the tables of the rings have the buffers that zero copy needs, for a device at this place
+ * with queues of this depth. They begin at queue_threads_first_buffer().
+ */
+bool queue_threads_have_buffers(const struct queue_threads *threads, int place, unsigned depth);
+unsigned queue_threads_first_buffer(const struct queue_threads *threads, int place);
+
+/*
+ * The thread for queues with the number @q_id, which must be less than DEVICE_MAX_QUEUES. @cpus is
+ * only for a new one; NULL: any. NULL with @err set.
+ */
+struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q_id,
+				       const cpu_set_t *cpus, GError **err);
+
+/* Whether all loops have run since the last call. */
+bool queue_threads_are_alive(const struct queue_threads *threads);
+
+#endif

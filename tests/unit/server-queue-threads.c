@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Queues of several devices on one thread. The driver is played on the thread's own loop; reads of
+ * an image that hangs wait until they are let go.
+ */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "disk.h"
+#include "fetch_way.h"
+#include "grower.h"
+#include "image-test.h"
+#include "queue.h"
+#include "queue_thread.h"
+#include "queue_threads.h"
+
+#define DEPTH	8u
+#define DEVICES 40u
+#define BLOCK	4096u
+
+static struct thread_lock lock = THREAD_LOCK_INIT;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+struct device {
+	struct image *image;
+	struct disk *disk;
+	struct queue *queue;
+	struct fetch *fetch;
+	int event_fd;
+	unsigned ended; /* calls of end() */
+	/* Guarded by lock. */
+	unsigned answers, failed;
+	bool hangs;
+	unsigned nr_hanging;
+};
+
+/* Their queues have these numbers, though they are all on one thread. */
+static struct device devices[DEVICES];
+static struct queue_threads *threads;
+static struct queue_thread *thread;
+
+static void wait_until(const unsigned *value, unsigned expected)
+{
+	thread_lock(&lock);
+	while (*value < expected)
+		pthread_cond_wait(&changed, &lock.mutex);
+	thread_unlock(&lock);
+}
+
+/* ---- the driver ---- */
+
+static struct device *device_of(const struct fetch *fetch)
+{
+	return &devices[fetch->config.q_id];
+}
+
+static int played_begin(struct fetch *fetch)
+{
+	return 0;
+}
+
+static void played_end(struct fetch *fetch)
+{
+	device_of(fetch)->ended++;
+}
+
+static void played_answer(struct fetch *fetch, uint16_t tag, int32_t result)
+{
+	struct device *device = device_of(fetch);
+
+	thread_lock(&lock);
+	device->answers++;
+	device->failed += result != (int)BLOCK;
+	pthread_cond_broadcast(&changed);
+	thread_unlock(&lock);
+	fetch_end_one(fetch);
+}
+
+static void played_free(struct fetch *fetch)
+{
+	g_free(fetch);
+}
+
+static struct fetch *played_new(const struct fetch_config *config, GError **err)
+{
+	struct fetch *fetch = g_new0(struct fetch, 1);
+
+	fetch->config = *config;
+	fetch->live = 1; /* until the driver ends the queue */
+	device_of(fetch)->fetch = fetch;
+	return fetch;
+}
+
+static const struct fetch_way way = {
+	.new = played_new,
+	.free = played_free,
+	.begin = played_begin,
+	.end = played_end,
+	.answer = played_answer,
+};
+
+static const struct transport_queues driver = { .fetch = &way };
+
+/* ---- what the driver does, on the thread ---- */
+
+struct act {
+	struct fetch *fetch;
+	unsigned requests; /* that come at once; 0: the queue ends */
+};
+
+static void act_co(void *arg)
+{
+	struct act *act = arg;
+	const struct request_desc read = { .op = REQUEST_READ, .bytes = BLOCK };
+
+	for (unsigned tag = 0; tag < act->requests; tag++) {
+		act->fetch->live++;
+		fetch_request(act->fetch, tag, &read);
+	}
+	if (act->requests)
+		fetch_begin_requests(act->fetch);
+	else
+		fetch_end_one(act->fetch);
+	g_free(act);
+}
+
+static void act(const struct device *device, unsigned requests)
+{
+	struct act *act = g_new(struct act, 1);
+
+	*act = (struct act){ device->fetch, requests };
+	co_start_on(queue_thread_loop(thread), act_co, act);
+}
+
+static void ask(const struct device *device, unsigned requests)
+{
+	act(device, requests);
+}
+
+static void end(const struct device *device)
+{
+	act(device, 0);
+}
+
+/* ---- images that hang ---- */
+
+/* Only the thread uses them. */
+static struct coroutine *waiting[DEVICES * DEPTH];
+static unsigned nr_waiting;
+
+int __real_image_co_pread(struct image *img, uint64_t off, size_t bytes, void *buf);
+int __wrap_image_co_pread(struct image *img, uint64_t off, size_t bytes, void *buf);
+
+static bool does_hang(const struct image *img)
+{
+	bool hangs = false;
+
+	thread_lock(&lock);
+	for (unsigned i = 0; i < DEVICES && !hangs; i++) {
+		hangs = devices[i].image == img && devices[i].hangs;
+		devices[i].nr_hanging += hangs;
+	}
+	pthread_cond_broadcast(&changed);
+	thread_unlock(&lock);
+	return hangs;
+}
+
+int __wrap_image_co_pread(struct image *img, uint64_t off, size_t bytes, void *buf)
+{
+	if (does_hang(img)) {
+		waiting[nr_waiting++] = co_self();
+		co_yield();
+	}
+	return __real_image_co_pread(img, off, bytes, buf);
+}
+
+static void let_go_co(void *unused)
+{
+	while (nr_waiting)
+		co_wake(waiting[--nr_waiting]);
+}
+
+static void hang(struct device *device, bool hangs)
+{
+	thread_lock(&lock);
+	device->hangs = hangs;
+	thread_unlock(&lock);
+	if (!hangs)
+		co_start_on(queue_thread_loop(thread), let_go_co, NULL);
+}
+
+/* ---- the scene ---- */
+
+static struct aio_loop *main_loop;
+
+static void open_co(void *unused)
+{
+	co_create_ok("disk", "raw", BLOCK, NULL, NULL);
+	for (unsigned i = 0; i < DEVICES; i++)
+		devices[i].image = co_open_ok("disk", "raw", 0);
+}
+
+static void close_co(void *unused)
+{
+	for (unsigned i = 0; i < DEVICES; i++)
+		g_assert_cmpint(image_co_close(devices[i].image), ==, 0);
+}
+
+static void start(struct device *device)
+{
+	static const struct hold_policy hold_nothing;
+	static const struct request_limits no_limits;
+	const struct queue_config config = {
+		.thread = thread,
+		.driver = &driver,
+		.q_id = device - devices,
+		.depth = DEPTH,
+		.max_io_bytes = BLOCK,
+		.data = DATA_COPY,
+		.disk = device->disk,
+		.event_fd = device->event_fd,
+		.hold = &hold_nothing,
+		.limits = &no_limits,
+	};
+	g_autoptr(GError) err = NULL;
+
+	device->answers = device->failed = device->ended = device->nr_hanging = 0;
+	device->queue = queue_new(&config, &err);
+	g_assert_no_error(err);
+	g_assert_cmpint(queue_wait_ready(device->queue, &err), ==, 0);
+}
+
+/* The queue has ended, and the driver's part of it. */
+static void expect_end(struct device *device)
+{
+	struct serve_stats stats = { 0 };
+
+	queue_wait(device->queue);
+	g_assert_true(queue_poll(device->queue).ended);
+	g_assert_cmpuint(device->ended, ==, 1);
+	queue_add_stats(device->queue, &stats);
+	g_assert_cmpuint(serve_stats_requests(&stats), ==, device->answers);
+	queue_free(device->queue);
+	device->queue = NULL;
+}
+
+static void set_up(void)
+{
+	main_loop = aio_loop_new(64, NULL);
+	aio_loop_run_co(main_loop, open_co, NULL);
+	threads = queue_threads_new(DEPTH);
+	thread = queue_threads_get(threads, 0, NULL, NULL);
+	g_assert_nonnull(thread);
+	for (unsigned i = 0; i < DEVICES; i++) {
+		devices[i].disk = disk_new(devices[i].image);
+		devices[i].event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		start(&devices[i]);
+	}
+}
+
+static void tear_down(void)
+{
+	for (unsigned i = 0; i < DEVICES; i++) {
+		end(&devices[i]);
+		expect_end(&devices[i]);
+		disk_free(devices[i].disk);
+		close(devices[i].event_fd);
+	}
+	queue_threads_free(threads);
+	aio_loop_run_co(main_loop, close_co, NULL);
+	aio_loop_free(main_loop);
+}
+
+/* ---- tests ---- */
+
+static void test_all_are_served(void)
+{
+	set_up();
+	for (unsigned round = 1; round <= 3; round++) {
+		for (unsigned i = 0; i < DEVICES; i++)
+			ask(&devices[i], DEPTH);
+		for (unsigned i = 0; i < DEVICES; i++)
+			wait_until(&devices[i].answers, round * DEPTH);
+	}
+	for (unsigned i = 0; i < DEVICES; i++)
+		g_assert_cmpuint(devices[i].failed, ==, 0);
+	g_assert_true(queue_threads_are_alive(threads));
+	tear_down();
+}
+
+/* More requests hang than the thread has stacks for at the start. */
+static void test_one_that_hangs_does_not_stop_the_others(void)
+{
+	set_up();
+	for (unsigned i = 0; i < 3; i++) {
+		hang(&devices[i], true);
+		ask(&devices[i], DEPTH);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		wait_until(&devices[i].nr_hanging, DEPTH);
+	for (unsigned i = 3; i < DEVICES; i++) {
+		ask(&devices[i], DEPTH);
+		wait_until(&devices[i].answers, DEPTH);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		g_assert_cmpuint(devices[i].answers, ==, 0);
+		hang(&devices[i], false);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		wait_until(&devices[i].answers, DEPTH);
+	tear_down();
+}
+
+/* A queue ends when its last request has, and others come and go meanwhile. */
+static void test_queues_come_and_go(void)
+{
+	set_up();
+	hang(&devices[0], true);
+	ask(&devices[0], DEPTH);
+	wait_until(&devices[0].nr_hanging, DEPTH);
+	end(&devices[0]);
+	for (unsigned round = 0; round < 20; round++) {
+		ask(&devices[1], DEPTH);
+		end(&devices[1]);
+		ask(&devices[2], 1);
+		expect_end(&devices[1]);
+		g_assert_false(queue_poll(devices[0].queue).ended);
+		wait_until(&devices[2].answers, round + 1);
+		start(&devices[1]);
+	}
+	hang(&devices[0], false);
+	expect_end(&devices[0]);
+	g_assert_cmpuint(devices[0].answers, ==, DEPTH);
+	start(&devices[0]);
+	tear_down();
+}
+
+/* The grower finds the thread idle, and each queue gives back what its image can do without. */
+static void test_idle_threads_give_back(void)
+{
+	grower_set_period_ns(200000);
+	set_up();
+	for (unsigned round = 1; round <= 50; round++) {
+		ask(&devices[round % DEVICES], DEPTH);
+		g_usleep(1000);
+		end(&devices[0]);
+		expect_end(&devices[0]);
+		start(&devices[0]);
+	}
+	tear_down();
+}
+
+static void test_places_have_buffers_of_their_own(void)
+{
+	int first, second;
+
+	threads = queue_threads_new(128);
+	first = queue_threads_take_place(threads);
+	second = queue_threads_take_place(threads);
+	g_assert_cmpint(first, !=, second);
+	g_assert_cmpuint(queue_threads_first_buffer(threads, first) + 128, ==,
+			 queue_threads_first_buffer(threads, second));
+	g_assert_true(queue_threads_have_buffers(threads, second, 128));
+	/* It would reach into the next one's. */
+	g_assert_false(queue_threads_have_buffers(threads, second, 129));
+	queue_threads_put_place(threads, first);
+	g_assert_cmpint(queue_threads_take_place(threads), ==, first);
+	/* A ring has 16384. */
+	g_assert_true(queue_threads_have_buffers(threads, 127, 128));
+	g_assert_false(queue_threads_have_buffers(threads, 128, 128));
+	while (queue_threads_take_place(threads) >= 0)
+		;
+	queue_threads_free(threads);
+}
+
+int main(int argc, char **argv)
+{
+	char *folder = enter_scratch();
+
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/queue-threads/all-are-served", test_all_are_served);
+	g_test_add_func("/queue-threads/one-that-hangs",
+			test_one_that_hangs_does_not_stop_the_others);
+	g_test_add_func("/queue-threads/come-and-go", test_queues_come_and_go);
+	g_test_add_func("/queue-threads/give-back", test_idle_threads_give_back);
+	g_test_add_func("/queue-threads/places", test_places_have_buffers_of_their_own);
+	return leave_scratch(folder, g_test_run());
+}
