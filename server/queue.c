@@ -219,10 +219,14 @@ static const struct fetch_events fetch_events = {
 
 /* ---- on the thread ---- */
 
+/* The last use of the queue on a thread that goes on: whoever has waited for it may free it. */
 static void tell_ended(struct queue *queue)
 {
-	queue_set_state(queue, QUEUE_ENDED);
+	thread_lock(&queue->lock);
+	queue->state = QUEUE_ENDED;
+	pthread_cond_broadcast(&queue->state_changed);
 	tell_main_thread(queue);
+	thread_unlock(&queue->lock);
 }
 
 static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
