@@ -25,6 +25,8 @@
 #define RING_ENTRIES 256
 
 static const char *name;
+/* What was done with these signals when the program was started. */
+static sighandler_t given_sigpipe, given_sigxfsz;
 
 /*
  * Compressors and bounce buffers allocate hundreds of KiB again and again. By default, glibc gives
@@ -49,9 +51,15 @@ void tool_init(const char *tool, const char *argv0)
 	/*
 	 * A full file system or a closed pipe makes the write fail, but does not end the program.
 	 */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
+	given_sigpipe = signal(SIGPIPE, SIG_IGN);
+	given_sigxfsz = signal(SIGXFSZ, SIG_IGN);
 	progress_listen();
+}
+
+void tool_restore_signals(void)
+{
+	signal(SIGPIPE, given_sigpipe);
+	signal(SIGXFSZ, given_sigxfsz);
 }
 
 const char *tool_name(void)

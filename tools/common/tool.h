@@ -14,6 +14,9 @@
  */
 void tool_init(const char *name, const char *argv0);
 
+/* Undoes what tool_init() has set that exec() would pass on: what signals do. */
+void tool_restore_signals(void);
+
 const char *tool_name(void);
 
 /* One line on standard error: the tool's name, then the message. */

@@ -31,17 +31,32 @@ static char *absolute(const char *image)
 						      : g_strdup(image);
 }
 
+/* False after an error message: what JSON cannot say, the server would take for another name. */
+static bool check_utf8(const char *word)
+{
+	g_autofree char *printable = NULL;
+
+	if (g_utf8_validate(word, -1, NULL))
+		return true;
+	printable = ctl_printable(word);
+	tool_error("\"%s\" is not UTF-8", printable);
+	return false;
+}
+
+/* NULL after an error message. */
 static json_t *disk_of(const char *image, char **options)
 {
-	g_autofree char *name = absolute(image), *valid = g_utf8_make_valid(name, -1);
-	json_t *words = json_array();
+	g_autofree char *name = absolute(image);
+	json_auto_t *words = json_array();
 
+	if (!check_utf8(name))
+		return NULL;
 	for (; options && *options; options++) {
-		g_autofree char *word = g_utf8_make_valid(*options, -1);
-
-		json_array_append_new(words, json_string(word));
+		if (!check_utf8(*options))
+			return NULL;
+		json_array_append_new(words, json_string(*options));
 	}
-	return json_pack("{s:s, s:o}", "image", valid, "options", words);
+	return json_pack("{s:s, s:O}", "image", name, "options", words);
 }
 
 /* What follows "--", where @argv is cut off; NULL: nothing does. */
@@ -105,17 +120,23 @@ int ctl_add(const struct command *command, char **argv)
 	char **options = cut_options(argv);
 	g_autoptr(GError) err = NULL;
 	json_auto_t *answer = NULL;
+	json_t *disk;
 
 	if (!command_parse(command, entries, argv))
 		return EXIT_FAILURE;
 	if (!words || words[1])
 		return command_usage_error(command, "expecting an image");
+	disk = disk_of(words[0], options);
+	if (!disk)
+		return EXIT_FAILURE;
 	if (!socket)
 		socket = find_server();
-	if (!socket)
+	if (!socket) {
+		json_decref(disk);
 		return EXIT_FAILURE;
-	line = ctl_command("add", NULL, disk_of(words[0], options));
-	answer = ctl_ask(socket, line, &err);
+	}
+	line = ctl_command("add", NULL, disk);
+	answer = ctl_ask(socket, line, 0, &err);
 	if (answer)
 		answer = give_device(socket, line, answer, &err);
 	if (!answer) {

@@ -12,8 +12,10 @@
 #include "passed_fds.h"
 
 /* What many disks with as many queues as they may have tell is shorter. */
-#define MAX_ANSWER (64 << 20)
-#define PIECE	   (64 << 10)
+#define MAX_ANSWER     (64 << 20)
+#define PIECE	       (64 << 10)
+
+#define NOT_RESPONDING "the server does not respond"
 
 /* Reads up to a newline or the end. False with @err set. */
 static bool receive_line(int fd, GString *line, GError **err)
@@ -30,8 +32,10 @@ static bool receive_line(int fd, GString *line, GError **err)
 	g_string_set_size(line, len);
 	if (got > 0)
 		return true;
-	g_set_error(err, UBD_ERROR, EIO, "the server does not respond%s%s", got < 0 ? ": " : "",
-		    got < 0 ? g_strerror(errno) : "");
+	if (got < 0 && errno != EAGAIN)
+		error_set(err, -errno, NOT_RESPONDING);
+	else
+		error_refuse(err, got < 0 ? -ETIMEDOUT : -EIO, NOT_RESPONDING);
 	return false;
 }
 
@@ -70,31 +74,31 @@ char *ctl_command(const char *name, const char *device, json_t *more)
 	return line;
 }
 
-json_t *ctl_ask(const char *path, const char *line, GError **err)
+json_t *ctl_ask(const char *path, const char *line, unsigned seconds, GError **err)
 {
 	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 
-	return ctl_ask_owner(path, line, &anybody, 0, err);
+	return ctl_ask_owner(path, line, &anybody, seconds, err);
 }
 
-static void tell_of(FILE *in, void (*fn)(void *arg, const json_t *event), void *arg)
+static void tell_of(FILE *in, bool (*fn)(void *arg, const json_t *event), void *arg)
 {
 	g_autofree char *line = g_malloc(PIECE);
 
 	while (fgets(line, PIECE, in)) {
 		json_auto_t *event = json_loads(line, 0, NULL);
 
-		if (json_is_object(event))
-			fn(arg, event);
+		if (json_is_object(event) && !fn(arg, event))
+			return;
 	}
 }
 
-int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const json_t *event),
+int ctl_watch(const char *path, const char *line, bool (*fn)(void *arg, const json_t *event),
 	      void *arg, GError **err)
 {
 	const struct ctl_owner anybody = { CTL_NOT_GIVEN, CTL_NOT_GIVEN };
 	g_autofree char *first = g_malloc0(PIECE);
-	int fd = ctl_socket_connect(path, &anybody, 0, err);
+	int fd = ctl_socket_connect(path, &anybody, CTL_ANSWER_SECONDS, err);
 	json_auto_t *answer = NULL;
 	FILE *in;
 
@@ -102,10 +106,11 @@ int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const js
 		return -1;
 	in = fdopen(fd, "r");
 	if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0 || !fgets(first, PIECE, in))
-		error_set(err, -EIO, "%s: the server does not respond", path);
+		error_refuse(err, -EIO, "%s: " NOT_RESPONDING, path);
 	else
 		answer = parse_answer(first, strlen(first), err);
-	if (answer)
+	/* Events come when they come. */
+	if (answer && ctl_socket_limit(fd, 0) == 0)
 		tell_of(in, fn, arg);
 	fclose(in);
 	return answer ? 0 : -1;

@@ -21,7 +21,6 @@ int ctl_add(const struct command *command, char **argv);
 int ctl_events(const struct command *command, char **argv);
 int ctl_list(const struct command *command, char **argv);
 int ctl_info(const struct command *command, char **argv);
-int ctl_remove(const struct command *command, char **argv);
 int ctl_stop(const struct command *command, char **argv);
 int ctl_delete(const struct command *command, char **argv);
 int ctl_metrics(const struct command *command, char **argv);
@@ -119,11 +118,14 @@ struct ctl_owner {
 };
 
 /*
- * A connection to a socket of that path, where @owner must listen; or -1 with @err set. What is
- * done with it, and connecting, fails after @seconds; 0: never.
+ * A connection to a socket of that path, where @owner must listen; or -1 with @err set. Connecting,
+ * and each wait for the other side, fails after @seconds; 0: never.
  */
 int ctl_socket_connect(const char *path, const struct ctl_owner *owner, unsigned seconds,
 		       GError **err);
+
+/* Sets those seconds anew. 0, or -1 with errno. */
+int ctl_socket_limit(int fd, unsigned seconds);
 
 /*
  * Makes the socket, which only @owner (or, if there is none, this user) can connect to, waits
@@ -139,21 +141,25 @@ int ctl_socket_accept(const char *path, const struct ctl_owner *owner, GError **
  */
 char *ctl_command(const char *name, const char *device, json_t *more);
 
+/* For answers that take a server no time, unless it hangs. */
+#define CTL_ANSWER_SECONDS 5
+
 /*
  * Sends @line, with its newline, to a server's socket of that path. The answer, a JSON object, is
- * the caller's to unref; NULL with @err set, also if the server has answered that it could not.
+ * the caller's to unref; NULL with @err set, also if the server has answered that it could not, or
+ * has not answered for @seconds (ETIMEDOUT; 0: it may take any time).
  */
-json_t *ctl_ask(const char *path, const char *line, GError **err);
+json_t *ctl_ask(const char *path, const char *line, unsigned seconds, GError **err);
 /*
- * The same, and calls fn(arg, event) for each JSON object that follows the answer, until the server
- * ends the connection. 0, or -1 with @err set.
+ * The same with CTL_ANSWER_SECONDS, and calls fn(arg, event) for each JSON object that follows the
+ * answer, until that returns false or the server ends the connection. 0, or -1 with @err set.
  */
-int ctl_watch(const char *path, const char *line, void (*fn)(void *arg, const json_t *event),
+int ctl_watch(const char *path, const char *line, bool (*fn)(void *arg, const json_t *event),
 	      void *arg, GError **err);
-/* ctl_ask(), passing a descriptor on. */
+/* ctl_ask() without a limit, passing a descriptor on. */
 json_t *ctl_ask_with_fd(const char *path, const char *line, int fd, GError **err);
 
-/* As ctl_ask(), of a server that @owner runs, and which has so many seconds for each step. */
+/* As ctl_ask(), of a server that @owner runs. */
 json_t *ctl_ask_owner(const char *path, const char *line, const struct ctl_owner *owner,
 		      unsigned seconds, GError **err);
 

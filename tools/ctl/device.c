@@ -129,17 +129,17 @@ static int delete_if_unused(struct transport *transport)
 /* Its server is all that an export has; the server may have others. */
 static int end_export(const char *name, bool can_be)
 {
-	g_autofree char *served = NULL, *line = NULL;
+	g_autofree char *served = NULL, *line = NULL, *printable = ctl_printable(name);
 	g_autofree char *socket = can_be ? subject_find_socket(name, &served) : NULL;
 	g_autoptr(GError) err = NULL;
 	json_auto_t *answer = NULL;
 
 	if (!can_be)
-		tool_error("%s is an export, not a device; it can be stopped", name);
+		tool_error("%s is an export, not a device; it can be stopped", printable);
 	if (!socket)
 		return EXIT_FAILURE;
 	line = ctl_command("remove", served, NULL);
-	answer = ctl_ask(socket, line, &err);
+	answer = ctl_ask(socket, line, 0, &err);
 	if (!answer)
 		tool_error("%s", err->message);
 	return answer ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -199,13 +199,8 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *f
 	return res < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int ctl_stop(const struct command *command, char **argv)
-{
-	return act(command, argv, stop_if_unused, stop, NULL, NULL);
-}
-
 /* A device ends by itself when its disk is gone, and so does an export that is told to. */
-int ctl_remove(const struct command *command, char **argv)
+int ctl_stop(const struct command *command, char **argv)
 {
 	return act(command, argv, stop_if_unused, stop, NULL, NULL);
 }

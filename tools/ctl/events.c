@@ -21,12 +21,13 @@ static void print_text(const json_t *event, const char *name)
 	fputs(text, stdout);
 }
 
-static void print_event(void *arg, const json_t *event)
+/* False: nobody can see it; what has failed is for tool_finish() to tell. */
+static bool print_event(void *arg, const json_t *event)
 {
 	const struct watching *watching = arg;
 
 	if (watching->device && strcmp(json_get_text(event, "device"), watching->device) != 0)
-		return;
+		return true;
 	if (watching->as_json) {
 		json_dumpf(event, stdout, JSON_COMPACT);
 	} else {
@@ -37,7 +38,7 @@ static void print_event(void *arg, const json_t *event)
 		print_text(event, "message");
 	}
 	puts("");
-	fflush(stdout);
+	return fflush(stdout) == 0 && !ferror(stdout);
 }
 
 int ctl_events(const struct command *command, char **argv)

@@ -125,6 +125,7 @@ void ctl_fds_exec_file(struct ctl_fds *fds, const char *file, char **argv)
 		return;
 	}
 	passed_fds_announce(nr, names);
+	tool_restore_signals();
 	execvp(file, argv);
 	tool_error("%s: %s", argv[0], g_strerror(errno));
 }

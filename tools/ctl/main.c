@@ -15,7 +15,7 @@ static const struct command commands[] = {
 	{ "metrics", "Print statistics of servers for Prometheus", ctl_metrics },
 	{ "quiesce", "Ask the server of a device with recovery to leave", ctl_quiesce },
 	{ "receive", "Run a program with descriptors that were granted", ctl_receive },
-	{ "remove", "Remove a disk from a server that has several", ctl_remove },
+	{ "remove", "The same as stop", ctl_stop },
 	{ "resize", "Ask a server to grow its disk", ctl_resize },
 	{ "run", "Run a program with descriptors of a device", ctl_run },
 	{ "stats", "Show how many requests servers have done, and their latencies", ctl_stats },

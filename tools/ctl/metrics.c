@@ -13,21 +13,24 @@
 
 #include "ctl.h"
 #include "metrics_text.h"
+#include "servers.h"
 #include "subject.h"
 #include "tool.h"
 
-#define OPEN_TYPE	"application/openmetrics-text; version=1.0.0; charset=utf-8"
-#define CLASSIC_TYPE	"text/plain; version=0.0.4; charset=utf-8"
-#define MAX_REQUEST	8192
-/* For a client's whole request. */
-#define REQUEST_SECONDS 10
+#define OPEN_TYPE    "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define CLASSIC_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define MAX_REQUEST  8192
+/* For a client's request, and again until it has the answer. Then SIGALRM ends us. */
+#define HTTP_SECONDS 10
 
 /* NULL after an error message. */
 static char *make_text(char **words, enum metrics_form form)
 {
-	g_autoptr(GPtrArray) servers = subjects_ask(words, "stats");
+	g_autoptr(GArray) asked = g_array_new(FALSE, FALSE, sizeof(struct asked_server));
+	g_autoptr(GPtrArray) servers =
+		words ? subjects_ask(words, "stats") : servers_ask("stats", asked);
 
-	return servers ? metrics_text(servers, form) : NULL;
+	return servers ? metrics_text(servers, asked, form) : NULL;
 }
 
 /* ---- a file ---- */
@@ -62,19 +65,17 @@ static int metrics_to_output(char **words)
 
 /* ---- HTTP ---- */
 
-/* Up to the empty line; false: none came, or it is too long. SIGALRM ends us if it takes long. */
+/* Up to the empty line; false: none came, or it is too long. */
 static bool read_request(char *request)
 {
 	size_t len = 0;
 	ssize_t got;
 
-	alarm(REQUEST_SECONDS);
 	do {
 		got = read(STDIN_FILENO, request + len, MAX_REQUEST - 1 - len);
 		len += MAX(got, 0);
 		request[len] = 0;
 	} while (got > 0 && !strstr(request, "\r\n\r\n") && !strstr(request, "\n\n"));
-	alarm(0);
 	return got > 0;
 }
 
@@ -125,9 +126,11 @@ static int metrics_by_http(char **words)
 {
 	g_autofree char *request = g_malloc(MAX_REQUEST);
 
+	alarm(HTTP_SECONDS);
 	/* Nobody is there who could be told. */
 	if (!read_request(request))
 		return EXIT_SUCCESS;
+	alarm(HTTP_SECONDS);
 	answer_request(request, words);
 	return EXIT_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ctl.h"
 #include "disk_stats.h"
 #include "json_text.h"
 #include "servers.h"
@@ -29,19 +30,19 @@ struct text {
 	enum metrics_form form;
 	const struct disk *disks;
 	unsigned nr;
+	const GArray *asked;
 };
 
 /* ---- names and values ---- */
 
-/* What JSON allows is UTF-8. */
-static char *escape(const char *value)
+/* As it can be printed: this may go to a terminal. */
+static char *escape(const char *text)
 {
+	g_autofree char *printable = ctl_printable(text);
 	GString *out = g_string_new(NULL);
 
-	for (; *value; value++)
-		if (*value == '\n')
-			g_string_append(out, "\\n");
-		else if (*value == '"' || *value == '\\')
+	for (const char *value = printable; *value; value++)
+		if (*value == '"' || *value == '\\')
 			g_string_append_printf(out, "\\%c", *value);
 		else
 			g_string_append_c(out, *value);
@@ -192,6 +193,21 @@ static void add_durations(struct text *text)
 		}
 }
 
+/* ---- the family about servers ---- */
+
+/* For alerts: a server that hangs, and so tells of no disk. */
+static void add_up(struct text *text)
+{
+	head(text, "ubd_server_up", GAUGE, NULL, "0: the server does not respond.");
+	for (unsigned i = 0; i < text->asked->len; i++) {
+		const struct asked_server *server =
+			&g_array_index(text->asked, struct asked_server, i);
+
+		g_string_append_printf(text->out, "ubd_server_up{pid=\"%d\"} %d\n", server->pid,
+				       server->is_up);
+	}
+}
+
 /* ---- families about disks ---- */
 
 static void add_info(struct text *text)
@@ -254,7 +270,7 @@ static GArray *parse(const GPtrArray *servers)
 	return disks;
 }
 
-char *metrics_text(const GPtrArray *servers, enum metrics_form form)
+char *metrics_text(const GPtrArray *servers, const GArray *asked, enum metrics_form form)
 {
 	g_autoptr(GArray) disks = parse(servers);
 	struct text text = {
@@ -262,8 +278,10 @@ char *metrics_text(const GPtrArray *servers, enum metrics_form form)
 		.form = form,
 		.disks = (const struct disk *)disks->data,
 		.nr = disks->len,
+		.asked = asked,
 	};
 
+	add_up(&text);
 	add_info(&text);
 	add_size(&text);
 	add_operations(&text, "ubd_requests", NULL, "Requests that were answered.",

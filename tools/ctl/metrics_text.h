@@ -10,7 +10,10 @@ enum metrics_form {
 	METRICS_CLASSIC, /* Prometheus' own older form, 0.0.4 */
 };
 
-/* What struct server * have answered to `stats`. The caller frees it. */
-char *metrics_text(const GPtrArray *servers, enum metrics_form form);
+/*
+ * What struct server * have answered to `stats`, and which struct asked_server have. The caller
+ * frees it.
+ */
+char *metrics_text(const GPtrArray *servers, const GArray *asked, enum metrics_form form);
 
 #endif

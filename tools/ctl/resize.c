@@ -33,7 +33,7 @@ static bool resize(const char *path, const char *name, uint64_t bytes, uint64_t 
 {
 	json_t *size = bytes ? json_pack("{s:I}", "size", (json_int_t)bytes) : NULL;
 	g_autofree char *line = ctl_command("resize", name, size);
-	json_auto_t *answer = ctl_ask(path, line, err);
+	json_auto_t *answer = ctl_ask(path, line, 0, err);
 
 	if (!answer)
 		return false;

@@ -2,16 +2,16 @@
 /* The servers that can be asked; see servers.h. */
 #include "servers.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ctl.h"
+#include "error.h"
 #include "json_text.h"
 #include "run_folder.h"
-
-/* One that does not answer for so long is left out. */
-#define ANSWER_SECONDS 5
+#include "tool.h"
 
 static void free_server(gpointer data)
 {
@@ -35,36 +35,82 @@ GPtrArray *servers_new(void)
 	return g_ptr_array_new_with_free_func(free_server);
 }
 
-/* NULL: it has ended, does not answer, or is not ours. */
-static json_t *ask_ours(const char *socket, const char *line)
+/* NULL with @err set: it has ended, does not respond, or is not ours. */
+static json_t *ask_ours(const char *socket, const char *line, GError **err)
 {
 	const struct ctl_owner us = { geteuid(), getegid() };
 
-	return ctl_ask_owner(socket, line, &us, ANSWER_SECONDS, NULL);
+	return ctl_ask_owner(socket, line, &us, CTL_ANSWER_SECONDS, err);
 }
 
-/* Leaves server->status NULL if it has ended or does not answer. */
+/* A process that is asked, and its answer, or why there is none. */
+struct question {
+	const char *command;
+	char *socket;
+	int pid;
+	json_t *answer;
+	GError *err;
+};
+
+static void free_question(gpointer data)
+{
+	struct question *question = data;
+
+	g_clear_error(&question->err);
+	json_decref(question->answer);
+	g_free(question->socket);
+	g_free(question);
+}
+
 static void *ask(void *arg)
 {
-	struct server *server = arg;
-	g_autofree char *line = g_strdup_printf("{\"command\": \"%s\"}\n", server->command);
+	struct question *question = arg;
+	g_autofree char *line = g_strdup_printf("{\"command\": \"%s\"}\n", question->command);
 
-	server->status = ask_ours(server->socket, line);
+	question->answer = ask_ours(question->socket, line, &question->err);
 	return NULL;
 }
 
 /* All at once, so that those that hang cost their time only once. */
-static void ask_all(GPtrArray *servers)
+static void ask_all(GPtrArray *questions)
 {
-	g_autofree GThread **threads = g_new0(GThread *, servers->len);
+	g_autofree GThread **threads = g_new0(GThread *, questions->len);
 
-	for (guint i = 0; i < servers->len; i++)
-		threads[i] = g_thread_try_new("ubdctl-ask", ask, servers->pdata[i], NULL);
-	for (guint i = 0; i < servers->len; i++)
+	for (guint i = 0; i < questions->len; i++)
+		threads[i] = g_thread_try_new("ubdctl-ask", ask, questions->pdata[i], NULL);
+	for (guint i = 0; i < questions->len; i++)
 		if (threads[i])
 			g_thread_join(threads[i]);
 		else
-			ask(servers->pdata[i]);
+			ask(questions->pdata[i]);
+}
+
+/* One that has ended may have left its socket behind; one that hangs is there. */
+static bool is_hanging(const struct question *question)
+{
+	return g_error_matches(question->err, UBD_ERROR, ETIMEDOUT);
+}
+
+/* Once of each, however often this command asks. */
+static void warn_of(const struct question *question)
+{
+	static GHashTable *warned;
+	g_autofree char *line = g_strconcat(question->err->message, "; it is left out", NULL);
+
+	if (!warned)
+		warned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	if (g_hash_table_add(warned, g_strdup(question->socket)))
+		tool_warn(line);
+}
+
+static void tell_of(const struct question *question, GArray *ret_asked)
+{
+	const struct asked_server asked = { question->pid, question->answer };
+
+	if (ret_asked && (question->answer || is_hanging(question)))
+		g_array_append_val(ret_asked, asked);
+	else if (!ret_asked && is_hanging(question))
+		warn_of(question);
 }
 
 static gint compare(gconstpointer a, gconstpointer b)
@@ -78,29 +124,38 @@ static gint compare(gconstpointer a, gconstpointer b)
 /* One for each socket that is there. */
 static GPtrArray *find_sockets(const char *command)
 {
-	GPtrArray *servers = servers_new();
+	GPtrArray *questions = g_ptr_array_new_with_free_func(free_question);
 	g_autofree char *folder = run_folder_find(false, NULL);
 	g_autoptr(GDir) dir = folder ? g_dir_open(folder, 0, NULL) : NULL;
 	const char *name;
 	int pid;
 
 	while (dir && (name = g_dir_read_name(dir)))
-		if (run_folder_is_socket_name(name, &pid))
-			g_ptr_array_add(servers, server_new(g_build_filename(folder, name, NULL),
-							    command, NULL));
-	return servers;
+		if (run_folder_is_socket_name(name, &pid)) {
+			struct question *question = g_new0(struct question, 1);
+
+			question->command = command;
+			question->socket = g_build_filename(folder, name, NULL);
+			question->pid = pid;
+			g_ptr_array_add(questions, question);
+		}
+	return questions;
 }
 
-/* Those that have answered. */
-static GPtrArray *find_answers(const char *command)
+/* Those that have been answered; @ret_asked as in servers_ask(). */
+static GPtrArray *find_answers(const char *command, GArray *ret_asked)
 {
-	GPtrArray *servers = find_sockets(command);
+	GPtrArray *questions = find_sockets(command);
 
-	ask_all(servers);
-	for (guint i = servers->len; i-- > 0;)
-		if (!((struct server *)servers->pdata[i])->status)
-			g_ptr_array_remove_index_fast(servers, i);
-	return servers;
+	ask_all(questions);
+	for (guint i = questions->len; i-- > 0;) {
+		const struct question *question = questions->pdata[i];
+
+		tell_of(question, ret_asked);
+		if (!question->answer)
+			g_ptr_array_remove_index_fast(questions, i);
+	}
+	return questions;
 }
 
 void servers_add(GPtrArray *disks, const char *socket, const char *command, json_t *answer)
@@ -118,15 +173,15 @@ void servers_add(GPtrArray *disks, const char *socket, const char *command, json
 	}
 }
 
-GPtrArray *servers_ask(const char *command)
+GPtrArray *servers_ask(const char *command, GArray *ret_asked)
 {
-	g_autoptr(GPtrArray) answers = find_answers(command);
+	g_autoptr(GPtrArray) answers = find_answers(command, ret_asked);
 	GPtrArray *disks = servers_new();
 
 	for (guint i = 0; i < answers->len; i++) {
-		const struct server *server = answers->pdata[i];
+		const struct question *question = answers->pdata[i];
 
-		servers_add(disks, server->socket, command, server->status);
+		servers_add(disks, question->socket, command, question->answer);
 	}
 	g_ptr_array_sort(disks, compare);
 	return disks;
@@ -134,19 +189,19 @@ GPtrArray *servers_ask(const char *command)
 
 GPtrArray *servers_find(void)
 {
-	return servers_ask("status");
+	return servers_ask("status", NULL);
 }
 
 GPtrArray *servers_find_adding(void)
 {
 	GPtrArray *sockets = g_ptr_array_new_with_free_func(g_free);
-	g_autoptr(GPtrArray) answers = find_answers("status");
+	g_autoptr(GPtrArray) answers = find_answers("status", NULL);
 
 	for (guint i = 0; i < answers->len; i++) {
-		struct server *server = answers->pdata[i];
+		const struct question *question = answers->pdata[i];
 
-		if (json_is_array(json_object_get(server->status, "disks")))
-			g_ptr_array_add(sockets, g_strdup(server->socket));
+		if (json_is_array(json_object_get(question->answer, "disks")))
+			g_ptr_array_add(sockets, g_strdup(question->socket));
 	}
 	return sockets;
 }
@@ -160,7 +215,7 @@ void servers_fail_held(int pid, const char *device)
 	json_auto_t *answer = NULL;
 
 	if (socket)
-		answer = ask_ours(socket, line);
+		answer = ask_ours(socket, line, NULL);
 }
 
 /* ---- what they say ---- */

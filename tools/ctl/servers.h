@@ -26,8 +26,17 @@ void servers_add(GPtrArray *disks, const char *socket, const char *command, json
 
 /* All disks of all servers, struct server *. The caller unrefs the list. */
 GPtrArray *servers_find(void);
-/* The same with the answers to @command, which is `status` or `stats`. */
-GPtrArray *servers_ask(const char *command);
+/* A process that has a socket. */
+struct asked_server {
+	int pid;
+	bool is_up; /* otherwise it does not respond */
+};
+
+/*
+ * The same with the answers to @command, which is `status` or `stats`. @ret_asked, if given, gets a
+ * struct asked_server for each process; otherwise a warning tells of those that do not respond.
+ */
+GPtrArray *servers_ask(const char *command, GArray *ret_asked);
 
 /* The sockets of all servers that have, or may have, several disks. The caller unrefs the list. */
 GPtrArray *servers_find_adding(void);

@@ -50,13 +50,22 @@ static bool is_peer(int fd, const char *path, const struct ctl_owner *owner, GEr
 	return false;
 }
 
-/* connect() waits, too, if the listener's backlog is full. */
-static int limit_waits(int fd, unsigned seconds)
+int ctl_socket_limit(int fd, unsigned seconds)
 {
 	const struct timeval limit = { .tv_sec = seconds };
 
 	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit))
 		       ?: setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+/* It waits if the listener's backlog is full. */
+static int connect_within_limit(int fd, const struct sockaddr_un *address)
+{
+	int res = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+
+	if (res < 0 && errno == EAGAIN)
+		errno = ETIMEDOUT;
+	return res;
 }
 
 int ctl_socket_connect(const char *path, const struct ctl_owner *owner, unsigned seconds,
@@ -70,8 +79,7 @@ int ctl_socket_connect(const char *path, const struct ctl_owner *owner, unsigned
 	fd = unix_socket_new(0);
 	if (fd < 0)
 		return error_set(err, fd, "%s", path);
-	if (limit_waits(fd, seconds) < 0 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	if (ctl_socket_limit(fd, seconds) < 0 || connect_within_limit(fd, &address) < 0)
 		return fail(fd, path, err);
 	if (is_peer(fd, path, owner, err))
 		return fd;

@@ -20,12 +20,18 @@ static void print_json(const GPtrArray *servers)
 	json_print(array);
 }
 
+/* The end of a bucket, which may be past the longest latency in it. */
+static char *percentile(const struct disk_op_stats *op, double part)
+{
+	return ctl_short_time(MIN(latency_percentile_us(op->latency, part), op->max_ns / 1000.0));
+}
+
 static void print_operation(const char *name, const struct disk_op_stats *op)
 {
 	g_autofree char *bytes = size_to_text(op->bytes);
 	g_autofree char *mean = ctl_short_time(op->total_ns / 1000.0 / op->requests);
-	g_autofree char *p50 = ctl_short_time(latency_percentile_us(op->latency, 0.5));
-	g_autofree char *p99 = ctl_short_time(latency_percentile_us(op->latency, 0.99));
+	g_autofree char *p50 = percentile(op, 0.5);
+	g_autofree char *p99 = percentile(op, 0.99);
 	g_autofree char *max = ctl_short_time(op->max_ns / 1000.0);
 
 	printf("  %-12s %12" PRIu64 " %8" PRIu64 " %10s %7s %7s %7s %7s\n", name, op->requests,

@@ -156,7 +156,7 @@ bool ctl_print_status(const char *word, bool json)
 	if (!socket)
 		return false;
 	line = ctl_command("status", name, NULL);
-	answer = ctl_ask(socket, line, &err);
+	answer = ctl_ask(socket, line, CTL_ANSWER_SECONDS, &err);
 	if (!answer)
 		tool_error("%s", err->message);
 	else if (json)

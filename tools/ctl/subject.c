@@ -97,26 +97,35 @@ static char *device_path(const char *word)
 	return g_strdup_printf("/dev/%s%u", driver->disk_name, id);
 }
 
-char *subject_find(const char *word)
+/* What is not a device; NULL after an error message. */
+static char *find_among(const char *word, const GPtrArray *servers)
 {
-	g_autoptr(GPtrArray) servers = NULL, names = NULL;
-	g_autofree char *all = NULL;
-	char *path = device_path(word);
+	g_autoptr(GPtrArray) names = NULL;
+	g_autofree char *all = NULL, *printable = NULL;
 
-	if (path)
-		return path;
-	servers = servers_find();
 	if (servers_by_name(servers, word, 0))
 		return g_strdup(word);
 	names = find_by_file(word, servers);
 	if (names->len == 2)
 		return g_strdup(names->pdata[0]);
 	all = g_strjoinv(", ", (char **)names->pdata);
+	printable = ctl_printable(all);
 	if (names->len > 2)
-		tool_error("%s is the image of %s; name one of them", word, all);
+		tool_error("%s is the image of %s; name one of them", word, printable);
 	else
 		tool_error("\"%s\" is not a device, nor an image that is being served", word);
 	return NULL;
+}
+
+char *subject_find(const char *word)
+{
+	g_autoptr(GPtrArray) servers = NULL;
+	char *path = device_path(word);
+
+	if (path)
+		return path;
+	servers = servers_find();
+	return find_among(word, servers);
 }
 
 bool subject_is_export(const char *name)
@@ -139,22 +148,23 @@ static bool is_socket(const char *word)
 char *subject_find_socket(const char *word, char **ret_name)
 {
 	g_autoptr(GPtrArray) servers = NULL;
-	g_autofree char *name = NULL;
+	g_autofree char *name = NULL, *printable = NULL;
 	const struct server *server;
 
 	*ret_name = NULL;
 	if (is_socket(word))
 		return g_strdup(word);
-	name = subject_find(word);
+	servers = servers_find();
+	name = device_path(word) ?: find_among(word, servers);
 	if (!name)
 		return NULL;
-	servers = servers_find();
 	server = servers_by_name(servers, name, 0);
 	if (server) {
 		*ret_name = g_steal_pointer(&name);
 		return g_strdup(server->socket);
 	}
-	tool_error("%s: no socket of its server was found; give that of --socket", name);
+	printable = ctl_printable(name);
+	tool_error("%s: no socket of its server was found; give that of --socket", printable);
 	return NULL;
 }
 
@@ -167,7 +177,7 @@ static bool ask_one(GPtrArray *disks, const char *word, const char *command)
 	if (!socket)
 		return false;
 	line = ctl_command(command, name, NULL);
-	answer = ctl_ask(socket, line, &err);
+	answer = ctl_ask(socket, line, CTL_ANSWER_SECONDS, &err);
 	if (!answer)
 		tool_error("%s", err->message);
 	else
@@ -180,7 +190,7 @@ GPtrArray *subjects_ask(char **words, const char *command)
 	g_autoptr(GPtrArray) servers = NULL;
 
 	if (!words)
-		return servers_ask(command);
+		return servers_ask(command, NULL);
 	servers = servers_new();
 	for (; *words; words++)
 		if (!ask_one(servers, *words, command))

@@ -21,14 +21,17 @@ static bool add_limit(json_t *limits, char *part)
 	char *value = strchr(part, '=');
 	uint64_t number;
 
-	if (value)
-		*value++ = '\0';
-	if (value && size_parse(value, &number) == 0) {
-		json_add_int(limits, name, number);
-		return true;
+	if (!value) {
+		tool_error("\"%s\" is not a limit, such as iops-total=1000 or bps-read=10M", part);
+		return false;
 	}
-	tool_error("\"%s\" is not a limit, such as iops-total=1000 or bps-read=10M", part);
-	return false;
+	*value++ = '\0';
+	if (size_parse(value, &number) < 0) {
+		tool_error("%s: \"%s\" is not a number", part, value);
+		return false;
+	}
+	json_add_int(limits, name, number);
+	return true;
 }
 
 /* NULL after an error message. */
@@ -96,7 +99,7 @@ int ctl_throttle(const struct command *command, char **argv)
 	if (!socket)
 		return EXIT_FAILURE;
 	request = ctl_command("throttle", name, g_steal_pointer(&members));
-	answer = ctl_ask(socket, request, &err);
+	answer = ctl_ask(socket, request, CTL_ANSWER_SECONDS, &err);
 	if (!answer) {
 		tool_error("%s", err->message);
 		return EXIT_FAILURE;

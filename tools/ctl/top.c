@@ -62,9 +62,27 @@ static struct top_row *new_row(const struct top *top, const struct server *serve
 	return row;
 }
 
+/* If all are shown: which disks it has is not known. */
+static void add_hanging(struct top *top, const GArray *asked)
+{
+	for (unsigned i = 0; i < asked->len && !top->names; i++) {
+		const struct asked_server *server = &g_array_index(asked, struct asked_server, i);
+		struct top_row *row;
+
+		if (server->is_up)
+			continue;
+		row = g_new0(struct top_row, 1);
+		row->device = g_strdup_printf("server %d", server->pid);
+		row->image = g_strdup("(does not respond)");
+		g_ptr_array_add(top->rows, row);
+	}
+}
+
 static void look(struct top *top)
 {
-	g_autoptr(GPtrArray) servers = servers_ask("stats");
+	/* Warnings would be written over the table. */
+	g_autoptr(GArray) asked = g_array_new(FALSE, FALSE, sizeof(struct asked_server));
+	g_autoptr(GPtrArray) servers = servers_ask("stats", asked);
 	GHashTable *now = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 
 	g_ptr_array_set_size(top->rows, 0);
@@ -80,13 +98,15 @@ static void look(struct top *top)
 				    g_memdup2(&row->stats, sizeof(row->stats)));
 	}
 	g_ptr_array_sort(top->rows, top_compare);
+	add_hanging(top, asked);
 	g_hash_table_unref(top->before);
 	top->before = now;
 }
 
 /* ---- what is shown ---- */
 
-static void show(const struct top *top)
+/* False: nobody can see it. */
+static bool show(const struct top *top)
 {
 	unsigned width, height, max_rows;
 	g_autofree char *table = NULL, *text = NULL;
@@ -96,34 +116,38 @@ static void show(const struct top *top)
 	max_rows = top->is_batch ? G_MAXUINT : MAX(height, 3) - 2;
 	table = top_table(top->rows, max_rows, width);
 	text = top->is_batch ? g_strconcat(table, "\n", NULL) : g_steal_pointer(&table);
-	top_screen_show(text);
+	return top_screen_show(text);
 }
 
-/* False: the user has seen enough. */
+/* False: the user has seen enough, or sees nothing. */
 static bool wait_for_next(const struct top *top, gint64 end_us)
 {
 	enum top_event event;
 
 	while ((event = top_screen_wait(end_us)) == TOP_REDRAW)
-		if (!top->is_batch)
-			show(top);
+		if (!top->is_batch && !show(top))
+			return false;
 	return event != TOP_QUIT;
 }
 
-/* In a batch, the first look is only for the differences to it. */
+/*
+ * In a batch, the first look is only for the differences to it. What failed to be written is for
+ * tool_finish() to tell.
+ */
 static void run(struct top *top)
 {
 	gint64 next_us = g_get_monotonic_time();
 
 	look(top);
-	if (!top->is_batch)
-		show(top);
+	if (!top->is_batch && !show(top))
+		return;
 	while (top->rounds) {
 		next_us = MAX(next_us + top->delay_us, g_get_monotonic_time());
 		if (!wait_for_next(top, next_us))
 			return;
 		look(top);
-		show(top);
+		if (!show(top))
+			return;
 		if (top->rounds > 0)
 			top->rounds--;
 	}

@@ -42,8 +42,8 @@ bool top_screen_begin(bool is_batch);
 void top_screen_end(void);
 /* Columns and lines; without a terminal as many as there may be. */
 void top_screen_size(unsigned *ret_width, unsigned *ret_height);
-/* In place of what was shown; in a batch after it. */
-void top_screen_show(const char *text);
+/* In place of what was shown; in a batch after it. False: nobody can see it. */
+bool top_screen_show(const char *text);
 /* Until @end_us of g_get_monotonic_time(). */
 enum top_event top_screen_wait(gint64 end_us);
 

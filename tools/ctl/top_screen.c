@@ -108,10 +108,9 @@ void top_screen_size(unsigned *ret_width, unsigned *ret_height)
 	*ret_height = size.ws_row ?: G_MAXINT;
 }
 
-void top_screen_show(const char *text)
+bool top_screen_show(const char *text)
 {
-	printf("%s%s", has_terminal ? HOME_AND_CLEAR : "", text);
-	fflush(stdout);
+	return printf("%s%s", has_terminal ? HOME_AND_CLEAR : "", text) >= 0 && fflush(stdout) == 0;
 }
 
 static bool wants_to_quit(void)

@@ -301,7 +301,9 @@ int ctl_upgrade(const struct command *command, char **argv)
 	if (!name)
 		return EXIT_FAILURE;
 	if (subject_is_export(name)) {
-		tool_error("%s is an export, not a device", name);
+		g_autofree char *printable = ctl_printable(name);
+
+		tool_error("%s is an export, not a device", printable);
 		return EXIT_FAILURE;
 	}
 	return upgrade_device(name, program) ? EXIT_SUCCESS : EXIT_FAILURE;
