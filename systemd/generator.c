@@ -290,7 +290,16 @@ static char *take_options(struct disk *disk, const char *list)
 	return g_string_free(line, FALSE);
 }
 
-static void take_entry(const char *path, unsigned number, const char *line)
+/* One name is one service, so a second entry would replace the first. */
+static bool is_new(GHashTable *names, const char *source, const char *name)
+{
+	if (g_hash_table_add(names, g_strdup(name)))
+		return true;
+	complain(source, "an earlier line has the name \"%s\", too; ignoring this one", name);
+	return false;
+}
+
+static void take_entry(GHashTable *names, const char *path, unsigned number, const char *line)
 {
 	g_autofree char *source = g_strdup_printf("%s:%u", path, number);
 	g_autoptr(GError) err = NULL;
@@ -307,7 +316,8 @@ static void take_entry(const char *path, unsigned number, const char *line)
 		complain(source, "expecting a name, an image and possibly options");
 		return;
 	}
-	if (!check_name(source, words[0]) || !check_image(source, words[1]))
+	if (!check_name(source, words[0]) || !check_image(source, words[1]) ||
+	    !is_new(names, source, words[0]))
 		return;
 	disk.name = words[0];
 	disk.image = words[1];
@@ -321,12 +331,13 @@ static void take_ubdtab(const char *path)
 {
 	g_autofree char *text = read_file(path);
 	g_auto(GStrv) lines = text ? g_strsplit(text, "\n", -1) : NULL;
+	g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
 	for (unsigned i = 0; lines && lines[i]; i++) {
 		char *line = g_strstrip(lines[i]);
 
 		if (*line && *line != '#')
-			take_entry(path, i + 1, line);
+			take_entry(names, path, i + 1, line);
 	}
 }
 

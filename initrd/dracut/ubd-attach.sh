@@ -9,7 +9,7 @@ ubd_find()
 {
 	case $1 in
 	LABEL=* | UUID=* | PARTLABEL=* | PARTUUID=*) blkid -l -t "$1" -o device ;;
-	*) [ ! -e "$1" ] || echo "$1" ;;
+	*) [ ! -e "$1" ] || printf '%s\n' "$1" ;;
 	esac
 }
 
