@@ -75,8 +75,6 @@ static void *ask(void *arg)
 static void ask_all(GPtrArray *questions)
 {
 	g_autofree GThread **threads = g_new0(GThread *, questions->len);
-	/* GLib makes a lock with the first error, in a way that ThreadSanitizer cannot follow. */
-	g_autoptr(GError) first = g_error_new_literal(UBD_ERROR, 0, "");
 
 	for (guint i = 0; i < questions->len; i++)
 		threads[i] = g_thread_try_new("ubdctl-ask", ask, questions->pdata[i], NULL);
