@@ -37,15 +37,17 @@ int keeper_receive(int sock, void *data, size_t bytes, int *ret_fd)
 	unsigned nr;
 	ssize_t got;
 
+	*ret_fd = -1;
 	do {
 		got = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
 	} while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return -errno;
 	nr = passed_fds_take(&msg, fds);
-	*ret_fd = nr ? fds[0] : -1;
-	if (nr <= 1 && (size_t)got == bytes && !(msg.msg_flags & MSG_TRUNC))
+	if (nr <= 1 && (size_t)got == bytes && !(msg.msg_flags & MSG_TRUNC)) {
+		*ret_fd = nr ? fds[0] : -1;
 		return 0;
+	}
 	while (nr)
 		close(fds[--nr]);
 	return -EPIPE;

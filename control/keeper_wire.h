@@ -42,7 +42,10 @@ struct keeper_reply {
  * Any thread.
  */
 int keeper_send(int sock, const void *data, size_t bytes, int fd);
-/* -EPIPE, too, if it is not of that size. *@ret_fd is closed by the caller; -1: there is none. */
+/*
+ * -EPIPE, too, if it is not of that size or has several descriptors. *@ret_fd is closed by the
+ * caller; -1: there is none, as after every error.
+ */
 int keeper_receive(int sock, void *data, size_t bytes, int *ret_fd);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "colock.h"
 #include "process.h"
+#include "sandbox.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 /* Before something for which there was no memory is tried again. */
@@ -100,8 +101,9 @@ static void *grower_thread(void *unused)
 	uint64_t look_ns = 0;
 
 	pthread_setname_np(pthread_self(), "ubd-grower");
-	/* If that fails, it fails for the queues as well, and they report it. */
+	/* If these fail, they fail for the queues as well, and they report it. */
 	process_drop_privileges();
+	sandbox_seal_thread();
 	thread_lock(&guard);
 	while (all) {
 		growing = find_asked();

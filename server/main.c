@@ -476,6 +476,8 @@ static int co_step(void *arg, enum servers_step step, GError **err)
 	case SERVERS_ENTER:
 		return co_enter(program, err);
 	case SERVERS_OPEN:
+		/* They have the rights of the opening. */
+		aio_workers_end();
 		return sandbox_seal(err);
 	case SERVERS_READY:
 		program->is_open = true;

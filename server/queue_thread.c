@@ -12,6 +12,7 @@
 #include "grower.h"
 #include "process.h"
 #include "pulse.h"
+#include "sandbox.h"
 
 /* It is a coroutine, too. */
 #define PULSE 1
@@ -396,7 +397,7 @@ static int prepare(struct queue_thread *thread)
 	if (config->cpus)
 		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), config->cpus);
 	process_touch_stack();
-	res = make_pool(thread);
+	res = sandbox_seal_thread() ?: make_pool(thread);
 	if (res < 0)
 		return res;
 	res = co_reserve(MIN(config->requests, QUEUE_THREAD_RESERVED) + config->others + PULSE);

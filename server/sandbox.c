@@ -24,6 +24,7 @@ static GArray *places;
 /* What could not be had, for people. */
 static GString *missing;
 static bool lacks_landlock;
+static bool files_are_limited;
 static bool has_changed_user;
 
 static void clear_place(void *place)
@@ -201,6 +202,7 @@ int sandbox_enter(const struct sandbox_config *wanted, GError **err)
 	if (res < 0)
 		return res;
 	limit_files(true);
+	files_are_limited = !lacks_landlock;
 	if (has_network && !config.connects && (lacks_landlock || !sandbox_files_refuse_tcp()))
 		report_verbose("the network can only be refused by seccomp");
 	limit_calls();
@@ -213,4 +215,9 @@ int sandbox_seal(GError **err)
 		return 0;
 	limit_files(false);
 	return check_missing(err);
+}
+
+int sandbox_seal_thread(void)
+{
+	return files_are_limited ? sandbox_limit_files(places, false, config.connects) : 0;
 }

@@ -5,8 +5,9 @@
  *
  * In the order of a start: sandbox_allow() for each place, sandbox_enter() once the image's file is
  * open and nothing of it has been read, sandbox_drop_last() right after that, sandbox_seal() once
- * the image is open. All on the main thread, with no other thread in the process; threads created
- * afterwards inherit everything.
+ * the image is open. All on the main thread; threads created afterwards inherit everything. No
+ * other thread may be there, except that those created between sandbox_enter() and sandbox_seal()
+ * may stay if they begin with sandbox_seal_thread(): a thread cannot restrict another one.
  *
  * docs/security.md says what each layer prevents.
  */
@@ -57,6 +58,8 @@ int sandbox_enter(const struct sandbox_config *config, GError **err);
  */
 int sandbox_drop_last(GError **err);
 int sandbox_seal(GError **err);
+/* 0 or -errno. Any thread, also after sandbox_seal(). */
+int sandbox_seal_thread(void);
 
 /*
  * Adds to an error of opening the image what has become of the rights that this takes. Nothing if

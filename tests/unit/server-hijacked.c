@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Builds an ubd-serve with a planted bug: when it has read the header of an image, and again when
- * it is asked for its status, it does what somebody would who has taken it over. It prints a line
- * for each attempt: the moment, the attempt, and 0 or the error.
+ * Builds an ubd-serve with a planted bug: when it has read the header of an image, when it serves
+ * its first request, and when it is asked for its status, it does what somebody would who has taken
+ * it over. It prints a line for each attempt: the moment, the attempt, and 0 or the error.
  *
  * HIJACKED_FILE is a file that the server has no business with, HIJACKED_BESIDE one in the image's
  * folder; HIJACKED_NEW does not exist.
@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@
 
 #include "aio.h"
 #include "probe.h"
+#include "serve.h"
 #include "status.h"
 
 static const char *file, *beside, *fresh; /* the last one does not exist */
@@ -365,7 +367,17 @@ static long ring_makes_socket(void)
 	return co_send_sqe(prepare_socket);
 }
 
-/* ---- in a thread that the hijacker makes ---- */
+/* ---- in other threads ---- */
+
+static int read_for_worker(void *unused)
+{
+	return read_file() < 0 ? -errno : 0;
+}
+
+static long worker_reads_file(void)
+{
+	return result(co_run_on_worker(read_for_worker, NULL));
+}
 
 static void *read_in_thread(void *arg)
 {
@@ -435,6 +447,7 @@ static const struct {
 	{ "ring-opens", ring_opens },
 	{ "ring-makes-socket", ring_makes_socket },
 	{ "thread-reads-file", thread_reads_file },
+	{ "worker-reads-file", worker_reads_file },
 };
 
 static void attempt_all(const char *moment)
@@ -460,6 +473,27 @@ const char *__wrap_probe_head(const uint8_t *head, size_t bytes)
 		attempt_all("opening");
 	was_here = true;
 	return __real_probe_head(head, bytes);
+}
+
+struct serve_result __real_serve_co_request(struct serve *serve, const struct request_desc *desc,
+					    uint64_t begin_ns,
+					    int (*co_try)(void *arg, struct image *image),
+					    void *arg);
+struct serve_result __wrap_serve_co_request(struct serve *serve, const struct request_desc *desc,
+					    uint64_t begin_ns,
+					    int (*co_try)(void *arg, struct image *image),
+					    void *arg);
+
+struct serve_result __wrap_serve_co_request(struct serve *serve, const struct request_desc *desc,
+					    uint64_t begin_ns,
+					    int (*co_try)(void *arg, struct image *image),
+					    void *arg)
+{
+	static _Atomic bool was_here;
+
+	if (!atomic_exchange(&was_here, true))
+		attempt_all("request");
+	return __real_serve_co_request(serve, desc, begin_ns, co_try, arg);
 }
 
 int __real_status_answer(const struct command_target *on, const json_t *request, json_t *answer,
