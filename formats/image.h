@@ -183,9 +183,9 @@ void image_set_memory_limit(uint64_t bytes);
 
 /*
  * Opens an image with its whole backing chain (read-only below the top image) and locks it. @opts
- * may be NULL: read-only, with probing. Errors: ENOENT, EACCES..., EINVAL (not a valid image),
- * ENOTSUP (a feature that is not implemented, named), EBUSY (locked by another process), ELOOP (a
- * cycle, or a chain that is too long).
+ * may be NULL: read-only, with probing. Errors: ENOENT, EACCES..., EINVAL (not a valid image, or a
+ * backing file that is refused), ENOTSUP (a feature that is not implemented, named), EBUSY (locked
+ * by another process), ELOOP (a cycle, or a chain that is too long).
  */
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err);

@@ -515,10 +515,8 @@ static int co_open_backing(struct graph *graph, const struct image *top, struct 
 		.policy = graph->policy,
 		.share = graph->shared ? share : NULL,
 	};
-	int ret = co_open_layer(graph, options, &opts, depth, &layer->backing, err);
 
-	/* The caller can only choose the format of the top image. */
-	return ret == -EMEDIUMTYPE ? -EINVAL : ret;
+	return co_open_layer(graph, options, &opts, depth, &layer->backing, err);
 }
 
 /* In QEMU's words; its name, unless the message begins with it, and that of a layer below the top.
@@ -551,7 +549,8 @@ static int co_open_next(struct graph *graph, struct image *top, struct image *la
 	node_options_free(options);
 	if (ret)
 		prefix_backing(top, layer, name, err);
-	return ret;
+	/* The caller can choose only the top's format, and open only the top in another way. */
+	return ret == -EMEDIUMTYPE || image_is_write_refusal(ret) ? -EINVAL : ret;
 }
 
 /* With what was found below the last layer that was opened. */

@@ -20,6 +20,7 @@ struct open_job {
 	open_image_enter_fn *co_enter;
 	void *enter_arg;
 	bool has_entered;
+	struct file_id entered_id; /* of the file with which it has */
 	struct image *image;
 	GError *err;
 	int res;
@@ -30,19 +31,31 @@ static void warn(const char *line)
 	report_note("%s", line);
 }
 
+/* All that was checked is true of one file, whatever has its name by now. */
+static int check_file_again(const struct open_job *job, const struct image *file, GError **err)
+{
+	struct file_id id = image_file_id(file);
+
+	if (file_id_equal(&id, &job->entered_id) || (!id.known && !job->entered_id.known))
+		return 0;
+	return error_refuse(err, -ESTALE, "%s: it was replaced while it was being opened",
+			    job->options->filename);
+}
+
 static int claim_image_co(void *arg, struct image *file, GError **err)
 {
 	struct open_job *job = arg;
 	int char_fd = -1, res = 0;
 
-	/* The image may be opened again, read-only. */
+	/* The image may be opened again, read-only or once others have let go of it. */
 	if (job->has_entered)
-		return 0;
+		return check_file_again(job, file, err);
 	if (job->takeover->transport)
 		res = takeover_claim(job->takeover, file, &char_fd, err);
 	if (res < 0)
 		return res;
 	job->has_entered = true;
+	job->entered_id = image_file_id(file);
 	/* Not an error after which the image is opened in another way, past all this. */
 	return job->co_enter(job->enter_arg, file, char_fd, err) < 0 ? -EINVAL : 0;
 }
