@@ -82,10 +82,12 @@ static int check_buffers(const struct device *device, enum data_way way, GError 
 			    device->info.depth);
 }
 
+/* A descriptor may lead to any device. It is left alone until nobody else can be its server. */
 static int adopt_given(struct device *device, GError **err)
 {
 	const uint16_t depth = device->config.depth;
 
+	device->stays = true;
 	device->transport =
 		device->config.driver->adopt(device->config.given_fd, &device->info, err);
 	if (!device->transport)
@@ -96,8 +98,9 @@ static int adopt_given(struct device *device, GError **err)
 				    "%s: it was not added for this server: expected a new device "
 				    "with a depth of %u and without recovery",
 				    device->transport->path, depth);
-	if (check_buffers(device, device->info.data, err) < 0)
+	if (check_buffers(device, device->info.data, err) < 0 || open_server_file(device, err) < 0)
 		return -1;
+	device->stays = false;
 	return transport_set_identity(device->transport, &device->config.identity) < 0
 		       ? error_refuse(err, -EBUSY, "%s: cannot name the device",
 				      device->transport->path)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A device whose driver is not ready: the main loop goes on, and can end the wait. And one whose
- * server's file is closed while queues may use its number.
+ * server's file is closed while queues may use its number. And one that was passed on by mistake.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "device_parts.h"
+#include "error.h"
 #include "image-test.h"
 #include "watch.h"
 
@@ -99,6 +100,70 @@ static void test_closed_number_is_kept(void)
 	close(device.no_fd);
 }
 
+/* ---- a device of others ---- */
+
+static struct transport others = { .path = "/dev/ubdb0" };
+static struct transport_info others_info;
+static unsigned ended;
+
+static struct transport *adopt(int fd, struct transport_info *ret_info, GError **err)
+{
+	*ret_info = others_info;
+	return &others;
+}
+
+static struct transport *clone_others(const struct transport *transport, GError **err)
+{
+	return &others;
+}
+
+static void leave_alone(struct transport *transport)
+{
+}
+
+static int open_server_file(struct transport *transport, GError **err)
+{
+	return error_refuse(err, -EBUSY, "/dev/ubdc0: another server is using it");
+}
+
+static int end_it(struct transport *transport)
+{
+	ended++;
+	return 0;
+}
+
+static const struct transport_ops driver_of_others = {
+	.adopt = adopt,
+	.clone = clone_others,
+	.free = leave_alone,
+	.open_server_file = open_server_file,
+	.stop = end_it,
+	.delete = end_it,
+};
+
+static void co_check_given(enum transport_state state, const char *reason)
+{
+	const struct device_config config = {
+		.driver = &driver_of_others,
+		.given_fd = 0,
+		.depth = 64,
+	};
+	g_autoptr(GError) err = NULL;
+
+	others.ops = &driver_of_others;
+	others_info = (struct transport_info){ .state = state, .depth = 64, .queues = 1 };
+	g_assert_null(device_co_add(&config, &err));
+	g_assert_nonnull(strstr(err->message, reason));
+	g_assert_cmpuint(ended, ==, 0);
+}
+
+/* Whatever a client passes on: only a device that nobody serves is ours to end. */
+CO_TEST(test_devices_of_others_stay)
+{
+	co_check_given(TRANSPORT_LIVE, "it was not added for this server");
+	co_check_given(TRANSPORT_ADDED, "another server is using it");
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -106,5 +171,6 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/device-start/start-is-ended", test_start_is_ended);
 	g_test_add_func("/device-start/closed-number-is-kept", test_closed_number_is_kept);
+	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
 	return leave_scratch(folder, g_test_run());
 }
