@@ -11,6 +11,10 @@
  * A request that has to wait pours in at once what it will need when it starts, so those behind it
  * know how long to wait without a queue. If it gives up, it takes that out again: clients that come
  * and go must not use up what others are to share.
+ *
+ * If two limits apply, a request passes one after the other, and pours nothing into the second
+ * bucket while it waits for the first: what cannot start yet must not keep others from starting.
+ * The limits of its direction come first, so reads that wait for one do not hold up writes.
  */
 #include "throttle_group.h"
 
@@ -35,11 +39,10 @@ struct bucket {
 	double burst_empty_ns; /* of the second bucket */
 };
 
-/* What a request has poured in. */
-struct turn {
-	uint64_t start_ns;
-	unsigned changes;		     /* the limits are those of then */
-	struct bucket moved[THROTTLE_KINDS]; /* by how much */
+/* In the order in which requests pass them. */
+static const enum throttle_kind order[] = {
+	THROTTLE_BPS_READ,   THROTTLE_BPS_WRITE, THROTTLE_IOPS_READ,
+	THROTTLE_IOPS_WRITE, THROTTLE_BPS_TOTAL, THROTTLE_IOPS_TOTAL,
 };
 
 struct throttle_group {
@@ -247,66 +250,80 @@ static double start_ns(const struct bucket *bucket, const struct throttle_limit 
 	return start;
 }
 
-static double later_ns(double empty_ns, uint64_t rate, uint64_t start_ns, double amount)
+static double time_ns(double amount, uint64_t rate)
 {
-	return rate ? MAX(empty_ns, start_ns) + amount / rate * NS_PER_SEC : 0;
+	return rate ? amount / rate * NS_PER_SEC : 0;
 }
 
-/* Returns by how much that moves it. */
-static struct bucket pour(struct bucket *bucket, const struct throttle_limit *limit,
-			  uint64_t start_ns, double amount)
+static void pour(struct bucket *bucket, const struct throttle_limit *limit, uint64_t now_ns,
+		 double amount)
 {
-	struct bucket before = *bucket;
-
-	bucket->empty_ns = later_ns(before.empty_ns, limit->rate, start_ns, amount);
+	bucket->empty_ns = MAX(bucket->empty_ns, (double)now_ns) + time_ns(amount, limit->rate);
 	bucket->burst_empty_ns =
-		later_ns(before.burst_empty_ns, limit->burst_rate, start_ns, amount);
-	return (struct bucket){ bucket->empty_ns - before.empty_ns,
-				bucket->burst_empty_ns - before.burst_empty_ns };
+		MAX(bucket->burst_empty_ns, (double)now_ns) + time_ns(amount, limit->burst_rate);
 }
 
-static struct turn take(struct throttle_group *group, uint64_t now_ns, bool is_write,
-			uint64_t bytes)
+static void take_out(struct bucket *bucket, const struct throttle_limit *limit, double amount)
 {
-	struct turn turn = { 0 };
-	const struct throttle_config *config;
-	double start = now_ns;
+	bucket->empty_ns -= time_ns(amount, limit->rate);
+	bucket->burst_empty_ns -= time_ns(amount, limit->burst_rate);
+}
+
+static void pass_one(struct throttle_group *group, struct throttle_turn *turn,
+		     enum throttle_kind kind, uint64_t now_ns) REQUIRES(group->lock)
+{
+	const struct throttle_limit *limit = &group->config.limits[kind];
+	double start = MAX((double)now_ns, start_ns(&group->buckets[kind], limit));
+
+	/* A long request at a low rate would wait for longer than time can be told. */
+	turn->start_ns = start < (double)END_NS ? (uint64_t)start : END_NS;
+	turn->poured[kind] = units(&group->config, kind, turn->bytes);
+	pour(&group->buckets[kind], limit, now_ns, turn->poured[kind]);
+}
+
+bool throttle_pass(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns)
+{
+	bool found = false;
 
 	thread_lock(&group->lock);
-	config = &group->config;
-	turn.changes = group->changes;
-	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
-		if (applies(config, kind, is_write))
-			start = MAX(start, start_ns(&group->buckets[kind], &config->limits[kind]));
-	/* A long request at a low rate would wait for longer than time can be told. */
-	turn.start_ns = start < (double)END_NS ? (uint64_t)start : END_NS;
-	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
-		if (applies(config, kind, is_write))
-			turn.moved[kind] = pour(&group->buckets[kind], &config->limits[kind],
-						turn.start_ns, units(config, kind, bytes));
+	if (turn->changes != group->changes)
+		*turn = (struct throttle_turn){
+			.is_write = turn->is_write,
+			.bytes = turn->bytes,
+			.changes = group->changes,
+		};
+	while (!found && turn->passed < G_N_ELEMENTS(order)) {
+		enum throttle_kind kind = order[turn->passed++];
+
+		found = applies(&group->config, kind, turn->is_write);
+		if (found)
+			pass_one(group, turn, kind, now_ns);
+	}
 	thread_unlock(&group->lock);
-	return turn;
+	return found;
 }
 
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes)
 {
-	return take(group, now_ns, is_write, bytes).start_ns;
+	struct throttle_turn turn = { .is_write = is_write, .bytes = bytes };
+
+	while (throttle_pass(group, &turn, now_ns))
+		now_ns = turn.start_ns;
+	return now_ns;
 }
 
 /* Those behind it still start when they were told to. */
-static void give_back(struct throttle_group *group, const struct turn *turn)
+static void give_back(struct throttle_group *group, const struct throttle_turn *turn)
 {
 	thread_lock(&group->lock);
-	for (unsigned kind = 0; turn->changes == group->changes && kind < THROTTLE_KINDS; kind++) {
-		group->buckets[kind].empty_ns -= turn->moved[kind].empty_ns;
-		group->buckets[kind].burst_empty_ns -= turn->moved[kind].burst_empty_ns;
-	}
+	for (unsigned kind = 0; turn->changes == group->changes && kind < THROTTLE_KINDS; kind++)
+		take_out(&group->buckets[kind], &group->config.limits[kind], turn->poured[kind]);
 	thread_unlock(&group->lock);
 }
 
-/* Waits until the turn or the next change of the limits. THROTTLE_WAIT: they have changed. */
-static enum throttle_go co_wait_for(struct throttle_group *group, const struct turn *turn,
+/* Waits until the turn or the next change of the limits. */
+static enum throttle_go co_wait_for(struct throttle_group *group, const struct throttle_turn *turn,
 				    enum throttle_go (*look)(void *arg), void *arg)
 {
 	uint64_t now_ns = aio_now_ns();
@@ -326,14 +343,14 @@ static enum throttle_go co_wait_for(struct throttle_group *group, const struct t
 bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
 			    enum throttle_go (*look)(void *arg), void *arg)
 {
-	enum throttle_go go = THROTTLE_WAIT;
+	struct throttle_turn turn = { .is_write = is_write, .bytes = bytes };
 
-	while (go == THROTTLE_WAIT && throttle_group_has_limits(group)) {
-		struct turn turn = take(group, aio_now_ns(), is_write, bytes);
-
-		go = co_wait_for(group, &turn, look, arg);
-		if (go == THROTTLE_GIVE_UP)
+	if (!throttle_group_has_limits(group))
+		return true;
+	while (throttle_pass(group, &turn, aio_now_ns()))
+		if (co_wait_for(group, &turn, look, arg) == THROTTLE_GIVE_UP) {
 			give_back(group, &turn);
-	}
-	return go != THROTTLE_GIVE_UP;
+			return false;
+		}
+	return true;
 }

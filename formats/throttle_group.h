@@ -79,8 +79,29 @@ enum throttle_go {
 bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
 			    enum throttle_go (*look)(void *arg), void *arg);
 
+/* ---- for callers with a clock of their own ---- */
+
+/* A request on its way past the limits. The caller sets the first two fields, and clears the rest.
+ */
+struct throttle_turn {
+	bool is_write;
+	uint64_t bytes;
+	uint64_t start_ns; /* when the last limit that it was counted for lets it pass */
+	/* Private to throttle_group.c. */
+	unsigned passed;
+	unsigned changes; /* the limits are those of then */
+	double poured[THROTTLE_KINDS];
+};
+
 /*
- * Counts a request that comes at @now_ns, and returns when it may start: @now_ns or later.
+ * Counts the request, which has waited until @now_ns, for the next limit that applies to it.
+ * Returns false if there is none: it may start. Begins again if the limits have changed.
+ */
+bool throttle_pass(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns);
+
+/*
+ * Counts a request that comes at @now_ns for all limits, and returns when it may start: @now_ns or
+ * later. Those that come while it waits are counted after it.
  */
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes);

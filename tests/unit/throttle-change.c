@@ -146,6 +146,30 @@ static void test_gives_up(void)
 	g_assert_cmpuint(wait_for(1, false), ==, 2000);
 }
 
+static enum throttle_go begin_others(void *arg)
+{
+	struct throttle_turn *turn = arg;
+
+	/* It passes the limit on reads, and waits for the other one. */
+	g_assert_true(throttle_pass(group, turn, now_ns));
+	g_assert_cmpuint(turn->start_ns, ==, now_ns);
+	g_assert_true(throttle_pass(group, turn, now_ns));
+	return THROTTLE_GIVE_UP;
+}
+
+/* It takes out what it has poured in, but not what others have since, however long it was idle. */
+static void test_gives_up_alone(void)
+{
+	struct throttle_turn other = { .bytes = 5000 };
+	uint64_t behind_ns;
+
+	begin("bps-read=1000,iops-total=1");
+	g_assert_cmpuint(throttle_group_take(group, now_ns, true, 1), ==, now_ns);
+	g_assert_false(throttle_group_co_wait(group, false, 100, begin_others, &other));
+	behind_ns = throttle_group_take(group, now_ns, false, 1);
+	g_assert_cmpuint((behind_ns - now_ns + MS / 2) / MS, ==, 4900);
+}
+
 /* ---- names ---- */
 
 static void tell(void *arg, const char *name, uint64_t value)
@@ -227,6 +251,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-change/change", test_change);
 	g_test_add_func("/throttle-change/must-go", test_must_go);
 	g_test_add_func("/throttle-change/gives-up", test_gives_up);
+	g_test_add_func("/throttle-change/gives-up-alone", test_gives_up_alone);
 	g_test_add_func("/throttle-change/names", test_names);
 	g_test_add_func("/throttle-change/wrong-names", test_wrong_names);
 	g_test_add_func("/throttle-change/refused-change", test_refused_change);

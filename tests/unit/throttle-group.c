@@ -107,17 +107,108 @@ static void test_long_bursts(void)
 	g_assert_cmpuint(throttle_group_take(group, 0, false, 1), >, 3 * SEC);
 }
 
+/* ---- several requests at a time ---- */
+
+struct request {
+	uint64_t ms; /* when it comes, and later starts */
+	bool is_write;
+	uint64_t bytes;
+	struct throttle_turn turn;
+	uint64_t at_ns;
+	bool started;
+};
+
+static struct request *next_in_time(struct request *requests, unsigned n)
+{
+	struct request *next = NULL;
+
+	for (unsigned i = 0; i < n; i++)
+		if (!requests[i].started && (!next || requests[i].at_ns < next->at_ns))
+			next = &requests[i];
+	return next;
+}
+
+/* Lets time pass until all have started. */
+static void run(struct throttle_group *group, struct request *requests, unsigned n)
+{
+	struct request *req;
+
+	for (unsigned i = 0; i < n; i++) {
+		req = &requests[i];
+		req->at_ns = req->ms * MS;
+		req->turn =
+			(struct throttle_turn){ .is_write = req->is_write, .bytes = req->bytes };
+	}
+	while ((req = next_in_time(requests, n)))
+		if (throttle_pass(group, &req->turn, req->at_ns))
+			req->at_ns = req->turn.start_ns;
+		else
+			req->started = true;
+	for (unsigned i = 0; i < n; i++)
+		requests[i].ms = (requests[i].at_ns + MS / 2) / MS;
+}
+
 /* What waits because of one limit does not pile up before the other. */
 static void test_two_limits(void)
 {
 	struct throttle_group *group = new_group("two", "x-bps-total=1000,x-iops-total=10");
+	struct request requests[24] = { { .bytes = 10000 } };
 
-	starts(group, 0, false, 10000, 0);
-	starts(group, 0, false, 1, 9900);
-	starts(group, 0, false, 1, 9901);
-	for (unsigned i = 0; i < 20; i++)
-		throttle_group_take(group, 0, false, 1);
-	g_assert_cmpuint(throttle_group_take(group, 0, false, 1), >=, 9900 * MS + 20 * 100 * MS);
+	for (unsigned i = 1; i < 24; i++)
+		requests[i].bytes = 1;
+	run(group, requests, 24);
+	g_assert_cmpuint(requests[0].ms, ==, 0);
+	for (unsigned i = 1; i < 24; i++)
+		g_assert_cmpuint(requests[i].ms, ==, 9900 + (i > 2 ? (i - 2) * 100 : i - 1));
+}
+
+/* Requests that a limit on their direction keeps waiting have used nothing that all share. */
+static void other_direction_starts(const char *id, const char *limits, bool is_write)
+{
+	struct throttle_group *group = new_group(id, limits);
+	struct request requests[14] = { { .is_write = is_write, .bytes = 10 << 20 } };
+
+	for (unsigned i = 1; i < 4; i++)
+		requests[i] = (struct request){ .is_write = is_write, .bytes = 1 << 20 };
+	for (unsigned i = 4; i < 14; i++)
+		requests[i] =
+			(struct request){ .ms = i * 200, .is_write = !is_write, .bytes = 4096 };
+	run(group, requests, 14);
+	g_assert_cmpuint(requests[0].ms, ==, 0);
+	for (unsigned i = 1; i < 4; i++)
+		g_assert_cmpuint(requests[i].ms, ==, 9900 + (i - 1) * 1000);
+	for (unsigned i = 4; i < 14; i++)
+		g_assert_cmpuint(requests[i].ms, ==, i * 200);
+}
+
+static void test_other_direction(void)
+{
+	other_direction_starts("reads-wait", "x-bps-read=1048576,x-iops-total=10", false);
+	other_direction_starts("writes-wait", "x-bps-write=1048576,x-iops-total=10", true);
+}
+
+/* The same with requests that are limited by number, and a number of bytes that all share. */
+static void test_shared_bytes(void)
+{
+	struct throttle_group *group =
+		new_group("shared-bytes", "x-iops-read=1,x-bps-total=1048576");
+	struct request requests[] = {
+		{ .bytes = 512 },
+		{ .bytes = 1 << 20 },
+		{ .bytes = 1 << 20 },
+		{ .ms = 0, .is_write = true, .bytes = 4096 },
+		{ .ms = 500, .is_write = true, .bytes = 4096 },
+		{ .ms = 2100, .is_write = true, .bytes = 4096 },
+	};
+
+	run(group, requests, G_N_ELEMENTS(requests));
+	g_assert_cmpuint(requests[0].ms, ==, 0);
+	g_assert_cmpuint(requests[1].ms, ==, 900);
+	g_assert_cmpuint(requests[2].ms, ==, 1900);
+	g_assert_cmpuint(requests[3].ms, ==, 0);
+	g_assert_cmpuint(requests[4].ms, ==, 500);
+	/* Behind a read that has started. */
+	g_assert_cmpuint(requests[5].ms, ==, 2800);
 }
 
 /* Time that goes backwards between threads does no harm. */
@@ -190,6 +281,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-group/bursts", test_bursts);
 	g_test_add_func("/throttle-group/long-bursts", test_long_bursts);
 	g_test_add_func("/throttle-group/two-limits", test_two_limits);
+	g_test_add_func("/throttle-group/other-direction", test_other_direction);
+	g_test_add_func("/throttle-group/shared-bytes", test_shared_bytes);
 	g_test_add_func("/throttle-group/earlier", test_earlier);
 	g_test_add_func("/throttle-group/very-slow", test_very_slow);
 	g_test_add_func("/throttle-group/refused", test_refused);
