@@ -67,7 +67,7 @@ int device_co_stop(struct device *device)
 	if (device->watch)
 		watch_tell_rest(device->watch);
 	/* The image is closed next. */
-	watch_free(device->watch);
+	watch_co_free(device->watch);
 	device->watch = NULL;
 	return res;
 }

@@ -81,7 +81,7 @@ static int start_watch(struct export *export, GError **err)
 
 	export->watch = watch_new(&config);
 	if (watch_inspect(export->watch, err) < 0) {
-		g_clear_pointer(&export->watch, watch_free);
+		g_clear_pointer(&export->watch, watch_co_free);
 		return -1;
 	}
 	export->nbd.limits = watch_limits(export->watch);
@@ -162,7 +162,7 @@ static void co_stop_watching(struct export *export)
 	co_group_wait(&export->watchers);
 	watch_tell_rest(export->watch);
 	/* The image is closed next. */
-	watch_free(export->watch);
+	watch_co_free(export->watch);
 	export->watch = NULL;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
+#include "aio.h"
 #include "error.h"
 #include "space.h"
 
@@ -88,7 +89,15 @@ struct inspector *inspector_new(struct image *image, int event_fd, GError **err)
 	return NULL;
 }
 
-void inspector_free(struct inspector *inspector)
+static int join(void *arg)
+{
+	const struct inspector *inspector = arg;
+
+	pthread_join(inspector->thread, NULL);
+	return 0;
+}
+
+void inspector_co_free(struct inspector *inspector)
 {
 	if (!inspector)
 		return;
@@ -96,7 +105,9 @@ void inspector_free(struct inspector *inspector)
 	inspector->ends = true;
 	pthread_cond_signal(&inspector->end);
 	pthread_mutex_unlock(&inspector->lock);
-	pthread_join(inspector->thread, NULL);
+	/* Without another thread, this one waits. */
+	if (co_run_on_thread("ubd-end", join, inspector) < 0)
+		join(inspector);
 	pthread_mutex_destroy(&inspector->lock);
 	pthread_cond_destroy(&inspector->end);
 	g_free(inspector);

@@ -15,11 +15,11 @@ struct inspector;
 
 /*
  * Writes to the eventfd @event_fd when image_troubles() or space_level() changes. The caller keeps
- * image and fd until inspector_free(). NULL with @err set on failure.
+ * image and fd until inspector_co_free(). NULL with @err set on failure.
  */
 struct inspector *inspector_new(struct image *image, int event_fd, GError **err);
 
-/* NULL is fine. */
-void inspector_free(struct inspector *inspector);
+/* Waits for the check that it makes, however long that takes. NULL is fine. */
+void inspector_co_free(struct inspector *inspector);
 
 #endif

@@ -237,10 +237,10 @@ int watch_inspect(struct watch *watch, GError **err)
 	return watch->inspector ? 0 : -1;
 }
 
-void watch_free(struct watch *watch)
+void watch_co_free(struct watch *watch)
 {
 	if (!watch)
 		return;
-	inspector_free(watch->inspector);
+	inspector_co_free(watch->inspector);
 	g_free(watch);
 }

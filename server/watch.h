@@ -32,15 +32,15 @@ struct watch_config {
 
 struct watch;
 
-/* The caller keeps everything in @config until watch_free(). */
+/* The caller keeps everything in @config until watch_co_free(). */
 struct watch *watch_new(const struct watch_config *config);
 /*
  * Begins to check the image's files, on a thread that keeps the privileges which this one has now.
  * 0, or < 0 with @err set.
  */
 int watch_inspect(struct watch *watch, GError **err);
-/* NULL is fine. */
-void watch_free(struct watch *watch);
+/* Waits until nobody looks at the image's files, which may hang. NULL is fine. */
+void watch_co_free(struct watch *watch);
 
 /* For struct serve_config. */
 const struct request_limits *watch_limits(const struct watch *watch);

@@ -68,7 +68,7 @@ CO_TEST(test_start_is_ended)
 	g_assert_cmpstr(err->message, ==, "/dev/nbd0: cannot start: ended by a signal");
 	g_assert_cmpint(queue_fds[0], ==, -1);
 	co_group_wait(&group);
-	watch_free(device.watch);
+	watch_co_free(device.watch);
 }
 
 static void test_closed_number_is_kept(void)
