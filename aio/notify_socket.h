@@ -12,4 +12,12 @@
  */
 int notify_socket_address(struct sockaddr_un *ret_address, socklen_t *ret_bytes);
 
+/*
+ * Set in the environment of a server that replaces another one, by ubdctl upgrade: a service
+ * manager may not take messages from the server before it has learned, from ubdctl, that the server
+ * is the main process now. So ubdctl reports that it is ready, and the server begins with a sign of
+ * life.
+ */
+#define NOTIFY_BY_STARTER "UBD_NOTIFY_BY_STARTER"
+
 #endif

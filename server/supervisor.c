@@ -97,8 +97,16 @@ void supervisor_co_drop_fd(void)
 	co_tell("FDSTOREREMOVE=1\nFDNAME=" FD_NAME, -1);
 }
 
+/* Then the manager hears from it that this server is ready, and keeps the device's fd already. */
+static bool is_told_by_starter(void)
+{
+	return getenv(NOTIFY_BY_STARTER);
+}
+
 void supervisor_co_store_fd(int fd)
 {
+	if (is_told_by_starter())
+		return;
 	/* There is room for one, and it may have that of the device's last server. */
 	supervisor_co_drop_fd();
 	co_tell("FDSTORE=1\nFDNAME=" FD_NAME, fd);
@@ -108,7 +116,8 @@ void supervisor_co_ready(const char *status)
 {
 	g_autofree char *text = g_strdup_printf("READY=1\nSTATUS=%s\nMAINPID=%d", status, getpid());
 
-	co_tell(text, -1);
+	if (!is_told_by_starter())
+		co_tell(text, -1);
 }
 
 guint64 supervisor_watchdog_us(void)
@@ -123,7 +132,12 @@ guint64 supervisor_watchdog_us(void)
 
 void supervisor_co_alive(void)
 {
-	co_tell("WATCHDOG=1", -1);
+	static bool is_known;
+
+	/* The first time comes before the starter has said who we are. */
+	if (is_known || !is_told_by_starter())
+		co_tell("WATCHDOG=1", -1);
+	is_known = true;
 }
 
 void supervisor_co_stopping(void)

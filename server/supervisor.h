@@ -3,7 +3,8 @@
  * The service manager that has started us, systemd or another one with its protocol (sd_notify(3),
  * sd_listen_fds(3)): it is told when the device is live, and keeps the control fd of a device that
  * outlives its server for the next server, which then needs no privilege to take over. Without a
- * service manager, all of this does nothing. Main loop only.
+ * service manager, all of this does nothing. A server that `ubdctl upgrade` has started is reported
+ * by that, see NOTIFY_BY_STARTER (notify_socket.h). Main loop only.
  */
 #ifndef UBD_SUPERVISOR_H
 #define UBD_SUPERVISOR_H

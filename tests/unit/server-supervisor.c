@@ -5,9 +5,26 @@
 #include <unistd.h>
 
 #include "image-test.h"
+#include "notify_socket.h"
 #include "supervisor.h"
 
 static int manager;
+
+static void make_manager(void)
+{
+	struct sockaddr_un address = { AF_UNIX, "notify" };
+
+	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	g_assert_cmpint(bind(manager, (struct sockaddr *)&address, sizeof(address)), ==, 0);
+	g_setenv("NOTIFY_SOCKET", address.sun_path, TRUE);
+}
+
+static void free_manager(void)
+{
+	g_unsetenv("NOTIFY_SOCKET");
+	close(manager);
+	unlink("notify");
+}
 
 static void check_heard(const char *expected)
 {
@@ -17,21 +34,48 @@ static void check_heard(const char *expected)
 	g_assert_cmpstr(text, ==, expected);
 }
 
+static void check_silence(void)
+{
+	char byte;
+
+	g_assert_cmpint(recv(manager, &byte, 1, MSG_DONTWAIT), <, 0);
+}
+
+/* Until it must have heard of us from ubdctl upgrade. */
+CO_TEST(test_our_starter_tells_it)
+{
+	make_manager();
+	g_setenv(NOTIFY_BY_STARTER, "1", TRUE);
+	supervisor_co_store_fd(manager);
+	supervisor_co_ready("/dev/ubdb0");
+	supervisor_co_alive();
+	check_silence();
+	supervisor_co_alive();
+	check_heard("WATCHDOG=1");
+	supervisor_co_stopping();
+	check_heard("STOPPING=1");
+	g_unsetenv(NOTIFY_BY_STARTER);
+	free_manager();
+}
+
 CO_TEST(test_it_hears_of_us)
 {
-	struct sockaddr_un address = { AF_UNIX, "notify" };
+	g_autofree char *ready = g_strdup_printf("READY=1\nSTATUS=good\nMAINPID=%d", getpid());
 
-	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	g_assert_cmpint(bind(manager, (struct sockaddr *)&address, sizeof(address)), ==, 0);
-	g_setenv("NOTIFY_SOCKET", address.sun_path, TRUE);
+	make_manager();
+	supervisor_co_store_fd(manager);
+	check_heard("FDSTOREREMOVE=1\nFDNAME=ubd");
+	check_heard("FDSTORE=1\nFDNAME=ubd");
+	supervisor_co_ready("good");
+	check_heard(ready);
 	supervisor_co_alive();
 	check_heard("WATCHDOG=1");
 	supervisor_co_stopping();
 	check_heard("STOPPING=1");
 	g_unsetenv("NOTIFY_SOCKET");
 	supervisor_co_alive();
-	g_assert_cmpint(recv(manager, &address, 1, MSG_DONTWAIT), <, 0);
-	close(manager);
+	check_silence();
+	free_manager();
 }
 
 static guint64 watchdog_us(const char *us, const char *pid)
@@ -62,6 +106,7 @@ int main(int argc, char **argv)
 	char *folder = enter_scratch();
 
 	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/supervisor/our-starter-tells-it", test_our_starter_tells_it);
 	g_test_add_func("/supervisor/it-hears-of-us", test_it_hears_of_us);
 	g_test_add_func("/supervisor/the-watchdog-is-ours-or-not",
 			test_the_watchdog_is_ours_or_not);

@@ -4,8 +4,10 @@
  * If that fails when the old server has left already, its program, which may have been replaced on
  * the disk, serves the device again: /proc/PID/exe keeps it.
  *
- * The new server is nobody's child, as the old one was its service manager's. It is told that its
- * main process has changed before this process, which it may be waiting for, ends.
+ * The new server is nobody's child, as the old one was its service manager's. That manager learns
+ * of its new main process from this one, for which it may be waiting, before this one ends. It may
+ * ignore what the server itself says before that, so NOTIFY_BY_STARTER tells the server not to try.
+ * The manager already has a control fd of the device, if it keeps one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -131,6 +133,7 @@ G_GNUC_NORETURN static void be_server(const struct upgrade *upgrade, int file, i
 					 : g_strdup_printf("/proc/self/fd/%d", file);
 	struct ctl_fds fds = { .control = dup(transport_fd(upgrade->transport)), .disk = -1 };
 
+	g_setenv(NOTIFY_BY_STARTER, "1", TRUE);
 	if (fds.control >= 0 && dup2(output, STDOUT_FILENO) >= 0)
 		ctl_fds_exec_file(&fds, path, upgrade->program);
 	_exit(EXIT_FAILURE);
@@ -210,9 +213,11 @@ static bool becomes_live(const struct started *started)
 	return is_live;
 }
 
-static void tell_manager(pid_t pid)
+/* The old server may have said that it is stopping. The new one is alive, but cannot say so yet. */
+static void tell_manager(const struct transport *transport, pid_t pid)
 {
-	g_autofree char *text = g_strdup_printf("MAINPID=%d", pid);
+	g_autofree char *text =
+		g_strdup_printf("READY=1\nSTATUS=%s\nWATCHDOG=1\nMAINPID=%d", transport->path, pid);
 	struct sockaddr_un address;
 	socklen_t bytes;
 	int fd;
@@ -232,7 +237,7 @@ static bool serve(const struct upgrade *upgrade, int file)
 
 	if (!start_server(upgrade, file, &started) || !becomes_live(&started))
 		return false;
-	tell_manager(started.pid);
+	tell_manager(upgrade->transport, started.pid);
 	return true;
 }
 
