@@ -101,7 +101,7 @@ static int check_config(const struct throttle_config *config, GError **err)
 		return error_refuse(err, -EINVAL,
 				    "bps/iops/max total values and read/write values cannot be "
 				    "used at the same time");
-	if (config->iops_size && !limits[THROTTLE_IOPS_TOTAL].rate &&
+	if (config->iops_size && !config->has_iops && !limits[THROTTLE_IOPS_TOTAL].rate &&
 	    !limits[THROTTLE_IOPS_READ].rate && !limits[THROTTLE_IOPS_WRITE].rate)
 		return error_refuse(err, -EINVAL, "iops size requires an iops value to be set");
 	ret = check_range(config->iops_size, err);

@@ -33,6 +33,7 @@ struct throttle_limit {
 struct throttle_config {
 	struct throttle_limit limits[THROTTLE_KINDS];
 	uint64_t iops_size; /* a longer request counts as several; 0: none does */
+	bool has_iops;	    /* a limit of requests was named, perhaps as 0; then iops_size may be */
 };
 
 /* Without limits. */

@@ -46,10 +46,14 @@ bool throttle_config_set(struct throttle_config *config, const char *name, uint6
 		config->iops_size = value;
 		return true;
 	}
-	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
-		if (g_str_has_prefix(name, throttle_kind_names[kind]))
-			return set_limit(&config->limits[kind],
-					 name + strlen(throttle_kind_names[kind]), value);
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++) {
+		const char *kind_name = throttle_kind_names[kind];
+
+		if (!g_str_has_prefix(name, kind_name))
+			continue;
+		config->has_iops |= kind >= THROTTLE_IOPS_TOTAL;
+		return set_limit(&config->limits[kind], name + strlen(kind_name), value);
+	}
 	return false;
 }
 

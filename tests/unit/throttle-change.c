@@ -241,6 +241,31 @@ static void test_refused_change(void)
 	g_assert_cmpuint(config.limits[THROTTLE_IOPS_TOTAL].rate, ==, 5);
 }
 
+static int set_limits(const char *list)
+{
+	struct throttle_config config;
+
+	throttle_group_get(group, &config);
+	return throttle_config_parse(&config, list, NULL)
+		       ?: throttle_group_set(group, &config, NULL);
+}
+
+/* 0 is no limit, and the size that counts as one request stays for the next limit. */
+static void test_iops_size(void)
+{
+	struct throttle_config config;
+
+	begin("bps-total=1G");
+	g_assert_cmpint(set_limits("iops-size=4k"), ==, -EINVAL);
+	g_assert_cmpint(set_limits("iops-total=0,iops-size=4k"), ==, 0);
+	g_assert_cmpint(set_limits("iops-read=5"), ==, 0);
+	g_assert_cmpint(set_limits("iops-read=0"), ==, 0);
+	throttle_group_get(group, &config);
+	g_assert_cmpuint(config.iops_size, ==, 4096);
+	g_assert_cmpint(set_limits("none"), ==, 0);
+	g_assert_cmpint(set_limits("iops-size=4k"), ==, -EINVAL);
+}
+
 int main(int argc, char **argv)
 {
 	int ret;
@@ -253,6 +278,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-change/gives-up", test_gives_up);
 	g_test_add_func("/throttle-change/gives-up-alone", test_gives_up_alone);
 	g_test_add_func("/throttle-change/names", test_names);
+	g_test_add_func("/throttle-change/iops-size", test_iops_size);
 	g_test_add_func("/throttle-change/wrong-names", test_wrong_names);
 	g_test_add_func("/throttle-change/refused-change", test_refused_change);
 	ret = g_test_run();
