@@ -42,8 +42,9 @@ struct queue_thread {
 	struct thread_call **calls_end GUARDED_BY(lock);
 	struct coroutine **stacks; /* new ones: the first nr_stacks */
 	unsigned nr_stacks GUARDED_BY(lock);
-	unsigned wanted_stacks GUARDED_BY(lock); /* for the grower */
-	bool wants_pool GUARDED_BY(lock);	 /* likewise */
+	/* What the thread has asked the grower for. */
+	unsigned wanted_stacks GUARDED_BY(lock);
+	bool wants_pool GUARDED_BY(lock);
 
 	struct pulse pulse;
 	struct growing growing;
