@@ -183,6 +183,7 @@ static void export_co_free(struct target *target)
 
 	export_co_stop(target);
 	export_free_bitmaps(export);
+	memory_budget_destroy(&export->places);
 	if (export->event_fd >= 0)
 		close(export->event_fd);
 	g_free(export->uri);
@@ -303,8 +304,10 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 		.allocation_depth = options->allocation_depth,
 		.hold = &export->config.hold,
 		.throttle = config->throttle,
+		.places = &export->places,
 		.event_fd = export->event_fd,
 	};
+	memory_budget_init(&export->places, options->max_clients);
 	export->uri = listener_uri(on->listener, options->name, on->settings.tls);
 	if (export->event_fd >= 0)
 		return &export->target;

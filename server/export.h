@@ -19,7 +19,7 @@
 struct disk;
 struct throttle_group;
 
-/* Each client has an aio loop, and so has the main thread. */
+/* Of all exports together: each client has an aio loop, and so has the main thread. */
 #define EXPORT_MAX_CLIENTS     128
 #define EXPORT_DEFAULT_CLIENTS 16
 /* For all clients together: each has a stack, of which a process has a limited number. */
@@ -39,7 +39,7 @@ struct export_options {
 	char **bitmaps;	   /* names; NULL: none */
 	bool allocation_depth;
 	bool once;	      /* it ends with its last client */
-	unsigned max_clients; /* at a time; the next one waits */
+	unsigned max_clients; /* of this export at a time; the next one waits */
 	uint64_t memory;      /* bytes for the data of all clients, beyond what each has */
 	unsigned handshake_s; /* for a client's handshake; 0: no limit */
 	struct tls_config tls;
@@ -49,11 +49,12 @@ struct export_listener;
 
 /*
  * Listens, but serves nobody before export_listener_start(). @options: what is not of one export;
- * @depth: requests in flight for each client. NULL with @err set, and nothing is left behind. Free
- * it with export_listener_co_free(), after all exports.
+ * @depth: requests in flight for each client; @several: there may be more than one export. NULL
+ * with
+ * @err set, and nothing is left behind. Free it with export_listener_co_free(), after all exports.
  */
 struct export_listener *export_listener_co_new(const struct export_options *options, uint16_t depth,
-					       GError **err);
+					       bool several, GError **err);
 
 /* Clients are served from now on. NULL is fine. */
 void export_listener_start(struct export_listener *on);

@@ -45,7 +45,7 @@ static int co_next_client(struct export_listener *on)
 	struct aio_limit *listening = &on->listening;
 	int fd;
 
-	while (on->nr_clients >= on->options.max_clients && !listening->cancelled)
+	while (on->nr_clients >= on->max_clients && !listening->cancelled)
 		co_wait_at(&on->accepter);
 	listening->end_ns = AIO_NEVER;
 	fd = co_accept(listener_fd(on->listener), listening);
@@ -169,6 +169,16 @@ void export_each_connection(const struct export *export, void (*fn)(struct nbd_c
 
 /* ---- from start to end ---- */
 
+/*
+ * One export's clients need not be accepted before there is a place for them. Of several, each has
+ * its own places, so clients must say first which one they want.
+ */
+static unsigned max_clients(const struct export_options *options, uint16_t depth, bool several)
+{
+	return several ? MIN(EXPORT_MAX_CLIENTS, EXPORT_MAX_REQUESTS / depth)
+		       : options->max_clients;
+}
+
 static int prepare(struct export_listener *on, GError **err)
 {
 	const struct export_options *options = &on->options;
@@ -189,11 +199,12 @@ static int prepare(struct export_listener *on, GError **err)
 }
 
 struct export_listener *export_listener_co_new(const struct export_options *options, uint16_t depth,
-					       GError **err)
+					       bool several, GError **err)
 {
 	struct export_listener *on = g_new0(struct export_listener, 1);
 
 	on->options = *options;
+	on->max_clients = max_clients(options, depth, several);
 	on->event_fd = -1;
 	on->listening = on->watching = (struct aio_limit)AIO_LIMIT_INIT;
 	memory_budget_init(&on->memory, options->memory);

@@ -16,6 +16,7 @@
 #include "error.h"
 #include "export_nbd_parts.h"
 #include "keepalive.h"
+#include "memory_budget.h"
 #include "tls.h"
 
 /* Enough that a turn in which every request does I/O needs one system call. */
@@ -45,6 +46,8 @@ static void connection_co(void *arg)
 		atomic_store(&client->served, true);
 		nbd_client_co_transmit(client);
 	}
+	if (client->has_place)
+		memory_budget_give_back(client->export->places, 1);
 	tls_end(client->channel.tls);
 	client->channel.tls = NULL;
 	pulse_end(&client->pulse);

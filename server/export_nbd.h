@@ -46,8 +46,9 @@ struct nbd_export {
 	const struct hold_policy *hold;
 	const struct request_limits *limits;
 	struct throttle_group *throttle;
-	int event_fd;	 /* an eventfd to signal news for nbd_client_serve() */
-	uint64_t serial; /* of nbd_exports_offer() */
+	struct memory_budget *places; /* counts clients, whose requests take one; NULL: no limit */
+	int event_fd;		      /* an eventfd to signal news for nbd_client_serve() */
+	uint64_t serial;	      /* of nbd_exports_offer() */
 	struct nbd_export *next;
 };
 

@@ -7,9 +7,11 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "export_nbd_parts.h"
+#include "memory_budget.h"
 #include "tls.h"
 
 /* What no client needs: more options than this, or data of an option that is drained. */
@@ -50,6 +52,47 @@ static int co_refuse(struct nbd_client *client, const struct option *option, uin
 	return nbd_client_co_reply_option(client, option->nr, type, why, strlen(why), NULL, 0);
 }
 
+/* ---- a place among the clients of the export ---- */
+
+struct place_wait {
+	struct nbd_client *client;
+	struct budget_waiter waiter;
+	struct aio_limit limit;
+	bool waits, must_end;
+};
+
+/* When the client hangs up, when its handshake lasts too long, and when the export ends. */
+static void end_wait_co(void *arg)
+{
+	struct place_wait *wait = arg;
+
+	co_poll(wait->client->channel.fd, POLLRDHUP, &wait->limit);
+	wait->must_end = true;
+	if (wait->waits)
+		memory_budget_cancel(wait->client->export->places, &wait->waiter);
+}
+
+static int co_take_place(struct nbd_client *client)
+{
+	struct place_wait wait = {
+		.client = client,
+		.limit = { .end_ns = client->handshake.end_ns },
+	};
+	struct co_group group = { 0 };
+
+	if (!client->export->places)
+		return 0;
+	co_group_start(&group, end_wait_co, &wait);
+	if (!wait.must_end) {
+		wait.waits = true;
+		client->has_place = memory_budget_co_take(client->export->places, 1, &wait.waiter);
+		wait.waits = false;
+	}
+	aio_limit_cancel(&wait.limit);
+	co_group_wait(&group);
+	return client->has_place ? 0 : -ECONNABORTED;
+}
+
 /* ---- the export ---- */
 
 static uint16_t transmission_flags(const struct nbd_client *client)
@@ -75,12 +118,16 @@ static int co_export_name(struct nbd_client *client, const struct option *option
 {
 	struct nbd_export_name_reply reply = { 0 };
 	size_t bytes = sizeof(reply) - (client->no_zeroes ? sizeof(reply.zeroes) : 0);
+	int res;
 
 	if (!nbd_client_choose(client, option->data, option->bytes))
 		return -ENOENT;
 	/* Clients that know them know NBD_OPT_GO, and must use it. */
 	if (client->extended)
 		return -EPROTO;
+	res = co_take_place(client);
+	if (res < 0)
+		return res;
 	reply.size = htobe64(nbd_client_co_size(client));
 	reply.flags = htobe16(transmission_flags(client));
 	return co_say(client, &reply, bytes) ?: 1;
@@ -214,13 +261,15 @@ static int co_info_or_go(struct nbd_client *client, const struct option *option)
 {
 	uint32_t name_bytes;
 	uint16_t types;
-	int res;
+	int res = 0;
 
 	if (!info_is_valid(option, &name_bytes, &types))
 		return co_refuse(client, option, NBD_REP_ERR_INVALID, "bad lengths");
 	if (!nbd_client_choose(client, option->data + 4, name_bytes))
 		return co_refuse(client, option, NBD_REP_ERR_UNKNOWN, "there is no such export");
-	res = co_info_all(client, option, option->data + 6 + name_bytes, types);
+	if (option->nr == NBD_OPT_GO)
+		res = co_take_place(client);
+	res = res ?: co_info_all(client, option, option->data + 6 + name_bytes, types);
 	res = res ?: co_ack(client, option);
 	return res ?: option->nr == NBD_OPT_GO;
 }

@@ -73,6 +73,7 @@ struct nbd_client {
 	/* Of the connection's thread. */
 	uint64_t size; /* of the disk, which has grown to that at least */
 	struct aio_limit handshake;
+	bool has_place;	 /* of export->places */
 	bool structured; /* replies are */
 	bool extended;	 /* headers are, and then replies are structured */
 	bool no_zeroes;	 /* after NBD_OPT_EXPORT_NAME */

@@ -26,7 +26,7 @@ struct export_listener {
 	struct aio_limit listening, watching;
 	struct co_group listeners, watchers;
 	struct export_client *clients;
-	unsigned nr_clients;
+	unsigned nr_clients, max_clients;
 	struct coroutine *accepter; /* while there are too many clients */
 	struct coroutine *waiter;   /* export_listener_co_free(), for a client that has gone */
 };
@@ -36,6 +36,7 @@ struct export
 	struct target target;
 	struct export_config config;
 	struct nbd_export nbd;
+	struct memory_budget places; /* of clients, not bytes */
 	char *uri;
 	int event_fd;
 	struct watch *watch; /* NULL: it was not started */

@@ -446,8 +446,8 @@ static int co_enter(struct program *program, GError **err)
 	aio_workers_end();
 	block_signals();
 	if (options->exports)
-		all->listener =
-			export_listener_co_new(&options->export, options->depth, &all->no_listener);
+		all->listener = export_listener_co_new(&options->export, options->depth,
+						       options->several, &all->no_listener);
 	servers_each(all, co_get_target, &entering);
 	if (!make_run_files(program, err) || co_enter_sandbox(&entering, err) < 0)
 		return -1;

@@ -37,7 +37,8 @@ const GOptionEntry export_option_entries[] = {
 	{ "description", 'D', 0, G_OPTION_ARG_STRING, &given.description,
 	  "Description of the export, for people", "TEXT" },
 	{ "shared", 'e', 0, G_OPTION_ARG_INT, &given.shared,
-	  "Clients at a time; others wait (default: " G_STRINGIFY(EXPORT_DEFAULT_CLIENTS) ")",
+	  "Clients of an export at a time; others wait (default: " G_STRINGIFY(
+		  EXPORT_DEFAULT_CLIENTS) ")",
 	  "N" },
 	{ "export-once", 0, 0, G_OPTION_ARG_NONE, &given.once, "End when the last client has gone",
 	  NULL },
@@ -69,11 +70,10 @@ bool export_is_wanted(void)
 
 bool export_option_is_of_listener(const char *name)
 {
-	static const char *const names[] = {
-		"export",	   "shared",	      "request-memory",
-		"handshake-limit", "tls-creds",	      "tls-certificates",
-		"tls-psk",	   "tls-verify-peer", NULL
-	};
+	static const char *const names[] = { "export",		 "request-memory",
+					     "handshake-limit",	 "tls-creds",
+					     "tls-certificates", "tls-psk",
+					     "tls-verify-peer",	 NULL };
 
 	return g_strv_contains(names, name);
 }
