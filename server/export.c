@@ -22,22 +22,27 @@ static struct export *export_of(const struct target *target)
 
 /* ---- watching ---- */
 
+static struct nbd_client *client_of(const GPtrArray *clients, unsigned nr)
+{
+	return ((struct export_client *)clients->pdata[nr])->conn;
+}
+
 static uint64_t count_held(void *arg)
 {
-	const struct export_client *client = NULL;
+	const GPtrArray *clients = export_clients(arg);
 	uint64_t held = 0;
 
-	while ((client = export_next_client(arg, client)))
-		held += serve_held(nbd_client_serve(client->conn));
+	for (unsigned i = 0; i < clients->len; i++)
+		held += serve_held(nbd_client_serve(client_of(clients, i)));
 	return held;
 }
 
 static void release_held(void *arg, enum serve_release release)
 {
-	const struct export_client *client = NULL;
+	const GPtrArray *clients = export_clients(arg);
 
-	while ((client = export_next_client(arg, client)))
-		serve_release(nbd_client_serve(client->conn), release);
+	for (unsigned i = 0; i < clients->len; i++)
+		serve_release(nbd_client_serve(client_of(clients, i)), release);
 }
 
 static void watch_co(void *arg)
@@ -47,7 +52,7 @@ static void watch_co(void *arg)
 	gint64 now, next;
 
 	do {
-		export_listener_look(export->config.on);
+		export_look(export);
 		now = g_get_monotonic_time();
 		next = watch_look(export->watch, now);
 		export->watching.end_ns =
@@ -59,11 +64,11 @@ static void watch_co(void *arg)
 /* All are asked, also behind one that does not respond. */
 static bool are_clients_alive(void *arg)
 {
-	const struct export_client *client = NULL;
+	const GPtrArray *clients = export_clients(arg);
 	bool alive = true;
 
-	while ((client = export_next_client(arg, client)))
-		alive &= nbd_client_is_alive(client->conn);
+	for (unsigned i = 0; i < clients->len; i++)
+		alive &= nbd_client_is_alive(client_of(clients, i));
 	return alive;
 }
 
@@ -184,6 +189,7 @@ static void export_co_free(struct target *target)
 	export_co_stop(target);
 	export_free_bitmaps(export);
 	memory_budget_destroy(&export->places);
+	g_ptr_array_unref(export->clients);
 	if (export->event_fd >= 0)
 		close(export->event_fd);
 	g_free(export->uri);
@@ -220,22 +226,12 @@ static int export_co_grow(struct target *target)
 
 static unsigned export_nr_clients(const struct target *target)
 {
-	const struct export_client *client = NULL;
-	unsigned nr = 0;
-
-	while ((client = export_next_client(export_of(target), client)))
-		nr++;
-	return nr;
+	return export_clients(export_of(target))->len;
 }
 
 static void export_client_stats(const struct target *target, unsigned nr, struct serve_stats *sum)
 {
-	const struct export *export = export_of(target);
-	const struct export_client *client = export_next_client(export, NULL);
-
-	while (nr--)
-		client = export_next_client(export, client);
-	serve_add_stats(nbd_client_serve(client->conn), sum);
+	serve_add_stats(nbd_client_serve(client_of(export_of(target)->clients, nr)), sum);
 }
 
 static const struct serve_stats *export_departed_stats(const struct target *target)
@@ -308,6 +304,7 @@ struct target *export_co_add(const struct export_config *config, GError **err)
 		.event_fd = export->event_fd,
 	};
 	memory_budget_init(&export->places, options->max_clients);
+	export->clients = g_ptr_array_new();
 	export->uri = listener_uri(on->listener, options->name, on->settings.tls);
 	if (export->event_fd >= 0)
 		return &export->target;

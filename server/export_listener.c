@@ -27,8 +27,8 @@ static bool add_client(struct export_listener *on, int fd)
 		return false;
 	}
 	client = g_new(struct export_client, 1);
-	*client = (struct export_client){ .conn = conn, .next = on->clients };
-	on->clients = client;
+	*client = (struct export_client){ .conn = conn, .next = on->entering };
+	on->entering = client;
 	on->nr_clients++;
 	return true;
 }
@@ -71,56 +71,50 @@ static struct export *export_of(const struct nbd_export *nbd)
 	return nbd ? (struct export *)container_of(nbd, struct export, nbd) : NULL;
 }
 
-static void free_client(struct export_listener *on, struct export_client **at)
+static void free_client(struct export_listener *on, struct export_client *client)
 {
-	struct export_client *client = *at;
 	/* Also if it has not come further than the handshake. */
 	struct export *export = export_of(nbd_client_export(client->conn));
 
-	*at = client->next;
-	if (client->export) {
-		serve_add_stats(nbd_client_serve(client->conn), &client->export->departed);
-		client->export->had_clients = true;
-	}
 	nbd_client_free(client->conn);
 	on->nr_clients--;
 	if (export)
 		co_wake_at(&export->waiter);
+	co_wake_at(&on->accepter);
+	co_wake_at(&on->waiter);
 	g_free(client);
 }
 
-/* The export to which its requests go, if its handshake is over. */
-static struct export *find_export(struct export_client *client)
+/* Of those whose handshake is over, each is a client of its export from now on. */
+static void settle_clients(struct export_listener *on)
 {
-	if (!client->export && nbd_client_was_served(client->conn))
-		client->export = export_of(nbd_client_export(client->conn));
-	return client->export;
-}
+	for (struct export_client **at = &on->entering; *at;) {
+		struct export_client *client = *at;
 
-static void look_at_client(struct export_client *client)
-{
-	struct export *export = find_export(client);
-	struct serve_events events;
-
-	if (!export)
-		return;
-	events = serve_poll(nbd_client_serve(client->conn));
-	watch_take(export->watch, &events);
-}
-
-void export_listener_look(struct export_listener *on)
-{
-	for (struct export_client **at = &on->clients; *at;) {
-		bool ended = nbd_client_ended((*at)->conn);
-
-		look_at_client(*at);
-		if (ended)
-			free_client(on, at);
-		else
-			at = &(*at)->next;
+		if (!nbd_client_was_served(client->conn)) {
+			at = &client->next;
+			continue;
+		}
+		*at = client->next;
+		g_ptr_array_add(export_of(nbd_client_export(client->conn))->clients, client);
 	}
-	co_wake_at(&on->accepter);
-	co_wake_at(&on->waiter);
+}
+
+/* Lets go of clients that have gone without having been served. */
+static void look_at_entering(struct export_listener *on)
+{
+	settle_clients(on);
+	for (struct export_client **at = &on->entering; *at;) {
+		struct export_client *client = *at;
+
+		/* In this order: it may be served meanwhile. */
+		if (!nbd_client_ended(client->conn) || nbd_client_was_served(client->conn)) {
+			at = &client->next;
+			continue;
+		}
+		*at = client->next;
+		free_client(on, client);
+	}
 }
 
 static void watch_co(void *arg)
@@ -129,20 +123,44 @@ static void watch_co(void *arg)
 	eventfd_t count;
 
 	do
-		export_listener_look(on);
+		look_at_entering(on);
 	while (co_read_event(on->event_fd, &count, sizeof(count), &on->watching) != -ECANCELED);
 }
 
 /* ---- those of an export ---- */
 
-struct export_client *export_next_client(const struct export *export,
-					 const struct export_client *client)
+const GPtrArray *export_clients(const struct export *export)
 {
-	struct export_client *next = client ? client->next : export->config.on->clients;
+	settle_clients(export->config.on);
+	return export->clients;
+}
 
-	while (next && find_export(next) != export)
-		next = next->next;
-	return next;
+static void take_events(struct export *export, const struct export_client *client)
+{
+	struct serve_events events = serve_poll(nbd_client_serve(client->conn));
+
+	watch_take(export->watch, &events);
+}
+
+void export_look(struct export *export)
+{
+	GPtrArray *clients = export->clients;
+
+	settle_clients(export->config.on);
+	for (unsigned i = 0; i < clients->len;) {
+		struct export_client *client = clients->pdata[i];
+		bool ended = nbd_client_ended(client->conn);
+
+		take_events(export, client);
+		if (!ended) {
+			i++;
+			continue;
+		}
+		serve_add_stats(nbd_client_serve(client->conn), &export->departed);
+		export->had_clients = true;
+		g_ptr_array_remove_index(clients, i);
+		free_client(export->config.on, client);
+	}
 }
 
 static bool may_use(const struct export_client *client, const struct export *export)
@@ -152,19 +170,21 @@ static bool may_use(const struct export_client *client, const struct export *exp
 
 bool export_is_in_use(const struct export *export)
 {
-	const struct export_client *client = export->config.on->clients;
+	const struct export_client *client = export->config.on->entering;
 
 	while (client && !may_use(client, export))
 		client = client->next;
-	return client;
+	return client || export->clients->len;
 }
 
 void export_each_connection(const struct export *export, void (*fn)(struct nbd_client *conn))
 {
-	for (const struct export_client *client = export->config.on->clients; client;
+	for (const struct export_client *client = export->config.on->entering; client;
 	     client = client->next)
 		if (may_use(client, export))
 			fn(client->conn);
+	for (unsigned i = 0; i < export->clients->len; i++)
+		fn(((struct export_client *)export->clients->pdata[i])->conn);
 }
 
 /* ---- from start to end ---- */
@@ -243,9 +263,9 @@ void export_listener_co_stop(struct export_listener *on)
 /* Of those that are left, none has an export. */
 static void co_drop_clients(struct export_listener *on)
 {
-	for (const struct export_client *client = on->clients; client; client = client->next)
+	for (const struct export_client *client = on->entering; client; client = client->next)
 		nbd_client_drop(client->conn);
-	while (on->clients)
+	while (on->entering)
 		co_wait_at(&on->waiter);
 	aio_limit_cancel(&on->watching);
 	co_group_wait(&on->watchers);

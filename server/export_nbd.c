@@ -54,6 +54,12 @@ static void connection_co(void *arg)
 	co_group_wait(&pulse);
 }
 
+static int event_fd_of(const struct nbd_client *client)
+{
+	return nbd_client_was_served(client) ? client->export->event_fd
+					     : client->settings->event_fd;
+}
+
 static void *connection_thread(void *arg)
 {
 	struct nbd_client *client = arg;
@@ -64,7 +70,7 @@ static void *connection_thread(void *arg)
 	/* The descriptor stays, because nbd_client_stop() and nbd_client_drop() may be using it. */
 	shutdown(client->channel.fd, SHUT_RDWR);
 	atomic_store(&client->ended, true);
-	eventfd_write(client->settings->event_fd, 1);
+	eventfd_write(event_fd_of(client), 1);
 	return NULL;
 }
 

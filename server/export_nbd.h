@@ -46,8 +46,8 @@ struct nbd_export {
 	const struct hold_policy *hold;
 	const struct request_limits *limits;
 	struct throttle_group *throttle;
-	struct memory_budget *places; /* counts clients, whose requests take one; NULL: no limit */
-	int event_fd;		      /* an eventfd to signal news for nbd_client_serve() */
+	struct memory_budget *places; /* of clients, each 1 from its handshake on; NULL: no limit */
+	int event_fd;		      /* an eventfd to signal news of clients that were served */
 	uint64_t serial;	      /* of nbd_exports_offer() */
 	struct nbd_export *next;
 };
@@ -77,7 +77,7 @@ struct nbd_client_settings {
 	struct memory_budget *memory; /* beyond what each client has; at least NBD_MAX_PAYLOAD */
 	uint64_t stall_ns;     /* after which one is dropped that others wait for; 0: default */
 	uint64_t handshake_ns; /* time for the whole handshake; AIO_NEVER */
-	int event_fd;	       /* an eventfd to signal news for nbd_client_ended() */
+	int event_fd; /* an eventfd to signal nbd_client_ended() of one that was not served */
 };
 
 /*

@@ -9,11 +9,9 @@
 #include "memory_budget.h"
 #include "watchdog.h"
 
-/* A client of the listener, whatever export it has. */
 struct export_client {
 	struct nbd_client *conn;
-	struct export *export; /* NULL: it has not chosen one for good, or nobody has looked */
-	struct export_client *next;
+	struct export_client *next; /* while it is entering */
 };
 
 struct export_listener {
@@ -25,8 +23,9 @@ struct export_listener {
 	int event_fd;
 	struct aio_limit listening, watching;
 	struct co_group listeners, watchers;
-	struct export_client *clients;
-	unsigned nr_clients, max_clients;
+	struct export_client *entering; /* have no export for good, or nobody has looked */
+	unsigned nr_clients;		/* also of exports */
+	unsigned max_clients;
 	struct coroutine *accepter; /* while there are too many clients */
 	struct coroutine *waiter;   /* export_listener_co_free(), for a client that has gone */
 };
@@ -37,6 +36,7 @@ struct export
 	struct export_config config;
 	struct nbd_export nbd;
 	struct memory_budget places; /* of clients, not bytes */
+	GPtrArray *clients;	     /* struct export_client whose handshake is over */
 	char *uri;
 	int event_fd;
 	struct watch *watch; /* NULL: it was not started */
@@ -51,11 +51,10 @@ struct export
 
 /* ---- export_listener.c ---- */
 
-/* Takes what has happened to requests of all clients, and lets go of clients that have gone. */
-void export_listener_look(struct export_listener *on);
-/* The next client of the export after @client, NULL: the first one. NULL: there is none. */
-struct export_client *export_next_client(const struct export *export,
-					 const struct export_client *client);
+/* Takes what has happened to requests of its clients, and lets go of clients that have gone. */
+void export_look(struct export *export);
+/* Its clients (struct export_client); some may have gone. */
+const GPtrArray *export_clients(const struct export *export);
 /* Whether a client may still use the export, if only for its handshake. */
 bool export_is_in_use(const struct export *export);
 /* Calls fn() for the connections that may use it. */
