@@ -7,7 +7,7 @@
  * thread sleeps.
  *
  * Where io_uring is refused, as in most containers, a program that does not depend on it can use
- * loops without a ring: the operations of coroutines are then system calls on the worker pool.
+ * loops without a ring: the operations of coroutines are then system calls on a worker pool.
  */
 #ifndef UBD_AIO_H
 #define UBD_AIO_H
@@ -248,10 +248,17 @@ void co_turn(void);
 
 /*
  * Runs fn(arg) on a thread of the process's worker pool and returns its result; for work that burns
- * CPU or blocks (compression, stat, open). Threads are created on first use, one per CPU, at least
+ * CPU (compression) and waits for nothing. Threads are created on first use, one per CPU, at least
  * four, and block all signals. If no thread can be created, fn runs on the calling thread.
  */
 int co_run_on_worker(int (*fn)(void *arg), void *arg);
+
+/*
+ * The same for calls that wait for storage or other programs and use no CPU meanwhile (stat, open).
+ * They have their own threads, of which there may be more than CPUs. A caller that may be one of
+ * many limits itself: if what they wait for hangs, others need threads, too.
+ */
+int co_block_on_worker(int (*fn)(void *arg), void *arg);
 
 /*
  * The same on a new thread called @name, for a call that may wait so long that nothing else should
@@ -261,7 +268,7 @@ int co_run_on_worker(int (*fn)(void *arg), void *arg);
 int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg);
 
 /*
- * Ends the threads of the pool, on which no coroutine may wait; the next job creates new ones. A
+ * Ends the threads of the pools, on which no coroutine may wait; the next job creates new ones. A
  * thread has the capabilities of its creator, so a process that drops capabilities must call this,
  * too. Any thread.
  */

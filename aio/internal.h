@@ -128,10 +128,4 @@ ssize_t threads_co_sendmsg(int fd, const struct msghdr *msg, int flags, struct a
 ssize_t threads_co_recvmsg(int fd, struct msghdr *msg, int flags, struct aio_limit *limit);
 int threads_co_poll(int fd, short events, struct aio_limit *limit);
 
-/*
- * Like co_run_on_worker(), for a system call that waits for a device and uses no CPU meanwhile:
- * there may be more threads than CPUs.
- */
-int co_block_on_worker(int (*fn)(void *arg), void *arg);
-
 #endif

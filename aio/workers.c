@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The worker pool: threads for work that burns CPU or blocks. Meanwhile the coroutine that asked
- * for the work waits, and its loop goes on.
+ * The worker pools: one of threads that burn CPU, one of threads that wait for storage. Meanwhile
+ * the coroutine that asked for the work waits, and its loop goes on. There are two so that storage
+ * that hangs does not keep the CPUs from working.
  *
  * A thread is created when a job finds none idle, stays until aio_workers_end(), and blocks all
  * signals. A call that may wait for very long gets its own thread instead, so that no other job
@@ -22,8 +23,11 @@
  * CPU idle, and beside other programs, a thread gets only its share.
  */
 #define BUSY_THREADS_MIN    4u
-/* Enough threads that wait for a device to keep it busy. */
-#define BLOCKED_THREADS_MAX 64u
+/*
+ * Each of them waits for a call, so it is the callers that limit how many there are. This is for
+ * those that do not.
+ */
+#define BLOCKED_THREADS_MAX 1024u
 
 struct job {
 	int (*fn)(void *arg);
@@ -33,39 +37,54 @@ struct job {
 	struct job *next;
 };
 
-static struct thread_lock guard = THREAD_LOCK_INIT;
-static pthread_cond_t job_added = PTHREAD_COND_INITIALIZER;
-/* Jobs lie on the stacks of their coroutines. */
-static struct job *jobs GLOBAL_GUARDED_BY(guard);
-static struct job **jobs_end GLOBAL_GUARDED_BY(guard) = &jobs;
-static unsigned queued GLOBAL_GUARDED_BY(guard); /* length of jobs */
-static unsigned threads GLOBAL_GUARDED_BY(guard);
-static unsigned idle GLOBAL_GUARDED_BY(guard);
-static bool ending GLOBAL_GUARDED_BY(guard);
-static pthread_cond_t thread_ended = PTHREAD_COND_INITIALIZER;
+struct pool {
+	struct thread_lock guard;
+	pthread_cond_t job_added;
+	pthread_cond_t thread_ended;
+	/* Jobs lie on the stacks of their coroutines. */
+	struct job *jobs GUARDED_BY(guard);
+	struct job **jobs_end GUARDED_BY(guard);
+	unsigned queued GUARDED_BY(guard); /* length of jobs */
+	unsigned threads GUARDED_BY(guard);
+	unsigned idle GUARDED_BY(guard);
+	bool ending GUARDED_BY(guard);
+};
+
+static struct pool busy = {
+	.guard = THREAD_LOCK_INIT,
+	.job_added = PTHREAD_COND_INITIALIZER,
+	.thread_ended = PTHREAD_COND_INITIALIZER,
+	.jobs_end = &busy.jobs,
+};
+static struct pool blocked = {
+	.guard = THREAD_LOCK_INIT,
+	.job_added = PTHREAD_COND_INITIALIZER,
+	.thread_ended = PTHREAD_COND_INITIALIZER,
+	.jobs_end = &blocked.jobs,
+};
 
 /* NULL when the thread must end. */
-static struct job *wait_for_job(void)
+static struct job *wait_for_job(struct pool *pool)
 {
 	struct job *job;
 
-	thread_lock(&guard);
-	idle++;
-	while (!jobs && !ending)
-		pthread_cond_wait(&job_added, &guard.mutex);
-	idle--;
-	job = jobs;
+	thread_lock(&pool->guard);
+	pool->idle++;
+	while (!pool->jobs && !pool->ending)
+		pthread_cond_wait(&pool->job_added, &pool->guard.mutex);
+	pool->idle--;
+	job = pool->jobs;
 	if (!job) {
-		threads--;
-		pthread_cond_signal(&thread_ended);
-		thread_unlock(&guard);
+		pool->threads--;
+		pthread_cond_signal(&pool->thread_ended);
+		thread_unlock(&pool->guard);
 		return NULL;
 	}
-	jobs = job->next;
-	if (!jobs)
-		jobs_end = &jobs;
-	queued--;
-	thread_unlock(&guard);
+	pool->jobs = job->next;
+	if (!pool->jobs)
+		pool->jobs_end = &pool->jobs;
+	pool->queued--;
+	thread_unlock(&pool->guard);
 	return job;
 }
 
@@ -97,13 +116,13 @@ static unsigned cpu_count(void)
 	return known;
 }
 
-static void *work(void *unused)
+static void *work(void *arg)
 {
 	struct job *job;
 
 	pthread_setname_np(pthread_self(), "ubd-worker");
 	leave_the_maker();
-	while ((job = wait_for_job())) {
+	while ((job = wait_for_job(arg))) {
 		job->ret = job->fn(job->arg);
 		/* The job is gone once its coroutine runs. */
 		co_wake(job->co);
@@ -128,30 +147,30 @@ static int start_thread(void *(*fn)(void *arg), void *arg)
 }
 
 /* False if there is no thread and none can be created. At most @most threads in all. */
-static bool queue_job(struct job *job, unsigned most)
+static bool queue_job(struct pool *pool, struct job *job, unsigned most)
 {
 	bool queued_it;
 
-	thread_lock(&guard);
-	if (queued >= idle && threads < most && start_thread(work, NULL) == 0)
-		threads++;
-	queued_it = threads;
+	thread_lock(&pool->guard);
+	if (pool->queued >= pool->idle && pool->threads < most && start_thread(work, pool) == 0)
+		pool->threads++;
+	queued_it = pool->threads;
 	if (queued_it) {
-		*jobs_end = job;
-		jobs_end = &job->next;
-		queued++;
-		pthread_cond_signal(&job_added);
+		*pool->jobs_end = job;
+		pool->jobs_end = &job->next;
+		pool->queued++;
+		pthread_cond_signal(&pool->job_added);
 	}
-	thread_unlock(&guard);
+	thread_unlock(&pool->guard);
 	return queued_it;
 }
 
-static int co_run_job(int (*fn)(void *arg), void *arg, unsigned most)
+static int co_run_job(struct pool *pool, int (*fn)(void *arg), void *arg, unsigned most)
 {
 	struct job job = { .fn = fn, .arg = arg, .co = co_self() };
 
 	/* Without any thread, doing the work here is still correct, only slower. */
-	if (!queue_job(&job, most))
+	if (!queue_job(pool, &job, most))
 		return fn(arg);
 	co_yield();
 	return job.ret;
@@ -159,12 +178,12 @@ static int co_run_job(int (*fn)(void *arg), void *arg, unsigned most)
 
 int co_run_on_worker(int (*fn)(void *arg), void *arg)
 {
-	return co_run_job(fn, arg, MAX(cpu_count(), BUSY_THREADS_MIN));
+	return co_run_job(&busy, fn, arg, MAX(cpu_count(), BUSY_THREADS_MIN));
 }
 
 int co_block_on_worker(int (*fn)(void *arg), void *arg)
 {
-	return co_run_job(fn, arg, MAX(cpu_count(), BLOCKED_THREADS_MAX));
+	return co_run_job(&blocked, fn, arg, BLOCKED_THREADS_MAX);
 }
 
 struct long_call {
@@ -198,13 +217,19 @@ int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg)
 	return call.job.ret;
 }
 
+static void end_threads(struct pool *pool)
+{
+	thread_lock(&pool->guard);
+	pool->ending = true;
+	pthread_cond_broadcast(&pool->job_added);
+	while (pool->threads)
+		pthread_cond_wait(&pool->thread_ended, &pool->guard.mutex);
+	pool->ending = false;
+	thread_unlock(&pool->guard);
+}
+
 void aio_workers_end(void)
 {
-	thread_lock(&guard);
-	ending = true;
-	pthread_cond_broadcast(&job_added);
-	while (threads)
-		pthread_cond_wait(&thread_ended, &guard.mutex);
-	ending = false;
-	thread_unlock(&guard);
+	end_threads(&busy);
+	end_threads(&blocked);
 }

@@ -290,7 +290,7 @@ static int co_create(struct creation *c, GError **err)
 	      image_co_create_bottom(c->filename, &c->opts, err) ?:
 	      co_write_image(c, err);
 	if (ret)
-		co_run_on_worker(abandon_on_worker, c->opts.begun);
+		co_block_on_worker(abandon_on_worker, c->opts.begun);
 	if (ret || c->opts.begun == &begun)
 		image_begun_clear(c->opts.begun);
 	return ret;

@@ -352,7 +352,7 @@ static struct file_id co_identify(const struct bottom_ops *ops, char *name)
 	struct file_id_job job = { .ops = ops, .name = name };
 
 	if (ops && ops->identify)
-		co_run_on_worker(file_id_on_worker, &job);
+		co_block_on_worker(file_id_on_worker, &job);
 	g_free(name);
 	return job.ret_id;
 }
@@ -393,7 +393,7 @@ bool image_co_same_file(const char *a, const char *b)
 
 	job.ops = find_end_of_name(a, &job.names[0]);
 	if (job.ops && job.ops == other && job.ops->is_same)
-		same = co_run_on_worker(same_on_worker, &job) == 1;
+		same = co_block_on_worker(same_on_worker, &job) == 1;
 	g_free(job.names[0]);
 	g_free(job.names[1]);
 	return same;

@@ -110,7 +110,7 @@ static int co_allocate(struct file_ahead *ahead)
 {
 	struct space_job space = { .fd = ahead->fd };
 	uint64_t bytes = ahead->to - ahead->from;
-	int ret = co_run_on_worker(space_on_worker, &space);
+	int ret = co_block_on_worker(space_on_worker, &space);
 
 	if (!ret && bytes > space.ret_free / LARGEST_PART)
 		ret = -ENOSPC;

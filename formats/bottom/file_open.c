@@ -432,7 +432,7 @@ int file_co_open_fd(struct file_open *job, GError **err)
 		job->lock_unshared = FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
 	if (job->flags & IMAGE_RDWR)
 		job->lock_perms |= FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
-	return pass_error(job, co_run_on_worker(open_on_worker, job), err);
+	return pass_error(job, co_block_on_worker(open_on_worker, job), err);
 }
 
 static int keep_writers_out_on_worker(void *arg)
@@ -444,7 +444,7 @@ int file_co_keep_writers_out_fd(struct file_open *job, GError **err)
 {
 	job->lock_perms = 0;
 	job->lock_unshared = FILE_LOCK_WRITE | FILE_LOCK_RESIZE;
-	return pass_error(job, co_run_on_worker(keep_writers_out_on_worker, job), err);
+	return pass_error(job, co_block_on_worker(keep_writers_out_on_worker, job), err);
 }
 
 /* ---- abandon: all of it safe in a signal handler ---- */
@@ -569,5 +569,5 @@ int file_co_create(const char *filename, const struct bottom_create_opts *opts,
 		.create_opts = opts,
 	};
 
-	return pass_error(&job, co_run_on_worker(create_on_worker, &job), err);
+	return pass_error(&job, co_block_on_worker(create_on_worker, &job), err);
 }

@@ -20,5 +20,5 @@ static int load_on_worker(void *err)
 
 int libnbd_co_load(GError **err)
 {
-	return co_run_on_worker(load_on_worker, err);
+	return co_block_on_worker(load_on_worker, err);
 }

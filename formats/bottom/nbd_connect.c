@@ -100,7 +100,7 @@ static int co_wait_for_server(struct step *step, struct aio_limit *limit)
 static int co_negotiate(struct step *step, struct aio_limit *limit)
 {
 	/* It may wait for a resolver for long. */
-	int ret = step->place->path ? co_run_on_worker(start_on_thread, step)
+	int ret = step->place->path ? co_block_on_worker(start_on_thread, step)
 				    : co_run_on_thread("ubd-nbd", start_on_thread, step);
 
 	while (!ret && libnbd.aio_is_connecting(step->h)) {

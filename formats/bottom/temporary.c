@@ -232,7 +232,7 @@ int image_temporary_co_keep_incomplete(struct image_temporary *temporary, char *
 				       GError **err)
 {
 	struct keep_job job = { temporary, ret_name };
-	int ret = co_run_on_worker(keep_incomplete_on_worker, &job);
+	int ret = co_block_on_worker(keep_incomplete_on_worker, &job);
 
 	return ret ? error_set(err, ret, "cannot keep '%s.incomplete'", temporary->filename) : 0;
 }
@@ -240,7 +240,7 @@ int image_temporary_co_keep_incomplete(struct image_temporary *temporary, char *
 int image_temporary_co_keep(struct image_temporary *temporary, char **ret_name, GError **err)
 {
 	struct keep_job job = { temporary, ret_name };
-	int ret = co_run_on_worker(keep_on_worker, &job);
+	int ret = co_block_on_worker(keep_on_worker, &job);
 
 	return ret ? error_set(err, ret, "cannot keep '%s'", temporary->filename) : 0;
 }

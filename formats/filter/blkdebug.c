@@ -43,7 +43,7 @@ static int co_add_config(struct debug_rules *rules, const char *name, GError **e
 
 	if (!name || !*name)
 		return 0;
-	if (co_run_on_worker(read_on_worker, &file)) {
+	if (co_block_on_worker(read_on_worker, &file)) {
 		const char *words = strrchr(file.reason->message, ':');
 
 		ret = error_refuse(err, -EINVAL, "Could not read blkdebug config file:%s",

@@ -1121,6 +1121,51 @@ static void test_number_of_workers(void)
 	g_assert_cmpuint(most_at_work, ==, expected_workers());
 }
 
+/* ---- workers that wait ---- */
+
+#define BLOCKED 100
+
+static _Atomic unsigned blocked;
+static _Atomic bool blocked_may_end;
+
+static int block(void *arg)
+{
+	atomic_fetch_add(&blocked, 1);
+	while (!atomic_load(&blocked_may_end))
+		g_usleep(1000);
+	return 42;
+}
+
+static void co_block(void *arg)
+{
+	g_assert_cmpint(co_block_on_worker(block, NULL), ==, 42);
+}
+
+/* Calls that hang take no thread from work, nor does either wait in line behind the other. */
+static void work_while_others_block(void *arg)
+{
+	struct co_group group = { 0 };
+
+	for (unsigned i = 0; i < BLOCKED; i++)
+		co_group_start(&group, co_block, NULL);
+	while (atomic_load(&blocked) < BLOCKED)
+		co_sleep_ns(1000000);
+	test_co_crew(40, work, NULL);
+	atomic_store(&blocked_may_end, true);
+	co_group_wait(&group);
+}
+
+static void test_work_while_others_block(void)
+{
+	atomic_store(&blocked, 0);
+	atomic_store(&blocked_may_end, false);
+	test_run(work_while_others_block, NULL);
+	aio_workers_end();
+	/* The next call gets a new thread. */
+	test_run(co_block, NULL);
+	g_assert_cmpuint(atomic_load(&blocked), ==, BLOCKED + 1);
+}
+
 /* The worker's co_wake() may still be finishing when the loop is freed. */
 static void test_loop_ends_while_it_is_woken(void)
 {
@@ -1164,6 +1209,7 @@ static const struct {
 	{ "worker", test_worker, false },
 	{ "workers-end", test_workers_end, false },
 	{ "number-of-workers", test_number_of_workers, false },
+	{ "work-while-others-block", test_work_while_others_block, false },
 	{ "loop-ends-while-it-is-woken", test_loop_ends_while_it_is_woken, false },
 };
 

@@ -205,7 +205,7 @@ static int abandon_on_worker(void *arg)
 
 void new_image_co_abandon(struct new_image *new)
 {
-	co_run_on_worker(abandon_on_worker, &new->begun);
+	co_block_on_worker(abandon_on_worker, &new->begun);
 	new_image_finish(new);
 }
 

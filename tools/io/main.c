@@ -65,7 +65,7 @@ static int co_run_script(struct io_session *session)
 		 */
 		printf("%s> ", tool_name());
 		fflush(stdout);
-		if (co_run_on_worker(read_line_on_worker, &input))
+		if (co_block_on_worker(read_line_on_worker, &input))
 			break;
 		ret = io_co_run_line(session, input.line);
 		first_error = first_error ?: ret;
