@@ -39,6 +39,7 @@
 #include "servers.h"
 #include "std_fds.h"
 #include "supervisor.h"
+#include "uuid.h"
 #include "watchdog.h"
 
 /* The process, and what must be undone. */
@@ -318,6 +319,7 @@ static int prepare_add(void *arg)
 static void want_device(const struct options *options, json_t *answer)
 {
 	const struct transport_info info = server_describe_device(options);
+	g_autofree char *uuid = uuid_to_text(options->identity.uuid);
 	json_t *wanted = json_object();
 
 	answer_set_number(wanted, "id", info.id);
@@ -325,6 +327,8 @@ static void want_device(const struct options *options, json_t *answer)
 	answer_set_number(wanted, "depth", info.depth);
 	answer_set_number(wanted, "data", options->data);
 	answer_set_bool(wanted, "no-partition-scan", info.no_partition_scan);
+	answer_set_bool(wanted, "writes", !options->read_only);
+	answer_set_text(wanted, "uuid", uuid);
 	json_object_set_new(answer, "wanted", wanted);
 }
 

@@ -266,9 +266,11 @@ static int choose_user(const struct options *options, struct sandbox_config *con
 	return 0;
 }
 
-/* For images that are added later, and what they name. */
+/* For images that are added later, what they name, and devices that wait for one of them. */
 static void allow_adding(char **places)
 {
+	if (places)
+		allow_driver();
 	for (; places && *places; places++)
 		sandbox_allow(*places, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_DEVICE, false);
 }

@@ -9,11 +9,11 @@
 #include "aio.h"
 #include "error.h"
 #include "leave.h"
-#include "others.h"
 #include "params.h"
 #include "report.h"
 #include "supervisor.h"
 #include "uuid.h"
+#include "waiting.h"
 
 /* If the device or the image has no UUID, they may belong together. */
 static bool may_be_same(const uint8_t *one, const uint8_t *other, size_t bytes)
@@ -153,112 +153,45 @@ static void co_adopt_kept(struct takeover *takeover, int fd)
 	supervisor_co_drop_fd();
 }
 
-/*
- * Also true if a server that was to recover the device has begun, and has died or not opened it
- * yet.
- */
-static bool waits(const struct transport_info *info)
+/* Of a driver; see mind_waiting(). */
+static int mind_waiting_of(struct takeover *takeover, const struct transport_ops *driver,
+			   GError **err)
 {
-	return info->state == TRANSPORT_QUIESCED ||
-	       (info->state == TRANSPORT_RECOVERING && info->server_pid == -1);
-}
+	const struct options *options = takeover->options;
+	struct transport_info info;
+	struct transport *transport;
+	int res = waiting_open(driver, options->identity.uuid, options->filename, &transport, &info,
+			       err);
 
-/*
- * The numbers of devices that may be this image's. All disks with its UUID are checked, because
- * anybody can give that UUID to an unprivileged disk.
- */
-static GArray *find_candidates(const struct transport_ops *driver, const uint8_t *uuid)
-{
-	g_autofree char *text = uuid_to_text(uuid);
-	GArray *ids = g_array_new(FALSE, FALSE, sizeof(uint32_t));
-	g_autoptr(GArray) found = NULL;
-
-	if (driver->notions & TRANSPORT_NAMES) {
-		found = others_find(driver, "uuid", text);
-		for (unsigned i = 0; i < found->len; i++)
-			g_array_append_val(ids, g_array_index(found, struct other, i).id);
-	} else if (driver->uuid_bytes) {
-		found = driver->list(NULL);
-		for (unsigned i = 0; found && i < found->len; i++)
-			g_array_append_val(ids, g_array_index(found, struct transport_info, i).id);
-	}
-	return ids;
-}
-
-/* Opens a device if it waits for a server of this image; otherwise NULL. */
-static struct transport *open_if_waiting(const struct takeover *takeover, uint32_t id,
-					 struct transport_info *ret_info)
-{
-	const uint8_t *uuid = takeover->options->identity.uuid;
-	struct transport *transport = takeover->driver->open(id, ret_info, NULL);
-	struct identity identity;
-
-	if (transport && waits(ret_info) && transport_get_identity(transport, &identity) == 0 &&
-	    memcmp(identity.uuid, uuid, takeover->driver->uuid_bytes) == 0)
-		return transport;
-	transport_free(transport);
-	return NULL;
-}
-
-/*
- * Opens the device of this image that waits for a server although nobody has named it: a service
- * manager that gave up has closed it. Leaves takeover->transport NULL if there is none; fails if
- * there are several.
- */
-static int open_waiting(struct takeover *takeover, GError **err)
-{
-	static const uint8_t none[sizeof(takeover->options->identity.uuid)];
-	const uint8_t *uuid = takeover->options->identity.uuid;
-	g_autoptr(GArray) ids = NULL;
-
-	if (memcmp(uuid, none, sizeof(none)) == 0)
-		return 0;
-	ids = find_candidates(takeover->driver, uuid);
-	for (unsigned i = 0; i < ids->len; i++) {
-		struct transport_info info;
-		struct transport *transport =
-			open_if_waiting(takeover, g_array_index(ids, uint32_t, i), &info);
-
-		if (!transport)
-			continue;
-		if (takeover->transport) {
-			error_refuse(err, -EEXIST,
-				     "%s: both %s and %s wait for a server of this image; "
-				     "--recover=%s takes one over",
-				     takeover->options->filename, takeover->transport->path,
-				     transport->path, transport->path);
-			transport_free(transport);
-			return -EEXIST;
-		}
+	if (res < 0 || !transport)
+		return res;
+	if (options->recovery && driver == takeover->driver) {
+		report_note("%s waits for a server of this image; taking it over", transport->path);
 		takeover->transport = transport;
 		takeover->info = info;
+		return 0;
 	}
-	return 0;
+	res = waiting_refuse(transport, options->filename, err);
+	transport_free(transport);
+	return res;
 }
 
 /*
- * Looks for a device of this image that waits for a server. A second device would change the image
- * behind the back of what is mounted on the first. Opens it if the options allow it; otherwise
+ * Looks for devices of this image that wait for a server although nobody has named them: a service
+ * manager that gave up has closed one. A second device, or an export, would change the image behind
+ * the back of what is mounted on it. Opens one of our driver if the options allow it; otherwise
  * fails if there is one.
  */
 static int mind_waiting(struct takeover *takeover, GError **err)
 {
 	const struct options *options = takeover->options;
-	bool writes = !options->read_only && !options->temporary;
-	int res = writes ? open_waiting(takeover, err) : 0;
+	int res = 0;
 
-	if (res < 0 || !takeover->transport)
-		return res;
-	if (options->recovery) {
-		report_note("%s waits for a server of this image; taking it over",
-			    takeover->transport->path);
+	if (options->read_only || options->temporary)
 		return 0;
-	}
-	return error_refuse(err, -EBUSY,
-			    "%s: %s was created for it and waits for a server; take it over with "
-			    "--recover=%s, or end it with 'ubdctl delete %s'",
-			    options->filename, takeover->transport->path, takeover->transport->path,
-			    takeover->transport->path);
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS && !res; i++)
+		res = mind_waiting_of(takeover, transports[i], err);
+	return res;
 }
 
 static int co_find_device(struct takeover *takeover, int kept_fd, GError **err)
@@ -286,8 +219,9 @@ int takeover_co_begin(const struct options *options, const struct transport_ops 
 		.discard = options->discard,
 		.block_size = options->block_size,
 	};
-	/* An export has no device. */
-	int res = options->exports ? 0 : co_find_device(&takeover, kept_fd, err);
+	/* An export has no device, but others may have one. */
+	int res = options->exports ? mind_waiting(&takeover, err)
+				   : co_find_device(&takeover, kept_fd, err);
 
 	if (res == 0 && takeover.transport)
 		res = co_take_over_device(&takeover, err);

@@ -7,6 +7,8 @@
 #include "json_text.h"
 #include "servers.h"
 #include "tool.h"
+#include "uuid.h"
+#include "waiting.h"
 
 /* The only one that there is; NULL after an error message. The caller frees it. */
 static char *find_server(void)
@@ -71,6 +73,31 @@ static char **cut_options(char **argv)
 	return NULL;
 }
 
+/*
+ * The server may not look at devices of others. A second disk would change the image under those
+ * that wait for their next server.
+ */
+static int mind_waiting(const json_t *wanted, const char *image, GError **err)
+{
+	const char *text = json_get_text(wanted, "uuid");
+	uint8_t uuid[16];
+
+	if (!json_get_bool(wanted, "writes") || !text || !uuid_parse(text, uuid))
+		return 0;
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++) {
+		struct transport_info info;
+		struct transport *device;
+		int res = waiting_open(transports[i], uuid, image, &device, &info, err);
+
+		if (device)
+			res = waiting_refuse(device, image, err);
+		transport_free(device);
+		if (res < 0)
+			return res;
+	}
+	return 0;
+}
+
 /* The device that the server, which may not do so itself, wants. NULL with @err set. */
 static struct transport *add_device(const json_t *wanted, GError **err)
 {
@@ -88,7 +115,8 @@ static struct transport *add_device(const json_t *wanted, GError **err)
 }
 
 /* Asks again, with the device that the answer wants, if it wants one. */
-static json_t *give_device(const char *socket, const char *line, json_t *first, GError **err)
+static json_t *give_device(const char *socket, const char *line, const char *image, json_t *first,
+			   GError **err)
 {
 	json_auto_t *answer = first;
 	const json_t *wanted = json_object_get(answer, "wanted");
@@ -96,6 +124,8 @@ static json_t *give_device(const char *socket, const char *line, json_t *first, 
 
 	if (!wanted)
 		return g_steal_pointer(&answer);
+	if (mind_waiting(wanted, image, err) < 0)
+		return NULL;
 	device = add_device(wanted, err);
 	if (!device)
 		return NULL;
@@ -138,7 +168,7 @@ int ctl_add(const struct command *command, char **argv)
 	line = ctl_command("add", NULL, disk);
 	answer = ctl_ask(socket, line, 0, &err);
 	if (answer)
-		answer = give_device(socket, line, answer, &err);
+		answer = give_device(socket, line, words[0], answer, &err);
 	if (!answer) {
 		tool_error("%s", err->message);
 		return EXIT_FAILURE;
