@@ -91,7 +91,8 @@ struct graph {
 	struct image_memory *memory;
 	uint64_t cache_bytes, memory_limit; /* that the caller has asked for */
 	struct image_shared *shared;	    /* NULL: nothing is */
-	bool is_locked;			    /* @shared is, by this graph */
+	struct image_opener opener;	    /* for @shared */
+	bool is_opener;			    /* its chain is being opened */
 	unsigned nodes;			    /* so far */
 	GPtrArray *names;		    /* of those that have one */
 };
@@ -396,7 +397,7 @@ static char *make_key(const struct graph *graph, const struct node_options *opti
 static bool co_find_shared(struct graph *graph, const char *key, struct image *file,
 			   struct image **ret_img, int *ret, GError **err)
 {
-	struct image *img = image_shared_find(graph->shared, key, file);
+	struct image *img = image_shared_co_find(graph->shared, &graph->opener, key, file);
 
 	if (!img)
 		return false;
@@ -604,20 +605,17 @@ static int co_open_chain(struct graph *graph, struct image *top, const struct im
 			 unsigned depth, GError **err)
 {
 	/* A format on a format has a chain, too. */
-	bool locks = graph->shared && !graph->is_locked;
+	bool begins = graph->shared && !graph->is_opener;
 	int ret;
 
-	/* It need not wait for others that open theirs. */
 	if (opts->flags & IMAGE_NO_BACKING || !has_rest(top))
 		return 0;
-	if (locks)
-		image_shared_co_lock(graph->shared);
-	graph->is_locked |= locks;
+	graph->is_opener |= begins;
 	ret = co_open_rest(graph, top, top, opts, 0, 1, depth, err);
-	if (!locks)
+	if (!begins)
 		return ret;
-	graph->is_locked = false;
-	image_shared_unlock(graph->shared);
+	graph->is_opener = false;
+	image_shared_end(graph->shared, &graph->opener);
 	return ret;
 }
 

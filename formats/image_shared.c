@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "colock.h"
+#include "aio.h"
 #include "image_int.h"
 #include "node_options.h"
 
@@ -16,17 +16,34 @@ struct image_share {
 	unsigned users;
 };
 
-struct image_shared {
-	struct co_mutex lock;
-	GPtrArray *shares; /* struct image_share */
+/* A layer that is not complete yet. */
+struct opening {
+	struct image_opener *opener;
+	char *key;
+	struct file_id id;
 };
+
+struct image_shared {
+	GPtrArray *shares;   /* struct image_share */
+	GPtrArray *openings; /* struct opening */
+	GPtrArray *waiting;  /* struct image_opener */
+};
+
+static void free_opening(void *arg)
+{
+	struct opening *opening = arg;
+
+	g_free(opening->key);
+	g_free(opening);
+}
 
 struct image_shared *image_shared_new(void)
 {
 	struct image_shared *shared = g_new0(struct image_shared, 1);
 
-	co_mutex_init(&shared->lock);
 	shared->shares = g_ptr_array_new();
+	shared->openings = g_ptr_array_new_with_free_func(free_opening);
+	shared->waiting = g_ptr_array_new();
 	return shared;
 }
 
@@ -34,21 +51,11 @@ void image_shared_free(struct image_shared *shared)
 {
 	if (!shared)
 		return;
-	g_assert(!shared->shares->len);
+	g_assert(!shared->shares->len && !shared->openings->len && !shared->waiting->len);
 	g_ptr_array_unref(shared->shares);
-	co_mutex_destroy(&shared->lock);
+	g_ptr_array_unref(shared->openings);
+	g_ptr_array_unref(shared->waiting);
 	g_free(shared);
-}
-
-/* Taken and dropped in different functions. */
-void image_shared_co_lock(struct image_shared *shared) NO_THREAD_SAFETY_ANALYSIS
-{
-	co_mutex_lock(&shared->lock);
-}
-
-void image_shared_unlock(struct image_shared *shared) NO_THREAD_SAFETY_ANALYSIS
-{
-	co_mutex_unlock(&shared->lock);
 }
 
 /* ---- keys ---- */
@@ -122,21 +129,95 @@ char *image_share_key(const struct node_options *options, const struct node_opti
 
 /* ---- layers ---- */
 
-struct image *image_shared_find(struct image_shared *shared, const char *key,
-				const struct image *file)
+static struct image_share *find_share(const struct image_shared *shared, const char *key,
+				      const struct file_id *id)
 {
-	struct file_id id = image_file_id(file);
-
-	for (unsigned i = 0; key && id.known && i < shared->shares->len; i++) {
+	for (unsigned i = 0; i < shared->shares->len; i++) {
 		struct image_share *share = shared->shares->pdata[i];
 		struct file_id other = image_file_id(share->img);
 
-		if (!file_id_equal(&id, &other) || strcmp(key, share->key) != 0)
-			continue;
+		if (file_id_equal(id, &other) && strcmp(key, share->key) == 0)
+			return share;
+	}
+	return NULL;
+}
+
+/* NULL: nobody is opening it. */
+static struct image_opener *find_opener(const struct image_shared *shared, const char *key,
+					const struct file_id *id)
+{
+	for (unsigned i = 0; i < shared->openings->len; i++) {
+		const struct opening *opening = shared->openings->pdata[i];
+
+		if (file_id_equal(id, &opening->id) && strcmp(key, opening->key) == 0)
+			return opening->opener;
+	}
+	return NULL;
+}
+
+static bool waits_for(const struct image_opener *one, const struct image_opener *other)
+{
+	while (one && one != other)
+		one = one->waits_for;
+	return one;
+}
+
+static void co_wait_for(struct image_shared *shared, struct image_opener *opener,
+			const struct image_opener *other)
+{
+	opener->waits_for = other;
+	opener->waiter = co_self();
+	g_ptr_array_add(shared->waiting, opener);
+	co_yield();
+}
+
+static void begin_opening(struct image_shared *shared, struct image_opener *opener, const char *key,
+			  const struct file_id *id)
+{
+	struct opening *opening = g_new(struct opening, 1);
+
+	*opening = (struct opening){ opener, g_strdup(key), *id };
+	g_ptr_array_add(shared->openings, opening);
+}
+
+struct image *image_shared_co_find(struct image_shared *shared, struct image_opener *opener,
+				   const char *key, const struct image *file)
+{
+	struct file_id id = image_file_id(file);
+	struct image_opener *other;
+	struct image_share *share;
+
+	if (!key || !id.known)
+		return NULL;
+	while (!(share = find_share(shared, key, &id)) && (other = find_opener(shared, key, &id)) &&
+	       !waits_for(other, opener))
+		co_wait_for(shared, opener, other);
+	if (share) {
 		share->users++;
 		return share->img;
 	}
+	if (!other)
+		begin_opening(shared, opener, key, &id);
 	return NULL;
+}
+
+void image_shared_end(struct image_shared *shared, const struct image_opener *opener)
+{
+	for (unsigned i = shared->openings->len; i--;) {
+		const struct opening *opening = shared->openings->pdata[i];
+
+		if (opening->opener == opener)
+			g_ptr_array_remove_index_fast(shared->openings, i);
+	}
+	for (unsigned i = shared->waiting->len; i--;) {
+		struct image_opener *one = shared->waiting->pdata[i];
+
+		if (one->waits_for != opener)
+			continue;
+		one->waits_for = NULL;
+		g_ptr_array_remove_index_fast(shared->waiting, i);
+		co_wake(one->waiter);
+	}
 }
 
 void image_shared_add(struct image_shared *shared, const char *key, struct image *img)

@@ -28,15 +28,23 @@ struct node_options;
 char *image_share_key(const struct node_options *options, const struct node_options *below,
 		      const struct image_open_opts *opts);
 
-/* Chains are opened one after the other, so that a layer is complete when it is found. */
-void image_shared_co_lock(struct image_shared *shared);
-void image_shared_unlock(struct image_shared *shared);
+/* Somebody who opens a chain; zeroed, and then private to image_shared.c. */
+struct image_opener {
+	const struct image_opener *waits_for; /* NULL: nobody */
+	struct coroutine *waiter;
+};
 
-/* A complete layer on the same file as the bottom @file, with one more user; or NULL. */
-struct image *image_shared_find(struct image_shared *shared, const char *key,
-				const struct image *file);
+/*
+ * A complete layer on the same file as the bottom @file, with one more user. NULL: @opener must
+ * open it; others who want it wait until image_shared_end(). So does @opener, if another is opening
+ * it, unless that one waits for @opener: chains of hostile images may name each other.
+ */
+struct image *image_shared_co_find(struct image_shared *shared, struct image_opener *opener,
+				   const char *key, const struct image *file);
 /* Others may use the layer, which has one user now. */
 void image_shared_add(struct image_shared *shared, const char *key, struct image *img);
+/* @opener has added what it has opened, or has failed: nobody waits for it any more. */
+void image_shared_end(struct image_shared *shared, const struct image_opener *opener);
 
 /* One user fewer; true if others are left. If not, it is not shared any more. */
 bool image_share_put(struct image *img);

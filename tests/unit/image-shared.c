@@ -400,22 +400,113 @@ CO_TEST(test_opened_together)
 	co_end();
 }
 
-/* An image without a backing file need not wait for chains that are being opened. */
-CO_TEST(test_no_chain_does_not_wait)
+/* ---- openings that take long ---- */
+
+static const char *sticks; /* a file whose next opening takes long; NULL: none */
+static struct coroutine *stuck;
+static unsigned looked; /* for layers that others have opened */
+
+struct image *__real_image_shared_co_find(struct image_shared *in, struct image_opener *opener,
+					  const char *key, const struct image *file);
+struct image *__wrap_image_shared_co_find(struct image_shared *in, struct image_opener *opener,
+					  const char *key, const struct image *file);
+
+struct image *__wrap_image_shared_co_find(struct image_shared *in, struct image_opener *opener,
+					  const char *key, const struct image *file)
 {
-	struct opening alone = { "base", NULL }, chain = { "three", NULL };
+	looked++;
+	return __real_image_shared_co_find(in, opener, key, file);
+}
+
+int __real_image_co_open_bottom_node(const struct node_options *options, unsigned flags,
+				     const struct image_policy *policy, bool is_data_file,
+				     struct image **ret_img, GError **err);
+int __wrap_image_co_open_bottom_node(const struct node_options *options, unsigned flags,
+				     const struct image_policy *policy, bool is_data_file,
+				     struct image **ret_img, GError **err);
+
+int __wrap_image_co_open_bottom_node(const struct node_options *options, unsigned flags,
+				     const struct image_policy *policy, bool is_data_file,
+				     struct image **ret_img, GError **err)
+{
+	if (sticks && g_strcmp0(node_options_text(options, "filename"), sticks) == 0) {
+		sticks = NULL;
+		stuck = co_self();
+		co_yield();
+	}
+	return __real_image_co_open_bottom_node(options, flags, policy, is_data_file, ret_img, err);
+}
+
+/* Who has no use for what does not answer does not wait for it. */
+CO_TEST(test_others_do_not_wait)
+{
+	struct opening hangs = { "hangs", NULL }, waits = { "waits", NULL };
+	struct opening others[] = { { "alone", NULL }, { "one", NULL }, { "two", NULL } };
+	struct co_group group = { 0 }, rest = { 0 };
+
+	co_begin();
+	co_make("alone", NULL);
+	co_make("stuck", NULL);
+	co_make("between", "stuck");
+	co_make("hangs", "between");
+	co_make("waits", "between");
+	sticks = "stuck";
+	co_group_start(&group, open_co, &hangs);
+	while (!stuck)
+		co_reschedule();
+	co_group_start(&group, open_co, &waits);
+	for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
+		co_group_start(&rest, open_co, &others[i]);
+	co_group_wait(&rest);
+	g_assert_null(hangs.img);
+	g_assert_null(waits.img);
+	co_wake(g_steal_pointer(&stuck));
+	co_group_wait(&group);
+	g_assert_true(image_backing(hangs.img) == image_backing(waits.img));
+	g_assert_true(image_backing(others[1].img) == image_backing(others[2].img));
+	for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
+		g_assert_cmpint(image_co_close(others[i].img), ==, 0);
+	g_assert_cmpint(image_co_close(hangs.img), ==, 0);
+	g_assert_cmpint(image_co_close(waits.img), ==, 0);
+	co_end();
+}
+
+static void fail_co(void *arg)
+{
+	const struct image_open_opts opts = {
+		.format = "qcow2",
+		.flags = IMAGE_RDWR,
+		.policy = &strict,
+		.shared = shared,
+	};
+	struct image *img;
+
+	g_assert_cmpint(image_co_open(arg, &opts, &img, NULL), ==, -ELOOP);
+}
+
+/* Two chains that name each other, and meet in the middle: both fail, and none waits for ever. */
+CO_TEST(test_chains_in_a_circle)
+{
 	struct co_group group = { 0 };
 
 	co_begin();
-	image_shared_co_lock(shared);
-	co_group_start(&group, open_co, &alone);
-	while (!alone.img)
+	co_make("right", NULL);
+	co_make("left", "right");
+	co_make("to-left", "left");
+	co_make("to-right", "right");
+	co_make("new", "left");
+	g_assert_cmpint(rename("new", "right"), ==, 0);
+	sticks = "right";
+	co_group_start(&group, fail_co, (void *)"to-left");
+	while (!stuck)
 		co_reschedule();
-	g_assert_cmpint(image_co_close(alone.img), ==, 0);
-	co_group_start(&group, open_co, &chain);
-	image_shared_unlock(shared);
+	looked = 0;
+	co_group_start(&group, fail_co, (void *)"to-right");
+	/* It has the right one, and waits for the left one. */
+	while (looked < 2)
+		co_reschedule();
+	co_wake(g_steal_pointer(&stuck));
 	co_group_wait(&group);
-	g_assert_cmpint(image_co_close(chain.img), ==, 0);
 	co_end();
 }
 
@@ -434,9 +525,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/shared/limits-decide", test_limits_decide);
 	g_test_add_func("/shared/failed-close", test_failed_close);
 	g_test_add_func("/shared/users-of-all-chains-count", test_users_of_all_chains_count);
-	g_test_add_func("/shared/no-chain-does-not-wait", test_no_chain_does_not_wait);
 	g_test_add_func("/shared/failed-chains", test_failed_chains);
 	g_test_add_func("/shared/long-chains", test_long_chains);
 	g_test_add_func("/shared/opened-together", test_opened_together);
+	g_test_add_func("/shared/others-do-not-wait", test_others_do_not_wait);
+	g_test_add_func("/shared/chains-in-a-circle", test_chains_in_a_circle);
 	return leave_scratch(folder, g_test_run());
 }
