@@ -45,7 +45,8 @@ struct clients {
 	struct coroutine *listener; /* while it waits for a client to go */
 	struct co_group group;	    /* the listener and the clients */
 	struct client *first;
-	unsigned nr;
+	unsigned nr;	  /* those with a place: all but ... */
+	unsigned waiting; /* ... those whose command may wait for long */
 	bool stopped;
 };
 
@@ -166,19 +167,38 @@ static unsigned count_watchers(const struct clients *clients)
 	return nr;
 }
 
+/* Some wait for a disk, or for its users, whether or not the client is still there. */
+static enum commands_then co_run(struct client *client, const json_t *request, json_t *answer)
+{
+	struct clients *clients = client->clients;
+	unsigned places = commands_may_wait(request) ? 1 : 0;
+	enum commands_then then;
+
+	if (places && clients->waiting == WAITING_MAX) {
+		commands_refuse(answer, "too many commands wait for disks");
+		return COMMANDS_NOTHING;
+	}
+	clients->nr -= places;
+	clients->waiting += places;
+	co_wake_at(&clients->listener);
+	client->is_busy = true;
+	then = commands_co_run(clients->process, request, &client->passed_fd, answer);
+	client->is_busy = false;
+	clients->waiting -= places;
+	clients->nr += places;
+	return then;
+}
+
 /* No event is missed from the answer on. True: the server must end. */
 static bool co_answer(struct client *client, const char *line)
 {
 	json_auto_t *answer = json_object(), *request = parse_line(line);
 	enum commands_then then = COMMANDS_NOTHING;
 
-	client->is_busy = true;
 	if (request)
-		then = commands_co_run(client->clients->process, request, &client->passed_fd,
-				       answer);
+		then = co_run(client, request, answer);
 	else
 		commands_refuse(answer, "expected a line with a JSON object");
-	client->is_busy = false;
 	if (then == COMMANDS_EVENTS && count_watchers(client->clients) == WATCHERS_MAX)
 		commands_refuse(answer, "too many clients wait for events");
 	else
@@ -300,7 +320,7 @@ static int co_next_client(struct clients *clients)
 	struct aio_limit *listening = &clients->listening;
 	int fd;
 
-	while (clients->nr == CLIENTS_MAX && !clients->stopped)
+	while (clients->nr >= CLIENTS_MAX && !clients->stopped)
 		co_wait_at(&clients->listener);
 	listening->end_ns = AIO_NEVER;
 	fd = co_accept(runfile_fd(clients->socket), listening);

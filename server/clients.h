@@ -7,6 +7,9 @@
  * can take is bounded: a line of 4 KiB, 2 seconds for sending it and 2 for taking the answer. Above
  * CLIENTS_MAX the next one waits in the socket's backlog. Main loop only.
  *
+ * A client whose command may wait for long, such as for a server that does not answer, has no place
+ * meanwhile, so that others are served. There are no more of them than WAITING_MAX.
+ *
  * A client that asks for events gets a line for each one (report.h) until it disconnects or closes
  * its half. It must take each of them in 2 seconds, and is dropped if more than EVENTS_MAX wait.
  * There are no more of them than WATCHERS_MAX, which leaves places for others.
@@ -20,6 +23,7 @@
 
 #define CLIENTS_MAX  16
 #define WATCHERS_MAX 8
+#define WAITING_MAX  256
 #define EVENTS_MAX   64
 
 struct clients;

@@ -28,6 +28,7 @@ struct command {
 	int (*co_run_all)(const struct command_process *process, const json_t *request, int *fd,
 			  json_t *answer, GError **err);
 	bool removes;
+	bool may_wait;
 	bool lists; /* with several disks, the answer is about all unless one is named */
 	/* Its arguments are checked. May add members to @answer even if it fails; NULL: nothing to
 	 * do. */
@@ -207,11 +208,11 @@ static const struct argument add_arguments[] = {
 static const struct command all_commands[] = {
 	{ .name = "status", .co_run = status_answer, .lists = true },
 	{ .name = "stats", .co_run = stats_answer, .lists = true },
-	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize },
+	{ .name = "resize", .arguments = resize_arguments, .co_run = co_resize, .may_wait = true },
 	{ .name = "fail-held", .co_run = fail_held },
 	{ .name = "throttle", .arguments = throttle_arguments, .co_run = throttle_answer },
-	{ .name = "remove", .removes = true },
-	{ .name = "add", .arguments = add_arguments, .co_run_all = co_add },
+	{ .name = "remove", .removes = true, .may_wait = true },
+	{ .name = "add", .arguments = add_arguments, .co_run_all = co_add, .may_wait = true },
 	{ .name = "events", .then = COMMANDS_EVENTS },
 	{ .name = "quit", .then = COMMANDS_QUIT },
 };
@@ -233,6 +234,13 @@ static const struct command *find_command(const json_t *request, GError **err)
 		     "\"command\" must be status, stats, resize, fail-held, throttle, add, remove, "
 		     "events or quit");
 	return NULL;
+}
+
+bool commands_may_wait(const json_t *request)
+{
+	const struct command *command = find_command(request, NULL);
+
+	return command && command->may_wait;
 }
 
 static const struct argument *find_argument(const struct argument *arguments, const char *name)

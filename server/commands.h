@@ -81,6 +81,9 @@ enum commands_then {
 enum commands_then commands_co_run(const struct command_process *process, const json_t *request,
 				   int *fd, json_t *answer);
 
+/* Whether the command that @request names may take long, whoever waits for it. */
+bool commands_may_wait(const json_t *request);
+
 /*
  * Of a disk that is not among the targets any more: cancels its jobs, and waits until no command
  * uses it.

@@ -620,6 +620,56 @@ CO_TEST(test_never_started)
 	clients_co_free(NULL);
 }
 
+/* ---- disks that do not answer ---- */
+
+static struct aio_limit add_limit; /* no disk is added until it is cancelled */
+static unsigned adding;
+
+static int co_add_later(void *arg, const char *image, char *const *words, int *fd, json_t *answer,
+			GError **err)
+{
+	adding++;
+	co_wait_limit(&add_limit);
+	adding--;
+	return 0;
+}
+
+static const char add_line[] = "{\"command\": \"add\", \"image\": \"disk\"}\n";
+
+static void adding_co(void *arg)
+{
+	int fd = co_connect_to_server();
+
+	co_say(fd, add_line);
+	/* Half of them have gone when it is done. */
+	if (arg)
+		g_free(co_hear(fd));
+	else
+		close(fd);
+}
+
+/* However many commands wait, and whether or not their clients do, the server answers others. */
+CO_TEST(test_commands_that_wait_take_no_places)
+{
+	struct server server;
+	struct co_group group = { 0 };
+
+	co_start_server(&server);
+	has_no_deadlines = true;
+	server.process.co_add = co_add_later;
+	add_limit = (struct aio_limit)AIO_LIMIT_INIT;
+	for (unsigned i = 0; i < WAITING_MAX; i++)
+		co_group_start(&group, adding_co, i % 2 ? &server : NULL);
+	while (adding < WAITING_MAX)
+		co_check_status();
+	co_check_answer(add_line, "{\"error\":\"too many commands wait for disks\"}\n");
+	co_check_status();
+	aio_limit_cancel(&add_limit);
+	co_group_wait(&group);
+	co_check_status();
+	co_end_server(&server);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -640,6 +690,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/clients/line-that-comes-with-the-end", test_line_that_comes_with_the_end);
 	g_test_add_func("/clients/long-command", test_long_command);
 	g_test_add_func("/clients/many-long-commands", test_many_long_commands);
+	g_test_add_func("/clients/commands-that-wait-take-no-places",
+			test_commands_that_wait_take_no_places);
 	g_test_add_func("/clients/never-started", test_never_started);
 	return leave_scratch(folder, g_test_run());
 }
