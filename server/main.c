@@ -551,6 +551,16 @@ static bool open_first(struct program *program)
 	return program->signal_fd >= 0;
 }
 
+/* While images are being opened for which nobody waits any more; see co_die(). */
+static void G_GNUC_NORETURN co_exit(struct program *program)
+{
+	remove_pid_file(program);
+	servers_each(&program->servers, co_free_target, NULL);
+	export_listener_co_stop(program->servers.listener);
+	report_flush();
+	_exit(program->ok ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
 static void run_co(void *arg)
 {
 	struct program *program = arg;
@@ -579,6 +589,8 @@ static void run_co(void *arg)
 	driver_tell();
 	clients_co_free(program->clients);
 	co_end_signals(program);
+	if (all->is_dying)
+		co_exit(program);
 	export_listener_co_free(all->listener);
 	remove_pid_file(program);
 	co_mutex_destroy(&program->adding);

@@ -26,6 +26,7 @@ struct served {
 	struct options *own_options; /* NULL: somebody else's */
 	int kept_fd;		     /* as for server_co_begin() */
 	struct image *file;	     /* while it waits for SERVERS_ENTER */
+	bool is_opening;	     /* nothing is lost if it never ends */
 	struct jobs jobs;
 	struct command_target commands;
 	struct coroutine *waiter; /* for the next step */
@@ -123,13 +124,15 @@ static bool co_get_ready(struct served *one, GError **err)
 	struct servers *all = one->all;
 	struct server *server = one->server;
 
-	if (server_co_begin(server, one->kept_fd, err) < 0)
-		return false;
-	if (!server_co_open(server, enter_co, one, err)) {
-		co_stay_if_dying(all);
-		return false;
-	}
+	bool ok;
+
+	one->is_opening = true;
+	ok = server_co_begin(server, one->kept_fd, err) == 0 &&
+	     server_co_open(server, enter_co, one, err);
 	co_stay_if_dying(all);
+	one->is_opening = false;
+	if (!ok)
+		return false;
 	if (co_meet(one, SERVERS_OPEN) < 0)
 		return refuse(all, err);
 	if (!server_co_fit(server, err))
@@ -148,9 +151,11 @@ static void fail_start(struct served *one, GError *err)
 		one->adding = NULL;
 		return;
 	}
-	one->all->is_incomplete = true;
-	if (!is_told_by_another(err))
-		report_error("%s", err->message);
+	if (!one->own_options) {
+		one->all->is_incomplete = true;
+		if (!is_told_by_another(err))
+			report_error("%s", err->message);
+	}
 	g_error_free(err);
 }
 
@@ -318,10 +323,24 @@ static bool must_stay(const struct servers *all)
 	return all->config.stays && !all->is_ending && !all->refused;
 }
 
+/* What is only being opened may wait for a server that never answers. */
+static bool has_others_than_openings(const struct servers *all)
+{
+	for (unsigned i = 0; i < all->served->len; i++)
+		if (!at(all, i)->is_opening)
+			return true;
+	return false;
+}
+
+static bool must_wait(const struct servers *all)
+{
+	return all->is_ending ? has_others_than_openings(all) : all->served->len;
+}
+
 bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd)
 {
 	start(all, disks, kept_fd);
-	while (all->served->len || must_stay(all)) {
+	while (must_wait(all) || must_stay(all)) {
 		if (!all->served->len && all->next < SERVERS_STEPS) {
 			co_take_step(all);
 			continue;
@@ -329,7 +348,9 @@ bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd)
 		all->waiter = co_self();
 		co_yield();
 	}
-	co_group_wait(&all->group);
+	all->is_dying = all->served->len;
+	if (!all->is_dying)
+		co_group_wait(&all->group);
 	/* There was no disk any more, or only one that was being added. */
 	if (all->next == SERVERS_STEPS && !all->refused)
 		co_tell_end(all, NULL);
@@ -399,12 +420,25 @@ bool servers_are_alive(void *arg)
 	return alive;
 }
 
+/* What it waits for may never happen. */
+static void abandon_adder(struct served *one)
+{
+	if (!one->adding)
+		return;
+	refuse(one->all, &one->adding->err);
+	co_wake_at(&one->adding->co);
+	one->adding = NULL;
+}
+
 void servers_end(struct servers *all)
 {
 	all->is_ending = true;
 	for (unsigned i = 0; i < all->served->len; i++) {
-		struct target *target = at(all, i)->server->target;
+		struct served *one = at(all, i);
+		struct target *target = one->server->target;
 
+		if (one->is_opening)
+			abandon_adder(one);
 		if (target)
 			target->ops->end(target);
 	}

@@ -40,7 +40,7 @@ struct servers {
 	struct export_listener *listener;
 	GError *no_listener;
 	struct server_common common;
-	bool is_dying;		/* set by a signal: nothing happens any more */
+	bool is_dying;		/* set by a signal, readable: nothing happens any more */
 	GPtrArray *served;	/* struct served */
 	GPtrArray *commanded;	/* struct command_target of those that are live; readable */
 	unsigned lasting;	/* those that have not begun to end */
@@ -62,7 +62,8 @@ void servers_destroy(struct servers *all);
 /*
  * Serves these disks (const struct options) and those that are added, until all have ended.
  * @kept_fd as for server_co_begin(), for the first one. False: one that was live has failed, or
- * none could be started.
+ * none could be started. Those that are still being opened at the end are not waited for: then
+ * is_dying is set, and the process must exit without servers_destroy().
  */
 bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd);
 
