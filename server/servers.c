@@ -356,7 +356,9 @@ bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd)
 		co_tell_end(all, NULL);
 	if (all->why)
 		report_error("%s", all->why->message);
-	return !all->has_failed && !all->refused && (all->was_live || !all->is_incomplete);
+	return !all->has_failed && !all->refused &&
+	       (all->was_live || !all->is_incomplete ||
+		(all->config.stays && all->next == SERVERS_STEPS));
 }
 
 char *servers_co_add(struct servers *all, struct options *options, int fd, GError **err)

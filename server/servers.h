@@ -62,8 +62,8 @@ void servers_destroy(struct servers *all);
 /*
  * Serves these disks (const struct options) and those that are added, until all have ended.
  * @kept_fd as for server_co_begin(), for the first one. False: one that was live has failed, or
- * none could be started. Those that are still being opened at the end are not waited for: then
- * is_dying is set, and the process must exit without servers_destroy().
+ * none could be started, unless it stays without. Those that are still being opened at the end are
+ * not waited for: then is_dying is set, and the process must exit without servers_destroy().
  */
 bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd);
 
