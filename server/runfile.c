@@ -2,7 +2,9 @@
 /*
  * The pid file and the socket of a server; see runfile.h.
  *
- * A file is recognised by its inode. The lock on a pid file keeps other servers away from it. The
+ * A file is recognised by its inode, and removed from the folder that it was made in, which is kept
+ * open: whoever may write above that folder could have its name lead elsewhere. The lock on a pid
+ * file keeps other servers away from it. The
  * lock on a socket's folder is held from the check of an old socket until the new one listens, so
  * that two servers cannot mistake each other's sockets for abandoned ones.
  */
@@ -20,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "close_fds.h"
 #include "error.h"
 #include "run_folder.h"
 #include "unix_socket.h"
@@ -33,9 +36,15 @@
 /* More than there are: pid file, socket and link, and the socket of an export. */
 #define MAX_RUNFILES  16
 
+/* A name in a folder. */
+struct place {
+	int folder; /* O_PATH; or -errno */
+	char *name;
+};
+
 struct runfile {
-	int fd;	    /* -1: of a link */
-	char *path; /* absolute: a daemon's folder changes */
+	int fd; /* -1: of a link */
+	struct place place;
 	dev_t dev;
 	ino_t ino;
 };
@@ -45,15 +54,46 @@ static struct runfile *all[MAX_RUNFILES];
 /* To the keeper; -1: there is none. */
 static int keeper_fd = -1;
 
-static bool is_at(const char *path, dev_t dev, ino_t ino)
+static struct place place_of_path(const char *path)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+	struct place place = { open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC),
+			       g_path_get_basename(path) };
+
+	if (place.folder < 0)
+		place.folder = -errno;
+	return place;
+}
+
+static void place_clear(struct place *place)
+{
+	if (place->folder >= 0)
+		close(place->folder);
+	g_free(place->name);
+}
+
+static int stat_place(const struct place *place, struct stat *ret_st)
+{
+	if (place->folder < 0)
+		return place->folder;
+	return fstatat(place->folder, place->name, ret_st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+static bool is_at(const struct place *place, dev_t dev, ino_t ino)
 {
 	struct stat st;
 
-	return lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+	return stat_place(place, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-/* Where it is in the list; NULL: the first place that is free. */
-static struct runfile **place_of(const struct runfile *file)
+static void unlink_at(const struct place *place, dev_t dev, ino_t ino)
+{
+	if (is_at(place, dev, ino))
+		unlinkat(place->folder, place->name, 0);
+}
+
+/* Where it is in the list; NULL: the first entry that is free. */
+static struct runfile **entry_of(const struct runfile *file)
 {
 	unsigned i = 0;
 
@@ -63,13 +103,13 @@ static struct runfile **place_of(const struct runfile *file)
 	return &all[i];
 }
 
-/* Takes ownership of @fd. */
-static struct runfile *runfile_new(int fd, const char *path, const struct stat *st)
+/* Takes ownership of @fd and @place. */
+static struct runfile *runfile_new(int fd, const struct place *place, const struct stat *st)
 {
 	struct runfile *file = g_new(struct runfile, 1);
 
-	*file = (struct runfile){ fd, g_canonicalize_filename(path, NULL), st->st_dev, st->st_ino };
-	*place_of(NULL) = file;
+	*file = (struct runfile){ fd, *place, st->st_dev, st->st_ino };
+	*entry_of(NULL) = file;
 	return file;
 }
 
@@ -80,8 +120,7 @@ int runfile_fd(const struct runfile *file)
 
 static void unlink_file(const struct runfile *file)
 {
-	if (is_at(file->path, file->dev, file->ino))
-		unlink(file->path);
+	unlink_at(&file->place, file->dev, file->ino);
 }
 
 /* ---- the keeper ---- */
@@ -110,6 +149,20 @@ static int keep_one_capability(void)
 	return capng_apply(CAPNG_SELECT_CAPS);
 }
 
+/* All but the socket, which becomes the first descriptor, and the folders. */
+static int keep_fds(int fd)
+{
+	int kept[MAX_RUNFILES];
+	unsigned nr = 0;
+
+	if (dup2(fd, 0) < 0)
+		return -errno;
+	for (unsigned i = 0; i < MAX_RUNFILES; i++)
+		if (all[i] && all[i]->place.folder > 0)
+			kept[nr++] = all[i]->place.folder;
+	return close_fds_from(1, kept, nr);
+}
+
 /* It has nothing of the server's but the list. */
 static void G_GNUC_NORETURN be_keeper(int fd)
 {
@@ -117,7 +170,7 @@ static void G_GNUC_NORETURN be_keeper(int fd)
 
 	sigfillset(&set);
 	sigprocmask(SIG_SETMASK, &set, NULL);
-	if (dup2(fd, 0) < 0 || close_range(1, ~0u, 0) < 0 || chdir("/") < 0)
+	if (keep_fds(fd) < 0 || chdir("/") < 0)
 		_exit(1);
 	prctl(PR_SET_NAME, "ubd-keeper", 0, 0, 0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -156,18 +209,18 @@ static bool ask_keeper(uint8_t which)
 
 void runfile_remove(struct runfile *file)
 {
-	struct runfile **place;
+	struct runfile **entry;
 
 	if (!file)
 		return;
-	place = place_of(file);
+	entry = entry_of(file);
 	/* Before closing it: nobody replaces the file while it is locked or listens. */
-	if (!ask_keeper(place - all))
+	if (!ask_keeper(entry - all))
 		unlink_file(file);
-	*place = NULL;
+	*entry = NULL;
 	if (file->fd >= 0)
 		close(file->fd);
-	g_free(file->path);
+	place_clear(&file->place);
 	g_free(file);
 }
 
@@ -188,14 +241,20 @@ static bool is_pid_file(int fd)
 }
 
 /* Opens and locks a regular file, described in *ret_st. -errno; -EEXIST: it is not a server's. */
-static int open_pid_file(const char *path, struct stat *ret_st)
+static int open_pid_file(const struct place *place, struct stat *ret_st)
 {
 	int fd, res;
 
+	if (place->folder < 0)
+		return place->folder;
+	res = stat_place(place, ret_st);
+	if (res < 0 && res != -ENOENT)
+		return res;
 	/* Opening anything but a regular file can have side effects. */
-	if (lstat(path, ret_st) == 0 && !S_ISREG(ret_st->st_mode))
+	if (res == 0 && !S_ISREG(ret_st->st_mode))
 		return -EEXIST;
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+	fd = openat(place->folder, place->name,
+		    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return errno == ELOOP ? -EEXIST : -errno;
 	if (fstat(fd, ret_st) < 0)
@@ -204,7 +263,7 @@ static int open_pid_file(const char *path, struct stat *ret_st)
 		res = -EEXIST;
 	else
 		res = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
-	if (!res && is_at(path, ret_st->st_dev, ret_st->st_ino))
+	if (!res && is_at(place, ret_st->st_dev, ret_st->st_ino))
 		return fd;
 	close(fd);
 	/* Its server has removed it in the meantime. */
@@ -237,21 +296,24 @@ static const char *pid_file_error(int res)
 
 struct runfile *runfile_new_pid(const char *path, GError **err)
 {
+	struct place place = place_of_path(path);
 	struct runfile *file = NULL;
 	struct stat st;
 	int fd, res;
 
 	/* -EWOULDBLOCK, too: the files of a server that was killed may still be open. */
 	for (int i = 0; i < LOCK_ATTEMPTS; i++) {
-		fd = open_pid_file(path, &st);
+		fd = open_pid_file(&place, &st);
 		if (fd != -EAGAIN)
 			break;
 		g_usleep(LOCK_PAUSE_US);
 	}
 	res = fd;
 	if (fd >= 0) {
-		file = runfile_new(fd, path, &st);
+		file = runfile_new(fd, &place, &st);
 		res = write_pid(fd);
+	} else {
+		place_clear(&place);
 	}
 	if (res >= 0)
 		return file;
@@ -288,14 +350,15 @@ static int lock_folder(const char *path)
  * Checks what has the name that the new socket will get, and stores it in *ret_st. 0 if it is a
  * socket on which nobody listens, -EEXIST if it is not a socket, or -EADDRINUSE.
  */
-static int look_at_old(const struct sockaddr_un *address, struct stat *ret_st)
+static int look_at_old(const struct sockaddr_un *address, const struct place *place,
+		       struct stat *ret_st)
 {
+	int fd = stat_place(place, ret_st);
 	bool refused;
-	int fd;
 
+	if (fd < 0)
+		return fd;
 	/* Connecting to a regular file is refused, too. */
-	if (lstat(address->sun_path, ret_st) < 0)
-		return -errno;
 	if (!S_ISSOCK(ret_st->st_mode))
 		return -EEXIST;
 	/* SOCK_NONBLOCK: do not wait for a server that no longer accepts connections. */
@@ -313,38 +376,42 @@ static int bind_to(int fd, const struct sockaddr_un *address)
 	return bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
 }
 
-static int replace_old(int fd, const struct sockaddr_un *address, int lock_error)
+static int replace_old(int fd, const struct sockaddr_un *address, const struct place *place,
+		       int lock_error)
 {
 	struct stat old;
-	int res = look_at_old(address, &old);
+	int res = look_at_old(address, place, &old);
 
 	/* -ENOENT: its server has removed it in the meantime. */
 	if (res < 0 && res != -ENOENT)
 		return res;
 	if (res == 0 && lock_error < 0)
 		return lock_error;
-	if (res == 0 && is_at(address->sun_path, old.st_dev, old.st_ino))
-		unlink(address->sun_path);
+	if (res == 0)
+		unlink_at(place, old.st_dev, old.st_ino);
 	return bind_to(fd, address);
 }
 
 /* @lock_error: 0, or why the folder is not locked; then an old socket is not replaced. */
-static int listen_at(int fd, const struct sockaddr_un *address, int lock_error, struct stat *ret_st)
+static int listen_at(int fd, const struct sockaddr_un *address, const struct place *place,
+		     int lock_error, struct stat *ret_st)
 {
 	int res = bind_to(fd, address);
 
 	if (res == -EADDRINUSE)
-		res = replace_old(fd, address, lock_error);
+		res = replace_old(fd, address, place, lock_error);
 	if (res < 0)
 		return res;
-	if (listen(fd, 8) == 0 && lstat(address->sun_path, ret_st) == 0)
-		return 0;
-	res = -errno;
-	unlink(address->sun_path);
+	if (listen(fd, 8) < 0)
+		res = -errno;
+	else
+		res = stat_place(place, ret_st);
+	if (res < 0)
+		unlinkat(place->folder, place->name, 0);
 	return res;
 }
 
-static int make_socket(const char *path, struct stat *ret_st)
+static int make_socket(const char *path, const struct place *place, struct stat *ret_st)
 {
 	struct sockaddr_un address;
 	int lock, fd, res = unix_socket_address(path, &address);
@@ -355,7 +422,7 @@ static int make_socket(const char *path, struct stat *ret_st)
 	 */
 	lock = lock_folder(path);
 	fd = unix_socket_new_private(0);
-	res = fd < 0 ? fd : listen_at(fd, &address, MIN(lock, 0), ret_st);
+	res = fd < 0 ? fd : listen_at(fd, &address, place, MIN(lock, 0), ret_st);
 	if (lock >= 0)
 		close(lock);
 	if (!res)
@@ -419,11 +486,13 @@ void runfile_clean_sockets(const char *folder)
 
 struct runfile *runfile_new_socket(const char *path, GError **err)
 {
+	struct place place = place_of_path(path);
 	struct stat st;
-	int fd = make_socket(path, &st);
+	int fd = make_socket(path, &place, &st);
 
 	if (fd >= 0)
-		return runfile_new(fd, path, &st);
+		return runfile_new(fd, &place, &st);
+	place_clear(&place);
 	g_set_error(err, UBD_ERROR, -fd, "%s: cannot create the socket: %s", path,
 		    socket_error(fd));
 	return NULL;
@@ -432,12 +501,18 @@ struct runfile *runfile_new_socket(const char *path, GError **err)
 struct runfile *runfile_new_link(const char *path, const char *target, GError **err)
 {
 	g_autofree char *absolute = g_canonicalize_filename(target, NULL);
+	struct place place = place_of_path(path);
 	struct stat st;
+	int res = place.folder;
 
 	/* Something of a process that had our number. */
 	remove_abandoned(path);
-	if (symlink(absolute, path) == 0 && lstat(path, &st) == 0)
-		return runfile_new(-1, path, &st);
-	error_set(err, -errno, "%s", path);
+	if (res >= 0)
+		res = symlinkat(absolute, place.folder, place.name) < 0 ? -errno
+									: stat_place(&place, &st);
+	if (res >= 0)
+		return runfile_new(-1, &place, &st);
+	place_clear(&place);
+	error_set(err, res, "%s", path);
 	return NULL;
 }

@@ -360,6 +360,46 @@ static void test_keeper_may_end(void)
 	g_assert_cmpuint(inode("pid"), ==, 0);
 }
 
+static void remove_from_exchanged_folder(make_fn *fn, bool by_keeper)
+{
+	struct runfile *file;
+
+	g_assert_cmpint(g_mkdir("folder", 0700), ==, 0);
+	file = make(fn, "folder/file");
+	if (by_keeper)
+		g_assert_cmpint(runfile_begin_keeper(NULL), ==, 0);
+	g_assert_cmpint(rename("folder", "moved"), ==, 0);
+	g_assert_cmpint(g_mkdir("folder", 0700), ==, 0);
+	g_assert_cmpint(link("moved/file", "folder/file"), ==, 0);
+	runfile_remove(file);
+	g_assert_cmpuint(inode("folder/file"), !=, 0);
+	g_assert_cmpuint(inode("moved/file"), ==, 0);
+	g_assert_cmpint(unlink("folder/file"), ==, 0);
+	g_assert_cmpint(rmdir("folder"), ==, 0);
+	g_assert_cmpint(rmdir("moved"), ==, 0);
+}
+
+/*
+ * Somebody has the name of the folder lead to another one, with a file of the same name. In
+ * processes of their own, which the keeper ends with.
+ */
+static void test_folder_is_exchanged(void)
+{
+	make_fn *const fns[] = { runfile_new_pid, runfile_new_socket };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(fns) * 2; i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0) {
+			remove_from_exchanged_folder(fns[i / 2], i % 2);
+			_exit(0);
+		}
+		g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+		g_assert_cmpint(status, ==, 0);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	g_autofree char *folder = NULL;
@@ -380,6 +420,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/links", test_links);
 	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
 			test_locked_folder_takes_a_new_socket);
+	g_test_add_func("/runfile/folder-is-exchanged", test_folder_is_exchanged);
 	g_test_add_func("/runfile/keeper-may-end", test_keeper_may_end);
 	res = g_test_run();
 	g_assert_cmpint(chdir("/"), ==, 0);
