@@ -29,6 +29,7 @@
 #include "driver.h"
 #include "error.h"
 #include "export.h"
+#include "inherited_fds.h"
 #include "keeper.h"
 #include "options.h"
 #include "process.h"
@@ -628,6 +629,7 @@ int main(int argc, char **argv)
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	program.kept_fd = supervisor_take_fd();
+	inherited_fds_close(argv, program.kept_fd);
 	program.options = options_parse(argv);
 	if (!program.options)
 		return EXIT_FAILURE;

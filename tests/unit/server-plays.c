@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "journal.h"
+#include "sandbox_places.h"
 
 int __real_connect(int fd, const struct sockaddr *address, socklen_t len);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t len);
@@ -31,14 +32,21 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t len)
 
 static FILE *file;
 
-/* At once: the sandbox would not let us. */
-static __attribute__((constructor)) void open_space(void)
+int __real_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,
+			   GError **err);
+int __wrap_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,
+			   GError **err);
+
+/* The sandbox would not let us later. */
+int __wrap_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,
+			   GError **err)
 {
 	const char *path = getenv("TEST_SPACE");
 
 	file = path ? fopen(path, "r") : NULL;
 	if (file)
 		setbuf(file, NULL);
+	return __real_sandbox_prepare(options, ret_config, err);
 }
 
 int __wrap_fstatvfs(int fd, struct statvfs *st)
