@@ -80,6 +80,14 @@ struct file_id image_file_id(const struct image *img)
 	return img->file ? image_file_id(img->file) : img->id;
 }
 
+bool image_file_owner(const struct image *img, uid_t *ret_uid)
+{
+	if (img->file)
+		return image_file_owner(img->file, ret_uid);
+	*ret_uid = img->owner;
+	return img->has_owner;
+}
+
 int64_t image_file_changed_ns(const struct image *img)
 {
 	return img->file ? image_file_changed_ns(img->file) : img->changed_ns;

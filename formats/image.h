@@ -259,6 +259,11 @@ bool image_co_same_file(const char *a, const char *b);
 /* The identity of the image's file. */
 struct file_id image_file_id(const struct image *img);
 /*
+ * Who owned that file when it was opened, whatever has become of its name. False: there is no file,
+ * or it is another machine's.
+ */
+bool image_file_owner(const struct image *img, uid_t *ret_uid);
+/*
  * When anybody last changed that file in any way before this program locked it, in ns of
  * CLOCK_REALTIME. 0 if unknown: for block devices, and where another machine's clock may count.
  */

@@ -286,8 +286,10 @@ struct image {
 	struct node_options *backing_options;
 	bool backing_unwanted; /* the user wants none */
 	struct file_id id;     /* for a bottom node: the open file */
-	int64_t changed_ns;    /* for a bottom node: image_file_changed_ns() */
-	bool was_probed;       /* for a format node: nobody said which format it is */
+	bool has_owner;	       /* for a bottom node: image_file_owner() */
+	uid_t owner;
+	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */
+	bool was_probed;    /* for a format node: nobody said which format it is */
 	/* For a raw node: the driver of the bottom below it, if only that was asked for. */
 	const char *bare_driver;
 	bool is_below; /* another format stands on it */

@@ -6,7 +6,6 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -215,30 +214,46 @@ static int find_user(const char *name, struct sandbox_config *config, GError **e
 	return 0;
 }
 
-/* Each file may have another owner, but the process has one user. */
-static int choose_owner(const struct options *options, struct sandbox_config *config, GError **err)
+/*
+ * Not the group of the file: who gives an image to a user need not know that user's groups, and
+ * leaves root's.
+ */
+static gid_t primary_group(uid_t uid)
 {
-	struct stat st;
+	const struct passwd *user = getpwuid(uid);
+
+	return user ? user->pw_gid : uid;
+}
+
+/*
+ * Each file may have another owner, but the process has one user. The open file is asked: its name
+ * may lead to another one by now.
+ */
+static int choose_owner(const struct options *options, const struct image *file,
+			struct sandbox_config *config, GError **err)
+{
+	uid_t owner;
 
 	if (config->must_change_user || geteuid() != 0 || options->sandbox == SANDBOX_OFF ||
-	    options->systemd_mark || stat(options->filename, &st) < 0 || !S_ISREG(st.st_mode))
+	    options->systemd_mark || !image_file_owner(file, &owner))
 		return 0;
-	if (config->has_owner && config->uid != st.st_uid)
+	if (config->has_owner && config->uid != owner)
 		return error_refuse(err, -EPERM,
 				    "%s: its owner, user %u, is not that of another image, user "
 				    "%u; --user names one for all",
-				    options->filename, st.st_uid, config->uid);
+				    options->filename, owner, config->uid);
 	config->has_owner = true;
-	config->uid = st.st_uid;
-	config->gid = st.st_gid;
-	config->changes_user = config->uid != geteuid();
+	config->uid = owner;
+	config->changes_user = owner != geteuid();
+	if (config->changes_user)
+		config->gid = primary_group(owner);
 	return 0;
 }
 
 int sandbox_co_add_disk(const struct options *options, const struct transport_ops *driver,
 			struct image *file, struct sandbox_config *config, GError **err)
 {
-	int res = choose_owner(options, config, err);
+	int res = choose_owner(options, file, config, err);
 
 	if (res < 0)
 		return res;
