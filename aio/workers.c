@@ -94,7 +94,7 @@ static void leave_the_maker(void)
 	cpu_set_t cpus;
 
 	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
-		pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
+		sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
 /*

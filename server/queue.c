@@ -316,7 +316,7 @@ static bool grow_data(void *arg)
 
 	/* So that the memory is near the queue's CPUs. */
 	if (queue->config.cpus)
-		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), queue->config.cpus);
+		sched_setaffinity(0, sizeof(cpu_set_t), queue->config.cpus);
 	data_grow(queue->data);
 	return true;
 }

@@ -333,7 +333,7 @@ static bool grow(void *arg)
 	thread_unlock(&thread->lock);
 	/* So that the memory is near the thread's CPUs. */
 	if (thread->config.cpus)
-		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), thread->config.cpus);
+		sched_setaffinity(0, sizeof(cpu_set_t), thread->config.cpus);
 	stacks = grow_stacks(thread, stacks);
 	if (pool) {
 		data_pool_grow(&thread->pool);
@@ -396,7 +396,7 @@ static int prepare(struct queue_thread *thread)
 	 * too. It comes before memory is touched, so that it is allocated nearby.
 	 */
 	if (config->cpus)
-		pthread_setaffinity_np(pthread_self(), sizeof(cpu_set_t), config->cpus);
+		sched_setaffinity(0, sizeof(cpu_set_t), config->cpus);
 	process_touch_stack();
 	res = sandbox_seal_thread() ?: make_pool(thread);
 	if (res < 0)

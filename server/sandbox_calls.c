@@ -6,6 +6,7 @@
  * What rings of io_uring are asked for is no system call: aio/ring_limits.c.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -43,7 +44,6 @@ static const int allowed[] = {
 	ALLOW(fallocate),
 	ALLOW(fchdir),
 	ALLOW(chdir),
-	ALLOW(fcntl),
 	ALLOW(fdatasync),
 	ALLOW(flock),
 	ALLOW(fstat),
@@ -140,7 +140,6 @@ static const int allowed[] = {
 	ALLOW(rt_sigsuspend),
 	ALLOW(rt_sigtimedwait),
 	ALLOW(sched_getaffinity),
-	ALLOW(sched_setaffinity),
 	ALLOW(sched_yield),
 	ALLOW(set_robust_list),
 	ALLOW(set_tid_address),
@@ -161,7 +160,6 @@ static const int allowed[] = {
 	ALLOW(getrusage),
 	ALLOW(gettid),
 	ALLOW(getuid),
-	ALLOW(prlimit64),
 	ALLOW(sysinfo),
 	ALLOW(umask),
 	/* more of this: another layer only takes away */
@@ -202,6 +200,32 @@ static int allow_prctl(scmp_filter_ctx filter)
 	for (size_t i = 0; i < G_N_ELEMENTS(options) && !res; i++)
 		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
 				       SCMP_A0(SCMP_CMP_EQ, options[i], 0));
+	return res;
+}
+
+/* Of the calling thread or the process; other processes of the user have these, too. */
+static int allow_own_limits(scmp_filter_ctx filter)
+{
+	int res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
+				   SCMP_A0(SCMP_CMP_EQ, 0, 0));
+
+	return res
+		       ?: seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setaffinity), 1,
+					   SCMP_A0(SCMP_CMP_EQ, 0, 0));
+}
+
+/* Not what has signals sent to other processes (F_SETOWN, F_SETSIG). */
+static int allow_fcntl(scmp_filter_ctx filter)
+{
+	static const int commands[] = { F_ADD_SEALS, F_DUPFD,	  F_DUPFD_CLOEXEC, F_GETFD,
+					F_GETFL,     F_GETLK,	  F_GETPIPE_SZ,	   F_GET_SEALS,
+					F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,	   F_SETFD,
+					F_SETFL,     F_SETLK,	  F_SETLKW,	   F_SETPIPE_SZ };
+	int res = 0;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(commands) && !res; i++)
+		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+				       SCMP_A1(SCMP_CMP_EQ, commands[i], 0));
 	return res;
 }
 
@@ -274,6 +298,8 @@ static int add_rules(scmp_filter_ctx filter, const struct sandbox_config *config
 
 	res = res ?: allow_sockets(filter, config);
 	res = res ?: allow_ioctls(filter);
+	res = res ?: allow_fcntl(filter);
+	res = res ?: allow_own_limits(filter);
 #ifdef HAS_SANITIZER
 	return res ?: allow_all(filter, allowed_to_sanitizers, G_N_ELEMENTS(allowed_to_sanitizers));
 #endif

@@ -24,6 +24,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -35,6 +36,7 @@
 
 #include "aio.h"
 #include "probe.h"
+#include "sandbox_places.h"
 #include "serve.h"
 #include "status.h"
 
@@ -177,6 +179,31 @@ static long signal_thread(void)
 static long hold_parent(void)
 {
 	return syscall(SYS_pidfd_open, getppid(), 0);
+}
+
+static long limit_parent(void)
+{
+	struct rlimit limit;
+
+	return prlimit(getppid(), RLIMIT_CPU, NULL, &limit);
+}
+
+static long move_parent(void)
+{
+	cpu_set_t cpus;
+
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	return sched_setaffinity(getppid(), sizeof(cpus), &cpus);
+}
+
+static long have_parent_signalled(void)
+{
+	return fcntl(STDIN_FILENO, F_SETOWN, getppid());
+}
+
+static long choose_signal(void)
+{
+	return fcntl(STDIN_FILENO, F_SETSIG, SIGKILL);
 }
 
 static long make_socket(int family, int type)
@@ -421,6 +448,10 @@ static const struct {
 	{ "signal-parent", signal_parent },
 	{ "signal-thread", signal_thread },
 	{ "hold-parent", hold_parent },
+	{ "limit-parent", limit_parent },
+	{ "move-parent", move_parent },
+	{ "have-parent-signalled", have_parent_signalled },
+	{ "choose-signal", choose_signal },
 	{ "make-tcp", make_tcp },
 	{ "make-udp", make_udp },
 	{ "make-unix-stream", make_unix_stream },
@@ -508,10 +539,21 @@ int __wrap_status_answer(const struct command_target *on, const json_t *request,
 	return __real_status_answer(on, request, answer, err);
 }
 
+int __real_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,
+			   GError **err);
+int __wrap_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,
+			   GError **err);
+
+int __wrap_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,
+			   GError **err)
+{
+	tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return __real_sandbox_prepare(options, ret_config, err);
+}
+
 static void __attribute__((constructor)) prepare(void)
 {
 	file = getenv("HIJACKED_FILE");
 	beside = getenv("HIJACKED_BESIDE");
 	fresh = getenv("HIJACKED_NEW");
-	tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
