@@ -26,6 +26,7 @@ static GString *missing;
 static bool lacks_landlock;
 static bool files_are_limited;
 static bool has_changed_user;
+static bool is_sealed;
 
 static void clear_place(void *place)
 {
@@ -71,7 +72,8 @@ void sandbox_explain(GError *err)
 {
 	char *explained;
 
-	if (!has_changed_user || err->code != EACCES)
+	/* Once files are limited for good, that may be why, and no other user could open more. */
+	if (!has_changed_user || err->code != EACCES || (is_sealed && files_are_limited))
 		return;
 	explained = g_strdup_printf("%s (for user %u%s; --user names another)", err->message,
 				    config.uid,
@@ -214,6 +216,7 @@ int sandbox_seal(GError **err)
 	if (config.mode == SANDBOX_OFF)
 		return 0;
 	limit_files(false);
+	is_sealed = true;
 	return check_missing(err);
 }
 

@@ -63,7 +63,7 @@ int sandbox_seal_thread(void);
 
 /*
  * Adds to an error of opening the image what has become of the rights that this takes. Nothing if
- * the sandbox has not changed them.
+ * the sandbox has not changed them, or if its files may be the reason.
  */
 void sandbox_explain(GError *err);
 

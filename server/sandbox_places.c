@@ -40,6 +40,14 @@ static bool is_server(const char *name)
 	return is_graph(name) && strstr(name, "nbd");
 }
 
+static void allow_listed(const struct image_names *names, unsigned rights, bool is_opening)
+{
+	if (names->from != IMAGE_NAMES_LISTED)
+		return;
+	for (char **place = names->places; *place; place++)
+		sandbox_allow(*place, rights, is_opening);
+}
+
 static void allow_names(const struct image_names *names, const char *image, unsigned rights)
 {
 	g_autofree char *real = NULL;
@@ -55,8 +63,7 @@ static void allow_names(const struct image_names *names, const char *image, unsi
 			allow_folder_of(real, rights, true);
 		break;
 	case IMAGE_NAMES_LISTED:
-		for (char **place = names->places; *place; place++)
-			sandbox_allow(*place, rights, true);
+		allow_listed(names, rights, true);
 		break;
 	case IMAGE_NAMES_NONE:
 		break;
@@ -119,7 +126,7 @@ static void co_allow_chain(const struct options *options, struct image *file)
 		allow_names(&options->policy.data_file, options->filename, rights);
 }
 
-static void allow_overlay(const struct options *options)
+static void allow_overlay(const struct options *options, bool is_opening)
 {
 	const unsigned rights = SANDBOX_READ | SANDBOX_WRITE | SANDBOX_CREATE;
 
@@ -127,7 +134,7 @@ static void allow_overlay(const struct options *options)
 		allow_folder_of(options->keep_as, rights, false);
 	else if (options->temporary)
 		sandbox_allow(options->temporary_dir ?: IMAGE_TEMPORARY_DIR,
-			      rights | SANDBOX_REMOVE, true);
+			      rights | SANDBOX_REMOVE, is_opening);
 }
 
 /* ---- names of hosts, and keys that are read for each connection ---- */
@@ -259,7 +266,7 @@ int sandbox_co_add_disk(const struct options *options, const struct transport_op
 		return res;
 	config->connects |= is_server(options->filename);
 	co_allow_chain(options, file);
-	allow_overlay(options);
+	allow_overlay(options, true);
 	if (driver)
 		allow_driver();
 	return 0;
@@ -282,12 +289,18 @@ static int choose_user(const struct options *options, struct sandbox_config *con
 }
 
 /* For images that are added later, what they name, and devices that wait for one of them. */
-static void allow_adding(char **places)
+static void allow_adding(const struct options *options)
 {
-	if (places)
-		allow_driver();
-	for (; places && *places; places++)
-		sandbox_allow(*places, SANDBOX_READ | SANDBOX_WRITE | SANDBOX_DEVICE, false);
+	const unsigned rights = SANDBOX_READ | SANDBOX_WRITE | SANDBOX_DEVICE;
+
+	if (!options->add_places)
+		return;
+	for (char **place = options->add_places; *place; place++)
+		sandbox_allow(*place, rights, false);
+	allow_listed(&options->policy.backing, SANDBOX_READ | SANDBOX_DEVICE, false);
+	allow_listed(&options->policy.data_file, rights, false);
+	allow_overlay(options, false);
+	allow_driver();
 }
 
 int sandbox_prepare(const struct options *options, struct sandbox_config *ret_config, GError **err)
@@ -302,7 +315,7 @@ int sandbox_prepare(const struct options *options, struct sandbox_config *ret_co
 	if (res < 0)
 		return res;
 	allow_run_files(options);
-	allow_adding(options->add_places);
+	allow_adding(options);
 	tls_creds_each_folder(allow_keys);
 	if (options->exports)
 		allow_tls(&options->export.tls);
