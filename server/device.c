@@ -172,7 +172,11 @@ int device_co_fit(struct device *device, GError **err)
 	return open_server_file(device, err);
 }
 
-/* Of a driver that shows serial numbers, udev sees them. Before the disk is there. */
+/*
+ * Of a driver that shows serial numbers, udev sees them. Before the disk is there. One that others
+ * have added needs no mark, which this process could not write: it has no privileges any more, so
+ * udev looks at nothing (udev/59-ubd-unprivileged.rules).
+ */
 static int mark_disk(const struct device *device, GError **err)
 {
 	const struct device_config *config = &device->config;
@@ -180,7 +184,7 @@ static int mark_disk(const struct device *device, GError **err)
 	g_autoptr(GError) why = NULL;
 	int res;
 
-	if (config->recovered)
+	if (config->recovered || config->given_fd >= 0)
 		return 0;
 	res = disk_mark_write(device->transport->path, shows ? NULL : config->identity.serial,
 			      config->no_probe, &why);

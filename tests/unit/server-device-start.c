@@ -105,6 +105,7 @@ static void test_closed_number_is_kept(void)
 static struct transport others = { .path = "/dev/ubdb0" };
 static struct transport_info others_info;
 static unsigned ended;
+static bool is_free; /* it has no server */
 
 static struct transport *adopt(int fd, struct transport_info *ret_info, GError **err)
 {
@@ -123,6 +124,8 @@ static void leave_alone(struct transport *transport)
 
 static int open_server_file(struct transport *transport, GError **err)
 {
+	if (is_free)
+		return open("/dev/null", O_RDWR | O_CLOEXEC);
 	return error_refuse(err, -EBUSY, "/dev/ubdc0: another server is using it");
 }
 
@@ -164,6 +167,38 @@ CO_TEST(test_devices_of_others_stay)
 	co_check_given(TRANSPORT_ADDED, "another server is using it");
 }
 
+static int set_identity(struct transport *transport, const struct identity *identity)
+{
+	return 0;
+}
+
+/* Added for a server that may not write to the folder that udev reads, and need not. */
+CO_TEST(test_no_probe_of_a_device_that_was_added)
+{
+	struct transport_ops ops = driver_of_others;
+	const struct device_config config = {
+		.driver = &ops,
+		.given_fd = 0,
+		.depth = 64,
+		.no_probe = true,
+	};
+	g_autoptr(GError) err = NULL;
+	struct device *device;
+
+	g_setenv("UBD_RUN_DIR", "none/at/all", TRUE);
+	ops.set_identity = set_identity;
+	others.ops = &ops;
+	others_info = (struct transport_info){ .state = TRANSPORT_ADDED, .depth = 64, .queues = 1 };
+	is_free = true;
+	device = device_co_add(&config, &err);
+	is_free = false;
+	g_unsetenv("UBD_RUN_DIR");
+	g_assert_no_error(err);
+	/* If it is not used after all, it goes. */
+	device_co_free(device);
+	g_assert_cmpuint(ended, >, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -172,5 +207,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/device-start/start-is-ended", test_start_is_ended);
 	g_test_add_func("/device-start/closed-number-is-kept", test_closed_number_is_kept);
 	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
+	g_test_add_func("/device-start/no-probe-of-a-device-that-was-added",
+			test_no_probe_of_a_device_that_was_added);
 	return leave_scratch(folder, g_test_run());
 }
