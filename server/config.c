@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "environment_file.h"
 #include "error.h"
 #include "report.h"
 
@@ -15,19 +16,6 @@
 #define MAX_FILE_BYTES (64 << 10)
 /* Far more than a process can serve well. */
 #define MAX_FILES      4096
-
-/* The value of a line NAME=VALUE, which the caller frees; NULL: it is not of that name. */
-static char *value_of(const char *line, const char *name, GError **err)
-{
-	size_t len = strlen(name);
-
-	if (strncmp(line, name, len) != 0 || line[len] != '=')
-		return NULL;
-	line += len + 1;
-	if (*line != '"' && *line != '\'')
-		return g_strdup(line);
-	return g_shell_unquote(line, err);
-}
 
 struct file {
 	char *image, *options;
@@ -39,45 +27,24 @@ static void clear_file(struct file *file)
 	g_free(file->options);
 }
 
-static int take_line(struct file *file, const char *line, GError **err)
-{
-	GError *why = NULL;
-	char *image = value_of(line, "IMAGE", &why), *options = NULL;
-
-	if (!why)
-		options = value_of(line, "OPTIONS", &why);
-	if (why) {
-		g_propagate_error(err, why);
-		return -EINVAL;
-	}
-	if (image) {
-		g_free(file->image);
-		file->image = image;
-	}
-	if (options) {
-		g_free(file->options);
-		file->options = options;
-	}
-	return 0;
-}
-
 static int read_file(const char *path, struct file *file, GError **err)
 {
 	g_autofree char *text = NULL;
-	g_auto(GStrv) lines = NULL;
+	GError *why = NULL;
 	gsize bytes;
-	int res = 0;
 
 	if (!g_file_get_contents(path, &text, &bytes, err))
 		return -EIO;
 	if (bytes > MAX_FILE_BYTES)
 		return error_refuse(err, -EFBIG, "longer than %u bytes", MAX_FILE_BYTES);
-	lines = g_strsplit(text, "\n", -1);
-	for (char **line = lines; *line && !res; line++)
-		res = take_line(file, g_strstrip(*line), err);
-	if (!res && (!file->image || !*file->image))
-		return error_refuse(err, -EINVAL, "it has no IMAGE");
-	return res;
+	file->image = environment_file_get(text, "IMAGE", &why);
+	if (!why)
+		file->options = environment_file_get(text, "OPTIONS", &why);
+	if (why) {
+		g_propagate_error(err, why);
+		return -EINVAL;
+	}
+	return file->image && *file->image ? 0 : error_refuse(err, -EINVAL, "it has no IMAGE");
 }
 
 /* The words of OPTIONS, after that of a program; the caller frees them. NULL with @err set. */

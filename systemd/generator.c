@@ -20,6 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "environment_file.h"
+
 #define DISK_PREFIX    "/dev/disk/by-id/ubd-"
 #define MAX_NAME       63 /* as serial numbers */
 #define MAX_FILE_BYTES (1 << 20)
@@ -343,26 +345,14 @@ static void take_ubdtab(const char *path)
 
 /* ---- /etc/ubd/NAME.conf ---- */
 
-/* The value of a variable in an environment file; the last one counts. The caller frees it. */
-static char *find_value(const char *source, const char *text, const char *key)
+/* The caller frees it. */
+static char *find_value(const char *source, const char *text, const char *name)
 {
-	g_autofree char *start = g_strconcat(key, "=", NULL);
-	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-	char *value = NULL;
+	g_autoptr(GError) err = NULL;
+	char *value = environment_file_get(text, name, &err);
 
-	for (char **line = lines; *line; line++) {
-		g_autoptr(GError) err = NULL;
-		char *word = g_strstrip(*line);
-
-		if (!g_str_has_prefix(word, start))
-			continue;
-		word += strlen(start);
-		g_free(value);
-		value = *word == '"' || *word == '\'' ? g_shell_unquote(word, &err)
-						      : g_strdup(word);
-		if (err)
-			complain(source, "%s: %s", key, err->message);
-	}
+	if (err)
+		complain(source, "%s", err->message);
 	return value;
 }
 
