@@ -261,7 +261,7 @@ void device_co_free(struct device *device)
 		return;
 	device_co_stop(device);
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
-		queue_free(device->queues[i]);
+		g_clear_pointer(&device->queues[i], queue_free);
 	if (device->place >= 0)
 		queue_threads_put_place(device->config.threads, device->place);
 	device_close_char(device);
