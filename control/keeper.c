@@ -241,50 +241,69 @@ static int spawn(int sock)
 	return -res;
 }
 
-/* The socket to a new keeper, or -errno. */
-static int connect_keeper(void)
+/* By which the keeper gets devices; -1: there is none, or it gets no more. */
+static int seeds_fd = -1;
+
+static int begin_keeper(void)
 {
 	int fds[2], res;
 
+	if (seeds_fd >= 0)
+		return 0;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
 		return -errno;
 	res = spawn(fds[1]);
 	close(fds[1]);
 	if (res == 0)
-		return fds[0];
-	close(fds[0]);
+		seeds_fd = fds[0];
+	else
+		close(fds[0]);
 	return res;
+}
+
+/* The socket of a handle for the device, or -errno. */
+static int give_device(const struct transport *transport, struct keeper_reply *ret_reply)
+{
+	struct transport_seed seed = { .driver = transport->ops->driver, .server_pid = getpid() };
+	int fd = transport->ops->give(transport, &seed), res;
+
+	ret_reply->error[0] = 0;
+	res = keeper_send(seeds_fd, &seed, sizeof(seed), fd);
+	res = res ?: keeper_receive(seeds_fd, ret_reply, sizeof(*ret_reply), &fd);
+	ret_reply->error[sizeof(ret_reply->error) - 1] = 0;
+	res = res ?: ret_reply->res;
+	return res ?: fd;
 }
 
 struct transport *keeper_start(struct transport *transport, GError **err)
 {
 	const struct transport_ops *ops = transport->ops;
-	struct transport_seed seed = { .server_pid = getpid() };
-	struct keeper_reply reply = { 0 };
-	int fd, sock, res;
+	struct keeper_reply reply;
 	struct transport *kept;
+	int res;
 
 	if (!ops->give)
 		return transport;
-	sock = connect_keeper();
-	if (sock < 0) {
-		error_set(err, sock, "%s: cannot start its keeper", transport->path);
+	res = begin_keeper();
+	if (res < 0) {
+		error_set(err, res, "%s: cannot start its keeper", transport->path);
 		return NULL;
 	}
-	seed.driver = ops->driver;
-	fd = ops->give(transport, &seed);
-	res = keeper_send(sock, &seed, sizeof(seed), fd);
-	res = res ?: keeper_receive(sock, &reply, sizeof(reply), &fd);
-	res = res ?: reply.res;
-	reply.error[sizeof(reply.error) - 1] = 0;
+	res = give_device(transport, &reply);
 	if (res < 0) {
-		close(sock);
 		error_refuse(err, res, "%s: its keeper cannot start: %s", transport->path,
 			     reply.error[0] ? reply.error : g_strerror(-res));
 		return NULL;
 	}
 	ops->give_up(transport);
-	kept = new_handle(transport, transport, sock);
+	kept = new_handle(transport, transport, res);
 	kept->ops = ops_of(ops);
 	return kept;
+}
+
+void keeper_seal(void)
+{
+	if (seeds_fd >= 0)
+		close(seeds_fd);
+	seeds_fd = -1;
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The process that keeps the privileges which a server's device needs later, so that the server can
+ * The process that keeps the privileges which a server's devices need later, so that the server can
  * give up all of them before it looks at an image: ublk_drv and nbd.ko ask for CAP_SYS_ADMIN with
  * each command, and ubd.ko does not.
  *
- * The keeper is the server's own program. It has a handle for the one device, and a socket to the
+ * The keeper is the server's own program. For each device it has a handle, and a socket to the
  * server, by which it is asked for the operations of that handle and for nothing else: a request
- * names no device, no file and no process. Whoever takes over the server can stop, resize and
- * delete its device, but no other. The keeper has none of the server's files open but the one that
- * nbd.ko's server is recognised by, and ends with the server. (With nbd.ko, after the device has,
- * which the kernel leaves as it is.)
+ * names no device, no file and no process. It gets the devices by another socket, which the server
+ * closes before it looks at an image. Whoever takes over the server can stop, resize and delete its
+ * devices, but no other. The keeper has none of the server's files open but those that nbd.ko's
+ * server is recognised by, and ends with the server. (With nbd.ko, after the devices have, which
+ * the kernel leaves as they are.)
  */
 #ifndef UBD_KEEPER_H
 #define UBD_KEEPER_H
@@ -20,11 +21,15 @@
 #define KEEPER "--keeper"
 
 /*
- * Starts a keeper for a device of this process, which is its server or will be. Returns a handle
- * that asks the keeper, and which owns @transport; NULL with @err set on failure, and @transport is
- * still the caller's. A driver that needs no keeper gets @transport back.
+ * Gives a device of this process, which is its server or will be, to the keeper, which is started
+ * for the first one. Returns a handle that asks the keeper, and which owns @transport; NULL with
+ * @err set on failure, and @transport is still the caller's. A driver that needs no keeper gets
+ * @transport back. Main thread, as the next one.
  */
 struct transport *keeper_start(struct transport *transport, GError **err);
+
+/* The keeper gets no more devices. */
+void keeper_seal(void);
 
 /* The keeper's exit status. */
 int keeper_main(void);

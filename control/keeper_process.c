@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The keeper itself; see keeper.h. A thread for each handle, as one handle may wait in a command
- * while another is asked to end that.
+ * while another is asked to end that. A handle is one device's for good: which device a request is
+ * about follows from the socket that it came on.
  *
- * The server is not trusted. What it may ask for is the list in answer(); what it sends is bounded
- * by the size of a message, and where it is an index, that is checked here. The rest is numbers of
- * its own device, which the kernel checks.
+ * The server is not trusted once it has been sealed. What it may ask for is the list in answer();
+ * what it sends is bounded by the size of a message, and where it is an index, that is checked
+ * here. The rest is numbers of its own device, which the kernel checks.
  */
 #include "keeper.h"
 
@@ -20,59 +21,127 @@
 
 #include "keeper_wire.h"
 
-/* The server's main handle, and those of commands that run at the same time. */
+/* Of a device: the server's main handle, and those of commands that run at the same time. */
 #define MAX_HANDLES 16
+/* Of their threads. */
+#define STACK_BYTES (256 << 10)
 
-struct handle {
-	struct transport *transport;
-	int sock;
+/* Freed with the last handle. */
+struct device {
+	int server_pid;
+	atomic_uint handles;
+	/* The number may be that of another's device next. */
+	_Atomic bool is_deleted;
 };
 
-static int server_pid;
-static atomic_uint handles = 1;
-/* The number may be that of another's device next. */
-static _Atomic bool is_deleted;
+struct handle {
+	struct device *device;
+	struct transport *transport;
+	int sock;
+	bool is_main; /* the server has ended, or the device has, when it is closed */
+};
+
+static GMutex lock;
+static GCond changed;
+static unsigned devices; /* whose main handles are served; guarded by lock */
+
+static void count_devices(int more)
+{
+	g_mutex_lock(&lock);
+	devices += more;
+	g_cond_signal(&changed);
+	g_mutex_unlock(&lock);
+}
 
 static void *serve(void *arg);
 
-/* ---- requests ---- */
+/* ---- handles ---- */
 
-/* Another handle, on another thread. A socket, or -errno. */
-static int make_handle(const struct transport *transport)
+/* One more; false: there are too many. */
+static bool take_device(struct device *device)
 {
-	struct handle *handle;
+	if (atomic_fetch_add(&device->handles, 1) < MAX_HANDLES)
+		return true;
+	atomic_fetch_sub(&device->handles, 1);
+	return false;
+}
+
+static void put_device(struct device *device)
+{
+	if (atomic_fetch_sub(&device->handles, 1) == 1)
+		g_free(device);
+}
+
+static void free_handle(struct handle *handle)
+{
+	close(handle->sock);
+	transport_free(handle->transport);
+	put_device(handle->device);
+	g_free(handle);
+}
+
+static int start_thread(struct handle *handle)
+{
 	pthread_attr_t attr;
 	pthread_t thread;
-	int fds[2], res;
+	int res;
 
-	if (atomic_fetch_add(&handles, 1) >= MAX_HANDLES ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
-		atomic_fetch_sub(&handles, 1);
-		return -EMFILE;
-	}
-	handle = g_new(struct handle, 1);
-	*handle = (struct handle){ transport->ops->clone(transport, NULL), fds[0] };
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	res = handle->transport ? -pthread_create(&thread, &attr, serve, handle) : -ENOMEM;
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	res = -pthread_create(&thread, &attr, serve, handle);
 	pthread_attr_destroy(&attr);
-	if (res == 0)
-		return fds[1];
-	transport_free(handle->transport);
-	g_free(handle);
-	close(fds[0]);
-	close(fds[1]);
-	atomic_fetch_sub(&handles, 1);
 	return res;
 }
 
+/*
+ * Serves a handle on a thread. Takes @transport, and @device, which is that of the caller's
+ * take_device(). The server's end of its socket, or -errno.
+ */
+static int make_handle(struct device *device, struct transport *transport, bool is_main)
+{
+	struct handle *handle;
+	int fds[2], res;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+		res = -errno;
+		transport_free(transport);
+		put_device(device);
+		return res;
+	}
+	handle = g_new(struct handle, 1);
+	*handle = (struct handle){ device, transport, fds[0], is_main };
+	res = start_thread(handle);
+	if (res == 0)
+		return fds[1];
+	free_handle(handle);
+	close(fds[1]);
+	return res;
+}
+
+/* ---- requests ---- */
+
+static int clone_handle(const struct handle *handle)
+{
+	struct transport *transport;
+
+	if (!take_device(handle->device))
+		return -EMFILE;
+	transport = handle->transport->ops->clone(handle->transport, NULL);
+	if (transport)
+		return make_handle(handle->device, transport, false);
+	put_device(handle->device);
+	return -ENOMEM;
+}
+
 /* A device of that number that another process serves is another one. */
-static bool is_ours(struct transport *transport)
+static bool is_ours(const struct handle *handle)
 {
 	struct transport_info info;
 
-	return !is_deleted && transport->ops->get_info(transport, &info) == 0 &&
-	       (info.server_pid <= 0 || info.server_pid == server_pid);
+	return !handle->device->is_deleted &&
+	       handle->transport->ops->get_info(handle->transport, &info) == 0 &&
+	       (info.server_pid <= 0 || info.server_pid == handle->device->server_pid);
 }
 
 static int open_queue(struct transport *transport, uint16_t q_id, struct keeper_reply *reply)
@@ -90,11 +159,11 @@ static int open_queue(struct transport *transport, uint16_t q_id, struct keeper_
 	return res;
 }
 
-static int delete_device(struct transport *transport)
+static int delete_device(const struct handle *handle)
 {
-	int res = transport->ops->delete (transport);
+	int res = handle->transport->ops->delete (handle->transport);
 
-	is_deleted |= res == 0;
+	handle->device->is_deleted |= res == 0;
 	return res;
 }
 
@@ -105,16 +174,17 @@ static bool only_asks(enum keeper_op op)
 }
 
 /* Everything that a server can ask for. @ret_fd: what is passed back, and then closed. */
-static int answer(struct transport *transport, const struct keeper_request *request,
+static int answer(const struct handle *handle, const struct keeper_request *request,
 		  struct keeper_reply *reply, int *ret_fd)
 {
+	struct transport *transport = handle->transport;
 	const struct transport_ops *ops = transport->ops;
 
-	if (!only_asks(request->op) && !is_ours(transport))
+	if (!only_asks(request->op) && !is_ours(handle))
 		return -ENODEV;
 	switch (request->op) {
 	case KEEPER_CLONE:
-		return *ret_fd = make_handle(transport);
+		return *ret_fd = clone_handle(handle);
 	case KEEPER_GET_INFO:
 		return ops->get_info(transport, &reply->info);
 	case KEEPER_SET_PARAMS:
@@ -132,7 +202,7 @@ static int answer(struct transport *transport, const struct keeper_request *requ
 	case KEEPER_STOP_IF_UNUSED:
 		return transport_stop_if_unused(transport);
 	case KEEPER_DELETE:
-		return delete_device(transport);
+		return delete_device(handle);
 	case KEEPER_RESIZE:
 		return transport_resize(transport, request->sectors);
 	case KEEPER_END_RECOVERY:
@@ -157,36 +227,73 @@ static void *serve(void *arg)
 		/* All of it: nothing else of this process goes to the server. */
 		memset(&reply, 0, sizeof(reply));
 		fd = -1;
-		reply.res = MIN(answer(handle->transport, &request, &reply, &fd), 0);
+		reply.res = MIN(answer(handle, &request, &reply, &fd), 0);
 		keeper_send(handle->sock, &reply, sizeof(reply), fd);
 		if (fd >= 0)
 			close(fd);
 	}
-	close(handle->sock);
-	transport_free(handle->transport);
-	g_free(handle);
-	atomic_fetch_sub(&handles, 1);
+	/* The process may end with it. */
+	if (handle->is_main) {
+		const struct transport_ops *ops = handle->transport->ops;
+
+		if (ops->server_ended)
+			ops->server_ended(handle->transport);
+		free_handle(handle);
+		count_devices(-1);
+	} else {
+		free_handle(handle);
+	}
 	return NULL;
 }
 
 /* ---- begin and end ---- */
 
-static struct transport *resume(int fd, const struct transport_seed *seed)
+static struct transport *resume(int fd, const struct transport_seed *seed,
+				struct keeper_reply *reply)
 {
 	g_autoptr(GError) err = NULL;
-	struct keeper_reply reply = { .res = -EINVAL };
 	struct transport *transport = NULL;
 
 	if (seed->driver < TRANSPORT_DRIVERS && transports[seed->driver]->resume) {
 		transport = transports[seed->driver]->resume(seed, fd, &err);
-		reply.res = transport ? 0 : -err->code;
+		reply->res = transport ? 0 : -err->code;
 	} else if (fd >= 0) {
 		close(fd);
 	}
 	if (err)
-		g_strlcpy(reply.error, err->message, sizeof(reply.error));
-	keeper_send(STDIN_FILENO, &reply, sizeof(reply), -1);
+		g_strlcpy(reply->error, err->message, sizeof(reply->error));
 	return transport;
+}
+
+/* The server gets the socket of a handle for the device. */
+static void take_seed(const struct transport_seed *seed, int fd)
+{
+	struct keeper_reply reply = { .res = -EINVAL };
+	struct transport *transport = resume(fd, seed, &reply);
+	struct device *device;
+	int sock = -1;
+
+	if (transport) {
+		device = g_new0(struct device, 1);
+		device->server_pid = seed->server_pid;
+		device->handles = 1;
+		count_devices(1);
+		sock = make_handle(device, transport, true);
+		reply.res = MIN(sock, 0);
+		if (sock < 0)
+			count_devices(-1);
+	}
+	keeper_send(STDIN_FILENO, &reply, sizeof(reply), sock);
+	if (sock >= 0)
+		close(sock);
+}
+
+static void wait_for_devices(void)
+{
+	g_mutex_lock(&lock);
+	while (devices)
+		g_cond_wait(&changed, &lock);
+	g_mutex_unlock(&lock);
 }
 
 int keeper_main(void)
@@ -194,8 +301,6 @@ int keeper_main(void)
 	/* A service manager ends it together with the server, which may take its time. */
 	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, TRANSPORT_LEAVE_SIGNAL };
 	struct transport_seed seed;
-	struct transport *transport, *last;
-	struct handle *handle;
 	int fd;
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(ignored); i++)
@@ -203,17 +308,8 @@ int keeper_main(void)
 	/* Nothing that the server was started with stays in use because of the keeper. */
 	if (close_range(STDERR_FILENO + 1, ~0u, 0) < 0 || chdir("/") < 0)
 		return EXIT_FAILURE;
-	if (keeper_receive(STDIN_FILENO, &seed, sizeof(seed), &fd) < 0)
-		return EXIT_FAILURE;
-	server_pid = seed.server_pid;
-	transport = resume(fd, &seed);
-	if (!transport)
-		return EXIT_FAILURE;
-	last = transport->ops->server_ended ? transport->ops->clone(transport, NULL) : NULL;
-	handle = g_new(struct handle, 1);
-	*handle = (struct handle){ transport, STDIN_FILENO };
-	serve(handle);
-	if (last)
-		last->ops->server_ended(last);
+	while (keeper_receive(STDIN_FILENO, &seed, sizeof(seed), &fd) == 0)
+		take_seed(&seed, fd);
+	wait_for_devices();
 	return EXIT_SUCCESS;
 }

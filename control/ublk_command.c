@@ -18,8 +18,8 @@ _Static_assert(sizeof(struct ublk_ctrl_cmd) == 32 && UBLK_ADD_DEV == 0xc0207504 
 _Static_assert(sizeof(struct ublk_dev_info) == 64, "what is told of a device is the driver's");
 
 /*
- * The control node, once there is a handle. A process opens it once, until its keeper does
- * (keeper.h); then it has no handles any more that send commands.
+ * The control node, while there are handles that send commands: a server has none any more when the
+ * keeper (keeper.h) has got its devices.
  */
 static int control_fd = -1;
 
@@ -92,6 +92,7 @@ static int open_control_node(GError **err)
 
 static GMutex idle_lock;
 /* Guarded by idle_lock. */
+static unsigned handles; /* that have a ring */
 static GSList *idle_rings;
 static GSList *stuck_devices; /* the kernel may still write to what their commands name */
 
@@ -111,6 +112,22 @@ static struct command_ring *new_ring(GError **err)
 	return NULL;
 }
 
+static void free_ring(void *ring)
+{
+	command_ring_exit(ring);
+	g_free(ring);
+}
+
+static void close_unused(void)
+{
+	if (handles)
+		return;
+	g_slist_free_full(g_steal_pointer(&idle_rings), free_ring);
+	if (control_fd >= 0)
+		close(control_fd);
+	control_fd = -1;
+}
+
 static struct command_ring *take_ring(GError **err)
 {
 	struct command_ring *ring = NULL;
@@ -122,14 +139,18 @@ static struct command_ring *take_ring(GError **err)
 	} else {
 		ring = new_ring(err);
 	}
+	handles += ring != NULL;
+	close_unused();
 	g_mutex_unlock(&idle_lock);
 	return ring;
 }
 
-static void put(GSList **list, void *item)
+static void put_ring(struct command_ring *ring)
 {
 	g_mutex_lock(&idle_lock);
-	*list = g_slist_prepend(*list, item);
+	idle_rings = g_slist_prepend(idle_rings, ring);
+	handles--;
+	close_unused();
 	g_mutex_unlock(&idle_lock);
 }
 
@@ -138,29 +159,19 @@ static void put(GSList **list, void *item)
 void ublk_device_free(struct ublk_device *device)
 {
 	if (device->ring && device->ring->stuck) {
-		put(&stuck_devices, device);
+		g_mutex_lock(&idle_lock);
+		stuck_devices = g_slist_prepend(stuck_devices, device);
+		g_mutex_unlock(&idle_lock);
 		return;
 	}
-	if (device->ring)
-		put(&idle_rings, device->ring);
+	ublk_device_give_up(device);
 	g_free(device);
-}
-
-static void free_ring(void *ring)
-{
-	command_ring_exit(ring);
-	g_free(ring);
 }
 
 void ublk_device_give_up(struct ublk_device *device)
 {
-	put(&idle_rings, g_steal_pointer(&device->ring));
-	g_mutex_lock(&idle_lock);
-	g_slist_free_full(g_steal_pointer(&idle_rings), free_ring);
-	if (control_fd >= 0)
-		close(control_fd);
-	control_fd = -1;
-	g_mutex_unlock(&idle_lock);
+	if (device->ring)
+		put_ring(g_steal_pointer(&device->ring));
 }
 
 unsigned ublk_end_limit(const struct transport *transport)

@@ -454,6 +454,7 @@ static int co_enter(struct program *program, GError **err)
 		all->listener = export_listener_co_new(&options->export, options->depth,
 						       options->several, &all->no_listener);
 	servers_each(all, co_get_target, &entering);
+	keeper_seal();
 	if (!make_run_files(program, err) || co_enter_sandbox(&entering, err) < 0)
 		return -1;
 	co_group_start(&program->group, signals_co, program);

@@ -5,7 +5,8 @@
  * it over. It prints a line for each attempt: the moment, the attempt, and 0 or the error.
  *
  * HIJACKED_FILE is a file that the server has no business with, HIJACKED_BESIDE one in the image's
- * folder; HIJACKED_NEW does not exist.
+ * folder; HIJACKED_NEW does not exist. HIJACKED_UBLK is the number of another server's device, if
+ * the server has a keeper for those of ublk.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,7 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "keeper_wire.h"
 #include "probe.h"
 #include "sandbox_places.h"
 #include "serve.h"
@@ -46,6 +48,12 @@ static const char *file, *beside, *fresh; /* the last one does not exist */
 static int tcp_fd = -1;
 
 /* ---- attempts: what the system call returned ---- */
+
+static long result(int res)
+{
+	errno = -res;
+	return res;
+}
 
 static long open_and_close(const char *path, int flags)
 {
@@ -341,6 +349,71 @@ static long type_in_cleverly(void)
 	return syscall(SYS_ioctl, STDIN_FILENO, (1UL << 32) | TIOCSTI, "");
 }
 
+/* ---- by the keeper ---- */
+
+/* The keeper has made its sockets itself; that of what removes files is the server's. */
+static bool is_keepers(int fd)
+{
+	socklen_t type_bytes = sizeof(int), peer_bytes = sizeof(struct ucred);
+	struct ucred peer = { 0 };
+	int type = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
+	       type == SOCK_SEQPACKET &&
+	       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) == 0 &&
+	       peer.pid != getpid();
+}
+
+static int find_keeper(void)
+{
+	for (int fd = 0; fd < 1024; fd++)
+		if (is_keepers(fd))
+			return fd;
+	return -1;
+}
+
+/* Another handle, so that the server can go on with its own. */
+static int clone_handle(void)
+{
+	const struct keeper_request request = { .op = KEEPER_CLONE };
+	int keeper = find_keeper(), fd = -1, res;
+	struct keeper_reply reply;
+
+	res = keeper_send(keeper, &request, sizeof(request), -1);
+	res = res ?: keeper_receive(keeper, &reply, sizeof(reply), &fd);
+	res = res ?: reply.res;
+	return res < 0 ? res : fd;
+}
+
+/* As the server does before its sandbox: for a handle of a device. */
+static long take_device(void)
+{
+	const char *number = getenv("HIJACKED_UBLK");
+	struct transport_seed seed = { .driver = TRANSPORT_UBLK, .server_pid = getpid() };
+	struct keeper_reply reply = { 0 };
+	int fd = -1, sock, res;
+
+	if (!number)
+		return result(-EPERM);
+	seed.id = atoi(number);
+	sock = clone_handle();
+	if (sock < 0) {
+		fprintf(stderr, "no keeper: %s\n", strerrorname_np(-sock));
+		return 0;
+	}
+	res = keeper_send(sock, &seed, sizeof(seed), -1);
+	res = res ?: keeper_receive(sock, &reply, sizeof(reply), &fd);
+	close(sock);
+	return result(res ?: reply.res);
+}
+
+static long open_control(void)
+{
+	if (!getenv("HIJACKED_UBLK"))
+		return result(-EPERM);
+	return open_and_close("/dev/ublk-control", O_RDWR);
+}
+
 /* ---- by io_uring ---- */
 
 struct attempt_op {
@@ -355,12 +428,6 @@ static void attempt_done(struct aio_op *op, int32_t res, uint32_t flags)
 
 	attempt->res = res;
 	co_wake(attempt->co);
-}
-
-static long result(int res)
-{
-	errno = -res;
-	return res;
 }
 
 static long co_send_sqe(void (*prepare)(struct io_uring_sqe *sqe))
@@ -392,6 +459,27 @@ static void prepare_socket(struct io_uring_sqe *sqe)
 static long ring_makes_socket(void)
 {
 	return co_send_sqe(prepare_socket);
+}
+
+/*
+ * A ring without restrictions, by a worker of the kernel, which has the credentials that this
+ * thread had when it began.
+ */
+static long worker_of_ring_opens(void)
+{
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int res = io_uring_queue_init(2, &ring, 0);
+
+	if (res < 0)
+		return result(res);
+	prepare_open(io_uring_get_sqe(&ring));
+	ring.sq.sqes[0].flags |= IOSQE_ASYNC;
+	io_uring_submit_and_wait(&ring, 1);
+	res = io_uring_peek_cqe(&ring, &cqe);
+	res = res ?: cqe->res;
+	io_uring_queue_exit(&ring);
+	return result(res);
 }
 
 /* ---- in other threads ---- */
@@ -475,8 +563,11 @@ static const struct {
 	{ "dump-memory", dump_memory },
 	{ "type-in", type_in },
 	{ "type-in-cleverly", type_in_cleverly },
+	{ "take-device", take_device },
+	{ "open-control", open_control },
 	{ "ring-opens", ring_opens },
 	{ "ring-makes-socket", ring_makes_socket },
+	{ "worker-of-ring-opens", worker_of_ring_opens },
 	{ "thread-reads-file", thread_reads_file },
 	{ "worker-reads-file", worker_reads_file },
 };
