@@ -255,11 +255,11 @@ fail:
 	return NULL;
 }
 
-void device_co_free(struct device *device)
+/* After its end. */
+static void free_device(void *arg)
 {
-	if (!device)
-		return;
-	device_co_stop(device);
+	struct device *device = arg;
+
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		g_clear_pointer(&device->queues[i], queue_free);
 	if (device->place >= 0)
@@ -276,4 +276,23 @@ void device_co_free(struct device *device)
 	g_free(device->queues);
 	g_free(device->queue_fds);
 	g_free(device);
+}
+
+static bool has_bound_queue(const struct device *device)
+{
+	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
+		if (device->queues[i] && queue_is_bound(device->queues[i]))
+			return true;
+	return false;
+}
+
+void device_co_free(struct device *device)
+{
+	if (!device)
+		return;
+	device_co_stop(device);
+	if (has_bound_queue(device))
+		queue_threads_outlive(device->config.threads, free_device, device);
+	else
+		free_device(device);
 }

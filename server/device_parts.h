@@ -8,6 +8,7 @@
 #include "device.h"
 #include "disk.h"
 #include "params.h"
+#include "transport_queues.h"
 #include "watchdog.h"
 
 struct device {
@@ -43,6 +44,16 @@ struct device {
 	bool leaving; /* it is asked to leave: the queues end */
 	bool left;    /* the driver took our queues back in good order */
 };
+
+/*
+ * The driver's commands end only with threads that also serve other devices: what cannot be stopped
+ * stays there, and fails its requests, until the process ends.
+ */
+static inline bool device_shares_commands(const struct device *device)
+{
+	return device->config.threads && device->transport &&
+	       transport_queues(device->transport->ops)->keeps_commands;
+}
 
 /* ---- device_params.c ---- */
 

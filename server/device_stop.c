@@ -52,7 +52,10 @@ int device_co_stop(struct device *device)
 	device->stopped = true;
 	/* Neither the device nor the threads may wait for held requests in order to end. */
 	device_release_held(device, leaves ? SERVE_LEAVES : SERVE_FAILS);
-	if (device->transport && !device->stays && !device->disk_gone)
+	if (device->broken && device_shares_commands(device))
+		/* It would wait for the lost request. */
+		res = -EIO;
+	else if (device->transport && !device->stays && !device->disk_gone)
 		res = device_co_stop_disk(device);
 	if (res < 0 || (device->stays && !device->left)) {
 		if (!leaves)

@@ -105,7 +105,7 @@ void device_close_char(struct device *device)
 {
 	/* Their threads still use the sockets, which device_co_free() closes. */
 	shutdown_queues(device, SHUT_RDWR);
-	if (device->char_fd >= 0 && !device->is_char_closed &&
+	if (device->char_fd >= 0 && !device->is_char_closed && !device_shares_commands(device) &&
 	    dup3(device->no_fd, device->char_fd, O_CLOEXEC) < 0) {
 		/* There are no queues yet. */
 		close(device->char_fd);

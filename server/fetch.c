@@ -2,6 +2,8 @@
 /* Which way requests are fetched; see fetch.h. */
 #include "fetch.h"
 
+#include <errno.h>
+
 #include "fetch_way.h"
 
 struct fetch *fetch_new(const struct fetch_config *config, GError **err)
@@ -41,10 +43,16 @@ void fetch_end(struct fetch *fetch)
 void fetch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 {
 	fetch_count(fetch, -1);
+	if (!fetch->abandoned || fetch->config.shares_loop)
+		fetch->way->answer(fetch, tag, result);
 	if (fetch->abandoned)
 		fetch_end_one(fetch);
-	else
-		fetch->way->answer(fetch, tag, result);
+}
+
+void fetch_refuse(struct fetch *fetch, uint16_t tag)
+{
+	if (fetch->config.shares_loop)
+		fetch->way->answer(fetch, tag, -EIO);
 }
 
 void fetch_leave(struct fetch *fetch, uint16_t tag)
@@ -71,6 +79,11 @@ void fetch_abandon(struct fetch *fetch)
 		return;
 	fetch->abandoned = true;
 	count_requests_only(fetch);
+}
+
+bool fetch_is_abandoned(const struct fetch *fetch)
+{
+	return fetch->abandoned;
 }
 
 void fetch_end_commands(struct fetch *fetch)

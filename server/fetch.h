@@ -51,6 +51,7 @@ struct fetch_config {
 	uint32_t max_io_bytes;
 	uint16_t buffer_group; /* of the loop's, for batches */
 	struct aio_loop *loop;
+	bool shares_loop;	/* which goes on when this queue has ended */
 	struct data_path *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;
 	void *arg; /* of events */
@@ -85,7 +86,13 @@ unsigned fetch_requests(const struct fetch *fetch);
  * Gives up the commands that wait for requests, which end with the thread: no more requests come,
  * answers to those that are ours go nowhere, and when the last of them has ended, so has all. A
  * second time does nothing.
+ *
+ * If the loop goes on, the driver still has commands of this queue on it: requests that come by
+ * them fail at once, answers do reach the driver, and the queue is over as above; but it can only
+ * be freed when the loop is.
  */
 void fetch_abandon(struct fetch *fetch);
+/* Whether it did; any thread, after over(). */
+bool fetch_is_abandoned(const struct fetch *fetch);
 
 #endif

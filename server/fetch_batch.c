@@ -130,6 +130,10 @@ static void batch_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 {
 	struct batch *batch = (struct batch *)fetch;
 
+	if (fetch->abandoned) {
+		gather(batch, tag, result);
+		return;
+	}
 	/* A command whose result counts keeps the queue alive. */
 	if (!batch->commit_op.quiet && !batch->nr_entries)
 		fetch->live++;
@@ -174,15 +178,23 @@ static void note_taken(struct buffers *buffers, unsigned index)
 		provide(buffers, first);
 }
 
+static void take_tag(struct batch *batch, uint16_t tag)
+{
+	if (batch->wf.fetch.abandoned) {
+		fetch_refuse(&batch->wf.fetch, tag);
+		return;
+	}
+	batch->wf.fetch.live++;
+	wire_fetch_request(&batch->wf, tag);
+}
+
 static void take_tags(struct batch *batch, unsigned index, size_t bytes)
 {
 	const uint16_t *tags = batch->buffers.tags[index];
 
 	note_taken(&batch->buffers, index);
-	for (size_t i = 0; i < bytes / sizeof(*tags); i++) {
-		batch->wf.fetch.live++;
-		wire_fetch_request(&batch->wf, tags[i]);
-	}
+	for (size_t i = 0; i < bytes / sizeof(*tags); i++)
+		take_tag(batch, tags[i]);
 	provide(&batch->buffers, index);
 	fetch_begin_requests(&batch->wf.fetch);
 }
@@ -192,7 +204,7 @@ static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 	struct batch *batch = container_of(op, struct batch, fetch_op);
 	const struct fetch_config *config = &batch->wf.fetch.config;
 
-	if (batch->wf.fetch.abandoned)
+	if (batch->wf.fetch.abandoned && !config->shares_loop)
 		return;
 	if (flags & IORING_CQE_F_BUFFER)
 		take_tags(batch, flags >> IORING_CQE_BUFFER_SHIFT, MAX(res, 0));
@@ -202,6 +214,8 @@ static void batch_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 		send_fetch(batch);
 		return;
 	}
+	if (batch->wf.fetch.abandoned)
+		return;
 	if (res != batch->wf.wire->res_ended)
 		config->events->refused(config->arg, res);
 	else if (config->driver->keeps_commands)

@@ -23,8 +23,11 @@ static void tag_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 	struct wire_fetch *wf = &tag->tags->wf;
 	const struct fetch_config *config = &wf->fetch.config;
 
-	if (wf->fetch.abandoned)
+	if (wf->fetch.abandoned) {
+		if (res == 0)
+			fetch_refuse(&wf->fetch, tag->nr);
 		return;
+	}
 	if (res == 0) {
 		/* It came before the end, and counts again. */
 		wf->fetch.live += wf->fetch.ending;
@@ -36,10 +39,11 @@ static void tag_fetched(struct aio_op *op, int32_t res, uint32_t flags)
 		return;
 	if (res != wf->wire->res_ended)
 		config->events->refused(config->arg, res);
-	if (res == wf->wire->res_ended && config->driver->keeps_commands)
-		fetch_end_commands(&wf->fetch);
-	else
-		fetch_end_one(&wf->fetch);
+	else if (config->driver->keeps_commands && !config->shares_loop)
+		return fetch_end_commands(&wf->fetch);
+	else if (config->driver->keeps_commands)
+		config->events->ending(config->arg);
+	fetch_end_one(&wf->fetch);
 }
 
 static int tags_begin(struct fetch *fetch)

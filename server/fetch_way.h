@@ -49,9 +49,12 @@ static inline void fetch_begin_requests(struct fetch *fetch)
 	fetch->config.events->begin(fetch->config.arg);
 }
 
+/* Refuses a request that came after fetch_abandon(), if the driver can still be answered. */
+void fetch_refuse(struct fetch *fetch, uint16_t tag);
+
 /*
  * The driver ends the queue, but may keep commands that carried an answer meanwhile: only requests
- * that are ours keep it alive from now on.
+ * that are ours keep it alive from now on. Not on a loop that goes on, to which those may return.
  */
 void fetch_end_commands(struct fetch *fetch);
 

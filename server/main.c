@@ -33,6 +33,7 @@
 #include "keeper.h"
 #include "options.h"
 #include "process.h"
+#include "queue_threads.h"
 #include "report.h"
 #include "runfile.h"
 #include "sandbox.h"
@@ -415,6 +416,15 @@ static void co_allow_disk(void *arg, struct server *server, struct image *file)
 				    &entering->err);
 }
 
+/* Queues of several devices have asked on the same threads. */
+static int drop_last(struct servers *all, GError **err)
+{
+	struct queue_threads *threads = all->common.threads;
+	int res = threads ? queue_threads_drop_privileges(threads) : 0;
+
+	return res < 0 ? error_set(err, res, "cannot drop privileges") : sandbox_drop_last(err);
+}
+
 static int co_enter_sandbox(struct entering *entering, GError **err)
 {
 	const struct options *options = entering->program->options;
@@ -435,7 +445,7 @@ static int co_enter_sandbox(struct entering *entering, GError **err)
 		return -1;
 	servers_each(&entering->program->servers, co_ask, NULL);
 	aio_workers_end();
-	return sandbox_drop_last(err);
+	return drop_last(&entering->program->servers, err);
 }
 
 /*
@@ -563,6 +573,30 @@ static void G_GNUC_NORETURN co_exit(struct program *program)
 	_exit(program->ok ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
+/* Only ubd has descriptors that are kept. NULL: none is needed. */
+static const struct transport_ops *choose_driver(const struct program *program)
+{
+	if (program->options->exports)
+		return NULL;
+	return driver_choose(program->kept_fd >= 0 ? TRANSPORT_UBD : program->options->driver);
+}
+
+/* Once, not for each disk. */
+static bool suits_several(const struct options *options, const struct transport_ops *driver)
+{
+	if (!options->several || !driver || driver->driver == TRANSPORT_UBD)
+		return true;
+	if (driver->driver == TRANSPORT_NBD)
+		report_error("several disks in one server: not with nbd.ko; use --driver=ubd or "
+			     "ublk, or --export");
+	else if (options->add_places)
+		report_error("--allow-add: devices of ublk cannot be added to a server; use "
+			     "--driver=ubd or --export");
+	else
+		return true;
+	return false;
+}
+
 static void run_co(void *arg)
 {
 	struct program *program = arg;
@@ -572,6 +606,7 @@ static void run_co(void *arg)
 		.co_step = co_step,
 		.co_ending = co_ending,
 		.arg = program,
+		.driver = choose_driver(program),
 		.stays = program->options->add_places,
 		.shared_depth = shares_threads ? program->options->depth : 0,
 	};
@@ -586,7 +621,8 @@ static void run_co(void *arg)
 	};
 	co_mutex_init(&program->adding);
 	all->is_incomplete = program->is_incomplete;
-	program->ok = open_first(program) && servers_co_run(all, program->disks, program->kept_fd);
+	program->ok = suits_several(program->options, config.driver) && open_first(program) &&
+		      servers_co_run(all, program->disks, program->kept_fd);
 	/* If the start has failed before. */
 	driver_tell();
 	clients_co_free(program->clients);

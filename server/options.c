@@ -846,10 +846,6 @@ int options_suit(const struct options *suits, const struct transport_ops *driver
 {
 	int res = 0;
 
-	if (suits->several && driver->driver != TRANSPORT_UBD)
-		return error_refuse(err, -EOPNOTSUPP,
-				    "several disks in one server: only with --driver=ubd, or "
-				    "--export");
 	if (suits->serial_given)
 		res = need(driver, TRANSPORT_SERIALS, "serial", "serial numbers", err);
 	if (!res && suits->request_timeout && suits->request_timeout != TRANSPORT_NO_TIMEOUT)

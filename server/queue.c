@@ -232,7 +232,8 @@ static void tell_ended(struct queue *queue)
 static void queue_ready(struct aio_op *op, int32_t res, uint32_t flags)
 {
 	struct queue *queue = container_of(op, struct queue, ready_op);
-	int error = process_drop_privileges();
+	/* A shared thread's next queue has not asked yet; see queue_threads_drop_privileges(). */
+	int error = queue->owns_thread ? process_drop_privileges() : 0;
 
 	if (error < 0)
 		tell_broken(queue, error);
@@ -291,11 +292,17 @@ static void co_finish(struct thread_call *call)
 	tell_ended(queue);
 }
 
-static void co_abandon(struct thread_call *call)
+static int abandon(void *arg)
 {
-	struct queue *queue = container_of(call, struct queue, abandon);
+	struct queue *queue = arg;
 
 	fetch_abandon(queue->fetch);
+	return 0;
+}
+
+static void co_abandon(struct thread_call *call)
+{
+	abandon(container_of(call, struct queue, abandon));
 }
 
 static void co_end_use(struct thread_member *member)
@@ -426,6 +433,7 @@ static struct fetch *new_fetch(struct queue *queue, GError **err)
 		.max_io_bytes = queue->config.max_io_bytes,
 		.buffer_group = queue->config.buffer_group,
 		.loop = queue_thread_loop(queue->thread),
+		.shares_loop = !queue->owns_thread,
 		.data = queue->data,
 		.events = &fetch_events,
 		.arg = queue,
@@ -539,7 +547,16 @@ void queue_release_held(struct queue *queue, enum serve_release release)
 
 void queue_abandon(struct queue *queue)
 {
-	queue_thread_post(queue->thread, &queue->abandon);
+	/* A shared thread might come to it when an ended queue is already free. */
+	if (queue->owns_thread)
+		queue_thread_post(queue->thread, &queue->abandon);
+	else
+		queue_thread_run(queue->thread, abandon, queue);
+}
+
+bool queue_is_bound(const struct queue *queue)
+{
+	return !queue->owns_thread && queue->fetch && fetch_is_abandoned(queue->fetch);
 }
 
 bool queue_is_alive(struct queue *queue)

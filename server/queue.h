@@ -83,9 +83,15 @@ void queue_release_held(struct queue *queue, enum serve_release release);
 
 /*
  * Ends the queue though the driver keeps its commands: the requests that it has end, and then the
- * queue. Only if it has its own thread. Main thread.
+ * queue. On a shared thread, those that still come fail from then on. Main thread.
  */
 void queue_abandon(struct queue *queue);
+
+/*
+ * Whether queue_free() must wait until the shared thread has been freed, because the driver has
+ * kept commands. After queue_wait().
+ */
+bool queue_is_bound(const struct queue *queue);
 
 /*
  * Wakes the loop of the queue's own thread, and returns whether it has run since the last call.

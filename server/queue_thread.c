@@ -101,6 +101,43 @@ static void thread_co(void *arg)
 	aio_loop_stop(thread->loop);
 }
 
+struct run {
+	struct thread_call call;
+	int (*fn)(void *arg);
+	void *arg;
+	struct thread_lock lock;
+	pthread_cond_t ended;
+	bool has_ended GUARDED_BY(lock);
+	int res;
+};
+
+static void co_run(struct thread_call *call)
+{
+	struct run *run = container_of(call, struct run, call);
+
+	run->res = run->fn(run->arg);
+	thread_lock(&run->lock);
+	run->has_ended = true;
+	pthread_cond_signal(&run->ended);
+	thread_unlock(&run->lock);
+}
+
+int queue_thread_run(struct queue_thread *thread, int (*fn)(void *arg), void *arg)
+{
+	struct run run = { .call.co_fn = co_run, .fn = fn, .arg = arg };
+
+	thread_lock_init(&run.lock);
+	pthread_cond_init(&run.ended, NULL);
+	queue_thread_post(thread, &run.call);
+	thread_lock(&run.lock);
+	while (!run.has_ended)
+		pthread_cond_wait(&run.ended, &run.lock.mutex);
+	thread_unlock(&run.lock);
+	pthread_cond_destroy(&run.ended);
+	thread_lock_destroy(&run.lock);
+	return run.res;
+}
+
 /* ---- requests ---- */
 
 static void count(_Atomic uint64_t *counter)

@@ -46,6 +46,9 @@ void queue_thread_free(struct queue_thread *thread);
 /* Wakes the loop, and returns whether it has run since the last call. Main thread. */
 bool queue_thread_is_alive(struct queue_thread *thread);
 
+/* Calls fn(arg) as a thread_call, and returns its result. Any other thread. */
+int queue_thread_run(struct queue_thread *thread, int (*fn)(void *arg), void *arg);
+
 struct aio_loop *queue_thread_loop(const struct queue_thread *thread);
 struct data_pool *queue_thread_pool(struct queue_thread *thread);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "device.h"
+#include "process.h"
 #include "queue_thread.h"
 
 /* Far more than a process can serve well. */
@@ -28,6 +29,12 @@ struct queue_threads {
 	struct queue_thread *all[DEVICE_MAX_QUEUES]; /* NULL: not needed yet */
 	unsigned depth;
 	bool taken[MAX_PLACES];
+	GArray *outliving; /* struct outliving */
+};
+
+struct outliving {
+	void (*fn)(void *arg);
+	void *arg;
 };
 
 struct queue_threads *queue_threads_new(unsigned depth)
@@ -35,14 +42,31 @@ struct queue_threads *queue_threads_new(unsigned depth)
 	struct queue_threads *threads = g_new0(struct queue_threads, 1);
 
 	threads->depth = depth;
+	threads->outliving = g_array_new(FALSE, FALSE, sizeof(struct outliving));
 	return threads;
 }
 
 void queue_threads_free(struct queue_threads *threads)
 {
-	for (unsigned i = 0; threads && i < DEVICE_MAX_QUEUES; i++)
+	if (!threads)
+		return;
+	for (unsigned i = 0; i < DEVICE_MAX_QUEUES; i++)
 		queue_thread_free(threads->all[i]);
+	for (unsigned i = 0; i < threads->outliving->len; i++) {
+		const struct outliving *one =
+			&g_array_index(threads->outliving, struct outliving, i);
+
+		one->fn(one->arg);
+	}
+	g_array_unref(threads->outliving);
 	g_free(threads);
+}
+
+void queue_threads_outlive(struct queue_threads *threads, void (*fn)(void *arg), void *arg)
+{
+	const struct outliving one = { fn, arg };
+
+	g_array_append_val(threads->outliving, one);
 }
 
 int queue_threads_take_place(struct queue_threads *threads)
@@ -89,6 +113,21 @@ struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q
 	if (!threads->all[q_id])
 		threads->all[q_id] = queue_thread_new(&config, err);
 	return threads->all[q_id];
+}
+
+static int drop_privileges(void *unused)
+{
+	return process_drop_privileges();
+}
+
+int queue_threads_drop_privileges(struct queue_threads *threads)
+{
+	int res = 0;
+
+	for (unsigned i = 0; i < DEVICE_MAX_QUEUES; i++)
+		if (threads->all[i])
+			res = res ?: queue_thread_run(threads->all[i], drop_privileges, NULL);
+	return res;
 }
 
 bool queue_threads_are_alive(const struct queue_threads *threads)

@@ -17,7 +17,7 @@ struct queue_threads;
 
 /* @depth: of queues with zero copy, at most. */
 struct queue_threads *queue_threads_new(unsigned depth);
-/* No queue uses them any more. NULL is fine. */
+/* No queue uses them any more, but for what is freed then. NULL is fine. */
 void queue_threads_free(struct queue_threads *threads);
 
 /*
@@ -26,6 +26,9 @@ void queue_threads_free(struct queue_threads *threads);
  */
 int queue_threads_take_place(struct queue_threads *threads);
 void queue_threads_put_place(struct queue_threads *threads, int place);
+
+/* Calls fn(arg) once queue_threads_free() has ended the threads, and before it returns. */
+void queue_threads_outlive(struct queue_threads *threads, void (*fn)(void *arg), void *arg);
 
 /*
  * Whether the tables of the rings have the buffers that zero copy needs, for a device at this place
@@ -40,6 +43,12 @@ unsigned queue_threads_first_buffer(const struct queue_threads *threads, int pla
  */
 struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q_id,
 				       const cpu_set_t *cpus, GError **err);
+
+/*
+ * What the threads have of the process's privileges. It waits for them, and they wait for nothing.
+ * 0 or -errno.
+ */
+int queue_threads_drop_privileges(struct queue_threads *threads);
 
 /* Whether all loops have run since the last call. */
 bool queue_threads_are_alive(const struct queue_threads *threads);

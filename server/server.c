@@ -9,7 +9,6 @@
 
 #include "aio.h"
 #include "device.h"
-#include "driver.h"
 #include "error.h"
 #include "export.h"
 #include "identity.h"
@@ -332,13 +331,9 @@ int server_co_begin(struct server *server, int kept_fd, GError **err)
 {
 	const struct options *options = server->options;
 
-	/* Only ubd has descriptors that are kept. */
-	if (!options->exports) {
-		server->driver = driver_choose(
-			kept_fd >= 0 || server->given_fd >= 0 ? TRANSPORT_UBD : options->driver);
-		if (options_suit(options, server->driver, err) < 0)
-			return -1;
-	}
+	server->driver = server->given_fd >= 0 ? &transport_ubd : server->common->driver;
+	if (server->driver && options_suit(options, server->driver, err) < 0)
+		return -1;
 	return takeover_co_begin(options, server->driver, kept_fd, &server->takeover, err);
 }
 

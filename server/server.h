@@ -43,8 +43,9 @@ typedef int server_enter_fn(void *arg, struct server *server, struct image *file
 
 /* What the disks of a process have in common. */
 struct server_common {
-	struct image_shared *images;   /* backing files */
-	struct queue_threads *threads; /* of devices; NULL: each has its own */
+	const struct transport_ops *driver; /* of devices; NULL: they are exports */
+	struct image_shared *images;	    /* backing files */
+	struct queue_threads *threads;	    /* of devices; NULL: each has its own */
 };
 
 struct server {

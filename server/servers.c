@@ -288,6 +288,7 @@ void servers_init(struct servers *all, const struct servers_config *config)
 		.config = *config,
 		.served = g_ptr_array_new(),
 		.commanded = g_ptr_array_new(),
+		.common.driver = config->driver,
 		.common.images = image_shared_new(),
 		.common.threads =
 			config->shared_depth ? queue_threads_new(config->shared_depth) : NULL,

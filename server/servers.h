@@ -28,7 +28,8 @@ struct servers_config {
 	/* The last disk (NULL: there is none) is about to end, and with it the process. Once. */
 	void (*co_ending)(void *arg, const struct server *last);
 	void *arg;
-	bool stays; /* also without a disk, until servers_end() */
+	const struct transport_ops *driver; /* NULL: the disks are exports */
+	bool stays;			    /* also without a disk, until servers_end() */
 	/* Devices share queue_threads, with queues of this depth; 0: each has its own. */
 	unsigned shared_depth;
 };

@@ -178,6 +178,7 @@ static void on_over(void *arg)
 /* What the driver is; ubd, if not said otherwise. */
 static struct fetch_wire wire;
 static struct transport_queues driver;
+static bool shares_loop;
 
 static const struct fetch_events events = {
 	.request = on_request,
@@ -197,6 +198,7 @@ static void begin(bool batches)
 		.q_id = Q_ID,
 		.buffer_group = GROUP,
 		.depth = DEPTH,
+		.shares_loop = shares_loop,
 		.events = &events,
 	};
 
@@ -222,6 +224,7 @@ static void end(unsigned nr_over)
 	fetch_end(queue.fetch);
 	fetch_free(queue.fetch);
 	driver = (struct transport_queues){ 0 };
+	shares_loop = false;
 }
 
 /* A driver whose commands stay when its file is closed, and that reports answers in bytes. */
@@ -316,6 +319,77 @@ static void test_answers_whose_result_counts_are_waited_for(void)
 	commit = turn_ends();
 	g_assert_cmpuint(queue.nr_over, ==, 0);
 	commit->op->done(commit->op, 16, 0);
+	end(1);
+}
+
+/* ---- the same on a loop that goes on ---- */
+
+/* A command that came later would name what is freed. */
+static void test_all_commands_are_waited_for(void)
+{
+	be_like_ublk();
+	shares_loop = true;
+	begin(false);
+	sent[0].op->done(sent[0].op, 0, 0);
+	for (unsigned tag = 1; tag < DEPTH; tag++)
+		sent[tag].op->done(sent[tag].op, UBD_IO_RES_ABORT, 0);
+	g_assert_true(queue.is_ending);
+	fetch_answer(queue.fetch, 0, 512);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	sent[DEPTH].op->done(sent[DEPTH].op, UBD_IO_RES_ABORT, 0);
+	g_assert_cmpint(queue.refused, ==, 0);
+	g_assert_false(fetch_is_abandoned(queue.fetch));
+	end(1);
+}
+
+static void test_what_comes_after_the_end_fails(void)
+{
+	be_like_ublk();
+	shares_loop = true;
+	begin(false);
+	sent[2].op->done(sent[2].op, 0, 0);
+	fetch_abandon(queue.fetch);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	fetch_answer(queue.fetch, 2, 512);
+	g_assert_cmpuint(queue.nr_over, ==, 1);
+	g_assert_cmpint(sent[DEPTH].cmd.result, ==, 512);
+	sent[3].op->done(sent[3].op, 0, 0);
+	g_assert_cmpuint(nr_sent, ==, DEPTH + 2);
+	g_assert_cmpuint(sent[DEPTH + 1].cmd.tag, ==, 3);
+	g_assert_cmpint(sent[DEPTH + 1].cmd.result, ==, -EIO);
+	sent[4].op->done(sent[4].op, UBD_IO_RES_ABORT, 0);
+	g_assert_cmpuint(queue.nr_ours, ==, 1);
+	g_assert_true(fetch_is_abandoned(queue.fetch));
+	end(1);
+}
+
+static void test_what_comes_in_batches_after_the_end_fails(void)
+{
+	static const uint16_t tags[] = { 1, 2 };
+	struct sent *fetch, *commit;
+
+	be_like_ublk();
+	shares_loop = true;
+	fetch = begin_batches();
+	tell_of(fetch, tags, 1);
+	fetch_abandon(queue.fetch);
+	g_assert_cmpuint(queue.nr_over, ==, 0);
+	fetch_answer(queue.fetch, 1, 512);
+	commit = turn_ends();
+	g_assert_cmpuint(commit->cmd.tag, ==, 1);
+	g_assert_cmpint(commit->entries[0].result, ==, 512);
+	commit->op->done(commit->op, 16, 0);
+	g_assert_cmpuint(queue.nr_over, ==, 1);
+	tell_of(fetch, tags, 2);
+	commit = turn_ends();
+	g_assert_cmpuint(commit->cmd.tag, ==, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		g_assert_cmpuint(commit->entries[i].tag, ==, tags[i]);
+		g_assert_cmpint(commit->entries[i].result, ==, -EIO);
+	}
+	commit->op->done(commit->op, 32, 0);
+	fetch->op->done(fetch->op, UBD_IO_RES_ABORT, 0);
+	g_assert_cmpuint(queue.nr_ours, ==, 1);
 	end(1);
 }
 
@@ -655,5 +729,11 @@ int main(int argc, char **argv)
 			test_answers_that_were_not_all_taken_are_noticed);
 	g_test_add_func("/fetch/kept/answers-whose-result-counts-are-waited-for",
 			test_answers_whose_result_counts_are_waited_for);
+	g_test_add_func("/fetch/shared/all-commands-are-waited-for",
+			test_all_commands_are_waited_for);
+	g_test_add_func("/fetch/shared/what-comes-after-the-end-fails",
+			test_what_comes_after_the_end_fails);
+	g_test_add_func("/fetch/shared/what-comes-in-batches-after-the-end-fails",
+			test_what_comes_in_batches_after_the_end_fails);
 	return g_test_run();
 }
