@@ -14,17 +14,27 @@
 #include "error.h"
 #include "policy.h"
 
-static int check_file(struct options *options, char *const *places, GError **err)
+static bool has_no_file(const char *image)
 {
-	const char *name = options->filename;
+	return g_str_has_prefix(image, "null:");
+}
+
+/* Everything else is a file: an absolute name means nothing else. The caller frees it. */
+static char *name_of(const char *image)
+{
+	return has_no_file(image) ? g_strdup(image) : g_canonicalize_filename(image, NULL);
+}
+
+static int look_at(const char *name, char *const *places, struct file_id *ret_id, GError **err)
+{
 	g_autofree char *link = NULL;
 	int fd = open(name, O_PATH | O_CLOEXEC), res = 0;
 
 	if (fd < 0)
 		return error_set(err, -errno, "%s", name);
 	link = g_strdup_printf("/proc/self/fd/%d", fd);
-	options->added_id = file_identify(link);
-	if (!image_is_in_places(fd, places) || !options->added_id.known)
+	*ret_id = file_identify(link);
+	if (!image_is_in_places(fd, places) || !ret_id->known)
 		res = error_refuse(err, -EPERM,
 				   "%s: not in a folder from which --allow-add lets images be "
 				   "added",
@@ -33,9 +43,13 @@ static int check_file(struct options *options, char *const *places, GError **err
 	return res;
 }
 
-static bool has_no_file(const char *image)
+void added_look(char *const *places, const char *image, struct added_file *ret_file)
 {
-	return g_str_has_prefix(image, "null:");
+	g_autofree char *name = name_of(image);
+
+	*ret_file = (struct added_file){ 0 };
+	if (!has_no_file(image))
+		look_at(name, places, &ret_file->id, &ret_file->refusal);
 }
 
 static void narrow(struct image_names *names, char *const *places)
@@ -48,20 +62,21 @@ static void narrow(struct image_names *names, char *const *places)
 	names->places = g_strdupv((char **)places);
 }
 
-struct options *added_options(char *const *places, const char *image, char *const *words,
-			      GError **err)
+struct options *added_options(char *const *places, const char *image, const struct added_file *file,
+			      char *const *words, GError **err)
 {
-	/* Everything else is a file: an absolute name means nothing else. */
-	g_autofree char *name =
-		has_no_file(image) ? g_strdup(image) : g_canonicalize_filename(image, NULL);
+	g_autofree char *name = name_of(image);
 	struct options *options = options_of_added(name, words, err);
 
 	if (!options)
 		return NULL;
+	if (file->refusal) {
+		g_propagate_error(err, g_error_copy(file->refusal));
+		options_free(options);
+		return NULL;
+	}
+	options->added_id = file->id;
 	narrow(&options->policy.backing, places);
 	narrow(&options->policy.data_file, places);
-	if (has_no_file(options->filename) || check_file(options, places, err) == 0)
-		return options;
-	options_free(options);
-	return NULL;
+	return options;
 }

@@ -10,11 +10,23 @@
 
 #include "options.h"
 
+/* What is known of an image's file. */
+struct added_file {
+	struct file_id id;
+	GError *refusal; /* NULL: the file may be added; the caller frees it */
+};
+
 /*
- * The options of a disk that a client adds; NULL with @err set. Its image, and what that names, are
- * in @places (as of --allow-add). Free them with options_free(). Blocks; one call at a time.
+ * Looks whether @image is in @places (as of --allow-add). Blocks for as long as the file system
+ * does. Any thread.
  */
-struct options *added_options(char *const *places, const char *image, char *const *words,
-			      GError **err);
+void added_look(char *const *places, const char *image, struct added_file *ret_file);
+
+/*
+ * The options of a disk that a client adds, whose @file was looked at; NULL with @err set. What the
+ * image names is in @places, too. Free them with options_free(). Blocks; one call at a time.
+ */
+struct options *added_options(char *const *places, const char *image, const struct added_file *file,
+			      char *const *words, GError **err);
 
 #endif

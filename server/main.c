@@ -21,9 +21,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "added.h"
+#include "adder.h"
 #include "aio.h"
-#include "answer.h"
 #include "clients.h"
 #include "config.h"
 #include "driver.h"
@@ -41,7 +40,6 @@
 #include "servers.h"
 #include "std_fds.h"
 #include "supervisor.h"
-#include "uuid.h"
 #include "watchdog.h"
 
 /* The process, and what must be undone. */
@@ -50,7 +48,7 @@ struct program {
 	GPtrArray *disks; /* struct options of each that is served at the start */
 	struct servers servers;
 	struct command_process commands;
-	struct co_mutex adding;	  /* options are parsed one after the other */
+	struct adder adder;
 	bool is_open;		  /* signals end the targets; before, they end the process */
 	struct runfile *pid_file; /* NULL: none, or it was removed */
 	struct clients *clients;  /* NULL: without a socket */
@@ -180,6 +178,12 @@ static void G_GNUC_NORETURN co_die(struct program *program, int number)
 	_exit(128 + number);
 }
 
+static void end(struct program *program)
+{
+	adder_end(&program->adder);
+	servers_end(&program->servers);
+}
+
 static void act_on_signal(struct program *program, struct signalfd_siginfo *info)
 {
 	if (info->ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
@@ -187,7 +191,7 @@ static void act_on_signal(struct program *program, struct signalfd_siginfo *info
 		return;
 	}
 	aio_limit_cancel(&program->announcing);
-	servers_end(&program->servers);
+	end(program);
 }
 
 static void signals_co(void *arg)
@@ -297,84 +301,15 @@ static int co_announce(struct program *program, GError **err)
 
 static void quit(void *arg)
 {
-	servers_end(arg);
-}
-
-/* What takes files to look at. */
-struct add_job {
-	char **places;
-	const char *image;
-	char *const *words;
-	struct options *options;
-	GError *err;
-};
-
-static int prepare_add(void *arg)
-{
-	struct add_job *job = arg;
-
-	job->options = added_options(job->places, job->image, job->words, &job->err);
-	return job->options ? 0 : -EINVAL;
-}
-
-/* This process may not add a device: somebody who may does so, and passes its control fd on. */
-static void want_device(const struct options *options, json_t *answer)
-{
-	const struct transport_info info = server_describe_device(options);
-	g_autofree char *uuid = uuid_to_text(options->identity.uuid);
-	json_t *wanted = json_object();
-
-	answer_set_number(wanted, "id", info.id);
-	answer_set_number(wanted, "queues", info.queues);
-	answer_set_number(wanted, "depth", info.depth);
-	answer_set_number(wanted, "data", options->data);
-	answer_set_bool(wanted, "no-partition-scan", info.no_partition_scan);
-	answer_set_bool(wanted, "writes", !options->read_only);
-	answer_set_text(wanted, "uuid", uuid);
-	json_object_set_new(answer, "wanted", wanted);
-}
-
-static int co_add_disk(struct program *program, struct options *options, int *fd, json_t *answer,
-		       GError **err)
-{
-	g_autofree char *name = NULL;
-	int device_fd = -1;
-
-	if (!options->exports && *fd < 0) {
-		want_device(options, answer);
-		options_free(options);
-		return 0;
-	}
-	if (!options->exports) {
-		device_fd = *fd;
-		*fd = -1;
-	}
-	name = servers_co_add(&program->servers, options, device_fd, err);
-	if (!name)
-		return -EIO;
-	answer_set_text(answer, "device", name);
-	return 0;
+	end(arg);
 }
 
 static int co_add(void *arg, const char *image, char *const *words, int *fd, json_t *answer,
 		  GError **err)
 {
 	struct program *program = arg;
-	struct add_job job = {
-		.places = program->options->add_places,
-		.image = image,
-		.words = words,
-	};
-	int res;
 
-	co_mutex_lock(&program->adding);
-	res = co_run_on_worker(prepare_add, &job);
-	co_mutex_unlock(&program->adding);
-	if (res < 0) {
-		g_propagate_error(err, job.err);
-		return res;
-	}
-	return co_add_disk(program, job.options, fd, answer, err);
+	return adder_co_add(&program->adder, image, words, fd, answer, err);
 }
 
 static void co_remove(void *arg, const struct command_target *target)
@@ -505,8 +440,7 @@ static int co_step(void *arg, enum servers_step step, GError **err)
 		start_watchdog(program);
 		res = co_announce(program, err);
 		if (!res)
-			clients_start(program->clients, &program->commands, quit,
-				      &program->servers);
+			clients_start(program->clients, &program->commands, quit, program);
 		return res;
 	default:
 		g_assert_not_reached();
@@ -619,7 +553,7 @@ static void run_co(void *arg)
 		.co_remove = co_remove,
 		.arg = program,
 	};
-	co_mutex_init(&program->adding);
+	adder_init(&program->adder, all, program->options->add_places);
 	all->is_incomplete = program->is_incomplete;
 	program->ok = suits_several(program->options, config.driver) && open_first(program) &&
 		      servers_co_run(all, program->disks, program->kept_fd);
@@ -627,11 +561,11 @@ static void run_co(void *arg)
 	driver_tell();
 	clients_co_free(program->clients);
 	co_end_signals(program);
-	if (all->is_dying)
+	if (all->is_dying || adder_is_looking(&program->adder))
 		co_exit(program);
 	export_listener_co_free(all->listener);
 	remove_pid_file(program);
-	co_mutex_destroy(&program->adding);
+	adder_co_destroy(&program->adder);
 	servers_destroy(all);
 }
 

@@ -13,11 +13,22 @@
 
 static const struct options *process;
 
+static struct options *add_with(const char *image, char *const *words, GError **err)
+{
+	struct added_file file;
+	struct options *options;
+
+	added_look(process->add_places, image, &file);
+	options = added_options(process->add_places, image, &file, words, err);
+	g_clear_error(&file.refusal);
+	return options;
+}
+
 static struct options *add(const char *image, const char *word, GError **err)
 {
 	char *const words[] = { (char *)"ubd-serve", (char *)word, NULL };
 
-	return added_options(process->add_places, image, words, err);
+	return add_with(image, words, err);
 }
 
 static void check_added(const char *image, const char *word)
@@ -115,7 +126,7 @@ static void test_nothing_is_kept(void)
 
 		if (i == ADDED)
 			before = mallinfo2().uordblks;
-		options_free(added_options(process->add_places, "in/disk", words, &err));
+		options_free(add_with("in/disk", words, &err));
 		/* There is no device that could have one. */
 		g_assert_nonnull(strstr(err->message, "--serial"));
 		check_added("in/disk", "-xname");

@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <glib.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@ int __real_fstatvfs(int fd, struct statvfs *st);
 int __wrap_fstatvfs(int fd, struct statvfs *st);
 int __real_fstatvfs64(int fd, struct statvfs *st);
 int __wrap_fstatvfs64(int fd, struct statvfs *st);
+int __real_open64(const char *name, int flags, ...);
+int __wrap_open64(const char *name, int flags, ...);
 off_t __real_lseek(int fd, off_t off, int whence);
 off_t __wrap_lseek(int fd, off_t off, int whence);
 off_t __real_lseek64(int fd, off_t off, int whence);
@@ -50,6 +53,23 @@ static void hang(int fd)
 	while (atomic_load(&hangs->inode) == st.st_ino)
 		usleep(1000);
 	atomic_fetch_sub(&hangs->calls, 1);
+}
+
+/* Only a look: nothing of this program opens the file for more while it hangs. */
+int __wrap_open64(const char *name, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+	int fd;
+
+	va_start(args, flags);
+	if (flags & O_CREAT)
+		mode = va_arg(args, mode_t);
+	va_end(args);
+	fd = __real_open64(name, flags, mode);
+	if (fd >= 0 && flags & O_PATH && hangs)
+		hang(fd);
+	return fd;
 }
 
 int __wrap_fstatvfs(int fd, struct statvfs *st)
