@@ -336,6 +336,14 @@ struct image_stats image_get_stats(const struct image *img);
 void image_begin_use(struct image *img);
 void image_end_use(struct image *img);
 
+/*
+ * How long a request may wait in a node before it goes on in spite of the user's limits (filter
+ * `throttle`): without limit at first, and not at all (0) when requests must end. Counts for those
+ * that wait, too. A layer that other chains have, too, keeps its patience. Loop of open and close.
+ */
+#define IMAGE_PATIENT UINT64_MAX
+void image_set_patience(struct image *img, uint64_t ns);
+
 /* What is wrong with a file of the image; stays set until the image is closed. */
 enum image_trouble {
 	/* A flush failed: acknowledged data may be lost, and no later flush succeeds. */

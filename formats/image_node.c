@@ -18,6 +18,7 @@ static struct image *node_new(const struct image_ops *ops, const char *filename,
 	img->filename = g_strdup(filename);
 	img->flags = flags;
 	img->grows = ops->grows;
+	img->patience_ns = IMAGE_PATIENT;
 	img->limits.request_alignment = 1;
 	img->limits.memory_alignment = 1;
 	return img;
@@ -174,4 +175,15 @@ int image_co_close(struct image *img)
 		img = backing;
 	}
 	return first_error;
+}
+
+/* ---- patience ---- */
+
+void image_set_patience(struct image *img, uint64_t ns)
+{
+	for (; img && !image_is_shared(img); img = img->backing) {
+		atomic_store(&img->patience_ns, ns);
+		image_set_patience(img->file, ns);
+		image_set_patience(img->data_file, ns);
+	}
 }

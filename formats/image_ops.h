@@ -295,9 +295,10 @@ struct image {
 	bool is_below; /* another format stands on it */
 	bool is_bdev;  /* for a bottom node: a block device, or as one: of fixed size */
 	bool unlocked; /* for a bottom node: no locks, unasked */
-	struct image_memory *memory; /* the chain's; NULL for a bottom node */
-	struct image_share *share;   /* other chains may have it, too; NULL: this one alone */
-	_Atomic unsigned users;	     /* image_begin_use() */
+	struct image_memory *memory;  /* the chain's; NULL for a bottom node */
+	struct image_share *share;    /* other chains may have it, too; NULL: this one alone */
+	_Atomic unsigned users;	      /* image_begin_use() */
+	_Atomic uint64_t patience_ns; /* image_set_patience() */
 };
 
 /* The image now ends at @end or later, whatever other loops make of it at the same time. */

@@ -232,6 +232,11 @@ void image_shared_add(struct image_shared *shared, const char *key, struct image
 	g_ptr_array_add(shared->shares, share);
 }
 
+bool image_is_shared(const struct image *img)
+{
+	return img->share && img->share->users > 1;
+}
+
 bool image_share_put(struct image *img)
 {
 	struct image_share *share = img->share;

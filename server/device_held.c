@@ -2,6 +2,7 @@
 /* What becomes of the requests that a device's queues hold. */
 #include "device_parts.h"
 
+#include "disk.h"
 #include "queue.h"
 
 /* How often to look whether requests are still held. */
@@ -9,6 +10,8 @@
 
 void device_release_held(struct device *device, enum serve_release release)
 {
+	if (device->queues)
+		disk_set_patience(device->config.disk, 0);
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		if (device->queues[i])
 			queue_release_held(device->queues[i], release);

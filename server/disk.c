@@ -11,6 +11,7 @@ struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 
 	co_rwlock_init(&disk->lock);
 	disk->top = top;
+	disk->patience_ns = IMAGE_PATIENT;
 	return disk;
 }
 
@@ -18,6 +19,7 @@ struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 void disk_set_image(struct disk *disk, struct image *top) NO_THREAD_SAFETY_ANALYSIS
 {
 	disk->top = top;
+	image_set_patience(top, disk->patience_ns);
 }
 
 void disk_free(struct disk *disk)
@@ -64,10 +66,18 @@ void disk_end_all_use(struct disk *disk)
 		image_end_use(disk_image(disk));
 }
 
+/* No lock: the main loop is the only one that ever writes. */
+void disk_set_patience(struct disk *disk, uint64_t ns) NO_THREAD_SAFETY_ANALYSIS
+{
+	disk->patience_ns = ns;
+	image_set_patience(disk->top, ns);
+}
+
 struct image *disk_co_replace(struct disk *disk, struct image *top)
 {
 	struct image *old;
 
+	image_set_patience(top, disk->patience_ns);
 	co_rwlock_wrlock(&disk->lock);
 	old = disk->top;
 	if (atomic_load(&disk->users)) {

@@ -17,6 +17,7 @@ struct disk {
 	struct image *top GUARDED_BY(lock);
 	/* Queues that are not idle: while there are any, the disk is a user of the top. */
 	_Atomic unsigned users;
+	uint64_t patience_ns; /* of each top; main loop */
 };
 
 /*
@@ -45,6 +46,9 @@ void disk_co_begin_use(struct disk *disk) EXCLUDES(disk->lock);
 void disk_co_end_use(struct disk *disk) EXCLUDES(disk->lock);
 /* Before the image is closed: all queues have ended, idle or not. Main loop. */
 void disk_end_all_use(struct disk *disk);
+
+/* Sets the patience of the top and of all later ones, image_set_patience(). Main loop. */
+void disk_set_patience(struct disk *disk, uint64_t ns);
 
 /*
  * Makes @top the top, and returns the one before, which no request uses any more. Waits for the

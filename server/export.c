@@ -151,6 +151,7 @@ static void co_stop_clients(struct export *export)
 	struct co_group group = { 0 };
 
 	nbd_exports_withdraw(&export->config.on->exports, &export->nbd);
+	disk_set_patience(export->config.disk, 0);
 	export->last_answers = (struct aio_limit){ .end_ns = aio_ns_from_now(LAST_ANSWERS_NS) };
 	export_each_connection(export, nbd_client_stop);
 	co_group_start(&group, drop_late_co, export);

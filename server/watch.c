@@ -228,6 +228,9 @@ struct watch *watch_new(const struct watch_config *config)
 	    config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
 	update_limits(watch);
+	/* A request may wait in a node several times. */
+	if (watch->limits.all_us < G_MAXINT64)
+		disk_set_patience(config->disk, watch->limits.all_us * 1000 / 2);
 	return watch;
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The filter `throttle`: its requests wait until the limits of its group allow them
- * (throttle_group.h). Flushes do not count. A discard or a write of zeroes counts as a write of
- * that many bytes.
+ * (throttle_group.h), or until its patience ends (image_set_patience()). Flushes do not count. A
+ * discard or a write of zeroes counts as a write of that many bytes.
  */
 #include <errno.h>
 
+#include "aio.h"
 #include "pass.h"
 #include "throttle_group.h"
 
@@ -23,9 +24,25 @@ static int throttle_co_open(struct image *img, const struct image_open_opts *opt
 	return 0;
 }
 
+struct waiting {
+	const struct image *img;
+	uint64_t begin_ns;
+};
+
+static enum throttle_go look(void *arg)
+{
+	const struct waiting *waiting = arg;
+	uint64_t waited_ns = aio_now_ns() - waiting->begin_ns;
+
+	return waited_ns >= atomic_load(&waiting->img->patience_ns) ? THROTTLE_START
+								    : THROTTLE_WAIT;
+}
+
 static void co_wait(struct image *img, bool is_write, uint64_t bytes)
 {
-	throttle_group_co_wait(img->opaque, is_write, bytes, NULL, NULL);
+	struct waiting waiting = { .img = img, .begin_ns = aio_now_ns() };
+
+	throttle_group_co_wait(img->opaque, is_write, bytes, look, &waiting);
 }
 
 static int throttle_co_preadv(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem)

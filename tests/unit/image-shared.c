@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "image-test.h"
+#include "image_ops.h"
 #include "image_shared.h"
 
 #define SIZE (1 << 20)
@@ -130,6 +131,26 @@ CO_TEST(test_one_node_for_all)
 	co_check_contents(three, 1);
 	g_assert_cmpint(image_co_close(three), ==, 0);
 	g_assert_true(may_be_written("base"));
+	co_end();
+}
+
+/* That one disk ends hurries none of the others. */
+CO_TEST(test_patience)
+{
+	struct image *one, *two;
+
+	co_begin();
+	one = co_open_top("one");
+	two = co_open_top("two");
+	image_set_patience(one, 0);
+	g_assert_cmpuint(one->patience_ns, ==, 0);
+	g_assert_cmpuint(one->file->patience_ns, ==, 0);
+	g_assert_cmpuint(image_backing(one)->patience_ns, ==, IMAGE_PATIENT);
+	g_assert_cmpint(image_co_close(one), ==, 0);
+	image_set_patience(two, 0);
+	g_assert_cmpuint(image_backing(two)->patience_ns, ==, 0);
+	g_assert_cmpuint(image_backing(two)->file->patience_ns, ==, 0);
+	g_assert_cmpint(image_co_close(two), ==, 0);
 	co_end();
 }
 
@@ -516,6 +537,7 @@ int main(int argc, char **argv)
 
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/shared/one-node-for-all", test_one_node_for_all);
+	g_test_add_func("/shared/patience", test_patience);
 	g_test_add_func("/shared/overlays-have-nothing-in-common",
 			test_overlays_have_nothing_in_common);
 	g_test_add_func("/shared/the-file-decides", test_the_file_decides);

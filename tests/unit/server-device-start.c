@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "device_parts.h"
+#include "disk.h"
 #include "error.h"
 #include "image-test.h"
 #include "watch.h"
@@ -69,6 +70,30 @@ CO_TEST(test_start_is_ended)
 	g_assert_cmpint(queue_fds[0], ==, -1);
 	co_group_wait(&group);
 	watch_co_free(device.watch);
+}
+
+/* ---- a driver that takes a server for dead ---- */
+
+static unsigned forty_seconds(uint32_t wanted, bool unprivileged)
+{
+	return 40;
+}
+
+/* What waits in the image is answered in time, too. */
+CO_TEST(test_requests_are_answered_in_time)
+{
+	static const struct transport_ops strict = {
+		.get_params = get_params,
+		.request_timeout = forty_seconds,
+	};
+	struct transport transport = { .ops = &strict, .path = "/dev/ublkb0" };
+	struct disk *disk = disk_new(NULL);
+	const struct watch_config config = { .disk = disk, .transport = &transport };
+	struct watch *watch = watch_new(&config);
+
+	g_assert_cmpuint(disk->patience_ns, <, UINT64_C(20000000000));
+	watch_co_free(watch);
+	disk_free(disk);
 }
 
 static void test_closed_number_is_kept(void)
@@ -205,6 +230,8 @@ int main(int argc, char **argv)
 
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/device-start/start-is-ended", test_start_is_ended);
+	g_test_add_func("/device-start/requests-are-answered-in-time",
+			test_requests_are_answered_in_time);
 	g_test_add_func("/device-start/closed-number-is-kept", test_closed_number_is_kept);
 	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
 	g_test_add_func("/device-start/no-probe-of-a-device-that-was-added",

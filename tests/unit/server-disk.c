@@ -14,14 +14,22 @@ struct top {
 	bool in_use; /* by the disk; neither locked nor atomic */
 	unsigned number;
 	int users; /* image_begin_use() */
+	uint64_t patience_ns;
 };
 
 static struct top tops[3];
 static _Atomic unsigned nr_started, seen_changes;
 static _Atomic bool replaced; /* for the last time */
 
+void __wrap_image_set_patience(struct image *img, uint64_t ns);
 void __wrap_image_begin_use(struct image *img);
 void __wrap_image_end_use(struct image *img);
+
+void __wrap_image_set_patience(struct image *img, uint64_t ns)
+{
+	if (img)
+		((struct top *)img)->patience_ns = ns;
+}
 
 void __wrap_image_begin_use(struct image *img)
 {
@@ -142,10 +150,37 @@ static void test_last_queue_ends_use(void)
 	test_run(use_by_queues, NULL);
 }
 
+static void co_be_impatient(void *arg)
+{
+	struct top one = { 0 }, two = { 0 };
+	struct disk *disk = disk_new(NULL);
+
+	disk_set_image(disk, (struct image *)&one);
+	g_assert_cmpuint(one.patience_ns, ==, IMAGE_PATIENT);
+	disk_set_patience(disk, 5);
+	g_assert_cmpuint(one.patience_ns, ==, 5);
+	g_assert_true(disk_co_replace(disk, (struct image *)&two) == (struct image *)&one);
+	g_assert_cmpuint(two.patience_ns, ==, 5);
+	disk_free(disk);
+	/* It ends before it has an image. */
+	disk = disk_new(NULL);
+	disk_set_patience(disk, 0);
+	disk_set_image(disk, (struct image *)&one);
+	g_assert_cmpuint(one.patience_ns, ==, 0);
+	disk_free(disk);
+}
+
+/* Each top has the patience of the disk. */
+static void test_patience(void)
+{
+	test_run(co_be_impatient, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/disk/top-is-replaced-under-load", test_top_is_replaced_under_load);
 	g_test_add_func("/disk/last-queue-ends-use", test_last_queue_ends_use);
+	g_test_add_func("/disk/patience", test_patience);
 	return g_test_run();
 }

@@ -269,6 +269,69 @@ CO_TEST(test_node_waits)
 	g_assert_cmpint(image_co_close(img), ==, 0);
 }
 
+/* ---- patience ---- */
+
+/* A throttled node below a format, where a request waits for hours from now on. */
+static struct image *co_open_slow(const char *id)
+{
+	g_autofree char *name = g_strdup_printf(
+		"json:{'driver':'qcow2','file':{'driver':'throttle','throttle-group':'%s',"
+		"'file':{'driver':'file','filename':'slow'}}}",
+		id);
+	struct image_create_opts opts = { .size = 1 << 20, .size_given = true };
+	struct throttle_group *group = new_group(id, "x-iops-total=1000000");
+	struct throttle_config config;
+	struct image *img;
+
+	g_assert_cmpint(image_co_create("slow", "qcow2", &opts, NULL, NULL), ==, 0);
+	img = co_open_ok(name, NULL, IMAGE_RDWR);
+	throttle_config_init(&config);
+	config.limits[THROTTLE_BPS_TOTAL].rate = 1;
+	g_assert_cmpint(throttle_group_set(group, &config, NULL), ==, 0);
+	throttle_group_take(group, aio_now_ns(), true, 1 << 20);
+	return img;
+}
+
+struct slow_write {
+	struct image *img;
+	bool has_ended;
+};
+
+static void write_co(void *arg)
+{
+	struct slow_write *slow = arg;
+	char data[4096] = "x";
+
+	g_assert_cmpint(image_co_pwrite(slow->img, 0, sizeof(data), data, 0), ==, 0);
+	slow->has_ended = true;
+}
+
+/* At the end nothing waits, nor does what is written when the image is closed. */
+CO_TEST(test_end_of_patience)
+{
+	struct slow_write slow = { .img = co_open_slow("ending") };
+	struct co_group group = { 0 };
+
+	co_group_start(&group, write_co, &slow);
+	co_sleep_ns(MS);
+	g_assert_false(slow.has_ended);
+	image_set_patience(slow.img, 0);
+	co_group_wait(&group);
+	g_assert_cmpint(image_co_close(slow.img), ==, 0);
+}
+
+/* Each wait ends in time; only that it is not too early can be tested. */
+CO_TEST(test_patience)
+{
+	struct slow_write slow = { .img = co_open_slow("patient") };
+	uint64_t began = aio_now_ns();
+
+	image_set_patience(slow.img, 20 * MS);
+	write_co(&slow);
+	g_assert_cmpuint(aio_now_ns() - began, >=, 20 * MS);
+	g_assert_cmpint(image_co_close(slow.img), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -287,5 +350,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-group/very-slow", test_very_slow);
 	g_test_add_func("/throttle-group/refused", test_refused);
 	g_test_add_func("/throttle-group/node-waits", test_node_waits);
+	g_test_add_func("/throttle-group/end-of-patience", test_end_of_patience);
+	g_test_add_func("/throttle-group/patience", test_patience);
 	return leave_scratch(folder, g_test_run());
 }
