@@ -82,6 +82,11 @@ bool bounce_pool_has(const struct bounce_pool *pool, size_t bytes)
 	return !pool->first && find_run(pool, pages_of(bytes)) < pool->pages;
 }
 
+bool bounce_pool_is_short(const struct bounce_pool *pool)
+{
+	return pool->first;
+}
+
 void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes)
 {
 	struct bounce_waiter waiter = { .co = co_self(), .bytes = bytes };

@@ -36,6 +36,8 @@ size_t bounce_pool_top(const struct bounce_pool *pool);
 
 /* Whether bounce_pool_co_get() would not wait. */
 bool bounce_pool_has(const struct bounce_pool *pool, size_t bytes);
+/* Whether somebody waits for memory. */
+bool bounce_pool_is_short(const struct bounce_pool *pool);
 /* Gets @bytes, at most the total. Return them with bounce_pool_put() and the same number. */
 void *bounce_pool_co_get(struct bounce_pool *pool, size_t bytes);
 void bounce_pool_put(struct bounce_pool *pool, void *buf, size_t bytes);

@@ -60,7 +60,8 @@ void data_pool_give_back(struct data_pool *pool)
 {
 	size_t touched = pool->config.touched;
 
-	if (!pool->has_grown || !pool->config.ask_more || bounce_pool_top(&pool->bounce) > touched)
+	if (!pool->has_grown || !pool->config.ask_more ||
+	    bounce_pool_top(&pool->bounce) > touched || bounce_pool_is_short(&pool->bounce))
 		return;
 	bounce_pool_set_limit(&pool->bounce, touched);
 	data_memory_forbid_huge_pages(&pool->memory);

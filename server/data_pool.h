@@ -48,7 +48,7 @@ void data_pool_put(struct data_pool *pool, void *buf, size_t bytes);
 void data_pool_grow(struct data_pool *pool);
 /* data_pool_grow() has returned. */
 void data_pool_grown(struct data_pool *pool);
-/* Gives back what data_pool_grow() has touched, unless it is in use. */
+/* Gives back what data_pool_grow() has touched, unless it is in use or waited for. */
 void data_pool_give_back(struct data_pool *pool);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bounce_pool.h"
+#include "data_pool.h"
 #include "image-test.h"
 
 #define PAGE  4096u
@@ -118,6 +119,53 @@ CO_TEST(test_nobody_has_another_ones)
 	bounce_pool_destroy(&pool);
 }
 
+/* ---- a pool that grows ---- */
+
+static void note_ask(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static struct data_pool growing;
+static bool has_all;
+
+static void take_all_co(void *unused)
+{
+	void *buf = data_pool_co_get(&growing, 64 * PAGE);
+
+	has_all = true;
+	data_pool_put(&growing, buf, 64 * PAGE);
+}
+
+/* It does not become smaller than what somebody waits for: nobody else might ask for more again. */
+CO_TEST(test_it_stays_for_those_who_wait)
+{
+	unsigned asked = 0;
+	const struct data_pool_config config = {
+		.bytes = 64 * PAGE,
+		.touched = 8 * PAGE,
+		.ask_more = note_ask,
+		.arg = &asked,
+	};
+	void *buf;
+
+	g_assert_cmpint(data_pool_init(&growing, &config), ==, 0);
+	buf = data_pool_co_get(&growing, PAGE);
+	co_start(take_all_co, NULL);
+	co_reschedule();
+	g_assert_cmpuint(asked, ==, 1);
+	data_pool_grow(&growing);
+	data_pool_grown(&growing);
+	data_pool_give_back(&growing);
+	data_pool_put(&growing, buf, PAGE);
+	co_reschedule();
+	g_assert_true(has_all);
+	/* Then it does. */
+	data_pool_give_back(&growing);
+	g_assert_false(bounce_pool_has(&growing.bounce, 9 * PAGE));
+	data_pool_destroy(&growing);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -125,5 +173,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/bounce/gaps-are-filled", test_gaps_are_filled);
 	g_test_add_func("/bounce/they-come-in-order", test_they_come_in_order);
 	g_test_add_func("/bounce/nobody-has-another-ones", test_nobody_has_another_ones);
+	g_test_add_func("/bounce/it-stays-for-those-who-wait", test_it_stays_for_those_who_wait);
 	return g_test_run();
 }
