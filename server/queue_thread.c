@@ -10,6 +10,7 @@
 #include "container_of.h"
 #include "error.h"
 #include "grower.h"
+#include "pages.h"
 #include "process.h"
 #include "pulse.h"
 #include "sandbox.h"
@@ -22,9 +23,10 @@ struct queue_thread {
 	cpu_set_t cpus; /* what config.cpus points to */
 	struct aio_loop *loop;
 	struct data_pool pool;
-	int error; /* what it needs is not there; 0 or -errno */
 
 	/* The thread's own. */
+	bool is_sealed, has_pool;
+	int error; /* what it needs is not there; 0 or -errno */
 	struct thread_member *members;
 	struct thread_member *next_giver;    /* give_back_co() */
 	bool gives_back;		     /* give_back_co() runs */
@@ -227,35 +229,6 @@ void queue_thread_begin(struct queue_thread *thread)
 		ask_for_stacks(thread);
 }
 
-/* ---- queues ---- */
-
-int queue_thread_join(struct queue_thread *thread, struct thread_member *member)
-{
-	if (thread->error < 0)
-		return thread->error;
-	member->next = thread->members;
-	thread->members = member;
-	return 0;
-}
-
-bool queue_thread_leave(struct queue_thread *thread, struct thread_member *member,
-			struct thread_call *again)
-{
-	struct thread_member **at = &thread->members;
-
-	if (member->is_busy) {
-		member->leaves = again;
-		return false;
-	}
-	while (*at && *at != member)
-		at = &(*at)->next;
-	if (*at)
-		*at = member->next;
-	if (thread->next_giver == member)
-		thread->next_giver = member->next;
-	return true;
-}
-
 /* ---- what the grower has got, and what is given back ---- */
 
 /* A new stack; NULL: there is none. */
@@ -420,11 +393,28 @@ static int make_pool(struct queue_thread *thread)
 	return config.bytes ? data_pool_init(&thread->pool, &config) : 0;
 }
 
+/* What may fail, for want of memory. If it does, the next queue that joins tries again. */
+static int get_ready(struct queue_thread *thread)
+{
+	const struct queue_thread_config *config = &thread->config;
+	int res = thread->is_sealed ? 0 : sandbox_seal_thread();
+
+	if (res < 0)
+		return res;
+	thread->is_sealed = true;
+	res = thread->has_pool ? 0 : make_pool(thread);
+	if (res < 0)
+		return res;
+	thread->has_pool = true;
+	res = co_reserve(MIN(config->requests, QUEUE_THREAD_RESERVED) + config->others + PULSE);
+	co_touch();
+	return res;
+}
+
 static int prepare(struct queue_thread *thread)
 {
 	const struct queue_thread_config *config = &thread->config;
 	char name[16];
-	int res;
 
 	snprintf(name, sizeof(name), "ubd-queue-%u", config->nr);
 	pthread_setname_np(pthread_self(), name);
@@ -435,13 +425,10 @@ static int prepare(struct queue_thread *thread)
 	if (config->cpus)
 		sched_setaffinity(0, sizeof(cpu_set_t), config->cpus);
 	process_touch_stack();
-	res = sandbox_seal_thread() ?: make_pool(thread);
-	if (res < 0)
-		return res;
-	res = co_reserve(MIN(config->requests, QUEUE_THREAD_RESERVED) + config->others + PULSE);
-	co_touch();
+	/* The grower writes to it with the lock held that a request takes. */
+	pages_touch(thread->stacks, config->requests * sizeof(*thread->stacks));
 	co_keep(config->requests + config->others + PULSE);
-	return res;
+	return get_ready(thread);
 }
 
 static void *thread_main(void *arg)
@@ -452,6 +439,37 @@ static void *thread_main(void *arg)
 	co_start_on(thread->loop, thread_co, thread);
 	aio_loop_run(thread->loop);
 	return NULL;
+}
+
+/* ---- queues ---- */
+
+int queue_thread_join(struct queue_thread *thread, struct thread_member *member)
+{
+	if (thread->error < 0)
+		thread->error = get_ready(thread);
+	if (thread->error < 0)
+		return thread->error;
+	member->next = thread->members;
+	thread->members = member;
+	return 0;
+}
+
+bool queue_thread_leave(struct queue_thread *thread, struct thread_member *member,
+			struct thread_call *again)
+{
+	struct thread_member **at = &thread->members;
+
+	if (member->is_busy) {
+		member->leaves = again;
+		return false;
+	}
+	while (*at && *at != member)
+		at = &(*at)->next;
+	if (*at)
+		*at = member->next;
+	if (thread->next_giver == member)
+		thread->next_giver = member->next;
+	return true;
 }
 
 /* ---- for the main thread ---- */

@@ -3,6 +3,10 @@
  * Queues of several devices on one thread. The driver is played on the thread's own loop; reads of
  * an image that hangs wait until they are let go.
  */
+#include <errno.h>
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -32,6 +36,7 @@ struct device {
 	unsigned answers, failed;
 	bool hangs;
 	unsigned nr_hanging;
+	unsigned given_back; /* calls of image_end_use() */
 };
 
 /* Their queues have these numbers, though they are all on one thread. */
@@ -174,6 +179,19 @@ int __wrap_image_co_pread(struct image *img, uint64_t off, size_t bytes, void *b
 	return __real_image_co_pread(img, off, bytes, buf);
 }
 
+void __real_image_end_use(struct image *img);
+void __wrap_image_end_use(struct image *img);
+
+void __wrap_image_end_use(struct image *img)
+{
+	thread_lock(&lock);
+	for (unsigned i = 0; i < DEVICES; i++)
+		devices[i].given_back += devices[i].image == img;
+	pthread_cond_broadcast(&changed);
+	thread_unlock(&lock);
+	__real_image_end_use(img);
+}
+
 static void let_go_co(void *unused)
 {
 	while (nr_waiting)
@@ -206,7 +224,7 @@ static void close_co(void *unused)
 		g_assert_cmpint(image_co_close(devices[i].image), ==, 0);
 }
 
-static void start(struct device *device)
+static int try_start(struct device *device, GError **err)
 {
 	static const struct hold_policy hold_nothing;
 	static const struct request_limits no_limits;
@@ -222,12 +240,19 @@ static void start(struct device *device)
 		.hold = &hold_nothing,
 		.limits = &no_limits,
 	};
-	g_autoptr(GError) err = NULL;
 
 	device->answers = device->failed = device->ended = device->nr_hanging = 0;
-	device->queue = queue_new(&config, &err);
+	device->given_back = 0;
+	device->queue = queue_new(&config, err);
+	return device->queue ? queue_wait_ready(device->queue, err) : -1;
+}
+
+static void start(struct device *device)
+{
+	g_autoptr(GError) err = NULL;
+
+	try_start(device, &err);
 	g_assert_no_error(err);
-	g_assert_cmpint(queue_wait_ready(device->queue, &err), ==, 0);
 }
 
 /* The queue has ended, and the driver's part of it. */
@@ -244,7 +269,7 @@ static void expect_end(struct device *device)
 	device->queue = NULL;
 }
 
-static void set_up(void)
+static void set_up_thread(void)
 {
 	main_loop = aio_loop_new(64, NULL);
 	aio_loop_run_co(main_loop, open_co, NULL);
@@ -254,8 +279,14 @@ static void set_up(void)
 	for (unsigned i = 0; i < DEVICES; i++) {
 		devices[i].disk = disk_new(devices[i].image);
 		devices[i].event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		start(&devices[i]);
 	}
+}
+
+static void set_up(void)
+{
+	set_up_thread();
+	for (unsigned i = 0; i < DEVICES; i++)
+		start(&devices[i]);
 }
 
 static void tear_down(void)
@@ -341,6 +372,21 @@ static void test_idle_threads_give_back(void)
 {
 	grower_set_period_ns(200000);
 	set_up();
+	for (unsigned i = 0; i < DEVICES; i++)
+		ask(&devices[i], DEPTH);
+	for (unsigned i = 0; i < DEVICES; i++)
+		wait_until(&devices[i].given_back, 1);
+	/* One that is used again does so again. */
+	ask(&devices[3], 1);
+	wait_until(&devices[3].given_back, 2);
+	tear_down();
+}
+
+/* Meanwhile, requests come and queues end. */
+static void test_giving_back_under_load(void)
+{
+	grower_set_period_ns(200000);
+	set_up();
 	for (unsigned round = 1; round <= 50; round++) {
 		ask(&devices[round % DEVICES], DEPTH);
 		g_usleep(1000);
@@ -349,6 +395,65 @@ static void test_idle_threads_give_back(void)
 		start(&devices[0]);
 	}
 	tear_down();
+}
+
+/* ---- memory ---- */
+
+static _Atomic bool no_stacks;
+
+int __real_co_reserve(unsigned count);
+int __wrap_co_reserve(unsigned count);
+
+int __wrap_co_reserve(unsigned count)
+{
+	return no_stacks ? -ENOMEM : __real_co_reserve(count);
+}
+
+/* A thread that found none is as good as another once there is some. */
+static void test_memory_comes_later(void)
+{
+	g_autoptr(GError) err = NULL;
+
+	no_stacks = true;
+	set_up_thread();
+	g_assert_cmpint(try_start(&devices[0], &err), ==, -ENOMEM);
+	g_assert_nonnull(err);
+	queue_free(devices[0].queue);
+	no_stacks = false;
+	for (unsigned i = 0; i < DEVICES; i++)
+		start(&devices[i]);
+	ask(&devices[0], DEPTH);
+	wait_until(&devices[0].answers, DEPTH);
+	tear_down();
+}
+
+static size_t resident_pages(void)
+{
+	g_autofree char *text = NULL;
+	unsigned long all, resident;
+
+	g_assert_true(g_file_get_contents("/proc/self/statm", &text, NULL, NULL));
+	g_assert_cmpint(sscanf(text, "%lu %lu", &all, &resident), ==, 2);
+	return resident;
+}
+
+/* No request waits for a page of the list in which the grower puts new stacks. */
+static void test_list_of_stacks_is_there(void)
+{
+	const struct queue_thread_config config = {
+		.ring_entries = 64,
+		.requests = 8 << 20,
+	};
+	size_t before = resident_pages(), list = config.requests * sizeof(void *);
+	struct queue_thread *big;
+
+	/* That would touch it, too. */
+	mallopt(M_PERTURB, 0);
+	big = queue_thread_new(&config, NULL);
+	g_assert_nonnull(big);
+	queue_thread_end(big);
+	g_assert_cmpuint(resident_pages() - before, >=, list / getpagesize());
+	queue_thread_free(big);
 }
 
 static void test_places_have_buffers_of_their_own(void)
@@ -384,6 +489,9 @@ int main(int argc, char **argv)
 			test_one_that_hangs_does_not_stop_the_others);
 	g_test_add_func("/queue-threads/come-and-go", test_queues_come_and_go);
 	g_test_add_func("/queue-threads/give-back", test_idle_threads_give_back);
+	g_test_add_func("/queue-threads/give-back-under-load", test_giving_back_under_load);
+	g_test_add_func("/queue-threads/memory-comes-later", test_memory_comes_later);
+	g_test_add_func("/queue-threads/list-of-stacks", test_list_of_stacks_is_there);
 	g_test_add_func("/queue-threads/places", test_places_have_buffers_of_their_own);
 	return leave_scratch(folder, g_test_run());
 }
