@@ -82,6 +82,22 @@ static int check_buffers(const struct device *device, enum data_way way, GError 
 			    device->info.depth);
 }
 
+/* Of one that was made by others: threads that it shares may not be made for it. */
+static int check_threads(const struct device *device, GError **err)
+{
+	const struct transport_info *info = &device->info;
+
+	if (!device->config.threads ||
+	    (info->queues <= DEVICE_MAX_QUEUES &&
+	     (info->data == DATA_COPY || info->max_io_bytes <= QUEUE_THREADS_MAX_COPY)))
+		return check_buffers(device, info->data, err);
+	return error_refuse(err, -EINVAL,
+			    "%s: it has %u queues, with requests of up to %u bytes: in a server of "
+			    "several devices each has at most %u queues, with up to %u bytes",
+			    device->transport->path, info->queues, info->max_io_bytes,
+			    DEVICE_MAX_QUEUES, QUEUE_THREADS_MAX_COPY);
+}
+
 /* A descriptor may lead to any device. It is left alone until nobody else can be its server. */
 static int adopt_given(struct device *device, GError **err)
 {
@@ -98,7 +114,7 @@ static int adopt_given(struct device *device, GError **err)
 				    "%s: it was not added for this server: expected a new device "
 				    "with a depth of %u and without recovery",
 				    device->transport->path, depth);
-	if (check_buffers(device, device->info.data, err) < 0 || open_server_file(device, err) < 0)
+	if (check_threads(device, err) < 0 || open_server_file(device, err) < 0)
 		return -1;
 	device->stays = false;
 	return transport_set_identity(device->transport, &device->config.identity) < 0
@@ -116,7 +132,7 @@ static int adopt_recovered(struct device *device, GError **err)
 	res = device->transport->ops->get_info(device->transport, &device->info);
 	if (res < 0)
 		return error_set(err, res, "the device");
-	return check_buffers(device, device->info.data, err);
+	return check_threads(device, err);
 }
 
 /* Unprivileged users get neither batches nor other ways than copy. */

@@ -18,7 +18,7 @@
  * What requests of all devices share for data, per thread, and what is there from the start: enough
  * for the largest request of a new device (device.c).
  */
-#define POOL_BYTES   DATA_POOL_BYTES
+#define POOL_BYTES   QUEUE_THREADS_MAX_COPY
 #define POOL_TOUCHED (1u << 20)
 /* How many requests a thread keeps stacks for. There may be more of them. */
 #define MAX_KEPT     512

@@ -12,8 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "data_pool.h"
+
 struct queue_thread;
 struct queue_threads;
+
+/* The largest request whose data they can copy. */
+#define QUEUE_THREADS_MAX_COPY DATA_POOL_BYTES
 
 /* @depth: of queues with zero copy, at most. */
 struct queue_threads *queue_threads_new(unsigned depth);

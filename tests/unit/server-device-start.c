@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "error.h"
 #include "image-test.h"
+#include "queue_threads.h"
 #include "watch.h"
 
 static unsigned asked;
@@ -169,27 +170,56 @@ static const struct transport_ops driver_of_others = {
 	.delete = end_it,
 };
 
-static void co_check_given(enum transport_state state, const char *reason)
+static void co_check_given(struct transport_info info, const char *reason)
 {
+	struct queue_threads *threads = queue_threads_new(64);
 	const struct device_config config = {
 		.driver = &driver_of_others,
 		.given_fd = 0,
 		.depth = 64,
+		.threads = threads,
 	};
 	g_autoptr(GError) err = NULL;
 
 	others.ops = &driver_of_others;
-	others_info = (struct transport_info){ .state = state, .depth = 64, .queues = 1 };
+	others_info = info;
+	others_info.depth = 64;
 	g_assert_null(device_co_add(&config, &err));
 	g_assert_nonnull(strstr(err->message, reason));
 	g_assert_cmpuint(ended, ==, 0);
+	queue_threads_free(threads);
 }
 
 /* Whatever a client passes on: only a device that nobody serves is ours to end. */
 CO_TEST(test_devices_of_others_stay)
 {
-	co_check_given(TRANSPORT_LIVE, "it was not added for this server");
-	co_check_given(TRANSPORT_ADDED, "another server is using it");
+	co_check_given((struct transport_info){ .state = TRANSPORT_LIVE, .queues = 1 },
+		       "it was not added for this server");
+	co_check_given((struct transport_info){ .state = TRANSPORT_ADDED, .queues = 1 },
+		       "another server is using it");
+}
+
+/* No queue without a thread, and no request without memory. */
+CO_TEST(test_devices_that_threads_cannot_serve)
+{
+	struct transport_info info = {
+		.state = TRANSPORT_ADDED,
+		.queues = 128,
+		.data = DATA_USER_COPY,
+		.max_io_bytes = 4 << 20,
+	};
+
+	co_check_given(info, "another server is using it");
+	info.queues = 129;
+	co_check_given(info, "at most 128 queues");
+	info.queues = 1;
+	info.max_io_bytes = (4 << 20) + 4096;
+	co_check_given(info, "up to 4194304 bytes");
+	/* Not all of its requests have registered buffers. */
+	info.data = DATA_ZERO_COPY;
+	co_check_given(info, "up to 4194304 bytes");
+	info.data = DATA_COPY;
+	co_check_given(info, "another server is using it");
 }
 
 static int set_identity(struct transport *transport, const struct identity *identity)
@@ -201,8 +231,10 @@ static int set_identity(struct transport *transport, const struct identity *iden
 CO_TEST(test_no_probe_of_a_device_that_was_added)
 {
 	struct transport_ops ops = driver_of_others;
+	struct disk *disk = disk_new(NULL);
 	const struct device_config config = {
 		.driver = &ops,
+		.disk = disk,
 		.given_fd = 0,
 		.depth = 64,
 		.no_probe = true,
@@ -221,6 +253,7 @@ CO_TEST(test_no_probe_of_a_device_that_was_added)
 	g_assert_no_error(err);
 	/* If it is not used after all, it goes. */
 	device_co_free(device);
+	disk_free(disk);
 	g_assert_cmpuint(ended, >, 0);
 }
 
@@ -234,6 +267,8 @@ int main(int argc, char **argv)
 			test_requests_are_answered_in_time);
 	g_test_add_func("/device-start/closed-number-is-kept", test_closed_number_is_kept);
 	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
+	g_test_add_func("/device-start/devices-that-threads-cannot-serve",
+			test_devices_that_threads_cannot_serve);
 	g_test_add_func("/device-start/no-probe-of-a-device-that-was-added",
 			test_no_probe_of_a_device_that_was_added);
 	return leave_scratch(folder, g_test_run());
