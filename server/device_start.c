@@ -110,6 +110,17 @@ static uint64_t count_held(void *arg)
 	return held;
 }
 
+static uint64_t count_late(void *arg)
+{
+	const struct device *device = arg;
+	uint64_t late = 0;
+
+	for (unsigned i = 0; i < device->info.queues; i++)
+		if (device->queues[i])
+			late += queue_late(device->queues[i]);
+	return late;
+}
+
 static void release_held(void *arg, enum serve_release release)
 {
 	device_release_held(arg, release);
@@ -125,6 +136,7 @@ static void make_watch(struct device *device)
 		.unprivileged = device->info.unprivileged,
 		.hold = device->config.hold,
 		.count_held = count_held,
+		.count_late = count_late,
 		.release_held = release_held,
 		.arg = device,
 	};

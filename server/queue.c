@@ -534,6 +534,11 @@ uint64_t queue_held(const struct queue *queue)
 	return serve_held(&queue->serve);
 }
 
+uint64_t queue_late(const struct queue *queue)
+{
+	return serve_late(&queue->serve);
+}
+
 unsigned queue_requests(const struct queue *queue)
 {
 	return fetch_requests(queue->fetch);

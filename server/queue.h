@@ -71,6 +71,8 @@ struct queue_events queue_poll(struct queue *queue);
 /* Any thread. */
 void queue_add_stats(const struct queue *queue, struct serve_stats *sum);
 uint64_t queue_held(const struct queue *queue);
+/* As serve_late(). */
+uint64_t queue_late(const struct queue *queue);
 
 /* How many requests it has. Any thread. */
 unsigned queue_requests(const struct queue *queue);

@@ -20,11 +20,12 @@ static void tell_main_thread(struct serve *serve)
 	eventfd_write(serve->config.event_fd, 1);
 }
 
-static void count_held(struct serve *serve, int more)
+/* Of a counter that only the caller's thread writes. */
+static void add(_Atomic uint64_t *counter, int more)
 {
-	uint64_t held = atomic_load_explicit(&serve->held, memory_order_relaxed);
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
 
-	atomic_store_explicit(&serve->held, held + more, memory_order_relaxed);
+	atomic_store_explicit(counter, value + more, memory_order_relaxed);
 }
 
 /* What fails once tends to fail a thousand times, so only the first wakes the main thread. */
@@ -102,13 +103,13 @@ static void note_held(struct serve *serve, const struct request_desc *desc, int 
 	thread_lock(&serve->lock);
 	serve->events.held = failure_of(desc, error);
 	thread_unlock(&serve->lock);
-	count_held(serve, 1);
+	add(&serve->held, 1);
 	tell_main_thread(serve);
 }
 
 static void note_no_more_held(struct serve *serve)
 {
-	count_held(serve, -1);
+	add(&serve->held, -1);
 	tell_main_thread(serve);
 }
 
@@ -181,14 +182,24 @@ struct serve_result serve_co_request(struct serve *serve, const struct request_d
 /* ---- requests that wait for their turn ---- */
 
 struct waiting {
-	const struct serve *serve;
+	struct serve *serve;
 	uint64_t end_ns; /* the driver must not take us for dead */
+	unsigned looks;
 };
+
+/* A device may be stopped meanwhile, of which only the main thread can know. */
+static void note_late(struct serve *serve)
+{
+	add(&serve->late, 1);
+	tell_main_thread(serve);
+}
 
 static enum throttle_go look(void *arg)
 {
-	const struct waiting *waiting = arg;
+	struct waiting *waiting = arg;
 
+	if (++waiting->looks == 2)
+		note_late(waiting->serve);
 	switch (atomic_load(&waiting->serve->turns)) {
 	case SERVE_HURRIES:
 		return THROTTLE_START;
@@ -210,7 +221,7 @@ static bool co_throttle(struct serve *serve, const struct request_desc *desc, ui
 	gint64 limit_us = atomic_load(&serve->config.limits->all_us);
 	bool is_write = desc->op != REQUEST_READ, starts;
 	struct co_mutex *next = is_write ? &serve->next_write : &serve->next_read;
-	struct waiting waiting = { serve, AIO_NEVER };
+	struct waiting waiting = { .serve = serve, .end_ns = AIO_NEVER };
 
 	if (limit_us < G_MAXINT64 / NS_PER_US)
 		waiting.end_ns = begin_ns + limit_us * NS_PER_US;
@@ -218,6 +229,8 @@ static bool co_throttle(struct serve *serve, const struct request_desc *desc, ui
 	starts = throttle_group_co_wait(serve->config.throttle, is_write, desc->bytes, look,
 					&waiting);
 	co_mutex_unlock(next);
+	if (waiting.looks >= 2)
+		add(&serve->late, -1);
 	return starts;
 }
 
@@ -317,6 +330,11 @@ void serve_add_stats(const struct serve *serve, struct serve_stats *sum)
 uint64_t serve_held(const struct serve *serve)
 {
 	return atomic_load_explicit(&serve->held, memory_order_relaxed);
+}
+
+uint64_t serve_late(const struct serve *serve)
+{
+	return atomic_load_explicit(&serve->late, memory_order_relaxed);
 }
 
 uint64_t serve_stats_requests(const struct serve_stats *stats)

@@ -71,6 +71,7 @@ struct serve {
 	struct serve_config config;
 	struct counters *counters;
 	_Atomic uint64_t held;		       /* only its thread writes it */
+	_Atomic uint64_t late;		       /* likewise; serve_late() */
 	_Atomic int release;		       /* enum serve_release */
 	_Atomic int turns;		       /* enum serve_turns */
 	struct co_mutex next_read, next_write; /* to wait for a turn */
@@ -130,6 +131,9 @@ void serve_set_turns(struct serve *serve, enum serve_turns turns);
 /* Adds the statistics, but for those of the data's way. */
 void serve_add_stats(const struct serve *serve, struct serve_stats *sum);
 uint64_t serve_held(const struct serve *serve);
+/* How many requests have waited for their turn for some time; the main thread is told of the first.
+ */
+uint64_t serve_late(const struct serve *serve);
 
 /* Of all operations. */
 uint64_t serve_stats_requests(const struct serve_stats *stats);

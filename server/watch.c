@@ -8,10 +8,10 @@
 #include "report.h"
 #include "space.h"
 
-/* How often to check whether held requests delay the end of the device. */
-#define HOLD_CHECK_US G_USEC_PER_SEC
+/* How often to check whether requests that wait delay the end of the device. */
+#define STATE_CHECK_US G_USEC_PER_SEC
 /* A disk with hardly any space left may become full again and again. */
-#define HOLD_QUIET_US (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
+#define HOLD_QUIET_US  (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
 
 struct watch {
 	struct watch_config config;
@@ -22,8 +22,8 @@ struct watch {
 	unsigned told_troubles;
 	uint32_t request_timeout; /* of the device, as in struct device_params */
 	struct request_limits limits;
+	gint64 state_check;	 /* the next one, while requests wait */
 	gint64 held_since;	 /* 0: no request is held */
-	gint64 held_check;	 /* the next one, while requests are held */
 	gint64 held_quiet_until; /* do not report held requests before */
 	bool told_held;
 	struct failure held;
@@ -59,9 +59,9 @@ const struct request_limits *watch_limits(const struct watch *watch)
 	return &watch->limits;
 }
 
-/* ---- held requests ---- */
+/* ---- requests that wait ---- */
 
-/* Nobody waits for held requests when the device is stopped or handed over. */
+/* Nobody waits for such requests when the device is stopped or handed over. */
 static void check_state(struct watch *watch)
 {
 	struct transport *transport = watch->config.transport;
@@ -74,6 +74,22 @@ static void check_state(struct watch *watch)
 	else if (info.state == TRANSPORT_QUIESCED || info.state == TRANSPORT_STOPPED ||
 		 info.stopping)
 		watch->config.release_held(watch->config.arg, SERVE_FAILS);
+}
+
+/* While requests are held, or wait for their turn. The driver does not tell us of such an end. */
+static gint64 look_at_state(struct watch *watch, gint64 now)
+{
+	const struct watch_config *config = &watch->config;
+
+	if (config->count_held(config->arg) == 0 &&
+	    (!config->count_late || config->count_late(config->arg) == 0))
+		return G_MAXINT64;
+	if (now >= watch->state_check) {
+		update_limits(watch);
+		check_state(watch);
+		watch->state_check = now + STATE_CHECK_US;
+	}
+	return watch->state_check;
 }
 
 static void tell_of_hold(struct watch *watch)
@@ -97,28 +113,22 @@ static void tell_of_end_of_hold(const struct watch *watch, gint64 now)
 		     subject.image, (int)((now - watch->held_since) / G_USEC_PER_SEC));
 }
 
-static gint64 look_at_held(struct watch *watch, gint64 now)
+static void look_at_held(struct watch *watch, gint64 now)
 {
 	if (watch->config.count_held(watch->config.arg) == 0) {
 		if (watch->told_held)
 			tell_of_end_of_hold(watch, now);
 		watch->held_since = 0;
 		watch->told_held = false;
-		return G_MAXINT64;
+		return;
 	}
 	if (!watch->held_since)
-		watch->held_since = watch->held_check = now;
-	if (now >= watch->held_check) {
-		update_limits(watch);
-		check_state(watch);
-		watch->held_check = now + HOLD_CHECK_US;
-	}
+		watch->held_since = now;
 	if (!watch->told_held && now >= watch->held_quiet_until) {
 		tell_of_hold(watch);
 		watch->told_held = true;
 		watch->held_quiet_until = now + HOLD_QUIET_US;
 	}
-	return watch->held_check;
 }
 
 /* ---- failed requests ---- */
@@ -206,14 +216,15 @@ static void look_at_space(struct watch *watch)
 
 gint64 watch_look(struct watch *watch, gint64 now)
 {
-	gint64 failures, held;
+	gint64 failures, state;
 
 	failures = failures_tell(&watch->failures, image_filename(image_of(watch)), now,
 				 say_failure, watch);
 	look_at_files(watch);
 	look_at_space(watch);
-	held = look_at_held(watch, now);
-	return MIN(failures, held);
+	state = look_at_state(watch, now);
+	look_at_held(watch, now);
+	return MIN(failures, state);
 }
 
 /* ---- begin and end ---- */

@@ -27,7 +27,10 @@ struct watch_config {
 	/* How many requests are held now, and what to do with them. */
 	uint64_t (*count_held)(void *arg);
 	void (*release_held)(void *arg, enum serve_release release);
-	void *arg; /* of both */
+	/* How many wait for their turn, which they need not either if release_held() is called.
+	 * NULL: there is no device. */
+	uint64_t (*count_late)(void *arg);
+	void *arg; /* of all three */
 };
 
 struct watch;

@@ -97,6 +97,69 @@ CO_TEST(test_requests_are_answered_in_time)
 	disk_free(disk);
 }
 
+/* ---- a device that somebody stops ---- */
+
+static bool is_stopped;
+static unsigned nr_late, nr_released;
+
+static int get_info(struct transport *transport, struct transport_info *ret_info)
+{
+	*ret_info = (struct transport_info){ .state = TRANSPORT_LIVE, .stopping = is_stopped };
+	return 0;
+}
+
+static uint64_t hold_none(void *arg)
+{
+	return 0;
+}
+
+static uint64_t count_late(void *arg)
+{
+	return nr_late;
+}
+
+static void note_release(void *arg, enum serve_release release)
+{
+	g_assert_cmpint(release, ==, SERVE_FAILS);
+	nr_released++;
+}
+
+/* Requests that wait for their turn do not delay it. */
+CO_TEST(test_late_requests_let_it_end)
+{
+	static const struct transport_ops stopped = {
+		.get_params = get_params,
+		.request_timeout = request_timeout,
+		.get_info = get_info,
+	};
+	struct transport transport = { .ops = &stopped, .path = "/dev/ubdb0" };
+	struct disk *disk = disk_new(NULL);
+	const struct watch_config config = {
+		.disk = disk,
+		.transport = &transport,
+		.count_held = hold_none,
+		.count_late = count_late,
+		.release_held = note_release,
+	};
+	struct watch *watch;
+	gint64 now = 0;
+
+	co_create_ok("disk", "raw", 4096, NULL, NULL);
+	disk_set_image(disk, co_open_ok("disk", "raw", 0));
+	watch = watch_new(&config);
+	g_assert_cmpint(watch_look(watch, now), ==, G_MAXINT64);
+	nr_late = 1;
+	now = watch_look(watch, now);
+	g_assert_cmpint(now, <=, G_USEC_PER_SEC);
+	g_assert_cmpuint(nr_released, ==, 0);
+	is_stopped = true;
+	watch_look(watch, now);
+	g_assert_cmpuint(nr_released, ==, 1);
+	watch_co_free(watch);
+	g_assert_cmpint(image_co_close(disk_image(disk)), ==, 0);
+	disk_free(disk);
+}
+
 static void test_closed_number_is_kept(void)
 {
 	int fds[2], other;
@@ -265,6 +328,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/device-start/start-is-ended", test_start_is_ended);
 	g_test_add_func("/device-start/requests-are-answered-in-time",
 			test_requests_are_answered_in_time);
+	g_test_add_func("/device-start/late-requests-let-it-end", test_late_requests_let_it_end);
 	g_test_add_func("/device-start/closed-number-is-kept", test_closed_number_is_kept);
 	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
 	g_test_add_func("/device-start/devices-that-threads-cannot-serve",

@@ -531,6 +531,28 @@ CO_TEST(test_leaves_half_by_half)
 	co_check_dropped(&world);
 }
 
+/* The main thread learns that a request waits for long. */
+CO_TEST(test_late_is_told)
+{
+	eventfd_t told = 0;
+	struct world world;
+	struct serve *serve;
+
+	co_begin_throttled(&world);
+	co_write_throttled(&world);
+	serve = nbd_client_serve(world.client);
+	while (!serve_late(serve))
+		co_sleep_ns(1000000);
+	while (co_read_event(world.export.event_fd, &told, sizeof(told), NULL) < 0)
+		;
+	g_assert_cmpuint(told, >, 0);
+	set_limits(&world, "none");
+	co_check_answer(world.fd, NBD_SUCCESS);
+	g_assert_cmpuint(serve_late(serve), ==, 0);
+	close(world.fd);
+	co_end(&world);
+}
+
 /* It must answer all before it ends. */
 CO_TEST(test_server_ends_limits)
 {
@@ -644,6 +666,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/limits/hanging-up", test_no_turn_for_hanging_up);
 	g_test_add_func("/export-nbd/limits/left", test_no_turn_for_a_client_that_left);
 	g_test_add_func("/export-nbd/limits/half-by-half", test_leaves_half_by_half);
+	g_test_add_func("/export-nbd/limits/late-is-told", test_late_is_told);
 	g_test_add_func("/export-nbd/limits/server-ends", test_server_ends_limits);
 	g_test_add_func("/export-nbd/limits/memory", test_waiting_needs_no_memory);
 	g_test_add_func("/export-nbd/limits/turns", test_clients_take_turns);
