@@ -78,7 +78,8 @@ static void played_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 	device->failed += result != (int)BLOCK;
 	pthread_cond_broadcast(&changed);
 	thread_unlock(&lock);
-	fetch_end_one(fetch);
+	if (!fetch->abandoned)
+		fetch_end_one(fetch);
 }
 
 static void played_free(struct fetch *fetch)
@@ -211,6 +212,7 @@ static void hang(struct device *device, bool hangs)
 /* ---- the scene ---- */
 
 static struct aio_loop *main_loop;
+static unsigned nr_outlived;
 
 static void open_co(void *unused)
 {
@@ -292,8 +294,10 @@ static void set_up(void)
 static void tear_down(void)
 {
 	for (unsigned i = 0; i < DEVICES; i++) {
-		end(&devices[i]);
-		expect_end(&devices[i]);
+		if (devices[i].queue) {
+			end(&devices[i]);
+			expect_end(&devices[i]);
+		}
 		disk_free(devices[i].disk);
 		close(devices[i].event_fd);
 	}
@@ -340,6 +344,55 @@ static void test_one_that_hangs_does_not_stop_the_others(void)
 		hang(&devices[i], false);
 	for (unsigned i = 0; i < 3; i++)
 		wait_until(&devices[i].answers, DEPTH);
+	tear_down();
+}
+
+static void free_outliving(void *queue)
+{
+	queue_free(queue);
+	nr_outlived++;
+}
+
+/* It ends when its last request has, but stays until the driver cannot use it any more. */
+static void test_one_that_is_given_up_outlives_the_thread(void)
+{
+	struct queue *given_up;
+
+	set_up();
+	given_up = g_steal_pointer(&devices[0].queue);
+	hang(&devices[0], true);
+	ask(&devices[0], DEPTH);
+	wait_until(&devices[0].nr_hanging, DEPTH);
+	queue_abandon(given_up);
+	g_assert_false(queue_poll(given_up).ended);
+	hang(&devices[0], false);
+	queue_wait(given_up);
+	g_assert_cmpuint(devices[0].answers, ==, DEPTH);
+	g_assert_true(queue_is_bound(given_up));
+	nr_outlived = 0;
+	queue_threads_outlive(threads, free_outliving, given_up);
+	ask(&devices[1], DEPTH);
+	wait_until(&devices[1].answers, DEPTH);
+	g_assert_false(queue_is_bound(devices[1].queue));
+	g_assert_cmpuint(nr_outlived, ==, 0);
+	tear_down();
+	g_assert_cmpuint(nr_outlived, ==, 1);
+	g_assert_cmpuint(devices[0].ended, ==, 0);
+}
+
+static int note_thread(void *arg)
+{
+	*(pthread_t *)arg = pthread_self();
+	return -EXDEV;
+}
+
+static void test_others_can_run_something_on_the_thread(void)
+{
+	pthread_t self = pthread_self(), ran = self;
+
+	set_up();
+	g_assert_cmpint(queue_thread_run(thread, note_thread, &ran), ==, -EXDEV);
+	g_assert_false(pthread_equal(ran, self));
 	tear_down();
 }
 
@@ -497,6 +550,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/queue-threads/give-back-under-load", test_giving_back_under_load);
 	g_test_add_func("/queue-threads/memory-comes-later", test_memory_comes_later);
 	g_test_add_func("/queue-threads/list-of-stacks", test_list_of_stacks_is_there);
+	g_test_add_func("/queue-threads/one-that-is-given-up-outlives-the-thread",
+			test_one_that_is_given_up_outlives_the_thread);
+	g_test_add_func("/queue-threads/others-can-run-something-on-the-thread",
+			test_others_can_run_something_on_the_thread);
 	g_test_add_func("/queue-threads/places", test_places_have_buffers_of_their_own);
 	return leave_scratch(folder, g_test_run());
 }
