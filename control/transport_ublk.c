@@ -30,6 +30,8 @@
 
 /* How often to look whether a node has come or gone. */
 #define POLL_US	      (20 * 1000)
+/* The same for what is usually gone at once. */
+#define SHORT_POLL_US 500
 /* How long udev may take to give the node to its owner. */
 #define NODE_WAIT_US  (5 * G_USEC_PER_SEC)
 
@@ -428,23 +430,33 @@ static int remove_device(struct transport *transport)
 
 /*
  * The device goes when nobody has its nodes open any more. That may be long after, if a file system
- * is mounted; otherwise it is soon, and then its number is free.
+ * is mounted; otherwise it is soon, and then its number is free. A server may have many to delete.
  */
-static int delete (struct transport *transport)
+static void wait_until_gone(struct transport *transport)
 {
 	gint64 end = g_get_monotonic_time() + DELETE_WAIT_S * G_USEC_PER_SEC;
 	struct transport_info info;
+	gulong pause_us = SHORT_POLL_US;
+
+	while (get_info(transport, &info) == 0 && g_get_monotonic_time() < end) {
+		g_usleep(pause_us);
+		pause_us = MIN(2 * pause_us, POLL_US);
+	}
+}
+
+static int delete (struct transport *transport)
+{
 	int res;
 
 	/* The server itself has stopped it, or tried to, and does not answer any more. */
 	if (!ublk_device_of(transport)->serves)
 		write_back(transport);
 	res = remove_device(transport);
-	if (res == 0)
-		disk_mark_remove(transport->path);
-	while (res == 0 && get_info(transport, &info) == 0 && g_get_monotonic_time() < end)
-		g_usleep(POLL_US);
-	return res;
+	if (res < 0)
+		return res;
+	disk_mark_remove(transport->path);
+	wait_until_gone(transport);
+	return 0;
 }
 
 static int resize(struct transport *transport, uint64_t sectors)
