@@ -462,8 +462,8 @@ static long ring_makes_socket(void)
 }
 
 /*
- * A ring without restrictions, by a worker of the kernel, which has the credentials that this
- * thread had when it began.
+ * A ring without restrictions. The kernel's worker may have begun with all privileges, but has
+ * those of the request.
  */
 static long worker_of_ring_opens(void)
 {
