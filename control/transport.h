@@ -138,6 +138,7 @@ struct transport_info {
 struct transport_seed {
 	enum transport_driver driver;
 	int server_pid; /* the device's server, or that which will be */
+	int server_fd;	/* the number that the server's file has there; -1: not known */
 	uint32_t id;
 	bool started; /* the kernel has the device */
 	struct transport_info info;

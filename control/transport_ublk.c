@@ -261,6 +261,7 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 		return NULL;
 	device->named = ublk_device_of(transport)->named;
 	device->server_pid = ublk_device_of(transport)->server_pid;
+	device->server_fd = ublk_device_of(transport)->server_fd;
 	return &device->transport;
 }
 
@@ -269,6 +270,7 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 static int give(const struct transport *transport, struct transport_seed *ret_seed)
 {
 	ret_seed->id = ublk_device_of(transport)->id;
+	ret_seed->server_fd = ublk_device_of(transport)->server_fd;
 	ret_seed->info.unprivileged = ublk_device_of(transport)->named;
 	return -1;
 }
@@ -289,6 +291,7 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	device->named = seed->info.unprivileged;
 	device->serves = true;
 	device->server_pid = seed->server_pid;
+	device->server_fd = seed->server_fd;
 	return &device->transport;
 }
 
@@ -379,6 +382,7 @@ static int open_server_file(struct transport *transport, GError **err)
 	int fd = open(name, O_RDWR | O_CLOEXEC);
 
 	device->serves = fd >= 0;
+	device->server_fd = MAX(fd, -1);
 	return fd >= 0 ? fd : error_set(err, -errno, "%s", name);
 }
 

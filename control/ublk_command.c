@@ -207,6 +207,7 @@ struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id
 	device = g_new0(struct ublk_device, 1);
 	device->transport.ops = ops;
 	device->ring = ring;
+	device->server_fd = -1;
 	ublk_device_set_id(device, id);
 	return device;
 }

@@ -17,15 +17,18 @@ static bool is_char_node(int dir_fd, const char *name, const struct ublk_params 
 	       st.stx_rdev_minor == params->devt.char_minor;
 }
 
-static bool has_it_open(int pid, const struct ublk_params *params)
+/* A server of many devices has thousands of files, so @likely_fd comes first. */
+static bool has_it_open(int pid, int likely_fd, const struct ublk_params *params)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/fd", pid);
+	g_autofree char *likely = g_strdup_printf("%d", likely_fd);
 	DIR *dir = opendir(path);
 	struct dirent *entry;
-	bool found = false;
+	bool found;
 
 	if (!dir)
 		return false;
+	found = likely_fd >= 0 && is_char_node(dirfd(dir), likely, params);
 	while (!found && (entry = readdir(dir)))
 		found = is_char_node(dirfd(dir), entry->d_name, params);
 	closedir(dir);
@@ -43,7 +46,7 @@ int ublk_server_pid(struct ublk_device *device, const struct ublk_dev_info *wire
 	found = pid > 0 &&
 		ublk_command(device, UBLK_GET_PARAMS, &params, sizeof(params), 0,
 			     UBLK_LIMIT_SECONDS) == 0 &&
-		has_it_open(pid, &params);
+		has_it_open(pid, device->server_fd, &params);
 	if (found)
 		return pid;
 	/* The driver keeps the number of a server that has gone. */
