@@ -45,10 +45,16 @@ int disk_mark_write(const char *disk, const char *name, bool no_probe, GError **
 		       : -EIO;
 }
 
-void disk_mark_remove(const char *disk)
+char *disk_mark_path(const char *disk)
 {
 	g_autofree char *folder = run_folder_find(false, NULL);
-	g_autofree char *path = folder ? path_in(folder, disk) : NULL;
+
+	return folder ? path_in(folder, disk) : NULL;
+}
+
+void disk_mark_remove(const char *disk)
+{
+	g_autofree char *path = disk_mark_path(disk);
 
 	if (path)
 		unlink(path);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "disk_mark.h"
 #include "error.h"
 #include "transport_flags.h"
 
@@ -193,8 +194,13 @@ static int stop(struct transport *transport)
 	return control_stop_dev(control_of(transport));
 }
 
+/* The mark goes between the disk and its number, which the next disk may have then. */
 static int delete (struct transport *transport)
 {
+	int res = stop(transport);
+
+	if (res == 0)
+		disk_mark_remove(transport->path);
 	return control_del_dev(control_of(transport));
 }
 

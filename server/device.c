@@ -14,6 +14,7 @@
 #include "queue.h"
 #include "queue_threads.h"
 #include "report.h"
+#include "runfile.h"
 #include "transport_queues.h"
 
 /* The default; more queues than that hardly help, but take memory. */
@@ -193,7 +194,7 @@ int device_co_fit(struct device *device, GError **err)
  * have added needs no mark, which this process could not write: it has no privileges any more, so
  * udev looks at nothing (udev/59-ubd-unprivileged.rules).
  */
-static int mark_disk(const struct device *device, GError **err)
+static int write_mark(const struct device *device, GError **err)
 {
 	const struct device_config *config = &device->config;
 	bool shows = config->driver->notions & TRANSPORT_NAMES;
@@ -208,6 +209,19 @@ static int mark_disk(const struct device *device, GError **err)
 		return error_refuse(err, res, "--no-probe: udev cannot be told: %s", why->message);
 	if (res < 0)
 		report_verbose("%s: udev makes no link: %s", device->transport->path, why->message);
+	return 0;
+}
+
+/* In the sandbox, the server may not be able to remove it. */
+static int mark_disk(struct device *device, GError **err)
+{
+	g_autofree char *path = NULL;
+	int res = write_mark(device, err);
+
+	if (res < 0)
+		return res;
+	path = disk_mark_path(device->transport->path);
+	device->mark = path ? runfile_take(path) : NULL;
 	return 0;
 }
 
@@ -286,8 +300,13 @@ static void free_device(void *arg)
 	close_fd(device->char_fd);
 	close_fd(device->no_fd);
 	close_fd(device->event_fd);
-	if (device->transport && !device->stays)
+	if (device->stays) {
+		runfile_leave(device->mark);
+	} else if (device->transport) {
+		/* Before the number is another disk's. */
+		runfile_remove(device->mark);
 		device->transport->ops->delete (device->transport);
+	}
 	transport_free(device->transport);
 	g_free(device->queues);
 	g_free(device->queue_fds);

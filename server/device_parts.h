@@ -22,6 +22,7 @@ struct device {
 	int *queue_fds; /* -1: the queue uses char_fd; NULL before the queues */
 	int event_fd;
 	int place;	       /* on config.threads; -1: none */
+	struct runfile *mark;  /* for udev (disk_mark.h); NULL: none */
 	struct queue **queues; /* info.queues, NULL where not started; NULL before them */
 	struct watch *watch;   /* NULL before the queues */
 	struct watchdog watchdog;

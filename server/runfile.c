@@ -33,9 +33,6 @@
 #define LOCK_ATTEMPTS 50
 #define LOCK_PAUSE_US 20000
 
-/* More than there are: pid file, socket and link, and the socket of an export. */
-#define MAX_RUNFILES  16
-
 /* A name in a folder. */
 struct place {
 	int folder; /* O_PATH; or -errno */
@@ -43,14 +40,15 @@ struct place {
 };
 
 struct runfile {
-	int fd; /* -1: of a link */
+	int fd; /* -1: none */
 	struct place place;
 	dev_t dev;
 	ino_t ino;
+	bool is_early; /* there was no keeper yet, so that it knows it */
 };
 
-/* Those that exist; the keeper's process has a copy of its own. */
-static struct runfile *all[MAX_RUNFILES];
+/* Those that exist, with NULLs in between; the keeper's process has a copy of its own. */
+static GPtrArray *all;
 /* To the keeper; -1: there is none. */
 static int keeper_fd = -1;
 
@@ -92,15 +90,22 @@ static void unlink_at(const struct place *place, dev_t dev, ino_t ino)
 		unlinkat(place->folder, place->name, 0);
 }
 
-/* Where it is in the list; NULL: the first entry that is free. */
-static struct runfile **entry_of(const struct runfile *file)
+/* Where it is in the list. */
+static unsigned index_of(const struct runfile *file)
 {
 	unsigned i = 0;
 
-	while (i < MAX_RUNFILES && all[i] != file)
+	while (all->pdata[i] != file)
 		i++;
-	g_assert(i < MAX_RUNFILES);
-	return &all[i];
+	return i;
+}
+
+static void add(struct runfile *file)
+{
+	all = all ?: g_ptr_array_new();
+	if (!g_ptr_array_find(all, NULL, NULL))
+		g_ptr_array_add(all, NULL);
+	all->pdata[index_of(NULL)] = file;
 }
 
 /* Takes ownership of @fd and @place. */
@@ -108,8 +113,8 @@ static struct runfile *runfile_new(int fd, const struct place *place, const stru
 {
 	struct runfile *file = g_new(struct runfile, 1);
 
-	*file = (struct runfile){ fd, *place, st->st_dev, st->st_ino };
-	*entry_of(NULL) = file;
+	*file = (struct runfile){ fd, *place, st->st_dev, st->st_ino, keeper_fd < 0 };
+	add(file);
 	return file;
 }
 
@@ -125,15 +130,15 @@ static void unlink_file(const struct runfile *file)
 
 /* ---- the keeper ---- */
 
-/* A byte that says which file, and one when it is gone. */
+/* A number that says which file, and the same when it is gone. */
 static void keep(int fd)
 {
-	uint8_t which;
+	uint32_t which;
 
-	while (recv(fd, &which, 1, 0) == 1) {
-		if (which < MAX_RUNFILES && all[which])
-			unlink_file(all[which]);
-		send(fd, &which, 1, MSG_NOSIGNAL);
+	while (recv(fd, &which, sizeof(which), 0) == sizeof(which)) {
+		if (all && which < all->len && all->pdata[which])
+			unlink_file(all->pdata[which]);
+		send(fd, &which, sizeof(which), MSG_NOSIGNAL);
 	}
 	_exit(0);
 }
@@ -152,14 +157,17 @@ static int keep_one_capability(void)
 /* All but the socket, which becomes the first descriptor, and the folders. */
 static int keep_fds(int fd)
 {
-	int kept[MAX_RUNFILES];
-	unsigned nr = 0;
+	unsigned nr_files = all ? all->len : 0, nr = 0;
+	g_autofree int *kept = g_new(int, nr_files + 1);
 
 	if (dup2(fd, 0) < 0)
 		return -errno;
-	for (unsigned i = 0; i < MAX_RUNFILES; i++)
-		if (all[i] && all[i]->place.folder > 0)
-			kept[nr++] = all[i]->place.folder;
+	for (unsigned i = 0; i < nr_files; i++) {
+		const struct runfile *file = all->pdata[i];
+
+		if (file && file->place.folder > 0)
+			kept[nr++] = file->place.folder;
+	}
 	return close_fds_from(1, kept, nr);
 }
 
@@ -201,27 +209,43 @@ int runfile_begin_keeper(GError **err)
 }
 
 /* Waits: the next server may want the name once this one has ended. False: there is no keeper. */
-static bool ask_keeper(uint8_t which)
+static bool ask_keeper(uint32_t which)
 {
-	return keeper_fd >= 0 && send(keeper_fd, &which, 1, MSG_NOSIGNAL) == 1 &&
-	       recv(keeper_fd, &which, 1, 0) == 1;
+	return keeper_fd >= 0 &&
+	       send(keeper_fd, &which, sizeof(which), MSG_NOSIGNAL) == sizeof(which) &&
+	       recv(keeper_fd, &which, sizeof(which), 0) == sizeof(which);
 }
 
 void runfile_remove(struct runfile *file)
 {
-	struct runfile **entry;
-
 	if (!file)
 		return;
-	entry = entry_of(file);
 	/* Before closing it: nobody replaces the file while it is locked or listens. */
-	if (!ask_keeper(entry - all))
+	if (!file->is_early || !ask_keeper(index_of(file)))
 		unlink_file(file);
-	*entry = NULL;
+	runfile_leave(file);
+}
+
+void runfile_leave(struct runfile *file)
+{
+	if (!file)
+		return;
+	all->pdata[index_of(file)] = NULL;
 	if (file->fd >= 0)
 		close(file->fd);
 	place_clear(&file->place);
 	g_free(file);
+}
+
+struct runfile *runfile_take(const char *path)
+{
+	struct place place = place_of_path(path);
+	struct stat st;
+
+	if (stat_place(&place, &st) == 0)
+		return runfile_new(-1, &place, &st);
+	place_clear(&place);
+	return NULL;
 }
 
 /* ---- the pid file ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files that exist only while the server runs: its pid file and its socket. Creating one only
- * replaces what a dead server left there, and removing one only removes what this server created.
- * Main thread only.
+ * Files that exist only while the server runs: its pid file, its socket, and what it tells udev of
+ * its disks. Creating one only replaces what a dead server left there, and removing one only
+ * removes what this server created. Main thread only.
  */
 #ifndef UBD_RUNFILE_H
 #define UBD_RUNFILE_H
@@ -31,6 +31,12 @@ struct runfile *runfile_new_socket(const char *path, GError **err);
 struct runfile *runfile_new_link(const char *path, const char *target, GError **err);
 
 /*
+ * A file that another part of the program has made at @path; NULL: there is none. Free with
+ * runfile_remove(), or with runfile_leave() if it stays.
+ */
+struct runfile *runfile_take(const char *path);
+
+/*
  * Removes the sockets of servers that have died from a folder as described in run_folder.h, to
  * which nobody else can write.
  */
@@ -50,5 +56,8 @@ int runfile_fd(const struct runfile *file);
  * Removes the file, unless its name now belongs to something else, and frees @file. NULL is fine.
  */
 void runfile_remove(struct runfile *file);
+
+/* Frees @file, which stays where it is. NULL is fine. */
+void runfile_leave(struct runfile *file);
 
 #endif

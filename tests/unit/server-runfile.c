@@ -341,16 +341,45 @@ static void test_locked_folder_takes_a_new_socket(void)
 	close(folder);
 }
 
+/* It is removed unless it stays, or its name is another file's. */
+static void test_files_of_others(void)
+{
+	struct runfile *file;
+
+	g_assert_null(runfile_take("mark"));
+	write_file("mark", "old");
+	runfile_leave(runfile_take("mark"));
+	file = runfile_take("mark");
+	write_file("mark", "new");
+	runfile_remove(file);
+	assert_holds("mark", "new");
+	runfile_remove(runfile_take("mark"));
+	g_assert_cmpuint(inode("mark"), ==, 0);
+	runfile_leave(NULL);
+}
+
+/* The keeper knows the files that were there before it. */
+static void check_late_file(void)
+{
+	write_file("late", "");
+	runfile_remove(runfile_take("late"));
+	g_assert_cmpuint(inode("late"), ==, 0);
+}
+
 /* Whoever ends the keeper does not end the removal, where the server may do that itself. */
 static void test_keeper_may_end(void)
 {
-	struct runfile *file = make(runfile_new_pid, "pid");
+	struct runfile *file = make(runfile_new_pid, "pid"), *early = make(runfile_new_socket, "s");
 	g_autofree char *children = NULL;
 	g_autoptr(GError) err = NULL;
 	pid_t keeper;
 
 	g_assert_cmpint(runfile_begin_keeper(&err), ==, 0);
 	g_assert_no_error(err);
+	runfile_remove(early);
+	g_assert_cmpuint(inode("s"), ==, 0);
+	/* In the place of the one before. */
+	check_late_file();
 	g_assert_true(g_file_get_contents("/proc/thread-self/children", &children, NULL, &err));
 	keeper = atoi(children);
 	g_assert_cmpint(keeper, >, 0);
@@ -421,6 +450,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
 			test_locked_folder_takes_a_new_socket);
 	g_test_add_func("/runfile/folder-is-exchanged", test_folder_is_exchanged);
+	g_test_add_func("/runfile/files-of-others", test_files_of_others);
 	g_test_add_func("/runfile/keeper-may-end", test_keeper_may_end);
 	res = g_test_run();
 	g_assert_cmpint(chdir("/"), ==, 0);
