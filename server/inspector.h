@@ -3,6 +3,10 @@
  * A thread that checks every few seconds whether another program has truncated or deleted a file of
  * the image, which requests notice late or not at all, and how much space is left. It does nothing
  * else, because a file system that hangs may block it for ever.
+ *
+ * Each image has its own: one for all would stop at the first file that hangs. It takes 8 of the
+ * 290 KiB that an export without clients takes, and a kernel stack. To have fewer, a thread that
+ * hangs would have to be noticed, and another one to take its place; that is more than they cost.
  */
 #ifndef UBD_INSPECTOR_H
 #define UBD_INSPECTOR_H
