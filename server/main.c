@@ -291,7 +291,9 @@ static int co_announce(struct program *program, GError **err)
 		return res;
 	if (program->options->daemonize)
 		daemon_live(program->options->systemd_mark);
-	servers_each(&program->servers, store_fd, NULL);
+	/* The service manager has room for one. */
+	if (!program->options->several)
+		servers_each(&program->servers, store_fd, NULL);
 	summary = g_strdup_printf("%u disks", names->len);
 	supervisor_co_ready(names->len == 1 ? names->pdata[0] : summary);
 	return 0;
@@ -515,9 +517,19 @@ static const struct transport_ops *choose_driver(const struct program *program)
 	return driver_choose(program->kept_fd >= 0 ? TRANSPORT_UBD : program->options->driver);
 }
 
-/* Once, not for each disk. */
-static bool suits_several(const struct options *options, const struct transport_ops *driver)
+static bool has_recovery(const GPtrArray *disks)
 {
+	for (guint i = 0; i < disks->len; i++)
+		if (((const struct options *)disks->pdata[i])->recovery)
+			return true;
+	return false;
+}
+
+/* Once, not for each disk. */
+static bool suits_several(const struct program *program, const struct transport_ops *driver)
+{
+	const struct options *options = program->options;
+
 	if (!options->several || !driver || driver->driver == TRANSPORT_UBD)
 		return true;
 	if (driver->driver == TRANSPORT_NBD)
@@ -526,6 +538,9 @@ static bool suits_several(const struct options *options, const struct transport_
 	else if (options->add_places)
 		report_error("--allow-add: devices of ublk cannot be added to a server; use "
 			     "--driver=ubd or --export");
+	else if (has_recovery(program->disks))
+		report_error("--recovery: several devices of ublk in one server cannot have it, as "
+			     "each server can only leave all; use --driver=ubd");
 	else
 		return true;
 	return false;
@@ -555,7 +570,7 @@ static void run_co(void *arg)
 	};
 	adder_init(&program->adder, all, program->options->add_places);
 	all->is_incomplete = program->is_incomplete;
-	program->ok = suits_several(program->options, config.driver) && open_first(program) &&
+	program->ok = suits_several(program, config.driver) && open_first(program) &&
 		      servers_co_run(all, program->disks, program->kept_fd);
 	/* If the start has failed before. */
 	driver_tell();

@@ -653,11 +653,14 @@ static bool parse_words(char *const *argv, enum author author)
 	return ok;
 }
 
-/* What only makes sense for one of them, and what several disks cannot have yet. */
+/* What only makes sense for one of them, and what several disks cannot have. */
 static bool suit_several(void)
 {
-	if (given.recover || options.recovery)
-		refuse("--recovery and --recover: only for a server with one device");
+	if (given.recover)
+		refuse("--recover: only for a server with one device; with several, each takes over "
+		       "the device that waits for its image");
+	else if (options.recovery && options.add_places)
+		refuse("--recovery: not with --allow-add, as only root can find the devices again");
 	else if (given.filenames && given.filenames[0] &&
 		 (given.id != NOT_GIVEN || given.serial || given.uuid || options.keep_as ||
 		  export_option_is_of_one()))
