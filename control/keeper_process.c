@@ -28,8 +28,10 @@
 
 /* Freed with the last handle. */
 struct device {
-	int server_pid;
 	atomic_uint handles;
+	/* While it is set up: what a driver keeps of that for all handles has no lock of its own.
+	 */
+	GMutex setting_up;
 	/* The number may be that of another's device next. */
 	_Atomic bool is_deleted;
 };
@@ -68,8 +70,10 @@ static bool take_device(struct device *device)
 
 static void put_device(struct device *device)
 {
-	if (atomic_fetch_sub(&device->handles, 1) == 1)
-		g_free(device);
+	if (atomic_fetch_sub(&device->handles, 1) != 1)
+		return;
+	g_mutex_clear(&device->setting_up);
+	g_free(device);
 }
 
 static void free_handle(struct handle *handle)
@@ -134,14 +138,9 @@ static int clone_handle(const struct handle *handle)
 	return -ENOMEM;
 }
 
-/* A device of that number that another process serves is another one. */
 static bool is_ours(const struct handle *handle)
 {
-	struct transport_info info;
-
-	return !handle->device->is_deleted &&
-	       handle->transport->ops->get_info(handle->transport, &info) == 0 &&
-	       (info.server_pid <= 0 || info.server_pid == handle->device->server_pid);
+	return !handle->device->is_deleted && handle->transport->ops->is_given(handle->transport);
 }
 
 static int open_queue(struct transport *transport, uint16_t q_id, struct keeper_reply *reply)
@@ -167,6 +166,23 @@ static int delete_device(const struct handle *handle)
 	return res;
 }
 
+static int set_up(const struct handle *handle, const struct keeper_request *request,
+		  struct keeper_reply *reply, int *ret_fd)
+{
+	struct transport *transport = handle->transport;
+	int res;
+
+	g_mutex_lock(&handle->device->setting_up);
+	if (request->op == KEEPER_SET_PARAMS)
+		res = transport->ops->set_params(transport, &request->params);
+	else if (request->op == KEEPER_OPEN_QUEUE)
+		res = *ret_fd = open_queue(transport, request->q_id, reply);
+	else
+		res = transport->ops->start(transport);
+	g_mutex_unlock(&handle->device->setting_up);
+	return res;
+}
+
 static bool only_asks(enum keeper_op op)
 {
 	return op == KEEPER_CLONE || op == KEEPER_GET_INFO || op == KEEPER_GET_PARAMS ||
@@ -188,15 +204,13 @@ static int answer(const struct handle *handle, const struct keeper_request *requ
 	case KEEPER_GET_INFO:
 		return ops->get_info(transport, &reply->info);
 	case KEEPER_SET_PARAMS:
-		return ops->set_params(transport, &request->params);
+	case KEEPER_OPEN_QUEUE:
+	case KEEPER_START:
+		return set_up(handle, request, reply, ret_fd);
 	case KEEPER_GET_PARAMS:
 		return ops->get_params(transport, &reply->params);
 	case KEEPER_GET_QUEUE_CPUS:
 		return transport_get_queue_cpus(transport, request->q_id, &reply->cpus);
-	case KEEPER_OPEN_QUEUE:
-		return *ret_fd = open_queue(transport, request->q_id, reply);
-	case KEEPER_START:
-		return ops->start(transport);
 	case KEEPER_STOP:
 		return ops->stop(transport);
 	case KEEPER_STOP_IF_UNUSED:
@@ -275,7 +289,7 @@ static void take_seed(const struct transport_seed *seed, int fd)
 
 	if (transport) {
 		device = g_new0(struct device, 1);
-		device->server_pid = seed->server_pid;
+		g_mutex_init(&device->setting_up);
 		device->handles = 1;
 		count_devices(1);
 		sock = make_handle(device, transport, true);

@@ -279,6 +279,11 @@ struct transport_ops {
 	/* In another process, which has the privileges: a handle. Always takes @fd; it may be -1.
 	 */
 	struct transport *(*resume)(const struct transport_seed *seed, int fd, GError **err);
+	/*
+	 * There: whether the device of that number is still the one that was given, and no other
+	 * process serves it. Others may delete it at any time, and use its number again.
+	 */
+	bool (*is_given)(struct transport *transport);
 	/* There, once the server has ended; NULL: nothing is left to do. */
 	void (*server_ended)(struct transport *transport);
 };

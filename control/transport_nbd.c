@@ -228,6 +228,14 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	return NULL;
 }
 
+/* The file's lock is the server's as long as it has the device. */
+static bool is_given(struct transport *transport)
+{
+	const struct shared *shared = shared_of(transport);
+
+	return nbd_server_pid(shared->id) == shared->server_pid;
+}
+
 /* Limit 3. Nothing keeps the next server from having the file. */
 static void server_ended(struct transport *transport)
 {
@@ -626,6 +634,7 @@ const struct transport_ops transport_nbd = {
 	.take_over = take_over,
 	.end_recovery = end_recovery,
 	.give = give,
+	.is_given = is_given,
 	.give_up = give_up,
 	.resume = resume,
 	.server_ended = server_ended,

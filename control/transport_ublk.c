@@ -262,6 +262,7 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 	device->named = ublk_device_of(transport)->named;
 	device->server_pid = ublk_device_of(transport)->server_pid;
 	device->server_fd = ublk_device_of(transport)->server_fd;
+	device->flags = ublk_device_of(transport)->flags;
 	return &device->transport;
 }
 
@@ -283,6 +284,8 @@ static void give_up(struct transport *transport)
 static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
 {
 	struct ublk_device *device = ublk_device_new(&transport_ublk, seed->id, err);
+	struct ublk_dev_info wire;
+	int res;
 
 	if (fd >= 0)
 		close(fd);
@@ -292,7 +295,26 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	device->serves = true;
 	device->server_pid = seed->server_pid;
 	device->server_fd = seed->server_fd;
-	return &device->transport;
+	res = ublk_get_dev_info(device, &wire);
+	if (res == 0) {
+		device->flags = wire.server_flags;
+		return &device->transport;
+	}
+	error_refuse(err, res, "/dev/" UBLK_DISK_NAME "%u: %s", seed->id, ublk_reason(res));
+	ublk_device_free(device);
+	return NULL;
+}
+
+static bool is_given(struct transport *transport)
+{
+	struct ublk_device *device = ublk_device_of(transport);
+	struct ublk_dev_info wire;
+	int pid;
+
+	if (ublk_get_dev_info(device, &wire) < 0 || wire.server_flags != device->flags)
+		return false;
+	pid = ublk_server_pid(device, &wire);
+	return pid <= 0 || pid == device->server_pid;
 }
 
 static GArray *list(GError **err)
@@ -505,6 +527,7 @@ const struct transport_ops transport_ublk = {
 	.take_over = ublk_take_over,
 	.end_recovery = end_recovery,
 	.give = give,
+	.is_given = is_given,
 	.give_up = give_up,
 	.resume = resume,
 	.server_ended = server_ended,

@@ -222,6 +222,20 @@ static void test_others_wait_for_the_server(void)
 	end_server(server);
 }
 
+/* The number of a device that its server has let go of may be that of another's. */
+static void test_keeper_knows_whose_device_it_is(void)
+{
+	struct transport *server = play_server(RECOVERY_NONE);
+
+	others_pid = getpid();
+	g_assert_true(transport_nbd.is_given(server));
+	others_pid = getpid() + 1;
+	g_assert_false(transport_nbd.is_given(server));
+	others_pid = -1;
+	g_assert_false(transport_nbd.is_given(server));
+	end_server(server);
+}
+
 /* With recovery, their users' data might wait for ever. */
 static void test_servers_in_containers_are_not_seen(void)
 {
@@ -364,6 +378,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-nbd/server-does-not-wait-for-itself",
 			test_server_does_not_wait_for_itself);
 	g_test_add_func("/control-nbd/others-wait-for-the-server", test_others_wait_for_the_server);
+	g_test_add_func("/control-nbd/keeper-knows-whose-device-it-is",
+			test_keeper_knows_whose_device_it_is);
 	g_test_add_func("/control-nbd/servers-in-containers-are-not-seen",
 			test_servers_in_containers_are_not_seen);
 	g_test_add_func("/control-nbd/what-has-ended-does-not-wait",
