@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "close_fds.h"
+#include "options.h"
 
 /* The number that follows what precedes one; one that only looks like it does no harm. */
 static void keep_named(GArray *kept, const char *word, const char *before)
@@ -16,13 +17,18 @@ static void keep_named(GArray *kept, const char *word, const char *before)
 	while ((at = strstr(at, before))) {
 		int fd;
 
+		guint64 number;
+
 		at += strlen(before);
-		fd = MIN(g_ascii_strtoull(at, NULL, 10), G_MAXINT);
+		number = g_ascii_strtoull(at, NULL, 10);
+		if (number >= G_MAXINT)
+			continue;
+		fd = number;
 		g_array_append_val(kept, fd);
 	}
 }
 
-void inherited_fds_close(char *const *argv, int kept_fd)
+void inherited_fds_close(char *const *argv, const GPtrArray *disks, int kept_fd)
 {
 	g_autoptr(GArray) kept = g_array_new(FALSE, FALSE, sizeof(int));
 
@@ -31,5 +37,7 @@ void inherited_fds_close(char *const *argv, int kept_fd)
 		keep_named(kept, *argv, "nbd:fd:");
 		keep_named(kept, *argv, "/fd/");
 	}
+	for (guint i = 0; i < disks->len; i++)
+		keep_named(kept, ((const struct options *)disks->pdata[i])->filename, "/fd/");
 	close_fds_from(STDERR_FILENO + 1, (int *)(void *)kept->data, kept->len);
 }

@@ -6,11 +6,13 @@
 #ifndef UBD_INHERITED_FDS_H
 #define UBD_INHERITED_FDS_H
 
+#include <glib.h>
+
 /*
- * Closes all but the standard ones, @kept, and those that an argument in @argv names: nbd:fd:N,
- * /dev/fd/N, /proc/self/fd/N. -1 as @kept: none. At the start, when the process has opened nothing
- * itself.
+ * Closes all but the standard ones, @kept_fd (-1: none), and those that a word in @argv or the
+ * image of one of @disks (struct options) names: nbd:fd:N, /dev/fd/N, /proc/self/fd/N. At the
+ * start, when the process has nothing open itself.
  */
-void inherited_fds_close(char *const *argv, int kept);
+void inherited_fds_close(char *const *argv, const GPtrArray *disks, int kept_fd);
 
 #endif

@@ -615,7 +615,6 @@ int main(int argc, char **argv)
 	/* For texts, not for numbers. */
 	setlocale(LC_CTYPE, "");
 	program.kept_fd = supervisor_take_fd();
-	inherited_fds_close(argv, program.kept_fd);
 	program.options = options_parse(argv);
 	if (!program.options)
 		return EXIT_FAILURE;
@@ -631,6 +630,7 @@ int main(int argc, char **argv)
 	program.disks = config_disks(program.options, &program.is_incomplete);
 	if (!program.disks)
 		return EXIT_FAILURE;
+	inherited_fds_close(argv, program.disks, program.kept_fd);
 	/* Survive a reader of our output that goes away... */
 	signal(SIGPIPE, SIG_IGN);
 	/* ... and a file that may not grow as it would have to (RLIMIT_FSIZE): the request fails.

@@ -4,9 +4,9 @@
  *
  * A file is recognised by its inode, and removed from the folder that it was made in, which is kept
  * open: whoever may write above that folder could have its name lead elsewhere. The lock on a pid
- * file keeps other servers away from it. The
- * lock on a socket's folder is held from the check of an old socket until the new one listens, so
- * that two servers cannot mistake each other's sockets for abandoned ones.
+ * file keeps other servers away from it. The lock on a socket's folder is held from the check of an
+ * old socket until the new one listens, so that two servers cannot mistake each other's sockets for
+ * abandoned ones.
  */
 #include "runfile.h"
 
@@ -55,9 +55,12 @@ static int keeper_fd = -1;
 static struct place place_of_path(const char *path)
 {
 	g_autofree char *folder = g_path_get_dirname(path);
-	struct place place = { open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC),
-			       g_path_get_basename(path) };
+	const char *slash = strrchr(path, '/');
+	struct place place = { -EISDIR, g_strdup(slash ? slash + 1 : path) };
 
+	if (!*place.name)
+		return place;
+	place.folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (place.folder < 0)
 		place.folder = -errno;
 	return place;
@@ -416,6 +419,25 @@ static int replace_old(int fd, const struct sockaddr_un *address, const struct p
 	return bind_to(fd, address);
 }
 
+/*
+ * The socket was made at a path. -ESTALE: that leads elsewhere, or has done so in between, and what
+ * is in the folder may be somebody else's.
+ */
+static int stat_new(const struct sockaddr_un *address, const struct place *place,
+		    struct stat *ret_st)
+{
+	int res = stat_place(place, ret_st);
+	struct stat st;
+
+	if (res < 0)
+		return res;
+	if (lstat(address->sun_path, &st) < 0)
+		return -errno;
+	return S_ISSOCK(st.st_mode) && st.st_dev == ret_st->st_dev && st.st_ino == ret_st->st_ino
+		       ? 0
+		       : -ESTALE;
+}
+
 /* @lock_error: 0, or why the folder is not locked; then an old socket is not replaced. */
 static int listen_at(int fd, const struct sockaddr_un *address, const struct place *place,
 		     int lock_error, struct stat *ret_st)
@@ -426,12 +448,11 @@ static int listen_at(int fd, const struct sockaddr_un *address, const struct pla
 		res = replace_old(fd, address, place, lock_error);
 	if (res < 0)
 		return res;
-	if (listen(fd, 8) < 0)
+	res = stat_new(address, place, ret_st);
+	if (res == 0 && listen(fd, 8) < 0) {
 		res = -errno;
-	else
-		res = stat_place(place, ret_st);
-	if (res < 0)
-		unlinkat(place->folder, place->name, 0);
+		unlink_at(place, ret_st->st_dev, ret_st->st_ino);
+	}
 	return res;
 }
 
@@ -440,8 +461,8 @@ static int make_socket(const char *path, const struct place *place, struct stat 
 	struct sockaddr_un address;
 	int lock, fd, res = unix_socket_address(path, &address);
 
-	if (res < 0)
-		return res;
+	if (res < 0 || place->folder < 0)
+		return MIN(res, place->folder);
 	/* Anyone who can read the folder can lock it; a lock must not keep us from having a socket.
 	 */
 	lock = lock_folder(path);

@@ -3,6 +3,7 @@
 #include "sandbox_places.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,17 @@ static void allow_run_files(const struct options *options)
 
 /* ---- the user ---- */
 
+/* Of no file: what the kernel shows for groups that a user namespace does not know. */
+#define NOGROUP 65534
+
+/* The groups of a user without a name are unknown. Nobody's may be that of its number. */
+static gid_t primary_group(const struct passwd *user, uid_t uid)
+{
+	if (user)
+		return user->pw_gid;
+	return getgrgid(uid) ? NOGROUP : uid;
+}
+
 static int find_user(const char *name, struct sandbox_config *config, GError **err)
 {
 	struct passwd *user = getpwnam(name);
@@ -210,26 +222,12 @@ static int find_user(const char *name, struct sandbox_config *config, GError **e
 
 	if (!user && !number_parse(name, 0, UINT32_MAX - 1, &number)) {
 		user = getpwuid(number);
-		config->uid = config->gid = number;
 	} else if (!user) {
 		return error_refuse(err, -EINVAL, "--user: there is no user \"%s\"", name);
 	}
-	if (user) {
-		config->uid = user->pw_uid;
-		config->gid = user->pw_gid;
-	}
+	config->uid = user ? user->pw_uid : number;
+	config->gid = primary_group(user, config->uid);
 	return 0;
-}
-
-/*
- * Not the group of the file: who gives an image to a user need not know that user's groups, and
- * leaves root's.
- */
-static gid_t primary_group(uid_t uid)
-{
-	const struct passwd *user = getpwuid(uid);
-
-	return user ? user->pw_gid : uid;
 }
 
 /*
@@ -252,8 +250,12 @@ static int choose_owner(const struct options *options, const struct image *file,
 	config->has_owner = true;
 	config->uid = owner;
 	config->changes_user = owner != geteuid();
+	/*
+	 * Not the group of the file: who gives an image to a user need not know that user's groups,
+	 * and leaves root's.
+	 */
 	if (config->changes_user)
-		config->gid = primary_group(owner);
+		config->gid = primary_group(getpwuid(owner), owner);
 	return 0;
 }
 

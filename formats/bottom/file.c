@@ -151,7 +151,7 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	co_queue_init(&file->calls_queue);
 	img->opaque = file;
 	img->id = opened.id;
-	img->has_owner = true;
+	img->has_owner = opened.has_owner;
 	img->owner = opened.owner;
 	img->changed_ns = opened.changed_ns;
 	img->is_bdev = opened.is_bdev;

@@ -311,6 +311,7 @@ static int check_opened(struct file_open *job)
 	job->is_bdev = S_ISBLK(st.st_mode);
 	job->has_no_name = st.st_nlink == 0;
 	job->id = id_of(&st);
+	job->has_owner = S_ISREG(st.st_mode);
 	job->owner = st.st_uid;
 	ret = check_type(job, &st);
 	if (!ret && job->is_host_device && !job->is_bdev)

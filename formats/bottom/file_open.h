@@ -26,6 +26,7 @@ struct file_open {
 	bool locked;	  /* against other writers, if it was opened for writing */
 	bool unlocked;	  /* locks are not supported here, and the user has not allowed that */
 	struct file_id id;
+	bool has_owner; /* a block device's says nothing of whose the data is */
 	uid_t owner;
 	int64_t changed_ns;
 	uint64_t size;

@@ -51,6 +51,14 @@ static void assert_refuses(make_fn *make, const char *path, const char *reason)
 	g_assert_cmpuint(inode(path), ==, before);
 }
 
+static void assert_fails_with(make_fn *make, const char *path, int error)
+{
+	g_autoptr(GError) err = NULL;
+
+	g_assert_null(make(path, &err));
+	g_assert_cmpint(err->code, ==, error);
+}
+
 static struct runfile *make(make_fn *fn, const char *path)
 {
 	g_autoptr(GError) err = NULL;
@@ -389,6 +397,45 @@ static void test_keeper_may_end(void)
 	g_assert_cmpuint(inode("pid"), ==, 0);
 }
 
+static bool exchanges; /* "folder", for another one that has a file of the same name */
+
+int __real_bind(int fd, const struct sockaddr *address, socklen_t len);
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t len);
+
+int __wrap_bind(int fd, const struct sockaddr *address, socklen_t len)
+{
+	int res;
+
+	if (!exchanges)
+		return __real_bind(fd, address, len);
+	exchanges = false;
+	g_assert_cmpint(rename("folder", "victims"), ==, 0);
+	g_assert_cmpint(g_mkdir("folder", 0700), ==, 0);
+	res = __real_bind(fd, address, len);
+	close(make_socket("victims/file", SOCK_STREAM));
+	return res;
+}
+
+static void test_folder_is_exchanged_at_once(void)
+{
+	g_assert_cmpint(g_mkdir("folder", 0700), ==, 0);
+	exchanges = true;
+	assert_fails_with(runfile_new_socket, "folder/file", ESTALE);
+	g_assert_cmpuint(inode("victims/file"), !=, 0);
+	g_assert_cmpint(unlink("victims/file"), ==, 0);
+	g_assert_cmpint(rmdir("victims"), ==, 0);
+	g_assert_cmpint(unlink("folder/file"), ==, 0);
+	g_assert_cmpint(rmdir("folder"), ==, 0);
+}
+
+static void test_folder_is_no_name(void)
+{
+	g_assert_cmpint(g_mkdir("folder", 0700), ==, 0);
+	assert_fails_with(runfile_new_pid, "folder/", EISDIR);
+	assert_fails_with(runfile_new_socket, "folder/", EISDIR);
+	g_assert_cmpint(rmdir("folder"), ==, 0);
+}
+
 static void remove_from_exchanged_folder(make_fn *fn, bool by_keeper)
 {
 	struct runfile *file;
@@ -450,6 +497,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/locked-folder-takes-a-new-socket",
 			test_locked_folder_takes_a_new_socket);
 	g_test_add_func("/runfile/folder-is-exchanged", test_folder_is_exchanged);
+	g_test_add_func("/runfile/folder-is-exchanged-at-once", test_folder_is_exchanged_at_once);
+	g_test_add_func("/runfile/folder-is-no-name", test_folder_is_no_name);
 	g_test_add_func("/runfile/files-of-others", test_files_of_others);
 	g_test_add_func("/runfile/keeper-may-end", test_keeper_may_end);
 	res = g_test_run();
