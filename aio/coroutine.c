@@ -46,10 +46,9 @@ struct co_thread {
 	void *context; /* of the loop, while a coroutine runs */
 	struct coroutine *pool;
 	unsigned pooled;
-	unsigned reserved;		     /* set by co_reserve() */
-	unsigned kept;			     /* set by co_keep() */
-	bool registered;		     /* empties the thread's pool when the thread ends */
-	struct co_later *later, *last_later; /* wait for a stack; the last one if there is any */
+	unsigned reserved; /* set by co_reserve() */
+	unsigned kept;	   /* set by co_keep() */
+	bool registered;   /* empties the thread's pool when the thread ends */
 
 	/* The thread's own stack. */
 	const void *stack;
@@ -169,22 +168,6 @@ unsigned co_spare(void)
 	return co_thread.pooled;
 }
 
-bool co_has_stack(void)
-{
-	return co_thread.pooled || !co_thread.reserved;
-}
-
-/* The thread has got a stack, or the one of a coroutine that has ended. */
-static void start_one_later(struct co_thread *thread)
-{
-	struct co_later *later = thread->later;
-
-	if (!later || !thread->pooled)
-		return;
-	thread->later = later->next;
-	aio_loop_ready(aio_this_loop, coroutine_new(aio_this_loop, later->fn, later->arg));
-}
-
 struct coroutine *co_stack_new(void)
 {
 	struct coroutine *co = coroutine_alloc();
@@ -197,7 +180,6 @@ struct coroutine *co_stack_new(void)
 void co_stack_put(struct coroutine *stack)
 {
 	pool_put(&co_thread, stack);
-	start_one_later(&co_thread);
 }
 
 void co_stack_free(struct coroutine *stack)
@@ -263,7 +245,6 @@ bool coroutine_resume(struct coroutine *co)
 		return false;
 	asan_forget(co->stack, CO_STACK_SIZE);
 	pool_put(thread, co);
-	start_one_later(thread);
 	return true;
 }
 
@@ -311,22 +292,6 @@ void co_start(co_fn *fn, void *arg)
 		aio_loop_ready(loop, co);
 	else
 		aio_loop_resume(loop, co);
-}
-
-void co_start_later(struct co_later *later, co_fn *fn, void *arg)
-{
-	struct co_thread *thread = &co_thread;
-
-	if (co_has_stack()) {
-		co_start(fn, arg);
-		return;
-	}
-	*later = (struct co_later){ fn, arg, NULL };
-	if (thread->later)
-		thread->last_later->next = later;
-	else
-		thread->later = later;
-	thread->last_later = later;
 }
 
 void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg)

@@ -33,25 +33,6 @@ typedef void co_fn(void *arg);
  */
 void co_start(co_fn *fn, void *arg);
 
-/* Something to start; embed it. */
-struct co_later {
-	co_fn *fn;
-	void *arg;
-	struct co_later *next; /* private to coroutine.c */
-};
-
-/*
- * Like co_start(), for work that requests do not wait for: on a thread that has reserved stacks and
- * has none left, it starts once there is one, and allocates nothing. @later must stay until fn has
- * begun.
- */
-void co_start_later(struct co_later *later, co_fn *fn, void *arg);
-/*
- * Whether co_start() allocates nothing, or the calling thread has reserved no stacks, so that it
- * need not mind. For what one coroutine can do as well as several.
- */
-bool co_has_stack(void);
-
 /* Starts fn(arg) on another loop (or this one), later. Any thread. */
 void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 

@@ -22,7 +22,7 @@
 #define POOL_TOUCHED (1u << 20)
 /* How many requests a thread keeps stacks for. There may be more of them. */
 #define MAX_KEPT     512
-/* Coroutines that images start, of which few run at a time; more wait (co_start_later()). */
+/* Coroutines that images start: few of them at a time. */
 #define OTHERS	     16
 
 struct queue_threads {

@@ -171,7 +171,7 @@ void file_ahead_start(struct file_ahead *ahead)
 	if (!starts)
 		return;
 	aio_loop_hold(aio_loop_current());
-	co_start_later(&ahead->later, step_co, ahead);
+	co_start(step_co, ahead);
 }
 
 /* ---- truncate and close ---- */

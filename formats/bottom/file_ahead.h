@@ -25,7 +25,6 @@ struct file_ahead {
 	_Atomic bool has_grown;
 	struct thread_lock lock;
 	struct co_queue ended; /* waits for the end of a step */
-	struct co_later later; /* a step, which lacks a stack */
 	bool running GUARDED_BY(lock);
 	bool is_off GUARDED_BY(lock);	/* from the start, or since a step failed */
 	uint64_t step GUARDED_BY(lock); /* bytes of the next step, at most */

@@ -321,7 +321,6 @@ struct qcow2 {
 	unsigned max_freed_runs;      /* constant */
 	_Atomic unsigned reclaimer;   /* enum reclaimer_state; alloc_lock to end it */
 	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room, or for its end */
-	struct co_later reclaimer_later;		  /* it lacks a stack */
 	struct co_mutex reclaim_lock;
 	/*
 	 * Host cluster numbers of live metadata: nothing else is written there. The value for an L2

@@ -400,7 +400,7 @@ void qcow2_start_reclaimer(struct qcow2 *q)
 	if (atomic_exchange(&q->reclaimer, RECLAIMER_CALLED) != RECLAIMER_ENDED)
 		return;
 	aio_loop_hold(aio_loop_current());
-	co_start_later(&q->reclaimer_later, reclaimer_co, q);
+	co_start(reclaimer_co, q);
 }
 
 void qcow2_co_end_reclaimer(struct qcow2 *q)

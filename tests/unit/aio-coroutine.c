@@ -265,67 +265,6 @@ static void start_many(void *arg)
 	*ret_left = count_stacks();
 }
 
-static void wait_and_end(void *arg)
-{
-	struct coroutine **ret_co = arg;
-
-	*ret_co = co_self();
-	co_yield();
-}
-
-static void note_begin(void *arg)
-{
-	*(bool *)arg = true;
-}
-
-static void start_without_stacks(void *arg)
-{
-	struct coroutine *others[MANY];
-	struct co_later later[2];
-	bool begun[2] = { false };
-	unsigned all;
-
-	/* Who has reserved none gets as many as it wants. */
-	g_assert_true(co_has_stack());
-	g_assert_cmpint(co_reserve(MANY), ==, 0);
-	all = count_stacks();
-	for (unsigned i = 0; i < MANY; i++)
-		co_start(wait_and_end, &others[i]);
-	co_reschedule();
-	g_assert_cmpuint(co_spare(), ==, 0);
-	g_assert_false(co_has_stack());
-	for (unsigned i = 0; i < 2; i++)
-		co_start_later(&later[i], note_begin, &begun[i]);
-	co_reschedule();
-	g_assert_false(begun[0]);
-	g_assert_cmpuint(count_stacks(), ==, all);
-	/* One that ends makes room for all, one after the other. */
-	co_wake(others[0]);
-	for (unsigned i = 0; i < 4; i++)
-		co_reschedule();
-	g_assert_true(begun[0] && begun[1]);
-	g_assert_true(co_has_stack());
-	begun[0] = false;
-	co_start_later(&later[0], note_begin, &begun[0]);
-	co_reschedule();
-	g_assert_true(begun[0]);
-	g_assert_cmpuint(count_stacks(), ==, all);
-	for (unsigned i = 1; i < MANY; i++)
-		co_wake(others[i]);
-	co_reschedule();
-}
-
-static void *without_stacks_thread(void *arg)
-{
-	test_run(start_without_stacks, NULL);
-	return NULL;
-}
-
-static void test_later_when_there_is_a_stack(void)
-{
-	g_thread_join(g_thread_new("stacks", without_stacks_thread, NULL));
-}
-
 static void *reserve_thread(void *arg)
 {
 	test_run(reserve_and_start, NULL);
@@ -477,7 +416,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/coroutine/stack-overflow-faults", test_stack_overflow_faults);
 	g_test_add_func("/coroutine/stack-can-be-filled", test_stack_can_be_filled);
 	g_test_add_func("/coroutine/reserved-stacks-are-enough", test_reserved_stacks_are_enough);
-	g_test_add_func("/coroutine/later-when-there-is-a-stack", test_later_when_there_is_a_stack);
 	g_test_add_func("/coroutine/pool-is-bounded", test_pool_is_bounded);
 	g_test_add_func("/coroutine/stack-is-aligned", test_stack_is_aligned);
 	g_test_add_func("/coroutine/rounding-mode-is-kept", test_rounding_mode_is_kept);

@@ -408,38 +408,6 @@ CO_TEST(test_clusters_in_use_are_not_cut_off)
 	g_assert_cmpuint(size_of("disk"), ==, size);
 }
 
-/* ---- threads that allocate nothing ---- */
-
-static void wait_and_end(void *arg)
-{
-	struct coroutine **ret_co = arg;
-
-	*ret_co = co_self();
-	co_yield();
-}
-
-/* A step waits for a stack. Last, because the thread keeps what it has reserved. */
-CO_TEST(test_step_takes_no_new_stack)
-{
-	struct image *img = co_new_file(64 * MIB, true);
-	g_autofree struct coroutine **others = NULL;
-	unsigned nr;
-
-	g_assert_cmpint(co_reserve(1), ==, 0);
-	nr = co_spare();
-	others = g_new(struct coroutine *, nr);
-	for (unsigned i = 0; i < nr; i++)
-		co_start(wait_and_end, &others[i]);
-	co_reschedule();
-	co_append(img, 4096);
-	for (unsigned i = 0; i < nr; i++)
-		co_wake(others[i]);
-	co_wait_for_step(1);
-	g_assert_cmpint(image_co_close(img), ==, 0);
-	co_reschedule();
-	g_assert_cmpuint(co_spare(), ==, nr);
-}
-
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -471,6 +439,5 @@ int main(int argc, char **argv)
 	g_test_add_func("/ahead/no-data-is-cut-off", test_no_data_is_cut_off);
 	g_test_add_func("/ahead/clusters-in-use-are-not-cut-off",
 			test_clusters_in_use_are_not_cut_off);
-	g_test_add_func("/ahead/takes-no-new-stack", test_step_takes_no_new_stack);
 	return leave_scratch(folder, g_test_run());
 }
