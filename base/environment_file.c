@@ -67,14 +67,17 @@ static const char *take_unquoted(const char *at, GString *value)
 	size_t len = value->len;
 
 	for (; *at && !strchr(NEWLINES, *at); at++) {
-		bool is_escape = *at == '\\' && at[1];
+		bool is_escape = *at == '\\';
 
 		if (is_escape)
 			at++;
-		if (!is_escape || *at != '\n')
+		/* The end of a line, or of the file, disappears with its backslash. */
+		if (!is_escape || (*at && !strchr(NEWLINES, *at)))
 			g_string_append_c(value, *at);
 		if (is_escape || !strchr(BLANKS, *at))
 			len = value->len;
+		if (!*at)
+			break;
 	}
 	g_string_truncate(value, len);
 	return at;

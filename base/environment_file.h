@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Files of variables, by the rules of systemd's EnvironmentFile= (systemd.exec(5)). */
+/*
+ * Files of variables, by the rules of systemd's EnvironmentFile= (systemd.exec(5)). As since
+ * systemd 254, a comment ends with its line, even after a backslash.
+ */
 #ifndef UBD_ENVIRONMENT_FILE_H
 #define UBD_ENVIRONMENT_FILE_H
 

@@ -34,7 +34,11 @@ static void test_unquoted(void)
 	check("IMAGE=a \\\n b \nOTHER=c", "a  b");
 	check("IMAGE=a\\ \n", "a ");
 	check("IMAGE=a \"b\" 'c'", "a \"b\" 'c'");
-	check("IMAGE=a\\", "a\\");
+	check("IMAGE=a\\", "a");
+	check("IMAGE=a \\", "a ");
+	check("IMAGE=\\", "");
+	check("IMAGE=a\\\r\nOTHER=c", "a");
+	check("IMAGE=a\\\rb\nOTHER=c", "ab");
 	check("OTHER=a\\\nIMAGE=b\n", NULL);
 	check("IMAGE=a#b # c", "a#b # c");
 }
