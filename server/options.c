@@ -407,12 +407,11 @@ static bool is_valid_export(void)
 	if (!options.exports ||
 	    !(given.queues != NOT_GIVEN || given.id != NOT_GIVEN || given.recover ||
 	      options.driver != DRIVER_AUTO || options.recovery || options.data ||
-	      options.block_size || given.serial || given.uuid ||
-	      given.request_timeout != NOT_GIVEN || given.in_use != NOT_GIVEN ||
-	      options.no_partition_scan || options.no_probe))
+	      options.block_size || given.serial || given.request_timeout != NOT_GIVEN ||
+	      given.in_use != NOT_GIVEN || options.no_partition_scan || options.no_probe))
 		return true;
 	refuse("--export: there is no device, so --queues, --driver, --id, --recover, "
-	       "--recovery, --data, --in-use, --logical-block-size, --serial, --uuid, "
+	       "--recovery, --data, --in-use, --logical-block-size, --serial, "
 	       "--request-timeout, --no-partition-scan and --no-probe cannot be given");
 	return false;
 }
