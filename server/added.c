@@ -14,6 +14,12 @@
 #include "error.h"
 #include "policy.h"
 
+void added_file_clear(struct added_file *file)
+{
+	g_clear_pointer(&file->stable_name, g_free);
+	g_clear_error(&file->refusal);
+}
+
 static bool has_no_file(const char *image)
 {
 	return g_str_has_prefix(image, "null:");
@@ -48,8 +54,8 @@ void added_look(char *const *places, const char *image, struct added_file *ret_f
 	g_autofree char *name = name_of(image);
 
 	*ret_file = (struct added_file){ 0 };
-	if (!has_no_file(image))
-		look_at(name, places, &ret_file->id, &ret_file->refusal);
+	if (!has_no_file(image) && look_at(name, places, &ret_file->id, &ret_file->refusal) == 0)
+		ret_file->stable_name = image_stable_name(name);
 }
 
 static void narrow(struct image_names *names, char *const *places)
@@ -66,7 +72,7 @@ struct options *added_options(char *const *places, const char *image, const stru
 			      char *const *words, GError **err)
 {
 	g_autofree char *name = name_of(image);
-	struct options *options = options_of_added(name, words, err);
+	struct options *options = options_of_added(name, file->stable_name, words, err);
 
 	if (!options)
 		return NULL;

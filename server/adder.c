@@ -36,7 +36,7 @@ struct look {
 
 static void free_look(struct look *look)
 {
-	g_clear_error(&look->file.refusal);
+	added_file_clear(&look->file);
 	g_free(look->image);
 	g_free(look);
 }
@@ -85,11 +85,12 @@ static int co_look(struct adder *adder, const char *image, struct added_file *re
 		return refuse_to_wait(err);
 	}
 	res = look->res;
-	if (res < 0)
+	if (res < 0) {
 		error_set(err, res, "%s", image);
-	else
-		*ret_file =
-			(struct added_file){ look->file.id, g_steal_pointer(&look->file.refusal) };
+	} else {
+		*ret_file = look->file;
+		look->file = (struct added_file){ 0 };
+	}
 	free_look(look);
 	return res;
 }
@@ -143,7 +144,7 @@ static struct options *co_parse(struct adder *adder, const char *image, char *co
 	co_mutex_lock(&adder->parses);
 	co_block_on_worker(call_parse, &parse);
 	co_mutex_unlock(&adder->parses);
-	g_clear_error(&file.refusal);
+	added_file_clear(&file);
 	if (parse.err)
 		g_propagate_error(err, parse.err);
 	return parse.options;

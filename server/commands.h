@@ -35,7 +35,7 @@ struct throttle_group;
 /* The image that the user named, which is only the base of what is served if that is an overlay. */
 struct image_origin {
 	const char *name;
-	char *path; /* leads to it from any folder; NULL: none does */
+	const char *path; /* leads to it from any folder; NULL: none does */
 	const char *format;
 	struct file_id id;
 	bool temporary; /* writes go to a temporary overlay ... */

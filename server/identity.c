@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "image.h"
-
 #define MACHINE_ID   "/etc/machine-id"
 #define DIGEST_BYTES 32
 /* Bytes of the digest, after those that the UUID takes. */
@@ -41,15 +39,15 @@ void identity_derive(const char *machine_id, const char *path, const char *snaps
 			   digest[sizeof(ret_identity->uuid) + i]);
 }
 
-void identity_of_file(const char *filename, const char *snapshot, struct identity *ret_identity)
+void identity_of_image(const char *stable_name, const char *snapshot, struct identity *ret_identity)
 {
-	g_autofree char *machine_id = NULL, *path = image_stable_name(filename);
+	g_autofree char *machine_id = NULL;
 
 	*ret_identity = (struct identity){ 0 };
-	if (!path)
+	if (!stable_name)
 		return;
 	g_file_get_contents(MACHINE_ID, &machine_id, NULL, NULL);
 	if (machine_id)
 		g_strchomp(machine_id);
-	identity_derive(machine_id ?: "", path, snapshot, ret_identity);
+	identity_derive(machine_id ?: "", stable_name, snapshot, ret_identity);
 }

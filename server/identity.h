@@ -21,7 +21,11 @@ bool identity_is_serial(const char *text);
 void identity_derive(const char *machine_id, const char *path, const char *snapshot,
 		     struct identity *ret_identity);
 
-/* The identity of an image on this machine, by its name; "null:SIZE" has none. Blocks. */
-void identity_of_file(const char *filename, const char *snapshot, struct identity *ret_identity);
+/*
+ * The identity on this machine of an image that has this name (image_stable_name()); without a
+ * name, NULL, it has none. @snapshot may be NULL.
+ */
+void identity_of_image(const char *stable_name, const char *snapshot,
+		       struct identity *ret_identity);
 
 #endif

@@ -546,7 +546,7 @@ static bool take_identity(void)
 	/* Many servers may have temporary overlays on one image. */
 	if (options.temporary)
 		part = g_uuid_string_random();
-	identity_of_file(options.filename, part ?: options.snapshot, identity);
+	identity_of_image(options.stable_name, part ?: options.snapshot, identity);
 	if (given.serial && !identity_is_serial(given.serial)) {
 		refuse("--serial: \"%s\" is not " IDENTITY_SERIAL_RULE, given.serial);
 		return false;
@@ -671,11 +671,14 @@ static bool suit_several(void)
 }
 
 /* @image: NULL if there are several disks. */
-static bool take_options(const char *image)
+static bool take_options(const char *image, enum author author)
 {
 	if (!options_are_valid() || (options.several && !suit_several()) ||
 	    (image && !take_filename(image)))
 		return false;
+	/* A client's image has been looked at; see options_of_added(). */
+	if (image && author != OF_CLIENT)
+		options.stable_name = image_stable_name(options.filename);
 	take_numbers();
 	return take_recover() && (!image || (take_identity() && take_throttle()));
 }
@@ -706,6 +709,7 @@ static void free_own(char *text, const char *of_process)
 static void clear_own(struct options *own)
 {
 	g_free(own->filename);
+	g_free(own->stable_name);
 	free_own(own->format, process_options.format);
 	free_own(own->snapshot, process_options.snapshot);
 	free_own(own->temporary_dir, process_options.temporary_dir);
@@ -728,7 +732,7 @@ void options_free(struct options *own)
 static void begin_disk(void)
 {
 	options = process_options;
-	options.filename = NULL;
+	options.filename = options.stable_name = NULL;
 	options.export = (struct export_options){ 0 };
 	options.policy.backing.places = g_strdupv(process_options.policy.backing.places);
 	options.policy.data_file.places = g_strdupv(process_options.policy.data_file.places);
@@ -769,7 +773,7 @@ const struct options *options_parse(char *const *argv)
 	process_given = given;
 	export_options_keep();
 	throttle_options_keep();
-	ok = ok && take_options(options.several ? NULL : given.filenames[0]);
+	ok = ok && take_options(options.several ? NULL : given.filenames[0], OF_PROCESS);
 	if (ok) {
 		kept = options;
 		return &kept;
@@ -801,16 +805,18 @@ static bool has_no_image(void)
 	return false;
 }
 
+/* @stable_name: of a client's image. */
 static struct options *options_of(enum author author, const char *name, const char *image,
-				  char *const *words, GError **err)
+				  const char *stable_name, char *const *words, GError **err)
 {
 	bool ok;
 
 	begin_disk();
+	options.stable_name = g_strdup(stable_name);
 	ok = !words || (parse_words(words, author) && has_no_image());
 	if (ok) {
 		name_disk(name, image);
-		ok = take_options(image);
+		ok = take_options(image, author);
 	}
 	end_disk();
 	if (ok)
@@ -823,12 +829,13 @@ static struct options *options_of(enum author author, const char *name, const ch
 struct options *options_of_disk(const char *name, const char *image, char *const *words,
 				GError **err)
 {
-	return options_of(OF_DISK, name, image, words, err);
+	return options_of(OF_DISK, name, image, NULL, words, err);
 }
 
-struct options *options_of_added(const char *image, char *const *words, GError **err)
+struct options *options_of_added(const char *image, const char *stable_name, char *const *words,
+				 GError **err)
 {
-	return options_of(OF_CLIENT, NULL, image, words, err);
+	return options_of(OF_CLIENT, NULL, image, stable_name, words, err);
 }
 
 /* ---- what the driver has ---- */

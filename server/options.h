@@ -20,7 +20,8 @@ struct options {
 	enum transport_driver driver; /* or DRIVER_AUTO */
 	bool exports;		      /* as @export says, without a device */
 	struct export_options export;
-	char *filename; /* NULL: these are of a process with several disks */
+	char *filename;	   /* NULL: these are of a process with several disks */
+	char *stable_name; /* that of the image (image_stable_name()); NULL: it has none */
 	char *format;
 	char *snapshot;
 	char *temporary_dir; /* where the overlay is */
@@ -88,9 +89,11 @@ struct options *options_of_disk(const char *name, const char *image, char *const
 
 /*
  * The same for a disk that a client of the server adds. There are no options for the client that
- * reach beyond the disk's own image; see added.h.
+ * reach beyond the disk's own image; see added.h. @stable_name: the image's, because finding it out
+ * may take for ever; may be NULL.
  */
-struct options *options_of_added(const char *image, char *const *words, GError **err);
+struct options *options_of_added(const char *image, const char *stable_name, char *const *words,
+				 GError **err);
 
 /* Of options_of_disk(). NULL is fine. Any thread. */
 void options_free(struct options *options);

@@ -15,14 +15,12 @@ struct overlay {
 };
 
 /* What a file that is kept calls the image. */
-static char *base_name(const struct options *options, GError **err)
+static const char *base_name(const struct options *options, GError **err)
 {
-	char *name = image_stable_name(options->filename);
-
-	if (!name)
+	if (!options->stable_name)
 		error_refuse(err, -EINVAL, "--keep-as: '%s' cannot be named as a backing file",
 			     options->filename);
-	return name;
+	return options->stable_name;
 }
 
 static struct image_temporary *new_file(const struct options *options, GError **err)
@@ -43,7 +41,7 @@ static int co_open(struct overlay *overlay, struct image *base, struct image **r
 			 (options->no_lock ? IMAGE_WRITE_UNLOCKED : 0),
 		.cache_bytes = options->cache_bytes,
 	};
-	g_autofree char *name = NULL;
+	const char *name = NULL;
 
 	if ((options->keep_as && !(name = base_name(options, err))) ||
 	    !(overlay->file = new_file(options, err))) {

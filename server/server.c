@@ -47,7 +47,7 @@ static struct image_origin find_origin(const struct options *options, const stru
 
 	return (struct image_origin){
 		.name = image_filename(named),
-		.path = image_stable_name(options->filename),
+		.path = options->stable_name,
 		.format = image_format(named),
 		.id = image_file_id(named),
 		.temporary = options->temporary,
@@ -354,7 +354,6 @@ void server_co_free(struct server *server)
 	g_clear_error(&server->no_target);
 	overlay_free(server->overlay);
 	disk_free(server->disk);
-	g_free(server->origin.path);
 	g_free(server->origin.keep_as);
 	g_free(server);
 }

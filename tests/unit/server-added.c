@@ -20,7 +20,7 @@ static struct options *add_with(const char *image, char *const *words, GError **
 
 	added_look(process->add_places, image, &file);
 	options = added_options(process->add_places, image, &file, words, err);
-	g_clear_error(&file.refusal);
+	added_file_clear(&file);
 	return options;
 }
 
@@ -113,6 +113,28 @@ static void test_images_name_what_is_in_places(void)
 	options_free(options);
 }
 
+/* It finds its devices again, whatever the name by which it was given. */
+static void test_names_are_stable(void)
+{
+	struct options *direct = add("in/disk", NULL, NULL),
+		       *linked = add("in/link-in", NULL, NULL);
+	struct options *given = options_of_disk(NULL, "in/link-in", NULL, NULL);
+	struct options *none = add("null:1M", NULL, NULL);
+
+	g_assert_true(g_str_has_suffix(direct->stable_name, "/in/disk"));
+	g_assert_cmpstr(linked->stable_name, ==, direct->stable_name);
+	g_assert_cmpstr(given->stable_name, ==, direct->stable_name);
+	g_assert_cmpmem(&linked->identity, sizeof(linked->identity), &direct->identity,
+			sizeof(direct->identity));
+	g_assert_cmpmem(&given->identity, sizeof(given->identity), &direct->identity,
+			sizeof(direct->identity));
+	g_assert_null(none->stable_name);
+	options_free(direct);
+	options_free(linked);
+	options_free(given);
+	options_free(none);
+}
+
 static void test_nothing_is_kept(void)
 {
 	char *const words[] = { (char *)"ubd-serve", (char *)"--format=raw",
@@ -152,6 +174,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/added/only-in-places", test_only_in_places);
 	g_test_add_func("/added/no-way-around", test_no_way_around);
 	g_test_add_func("/added/images-name-what-is-in-places", test_images_name_what_is_in_places);
+	g_test_add_func("/added/names-are-stable", test_names_are_stable);
 	g_test_add_func("/added/nothing-is-kept", test_nothing_is_kept);
 	return leave_scratch(folder, g_test_run());
 }

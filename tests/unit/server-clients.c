@@ -127,7 +127,7 @@ static void co_start_server(struct server *server)
 {
 	static const struct image_origin origin = {
 		.name = "disk.raw",
-		.path = (char *)"/folder/disk.raw",
+		.path = "/folder/disk.raw",
 		.format = "raw",
 		.id = { .known = true, .dev = 2, .ino = UINT64_MAX },
 		.temporary = true,
