@@ -285,11 +285,9 @@ fail:
 	return NULL;
 }
 
-/* After its end. */
-static void free_device(void *arg)
+/* After its end. Before the number is another disk's, udev must not find the mark. */
+static void let_go(struct device *device)
 {
-	struct device *device = arg;
-
 	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
 		g_clear_pointer(&device->queues[i], queue_free);
 	if (device->place >= 0)
@@ -300,17 +298,29 @@ static void free_device(void *arg)
 	close_fd(device->char_fd);
 	close_fd(device->no_fd);
 	close_fd(device->event_fd);
-	if (device->stays) {
+	if (device->stays)
 		runfile_leave(device->mark);
-	} else if (device->transport) {
-		/* Before the number is another disk's. */
+	else if (device->transport)
 		runfile_remove(device->mark);
-		device->transport->ops->delete (device->transport);
-	}
+}
+
+static void free_rest(struct device *device)
+{
 	transport_free(device->transport);
 	g_free(device->queues);
 	g_free(device->queue_fds);
 	g_free(device);
+}
+
+/* With the threads that its queues are bound to. */
+static void free_bound(void *arg)
+{
+	struct device *device = arg;
+
+	let_go(device);
+	if (device->transport && !device->stays)
+		device->transport->ops->delete (device->transport);
+	free_rest(device);
 }
 
 static bool has_bound_queue(const struct device *device)
@@ -326,8 +336,12 @@ void device_co_free(struct device *device)
 	if (!device)
 		return;
 	device_co_stop(device);
-	if (has_bound_queue(device))
-		queue_threads_outlive(device->config.threads, free_device, device);
-	else
-		free_device(device);
+	if (has_bound_queue(device)) {
+		queue_threads_outlive(device->config.threads, free_bound, device);
+		return;
+	}
+	let_go(device);
+	if (device->transport && !device->stays)
+		device_co_delete(device);
+	free_rest(device);
 }

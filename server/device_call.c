@@ -39,18 +39,29 @@ int device_co_call(struct device *device, const char *name, int (*fn)(struct tra
 }
 
 /*
- * The other commands fail for a lack of descriptors or threads. Without this one, what the device's
- * users have not written yet would be lost; so then the main loop waits for it.
+ * The other commands fail for a lack of descriptors or threads. Without these, what the device's
+ * users have not written yet would be lost, or the device would stay; so then the main loop waits.
  */
-int device_co_stop_disk(struct device *device)
+static int co_call_surely(struct device *device, const char *name,
+			  int (*fn)(struct transport *transport))
 {
-	struct call call = { .fn = device->transport->ops->stop };
-	int res = co_call(device, "ubd-stop", &call);
+	struct call call = { .fn = fn };
+	int res = co_call(device, name, &call);
 
 	if (call.made)
 		return res;
 	call.transport = device->transport;
 	return run_call(&call);
+}
+
+int device_co_stop_disk(struct device *device)
+{
+	return co_call_surely(device, "ubd-stop", device->transport->ops->stop);
+}
+
+int device_co_delete(struct device *device)
+{
+	return co_call_surely(device, "ubd-delete", device->transport->ops->delete);
 }
 
 int device_co_resize(struct device *device, uint64_t sectors)

@@ -110,8 +110,9 @@ void device_co_wait_for_held(struct device *device);
  */
 int device_co_call(struct device *device, const char *name,
 		   int (*call)(struct transport *transport));
-/* Stops the device, whatever cannot be had. */
+/* Stop and delete the device, whatever cannot be had. */
 int device_co_stop_disk(struct device *device);
+int device_co_delete(struct device *device);
 int device_co_resize(struct device *device, uint64_t sectors);
 
 #endif
