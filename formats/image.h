@@ -340,7 +340,7 @@ void image_end_use(struct image *img);
 /*
  * How long a request may wait in a node before it goes on in spite of the user's limits (filter
  * `throttle`): without limit at first, and not at all (0) when requests must end. Counts for those
- * that wait, too. A layer that other chains have, too, keeps its patience. Loop of open and close.
+ * that wait, too. A layer of several chains has the largest of theirs. Loop of open and close.
  */
 #define IMAGE_PATIENT UINT64_MAX
 void image_set_patience(struct image *img, uint64_t ns);

@@ -160,6 +160,7 @@ static int co_close_layer(struct image *img)
 
 int image_co_close(struct image *img)
 {
+	uint64_t patience_ns = IMAGE_PATIENT;
 	int first_error = 0;
 
 	/* From the top down: what an image has held back may need what is below it. */
@@ -167,23 +168,13 @@ int image_co_close(struct image *img)
 		struct image *backing = img->backing;
 		int ret;
 
-		if (image_share_put(img))
+		if (image_share_put(img, patience_ns))
 			return first_error;
+		patience_ns = img->patience_ns;
 		ret = co_close_layer(img);
 
 		first_error = first_error ?: ret;
 		img = backing;
 	}
 	return first_error;
-}
-
-/* ---- patience ---- */
-
-void image_set_patience(struct image *img, uint64_t ns)
-{
-	for (; img && !image_is_shared(img); img = img->backing) {
-		atomic_store(&img->patience_ns, ns);
-		image_set_patience(img->file, ns);
-		image_set_patience(img->data_file, ns);
-	}
 }

@@ -13,7 +13,7 @@ struct image_share {
 	struct image_shared *shared;
 	char *key;
 	struct image *img;
-	unsigned users;
+	GArray *patience; /* uint64_t, of each user */
 };
 
 /* A layer that is not complete yet. */
@@ -127,6 +127,35 @@ char *image_share_key(const struct node_options *options, const struct node_opti
 	return g_string_free(key, FALSE);
 }
 
+/* ---- users ---- */
+
+/* Just opened: nobody is in a hurry yet. */
+static void add_user(struct image_share *share)
+{
+	const uint64_t patience_ns = IMAGE_PATIENT;
+
+	g_array_append_val(share->patience, patience_ns);
+}
+
+/* The index of one with this patience. Which one it is makes no difference. */
+static unsigned user_with(const struct image_share *share, uint64_t patience_ns)
+{
+	unsigned i = 0;
+
+	while (g_array_index(share->patience, uint64_t, i) != patience_ns)
+		g_assert_cmpuint(++i, <, share->patience->len);
+	return i;
+}
+
+static uint64_t most_patient(const struct image_share *share)
+{
+	uint64_t most_ns = 0;
+
+	for (unsigned i = 0; i < share->patience->len; i++)
+		most_ns = MAX(most_ns, g_array_index(share->patience, uint64_t, i));
+	return most_ns;
+}
+
 /* ---- layers ---- */
 
 static struct image_share *find_share(const struct image_shared *shared, const char *key,
@@ -193,7 +222,9 @@ struct image *image_shared_co_find(struct image_shared *shared, struct image_ope
 	       !waits_for(other, opener))
 		co_wait_for(shared, opener, other);
 	if (share) {
-		share->users++;
+		add_user(share);
+		/* There may be more patience now, but not less. */
+		image_set_patience(share->img, IMAGE_PATIENT);
 		return share->img;
 	}
 	if (!other)
@@ -227,25 +258,54 @@ void image_shared_add(struct image_shared *shared, const char *key, struct image
 	if (!key || !image_file_id(img).known)
 		return;
 	share = g_new(struct image_share, 1);
-	*share = (struct image_share){ shared, g_strdup(key), img, 1 };
+	*share = (struct image_share){
+		shared,
+		g_strdup(key),
+		img,
+		g_array_new(FALSE, FALSE, sizeof(uint64_t)),
+	};
+	add_user(share);
 	img->share = share;
 	g_ptr_array_add(shared->shares, share);
 }
 
-bool image_is_shared(const struct image *img)
-{
-	return img->share && img->share->users > 1;
-}
-
-bool image_share_put(struct image *img)
+bool image_share_put(struct image *img, uint64_t patience_ns)
 {
 	struct image_share *share = img->share;
 
-	if (!share || --share->users)
-		return share;
+	if (!share)
+		return false;
+	g_array_remove_index_fast(share->patience, user_with(share, patience_ns));
+	if (share->patience->len) {
+		image_set_patience(img, most_patient(share));
+		return true;
+	}
 	g_ptr_array_remove_fast(share->shared->shares, share);
+	g_array_unref(share->patience);
 	g_free(share->key);
 	g_free(share);
 	img->share = NULL;
 	return false;
+}
+
+/* ---- patience ---- */
+
+/* One user of the layer, which had @old_ns, has @ns now. Returns what the layer has. */
+static uint64_t change_patience(struct image_share *share, uint64_t old_ns, uint64_t ns)
+{
+	g_array_index(share->patience, uint64_t, user_with(share, old_ns)) = ns;
+	return most_patient(share);
+}
+
+void image_set_patience(struct image *img, uint64_t ns)
+{
+	while (img) {
+		uint64_t old_ns = atomic_exchange(&img->patience_ns, ns);
+
+		image_set_patience(img->file, ns);
+		image_set_patience(img->data_file, ns);
+		img = img->backing;
+		if (img && img->share)
+			ns = change_patience(img->share, old_ns, ns);
+	}
 }

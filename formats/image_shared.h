@@ -46,10 +46,10 @@ void image_shared_add(struct image_shared *shared, const char *key, struct image
 /* @opener has added what it has opened, or has failed: nobody waits for it any more. */
 void image_shared_end(struct image_shared *shared, const struct image_opener *opener);
 
-/* Whether other chains have it, too. */
-bool image_is_shared(const struct image *img);
-
-/* One user fewer; true if others are left. If not, it is not shared any more. */
-bool image_share_put(struct image *img);
+/*
+ * One user fewer, that with @patience_ns (that of the image above it); true if others are left. If
+ * not, it is not shared any more.
+ */
+bool image_share_put(struct image *img, uint64_t patience_ns);
 
 #endif

@@ -134,23 +134,50 @@ CO_TEST(test_one_node_for_all)
 	co_end();
 }
 
-/* That one disk ends hurries none of the others. */
+/* Of the layer, and of the file below it. */
+static void check_patience(const struct image *img, uint64_t ns)
+{
+	g_assert_cmpuint(img->patience_ns, ==, ns);
+	g_assert_cmpuint(img->file->patience_ns, ==, ns);
+}
+
+/* A layer is as patient as its most patient user: that one disk ends hurries none of the others. */
 CO_TEST(test_patience)
 {
-	struct image *one, *two;
+	struct image *one, *two, *three, *mid, *base;
 
 	co_begin();
 	one = co_open_top("one");
 	two = co_open_top("two");
+	three = co_open_top("three");
+	mid = image_backing(one);
+	base = image_backing(mid);
 	image_set_patience(one, 0);
-	g_assert_cmpuint(one->patience_ns, ==, 0);
-	g_assert_cmpuint(one->file->patience_ns, ==, 0);
-	g_assert_cmpuint(image_backing(one)->patience_ns, ==, IMAGE_PATIENT);
-	g_assert_cmpint(image_co_close(one), ==, 0);
+	check_patience(one, 0);
+	check_patience(two, IMAGE_PATIENT);
+	check_patience(mid, IMAGE_PATIENT);
+	/* All that have the layer end, and then all that have the one below it. */
 	image_set_patience(two, 0);
-	g_assert_cmpuint(image_backing(two)->patience_ns, ==, 0);
-	g_assert_cmpuint(image_backing(two)->file->patience_ns, ==, 0);
+	check_patience(mid, 0);
+	check_patience(base, IMAGE_PATIENT);
+	image_set_patience(three, 5);
+	check_patience(base, 5);
+	image_set_patience(three, 0);
+	check_patience(base, 0);
+	/* Neither are those hurried that come before they are closed. */
 	g_assert_cmpint(image_co_close(two), ==, 0);
+	two = co_open_top("two");
+	check_patience(mid, IMAGE_PATIENT);
+	check_patience(base, IMAGE_PATIENT);
+	check_patience(one, 0);
+	check_patience(three, 0);
+	/* That the patient one leaves hurries those that end. */
+	g_assert_cmpint(image_co_close(two), ==, 0);
+	check_patience(mid, 0);
+	check_patience(base, 0);
+	g_assert_cmpint(image_co_close(one), ==, 0);
+	check_patience(base, 0);
+	g_assert_cmpint(image_co_close(three), ==, 0);
 	co_end();
 }
 
