@@ -10,7 +10,8 @@
  *
  * A request that has to wait pours in at once what it will need when it starts, so those behind it
  * know how long to wait without a queue. If it gives up, it takes that out again: clients that come
- * and go must not use up what others are to share.
+ * and go must not use up what others are to share. What it poured in for limits that it has passed
+ * stays: that has leaked out meanwhile, and what is inside now others have poured in.
  *
  * If two limits apply, a request passes one after the other, and pours nothing into the second
  * bucket while it waits for the first: what cannot start yet must not keep others from starting.
@@ -277,8 +278,8 @@ static void pass_one(struct throttle_group *group, struct throttle_turn *turn,
 
 	/* A long request at a low rate would wait for longer than time can be told. */
 	turn->start_ns = start < (double)END_NS ? (uint64_t)start : END_NS;
-	turn->poured[kind] = units(&group->config, kind, turn->bytes);
-	pour(&group->buckets[kind], limit, now_ns, turn->poured[kind]);
+	turn->poured = units(&group->config, kind, turn->bytes);
+	pour(&group->buckets[kind], limit, now_ns, turn->poured);
 }
 
 bool throttle_pass(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns)
@@ -316,9 +317,11 @@ uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool
 /* Those behind it still start when they were told to. */
 static void give_back(struct throttle_group *group, const struct throttle_turn *turn)
 {
+	enum throttle_kind kind = order[turn->passed - 1];
+
 	thread_lock(&group->lock);
-	for (unsigned kind = 0; turn->changes == group->changes && kind < THROTTLE_KINDS; kind++)
-		take_out(&group->buckets[kind], &group->config.limits[kind], turn->poured[kind]);
+	if (turn->changes == group->changes)
+		take_out(&group->buckets[kind], &group->config.limits[kind], turn->poured);
 	thread_unlock(&group->lock);
 }
 

@@ -69,7 +69,7 @@ bool throttle_group_has_limits(const struct throttle_group *group);
 enum throttle_go {
 	THROTTLE_WAIT,
 	THROTTLE_START,	  /* at once, whatever the limits are */
-	THROTTLE_GIVE_UP, /* and not start: it does not count */
+	THROTTLE_GIVE_UP, /* and not start: the limit it waits for does not count it */
 };
 
 /*
@@ -91,7 +91,7 @@ struct throttle_turn {
 	/* Private to throttle_group.c. */
 	unsigned passed;
 	unsigned changes; /* the limits are those of then */
-	double poured[THROTTLE_KINDS];
+	double poured;	  /* for the last limit */
 };
 
 /*
