@@ -12,6 +12,11 @@
 #define STATE_CHECK_US G_USEC_PER_SEC
 /* A disk with hardly any space left may become full again and again. */
 #define HOLD_QUIET_US  (FAILURES_QUIET_SECONDS * G_USEC_PER_SEC)
+/*
+ * How often a request may wait in a node and still be answered in time: a write for an L2 table, a
+ * refcount block, both ends of what it copies, its data, and tables that make room in the caches.
+ */
+#define NODE_WAITS     8
 
 struct watch {
 	struct watch_config config;
@@ -239,9 +244,8 @@ struct watch *watch_new(const struct watch_config *config)
 	    config->transport->ops->get_params(config->transport, &params) == 0)
 		watch->request_timeout = params.request_timeout;
 	update_limits(watch);
-	/* A request may wait in a node several times. */
 	if (watch->limits.all_us < G_MAXINT64)
-		disk_set_patience(config->disk, watch->limits.all_us * 1000 / 2);
+		disk_set_patience(config->disk, watch->limits.all_us * 1000 / NODE_WAITS);
 	return watch;
 }
 
