@@ -11,15 +11,21 @@
  * if that is noticed.
  */
 #include <glib.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "enum_names.h"
 #include "qcow2/rules.h"
 #include "scenario.h"
 
 /* The exit status that means "skipped" to meson. */
-#define EXIT_SKIPPED 77
+#define EXIT_SKIPPED  77
+/* For what is checked between the rounds. */
+#define SPARE_SECONDS 30
 
 static struct {
 	gint64 seed;
@@ -446,6 +452,28 @@ static bool break_rule(void)
 	return false;
 }
 
+static void note_endless(int number)
+{
+	static const char text[] = "caught: requests go round in circles\n";
+	ssize_t written = write(STDOUT_FILENO, text, strlen(text));
+
+	_exit(written < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/*
+ * A mutant may also have requests that never end. They are recognised by more CPU time than there
+ * is in the time of the test; how busy the machine is does not count.
+ */
+static void watch_for_endless(void)
+{
+	const struct itimerval limit = {
+		.it_value.tv_sec = options.seconds * sysconf(_SC_NPROCESSORS_ONLN) + SPARE_SECONDS,
+	};
+
+	signal(SIGPROF, note_endless);
+	setitimer(ITIMER_PROF, &limit, NULL);
+}
+
 static int run_broken(void)
 {
 	int status;
@@ -454,6 +482,7 @@ static int run_broken(void)
 		fprintf(stderr, "stress: this build cannot break %s\n", options.broken);
 		return EXIT_SKIPPED;
 	}
+	watch_for_endless();
 	status = run_wanted();
 	if (status == EXIT_SUCCESS)
 		printf("FAILED: %s is broken, and nobody noticed\n", options.broken);
