@@ -29,8 +29,7 @@
 /* Freed with the last handle. */
 struct device {
 	atomic_uint handles;
-	/* While it is set up: what a driver keeps of that for all handles has no lock of its own.
-	 */
+	/* What a driver keeps of that for all handles has no lock of its own. */
 	GMutex setting_up;
 	/* The number may be that of another's device next. */
 	_Atomic bool is_deleted;

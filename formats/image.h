@@ -260,8 +260,7 @@ bool image_co_same_file(const char *a, const char *b);
 struct file_id image_file_id(const struct image *img);
 /*
  * Who owned that file when it was opened, whatever has become of its name. False: there is no file,
- * or it is another machine's,
- * or a block device.
+ * or it is a block device or another machine's.
  */
 bool image_file_owner(const struct image *img, uid_t *ret_uid);
 /*

@@ -82,8 +82,7 @@ bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_
 
 /* ---- for callers with a clock of their own ---- */
 
-/* A request on its way past the limits. The caller sets the first two fields, and clears the rest.
- */
+/* A request on its way past the limits. The caller sets two fields, and clears the rest. */
 struct throttle_turn {
 	bool is_write;
 	uint64_t bytes;

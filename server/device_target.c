@@ -62,7 +62,8 @@ static int target_kept_fd(const struct target *target)
 {
 	const struct device *device = device_of(target);
 
-	return device_recovers(device) ? device_control_fd(device) : -1;
+	/* A service manager has room for one, so none of a server that can have several. */
+	return device_recovers(device) && !device->config.threads ? device_control_fd(device) : -1;
 }
 
 static const char *target_path(const struct target *target)

@@ -15,9 +15,8 @@ static void keep_named(GArray *kept, const char *word, const char *before)
 	const char *at = word;
 
 	while ((at = strstr(at, before))) {
-		int fd;
-
 		guint64 number;
+		int fd;
 
 		at += strlen(before);
 		number = g_ascii_strtoull(at, NULL, 10);

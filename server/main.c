@@ -291,9 +291,7 @@ static int co_announce(struct program *program, GError **err)
 		return res;
 	if (program->options->daemonize)
 		daemon_live(program->options->systemd_mark);
-	/* The service manager has room for one. */
-	if (!program->options->several)
-		servers_each(&program->servers, store_fd, NULL);
+	servers_each(&program->servers, store_fd, NULL);
 	summary = g_strdup_printf("%u disks", names->len);
 	supervisor_co_ready(names->len == 1 ? names->pdata[0] : summary);
 	return 0;

@@ -123,7 +123,6 @@ static bool co_get_ready(struct served *one, GError **err)
 {
 	struct servers *all = one->all;
 	struct server *server = one->server;
-
 	bool ok;
 
 	one->is_opening = true;
