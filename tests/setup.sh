@@ -9,7 +9,7 @@ PATH=$PATH:/sbin:/usr/sbin
 build_packages=(gcc make meson ninja-build pkg-config liburing-dev zlib1g-dev libzstd-dev
 	libglib2.0-dev libjansson-dev libgnutls28-dev libnbd-dev libnl-genl-3-dev
 	libisal-dev libdeflate-dev systemtap-sdt-dev libseccomp-dev libcap-ng-dev)
-check_packages=("${build_packages[@]}" apparmor checkpolicy selinux-policy-dev clang-19 clang-format libclang-rt-19-dev lld-19 shellcheck
+check_packages=("${build_packages[@]}" apparmor bpftrace checkpolicy selinux-policy-dev clang-19 clang-format libclang-rt-19-dev lld-19 shellcheck
 	codespell qemu-utils qemu-system-x86 linux-headers-amd64 busybox-static fio libnbd-bin python3-libnbd nbdkit gnutls-bin e2fsprogs xfsprogs fdisk util-linux cpio zstd xz-utils
 	kmod python3 python3-prometheus-client mandoc dkms sparse crun jq dmsetup btrfs-progs nbd-client systemd mmdebstrap fuse2fs bubblewrap mtools procps python3-yaml)
 
