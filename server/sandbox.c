@@ -97,24 +97,26 @@ static bool leave_network(void)
 	       unshare(CLONE_NEWNET) == 0;
 }
 
-/* What capng_apply() or capng_change_id() leaves. */
-static void choose_capabilities(void)
+/* What capng_apply() or capng_change_id() leaves. Fails if it cannot be known what there is. */
+static bool choose_capabilities(void)
 {
 	bool has_admin;
 
-	capng_get_caps_process();
+	if (capng_get_caps_process() < 0)
+		return false;
 	has_admin = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN);
 	capng_clear(CAPNG_SELECT_BOTH);
 	if (config.keeps_admin && has_admin)
 		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN);
+	return true;
 }
 
 static int change_user(GError **err)
 {
 	if (!config.changes_user)
 		return 0;
-	choose_capabilities();
-	if (capng_change_id(config.uid, config.gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING)) {
+	if (!choose_capabilities() ||
+	    capng_change_id(config.uid, config.gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING)) {
 		if (config.must_change_user)
 			return error_refuse(err, -EPERM, "cannot become user %u", config.uid);
 		/* In a container, the owner may have no number. */
@@ -142,8 +144,8 @@ static int drop_privileges(GError **err)
 {
 	if (!config.keeps_admin)
 		return sandbox_drop_last(err);
-	choose_capabilities();
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || capng_apply(CAPNG_SELECT_CAPS) < 0)
+	if (!choose_capabilities() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    capng_apply(CAPNG_SELECT_CAPS) < 0)
 		return error_refuse(err, -EPERM, "cannot drop privileges");
 	return 0;
 }
