@@ -165,6 +165,15 @@ class Raw:
         return error, cookie
 
 
+class Skip(Exception):
+    """A test raises it, with the reason, if it cannot run here."""
+
+
+def needs_root():
+    if os.geteuid() != 0:
+        raise Skip('needs root')
+
+
 def run_tests(tests):
     """Runs functions, each in a folder of its own; their documentation is their name."""
     failed = 0
@@ -175,6 +184,8 @@ def run_tests(tests):
         try:
             test()
             print('ok %d %s' % (nr, test.__doc__.split('\n')[0].rstrip('.')), flush=True)
+        except Skip as why:
+            print('ok %d %s # SKIP %s' % (nr, test.__doc__.split('\n')[0].rstrip('.'), why), flush=True)
         except Exception:
             failed += 1
             print('not ok %d %s' % (nr, test.__doc__.split('\n')[0].rstrip('.')))

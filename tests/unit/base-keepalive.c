@@ -49,8 +49,12 @@ static void test_host_is_gone(void)
 
 	tcp_pair(fds);
 	keepalive_begin(fds[0]);
-	g_assert_cmpint(setsockopt(fds[1], SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)),
-			==, 0);
+	if (setsockopt(fds[1], SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) < 0) {
+		g_assert_cmpint(errno, ==, EPERM);
+		g_test_skip("the kernel lets this user filter no packets");
+		disconnect(fds);
+		return;
+	}
 	g_assert_cmpint(send(fds[0], "x", 1, 0), ==, 1);
 	while (keepalive_silence_ns(fds[0]) < NS_PER_S)
 		g_usleep(10000);
