@@ -294,14 +294,19 @@ static void server_end(struct server *server)
 	g_free(server);
 }
 
-static struct image *co_open_with(unsigned flags, unsigned reconnect_s)
+static struct image *co_open_with_limit(unsigned flags, unsigned reconnect_s, unsigned request_s)
 {
 	g_autofree char *name = g_strdup_printf(
 		"json:{\"driver\":\"raw\",\"file\":{\"driver\":\"nbd\",\"server\":{\"type\":"
-		"\"unix\",\"path\":\"socket\"},\"reconnect-delay\":%u}}",
-		reconnect_s);
+		"\"unix\",\"path\":\"socket\"},\"reconnect-delay\":%u,\"request-timeout\":%u}}",
+		reconnect_s, request_s);
 
 	return co_open_ok(name, NULL, flags);
+}
+
+static struct image *co_open_with(unsigned flags, unsigned reconnect_s)
+{
+	return co_open_with_limit(flags, reconnect_s, 0);
 }
 
 /* ---- what a server must not say ---- */
@@ -422,16 +427,20 @@ CO_TEST(test_bad_extents_are_bounded)
 	}
 }
 
+/* Later versions of libnbd ignore such an answer, so that the request has none. */
 CO_TEST(test_nonsense_costs_an_error)
 {
 	struct server *server = server_new();
 	struct image *img;
 	char byte;
+	int ret;
 
 	server_start(server);
-	img = co_open_with(0, 0);
+	img = co_open_with_limit(0, 0, 5);
 	server->bad_cookies = 2;
-	g_assert_cmpint(image_co_pread(img, 0, 1, &byte), ==, -EIO);
+	ret = image_co_pread(img, 0, 1, &byte);
+	g_assert_true(ret == -EIO || ret == -ETIMEDOUT);
+	server->bad_cookies = 0;
 	g_assert_cmpint(image_co_pread(img, 0, 1, &byte), ==, 0);
 	image_co_close(img);
 	server_end(server);
