@@ -35,6 +35,20 @@ struct aio_loop;
  */
 struct aio_loop *aio_loop_new(unsigned entries, GError **err);
 
+/* What a ring can be used for, and all that it can be asked for: see ring_limits.h. */
+enum ring_use {
+	RING_FILES = 1 << 0, /* what each loop does, and I/O on files that are open */
+	RING_MESSAGES = 1 << 1,
+	RING_ACCEPTS = 1 << 2,
+	RING_CONNECTS = 1 << 3,
+	RING_COMMANDS = 1 << 4, /* to drivers: IORING_OP_URING_CMD */
+	RING_BUFFERS = 1 << 5,	/* aio_loop_set_buffer(), buffer groups */
+	RING_ALL = (1 << 6) - 1,
+};
+
+/* Like aio_loop_new(), for @uses alone, a sum of enum ring_use. */
+struct aio_loop *aio_loop_new_for(unsigned uses, unsigned entries, GError **err);
+
 /* How a loop carries out the operations of coroutines. */
 enum aio_engine {
 	AIO_ENGINE_ANY, /* io_uring where it works, otherwise threads */

@@ -13,7 +13,7 @@
  *    aio_loop_id().
  * 2. The thread that first runs the loop enables the ring, which makes that thread the
  *    only one that may submit (IORING_SETUP_SINGLE_ISSUER). From then on, the ring does only what
- *    ring_limits.c lists.
+ *    ring_limits.c lists for its uses.
  */
 #include "aio.h"
 
@@ -24,7 +24,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "colock.h"
@@ -227,7 +226,7 @@ static void bell_rang(struct aio_op *op, int32_t res, uint32_t flags)
 
 /* ---- life ---- */
 
-static int ring_init(struct io_uring *ring, unsigned entries)
+static int ring_init(struct io_uring *ring, unsigned uses, unsigned entries)
 {
 	/*
 	 * Best first. DEFER_TASKRUN (6.1): completions run when the loop asks for them, not in the
@@ -252,7 +251,7 @@ static int ring_init(struct io_uring *ring, unsigned entries)
 	if (ret)
 		return ret;
 	/* Multishot poll, which the bell needs, came with this in Linux 5.13. */
-	ret = ring->features & IORING_FEAT_RSRC_TAGS ? ring_limit(ring) : -ENOSYS;
+	ret = ring->features & IORING_FEAT_RSRC_TAGS ? ring_limit(ring, uses) : -ENOSYS;
 	if (ret)
 		io_uring_queue_exit(ring);
 	return ret;
@@ -268,12 +267,8 @@ void aio_set_ring_error(int res, GError **err)
 			    : "");
 }
 
-struct aio_loop *aio_loop_new(unsigned entries, GError **err)
-{
-	return aio_loop_new_with(AIO_ENGINE_URING, entries, err);
-}
-
-struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GError **err)
+static struct aio_loop *loop_new(enum aio_engine engine, unsigned uses, unsigned entries,
+				 GError **err)
 {
 	struct loop_door *door = door_take(err);
 	struct aio_loop *loop;
@@ -286,7 +281,7 @@ struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GEr
 	loop->ready_end = &loop->ready;
 	loop->bell_op.done = bell_rang;
 	if (engine != AIO_ENGINE_THREADS)
-		ret = ring_init(&loop->ring, entries);
+		ret = ring_init(&loop->ring, uses, entries);
 	loop->has_ring = engine != AIO_ENGINE_THREADS && !ret;
 	/* Whatever the reason is (seccomp, sysctl, no memory to lock), the other way may work. */
 	if (ret && engine != AIO_ENGINE_ANY) {
@@ -296,6 +291,21 @@ struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GEr
 		return NULL;
 	}
 	return loop;
+}
+
+struct aio_loop *aio_loop_new(unsigned entries, GError **err)
+{
+	return loop_new(AIO_ENGINE_URING, RING_ALL, entries, err);
+}
+
+struct aio_loop *aio_loop_new_for(unsigned uses, unsigned entries, GError **err)
+{
+	return loop_new(AIO_ENGINE_URING, uses, entries, err);
+}
+
+struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GError **err)
+{
+	return loop_new(engine, RING_ALL, entries, err);
 }
 
 void aio_loop_abandon(struct aio_loop *loop)
@@ -565,10 +575,10 @@ static void turn(struct aio_loop *loop, const bool *done)
 /* Makes the ring this thread's. */
 static void enable_ring(struct aio_loop *loop)
 {
-	/* Not io_uring_enable_rings(), which liburing 2.3 declares but does not export. */
-	if (syscall(__NR_io_uring_register, loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
-		    0))
-		g_error("cannot enable an io_uring: %s", g_strerror(errno));
+	int res = ring_enable(&loop->ring);
+
+	if (res < 0)
+		g_error("cannot enable an io_uring: %s", g_strerror(-res));
 	arm_bell(loop);
 }
 

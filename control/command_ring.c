@@ -8,16 +8,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ring_limits.h"
+
 #define RING_ENTRIES 4
 
+struct answer {
+	int res;
+	bool has_come;
+};
+
 /* 0 or -errno. After an error the kernel has not seen the command. */
-static int send_command(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
-			size_t cmd_bytes)
+static int send_command(struct command_ring *cr, struct answer *answer, int fd, uint32_t op,
+			const void *cmd, size_t cmd_bytes) REQUIRES(cr->lock)
 {
 	struct io_uring_sqe *sqe = cr->unsent ?: io_uring_get_sqe(&cr->ring);
 	int res;
 
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	io_uring_sqe_set_data(sqe, answer);
 	sqe->cmd_op = op;
 	memcpy(sqe->cmd, cmd, cmd_bytes);
 	do {
@@ -25,6 +33,19 @@ static int send_command(struct command_ring *cr, int fd, uint32_t op, const void
 	} while (res == -EINTR && io_uring_sq_ready(&cr->ring));
 	cr->unsent = io_uring_sq_ready(&cr->ring) ? sqe : NULL;
 	return cr->unsent ? MIN(res, -EAGAIN) : 0;
+}
+
+static void take_answers(struct command_ring *cr) REQUIRES(cr->lock)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&cr->ring, &cqe) == 0) {
+		struct answer *answer = io_uring_cqe_get_data(cqe);
+
+		answer->res = cqe->res;
+		answer->has_come = true;
+		io_uring_cqe_seen(&cr->ring, cqe);
+	}
 }
 
 /* Milliseconds for poll(); -1: no limit. */
@@ -35,33 +56,66 @@ static int time_left(gint64 end_us)
 	return end_us == G_MAXINT64 ? -1 : CLAMP(left / 1000, 0, INT_MAX - 1);
 }
 
-static int wait_for_answer(struct command_ring *cr, unsigned limit_s)
+/* Waits until there is an answer to anything. 0 or -ETIMEDOUT. */
+static int wait_for_any(struct command_ring *cr, gint64 end_us)
+{
+	struct pollfd answered = { .fd = cr->ring.ring_fd, .events = POLLIN };
+	struct io_uring_cqe *cqe;
+
+	/* If the ring cannot wait, poll() can; and it has a limit. */
+	while ((end_us != G_MAXINT64 ? io_uring_peek_cqe(&cr->ring, &cqe)
+				     : io_uring_wait_cqe(&cr->ring, &cqe)) < 0)
+		if (poll(&answered, 1, time_left(end_us)) == 0)
+			return -ETIMEDOUT;
+	return 0;
+}
+
+/* For all threads that wait. Drops the lock meanwhile. 0 or -ETIMEDOUT. */
+static int watch(struct command_ring *cr, gint64 end_us) REQUIRES(cr->lock)
+{
+	int res;
+
+	cr->is_watched = true;
+	thread_unlock(&cr->lock);
+	res = wait_for_any(cr, end_us);
+	thread_lock(&cr->lock);
+	cr->is_watched = false;
+	take_answers(cr);
+	pthread_cond_broadcast(&cr->news);
+	return res;
+}
+
+static int wait_for_answer(struct command_ring *cr, const struct answer *answer, unsigned limit_s)
+	REQUIRES(cr->lock)
 {
 	gint64 end_us = limit_s == COMMAND_NO_LIMIT
 				? G_MAXINT64
 				: g_get_monotonic_time() + (gint64)limit_s * G_USEC_PER_SEC;
-	struct pollfd answered = { .fd = cr->ring.ring_fd, .events = POLLIN };
-	struct io_uring_cqe *cqe;
-	int res;
 
-	/* If the ring cannot wait, poll() can; and it has a limit. */
-	while ((limit_s != COMMAND_NO_LIMIT ? io_uring_peek_cqe(&cr->ring, &cqe)
-					    : io_uring_wait_cqe(&cr->ring, &cqe)) < 0)
-		if (poll(&answered, 1, time_left(end_us)) == 0) {
+	while (!answer->has_come) {
+		if (cr->is_watched) {
+			pthread_cond_wait(&cr->news, &cr->lock.mutex);
+		} else if (watch(cr, end_us) < 0 && !answer->has_come) {
 			cr->stuck = true;
 			return -ETIMEDOUT;
 		}
-	res = cqe->res;
-	io_uring_cqe_seen(&cr->ring, cqe);
-	return res;
+	}
+	return answer->res;
 }
 
 int command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
 		     size_t cmd_bytes, unsigned limit_s)
 {
-	int res = cr->stuck ? -ETIMEDOUT : send_command(cr, fd, op, cmd, cmd_bytes);
+	struct answer answer = { 0 };
+	int res;
 
-	return res ?: wait_for_answer(cr, limit_s);
+	if (cr->stuck)
+		return -ETIMEDOUT;
+	thread_lock(&cr->lock);
+	res = send_command(cr, &answer, fd, op, cmd, cmd_bytes);
+	res = res ?: wait_for_answer(cr, &answer, limit_s);
+	thread_unlock(&cr->lock);
+	return res;
 }
 
 bool command_ring_is_stuck(struct command_ring *cr)
@@ -71,28 +125,32 @@ bool command_ring_is_stuck(struct command_ring *cr)
 	return cr->stuck && io_uring_peek_cqe(&cr->ring, &cqe) < 0;
 }
 
-/*
- * Linux 7.2 ends a thread's io_uring worker together with the thread's last ring, and a command
- * that comes at that moment may wait for a worker for ever. So a thread that has had a ring always
- * keeps one.
- */
-static void keep_worker(void)
+static int limit_and_enable(struct io_uring *ring)
 {
-	static __thread struct io_uring ring;
-	static __thread pid_t owner; /* not a parent process, whose rings are not ours */
+	int res = ring_limit(ring, RING_COMMANDS);
 
-	if (owner != gettid() && !io_uring_queue_init(1, &ring, 0))
-		owner = gettid();
+	return res ?: ring_enable(ring);
 }
 
 int command_ring_init(struct command_ring *cr, unsigned flags)
 {
+	int res;
+
 	*cr = (struct command_ring){ 0 };
-	keep_worker();
-	return io_uring_queue_init(RING_ENTRIES, &cr->ring, flags);
+	res = io_uring_queue_init(RING_ENTRIES, &cr->ring, flags | IORING_SETUP_R_DISABLED);
+	if (res < 0)
+		return res;
+	thread_lock_init(&cr->lock);
+	pthread_cond_init(&cr->news, NULL);
+	res = limit_and_enable(&cr->ring);
+	if (res < 0)
+		command_ring_exit(cr);
+	return res;
 }
 
 void command_ring_exit(struct command_ring *cr)
 {
 	io_uring_queue_exit(&cr->ring);
+	pthread_cond_destroy(&cr->news);
+	thread_lock_destroy(&cr->lock);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Passthrough commands of io_uring to a driver's control node: one at a time, each waiting for its
- * answer. One thread at a time uses a ring.
+ * Passthrough commands of io_uring to a driver's control node, each waiting for its answer. Any
+ * number of threads may use a ring at once, unless their commands have a limit: then one at a time.
+ * A ring does nothing but such commands.
  *
  * A command names memory of the caller, to which the kernel writes until the command is answered.
  * So either the command is taken back before the kernel has seen it, or this file waits for the
@@ -15,14 +16,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "colock.h"
+
 #define COMMAND_NO_LIMIT 0
 
 struct command_ring {
-	struct io_uring ring;
+	struct io_uring ring; /* entries are filled, and answers taken, with the lock */
+	struct thread_lock lock;
 	/* An entry of the ring that the kernel has not taken; the next command reuses it. Or NULL.
 	 */
-	struct io_uring_sqe *unsent;
-	bool stuck; /* a command was not answered in time */
+	struct io_uring_sqe *unsent GUARDED_BY(lock);
+	bool is_watched GUARDED_BY(lock); /* a thread waits for the answers of all */
+	pthread_cond_t news;		  /* the watching thread has stopped */
+	bool stuck;			  /* a command was not answered in time */
 };
 
 /* @flags: IORING_SETUP_*. 0 or -errno. */

@@ -2,6 +2,10 @@
 /*
  * Control commands to ubd.ko, each a passthrough command. Stopping a device waits for requests that
  * the queue threads serve, so nothing that those threads wait for may ever run on this thread.
+ *
+ * All handles of a process share a ring, which stays: a server makes it before its sandbox, in
+ * which none can be made. And Linux 7.2 ends a thread's io_uring worker together with the thread's
+ * last ring; a command that comes at that moment may wait for a worker for ever.
  */
 #include "control.h"
 
@@ -10,20 +14,54 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "colock.h"
 #include "command_ring.h"
 #include "error.h"
 
 #define CONTROL_NODE "/dev/ubd-control"
 
 struct control {
-	struct command_ring ring;
+	struct command_ring *ring;
 	int fd; /* the device's control fd; -1 before ADD_DEV */
 };
+
+static struct thread_lock making = THREAD_LOCK_INIT;
+static struct command_ring *shared GLOBAL_GUARDED_BY(making);
+static pid_t owner GLOBAL_GUARDED_BY(making); /* not a parent process, whose ring is not ours */
+
+/* NULL with @err set. */
+static struct command_ring *shared_ring(GError **err)
+{
+	struct command_ring *ring;
+	int res;
+
+	thread_lock(&making);
+	if (owner != getpid()) {
+		ring = g_new(struct command_ring, 1);
+		res = command_ring_init(ring, 0);
+		if (res < 0) {
+			aio_set_ring_error(res, err);
+			g_free(ring);
+			shared = NULL;
+		} else {
+			shared = ring;
+			owner = getpid();
+		}
+	}
+	ring = shared;
+	thread_unlock(&making);
+	return ring;
+}
+
+int control_prepare(GError **err)
+{
+	return shared_ring(err) ? 0 : -1;
+}
 
 static int control_command(struct control *control, int fd, uint32_t op,
 			   struct ubdsrv_ctrl_cmd *cmd)
 {
-	return command_ring_run(&control->ring, fd, op, cmd, sizeof(*cmd), COMMAND_NO_LIMIT);
+	return command_ring_run(control->ring, fd, op, cmd, sizeof(*cmd), COMMAND_NO_LIMIT);
 }
 
 /* Sends a command to the device. @buf may be NULL. */
@@ -127,16 +165,14 @@ static int open_dev(struct control *control, uint32_t id, GError **err)
 /* Returns a handle without a device; NULL with @err set on failure. */
 static struct control *control_new(GError **err)
 {
-	struct control *control = g_new0(struct control, 1);
-	int res;
+	struct command_ring *ring = shared_ring(err);
+	struct control *control;
 
-	control->fd = -1;
-	res = command_ring_init(&control->ring, 0);
-	if (res < 0) {
-		aio_set_ring_error(res, err);
-		g_free(control);
+	if (!ring)
 		return NULL;
-	}
+	control = g_new0(struct control, 1);
+	control->ring = ring;
+	control->fd = -1;
 	return control;
 }
 
@@ -235,7 +271,6 @@ void control_free(struct control *control)
 		return;
 	if (control->fd >= 0)
 		close(control->fd);
-	command_ring_exit(&control->ring);
 	g_free(control);
 }
 

@@ -6,7 +6,7 @@
  * to the device, without any privilege. When the last copy is closed, the driver stops and deletes
  * the device, unless it was created with recovery.
  *
- * One thread uses a struct control, usually the main thread.
+ * One thread at a time uses a struct control, usually the main thread.
  */
 #ifndef UBD_CONTROL_H
 #define UBD_CONTROL_H
@@ -17,6 +17,12 @@
 #include <stdint.h>
 
 struct control;
+
+/*
+ * Makes the ring of which all commands of the process are sent. The first one does, too, unless the
+ * process can make no ring any more. 0 or -1 with @err set.
+ */
+int control_prepare(GError **err);
 
 /* UBD_F_* that the driver knows and the kernel allows. 0 or -errno with @err set. */
 int control_get_features(uint64_t *ret_features, GError **err);

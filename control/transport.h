@@ -182,6 +182,11 @@ struct transport_ops {
 	/* @ret_features: enum transport_feature. */
 	int (*get_features)(unsigned *ret_features, GError **err);
 	/*
+	 * Makes what commands take and a process that limits itself cannot make later; NULL: no
+	 * devices come later. 0 or < 0 with @err set.
+	 */
+	int (*prepare)(GError **err);
+	/*
 	 * All devices, sorted by number, as struct transport_info with what everybody may see: id,
 	 * owner_uid and unprivileged. The caller frees it. NULL with @err set on failure, which
 	 * includes that the driver is not loaded.

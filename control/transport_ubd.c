@@ -401,6 +401,7 @@ const struct transport_ops transport_ubd = {
 		   TRANSPORT_RECOVERY_TIMEOUTS | TRANSPORT_TELLS_OF_STOP,
 	.uuid_bytes = sizeof(((struct identity *)0)->uuid),
 	.get_features = get_features,
+	.prepare = control_prepare,
 	.list = list,
 	.add = add,
 	.open = open_device,

@@ -9,6 +9,7 @@
 
 #include "aio.h"
 #include "error.h"
+#include "ring_limits.h"
 
 _Static_assert(TRANSPORT_ANY_ID == UBLK_ANY_ID, "any number is the driver's");
 _Static_assert(TRANSPORT_MAX_DEPTH == UBLK_MAX_DEPTH, "the depth is the driver's");
@@ -96,6 +97,24 @@ static unsigned handles; /* that have a ring */
 static GSList *idle_rings;
 static GSList *stuck_devices; /* the kernel may still write to what their commands name */
 
+/*
+ * Linux 7.2 ends a thread's io_uring worker together with the thread's last ring, and a command
+ * that comes at that moment may wait for a worker for ever. So a thread that has had a ring always
+ * keeps one, which can do nothing.
+ */
+static void keep_worker(void)
+{
+	static __thread struct io_uring ring;
+	static __thread pid_t owner; /* not a parent process, whose rings are not ours */
+
+	if (owner == gettid() || io_uring_queue_init(1, &ring, IORING_SETUP_R_DISABLED))
+		return;
+	if (ring_limit(&ring, 0) == 0)
+		owner = gettid();
+	else
+		io_uring_queue_exit(&ring);
+}
+
 static struct command_ring *new_ring(GError **err)
 {
 	struct command_ring *ring;
@@ -103,6 +122,7 @@ static struct command_ring *new_ring(GError **err)
 
 	if (res < 0)
 		return NULL;
+	keep_worker();
 	ring = g_new(struct command_ring, 1);
 	res = command_ring_init(ring, IORING_SETUP_SQE128);
 	if (res == 0)

@@ -426,6 +426,60 @@ static void send_refused(void *arg)
 	g_assert_cmpint(errno, ==, EACCES);
 }
 
+static void prepare_accept(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_accept(sqe, -1, NULL, NULL, 0);
+}
+
+static void prepare_connect(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_connect(sqe, -1, NULL, 0);
+}
+
+static void prepare_sendmsg(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_sendmsg(sqe, -1, NULL, 0);
+}
+
+static void prepare_command(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, -1, NULL, 0, 0);
+}
+
+static const struct {
+	void (*prepare)(struct io_uring_sqe *sqe);
+	unsigned use;
+} used[] = {
+	{ prepare_nop_sqe, RING_FILES },    { prepare_sendmsg, RING_MESSAGES },
+	{ prepare_accept, RING_ACCEPTS },   { prepare_connect, RING_CONNECTS },
+	{ prepare_command, RING_COMMANDS },
+};
+
+static void use_for(void *arg)
+{
+	unsigned uses = *(unsigned *)arg;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(used); i++) {
+		long res = co_send_sqe(used[i].prepare);
+
+		if (!(used[i].use & uses))
+			g_assert_cmpint(res, ==, -EACCES);
+		else
+			g_assert_cmpint(res, !=, -EACCES);
+	}
+}
+
+static void test_ring_is_for_its_uses(void)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(used); i++) {
+		unsigned uses = RING_FILES | used[i].use;
+		struct aio_loop *loop = aio_loop_new_for(uses, 4, NULL);
+
+		aio_loop_run_co(loop, use_for, &uses);
+		aio_loop_free(loop);
+	}
+}
+
 /* Whoever takes over the program can do no more with its rings than the program does. */
 static void test_ring_refuses_what_loops_do_not_use(void)
 {
@@ -1194,6 +1248,7 @@ static const struct {
 	  test_what_was_gathered_is_submitted_without_memory, true },
 	{ "buffers-are-provided", test_buffers_are_provided, true },
 	{ "ring-refuses-what-loops-do-not-use", test_ring_refuses_what_loops_do_not_use, true },
+	{ "ring-is-for-its-uses", test_ring_is_for_its_uses, true },
 	{ "full-ring-loses-nothing", test_full_ring_loses_nothing, true },
 	{ "more-coroutines-than-entries", test_more_coroutines_than_entries, true },
 	{ "busy-ones-do-not-shut-out-others", test_busy_coroutines_do_not_shut_out_others, false },

@@ -6,14 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <string.h>
 
+#include "command_ring.h"
 #include "control.h"
 
 #define DEV_ID 7
 
 /* The next call of each kind fails once with this error; 0: it does not. */
-static int submit_error, wait_error;
-static unsigned last_op, commands;
+static _Atomic int submit_error, wait_error;
+static unsigned last_op;
+static _Atomic unsigned commands;
 
 int __real_io_uring_submit(struct io_uring *ring);
 int __wrap_io_uring_submit(struct io_uring *ring);
@@ -135,6 +138,60 @@ static void test_failed_wait_is_no_answer(void)
 	control_free(control);
 }
 
+/* ---- a ring of several threads ---- */
+
+#define THREADS	 4
+#define COMMANDS 500
+
+static struct command_ring ring_of_all;
+
+/* Each has a file that gives an answer of its own. */
+static void *send_commands(void *arg)
+{
+	const char *name = arg;
+	int fd = open(name, O_RDWR | O_CLOEXEC), expected = 0;
+
+	if (strcmp(name, "/dev/null") != 0)
+		expected = fd < 0 ? -EBADF : -EOPNOTSUPP;
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		struct ubdsrv_ctrl_cmd cmd = { 0 };
+
+		g_assert_cmpint(
+			command_ring_run(&ring_of_all, fd, 0, &cmd, sizeof(cmd), COMMAND_NO_LIMIT),
+			==, expected);
+	}
+	return NULL;
+}
+
+static void test_threads_share_a_ring(void)
+{
+	static char *const names[THREADS] = { "/dev/null", "/dev/zero/none", "/dev/null",
+					      "/proc/self/comm" };
+	GThread *threads[THREADS];
+
+	g_assert_cmpint(command_ring_init(&ring_of_all, 0), ==, 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		threads[i] = g_thread_new("commands", send_commands, names[i]);
+	for (unsigned i = 0; i < THREADS; i++)
+		g_thread_join(threads[i]);
+	command_ring_exit(&ring_of_all);
+}
+
+/* ---- and nothing else ---- */
+
+static void test_ring_does_nothing_else(void)
+{
+	struct command_ring cr;
+	struct io_uring_cqe *cqe;
+
+	g_assert_cmpint(command_ring_init(&cr, 0), ==, 0);
+	io_uring_prep_nop(io_uring_get_sqe(&cr.ring));
+	g_assert_cmpint(__real_io_uring_submit(&cr.ring), >=, 0);
+	g_assert_cmpint(io_uring_wait_cqe(&cr.ring, &cqe), ==, 0);
+	g_assert_cmpint(cqe->res, ==, -EACCES);
+	command_ring_exit(&cr);
+}
+
 /* On older kernels it accepts none. */
 static bool null_takes_commands(void)
 {
@@ -168,5 +225,7 @@ int main(int argc, char **argv)
 			works ? test_interrupted_command_is_sent : skip);
 	g_test_add_func("/control/failed-wait-is-no-answer",
 			works ? test_failed_wait_is_no_answer : skip);
+	g_test_add_func("/control/threads-share-a-ring", works ? test_threads_share_a_ring : skip);
+	g_test_add_func("/control/ring-does-nothing-else", test_ring_does_nothing_else);
 	return g_test_run();
 }
