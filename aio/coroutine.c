@@ -46,7 +46,7 @@ struct co_thread {
 	void *context; /* of the loop, while a coroutine runs */
 	struct coroutine *pool;
 	unsigned pooled;
-	unsigned reserved; /* set by co_reserve() */
+	unsigned reserved; /* set by co_reserve() and the like */
 	unsigned kept;	   /* set by co_keep() */
 	bool registered;   /* empties the thread's pool when the thread ends */
 
@@ -120,21 +120,41 @@ static void pool_free(void *arg)
 	thread->pooled = 0;
 }
 
-static void pool_put(struct co_thread *thread, struct coroutine *co)
+static void register_pool(struct co_thread *thread)
 {
 	static GPrivate at_thread_end = G_PRIVATE_INIT(pool_free);
 
+	if (!thread->registered)
+		g_private_set(&at_thread_end, thread);
+	thread->registered = true;
+}
+
+static void free_above(struct co_thread *thread, unsigned count)
+{
+	while (thread->pooled > count) {
+		struct coroutine *co = thread->pool;
+
+		thread->pool = co->next;
+		thread->pooled--;
+		coroutine_free(co);
+	}
+}
+
+static void pool_add(struct co_thread *thread, struct coroutine *co)
+{
+	register_pool(thread);
+	co->next = thread->pool;
+	thread->pool = co;
+	thread->pooled++;
+}
+
+static void pool_put(struct co_thread *thread, struct coroutine *co)
+{
 	if (thread->pooled >= MAX(MAX(CO_POOL_KEEP, thread->kept), thread->reserved)) {
 		coroutine_free(co);
 		return;
 	}
-	if (!thread->registered) {
-		g_private_set(&at_thread_end, thread);
-		thread->registered = true;
-	}
-	co->next = thread->pool;
-	thread->pool = co;
-	thread->pooled++;
+	pool_add(thread, co);
 }
 
 int co_reserve(unsigned count)
@@ -150,6 +170,29 @@ int co_reserve(unsigned count)
 		pool_put(thread, co);
 	}
 	return 0;
+}
+
+int co_reserve_more(unsigned count)
+{
+	struct co_thread *thread = &co_thread;
+
+	thread->reserved += count;
+	for (unsigned i = 0; i < count; i++) {
+		struct coroutine *co = coroutine_alloc();
+
+		if (!co) {
+			co_reserve_less(count);
+			return -ENOMEM;
+		}
+		pool_add(thread, co);
+	}
+	return 0;
+}
+
+void co_reserve_less(unsigned count)
+{
+	co_thread.reserved -= count;
+	free_above(&co_thread, co_thread.reserved);
 }
 
 void co_touch(void)
@@ -191,13 +234,7 @@ void co_give_back(void)
 {
 	struct co_thread *thread = &co_thread;
 
-	while (thread->pooled > thread->reserved) {
-		struct coroutine *co = thread->pool;
-
-		thread->pool = co->next;
-		thread->pooled--;
-		coroutine_free(co);
-	}
+	free_above(thread, thread->reserved);
 	/* An ended coroutine has its frames at the top. */
 	for (struct coroutine *co = thread->pool; co; co = co->next)
 		pages_give_back(co->stack, CO_STACK_SIZE - CO_TOUCHED_SIZE);

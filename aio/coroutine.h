@@ -41,6 +41,12 @@ void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
  * -ENOMEM.
  */
 int co_reserve(unsigned count);
+/*
+ * The same for a part of the thread's coroutines, beside what other parts have reserved. The second
+ * one takes back what the first has returned 0 for, once those @count have ended.
+ */
+int co_reserve_more(unsigned count);
+void co_reserve_less(unsigned count);
 /* Gives memory to the first CO_TOUCHED_SIZE bytes of all stacks in the calling thread's pool. */
 void co_touch(void);
 /* The calling thread's pool keeps so many ended coroutines for later, if that is more than usual.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An export: a disk that is served over a socket, without a driver. The exports of a process have
- * one listener, and clients choose by name. Each client is a connection with its own thread
- * (export_nbd.h). Main loop only.
+ * one listener, and clients choose by name. Each client is a connection (export_nbd.h). Main loop
+ * only.
  */
 #ifndef UBD_EXPORT_H
 #define UBD_EXPORT_H
@@ -19,7 +19,7 @@
 struct disk;
 struct throttle_group;
 
-/* Of all exports together: each client has an aio loop, and so has the main thread. */
+/* Of all exports together. */
 #define EXPORT_MAX_CLIENTS     128
 #define EXPORT_DEFAULT_CLIENTS 16
 /* For all clients together: each has a stack, of which a process has a limited number. */

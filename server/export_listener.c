@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "client_loops.h"
 #include "container_of.h"
 #include "error.h"
 #include "export_parts.h"
@@ -209,6 +210,9 @@ static int prepare(struct export_listener *on, GError **err)
 		if (!on->settings.tls)
 			return -1;
 	}
+	on->settings.loops = client_loops_new(on->max_clients, err);
+	if (!on->settings.loops)
+		return -1;
 	on->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = errno;
 	if (on->event_fd < 0)
@@ -277,6 +281,7 @@ void export_listener_co_free(struct export_listener *on)
 		return;
 	export_listener_co_stop(on);
 	co_drop_clients(on);
+	client_loops_free(on->settings.loops);
 	tls_keys_free(on->settings.tls);
 	nbd_exports_destroy(&on->exports);
 	memory_budget_destroy(&on->memory);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -19,8 +18,6 @@
 #include "memory_budget.h"
 #include "tls.h"
 
-/* Enough that a turn in which every request does I/O needs one system call. */
-#define RING_ENTRIES	  256
 #define HUGE_PAGE	  (2u << 20)
 #define SEND_BUFFER_BYTES (1 << 20)
 #define POOL_MAP_BYTES	  (NBD_MAX_PAYLOAD + HUGE_PAGE)
@@ -28,9 +25,8 @@
  * reclaimer. */
 #define MORE_COROUTINES	  4
 
-static void connection_co(void *arg)
+static void connection_co(struct nbd_client *client)
 {
-	struct nbd_client *client = arg;
 	struct co_group pulse = { 0 };
 
 	co_group_start(&pulse, pulse_co, &client->pulse);
@@ -60,18 +56,20 @@ static int event_fd_of(const struct nbd_client *client)
 					     : client->settings->event_fd;
 }
 
-static void *connection_thread(void *arg)
+static void visit_co(void *arg)
 {
 	struct nbd_client *client = arg;
+	unsigned coroutines = client->settings->depth + MORE_COROUTINES;
 
-	pthread_setname_np(pthread_self(), "ubd-nbd");
-	if (co_reserve(client->settings->depth + MORE_COROUTINES) == 0)
-		aio_loop_run_co(client->loop, connection_co, client);
+	if (co_reserve_more(coroutines) == 0) {
+		connection_co(client);
+		co_reserve_less(coroutines);
+	}
 	/* The descriptor stays, because nbd_client_stop() and nbd_client_drop() may be using it. */
 	shutdown(client->channel.fd, SHUT_RDWR);
 	atomic_store(&client->ended, true);
+	/* Whoever hears of it waits for the end of this visit before it closes the eventfd. */
 	eventfd_write(event_fd_of(client), 1);
-	return NULL;
 }
 
 static bool is_unix_socket(int fd)
@@ -137,14 +135,9 @@ static int start(struct nbd_client *client, GError **err)
 
 	if (res < 0)
 		return error_set(err, res, "memory for a client");
-	client->loop = aio_loop_new(RING_ENTRIES, err);
-	if (!client->loop)
-		return -ENOSPC;
-	res = -pthread_create(&client->thread, NULL, connection_thread, client);
-	if (res < 0)
-		return error_set(err, res, "a thread for a client");
-	client->thread_started = true;
-	return 0;
+	client->visit.co_fn = visit_co;
+	client->visit.arg = client;
+	return client_visit_begin(client->settings->loops, &client->visit, err);
 }
 
 struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, int fd, GError **err)
@@ -207,9 +200,7 @@ void nbd_client_free(struct nbd_client *client)
 {
 	if (!client)
 		return;
-	if (client->thread_started)
-		pthread_join(client->thread, NULL);
-	aio_loop_free(client->loop);
+	client_visit_wait(&client->visit);
 	close(client->channel.fd);
 	if (client->map) {
 		bounce_pool_destroy(&client->pool);

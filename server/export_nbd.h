@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections of NBD clients to exports. Each has a thread with its own loop, on which its
- * requests are coroutines, so that a client that is slow or dies delays none of the others.
+ * Connections of NBD clients to exports. Each runs on one of a few loops (client_loops.h), on which
+ * its requests are coroutines, so that a client that is slow or dies delays none of the others.
  *
  * Clients are not trusted. What one can take is bounded: the time for the handshake, the number and
  * the length of its options, memory for data, and a fixed number of requests. A client that wants
@@ -19,6 +19,7 @@
 #include "hold.h"
 #include "serve.h"
 
+struct client_loops;
 struct dirty_bits;
 struct disk;
 struct memory_budget;
@@ -72,6 +73,7 @@ void nbd_exports_withdraw(struct nbd_exports *exports, struct nbd_export *export
 /* What all connections of a listener share. Nobody changes it while there are any. */
 struct nbd_client_settings {
 	struct nbd_exports *exports;
+	struct client_loops *loops;
 	struct tls_keys *tls;	      /* TLS is required; NULL: it is refused */
 	uint16_t depth;		      /* requests in flight for each connection */
 	struct memory_budget *memory; /* beyond what each client has; at least NBD_MAX_PAYLOAD */
@@ -98,7 +100,7 @@ const struct nbd_export *nbd_client_export(struct nbd_client *client);
 /* Whether its handshake has succeeded. */
 bool nbd_client_was_served(const struct nbd_client *client);
 
-/* Whether its thread has responded since the last call. One thread only. */
+/* Whether its loop has responded since the last call. One thread only. */
 bool nbd_client_is_alive(struct nbd_client *client);
 
 /* Its requests: for their statistics, and for what has happened to them. */

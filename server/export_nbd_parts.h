@@ -3,13 +3,13 @@
 #ifndef UBD_EXPORT_NBD_PARTS_H
 #define UBD_EXPORT_NBD_PARTS_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/uio.h>
 
 #include "aio.h"
 #include "bounce_pool.h"
 #include "channel.h"
+#include "client_loops.h"
 #include "export_nbd.h"
 #include "image.h"
 #include "nbd_wire.h"
@@ -56,21 +56,19 @@ struct nbd_client_request {
 struct nbd_client {
 	const struct nbd_client_settings *settings;
 	/*
-	 * What it has chosen; NULL: nothing yet. Its thread changes it, with the lock of the
+	 * What it has chosen; NULL: nothing yet. Its loop changes it, with the lock of the
 	 * exports; others need the lock to read it.
 	 */
 	const struct nbd_export *export;
 	struct channel channel;
-	struct aio_loop *loop;
-	pthread_t thread;
-	bool thread_started;
+	struct client_visit visit;
 	_Atomic bool stopping; /* take no more requests */
 	_Atomic bool served;   /* its requests are, or were */
 	_Atomic bool ended;
 	struct pulse pulse;
 	struct serve serve;
 
-	/* Of the connection's thread. */
+	/* Of the connection's loop. */
 	uint64_t size; /* of the disk, which has grown to that at least */
 	struct aio_limit handshake;
 	bool has_place;	 /* of export->places */

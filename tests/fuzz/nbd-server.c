@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "client_loops.h"
 #include "dirty_bits.h"
 #include "disk.h"
 #include "export_nbd.h"
@@ -82,6 +83,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		loop = aio_loop_new(16, &err);
 	if (loop && chdir(folder) == 0)
 		aio_loop_run_co(loop, open_co, &err);
+	if (!err)
+		settings.loops = client_loops_new(1, &err);
 	if (err)
 		g_error("%s", err->message);
 	bitmap.bits = dirty_bits_try_new(DISK_BYTES, 16);

@@ -265,6 +265,29 @@ static void start_many(void *arg)
 	*ret_left = count_stacks();
 }
 
+/* Some of them run when another part of the thread reserves its own, or needs them no more. */
+static void reserve_in_parts(void *arg)
+{
+	unsigned before = count_stacks();
+
+	g_assert_cmpint(co_reserve_more(MANY), ==, 0);
+	g_assert_cmpuint(count_stacks(), ==, before + MANY);
+	g_assert_cmpint(co_reserve_more(MANY), ==, 0);
+	test_co_crew(2 * MANY, nothing, NULL);
+	g_assert_cmpuint(count_stacks(), ==, before + 2 * MANY);
+	co_reserve_less(MANY);
+	test_co_crew(MANY, nothing, NULL);
+	g_assert_cmpuint(count_stacks(), ==, before + MANY);
+	co_reserve_less(MANY);
+	g_assert_cmpuint(count_stacks(), ==, before);
+}
+
+static void *parts_thread(void *arg)
+{
+	test_run(reserve_in_parts, NULL);
+	return NULL;
+}
+
 static void *reserve_thread(void *arg)
 {
 	test_run(reserve_and_start, NULL);
@@ -284,6 +307,11 @@ static void test_reserved_stacks_are_enough(void)
 	g_thread_join(g_thread_new("reserve", reserve_thread, NULL));
 	/* A thread's stacks go away with it. */
 	g_assert_cmpuint(count_stacks(), ==, before);
+}
+
+static void test_parts_reserve_their_own(void)
+{
+	g_thread_join(g_thread_new("parts", parts_thread, NULL));
 }
 
 static void test_pool_is_bounded(void)
@@ -416,6 +444,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/coroutine/stack-overflow-faults", test_stack_overflow_faults);
 	g_test_add_func("/coroutine/stack-can-be-filled", test_stack_can_be_filled);
 	g_test_add_func("/coroutine/reserved-stacks-are-enough", test_reserved_stacks_are_enough);
+	g_test_add_func("/coroutine/parts-reserve-their-own", test_parts_reserve_their_own);
 	g_test_add_func("/coroutine/pool-is-bounded", test_pool_is_bounded);
 	g_test_add_func("/coroutine/stack-is-aligned", test_stack_is_aligned);
 	g_test_add_func("/coroutine/rounding-mode-is-kept", test_rounding_mode_is_kept);

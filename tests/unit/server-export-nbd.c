@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client_loops.h"
 #include "disk.h"
 #include "export_nbd.h"
 #include "image-test.h"
@@ -85,6 +86,7 @@ static void co_begin_with(struct world *world, const int fds[2])
 	world->image = co_open_ok("disk.raw", "raw", IMAGE_RDWR);
 	world->settings = (struct nbd_client_settings){
 		.exports = &world->exports,
+		.loops = client_loops_new(2, NULL),
 		.depth = DEPTH,
 		.memory = &memory,
 		.stall_ns = 50000000,
@@ -119,6 +121,7 @@ static void co_begin(struct world *world)
 static void co_end(struct world *world)
 {
 	nbd_client_free(world->client);
+	client_loops_free(world->settings.loops);
 	nbd_exports_destroy(&world->exports);
 	throttle_group_free(world->export.throttle);
 	disk_free(world->export.disk);
@@ -398,6 +401,54 @@ CO_TEST(test_nothing_is_read_for_a_client_that_left)
 	co_end(&world);
 }
 
+/* ---- clients of one loop ---- */
+
+/* More than there are loops. */
+#define CLIENTS 7
+
+static struct nbd_client *co_begin_another(const struct world *world, int *ret_fd)
+{
+	struct nbd_client *client;
+	int fds[2];
+
+	g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+	client = nbd_client_new(&world->settings, fds[0], NULL);
+	g_assert_nonnull(client);
+	co_shake_hands(fds[1]);
+	*ret_fd = fds[1];
+	return client;
+}
+
+/* One that waits delays none of the others, which come and go. */
+CO_TEST(test_clients_share_loops)
+{
+	struct nbd_client *clients[CLIENTS];
+	struct world world;
+	int fds[CLIENTS];
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	co_write_held(world.fd);
+	reads = READS_ARE_READY;
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < CLIENTS; i++)
+			clients[i] = co_begin_another(&world, &fds[i]);
+		for (unsigned i = 0; i < CLIENTS; i++) {
+			co_ask_for_pieces(fds[i], 3);
+			for (unsigned piece = 0; piece < 3; piece++)
+				co_take_piece(fds[i]);
+		}
+		for (unsigned i = 0; i < CLIENTS; i++) {
+			close(fds[i]);
+			nbd_client_free(clients[i]);
+		}
+	}
+	is_full = false;
+	co_check_answer(world.fd, NBD_SUCCESS);
+	close(world.fd);
+	co_end(&world);
+}
+
 /* ---- limits ---- */
 
 static void set_limits(const struct world *world, const char *list)
@@ -663,6 +714,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/vanished", test_a_host_that_vanishes_is_noticed);
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
+	g_test_add_func("/export-nbd/clients-share-loops", test_clients_share_loops);
 	g_test_add_func("/export-nbd/limits/hanging-up", test_no_turn_for_hanging_up);
 	g_test_add_func("/export-nbd/limits/left", test_no_turn_for_a_client_that_left);
 	g_test_add_func("/export-nbd/limits/half-by-half", test_leaves_half_by_half);
