@@ -7,6 +7,7 @@
 #include "added.h"
 #include "answer.h"
 #include "error.h"
+#include "queue_threads.h"
 #include "uuid.h"
 
 void adder_init(struct adder *adder, struct servers *all, char *const *places)
@@ -153,12 +154,17 @@ static struct options *co_parse(struct adder *adder, const char *image, char *co
 /* ---- the disk ---- */
 
 /* This process may not add a device: somebody who may does so, and passes its control fd on. */
-static void want_device(const struct options *options, json_t *answer)
+static int want_device(struct adder *adder, const struct options *options, json_t *answer,
+		       GError **err)
 {
 	const struct transport_info info = server_describe_device(options);
 	g_autofree char *uuid = uuid_to_text(options->identity.uuid);
-	json_t *wanted = json_object();
+	json_t *wanted;
+	int res = queue_threads_prepare(adder->all->common.threads, info.queues, err);
 
+	if (res < 0)
+		return res;
+	wanted = json_object();
 	answer_set_number(wanted, "id", info.id);
 	answer_set_number(wanted, "queues", info.queues);
 	answer_set_number(wanted, "depth", info.depth);
@@ -167,6 +173,7 @@ static void want_device(const struct options *options, json_t *answer)
 	answer_set_bool(wanted, "writes", !options->read_only);
 	answer_set_text(wanted, "uuid", uuid);
 	json_object_set_new(answer, "wanted", wanted);
+	return 0;
 }
 
 int adder_co_add(struct adder *adder, const char *image, char *const *words, int *fd,
@@ -179,9 +186,10 @@ int adder_co_add(struct adder *adder, const char *image, char *const *words, int
 	if (!options)
 		return -EINVAL;
 	if (!options->exports && *fd < 0) {
-		want_device(options, answer);
+		int res = want_device(adder, options, answer, err);
+
 		options_free(options);
-		return 0;
+		return res;
 	}
 	if (!options->exports) {
 		device_fd = *fd;

@@ -83,15 +83,32 @@ static int check_buffers(const struct device *device, enum data_way way, GError 
 			    device->info.depth);
 }
 
+/* Before the sandbox, or of threads that are there. */
+static int make_loops(struct device *device, GError **err)
+{
+	const struct transport_info *info = &device->info;
+	const struct transport_queues *driver = transport_queues(device->transport->ops);
+
+	if (device->config.threads)
+		return queue_threads_prepare(device->config.threads, info->queues, err);
+	device->loops = g_new0(struct aio_loop *, info->queues);
+	for (unsigned i = 0; i < info->queues; i++) {
+		device->loops[i] = queue_new_loop(driver, info->depth, info->data, err);
+		if (!device->loops[i])
+			return -1;
+	}
+	return 0;
+}
+
 /* Of one that was made by others: threads that it shares may not be made for it. */
-static int check_threads(const struct device *device, GError **err)
+static int check_threads(struct device *device, GError **err)
 {
 	const struct transport_info *info = &device->info;
 
 	if (!device->config.threads ||
 	    (info->queues <= DEVICE_MAX_QUEUES &&
 	     (info->data == DATA_COPY || info->max_io_bytes <= QUEUE_THREADS_MAX_COPY)))
-		return check_buffers(device, info->data, err);
+		return check_buffers(device, info->data, err) ?: make_loops(device, err);
 	return error_refuse(err, -EINVAL,
 			    "%s: it has %u queues, with requests of up to %u bytes: in a server of "
 			    "several devices each has at most %u queues, with up to %u bytes",
@@ -153,7 +170,7 @@ static int add_new(struct device *device, GError **err)
 		return -1;
 	device->transport = transport_add(device->config.driver, ways, &device->info,
 					  &device->config.identity, err);
-	return device->transport ? 0 : -1;
+	return device->transport ? make_loops(device, err) : -1;
 }
 
 static int get_device(struct device *device, GError **err)
@@ -307,6 +324,9 @@ static void let_go(struct device *device)
 static void free_rest(struct device *device)
 {
 	transport_free(device->transport);
+	for (unsigned i = 0; device->loops && i < device->info.queues; i++)
+		aio_loop_free(device->loops[i]);
+	g_free(device->loops);
 	g_free(device->queues);
 	g_free(device->queue_fds);
 	g_free(device);

@@ -21,8 +21,10 @@ struct device {
 	bool is_char_closed;
 	int *queue_fds; /* -1: the queue uses char_fd; NULL before the queues */
 	int event_fd;
-	int place;	       /* on config.threads; -1: none */
-	struct runfile *mark;  /* for udev (disk_mark.h); NULL: none */
+	int place;	      /* on config.threads; -1: none */
+	struct runfile *mark; /* for udev (disk_mark.h); NULL: none */
+	struct aio_loop *
+		*loops;	       /* of queues with their own threads, until they have them; or NULL */
 	struct queue **queues; /* info.queues, NULL where not started; NULL before them */
 	struct watch *watch;   /* NULL before the queues */
 	struct watchdog watchdog;

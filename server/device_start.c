@@ -58,8 +58,10 @@ static struct queue *co_start_queue(struct device *device, uint16_t q_id, GError
 		config.cpus = &cpus;
 	else if (res != -EOPNOTSUPP)
 		report_verbose("queue %u: cannot get its CPUs: %s", q_id, g_strerror(-res));
-	if (!device->config.threads)
+	if (!device->config.threads) {
+		config.loop = g_steal_pointer(&device->loops[q_id]);
 		return queue_new(&config, err);
+	}
 	config.buffer_group = device->place;
 	config.first_buffer = queue_threads_first_buffer(device->config.threads, device->place);
 	config.thread = queue_threads_get(device->config.threads, q_id, config.cpus, err);

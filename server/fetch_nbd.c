@@ -449,5 +449,6 @@ static const struct fetch_way way = {
 
 const struct transport_queues transport_queues_nbd = {
 	.fetch = &way,
+	.ring_uses = RING_MESSAGES,
 	.result_lost = -EIO,
 };

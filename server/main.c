@@ -383,6 +383,25 @@ static int co_enter_sandbox(struct entering *entering, GError **err)
 	return drop_last(&entering->program->servers, err);
 }
 
+/* The rings of disks that are added later. */
+static int prepare_adding(struct program *program, GError **err)
+{
+	const struct server_common *common = &program->servers.common;
+	struct queue_threads *threads = common->threads;
+	int res = 0;
+
+	if (!threads)
+		return 0;
+	if (program->options->add_places) {
+		const struct transport_info info = server_describe_device(program->options);
+
+		res = queue_threads_prepare(threads, info.queues, err)
+			      ?: common->driver->prepare(err);
+	}
+	queue_threads_complete(threads);
+	return res;
+}
+
 /*
  * Everything that needs privileges, and then there are none. The workers that opened the files must
  * end, too: they have them.
@@ -400,6 +419,8 @@ static int co_enter(struct program *program, GError **err)
 						       options->several, &all->no_listener);
 	servers_each(all, co_get_target, &entering);
 	keeper_seal();
+	if (prepare_adding(program, err) < 0)
+		return -1;
 	if (!make_run_files(program, err) || co_enter_sandbox(&entering, err) < 0)
 		return -1;
 	co_group_start(&program->group, signals_co, program);
@@ -588,7 +609,7 @@ static void run(struct program *program)
 	struct aio_loop *loop;
 
 	prepare_process(program);
-	loop = aio_loop_new(64, &err);
+	loop = aio_loop_new_for(RING_FILES | RING_MESSAGES | RING_ACCEPTS, 64, &err);
 	if (loop)
 		aio_loop_run_co(loop, run_co, program);
 	else

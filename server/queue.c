@@ -364,6 +364,13 @@ static unsigned ring_entries(uint16_t depth)
 	return entries;
 }
 
+struct aio_loop *queue_new_loop(const struct transport_queues *driver, uint16_t depth,
+				enum data_way data, GError **err)
+{
+	return queue_thread_new_loop(RING_FILES | driver->ring_uses, ring_entries(depth),
+				     data == DATA_ZERO_COPY ? depth : 0, err);
+}
+
 static struct request *new_requests(struct queue *queue)
 {
 	struct request *requests = g_new(struct request, queue->config.depth);
@@ -390,10 +397,9 @@ static struct queue_thread *new_thread(const struct queue_config *config, GError
 	const size_t bytes = pool_bytes(config);
 	const bool is_zero_copy = config->data == DATA_ZERO_COPY;
 	const struct queue_thread_config own = {
+		.loop = config->loop,
 		.nr = config->q_id,
 		.cpus = config->cpus,
-		.ring_entries = ring_entries(config->depth),
-		.buffers = is_zero_copy ? config->depth : 0,
 		.pool_bytes = bytes,
 		.pool_touched = MIN(bytes, is_zero_copy ? ZERO_COPY_TOUCHED : config->max_io_bytes),
 		.requests = config->depth,
@@ -447,8 +453,10 @@ static int start(struct queue *queue, GError **err)
 	int res;
 
 	queue->thread = queue->config.thread ?: new_thread(&queue->config, err);
-	if (!queue->thread)
+	if (!queue->thread) {
+		aio_loop_free(queue->config.loop);
 		return -1;
+	}
 	queue->data = new_data(queue);
 	queue->fetch = new_fetch(queue, err);
 	if (!queue->fetch)

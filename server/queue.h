@@ -19,14 +19,16 @@
 #include "serve.h"
 #include "transport_queues.h"
 
+struct aio_loop;
 struct disk;
 struct queue;
 struct queue_thread;
 struct throttle_group;
 
 struct queue_config {
-	/* NULL: the queue gets its own. */
+	/* NULL: the queue gets its own, which runs the loop. */
 	struct queue_thread *thread;
+	struct aio_loop *loop; /* of queue_new_loop(); the queue's, also on failure */
 	/* What it has of its ring: a group of buffers, and for zero copy entries from this one on.
 	 */
 	uint16_t buffer_group;
@@ -46,6 +48,13 @@ struct queue_config {
 	const struct request_limits *limits; /* which may change */
 	struct throttle_group *throttle;
 };
+
+/*
+ * The loop for a queue's own thread, which in the sandbox cannot be made any more. NULL with @err
+ * set.
+ */
+struct aio_loop *queue_new_loop(const struct transport_queues *driver, uint16_t depth,
+				enum data_way data, GError **err);
 
 /*
  * Starts the queue. The caller frees it with queue_free(), and keeps the fds and the disk until

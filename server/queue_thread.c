@@ -487,17 +487,17 @@ static int start(struct queue_thread *thread)
 	return 0;
 }
 
-static int make_loop(struct queue_thread *thread, GError **err)
+struct aio_loop *queue_thread_new_loop(unsigned uses, unsigned entries, unsigned buffers,
+				       GError **err)
 {
-	int res = 0;
+	struct aio_loop *loop = aio_loop_new_for(uses, entries, err);
+	int res = loop && buffers ? aio_loop_make_buffers(loop, buffers) : 0;
 
-	thread->loop = aio_loop_new(thread->config.ring_entries, err);
-	if (!thread->loop)
-		return -1;
-	if (thread->config.buffers)
-		res = aio_loop_make_buffers(thread->loop, thread->config.buffers);
-	return res < 0 ? error_set(err, res, "cannot register %u buffers", thread->config.buffers)
-		       : 0;
+	if (res == 0)
+		return loop;
+	error_set(err, res, "cannot register %u buffers", buffers);
+	aio_loop_free(loop);
+	return NULL;
 }
 
 struct queue_thread *queue_thread_new(const struct queue_thread_config *config,
@@ -507,6 +507,7 @@ struct queue_thread *queue_thread_new(const struct queue_thread_config *config,
 	int res;
 
 	thread->config = *config;
+	thread->loop = config->loop;
 	if (config->cpus) {
 		thread->cpus = *config->cpus;
 		thread->config.cpus = &thread->cpus;
@@ -521,13 +522,11 @@ struct queue_thread *queue_thread_new(const struct queue_thread_config *config,
 	thread->pulse = (struct pulse){ .beat = beat, .arg = thread };
 	thread_lock_init(&thread->pulse.lock);
 	thread_lock_init(&thread->lock);
-	if (make_loop(thread, err) < 0)
-		goto fail;
 	res = start(thread);
 	if (res == 0)
 		return thread;
 	error_set(err, res, "queue %u", config->nr);
-fail:
+	thread->loop = NULL;
 	queue_thread_free(thread);
 	return NULL;
 }

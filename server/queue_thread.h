@@ -25,8 +25,7 @@ struct queue_thread;
 struct queue_thread_config {
 	unsigned nr;	       /* for its name */
 	const cpu_set_t *cpus; /* NULL: any */
-	unsigned ring_entries; /* for what one turn submits */
-	unsigned buffers;      /* entries of the ring's table of registered buffers; 0: no table */
+	struct aio_loop *loop; /* of queue_thread_new_loop(); the thread's, unless that fails */
 	size_t pool_bytes;     /* for data; 0: none */
 	size_t pool_touched;   /* what is there from the start */
 	unsigned requests;     /* how many at once it keeps stacks for, while it is not idle */
@@ -35,6 +34,14 @@ struct queue_thread_config {
 
 /* So many requests can always be served at once. */
 #define QUEUE_THREAD_RESERVED 8u
+
+/*
+ * A loop for a thread, which in the sandbox cannot be made any more. @uses: enum ring_use;
+ * @entries: for what one turn submits; @buffers: entries of the ring's table of registered buffers;
+ * 0: no table. NULL with @err set.
+ */
+struct aio_loop *queue_thread_new_loop(unsigned uses, unsigned entries, unsigned buffers,
+				       GError **err);
 
 /* Main thread, as the next two. NULL with @err set on failure. */
 struct queue_thread *queue_thread_new(const struct queue_thread_config *config, GError **err);

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "device.h"
+#include "error.h"
 #include "process.h"
 #include "queue_thread.h"
 
@@ -27,6 +28,9 @@
 
 struct queue_threads {
 	struct queue_thread *all[DEVICE_MAX_QUEUES]; /* NULL: not needed yet */
+	struct aio_loop *loops[DEVICE_MAX_QUEUES];   /* of threads to come; the first nr are made */
+	unsigned nr;
+	bool is_complete;
 	unsigned depth;
 	bool taken[MAX_PLACES];
 	GArray *outliving; /* struct outliving */
@@ -50,8 +54,10 @@ void queue_threads_free(struct queue_threads *threads)
 {
 	if (!threads)
 		return;
-	for (unsigned i = 0; i < DEVICE_MAX_QUEUES; i++)
+	for (unsigned i = 0; i < DEVICE_MAX_QUEUES; i++) {
 		queue_thread_free(threads->all[i]);
+		aio_loop_free(threads->loops[i]);
+	}
 	for (unsigned i = 0; i < threads->outliving->len; i++) {
 		const struct outliving *one =
 			&g_array_index(threads->outliving, struct outliving, i);
@@ -60,6 +66,29 @@ void queue_threads_free(struct queue_threads *threads)
 	}
 	g_array_unref(threads->outliving);
 	g_free(threads);
+}
+
+int queue_threads_prepare(struct queue_threads *threads, unsigned queues, GError **err)
+{
+	if (threads->is_complete && queues > threads->nr)
+		return error_refuse(err, -EINVAL,
+				    "%u queues: devices that are added to this server have at most "
+				    "%u; --queues sets that when it is started",
+				    queues, threads->nr);
+	for (; threads->nr < queues; threads->nr++) {
+		struct aio_loop **loop = &threads->loops[threads->nr];
+
+		*loop = queue_thread_new_loop(RING_FILES | RING_COMMANDS | RING_BUFFERS,
+					      RING_ENTRIES, MAX_BUFFERS, err);
+		if (!*loop)
+			return -1;
+	}
+	return 0;
+}
+
+void queue_threads_complete(struct queue_threads *threads)
+{
+	threads->is_complete = true;
 }
 
 void queue_threads_outlive(struct queue_threads *threads, void (*fn)(void *arg), void *arg)
@@ -102,16 +131,19 @@ struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q
 	const struct queue_thread_config config = {
 		.nr = q_id,
 		.cpus = cpus,
-		.ring_entries = RING_ENTRIES,
-		.buffers = MAX_BUFFERS,
+		.loop = threads->loops[q_id],
 		.pool_bytes = POOL_BYTES,
 		.pool_touched = POOL_TOUCHED,
 		.requests = MAX_KEPT,
 		.others = OTHERS,
 	};
 
-	if (!threads->all[q_id])
-		threads->all[q_id] = queue_thread_new(&config, err);
+	if (threads->all[q_id])
+		return threads->all[q_id];
+	g_assert(q_id < threads->nr);
+	threads->all[q_id] = queue_thread_new(&config, err);
+	if (threads->all[q_id])
+		threads->loops[q_id] = NULL;
 	return threads->all[q_id];
 }
 

@@ -43,8 +43,17 @@ bool queue_threads_have_buffers(const struct queue_threads *threads, int place, 
 unsigned queue_threads_first_buffer(const struct queue_threads *threads, int place);
 
 /*
- * The thread for queues with the number @q_id, which must be less than DEVICE_MAX_QUEUES. @cpus is
- * only for a new one; NULL: any. NULL with @err set.
+ * Makes what threads for devices with so many queues, at most DEVICE_MAX_QUEUES, need and cannot
+ * get in the sandbox. Once that is complete, such devices are refused if they have more. 0 or < 0
+ * with
+ * @err set.
+ */
+int queue_threads_prepare(struct queue_threads *threads, unsigned queues, GError **err);
+void queue_threads_complete(struct queue_threads *threads);
+
+/*
+ * The thread for queues with the number @q_id, which have been prepared. @cpus is only for a new
+ * one; NULL: any. NULL with @err set.
  */
 struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q_id,
 				       const cpu_set_t *cpus, GError **err);

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <linux/fs.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -108,10 +109,8 @@ static const int allowed[] = {
 	ALLOW(sendto),
 	ALLOW(setsockopt),
 	ALLOW(shutdown),
-	/* io_uring */
+	/* io_uring; of rings that are there, all of which are limited (aio/ring_limits.c) */
 	ALLOW(io_uring_enter),
-	ALLOW(io_uring_register),
-	ALLOW(io_uring_setup),
 	/* memory; code only as it is */
 	ALLOW(brk),
 	ALLOW(madvise),
@@ -200,6 +199,23 @@ static int allow_prctl(scmp_filter_ctx filter)
 	for (size_t i = 0; i < G_N_ELEMENTS(options) && !res; i++)
 		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
 				       SCMP_A0(SCMP_CMP_EQ, options[i], 0));
+	return res;
+}
+
+/*
+ * What a ring in use needs. Not restrictions: a ring has them before it is used, for good; nor what
+ * keeps the rights of the moment for later (IORING_REGISTER_PERSONALITY).
+ */
+static int allow_rings(scmp_filter_ctx filter)
+{
+	static const int operations[] = { IORING_REGISTER_ENABLE_RINGS,
+					  IORING_REGISTER_BUFFERS_UPDATE, IORING_REGISTER_PBUF_RING,
+					  IORING_UNREGISTER_PBUF_RING };
+	int res = 0;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(operations) && !res; i++)
+		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_register), 1,
+				       SCMP_A1(SCMP_CMP_EQ, operations[i], 0));
 	return res;
 }
 
@@ -297,6 +313,7 @@ static int add_rules(scmp_filter_ctx filter, const struct sandbox_config *config
 	int res = allow_all(filter, allowed, G_N_ELEMENTS(allowed));
 
 	res = res ?: allow_sockets(filter, config);
+	res = res ?: allow_rings(filter);
 	res = res ?: allow_ioctls(filter);
 	res = res ?: allow_fcntl(filter);
 	res = res ?: allow_own_limits(filter);

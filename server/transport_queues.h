@@ -34,6 +34,8 @@ struct transport_queues {
 	const struct fetch_wire *wires[DATA_WAYS]; /* by enum data_way */
 	/* DATA_USER_COPY, DATA_ZERO_COPY: where the data of a tag begins in the server's file. */
 	uint64_t (*data_off)(uint16_t q_id, uint16_t tag);
+	/* How the two use rings: enum ring_use. */
+	unsigned ring_uses;
 	/* The answer to a request that failed, if data that was acknowledged before may be lost. */
 	int32_t result_lost;
 	/*

@@ -241,6 +241,7 @@ static uint64_t data_off(uint16_t q_id, uint16_t tag)
 const struct transport_queues transport_queues_ublk = {
 	.fetch = &fetch_by_tags,
 	.fetch_batches = &fetch_by_batches,
+	.ring_uses = RING_COMMANDS | RING_BUFFERS,
 	.wires = {
 		[DATA_COPY] = &copy_wire,
 		[DATA_USER_COPY] = &user_copy_wire,

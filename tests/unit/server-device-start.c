@@ -234,6 +234,9 @@ static const struct transport_ops driver_of_others = {
 	.delete = end_it,
 };
 
+/* 0: as many threads as are needed. */
+static unsigned nr_prepared;
+
 static void co_check_given(struct transport_info info, const char *reason)
 {
 	struct queue_threads *threads = queue_threads_new(64);
@@ -248,6 +251,9 @@ static void co_check_given(struct transport_info info, const char *reason)
 	others.ops = &driver_of_others;
 	others_info = info;
 	others_info.depth = 64;
+	g_assert_cmpint(queue_threads_prepare(threads, nr_prepared, NULL), ==, 0);
+	if (nr_prepared)
+		queue_threads_complete(threads);
 	g_assert_null(device_co_add(&config, &err));
 	g_assert_nonnull(strstr(err->message, reason));
 	g_assert_cmpuint(ended, ==, 0);
@@ -284,6 +290,18 @@ CO_TEST(test_devices_that_threads_cannot_serve)
 	co_check_given(info, "up to 4194304 bytes");
 	info.data = DATA_COPY;
 	co_check_given(info, "another server is using it");
+}
+
+/* The sandbox allows no more rings. */
+CO_TEST(test_devices_that_would_need_more_threads)
+{
+	struct transport_info info = { .state = TRANSPORT_ADDED, .queues = 3 };
+
+	nr_prepared = 2;
+	co_check_given(info, "3 queues: devices that are added to this server have at most 2");
+	info.queues = 2;
+	co_check_given(info, "another server is using it");
+	nr_prepared = 0;
 }
 
 static int set_identity(struct transport *transport, const struct identity *identity)
@@ -334,6 +352,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
 	g_test_add_func("/device-start/devices-that-threads-cannot-serve",
 			test_devices_that_threads_cannot_serve);
+	g_test_add_func("/device-start/devices-that-would-need-more-threads",
+			test_devices_that_would_need_more_threads);
 	g_test_add_func("/device-start/no-probe-of-a-device-that-was-added",
 			test_no_probe_of_a_device_that_was_added);
 	return leave_scratch(folder, g_test_run());

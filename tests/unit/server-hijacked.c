@@ -5,8 +5,8 @@
  * it over. It prints a line for each attempt: the moment, the attempt, and 0 or the error.
  *
  * HIJACKED_FILE is a file that the server has no business with, HIJACKED_BESIDE one in the image's
- * folder; HIJACKED_NEW does not exist. HIJACKED_UBLK is the number of another server's device, if
- * the server has a keeper for those of ublk.
+ * folder; HIJACKED_NEW does not exist. On HIJACKED_SOCKET, somebody listens. HIJACKED_UBLK is the
+ * number of another server's device, if the server has a keeper for those of ublk.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "aio.h"
+#include "commands.h"
 #include "keeper_wire.h"
 #include "probe.h"
 #include "sandbox_places.h"
@@ -461,25 +462,130 @@ static long ring_makes_socket(void)
 	return co_send_sqe(prepare_socket);
 }
 
-/*
- * A ring without restrictions. The kernel's worker may have begun with all privileges, but has
- * those of the request.
- */
-static long worker_of_ring_opens(void)
+static void prepare_connect(struct io_uring_sqe *sqe)
+{
+	static struct sockaddr_in address = { .sin_family = AF_INET };
+
+	io_uring_prep_rw(IORING_OP_CONNECT, sqe, tcp_fd, &address, 0, sizeof(address));
+}
+
+static long ring_connects(void)
+{
+	return co_send_sqe(prepare_connect);
+}
+
+/* ---- by a ring that was made afterwards, and so without restrictions ---- */
+
+static int ask_own_ring(struct io_uring *ring, unsigned flags)
 {
 	struct io_uring_cqe *cqe;
+	int res;
+
+	ring->sq.sqes[(ring->sq.sqe_tail - 1) & (ring->sq.ring_entries - 1)].flags |= flags;
+	io_uring_submit_and_wait(ring, 1);
+	res = io_uring_peek_cqe(ring, &cqe);
+	res = res ?: cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return res;
+}
+
+/* The kernel's worker may have begun with all privileges, but has those of the request. */
+static int open_with_own_ring(void *unused)
+{
 	struct io_uring ring;
 	int res = io_uring_queue_init(2, &ring, 0);
 
 	if (res < 0)
-		return result(res);
+		return res;
 	prepare_open(io_uring_get_sqe(&ring));
-	ring.sq.sqes[0].flags |= IOSQE_ASYNC;
-	io_uring_submit_and_wait(&ring, 1);
-	res = io_uring_peek_cqe(&ring, &cqe);
-	res = res ?: cqe->res;
+	res = ask_own_ring(&ring, IOSQE_ASYNC);
 	io_uring_queue_exit(&ring);
+	return res;
+}
+
+/* To whoever listens there, such as a service of root's that starts containers. */
+static int connect_with_own_ring(void *unused)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct io_uring ring;
+	int fd, res = io_uring_queue_init(2, &ring, 0);
+
+	if (res < 0)
+		return res;
+	strncpy(address.sun_path, getenv("HIJACKED_SOCKET"), sizeof(address.sun_path) - 1);
+	prepare_socket(io_uring_get_sqe(&ring));
+	fd = res = ask_own_ring(&ring, 0);
+	if (fd >= 0) {
+		io_uring_prep_connect(io_uring_get_sqe(&ring), fd, (struct sockaddr *)&address,
+				      sizeof(address));
+		res = ask_own_ring(&ring, 0);
+		close(fd);
+	}
+	io_uring_queue_exit(&ring);
+	return res;
+}
+
+static long own_ring_opens(void)
+{
+	return result(open_with_own_ring(NULL));
+}
+
+static long own_ring_connects(void)
+{
+	return result(connect_with_own_ring(NULL));
+}
+
+static long worker_opens_with_own_ring(void)
+{
+	return result(co_run_on_worker(open_with_own_ring, NULL));
+}
+
+static long worker_connects_with_own_ring(void)
+{
+	return result(co_run_on_worker(connect_with_own_ring, NULL));
+}
+
+static void *connect_in_thread(void *arg)
+{
+	*(int *)arg = connect_with_own_ring(NULL);
+	return NULL;
+}
+
+static long thread_connects_with_own_ring(void)
+{
+	pthread_t thread;
+	int res;
+
+	pthread_create(&thread, NULL, connect_in_thread, &res);
+	pthread_join(thread, NULL);
 	return result(res);
+}
+
+/* ---- by changing the rings that are there ---- */
+
+/* Of any descriptor. The sandbox refuses it before the kernel looks whether that is a ring. */
+static long change_rings(unsigned what, void *arg, unsigned nr)
+{
+	long res = 0;
+
+	for (int fd = 0; fd < 1024 && (res = syscall(SYS_io_uring_register, fd, what, arg, nr)) < 0;
+	     fd++)
+		if (errno != EPERM)
+			break;
+	return res;
+}
+
+static long loosen_rings(void)
+{
+	struct io_uring_restriction limit = { .opcode = IORING_RESTRICTION_SQE_OP,
+					      .sqe_op = IORING_OP_OPENAT };
+
+	return change_rings(IORING_REGISTER_RESTRICTIONS, &limit, 1);
+}
+
+static long keep_personality(void)
+{
+	return change_rings(IORING_REGISTER_PERSONALITY, NULL, 0);
 }
 
 /* ---- in other threads ---- */
@@ -567,7 +673,14 @@ static const struct {
 	{ "open-control", open_control },
 	{ "ring-opens", ring_opens },
 	{ "ring-makes-socket", ring_makes_socket },
-	{ "worker-of-ring-opens", worker_of_ring_opens },
+	{ "ring-connects", ring_connects },
+	{ "own-ring-opens", own_ring_opens },
+	{ "own-ring-connects", own_ring_connects },
+	{ "worker-opens-with-own-ring", worker_opens_with_own_ring },
+	{ "worker-connects-with-own-ring", worker_connects_with_own_ring },
+	{ "thread-connects-with-own-ring", thread_connects_with_own_ring },
+	{ "loosen-rings", loosen_rings },
+	{ "keep-personality", keep_personality },
 	{ "thread-reads-file", thread_reads_file },
 	{ "worker-reads-file", worker_reads_file },
 };
@@ -626,8 +739,16 @@ int __wrap_status_answer(const struct command_target *on, const json_t *request,
 int __wrap_status_answer(const struct command_target *on, const json_t *request, json_t *answer,
 			 GError **err)
 {
+	struct command_target *held = (struct command_target *)on;
+	int res;
+
+	/* The real one does not wait, so nothing would keep the disk until these have ended. */
+	held->users++;
 	attempt_all("serving");
-	return __real_status_answer(on, request, answer, err);
+	res = __real_status_answer(on, request, answer, err);
+	if (!--held->users)
+		co_wake_at(&held->waiter);
+	return res;
 }
 
 int __real_sandbox_prepare(const struct options *options, struct sandbox_config *ret_config,

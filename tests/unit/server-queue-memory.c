@@ -271,6 +271,7 @@ static void set_up(struct scene *scene)
 	kernel = fds[0];
 	heard = false;
 	scene->ours = config.char_fd = fds[1];
+	config.loop = queue_new_loop(config.driver, config.depth, config.data, NULL);
 	scene->queue = queue_new(&config, &err);
 	g_assert_no_error(err);
 	g_assert_cmpint(queue_wait_ready(scene->queue, &err), ==, 0);

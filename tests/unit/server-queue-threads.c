@@ -276,6 +276,7 @@ static void set_up_thread(void)
 	main_loop = aio_loop_new(64, NULL);
 	aio_loop_run_co(main_loop, open_co, NULL);
 	threads = queue_threads_new(DEPTH);
+	g_assert_cmpint(queue_threads_prepare(threads, 1, NULL), ==, 0);
 	thread = queue_threads_get(threads, 0, NULL, NULL);
 	g_assert_nonnull(thread);
 	for (unsigned i = 0; i < DEVICES; i++) {
@@ -498,7 +499,7 @@ static size_t resident_pages(void)
 static void test_list_of_stacks_is_there(void)
 {
 	const struct queue_thread_config config = {
-		.ring_entries = 64,
+		.loop = queue_thread_new_loop(RING_ALL, 64, 0, NULL),
 		.requests = 8 << 20,
 	};
 	size_t before = resident_pages(), list = config.requests * sizeof(void *);
@@ -512,6 +513,34 @@ static void test_list_of_stacks_is_there(void)
 	/* The kernel does not count exactly. */
 	g_assert_cmpuint(resident_pages() - before, >=, list / getpagesize() / 2);
 	queue_thread_free(big);
+}
+
+int __real_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg),
+			  void *arg);
+int __wrap_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg),
+			  void *arg);
+
+static bool no_threads;
+
+int __wrap_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attr, void *(*fn)(void *arg),
+			  void *arg)
+{
+	return no_threads ? EAGAIN : __real_pthread_create(ret_thread, attr, fn, arg);
+}
+
+/* In the sandbox no other loop could be made. */
+static void test_loop_outlives_a_lack_of_threads(void)
+{
+	g_autoptr(GError) err = NULL;
+
+	threads = queue_threads_new(DEPTH);
+	g_assert_cmpint(queue_threads_prepare(threads, 1, NULL), ==, 0);
+	no_threads = true;
+	g_assert_null(queue_threads_get(threads, 0, NULL, &err));
+	g_assert_cmpint(err->code, ==, EAGAIN);
+	no_threads = false;
+	g_assert_nonnull(queue_threads_get(threads, 0, NULL, NULL));
+	queue_threads_free(threads);
 }
 
 static void test_places_have_buffers_of_their_own(void)
@@ -555,5 +584,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/queue-threads/others-can-run-something-on-the-thread",
 			test_others_can_run_something_on_the_thread);
 	g_test_add_func("/queue-threads/places", test_places_have_buffers_of_their_own);
+	g_test_add_func("/queue-threads/loop-outlives-a-lack-of-threads",
+			test_loop_outlives_a_lack_of_threads);
 	return leave_scratch(folder, g_test_run());
 }
