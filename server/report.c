@@ -23,9 +23,13 @@
 #include "error.h"
 #include "journal.h"
 
-/* How many messages may wait, and how long report_flush() waits for them. */
+/* How many messages may wait. */
 #define MAX_WAITING   256
-#define FLUSH_SECONDS 1
+/*
+ * How long report_flush() waits for them: long for an end that nobody reads about, but on a machine
+ * that is very busy the thread may not run for seconds, and then the reason for the end is lost.
+ */
+#define FLUSH_SECONDS 5
 
 struct message {
 	int priority;
