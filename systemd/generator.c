@@ -123,13 +123,21 @@ static void append_device(GString *text, const char *path)
 			       unit, unit, unit);
 }
 
+/* systemd ignores a path with "..". */
+static void append_mounts(GString *text, const char *path)
+{
+	g_autofree char *canonical = g_canonicalize_filename(path, "/");
+
+	append_setting(text, "RequiresMountsFor", "", canonical);
+}
+
 /* What must be there before the image can be opened. */
 static void append_needs(GString *text, const struct disk *disk)
 {
-	if (g_str_has_prefix(disk->image, "/dev/"))
+	if (g_str_has_prefix(disk->image, "/dev/") && !g_str_has_prefix(disk->image, "/dev/shm/"))
 		append_device(text, disk->image);
 	else if (disk->image[0] == '/')
-		append_setting(text, "RequiresMountsFor", "", disk->image);
+		append_mounts(text, disk->image);
 	if (disk->network)
 		g_string_append(text, "Wants=network-online.target\nAfter=network-online.target\n");
 }
@@ -251,8 +259,25 @@ static bool is_remote(const char *image)
 	return g_str_has_prefix(image, "nbd://") || g_str_has_prefix(image, "nbds://");
 }
 
+/* systemd ignores assignments of anything else. */
+static bool check_text(const char *source, const char *text)
+{
+	if (!g_utf8_validate(text, -1, NULL)) {
+		complain(source, "it is not UTF-8");
+		return false;
+	}
+	for (const char *c = text; *c; c++)
+		if (g_ascii_iscntrl(*c) && *c != '\t') {
+			complain(source, "it contains a control character, 0x%02x", *c);
+			return false;
+		}
+	return true;
+}
+
 static bool check_image(const char *source, const char *image)
 {
+	if (!check_text(source, image))
+		return false;
 	if (image[0] == '/' || strchr(image, ':'))
 		return true;
 	complain(source, "\"%s\" is not an absolute path", image);
@@ -270,7 +295,8 @@ static bool take_own_option(struct disk *disk, const char *option)
 		disk->network = true;
 	else if (strcmp(option, "x-initrd.attach") == 0)
 		disk->in_initrd = true;
-	else if (strcmp(option, "defaults") != 0 && strcmp(option, "-") != 0)
+	else if (strcmp(option, "defaults") != 0 && strcmp(option, "nofail") != 0 &&
+		 strcmp(option, "-") != 0)
 		return *option == '\0';
 	return true;
 }
@@ -282,7 +308,7 @@ static char *take_options(struct disk *disk, const char *list)
 	GString *line = g_string_new(NULL);
 
 	for (char **option = options; *option; option++) {
-		g_autofree char *word = g_strconcat("--", *option, NULL);
+		g_autofree char *word = g_strconcat("--", g_strstrip(*option), NULL);
 		g_autofree char *quoted = quote(word);
 
 		if (!take_own_option(disk, *option))
@@ -318,8 +344,8 @@ static void take_entry(GHashTable *names, const char *path, unsigned number, con
 		complain(source, "expecting a name, an image and possibly options");
 		return;
 	}
-	if (!check_name(source, words[0]) || !check_image(source, words[1]) ||
-	    !is_new(names, source, words[0]))
+	if (!check_text(source, line) || !check_name(source, words[0]) ||
+	    !check_image(source, words[1]) || !is_new(names, source, words[0]))
 		return;
 	disk.name = words[0];
 	disk.image = words[1];
