@@ -183,9 +183,10 @@ static int open_family(struct nbd_netlink *nl, GError **err)
 		return error_refuse(err, -EIO, "cannot use netlink: %s", nl_geterror(res));
 	nl->family = genl_ctrl_resolve(nl->sock, NBD_GENL_FAMILY_NAME);
 	if (nl->family < 0)
-		return error_refuse(err, -ENOENT,
-				    "nbd.ko is not loaded, or this is not the network namespace in "
-				    "which it can be controlled");
+		return error_refuse(
+			err, -ENOENT,
+			"nbd.ko is not loaded (modprobe nbd), or this is not the network "
+			"namespace in which it can be controlled");
 	return 0;
 }
 

@@ -92,7 +92,7 @@ static GArray *list(GError **err)
 	const char *name;
 
 	if (access("/sys/module/nbd", F_OK) < 0) {
-		error_refuse(err, -ENOENT, "nbd.ko is not loaded");
+		error_refuse(err, -ENOENT, "nbd.ko is not loaded; load the driver: modprobe nbd");
 		return NULL;
 	}
 	found = g_array_new(FALSE, TRUE, sizeof(struct transport_info));
@@ -254,7 +254,7 @@ static int get_features(unsigned *ret_features, GError **err)
 	*ret_features = 0;
 	if (access("/sys/module/nbd", F_OK) == 0)
 		return 0;
-	return error_refuse(err, -ENOENT, "nbd.ko is not loaded");
+	return error_refuse(err, -ENOENT, "nbd.ko is not loaded; load the driver: modprobe nbd");
 }
 
 /* Those whose watcher died with its server, too. */

@@ -82,6 +82,8 @@ static GPtrArray *names_in(const char *folder, GError **err)
 	g_autoptr(GDir) dir = g_dir_open(folder, 0, err);
 	const char *file;
 
+	if (!dir)
+		g_prefix_error(err, "--config: ");
 	while (dir && (file = g_dir_read_name(dir))) {
 		if (file[0] == '.' || !g_str_has_suffix(file, SUFFIX))
 			continue;
