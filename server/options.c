@@ -634,6 +634,19 @@ static const char summary[] =
 	"Serve disk images as block devices, or over NBD, until SIGINT, SIGTERM or SIGHUP.\n"
 	"Prints the name of each device, or its URI, when it is live.";
 
+/* What an option may be that is not recognized here. */
+static const char *hint_for(enum author author, const GError *err)
+{
+	static const char *const hints[] = {
+		[OF_PROCESS] = "",
+		[OF_DISK] = "; an option of the whole server can only be given on its command line",
+		[OF_CLIENT] = "; options of the whole server, and those that lead to other files, "
+			      "can only be given when it is started",
+	};
+
+	return g_str_has_prefix(err->message, "unrecognized option") ? hints[author] : "";
+}
+
 static bool parse_words(char *const *argv, enum author author)
 {
 	g_autoptr(GArray) entries = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
@@ -648,7 +661,7 @@ static bool parse_words(char *const *argv, enum author author)
 	ok = command_line_parse(&g_array_index(entries, GOptionEntry, 0),
 				author == OF_PROCESS ? summary : NULL, argv, &err);
 	if (!ok)
-		refuse("%s", err->message);
+		refuse("%s%s", err->message, hint_for(author, err));
 	return ok;
 }
 

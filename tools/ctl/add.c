@@ -26,11 +26,11 @@ static char *find_server(void)
 	return NULL;
 }
 
-/* The server is in another folder. The caller frees it. */
+/* The server has another current folder, and takes other names for files. The caller frees it. */
 static char *absolute(const char *image)
 {
-	return g_file_test(image, G_FILE_TEST_EXISTS) ? g_canonicalize_filename(image, NULL)
-						      : g_strdup(image);
+	return g_str_has_prefix(image, "null:") ? g_strdup(image)
+						: g_canonicalize_filename(image, NULL);
 }
 
 /* False after an error message: what JSON cannot say, the server would take for another name. */
