@@ -56,22 +56,42 @@ static struct slice *_Atomic *bucket_of(const struct l2_cache *cache, struct sha
 	return &shard->hash[in_shard & shard->hash_mask];
 }
 
-static int shard_init(struct l2_cache *cache, struct shard *shard, unsigned nr_slices)
+/* What a shard has of cache->slots: its slots, then its buckets. */
+static size_t shard_bytes(unsigned nr_slots, unsigned nr_buckets)
 {
-	unsigned hash_size = 2;
+	return align_up(nr_slots * sizeof(struct slice) + nr_buckets * sizeof(struct slice *),
+			_Alignof(struct slice));
+}
 
-	while (hash_size < nr_slices)
-		hash_size *= 2;
+static void shard_init(struct shard *shard, void *memory, unsigned nr_slots, unsigned nr_buckets)
+{
 	thread_lock_init(&shard->lock);
 	co_queue_init(&shard->waiters);
-	shard->hash_mask = hash_size - 1;
-	shard->hash = g_try_new0(struct slice * _Atomic, hash_size);
-	/* Zeroes that are not touched: they take no memory until they are used. */
-	shard->slots = g_try_malloc0_n(nr_slices + 1, sizeof(struct slice));
-	if (!shard->hash || !shard->slots)
+	shard->slices = memory;
+	shard->nr_slices = nr_slots;
+	shard->hash = (struct slice * _Atomic *)(shard->slices + nr_slots);
+	shard->hash_mask = nr_buckets - 1;
+}
+
+/*
+ * In one piece, which is of pages that the kernel has just mapped if it is large: zeroes that take
+ * no memory until they are used.
+ */
+static int shards_init(struct l2_cache *cache, unsigned per_shard)
+{
+	unsigned nr_buckets = 2;
+	size_t bytes;
+	char *memory;
+
+	while (nr_buckets < per_shard)
+		nr_buckets *= 2;
+	bytes = shard_bytes(per_shard, nr_buckets);
+	cache->slots = g_try_malloc0(cache->nr_shards * bytes + _Alignof(struct slice));
+	if (!cache->slots)
 		return -ENOMEM;
-	shard->slices = (struct slice *)align_up((uintptr_t)shard->slots, _Alignof(struct slice));
-	shard->nr_slices = nr_slices;
+	memory = (char *)align_up((uintptr_t)cache->slots, _Alignof(struct slice));
+	for (unsigned i = 0; i < cache->nr_shards; i++)
+		shard_init(&cache->shards[i], memory + i * bytes, per_shard, nr_buckets);
 	return 0;
 }
 
@@ -122,8 +142,7 @@ int qcow2_l2_cache_init(struct qcow2 *q, uint64_t bytes, GError **err)
 	cache->blocks = g_try_new0(void *, nr_blocks(cache));
 	ret = cache->blocks ? 0 : -ENOMEM;
 	thread_unlock(&cache->blocks_lock);
-	for (unsigned i = 0; i < cache->nr_shards && !ret; i++)
-		ret = shard_init(cache, &cache->shards[i], per_shard);
+	ret = ret ?: shards_init(cache, per_shard);
 	return ret ? no_memory(q, bytes, err) : 0;
 }
 
@@ -142,11 +161,10 @@ void qcow2_l2_cache_destroy(struct qcow2 *q)
 	for (unsigned i = 0; i < q->cache.nr_shards; i++) {
 		struct shard *shard = &q->cache.shards[i];
 
-		g_free(shard->slots);
-		g_free(shard->hash);
 		co_queue_destroy(&shard->waiters);
 		thread_lock_destroy(&shard->lock);
 	}
+	g_free(q->cache.slots);
 	free_blocks(&q->cache);
 	qcow2_summaries_destroy(q);
 }

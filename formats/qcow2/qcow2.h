@@ -82,7 +82,6 @@ struct slice {
 struct shard {
 	/* Constant while open. */
 	_Alignas(64) struct slice *slices;
-	void *slots;		     /* the memory in which they are */
 	struct slice *_Atomic *hash; /* heads: lock to set */
 	unsigned nr_slices;
 	unsigned hash_mask;
@@ -111,6 +110,7 @@ struct summaries {
 
 struct l2_cache {
 	struct shard shards[QCOW2_MAX_SHARDS];
+	void *slots;	    /* the memory of all slices and hashes */
 	unsigned nr_shards; /* a power of two, as is slice_bytes */
 	uint32_t slice_bytes;
 	unsigned nr_slices;
