@@ -234,6 +234,29 @@ static int claim_l2(struct qcow2 *q, uint64_t host_off, bool shared, GError **er
 	return ret;
 }
 
+/* When zeroes are skipped: a page. */
+#define ENTRIES_AT_ONCE 512
+
+/* Each is looked at no more than twice, whatever the table is like. */
+uint32_t qcow2_next_entry(const uint64_t *table, uint32_t index, uint32_t nr)
+{
+	while (index < nr && !table[index]) {
+		uint32_t step = MIN(ENTRIES_AT_ONCE, nr - index);
+		bool skips = index % ENTRIES_AT_ONCE == 0 &&
+			     buffer_is_zero(&table[index], step * sizeof(*table));
+
+		index += skips ? step : 1;
+	}
+	return index;
+}
+
+/* Asks the table as it was read: its zeroes are in memory, unlike those of q->l1. */
+static uint32_t next_l2(const struct qcow2 *q,
+			uint32_t index) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+{
+	return qcow2_next_entry(q->l1_disk, index, q->l1_size);
+}
+
 static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_lock)
 {
 	int ret = 0;
@@ -242,7 +265,7 @@ static int claim_blocks_and_l2(struct qcow2 *q, GError **err) REQUIRES(q->alloc_
 		if (q->reftable[i])
 			ret = qcow2_claim(q, METADATA_REFBLOCK, "refcount block", q->reftable[i],
 					  q->cluster_size, err);
-	for (uint32_t i = 0; i < q->l1_size && !ret; i++)
+	for (uint32_t i = next_l2(q, 0); i < q->l1_size && !ret; i = next_l2(q, i + 1))
 		if (q->l1[i] & QCOW2_OFFSET_MASK)
 			ret = claim_l2(q, q->l1[i] & QCOW2_OFFSET_MASK, false, err);
 	return ret;

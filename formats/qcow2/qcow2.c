@@ -58,10 +58,9 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 	if (ret)
 		return error_set(err, ret, "%s: cannot read the L1 table", q->img->filename);
 	/* Zeroes are there, and take no memory as long as nobody writes them. */
-	for (uint32_t i = 0; i < q->l1_size; i++)
-		if (q->l1_disk[i])
-			atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]),
-					      memory_order_relaxed);
+	for (uint32_t i = qcow2_next_entry(q->l1_disk, 0, q->l1_size); i < q->l1_size;
+	     i = qcow2_next_entry(q->l1_disk, i + 1, q->l1_size))
+		atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]), memory_order_relaxed);
 	warn_of_missing_l1(q, opts);
 	return 0;
 }

@@ -358,6 +358,12 @@ static inline uint64_t qcow2_l1_memory(uint32_t l1_size)
 	return MAX(l1_size, 1) * 2 * sizeof(uint64_t);
 }
 
+/*
+ * The first entry of a table from @index on that is not zero, or @nr. Fast where most are: an L1
+ * table may have a million of them.
+ */
+uint32_t qcow2_next_entry(const uint64_t *table, uint32_t index, uint32_t nr);
+
 static inline uint64_t qcow2_cluster_index(const struct qcow2 *q, uint64_t off)
 {
 	return off >> q->cluster_bits;

@@ -138,6 +138,25 @@ static void test_compressed_entry(void)
 	}
 }
 
+/* Whatever zeroes are skipped at once, each entry is found once, and none behind the end. */
+static void test_next_entry(void)
+{
+	static const uint32_t used[] = { 0, 1, 511, 512, 513, 1023, 1536, 2050, 3000 };
+	const uint32_t nr = used[G_N_ELEMENTS(used) - 1];
+	g_autofree uint64_t *table = g_new0(uint64_t, nr + 1);
+	uint32_t index = 0;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(used); i++)
+		table[used[i]] = i % 2 ? 1 : 1ull << 63;
+	for (size_t i = 0; i < G_N_ELEMENTS(used); i++) {
+		index = qcow2_next_entry(table, index, nr);
+		g_assert_cmpuint(index, ==, used[i]);
+		index++;
+	}
+	g_assert_cmpuint(qcow2_next_entry(table, 2051, 2051), ==, 2051);
+	g_assert_cmpuint(qcow2_next_entry(table, 0, 0), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -146,5 +165,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/qcow2/entry-types", test_entry_types);
 	g_test_add_func("/qcow2/compressed-range", test_compressed_range);
 	g_test_add_func("/qcow2/compressed-entry", test_compressed_entry);
+	g_test_add_func("/qcow2/next-entry", test_next_entry);
 	return g_test_run();
 }
