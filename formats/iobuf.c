@@ -10,7 +10,6 @@
 #include "iobuf.h"
 
 #define IOBUF_ALIGN 4096
-#define HUGE_PAGE   (2u << 20)
 /* No caller needs more; and sanitizers end the process far beyond it instead of returning NULL. */
 #define IOBUF_MAX   (64ULL * 1024 * 1024 * 1024)
 
@@ -186,12 +185,12 @@ void *try_iobuf_alloc_huge(size_t bytes)
 {
 	void *buf = NULL;
 
-	if (bytes < HUGE_PAGE)
+	if (bytes < IOBUF_HUGE_BYTES)
 		return try_iobuf_alloc(bytes);
-	if (bytes > IOBUF_MAX || posix_memalign(&buf, HUGE_PAGE, bytes))
+	if (bytes > IOBUF_MAX || posix_memalign(&buf, IOBUF_HUGE_BYTES, bytes))
 		return NULL;
 	/* This is only advice. */
-	madvise(buf, align_down(bytes, HUGE_PAGE), MADV_HUGEPAGE);
+	madvise(buf, align_down(bytes, IOBUF_HUGE_BYTES), MADV_HUGEPAGE);
 	return buf;
 }
 

@@ -105,6 +105,7 @@ bool buffer_is_zero(const void *buf, size_t bytes);
  */
 void *try_iobuf_alloc(size_t bytes);
 void *try_iobuf_alloc0(size_t bytes);
+#define IOBUF_HUGE_BYTES (2u << 20)
 /*
  * For buffers that are used repeatedly: uses huge pages if the buffer fills any and the system has
  * them. O_DIRECT is faster with them, because a buffer consists of fewer segments for the device.

@@ -35,6 +35,14 @@ static void warn_of_missing_l1(const struct qcow2 *q, const struct image_open_op
 	opts->warn(line);
 }
 
+/* A huge page takes half the time to read into that 256 small ones take. */
+static void *l1_disk_alloc(uint64_t bytes)
+{
+	if (bytes >= IOBUF_HUGE_BYTES / 2)
+		bytes = align_up(bytes, IOBUF_HUGE_BYTES);
+	return try_iobuf_alloc_huge(bytes);
+}
+
 static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 		      GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
@@ -49,7 +57,7 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 	if (ret)
 		return ret;
 	/* At least one entry, so that a disk of size 0 needs no special case. */
-	q->l1_disk = bytes ? try_iobuf_alloc(bytes) : try_iobuf_alloc0(sizeof(uint64_t));
+	q->l1_disk = bytes ? l1_disk_alloc(bytes) : try_iobuf_alloc0(sizeof(uint64_t));
 	q->l1 = g_try_new0(_Atomic uint64_t, MAX(q->l1_size, 1));
 	if (!q->l1_disk || !q->l1)
 		ret = -ENOMEM;
