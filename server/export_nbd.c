@@ -21,9 +21,9 @@
 #define HUGE_PAGE	  (2u << 20)
 #define SEND_BUFFER_BYTES (1 << 20)
 #define POOL_MAP_BYTES	  (NBD_MAX_PAYLOAD + HUGE_PAGE)
-/* Beside requests: the connection itself, its sender, its watch for hang-ups, the image's
- * reclaimer. */
-#define MORE_COROUTINES	  4
+/* Beside requests: the connection itself, its pulse, its sender, its watch for hang-ups, the
+ * image's reclaimer. */
+#define MORE_COROUTINES	  5
 
 static void connection_co(struct nbd_client *client)
 {
@@ -59,11 +59,11 @@ static int event_fd_of(const struct nbd_client *client)
 static void visit_co(void *arg)
 {
 	struct nbd_client *client = arg;
-	unsigned coroutines = client->settings->depth + MORE_COROUTINES;
 
-	if (co_reserve_more(coroutines) == 0) {
+	if (co_reserve_more(MORE_COROUTINES + 1) == 0) {
+		client->stacks = 1;
 		connection_co(client);
-		co_reserve_less(coroutines);
+		co_reserve_less(MORE_COROUTINES + client->stacks);
 	}
 	/* The descriptor stays, because nbd_client_stop() and nbd_client_drop() may be using it. */
 	shutdown(client->channel.fd, SHUT_RDWR);

@@ -99,6 +99,7 @@ struct nbd_client {
 	struct nbd_client_request *requests; /* settings->depth */
 	struct nbd_client_request *free;
 	unsigned in_flight;
+	unsigned stacks; /* reserved for requests: as many as were in flight so far, at least 1 */
 	struct coroutine *receiver; /* while it waits for a request to end */
 	struct nbd_client_request *to_send, **to_send_end;
 	struct coroutine *sender; /* while there is nothing to send */

@@ -34,11 +34,22 @@ int nbd_client_co_reply_option(struct nbd_client *client, uint32_t option, uint3
 
 /* ---- requests ---- */
 
+static bool has_stack(struct nbd_client *client)
+{
+	if (client->in_flight < client->stacks)
+		return true;
+	if (co_reserve_more(1) < 0)
+		return false;
+	client->stacks++;
+	return true;
+}
+
+/* Without memory for another stack, a request waits for one of the client's to end. */
 struct nbd_client_request *nbd_client_co_get_request(struct nbd_client *client)
 {
 	struct nbd_client_request *req;
 
-	while (!client->free)
+	while (!client->free || !has_stack(client))
 		co_wait_at(&client->receiver);
 	req = client->free;
 	client->free = req->next;

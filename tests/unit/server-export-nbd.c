@@ -55,6 +55,16 @@ int __wrap_image_co_pread(struct image *img, uint64_t off, uint64_t bytes, void 
 	return 0;
 }
 
+int __real_co_reserve_more(unsigned count);
+int __wrap_co_reserve_more(unsigned count);
+
+static _Atomic bool has_no_stacks;
+
+int __wrap_co_reserve_more(unsigned count)
+{
+	return has_no_stacks ? -ENOMEM : __real_co_reserve_more(count);
+}
+
 /* ---- an export of a disk, and a client ---- */
 
 #define DISK   (32u << 20)
@@ -701,6 +711,32 @@ CO_TEST(test_waits_and_is_held)
 	co_end(&world);
 }
 
+/* Without memory for more stacks, requests wait until others have ended. */
+CO_TEST(test_requests_wait_for_stacks)
+{
+	struct world world;
+	char data[4];
+
+	co_begin(&world);
+	reads = READS_ARE_SLOW;
+	co_shake_hands(world.fd);
+	has_no_stacks = true;
+	for (unsigned i = 0; i < DEPTH; i++)
+		co_ask(world.fd, NBD_CMD_READ, sizeof(data));
+	while (!reads_begun)
+		co_sleep_ns(1000000);
+	co_look_around();
+	g_assert_cmpuint(reads_begun, ==, 1);
+	reads = READS_ARE_READY;
+	for (unsigned i = 0; i < DEPTH; i++) {
+		co_check_answer(world.fd, NBD_SUCCESS);
+		co_hear(world.fd, data, sizeof(data));
+	}
+	has_no_stacks = false;
+	close(world.fd);
+	co_end(&world);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -725,6 +761,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/limits/hold-timeout", test_waits_longer_than_it_is_held);
 	g_test_add_func("/export-nbd/limits/driver", test_waits_no_longer_than_the_driver);
 	g_test_add_func("/export-nbd/limits/held", test_waits_and_is_held);
+	g_test_add_func("/export-nbd/waits-for-stacks", test_requests_wait_for_stacks);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
 	return leave_scratch(folder, g_test_run());
