@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * seccomp: which system calls the server makes; see sandbox.h.
+ * seccomp: which system calls the server makes; see sandbox_calls.h.
  *
  * Everything else fails with EPERM, so that a library that tries something new goes on without it.
  * What rings of io_uring are asked for is no system call: aio/ring_limits.c.
  */
+#include "sandbox_calls.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <glib.h>
 #include <liburing.h>
 #include <linux/fs.h>
 #include <linux/sockios.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -19,7 +21,6 @@
 #include <unistd.h>
 
 #include "annotations.h"
-#include "sandbox.h"
 
 #define ALLOW(name) SCMP_SYS(name)
 
@@ -246,7 +247,7 @@ static int allow_fcntl(scmp_filter_ctx filter)
 }
 
 /* New threads, but no processes. The C library goes on to clone() where there is no clone3(). */
-static int allow_threads(scmp_filter_ctx filter)
+static int allow_threads(scmp_filter_ctx filter, pid_t self)
 {
 	int res = seccomp_rule_add(
 		filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
@@ -256,7 +257,7 @@ static int allow_threads(scmp_filter_ctx filter)
 	/* Of abort(), and of pthread_kill(). */
 	return res
 		       ?: seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-					   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+					   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)self, 0));
 }
 
 /* Name services load libraries. Nothing else becomes code. */
@@ -299,20 +300,20 @@ static int allow_socket(scmp_filter_ctx filter, int family, int type)
 }
 
 /* Datagrams to the system log and to the service manager; what listens does so already. */
-static int allow_sockets(scmp_filter_ctx filter, const struct sandbox_config *config)
+static int allow_sockets(scmp_filter_ctx filter, bool connects)
 {
 	int res = allow_socket(filter, AF_UNIX, SOCK_DGRAM);
 
-	if (config->connects)
+	if (connects)
 		res = res ?: seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 0);
 	return res;
 }
 
-static int add_rules(scmp_filter_ctx filter, const struct sandbox_config *config)
+static int add_rules(scmp_filter_ctx filter, bool connects, pid_t self)
 {
 	int res = allow_all(filter, allowed, G_N_ELEMENTS(allowed));
 
-	res = res ?: allow_sockets(filter, config);
+	res = res ?: allow_sockets(filter, connects);
 	res = res ?: allow_rings(filter);
 	res = res ?: allow_ioctls(filter);
 	res = res ?: allow_fcntl(filter);
@@ -321,21 +322,22 @@ static int add_rules(scmp_filter_ctx filter, const struct sandbox_config *config
 	return res ?: allow_all(filter, allowed_to_sanitizers, G_N_ELEMENTS(allowed_to_sanitizers));
 #endif
 	res = res ?: allow_prctl(filter);
-	res = res ?: allow_threads(filter);
-	return res ?: allow_memory(filter, config->connects);
+	res = res ?: allow_threads(filter, self);
+	return res ?: allow_memory(filter, connects);
 }
 
-int sandbox_limit_calls(const struct sandbox_config *config)
+scmp_filter_ctx sandbox_calls_new(bool connects, pid_t self)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int res;
 
 	if (!filter)
-		return -ENOMEM;
-	res = add_rules(filter, config);
+		return NULL;
+	res = add_rules(filter, connects, self);
 	/* A tree, not a list: each call of the kernel costs a few comparisons. */
 	res = res ?: seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	res = res ?: seccomp_load(filter);
+	if (!res)
+		return filter;
 	seccomp_release(filter);
-	return res;
+	return NULL;
 }

@@ -185,6 +185,12 @@ static long signal_thread(void)
 	return syscall(SYS_tgkill, getppid(), getppid(), 0);
 }
 
+/* As abort() does. */
+static long signal_itself(void)
+{
+	return syscall(SYS_tgkill, getpid(), gettid(), 0);
+}
+
 static long hold_parent(void)
 {
 	return syscall(SYS_pidfd_open, getppid(), 0);
@@ -641,6 +647,7 @@ static const struct {
 	{ "read-parent", read_parent },
 	{ "signal-parent", signal_parent },
 	{ "signal-thread", signal_thread },
+	{ "signal-itself", signal_itself },
 	{ "hold-parent", hold_parent },
 	{ "limit-parent", limit_parent },
 	{ "move-parent", move_parent },
