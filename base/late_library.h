@@ -20,6 +20,7 @@
 /* All of them: a package must depend on them, or recommend them, by hand. */
 #define LATE_LIBNBD "libnbd.so.0"
 #define LATE_GNUTLS "libgnutls.so.30"
+#define LATE_ISAL   "libisal.so.2"
 
 struct late_function {
 	const char *name;

@@ -20,26 +20,24 @@
 #endif
 
 #include "codec.h"
+#include "late_library.h"
 
 /*
  * zlib and isa-l look back as far as QEMU does. libdeflate looks back 32 KiB, as deflate allows:
  * readers inflate a cluster in one call, which finds all of it in its output, however small they
  * say that the window is (QEMU: 12 bits).
  */
-#define DEFLATE_WINDOW_BITS 12
+#define DEFLATE_WINDOW_BITS	 12
 /*
  * With a window of 4 KiB, larger hash tables only miss the CPU's cache: level 5 with 7 takes 0.54
  * to 0.98 of the time of level 6 with 9, which is QEMU's, for -0.3 to +1 % of the bytes.
  */
-#define DEFLATE_LEVEL	    5
-#define DEFLATE_MEM_LEVEL   7
-#ifdef HAVE_ISAL
+#define DEFLATE_LEVEL		 5
+#define DEFLATE_MEM_LEVEL	 7
 /* Takes 0.2 to 0.4 of the time of QEMU's settings, for 2 to 7 % fewer bytes. */
-#define LIBDEFLATE_LEVEL 1
-#else
+#define LIBDEFLATE_LEVEL	 1
 /* Below this, rows of digits, which isa-l would get, are more than 1.5 % larger than QEMU's. */
-#define LIBDEFLATE_LEVEL 5
-#endif
+#define LIBDEFLATE_LEVEL_FOR_ALL 5
 
 /* What a thread keeps; made on first use. */
 struct codecs {
@@ -89,6 +87,37 @@ static struct codecs *try_codecs(void)
 	return codecs;
 }
 
+/* ---- isa-l, which only compression needs ---- */
+
+#ifdef HAVE_ISAL
+
+static struct {
+	__typeof__(isal_deflate_stateless_init) *deflate_stateless_init;
+	__typeof__(isal_deflate_stateless) *deflate_stateless;
+} isal;
+
+bool codec_has_fast(void)
+{
+	static const struct late_function functions[] = {
+		{ "isal_deflate_stateless_init", &isal.deflate_stateless_init },
+		{ "isal_deflate_stateless", &isal.deflate_stateless },
+		{},
+	};
+	static struct late_library library = LATE_LIBRARY_INIT(LATE_ISAL, functions);
+	g_autoptr(GError) err = NULL;
+
+	return late_library_load(&library, &err) == 0;
+}
+
+#else
+
+bool codec_has_fast(void)
+{
+	return false;
+}
+
+#endif
+
 /* ---- deflate, by libdeflate or zlib ---- */
 
 #ifdef HAVE_LIBDEFLATE
@@ -97,7 +126,9 @@ static int deflate_small(struct codecs *codecs, const void *src, size_t src_byte
 			 size_t dst_bytes, size_t *ret_bytes)
 {
 	codecs->deflate_whole =
-		codecs->deflate_whole ?: libdeflate_alloc_compressor(LIBDEFLATE_LEVEL);
+		codecs->deflate_whole
+			?: libdeflate_alloc_compressor(codec_has_fast() ? LIBDEFLATE_LEVEL
+									: LIBDEFLATE_LEVEL_FOR_ALL);
 	if (!codecs->deflate_whole)
 		return -ENOMEM;
 	*ret_bytes =
@@ -142,8 +173,6 @@ static int deflate_small(struct codecs *codecs, const void *src, size_t src_byte
 
 #ifdef HAVE_ISAL
 
-const bool codec_has_fast = true;
-
 #define SAMPLE_BYTES   (16u << 10)
 #define SAMPLE_PERCENT 101.5 /* of the bytes of CODEC_DEFLATE, at most */
 
@@ -158,11 +187,13 @@ static int deflate_fast(struct codecs *codecs, const void *src, size_t src_bytes
 	struct isal_zstream *stream;
 	int ret;
 
+	if (!codec_has_fast())
+		return deflate_small(codecs, src, src_bytes, dst, dst_bytes, ret_bytes);
 	codecs->fast_deflate = codecs->fast_deflate ?: g_try_new(struct fast_deflate, 1);
 	if (!codecs->fast_deflate)
 		return -ENOMEM;
 	stream = &codecs->fast_deflate->stream;
-	isal_deflate_stateless_init(stream);
+	isal.deflate_stateless_init(stream);
 	stream->level = 3;
 	stream->level_buf = codecs->fast_deflate->level_buf;
 	stream->level_buf_size = sizeof(codecs->fast_deflate->level_buf);
@@ -172,7 +203,7 @@ static int deflate_fast(struct codecs *codecs, const void *src, size_t src_bytes
 	stream->avail_in = src_bytes;
 	stream->next_out = dst;
 	stream->avail_out = dst_bytes;
-	ret = isal_deflate_stateless(stream);
+	ret = isal.deflate_stateless(stream);
 	if (ret != COMP_OK && ret != STATELESS_OVERFLOW)
 		return -EIO;
 	*ret_bytes = ret == COMP_OK ? dst_bytes - stream->avail_out : 0;
@@ -186,15 +217,14 @@ bool codec_fast_suffices(const void *src, size_t bytes)
 	struct codecs *codecs = try_codecs();
 	g_autofree void *dst = g_try_malloc(sample);
 
-	if (!codecs || !dst || deflate_fast(codecs, middle, sample, dst, sample, &fast) ||
+	if (!codec_has_fast() || !codecs || !dst ||
+	    deflate_fast(codecs, middle, sample, dst, sample, &fast) ||
 	    deflate_small(codecs, middle, sample, dst, sample, &small))
 		return false;
 	return (fast ?: sample) * 100.0 <= (small ?: sample) * SAMPLE_PERCENT;
 }
 
 #else
-
-const bool codec_has_fast = false;
 
 #define deflate_fast deflate_small
 

@@ -16,8 +16,8 @@ enum codec_method {
 	CODEC_ZSTD,
 };
 
-/* Whether isa-l was built in. */
-extern const bool codec_has_fast;
+/* Whether there is isa-l, which is loaded when this is first called. */
+bool codec_has_fast(void);
 
 /*
  * Compresses all of @src into @dst, which has @dst_bytes. *ret_bytes: the size, 0 if it does not

@@ -5,6 +5,9 @@
  */
 #include <dlfcn.h>
 #include <gnutls/gnutls.h>
+#ifdef HAVE_ISAL
+#include <isa-l/igzip_lib.h>
+#endif
 #ifdef HAVE_LIBNBD
 #include <libnbd.h>
 #endif
@@ -25,6 +28,13 @@ static void test_gnutls(void)
 	check_loaded(LATE_GNUTLS, gnutls_init, "gnutls_init");
 }
 
+#ifdef HAVE_ISAL
+static void test_isal(void)
+{
+	check_loaded(LATE_ISAL, isal_deflate_stateless, "isal_deflate_stateless");
+}
+#endif
+
 #ifdef HAVE_LIBNBD
 static void test_libnbd(void)
 {
@@ -36,6 +46,9 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/late-sonames/gnutls", test_gnutls);
+#ifdef HAVE_ISAL
+	g_test_add_func("/late-sonames/isal", test_isal);
+#endif
 #ifdef HAVE_LIBNBD
 	g_test_add_func("/late-sonames/libnbd", test_libnbd);
 #endif
