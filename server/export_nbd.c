@@ -20,6 +20,7 @@
 
 #define HUGE_PAGE	  (2u << 20)
 #define SEND_BUFFER_BYTES (1 << 20)
+#define SMALL_PAGES_BYTES (64u << 10)
 #define POOL_MAP_BYTES	  (NBD_MAX_PAYLOAD + HUGE_PAGE)
 /* Beside requests: the connection itself, its pulse, its sender, its watch for hang-ups, the
  * image's reclaimer. */
@@ -109,7 +110,8 @@ static void init_requests(struct nbd_client *client)
 
 /*
  * Pages get memory when they are first used, which a client must ask for. O_DIRECT has less to do
- * with huge ones.
+ * with huge ones; but clearing one would take most of the time of a client's first small request,
+ * so the pool begins with a few small ones, which are also all that many clients need.
  */
 static int map_pool(struct nbd_client *client)
 {
@@ -119,8 +121,10 @@ static int map_pool(struct nbd_client *client)
 
 	if (map == MAP_FAILED)
 		return -errno;
-	pool = (uint8_t *)align_up((uintptr_t)map, HUGE_PAGE);
-	madvise(pool, NBD_MAX_PAYLOAD, MADV_HUGEPAGE); /* only advice */
+	pool = (uint8_t *)align_up((uintptr_t)map + SMALL_PAGES_BYTES, HUGE_PAGE) -
+	       SMALL_PAGES_BYTES;
+	/* Only advice. */
+	madvise(pool + SMALL_PAGES_BYTES, NBD_MAX_PAYLOAD - SMALL_PAGES_BYTES, MADV_HUGEPAGE);
 	/* Not in a core dump, because it belongs to the users of the disk. */
 	madvise(map, POOL_MAP_BYTES, MADV_DONTDUMP);
 	client->map = map;
