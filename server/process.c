@@ -245,6 +245,18 @@ static bool has_none(const struct __user_cap_data_struct *data)
 	return true;
 }
 
+/* libcap-ng would also read the process's file in /proc twice, for sets that are not asked for. */
+int process_may_have_admin(bool *ret_may)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	*ret_may = data[CAP_TO_INDEX(CAP_SYS_ADMIN)].permitted & CAP_TO_MASK(CAP_SYS_ADMIN);
+	return 0;
+}
+
 int process_drop_privileges(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };

@@ -69,6 +69,9 @@ int process_lock_memory(void);
 /* Gives memory to the part of the calling thread's stack that it may need. */
 void process_touch_stack(void);
 
+/* Whether the process has CAP_SYS_ADMIN, or may raise it. 0 or -errno. */
+int process_may_have_admin(bool *ret_may);
+
 /*
  * Drops every capability for good, for this thread and threads that it creates from now on: a
  * running server only needs file descriptors that it already has. It keeps its user, and with uid 0

@@ -93,20 +93,18 @@ void sandbox_tell(void)
 /* Nothing in it, not even the loopback device is up. */
 static bool leave_network(void)
 {
-	return !config.connects && capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN) &&
-	       unshare(CLONE_NEWNET) == 0;
+	return !config.connects && unshare(CLONE_NEWNET) == 0;
 }
 
 /* What capng_apply() or capng_change_id() leaves. Fails if it cannot be known what there is. */
 static bool choose_capabilities(void)
 {
-	bool has_admin;
+	bool may_have_admin;
 
-	if (capng_get_caps_process() < 0)
+	if (process_may_have_admin(&may_have_admin) < 0)
 		return false;
-	has_admin = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN);
 	capng_clear(CAPNG_SELECT_BOTH);
-	if (config.keeps_admin && has_admin)
+	if (config.keeps_admin && may_have_admin)
 		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN);
 	return true;
 }
