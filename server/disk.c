@@ -60,10 +60,15 @@ void disk_co_end_use(struct disk *disk)
 	disk_co_end(disk);
 }
 
-void disk_end_all_use(struct disk *disk)
+/* No lock: no request looks any more. */
+struct image *disk_take_image(struct disk *disk) NO_THREAD_SAFETY_ANALYSIS
 {
+	struct image *top = disk->top;
+
 	if (atomic_exchange(&disk->users, 0))
-		image_end_use(disk_image(disk));
+		image_end_use(top);
+	disk->top = NULL;
+	return top;
 }
 
 /* No lock: the main loop is the only one that ever writes. */

@@ -44,10 +44,13 @@ void disk_co_end(struct disk *disk) RELEASE_SHARED(disk->lock);
  */
 void disk_co_begin_use(struct disk *disk) EXCLUDES(disk->lock);
 void disk_co_end_use(struct disk *disk) EXCLUDES(disk->lock);
-/* Before the image is closed: all queues have ended, idle or not. Main loop. */
-void disk_end_all_use(struct disk *disk);
+/*
+ * Takes the top out, which the caller closes; NULL: there is none. All queues have ended, idle or
+ * not. Main loop.
+ */
+struct image *disk_take_image(struct disk *disk);
 
-/* Sets the patience of the top and of all later ones, image_set_patience(). Main loop. */
+/* Sets the patience of the top, if any, and of all later ones, image_set_patience(). Main loop. */
 void disk_set_patience(struct disk *disk, uint64_t ns);
 
 /*
@@ -56,7 +59,7 @@ void disk_set_patience(struct disk *disk, uint64_t ns);
  */
 struct image *disk_co_replace(struct disk *disk, struct image *top);
 
-/* The top, until the caller yields. Main loop, which is the only one that replaces it. */
+/* The top, or NULL, until the caller yields. Main loop, which is the only one that replaces it. */
 struct image *disk_image(const struct disk *disk);
 
 #endif

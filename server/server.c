@@ -96,7 +96,6 @@ bool server_co_open(struct server *server, server_enter_fn *co_enter, void *arg,
 	image = co_open(server, err);
 	if (image)
 		disk_set_image(server->disk, image);
-	server->has_image = image;
 	return image;
 }
 
@@ -308,9 +307,7 @@ bool server_co_end_image(struct server *server)
 	if (server->was_live)
 		overlay_complete(server->overlay, image);
 	co_look_for_loss(image, server->target);
-	server->has_image = false;
-	disk_end_all_use(server->disk);
-	is_whole = co_close_image(server, image);
+	is_whole = co_close_image(server, disk_take_image(server->disk));
 	return overlay_co_keep(server->overlay, is_whole) && is_whole;
 }
 
@@ -339,10 +336,14 @@ int server_co_begin(struct server *server, int kept_fd, GError **err)
 
 void server_co_free(struct server *server)
 {
+	struct image *image;
+
 	if (!server)
 		return;
-	if (server->has_image)
-		co_close_image(server, disk_image(server->disk));
+	/* The target has not come as far as server_co_start(), but has the disk, and uses it. */
+	image = disk_take_image(server->disk);
+	if (image)
+		co_close_image(server, image);
 	if (server->target)
 		server->target->ops->co_free(server->target);
 	if (!server->has_entered && server->char_fd >= 0)

@@ -138,8 +138,8 @@ static void use_by_queues(void *arg)
 	g_assert_true(disk_co_replace(disk, (struct image *)&one) == (struct image *)&two);
 	g_assert_cmpint(one.users, ==, 0);
 	disk_co_begin_use(disk);
-	disk_end_all_use(disk);
-	disk_end_all_use(disk);
+	g_assert_true(disk_take_image(disk) == (struct image *)&one);
+	g_assert_null(disk_take_image(disk));
 	g_assert_cmpint(one.users, ==, 0);
 	disk_free(disk);
 }
@@ -166,6 +166,10 @@ static void co_be_impatient(void *arg)
 	disk = disk_new(NULL);
 	disk_set_patience(disk, 0);
 	disk_set_image(disk, (struct image *)&one);
+	g_assert_cmpuint(one.patience_ns, ==, 0);
+	/* What is closed is not touched any more. */
+	disk_take_image(disk);
+	disk_set_patience(disk, 7);
 	g_assert_cmpuint(one.patience_ns, ==, 0);
 	disk_free(disk);
 }
