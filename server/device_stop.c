@@ -40,6 +40,15 @@ static void report_queues(struct device *device)
 	}
 }
 
+/* Threads that wait for the driver. */
+static bool has_queues(const struct device *device)
+{
+	for (unsigned i = 0; device->queues && i < device->info.queues; i++)
+		if (device->queues[i])
+			return true;
+	return false;
+}
+
 int device_co_stop(struct device *device)
 {
 	/* It may have been asked to end, too, and then the driver waits for all requests. */
@@ -57,7 +66,12 @@ int device_co_stop(struct device *device)
 		res = -EIO;
 	else if (device->transport && !device->stays && !device->disk_gone)
 		res = device_co_stop_disk(device);
-	if (res < 0 || (device->stays && !device->left)) {
+	/*
+	 * Queues have the driver's descriptors mapped, so the file lasts until they are freed,
+	 * after the image was closed. Without queues it must not end before, either: what changes
+	 * the image after the device has lost its server is another program (takeover.c).
+	 */
+	if ((res < 0 || (device->stays && !device->left)) && has_queues(device)) {
 		if (!leaves)
 			device_co_wait_for_held(device);
 		device_close_char(device);
