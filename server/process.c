@@ -31,6 +31,7 @@
 /* ---- daemon ---- */
 
 static int daemon_parent_fd = -1;
+static pid_t daemon_parent; /* 0: this is not a daemon, or it is live */
 
 /* Waits until the child is live or dead; never returns. */
 static void wait_for_child(pid_t child, int fd)
@@ -75,15 +76,23 @@ int daemon_begin(GError **err)
 	close(fds[0]);
 	daemon_parent_fd = fds[1];
 	setsid();
-	/* The parent waits until the device is live; a signal to the parent before that ends both.
-	 */
-	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
-	if (getppid() != parent)
-		_exit(1);
+	daemon_parent = parent;
+	daemon_follow_parent();
 	return 0;
 fail:
 	error = errno;
 	return error_set(err, -error, "cannot become a daemon");
+}
+
+/* The parent waits until the device is live; a signal to the parent before that ends both. */
+void daemon_follow_parent(void)
+{
+	if (!daemon_parent)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+	/* It has ended before that. */
+	if (getppid() != daemon_parent)
+		kill(getpid(), SIGTERM);
 }
 
 void daemon_live(bool keeps_stderr)
@@ -100,6 +109,7 @@ void daemon_live(bool keeps_stderr)
 	if (null_fd > 2)
 		close(null_fd);
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+	daemon_parent = 0;
 	if (write(daemon_parent_fd, "", 1) < 0)
 		report_verbose("no process waits for the device");
 	close(daemon_parent_fd);

@@ -34,6 +34,11 @@ void process_mark(char **argv);
  * ends the child.
  */
 int daemon_begin(GError **err);
+/*
+ * The same again, after the process has become another user: then the kernel forgets that the end
+ * of the parent ends it. Does nothing if it is not a daemon. Main thread.
+ */
+void daemon_follow_parent(void);
 
 /*
  * Detaches from terminal, folder and parent. Messages go to the system log from now on; with

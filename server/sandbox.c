@@ -125,8 +125,7 @@ static int change_user(GError **err)
 	}
 	/* The kernel has reset these. */
 	prctl(PR_SET_DUMPABLE, config.core_dump, 0, 0, 0);
-	if (config.end_signal)
-		prctl(PR_SET_PDEATHSIG, config.end_signal, 0, 0, 0);
+	daemon_follow_parent();
 	return 0;
 }
 

@@ -41,7 +41,6 @@ struct sandbox_config {
 	gid_t gid;
 	bool connects;	  /* to NBD servers, by whatever protocol */
 	bool core_dump;	  /* as --core-dump says */
-	int end_signal;	  /* at the death of the parent; 0: none */
 	bool keeps_admin; /* CAP_SYS_ADMIN, if there, until sandbox_drop_last() */
 };
 
