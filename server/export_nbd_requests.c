@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "align.h"
 #include "export_nbd_parts.h"
 #include "keepalive.h"
 
@@ -20,6 +21,11 @@
 #define SMALL_INPUT_BYTES   4096
 /* What NBD_CMD_CACHE reads at a time. */
 #define CACHE_BYTES	    (1u << 20)
+/*
+ * What is trimmed or zeroed at a time. A piece begins and ends where a cluster does, of whatever
+ * size.
+ */
+#define DATALESS_BYTES	    (UINT64_C(256) << 20)
 /* How often to look whether a client that has closed its half has closed the other one. */
 #define HALF_CLOSED_LOOK_NS UINT64_C(100000000)
 
@@ -179,6 +185,27 @@ static int co_cache(struct nbd_client_request *req, struct image *image)
 	return res;
 }
 
+/* In pieces: all of a large disk may take hours, and nobody may be waiting for that any more. */
+static int co_dataless(const struct nbd_client_request *req, struct image *image)
+{
+	const struct request_desc *desc = &req->desc;
+	uint64_t off = desc->guest_off, end = off + desc->bytes;
+	struct request_desc piece = *desc;
+	int res = 0;
+
+	if (desc->bytes <= DATALESS_BYTES)
+		return serve_co_dataless(image, desc);
+	piece.fua = false;
+	for (; off < end && !res; off += piece.bytes) {
+		if (nbd_client_must_end(req->client))
+			return -ESHUTDOWN;
+		piece.guest_off = off;
+		piece.bytes = MIN(end, align_down(off, DATALESS_BYTES) + DATALESS_BYTES) - off;
+		res = serve_co_dataless(image, &piece);
+	}
+	return res < 0 || !desc->fua ? res : image_co_flush(image);
+}
+
 static int other_try(void *arg, struct image *image)
 {
 	struct nbd_client_request *req = arg;
@@ -193,7 +220,7 @@ static int other_try(void *arg, struct image *image)
 	case NBD_CMD_BLOCK_STATUS:
 		return nbd_client_co_block_status(req, image);
 	default:
-		return serve_co_dataless(image, desc);
+		return co_dataless(req, image);
 	}
 }
 
@@ -263,7 +290,11 @@ static void co_serve(struct nbd_client_request *req)
 {
 	int res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
 
-	serve_done(&req->client->serve, &req->desc, req->begin_ns, res);
+	/* It was cut short, which is not a failure of the disk. */
+	if (res == -ESHUTDOWN && nbd_client_must_end(req->client))
+		serve_left(&req->client->serve);
+	else
+		serve_done(&req->client->serve, &req->desc, req->begin_ns, res);
 	if (res < 0)
 		nbd_client_add_error(req, res);
 }

@@ -14,6 +14,11 @@
 /* A smaller hole is cheaper to send as zeroes than to find. */
 #define MIN_SPLIT_BYTES (32u << 10)
 #define MIN_HOLE_BYTES	4096
+/*
+ * How often NBD_CMD_BLOCK_STATUS looks. A large disk has any number of parts, and those of the same
+ * state are one extent. An answer about less than was asked for is one, too.
+ */
+#define MAX_LOOKS	16384
 
 uint64_t nbd_client_co_size(struct nbd_client *client)
 {
@@ -149,7 +154,7 @@ static int co_list_extents(const struct nbd_client_request *req, struct image *i
 {
 	uint64_t off = req->desc.guest_off, end = off + req->desc.bytes;
 
-	while (off < end) {
+	for (unsigned looks = 0; off < end && looks < MAX_LOOKS; looks++) {
 		uint64_t bytes = end - off;
 		uint32_t status;
 		int res = co_look(req->client, image, context, off, &bytes, &status);
