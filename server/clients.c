@@ -375,6 +375,14 @@ struct clients *clients_new(const char *path, GError **err)
 	return clients;
 }
 
+void clients_clean_folder(void)
+{
+	g_autofree char *folder = run_folder_find(false, NULL);
+
+	if (folder)
+		runfile_clean_sockets(folder);
+}
+
 /* What this process has in the folder for sockets. The caller frees it. */
 static char *path_in_folder(GError **err)
 {

@@ -39,8 +39,10 @@ struct clients *clients_new_in_folder(GError **err);
 
 /*
  * Makes a link by which others find @socket, the path that clients_new() was given. False with @err
- * set.
+ * set. Call clients_clean_folder() before clients_new(): once the socket has a listener again, the
+ * link of a server that was killed leads to it, too, and nobody removes that.
  */
+void clients_clean_folder(void);
 bool clients_link_in_folder(struct clients *clients, const char *socket, GError **err);
 
 /*

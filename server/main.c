@@ -86,6 +86,7 @@ static bool make_named_socket(struct program *program, GError **err)
 {
 	g_autoptr(GError) why = NULL;
 
+	clients_clean_folder();
 	program->clients = clients_new(program->options->socket, err);
 	if (!program->clients)
 		return false;
