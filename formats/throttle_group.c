@@ -8,14 +8,17 @@
  * is paid for afterwards. A burst of several seconds has a second bucket, which leaks at the burst
  * rate.
  *
- * A request that has to wait pours in at once what it will need when it starts, so those behind it
- * know how long to wait without a queue. If it gives up, it takes that out again: clients that come
- * and go must not use up what others are to share. What it poured in for limits that it has passed
- * stays: that has leaked out meanwhile, and what is inside now others have poured in.
+ * T1: A request starts when all limits that apply to it allow that at the same time, and pours into
+ *     all buckets then. If it poured into one and then waited for another, the first would leak
+ *     meanwhile, and all that has gathered could start at once when the second allows it.
+ * T2: Requests that must wait stand in line, reads and writes apart, and have used nothing. If they
+ *     shared a line, a read that waits for a limit on reads would hold up writes.
+ * T3: Of the first read and the first write, if both may start, the one that came first does. Which
+ *     limits allow a request depends on nothing but its direction, so no short request passes a
+ *     long one, and each waits only for those that came before it.
  *
- * If two limits apply, a request passes one after the other, and pours nothing into the second
- * bucket while it waits for the first: what cannot start yet must not keep others from starting.
- * The limits of its direction come first, so reads that wait for one do not hold up writes.
+ * A thread that looks lets all start that may, also those of other threads: these may be busy, and
+ * nobody should have to wait for them.
  */
 #include "throttle_group.h"
 
@@ -40,19 +43,23 @@ struct bucket {
 	double burst_empty_ns; /* of the second bucket */
 };
 
-/* In the order in which requests pass them. */
-static const enum throttle_kind order[] = {
-	THROTTLE_BPS_READ,   THROTTLE_BPS_WRITE, THROTTLE_IOPS_READ,
-	THROTTLE_IOPS_WRITE, THROTTLE_BPS_TOTAL, THROTTLE_IOPS_TOTAL,
+/* Requests that wait, in the order in which they came. */
+struct line {
+	struct throttle_turn *first, *last;
+	unsigned length;
+	/* What all had to pour in that have come since nobody waited, and those of them that left.
+	 */
+	struct throttle_amount came, left;
 };
 
 struct throttle_group {
 	bool has_name;
 	_Atomic bool has_limits;
-	_Atomic unsigned changes; /* of the limits */
 	struct thread_lock lock;
 	struct throttle_config config GUARDED_BY(lock);
 	struct bucket buckets[THROTTLE_KINDS] GUARDED_BY(lock);
+	struct line lines[2] GUARDED_BY(lock); /* of reads, of writes */
+	uint64_t numbers GUARDED_BY(lock);     /* of requests that have waited */
 };
 
 static GHashTable *groups; /* ID -> struct throttle_group */
@@ -196,7 +203,6 @@ int throttle_group_set(struct throttle_group *group, const struct throttle_confi
 	group->config = *config;
 	memset(group->buckets, 0, sizeof(group->buckets));
 	atomic_store(&group->has_limits, has_limits(config));
-	atomic_fetch_add(&group->changes, 1);
 	thread_unlock(&group->lock);
 	return 0;
 }
@@ -225,135 +231,245 @@ static bool applies(const struct throttle_config *config, unsigned kind, bool is
 	return true;
 }
 
-static double units(const struct throttle_config *config, unsigned kind, uint64_t bytes)
+static struct throttle_amount amount_of(const struct throttle_config *config, uint64_t bytes)
 {
-	if (kind < THROTTLE_IOPS_TOTAL)
-		return bytes;
-	return config->iops_size && bytes > config->iops_size ? (double)bytes / config->iops_size
-							      : 1;
+	return (struct throttle_amount){
+		.bytes = bytes,
+		.requests = config->iops_size && bytes > config->iops_size
+				    ? (double)bytes / config->iops_size
+				    : 1,
+	};
 }
 
-/* When a bucket that is empty at @empty_ns holds no more than @room. */
-static double ready_ns(double empty_ns, double room, uint64_t rate)
+static double units(const struct throttle_amount *amount, unsigned kind)
 {
-	return empty_ns - room / rate * NS_PER_SEC;
+	return kind < THROTTLE_IOPS_TOTAL ? amount->bytes : amount->requests;
 }
 
-static double start_ns(const struct bucket *bucket, const struct throttle_limit *limit)
+static double time_ns(double units, uint64_t rate)
+{
+	return rate ? units / rate * NS_PER_SEC : 0;
+}
+
+/* When the buckets are empty if so much is poured in now, or later. */
+static struct bucket filled(const struct bucket *bucket, const struct throttle_limit *limit,
+			    uint64_t now_ns, double units)
+{
+	return (struct bucket){
+		.empty_ns = MAX(bucket->empty_ns, (double)now_ns) + time_ns(units, limit->rate),
+		.burst_empty_ns = MAX(bucket->burst_empty_ns, (double)now_ns) +
+				  time_ns(units, limit->burst_rate),
+	};
+}
+
+/* When they hold no more than they have room for. */
+static double ready_ns(const struct bucket *bucket, const struct throttle_limit *limit)
 {
 	double room = limit->burst_rate ? (double)limit->burst_rate * limit->burst_length
 					: (double)limit->rate / SHARE;
-	double start = ready_ns(bucket->empty_ns, room, limit->rate);
+	double ready = bucket->empty_ns - time_ns(room, limit->rate);
 
 	if (limit->burst_length > 1)
-		start = MAX(start, ready_ns(bucket->burst_empty_ns,
-					    (double)limit->burst_rate / SHARE, limit->burst_rate));
-	return start;
+		ready = MAX(ready, bucket->burst_empty_ns - NS_PER_SEC / SHARE);
+	return ready;
 }
 
-static double time_ns(double amount, uint64_t rate)
+/* When all limits allow a request that waits for no others than some that pour in @ahead. */
+static uint64_t start_ns(const struct throttle_group *group, bool is_write, uint64_t now_ns,
+			 const struct throttle_amount *ahead) REQUIRES(group->lock)
 {
-	return rate ? amount / rate * NS_PER_SEC : 0;
-}
+	double start = now_ns;
 
-static void pour(struct bucket *bucket, const struct throttle_limit *limit, uint64_t now_ns,
-		 double amount)
-{
-	bucket->empty_ns = MAX(bucket->empty_ns, (double)now_ns) + time_ns(amount, limit->rate);
-	bucket->burst_empty_ns =
-		MAX(bucket->burst_empty_ns, (double)now_ns) + time_ns(amount, limit->burst_rate);
-}
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++) {
+		const struct throttle_limit *limit = &group->config.limits[kind];
+		struct bucket then;
 
-static void take_out(struct bucket *bucket, const struct throttle_limit *limit, double amount)
-{
-	bucket->empty_ns -= time_ns(amount, limit->rate);
-	bucket->burst_empty_ns -= time_ns(amount, limit->burst_rate);
-}
-
-static void pass_one(struct throttle_group *group, struct throttle_turn *turn,
-		     enum throttle_kind kind, uint64_t now_ns) REQUIRES(group->lock)
-{
-	const struct throttle_limit *limit = &group->config.limits[kind];
-	double start = MAX((double)now_ns, start_ns(&group->buckets[kind], limit));
-
+		if (!applies(&group->config, kind, is_write))
+			continue;
+		then = filled(&group->buckets[kind], limit, now_ns, units(ahead, kind));
+		start = MAX(start, ready_ns(&then, limit));
+	}
 	/* A long request at a low rate would wait for longer than time can be told. */
-	turn->start_ns = start < (double)END_NS ? (uint64_t)start : END_NS;
-	turn->poured = units(&group->config, kind, turn->bytes);
-	pour(&group->buckets[kind], limit, now_ns, turn->poured);
+	return start < (double)END_NS ? (uint64_t)start : END_NS;
 }
 
-bool throttle_pass(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns)
+static void pour(struct throttle_group *group, bool is_write, uint64_t now_ns,
+		 const struct throttle_amount *amount) REQUIRES(group->lock)
 {
-	bool found = false;
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++)
+		if (applies(&group->config, kind, is_write))
+			group->buckets[kind] =
+				filled(&group->buckets[kind], &group->config.limits[kind], now_ns,
+				       units(amount, kind));
+}
+
+/* ---- the lines ---- */
+
+static void add_amount(struct throttle_amount *sum, const struct throttle_amount *amount)
+{
+	sum->bytes += amount->bytes;
+	sum->requests += amount->requests;
+}
+
+static void stand_in_line(struct throttle_group *group, struct throttle_turn *turn)
+	REQUIRES(group->lock)
+{
+	struct line *line = &group->lines[turn->is_write];
+
+	turn->waits = true;
+	turn->number = group->numbers++;
+	turn->amount = amount_of(&group->config, turn->bytes);
+	turn->before = line->came;
+	add_amount(&line->came, &turn->amount);
+	turn->next = NULL;
+	turn->previous = line->last;
+	*(line->last ? &line->last->next : &line->first) = turn;
+	line->last = turn;
+	line->length++;
+}
+
+static void leave_line(struct throttle_group *group, struct throttle_turn *turn)
+	REQUIRES(group->lock)
+{
+	struct line *line = &group->lines[turn->is_write];
+
+	turn->waits = false;
+	add_amount(&line->left, &turn->amount);
+	*(turn->previous ? &turn->previous->next : &line->first) = turn->next;
+	*(turn->next ? &turn->next->previous : &line->last) = turn->previous;
+	if (!--line->length)
+		*line = (struct line){ 0 };
+}
+
+/* What those before it will pour in, or less, if some behind it have given up. */
+static struct throttle_amount ahead_of(const struct throttle_group *group,
+				       const struct throttle_turn *turn) REQUIRES(group->lock)
+{
+	const struct throttle_amount *left = &group->lines[turn->is_write].left;
+
+	return (struct throttle_amount){
+		.bytes = MAX(0, turn->before.bytes - left->bytes),
+		.requests = MAX(0, turn->before.requests - left->requests),
+	};
+}
+
+static void start(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns)
+	REQUIRES(group->lock)
+{
+	const struct throttle_amount amount = amount_of(&group->config, turn->bytes);
+
+	leave_line(group, turn);
+	turn->started = true;
+	pour(group, turn->is_write, now_ns, &amount);
+}
+
+/* T3. NULL: none may start. */
+static struct throttle_turn *next_to_start(const struct throttle_group *group, uint64_t now_ns)
+	REQUIRES(group->lock)
+{
+	static const struct throttle_amount none;
+	struct throttle_turn *next = NULL;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(group->lines); i++) {
+		struct throttle_turn *first = group->lines[i].first;
+
+		if (first && (!next || first->number < next->number) &&
+		    start_ns(group, first->is_write, now_ns, &none) <= now_ns)
+			next = first;
+	}
+	return next;
+}
+
+static void start_all(struct throttle_group *group, uint64_t now_ns) REQUIRES(group->lock)
+{
+	struct throttle_turn *next;
+
+	while ((next = next_to_start(group, now_ns)))
+		start(group, next, now_ns);
+}
+
+bool throttle_try(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns)
+{
+	struct throttle_amount ahead;
+	bool started;
 
 	thread_lock(&group->lock);
-	if (turn->changes != group->changes)
-		*turn = (struct throttle_turn){
-			.is_write = turn->is_write,
-			.bytes = turn->bytes,
-			.changes = group->changes,
-		};
-	while (!found && turn->passed < G_N_ELEMENTS(order)) {
-		enum throttle_kind kind = order[turn->passed++];
-
-		found = applies(&group->config, kind, turn->is_write);
-		if (found)
-			pass_one(group, turn, kind, now_ns);
+	if (!turn->waits && !turn->started)
+		stand_in_line(group, turn);
+	start_all(group, now_ns);
+	started = turn->started;
+	if (!started) {
+		ahead = ahead_of(group, turn);
+		turn->again_ns = start_ns(group, turn->is_write, now_ns, &ahead);
 	}
 	thread_unlock(&group->lock);
-	return found;
+	return started;
+}
+
+void throttle_start(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns)
+{
+	thread_lock(&group->lock);
+	if (turn->waits)
+		start(group, turn, now_ns);
+	thread_unlock(&group->lock);
+}
+
+bool throttle_give_up(struct throttle_group *group, struct throttle_turn *turn)
+{
+	bool started;
+
+	thread_lock(&group->lock);
+	started = turn->started;
+	if (turn->waits)
+		leave_line(group, turn);
+	thread_unlock(&group->lock);
+	return !started;
 }
 
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes)
 {
-	struct throttle_turn turn = { .is_write = is_write, .bytes = bytes };
-
-	while (throttle_pass(group, &turn, now_ns))
-		now_ns = turn.start_ns;
-	return now_ns;
-}
-
-/* Those behind it still start when they were told to. */
-static void give_back(struct throttle_group *group, const struct throttle_turn *turn)
-{
-	enum throttle_kind kind = order[turn->passed - 1];
+	static const struct throttle_amount none;
+	struct throttle_amount amount;
+	uint64_t start;
 
 	thread_lock(&group->lock);
-	if (turn->changes == group->changes)
-		take_out(&group->buckets[kind], &group->config.limits[kind], turn->poured);
+	amount = amount_of(&group->config, bytes);
+	start = start_ns(group, is_write, now_ns, &none);
+	pour(group, is_write, start, &amount);
 	thread_unlock(&group->lock);
+	return start;
 }
 
-/* Waits until the turn or the next change of the limits. */
-static enum throttle_go co_wait_for(struct throttle_group *group, const struct throttle_turn *turn,
-				    enum throttle_go (*look)(void *arg), void *arg)
+unsigned throttle_group_in_line(struct throttle_group *group)
 {
-	uint64_t now_ns = aio_now_ns();
-	enum throttle_go go = THROTTLE_WAIT;
+	unsigned length = 0;
 
-	while (now_ns < turn->start_ns) {
-		if (look)
-			go = look(arg);
-		if (go != THROTTLE_WAIT || atomic_load(&group->changes) != turn->changes)
-			return go;
-		co_sleep_ns(MIN(turn->start_ns - now_ns, LOOK_NS));
-		now_ns = aio_now_ns();
-	}
-	return THROTTLE_START;
+	thread_lock(&group->lock);
+	for (unsigned i = 0; i < G_N_ELEMENTS(group->lines); i++)
+		length += group->lines[i].length;
+	thread_unlock(&group->lock);
+	return length;
 }
 
 bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
 			    enum throttle_go (*look)(void *arg), void *arg)
 {
 	struct throttle_turn turn = { .is_write = is_write, .bytes = bytes };
+	enum throttle_go go = THROTTLE_WAIT;
+	uint64_t now_ns;
 
 	if (!throttle_group_has_limits(group))
 		return true;
-	while (throttle_pass(group, &turn, aio_now_ns()))
-		if (co_wait_for(group, &turn, look, arg) == THROTTLE_GIVE_UP) {
-			give_back(group, &turn);
-			return false;
-		}
+	while (!throttle_try(group, &turn, (now_ns = aio_now_ns()))) {
+		if (look)
+			go = look(arg);
+		if (go == THROTTLE_GIVE_UP)
+			return !throttle_give_up(group, &turn);
+		if (go == THROTTLE_START)
+			throttle_start(group, &turn, now_ns);
+		else
+			co_sleep_ns(MIN(turn.again_ns - now_ns, LOOK_NS));
+	}
 	return true;
 }

@@ -69,7 +69,7 @@ bool throttle_group_has_limits(const struct throttle_group *group);
 enum throttle_go {
 	THROTTLE_WAIT,
 	THROTTLE_START,	  /* at once, whatever the limits are */
-	THROTTLE_GIVE_UP, /* and not start: the limit it waits for does not count it */
+	THROTTLE_GIVE_UP, /* and not start: it does not count */
 };
 
 /*
@@ -82,28 +82,44 @@ bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_
 
 /* ---- for callers with a clock of their own ---- */
 
-/* A request on its way past the limits. The caller sets two fields, and clears the rest. */
+/* What a request pours in, for limits of either unit. */
+struct throttle_amount {
+	double bytes, requests;
+};
+
+/* A request that wants to start. The caller sets two fields, and clears the rest. */
 struct throttle_turn {
 	bool is_write;
 	uint64_t bytes;
-	uint64_t start_ns; /* when the last limit that it was counted for lets it pass */
-	/* Private to throttle_group.c. */
-	unsigned passed;
-	unsigned changes; /* the limits are those of then */
-	double poured;	  /* for the last limit */
+	uint64_t again_ns; /* when to try again; it may not start before unless others give up */
+	/* Private to throttle_group.c, and guarded by the group's lock. */
+	bool waits, started;
+	uint64_t number; /* lower ones came before */
+	struct throttle_turn *previous, *next;
+	struct throttle_amount amount, before; /* by it, and by those that came before it */
 };
 
 /*
- * Counts the request, which has waited until @now_ns, for the next limit that applies to it.
- * Returns false if there is none: it may start. Begins again if the limits have changed.
+ * Whether the request may start at @now_ns, when the first try is the time at which it comes.
+ * Otherwise it waits in line, where others find it: try again until it may, or until one of the
+ * next two has ended that.
  */
-bool throttle_pass(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns);
+bool throttle_try(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns);
+
+/* Lets a request that waits start at once, whatever the limits are. */
+void throttle_start(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns);
+
+/* Takes it out of the line. False: too late, it has been let start. */
+bool throttle_give_up(struct throttle_group *group, struct throttle_turn *turn);
 
 /*
- * Counts a request that comes at @now_ns for all limits, and returns when it may start: @now_ns or
- * later. Those that come while it waits are counted after it.
+ * Counts a request that comes at @now_ns before all that wait, and returns when it may start:
+ * @now_ns or later.
  */
 uint64_t throttle_group_take(struct throttle_group *group, uint64_t now_ns, bool is_write,
 			     uint64_t bytes);
+
+/* How many requests wait. */
+unsigned throttle_group_in_line(struct throttle_group *group);
 
 #endif

@@ -146,38 +146,6 @@ static void test_gives_up(void)
 	g_assert_cmpuint(wait_for(1, false), ==, 2000);
 }
 
-static enum throttle_go begin_others(void *arg)
-{
-	struct throttle_turn *turn = arg;
-
-	now_ns += 15 * SEC;
-	/* It passes the limit on reads, and waits for the other one. */
-	g_assert_true(throttle_pass(group, turn, now_ns));
-	g_assert_cmpuint(turn->start_ns, ==, now_ns);
-	g_assert_true(throttle_pass(group, turn, now_ns));
-	g_assert_cmpuint(turn->start_ns, >, now_ns);
-	return THROTTLE_GIVE_UP;
-}
-
-/*
- * A read passes the limit on reads and gives up at the other one: it takes out what it has poured
- * in there, but not what others have poured into the first since its own has leaked out.
- */
-static void test_gives_up_alone(void)
-{
-	struct throttle_turn other = { .bytes = 5000 }, behind = { .bytes = 1 };
-
-	begin("bps-read=1000,iops-total=1");
-	for (unsigned i = 0; i < 30; i++)
-		throttle_group_take(group, now_ns, true, 1);
-	g_assert_false(throttle_group_co_wait(group, false, 10000, begin_others, &other));
-	g_assert_true(throttle_pass(group, &behind, now_ns));
-	g_assert_cmpuint((behind.start_ns - now_ns + MS / 2) / MS, ==, 4900);
-	/* 29 others are before it: 15 seconds have passed, and a tenth of one may come at once. */
-	g_assert_true(throttle_pass(group, &behind, now_ns));
-	g_assert_cmpuint((behind.start_ns - now_ns + MS / 2) / MS, ==, 15900);
-}
-
 /* ---- names ---- */
 
 static void tell(void *arg, const char *name, uint64_t value)
@@ -284,7 +252,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-change/change", test_change);
 	g_test_add_func("/throttle-change/must-go", test_must_go);
 	g_test_add_func("/throttle-change/gives-up", test_gives_up);
-	g_test_add_func("/throttle-change/gives-up-alone", test_gives_up_alone);
 	g_test_add_func("/throttle-change/names", test_names);
 	g_test_add_func("/throttle-change/iops-size", test_iops_size);
 	g_test_add_func("/throttle-change/wrong-names", test_wrong_names);

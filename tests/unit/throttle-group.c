@@ -139,13 +139,16 @@ static void run(struct throttle_group *group, struct request *requests, unsigned
 		req->turn =
 			(struct throttle_turn){ .is_write = req->is_write, .bytes = req->bytes };
 	}
-	while ((req = next_in_time(requests, n)))
-		if (throttle_pass(group, &req->turn, req->at_ns))
-			req->at_ns = req->turn.start_ns;
-		else
-			req->started = true;
+	while ((req = next_in_time(requests, n))) {
+		req->started = throttle_try(group, &req->turn, req->at_ns);
+		if (!req->started) {
+			g_assert_cmpuint(req->turn.again_ns, >, req->at_ns);
+			req->at_ns = req->turn.again_ns;
+		}
+	}
 	for (unsigned i = 0; i < n; i++)
 		requests[i].ms = (requests[i].at_ns + MS / 2) / MS;
+	g_assert_cmpuint(throttle_group_in_line(group), ==, 0);
 }
 
 /* What waits because of one limit does not pile up before the other. */
@@ -209,6 +212,224 @@ static void test_shared_bytes(void)
 	g_assert_cmpuint(requests[4].ms, ==, 500);
 	/* Behind a read that has started. */
 	g_assert_cmpuint(requests[5].ms, ==, 2800);
+}
+
+/* While reads wait for one limit, they do not gather before another. */
+static void reads_do_not_gather(const char *id, const char *limits)
+{
+	struct throttle_group *group = new_group(id, limits);
+	struct request requests[60] = { { .bytes = 10 << 20 } };
+
+	for (unsigned i = 1; i < 60; i++)
+		requests[i] = (struct request){ .ms = i, .bytes = 1 };
+	run(group, requests, 60);
+	g_assert_cmpuint(requests[0].ms, ==, 0);
+	g_assert_cmpuint(requests[1].ms, ==, 9900);
+	for (unsigned i = 2; i < 60; i++)
+		g_assert_cmpuint(requests[i].ms, ==, 9900 + (i - 2) * 100);
+}
+
+static void test_together(void)
+{
+	reads_do_not_gather("read-and-total", "x-iops-read=10,x-bps-total=1048576");
+	reads_do_not_gather("total-and-read", "x-bps-read=1048576,x-iops-total=10");
+	reads_do_not_gather("both-total", "x-bps-total=1048576,x-iops-total=10");
+	reads_do_not_gather("both-read", "x-bps-read=1048576,x-iops-read=10");
+}
+
+/* ---- any limits, any requests ---- */
+
+#define MANY 80
+
+static int by_start(const void *a, const void *b)
+{
+	const struct request *one = a, *two = b;
+
+	return one->at_ns < two->at_ns ? -1 : one->at_ns > two->at_ns;
+}
+
+static double amount(const struct request *req, unsigned kind)
+{
+	return kind < THROTTLE_IOPS_TOTAL ? req->bytes : 1;
+}
+
+static bool counts(const struct request *req, unsigned kind)
+{
+	return kind % 3 == 0 || (kind % 3 == 2) == req->is_write;
+}
+
+/* From the start of any request on, those that start have leaked out but for what the bucket holds.
+ */
+static void check_limit(const struct request *requests, unsigned kind, double rate, double room)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		double inside = 0;
+
+		for (unsigned j = i; j < MANY; j++) {
+			double leaked = rate * (requests[j].at_ns - requests[i].at_ns) / SEC;
+
+			if (!counts(&requests[j], kind))
+				continue;
+			g_assert_cmpfloat(inside - leaked, <=, room + .001 + rate / 1e6);
+			inside += amount(&requests[j], kind);
+		}
+	}
+}
+
+static void random_limits(GRand *random, struct throttle_config *ret_config)
+{
+	throttle_config_init(ret_config);
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++) {
+		struct throttle_limit *limit = &ret_config->limits[kind];
+		bool others = kind % 3 && ret_config->limits[kind - kind % 3].rate;
+
+		if (others || g_rand_boolean(random))
+			continue;
+		limit->rate = g_rand_int_range(random, 1, 40);
+		if (kind < THROTTLE_IOPS_TOTAL)
+			limit->rate *= 1000;
+		if (g_rand_boolean(random))
+			limit->burst_rate = limit->rate * 3;
+		if (limit->burst_rate && g_rand_boolean(random))
+			limit->burst_length = 2;
+	}
+}
+
+static void random_requests(GRand *random, struct request *ret_requests)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		ret_requests[i] = (struct request){
+			.ms = g_rand_int_range(random, 0, 5000),
+			.is_write = g_rand_boolean(random),
+			.bytes = g_rand_int_range(random, 0, 6) ? 500 : 20000,
+		};
+}
+
+static void check_limits(const struct throttle_config *config, const struct request *requests)
+{
+	for (unsigned kind = 0; kind < THROTTLE_KINDS; kind++) {
+		const struct throttle_limit *limit = &config->limits[kind];
+		double burst = (double)limit->burst_rate * limit->burst_length;
+
+		if (limit->rate)
+			check_limit(requests, kind, limit->rate, burst ?: limit->rate / 10.);
+		if (limit->burst_length > 1)
+			check_limit(requests, kind, limit->burst_rate, limit->burst_rate / 10.);
+	}
+}
+
+/* T1: each limit holds, whatever others there are. */
+static void test_each_limit_holds(void)
+{
+	for (unsigned seed = 0; seed < 200; seed++) {
+		g_autoptr(GRand) random = g_rand_new_with_seed(seed);
+		struct throttle_group *group = throttle_group_new();
+		struct request requests[MANY];
+		struct throttle_config config;
+
+		random_limits(random, &config);
+		g_assert_cmpint(throttle_group_set(group, &config, NULL), ==, 0);
+		random_requests(random, requests);
+		run(group, requests, MANY);
+		qsort(requests, MANY, sizeof(*requests), by_start);
+		check_limits(&config, requests);
+		throttle_group_free(group);
+	}
+}
+
+/* T3: neither direction waits for those of the other one that came later. */
+static void no_later_one_first(const char *id, const char *limits, bool is_write)
+{
+	struct throttle_group *group = new_group(id, limits);
+	struct request requests[40];
+
+	for (unsigned i = 0; i < 40; i++)
+		requests[i] = (struct request){ .ms = i,
+						.is_write = is_write ^ (i % 4 == 3),
+						.bytes = 1 };
+	run(group, requests, 40);
+	for (unsigned i = 2; i < 40; i++)
+		g_assert_cmpuint(requests[i].ms, ==, (i - 1) * 100);
+}
+
+static void test_order(void)
+{
+	no_later_one_first("many-reads", "x-iops-total=10", false);
+	no_later_one_first("many-writes", "x-iops-total=10", true);
+	no_later_one_first("many-fast-reads", "x-iops-total=10,x-bps-read=100", false);
+}
+
+/* What gives up has used nothing, and those behind it do not wait for it. */
+static void test_gives_up(void)
+{
+	struct throttle_group *group = new_group("gives-up", "x-bps-read=1000,x-iops-total=10");
+	struct throttle_turn turns[4] = { { .bytes = 2000 }, { .bytes = 1 << 30 }, { .bytes = 1 } };
+
+	g_assert_true(throttle_try(group, &turns[0], 0));
+	g_assert_false(throttle_try(group, &turns[1], 0));
+	g_assert_false(throttle_try(group, &turns[2], 0));
+	g_assert_cmpuint(turns[2].again_ns, >, 1000 * SEC);
+	g_assert_true(throttle_give_up(group, &turns[1]));
+	g_assert_false(throttle_try(group, &turns[2], 0));
+	g_assert_cmpuint(turns[2].again_ns, ==, 1900 * MS);
+	g_assert_false(throttle_try(group, &turns[3], 0));
+	/* Whoever looks lets others start, which then cannot give up. */
+	g_assert_true(throttle_try(group, &turns[3], 1901 * MS));
+	g_assert_false(throttle_give_up(group, &turns[2]));
+	g_assert_true(throttle_try(group, &turns[2], 1901 * MS));
+	g_assert_cmpuint(throttle_group_in_line(group), ==, 0);
+}
+
+/* What starts in spite of a limit is paid for by those behind it. */
+static void test_starts_anyway(void)
+{
+	struct throttle_group *group = new_group("anyway", "x-iops-read=10,x-bps-total=1000");
+	struct throttle_turn turns[2] = { { .bytes = 500 }, { .bytes = 1000 } };
+
+	g_assert_true(throttle_try(group, &turns[0], 0));
+	g_assert_false(throttle_try(group, &turns[1], 0));
+	throttle_start(group, &turns[1], 0);
+	g_assert_true(throttle_try(group, &turns[1], 0));
+	starts(group, 0, true, 1, 1400);
+	starts(group, 1400, false, 1, 1401);
+}
+
+/* ---- threads ---- */
+
+#define THREADS	   4
+#define PER_THREAD 200
+
+static struct throttle_group *shared;
+static _Atomic uint64_t shared_ns;
+
+static void *use_shared(void *arg)
+{
+	for (unsigned i = 0; i < PER_THREAD; i++) {
+		struct throttle_turn turn = { .is_write = i % 2, .bytes = 1 };
+		bool gives_up = i % 5 == 4;
+
+		while (!throttle_try(shared, &turn, shared_ns)) {
+			if (gives_up && throttle_give_up(shared, &turn))
+				break;
+			shared_ns += 100000;
+		}
+	}
+	return NULL;
+}
+
+/* A thread may let a request of another start that gives up or tries again at the same time. */
+static void test_threads(void)
+{
+	GThread *threads[THREADS];
+
+	shared = new_group("threads", "x-iops-total=1000,x-bps-read=1000");
+	for (unsigned i = 0; i < THREADS; i++)
+		threads[i] = g_thread_new("user", use_shared, NULL);
+	for (unsigned i = 0; i < THREADS; i++)
+		g_thread_join(threads[i]);
+	g_assert_cmpuint(throttle_group_in_line(shared), ==, 0);
+	/* Four of five did not give up; 100 may come at once. */
+	g_assert_cmpuint(shared_ns, >=, (THREADS * PER_THREAD / 5 * 4 - 101) * MS);
 }
 
 /* Time that goes backwards between threads does no harm. */
@@ -346,6 +567,12 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-group/two-limits", test_two_limits);
 	g_test_add_func("/throttle-group/other-direction", test_other_direction);
 	g_test_add_func("/throttle-group/shared-bytes", test_shared_bytes);
+	g_test_add_func("/throttle-group/together", test_together);
+	g_test_add_func("/throttle-group/each-limit-holds", test_each_limit_holds);
+	g_test_add_func("/throttle-group/order", test_order);
+	g_test_add_func("/throttle-group/gives-up", test_gives_up);
+	g_test_add_func("/throttle-group/starts-anyway", test_starts_anyway);
+	g_test_add_func("/throttle-group/threads", test_threads);
 	g_test_add_func("/throttle-group/earlier", test_earlier);
 	g_test_add_func("/throttle-group/very-slow", test_very_slow);
 	g_test_add_func("/throttle-group/refused", test_refused);
