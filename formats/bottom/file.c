@@ -25,6 +25,7 @@
 
 #include "align.h"
 #include "file_ahead.h"
+#include "file_calls.h"
 #include "file_lock.h"
 #include "file_open.h"
 
@@ -32,12 +33,6 @@
 #define IOVECS_PER_CALL 64
 /* With IMAGE_WRITE_BEHIND: after so much was written, it is written back. */
 #define BEHIND_BYTES	(8ull << 20)
-/*
- * How many of a file's requests may wait on workers: enough to keep a device busy, and few enough
- * that there are workers for other files if this one's file system hangs.
- */
-#define CALLS_MAX	16
-
 struct file {
 	int fd;
 	bool is_bdev;
@@ -74,9 +69,7 @@ struct file {
 	uint64_t flushes_ended GUARDED_BY(flush_lock);
 	int flush_error GUARDED_BY(flush_lock); /* the first one, which stays */
 
-	struct thread_lock calls_lock;
-	unsigned calls GUARDED_BY(calls_lock);
-	struct co_queue calls_queue; /* waits for the end of one */
+	struct file_calls calls;
 };
 
 /* ---- open ---- */
@@ -144,11 +137,10 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	file->write_behind = opts->flags & IMAGE_WRITE_BEHIND && !opened.limits.direct;
 	file->cut_from = UINT64_MAX;
 	file->may_grow_ahead = may_grow_ahead(opts, &opened);
-	file_ahead_init(&file->ahead, img, opened.fd);
+	file_ahead_init(&file->ahead, img, opened.fd, &file->calls);
 	thread_lock_init(&file->flush_lock);
 	co_queue_init(&file->flush_queue);
-	thread_lock_init(&file->calls_lock);
-	co_queue_init(&file->calls_queue);
+	file_calls_init(&file->calls, opened.id.dev ?: opened.id.ino);
 	img->opaque = file;
 	img->id = opened.id;
 	img->has_owner = opened.has_owner;
@@ -180,31 +172,12 @@ static int file_co_close(struct image *img)
 	int ret;
 
 	file_ahead_co_end(&file->ahead);
-	ret = co_block_on_worker(close_on_worker, img);
+	ret = file_calls_co_run(&file->calls, close_on_worker, img);
 	file_ahead_destroy(&file->ahead);
-	co_queue_destroy(&file->calls_queue);
-	thread_lock_destroy(&file->calls_lock);
+	file_calls_destroy(&file->calls);
 	co_queue_destroy(&file->flush_queue);
 	thread_lock_destroy(&file->flush_lock);
 	g_free(file);
-	return ret;
-}
-
-/* Runs fn(arg), which may block, on a worker. */
-static int co_call(struct file *file, int (*fn)(void *arg), void *arg)
-{
-	int ret;
-
-	thread_lock(&file->calls_lock);
-	while (file->calls == CALLS_MAX)
-		co_queue_wait_thread(&file->calls_queue, &file->calls_lock);
-	file->calls++;
-	thread_unlock(&file->calls_lock);
-	ret = co_block_on_worker(fn, arg);
-	thread_lock(&file->calls_lock);
-	file->calls--;
-	co_queue_wake_one(&file->calls_queue);
-	thread_unlock(&file->calls_lock);
 	return ret;
 }
 
@@ -531,7 +504,7 @@ static int file_co_copy_range(struct image *img, uint64_t off, struct image *fro
 		return -EIO;
 	job.from = from_file->fd;
 	job.to = file->fd;
-	ret = co_call(file, copy_range_on_worker, &job);
+	ret = file_calls_co_run(&file->calls, copy_range_on_worker, &job);
 	file_set_dirty(file);
 	image_grow(img, ret ? end_of_failed_write(img, off + bytes) : off + bytes);
 	return ret;
@@ -701,7 +674,7 @@ static int bdev_co_discard(struct file *file, uint64_t off, uint64_t bytes)
 
 	if (atomic_load(&file->no_discard))
 		return -ENOTSUP;
-	ret = co_call(file, bdev_discard_on_worker, &job);
+	ret = file_calls_co_run(&file->calls, bdev_discard_on_worker, &job);
 	if (!is_refusal(ret))
 		return ret;
 	atomic_store(&file->no_discard, true);
@@ -757,7 +730,7 @@ static int file_co_truncate(struct image *img, uint64_t size)
 	if (size < old_size)
 		img->size = size;
 	file_ahead_co_pause(&file->ahead);
-	ret = co_call(file, truncate_on_worker, &job);
+	ret = file_calls_co_run(&file->calls, truncate_on_worker, &job);
 	file_set_dirty(file);
 	file_ahead_truncated(&file->ahead, size);
 	if (!ret)
@@ -782,7 +755,7 @@ static int file_co_refresh_size(struct image *img)
 {
 	struct file *file = img->opaque;
 	struct truncate_job job = { file->fd, 0 };
-	int ret = co_call(file, measure_on_worker, &job);
+	int ret = file_calls_co_run(&file->calls, measure_on_worker, &job);
 
 	/* Unless we have made it longer: then nobody else may. */
 	if (!ret && !atomic_load(&file->ahead.has_grown))
@@ -828,7 +801,7 @@ static int file_co_block_status(struct image *img, uint64_t off, uint64_t bytes,
 	if (was_cut_off(file, off, bytes))
 		return -EIO;
 	if (!file->is_bdev && !atomic_load(&file->no_seek_hole)) {
-		ret = co_call(file, seek_on_worker, &job);
+		ret = file_calls_co_run(&file->calls, seek_on_worker, &job);
 		if (ret == -EINVAL || is_refusal(ret))
 			atomic_store(&file->no_seek_hole, true);
 	}
@@ -869,7 +842,7 @@ static int64_t file_co_allocated_bytes(struct image *img)
 {
 	struct file *file = img->opaque;
 	struct blocks_job job = { .fd = file->fd };
-	int ret = co_call(file, blocks_on_worker, &job);
+	int ret = file_calls_co_run(&file->calls, blocks_on_worker, &job);
 
 	return ret ?: job.ret_bytes;
 }

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "align.h"
+#include "file_calls.h"
 #include "image_ops.h"
 
 #define FIRST_STEP   (1ull << 20)
@@ -38,11 +39,13 @@
 /* The part of the file, and of free space, that a step takes at most. */
 #define LARGEST_PART 8
 
-void file_ahead_init(struct file_ahead *ahead, const struct image *img,
-		     int fd) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows it yet */
+void file_ahead_init(struct file_ahead *ahead, const struct image *img, int fd,
+		     struct file_calls *calls)
+	NO_THREAD_SAFETY_ANALYSIS /* nobody else knows it yet */
 {
 	ahead->img = img;
 	ahead->fd = fd;
+	ahead->calls = calls;
 	ahead->trigger = UINT64_MAX;
 	ahead->is_off = true;
 	thread_lock_init(&ahead->lock);
@@ -110,7 +113,7 @@ static int co_allocate(struct file_ahead *ahead)
 {
 	struct space_job space = { .fd = ahead->fd };
 	uint64_t bytes = ahead->to - ahead->from;
-	int ret = co_block_on_worker(space_on_worker, &space);
+	int ret = file_calls_co_run(ahead->calls, space_on_worker, &space);
 
 	if (!ret && bytes > space.ret_free / LARGEST_PART)
 		ret = -ENOSPC;

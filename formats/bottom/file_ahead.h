@@ -14,11 +14,13 @@
 
 #include "colock.h"
 
+struct file_calls;
 struct image;
 
 struct file_ahead {
 	const struct image *img;
 	int fd;
+	struct file_calls *calls;
 	/* A write that ends behind this starts the next step; UINT64_MAX: none does. */
 	_Atomic uint64_t trigger;
 	/* The file was made longer than its data at some time. */
@@ -32,8 +34,9 @@ struct file_ahead {
 	uint64_t from, to;		/* of the step that runs */
 };
 
-/* For @img, a node of the file @fd. Off until file_ahead_turn_on(). */
-void file_ahead_init(struct file_ahead *ahead, const struct image *img, int fd);
+/* For @img, a node of the file @fd, which makes @calls. Off until file_ahead_turn_on(). */
+void file_ahead_init(struct file_ahead *ahead, const struct image *img, int fd,
+		     struct file_calls *calls);
 
 /* After file_ahead_co_end(). */
 void file_ahead_destroy(struct file_ahead *ahead);
