@@ -24,6 +24,7 @@
 
 #include "close_fds.h"
 #include "error.h"
+#include "open_folder.h"
 #include "run_folder.h"
 #include "unix_socket.h"
 
@@ -35,7 +36,7 @@
 
 /* A name in a folder. */
 struct place {
-	int folder; /* O_PATH; or -errno */
+	int folder; /* of open_folder_get() */
 	char *name;
 };
 
@@ -60,16 +61,14 @@ static struct place place_of_path(const char *path)
 
 	if (!*place.name)
 		return place;
-	place.folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (place.folder < 0)
-		place.folder = -errno;
+	place.folder = open_folder_get(folder);
 	return place;
 }
 
 static void place_clear(struct place *place)
 {
 	if (place->folder >= 0)
-		close(place->folder);
+		open_folder_put(place->folder);
 	g_free(place->name);
 }
 
@@ -160,17 +159,12 @@ static int keep_one_capability(void)
 /* All but the socket, which becomes the first descriptor, and the folders. */
 static int keep_fds(int fd)
 {
-	unsigned nr_files = all ? all->len : 0, nr = 0;
-	g_autofree int *kept = g_new(int, nr_files + 1);
+	g_autofree int *kept = NULL;
+	unsigned nr;
 
 	if (dup2(fd, 0) < 0)
 		return -errno;
-	for (unsigned i = 0; i < nr_files; i++) {
-		const struct runfile *file = all->pdata[i];
-
-		if (file && file->place.folder > 0)
-			kept[nr++] = file->place.folder;
-	}
+	kept = open_folders(&nr);
 	return close_fds_from(1, kept, nr);
 }
 

@@ -366,6 +366,45 @@ static void test_files_of_others(void)
 	runfile_leave(NULL);
 }
 
+static unsigned count_fds(void)
+{
+	g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
+	unsigned count = 0;
+
+	while (g_dir_read_name(dir))
+		count++;
+	return count;
+}
+
+/* A server of many disks, and its keeper, do not keep the folder of their marks open for each. */
+static void test_many_files_in_a_folder(void)
+{
+	struct runfile *files[50], *elsewhere;
+	unsigned before = count_fds();
+
+	for (unsigned i = 0; i < 50; i++) {
+		g_autofree char *name = g_strdup_printf("mark%u", i);
+
+		write_file(name, "");
+		files[i] = runfile_take(name);
+	}
+	g_assert_cmpuint(count_fds(), ==, before + 1);
+	g_assert_cmpint(g_mkdir("folder", 0700), ==, 0);
+	write_file("folder/mark0", "");
+	elsewhere = runfile_take("folder/mark0");
+	g_assert_cmpuint(count_fds(), ==, before + 2);
+	for (unsigned i = 0; i < 50; i++) {
+		g_autofree char *name = g_strdup_printf("mark%u", i);
+
+		g_assert_cmpuint(inode(name), !=, 0);
+		runfile_remove(files[i]);
+		g_assert_cmpuint(inode(name), ==, 0);
+	}
+	runfile_remove(elsewhere);
+	g_assert_cmpint(rmdir("folder"), ==, 0);
+	g_assert_cmpuint(count_fds(), ==, before);
+}
+
 /* The keeper knows the files that were there before it. */
 static void check_late_file(void)
 {
@@ -500,6 +539,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/runfile/folder-is-exchanged-at-once", test_folder_is_exchanged_at_once);
 	g_test_add_func("/runfile/folder-is-no-name", test_folder_is_no_name);
 	g_test_add_func("/runfile/files-of-others", test_files_of_others);
+	g_test_add_func("/runfile/many-files-in-a-folder", test_many_files_in_a_folder);
 	g_test_add_func("/runfile/keeper-may-end", test_keeper_may_end);
 	res = g_test_run();
 	g_assert_cmpint(chdir("/"), ==, 0);
