@@ -95,7 +95,7 @@ static void wait_until(uint64_t end_ns) REQUIRES(guard)
 		pthread_cond_wait(&changed, &guard.mutex);
 }
 
-static void *grower_thread(void *unused)
+static void *grower_thread(void *is_sealed)
 {
 	struct growing *growing;
 	uint64_t look_ns = 0;
@@ -103,7 +103,8 @@ static void *grower_thread(void *unused)
 	pthread_setname_np(pthread_self(), "ubd-grower");
 	/* If these fail, they fail for the queues as well, and they report it. */
 	process_drop_privileges();
-	sandbox_seal_thread();
+	if (!is_sealed)
+		sandbox_seal_thread();
 	thread_lock(&guard);
 	while (all) {
 		growing = find_asked();
@@ -130,7 +131,8 @@ static int start_thread(void)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&changed, &attr);
 	pthread_condattr_destroy(&attr);
-	return -pthread_create(&thread, NULL, grower_thread, NULL);
+	return -pthread_create(&thread, NULL, grower_thread,
+			       GINT_TO_POINTER(sandbox_thread_is_sealed()));
 }
 
 int grower_add(struct growing *growing)

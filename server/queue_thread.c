@@ -508,6 +508,7 @@ struct queue_thread *queue_thread_new(const struct queue_thread_config *config,
 
 	thread->config = *config;
 	thread->loop = config->loop;
+	thread->is_sealed = sandbox_thread_is_sealed();
 	if (config->cpus) {
 		thread->cpus = *config->cpus;
 		thread->config.cpus = &thread->cpus;

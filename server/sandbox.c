@@ -24,6 +24,7 @@ static GArray *places;
 /* What could not be had, for people. */
 static GString *missing;
 static bool lacks_landlock;
+static __thread bool thread_is_sealed;
 static bool files_are_limited;
 static bool has_changed_user;
 static bool is_sealed;
@@ -216,10 +217,19 @@ int sandbox_seal(GError **err)
 		return 0;
 	limit_files(false);
 	is_sealed = true;
+	thread_is_sealed = !lacks_landlock;
 	return check_missing(err);
 }
 
 int sandbox_seal_thread(void)
 {
-	return files_are_limited ? sandbox_limit_files(places, false, config.connects) : 0;
+	int res = files_are_limited ? sandbox_limit_files(places, false, config.connects) : 0;
+
+	thread_is_sealed = !res;
+	return res;
+}
+
+bool sandbox_thread_is_sealed(void)
+{
+	return thread_is_sealed;
 }

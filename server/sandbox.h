@@ -59,6 +59,11 @@ int sandbox_drop_last(GError **err);
 int sandbox_seal(GError **err);
 /* 0 or -errno. Any thread, also after sandbox_seal(). */
 int sandbox_seal_thread(void);
+/*
+ * Whether the calling thread is sealed: then those that it creates are so from their beginning, and
+ * sandbox_seal_thread() would add the same restrictions a second time. Any thread.
+ */
+bool sandbox_thread_is_sealed(void);
 
 /*
  * Adds to an error of opening the image what has become of the rights that this takes. Nothing if

@@ -107,6 +107,25 @@ static const struct fetch_way way = {
 
 static const struct transport_queues driver = { .fetch = &way };
 
+/* ---- the sandbox ---- */
+
+static bool creator_is_sealed;
+static _Atomic unsigned seals;
+
+int __wrap_sandbox_seal_thread(void);
+bool __wrap_sandbox_thread_is_sealed(void);
+
+int __wrap_sandbox_seal_thread(void)
+{
+	seals++;
+	return 0;
+}
+
+bool __wrap_sandbox_thread_is_sealed(void)
+{
+	return creator_is_sealed;
+}
+
 /* ---- what the driver does, on the thread ---- */
 
 struct act {
@@ -543,6 +562,28 @@ static void test_loop_outlives_a_lack_of_threads(void)
 	queue_threads_free(threads);
 }
 
+/* Of the thread that the devices share, and of the one that gets memory for it. */
+static unsigned count_seals(bool is_sealed)
+{
+	creator_is_sealed = is_sealed;
+	seals = 0;
+	set_up();
+	for (unsigned i = 0; i < DEVICES; i++)
+		ask(&devices[i], 1);
+	for (unsigned i = 0; i < DEVICES; i++)
+		wait_until(&devices[i].answers, 1);
+	tear_down();
+	return seals;
+}
+
+/* A thread has the restrictions of its creator from its beginning. */
+static void test_threads_are_sealed_once(void)
+{
+	g_assert_cmpuint(count_seals(false), ==, 2);
+	g_assert_cmpuint(count_seals(true), ==, 0);
+	creator_is_sealed = false;
+}
+
 static void test_places_have_buffers_of_their_own(void)
 {
 	int first, second;
@@ -583,6 +624,7 @@ int main(int argc, char **argv)
 			test_one_that_is_given_up_outlives_the_thread);
 	g_test_add_func("/queue-threads/others-can-run-something-on-the-thread",
 			test_others_can_run_something_on_the_thread);
+	g_test_add_func("/queue-threads/sealed-once", test_threads_are_sealed_once);
 	g_test_add_func("/queue-threads/places", test_places_have_buffers_of_their_own);
 	g_test_add_func("/queue-threads/loop-outlives-a-lack-of-threads",
 			test_loop_outlives_a_lack_of_threads);
