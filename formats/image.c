@@ -58,6 +58,19 @@ struct image *image_below_filters(struct image *img)
 	return img;
 }
 
+struct throttle_group *image_take_throttle(struct image *img)
+{
+	if (!img->format->throttle)
+		return NULL;
+	img->throttle_taken = true;
+	return img->format->throttle(img);
+}
+
+void image_give_back_throttle(struct image *img)
+{
+	img->throttle_taken = false;
+}
+
 struct image *image_data_file(const struct image *img)
 {
 	return img->data_file ?: img->file;

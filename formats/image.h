@@ -31,6 +31,7 @@ struct image_ops;
 struct bottom_ops;
 struct image_option;
 struct node_options;
+struct throttle_group;
 
 /*
  * ---- names ----
@@ -343,6 +344,15 @@ void image_end_use(struct image *img);
  */
 #define IMAGE_PATIENT UINT64_MAX
 void image_set_patience(struct image *img, uint64_t ns);
+
+/*
+ * The limits of @img itself, if it is a filter `throttle`, for a user that lets its requests wait
+ * for them before it makes them, when they have no memory yet: from now on they do not wait in the
+ * node. NULL: it has none. Loop of open and close, as the next one.
+ */
+struct throttle_group *image_take_throttle(struct image *img);
+/* Requests wait in the node again. */
+void image_give_back_throttle(struct image *img);
 
 /* What is wrong with a file of the image; stays set until the image is closed. */
 enum image_trouble {

@@ -21,6 +21,7 @@
 #include "node_options.h"
 
 struct image_memory;
+struct throttle_group;
 enum image_event;
 
 /* Common to all nodes. */
@@ -125,6 +126,8 @@ struct format_ops {
 	/* image_co_resize() as a whole; its errors name no file. NULL: fixed size. */
 	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
 			 GError **err);
+	/* What its requests wait for, as for image_take_throttle(); NULL: they do not. */
+	struct throttle_group *(*throttle)(const struct image *img);
 	/* NULL: there is nothing to do at the end of a copy. */
 	int (*co_finish)(struct image *img);
 	/* For image_co_amend(), with options from amend_options; its errors name no file. */
@@ -299,6 +302,7 @@ struct image {
 	struct image_share *share;    /* other chains may have it, too; NULL: this one alone */
 	_Atomic unsigned users;	      /* image_begin_use() */
 	_Atomic uint64_t patience_ns; /* image_set_patience() */
+	_Atomic bool throttle_taken;  /* image_take_throttle() */
 };
 
 /* The image now ends at @end or later, whatever other loops make of it at the same time. */

@@ -4,13 +4,20 @@
 
 #include <stdatomic.h>
 
+/* Requests must not wait in a section, nor while they have memory that others want. */
+static void set_top(struct disk *disk, struct image *top) REQUIRES(disk->lock)
+{
+	disk->top = top;
+	atomic_store(&disk->throttle, top ? image_take_throttle(top) : NULL);
+}
+
 /* No lock: nobody else knows it yet. */
 struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 {
 	struct disk *disk = g_new0(struct disk, 1);
 
 	co_rwlock_init(&disk->lock);
-	disk->top = top;
+	set_top(disk, top);
 	disk->patience_ns = IMAGE_PATIENT;
 	return disk;
 }
@@ -18,7 +25,7 @@ struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 /* No lock: no request looks before this. */
 void disk_set_image(struct disk *disk, struct image *top) NO_THREAD_SAFETY_ANALYSIS
 {
-	disk->top = top;
+	set_top(disk, top);
 	image_set_patience(top, disk->patience_ns);
 }
 
@@ -89,9 +96,16 @@ struct image *disk_co_replace(struct disk *disk, struct image *top)
 		image_begin_use(top);
 		image_end_use(old);
 	}
-	disk->top = top;
+	set_top(disk, top);
+	/* It may be below the new one. */
+	image_give_back_throttle(old);
 	co_rwlock_wrunlock(&disk->lock);
 	return old;
+}
+
+struct throttle_group *disk_throttle(const struct disk *disk)
+{
+	return atomic_load_explicit(&disk->throttle, memory_order_relaxed);
 }
 
 /* No lock: the thread that reads is the only one that ever writes. */

@@ -11,13 +11,16 @@
 #include "colock.h"
 #include "image.h"
 
+struct throttle_group;
+
 struct disk {
 	/* Requests read, replacing the top writes. Taken before every lock of the image. */
 	struct co_rwlock lock;
 	struct image *top GUARDED_BY(lock);
 	/* Queues that are not idle: while there are any, the disk is a user of the top. */
 	_Atomic unsigned users;
-	uint64_t patience_ns; /* of each top; main loop */
+	uint64_t patience_ns;			   /* of each top; main loop */
+	_Atomic(struct throttle_group *) throttle; /* of the top */
 };
 
 /*
@@ -52,6 +55,12 @@ struct image *disk_take_image(struct disk *disk);
 
 /* Sets the patience of the top, if any, and of all later ones, image_set_patience(). Main loop. */
 void disk_set_patience(struct disk *disk, uint64_t ns);
+
+/*
+ * The limits of the top (image_take_throttle()), which a request passes before its section; NULL:
+ * there are none. Any thread.
+ */
+struct throttle_group *disk_throttle(const struct disk *disk);
 
 /*
  * Makes @top the top, and returns the one before, which no request uses any more. Waits for the

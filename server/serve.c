@@ -210,24 +210,37 @@ static enum throttle_go look(void *arg)
 	}
 }
 
-static bool has_limits(const struct serve *serve, enum request_op op)
+/* Those that the server's user has set, and those of a node at the top. */
+struct limits {
+	struct throttle_group *groups[2];
+};
+
+static struct limits limits_for(const struct serve *serve, enum request_op op)
 {
-	return serve->config.throttle && throttle_group_has_limits(serve->config.throttle) &&
-	       op != REQUEST_FLUSH && op != REQUEST_UNKNOWN;
+	struct limits limits = { { serve->config.throttle, disk_throttle(serve->config.disk) } };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(limits.groups); i++)
+		if (op == REQUEST_FLUSH || op == REQUEST_UNKNOWN ||
+		    (limits.groups[i] && !throttle_group_has_limits(limits.groups[i])))
+			limits.groups[i] = NULL;
+	return limits;
 }
 
-static bool co_throttle(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns)
+static bool co_throttle(struct serve *serve, const struct limits *limits,
+			const struct request_desc *desc, uint64_t begin_ns)
 {
 	gint64 limit_us = atomic_load(&serve->config.limits->all_us);
-	bool is_write = desc->op != REQUEST_READ, starts;
+	bool is_write = desc->op != REQUEST_READ, starts = true;
 	struct co_mutex *next = is_write ? &serve->next_write : &serve->next_read;
 	struct waiting waiting = { .serve = serve, .end_ns = AIO_NEVER };
 
 	if (limit_us < G_MAXINT64 / NS_PER_US)
 		waiting.end_ns = begin_ns + limit_us * NS_PER_US;
 	co_mutex_lock(next);
-	starts = throttle_group_co_wait(serve->config.throttle, is_write, desc->bytes, look,
-					&waiting);
+	for (unsigned i = 0; i < G_N_ELEMENTS(limits->groups) && starts; i++)
+		if (limits->groups[i])
+			starts = throttle_group_co_wait(limits->groups[i], is_write, desc->bytes,
+							look, &waiting);
 	co_mutex_unlock(next);
 	if (waiting.looks >= 2)
 		add(&serve->late, -1);
@@ -236,7 +249,9 @@ static bool co_throttle(struct serve *serve, const struct request_desc *desc, ui
 
 int serve_co_wait_turn(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns)
 {
-	if (has_limits(serve, desc->op) && !co_throttle(serve, desc, begin_ns))
+	const struct limits limits = limits_for(serve, desc->op);
+
+	if ((limits.groups[0] || limits.groups[1]) && !co_throttle(serve, &limits, desc, begin_ns))
 		return -ESHUTDOWN;
 	UBD_PROBE(request_submit, serve, desc->op, desc->guest_off, desc->bytes);
 	return 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The filter `throttle`: its requests wait until the limits of its group allow them
- * (throttle_group.h), or until its patience ends (image_set_patience()). Flushes do not count. A
- * discard or a write of zeroes counts as a write of that many bytes.
+ * (throttle_group.h), or until its patience ends (image_set_patience()), unless its user lets them
+ * wait before (image_take_throttle()). Flushes do not count. A discard or a write of zeroes counts
+ * as a write of that many bytes.
  */
 #include <errno.h>
 
@@ -24,6 +25,11 @@ static int throttle_co_open(struct image *img, const struct image_open_opts *opt
 	return 0;
 }
 
+static struct throttle_group *throttle_group_of(const struct image *img)
+{
+	return img->opaque;
+}
+
 struct waiting {
 	const struct image *img;
 	uint64_t begin_ns;
@@ -42,6 +48,8 @@ static void co_wait(struct image *img, bool is_write, uint64_t bytes)
 {
 	struct waiting waiting = { .img = img, .begin_ns = aio_now_ns() };
 
+	if (atomic_load_explicit(&img->throttle_taken, memory_order_relaxed))
+		return;
 	throttle_group_co_wait(img->opaque, is_write, bytes, look, &waiting);
 }
 
@@ -108,5 +116,6 @@ const struct format_ops image_throttle_filter = {
 	.no_backing = true,
 	.options = options,
 	.co_open = throttle_co_open,
+	.throttle = throttle_group_of,
 	.co_resize = filter_co_pass_resize,
 };

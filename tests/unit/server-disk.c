@@ -15,6 +15,7 @@ struct top {
 	unsigned number;
 	int users; /* image_begin_use() */
 	uint64_t patience_ns;
+	bool throttle_taken;
 };
 
 static struct top tops[3];
@@ -24,6 +25,8 @@ static _Atomic bool replaced; /* for the last time */
 void __wrap_image_set_patience(struct image *img, uint64_t ns);
 void __wrap_image_begin_use(struct image *img);
 void __wrap_image_end_use(struct image *img);
+struct throttle_group *__wrap_image_take_throttle(struct image *img);
+void __wrap_image_give_back_throttle(struct image *img);
 
 void __wrap_image_set_patience(struct image *img, uint64_t ns)
 {
@@ -39,6 +42,18 @@ void __wrap_image_begin_use(struct image *img)
 void __wrap_image_end_use(struct image *img)
 {
 	((struct top *)img)->users--;
+}
+
+/* As one with limits: which they are does not matter here. */
+struct throttle_group *__wrap_image_take_throttle(struct image *img)
+{
+	((struct top *)img)->throttle_taken = true;
+	return (struct throttle_group *)img;
+}
+
+void __wrap_image_give_back_throttle(struct image *img)
+{
+	((struct top *)img)->throttle_taken = false;
 }
 
 static unsigned use_top_once(struct disk *disk, bool waits)
@@ -180,11 +195,35 @@ static void test_patience(void)
 	test_run(co_be_impatient, NULL);
 }
 
+static void co_replace_limits(void *arg)
+{
+	struct top one = { 0 }, two = { 0 };
+	struct disk *disk = disk_new(NULL);
+
+	g_assert_null(disk_throttle(disk));
+	disk_set_image(disk, (struct image *)&one);
+	g_assert_true(disk_throttle(disk) == (struct throttle_group *)&one);
+	g_assert_true(one.throttle_taken);
+	disk_co_replace(disk, (struct image *)&two);
+	g_assert_true(disk_throttle(disk) == (struct throttle_group *)&two);
+	g_assert_true(two.throttle_taken);
+	/* Requests of the new one may pass it. */
+	g_assert_false(one.throttle_taken);
+	disk_free(disk);
+}
+
+/* Requests wait for the limits of the top before they use it, and in no other node. */
+static void test_limits(void)
+{
+	test_run(co_replace_limits, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/disk/top-is-replaced-under-load", test_top_is_replaced_under_load);
 	g_test_add_func("/disk/last-queue-ends-use", test_last_queue_ends_use);
 	g_test_add_func("/disk/patience", test_patience);
+	g_test_add_func("/disk/limits", test_limits);
 	return g_test_run();
 }

@@ -17,6 +17,7 @@
 #include "image-test.h"
 #include "memory_budget.h"
 #include "nbd_protocol.h"
+#include "object.h"
 #include "tcp_pair.h"
 #include "throttle_group.h"
 #include "throttle_limits.h"
@@ -84,6 +85,23 @@ struct world {
 	int fd; /* the client's end */
 };
 
+static bool node_has_limits; /* at the top, in place of the export */
+
+static struct image *co_open_throttled(void)
+{
+	const char *name = "json:{'driver':'throttle','throttle-group':'top','file':"
+			   "{'driver':'raw','file':{'driver':'file','filename':'disk.raw'}}}";
+
+	if (!throttle_group_exists("top"))
+		g_assert_cmpint(object_create("throttle-group,id=top", NULL), ==, 0);
+	return co_open_ok(name, NULL, IMAGE_RDWR);
+}
+
+static struct throttle_group *limits_of(const struct world *world)
+{
+	return node_has_limits ? throttle_group_find("top") : world->export.throttle;
+}
+
 static void co_begin_with(struct world *world, const int fds[2])
 {
 	write_file("disk.raw", "", 0);
@@ -93,7 +111,8 @@ static void co_begin_with(struct world *world, const int fds[2])
 	refused = 0;
 	reads = READS_ARE_REAL;
 	reads_begun = 0;
-	world->image = co_open_ok("disk.raw", "raw", IMAGE_RDWR);
+	world->image =
+		node_has_limits ? co_open_throttled() : co_open_ok("disk.raw", "raw", IMAGE_RDWR);
 	world->settings = (struct nbd_client_settings){
 		.exports = &world->exports,
 		.loops = client_loops_new(2, NULL),
@@ -469,7 +488,7 @@ static void set_limits(const struct world *world, const char *list)
 	throttle_config_init(&config);
 	throttle_config_parse(&config, list, &err);
 	g_assert_no_error(err);
-	throttle_group_set(world->export.throttle, &config, &err);
+	throttle_group_set(limits_of(world), &config, &err);
 	g_assert_no_error(err);
 }
 
@@ -502,8 +521,8 @@ static void co_begin_throttled(struct world *world)
 	co_begin(world);
 	is_full = false;
 	set_limits(world, "bps-total=1");
-	g_assert_cmpuint(throttle_group_take(world->export.throttle, aio_now_ns(), true, 1 << 20),
-			 <=, aio_now_ns());
+	g_assert_cmpuint(throttle_group_take(limits_of(world), aio_now_ns(), true, 1 << 20), <=,
+			 aio_now_ns());
 	co_shake_hands(world->fd);
 }
 
@@ -552,7 +571,7 @@ static void co_check_dropped(struct world *world)
 	while (!nbd_client_ended(world->client))
 		co_sleep_ns(1000000);
 	co_check_disk(world, "\0\0\0\0");
-	g_assert_cmpuint(throttle_group_in_line(world->export.throttle), ==, 0);
+	g_assert_cmpuint(throttle_group_in_line(limits_of(world)), ==, 0);
 	g_assert_cmpuint(failed_requests(world), ==, 0);
 	co_end(world);
 }
@@ -649,10 +668,10 @@ CO_TEST(test_clients_take_turns)
 	co_wait_in_flight(&world, DEPTH - 1);
 	co_ask(world.fd, NBD_CMD_WRITE, 1 << 20);
 	co_wait_in_flight(&world, DEPTH);
-	while (throttle_group_in_line(world.export.throttle) < 2)
+	while (throttle_group_in_line(limits_of(&world)) < 2)
 		co_sleep_ns(1000000);
 	co_look_around();
-	g_assert_cmpuint(throttle_group_in_line(world.export.throttle), ==, 2);
+	g_assert_cmpuint(throttle_group_in_line(limits_of(&world)), ==, 2);
 	close(world.fd);
 	co_check_dropped(&world);
 }
@@ -732,6 +751,46 @@ CO_TEST(test_requests_wait_for_stacks)
 	co_end(&world);
 }
 
+struct limits_test {
+	const char *name;
+	void (*fn)(void);
+};
+
+static const struct limits_test limits_tests[] = {
+	{ "hanging-up", test_no_turn_for_hanging_up },
+	{ "left", test_no_turn_for_a_client_that_left },
+	{ "half-by-half", test_leaves_half_by_half },
+	{ "late-is-told", test_late_is_told },
+	{ "server-ends", test_server_ends_limits },
+	{ "memory", test_waiting_needs_no_memory },
+	{ "turns", test_clients_take_turns },
+	{ "hold-timeout", test_waits_longer_than_it_is_held },
+	{ "driver", test_waits_no_longer_than_the_driver },
+	{ "held", test_waits_and_is_held },
+};
+
+static void test_node_at_the_top(gconstpointer arg)
+{
+	const struct limits_test *test = arg;
+
+	node_has_limits = true;
+	test->fn();
+	node_has_limits = false;
+}
+
+/* Limits of a node at the top are no different from those of the export. */
+static void add_limits_tests(void)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(limits_tests); i++) {
+		const struct limits_test *test = &limits_tests[i];
+		g_autofree char *of_export = g_strdup_printf("/export-nbd/limits/%s", test->name);
+		g_autofree char *of_node = g_strdup_printf("/export-nbd/node/%s", test->name);
+
+		g_test_add_func(of_export, test->fn);
+		g_test_add_data_func(of_node, test, test_node_at_the_top);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -746,16 +805,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
 	g_test_add_func("/export-nbd/clients-share-loops", test_clients_share_loops);
-	g_test_add_func("/export-nbd/limits/hanging-up", test_no_turn_for_hanging_up);
-	g_test_add_func("/export-nbd/limits/left", test_no_turn_for_a_client_that_left);
-	g_test_add_func("/export-nbd/limits/half-by-half", test_leaves_half_by_half);
-	g_test_add_func("/export-nbd/limits/late-is-told", test_late_is_told);
-	g_test_add_func("/export-nbd/limits/server-ends", test_server_ends_limits);
-	g_test_add_func("/export-nbd/limits/memory", test_waiting_needs_no_memory);
-	g_test_add_func("/export-nbd/limits/turns", test_clients_take_turns);
-	g_test_add_func("/export-nbd/limits/hold-timeout", test_waits_longer_than_it_is_held);
-	g_test_add_func("/export-nbd/limits/driver", test_waits_no_longer_than_the_driver);
-	g_test_add_func("/export-nbd/limits/held", test_waits_and_is_held);
+	add_limits_tests();
 	g_test_add_func("/export-nbd/waits-for-stacks", test_requests_wait_for_stacks);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);

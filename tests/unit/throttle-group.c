@@ -541,6 +541,20 @@ CO_TEST(test_end_of_patience)
 	g_assert_cmpint(image_co_close(slow.img), ==, 0);
 }
 
+/* A user of the node may let requests wait before. */
+CO_TEST(test_user_waits)
+{
+	struct slow_write slow = { .img = co_open_slow("user") };
+	struct image *node = image_file(slow.img);
+
+	g_assert_null(image_take_throttle(slow.img));
+	g_assert_true(image_take_throttle(node) == throttle_group_find("user"));
+	write_co(&slow);
+	image_give_back_throttle(node);
+	image_set_patience(slow.img, 0);
+	g_assert_cmpint(image_co_close(slow.img), ==, 0);
+}
+
 /* Each wait ends in time; only that it is not too early can be tested. */
 CO_TEST(test_patience)
 {
@@ -578,6 +592,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/throttle-group/refused", test_refused);
 	g_test_add_func("/throttle-group/node-waits", test_node_waits);
 	g_test_add_func("/throttle-group/end-of-patience", test_end_of_patience);
+	g_test_add_func("/throttle-group/user-waits", test_user_waits);
 	g_test_add_func("/throttle-group/patience", test_patience);
 	return leave_scratch(folder, g_test_run());
 }
