@@ -211,6 +211,11 @@ unsigned co_spare(void)
 	return co_thread.pooled;
 }
 
+bool co_has_stack(void)
+{
+	return co_thread.pooled || !co_thread.reserved;
+}
+
 struct coroutine *co_stack_new(void)
 {
 	struct coroutine *co = coroutine_alloc();

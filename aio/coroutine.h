@@ -33,6 +33,13 @@ typedef void co_fn(void *arg);
  */
 void co_start(co_fn *fn, void *arg);
 
+/*
+ * Whether co_start() allocates nothing, or the calling thread has reserved no stacks, so that it
+ * need not mind. For callers that can do without another coroutine: to wait for a stack would be to
+ * wait for requests, which may wait for the caller.
+ */
+bool co_has_stack(void);
+
 /* Starts fn(arg) on another loop (or this one), later. Any thread. */
 void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 

@@ -22,9 +22,12 @@
 #define SEND_BUFFER_BYTES (1 << 20)
 #define SMALL_PAGES_BYTES (64u << 10)
 #define POOL_MAP_BYTES	  (NBD_MAX_PAYLOAD + HUGE_PAGE)
-/* Beside requests: the connection itself, its pulse, its sender, its watch for hang-ups, the
- * image's reclaimer. */
-#define MORE_COROUTINES	  5
+/*
+ * Beside requests: the connection itself, its sender, its pulse, its watches for hang-ups and for
+ * answers that are not taken, the image's reclaimer, and a step of growing its file. The last two
+ * are not started without a stack.
+ */
+#define MORE_COROUTINES	  7
 
 static void connection_co(struct nbd_client *client)
 {

@@ -23,7 +23,7 @@
 #define POOL_TOUCHED (1u << 20)
 /* How many requests a thread keeps stacks for. There may be more of them. */
 #define MAX_KEPT     512
-/* Coroutines that images start: few of them at a time. */
+/* Coroutines that images start: few of them at a time. More do not start; see co_has_stack(). */
 #define OTHERS	     16
 
 struct queue_threads {

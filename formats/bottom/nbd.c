@@ -422,7 +422,10 @@ static int co_flush_dirty(struct nbd *nbd, uint64_t dirty)
 		if (!(dirty & DIRTY(i)))
 			continue;
 		jobs[i].conn = nbd->conns[i];
-		co_group_start(&group, flush_co, &jobs[i]);
+		if (co_has_stack())
+			co_group_start(&group, flush_co, &jobs[i]);
+		else
+			flush_co(&jobs[i]);
 	}
 	co_group_wait(&group);
 	for (unsigned i = 0; i < MAX_CONNECTIONS; i++)

@@ -510,14 +510,8 @@ int qcow2_co_make_room(struct image *img)
 
 	while (atomic_load(&q->freed_full) && !ret) {
 		ret = qcow2_co_flush(img);
-		co_mutex_lock(&q->alloc_lock);
-		/*
-		 * The reclaimer wakes us when it has taken the clusters that wait for requests in
-		 * flight.
-		 */
-		while (!ret && atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
-			co_queue_wait(&q->reclaimed, &q->alloc_lock);
-		co_mutex_unlock(&q->alloc_lock);
+		if (!ret)
+			qcow2_co_wait_for_room(q);
 	}
 	return ret;
 }

@@ -315,11 +315,12 @@ struct qcow2 {
 	struct freed_runs unlinked GUARDED_BY(alloc_lock); /* pointer gone in memory */
 	struct freed_runs freed[2] GUARDED_BY(alloc_lock); /* gone from disk; by parity of epoch */
 	struct freed_runs reclaimable GUARDED_BY(alloc_lock); /* and no request can see it */
-	_Atomic uint64_t nr_unlinked; /* clusters in unlinked; alloc_lock to set */
-	_Atomic bool freed_waits;     /* freed may not be empty; alloc_lock to set */
-	_Atomic bool freed_full;      /* max_freed_runs is reached; alloc_lock to set */
-	unsigned max_freed_runs;      /* constant */
-	_Atomic unsigned reclaimer;   /* enum reclaimer_state; alloc_lock to end it */
+	_Atomic uint64_t nr_unlinked;	      /* clusters in unlinked; alloc_lock to set */
+	_Atomic bool freed_waits;	      /* freed may not be empty; alloc_lock to set */
+	_Atomic bool freed_full;	      /* max_freed_runs is reached; alloc_lock to set */
+	unsigned max_freed_runs;	      /* constant */
+	_Atomic unsigned reclaimer;	      /* enum reclaimer_state; alloc_lock to end it */
+	_Atomic(struct coroutine *) stand_in; /* for it, which waits to be called */
 	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room, or for its end */
 	struct co_mutex reclaim_lock;
 	/*
@@ -1183,9 +1184,15 @@ void qcow2_put_back_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES
 
 /*
  * Has a coroutine of the running loop reclaim the freed clusters that no request can see any more.
- * If there is one already, it checks again.
+ * If there is one already, it checks again. Without a stack for one, they wait for a later call, or
+ * for a request that needs room.
  */
 void qcow2_start_reclaimer(struct qcow2 *q);
+/*
+ * Outside a request, and after a flush: waits while there are as many freed clusters as memory
+ * allows, some of which only wait for requests to end.
+ */
+void qcow2_co_wait_for_room(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->reclaim_lock);
 /* Waits until the reclaimer has ended. Nothing may start it again. */
 void qcow2_co_end_reclaimer(struct qcow2 *q) EXCLUDES(q->alloc_lock);
 /* Reclaims in the calling coroutine. */

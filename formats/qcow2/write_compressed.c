@@ -148,7 +148,10 @@ static int co_compress_all(struct batch *b)
 	b->waiter = co_self();
 	for (unsigned i = 0; i < b->nr; i++) {
 		b->pieces[i].batch = b;
-		co_start(compress_co, &b->pieces[i]);
+		if (co_has_stack())
+			co_start(compress_co, &b->pieces[i]);
+		else
+			compress_co(&b->pieces[i]);
 	}
 	co_yield();
 	return b->error;

@@ -47,8 +47,8 @@ int qcow2_co_write_group(struct qcow2 *q, struct metadata_write *writes, unsigne
 
 	for (unsigned i = 0; i < nr; i++)
 		writes[i].done = false;
-	/* The caller is one of them. */
-	for (unsigned i = 1; i < MIN(nr, MAX_WRITERS); i++)
+	/* The caller is one of them, and can do it alone. */
+	for (unsigned i = 1; i < MIN(nr, MAX_WRITERS) && co_has_stack(); i++)
 		co_group_start(&writers, writer_co, &group);
 	writer_co(&group);
 	co_group_wait(&writers);

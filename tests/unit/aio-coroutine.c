@@ -288,6 +288,46 @@ static void *parts_thread(void *arg)
 	return NULL;
 }
 
+static void park(void *arg)
+{
+	struct coroutine **ret_co = arg;
+
+	*ret_co = co_self();
+	co_yield();
+}
+
+static void use_all_stacks(void *arg)
+{
+	struct coroutine *parked[MANY];
+
+	/* A thread that has reserved none gets as many as it wants. */
+	g_assert_true(co_has_stack());
+	g_assert_cmpint(co_reserve(MANY), ==, 0);
+	while (co_spare() > MANY)
+		co_start(nothing, NULL);
+	for (unsigned i = 0; i < MANY; i++) {
+		g_assert_true(co_has_stack());
+		co_start(park, &parked[i]);
+	}
+	g_assert_false(co_has_stack());
+	co_reschedule();
+	for (unsigned i = 0; i < MANY; i++)
+		co_wake(parked[i]);
+	co_reschedule();
+	g_assert_true(co_has_stack());
+}
+
+static void *all_stacks_thread(void *arg)
+{
+	test_run(use_all_stacks, NULL);
+	return NULL;
+}
+
+static void test_all_stacks_are_used(void)
+{
+	g_thread_join(g_thread_new("stacks", all_stacks_thread, NULL));
+}
+
 static void *reserve_thread(void *arg)
 {
 	test_run(reserve_and_start, NULL);
@@ -445,6 +485,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/coroutine/stack-can-be-filled", test_stack_can_be_filled);
 	g_test_add_func("/coroutine/reserved-stacks-are-enough", test_reserved_stacks_are_enough);
 	g_test_add_func("/coroutine/parts-reserve-their-own", test_parts_reserve_their_own);
+	g_test_add_func("/coroutine/all-stacks-are-used", test_all_stacks_are_used);
 	g_test_add_func("/coroutine/pool-is-bounded", test_pool_is_bounded);
 	g_test_add_func("/coroutine/stack-is-aligned", test_stack_is_aligned);
 	g_test_add_func("/coroutine/rounding-mode-is-kept", test_rounding_mode_is_kept);

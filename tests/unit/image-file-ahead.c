@@ -408,6 +408,22 @@ CO_TEST(test_clusters_in_use_are_not_cut_off)
 	g_assert_cmpuint(size_of("disk"), ==, size);
 }
 
+/* Without a stack for it, no step begins until a later write finds one. Last: see
+ * no_stacks_begin(). */
+CO_TEST(test_step_takes_no_new_stack)
+{
+	struct image *img = co_new_file(64 * MIB, true);
+	struct no_stacks none;
+
+	no_stacks_begin(&none);
+	co_append(img, 4096);
+	no_stacks_end(&none, 0);
+	g_assert_cmpuint(kernel.ended, ==, 0);
+	co_append(img, 4096);
+	co_wait_for_step(1);
+	g_assert_cmpint(image_co_close(img), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -439,5 +455,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/ahead/no-data-is-cut-off", test_no_data_is_cut_off);
 	g_test_add_func("/ahead/clusters-in-use-are-not-cut-off",
 			test_clusters_in_use_are_not_cut_off);
+	g_test_add_func("/ahead/takes-no-new-stack", test_step_takes_no_new_stack);
 	return leave_scratch(folder, g_test_run());
 }

@@ -99,4 +99,42 @@ static inline void co_create_ok(const char *name, const char *format, uint64_t s
 	g_assert_no_error(err);
 }
 
+/*
+ * A thread that has reserved stacks, and all are in use. It keeps what it has reserved, so tests
+ * with this come last.
+ */
+struct no_stacks {
+	unsigned nr;
+	struct coroutine **parked;
+};
+
+static inline void no_stacks_park(void *arg)
+{
+	co_wait_at(arg);
+}
+
+static inline void no_stacks_begin(struct no_stacks *none)
+{
+	g_assert_cmpint(co_reserve(1), ==, 0);
+	none->nr = co_spare();
+	/* Also those that should not be there. */
+	co_keep(none->nr + 100);
+	none->parked = g_new(struct coroutine *, none->nr);
+	for (unsigned i = 0; i < none->nr; i++)
+		co_start(no_stacks_park, &none->parked[i]);
+	g_assert_false(co_has_stack());
+	co_reschedule();
+}
+
+/* No more have been allocated, if so many other coroutines have ended meanwhile. */
+static inline void no_stacks_end(struct no_stacks *none, unsigned ended)
+{
+	g_assert_cmpuint(co_spare(), ==, ended);
+	for (unsigned i = 0; i < none->nr; i++)
+		co_wake_at(&none->parked[i]);
+	co_reschedule();
+	g_assert_cmpuint(co_spare(), ==, none->nr + ended);
+	g_free(none->parked);
+}
+
 #endif

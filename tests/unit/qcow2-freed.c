@@ -478,6 +478,92 @@ CO_TEST(test_checks_overlap)
 	memdisk_free(disk);
 }
 
+/* ---- threads that allocate no stacks; last: see no_stacks_begin() ---- */
+
+/* There may be one, on the stack of a coroutine that has ended. */
+static void co_wait_for_reclaimer(struct qcow2 *q)
+{
+	while (atomic_load(&q->reclaimer) != RECLAIMER_ENDED)
+		co_reschedule();
+	co_reschedule();
+}
+
+/* As with a queue of one request: only requests that free clusters could reclaim them. */
+CO_TEST(test_room_without_stacks)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	struct discarder d = { img, 0 };
+	struct no_stacks none;
+
+	q->max_freed_runs = 100;
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	no_stacks_begin(&none);
+	discard_scattered(&d);
+	co_wait_for_reclaimer(q);
+	no_stacks_end(&none, 0);
+	co_close(img);
+}
+
+/* The one that stands in for the reclaimer waits for requests in flight, others for that one. */
+CO_TEST(test_room_comes_without_stacks)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	struct discarder ds[3] = { { img, 0 }, { img, 300 }, { img, 600 } };
+	struct no_stacks none;
+	uint64_t epoch;
+
+	q->max_freed_runs = 100;
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	epoch = co_begin(q);
+	for (unsigned i = 0; i < 3; i++)
+		co_start(discard_scattered, &ds[i]);
+	no_stacks_begin(&none);
+	for (unsigned i = 0; i < 1000; i++)
+		co_reschedule();
+	g_assert_cmpuint(ds[0].done, <, 1000);
+	g_assert_cmpuint(co_spare(), ==, 0);
+	end(q, epoch);
+	while (ds[0].done < 1000 || ds[1].done < 1000 || ds[2].done < 1000)
+		co_reschedule();
+	co_wait_for_reclaimer(q);
+	no_stacks_end(&none, 3);
+	co_close(img);
+}
+
+/* What reclaims everything makes room for the request that stands in, too. */
+CO_TEST(test_others_make_room)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	struct discarder d = { img, 0 };
+	struct no_stacks none;
+	uint64_t epoch;
+
+	q->max_freed_runs = 100;
+	co_write(img, 0, 8 * MIB);
+	co_flush(img);
+	epoch = co_begin(q);
+	co_start(discard_scattered, &d);
+	no_stacks_begin(&none);
+	for (unsigned i = 0; i < 1000; i++)
+		co_reschedule();
+	g_assert_cmpuint(d.done, <, 1000);
+	/* As the last of several of its kind: it calls nobody. */
+	atomic_store(&q->freed_waits, false);
+	end(q, epoch);
+	atomic_store(&q->freed_waits, true);
+	qcow2_co_reclaim(q);
+	while (d.done < 1000)
+		co_reschedule();
+	co_wait_for_reclaimer(q);
+	no_stacks_end(&none, 1);
+	co_close(img);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -500,5 +586,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/memory-of-growth-is-bounded", test_memory_of_growth_is_bounded);
 	g_test_add_func("/freed/no-room-and-no-flush", test_no_room_and_no_flush);
 	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
+	g_test_add_func("/freed/room-without-stacks", test_room_without_stacks);
+	g_test_add_func("/freed/room-comes-without-stacks", test_room_comes_without_stacks);
+	g_test_add_func("/freed/others-make-room", test_others_make_room);
 	return leave_scratch(folder, g_test_run());
 }
