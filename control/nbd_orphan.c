@@ -29,7 +29,7 @@ void nbd_orphan_disconnect(struct nbd_netlink *nl, uint32_t id, bool recoverable
 	/* Again: now no server of ours can begin. */
 	if (nbd_description_read(id, &description) && (!description.info.recovery || recoverable))
 		nbd_disk_end(nl, id, false);
-	close(fd);
+	nbd_server_file_close(fd);
 }
 
 /* The end of a process closes its files one after another. */

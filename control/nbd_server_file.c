@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The lock is one of fcntl(2), which tells the process that has it. As such locks belong to a
- * process, the server opens the file only once.
+ * The lock is one of fcntl(2), which tells the process that has it. Such locks belong to a process:
+ * it would not notice that it has one already, and would lose it by closing any descriptor of the
+ * file. So a process that has several devices remembers whose files it has.
+ *
+ * Each new device gets a new file: a process that has served one before may have kept its
+ * descriptor. So a lock only counts if the file still has its name.
  */
 #include "nbd_server_file.h"
 
@@ -29,7 +33,77 @@ static char *path_of(uint32_t id)
 	return g_strdup_printf("%s/nbd%u", nbd_server_folder, id);
 }
 
-static int open_file(uint32_t id, GError **err)
+/* ---- what this process has ---- */
+
+struct held {
+	uint32_t id;
+	int fd;
+	pid_t pid;	/* a child inherits the memory, but not the lock */
+	bool is_passed; /* another process has the lock, or is about to take it */
+};
+
+static GMutex held_lock;
+static GArray *held; /* struct held; guarded by held_lock */
+
+/* The descriptor may have been closed, and then the number may be another file's. */
+static bool is_valid(const struct held *one)
+{
+	g_autofree char *path = path_of(one->id);
+	struct stat file, named;
+
+	return one->pid == getpid() && fstat(one->fd, &file) == 0 && lstat(path, &named) == 0 &&
+	       file.st_dev == named.st_dev && file.st_ino == named.st_ino;
+}
+
+static bool has(uint32_t id, bool also_passed)
+{
+	bool found = false;
+
+	g_mutex_lock(&held_lock);
+	for (unsigned i = 0; held && i < held->len && !found; i++) {
+		const struct held *one = &g_array_index(held, struct held, i);
+
+		found = one->id == id && (also_passed || !one->is_passed) && is_valid(one);
+	}
+	g_mutex_unlock(&held_lock);
+	return found;
+}
+
+static void note_held(uint32_t id, int fd)
+{
+	const struct held one = { id, fd, getpid(), false };
+
+	g_mutex_lock(&held_lock);
+	if (!held)
+		held = g_array_new(FALSE, FALSE, sizeof(one));
+	g_array_append_val(held, one);
+	g_mutex_unlock(&held_lock);
+}
+
+static void note_passed(int fd)
+{
+	g_mutex_lock(&held_lock);
+	for (unsigned i = 0; held && i < held->len; i++)
+		if (g_array_index(held, struct held, i).fd == fd)
+			g_array_index(held, struct held, i).is_passed = true;
+	g_mutex_unlock(&held_lock);
+}
+
+static void forget_held(int fd)
+{
+	g_mutex_lock(&held_lock);
+	for (unsigned i = 0; held && i < held->len; i++)
+		if (g_array_index(held, struct held, i).fd == fd)
+			g_array_remove_index_fast(held, i--);
+	if (held && !held->len)
+		g_clear_pointer(&held, g_array_unref);
+	g_mutex_unlock(&held_lock);
+}
+
+/* ---- the file ---- */
+
+/* *@ret_is_new: this process has just made it. */
+static int open_file(uint32_t id, bool *ret_is_new, GError **err)
 {
 	g_autofree char *path = path_of(id);
 	struct stat st;
@@ -42,7 +116,8 @@ static int open_file(uint32_t id, GError **err)
 	res = run_folder_check(nbd_server_folder, err);
 	if (res < 0)
 		return res;
-	if (mkfifo(path, MODE_LIVING) < 0 && errno != EEXIST)
+	*ret_is_new = mkfifo(path, MODE_LIVING) == 0;
+	if (!*ret_is_new && errno != EEXIST)
 		return error_set(err, -errno, "%s", path);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
@@ -91,18 +166,29 @@ static int wait_for_lock(int fd)
 	return res;
 }
 
-static int take(uint32_t id, bool wait, GError **err)
+static bool has_name(int fd)
 {
-	int fd = open_file(id, err), res;
+	struct stat st;
 
-	if (fd < 0)
-		return fd;
-	res = wait ? wait_for_lock(fd) : try_lock(fd);
-	if (res == 0) {
-		drain(fd);
-		return fd;
-	}
-	close(fd);
+	return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+static int take(uint32_t id, bool wait, bool *ret_is_new, GError **err)
+{
+	int fd, res;
+
+	do {
+		fd = has(id, true) ? -EBUSY : open_file(id, ret_is_new, err);
+		if (fd < 0)
+			return fd;
+		res = wait ? wait_for_lock(fd) : try_lock(fd);
+		if (res == 0 && has_name(fd)) {
+			note_held(id, fd);
+			drain(fd);
+			return fd;
+		}
+		close(fd);
+	} while (res == 0);
 	if (res != -EBUSY)
 		error_set(err, res, "%s/nbd%u", nbd_server_folder, id);
 	return res;
@@ -110,17 +196,49 @@ static int take(uint32_t id, bool wait, GError **err)
 
 int nbd_server_file_take(uint32_t id, GError **err)
 {
-	int fd = take(id, false, err);
+	g_autofree char *path = path_of(id);
+	bool is_new;
+	int fd = take(id, false, &is_new, err);
 
-	/* The device may be a new one. */
-	if (fd >= 0)
-		fchmod(fd, MODE_LIVING);
-	return fd;
+	if (fd < 0 || is_new)
+		return fd;
+	/* Nobody else removes it while this process has the lock. */
+	unlink(path);
+	nbd_server_file_close(fd);
+	/* If another process is faster, it has made the file. */
+	return take(id, false, &is_new, err);
 }
 
 int nbd_server_file_take_over(uint32_t id, GError **err)
 {
-	return take(id, true, err);
+	bool is_new;
+
+	return take(id, true, &is_new, err);
+}
+
+void nbd_server_file_unlock(int fd)
+{
+	const struct flock whole = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	note_passed(fd);
+	fcntl(fd, F_SETLK, &whole);
+}
+
+int nbd_server_file_lock(uint32_t id, int fd, GError **err)
+{
+	int res = try_lock(fd);
+
+	if (res == 0 && !has_name(fd))
+		res = -EBUSY;
+	if (res == 0)
+		note_held(id, fd);
+	return res < 0 ? error_set(err, res, "/dev/nbd%u", id) : 0;
+}
+
+void nbd_server_file_close(int fd)
+{
+	forget_held(fd);
+	close(fd);
 }
 
 static void set_mode(uint32_t id, mode_t mode)
@@ -162,11 +280,12 @@ bool nbd_server_file_has_ended(uint32_t id)
 int nbd_server_file_ask(uint32_t id)
 {
 	pid_t pid = nbd_server_pid(id);
+	bool is_new;
 	int fd, res = 0;
 
 	if (pid == -1)
 		return 0;
-	fd = open_file(id, NULL);
+	fd = open_file(id, &is_new, NULL);
 	if (fd < 0)
 		return fd;
 	while (res == 0) {
@@ -191,9 +310,11 @@ pid_t nbd_server_pid(uint32_t id)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	g_autofree char *path = path_of(id);
-	int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	int res;
+	int fd, res;
 
+	if (has(id, false))
+		return getpid();
+	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -1;
 	res = fcntl(fd, F_GETLK, &whole);

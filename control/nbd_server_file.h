@@ -17,11 +17,21 @@
 extern const char *nbd_server_folder;
 
 /*
- * Makes this process the server, without waiting. The descriptor belongs to the caller; closing it,
- * or any other one of the same file, gives the lock back. -EBUSY without an error: there is a
- * server.
+ * Makes this process the server, without waiting. The descriptor belongs to the caller, who closes
+ * it with nbd_server_file_close(); that, or closing a copy of it, gives the lock back. -EBUSY
+ * without an error: there is a server, which may be this process. Any thread, as all functions.
  */
 int nbd_server_file_take(uint32_t id, GError **err);
+/* Also of a descriptor that another process has passed on. */
+void nbd_server_file_close(int fd);
+
+/*
+ * From process to process: one gives the lock back and passes a copy of the descriptor on, and the
+ * other one takes it. < 0 with @err set: a third one has been faster. The first one does not take
+ * the file again before it has closed it. The copy may be closed with close().
+ */
+void nbd_server_file_unlock(int fd);
+int nbd_server_file_lock(uint32_t id, int fd, GError **err);
 
 /* Notes that somebody stops the device and waits for its server; and whether somebody does. */
 void nbd_server_file_stop(uint32_t id);
@@ -34,7 +44,7 @@ bool nbd_server_file_has_ended(uint32_t id);
 /* Whether this process may not know which devices have a server. */
 bool nbd_servers_are_hidden(void);
 
-/* The process that has the lock; 0: in another PID namespace; -1: none, or this one. */
+/* The process that has the lock; 0: in another PID namespace; -1: none. */
 pid_t nbd_server_pid(uint32_t id);
 
 /*

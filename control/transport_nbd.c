@@ -125,13 +125,20 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+static void close_server_file(struct shared *shared)
+{
+	if (shared->server_fd >= 0)
+		nbd_server_file_close(shared->server_fd);
+	shared->server_fd = -1;
+}
+
 static void shared_unref(struct shared *shared)
 {
 	if (!g_atomic_ref_count_dec(&shared->refs))
 		return;
 	nbd_attach_end(&shared->attach);
 	g_free(shared->opener);
-	close_fd(&shared->server_fd);
+	close_server_file(shared);
 	nbd_netlink_free(shared->netlink);
 	g_free(shared);
 }
@@ -241,7 +248,7 @@ static void server_ended(struct transport *transport)
 {
 	struct shared *shared = shared_of(transport);
 
-	close_fd(&shared->server_fd);
+	close_server_file(shared);
 	nbd_orphan_end(shared->netlink, shared->id);
 	if (!nbd_is_connected(shared->id))
 		disk_mark_remove(transport->path);
@@ -287,7 +294,7 @@ static int try_id(struct shared *shared, uint32_t id, GError **err)
 	int fd = nbd_is_connected(id) ? -EBUSY : nbd_server_file_take(id, err);
 
 	if (fd >= 0 && nbd_is_connected(id)) {
-		close(fd);
+		nbd_server_file_close(fd);
 		fd = -EBUSY;
 	}
 	if (fd < 0)
@@ -327,7 +334,7 @@ static int choose_id(struct shared *shared, uint32_t wanted, GError **err)
 	for (uint32_t id = 0; id <= MAX_ID && res == -EBUSY; id++) {
 		res = try_id(shared, id, err);
 		if (res == 0 && stays_open(shared, id, end)) {
-			close_fd(&shared->server_fd);
+			close_server_file(shared);
 			res = -EBUSY;
 		}
 	}

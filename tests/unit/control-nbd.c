@@ -196,7 +196,93 @@ static void test_one_process_is_the_server(void)
 	fd = nbd_server_file_take(ID, NULL);
 	g_assert_cmpint(fd, >=, 0);
 	g_assert_false(nbd_server_must_leave(fd));
+	nbd_server_file_close(fd);
+}
+
+/* The kernel says nothing of locks that a process has itself, and takes them when it closes a copy.
+ */
+static void test_a_process_knows_what_it_has(void)
+{
+	int fd = nbd_server_file_take(ID, NULL), other = nbd_server_file_take(ID + 2, NULL);
+	int told;
+	pid_t pid;
+
+	g_assert_cmpint(nbd_server_pid(ID), ==, getpid());
+	g_assert_cmpint(nbd_server_file_take(ID, NULL), ==, -EBUSY);
+	g_assert_cmpint(nbd_server_file_take_over(ID, NULL), ==, -EBUSY);
+	nbd_server_file_close(other);
+	g_assert_cmpint(nbd_server_pid(ID + 2), ==, -1);
+	/* It still has it. */
+	pid = start_process(nbd_server_file_take, false, &told);
+	waitpid(pid, NULL, 0);
+	close(told);
+	g_assert_cmpint(nbd_server_pid(ID), ==, getpid());
+	nbd_server_file_close(fd);
+	g_assert_cmpint(nbd_server_pid(ID), ==, -1);
+	/* Also if a copy is closed instead, as a device does. */
+	fd = nbd_server_file_take(ID, NULL);
 	close(fd);
+	g_assert_cmpint(nbd_server_pid(ID), ==, -1);
+}
+
+static void unlink_file(void)
+{
+	g_autofree char *path = g_strdup_printf("%s/nbd%d", nbd_server_folder, ID);
+
+	g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
+/* As a keeper does for its server. */
+static void test_lock_is_passed_on(void)
+{
+	int fd = nbd_server_file_take(ID, NULL), status, copy;
+	pid_t pid;
+
+	nbd_server_file_unlock(fd);
+	g_assert_cmpint(nbd_server_pid(ID), ==, -1);
+	/* Not for another device. */
+	g_assert_cmpint(nbd_server_file_take(ID, NULL), ==, -EBUSY);
+	pid = fork();
+	if (pid == 0)
+		_exit(nbd_server_file_lock(ID, fd, NULL) < 0 || nbd_server_pid(ID) != getpid());
+	waitpid(pid, &status, 0);
+	g_assert_cmpint(status, ==, 0);
+	nbd_server_file_close(fd);
+	fd = nbd_server_file_take(ID, NULL);
+	g_assert_cmpint(fd, >=, 0);
+	/* Another process has been faster. */
+	copy = dup(fd);
+	nbd_server_file_unlock(fd);
+	unlink_file();
+	g_assert_cmpint(nbd_server_file_lock(ID, copy, NULL), ==, -EBUSY);
+	nbd_server_file_close(copy);
+	nbd_server_file_close(fd);
+}
+
+/* Who has had a device of that number cannot ask the server of the next one to leave. */
+static void test_new_devices_have_new_files(void)
+{
+	int fd = nbd_server_file_take(ID, NULL), kept = dup(fd);
+	pid_t pid;
+
+	nbd_server_file_close(fd);
+	fd = nbd_server_file_take(ID, NULL);
+	g_assert_cmpint(write(kept, "", 1), ==, 1);
+	g_assert_false(nbd_server_must_leave(fd));
+	/* Nor have it instead. */
+	nbd_server_file_close(fd);
+	pid = fork();
+	if (pid == 0) {
+		nbd_server_file_lock(ID, kept, NULL);
+		pause();
+		_exit(0);
+	}
+	fd = nbd_server_file_take_over(ID, NULL);
+	g_assert_cmpint(fd, >=, 0);
+	nbd_server_file_close(fd);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(kept);
 }
 
 static void test_server_leaves(void)
@@ -208,7 +294,7 @@ static void test_server_leaves(void)
 	/* The one before was asked, not this one. */
 	g_assert_false(nbd_server_must_leave(fd));
 	assert_left(pid);
-	close(fd);
+	nbd_server_file_close(fd);
 }
 
 /* Each of them gets the device, in some order, and none waits for a server that nobody has asked.
@@ -229,7 +315,7 @@ static void test_several_want_the_device(void)
 	g_assert_cmpint(fd, >=, 0);
 	for (unsigned i = 0; i < G_N_ELEMENTS(others); i++)
 		assert_left(others[i]);
-	close(fd);
+	nbd_server_file_close(fd);
 }
 
 static void test_server_is_asked_to_leave(void)
@@ -270,12 +356,12 @@ static void test_devices_that_have_ended(void)
 	nbd_server_file_end(ID);
 	g_assert_false(nbd_server_file_is_stopping(ID));
 	g_assert_true(nbd_server_file_has_ended(ID));
-	close(fd);
+	nbd_server_file_close(fd);
 	g_assert_true(nbd_server_file_has_ended(ID));
 	/* Taking over what has ended does not make it live. */
-	close(nbd_server_file_take_over(ID, NULL));
+	nbd_server_file_close(nbd_server_file_take_over(ID, NULL));
 	g_assert_true(nbd_server_file_has_ended(ID));
-	close(nbd_server_file_take(ID, NULL));
+	nbd_server_file_close(nbd_server_file_take(ID, NULL));
 	g_assert_false(nbd_server_file_has_ended(ID));
 	nbd_server_file_end(ID + 1);
 	g_assert_false(nbd_server_file_has_ended(ID + 1));
@@ -306,7 +392,7 @@ static void test_folder_of_others_is_not_used(void)
 	g_assert_nonnull(strstr(err->message, "other users can write to it"));
 	g_assert_cmpint(nbd_server_file_take_over(ID, NULL), ==, -EPERM);
 	g_assert_cmpint(chmod(nbd_server_folder, 0700), ==, 0);
-	close(nbd_server_file_take(ID, NULL));
+	nbd_server_file_close(nbd_server_file_take(ID, NULL));
 }
 
 int main(int argc, char **argv)
@@ -320,6 +406,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/description-is-kept", test_description_is_kept);
 	g_test_add_func("/control/nbd/text-of-others-is-refused", test_text_of_others_is_refused);
 	g_test_add_func("/control/nbd/one-process-is-the-server", test_one_process_is_the_server);
+	g_test_add_func("/control/nbd/a-process-knows-what-it-has",
+			test_a_process_knows_what_it_has);
+	g_test_add_func("/control/nbd/lock-is-passed-on", test_lock_is_passed_on);
+	g_test_add_func("/control/nbd/new-devices-have-new-files", test_new_devices_have_new_files);
 	g_test_add_func("/control/nbd/server-leaves", test_server_leaves);
 	g_test_add_func("/control/nbd/several-want-the-device", test_several_want_the_device);
 	g_test_add_func("/control/nbd/server-is-asked-to-leave", test_server_is_asked_to_leave);
@@ -329,6 +419,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/folder-of-others-is-not-used",
 			test_folder_of_others_is_not_used);
 	ret = g_test_run();
+	g_unlink(path);
+	g_free(path);
+	path = g_strdup_printf("%s/nbd%d", folder, ID + 2);
 	g_unlink(path);
 	g_rmdir(folder);
 	return ret;

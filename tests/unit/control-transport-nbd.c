@@ -296,12 +296,15 @@ static void test_queues_that_never_ran_are_not_waited_for(void)
 static void test_number_that_is_open_is_passed_over(void)
 {
 	struct transport *server;
+	int fd;
 
 	nr_open = 2;
 	server = play_server(RECOVERY_NONE);
 	g_assert_cmpstr(server->path, ==, "/dev/nbd2");
 	/* The lock of the others is free for whoever takes them when they are closed. */
-	g_assert_cmpint(nbd_server_file_take(0, NULL), >=, 0);
+	fd = nbd_server_file_take(0, NULL);
+	g_assert_cmpint(fd, >=, 0);
+	nbd_server_file_close(fd);
 	end_server(server);
 	nr_open = 0;
 }
