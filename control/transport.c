@@ -10,6 +10,39 @@
 #include "disk_tree.h"
 #include "error.h"
 
+/*
+ * sival_int is how, and the rest of sival_ptr which device, if there is a rest: 0 for all, as
+ * processes that have one device send it.
+ */
+struct leave_value {
+	uint32_t when_idle;
+	uint32_t id_plus_1;
+};
+
+union leave_word {
+	union sigval value;
+	struct leave_value parts;
+};
+
+union sigval transport_leave_value(const struct transport_leave *leave)
+{
+	union leave_word word = { .parts = { leave->when_idle, leave->id + 1 } };
+
+	return word.value;
+}
+
+struct transport_leave transport_leave_of(union sigval value)
+{
+	union leave_word word = { 0 };
+
+	word.value = value;
+	return (struct transport_leave){
+		.id = sizeof(value) < sizeof(word.parts) ? TRANSPORT_ANY_ID
+							 : word.parts.id_plus_1 - 1,
+		.when_idle = word.parts.when_idle == 1,
+	};
+}
+
 int transport_lacks(const struct transport_ops *ops, const char *what, GError **err)
 {
 	return error_refuse(err, -EOPNOTSUPP, "%s does not have %s", ops->name, what);

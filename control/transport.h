@@ -36,20 +36,29 @@ enum transport_driver {
 };
 
 /* In place of a device's number: any. */
-#define TRANSPORT_ANY_ID	       UINT32_MAX
+#define TRANSPORT_ANY_ID       UINT32_MAX
 /* In place of a number of seconds: no limit, whatever the driver's default is. */
-#define TRANSPORT_NO_TIMEOUT	       UINT32_MAX
+#define TRANSPORT_NO_TIMEOUT   UINT32_MAX
 
 /*
  * What a server does with it: it leaves its device to the next server. For drivers that cannot ask
  * it; another program's server ends, which comes to the same.
  */
-#define TRANSPORT_LEAVE_SIGNAL	       SIGUSR1
-/*
- * The signal's value (SI_QUEUE): the driver gives the server no more requests. The server lets go
- * of those that it holds, and leaves when it has answered the others.
- */
-#define TRANSPORT_LEAVE_WHEN_IDLE      1
+#define TRANSPORT_LEAVE_SIGNAL SIGUSR1
+
+/* What the signal says. Without a value, all devices are meant. */
+struct transport_leave {
+	uint32_t id; /* or TRANSPORT_ANY_ID */
+	/*
+	 * The driver gives the server no more requests. The server lets go of those that it holds,
+	 * and leaves when it has answered the others.
+	 */
+	bool when_idle;
+};
+
+/* The signal's value (SI_QUEUE), which processes of other versions understand, too. */
+union sigval transport_leave_value(const struct transport_leave *leave);
+struct transport_leave transport_leave_of(union sigval value);
 
 /* Limits that all drivers can have. */
 #define TRANSPORT_MAX_DEPTH	       4096

@@ -25,20 +25,26 @@
 /* How long a server that has been told by the driver may take before it is told again. */
 #define LEAVE_US     (3 * G_USEC_PER_SEC)
 
-/* @how: the signal's value. */
-static int send_leave_signal(int pidfd, int how)
+/*
+ * The same after a signal. A process gets one of several signals that come together, but it may
+ * have several devices, and others may ask for them.
+ */
+#define AGAIN_US     G_USEC_PER_SEC
+
+static int send_leave_signal(int pidfd, const struct transport_leave *how)
 {
 	siginfo_t info = { .si_signo = TRANSPORT_LEAVE_SIGNAL, .si_code = SI_QUEUE };
 
 	info.si_pid = getpid();
 	info.si_uid = getuid();
-	info.si_value.sival_int = how;
+	info.si_value = transport_leave_value(how);
 	return syscall(SYS_pidfd_send_signal, pidfd, TRANSPORT_LEAVE_SIGNAL, &info, 0) < 0 ? -errno
 											   : 0;
 }
 
-static int signal_server(struct transport *transport, int pid, int how)
+static int signal_server(struct transport *transport, int pid, bool when_idle)
 {
+	const struct transport_leave how = { ublk_device_of(transport)->id, when_idle };
 	int pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1, res;
 	struct transport_info info;
 
@@ -49,7 +55,7 @@ static int signal_server(struct transport *transport, int pid, int how)
 	/* It is not a later process with the server's number. */
 	res = transport->ops->get_info(transport, &info);
 	if (res == 0 && info.server_pid == pid)
-		res = send_leave_signal(pidfd, how);
+		res = send_leave_signal(pidfd, &how);
 	close(pidfd);
 	return res == -ESRCH ? 0 : res;
 }
@@ -94,22 +100,27 @@ static int wait_until_left(struct transport *transport, struct transport_info *i
  */
 static int wait_for_told_server(struct transport *transport, struct transport_info *info)
 {
+	int pid = info->server_pid;
 	int res = wait_until_left(transport, info, g_get_monotonic_time() + LEAVE_US);
 
-	if (res != -ETIMEDOUT)
-		return res;
-	signal_server(transport, info->server_pid, TRANSPORT_LEAVE_WHEN_IDLE);
-	return wait_until_left(transport, info, G_MAXINT64);
+	while (res == -ETIMEDOUT) {
+		signal_server(transport, pid, true);
+		res = wait_until_left(transport, info, g_get_monotonic_time() + AGAIN_US);
+	}
+	return res;
 }
 
 /* Kernels before 6.16 cannot ask a server to leave, and none can one whose requests are all held.
  */
 static int signal_and_wait(struct transport *transport, struct transport_info *info)
 {
-	int res = signal_server(transport, info->server_pid, 0);
+	int pid = info->server_pid, res;
 
-	if (res == 0)
-		return wait_until_left(transport, info, G_MAXINT64);
+	do {
+		res = signal_server(transport, pid, false);
+		if (res == 0)
+			res = wait_until_left(transport, info, g_get_monotonic_time() + AGAIN_US);
+	} while (res == -ETIMEDOUT);
 	if (res != -ESRCH)
 		return res;
 	res = wait_until_left(transport, info, g_get_monotonic_time() + DIED_WAIT_US);

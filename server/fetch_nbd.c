@@ -451,4 +451,5 @@ const struct transport_queues transport_queues_nbd = {
 	.fetch = &way,
 	.ring_uses = RING_MESSAGES,
 	.result_lost = -EIO,
+	.is_alone = true,
 };

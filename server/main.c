@@ -137,13 +137,33 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* What the signal asks for; who has sent it need not have said. */
+static struct transport_leave leave_of(const struct signalfd_siginfo *info)
+{
+	const struct transport_leave all = { .id = TRANSPORT_ANY_ID };
+
+	return info->ssi_code == SI_QUEUE ? transport_leave_of((union sigval){
+						    .sival_ptr = (void *)(uintptr_t)info->ssi_ptr })
+					  : all;
+}
+
+static bool is_meant(const struct server *server, const struct transport_leave *how)
+{
+	g_autofree char *path = NULL;
+
+	if (how->id == TRANSPORT_ANY_ID || !server->driver)
+		return true;
+	path = g_strdup_printf("/dev/%s%u", server->driver->disk_name, how->id);
+	return strcmp(target_name(server->target), path) == 0;
+}
+
 static void leave(void *arg, struct server *server, struct image *file)
 {
-	const struct signalfd_siginfo *info = arg;
-	bool when_idle = info->ssi_code == SI_QUEUE && info->ssi_int == TRANSPORT_LEAVE_WHEN_IDLE;
+	const struct transport_leave *how = arg;
 	struct target *target = server->target;
 
-	if (target && (!target->ops->leave || !target->ops->leave(target, when_idle)))
+	if (target && is_meant(server, how) &&
+	    (!target->ops->leave || !target->ops->leave(target, how->when_idle)))
 		report_note("%s: ignoring SIGUSR1: only a device with --recovery can be left to "
 			    "another server",
 			    target_name(target));
@@ -188,7 +208,9 @@ static void end(struct program *program)
 static void act_on_signal(struct program *program, struct signalfd_siginfo *info)
 {
 	if (info->ssi_signo == TRANSPORT_LEAVE_SIGNAL) {
-		servers_each(&program->servers, leave, info);
+		struct transport_leave how = leave_of(info);
+
+		servers_each(&program->servers, leave, &how);
 		return;
 	}
 	aio_limit_cancel(&program->announcing);
@@ -537,32 +559,14 @@ static const struct transport_ops *choose_driver(const struct program *program)
 	return driver_choose(program->kept_fd >= 0 ? TRANSPORT_UBD : program->options->driver);
 }
 
-static bool has_recovery(const GPtrArray *disks)
-{
-	for (guint i = 0; i < disks->len; i++)
-		if (((const struct options *)disks->pdata[i])->recovery)
-			return true;
-	return false;
-}
-
 /* Once, not for each disk. */
-static bool suits_several(const struct program *program, const struct transport_ops *driver)
+static bool can_add(const struct program *program, const struct transport_ops *driver)
 {
-	const struct options *options = program->options;
-
-	if (!options->several || !driver || driver->driver == TRANSPORT_UBD)
+	if (!program->options->add_places || !driver || driver->driver == TRANSPORT_UBD)
 		return true;
-	if (driver->driver == TRANSPORT_NBD)
-		report_error("several disks in one server: not with nbd.ko; use --driver=ubd or "
-			     "ublk, or --export");
-	else if (options->add_places)
-		report_error("--allow-add: devices of ublk cannot be added to a server; use "
-			     "--driver=ubd or --export");
-	else if (has_recovery(program->disks))
-		report_error("--recovery: several devices of ublk in one server cannot have it, as "
-			     "each server can only leave all; use --driver=ubd");
-	else
-		return true;
+	report_error("--allow-add: devices of %s cannot be added to a server; use --driver=ubd or "
+		     "--export",
+		     driver->name);
 	return false;
 }
 
@@ -590,7 +594,7 @@ static void run_co(void *arg)
 	};
 	adder_init(&program->adder, all, program->options->add_places);
 	all->is_incomplete = program->is_incomplete;
-	program->ok = suits_several(program, config.driver) && open_first(program) &&
+	program->ok = can_add(program, config.driver) && open_first(program) &&
 		      servers_co_run(all, program->disks, program->kept_fd);
 	/* If the start has failed before. */
 	driver_tell();

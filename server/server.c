@@ -18,6 +18,7 @@
 #include "report.h"
 #include "sandbox.h"
 #include "supervisor.h"
+#include "transport_queues.h"
 
 /* ---- the image ---- */
 
@@ -143,6 +144,16 @@ struct transport_info server_describe_device(const struct options *options)
 	return device_describe(&config);
 }
 
+/* NULL: the device has its own. */
+static struct queue_threads *choose_threads(const struct server *server)
+{
+	const struct transport_queues *queues = transport_queues(server->driver);
+	bool outlives = server->options->recovery || server->takeover.transport;
+
+	return queues->is_alone || (queues->keeps_commands && outlives) ? NULL
+									: server->common->threads;
+}
+
 static struct target *co_add_device(struct server *server, GError **err)
 {
 	const struct options *options = server->options;
@@ -151,7 +162,7 @@ static struct target *co_add_device(struct server *server, GError **err)
 	struct device_config config = {
 		.driver = server->driver,
 		.disk = server->disk,
-		.threads = server->common->threads,
+		.threads = choose_threads(server),
 		.discard = takeover->discard,
 		.id = options->id,
 		.queues = options->queues,

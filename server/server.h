@@ -45,7 +45,7 @@ typedef int server_enter_fn(void *arg, struct server *server, struct image *file
 struct server_common {
 	const struct transport_ops *driver; /* of devices; NULL: they are exports */
 	struct image_shared *images;	    /* backing files */
-	struct queue_threads *threads;	    /* of devices; NULL: each has its own */
+	struct queue_threads *threads;	    /* of devices that share them; NULL: none does */
 };
 
 struct server {

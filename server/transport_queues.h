@@ -40,9 +40,11 @@ struct transport_queues {
 	int32_t result_lost;
 	/*
 	 * Closing the server's file does not end commands that wait for requests: the queue's
-	 * thread must end.
+	 * thread must end. So one that may be left to another server serves no other device.
 	 */
 	bool keeps_commands;
+	/* A queue needs a thread that serves no other device. */
+	bool is_alone;
 	/*
 	 * The kernel looks for partitions only if all queues' threads have CAP_SYS_ADMIN when they
 	 * first ask for requests. So they do that before the process drops its privileges.

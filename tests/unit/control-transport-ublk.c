@@ -165,7 +165,8 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 }
 
 static volatile sig_atomic_t signalled;
-static volatile int signal_value;
+static union sigval signal_value;
+static volatile int ignored_signals;
 
 /* The process that is the next server at once; 0: none is. */
 static volatile pid_t successor;
@@ -174,7 +175,10 @@ static volatile pid_t successor;
 static void note_signal(int number, siginfo_t *info, void *context)
 {
 	signalled = true;
-	signal_value = info->si_code == SI_QUEUE ? info->si_value.sival_int : -1;
+	g_assert_cmpint(info->si_code, ==, SI_QUEUE);
+	signal_value = info->si_value;
+	if (ignored_signals && ignored_signals--)
+		return;
 	if (successor)
 		device.ublksrv_pid = successor;
 	else
@@ -516,11 +520,56 @@ static void test_servers_that_were_not_told_are_signalled(void)
 		can_quiesce = !refuses;
 		g_assert_cmpint(transport_quiesce(transport), ==, 0);
 		g_assert_true(signalled);
-		g_assert_cmpint(signal_value, ==, refuses ? 0 : TRANSPORT_LEAVE_WHEN_IDLE);
+		g_assert_cmpuint(transport_leave_of(signal_value).id, ==, 12);
+		g_assert_true(transport_leave_of(signal_value).when_idle == !refuses);
 		transport_free(transport);
 	}
 	signalled = false;
 	close(node);
+}
+
+/* A process with several devices gets one of the signals that come together. */
+static void test_signals_that_were_lost_are_repeated(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	int node = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+	for (int told = 0; told < 2; told++) {
+		play(UINT64_MAX);
+		play_live_device(node);
+		can_quiesce = told;
+		ignored_signals = 3;
+		transport = transport_ublk.open(12, &info, NULL);
+		g_assert_cmpint(transport_quiesce(transport), ==, 0);
+		g_assert_cmpint(ignored_signals, ==, 0);
+		g_assert_cmpint(device.state, ==, UBLK_S_QUIESCED);
+		transport_free(transport);
+	}
+	signalled = false;
+	close(node);
+}
+
+/* Other versions send, and understand, only how. */
+static void test_signals_are_for_a_device(void)
+{
+	const struct transport_leave first = { .id = 0, .when_idle = true }, all = {
+		.id = TRANSPORT_ANY_ID,
+	};
+	union sigval old = { 0 };
+	struct transport_leave leave;
+
+	g_assert_cmpint(transport_leave_value(&first).sival_int, ==, 1);
+	leave = transport_leave_of(transport_leave_value(&first));
+	g_assert_cmpuint(leave.id, ==, 0);
+	g_assert_true(leave.when_idle);
+	leave = transport_leave_of(transport_leave_value(&all));
+	g_assert_cmpuint(leave.id, ==, TRANSPORT_ANY_ID);
+	g_assert_false(leave.when_idle);
+	old.sival_int = 1;
+	leave = transport_leave_of(old);
+	g_assert_cmpuint(leave.id, ==, TRANSPORT_ANY_ID);
+	g_assert_true(leave.when_idle);
 }
 
 static void test_parameters_come_back(void)
@@ -597,6 +646,9 @@ int main(int argc, char **argv)
 			test_servers_of_other_namespaces_are_not_mistaken);
 	g_test_add_func("/control-ublk/servers-that-were-not-told-are-signalled",
 			test_servers_that_were_not_told_are_signalled);
+	g_test_add_func("/control-ublk/signals-that-were-lost-are-repeated",
+			test_signals_that_were_lost_are_repeated);
+	g_test_add_func("/control-ublk/signals-are-for-a-device", test_signals_are_for_a_device);
 	g_test_add_func("/control-ublk/the-next-server-is-not-waited-for",
 			test_the_next_server_is_not_waited_for);
 	g_test_add_func("/control-ublk/server-does-not-wait-for-itself",
