@@ -16,7 +16,8 @@
 
 struct kept {
 	struct transport transport;
-	struct transport *own; /* what this process itself has of the device; NULL: a clone */
+	/* What this process itself has of the device; NULL: nothing, or this is a clone. */
+	struct transport *own;
 	int sock;
 };
 
@@ -115,9 +116,19 @@ static int get_queue_cpus(struct transport *transport, uint16_t q_id, cpu_set_t 
 
 static int open_server_file(struct transport *transport, GError **err)
 {
+	const struct keeper_request request = { .op = KEEPER_OPEN_SERVER_FILE };
 	struct transport *own = kept_of(transport)->own;
+	int fd, res = 0;
 
-	return own->ops->open_server_file(own, err);
+	if (own)
+		return own->ops->open_server_file(own, err);
+	fd = call_for_fd(transport, &request, err);
+	if (fd >= 0 && transport->ops->take_server_file)
+		res = transport->ops->take_server_file(transport, fd, err);
+	if (res == 0)
+		return fd;
+	close(fd);
+	return res;
 }
 
 static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
@@ -187,12 +198,17 @@ static void free_handle(struct transport *transport)
 	g_free(kept);
 }
 
-/* What the driver does not have, the keeper has not either; what is only for ubdctl is left out. */
+/*
+ * What the driver does not have, the keeper has not either; what is only for ubdctl is left out.
+ * One thread at a time.
+ */
 static const struct transport_ops *ops_of(const struct transport_ops *driver)
 {
 	static struct transport_ops all[TRANSPORT_DRIVERS];
 	struct transport_ops *ops = &all[driver->driver];
 
+	if (ops->name)
+		return ops;
 	*ops = *driver;
 	ops->clone = clone_handle;
 	ops->free = free_handle;
@@ -212,6 +228,7 @@ static const struct transport_ops *ops_of(const struct transport_ops *driver)
 	ops->get_identity = NULL;
 	ops->quiesce = NULL;
 	ops->take_over = NULL;
+	ops->give = NULL;
 	return ops;
 }
 
@@ -262,17 +279,28 @@ static int begin_keeper(void)
 }
 
 /* The socket of a handle for the device, or -errno. */
-static int give_device(const struct transport *transport, struct keeper_reply *ret_reply)
+static int send_gift(const struct keeper_gift *gift, int fd, struct keeper_reply *ret_reply)
 {
-	struct transport_seed seed = { .driver = transport->ops->driver, .server_pid = getpid() };
-	int fd = transport->ops->give(transport, &seed), res;
+	int res;
 
 	ret_reply->error[0] = 0;
-	res = keeper_send(seeds_fd, &seed, sizeof(seed), fd);
+	res = keeper_send(seeds_fd, gift, sizeof(*gift), fd);
 	res = res ?: keeper_receive(seeds_fd, ret_reply, sizeof(*ret_reply), &fd);
 	ret_reply->error[sizeof(ret_reply->error) - 1] = 0;
 	res = res ?: ret_reply->res;
 	return res ?: fd;
+}
+
+/* As the last one. */
+static int give_device(const struct transport *transport, struct keeper_reply *ret_reply)
+{
+	struct keeper_gift gift = {
+		.kind = KEEPER_GIVE,
+		.seed = { .driver = transport->ops->driver, .server_pid = getpid() },
+	};
+	int fd = transport->ops->give(transport, &gift.seed);
+
+	return send_gift(&gift, fd, ret_reply);
 }
 
 struct transport *keeper_start(struct transport *transport, GError **err)
@@ -301,9 +329,44 @@ struct transport *keeper_start(struct transport *transport, GError **err)
 	return kept;
 }
 
-void keeper_seal(void)
+/* ---- devices that are added later ---- */
+
+int keeper_seal(const struct transport_ops *adds, GError **err)
 {
+	const struct keeper_gift seal = { .kind = KEEPER_SEAL };
+	int res;
+
+	if (adds && adds->give) {
+		res = begin_keeper();
+		res = res ?: keeper_send(seeds_fd, &seal, sizeof(seal), -1);
+		return res < 0 ? error_set(err, res, "cannot start a keeper of devices") : 0;
+	}
 	if (seeds_fd >= 0)
 		close(seeds_fd);
 	seeds_fd = -1;
+	return 0;
+}
+
+struct transport *keeper_add(const struct transport_ops *driver, int order_fd,
+			     struct transport_info *ret_info, GError **err)
+{
+	static GMutex one_at_a_time;
+	const struct keeper_gift gift = { .kind = KEEPER_ORDER, .seed.driver = driver->driver };
+	struct transport added = { 0 };
+	struct keeper_reply reply;
+	int res;
+
+	g_mutex_lock(&one_at_a_time);
+	added.ops = ops_of(driver);
+	res = send_gift(&gift, order_fd, &reply);
+	g_mutex_unlock(&one_at_a_time);
+	close(order_fd);
+	if (res < 0) {
+		error_refuse(err, res, "%s",
+			     reply.error[0] ? reply.error : "the keeper of its devices has ended");
+		return NULL;
+	}
+	*ret_info = reply.info;
+	g_snprintf(added.path, sizeof(added.path), "/dev/%s%u", driver->disk_name, reply.info.id);
+	return new_handle(&added, NULL, res);
 }

@@ -4,7 +4,7 @@
  * while another is asked to end that. A handle is one device's for good: which device a request is
  * about follows from the socket that it came on.
  *
- * The server is not trusted once it has been sealed. What it may ask for is the list in answer();
+ * The server is not trusted once the keeper is sealed. What it may ask for is the list in answer();
  * what it sends is bounded by the size of a message, and where it is an index, that is checked
  * here. The rest is numbers of its own device, which the kernel checks.
  */
@@ -19,10 +19,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "disk_mark.h"
+#include "error.h"
+#include "keeper_order.h"
 #include "keeper_wire.h"
 
 /* Of a device: the server's main handle, and those of commands that run at the same time. */
 #define MAX_HANDLES 16
+/* More than a server can have. */
+#define MAX_DEVICES 8192
 /* Of their threads. */
 #define STACK_BYTES (256 << 10)
 
@@ -33,6 +38,7 @@ struct device {
 	GMutex setting_up;
 	/* The number may be that of another's device next. */
 	_Atomic bool is_deleted;
+	bool is_added; /* by this process */
 };
 
 struct handle {
@@ -46,12 +52,19 @@ static GMutex lock;
 static GCond changed;
 static unsigned devices; /* whose main handles are served; guarded by lock */
 
-static void count_devices(int more)
+static pid_t server;
+static bool is_sealed; /* the server is not trusted any more */
+
+/* How many there are then. */
+static unsigned count_devices(int more)
 {
+	unsigned count;
+
 	g_mutex_lock(&lock);
-	devices += more;
+	count = devices += more;
 	g_cond_signal(&changed);
 	g_mutex_unlock(&lock);
+	return count;
 }
 
 static void *serve(void *arg);
@@ -99,7 +112,8 @@ static int start_thread(struct handle *handle)
 
 /*
  * Serves a handle on a thread. Takes @transport, and @device, which is that of the caller's
- * take_device(). The server's end of its socket, or -errno.
+ * take_device(). The server's end of its socket; or -errno, and a device that was added for it is
+ * deleted.
  */
 static int make_handle(struct device *device, struct transport *transport, bool is_main)
 {
@@ -108,6 +122,8 @@ static int make_handle(struct device *device, struct transport *transport, bool 
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
 		res = -errno;
+		if (is_main && device->is_added)
+			transport->ops->delete (transport);
 		transport_free(transport);
 		put_device(device);
 		return res;
@@ -117,6 +133,8 @@ static int make_handle(struct device *device, struct transport *transport, bool 
 	res = start_thread(handle);
 	if (res == 0)
 		return fds[1];
+	if (is_main && device->is_added)
+		transport->ops->delete (transport);
 	free_handle(handle);
 	close(fds[1]);
 	return res;
@@ -152,6 +170,19 @@ static int open_queue(struct transport *transport, uint16_t q_id, struct keeper_
 	    q_id >= info.queues)
 		return -EINVAL;
 	res = transport->ops->open_queue(transport, q_id, &err);
+	if (err)
+		g_strlcpy(reply->error, err->message, sizeof(reply->error));
+	return res;
+}
+
+/* The server may open that of a device which it has added itself. */
+static int open_server_file(const struct handle *handle, struct keeper_reply *reply)
+{
+	g_autoptr(GError) err = NULL;
+	int res = -EINVAL;
+
+	if (handle->device->is_added)
+		res = handle->transport->ops->open_server_file(handle->transport, &err);
 	if (err)
 		g_strlcpy(reply->error, err->message, sizeof(reply->error));
 	return res;
@@ -208,6 +239,8 @@ static int answer(const struct handle *handle, const struct keeper_request *requ
 		return set_up(handle, request, reply, ret_fd);
 	case KEEPER_GET_PARAMS:
 		return ops->get_params(transport, &reply->params);
+	case KEEPER_OPEN_SERVER_FILE:
+		return *ret_fd = open_server_file(handle, reply);
 	case KEEPER_GET_QUEUE_CPUS:
 		return transport_get_queue_cpus(transport, request->q_id, &reply->cpus);
 	case KEEPER_STOP:
@@ -222,6 +255,17 @@ static int answer(const struct handle *handle, const struct keeper_request *requ
 		return transport_end_recovery(transport);
 	}
 	return -EINVAL;
+}
+
+/* One that nobody else has added is not left to anybody. */
+static void end_device(const struct handle *handle)
+{
+	const struct transport_ops *ops = handle->transport->ops;
+
+	if (handle->device->is_added && is_ours(handle))
+		delete_device(handle);
+	if (ops->server_ended)
+		ops->server_ended(handle->transport);
 }
 
 /* Ends with the handle. */
@@ -247,10 +291,7 @@ static void *serve(void *arg)
 	}
 	/* The process may end with it. */
 	if (handle->is_main) {
-		const struct transport_ops *ops = handle->transport->ops;
-
-		if (ops->server_ended)
-			ops->server_ended(handle->transport);
+		end_device(handle);
 		free_handle(handle);
 		count_devices(-1);
 	} else {
@@ -267,6 +308,7 @@ static struct transport *resume(int fd, const struct transport_seed *seed,
 	g_autoptr(GError) err = NULL;
 	struct transport *transport = NULL;
 
+	reply->res = -EINVAL;
 	if (seed->driver < TRANSPORT_DRIVERS && transports[seed->driver]->resume) {
 		transport = transports[seed->driver]->resume(seed, fd, &err);
 		reply->res = transport ? 0 : -err->code;
@@ -278,24 +320,94 @@ static struct transport *resume(int fd, const struct transport_seed *seed,
 	return transport;
 }
 
-/* The server gets the socket of a handle for the device. */
-static void take_seed(const struct transport_seed *seed, int fd)
+/* The server's socket of a handle for the device, or -errno. */
+static int keep(struct transport *transport, bool is_added)
 {
-	struct keeper_reply reply = { .res = -EINVAL };
-	struct transport *transport = resume(fd, seed, &reply);
-	struct device *device;
-	int sock = -1;
+	struct device *device = g_new0(struct device, 1);
+	int sock;
 
-	if (transport) {
-		device = g_new0(struct device, 1);
-		g_mutex_init(&device->setting_up);
-		device->handles = 1;
-		count_devices(1);
-		sock = make_handle(device, transport, true);
-		reply.res = MIN(sock, 0);
-		if (sock < 0)
-			count_devices(-1);
+	g_mutex_init(&device->setting_up);
+	device->handles = 1;
+	device->is_added = is_added;
+	count_devices(1);
+	sock = make_handle(device, transport, true);
+	if (sock < 0)
+		count_devices(-1);
+	return sock;
+}
+
+static int take_seed(const struct transport_seed *seed, int fd, struct keeper_reply *reply)
+{
+	struct transport *transport = resume(fd, seed, reply);
+
+	return transport ? keep(transport, false) : reply->res;
+}
+
+/* An untrusted server chooses what udev would read, and how long that takes. */
+static int hide(const struct transport *transport, const struct transport_info *info, GError **err)
+{
+	return info->unprivileged ? 0 : disk_mark_write(transport->path, NULL, true, err);
+}
+
+static int take_up(struct transport *transport, const struct transport_info *info, GError **err)
+{
+	int res = transport->ops->keep(transport, server);
+
+	return res < 0 ? error_set(err, res, "%s", transport->path) : hide(transport, info, err);
+}
+
+/* NULL with @err set. */
+static struct transport *add(const struct keeper_order *order, struct transport_info *ret_info,
+			     GError **err)
+{
+	const struct transport_ops *ops = transports[order->driver];
+	struct transport_info info = order->info;
+	struct transport *transport = transport_add(ops, order->ways, &info, &order->identity, err);
+
+	if (!transport)
+		return NULL;
+	if (take_up(transport, &info, err) == 0) {
+		*ret_info = info;
+		return transport;
 	}
+	ops->delete (transport);
+	transport_free(transport);
+	return NULL;
+}
+
+static int carry_out(enum transport_driver driver, int fd, struct keeper_reply *reply)
+{
+	g_autoptr(GError) err = NULL;
+	struct transport *transport = NULL;
+	struct keeper_order order;
+	int res = keeper_order_take(fd, server, &order, &err);
+
+	if (res == 0 && (order.driver != driver || !transports[driver]->keep))
+		res = error_refuse(&err, -EINVAL, "it was ordered for another driver");
+	else if (res == 0 && count_devices(0) >= MAX_DEVICES)
+		res = error_refuse(&err, -EMFILE, "too many devices in a server");
+	if (res == 0)
+		transport = add(&order, &reply->info, &err);
+	if (transport)
+		return keep(transport, true);
+	g_strlcpy(reply->error, err->message, sizeof(reply->error));
+	return -err->code;
+}
+
+/* The server gets the socket of a handle for the device. */
+static void take_gift(const struct keeper_gift *gift, int fd)
+{
+	struct keeper_reply reply;
+	int sock = -EPERM;
+
+	memset(&reply, 0, sizeof(reply));
+	if (gift->kind == KEEPER_GIVE && !is_sealed)
+		sock = take_seed(&gift->seed, fd, &reply);
+	else if (gift->kind == KEEPER_ORDER && is_sealed)
+		sock = carry_out(gift->seed.driver, fd, &reply);
+	else if (fd >= 0)
+		close(fd);
+	reply.res = MIN(sock, 0);
 	keeper_send(STDIN_FILENO, &reply, sizeof(reply), sock);
 	if (sock >= 0)
 		close(sock);
@@ -313,7 +425,7 @@ int keeper_main(void)
 {
 	/* A service manager ends it together with the server, which may take its time. */
 	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, TRANSPORT_LEAVE_SIGNAL };
-	struct transport_seed seed;
+	struct keeper_gift gift;
 	int fd;
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(ignored); i++)
@@ -321,8 +433,14 @@ int keeper_main(void)
 	/* Nothing that the server was started with stays in use because of the keeper. */
 	if (close_range(STDERR_FILENO + 1, ~0u, 0) < 0 || chdir("/") < 0)
 		return EXIT_FAILURE;
-	while (keeper_receive(STDIN_FILENO, &seed, sizeof(seed), &fd) == 0)
-		take_seed(&seed, fd);
+	server = getppid();
+	while (keeper_receive(STDIN_FILENO, &gift, sizeof(gift), &fd) == 0) {
+		if (gift.kind != KEEPER_SEAL)
+			take_gift(&gift, fd);
+		else if (fd >= 0)
+			close(fd);
+		is_sealed |= gift.kind == KEEPER_SEAL;
+	}
 	wait_for_devices();
 	return EXIT_SUCCESS;
 }

@@ -5,13 +5,29 @@
 
 #include "transport.h"
 
+/*
+ * The socket by which the keeper gets its devices. The answer has a descriptor: the socket of the
+ * device's first handle.
+ */
+enum keeper_gift_kind {
+	KEEPER_GIVE,  /* a device of the server's; refused once it is sealed */
+	KEEPER_SEAL,  /* no more of them; there is no answer */
+	KEEPER_ORDER, /* a device that somebody else orders (keeper_order.h), and then told of */
+};
+
+struct keeper_gift {
+	enum keeper_gift_kind kind;
+	struct transport_seed seed; /* KEEPER_ORDER: only its driver counts */
+};
+
 enum keeper_op {
 	KEEPER_CLONE, /* a descriptor comes back: a socket for another handle */
 	KEEPER_GET_INFO,
 	KEEPER_SET_PARAMS,
 	KEEPER_GET_PARAMS,
 	KEEPER_GET_QUEUE_CPUS,
-	KEEPER_OPEN_QUEUE, /* a descriptor comes back */
+	KEEPER_OPEN_SERVER_FILE, /* a descriptor comes back; of a device that was ordered */
+	KEEPER_OPEN_QUEUE,	 /* a descriptor comes back */
 	KEEPER_START,
 	KEEPER_STOP,
 	KEEPER_STOP_IF_UNUSED,

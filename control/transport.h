@@ -191,8 +191,8 @@ struct transport_ops {
 	/* @ret_features: enum transport_feature. */
 	int (*get_features)(unsigned *ret_features, GError **err);
 	/*
-	 * Makes what commands take and a process that limits itself cannot make later; NULL: no
-	 * devices come later. 0 or < 0 with @err set.
+	 * Makes what commands to devices that come later take, and a process that limits itself
+	 * cannot make any more; NULL: nothing, or its keeper sends them. 0 or < 0 with @err set.
 	 */
 	int (*prepare)(GError **err);
 	/*
@@ -298,6 +298,17 @@ struct transport_ops {
 	 * process serves it. Others may delete it at any time, and use its number again.
 	 */
 	bool (*is_given)(struct transport *transport);
+	/*
+	 * There, of a new device that it has added itself: it is kept for this server, to which
+	 * open_server_file()'s result is passed on. 0 or -errno. NULL: the driver's devices cannot
+	 * be added so.
+	 */
+	int (*keep)(struct transport *transport, pid_t server_pid);
+	/*
+	 * In the server, of a device that its keeper has added: makes this process the server,
+	 * whose file is @fd. < 0 with @err set. NULL: it is.
+	 */
+	int (*take_server_file)(const struct transport *transport, int fd, GError **err);
 	/* There, once the server has ended; NULL: nothing is left to do. */
 	void (*server_ended)(struct transport *transport);
 };

@@ -206,6 +206,16 @@ static void give_up(struct transport *transport)
 	nbd_netlink_free(g_steal_pointer(&shared_of(transport)->netlink));
 }
 
+static int prepare_attach(struct shared *shared)
+{
+	shared->attach = (struct nbd_attach){
+		.netlink = shared->netlink,
+		.description = &shared->description,
+		.id = shared->id,
+	};
+	return nbd_attach_make_sockets(&shared->attach);
+}
+
 static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
 {
 	struct shared *shared = shared_new(seed->id, err);
@@ -222,12 +232,7 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	shared->description.params = seed->params;
 	shared->description.identity = seed->identity;
 	shared->opener = seed->opener[0] ? g_strdup(seed->opener) : NULL;
-	shared->attach = (struct nbd_attach){
-		.netlink = shared->netlink,
-		.description = &shared->description,
-		.id = shared->id,
-	};
-	res = nbd_attach_make_sockets(&shared->attach);
+	res = prepare_attach(shared);
 	if (res == 0)
 		return handle_new(shared);
 	error_set(err, res, "/dev/" DISK_NAME "%u", shared->id);
@@ -235,12 +240,33 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	return NULL;
 }
 
-/* The file's lock is the server's as long as it has the device. */
+static int keep(struct transport *transport, pid_t server_pid)
+{
+	struct shared *shared = shared_of(transport);
+
+	shared->server_pid = server_pid;
+	return prepare_attach(shared);
+}
+
+static int take_server_file(const struct transport *transport, int fd, GError **err)
+{
+	uint32_t id;
+
+	if (!transport_by_name(transport->path, &id))
+		return error_set(err, -EINVAL, "%s", transport->path);
+	return nbd_server_file_lock(id, fd, err);
+}
+
+/*
+ * The file's lock is the server's as long as it has the device, and that of a keeper that has added
+ * it until the server has the file.
+ */
 static bool is_given(struct transport *transport)
 {
 	const struct shared *shared = shared_of(transport);
+	pid_t pid = nbd_server_pid(shared->id);
 
-	return nbd_server_pid(shared->id) == shared->server_pid;
+	return pid == shared->server_pid || pid == getpid();
 }
 
 /* Limit 3. Nothing keeps the next server from having the file. */
@@ -574,10 +600,14 @@ static int resize(struct transport *transport, uint64_t sectors)
 
 /* ---- servers ---- */
 
-/* Closing it gives back the lock, too. */
+/* Closing it gives back the lock, too. A keeper gives that to the server. */
 static int open_server_file(struct transport *transport, GError **err)
 {
-	int fd = fcntl(shared_of(transport)->server_fd, F_DUPFD_CLOEXEC, 0);
+	const struct shared *shared = shared_of(transport);
+	int fd = fcntl(shared->server_fd, F_DUPFD_CLOEXEC, 0);
+
+	if (shared->server_pid != getpid())
+		nbd_server_file_unlock(shared->server_fd);
 
 	return fd < 0 ? error_set(err, -errno, "%s", transport->path) : fd;
 }
@@ -641,6 +671,8 @@ const struct transport_ops transport_nbd = {
 	.take_over = take_over,
 	.end_recovery = end_recovery,
 	.give = give,
+	.keep = keep,
+	.take_server_file = take_server_file,
 	.is_given = is_given,
 	.give_up = give_up,
 	.resume = resume,

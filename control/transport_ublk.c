@@ -261,6 +261,7 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 		return NULL;
 	device->named = ublk_device_of(transport)->named;
 	device->server_pid = ublk_device_of(transport)->server_pid;
+	device->opener_pid = ublk_device_of(transport)->opener_pid;
 	device->server_fd = ublk_device_of(transport)->server_fd;
 	device->flags = ublk_device_of(transport)->flags;
 	return &device->transport;
@@ -303,6 +304,19 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	error_refuse(err, res, "/dev/" UBLK_DISK_NAME "%u: %s", seed->id, ublk_reason(res));
 	ublk_device_free(device);
 	return NULL;
+}
+
+static int keep(struct transport *transport, pid_t server_pid)
+{
+	struct ublk_device *device = ublk_device_of(transport);
+	struct ublk_dev_info wire;
+	int res = ublk_get_dev_info(device, &wire);
+
+	device->serves = true;
+	device->server_pid = server_pid;
+	if (res == 0)
+		device->flags = wire.server_flags;
+	return res;
 }
 
 static bool is_given(struct transport *transport)
@@ -404,13 +418,18 @@ static int open_server_file(struct transport *transport, GError **err)
 	int fd = open(name, O_RDWR | O_CLOEXEC);
 
 	device->serves = fd >= 0;
-	device->server_fd = MAX(fd, -1);
+	device->opener_pid = getpid();
+	/* The server's keeper passes it on. */
+	device->server_fd = device->server_pid ? -1 : MAX(fd, -1);
 	return fd >= 0 ? fd : error_set(err, -errno, "%s", name);
 }
 
+/* Kernels since 6.17 do not believe that it is any other process than that which has the file. */
 static int server_pid(const struct transport *transport)
 {
-	return ublk_device_of(transport)->server_pid ?: getpid();
+	const struct ublk_device *device = ublk_device_of(transport);
+
+	return device->opener_pid ?: device->server_pid ?: getpid();
 }
 
 static int start(struct transport *transport)
@@ -527,6 +546,7 @@ const struct transport_ops transport_ublk = {
 	.take_over = ublk_take_over,
 	.end_recovery = end_recovery,
 	.give = give,
+	.keep = keep,
 	.is_given = is_given,
 	.give_up = give_up,
 	.resume = resume,

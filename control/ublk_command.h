@@ -35,6 +35,7 @@ struct ublk_device {
 	bool named;	/* commands name the char node */
 	bool serves;	/* this handle is that of the device's server */
 	int server_pid; /* which that is; 0: this process */
+	int opener_pid; /* the process that has opened the server's file; 0: the server */
 	int server_fd;	/* the number of its file there, where it is looked for first; -1 */
 	uint64_t flags; /* in the server's keeper: the server's, of the device that was given */
 	uint8_t memory[UBLK_PATH_BYTES + UBLK_PAYLOAD_BYTES];

@@ -2,7 +2,8 @@
 /*
  * Which process serves a ublk device. The driver repeats the number that the server has told it,
  * which is that of its own PID namespace, and may be any other process's here. So only a process
- * that has the device's char node open counts.
+ * that has the device's char node open counts. If that was opened by the server's keeper
+ * (keeper.h), the number is that of the keeper, whose parent is the server.
  */
 #ifndef UBD_UBLK_SERVER_PID_H
 #define UBD_UBLK_SERVER_PID_H

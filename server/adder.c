@@ -153,7 +153,10 @@ static struct options *co_parse(struct adder *adder, const char *image, char *co
 
 /* ---- the disk ---- */
 
-/* This process may not add a device: somebody who may does so, and passes its control fd on. */
+/*
+ * This process may not add a device: somebody who may does so, and passes its control fd on, or
+ * orders it from the keeper (control/keeper_order.h).
+ */
 static int want_device(struct adder *adder, const struct options *options, json_t *answer,
 		       GError **err)
 {
@@ -165,6 +168,7 @@ static int want_device(struct adder *adder, const struct options *options, json_
 	if (res < 0)
 		return res;
 	wanted = json_object();
+	answer_set_text(wanted, "driver", adder->all->common.driver->name);
 	answer_set_number(wanted, "id", info.id);
 	answer_set_number(wanted, "queues", info.queues);
 	answer_set_number(wanted, "depth", info.depth);

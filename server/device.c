@@ -141,6 +141,49 @@ static int adopt_given(struct device *device, GError **err)
 		       : 0;
 }
 
+struct adding {
+	struct device *device;
+	GError *err;
+};
+
+static int add_by_keeper(void *arg)
+{
+	struct adding *adding = arg;
+	struct device *device = adding->device;
+
+	device->transport = keeper_add(device->config.driver, device->config.given_fd,
+				       &device->info, &adding->err);
+	return device->transport ? 0 : -1;
+}
+
+/* It is new, so nobody else is its server. */
+static int co_add_ordered(struct device *device, GError **err)
+{
+	const uint16_t depth = device->config.depth;
+	struct adding adding = { .device = device };
+	int res = co_run_on_thread("ubd-add", add_by_keeper, &adding);
+
+	if (adding.err) {
+		g_propagate_error(err, adding.err);
+		return -1;
+	}
+	if (res < 0) {
+		close(device->config.given_fd);
+		return error_set(err, res, "cannot add a device");
+	}
+	if (device->info.depth != depth)
+		return error_refuse(err, -EINVAL,
+				    "%s: it was not added for this server: expected a depth of %u",
+				    device->transport->path, depth);
+	return check_threads(device, err);
+}
+
+static int co_adopt_given(struct device *device, GError **err)
+{
+	return device->config.driver->adopt ? adopt_given(device, err)
+					    : co_add_ordered(device, err);
+}
+
 static int adopt_recovered(struct device *device, GError **err)
 {
 	int res;
@@ -173,11 +216,11 @@ static int add_new(struct device *device, GError **err)
 	return device->transport ? make_loops(device, err) : -1;
 }
 
-static int get_device(struct device *device, GError **err)
+static int co_get_device(struct device *device, GError **err)
 {
 	if (device->config.recovered)
 		return adopt_recovered(device, err);
-	return device->config.given_fd >= 0 ? adopt_given(device, err) : add_new(device, err);
+	return device->config.given_fd >= 0 ? co_adopt_given(device, err) : add_new(device, err);
 }
 
 static int apply_params(struct device *device, struct device_params *params, GError **err)
@@ -208,8 +251,9 @@ int device_co_fit(struct device *device, GError **err)
 
 /*
  * Of a driver that shows serial numbers, udev sees them. Before the disk is there. One that others
- * have added needs no mark, which this process could not write: it has no privileges any more, so
- * udev looks at nothing (udev/59-ubd-unprivileged.rules).
+ * have added has a mark by which udev looks at nothing (control/keeper_process.c), or needs none
+ * (udev/59-ubd-unprivileged.rules). This process has no privileges any more, and could not write
+ * it.
  */
 static int write_mark(const struct device *device, GError **err)
 {
@@ -288,7 +332,7 @@ struct device *device_co_add(const struct device_config *config, GError **err)
 		close_fd(config->given_fd);
 		goto fail;
 	}
-	if (get_device(device, err) < 0 || open_no_fd(device, err) < 0 ||
+	if (co_get_device(device, err) < 0 || open_no_fd(device, err) < 0 ||
 	    (!opens_late(device) && open_server_file(device, err) < 0) ||
 	    open_event_fd(device, err) < 0 || mark_disk(device, err) < 0 ||
 	    start_keeper(device, err) < 0)

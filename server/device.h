@@ -58,8 +58,9 @@ struct device_config {
 	/* Only for a new device. */
 	const struct transport_ops *driver;
 	/*
-	 * Its control fd, if somebody with privileges has added it, as device_describe() says;
-	 * device_co_add() owns it, even on failure. -1: nobody has.
+	 * If the process has no privileges any more: the control fd of the device, which somebody
+	 * with privileges has added as device_describe() says; or, of a driver without control fds,
+	 * an order for it (keeper_order.h). device_co_add() owns it, even on failure. -1: neither.
 	 */
 	int given_fd;
 	uint32_t id;	 /* or TRANSPORT_ANY_ID */

@@ -418,8 +418,9 @@ static int prepare_adding(struct program *program, GError **err)
 	if (program->options->add_places) {
 		const struct transport_info info = server_describe_device(program->options);
 
-		res = queue_threads_prepare(threads, info.queues, err)
-			      ?: common->driver->prepare(err);
+		res = queue_threads_prepare(threads, info.queues, err);
+		if (!res && common->driver->prepare)
+			res = common->driver->prepare(err);
 	}
 	queue_threads_complete(threads);
 	return res;
@@ -441,8 +442,8 @@ static int co_enter(struct program *program, GError **err)
 		all->listener = export_listener_co_new(&options->export, options->depth,
 						       options->several, &all->no_listener);
 	servers_each(all, co_get_target, &entering);
-	keeper_seal();
-	if (prepare_adding(program, err) < 0)
+	if (keeper_seal(options->add_places ? all->common.driver : NULL, err) < 0 ||
+	    prepare_adding(program, err) < 0)
 		return -1;
 	if (!make_run_files(program, err) || co_enter_sandbox(&entering, err) < 0)
 		return -1;
@@ -559,17 +560,6 @@ static const struct transport_ops *choose_driver(const struct program *program)
 	return driver_choose(program->kept_fd >= 0 ? TRANSPORT_UBD : program->options->driver);
 }
 
-/* Once, not for each disk. */
-static bool can_add(const struct program *program, const struct transport_ops *driver)
-{
-	if (!program->options->add_places || !driver || driver->driver == TRANSPORT_UBD)
-		return true;
-	report_error("--allow-add: devices of %s cannot be added to a server; use --driver=ubd or "
-		     "--export",
-		     driver->name);
-	return false;
-}
-
 static void run_co(void *arg)
 {
 	struct program *program = arg;
@@ -594,8 +584,7 @@ static void run_co(void *arg)
 	};
 	adder_init(&program->adder, all, program->options->add_places);
 	all->is_incomplete = program->is_incomplete;
-	program->ok = can_add(program, config.driver) && open_first(program) &&
-		      servers_co_run(all, program->disks, program->kept_fd);
+	program->ok = open_first(program) && servers_co_run(all, program->disks, program->kept_fd);
 	/* If the start has failed before. */
 	driver_tell();
 	clients_co_free(program->clients);

@@ -339,7 +339,7 @@ int server_co_begin(struct server *server, int kept_fd, GError **err)
 {
 	const struct options *options = server->options;
 
-	server->driver = server->given_fd >= 0 ? &transport_ubd : server->common->driver;
+	server->driver = server->common->driver;
 	if (server->driver && options_suit(options, server->driver, err) < 0)
 		return -1;
 	return takeover_co_begin(options, server->driver, kept_fd, &server->takeover, err);

@@ -60,8 +60,9 @@ struct server {
 	GError *no_target;	/* why there is none; reported once the image is known to be good */
 	struct file_id file_id; /* of the image's file */
 	int char_fd;		/* of what is taken over; -1: none */
-	int given_fd;	  /* the control fd of a new device that others have added; -1: none */
-	bool has_entered; /* the target owns it, and the transport */
+	int given_fd;		/* as in struct device_config; -1: none */
+	bool has_entered;	/* the target owns it, and the transport */
+	bool has_image;		/* it is open */
 	bool is_live, was_live;
 	bool left; /* to the next server */
 	server_enter_fn *co_enter;

@@ -70,7 +70,7 @@ bool servers_co_run(struct servers *all, const GPtrArray *disks, int kept_fd);
 
 /*
  * Another disk; returns its name, which the caller frees, when it is live. Takes @options, and @fd,
- * the control fd of its device; -1 for an export. NULL with @err set.
+ * as in struct device_config; -1 for an export. NULL with @err set.
  */
 char *servers_co_add(struct servers *all, struct options *options, int fd, GError **err);
 

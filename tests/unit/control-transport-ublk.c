@@ -51,6 +51,7 @@ int __wrap_eaccess(const char *name, int mode)
 /* ---- the driver ---- */
 
 static uint64_t features;
+static uint64_t started_pid;
 static struct ublk_dev_info device;
 static struct ublk_params params;
 static bool is_privileged, hangs, is_open, is_deleted, can_quiesce, answers_late;
@@ -149,6 +150,9 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 		return 0;
 	case UBLK_DEL_DEV:
 		return delete_device(cr);
+	case UBLK_START_DEV:
+		started_pid = cmd->data[0];
+		return -EOPNOTSUPP;
 	case UBLK_QUIESCE_DEV:
 		return can_quiesce ? 0 : -EBUSY;
 	case UBLK_SET_PARAMS:
@@ -572,6 +576,44 @@ static void test_signals_are_for_a_device(void)
 	g_assert_true(leave.when_idle);
 }
 
+/*
+ * The driver believes that a server is the process which has opened its file, and the keeper has
+ * done that for it.
+ */
+static void test_server_of_a_device_that_its_keeper_has_added(void)
+{
+	struct transport_info info = wish();
+	struct transport *transport, *clone;
+	pid_t keeper;
+	int node;
+
+	play(UINT64_MAX);
+	transport = transport_ublk.add(&info, NULL, NULL);
+	/* As far as it matters here, a keeper: the server's child, which does not have the file. */
+	keeper = start_process();
+	node = open("/dev/full", O_RDWR | O_CLOEXEC);
+	play_live_device(node);
+	device.ublksrv_pid = keeper;
+	g_assert_cmpint(transport_ublk.keep(transport, getpid()), ==, 0);
+	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
+	g_assert_cmpint(info.server_pid, ==, getpid());
+	g_assert_true(transport_ublk.is_given(transport));
+	/* The server is another process than this one. */
+	g_assert_cmpint(transport_ublk.keep(transport, keeper), ==, 0);
+	close(transport_ublk.open_server_file(transport, NULL));
+	clone = transport_ublk.clone(transport, NULL);
+	transport_ublk.start(clone);
+	g_assert_cmpuint(started_pid, ==, getpid());
+	transport_free(clone);
+	kill(keeper, SIGKILL);
+	waitpid(keeper, NULL, 0);
+	/* Nobody has the file. */
+	close(node);
+	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
+	g_assert_cmpint(info.server_pid, ==, 0);
+	transport_free(transport);
+}
+
 static void test_parameters_come_back(void)
 {
 	const struct device_params wanted = {
@@ -649,6 +691,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-ublk/signals-that-were-lost-are-repeated",
 			test_signals_that_were_lost_are_repeated);
 	g_test_add_func("/control-ublk/signals-are-for-a-device", test_signals_are_for_a_device);
+	g_test_add_func("/control-ublk/server-of-a-device-that-its-keeper-has-added",
+			test_server_of_a_device_that_its_keeper_has_added);
 	g_test_add_func("/control-ublk/the-next-server-is-not-waited-for",
 			test_the_next_server_is_not_waited_for);
 	g_test_add_func("/control-ublk/server-does-not-wait-for-itself",

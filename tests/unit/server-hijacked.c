@@ -6,7 +6,8 @@
  *
  * HIJACKED_FILE is a file that the server has no business with, HIJACKED_BESIDE one in the image's
  * folder; HIJACKED_NEW does not exist. On HIJACKED_SOCKET, somebody listens. HIJACKED_UBLK is the
- * number of another server's device, if the server has a keeper for those of ublk.
+ * number of another server's device, if the server has a keeper for those of ublk. HIJACKED_ADDS is
+ * set if it has one that adds devices.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -396,22 +397,90 @@ static int clone_handle(void)
 static long take_device(void)
 {
 	const char *number = getenv("HIJACKED_UBLK");
-	struct transport_seed seed = { .driver = TRANSPORT_UBLK, .server_pid = getpid() };
+	struct keeper_gift gift = {
+		.kind = KEEPER_GIVE,
+		.seed = { .driver = TRANSPORT_UBLK, .server_pid = getpid() },
+	};
 	struct keeper_reply reply = { 0 };
 	int fd = -1, sock, res;
 
 	if (!number)
 		return result(-EPERM);
-	seed.id = atoi(number);
+	gift.seed.id = atoi(number);
 	sock = clone_handle();
 	if (sock < 0) {
 		fprintf(stderr, "no keeper: %s\n", strerrorname_np(-sock));
 		return 0;
 	}
-	res = keeper_send(sock, &seed, sizeof(seed), -1);
+	res = keeper_send(sock, &gift, sizeof(gift), -1);
 	res = res ?: keeper_receive(sock, &reply, sizeof(reply), &fd);
 	close(sock);
 	return result(res ?: reply.res);
+}
+
+/* The first socket to the keeper, which the server has made itself. */
+static int find_seeds(void)
+{
+	for (int fd = 0; fd < 1024; fd++) {
+		socklen_t type_bytes = sizeof(int), peer_bytes = sizeof(struct ucred);
+		struct ucred peer = { 0 };
+		int type = 0;
+
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
+		    type == SOCK_SEQPACKET &&
+		    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) == 0 &&
+		    peer.pid == getpid())
+			return fd;
+	}
+	return -1;
+}
+
+static long send_gift(const struct keeper_gift *gift, int passed_fd)
+{
+	struct keeper_reply reply = { 0 };
+	int seeds = find_seeds(), fd = -1, res;
+
+	if (!getenv("HIJACKED_ADDS"))
+		return result(-EPERM);
+	if (seeds < 0) {
+		fputs("no socket for orders\n", stderr);
+		return 0;
+	}
+	res = keeper_send(seeds, gift, sizeof(*gift), passed_fd);
+	res = res ?: keeper_receive(seeds, &reply, sizeof(reply), &fd);
+	if (fd >= 0)
+		close(fd);
+	return result(res ?: reply.res);
+}
+
+/* The keeper is sealed. */
+static long give_device(void)
+{
+	const struct keeper_gift gift = {
+		.kind = KEEPER_GIVE,
+		.seed = { .driver = TRANSPORT_UBLK, .server_pid = getpid() },
+	};
+
+	return send_gift(&gift, -1);
+}
+
+/* Without an order, and with the server's own socket in place of one. */
+static long order_device(void)
+{
+	const struct keeper_gift gift = { .kind = KEEPER_ORDER, .seed.driver = TRANSPORT_UBLK };
+	int handle = find_keeper();
+
+	if (send_gift(&gift, -1) == 0 || send_gift(&gift, STDERR_FILENO) == 0)
+		return 0;
+	return send_gift(&gift, handle);
+}
+
+/* By which it could order one. */
+static long make_pair(void)
+{
+	int pair[2];
+
+	return socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair);
 }
 
 static long open_control(void)
@@ -677,6 +746,9 @@ static const struct {
 	{ "type-in", type_in },
 	{ "type-in-cleverly", type_in_cleverly },
 	{ "take-device", take_device },
+	{ "give-device", give_device },
+	{ "order-device", order_device },
+	{ "make-pair", make_pair },
 	{ "open-control", open_control },
 	{ "ring-opens", ring_opens },
 	{ "ring-makes-socket", ring_makes_socket },

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* ubdctl add: another disk for a server that has several. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "ctl.h"
+#include "error.h"
 #include "json_text.h"
+#include "keeper_order.h"
 #include "servers.h"
 #include "tool.h"
 #include "uuid.h"
@@ -98,20 +103,63 @@ static int mind_waiting(const json_t *wanted, const char *image, GError **err)
 	return 0;
 }
 
-/* The device that the server, which may not do so itself, wants. NULL with @err set. */
-static struct transport *add_device(const json_t *wanted, GError **err)
+/* NULL with @err set. */
+static const struct transport_ops *driver_of(const json_t *wanted, GError **err)
+{
+	const char *name = json_get_text(wanted, "driver");
+
+	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
+		if (g_strcmp0(name, transports[i]->name) == 0)
+			return transports[i];
+	error_refuse(err, -EPROTO, "the server wants a device of a driver that is not known here");
+	return NULL;
+}
+
+/* What the server, which may not do so itself, wants added. */
+static struct keeper_order order_of(const json_t *wanted, const struct transport_ops *driver)
 {
 	const enum data_way way = json_get_int(wanted, "data");
-	const enum data_way any[] = { DATA_ZERO_COPY, DATA_USER_COPY, DATA_COPY, DATA_ANY };
-	const enum data_way one[] = { way, DATA_ANY };
-	struct transport_info info = {
-		.id = json_get_int(wanted, "id"),
-		.queues = json_get_int(wanted, "queues"),
-		.depth = json_get_int(wanted, "depth"),
-		.no_partition_scan = json_get_bool(wanted, "no-partition-scan"),
+	struct keeper_order order = {
+		.driver = driver->driver,
+		.ways = { DATA_ZERO_COPY, DATA_USER_COPY, DATA_COPY },
+		.info = {
+			.id = json_get_int(wanted, "id"),
+			.queues = json_get_int(wanted, "queues"),
+			.depth = json_get_int(wanted, "depth"),
+			.no_partition_scan = json_get_bool(wanted, "no-partition-scan"),
+		},
 	};
+	const char *uuid = json_get_text(wanted, "uuid");
 
-	return transport_add(&transport_ubd, way == DATA_ANY ? any : one, &info, NULL, err);
+	if (way != DATA_ANY) {
+		order.ways[0] = way;
+		order.ways[1] = DATA_ANY;
+	}
+	if (uuid)
+		uuid_parse(uuid, order.identity.uuid);
+	return order;
+}
+
+/*
+ * A descriptor for the server: of the device, or an order to its keeper. < 0 with @err set. If the
+ * server does not take the device, that ends with *@ret_device, which the caller frees.
+ */
+static int authorize(const json_t *wanted, struct transport **ret_device, GError **err)
+{
+	const struct transport_ops *driver = driver_of(wanted, err);
+	struct keeper_order order;
+	int fd;
+
+	if (!driver)
+		return -1;
+	order = order_of(wanted, driver);
+	if (!driver->adopt)
+		return keeper_order_new(&order, err);
+	*ret_device = transport_add(driver, order.ways, &order.info, NULL, err);
+	if (!*ret_device)
+		return -1;
+	fd = fcntl(transport_fd(*ret_device), F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? error_set(err, -errno, "%s", (*ret_device)->path) : fd;
 }
 
 /* Asks again, with the device that the answer wants, if it wants one. */
@@ -120,17 +168,18 @@ static json_t *give_device(const char *socket, const char *line, const char *ima
 {
 	json_auto_t *answer = first;
 	const json_t *wanted = json_object_get(answer, "wanted");
-	struct transport *device;
+	struct transport *device = NULL;
+	int fd;
 
 	if (!wanted)
 		return g_steal_pointer(&answer);
 	if (mind_waiting(wanted, image, err) < 0)
 		return NULL;
-	device = add_device(wanted, err);
-	if (!device)
+	fd = authorize(wanted, &device, err);
+	if (fd < 0)
 		return NULL;
-	first = ctl_ask_with_fd(socket, line, transport_fd(device), err);
-	/* If the server has not taken it, the device ends with this. */
+	first = ctl_ask_with_fd(socket, line, fd, err);
+	close(fd);
 	transport_free(device);
 	return first;
 }
