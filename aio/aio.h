@@ -138,13 +138,6 @@ struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop);
 void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 
 /*
- * Calls fn(arg) in every turn before the loop submits what was prepared in it, so that fn can
- * prepare one operation for everything that has gathered. When it is called again, the kernel has
- * begun all operations that it has prepared. One per loop. Loop thread, or before it first runs.
- */
-void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg);
-
-/*
  * The time by CLOCK_MONOTONIC when the running loop last came back from the kernel, or a little
  * later: the clock is read once per turn, for the first that asks. Loop thread.
  */

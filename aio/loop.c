@@ -65,8 +65,6 @@ struct aio_loop {
 	struct coroutine *ready;
 	struct coroutine **ready_end;
 	struct aio_op bell_op;
-	void (*before_submit)(void *arg); /* NULL: there is none */
-	void *before_submit_arg;
 	struct aio_hook *hooks; /* for the end of this turn */
 	uint64_t turn_ns;	/* 0: nobody has asked in this turn */
 	unsigned ops;	/* SQEs handed out whose last CQE has not arrived; without quiet ones */
@@ -413,11 +411,9 @@ void aio_at_end_of_turn(struct aio_hook *hook)
 static void enter(struct aio_loop *loop, bool wait)
 {
 	struct io_uring *ring = &loop->ring;
-	bool begins_all = loop->before_submit || loop->hooks;
+	bool begins_all = loop->hooks;
 
 	run_hooks(loop);
-	if (loop->before_submit)
-		loop->before_submit(loop->before_submit_arg);
 	if (!loop->has_ring)
 		waits_poll(loop->waits, loop->door->bell, wait);
 	else if (wait)
@@ -477,13 +473,6 @@ void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op)
 		return;
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	aio_this_loop->ops--;
-}
-
-void aio_loop_before_submit(struct aio_loop *loop, void (*fn)(void *arg), void *arg)
-{
-	assert((!loop->owned || loop == aio_this_loop) && !loop->before_submit);
-	loop->before_submit = fn;
-	loop->before_submit_arg = arg;
 }
 
 int aio_loop_make_buffers(struct aio_loop *loop, unsigned entries)

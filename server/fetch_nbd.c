@@ -70,6 +70,8 @@ struct nbd_fetch {
 	/* Tags with an answer: those that are gathered, and those that are being sent. */
 	uint16_t *gathered, *sent;
 	unsigned nr_gathered, nr_sent;
+	struct aio_hook end_of_turn; /* added when there is something to send */
+	bool sends_soon;	     /* it is */
 	struct iovec *send_iov;
 	struct msghdr send_msg;
 	bool has_answered; /* at least once */
@@ -155,11 +157,20 @@ static void free_tag(struct nbd_fetch *nbd, uint16_t number)
 
 /* ---- answers ---- */
 
+static void send_soon(struct nbd_fetch *nbd)
+{
+	if (nbd->sends_soon || !nbd->nr_gathered)
+		return;
+	nbd->sends_soon = true;
+	aio_at_end_of_turn(&nbd->end_of_turn);
+}
+
 static void gather(struct nbd_fetch *nbd, struct tag *tag, int32_t result)
 {
 	assert(nbd->nr_gathered < config_of(nbd)->depth);
 	tag->reply.error = htobe32(nbd_error_of(result));
 	nbd->gathered[nbd->nr_gathered++] = number_of(nbd, tag);
+	send_soon(nbd);
 }
 
 static void put_answer(struct nbd_fetch *nbd, struct tag *tag)
@@ -188,11 +199,12 @@ static void send_message(struct nbd_fetch *nbd)
 }
 
 /* Before the loop enters the kernel. */
-static void send_answers(void *arg)
+static void send_answers(struct aio_hook *hook)
 {
-	struct nbd_fetch *nbd = arg;
+	struct nbd_fetch *nbd = container_of(hook, struct nbd_fetch, end_of_turn);
 	uint16_t *tags = nbd->gathered;
 
+	nbd->sends_soon = false;
 	if (nbd->nr_sent || !nbd->nr_gathered)
 		return;
 	nbd->nr_sent = MIN(nbd->nr_gathered, MAX_SENT);
@@ -237,6 +249,7 @@ static void answers_sent(struct aio_op *op, int32_t res, uint32_t flags)
 	for (unsigned i = 0; i < count; i++)
 		free_tag(nbd, nbd->sent[i]);
 	nbd->nr_sent = 0;
+	send_soon(nbd);
 	/* It may have waited for a tag, or for memory. */
 	take(nbd);
 	while (count--)
@@ -391,7 +404,6 @@ static void received(struct aio_op *op, int32_t res, uint32_t flags)
 
 static int nbd_begin(struct fetch *fetch)
 {
-	aio_loop_before_submit(fetch->config.loop, send_answers, fetch);
 	receive((struct nbd_fetch *)fetch);
 	return 0;
 }
@@ -431,6 +443,7 @@ static struct fetch *nbd_new(const struct fetch_config *config, GError **err)
 	nbd->fetch.live = 1; /* until nothing more is received */
 	nbd->recv_op.done = received;
 	nbd->send_op.done = answers_sent;
+	nbd->end_of_turn.fn = send_answers;
 	init_tags(nbd, config->depth);
 	nbd->chunk = g_malloc(CHUNK_BYTES);
 	nbd->gathered = g_new(uint16_t, config->depth);
@@ -451,5 +464,4 @@ const struct transport_queues transport_queues_nbd = {
 	.fetch = &way,
 	.ring_uses = RING_MESSAGES,
 	.result_lost = -EIO,
-	.is_alone = true,
 };

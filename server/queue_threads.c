@@ -31,7 +31,7 @@ struct queue_threads {
 	struct aio_loop *loops[DEVICE_MAX_QUEUES];   /* of threads to come; the first nr are made */
 	unsigned nr;
 	bool is_complete;
-	unsigned depth;
+	unsigned depth, ring_uses;
 	bool taken[MAX_PLACES];
 	GArray *outliving; /* struct outliving */
 };
@@ -41,11 +41,12 @@ struct outliving {
 	void *arg;
 };
 
-struct queue_threads *queue_threads_new(unsigned depth)
+struct queue_threads *queue_threads_new(unsigned depth, unsigned ring_uses)
 {
 	struct queue_threads *threads = g_new0(struct queue_threads, 1);
 
 	threads->depth = depth;
+	threads->ring_uses = ring_uses;
 	threads->outliving = g_array_new(FALSE, FALSE, sizeof(struct outliving));
 	return threads;
 }
@@ -78,8 +79,9 @@ int queue_threads_prepare(struct queue_threads *threads, unsigned queues, GError
 	for (; threads->nr < queues; threads->nr++) {
 		struct aio_loop **loop = &threads->loops[threads->nr];
 
-		*loop = queue_thread_new_loop(RING_FILES | RING_COMMANDS | RING_BUFFERS,
-					      RING_ENTRIES, MAX_BUFFERS, err);
+		*loop = queue_thread_new_loop(RING_FILES | threads->ring_uses, RING_ENTRIES,
+					      threads->ring_uses & RING_BUFFERS ? MAX_BUFFERS : 0,
+					      err);
 		if (!*loop)
 			return -1;
 	}

@@ -20,8 +20,8 @@ struct queue_threads;
 /* The largest request whose data they can copy. */
 #define QUEUE_THREADS_MAX_COPY DATA_POOL_BYTES
 
-/* @depth: of queues with zero copy, at most. */
-struct queue_threads *queue_threads_new(unsigned depth);
+/* @depth: of queues with zero copy, at most; @ring_uses as in struct transport_queues. */
+struct queue_threads *queue_threads_new(unsigned depth, unsigned ring_uses);
 /* No queue uses them any more, but for what is freed then. NULL is fine. */
 void queue_threads_free(struct queue_threads *threads);
 

@@ -150,8 +150,7 @@ static struct queue_threads *choose_threads(const struct server *server)
 	const struct transport_queues *queues = transport_queues(server->driver);
 	bool outlives = server->options->recovery || server->takeover.transport;
 
-	return queues->is_alone || (queues->keeps_commands && outlives) ? NULL
-									: server->common->threads;
+	return queues->keeps_commands && outlives ? NULL : server->common->threads;
 }
 
 static struct target *co_add_device(struct server *server, GError **err)

@@ -11,6 +11,7 @@
 #include "report.h"
 #include "sandbox.h"
 #include "supervisor.h"
+#include "transport_queues.h"
 
 /* servers_co_add(), which waits. */
 struct adding {
@@ -290,7 +291,10 @@ void servers_init(struct servers *all, const struct servers_config *config)
 		.common.driver = config->driver,
 		.common.images = image_shared_new(),
 		.common.threads =
-			config->shared_depth ? queue_threads_new(config->shared_depth) : NULL,
+			config->shared_depth
+				? queue_threads_new(config->shared_depth,
+						    transport_queues(config->driver)->ring_uses)
+				: NULL,
 	};
 }
 

@@ -43,8 +43,6 @@ struct transport_queues {
 	 * thread must end. So one that may be left to another server serves no other device.
 	 */
 	bool keeps_commands;
-	/* A queue needs a thread that serves no other device. */
-	bool is_alone;
 	/*
 	 * The kernel looks for partitions only if all queues' threads have CAP_SYS_ADMIN when they
 	 * first ask for requests. So they do that before the process drops its privileges.

@@ -495,7 +495,6 @@ struct gatherer {
 	unsigned nr_waiters, nr_ops, nr_calls;
 	unsigned submitted; /* nr_submits when the last operation was prepared */
 	unsigned failures;
-	bool uses_hook;
 	struct aio_hook hook;
 };
 
@@ -508,16 +507,14 @@ static void gathered_done(struct aio_op *op, int32_t res, uint32_t flags)
 	gatherer->nr_waiters = 0;
 }
 
-static void send_gathered(void *arg)
+static void send_gathered(struct aio_hook *hook)
 {
-	struct gatherer *gatherer = arg;
+	struct gatherer *gatherer = container_of(hook, struct gatherer, hook);
 	struct io_uring_sqe *sqe;
 
 	/* The kernel has what was prepared before. */
 	g_assert_true(!gatherer->nr_ops || nr_submits > gatherer->submitted);
 	gatherer->nr_calls++;
-	if (!gatherer->nr_waiters)
-		return;
 	gatherer->nr_ops++;
 	gatherer->submitted = nr_submits;
 	failing_submits = gatherer->failures;
@@ -526,16 +523,11 @@ static void send_gathered(void *arg)
 	aio_sqe_set_op(sqe, &gatherer->op);
 }
 
-static void send_hooked(struct aio_hook *hook)
-{
-	send_gathered(container_of(hook, struct gatherer, hook));
-}
-
 static void wait_gathered(void *arg)
 {
 	struct gatherer *gatherer = arg;
 
-	if (gatherer->uses_hook && !gatherer->nr_waiters)
+	if (!gatherer->nr_waiters)
 		aio_at_end_of_turn(&gatherer->hook);
 	gatherer->waiters[gatherer->nr_waiters++] = co_self();
 	co_yield();
@@ -547,28 +539,19 @@ static void gather_some(void *arg)
 	test_co_crew(GATHERED, wait_gathered, arg);
 }
 
-static void gather_and_submit_by(bool hook, unsigned failures)
+static void gather_and_submit(unsigned failures)
 {
 	struct aio_loop *loop = test_loop_new();
 	struct gatherer gatherer = {
 		.op.done = gathered_done,
 		.failures = failures,
-		.uses_hook = hook,
-		.hook.fn = send_hooked,
+		.hook.fn = send_gathered,
 	};
 
-	if (!hook)
-		aio_loop_before_submit(loop, send_gathered, &gatherer);
 	aio_loop_run_co(loop, gather_some, &gatherer);
 	aio_loop_free(loop);
 	g_assert_cmpuint(gatherer.nr_ops, ==, 2);
 	g_assert_cmpuint(gatherer.nr_calls, <, 20);
-}
-
-static void gather_and_submit(unsigned failures)
-{
-	gather_and_submit_by(false, failures);
-	gather_and_submit_by(true, failures);
 }
 
 static void test_a_turn_gathers_before_it_submits(void)

@@ -239,7 +239,7 @@ static unsigned nr_prepared;
 
 static void co_check_given(struct transport_info info, const char *reason)
 {
-	struct queue_threads *threads = queue_threads_new(64);
+	struct queue_threads *threads = queue_threads_new(64, RING_COMMANDS | RING_BUFFERS);
 	const struct device_config config = {
 		.driver = &driver_of_others,
 		.given_fd = 0,

@@ -294,7 +294,7 @@ static void set_up_thread(void)
 {
 	main_loop = aio_loop_new(64, NULL);
 	aio_loop_run_co(main_loop, open_co, NULL);
-	threads = queue_threads_new(DEPTH);
+	threads = queue_threads_new(DEPTH, RING_COMMANDS | RING_BUFFERS);
 	g_assert_cmpint(queue_threads_prepare(threads, 1, NULL), ==, 0);
 	thread = queue_threads_get(threads, 0, NULL, NULL);
 	g_assert_nonnull(thread);
@@ -552,7 +552,7 @@ static void test_loop_outlives_a_lack_of_threads(void)
 {
 	g_autoptr(GError) err = NULL;
 
-	threads = queue_threads_new(DEPTH);
+	threads = queue_threads_new(DEPTH, RING_COMMANDS | RING_BUFFERS);
 	g_assert_cmpint(queue_threads_prepare(threads, 1, NULL), ==, 0);
 	no_threads = true;
 	g_assert_null(queue_threads_get(threads, 0, NULL, &err));
@@ -588,7 +588,7 @@ static void test_places_have_buffers_of_their_own(void)
 {
 	int first, second;
 
-	threads = queue_threads_new(128);
+	threads = queue_threads_new(128, RING_COMMANDS | RING_BUFFERS);
 	first = queue_threads_take_place(threads);
 	second = queue_threads_take_place(threads);
 	g_assert_cmpint(first, !=, second);
