@@ -640,8 +640,8 @@ static const char *hint_for(enum author author, const GError *err)
 	static const char *const hints[] = {
 		[OF_PROCESS] = "",
 		[OF_DISK] = "; an option of the whole server can only be given on its command line",
-		[OF_CLIENT] = "; options of the whole server, and those that lead to other files, "
-			      "can only be given when it is started",
+		[OF_CLIENT] = ("; options of the whole server, and those that lead to "
+			       "other files, can only be given when it is started"),
 	};
 
 	return g_str_has_prefix(err->message, "unrecognized option") ? hints[author] : "";
