@@ -250,10 +250,12 @@ static int keep(struct transport *transport, pid_t server_pid)
 
 static int take_server_file(const struct transport *transport, int fd, GError **err)
 {
-	uint32_t id;
+	const char *number = transport->path + strlen("/dev/" DISK_NAME);
+	guint64 id;
 
-	if (!transport_by_name(transport->path, &id))
-		return error_set(err, -EINVAL, "%s", transport->path);
+	if (!g_str_has_prefix(transport->path, "/dev/" DISK_NAME) ||
+	    !g_ascii_string_to_unsigned(number, 10, 0, MAX_ID, &id, NULL))
+		return error_refuse(err, -EINVAL, "%s: not a device of nbd.ko", transport->path);
 	return nbd_server_file_lock(id, fd, err);
 }
 
