@@ -35,7 +35,7 @@
 struct device {
 	atomic_uint handles;
 	/* What a driver keeps of that for all handles has no lock of its own. */
-	GMutex setting_up;
+	pthread_mutex_t setting_up;
 	/* The number may be that of another's device next. */
 	_Atomic bool is_deleted;
 	bool is_added; /* by this process */
@@ -48,8 +48,8 @@ struct handle {
 	bool is_main; /* the server has ended, or the device has, when it is closed */
 };
 
-static GMutex lock;
-static GCond changed;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static unsigned devices; /* whose main handles are served; guarded by lock */
 
 static pid_t server;
@@ -60,10 +60,10 @@ static unsigned count_devices(int more)
 {
 	unsigned count;
 
-	g_mutex_lock(&lock);
+	pthread_mutex_lock(&lock);
 	count = devices += more;
-	g_cond_signal(&changed);
-	g_mutex_unlock(&lock);
+	pthread_cond_signal(&changed);
+	pthread_mutex_unlock(&lock);
 	return count;
 }
 
@@ -84,7 +84,7 @@ static void put_device(struct device *device)
 {
 	if (atomic_fetch_sub(&device->handles, 1) != 1)
 		return;
-	g_mutex_clear(&device->setting_up);
+	pthread_mutex_destroy(&device->setting_up);
 	g_free(device);
 }
 
@@ -202,14 +202,14 @@ static int set_up(const struct handle *handle, const struct keeper_request *requ
 	struct transport *transport = handle->transport;
 	int res;
 
-	g_mutex_lock(&handle->device->setting_up);
+	pthread_mutex_lock(&handle->device->setting_up);
 	if (request->op == KEEPER_SET_PARAMS)
 		res = transport->ops->set_params(transport, &request->params);
 	else if (request->op == KEEPER_OPEN_QUEUE)
 		res = *ret_fd = open_queue(transport, request->q_id, reply);
 	else
 		res = transport->ops->start(transport);
-	g_mutex_unlock(&handle->device->setting_up);
+	pthread_mutex_unlock(&handle->device->setting_up);
 	return res;
 }
 
@@ -326,7 +326,7 @@ static int keep(struct transport *transport, bool is_added)
 	struct device *device = g_new0(struct device, 1);
 	int sock;
 
-	g_mutex_init(&device->setting_up);
+	pthread_mutex_init(&device->setting_up, NULL);
 	device->handles = 1;
 	device->is_added = is_added;
 	count_devices(1);
@@ -415,10 +415,10 @@ static void take_gift(const struct keeper_gift *gift, int fd)
 
 static void wait_for_devices(void)
 {
-	g_mutex_lock(&lock);
+	pthread_mutex_lock(&lock);
 	while (devices)
-		g_cond_wait(&changed, &lock);
-	g_mutex_unlock(&lock);
+		pthread_cond_wait(&changed, &lock);
+	pthread_mutex_unlock(&lock);
 }
 
 int keeper_main(void)

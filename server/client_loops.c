@@ -108,6 +108,8 @@ static void visit_co(void *arg)
 	struct client_loops *loops = one->all;
 
 	visit->co_fn(visit->arg);
+	/* What it has left for the end of the turn is not freed before it has run. */
+	co_turn();
 	thread_lock(&loops->lock);
 	one->nr_visits--;
 	visit->has_ended = true;

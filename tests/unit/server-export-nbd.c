@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "client_loops.h"
+#include "container_of.h"
 #include "disk.h"
 #include "export_nbd.h"
 #include "image-test.h"
@@ -751,6 +752,42 @@ CO_TEST(test_requests_wait_for_stacks)
 	co_end(&world);
 }
 
+struct visit_with_hook {
+	struct client_visit visit;
+	struct aio_hook hook;
+	_Atomic bool has_run;
+};
+
+static void note_end_of_turn(struct aio_hook *hook)
+{
+	struct visit_with_hook *with_hook = container_of(hook, struct visit_with_hook, hook);
+
+	atomic_store(&with_hook->has_run, true);
+}
+
+static void leave_hook(void *arg)
+{
+	struct visit_with_hook *with_hook = arg;
+
+	aio_at_end_of_turn(&with_hook->hook);
+}
+
+/* The loop goes on, and the client is freed. */
+static void test_visits_outlast_their_turn(void)
+{
+	struct client_loops *loops = client_loops_new(1, NULL);
+
+	for (int i = 0; i < 1000; i++) {
+		struct visit_with_hook one = { .visit = { .co_fn = leave_hook, .arg = &one },
+					       .hook = { .fn = note_end_of_turn } };
+
+		g_assert_cmpint(client_visit_begin(loops, &one.visit, NULL), ==, 0);
+		client_visit_wait(&one.visit);
+		g_assert_true(atomic_load(&one.has_run));
+	}
+	client_loops_free(loops);
+}
+
 struct limits_test {
 	const char *name;
 	void (*fn)(void);
@@ -805,6 +842,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
 	g_test_add_func("/export-nbd/clients-share-loops", test_clients_share_loops);
+	g_test_add_func("/export-nbd/visits-outlast-their-turn", test_visits_outlast_their_turn);
 	add_limits_tests();
 	g_test_add_func("/export-nbd/waits-for-stacks", test_requests_wait_for_stacks);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
