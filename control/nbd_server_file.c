@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@ struct held {
 	bool is_passed; /* another process has the lock, or is about to take it */
 };
 
-static GMutex held_lock;
+static pthread_mutex_t held_lock = PTHREAD_MUTEX_INITIALIZER;
 static GArray *held; /* struct held; guarded by held_lock */
 
 /* The descriptor may have been closed, and then the number may be another file's. */
@@ -59,13 +60,13 @@ static bool has(uint32_t id, bool also_passed)
 {
 	bool found = false;
 
-	g_mutex_lock(&held_lock);
+	pthread_mutex_lock(&held_lock);
 	for (unsigned i = 0; held && i < held->len && !found; i++) {
 		const struct held *one = &g_array_index(held, struct held, i);
 
 		found = one->id == id && (also_passed || !one->is_passed) && is_valid(one);
 	}
-	g_mutex_unlock(&held_lock);
+	pthread_mutex_unlock(&held_lock);
 	return found;
 }
 
@@ -73,31 +74,31 @@ static void note_held(uint32_t id, int fd)
 {
 	const struct held one = { id, fd, getpid(), false };
 
-	g_mutex_lock(&held_lock);
+	pthread_mutex_lock(&held_lock);
 	if (!held)
 		held = g_array_new(FALSE, FALSE, sizeof(one));
 	g_array_append_val(held, one);
-	g_mutex_unlock(&held_lock);
+	pthread_mutex_unlock(&held_lock);
 }
 
 static void note_passed(int fd)
 {
-	g_mutex_lock(&held_lock);
+	pthread_mutex_lock(&held_lock);
 	for (unsigned i = 0; held && i < held->len; i++)
 		if (g_array_index(held, struct held, i).fd == fd)
 			g_array_index(held, struct held, i).is_passed = true;
-	g_mutex_unlock(&held_lock);
+	pthread_mutex_unlock(&held_lock);
 }
 
 static void forget_held(int fd)
 {
-	g_mutex_lock(&held_lock);
+	pthread_mutex_lock(&held_lock);
 	for (unsigned i = 0; held && i < held->len; i++)
 		if (g_array_index(held, struct held, i).fd == fd)
 			g_array_remove_index_fast(held, i--);
 	if (held && !held->len)
 		g_clear_pointer(&held, g_array_unref);
-	g_mutex_unlock(&held_lock);
+	pthread_mutex_unlock(&held_lock);
 }
 
 /* ---- the file ---- */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -91,7 +92,7 @@ static int open_control_node(GError **err)
 	return error_set(err, -error, UBLK_CONTROL_NODE);
 }
 
-static GMutex idle_lock;
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Guarded by idle_lock. */
 static unsigned handles; /* that have a ring */
 static GSList *idle_rings;
@@ -152,7 +153,7 @@ static struct command_ring *take_ring(GError **err)
 {
 	struct command_ring *ring = NULL;
 
-	g_mutex_lock(&idle_lock);
+	pthread_mutex_lock(&idle_lock);
 	if (idle_rings) {
 		ring = idle_rings->data;
 		idle_rings = g_slist_delete_link(idle_rings, idle_rings);
@@ -161,17 +162,17 @@ static struct command_ring *take_ring(GError **err)
 	}
 	handles += ring != NULL;
 	close_unused();
-	g_mutex_unlock(&idle_lock);
+	pthread_mutex_unlock(&idle_lock);
 	return ring;
 }
 
 static void put_ring(struct command_ring *ring)
 {
-	g_mutex_lock(&idle_lock);
+	pthread_mutex_lock(&idle_lock);
 	idle_rings = g_slist_prepend(idle_rings, ring);
 	handles--;
 	close_unused();
-	g_mutex_unlock(&idle_lock);
+	pthread_mutex_unlock(&idle_lock);
 }
 
 /* ---- handles ---- */
@@ -179,9 +180,9 @@ static void put_ring(struct command_ring *ring)
 void ublk_device_free(struct ublk_device *device)
 {
 	if (device->ring && device->ring->stuck) {
-		g_mutex_lock(&idle_lock);
+		pthread_mutex_lock(&idle_lock);
 		stuck_devices = g_slist_prepend(stuck_devices, device);
-		g_mutex_unlock(&idle_lock);
+		pthread_mutex_unlock(&idle_lock);
 		return;
 	}
 	ublk_device_give_up(device);
@@ -198,7 +199,7 @@ unsigned ublk_end_limit(const struct transport *transport)
 {
 	unsigned limit_s = COMMAND_NO_LIMIT;
 
-	g_mutex_lock(&idle_lock);
+	pthread_mutex_lock(&idle_lock);
 	for (const GSList *item = stuck_devices; item; item = item->next) {
 		const struct ublk_device *device = item->data;
 
@@ -206,7 +207,7 @@ unsigned ublk_end_limit(const struct transport *transport)
 		    command_ring_is_stuck(device->ring))
 			limit_s = UBLK_LIMIT_SECONDS;
 	}
-	g_mutex_unlock(&idle_lock);
+	pthread_mutex_unlock(&idle_lock);
 	return limit_s;
 }
 

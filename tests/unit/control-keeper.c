@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,13 +24,14 @@
 
 /* ---- the driver, in memory that the processes share ---- */
 
+/* The keeper has a thread for each device. */
 static struct {
 	struct ublk_dev_info device;
-	bool is_there;
-	bool is_hidden; /* from udev */
-	unsigned adds;
-	int opener;
-	uint64_t started_pid;
+	_Atomic bool is_there;
+	_Atomic bool is_hidden; /* from udev */
+	_Atomic unsigned adds;
+	_Atomic int opener;
+	_Atomic uint64_t started_pid;
 } * driver;
 
 int __wrap_open64(const char *name, int flags, ...);
@@ -70,10 +72,8 @@ static int add_device(char *payload)
 	return 0;
 }
 
-int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *arg,
-			    size_t cmd_bytes, unsigned limit_s)
+static int play_driver(uint32_t op, const struct ublk_ctrl_cmd *cmd)
 {
-	const struct ublk_ctrl_cmd *cmd = arg;
 	char *payload = (char *)(uintptr_t)cmd->addr + cmd->dev_path_len;
 	const uint64_t features = UBLK_IOCTL_ENCODE;
 
@@ -95,6 +95,18 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 	default:
 		return -EOPNOTSUPP;
 	}
+}
+
+int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const void *cmd,
+			    size_t cmd_bytes, unsigned limit_s)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	int res;
+
+	pthread_mutex_lock(&lock);
+	res = play_driver(op, cmd);
+	pthread_mutex_unlock(&lock);
+	return res;
 }
 
 int __wrap_disk_mark_write(const char *disk, const char *name, bool no_probe, GError **err)
