@@ -608,9 +608,8 @@ static int open_server_file(struct transport *transport, GError **err)
 	const struct shared *shared = shared_of(transport);
 	int fd = fcntl(shared->server_fd, F_DUPFD_CLOEXEC, 0);
 
-	if (shared->server_pid != getpid())
+	if (fd >= 0 && shared->server_pid != getpid())
 		nbd_server_file_unlock(shared->server_fd);
-
 	return fd < 0 ? error_set(err, -errno, "%s", transport->path) : fd;
 }
 

@@ -109,7 +109,7 @@ struct nbd_client {
 	struct aio_limit hangup;
 };
 
-/* Requests are not carried on with if that may take long. The connection's thread. */
+/* Long requests stop early then. The connection's loop. */
 static inline bool nbd_client_must_end(const struct nbd_client *client)
 {
 	return client->gone || atomic_load(&client->stopping);

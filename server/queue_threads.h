@@ -44,8 +44,7 @@ unsigned queue_threads_first_buffer(const struct queue_threads *threads, int pla
 
 /*
  * Makes what threads for devices with so many queues, at most DEVICE_MAX_QUEUES, need and cannot
- * get in the sandbox. Once that is complete, such devices are refused if they have more. 0 or < 0
- * with
+ * get in the sandbox. Once that is complete, devices with more queues are refused. 0 or < 0 with
  * @err set.
  */
 int queue_threads_prepare(struct queue_threads *threads, unsigned queues, GError **err);

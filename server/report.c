@@ -26,8 +26,9 @@
 /* How many messages may wait. */
 #define MAX_WAITING   256
 /*
- * How long report_flush() waits for them: long for an end that nobody reads about, but on a machine
- * that is very busy the thread may not run for seconds, and then the reason for the end is lost.
+ * How long report_flush() waits for them. On a very busy machine the thread may not run for
+ * seconds, and the reason for an end must not be lost; if nobody reads the messages, this delays
+ * the end.
  */
 #define FLUSH_SECONDS 5
 

@@ -190,17 +190,25 @@ static int allow_all(scmp_filter_ctx filter, const int *calls, size_t nr)
 	return res == -EDOM ? 0 : res;
 }
 
+/* With one of these values in the argument @arg. */
+static int allow_values(scmp_filter_ctx filter, int call, unsigned arg, const int *values,
+			size_t nr)
+{
+	int res = 0;
+
+	for (size_t i = 0; i < nr && !res; i++)
+		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
+				       SCMP_CMP(arg, SCMP_CMP_EQ, values[i], 0));
+	return res;
+}
+
 static int allow_prctl(scmp_filter_ctx filter)
 {
 	static const int options[] = { PR_GET_DUMPABLE, PR_GET_NAME,	     PR_GET_NO_NEW_PRIVS,
 				       PR_SET_NAME,	PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG,
 				       PR_SET_VMA };
-	int res = 0;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(options) && !res; i++)
-		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-				       SCMP_A0(SCMP_CMP_EQ, options[i], 0));
-	return res;
+	return allow_values(filter, SCMP_SYS(prctl), 0, options, G_N_ELEMENTS(options));
 }
 
 /*
@@ -212,12 +220,9 @@ static int allow_rings(scmp_filter_ctx filter)
 	static const int operations[] = { IORING_REGISTER_ENABLE_RINGS,
 					  IORING_REGISTER_BUFFERS_UPDATE, IORING_REGISTER_PBUF_RING,
 					  IORING_UNREGISTER_PBUF_RING };
-	int res = 0;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(operations) && !res; i++)
-		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_register), 1,
-				       SCMP_A1(SCMP_CMP_EQ, operations[i], 0));
-	return res;
+	return allow_values(filter, SCMP_SYS(io_uring_register), 1, operations,
+			    G_N_ELEMENTS(operations));
 }
 
 /* Of the calling thread or the process; other processes of the user have these, too. */
@@ -238,12 +243,8 @@ static int allow_fcntl(scmp_filter_ctx filter)
 					F_GETFL,     F_GETLK,	  F_GETPIPE_SZ,	   F_GET_SEALS,
 					F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,	   F_SETFD,
 					F_SETFL,     F_SETLK,	  F_SETLKW,	   F_SETPIPE_SZ };
-	int res = 0;
 
-	for (size_t i = 0; i < G_N_ELEMENTS(commands) && !res; i++)
-		res = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-				       SCMP_A1(SCMP_CMP_EQ, commands[i], 0));
-	return res;
+	return allow_values(filter, SCMP_SYS(fcntl), 1, commands, G_N_ELEMENTS(commands));
 }
 
 /* New threads, but no processes. The C library goes on to clone() where there is no clone3(). */

@@ -62,7 +62,6 @@ struct server {
 	int char_fd;		/* of what is taken over; -1: none */
 	int given_fd;		/* as in struct device_config; -1: none */
 	bool has_entered;	/* the target owns it, and the transport */
-	bool has_image;		/* it is open */
 	bool is_live, was_live;
 	bool left; /* to the next server */
 	server_enter_fn *co_enter;

@@ -488,17 +488,26 @@ static void co_wait_for_reclaimer(struct qcow2 *q)
 	co_reschedule();
 }
 
-/* As with a queue of one request: only requests that free clusters could reclaim them. */
-CO_TEST(test_room_without_stacks)
+/* For freed clusters; the first 8 MiB of the disk are allocated. */
+static struct image *co_open_with_little_room(void)
 {
 	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
 	struct qcow2 *q = img->opaque;
-	struct discarder d = { img, 0 };
-	struct no_stacks none;
 
 	q->max_freed_runs = 100;
 	co_write(img, 0, 8 * MIB);
 	co_flush(img);
+	return img;
+}
+
+/* As with a queue of one request: only requests that free clusters could reclaim them. */
+CO_TEST(test_room_without_stacks)
+{
+	struct image *img = co_open_with_little_room();
+	struct qcow2 *q = img->opaque;
+	struct discarder d = { img, 0 };
+	struct no_stacks none;
+
 	no_stacks_begin(&none);
 	discard_scattered(&d);
 	co_wait_for_reclaimer(q);
@@ -509,15 +518,12 @@ CO_TEST(test_room_without_stacks)
 /* The one that stands in for the reclaimer waits for requests in flight, others for that one. */
 CO_TEST(test_room_comes_without_stacks)
 {
-	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct image *img = co_open_with_little_room();
 	struct qcow2 *q = img->opaque;
 	struct discarder ds[3] = { { img, 0 }, { img, 300 }, { img, 600 } };
 	struct no_stacks none;
 	uint64_t epoch;
 
-	q->max_freed_runs = 100;
-	co_write(img, 0, 8 * MIB);
-	co_flush(img);
 	epoch = co_begin(q);
 	for (unsigned i = 0; i < 3; i++)
 		co_start(discard_scattered, &ds[i]);
@@ -537,15 +543,12 @@ CO_TEST(test_room_comes_without_stacks)
 /* What reclaims everything makes room for the request that stands in, too. */
 CO_TEST(test_others_make_room)
 {
-	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct image *img = co_open_with_little_room();
 	struct qcow2 *q = img->opaque;
 	struct discarder d = { img, 0 };
 	struct no_stacks none;
 	uint64_t epoch;
 
-	q->max_freed_runs = 100;
-	co_write(img, 0, 8 * MIB);
-	co_flush(img);
 	epoch = co_begin(q);
 	co_start(discard_scattered, &d);
 	no_stacks_begin(&none);

@@ -57,6 +57,30 @@ static long result(int res)
 	return res;
 }
 
+struct in_thread {
+	int (*fn)(void *arg);
+	int res;
+};
+
+static void *in_thread(void *arg)
+{
+	struct in_thread *one = arg;
+
+	one->res = one->fn(NULL);
+	return NULL;
+}
+
+/* On a new one. */
+static int run_in_thread(int (*fn)(void *arg))
+{
+	struct in_thread one = { .fn = fn };
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, in_thread, &one);
+	pthread_join(thread, NULL);
+	return one.res;
+}
+
 static long open_and_close(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC, 0600);
@@ -620,20 +644,9 @@ static long worker_connects_with_own_ring(void)
 	return result(co_run_on_worker(connect_with_own_ring, NULL));
 }
 
-static void *connect_in_thread(void *arg)
-{
-	*(int *)arg = connect_with_own_ring(NULL);
-	return NULL;
-}
-
 static long thread_connects_with_own_ring(void)
 {
-	pthread_t thread;
-	int res;
-
-	pthread_create(&thread, NULL, connect_in_thread, &res);
-	pthread_join(thread, NULL);
-	return result(res);
+	return result(run_in_thread(connect_with_own_ring));
 }
 
 /* ---- by changing the rings that are there ---- */
@@ -665,30 +678,19 @@ static long keep_personality(void)
 
 /* ---- in other threads ---- */
 
-static int read_for_worker(void *unused)
+static int read_on_thread(void *unused)
 {
 	return read_file() < 0 ? -errno : 0;
 }
 
 static long worker_reads_file(void)
 {
-	return result(co_run_on_worker(read_for_worker, NULL));
-}
-
-static void *read_in_thread(void *arg)
-{
-	*(int *)arg = read_file() < 0 ? errno : 0;
-	return NULL;
+	return result(co_run_on_worker(read_on_thread, NULL));
 }
 
 static long thread_reads_file(void)
 {
-	pthread_t thread;
-	int error;
-
-	pthread_create(&thread, NULL, read_in_thread, &error);
-	pthread_join(thread, NULL);
-	return result(-error);
+	return result(run_in_thread(read_on_thread));
 }
 
 static const struct {
