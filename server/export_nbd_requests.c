@@ -273,11 +273,15 @@ static int co_get_memory(struct nbd_client_request *req)
 static int co_prepare(struct nbd_client_request *req, int (*co_get)(struct nbd_client_request *req))
 {
 	struct serve *serve = &req->client->serve;
+	struct request_desc limited = req->desc;
 	uint64_t start_ns;
 	int res;
 
 	req->begin_ns = serve_begin(serve, &req->desc);
-	res = serve_co_wait_turn(serve, &req->desc, req->begin_ns);
+	/* To the storage it is a read. */
+	if (req->type == NBD_CMD_CACHE)
+		limited.op = REQUEST_READ;
+	res = serve_co_wait_turn(serve, &limited, req->begin_ns);
 	start_ns = aio_turn_ns();
 	res = res ?: co_get(req);
 	req->begin_ns += aio_turn_ns() - start_ns;

@@ -219,6 +219,9 @@ static struct limits limits_for(const struct serve *serve, enum request_op op)
 {
 	struct limits limits = { { serve->config.throttle, disk_throttle(serve->config.disk) } };
 
+	/* A request counts only once. */
+	if (limits.groups[1] == limits.groups[0])
+		limits.groups[1] = NULL;
 	for (unsigned i = 0; i < G_N_ELEMENTS(limits.groups); i++)
 		if (op == REQUEST_FLUSH || op == REQUEST_UNKNOWN ||
 		    (limits.groups[i] && !throttle_group_has_limits(limits.groups[i])))

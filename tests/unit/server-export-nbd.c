@@ -677,6 +677,19 @@ CO_TEST(test_clients_take_turns)
 	co_check_dropped(&world);
 }
 
+/* What is read only to be in a cache is read, too. */
+CO_TEST(test_caching_is_limited)
+{
+	struct world world;
+
+	co_begin_throttled(&world);
+	co_ask(world.fd, NBD_CMD_CACHE, DISK);
+	while (!throttle_group_in_line(limits_of(&world)))
+		co_sleep_ns(1000000);
+	close(world.fd);
+	co_check_dropped(&world);
+}
+
 /* How long failing requests are held has nothing to do with limits. */
 CO_TEST(test_waits_longer_than_it_is_held)
 {
@@ -801,6 +814,7 @@ static const struct limits_test limits_tests[] = {
 	{ "server-ends", test_server_ends_limits },
 	{ "memory", test_waiting_needs_no_memory },
 	{ "turns", test_clients_take_turns },
+	{ "cache", test_caching_is_limited },
 	{ "hold-timeout", test_waits_longer_than_it_is_held },
 	{ "driver", test_waits_no_longer_than_the_driver },
 	{ "held", test_waits_and_is_held },
