@@ -91,6 +91,8 @@ static struct codecs *try_codecs(void)
 
 #ifdef HAVE_ISAL
 
+const bool codec_may_have_fast = true;
+
 static struct {
 	__typeof__(isal_deflate_stateless_init) *deflate_stateless_init;
 	__typeof__(isal_deflate_stateless) *deflate_stateless;
@@ -110,6 +112,8 @@ bool codec_has_fast(void)
 }
 
 #else
+
+const bool codec_may_have_fast = false;
 
 bool codec_has_fast(void)
 {

@@ -16,7 +16,12 @@ enum codec_method {
 	CODEC_ZSTD,
 };
 
-/* Whether there is isa-l, which is loaded when this is first called. */
+/* Whether there may be isa-l. */
+extern const bool codec_may_have_fast;
+/*
+ * Whether there is. It is loaded when this is first called, from files that may be on a disk which
+ * this process serves: not on the thread of a queue.
+ */
 bool codec_has_fast(void);
 
 /*
