@@ -74,7 +74,7 @@ struct image *disk_take_image(struct disk *disk) NO_THREAD_SAFETY_ANALYSIS
 
 	if (atomic_exchange(&disk->users, 0))
 		image_end_use(top);
-	disk->top = NULL;
+	set_top(disk, NULL);
 	return top;
 }
 

@@ -27,8 +27,11 @@
 #include "process.h"
 #include "queue_thread.h"
 
-/* Other coroutines on its thread: the image's reclaimer, a step of growing its file ahead. */
-#define OTHER_COROUTINES  2u
+/*
+ * Other coroutines on its thread: the image's reclaimer, a step of growing its file ahead, and
+ * those that write metadata for a flush.
+ */
+#define OTHER_COROUTINES  17u
 /*
  * What its own thread has for data from the start. With user copy it must do for the largest
  * request. With zero copy few requests need any, and they do not keep the others from going on.

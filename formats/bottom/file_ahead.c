@@ -163,8 +163,10 @@ void file_ahead_start(struct file_ahead *ahead)
 	bool starts = false;
 
 	thread_lock(&ahead->lock);
-	/* Again, with the lock: it may have been switched off or paused meanwhile. */
-	/* Without a stack for it, a later write starts the step. */
+	/*
+	 * Again, with the lock: it may have been switched off or paused meanwhile. Without a stack
+	 * for it, a later write starts the step.
+	 */
 	if (!ahead->running && atomic_load(&ahead->trigger) != UINT64_MAX && co_has_stack()) {
 		starts = ahead->running = plan_step(ahead);
 		/* While it runs, no other one starts. */
