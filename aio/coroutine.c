@@ -258,12 +258,17 @@ struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
 		if (!co)
 			g_error("no memory for the stack of a coroutine");
 	}
+	coroutine_set(co, loop, fn, arg);
+	return co;
+}
+
+void coroutine_set(struct coroutine *co, struct aio_loop *loop, co_fn *fn, void *arg)
+{
 	co->loop = loop;
 	co->fn = fn;
 	co->arg = arg;
 	/* Relaxed: nobody else knows it yet; aio_loop_post() orders it for another thread. */
 	atomic_store_explicit(&co->state, CO_NEW, memory_order_relaxed);
-	return co;
 }
 
 /* ---- switching ---- */
@@ -286,7 +291,10 @@ bool coroutine_resume(struct coroutine *co)
 	if (co->fn)
 		return false;
 	asan_forget(co->stack, CO_STACK_SIZE);
-	pool_put(thread, co);
+	if (co->take_back)
+		co->take_back(co);
+	else
+		pool_put(thread, co);
 	return true;
 }
 

@@ -110,6 +110,36 @@ static inline void co_wake_at(struct coroutine **place)
 }
 
 /*
+ * ---- co_standby: a function that can be called on any loop, without waiting for a stack ----
+ *
+ * It has one stack, so it runs on one loop at a time: whoever calls it while it runs has it run
+ * again. The members are private.
+ */
+
+struct co_standby {
+	co_fn *fn;
+	void *arg;
+	struct coroutine *stack; /* in use while it runs */
+	_Atomic unsigned state;
+	struct coroutine *waiter;
+};
+
+/* Allocates its stack. 0 or -ENOMEM. */
+int co_standby_init(struct co_standby *standby, co_fn *fn, void *arg);
+/* Only once it has ended for good; nothing if it was never initialized, but zeroed. */
+void co_standby_destroy(struct co_standby *standby);
+
+/*
+ * Runs fn(arg) from its beginning as a coroutine of the calling thread's loop, which does not end
+ * before; or, if it is running, again after this run and on the same loop. What the caller wrote
+ * before is visible to it. Allocates nothing. Loop thread only.
+ */
+void co_standby_call(struct co_standby *standby);
+
+/* Waits until it does not run. Nobody may call it any more. */
+void co_standby_co_end(struct co_standby *standby);
+
+/*
  * ---- co_group: coroutines of one loop, and the coroutine that waits until all have ended ----
  *
  * A zeroed struct is an empty group. Loop thread only.

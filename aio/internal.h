@@ -2,8 +2,9 @@
 /*
  * What the files of aio/ know about each other; private to aio/.
  *
- * loop.c decides which coroutine runs next, coroutine.c runs it. On a loop without a
- * ring, waits.c and ops_threads.c take the place of io_uring.
+ * loop.c decides which coroutine runs next, coroutine.c runs it; standby.c has coroutines whose
+ * stacks are their own. On a loop without a ring, waits.c and ops_threads.c take the place of
+ * io_uring.
  */
 #ifndef UBD_AIO_INTERNAL_H
 #define UBD_AIO_INTERNAL_H
@@ -41,6 +42,8 @@ struct coroutine {
 	co_fn *fn; /* NULL: it has ended */
 	void *arg;
 	_Atomic enum co_state state;
+	/* Takes the stack back once the coroutine has ended. Loop context. NULL: the pool does. */
+	void (*take_back)(struct coroutine *co);
 
 	/* used by coroutine.c only */
 	void *context;		  /* while it does not run */
@@ -58,6 +61,9 @@ void coroutine_yield_here(void);
 
 /* A coroutine for fn(arg), in state CO_NEW and on no list. */
 struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg);
+
+/* The same on a stack that is not in use. */
+void coroutine_set(struct coroutine *co, struct aio_loop *loop, co_fn *fn, void *arg);
 
 /* Appends @co to the ready list. Loop thread. */
 void aio_loop_ready(struct aio_loop *loop, struct coroutine *co);

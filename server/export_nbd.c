@@ -24,10 +24,10 @@
 #define POOL_MAP_BYTES	  (NBD_MAX_PAYLOAD + HUGE_PAGE)
 /*
  * Beside requests: the connection itself, its sender, its pulse, its watches for hang-ups and for
- * answers that are not taken, the image's reclaimer, and a step of growing its file. The last two
- * are not started without a stack.
+ * answers that are not taken, and a step of growing the image's file, which is not started without
+ * a stack.
  */
-#define MORE_COROUTINES	  7
+#define MORE_COROUTINES	  6
 
 static void connection_co(struct nbd_client *client)
 {

@@ -28,10 +28,10 @@
 #include "queue_thread.h"
 
 /*
- * Other coroutines on its thread: the image's reclaimer, a step of growing its file ahead, and
- * those that write metadata for a flush.
+ * Other coroutines on its thread: a step of growing the image's file ahead, and those that write
+ * metadata for a flush.
  */
-#define OTHER_COROUTINES  17u
+#define OTHER_COROUTINES  16u
 /*
  * What its own thread has for data from the start. With user copy it must do for the largest
  * request. With zero copy few requests need any, and they do not keep the others from going on.

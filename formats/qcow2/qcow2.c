@@ -105,6 +105,7 @@ static void qcow2_free(struct qcow2 *q)
 	co_queue_destroy(&q->plan_ended);
 	co_queue_destroy(&q->packing_turn_changed);
 	thread_lock_destroy(&q->packing_lock);
+	qcow2_reclaimer_destroy(q);
 	co_queue_destroy(&q->reclaimed);
 	co_mutex_destroy(&q->reclaim_lock);
 	co_mutex_destroy(&q->flush_lock);
@@ -175,7 +176,9 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	      qcow2_take_options(q, opts, err) ?:
 	      qcow2_co_open_data_file(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
-		ret = qcow2_check_writable(q, err) ?: qcow2_co_repair_dirty(q, opts, err);
+		ret = qcow2_check_writable(q, err)   ?:
+		      qcow2_reclaimer_init(q, err) ?:
+		      qcow2_co_repair_dirty(q, opts, err);
 	ret = ret				   ?:
 	      qcow2_snapshot_table_co_load(q, opts, err) ?:
 	      qcow2_snapshot_select(q, opts, err)	   ?:
@@ -184,6 +187,7 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = prepare_for_writing(q, err);
 	if (ret) {
+		qcow2_co_end_reclaimer(q);
 		qcow2_co_close_data_file(q);
 		qcow2_free(q);
 		return ret;

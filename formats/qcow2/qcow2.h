@@ -158,12 +158,6 @@ void qcow2_freed_runs_merge(struct freed_runs *set);
 /* With more runs (2 MiB) in memory, requests that free clusters wait for the reclaimer. */
 #define QCOW2_MAX_FREED_RUNS 65536u
 
-enum reclaimer_state {
-	RECLAIMER_ENDED,
-	RECLAIMER_RUNS,
-	RECLAIMER_CALLED, /* it must check again before it ends */
-};
-
 /* ---- writes that allocate: write.c ---- */
 
 /*
@@ -315,13 +309,12 @@ struct qcow2 {
 	struct freed_runs unlinked GUARDED_BY(alloc_lock); /* pointer gone in memory */
 	struct freed_runs freed[2] GUARDED_BY(alloc_lock); /* gone from disk; by parity of epoch */
 	struct freed_runs reclaimable GUARDED_BY(alloc_lock); /* and no request can see it */
-	_Atomic uint64_t nr_unlinked;	      /* clusters in unlinked; alloc_lock to set */
-	_Atomic bool freed_waits;	      /* freed may not be empty; alloc_lock to set */
-	_Atomic bool freed_full;	      /* max_freed_runs is reached; alloc_lock to set */
-	unsigned max_freed_runs;	      /* constant */
-	_Atomic unsigned reclaimer;	      /* enum reclaimer_state; alloc_lock to end it */
-	_Atomic(struct coroutine *) stand_in; /* for it, which waits to be called */
-	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room, or for its end */
+	_Atomic uint64_t nr_unlinked; /* clusters in unlinked; alloc_lock to set */
+	_Atomic bool freed_waits;     /* freed may not be empty; alloc_lock to set */
+	_Atomic bool freed_full;      /* max_freed_runs is reached; alloc_lock to set */
+	unsigned max_freed_runs;      /* constant */
+	struct co_standby reclaimer;
+	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room */
 	struct co_mutex reclaim_lock;
 	/*
 	 * Host cluster numbers of live metadata: nothing else is written there. The value for an L2
@@ -1182,10 +1175,12 @@ void qcow2_take_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->
 void qcow2_unlinked_on_disk(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
 void qcow2_put_back_unlinked(struct qcow2 *q, struct freed_runs *taken) REQUIRES(q->alloc_lock);
 
+/* Of a writable image. The first returns 0 or -ENOMEM; without it, the second does nothing. */
+int qcow2_reclaimer_init(struct qcow2 *q, GError **err);
+void qcow2_reclaimer_destroy(struct qcow2 *q);
 /*
  * Has a coroutine of the running loop reclaim the freed clusters that no request can see any more.
- * If there is one already, it checks again. Without a stack for one, they wait for a later call, or
- * for a request that needs room.
+ * If there is one already, it checks again.
  */
 void qcow2_start_reclaimer(struct qcow2 *q);
 /*

@@ -17,9 +17,9 @@
  * clusters when memory is full of them, wait for it. It holds alloc_lock for one part of a run at a
  * time, and never while it punches.
  *
- * A thread that must not allocate memory may have no stack for the reclaimer. The first request
- * that would wait for it stands in for it, so that it waits for nothing but older requests: were
- * the reclaimer to wait for a stack, requests would wait for each other.
+ * The image keeps a stack for it: were the reclaimer to wait for one of the thread's, requests
+ * would wait for each other; and a request that did its work would not end while others free
+ * clusters.
  */
 #include "qcow2.h"
 #include "rules.h"
@@ -358,15 +358,6 @@ static int give_back(struct qcow2 *q, const struct freed_runs *batch) REQUIRES(q
 	return result;
 }
 
-/* Anybody may have made the room that it waits for. Each wake needs a new wait. */
-static void wake_stand_in(struct qcow2 *q)
-{
-	struct coroutine *co = atomic_exchange(&q->stand_in, NULL);
-
-	if (co)
-		co_wake(co);
-}
-
 int qcow2_co_reclaim(struct qcow2 *q)
 {
 	struct freed_runs batch;
@@ -379,7 +370,6 @@ int qcow2_co_reclaim(struct qcow2 *q)
 		qcow2_freed_runs_move(&batch, &q->reclaimable);
 		note_room(q);
 		co_queue_wake_all(&q->reclaimed);
-		wake_stand_in(q);
 		qcow2_freed_runs_merge(&batch);
 		ret = give_back(q, &batch) ?: ret;
 		qcow2_freed_runs_clear(&batch);
@@ -392,108 +382,38 @@ int qcow2_co_reclaim(struct qcow2 *q)
 
 /* ---- the reclaimer ---- */
 
-/* False: it was called meanwhile, and must go on. If it has ended, others may take its part. */
-static bool try_end(struct qcow2 *q) REQUIRES(q->alloc_lock)
-{
-	unsigned state = RECLAIMER_RUNS;
-
-	co_queue_wake_all(&q->reclaimed);
-	return atomic_compare_exchange_strong(&q->reclaimer, &state, RECLAIMER_ENDED);
-}
-
 static void reclaimer_co(void *arg)
 {
-	struct qcow2 *q = arg;
-	bool has_ended;
+	qcow2_co_reclaim(arg);
+}
 
-	do {
-		atomic_store(&q->reclaimer, RECLAIMER_RUNS);
-		qcow2_co_reclaim(q);
-		co_mutex_lock(&q->alloc_lock);
-		has_ended = try_end(q);
-		/* If it has ended, the image may be gone after this. */
-		co_mutex_unlock(&q->alloc_lock);
-	} while (!has_ended);
-	aio_loop_release(aio_loop_current());
+int qcow2_reclaimer_init(struct qcow2 *q, GError **err)
+{
+	int ret = co_standby_init(&q->reclaimer, reclaimer_co, q);
+
+	return ret ? error_refuse(err, ret, "%s: no memory", q->img->filename) : 0;
+}
+
+void qcow2_reclaimer_destroy(struct qcow2 *q)
+{
+	co_standby_destroy(&q->reclaimer);
 }
 
 void qcow2_start_reclaimer(struct qcow2 *q)
 {
-	unsigned state = atomic_load(&q->reclaimer);
-
-	do {
-		if (state == RECLAIMER_ENDED && !co_has_stack())
-			return;
-	} while (!atomic_compare_exchange_weak(&q->reclaimer, &state, RECLAIMER_CALLED));
-	if (state != RECLAIMER_ENDED) {
-		wake_stand_in(q);
-		return;
-	}
-	aio_loop_hold(aio_loop_current());
-	co_start(reclaimer_co, q);
+	co_standby_call(&q->reclaimer);
 }
 
-/* ---- a request in its place ---- */
-
-static bool lacks_room(struct qcow2 *q)
+void qcow2_co_end_reclaimer(struct qcow2 *q)
 {
-	return atomic_load(&q->freed_full) && atomic_load(&q->freed_waits);
-}
-
-/* Requests in flight may still see clusters; the last of these requests calls. */
-static void co_wait_for_call(struct qcow2 *q)
-{
-	atomic_store(&q->stand_in, co_self());
-	/*
-	 * seq_cst: either whoever calls or makes room finds the stand-in, or that finds the call or
-	 * the room. Whoever has found it wakes it.
-	 */
-	if ((atomic_load(&q->reclaimer) == RECLAIMER_CALLED || !lacks_room(q)) &&
-	    atomic_exchange(&q->stand_in, NULL))
-		return;
-	co_yield();
-}
-
-/* RECLAIMER_RUNS was set by the caller. */
-static void co_stand_in(struct qcow2 *q)
-{
-	bool has_ended = false;
-
-	while (!has_ended) {
-		atomic_store(&q->reclaimer, RECLAIMER_RUNS);
-		qcow2_co_reclaim(q);
-		if (lacks_room(q)) {
-			co_wait_for_call(q);
-			continue;
-		}
-		co_mutex_lock(&q->alloc_lock);
-		has_ended = try_end(q);
-		co_mutex_unlock(&q->alloc_lock);
-	}
+	co_standby_co_end(&q->reclaimer);
 }
 
 void qcow2_co_wait_for_room(struct qcow2 *q)
 {
 	co_mutex_lock(&q->alloc_lock);
-	while (lacks_room(q)) {
-		unsigned state = RECLAIMER_ENDED;
-
-		if (!atomic_compare_exchange_strong(&q->reclaimer, &state, RECLAIMER_RUNS)) {
-			/* It wakes us when it has taken clusters, and when it ends. */
-			co_queue_wait(&q->reclaimed, &q->alloc_lock);
-			continue;
-		}
-		co_mutex_unlock(&q->alloc_lock);
-		co_stand_in(q);
-		co_mutex_lock(&q->alloc_lock);
-	}
-	co_mutex_unlock(&q->alloc_lock);
-}
-
-void qcow2_co_end_reclaimer(struct qcow2 *q)
-{
-	co_mutex_lock(&q->alloc_lock);
-	while (atomic_load(&q->reclaimer) != RECLAIMER_ENDED)
+	/* The last of the requests in flight that clusters wait for calls the reclaimer. */
+	while (atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
 		co_queue_wait(&q->reclaimed, &q->alloc_lock);
 	co_mutex_unlock(&q->alloc_lock);
 }

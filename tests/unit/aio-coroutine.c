@@ -364,6 +364,180 @@ static void test_pool_is_bounded(void)
 	g_assert_cmpuint(count_stacks(), ==, before);
 }
 
+/* ---- with a stack of its own ---- */
+
+struct counted {
+	struct co_standby standby;
+	unsigned runs, turns;	      /* of the loop in each run */
+	_Atomic unsigned calls, seen; /* by the last run */
+	_Atomic bool runs_now;
+};
+
+static void count_run(void *arg)
+{
+	struct counted *c = arg;
+
+	g_assert_false(atomic_exchange(&c->runs_now, true));
+	atomic_store(&c->seen, atomic_load(&c->calls));
+	for (unsigned i = 0; i < c->turns; i++)
+		co_reschedule();
+	c->runs++;
+	atomic_store(&c->runs_now, false);
+}
+
+static void call(struct counted *c)
+{
+	atomic_fetch_add(&c->calls, 1);
+	co_standby_call(&c->standby);
+}
+
+static void call_without_stacks(void *arg)
+{
+	struct counted *c = arg;
+	struct coroutine *parked[MANY];
+	unsigned before;
+
+	g_assert_cmpint(co_reserve(MANY), ==, 0);
+	for (unsigned i = 0; i < MANY; i++)
+		co_start(park, &parked[i]);
+	co_reschedule();
+	g_assert_cmpuint(co_spare(), ==, 0);
+	before = count_stacks();
+	for (unsigned i = 0; i < 3; i++) {
+		call(c);
+		co_reschedule();
+		g_assert_cmpuint(c->runs, ==, i + 1);
+	}
+	g_assert_cmpuint(co_spare(), ==, 0);
+	g_assert_cmpuint(count_stacks(), ==, before);
+	for (unsigned i = 0; i < MANY; i++)
+		co_wake(parked[i]);
+	co_reschedule();
+}
+
+static void *without_stacks_thread(void *arg)
+{
+	test_run(call_without_stacks, arg);
+	return NULL;
+}
+
+static void test_standby_has_its_stack(void)
+{
+	unsigned before = count_stacks();
+	struct counted c = { .turns = 0 };
+
+	g_assert_cmpint(co_standby_init(&c.standby, count_run, &c), ==, 0);
+	g_thread_join(g_thread_new("standby", without_stacks_thread, &c));
+	co_standby_destroy(&c.standby);
+	g_assert_cmpuint(count_stacks(), ==, before);
+}
+
+static void call_while_it_runs(void *arg)
+{
+	struct counted *c = arg;
+
+	call(c);
+	co_reschedule();
+	g_assert_true(c->runs_now);
+	for (unsigned i = 0; i < 3; i++)
+		call(c);
+	while (c->runs < 2)
+		co_reschedule();
+	for (unsigned i = 0; i < 10; i++)
+		co_reschedule();
+	g_assert_cmpuint(c->runs, ==, 2);
+	g_assert_cmpuint(c->seen, ==, 4);
+	/* Both runs are over when this returns. */
+	call(c);
+	co_reschedule();
+	call(c);
+	co_standby_co_end(&c->standby);
+	g_assert_cmpuint(c->runs, ==, 4);
+	g_assert_cmpuint(c->seen, ==, 6);
+}
+
+static void test_standby_runs_again(void)
+{
+	struct counted c = { .turns = 3 };
+
+	g_assert_cmpint(co_standby_init(&c.standby, count_run, &c), ==, 0);
+	test_run(call_while_it_runs, &c);
+	co_standby_destroy(&c.standby);
+}
+
+static void call_and_end(void *arg)
+{
+	call(arg);
+}
+
+static void test_loop_does_not_end_before_standby(void)
+{
+	struct counted c = { .turns = 3 };
+
+	g_assert_cmpint(co_standby_init(&c.standby, count_run, &c), ==, 0);
+	test_run(call_and_end, &c);
+	g_assert_cmpuint(c.runs, ==, 1);
+	co_standby_destroy(&c.standby);
+}
+
+#define CALLERS 4
+
+static void call_often(void *arg)
+{
+	struct counted *c = arg;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		call(c);
+		co_reschedule();
+	}
+}
+
+static void end_standby(void *arg)
+{
+	struct counted *c = arg;
+
+	co_standby_co_end(&c->standby);
+}
+
+/* No two runs overlap, on whatever loops, and no call is forgotten. */
+static void test_standby_called_from_all_loops(void)
+{
+	struct counted c = { .turns = 1 };
+
+	g_assert_cmpint(co_standby_init(&c.standby, count_run, &c), ==, 0);
+	test_run_crews(CALLERS, 2, call_often, &c);
+	g_assert_cmpuint(c.calls, ==, CALLERS * 2 * 2000);
+	g_assert_cmpuint(c.seen, ==, c.calls);
+	test_run(end_standby, &c);
+	co_standby_destroy(&c.standby);
+}
+
+static void *caller_thread(void *arg)
+{
+	test_run(call_and_end, arg);
+	return NULL;
+}
+
+/* The loop that runs it no longer looks at what may be gone then. */
+static void test_standby_ends_on_another_loop(void)
+{
+	for (unsigned i = 0; i < 200; i++) {
+		struct counted *c = g_new0(struct counted, 1);
+		GThread *caller;
+
+		c->turns = i % 4;
+		g_assert_cmpint(co_standby_init(&c->standby, count_run, c), ==, 0);
+		caller = g_thread_new("caller", caller_thread, c);
+		while (!atomic_load(&c->seen))
+			g_thread_yield();
+		test_run(end_standby, c);
+		g_assert_cmpuint(c->runs, ==, 1);
+		co_standby_destroy(&c->standby);
+		g_free(c);
+		g_thread_join(caller);
+	}
+}
+
 static void check_alignment(void *arg)
 {
 	/* The ABI promises this alignment to code that spills vector registers. */
@@ -487,6 +661,14 @@ int main(int argc, char **argv)
 	g_test_add_func("/coroutine/parts-reserve-their-own", test_parts_reserve_their_own);
 	g_test_add_func("/coroutine/all-stacks-are-used", test_all_stacks_are_used);
 	g_test_add_func("/coroutine/pool-is-bounded", test_pool_is_bounded);
+	g_test_add_func("/coroutine/standby-has-its-stack", test_standby_has_its_stack);
+	g_test_add_func("/coroutine/standby-runs-again", test_standby_runs_again);
+	g_test_add_func("/coroutine/loop-does-not-end-before-standby",
+			test_loop_does_not_end_before_standby);
+	g_test_add_func("/coroutine/standby-called-from-all-loops",
+			test_standby_called_from_all_loops);
+	g_test_add_func("/coroutine/standby-ends-on-another-loop",
+			test_standby_ends_on_another_loop);
 	g_test_add_func("/coroutine/stack-is-aligned", test_stack_is_aligned);
 	g_test_add_func("/coroutine/rounding-mode-is-kept", test_rounding_mode_is_kept);
 	g_test_add_func("/coroutine/start-on-another-loop", test_start_on_another_loop);

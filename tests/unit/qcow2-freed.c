@@ -480,14 +480,6 @@ CO_TEST(test_checks_overlap)
 
 /* ---- threads that allocate no stacks; last: see no_stacks_begin() ---- */
 
-/* There may be one, on the stack of a coroutine that has ended. */
-static void co_wait_for_reclaimer(struct qcow2 *q)
-{
-	while (atomic_load(&q->reclaimer) != RECLAIMER_ENDED)
-		co_reschedule();
-	co_reschedule();
-}
-
 /* For freed clusters; the first 8 MiB of the disk are allocated. */
 static struct image *co_open_with_little_room(void)
 {
@@ -500,22 +492,19 @@ static struct image *co_open_with_little_room(void)
 	return img;
 }
 
-/* As with a queue of one request: only requests that free clusters could reclaim them. */
 CO_TEST(test_room_without_stacks)
 {
 	struct image *img = co_open_with_little_room();
-	struct qcow2 *q = img->opaque;
 	struct discarder d = { img, 0 };
 	struct no_stacks none;
 
 	no_stacks_begin(&none);
 	discard_scattered(&d);
-	co_wait_for_reclaimer(q);
 	no_stacks_end(&none, 0);
 	co_close(img);
 }
 
-/* The one that stands in for the reclaimer waits for requests in flight, others for that one. */
+/* Requests that need room wait for one in flight, which does not wait for them. */
 CO_TEST(test_room_comes_without_stacks)
 {
 	struct image *img = co_open_with_little_room();
@@ -535,35 +524,7 @@ CO_TEST(test_room_comes_without_stacks)
 	end(q, epoch);
 	while (ds[0].done < 1000 || ds[1].done < 1000 || ds[2].done < 1000)
 		co_reschedule();
-	co_wait_for_reclaimer(q);
 	no_stacks_end(&none, 3);
-	co_close(img);
-}
-
-/* What reclaims everything makes room for the request that stands in, too. */
-CO_TEST(test_others_make_room)
-{
-	struct image *img = co_open_with_little_room();
-	struct qcow2 *q = img->opaque;
-	struct discarder d = { img, 0 };
-	struct no_stacks none;
-	uint64_t epoch;
-
-	epoch = co_begin(q);
-	co_start(discard_scattered, &d);
-	no_stacks_begin(&none);
-	for (unsigned i = 0; i < 1000; i++)
-		co_reschedule();
-	g_assert_cmpuint(d.done, <, 1000);
-	/* As the last of several of its kind: it calls nobody. */
-	atomic_store(&q->freed_waits, false);
-	end(q, epoch);
-	atomic_store(&q->freed_waits, true);
-	qcow2_co_reclaim(q);
-	while (d.done < 1000)
-		co_reschedule();
-	co_wait_for_reclaimer(q);
-	no_stacks_end(&none, 1);
 	co_close(img);
 }
 
@@ -591,6 +552,5 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
 	g_test_add_func("/freed/room-without-stacks", test_room_without_stacks);
 	g_test_add_func("/freed/room-comes-without-stacks", test_room_comes_without_stacks);
-	g_test_add_func("/freed/others-make-room", test_others_make_room);
 	return leave_scratch(folder, g_test_run());
 }
