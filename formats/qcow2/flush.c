@@ -506,13 +506,13 @@ int qcow2_co_flush_and_reclaim(struct qcow2 *q)
 int qcow2_co_make_room(struct image *img)
 {
 	struct qcow2 *q = img->opaque;
-	int ret = 0;
+	int ret;
 
-	while (atomic_load(&q->freed_full) && !ret) {
-		ret = qcow2_co_flush(img);
-		if (!ret)
-			qcow2_co_wait_for_room(q);
-	}
+	if (!atomic_load(&q->freed_full))
+		return 0;
+	ret = qcow2_co_flush(img);
+	if (!ret)
+		qcow2_co_wait_for_room(q);
 	return ret;
 }
 

@@ -315,6 +315,7 @@ struct qcow2 {
 	unsigned max_freed_runs;      /* constant */
 	struct co_standby reclaimer;
 	struct co_queue reclaimed GUARDED_BY(alloc_lock); /* waiters for room */
+	uint64_t times_room_made GUARDED_BY(alloc_lock);
 	struct co_mutex reclaim_lock;
 	/*
 	 * Host cluster numbers of live metadata: nothing else is written there. The value for an L2
@@ -1185,7 +1186,8 @@ void qcow2_reclaimer_destroy(struct qcow2 *q);
 void qcow2_start_reclaimer(struct qcow2 *q);
 /*
  * Outside a request, and after a flush: waits while there are as many freed clusters as memory
- * allows, some of which only wait for requests to end.
+ * allows, some of which only wait for requests to end. Once room has been made, it waits no longer,
+ * even if others have taken it.
  */
 void qcow2_co_wait_for_room(struct qcow2 *q) EXCLUDES(q->alloc_lock, q->reclaim_lock);
 /* Waits until the reclaimer has ended. Nothing may start it again. */

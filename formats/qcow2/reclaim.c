@@ -369,6 +369,7 @@ int qcow2_co_reclaim(struct qcow2 *q)
 	while (find_reclaimable(q)) {
 		qcow2_freed_runs_move(&batch, &q->reclaimable);
 		note_room(q);
+		q->times_room_made += !atomic_load(&q->freed_full);
 		co_queue_wake_all(&q->reclaimed);
 		qcow2_freed_runs_merge(&batch);
 		ret = give_back(q, &batch) ?: ret;
@@ -411,9 +412,16 @@ void qcow2_co_end_reclaimer(struct qcow2 *q)
 
 void qcow2_co_wait_for_room(struct qcow2 *q)
 {
+	uint64_t before;
+
 	co_mutex_lock(&q->alloc_lock);
-	/* The last of the requests in flight that clusters wait for calls the reclaimer. */
-	while (atomic_load(&q->freed_full) && atomic_load(&q->freed_waits))
+	before = q->times_room_made;
+	/*
+	 * The last of the requests in flight that clusters wait for calls the reclaimer. If others
+	 * have taken the room since then, this request does not wait for more.
+	 */
+	while (atomic_load(&q->freed_full) && atomic_load(&q->freed_waits) &&
+	       q->times_room_made == before)
 		co_queue_wait(&q->reclaimed, &q->alloc_lock);
 	co_mutex_unlock(&q->alloc_lock);
 }

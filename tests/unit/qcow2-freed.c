@@ -528,6 +528,70 @@ CO_TEST(test_room_comes_without_stacks)
 	co_close(img);
 }
 
+/* ---- a stream of discards ---- */
+
+#define STREAMS 4
+#define LENGTH	2000u /* requests of a stream */
+#define ROOM	100u  /* for freed clusters */
+
+struct stream {
+	struct image *img;
+	unsigned nr, done;
+	unsigned *all_done;
+	unsigned most; /* requests of all streams that ended during one of this stream */
+};
+
+static unsigned co_count_freed_runs(struct qcow2 *q)
+{
+	unsigned nr;
+
+	co_mutex_lock(&q->alloc_lock);
+	nr = q->unlinked.runs->len + q->freed[0].runs->len + q->freed[1].runs->len +
+	     q->reclaimable.runs->len;
+	co_mutex_unlock(&q->alloc_lock);
+	return nr;
+}
+
+/* No two clusters of all streams adjacent in the file. */
+static void stream_co(void *arg)
+{
+	struct stream *s = arg;
+
+	for (; s->done < LENGTH; s->done++) {
+		uint64_t off = (s->done * STREAMS + s->nr) * 8 * KIB;
+		unsigned before = *s->all_done;
+
+		g_assert_cmpint(image_co_pdiscard(s->img, off, 4 * KIB), ==, 0);
+		g_assert_cmpuint(co_count_freed_runs(s->img->opaque), <=, 2 * ROOM);
+		s->most = MAX(s->most, *s->all_done - before);
+		++*s->all_done;
+	}
+}
+
+/* However many requests free clusters meanwhile, each ends: none does the work of all. */
+CO_TEST(test_no_request_reclaims_for_others)
+{
+	struct image *img = co_open(4 * KIB, 64 * MIB, "off");
+	struct qcow2 *q = img->opaque;
+	struct stream streams[STREAMS];
+	struct no_stacks none;
+	unsigned all_done = 0;
+
+	q->max_freed_runs = ROOM;
+	co_write_scattered(img);
+	for (unsigned i = 0; i < STREAMS; i++) {
+		streams[i] = (struct stream){ img, .nr = i, .all_done = &all_done };
+		co_start(stream_co, &streams[i]);
+	}
+	no_stacks_begin(&none);
+	while (all_done < STREAMS * LENGTH)
+		co_reschedule();
+	for (unsigned i = 0; i < STREAMS; i++)
+		g_assert_cmpuint(streams[i].most, <, 1000);
+	no_stacks_end(&none, STREAMS);
+	co_close(img);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -552,5 +616,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/freed/checks-overlap", test_checks_overlap);
 	g_test_add_func("/freed/room-without-stacks", test_room_without_stacks);
 	g_test_add_func("/freed/room-comes-without-stacks", test_room_comes_without_stacks);
+	g_test_add_func("/freed/no-request-reclaims-for-others",
+			test_no_request_reclaims_for_others);
 	return leave_scratch(folder, g_test_run());
 }
