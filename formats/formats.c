@@ -69,6 +69,13 @@ bool image_format_can_compress(const char *format)
 	return ops && ops->io.co_pwrite_compressed;
 }
 
+void image_load_compression(void)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++)
+		if (formats[i]->load_compression)
+			formats[i]->load_compression();
+}
+
 bool image_format_has_backing(const char *format)
 {
 	const struct format_ops *ops = image_find_format(format, NULL);

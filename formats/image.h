@@ -718,6 +718,13 @@ bool image_has_option(const struct image_option *options, const char *name);
 /* Whether the format exists and supports compressed data. */
 bool image_format_can_compress(const char *format);
 
+/*
+ * Loads the code that compressing data takes, as its first use would. For a process that will no
+ * longer be able to; nothing if there is no faster code than what is built in. Any thread; reads
+ * files.
+ */
+void image_load_compression(void);
+
 /* Whether the format exists and supports backing files. */
 bool image_format_has_backing(const char *format);
 

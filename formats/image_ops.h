@@ -150,6 +150,8 @@ struct format_ops {
 	void (*add_stats)(const struct image *img, struct image_stats *stats);
 	/* For image_end_use(). NULL: it has nothing. */
 	void (*give_back)(struct image *img);
+	/* image_load_compression(). NULL: nothing is loaded late. */
+	void (*load_compression)(void);
 
 	/*
 	 * Internal snapshots; NULL if the format does not support them. The list consists of struct

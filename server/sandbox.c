@@ -16,6 +16,7 @@
 
 #include "annotations.h"
 #include "error.h"
+#include "image.h"
 #include "process.h"
 #include "report.h"
 
@@ -184,6 +185,8 @@ static void load_early(void)
 	/* For the texts of errors; it is kept. */
 	if (!g_get_charset(&charset))
 		g_iconv_open("UTF-8", charset);
+	if (config.compresses)
+		image_load_compression();
 }
 
 int sandbox_enter(const struct sandbox_config *wanted, GError **err)

@@ -40,6 +40,7 @@ struct sandbox_config {
 	uid_t uid;	       /* if changes_user */
 	gid_t gid;
 	bool connects;	  /* to NBD servers, by whatever protocol */
+	bool compresses;  /* what is written */
 	bool core_dump;	  /* as --core-dump says */
 	bool keeps_admin; /* CAP_SYS_ADMIN, if there, until sandbox_drop_last() */
 };

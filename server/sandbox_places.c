@@ -41,6 +41,12 @@ static bool is_server(const char *name)
 	return is_graph(name) && strstr(name, "nbd");
 }
 
+/* Only the user names such a node, not an image. */
+static bool may_compress(const char *name)
+{
+	return is_graph(name) && strstr(name, "compress");
+}
+
 static void allow_listed(const struct image_names *names, unsigned rights, bool is_opening)
 {
 	if (names->from != IMAGE_NAMES_LISTED)
@@ -267,6 +273,7 @@ int sandbox_co_add_disk(const struct options *options, const struct transport_op
 	if (res < 0)
 		return res;
 	config->connects |= is_server(options->filename);
+	config->compresses |= may_compress(options->filename);
 	co_allow_chain(options, file);
 	allow_overlay(options, true);
 	if (driver)

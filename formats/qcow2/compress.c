@@ -88,6 +88,11 @@ int qcow2_co_compress(struct qcow2 *q, bool fast, const void *src, void *dst, ui
 	return ret;
 }
 
+void qcow2_load_compression(void)
+{
+	codec_has_fast();
+}
+
 bool qcow2_can_compress_fast(const struct qcow2 *q)
 {
 	return codec_may_have_fast && !is_zstd(q);

@@ -244,6 +244,7 @@ const struct format_ops image_qcow2_format = {
 	.co_check = qcow2_co_check,
 	.add_stats = qcow2_add_stats,
 	.give_back = qcow2_l2_cache_give_back,
+	.load_compression = qcow2_load_compression,
 	.co_snapshot_list = qcow2_co_snapshot_list,
 	.co_snapshot_create = qcow2_co_snapshot_create,
 	.co_snapshot_apply = qcow2_co_snapshot_apply,

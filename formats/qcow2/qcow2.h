@@ -804,6 +804,7 @@ int qcow2_co_read_compressed(struct qcow2 *q, uint64_t entry, void *buf);
  * data does not shrink. @fast only means something if qcow2_can_compress_fast().
  */
 int qcow2_co_compress(struct qcow2 *q, bool fast, const void *src, void *dst, uint32_t *ret_bytes);
+void qcow2_load_compression(void);
 bool qcow2_can_compress_fast(const struct qcow2 *q);
 /* Whether clusters like this one then hardly become larger. */
 bool qcow2_co_compress_fast_suffices(struct qcow2 *q, const void *src);
