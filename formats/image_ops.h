@@ -294,7 +294,9 @@ struct image {
 	bool has_owner;	       /* for a bottom node: image_file_owner() */
 	uid_t owner;
 	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */
-	bool was_probed;    /* for a format node: nobody said which format it is */
+	/* For a bottom node: its last byte was data, when it was opened. False: not known. */
+	bool ended_with_data;
+	bool was_probed; /* for a format node: nobody said which format it is */
 	/* For a raw node: the driver of the bottom below it, if only that was asked for. */
 	const char *bare_driver;
 	bool is_below; /* another format stands on it */

@@ -146,6 +146,7 @@ static int file_co_open(struct image *img, const struct image_open_opts *opts, G
 	img->has_owner = opened.has_owner;
 	img->owner = opened.owner;
 	img->changed_ns = opened.changed_ns;
+	img->ended_with_data = opened.ends_with_data;
 	img->is_bdev = opened.is_bdev;
 	img->unlocked = opened.unlocked;
 	img->size = opened.size;

@@ -288,6 +288,9 @@ static int measure(struct file_open *job)
 	if (fstat(job->fd, &st) < 0)
 		return error_set(&job->err, -errno, "Could not open '%s'", job->filename);
 	job->size = st.st_size;
+	/* Asked later, it would take another switch to a worker. */
+	if (job->flags & IMAGE_RDWR && st.st_size > 0)
+		job->ends_with_data = lseek(job->fd, st.st_size - 1, SEEK_DATA) == st.st_size - 1;
 	if (has_our_clock(job->fd))
 		job->changed_ns = st.st_ctim.tv_sec * 1000000000LL + st.st_ctim.tv_nsec;
 	return 0;

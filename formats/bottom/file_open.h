@@ -29,6 +29,7 @@ struct file_open {
 	bool has_owner; /* a block device's says nothing of whose the data is */
 	uid_t owner;
 	int64_t changed_ns;
+	bool ends_with_data; /* false if that is not known, or of no interest */
 	uint64_t size;
 	struct image_limits limits;
 	/* for file_open.c */

@@ -24,7 +24,8 @@ static bool ends_with_hole(struct qcow2 *q)
 	uint64_t size = image_size(q->file);
 	struct image_extent extent;
 
-	return size && !image_co_block_status(q->file, size - 1, 1, &extent) &&
+	return size && !q->file->ended_with_data &&
+	       !image_co_block_status(q->file, size - 1, 1, &extent) &&
 	       extent.flags & IMAGE_EXTENT_ZERO;
 }
 

@@ -43,16 +43,20 @@ static void *l1_disk_alloc(uint64_t bytes)
 	return try_iobuf_alloc_huge(bytes);
 }
 
-static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
-		      GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
+static bool loads_l1(const struct qcow2 *q)
+{
+	return !image_is_read_only(q->img) ||
+	       q->l1_size * sizeof(uint64_t) <= MAX_READ_ONLY_L1_BYTES;
+}
+
+static int l1_init(struct qcow2 *q,
+		   GError **err) NO_THREAD_SAFETY_ANALYSIS /* nobody else knows @q yet */
 {
 	uint64_t bytes = (uint64_t)q->l1_size * sizeof(uint64_t);
 	int ret;
 
-	if (image_is_read_only(q->img) && bytes > MAX_READ_ONLY_L1_BYTES) {
-		warn_of_missing_l1(q, opts);
+	if (!loads_l1(q))
 		return 0;
-	}
 	ret = qcow2_take_memory(q, qcow2_l1_memory(q->l1_size), "the L1 table", err);
 	if (ret)
 		return ret;
@@ -60,17 +64,46 @@ static int l1_co_load(struct qcow2 *q, const struct image_open_opts *opts,
 	q->l1_disk = bytes ? l1_disk_alloc(bytes) : try_iobuf_alloc0(sizeof(uint64_t));
 	q->l1 = g_try_new0(_Atomic uint64_t, MAX(q->l1_size, 1));
 	if (!q->l1_disk || !q->l1)
-		ret = -ENOMEM;
-	else if (bytes)
-		ret = image_co_pread(q->file, q->l1_off, bytes, q->l1_disk);
-	if (ret)
-		return error_set(err, ret, "%s: cannot read the L1 table", q->img->filename);
+		return error_set(err, -ENOMEM, "%s: cannot read the L1 table", q->img->filename);
+	return 0;
+}
+
+struct l1_load {
+	struct qcow2 *q;
+	int ret;
+};
+
+static void l1_load_co(void *arg) NO_THREAD_SAFETY_ANALYSIS /* as above */
+{
+	struct l1_load *load = arg;
+	struct qcow2 *q = load->q;
+
+	load->ret = image_co_pread(q->file, q->l1_off, q->l1_size * sizeof(uint64_t), q->l1_disk);
+	if (load->ret)
+		return;
 	/* Zeroes are there, and take no memory as long as nobody writes them. */
 	for (uint32_t i = qcow2_next_entry(q->l1_disk, 0, q->l1_size); i < q->l1_size;
 	     i = qcow2_next_entry(q->l1_disk, i + 1, q->l1_size))
 		atomic_store_explicit(&q->l1[i], be64toh(q->l1_disk[i]), memory_order_relaxed);
-	warn_of_missing_l1(q, opts);
-	return 0;
+}
+
+/* Both tables at once: they may be long, and the image can be used only after that. */
+static int co_load_tables(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
+{
+	struct l1_load load = { .q = q };
+	struct co_group reads = { 0 };
+	int ret = 0;
+
+	if (loads_l1(q) && q->l1_size)
+		co_group_start(&reads, l1_load_co, &load);
+	if (q->img->flags & IMAGE_RDWR)
+		ret = qcow2_co_refcount_init(q, err);
+	co_group_wait(&reads);
+	if (!ret && load.ret)
+		ret = error_set(err, load.ret, "%s: cannot read the L1 table", q->img->filename);
+	if (!ret)
+		warn_of_missing_l1(q, opts);
+	return ret;
 }
 
 static int cache_init(struct qcow2 *q, const struct image_open_opts *opts, GError **err)
@@ -151,8 +184,12 @@ static struct qcow2 *qcow2_new(struct image *img) NO_THREAD_SAFETY_ANALYSIS /* a
 
 static int prepare_for_writing(struct qcow2 *q, GError **err)
 {
-	int ret = qcow2_co_refcount_init(q, err) ?: qcow2_co_bitmaps_open(q, err);
+	int ret;
 
+	co_mutex_lock(&q->alloc_lock);
+	ret = qcow2_claim_metadata(q, err);
+	co_mutex_unlock(&q->alloc_lock);
+	ret = ret ?: qcow2_co_bitmaps_open(q, err);
 	if (ret)
 		return ret;
 	qcow2_co_grow_ahead(q);
@@ -182,8 +219,9 @@ static int co_open(struct image *img, const struct image_open_opts *opts, GError
 	ret = ret				   ?:
 	      qcow2_snapshot_table_co_load(q, opts, err) ?:
 	      qcow2_snapshot_select(q, opts, err)	   ?:
-	      l1_co_load(q, opts, err)		   ?:
-	      cache_init(q, opts, err);
+	      l1_init(q, err)			   ?:
+	      cache_init(q, opts, err)		   ?:
+	      co_load_tables(q, opts, err);
 	if (!ret && img->flags & IMAGE_RDWR)
 		ret = prepare_for_writing(q, err);
 	if (ret) {

@@ -663,7 +663,7 @@ int qcow2_co_refcount_init(struct qcow2 *q, GError **err)
 	q->refcount_slices = g_try_new0(struct refcount_slice, q->nr_refcount_slices);
 	q->zero_off = qcow2_clusters_for(q, image_size(q->file)) << q->cluster_bits;
 	if (q->refcount_slices)
-		ret = reftable_co_load(q, err) ?: qcow2_claim_metadata(q, err);
+		ret = reftable_co_load(q, err);
 	else
 		ret = qcow2_refuse(q, err, -ENOMEM, "no memory for a cache of %" PRIu64 " bytes",
 				   bytes);
