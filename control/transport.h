@@ -46,6 +46,13 @@ enum transport_driver {
  */
 #define TRANSPORT_LEAVE_SIGNAL SIGUSR1
 
+/*
+ * In the environment of a server that `ubdctl upgrade` starts: the disk that it takes over, such as
+ * /dev/ublkb0, where there is no control fd to pass on. As with one, options for new devices may be
+ * given, and have no effect.
+ */
+#define TRANSPORT_TAKE_OVER    "UBD_TAKE_OVER"
+
 /* What the signal says. Without a value, all devices are meant. */
 struct transport_leave {
 	uint32_t id; /* or TRANSPORT_ANY_ID */

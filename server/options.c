@@ -510,17 +510,17 @@ static void take_numbers(void)
 		options.in_use = IN_USE_LEAVE;
 }
 
-/* The device of --recover: a number, or a name, which also tells the driver. */
-static bool take_recover(void)
+/* @device: a number, or a name, which also tells the driver; NULL: none. @from names it. */
+static bool take_recover(const char *from, const char *device)
 {
 	const struct transport_ops *driver;
 	guint64 id;
 
-	if (!given.recover)
+	if (!device)
 		return true;
-	driver = transport_by_name(given.recover, &options.recover);
+	driver = transport_by_name(device, &options.recover);
 	if (driver && options.driver != DRIVER_AUTO && options.driver != driver->driver) {
-		refuse("--recover: %s is not a device of %s", given.recover,
+		refuse("%s: %s is not a device of %s", from, device,
 		       transports[options.driver]->name);
 		return false;
 	}
@@ -528,13 +528,26 @@ static bool take_recover(void)
 		options.driver = driver->driver;
 		return true;
 	}
-	if (!g_ascii_string_to_unsigned(given.recover, 10, 0, INT_MAX, &id, NULL)) {
-		refuse("--recover: \"%s\" is not a number or a disk such as /dev/ubdb0",
-		       given.recover);
+	if (!g_ascii_string_to_unsigned(device, 10, 0, INT_MAX, &id, NULL)) {
+		refuse("%s: \"%s\" is not a number or a disk such as /dev/ubdb0", from, device);
 		return false;
 	}
 	options.recover = id;
 	return true;
+}
+
+/* The device that `ubdctl upgrade` has passed on. */
+static bool take_passed(void)
+{
+	const char *device = g_getenv(TRANSPORT_TAKE_OVER);
+
+	if (!device || given.recover || options.several || options.exports)
+		return true;
+	if (options.snapshot || options.temporary) {
+		refuse("%s: cannot be taken over with --snapshot or --temporary", device);
+		return false;
+	}
+	return take_recover(TRANSPORT_TAKE_OVER, device);
 }
 
 /* Serial number and UUID as given; otherwise those derived from the image's name. */
@@ -693,7 +706,8 @@ static bool take_options(const char *image, enum author author)
 	if (image && author != OF_CLIENT)
 		options.stable_name = image_stable_name(options.filename);
 	take_numbers();
-	return take_recover() && (!image || (take_identity() && take_throttle()));
+	return take_recover("--recover", given.recover) &&
+	       (!image || (take_identity() && take_throttle()));
 }
 
 /* How many disks the command line is about. */
@@ -786,7 +800,9 @@ const struct options *options_parse(char *const *argv)
 	process_given = given;
 	export_options_keep();
 	throttle_options_keep();
-	ok = ok && take_options(options.several ? NULL : given.filenames[0], OF_PROCESS);
+	ok = ok && take_options(options.several ? NULL : given.filenames[0], OF_PROCESS) &&
+	     take_passed();
+	g_unsetenv(TRANSPORT_TAKE_OVER);
 	if (ok) {
 		kept = options;
 		return &kept;

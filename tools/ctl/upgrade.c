@@ -131,10 +131,13 @@ G_GNUC_NORETURN static void be_server(const struct upgrade *upgrade, int file, i
 {
 	g_autofree char *path = file < 0 ? g_strdup(upgrade->program[0])
 					 : g_strdup_printf("/proc/self/fd/%d", file);
-	struct ctl_fds fds = { .control = dup(transport_fd(upgrade->transport)), .disk = -1 };
+	int control = transport_fd(upgrade->transport);
+	struct ctl_fds fds = { .control = control < 0 ? -1 : dup(control), .disk = -1 };
 
 	g_setenv(NOTIFY_BY_STARTER, "1", TRUE);
-	if (fds.control >= 0 && dup2(output, STDOUT_FILENO) >= 0)
+	if (control < 0)
+		g_setenv(TRANSPORT_TAKE_OVER, upgrade->transport->path, TRUE);
+	if ((control < 0 || fds.control >= 0) && dup2(output, STDOUT_FILENO) >= 0)
 		ctl_fds_exec_file(&fds, path, upgrade->program);
 	_exit(EXIT_FAILURE);
 }
@@ -273,10 +276,7 @@ static bool upgrade_device(const char *device, char **program)
 	upgrade.transport = ctl_open(device, &info);
 	if (!upgrade.transport)
 		return false;
-	if (transport_fd(upgrade.transport) < 0)
-		tool_error("%s: %s", upgrade.transport->path,
-			   ctl_reason(-EOPNOTSUPP, upgrade.transport, "control fds"));
-	else if (find_old_server(&upgrade)) {
+	if (find_old_server(&upgrade)) {
 		ok = serve(&upgrade, -1);
 		if (!ok)
 			go_back(&upgrade);
