@@ -352,12 +352,13 @@ struct transport *keeper_add(const struct transport_ops *driver, int order_fd,
 {
 	static GMutex one_at_a_time;
 	const struct keeper_gift gift = { .kind = KEEPER_ORDER, .seed.driver = driver->driver };
-	struct transport added = { 0 };
+	const struct transport_ops *ops;
 	struct keeper_reply reply;
+	struct transport added;
 	int res;
 
 	g_mutex_lock(&one_at_a_time);
-	added.ops = ops_of(driver);
+	ops = ops_of(driver);
 	res = send_gift(&gift, order_fd, &reply);
 	g_mutex_unlock(&one_at_a_time);
 	close(order_fd);
@@ -367,6 +368,6 @@ struct transport *keeper_add(const struct transport_ops *driver, int order_fd,
 		return NULL;
 	}
 	*ret_info = reply.info;
-	g_snprintf(added.path, sizeof(added.path), "/dev/%s%u", driver->disk_name, reply.info.id);
+	transport_init(&added, ops, reply.info.id);
 	return new_handle(&added, NULL, res);
 }

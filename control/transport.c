@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "disk_opener.h"
@@ -19,28 +20,30 @@ struct leave_value {
 	uint32_t id_plus_1;
 };
 
-union leave_word {
-	union sigval value;
-	struct leave_value parts;
-};
-
 union sigval transport_leave_value(const struct transport_leave *leave)
 {
-	union leave_word word = { .parts = { leave->when_idle, leave->id + 1 } };
+	const struct leave_value parts = { leave->when_idle, leave->id + 1 };
+	union sigval value;
 
-	return word.value;
+	memcpy(&value, &parts, MIN(sizeof(value), sizeof(parts)));
+	return value;
 }
 
 struct transport_leave transport_leave_of(union sigval value)
 {
-	union leave_word word = { 0 };
+	struct leave_value parts = { 0 };
 
-	word.value = value;
+	memcpy(&parts, &value, MIN(sizeof(value), sizeof(parts)));
 	return (struct transport_leave){
-		.id = sizeof(value) < sizeof(word.parts) ? TRANSPORT_ANY_ID
-							 : word.parts.id_plus_1 - 1,
-		.when_idle = word.parts.when_idle == 1,
+		.id = parts.id_plus_1 - 1,
+		.when_idle = parts.when_idle == 1,
 	};
+}
+
+void transport_init(struct transport *transport, const struct transport_ops *ops, uint32_t id)
+{
+	*transport = (struct transport){ .ops = ops, .id = id };
+	g_snprintf(transport->path, sizeof(transport->path), "/dev/%s%u", ops->disk_name, id);
 }
 
 int transport_lacks(const struct transport_ops *ops, const char *what, GError **err)

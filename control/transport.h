@@ -182,6 +182,7 @@ enum transport_notion {
 /* A device; the first member of what the driver's functions return. */
 struct transport {
 	const struct transport_ops *ops;
+	uint32_t id;
 	char path[32]; /* of the disk, such as /dev/ubdb0 */
 };
 
@@ -336,6 +337,9 @@ const struct transport_ops *transport_by_name(const char *name, uint32_t *ret_id
 struct transport *transport_add(const struct transport_ops *ops, const enum data_way *ways,
 				struct transport_info *info, const struct identity *identity,
 				GError **err);
+
+/* For drivers: sets all of *@transport. @id may be TRANSPORT_ANY_ID: none is known yet. */
+void transport_init(struct transport *transport, const struct transport_ops *ops, uint32_t id);
 
 /* "%s does not have %s", which is -EOPNOTSUPP; @what in the plural, such as "control fds". */
 int transport_lacks(const struct transport_ops *ops, const char *what, GError **err);

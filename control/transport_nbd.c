@@ -164,9 +164,7 @@ static struct transport *handle_new(struct shared *shared)
 {
 	struct nbd_device *device = g_new(struct nbd_device, 1);
 
-	device->transport.ops = &transport_nbd;
-	g_snprintf(device->transport.path, sizeof(device->transport.path), "/dev/" DISK_NAME "%u",
-		   shared->id);
+	transport_init(&device->transport, &transport_nbd, shared->id);
 	device->shared = shared;
 	return &device->transport;
 }
@@ -250,13 +248,7 @@ static int keep(struct transport *transport, pid_t server_pid)
 
 static int take_server_file(const struct transport *transport, int fd, GError **err)
 {
-	const char *number = transport->path + strlen("/dev/" DISK_NAME);
-	guint64 id;
-
-	if (!g_str_has_prefix(transport->path, "/dev/" DISK_NAME) ||
-	    !g_ascii_string_to_unsigned(number, 10, 0, MAX_ID, &id, NULL))
-		return error_refuse(err, -EINVAL, "%s: not a device of nbd.ko", transport->path);
-	return nbd_server_file_lock(id, fd, err);
+	return nbd_server_file_lock(transport->id, fd, err);
 }
 
 /*

@@ -110,9 +110,7 @@ static struct transport *new_device(struct control *control,
 	if (!control)
 		return NULL;
 	device = g_new(struct ubd_device, 1);
-	device->transport.ops = &transport_ubd;
-	g_snprintf(device->transport.path, sizeof(device->transport.path), "/dev/" DISK_NAME "%u",
-		   wire_info->dev_id);
+	transport_init(&device->transport, &transport_ubd, wire_info->dev_id);
 	device->control = control;
 	*ret_info = info_of(wire_info);
 	return &device->transport;
@@ -171,7 +169,7 @@ static int open_server_file(struct transport *transport, GError **err)
 
 	if (fd >= 0)
 		return fd;
-	return error_set(err, fd, "/dev/ubdc%s", transport->path + strlen("/dev/" DISK_NAME));
+	return error_set(err, fd, "/dev/ubdc%u", transport->id);
 }
 
 static int open_disk(struct transport *transport)

@@ -174,7 +174,7 @@ static uint64_t batch_flag(const struct transport_info *info)
 
 static char *char_node(const struct ublk_device *device)
 {
-	return g_strdup_printf(UBLK_CHAR_NODE "%u", device->id);
+	return g_strdup_printf(UBLK_CHAR_NODE "%u", device->transport.id);
 }
 
 /*
@@ -222,7 +222,7 @@ static struct transport *add(struct transport_info *info, const struct identity 
 		ublk_device_free(device);
 		return NULL;
 	}
-	ublk_device_set_id(device, wire.dev_id);
+	transport_init(&device->transport, &transport_ublk, wire.dev_id);
 	device->named = wire.flags & UBLK_UNPRIVILEGED;
 	if (device->named)
 		wait_for_node(device);
@@ -255,7 +255,7 @@ static void free_handle(struct transport *transport)
 static struct transport *clone_handle(const struct transport *transport, GError **err)
 {
 	struct ublk_device *device =
-		ublk_device_new(&transport_ublk, ublk_device_of(transport)->id, err);
+		ublk_device_new(&transport_ublk, transport->id, err);
 
 	if (!device)
 		return NULL;
@@ -271,7 +271,7 @@ static struct transport *clone_handle(const struct transport *transport, GError 
 
 static int give(const struct transport *transport, struct transport_seed *ret_seed)
 {
-	ret_seed->id = ublk_device_of(transport)->id;
+	ret_seed->id = transport->id;
 	ret_seed->server_fd = ublk_device_of(transport)->server_fd;
 	ret_seed->info.unprivileged = ublk_device_of(transport)->named;
 	return -1;

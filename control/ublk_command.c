@@ -33,10 +33,11 @@ int ublk_command(struct ublk_device *device, uint32_t op, void *payload, size_t 
 {
 	bool named = (device->named && op != UBLK_GET_FEATURES) || op == UBLK_GET_DEV_INFO2;
 	char *path = (char *)device->memory;
+	uint32_t id = device->transport.id;
 	uint16_t path_len =
-		named ? g_snprintf(path, UBLK_PATH_BYTES, UBLK_CHAR_NODE "%u", device->id) + 1 : 0;
+		named ? g_snprintf(path, UBLK_PATH_BYTES, UBLK_CHAR_NODE "%u", id) + 1 : 0;
 	const struct ublk_ctrl_cmd cmd = {
-		.dev_id = device->id,
+		.dev_id = id,
 		.queue_id = UBLK_NO_QUEUE,
 		.len = path_len + len,
 		.addr = (uintptr_t)device->memory,
@@ -203,19 +204,11 @@ unsigned ublk_end_limit(const struct transport *transport)
 	for (const GSList *item = stuck_devices; item; item = item->next) {
 		const struct ublk_device *device = item->data;
 
-		if (device->id == ublk_device_of(transport)->id &&
-		    command_ring_is_stuck(device->ring))
+		if (device->transport.id == transport->id && command_ring_is_stuck(device->ring))
 			limit_s = UBLK_LIMIT_SECONDS;
 	}
 	pthread_mutex_unlock(&idle_lock);
 	return limit_s;
-}
-
-void ublk_device_set_id(struct ublk_device *device, uint32_t id)
-{
-	device->id = id;
-	g_snprintf(device->transport.path, sizeof(device->transport.path),
-		   "/dev/" UBLK_DISK_NAME "%u", id);
 }
 
 struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id, GError **err)
@@ -226,10 +219,9 @@ struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id
 	if (!ring)
 		return NULL;
 	device = g_new0(struct ublk_device, 1);
-	device->transport.ops = ops;
+	transport_init(&device->transport, ops, id);
 	device->ring = ring;
 	device->server_fd = -1;
-	ublk_device_set_id(device, id);
 	return device;
 }
 
@@ -259,7 +251,7 @@ const char *ublk_reason(int res)
 
 int ublk_kernel_features(uint64_t *ret_features, GError **err)
 {
-	struct ublk_device *device = ublk_device_new(NULL, UBLK_ANY_ID, err);
+	struct ublk_device *device = ublk_device_new(&transport_ublk, UBLK_ANY_ID, err);
 	int res;
 
 	if (!device)

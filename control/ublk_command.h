@@ -31,7 +31,6 @@
 struct ublk_device {
 	struct transport transport;
 	struct command_ring *ring;
-	uint32_t id;
 	bool named;	/* commands name the char node */
 	bool serves;	/* this handle is that of the device's server */
 	int server_pid; /* which that is; 0: this process */
@@ -59,9 +58,6 @@ void ublk_device_give_up(struct ublk_device *device);
  * but while a command is without an answer.
  */
 unsigned ublk_end_limit(const struct transport *transport);
-/* Once the driver has told it; the disk is named after it. */
-void ublk_device_set_id(struct ublk_device *device, uint32_t id);
-
 /*
  * A command, which reads and writes @payload (NULL: nothing): 0 or -errno; -ETIMEDOUT after
  * @limit_s seconds, or COMMAND_NO_LIMIT.

@@ -44,7 +44,7 @@ static int send_leave_signal(int pidfd, const struct transport_leave *how)
 
 static int signal_server(struct transport *transport, int pid, bool when_idle)
 {
-	const struct transport_leave how = { ublk_device_of(transport)->id, when_idle };
+	const struct transport_leave how = { transport->id, when_idle };
 	int pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1, res;
 	struct transport_info info;
 

@@ -122,11 +122,10 @@ int device_co_start(struct device *device, GError **err);
 void device_end(struct device *device);
 
 /*
- * Asks the device to be left to another server, as if that had asked; false if it does not outlive
- * its server. @when_idle: no more requests will come, and it is left when all are answered. Those
- * that are held are let go of.
+ * Asks the device, if it is the one that is meant, to be left to another server, as if that had
+ * asked; false if it does not outlive its server.
  */
-bool device_leave(struct device *device, bool when_idle);
+bool device_leave(struct device *device, const struct transport_leave *how);
 
 /* The descriptor that a service manager keeps, and whether the device outlives its server. */
 int device_control_fd(const struct device *device);

@@ -28,9 +28,9 @@ static void target_end(struct target *target)
 	device_end(device_of(target));
 }
 
-static bool target_leave(struct target *target, bool when_idle)
+static bool target_leave(struct target *target, const struct transport_leave *how)
 {
-	return device_leave(device_of(target), when_idle);
+	return device_leave(device_of(target), how);
 }
 
 static void target_fail_held(struct target *target)

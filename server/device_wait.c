@@ -62,12 +62,19 @@ static void leave_when_idle_co(void *arg)
 	leave_now(device);
 }
 
-bool device_leave(struct device *device, bool when_idle)
+static bool is_meant(const struct device *device, const struct transport_leave *how)
 {
+	return how->id == TRANSPORT_ANY_ID || how->id == device->transport->id;
+}
+
+bool device_leave(struct device *device, const struct transport_leave *how)
+{
+	if (!is_meant(device, how))
+		return true;
 	if (!device_recovers(device))
 		return false;
 	/* While it starts, nobody watches it, and it has not answered anything yet. */
-	if (!when_idle || !device->watchers.running) {
+	if (!how->when_idle || !device->watchers.running) {
 		leave_now(device);
 	} else if (!device->leaves_when_idle) {
 		device->leaves_when_idle = true;

@@ -147,23 +147,12 @@ static struct transport_leave leave_of(const struct signalfd_siginfo *info)
 					  : all;
 }
 
-static bool is_meant(const struct server *server, const struct transport_leave *how)
-{
-	g_autofree char *path = NULL;
-
-	if (how->id == TRANSPORT_ANY_ID || !server->driver)
-		return true;
-	path = g_strdup_printf("/dev/%s%u", server->driver->disk_name, how->id);
-	return strcmp(target_name(server->target), path) == 0;
-}
-
 static void leave(void *arg, struct server *server, struct image *file)
 {
 	const struct transport_leave *how = arg;
 	struct target *target = server->target;
 
-	if (target && is_meant(server, how) &&
-	    (!target->ops->leave || !target->ops->leave(target, how->when_idle)))
+	if (target && (!target->ops->leave || !target->ops->leave(target, how)))
 		report_note("%s: ignoring SIGUSR1: only a device with --recovery can be left to "
 			    "another server",
 			    target_name(target));

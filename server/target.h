@@ -22,6 +22,7 @@
 
 #include "failures.h"
 #include "serve.h"
+#include "transport.h"
 
 struct target;
 
@@ -49,10 +50,10 @@ struct target_ops {
 	 */
 	void (*end)(struct target *target);
 	/*
-	 * Asks it to be left to another server, as if that had asked; @when_idle: once no request
-	 * is left, since no more will come. False: it does not outlive its server. NULL: the same.
+	 * Asks it to be left to another server, as if that had asked, if it is meant. False: it
+	 * does not outlive its server. NULL: the same.
 	 */
-	bool (*leave)(struct target *target, bool when_idle);
+	bool (*leave)(struct target *target, const struct transport_leave *how);
 	/*
 	 * Lets requests that are held fail, now and later: somebody stops it, and would wait for
 	 * them. NULL: nobody can.
