@@ -188,11 +188,17 @@ static int open_server_file(const struct handle *handle, struct keeper_reply *re
 	return res;
 }
 
+/* Its number may be another's long before this returns. */
 static int delete_device(const struct handle *handle)
 {
-	int res = handle->transport->ops->delete (handle->transport);
+	struct device *device = handle->device;
+	int res;
 
-	handle->device->is_deleted |= res == 0;
+	if (atomic_exchange(&device->is_deleted, true))
+		return -ENODEV;
+	res = handle->transport->ops->delete (handle->transport);
+	if (res < 0 && res != -ENODEV)
+		device->is_deleted = false;
 	return res;
 }
 

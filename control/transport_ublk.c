@@ -222,12 +222,18 @@ static struct transport *add(struct transport_info *info, const struct identity 
 		ublk_device_free(device);
 		return NULL;
 	}
-	transport_init(&device->transport, &transport_ublk, wire.dev_id);
+	ublk_device_set_id(device, wire.dev_id);
 	device->named = wire.flags & UBLK_UNPRIVILEGED;
 	if (device->named)
 		wait_for_node(device);
 	*info = info_of(&wire);
 	return &device->transport;
+}
+
+/* Commands name a number, which may be another device's by now. */
+static bool is_same(const struct ublk_device *device)
+{
+	return ublk_sysfs_ino(device->transport.id) == device->ino;
 }
 
 static struct transport *open_device(uint32_t id, struct transport_info *ret_info, GError **err)
@@ -254,16 +260,16 @@ static void free_handle(struct transport *transport)
 
 static struct transport *clone_handle(const struct transport *transport, GError **err)
 {
-	struct ublk_device *device =
-		ublk_device_new(&transport_ublk, transport->id, err);
+	struct ublk_device *device = ublk_device_new(&transport_ublk, transport->id, err);
 
 	if (!device)
 		return NULL;
+	device->ino = ublk_device_of(transport)->ino;
 	device->named = ublk_device_of(transport)->named;
+	device->serves = ublk_device_of(transport)->serves;
 	device->server_pid = ublk_device_of(transport)->server_pid;
 	device->opener_pid = ublk_device_of(transport)->opener_pid;
 	device->server_fd = ublk_device_of(transport)->server_fd;
-	device->flags = ublk_device_of(transport)->flags;
 	return &device->transport;
 }
 
@@ -282,41 +288,30 @@ static void give_up(struct transport *transport)
 	ublk_device_give_up(ublk_device_of(transport));
 }
 
+static int keep(struct transport *transport, pid_t server_pid)
+{
+	struct ublk_device *device = ublk_device_of(transport);
+
+	device->serves = true;
+	device->server_pid = server_pid;
+	return device->ino ? 0 : -ENOENT;
+}
+
 static struct transport *resume(const struct transport_seed *seed, int fd, GError **err)
 {
 	struct ublk_device *device = ublk_device_new(&transport_ublk, seed->id, err);
-	struct ublk_dev_info wire;
-	int res;
 
 	if (fd >= 0)
 		close(fd);
 	if (!device)
 		return NULL;
 	device->named = seed->info.unprivileged;
-	device->serves = true;
-	device->server_pid = seed->server_pid;
 	device->server_fd = seed->server_fd;
-	res = ublk_get_dev_info(device, &wire);
-	if (res == 0) {
-		device->flags = wire.server_flags;
+	if (keep(&device->transport, seed->server_pid) == 0)
 		return &device->transport;
-	}
-	error_refuse(err, res, "/dev/" UBLK_DISK_NAME "%u: %s", seed->id, ublk_reason(res));
+	error_refuse(err, -ENOENT, "%s has no device %u", ublk_sysfs_folder, seed->id);
 	ublk_device_free(device);
 	return NULL;
-}
-
-static int keep(struct transport *transport, pid_t server_pid)
-{
-	struct ublk_device *device = ublk_device_of(transport);
-	struct ublk_dev_info wire;
-	int res = ublk_get_dev_info(device, &wire);
-
-	device->serves = true;
-	device->server_pid = server_pid;
-	if (res == 0)
-		device->flags = wire.server_flags;
-	return res;
 }
 
 static bool is_given(struct transport *transport)
@@ -325,21 +320,21 @@ static bool is_given(struct transport *transport)
 	struct ublk_dev_info wire;
 	int pid;
 
-	if (ublk_get_dev_info(device, &wire) < 0 || wire.server_flags != device->flags)
+	if (ublk_get_dev_info(device, &wire) < 0)
 		return false;
 	pid = ublk_server_pid(device, &wire);
-	return pid <= 0 || pid == device->server_pid;
+	return (pid <= 0 || pid == device->server_pid) && is_same(device);
 }
 
 static GArray *list(GError **err)
 {
-	g_autoptr(GDir) dir = g_dir_open(UBLK_SYSFS, 0, NULL);
+	g_autoptr(GDir) dir = g_dir_open(ublk_sysfs_folder, 0, NULL);
 	const char *name;
 	GArray *list;
 
 	if (!dir) {
-		error_refuse(err, -ENODEV,
-			     "cannot find " UBLK_SYSFS "; load the driver: modprobe ublk_drv");
+		error_refuse(err, -ENODEV, "cannot find %s; load the driver: modprobe ublk_drv",
+			     ublk_sysfs_folder);
 		return NULL;
 	}
 	list = g_array_new(FALSE, FALSE, sizeof(struct transport_info));
@@ -440,20 +435,26 @@ static int start(struct transport *transport)
 
 /*
  * STOP_DEV fails what is written while the disk goes, even by a server that answers, if the device
- * could wait for another server.
+ * could wait for another server. That takes as long as the server likes. -ENODEV: the device has
+ * gone meanwhile.
  */
-static void write_back(struct transport *transport)
+static int write_back(struct transport *transport)
 {
 	struct transport_info info;
 
 	if (get_info(transport, &info) == 0 && info.recovery && info.state == TRANSPORT_LIVE)
 		disk_write_back(transport->path);
+	return is_same(ublk_device_of(transport)) ? 0 : -ENODEV;
+}
+
+static int stop_now(struct transport *transport)
+{
+	return ublk_simple_command(transport, UBLK_STOP_DEV, 0, ublk_end_limit(transport));
 }
 
 static int stop(struct transport *transport)
 {
-	write_back(transport);
-	return ublk_simple_command(transport, UBLK_STOP_DEV, 0, ublk_end_limit(transport));
+	return write_back(transport) ?: stop_now(transport);
 }
 
 static int stop_if_unused(struct transport *transport)
@@ -473,6 +474,14 @@ static int remove_device(struct transport *transport)
 	return res == -ETIMEDOUT ? 0 : res;
 }
 
+/* sysfs shows no device that is going. */
+static bool is_anothers(const struct transport *transport)
+{
+	uint64_t ino = ublk_sysfs_ino(transport->id);
+
+	return ino && ino != ublk_device_of(transport)->ino;
+}
+
 /*
  * The device goes when nobody has its nodes open any more. That may be long after, if a file system
  * is mounted; otherwise it is soon, and then its number is free. A server may have many to delete.
@@ -483,23 +492,28 @@ static void wait_until_gone(struct transport *transport)
 	struct transport_info info;
 	gulong pause_us = SHORT_POLL_US;
 
-	while (get_info(transport, &info) == 0 && g_get_monotonic_time() < end) {
+	while (get_info(transport, &info) == 0 && !is_anothers(transport) &&
+	       g_get_monotonic_time() < end) {
 		g_usleep(pause_us);
 		pause_us = MIN(2 * pause_us, POLL_US);
 	}
 }
 
+/*
+ * The server itself has stopped it, or tried to, and does not answer any more. The mark goes
+ * between the disk and its number, which the next disk may have then.
+ */
 static int delete (struct transport *transport)
 {
-	int res;
+	int res = ublk_device_of(transport)->serves ? 0 : write_back(transport);
 
-	/* The server itself has stopped it, or tried to, and does not answer any more. */
-	if (!ublk_device_of(transport)->serves)
-		write_back(transport);
+	if (res < 0)
+		return res;
+	if (stop_now(transport) == 0)
+		disk_mark_remove(transport->path);
 	res = remove_device(transport);
 	if (res < 0)
 		return res;
-	disk_mark_remove(transport->path);
 	wait_until_gone(transport);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "aio.h"
@@ -211,6 +212,12 @@ unsigned ublk_end_limit(const struct transport *transport)
 	return limit_s;
 }
 
+void ublk_device_set_id(struct ublk_device *device, uint32_t id)
+{
+	transport_init(&device->transport, device->transport.ops, id);
+	device->ino = ublk_sysfs_ino(id);
+}
+
 struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id, GError **err)
 {
 	struct command_ring *ring = take_ring(err);
@@ -219,13 +226,25 @@ struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id
 	if (!ring)
 		return NULL;
 	device = g_new0(struct ublk_device, 1);
-	transport_init(&device->transport, ops, id);
+	device->transport.ops = ops;
 	device->ring = ring;
 	device->server_fd = -1;
+	ublk_device_set_id(device, id);
 	return device;
 }
 
 /* ---- answers ---- */
+
+const char *ublk_sysfs_folder = "/sys/class/ublk-char";
+
+/* sysfs numbers its folders and files, and does not use a number again. */
+uint64_t ublk_sysfs_ino(uint32_t id)
+{
+	g_autofree char *path = g_strdup_printf("%s/ublkc%u", ublk_sysfs_folder, id);
+	struct stat st;
+
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
 
 int ublk_get_dev_info(struct ublk_device *device, struct ublk_dev_info *ret_wire)
 {
@@ -251,7 +270,8 @@ const char *ublk_reason(int res)
 
 int ublk_kernel_features(uint64_t *ret_features, GError **err)
 {
-	struct ublk_device *device = ublk_device_new(&transport_ublk, UBLK_ANY_ID, err);
+	static const struct transport_ops none = { .disk_name = UBLK_DISK_NAME };
+	struct ublk_device *device = ublk_device_new(&none, UBLK_ANY_ID, err);
 	int res;
 
 	if (!device)

@@ -13,7 +13,6 @@
 #define UBLK_CONTROL_NODE  "/dev/ublk-control"
 #define UBLK_DISK_NAME	   "ublkb"
 #define UBLK_CHAR_NODE	   "/dev/ublkc"
-#define UBLK_SYSFS	   "/sys/class/ublk-char"
 
 /*
  * Some kernels have faults because of which a command is never answered, such as 6.18.4 with
@@ -22,6 +21,9 @@
  */
 #define UBLK_LIMIT_SECONDS 60
 #define UBLK_START_LIMIT   600
+
+/* Where devices are shown. Tests have another folder. */
+extern const char *ublk_sysfs_folder;
 
 /* What a command reads and writes: a path, and then what the command takes. */
 #define UBLK_PAYLOAD_BYTES 512
@@ -36,7 +38,7 @@ struct ublk_device {
 	int server_pid; /* which that is; 0: this process */
 	int opener_pid; /* the process that has opened the server's file; 0: the server */
 	int server_fd;	/* the number of its file there, where it is looked for first; -1 */
-	uint64_t flags; /* in the server's keeper: the server's, of the device that was given */
+	uint64_t ino;	/* of the device, as of ublk_sysfs_ino() */
 	uint8_t memory[UBLK_PATH_BYTES + UBLK_PAYLOAD_BYTES];
 };
 
@@ -50,6 +52,8 @@ static inline struct ublk_device *ublk_device_of(const struct transport *transpo
  * on failure.
  */
 struct ublk_device *ublk_device_new(const struct transport_ops *ops, uint32_t id, GError **err);
+/* Once the driver has told the number of the device that it has added. */
+void ublk_device_set_id(struct ublk_device *device, uint32_t id);
 void ublk_device_free(struct ublk_device *device);
 /* The handle can do nothing any more, and what the process has kept for others is given up. */
 void ublk_device_give_up(struct ublk_device *device);
@@ -58,6 +62,12 @@ void ublk_device_give_up(struct ublk_device *device);
  * but while a command is without an answer.
  */
 unsigned ublk_end_limit(const struct transport *transport);
+/*
+ * What tells a device from another that has its number later, and that nobody can choose; 0: there
+ * is none of that number.
+ */
+uint64_t ublk_sysfs_ino(uint32_t id);
+
 /*
  * A command, which reads and writes @payload (NULL: nothing): 0 or -errno; -ETIMEDOUT after
  * @limit_s seconds, or COMMAND_NO_LIMIT.

@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <glib/gstdio.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +22,7 @@
 #include "keeper_order.h"
 #include "keeper_wire.h"
 #include "ublk_abi.h"
+#include "ublk_command.h"
 
 #define ID 12
 
@@ -32,7 +36,21 @@ static struct {
 	_Atomic unsigned adds;
 	_Atomic int opener;
 	_Atomic uint64_t started_pid;
+	_Atomic int delete_res;
+	_Atomic bool delete_waits, is_deleting;
 } * driver;
+
+static char *shown; /* in sysfs */
+
+/* A device, in place of what has had the number before. */
+static void show_device(void)
+{
+	g_autofree char *next = g_strconcat(shown, "-next", NULL);
+
+	g_assert_cmpint(g_mkdir(next, 0700), ==, 0);
+	g_assert_cmpint(g_rename(next, shown), ==, 0);
+	driver->is_there = true;
+}
 
 int __wrap_open64(const char *name, int flags, ...);
 int __real_open64(const char *name, int flags, ...);
@@ -67,7 +85,7 @@ static int add_device(char *payload)
 	memcpy(&driver->device, payload, sizeof(driver->device));
 	driver->device.dev_id = ID;
 	memcpy(payload, &driver->device, sizeof(driver->device));
-	driver->is_there = true;
+	show_device();
 	driver->adds++;
 	return 0;
 }
@@ -89,7 +107,12 @@ static int play_driver(uint32_t op, const struct ublk_ctrl_cmd *cmd)
 	case UBLK_START_DEV:
 		driver->started_pid = cmd->data[0];
 		return 0;
+	case UBLK_STOP_DEV:
+		return 0;
 	case UBLK_DEL_DEV_ASYNC:
+		if (driver->delete_res < 0)
+			return driver->delete_res;
+		g_rmdir(shown);
 		driver->is_there = false;
 		return 0;
 	default:
@@ -103,6 +126,10 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	int res;
 
+	if (op == UBLK_DEL_DEV_ASYNC)
+		driver->is_deleting = true;
+	while (op == UBLK_DEL_DEV_ASYNC && driver->delete_waits)
+		g_usleep(1000);
 	pthread_mutex_lock(&lock);
 	res = play_driver(op, cmd);
 	pthread_mutex_unlock(&lock);
@@ -139,6 +166,7 @@ static void start_keeper(void)
 	g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), ==, 0);
 	keeper = fork();
 	if (keeper == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fds[0]);
 		dup2(fds[1], STDIN_FILENO);
 		close(fds[1]);
@@ -213,20 +241,31 @@ static int give_and_close(enum keeper_gift_kind kind, int fd)
 	return res;
 }
 
-/* @ret_fd may be NULL. */
-static int ask(int sock, enum keeper_op op, int *ret_fd)
+static void send_request(int sock, enum keeper_op op)
 {
 	const struct keeper_request request = { .op = op };
+
+	g_assert_cmpint(keeper_send(sock, &request, sizeof(request), -1), ==, 0);
+}
+
+/* @ret_fd may be NULL. */
+static int receive_answer(int sock, int *ret_fd)
+{
 	struct keeper_reply reply;
 	int fd;
 
-	g_assert_cmpint(keeper_send(sock, &request, sizeof(request), -1), ==, 0);
 	g_assert_cmpint(keeper_receive(sock, &reply, sizeof(reply), &fd), ==, 0);
 	if (ret_fd)
 		*ret_fd = fd;
 	else if (fd >= 0)
 		close(fd);
 	return reply.res;
+}
+
+static int ask(int sock, enum keeper_op op, int *ret_fd)
+{
+	send_request(sock, op);
+	return receive_answer(sock, ret_fd);
 }
 
 static int have_device_added(void)
@@ -263,7 +302,7 @@ static void test_ordered_device_is_added(void)
 	g_assert_false(driver->is_there);
 	g_assert_false(driver->is_hidden);
 	/* Its number may be that of another's by now. */
-	driver->is_there = true;
+	show_device();
 	g_assert_cmpint(ask(sock, KEEPER_DELETE, NULL), ==, -ENODEV);
 	close(sock);
 	end_keeper();
@@ -283,14 +322,61 @@ static void test_added_device_ends_with_its_server(void)
 	g_assert_false(driver->is_hidden);
 }
 
-/* Somebody has deleted it, and its number is that of a later one. */
+/*
+ * Somebody has deleted it, and its number is that of a later one, from which it does not differ in
+ * anything that a server could choose.
+ */
 static void test_another_device_of_the_number_stays(void)
 {
 	int sock;
 
 	start_keeper();
 	sock = have_device_added();
-	driver->device.server_flags++;
+	show_device();
+	g_assert_cmpint(ask(sock, KEEPER_START, NULL), ==, -ENODEV);
+	g_assert_cmpint(ask(sock, KEEPER_DELETE, NULL), ==, -ENODEV);
+	close(sock);
+	end_keeper();
+	g_assert_true(driver->is_there);
+	g_assert_cmpuint(driver->started_pid, ==, 0);
+}
+
+/* Its number may be another's long before the command returns. */
+static void test_nothing_is_done_while_it_is_deleted(void)
+{
+	int sock, other;
+
+	start_keeper();
+	sock = have_device_added();
+	g_assert_cmpint(ask(sock, KEEPER_CLONE, &other), ==, 0);
+	driver->delete_waits = true;
+	send_request(sock, KEEPER_DELETE);
+	while (!driver->is_deleting)
+		g_usleep(1000);
+	g_assert_cmpint(ask(other, KEEPER_START, NULL), ==, -ENODEV);
+	g_assert_cmpint(ask(other, KEEPER_DELETE, NULL), ==, -ENODEV);
+	driver->delete_waits = false;
+	g_assert_cmpint(receive_answer(sock, NULL), ==, 0);
+	g_assert_cmpuint(driver->started_pid, ==, 0);
+	close(other);
+	close(sock);
+	end_keeper();
+}
+
+static void test_device_that_is_not_deleted_is_kept(void)
+{
+	int sock;
+
+	start_keeper();
+	sock = have_device_added();
+	driver->delete_res = -ETIMEDOUT;
+	g_assert_cmpint(ask(sock, KEEPER_DELETE, NULL), ==, -ETIMEDOUT);
+	g_assert_cmpint(ask(sock, KEEPER_START, NULL), ==, 0);
+	/* Somebody else has done it. */
+	driver->delete_res = -ENODEV;
+	g_assert_cmpint(ask(sock, KEEPER_DELETE, NULL), ==, -ENODEV);
+	driver->delete_res = 0;
+	g_assert_cmpint(ask(sock, KEEPER_DELETE, NULL), ==, -ENODEV);
 	close(sock);
 	end_keeper();
 	g_assert_true(driver->is_there);
@@ -302,7 +388,7 @@ static void test_gifts_are_taken_until_it_is_sealed(void)
 	int sock;
 
 	start_keeper();
-	driver->is_there = true;
+	show_device();
 	g_assert_cmpint(give_and_close(KEEPER_ORDER, order()), ==, -EPERM);
 	sock = give(KEEPER_GIVE, -1);
 	g_assert_cmpint(sock, >=, 0);
@@ -344,6 +430,11 @@ static void test_no_order_no_device(void)
 
 int main(int argc, char **argv)
 {
+	g_autofree char *folder = g_dir_make_tmp("control-keeper-XXXXXX", NULL);
+	int ret;
+
+	ublk_sysfs_folder = folder;
+	shown = g_build_filename(folder, "ublkc12", NULL);
 	driver = mmap(NULL, sizeof(*driver), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	g_assert_true(driver != MAP_FAILED);
@@ -353,8 +444,16 @@ int main(int argc, char **argv)
 			test_added_device_ends_with_its_server);
 	g_test_add_func("/control/keeper/another-device-of-the-number-stays",
 			test_another_device_of_the_number_stays);
+	g_test_add_func("/control/keeper/nothing-is-done-while-it-is-deleted",
+			test_nothing_is_done_while_it_is_deleted);
+	g_test_add_func("/control/keeper/device-that-is-not-deleted-is-kept",
+			test_device_that_is_not_deleted_is_kept);
 	g_test_add_func("/control/keeper/gifts-are-taken-until-it-is-sealed",
 			test_gifts_are_taken_until_it_is_sealed);
 	g_test_add_func("/control/keeper/no-order-no-device", test_no_order_no_device);
-	return g_test_run();
+	ret = g_test_run();
+	g_rmdir(shown);
+	g_rmdir(folder);
+	g_free(shown);
+	return ret;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <glib/gstdio.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "command_ring.h"
 #include "transport.h"
 #include "ublk_abi.h"
+#include "ublk_command.h"
 
 /* ---- the clock: sleeping takes no time ---- */
 
@@ -55,8 +57,12 @@ static uint64_t started_pid;
 static struct ublk_dev_info device;
 static struct ublk_params params;
 static bool is_privileged, hangs, is_open, is_deleted, can_quiesce, answers_late;
-static unsigned adds, recoveries, write_backs, last_limit_s;
+static unsigned adds, stops, recoveries, write_backs, last_limit_s;
 static char path[64]; /* that the last command named */
+static char *shown;   /* in sysfs */
+static bool is_marked;
+/* When another device gets the number. */
+static bool replaced_by_write_back, replaced_by_delete;
 
 int __wrap_open64(const char *name, int flags, ...);
 int __real_open64(const char *name, int flags, ...);
@@ -66,6 +72,7 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 
 bool __wrap_command_ring_is_stuck(struct command_ring *cr);
 void __wrap_disk_write_back(const char *disk);
+void __wrap_disk_mark_remove(const char *disk);
 
 int __wrap_open64(const char *name, int flags, ...)
 {
@@ -77,9 +84,26 @@ bool __wrap_command_ring_is_stuck(struct command_ring *cr)
 	return cr->stuck && !answers_late;
 }
 
+/* Another device in place of what has had the number before. */
+static void show_device(void)
+{
+	g_autofree char *next = g_strconcat(shown, "-next", NULL);
+
+	g_assert_cmpint(g_mkdir(next, 0700), ==, 0);
+	g_assert_cmpint(g_rename(next, shown), ==, 0);
+	is_deleted = false;
+}
+
 void __wrap_disk_write_back(const char *disk)
 {
 	write_backs++;
+	if (replaced_by_write_back)
+		show_device();
+}
+
+void __wrap_disk_mark_remove(const char *disk)
+{
+	is_marked = false;
 }
 
 int __wrap_command_ring_init(struct command_ring *cr, unsigned flags)
@@ -146,7 +170,16 @@ int __wrap_command_ring_run(struct command_ring *cr, int fd, uint32_t op, const 
 	case UBLK_DEL_DEV_ASYNC:
 		if (device.flags & UBLK_UNPRIVILEGED)
 			return -EINVAL;
+		/* The next disk of the number may have been marked by now. */
+		g_assert_false(is_marked);
 		is_deleted = true;
+		if (replaced_by_delete)
+			show_device();
+		return 0;
+	case UBLK_STOP_DEV:
+		/* Its disk is still there. */
+		g_assert_true(is_marked);
+		stops++;
 		return 0;
 	case UBLK_DEL_DEV:
 		return delete_device(cr);
@@ -206,7 +239,9 @@ static void play(uint64_t offered)
 	features = UBLK_IOCTL_ENCODE | offered;
 	is_privileged = true;
 	hangs = is_open = is_deleted = false;
-	adds = 0;
+	replaced_by_write_back = replaced_by_delete = false;
+	is_marked = true;
+	adds = stops = 0;
 }
 
 /* ---- tests ---- */
@@ -392,7 +427,7 @@ static void test_nothing_waits_for_a_start_that_hangs(void)
 
 	play(0);
 	server = transport_ublk.add(&info, NULL, NULL);
-	g_assert_cmpint(transport_ublk.stop(server), ==, -EOPNOTSUPP);
+	g_assert_cmpint(transport_ublk.stop(server), ==, 0);
 	g_assert_cmpuint(last_limit_s, ==, COMMAND_NO_LIMIT);
 	starter = transport_ublk.clone(server, NULL);
 	hangs = true;
@@ -440,6 +475,43 @@ static void play_live_device(int node)
 	};
 	device = (struct ublk_dev_info){ .state = UBLK_S_LIVE, .flags = UBLK_RECOVERY };
 	device.ublksrv_pid = getpid();
+}
+
+/* What its users have written takes as long as its server likes. */
+static void test_another_device_of_the_number_is_not_stopped(void)
+{
+	int (*const ends[])(struct transport *) = { transport_ublk.stop, transport_ublk.delete };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(ends); i++) {
+		struct transport_info info;
+		struct transport *transport;
+
+		play(0);
+		device = (struct ublk_dev_info){ .state = UBLK_S_LIVE, .flags = UBLK_RECOVERY };
+		replaced_by_write_back = true;
+		transport = transport_ublk.open(12, &info, NULL);
+		g_assert_cmpint(ends[i](transport), ==, -ENODEV);
+		g_assert_cmpuint(stops, ==, 0);
+		g_assert_false(is_deleted);
+		transport_free(transport);
+	}
+}
+
+/* And the mark that udev reads is removed before. */
+static void test_another_device_of_the_number_is_not_waited_for(void)
+{
+	struct transport_info info;
+	struct transport *transport;
+	gint64 began = slept_us;
+
+	play(0);
+	device = (struct ublk_dev_info){ .state = UBLK_S_LIVE };
+	replaced_by_delete = true;
+	transport = transport_ublk.open(12, &info, NULL);
+	g_assert_cmpint(transport_ublk.delete(transport), ==, 0);
+	g_assert_cmpint(slept_us, ==, began);
+	g_assert_false(is_marked);
+	transport_free(transport);
 }
 
 /* The driver repeats what a server has told it, which may be another process's number here. */
@@ -598,6 +670,9 @@ static void test_server_of_a_device_that_its_keeper_has_added(void)
 	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
 	g_assert_cmpint(info.server_pid, ==, getpid());
 	g_assert_true(transport_ublk.is_given(transport));
+	/* A later device is not, which a server could make look the same. */
+	show_device();
+	g_assert_false(transport_ublk.is_given(transport));
 	/* The server is another process than this one. */
 	g_assert_cmpint(transport_ublk.keep(transport, keeper), ==, 0);
 	close(transport_ublk.open_server_file(transport, NULL));
@@ -666,7 +741,12 @@ static void test_names_tell_the_driver(void)
 int main(int argc, char **argv)
 {
 	const struct sigaction action = { .sa_sigaction = note_signal, .sa_flags = SA_SIGINFO };
+	g_autofree char *folder = g_dir_make_tmp("control-transport-ublk-XXXXXX", NULL);
+	int ret;
 
+	ublk_sysfs_folder = folder;
+	shown = g_build_filename(folder, "ublkc12", NULL);
+	show_device();
 	g_test_init(&argc, &argv, NULL);
 	sigaction(TRANSPORT_LEAVE_SIGNAL, &action, NULL);
 	/* First, while no command of the device has been left without an answer. */
@@ -695,9 +775,17 @@ int main(int argc, char **argv)
 			test_server_of_a_device_that_its_keeper_has_added);
 	g_test_add_func("/control-ublk/the-next-server-is-not-waited-for",
 			test_the_next_server_is_not_waited_for);
+	g_test_add_func("/control-ublk/another-device-of-the-number-is-not-stopped",
+			test_another_device_of_the_number_is_not_stopped);
+	g_test_add_func("/control-ublk/another-device-of-the-number-is-not-waited-for",
+			test_another_device_of_the_number_is_not_waited_for);
 	g_test_add_func("/control-ublk/server-does-not-wait-for-itself",
 			test_server_does_not_wait_for_itself);
 	g_test_add_func("/control-ublk/parameters-come-back", test_parameters_come_back);
 	g_test_add_func("/control-ublk/names-tell-the-driver", test_names_tell_the_driver);
-	return g_test_run();
+	ret = g_test_run();
+	g_rmdir(shown);
+	g_rmdir(folder);
+	g_free(shown);
+	return ret;
 }
