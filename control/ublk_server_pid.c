@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,21 +20,34 @@ static bool is_char_node(int dir_fd, const char *name, const struct ublk_params 
 	       st.stx_rdev_minor == params->devt.char_minor;
 }
 
-/* A server of many devices has thousands of files, so @likely_fd comes first. */
-static bool has_it_open(int pid, int likely_fd, const struct ublk_params *params)
+static bool has_it_as(int pid, int fd, const struct ublk_params *params)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/fd/%d", pid, fd);
+
+	return fd >= 0 && is_char_node(AT_FDCWD, path, params);
+}
+
+/*
+ * A server of many devices has thousands of files, and its keeper as many, so *@likely_fd comes
+ * first; it is where the file was found then.
+ */
+static bool has_it_open(int pid, int *likely_fd, const struct ublk_params *params)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/fd", pid);
-	g_autofree char *likely = g_strdup_printf("%d", likely_fd);
-	DIR *dir = opendir(path);
 	struct dirent *entry;
-	bool found;
+	bool found = false;
+	DIR *dir;
 
-	if (!dir)
-		return false;
-	found = likely_fd >= 0 && is_char_node(dirfd(dir), likely, params);
-	while (!found && (entry = readdir(dir)))
+	if (has_it_as(pid, *likely_fd, params))
+		return true;
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
 		found = is_char_node(dirfd(dir), entry->d_name, params);
-	closedir(dir);
+		if (found)
+			*likely_fd = atoi(entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
 	return found;
 }
 
@@ -52,15 +66,18 @@ static int parent_of(int pid)
 	return rest && sscanf(rest, ") %*c %d", &parent) == 1 ? parent : 0;
 }
 
-/* The one that has it open, of the process with this number and its parent; 0: neither has. */
-static int find_opener(int pid, int likely_fd, const struct ublk_params *params)
+/*
+ * The one that has it open, of the process with this number and its parent; 0: neither has. A
+ * keeper begins with its server, which usually is the one.
+ */
+static int find_opener(struct ublk_device *device, int pid, const struct ublk_params *params)
 {
-	int parent;
+	const int pids[] = { device->server_pid, pid, parent_of(pid) };
 
-	if (has_it_open(pid, likely_fd, params))
-		return pid;
-	parent = parent_of(pid);
-	return parent > 0 && has_it_open(parent, likely_fd, params) ? parent : 0;
+	for (unsigned i = 0; i < G_N_ELEMENTS(pids); i++)
+		if (pids[i] > 0 && has_it_open(pids[i], &device->server_fd, params))
+			return pids[i];
+	return 0;
 }
 
 int ublk_server_pid(struct ublk_device *device, const struct ublk_dev_info *wire)
@@ -72,7 +89,7 @@ int ublk_server_pid(struct ublk_device *device, const struct ublk_dev_info *wire
 		return -1;
 	if (pid > 0 && ublk_command(device, UBLK_GET_PARAMS, &params, sizeof(params), 0,
 				    UBLK_LIMIT_SECONDS) == 0)
-		found = find_opener(pid, device->server_fd, &params);
+		found = find_opener(device, pid, &params);
 	if (found)
 		return found;
 	/* The driver keeps the number of a server that has gone. */

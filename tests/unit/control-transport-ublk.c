@@ -669,6 +669,8 @@ static void test_server_of_a_device_that_its_keeper_has_added(void)
 	g_assert_cmpint(transport_ublk.keep(transport, getpid()), ==, 0);
 	g_assert_cmpint(transport_ublk.get_info(transport, &info), ==, 0);
 	g_assert_cmpint(info.server_pid, ==, getpid());
+	/* It need not be looked for again. */
+	g_assert_cmpint(ublk_device_of(transport)->server_fd, ==, node);
 	g_assert_true(transport_ublk.is_given(transport));
 	/* A later device is not, which a server could make look the same. */
 	show_device();
