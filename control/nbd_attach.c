@@ -185,8 +185,9 @@ static int wait_for_reads(struct nbd_attach *attach)
 		return 0;
 	if (g_get_monotonic_time() < attach->end)
 		return -EAGAIN;
-	nbd_netlink_disconnect(attach->netlink, attach->id);
-	attach->connected = false;
+	if (nbd_connection(attach->id) == attach->connection)
+		nbd_netlink_disconnect(attach->netlink, attach->id);
+	attach->connection = 0;
 	attach->end = 0;
 	close_sockets(attach);
 	if (attach->connects == CONNECT_TRIES)
@@ -200,7 +201,7 @@ static int attach_new(struct nbd_attach *attach)
 {
 	int res;
 
-	if (attach->connected)
+	if (attach->connection)
 		return wait_for_reads(attach);
 	res = connect_new(attach);
 	if (res == -EBUSY && !nbd_is_connected(attach->id))
@@ -208,10 +209,10 @@ static int attach_new(struct nbd_attach *attach)
 	close_theirs(attach);
 	if (res < 0)
 		return res;
-	attach->connected = true;
+	attach->connection = nbd_connection(attach->id);
 	attach->connects++;
 	attach->end = g_get_monotonic_time() + READ_US;
-	return wait_for_reads(attach);
+	return attach->connection ? wait_for_reads(attach) : -ENODEV;
 }
 
 /*

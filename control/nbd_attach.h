@@ -24,8 +24,10 @@ struct nbd_attach {
 	uint32_t id;
 	int *ours, *theirs; /* the sockets of each queue; -1: not any more; NULL: none yet */
 
+	/* The kernel has them, and must begin to read; as of nbd_connection(). 0: not yet. */
+	uint64_t connection;
+
 	/* Private to nbd_attach.c: how far the kernel has got with them. */
-	bool connected;	   /* it has them, and must begin to read */
 	unsigned connects; /* so far */
 	gint64 next, end;  /* when to try again, and until when to go on; 0: not yet known */
 };

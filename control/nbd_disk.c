@@ -45,10 +45,14 @@ static void drain(uint32_t id)
 
 int nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves)
 {
+	uint64_t connection = nbd_connection(id);
 	int res;
 
 	if (serves)
 		drain(id);
+	/* Somebody else has ended it. */
+	if (nbd_connection(id) != connection)
+		return 0;
 	res = nbd_netlink_disconnect(nl, id);
 	if (res == 0)
 		nbd_server_file_end(id);

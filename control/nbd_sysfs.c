@@ -19,11 +19,13 @@ static char *path_of(uint32_t id, const char *name)
 	return g_strdup_printf("/sys/block/nbd%u/%s", id, name);
 }
 
-bool nbd_is_connected(uint32_t id)
+/* nbd.ko makes this file for each, and sysfs does not use the number of a file again. */
+uint64_t nbd_connection(uint32_t id)
 {
 	g_autofree char *path = path_of(id, "pid");
+	struct stat st;
 
-	return access(path, F_OK) == 0;
+	return stat(path, &st) == 0 ? st.st_ino : 0;
 }
 
 char *nbd_attribute(uint32_t id, const char *name)

@@ -6,8 +6,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* To a server, whoever that is, and however dead. */
-bool nbd_is_connected(uint32_t id);
+/*
+ * What tells the device's connection to a server from the next one, and that nobody can choose; 0:
+ * there is none. Whoever the server is, and however dead.
+ */
+uint64_t nbd_connection(uint32_t id);
+
+static inline bool nbd_is_connected(uint32_t id)
+{
+	return nbd_connection(id);
+}
 
 /*
  * Whether the process that has connected the device may still be there. The lock of a server with

@@ -57,7 +57,10 @@ struct shared {
 	struct nbd_netlink *netlink; /* NULL: given to the keeper */
 	uint32_t id;
 	_Atomic bool started; /* the kernel has the device */
-	_Atomic bool served;  /* and the queues answer, so others may have written to it */
+	/* As of nbd_connection(): other programs, which mind no lock, may make the next. 0: none.
+	 */
+	_Atomic uint64_t connection;
+	_Atomic bool served; /* and the queues answer, so others may have written to it */
 	struct nbd_attach attach;
 	bool attached;
 	char *opener; /* a process that had the disk open; NULL: none is known */
@@ -114,6 +117,14 @@ static GArray *list(GError **err)
 		g_dir_close(dir);
 	g_array_sort(found, transport_compare_ids);
 	return found;
+}
+
+/* The device that the handle is of; not whatever has its number. */
+static bool is_connected(const struct shared *shared)
+{
+	uint64_t connection = nbd_connection(shared->id);
+
+	return connection && connection == shared->connection;
 }
 
 /* ---- handles ---- */
@@ -226,6 +237,7 @@ static struct transport *resume(const struct transport_seed *seed, int fd, GErro
 	shared->server_fd = fd;
 	shared->server_pid = seed->server_pid;
 	shared->started = seed->started;
+	shared->connection = seed->started ? nbd_connection(seed->id) : 0;
 	shared->description.info = seed->info;
 	shared->description.params = seed->params;
 	shared->description.identity = seed->identity;
@@ -253,24 +265,26 @@ static int take_server_file(const struct transport *transport, int fd, GError **
 
 /*
  * The file's lock is the server's as long as it has the device, and that of a keeper that has added
- * it until the server has the file.
+ * it until the server has the file. A server may keep it when the device has been disconnected, and
+ * other programs do not mind it.
  */
 static bool is_given(struct transport *transport)
 {
 	const struct shared *shared = shared_of(transport);
 	pid_t pid = nbd_server_pid(shared->id);
 
-	return pid == shared->server_pid || pid == getpid();
+	return (pid == shared->server_pid || pid == getpid()) &&
+	       (is_connected(shared) || !nbd_is_connected(shared->id));
 }
 
-/* Limit 3. Nothing keeps the next server from having the file. */
+/* Limit 3. Nothing keeps the next server from having the file, and a mark for its disk. */
 static void server_ended(struct transport *transport)
 {
 	struct shared *shared = shared_of(transport);
 
 	close_server_file(shared);
 	nbd_orphan_end(shared->netlink, shared->id);
-	if (!nbd_is_connected(shared->id))
+	if (!is_connected(shared) && nbd_server_pid(shared->id) == -1)
 		disk_mark_remove(transport->path);
 }
 
@@ -429,6 +443,8 @@ static int attach(struct shared *shared)
 {
 	int res = shared->attached ? 0 : nbd_attach_step(&shared->attach, shared->started);
 
+	if (!shared->started)
+		shared->connection = shared->attach.connection;
 	shared->attached = res == 0;
 	shared->started |= shared->attached;
 	return res;
@@ -469,7 +485,7 @@ static int open_queue(struct transport *transport, uint16_t q_id, GError **err)
 static int start(struct transport *transport)
 {
 	struct shared *shared = shared_of(transport);
-	int res = nbd_is_connected(shared->id) ? adjust(shared) : -ENODEV;
+	int res = is_connected(shared) ? adjust(shared) : -ENODEV;
 
 	shared->served = true;
 	if (res == -EOPNOTSUPP)
@@ -483,6 +499,7 @@ static int start(struct transport *transport)
 
 static struct transport *open_device(uint32_t id, struct transport_info *ret_info, GError **err)
 {
+	uint64_t connection = nbd_connection(id);
 	struct nbd_description description;
 	struct transport *transport;
 	struct shared *shared;
@@ -499,6 +516,7 @@ static struct transport *open_device(uint32_t id, struct transport_info *ret_inf
 	if (!shared)
 		return NULL;
 	shared->started = true;
+	shared->connection = connection;
 	shared->description = description;
 	transport = handle_new(shared);
 	transport->ops->get_info(transport, ret_info);
@@ -507,7 +525,7 @@ static struct transport *open_device(uint32_t id, struct transport_info *ret_inf
 
 static enum transport_state state_of(const struct shared *shared, int server_pid)
 {
-	if (!nbd_is_connected(shared->id))
+	if (!is_connected(shared))
 		return shared->started ? TRANSPORT_STOPPED : TRANSPORT_ADDED;
 	if (shared->server_fd >= 0)
 		return nbd_server_must_leave(shared->server_fd) ? TRANSPORT_QUIESCED
@@ -570,7 +588,7 @@ static int stop(struct transport *transport)
 		nbd_server_file_stop(shared->id);
 		disk_write_back(transport->path);
 	}
-	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;
+	return is_connected(shared) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;
 }
 
 /* The server itself has stopped it, or tried to, and does not answer any more. */
@@ -580,7 +598,7 @@ static int delete (struct transport *transport)
 
 	if (shared->server_fd < 0)
 		return stop(transport);
-	return nbd_is_connected(shared->id) ? nbd_disk_end(shared->netlink, shared->id, false) : 0;
+	return is_connected(shared) ? nbd_disk_end(shared->netlink, shared->id, false) : 0;
 }
 
 static int resize(struct transport *transport, uint64_t sectors)
@@ -588,6 +606,8 @@ static int resize(struct transport *transport, uint64_t sectors)
 	struct shared *shared = shared_of(transport);
 	g_autofree char *backend = nbd_attribute(shared->id, "backend");
 
+	if (!is_connected(shared))
+		return -ENODEV;
 	return nbd_netlink_resize(shared->netlink, shared->id, backend ?: "",
 				  sectors * SECTOR_SIZE);
 }
@@ -613,7 +633,7 @@ static int take_over(struct transport *transport)
 	if (fd < 0)
 		return fd;
 	shared->server_fd = fd;
-	return !nbd_is_connected(shared->id) || nbd_server_file_has_ended(shared->id) ? -ENODEV : 0;
+	return !is_connected(shared) || nbd_server_file_has_ended(shared->id) ? -ENODEV : 0;
 }
 
 static int quiesce(struct transport *transport)
@@ -631,7 +651,7 @@ static int end_recovery(struct transport *transport)
 	struct shared *shared = shared_of(transport);
 
 	shared->served = true;
-	return nbd_is_connected(shared->id) ? 0 : -ENODEV;
+	return is_connected(shared) ? 0 : -ENODEV;
 }
 
 const struct transport_ops transport_nbd = {

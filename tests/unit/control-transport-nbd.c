@@ -13,8 +13,11 @@
 
 /* ---- nbd.ko ---- */
 
-static char *backend; /* of the device that is connected; NULL: none is */
-static int sock;      /* the kernel's end of its queue */
+static char *backend;		    /* of the device that is connected; NULL: none is */
+static uint64_t connection = 1;	    /* if one is */
+static bool replaced_by_write_back; /* by another program's */
+static bool is_marked;
+static int sock; /* the kernel's end of its queue */
 static unsigned write_backs, ends, serving_ends;
 static bool has_process;  /* the kernel's idea of the server */
 static pid_t others_pid;  /* what a process that is not the server finds */
@@ -22,7 +25,7 @@ static bool is_deaf;	  /* the kernel does not read what the server sends */
 static unsigned nr_open;  /* how many devices, from 0 on, somebody has open */
 static unsigned connects; /* commands so far */
 
-bool __wrap_nbd_is_connected(uint32_t id);
+uint64_t __wrap_nbd_connection(uint32_t id);
 bool __wrap_nbd_may_have_process(uint32_t id);
 char *__wrap_nbd_attribute(uint32_t id, const char *name);
 void __wrap_nbd_write_attribute(uint32_t id, const char *name, unsigned value);
@@ -35,11 +38,20 @@ char *__wrap_disk_opener(const char *path);
 int __wrap_nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves);
 void __wrap_nbd_disk_scan(uint32_t id);
 void __wrap_disk_write_back(const char *disk);
+void __wrap_disk_mark_remove(const char *disk);
 pid_t __wrap_nbd_server_pid(uint32_t id);
 
-bool __wrap_nbd_is_connected(uint32_t id)
+uint64_t __wrap_nbd_connection(uint32_t id)
 {
-	return backend;
+	return backend ? connection : 0;
+}
+
+/* Another program minds no lock. */
+static void connect_another(void)
+{
+	g_free(backend);
+	backend = g_strdup("");
+	connection++;
 }
 
 bool __wrap_nbd_may_have_process(uint32_t id)
@@ -66,18 +78,18 @@ void __wrap_nbd_netlink_free(struct nbd_netlink *nl)
 }
 
 /* Reads what the server sends at first. */
-int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection)
+int __wrap_nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connected)
 {
 	char magic[4];
 
-	g_assert_cmpuint(connection->nr_sockets, ==, 1);
+	g_assert_cmpuint(connected->nr_sockets, ==, 1);
 	connects++;
-	if (connection->id < nr_open)
+	if (connected->id < nr_open)
 		return -EBUSY;
-	sock = dup(connection->sockets[0]);
+	sock = dup(connected->sockets[0]);
+	backend = g_strdup(connected->backend);
 	if (is_deaf)
 		return 0;
-	backend = g_strdup(connection->backend);
 	return recv(sock, magic, sizeof(magic), MSG_WAITALL) == sizeof(magic) ? 0 : -EIO;
 }
 
@@ -111,6 +123,13 @@ void __wrap_nbd_disk_scan(uint32_t id)
 void __wrap_disk_write_back(const char *disk)
 {
 	write_backs++;
+	if (replaced_by_write_back)
+		connect_another();
+}
+
+void __wrap_disk_mark_remove(const char *disk)
+{
+	is_marked = false;
 }
 
 pid_t __wrap_nbd_server_pid(uint32_t id)
@@ -234,6 +253,65 @@ static void test_keeper_knows_whose_device_it_is(void)
 	others_pid = -1;
 	g_assert_false(transport_nbd.is_given(server));
 	end_server(server);
+}
+
+/* A server may keep the file of a device that has been disconnected. */
+static void test_devices_of_other_programs_are_left_alone(void)
+{
+	struct transport *server = play_server(RECOVERY_NONE), *new = NULL;
+	struct transport_info info;
+
+	others_pid = getpid();
+	g_clear_pointer(&backend, g_free);
+	g_assert_true(transport_nbd.is_given(server));
+	connect_another();
+	g_assert_false(transport_nbd.is_given(server));
+	g_assert_cmpint(transport_nbd.stop(server), ==, 0);
+	g_assert_cmpint(transport_nbd.delete(server), ==, 0);
+	g_assert_cmpint(transport_nbd.resize(server, 4096), ==, -ENODEV);
+	g_assert_cmpint(transport_nbd.get_info(server, &info), ==, 0);
+	g_assert_cmpint(info.state, ==, TRANSPORT_STOPPED);
+	g_assert_cmpuint(ends, ==, 0);
+	end_server(server);
+	/* Nor what has the number before the device is connected. */
+	new = add(0, RECOVERY_NONE);
+	connect_another();
+	g_assert_false(transport_nbd.is_given(new));
+	g_assert_cmpint(transport_nbd.delete(new), ==, 0);
+	g_assert_cmpuint(ends, ==, 0);
+	end_server(new);
+}
+
+/* What its users have written takes as long as its server likes. */
+static void test_another_connection_of_the_number_is_not_ended(void)
+{
+	struct transport *server = play_server(RECOVERY_REISSUE), *other;
+	struct transport_info info;
+
+	others_pid = 77;
+	replaced_by_write_back = true;
+	other = transport_nbd.open(0, &info, NULL);
+	g_assert_cmpint(transport_nbd.stop(other), ==, 0);
+	g_assert_cmpuint(write_backs, ==, 1);
+	g_assert_cmpuint(ends, ==, 0);
+	replaced_by_write_back = false;
+	transport_free(other);
+	end_server(server);
+}
+
+/* The next server of the number writes one before its device is connected. */
+static void test_mark_of_the_next_device_is_kept(void)
+{
+	for (int others = 0; others < 2; others++) {
+		struct transport *server = play_server(RECOVERY_NONE);
+
+		is_marked = true;
+		g_clear_pointer(&backend, g_free);
+		others_pid = others ? 77 : -1;
+		transport_nbd.server_ended(server);
+		g_assert_true(is_marked == others);
+		end_server(server);
+	}
 }
 
 /* With recovery, their users' data might wait for ever. */
@@ -383,6 +461,12 @@ int main(int argc, char **argv)
 	g_test_add_func("/control-nbd/others-wait-for-the-server", test_others_wait_for_the_server);
 	g_test_add_func("/control-nbd/keeper-knows-whose-device-it-is",
 			test_keeper_knows_whose_device_it_is);
+	g_test_add_func("/control-nbd/devices-of-other-programs-are-left-alone",
+			test_devices_of_other_programs_are_left_alone);
+	g_test_add_func("/control-nbd/another-connection-of-the-number-is-not-ended",
+			test_another_connection_of_the_number_is_not_ended);
+	g_test_add_func("/control-nbd/mark-of-the-next-device-is-kept",
+			test_mark_of_the_next_device_is_kept);
 	g_test_add_func("/control-nbd/servers-in-containers-are-not-seen",
 			test_servers_in_containers_are_not_seen);
 	g_test_add_func("/control-nbd/what-has-ended-does-not-wait",
