@@ -2,7 +2,8 @@
 /*
  * The lock is one of fcntl(2), which tells the process that has it. Such locks belong to a process:
  * it would not notice that it has one already, and would lose it by closing any descriptor of the
- * file. So a process that has several devices remembers whose files it has.
+ * file. So a process that has several devices remembers whose files it has, and one thread at a
+ * time looks at that, opens files and closes them.
  *
  * Each new device gets a new file: a process that has served one before may have kept its
  * descriptor. So a lock only counts if the file still has its name.
@@ -43,8 +44,8 @@ struct held {
 	bool is_passed; /* another process has the lock, or is about to take it */
 };
 
-static pthread_mutex_t held_lock = PTHREAD_MUTEX_INITIALIZER;
-static GArray *held; /* struct held; guarded by held_lock */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static GArray *held; /* struct held; guarded by lock, which callers of these functions have taken */
 
 /* The descriptor may have been closed, and then the number may be another file's. */
 static bool is_valid(const struct held *one)
@@ -58,47 +59,45 @@ static bool is_valid(const struct held *one)
 
 static bool has(uint32_t id, bool also_passed)
 {
-	bool found = false;
-
-	pthread_mutex_lock(&held_lock);
-	for (unsigned i = 0; held && i < held->len && !found; i++) {
+	for (unsigned i = 0; held && i < held->len; i++) {
 		const struct held *one = &g_array_index(held, struct held, i);
 
-		found = one->id == id && (also_passed || !one->is_passed) && is_valid(one);
+		if (one->id == id && (also_passed || !one->is_passed) && is_valid(one))
+			return true;
 	}
-	pthread_mutex_unlock(&held_lock);
-	return found;
+	return false;
 }
 
+/* Drops what was closed elsewhere: the number of its device or descriptor is in use again. */
 static void note_held(uint32_t id, int fd)
 {
 	const struct held one = { id, fd, getpid(), false };
 
-	pthread_mutex_lock(&held_lock);
 	if (!held)
 		held = g_array_new(FALSE, FALSE, sizeof(one));
+	for (unsigned i = 0; i < held->len; i++) {
+		const struct held *old = &g_array_index(held, struct held, i);
+
+		if (old->id == id || old->fd == fd)
+			g_array_remove_index_fast(held, i--);
+	}
 	g_array_append_val(held, one);
-	pthread_mutex_unlock(&held_lock);
 }
 
 static void note_passed(int fd)
 {
-	pthread_mutex_lock(&held_lock);
 	for (unsigned i = 0; held && i < held->len; i++)
 		if (g_array_index(held, struct held, i).fd == fd)
 			g_array_index(held, struct held, i).is_passed = true;
-	pthread_mutex_unlock(&held_lock);
 }
 
 static void forget_held(int fd)
 {
-	pthread_mutex_lock(&held_lock);
 	for (unsigned i = 0; held && i < held->len; i++)
 		if (g_array_index(held, struct held, i).fd == fd)
 			g_array_remove_index_fast(held, i--);
 	if (held && !held->len)
 		g_clear_pointer(&held, g_array_unref);
-	pthread_mutex_unlock(&held_lock);
 }
 
 /* ---- the file ---- */
@@ -152,21 +151,6 @@ static int ask_to_leave(int fd)
 	return write(fd, "", 1) < 0 && errno != EAGAIN ? -errno : 0;
 }
 
-/* Not F_SETLKW: another process may become the server in between, and must be asked, too. */
-static int wait_for_lock(int fd)
-{
-	int res;
-
-	while ((res = try_lock(fd)) == -EBUSY) {
-		/* Only a new server has read what the last one was sent. */
-		res = nbd_server_must_leave(fd) ? 0 : ask_to_leave(fd);
-		if (res < 0)
-			break;
-		g_usleep(POLL_US);
-	}
-	return res;
-}
-
 static bool has_name(int fd)
 {
 	struct stat st;
@@ -174,72 +158,115 @@ static bool has_name(int fd)
 	return fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
-static int take(uint32_t id, bool wait, bool *ret_is_new, GError **err)
+static int lock_and_note(uint32_t id, int fd)
 {
-	int fd, res;
+	int res = try_lock(fd);
 
-	do {
-		fd = has(id, true) ? -EBUSY : open_file(id, ret_is_new, err);
-		if (fd < 0)
-			return fd;
-		res = wait ? wait_for_lock(fd) : try_lock(fd);
-		if (res == 0 && has_name(fd)) {
-			note_held(id, fd);
-			drain(fd);
-			return fd;
-		}
-		close(fd);
-	} while (res == 0);
-	if (res != -EBUSY)
+	if (res == 0 && !has_name(fd))
+		res = -ESTALE;
+	if (res == 0)
+		note_held(id, fd);
+	return res;
+}
+
+static void forget_and_close(int fd)
+{
+	forget_held(fd);
+	close(fd);
+}
+
+/* -ESTALE: somebody has replaced the file. @asks: whoever has the lock is asked to leave. */
+static int take(uint32_t id, bool asks, bool *ret_is_new, GError **err)
+{
+	int fd = open_file(id, ret_is_new, err), res;
+
+	if (fd < 0)
+		return fd;
+	res = lock_and_note(id, fd);
+	if (res == 0) {
+		drain(fd);
+		return fd;
+	}
+	/* Only a new server has read what the last one was sent. */
+	if (res == -EBUSY && asks && !nbd_server_must_leave(fd))
+		res = ask_to_leave(fd) ?: -EBUSY;
+	close(fd);
+	if (res != -EBUSY && res != -ESTALE)
 		error_set(err, res, "%s/nbd%u", nbd_server_folder, id);
 	return res;
 }
 
-int nbd_server_file_take(uint32_t id, GError **err)
+static int take_new(uint32_t id, GError **err)
 {
 	g_autofree char *path = path_of(id);
 	bool is_new;
-	int fd = take(id, false, &is_new, err);
+	int fd = has(id, true) ? -EBUSY : take(id, false, &is_new, err);
 
 	if (fd < 0 || is_new)
 		return fd;
 	/* Nobody else removes it while this process has the lock. */
 	unlink(path);
-	nbd_server_file_close(fd);
+	forget_and_close(fd);
 	/* If another process is faster, it has made the file. */
 	return take(id, false, &is_new, err);
 }
 
+int nbd_server_file_take(uint32_t id, GError **err)
+{
+	int fd;
+
+	do {
+		pthread_mutex_lock(&lock);
+		fd = take_new(id, err);
+		pthread_mutex_unlock(&lock);
+	} while (fd == -ESTALE);
+	return fd;
+}
+
+/* Not F_SETLKW: another process may become the server in between, and must be asked, too. */
 int nbd_server_file_take_over(uint32_t id, GError **err)
 {
-	bool is_new;
+	bool is_ours, is_new;
+	int fd;
 
-	return take(id, true, &is_new, err);
+	for (;;) {
+		pthread_mutex_lock(&lock);
+		is_ours = has(id, true);
+		fd = is_ours ? -EBUSY : take(id, true, &is_new, err);
+		pthread_mutex_unlock(&lock);
+		if (is_ours || (fd != -EBUSY && fd != -ESTALE))
+			return fd;
+		g_usleep(POLL_US);
+	}
 }
 
 void nbd_server_file_unlock(int fd)
 {
 	const struct flock whole = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
+	pthread_mutex_lock(&lock);
 	note_passed(fd);
 	fcntl(fd, F_SETLK, &whole);
+	pthread_mutex_unlock(&lock);
 }
 
 int nbd_server_file_lock(uint32_t id, int fd, GError **err)
 {
-	int res = try_lock(fd);
+	int res;
 
-	if (res == 0 && !has_name(fd))
+	pthread_mutex_lock(&lock);
+	res = lock_and_note(id, fd);
+	pthread_mutex_unlock(&lock);
+	if (res == -ESTALE)
 		res = -EBUSY;
-	if (res == 0)
-		note_held(id, fd);
 	return res < 0 ? error_set(err, res, "/dev/nbd%u", id) : 0;
 }
 
 void nbd_server_file_close(int fd)
 {
-	forget_held(fd);
-	close(fd);
+	pthread_mutex_lock(&lock);
+	forget_and_close(fd);
+	pthread_mutex_unlock(&lock);
 }
 
 static void set_mode(uint32_t id, mode_t mode)
@@ -307,20 +334,28 @@ bool nbd_servers_are_hidden(void)
 	return access(nbd_server_folder, X_OK) < 0 && errno == EACCES;
 }
 
-pid_t nbd_server_pid(uint32_t id)
+/* This process is not it. */
+static pid_t find_server(uint32_t id)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	g_autofree char *path = path_of(id);
-	int fd, res;
+	int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW), res;
 
-	if (has(id, false))
-		return getpid();
-	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -1;
 	res = fcntl(fd, F_GETLK, &whole);
 	close(fd);
 	return res < 0 || whole.l_type == F_UNLCK ? -1 : whole.l_pid;
+}
+
+pid_t nbd_server_pid(uint32_t id)
+{
+	pid_t pid;
+
+	pthread_mutex_lock(&lock);
+	pid = has(id, false) ? getpid() : find_server(id);
+	pthread_mutex_unlock(&lock);
+	return pid;
 }
 
 bool nbd_server_must_leave(int fd)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <glib.h>
 #include <glib/gstdio.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -225,6 +226,60 @@ static void test_a_process_knows_what_it_has(void)
 	g_assert_cmpint(nbd_server_pid(ID), ==, -1);
 }
 
+static pthread_barrier_t all_begin;
+
+static void *take_it(void *arg)
+{
+	pthread_barrier_wait(&all_begin);
+	return GINT_TO_POINTER(nbd_server_file_take(ID, NULL));
+}
+
+static void *look_at_it(void *arg)
+{
+	pthread_barrier_wait(&all_begin);
+	for (unsigned i = 0; i < 10; i++)
+		nbd_server_pid(ID);
+	return GINT_TO_POINTER(-EBUSY);
+}
+
+static pid_t server_pid_elsewhere(void)
+{
+	const pid_t parent = getpid();
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(nbd_server_pid(ID) != parent);
+	waitpid(pid, &status, 0);
+	return status == 0 ? parent : -1;
+}
+
+/* As a keeper's do. What a thread looks at, it opens and closes. */
+static void test_threads_do_not_take_it_from_each_other(void)
+{
+	for (unsigned round = 0; round < 200; round++) {
+		pthread_t threads[4];
+		int fd = -1;
+
+		pthread_barrier_init(&all_begin, NULL, G_N_ELEMENTS(threads));
+		for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+			pthread_create(&threads[i], NULL, i < 3 ? take_it : look_at_it, NULL);
+		for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
+			void *got;
+
+			pthread_join(threads[i], &got);
+			if (GPOINTER_TO_INT(got) == -EBUSY)
+				continue;
+			g_assert_cmpint(fd, ==, -1);
+			fd = GPOINTER_TO_INT(got);
+			g_assert_cmpint(fd, >=, 0);
+		}
+		pthread_barrier_destroy(&all_begin);
+		g_assert_cmpint(server_pid_elsewhere(), ==, getpid());
+		nbd_server_file_close(fd);
+	}
+}
+
 static void unlink_file(void)
 {
 	g_autofree char *path = g_strdup_printf("%s/nbd%d", nbd_server_folder, ID);
@@ -408,6 +463,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/one-process-is-the-server", test_one_process_is_the_server);
 	g_test_add_func("/control/nbd/a-process-knows-what-it-has",
 			test_a_process_knows_what_it_has);
+	g_test_add_func("/control/nbd/threads-do-not-take-it-from-each-other",
+			test_threads_do_not_take_it_from_each_other);
 	g_test_add_func("/control/nbd/lock-is-passed-on", test_lock_is_passed_on);
 	g_test_add_func("/control/nbd/new-devices-have-new-files", test_new_devices_have_new_files);
 	g_test_add_func("/control/nbd/server-leaves", test_server_leaves);
