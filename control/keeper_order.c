@@ -3,7 +3,9 @@
 #include "keeper_order.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -24,18 +26,41 @@ int keeper_order_new(const struct keeper_order *order, GError **err)
 	return error_set(err, res, "cannot send an order");
 }
 
+typedef int get_name_fn(int fd, struct sockaddr *name, socklen_t *bytes);
+
+static bool has_no_name(get_name_fn *get_name, int fd)
+{
+	struct sockaddr_un name;
+	socklen_t bytes = sizeof(name);
+
+	return get_name(fd, (struct sockaddr *)&name, &bytes) == 0 && name.sun_family == AF_UNIX &&
+	       bytes == offsetof(struct sockaddr_un, sun_path);
+}
+
+/* Sockets that were connected by a name have it at one end. */
+static bool is_pair(int fd)
+{
+	socklen_t type_bytes = sizeof(int);
+	int type;
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
+	       type == SOCK_SEQPACKET && has_no_name(getsockname, fd) &&
+	       has_no_name(getpeername, fd);
+}
+
 /*
- * The server has sockets of its own, of its keeper, and of its clients. The last ones are streams.
+ * The server has pairs that it has made itself or its keeper has, and its clients' sockets are
+ * connected by a name. Its filter of system calls refuses to make a pair, or a process that could.
+ *
+ * The kernel does not tell whether that process has CAP_SYS_ADMIN. What /proc says of its number
+ * may be about a later process, a later program, or a user namespace that it has made for itself.
  */
 static bool is_from_another(int fd, pid_t server)
 {
 	struct ucred peer;
-	socklen_t peer_bytes = sizeof(peer), type_bytes = sizeof(int);
-	int type;
+	socklen_t peer_bytes = sizeof(peer);
 
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
-	       type == SOCK_SEQPACKET &&
-	       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) == 0 &&
+	return is_pair(fd) && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes) == 0 &&
 	       (peer.uid == geteuid() || peer.uid == 0) && peer.pid != server &&
 	       peer.pid != getpid();
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An order to a server's keeper (keeper.h): add a device. A server may not give it, because it has
- * given up the right to add devices. Whoever has that right passes a socket on, through the server:
- * the order waits in it, and the kernel tells the keeper which process has made it. The server can
- * neither change an order nor make one, and each adds one device.
+ * given up the right to add devices. Somebody else passes one end of a socket pair on, through the
+ * server: the order waits in it, and the kernel tells the keeper which process has made it, and
+ * which user's that is. The server can neither change an order nor make one, and each adds one
+ * device.
+ *
+ * That the server cannot make one rests on its user, if that is not the keeper's, and otherwise on
+ * its filter of system calls. Root's processes may order without CAP_SYS_ADMIN, too: whoever can
+ * pass an order on commands the server, and gets nothing but an image that --allow-add allows.
  */
 #ifndef UBD_KEEPER_ORDER_H
 #define UBD_KEEPER_ORDER_H

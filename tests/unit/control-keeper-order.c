@@ -4,6 +4,7 @@
 #include <glib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,6 +85,35 @@ static int make_stream(const struct keeper_order *order)
 	return pair[1];
 }
 
+/* A service that sends what looks like an order to whoever has connected, or is sent it. */
+static int make_named(const struct keeper_order *order, bool listens)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0), client, accepted;
+	socklen_t bytes = sizeof(name);
+
+	/* The kernel chooses an abstract name. */
+	if (bind(listener, (struct sockaddr *)&name, sizeof(sa_family_t)) < 0 ||
+	    listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&name, &bytes) < 0)
+		return -errno;
+	client = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	if (connect(client, (struct sockaddr *)&name, bytes) < 0)
+		return -errno;
+	accepted = accept(listener, NULL, NULL);
+	keeper_send(listens ? client : accepted, order, sizeof(*order), -1);
+	return listens ? accepted : client;
+}
+
+static int make_connected(const struct keeper_order *order)
+{
+	return make_named(order, false);
+}
+
+static int make_accepted(const struct keeper_order *order)
+{
+	return make_named(order, true);
+}
+
 static void assert_refused(int fd, pid_t server)
 {
 	struct keeper_order got = { .driver = TRANSPORT_DRIVERS };
@@ -129,8 +159,9 @@ static void test_not_by_the_keeper(void)
 
 static void test_other_descriptors(void)
 {
-	static int (*const make[])(const struct keeper_order *) = { make_empty, make_long,
-								    make_stream };
+	static int (*const make[])(const struct keeper_order *) = {
+		make_empty, make_long, make_stream, make_connected, make_accepted,
+	};
 	const struct keeper_order order = valid_order();
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(make); i++)
