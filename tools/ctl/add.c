@@ -103,13 +103,15 @@ static int mind_waiting(const json_t *wanted, const char *image, GError **err)
 	return 0;
 }
 
-/* NULL with @err set. */
+/* A server that does not say which can only have ubd's. NULL with @err set. */
 static const struct transport_ops *driver_of(const json_t *wanted, GError **err)
 {
 	const char *name = json_get_text(wanted, "driver");
 
+	if (!*name)
+		return &transport_ubd;
 	for (unsigned i = 0; i < TRANSPORT_DRIVERS; i++)
-		if (g_strcmp0(name, transports[i]->name) == 0)
+		if (g_str_equal(name, transports[i]->name))
 			return transports[i];
 	error_refuse(err, -EPROTO, "the server wants a device of a driver that is not known here");
 	return NULL;
@@ -175,11 +177,12 @@ static json_t *give_device(const char *socket, const char *line, const char *ima
 		return g_steal_pointer(&answer);
 	if (mind_waiting(wanted, image, err) < 0)
 		return NULL;
+	first = NULL;
 	fd = authorize(wanted, &device, err);
-	if (fd < 0)
-		return NULL;
-	first = ctl_ask_with_fd(socket, line, fd, err);
-	close(fd);
+	if (fd >= 0) {
+		first = ctl_ask_with_fd(socket, line, fd, err);
+		close(fd);
+	}
 	transport_free(device);
 	return first;
 }
