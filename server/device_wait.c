@@ -217,13 +217,17 @@ void device_co_stop_watching(struct device *device)
 
 /* ---- the end ---- */
 
-/* Another server wants the device, which must stay. */
+/*
+ * Another server wants the device, which must stay. So it does if the driver does not answer: its
+ * users would lose more than somebody who has stopped it, and can delete it.
+ */
 static bool must_leave(struct device *device)
 {
 	struct transport_info info;
+	int res = device->transport->ops->get_info(device->transport, &info);
 
-	if (device->transport->ops->get_info(device->transport, &info) < 0)
-		return false;
+	if (res < 0)
+		return device->ended && res != -ENODEV && device_recovers(device);
 	if (info.state == TRANSPORT_QUIESCED)
 		return true;
 	/* They show it only when this server has gone, but a device that ends is not live. */

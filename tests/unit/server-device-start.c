@@ -109,6 +109,42 @@ static int get_info(struct transport *transport, struct transport_info *ret_info
 	return 0;
 }
 
+static int info_res;
+
+static int fail_get_info(struct transport *transport, struct transport_info *ret_info)
+{
+	return info_res;
+}
+
+/* The next server cannot have what this one deletes. */
+CO_TEST(test_device_stays_if_its_end_is_not_known)
+{
+	static const struct transport_ops silent = { .get_info = fail_get_info };
+	static const struct {
+		int res;
+		enum recovery recovery;
+		enum target_end end;
+	} cases[] = {
+		{ -ETIMEDOUT, RECOVERY_REISSUE, TARGET_END_LEFT },
+		{ -EPIPE, RECOVERY_FAIL, TARGET_END_LEFT },
+		{ -ETIMEDOUT, RECOVERY_NONE, TARGET_END_STOPPED },
+		{ -ENODEV, RECOVERY_REISSUE, TARGET_END_STOPPED },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct transport transport = { .ops = &silent, .path = "/dev/ublkb0" };
+		struct device device = {
+			.transport = &transport,
+			.info.recovery = cases[i].recovery,
+			.ended = true,
+		};
+
+		info_res = cases[i].res;
+		g_assert_cmpint(device_co_wait(&device), ==, cases[i].end);
+		g_assert_true(device.stays == (cases[i].end == TARGET_END_LEFT));
+	}
+}
+
 static uint64_t hold_none(void *arg)
 {
 	return 0;
@@ -347,6 +383,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/device-start/start-is-ended", test_start_is_ended);
 	g_test_add_func("/device-start/requests-are-answered-in-time",
 			test_requests_are_answered_in_time);
+	g_test_add_func("/device-start/stays-if-its-end-is-not-known",
+			test_device_stays_if_its_end_is_not_known);
 	g_test_add_func("/device-start/late-requests-let-it-end", test_late_requests_let_it_end);
 	g_test_add_func("/device-start/closed-number-is-kept", test_closed_number_is_kept);
 	g_test_add_func("/device-start/devices-of-others-stay", test_devices_of_others_stay);
