@@ -5,7 +5,8 @@
  *
  * 1. A request waits for the budget before it has memory, and for nothing but memory of its own
  *    client after that. So those that have memory end without more, and nobody waits in a circle.
- *    It does not wait for the budget any longer when requests before it have left enough.
+ *    It does not wait for the budget any longer when requests before it have left enough, or when
+ *    its client is gone.
  * 2. What is taken from the budget is kept while requests are in flight, so that pages need not be
  *    cleared again, but not if somebody waits for it.
  * 3. A client that holds memory others wait for must take its answers, and send what it has begun.
@@ -14,6 +15,7 @@
  * over and over, PACED_BYTES: the CPU's caches have it, and it need not be cleared. Where nothing
  * is ready after a turn of the loop, reads go on, so that slow storage has many at once.
  */
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -107,14 +109,34 @@ static void co_take_from_budget(struct nbd_client *client, size_t bytes)
 	client->watches_stall = true;
 }
 
-/* One after another, so that small requests do not take what a large one waits for. */
-static void co_make_room(struct nbd_client *client, size_t bytes)
+/*
+ * One after another, so that small requests do not take what a large one waits for. False: the
+ * client is gone, and there is no room yet.
+ */
+static bool co_make_room(struct nbd_client *client, size_t bytes)
 {
+	bool has;
+
 	co_mutex_lock(&client->room_lock);
-	while (!has_room(client, bytes))
+	while (!(has = has_room(client, bytes)) && !client->gone)
 		co_take_from_budget(client, bytes);
-	client->committed += bytes;
+	if (has)
+		client->committed += bytes;
 	co_mutex_unlock(&client->room_lock);
+	return has;
+}
+
+static void end_wait(struct nbd_client *client)
+{
+	if (client->waiter)
+		memory_budget_cancel(client->settings->memory, client->waiter);
+	client->waiter = NULL;
+}
+
+void nbd_client_be_gone(struct nbd_client *client)
+{
+	client->gone = true;
+	end_wait(client);
 }
 
 /* ---- pace ---- */
@@ -149,13 +171,15 @@ void nbd_client_answers_sent(struct nbd_client *client)
 
 /* ---- buffers ---- */
 
-void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes)
+int nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes)
 {
 	struct nbd_client *client = req->client;
 
-	co_make_room(client, align_up(bytes, PAGE));
+	if (!co_make_room(client, align_up(bytes, PAGE)))
+		return -ESHUTDOWN;
 	req->buf = bounce_pool_co_get(&client->pool, bytes);
 	req->buf_bytes = bytes;
+	return 0;
 }
 
 void nbd_client_put_buffer(struct nbd_client_request *req)
@@ -172,8 +196,6 @@ void nbd_client_put_buffer(struct nbd_client_request *req)
 	    (!client->committed || memory_budget_is_wanted(client->settings->memory)))
 		trim(client);
 	/* Rule 1. */
-	if (client->waiter && has_room(client, client->waiting_bytes)) {
-		memory_budget_cancel(client->settings->memory, client->waiter);
-		client->waiter = NULL;
-	}
+	if (client->waiter && has_room(client, client->waiting_bytes))
+		end_wait(client);
 }

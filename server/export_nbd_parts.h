@@ -179,8 +179,10 @@ void nbd_client_send(struct nbd_client_request *req);
 void nbd_client_co_pace(struct nbd_client *client, size_t bytes);
 /* Some answers have been sent. */
 void nbd_client_answers_sent(struct nbd_client *client);
-/* Memory for the data of a request; waits for it. */
-void nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes);
+/* Memory for the data of a request; waits for it. -ESHUTDOWN: the client is gone. */
+int nbd_client_co_get_buffer(struct nbd_client_request *req, size_t bytes);
+/* Nobody takes answers any more, or waits for them: its requests wait for no memory of others. */
+void nbd_client_be_gone(struct nbd_client *client);
 void nbd_client_put_buffer(struct nbd_client_request *req);
 
 /* ---- export_nbd_status.c ---- */

@@ -198,7 +198,7 @@ static void co_send_batch(struct nbd_client *client)
 	client->sending = true;
 	if (!client->gone &&
 	    channel_co_send_all(&client->channel, client->send_iov, niov, NULL) < 0) {
-		client->gone = true;
+		nbd_client_be_gone(client);
 		/* The receiver ends, too. */
 		shutdown(client->channel.fd, SHUT_RDWR);
 	}

@@ -257,12 +257,13 @@ static bool is_pointless(const struct nbd_client_request *req)
 static int co_get_memory(struct nbd_client_request *req)
 {
 	size_t bytes = is_pointless(req) ? 0 : more_memory(req);
+	int res = 0;
 
 	if (bytes && req->type == NBD_CMD_READ)
 		nbd_client_co_pace(req->client, bytes);
 	if (bytes)
-		nbd_client_co_get_buffer(req, bytes);
-	return is_pointless(req) ? -ESHUTDOWN : 0;
+		res = nbd_client_co_get_buffer(req, bytes);
+	return is_pointless(req) ? -ESHUTDOWN : res;
 }
 
 /*
@@ -371,7 +372,9 @@ static int co_receive_data(struct nbd_client_request *req)
 
 	if (!bytes)
 		return 0;
-	nbd_client_co_get_buffer(req, bytes);
+	res = nbd_client_co_get_buffer(req, bytes);
+	if (res < 0)
+		return res;
 	has = MIN(bytes, client->input_end - client->input_at);
 	memcpy(req->buf, client->input + client->input_at, has);
 	client->input_at += has;
@@ -494,7 +497,7 @@ static void hangup_co(void *arg)
 	}
 	if (found < 0)
 		return;
-	client->gone = true;
+	nbd_client_be_gone(client);
 	serve_set_turns(&client->serve, SERVE_DROPS);
 }
 

@@ -431,6 +431,39 @@ CO_TEST(test_nothing_is_read_for_a_client_that_left)
 	co_end(&world);
 }
 
+/* It would not end for as long as others hold the memory, such as clients of other exports. */
+CO_TEST(test_memory_of_others_is_not_waited_for)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.cookie = 5,
+		.length = htobe32(DISK),
+	};
+
+	for (int writes = 0; writes < 2; writes++) {
+		struct nbd_request request = header;
+		struct budget_waiter waiter;
+		struct world world;
+
+		co_begin(&world);
+		request.type = htobe16(writes ? NBD_CMD_WRITE : NBD_CMD_READ);
+		g_assert_true(memory_budget_co_take(&memory, MEMORY, &waiter));
+		co_shake_hands(world.fd);
+		co_say(world.fd, &request, sizeof(request));
+		while (!memory_budget_is_wanted(&memory))
+			co_sleep_ns(1000000);
+		/* As when its export is removed. */
+		nbd_client_stop(world.client);
+		nbd_client_drop(world.client);
+		while (!nbd_client_ended(world.client))
+			co_sleep_ns(1000000);
+		g_assert_false(memory_budget_is_wanted(&memory));
+		memory_budget_give_back(&memory, MEMORY);
+		close(world.fd);
+		co_end(&world);
+	}
+}
+
 /* ---- clients of one loop ---- */
 
 /* More than there are loops. */
@@ -855,6 +888,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/vanished", test_a_host_that_vanishes_is_noticed);
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
 	g_test_add_func("/export-nbd/left", test_nothing_is_read_for_a_client_that_left);
+	g_test_add_func("/export-nbd/memory-of-others", test_memory_of_others_is_not_waited_for);
 	g_test_add_func("/export-nbd/clients-share-loops", test_clients_share_loops);
 	g_test_add_func("/export-nbd/visits-outlast-their-turn", test_visits_outlast_their_turn);
 	add_limits_tests();
