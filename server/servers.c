@@ -111,7 +111,9 @@ static int enter_co(void *arg, struct server *server, struct image *file, GError
 	/* It is added later: the process has done its part. */
 	if (all->next > SERVERS_ENTER && !all->refused) {
 		server_co_get_target(server, all->listener, all->no_listener);
+		co_stay_if_dying(all);
 		server_co_ask(server);
+		co_stay_if_dying(all);
 	}
 	one->file = file;
 	if (co_meet(one, SERVERS_ENTER) < 0)
