@@ -56,7 +56,7 @@ extern struct image_policy tool_policy;
 	  0,                                                                                       \
 	  G_OPTION_ARG_CALLBACK,                                                                   \
 	  tool_allow_backing,                                                                      \
-	  "Which backing files images may name: any (default), none, or those in",                 \
+	  "Backing files that images may name: any (default), none, or those in FOLDER",           \
 	  "FOLDER[:FOLDER...]" },                                                                  \
 	{                                                                                          \
 		"allow-data-file", 0, 0, G_OPTION_ARG_CALLBACK, tool_allow_data_file,              \

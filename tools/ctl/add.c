@@ -193,7 +193,7 @@ int ctl_add(const struct command *command, char **argv)
 	g_auto(GStrv) words = NULL;
 	const GOptionEntry entries[] = {
 		{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &socket,
-		  "The server's socket (default: that of the only one with several disks)",
+		  "The server's socket (default: that of the only server with several disks)",
 		  "FILE" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "IMAGE [-- OPTION...]" },

@@ -174,7 +174,7 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *f
 	gboolean force = FALSE;
 	const GOptionEntry entries[] = {
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "[DEVICE]" },
-		{ "force", 0, 0, G_OPTION_ARG_NONE, &force, "Also if the disk is in use", NULL },
+		{ "force", 0, 0, G_OPTION_ARG_NONE, &force, "Stop the disk even if it is in use", NULL },
 		{},
 	};
 	/* Without the option. */

@@ -6,9 +6,9 @@
 #include "std_fds.h"
 
 static const struct command commands[] = {
-	{ "add", "Add a disk to a server that has several", ctl_add },
+	{ "add", "Add a disk to a server with --allow-add", ctl_add },
 	{ "delete", "Stop and delete a device, and free its number", ctl_delete },
-	{ "events", "Show what happens to a server's disks, as it happens", ctl_events },
+	{ "events", "Print events of a server's disks as they happen", ctl_events },
 	{ "grant", "Pass descriptors of a device to another process", ctl_grant },
 	{ "info", "Show information about a device", ctl_info },
 	{ "list", "List all devices", ctl_list },
@@ -18,8 +18,8 @@ static const struct command commands[] = {
 	{ "remove", "The same as stop", ctl_stop },
 	{ "resize", "Ask a server to grow its disk", ctl_resize },
 	{ "run", "Run a program with descriptors of a device", ctl_run },
-	{ "stats", "Show how many requests servers have done, and their latencies", ctl_stats },
-	{ "status", "Show what a server has done, and what has failed", ctl_status },
+	{ "stats", "Show the servers' request counts and latencies", ctl_stats },
+	{ "status", "Show a server's counters and its last failure", ctl_status },
 	{ "stop", "Stop a device: its disk goes away", ctl_stop },
 	{ "throttle", "Show or change the limits of a disk's requests", ctl_throttle },
 	{ "top", "Watch what servers are doing", ctl_top },

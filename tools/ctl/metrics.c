@@ -146,7 +146,7 @@ int ctl_metrics(const struct command *command, char **argv)
 		{ "http", 0, 0, G_OPTION_ARG_NONE, &by_http,
 		  "Answer the HTTP request on standard input", NULL },
 		{ "textfile", 0, 0, G_OPTION_ARG_FILENAME, &file,
-		  "Replace this file, for node_exporter's textfile collector", "FILE" },
+		  "Write to this file, for node_exporter's textfile collector", "FILE" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "[DEVICE...]" },
 		{},

@@ -20,11 +20,11 @@ struct choice {
 	  0,                                                                                       \
 	  G_OPTION_ARG_NONE,                                                                       \
 	  &(choice).disk_only,                                                                     \
-	  "Only the disk, without the right to end the device",                                    \
+	  "Pass only the disk, which does not allow stopping the device",                          \
 	  NULL },                                                                                  \
 	{                                                                                          \
 		"control-only", 0, 0, G_OPTION_ARG_NONE, &(choice).control_only,                   \
-			"Only the control fd", NULL                                                \
+			"Pass only the control fd", NULL                                           \
 	}
 
 static bool is_choice(const struct command *command, const struct choice *choice)
@@ -188,7 +188,7 @@ int ctl_grant(const struct command *command, char **argv)
 		CHOICE_ENTRIES(choice),
 		LISTEN_ENTRY(listens),
 		{ "owner", 0, 0, G_OPTION_ARG_STRING, &owner_text,
-		  "The user at the other side, who gets the disk", "UID[:GID]" },
+		  "Grant only to this user, who also becomes the disk's owner", "UID[:GID]" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "DEVICE SOCKET" },
 		{},

@@ -200,10 +200,10 @@ int ctl_top(const struct command *command, char **argv)
 	const GOptionEntry entries[] = {
 		{ "batch", 'b', 0, G_OPTION_ARG_NONE, &is_batch,
 		  "Print one table after another, for scripts", NULL },
-		{ "delay", 'd', 0, G_OPTION_ARG_DOUBLE, &delay,
-		  "Time between two looks (default: 1)", "SECONDS" },
+		{ "delay", 'd', 0, G_OPTION_ARG_DOUBLE, &delay, "Time between updates (default: 1)",
+		  "SECONDS" },
 		{ "iterations", 'n', 0, G_OPTION_ARG_INT, &rounds,
-		  "End after so many tables (default: never)", "N" },
+		  "Exit after N updates (default: never)", "N" },
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL,
 		  "[DEVICE...]" },
 		{},

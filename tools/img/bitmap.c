@@ -273,7 +273,7 @@ int img_bitmap(const struct command *command, char **argv)
 		{ "disable", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, add_action,
 		  "Stop recording writes", NULL },
 		{ "merge", 0, G_OPTION_FLAG_FILENAME, G_OPTION_ARG_CALLBACK, add_action,
-		  "Merge another bitmap into it", "SOURCE" },
+		  "Merge another bitmap into this one", "SOURCE" },
 		{ "dump", 0, 0, G_OPTION_ARG_NONE, &dump, "Print the dirty ranges", NULL },
 		{ "granularity", 'g', 0, G_OPTION_ARG_FILENAME, &granularity,
 		  "With --add: bytes of the disk per bit, 512 to 2G", "SIZE" },

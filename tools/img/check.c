@@ -224,7 +224,7 @@ int img_check(const struct command *command, char **argv)
 		{ "force-share", 'U', 0, G_OPTION_ARG_NONE, &force_share,
 		  "Open the image even if another program is writing to it", NULL },
 		{ "progress", 'p', 0, G_OPTION_ARG_NONE, &progress, "Show the progress", NULL },
-		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print only what is wrong", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
 		TOOL_OPEN_OPTIONS(&image_opts),
 		TOOL_NO_LOCK_OPTION,
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &filenames, NULL,

@@ -39,7 +39,7 @@ int img_create(const struct command *command, char **argv)
 		{ "options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &lists,
 		  "Options of the format; list them with -o help", "NAME=VALUE,..." },
 		{ "backing", 'b', 0, G_OPTION_ARG_FILENAME, &backing,
-		  "Backing file, read where the image has no data", "FILE" },
+		  "Backing file, which provides the data that the image does not have", "FILE" },
 		{ "backing-format", 'F', 0, G_OPTION_ARG_FILENAME, &backing_format,
 		  "Format of the backing file", "FMT" },
 		{ "backing-fmt", 'B', 0, G_OPTION_ARG_FILENAME, &backing_format, "The same",

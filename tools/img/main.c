@@ -20,7 +20,7 @@ static const struct command commands[] = {
 	{ "dd", "Copy a part of an image to a new one, in any format", img_dd },
 	{ "info", "Show information about an image", img_info },
 	{ "map", "Show where each part of an image is stored", img_map },
-	{ "measure", "Show how large the file of a new image gets", img_measure },
+	{ "measure", "Show how much space a new image needs", img_measure },
 	{ "rebase", "Change the backing file of an image", img_rebase },
 	{ "resize", "Resize an image's virtual disk", img_resize },
 	{ "snapshot", "List, create, apply or delete internal snapshots", img_snapshot },
