@@ -57,7 +57,7 @@ static int mind_closed(const struct transport_ops *driver, const struct other *o
 	return error_refuse(
 		err, -EBUSY,
 		"%s: /dev/%s%u has its UUID and may wait for a server of it, but cannot "
-		"be looked at (%s); if it is another image's, give --uuid",
+		"be inspected (%s); if it belongs to another image, give --uuid",
 		filename, driver->disk_name, other->id, why->message);
 }
 

@@ -267,9 +267,10 @@ static int write_mark(const struct device *device, GError **err)
 	res = disk_mark_write(device->transport->path, shows ? NULL : config->identity.serial,
 			      config->no_probe, &why);
 	if (res < 0 && config->no_probe)
-		return error_refuse(err, res, "--no-probe: udev cannot be told: %s", why->message);
+		return error_refuse(err, res, "--no-probe: cannot tell udev: %s", why->message);
 	if (res < 0)
-		report_verbose("%s: udev makes no link: %s", device->transport->path, why->message);
+		report_verbose("%s: udev will not create a link: %s", device->transport->path,
+			       why->message);
 	return 0;
 }
 

@@ -40,7 +40,7 @@ static char *co_users(struct device *device)
 	struct users users = { .path = device->transport->path };
 
 	co_run_on_thread("ubd-users", find_users, &users);
-	return users.text ?: g_strdup("'ubdctl stop' says by what");
+	return users.text ?: g_strdup("'ubdctl stop' names its users");
 }
 
 static void co_report(struct device *device, const char *what)
@@ -54,7 +54,7 @@ static void co_wait_for_users(struct device *device)
 {
 	if (aio_now_ns() >= device->report_users_ns) {
 		co_report(device,
-			  "ending once it is not; 'ubdctl stop --force' ends it immediately");
+			  "stopping once it is not; 'ubdctl stop --force' stops it immediately");
 		device->report_users_ns = aio_ns_from_now(REPORT_INTERVAL_NS);
 	}
 	co_sleep_ns(PAUSE_NS);

@@ -73,8 +73,8 @@ int queue_threads_prepare(struct queue_threads *threads, unsigned queues, GError
 {
 	if (threads->is_complete && queues > threads->nr)
 		return error_refuse(err, -EINVAL,
-				    "%u queues: devices that are added to this server have at most "
-				    "%u; --queues sets that when it is started",
+				    "%u queues: devices added to this server can have at most %u; "
+				    "set --queues when starting it",
 				    queues, threads->nr);
 	for (; threads->nr < queues; threads->nr++) {
 		struct aio_loop **loop = &threads->loops[threads->nr];

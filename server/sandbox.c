@@ -66,7 +66,8 @@ static int check_missing(GError **err)
 {
 	if (!missing || config.mode != SANDBOX_STRICT)
 		return 0;
-	return error_refuse(err, -EPERM, "--sandbox=strict: %s; --sandbox=auto goes on without it",
+	return error_refuse(err, -EPERM,
+			    "--sandbox=strict: %s; --sandbox=auto continues without it",
 			    missing->str);
 }
 

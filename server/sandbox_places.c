@@ -340,8 +340,8 @@ static int check_user(const struct options *options, const struct sandbox_config
 	    geteuid() != 0 || options->sandbox == SANDBOX_OFF || options->systemd_mark)
 		return 0;
 	return error_refuse(err, -EPERM,
-			    "--allow-add: there is no image file at the start whose owner the "
-			    "server could become, and it must not remain root; give --user");
+			    "--allow-add: give --user: without an initial image file, there is no "
+			    "owner for the server to become, and it must not remain root");
 }
 
 int sandbox_finish(const struct options *options, const struct sandbox_config *config, GError **err)

@@ -183,12 +183,12 @@ static void look_at_files(struct watch *watch)
 	} all[] = {
 		{ IMAGE_TROUBLE_LOST, REPORT_LOST,
 		  "a flush failed: data written before it may be lost, so every "
-		  "later flush fails, too" },
+		  "later flush also fails" },
 		{ IMAGE_TROUBLE_CUT, REPORT_CUT,
 		  "another program has truncated this file: reads of the missing "
 		  "part fail" },
 		{ IMAGE_TROUBLE_DELETED, REPORT_DELETED,
-		  "this file was deleted and will be gone when the server ends: copy "
+		  "this file was deleted and will be lost when the server exits: copy "
 		  "the device before that" },
 	};
 	unsigned troubles = image_troubles(image_of(watch));

@@ -334,7 +334,7 @@ CO_TEST(test_devices_that_would_need_more_threads)
 	struct transport_info info = { .state = TRANSPORT_ADDED, .queues = 3 };
 
 	nr_prepared = 2;
-	co_check_given(info, "3 queues: devices that are added to this server have at most 2");
+	co_check_given(info, "3 queues: devices added to this server can have at most 2");
 	info.queues = 2;
 	co_check_given(info, "another server is using it");
 	nr_prepared = 0;

@@ -125,8 +125,8 @@ static void test_used_device_waits(void)
 	users = "mounted on /mnt";
 	g_assert_true(end_device(IN_USE_WAIT, 30000, 60, true).disk_gone);
 	g_assert_cmpstr(said->str, ==,
-			"/dev/ubdb7 is in use (mounted on /mnt); ending once it is not; 'ubdctl "
-			"stop --force' ends it immediately\n");
+			"/dev/ubdb7 is in use (mounted on /mnt); stopping once it is not; 'ubdctl "
+			"stop --force' stops it immediately\n");
 	/* It is told again once in a while. */
 	g_assert_false(end_device(IN_USE_WAIT, 200000, 110, false).disk_gone);
 	lines = g_strsplit(said->str, "\n", -1);
@@ -141,9 +141,10 @@ static void test_used_device_is_left(void)
 	g_assert_true(device.asked_to_leave);
 	g_assert_false(device.disk_gone);
 	g_assert_cmpuint(asked, >, 5);
-	g_assert_cmpstr(said->str, ==,
-			"/dev/ubdb7 is in use ('ubdctl stop' says by what); leaving it to the next "
-			"server\n");
+	g_assert_cmpstr(
+		said->str, ==,
+		"/dev/ubdb7 is in use ('ubdctl stop' names its users); leaving it to the next "
+		"server\n");
 }
 
 static void test_used_device_is_stopped_if_wanted(void)

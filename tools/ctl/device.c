@@ -149,8 +149,8 @@ static void tell_users(const struct transport *transport)
 {
 	g_autofree char *users = disk_users(transport->path);
 
-	tool_error("%s is in use (%s); --force ends it anyway", transport->path,
-		   users ?: "it cannot be seen by what");
+	tool_error("%s is in use (%s); --force stops it anyway", transport->path,
+		   users ?: "its users are not visible");
 }
 
 static void tell_failure(const struct transport *transport, int res, bool minds_users,
@@ -159,7 +159,7 @@ static void tell_failure(const struct transport *transport, int res, bool minds_
 	if (minds_users && res == -EBUSY)
 		tell_users(transport);
 	else if (minds_users && res == -EOPNOTSUPP)
-		tool_error("%s: cannot find out whether it is in use; --force ends it anyway",
+		tool_error("%s: cannot find out whether it is in use; --force stops it anyway",
 			   transport->path);
 	else
 		tool_error("%s: %s", transport->path,
@@ -174,7 +174,8 @@ static int act(const struct command *command, char **argv, act_fn *fn, act_fn *f
 	gboolean force = FALSE;
 	const GOptionEntry entries[] = {
 		{ G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &words, NULL, "[DEVICE]" },
-		{ "force", 0, 0, G_OPTION_ARG_NONE, &force, "Stop the disk even if it is in use", NULL },
+		{ "force", 0, 0, G_OPTION_ARG_NONE, &force, "Stop the disk even if it is in use",
+		  NULL },
 		{},
 	};
 	/* Without the option. */

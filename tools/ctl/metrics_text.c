@@ -91,28 +91,27 @@ struct number {
 };
 
 static const struct number numbers[] = {
-	{ "ubd_requests_in_flight", GAUGE, NULL, "Requests that are not answered yet.",
+	{ "ubd_requests_in_flight", GAUGE, NULL, "Requests in flight.",
 	  offsetof(struct disk_stats, in_flight) },
-	{ "ubd_requests_held", GAUGE, NULL,
-	  "Requests that have failed and are held and tried again.",
+	{ "ubd_requests_held", GAUGE, NULL, "Failed requests that are held and retried.",
 	  offsetof(struct disk_stats, held) },
-	{ "ubd_cache_size_bytes", GAUGE, "bytes", "Size of the caches of metadata.",
+	{ "ubd_cache_size_bytes", GAUGE, "bytes", "Size of the metadata caches.",
 	  offsetof(struct disk_stats, cache_bytes) },
-	{ "ubd_cache_hits", COUNTER, NULL, "Lookups in the caches that found what they wanted.",
+	{ "ubd_cache_hits", COUNTER, NULL, "Hits in the metadata caches.",
 	  offsetof(struct disk_stats, cache_hits) },
-	{ "ubd_cache_misses", COUNTER, NULL, "Lookups in the caches that did not.",
+	{ "ubd_cache_misses", COUNTER, NULL, "Misses in the metadata caches.",
 	  offsetof(struct disk_stats, cache_misses) },
 	{ "ubd_image_file_bytes", GAUGE, "bytes", "Length of the image's file.",
 	  offsetof(struct disk_stats, file_bytes) },
-	{ "ubd_image_allocated_bytes", COUNTER, "bytes", "Clusters that were allocated.",
+	{ "ubd_image_allocated_bytes", COUNTER, "bytes", "Space allocated in the image.",
 	  offsetof(struct disk_stats, allocated_bytes) },
-	{ "ubd_image_freed_bytes", COUNTER, "bytes", "Clusters that were given back.",
+	{ "ubd_image_freed_bytes", COUNTER, "bytes", "Space freed in the image.",
 	  offsetof(struct disk_stats, freed_bytes) },
 };
 
 /* For disks of which it is known. */
 static const struct number space_numbers[] = {
-	{ "ubd_space_free_bytes", GAUGE, "bytes", "Space that is left where the image is written.",
+	{ "ubd_space_free_bytes", GAUGE, "bytes", "Free space where the image is written.",
 	  offsetof(struct disk_stats, space_free) },
 	{ "ubd_space_size_bytes", GAUGE, "bytes", "All space there.",
 	  offsetof(struct disk_stats, space_total) },
@@ -181,7 +180,7 @@ static void add_durations(struct text *text)
 {
 	static const char name[] = "ubd_request_duration_seconds";
 
-	head(text, name, HISTOGRAM, "seconds", "Time from a request to its answer.");
+	head(text, name, HISTOGRAM, "seconds", "Latency of requests.");
 	for (unsigned i = 0; i < text->nr; i++)
 		for (unsigned op = 0; op < DISK_OPS; op++) {
 			const struct disk_op_stats *stats = &text->disks[i].stats.ops[op];
@@ -286,9 +285,9 @@ char *metrics_text(const GPtrArray *servers, const GArray *asked, enum metrics_f
 	add_size(&text);
 	add_operations(&text, "ubd_requests", NULL, "Requests that were answered.",
 		       offsetof(struct disk_op_stats, requests));
-	add_operations(&text, "ubd_requests_failed", NULL, "Those of them that failed.",
+	add_operations(&text, "ubd_requests_failed", NULL, "Requests that failed.",
 		       offsetof(struct disk_op_stats, failed));
-	add_operations(&text, "ubd_request_bytes", "bytes", "Data of the others.",
+	add_operations(&text, "ubd_request_bytes", "bytes", "Data of successful requests.",
 		       offsetof(struct disk_op_stats, bytes));
 	add_durations(&text);
 	for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++)

@@ -95,7 +95,7 @@ static bool is_hanging(const struct question *question)
 static void warn_of(const struct question *question)
 {
 	static GHashTable *warned;
-	g_autofree char *line = g_strconcat(question->err->message, "; it is left out", NULL);
+	g_autofree char *line = g_strconcat(question->err->message, "; it is omitted", NULL);
 
 	if (!warned)
 		warned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);

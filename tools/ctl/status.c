@@ -78,7 +78,7 @@ static void print_allocation(const json_t *allocation)
 	g_autofree char *allocated = size_to_text(json_get_int(allocation, "allocated-bytes"));
 	g_autofree char *freed = size_to_text(json_get_int(allocation, "freed-bytes"));
 
-	printf("file: %s; since the start %s allocated, %s given back\n", size, allocated, freed);
+	printf("file: %s; since the start %s allocated, %s freed\n", size, allocated, freed);
 }
 
 static void print_failure(const json_t *failure)
