@@ -12,7 +12,7 @@
 #include "export_parts.h"
 #include "watch.h"
 
-/* How long clients may take for the last answers when the export ends. */
+/* How long clients may take for the last answers when the export ends; at most twice that. */
 #define LAST_ANSWERS_NS UINT64_C(2000000000)
 
 static struct export *export_of(const struct target *target)
@@ -137,13 +137,23 @@ static enum target_end export_co_wait(struct target *target)
 	return export->asked_to_end ? TARGET_END_ASKED : TARGET_END_UNUSED;
 }
 
-/* Drops the clients that have not taken their last answers in time. */
+/*
+ * Drops the clients that have not taken their last answers in time, which begins when their last
+ * request is done. That has a limit, too, since it may be a long one.
+ */
 static void drop_late_co(void *arg)
 {
 	struct export *export = arg;
+	uint64_t last_ns = aio_ns_from_now(NBD_LAST_REQUESTS_NS + LAST_ANSWERS_NS);
+	bool is_last;
 
-	if (co_wait_limit(&export->last_answers) == -ETIME)
-		export_each_connection(export, nbd_client_drop);
+	do {
+		export->last_answers.end_ns = aio_ns_from_now(LAST_ANSWERS_NS);
+		if (co_wait_limit(&export->last_answers) != -ETIME)
+			return;
+		is_last = aio_now_ns() >= last_ns;
+		export_each_connection(export, is_last ? nbd_client_drop : nbd_client_drop_late);
+	} while (!is_last);
 }
 
 static void co_stop_clients(struct export *export)
@@ -152,7 +162,7 @@ static void co_stop_clients(struct export *export)
 
 	nbd_exports_withdraw(&export->config.on->exports, &export->nbd);
 	disk_set_patience(export->config.disk, 0);
-	export->last_answers = (struct aio_limit){ .end_ns = aio_ns_from_now(LAST_ANSWERS_NS) };
+	export->last_answers = (struct aio_limit)AIO_LIMIT_INIT;
 	export_each_connection(export, nbd_client_stop);
 	co_group_start(&group, drop_late_co, export);
 	while (export_is_in_use(export))

@@ -153,6 +153,7 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 
 	client->settings = settings;
 	client->channel.fd = fd;
+	client->cut_ns = AIO_NEVER;
 	client->hangup = (struct aio_limit)AIO_LIMIT_INIT;
 	client->stalling = (struct aio_limit)AIO_LIMIT_INIT;
 	co_mutex_init(&client->room_lock);
@@ -191,11 +192,25 @@ struct serve *nbd_client_serve(struct nbd_client *client)
 
 void nbd_client_stop(struct nbd_client *client)
 {
-	atomic_store(&client->stopping, true);
+	if (!atomic_exchange(&client->stopping, true)) {
+		client->done_before = atomic_load(&client->done);
+		atomic_store(&client->cut_ns, aio_ns_from_now(client->settings->last_requests_ns
+								      ?: NBD_LAST_REQUESTS_NS));
+	}
 	serve_release(&client->serve, SERVE_FAILS);
 	serve_set_turns(&client->serve, SERVE_HURRIES);
 	/* Ends a wait for the next request. */
 	shutdown(client->channel.fd, SHUT_RD);
+}
+
+void nbd_client_drop_late(struct nbd_client *client)
+{
+	/* In this order: a request that begins in between is not taken for one that has ended. */
+	uint64_t done = atomic_load(&client->done), asked = atomic_load(&client->asked);
+
+	if (asked == done && done == client->done_before)
+		nbd_client_drop(client);
+	client->done_before = done;
 }
 
 void nbd_client_drop(struct nbd_client *client)

@@ -77,8 +77,9 @@ struct nbd_client_settings {
 	struct tls_keys *tls;	      /* TLS is required; NULL: it is refused */
 	uint16_t depth;		      /* requests in flight for each connection */
 	struct memory_budget *memory; /* beyond what each client has; at least NBD_MAX_PAYLOAD */
-	uint64_t stall_ns;     /* after which one is dropped that others wait for; 0: default */
-	uint64_t handshake_ns; /* time for the whole handshake; AIO_NEVER */
+	uint64_t stall_ns;	   /* after which one is dropped that others wait for; 0: default */
+	uint64_t handshake_ns;	   /* time for the whole handshake; AIO_NEVER */
+	uint64_t last_requests_ns; /* for those under way when it is stopped; 0: default */
 	int event_fd; /* an eventfd to signal nbd_client_ended() of one that was not served */
 };
 
@@ -106,8 +107,17 @@ bool nbd_client_is_alive(struct nbd_client *client);
 /* Its requests: for their statistics, and for what has happened to them. */
 struct serve *nbd_client_serve(struct nbd_client *client);
 
-/* Takes no more requests; those in flight are answered, and then the connection ends. */
+/* By default. What takes longer is cut short, if it can be. */
+#define NBD_LAST_REQUESTS_NS UINT64_C(10000000000)
+
+/* Takes no more requests; those in flight are answered, and then the connection ends. Main thread.
+ */
 void nbd_client_stop(struct nbd_client *client);
+/*
+ * After that: drops the client if it has been all that its connection waited for since the last
+ * call, or since it was stopped. Main thread.
+ */
+void nbd_client_drop_late(struct nbd_client *client);
 /* Drops the client at once; requests in flight still end. */
 void nbd_client_drop(struct nbd_client *client);
 

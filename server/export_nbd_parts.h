@@ -62,11 +62,15 @@ struct nbd_client {
 	const struct nbd_export *export;
 	struct channel channel;
 	struct client_visit visit;
-	_Atomic bool stopping; /* take no more requests */
-	_Atomic bool served;   /* its requests are, or were */
+	_Atomic bool stopping;	 /* take no more requests */
+	_Atomic uint64_t cut_ns; /* long requests stop early then; AIO_NEVER */
+	_Atomic bool served;	 /* its requests are, or were */
 	_Atomic bool ended;
 	struct pulse pulse;
 	struct serve serve;
+	/* Requests that the disk was asked for, and that it has answered. Its loop changes them. */
+	_Atomic uint64_t asked, done;
+	uint64_t done_before; /* when nbd_client_drop_late() last looked */
 
 	/* Of the connection's loop. */
 	uint64_t size; /* of the disk, which has grown to that at least */
@@ -112,7 +116,7 @@ struct nbd_client {
 /* Long requests stop early then. The connection's loop. */
 static inline bool nbd_client_must_end(const struct nbd_client *client)
 {
-	return client->gone || atomic_load(&client->stopping);
+	return client->gone || aio_now_ns() >= atomic_load(&client->cut_ns);
 }
 
 /* ---- export_nbd_names.c ---- */

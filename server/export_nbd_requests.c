@@ -291,10 +291,20 @@ static int co_prepare(struct nbd_client_request *req, int (*co_get)(struct nbd_c
 	return res;
 }
 
+/* Its loop is the only one that does. */
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+			      memory_order_release);
+}
+
 static void co_serve(struct nbd_client_request *req)
 {
-	int res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
+	int res;
 
+	count(&req->client->asked);
+	res = req->type == NBD_CMD_READ ? co_read(req) : co_other(req);
+	count(&req->client->done);
 	/* It was cut short, which is not a failure of the disk. */
 	if (res == -ESHUTDOWN && nbd_client_must_end(req->client))
 		serve_left(&req->client->serve);

@@ -14,7 +14,7 @@
 #include "client_loops.h"
 #include "container_of.h"
 #include "disk.h"
-#include "export_nbd.h"
+#include "export_nbd_parts.h"
 #include "image-test.h"
 #include "memory_budget.h"
 #include "nbd_protocol.h"
@@ -67,12 +67,27 @@ int __wrap_co_reserve_more(unsigned count)
 	return has_no_stacks ? -ENOMEM : __real_co_reserve_more(count);
 }
 
+int __wrap_image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes);
+
+/* Trimming asks for a piece, waits until it may go on, and does nothing. */
+static _Atomic unsigned trims_begun, trims_allowed;
+
+int __wrap_image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
+{
+	unsigned nr = trims_begun++;
+
+	while (nr >= trims_allowed)
+		co_sleep_ns(1000000);
+	return 0;
+}
+
 /* ---- an export of a disk, and a client ---- */
 
 #define DISK   (32u << 20)
 #define MEMORY (32u << 20)
 #define DEPTH  40
 
+static uint64_t disk_bytes = DISK;
 static struct memory_budget memory;
 static struct hold_policy hold = { .on_enospc = true };
 
@@ -106,12 +121,13 @@ static struct throttle_group *limits_of(const struct world *world)
 static void co_begin_with(struct world *world, const int fds[2])
 {
 	write_file("disk.raw", "", 0);
-	g_assert_cmpint(truncate("disk.raw", DISK), ==, 0);
+	g_assert_cmpint(truncate("disk.raw", disk_bytes), ==, 0);
 	memory_budget_init(&memory, MEMORY);
 	is_full = true;
 	refused = 0;
 	reads = READS_ARE_REAL;
 	reads_begun = 0;
+	trims_begun = trims_allowed = 0;
 	world->image =
 		node_has_limits ? co_open_throttled() : co_open_ok("disk.raw", "raw", IMAGE_RDWR);
 	world->settings = (struct nbd_client_settings){
@@ -127,6 +143,7 @@ static void co_begin_with(struct world *world, const int fds[2])
 	world->export = (struct nbd_export){
 		.name = "",
 		.disk = disk_new(world->image),
+		.discard = true,
 		.page_cache = true,
 		.hold = &hold,
 		.limits = &world->limits,
@@ -275,6 +292,87 @@ CO_TEST(test_server_ends)
 	nbd_client_stop(world.client);
 	co_check_answer(world.fd, NBD_ENOSPC);
 	g_assert_cmpint(failed_requests(&world), ==, 1);
+	close(world.fd);
+	co_end(&world);
+}
+
+/* ---- requests that take long ---- */
+
+#define LARGE_DISK	  (1u << 30)
+#define LARGE_TRIM_PIECES 4
+
+/* A trim of all of the disk, in pieces, the first of which has begun. */
+static void co_trim_all(struct world *world)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.type = htobe16(NBD_CMD_TRIM),
+		.cookie = 5,
+		.length = htobe32(LARGE_DISK),
+	};
+
+	disk_bytes = LARGE_DISK;
+	co_begin(world);
+	disk_bytes = DISK;
+	co_shake_hands(world->fd);
+	co_say(world->fd, &header, sizeof(header));
+	while (!trims_begun)
+		co_sleep_ns(1000000);
+}
+
+/* What is under way is finished, and the answer can be taken. */
+CO_TEST(test_long_request_ends)
+{
+	struct world world;
+
+	co_trim_all(&world);
+	nbd_client_stop(world.client);
+	for (unsigned i = 0; i < 3; i++)
+		nbd_client_drop_late(world.client);
+	trims_allowed = LARGE_TRIM_PIECES;
+	while (!world.client->done)
+		co_sleep_ns(1000000);
+	nbd_client_drop_late(world.client);
+	co_check_answer(world.fd, NBD_SUCCESS);
+	g_assert_cmpuint(trims_begun, ==, LARGE_TRIM_PIECES);
+	close(world.fd);
+	co_end(&world);
+}
+
+/* But it does not keep the server from ending. */
+CO_TEST(test_long_request_is_cut)
+{
+	struct world world;
+
+	co_trim_all(&world);
+	world.settings.last_requests_ns = 1;
+	nbd_client_stop(world.client);
+	trims_allowed = LARGE_TRIM_PIECES;
+	co_check_answer(world.fd, NBD_ESHUTDOWN);
+	g_assert_cmpuint(trims_begun, ==, 1);
+	g_assert_cmpint(failed_requests(&world), ==, 0);
+	close(world.fd);
+	co_end(&world);
+}
+
+CO_TEST(test_late_client_is_dropped)
+{
+	const struct nbd_request header = {
+		.magic = htobe32(NBD_REQUEST_MAGIC),
+		.type = htobe16(NBD_CMD_READ),
+		.cookie = 5,
+		.length = htobe32(DISK),
+	};
+	struct world world;
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	co_say(world.fd, &header, sizeof(header));
+	co_check_answer(world.fd, NBD_SUCCESS);
+	nbd_client_stop(world.client);
+	nbd_client_drop_late(world.client);
+	while (!nbd_client_ended(world.client))
+		co_sleep_ns(1000000);
 	close(world.fd);
 	co_end(&world);
 }
@@ -884,6 +982,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/client-hangs-up", test_client_hangs_up);
 	g_test_add_func("/export-nbd/hangs-up-when-it-holds-all", test_hangs_up_when_it_holds_all);
 	g_test_add_func("/export-nbd/server-ends", test_server_ends);
+	g_test_add_func("/export-nbd/long-request-ends", test_long_request_ends);
+	g_test_add_func("/export-nbd/long-request-is-cut", test_long_request_is_cut);
+	g_test_add_func("/export-nbd/late-client-is-dropped", test_late_client_is_dropped);
 	g_test_add_func("/export-nbd/memory", test_memory_that_others_wait_for);
 	g_test_add_func("/export-nbd/vanished", test_a_host_that_vanishes_is_noticed);
 	g_test_add_func("/export-nbd/own-memory", test_own_memory_is_enough);
