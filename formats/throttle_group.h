@@ -112,6 +112,8 @@ void throttle_start(struct throttle_group *group, struct throttle_turn *turn, ui
 /* Takes it out of the line. False: too late, it has been let start. */
 bool throttle_give_up(struct throttle_group *group, struct throttle_turn *turn);
 
+/* ---- for tests ---- */
+
 /*
  * Counts a request that comes at @now_ns before all that wait, and returns when it may start:
  * @now_ns or later.

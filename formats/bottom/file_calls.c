@@ -45,17 +45,19 @@ static void slots_destroy(struct call_slots *slots)
 static void co_take(struct call_slots *slots, unsigned most)
 {
 	thread_lock(&slots->lock);
-	while (slots->taken == most)
+	if (slots->taken < most)
+		slots->taken++;
+	else
 		co_queue_wait_thread(&slots->queue, &slots->lock);
-	slots->taken++;
 	thread_unlock(&slots->lock);
 }
 
+/* To the first that waits: otherwise one that makes call after call could always be before it. */
 static void give_back(struct call_slots *slots)
 {
 	thread_lock(&slots->lock);
-	slots->taken--;
-	co_queue_wake_one(&slots->queue);
+	if (!co_queue_wake_one(&slots->queue))
+		slots->taken--;
 	thread_unlock(&slots->lock);
 }
 

@@ -15,7 +15,7 @@
 struct call_slots {
 	struct thread_lock lock;
 	unsigned taken GUARDED_BY(lock);
-	struct co_queue queue; /* waits for one */
+	struct co_queue queue; /* waits for one, which each wake hands over */
 };
 
 struct file_system;

@@ -95,10 +95,38 @@ CO_TEST(test_other_files_go_on)
 	co_end(&group, 200);
 }
 
+#define ROUNDS 1000u
+
+/* Makes call after call. */
+static void busy_co(void *arg)
+{
+	unsigned counted = 0;
+
+	while (counted < ROUNDS && !ended)
+		file_calls_co_run(arg, count, &counted);
+	g_assert_cmpuint(counted, <, ROUNDS);
+}
+
+/* No call waits for more than those before it. */
+CO_TEST(test_calls_take_turns)
+{
+	struct co_group group = { 0 };
+	unsigned counted = 0;
+
+	begin();
+	for (unsigned i = 0; i < CALLS; i++)
+		co_group_start(&group, busy_co, &files[0]);
+	co_reschedule();
+	g_assert_cmpint(file_calls_co_run(&files[0], count, &counted), ==, 42);
+	ended++;
+	co_end(&group, 1);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/file-calls/others-go-on", test_others_go_on);
 	g_test_add_func("/file-calls/other-files-go-on", test_other_files_go_on);
+	g_test_add_func("/file-calls/calls-take-turns", test_calls_take_turns);
 	return g_test_run();
 }
