@@ -3,9 +3,11 @@
 #include "adder.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "added.h"
 #include "answer.h"
+#include "clients.h"
 #include "error.h"
 #include "queue_threads.h"
 #include "uuid.h"
@@ -13,6 +15,7 @@
 void adder_init(struct adder *adder, struct servers *all, char *const *places)
 {
 	*adder = (struct adder){ .all = all, .places = places, .looks = g_ptr_array_new() };
+	adder->nr_adding = places ? g_new0(unsigned, g_strv_length((char **)places) + 1) : NULL;
 	co_mutex_init(&adder->parses);
 }
 
@@ -20,6 +23,7 @@ void adder_co_destroy(struct adder *adder)
 {
 	co_group_wait(&adder->group);
 	g_ptr_array_unref(adder->looks);
+	g_free(adder->nr_adding);
 	co_mutex_destroy(&adder->parses);
 }
 
@@ -180,8 +184,8 @@ static int want_device(struct adder *adder, const struct options *options, json_
 	return 0;
 }
 
-int adder_co_add(struct adder *adder, const char *image, char *const *words, int *fd,
-		 json_t *answer, GError **err)
+static int co_add(struct adder *adder, const char *image, char *const *words, int *fd,
+		  json_t *answer, GError **err)
 {
 	struct options *options = co_parse(adder, image, words, err);
 	g_autofree char *name = NULL;
@@ -204,4 +208,40 @@ int adder_co_add(struct adder *adder, const char *image, char *const *words, int
 		return -EIO;
 	answer_set_text(answer, "device", name);
 	return 0;
+}
+
+/* ---- how many ---- */
+
+static bool is_below(const char *name, const char *place)
+{
+	const char *rest = g_str_has_prefix(name, place) ? name + strlen(place) : NULL;
+
+	return rest && (*rest == '/' || g_str_has_suffix(place, "/"));
+}
+
+/* By the image's name alone: to look at the file is what may take for ever. */
+static unsigned *nr_adding_beside(struct adder *adder, const char *image)
+{
+	g_autofree char *name = g_canonicalize_filename(image, NULL);
+	unsigned i = 0;
+
+	while (adder->places[i] && !is_below(name, adder->places[i]))
+		i++;
+	return &adder->nr_adding[i];
+}
+
+int adder_co_add(struct adder *adder, const char *image, char *const *words, int *fd,
+		 json_t *answer, GError **err)
+{
+	unsigned *nr = nr_adding_beside(adder, image);
+	int res;
+
+	if (*nr == WAITING_MAX / 2)
+		return error_refuse(err, -EBUSY,
+				    "%s: %u images in its place are being added already", image,
+				    *nr);
+	++*nr;
+	res = co_add(adder, image, words, fd, answer, err);
+	--*nr;
+	return res;
 }
