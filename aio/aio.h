@@ -2,9 +2,9 @@
 /*
  * One io_uring loop per thread.
  *
- * A loop runs callbacks of completed operations and coroutines that are ready, then enters the
- * kernel once per turn: it submits everything prepared in the turn, and waits. Nothing else on the
- * thread sleeps.
+ * In each turn, a loop runs the callbacks of completed operations and all ready coroutines, and
+ * then enters the kernel once, to submit everything prepared in the turn and to wait. Nothing else
+ * on the thread sleeps.
  *
  * Where io_uring is refused, as in most containers, a program that does not depend on it can use
  * loops without a ring: the operations of coroutines are then system calls on a worker pool.
@@ -35,9 +35,9 @@ struct aio_loop;
  */
 struct aio_loop *aio_loop_new(unsigned entries, GError **err);
 
-/* What a ring can be used for, and all that it can be asked for: see ring_limits.h. */
+/* What a ring is used for; the kernel refuses everything else, see ring_limits.h. */
 enum ring_use {
-	RING_FILES = 1 << 0, /* what each loop does, and I/O on files that are open */
+	RING_FILES = 1 << 0, /* what every loop needs, and I/O on open files */
 	RING_MESSAGES = 1 << 1,
 	RING_ACCEPTS = 1 << 2,
 	RING_CONNECTS = 1 << 3,
@@ -46,7 +46,7 @@ enum ring_use {
 	RING_ALL = (1 << 6) - 1,
 };
 
-/* Like aio_loop_new(), for @uses alone, a sum of enum ring_use. */
+/* Like aio_loop_new(), but the ring only allows @uses, a bitwise OR of enum ring_use. */
 struct aio_loop *aio_loop_new_for(unsigned uses, unsigned entries, GError **err);
 
 /* How a loop carries out the operations of coroutines. */
@@ -68,12 +68,12 @@ struct aio_loop *aio_loop_new_with(enum aio_engine engine, unsigned entries, GEr
 void aio_set_ring_error(int res, GError **err);
 
 /*
- * Frees a loop that is not running and has no coroutine and no operation left. NULL is fine. Any
+ * Frees a loop that is not running and has no coroutines or operations left. NULL is fine. Any
  * thread.
  */
 void aio_loop_free(struct aio_loop *loop);
 
-/* Whether it uses io_uring, not threads. */
+/* Whether the loop uses io_uring rather than threads. */
 bool aio_loop_has_ring(const struct aio_loop *loop);
 
 /* The loop that the calling thread is running, or NULL. */
@@ -96,8 +96,8 @@ void aio_loop_run(struct aio_loop *loop);
 void aio_loop_stop(struct aio_loop *loop);
 
 /*
- * Allows the loop to be freed though the kernel still has operations that write to no memory, such
- * as commands of a driver that wait. They end with the thread that started them.
+ * Allows the loop to be freed although operations are still in flight, if they write to no memory,
+ * such as waiting driver commands. They end with the thread that started them.
  */
 void aio_loop_abandon(struct aio_loop *loop);
 
@@ -105,8 +105,8 @@ void aio_loop_abandon(struct aio_loop *loop);
 void aio_loop_run_co(struct aio_loop *loop, co_fn *fn, void *arg);
 
 /*
- * Neither run function returns while the loop is held. For coroutines that continue after the
- * request that started them was answered. Each hold needs one release. Loop thread.
+ * Neither run function returns while the loop is held. For coroutines that outlive the request that
+ * started them. Each hold needs one release. Loop thread.
  */
 void aio_loop_hold(struct aio_loop *loop);
 void aio_loop_release(struct aio_loop *loop);
@@ -138,8 +138,8 @@ struct io_uring_sqe *aio_get_sqe(struct aio_loop *loop);
 void aio_sqe_set_op(struct io_uring_sqe *sqe, struct aio_op *op);
 
 /*
- * The time by CLOCK_MONOTONIC when the running loop last came back from the kernel, or a little
- * later: the clock is read once per turn, for the first that asks. Loop thread.
+ * The CLOCK_MONOTONIC time at which the running loop last returned from the kernel, or a little
+ * later: the clock is read once per turn, at the first call. Loop thread.
  */
 uint64_t aio_turn_ns(void);
 
@@ -150,9 +150,10 @@ struct aio_hook {
 };
 
 /*
- * Calls hook->fn() once, when the turn ends and the running loop is about to submit what was
+ * Calls hook->fn() once, when the turn ends and the running loop is about to submit the operations
  * prepared in it. The hook must stay in place until then, and may be added again from then on. When
- * the next turn begins, the kernel has begun all operations that it has prepared. Loop thread.
+ * the next turn begins, the kernel has begun all operations that the hook has prepared. Loop
+ * thread.
  */
 void aio_at_end_of_turn(struct aio_hook *hook);
 
@@ -181,7 +182,7 @@ void aio_loop_drop_buffer_group(struct aio_loop *loop, uint16_t group);
 
 #define AIO_NEVER UINT64_MAX
 
-/* The time by CLOCK_MONOTONIC. Any thread. */
+/* The CLOCK_MONOTONIC time. Any thread. */
 uint64_t aio_now_ns(void);
 uint64_t aio_ns_from_now(uint64_t ns);
 
@@ -200,7 +201,7 @@ struct aio_limit {
 /* clang-format on */
 
 /*
- * Makes all operations with this limit give up, those that wait and those to come. Loop thread.
+ * Makes all waiting and all future operations with this limit give up. Loop thread.
  */
 void aio_limit_cancel(struct aio_limit *limit);
 
@@ -250,34 +251,34 @@ int co_wait_limit(struct aio_limit *limit);
 int co_poll(int fd, short events, struct aio_limit *limit);
 /* Lets everything else that is ready on the loop run first. */
 void co_reschedule(void);
-/* Lets the loop also start what was prepared, and take what then need not wait. */
+/* Also lets the loop submit prepared operations, and reap completions that are ready by then. */
 void co_turn(void);
 
 /*
- * Runs fn(arg) on a thread of the process's worker pool and returns its result; for work that burns
- * CPU (compression) and waits for nothing. Threads are created on first use, one per CPU, at least
+ * Runs fn(arg) on a thread of the process's worker pool and returns its result; for CPU-bound work
+ * (compression) that never waits. Threads are created on first use, one per CPU, at least
  * four, and block all signals. If no thread can be created, fn runs on the calling thread.
  */
 int co_run_on_worker(int (*fn)(void *arg), void *arg);
 
 /*
  * The same for calls that wait for storage or other programs and use no CPU meanwhile (stat, open).
- * They have their own threads, of which there may be more than CPUs. A caller that may be one of
- * many limits itself: if what they wait for hangs, others need threads, too.
+ * They have a separate pool, which may have more threads than CPUs. If many callers may wait for
+ * the same thing, limit their number, so that they do not use up all threads when it hangs.
  */
 int co_block_on_worker(int (*fn)(void *arg), void *arg);
 
 /*
  * The same on a new thread called @name, for a call that may wait so long that nothing else should
- * wait behind it. If no thread can be created, the result is -errno and fn does not run: the loop
- * would wait, too. Not to be ended by a limit.
+ * queue behind it. If no thread can be created, the result is -errno and fn does not run, because
+ * it would block the loop. A limit cannot end it.
  */
 int co_run_on_thread(const char *name, int (*fn)(void *arg), void *arg);
 
 /*
- * Ends the threads of the pools, on which no coroutine may wait; the next job creates new ones. A
- * thread has the capabilities of its creator, so a process that drops capabilities must call this,
- * too. Any thread.
+ * Ends the threads of the pools, which must be idle; the next job creates new ones. Threads keep
+ * the capabilities of their creator, so a process that drops capabilities must also call this. Any
+ * thread.
  */
 void aio_workers_end(void);
 

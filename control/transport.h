@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The kernel drivers that make a disk in /dev of what a server serves, and what the server and
- * ubdctl tell them: the control half of a driver. How the requests of a queue come and go is the
- * other half, which only the server needs (server/transport_queues.h).
+ * The control half of the interface to a kernel driver that creates a disk in /dev, for the server
+ * and ubdctl. The other half, which only the server needs, is how the requests of a queue arrive
+ * and are answered (server/transport_queues.h). The drivers are:
  *
- *   ubd    Our own driver, ubd.ko. A control fd is the authority over a device.
+ *   ubd    Our own driver, ubd.ko. A control fd conveys authority over a device.
  *   ublk   Linux's own. Its control commands name a device by its number.
- *   nbd    A disk for each connection, or several, to an NBD server; here a socket for each queue.
+ *   nbd    Linux's NBD client. A disk has one or more connections to an NBD server; here one socket
+ *          per queue.
  *
- * A struct transport is a handle for one device of a driver, new or adopted. One thread at a time
- * uses a handle; another thread needs its own (clone()). The functions may block until the queues
- * have answered.
+ * A struct transport is a handle for one device of a driver, new or adopted. Only one thread at a
+ * time may use a handle; another thread needs its own (clone()). The functions may block until the
+ * queues have answered.
  *
- * Parameters, names and states are types of this file: each driver has other structs for them.
- * What a driver cannot store or tell, it refuses with -EOPNOTSUPP. An operation of a notion that it
- * does not have at all is NULL, and so are the functions below that end in such an operation:
- * -EOPNOTSUPP. transport_lacks() tells people.
+ * This file has its own types for parameters, names and states, because each driver has different
+ * structs. What a driver cannot store or report, it refuses with -EOPNOTSUPP. Operations of a
+ * concept that a driver lacks are NULL; the functions below that call them then return -EOPNOTSUPP.
+ * transport_lacks() makes the error message.
  */
 #ifndef UBD_TRANSPORT_H
 #define UBD_TRANSPORT_H
@@ -35,35 +36,35 @@ enum transport_driver {
 	TRANSPORT_DRIVERS,
 };
 
-/* In place of a device's number: any. */
+/* As a device number: any. */
 #define TRANSPORT_ANY_ID       UINT32_MAX
-/* In place of a number of seconds: no limit, whatever the driver's default is. */
+/* As a number of seconds: no limit, whatever the driver's default is. */
 #define TRANSPORT_NO_TIMEOUT   UINT32_MAX
 
 /*
- * What a server does with it: it leaves its device to the next server. For drivers that cannot ask
- * it; another program's server ends, which comes to the same.
+ * Asks a server to leave its device to the next server, if the driver cannot ask it. The servers of
+ * other programs die of it, which has the same effect.
  */
 #define TRANSPORT_LEAVE_SIGNAL SIGUSR1
 
 /*
- * In the environment of a server that `ubdctl upgrade` starts: the disk that it takes over, such as
- * /dev/ublkb0, where there is no control fd to pass on. As with one, options for new devices may be
- * given, and have no effect.
+ * In the environment of a server that `ubdctl upgrade` starts: the disk to take over, such as
+ * /dev/ublkb0, if there is no control fd to pass on. As with a control fd, options for new devices
+ * are accepted but have no effect.
  */
 #define TRANSPORT_TAKE_OVER    "UBD_TAKE_OVER"
 
-/* What the signal says. Without a value, all devices are meant. */
+/* The signal's contents. A signal without a value means all devices. */
 struct transport_leave {
 	uint32_t id; /* or TRANSPORT_ANY_ID */
 	/*
-	 * The driver gives the server no more requests. The server lets go of those that it holds,
-	 * and leaves when it has answered the others.
+	 * The driver sends the server no more requests. The server releases its held requests, and
+	 * leaves when it has answered the others.
 	 */
 	bool when_idle;
 };
 
-/* The signal's value (SI_QUEUE), which processes of other versions understand, too. */
+/* The signal's value (SI_QUEUE), which processes of other versions also understand. */
 union sigval transport_leave_value(const struct transport_leave *leave);
 struct transport_leave transport_leave_of(union sigval value);
 
@@ -74,18 +75,18 @@ struct transport_leave transport_leave_of(union sigval value);
 /* How the data of requests is transferred between the driver and the server; see data.h of the
  * server. */
 enum data_way {
-	DATA_ANY, /* where one is asked for: the best that the driver supports */
+	DATA_ANY, /* as a request: the best that the driver supports */
 	DATA_COPY,
 	DATA_USER_COPY,
 	DATA_ZERO_COPY,
 	DATA_WAYS,
 };
 
-/* What becomes of a device when its server has died. */
+/* What happens to a device when its server dies. */
 enum recovery {
-	RECOVERY_NONE,	  /* it ends, too */
-	RECOVERY_FAIL,	  /* it waits for another server; requests that the last one had fail */
-	RECOVERY_REISSUE, /* the same, but such requests are given to the next server */
+	RECOVERY_NONE,	  /* it also ends */
+	RECOVERY_FAIL,	  /* it waits for another server; the last server's requests fail */
+	RECOVERY_REISSUE, /* the same, but the next server gets these requests */
 	RECOVERY_FAIL_IO, /* it waits, and all requests fail meanwhile */
 };
 
@@ -128,7 +129,7 @@ enum transport_state {
 };
 
 struct transport_info {
-	/* What is wanted of a new device, and then what the driver has granted. */
+	/* Requested properties of a new device, then those granted by the driver. */
 	uint32_t id; /* or TRANSPORT_ANY_ID */
 	uint16_t queues;
 	uint16_t depth;
@@ -136,31 +137,31 @@ struct transport_info {
 	enum data_way data;
 	bool batches; /* requests come in batches */
 	enum recovery recovery;
-	uint32_t recovery_timeout; /* seconds to wait for another server; 0: for ever */
+	uint32_t recovery_timeout; /* seconds to wait for another server; 0: forever */
 	bool no_partition_scan;
 
-	/* What the driver tells about a device. */
+	/* Reported by the driver. */
 	enum transport_state state;
 	uid_t owner_uid;
 	gid_t owner_gid;
 	bool unprivileged; /* any user may have added it */
 	bool lost;	   /* a server has answered result_lost */
-	bool stopping;	   /* somebody stops it, and may be waiting for its server */
+	bool stopping;	   /* it is being stopped, which may be waiting for its server */
 	int server_pid;	   /* -1: it has no server; 0: in another PID namespace, or hidden */
 	int64_t left_ns;   /* when its last server left, since 1970; 0: none has */
 };
 
-/* What another process must know in order to go on with a handle of this one (keeper.h). */
+/* Everything another process needs to continue with a handle of this process (keeper.h). */
 struct transport_seed {
 	enum transport_driver driver;
-	int server_pid; /* the device's server, or that which will be */
-	int server_fd;	/* the number that the server's file has there; -1: not known */
+	int server_pid; /* the device's current or future server */
+	int server_fd;	/* the descriptor number of the server's file there; -1: unknown */
 	uint32_t id;
 	bool started; /* the kernel has the device */
 	struct transport_info info;
 	struct device_params params;
 	struct identity identity;
-	char opener[128]; /* a process that had the disk open; "": none is known */
+	char opener[128]; /* a process that had the disk open; "": unknown */
 };
 
 /* What a driver and this kernel support. */
@@ -170,16 +171,16 @@ enum transport_feature {
 	TRANSPORT_BATCHES = 1 << 2,
 };
 
-/* What not all drivers have, beside missing operations. */
+/* Features that some drivers lack, in addition to operations that are NULL. */
 enum transport_notion {
 	TRANSPORT_SERIALS = 1 << 0,	      /* serial numbers */
 	TRANSPORT_NAMES = 1 << 1,	      /* serial numbers and UUIDs in sysfs */
 	TRANSPORT_REQUEST_TIMEOUTS = 1 << 2,  /* device_params.request_timeout */
 	TRANSPORT_RECOVERY_TIMEOUTS = 1 << 3, /* transport_info.recovery_timeout */
-	TRANSPORT_TELLS_OF_STOP = 1 << 4,     /* get_info() shows that somebody stops a device */
+	TRANSPORT_TELLS_OF_STOP = 1 << 4,     /* get_info() shows that a device is being stopped */
 };
 
-/* A device; the first member of what the driver's functions return. */
+/* A device; the first member of the structs that drivers return. */
 struct transport {
 	const struct transport_ops *ops;
 	uint32_t id;
@@ -189,30 +190,30 @@ struct transport {
 /* Functions that return an int return 0 or -errno, and < 0 with @err set if they have one. */
 struct transport_ops {
 	enum transport_driver driver;
-	const char *name;      /* of the driver, as people know it */
+	const char *name;      /* of the driver, for messages */
 	const char *disk_name; /* disks are /dev/<disk_name>N */
 	const char *module;    /* the name by which modprobe knows the driver */
-	const char *node;      /* a file that is there while the driver is loaded */
-	size_t uuid_bytes;     /* how much of a UUID the driver keeps */
+	const char *node;      /* a file that exists while the driver is loaded */
+	size_t uuid_bytes;     /* how many bytes of a UUID the driver stores */
 	unsigned notions;      /* enum transport_notion */
 
 	/* @ret_features: enum transport_feature. */
 	int (*get_features)(unsigned *ret_features, GError **err);
 	/*
-	 * Makes what commands to devices that come later take, and a process that limits itself
-	 * cannot make any more; NULL: nothing, or its keeper sends them. 0 or < 0 with @err set.
+	 * Creates whatever later commands need and a confined process can no longer create; NULL:
+	 * nothing, or the keeper sends them. 0 or < 0 with @err set.
 	 */
 	int (*prepare)(GError **err);
 	/*
-	 * All devices, sorted by number, as struct transport_info with what everybody may see: id,
-	 * owner_uid and unprivileged. The caller frees it. NULL with @err set on failure, which
-	 * includes that the driver is not loaded.
+	 * All devices, sorted by number, as struct transport_info with the members that everybody
+	 * may see: id, owner_uid and unprivileged. The caller frees it. NULL with @err set on
+	 * failure, for example if the driver is not loaded.
 	 */
 	GArray *(*list)(GError **err);
 
 	/*
-	 * The driver stores what it can of @identity, which may be NULL. On failure, NULL with @err
-	 * set, and nothing is left behind.
+	 * Adds a device. The driver stores as much of @identity, which may be NULL, as it can. On
+	 * failure, NULL with @err set, and nothing is left behind.
 	 */
 	struct transport *(*add)(struct transport_info *info, const struct identity *identity,
 				 GError **err);
@@ -227,8 +228,9 @@ struct transport_ops {
 	void (*free)(struct transport *transport);
 
 	/*
-	 * A file descriptor that is the authority over the device, and still belongs to @transport;
-	 * a process that it was passed on to adopts the device, which always takes @fd.
+	 * fd() returns the file descriptor that conveys authority over the device, and still
+	 * belongs to @transport. A process that has received it calls adopt(), which always takes
+	 * @fd.
 	 */
 	int (*fd)(const struct transport *transport);
 	struct transport *(*adopt)(int fd, struct transport_info *ret_info, GError **err);
@@ -237,7 +239,7 @@ struct transport_ops {
 	/* Of a device that is not started yet. */
 	int (*set_params)(struct transport *transport, const struct device_params *params);
 	int (*get_params)(struct transport *transport, struct device_params *ret_params);
-	/* Makes of @params what get_params() will return. NULL: the same. */
+	/* Changes @params to what get_params() will return. NULL: no change. */
 	void (*round_params)(struct device_params *params);
 	/* Of a device that is taken over. */
 	int (*set_identity)(struct transport *transport, const struct identity *identity);
@@ -245,28 +247,27 @@ struct transport_ops {
 	/* The CPUs whose requests go to the queue. */
 	int (*get_queue_cpus)(struct transport *transport, uint16_t q_id, cpu_set_t *ret_cpus);
 	/*
-	 * After how many seconds without an answer the driver takes the server for dead; 0: never.
+	 * After how many seconds without an answer the driver considers the server dead; 0: never.
 	 * @wanted is the request_timeout of the device's parameters.
 	 */
 	unsigned (*request_timeout)(uint32_t wanted, bool unprivileged);
 
 	/*
-	 * Opens the server's file, on which requests are fetched: this process is the device's
-	 * server from then on. When the file is closed, the driver fails what the server has not
-	 * answered, or keeps it for the next server. A file descriptor.
+	 * Opens the server's file, on which requests are fetched, and returns its descriptor: this
+	 * process is the device's server from then on. When the file is closed, the driver fails
+	 * unanswered requests, or keeps them for the next server.
 	 */
 	int (*open_server_file)(struct transport *transport, GError **err);
 	/*
-	 * Where the requests of one queue come, if not on the server's file: a socket, which is
-	 * closed before that. The server's file is then readable once the server is asked to leave.
-	 * A file descriptor; -EAGAIN without @err: the driver is not ready, and must be asked again
-	 * soon. It does not wait.
+	 * For drivers whose requests do not arrive on the server's file: returns a socket for the
+	 * requests of one queue, which is closed before that file. The server's file becomes
+	 * readable when the server is asked to leave. -EAGAIN without @err: the driver is not
+	 * ready, and must be asked again soon. Does not wait.
 	 */
 	int (*open_queue)(struct transport *transport, uint16_t q_id, GError **err);
-	/* Opens the disk, also where its node cannot be reached. NULL: its path does. */
+	/* Opens the disk, even if its node cannot be reached. NULL: open its path. */
 	int (*open_disk)(struct transport *transport);
-	/* Waits until all queues have asked for requests, and for what the kernel reads at first.
-	 */
+	/* Waits until all queues have fetched, and for the kernel's first reads. */
 	int (*start)(struct transport *transport);
 	/* Waits for requests in flight. */
 	int (*stop)(struct transport *transport);
@@ -274,50 +275,49 @@ struct transport_ops {
 	int (*stop_if_unused)(struct transport *transport);
 	/* Stops it first if necessary. */
 	int (*delete)(struct transport *transport);
-	/* Of a device that was started; its users are notified. */
+	/* For a started device; its users are notified. */
 	int (*resize)(struct transport *transport, uint64_t sectors);
 	/*
-	 * Asks the device's server to leave, and waits until it has. -ESRCH if it cannot be asked
-	 * since it is in another PID namespace, or hidden.
+	 * Asks the device's server to leave, and waits until it has left. -ESRCH if it cannot be
+	 * asked because it is in another PID namespace, or hidden.
 	 */
 	int (*quiesce)(struct transport *transport);
-	/* The same, if it has one, and makes this process the next server. */
+	/* The same, if the device has a server, and makes this process the next server. */
 	int (*take_over)(struct transport *transport);
-	/* In place of start() after take_over(). */
+	/* Replaces start() after take_over(). */
 	int (*end_recovery)(struct transport *transport);
 
 	/* ---- for drivers whose commands need privileges until the end (keeper.h) ---- */
 
 	/*
-	 * Fills in all of *@ret_seed but what the caller knows. Returns a descriptor for resume(),
-	 * which still belongs to @transport; -1: none is needed.
+	 * Fills in *@ret_seed, except for the members that the caller knows. Returns a descriptor
+	 * for resume(), which still belongs to @transport; -1: none is needed.
 	 */
 	int (*give)(const struct transport *transport, struct transport_seed *ret_seed);
 	/*
-	 * After resume(): gives up what the handle has of the process's privileges. It is only good
-	 * for open_server_file() and free() then.
+	 * After resume(): gives up the handle's share of the process's privileges. The handle can
+	 * then only be used for open_server_file() and free().
 	 */
 	void (*give_up)(struct transport *transport);
-	/* In another process, which has the privileges: a handle. Always takes @fd; it may be -1.
-	 */
+	/* In the keeper, which has the privileges: a handle. Always takes @fd, which may be -1. */
 	struct transport *(*resume)(const struct transport_seed *seed, int fd, GError **err);
 	/*
-	 * There: whether the device of that number is still the one that was given, and no other
-	 * process serves it. Others may delete it at any time, and use its number again.
+	 * In the keeper: whether the device with that number is still the one that was given, and
+	 * no other process serves it. Others may delete it at any time, and reuse its number.
 	 */
 	bool (*is_given)(struct transport *transport);
 	/*
-	 * There, of a new device that it has added itself: it is kept for this server, to which
-	 * open_server_file()'s result is passed on. 0 or -errno. NULL: the driver's devices cannot
-	 * be added so.
+	 * In the keeper, for a device that it has added itself: keeps the device for this server,
+	 * to which open_server_file()'s result is passed on. 0 or -errno. NULL: devices of this
+	 * driver cannot be added this way.
 	 */
 	int (*keep)(struct transport *transport, pid_t server_pid);
 	/*
-	 * In the server, of a device that its keeper has added: makes this process the server,
-	 * whose file is @fd. < 0 with @err set. NULL: it is.
+	 * In the server, for a device that its keeper has added: makes this process the server,
+	 * whose file is @fd. < 0 with @err set. NULL: nothing is needed.
 	 */
 	int (*take_server_file)(const struct transport *transport, int fd, GError **err);
-	/* There, once the server has ended; NULL: nothing is left to do. */
+	/* In the keeper, after the server has ended; NULL: nothing is needed. */
 	void (*server_ended)(struct transport *transport);
 };
 
@@ -325,14 +325,13 @@ struct transport_ops {
 extern const struct transport_ops transport_ubd, transport_ublk, transport_nbd;
 extern const struct transport_ops *const transports[TRANSPORT_DRIVERS];
 
-/* The driver and number of "/dev/ubdb7", "ubdb7" or the same of another driver; NULL if it is none.
- */
+/* The driver and number of "/dev/ubdb7", "ubdb7" or another driver's disk; NULL for other names. */
 const struct transport_ops *transport_by_name(const char *name, uint32_t *ret_id);
 
 /*
- * Adds a device as *info wants it, which is then filled in, but for how requests and their data
- * come: in batches if the driver has them, and data in the first of @ways that it offers and does
- * not refuse. DATA_ANY ends the list. NULL with @err set.
+ * Adds a device as described by *info, and fills in *info. Requests come in batches if the driver
+ * supports them, and data in the first of @ways that it supports and does not refuse; DATA_ANY ends
+ * the list. NULL with @err set.
  */
 struct transport *transport_add(const struct transport_ops *ops, const enum data_way *ways,
 				struct transport_info *info, const struct identity *identity,
@@ -360,8 +359,8 @@ int transport_get_identity(struct transport *transport, struct identity *ret_ide
 int transport_get_queue_cpus(struct transport *transport, uint16_t q_id, cpu_set_t *ret_cpus);
 int transport_open_disk(struct transport *transport);
 /*
- * Where the driver does not know whether its disk is open: -EBUSY if the kernel uses the disk, or
- * if another process that this one may look into has it open. -EOPNOTSUPP: this process may not
+ * If the driver does not know whether its disk is open: -EBUSY if the kernel uses the disk, or
+ * if another process that this one may inspect has it open. -EOPNOTSUPP: this process may not
  * open the disk.
  */
 int transport_stop_if_unused(struct transport *transport);

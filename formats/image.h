@@ -4,8 +4,8 @@
  *
  * An image is a tree of nodes: a format node (qcow2, raw) on a `file` node and, if it has one, on
  * its backing file, the image below it. All calls here are the checked entry: they refuse requests
- * that are out of range, not allowed on a read-only image or not implemented, and align requests to
- * what the node needs. The ops of a format (image_ops.h) are called from nowhere else.
+ * that are out of range, not allowed on a read-only image or not implemented, and align requests as
+ * the node requires. Nothing else calls the ops of a format (image_ops.h).
  *
  * Threads: a node may be used from any number of loops at the same time, from the return of
  * image_co_open() until the call of image_co_close(); one coroutine calls these two, with no
@@ -41,14 +41,14 @@ struct throttle_group;
  */
 
 /*
- * The name of the graph that an option list ("driver=qcow2,file.filename=a") describes, together
- * with a file name, unless that is NULL; the list prevails. NULL, with @err set, if one is invalid.
+ * The name of the graph described by an option list ("driver=qcow2,file.filename=a") and, unless it
+ * is NULL, a file name; the list takes precedence. NULL, with @err set, if either is invalid.
  * The caller frees it.
  */
 char *image_name_from_options(const char *list, const char *filename, GError **err);
 
 /*
- * The name by which @img, which was opened by @name, can be opened again with changes to the
+ * The name for reopening @img, which was opened as @name, with changes to the
  * options of its nodes ("lazy-refcounts=on,backing.discard=ignore"). NULL, with @err set, if one
  * cannot be changed while an image is open. The caller frees it.
  */
@@ -59,7 +59,7 @@ char *image_name_for_reopen(const struct image *img, const char *name, const cha
 
 enum image_open_flags {
 	IMAGE_RDWR = 1 << 0,
-	/* O_DIRECT; falls back to buffered I/O where the file system does not support it. */
+	/* O_DIRECT; falls back to buffered I/O if the file system does not support it. */
 	IMAGE_DIRECT = 1 << 1,
 	/* Do not open the backing file; its data reads as zeroes. */
 	IMAGE_NO_BACKING = 1 << 2,
@@ -88,28 +88,28 @@ enum image_open_flags {
 	/* Let others write to the image meanwhile, if its format allows that (raw). Read-only. */
 	IMAGE_BEAR_WRITERS = 1 << 11,
 	/*
-	 * Reads copy what they find in the backing file to the image (not the edges of an unaligned
+	 * Reads copy data from the backing file to the image (but not the edges of an unaligned
 	 * write). With IMAGE_RDWR.
 	 */
 	IMAGE_COPY_ON_READ = 1 << 12,
 	/*
-	 * Much is going to be written and then flushed: let the kernel write it back meanwhile, so
-	 * that the flush takes less time.
+	 * Large amounts of data will be written and then flushed: let the kernel write it back
+	 * meanwhile, so that the flush takes less time.
 	 */
 	IMAGE_WRITE_BEHIND = 1 << 13,
-	/* Also write where the file system does not support locks, without a warning. */
+	/* Also write if the file system does not support locks, without a warning. */
 	IMAGE_WRITE_UNLOCKED = 1 << 14,
 };
 
 /*
- * IMAGE_WRITE_UNLOCKED from now on for all images that the program opens or creates. Call it before
- * the first one.
+ * Sets IMAGE_WRITE_UNLOCKED for all images that the program opens or creates. Call it before the
+ * first one.
  */
 void image_write_unlocked(void);
 
 /*
- * The backing files that images have in common, each opened once. One loop opens and closes these
- * images. No image may be left when it is freed; NULL is fine.
+ * Backing files shared by several images, each opened once. One loop opens and closes these
+ * images. All images must be closed before it is freed; NULL is fine.
  */
 struct image_shared *image_shared_new(void);
 void image_shared_free(struct image_shared *shared);
@@ -139,12 +139,12 @@ struct image_open_opts {
 	 */
 	struct image *data_file;
 	/*
-	 * For image_co_open_on(): the backing file, an open image, whatever the image names. The
-	 * image owns it from now on, even on failure, and shares its limit of memory. NULL: the
-	 * file that the image names.
+	 * For image_co_open_on(): the backing file, an open image, in place of the file that the
+	 * image names. The image owns it from now on, even on failure, and shares its memory limit.
+	 * NULL: the file that the image names.
 	 */
 	struct image *backing;
-	/* What this image and those below it may name; NULL: any file (see policy.h). */
+	/* Which files this image and those below it may name; NULL: any file (see policy.h). */
 	const struct image_policy *policy;
 	/*
 	 * The image that names this one as its backing file, so that the policy applies; or NULL.
@@ -152,24 +152,24 @@ struct image_open_opts {
 	const char *named_by;
 	/*
 	 * Called when the file of the top image is open and locked, before a format reads from it
-	 * or changes it; an error ends the opening. @file is the bottom node. May be NULL.
+	 * or changes it; an error aborts the open. @file is the bottom node. May be NULL.
 	 */
 	int (*co_claim)(void *arg, struct image *file, GError **err);
 	void *claim_arg;
 	/*
-	 * Where backing files are found that other images of this process have opened, too; NULL:
-	 * each is opened. They outlive the images.
+	 * Shares backing files with other images of this process; NULL: opens its own. It outlives
+	 * the images.
 	 */
 	struct image_shared *shared;
 	/* ---- set by formats/ ---- */
-	const struct node_options *node; /* what the node was asked for */
-	char **share;			 /* image_share_key() of it; NULL: it is not shared */
-	bool is_below;			 /* another format stands on it */
-	bool is_data_file;		 /* it is one, or stands below it */
-	/* The driver of a bottom that was asked for as an image: raw stands on it. */
+	const struct node_options *node; /* the options given for the node */
+	char **share;			 /* its image_share_key(); NULL: it is not shared */
+	bool is_below;			 /* another format is on top of it */
+	bool is_data_file;		 /* it is one, or is below one */
+	/* The driver of a bottom node that was opened as an image: raw is put on top of it. */
 	const char *bare_driver;
 	const struct named_file *named_file; /* for a bottom node: the permission */
-	const int *fd; /* for a bottom node: the open file; NULL: by its name */
+	const int *fd; /* for a bottom node: the open file; NULL: opened by its name */
 };
 
 /*
@@ -191,19 +191,19 @@ void image_set_memory_limit(uint64_t bytes);
 int image_co_open(const char *filename, const struct image_open_opts *opts, struct image **ret_img,
 		  GError **err);
 
-/* Whether an open with IMAGE_RDWR failed in a way in which one without it may not. */
+/* Whether an open with IMAGE_RDWR failed with an error that a read-only open may avoid. */
 bool image_is_write_refusal(int error);
 
 /*
- * Opens and locks the bottom node that the file name asks for, without a format on it, for
+ * Opens and locks the bottom node for the file name, without a format on it, for
  * image_co_open_on(). @flags are IMAGE_*.
  */
 int image_co_open_bottom(const char *filename, unsigned flags, struct image **ret_img,
 			 GError **err);
 
 /*
- * The same on a file that is open already, without locks: it must be known to nobody else. @fd
- * stays the caller's. @name is for messages.
+ * The same on a file that is already open, without locks: nobody else may know it. @fd still
+ * belongs to the caller. @name is for messages.
  */
 int image_co_open_fd(int fd, const char *name, unsigned flags, struct image **ret_img,
 		     GError **err);
@@ -222,21 +222,21 @@ int image_co_open_on(struct image *file, const struct image_open_opts *opts, str
 int image_co_close(struct image *img);
 
 /*
- * ---- what an image is ----
+ * ---- properties ----
  */
 
 /*
- * Of its file; or, where that does not say how to read the file, json:{...}. Owned by the node.
+ * The name of its file or, if that is not enough to open the image, json:{...}. Owned by the node.
  */
 const char *image_filename(const struct image *img);
 const char *image_format(const struct image *img); /* "qcow2", "raw", ... */
 uint64_t image_size(const struct image *img);	   /* guest-visible size */
 bool image_is_read_only(const struct image *img);
-/* The file is the disk: whoever writes to the disk can write a header of another format there. */
+/* The file is the disk, so anyone who can write to the disk can write another format's header. */
 bool image_is_headerless(const struct image *img);
-/* Nobody said which format it has. */
+/* The format was probed, not specified. */
 bool image_was_probed(const struct image *img);
-/* Reads as zeroes whatever was written to it (null). */
+/* Always reads as zeroes, whatever was written to it (null). */
 bool image_forgets(const struct image *img);
 struct image *image_backing(const struct image *img); /* NULL if none */
 struct image *image_file(const struct image *img);    /* the node below; NULL for a bottom node */
@@ -255,18 +255,18 @@ struct file_id {
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 /* By file name; unknown if there is no such file, or if the name does not name a file. */
 struct file_id image_co_file_id(const char *filename);
-/* Whether two names are those of one file, also where there is no such file yet. */
+/* Whether two names refer to the same file, even if it does not exist yet. */
 bool image_co_same_file(const char *a, const char *b);
 /* The identity of the image's file. */
 struct file_id image_file_id(const struct image *img);
 /*
- * Who owned that file when it was opened, whatever has become of its name. False: there is no file,
- * or it is a block device or another machine's.
+ * The owner of that file when it was opened, even if it was renamed since. False: there is no file,
+ * or it is a block device or on another machine.
  */
 bool image_file_owner(const struct image *img, uid_t *ret_uid);
 /*
- * When anybody last changed that file in any way before this program locked it, in ns of
- * CLOCK_REALTIME. 0 if unknown: for block devices, and where another machine's clock may count.
+ * The time of the last change of any kind to that file before this program locked it, in ns of
+ * CLOCK_REALTIME. 0 if unknown: for block devices, and if the clock may be another machine's.
  */
 int64_t image_file_changed_ns(const struct image *img);
 /* Whether the image or one below it, including their data files, uses that file. */
@@ -289,12 +289,12 @@ struct image_limits {
 
 const struct image_limits *image_limits(const struct image *img);
 
-/* For people and for JSON; strings that do not apply are NULL. */
+/* For `info`, as text and JSON; strings that do not apply are NULL. */
 struct image_info {
 	const char *format;
 	uint64_t virtual_size;
 	uint64_t cluster_size; /* 0 if none */
-	/* Where the state of a virtual machine would be, behind the disk; 0: nowhere. */
+	/* Offset of the virtual machine state, beyond the disk; 0: not supported. */
 	uint64_t vm_state_off;
 	bool encrypted;
 	bool dirty;
@@ -303,9 +303,9 @@ struct image_info {
 	char *full_backing_filename; /* resolved against the image's folder */
 	char *backing_format;	     /* as written in the image */
 	/*
-	 * What the format alone has to tell, NULL if nothing: a dictionary ("a{sv}") in the order
-	 * in which it is shown, with QEMU's names. Values are bytestrings (which need not be
-	 * UTF-8), booleans, uint64, lists ("av") and dictionaries.
+	 * Format-specific information, or NULL: a dictionary ("a{sv}") in display order, with
+	 * QEMU's names. Values are bytestrings (which need not be UTF-8), booleans, uint64, lists
+	 * ("av") and dictionaries.
 	 */
 	GVariant *specific;
 };
@@ -317,44 +317,43 @@ void image_info_clear(struct image_info *info);
 /* Bytes that the file occupies on the host, or -errno. */
 int64_t image_co_allocated_bytes(struct image *img);
 
-/* What the formats of a chain have done since it was opened. */
+/* Statistics of the formats of a chain since it was opened. */
 struct image_stats {
-	uint64_t cache_bytes; /* size of the caches of mappings; 0: there is none */
+	uint64_t cache_bytes; /* size of the metadata caches; 0: there is none */
 	uint64_t cache_hits, cache_misses;
 	uint64_t allocated_bytes; /* clusters that were allocated ... */
-	uint64_t freed_bytes;	  /* ... and given back, such as after discards */
+	uint64_t freed_bytes;	  /* ... and freed, for example by discards */
 };
 
-/* Any thread. The numbers need not be of the same moment. */
+/* Any thread. The numbers need not be from the same moment. */
 struct image_stats image_get_stats(const struct image *img);
 
 /*
- * For images that are idle for some time: when nobody uses it, memory of the image, and of each one
- * below it, is given back that only saves reads. What another chain shares has that one's users,
- * too. Without memory, a request waits for a read again; nothing is wrong with requests of somebody
- * who is not counted. Any thread, while the image stays open.
+ * Count users, so that an idle image, and each image below it, can free cache memory. Layers shared
+ * with other chains also count the users of those. Using the image without being counted is safe,
+ * but requests may have to read again what was freed. Any thread, while the image stays open.
  */
 void image_begin_use(struct image *img);
 void image_end_use(struct image *img);
 
 /*
- * How long a request may wait in a node before it goes on in spite of the user's limits (filter
- * `throttle`): without limit at first, and not at all (0) when requests must end. Counts for those
- * that wait, too. A layer of several chains has the largest of theirs. Loop of open and close.
+ * How long a request may wait in a `throttle` filter before it continues regardless of the limits:
+ * forever by default, and not at all (0) when requests must end. Also applies to requests that
+ * already wait. A layer of several chains has the largest of their values. Loop of open and close.
  */
 #define IMAGE_PATIENT UINT64_MAX
 void image_set_patience(struct image *img, uint64_t ns);
 
 /*
- * The limits of @img itself, if it is a filter `throttle`, for a user that lets its requests wait
- * for them before it makes them, when they have no memory yet: from now on they do not wait in the
+ * The limits of @img itself, if it is a `throttle` filter, for a caller that makes its requests
+ * wait before it submits them, when they have no memory yet: from now on, they do not wait in the
  * node. NULL: it has none. Loop of open and close, as the next one.
  */
 struct throttle_group *image_take_throttle(struct image *img);
 /* Requests wait in the node again. */
 void image_give_back_throttle(struct image *img);
 
-/* What is wrong with a file of the image; stays set until the image is closed. */
+/* Problems with a file of the image; they stay set until the image is closed. */
 enum image_trouble {
 	/* A flush failed: acknowledged data may be lost, and no later flush succeeds. */
 	IMAGE_TROUBLE_LOST = 1 << 0,
@@ -370,19 +369,19 @@ unsigned image_troubles(const struct image *img);
 const char *image_troubled_file(const struct image *img, enum image_trouble trouble);
 
 /*
- * Checks whether files were truncated or deleted, which requests need not notice, and how much
- * space is left. Any thread that may wait for a file system that does not respond.
+ * Checks whether files were truncated or deleted, which requests may not notice, and how much
+ * space is left. Blocks while the file system does not respond. Any thread.
  */
 void image_inspect(struct image *img);
 
-/* Where data is written; total 0: not known. */
+/* Space where data is written; total 0: unknown. */
 struct image_space {
 	uint64_t free_bytes, total_bytes;
 };
 
 /*
- * The space in the file system of the image's file or of its data file, whichever has the smaller
- * part left, as image_inspect() saw it last; of a block device, what lies behind all that was
+ * The space in the file system of the image's file or of its data file, whichever has less left,
+ * as of the last image_inspect(); for a block device, the part beyond everything that was
  * written while it was open. Any thread; never waits.
  */
 struct image_space image_space(const struct image *img);
@@ -400,8 +399,8 @@ enum image_req_flags {
 	/* write zeroes: -ENOTSUP instead of writing a buffer of zeroes */
 	IMAGE_REQ_NO_FALLBACK = 1 << 2,
 	/*
-	 * write zeroes: the image itself records them, even where nothing lies below, so that they
-	 * also hide what the next backing file has there
+	 * write zeroes: the image itself records them, even if there is no data below, so that they
+	 * also hide the data of a future backing file
 	 */
 	IMAGE_REQ_HIDE = 1 << 3,
 };
@@ -421,31 +420,31 @@ int image_co_pwrite(struct image *img, uint64_t off, uint64_t bytes, const void 
 int image_co_pwrite_compressed(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 
 /*
- * The state of a virtual machine, which is kept in an image beside the disk, at offsets of its own:
- * what was not written reads as zeroes. -ENOTSUP: the format has no place for it.
+ * The virtual machine state, which is stored in an image in addition to the disk, with separate
+ * offsets. Unwritten parts read as zeroes. -ENOTSUP: the format does not support it.
  */
 int image_co_read_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 int image_co_write_vm_state(struct image *img, uint64_t off, uint64_t bytes, struct iobuf mem);
 
 /*
- * Writes the bytes of a file from an offset on: @from is the node of that file, as for
- * IMAGE_EXTENT_OFFSET. The kernel copies them, or lets both files share them; with
- * IMAGE_COPY_SHARE it does only the latter, in a time that hardly depends on their number. -ENOTSUP
- * or another error if that is impossible here; they can still be read and written.
+ * Copies data from offset @from_off of a file: @from is the node of that file, as for
+ * IMAGE_EXTENT_OFFSET. The kernel copies the data, or lets both files share it; with
+ * IMAGE_COPY_SHARE it only shares, in a time that hardly depends on the amount. -ENOTSUP
+ * or another error if that is impossible here; the data can still be read and written.
  */
 #define IMAGE_COPY_SHARE 1u
 int image_co_copy_range(struct image *img, uint64_t off, struct image *from, uint64_t from_off,
 			uint64_t bytes, unsigned flags);
 
 /*
- * Copies what the backing file decides in the clusters of a range to the image, which then decides
- * it, unless a write at the same time does. Does nothing without a backing file. The disk and its
- * dirty bitmaps do not change.
+ * Copies those clusters of a range that come from the backing file to the image, except where a
+ * concurrent write has allocated them. Does nothing without a backing file. The disk's contents and
+ * its dirty bitmaps do not change.
  */
 int image_co_copy_up(struct image *img, uint64_t off, uint64_t bytes);
 /*
- * The same for a read, which does not depend on it: if there is no space, for example, the next
- * read tries again.
+ * The same on a best-effort basis, for reads: errors, such as a lack of space, are ignored, and the
+ * next read tries again.
  */
 void image_co_try_copy_up(struct image *img, uint64_t off, uint64_t bytes);
 
@@ -453,14 +452,14 @@ void image_co_try_copy_up(struct image *img, uint64_t off, uint64_t bytes);
 int image_co_flush(struct image *img);
 
 /*
- * Writes what is held in memory of a range to the files: what was acknowledged there before
- * survives the end of this process, but not a power cut. Costs next to nothing if there is nothing,
- * whatever is held of other ranges. @bytes may reach beyond the end.
+ * Writes metadata of a range that is only in memory to the files, so that data acknowledged before
+ * survives the end of this process, but not a power cut. Costs next to nothing if there is none,
+ * whatever is in memory for other ranges. @bytes may reach beyond the end.
  */
 int image_co_write_back(struct image *img, uint64_t off, uint64_t bytes);
 
 /*
- * Ends IMAGE_NO_FLUSH: the next flush, or closing, makes everything that was written durable. No
+ * Ends IMAGE_NO_FLUSH: the next flush or close makes everything that was written durable. No
  * request may be in flight.
  */
 void image_end_no_flush(struct image *img);
@@ -490,8 +489,8 @@ bool image_parse_preallocation(const char *name, enum image_preallocation *ret_m
 int image_co_resize(struct image *img, uint64_t size, enum image_preallocation mode, GError **err);
 
 /*
- * Adopts what another program has added to the file, or to the block device; requests may be in
- * flight. The image never gets smaller. -ENOTSUP: the file does not determine the image's size.
+ * Grows the image after another program has extended the file or block device; requests may be in
+ * flight. The image never shrinks. -ENOTSUP: the file does not determine the image's size.
  */
 int image_co_refresh_size(struct image *img);
 
@@ -517,7 +516,7 @@ const struct image_option *image_amend_options(const char *format);
 enum image_extent_flags {
 	IMAGE_EXTENT_DATA = 1 << 0,	 /* reads need I/O on this layer */
 	IMAGE_EXTENT_ZERO = 1 << 1,	 /* reads as zeroes */
-	IMAGE_EXTENT_ALLOCATED = 1 << 2, /* decided by this layer, not by its backing file */
+	IMAGE_EXTENT_ALLOCATED = 1 << 2, /* comes from this layer, not from its backing file */
 	IMAGE_EXTENT_OFFSET = 1 << 3,	 /* host_off is the data's offset in @file */
 	IMAGE_EXTENT_COMPRESSED = 1 << 4,
 };
@@ -527,7 +526,7 @@ struct image_extent {
 	unsigned flags; /* IMAGE_EXTENT_* */
 	uint64_t host_off;
 	struct image *file;  /* with IMAGE_EXTENT_OFFSET: where the data is */
-	struct image *layer; /* the format node that decides it; NULL: none */
+	struct image *layer; /* the format node that it comes from; NULL: none */
 	unsigned depth;	     /* of that layer; 0 is the image itself */
 };
 
@@ -541,13 +540,13 @@ int image_co_block_status_chain(struct image *img, uint64_t off, uint64_t bytes,
 /*
  * ---- breakpoints ----
  *
- * For tests: a blkdebug node on which the image stands suspends requests at events. -ENOTSUP: there
+ * For tests: a blkdebug node below the image suspends requests at events. -ENOTSUP: there
  * is no such node.
  */
 
 /* The next request at this event is suspended there. -ENOENT: there is no such event. */
 int image_set_break(struct image *img, const char *event, const char *tag);
-/* Also lets requests continue that are suspended. NULL: all tags. -ENOENT: it was not set. */
+/* Also resumes suspended requests. NULL: all tags. -ENOENT: it was not set. */
 int image_remove_break(struct image *img, const char *tag);
 /* Lets one request continue. -ENOENT: none is suspended. */
 int image_resume(struct image *img, const char *tag);
@@ -557,7 +556,7 @@ int image_co_wait_break(struct image *img, const char *tag);
 /*
  * ---- dirty bitmaps ----
  *
- * An image may have bitmaps that record what was written to it, for backups: while a bitmap is
+ * An image may have bitmaps that record writes, for backups: while a bitmap is
  * enabled, it records every change of the disk. Bitmaps are stored in the image. A bitmap that was
  * not closed properly is inconsistent: it can only be removed.
  */
@@ -580,7 +579,7 @@ enum image_bitmap_action {
 /* Whether the format supports bitmaps; if not, the functions below return -ENOTSUP. */
 bool image_has_bitmaps(const struct image *img);
 bool image_format_has_bitmaps(const char *format);
-/* Whether a bitmap could be added: an old version of the format may lack them. */
+/* Whether a bitmap could be added: an old version of the format may not support them. */
 bool image_can_hold_bitmaps(const struct image *img);
 
 /* The bitmaps in order, struct image_bitmap *; the caller unrefs the list. */
@@ -612,14 +611,14 @@ struct image_option {
 };
 
 /*
- * The files of a new image that is not complete yet. The code that began it abandons them on
- * failure, or clears this on success. Initially zeroed.
+ * The files of a new image that is not complete yet. The code that began it must abandon them on
+ * failure, or clear this on success. Initially zeroed.
  */
 struct image_begun {
-	const struct bottom_ops *bottom; /* which makes the next one */
+	const struct bottom_ops *bottom; /* creates the next file */
 	/* Something may have been written to a block device. */
 	bool wipe;
-	/* A worker, which no signal interrupts, is about to create a file and to add it. */
+	/* A worker, which no signal interrupts, is about to create a file and add it. */
 	_Atomic bool making;
 	_Atomic unsigned nr;
 	struct image_begun_file {
@@ -631,9 +630,9 @@ struct image_begun {
 };
 
 /*
- * Leaves nothing behind that looks like an image: removes files that were created, truncates those
- * that existed before, and with @wipe zeroes the start of block devices. Blocks. Safe in a signal
- * handler; it waits up to a second for a file that is being created.
+ * Ensures that nothing that looks like an image is left: removes files that were created, truncates
+ * those that existed before, and with @wipe zeroes the start of block devices. Blocks. Safe in a
+ * signal handler; waits up to a second for a file that is being created.
  */
 void image_begun_abandon(const struct image_begun *begun);
 void image_begun_clear(struct image_begun *begun);
@@ -645,10 +644,10 @@ struct image_create_opts {
 	const char *backing_format;	   /* NULL if none */
 	bool backing_unchecked;		   /* do not open the backing file (-u) */
 	GHashTable *options;		   /* name -> value, both char *; NULL if none */
-	const struct image_policy *policy; /* for what is below the new image; may be NULL */
+	const struct image_policy *policy; /* for nodes below the new image; may be NULL */
 	/*
-	 * Open images whose files, including those below them, must not be overwritten, up to a
-	 * NULL; may be NULL itself.
+	 * Open images whose files, including those below them, must not be overwritten, terminated
+	 * by NULL; may be NULL.
 	 */
 	struct image *const *sources;
 	/*
@@ -660,7 +659,7 @@ struct image_create_opts {
 	struct image_begun *begun;
 	/*
 	 * Called when the options are complete and have the right types, and the backing file was
-	 * found, before the format looks at them and before a file is touched; may be NULL.
+	 * found, before the format checks them and before a file is touched; may be NULL.
 	 */
 	void (*begin)(void *arg, uint64_t size);
 	void *begin_arg;
@@ -677,7 +676,7 @@ int image_co_create(const char *filename, const char *format, const struct image
 
 /*
  * Writes an image to @file, a bottom node that is open for writing and empty. The size must be
- * given, and the backing file is not looked at.
+ * given, and the backing file is not opened.
  */
 int image_co_create_on(struct image *file, const char *format, const struct image_create_opts *opts,
 		       GError **err);
@@ -686,20 +685,20 @@ int image_co_create_on(struct image *file, const char *format, const struct imag
 struct image_measurement {
 	uint64_t required;	  /* with the source's data */
 	uint64_t fully_allocated; /* with data everywhere */
-	bool has_bitmaps;	  /* source and format support bitmaps ... */
-	uint64_t bitmaps;	  /* ... which a copy of the source's would take */
+	bool has_bitmaps;	  /* source and format support bitmaps */
+	uint64_t bitmaps;	  /* additional bytes for a copy of the source's bitmaps */
 };
 
 /*
- * Predicts the size of an image with these options, of which the size must be given; @source, whose
- * contents it will have, may be NULL. It may turn out smaller, but not larger.
+ * Predicts the size of an image with these options, which must include the size, and with the
+ * contents of @source, which may be NULL. The image may turn out smaller, but not larger.
  */
 int image_co_measure(const char *format, const struct image_create_opts *opts, struct image *source,
 		     struct image_measurement *ret_measurement, GError **err);
 
 /*
- * Everything was written to a new image: one that was created unfinished becomes an ordinary image,
- * and its file is padded to whole sectors.
+ * Completes a new image after everything was written to it: one that was created unfinished becomes
+ * an ordinary image, and its file is padded to whole sectors.
  */
 int image_co_finish(struct image *img);
 
@@ -709,7 +708,7 @@ int image_co_finish(struct image *img);
  */
 const struct image_option *image_create_options(const char *format);
 
-/* The same of options for the file, with every format; one that the format has, too, is its own. */
+/* The same for options of the file, valid with every format; the format's own take precedence. */
 const struct image_option *image_file_create_options(void);
 
 /* Whether such a table has an option of this name. */
