@@ -10,11 +10,11 @@ extern const char *disk_proc_folder;
 
 /*
  * Another process that has the device of the node @path open, as "PID 7, name", which the caller
- * frees. NULL: none that this process may look into.
+ * frees. NULL: none that this process may inspect.
  */
 char *disk_opener(const char *path);
 
-/* All of them that have one of several nodes open. The caller unrefs the list. */
+/* All processes that have one of several nodes open. The caller unrefs the list. */
 GPtrArray *disk_openers(const GPtrArray *paths);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A disk, its partitions, and what device mapper and others have built on them. */
+/* A disk, its partitions, and devices built on them, for example by device mapper. */
 #ifndef UBD_DISK_TREE_H
 #define UBD_DISK_TREE_H
 
@@ -9,7 +9,7 @@
 extern const char *disk_sysfs_folder;
 
 /*
- * The names of all of them in sysfs, each behind what it is built on; the first one is that of
+ * The sysfs names of all of these, each after the device it is built on; the first is that of
  * @disk, such as /dev/ublkb0. The caller unrefs the list.
  */
 GPtrArray *disk_tree_find(const char *disk);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What nbd.ko cannot be told about a device, but the next server and ubdctl must know. nbd.ko keeps
- * one text for each device, the backend identifier, by which a device of ours is recognised, too.
+ * Properties of a device for which nbd.ko has no parameters, but which the next server and ubdctl
+ * need. They are stored in the backend identifier, a text that nbd.ko keeps for each device. It
+ * also identifies our devices.
  */
 #ifndef UBD_NBD_DESCRIPTION_H
 #define UBD_NBD_DESCRIPTION_H
@@ -20,12 +21,12 @@ struct nbd_description {
 char *nbd_description_to_text(const struct nbd_description *description);
 
 /*
- * False if @text was not written by this version of ubd; then *ret_description stays as it is. What
- * it contains is checked as far as memory depends on it.
+ * False if @text was not written by this version of ubd; *ret_description then stays unchanged.
+ * Only checks the values on which memory safety depends.
  */
 bool nbd_description_parse(const char *text, struct nbd_description *ret_description);
 
-/* That of a device which is connected; false: it is not, or to a server of others. */
+/* Reads that of a connected device; false: it is not connected, or to another program's server. */
 bool nbd_description_read(uint32_t id, struct nbd_description *ret_description);
 
 #endif

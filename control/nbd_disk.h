@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the disk of an nbd device comes and goes for its users, in the way other drivers' disks do by
- * themselves. Waits for the disk's server; any thread, but the server's main loop.
+ * Makes the disk of an nbd device appear and disappear for its users as other drivers' disks do.
+ * Waits for the disk's server; any thread except the server's main loop.
  */
 #ifndef UBD_NBD_DISK_H
 #define UBD_NBD_DISK_H
@@ -15,8 +15,8 @@
 void nbd_disk_scan(uint32_t id);
 
 /*
- * Disconnects the device, and its partitions go unless somebody has one open. With @serves, a
- * server answers: requests in flight get some time to end before the kernel fails them. 0 or
+ * Disconnects the device, and removes its partitions unless one is open. With @serves, a server
+ * still answers, so requests in flight get some time to finish before the kernel fails them. 0 or
  * -errno.
  */
 int nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves);

@@ -2,7 +2,7 @@
 /*
  * Commands to nbd.ko by generic netlink.
  *
- * They require CAP_SYS_ADMIN, also when a device ends (keeper.h).
+ * They require CAP_SYS_ADMIN, even to end a device (keeper.h).
  */
 #ifndef UBD_NBD_NETLINK_H
 #define UBD_NBD_NETLINK_H
@@ -28,7 +28,7 @@ struct nbd_connection {
 	uint32_t block_size;
 	unsigned server_flags; /* NBD_FLAG_* */
 	/*
-	 * Seconds. After @timeout without an answer a connection is dead; 0: never, if there is
+	 * Seconds. After @timeout without an answer, a connection is dead; 0: never, if there is
 	 * only one. Requests wait for a new connection for @dead_timeout, and then fail.
 	 */
 	uint64_t timeout, dead_timeout;
@@ -36,14 +36,15 @@ struct nbd_connection {
 
 /* These can be called by any thread. 0 or -errno. */
 
-/* -EBUSY: the device is in use. It is created if there is none of this number. */
+/* -EBUSY: the device is in use. Creates the device if there is none with this number. */
 int nbd_netlink_connect(struct nbd_netlink *nl, const struct nbd_connection *connection);
-/* Whether somebody has a device open that is not connected, which then cannot be. It is created,
- * too.
+/*
+ * Whether an unconnected device is open, and therefore cannot be connected. Creates the device if
+ * there is none with this number.
  */
 bool nbd_netlink_is_open(struct nbd_netlink *nl, uint32_t id);
 /*
- * Replaces sockets whose connection is dead. Where there are fewer than @nr_sockets, the kernel
+ * Replaces the sockets of dead connections. If there are fewer than @nr_sockets, the kernel
  * closes the remaining ones. -EINVAL: the device is not connected, or has another @backend.
  */
 int nbd_netlink_reconnect(struct nbd_netlink *nl, const struct nbd_connection *connection);

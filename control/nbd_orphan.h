@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What ends the device of a dead server. nbd.ko does not: requests that the server had would wait
- * for ever.
+ * Ends the device of a dead server. nbd.ko does not do that: the server's requests would wait
+ * forever.
  */
 #ifndef UBD_NBD_ORPHAN_H
 #define UBD_NBD_ORPHAN_H
@@ -12,13 +12,13 @@
 #include "nbd_netlink.h"
 
 /*
- * For the keeper of a server that is ending: disconnects the device, or with recovery, once the
- * time for the next server has passed. Until then it waits.
+ * For the keeper of a server that has ended: disconnects the device. With recovery, first waits
+ * until the recovery timeout has passed.
  */
 void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id);
 
 /*
- * Disconnects the device if it is one of ours, and no process serves it. With @recoverable, also if
+ * Disconnects the device if it is one of ours and no process serves it. With @recoverable, also if
  * it waits for another server.
  */
 void nbd_orphan_disconnect(struct nbd_netlink *nl, uint32_t id, bool recoverable);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which process serves an nbd device: nbd.ko does not know, as it only has sockets. The server
- * holds the lock of a FIFO in /run/ubd, which ends with it, however that happens. A byte in the
- * FIFO asks it to leave. And its mode tells whether somebody stops the device, or it has ended: to
- * nbd.ko, one that somebody has open looks as if it was still connected.
+ * Records which process serves an nbd device: nbd.ko does not know, because it only has sockets.
+ * The server holds the lock of a FIFO in /run/ubd, which it loses however it ends. A byte in the
+ * FIFO asks it to leave. The FIFO's mode tells whether the device is being stopped or has ended:
+ * in nbd.ko, a device that is still open looks as if it were connected.
  */
 #ifndef UBD_NBD_SERVER_FILE_H
 #define UBD_NBD_SERVER_FILE_H
@@ -17,34 +17,34 @@
 extern const char *nbd_server_folder;
 
 /*
- * Makes this process the server, without waiting. The descriptor belongs to the caller, who closes
- * it with nbd_server_file_close(); that, or closing a copy of it, gives the lock back. -EBUSY
- * without an error: there is a server, which may be this process. Any thread, as all functions.
+ * Makes this process the server, without waiting. The descriptor belongs to the caller, which
+ * closes it with nbd_server_file_close(); that, or closing a copy of it, releases the lock. -EBUSY
+ * without @err set: there is a server, which may be this process. Any thread, as all functions.
  */
 int nbd_server_file_take(uint32_t id, GError **err);
-/* Also of a descriptor that another process has passed on. */
+/* Also for a descriptor that another process has passed on. */
 void nbd_server_file_close(int fd);
 
 /*
- * From process to process: one gives the lock back and passes a copy of the descriptor on, and the
- * other one takes it. < 0 with @err set: a third one has been faster. The first one does not take
- * the file again before it has closed it. The copy may be closed with close().
+ * Handover between processes: one releases the lock and passes on a copy of the descriptor, and the
+ * other takes the lock. < 0 with @err set: a third process was faster. The first process must not
+ * take the file again before it has closed it. The copy may be closed with close().
  */
 void nbd_server_file_unlock(int fd);
 int nbd_server_file_lock(uint32_t id, int fd, GError **err);
 
-/* Notes that somebody stops the device and waits for its server; and whether somebody does. */
+/* Records, and tells, whether the device is being stopped, which waits for its server. */
 void nbd_server_file_stop(uint32_t id);
 bool nbd_server_file_is_stopping(uint32_t id);
 
-/* Notes that the device has ended, until nbd_server_file_take(); and whether it has. */
+/* Records, until nbd_server_file_take(), and tells whether the device has ended. */
 void nbd_server_file_end(uint32_t id);
 bool nbd_server_file_has_ended(uint32_t id);
 
-/* Whether this process may not know which devices have a server. */
+/* Whether this process cannot find out which devices have a server. */
 bool nbd_servers_are_hidden(void);
 
-/* The process that has the lock; 0: in another PID namespace; -1: none. */
+/* The process that holds the lock; 0: in another PID namespace; -1: none. */
 pid_t nbd_server_pid(uint32_t id);
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Disks that clients of the control socket add: what --allow-add lets them have, whether or not
- * there is a sandbox.
+ * Disks that clients of the control socket add: checks what --allow-add permits, with or without a
+ * sandbox.
  */
 #ifndef UBD_ADDED_H
 #define UBD_ADDED_H
@@ -10,7 +10,7 @@
 
 #include "options.h"
 
-/* What is known of an image's file. */
+/* The result of checking an image's file. */
 struct added_file {
 	struct file_id id;
 	char *stable_name; /* as of image_stable_name() */
@@ -20,15 +20,15 @@ struct added_file {
 void added_file_clear(struct added_file *file);
 
 /*
- * Looks whether @image is in @places (as of --allow-add). Blocks for as long as the file system
+ * Checks whether @image is in @places (those of --allow-add). Blocks as long as the file system
  * does. Any thread. The caller clears the result.
  */
 void added_look(char *const *places, const char *image, struct added_file *ret_file);
 
 /*
- * The options of a disk that a client adds, whose @file was looked at; NULL with @err set. What the
- * image names is in @places, too. Free them with options_free(). Blocks, but not for the image's
- * file system; one call at a time.
+ * The options of a disk that a client adds, with the result @file of added_look(); NULL with @err
+ * set. Files that the image names must also be in @places. Free them with options_free(). Blocks,
+ * but not for the image's file system; one call at a time.
  */
 struct options *added_options(char *const *places, const char *image, const struct added_file *file,
 			      char *const *words, GError **err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Members of what the server answers to a client. Without memory for one, the answer lacks it: the
- * server serves on.
+ * Members of the server's answer to a client. If there is no memory for a member, it is omitted,
+ * and the server continues.
  */
 #ifndef UBD_ANSWER_H
 #define UBD_ANSWER_H

@@ -2,20 +2,20 @@
 /*
  * The commands to a running server: a request and its answer are JSON objects.
  *
- *  *	{"command": "status"}			what is served
- *  *	{"command": "stats"}			what was counted of requests
- *  *	{"command": "resize", "size": BYTES}	the image grows, and its device or export with it
- *  *	{"command": "resize"}			they grow to what the image has become
+ *  *	{"command": "status"}			describe the disks
+ *  *	{"command": "stats"}			statistics of requests
+ *  *	{"command": "resize", "size": BYTES}	grow the image and its device or export
+ *  *	{"command": "resize"}			grow these to the current size of the file
  *  *	{"command": "events"}			more lines follow the answer, see clients.h
- *  *	{"command": "throttle"}			which limits there are
- *  *	{"command": "throttle", "limits": {"iops-total": N, ...}}   changes some
- *  *	{"command": "remove"}			the disk ends, and nothing else
- *  *	{"command": "add", "image": NAME,	another disk, with these options of ubd-serve;
- *	 "options": [WORD, ...]}		with a device's control fd, or the answer says which
- *						device is "wanted"
- *  *	{"command": "quit"}			as SIGTERM
+ *  *	{"command": "throttle"}			show the limits
+ *  *	{"command": "throttle", "limits": {"iops-total": N, ...}}   change some of them
+ *  *	{"command": "remove"}			end this disk only
+ *  *	{"command": "add", "image": NAME,	add a disk, with these options of ubd-serve and a
+ *	 "options": [WORD, ...]}		device's control fd; without one, the answer
+ *						describes the "wanted" device
+ *  *	{"command": "quit"}			like SIGTERM
  *
- * "device": NAME says which disk a command is about; without it, there must be only one. If a
+ * "device": NAME selects the disk; without it, there must be only one. If a
  * command failed, the answer has a text in "error". Several commands may run at the same time.
  * Main loop only.
  */
@@ -32,10 +32,10 @@
 
 struct throttle_group;
 
-/* The image that the user named, which is only the base of what is served if that is an overlay. */
+/* The image that the user named; with a temporary overlay, that is the overlay's backing file. */
 struct image_origin {
 	const char *name;
-	const char *path; /* leads to it from any folder; NULL: none does */
+	const char *path; /* absolute; NULL: it has none */
 	const char *format;
 	struct file_id id;
 	bool temporary; /* writes go to a temporary overlay ... */
@@ -56,9 +56,10 @@ struct command_target {
 /* What commands work on. */
 struct command_process {
 	GPtrArray *targets; /* struct command_target, those that are live */
-	bool several;	    /* there may be others than one */
+	bool several;	    /* there may be more than one */
 	/*
-	 * Adds a disk, and says so in @answer. @fd: as for commands_co_run(). < 0 with @err set.
+	 * Adds a disk, and puts its name into @answer. @fd: as for commands_co_run(). < 0 with @err
+	 * set.
 	 */
 	int (*co_add)(void *arg, const char *image, char *const *words, int *fd, json_t *answer,
 		      GError **err);
@@ -67,7 +68,7 @@ struct command_process {
 	void *arg;
 };
 
-/* What must follow the answer to a command. */
+/* What happens after the answer to a command. */
 enum commands_then {
 	COMMANDS_NOTHING,
 	COMMANDS_EVENTS, /* as they happen */
@@ -81,16 +82,16 @@ enum commands_then {
 enum commands_then commands_co_run(const struct command_process *process, const json_t *request,
 				   int *fd, json_t *answer);
 
-/* Whether the command that @request names may take long, whoever waits for it. */
+/* Whether the command that @request names may take long. */
 bool commands_may_wait(const json_t *request);
 
 /*
- * Of a disk that is not among the targets any more: cancels its jobs, and waits until no command
+ * For a disk that is no longer among the targets: cancels its jobs, and waits until no command
  * uses it.
  */
 void commands_co_let_go(struct command_target *target);
 
-/* Makes @answer say what went wrong. */
+/* Sets the error message of @answer. */
 void commands_refuse(json_t *answer, const char *message);
 
 #endif

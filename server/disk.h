@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the queues serve: the image at the top of the node graph. It may be replaced while requests
- * come, so each use of it is a read section. A section only writes to a cache line of its own loop,
- * which is why a request can afford one.
+ * The disk that the queues serve: the image at the top of the node graph. It may be replaced while
+ * there are requests, so each use of it is a read section. A section only writes to a cache line of
+ * its own loop, and is therefore cheap enough for each request.
  */
 #ifndef UBD_DISK_H
 #define UBD_DISK_H
@@ -42,8 +42,8 @@ struct image *disk_co_begin(struct disk *disk) ACQUIRE_SHARED(disk->lock);
 void disk_co_end(struct disk *disk) RELEASE_SHARED(disk->lock);
 
 /*
- * A queue has got something to do, or has been idle for a while. Memory of the image, and of what
- * it shares with others, is given back when all its queues are idle. Each is a section.
+ * A queue has work to do, or has been idle for a while. Memory of the image, and of the nodes that
+ * it shares with others, is freed when all queues are idle. Each call is a section.
  */
 void disk_co_begin_use(struct disk *disk) EXCLUDES(disk->lock);
 void disk_co_end_use(struct disk *disk) EXCLUDES(disk->lock);
@@ -57,14 +57,14 @@ struct image *disk_take_image(struct disk *disk);
 void disk_set_patience(struct disk *disk, uint64_t ns);
 
 /*
- * The limits of the top (image_take_throttle()), which a request passes before its section; NULL:
- * there are none. Any thread.
+ * The limits of the top (image_take_throttle()), for which a request waits before its section;
+ * NULL: there are none. Any thread.
  */
 struct throttle_group *disk_throttle(const struct disk *disk);
 
 /*
- * Makes @top the top, and returns the one before, which no request uses any more. Waits for the
- * requests in flight; those that come meanwhile wait for no longer than that. Main loop.
+ * Makes @top the top, and returns the previous one, which no request uses any more. Waits for the
+ * requests in flight; new requests wait meanwhile. Main loop.
  */
 struct image *disk_co_replace(struct disk *disk, struct image *top);
 

@@ -27,20 +27,20 @@ struct throttle_group;
 /* The answers to NBD_CMD_BLOCK_STATUS have a fixed number of pieces. */
 #define EXPORT_MAX_BITMAPS     14
 
-/* Of memory for data, beyond what each client has: the least, and the default. */
+/* Memory for data, in addition to each client's own: the minimum and the default. */
 #define EXPORT_MIN_MEMORY      (UINT64_C(32) << 20)
 #define EXPORT_DEFAULT_MEMORY  (UINT64_C(256) << 20)
 
-/* As the command line asks for it. */
+/* From the command line. */
 struct export_options {
 	struct export_address address;
-	char *name;	   /* what clients ask for; may be empty */
+	char *name;	   /* for clients to ask for; may be empty */
 	char *description; /* NULL: none */
 	char **bitmaps;	   /* names; NULL: none */
 	bool allocation_depth;
 	bool once;	      /* it ends with its last client */
 	unsigned max_clients; /* of this export at a time; the next one waits */
-	uint64_t memory;      /* bytes for the data of all clients, beyond what each has */
+	uint64_t memory;      /* bytes for the data of all clients, in addition to their own */
 	unsigned handshake_s; /* for a client's handshake; 0: no limit */
 	struct tls_config tls;
 };
@@ -48,10 +48,10 @@ struct export_options {
 struct export_listener;
 
 /*
- * Listens, but serves nobody before export_listener_start(). @options: what is not of one export;
- * @depth: requests in flight for each client; @several: there may be more than one export. NULL
- * with
- * @err set, and nothing is left behind. Free it with export_listener_co_free(), after all exports.
+ * Listens, but serves nobody before export_listener_start(). @options: only those that apply to all
+ * exports are used; @depth: requests in flight for each client; @several: there may be more than
+ * one export. NULL with @err set, and nothing is left behind. Free it with
+ * export_listener_co_free(), after all exports.
  */
 struct export_listener *export_listener_co_new(const struct export_options *options, uint16_t depth,
 					       bool several, GError **err);
@@ -74,8 +74,9 @@ struct export_config {
 };
 
 /*
- * Clients can ask for it once it was started. The disk may have no image yet. The caller keeps what
- * @config points to. NULL with @err set, and nothing is left behind.
+ * Adds an export, which clients can ask for once it was started. The disk may have no image yet.
+ * The caller keeps everything that @config points to. NULL with @err set, and nothing is left
+ * behind.
  */
 struct target *export_co_add(const struct export_config *config, GError **err);
 

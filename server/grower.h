@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A thread that gets memory for others.
+ * A thread that allocates memory for others.
  *
- * When memory is short, whoever needs a page waits for it, perhaps until the disk that we serve has
- * written something. So a queue does not wait: it goes on with what it has, asks here for more, and
- * uses that once it is there. What a queue has got, it is asked to give back when it has been idle
- * for a while.
+ * When memory is short, a thread that needs a page may have to wait until the disk that we serve
+ * has written something. A queue therefore never waits for memory: it continues with the memory
+ * that it has, asks the grower for more, and uses that once it is available. When a queue has been
+ * idle for a while, it is asked to free that memory.
  *
- * The thread exists while something has been added. One for all queues of the process: what one of
- * them waits for, all of them would.
+ * The thread exists while something is added. All queues of the process share it, because they
+ * would all wait for the same memory.
  */
 #ifndef UBD_GROWER_H
 #define UBD_GROWER_H
@@ -18,13 +18,13 @@
 
 struct growing_ops {
 	/*
-	 * Gets what was asked for, as long as that takes. False: there is no memory for all of it,
-	 * so it is called again after a while. On the grower's thread.
+	 * Allocates the requested memory, however long that takes. False: there was not enough
+	 * memory, so it is called again after a while. On the grower's thread.
 	 */
 	bool (*grow)(void *arg);
 	/* Whether nothing has happened since the last call. Never waits. */
 	bool (*is_idle)(void *arg);
-	/* Has what was got given back, now or soon. Never waits. */
+	/* Has the memory freed, now or soon. Never waits. */
 	void (*shrink)(void *arg);
 };
 
@@ -39,10 +39,10 @@ struct growing {
 
 /* 0 or -errno: the thread cannot be created. Main thread. */
 int grower_add(struct growing *growing);
-/* Waits until its grow() has returned. Nothing if it was not added. Main thread. */
+/* Waits until its grow() has returned. Does nothing if it was not added. Main thread. */
 void grower_remove(struct growing *growing);
 
-/* Asks for more. Any thread; never waits, and allocates nothing. */
+/* Asks for more memory. Any thread; never waits, and allocates nothing. */
 void grower_ask(struct growing *growing);
 
 /* For tests: how often to look whether something is idle. */

@@ -57,7 +57,7 @@ struct options {
 	uint32_t id; /* or TRANSPORT_ANY_ID */
 	enum recovery recovery;
 	uint32_t request_timeout;  /* as in struct device_params */
-	uint32_t recovery_timeout; /* seconds to wait for a server; 0: for ever */
+	uint32_t recovery_timeout; /* seconds to wait for a server; 0: forever */
 	enum data_way data;
 	struct hold_policy hold;
 	struct throttle_group *throttle;
@@ -71,26 +71,25 @@ struct options {
 };
 
 /*
- * The options of the process and, unless it has several disks, of its disk; nobody changes them
- * from then on. NULL after reporting what is wrong. What the server decides later, such as the
- * settings of a device that it takes over, has its place elsewhere (takeover.h). Once, on the main
- * thread.
+ * The options of the process and, unless it has several disks, of its disk; they never change
+ * afterwards. NULL after reporting an error. Settings that are decided later, such as those of a
+ * device that the server takes over, belong elsewhere (takeover.h). Once, on the main thread.
  */
 const struct options *options_parse(char *const *argv);
 
 /*
- * The options of a disk of a process with several: those of the process, and @words, which is like
- * argv without an image (NULL: none), for what they say about the disk. @name: of the disk; NULL:
- * that of the image. NULL with @err set. Free them with options_free() when the disk has gone. One
- * call at a time.
+ * The options of a disk of a process with several disks: those of the process that apply to a disk,
+ * and @words, which is like argv without an image (NULL: none). @name: of the disk; NULL: that of
+ * the image. NULL with @err set. Free them with options_free() when the disk is gone. One call at a
+ * time.
  */
 struct options *options_of_disk(const char *name, const char *image, char *const *words,
 				GError **err);
 
 /*
- * The same for a disk that a client of the server adds. There are no options for the client that
- * reach beyond the disk's own image; see added.h. @stable_name: the image's, because finding it out
- * may take for ever; may be NULL.
+ * The same for a disk that a client of the server adds. The client has no options that
+ * reach beyond the disk's own image; see added.h. @stable_name: the image's, because finding it
+ * may block forever; may be NULL.
  */
 struct options *options_of_added(const char *image, const char *stable_name, char *const *words,
 				 GError **err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The threads that serve all devices of a process with several disks: one for the first queue of
- * each device, one for the second, and so on. They appear when they are first needed, and stay.
+ * each device, one for the second, and so on. They are created when first needed, and stay.
  * Main thread only.
  */
 #ifndef UBD_QUEUE_THREADS_H
@@ -22,12 +22,12 @@ struct queue_threads;
 
 /* @depth: of queues with zero copy, at most; @ring_uses as in struct transport_queues. */
 struct queue_threads *queue_threads_new(unsigned depth, unsigned ring_uses);
-/* No queue uses them any more, but for what is freed then. NULL is fine. */
+/* No queue may use them any more, except those freed by queue_threads_outlive(). NULL is fine. */
 void queue_threads_free(struct queue_threads *threads);
 
 /*
- * A device's place on all threads (struct queue_config), which it gives back. -ENOSPC: there are as
- * many devices as fit.
+ * Allocates and frees a device's place on all threads (struct queue_config). -ENOSPC: no place is
+ * left.
  */
 int queue_threads_take_place(struct queue_threads *threads);
 void queue_threads_put_place(struct queue_threads *threads, int place);
@@ -43,23 +43,23 @@ bool queue_threads_have_buffers(const struct queue_threads *threads, int place, 
 unsigned queue_threads_first_buffer(const struct queue_threads *threads, int place);
 
 /*
- * Makes what threads for devices with so many queues, at most DEVICE_MAX_QUEUES, need and cannot
- * get in the sandbox. Once that is complete, devices with more queues are refused. 0 or < 0 with
- * @err set.
+ * Creates everything that the threads for devices with @queues queues, at most DEVICE_MAX_QUEUES,
+ * need and cannot create in the sandbox. After queue_threads_complete(), devices with more queues
+ * are refused. 0 or < 0 with @err set.
  */
 int queue_threads_prepare(struct queue_threads *threads, unsigned queues, GError **err);
 void queue_threads_complete(struct queue_threads *threads);
 
 /*
- * The thread for queues with the number @q_id, which have been prepared. @cpus is only for a new
- * one; NULL: any. NULL with @err set.
+ * The thread for queues with the number @q_id, which must have been prepared. @cpus is only for a
+ * new thread; NULL: any. NULL with @err set.
  */
 struct queue_thread *queue_threads_get(struct queue_threads *threads, unsigned q_id,
 				       const cpu_set_t *cpus, GError **err);
 
 /*
- * What the threads have of the process's privileges. It waits for them, and they wait for nothing.
- * 0 or -errno.
+ * Drops the threads' share of the process's privileges. Waits for the threads, which wait for
+ * nothing. 0 or -errno.
  */
 int queue_threads_drop_privileges(struct queue_threads *threads);
 
