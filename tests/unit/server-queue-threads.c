@@ -263,7 +263,10 @@ static int try_start(struct device *device, GError **err)
 		.limits = &no_limits,
 	};
 
+	/* Requests of other devices look for theirs. */
+	thread_lock(&lock);
 	device->answers = device->failed = device->ended = device->nr_hanging = 0;
+	thread_unlock(&lock);
 	device->queue = queue_new(&config, err);
 	return device->queue ? queue_wait_ready(device->queue, err) : -1;
 }
