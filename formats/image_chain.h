@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is done to a chain of images as a whole: its data moves from one image to another, but what
- * is read from the top image stays the same at any instant, whatever happens.
+ * Operations on a chain of images as a whole: data moves from one image to another, but at any
+ * instant, whatever happens, reads of the top image return the same data.
  *
  * All images are open, and no request is in flight. Errors name the file.
  */
@@ -30,29 +30,31 @@ int image_co_reopen_backing(struct image *top, struct image *layer,
 			    const struct image_open_opts *opts, GError **err);
 
 /*
- * Copies what the images above @base, one of the chain of @top, decide to @base, which is open for
- * writing and grows to the size of @top if it is smaller. It is durable on return.
+ * Copies data that comes from the images above @base, an image of the chain of @top, to @base,
+ * which is open for writing and grows to the size of @top if it is smaller. The data is durable on
+ * return.
  */
 int image_co_commit(struct image *top, struct image *base, const struct image_chain_opts *opts,
 		    GError **err);
 
 /*
- * Gives up everything that the image has: from now on, its backing file decides all of the disk.
- * That must not change the disk, so its dirty bitmaps stay as they are. A power cut leaves it as it
- * was, or empty. Snapshots keep what they have.
+ * Drops all data of the image: from now on, the whole disk comes from its backing file. The caller
+ * ensures that this does not change the disk, so its dirty bitmaps stay as they are. A power cut
+ * leaves the image as it was, or empty. Snapshots keep their data.
  */
 int image_co_make_empty(struct image *img, GError **err);
 
 /*
- * Copies to @img what its backing file decides and @backing (NULL: none) has otherwise, so that
- * @backing can take the place of the backing file.
+ * Copies to @img data that comes from its backing file and differs in @backing (NULL: none), so
+ * that
+ * @backing can replace the backing file.
  */
 int image_co_copy_differences(struct image *img, struct image *backing,
 			      const struct image_chain_opts *opts, GError **err);
 
 /*
- * Records another backing file (NULL: none) and its format (NULL: to be probed), after everything
- * that was written is durable. The image itself does not use it until it is opened again. -ENOTSUP:
+ * Records another backing file (NULL: none) and its format (NULL: to be probed), after all written
+ * data is durable. The image itself does not use it until it is opened again. -ENOTSUP:
  * the format does not support backing files. -ENOSPC: the header has no room for the name. These
  * errors name no file.
  */

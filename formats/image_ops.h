@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a format implements, and the node that it works on. For files in formats/ and for tests with
- * their own bottom node; everything else uses image.h.
+ * The operations that a format implements, and the node that they work on. For files in formats/
+ * and for tests with their own bottom node; everything else uses image.h.
  *
  * The checked entry (image_io.c) calls the ops with a range that is inside the image (requests of a
  * node that grows may extend beyond its end), not empty, and aligned to request_alignment (the last
@@ -92,13 +92,13 @@ struct debug_ops {
 /* A node on top of another, img->file. */
 struct format_ops {
 	struct image_ops io;
-	/* It hands requests on to the node below, and has no contents of its own. */
+	/* Passes requests to the node below, and has no contents of its own. */
 	bool is_filter;
-	/* A filter that stands below formats, where a protocol does: QEMU calls it one. */
+	/* A filter used below formats, in the place of a protocol: QEMU calls it one. */
 	bool is_protocol;
-	/* It allocates space ahead of writes by itself. */
+	/* Allocates space ahead of writes itself. */
 	bool allocates_ahead;
-	/* What an image names must not have such a node, if its policy is strict. */
+	/* Refused in names from an image header if the policy is strict. */
 	bool for_users;
 	/* A name that leads to this node and those below it; NULL, or if it is NULL: JSON. */
 	char *(*make_name)(const struct image *img);
@@ -114,7 +114,7 @@ struct format_ops {
 	const char *second_child;
 	/* Can be read while others write to the file, because it caches nothing. */
 	bool bears_writers;
-	/* What it understands beside node_common_options; NULL: nothing. */
+	/* Its options, in addition to node_common_options; NULL: none. */
 	const struct node_option *options;
 
 	/*
@@ -126,7 +126,7 @@ struct format_ops {
 	/* image_co_resize() as a whole; its errors name no file. NULL: fixed size. */
 	int (*co_resize)(struct image *img, uint64_t size, enum image_preallocation mode,
 			 GError **err);
-	/* What its requests wait for, as for image_take_throttle(); NULL: they do not. */
+	/* The limits for which its requests wait, for image_take_throttle(); NULL: none. */
 	struct throttle_group *(*throttle)(const struct image *img);
 	/* NULL: there is nothing to do at the end of a copy. */
 	int (*co_finish)(struct image *img);
@@ -142,13 +142,13 @@ struct format_ops {
 	int (*co_set_backing)(struct image *img, const char *filename, const char *format,
 			      GError **err);
 	int (*co_make_empty)(struct image *img, GError **err);
-	/* Adds what it knows to *info: with image_info_add_...(), what it alone has. */
+	/* Adds information to *info; format-specific information with image_info_add_...(). */
 	int (*co_get_info)(struct image *img, struct image_info *info, GError **err);
 	int (*co_check)(struct image *img, const struct image_check_opts *opts,
 			struct image_check_result *result);
-	/* For image_get_stats(): adds what this node has done. NULL: nothing. */
+	/* For image_get_stats(): adds this node's statistics. NULL: it has none. */
 	void (*add_stats)(const struct image *img, struct image_stats *stats);
-	/* For image_end_use(). NULL: it has nothing. */
+	/* For image_end_use(): frees cache memory. NULL: it has none. */
 	void (*give_back)(struct image *img);
 	/* image_load_compression(). NULL: nothing is loaded late. */
 	void (*load_compression)(void);
@@ -173,7 +173,7 @@ struct format_ops {
 	int (*co_bitmap_merge)(struct image *img, const char *name, const struct dirty_bits *src,
 			       GError **err);
 
-	/* Not each of the format's images; NULL: all can. */
+	/* If some images of the format cannot; NULL: all can. */
 	bool (*can_hold_bitmaps)(const struct image *img);
 
 	/* Terminated by a NULL name. */
@@ -199,7 +199,7 @@ struct bottom_create_opts {
 	uint32_t extent_size_hint; /* bytes; 0: none */
 };
 
-/* A node that a file name stands for: where a graph of nodes ends. */
+/* A node named by a file name, at the bottom of a graph of nodes. */
 struct bottom_ops {
 	struct image_ops io;
 	/*
@@ -207,16 +207,16 @@ struct bottom_ops {
 	 * image may only name such bottoms.
 	 */
 	bool is_path;
-	/* Is reached over a network or a socket: images may name it only if that is allowed. */
+	/* Accessed over a network or a socket: images may name it only if that is allowed. */
 	bool is_remote;
-	/* Reads as zeroes whatever was written to it. */
+	/* Always reads as zeroes, whatever was written to it. */
 	bool forgets;
-	/* As of a format; "filename" is among them. */
+	/* As for a format; includes "filename". */
 	const struct node_option *options;
 
 	/*
-	 * The options that a name stands for, and the name that options stand for, which the caller
-	 * frees. NULL: that is "filename".
+	 * Convert a name to options, and options to a name, which the caller frees. NULL: the name
+	 * is the option "filename".
 	 */
 	int (*parse_name)(const char *filename, struct node_options *options, GError **err);
 	char *(*make_name)(const struct node_options *options, GError **err);
@@ -231,14 +231,14 @@ struct bottom_ops {
 	/* For image_inspect() and image_troubles(); NULL: the node has no troubles. */
 	void (*inspect)(struct image *img);
 	unsigned (*troubles)(const struct image *img);
-	/* For image_space(); NULL: nobody knows. */
+	/* For image_space(); NULL: unknown. */
 	struct image_space (*space)(const struct image *img);
 	/* image_grow_ahead(); NULL: it never does. */
 	bool (*grow_ahead)(struct image *img);
 
 	/*
-	 * For image_co_file_id() and image_stable_name(); the first one runs on a worker. NULL: a
-	 * name does not stand for anything that could be found again.
+	 * For image_co_file_id() and image_stable_name(); the first runs on a worker. NULL: names
+	 * do not identify anything persistent.
 	 */
 	struct file_id (*identify)(const char *filename);
 	char *(*stable_name)(const char *filename);
@@ -250,7 +250,7 @@ struct bottom_ops {
 	 */
 	int (*co_create)(const char *filename, const struct bottom_create_opts *opts,
 			 struct image_begun *begun, GError **err);
-	/* For image_begun_abandon(), which says what it does and when. */
+	/* For image_begun_abandon(); see there. */
 	void (*abandon)(const struct image_begun_file *begun, bool may_wipe);
 };
 
@@ -262,12 +262,12 @@ enum image_detect_zeroes {
 };
 
 struct image {
-	/* What each request looks at comes first, in as few cache lines as possible. */
+	/* Members used by every request come first, in as few cache lines as possible. */
 	const struct image_ops *ops; /* part of @format or of @bottom */
 	void *opaque;		     /* the format's own */
 	struct image *file;	     /* owned; NULL for a bottom node */
 	_Atomic uint64_t size;
-	/* For image_co_event(); NULL: it does not want to know. */
+	/* For image_co_event(); NULL: it ignores events. */
 	void (*co_event)(struct image *img, enum image_event event);
 	unsigned flags; /* IMAGE_* it was opened with */
 	enum image_detect_zeroes detect_zeroes;
@@ -294,14 +294,14 @@ struct image {
 	bool has_owner;	       /* for a bottom node: image_file_owner() */
 	uid_t owner;
 	int64_t changed_ns; /* for a bottom node: image_file_changed_ns() */
-	/* For a bottom node: its last byte was data, when it was opened. False: not known. */
+	/* For a bottom node: its last byte was data, when it was opened. False: unknown. */
 	bool ended_with_data;
-	bool was_probed; /* for a format node: nobody said which format it is */
-	/* For a raw node: the driver of the bottom below it, if only that was asked for. */
+	bool was_probed; /* for a format node: the format was not specified */
+	/* For a raw node: the driver of the bottom below it, if only that was specified. */
 	const char *bare_driver;
-	bool is_below; /* another format stands on it */
-	bool is_bdev;  /* for a bottom node: a block device, or as one: of fixed size */
-	bool unlocked; /* for a bottom node: no locks, unasked */
+	bool is_below; /* another format is on top of it */
+	bool is_bdev;  /* for a bottom node: a block device, or of fixed size like one */
+	bool unlocked; /* for a bottom node: locks are not supported, and --no-lock was not given */
 	struct image_memory *memory;  /* the chain's; NULL for a bottom node */
 	struct image_share *share;    /* other chains may have it, too; NULL: this one alone */
 	_Atomic unsigned users;	      /* image_begin_use() */
@@ -309,7 +309,7 @@ struct image {
 	_Atomic bool throttle_taken;  /* image_take_throttle() */
 };
 
-/* The image now ends at @end or later, whatever other loops make of it at the same time. */
+/* The image now ends at @end or later; other loops may grow it at the same time. */
 static inline void image_grow(struct image *img, uint64_t end)
 {
 	uint64_t size = atomic_load(&img->size);

@@ -33,13 +33,13 @@ struct piece_walk {
 	unsigned nr_loops;
 	void *arg;
 	/*
-	 * Says what is at piece->off: sets kind and flags, and lowers bytes, which is more than
+	 * Classifies the piece at piece->off: sets kind and flags, and reduces bytes, but not to
 	 * zero. One call at a time, in the order of offsets.
 	 */
 	int (*co_look)(void *arg, struct piece *piece, GError **err);
-	/* Does what there is to do; not called for PIECE_SKIP. Several at a time. */
+	/* Processes a piece; not called for PIECE_SKIP. Several at a time. */
 	int (*co_handle)(void *arg, const struct piece *piece, void *const *buffers, GError **err);
-	/* Called when so many bytes are done, one call at a time; may be NULL. */
+	/* Called when another @bytes bytes are done, one call at a time; may be NULL. */
 	void (*progress)(void *arg, uint64_t bytes);
 	void *progress_arg;
 };

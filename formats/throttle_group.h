@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Throttle groups: limits that the requests of several nodes or disks share. A user defines them as
- * objects, and nodes `throttle` name them; a server may have others without a name.
+ * Throttle groups: limits shared by the requests of several nodes or disks. A user defines them as
+ * objects, and `throttle` nodes name them; a server may have others without a name.
  *
  * Those with a name are added before the first image is opened; after that, any thread may use
  * them.
@@ -33,7 +33,7 @@ struct throttle_limit {
 struct throttle_config {
 	struct throttle_limit limits[THROTTLE_KINDS];
 	uint64_t iops_size; /* a longer request counts as several; 0: none does */
-	bool has_iops;	    /* a limit of requests was named, perhaps as 0; then iops_size may be */
+	bool has_iops;	    /* an iops limit was given, perhaps as 0; allows iops_size */
 };
 
 /* Without limits. */
@@ -55,7 +55,7 @@ struct throttle_group *throttle_group_new(void);
 void throttle_group_free(struct throttle_group *group);
 
 /*
- * Changes the limits, also for requests that wait. What was used up before does not count. 0, or
+ * Changes the limits, also for waiting requests. Earlier usage does not count. 0, or
  * -EINVAL with @err set: nothing has changed. Any thread, as the others.
  */
 int throttle_group_set(struct throttle_group *group, const struct throttle_config *config,
@@ -65,24 +65,24 @@ void throttle_group_get(struct throttle_group *group, struct throttle_config *re
 /* A load without a lock. */
 bool throttle_group_has_limits(const struct throttle_group *group);
 
-/* What a request that waits is to do. */
+/* What a waiting request should do. */
 enum throttle_go {
 	THROTTLE_WAIT,
 	THROTTLE_START,	  /* at once, whatever the limits are */
-	THROTTLE_GIVE_UP, /* and not start: it does not count */
+	THROTTLE_GIVE_UP, /* do not start: it does not count */
 };
 
 /*
  * Waits until a request may start, or until look(arg), which may be NULL and is called several
- * times a second, wants something else. False: it must not start. Does nothing if there are no
- * limits.
+ * times a second, no longer returns THROTTLE_WAIT. False: it must not start. Does nothing if there
+ * are no limits.
  */
 bool throttle_group_co_wait(struct throttle_group *group, bool is_write, uint64_t bytes,
 			    enum throttle_go (*look)(void *arg), void *arg);
 
-/* ---- for callers with a clock of their own ---- */
+/* ---- for callers with their own clock ---- */
 
-/* What a request pours in, for limits of either unit. */
+/* The cost of a request, in both units. */
 struct throttle_amount {
 	double bytes, requests;
 };
@@ -91,7 +91,7 @@ struct throttle_amount {
 struct throttle_turn {
 	bool is_write;
 	uint64_t bytes;
-	uint64_t again_ns; /* when to try again; it may not start before unless others give up */
+	uint64_t again_ns; /* when to try again; it cannot start earlier unless others give up */
 	/* Private to throttle_group.c, and guarded by the group's lock. */
 	bool waits, started;
 	uint64_t number; /* lower ones came before */
@@ -100,16 +100,16 @@ struct throttle_turn {
 };
 
 /*
- * Whether the request may start at @now_ns, when the first try is the time at which it comes.
- * Otherwise it waits in line, where others find it: try again until it may, or until one of the
- * next two has ended that.
+ * Whether the request may start at @now_ns; the first try is the time of its arrival.
+ * Otherwise it waits in line: try again until it may start, or until one of the
+ * next two functions has ended the wait.
  */
 bool throttle_try(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns);
 
-/* Lets a request that waits start at once, whatever the limits are. */
+/* Lets a waiting request start at once, whatever the limits are. */
 void throttle_start(struct throttle_group *group, struct throttle_turn *turn, uint64_t now_ns);
 
-/* Takes it out of the line. False: too late, it has been let start. */
+/* Removes it from the line. False: too late, it was allowed to start. */
 bool throttle_give_up(struct throttle_group *group, struct throttle_turn *turn);
 
 /* ---- for tests ---- */

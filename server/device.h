@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The life of a block device, from the driver's side of the server:
+ * The life cycle of a block device, on the driver's side of the server:
  *
- *   device_co_add()   Only the driver knows the device; or it is adopted from a server that has
- *                     ended. With some drivers, the queues already wait for requests.
- *   device_co_start() Its disk exists, and the queues serve it.
- *   device_co_wait()  Waits until it must end, and says why.
- *   device_co_stop()  No more requests come; the queue threads have ended.
- *   device_co_free()  It is deleted, or left to the next server.
+ *   device_co_add()   Creates the device in the driver, without a disk, or adopts it from a server
+ *                     that has ended. With some drivers, the queues already wait for requests.
+ *   device_co_start() Creates the disk, which the queues serve.
+ *   device_co_wait()  Waits until the device must end, and returns the reason.
+ *   device_co_stop()  No more requests arrive; the queue threads have ended.
+ *   device_co_free()  Deletes the device, or leaves it to the next server.
  *
  * The image is closed between the last two, so that the device's number is free again, or the next
  * server takes over, only when the image is safe. Main loop only: functions that may wait for
@@ -34,14 +34,14 @@ struct throttle_group;
 
 /* What device_end() does to a device that is in use. */
 enum in_use {
-	IN_USE_WAIT,  /* it ends once it is not */
-	IN_USE_LEAVE, /* it is left to the next server */
-	IN_USE_STOP,  /* it ends */
+	IN_USE_WAIT,  /* end it once it is not */
+	IN_USE_LEAVE, /* leave it to the next server */
+	IN_USE_STOP,  /* end it */
 };
 
 struct device_config {
 	struct disk *disk;
-	/* That serve its queues, which do not copy with DATA_COPY; NULL: each queue has its own. */
+	/* Threads for its queues (not for DATA_COPY); NULL: each queue has its own thread. */
 	struct queue_threads *threads;
 	bool discard;	     /* accept discards */
 	uint32_t block_size; /* logical, bytes; 0: the image's */
@@ -58,9 +58,9 @@ struct device_config {
 	/* Only for a new device. */
 	const struct transport_ops *driver;
 	/*
-	 * If the process has no privileges any more: the control fd of the device, which somebody
-	 * with privileges has added as device_describe() says; or, of a driver without control fds,
-	 * an order for it (keeper_order.h). device_co_add() owns it, even on failure. -1: neither.
+	 * If the process no longer has privileges: the control fd of the device, which a privileged
+	 * process has added according to device_describe(); or, for a driver without control fds,
+	 * an order (keeper_order.h). device_co_add() owns it, even on failure. -1: neither.
 	 */
 	int given_fd;
 	uint32_t id;	 /* or TRANSPORT_ANY_ID */
@@ -69,8 +69,8 @@ struct device_config {
 	enum recovery recovery;
 	uint32_t request_timeout; /* as in struct device_params */
 	bool no_partition_scan;
-	bool no_probe;		   /* udev is told not to look at the content */
-	uint32_t recovery_timeout; /* seconds that it waits for another server; 0: no limit */
+	bool no_probe;		   /* tell udev not to examine the contents */
+	uint32_t recovery_timeout; /* seconds to wait for another server; 0: no limit */
 	struct identity identity;
 	/*
 	 * DATA_ANY: zero copy if the driver offers it, and @threads have room for its buffers;
@@ -83,13 +83,13 @@ struct device_config {
 #define DEVICE_MAX_QUEUES 128
 
 /*
- * Adds or adopts the device. This is what needs privileges. The disk has no image yet; call
+ * Adds or adopts the device, which requires privileges. The disk has no image yet; call
  * device_co_fit() once it has. On failure, NULL with @err set, and nothing is left behind. Free it
  * with device_co_free().
  */
 struct device *device_co_add(const struct device_config *config, GError **err);
 
-/* What the driver must be asked for, to add a device with these settings. */
+/* The properties to request from the driver for a device with these settings. */
 struct transport_info device_describe(const struct device_config *config);
 
 /* The device as a target, whose functions are those below. */
@@ -99,31 +99,33 @@ struct target *device_target(struct device *device);
 int device_check_image(const struct device_config *config, GError **err);
 
 /*
- * The driver is asked for requests if that takes privileges, which the queues then drop. Once,
+ * Asks the driver for requests if that requires privileges, which the queues then drop. Once,
  * before device_co_fit().
  */
 int device_co_ask(struct device *device, GError **err);
 
-/* Sets what depends on the image, or checks that it suits the device. 0, or < 0 with @err set. */
+/*
+ * Sets the parameters that depend on the image, or checks that the image matches those of the
+ * device. 0, or < 0 with @err set.
+ */
 int device_co_fit(struct device *device, GError **err);
 
 /*
  * Starts the queues and the disk. From then on, one coroutine takes the events of the queues and
- * reports problems, and another one tells the service manager that the server is alive. Call
- * device_co_stop() after a failure, too.
+ * reports problems, and another sends keep-alive messages to the service manager. After a failure,
+ * device_co_stop() must still be called.
  */
 int device_co_start(struct device *device, GError **err);
 
 /*
- * Asks the device to end: a start under way fails, and device_co_wait() returns, unless the device
- * is in use and the configuration says that this counts. It does not wait; a second time does
- * nothing.
+ * Asks the device to end: a start in progress fails, and device_co_wait() returns, unless the
+ * device is in use and config.in_use says otherwise. Does not wait; further calls do nothing.
  */
 void device_end(struct device *device);
 
 /*
- * Asks the device, if it is the one that is meant, to be left to another server, as if that had
- * asked; false if it does not outlive its server.
+ * Leaves the device to another server, as if that server had asked, if @how refers to this device;
+ * false if the device does not outlive its server.
  */
 bool device_leave(struct device *device, const struct transport_leave *how);
 
@@ -134,7 +136,7 @@ bool device_recovers(const struct device *device);
 /* The disk in /dev; owned by the device. */
 const char *device_path(const struct device *device);
 
-/* Why it must end. */
+/* Waits until the device must end, and returns the reason. */
 enum target_end device_co_wait(struct device *device);
 
 /* Grows the device, by whole blocks, after the image has grown. 0 or -errno. */

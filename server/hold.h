@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which failed requests are held and retried, and for how long. To a file system, one write that
- * finds no space is the end of its disk, although an administrator could still make room.
+ * Decides which failed requests are held and retried, and for how long. A single write that fails
+ * for lack of space shuts down a file system, although an administrator could still free space.
  */
 #ifndef UBD_HOLD_H
 #define UBD_HOLD_H
@@ -24,18 +24,19 @@ struct hold_policy {
  */
 bool hold_wants(const struct hold_policy *policy, enum request_op op, int error, unsigned troubles);
 
-/* For how long, in microseconds; G_MAXINT64: no limit. Any thread may read them. */
+/* How long a request may be kept, in microseconds; G_MAXINT64: no limit. Any thread may read them.
+ */
 struct request_limits {
-	_Atomic gint64 held_us; /* after its first try */
-	_Atomic gint64 all_us;	/* after it came, whatever it waits for */
+	_Atomic gint64 held_us; /* from its first try */
+	_Atomic gint64 all_us;	/* from its arrival, whatever it waits for */
 };
 
 /*
- * What is left to a request if the driver declares a server dead after this many seconds without an
- * answer; 0: never.
+ * The time limit of a request if the driver declares a server dead after this many seconds without
+ * an answer; 0: never.
  */
 gint64 hold_driver_limit_us(unsigned driver_s);
-/* How long the policy holds one. */
+/* How long the policy holds a request. */
 gint64 hold_limit_us(const struct hold_policy *policy);
 
 /* The pause before the next try, after @tries tries. */

@@ -20,16 +20,16 @@ struct overlay;
 struct overlay *overlay_co_new(const struct options *options, struct image *base,
 			       struct image **ret_image, GError **err);
 
-/* Whether it can be kept as it shall be, once privileges were dropped. False with @err set. */
+/* After privileges were dropped: whether --keep-as is still possible. False with @err set. */
 bool overlay_can_be_kept(const struct overlay *overlay, GError **err);
 
-/* Before the image, which was served, is flushed and closed: it will be kept if it shall be. */
+/* Before the served image is flushed and closed: makes it durable if it will be kept. */
 void overlay_complete(struct overlay *overlay, struct image *image);
 
 /*
- * Once the image was closed; @is_whole: without an error. Otherwise, and if the file cannot be
- * written back, what there is of it is kept under another name. False if it was not kept as it
- * should have been.
+ * After the image was closed; @is_whole: without an error. Otherwise, or if the file cannot be
+ * written back, keeps the incomplete file under another name. False if it was not kept as
+ * requested.
  */
 bool overlay_co_keep(struct overlay *overlay, bool is_whole);
 

@@ -2,9 +2,9 @@
 /*
  * A hardware queue, whose thread serves the requests of all its tags.
  *
- * A coroutine serves a tag's request; the rest of the time the driver has the tag. When the driver
+ * A coroutine serves a tag's request; the rest of the time, the driver has the tag. When the driver
  * returns no more tags, because the device was stopped or is left to another server, the queue
- * ends, and its thread, if that is its own.
+ * ends, as does its thread unless that is shared.
  */
 #ifndef UBD_QUEUE_H
 #define UBD_QUEUE_H
@@ -29,8 +29,7 @@ struct queue_config {
 	/* NULL: the queue gets its own, which runs the loop. */
 	struct queue_thread *thread;
 	struct aio_loop *loop; /* of queue_new_loop(); the queue's, also on failure */
-	/* What it has of its ring: a group of buffers, and for zero copy entries from this one on.
-	 */
+	/* Its part of the ring: a group of buffers, and for zero copy the first table entry. */
 	uint16_t buffer_group;
 	unsigned first_buffer;
 	const struct transport_queues *driver;
@@ -50,8 +49,7 @@ struct queue_config {
 };
 
 /*
- * The loop for a queue's own thread, which in the sandbox cannot be made any more. NULL with @err
- * set.
+ * The loop for a queue's own thread. The sandbox allows no new ones. NULL with @err set.
  */
 struct aio_loop *queue_new_loop(const struct transport_queues *driver, uint16_t depth,
 				enum data_way data, GError **err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The server's messages for people: lines on standard error, or in the system log once it is a
- * daemon. In the journal they have fields for programs. Main thread only, so that no request ever
+ * The server's log messages: lines on standard error, or in the system log once it is a
+ * daemon. In the journal, they also have fields. Main thread only, so that no request ever
  * waits for a terminal.
  */
 #ifndef UBD_REPORT_H
@@ -13,10 +13,10 @@
 void report_init(bool verbose);
 
 /*
- * From now on a thread writes the messages. A full pipe that nobody reads, a stopped terminal or a
- * system log that hangs would keep the main thread waiting for ever, and with it the signals that
- * end the server. So call this when they are blocked and no longer end the process at once. If too
- * many messages wait, the next ones are lost, and a message tells how many.
+ * From now on, a thread writes the messages. A full pipe that nobody reads, a stopped terminal or a
+ * hung system log would otherwise block the main thread forever, and with it the signals that
+ * end the server. Call this when these signals are blocked and no longer end the process at once.
+ * If too many messages are pending, further ones are lost, and a message tells how many.
  */
 void report_begin(void);
 /* Waits until all messages are written, for up to a second. */
@@ -28,7 +28,7 @@ void report_to_syslog(void);
 /* From now on also to the journal's own socket, with fields, if standard error is the journal. */
 void report_connect(void);
 
-/* What programs may want to know; each has a MESSAGE_ID, which docs/ubd-serve.8 lists. */
+/* Events for programs; each has a MESSAGE_ID, which docs/ubd-serve.8 lists. */
 enum report_event {
 	REPORT_NO_EVENT,
 	REPORT_FAILED,
@@ -41,26 +41,26 @@ enum report_event {
 	REPORT_SPACE_ENOUGH,
 };
 
-/* What a message is about; NULL: not known. */
+/* The subject of a message; NULL: unknown. */
 struct report_subject {
 	const char *device, *image;
 };
 
 /*
- * Has fn() called with each event and its message from now on; NULL: not any more. The name is as
+ * From now on, calls fn() with each event and its message; NULL: no longer. The name is as
  * in that list, with hyphens.
  */
 void report_watch(void (*fn)(void *arg, const char *event, const struct report_subject *subject,
 			     const char *message),
 		  void *arg);
 
-/* An error, or for events that end trouble a note. One line, as below. */
+/* Reports an error or, for events that end a problem, a note. One line, as below. */
 void report_event(enum report_event event, const struct report_subject *subject, const char *format,
 		  ...) G_GNUC_PRINTF(3, 4);
 
 /* One line, without a newline. */
 void report_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
-/* Something that people should know, but that is not a failure. */
+/* Important, but not a failure. */
 void report_note(const char *format, ...) G_GNUC_PRINTF(1, 2);
 /* Only with --verbose. */
 void report_verbose(const char *format, ...) G_GNUC_PRINTF(1, 2);

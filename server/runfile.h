@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files that exist only while the server runs: its pid file, its socket, and what it tells udev of
- * its disks. Creating one only replaces what a dead server left there, and removing one only
- * removes what this server created. Main thread only.
+ * Files that exist only while the server runs: its pid file, its socket, and the marks of its disks
+ * for udev. Creating one only replaces a dead server's file, and removing one only
+ * removes a file that this server created. Main thread only.
  */
 #ifndef UBD_RUNFILE_H
 #define UBD_RUNFILE_H
@@ -31,7 +31,7 @@ struct runfile *runfile_new_socket(const char *path, GError **err);
 struct runfile *runfile_new_link(const char *path, const char *target, GError **err);
 
 /*
- * A file that another part of the program has made at @path; NULL: there is none. Free with
+ * A file that another part of the program has created at @path; NULL: there is none. Free with
  * runfile_remove(), or with runfile_leave() if it stays.
  */
 struct runfile *runfile_take(const char *path);
@@ -43,9 +43,9 @@ struct runfile *runfile_take(const char *path);
 void runfile_clean_sockets(const char *folder);
 
 /*
- * From now on, a process of its own removes the files, with the rights that this one has now. It
- * can do nothing else, and ends with this process. While there is only one thread; 0 or -errno with
- * @err set.
+ * From now on, a separate process removes the files, with the current rights of this one. It
+ * can do nothing else, and exits with this process. Call it while there is only one thread. 0 or
+ * -errno with @err set.
  */
 int runfile_begin_keeper(GError **err);
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How requests are served, whoever brings them: a queue of a device, or a connection to an export.
- * A request waits for its turn if there are limits, and is tried on the disk's top; if it fails for
- * a reason that may pass, it is held (hold.h) and tried again. Results are counted, and the main
- * thread is told of failures.
+ * Serves requests from a queue of a device or a connection to an export. If there are limits, a
+ * request waits for its turn. It is then tried on the disk's top; if it fails for
+ * a reason that may be temporary, it is held (hold.h) and retried. Results are counted, and
+ * failures are reported to the main thread.
  *
  * Each queue and each connection has a struct serve. Those that share limits take turns: only the
  * next read and the next write of each are in line, however many requests it has.
  *
- The functions with serve_co_ in their names
- * and serve_begin(), serve_done(), serve_left() and serve_leaves() belong to its thread, all others
- * to any. Nothing that a request calls allocates.
+ * Only its thread may call the functions with serve_co_ in their names, serve_begin(),
+ * serve_done(), serve_left() and serve_leaves(); any thread may call the others. Functions called
+ * for a request never allocate memory.
  */
 #ifndef UBD_SERVE_H
 #define UBD_SERVE_H
@@ -41,15 +41,15 @@ struct serve_config {
 /* What to do with requests that could be held. */
 enum serve_release {
 	SERVE_HOLDS,
-	SERVE_FAILS,  /* they get one more try, and fail */
-	SERVE_LEAVES, /* they get one more try, and are left to the next server */
+	SERVE_FAILS,  /* try them once more, then fail them */
+	SERVE_LEAVES, /* try them once more, then leave them to the next server */
 };
 
-/* What to do with requests that the limits make wait for their turn. */
+/* What to do with requests that wait for their turn because of limits. */
 enum serve_turns {
 	SERVE_WAITS,
-	SERVE_HURRIES, /* they start, because all requests must end */
-	SERVE_DROPS,   /* they fail, because nobody wants to know */
+	SERVE_HURRIES, /* start them, because all requests must end */
+	SERVE_DROPS,   /* fail them, because their client is gone */
 };
 
 struct serve_stats {
@@ -83,7 +83,7 @@ struct serve {
 void serve_init(struct serve *serve, const struct serve_config *config);
 void serve_destroy(struct serve *serve);
 
-/* What serve_init() was not told yet. Its thread, before the first request. */
+/* Replaces the configuration given to serve_init(). Its thread, before the first request. */
 void serve_set_config(struct serve *serve, const struct serve_config *config);
 
 /* The flags of the image's requests (IMAGE_REQ_*) that the request asks for. */
@@ -99,14 +99,14 @@ struct serve_result {
 };
 
 /*
- * Waits until the limits let a request start that serve_begin() returned @begin_ns for. It should
- * have no memory yet that others want. 0; -ESHUTDOWN: it must not start (SERVE_DROPS).
+ * Waits until the limits let a request start; @begin_ns is from serve_begin(). The request should
+ * not hold scarce memory yet. 0; -ESHUTDOWN: it must not start (SERVE_DROPS).
  */
 int serve_co_wait_turn(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns);
 
 /*
- * Calls co_try(arg, image), again and again if the request may be held. The image is the disk's for
- * as long as the call takes.
+ * Calls co_try(arg, image), repeatedly if the request may be held. The image is the disk's
+ * throughout each call.
  */
 struct serve_result serve_co_request(struct serve *serve, const struct request_desc *desc,
 				     uint64_t begin_ns,
@@ -116,22 +116,24 @@ struct serve_result serve_co_request(struct serve *serve, const struct request_d
 bool serve_leaves(const struct serve *serve, const struct request_desc *desc,
 		  const struct serve_result *result);
 
-/* Counts a request that has come; returns when, for serve_done(). */
+/* Counts a request that has arrived; returns the time, for serve_done(). */
 uint64_t serve_begin(struct serve *serve, const struct request_desc *desc);
 /* Counts a request that is answered with @res. */
 void serve_done(struct serve *serve, const struct request_desc *desc, uint64_t begin_ns, int res);
-/* Forgets a request that is left to the next server, or dropped. */
+/* No longer counts a request, which is left to the next server or dropped. */
 void serve_left(struct serve *serve);
 
-/* Changes what is done with requests that could be held. */
+/* Changes what to do with requests that could be held. */
 void serve_release(struct serve *serve, enum serve_release release);
-/* Changes what is done with requests that wait for their turn; those that do notice soon. */
+/* Changes what to do with requests that wait for their turn; waiting ones notice soon. */
 void serve_set_turns(struct serve *serve, enum serve_turns turns);
 
-/* Adds the statistics, but for those of the data's way. */
+/* Adds the statistics, except zero_copy and copied. */
 void serve_add_stats(const struct serve *serve, struct serve_stats *sum);
 uint64_t serve_held(const struct serve *serve);
-/* How many requests have waited for their turn for some time; the main thread is told of the first.
+/*
+ * How many requests have waited for their turn for some time; the main thread is notified of the
+ * first.
  */
 uint64_t serve_late(const struct serve *serve);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The service manager that has started us, systemd or another one with its protocol (sd_notify(3),
- * sd_listen_fds(3)): it is told when the device is live, and keeps the control fd of a device that
- * outlives its server for the next server, which then needs no privilege to take over. Without a
- * service manager, all of this does nothing. A server that `ubdctl upgrade` has started is reported
- * by that, see NOTIFY_BY_STARTER (notify_socket.h). Main loop only.
+ * The service manager that has started us: systemd, or another one with its protocol (sd_notify(3),
+ * sd_listen_fds(3)). It is notified when the device is live, and keeps the control fd of a device
+ * that outlives its server for the next server, which then needs no privileges to take over.
+ * Without a service manager, these functions do nothing. `ubdctl upgrade` itself reports a server
+ * that it has started; see NOTIFY_BY_STARTER (notify_socket.h). Main loop only.
  */
 #ifndef UBD_SUPERVISOR_H
 #define UBD_SUPERVISOR_H
@@ -18,7 +18,7 @@
 int supervisor_take_fd(void);
 
 /*
- * Makes the socket for messages. Later, in a sandbox, an abstract name would be out of reach.
+ * Creates the socket for messages. Later, in the sandbox, an abstract name cannot be reached.
  */
 void supervisor_connect(void);
 
@@ -26,7 +26,7 @@ void supervisor_connect(void);
 void supervisor_co_store_fd(int fd);
 void supervisor_co_drop_fd(void);
 
-/* Reports that the start is complete. @status is for people. */
+/* Reports that the start is complete, with the text @status. */
 void supervisor_co_ready(const char *status);
 
 /* The interval at which it expects supervisor_co_alive() from then on, in microseconds; 0: never.

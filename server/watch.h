@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the main loop watches while a disk is served: requests that fail or are held, files of the
- * image that another program truncates or deletes, and the space that they have. It reports them to
- * people. Main loop only.
+ * Watches a served disk, and reports requests that fail or are held, files of the
+ * image that another program truncates or deletes, and low space. Main loop only.
  */
 #ifndef UBD_WATCH_H
 #define UBD_WATCH_H
@@ -19,7 +18,7 @@ struct disk;
 
 struct watch_config {
 	struct disk *disk;
-	const char *device;	     /* as its users know it */
+	const char *device;	     /* the name for users */
 	struct transport *transport; /* NULL: there is no device */
 	int event_fd;
 	bool unprivileged; /* any user may have added the device */
@@ -27,8 +26,8 @@ struct watch_config {
 	/* How many requests are held now, and what to do with them. */
 	uint64_t (*count_held)(void *arg);
 	void (*release_held)(void *arg, enum serve_release release);
-	/* How many wait for their turn, which they need not either if release_held() is called.
-	 * NULL: there is no device. */
+	/* How many wait for their turn; release_held() also ends that wait. NULL: there is no
+	 * device. */
 	uint64_t (*count_late)(void *arg);
 	void *arg; /* of all three */
 };
@@ -38,17 +37,17 @@ struct watch;
 /* The caller keeps everything in @config until watch_co_free(). */
 struct watch *watch_new(const struct watch_config *config);
 /*
- * Begins to check the image's files, on a thread that keeps the privileges which this one has now.
+ * Begins to check the image's files, on a thread that keeps the current privileges of this one.
  * 0, or < 0 with @err set.
  */
 int watch_inspect(struct watch *watch, GError **err);
-/* Waits until nobody looks at the image's files, which may hang. NULL is fine. */
+/* Waits for the end of a check of the image's files, which may hang. NULL is fine. */
 void watch_co_free(struct watch *watch);
 
 /* For struct serve_config. */
 const struct request_limits *watch_limits(const struct watch *watch);
 
-/* Takes what has happened to requests. */
+/* Records what has happened to requests. */
 void watch_take(struct watch *watch, const struct serve_events *events);
 
 /*
