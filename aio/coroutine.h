@@ -19,8 +19,8 @@ struct coroutine;
 
 #define CO_STACK_SIZE	(128 * 1024)
 /*
- * How much of it has memory in advance where that matters. Requests on a chain of a few images use
- * less; what uses more gets it page by page.
+ * How much of a stack is allocated in advance where that matters. Requests on a chain of a few
+ * images use less; the rest is allocated page by page when used.
  */
 #define CO_TOUCHED_SIZE (8 * 1024)
 
@@ -34,9 +34,9 @@ typedef void co_fn(void *arg);
 void co_start(co_fn *fn, void *arg);
 
 /*
- * Whether co_start() allocates nothing, or the calling thread has reserved no stacks, so that it
- * need not mind. For callers that can do without another coroutine: to wait for a stack would be to
- * wait for requests, which may wait for the caller.
+ * Whether co_start() will allocate nothing, or may allocate because the calling thread has reserved
+ * no stacks. For callers that can work without another coroutine: waiting for a stack means waiting
+ * for requests, which may wait for the caller.
  */
 bool co_has_stack(void);
 
@@ -49,39 +49,35 @@ void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
  */
 int co_reserve(unsigned count);
 /*
- * The same for a part of the thread's coroutines, beside what other parts have reserved. The second
- * one takes back what the first has returned 0 for, once those @count have ended.
+ * The same in addition to earlier reservations, and the reverse: co_reserve_less() undoes a
+ * successful co_reserve_more(), once those @count coroutines have ended.
  */
 int co_reserve_more(unsigned count);
 void co_reserve_less(unsigned count);
-/* Gives memory to the first CO_TOUCHED_SIZE bytes of all stacks in the calling thread's pool. */
+/* Touches the first CO_TOUCHED_SIZE bytes of all stacks in the calling thread's pool. */
 void co_touch(void);
-/* The calling thread's pool keeps so many ended coroutines for later, if that is more than usual.
+/* Makes the calling thread's pool keep up to @count ended coroutines, if that is more than usual.
  */
 void co_keep(unsigned count);
-/* How many coroutines wait in the calling thread's pool. */
+/* How many coroutines are in the calling thread's pool. */
 unsigned co_spare(void);
 /*
- * A stack for the pool of a thread that should not wait for its memory, which it has up to
- * CO_TOUCHED_SIZE. NULL: there is none. Any thread.
+ * A stack, touched up to CO_TOUCHED_SIZE, for the pool of another thread that should not wait for
+ * memory. NULL: there is no memory. Any thread.
  */
 struct coroutine *co_stack_new(void);
 /* Puts it in the calling thread's pool, or frees it. */
 void co_stack_put(struct coroutine *stack);
 void co_stack_free(struct coroutine *stack);
-/*
- * Gives the memory of what waits in the calling thread's pool back, except for what co_reserve()
- * has put there.
- */
+/* Frees the memory of coroutines in the calling thread's pool, except for co_reserve()'s. */
 void co_give_back(void);
 
 /* The running coroutine, or NULL outside a coroutine. */
 struct coroutine *co_self(void);
 
 /*
- * Suspends the caller until co_wake() is called on it. Every wake ends one yield, so the caller
- * must have made itself known to exactly one waker before. A wake that comes before the yield is
- * not lost.
+ * Suspends the caller until co_wake() is called on it. Every wake ends one yield, so exactly one
+ * waker may know of the caller. A wake that comes before the yield is not lost.
  */
 void co_yield(void);
 
@@ -92,14 +88,14 @@ void co_yield(void);
  */
 void co_wake(struct coroutine *co);
 
-/* For a coroutine that waits in a place where others of its loop find it; one at a time. */
+/* Waits until co_wake_at() is called for the same place. Same loop; one coroutine at a time. */
 static inline void co_wait_at(struct coroutine **place)
 {
 	*place = co_self();
 	co_yield();
 }
 
-/* Nothing if nobody waits there. */
+/* Does nothing if no coroutine waits there. */
 static inline void co_wake_at(struct coroutine **place)
 {
 	struct coroutine *co = *place;
@@ -112,8 +108,8 @@ static inline void co_wake_at(struct coroutine **place)
 /*
  * ---- co_standby: a function that can be called on any loop, without waiting for a stack ----
  *
- * It has one stack, so it runs on one loop at a time: whoever calls it while it runs has it run
- * again. The members are private.
+ * It has one stack, so it runs on one loop at a time: a call while it runs makes it run again. The
+ * members are private.
  */
 
 struct co_standby {
@@ -126,17 +122,17 @@ struct co_standby {
 
 /* Allocates its stack. 0 or -ENOMEM. */
 int co_standby_init(struct co_standby *standby, co_fn *fn, void *arg);
-/* Only once it has ended for good; nothing if it was never initialized, but zeroed. */
+/* Only after it has ended for good; does nothing if it was only zeroed, not initialized. */
 void co_standby_destroy(struct co_standby *standby);
 
 /*
- * Runs fn(arg) from its beginning as a coroutine of the calling thread's loop, which does not end
- * before; or, if it is running, again after this run and on the same loop. What the caller wrote
- * before is visible to it. Allocates nothing. Loop thread only.
+ * Runs fn(arg) as a coroutine of the calling thread's loop, which does not end before that; if it
+ * is already running, runs it again after this run, on the same loop. The caller's earlier writes
+ * are visible to it. Allocates nothing. Loop thread only.
  */
 void co_standby_call(struct co_standby *standby);
 
-/* Waits until it does not run. Nobody may call it any more. */
+/* Waits until it is not running. Nobody may call it any more. */
 void co_standby_co_end(struct co_standby *standby);
 
 /*
@@ -153,7 +149,7 @@ struct co_group {
 /* Starts fn(arg) as a member. */
 void co_group_start(struct co_group *group, co_fn *fn, void *arg);
 
-/* Waits until no member is running, those included that are started meanwhile. */
+/* Waits until no member is running, including those started meanwhile. */
 void co_group_wait(struct co_group *group);
 
 #endif

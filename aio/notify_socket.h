@@ -7,16 +7,16 @@
 #include <sys/un.h>
 
 /*
- * Its address, as NOTIFY_SOCKET in the environment says. -ENOENT: there is none. -ENAMETOOLONG: it
- * has no room for the name.
+ * Its address, from NOTIFY_SOCKET in the environment. -ENOENT: there is none. -ENAMETOOLONG: the
+ * name does not fit.
  */
 int notify_socket_address(struct sockaddr_un *ret_address, socklen_t *ret_bytes);
 
 /*
- * Set in the environment of a server that replaces another one, by ubdctl upgrade: a service
- * manager may not take messages from the server before it has learned, from ubdctl, that the server
- * is the main process now. So ubdctl reports that it is ready, and the server begins with a sign of
- * life.
+ * ubdctl upgrade sets this in the environment of a server that replaces another one: a service
+ * manager may not accept messages from the server before ubdctl has told it that the server
+ * is now the main process. Therefore ubdctl reports that the server is ready, and the server's
+ * first message is a keep-alive.
  */
 #define NOTIFY_BY_STARTER "UBD_NOTIFY_BY_STARTER"
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What rings can be used for: those of loops, and control/command_ring.h. */
+/* Restrictions of rings: those of loops, and control/command_ring.h. */
 #ifndef UBD_RING_LIMITS_H
 #define UBD_RING_LIMITS_H
 
 #include <liburing.h>
 
 /*
- * Limits a ring that is not enabled yet (IORING_SETUP_R_DISABLED) to @uses, a sum of enum ring_use
- * (aio.h). Anything else, such as opening a file, is answered with -EACCES: filters of system calls
- * do not see what a ring is asked for. Nobody can lift that. What was registered before stays. 0 or
- * -errno.
+ * Limits a ring that is not enabled yet (IORING_SETUP_R_DISABLED) to @uses, a bitwise OR of enum
+ * ring_use (aio.h). Everything else, such as opening a file, fails with -EACCES: system call
+ * filters do not see the operations submitted to a ring. The restriction is permanent. Earlier
+ * registrations stay. 0 or -errno.
  */
 int ring_limit(struct io_uring *ring, unsigned uses);
 
-/* It can be used from now on; if it has a single issuer, by this thread. 0 or -errno. */
+/* Enables the ring; if it has a single issuer, that is this thread. 0 or -errno. */
 int ring_enable(struct io_uring *ring);
 
 #endif

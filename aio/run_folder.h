@@ -10,19 +10,19 @@
 #include <stdbool.h>
 
 /*
- * Its path, which the caller frees, once it was made sure that it belongs to this user, and that
- * nobody else can add, remove or replace what is in it. @create: it is created if necessary. NULL
- * with @err set: ENOENT if there is none.
+ * The path of the folder, which the caller frees, after checking that the folder belongs to this
+ * user and that nobody else can add, remove or replace files in it. @create: create it if
+ * necessary. NULL with @err set: ENOENT if there is none.
  */
 char *run_folder_find(bool create, GError **err);
 
-/* The same check of any folder. 0, or -errno with @err set. */
+/* The same check for any folder. 0, or -errno with @err set. */
 int run_folder_check(const char *path, GError **err);
 
-/* The name in it of the socket of the process @pid. The caller frees it. */
+/* The file name of the socket of the process @pid. The caller frees it. */
 char *run_folder_socket_name(int pid);
 
-/* Whether @name is one; *ret_pid is whose. */
+/* Whether @name is such a name; *ret_pid is the process. */
 bool run_folder_is_socket_name(const char *name, int *ret_pid);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How the requests of a queue come from the driver, and how their answers go back. Drivers that
- * have commands for it (fetch_wire.h) share two ways; other drivers bring their own (fetch_way.h).
+ * Fetches the requests of a queue from the driver, and sends back their answers. Drivers that have
+ * commands for this (fetch_wire.h) share two ways; other drivers provide their own (fetch_way.h).
  *
  *   tags      One command per tag waits for a request, and carries the answer to the last one.
  *   batches   One command for the queue announces requests, several at a time; and in each turn of
@@ -28,9 +28,9 @@ struct fetch;
 struct fetch_events {
 	/* The tag has a request, which begins with the next begin(). */
 	void (*request)(void *arg, uint16_t tag, const struct request_desc *desc);
-	/* The requests that have come together begin. */
+	/* Begins the requests that have arrived together. */
 	void (*begin)(void *arg);
-	/* The driver has refused a command, though the device has not ended; -errno. */
+	/* The driver has refused a command, although the device has not ended; -errno. */
 	void (*refused)(void *arg, int error);
 	/*
 	 * No more requests will come, but some may be ours. Called before over(), perhaps often, if
@@ -51,7 +51,7 @@ struct fetch_config {
 	uint32_t max_io_bytes;
 	uint16_t buffer_group; /* of the loop's, for batches */
 	struct aio_loop *loop;
-	bool shares_loop;	/* which goes on when this queue has ended */
+	bool shares_loop;	/* the loop continues when this queue has ended */
 	struct data_path *data; /* knows the place of each tag's data */
 	const struct fetch_events *events;
 	void *arg; /* of events */
@@ -63,13 +63,13 @@ struct fetch *fetch_new(const struct fetch_config *config, GError **err);
 void fetch_free(struct fetch *fetch);
 
 /*
- * Asks for requests on every tag. Refusals are known before a later command ends. 0 or -errno: it
+ * Fetches requests on every tag. Refusals are known before a later command ends. 0, or -errno if it
  * could not begin.
  */
 int fetch_begin(struct fetch *fetch);
 /*
- * Takes what fetch_begin() has given to the ring out of it, in a turn after over(): the kernel uses
- * no more memory, unless commands were given up by fetch_abandon().
+ * Removes from the ring what fetch_begin() has added, in a turn after over(): the kernel then uses
+ * no more memory, unless commands were abandoned by fetch_abandon().
  */
 void fetch_end(struct fetch *fetch);
 
@@ -83,16 +83,16 @@ void fetch_leave(struct fetch *fetch, uint16_t tag);
 unsigned fetch_requests(const struct fetch *fetch);
 
 /*
- * Gives up the commands that wait for requests, which end with the thread: no more requests come,
- * answers to those that are ours go nowhere, and when the last of them has ended, so has all. A
- * second time does nothing.
+ * Abandons the commands that wait for requests, which end with the thread: no more requests arrive,
+ * answers to our requests are dropped, and the queue is over when the last of these has ended.
+ * Further calls do nothing.
  *
- * If the loop goes on, the driver still has commands of this queue on it: requests that come by
- * them fail at once, answers do reach the driver, and the queue is over as above; but it can only
- * be freed when the loop is.
+ * If the loop continues, the driver still has commands of this queue on it: requests that arrive
+ * through them fail at once, answers do reach the driver, and the queue is over as above; but it
+ * can only be freed when the loop is.
  */
 void fetch_abandon(struct fetch *fetch);
-/* Whether it did; any thread, after over(). */
+/* Whether the commands were abandoned; any thread, after over(). */
 bool fetch_is_abandoned(const struct fetch *fetch);
 
 #endif

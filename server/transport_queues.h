@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a kernel driver must give to the server in addition to control/transport.h: how the requests
- * of a queue come, and how their answers and their data go back. The queue's thread does all of it,
- * since some drivers tie a queue to the thread that asked for its first request.
+ * The part of a kernel driver that the server needs in addition to control/transport.h: how the
+ * requests of a queue arrive, and how their answers and data are sent back. The queue's thread does
+ * all of this, since some drivers tie a queue to the thread that fetched its first request.
  *
- * It lies above io_uring's commands, because not every driver has such commands:
+ * The interface is independent of io_uring commands, because not every driver has them:
  *
  *   ubd       Passthrough commands on the server's file, one for each tag or one for many; the
  *             descriptors of the requests are mapped. All this is shared with drivers that differ
@@ -28,24 +28,25 @@ struct fetch_way;
 struct fetch_wire;
 
 struct transport_queues {
-	/* How requests come: one by one, and in batches (NULL: they never do). See fetch.h. */
+	/* How requests arrive: one by one, and in batches (NULL: not supported). See fetch.h. */
 	const struct fetch_way *fetch, *fetch_batches;
-	/* The commands with which the two ask for requests; see fetch_wire.h. */
+	/* The commands with which these two fetch requests; see fetch_wire.h. */
 	const struct fetch_wire *wires[DATA_WAYS]; /* by enum data_way */
 	/* DATA_USER_COPY, DATA_ZERO_COPY: where the data of a tag begins in the server's file. */
 	uint64_t (*data_off)(uint16_t q_id, uint16_t tag);
 	/* How the two use rings: enum ring_use. */
 	unsigned ring_uses;
-	/* The answer to a request that failed, if data that was acknowledged before may be lost. */
+	/* The answer to a failed request if acknowledged data may be lost. */
 	int32_t result_lost;
 	/*
 	 * Closing the server's file does not end commands that wait for requests: the queue's
-	 * thread must end. So one that may be left to another server serves no other device.
+	 * thread must exit. If a device may be left to another server, its threads therefore serve
+	 * no other device.
 	 */
 	bool keeps_commands;
 	/*
 	 * The kernel looks for partitions only if all queues' threads have CAP_SYS_ADMIN when they
-	 * first ask for requests. So they do that before the process drops its privileges.
+	 * first fetch, so they do that before the process drops its privileges.
 	 */
 	bool asks_with_privileges;
 };
