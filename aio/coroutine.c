@@ -213,7 +213,15 @@ unsigned co_spare(void)
 
 bool co_has_stack(void)
 {
-	return co_thread.pooled || !co_thread.reserved;
+	struct co_thread *thread = &co_thread;
+	struct coroutine *co;
+
+	if (thread->reserved)
+		return thread->pooled > 1;
+	co = thread->pooled ? NULL : coroutine_alloc();
+	if (co)
+		pool_add(thread, co);
+	return thread->pooled;
 }
 
 struct coroutine *co_stack_new(void)
@@ -245,7 +253,8 @@ void co_give_back(void)
 		pages_give_back(co->stack, CO_STACK_SIZE - CO_TOUCHED_SIZE);
 }
 
-struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
+/* NULL if there is no memory. */
+static struct coroutine *try_coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
 {
 	struct co_thread *thread = &co_thread;
 	struct coroutine *co = thread->pool;
@@ -255,10 +264,18 @@ struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
 		thread->pooled--;
 	} else {
 		co = coroutine_alloc();
-		if (!co)
-			g_error("no memory for the stack of a coroutine");
 	}
-	coroutine_set(co, loop, fn, arg);
+	if (co)
+		coroutine_set(co, loop, fn, arg);
+	return co;
+}
+
+struct coroutine *coroutine_new(struct aio_loop *loop, co_fn *fn, void *arg)
+{
+	struct coroutine *co = try_coroutine_new(loop, fn, arg);
+
+	if (!co)
+		g_error("no memory for the stack of a coroutine");
 	return co;
 }
 
@@ -347,6 +364,15 @@ void co_start(co_fn *fn, void *arg)
 void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg)
 {
 	aio_loop_post(loop, coroutine_new(loop, fn, arg));
+}
+
+bool try_co_start_on(struct aio_loop *loop, co_fn *fn, void *arg)
+{
+	struct coroutine *co = try_coroutine_new(loop, fn, arg);
+
+	if (co)
+		aio_loop_post(loop, co);
+	return co;
 }
 
 void co_yield(void)

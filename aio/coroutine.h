@@ -34,14 +34,19 @@ typedef void co_fn(void *arg);
 void co_start(co_fn *fn, void *arg);
 
 /*
- * Whether co_start() will allocate nothing, or may allocate because the calling thread has reserved
- * no stacks. For callers that can work without another coroutine: waiting for a stack means waiting
- * for requests, which may wait for the caller.
+ * Whether the next co_start() cannot fail. A thread that has reserved stacks allocates none for
+ * this, and keeps its last one for others. For callers that can work without another coroutine:
+ * waiting for a stack means waiting for requests, which may wait for the caller.
  */
 bool co_has_stack(void);
 
-/* Starts fn(arg) on another loop (or this one), later. Any thread. */
+/*
+ * Starts fn(arg) on another loop (or this one), later. Any thread. Aborts if there is no memory for
+ * a stack.
+ */
 void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
+/* The same, but false if there is no memory. */
+bool try_co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 
 /*
  * Fills the calling thread's pool, so that the next @count co_start() calls allocate nothing. 0 or

@@ -2,6 +2,7 @@
 /* The loops on which the connections of clients run; see client_loops.h. */
 #include "client_loops.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "aio.h"
@@ -125,15 +126,15 @@ int client_visit_begin(struct client_loops *loops, struct client_visit *visit, G
 	thread_lock(&loops->lock);
 	one = choose(loops);
 	res = run(loops, one);
-	if (res == 0) {
+	visit->loop = one;
+	if (res == 0 && !try_co_start_on(one->loop, visit_co, visit))
+		res = -ENOMEM;
+	if (res == 0)
 		one->nr_visits++;
-		visit->loop = one;
-	}
+	else
+		visit->loop = NULL;
 	thread_unlock(&loops->lock);
-	if (res < 0)
-		return error_set(err, res, "a thread for a client");
-	co_start_on(one->loop, visit_co, visit);
-	return 0;
+	return res < 0 ? error_set(err, res, "a thread for a client") : 0;
 }
 
 void client_visit_wait(struct client_visit *visit)

@@ -463,10 +463,13 @@ static int co_receive(struct nbd_client *client)
 		res = co_prepare(req, co_receive_data);
 	else if (has_data)
 		res = co_receive_data(req);
+	/* What images have started may use the stack that was there for it. */
 	if (res < 0)
 		nbd_client_send(req);
-	else
+	else if (co_spare())
 		co_start(request_co, req);
+	else
+		request_co(req);
 	return res;
 }
 

@@ -210,8 +210,8 @@ static void ask_for_stacks(struct queue_thread *thread)
 }
 
 /*
- * Coroutines of images must find theirs. If these have taken all, a request gets one nevertheless:
- * nobody but a request begins those that wait.
+ * Coroutines of images must find theirs. If these have taken all, there is one for a request
+ * nevertheless (co_has_stack()): nobody but a request begins those that wait.
  */
 static bool has_stack(const struct queue_thread *thread)
 {
@@ -289,7 +289,7 @@ static void co_shrink(struct thread_call *call)
 	co_give_back();
 	if (thread->config.pool_bytes)
 		data_pool_give_back(&thread->pool);
-	if (thread->gives_back)
+	if (thread->gives_back || !co_has_stack())
 		return;
 	thread->gives_back = true;
 	aio_loop_hold(thread->loop);

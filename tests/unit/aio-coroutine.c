@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Coroutines: start, yield, wake, stacks. */
+#include <errno.h>
 #include <fenv.h>
 #include <glib.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -242,6 +244,17 @@ static void nothing(void *arg)
 {
 }
 
+static bool no_memory;
+
+void *__real_mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off_t off);
+
+void *__wrap_mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off_t off)
+{
+	errno = ENOMEM;
+	return no_memory ? MAP_FAILED : __real_mmap64(addr, bytes, prot, flags, fd, off);
+}
+
 #define MANY 600
 
 static void reserve_and_start(void *arg)
@@ -305,16 +318,55 @@ static void use_all_stacks(void *arg)
 	g_assert_cmpint(co_reserve(MANY), ==, 0);
 	while (co_spare() > MANY)
 		co_start(nothing, NULL);
-	for (unsigned i = 0; i < MANY; i++) {
+	for (unsigned i = 0; i < MANY - 1; i++) {
 		g_assert_true(co_has_stack());
 		co_start(park, &parked[i]);
 	}
+	/* The last one is for those that cannot do without. */
 	g_assert_false(co_has_stack());
+	g_assert_cmpuint(co_spare(), ==, 1);
 	co_reschedule();
-	for (unsigned i = 0; i < MANY; i++)
+	for (unsigned i = 0; i < MANY - 1; i++)
 		co_wake(parked[i]);
 	co_reschedule();
 	g_assert_true(co_has_stack());
+}
+
+static void set(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void start_without_memory(void *arg)
+{
+	struct coroutine *parked;
+	bool has_run = false;
+
+	g_assert_cmpuint(co_spare(), ==, 0);
+	no_memory = true;
+	g_assert_false(co_has_stack());
+	g_assert_false(try_co_start_on(aio_loop_current(), set, &has_run));
+	no_memory = false;
+	g_assert_true(co_has_stack());
+	no_memory = true;
+	co_start(park, &parked);
+	no_memory = false;
+	g_assert_true(try_co_start_on(aio_loop_current(), set, &has_run));
+	while (!has_run)
+		co_reschedule();
+	co_wake(parked);
+	co_reschedule();
+}
+
+static void *without_memory_thread(void *arg)
+{
+	test_run(start_without_memory, NULL);
+	return NULL;
+}
+
+static void test_no_memory_for_stacks(void)
+{
+	g_thread_join(g_thread_new("no-memory", without_memory_thread, NULL));
 }
 
 static void *all_stacks_thread(void *arg)
@@ -660,6 +712,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/coroutine/reserved-stacks-are-enough", test_reserved_stacks_are_enough);
 	g_test_add_func("/coroutine/parts-reserve-their-own", test_parts_reserve_their_own);
 	g_test_add_func("/coroutine/all-stacks-are-used", test_all_stacks_are_used);
+	g_test_add_func("/coroutine/no-memory-for-stacks", test_no_memory_for_stacks);
 	g_test_add_func("/coroutine/pool-is-bounded", test_pool_is_bounded);
 	g_test_add_func("/coroutine/standby-has-its-stack", test_standby_has_its_stack);
 	g_test_add_func("/coroutine/standby-runs-again", test_standby_runs_again);

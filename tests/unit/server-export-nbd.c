@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -81,11 +82,23 @@ int __wrap_image_co_pdiscard(struct image *img, uint64_t off, uint64_t bytes)
 	return 0;
 }
 
+static _Atomic bool no_memory;
+
+void *__real_mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off_t off);
+
+void *__wrap_mmap64(void *addr, size_t bytes, int prot, int flags, int fd, off_t off)
+{
+	errno = ENOMEM;
+	return no_memory ? MAP_FAILED : __real_mmap64(addr, bytes, prot, flags, fd, off);
+}
+
 /* ---- an export of a disk, and a client ---- */
 
 #define DISK   (32u << 20)
 #define MEMORY (32u << 20)
 #define DEPTH  40
+#define LOOPS  2
 
 static uint64_t disk_bytes = DISK;
 static struct memory_budget memory;
@@ -132,7 +145,7 @@ static void co_begin_with(struct world *world, const int fds[2])
 		node_has_limits ? co_open_throttled() : co_open_ok("disk.raw", "raw", IMAGE_RDWR);
 	world->settings = (struct nbd_client_settings){
 		.exports = &world->exports,
-		.loops = client_loops_new(2, NULL),
+		.loops = client_loops_new(LOOPS, NULL),
 		.depth = DEPTH,
 		.memory = &memory,
 		.stall_ns = 50000000,
@@ -896,6 +909,94 @@ CO_TEST(test_requests_wait_for_stacks)
 	co_end(&world);
 }
 
+static void park(void *arg)
+{
+	co_wait_at(arg);
+}
+
+#define MOST_HOGGED 64
+
+/* Takes all stacks of the loop, as coroutines that images start do, until it is told to stop. */
+struct hog {
+	struct client_visit visit;
+	_Atomic bool stop;
+};
+
+static void hog_co(void *arg)
+{
+	struct hog *hog = arg;
+	struct coroutine *parked[MOST_HOGGED];
+	unsigned nr = 0;
+
+	while (!atomic_load(&hog->stop)) {
+		for (; co_spare(); nr++) {
+			g_assert_cmpuint(nr, <, MOST_HOGGED);
+			co_start(park, &parked[nr]);
+		}
+		co_sleep_ns(1000000);
+	}
+	while (nr)
+		co_wake_at(&parked[--nr]);
+	co_reschedule();
+}
+
+/* Requests go on, and without memory, nobody aborts. */
+CO_TEST(test_images_have_taken_all_stacks)
+{
+	struct hog hogs[LOOPS] = {};
+	struct world world;
+	char data[4];
+
+	co_begin(&world);
+	co_shake_hands(world.fd);
+	for (unsigned i = 0; i < LOOPS; i++) {
+		hogs[i].visit = (struct client_visit){ .co_fn = hog_co, .arg = &hogs[i] };
+		g_assert_cmpint(client_visit_begin(world.settings.loops, &hogs[i].visit, NULL), ==,
+				0);
+	}
+	co_look_around();
+	no_memory = true;
+	for (unsigned i = 0; i < 3; i++) {
+		co_ask(world.fd, NBD_CMD_READ, sizeof(data));
+		co_check_answer(world.fd, NBD_SUCCESS);
+		co_hear(world.fd, data, sizeof(data));
+		co_look_around();
+	}
+	no_memory = false;
+	for (unsigned i = 0; i < LOOPS; i++) {
+		hogs[i].stop = true;
+		client_visit_wait(&hogs[i].visit);
+	}
+	close(world.fd);
+	co_end(&world);
+}
+
+CO_TEST(test_no_memory_for_a_visit)
+{
+	struct client_loops *loops = client_loops_new(1, NULL);
+	struct hog hog = { .visit = { .co_fn = hog_co, .arg = &hog }, .stop = true };
+	struct coroutine *parked[MOST_HOGGED];
+	g_autoptr(GError) err = NULL;
+	unsigned nr = 0;
+
+	for (; co_spare(); nr++) {
+		g_assert_cmpuint(nr, <, MOST_HOGGED);
+		co_start(park, &parked[nr]);
+	}
+	co_reschedule();
+	no_memory = true;
+	g_assert_cmpint(client_visit_begin(loops, &hog.visit, &err), ==, -ENOMEM);
+	g_assert_error(err, UBD_ERROR, ENOMEM);
+	client_visit_wait(&hog.visit);
+	no_memory = false;
+	g_assert_cmpint(client_visit_begin(loops, &hog.visit, NULL), ==, 0);
+	client_visit_wait(&hog.visit);
+	while (nr)
+		co_wake_at(&parked[--nr]);
+	co_reschedule();
+	client_loops_free(loops);
+}
+
 struct visit_with_hook {
 	struct client_visit visit;
 	struct aio_hook hook;
@@ -994,6 +1095,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/export-nbd/visits-outlast-their-turn", test_visits_outlast_their_turn);
 	add_limits_tests();
 	g_test_add_func("/export-nbd/waits-for-stacks", test_requests_wait_for_stacks);
+	g_test_add_func("/export-nbd/no-stacks-left", test_images_have_taken_all_stacks);
+	g_test_add_func("/export-nbd/no-memory-for-a-visit", test_no_memory_for_a_visit);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
 	return leave_scratch(folder, g_test_run());
