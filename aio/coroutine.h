@@ -49,8 +49,8 @@ void co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 bool try_co_start_on(struct aio_loop *loop, co_fn *fn, void *arg);
 
 /*
- * Fills the calling thread's pool, so that the next @count co_start() calls allocate nothing. 0 or
- * -ENOMEM.
+ * Fills the calling thread's pool, so that the next @count co_start() calls allocate nothing. That
+ * many stay in it when it gives others back. 0 or -ENOMEM.
  */
 int co_reserve(unsigned count);
 /*

@@ -104,9 +104,11 @@ static void co_take_from_budget(struct nbd_client *client, size_t bytes)
 		return;
 	client->granted += missing;
 	set_limit(client);
-	if (!client->watches_stall)
-		co_group_start(&client->group, watch_stall_co, client);
+	/* Without a stack, the next request to get here tries again. */
+	if (client->watches_stall || co_reserve(1) < 0)
+		return;
 	client->watches_stall = true;
+	co_group_start(&client->group, watch_stall_co, client);
 }
 
 /*

@@ -82,6 +82,8 @@ static int co_take_place(struct nbd_client *client)
 
 	if (!client->export->places)
 		return 0;
+	if (co_reserve(1) < 0)
+		return -ENOMEM;
 	co_group_start(&group, end_wait_co, &wait);
 	if (!wait.must_end) {
 		wait.waits = true;

@@ -516,6 +516,9 @@ static void hangup_co(void *arg)
 
 void nbd_client_co_transmit(struct nbd_client *client)
 {
+	/* What images have started may use those that were there. */
+	if (co_reserve(2) < 0)
+		return;
 	co_group_start(&client->group, nbd_client_sender_co, client);
 	co_group_start(&client->group, hangup_co, client);
 	while (!atomic_load(&client->stopping) && co_receive(client) == 0)

@@ -940,33 +940,61 @@ static void hog_co(void *arg)
 	co_reschedule();
 }
 
+/* On all loops; and from then on, there is no memory. */
+static void co_begin_hogs(const struct world *world, struct hog hogs[LOOPS])
+{
+	for (unsigned i = 0; i < LOOPS; i++) {
+		hogs[i] = (struct hog){ .visit = { .co_fn = hog_co, .arg = &hogs[i] } };
+		g_assert_cmpint(client_visit_begin(world->settings.loops, &hogs[i].visit, NULL), ==,
+				0);
+	}
+	co_look_around();
+	no_memory = true;
+}
+
+static void end_hogs(struct hog hogs[LOOPS])
+{
+	no_memory = false;
+	for (unsigned i = 0; i < LOOPS; i++) {
+		hogs[i].stop = true;
+		client_visit_wait(&hogs[i].visit);
+	}
+}
+
 /* Requests go on, and without memory, nobody aborts. */
 CO_TEST(test_images_have_taken_all_stacks)
 {
-	struct hog hogs[LOOPS] = {};
+	struct hog hogs[LOOPS];
 	struct world world;
 	char data[4];
 
 	co_begin(&world);
 	co_shake_hands(world.fd);
-	for (unsigned i = 0; i < LOOPS; i++) {
-		hogs[i].visit = (struct client_visit){ .co_fn = hog_co, .arg = &hogs[i] };
-		g_assert_cmpint(client_visit_begin(world.settings.loops, &hogs[i].visit, NULL), ==,
-				0);
-	}
-	co_look_around();
-	no_memory = true;
+	co_begin_hogs(&world, hogs);
 	for (unsigned i = 0; i < 3; i++) {
 		co_ask(world.fd, NBD_CMD_READ, sizeof(data));
 		co_check_answer(world.fd, NBD_SUCCESS);
 		co_hear(world.fd, data, sizeof(data));
 		co_look_around();
 	}
-	no_memory = false;
-	for (unsigned i = 0; i < LOOPS; i++) {
-		hogs[i].stop = true;
-		client_visit_wait(&hogs[i].visit);
-	}
+	end_hogs(hogs);
+	close(world.fd);
+	co_end(&world);
+}
+
+/* It is dropped once its handshake is done. */
+CO_TEST(test_no_stacks_for_a_client)
+{
+	struct hog hogs[LOOPS];
+	struct world world;
+
+	co_begin(&world);
+	co_look_around();
+	co_begin_hogs(&world, hogs);
+	co_shake_hands(world.fd);
+	while (!nbd_client_ended(world.client))
+		co_sleep_ns(1000000);
+	end_hogs(hogs);
 	close(world.fd);
 	co_end(&world);
 }
@@ -1096,6 +1124,7 @@ int main(int argc, char **argv)
 	add_limits_tests();
 	g_test_add_func("/export-nbd/waits-for-stacks", test_requests_wait_for_stacks);
 	g_test_add_func("/export-nbd/no-stacks-left", test_images_have_taken_all_stacks);
+	g_test_add_func("/export-nbd/no-stacks-for-a-client", test_no_stacks_for_a_client);
 	g_test_add_func("/export-nbd/no-memory-for-a-visit", test_no_memory_for_a_visit);
 	g_test_add_func("/export-nbd/ready-reads-keep-pace", test_ready_reads_keep_pace);
 	g_test_add_func("/export-nbd/slow-reads-begin-together", test_slow_reads_begin_together);
