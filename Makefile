@@ -56,7 +56,7 @@ check:
 check-kernels:
 	tests/setup.sh check
 	tests/setup.sh packages
-	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-boot vm-packages vm-root vm-root-dracut vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
+	tests/run-all --build $(BUILD) vm-harness vm-driver vm-server vm-boot vm-boot-ublk vm-packages vm-root vm-root-dracut vm-nbd vm-nbd-7.2 vm-cpus vm-ublk $(foreach kernel,6.12 7.2, \
 		vm-driver-$(kernel) vm-server-$(kernel))
 
 check-soak:

@@ -220,6 +220,7 @@ static const struct transport_ops *ops_of(const struct transport_ops *driver)
 	ops->open_queue = driver->open_queue ? open_queue : NULL;
 	ops->start = start;
 	ops->stop = stop;
+	ops->stopped = NULL;
 	ops->stop_if_unused = stop_if_unused;
 	ops->delete = delete;
 	ops->resize = driver->resize ? resize : NULL;

@@ -429,11 +429,19 @@ static void wait_for_devices(void)
 
 int keeper_main(void)
 {
-	/* A service manager ends it together with the server, which may take its time. */
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, TRANSPORT_LEAVE_SIGNAL };
+	static const int ignored[] = { SIGINT, SIGHUP, SIGPIPE };
 	struct keeper_gift gift;
+	sigset_t told;
 	int fd;
 
+	/*
+	 * A service manager ends it together with the server, which may take its time. These stay
+	 * pending until then; see nbd_orphan.h.
+	 */
+	sigemptyset(&told);
+	sigaddset(&told, SIGTERM);
+	sigaddset(&told, TRANSPORT_LEAVE_SIGNAL);
+	sigprocmask(SIG_BLOCK, &told, NULL);
 	for (unsigned i = 0; i < G_N_ELEMENTS(ignored); i++)
 		signal(ignored[i], SIG_IGN);
 	/* Nothing that the server was started with stays in use because of the keeper. */

@@ -43,6 +43,15 @@ static void drain(uint32_t id)
 		g_usleep(DRAIN_STEP_US);
 }
 
+/* As long as somebody has the disk open, it keeps its size, and reading it fails. */
+void nbd_disk_forget_partitions(uint32_t id)
+{
+	g_autofree char *sectors = nbd_attribute(id, "size");
+
+	if (g_strcmp0(sectors, "0") == 0)
+		nbd_disk_scan(id);
+}
+
 int nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves)
 {
 	uint64_t connection = nbd_connection(id);
@@ -56,6 +65,6 @@ int nbd_disk_end(struct nbd_netlink *nl, uint32_t id, bool serves)
 	res = nbd_netlink_disconnect(nl, id);
 	if (res == 0)
 		nbd_server_file_end(id);
-	nbd_disk_scan(id);
+	nbd_disk_forget_partitions(id);
 	return res;
 }

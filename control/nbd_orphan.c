@@ -3,6 +3,7 @@
 #include "nbd_orphan.h"
 
 #include <glib.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "nbd_description.h"
@@ -10,8 +11,9 @@
 #include "nbd_server_file.h"
 #include "nbd_sysfs.h"
 
-#define END_US	    (5 * G_USEC_PER_SEC)
-#define END_STEP_US 20000
+#define END_US	     (5 * G_USEC_PER_SEC)
+#define END_STEP_US  20000
+#define WAIT_STEP_US 100000
 
 void nbd_orphan_disconnect(struct nbd_netlink *nl, uint32_t id, bool recoverable)
 {
@@ -39,25 +41,55 @@ static void wait_for_end(uint32_t id)
 		g_usleep(END_STEP_US);
 }
 
-/* Whether the device has waited in vain. */
-static bool wait_for_next(uint32_t id, unsigned seconds)
+/* The service manager that started the server ends this process, too, and may start the next. */
+static bool is_told_to_end(void)
 {
-	for (unsigned i = 0; i < seconds; i++) {
-		struct nbd_description description;
+	sigset_t set;
 
-		if (nbd_server_pid(id) != -1 || !nbd_description_read(id, &description))
-			return false;
-		g_usleep(G_USEC_PER_SEC);
-	}
-	return seconds;
+	return sigpending(&set) == 0 &&
+	       (sigismember(&set, SIGTERM) || sigismember(&set, TRANSPORT_LEAVE_SIGNAL));
 }
 
-void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id)
+static bool has_waited_in_vain(uint32_t id, const struct transport_info *info)
+{
+	uint32_t timeout = info->recovery_timeout;
+
+	return timeout && nbd_server_file_waited(id) >= timeout;
+}
+
+bool nbd_orphan_is_overdue(uint32_t id)
+{
+	struct nbd_description description;
+
+	return nbd_description_read(id, &description) && description.info.recovery &&
+	       has_waited_in_vain(id, &description.info) && nbd_server_pid(id) == -1;
+}
+
+/* Whether the device has waited in vain. */
+static bool wait_for_next(uint32_t id, const struct transport_info *info)
+{
+	struct nbd_description description;
+
+	while (info->recovery_timeout && nbd_server_pid(id) == -1 &&
+	       nbd_description_read(id, &description)) {
+		if (has_waited_in_vain(id, info))
+			return true;
+		if (is_told_to_end())
+			break;
+		g_usleep(WAIT_STEP_US);
+	}
+	return false;
+}
+
+void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id, bool was_live)
 {
 	struct nbd_description description;
 
 	wait_for_end(id);
-	if (nbd_description_read(id, &description) &&
-	    (!description.info.recovery || wait_for_next(id, description.info.recovery_timeout)))
+	if (!nbd_description_read(id, &description))
+		return;
+	if (nbd_server_pid(id) == -1 && (was_live || nbd_server_file_waited(id) < 0))
+		nbd_server_file_wait(id);
+	if (!description.info.recovery || wait_for_next(id, &description.info))
 		nbd_orphan_disconnect(nl, id, true);
 }

@@ -12,10 +12,14 @@
 #include "nbd_netlink.h"
 
 /*
- * For the keeper of a server that has ended: disconnects the device. With recovery, first waits
- * until the recovery timeout has passed.
+ * For the keeper of a server that has ended, which @was_live or never began: disconnects the
+ * device. With recovery, first waits until the recovery timeout has passed. If it is told to end by
+ * a signal for servers, the device waits without it, and the keeper of a later server goes on.
  */
-void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id);
+void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id, bool was_live);
+
+/* Whether no server has come for a device with recovery in the time that it has. */
+bool nbd_orphan_is_overdue(uint32_t id);
 
 /*
  * Disconnects the device if it is one of ours and no process serves it. With @recoverable, also if

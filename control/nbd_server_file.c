@@ -24,6 +24,7 @@
 #define MODE_LIVING   0600
 #define MODE_STOPPING (0600 | S_ISUID)
 #define MODE_ENDED    (0600 | S_ISVTX)
+#define MODE_WAITING  (0600 | S_ISGID)
 
 /* How often to look whether the server has gone. */
 #define POLL_US	      10000
@@ -302,6 +303,35 @@ void nbd_server_file_end(uint32_t id)
 bool nbd_server_file_has_ended(uint32_t id)
 {
 	return has_mode(id, MODE_ENDED);
+}
+
+void nbd_server_file_live(uint32_t id)
+{
+	set_mode(id, MODE_LIVING);
+}
+
+/* As the file's time of modification, from the clock that nobody sets. */
+void nbd_server_file_wait(uint32_t id)
+{
+	g_autofree char *path = path_of(id);
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+
+	clock_gettime(CLOCK_BOOTTIME, &times[1]);
+	utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
+	set_mode(id, MODE_WAITING);
+}
+
+int64_t nbd_server_file_waited(uint32_t id)
+{
+	g_autofree char *path = path_of(id);
+	struct timespec now;
+	struct stat st;
+
+	if (!has_mode(id, MODE_WAITING) || lstat(path, &st) < 0)
+		return -1;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	/* Whoever asked a server to leave has set it, too. */
+	return MAX(now.tv_sec - st.st_mtim.tv_sec, 0);
 }
 
 /* Without the lock: whoever has that is the next server. */

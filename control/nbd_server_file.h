@@ -2,8 +2,8 @@
 /*
  * Records which process serves an nbd device: nbd.ko does not know, because it only has sockets.
  * The server holds the lock of a FIFO in /run/ubd, which it loses however it ends. A byte in the
- * FIFO asks it to leave. The FIFO's mode tells whether the device is being stopped or has ended:
- * in nbd.ko, a device that is still open looks as if it were connected.
+ * FIFO asks it to leave. The FIFO's mode tells whether the device is being stopped, waits for a
+ * server, or has ended: in nbd.ko, a device that is still open looks as if it were connected.
  */
 #ifndef UBD_NBD_SERVER_FILE_H
 #define UBD_NBD_SERVER_FILE_H
@@ -40,6 +40,12 @@ bool nbd_server_file_is_stopping(uint32_t id);
 /* Records, until nbd_server_file_take(), and tells whether the device has ended. */
 void nbd_server_file_end(uint32_t id);
 bool nbd_server_file_has_ended(uint32_t id);
+
+/* Records that the device is served, or waits for its next server from now on. */
+void nbd_server_file_live(uint32_t id);
+void nbd_server_file_wait(uint32_t id);
+/* For how many seconds it has waited; -1 if it does not wait. */
+int64_t nbd_server_file_waited(uint32_t id);
 
 /* Whether this process cannot find out which devices have a server. */
 bool nbd_servers_are_hidden(void);

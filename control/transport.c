@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "disk_opener.h"
@@ -119,7 +120,8 @@ static bool is_gone(const char *disk, int error)
 
 /*
  * For drivers that do not know the number of openers. A claim keeps the kernel from mounting the
- * disk or a partition, and from using it for swap or for device mapper, until it has stopped.
+ * disk or a partition, and from using it for swap or for device mapper, until it has stopped; a
+ * lock, udev from looking into it (systemd's "Locking Block Device Access").
  */
 static int stop_if_unclaimed(struct transport *transport)
 {
@@ -130,9 +132,14 @@ static int stop_if_unclaimed(struct transport *transport)
 		return -EBUSY;
 	if (fd < 0 && !is_gone(transport->path, errno))
 		return -EOPNOTSUPP;
-	res = is_open(transport->path) ? -EBUSY : transport->ops->stop(transport);
+	if ((fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) || is_open(transport->path))
+		res = -EBUSY;
+	else
+		res = transport->ops->stop(transport);
 	if (fd >= 0)
 		close(fd);
+	if (!res && transport->ops->stopped)
+		transport->ops->stopped(transport);
 	return res;
 }
 

@@ -271,6 +271,8 @@ struct transport_ops {
 	int (*start)(struct transport *transport);
 	/* Waits for requests in flight. */
 	int (*stop)(struct transport *transport);
+	/* After it, once this process has closed the disk. NULL: nothing is left to do. */
+	void (*stopped)(struct transport *transport);
 	/* -EBUSY if the disk is open. -EOPNOTSUPP: this kernel cannot tell. */
 	int (*stop_if_unused)(struct transport *transport);
 	/* Stops it first if necessary. */

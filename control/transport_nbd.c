@@ -283,7 +283,7 @@ static void server_ended(struct transport *transport)
 	struct shared *shared = shared_of(transport);
 
 	close_server_file(shared);
-	nbd_orphan_end(shared->netlink, shared->id);
+	nbd_orphan_end(shared->netlink, shared->id, shared->served);
 	if (!is_connected(shared) && nbd_server_pid(shared->id) == -1)
 		disk_mark_remove(transport->path);
 }
@@ -303,9 +303,11 @@ static void disconnect_orphans(struct shared *shared)
 {
 	g_autoptr(GArray) devices = list(NULL);
 
-	for (unsigned i = 0; devices && i < devices->len; i++)
-		nbd_orphan_disconnect(shared->netlink,
-				      g_array_index(devices, struct transport_info, i).id, false);
+	for (unsigned i = 0; devices && i < devices->len; i++) {
+		uint32_t id = g_array_index(devices, struct transport_info, i).id;
+
+		nbd_orphan_disconnect(shared->netlink, id, nbd_orphan_is_overdue(id));
+	}
 }
 
 /*
@@ -591,6 +593,11 @@ static int stop(struct transport *transport)
 	return is_connected(shared) ? nbd_disk_end(shared->netlink, shared->id, serves) : 0;
 }
 
+static void stopped(struct transport *transport)
+{
+	nbd_disk_forget_partitions(shared_of(transport)->id);
+}
+
 /* The server itself has stopped it, or tried to, and does not answer any more. */
 static int delete (struct transport *transport)
 {
@@ -651,6 +658,7 @@ static int end_recovery(struct transport *transport)
 	struct shared *shared = shared_of(transport);
 
 	shared->served = true;
+	nbd_server_file_live(shared->id);
 	return is_connected(shared) ? 0 : -ENODEV;
 }
 
@@ -678,6 +686,7 @@ const struct transport_ops transport_nbd = {
 	.open_queue = open_queue,
 	.start = start,
 	.stop = stop,
+	.stopped = stopped,
 	.delete = delete,
 	.resize = resize,
 	.quiesce = quiesce,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What nbd.ko keeps for us as a text, whoever wrote it; and which process serves a device. */
 #include <errno.h>
+#include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,6 +200,32 @@ static void test_one_process_is_the_server(void)
 	g_assert_cmpint(fd, >=, 0);
 	g_assert_false(nbd_server_must_leave(fd));
 	nbd_server_file_close(fd);
+}
+
+/* A server that fails before it is live does not make the device wait longer. */
+static void test_device_waits(void)
+{
+	const struct timespec begun = { .tv_sec = 1 };
+	const struct timespec times[2] = { begun, begun };
+	g_autofree char *path = g_strdup_printf("%s/nbd%d", nbd_server_folder, ID);
+	int fd = nbd_server_file_take(ID, NULL);
+
+	g_assert_cmpint(nbd_server_file_waited(ID), ==, -1);
+	nbd_server_file_close(fd);
+	nbd_server_file_wait(ID);
+	g_assert_cmpint(nbd_server_file_waited(ID), >=, 0);
+	g_assert_cmpint(nbd_server_file_waited(ID), <, 600);
+	g_assert_cmpint(utimensat(AT_FDCWD, path, times, 0), ==, 0);
+	fd = nbd_server_file_take_over(ID, NULL);
+	g_assert_cmpint(fd, >=, 0);
+	g_assert_cmpint(nbd_server_file_waited(ID), >, 1);
+	nbd_server_file_live(ID);
+	g_assert_cmpint(nbd_server_file_waited(ID), ==, -1);
+	nbd_server_file_close(fd);
+	/* It has a time of the other clock, which is later. */
+	nbd_server_file_wait(ID);
+	g_assert_cmpint(utimensat(AT_FDCWD, path, NULL, 0), ==, 0);
+	g_assert_cmpint(nbd_server_file_waited(ID), ==, 0);
 }
 
 /* The kernel says nothing of locks that a process has itself, and takes them when it closes a copy.
@@ -461,6 +489,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/control/nbd/description-is-kept", test_description_is_kept);
 	g_test_add_func("/control/nbd/text-of-others-is-refused", test_text_of_others_is_refused);
 	g_test_add_func("/control/nbd/one-process-is-the-server", test_one_process_is_the_server);
+	g_test_add_func("/control/nbd/device-waits", test_device_waits);
 	g_test_add_func("/control/nbd/a-process-knows-what-it-has",
 			test_a_process_knows_what_it_has);
 	g_test_add_func("/control/nbd/threads-do-not-take-it-from-each-other",
