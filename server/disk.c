@@ -19,14 +19,21 @@ struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 	co_rwlock_init(&disk->lock);
 	set_top(disk, top);
 	disk->patience_ns = IMAGE_PATIENT;
+	disk->has_image = top;
 	return disk;
 }
 
-/* No lock: no request looks before this. */
+/* No lock: requests look at has_image first. */
 void disk_set_image(struct disk *disk, struct image *top) NO_THREAD_SAFETY_ANALYSIS
 {
 	set_top(disk, top);
 	image_set_patience(top, disk->patience_ns);
+	atomic_store_explicit(&disk->has_image, true, memory_order_release);
+}
+
+bool disk_has_image(const struct disk *disk)
+{
+	return atomic_load_explicit(&disk->has_image, memory_order_acquire);
 }
 
 void disk_free(struct disk *disk)

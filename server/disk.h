@@ -17,6 +17,7 @@ struct disk {
 	/* Requests read, replacing the top writes. Taken before every lock of the image. */
 	struct co_rwlock lock;
 	struct image *top GUARDED_BY(lock);
+	_Atomic bool has_image; /* there is a top */
 	/* Queues that are not idle: while there are any, the disk is a user of the top. */
 	_Atomic unsigned users;
 	uint64_t patience_ns;			   /* of each top; main loop */
@@ -28,8 +29,10 @@ struct disk {
  * none yet.
  */
 struct disk *disk_new(struct image *top);
-/* Sets the top for the first time, before there are requests. Main loop. */
+/* Sets the top for the first time, before there are sections. Main loop. */
 void disk_set_image(struct disk *disk, struct image *top);
+/* Whether that has been done, so that there may be sections. Any thread. */
+bool disk_has_image(const struct disk *disk);
 /* Outside all sections. NULL is fine. */
 void disk_free(struct disk *disk);
 

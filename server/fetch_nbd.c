@@ -263,8 +263,16 @@ static void nbd_answer(struct fetch *fetch, uint16_t tag, int32_t result)
 	gather(nbd, &nbd->tags[tag], result);
 }
 
+/*
+ * The server leaves, so the tag does not become free. If the queue has stopped receiving for want
+ * of tags or memory, it does not begin again.
+ */
 static void nbd_leave(struct fetch *fetch, uint16_t tag)
 {
+	struct nbd_fetch *nbd = (struct nbd_fetch *)fetch;
+
+	if (!nbd->ended && !nbd->receiving)
+		end(nbd, 0);
 	fetch_end_one(fetch);
 }
 

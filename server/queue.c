@@ -162,24 +162,33 @@ static int request_try(void *arg, struct image *image)
 	}
 }
 
+/* The next server of the device gets it, or the driver fails it. */
+static void request_leave(struct request *req)
+{
+	serve_left(&req->queue->serve);
+	fetch_leave(req->queue->fetch, req->tag);
+}
+
 static void co_serve(struct thread_request *turn)
 {
 	struct request *req = container_of(turn, struct request, turn);
 	struct queue *queue = req->queue;
 	struct serve_result result;
 
+	if (!serve_co_wait_image(&queue->serve)) {
+		request_leave(req);
+		return;
+	}
 	if (!queue->uses_disk) {
 		queue->uses_disk = true;
 		disk_co_begin_use(queue->config.disk);
 	}
 	serve_co_wait_turn(&queue->serve, &req->desc, req->begin_ns);
 	result = serve_co_request(&queue->serve, &req->desc, req->begin_ns, request_try, req);
-	if (serve_leaves(&queue->serve, &req->desc, &result)) {
-		serve_left(&queue->serve);
-		fetch_leave(queue->fetch, req->tag);
-	} else {
+	if (serve_leaves(&queue->serve, &req->desc, &result))
+		request_leave(req);
+	else
 		request_complete(req, &result);
-	}
 }
 
 static void request_fetched(void *arg, uint16_t tag, const struct request_desc *desc)

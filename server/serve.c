@@ -11,7 +11,9 @@
 #include "probes.h"
 #include "throttle_group.h"
 
-#define NS_PER_US 1000
+#define NS_PER_US     1000
+/* How often to look whether the image has been opened. */
+#define IMAGE_POLL_NS (5 * 1000 * 1000)
 
 static void tell_main_thread(struct serve *serve)
 {
@@ -180,6 +182,16 @@ struct serve_result serve_co_request(struct serve *serve, const struct request_d
 }
 
 /* ---- requests that wait for their turn ---- */
+
+bool serve_co_wait_image(const struct serve *serve)
+{
+	while (!disk_has_image(serve->config.disk)) {
+		if (atomic_load(&serve->release) != SERVE_HOLDS)
+			return false;
+		co_sleep_ns(IMAGE_POLL_NS);
+	}
+	return true;
+}
 
 struct waiting {
 	struct serve *serve;

@@ -99,6 +99,13 @@ struct serve_result {
 };
 
 /*
+ * Waits until the disk has its image: a driver may hand out requests before a server that takes a
+ * device over has opened it. False: the server gives up before that (serve_release()), and the
+ * request must not start.
+ */
+bool serve_co_wait_image(const struct serve *serve);
+
+/*
  * Waits until the limits let a request start; @begin_ns is from serve_begin(). The request should
  * not hold scarce memory yet. 0; -ESHUTDOWN: it must not start (SERVE_DROPS).
  */

@@ -247,7 +247,8 @@ static void close_co(void *arg)
 	g_unlink("disk");
 }
 
-static void set_up(struct scene *scene)
+/* @late: the image is opened after the queue has begun. */
+static void begin(struct scene *scene, bool late)
 {
 	static const struct hold_policy hold_nothing;
 	static const struct request_limits no_limits;
@@ -265,7 +266,7 @@ static void set_up(struct scene *scene)
 	scene->loop = aio_loop_new(64, NULL);
 	aio_loop_run_co(scene->loop, open_co, scene);
 	top = scene->image;
-	config.disk = scene->disk = disk_new(scene->image);
+	config.disk = scene->disk = disk_new(late ? NULL : scene->image);
 	config.event_fd = scene->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
 	kernel = fds[0];
@@ -275,6 +276,11 @@ static void set_up(struct scene *scene)
 	scene->queue = queue_new(&config, &err);
 	g_assert_no_error(err);
 	g_assert_cmpint(queue_wait_ready(scene->queue, &err), ==, 0);
+}
+
+static void set_up(struct scene *scene)
+{
+	begin(scene, false);
 }
 
 static void tear_down(struct scene *scene)
@@ -397,6 +403,39 @@ static void test_shrinks_when_idle(void)
 	tear_down(&scene);
 }
 
+/* A device that is taken over may have requests before its image has been opened. */
+static void test_waits_for_the_image(void)
+{
+	struct scene scene;
+
+	grower_set_period_ns(LONG_NS);
+	hold(false, false);
+	begin(&scene, true);
+	ask_many(DEPTH, SMALL);
+	g_usleep(50000);
+	g_assert_cmpuint(value_of(&most_in_flight), ==, 0);
+	disk_set_image(scene.disk, scene.image);
+	expect_many(DEPTH, SMALL);
+	tear_down(&scene);
+}
+
+/* It could not be opened: the next server gets them, even if they are all that the queue can take.
+ */
+static void test_leaves_without_an_image(void)
+{
+	struct scene scene;
+
+	grower_set_period_ns(LONG_NS);
+	hold(false, false);
+	begin(&scene, true);
+	ask_many(DEPTH, SMALL);
+	while (!queue_requests(scene.queue))
+		g_usleep(1000);
+	queue_release_held(scene.queue, SERVE_FAILS);
+	tear_down(&scene);
+	g_assert_cmpuint(value_of(&most_in_flight), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	char *folder = enter_scratch();
@@ -407,5 +446,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/queue-memory/grows", test_grows);
 	g_test_add_func("/queue-memory/tries-again", test_tries_again);
 	g_test_add_func("/queue-memory/shrinks-when-idle", test_shrinks_when_idle);
+	g_test_add_func("/queue-memory/waits-for-the-image", test_waits_for_the_image);
+	g_test_add_func("/queue-memory/leaves-without-an-image", test_leaves_without_an_image);
 	return leave_scratch(folder, g_test_run());
 }
