@@ -14,14 +14,30 @@
 #define MADV_COLLAPSE 25
 #endif
 
+void *data_memory_alloc_buffer(size_t bytes)
+{
+	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
+		return NULL;
+	/* It belongs to the users of the disk. */
+	madvise(map, bytes, MADV_DONTDUMP);
+	return map;
+}
+
+void data_memory_free_buffer(void *buffer, size_t bytes)
+{
+	if (buffer)
+		munmap(buffer, bytes);
+}
+
 /* With one huge page more, so that they can be where huge pages are. */
 int data_memory_map(struct data_memory *memory, size_t bytes)
 {
 	size_t map_bytes = bytes + HUGE_PAGE;
-	void *map;
+	void *map = data_memory_alloc_buffer(map_bytes);
 
-	map = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED)
+	if (!map)
 		return -ENOMEM;
 	*memory = (struct data_memory){
 		.bufs = (uint8_t *)align_up((uintptr_t)map, HUGE_PAGE),
@@ -29,15 +45,12 @@ int data_memory_map(struct data_memory *memory, size_t bytes)
 		.map = map,
 		.map_bytes = map_bytes,
 	};
-	/* Not in a core dump, because it belongs to the users of the disk. */
-	madvise(map, map_bytes, MADV_DONTDUMP);
 	return 0;
 }
 
 void data_memory_unmap(struct data_memory *memory)
 {
-	if (memory->map)
-		munmap(memory->map, memory->map_bytes);
+	data_memory_free_buffer(memory->map, memory->map_bytes);
 	*memory = (struct data_memory){ 0 };
 }
 

@@ -30,4 +30,11 @@ void data_memory_forbid_huge_pages(const struct data_memory *memory);
 /* Touches all of it, which may wait for memory. */
 void data_memory_grow(const struct data_memory *memory);
 
+/*
+ * A buffer for what is received, in which there may be data: it is not in a core dump. NULL: no
+ * memory. Freed with the same size; NULL is fine.
+ */
+void *data_memory_alloc_buffer(size_t bytes);
+void data_memory_free_buffer(void *buffer, size_t bytes);
+
 #endif

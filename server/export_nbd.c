@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "align.h"
+#include "data_memory.h"
 #include "error.h"
 #include "export_nbd_parts.h"
 #include "keepalive.h"
@@ -138,8 +139,10 @@ static int map_pool(struct nbd_client *client)
 
 static int start(struct nbd_client *client, GError **err)
 {
-	int res = map_pool(client);
+	int res;
 
+	client->input = data_memory_alloc_buffer(NBD_INPUT_BYTES);
+	res = client->input ? map_pool(client) : -ENOMEM;
 	if (res < 0)
 		return error_set(err, res, "memory for a client");
 	client->visit.co_fn = visit_co;
@@ -159,7 +162,6 @@ struct nbd_client *nbd_client_new(const struct nbd_client_settings *settings, in
 	co_mutex_init(&client->room_lock);
 	co_mutex_init(&client->pace_lock);
 	thread_lock_init(&client->pulse.lock);
-	client->input = g_malloc(NBD_INPUT_BYTES);
 	serve_init(&client->serve, &(struct serve_config){ .event_fd = settings->event_fd });
 	init_requests(client);
 	client->is_local = is_unix_socket(fd);
@@ -234,6 +236,6 @@ void nbd_client_free(struct nbd_client *client)
 	thread_lock_destroy(&client->pulse.lock);
 	g_free(client->requests);
 	g_free(client->contexts);
-	g_free(client->input);
+	data_memory_free_buffer(client->input, NBD_INPUT_BYTES);
 	g_free(client);
 }

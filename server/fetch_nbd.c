@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "container_of.h"
+#include "data_memory.h"
 #include "error.h"
 #include "fetch_way.h"
 #include "nbd_wire.h"
@@ -424,7 +425,7 @@ static void nbd_free(struct fetch *fetch)
 
 	g_free(nbd->tags);
 	g_free(nbd->free_tags);
-	g_free(nbd->chunk);
+	data_memory_free_buffer(nbd->chunk, CHUNK_BYTES);
 	g_free(nbd->gathered);
 	g_free(nbd->sent);
 	g_free(nbd->send_iov);
@@ -445,15 +446,21 @@ static void init_tags(struct nbd_fetch *nbd, unsigned depth)
 
 static struct fetch *nbd_new(const struct fetch_config *config, GError **err)
 {
-	struct nbd_fetch *nbd = g_new0(struct nbd_fetch, 1);
+	uint8_t *chunk = data_memory_alloc_buffer(CHUNK_BYTES);
+	struct nbd_fetch *nbd;
 
+	if (!chunk) {
+		error_set(err, -ENOMEM, "memory for a queue");
+		return NULL;
+	}
+	nbd = g_new0(struct nbd_fetch, 1);
+	nbd->chunk = chunk;
 	nbd->fetch.config = *config;
 	nbd->fetch.live = 1; /* until nothing more is received */
 	nbd->recv_op.done = received;
 	nbd->send_op.done = answers_sent;
 	nbd->end_of_turn.fn = send_answers;
 	init_tags(nbd, config->depth);
-	nbd->chunk = g_malloc(CHUNK_BYTES);
 	nbd->gathered = g_new(uint16_t, config->depth);
 	nbd->sent = g_new(uint16_t, config->depth);
 	nbd->send_iov = g_new(struct iovec, 2 * MIN(config->depth, MAX_SENT));
