@@ -579,12 +579,13 @@ static int stop(struct transport *transport)
 
 	get_info(transport, &info);
 	/*
-	 * Of a dead server, nothing waits without recovery; and our own queues may never have
-	 * begun.
+	 * Of a dead server, nothing waits without recovery; our own queues may never have begun;
+	 * and a server that takes the device over does not answer before its image is open.
 	 */
 	serves = shared->server_fd >= 0
 			 ? shared->served && info.state == TRANSPORT_LIVE
-			 : info.state == TRANSPORT_LIVE ||
+			 : (info.state == TRANSPORT_LIVE &&
+			    nbd_server_file_waited(shared->id) < 0) ||
 				   (!info.recovery && nbd_may_have_process(shared->id));
 	if (serves) {
 		nbd_server_file_stop(shared->id);
