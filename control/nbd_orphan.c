@@ -68,11 +68,12 @@ bool nbd_orphan_is_overdue(uint32_t id)
 /* Whether the device has waited in vain. */
 static bool wait_for_next(uint32_t id, const struct transport_info *info)
 {
+	gint64 end = g_get_monotonic_time() + info->recovery_timeout * G_USEC_PER_SEC;
 	struct nbd_description description;
 
 	while (info->recovery_timeout && nbd_server_pid(id) == -1 &&
 	       nbd_description_read(id, &description)) {
-		if (has_waited_in_vain(id, info))
+		if (has_waited_in_vain(id, info) || g_get_monotonic_time() >= end)
 			return true;
 		if (is_told_to_end())
 			break;
@@ -86,7 +87,7 @@ void nbd_orphan_end(struct nbd_netlink *nl, uint32_t id, bool was_live)
 	struct nbd_description description;
 
 	wait_for_end(id);
-	if (!nbd_description_read(id, &description))
+	if (!nbd_description_read(id, &description) || nbd_server_file_has_ended(id))
 		return;
 	if (nbd_server_pid(id) == -1 && (was_live || nbd_server_file_waited(id) < 0))
 		nbd_server_file_wait(id);

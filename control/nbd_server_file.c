@@ -316,6 +316,8 @@ void nbd_server_file_wait(uint32_t id)
 	g_autofree char *path = path_of(id);
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 
+	if (nbd_server_file_is_stopping(id) || nbd_server_file_has_ended(id))
+		return;
 	clock_gettime(CLOCK_BOOTTIME, &times[1]);
 	utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
 	set_mode(id, MODE_WAITING);

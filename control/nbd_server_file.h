@@ -41,7 +41,10 @@ bool nbd_server_file_is_stopping(uint32_t id);
 void nbd_server_file_end(uint32_t id);
 bool nbd_server_file_has_ended(uint32_t id);
 
-/* Records that the device is served, or waits for its next server from now on. */
+/*
+ * Records that the device is served, or that it waits for its next server from now on, unless it is
+ * being stopped or has ended.
+ */
 void nbd_server_file_live(uint32_t id);
 void nbd_server_file_wait(uint32_t id);
 /* For how many seconds it has waited; -1 if it does not wait. */
