@@ -9,6 +9,8 @@ static void set_top(struct disk *disk, struct image *top) REQUIRES(disk->lock)
 {
 	disk->top = top;
 	atomic_store(&disk->throttle, top ? image_take_throttle(top) : NULL);
+	/* The last: from then on, requests begin sections. */
+	atomic_store_explicit(&disk->has_image, top != NULL, memory_order_release);
 }
 
 /* No lock: nobody else knows it yet. */
@@ -19,16 +21,14 @@ struct disk *disk_new(struct image *top) NO_THREAD_SAFETY_ANALYSIS
 	co_rwlock_init(&disk->lock);
 	set_top(disk, top);
 	disk->patience_ns = IMAGE_PATIENT;
-	disk->has_image = top;
 	return disk;
 }
 
 /* No lock: requests look at has_image first. */
 void disk_set_image(struct disk *disk, struct image *top) NO_THREAD_SAFETY_ANALYSIS
 {
-	set_top(disk, top);
 	image_set_patience(top, disk->patience_ns);
-	atomic_store_explicit(&disk->has_image, true, memory_order_release);
+	set_top(disk, top);
 }
 
 bool disk_has_image(const struct disk *disk)

@@ -119,18 +119,14 @@ static void init_requests(struct nbd_client *client)
  */
 static int map_pool(struct nbd_client *client)
 {
-	uint8_t *map = mmap(NULL, POOL_MAP_BYTES, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint8_t *pool;
+	uint8_t *map = data_memory_alloc_buffer(POOL_MAP_BYTES), *pool;
 
-	if (map == MAP_FAILED)
-		return -errno;
+	if (!map)
+		return -ENOMEM;
 	pool = (uint8_t *)align_up((uintptr_t)map + SMALL_PAGES_BYTES, HUGE_PAGE) -
 	       SMALL_PAGES_BYTES;
 	/* Only advice. */
 	madvise(pool + SMALL_PAGES_BYTES, NBD_MAX_PAYLOAD - SMALL_PAGES_BYTES, MADV_HUGEPAGE);
-	/* Not in a core dump, because it belongs to the users of the disk. */
-	madvise(map, POOL_MAP_BYTES, MADV_DONTDUMP);
 	client->map = map;
 	bounce_pool_init(&client->pool, pool, NBD_MAX_PAYLOAD);
 	bounce_pool_set_limit(&client->pool, NBD_OWN_BYTES);
@@ -228,7 +224,7 @@ void nbd_client_free(struct nbd_client *client)
 	close(client->channel.fd);
 	if (client->map) {
 		bounce_pool_destroy(&client->pool);
-		munmap(client->map, POOL_MAP_BYTES);
+		data_memory_free_buffer(client->map, POOL_MAP_BYTES);
 	}
 	serve_destroy(&client->serve);
 	co_mutex_destroy(&client->room_lock);
