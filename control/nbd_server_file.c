@@ -307,7 +307,8 @@ bool nbd_server_file_has_ended(uint32_t id)
 
 void nbd_server_file_live(uint32_t id)
 {
-	set_mode(id, MODE_LIVING);
+	if (has_mode(id, MODE_WAITING))
+		set_mode(id, MODE_LIVING);
 }
 
 /* As the file's time of modification, from the clock that nobody sets. */
